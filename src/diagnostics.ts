@@ -1,0 +1,67 @@
+import { HandlerError, type RollcallError } from './errors.js';
+
+/** Where in rollcall something went wrong that no caller was waiting for. */
+export type ErrorStage =
+  | 'connection'
+  | 'handler'
+  | 'decode'
+  | 'subscribe'
+  | 'unsubscribe'
+  | 'renew'
+  | 'sweep'
+  | 'restore'
+  | 'repair'
+  | 'configuration';
+
+/** What `onError` is told beside the error. */
+export interface ErrorContext {
+  stage: ErrorStage;
+  /** The channel of the message or subscription, where there is one. */
+  channel?: string;
+  /** The pattern, where the subscription is one. */
+  pattern?: string;
+}
+
+/** Receives every failure that has no caller to go to. Whatever it throws is ignored. */
+export type ErrorListener = (error: RollcallError, context: ErrorContext) => void;
+
+/** Reports to `onError`, whose own failures must not reach a client library's read loop. */
+export class Reporter {
+  readonly #listener: ErrorListener | undefined;
+
+  constructor(listener: ErrorListener | undefined) {
+    this.#listener = listener;
+  }
+
+  /** Hands `error` to the listener. */
+  report(error: RollcallError, context: ErrorContext): void {
+    try {
+      const result: unknown = this.#listener?.(error, context);
+      if (isThenable(result)) result.then(undefined, () => {});
+    } catch {
+      // There is nobody left to tell.
+    }
+  }
+
+  /** Reports what a handler threw or rejected with. */
+  handlerFailed(cause: unknown, where: Omit<ErrorContext, 'stage'>): void {
+    const subject =
+      where.channel === undefined ? 'a handler' : `a handler of channel ${JSON.stringify(where.channel)}`;
+    this.report(new HandlerError(`${subject} failed: ${messageOf(cause)}`, { cause }), {
+      stage: 'handler',
+      ...where,
+    });
+  }
+}
+
+/** The text of whatever was thrown. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+/** True for promises and whatever else has a `then`. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+  );
+}

@@ -1,0 +1,118 @@
+/** What one look at a partition's leases showed. */
+export interface Survey {
+  /** Redis's own time, in ms. */
+  readonly now: number;
+  /**
+   * Node id → score in the `nodes` set. Positive: when its lease expires. Negative: it was judged
+   * dead, and a reaper's claim on its remains ends at minus the score.
+   */
+  readonly leases: ReadonlyMap<string, number>;
+}
+
+/** A node whose remains may be removed, and the score by which it was judged. */
+export interface DeadNode {
+  readonly nodeId: string;
+  readonly score: number;
+}
+
+/** Why nobody was judged although some leases have expired. */
+export type Suspension = 'quarantine' | 'self-preservation';
+
+/** What to do about a survey. */
+export interface Verdict {
+  /** Whose sockets to remove. */
+  readonly dead: readonly DeadNode[];
+  /** Nodes whose lease has expired, dead or not: they look late. */
+  readonly late: readonly string[];
+  /** Set when `late` nodes were spared. */
+  readonly suspended?: Suspension;
+}
+
+/** Options of {@link LivenessJudge}. All durations in ms. */
+export interface LivenessOptions {
+  /** How long a lease lasts; also how long a judge must have had an unbroken view of Redis. */
+  readonly lease: number;
+  /**
+   * The share of all nodes that may seem dead at once and be believed. More than that, and more
+   * than two, is more likely a fault of Redis or the network: it must last another lease.
+   */
+  readonly maxDeadShare: number;
+}
+
+/**
+ * Decides who is dead. Pure: fed with surveys and a monotonic clock, it knows neither Redis nor
+ * timers. Wall clocks of different hosts are never compared: a lease is judged by Redis's clock,
+ * against which it was written, and by having been watched here, unchanged.
+ *
+ * A node is dead when all of this holds:
+ * - its lease has expired, and the same lease was seen in an earlier survey: a node unknown to the
+ *   judge is not dead, and one that was merely frozen together with Redis gets its chance to renew;
+ * - surveys and own renewals have come through without a break for a whole lease. After a start, or
+ *   a freeze of Redis, of the network or of this very process, everybody looks dead at first;
+ * - not too many seem dead at once (the self-preservation of Netflix's Eureka), or they have seemed
+ *   so for a further lease.
+ *
+ * Whose remains were claimed by a reaper that did not finish has been judged before; the claim's end
+ * is all that counts.
+ */
+export class LivenessJudge {
+  readonly #options: LivenessOptions;
+  #unbrokenSince: number | undefined;
+  #lastLook = 0;
+  #massDeathSince: number | undefined;
+  #watched = new Map<string, number>();
+
+  constructor(options: LivenessOptions) {
+    this.#options = options;
+  }
+
+  /** A renewal failed or a lease was lost: what is seen from here is not to be trusted for a while. */
+  interrupted(): void {
+    this.#unbrokenSince = undefined;
+  }
+
+  /** Judges `survey`, taken at `monotonic` ms on this process's own clock. */
+  judge(survey: Survey, monotonic: number): Verdict {
+    const unbroken = this.#unbrokenFor(monotonic);
+    const claimable: DeadNode[] = [];
+    const expired: DeadNode[] = [];
+    const late: string[] = [];
+    for (const [nodeId, score] of survey.leases) {
+      if (Math.abs(score) >= survey.now) continue;
+      if (score < 0) {
+        claimable.push({ nodeId, score });
+        continue;
+      }
+      late.push(nodeId);
+      if (this.#watched.get(nodeId) === score) expired.push({ nodeId, score });
+    }
+    this.#watched = new Map(survey.leases);
+
+    if (expired.length === 0) {
+      this.#massDeathSince = undefined;
+      return { dead: claimable, late };
+    }
+    if (unbroken < this.#options.lease) return { dead: claimable, late, suspended: 'quarantine' };
+    if (this.#tooMany(expired.length, survey.leases.size, monotonic)) {
+      return { dead: claimable, late, suspended: 'self-preservation' };
+    }
+    return { dead: [...claimable, ...expired], late };
+  }
+
+  #unbrokenFor(monotonic: number): number {
+    const gap = monotonic - this.#lastLook;
+    this.#lastLook = monotonic;
+    // Surveys come many times per lease; one that is this late means that something stood still.
+    if (this.#unbrokenSince === undefined || gap > this.#options.lease / 2) this.#unbrokenSince = monotonic;
+    return monotonic - this.#unbrokenSince;
+  }
+
+  #tooMany(dead: number, all: number, monotonic: number): boolean {
+    if (dead <= 2 || dead <= all * this.#options.maxDeadShare) {
+      this.#massDeathSince = undefined;
+      return false;
+    }
+    this.#massDeathSince ??= monotonic;
+    return monotonic - this.#massDeathSince < this.#options.lease;
+  }
+}

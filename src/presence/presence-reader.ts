@@ -1,0 +1,112 @@
+import { escapeId, unescapeId } from '../codec.js';
+import { type PartitionKeys, partitionOf } from '../keys.js';
+import type { PlainCommand, Reply } from '../redis/driver.js';
+import type { Link } from '../redis/link.js';
+import { unpackRecord } from './record.js';
+import type { PresenceData } from './types.js';
+
+/** Keys per MGET: enough to share its costs, few enough to block Redis for well under a millisecond. */
+const KEYS_PER_READ = 1_000;
+
+/** Reads records and indexes. Records are all that readers ever look at. */
+export class PresenceReader {
+  readonly #link: Link;
+  readonly #keys: readonly PartitionKeys[];
+
+  constructor(link: Link, keys: readonly PartitionKeys[]) {
+    this.#link = link;
+    this.#keys = keys;
+  }
+
+  /** The records of `userIds`, in their order, without those nobody knows. */
+  async lookup(userIds: ReadonlySet<string>): Promise<Map<string, PresenceData>> {
+    const ids = [...userIds];
+    const texts = new Map<string, string>();
+    const byPartition = this.#keys.map((): string[] => []);
+    for (const id of ids) (byPartition[partitionOf(id, this.#keys.length)] as string[]).push(id);
+    await Promise.all(byPartition.map((some, partition) => this.#read(partition, some, texts)));
+
+    const found = new Map<string, PresenceData>();
+    for (const id of ids) {
+      const text = texts.get(id);
+      if (text !== undefined) found.set(id, unpackRecord(id, text));
+    }
+    return found;
+  }
+
+  /** How many users are online. */
+  async count(): Promise<number> {
+    const counts = await Promise.all(
+      this.#keys.map((keys) => this.#link.run('onlineCount', [['ZCARD', keys.online]], { key: keys.online })),
+    );
+    return counts.reduce((sum, [count]) => sum + Number(count), 0);
+  }
+
+  /**
+   * The users online, page by page in lexical order within a partition: whoever stays online
+   * throughout is listed exactly once, however many come and go meanwhile.
+   */
+  async *online(pageSize: number, signal: AbortSignal | undefined): AsyncGenerator<string, void, undefined> {
+    for (const keys of this.#keys) {
+      let after = '-';
+      for (;;) {
+        signal?.throwIfAborted();
+        const command: PlainCommand = [
+          'ZRANGEBYLEX',
+          keys.online,
+          after,
+          '+',
+          'LIMIT',
+          '0',
+          String(pageSize),
+        ];
+        const [page] = (await this.#link.run('onlineUsers', [command], { key: keys.online })) as [
+          readonly string[],
+        ];
+        for (const user of page) {
+          signal?.throwIfAborted();
+          yield unescapeId(user);
+        }
+        if (page.length < pageSize) break;
+        after = `(${page.at(-1)}`;
+      }
+    }
+  }
+
+  /** The nodes that registered this socket of this user. Ids are escaped. */
+  async owners(partition: number, user: string, socket: string): Promise<string[]> {
+    const keys = this.#keys[partition] as PartitionKeys;
+    const [fields] = (await this.#link.run('removeSocket', [['HKEYS', keys.sockets(user)]], {
+      key: keys.nodes,
+    })) as [readonly string[]];
+    return fields.flatMap((field) => {
+      const at = field.indexOf('"');
+      return at >= 0 && field.slice(at + 1) === socket ? [field.slice(0, at)] : [];
+    });
+  }
+
+  /** The record of a user (escaped), as text. */
+  async record(partition: number, user: string): Promise<string | null> {
+    const keys = this.#keys[partition] as PartitionKeys;
+    const [text] = await this.#link.run('getPresence', [['GET', keys.user(user)]], { key: keys.nodes });
+    return text as string | null;
+  }
+
+  async #read(partition: number, ids: readonly string[], texts: Map<string, string>): Promise<void> {
+    if (ids.length === 0) return;
+    const keys = this.#keys[partition] as PartitionKeys;
+    const commands: PlainCommand[] = [];
+    for (let at = 0; at < ids.length; at += KEYS_PER_READ) {
+      const some = ids.slice(at, at + KEYS_PER_READ);
+      commands.push(['MGET', ...some.map((id) => keys.user(escapeId(id)))]);
+    }
+    const replies = await this.#link.run('getMultiplePresence', commands, { key: keys.nodes });
+    let at = 0;
+    for (const reply of replies) {
+      for (const text of reply as readonly Reply[]) {
+        if (typeof text === 'string') texts.set(ids[at] as string, text);
+        at++;
+      }
+    }
+  }
+}

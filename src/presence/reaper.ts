@@ -1,0 +1,165 @@
+import { jittered, type Timer } from '../clock.js';
+import type { Reporter } from '../diagnostics.js';
+import { type PartitionKeys, unpair } from '../keys.js';
+import type { Command, Reply } from '../redis/driver.js';
+import type { Link } from '../redis/link.js';
+import { toRollcallError } from '../redis/replies.js';
+import { type DeadNode, LivenessJudge, type Survey } from './liveness.js';
+import type { PresenceStore } from './presence-store.js';
+import { claimScript, retireScript, surveyScript } from './scripts.js';
+
+/** Options of {@link Reaper}. Durations in ms. */
+export interface ReaperOptions {
+  readonly link: Link;
+  readonly keys: readonly PartitionKeys[];
+  readonly store: PresenceStore;
+  readonly sweepEvery: number;
+  readonly lease: number;
+  readonly maxDeadShare: number;
+  readonly grace: number;
+  readonly reporter: Reporter;
+  /** This process's own node, which it never judges. */
+  readonly nodeId: () => string;
+}
+
+/** Counters of a {@link Reaper}, and what it saw last. */
+export interface ReaperStats {
+  /** Dead nodes whose remains this process removed. */
+  reapedNodes: number;
+  /** Sockets among them. */
+  reapedSockets: number;
+  /** Nodes whose lease has run out but who are not (yet) taken for dead. */
+  late: string[];
+}
+
+/** Pairs removed per round: one transaction of the store. */
+const BATCH = 256;
+
+/**
+ * Looks after what nobody else does: removes the sockets of dead nodes and ends graces. Every
+ * process with a presence service sweeps; claims see to it that one node is reaped by one of them.
+ */
+export class Reaper {
+  readonly stats: ReaperStats = { reapedNodes: 0, reapedSockets: 0, late: [] };
+  readonly #options: ReaperOptions;
+  readonly #judges: LivenessJudge[];
+  #timer: Timer | undefined;
+  #stopped = false;
+  #sweeping: Promise<void> | undefined;
+
+  constructor(options: ReaperOptions) {
+    this.#options = options;
+    this.#judges = options.keys.map(() => new LivenessJudge(options));
+  }
+
+  /** Sweeps from now on. */
+  start(): void {
+    this.#schedule();
+  }
+
+  /** No sweep starts any more; resolves when the one under way is over. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#timer?.cancel();
+    await this.#sweeping;
+  }
+
+  /** This process's own connection or lease had trouble: judge nobody for a while. */
+  doubt(): void {
+    for (const judge of this.#judges) judge.interrupted();
+  }
+
+  #schedule(): void {
+    if (this.#stopped) return;
+    const { link, sweepEvery } = this.#options;
+    this.#timer = link.clock.after(
+      jittered(link.clock, sweepEvery),
+      () => {
+        this.#sweeping = this.#sweep().finally(() => this.#schedule());
+      },
+      { keepAlive: false },
+    );
+  }
+
+  async #sweep(): Promise<void> {
+    const late: string[] = [];
+    try {
+      for (let partition = 0; partition < this.#judges.length && !this.#stopped; partition++) {
+        late.push(...(await this.#sweepPartition(partition)));
+      }
+      this.stats.late = late;
+    } catch (error) {
+      this.doubt();
+      if (!this.#stopped) this.#options.reporter.report(toRollcallError(error), { stage: 'sweep' });
+    }
+  }
+
+  async #sweepPartition(partition: number): Promise<readonly string[]> {
+    const { link, store, nodeId } = this.#options;
+    const keys = this.#options.keys[partition] as PartitionKeys;
+    const reply = await this.#run(
+      { script: surveyScript, keys: [keys.nodes, keys.due], args: [String(BATCH)] },
+      keys,
+    );
+    const [now, flat, due] = reply as readonly [string, readonly string[], readonly string[]];
+    const leases = new Map<string, number>();
+    for (let at = 0; at < flat.length; at += 2) leases.set(flat[at] as string, Number(flat[at + 1]));
+    leases.delete(nodeId());
+
+    await Promise.all(due.map((user) => store.apply(partition, { user, grace: -1 })));
+    const survey: Survey = { now: Number(now), leases };
+    const verdict = (this.#judges[partition] as LivenessJudge).judge(survey, link.clock.monotonic());
+    for (const dead of verdict.dead) await this.#reap(partition, dead);
+    return verdict.late;
+  }
+
+  /** Removes what a dead node left, batch by batch, prolonging the claim on it each time. */
+  async #reap(partition: number, dead: DeadNode): Promise<void> {
+    const keys = this.#options.keys[partition] as PartitionKeys;
+    const { nodeId } = dead;
+    let claim = await this.#claim(keys, nodeId, String(dead.score), false);
+    while (claim !== null && !this.#stopped) {
+      const [reply] = await this.#options.link.run(
+        'sweep',
+        [['SRANDMEMBER', keys.node(nodeId), String(BATCH)]],
+        {
+          key: keys.nodes,
+        },
+      );
+      const pairs = reply as readonly string[];
+      if (pairs.length === 0) {
+        await this.#run(
+          { script: retireScript, keys: [keys.nodes, keys.node(nodeId)], args: [nodeId] },
+          keys,
+        );
+        this.stats.reapedNodes++;
+        return;
+      }
+      await this.#removeAll(partition, nodeId, pairs);
+      this.stats.reapedSockets += pairs.length;
+      claim = await this.#claim(keys, nodeId, claim, true);
+    }
+  }
+
+  async #removeAll(partition: number, owner: string, pairs: readonly string[]): Promise<void> {
+    const { store, grace } = this.#options;
+    await Promise.all(
+      pairs.map((text) => {
+        const [user, socket] = unpair(text);
+        return store.apply(partition, { user, socket, owner, grace });
+      }),
+    );
+  }
+
+  async #claim(keys: PartitionKeys, nodeId: string, score: string, prolong: boolean): Promise<string | null> {
+    const holdsFor = Math.max(1_000, this.#options.lease / 3);
+    const args = [nodeId, score, String(Math.ceil(holdsFor)), prolong ? '1' : '0'];
+    const reply = await this.#run({ script: claimScript, keys: [keys.nodes], args }, keys);
+    return reply === null ? null : String(reply);
+  }
+
+  async #run(command: Command, keys: PartitionKeys): Promise<Reply> {
+    const [reply] = await this.#options.link.run('sweep', [command], { key: keys.nodes });
+    return reply as Reply;
+  }
+}

@@ -1,0 +1,55 @@
+import type { Json } from '../codec.js';
+import type { PresenceChange, PresenceData, SocketPresence } from './types.js';
+
+type PackedSocket = [socketId: string, nodeId: string, status: string, connectedAt: number, meta?: Json];
+type PackedRecord = [status: string, version: number, lastSeen: number, sockets: PackedSocket[]];
+type PackedChange = [
+  userId: string,
+  status: string,
+  previous: string,
+  lastSeen: number,
+  version: number,
+  sockets: number,
+];
+
+/** The value of a socket's field: what settle copies into the record as it stands. */
+export function packFact(status: string, connectedAt: number, meta: string | undefined): string {
+  const fact = `"${status}",${connectedAt}`;
+  return meta === undefined ? fact : `${fact},${meta}`;
+}
+
+/** A record as settle wrote it. */
+export function unpackRecord(userId: string, text: string): PresenceData {
+  const [status, version, lastSeen, packed] = JSON.parse(text) as PackedRecord;
+  const sockets = packed.map(unpackSocket);
+  if (sockets.length > 1) sockets.sort((a, b) => a.connectedAt.getTime() - b.connectedAt.getTime());
+  return {
+    userId,
+    status,
+    lastSeen: new Date(lastSeen),
+    socketIds: sockets.map(idOf),
+    sockets,
+    version,
+  };
+}
+
+function unpackSocket(packed: PackedSocket): SocketPresence {
+  const socket: SocketPresence = {
+    socketId: packed[0],
+    nodeId: packed[1],
+    status: packed[2],
+    connectedAt: new Date(packed[3]),
+  };
+  if (packed.length > 4) socket.meta = packed[4] as Json;
+  return socket;
+}
+
+function idOf(socket: SocketPresence): string {
+  return socket.socketId;
+}
+
+/** One of the changes in an event message. */
+export function unpackChange(packed: unknown): PresenceChange {
+  const [userId, status, previous, lastSeen, version, sockets] = packed as PackedChange;
+  return { userId, status, previous, lastSeen: new Date(lastSeen), version, sockets };
+}

@@ -1,0 +1,80 @@
+import { InvalidArgumentError } from '../errors.js';
+import { assertFunction, assertOptions, assertStatus, numberOption, prefixOption } from '../validate.js';
+import { defaultNodeName } from './node.js';
+import type { PresenceOptions } from './options.js';
+
+/** The options of a presence service, checked and completed. Durations in ms. */
+export interface PresenceSettings {
+  readonly prefix: string;
+  readonly nodeName: string;
+  readonly grace: number;
+  readonly lease: number;
+  readonly renewEvery: number;
+  readonly sweepEvery: number;
+  readonly statusPriority: readonly string[];
+  readonly maxSocketsPerUser: number;
+  readonly maxMetaBytes: number;
+  readonly backstop: number;
+  readonly lastSeenTtl: number;
+  readonly maxDeadShare: number;
+  readonly timeout: number;
+}
+
+const DAY = 86_400_000;
+
+/** Renewals per lease: two may fail before anybody wonders. */
+const RENEWALS_PER_LEASE = 3;
+
+/** @throws {@link InvalidArgumentError} naming the option, its value and the rule. */
+export function readSettings(options: PresenceOptions): PresenceSettings {
+  if (options === undefined)
+    throw new InvalidArgumentError('options', 'must be an object with a redis client');
+  assertOptions('options', options);
+  if (options.onError !== undefined) assertFunction('onError', options.onError);
+  const lease = numberOption('lease', options.lease, 30_000, { min: 500, max: DAY });
+  const settings: PresenceSettings = {
+    prefix: prefixOption('prefix', options.prefix, 'rollcall'),
+    nodeName: prefixOption('nodeName', options.nodeName, defaultNodeName()),
+    grace: numberOption('grace', options.grace, 0, { min: 0, max: DAY }),
+    lease,
+    renewEvery: lease / RENEWALS_PER_LEASE,
+    sweepEvery: numberOption('sweepInterval', options.sweepInterval, Math.min(1_000, lease / 4), {
+      min: 10,
+      max: DAY,
+    }),
+    statusPriority: statusPriority(options.statusPriority),
+    maxSocketsPerUser: numberOption('maxSocketsPerUser', options.maxSocketsPerUser, 100, {
+      min: 1,
+      integer: true,
+    }),
+    maxMetaBytes: numberOption('maxMetaBytes', options.maxMetaBytes, 4_096, { min: 2, integer: true }),
+    backstop: numberOption('backstopTtl', options.backstopTtl, 3_600_000, { min: 1_000, integer: true }),
+    lastSeenTtl: numberOption('lastSeenTtl', options.lastSeenTtl, 7 * DAY, { min: 1, integer: true }),
+    maxDeadShare: numberOption('maxDeadShare', options.maxDeadShare, 0.5, { min: 0, max: 1 }),
+    timeout: numberOption('timeout', options.timeout, 5_000, { min: 1, max: 600_000 }),
+  };
+  assertAtMost('sweepInterval', settings.sweepEvery, 'half of lease', lease / 2);
+  assertAtMost(
+    'lease and grace together',
+    lease + settings.grace,
+    'a third of backstopTtl',
+    settings.backstop / 3,
+  );
+  return settings;
+}
+
+function assertAtMost(name: string, value: number, limitName: string, limit: number): void {
+  if (value > limit)
+    throw new InvalidArgumentError(name, `must be at most ${limitName} (${limit}), not ${value}`);
+}
+
+function statusPriority(value: unknown): readonly string[] {
+  if (value === undefined) return ['busy', 'online', 'away'];
+  if (!Array.isArray(value) || value.length === 0) {
+    throw new InvalidArgumentError('statusPriority', 'must be a non-empty array of statuses');
+  }
+  for (const status of value) assertStatus('statusPriority', status);
+  if (new Set(value).size !== value.length)
+    throw new InvalidArgumentError('statusPriority', 'names a status twice');
+  return [...(value as string[])];
+}

@@ -1,0 +1,271 @@
+import { type Clock, jittered, type Timer } from '../clock.js';
+import { ConnectionError } from '../errors.js';
+import type { ConnectionRole, SubscriptionKind } from '../redis/driver.js';
+import type { Session } from '../redis/session.js';
+import { Delivery, type Discontinuity, type Member, tell } from './delivery.js';
+import { type Phase, type SubscriptionEvent, step } from './subscriptions.js';
+
+interface Waiter {
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+/** One (kind, name) and everybody who listens to it. */
+class Entry {
+  phase: Phase = 'idle';
+  members: Member[] = [];
+  active = 0;
+  /** How many deliveries are going through `members` now; it is not compacted meanwhile. */
+  dispatching = 0;
+  joining: Waiter[] | undefined;
+  leaving: Waiter[] | undefined;
+
+  constructor(
+    readonly kind: SubscriptionKind,
+    readonly name: string,
+  ) {}
+
+  add(member: Member): void {
+    this.members.push(member);
+    this.active++;
+  }
+
+  /** Members leave in O(1): the array is compacted when half of it is gone. */
+  remove(member: Member): void {
+    if (!member.active) return;
+    member.active = false;
+    this.active--;
+    this.compact();
+  }
+
+  compact(): void {
+    if (this.dispatching > 0 || this.active * 2 > this.members.length) return;
+    this.members = this.members.filter((member) => member.active);
+  }
+}
+
+/** Between attempts to subscribe while the connection is away, unless it says `ready` first. */
+const RETRY_DELAY = 250;
+
+/**
+ * All subscriptions of one Redis client, shared by the services built on it: counts who listens to
+ * what, carries out what {@link step} decides, and hands each message to everybody concerned.
+ */
+export class Hub {
+  readonly #session: Session;
+  readonly #clock: Clock;
+  readonly #entries: Record<SubscriptionKind, Map<string, Entry>> = {
+    channel: new Map(),
+    pattern: new Map(),
+    sharded: new Map(),
+  };
+  #toSubscribe: Entry[] = [];
+  #toUnsubscribe: Entry[] = [];
+  #interrupted: Entry[] = [];
+  #flushing = false;
+  #retry: Timer | undefined;
+  readonly #lostSince = new Map<ConnectionRole, Date>();
+
+  constructor(session: Session, clock: Clock) {
+    this.#session = session;
+    this.#clock = clock;
+    session.listen({
+      message: (kind, name, channel, payload) => this.#dispatch(kind, name, channel, payload),
+      connection: (role, state) => this.#connectionChanged(role, state),
+    });
+  }
+
+  /** How many subscriptions of each kind there are. */
+  get sizes(): Record<SubscriptionKind, number> {
+    const { channel, pattern, sharded } = this.#entries;
+    return { channel: channel.size, pattern: pattern.size, sharded: sharded.size };
+  }
+
+  /** Adds `member`; resolves when Redis has confirmed the subscription. On rejection it is gone again. */
+  join(kind: SubscriptionKind, name: string, member: Member): Promise<void> {
+    const entries = this.#entries[kind];
+    let entry = entries.get(name);
+    if (entry === undefined) {
+      entry = new Entry(kind, name);
+      entries.set(name, entry);
+    }
+    entry.add(member);
+    this.#advance(entry, 'changed');
+    if (entry.phase === 'active') return Promise.resolve();
+    return waiting(entry, 'joining');
+  }
+
+  /**
+   * Takes `member` out: it is never called again. Resolves when Redis has confirmed, where it was
+   * the last one.
+   */
+  leave(kind: SubscriptionKind, name: string, member: Member): Promise<void> {
+    const entry = this.#entries[kind].get(name);
+    if (entry === undefined || !member.active) {
+      member.active = false;
+      return Promise.resolve();
+    }
+    entry.remove(member);
+    this.#advance(entry, 'changed');
+    if (entry.active > 0) return Promise.resolve();
+    return waiting(entry, 'leaving');
+  }
+
+  #advance(entry: Entry, event: SubscriptionEvent, error?: Error): void {
+    const next = step(entry.phase, event, entry.active > 0);
+    entry.phase = next.phase;
+    switch (next.effect) {
+      case 'none':
+        return;
+      case 'subscribe':
+        // Whoever left while UNSUBSCRIBE was under way has what he wanted.
+        settle(entry, 'leaving');
+        if (event === 'interrupted') return this.#subscribeLater(entry);
+        this.#toSubscribe.push(entry);
+        return this.#schedule();
+      case 'unsubscribe':
+        // Whoever joined has left again; nobody waits for that answer.
+        entry.joining = undefined;
+        this.#toUnsubscribe.push(entry);
+        return this.#schedule();
+      case 'joined':
+        settle(entry, 'leaving');
+        return settle(entry, 'joining');
+      case 'rejected':
+        for (const member of entry.members) member.active = false;
+        entry.active = 0;
+        this.#entries[entry.kind].delete(entry.name);
+        settle(entry, 'leaving');
+        return settle(entry, 'joining', error);
+      case 'released':
+        this.#entries[entry.kind].delete(entry.name);
+        return settle(entry, 'leaving', event === 'refused' ? error : undefined);
+    }
+  }
+
+  /** Commands of one tick travel together. */
+  #schedule(): void {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    process.nextTick(() => {
+      this.#flushing = false;
+      const joining = this.#toSubscribe;
+      const leaving = this.#toUnsubscribe;
+      this.#toSubscribe = [];
+      this.#toUnsubscribe = [];
+      for (const kind of ['channel', 'pattern', 'sharded'] as const) {
+        const kindJoining = joining.filter((entry) => entry.kind === kind);
+        const kindLeaving = leaving.filter((entry) => entry.kind === kind);
+        if (kindJoining.length > 0) void this.#send('subscribe', kind, kindJoining);
+        if (kindLeaving.length > 0) void this.#send('unsubscribe', kind, kindLeaving);
+      }
+    });
+  }
+
+  async #send(command: 'subscribe' | 'unsubscribe', kind: SubscriptionKind, entries: Entry[]): Promise<void> {
+    try {
+      await this.#session.driver[command](
+        kind,
+        entries.map((entry) => entry.name),
+      );
+    } catch (error) {
+      if (error instanceof ConnectionError) {
+        for (const entry of entries) this.#advance(entry, 'interrupted');
+      } else if (entries.length > 1) {
+        // One refused name (an ACL rule, say) must not take the others with it.
+        for (const entry of entries) void this.#send(command, kind, [entry]);
+      } else {
+        for (const entry of entries) this.#advance(entry, 'refused', error as Error);
+      }
+      return;
+    }
+    for (const entry of entries) this.#advance(entry, 'confirmed');
+  }
+
+  #subscribeLater(entry: Entry): void {
+    this.#interrupted.push(entry);
+    this.#retry ??= this.#clock.after(jittered(this.#clock, RETRY_DELAY, 0.5), () => this.#retryNow());
+  }
+
+  #retryNow(): void {
+    this.#retry?.cancel();
+    this.#retry = undefined;
+    const entries = this.#interrupted;
+    this.#interrupted = [];
+    for (const entry of entries) {
+      // Left meanwhile: there is nothing at Redis to take back.
+      if (entry.active === 0) this.#advance(entry, 'interrupted');
+      else this.#toSubscribe.push(entry);
+    }
+    this.#schedule();
+  }
+
+  #connectionChanged(role: ConnectionRole, state: 'ready' | 'lost' | 'ended'): void {
+    if (role === 'commands') return;
+    if (state !== 'ready') {
+      if (!this.#lostSince.has(role)) this.#lostSince.set(role, new Date(this.#clock.now()));
+      return;
+    }
+    const since = this.#lostSince.get(role);
+    this.#lostSince.delete(role);
+    if (since !== undefined) this.#announceGap(role, { reason: 'reconnected', since, recovered: false });
+    if (this.#interrupted.length > 0) this.#retryNow();
+  }
+
+  #announceGap(role: ConnectionRole, discontinuity: Discontinuity): void {
+    for (const kind of ['channel', 'pattern', 'sharded'] as const) {
+      if (role === 'sharded' && kind !== 'sharded') continue;
+      for (const entry of this.#entries[kind].values()) {
+        if (entry.phase !== 'active') continue;
+        for (const member of [...entry.members]) {
+          if (member.active) tell(member, discontinuity, entry.name);
+        }
+      }
+    }
+  }
+
+  #dispatch(kind: SubscriptionKind, name: string, channel: string, payload: string): void {
+    const entry = this.#entries[kind].get(name);
+    // A message on its way when the last handler left.
+    if (entry === undefined || entry.active === 0) return;
+    const { members } = entry;
+    const count = members.length;
+    const delivery = new Delivery(kind, name, channel, payload);
+    entry.dispatching++;
+    for (let at = 0; at < count; at++) {
+      const member = members[at] as Member;
+      if (member.active) delivery.to(member);
+    }
+    entry.dispatching--;
+    if (entry.active < count) entry.compact();
+  }
+}
+
+function waiting(entry: Entry, list: 'joining' | 'leaving'): Promise<void> {
+  return new Promise((resolve, reject) => {
+    entry[list] ??= [];
+    entry[list].push({ resolve, reject });
+  });
+}
+
+function settle(entry: Entry, list: 'joining' | 'leaving', error?: Error): void {
+  const waiters = entry[list];
+  if (waiters === undefined) return;
+  entry[list] = undefined;
+  for (const waiter of waiters) {
+    if (error === undefined) waiter.resolve();
+    else waiter.reject(error);
+  }
+}
+
+const hubs = new WeakMap<Session, Hub>();
+
+/** The hub of `session`: one per client. */
+export function hubFor(session: Session, clock: Clock): Hub {
+  let hub = hubs.get(session);
+  if (hub === undefined) {
+    hub = new Hub(session, clock);
+    hubs.set(session, hub);
+  }
+  return hub;
+}

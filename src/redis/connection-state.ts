@@ -1,0 +1,109 @@
+import { ConnectionError } from '../errors.js';
+import type { ConnectionRole, DriverListener } from './driver.js';
+
+/**
+ * One connection as its adapter sees it. Calls under way are rejected the moment it breaks: client
+ * libraries keep them pending, some for ever, and some send them again later.
+ */
+export class ConnectionState {
+  readonly #role: ConnectionRole;
+  readonly #client: string;
+  readonly #pending = new Set<(error: ConnectionError) => void>();
+  readonly #waiting = new Set<{ resolve: () => void; reject: (error: ConnectionError) => void }>();
+  #listener: DriverListener | undefined;
+  #state: 'new' | 'ready' | 'lost' | 'ended' = 'new';
+  #lastError: Error | undefined;
+
+  constructor(role: ConnectionRole, client: string) {
+    this.#role = role;
+    this.#client = client;
+  }
+
+  /** True while commands go out at once. */
+  get ready(): boolean {
+    return this.#state === 'ready';
+  }
+
+  /** True once the client has given up. */
+  get ended(): boolean {
+    return this.#state === 'ended';
+  }
+
+  /** Where state changes are told. */
+  attach(listener: DriverListener): void {
+    this.#listener = listener;
+  }
+
+  /** The client reported an error; it explains a loss that follows, or one that lasts. */
+  failed(error: unknown): void {
+    this.#lastError = error instanceof Error ? error : new Error(String(error));
+    if (this.#state !== 'ready') this.#listener?.connection(this.#role, 'lost', this.#lastError);
+  }
+
+  /** The connection can be used. */
+  up(): void {
+    if (this.#state === 'ready') return;
+    this.#state = 'ready';
+    this.#lastError = undefined;
+    for (const { resolve } of this.#waiting) resolve();
+    this.#waiting.clear();
+    this.#listener?.connection(this.#role, 'ready');
+  }
+
+  /** The connection broke; the client is trying to get it back. */
+  down(): void {
+    if (this.#state === 'ended') return;
+    const was = this.#state;
+    this.#state = 'lost';
+    this.#break('the connection to Redis broke');
+    if (was === 'ready') this.#listener?.connection(this.#role, 'lost', this.#lastError);
+  }
+
+  /** The connection is gone, and the client has given up. */
+  end(): void {
+    if (this.#state === 'ended') return;
+    this.#state = 'ended';
+    this.#break('the connection to Redis was closed');
+    const error = this.offline();
+    for (const { reject } of this.#waiting) reject(error);
+    this.#waiting.clear();
+    this.#listener?.connection(this.#role, 'ended', this.#lastError);
+  }
+
+  /** The error of a call that was not sent. */
+  offline(): ConnectionError {
+    const why = this.#state === 'ended' ? 'is closed' : 'is not connected';
+    const reason = this.#lastError === undefined ? '' : `: ${this.#lastError.message}`;
+    return new ConnectionError(`the ${this.#client} client ${why}${reason}`, { cause: this.#lastError });
+  }
+
+  /** Resolves when the connection is ready, rejects when the client gives up. */
+  whenReady(): Promise<void> {
+    if (this.#state === 'ready') return Promise.resolve();
+    if (this.#state === 'ended') this.#state = 'lost';
+    return new Promise((resolve, reject) => this.#waiting.add({ resolve, reject }));
+  }
+
+  /** `work`, rejected as `unknown` as soon as the connection breaks under it. */
+  track<T>(work: Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.#pending.add(reject);
+      work.then(
+        (value) => {
+          this.#pending.delete(reject);
+          resolve(value);
+        },
+        (error: unknown) => {
+          this.#pending.delete(reject);
+          reject(error as Error);
+        },
+      );
+    });
+  }
+
+  #break(message: string): void {
+    const error = new ConnectionError(message, { cause: this.#lastError, outcome: 'unknown' });
+    for (const reject of this.#pending) reject(error);
+    this.#pending.clear();
+  }
+}

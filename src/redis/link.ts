@@ -1,0 +1,141 @@
+import type { Clock } from '../clock.js';
+import { Deadlines } from '../deadlines.js';
+import { ClosedError, CommandError, ConnectionError, type RollcallError, TimeoutError } from '../errors.js';
+import type { Command, ExecuteOptions, Reply } from './driver.js';
+import { toRollcallError } from './replies.js';
+import type { Session } from './session.js';
+
+/** How long to wait before sending again what a broken connection did not deliver, in ms. */
+const RETRY_DELAY = 20;
+
+/**
+ * A service's own way to Redis over a shared session: its deadlines, and its end. Every call
+ * settles as done, failed or unknown within `timeout`.
+ */
+export class Link {
+  readonly session: Session;
+  readonly clock: Clock;
+  readonly deadlines: Deadlines;
+  readonly #service: string;
+  readonly #open = new Set<(error: RollcallError) => void>();
+  #closed = false;
+
+  constructor(service: string, session: Session, timeout: number, clock: Clock) {
+    this.#service = service;
+    this.session = session;
+    this.clock = clock;
+    this.deadlines = new Deadlines(clock, timeout);
+    session.retain();
+  }
+
+  /** True once `close` was called. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Throws when the service was closed. */
+  assertOpen(): void {
+    if (this.closed) throw this.closedError();
+  }
+
+  /** The error of a call that the service's end cut short. */
+  closedError(): ClosedError {
+    return new ClosedError(`this ${this.#service} is closed`);
+  }
+
+  /** The error of a call whose deadline passed. */
+  timeoutError(what: string, outcome: 'failed' | 'unknown'): TimeoutError {
+    const cause = this.session.lastError;
+    const why = cause === undefined ? '' : ` (${cause.message})`;
+    return new TimeoutError(`${what} did not finish within ${this.deadlines.timeout} ms${why}`, {
+      cause,
+      outcome,
+    });
+  }
+
+  /** The result of `work`, or our error at the deadline; late results are of no interest. */
+  bounded<T>(what: string, work: () => Promise<T>, mayHaveHappened: () => boolean = () => true): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const finish = () => {
+        deadline.done();
+        this.#open.delete(fail);
+      };
+      const fail = (error: RollcallError) => {
+        finish();
+        reject(error);
+      };
+      const deadline = this.deadlines.start(() =>
+        fail(this.timeoutError(what, mayHaveHappened() ? 'unknown' : 'failed')),
+      );
+      this.#open.add(fail);
+      work().then(
+        (value) => {
+          finish();
+          resolve(value);
+        },
+        (error: unknown) => fail(toRollcallError(error)),
+      );
+    });
+  }
+
+  /** Connects, or rejects with a {@link ConnectionError} at the deadline; the client may go on trying. */
+  async connect(): Promise<void> {
+    this.assertOpen();
+    try {
+      await this.bounded('connect', () => this.session.connect());
+    } catch (error) {
+      if (!(error instanceof TimeoutError)) throw error;
+      const reason = this.session.lastError?.message ?? 'no answer';
+      throw new ConnectionError(`Redis cannot be reached within ${this.deadlines.timeout} ms: ${reason}`, {
+        cause: this.session.lastError ?? error,
+      });
+    }
+  }
+
+  /**
+   * Sends `commands` once the connection is ready, within the deadline; a refused command rejects.
+   * The commands must be idempotent: they are sent again when the connection breaks under them.
+   */
+  async run(what: string, commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
+    this.assertOpen();
+    let sent = false;
+    let over = false;
+    const attempt = (): Promise<Reply[]> =>
+      new Promise<Reply[]>((resolve, reject) => {
+        this.session.whenReady((error) => {
+          if (over) return;
+          if (error !== undefined) return reject(error);
+          sent = true;
+          this.session.execute(commands, options).then(resolve, (cause: unknown) => {
+            if (over || !(cause instanceof ConnectionError)) return reject(cause as Error);
+            this.clock.after(RETRY_DELAY, () => attempt().then(resolve, reject));
+          });
+        });
+      });
+    try {
+      const replies = await this.bounded(what, attempt, () => sent);
+      assertAccepted(what, replies);
+      return replies;
+    } finally {
+      over = true;
+    }
+  }
+
+  /** Fails what is still open and lets go of the session. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    const error = this.closedError();
+    for (const fail of [...this.#open]) fail(error);
+    await this.session.release();
+  }
+}
+
+/** Throws if Redis refused any of the commands. */
+export function assertAccepted(what: string, replies: readonly Reply[]): void {
+  for (const reply of replies) {
+    if (reply instanceof Error) {
+      throw new CommandError(`${what}: Redis refused: ${reply.message}`, { cause: reply });
+    }
+  }
+}

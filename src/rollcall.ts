@@ -1,0 +1,59 @@
+import type { Clock } from './clock.js';
+import type { ErrorListener } from './diagnostics.js';
+import type { PresenceOptions } from './presence/options.js';
+import { PresenceService } from './presence/presence-service.js';
+import type { PubSubOptions } from './pubsub/options.js';
+import { PubSubService } from './pubsub/pubsub-service.js';
+import type { RedisClient } from './redis/detect.js';
+
+/** Options of {@link createRollcall}; what both services share stands at the top. */
+export interface RollcallOptions {
+  /** Your Redis client. It stays yours: rollcall connects it if nobody has, and never closes it. */
+  redis: RedisClient;
+  /** Gets every failure that no caller waits for. */
+  onError?: ErrorListener;
+  /** Within how many ms every call settles. @default 5_000 */
+  timeout?: number;
+  /** Where time and chance come from; for tests. @default the system's */
+  clock?: Clock;
+  /** Options of the pub/sub service alone. */
+  pubsub?: Omit<PubSubOptions, 'redis'>;
+  /** Options of the presence service alone. */
+  presence?: Omit<PresenceOptions, 'redis'>;
+}
+
+/** Both services on one client, and their end. */
+export interface Rollcall {
+  readonly pubsub: PubSubService;
+  readonly presence: PresenceService;
+  /** Closes both services. Works detached from the object; idempotent. */
+  close(options?: { handoff?: boolean }): Promise<void>;
+  /** The same, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/**
+ * Builds both services on one client, sharing its connections.
+ *
+ * @example
+ * ```ts
+ * const { pubsub, presence, close } = createRollcall({ redis: createClient({ url }) });
+ * ```
+ * @throws {@link InvalidArgumentError} for an unknown client or an option out of range.
+ */
+export function createRollcall(options: RollcallOptions): Rollcall {
+  const { redis, pubsub: pubsubOptions, presence: presenceOptions, ...shared } = options ?? {};
+  // Presence first: it checks more, and a constructor that throws must leave nothing open.
+  const presence = new PresenceService({ ...shared, ...presenceOptions, redis });
+  let pubsub: PubSubService;
+  try {
+    pubsub = new PubSubService({ ...shared, ...pubsubOptions, redis });
+  } catch (error) {
+    void presence.close();
+    throw error;
+  }
+  const close = async (closing?: { handoff?: boolean }): Promise<void> => {
+    await Promise.all([presence.close(closing), pubsub.close()]);
+  };
+  return { pubsub, presence, close, [Symbol.asyncDispose]: () => close() };
+}

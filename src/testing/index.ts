@@ -1,0 +1,2 @@
+export type { EmbeddedClient, EmbeddedRedis } from './embedded.js';
+export { createEmbeddedRedis } from './embedded.js';

@@ -1,0 +1,136 @@
+import { InvalidArgumentError } from './errors.js';
+
+/** The longest id, channel or pattern, in bytes of UTF-8. */
+export const MAX_NAME_BYTES = 512;
+
+function shown(value: unknown): string {
+  let text: string;
+  if (typeof value === 'string') text = JSON.stringify(value);
+  else if (typeof value === 'bigint') text = `${value}n`;
+  else if (typeof value === 'object' && value !== null)
+    text = Array.isArray(value) ? 'an array' : 'an object';
+  else text = String(value);
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
+
+/** Throws unless `value` is a non-empty, well-formed string of at most `maxBytes` bytes. */
+export function assertName(
+  argument: string,
+  value: unknown,
+  maxBytes = MAX_NAME_BYTES,
+): asserts value is string {
+  if (typeof value !== 'string') {
+    throw new InvalidArgumentError(argument, `must be a string, not ${shown(value)}`);
+  }
+  if (value.length === 0) throw new InvalidArgumentError(argument, 'must not be empty');
+  // A UTF-16 unit is at most three bytes, so short names need no counting.
+  if (value.length * 3 > maxBytes && Buffer.byteLength(value) > maxBytes) {
+    throw new InvalidArgumentError(
+      argument,
+      `must be at most ${maxBytes} bytes long, not ${Buffer.byteLength(value)}`,
+    );
+  }
+  // Lone surrogates have no UTF-8: two different names would become one in Redis.
+  if (!isWellFormed(value)) {
+    throw new InvalidArgumentError(argument, `must be well-formed Unicode, not ${shown(value)}`);
+  }
+}
+
+const LONE_SURROGATE = /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/;
+const ANY_SURROGATE = /[\uD800-\uDFFF]/;
+
+function isWellFormed(value: string): boolean {
+  return !ANY_SURROGATE.test(value) || !LONE_SURROGATE.test(value);
+}
+
+/** Throws unless `value` is a function. */
+export function assertFunction(argument: string, value: unknown): void {
+  if (typeof value !== 'function') {
+    throw new InvalidArgumentError(argument, `must be a function, not ${shown(value)}`);
+  }
+}
+
+/** An options object, or `undefined` for none; anything else throws. */
+export function assertOptions(argument: string, value: unknown): void {
+  if (value !== undefined && (typeof value !== 'object' || value === null)) {
+    throw new InvalidArgumentError(argument, `must be an object, not ${shown(value)}`);
+  }
+}
+
+/** `value`, or `fallback` when it is undefined; throws unless it is a finite number in [min, max]. */
+export function numberOption(
+  argument: string,
+  value: unknown,
+  fallback: number,
+  limits: { min: number; max?: number; integer?: boolean },
+): number {
+  if (value === undefined) return fallback;
+  const { min, max = Number.MAX_SAFE_INTEGER, integer = false } = limits;
+  const fits = typeof value === 'number' && Number.isFinite(value) && value >= min && value <= max;
+  if (!fits || (integer && !Number.isInteger(value))) {
+    const kind = integer ? 'a whole number' : 'a number';
+    const range = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
+    throw new InvalidArgumentError(argument, `must be ${kind} ${range}, not ${shown(value)}`);
+  }
+  return value;
+}
+
+/** `value`, or `fallback` when it is undefined; throws unless it is one of `choices`. */
+export function choiceOption<T extends string>(
+  argument: string,
+  value: unknown,
+  fallback: T,
+  choices: readonly T[],
+): T {
+  if (value === undefined) return fallback;
+  if (!choices.includes(value as T)) {
+    throw new InvalidArgumentError(argument, `must be one of ${choices.join(', ')}, not ${shown(value)}`);
+  }
+  return value as T;
+}
+
+/** Throws the signal's reason if it has already fired; throws ours if it is no AbortSignal. */
+export function assertSignal(signal: unknown): void {
+  if (signal === undefined) return;
+  if (
+    typeof signal !== 'object' ||
+    signal === null ||
+    !('aborted' in signal) ||
+    !('addEventListener' in signal)
+  ) {
+    throw new InvalidArgumentError('signal', `must be an AbortSignal, not ${shown(signal)}`);
+  }
+  (signal as AbortSignal).throwIfAborted();
+}
+
+const STATUS = /^[A-Za-z0-9_.:-]{1,64}$/;
+
+/** Throws unless `value` can be a socket's status: a short word that is not `offline`. */
+export function assertStatus(argument: string, value: unknown): asserts value is string {
+  if (typeof value !== 'string' || !STATUS.test(value)) {
+    throw new InvalidArgumentError(
+      argument,
+      `must be 1 to 64 letters, digits or any of "_ . : -", without spaces, not ${shown(value)}`,
+    );
+  }
+  if (value === 'offline') {
+    throw new InvalidArgumentError(
+      argument,
+      'must not be "offline": that is what a user without sockets is; call removeSocket',
+    );
+  }
+}
+
+const PREFIX = /^[A-Za-z0-9_.:-]{1,64}$/;
+
+/** `value`, or `fallback`; throws unless it can stand inside a Redis hash tag and a pattern. */
+export function prefixOption(argument: string, value: unknown, fallback: string): string {
+  if (value === undefined) return fallback;
+  if (typeof value !== 'string' || !PREFIX.test(value)) {
+    throw new InvalidArgumentError(
+      argument,
+      `must be 1 to 64 letters, digits or any of "_ . : -", not ${shown(value)}`,
+    );
+  }
+  return value;
+}

@@ -1,0 +1,73 @@
+import { execFile } from 'node:child_process';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, describe, expect, test } from 'vitest';
+
+// The built package, as its users load it. Needs `npm run build`, which `npm test` runs first.
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+
+type Exports = string | { [condition: string]: Exports };
+const manifest = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
+  exports: { [entry: string]: Exports };
+  main: string;
+  module: string;
+  types: string;
+};
+
+const filesOf = (target: Exports): string[] =>
+  typeof target === 'string' ? [target] : Object.values(target).flatMap(filesOf);
+
+/** Runs a module in a fresh node, which finds the package through its own `exports`. */
+async function run(type: 'module' | 'commonjs', source: string, cwd = root): Promise<unknown> {
+  const args = [`--input-type=${type}`, '--eval', source];
+  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd });
+  return JSON.parse(stdout);
+}
+
+test('every file that package.json names exists', () => {
+  const files = [manifest.main, manifest.module, manifest.types, ...filesOf(manifest.exports)];
+  expect(files.filter((file) => !existsSync(root + file))).toEqual([]);
+});
+
+const entries = Object.keys(manifest.exports).filter((entry) => !entry.endsWith('.json'));
+
+describe.each(entries.map((entry) => entry.replace(/^\./, 'rollcall')))('%s', (name) => {
+  test('import and require give the same names', async () => {
+    const say = 'console.log(JSON.stringify(Object.keys(all).sort()))';
+    const [imported, required] = await Promise.all([
+      run('module', `import * as all from '${name}'; ${say}`),
+      run('commonjs', `const all = require('${name}'); ${say}`),
+    ]);
+    expect(imported).not.toEqual([]);
+    expect(required).toEqual(imported);
+  });
+});
+
+test.each([
+  ['module', `import * as a from 'rollcall'; import * as b from 'rollcall/testing';`],
+  ['commonjs', `const a = require('rollcall'); const b = require('rollcall/testing');`],
+] as const)('what both entry points export is the same thing (%s)', async (type, load) => {
+  const say = 'console.log(JSON.stringify(Object.keys(a).filter((key) => key in b && a[key] !== b[key])))';
+  expect(await run(type, `${load} ${say}`)).toEqual([]);
+});
+
+describe('without a Redis client', () => {
+  // Every client is optional: a user has one of them, and only the tests need ioredis-mock.
+  const elsewhere = mkdtempSync(join(tmpdir(), 'rollcall-package-'));
+  afterAll(() => rmSync(elsewhere, { recursive: true, force: true }));
+
+  test.each([
+    ['module', `await import('rollcall'); await import('rollcall/testing');`],
+    ['commonjs', `require('rollcall'); require('rollcall/testing');`],
+  ] as const)('it loads (%s)', async (type, load) => {
+    const installed = join(elsewhere, 'node_modules/rollcall');
+    for (const part of ['package.json', 'dist']) {
+      cpSync(join(root, part), join(installed, part), { recursive: true });
+    }
+    expect(await run(type, `${load} console.log('true')`, elsewhere)).toBe(true);
+  });
+});

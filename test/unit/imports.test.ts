@@ -1,0 +1,133 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, posix } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
+import { expect, test } from 'vitest';
+
+// Imports point one way: a file may import from its own layer and the ones below it.
+
+const src = fileURLToPath(new URL('../../src', import.meta.url));
+
+/** Low to high. Files directly in src are the bottom, but for the two named here. */
+const layers = [
+  '(root)',
+  'redis/',
+  'pubsub/',
+  'history/',
+  'presence/',
+  'rollcall.ts',
+  'index.ts',
+  'testing/',
+];
+
+function layerOf(file: string): string {
+  if (file.includes('/')) return `${file.slice(0, file.indexOf('/'))}/`;
+  return layers.includes(file) ? file : '(root)';
+}
+
+interface Source {
+  file: string;
+  text: string;
+  /** Every module named in the file: import, export from, import() and require, types too. */
+  names: string[];
+  /** Those of them that are files in src, as paths within src. */
+  files: string[];
+}
+
+const sources: Source[] = readdirSync(src, { recursive: true, encoding: 'utf8' })
+  .map((file) => file.replaceAll('\\', '/'))
+  .filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts'))
+  .sort()
+  .map((file) => {
+    const text = readFileSync(join(src, file), 'utf8');
+    const names = ts.preProcessFile(text, true, true).importedFiles.map((each) => each.fileName);
+    const files = names
+      .filter((name) => name.startsWith('.'))
+      .map((name) => posix.join(dirname(file), name).replace(/\.js$/, '.ts'));
+    return { file, text, names, files: [...new Set(files)] };
+  });
+
+/** The code of a file without its comments: prose may name any client it likes. */
+function codeOf(text: string): string {
+  const comments: [number, number][] = [];
+  const collect = (node: ts.Node): void => {
+    for (const range of ts.getLeadingCommentRanges(text, node.getFullStart()) ?? []) {
+      comments.push([range.pos, range.end]);
+    }
+    for (const range of ts.getTrailingCommentRanges(text, node.getEnd()) ?? []) {
+      comments.push([range.pos, range.end]);
+    }
+    for (const child of node.getChildren(file)) collect(child);
+  };
+  const file = ts.createSourceFile('x.ts', text, ts.ScriptTarget.Latest, true);
+  collect(file);
+  const chars = [...text.split('')];
+  for (const [from, to] of comments) chars.fill(' ', from, to);
+  return chars.join('');
+}
+
+const named = (name: string, pkg: string): boolean => name === pkg || name.startsWith(`${pkg}/`);
+
+test('there is something to check', () => {
+  expect(sources.length).toBeGreaterThan(0);
+});
+
+test('every folder of src has a layer', () => {
+  const without = sources.filter(({ file }) => !layers.includes(layerOf(file)));
+  expect(without.map(({ file }) => file)).toEqual([]);
+});
+
+test('imports name files that exist, by their .js names', () => {
+  const wrong = sources.flatMap(({ file, files }) =>
+    files
+      .filter((target) => !/\.(ts|lua)$/.test(target) || !existsSync(join(src, target)))
+      .map((target) => `${file} -> ${target}`),
+  );
+  expect(wrong).toEqual([]);
+});
+
+test('no file imports from a layer above its own', () => {
+  const upward = sources.flatMap(({ file, files }) =>
+    files
+      .filter((target) => layers.indexOf(layerOf(target)) > layers.indexOf(layerOf(file)))
+      .map((target) => `${file} -> ${target}`),
+  );
+  expect(upward).toEqual([]);
+});
+
+test('no import cycles', () => {
+  const graph = new Map(sources.map(({ file, files }) => [file, files]));
+  const done = new Set<string>();
+  const cycles: string[] = [];
+  const visit = (file: string, path: string[]): void => {
+    const start = path.indexOf(file);
+    if (start !== -1) cycles.push([...path.slice(start), file].join(' -> '));
+    if (start !== -1 || done.has(file)) return;
+    for (const target of graph.get(file) ?? []) visit(target, [...path, file]);
+    done.add(file);
+  };
+  for (const { file } of sources) visit(file, []);
+  expect(cycles).toEqual([]);
+});
+
+test('only src/redis knows the clients', () => {
+  const outside = sources.filter(({ file }) => layerOf(file) !== 'redis/');
+  const importing = outside.flatMap(({ file, names }) =>
+    names
+      .filter((name) => named(name, 'redis') || named(name, 'ioredis') || name.startsWith('@redis/'))
+      .map((name) => `${file} -> ${name}`),
+  );
+  expect(importing).toEqual([]);
+  // The word "redis" is the name of the server too; "ioredis" and "node-redis" are only clients.
+  // `index` names the adapters' files, and `testing` is built on one of the clients.
+  const elsewhere = outside.filter(({ file }) => file !== 'index.ts' && layerOf(file) !== 'testing/');
+  const mentioning = elsewhere.filter(({ text }) => /\b(ioredis(?!-mock)|node-redis)\b/i.test(codeOf(text)));
+  expect(mentioning.map(({ file }) => file)).toEqual([]);
+});
+
+test('only src/testing imports ioredis-mock', () => {
+  const importing = sources.filter(
+    ({ file, names }) => layerOf(file) !== 'testing/' && names.some((name) => named(name, 'ioredis-mock')),
+  );
+  expect(importing.map(({ file }) => file)).toEqual([]);
+});

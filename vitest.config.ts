@@ -1,0 +1,96 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig, type Plugin, type TestProjectInlineConfiguration } from 'vitest/config';
+import { CountReporter } from './test/support/reporter.js';
+import { findChromium, findRedisServer } from './test/support/tools.js';
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+const ci = process.env['CI'] === 'true';
+const leftOut: string[] = [];
+
+/** Lua scripts are imported as text, as in the build. */
+const luaAsText: Plugin = {
+  name: 'lua-as-text',
+  transform(code: string, id: string) {
+    return /\.lua(\?|$)/.test(id)
+      ? { code: `export default ${JSON.stringify(code)};`, map: null }
+      : undefined;
+  },
+};
+
+// Each project is a group of its own, run one after another, so that tests with real processes
+// and real time limits never share the processors with another project.
+let groupOrder = 0;
+function project(
+  name: string,
+  testTimeout: number,
+  options: TestProjectInlineConfiguration['test'] = {},
+): TestProjectInlineConfiguration {
+  return {
+    extends: true,
+    test: {
+      name,
+      include: [`test/${name}/**/*.test.ts`],
+      testTimeout,
+      hookTimeout: Math.max(testTimeout, 10_000),
+      maxWorkers: 2,
+      sequence: { groupOrder: groupOrder++ },
+      ...options,
+    },
+  };
+}
+
+/** Programs that a project needs, by the name of the project, where they are missing. */
+const missing = new Map<string, string>();
+
+/**
+ * Projects that need a program that may not be installed. Without it they are left out, which the
+ * reporter says, except in CI: there they stay in, and `requirePrograms` ends the run.
+ */
+function needing(program: string | undefined, what: string, projects: TestProjectInlineConfiguration[]) {
+  if (program !== undefined) return projects;
+  const names = projects.map((each) => String(each.test?.name));
+  for (const name of names) missing.set(name, what);
+  if (ci) return projects;
+  leftOut.push(`${names.join(', ')} (${what})`);
+  return [];
+}
+
+/** Runs only for the projects asked for, so that `--project unit` needs no server even in CI. */
+const requirePrograms: Plugin = {
+  name: 'require-programs',
+  configureVitest({ project: { name } }) {
+    const what = missing.get(name);
+    if (what) throw new Error(`can't run the ${name} tests: ${what}`);
+  },
+};
+
+const projects = [
+  project('unit', 5_000),
+  project('mock', 10_000),
+  project('package', 30_000),
+  ...needing(findRedisServer(), 'redis-server not found: install it, or set REDIS_SERVER to its path', [
+    project('redis', 30_000),
+    project('faults', 120_000, { fileParallelism: false, maxWorkers: 1 }),
+  ]),
+  ...needing(findChromium(), 'chromium not found: install it, or set CHROMIUM to its path', [
+    project('browser', 60_000, { fileParallelism: false, maxWorkers: 1 }),
+  ]),
+];
+
+export default defineConfig({
+  plugins: [luaAsText, requirePrograms],
+  resolve: {
+    // Exact names only: `rollcall/testing` must not become `src/index.ts/testing`.
+    alias: [
+      { find: /^rollcall$/, replacement: here('src/index.ts') },
+      { find: /^rollcall\/testing$/, replacement: here('src/testing/index.ts') },
+    ],
+  },
+  test: {
+    projects,
+    // A project may have no tests yet.
+    passWithNoTests: true,
+    // The counts come last, so that the last line of a run says how it went.
+    reporters: ['default', new CountReporter(leftOut)],
+  },
+});
