@@ -39,6 +39,8 @@ export interface ExecuteOptions {
 export interface Capabilities {
   /** Scripts may run inside MULTI. Otherwise they follow the transaction, as calls of their own. */
   readonly scriptsInTransactions: boolean;
+  /** Commands that do not fit their key, or their arguments, are refused. */
+  readonly strict: boolean;
   /** SSUBSCRIBE and SPUBLISH. */
   readonly sharded: boolean;
   /** Patterns on this topology. */

@@ -1,4 +1,4 @@
-import { UnsupportedError } from '../errors.js';
+import { ConnectionError, UnsupportedError } from '../errors.js';
 import type {
   Capabilities,
   Command,
@@ -39,6 +39,7 @@ interface Client {
 
 const CAPABILITIES: Capabilities = {
   scriptsInTransactions: false,
+  strict: false,
   sharded: false,
   patterns: true,
   cluster: false,
@@ -89,6 +90,7 @@ export class IoredisMockDriver implements Driver {
   }
 
   async execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
+    if (!this.ready) throw new ConnectionError('the client is not connected');
     try {
       return await (options?.atomic === true ? this.#transaction(commands) : this.#oneByOne(commands));
     } catch (error) {
@@ -132,6 +134,7 @@ export class IoredisMockDriver implements Driver {
 
   async subscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
     if (kind === 'sharded') throw new UnsupportedError('the embedded Redis has no sharded channels');
+    if (this.#closed) throw new ConnectionError('the driver is closed');
     const subscriber = this.#open();
     await (kind === 'channel' ? subscriber.subscribe(...names) : subscriber.psubscribe(...names));
     for (const name of names) this.#confirmed[kind].add(name);

@@ -39,6 +39,7 @@ interface Client {
 
 const CAPABILITIES: Capabilities = {
   scriptsInTransactions: true,
+  strict: true,
   sharded: true,
   patterns: true,
   cluster: false,
@@ -81,6 +82,7 @@ export class IoredisDriver implements Driver {
   readonly #unfollow: () => void;
   readonly #subscribers: { subscriber?: Subscriber; sharded?: Subscriber } = {};
   #listener: DriverListener | undefined;
+  #closed = false;
 
   constructor(client: IoredisClient) {
     this.#given = client as unknown as Client;
@@ -88,7 +90,7 @@ export class IoredisDriver implements Driver {
   }
 
   get ready(): boolean {
-    return this.#given.status === 'ready';
+    return !this.#closed && this.#given.status === 'ready';
   }
 
   attach(listener: DriverListener): void {
@@ -135,6 +137,7 @@ export class IoredisDriver implements Driver {
   async subscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
     // Classic and sharded subscriptions on one ioredis connection lose messages: one for each.
     const role = kind === 'sharded' ? 'sharded' : 'subscriber';
+    if (this.#closed) throw this.#commands.offline();
     this.#subscribers[role] ??= new Subscriber(this.#given, role, this.#listener as DriverListener);
     await this.#subscribers[role].subscribe(kind, names);
   }
@@ -144,6 +147,7 @@ export class IoredisDriver implements Driver {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     this.#unfollow();
     this.#subscribers.subscriber?.close();
     this.#subscribers.sharded?.close();

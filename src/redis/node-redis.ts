@@ -56,6 +56,7 @@ interface Client {
 
 const CAPABILITIES: Capabilities = {
   scriptsInTransactions: true,
+  strict: true,
   sharded: true,
   patterns: true,
   cluster: false,
@@ -103,6 +104,7 @@ export class NodeRedisDriver implements Driver {
   readonly #unfollow: () => void;
   #subscriber: Subscriber | undefined;
   #listener: DriverListener | undefined;
+  #closed = false;
 
   constructor(client: NodeRedisClient) {
     this.#given = client as unknown as Client;
@@ -111,7 +113,7 @@ export class NodeRedisDriver implements Driver {
   }
 
   get ready(): boolean {
-    return this.#given.isReady;
+    return !this.#closed && this.#given.isReady;
   }
 
   attach(listener: DriverListener): void {
@@ -138,7 +140,7 @@ export class NodeRedisDriver implements Driver {
   }
 
   async execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
-    if (!this.#given.isReady) throw this.#commands.offline();
+    if (this.#closed || !this.#given.isReady) throw this.#commands.offline();
     const send = options?.atomic === true ? this.#transaction : this.#pipeline;
     try {
       return await this.#commands.track(this.#scripts.run(commands, send));
@@ -170,6 +172,7 @@ export class NodeRedisDriver implements Driver {
   };
 
   async subscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
+    if (this.#closed) throw this.#commands.offline();
     this.#subscriber ??= new Subscriber(this.#given, this.#listener as DriverListener);
     await this.#subscriber.subscribe(kind, names);
   }
@@ -179,6 +182,7 @@ export class NodeRedisDriver implements Driver {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     this.#unfollow();
     this.#subscriber?.close();
     this.#commands.end();

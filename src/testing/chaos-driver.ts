@@ -1,0 +1,132 @@
+import { ConnectionError } from '../errors.js';
+import { driverFor, type RedisClient } from '../redis/detect.js';
+import type {
+  Capabilities,
+  Command,
+  Driver,
+  DriverListener,
+  ExecuteOptions,
+  Reply,
+  SubscriptionKind,
+} from '../redis/driver.js';
+
+/** How the next calls of a {@link ChaosDriver} fail. */
+export type Fault =
+  /** The connection breaks before the commands are sent: they do not happen. */
+  | 'before'
+  /** The connection breaks before the reply comes: they happen, and the caller cannot know. */
+  | 'reply-lost';
+
+/** A driver whose connection breaks on command: what a test, or a demonstration, does to a service. */
+export interface ChaosDriver extends Driver {
+  /**
+   * Breaks both connections: from now on nothing gets through in either direction. A service that is
+   * cut off for good is, to all others, a process that died.
+   */
+  cut(): void;
+  /** Repairs them. What was published meanwhile is lost, as it is with Redis. */
+  restore(): void;
+  /** Lets the next `count` calls of `execute` fail. */
+  failNext(fault: Fault, count?: number): void;
+}
+
+/** Puts a {@link ChaosDriver} between a service and `client`. */
+export function createChaosDriver(client: RedisClient): ChaosDriver {
+  return new Chaos(driverFor(client));
+}
+
+class Chaos implements ChaosDriver {
+  readonly client = 'chaos';
+  readonly #inner: Driver;
+  readonly #pending = new Set<(error: ConnectionError) => void>();
+  #listener: DriverListener | undefined;
+  #subscribed = false;
+  #cut = false;
+  #faults: Fault[] = [];
+
+  constructor(inner: Driver) {
+    this.#inner = inner;
+  }
+
+  get capabilities(): Capabilities {
+    return { ...this.#inner.capabilities, reconnects: true };
+  }
+
+  get ready(): boolean {
+    return !this.#cut && this.#inner.ready;
+  }
+
+  attach(listener: DriverListener): void {
+    this.#listener = listener;
+    this.#inner.attach({
+      message: (...message) => {
+        if (!this.#cut) listener.message(...message);
+      },
+      connection: (...change) => {
+        if (!this.#cut) listener.connection(...change);
+      },
+    });
+  }
+
+  cut(): void {
+    if (this.#cut) return;
+    this.#cut = true;
+    const error = new ConnectionError('the connection was cut', { outcome: 'unknown' });
+    for (const reject of this.#pending) reject(error);
+    this.#pending.clear();
+    this.#listener?.connection('commands', 'lost', error);
+    if (this.#subscribed) this.#listener?.connection('subscriber', 'lost', error);
+  }
+
+  restore(): void {
+    if (!this.#cut) return;
+    this.#cut = false;
+    if (this.#subscribed) this.#listener?.connection('subscriber', 'ready');
+    if (this.#inner.ready) this.#listener?.connection('commands', 'ready');
+  }
+
+  failNext(fault: Fault, count = 1): void {
+    for (let added = 0; added < count; added++) this.#faults.push(fault);
+  }
+
+  connect(): Promise<void> {
+    return this.#cut ? Promise.reject(this.#offline()) : this.#inner.connect();
+  }
+
+  async execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
+    if (this.#cut) throw this.#offline();
+    const fault = this.#faults.shift();
+    if (fault === 'before') throw this.#offline();
+    const replies = await this.#unlessCut(this.#inner.execute(commands, options));
+    if (fault === 'reply-lost') throw new ConnectionError('the reply was lost', { outcome: 'unknown' });
+    return replies;
+  }
+
+  async subscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
+    if (this.#cut) throw this.#offline();
+    this.#subscribed = true;
+    await this.#unlessCut(this.#inner.subscribe(kind, names));
+  }
+
+  unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
+    const gone = this.#inner.unsubscribe(kind, names);
+    if (!this.#cut) return gone;
+    gone.catch(() => {});
+    return Promise.resolve();
+  }
+
+  close(): Promise<void> {
+    return this.#inner.close();
+  }
+
+  #offline(): ConnectionError {
+    return new ConnectionError('the connection is cut', { outcome: 'failed' });
+  }
+
+  #unlessCut<T>(work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#pending.add(reject);
+      work.then(resolve, reject).finally(() => this.#pending.delete(reject));
+    });
+  }
+}

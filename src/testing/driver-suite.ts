@@ -1,0 +1,413 @@
+import assert from 'node:assert/strict';
+import { CommandError, ConnectionError } from '../errors.js';
+import type { Capabilities, ConnectionRole, Driver, Reply, SubscriptionKind } from '../redis/driver.js';
+import { defineScript } from '../redis/script.js';
+
+/** A driver to be tested, and what the suite can do to its surroundings. */
+export interface DriverUnderTest {
+  /** A driver nobody has used yet, on an empty Redis of its own or one it may share with the suite. */
+  readonly driver: Driver;
+  /** Breaks all its connections from outside, so that the client has to connect again. */
+  breakConnections?(): Promise<void>;
+  /** Makes the server forget all scripts. */
+  forgetScripts?(): Promise<void>;
+  /** Ends everything, the client included. */
+  dispose(): Promise<void>;
+}
+
+/** One rule of the port, as a test for any runner. */
+export interface DriverCase {
+  /** The rule. */
+  readonly name: string;
+  /** The capability without which the case does not apply. */
+  readonly requires?: keyof Capabilities;
+  /** Throws when the driver breaks the rule. */
+  run(make: () => Promise<DriverUnderTest>): Promise<void>;
+}
+
+interface Bench {
+  readonly driver: Driver;
+  readonly under: DriverUnderTest;
+  readonly messages: string[];
+  readonly states: string[];
+  /** Resolves when `done` is true; throws after five seconds. */
+  until(what: string, done: () => boolean): Promise<void>;
+  /** Runs one command. */
+  command(name: string, ...args: string[]): Promise<Reply | undefined>;
+}
+
+const DEADLINE = 3_000;
+
+let serial = 0;
+/** A name that no other case uses. */
+const fresh = (text: string): string => `suite:${process.pid}:${++serial}:${text}`;
+
+const ODD_NAMES = [
+  '__proto__',
+  'constructor',
+  'a{b}c',
+  'a*b?[c]',
+  'new\nline',
+  'nul\0',
+  'emoji 😀',
+  'quote"',
+  'back\\',
+];
+
+function define(
+  name: string,
+  body: (bench: Bench) => Promise<void>,
+  requires?: keyof Capabilities,
+): DriverCase {
+  return {
+    name,
+    ...(requires === undefined ? {} : { requires }),
+    async run(make) {
+      const under = await make();
+      try {
+        await body(await open(under));
+      } finally {
+        await under.driver.close();
+        await under.dispose();
+      }
+    },
+  };
+}
+
+async function open(under: DriverUnderTest): Promise<Bench> {
+  const { driver } = under;
+  const messages: string[] = [];
+  const states: string[] = [];
+  const wakers = new Set<() => void>();
+  const wake = () => {
+    for (const waker of [...wakers]) waker();
+  };
+  driver.attach({
+    message(kind: SubscriptionKind, name: string, channel: string, payload: string) {
+      messages.push(`${kind} ${name} ${channel} ${payload}`);
+      wake();
+    },
+    connection(role: ConnectionRole, state: 'ready' | 'lost' | 'ended') {
+      states.push(`${role} ${state}`);
+      wake();
+    },
+  });
+  await driver.connect();
+  const until = (what: string, done: () => boolean): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        wakers.delete(check);
+        reject(
+          new Error(
+            `waited in vain for ${what}; messages: ${messages.join(', ')}; states: ${states.join(', ')}`,
+          ),
+        );
+      }, DEADLINE);
+      const check = () => {
+        if (!done()) return;
+        clearTimeout(timer);
+        wakers.delete(check);
+        resolve();
+      };
+      wakers.add(check);
+      check();
+    });
+  const command = async (name: string, ...args: string[]) => (await driver.execute([[name, ...args]]))[0];
+  return { driver, under, messages, states, until, command };
+}
+
+/** Publishes until it arrives: what a reconnected subscriber can promise is the future only. */
+async function publishUntilHeard(bench: Bench, channel: string, heard: string): Promise<void> {
+  const end = Date.now() + DEADLINE;
+  while (!bench.messages.includes(heard)) {
+    assert.ok(Date.now() < end, `nothing heard on ${channel}`);
+    await bench.command('PUBLISH', channel, 'again').catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+const ECHO = defineScript('echo', 'return {KEYS[1], ARGV[1]}');
+const COUNT = defineScript('count', "return redis.call('SADD', KEYS[1], ARGV[1])");
+const BROKEN = defineScript('broken', "return redis.call('INCR', KEYS[1], 'too', 'many')");
+
+/** Every rule of the port. */
+export const driverCases: readonly DriverCase[] = [
+  define('connect resolves when commands can be sent, and may be repeated', async ({ driver, command }) => {
+    assert.equal(driver.ready, true);
+    await driver.connect();
+    assert.equal(await command('PING'), 'PONG');
+  }),
+
+  define('execute answers one reply per command, in order', async ({ driver }) => {
+    const key = fresh('key');
+    const replies = await driver.execute([
+      ['SET', key, 'value'],
+      ['GET', key],
+      ['GET', fresh('nothing')],
+      ['STRLEN', key],
+      ['MGET', key, fresh('nothing')],
+    ]);
+    assert.deepEqual(replies, ['OK', 'value', null, 5, ['value', null]]);
+  }),
+
+  define(
+    'a refused command has an error in its place and harms no other',
+    async ({ driver }) => {
+      const [key, other] = [fresh('text'), fresh('number')];
+      const [, refused, fine] = await driver.execute([
+        ['SET', key, 'text'],
+        ['INCR', key],
+        ['INCR', other],
+      ]);
+      assert.ok(refused instanceof Error, 'INCR of a text is refused');
+      assert.equal(fine, 1);
+    },
+    'strict',
+  ),
+
+  define('keys and values of any characters come back as they were', async ({ driver }) => {
+    for (const name of ODD_NAMES) {
+      const key = fresh(name);
+      const replies = await driver.execute([
+        ['SET', key, name],
+        ['GET', key],
+      ]);
+      assert.equal(replies[1], name);
+    }
+  }),
+
+  define('an atomic batch answers one reply per command', async ({ driver }) => {
+    const key = fresh('hash');
+    const replies = await driver.execute(
+      [
+        ['HSET', key, 'a', '1'],
+        ['HSET', key, 'a', '2'],
+        ['HGET', key, 'a'],
+      ],
+      { atomic: true, key },
+    );
+    assert.deepEqual(replies, [1, 0, '2']);
+  }),
+
+  define(
+    'an atomic batch with a command Redis cannot take is discarded as a whole',
+    async ({ driver, command }) => {
+      const key = fresh('discarded');
+      const batch = driver.execute([['SET', key, '1'], ['NOSUCHCOMMAND']], { atomic: true, key });
+      await assert.rejects(batch, CommandError);
+      assert.equal(await command('GET', key), null);
+    },
+    'scriptsInTransactions',
+  ),
+
+  define('scripts get their keys and arguments, alone and in an atomic batch', async ({ driver }) => {
+    const key = fresh('script');
+    const call = { script: ECHO, keys: [key], args: ['argument'] };
+    assert.deepEqual(await driver.execute([call]), [[key, 'argument']]);
+    assert.deepEqual(await driver.execute([call, ['SET', key, '1'], call], { atomic: true, key }), [
+      [key, 'argument'],
+      'OK',
+      [key, 'argument'],
+    ]);
+  }),
+
+  define(
+    'a failing script has an error in its place',
+    async ({ driver }) => {
+      const key = fresh('broken');
+      const replies = await driver.execute([['SET', key, '1'], { script: BROKEN, keys: [key], args: [] }], {
+        atomic: true,
+        key,
+      });
+      assert.equal(replies[0], 'OK');
+      assert.ok(replies[1] instanceof Error);
+    },
+    'strict',
+  ),
+
+  define(
+    'scripts the server has forgotten run all the same, and the batch around them is whole',
+    async ({ driver, under }) => {
+      const key = fresh('forgotten');
+      const batch = [
+        ['SADD', key, 'plain'] as const,
+        { script: COUNT, keys: [key], args: ['scripted'] },
+        ['SCARD', key] as const,
+      ];
+      await driver.execute(batch, { atomic: true, key });
+      await under.forgetScripts?.();
+      const replies = await driver.execute(batch, { atomic: true, key });
+      assert.equal(replies.at(-1), 2);
+      assert.ok(!replies.some((reply) => reply instanceof Error));
+    },
+    'scriptsInTransactions',
+  ),
+
+  define(
+    'messages of a channel arrive after subscribe resolved, and not after unsubscribe',
+    async (bench) => {
+      const { driver, messages, until, command } = bench;
+      const [channel, other] = [fresh('channel'), fresh('other')];
+      await driver.subscribe('channel', [channel, other]);
+      await command('PUBLISH', channel, 'first');
+      await until('the message', () => messages.includes(`channel ${channel} ${channel} first`));
+      await driver.unsubscribe('channel', [channel]);
+      await command('PUBLISH', channel, 'second');
+      await command('PUBLISH', other, 'last');
+      await until('the last message', () => messages.length === 2);
+      assert.deepEqual(messages.at(-1), `channel ${other} ${other} last`);
+    },
+  ),
+
+  define('channels of any name work', async ({ driver, messages, until, command }) => {
+    const names = ODD_NAMES.flatMap((name) => [name, fresh(name)]);
+    await driver.subscribe('channel', names);
+    for (const name of names) await command('PUBLISH', name, 'here');
+    await until('all messages', () => messages.length === names.length);
+    assert.deepEqual(
+      messages,
+      names.map((name) => `channel ${name} ${name} here`),
+    );
+    await driver.unsubscribe('channel', names);
+  }),
+
+  define(
+    'a pattern and a channel of the same spelling are two subscriptions',
+    async ({ driver, messages, until, command }) => {
+      const name = fresh('both');
+      await driver.subscribe('channel', [name]);
+      await driver.subscribe('pattern', [name]);
+      await command('PUBLISH', name, '1');
+      await until('both messages', () => messages.length === 2);
+      assert.deepEqual([...messages].sort(), [`channel ${name} ${name} 1`, `pattern ${name} ${name} 1`]);
+      await driver.unsubscribe('channel', [name]);
+      await command('PUBLISH', name, '2');
+      await until('the message of the pattern', () => messages.length === 3);
+      assert.equal(messages[2], `pattern ${name} ${name} 2`);
+    },
+    'patterns',
+  ),
+
+  define(
+    'a message tells the pattern it matched and the channel it was published to',
+    async ({ driver, messages, until, command }) => {
+      const base = fresh('tree');
+      await driver.subscribe('pattern', [`${base}:*`, `${base}:a?`]);
+      await command('PUBLISH', `${base}:ab`, 'x');
+      await until('both messages', () => messages.length === 2);
+      assert.deepEqual([...messages].sort(), [
+        `pattern ${base}:* ${base}:ab x`,
+        `pattern ${base}:a? ${base}:ab x`,
+      ]);
+    },
+    'patterns',
+  ),
+
+  define('what was unsubscribed can be subscribed again', async ({ driver, messages, until, command }) => {
+    const channel = fresh('again');
+    for (let round = 1; round <= 3; round++) {
+      await driver.subscribe('channel', [channel]);
+      await command('PUBLISH', channel, String(round));
+      await until('the message', () => messages.length === round);
+      await driver.unsubscribe('channel', [channel]);
+    }
+  }),
+
+  define(
+    'sharded channels are a kind of their own',
+    async ({ driver, messages, until, command }) => {
+      const name = fresh('sharded');
+      await driver.subscribe('sharded', [name]);
+      await driver.subscribe('channel', [name]);
+      await command('SPUBLISH', name, 'sharded');
+      await command('PUBLISH', name, 'plain');
+      await until('both messages', () => messages.length === 2);
+      assert.deepEqual([...messages].sort(), [
+        `channel ${name} ${name} plain`,
+        `sharded ${name} ${name} sharded`,
+      ]);
+      await driver.unsubscribe('sharded', [name]);
+      await command('SPUBLISH', name, 'unheard');
+      await command('PUBLISH', name, 'last');
+      await until('the last message', () => messages.includes(`channel ${name} ${name} last`));
+      assert.equal(messages.length, 3);
+    },
+    'sharded',
+  ),
+
+  define(
+    'subscriptions outlive their connection, and both ends of the gap are told',
+    async (bench) => {
+      const { driver, under, states, until } = bench;
+      const [channel, pattern] = [fresh('kept'), fresh('kept*')];
+      await driver.subscribe('channel', [channel, '__proto__']);
+      await driver.subscribe('pattern', [pattern]);
+      states.length = 0;
+      await under.breakConnections?.();
+      await until('the loss', () => states.includes('subscriber lost'));
+      await until('the return', () => states.includes('subscriber ready') && driver.ready);
+      for (const name of [channel, '__proto__']) {
+        await publishUntilHeard(bench, name, `channel ${name} ${name} again`);
+      }
+      await publishUntilHeard(bench, pattern, `pattern ${pattern} ${pattern} again`);
+    },
+    'reconnects',
+  ),
+
+  define(
+    'what is unsubscribed while the connection is away does not come back',
+    async (bench) => {
+      const { driver, under, states, messages, until } = bench;
+      const [gone, kept] = [fresh('gone'), fresh('kept')];
+      await driver.subscribe('channel', [gone, kept]);
+      states.length = 0;
+      const broken = under.breakConnections?.();
+      const unsubscribed = driver.unsubscribe('channel', [gone]);
+      await broken;
+      await unsubscribed;
+      await until('the return', () => states.includes('subscriber ready') && driver.ready);
+      await publishUntilHeard(bench, kept, `channel ${kept} ${kept} again`);
+      const before = messages.filter((message) => message.startsWith(`channel ${gone}`)).length;
+      await driver.execute([
+        ['PUBLISH', gone, 'unheard'],
+        ['PUBLISH', kept, 'last'],
+      ]);
+      await until('the last message', () => messages.includes(`channel ${kept} ${kept} last`));
+      assert.equal(messages.filter((message) => message.startsWith(`channel ${gone}`)).length, before);
+    },
+    'reconnects',
+  ),
+
+  define(
+    'a call whose connection breaks is rejected as unknown, or was answered',
+    async ({ driver, under, states, until }) => {
+      states.length = 0;
+      const broken = under.breakConnections?.();
+      const calls = Array.from({ length: 50 }, () =>
+        driver.execute([['PING']]).then(
+          () => 'answered',
+          (error: unknown) => {
+            assert.ok(error instanceof ConnectionError, `a ConnectionError, not ${String(error)}`);
+            return error.outcome;
+          },
+        ),
+      );
+      await broken;
+      for (const outcome of await Promise.all(calls)) assert.match(outcome, /answered|unknown|failed/);
+      let reply: Reply | undefined;
+      while (reply !== 'PONG') {
+        // The break may still be on its way to the client.
+        await until('the return', () => driver.ready);
+        [reply] = await driver.execute([['PING']]).catch(() => []);
+      }
+    },
+    'reconnects',
+  ),
+
+  define('after close nothing is sent', async ({ driver }) => {
+    await driver.subscribe('channel', [fresh('closed')]);
+    await driver.close();
+    await driver.close();
+    await assert.rejects(driver.subscribe('channel', [fresh('late')]));
+  }),
+];
