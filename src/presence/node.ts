@@ -39,6 +39,9 @@ export interface NodeOptions {
 /** How many sockets are restored at a time, and how many keys one renewal refreshes at most. */
 const CHUNK = 1_000;
 
+/** After how many ms a failed renewal is tried again. */
+const HURRY = 1_000;
+
 /** A name for this process that is the same after a restart on the same host, within reason. */
 export function defaultNodeName(): string {
   return (
@@ -75,8 +78,9 @@ export class PresenceNode implements LeaseObserver {
   #store!: PresenceStore;
   #timer: Timer | undefined;
   #stopped = false;
-  #restoring: Promise<void> | undefined;
-  #restoreAgain = false;
+  #restoring = false;
+  /** Something asked for a restoration since the last one began. */
+  #incomplete = false;
   #renewals = 0;
   /** Where the refresh of backstop TTLs goes on. */
   #refreshFrom: IterableIterator<OwnedSocket> | undefined;
@@ -99,10 +103,14 @@ export class PresenceNode implements LeaseObserver {
     return this.#owned.size;
   }
 
-  /** Starts renewing; `store` is where restored facts go. */
-  start(store: PresenceStore): void {
+  /** Where this node's facts go; called once, before anything else. */
+  attach(store: PresenceStore): void {
     this.#store = store;
-    this.#scheduleRenewal();
+  }
+
+  /** Starts renewing. */
+  start(): void {
+    this.#scheduleRenewal(this.#options.renewEvery);
   }
 
   /** Stops renewing. */
@@ -210,23 +218,29 @@ export class PresenceNode implements LeaseObserver {
     return records.at(-1) ?? null;
   }
 
-  #scheduleRenewal(): void {
+  #scheduleRenewal(delay: number): void {
     if (this.#stopped) return;
-    const delay = jittered(this.#clock, this.#options.renewEvery);
-    this.#timer = this.#clock.after(delay, () => void this.#renew(), { keepAlive: false });
+    const renew = () => {
+      this.#renew().then(
+        () => this.#scheduleRenewal(this.#options.renewEvery),
+        (error: unknown) => {
+          this.#options.onDoubt();
+          if (!this.#stopped) this.#options.reporter.report(toRollcallError(error), { stage: 'renew' });
+          // The lease is running out: be there as soon as Redis is.
+          this.#scheduleRenewal(Math.min(this.#options.renewEvery, HURRY));
+        },
+      );
+    };
+    this.#timer = this.#clock.after(jittered(this.#clock, delay), renew, { keepAlive: false });
   }
 
   async #renew(): Promise<void> {
-    try {
-      const refresh = this.#dueForRefresh();
-      for (const partition of [...this.#leases.keys()])
-        await this.#renewIn(partition, refresh.get(partition) ?? []);
-      await this.#repair();
-    } catch (error) {
-      this.#options.onDoubt();
-      if (!this.#stopped) this.#options.reporter.report(toRollcallError(error), { stage: 'renew' });
+    const refresh = this.#dueForRefresh();
+    for (const partition of [...this.#leases.keys()]) {
+      await this.#renewIn(partition, refresh.get(partition) ?? []);
     }
-    this.#scheduleRenewal();
+    if (this.#incomplete) this.#restore();
+    await this.#repair();
   }
 
   async #renewIn(partition: number, refresh: readonly OwnedSocket[]): Promise<void> {
@@ -308,27 +322,24 @@ export class PresenceNode implements LeaseObserver {
     this.#restore();
   }
 
+  /** Brings Redis into line with everything owned; what fails is tried again at the next renewal. */
   #restore(): void {
-    if (this.#restoring !== undefined) {
-      this.#restoreAgain = true;
-      return;
-    }
-    this.#restoring = this.#restoreAll()
+    this.#incomplete = true;
+    if (this.#restoring) return;
+    this.#restoring = true;
+    this.#restoreAll()
       .catch((error: unknown) => {
+        this.#incomplete = true;
         if (!this.#stopped) this.#options.reporter.report(toRollcallError(error), { stage: 'restore' });
-        // A later renewal finds the lease missing, or this again.
-        this.#leases.clear();
       })
       .finally(() => {
-        this.#restoring = undefined;
-        if (!this.#restoreAgain || this.#stopped) return;
-        this.#restoreAgain = false;
-        this.#restore();
+        this.#restoring = false;
       });
   }
 
   /** Writes everything owned, in chunks, then removes what is there and not owned. */
   async #restoreAll(): Promise<void> {
+    this.#incomplete = false;
     const keys = [...this.#owned.keys()];
     for (let at = 0; at < keys.length && !this.#stopped; at += CHUNK) {
       const chunk = keys.slice(at, at + CHUNK);

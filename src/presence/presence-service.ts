@@ -94,6 +94,7 @@ export class PresenceService {
       nodeId: () => this.#node.id,
       leases: this.#node,
     });
+    this.#node.attach(this.#store);
     this.#reader = new PresenceReader(link, keys);
     this.#reaper = new Reaper({
       ...settings,
@@ -292,7 +293,7 @@ export class PresenceService {
     await this.#link.connect();
     await this.#checkLayout();
     if (this.#closing !== undefined) return;
-    this.#node.start(this.#store);
+    this.#node.start();
     this.#reaper.start();
   }
 

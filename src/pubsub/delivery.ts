@@ -152,11 +152,18 @@ function patternWithout(prefix: string, pattern: string): string {
   return pattern.slice(escapePattern(prefix).length);
 }
 
-/** Tells one handler of a gap; what it throws goes to its service's `onError`. */
-export function tell(member: Member, discontinuity: Discontinuity, channel: string): void {
+/** Tells `listener` of a gap; what it throws or rejects with goes to its service's `onError`. */
+export function tell(
+  { reporter }: Audience,
+  listener: ((discontinuity: Discontinuity) => unknown) | undefined,
+  discontinuity: Discontinuity,
+  channel: string,
+): void {
+  const failed = (error: unknown) => reporter.handlerFailed(error, { channel });
   try {
-    member.onDiscontinuity?.(discontinuity);
+    const result = listener?.(discontinuity);
+    if (isThenable(result)) result.then(undefined, failed);
   } catch (error) {
-    member.audience.reporter.handlerFailed(error, { channel });
+    failed(error);
   }
 }

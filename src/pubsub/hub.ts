@@ -218,7 +218,7 @@ export class Hub {
       for (const entry of this.#entries[kind].values()) {
         if (entry.phase !== 'active') continue;
         for (const member of [...entry.members]) {
-          if (member.active) tell(member, discontinuity, entry.name);
+          if (member.active) tell(member.audience, member.onDiscontinuity, discontinuity, entry.name);
         }
       }
     }

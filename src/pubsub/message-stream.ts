@@ -71,14 +71,14 @@ export class QueuedStream<T> implements MessageStream<T> {
     const pull = this.#pulls.shift();
     if (pull !== undefined) return pull.resolve({ done: false, value: received });
     if (this.#inbox.push(received) === 0) return;
+    if (this.#inbox.overflowed) {
+      this.end(new OverflowError(`${this.#options.capacity} messages wait and overflow is "close"`));
+    }
     this.#options.onDiscontinuity?.({
       reason: 'overflow',
       since: new Date(this.#options.clock.now()),
       recovered: false,
     });
-    if (this.#inbox.overflowed) {
-      this.end(new OverflowError(`${this.#options.capacity} messages wait and overflow is "close"`));
-    }
   }
 
   /** No message comes any more; after those in the queue, `next` rejects with `error` once, or is done. */

@@ -25,6 +25,7 @@ export class Publisher {
   readonly #link: Link;
   #queue: Publication[] = [];
   #scheduled = false;
+  #closed = false;
 
   constructor(link: Link) {
     this.#link = link;
@@ -45,11 +46,10 @@ export class Publisher {
     });
   }
 
-  /** Fails what has not been sent. */
+  /** Fails what has not been sent, now and later. */
   close(): void {
-    const queue = this.#queue;
-    this.#queue = [];
-    for (const publication of queue) fail(publication, this.#link.closedError());
+    this.#closed = true;
+    this.#failAll(this.#link.closedError());
   }
 
   #schedule(): void {
@@ -94,7 +94,8 @@ export class Publisher {
     const waiting = batch.filter((publication) => publication.deadline?.expired !== true);
     for (const publication of waiting) publication.sent = false;
     this.#queue = waiting.concat(this.#queue);
-    this.#schedule();
+    if (this.#closed) this.#failAll(this.#link.closedError());
+    else this.#schedule();
   }
 
   #expired(publication: Publication): void {

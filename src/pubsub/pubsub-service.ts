@@ -15,7 +15,7 @@ import {
   numberOption,
   prefixOption,
 } from '../validate.js';
-import { Audience, Member, type MessageContext, type RawHandler } from './delivery.js';
+import { Audience, Member, type MessageContext, type RawHandler, tell } from './delivery.js';
 import { type Hub, hubFor } from './hub.js';
 import { type MessageStream, QueuedStream } from './message-stream.js';
 import type {
@@ -160,7 +160,7 @@ export class PubSubService {
       clock: this.#link.clock,
       onDiscontinuity: (discontinuity) => {
         this.#dropped++;
-        options.onDiscontinuity?.(discontinuity);
+        tell(this.#audience, options.onDiscontinuity, discontinuity, channel);
       },
       leave: () => {
         this.#streams.delete(stream as QueuedStream<unknown>);
