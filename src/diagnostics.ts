@@ -11,7 +11,8 @@ export type ErrorStage =
   | 'sweep'
   | 'restore'
   | 'repair'
-  | 'configuration';
+  | 'watch'
+  | 'close';
 
 /** What `onError` is told beside the error. */
 export interface ErrorContext {

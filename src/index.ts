@@ -25,10 +25,23 @@ export type {
   OnlineUsersOptions,
   PresenceOptions,
   PresenceStats,
+  ReadOptions,
   RemoveSocketOptions,
+  SetStatusOptions,
+  WatchOptions,
 } from './presence/options.js';
 export { PresenceService } from './presence/presence-service.js';
-export type { PresenceChange, PresenceData, SocketPresence, Status } from './presence/types.js';
+export type { RoomHandler, RoomWatch } from './presence/rooms.js';
+export type {
+  PresenceChange,
+  PresenceData,
+  RoomChangeEvent,
+  RoomMember,
+  SocketPresence,
+  Status,
+  WatchedPresence,
+} from './presence/types.js';
+export type { PresenceWatch, WatchHandler } from './presence/watches.js';
 export type { Discontinuity, MessageContext } from './pubsub/delivery.js';
 export type { Overflow } from './pubsub/inbox.js';
 export type { MessageStream, ReceivedMessage } from './pubsub/message-stream.js';

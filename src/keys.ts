@@ -25,6 +25,10 @@ export class PartitionKeys {
   readonly socketsPrefix: string;
   /** What the keys of users' records begin with. */
   readonly userPrefix: string;
+  /** What the keys of rooms begin with. */
+  readonly roomPrefix: string;
+  /** What the channels of rooms' changes begin with. */
+  readonly roomEventsPrefix: string;
 
   constructor(prefix: string, partition: number) {
     this.base = `{${prefix}:${partition}}`;
@@ -35,6 +39,18 @@ export class PartitionKeys {
     this.layout = `${this.base}:layout`;
     this.socketsPrefix = `${this.base}:sockets:`;
     this.userPrefix = `${this.base}:user:`;
+    this.roomPrefix = `${this.base}:room:`;
+    this.roomEventsPrefix = `${this.base}:room-events:`;
+  }
+
+  /** Hash: who is in a room, on which sockets. */
+  room(room: string): string {
+    return this.roomPrefix + room;
+  }
+
+  /** Channel: who joins, changes and leaves. */
+  roomEvents(room: string): string {
+    return this.roomEventsPrefix + room;
   }
 
   /** Hash: the facts, one field per socket. */
@@ -66,10 +82,10 @@ export function pair(left: string, right: string): string {
   return left + SEPARATOR + right;
 }
 
-/** What {@link pair} joined. */
-export function unpair(text: string): [left: string, right: string] {
+/** What {@link pair} joined, cut at the first separator; without one there is no right side. */
+export function unpair(text: string): [left: string, right: string | undefined] {
   const at = text.indexOf(SEPARATOR);
-  return [text.slice(0, at), text.slice(at + 1)];
+  return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)];
 }
 
 /**

@@ -113,6 +113,9 @@ export function assertStatus(argument: string, value: unknown): asserts value is
       `must be 1 to 64 letters, digits or any of "_ . : -", without spaces, not ${shown(value)}`,
     );
   }
+  if (value === 'invisible') {
+    throw new InvalidArgumentError(argument, 'must not be "invisible": that is for a person; call setStatus');
+  }
   if (value === 'offline') {
     throw new InvalidArgumentError(
       argument,

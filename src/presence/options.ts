@@ -26,9 +26,17 @@ export interface PresenceOptions {
    * @default ['busy', 'online', 'away']
    */
   statusPriority?: readonly string[];
+  /**
+   * After how many ms without `touch` or `setPresence` an `online` socket counts as `away`, until the
+   * next one. 0 for never.
+   * @default 0
+   */
+  idleAfter?: number;
+  /** How often, in ms, `touch` writes `lastSeen` down at most. @default 60_000 */
+  touchInterval?: number;
   /** How many sockets one user may have. @default 100 */
   maxSocketsPerUser?: number;
-  /** The largest `meta` of a socket, in bytes of JSON. @default 4_096 */
+  /** The largest `meta` of a socket and `info` in a room, in bytes of JSON. @default 4_096 */
   maxMetaBytes?: number;
   /** After how many ms without any process looking after them the keys of users vanish. @default 3_600_000 */
   backstopTtl?: number;
@@ -53,6 +61,24 @@ export interface RemoveSocketOptions {
   immediate?: boolean;
 }
 
+/** Options of `setStatus`. */
+export interface SetStatusOptions {
+  /** When the status ends by itself; a number counts milliseconds since the epoch. @default never */
+  until?: Date | number;
+}
+
+/** Options of `getPresence` and `getMultiplePresence`. */
+export interface ReadOptions {
+  /** Show who is `invisible`, and on which sockets. @default false */
+  reveal?: boolean;
+}
+
+/** Options of `watch` and `watchRoom`. */
+export interface WatchOptions {
+  /** Ends the watch when it aborts. */
+  signal?: AbortSignal;
+}
+
 /** Options of `onlineUsers`. */
 export interface OnlineUsersOptions {
   /** How many users one command fetches. @default 1_000 */
@@ -70,7 +96,7 @@ export interface ClosePresenceOptions {
   handoff?: boolean;
 }
 
-/** Counters of a a presence service since it was made, and gauges of what is there now. */
+/** Counters of a presence service since it was made, and gauges of what is there now. */
 export interface PresenceStats {
   /** This process's node id; another one after every lost lease. */
   nodeId: string;

@@ -18,8 +18,8 @@ export class PresenceReader {
     this.#keys = keys;
   }
 
-  /** The records of `userIds`, in their order, without those nobody knows. */
-  async lookup(userIds: ReadonlySet<string>): Promise<Map<string, PresenceData>> {
+  /** The records of `userIds`, in their order, without those nobody knows; see {@link unpackRecord}. */
+  async lookup(userIds: ReadonlySet<string>, reveal = false): Promise<Map<string, PresenceData>> {
     const ids = [...userIds];
     const texts = new Map<string, string>();
     const byPartition = this.#keys.map((): string[] => []);
@@ -29,7 +29,7 @@ export class PresenceReader {
     const found = new Map<string, PresenceData>();
     for (const id of ids) {
       const text = texts.get(id);
-      if (text !== undefined) found.set(id, unpackRecord(id, text));
+      if (text !== undefined) found.set(id, unpackRecord(id, text, reveal));
     }
     return found;
   }

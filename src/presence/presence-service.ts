@@ -1,13 +1,8 @@
-import { systemClock } from '../clock.js';
-import { encodeJson, type Json, jsonCodec } from '../codec.js';
-import { Reporter } from '../diagnostics.js';
-import { ConfigurationError, InvalidArgumentError, LimitError } from '../errors.js';
-import { PartitionKeys } from '../keys.js';
-import { Audience, Member } from '../pubsub/delivery.js';
-import { type Hub, hubFor } from '../pubsub/hub.js';
-import { type Leaving, type Subscription, subscribe } from '../pubsub/subscribe.js';
-import { Link } from '../redis/link.js';
-import { sessionFor } from '../redis/session.js';
+import { encodeJson, escapeId, type Json } from '../codec.js';
+import { InvalidArgumentError, LimitError } from '../errors.js';
+import { type PartitionKeys, partitionOf } from '../keys.js';
+import { Member } from '../pubsub/delivery.js';
+import { type Subscription, subscribe } from '../pubsub/subscribe.js';
 import {
   assertFunction,
   assertName,
@@ -16,22 +11,25 @@ import {
   assertStatus,
   numberOption,
 } from '../validate.js';
-import { address, PresenceNode, processOf } from './node.js';
+import { assemble, type PresenceParts } from './assemble.js';
+import { processOf } from './lease-keeper.js';
+import { Lifecycle } from './lifecycle.js';
+import type { Address } from './node.js';
 import type {
   ClosePresenceOptions,
   OnlineUsersOptions,
   PresenceOptions,
   PresenceStats,
+  ReadOptions,
   RemoveSocketOptions,
+  SetStatusOptions,
+  WatchOptions,
 } from './options.js';
-import { PresenceReader } from './presence-reader.js';
-import { PresenceStore } from './presence-store.js';
-import { Reaper } from './reaper.js';
-import { unpackChange, unpackRecord } from './record.js';
+import { packFact, unpackChange, unpackRecord } from './record.js';
+import type { RoomHandler, RoomWatch } from './rooms.js';
 import { type PresenceSettings, readSettings } from './settings.js';
-import type { PresenceChange, PresenceData, Status } from './types.js';
-
-const HANDOFF_GRACE = 10_000;
+import type { PresenceChange, PresenceData, RoomMember, Status } from './types.js';
+import type { PresenceWatch, WatchHandler } from './watches.js';
 
 /**
  * Who is online, on which sockets, with which status, over all processes on one Redis.
@@ -48,62 +46,14 @@ const HANDOFF_GRACE = 10_000;
  */
 export class PresenceService {
   readonly #settings: PresenceSettings;
-  readonly #link: Link;
-  readonly #hub: Hub;
-  readonly #keys: readonly PartitionKeys[];
-  readonly #reporter: Reporter;
-  readonly #audience: Audience;
-  readonly #node: PresenceNode;
-  readonly #store: PresenceStore;
-  readonly #reader: PresenceReader;
-  readonly #reaper: Reaper;
-  /** What `close` has to undo. */
-  readonly #leaving: Leaving = new Set();
-  #started: Promise<void> | undefined;
-  #inbox: Promise<void> | undefined;
-  #closing: Promise<void> | undefined;
+  readonly #parts: PresenceParts;
+  readonly #life: Lifecycle;
 
   /** @throws {@link InvalidArgumentError} for an unknown client or an option out of range. */
   constructor(options: PresenceOptions) {
-    const settings = readSettings(options);
-    const { onError, clock = systemClock } = options;
-    this.#settings = settings;
-    this.#reporter = new Reporter(onError);
-    this.#audience = new Audience(jsonCodec, this.#reporter);
-    const session = sessionFor(options.redis);
-    const link = new Link('PresenceService', session, settings.timeout, clock);
-    this.#link = link;
-    this.#hub = hubFor(session, clock);
-    const keys = [new PartitionKeys(settings.prefix, 0)];
-    this.#keys = keys;
-    const reporter = this.#reporter;
-    this.#node = new PresenceNode({
-      ...settings,
-      name: settings.nodeName,
-      link,
-      keys,
-      reporter,
-      onDoubt: () => this.#reaper.doubt(),
-    });
-    this.#store = new PresenceStore({
-      ...settings,
-      link,
-      keys,
-      statuses: settings.statusPriority,
-      gate: () => this.#start(),
-      nodeId: () => this.#node.id,
-      leases: this.#node,
-    });
-    this.#node.attach(this.#store);
-    this.#reader = new PresenceReader(link, keys);
-    this.#reaper = new Reaper({
-      ...settings,
-      link,
-      keys,
-      store: this.#store,
-      reporter,
-      nodeId: () => this.#node.id,
-    });
+    this.#settings = readSettings(options);
+    this.#parts = assemble(options, this.#settings, () => this.#life.start());
+    this.#life = new Lifecycle(this.#settings, this.#parts);
   }
 
   /**
@@ -114,7 +64,7 @@ export class PresenceService {
    * {@link ConfigurationError} when the keys were written by services with other partitions.
    */
   connect(): Promise<void> {
-    return this.#start();
+    return this.#life.start();
   }
 
   /**
@@ -134,20 +84,18 @@ export class PresenceService {
     status: Status = 'online',
     meta?: Json,
   ): Promise<PresenceData> {
-    this.#assertOpen();
-    assertName('userId', userId);
-    assertName('socketId', socketId);
+    const address = this.#address(userId, socketId);
     assertStatus('status', status);
-    const text = this.#encodeMeta(meta);
-    this.#listenToInbox();
-    const { partition, user, socket } = address(userId, socketId, this.#keys.length);
-    const isNew = !this.#node.owns(user, socket);
-    const record = await this.#node.set(partition, user, socket, status, text);
+    const text = this.#encode('meta', meta);
+    this.#life.listenToInbox();
+    const { node } = this.#parts;
+    const isNew = !node.owns(address);
+    const record = await node.set(address, status, text);
     if (record === null) return absent(userId);
-    const data = unpackRecord(userId, record);
+    const data = unpackRecord(userId, record, true);
     const limit = this.#settings.maxSocketsPerUser;
     if (isNew && data.sockets.length > limit) {
-      await this.#node.remove(partition, user, socket, 0);
+      await node.remove(address, 0);
       throw new LimitError(`user ${JSON.stringify(userId)} has ${limit} sockets already (maxSocketsPerUser)`);
     }
     return data;
@@ -166,39 +114,81 @@ export class PresenceService {
     socketId: string,
     options?: RemoveSocketOptions,
   ): Promise<PresenceData | null> {
-    this.#assertOpen();
-    assertName('userId', userId);
-    assertName('socketId', socketId);
+    const address = this.#address(userId, socketId);
     assertOptions('options', options);
     const grace = options?.immediate === true ? 0 : this.#settings.grace;
-    const { partition, user, socket } = address(userId, socketId, this.#keys.length);
-    const record = this.#node.owns(user, socket)
-      ? await this.#node.remove(partition, user, socket, grace)
-      : await this.#removeForeign(partition, user, socket, grace);
-    return record === null ? null : unpackRecord(userId, record);
+    const { node } = this.#parts;
+    const record = node.owns(address)
+      ? await node.remove(address, grace)
+      : await this.#removeForeign(address, grace);
+    return record === null ? null : unpackRecord(userId, record, true);
   }
 
-  /** What is known of a user; `null` when he was never seen, or is forgotten (`lastSeenTtl`). */
-  async getPresence(userId: string): Promise<PresenceData | null> {
-    return (await this.getMultiplePresence([userId])).get(userId) ?? null;
+  /**
+   * Gives a person a status of his own, over those of all his sockets, for as long as he has any:
+   * `busy`, or `invisible`, with which he looks offline to everybody. `null` drops it. It outlives
+   * reconnects and processes; without `until` it is forgotten `lastSeenTtl` after his last socket.
+   *
+   * @returns his presence after it, hidden sockets included; `null` for somebody nobody knows.
+   * @throws {@link InvalidArgumentError} for a bad id, status or time, and as `setPresence` does.
+   */
+  async setStatus(
+    userId: string,
+    status: Status | null,
+    options?: SetStatusOptions,
+  ): Promise<PresenceData | null> {
+    this.#life.assertOpen();
+    assertName('userId', userId);
+    assertOptions('options', options);
+    const until = readUntil(options?.until);
+    if (status !== null && status !== 'invisible') assertStatus('status', status);
+    const user = escapeId(userId);
+    const record = await this.#parts.store.apply(this.#partition(userId), {
+      kind: 'status',
+      user,
+      ...(status === null ? {} : { value: packFact(status, until, undefined) }),
+    });
+    return record === null ? null : unpackRecord(userId, record, true);
+  }
+
+  /**
+   * A sign of life of a socket. Cheap enough for every message of a client: it is written down at
+   * most once per `touchInterval`, as the user's `lastSeen`. With `idleAfter`, it ends being away.
+   *
+   * @returns whether the socket is one of this process's; for others nothing happens.
+   */
+  async touch(userId: string, socketId: string): Promise<boolean> {
+    return this.#parts.node.touch(this.#address(userId, socketId));
+  }
+
+  /**
+   * What is known of a user; `null` when he was never seen, or is forgotten (`lastSeenTtl`). Who is
+   * invisible looks offline, unless `reveal` is set.
+   */
+  async getPresence(userId: string, options?: ReadOptions): Promise<PresenceData | null> {
+    return (await this.getMultiplePresence([userId], options)).get(userId) ?? null;
   }
 
   /**
    * What is known of many users, in one round trip: a MGET per 1,000 of them. Users nobody knows
    * are not in the map; the others stand in it in the order they were asked for.
    */
-  async getMultiplePresence(userIds: Iterable<string>): Promise<Map<string, PresenceData>> {
-    this.#assertOpen();
-    const ids = idSet(userIds);
-    await this.#start();
-    return ids.size === 0 ? new Map() : this.#reader.lookup(ids);
+  async getMultiplePresence(
+    userIds: Iterable<string>,
+    options?: ReadOptions,
+  ): Promise<Map<string, PresenceData>> {
+    this.#life.assertOpen();
+    assertOptions('options', options);
+    const ids = idSet('userIds', 'userId', userIds);
+    await this.#life.start();
+    return ids.size === 0 ? new Map() : this.#parts.reader.lookup(ids, options?.reveal === true);
   }
 
   /** How many users are online, in any status but `offline`. */
   async onlineCount(): Promise<number> {
-    this.#assertOpen();
-    await this.#start();
-    return this.#reader.count();
+    this.#life.assertOpen();
+    await this.#life.start();
+    return this.#parts.reader.count();
   }
 
   /**
@@ -206,7 +196,7 @@ export class PresenceService {
    * whoever comes or goes meanwhile may be listed or not.
    */
   onlineUsers(options: OnlineUsersOptions = {}): AsyncIterableIterator<string> {
-    this.#assertOpen();
+    this.#life.assertOpen();
     assertOptions('options', options);
     const pageSize = numberOption('pageSize', options.pageSize, 1_000, {
       min: 1,
@@ -219,10 +209,11 @@ export class PresenceService {
 
   /** Calls `handler` with every change of any user's status, in order per user. */
   async onChange(handler: (change: PresenceChange) => void): Promise<Subscription> {
-    this.#assertOpen();
+    this.#life.assertOpen();
     assertFunction('handler', handler);
+    const { link, hub, keys, leaving, audience, reporter } = this.#parts;
     const member = new Member(
-      this.#audience,
+      audience,
       (batch, context) => {
         for (const packed of batch as readonly unknown[]) {
           // Left in the middle of a batch: the rest is not for this handler any more.
@@ -230,34 +221,106 @@ export class PresenceService {
           try {
             handler(unpackChange(packed));
           } catch (error) {
-            this.#reporter.handlerFailed(error, { channel: context.channel });
+            reporter.handlerFailed(error, { channel: context.channel });
           }
         }
       },
       false,
     );
-    await this.#start();
-    const names = this.#keys.map((keys) => keys.events);
-    return subscribe({
-      link: this.#link,
-      hub: this.#hub,
-      leaving: this.#leaving,
-      kind: 'channel',
-      names,
-      member,
-    });
+    await this.#life.start();
+    const names = keys.map(({ events }) => events);
+    return subscribe({ link, hub, leaving, kind: 'channel', names, member });
+  }
+
+  /**
+   * Watches some users: a snapshot in `current()`, then every change of status to `handler`, without
+   * a gap and without a duplicate. After a lost connection the differences are told as changes.
+   */
+  async watch(
+    userIds: Iterable<string>,
+    handler: WatchHandler,
+    options?: WatchOptions,
+  ): Promise<PresenceWatch> {
+    this.#life.assertOpen();
+    const ids = idSet('userIds', 'userId', userIds);
+    assertFunction('handler', handler);
+    assertOptions('options', options);
+    assertSignal(options?.signal);
+    await this.#life.start();
+    const watch = await this.#parts.watches.watch(ids, handler);
+    endWith(watch, options?.signal);
+    const checked = (more: Iterable<string>) => idSet('userIds', 'userId', more);
+    return {
+      ...watch,
+      add: async (more) => watch.add(checked(more)),
+      remove: (some) => watch.remove(checked(some)),
+    };
+  }
+
+  /**
+   * Puts a socket into a room, or changes its `info` there. It leaves with `leave`, with its removal,
+   * or with this process. The user joins with his first socket and leaves with his last.
+   */
+  async join(room: string, userId: string, socketId: string, info: Json = null): Promise<void> {
+    const membership = this.#membership(room, userId, socketId);
+    const text = this.#encode('info', info) as string;
+    this.#life.listenToInbox();
+    await this.#parts.node.join({ ...membership, info: text });
+  }
+
+  /** Takes a socket that this process put there out of a room. Unknown ones are no error. */
+  async leave(room: string, userId: string, socketId: string): Promise<void> {
+    await this.#parts.node.leave(this.#membership(room, userId, socketId));
+  }
+
+  /** Everybody in a room. For rooms of many thousands see {@link PresenceService.roomMembers}. */
+  async getRoom(room: string): Promise<RoomMember[]> {
+    const members: RoomMember[] = [];
+    for await (const member of this.roomMembers(room)) members.push(member);
+    return members;
+  }
+
+  /**
+   * Everybody in a room, fetched page by page. Whoever stays throughout is listed exactly once;
+   * whoever comes or goes meanwhile may be listed or not.
+   */
+  async *roomMembers(room: string): AsyncGenerator<RoomMember, void, undefined> {
+    this.#life.assertOpen();
+    assertName('room', room);
+    await this.#life.start();
+    yield* this.#parts.rooms.members(room);
+  }
+
+  /** How many users are in each of some rooms, in one round trip. */
+  async getRoomCounts(rooms: Iterable<string>): Promise<Map<string, number>> {
+    this.#life.assertOpen();
+    const names = idSet('rooms', 'room', rooms);
+    await this.#life.start();
+    return this.#parts.rooms.counts(names);
+  }
+
+  /** Watches a room: who is in it in `current()`, then joins, leaves and updates to `handler`. */
+  async watchRoom(room: string, handler: RoomHandler, options?: WatchOptions): Promise<RoomWatch> {
+    this.#life.assertOpen();
+    assertName('room', room);
+    assertFunction('handler', handler);
+    assertOptions('options', options);
+    assertSignal(options?.signal);
+    await this.#life.start();
+    return this.#parts.rooms.watch(room, handler, options?.signal);
   }
 
   /** Counters and gauges. */
   stats(): PresenceStats {
-    const { reapedNodes, reapedSockets, late } = this.#reaper.stats;
+    const { keeper, node, store, reaper } = this.#parts;
+    const { reapedNodes, reapedSockets, late } = reaper.stats;
     return {
-      nodeId: this.#node.id,
-      sockets: this.#node.size,
-      ...this.#store.stats,
+      nodeId: keeper.id,
+      sockets: node.size,
+      ...store.stats,
       reapedNodes,
       reapedSockets,
-      restored: this.#node.restored,
+      restored: keeper.restored,
       lateNodes: [...late],
     };
   }
@@ -268,8 +331,7 @@ export class PresenceService {
    * out. Idempotent.
    */
   close(options?: ClosePresenceOptions): Promise<void> {
-    this.#closing ??= this.#close(options?.handoff === true);
-    return this.#closing;
+    return this.#life.close(options?.handoff === true);
   }
 
   /** The same, for `await using`. */
@@ -277,124 +339,78 @@ export class PresenceService {
     return this.close();
   }
 
-  #assertOpen(): void {
-    if (this.#closing !== undefined) throw this.#link.closedError();
+  #partition(userId: string): number {
+    return partitionOf(userId, this.#parts.keys.length);
   }
 
-  #start(): Promise<void> {
-    this.#started ??= this.#startOnce().catch((error: unknown) => {
-      this.#started = undefined;
-      throw error;
-    });
-    return this.#started;
+  #address(userId: string, socketId: string): Address {
+    this.#life.assertOpen();
+    assertName('userId', userId);
+    assertName('socketId', socketId);
+    return { user: escapeId(userId), socket: escapeId(socketId), partition: this.#partition(userId) };
   }
 
-  async #startOnce(): Promise<void> {
-    await this.#link.connect();
-    await this.#checkLayout();
-    if (this.#closing !== undefined) return;
-    this.#node.start();
-    this.#reaper.start();
+  #membership(room: string, userId: string, socketId: string): Address & { room: string } {
+    const address = this.#address(userId, socketId);
+    assertName('room', room);
+    return { ...address, room: escapeId(room), partition: this.#parts.rooms.partition(room) };
   }
 
-  /** The number of partitions decides where a user is: two services must not disagree about it. */
-  async #checkLayout(): Promise<void> {
-    const { layout } = this.#keys[0] as PartitionKeys;
-    const mine = String(this.#keys.length);
-    const [, found] = await this.#link.run(
-      'connect',
-      [
-        ['SETNX', layout, mine],
-        ['GET', layout],
-      ],
-      { key: layout },
-    );
-    if (found === mine) return;
-    throw new ConfigurationError(
-      `the presence data under prefix ${JSON.stringify(this.#settings.prefix)} is laid out in ${String(found)} partitions, this service uses ${mine}`,
-    );
-  }
-
-  /** Other processes tell the owner of a socket there that they removed it. */
-  #listenToInbox(): void {
-    if (this.#inbox !== undefined) return;
-    const channel = (this.#keys[0] as PartitionKeys).inbox(this.#node.process);
-    const member = new Member(
-      this.#audience,
-      (pairs) => this.#node.removedElsewhere(pairs as readonly string[]),
-      false,
-    );
-    this.#leaving.add(() => this.#hub.leave('channel', channel, member));
-    this.#inbox = this.#hub.join('channel', channel, member).catch((error) => {
-      this.#reporter.report(error, { stage: 'subscribe', channel });
-      this.#inbox = undefined;
-    });
-  }
-
-  async #removeForeign(
-    partition: number,
-    user: string,
-    socket: string,
-    grace: number,
-  ): Promise<string | null> {
-    await this.#start();
-    const owners = await this.#reader.owners(partition, user, socket);
-    if (owners.length === 0) return this.#reader.record(partition, user);
+  async #removeForeign({ partition, user, socket }: Address, grace: number): Promise<string | null> {
+    await this.#life.start();
+    const { keys, reader, store } = this.#parts;
+    const owners = await reader.owners(partition, user, socket);
+    if (owners.length === 0) return reader.record(partition, user);
     const records = await Promise.all(
-      owners.map((owner) =>
-        this.#store.apply(partition, {
-          user,
-          socket,
-          owner,
-          grace,
-          tell: (this.#keys[0] as PartitionKeys).inbox(processOf(owner)),
-        }),
-      ),
+      owners.map((owner) => {
+        const tell = (keys[0] as PartitionKeys).inbox(processOf(owner));
+        return store.apply(partition, { kind: 'socket', user, socket, owner, grace, tell });
+      }),
     );
     return records.at(-1) ?? null;
   }
 
   async *#online(pageSize: number, signal: AbortSignal | undefined): AsyncGenerator<string, void, undefined> {
-    await this.#start();
-    yield* this.#reader.online(pageSize, signal);
+    await this.#life.start();
+    yield* this.#parts.reader.online(pageSize, signal);
   }
 
-  #encodeMeta(meta: Json | undefined): string | undefined {
-    if (meta === undefined) return undefined;
-    const text = encodeJson('meta', meta);
+  #encode(argument: string, value: Json | undefined): string | undefined {
+    if (value === undefined) return undefined;
+    const text = encodeJson(argument, value);
     const bytes = Buffer.byteLength(text);
     const limit = this.#settings.maxMetaBytes;
-    if (bytes > limit)
-      throw new InvalidArgumentError('meta', `is ${bytes} bytes of JSON; maxMetaBytes is ${limit}`);
-    return text;
-  }
-
-  async #close(handoff: boolean): Promise<void> {
-    const grace = handoff ? Math.max(this.#settings.grace, HANDOFF_GRACE) : 0;
-    if (this.#started !== undefined && this.#link.session.ready) {
-      await this.#link
-        .bounded('close', () => this.#node.removeAll(grace))
-        .catch((error) => {
-          this.#reporter.report(error, { stage: 'repair' });
-        });
+    if (bytes > limit) {
+      throw new InvalidArgumentError(argument, `is ${bytes} bytes of JSON; maxMetaBytes is ${limit}`);
     }
-    this.#node.stop();
-    const undone = Promise.allSettled([...this.#leaving].map((leave) => leave()));
-    if (this.#link.session.ready) await this.#link.bounded('close', () => undone).catch(() => {});
-    this.#store.close(this.#link.closedError());
-    const stopped = this.#reaper.stop();
-    await this.#link.close();
-    await stopped;
+    return text;
   }
 }
 
-function idSet(userIds: Iterable<string>): Set<string> {
-  if (typeof userIds === 'string' || typeof userIds?.[Symbol.iterator] !== 'function') {
-    throw new InvalidArgumentError('userIds', 'must be an iterable of user ids');
+function idSet(argument: string, element: string, values: Iterable<string>): Set<string> {
+  if (typeof values === 'string' || typeof values?.[Symbol.iterator] !== 'function') {
+    throw new InvalidArgumentError(argument, 'must be an iterable of strings');
   }
-  const ids = new Set(userIds);
-  for (const id of ids) assertName('userId', id);
+  const ids = new Set(values);
+  for (const id of ids) assertName(element, id);
   return ids;
+}
+
+/** When a status ends, in ms since the epoch; 0 for never. */
+function readUntil(until: Date | number | undefined): number {
+  if (until === undefined) return 0;
+  const time = until instanceof Date ? until.getTime() : until;
+  if (typeof time !== 'number' || !Number.isFinite(time) || time <= 0) {
+    throw new InvalidArgumentError('until', 'must be a Date, or a number of milliseconds since the epoch');
+  }
+  return Math.ceil(time);
+}
+
+function endWith(watch: PresenceWatch, signal: AbortSignal | undefined): void {
+  if (signal === undefined) return;
+  const end = () => void watch.close().catch(() => {});
+  if (signal.aborted) end();
+  else signal.addEventListener('abort', end, { once: true });
 }
 
 /** A user whom somebody else removed before the answer came. */

@@ -1,27 +1,10 @@
 import type { Deadline } from '../deadlines.js';
-import { CommandError, ConnectionError, type RollcallError } from '../errors.js';
-import { type PartitionKeys, pair } from '../keys.js';
-import type { Command, PlainCommand, Reply } from '../redis/driver.js';
+import { ConnectionError, type RollcallError } from '../errors.js';
+import type { PartitionKeys } from '../keys.js';
 import { assertAccepted, type Link } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
-import { settleScript } from './scripts.js';
-
-/** A change to one socket's fact. Ids are escaped. */
-export interface FactChange {
-  readonly user: string;
-  /** Without it the user is only settled: time may have changed something. */
-  readonly socket?: string;
-  /** What to write; `undefined` removes the fact. */
-  readonly value?: string;
-  /** Whose fact it is. @default this process's node, under its id at the time of sending */
-  readonly owner?: string;
-  /** What the user's last socket's going means, as settle.lua takes it. */
-  readonly grace: number;
-  /** The fact was there before and got lost: a missing record is no news. */
-  readonly restoring?: boolean;
-  /** Tell the owner, who does not know. */
-  readonly tell?: string;
-}
+import { type Change, isRestoring } from './changes.js';
+import { Transaction } from './transaction.js';
 
 /** What {@link PresenceStore} needs to know of its surroundings. */
 export interface StoreOptions {
@@ -67,7 +50,7 @@ class Job {
   sent = false;
 
   constructor(
-    readonly change: FactChange,
+    readonly change: Change,
     readonly resolve: (record: string | null) => void,
     readonly reject: (error: RollcallError) => void,
   ) {}
@@ -92,7 +75,7 @@ export class PresenceStore {
   }
 
   /** Applies `change`; resolves with the user's settled record, `null` where there is none. */
-  apply(partition: number, change: FactChange): Promise<string | null> {
+  apply(partition: number, change: Change): Promise<string | null> {
     return (this.#partitions[partition] as Partition).apply(change);
   }
 
@@ -114,17 +97,12 @@ class Partition {
     readonly stats: StoreStats,
   ) {}
 
-  apply(change: FactChange): Promise<string | null> {
+  apply(change: Change): Promise<string | null> {
     const { link } = this.options;
     return new Promise((resolve, reject) => {
       const job = new Job(change, resolve, reject);
       job.deadline = link.deadlines.start(() =>
-        job.fail(
-          link.timeoutError(
-            change.value === undefined ? 'removeSocket' : 'setPresence',
-            job.sent ? 'unknown' : 'failed',
-          ),
-        ),
+        job.fail(link.timeoutError('a change of presence', job.sent ? 'unknown' : 'failed')),
       );
       this.#queue.push(job);
       this.stats.changes++;
@@ -181,7 +159,8 @@ class Partition {
     for (; at < this.#queue.length && batch.length < USERS_PER_TRANSACTION; at++) {
       const job = this.#queue[at] as Job;
       if (job.deadline?.expired === true) continue;
-      if (batch.length > 0 && batch[0]?.change.restoring !== job.change.restoring) break;
+      const [first] = batch;
+      if (first !== undefined && isRestoring(first.change) !== isRestoring(job.change)) break;
       batch.push(job);
     }
     this.#queue = this.#queue.slice(at);
@@ -227,98 +206,17 @@ class Partition {
   async #transact(jobs: readonly Job[]): Promise<void> {
     const { link, nodeId, leases } = this.options;
     const node = nodeId();
-    const { commands, users, writes } = this.#compose(jobs, node);
+    const changes = jobs.map((job) => job.change);
+    const transaction = new Transaction({ ...this.options, keys: this.keys, node }, changes);
     const known = leases.known(this.index);
     this.stats.transactions++;
-    const replies = await link.session.execute(commands, { atomic: true, key: this.keys.nodes });
+    const replies = await link.session.execute(transaction.commands, { atomic: true, key: this.keys.nodes });
     assertAccepted('presence', replies);
-    const settled = replies.at(-1);
-    if (!Array.isArray(settled) || settled.length !== users.size + 2) {
-      throw new CommandError('presence: Redis answered something else than settled records');
-    }
-    if (writes) leases.observed(this.index, node, known, Number(settled[0]), Number(settled[1]));
-    const records = new Map<string, Reply>();
-    let at = 2;
-    for (const user of users.keys()) records.set(user, settled[at++] as Reply);
+    const { records, leases: seen } = transaction.settled(replies);
+    for (const { was, is } of seen) leases.observed(this.index, node, known, was, is);
     for (const job of jobs) {
       job.deadline?.done();
-      const record = records.get(job.change.user);
-      job.resolve(typeof record === 'string' ? record : null);
+      job.resolve(records.get(job.change.user) ?? null);
     }
   }
-
-  /** The commands of one transaction: facts first, as plain commands, then settle for all users. */
-  #compose(
-    jobs: readonly Job[],
-    node: string,
-  ): { commands: Command[]; users: Map<string, number>; writes: boolean } {
-    const { keys } = this;
-    const latest = new Map<string, FactChange & { socket: string }>();
-    const users = new Map<string, number>();
-    for (const { change } of jobs) {
-      // Of several changes to one fact only the last one counts.
-      if (change.socket !== undefined) {
-        latest.set(pair(change.owner ?? node, pair(change.user, change.socket)), {
-          ...change,
-          socket: change.socket,
-        });
-      }
-      const grace = users.get(change.user);
-      users.set(change.user, grace === 0 || change.grace === 0 ? 0 : Math.max(grace ?? -1, change.grace));
-    }
-
-    const commands: Command[] = [];
-    const added: string[] = [];
-    const removed = new Map<string, string[]>();
-    const told = new Map<string, string[]>();
-    for (const change of latest.values()) {
-      const owner = change.owner ?? node;
-      const facts = keys.sockets(change.user);
-      const field = pair(owner, change.socket);
-      const owned = pair(change.user, change.socket);
-      if (change.value !== undefined) {
-        commands.push(['HSET', facts, field, change.value]);
-        added.push(owned);
-        continue;
-      }
-      commands.push(['HDEL', facts, field]);
-      append(removed, owner, owned);
-      if (change.tell !== undefined) append(told, change.tell, owned);
-    }
-    if (added.length > 0) {
-      const key = keys.node(node);
-      commands.push(['SADD', key, ...added], ['PEXPIRE', key, String(this.options.backstop)]);
-    }
-    for (const [owner, owned] of removed) commands.push(['SREM', keys.node(owner), ...owned]);
-    for (const [channel, owned] of told)
-      commands.push(['PUBLISH', channel, JSON.stringify(owned)] satisfies PlainCommand);
-    commands.push(this.#settle(users, added.length > 0 ? node : '', jobs[0]?.change.restoring === true));
-    return { commands, users, writes: added.length > 0 };
-  }
-
-  #settle(users: ReadonlyMap<string, number>, node: string, restoring: boolean): Command {
-    const { keys, options } = this;
-    const names = [keys.nodes, keys.online, keys.due];
-    const args = [
-      node,
-      String(options.lease),
-      String(options.backstop),
-      String(options.lastSeenTtl),
-      keys.events,
-      String(keys.socketsPrefix.length),
-      restoring ? '1' : '0',
-      `,${options.statuses.join(',')},`,
-    ];
-    for (const [user, grace] of users) {
-      names.push(keys.sockets(user), keys.user(user));
-      args.push(String(grace));
-    }
-    return { script: settleScript, keys: names, args };
-  }
-}
-
-function append(map: Map<string, string[]>, key: string, value: string): void {
-  const list = map.get(key);
-  if (list === undefined) map.set(key, [value]);
-  else list.push(value);
 }

@@ -1,9 +1,10 @@
 import { jittered, type Timer } from '../clock.js';
 import type { Reporter } from '../diagnostics.js';
-import { type PartitionKeys, unpair } from '../keys.js';
+import type { PartitionKeys } from '../keys.js';
 import type { Command, Reply } from '../redis/driver.js';
 import type { Link } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
+import { removalOf } from './changes.js';
 import { type DeadNode, LivenessJudge, type Survey } from './liveness.js';
 import type { PresenceStore } from './presence-store.js';
 import { claimScript, retireScript, surveyScript } from './scripts.js';
@@ -90,8 +91,12 @@ export class Reaper {
       this.stats.late = late;
     } catch (error) {
       this.doubt();
-      if (!this.#stopped) this.#options.reporter.report(toRollcallError(error), { stage: 'sweep' });
+      this.#report(error);
     }
+  }
+
+  #report(error: unknown): void {
+    if (!this.#stopped) this.#options.reporter.report(toRollcallError(error), { stage: 'sweep' });
   }
 
   async #sweepPartition(partition: number): Promise<readonly string[]> {
@@ -106,10 +111,13 @@ export class Reaper {
     for (let at = 0; at < flat.length; at += 2) leases.set(flat[at] as string, Number(flat[at + 1]));
     leases.delete(nodeId());
 
-    await Promise.all(due.map((user) => store.apply(partition, { user, grace: -1 })));
+    await Promise.all(due.map((user) => store.apply(partition, { kind: 'look', user, active: false })));
     const survey: Survey = { now: Number(now), leases };
     const verdict = (this.#judges[partition] as LivenessJudge).judge(survey, link.clock.monotonic());
-    for (const dead of verdict.dead) await this.#reap(partition, dead);
+    for (const dead of verdict.dead) {
+      // One that cannot be reaped must not keep the others from it.
+      await this.#reap(partition, dead).catch((error: unknown) => this.#report(error));
+    }
     return verdict.late;
   }
 
@@ -143,12 +151,7 @@ export class Reaper {
 
   async #removeAll(partition: number, owner: string, pairs: readonly string[]): Promise<void> {
     const { store, grace } = this.#options;
-    await Promise.all(
-      pairs.map((text) => {
-        const [user, socket] = unpair(text);
-        return store.apply(partition, { user, socket, owner, grace });
-      }),
-    );
+    await Promise.all(pairs.map((owned) => store.apply(partition, removalOf(owned, owner, grace))));
   }
 
   async #claim(keys: PartitionKeys, nodeId: string, score: string, prolong: boolean): Promise<string | null> {

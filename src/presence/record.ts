@@ -2,7 +2,13 @@ import type { Json } from '../codec.js';
 import type { PresenceChange, PresenceData, SocketPresence } from './types.js';
 
 type PackedSocket = [socketId: string, nodeId: string, status: string, connectedAt: number, meta?: Json];
-type PackedRecord = [status: string, version: number, lastSeen: number, sockets: PackedSocket[]];
+type PackedRecord = [
+  status: string,
+  version: number,
+  lastSeen: number,
+  sockets: PackedSocket[],
+  hidden?: PackedSocket[],
+];
 type PackedChange = [
   userId: string,
   status: string,
@@ -18,14 +24,15 @@ export function packFact(status: string, connectedAt: number, meta: string | und
   return meta === undefined ? fact : `${fact},${meta}`;
 }
 
-/** A record as settle wrote it. */
-export function unpackRecord(userId: string, text: string): PresenceData {
-  const [status, version, lastSeen, packed] = JSON.parse(text) as PackedRecord;
-  const sockets = packed.map(unpackSocket);
+/** A record as settle wrote it; with `reveal` also what an invisible person hides. */
+export function unpackRecord(userId: string, text: string, reveal = false): PresenceData {
+  const [status, version, lastSeen, visible, hidden] = JSON.parse(text) as PackedRecord;
+  const revealed = reveal && hidden !== undefined;
+  const sockets = (revealed ? hidden : visible).map(unpackSocket);
   if (sockets.length > 1) sockets.sort((a, b) => a.connectedAt.getTime() - b.connectedAt.getTime());
   return {
     userId,
-    status,
+    status: revealed ? 'invisible' : status,
     lastSeen: new Date(lastSeen),
     socketIds: sockets.map(idOf),
     sockets,

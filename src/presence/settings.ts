@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from '../errors.js';
 import { assertFunction, assertOptions, assertStatus, numberOption, prefixOption } from '../validate.js';
-import { defaultNodeName } from './node.js';
+import { defaultNodeName } from './lease-keeper.js';
 import type { PresenceOptions } from './options.js';
 
 /** The options of a presence service, checked and completed. Durations in ms. */
@@ -12,6 +12,8 @@ export interface PresenceSettings {
   readonly renewEvery: number;
   readonly sweepEvery: number;
   readonly statusPriority: readonly string[];
+  readonly idleAfter: number;
+  readonly touchEvery: number;
   readonly maxSocketsPerUser: number;
   readonly maxMetaBytes: number;
   readonly backstop: number;
@@ -43,6 +45,8 @@ export function readSettings(options: PresenceOptions): PresenceSettings {
       max: DAY,
     }),
     statusPriority: statusPriority(options.statusPriority),
+    idleAfter: numberOption('idleAfter', options.idleAfter, 0, { min: 0, max: DAY }),
+    touchEvery: numberOption('touchInterval', options.touchInterval, 60_000, { min: 0, max: DAY }),
     maxSocketsPerUser: numberOption('maxSocketsPerUser', options.maxSocketsPerUser, 100, {
       min: 1,
       integer: true,

@@ -2,22 +2,28 @@
 -- changed: the only place where a status is decided. Idempotent: run twice, it changes nothing the
 -- second time.
 --
--- KEYS  1 nodes  2 online  3 due, then for each user: the facts (sockets hash), the record
+-- KEYS  1 nodes  2 online  3 due, then for each user: the facts, the record
 -- ARGV  1 node that wrote facts in this transaction, or "" when none did
 --       2 lease in ms
 --       3 backstop TTL in ms   4 TTL of an offline user's record in ms
 --       5 channel of changes   6 length of what the facts' keys begin with
 --       7 "1" to take a missing record for a lost one: index, but announce nobody
 --       8 statuses by priority, each between commas
---       then for each user: what his last socket's going means, in ms: 0 offline at once,
---       above 0 grace until then, -1 offline unless a grace is running
+--       then for each user why he is looked at: 0 or above, for how many ms he is waited for if his
+--       last socket has gone; -1 some time of his has come; -2 he was active
 -- Returns { the node's lease as it was, or ""; its lease now, or ""; for each user his record, or false }
 --
--- A fact:   node"socket = "status",connectedAt[,meta]   (all of it JSON text)
--- A record: ["status",version,lastSeen,[["socket","node","status",connectedAt,meta?],...]]
+-- Facts:    node"socket = "status",connectedAt[,meta]   one per socket
+--           "status = "status",until                    the person's own status; until 0: for good
+--           "grace = deadline                           he has no socket and is waited for
+-- A record: ["status",version,lastSeen,[socket,...]], where he is invisible followed by the sockets
+--           he really has: ["offline",version,lastSeen,[],[socket,...]]
+-- A socket: ["socket","node","status",connectedAt,meta?]
 
 local node, lease, backstop, remembered = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local channel, skip, restoring, priorities = ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1', ARGV[8]
+local longest = backstop
+if tonumber(remembered) > tonumber(backstop) then longest = remembered end
 
 local time = redis.call('TIME')
 -- In floating point throughout: the embedded engine's whole numbers have 32 bits only.
@@ -46,17 +52,27 @@ local function outranks(a, b)
   return a < b
 end
 
--- The user's status and sockets. A socket that two nodes registered counts once: the later
--- connection is the one it was resumed on.
-local function aggregate(facts)
+-- What the facts say: status, sockets and their count, the person's own status and its end, the
+-- deadline of a grace. A socket that two nodes registered counts once: the later connection is the
+-- one it was resumed on.
+local function read(facts)
   local status, texts, winners = nil, {}, {}
+  local own, till, deadline = nil, 0, nil
   for i = 1, #facts, 2 do
     local owner, socket = string.match(facts[i], '^([^"]*)"(.*)$')
-    local own, since = string.match(facts[i + 1], '^"([^"]*)",(%d+)')
-    local entry = { since = tonumber(since), owner = owner, status = own, value = facts[i + 1] }
-    local other = winners[socket]
-    if other == nil or entry.since > other.since or (entry.since == other.since and owner > other.owner) then
-      winners[socket] = entry
+    if owner == '' and socket == 'grace' then
+      deadline = tonumber(facts[i + 1])
+    else
+      local word, number = string.match(facts[i + 1], '^"([^"]*)",(%d+)')
+      if owner == '' then
+        own, till = word, tonumber(number)
+      else
+        local entry = { since = tonumber(number), owner = owner, status = word, value = facts[i + 1] }
+        local other = winners[socket]
+        if other == nil or entry.since > other.since or (entry.since == other.since and owner > other.owner) then
+          winners[socket] = entry
+        end
+      end
     end
   end
   for socket, entry in pairs(winners) do
@@ -64,7 +80,7 @@ local function aggregate(facts)
     texts[#texts + 1] = '["' .. socket .. '","' .. entry.owner .. '",' .. entry.value .. ']'
   end
   if #texts > 1 then table.sort(texts) end
-  return status, '[' .. table.concat(texts, ',') .. ']', #texts
+  return status, '[' .. table.concat(texts, ',') .. ']', #texts, own, till, deadline
 end
 
 local replies, events, arrived, departed = { was, is }, {}, {}, {}
@@ -72,51 +88,68 @@ local index = 8
 
 for k = 4, #KEYS, 2 do
   index = index + 1
-  local factsKey, recordKey = KEYS[k], KEYS[k + 1]
+  local factsKey, recordKey, why = KEYS[k], KEYS[k + 1], tonumber(ARGV[index])
   local user = string.sub(factsKey, skip + 1)
-  local facts = redis.call('HGETALL', factsKey)
+  local status, sockets, count, own, till, deadline = read(redis.call('HGETALL', factsKey))
   local record = redis.call('GET', recordKey)
 
-  local before, version, seen, list = 'offline', 0, now, ''
+  local before, version, seen, rest = 'offline', 0, now, ''
   if record then
-    local status, number, when, sockets = string.match(record, '^%["([^"]*)",(%d+),(%d+),(.*)%]$')
-    if status then
-      before, version, seen, list = status, tonumber(number), when, sockets
+    local word, number, when, tail = string.match(record, '^%["([^"]*)",(%d+),(%d+),(.*)%]$')
+    if word then
+      before, version, seen, rest = word, tonumber(number), when, tail
     end
   end
 
-  local status, sockets, count
-  if #facts > 0 then
-    status, sockets, count = aggregate(facts)
-    -- Only somebody without sockets can have been waited for.
-    if list == '[]' then redis.call('ZREM', KEYS[3], user) end
-    redis.call('PEXPIRE', factsKey, backstop)
-  else
-    status, sockets, count = 'offline', '[]', 0
-    if before ~= 'offline' then
-      local grace = tonumber(ARGV[index])
-      local deadline = redis.call('ZSCORE', KEYS[3], user)
-      local waiting = deadline and tonumber(deadline) > millis
-      if waiting and grace ~= 0 then
-        status = before
-      elseif not deadline and grace > 0 then
-        status = before
-        redis.call('ZADD', KEYS[3], string.format('%.0f', millis + grace), user)
-      elseif deadline then
-        redis.call('ZREM', KEYS[3], user)
-      end
+  -- What has an end, and when the user is to be looked at again for it.
+  local watched = why == -1 or deadline ~= nil or till > 0
+  if own and till > 0 and till <= millis then
+    redis.call('HDEL', factsKey, '"status')
+    own, till = nil, 0
+  end
+  local waiting = false
+  if count == 0 and before ~= 'offline' and why ~= 0 then
+    if deadline then
+      waiting = deadline > millis
+    elseif why > 0 then
+      waiting, watched = true, true
+      deadline = millis + why
+      redis.call('HSET', factsKey, '"grace', string.format('%.0f', deadline))
+    end
+  end
+  if deadline and not waiting then
+    redis.call('HDEL', factsKey, '"grace')
+    deadline = nil
+  end
+  if watched then
+    local due = deadline
+    if till > 0 and (due == nil or till < due) then due = till end
+    if due then
+      redis.call('ZADD', KEYS[3], string.format('%.0f', due), user)
+    else
+      redis.call('ZREM', KEYS[3], user)
     end
   end
 
-  if status ~= before or sockets ~= list then
+  local tail, visible = sockets, count
+  if count == 0 then
+    status = 'offline'
+    if waiting then status = before end
+  elseif own == 'invisible' then
+    status, tail, visible = 'offline', '[],' .. sockets, 0
+  elseif own then
+    status = own
+  end
+
+  if status ~= before or tail ~= rest or (why == -2 and visible > 0 and seen ~= now) then
     if record or count > 0 then
-      -- A user who was waited for was last seen when his last socket went.
-      if not (status == 'offline' and list == '[]') then seen = now end
+      -- Who is or stays offline was last seen when he went, or began to be waited for.
+      if status ~= 'offline' or (before ~= 'offline' and rest ~= '[]') then seen = now end
       version = math.max(version + 1, micros)
       local text = string.format('%.0f', version)
       local ttl = backstop
-      if status == 'offline' then ttl = remembered end
-      record = '["' .. status .. '",' .. text .. ',' .. seen .. ',' .. sockets .. ']'
+      if status == 'offline' then ttl = count > 0 and longest or remembered end
+      record = '["' .. status .. '",' .. text .. ',' .. seen .. ',' .. tail .. ']'
       redis.call('SET', recordKey, record, 'PX', ttl)
       if status ~= before then
         if before == 'offline' then
@@ -125,14 +158,20 @@ for k = 4, #KEYS, 2 do
         elseif status == 'offline' then
           departed[#departed + 1] = user
         end
-        if list ~= '' or not restoring then
+        if rest ~= '' or not restoring then
           events[#events + 1] = '["' .. user .. '","' .. status .. '","' .. before .. '",'
-            .. seen .. ',' .. text .. ',' .. string.format('%.0f', count) .. ']'
+            .. seen .. ',' .. text .. ',' .. string.format('%.0f', visible) .. ']'
         end
       end
     end
   elseif count > 0 then
-    redis.call('PEXPIRE', recordKey, backstop)
+    redis.call('PEXPIRE', recordKey, status == 'offline' and longest or backstop)
+  end
+
+  if count > 0 or deadline then
+    redis.call('PEXPIRE', factsKey, backstop)
+  elseif own then
+    redis.call('PEXPIRE', factsKey, remembered)
   end
   replies[#replies + 1] = record
 end

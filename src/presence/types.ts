@@ -1,7 +1,10 @@
 import type { Json } from '../codec.js';
 
-/** What a user, or one of his sockets, is up to: one of these, or a word of your own. */
-export type Status = 'online' | 'away' | 'busy' | 'offline' | (string & {});
+/**
+ * What a user, or one of his sockets, is up to: one of these, or a word of your own. `offline` is a
+ * user without sockets; `invisible` one who looks so by his own wish, and is only ever revealed.
+ */
+export type Status = 'online' | 'away' | 'busy' | 'offline' | 'invisible' | (string & {});
 
 /** One live connection of a user. */
 export interface SocketPresence {
@@ -43,4 +46,31 @@ export interface PresenceChange {
   version: number;
   /** How many sockets the user has now. */
   sockets: number;
+}
+
+/** What a watch knows of a user. */
+export interface WatchedPresence {
+  userId: string;
+  status: Status;
+  lastSeen: Date;
+  version: number;
+  /** How many sockets he had when his status last changed. */
+  sockets: number;
+}
+
+/** A user in a room, with at least one socket. */
+export interface RoomMember {
+  userId: string;
+  /** What his latest socket gave as `info`. */
+  info: Json;
+  /** How many of his sockets are in the room. */
+  sockets: number;
+  /** Grows with every change of this member. */
+  version: number;
+}
+
+/** Somebody came into a room with his first socket, left with his last, or shows another info. */
+export interface RoomChangeEvent extends RoomMember {
+  type: 'join' | 'leave' | 'update';
+  room: string;
 }

@@ -60,7 +60,7 @@ export interface MessagesOptions extends SubscribeOptions {
   overflow?: Overflow;
 }
 
-/** Counters of a a pub/sub service since it was made, and gauges of what is there now. */
+/** Counters of a pub/sub service since it was made, and gauges of what is there now. */
 export interface PubSubStats {
   /** Channels this process is subscribed to, over all services on the same client. */
   channels: number;

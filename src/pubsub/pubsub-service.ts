@@ -1,6 +1,6 @@
 import { systemClock } from '../clock.js';
 import { jsonCodec } from '../codec.js';
-import { Reporter } from '../diagnostics.js';
+import { messageOf, Reporter } from '../diagnostics.js';
 import { InvalidArgumentError, UnsupportedError } from '../errors.js';
 import { escapePattern } from '../keys.js';
 import type { PlainCommand, SubscriptionKind } from '../redis/driver.js';
@@ -97,7 +97,7 @@ export class PubSubService {
    * whether it may have happened; {@link CommandError} when Redis refuses.
    */
   async publish<T>(channel: string, message: T, options?: PublishOptions): Promise<Published> {
-    this.#link.assertOpen();
+    this.#assertOpen();
     assertName('channel', channel);
     assertOptions('options', options);
     const payload = this.#encode(message);
@@ -148,7 +148,7 @@ export class PubSubService {
    * @throws {@link InvalidArgumentError} at once; what fails later rejects `next()`.
    */
   messages<T>(channel: string, options: MessagesOptions = {}): MessageStream<T> {
-    this.#link.assertOpen();
+    this.#assertOpen();
     assertOptions('options', options);
     assertName(options.pattern === true ? 'pattern' : 'channel', channel);
     const { pattern, capacity, overflow, signal, ...subscribing } = options;
@@ -238,7 +238,16 @@ export class PubSubService {
   }
 
   #encode(message: unknown): string {
-    const payload = this.#audience.codec.encode(message);
+    let payload: unknown;
+    try {
+      payload = this.#audience.codec.encode(message);
+    } catch (cause) {
+      if (cause instanceof InvalidArgumentError) throw cause;
+      throw new InvalidArgumentError('message', `cannot be encoded: ${messageOf(cause)}`, { cause });
+    }
+    if (typeof payload !== 'string') {
+      throw new InvalidArgumentError('message', `was not encoded as a string but as ${typeof payload}`);
+    }
     // A UTF-16 unit is at most three bytes: short payloads need no counting.
     if (payload.length * 3 > this.#maxBytes) {
       const bytes = Buffer.byteLength(payload);
@@ -258,6 +267,10 @@ export class PubSubService {
     return sharded;
   }
 
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw this.#link.closedError();
+  }
+
   #assertSharded(): void {
     const { driver, capabilities } = this.#link.session;
     if (!capabilities.sharded) throw new UnsupportedError(`${driver.client} has no sharded channels`);
@@ -269,8 +282,7 @@ export class PubSubService {
     handler: RawHandler,
     options: SubscribeOptions = {},
   ): Promise<Subscription> {
-    this.#link.assertOpen();
-    if (this.#closing !== undefined) throw this.#link.closedError();
+    this.#assertOpen();
     assertFunction('handler', handler);
     assertOptions('options', options);
     const { signal, raw, onDiscontinuity } = options;

@@ -1,3 +1,4 @@
+import { ClosedError } from '../errors.js';
 import type { SubscriptionKind } from '../redis/driver.js';
 import type { Link } from '../redis/link.js';
 import { assertSignal } from '../validate.js';
@@ -43,8 +44,12 @@ export async function subscribe(request: SubscribeRequest): Promise<Subscription
     if (left === undefined) {
       signal?.removeEventListener('abort', aborted);
       leaving.delete(unsubscribe);
-      left = link.bounded('unsubscribe', async () => {
+      const leave = async () => {
         await Promise.all(names.map((name) => hub.leave(kind, name, member)));
+      };
+      left = link.bounded('unsubscribe', leave).catch((error: unknown) => {
+        // The service's end takes everything out; there is nothing to fail.
+        if (!(error instanceof ClosedError)) throw error;
       });
     }
     return left;

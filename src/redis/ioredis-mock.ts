@@ -57,6 +57,22 @@ export function isIoredisMockClient(value: object): value is IoredisMockClient {
   );
 }
 
+/**
+ * The mock's TIME puts together seconds and microseconds of two clocks, so it jumps to and fro by
+ * up to a second. Scripts get the right time as two more arguments, which this takes off again.
+ */
+const CLOCK = [
+  'local seconds, micros, call = ARGV[#ARGV - 1], ARGV[#ARGV], redis.call',
+  'ARGV[#ARGV] = nil',
+  'ARGV[#ARGV] = nil',
+  "redis.call = function(name, ...) if name == 'TIME' then return { seconds, micros } end return call(name, ...) end ",
+].join(' ');
+
+function redisTime(): [seconds: string, micros: string] {
+  const micros = Math.floor((performance.timeOrigin + performance.now()) * 1_000);
+  return [String(Math.floor(micros / 1_000_000)), String(micros % 1_000_000)];
+}
+
 /** Drives an ioredis-mock client: the embedded Redis of unit tests and first steps. */
 export class IoredisMockDriver implements Driver {
   readonly client = 'ioredis-mock';
@@ -121,12 +137,17 @@ export class IoredisMockDriver implements Driver {
   async #multi(commands: readonly PlainCommand[]): Promise<Reply[]> {
     const lowered = commands.map(([name, ...args]) => [name.toLowerCase(), ...args]);
     const outcomes = await this.#given.multi(lowered).exec();
-    return outcomes.map(([error, reply]) => error ?? reply);
+    return outcomes.map(([error, reply], at) => {
+      // Asked for several members of a missing set, Redis answers an empty list.
+      if (reply === null && commands[at]?.[0] === 'SRANDMEMBER' && commands[at]?.length === 3) return [];
+      return error ?? reply;
+    });
   }
 
   async #eval(call: Extract<Command, { script: unknown }>): Promise<Reply> {
     try {
-      return await this.#given.eval(call.script.source, call.keys.length, ...call.keys, ...call.args);
+      const { keys, args, script } = call;
+      return await this.#given.eval(CLOCK + script.source, keys.length, ...keys, ...args, ...redisTime());
     } catch (error) {
       return error instanceof Error ? error : new Error(String(error));
     }

@@ -257,15 +257,19 @@ class Subscriber {
   }
 
   async #resubscribe(): Promise<void> {
+    const kinds = Object.keys(COMMANDS) as SubscriptionKind[];
+    const sent = kinds.map((kind) => ({ kind, names: [...this.#confirmed[kind]] }));
     try {
-      const kinds = Object.keys(COMMANDS) as SubscriptionKind[];
-      await Promise.all(
-        kinds.map((kind) => this.#send(COMMANDS[kind].subscribe, [...this.#confirmed[kind]])),
-      );
+      await Promise.all(sent.map(({ kind, names }) => this.#send(COMMANDS[kind].subscribe, names)));
     } catch (error) {
       // A cut comes with events of its own; a refusal must not pass for a working subscription.
       if (isServerError(error)) this.#state.failed(error);
       return;
+    }
+    // Names that were unsubscribed while they were coming back.
+    for (const { kind, names } of sent) {
+      const unwanted = names.filter((name) => !this.#confirmed[kind].has(name));
+      this.#send(COMMANDS[kind].unsubscribe, unwanted).catch(() => {});
     }
     this.#state.up();
   }

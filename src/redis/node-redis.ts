@@ -52,6 +52,7 @@ interface Client {
   sUnsubscribe(names: readonly string[]): Promise<void>;
   on(event: string, listener: (...args: unknown[]) => void): void;
   off(event: string, listener: (...args: unknown[]) => void): void;
+  listenerCount(event: string): number;
 }
 
 const CAPABILITIES: Capabilities = {
@@ -75,6 +76,9 @@ export function isNodeRedisClient(value: object): value is NodeRedisClient {
   );
 }
 
+/** An event that no client emits. */
+const KEPT = 'rollcall';
+
 /** Follows a client's events, and tells the connection's state from them. */
 function follow(client: Client, state: ConnectionState): () => void {
   const listeners: [string, (...args: unknown[]) => void][] = [
@@ -83,8 +87,17 @@ function follow(client: Client, state: ConnectionState): () => void {
     ['error', (error) => (client.isReady ? undefined : state.failed(error))],
     ['reconnecting', () => state.down()],
     ['end', () => state.end()],
-    ['terminated', () => state.end()],
+    [
+      'terminated',
+      (cause) => {
+        if (cause instanceof Error) state.failed(cause);
+        state.end();
+      },
+    ],
   ];
+  // A client inherits its list of listeners from the object that emits; when the last listener is
+  // removed, Node gives the client an empty list of its own, and no event reaches it again. One stays.
+  if (client.listenerCount(KEPT) === 0) client.on(KEPT, () => {});
   for (const [event, listener] of listeners) client.on(event, listener);
   return () => {
     for (const [event, listener] of listeners) client.off(event, listener);
@@ -206,6 +219,14 @@ class Subscriber {
     pattern: new Set(),
     sharded: new Set(),
   };
+  /** UNSUBSCRIBEs that the client has not finished, by name; the connection may break under them. */
+  readonly #drops: Record<SubscriptionKind, Map<string, Promise<void>>> = {
+    channel: new Map(),
+    pattern: new Map(),
+    sharded: new Map(),
+  };
+  /** One listener per pattern, each time the same, for the client keeps its listeners in a set. */
+  readonly #patterns = new Map<string, Listener>();
   #opened = false;
 
   constructor(client: Client, listener: DriverListener) {
@@ -219,15 +240,23 @@ class Subscriber {
     if (!this.#opened || this.#state.ended) await this.#open();
     if (!this.#connection.isReady) throw this.#state.offline();
     for (const name of names) this.#wanted[kind].add(name);
-    const work = this.#send(kind, names);
-    // A command that outlived its connection in the client's queue subscribes nobody.
-    work.then(
-      () => this.#dropUnwanted(kind, names),
-      () => {},
-    );
+    let over = false;
+    const subscribed = async () => {
+      // While UNSUBSCRIBE is under way the client takes a name for subscribed, and sends nothing.
+      await Promise.all(names.map((name) => this.#drops[kind].get(name)));
+      if (over) return;
+      const work = this.#send(kind, names);
+      // A command that outlived its connection in the client's queue subscribes nobody.
+      work.then(
+        () => this.#dropUnwanted(kind, names),
+        () => {},
+      );
+      await work;
+    };
     try {
-      await this.#state.track(work);
+      await this.#state.track(subscribed());
     } catch (error) {
+      over = true;
       for (const name of names) this.#wanted[kind].delete(name);
       throw toRollcallError(error);
     }
@@ -235,7 +264,10 @@ class Subscriber {
 
   async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
     for (const name of names) this.#wanted[kind].delete(name);
-    await this.#drop(kind, names);
+    const dropped = this.#drop(kind, names);
+    if (this.#connection.isReady) await dropped;
+    // While the connection is away the server knows none of them; the client is told all the same.
+    else dropped.catch(() => {});
   }
 
   close(): void {
@@ -262,12 +294,17 @@ class Subscriber {
     if (kind === 'sharded') return this.#connection.sSubscribe(names, this.#onSharded);
     // The client does not tell a listener which pattern matched, so each pattern has its own.
     return Promise.all(
-      names.map((name) =>
-        this.#connection.pSubscribe([name], (payload, channel) =>
-          this.#listener.message('pattern', name, channel, payload),
-        ),
-      ),
+      names.map((name) => this.#connection.pSubscribe([name], this.#patternListener(name))),
     ).then(() => {});
+  }
+
+  #patternListener(name: string): Listener {
+    let listener = this.#patterns.get(name);
+    if (listener === undefined) {
+      listener = (payload, channel) => this.#listener.message('pattern', name, channel, payload);
+      this.#patterns.set(name, listener);
+    }
+    return listener;
   }
 
   readonly #onMessage: Listener = (payload, channel) =>
@@ -280,9 +317,20 @@ class Subscriber {
     const client = this.#connection;
     if (!client.isOpen) return;
     const work = client[UNSUBSCRIBE[kind]](names);
-    // Cut in flight, the client would resubscribe the names: say it again on the next connection.
-    work.catch((error: unknown) => {
-      if (!isServerError(error)) this.#dropUnwanted(kind, names);
+    const drops = this.#drops[kind];
+    const over = work.then(
+      () => {
+        if (kind !== 'pattern') return;
+        for (const name of names) if (!this.#wanted.pattern.has(name)) this.#patterns.delete(name);
+      },
+      (error: unknown) => {
+        // Cut in flight, the client would resubscribe the names: say it again on the next connection.
+        if (!isServerError(error)) this.#dropUnwanted(kind, names);
+      },
+    );
+    for (const name of names) drops.set(name, over);
+    void over.then(() => {
+      for (const name of names) if (drops.get(name) === over) drops.delete(name);
     });
     try {
       await this.#state.track(work);

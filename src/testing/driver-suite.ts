@@ -128,6 +128,7 @@ async function publishUntilHeard(bench: Bench, channel: string, heard: string): 
 
 const ECHO = defineScript('echo', 'return {KEYS[1], ARGV[1]}');
 const COUNT = defineScript('count', "return redis.call('SADD', KEYS[1], ARGV[1])");
+const TIME = defineScript('time', "return redis.call('TIME')");
 const BROKEN = defineScript('broken', "return redis.call('INCR', KEYS[1], 'too', 'many')");
 
 /** Every rule of the port. */
@@ -146,8 +147,21 @@ export const driverCases: readonly DriverCase[] = [
       ['GET', fresh('nothing')],
       ['STRLEN', key],
       ['MGET', key, fresh('nothing')],
+      ['SRANDMEMBER', fresh('nothing'), '10'],
     ]);
-    assert.deepEqual(replies, ['OK', 'value', null, 5, ['value', null]]);
+    assert.deepEqual(replies, ['OK', 'value', null, 5, ['value', null], []]);
+  }),
+
+  define("scripts see the server's time, and it does not go backwards", async ({ driver }) => {
+    let before = 0;
+    for (let look = 0; look < 20; look++) {
+      const [reply] = await driver.execute([{ script: TIME, keys: [], args: [] }]);
+      const [seconds, micros] = reply as readonly [string, string];
+      const now = Number(seconds) * 1e6 + Number(micros);
+      assert.ok(now >= before, `${now} after ${before}`);
+      assert.ok(Math.abs(now / 1000 - Date.now()) < 60_000);
+      before = now;
+    }
   }),
 
   define(

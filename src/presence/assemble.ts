@@ -1,0 +1,93 @@
+import { systemClock } from '../clock.js';
+import { jsonCodec } from '../codec.js';
+import { Reporter } from '../diagnostics.js';
+import { PartitionKeys } from '../keys.js';
+import { Audience } from '../pubsub/delivery.js';
+import { type Hub, hubFor } from '../pubsub/hub.js';
+import type { Leaving } from '../pubsub/subscribe.js';
+import { Link } from '../redis/link.js';
+import { sessionFor } from '../redis/session.js';
+import { LeaseKeeper } from './lease-keeper.js';
+import { PresenceNode } from './node.js';
+import type { PresenceOptions } from './options.js';
+import { OwnedSockets } from './owned-sockets.js';
+import { PresenceReader } from './presence-reader.js';
+import { PresenceStore } from './presence-store.js';
+import { Reaper } from './reaper.js';
+import { Rooms } from './rooms.js';
+import type { PresenceSettings } from './settings.js';
+import { Watches } from './watches.js';
+
+/** The parts of a presence service. */
+export interface PresenceParts {
+  readonly link: Link;
+  readonly hub: Hub;
+  readonly keys: readonly PartitionKeys[];
+  readonly reporter: Reporter;
+  readonly audience: Audience;
+  readonly leaving: Leaving;
+  readonly keeper: LeaseKeeper;
+  readonly store: PresenceStore;
+  readonly node: PresenceNode;
+  readonly reader: PresenceReader;
+  readonly reaper: Reaper;
+  readonly watches: Watches;
+  readonly rooms: Rooms;
+}
+
+/**
+ * Builds the parts and connects them: the node writes through the store, which asks the keeper for
+ * the node's id and shows it every lease; the reaper writes through the store as well.
+ */
+export function assemble(
+  options: PresenceOptions,
+  settings: PresenceSettings,
+  gate: () => Promise<void>,
+): PresenceParts {
+  const { onError, clock = systemClock } = options;
+  const reporter = new Reporter(onError);
+  const audience = new Audience(jsonCodec, reporter);
+  const leaving: Leaving = new Set();
+  const session = sessionFor(options.redis);
+  const link = new Link('PresenceService', session, settings.timeout, clock);
+  const hub = hubFor(session, clock);
+  const keys = [new PartitionKeys(settings.prefix, 0)];
+  const owned = new OwnedSockets();
+  const common = { ...settings, clock, link, hub, keys, reporter, audience, leaving, owned };
+
+  const keeper: LeaseKeeper = new LeaseKeeper({
+    ...common,
+    name: settings.nodeName,
+    afterRenewal: () => node.repair(),
+    onDoubt: () => reaper.doubt(),
+  });
+  const nodeId = () => keeper.id;
+  const store = new PresenceStore({
+    ...common,
+    statuses: settings.statusPriority,
+    gate,
+    nodeId,
+    leases: keeper,
+  });
+  keeper.attach(store);
+  const node: PresenceNode = new PresenceNode({ ...common, keeper, store });
+  const reader = new PresenceReader(link, keys);
+  const reaper: Reaper = new Reaper({ ...common, store, nodeId });
+  const watches = new Watches({ ...common, reader, channels: keys.map(({ events }) => events) });
+  const rooms = new Rooms(common);
+  return {
+    link,
+    hub,
+    keys,
+    reporter,
+    audience,
+    leaving,
+    keeper,
+    store,
+    node,
+    reader,
+    reaper,
+    watches,
+    rooms,
+  };
+}

@@ -1,0 +1,70 @@
+import { unpair } from '../keys.js';
+
+/** A socket of a user appears, changes or goes. Ids, here and below, are escaped. */
+export interface SocketChange {
+  readonly kind: 'socket';
+  readonly user: string;
+  readonly socket: string;
+  /** The fact to write; `undefined` removes it. */
+  readonly value?: string;
+  /** Whose fact it is. @default this process's node, under its id at the time of sending */
+  readonly owner?: string;
+  /** For how many ms the user is waited for if it was his last socket. */
+  readonly grace: number;
+  /** The fact was there before and got lost: a missing record is no news. */
+  readonly restoring?: boolean;
+  /** The channel on which its owner, who does not know, is told of the removal. */
+  readonly tell?: string;
+}
+
+/** A person sets a status of his own, or drops it. */
+export interface StatusChange {
+  readonly kind: 'status';
+  readonly user: string;
+  /** The fact to write; `undefined` removes it. */
+  readonly value?: string;
+}
+
+/** Nothing changes but time: a deadline has passed, or the user was active. */
+export interface Look {
+  readonly kind: 'look';
+  readonly user: string;
+  readonly active: boolean;
+}
+
+/** A socket joins a room, changes its info there, or leaves. */
+export interface RoomChange {
+  readonly kind: 'room';
+  readonly room: string;
+  readonly user: string;
+  readonly socket: string;
+  /** JSON text; `undefined` leaves. */
+  readonly info?: string;
+  readonly owner?: string;
+  readonly restoring?: boolean;
+}
+
+/** What a transaction can do. */
+export type Change = SocketChange | StatusChange | Look | RoomChange;
+
+/** True for what was there before and got lost; such changes travel apart from others. */
+export function isRestoring(change: Change): boolean {
+  return (change.kind === 'socket' || change.kind === 'room') && change.restoring === true;
+}
+
+/** True for what adds to the facts its node answers for. */
+export function addsFact(change: Change): boolean {
+  return (
+    (change.kind === 'socket' && change.value !== undefined) ||
+    (change.kind === 'room' && change.info !== undefined)
+  );
+}
+
+/** The change that removes what stands as `owned` in the set of `owner`: a pair, or a triple with a room. */
+export function removalOf(owned: string, owner: string, grace: number): SocketChange | RoomChange {
+  const [user, rest = ''] = unpair(owned);
+  const [socket, room] = unpair(rest);
+  return room === undefined
+    ? { kind: 'socket', user, socket, owner, grace }
+    : { kind: 'room', room, user, socket, owner };
+}

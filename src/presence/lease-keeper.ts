@@ -1,0 +1,284 @@
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import { type Clock, jittered, type Timer } from '../clock.js';
+import type { Reporter } from '../diagnostics.js';
+import { type PartitionKeys, pair } from '../keys.js';
+import type { Link } from '../redis/link.js';
+import { toRollcallError } from '../redis/replies.js';
+import { removalOf } from './changes.js';
+import { factOf, type OwnedSocket, type OwnedSockets, roomFactOf } from './owned-sockets.js';
+import type { LeaseObserver, PresenceStore } from './presence-store.js';
+import { renewScript, retireScript } from './scripts.js';
+
+/** Options of {@link LeaseKeeper}. Durations in ms. */
+export interface LeaseKeeperOptions {
+  readonly name: string;
+  readonly link: Link;
+  readonly keys: readonly PartitionKeys[];
+  readonly lease: number;
+  readonly renewEvery: number;
+  readonly backstop: number;
+  readonly grace: number;
+  readonly reporter: Reporter;
+  readonly owned: OwnedSockets;
+  /** After every renewal that came through. */
+  readonly afterRenewal: () => Promise<void>;
+  /** The lease was lost or a renewal failed: what this process sees of others is not to be trusted. */
+  readonly onDoubt: () => void;
+}
+
+/** How many facts are restored at a time, and how many sockets' keys one renewal refreshes at most. */
+const CHUNK = 1_000;
+
+/** After how many ms a failed renewal is tried again. */
+const HURRY = 1_000;
+
+/** A name for this process that is the same after a restart on the same host, within reason. */
+export function defaultNodeName(): string {
+  return (
+    hostname()
+      .replace(/[^A-Za-z0-9_.:-]/g, '-')
+      .slice(0, 32) || 'node'
+  );
+}
+
+/** Of the ids that one process had in turn, what they have in common. */
+export function processOf(nodeId: string): string {
+  return nodeId.replace(/(#[\w-]+)\.\d+$/, '$1');
+}
+
+/**
+ * This process's claim to be alive: its id, its lease in each partition it wrote to, and what happens
+ * when that is lost. Whenever facts may have been lost, all that is owned is written again.
+ */
+export class LeaseKeeper implements LeaseObserver {
+  /** Name and a random part, new at every start: where this process is told things. */
+  readonly process: string;
+  /** Facts written again after Redis lost them. */
+  restored = 0;
+  readonly #options: LeaseKeeperOptions;
+  readonly #clock: Clock;
+  /** Partition → the lease as last seen. */
+  readonly #leases = new Map<number, number>();
+  /** Earlier incarnations that may have left something behind. */
+  #former: string[] = [];
+  #id: string;
+  #incarnations = 0;
+  #store!: PresenceStore;
+  #timer: Timer | undefined;
+  #stopped = false;
+  #restoring = false;
+  /** Something asked for a restoration since the last one began. */
+  #incomplete = false;
+  #renewals = 0;
+  /** Where the refresh of backstop TTLs goes on. */
+  #refreshFrom: IterableIterator<OwnedSocket> | undefined;
+
+  constructor(options: LeaseKeeperOptions) {
+    this.#options = options;
+    this.#clock = options.link.clock;
+    this.process = `${options.name}#${randomBytes(6).toString('base64url')}`;
+    this.#id = this.process;
+  }
+
+  /** The node's id; a numbered one after every lost lease. */
+  get id(): string {
+    return this.#id;
+  }
+
+  /** Earlier incarnations that may have left something behind. */
+  get former(): readonly string[] {
+    return this.#former;
+  }
+
+  /** Where facts go; called once, before anything else. */
+  attach(store: PresenceStore): void {
+    this.#store = store;
+  }
+
+  /** Starts renewing. */
+  start(): void {
+    this.#schedule(this.#options.renewEvery);
+  }
+
+  /** Stops renewing. */
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.cancel();
+  }
+
+  /** Gives the leases back, once nothing is owned any more. */
+  async retire(): Promise<void> {
+    this.stop();
+    const id = this.#id;
+    for (const partition of this.#leases.keys()) {
+      const keys = this.#options.keys[partition] as PartitionKeys;
+      const call = { script: retireScript, keys: [keys.nodes, keys.node(id)], args: [id] };
+      await this.#options.link.run('close', [call], { key: keys.nodes });
+    }
+  }
+
+  known(partition: number): number {
+    return this.#leases.get(partition) ?? 0;
+  }
+
+  observed(partition: number, nodeId: string, known: number, was: number, is: number): void {
+    // What was sent under an earlier incarnation says nothing about this one.
+    if (nodeId !== this.#id) return;
+    if (is > 0) this.#leases.set(partition, is);
+    if (is <= 0 || (known > 0 && was === 0)) this.#leaseLost();
+    // The lease is older than one we know was written: a failover lost it, and facts with it.
+    else if (was < known) this.#restore();
+  }
+
+  #schedule(delay: number): void {
+    if (this.#stopped) return;
+    const renew = () => {
+      this.#renew().then(
+        () => this.#schedule(this.#options.renewEvery),
+        (error: unknown) => {
+          this.#options.onDoubt();
+          this.#report(error, 'renew');
+          // The lease is running out: be there as soon as Redis is.
+          this.#schedule(Math.min(this.#options.renewEvery, HURRY));
+        },
+      );
+    };
+    this.#timer = this.#clock.after(jittered(this.#clock, delay), renew, { keepAlive: false });
+  }
+
+  async #renew(): Promise<void> {
+    const refresh = this.#dueForRefresh();
+    for (const partition of [...this.#leases.keys()]) {
+      await this.#renewIn(partition, refresh.get(partition) ?? []);
+    }
+    if (this.#incomplete) this.#restore();
+    await this.#options.afterRenewal();
+  }
+
+  async #renewIn(partition: number, refresh: readonly OwnedSocket[]): Promise<void> {
+    const { link, lease, backstop, owned: all, grace } = this.#options;
+    const keys = this.#options.keys[partition] as PartitionKeys;
+    const id = this.#id;
+    const known = this.known(partition);
+    const names = [keys.nodes, keys.node(id)];
+    for (const owned of refresh) names.push(keys.sockets(owned.user), keys.user(owned.user));
+    const call = { script: renewScript, keys: names, args: [id, String(lease), String(backstop)] };
+    const [reply] = await link.run('renew', [call], { key: keys.nodes });
+    const replies = reply as readonly (string | number)[];
+    this.observed(partition, id, known, Number(replies[0]), Number(replies[1]));
+    // A key that has gone although nobody removed it was evicted.
+    const evicted = refresh.filter((owned, at) => {
+      const whole = replies[3 + 2 * at] === 1 && replies[4 + 2 * at] === 1;
+      return !whole && all.sockets.get(pair(owned.user, owned.socket)) === owned;
+    });
+    await Promise.all(evicted.map((owned) => this.#store.apply(partition, factOf(owned, grace, true))));
+    this.restored += evicted.length;
+  }
+
+  /**
+   * The sockets whose users' TTLs this renewal starts again: a slice of all, so that each one's turn
+   * comes several times per backstop. It rides in the renewal: no command more however many there are.
+   */
+  #dueForRefresh(): Map<number, OwnedSocket[]> {
+    const { backstop, renewEvery, owned } = this.#options;
+    const turns = Math.max(1, Math.floor(backstop / 3 / renewEvery));
+    const due = new Map<number, OwnedSocket[]>();
+    if (this.#refreshFrom === undefined && this.#renewals++ % turns !== 0) return due;
+    this.#refreshFrom ??= owned.sockets.values();
+    const slice = Math.min(CHUNK, Math.max(64, Math.ceil((2 * owned.sockets.size) / turns)));
+    for (let count = 0; count < slice; count++) {
+      const next = this.#refreshFrom.next();
+      if (next.done === true) {
+        this.#refreshFrom = undefined;
+        break;
+      }
+      const list = due.get(next.value.partition);
+      if (list === undefined) due.set(next.value.partition, [next.value]);
+      else list.push(next.value);
+    }
+    return due;
+  }
+
+  /** Somebody took this incarnation for dead, or Redis was wiped: go on as a new one. */
+  #leaseLost(): void {
+    this.#former.push(this.#id);
+    this.#id = `${this.process}.${++this.#incarnations}`;
+    this.#leases.clear();
+    this.#options.onDoubt();
+    this.#restore();
+  }
+
+  /** Brings Redis into line with all that is owned; what fails is tried again at the next renewal. */
+  #restore(): void {
+    this.#incomplete = true;
+    if (this.#restoring) return;
+    this.#restoring = true;
+    this.#restoreAll()
+      .catch((error: unknown) => {
+        this.#incomplete = true;
+        this.#report(error, 'restore');
+      })
+      .finally(() => {
+        this.#restoring = false;
+      });
+  }
+
+  /** Writes all that is owned, in chunks, then removes what is there and not owned. */
+  async #restoreAll(): Promise<void> {
+    this.#incomplete = false;
+    const { owned, grace, keys } = this.#options;
+    await this.#inChunks([...owned.sockets.keys()], (key) => {
+      const socket = owned.sockets.get(key);
+      return socket && this.#store.apply(socket.partition, factOf(socket, grace, true));
+    });
+    await this.#inChunks([...owned.memberships.keys()], (key) => {
+      const membership = owned.memberships.get(key);
+      return membership && this.#store.apply(membership.partition, roomFactOf(membership, true));
+    });
+    const former = this.#former;
+    for (const nodeId of [...former, this.#id]) {
+      for (let partition = 0; partition < keys.length; partition++)
+        await this.#removeStrangers(partition, nodeId);
+    }
+    this.#former = this.#former.filter((nodeId) => !former.includes(nodeId));
+  }
+
+  async #inChunks(
+    all: readonly string[],
+    write: (key: string) => Promise<unknown> | undefined,
+  ): Promise<void> {
+    for (let at = 0; at < all.length && !this.#stopped; at += CHUNK) {
+      const chunk = all.slice(at, at + CHUNK);
+      await Promise.all(chunk.map(write));
+      this.restored += chunk.length;
+      if (at + CHUNK < all.length) await this.#pause();
+    }
+  }
+
+  /** Many processes restore at the same time; each leaves room for the others. */
+  #pause(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#clock.after(jittered(this.#clock, 20, 0.9), resolve);
+    });
+  }
+
+  /** Removes the facts of `nodeId`, one of ours, that this process does not stand for. */
+  async #removeStrangers(partition: number, nodeId: string): Promise<void> {
+    const { link, grace, owned } = this.#options;
+    const keys = this.#options.keys[partition] as PartitionKeys;
+    let cursor = '0';
+    do {
+      const command = ['SSCAN', keys.node(nodeId), cursor, 'COUNT', String(CHUNK)] as const;
+      const [reply] = await link.run('restore', [command], { key: keys.nodes });
+      const [next, pairs] = reply as unknown as [string, string[]];
+      cursor = next;
+      const strangers = pairs.filter((key) => nodeId !== this.#id || !owned.has(key));
+      await Promise.all(strangers.map((key) => this.#store.apply(partition, removalOf(key, nodeId, grace))));
+    } while (cursor !== '0');
+  }
+
+  #report(error: unknown, stage: 'renew' | 'restore'): void {
+    if (!this.#stopped) this.#options.reporter.report(toRollcallError(error), { stage });
+  }
+}

@@ -1,0 +1,98 @@
+import { ConfigurationError } from '../errors.js';
+import type { PartitionKeys } from '../keys.js';
+import { Member } from '../pubsub/delivery.js';
+import type { PresenceParts } from './assemble.js';
+import type { PresenceSettings } from './settings.js';
+
+/** For how long, in ms, a user handed over to another process is waited for at least. */
+const HANDOFF_GRACE = 10_000;
+
+/** How a presence service begins and ends. */
+export class Lifecycle {
+  readonly #settings: PresenceSettings;
+  readonly #parts: PresenceParts;
+  #started: Promise<void> | undefined;
+  #inbox: Promise<void> | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(settings: PresenceSettings, parts: PresenceParts) {
+    this.#settings = settings;
+    this.#parts = parts;
+  }
+
+  /** Throws once the service is closed or closing. */
+  assertOpen(): void {
+    if (this.#closing !== undefined) throw this.#parts.link.closedError();
+  }
+
+  /** Connects, checks what is stored, and starts the timers; once, but again after a failure. */
+  start(): Promise<void> {
+    this.#started ??= this.#start().catch((error: unknown) => {
+      this.#started = undefined;
+      throw error;
+    });
+    return this.#started;
+  }
+
+  /** Listens to what other processes tell this one about its sockets. */
+  listenToInbox(): void {
+    if (this.#inbox !== undefined) return;
+    const { hub, keys, keeper, node, leaving, audience, reporter } = this.#parts;
+    const channel = (keys[0] as PartitionKeys).inbox(keeper.process);
+    const member = new Member(audience, (pairs) => node.removedElsewhere(pairs as readonly string[]), false);
+    leaving.add(() => hub.leave('channel', channel, member));
+    this.#inbox = hub.join('channel', channel, member).catch((error) => {
+      reporter.report(error, { stage: 'subscribe', channel });
+      this.#inbox = undefined;
+    });
+  }
+
+  /** Removes what this process owns and undoes everything else; once. */
+  close(handoff: boolean): Promise<void> {
+    this.#closing ??= this.#close(handoff);
+    return this.#closing;
+  }
+
+  async #start(): Promise<void> {
+    const { link, keeper, node, reaper } = this.#parts;
+    await link.connect();
+    await this.#checkLayout();
+    if (this.#closing !== undefined) return;
+    keeper.start();
+    node.start();
+    reaper.start();
+  }
+
+  /** The number of partitions decides where a user is: two services must not disagree about it. */
+  async #checkLayout(): Promise<void> {
+    const { link, keys } = this.#parts;
+    const { layout } = keys[0] as PartitionKeys;
+    const mine = String(keys.length);
+    const commands = [['SETNX', layout, mine] as const, ['GET', layout] as const];
+    const [, found] = await link.run('connect', commands, { key: layout });
+    if (found === mine) return;
+    throw new ConfigurationError(
+      `the presence data under prefix ${JSON.stringify(this.#settings.prefix)} is laid out in ${String(found)} partitions, this service uses ${mine}`,
+    );
+  }
+
+  async #close(handoff: boolean): Promise<void> {
+    const { link, keeper, node, store, reaper, leaving, reporter } = this.#parts;
+    const grace = handoff ? Math.max(this.#settings.grace, HANDOFF_GRACE) : 0;
+    const giveBack = async () => {
+      await node.removeAll(grace);
+      await keeper.retire();
+    };
+    if (this.#started !== undefined && link.session.ready) {
+      await link.bounded('close', giveBack).catch((error) => reporter.report(error, { stage: 'close' }));
+    }
+    keeper.stop();
+    node.stop();
+    const undone = Promise.allSettled([...leaving].map((leave) => leave()));
+    if (link.session.ready) await link.bounded('close', () => undone).catch(() => {});
+    store.close(link.closedError());
+    const stopped = reaper.stop();
+    await link.close();
+    await stopped;
+  }
+}

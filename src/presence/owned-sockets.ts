@@ -1,0 +1,93 @@
+import { pair } from '../keys.js';
+import type { RoomChange, SocketChange } from './changes.js';
+import { packFact } from './record.js';
+
+/** A socket this process answers for. Ids are escaped, `meta` and rooms' infos are JSON text. */
+export interface OwnedSocket {
+  readonly user: string;
+  readonly socket: string;
+  readonly partition: number;
+  readonly connectedAt: number;
+  readonly status: string;
+  readonly meta: string | undefined;
+  /** Away because nothing was heard of it, not because anybody said so. */
+  readonly idle?: boolean;
+}
+
+/** The status of a socket that has gone idle. */
+const IDLE_STATUS = 'away';
+
+/** The fact that ought to be in Redis for `owned`. */
+export function factOf(owned: OwnedSocket, grace: number, restoring = false): SocketChange {
+  const status = owned.idle === true ? IDLE_STATUS : owned.status;
+  return {
+    kind: 'socket',
+    user: owned.user,
+    socket: owned.socket,
+    value: packFact(status, owned.connectedAt, owned.meta),
+    grace,
+    restoring,
+  };
+}
+
+/** A socket's place in a room. */
+export interface Membership {
+  readonly user: string;
+  readonly socket: string;
+  readonly room: string;
+  readonly partition: number;
+  readonly info: string;
+}
+
+/** The fact that ought to be in Redis for `membership`. */
+export function roomFactOf(membership: Membership, restoring = false): RoomChange {
+  const { room, user, socket, info } = membership;
+  return { kind: 'room', room, user, socket, info, restoring };
+}
+
+/**
+ * What this process answers for: its sockets and the rooms they are in. It is what ought to be in
+ * Redis, whatever is there. Keys are pairs of escaped ids, the same as in the node's set of pairs.
+ */
+export class OwnedSockets {
+  readonly sockets = new Map<string, OwnedSocket>();
+  readonly memberships = new Map<string, Membership>();
+  /** Socket's key → keys of its memberships; most sockets are in no room. */
+  readonly #rooms = new Map<string, Set<string>>();
+
+  /** Notes that a socket is in a room, with that info. */
+  join(membership: Membership): void {
+    const socket = pair(membership.user, membership.socket);
+    const key = pair(socket, membership.room);
+    this.memberships.set(key, membership);
+    const rooms = this.#rooms.get(socket);
+    if (rooms === undefined) this.#rooms.set(socket, new Set([key]));
+    else rooms.add(key);
+  }
+
+  /** Notes that a socket is not in a room. */
+  leave(socket: string, room: string): void {
+    const key = pair(socket, room);
+    this.memberships.delete(key);
+    const rooms = this.#rooms.get(socket);
+    rooms?.delete(key);
+    if (rooms?.size === 0) this.#rooms.delete(socket);
+  }
+
+  /** Forgets a socket's memberships, and returns them. */
+  leaveAll(socket: string): Membership[] {
+    const gone: Membership[] = [];
+    for (const key of this.#rooms.get(socket) ?? []) {
+      const membership = this.memberships.get(key);
+      if (membership !== undefined) gone.push(membership);
+      this.memberships.delete(key);
+    }
+    this.#rooms.delete(socket);
+    return gone;
+  }
+
+  /** True when the pair or triple, as it stands in a node's set, is one of ours. */
+  has(key: string): boolean {
+    return this.sockets.has(key) || this.memberships.has(key);
+  }
+}

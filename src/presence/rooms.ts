@@ -1,0 +1,247 @@
+import { isDeepStrictEqual } from 'node:util';
+import { escapeId, type Json, unescapeId } from '../codec.js';
+import type { Reporter } from '../diagnostics.js';
+import { type PartitionKeys, partitionOf, unpair } from '../keys.js';
+import { type Audience, Member } from '../pubsub/delivery.js';
+import type { Hub } from '../pubsub/hub.js';
+import { type Leaving, subscribe } from '../pubsub/subscribe.js';
+import type { Command } from '../redis/driver.js';
+import type { Link } from '../redis/link.js';
+import { toRollcallError } from '../redis/replies.js';
+import type { RoomChangeEvent, RoomMember } from './types.js';
+
+/** A room, watched. */
+export interface RoomWatch {
+  /** Who is in the room now, by user id. A copy. */
+  current(): Map<string, RoomMember>;
+  /** Ends the watch: the handler is not called again. Idempotent, works detached. */
+  close(): Promise<void>;
+  /** The same, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Gets a change of a watched room. */
+export type RoomHandler = (change: RoomChangeEvent) => void;
+
+/** What {@link Rooms} needs. */
+export interface RoomsOptions {
+  readonly link: Link;
+  readonly hub: Hub;
+  readonly keys: readonly PartitionKeys[];
+  readonly leaving: Leaving;
+  readonly audience: Audience;
+  readonly reporter: Reporter;
+}
+
+/** How many members one command of a listing asks for, roughly. */
+const PAGE = 1_000;
+
+type PackedChange = [
+  type: RoomChangeEvent['type'],
+  userId: string,
+  version: number,
+  info: Json,
+  sockets: number,
+];
+
+/** Reads and watches rooms. What writes them is the node, by room.lua. */
+export class Rooms {
+  readonly #options: RoomsOptions;
+
+  constructor(options: RoomsOptions) {
+    this.#options = options;
+  }
+
+  /** The partition of a room. */
+  partition(room: string): number {
+    return partitionOf(room, this.#options.keys.length);
+  }
+
+  /** How many users are in each of `rooms`, in their order. */
+  async counts(rooms: ReadonlySet<string>): Promise<Map<string, number>> {
+    const { link, keys } = this.#options;
+    const byPartition = keys.map((): string[] => []);
+    for (const room of rooms) (byPartition[this.partition(room)] as string[]).push(room);
+    const counted = new Map<string, number>();
+    await Promise.all(
+      byPartition.map(async (some, partition) => {
+        if (some.length === 0) return;
+        const names = keys[partition] as PartitionKeys;
+        const commands = some.map((room): Command => ['HLEN', names.room(escapeId(room))]);
+        const replies = await link.run('getRoomCounts', commands, { key: names.nodes });
+        some.forEach((room, at) => {
+          counted.set(room, Number(replies[at]));
+        });
+      }),
+    );
+    return new Map([...rooms].map((room) => [room, counted.get(room) ?? 0]));
+  }
+
+  /**
+   * Everybody in `room`, page by page. Whoever stays throughout is listed exactly once; whoever comes
+   * or goes meanwhile may be listed or not.
+   */
+  async *members(room: string): AsyncGenerator<RoomMember, void, undefined> {
+    const { link } = this.#options;
+    const keys = this.#options.keys[this.partition(room)] as PartitionKeys;
+    // A cursor may come by the same field twice.
+    const seen = new Set<string>();
+    let cursor = '0';
+    do {
+      const command = ['HSCAN', keys.room(escapeId(room)), cursor, 'COUNT', String(PAGE)] as const;
+      const [reply] = await link.run('getRoom', [command], { key: keys.nodes });
+      const [next, page] = reply as unknown as [string, readonly string[]];
+      cursor = next;
+      for (let at = 0; at < page.length; at += 2) {
+        const user = page[at] as string;
+        if (seen.has(user)) continue;
+        seen.add(user);
+        yield unpackMember(user, page[at + 1] as string);
+      }
+    } while (cursor !== '0');
+  }
+
+  /** Watches a room: subscribes first, takes a snapshot second, merges the two by version. */
+  async watch(room: string, handler: RoomHandler, signal: AbortSignal | undefined): Promise<RoomWatch> {
+    const { link, hub, keys, leaving, audience, reporter } = this.#options;
+    const names = keys[this.partition(room)] as PartitionKeys;
+    const view = new RoomView(room, handler, reporter);
+    const member = new Member(
+      audience,
+      (batch) => view.changed(batch as readonly PackedChange[]),
+      false,
+      () => void this.#reread(view),
+    );
+    const channel = names.roomEvents(escapeId(room));
+    const subscription = await subscribe({
+      link,
+      hub,
+      leaving,
+      kind: 'channel',
+      names: [channel],
+      member,
+      signal,
+    });
+    const close = (): Promise<void> => {
+      view.closed = true;
+      return subscription.unsubscribe();
+    };
+    try {
+      await this.#snapshot(view);
+    } catch (error) {
+      close().catch(() => {});
+      throw error;
+    }
+    return { current: () => view.current(), close, [Symbol.asyncDispose]: close };
+  }
+
+  async #snapshot(view: RoomView): Promise<void> {
+    const members: RoomMember[] = [];
+    view.begin();
+    for await (const member of this.members(view.room)) members.push(member);
+    view.complete(members);
+  }
+
+  async #reread(view: RoomView): Promise<void> {
+    const { link, reporter } = this.#options;
+    try {
+      await this.#snapshot(view);
+    } catch (error) {
+      if (link.closed || view.closed) return;
+      reporter.report(toRollcallError(error), { stage: 'watch' });
+      link.clock.after(1_000, () => void this.#reread(view), { keepAlive: false });
+    }
+  }
+}
+
+/** What one watch knows of its room. */
+class RoomView {
+  closed = false;
+  readonly #members = new Map<string, RoomMember>();
+  /** Changes that arrive while a snapshot is being read; they come after it. */
+  #held: PackedChange[] | undefined;
+  #first = true;
+
+  constructor(
+    readonly room: string,
+    readonly handler: RoomHandler,
+    readonly reporter: Reporter,
+  ) {}
+
+  current(): Map<string, RoomMember> {
+    return new Map([...this.#members].map(([userId, member]) => [userId, { ...member }]));
+  }
+
+  begin(): void {
+    this.#held ??= [];
+  }
+
+  changed(batch: readonly PackedChange[]): void {
+    if (this.#held !== undefined) this.#held.push(...batch);
+    else for (const change of batch) this.#apply(change);
+  }
+
+  /** A snapshot: whatever differs from what was known is a change, but for the first one. */
+  complete(members: readonly RoomMember[]): void {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    const quiet = this.#first;
+    this.#first = false;
+    const present = new Set(members.map(({ userId }) => userId));
+    for (const [userId, member] of [...this.#members]) {
+      if (present.has(userId)) continue;
+      this.#members.delete(userId);
+      if (!quiet) this.#tell({ ...member, type: 'leave', room: this.room, sockets: 0 });
+    }
+    for (const member of members) {
+      const before = this.#members.get(member.userId);
+      this.#members.set(member.userId, member);
+      if (quiet || same(before, member)) continue;
+      this.#tell({ ...member, type: before === undefined ? 'join' : 'update', room: this.room });
+    }
+    for (const change of held) this.#apply(change);
+  }
+
+  #apply([type, userId, version, info, sockets]: PackedChange): void {
+    const before = this.#members.get(userId);
+    if (before !== undefined && before.version >= version) return;
+    // Somebody the snapshot did not show any more.
+    if (before === undefined && type === 'leave') return;
+    const member: RoomMember = { userId, info, sockets, version };
+    if (type === 'leave') this.#members.delete(userId);
+    else this.#members.set(userId, member);
+    // Restored after a loss that nobody here saw.
+    if (type !== 'leave' && same(before, member)) return;
+    // What came twice, once in a snapshot and once as a change, is told for what it is here.
+    const told = type === 'leave' ? type : before === undefined ? 'join' : 'update';
+    this.#tell({ ...member, type: told, room: this.room });
+  }
+
+  #tell(change: RoomChangeEvent): void {
+    if (this.closed) return;
+    try {
+      this.handler(change);
+    } catch (error) {
+      this.reporter.handlerFailed(error, {});
+    }
+  }
+}
+
+function same(before: RoomMember | undefined, member: RoomMember): boolean {
+  return (
+    before !== undefined && before.sockets === member.sockets && isDeepStrictEqual(before.info, member.info)
+  );
+}
+
+/** A member as room.lua wrote him: his version, then a line per socket, the latest one last. */
+function unpackMember(user: string, text: string): RoomMember {
+  const [version, ...sockets] = text.split('\n');
+  const [, rest = ''] = unpair(sockets.at(-1) as string);
+  const [, info = 'null'] = unpair(rest);
+  return {
+    userId: unescapeId(user),
+    info: JSON.parse(info) as Json,
+    sockets: sockets.length,
+    version: Number(version),
+  };
+}

@@ -1,0 +1,235 @@
+import type { Reporter } from '../diagnostics.js';
+import { type Audience, Member } from '../pubsub/delivery.js';
+import type { Hub } from '../pubsub/hub.js';
+import { type Leaving, type Subscription, subscribe } from '../pubsub/subscribe.js';
+import type { Link } from '../redis/link.js';
+import { toRollcallError } from '../redis/replies.js';
+import type { PresenceReader } from './presence-reader.js';
+import { unpackChange } from './record.js';
+import type { PresenceChange, PresenceData, WatchedPresence } from './types.js';
+
+/** Some users, watched. */
+export interface PresenceWatch {
+  /** What is known now of the watched users, without those nobody has ever seen. A copy. */
+  current(): Map<string, WatchedPresence>;
+  /** Watches more users; resolves when they are in `current()`. */
+  add(userIds: Iterable<string>): Promise<void>;
+  /** Watches some users no more. */
+  remove(userIds: Iterable<string>): void;
+  /** Ends the watch: the handler is not called again. Idempotent, works detached. */
+  close(): Promise<void>;
+  /** The same, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Gets a change of a watched user; `previous` is what the watch knew before. */
+export type WatchHandler = (change: PresenceChange) => void;
+
+/** What {@link Watches} needs. */
+export interface WatchesOptions {
+  readonly link: Link;
+  readonly hub: Hub;
+  readonly channels: readonly string[];
+  readonly leaving: Leaving;
+  readonly audience: Audience;
+  readonly reporter: Reporter;
+  readonly reader: PresenceReader;
+  /** After how many ms a record that vanished is taken for a departure. */
+  readonly lease: number;
+}
+
+/** One watch: what it knows, merged from snapshots and events by version. */
+class Watch {
+  readonly known = new Map<string, WatchedPresence | null>();
+  closed = false;
+
+  constructor(
+    readonly handler: WatchHandler,
+    readonly reporter: Reporter,
+  ) {}
+
+  /** Takes in what was heard of a user; tells the handler if it is news, unless it is the first. */
+  learn(news: WatchedPresence, quiet: boolean): void {
+    const before = this.known.get(news.userId);
+    if (before === undefined || (before !== null && before.version >= news.version)) return;
+    this.known.set(news.userId, news);
+    const previous = before?.status ?? 'offline';
+    if (quiet || previous === news.status) return;
+    try {
+      this.handler({ ...news, previous });
+    } catch (error) {
+      this.reporter.handlerFailed(error, {});
+    }
+  }
+}
+
+/**
+ * All watches of a service: one subscription per partition, and one look into a map per event,
+ * however many watches and users there are.
+ *
+ * A watch subscribes first and takes its snapshot second, so nothing falls between the two; what
+ * comes twice is recognised by its version. After any gap it takes another one.
+ */
+export class Watches {
+  readonly #options: WatchesOptions;
+  readonly #watchers = new Map<string, Set<Watch>>();
+  readonly #all = new Set<Watch>();
+  #subscription: Promise<Subscription> | undefined;
+
+  constructor(options: WatchesOptions) {
+    this.#options = options;
+  }
+
+  /** How many users are watched. */
+  get size(): number {
+    return this.#watchers.size;
+  }
+
+  /** Watches `userIds`; resolves with the snapshot taken. */
+  async watch(userIds: Iterable<string>, handler: WatchHandler): Promise<PresenceWatch> {
+    const { reporter, leaving } = this.#options;
+    const watch = new Watch(handler, reporter);
+    this.#all.add(watch);
+    const close = async (): Promise<void> => {
+      if (watch.closed) return;
+      watch.closed = true;
+      leaving.delete(close);
+      this.#all.delete(watch);
+      this.#drop(watch, [...watch.known.keys()]);
+      if (this.#all.size === 0) await this.#unsubscribe();
+    };
+    leaving.add(close);
+    try {
+      await this.#subscribed();
+      await this.#add(watch, userIds);
+    } catch (error) {
+      close().catch(() => {});
+      throw error;
+    }
+    return {
+      current: () => currentOf(watch),
+      add: (more) => this.#add(watch, more),
+      remove: (some) => this.#drop(watch, some),
+      close,
+      [Symbol.asyncDispose]: close,
+    };
+  }
+
+  async #add(watch: Watch, userIds: Iterable<string>): Promise<void> {
+    const added = new Set<string>();
+    for (const userId of userIds) {
+      if (watch.closed || watch.known.has(userId)) continue;
+      added.add(userId);
+      watch.known.set(userId, null);
+      const watchers = this.#watchers.get(userId);
+      if (watchers === undefined) this.#watchers.set(userId, new Set([watch]));
+      else watchers.add(watch);
+    }
+    if (added.size === 0) return;
+    try {
+      for (const data of (await this.#options.reader.lookup(added)).values())
+        watch.learn(summaryOf(data), true);
+    } catch (error) {
+      this.#drop(watch, added);
+      throw error;
+    }
+  }
+
+  #drop(watch: Watch, userIds: Iterable<string>): void {
+    for (const userId of userIds) {
+      watch.known.delete(userId);
+      const watchers = this.#watchers.get(userId);
+      watchers?.delete(watch);
+      if (watchers?.size === 0) this.#watchers.delete(userId);
+    }
+  }
+
+  #subscribed(): Promise<Subscription> {
+    if (this.#subscription === undefined) {
+      const { link, hub, channels, audience } = this.#options;
+      const member = new Member(
+        audience,
+        (batch) => this.#dispatch(batch as readonly unknown[]),
+        false,
+        () => void this.#reread([...this.#watchers.keys()], false),
+      );
+      const subscription = subscribe({
+        link,
+        hub,
+        leaving: new Set(),
+        kind: 'channel',
+        names: channels,
+        member,
+      });
+      this.#subscription = subscription;
+      subscription.catch(() => {
+        if (this.#subscription === subscription) this.#subscription = undefined;
+      });
+    }
+    return this.#subscription;
+  }
+
+  async #unsubscribe(): Promise<void> {
+    const subscription = this.#subscription;
+    this.#subscription = undefined;
+    await (await subscription)?.unsubscribe();
+  }
+
+  #dispatch(batch: readonly unknown[]): void {
+    for (const packed of batch) {
+      const watchers = this.#watchers.get((packed as readonly [string])[0]);
+      if (watchers === undefined) continue;
+      const change = unpackChange(packed);
+      const { previous: _, ...news } = change;
+      for (const watch of [...watchers]) if (!watch.closed) watch.learn(news, false);
+    }
+  }
+
+  /**
+   * Reads everything again after a gap, and tells the differences. A record that is missing is no
+   * departure yet: a wiped Redis is restored within a lease. What is missing then has gone.
+   */
+  async #reread(userIds: readonly string[], missingHaveGone: boolean): Promise<void> {
+    const { link, reader, reporter, lease } = this.#options;
+    try {
+      const found = await reader.lookup(new Set(userIds));
+      const missing: string[] = [];
+      for (const userId of userIds) {
+        const data = found.get(userId);
+        const watchers = [...(this.#watchers.get(userId) ?? [])];
+        if (data !== undefined) for (const watch of watchers) watch.learn(summaryOf(data), false);
+        else if (missingHaveGone) for (const watch of watchers) this.#departed(watch, userId);
+        else if (watchers.some((watch) => isOnline(watch, userId))) missing.push(userId);
+      }
+      if (missing.length > 0) {
+        link.clock.after(lease, () => void this.#reread(missing, true), { keepAlive: false });
+      }
+    } catch (error) {
+      if (link.closed) return;
+      reporter.report(toRollcallError(error), { stage: 'watch' });
+      // Until it has succeeded the watch may be wrong, so it goes on trying.
+      link.clock.after(1_000, () => void this.#reread(userIds, missingHaveGone), { keepAlive: false });
+    }
+  }
+
+  #departed(watch: Watch, userId: string): void {
+    const known = watch.known.get(userId);
+    if (known === undefined || known === null || known.status === 'offline') return;
+    watch.learn({ ...known, status: 'offline', sockets: 0, version: known.version + 1 }, false);
+  }
+}
+
+function isOnline(watch: Watch, userId: string): boolean {
+  const known = watch.known.get(userId);
+  return known !== undefined && known !== null && known.status !== 'offline';
+}
+
+function summaryOf({ userId, status, lastSeen, version, sockets }: PresenceData): WatchedPresence {
+  return { userId, status, lastSeen, version, sockets: sockets.length };
+}
+
+function currentOf(watch: Watch): Map<string, WatchedPresence> {
+  const current = new Map<string, WatchedPresence>();
+  for (const [userId, known] of watch.known) if (known !== null) current.set(userId, { ...known });
+  return current;
+}
