@@ -8,8 +8,9 @@
 --       then for each change: number of the room in KEYS, user, node, socket, info (JSON), or "" to leave
 -- Returns { the node's lease as it was, or ""; its lease now, or "" }
 --
--- A room: user = version, then a line per socket: node"socket"info. The latest one comes last; its
--- info is the user's. JSON text contains no raw line feed, and escaped ids no double quote.
+-- A room: ":" and the user = version, then a line per socket: node"socket"info. The latest one comes last; its
+-- info is the user's. (The colon: the embedded engine has no fields named `constructor` and the like.)
+-- JSON text contains no raw line feed, and escaped ids no double quote.
 
 local node, lease, backstop = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local skip, prefix = tonumber(ARGV[4]), ARGV[5]
@@ -34,7 +35,8 @@ for i = 6, #ARGV, 5 do
   local k = tonumber(ARGV[i])
   local key, user, info = KEYS[k], ARGV[i + 1], ARGV[i + 4]
   local place = ARGV[i + 2] .. '"' .. ARGV[i + 3] .. '"'
-  local value = redis.call('HGET', key, user)
+  local field = ':' .. user
+  local value = redis.call('HGET', key, field)
 
   local version, lines, old, shown, found = 0, {}, 0, nil, nil
   if value then
@@ -63,10 +65,10 @@ for i = 6, #ARGV, 5 do
     version = string.format('%.0f', math.max(version + 1, micros))
     local event
     if #lines == 0 then
-      redis.call('HDEL', key, user)
+      redis.call('HDEL', key, field)
       event = '"leave","' .. user .. '",' .. version .. ',' .. shown .. ',0'
     else
-      redis.call('HSET', key, user, version .. '\n' .. table.concat(lines, '\n'))
+      redis.call('HSET', key, field, version .. '\n' .. table.concat(lines, '\n'))
       local shows = string.match(lines[#lines], '^[^"]*"[^"]*"(.*)$')
       local kind = 'update'
       if old == 0 then kind = 'join' end

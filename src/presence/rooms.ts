@@ -93,7 +93,8 @@ export class Rooms {
       const [next, page] = reply as unknown as [string, readonly string[]];
       cursor = next;
       for (let at = 0; at < page.length; at += 2) {
-        const user = page[at] as string;
+        // Behind the colon, see room.lua.
+        const user = (page[at] as string).slice(1);
         if (seen.has(user)) continue;
         seen.add(user);
         yield unpackMember(user, page[at + 1] as string);

@@ -25,29 +25,33 @@ local channel, skip, restoring, priorities = ARGV[5], tonumber(ARGV[6]), ARGV[7]
 local longest = backstop
 if tonumber(remembered) > tonumber(backstop) then longest = remembered end
 
-local time = redis.call('TIME')
+-- Most of the time this script takes goes into its own text, not into the commands: functions and
+-- numbers used for every user are looked up and formatted once.
+local call, find, sub, match, format = redis.call, string.find, string.sub, string.match, string.format
+
+local time = call('TIME')
 -- In floating point throughout: the embedded engine's whole numbers have 32 bits only.
 local micros = time[1] * 1000000.0 + time[2]
 local millis = (micros - micros % 1000) / 1000
-local now = string.format('%.0f', millis)
+local now, nowMicros = format('%.0f', millis), format('%.0f', micros)
 
 -- Whoever writes facts is listed, so that nothing is written that cannot be reaped. That it also
 -- renews the lease lets the node see whether its last write is still there. A claimed lease
 -- (negative) stays: this node is being reaped.
 local was, is = '', ''
 if node ~= '' then
-  was = redis.call('ZSCORE', KEYS[1], node) or ''
+  was = call('ZSCORE', KEYS[1], node) or ''
   is = was
   if was == '' or tonumber(was) > 0 then
-    is = string.format('%.0f', millis + lease)
-    redis.call('ZADD', KEYS[1], is, node)
+    is = format('%.0f', millis + lease)
+    call('ZADD', KEYS[1], is, node)
   end
 end
 
 -- Statuses nobody ranked come after all others, in alphabetical order.
 local function outranks(a, b)
-  local rankA = string.find(priorities, ',' .. a .. ',', 1, true) or 1000000
-  local rankB = string.find(priorities, ',' .. b .. ',', 1, true) or 1000000
+  local rankA = find(priorities, ',' .. a .. ',', 1, true) or 1000000
+  local rankB = find(priorities, ',' .. b .. ',', 1, true) or 1000000
   if rankA ~= rankB then return rankA < rankB end
   return a < b
 end
@@ -56,14 +60,23 @@ end
 -- deadline of a grace. A socket that two nodes registered counts once: the later connection is the
 -- one it was resumed on.
 local function read(facts)
+  -- One socket and nothing else, as nearly all have.
+  if #facts == 2 then
+    local field, value = facts[1], facts[2]
+    local quote = find(field, '"', 1, true)
+    if quote > 1 then
+      local text = '[["' .. sub(field, quote + 1) .. '","' .. sub(field, 1, quote - 1) .. '",' .. value .. ']]'
+      return sub(value, 2, find(value, '"', 2, true) - 1), text, 1, nil, 0, nil
+    end
+  end
   local status, texts, winners = nil, {}, {}
   local own, till, deadline = nil, 0, nil
   for i = 1, #facts, 2 do
-    local owner, socket = string.match(facts[i], '^([^"]*)"(.*)$')
+    local owner, socket = match(facts[i], '^([^"]*)"(.*)$')
     if owner == '' and socket == 'grace' then
       deadline = tonumber(facts[i + 1])
     else
-      local word, number = string.match(facts[i + 1], '^"([^"]*)",(%d+)')
+      local word, number = match(facts[i + 1], '^"([^"]*)",(%d+)')
       if owner == '' then
         own, till = word, tonumber(number)
       else
@@ -86,16 +99,23 @@ end
 local replies, events, arrived, departed = { was, is }, {}, {}, {}
 local index = 8
 
+-- All records at once: a call for each would cost more than reading them does.
+local recordKeys = {}
+for k = 5, #KEYS, 2 do recordKeys[#recordKeys + 1] = KEYS[k] end
+local records = #recordKeys > 0 and call('MGET', unpack(recordKeys)) or {}
+
 for k = 4, #KEYS, 2 do
   index = index + 1
   local factsKey, recordKey, why = KEYS[k], KEYS[k + 1], tonumber(ARGV[index])
-  local user = string.sub(factsKey, skip + 1)
-  local status, sockets, count, own, till, deadline = read(redis.call('HGETALL', factsKey))
-  local record = redis.call('GET', recordKey)
+  local user = sub(factsKey, skip + 1)
+  local status, sockets, count, own, till, deadline = read(call('HGETALL', factsKey))
+  -- What is missing is false, and something of its own on the embedded engine.
+  local record = records[index - 8]
+  if type(record) ~= 'string' then record = false end
 
   local before, version, seen, rest = 'offline', 0, now, ''
   if record then
-    local word, number, when, tail = string.match(record, '^%["([^"]*)",(%d+),(%d+),(.*)%]$')
+    local word, number, when, tail = match(record, '^%["([^"]*)",(%d+),(%d+),(.*)%]$')
     if word then
       before, version, seen, rest = word, tonumber(number), when, tail
     end
@@ -104,7 +124,7 @@ for k = 4, #KEYS, 2 do
   -- What has an end, and when the user is to be looked at again for it.
   local watched = why == -1 or deadline ~= nil or till > 0
   if own and till > 0 and till <= millis then
-    redis.call('HDEL', factsKey, '"status')
+    call('HDEL', factsKey, '"status')
     own, till = nil, 0
   end
   local waiting = false
@@ -114,20 +134,20 @@ for k = 4, #KEYS, 2 do
     elseif why > 0 then
       waiting, watched = true, true
       deadline = millis + why
-      redis.call('HSET', factsKey, '"grace', string.format('%.0f', deadline))
+      call('HSET', factsKey, '"grace', format('%.0f', deadline))
     end
   end
   if deadline and not waiting then
-    redis.call('HDEL', factsKey, '"grace')
+    call('HDEL', factsKey, '"grace')
     deadline = nil
   end
   if watched then
     local due = deadline
     if till > 0 and (due == nil or till < due) then due = till end
     if due then
-      redis.call('ZADD', KEYS[3], string.format('%.0f', due), user)
+      call('ZADD', KEYS[3], format('%.0f', due), user)
     else
-      redis.call('ZREM', KEYS[3], user)
+      call('ZREM', KEYS[3], user)
     end
   end
 
@@ -145,12 +165,12 @@ for k = 4, #KEYS, 2 do
     if record or count > 0 then
       -- Who is or stays offline was last seen when he went, or began to be waited for.
       if status ~= 'offline' or (before ~= 'offline' and rest ~= '[]') then seen = now end
-      version = math.max(version + 1, micros)
-      local text = string.format('%.0f', version)
+      local text = nowMicros
+      if version >= micros then text = format('%.0f', version + 1) end
       local ttl = backstop
       if status == 'offline' then ttl = count > 0 and longest or remembered end
       record = '["' .. status .. '",' .. text .. ',' .. seen .. ',' .. tail .. ']'
-      redis.call('SET', recordKey, record, 'PX', ttl)
+      call('SET', recordKey, record, 'PX', ttl)
       if status ~= before then
         if before == 'offline' then
           arrived[#arrived + 1] = '0'
@@ -160,25 +180,25 @@ for k = 4, #KEYS, 2 do
         end
         if rest ~= '' or not restoring then
           events[#events + 1] = '["' .. user .. '","' .. status .. '","' .. before .. '",'
-            .. seen .. ',' .. text .. ',' .. string.format('%.0f', visible) .. ']'
+            .. seen .. ',' .. text .. ',' .. (visible == 1 and '1' or format('%.0f', visible)) .. ']'
         end
       end
     end
   elseif count > 0 then
-    redis.call('PEXPIRE', recordKey, status == 'offline' and longest or backstop)
+    call('PEXPIRE', recordKey, status == 'offline' and longest or backstop)
   end
 
   if count > 0 or deadline then
-    redis.call('PEXPIRE', factsKey, backstop)
+    call('PEXPIRE', factsKey, backstop)
   elseif own then
-    redis.call('PEXPIRE', factsKey, remembered)
+    call('PEXPIRE', factsKey, remembered)
   end
   replies[#replies + 1] = record
 end
 
 -- unpack() has room for some thousand arguments; a transaction is kept far below that.
-if #arrived > 0 then redis.call('ZADD', KEYS[2], unpack(arrived)) end
-if #departed > 0 then redis.call('ZREM', KEYS[2], unpack(departed)) end
-if #events > 0 then redis.call('PUBLISH', channel, '[' .. table.concat(events, ',') .. ']') end
+if #arrived > 0 then call('ZADD', KEYS[2], unpack(arrived)) end
+if #departed > 0 then call('ZREM', KEYS[2], unpack(departed)) end
+if #events > 0 then call('PUBLISH', channel, '[' .. table.concat(events, ',') .. ']') end
 -- The embedded engine returns nothing for a table that grew.
 return { unpack(replies) }

@@ -41,6 +41,8 @@ export interface WatchesOptions {
 /** One watch: what it knows, merged from snapshots and events by version. */
 class Watch {
   readonly known = new Map<string, WatchedPresence | null>();
+  /** Users whose snapshot is still being read; what is heard of them belongs into it. */
+  readonly pending = new Set<string>();
   closed = false;
 
   constructor(
@@ -48,13 +50,13 @@ class Watch {
     readonly reporter: Reporter,
   ) {}
 
-  /** Takes in what was heard of a user; tells the handler if it is news, unless it is the first. */
-  learn(news: WatchedPresence, quiet: boolean): void {
+  /** Takes in what was heard or read of a user; tells the handler if it is news. */
+  learn(news: WatchedPresence): void {
     const before = this.known.get(news.userId);
     if (before === undefined || (before !== null && before.version >= news.version)) return;
     this.known.set(news.userId, news);
     const previous = before?.status ?? 'offline';
-    if (quiet || previous === news.status) return;
+    if (previous === news.status || this.pending.has(news.userId)) return;
     try {
       this.handler({ ...news, previous });
     } catch (error) {
@@ -121,17 +123,19 @@ export class Watches {
       if (watch.closed || watch.known.has(userId)) continue;
       added.add(userId);
       watch.known.set(userId, null);
+      watch.pending.add(userId);
       const watchers = this.#watchers.get(userId);
       if (watchers === undefined) this.#watchers.set(userId, new Set([watch]));
       else watchers.add(watch);
     }
     if (added.size === 0) return;
     try {
-      for (const data of (await this.#options.reader.lookup(added)).values())
-        watch.learn(summaryOf(data), true);
+      for (const data of (await this.#options.reader.lookup(added)).values()) watch.learn(summaryOf(data));
     } catch (error) {
       this.#drop(watch, added);
       throw error;
+    } finally {
+      for (const userId of added) watch.pending.delete(userId);
     }
   }
 
@@ -181,7 +185,7 @@ export class Watches {
       if (watchers === undefined) continue;
       const change = unpackChange(packed);
       const { previous: _, ...news } = change;
-      for (const watch of [...watchers]) if (!watch.closed) watch.learn(news, false);
+      for (const watch of [...watchers]) if (!watch.closed) watch.learn(news);
     }
   }
 
@@ -197,7 +201,7 @@ export class Watches {
       for (const userId of userIds) {
         const data = found.get(userId);
         const watchers = [...(this.#watchers.get(userId) ?? [])];
-        if (data !== undefined) for (const watch of watchers) watch.learn(summaryOf(data), false);
+        if (data !== undefined) for (const watch of watchers) watch.learn(summaryOf(data));
         else if (missingHaveGone) for (const watch of watchers) this.#departed(watch, userId);
         else if (watchers.some((watch) => isOnline(watch, userId))) missing.push(userId);
       }
@@ -215,7 +219,7 @@ export class Watches {
   #departed(watch: Watch, userId: string): void {
     const known = watch.known.get(userId);
     if (known === undefined || known === null || known.status === 'offline') return;
-    watch.learn({ ...known, status: 'offline', sockets: 0, version: known.version + 1 }, false);
+    watch.learn({ ...known, status: 'offline', sockets: 0, version: known.version + 1 });
   }
 }
 

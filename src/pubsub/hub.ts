@@ -2,7 +2,7 @@ import { type Clock, jittered, type Timer } from '../clock.js';
 import { ConnectionError } from '../errors.js';
 import type { ConnectionRole, SubscriptionKind } from '../redis/driver.js';
 import type { Session } from '../redis/session.js';
-import { Delivery, type Discontinuity, type Member, tell } from './delivery.js';
+import { Delivery, type Discontinuity, type Member, type Stretch, stretchesOf, tell } from './delivery.js';
 import { type Phase, type SubscriptionEvent, step } from './subscriptions.js';
 
 interface Waiter {
@@ -13,34 +13,38 @@ interface Waiter {
 /** One (kind, name) and everybody who listens to it. */
 class Entry {
   phase: Phase = 'idle';
-  members: Member[] = [];
-  active = 0;
-  /** How many deliveries are going through `members` now; it is not compacted meanwhile. */
-  dispatching = 0;
+  readonly members = new Set<Member>();
+  /** How many have left so far: a message on its way looks for them when this has grown. */
+  departures = 0;
   joining: Waiter[] | undefined;
   leaving: Waiter[] | undefined;
+  #stretches: readonly Stretch[] | undefined;
 
   constructor(
     readonly kind: SubscriptionKind,
     readonly name: string,
   ) {}
 
+  get active(): number {
+    return this.members.size;
+  }
+
+  /** The members as they are now; never changed, only replaced, for a message may be on its way. */
+  get stretches(): readonly Stretch[] {
+    this.#stretches ??= stretchesOf(this.members);
+    return this.#stretches;
+  }
+
   add(member: Member): void {
-    this.members.push(member);
-    this.active++;
+    this.members.add(member);
+    this.#stretches = undefined;
   }
 
-  /** Members leave in O(1): the array is compacted when half of it is gone. */
   remove(member: Member): void {
-    if (!member.active) return;
     member.active = false;
-    this.active--;
-    this.compact();
-  }
-
-  compact(): void {
-    if (this.dispatching > 0 || this.active * 2 > this.members.length) return;
-    this.members = this.members.filter((member) => member.active);
+    if (!this.members.delete(member)) return;
+    this.departures++;
+    this.#stretches = undefined;
   }
 }
 
@@ -101,7 +105,7 @@ export class Hub {
    */
   leave(kind: SubscriptionKind, name: string, member: Member): Promise<void> {
     const entry = this.#entries[kind].get(name);
-    if (entry === undefined || !member.active) {
+    if (entry === undefined || !entry.members.has(member)) {
       member.active = false;
       return Promise.resolve();
     }
@@ -132,8 +136,7 @@ export class Hub {
         settle(entry, 'leaving');
         return settle(entry, 'joining');
       case 'rejected':
-        for (const member of entry.members) member.active = false;
-        entry.active = 0;
+        for (const member of [...entry.members]) entry.remove(member);
         this.#entries[entry.kind].delete(entry.name);
         settle(entry, 'leaving');
         return settle(entry, 'joining', error);
@@ -228,16 +231,9 @@ export class Hub {
     const entry = this.#entries[kind].get(name);
     // A message on its way when the last handler left.
     if (entry === undefined || entry.active === 0) return;
-    const { members } = entry;
-    const count = members.length;
     const delivery = new Delivery(kind, name, channel, payload);
-    entry.dispatching++;
-    for (let at = 0; at < count; at++) {
-      const member = members[at] as Member;
-      if (member.active) delivery.to(member);
-    }
-    entry.dispatching--;
-    if (entry.active < count) entry.compact();
+    const { departures, stretches } = entry;
+    for (const stretch of stretches) delivery.through(stretch, entry, departures);
   }
 }
 

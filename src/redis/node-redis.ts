@@ -9,7 +9,7 @@ import type {
   Reply,
   SubscriptionKind,
 } from './driver.js';
-import { isServerError, toRollcallError } from './replies.js';
+import { isServerError, repliesOf, toRollcallError } from './replies.js';
 import { ScriptRunner } from './script.js';
 
 /** The shape by which a node-redis client (`redis` 5 or 6) is recognised. */
@@ -163,14 +163,7 @@ export class NodeRedisDriver implements Driver {
   }
 
   readonly #pipeline = (commands: readonly PlainCommand[]): Promise<Reply[]> =>
-    Promise.all(
-      commands.map((command) =>
-        this.#untimed.sendCommand(command).catch((error: unknown) => {
-          if (isServerError(error)) return error;
-          throw error;
-        }),
-      ),
-    );
+    repliesOf(commands.map((command) => this.#untimed.sendCommand(command)));
 
   readonly #transaction = async (commands: readonly PlainCommand[]): Promise<Reply[]> => {
     const multi = this.#untimed.multi();

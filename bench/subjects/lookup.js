@@ -1,0 +1,93 @@
+// @ts-check
+import { PresenceService } from 'rollcall';
+import { connect, ioredis, nodeRedis } from '../support/clients.js';
+import { inFlight } from '../support/in-flight.js';
+import { recipe } from '../support/recipe.js';
+import { socketOf, userOf } from './presence.js';
+
+/**
+ * @typedef {object} Setting
+ * @property {import('../support/clients.js').Library} library
+ * @property {number} port
+ * @property {number} users
+ */
+
+/**
+ * @param {Setting} setting
+ * @param {(user: string, socket: string) => Promise<unknown>} write
+ * @param {(users: string[]) => Promise<number>} read resolves with how many were found online
+ */
+async function subject({ users }, write, read) {
+  const ids = Array.from({ length: users }, (_, n) => userOf(n));
+  await inFlight(1_000, users, (n) => write(userOf(n), socketOf(n)));
+  /** @param {number} count users, a multiple of those of one lookup */
+  const round = async (count) => {
+    let online = 0;
+    for (let looked = 0; looked < count; looked += users) online += await read(ids);
+    return { online };
+  };
+  return { round };
+}
+
+/**
+ * @param {Map<string, { status: string | undefined, socketIds: string[] }>} found
+ */
+function countOnline(found) {
+  let online = 0;
+  for (const user of found.values()) if (user.status === 'online' && user.socketIds.length === 1) online++;
+  return online;
+}
+
+/** A record like rollcall's own.
+ *
+ * @param {string} socket
+ */
+const record = (socket) =>
+  JSON.stringify([
+    'online',
+    1_780_000_000_000_000,
+    1_780_000_000_000,
+    [[socket, 'a-server#0123ABCD', 'online', 1_780_000_000_000]],
+  ]);
+
+/** @type {Record<string, (setting: Setting) => Promise<{ round: Function }>>} */
+export default {
+  async rollcall(setting) {
+    const redis = /** @type {any} */ (await connect(setting.library, setting.port));
+    const presence = new PresenceService({ redis, nodeName: 'a-server' });
+    await presence.connect();
+    return subject(
+      setting,
+      (user, socket) => presence.setPresence(user, socket),
+      async (users) => countOnline(await presence.getMultiplePresence(users)),
+    );
+  },
+
+  async client(setting) {
+    const { library, port } = setting;
+    const { set, get } = recipe[library](
+      /** @type {any} */ (library === 'ioredis' ? await ioredis(port) : await nodeRedis(port)),
+    );
+    return subject(
+      setting,
+      (user, socket) => set(user, socket, 'online'),
+      async (users) => countOnline(await get(users)),
+    );
+  },
+
+  async mget(setting) {
+    const client = /** @type {any} */ (await connect(setting.library, setting.port));
+    const mget = setting.library === 'ioredis' ? 'mget' : 'mGet';
+    return subject(
+      setting,
+      (user, socket) => client.set(`record:${user}`, record(socket)),
+      async (users) => {
+        /** @type {string[]} */
+        const texts = await client[mget](users.map((user) => `record:${user}`));
+        let online = 0;
+        for (const text of texts) if (JSON.parse(text)[0] === 'online') online++;
+        return online;
+      },
+    );
+  },
+};

@@ -1,0 +1,113 @@
+// @ts-check
+
+/** Where the recipe tells of changes. */
+export const CHANGES = 'presence:changes';
+
+const TTL = 3_600;
+
+/** @param {string} user */
+const hashOf = (user) => `presence:user:${user}`;
+/** @param {string} user */
+const socketsOf = (user) => `presence:sockets:${user}`;
+
+/**
+ * @param {string} userId
+ * @param {string} status
+ */
+const change = (userId, status) => JSON.stringify({ userId, status, lastSeen: Date.now() });
+
+/**
+ * @param {string} userId
+ * @param {Record<string, string>} hash
+ * @param {string[]} socketIds
+ */
+function found(userId, hash, socketIds) {
+  return { userId, status: hash['status'], lastSeen: new Date(Number(hash['lastSeen'])), socketIds };
+}
+
+/**
+ * What many write by hand: a hash and a set per user. It is what rollcall is compared with, not
+ * what it does: a process that dies leaves its users online for ever, two tabs overwrite each
+ * other's status, and the change is published apart from the write.
+ */
+export const recipe = {
+  /** @param {import('redis').RedisClientType} client */
+  'node-redis': (client) => ({
+    /**
+     * @param {string} user
+     * @param {string} socket
+     * @param {string} status
+     */
+    async set(user, socket, status) {
+      await client
+        .multi()
+        .hSet(hashOf(user), { status, lastSeen: Date.now() })
+        .sAdd(socketsOf(user), socket)
+        .expire(hashOf(user), TTL)
+        .exec();
+      await client.publish(CHANGES, change(user, status));
+    },
+    /**
+     * @param {string} user
+     * @param {string} socket
+     */
+    async remove(user, socket) {
+      await client.multi().del(hashOf(user)).sRem(socketsOf(user), socket).exec();
+    },
+    /** @param {string[]} users */
+    async get(users) {
+      const multi = client.multi();
+      for (const user of users) multi.hGetAll(hashOf(user)).sMembers(socketsOf(user));
+      const replies = /** @type {any[]} */ (/** @type {unknown} */ (await multi.exec()));
+      const result = new Map();
+      users.forEach((user, at) => {
+        const hash = replies[2 * at];
+        if (hash.status !== undefined) result.set(user, found(user, hash, replies[2 * at + 1]));
+      });
+      return result;
+    },
+    async online() {
+      return (await client.keys(hashOf('*'))).length;
+    },
+  }),
+
+  /** @param {import('ioredis').Redis} client */
+  ioredis: (client) => ({
+    /**
+     * @param {string} user
+     * @param {string} socket
+     * @param {string} status
+     */
+    async set(user, socket, status) {
+      await client
+        .multi()
+        .hset(hashOf(user), { status, lastSeen: Date.now() })
+        .sadd(socketsOf(user), socket)
+        .expire(hashOf(user), TTL)
+        .exec();
+      await client.publish(CHANGES, change(user, status));
+    },
+    /**
+     * @param {string} user
+     * @param {string} socket
+     */
+    async remove(user, socket) {
+      await client.multi().del(hashOf(user)).srem(socketsOf(user), socket).exec();
+    },
+    /** @param {string[]} users */
+    async get(users) {
+      const multi = client.multi();
+      for (const user of users) multi.hgetall(hashOf(user)).smembers(socketsOf(user));
+      const replies = /** @type {[Error | null, any][]} */ (await multi.exec());
+      const result = new Map();
+      users.forEach((user, at) => {
+        const hash = replies[2 * at]?.[1];
+        if (hash.status !== undefined) result.set(user, found(user, hash, replies[2 * at + 1]?.[1]));
+      });
+      return result;
+    },
+    async online() {
+      return (await client.keys(hashOf('*'))).length;
+    },
+  }),
+};

@@ -1,0 +1,81 @@
+// @ts-check
+import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { Redis } from 'ioredis';
+
+const START_MS = 10_000;
+
+/**
+ * The shell ends the server when its standard input closes: also when this process is killed, so
+ * that no server is ever left behind.
+ */
+const KEEPER = '"$@" & read -r _; kill -9 $! 2>/dev/null; wait';
+
+/** Starts a redis-server of its own on a spare loopback port. */
+export async function startRedis() {
+  const port = await sparePort();
+  // biome-ignore format: one option a line reads better
+  const args = [
+    '--bind', '127.0.0.1', '--port', String(port), '--dir', tmpdir(), '--save', '', '--appendonly', 'no',
+    // A flood must slow its reader down, not cut it off.
+    '--client-output-buffer-limit', 'pubsub 0 0 0',
+  ];
+  const program = process.env['REDIS_SERVER'] ?? 'redis-server';
+  const keeper = spawn('sh', ['-c', KEEPER, 'sh', program, ...args], { stdio: ['pipe', 'ignore', 'ignore'] });
+  const gone = once(keeper, 'exit');
+  const control = new Redis({ host: '127.0.0.1', port, retryStrategy: () => 50, maxRetriesPerRequest: null });
+  control.on('error', () => {});
+  const stop = async () => {
+    control.disconnect();
+    keeper.stdin.end();
+    await gone;
+  };
+  const late = new Promise((_, reject) => {
+    setTimeout(() => reject(new Error(`${program} does not answer on port ${port}`)), START_MS).unref();
+  });
+  try {
+    await Promise.race([control.ping(), late]);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return { port, control, stop };
+}
+
+/**
+ * The value of a field of `INFO`.
+ *
+ * @param {Redis} control
+ * @param {string} section
+ * @returns {Promise<Map<string, string>>}
+ */
+export async function info(control, section) {
+  const lines = (await control.info(section)).split('\r\n');
+  return new Map(lines.map((line) => /** @type {[string, string]} */ (line.split(':', 2))));
+}
+
+/**
+ * CPU time that Redis has used, in µs.
+ *
+ * @param {Redis} control
+ */
+export async function redisCpu(control) {
+  const fields = await info(control, 'cpu');
+  return (Number(fields.get('used_cpu_user')) + Number(fields.get('used_cpu_sys'))) * 1e6;
+}
+
+async function sparePort() {
+  for (;;) {
+    // Below the range from which systems take the ports of outgoing connections.
+    const port = randomInt(20_000, 32_000);
+    const probe = createServer();
+    const free = await new Promise((resolve) => {
+      probe.once('error', () => resolve(false));
+      probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
+    });
+    if (free) return port;
+  }
+}

@@ -1,0 +1,24 @@
+// @ts-check
+import { createClient } from 'redis';
+import { PresenceService } from 'rollcall';
+import { createApp } from './app.js';
+
+const redis = createClient({ url: process.env['REDIS_URL'] ?? 'redis://127.0.0.1:6379' });
+redis.on('error', () => {});
+
+// A second is long for a reader: better a quick 503 than a request that hangs.
+const presence = new PresenceService({
+  redis,
+  timeout: 1_000,
+  onError: (error, { stage }) => console.error(stage, error.message),
+});
+
+const server = createApp(presence).listen(Number(process.env['PORT'] ?? 3000), '127.0.0.1', () => {
+  console.log('listening', server.address());
+});
+
+process.once('SIGTERM', async () => {
+  server.close();
+  await presence.close();
+  redis.destroy();
+});

@@ -1,0 +1,89 @@
+import type { EventEmitter } from 'node:events';
+import { Redis as Ioredis5 } from 'ioredis';
+import { Redis as Ioredis6 } from 'ioredis6';
+import { createClient } from 'redis';
+import { createClient as createClient5 } from 'redis5';
+import type { RedisClient } from 'rollcall';
+import { type Backend, pubsubBehaviour, type RawClient } from '../shared/pubsub-behaviour.js';
+import { startRedis } from '../support/redis-server.js';
+import { RespConnection } from '../support/resp.js';
+
+const COMMAND_MS = 5_000;
+
+async function rawClient(port: number): Promise<RawClient> {
+  const listeners: ((reply: string[]) => void)[] = [];
+  const publisher = await RespConnection.open(port, COMMAND_MS);
+  const subscriber = await RespConnection.open(port, COMMAND_MS, (reply) => {
+    for (const listener of listeners) listener(reply as string[]);
+  });
+  return {
+    publish: async (channel, payload) =>
+      void (await publisher.send(['PUBLISH', channel, payload], COMMAND_MS)),
+    subscribe: async (channel, got) => {
+      listeners.push(
+        ([kind, from, payload]) => kind === 'message' && from === channel && got(payload as string),
+      );
+      await subscriber.send(['SUBSCRIBE', channel], COMMAND_MS);
+    },
+    psubscribe: async (pattern, got) => {
+      listeners.push(
+        ([kind, from, channel, payload]) =>
+          kind === 'pmessage' && from === pattern && got(payload as string, channel as string),
+      );
+      await subscriber.send(['PSUBSCRIBE', pattern], COMMAND_MS);
+    },
+    close: async () => {
+      publisher.close();
+      subscriber.close();
+    },
+  };
+}
+
+function real(make: (port: number) => RedisClient, end: (client: never) => void): () => Promise<Backend> {
+  return async () => {
+    const server = await startRedis();
+    return {
+      client: () => make(server.port),
+      end: (client) => {
+        // After the service is closed, the client's errors are its owner's business again.
+        (client as unknown as EventEmitter).on('error', () => {});
+        end(client as never);
+      },
+      raw: () => rawClient(server.port),
+      channels: async () => (await server.cli('PUBSUB', 'CHANNELS')).split('\n'),
+      connections: async () =>
+        (await server.cli('CLIENT', 'LIST')).split('\n').filter((line) => line !== '').length,
+      close: () => server.stop(),
+    };
+  };
+}
+
+const socket = (port: number) => ({ socket: { host: '127.0.0.1', port } });
+const destroy = (client: { destroy(): void; isOpen: boolean }) => client.isOpen && client.destroy();
+const disconnect = (client: { disconnect(): void }) => client.disconnect();
+
+pubsubBehaviour(
+  'node-redis 6, RESP 3',
+  real((port) => createClient({ ...socket(port), RESP: 3 }), destroy),
+  { sharded: true },
+);
+pubsubBehaviour(
+  'node-redis 6, RESP 2',
+  real((port) => createClient({ ...socket(port), RESP: 2 }), destroy),
+  { sharded: true },
+);
+pubsubBehaviour(
+  'node-redis 5',
+  real((port) => createClient5(socket(port)), destroy),
+  { sharded: true },
+);
+pubsubBehaviour(
+  'ioredis 5',
+  real((port) => new Ioredis5(port, '127.0.0.1'), disconnect),
+  { sharded: true },
+);
+pubsubBehaviour(
+  'ioredis 6',
+  real((port) => new Ioredis6(port, '127.0.0.1'), disconnect),
+  { sharded: true },
+);

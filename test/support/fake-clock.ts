@@ -1,0 +1,63 @@
+import type { Clock, Timer } from '../../src/clock.js';
+
+interface Scheduled {
+  readonly at: number;
+  readonly task: () => void;
+}
+
+/** A clock that stands still until a test moves it. */
+export class FakeClock implements Clock {
+  /** What `random` returns: the middle, so that jitter changes nothing. */
+  chance = 0.5;
+  #elapsed = 0;
+  readonly #scheduled = new Set<Scheduled>();
+  readonly #epoch: number;
+
+  constructor(epoch = Date.UTC(2026, 0, 1)) {
+    this.#epoch = epoch;
+  }
+
+  /** How many timers are running. */
+  get timers(): number {
+    return this.#scheduled.size;
+  }
+
+  now(): number {
+    return this.#epoch + this.#elapsed;
+  }
+
+  monotonic(): number {
+    return this.#elapsed;
+  }
+
+  random(): number {
+    return this.chance;
+  }
+
+  after(ms: number, task: () => void): Timer {
+    const scheduled: Scheduled = { at: this.#elapsed + ms, task };
+    this.#scheduled.add(scheduled);
+    return { cancel: () => void this.#scheduled.delete(scheduled) };
+  }
+
+  /** Moves time on by `ms`, running each timer at its own moment, in order. */
+  advance(ms: number): void {
+    const end = this.#elapsed + ms;
+    for (;;) {
+      let next: Scheduled | undefined;
+      for (const each of this.#scheduled) {
+        if (each.at <= end && (next === undefined || each.at < next.at)) next = each;
+      }
+      if (next === undefined) break;
+      this.#scheduled.delete(next);
+      this.#elapsed = Math.max(this.#elapsed, next.at);
+      next.task();
+    }
+    this.#elapsed = end;
+  }
+}
+
+/** Resolves when everything that needs no timer and no socket has happened. */
+export function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,161 @@
+import { CommandError, ConnectionError } from '../../src/errors.js';
+import type {
+  Capabilities,
+  Command,
+  ConnectionRole,
+  Driver,
+  DriverListener,
+  ExecuteOptions,
+  Reply,
+  SubscriptionKind,
+} from '../../src/redis/driver.js';
+import { type Deferred, deferred } from './wait.js';
+
+/** A call of the driver that the test has yet to answer. */
+export class FakeCall {
+  settled = false;
+  readonly answer: Deferred<Reply[]> = deferred();
+
+  constructor(
+    readonly method: 'connect' | 'execute' | 'subscribe' | 'unsubscribe',
+    readonly kind: SubscriptionKind,
+    readonly names: readonly string[],
+    readonly commands: readonly Command[],
+    readonly options: ExecuteOptions | undefined,
+    readonly settle: (call: FakeCall) => void,
+  ) {}
+
+  /** Redis did it. */
+  ack(replies: Reply[] = []): void {
+    this.settle(this);
+    this.answer.resolve(replies);
+  }
+
+  /** Redis refused it. */
+  refuse(message = 'NOPERM no permission'): void {
+    this.fail(new CommandError(`Redis refused: ${message}`));
+  }
+
+  /** The connection broke under it; by the port's rules that does for UNSUBSCRIBE. */
+  interrupt(outcome: 'failed' | 'unknown' = 'unknown'): void {
+    if (this.method === 'unsubscribe') this.ack();
+    else this.fail(new ConnectionError('the connection broke', { outcome }));
+  }
+
+  fail(error: Error): void {
+    this.settled = true;
+    this.settle(this);
+    this.answer.reject(error);
+  }
+}
+
+const CAPABILITIES: Capabilities = {
+  scriptsInTransactions: true,
+  strict: true,
+  sharded: true,
+  patterns: true,
+  cluster: false,
+  reconnects: true,
+};
+
+/** A driver whose every answer and event is the test's to give. */
+export class FakeDriver implements Driver {
+  readonly client = 'fake';
+  readonly capabilities: Capabilities;
+  ready = true;
+  closed = 0;
+  /** Answers each call by itself, where the test is not about that. */
+  onCall: ((call: FakeCall) => void) | undefined;
+  /** Every call so far, in order. */
+  readonly calls: FakeCall[] = [];
+  /** What Redis knows, as `kind name`. */
+  readonly known = new Set<string>();
+  /** Breaches of the port's rules by whoever calls the driver. */
+  readonly breaches: string[] = [];
+  readonly #busy = new Set<string>();
+  readonly #pending = new Set<FakeCall>();
+  #listener: DriverListener | undefined;
+
+  constructor(capabilities: Partial<Capabilities> = {}) {
+    this.capabilities = { ...CAPABILITIES, ...capabilities };
+  }
+
+  /** Calls that wait for an answer, oldest first. */
+  get pending(): FakeCall[] {
+    return [...this.#pending];
+  }
+
+  /** The one call that waits for an answer. */
+  get only(): FakeCall {
+    const [call, ...more] = this.#pending;
+    if (call === undefined || more.length > 0) throw new Error(`${this.#pending.size} calls are pending`);
+    return call;
+  }
+
+  attach(listener: DriverListener): void {
+    if (this.#listener !== undefined) this.breaches.push('attached twice');
+    this.#listener = listener;
+  }
+
+  async connect(): Promise<void> {
+    await this.#call('connect', 'channel', [], []);
+  }
+
+  async execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
+    if (!this.ready) throw new ConnectionError('not connected');
+    return this.#call('execute', 'channel', [], commands, options);
+  }
+
+  async subscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
+    await this.#call('subscribe', kind, names, []);
+  }
+
+  async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
+    await this.#call('unsubscribe', kind, names, []);
+  }
+
+  async close(): Promise<void> {
+    this.closed++;
+    this.ready = false;
+  }
+
+  /** A message comes in for `name`. */
+  message(kind: SubscriptionKind, name: string, payload: string, channel = name): void {
+    this.#listener?.message(kind, name, channel, payload);
+  }
+
+  /** A connection changes. */
+  connection(role: ConnectionRole, state: 'ready' | 'lost' | 'ended', cause?: Error): void {
+    if (role === 'commands') this.ready = state === 'ready';
+    this.#listener?.connection(role, state, cause);
+  }
+
+  #call(
+    method: FakeCall['method'],
+    kind: SubscriptionKind,
+    names: readonly string[],
+    commands: readonly Command[],
+    options?: ExecuteOptions,
+  ): Promise<Reply[]> {
+    const keys = names.map((name) => `${kind} ${name}`);
+    for (const key of keys) {
+      if (this.#busy.has(key)) this.breaches.push(`two commands under way for ${key}`);
+      this.#busy.add(key);
+    }
+    if (new Set(keys).size < keys.length) this.breaches.push(`a name twice in one ${method}`);
+    const call = new FakeCall(method, kind, names, commands, options, (settled) => {
+      this.#pending.delete(settled);
+      for (const key of keys) {
+        this.#busy.delete(key);
+        if (settled.settled) continue;
+        if (method === 'subscribe') this.known.add(key);
+        if (method === 'unsubscribe') this.known.delete(key);
+      }
+      settled.settled = true;
+    });
+    this.calls.push(call);
+    this.#pending.add(call);
+    this.onCall?.(call);
+    return call.answer.promise;
+  }
+}

@@ -1,0 +1,249 @@
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { type Codec, jsonCodec } from '../../../src/codec.js';
+import { type ErrorContext, Reporter } from '../../../src/diagnostics.js';
+import { DecodeError, HandlerError, type RollcallError } from '../../../src/errors.js';
+import { Audience, Delivery, Member, type MessageContext, tell } from '../../../src/pubsub/delivery.js';
+import { turn } from '../../support/fake-clock.js';
+
+let reports: [RollcallError, ErrorContext][];
+let decoded: string[];
+let codec: Codec;
+
+beforeEach(() => {
+  reports = [];
+  decoded = [];
+  codec = {
+    encode: jsonCodec.encode,
+    decode: (payload) => {
+      decoded.push(payload);
+      return jsonCodec.decode(payload);
+    },
+  };
+});
+
+const reporter = () => new Reporter((error, context) => reports.push([error, context]));
+const audienceOf = (prefix = '', its = codec) => new Audience(its, reporter(), prefix);
+
+function keeping(audience: Audience, raw = false) {
+  const got: [unknown, MessageContext][] = [];
+  const member = new Member(audience, (message, context) => got.push([message, context]), raw);
+  return { member, got };
+}
+
+describe('decoding', () => {
+  test('happens once for all handlers, also of several services with one codec', () => {
+    const members = [audienceOf(), audienceOf()].flatMap((audience) => [
+      keeping(audience),
+      keeping(audience, true),
+      keeping(audience),
+    ]);
+    const delivery = new Delivery('channel', 'x', 'x', '{"a":1}');
+    for (const { member } of members) delivery.to(member);
+    expect(decoded).toEqual(['{"a":1}']);
+    expect(members.map(({ got }) => got[0]?.[0])).toEqual([
+      { a: 1 },
+      '{"a":1}',
+      { a: 1 },
+      { a: 1 },
+      '{"a":1}',
+      { a: 1 },
+    ]);
+  });
+
+  test('does not happen when every handler asked for raw', () => {
+    const audience = audienceOf();
+    const delivery = new Delivery('channel', 'x', 'x', 'not JSON at all');
+    for (let at = 0; at < 3; at++) delivery.to(keeping(audience, true).member);
+    expect(decoded).toEqual([]);
+    expect(reports).toEqual([]);
+  });
+
+  test('each codec decodes once', () => {
+    const upper: Codec = { encode: String, decode: (payload) => payload.toUpperCase() };
+    const one = keeping(audienceOf());
+    const two = keeping(audienceOf('', upper));
+    const delivery = new Delivery('channel', 'x', 'x', '"a"');
+    delivery.to(one.member);
+    delivery.to(two.member);
+    expect([one.got[0]?.[0], two.got[0]?.[0]]).toEqual(['a', '"A"']);
+  });
+
+  test('a payload that does not decode is reported once, with its channel; raw handlers get it', () => {
+    const audience = audienceOf();
+    const plain = [keeping(audience), keeping(audience)];
+    const raw = keeping(audience, true);
+    const delivery = new Delivery('channel', 'x', 'x', '{oops');
+    for (const { member } of [plain[0]!, raw, plain[1]!]) delivery.to(member);
+    expect(decoded).toEqual(['{oops']);
+    expect(reports).toHaveLength(1);
+    const [error, context] = reports[0]!;
+    expect(error).toBeInstanceOf(DecodeError);
+    expect(error.cause).toBeInstanceOf(SyntaxError);
+    expect(context).toEqual({ stage: 'decode', channel: 'x' });
+    expect(plain.flatMap(({ got }) => got)).toEqual([]);
+    expect(raw.got[0]?.[0]).toBe('{oops');
+    expect(audience).toMatchObject({ received: 1, delivered: 1, undecodable: 1, failed: 0 });
+  });
+
+  test('null, false and a decoded undefined are messages', () => {
+    const odd: Codec = { encode: String, decode: () => undefined };
+    for (const [its, payload, expected] of [
+      [codec, 'null', null],
+      [codec, 'false', false],
+      [odd, '', undefined],
+    ] as const) {
+      const { member, got } = keeping(audienceOf('', its));
+      new Delivery('channel', 'x', 'x', payload).to(member);
+      expect(got.map(([message]) => message)).toEqual([expected]);
+    }
+  });
+});
+
+describe('context', () => {
+  test('of a channel names the channel alone', () => {
+    const { member, got } = keeping(audienceOf());
+    new Delivery('channel', 'x', 'x', '1').to(member);
+    expect(got[0]?.[1]).toEqual({ channel: 'x', raw: '1' });
+  });
+
+  test('of a pattern names the pattern too', () => {
+    const { member, got } = keeping(audienceOf());
+    new Delivery('pattern', 'x*', 'xy', '1').to(member);
+    expect(got[0]?.[1]).toEqual({ channel: 'xy', pattern: 'x*', raw: '1' });
+  });
+
+  test('the prefix is taken off, also where it is escaped in a pattern', () => {
+    const { member, got } = keeping(audienceOf('app-1.'));
+    new Delivery('channel', 'app-1.x', 'app-1.x', '1').to(member);
+    new Delivery('pattern', 'app\\-1.x*', 'app-1.xy', '1').to(member);
+    expect(got.map(([, context]) => context)).toEqual([
+      { channel: 'x', raw: '1' },
+      { channel: 'xy', pattern: 'x*', raw: '1' },
+    ]);
+  });
+
+  test('services with different prefixes on one name each see their own', () => {
+    const one = keeping(audienceOf());
+    const two = keeping(audienceOf('a:'));
+    const delivery = new Delivery('channel', 'a:b', 'a:b', '1');
+    for (const { member } of [one, two, one]) delivery.to(member);
+    expect(one.got.map(([, { channel }]) => channel)).toEqual(['a:b', 'a:b']);
+    expect(two.got.map(([, { channel }]) => channel)).toEqual(['b']);
+  });
+});
+
+describe('isolation', () => {
+  const failing = (audience: Audience, fail: () => unknown) => new Member(audience, fail, false);
+
+  test('what a handler throws is reported and nobody else notices', () => {
+    const audience = audienceOf();
+    const cause = new Error('mine');
+    const other = keeping(audience);
+    const delivery = new Delivery('pattern', '*', 'x', '1');
+    delivery.to(
+      failing(audience, () => {
+        throw cause;
+      }),
+    );
+    delivery.to(other.member);
+    expect(other.got).toHaveLength(1);
+    expect(reports).toHaveLength(1);
+    expect(reports[0]![0]).toBeInstanceOf(HandlerError);
+    expect(reports[0]![0].cause).toBe(cause);
+    expect(reports[0]![1]).toEqual({ stage: 'handler', channel: 'x', pattern: '*' });
+    expect(audience).toMatchObject({ delivered: 2, failed: 1 });
+  });
+
+  test.each([[undefined], [null], ['text'], [Symbol('s')], [{ message: 1 }]])(
+    'throwing a strange thing is no way out (%#)',
+    (thrown) => {
+      const audience = audienceOf();
+      const delivery = new Delivery('channel', 'x', 'x', '1');
+      delivery.to(
+        failing(audience, () => {
+          throw thrown;
+        }),
+      );
+      expect(reports[0]![0].cause).toBe(thrown);
+    },
+  );
+
+  test('a rejection is reported, and running counts while it is open', async () => {
+    const audience = audienceOf();
+    let reject!: (error: Error) => void;
+    const delivery = new Delivery('channel', 'x', 'x', '1');
+    delivery.to(
+      failing(
+        audience,
+        () =>
+          new Promise((_, no) => {
+            reject = no;
+          }),
+      ),
+    );
+    expect(audience.running).toBe(1);
+    reject(new Error('later'));
+    await turn();
+    expect(audience).toMatchObject({ running: 0, failed: 1 });
+    expect(reports[0]![1]).toEqual({ stage: 'handler', channel: 'x' });
+  });
+
+  test('a promise that resolves is no report', async () => {
+    const audience = audienceOf();
+    new Delivery('channel', 'x', 'x', '1').to(failing(audience, async () => 'fine'));
+    await turn();
+    expect(audience).toMatchObject({ running: 0, failed: 0, delivered: 1 });
+    expect(reports).toEqual([]);
+  });
+
+  test('an object whose `then` throws is no way out', () => {
+    const audience = audienceOf();
+    const hostile = {
+      // biome-ignore lint/suspicious/noThenProperty: that is the point
+      get then() {
+        throw new Error('hostile');
+      },
+    };
+    new Delivery('channel', 'x', 'x', '1').to(failing(audience, () => hostile));
+    expect(reports).toHaveLength(1);
+  });
+
+  test('onError that throws or rejects is no way out', async () => {
+    const unhandled = vi.fn();
+    process.on('unhandledRejection', unhandled);
+    try {
+      for (const listener of [
+        () => {
+          throw new Error('in onError');
+        },
+        () => Promise.reject(new Error('in onError')),
+      ]) {
+        const audience = new Audience(codec, new Reporter(listener as () => void));
+        new Delivery('channel', 'x', 'x', '{oops').to(keeping(audience).member);
+        new Delivery('channel', 'x', 'x', '1').to(failing(audience, () => Promise.reject(new Error('a'))));
+      }
+      await turn();
+      await turn();
+      expect(unhandled).not.toHaveBeenCalled();
+    } finally {
+      process.off('unhandledRejection', unhandled);
+    }
+  });
+
+  test('what onDiscontinuity throws or rejects with is reported', async () => {
+    const gap = { reason: 'reconnected', since: new Date(0), recovered: false } as const;
+    const audience = audienceOf();
+    const told = vi.fn(() => {
+      throw new Error('mine');
+    });
+    tell(audience, told, gap, 'x');
+    tell(audience, undefined, gap, 'x');
+    tell(audience, () => Promise.reject(new Error('mine')), gap, 'y');
+    await turn();
+    expect(told).toHaveBeenCalledWith(gap);
+    expect(reports.map(([, context]) => context)).toEqual([
+      { stage: 'handler', channel: 'x' },
+      { stage: 'handler', channel: 'y' },
+    ]);
+  });
+});

@@ -1,0 +1,98 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { Inbox, type Overflow } from '../../../src/pubsub/inbox.js';
+
+/** The same as a plain array, with no care for cost. */
+class Model {
+  items: number[] = [];
+  dropped = 0;
+  overflowed = false;
+
+  constructor(
+    readonly capacity: number,
+    readonly overflow: Overflow,
+  ) {}
+
+  push(item: number): number {
+    if (!this.overflowed && this.items.length < this.capacity) {
+      this.items.push(item);
+      return 0;
+    }
+    this.dropped++;
+    if (this.overflow === 'close') this.overflowed = true;
+    if (this.overflow === 'drop-oldest') this.items = [...this.items.slice(1), item];
+    return 1;
+  }
+}
+
+const steps = fc.array(
+  fc.oneof(
+    { weight: 5, arbitrary: fc.record({ do: fc.constant('push'), times: fc.integer({ min: 1, max: 100 }) }) },
+    {
+      weight: 4,
+      arbitrary: fc.record({ do: fc.constant('shift'), times: fc.integer({ min: 1, max: 120 }) }),
+    },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('clear'), times: fc.constant(1) }) },
+  ),
+  { maxLength: 30 },
+);
+
+describe.each(['drop-oldest', 'drop-newest', 'close'] as const)('%s', (overflow) => {
+  test('behaves as a plain array would', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 200 }), steps, (capacity, all) => {
+        const inbox = new Inbox<number>(capacity, overflow);
+        const model = new Model(capacity, overflow);
+        let next = 0;
+        for (const { do: what, times } of all) {
+          for (let time = 0; time < times; time++) {
+            if (what === 'push') {
+              if (inbox.push(next) !== model.push(next)) expect.fail(`push ${next}`);
+              next++;
+            } else if (what === 'shift') {
+              if (inbox.shift() !== model.items.shift()) expect.fail(`shift after ${next}`);
+            } else {
+              inbox.clear();
+              model.items = [];
+            }
+          }
+          const { size, dropped, overflowed } = inbox;
+          expect({ size, dropped, overflowed }).toEqual({
+            size: model.items.length,
+            dropped: model.dropped,
+            overflowed: model.overflowed,
+          });
+        }
+        while (model.items.length > 0) expect(inbox.shift()).toBe(model.items.shift());
+        expect(inbox.shift()).toBeUndefined();
+      }),
+      { numRuns: 150 },
+    );
+  });
+});
+
+test('what is lost with a capacity of two', () => {
+  const left = (overflow: Overflow) => {
+    const inbox = new Inbox<number>(2, overflow);
+    const lost = [1, 2, 3, 4].map((item) => inbox.push(item));
+    return [lost, [inbox.shift(), inbox.shift(), inbox.shift()]];
+  };
+  expect(left('drop-oldest')).toEqual([
+    [0, 0, 1, 1],
+    [3, 4, undefined],
+  ]);
+  expect(left('drop-newest')).toEqual([
+    [0, 0, 1, 1],
+    [1, 2, undefined],
+  ]);
+  expect(left('close')).toEqual([
+    [0, 0, 1, 1],
+    [1, 2, undefined],
+  ]);
+});
+
+test('falsy items are items', () => {
+  const inbox = new Inbox<unknown>(3, 'drop-oldest');
+  for (const item of [0, '', null]) inbox.push(item);
+  expect([inbox.shift(), inbox.shift(), inbox.shift()]).toEqual([0, '', null]);
+});

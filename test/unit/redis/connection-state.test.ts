@@ -1,0 +1,77 @@
+import { beforeEach, expect, test } from 'vitest';
+import { ConnectionError } from '../../../src/errors.js';
+import { ConnectionState } from '../../../src/redis/connection-state.js';
+import { turn } from '../../support/fake-clock.js';
+
+let state: ConnectionState;
+let events: string[];
+
+beforeEach(() => {
+  events = [];
+  state = new ConnectionState('commands', 'fake');
+  state.attach({
+    message: () => {},
+    connection: (role, what, cause) => events.push([role, what, cause?.message].filter(Boolean).join(' ')),
+  });
+});
+
+test('each change is told once', () => {
+  state.up();
+  state.up();
+  state.down();
+  state.down();
+  state.up();
+  state.end();
+  state.end();
+  expect(events).toEqual(['commands ready', 'commands lost', 'commands ready', 'commands ended']);
+  expect([state.ready, state.ended]).toEqual([false, true]);
+});
+
+test('work under way is unknown the moment the connection breaks, whatever the client does', async () => {
+  state.up();
+  const one = state.track(new Promise(() => {}));
+  const two = state.track(Promise.resolve(2));
+  expect(await two).toBe(2);
+  state.failed(new Error('ECONNRESET'));
+  state.down();
+  await expect(one).rejects.toMatchObject({ name: 'ConnectionError', outcome: 'unknown' });
+  await expect(state.track(Promise.reject(new Error('ERR no')))).rejects.toThrow('ERR no');
+});
+
+test('a late failure of broken work bothers nobody', async () => {
+  state.up();
+  let fail!: (error: Error) => void;
+  const work = state.track(new Promise((_, reject) => (fail = reject)));
+  state.down();
+  await expect(work).rejects.toBeInstanceOf(ConnectionError);
+  fail(new Error('late'));
+  await turn();
+});
+
+test('whenReady waits through losses and ends with the client', async () => {
+  const first = state.whenReady();
+  state.down();
+  state.up();
+  await first;
+  await state.whenReady();
+  state.down();
+  const second = state.whenReady();
+  state.failed(new Error('ECONNREFUSED'));
+  state.end();
+  await expect(second).rejects.toMatchObject({
+    message: 'the fake client is closed: ECONNREFUSED',
+    outcome: 'failed',
+  });
+});
+
+test('errors while away are told, as the reason it lasts; errors while ready are not', () => {
+  state.up();
+  state.failed(new Error('odd'));
+  state.down();
+  state.failed('a text');
+  expect(events).toEqual(['commands ready', 'commands lost odd', 'commands lost a text']);
+  expect(state.offline()).toMatchObject({
+    outcome: 'failed',
+    message: 'the fake client is not connected: a text',
+  });
+});

@@ -1,0 +1,85 @@
+import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis';
+import RedisMock from 'ioredis-mock';
+import { Cluster as Cluster6, Redis as Redis6 } from 'ioredis6';
+import * as redis6 from 'redis';
+import * as redis5 from 'redis5';
+import { describe, expect, test } from 'vitest';
+import { InvalidArgumentError, UnsupportedError } from '../../../src/errors.js';
+import { driverFor, type RedisClient } from '../../../src/redis/detect.js';
+import { FakeDriver } from '../../support/fake-driver.js';
+
+// None of these connects: clients are only looked at.
+const lazy = { lazyConnect: true, host: '127.0.0.1', port: 1 };
+
+describe('a client is told by its shape', () => {
+  test.each([
+    ['redis 6', 'node-redis', () => redis6.createClient()],
+    ['redis 6, RESP 2', 'node-redis', () => redis6.createClient({ RESP: 2 })],
+    ['redis 5', 'node-redis', () => redis5.createClient()],
+    ['redis 5, RESP 3', 'node-redis', () => redis5.createClient({ RESP: 3 })],
+    ['ioredis 5', 'ioredis', () => new Redis5(lazy)],
+    ['ioredis 6', 'ioredis', () => new Redis6(lazy)],
+    ['ioredis-mock', 'ioredis-mock', () => new RedisMock({ lazyConnect: true })],
+  ])('%s', (_, expected, make) => {
+    expect(driverFor(make() as RedisClient).client).toBe(expected);
+  });
+
+  test('whatever its class is called', () => {
+    class x extends Redis5 {}
+    expect(driverFor(new x(lazy)).client).toBe('ioredis');
+    const client = redis6.createClient();
+    const wrapped = new Proxy(client, {
+      get: (target, key) => {
+        const value = Reflect.get(target, key, target);
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+    expect(driverFor(wrapped).client).toBe('node-redis');
+  });
+
+  test('a driver is taken as it is', () => {
+    const driver = new FakeDriver();
+    expect(driverFor(driver)).toBe(driver);
+  });
+});
+
+describe('what would fail later is refused at once', () => {
+  test.each([
+    ['ioredis 5 Cluster', () => new Cluster5([{ host: '127.0.0.1', port: 1 }], { lazyConnect: true })],
+    ['ioredis 6 Cluster', () => new Cluster6([{ host: '127.0.0.1', port: 1 }], { lazyConnect: true })],
+    ['redis 6 cluster', () => redis6.createCluster({ rootNodes: [{}] })],
+    ['redis 5 cluster', () => redis5.createCluster({ rootNodes: [{}] })],
+    [
+      'redis 6 sentinel',
+      () => redis6.createSentinel({ name: 'm', sentinelRootNodes: [{ host: 'x', port: 1 }] }),
+    ],
+    [
+      'redis 5 sentinel',
+      () => redis5.createSentinel({ name: 'm', sentinelRootNodes: [{ host: 'x', port: 1 }] }),
+    ],
+  ])('%s', (_, make) => {
+    expect(() => driverFor(make() as unknown as RedisClient)).toThrow(UnsupportedError);
+  });
+
+  test.each([
+    ['ioredis 5', () => new Redis5({ ...lazy, keyPrefix: 'app:' })],
+    ['ioredis 6', () => new Redis6({ ...lazy, keyPrefix: 'app:' })],
+    ['ioredis-mock', () => new RedisMock({ lazyConnect: true, keyPrefix: 'app:' })],
+  ])('a keyPrefix on %s', (_, make) => {
+    expect(() => driverFor(make() as RedisClient)).toThrow(InvalidArgumentError);
+    expect(() => driverFor(make() as RedisClient)).toThrow(/keyPrefix "app:".*prefix option/);
+  });
+
+  test('an empty keyPrefix is none', () => {
+    expect(driverFor(new Redis5({ ...lazy, keyPrefix: '' })).client).toBe('ioredis');
+  });
+
+  const other = { get() {}, set() {}, publish() {}, subscribe() {}, on() {}, duplicate() {} };
+  test.each([undefined, null, 'redis://localhost', 6379, {}, [], () => {}, new Map(), other, Redis5])(
+    'what is no client (%#)',
+    (value) => {
+      expect(() => driverFor(value as unknown as RedisClient)).toThrow(InvalidArgumentError);
+      expect(() => driverFor(value as unknown as RedisClient)).toThrow(/^redis: /);
+    },
+  );
+});

@@ -1,0 +1,200 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../../src/errors.js';
+import { assertAccepted, Link } from '../../../src/redis/link.js';
+import { Session } from '../../../src/redis/session.js';
+import { FakeClock, turn } from '../../support/fake-clock.js';
+import { FakeDriver } from '../../support/fake-driver.js';
+
+const TIMEOUT = 800;
+
+let driver: FakeDriver;
+let clock: FakeClock;
+let link: Link;
+
+beforeEach(() => {
+  driver = new FakeDriver();
+  clock = new FakeClock();
+  link = new Link('PubSubService', new Session(driver, () => {}), TIMEOUT, clock);
+});
+
+function watch<T>(promise: Promise<T>) {
+  const one: { value?: T; error?: unknown } = {};
+  promise.then(
+    (value) => {
+      one.value = value;
+    },
+    (error) => {
+      one.error = error;
+    },
+  );
+  return one;
+}
+
+/** Past the deadline, wherever in its eighth it falls. */
+async function expire() {
+  clock.advance(TIMEOUT * 1.2);
+  await turn();
+}
+
+const never = () => new Promise<never>(() => {});
+
+describe('bounded', () => {
+  test('passes results and failures on, the latter as ours', async () => {
+    expect(await link.bounded('x', async () => 1)).toBe(1);
+    const refusal = new CommandError('no');
+    await expect(link.bounded('x', () => Promise.reject(refusal))).rejects.toBe(refusal);
+    await expect(link.bounded('x', () => Promise.reject(new Error('ERR bad')))).rejects.toBeInstanceOf(
+      CommandError,
+    );
+    await expect(link.bounded('x', () => Promise.reject(new Error('socket')))).rejects.toMatchObject({
+      name: 'ConnectionError',
+      outcome: 'unknown',
+    });
+    clock.advance(TIMEOUT);
+    expect(clock.timers).toBe(0);
+  });
+
+  test('ends at the deadline, unknown unless it can tell', async () => {
+    driver.connection('commands', 'lost', new Error('ECONNRESET'));
+    const unknown = watch(link.bounded('one', never));
+    const failed = watch(link.bounded('two', never, () => false));
+    await expire();
+    expect(unknown.error).toBeInstanceOf(TimeoutError);
+    expect(unknown.error).toMatchObject({
+      outcome: 'unknown',
+      message: 'one did not finish within 800 ms (ECONNRESET)',
+      cause: { message: 'ECONNRESET' },
+    });
+    expect(failed.error).toMatchObject({ name: 'TimeoutError', outcome: 'failed' });
+  });
+
+  test('close fails what is open', async () => {
+    const open = watch(link.bounded('x', never));
+    await link.close();
+    await turn();
+    expect(open.error).toBeInstanceOf(ClosedError);
+    await expire();
+    expect(clock.timers).toBe(0);
+  });
+});
+
+describe('connect', () => {
+  test('resolves when the driver is connected', async () => {
+    const done = watch(link.connect());
+    driver.only.ack();
+    await turn();
+    expect(done).toEqual({ value: undefined });
+  });
+
+  test('is a ConnectionError with the reason at the deadline, and works later', async () => {
+    driver.ready = false;
+    const done = watch(link.connect());
+    driver.connection('commands', 'lost', new Error('ECONNREFUSED'));
+    await expire();
+    expect(done.error).toBeInstanceOf(ConnectionError);
+    expect(done.error).toMatchObject({ cause: { message: 'ECONNREFUSED' }, outcome: 'failed' });
+    const later = watch(link.connect());
+    driver.only.ack();
+    await turn();
+    expect(later).toEqual({ value: undefined });
+  });
+
+  test('fails at once when the client gives up', async () => {
+    const done = watch(link.connect());
+    driver.only.fail(new Error('connect ECONNREFUSED'));
+    await turn();
+    expect(done.error).toMatchObject({ name: 'ConnectionError', cause: { message: 'connect ECONNREFUSED' } });
+  });
+});
+
+describe('run', () => {
+  test('sends at once, with its options', async () => {
+    const done = watch(link.run('get', [['GET', 'a']], { atomic: true }));
+    expect(driver.only).toMatchObject({ commands: [['GET', 'a']], options: { atomic: true } });
+    driver.only.ack(['1']);
+    await turn();
+    expect(done.value).toEqual(['1']);
+  });
+
+  test('a refused command rejects', async () => {
+    const done = watch(
+      link.run('write', [
+        ['GET', 'a'],
+        ['SET', 'a', '1'],
+      ]),
+    );
+    driver.only.ack(['1', new Error('OOM command not allowed')]);
+    await turn();
+    expect(done.error).toMatchObject({
+      name: 'CommandError',
+      message: 'write: Redis refused: OOM command not allowed',
+    });
+  });
+
+  test.each(['failed', 'unknown'] as const)(
+    'is sent again when the connection breaks (%s)',
+    async (outcome) => {
+      const done = watch(link.run('write', [['SET', 'a', '1']]));
+      driver.only.interrupt(outcome);
+      await turn();
+      expect(driver.pending).toEqual([]);
+      clock.advance(20);
+      driver.only.ack(['OK']);
+      await turn();
+      expect(done.value).toEqual(['OK']);
+    },
+  );
+
+  test('is not sent again when Redis refused the whole', async () => {
+    const done = watch(link.run('write', [['SET', 'a', '1']], { atomic: true }));
+    driver.only.refuse('EXECABORT');
+    await turn();
+    clock.advance(100);
+    expect(driver.pending).toEqual([]);
+    expect(done.error).toBeInstanceOf(CommandError);
+  });
+
+  test('what never went out has failed at the deadline, and stays unsent', async () => {
+    driver.connection('commands', 'lost');
+    const done = watch(link.run('write', [['SET', 'a', '1']]));
+    await expire();
+    expect(done.error).toMatchObject({ name: 'TimeoutError', outcome: 'failed' });
+    driver.connection('commands', 'ready');
+    await turn();
+    clock.advance(1_000);
+    expect(driver.calls.filter(({ method }) => method === 'execute')).toEqual([]);
+  });
+
+  test('what went out is unknown at the deadline, and not sent again after it', async () => {
+    const done = watch(link.run('write', [['SET', 'a', '1']]));
+    const call = driver.only;
+    await expire();
+    expect(done.error).toMatchObject({ name: 'TimeoutError', outcome: 'unknown' });
+    call.interrupt();
+    await turn();
+    clock.advance(1_000);
+    expect(driver.pending).toEqual([]);
+  });
+});
+
+describe('close', () => {
+  test('is idempotent, lets go of the session once, and ends every call', async () => {
+    const open = watch(link.run('write', [['SET', 'a', '1']]));
+    await Promise.all([link.close(), link.close()]);
+    await link.close();
+    expect(driver.closed).toBe(1);
+    expect(link.closed).toBe(true);
+    await turn();
+    expect(open.error).toBeInstanceOf(ClosedError);
+    expect(() => link.assertOpen()).toThrow('this PubSubService is closed');
+    await expect(link.run('write', [])).rejects.toBeInstanceOf(ClosedError);
+    await expect(link.connect()).rejects.toBeInstanceOf(ClosedError);
+  });
+});
+
+test('assertAccepted names the call and the first refusal', () => {
+  assertAccepted('x', ['OK', null, 1]);
+  expect(() => assertAccepted('x', ['OK', new Error('one'), new Error('two')])).toThrow(
+    'x: Redis refused: one',
+  );
+});

@@ -1,0 +1,165 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { ConnectionError } from '../../../src/errors.js';
+import { Session, sessionFor } from '../../../src/redis/session.js';
+import { turn } from '../../support/fake-clock.js';
+import { FakeDriver } from '../../support/fake-driver.js';
+
+let driver: FakeDriver;
+let forgotten: number;
+let session: Session;
+
+beforeEach(() => {
+  driver = new FakeDriver();
+  forgotten = 0;
+  session = new Session(driver, () => forgotten++);
+});
+
+/** What the callback of `whenReady` was called with, each time. */
+function waiting() {
+  const calls: (Error | undefined)[] = [];
+  session.whenReady((error) => calls.push(error));
+  return calls;
+}
+
+describe('connecting', () => {
+  test('all callers share one attempt, and later ones its success', async () => {
+    driver.ready = false;
+    const all = Promise.all([session.connect(), session.connect()]);
+    expect(driver.calls).toHaveLength(1);
+    driver.only.ack();
+    await all;
+    await session.connect();
+    expect(driver.calls).toHaveLength(1);
+  });
+
+  test('a failure has a cause, and the next call tries again', async () => {
+    driver.ready = false;
+    const cause = new Error('connect ECONNREFUSED');
+    const failed = expect(session.connect()).rejects.toMatchObject({
+      name: 'ConnectionError',
+      message: 'Redis cannot be reached: connect ECONNREFUSED',
+      cause,
+    });
+    driver.only.fail(cause);
+    await failed;
+    const again = session.connect();
+    driver.only.ack();
+    await again;
+  });
+
+  test('after the client gave up, connecting starts anew', async () => {
+    const first = session.connect();
+    driver.only.ack();
+    await first;
+    driver.connection('commands', 'ended', new Error('over'));
+    void session.connect();
+    expect(driver.only.method).toBe('connect');
+  });
+});
+
+describe('whenReady', () => {
+  test('calls back at once while connected', () => {
+    expect(waiting()).toEqual([undefined]);
+    expect(driver.calls).toEqual([]);
+  });
+
+  test('connects if nobody has, and calls back once', async () => {
+    driver.ready = false;
+    const calls = waiting();
+    const call = driver.only;
+    expect(call.method).toBe('connect');
+    driver.connection('commands', 'ready');
+    call.ack();
+    await turn();
+    expect(calls).toEqual([undefined]);
+  });
+
+  test('waits through an outage', async () => {
+    const first = session.connect();
+    driver.only.ack();
+    await first;
+    driver.connection('commands', 'lost');
+    const calls = waiting();
+    await turn();
+    driver.connection('commands', 'lost');
+    expect(calls).toEqual([]);
+    driver.connection('commands', 'ready');
+    driver.connection('commands', 'lost');
+    driver.connection('commands', 'ready');
+    expect(calls).toEqual([undefined]);
+  });
+
+  test('the subscriber’s state is another matter', async () => {
+    driver.ready = false;
+    const calls = waiting();
+    driver.connection('subscriber', 'ready');
+    driver.connection('subscriber', 'ended');
+    await turn();
+    expect(calls).toEqual([]);
+  });
+
+  test('fails when the client gives up, or cannot connect', async () => {
+    driver.ready = false;
+    const one = waiting();
+    driver.connection('commands', 'ended', new Error('over'));
+    expect(one[0]).toBeInstanceOf(ConnectionError);
+    expect((one[0] as Error).cause).toMatchObject({ message: 'over' });
+    driver.pending[0]!.ack();
+    await turn();
+    expect(one).toHaveLength(1);
+    const two = waiting();
+    driver.pending.at(-1)!.fail(new Error('connect ECONNREFUSED'));
+    await turn();
+    expect(two).toHaveLength(1);
+    expect(two[0]).toBeInstanceOf(ConnectionError);
+  });
+});
+
+test('lastError is the latest while the connection is away', () => {
+  const [one, two] = [new Error('one'), new Error('two')];
+  driver.connection('commands', 'lost', one);
+  driver.connection('commands', 'lost');
+  expect(session.lastError).toBe(one);
+  driver.connection('commands', 'lost', two);
+  expect(session.lastError).toBe(two);
+  driver.connection('commands', 'ready');
+  expect(session.lastError).toBeUndefined();
+});
+
+test('messages and changes go to every listener until it stops', () => {
+  const got: string[] = [];
+  const stop = session.listen({
+    message: (kind, name, channel, payload) => got.push([kind, name, channel, payload].join()),
+    connection: (role, state) => got.push(`${role} ${state}`),
+  });
+  session.listen({});
+  driver.message('pattern', 'x*', '1', 'xy');
+  driver.connection('subscriber', 'ready');
+  stop();
+  driver.message('channel', 'x', '2');
+  expect(got).toEqual(['pattern,x*,xy,1', 'subscriber ready']);
+});
+
+test('the connection is closed when the last service has let go', async () => {
+  session.retain();
+  session.retain();
+  await session.release();
+  expect([driver.closed, forgotten]).toEqual([0, 0]);
+  await session.release();
+  expect([driver.closed, forgotten]).toEqual([1, 1]);
+});
+
+/** May be attached again, by a session after the first. */
+class IndifferentDriver extends FakeDriver {
+  override attach(): void {}
+}
+
+test('one client has one session, and a new one after its end', async () => {
+  const client = new IndifferentDriver();
+  const first = sessionFor(client);
+  expect(sessionFor(client)).toBe(first);
+  expect(sessionFor(driver)).not.toBe(first);
+  first.retain();
+  await first.release();
+  expect(sessionFor(client)).not.toBe(first);
+});
