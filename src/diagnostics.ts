@@ -12,6 +12,7 @@ export type ErrorStage =
   | 'restore'
   | 'repair'
   | 'watch'
+  | 'configuration'
   | 'close';
 
 /** What `onError` is told beside the error. */
@@ -44,6 +45,16 @@ export class Reporter {
     }
   }
 
+  /** Calls a handler whose failure, at once or later, is nobody else's business. */
+  guard(call: () => unknown, where: Omit<ErrorContext, 'stage'>): void {
+    try {
+      const result = call();
+      if (isThenable(result)) result.then(undefined, (error: unknown) => this.handlerFailed(error, where));
+    } catch (error) {
+      this.handlerFailed(error, where);
+    }
+  }
+
   /** Reports what a handler threw or rejected with. */
   handlerFailed(cause: unknown, where: Omit<ErrorContext, 'stage'>): void {
     const subject =
@@ -55,9 +66,15 @@ export class Reporter {
   }
 }
 
-/** The text of whatever was thrown. */
+/** The text of whatever was thrown; never throws, whatever it is. */
 export function messageOf(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown);
+  try {
+    if (!(thrown instanceof Error)) return String(thrown);
+    // An AggregateError of failed connections has a code and no message.
+    return thrown.message || String((thrown as { code?: unknown }).code ?? thrown.name);
+  } catch {
+    return 'something without a text form';
+  }
 }
 
 /** True for promises and whatever else has a `then`. */

@@ -46,6 +46,12 @@ export class InvalidArgumentError extends RollcallError {
 export class ClosedError extends RollcallError {
   override readonly name = 'ClosedError';
   readonly code = 'ERR_CLOSED';
+  override readonly outcome: Outcome;
+
+  constructor(message: string, options?: ErrorOptions & { outcome?: Outcome }) {
+    super(message, options);
+    this.outcome = options?.outcome ?? 'failed';
+  }
 }
 
 /** Redis cannot be reached, or the connection broke during the call. */

@@ -25,11 +25,11 @@ export interface StatusChange {
   readonly value?: string;
 }
 
-/** Nothing changes but time: a deadline has passed, or the user was active. */
+/** Nothing changes but time: a deadline has passed, the user was active, or is gone for good. */
 export interface Look {
   readonly kind: 'look';
   readonly user: string;
-  readonly active: boolean;
+  readonly reason: 'time' | 'active' | 'gone';
 }
 
 /** A socket joins a room, changes its info there, or leaves. */

@@ -161,7 +161,7 @@ export class LeaseKeeper implements LeaseObserver {
     const keys = this.#options.keys[partition] as PartitionKeys;
     const id = this.#id;
     const known = this.known(partition);
-    const names = [keys.nodes, keys.node(id)];
+    const names = [keys.nodes, keys.node(id), keys.online];
     for (const owned of refresh) names.push(keys.sockets(owned.user), keys.user(owned.user));
     const call = { script: renewScript, keys: names, args: [id, String(lease), String(backstop)] };
     const [reply] = await link.run('renew', [call], { key: keys.nodes });
@@ -169,7 +169,7 @@ export class LeaseKeeper implements LeaseObserver {
     this.observed(partition, id, known, Number(replies[0]), Number(replies[1]));
     // A key that has gone although nobody removed it was evicted.
     const evicted = refresh.filter((owned, at) => {
-      const whole = replies[3 + 2 * at] === 1 && replies[4 + 2 * at] === 1;
+      const whole = replies[4 + 2 * at] === 1 && replies[5 + 2 * at] === 1;
       return !whole && all.sockets.get(pair(owned.user, owned.socket)) === owned;
     });
     await Promise.all(evicted.map((owned) => this.#store.apply(partition, factOf(owned, grace, true))));

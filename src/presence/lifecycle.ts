@@ -58,6 +58,7 @@ export class Lifecycle {
     await link.connect();
     await this.#checkLayout();
     if (this.#closing !== undefined) return;
+    void this.#checkEviction();
     keeper.start();
     node.start();
     reaper.start();
@@ -74,6 +75,24 @@ export class Lifecycle {
     throw new ConfigurationError(
       `the presence data under prefix ${JSON.stringify(this.#settings.prefix)} is laid out in ${String(found)} partitions, this service uses ${mine}`,
     );
+  }
+
+  /** A Redis that evicts takes presence keys first, for they have TTLs; their users just vanish. */
+  async #checkEviction(): Promise<void> {
+    const { link, reporter } = this.#parts;
+    let policy: unknown;
+    try {
+      const [reply] = await link.run('connect', [['CONFIG', 'GET', 'maxmemory-policy']]);
+      policy = Array.isArray(reply)
+        ? reply[1]
+        : (reply as { 'maxmemory-policy'?: unknown } | null)?.['maxmemory-policy'];
+    } catch {
+      // Not allowed, or not there: nothing is known, so there is nothing to say.
+      return;
+    }
+    if (typeof policy !== 'string' || policy === 'noeviction') return;
+    const message = `maxmemory-policy is ${policy}: under memory pressure Redis will drop presence keys; use noeviction`;
+    reporter.report(new ConfigurationError(message), { stage: 'configuration' });
   }
 
   async #close(handoff: boolean): Promise<void> {

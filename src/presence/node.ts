@@ -70,9 +70,9 @@ export class PresenceNode {
     this.#idleTimer?.cancel();
   }
 
-  /** True when this process owns the socket. */
+  /** True when this process answers for the socket, or for its place in a room. */
   owns(address: Address): boolean {
-    return this.#owned.sockets.has(pair(address.user, address.socket));
+    return this.#owned.answersFor(pair(address.user, address.socket));
   }
 
   /** Registers or updates a socket; resolves with the user's record. */
@@ -165,10 +165,15 @@ export class PresenceNode {
       const { idle: _, ...awake } = owned;
       this.#owned.sockets.set(key, awake);
       activity.written = now;
-      await this.#store.apply(address.partition, factOf(awake, grace));
+      try {
+        await this.#store.apply(address.partition, factOf(awake, grace));
+      } catch (error) {
+        this.#doubt(key, address.partition, () => this.#socketChange(address));
+        throw error;
+      }
     } else if (now - activity.written >= touchEvery) {
       activity.written = now;
-      await this.#store.apply(address.partition, { kind: 'look', user: address.user, active: true });
+      await this.#store.apply(address.partition, { kind: 'look', user: address.user, reason: 'active' });
     }
     return true;
   }

@@ -86,6 +86,11 @@ export class OwnedSockets {
     return gone;
   }
 
+  /** True when the socket is ours, or in a room through us. */
+  answersFor(socket: string): boolean {
+    return this.sockets.has(socket) || this.#rooms.has(socket);
+  }
+
   /** True when the pair or triple, as it stands in a node's set, is one of ours. */
   has(key: string): boolean {
     return this.sockets.has(key) || this.memberships.has(key);

@@ -94,7 +94,7 @@ export class PresenceService {
     if (record === null) return absent(userId);
     const data = unpackRecord(userId, record, true);
     const limit = this.#settings.maxSocketsPerUser;
-    if (isNew && data.sockets.length > limit) {
+    if (isNew && data.sockets.findIndex((one) => one.socketId === socketId) >= limit) {
       await node.remove(address, 0);
       throw new LimitError(`user ${JSON.stringify(userId)} has ${limit} sockets already (maxSocketsPerUser)`);
     }
@@ -107,7 +107,8 @@ export class PresenceService {
    * registration only; a socket of other processes loses all, and they are told.
    *
    * @throws {@link InvalidArgumentError}, {@link TimeoutError}, {@link ConnectionError},
-   * {@link CommandError}. A removal that failed is made up for as soon as Redis is back.
+   * {@link CommandError}. The failed removal of a socket of this process is made up for as soon as
+   * Redis is back.
    */
   async removeSocket(
     userId: string,
@@ -208,7 +209,7 @@ export class PresenceService {
   }
 
   /** Calls `handler` with every change of any user's status, in order per user. */
-  async onChange(handler: (change: PresenceChange) => void): Promise<Subscription> {
+  async onChange(handler: (change: PresenceChange) => unknown): Promise<Subscription> {
     this.#life.assertOpen();
     assertFunction('handler', handler);
     const { link, hub, keys, leaving, audience, reporter } = this.#parts;
@@ -218,11 +219,7 @@ export class PresenceService {
         for (const packed of batch as readonly unknown[]) {
           // Left in the middle of a batch: the rest is not for this handler any more.
           if (!member.active) return;
-          try {
-            handler(unpackChange(packed));
-          } catch (error) {
-            reporter.handlerFailed(error, { channel: context.channel });
-          }
+          reporter.guard(() => handler(unpackChange(packed)), { channel: context.channel });
         }
       },
       false,
@@ -360,7 +357,12 @@ export class PresenceService {
     await this.#life.start();
     const { keys, reader, store } = this.#parts;
     const owners = await reader.owners(partition, user, socket);
-    if (owners.length === 0) return reader.record(partition, user);
+    if (owners.length === 0) {
+      // Nothing to remove; but who logs out is not to be waited for any longer.
+      return grace === 0
+        ? store.apply(partition, { kind: 'look', user, reason: 'gone' })
+        : reader.record(partition, user);
+    }
     const records = await Promise.all(
       owners.map((owner) => {
         const tell = (keys[0] as PartitionKeys).inbox(processOf(owner));

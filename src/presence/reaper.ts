@@ -111,7 +111,7 @@ export class Reaper {
     for (let at = 0; at < flat.length; at += 2) leases.set(flat[at] as string, Number(flat[at + 1]));
     leases.delete(nodeId());
 
-    await Promise.all(due.map((user) => store.apply(partition, { kind: 'look', user, active: false })));
+    await Promise.all(due.map((user) => store.apply(partition, { kind: 'look', user, reason: 'time' })));
     const survey: Survey = { now: Number(now), leases };
     const verdict = (this.#judges[partition] as LivenessJudge).judge(survey, link.clock.monotonic());
     for (const dead of verdict.dead) {

@@ -29,7 +29,7 @@ export function unpackRecord(userId: string, text: string, reveal = false): Pres
   const [status, version, lastSeen, visible, hidden] = JSON.parse(text) as PackedRecord;
   const revealed = reveal && hidden !== undefined;
   const sockets = (revealed ? hidden : visible).map(unpackSocket);
-  if (sockets.length > 1) sockets.sort((a, b) => a.connectedAt.getTime() - b.connectedAt.getTime());
+  if (sockets.length > 1) sockets.sort(byAge);
   return {
     userId,
     status: revealed ? 'invisible' : status,
@@ -49,6 +49,10 @@ function unpackSocket(packed: PackedSocket): SocketPresence {
   };
   if (packed.length > 4) socket.meta = packed[4] as Json;
   return socket;
+}
+
+function byAge(a: SocketPresence, b: SocketPresence): number {
+  return a.connectedAt.getTime() - b.connectedAt.getTime() || (a.socketId < b.socketId ? -1 : 1);
 }
 
 function idOf(socket: SocketPresence): string {

@@ -21,7 +21,7 @@ export interface RoomWatch {
 }
 
 /** Gets a change of a watched room. */
-export type RoomHandler = (change: RoomChangeEvent) => void;
+export type RoomHandler = (change: RoomChangeEvent) => unknown;
 
 /** What {@link Rooms} needs. */
 export interface RoomsOptions {
@@ -220,11 +220,7 @@ class RoomView {
 
   #tell(change: RoomChangeEvent): void {
     if (this.closed) return;
-    try {
-      this.handler(change);
-    } catch (error) {
-      this.reporter.handlerFailed(error, {});
-    }
+    this.reporter.guard(() => this.handler(change), {});
   }
 }
 

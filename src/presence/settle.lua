@@ -162,7 +162,10 @@ for k = 4, #KEYS, 2 do
   end
 
   if status ~= before or tail ~= rest or (why == -2 and visible > 0 and seen ~= now) then
-    if record or count > 0 then
+    if not record and count == 0 then
+      -- His record has expired or was evicted; the index must not outlive it.
+      departed[#departed + 1] = user
+    else
       -- Who is or stays offline was last seen when he went, or began to be waited for.
       if status ~= 'offline' or (before ~= 'offline' and rest ~= '[]') then seen = now end
       local text = nowMicros
@@ -197,7 +200,11 @@ for k = 4, #KEYS, 2 do
 end
 
 -- unpack() has room for some thousand arguments; a transaction is kept far below that.
-if #arrived > 0 then call('ZADD', KEYS[2], unpack(arrived)) end
+if #arrived > 0 then
+  call('ZADD', KEYS[2], unpack(arrived))
+  -- Renewals prolong it, so that it goes with the records when nobody is left to look after them.
+  call('PEXPIRE', KEYS[2], longest)
+end
 if #departed > 0 then call('ZREM', KEYS[2], unpack(departed)) end
 if #events > 0 then call('PUBLISH', channel, '[' .. table.concat(events, ',') .. ']') end
 -- The embedded engine returns nothing for a table that grew.

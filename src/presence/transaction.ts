@@ -200,7 +200,8 @@ export class Transaction {
 /** Why settle looks at the user, in its terms. */
 function reasonOf(change: Exclude<Change, RoomChange>): number {
   if (change.kind === 'socket') return Math.round(change.grace);
-  return change.kind === 'look' && change.active ? -2 : -1;
+  if (change.kind === 'status' || change.reason === 'time') return -1;
+  return change.reason === 'active' ? -2 : 0;
 }
 
 function append(map: Map<string, string[]>, key: string, value: string): void {

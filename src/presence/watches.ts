@@ -23,7 +23,7 @@ export interface PresenceWatch {
 }
 
 /** Gets a change of a watched user; `previous` is what the watch knew before. */
-export type WatchHandler = (change: PresenceChange) => void;
+export type WatchHandler = (change: PresenceChange) => unknown;
 
 /** What {@link Watches} needs. */
 export interface WatchesOptions {
@@ -57,11 +57,7 @@ class Watch {
     this.known.set(news.userId, news);
     const previous = before?.status ?? 'offline';
     if (previous === news.status || this.pending.has(news.userId)) return;
-    try {
-      this.handler({ ...news, previous });
-    } catch (error) {
-      this.reporter.handlerFailed(error, {});
-    }
+    this.reporter.guard(() => this.handler({ ...news, previous }), {});
   }
 }
 

@@ -16,6 +16,8 @@ class Entry {
   readonly members = new Set<Member>();
   /** How many have left so far: a message on its way looks for them when this has grown. */
   departures = 0;
+  /** Since when messages may be missing, while it is subscribed anew. */
+  gapSince: Date | undefined;
   joining: Waiter[] | undefined;
   leaving: Waiter[] | undefined;
   #stretches: readonly Stretch[] | undefined;
@@ -48,8 +50,9 @@ class Entry {
   }
 }
 
-/** Between attempts to subscribe while the connection is away, unless it says `ready` first. */
+/** Between attempts to subscribe while the connection is away, unless it says `ready` first; doubled each time. */
 const RETRY_DELAY = 250;
+const MAX_RETRY_DELAY = 10_000;
 
 /**
  * All subscriptions of one Redis client, shared by the services built on it: counts who listens to
@@ -68,6 +71,9 @@ export class Hub {
   #interrupted: Entry[] = [];
   #flushing = false;
   #retry: Timer | undefined;
+  #attempts = 0;
+  /** Sharded subscriptions have a connection of their own. */
+  #shardedApart = false;
   readonly #lostSince = new Map<ConnectionRole, Date>();
 
   constructor(session: Session, clock: Clock) {
@@ -133,8 +139,10 @@ export class Hub {
         this.#toUnsubscribe.push(entry);
         return this.#schedule();
       case 'joined':
+        this.#attempts = 0;
         settle(entry, 'leaving');
-        return settle(entry, 'joining');
+        settle(entry, 'joining');
+        return this.#announceOwnGap(entry);
       case 'rejected':
         for (const member of [...entry.members]) entry.remove(member);
         this.#entries[entry.kind].delete(entry.name);
@@ -187,7 +195,9 @@ export class Hub {
 
   #subscribeLater(entry: Entry): void {
     this.#interrupted.push(entry);
-    this.#retry ??= this.#clock.after(jittered(this.#clock, RETRY_DELAY, 0.5), () => this.#retryNow());
+    if (this.#retry !== undefined) return;
+    const delay = Math.min(RETRY_DELAY * 2 ** this.#attempts++, MAX_RETRY_DELAY);
+    this.#retry = this.#clock.after(jittered(this.#clock, delay, 0.5), () => this.#retryNow());
   }
 
   #retryNow(): void {
@@ -205,8 +215,10 @@ export class Hub {
 
   #connectionChanged(role: ConnectionRole, state: 'ready' | 'lost' | 'ended'): void {
     if (role === 'commands') return;
+    if (role === 'sharded') this.#shardedApart = true;
     if (state !== 'ready') {
       if (!this.#lostSince.has(role)) this.#lostSince.set(role, new Date(this.#clock.now()));
+      if (state === 'ended') this.#resubscribe(role);
       return;
     }
     const since = this.#lostSince.get(role);
@@ -215,16 +227,33 @@ export class Hub {
     if (this.#interrupted.length > 0) this.#retryNow();
   }
 
-  #announceGap(role: ConnectionRole, discontinuity: Discontinuity): void {
-    for (const kind of ['channel', 'pattern', 'sharded'] as const) {
-      if (role === 'sharded' && kind !== 'sharded') continue;
-      for (const entry of this.#entries[kind].values()) {
-        if (entry.phase !== 'active') continue;
-        for (const member of [...entry.members]) {
-          if (member.active) tell(member.audience, member.onDiscontinuity, discontinuity, entry.name);
-        }
-      }
+  /** The client has given up this connection: the driver opens another one when it is asked to subscribe. */
+  #resubscribe(role: ConnectionRole): void {
+    const since = this.#lostSince.get(role);
+    this.#lostSince.delete(role);
+    for (const entry of this.#carriedBy(role)) {
+      entry.gapSince ??= since;
+      this.#advance(entry, 'interrupted');
     }
+  }
+
+  #announceGap(role: ConnectionRole, discontinuity: Discontinuity): void {
+    for (const entry of this.#carriedBy(role)) announce(entry, discontinuity);
+  }
+
+  #announceOwnGap(entry: Entry): void {
+    const since = entry.gapSince;
+    if (since === undefined) return;
+    entry.gapSince = undefined;
+    announce(entry, { reason: 'reconnected', since, recovered: false });
+  }
+
+  /** The active subscriptions of one connection. */
+  #carriedBy(role: ConnectionRole): Entry[] {
+    const all = (kind: SubscriptionKind) => [...this.#entries[kind].values()];
+    const sharded = role === 'sharded' || !this.#shardedApart ? all('sharded') : [];
+    const carried = role === 'sharded' ? sharded : [...all('channel'), ...all('pattern'), ...sharded];
+    return carried.filter((entry) => entry.phase === 'active');
   }
 
   #dispatch(kind: SubscriptionKind, name: string, channel: string, payload: string): void {
@@ -234,6 +263,12 @@ export class Hub {
     const delivery = new Delivery(kind, name, channel, payload);
     const { departures, stretches } = entry;
     for (const stretch of stretches) delivery.through(stretch, entry, departures);
+  }
+}
+
+function announce(entry: Entry, discontinuity: Discontinuity): void {
+  for (const member of [...entry.members]) {
+    if (member.active) tell(member.audience, member.onDiscontinuity, discontinuity, entry.name);
   }
 }
 

@@ -36,7 +36,7 @@ export interface Published {
 }
 
 /** A handler of messages. A promise it returns is not waited for; its rejection goes to `onError`. */
-export type MessageHandler<T> = (message: T, context: MessageContext) => void | Promise<void>;
+export type MessageHandler<T> = (message: T, context: MessageContext) => unknown;
 
 /** Options of `subscribe` and `psubscribe`. */
 export interface SubscribeOptions {

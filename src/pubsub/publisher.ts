@@ -4,6 +4,9 @@ import type { PlainCommand } from '../redis/driver.js';
 import type { Link } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
 
+/** After how many ms what was taken back is sent again, where the driver says it is ready. */
+const RETRY_DELAY = 20;
+
 /** One PUBLISH on its way. */
 class Publication {
   deadline: Deadline | undefined;
@@ -24,6 +27,7 @@ class Publication {
 export class Publisher {
   readonly #link: Link;
   #queue: Publication[] = [];
+  #expiredInQueue = 0;
   #scheduled = false;
   #closed = false;
 
@@ -66,6 +70,7 @@ export class Publisher {
   }
 
   async #flush(): Promise<void> {
+    this.#dropExpired();
     const batch = this.#queue;
     if (batch.length === 0) return;
     this.#queue = [];
@@ -94,13 +99,20 @@ export class Publisher {
     const waiting = batch.filter((publication) => publication.deadline?.expired !== true);
     for (const publication of waiting) publication.sent = false;
     this.#queue = waiting.concat(this.#queue);
-    if (this.#closed) this.#failAll(this.#link.closedError());
+    if (this.#closed) return this.#failAll(this.#link.closedError());
+    // A driver that refuses while it says it is ready must not be asked in a tight loop.
+    if (this.#link.session.ready) this.#link.clock.after(RETRY_DELAY, () => this.#schedule());
     else this.#schedule();
   }
 
   #expired(publication: Publication): void {
-    if (!publication.sent) this.#queue = this.#queue.filter((other) => other !== publication);
+    if (!publication.sent && ++this.#expiredInQueue * 2 > this.#queue.length) this.#dropExpired();
     publication.reject(this.#link.timeoutError('publish', publication.sent ? 'unknown' : 'failed'));
+  }
+
+  #dropExpired(): void {
+    this.#expiredInQueue = 0;
+    this.#queue = this.#queue.filter((publication) => publication.deadline?.expired !== true);
   }
 
   #failAll(error: RollcallError): void {

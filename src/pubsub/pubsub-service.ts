@@ -31,6 +31,7 @@ import { Publisher } from './publisher.js';
 import { type Leaving, type Subscription, subscribe } from './subscribe.js';
 
 const DEFAULT_MAX_BYTES = 1_048_576;
+const NOT_SHARDED = 'patterns cannot be sharded in Redis';
 
 /**
  * Typed publish / subscribe. One Redis subscription per channel or pattern however many handlers
@@ -136,8 +137,7 @@ export class PubSubService {
     options?: SubscribeOptions,
   ): Promise<Subscription> {
     assertName('pattern', pattern);
-    if (options?.sharded === true)
-      throw new InvalidArgumentError('sharded', 'patterns cannot be sharded in Redis');
+    if (options?.sharded === true) throw new InvalidArgumentError('sharded', NOT_SHARDED);
     return this.#subscribe('pattern', escapePattern(this.#prefix) + pattern, handler as RawHandler, options);
   }
 
@@ -152,6 +152,7 @@ export class PubSubService {
     assertOptions('options', options);
     assertName(options.pattern === true ? 'pattern' : 'channel', channel);
     const { pattern, capacity, overflow, signal, ...subscribing } = options;
+    if (pattern === true && options.sharded === true) throw new InvalidArgumentError('sharded', NOT_SHARDED);
     assertSignal(signal);
     let leave = (): Promise<void> => Promise.resolve();
     const stream = new QueuedStream<T>({

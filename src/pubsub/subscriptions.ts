@@ -37,7 +37,8 @@ export interface Step {
  * - Joins while a command is under way wait for its answer; whatever came in between, the answer
  *   decides the next step by what is wanted then.
  * - A connection that broke under SUBSCRIBE leaves the subscription wanted: it is sent again.
- *   Under UNSUBSCRIBE it did the work itself, for the driver does not bring the name back.
+ *   Under UNSUBSCRIBE it did the work itself, for the driver does not bring the name back. Between
+ *   commands the driver keeps what is confirmed, unless it says that the connection is gone for good.
  */
 export function step(phase: Phase, event: SubscriptionEvent, wanted: boolean): Step {
   switch (phase) {
@@ -51,6 +52,8 @@ export function step(phase: Phase, event: SubscriptionEvent, wanted: boolean): S
       return wanted ? { phase: 'active', effect: 'joined' } : UNSUBSCRIBE;
 
     case 'active':
+      // The client gave up the connection that carried it.
+      if (event === 'interrupted') return wanted ? SUBSCRIBE : RELEASED;
       return event === 'changed' && !wanted ? UNSUBSCRIBE : { phase, effect: 'none' };
 
     case 'unsubscribing':

@@ -1,6 +1,13 @@
 import type { Clock } from '../clock.js';
 import { Deadlines } from '../deadlines.js';
-import { ClosedError, CommandError, ConnectionError, type RollcallError, TimeoutError } from '../errors.js';
+import {
+  ClosedError,
+  CommandError,
+  ConnectionError,
+  type Outcome,
+  type RollcallError,
+  TimeoutError,
+} from '../errors.js';
 import type { Command, ExecuteOptions, Reply } from './driver.js';
 import { toRollcallError } from './replies.js';
 import type { Session } from './session.js';
@@ -17,7 +24,8 @@ export class Link {
   readonly clock: Clock;
   readonly deadlines: Deadlines;
   readonly #service: string;
-  readonly #open = new Set<(error: RollcallError) => void>();
+  /** Ends each call that is still open. */
+  readonly #open = new Set<() => void>();
   #closed = false;
 
   constructor(service: string, session: Session, timeout: number, clock: Clock) {
@@ -39,12 +47,12 @@ export class Link {
   }
 
   /** The error of a call that the service's end cut short. */
-  closedError(): ClosedError {
-    return new ClosedError(`this ${this.#service} is closed`);
+  closedError(outcome: Outcome = 'failed'): ClosedError {
+    return new ClosedError(`this ${this.#service} is closed`, { outcome });
   }
 
   /** The error of a call whose deadline passed. */
-  timeoutError(what: string, outcome: 'failed' | 'unknown'): TimeoutError {
+  timeoutError(what: string, outcome: Outcome): TimeoutError {
     const cause = this.session.lastError;
     const why = cause === undefined ? '' : ` (${cause.message})`;
     return new TimeoutError(`${what} did not finish within ${this.deadlines.timeout} ms${why}`, {
@@ -58,16 +66,16 @@ export class Link {
     return new Promise<T>((resolve, reject) => {
       const finish = () => {
         deadline.done();
-        this.#open.delete(fail);
+        this.#open.delete(close);
       };
       const fail = (error: RollcallError) => {
         finish();
         reject(error);
       };
-      const deadline = this.deadlines.start(() =>
-        fail(this.timeoutError(what, mayHaveHappened() ? 'unknown' : 'failed')),
-      );
-      this.#open.add(fail);
+      const outcome = (): Outcome => (mayHaveHappened() ? 'unknown' : 'failed');
+      const close = () => fail(this.closedError(outcome()));
+      const deadline = this.deadlines.start(() => fail(this.timeoutError(what, outcome())));
+      this.#open.add(close);
       work().then(
         (value) => {
           finish();
@@ -125,8 +133,7 @@ export class Link {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    const error = this.closedError();
-    for (const fail of [...this.#open]) fail(error);
+    for (const close of [...this.#open]) close();
     await this.session.release();
   }
 }

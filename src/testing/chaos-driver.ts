@@ -43,6 +43,7 @@ class Chaos implements ChaosDriver {
   #subscribed = false;
   #cut = false;
   #faults: Fault[] = [];
+  #waiting: (() => void)[] = [];
 
   constructor(inner: Driver) {
     this.#inner = inner;
@@ -81,6 +82,7 @@ class Chaos implements ChaosDriver {
   restore(): void {
     if (!this.#cut) return;
     this.#cut = false;
+    for (const go of this.#waiting.splice(0)) go();
     if (this.#subscribed) this.#listener?.connection('subscriber', 'ready');
     if (this.#inner.ready) this.#listener?.connection('commands', 'ready');
   }
@@ -89,8 +91,9 @@ class Chaos implements ChaosDriver {
     for (let added = 0; added < count; added++) this.#faults.push(fault);
   }
 
-  connect(): Promise<void> {
-    return this.#cut ? Promise.reject(this.#offline()) : this.#inner.connect();
+  async connect(): Promise<void> {
+    if (this.#cut) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    await this.#inner.connect();
   }
 
   async execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {

@@ -10,6 +10,7 @@ import {
 } from '../../src/index.js';
 import { driverFor } from '../../src/redis/detect.js';
 import { createChaosDriver } from '../../src/testing/index.js';
+import { turn } from '../support/fake-clock.js';
 import { waitFor } from '../support/wait.js';
 import { Changes, counting, type PresenceWorld, Scene, weirdIds } from './presence-scene.js';
 
@@ -644,7 +645,11 @@ export function presenceBehaviour(make: () => PresenceWorld | Promise<PresenceWo
       await presence.removeSocket('bob', 's1');
       let repeating = true;
       const repeated = (async () => {
-        while (repeating) await presence.removeSocket('ann', 's1');
+        while (repeating) {
+          await presence.removeSocket('ann', 's1');
+          // The embedded engine answers within the turn: nothing else would ever run.
+          await turn();
+        }
       })();
       await changes.until('bob', 'offline');
       await changes.until('ann', 'offline', 1_000);

@@ -261,7 +261,7 @@ describe('a claim', () => {
     const court = new Court();
     court.leases.set('gone', -(court.now + 1_000));
     court.survey();
-    expect(court.run(1_000).map((verdict) => verdict)).toEqual([
+    expect(court.run(1_000)).toEqual([
       { dead: [], late: [] },
       { dead: [], late: [] },
     ]);

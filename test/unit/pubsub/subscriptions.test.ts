@@ -20,7 +20,7 @@ const table: Record<Phase, Record<SubscriptionEvent, [wanted: string, unwanted: 
     changed: ['active none', 'unsubscribing unsubscribe'],
     confirmed: ['active none', 'active none'],
     refused: ['active none', 'active none'],
-    interrupted: ['active none', 'active none'],
+    interrupted: ['subscribing subscribe', 'idle released'],
   },
   unsubscribing: {
     changed: ['unsubscribing none', 'unsubscribing none'],
