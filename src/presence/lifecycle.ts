@@ -102,7 +102,8 @@ export class Lifecycle {
       await node.removeAll(grace);
       await keeper.retire();
     };
-    if (this.#started !== undefined && link.session.ready) {
+    // With Redis away there is nobody to give anything back to; the lease runs out.
+    if ((this.#started !== undefined || node.size > 0) && link.session.ready) {
       await link.bounded('close', giveBack).catch((error) => reporter.report(error, { stage: 'close' }));
     }
     keeper.stop();

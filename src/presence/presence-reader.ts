@@ -68,7 +68,8 @@ export class PresenceReader {
           yield unescapeId(user);
         }
         if (page.length < pageSize) break;
-        after = `(${page.at(-1)}`;
+        // The next possible member after the last one of this page.
+        after = `[${page.at(-1)}\0`;
       }
     }
   }

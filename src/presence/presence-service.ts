@@ -63,8 +63,9 @@ export class PresenceService {
    * @throws {@link ConnectionError} when Redis cannot be reached within `timeout`;
    * {@link ConfigurationError} when the keys were written by services with other partitions.
    */
-  connect(): Promise<void> {
-    return this.#life.start();
+  async connect(): Promise<void> {
+    this.#life.assertOpen();
+    await this.#life.start();
   }
 
   /**

@@ -79,9 +79,9 @@ export class PresenceStore {
     return (this.#partitions[partition] as Partition).apply(change);
   }
 
-  /** Fails what has not been sent. */
+  /** Fails what has not been sent; nothing is sent any more. */
   close(error: RollcallError): void {
-    for (const partition of this.#partitions) partition.failQueued(error);
+    for (const partition of this.#partitions) partition.close(error);
   }
 }
 
@@ -89,6 +89,7 @@ class Partition {
   #queue: Job[] = [];
   #scheduled = false;
   #busy = false;
+  #closed: RollcallError | undefined;
 
   constructor(
     readonly options: StoreOptions,
@@ -99,6 +100,7 @@ class Partition {
 
   apply(change: Change): Promise<string | null> {
     const { link } = this.options;
+    if (this.#closed !== undefined) return Promise.reject(this.#closed);
     return new Promise((resolve, reject) => {
       const job = new Job(change, resolve, reject);
       job.deadline = link.deadlines.start(() =>
@@ -109,6 +111,11 @@ class Partition {
       this.stats.queued++;
       this.#schedule();
     });
+  }
+
+  close(error: RollcallError): void {
+    this.#closed = error;
+    this.failQueued(error);
   }
 
   failQueued(error: RollcallError): void {

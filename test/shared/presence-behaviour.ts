@@ -739,15 +739,18 @@ export function presenceBehaviour(make: () => PresenceWorld | Promise<PresenceWo
     test('takes back a registration that was still under way', async () => {
       const observer = scene.service();
       await observer.connect();
-      for (const connected of [true, false]) {
-        const presence = scene.service();
-        if (connected) await presence.connect();
+      const client = scene.client();
+      await scene.service({ redis: client }).connect();
+      // A service that is connected, one whose client is not connected yet, one whose client is.
+      for (const how of ['connected', 'fresh', 'on a connected client']) {
+        const presence = scene.service(how === 'on a connected client' ? { redis: client } : {});
+        if (how === 'connected') await presence.connect();
         const call = presence.setPresence('ann', 's1').catch((error: unknown) => error);
         await presence.close();
         const outcome = await call;
         if (outcome instanceof Error) expect(outcome).toBeInstanceOf(ClosedError);
-        expect((await observer.getPresence('ann'))?.socketIds ?? []).toEqual([]);
-        expect(await observer.onlineCount()).toBe(0);
+        expect((await observer.getPresence('ann'))?.socketIds ?? [], how).toEqual([]);
+        expect(await observer.onlineCount(), how).toBe(0);
       }
     });
 
