@@ -42,7 +42,7 @@ export interface PresenceParts {
 export function assemble(
   options: PresenceOptions,
   settings: PresenceSettings,
-  gate: () => Promise<void>,
+  life: { start(): Promise<void>; wiped(): void },
 ): PresenceParts {
   const { onError, clock = systemClock } = options;
   const reporter = new Reporter(onError);
@@ -65,14 +65,14 @@ export function assemble(
   const store = new PresenceStore({
     ...common,
     statuses: settings.statusPriority,
-    gate,
+    gate: () => life.start(),
     nodeId,
     leases: keeper,
   });
   keeper.attach(store);
   const node: PresenceNode = new PresenceNode({ ...common, keeper, store });
   const reader = new PresenceReader(link, keys);
-  const reaper: Reaper = new Reaper({ ...common, store, nodeId });
+  const reaper: Reaper = new Reaper({ ...common, store, nodeId, onWipe: () => life.wiped() });
   const watches = new Watches({ ...common, reader, channels: keys.map(({ events }) => events) });
   const rooms = new Rooms(common);
   return {

@@ -25,11 +25,14 @@ export interface StatusChange {
   readonly value?: string;
 }
 
-/** Nothing changes but time: a deadline has passed, the user was active, or is gone for good. */
+/**
+ * No fact changes: a deadline has passed, the user was active, is gone for good, or went while Redis
+ * had lost his record.
+ */
 export interface Look {
   readonly kind: 'look';
   readonly user: string;
-  readonly reason: 'time' | 'active' | 'gone';
+  readonly reason: 'time' | 'active' | 'gone' | 'lost';
 }
 
 /** A socket joins a room, changes its info there, or leaves. */

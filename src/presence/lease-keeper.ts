@@ -163,11 +163,16 @@ export class LeaseKeeper implements LeaseObserver {
     const known = this.known(partition);
     const names = [keys.nodes, keys.node(id), keys.online];
     for (const owned of refresh) names.push(keys.sockets(owned.user), keys.user(owned.user));
-    const call = { script: renewScript, keys: names, args: [id, String(lease), String(backstop)] };
+    const call = {
+      script: renewScript,
+      keys: names,
+      args: [id, String(lease), String(backstop), String(known)],
+    };
     const [reply] = await link.run('renew', [call], { key: keys.nodes });
     const replies = reply as readonly (string | number)[];
     this.observed(partition, id, known, Number(replies[0]), Number(replies[1]));
     // A key that has gone although nobody removed it was evicted.
+    if (replies.length === 2) return;
     const evicted = refresh.filter((owned, at) => {
       const whole = replies[4 + 2 * at] === 1 && replies[5 + 2 * at] === 1;
       return !whole && all.sockets.get(pair(owned.user, owned.socket)) === owned;

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { ConfigurationError } from '../errors.js';
 import type { PartitionKeys } from '../keys.js';
 import { Member } from '../pubsub/delivery.js';
@@ -47,6 +48,23 @@ export class Lifecycle {
     });
   }
 
+  /**
+   * Redis was wiped. Owners notice by their leases and restore what is theirs; once they had the time,
+   * whoever is still missing has gone, and no event told so.
+   */
+  wiped(): void {
+    const { link, reporter, watches, rooms } = this.#parts;
+    this.#checkLayout().catch((error) => reporter.report(error, { stage: 'configuration' }));
+    link.clock.after(
+      this.#settings.lease,
+      () => {
+        watches.afterWipe();
+        rooms.afterWipe();
+      },
+      { keepAlive: false },
+    );
+  }
+
   /** Removes what this process owns and undoes everything else; once. */
   close(handoff: boolean): Promise<void> {
     this.#closing ??= this.#close(handoff);
@@ -56,22 +74,25 @@ export class Lifecycle {
   async #start(): Promise<void> {
     const { link, keeper, node, reaper } = this.#parts;
     await link.connect();
-    await this.#checkLayout();
+    const layout = await this.#checkLayout();
     if (this.#closing !== undefined) return;
     void this.#checkEviction();
     keeper.start();
     node.start();
-    reaper.start();
+    reaper.start(layout);
   }
 
   /** The number of partitions decides where a user is: two services must not disagree about it. */
-  async #checkLayout(): Promise<void> {
+  async #checkLayout(): Promise<string> {
     const { link, keys } = this.#parts;
     const { layout } = keys[0] as PartitionKeys;
     const mine = String(keys.length);
-    const commands = [['SETNX', layout, mine] as const, ['GET', layout] as const];
-    const [, found] = await link.run('connect', commands, { key: layout });
-    if (found === mine) return;
+    // The random part tells every process that looks at it when Redis was wiped in between.
+    const value = `${mine} ${randomBytes(6).toString('base64url')}`;
+    const commands = [['SETNX', layout, value] as const, ['GET', layout] as const];
+    const [, reply] = await link.run('connect', commands, { key: layout });
+    const [found] = String(reply).split(' ');
+    if (found === mine) return String(reply);
     throw new ConfigurationError(
       `the presence data under prefix ${JSON.stringify(this.#settings.prefix)} is laid out in ${String(found)} partitions, this service uses ${mine}`,
     );

@@ -82,11 +82,14 @@ export class PresenceNode {
     const { sockets } = this.#owned;
     const before = sockets.get(key);
     const connectedAt = before?.connectedAt ?? this.#options.clock.now();
-    const owned: OwnedSocket = { user, socket, partition, connectedAt, status, meta };
+    const known = before?.known ?? false;
+    const owned: OwnedSocket = { user, socket, partition, connectedAt, status, meta, known };
     sockets.set(key, owned);
     if (this.#options.idleAfter > 0) this.#active(key);
     try {
-      return await this.#store.apply(partition, factOf(owned, this.#options.grace));
+      const record = await this.#store.apply(partition, factOf(owned, this.#options.grace));
+      owned.known = true;
+      return record;
     } catch (error) {
       // The caller was told that it failed; unless a later call says otherwise, so shall it be.
       if (sockets.get(key) === owned) {
@@ -102,12 +105,14 @@ export class PresenceNode {
   async remove(address: Address, grace: number): Promise<string | null> {
     const { user, socket, partition } = address;
     const key = pair(user, socket);
+    const known = this.#owned.sockets.get(key)?.known === true;
     this.#forget(key);
     const left = this.#owned.leaveAll(key).map((membership) => this.#leave(membership));
     const change: SocketChange = { kind: 'socket', user, socket, grace };
     try {
       const [record] = await Promise.all([this.#applyToAll(partition, change), ...left]);
-      return record;
+      if (record !== null || !known) return record;
+      return await this.#store.apply(partition, { kind: 'look', user, reason: 'lost' });
     } catch (error) {
       // A closed connection will not be closed again: the removal is made up for later.
       this.#doubt(key, partition, () => this.#socketChange(address));

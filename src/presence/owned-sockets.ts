@@ -10,6 +10,8 @@ export interface OwnedSocket {
   readonly connectedAt: number;
   readonly status: string;
   readonly meta: string | undefined;
+  /** True once Redis has confirmed that it knows of the socket. */
+  known: boolean;
   /** Away because nothing was heard of it, not because anybody said so. */
   readonly idle?: boolean;
 }

@@ -52,7 +52,10 @@ export class PresenceService {
   /** @throws {@link InvalidArgumentError} for an unknown client or an option out of range. */
   constructor(options: PresenceOptions) {
     this.#settings = readSettings(options);
-    this.#parts = assemble(options, this.#settings, () => this.#life.start());
+    this.#parts = assemble(options, this.#settings, {
+      start: () => this.#life.start(),
+      wiped: () => this.#life.wiped(),
+    });
     this.#life = new Lifecycle(this.#settings, this.#parts);
   }
 
@@ -220,7 +223,10 @@ export class PresenceService {
         for (const packed of batch as readonly unknown[]) {
           // Left in the middle of a batch: the rest is not for this handler any more.
           if (!member.active) return;
-          reporter.guard(() => handler(unpackChange(packed)), { channel: context.channel });
+          const change = unpackChange(packed);
+          // Restored after a loss: news for watches that knew something else, not for everybody.
+          if (change.status === change.previous) continue;
+          reporter.guard(() => handler(change), { channel: context.channel });
         }
       },
       false,

@@ -214,8 +214,8 @@ class Partition {
     const { link, nodeId, leases } = this.options;
     const node = nodeId();
     const changes = jobs.map((job) => job.change);
-    const transaction = new Transaction({ ...this.options, keys: this.keys, node }, changes);
     const known = leases.known(this.index);
+    const transaction = new Transaction({ ...this.options, keys: this.keys, node, known }, changes);
     this.stats.transactions++;
     const replies = await link.session.execute(transaction.commands, { atomic: true, key: this.keys.nodes });
     assertAccepted('presence', replies);

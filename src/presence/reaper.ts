@@ -21,6 +21,8 @@ export interface ReaperOptions {
   readonly reporter: Reporter;
   /** This process's own node, which it never judges. */
   readonly nodeId: () => string;
+  /** Redis was wiped since the last look. */
+  readonly onWipe: () => void;
 }
 
 /** Counters of a {@link Reaper}, and what it saw last. */
@@ -47,14 +49,17 @@ export class Reaper {
   #timer: Timer | undefined;
   #stopped = false;
   #sweeping: Promise<void> | undefined;
+  /** What every partition's layout key holds: a random part of it is new after every wipe. */
+  readonly #layouts: string[] = [];
 
   constructor(options: ReaperOptions) {
     this.#options = options;
     this.#judges = options.keys.map(() => new LivenessJudge(options));
   }
 
-  /** Sweeps from now on. */
-  start(): void {
+  /** Sweeps from now on; `layout` is what the first partition's layout key holds. */
+  start(layout: string): void {
+    this.#layouts[0] = layout;
     this.#schedule();
   }
 
@@ -102,11 +107,12 @@ export class Reaper {
   async #sweepPartition(partition: number): Promise<readonly string[]> {
     const { link, store, nodeId } = this.#options;
     const keys = this.#options.keys[partition] as PartitionKeys;
-    const reply = await this.#run(
-      { script: surveyScript, keys: [keys.nodes, keys.due], args: [String(BATCH)] },
-      keys,
-    );
-    const [now, flat, due] = reply as readonly [string, readonly string[], readonly string[]];
+    const names = [keys.nodes, keys.due, keys.layout];
+    const reply = await this.#run({ script: surveyScript, keys: names, args: [String(BATCH)] }, keys);
+    const [now, flat, due, layout] = reply as readonly [string, readonly string[], readonly string[], string];
+    const known = this.#layouts[partition] ?? '';
+    this.#layouts[partition] = layout;
+    if (known !== '' && known !== layout) this.#options.onWipe();
     const leases = new Map<string, number>();
     for (let at = 0; at < flat.length; at += 2) leases.set(flat[at] as string, Number(flat[at + 1]));
     leases.delete(nodeId());
@@ -151,7 +157,14 @@ export class Reaper {
 
   async #removeAll(partition: number, owner: string, pairs: readonly string[]): Promise<void> {
     const { store, grace } = this.#options;
-    await Promise.all(pairs.map((owned) => store.apply(partition, removalOf(owned, owner, grace))));
+    await Promise.all(
+      pairs.map(async (owned) => {
+        const change = removalOf(owned, owner, grace);
+        const record = await store.apply(partition, change);
+        if (record !== null || change.kind !== 'socket') return;
+        await store.apply(partition, { kind: 'look', user: change.user, reason: 'lost' });
+      }),
+    );
   }
 
   async #claim(keys: PartitionKeys, nodeId: string, score: string, prolong: boolean): Promise<string | null> {

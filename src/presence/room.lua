@@ -5,6 +5,7 @@
 -- ARGV  1 node that joins in this transaction, or "" when none does
 --       2 lease in ms   3 backstop TTL in ms
 --       4 length of what the rooms' keys begin with   5 what the channels of their changes begin with
+--       6 the node's lease as it knows it, 0 for none
 --       then for each change: number of the room in KEYS, user, node, socket, info (JSON), or "" to leave
 -- Returns { the node's lease as it was, or ""; its lease now, or "" }
 --
@@ -13,17 +14,21 @@
 -- JSON text contains no raw line feed, and escaped ids no double quote.
 
 local node, lease, backstop = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local skip, prefix = tonumber(ARGV[4]), ARGV[5]
+local skip, prefix, known = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 
 local time = redis.call('TIME')
 local micros = time[1] * 1000000.0 + time[2]
 local millis = (micros - micros % 1000) / 1000
 
+-- As in settle.lua.
 local was, is = '', ''
 if node ~= '' then
   was = redis.call('ZSCORE', KEYS[1], node) or ''
   is = was
-  if was == '' or tonumber(was) > 0 then
+  if was == '' and known > 0 then
+    is = '1'
+    redis.call('ZADD', KEYS[1], is, node)
+  elseif was == '' or (tonumber(was) > 0 and tonumber(was) >= known) then
     is = string.format('%.0f', millis + lease)
     redis.call('ZADD', KEYS[1], is, node)
   end
@@ -31,7 +36,7 @@ end
 
 local events = {}
 
-for i = 6, #ARGV, 5 do
+for i = 7, #ARGV, 5 do
   local k = tonumber(ARGV[i])
   local key, user, info = KEYS[k], ARGV[i + 1], ARGV[i + 4]
   local place = ARGV[i + 2] .. '"' .. ARGV[i + 3] .. '"'

@@ -47,9 +47,15 @@ type PackedChange = [
 /** Reads and watches rooms. What writes them is the node, by room.lua. */
 export class Rooms {
   readonly #options: RoomsOptions;
+  readonly #views = new Set<RoomView>();
 
   constructor(options: RoomsOptions) {
     this.#options = options;
+  }
+
+  /** Reads all watched rooms again. */
+  afterWipe(): void {
+    for (const view of this.#views) void this.#reread(view);
   }
 
   /** The partition of a room. */
@@ -125,8 +131,10 @@ export class Rooms {
     });
     const close = (): Promise<void> => {
       view.closed = true;
+      this.#views.delete(view);
       return subscription.unsubscribe();
     };
+    this.#views.add(view);
     try {
       await this.#snapshot(view);
     } catch (error) {

@@ -7,10 +7,12 @@
 --       2 lease in ms
 --       3 backstop TTL in ms   4 TTL of an offline user's record in ms
 --       5 channel of changes   6 length of what the facts' keys begin with
---       7 "1" to take a missing record for a lost one: index, but announce nobody
+--       7 "1" to take a missing record for a lost one: the change says that nothing changed
 --       8 statuses by priority, each between commas
+--       9 the node's lease as it knows it, 0 for none
 --       then for each user why he is looked at: 0 or above, for how many ms he is waited for if his
---       last socket has gone; -1 some time of his has come; -2 he was active
+--       last socket has gone; -1 some time of his has come; -2 he was active; -3 his last socket
+--       has gone, and no record was found: he is offline, and nobody knows yet
 -- Returns { the node's lease as it was, or ""; its lease now, or ""; for each user his record, or false }
 --
 -- Facts:    node"socket = "status",connectedAt[,meta]   one per socket
@@ -22,6 +24,7 @@
 
 local node, lease, backstop, remembered = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local channel, skip, restoring, priorities = ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1', ARGV[8]
+local known = tonumber(ARGV[9])
 local longest = backstop
 if tonumber(remembered) > tonumber(backstop) then longest = remembered end
 
@@ -36,13 +39,17 @@ local millis = (micros - micros % 1000) / 1000
 local now, nowMicros = format('%.0f', millis), format('%.0f', micros)
 
 -- Whoever writes facts is listed, so that nothing is written that cannot be reaped. That it also
--- renews the lease lets the node see whether its last write is still there. A claimed lease
--- (negative) stays: this node is being reaped.
+-- renews the lease lets the node see whether its last write is still there. A lease that shows a loss
+-- is not renewed, so that it goes on showing it until the node has got the message: claimed (negative),
+-- older than the one known, or gone, in which case one long expired takes its place.
 local was, is = '', ''
 if node ~= '' then
   was = call('ZSCORE', KEYS[1], node) or ''
   is = was
-  if was == '' or tonumber(was) > 0 then
+  if was == '' and known > 0 then
+    is = '1'
+    call('ZADD', KEYS[1], is, node)
+  elseif was == '' or (tonumber(was) > 0 and tonumber(was) >= known) then
     is = format('%.0f', millis + lease)
     call('ZADD', KEYS[1], is, node)
   end
@@ -97,7 +104,7 @@ local function read(facts)
 end
 
 local replies, events, arrived, departed = { was, is }, {}, {}, {}
-local index = 8
+local index = 9
 
 -- All records at once: a call for each would cost more than reading them does.
 local recordKeys = {}
@@ -110,7 +117,7 @@ for k = 4, #KEYS, 2 do
   local user = sub(factsKey, skip + 1)
   local status, sockets, count, own, till, deadline = read(call('HGETALL', factsKey))
   -- What is missing is false, and something of its own on the embedded engine.
-  local record = records[index - 8]
+  local record = records[index - 9]
   if type(record) ~= 'string' then record = false end
 
   local before, version, seen, rest = 'offline', 0, now, ''
@@ -120,6 +127,10 @@ for k = 4, #KEYS, 2 do
       before, version, seen, rest = word, tonumber(number), when, tail
     end
   end
+
+  -- Redis lost what he was; that he was there is all that is known.
+  local lost = why == -3 and count == 0 and not record
+  if lost then before = 'online' end
 
   -- What has an end, and when the user is to be looked at again for it.
   local watched = why == -1 or deadline ~= nil or till > 0
@@ -162,7 +173,7 @@ for k = 4, #KEYS, 2 do
   end
 
   if status ~= before or tail ~= rest or (why == -2 and visible > 0 and seen ~= now) then
-    if not record and count == 0 then
+    if not record and count == 0 and not lost then
       -- His record has expired or was evicted; the index must not outlive it.
       departed[#departed + 1] = user
     else
@@ -181,10 +192,10 @@ for k = 4, #KEYS, 2 do
         elseif status == 'offline' then
           departed[#departed + 1] = user
         end
-        if rest ~= '' or not restoring then
-          events[#events + 1] = '["' .. user .. '","' .. status .. '","' .. before .. '",'
-            .. seen .. ',' .. text .. ',' .. (visible == 1 and '1' or format('%.0f', visible)) .. ']'
-        end
+        -- Of one who is restored only those are told who knew something else of him.
+        if rest == '' and restoring then before = status end
+        events[#events + 1] = '["' .. user .. '","' .. status .. '","' .. before .. '",'
+          .. seen .. ',' .. text .. ',' .. (visible == 1 and '1' or format('%.0f', visible)) .. ']'
       end
     end
   elseif count > 0 then

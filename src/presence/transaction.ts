@@ -9,6 +9,8 @@ export interface TransactionSettings {
   readonly keys: PartitionKeys;
   /** This process's node, under whose id facts without an owner are written. */
   readonly node: string;
+  /** The node's lease as last seen; 0 for none. */
+  readonly known: number;
   readonly lease: number;
   readonly backstop: number;
   readonly lastSeenTtl: number;
@@ -155,7 +157,7 @@ export class Transaction {
   }
 
   #settleCall(node: string): ScriptCall {
-    const { keys, lease, backstop, lastSeenTtl, statuses } = this.#settings;
+    const { keys, lease, backstop, lastSeenTtl, statuses, known } = this.#settings;
     const names = [keys.nodes, keys.online, keys.due];
     const args = [
       node,
@@ -166,6 +168,7 @@ export class Transaction {
       String(keys.socketsPrefix.length),
       this.#restoring ? '1' : '0',
       `,${statuses.join(',')},`,
+      String(known),
     ];
     for (const [user, reason] of this.#users) {
       names.push(keys.sockets(user), keys.user(user));
@@ -175,7 +178,7 @@ export class Transaction {
   }
 
   #roomCall(node: string): ScriptCall {
-    const { keys, lease, backstop, node: self } = this.#settings;
+    const { keys, lease, backstop, node: self, known } = this.#settings;
     const numbers = new Map<string, number>();
     const names = [keys.nodes];
     const args = [
@@ -184,6 +187,7 @@ export class Transaction {
       String(backstop),
       String(keys.roomPrefix.length),
       keys.roomEventsPrefix,
+      String(known),
     ];
     for (const change of this.#rooms) {
       let number = numbers.get(change.room);
@@ -197,11 +201,12 @@ export class Transaction {
   }
 }
 
+const REASONS = { gone: 0, time: -1, active: -2, lost: -3 } as const;
+
 /** Why settle looks at the user, in its terms. */
 function reasonOf(change: Exclude<Change, RoomChange>): number {
   if (change.kind === 'socket') return Math.round(change.grace);
-  if (change.kind === 'status' || change.reason === 'time') return -1;
-  return change.reason === 'active' ? -2 : 0;
+  return change.kind === 'look' ? REASONS[change.reason] : REASONS.time;
 }
 
 function append(map: Map<string, string[]>, key: string, value: string): void {

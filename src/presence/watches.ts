@@ -113,6 +113,11 @@ export class Watches {
     };
   }
 
+  /** Reads everything again: who is missing now has gone, and no event told so. */
+  afterWipe(): void {
+    if (this.#watchers.size > 0) void this.#reread([...this.#watchers.keys()], true);
+  }
+
   async #add(watch: Watch, userIds: Iterable<string>): Promise<void> {
     const added = new Set<string>();
     for (const userId of userIds) {

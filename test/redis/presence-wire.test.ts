@@ -338,7 +338,7 @@ describe('what is in Redis', () => {
     expect(await ttls()).toEqual({
       layout: none,
       nodes: none,
-      online: none,
+      online: fresh(90 * MINUTE),
       'sockets:ann': fresh(30 * MINUTE),
       'user:ann': fresh(30 * MINUTE),
       [`node:${id}`]: fresh(30 * MINUTE),
@@ -383,7 +383,7 @@ describe('what is in Redis', () => {
     expect(await ttls()).toEqual({
       layout: none,
       nodes: none,
-      online: none,
+      online: fresh(90 * MINUTE),
       due: none,
       'sockets:ann': fresh(30 * MINUTE),
       'user:ann': fresh(30 * MINUTE),
@@ -400,7 +400,7 @@ describe('what is in Redis', () => {
     expect(await ttls()).toEqual({
       layout: none,
       nodes: none,
-      online: none,
+      online: fresh(90 * MINUTE),
       'sockets:ann': fresh(30 * MINUTE),
       'user:ann': fresh(30 * MINUTE),
       [`node:${presence.stats().nodeId}`]: fresh(30 * MINUTE),

@@ -1,0 +1,222 @@
+import fc from 'fast-check';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type PresenceChange, PresenceService, type PresenceWatch } from '../../src/index.js';
+import { type ChaosDriver, createChaosDriver } from '../../src/testing/chaos-driver.js';
+import { type RedisServer, startRedis } from '../support/redis-server.js';
+import { waitFor } from '../support/wait.js';
+
+// Random days in the life of some nodes, against a model that knows only who ought to be where. At
+// the end of each, readers, watchers and the model agree, whatever happened in between.
+
+const LEASE = 500;
+const USERS = ['ann', 'bob', 'cat', 'dan'];
+const NODES = 3;
+
+let server: RedisServer;
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(() => server.stop());
+
+type Step =
+  | { do: 'set'; node: number; user: number; socket: number; status: string }
+  | { do: 'remove'; node: number; user: number; socket: number }
+  | { do: 'together'; steps: Step[] }
+  | { do: 'crash'; node: number }
+  | { do: 'freeze'; node: number; long: boolean }
+  | { do: 'lose reply'; node: number }
+  | { do: 'wipe' };
+
+const node = fc.nat(NODES - 1);
+const user = fc.nat(USERS.length - 1);
+const socket = fc.nat(1);
+const call: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('set' as const),
+      node,
+      user,
+      socket,
+      status: fc.constantFrom('online', 'away', 'busy'),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('remove' as const), node, user, socket }) },
+);
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 8, arbitrary: call },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant('together' as const),
+      steps: fc.array(call, { minLength: 2, maxLength: 6 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('crash' as const), node }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('freeze' as const), node, long: fc.boolean() }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('lose reply' as const), node }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('wipe' as const) }) },
+);
+
+/** A node and its wire, which can be cut. */
+interface Node {
+  service: PresenceService;
+  driver: ChaosDriver;
+  redis: Redis;
+}
+
+let runs = 0;
+
+class World {
+  readonly prefix = `model-${++runs}`;
+  readonly nodes: Node[] = [];
+  /** node, user and socket → status: all there is to know. */
+  readonly model = new Map<string, string>();
+  readonly changes: PresenceChange[] = [];
+  readonly heard: PresenceChange[] = [];
+  readonly #dead: Node[] = [];
+  observer!: Node;
+  watch!: PresenceWatch;
+  wiped = false;
+
+  async begin(): Promise<void> {
+    for (let at = 0; at < NODES; at++) this.nodes.push(this.#node());
+    this.observer = this.#node();
+    await this.observer.service.onChange((change) => this.changes.push(change));
+    this.watch = await this.observer.service.watch(USERS, (change) => this.heard.push(change));
+  }
+
+  #node(): Node {
+    const redis = new Redis(server.port, { retryStrategy: () => 20 });
+    const driver = createChaosDriver(redis);
+    const times = { lease: LEASE, sweepInterval: 40, timeout: 2_000 };
+    const service = new PresenceService({ redis: driver, prefix: this.prefix, nodeName: 'node', ...times });
+    return { service, driver, redis };
+  }
+
+  async take(one: Step): Promise<void> {
+    switch (one.do) {
+      case 'set': {
+        const { service } = this.nodes[one.node] as Node;
+        this.model.set(`${one.node} ${one.user} ${one.socket}`, one.status);
+        // A socket is one connection, of one node: ids of different nodes differ.
+        await service.setPresence(USERS[one.user] as string, `${one.node}-${one.socket}`, one.status);
+        return;
+      }
+      case 'remove': {
+        const { service } = this.nodes[one.node] as Node;
+        this.model.delete(`${one.node} ${one.user} ${one.socket}`);
+        await service.removeSocket(USERS[one.user] as string, `${one.node}-${one.socket}`);
+        return;
+      }
+      case 'together':
+        await Promise.all(one.steps.map((each) => this.take(each)));
+        return;
+      case 'crash': {
+        const dying = this.nodes[one.node] as Node;
+        dying.driver.cut();
+        this.#dead.push(dying);
+        for (const key of [...this.model.keys()]) if (key.startsWith(`${one.node} `)) this.model.delete(key);
+        this.nodes[one.node] = this.#node();
+        return;
+      }
+      case 'freeze': {
+        const { driver } = this.nodes[one.node] as Node;
+        driver.cut();
+        const end = performance.now() + (one.long ? 2.2 * LEASE : 0.3 * LEASE);
+        await waitFor(() => performance.now() > end);
+        driver.restore();
+        return;
+      }
+      case 'lose reply':
+        (this.nodes[one.node] as Node).driver.failNext('reply-lost', 2);
+        return;
+      case 'wipe':
+        this.wiped = true;
+        await server.cli('FLUSHALL');
+    }
+  }
+
+  /** What ought to be known of a user, as one line. */
+  expected(index: number): string {
+    const own = [...this.model].filter(([key]) => key.split(' ')[1] === String(index));
+    const statuses = own.map(([, status]) => status);
+    const status = ['busy', 'online', 'away'].find((one) => statuses.includes(one)) ?? 'offline';
+    const sockets = own.map(([key]) => `${key.split(' ')[0]}-${key.split(' ')[2]}`);
+    return `${status} ${sockets.sort().join(',')}`;
+  }
+
+  async agreed(): Promise<void> {
+    const { service } = this.observer;
+    const wanted = USERS.map((_, index) => this.expected(index));
+    let found: string[] = [];
+    await waitFor(
+      async () => {
+        const data = await service.getMultiplePresence(USERS);
+        found = USERS.map((name) => {
+          const one = data.get(name);
+          return `${one?.status ?? 'offline'} ${[...(one?.socketIds ?? [])].sort().join(',')}`;
+        });
+        const watched = USERS.map((name) => this.watch.current().get(name)?.status ?? 'offline');
+        expect(found).toEqual(wanted);
+        expect(watched).toEqual(wanted.map((line) => line.split(' ')[0]));
+        return true;
+      },
+      {
+        timeout: 12_000,
+        interval: 25,
+        message: () => `${JSON.stringify(found)} to become ${JSON.stringify(wanted)}`,
+      },
+    );
+    const online = USERS.filter((_, index) => !(wanted[index] as string).startsWith('offline'));
+    const listed: string[] = [];
+    for await (const name of service.onlineUsers()) listed.push(name);
+    expect(listed.sort()).toEqual(online);
+    expect(await service.onlineCount()).toBe(online.length);
+  }
+
+  /** Each transition was published once: every change begins where the last one ended. */
+  expectChain(): void {
+    for (const name of USERS) {
+      let status = 'offline';
+      let version = 0;
+      for (const change of this.changes.filter(({ userId }) => userId === name)) {
+        expect(change.version).toBeGreaterThan(version);
+        expect(change.status).not.toBe(change.previous);
+        // A wipe takes the record of what was before with it.
+        if (!this.wiped) expect(change.previous).toBe(status);
+        ({ status, version } = change);
+      }
+      const told = this.heard.filter(({ userId }) => userId === name);
+      told.reduce((before, change) => {
+        expect(change.previous).toBe(before);
+        return change.status;
+      }, 'offline');
+    }
+  }
+
+  async end(): Promise<void> {
+    for (const { driver } of this.#dead) driver.restore();
+    const all = [...this.nodes, ...this.#dead, this.observer];
+    await Promise.all(all.map(({ service }) => service.close()));
+    for (const { redis } of all) redis.disconnect();
+  }
+}
+
+test('readers, watchers and the model agree after any day', { timeout: 600_000 }, async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 16 }), async (steps) => {
+      const world = new World();
+      await world.begin();
+      try {
+        for (const one of steps) await world.take(one);
+        await world.agreed();
+        world.expectChain();
+      } finally {
+        await world.end();
+      }
+    }),
+    { numRuns: Number(process.env['MODEL_RUNS'] ?? 25), endOnFailure: true },
+  );
+});

@@ -1,0 +1,85 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { escapeId } from '../../../src/codec.js';
+import { packFact, unpackChange, unpackRecord } from '../../../src/presence/record.js';
+
+describe('packFact', () => {
+  test.each([
+    ['online', 5, undefined, '"online",5'],
+    ['busy', 1_700_000_000_000, '{"a":"b"}', '"busy",1700000000000,{"a":"b"}'],
+    ['away', 0, 'null', '"away",0,null'],
+  ])('%s since %d with meta %s', (status, since, meta, expected) => {
+    expect(packFact(status, since, meta)).toBe(expected);
+  });
+});
+
+describe('unpackRecord', () => {
+  test('of a user without sockets', () => {
+    expect(unpackRecord('ann', '["offline",12,34,[]]')).toEqual({
+      userId: 'ann',
+      status: 'offline',
+      lastSeen: new Date(34),
+      socketIds: [],
+      sockets: [],
+      version: 12,
+    });
+  });
+
+  test('sorts sockets by age, and keeps the meta they have', () => {
+    const text =
+      '["busy",1700000000000001,34,[["b","n#1","online",30],["c","n#2","busy",10,null],["a","n#1","away",20,{"x":[1]}]]]';
+    const record = unpackRecord('ann', text);
+    expect(record).toEqual({
+      userId: 'ann',
+      status: 'busy',
+      lastSeen: new Date(34),
+      socketIds: ['c', 'a', 'b'],
+      sockets: [
+        { socketId: 'c', nodeId: 'n#2', status: 'busy', connectedAt: new Date(10), meta: null },
+        { socketId: 'a', nodeId: 'n#1', status: 'away', connectedAt: new Date(20), meta: { x: [1] } },
+        { socketId: 'b', nodeId: 'n#1', status: 'online', connectedAt: new Date(30) },
+      ],
+      version: 1_700_000_000_000_001,
+    });
+    expect(record.sockets[2]).not.toHaveProperty('meta');
+  });
+
+  test('shows what an invisible person hides only when asked', () => {
+    const text = '["offline",12,34,[],[["s","n#1","online",30]]]';
+    expect(unpackRecord('ann', text)).toMatchObject({ status: 'offline', socketIds: [], sockets: [] });
+    expect(unpackRecord('ann', text, true)).toMatchObject({ status: 'invisible', socketIds: ['s'] });
+  });
+
+  test('gives back whatever ids and meta were spliced into it', () => {
+    const id = fc.oneof(
+      fc.string({ unit: 'grapheme', minLength: 1 }),
+      fc.string({ unit: 'binary', minLength: 1 }),
+    );
+    fc.assert(
+      fc.property(
+        id.filter((text) => Buffer.from(text).toString() === text),
+        fc.jsonValue(),
+        fc.nat(),
+        (socketId, meta, since) => {
+          const fact = packFact('online', since, JSON.stringify(meta));
+          const text = `["online",1,2,[["${escapeId(socketId)}","n#1",${fact}]]]`;
+          const [socket] = unpackRecord('ann', text).sockets;
+          expect(socket?.socketId).toBe(socketId);
+          expect(socket?.connectedAt.getTime()).toBe(since);
+          expect(JSON.stringify(socket?.meta)).toBe(JSON.stringify(meta));
+        },
+      ),
+    );
+  });
+});
+
+test('unpackChange', () => {
+  expect(unpackChange(JSON.parse('["__proto__","away","busy",34,12,3]'))).toEqual({
+    userId: '__proto__',
+    status: 'away',
+    previous: 'busy',
+    lastSeen: new Date(34),
+    version: 12,
+    sockets: 3,
+  });
+});
