@@ -121,7 +121,7 @@ describe('one change', () => {
         '{unit:0}:sockets:ann',
         '{unit:0}:user:ann',
       ],
-      args: ['node#1', '9000', '60000', '90000', '{unit:0}:events', '17', '0', ',busy,online,away,', '250'],
+      args: ['node#1', '9000', '60000', '90000', '{unit:0}:events', '17', '0', ',busy,online,away,', '7', '250'],
     });
     expect(call.commands.at(-1)).toBe(settleOf(call));
     await ack(call);
@@ -291,7 +291,7 @@ describe('group commit', () => {
   ])('what the last socket going means: %s', async (_, graces, expected) => {
     for (const [at, grace] of graces.entries()) apply(removal('ann', `s${at}`, { grace }));
     await turn();
-    expect(settleOf(driver.only).args.slice(8)).toEqual([expected]);
+    expect(settleOf(driver.only).args.slice(9)).toEqual([expected]);
   });
 });
 
