@@ -2,7 +2,6 @@ import { HandlerError, type RollcallError } from './errors.js';
 
 /** Where in rollcall something went wrong that no caller was waiting for. */
 export type ErrorStage =
-  | 'connection'
   | 'handler'
   | 'decode'
   | 'subscribe'
