@@ -121,7 +121,18 @@ describe('one change', () => {
         '{unit:0}:sockets:ann',
         '{unit:0}:user:ann',
       ],
-      args: ['node#1', '9000', '60000', '90000', '{unit:0}:events', '17', '0', ',busy,online,away,', '7', '250'],
+      args: [
+        'node#1',
+        '9000',
+        '60000',
+        '90000',
+        '{unit:0}:events',
+        '17',
+        '0',
+        ',busy,online,away,',
+        '7',
+        '250',
+      ],
     });
     expect(call.commands.at(-1)).toBe(settleOf(call));
     await ack(call);
