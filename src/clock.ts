@@ -1,5 +1,6 @@
 /** A timer that can be called off. */
 export interface Timer {
+  /** The task is not called any more. */
   cancel(): void;
 }
 

@@ -16,6 +16,7 @@ export type ErrorStage =
 
 /** What `onError` is told beside the error. */
 export interface ErrorContext {
+  /** What was being done. */
   stage: ErrorStage;
   /** The channel of the message or subscription, where there is one. */
   channel?: string;

@@ -23,6 +23,8 @@ export type RollcallErrorCode =
  * with the signal's own reason, as the platform's functions do.
  */
 export abstract class RollcallError extends Error {
+  /** The class's name, literally, whatever a bundler does. */
+  abstract override readonly name: string;
   /** What to branch on; message texts may change. */
   abstract readonly code: RollcallErrorCode;
   /** Whether the call may have happened all the same. */

@@ -24,7 +24,9 @@ export interface RollcallOptions {
 
 /** Both services on one client, and their end. */
 export interface Rollcall {
+  /** Publish and subscribe. */
   readonly pubsub: PubSubService;
+  /** Who is online. */
   readonly presence: PresenceService;
   /** Closes both services. Works detached from the object; idempotent. */
   close(options?: { handoff?: boolean }): Promise<void>;

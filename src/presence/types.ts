@@ -22,6 +22,7 @@ export interface SocketPresence {
 
 /** What is known of a user. */
 export interface PresenceData {
+  /** Whose. */
   userId: string;
   /** `offline` when there is no socket left and no grace is running. */
   status: Status;
@@ -37,10 +38,13 @@ export interface PresenceData {
 
 /** A change of a user's status. */
 export interface PresenceChange {
+  /** Whose. */
   userId: string;
+  /** The status now. */
   status: Status;
   /** The status before. */
   previous: Status;
+  /** When the record changed; when he was last seen, for one who is offline now. */
   lastSeen: Date;
   /** The version of the record that the change led to. */
   version: number;
@@ -50,9 +54,13 @@ export interface PresenceChange {
 
 /** What a watch knows of a user. */
 export interface WatchedPresence {
+  /** Whose. */
   userId: string;
+  /** His status, as far as the watch has heard. */
   status: Status;
+  /** As in {@link PresenceData}. */
   lastSeen: Date;
+  /** As in {@link PresenceData}. */
   version: number;
   /** How many sockets he had when his status last changed. */
   sockets: number;
@@ -60,6 +68,7 @@ export interface WatchedPresence {
 
 /** A user in a room, with at least one socket. */
 export interface RoomMember {
+  /** Who. */
   userId: string;
   /** What his latest socket gave as `info`. */
   info: Json;
@@ -71,6 +80,8 @@ export interface RoomMember {
 
 /** Somebody came into a room with his first socket, left with his last, or shows another info. */
 export interface RoomChangeEvent extends RoomMember {
+  /** What happened. */
   type: 'join' | 'leave' | 'update';
+  /** Where. */
   room: string;
 }

@@ -16,7 +16,9 @@ export interface MessageStream<T> extends AsyncIterableIterator<ReceivedMessage<
   readonly dropped: number;
   /** Unsubscribes and ends the iteration; what waits in the queue is forgotten. */
   return(): Promise<IteratorResult<ReceivedMessage<T>>>;
+  /** The stream itself, for `for await`. */
   [Symbol.asyncIterator](): MessageStream<T>;
+  /** The same as `return`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 

@@ -6,15 +6,21 @@ export type PlainCommand = readonly [name: string, ...args: string[]];
 
 /** A Lua script and the digest Redis knows it by. */
 export interface Script {
+  /** For people. */
   readonly name: string;
+  /** The Lua text. */
   readonly source: string;
+  /** Its SHA-1 in hexadecimal. */
   readonly sha: string;
 }
 
 /** A call of a script; the driver sees to it that the server has the script. */
 export interface ScriptCall {
+  /** What to run. */
   readonly script: Script;
+  /** All keys it touches, for a Cluster to find its node by. */
   readonly keys: readonly string[];
+  /** What it is told beside. */
   readonly args: readonly string[];
 }
 

@@ -14,11 +14,17 @@ import { toRollcallError } from './replies.js';
 
 /** The shape by which an `ioredis-mock` client is recognised. */
 export interface IoredisMockClient {
+  /** @internal */
   readonly connected: boolean;
+  /** @internal */
   duplicate(...args: never[]): unknown;
+  /** @internal */
   disconnect(...args: never[]): unknown;
+  /** @internal */
   multi(...args: never[]): unknown;
+  /** @internal */
   eval(...args: never[]): unknown;
+  /** @internal */
   psubscribe(...args: never[]): unknown;
 }
 

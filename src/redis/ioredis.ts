@@ -14,12 +14,19 @@ import { ScriptRunner } from './script.js';
 
 /** The shape by which an ioredis client (5 or 6) is recognised. */
 export interface IoredisClient {
+  /** @internal */
   readonly status: string;
+  /** @internal */
   connect(...args: never[]): Promise<unknown>;
+  /** @internal */
   disconnect(...args: never[]): unknown;
+  /** @internal */
   duplicate(...args: never[]): unknown;
+  /** @internal */
   call(...args: never[]): unknown;
+  /** @internal */
   multi(...args: never[]): unknown;
+  /** @internal */
   psubscribe(...args: never[]): unknown;
 }
 

@@ -14,14 +14,23 @@ import { ScriptRunner } from './script.js';
 
 /** The shape by which a node-redis client (`redis` 5 or 6) is recognised. */
 export interface NodeRedisClient {
+  /** @internal */
   readonly isOpen: boolean;
+  /** @internal */
   readonly isReady: boolean;
+  /** @internal */
   connect(): Promise<unknown>;
+  /** @internal */
   destroy(): void;
+  /** @internal */
   multi(): unknown;
+  /** @internal */
   pSubscribe(...args: never[]): Promise<unknown>;
+  /** @internal */
   sendCommand(...args: never[]): Promise<unknown>;
+  /** @internal */
   duplicate(...args: never[]): unknown;
+  /** @internal */
   withCommandOptions(...args: never[]): unknown;
 }
 

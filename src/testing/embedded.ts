@@ -33,7 +33,7 @@ interface MockConstructor {
  * `ioredis-mock`. It is for tests and first steps: it is slow, it forgets everything at the end of
  * the process, and a transaction with a script is not atomic there (no other process could see it).
  *
- * @throws {@link UnsupportedError} when `ioredis-mock` is not installed.
+ * @throws `UnsupportedError` when `ioredis-mock` is not installed.
  */
 export async function createEmbeddedRedis(): Promise<EmbeddedRedis> {
   const Mock = await loadMock();
