@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { type Clock, jittered, type Timer } from '../clock.js';
 import type { Reporter } from '../diagnostics.js';
+import { CommandError } from '../errors.js';
 import { type PartitionKeys, pair } from '../keys.js';
 import type { Link } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
@@ -253,12 +254,24 @@ export class LeaseKeeper implements LeaseObserver {
     all: readonly string[],
     write: (key: string) => Promise<unknown> | undefined,
   ): Promise<void> {
+    let refused: CommandError | undefined;
     for (let at = 0; at < all.length && !this.#stopped; at += CHUNK) {
       const chunk = all.slice(at, at + CHUNK);
-      await Promise.all(chunk.map(write));
-      this.restored += chunk.length;
+      await Promise.all(
+        chunk.map(async (key) => {
+          try {
+            await write(key);
+            this.restored++;
+          } catch (error) {
+            // One that is refused must not keep the others from coming back.
+            if (!(error instanceof CommandError)) throw error;
+            refused ??= error;
+          }
+        }),
+      );
       if (at + CHUNK < all.length) await this.#pause();
     }
+    if (refused !== undefined) throw refused;
   }
 
   /** Many processes restore at the same time; each leaves room for the others. */

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { ConfigurationError } from '../errors.js';
 import type { PartitionKeys } from '../keys.js';
 import { Member } from '../pubsub/delivery.js';
+import { toRollcallError } from '../redis/replies.js';
 import type { PresenceParts } from './assemble.js';
 import type { PresenceSettings } from './settings.js';
 
@@ -14,6 +15,7 @@ export class Lifecycle {
   readonly #parts: PresenceParts;
   #started: Promise<void> | undefined;
   #inbox: Promise<void> | undefined;
+  #listening = false;
   #closing: Promise<void> | undefined;
 
   constructor(settings: PresenceSettings, parts: PresenceParts) {
@@ -35,17 +37,30 @@ export class Lifecycle {
     return this.#started;
   }
 
-  /** Listens to what other processes tell this one about its sockets. */
-  listenToInbox(): void {
-    if (this.#inbox !== undefined) return;
-    const { hub, keys, keeper, node, leaving, audience, reporter } = this.#parts;
+  /**
+   * Listens to what other processes tell this one about its sockets. Returns a promise while the
+   * subscription is not confirmed yet; it never rejects.
+   */
+  listenToInbox(): Promise<void> | undefined {
+    if (this.#listening) return undefined;
+    this.#inbox ??= this.#joinInbox();
+    return this.#inbox;
+  }
+
+  async #joinInbox(): Promise<void> {
+    const { link, hub, keys, keeper, node, leaving, audience, reporter } = this.#parts;
     const channel = (keys[0] as PartitionKeys).inbox(keeper.process);
     const member = new Member(audience, (pairs) => node.removedElsewhere(pairs as readonly string[]), false);
     leaving.add(() => hub.leave('channel', channel, member));
-    this.#inbox = hub.join('channel', channel, member).catch((error) => {
-      reporter.report(error, { stage: 'subscribe', channel });
+    try {
+      await link.bounded('subscribe', () => hub.join('channel', channel, member));
+      this.#listening = true;
+    } catch (error) {
+      if (this.#closing === undefined)
+        reporter.report(toRollcallError(error), { stage: 'subscribe', channel });
+      hub.leave('channel', channel, member).catch(() => {});
       this.#inbox = undefined;
-    });
+    }
   }
 
   /**

@@ -49,8 +49,8 @@ export interface LivenessOptions {
  *   judge is not dead, and one that was merely frozen together with Redis gets its chance to renew;
  * - surveys and own renewals have come through without a break for a whole lease. After a start, or
  *   a freeze of Redis, of the network or of this very process, everybody looks dead at first;
- * - not too many seem dead at once (the self-preservation of Netflix's Eureka), or they have seemed
- *   so for a further lease.
+ * - not too many seem dead within a lease (the self-preservation of Netflix's Eureka), or they have
+ *   seemed so for a further one.
  *
  * Whose remains were claimed by a reaper that did not finish has been judged before; the claim's end
  * is all that counts.
@@ -61,6 +61,8 @@ export class LivenessJudge {
   #lastLook = 0;
   #massDeathSince: number | undefined;
   #watched = new Map<string, number>();
+  /** Who was judged dead here, and when: leases end one after the other, also in one big fault. */
+  readonly #judged = new Map<string, number>();
 
   constructor(options: LivenessOptions) {
     this.#options = options;
@@ -93,9 +95,10 @@ export class LivenessJudge {
       return { dead: claimable, late };
     }
     if (unbroken < this.#options.lease) return { dead: claimable, late, suspended: 'quarantine' };
-    if (this.#tooMany(expired.length, survey.leases.size, monotonic)) {
+    if (this.#tooMany(expired, survey, monotonic)) {
       return { dead: claimable, late, suspended: 'self-preservation' };
     }
+    for (const { nodeId } of expired) this.#judged.set(nodeId, monotonic);
     return { dead: [...claimable, ...expired], late };
   }
 
@@ -107,7 +110,14 @@ export class LivenessJudge {
     return monotonic - this.#unbrokenSince;
   }
 
-  #tooMany(dead: number, all: number, monotonic: number): boolean {
+  #tooMany(expired: readonly DeadNode[], survey: Survey, monotonic: number): boolean {
+    const lately = new Set(expired.map(({ nodeId }) => nodeId));
+    for (const [nodeId, at] of this.#judged) {
+      if (monotonic - at >= this.#options.lease) this.#judged.delete(nodeId);
+      else lately.add(nodeId);
+    }
+    const dead = lately.size;
+    const all = new Set([...survey.leases.keys(), ...lately]).size;
     if (dead <= 2 || dead <= all * this.#options.maxDeadShare) {
       this.#massDeathSince = undefined;
       return false;

@@ -1,5 +1,6 @@
 import { type Clock, jittered, type Timer } from '../clock.js';
 import type { Reporter } from '../diagnostics.js';
+import { CommandError } from '../errors.js';
 import { pair } from '../keys.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { Change, RoomChange, SocketChange } from './changes.js';
@@ -28,6 +29,9 @@ export interface Address {
   readonly partition: number;
 }
 
+/** How many removed sockets are remembered. */
+const RELEASED = 10_000;
+
 /** When a socket was last active, on the monotonic clock, and when that was last written down. */
 interface Activity {
   at: number;
@@ -45,6 +49,8 @@ export class PresenceNode {
   /** What has to be written again: key of the fact → its partition and how to compute the change. */
   readonly #doubtful = new Map<string, { partition: number; change: () => Change }>();
   readonly #activity = new Map<string, Activity>();
+  /** Sockets this process removed lately: `error` and `close` handlers both remove one. */
+  readonly #released = new Set<string>();
   #idleTimer: Timer | undefined;
   #stopped = false;
 
@@ -75,6 +81,11 @@ export class PresenceNode {
     return this.#owned.answersFor(pair(address.user, address.socket));
   }
 
+  /** True when this process has removed the socket lately, and not registered it since. */
+  released(address: Address): boolean {
+    return this.#released.has(pair(address.user, address.socket));
+  }
+
   /** Registers or updates a socket; resolves with the user's record. */
   async set(address: Address, status: string, meta: string | undefined): Promise<string | null> {
     const { user, socket, partition } = address;
@@ -85,6 +96,7 @@ export class PresenceNode {
     const known = before?.known ?? false;
     const owned: OwnedSocket = { user, socket, partition, connectedAt, status, meta, known };
     sockets.set(key, owned);
+    this.#released.delete(key);
     if (this.#options.idleAfter > 0) this.#active(key);
     try {
       const record = await this.#store.apply(partition, factOf(owned, this.#options.grace));
@@ -107,6 +119,7 @@ export class PresenceNode {
     const key = pair(user, socket);
     const known = this.#owned.sockets.get(key)?.known === true;
     this.#forget(key);
+    this.#release(key);
     const left = this.#owned.leaveAll(key).map((membership) => this.#leave(membership));
     const change: SocketChange = { kind: 'socket', user, socket, grace };
     try {
@@ -143,8 +156,9 @@ export class PresenceNode {
   /** Removes all sockets, and those in rooms only. */
   async removeAll(grace: number): Promise<void> {
     const { sockets, memberships } = this.#owned;
-    await Promise.all([...sockets.values()].map((owned) => this.remove(owned, grace)));
-    await Promise.all([...memberships.values()].map((membership) => this.leave(membership)));
+    // What fails is doubtful from then on: repair has another try, and reports.
+    await Promise.allSettled([...sockets.values()].map((owned) => this.remove(owned, grace)));
+    await Promise.allSettled([...memberships.values()].map((membership) => this.leave(membership)));
     await this.repair();
   }
 
@@ -193,7 +207,9 @@ export class PresenceNode {
           await this.#applyToAll(doubt.partition, doubt.change());
         } catch (error) {
           if (!this.#doubtful.has(key)) this.#doubtful.set(key, doubt);
-          throw error;
+          // Refused for what it is, not for want of a connection: that says nothing about our lease.
+          if (!(error instanceof CommandError)) throw error;
+          this.#report(error);
         }
       }),
     );
@@ -237,6 +253,15 @@ export class PresenceNode {
 
   #doubt(key: string, partition: number, change: () => Change): void {
     this.#doubtful.set(key, { partition, change });
+  }
+
+  #release(key: string): void {
+    this.#released.add(key);
+    if (this.#released.size <= RELEASED) return;
+    for (const oldest of this.#released) {
+      this.#released.delete(oldest);
+      return;
+    }
   }
 
   #forget(key: string): void {

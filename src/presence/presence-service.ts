@@ -91,10 +91,12 @@ export class PresenceService {
     const address = this.#address(userId, socketId);
     assertStatus('status', status);
     const text = this.#encode('meta', meta);
-    this.#life.listenToInbox();
+    const listening = this.#life.listenToInbox();
     const { node } = this.#parts;
     const isNew = !node.owns(address);
     const record = await node.set(address, status, text);
+    // From now on others may remove the socket, which this process has to hear of.
+    if (listening !== undefined) await listening;
     if (record === null) return absent(userId);
     const data = unpackRecord(userId, record, true);
     const limit = this.#settings.maxSocketsPerUser;
@@ -108,7 +110,8 @@ export class PresenceService {
   /**
    * Removes a socket; resolves with the user's presence after it, or `null` where nothing is known
    * of him. Unknown sockets are no error. A socket that this process registered loses that
-   * registration only; a socket of other processes loses all, and they are told.
+   * registration only, and removing it twice is removing it once; a socket of other processes loses all,
+   * and they are told.
    *
    * @throws {@link InvalidArgumentError}, {@link TimeoutError}, {@link ConnectionError},
    * {@link CommandError}. The failed removal of a socket of this process is made up for as soon as
@@ -125,7 +128,7 @@ export class PresenceService {
     const { node } = this.#parts;
     const record = node.owns(address)
       ? await node.remove(address, grace)
-      : await this.#removeForeign(address, grace);
+      : await this.#removeForeign(address, grace, node.released(address));
     return record === null ? null : unpackRecord(userId, record, true);
   }
 
@@ -360,10 +363,15 @@ export class PresenceService {
     return { ...address, room: escapeId(room), partition: this.#parts.rooms.partition(room) };
   }
 
-  async #removeForeign({ partition, user, socket }: Address, grace: number): Promise<string | null> {
+  /** Removes a socket this process does not own; one it has `released` may live on elsewhere by now. */
+  async #removeForeign(
+    { partition, user, socket }: Address,
+    grace: number,
+    released: boolean,
+  ): Promise<string | null> {
     await this.#life.start();
     const { keys, reader, store } = this.#parts;
-    const owners = await reader.owners(partition, user, socket);
+    const owners = released ? [] : await reader.owners(partition, user, socket);
     if (owners.length === 0) {
       // Nothing to remove; but who logs out is not to be waited for any longer.
       return grace === 0

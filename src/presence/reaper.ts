@@ -1,5 +1,6 @@
 import { jittered, type Timer } from '../clock.js';
 import type { Reporter } from '../diagnostics.js';
+import { CommandError } from '../errors.js';
 import type { PartitionKeys } from '../keys.js';
 import type { Command, Reply } from '../redis/driver.js';
 import type { Link } from '../redis/link.js';
@@ -117,7 +118,15 @@ export class Reaper {
     for (let at = 0; at < flat.length; at += 2) leases.set(flat[at] as string, Number(flat[at + 1]));
     leases.delete(nodeId());
 
-    await Promise.all(due.map((user) => store.apply(partition, { kind: 'look', user, reason: 'time' })));
+    await Promise.all(
+      due.map((user) =>
+        store.apply(partition, { kind: 'look', user, reason: 'time' }).catch((error: unknown) => {
+          // A user whose keys are of another type must not keep everybody else from being looked after.
+          if (!(error instanceof CommandError)) throw error;
+          this.#report(error);
+        }),
+      ),
+    );
     const survey: Survey = { now: Number(now), leases };
     const verdict = (this.#judges[partition] as LivenessJudge).judge(survey, link.clock.monotonic());
     for (const dead of verdict.dead) {

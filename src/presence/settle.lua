@@ -111,11 +111,16 @@ local recordKeys = {}
 for k = 5, #KEYS, 2 do recordKeys[#recordKeys + 1] = KEYS[k] end
 local records = #recordKeys > 0 and call('MGET', unpack(recordKeys)) or {}
 
+-- All facts before anything is written: a key of another type ends the script, and what was written
+-- by then would never be indexed nor announced.
+local all = {}
+for k = 4, #KEYS, 2 do all[k] = call('HGETALL', KEYS[k]) end
+
 for k = 4, #KEYS, 2 do
   index = index + 1
   local factsKey, recordKey, why = KEYS[k], KEYS[k + 1], tonumber(ARGV[index])
   local user = sub(factsKey, skip + 1)
-  local status, sockets, count, own, till, deadline = read(call('HGETALL', factsKey))
+  local status, sockets, count, own, till, deadline = read(all[k])
   -- What is missing is false, and something of its own on the embedded engine.
   local record = records[index - 9]
   if type(record) ~= 'string' then record = false end

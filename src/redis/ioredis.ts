@@ -143,7 +143,13 @@ export class IoredisDriver implements Driver {
   };
 
   readonly #transaction = async (commands: readonly PlainCommand[]): Promise<Reply[]> => {
-    const outcomes = await this.#given.multi(commands.map((command) => ['call', ...command])).exec();
+    const outcomes = await this.#given
+      .multi(commands.map((command) => ['call', ...command]))
+      .exec()
+      .catch((error: { previousErrors?: Error[] }) => {
+        // EXECABORT alone does not say what was refused.
+        throw error.previousErrors?.[0] ?? error;
+      });
     return (outcomes ?? []).map(([error, reply]) => error ?? reply);
   };
 

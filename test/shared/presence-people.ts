@@ -100,6 +100,36 @@ export function presencePeople(world: () => Promise<PresenceWorld>, { crowd = 3_
     );
   });
 
+  describe('a socket removed twice', () => {
+    it(
+      'is removed once: it may live on in another process by then',
+      scene(async (scene) => {
+        const [first, second] = [scene.service(), scene.service()];
+        await first.setPresence('ann', 's1');
+        await first.removeSocket('ann', 's1');
+        // The connection was resumed elsewhere before the first server had seen the last of its events.
+        await second.setPresence('ann', 's1');
+        expect((await first.removeSocket('ann', 's1'))?.socketIds).toEqual(['s1']);
+        expect(second.stats().sockets).toBe(1);
+        // Its own again, it is removed again; and a third process removes what it never had.
+        await first.setPresence('ann', 's1');
+        expect((await first.removeSocket('ann', 's1'))?.socketIds).toEqual(['s1']);
+        expect((await scene.service().removeSocket('ann', 's1'))?.status).toBe('offline');
+        await waitFor(() => second.stats().sockets === 0);
+      }),
+    );
+
+    it(
+      'the second time for good: whoever logs out is not waited for',
+      scene(async (scene) => {
+        const service = scene.service({ grace: 60_000 });
+        await service.setPresence('ann', 's1');
+        expect((await service.removeSocket('ann', 's1'))?.status).toBe('online');
+        expect((await service.removeSocket('ann', 's1', { immediate: true }))?.status).toBe('offline');
+      }),
+    );
+  });
+
   describe('activity', () => {
     it(
       'a socket without any goes away, and comes back with the next touch',

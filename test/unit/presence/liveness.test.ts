@@ -425,3 +425,24 @@ describe('under freezes of Redis and of the judge', () => {
     );
   }, 60_000);
 });
+
+test('those who die one after the other, within a lease, are counted together', () => {
+  const court = new Court();
+  const names = ['a', 'b', 'c', 'd'];
+  court.renew(...names, 'survivor');
+  court.run(2 * LEASE, [...names, 'survivor']);
+  // Their leases end at different times, so that no survey shows more than two of them at once.
+  court.leases.set('a', court.now + SWEEP);
+  court.leases.set('b', court.now + SWEEP);
+  court.leases.set('c', court.now + 3 * SWEEP);
+  court.leases.set('d', court.now + 3 * SWEEP);
+  const judged = (verdicts: Verdict[]) => {
+    for (const name of verdicts.flatMap(dead)) court.leases.delete(name);
+    return verdicts.flatMap(dead);
+  };
+  expect(judged(court.run(2 * SWEEP, ['survivor'])).sort()).toEqual(['a', 'b']);
+  const verdicts = court.run(3 * SWEEP, ['survivor']);
+  neverDead(verdicts);
+  expect(verdicts.at(-1)?.suspended).toBe('self-preservation');
+  expect(new Set(judged(court.run(LEASE + SWEEP, ['survivor'])))).toEqual(new Set(['c', 'd']));
+});
