@@ -130,6 +130,71 @@ export function presencePeople(world: () => Promise<PresenceWorld>, { crowd = 3_
     );
   });
 
+  describe('while Redis is away', () => {
+    it(
+      'what outlasts the deadline has failed, and does not happen when Redis is back',
+      scene(async (scene) => {
+        const driver = createChaosDriver(scene.client());
+        const service = scene.service({ redis: driver, timeout: 200, lease: 900 });
+        const other = scene.service();
+        await service.setPresence('ann', 's1');
+        driver.cut();
+        const late = await service.setPresence('bob', 's1').catch((error: unknown) => error);
+        expect(late).toMatchObject({ name: 'TimeoutError', outcome: 'failed' });
+        driver.restore();
+        // Whatever waited would go before this.
+        await service.setPresence('ann', 's1', 'busy');
+        expect((await other.getPresence('ann'))?.status).toBe('busy');
+        expect(await other.getPresence('bob')).toBeNull();
+        expect(service.stats()).toMatchObject({ sockets: 1, queued: 0 });
+        scene.errors.length = 0;
+      }),
+    );
+
+    it(
+      'a connection that closed meanwhile is removed all the same, and one that came is there in time',
+      scene(async (scene) => {
+        const driver = createChaosDriver(scene.client());
+        const service = scene.service({ redis: driver, timeout: 200, lease: 900 });
+        const other = scene.service();
+        await service.setPresence('ann', 's1');
+        await service.setPresence('bob', 's1');
+        driver.cut();
+        const [removed] = await Promise.allSettled([service.removeSocket('ann', 's1')]);
+        expect(removed.status).toBe('rejected');
+        const waiting = service.setPresence('cat', 's1');
+        driver.restore();
+        expect((await waiting).status).toBe('online');
+        await waitFor(async () => (await other.getPresence('ann'))?.status === 'offline', {
+          message: 'the removal to be made up for',
+        });
+        expect((await other.getPresence('bob'))?.status).toBe('online');
+        scene.errors.length = 0;
+      }),
+    );
+
+    it(
+      'the later of two calls for one socket wins, also over a lost reply',
+      scene(async (scene) => {
+        const driver = createChaosDriver(scene.client());
+        const service = scene.service({ redis: driver });
+        const other = scene.service();
+        for (let round = 0; round < 10; round++) {
+          driver.failNext(round % 2 === 0 ? 'reply-lost' : 'before');
+          const calls = [
+            service.setPresence('ann', 's1', 'busy'),
+            service.removeSocket('ann', 's1'),
+            service.setPresence('ann', 's1', 'away'),
+          ];
+          if (round % 3 === 0) calls.push(service.removeSocket('ann', 's1') as never);
+          await Promise.all(calls);
+          const ann = await other.getPresence('ann');
+          expect(ann?.status ?? 'offline').toBe(round % 3 === 0 ? 'offline' : 'away');
+        }
+      }),
+    );
+  });
+
   describe('activity', () => {
     it(
       'a socket without any goes away, and comes back with the next touch',
