@@ -3,11 +3,12 @@ import { hostname } from 'node:os';
 import { type Clock, jittered, type Timer } from '../clock.js';
 import type { Reporter } from '../diagnostics.js';
 import { CommandError } from '../errors.js';
-import { type PartitionKeys, pair } from '../keys.js';
+import type { PartitionKeys } from '../keys.js';
 import type { Link } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
+import { BackstopRefresh, type Refreshable } from './backstop-refresh.js';
 import { removalOf } from './changes.js';
-import { factOf, type OwnedSocket, type OwnedSockets, roomFactOf } from './owned-sockets.js';
+import { factOf, type OwnedSockets, roomFactOf } from './owned-sockets.js';
 import type { LeaseObserver, PresenceStore } from './presence-store.js';
 import { renewScript, retireScript } from './scripts.js';
 
@@ -28,7 +29,7 @@ export interface LeaseKeeperOptions {
   readonly onDoubt: () => void;
 }
 
-/** How many facts are restored at a time, and how many sockets' keys one renewal refreshes at most. */
+/** How many facts are restored at a time. */
 const CHUNK = 1_000;
 
 /** After how many ms a failed renewal is tried again. */
@@ -63,6 +64,7 @@ export class LeaseKeeper implements LeaseObserver {
   readonly #leases = new Map<number, number>();
   /** Earlier incarnations that may have left something behind. */
   #former: string[] = [];
+  readonly #refresh: BackstopRefresh;
   #id: string;
   #incarnations = 0;
   #store!: PresenceStore;
@@ -71,15 +73,13 @@ export class LeaseKeeper implements LeaseObserver {
   #restoring = false;
   /** Something asked for a restoration since the last one began. */
   #incomplete = false;
-  #renewals = 0;
-  /** Where the refresh of backstop TTLs goes on. */
-  #refreshFrom: IterableIterator<OwnedSocket> | undefined;
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options;
     this.#clock = options.link.clock;
     this.process = `${options.name}#${randomBytes(6).toString('base64url')}`;
     this.#id = this.process;
+    this.#refresh = new BackstopRefresh(options);
   }
 
   /** The node's id; a numbered one after every lost lease. */
@@ -149,7 +149,7 @@ export class LeaseKeeper implements LeaseObserver {
   }
 
   async #renew(): Promise<void> {
-    const refresh = this.#dueForRefresh();
+    const refresh = this.#refresh.next();
     for (const partition of [...this.#leases.keys()]) {
       await this.#renewIn(partition, refresh.get(partition) ?? []);
     }
@@ -157,13 +157,13 @@ export class LeaseKeeper implements LeaseObserver {
     await this.#options.afterRenewal();
   }
 
-  async #renewIn(partition: number, refresh: readonly OwnedSocket[]): Promise<void> {
-    const { link, lease, backstop, owned: all, grace } = this.#options;
+  async #renewIn(partition: number, refresh: readonly Refreshable[]): Promise<void> {
+    const { link, lease, backstop } = this.#options;
     const keys = this.#options.keys[partition] as PartitionKeys;
     const id = this.#id;
     const known = this.known(partition);
     const names = [keys.nodes, keys.node(id), keys.online];
-    for (const owned of refresh) names.push(keys.sockets(owned.user), keys.user(owned.user));
+    for (const each of refresh) names.push(...each.keys);
     const call = {
       script: renewScript,
       keys: names,
@@ -172,38 +172,25 @@ export class LeaseKeeper implements LeaseObserver {
     const [reply] = await link.run('renew', [call], { key: keys.nodes });
     const replies = reply as readonly (string | number)[];
     this.observed(partition, id, known, Number(replies[0]), Number(replies[1]));
-    // A key that has gone although nobody removed it was evicted.
-    if (replies.length === 2) return;
-    const evicted = refresh.filter((owned, at) => {
-      const whole = replies[4 + 2 * at] === 1 && replies[5 + 2 * at] === 1;
-      return !whole && all.sockets.get(pair(owned.user, owned.socket)) === owned;
-    });
-    await Promise.all(evicted.map((owned) => this.#store.apply(partition, factOf(owned, grace, true))));
-    this.restored += evicted.length;
+    // Of a lease that is lost, or shows a loss, nothing was refreshed.
+    if (replies.length > 2) await this.#rewriteEvicted(partition, refresh, replies.slice(4));
   }
 
-  /**
-   * The sockets whose users' TTLs this renewal starts again: a slice of all, so that each one's turn
-   * comes several times per backstop. It rides in the renewal: no command more however many there are.
-   */
-  #dueForRefresh(): Map<number, OwnedSocket[]> {
-    const { backstop, renewEvery, owned } = this.#options;
-    const turns = Math.max(1, Math.floor(backstop / 3 / renewEvery));
-    const due = new Map<number, OwnedSocket[]>();
-    if (this.#refreshFrom === undefined && this.#renewals++ % turns !== 0) return due;
-    this.#refreshFrom ??= owned.sockets.values();
-    const slice = Math.min(CHUNK, Math.max(64, Math.ceil((2 * owned.sockets.size) / turns)));
-    for (let count = 0; count < slice; count++) {
-      const next = this.#refreshFrom.next();
-      if (next.done === true) {
-        this.#refreshFrom = undefined;
-        break;
-      }
-      const list = due.get(next.value.partition);
-      if (list === undefined) due.set(next.value.partition, [next.value]);
-      else list.push(next.value);
+  /** A key that has gone although nobody removed it was evicted. */
+  async #rewriteEvicted(
+    partition: number,
+    refreshed: readonly Refreshable[],
+    found: readonly (string | number)[],
+  ): Promise<void> {
+    let at = 0;
+    const rewritten: Promise<unknown>[] = [];
+    for (const each of refreshed) {
+      const whole = each.keys.every(() => found[at++] === 1);
+      const change = whole ? undefined : each.rewrite();
+      if (change !== undefined) rewritten.push(this.#store.apply(partition, change));
     }
-    return due;
+    await Promise.all(rewritten);
+    this.restored += rewritten.length;
   }
 
   /** Somebody took this incarnation for dead, or Redis was wiped: go on as a new one. */

@@ -412,6 +412,7 @@ describe('what is in Redis', () => {
     const presence = scene.service({ lease: 600, sweepInterval: 100, backstopTtl });
     const users = Array.from({ length: 200 }, (_, index) => `u${index}`);
     await Promise.all(users.map((user) => presence.setPresence(user, 's')));
+    await presence.join('quiet room', 'u0', 's');
     const end = (await redisNow()) + 2 * backstopTtl;
     let lowest = backstopTtl;
     await waitFor(
@@ -427,6 +428,7 @@ describe('what is in Redis', () => {
     console.log(`  backstop ${backstopTtl} ms, the lowest TTL seen ${lowest} ms`);
     expect(lowest).toBeGreaterThan(backstopTtl / 8);
     expect(await presence.onlineCount()).toBe(200);
+    expect((await presence.getRoomCounts(['quiet room'])).get('quiet room')).toBe(1);
     for (const user of users) expect((await derived(user)).sockets).toEqual(['s']);
     // They were refreshed, not lost and written again.
     expect(presence.stats().restored).toBe(0);

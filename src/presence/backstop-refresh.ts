@@ -1,0 +1,89 @@
+import { type PartitionKeys, pair } from '../keys.js';
+import type { Change } from './changes.js';
+import { factOf, type OwnedSockets, roomFactOf } from './owned-sockets.js';
+
+/** Something owned whose keys have TTLs. */
+export interface Refreshable {
+  readonly partition: number;
+  /** The keys whose TTLs start again. */
+  readonly keys: readonly string[];
+  /** What to write if one of them is gone; `undefined` when it is not owned any more. */
+  rewrite(): Change | undefined;
+}
+
+/** Options of {@link BackstopRefresh}. Durations in ms. */
+export interface BackstopRefreshOptions {
+  readonly owned: OwnedSockets;
+  readonly keys: readonly PartitionKeys[];
+  readonly backstop: number;
+  readonly renewEvery: number;
+  readonly grace: number;
+}
+
+/** How many one renewal takes along at least, and at most. */
+const FEW = 64;
+const MANY = 1_000;
+
+/**
+ * Deals out what is owned in slices, one per renewal, so that each one's turn comes several times per
+ * backstop. It rides in the renewal: no command more however many sockets there are.
+ */
+export class BackstopRefresh {
+  readonly #options: BackstopRefreshOptions;
+  /** Renewals in a third of the backstop: within so many everything has had its turn. */
+  readonly #turns: number;
+  #renewals = 0;
+  #rest: Iterator<Refreshable> | undefined;
+
+  constructor(options: BackstopRefreshOptions) {
+    this.#options = options;
+    this.#turns = Math.max(1, Math.floor(options.backstop / 3 / options.renewEvery));
+  }
+
+  /** The next slice, by partition. */
+  next(): Map<number, Refreshable[]> {
+    const due = new Map<number, Refreshable[]>();
+    if (this.#rest === undefined && this.#renewals++ % this.#turns !== 0) return due;
+    this.#rest ??= this.#all();
+    const { sockets, memberships } = this.#options.owned;
+    const fair = Math.ceil((2 * (sockets.size + memberships.size)) / this.#turns);
+    const slice = Math.min(MANY, Math.max(FEW, fair));
+    for (let count = 0; count < slice; count++) {
+      const next = this.#rest.next();
+      if (next.done === true) {
+        this.#rest = undefined;
+        break;
+      }
+      const list = due.get(next.value.partition);
+      if (list === undefined) due.set(next.value.partition, [next.value]);
+      else list.push(next.value);
+    }
+    return due;
+  }
+
+  *#all(): Generator<Refreshable, void, undefined> {
+    const { owned, keys, grace } = this.#options;
+    for (const [key, { user, partition }] of owned.sockets) {
+      const names = keys[partition] as PartitionKeys;
+      yield {
+        partition,
+        keys: [names.sockets(user), names.user(user)],
+        rewrite: () => {
+          const socket = owned.sockets.get(key);
+          return socket && factOf(socket, grace, true);
+        },
+      };
+    }
+    for (const { user, socket, room, partition } of owned.memberships.values()) {
+      const key = pair(pair(user, socket), room);
+      yield {
+        partition,
+        keys: [(keys[partition] as PartitionKeys).room(room)],
+        rewrite: () => {
+          const membership = owned.memberships.get(key);
+          return membership && roomFactOf(membership, true);
+        },
+      };
+    }
+  }
+}
