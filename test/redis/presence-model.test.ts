@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type PresenceChange, PresenceService, type PresenceWatch } from '../../src/index.js';
+import { type PresenceChange, PresenceService, type PresenceWatch, type RoomWatch } from '../../src/index.js';
 import { type ChaosDriver, createChaosDriver } from '../../src/testing/chaos-driver.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
@@ -22,6 +22,8 @@ afterAll(() => server.stop());
 type Step =
   | { do: 'set'; node: number; user: number; socket: number; status: string }
   | { do: 'remove'; node: number; user: number; socket: number }
+  | { do: 'join'; node: number; user: number; socket: number; info: number }
+  | { do: 'leave'; node: number; user: number; socket: number }
   | { do: 'together'; steps: Step[] }
   | { do: 'crash'; node: number }
   | { do: 'freeze'; node: number; long: boolean }
@@ -43,6 +45,11 @@ const call: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('remove' as const), node, user, socket }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant('join' as const), node, user, socket, info: fc.nat(2) }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('leave' as const), node, user, socket }) },
 );
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 8, arbitrary: call },
@@ -73,24 +80,36 @@ class World {
   readonly nodes: Node[] = [];
   /** node, user and socket → status: all there is to know. */
   readonly model = new Map<string, string>();
+  /** node, user and socket: who is in the room. */
+  readonly room = new Set<string>();
   readonly changes: PresenceChange[] = [];
   readonly heard: PresenceChange[] = [];
   readonly #dead: Node[] = [];
   observer!: Node;
   watch!: PresenceWatch;
+  roomWatch!: RoomWatch;
+  readonly inRoom = new Map<string, string>();
   wiped = false;
+
+  constructor(readonly grace: number) {}
 
   async begin(): Promise<void> {
     for (let at = 0; at < NODES; at++) this.nodes.push(this.#node());
     this.observer = this.#node();
     await this.observer.service.onChange((change) => this.changes.push(change));
     this.watch = await this.observer.service.watch(USERS, (change) => this.heard.push(change));
+    this.roomWatch = await this.observer.service.watchRoom('lobby', ({ type, userId, sockets }) => {
+      if (type === 'join') expect(this.inRoom.has(userId), `${userId} joins`).toBe(false);
+      else expect(this.inRoom.has(userId), `${userId}: ${type}`).toBe(true);
+      if (type === 'leave') this.inRoom.delete(userId);
+      else this.inRoom.set(userId, String(sockets));
+    });
   }
 
   #node(): Node {
     const redis = new Redis(server.port, { retryStrategy: () => 20 });
     const driver = createChaosDriver(redis);
-    const times = { lease: LEASE, sweepInterval: 40, timeout: 2_000 };
+    const times = { lease: LEASE, sweepInterval: 40, timeout: 2_000, grace: this.grace };
     const service = new PresenceService({ redis: driver, prefix: this.prefix, nodeName: 'node', ...times });
     return { service, driver, redis };
   }
@@ -107,7 +126,20 @@ class World {
       case 'remove': {
         const { service } = this.nodes[one.node] as Node;
         this.model.delete(`${one.node} ${one.user} ${one.socket}`);
+        this.room.delete(`${one.node} ${one.user} ${one.socket}`);
         await service.removeSocket(USERS[one.user] as string, `${one.node}-${one.socket}`);
+        return;
+      }
+      case 'join': {
+        const { service } = this.nodes[one.node] as Node;
+        this.room.add(`${one.node} ${one.user} ${one.socket}`);
+        await service.join('lobby', USERS[one.user] as string, `${one.node}-${one.socket}`, one.info);
+        return;
+      }
+      case 'leave': {
+        const { service } = this.nodes[one.node] as Node;
+        this.room.delete(`${one.node} ${one.user} ${one.socket}`);
+        await service.leave('lobby', USERS[one.user] as string, `${one.node}-${one.socket}`);
         return;
       }
       case 'together':
@@ -118,6 +150,7 @@ class World {
         dying.driver.cut();
         this.#dead.push(dying);
         for (const key of [...this.model.keys()]) if (key.startsWith(`${one.node} `)) this.model.delete(key);
+        for (const key of this.room) if (key.startsWith(`${one.node} `)) this.room.delete(key);
         this.nodes[one.node] = this.#node();
         return;
       }
@@ -147,6 +180,16 @@ class World {
     return `${status} ${sockets.sort().join(',')}`;
   }
 
+  /** How many sockets of each user ought to be in the room. */
+  expectedRoom(): Record<string, number> {
+    const counts: Record<string, number> = {};
+    for (const key of this.room) {
+      const name = USERS[Number(key.split(' ')[1])] as string;
+      counts[name] = (counts[name] ?? 0) + 1;
+    }
+    return counts;
+  }
+
   async agreed(): Promise<void> {
     const { service } = this.observer;
     const wanted = USERS.map((_, index) => this.expected(index));
@@ -161,6 +204,12 @@ class World {
         const watched = USERS.map((name) => this.watch.current().get(name)?.status ?? 'offline');
         expect(found).toEqual(wanted);
         expect(watched).toEqual(wanted.map((line) => line.split(' ')[0]));
+        const room = this.expectedRoom();
+        const members = (await service.getRoom('lobby')).map((one) => [one.userId, one.sockets] as const);
+        expect(Object.fromEntries(members)).toEqual(room);
+        const seen = [...this.roomWatch.current().values()].map((one) => [one.userId, one.sockets] as const);
+        expect(Object.fromEntries(seen), 'the room as watched').toEqual(room);
+        expect([...this.inRoom.keys()].sort(), 'the room as told').toEqual(Object.keys(room).sort());
         return true;
       },
       {
@@ -206,17 +255,21 @@ class World {
 
 test('readers, watchers and the model agree after any day', { timeout: 600_000 }, async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 16 }), async (steps) => {
-      const world = new World();
-      await world.begin();
-      try {
-        for (const one of steps) await world.take(one);
-        await world.agreed();
-        world.expectChain();
-      } finally {
-        await world.end();
-      }
-    }),
+    fc.asyncProperty(
+      fc.constantFrom(0, 0, 250),
+      fc.array(step, { minLength: 4, maxLength: 16 }),
+      async (grace, steps) => {
+        const world = new World(grace);
+        await world.begin();
+        try {
+          for (const one of steps) await world.take(one);
+          await world.agreed();
+          world.expectChain();
+        } finally {
+          await world.end();
+        }
+      },
+    ),
     { numRuns: Number(process.env['MODEL_RUNS'] ?? 25), endOnFailure: true },
   );
 });
