@@ -338,6 +338,54 @@ describe('a replica promoted without the last writes', () => {
     expect(after.offline()).toEqual([]);
     expect(await after.waitedFor()).toBe(0);
   });
+
+  test('a socket that another process removed in the lost stretch does not come back', async () => {
+    const [owner, other] = (await several(2, {}, proxy.port)) as [NodeProcess, NodeProcess];
+    await connectTo(owner, users('kicked-', 20), 'socket');
+    await owner.register('stays-', 10);
+    await settledIn();
+    await partReplica();
+    await disconnectFrom(other, users('kicked-', 20), 'socket');
+    await waitFor(async () => (await owner.stats()).sockets === 10, { message: 'the owner to be told' });
+    proxy.switchTo(replica.port);
+    const truth = new Map(users('stays-', 10).map((user) => [user, `online socket-${user}`]));
+    await untilTrue(truth);
+    expect(await after.withFacts()).toEqual([...truth.keys()].sort());
+  });
+
+  test('watchers unlearn what only the old master knew', async () => {
+    const [lives, dies] = (await several(2, {}, proxy.port)) as [NodeProcess, NodeProcess];
+    await lives.register('lives-', 10);
+    await dies.register('lost-', 20);
+    await dies.ask('remove', { prefix: 'lost-', count: 20 });
+    const onlooker = observer(proxy.port);
+    const heard: PresenceChange[] = [];
+    const everybody = [...users('lives-', 10), ...users('lost-', 20)];
+    const watch = await onlooker.watch(everybody, (change) => heard.push(change));
+    await settledIn();
+    await partReplica();
+    // Who comes on a process that goes down together with the master, and a status of a person's own.
+    await dies.register('lost-', 20);
+    await lives.ask('call', { method: 'setStatus', args: ['lives-0', 'busy'] });
+    await waitFor(() => heard.length === 21);
+    await dies.kill();
+    const promoted = performance.now();
+    proxy.switchTo(replica.port);
+    await waitFor(() => heard.length >= 42, {
+      timeout: 2 * LEASE + SLACK,
+      message: () => `21 changes back; ${heard.length - 21} came`,
+    });
+    report('promotion to the watchers having unlearned 21 changes', performance.now() - promoted);
+    expect(told(heard.slice(21))).toEqual(
+      ['lives-0: busy -> online', ...users('lost-', 20).map((user) => `${user}: online -> offline`)].sort(),
+    );
+    for (const [user, { status }] of watch.current()) {
+      expect(`${user} ${status}`).toBe(`${user} ${user.startsWith('lost-') ? 'offline' : 'online'}`);
+    }
+    // And learn on from there.
+    await lives.register('lost-', 20);
+    await waitFor(() => heard.length >= 62);
+  });
 });
 
 describe('a wall clock that steps', () => {

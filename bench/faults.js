@@ -1,0 +1,600 @@
+// @ts-check
+// node bench/faults.js [--runs N] [--docs] [name ...]
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import { FaultGroup, FaultProxy, FaultServer, pause, until, users } from './support/fault-world.js';
+
+/** Short, so that there can be many runs; everything waited for scales with it. */
+const LEASE = 2_000;
+const RENEW = LEASE / 3;
+const SWEEP = LEASE / 4;
+/** How many runs of faults that harm a process only go on at the same time. */
+const LANES = 4;
+const LIMIT_MS = 15 * 60_000;
+
+/**
+ * What one run showed: how long it took in ms, and how many were announced offline who should not
+ * have been, or announced twice.
+ *
+ * @typedef {{ ms: number, wrong: number }} Outcome
+ *
+ * @typedef {object} Scenario
+ * @property {string} name
+ * @property {string} fault
+ * @property {string} measured
+ * @property {string} promise
+ * @property {number} [bound] the promise at this lease, in ms
+ * @property {string} usual the promise with the defaults
+ * @property {string} test
+ * @property {(runs: number, tick: () => void) => Promise<Outcome[] | Record<string, Outcome[]>>} run
+ */
+
+const MORE = 'presence-more-faults';
+const FAULTS = 'presence-faults';
+
+/** A moment anywhere between two renewals. */
+const anyMoment = () => pause(Math.random() * RENEW);
+
+/**
+ * Runs `once` in several groups side by side, each prepared with `prepare`.
+ *
+ * @template T
+ * @param {number} runs
+ * @param {() => void} tick
+ * @param {number} width
+ * @param {(server: FaultServer, lane: number) => Promise<{ group: FaultGroup, setting: T }>} prepare
+ * @param {(group: FaultGroup, setting: T, turn: number) => Promise<Outcome | undefined>} once
+ */
+async function inLanes(runs, tick, width, prepare, once) {
+  const server = await FaultServer.start();
+  /** @type {Outcome[]} */
+  const outcomes = [];
+  /** @type {FaultGroup[]} */
+  const groups = [];
+  let turn = 0;
+  try {
+    await Promise.all(
+      Array.from({ length: width }, async (_, lane) => {
+        const { group, setting } = await prepare(server, lane);
+        groups.push(group);
+        while (turn < runs) {
+          const mine = turn++;
+          group.changes.length = 0;
+          const outcome = await once(group, setting, mine);
+          if (outcome === undefined) {
+            turn--;
+            continue;
+          }
+          outcomes.push(outcome);
+          tick();
+        }
+      }),
+    );
+  } finally {
+    await Promise.all(groups.map((group) => group.stop()));
+    await server.stop();
+  }
+  return outcomes;
+}
+
+/** Announcements of going offline beyond one for each of `count` users with `prefix`. */
+function wrongOf(/** @type {FaultGroup} */ group, /** @type {string} */ prefix, /** @type {number} */ count) {
+  const all = group.offline();
+  const right = new Set(group.offline(prefix).map(({ user }) => user));
+  return all.length - right.size + Math.abs(count - right.size);
+}
+
+/** Processes that live on, with some users of their own. */
+async function survivors(
+  /** @type {FaultServer} */ server,
+  /** @type {string} */ prefix,
+  /** @type {number} */ count,
+  options = {},
+) {
+  const group = new FaultGroup(server, prefix, LEASE);
+  const setting = await group.start(count, options);
+  await Promise.all(setting.map((node, at) => node.register(users(`stays${at}-`, 20))));
+  await group.settle();
+  return { group, setting };
+}
+
+/** @param {FaultGroup} group @param {number} count */
+const onlyLeases = (group, count) =>
+  until(
+    async () => (await group.server.control.zcard(`${group.base}:nodes`)) === count,
+    `${count} nodes left`,
+  );
+
+/** @type {Scenario[]} */
+const scenarios = [
+  {
+    name: 'kill',
+    fault: 'process SIGKILLed, 100 users',
+    measured: 'kill to the last `offline`',
+    promise: 'lease + 2 s',
+    bound: LEASE + 2_000,
+    usual: '32 s',
+    test: `${FAULTS}: a process that is killed; ${MORE}: a process of 50,000 sockets`,
+    run: (runs, tick) =>
+      inLanes(
+        runs,
+        tick,
+        LANES,
+        (server, lane) => survivors(server, `kill-${lane}`, 2),
+        async (group, _, turn) => {
+          const [victim] = await group.start(1);
+          await victim?.register(users(`v${turn}-`, 100));
+          await pause(SWEEP * 1.2);
+          await anyMoment();
+          const killed = performance.now();
+          await victim?.kill();
+          const gone = await group.last(`v${turn}-`, 'offline', 100);
+          await onlyLeases(group, 2);
+          return { ms: gone - killed, wrong: wrongOf(group, `v${turn}-`, 100) };
+        },
+      ),
+  },
+  {
+    name: 'most',
+    fault: '4 of 5 processes SIGKILLed, 400 users',
+    measured: 'kill to the last `offline`',
+    promise: '2 leases + 2 s',
+    bound: 2 * LEASE + 2_000,
+    usual: '62 s',
+    test: `${FAULTS}: … and all others but one with it`,
+    run: (runs, tick) =>
+      inLanes(
+        runs,
+        tick,
+        LANES,
+        (server, lane) => survivors(server, `most-${lane}`, 1),
+        async (group, _, turn) => {
+          const victims = await group.start(4);
+          await Promise.all(victims.map((victim, at) => victim.register(users(`v${turn}-${at}-`, 100))));
+          await pause(SWEEP * 1.2);
+          await anyMoment();
+          const killed = performance.now();
+          await Promise.all(victims.map((victim) => victim.kill()));
+          const gone = await group.last(`v${turn}-`, 'offline', 400);
+          await onlyLeases(group, 1);
+          return { ms: gone - killed, wrong: wrongOf(group, `v${turn}-`, 400) };
+        },
+      ),
+  },
+  {
+    name: 'reaper',
+    fault: 'process of 5,000 sockets SIGKILLed, and its reaper half-way',
+    measured: 'first kill to the last `offline`',
+    promise: 'lease + 2 s, + the claim (lease / 3, at least 1 s) + 2 sweeps',
+    bound: LEASE + 2_000 + Math.max(1_000, LEASE / 3) + 2 * SWEEP,
+    usual: '44 s',
+    test: `${FAULTS}: … in the middle of reaping another`,
+    run: (runs, tick) =>
+      inLanes(
+        runs,
+        tick,
+        3,
+        (server, lane) => survivors(server, `reaper-${lane}`, 1),
+        async (group, _, turn) => {
+          const [reaper] = await group.start(1, { sweepInterval: 20 });
+          const [victim] = await group.start(1);
+          for (let part = 0; part < 5; part++)
+            await victim?.register(users(`v${turn}-`, 1_000, part * 1_000));
+          await group.settle();
+          await anyMoment();
+          const killed = performance.now();
+          await victim?.kill();
+          await until(() => group.offline(`v${turn}-`).length > 0, 'the reaper to begin', undefined, 1);
+          await reaper?.kill();
+          const half = group.offline(`v${turn}-`).length;
+          const gone = await group.last(`v${turn}-`, 'offline', 5_000);
+          await onlyLeases(group, 1);
+          // Too late: it had finished.
+          if (half >= 5_000) return undefined;
+          return { ms: gone - killed, wrong: wrongOf(group, `v${turn}-`, 5_000) };
+        },
+      ),
+  },
+  {
+    name: 'close',
+    fault: '`close()`, 100 users',
+    measured: 'call to the last `offline`',
+    promise: 'at once',
+    usual: 'at once',
+    test: `${MORE}: a deploy with a plain close()`,
+    run: (runs, tick) =>
+      inLanes(
+        runs,
+        tick,
+        LANES,
+        (server, lane) => survivors(server, `close-${lane}`, 1),
+        async (group, _, turn) => {
+          const [closing] = await group.start(1);
+          await closing?.register(users(`v${turn}-`, 100));
+          const start = performance.now();
+          await closing?.ask('close');
+          const gone = await group.last(`v${turn}-`, 'offline', 100);
+          await closing?.kill();
+          return { ms: gone - start, wrong: wrongOf(group, `v${turn}-`, 100) };
+        },
+      ),
+  },
+  {
+    name: 'handoff',
+    fault: '`close({ handoff: true })`, its 100 clients reconnect elsewhere at once',
+    measured: 'call to the last one registered again',
+    promise: 'at once; no `offline`',
+    usual: 'at once',
+    test: `${MORE}: a deploy, process by process`,
+    run: (runs, tick) =>
+      inLanes(
+        runs,
+        tick,
+        LANES,
+        (server, lane) => survivors(server, `handoff-${lane}`, 1),
+        async (group, [heir], turn) => {
+          const [closing] = await group.start(1);
+          await closing?.register(users(`v${turn}-`, 100));
+          const start = performance.now();
+          await closing?.ask('close', { handoff: true });
+          await heir?.register(users(`v${turn}-`, 100), 'online', 'again');
+          const ms = performance.now() - start;
+          await closing?.kill();
+          // Whoever were still waited for would go offline later.
+          const waitedFor = await group.server.control.zcard(`${group.base}:due`);
+          await pause(2 * SWEEP);
+          return { ms, wrong: wrongOf(group, `v${turn}-`, 0) + waitedFor };
+        },
+      ),
+  },
+  {
+    name: 'frozen',
+    fault: 'process SIGSTOPped past its lease, then SIGCONT, 100 users',
+    measured: '',
+    promise: '',
+    usual: '',
+    test: `${FAULTS}: a process that is frozen for longer than its lease`,
+    run: async (runs, tick) => {
+      /** @type {Outcome[]} */
+      const back = [];
+      const gone = await inLanes(
+        runs,
+        tick,
+        LANES,
+        async (server, lane) => {
+          const { group, setting } = await survivors(server, `frozen-${lane}`, 2);
+          const [sleeper] = await group.start(1);
+          await sleeper?.register(users('v-', 100));
+          await group.settle();
+          return { group, setting: { sleeper, other: setting } };
+        },
+        async (group, { sleeper }) => {
+          await anyMoment();
+          const frozen = performance.now();
+          sleeper?.freeze();
+          const last = await group.last('v-', 'offline', 100);
+          const thawed = performance.now();
+          sleeper?.thaw();
+          const all = await group.last('v-', 'online', 100);
+          await onlyLeases(group, 3);
+          await pause(SWEEP);
+          back.push({ ms: all - thawed, wrong: 0 });
+          return { ms: last - frozen, wrong: wrongOf(group, 'v-', 100) };
+        },
+      );
+      return { gone, back };
+    },
+  },
+  {
+    name: 'redis-frozen',
+    fault: 'Redis SIGSTOPped for 3 leases, 6 processes, 300 users',
+    measured: '`offline` events in it and in the 3 leases after',
+    promise: 'none',
+    usual: 'none',
+    test: `${FAULTS}: Redis frozen for longer than a lease`,
+    run: async (runs, tick) => {
+      const server = await FaultServer.start();
+      const groups = Array.from(
+        { length: Math.min(4, runs) },
+        (_, at) => new FaultGroup(server, `freeze-${at}`, LEASE),
+      );
+      /** @type {Outcome[]} */
+      const outcomes = [];
+      try {
+        for (const group of groups) {
+          const nodes = await group.start(6);
+          await Promise.all(nodes.map((node, at) => node.register(users(`n${at}-`, 50))));
+        }
+        while (outcomes.length < runs) {
+          await pause(2 * LEASE);
+          await anyMoment();
+          server.freeze();
+          await pause(3 * LEASE);
+          server.thaw();
+          await pause(3 * LEASE);
+          for (const group of groups) {
+            if (outcomes.length >= runs) break;
+            const missing = 300 - (await group.online());
+            outcomes.push({ ms: 0, wrong: group.offline().length + missing });
+            tick();
+          }
+        }
+      } finally {
+        await Promise.all(groups.map((group) => group.stop()));
+        await server.stop();
+      }
+      return outcomes;
+    },
+  },
+  {
+    name: 'wiped',
+    fault: 'FLUSHALL, 3 processes, 3,000 users',
+    measured: 'to all of them back',
+    promise: 'a renewal and a tenth of it, + the time to write',
+    bound: RENEW * 1.1 + 500,
+    usual: '11 s',
+    test: `${FAULTS}: Redis wiped under load`,
+    run: (runs, tick) =>
+      withThousands(runs, tick, async (server) => {
+        const start = performance.now();
+        await server.control.flushall();
+        return start;
+      }),
+  },
+  {
+    name: 'restarted',
+    fault: 'Redis restarted with nothing in it, 3 processes, 3,000 users',
+    measured: 'from its first answer to all of them back',
+    promise: 'a renewal and a tenth of it (at least 1.1 s), + the time to write',
+    bound: 1_100 + 500,
+    usual: '11 s',
+    test: `${FAULTS}: Redis restarted with nothing in it`,
+    run: (runs, tick) =>
+      withThousands(runs, tick, async (server) => {
+        await server.restart();
+        return performance.now();
+      }),
+  },
+  {
+    name: 'promoted',
+    fault: 'replica promoted without the last writes, 3 processes, 320 users',
+    measured: 'from the switch to the truth: the lost are back, the ghosts gone',
+    promise: 'a renewal and a tenth of it (at least 1.1 s), + the time to write',
+    bound: 1_100 + 500,
+    usual: '11 s',
+    test: `${MORE}: a replica promoted without the last writes`,
+    run: promoted,
+  },
+];
+
+/**
+ * 3 processes of 1,000 users each; `harm` makes Redis forget them.
+ *
+ * @param {number} runs
+ * @param {() => void} tick
+ * @param {(server: FaultServer) => Promise<number>} harm resolves with the moment that counts
+ */
+async function withThousands(runs, tick, harm) {
+  const server = await FaultServer.start();
+  const group = new FaultGroup(server, 'thousands', LEASE);
+  /** @type {Outcome[]} */
+  const outcomes = [];
+  try {
+    const nodes = await group.start(3);
+    await Promise.all(nodes.map((node, at) => node.register(users(`n${at}-`, 1_000))));
+    for (let turn = 0; turn < runs; turn++) {
+      await pause(1.5 * LEASE);
+      await anyMoment();
+      const start = await harm(server);
+      await until(async () => (await group.online()) === 3_000, '3,000 users to be back');
+      const ms = performance.now() - start;
+      await pause(LEASE);
+      outcomes.push({ ms, wrong: group.offline().length + 3_000 - (await group.online()) });
+      group.changes.length = 0;
+      tick();
+    }
+  } finally {
+    await group.stop();
+    await server.stop();
+  }
+  return outcomes;
+}
+
+/**
+ * Two servers take turns: one's replica is cut off, some things happen that only the master gets to
+ * know of, and then the replica takes its place.
+ *
+ * @param {number} runs
+ * @param {() => void} tick
+ */
+async function promoted(runs, tick) {
+  let [master, replica] = await Promise.all([FaultServer.start(), FaultServer.start()]);
+  const proxy = await new FaultProxy(master.port).start();
+  const group = new FaultGroup(master, 'promoted', LEASE, proxy.port);
+  const second = group.listen(replica);
+  /** @type {Outcome[]} */
+  const outcomes = [];
+  try {
+    const [a, b, c] = await group.start(3);
+    /** @type {Map<string, string>} user → status */
+    const truth = new Map();
+    const set = async (
+      /** @type {typeof a} */ node,
+      /** @type {string[]} */ some,
+      /** @type {string} */ status,
+    ) => {
+      await node?.register(some, status);
+      for (const user of some) truth.set(user, status);
+    };
+    const drop = async (/** @type {typeof a} */ node, /** @type {string[]} */ some) => {
+      await node?.ask('remove', { users: some });
+      for (const user of some) truth.delete(user);
+    };
+    for (let turn = 0; turn < runs; turn++) {
+      await set(a, users('a-', 100), 'online');
+      await set(b, users('b-', 100), 'online');
+      await set(c, users('c-', 100), 'online');
+      await drop(c, users(`new${turn - 1}-`, 20));
+      await replica.control.replicaof('127.0.0.1', master.port);
+      const offset = async (/** @type {FaultServer} */ server, /** @type {string} */ field) =>
+        Number(new RegExp(`${field}:(\\d+)`).exec(await server.control.info('replication'))?.[1] ?? -1);
+      await until(
+        async () => (await replica.control.info('replication')).includes('master_link_status:up'),
+        'the replica',
+      );
+      await pause(1.2 * LEASE);
+      await anyMoment();
+      const written = await offset(master, 'master_repl_offset');
+      await until(
+        async () => (await offset(replica, 'slave_repl_offset')) >= written,
+        'the replica to follow',
+      );
+      await replica.control.replicaof('NO', 'ONE');
+      // The lost stretch.
+      await drop(a, users('a-', 20));
+      await set(b, users('b-', 20), 'busy');
+      await set(c, users(`new${turn}-`, 20), 'online');
+      group.changes.length = 0;
+      const start = performance.now();
+      proxy.switchTo(replica.port);
+      const isTrue = async () => {
+        const all = [
+          ...['a-', 'b-', 'c-'].flatMap((prefix) => users(prefix, 100)),
+          ...users(`new${turn}-`, 20),
+        ];
+        const records = await replica.control.mget(all.map((user) => `${group.base}:user:${user}`));
+        return all.every((user, at) => {
+          const record = records[at];
+          const status = typeof record === 'string' ? JSON.parse(record)[0] : 'offline';
+          return status === (truth.get(user) ?? 'offline');
+        });
+      };
+      await until(isTrue, 'the truth');
+      const ms = performance.now() - start;
+      await pause(LEASE);
+      const stillTrue = (await isTrue()) && (await group.online(replica.control)) === truth.size;
+      // Who left in the lost stretch leaves again.
+      outcomes.push({ ms, wrong: wrongOf(group, 'a-', 20) + (stillTrue ? 0 : 1) });
+      [master, replica] = [replica, master];
+      tick();
+    }
+  } finally {
+    await group.stop();
+    second.disconnect();
+    proxy.stop();
+    await Promise.all([master.stop(), replica.stop()]);
+  }
+  return outcomes;
+}
+
+const seconds = (/** @type {number} */ ms) =>
+  ms < 100 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(2)} s`;
+
+/** @param {number[]} numbers */
+function median(numbers) {
+  const sorted = [...numbers].sort((one, two) => one - two);
+  const half = sorted.length / 2;
+  return sorted.length % 2 === 1
+    ? Number(sorted[Math.floor(half)])
+    : (Number(sorted[half - 1]) + Number(sorted[half])) / 2;
+}
+
+/** @returns {Omit<Scenario, 'run'>[]} */
+function rowsOf(/** @type {Scenario} */ scenario) {
+  if (scenario.name !== 'frozen') return [scenario];
+  const lease = { ...scenario, measured: 'SIGSTOP to the last `offline`', promise: 'lease + 2 s' };
+  const renewal = {
+    ...scenario,
+    measured: 'SIGCONT to all of them back',
+    promise: 'a renewal and a tenth of it, + the time to write',
+  };
+  return [
+    { ...lease, bound: LEASE + 2_000, usual: '32 s' },
+    { ...renewal, bound: RENEW * 1.1 + 500, usual: '11 s' },
+  ];
+}
+
+const { values, positionals } = parseArgs({
+  options: { runs: { type: 'string', default: '20' }, docs: { type: 'boolean', default: false } },
+  allowPositionals: true,
+});
+const runs = Number(values.runs);
+const chosen = scenarios.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
+const limit = setTimeout(() => {
+  console.error(`took longer than ${LIMIT_MS / 60_000} minutes`);
+  process.exit(1);
+}, LIMIT_MS);
+
+/** @type {Map<string, Outcome[][]>} */
+const results = new Map();
+const started = performance.now();
+
+async function work(/** @type {Scenario[]} */ track) {
+  for (const scenario of track) {
+    let done = 0;
+    const began = performance.now();
+    const found = await scenario.run(runs, () => {
+      if (++done % 10 === 0) console.log(`${scenario.name}: ${done} of ${runs}`);
+    });
+    results.set(scenario.name, Array.isArray(found) ? [found] : Object.values(found));
+    console.log(`${scenario.name}: done in ${seconds(performance.now() - began)}`);
+  }
+}
+
+// Faults of a server have servers of their own: two such tracks do not meet.
+const ofServers = new Set(['wiped', 'restarted', 'promoted']);
+await Promise.all([
+  work(chosen.filter(({ name }) => !ofServers.has(name))),
+  work(chosen.filter(({ name }) => ofServers.has(name))),
+]);
+clearTimeout(limit);
+
+const table = [
+  '| fault | measured | promise | median | worst | wrong | with the defaults |',
+  '| --- | --- | --- | --: | --: | --: | --- |',
+];
+const tests = ['| fault | test in `test/faults/` |', '| --- | --- |'];
+let broken = 0;
+for (const scenario of chosen) {
+  const found = results.get(scenario.name) ?? [];
+  rowsOf(scenario).forEach((row, at) => {
+    const outcomes = found[at] ?? [];
+    const times = outcomes.map(({ ms }) => ms);
+    const wrong = outcomes.reduce((sum, outcome) => sum + outcome.wrong, 0);
+    const worst = Math.max(...times);
+    if (wrong > 0 || (row.bound !== undefined && worst > row.bound)) broken++;
+    const promise = row.bound === undefined ? row.promise : `${row.promise}: ${seconds(row.bound)}`;
+    // What takes no time of its own is counted only.
+    const timed = worst > 0 ? `${seconds(median(times))} | ${seconds(worst)}` : '– | –';
+    table.push(`| ${row.fault} | ${row.measured} | ${promise} | ${timed} | ${wrong} | ${row.usual} |`);
+  });
+  tests.push(`| ${scenario.fault} | ${scenario.test} |`);
+}
+const versionOf = (/** @type {string} */ name) =>
+  createRequire(import.meta.url)(`${name}/package.json`).version;
+const probe = await FaultServer.start();
+const redis = /redis_version:(\S+)/.exec(await probe.control.info('server'))?.[1];
+await probe.stop();
+const [cpu] = cpus();
+const measured = `Measured ${new Date().toISOString().slice(0, 10)}: cpu ${cpus().length} × ${cpu?.model.replace(/ \d.*| Processor.*/, '')}, node ${process.versions.node}, redis ${redis}, ioredis ${versionOf('ioredis')}, rollcall ${versionOf('rollcall')}; ${runs} runs; lease ${LEASE / 1_000} s, renewed every ${seconds(RENEW)}, swept every ${seconds(SWEEP)}, grace 0.`;
+console.log(`\n${measured}\n\n${table.join('\n')}\n\n${seconds(performance.now() - started)} in all`);
+if (values.docs) {
+  const file = new URL('../docs/faults.md', import.meta.url);
+  const text = readFileSync(file, 'utf8');
+  const section = (/** @type {string} */ name, /** @type {string} */ content) => [
+    new RegExp(`(<!-- ${name} -->\\n)[^]*?(\\n<!-- /${name} -->)`),
+    `$1\n${content}\n$2`,
+  ];
+  const [first, firstText] = section('results', `${measured}\n\n${table.join('\n')}`);
+  const [second, secondText] = section('tests', tests.join('\n'));
+  writeFileSync(
+    file,
+    text
+      .replace(/** @type {RegExp} */ (first), String(firstText))
+      .replace(/** @type {RegExp} */ (second), String(secondText)),
+  );
+}
+if (broken > 0) console.log(`${broken} rows break their promise`);
+process.exitCode = broken > 0 ? 1 : 0;

@@ -1,0 +1,362 @@
+// @ts-check
+// What `bench/faults.js` is made of: servers, a proxy and processes that can be harmed.
+import { fork, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createConnection, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Redis } from 'ioredis';
+
+const START_MS = 20_000;
+
+/** Ends with this process, however that goes: the shell notices that its standard input closes. */
+const KEEPER = 'while read -r _; do :; done; kill -9 "$0" 2>/dev/null';
+
+/** @param {number} ms */
+export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/**
+ * Resolves when `fn` returns something true; rejects after `timeout` ms, naming `what`.
+ *
+ * @param {() => unknown} fn
+ * @param {string} what
+ * @param {number} [timeout]
+ * @param {number} [interval]
+ */
+export async function until(fn, what, timeout = 15_000, interval = 5) {
+  const end = performance.now() + timeout;
+  for (;;) {
+    if (await fn()) return;
+    if (performance.now() > end) throw new Error(`timed out after ${timeout} ms: ${what}`);
+    await pause(interval);
+  }
+}
+
+/** A redis-server of its own on a spare loopback port. */
+export class FaultServer {
+  /** @type {import('node:child_process').ChildProcess | undefined} */
+  #child;
+  /** @type {import('node:child_process').ChildProcess | undefined} */
+  #keeper;
+  #dir = mkdtempSync(join(tmpdir(), 'rollcall-faults-'));
+  port = 0;
+  /** @type {Redis} */
+  control;
+
+  /** @param {number} port */
+  constructor(port) {
+    this.port = port;
+    this.control = new Redis({
+      host: '127.0.0.1',
+      port,
+      retryStrategy: () => 20,
+      maxRetriesPerRequest: null,
+      lazyConnect: true,
+    });
+    this.control.on('error', () => {});
+  }
+
+  static async start() {
+    const server = new FaultServer(await sparePort());
+    await server.launch();
+    return server;
+  }
+
+  async launch() {
+    // biome-ignore format: one option a line reads better
+    const args = [
+      '--bind', '127.0.0.1', '--port', String(this.port), '--dir', this.#dir, '--save', '', '--appendonly', 'no',
+      '--repl-diskless-sync-delay', '0',
+    ];
+    const child = spawn(process.env['REDIS_SERVER'] ?? 'redis-server', args, { stdio: 'ignore' });
+    this.#child = child;
+    this.#keeper = spawn('sh', ['-c', KEEPER, String(child.pid)], { stdio: ['pipe', 'ignore', 'ignore'] });
+    await until(() => answers(this.port), 'redis-server to answer', START_MS);
+  }
+
+  freeze() {
+    this.#child?.kill('SIGSTOP');
+  }
+
+  thaw() {
+    this.#child?.kill('SIGCONT');
+  }
+
+  /** Ends the server and starts another on the same port, with nothing in it. */
+  async restart() {
+    await this.#end();
+    await this.launch();
+  }
+
+  async stop() {
+    this.control.disconnect();
+    await this.#end();
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+
+  async #end() {
+    // First the keeper: it must never act on a pid that may belong to another process by then.
+    this.#keeper?.kill('SIGKILL');
+    const child = this.#child;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = once(child, 'exit');
+    child.kill('SIGKILL');
+    await gone;
+  }
+}
+
+/** @param {number} port */
+async function answers(port) {
+  const socket = createConnection({ host: '127.0.0.1', port });
+  try {
+    await once(socket, 'connect');
+    socket.write('PING\r\n');
+    const [reply] = await once(socket, 'data');
+    return String(reply).startsWith('+PONG');
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** A TCP proxy that can be led to another port: the address that clients keep over a failover. */
+export class FaultProxy {
+  /** @type {Set<import('node:net').Socket>} */
+  #wires = new Set();
+  #server = createServer({ noDelay: true }, (near) => this.#connect(near));
+  port = 0;
+
+  /** @param {number} target */
+  constructor(target) {
+    this.target = target;
+  }
+
+  async start() {
+    this.#server.listen(0, '127.0.0.1');
+    await once(this.#server, 'listening');
+    this.port = /** @type {import('node:net').AddressInfo} */ (this.#server.address()).port;
+    return this;
+  }
+
+  /** @param {number} target */
+  switchTo(target) {
+    this.target = target;
+    for (const wire of this.#wires) wire.destroy();
+  }
+
+  stop() {
+    this.#server.close();
+    for (const wire of this.#wires) wire.destroy();
+  }
+
+  /** @param {import('node:net').Socket} near */
+  #connect(near) {
+    const far = createConnection({ host: '127.0.0.1', port: this.target, noDelay: true });
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ]) {
+      this.#wires.add(one);
+      one.on('error', () => {});
+      one.on('close', () => {
+        this.#wires.delete(one);
+        other.destroy();
+      });
+      one.pipe(other);
+    }
+  }
+}
+
+/** A process with a presence service. */
+class FaultNode {
+  /** @type {Map<number, { resolve: (value: any) => void, reject: (error: Error) => void }>} */
+  #asked = new Map();
+  #count = 0;
+
+  /**
+   * @param {number} port
+   * @param {object} options of the service
+   */
+  constructor(port, options) {
+    this.child = fork(
+      fileURLToPath(new URL('./fault-node.js', import.meta.url)),
+      [JSON.stringify({ port, options })],
+      {
+        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      },
+    );
+    this.gone = once(this.child, 'exit').then(() => {
+      for (const { reject } of this.#asked.values()) reject(new Error('the process is gone'));
+    });
+    this.child.on('error', () => {});
+    this.child.on('message', (/** @type {{ id: number, value?: unknown, error?: string }} */ answer) => {
+      const asked = this.#asked.get(answer.id);
+      this.#asked.delete(answer.id);
+      if (answer.error === undefined) asked?.resolve(answer.value);
+      else asked?.reject(new Error(answer.error));
+    });
+    this.ready = this.#answer(0);
+  }
+
+  /**
+   * @param {string} action
+   * @param {unknown} [args]
+   */
+  ask(action, args) {
+    const id = ++this.#count;
+    const answer = this.#answer(id);
+    this.child.send({ id, action, args });
+    return answer;
+  }
+
+  /**
+   * @param {string[]} users
+   * @param {string} [status]
+   * @param {string} [socket]
+   */
+  register(users, status = 'online', socket = 'socket') {
+    return this.ask('register', { users, status, socket });
+  }
+
+  freeze() {
+    this.child.kill('SIGSTOP');
+  }
+
+  thaw() {
+    this.child.kill('SIGCONT');
+  }
+
+  async kill() {
+    this.child.kill('SIGKILL');
+    await this.gone;
+  }
+
+  /** @param {number} id */
+  #answer(id) {
+    /** @type {Promise<any>} */
+    const answer = new Promise((resolve, reject) => {
+      this.#asked.set(id, { resolve, reject });
+    });
+    answer.catch(() => {});
+    return answer;
+  }
+}
+
+/** Processes that share a prefix, and what is published under it. */
+export class FaultGroup {
+  /** @type {{ at: number, user: string, status: string }[]} */
+  changes = [];
+  /** @type {FaultNode[]} */
+  nodes = [];
+
+  /**
+   * @param {FaultServer} server
+   * @param {string} prefix
+   * @param {number} lease
+   * @param {number} [port] where the processes connect, if not to the server itself
+   */
+  constructor(server, prefix, lease, port = server.port) {
+    this.server = server;
+    this.prefix = prefix;
+    this.lease = lease;
+    this.port = port;
+    this.base = `{${prefix}:0}`;
+    this.subscriber = this.listen(server);
+  }
+
+  /** @param {FaultServer} server */
+  listen(server) {
+    const subscriber = new Redis({
+      host: '127.0.0.1',
+      port: server.port,
+      retryStrategy: () => 20,
+      maxRetriesPerRequest: null,
+    });
+    subscriber.on('error', () => {});
+    subscriber.subscribe(`${this.base}:events`).catch(() => {});
+    subscriber.on('message', (_, text) => {
+      const at = performance.now();
+      // What restores a record after a loss changes nothing.
+      for (const [user, status, previous] of JSON.parse(text)) {
+        if (status !== previous) this.changes.push({ at, user, status });
+      }
+    });
+    return subscriber;
+  }
+
+  /**
+   * @param {number} count
+   * @param {object} [options]
+   */
+  async start(count, options = {}) {
+    const settings = { prefix: this.prefix, lease: this.lease, ...options };
+    const started = Array.from({ length: count }, () => new FaultNode(this.port, settings));
+    this.nodes.push(...started);
+    await Promise.all(started.map((node) => node.ready));
+    return started;
+  }
+
+  /** Until every process has been up for a lease, and so judges at once. */
+  settle() {
+    return pause(this.lease + this.lease / 2);
+  }
+
+  /** @param {string} [prefix] */
+  offline(prefix = '') {
+    return this.changes.filter(({ user, status }) => status === 'offline' && user.startsWith(prefix));
+  }
+
+  /**
+   * When the last of `count` users was announced with that status.
+   *
+   * @param {string} prefix
+   * @param {string} status
+   * @param {number} count
+   * @param {number} [timeout]
+   */
+  async last(prefix, status, count, timeout) {
+    const found = () =>
+      this.changes.filter((change) => change.status === status && change.user.startsWith(prefix));
+    await until(
+      () => found().length >= count,
+      `${count} users ${prefix}* ${status} in ${this.prefix}`,
+      timeout,
+    );
+    return Math.max(...found().map(({ at }) => at));
+  }
+
+  online(control = this.server.control) {
+    return control.zcard(`${this.base}:online`);
+  }
+
+  async stop() {
+    await Promise.all(this.nodes.map((node) => node.kill()));
+    this.subscriber.disconnect();
+  }
+}
+
+/**
+ * @param {string} prefix
+ * @param {number} count
+ * @param {number} [from]
+ */
+export function users(prefix, count, from = 0) {
+  return Array.from({ length: count }, (_, at) => `${prefix}${from + at}`);
+}
+
+async function sparePort() {
+  for (;;) {
+    // Below the range from which systems take the ports of outgoing connections.
+    const port = randomInt(20_000, 32_000);
+    const probe = createServer();
+    const free = await new Promise((resolve) => {
+      probe.once('error', () => resolve(false));
+      probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
+    });
+    if (free) return port;
+  }
+}
