@@ -3,12 +3,13 @@ import { hostname } from 'node:os';
 import { type Clock, jittered, type Timer } from '../clock.js';
 import type { Reporter } from '../diagnostics.js';
 import { CommandError } from '../errors.js';
-import type { PartitionKeys } from '../keys.js';
+import { type PartitionKeys, pair } from '../keys.js';
+import type { PlainCommand } from '../redis/driver.js';
 import type { Link } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
 import { BackstopRefresh, type Refreshable } from './backstop-refresh.js';
 import { removalOf } from './changes.js';
-import { factOf, type OwnedSockets, roomFactOf } from './owned-sockets.js';
+import { factOf, type OwnedSocket, type OwnedSockets, roomFactOf } from './owned-sockets.js';
 import type { LeaseObserver, PresenceStore } from './presence-store.js';
 import { renewScript, retireScript } from './scripts.js';
 
@@ -119,6 +120,29 @@ export class LeaseKeeper implements LeaseObserver {
     }
   }
 
+  /**
+   * Which of `sockets` Redis does not list as this node's any more. None while the lease shows a loss:
+   * then Redis is what is wrong.
+   */
+  async missing(sockets: readonly OwnedSocket[]): Promise<OwnedSocket[]> {
+    const missing: OwnedSocket[] = [];
+    for (const partition of new Set(sockets.map((owned) => owned.partition))) {
+      const own = sockets.filter((owned) => owned.partition === partition);
+      const keys = this.#options.keys[partition] as PartitionKeys;
+      const id = this.#id;
+      // What is on its way goes first.
+      const [first] = own as [OwnedSocket];
+      await this.#store.apply(partition, { kind: 'look', user: first.user, reason: 'time' });
+      const known = this.known(partition);
+      const commands: PlainCommand[] = [['ZSCORE', keys.nodes, id]];
+      for (const { user, socket } of own) commands.push(['SISMEMBER', keys.node(id), pair(user, socket)]);
+      const [score, ...listed] = await this.#options.link.run('removeSocket', commands, { key: keys.nodes });
+      if (id !== this.#id || score === null || Number(score) < known) continue;
+      missing.push(...own.filter((_, at) => Number(listed[at]) === 0));
+    }
+    return missing;
+  }
+
   known(partition: number): number {
     return this.#leases.get(partition) ?? 0;
   }
@@ -135,6 +159,11 @@ export class LeaseKeeper implements LeaseObserver {
   #schedule(delay: number): void {
     if (this.#stopped) return;
     const renew = () => {
+      // A client that its owner closed, or that gave up, is not for a timer to open again.
+      if (this.#options.link.session.ended) {
+        this.#options.onDoubt();
+        return this.#schedule(HURRY);
+      }
       this.#renew().then(
         () => this.#schedule(this.#options.renewEvery),
         (error: unknown) => {
@@ -229,7 +258,7 @@ export class LeaseKeeper implements LeaseObserver {
       const membership = owned.memberships.get(key);
       return membership && this.#store.apply(membership.partition, roomFactOf(membership, true));
     });
-    const former = this.#former;
+    const former = [...this.#former];
     for (const nodeId of [...former, this.#id]) {
       for (let partition = 0; partition < keys.length; partition++)
         await this.#removeStrangers(partition, nodeId);

@@ -50,15 +50,24 @@ export class Lifecycle {
   async #joinInbox(): Promise<void> {
     const { link, hub, keys, keeper, node, leaving, audience, reporter } = this.#parts;
     const channel = (keys[0] as PartitionKeys).inbox(keeper.process);
-    const member = new Member(audience, (pairs) => node.removedElsewhere(pairs as readonly string[]), false);
-    leaving.add(() => hub.leave('channel', channel, member));
+    const check = (pairs: readonly string[]): Promise<void> => node.checkRemoved(pairs);
+    const member = new Member(
+      audience,
+      (pairs) => check(pairs as readonly string[]),
+      false,
+      // What was said meanwhile was not heard. (Its failures are reported as a handler's.)
+      () => check(node.keys()),
+    );
+    const leave = () => hub.leave('channel', channel, member);
+    leaving.add(leave);
     try {
       await link.bounded('subscribe', () => hub.join('channel', channel, member));
       this.#listening = true;
     } catch (error) {
       if (this.#closing === undefined)
         reporter.report(toRollcallError(error), { stage: 'subscribe', channel });
-      hub.leave('channel', channel, member).catch(() => {});
+      leaving.delete(leave);
+      leave().catch(() => {});
       this.#inbox = undefined;
     }
   }

@@ -29,8 +29,27 @@ export interface Address {
   readonly partition: number;
 }
 
+/** How many sockets are checked at a time. */
+const CHUNK = 1_000;
+
 /** How many removed sockets are remembered. */
 const RELEASED = 10_000;
+
+/** What a failed call wrote, and what was there before it; the latter may have failed as well. */
+class Failures<T extends object> {
+  readonly #before = new WeakMap<T, { before: T | undefined }>();
+
+  /** Notes that `failed` failed, and returns what is left: the last one that did not. */
+  last(failed: T, before: T | undefined): T | undefined {
+    this.#before.set(failed, { before });
+    let last: T | undefined = failed;
+    for (;;) {
+      const entry: { before: T | undefined } | undefined = last && this.#before.get(last);
+      if (entry === undefined) return last;
+      last = entry.before;
+    }
+  }
+}
 
 /** When a socket was last active, on the monotonic clock, and when that was last written down. */
 interface Activity {
@@ -49,6 +68,8 @@ export class PresenceNode {
   /** What has to be written again: key of the fact → its partition and how to compute the change. */
   readonly #doubtful = new Map<string, { partition: number; change: () => Change }>();
   readonly #activity = new Map<string, Activity>();
+  readonly #failedSockets = new Failures<OwnedSocket>();
+  readonly #failedMemberships = new Failures<Membership>();
   /** Sockets this process removed lately: `error` and `close` handlers both remove one. */
   readonly #released = new Set<string>();
   #idleTimer: Timer | undefined;
@@ -58,6 +79,11 @@ export class PresenceNode {
     this.#options = options;
     this.#owned = options.owned;
     this.#store = options.store;
+  }
+
+  /** The sockets this process owns, as they stand in the node's set. */
+  keys(): string[] {
+    return [...this.#owned.sockets.keys()];
   }
 
   /** How many sockets this process owns. */
@@ -76,8 +102,13 @@ export class PresenceNode {
     this.#idleTimer?.cancel();
   }
 
+  /** True when the socket is registered by this process. */
+  registered(address: Address): boolean {
+    return this.#owned.sockets.has(pair(address.user, address.socket));
+  }
+
   /** True when this process answers for the socket, or for its place in a room. */
-  owns(address: Address): boolean {
+  answersFor(address: Address): boolean {
     return this.#owned.answersFor(pair(address.user, address.socket));
   }
 
@@ -104,9 +135,10 @@ export class PresenceNode {
       return record;
     } catch (error) {
       // The caller was told that it failed; unless a later call says otherwise, so shall it be.
+      const last = this.#failedSockets.last(owned, before);
       if (sockets.get(key) === owned) {
-        if (before === undefined) sockets.delete(key);
-        else sockets.set(key, before);
+        if (last === undefined) this.#forget(key);
+        else sockets.set(key, last);
       }
       this.#doubt(key, partition, () => this.#socketChange(address));
       throw error;
@@ -128,7 +160,8 @@ export class PresenceNode {
       return await this.#store.apply(partition, { kind: 'look', user, reason: 'lost' });
     } catch (error) {
       // A closed connection will not be closed again: the removal is made up for later.
-      this.#doubt(key, partition, () => this.#socketChange(address));
+      this.#released.delete(key);
+      this.#doubt(key, partition, () => this.#socketChange(address, grace));
       throw error;
     }
   }
@@ -136,12 +169,17 @@ export class PresenceNode {
   /** Puts a socket into a room, or changes its info there. */
   async join(membership: Membership): Promise<void> {
     const { user, socket, room, partition } = membership;
+    const key = pair(pair(user, socket), room);
+    const before = this.#owned.memberships.get(key);
     this.#owned.join(membership);
     try {
       await this.#store.apply(partition, roomFactOf(membership));
     } catch (error) {
-      const key = pair(pair(user, socket), room);
-      if (this.#owned.memberships.get(key) === membership) this.#owned.leave(pair(user, socket), room);
+      const last = this.#failedMemberships.last(membership, before);
+      if (this.#owned.memberships.get(key) === membership) {
+        if (last === undefined) this.#owned.leave(pair(user, socket), room);
+        else this.#owned.join(last);
+      }
       this.#doubt(key, partition, () => this.#roomChange(membership));
       throw error;
     }
@@ -162,9 +200,26 @@ export class PresenceNode {
     await this.repair();
   }
 
-  /** Another process removed these sockets of ours; their rooms are left for us to leave. */
-  removedElsewhere(pairs: readonly string[]): void {
-    for (const key of pairs) {
+  /**
+   * Another process removed these sockets of ours, or may have: what it said can be lost, or come late,
+   * so Redis is asked which of them it still has.
+   */
+  async checkRemoved(pairs: readonly string[]): Promise<void> {
+    const { sockets } = this.#owned;
+    const checked = pairs.flatMap((key) => sockets.get(key) ?? []);
+    for (let at = 0; at < checked.length; at += CHUNK) {
+      const chunk = checked.slice(at, at + CHUNK);
+      const missing = await this.#options.keeper.missing(chunk);
+      this.#removedElsewhere(
+        missing.filter((owned) => sockets.get(pair(owned.user, owned.socket)) === owned),
+      );
+    }
+  }
+
+  /** Forgets sockets that another process removed; their rooms are left for us to leave. */
+  #removedElsewhere(gone: readonly OwnedSocket[]): void {
+    for (const { user, socket } of gone) {
+      const key = pair(user, socket);
       this.#forget(key);
       for (const membership of this.#owned.leaveAll(key)) {
         this.#leave(membership).catch((error: unknown) => this.#report(error));
@@ -239,9 +294,8 @@ export class PresenceNode {
   }
 
   /** What ought to be in Redis about a socket, now. */
-  #socketChange({ user, socket }: Address): SocketChange {
+  #socketChange({ user, socket }: Address, grace = this.#options.grace): SocketChange {
     const owned = this.#owned.sockets.get(pair(user, socket));
-    const { grace } = this.#options;
     return owned === undefined ? { kind: 'socket', user, socket, grace } : factOf(owned, grace);
   }
 

@@ -82,7 +82,8 @@ export class PresenceReader {
     })) as [readonly string[]];
     return fields.flatMap((field) => {
       const at = field.indexOf('"');
-      return at >= 0 && field.slice(at + 1) === socket ? [field.slice(0, at)] : [];
+      // Fields without an owner are the person's own.
+      return at > 0 && field.slice(at + 1) === socket ? [field.slice(0, at)] : [];
     });
   }
 

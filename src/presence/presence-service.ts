@@ -93,7 +93,7 @@ export class PresenceService {
     const text = this.#encode('meta', meta);
     const listening = this.#life.listenToInbox();
     const { node } = this.#parts;
-    const isNew = !node.owns(address);
+    const isNew = !node.registered(address);
     const record = await node.set(address, status, text);
     // From now on others may remove the socket, which this process has to hear of.
     if (listening !== undefined) await listening;
@@ -126,7 +126,7 @@ export class PresenceService {
     assertOptions('options', options);
     const grace = options?.immediate === true ? 0 : this.#settings.grace;
     const { node } = this.#parts;
-    const record = node.owns(address)
+    const record = node.answersFor(address)
       ? await node.remove(address, grace)
       : await this.#removeForeign(address, grace, node.released(address));
     return record === null ? null : unpackRecord(userId, record, true);
@@ -235,6 +235,7 @@ export class PresenceService {
       false,
     );
     await this.#life.start();
+    this.#life.assertOpen();
     const names = keys.map(({ events }) => events);
     return subscribe({ link, hub, leaving, kind: 'channel', names, member });
   }
@@ -254,8 +255,8 @@ export class PresenceService {
     assertOptions('options', options);
     assertSignal(options?.signal);
     await this.#life.start();
-    const watch = await this.#parts.watches.watch(ids, handler);
-    endWith(watch, options?.signal);
+    this.#life.assertOpen();
+    const watch = endWith(await this.#parts.watches.watch(ids, handler), options?.signal);
     const checked = (more: Iterable<string>) => idSet('userIds', 'userId', more);
     return {
       ...watch,
@@ -291,11 +292,10 @@ export class PresenceService {
    * Everybody in a room, fetched page by page. Whoever stays throughout is listed exactly once;
    * whoever comes or goes meanwhile may be listed or not.
    */
-  async *roomMembers(room: string): AsyncGenerator<RoomMember, void, undefined> {
+  roomMembers(room: string): AsyncIterableIterator<RoomMember> {
     this.#life.assertOpen();
     assertName('room', room);
-    await this.#life.start();
-    yield* this.#parts.rooms.members(room);
+    return this.#members(room);
   }
 
   /** How many users are in each of some rooms, in one round trip. */
@@ -314,6 +314,7 @@ export class PresenceService {
     assertOptions('options', options);
     assertSignal(options?.signal);
     await this.#life.start();
+    this.#life.assertOpen();
     return this.#parts.rooms.watch(room, handler, options?.signal);
   }
 
@@ -387,6 +388,11 @@ export class PresenceService {
     return records.at(-1) ?? null;
   }
 
+  async *#members(room: string): AsyncGenerator<RoomMember, void, undefined> {
+    await this.#life.start();
+    yield* this.#parts.rooms.members(room);
+  }
+
   async *#online(pageSize: number, signal: AbortSignal | undefined): AsyncGenerator<string, void, undefined> {
     await this.#life.start();
     yield* this.#parts.reader.online(pageSize, signal);
@@ -413,21 +419,30 @@ function idSet(argument: string, element: string, values: Iterable<string>): Set
   return ids;
 }
 
+/** The last moment a Date can hold, in ms since the epoch. */
+const LAST_DATE = 8.64e15;
+
 /** When a status ends, in ms since the epoch; 0 for never. */
 function readUntil(until: Date | number | undefined): number {
   if (until === undefined) return 0;
   const time = until instanceof Date ? until.getTime() : until;
-  if (typeof time !== 'number' || !Number.isFinite(time) || time <= 0) {
+  if (typeof time !== 'number' || !(time > 0 && time <= LAST_DATE)) {
     throw new InvalidArgumentError('until', 'must be a Date, or a number of milliseconds since the epoch');
   }
   return Math.ceil(time);
 }
 
-function endWith(watch: PresenceWatch, signal: AbortSignal | undefined): void {
-  if (signal === undefined) return;
-  const end = () => void watch.close().catch(() => {});
-  if (signal.aborted) end();
-  else signal.addEventListener('abort', end, { once: true });
+/** `watch`, closed by `signal` or by hand. */
+function endWith(watch: PresenceWatch, signal: AbortSignal | undefined): PresenceWatch {
+  if (signal === undefined) return watch;
+  const close = (): Promise<void> => {
+    signal.removeEventListener('abort', aborted);
+    return watch.close();
+  };
+  const aborted = () => void close().catch(() => {});
+  signal.addEventListener('abort', aborted, { once: true });
+  if (signal.aborted) aborted();
+  return { ...watch, close, [Symbol.asyncDispose]: close };
 }
 
 /** A user whom somebody else removed before the answer came. */

@@ -90,6 +90,7 @@ class Partition {
   #scheduled = false;
   #busy = false;
   #closed: RollcallError | undefined;
+  #expiredInQueue = 0;
 
   constructor(
     readonly options: StoreOptions,
@@ -103,9 +104,10 @@ class Partition {
     if (this.#closed !== undefined) return Promise.reject(this.#closed);
     return new Promise((resolve, reject) => {
       const job = new Job(change, resolve, reject);
-      job.deadline = link.deadlines.start(() =>
-        job.fail(link.timeoutError('a change of presence', job.sent ? 'unknown' : 'failed')),
-      );
+      job.deadline = link.deadlines.start(() => {
+        job.fail(link.timeoutError('a change of presence', job.sent ? 'unknown' : 'failed'));
+        if (!job.sent && ++this.#expiredInQueue * 2 > this.#queue.length) this.#dropExpired();
+      });
       this.#queue.push(job);
       this.stats.changes++;
       this.stats.queued++;
@@ -123,6 +125,14 @@ class Partition {
     this.#queue = [];
     this.stats.queued -= queue.length;
     for (const job of queue) job.fail(error);
+  }
+
+  /** In a long outage calls come and expire; they must not pile up. */
+  #dropExpired(): void {
+    this.#expiredInQueue = 0;
+    const before = this.#queue.length;
+    this.#queue = this.#queue.filter((job) => job.deadline?.expired !== true);
+    this.stats.queued -= before - this.#queue.length;
   }
 
   #schedule(): void {
@@ -178,6 +188,12 @@ class Partition {
   async #send(batch: Job[]): Promise<void> {
     const jobs = batch.filter((job) => job.deadline?.expired !== true);
     if (jobs.length === 0) return;
+    if (this.#closed !== undefined) {
+      // What was sent before, and broke off, may have happened.
+      const closed = this.options.link.closedError('unknown');
+      for (const job of jobs) job.fail(closed);
+      return;
+    }
     for (const job of jobs) job.sent = true;
     try {
       await this.#transact(jobs);
@@ -203,7 +219,8 @@ class Partition {
             this.#send(jobs).then(resolve);
             return;
           }
-          for (const job of jobs) job.fail(error);
+          const unsure = new ConnectionError(error.message, { cause: error, outcome: 'unknown' });
+          for (const job of jobs) job.fail(unsure);
           resolve();
         });
       });

@@ -82,6 +82,7 @@ export class Reaper {
     this.#timer = link.clock.after(
       jittered(link.clock, sweepEvery),
       () => {
+        if (link.session.ended) return this.#schedule();
         this.#sweeping = this.#sweep().finally(() => this.#schedule());
       },
       { keepAlive: false },

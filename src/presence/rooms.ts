@@ -127,16 +127,19 @@ export class Rooms {
       kind: 'channel',
       names: [channel],
       member,
-      signal,
     });
     const close = (): Promise<void> => {
       view.closed = true;
+      signal?.removeEventListener('abort', aborted);
       this.#views.delete(view);
       return subscription.unsubscribe();
     };
+    const aborted = () => void close().catch(() => {});
+    signal?.addEventListener('abort', aborted, { once: true });
     this.#views.add(view);
     try {
       await this.#snapshot(view);
+      signal?.throwIfAborted();
     } catch (error) {
       close().catch(() => {});
       throw error;

@@ -116,6 +116,7 @@ export class Hub {
       return Promise.resolve();
     }
     entry.remove(member);
+    if (entry.active === 0 && this.#unpark(entry)) return Promise.resolve();
     this.#advance(entry, 'changed');
     if (entry.active > 0) return Promise.resolve();
     return waiting(entry, 'leaving');
@@ -135,7 +136,7 @@ export class Hub {
         return this.#schedule();
       case 'unsubscribe':
         // Whoever joined has left again; nobody waits for that answer.
-        entry.joining = undefined;
+        settle(entry, 'joining');
         this.#toUnsubscribe.push(entry);
         return this.#schedule();
       case 'joined':
@@ -198,6 +199,16 @@ export class Hub {
     if (this.#retry !== undefined) return;
     const delay = Math.min(RETRY_DELAY * 2 ** this.#attempts++, MAX_RETRY_DELAY);
     this.#retry = this.#clock.after(jittered(this.#clock, delay, 0.5), () => this.#retryNow());
+  }
+
+  /** Nobody wants what waits for another attempt any more: Redis knows nothing of it. */
+  #unpark(entry: Entry): boolean {
+    const at = this.#interrupted.indexOf(entry);
+    if (at < 0) return false;
+    this.#interrupted.splice(at, 1);
+    settle(entry, 'joining');
+    this.#advance(entry, 'interrupted');
+    return true;
   }
 
   #retryNow(): void {

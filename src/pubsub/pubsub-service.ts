@@ -176,7 +176,12 @@ export class PubSubService {
       pattern === true
         ? this.psubscribe(channel, push, subscribing)
         : this.subscribe(channel, push, subscribing);
-    leave = async () => (await subscribed).unsubscribe();
+    // One that was never subscribed has nothing to leave; its failure is told by `ready` and `next`.
+    leave = () =>
+      subscribed.then(
+        ({ unsubscribe }) => unsubscribe(),
+        () => {},
+      );
     this.#streams.add(stream as QueuedStream<unknown>);
     stream.begin(subscribed.then(() => {}));
     return stream;

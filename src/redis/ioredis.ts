@@ -36,7 +36,7 @@ type Outcome = [error: Error | null, reply: Reply];
 interface Client {
   readonly status: string;
   connect(): Promise<unknown>;
-  disconnect(): void;
+  disconnect(reconnect?: boolean): void;
   duplicate(options: Record<string, unknown>): Client;
   call(name: string, ...args: string[]): Promise<Reply>;
   /** The socket, while there is one. */
@@ -281,8 +281,10 @@ class Subscriber {
     try {
       await Promise.all(sent.map(({ kind, names }) => this.#send(COMMANDS[kind].subscribe, names)));
     } catch (error) {
-      // A cut comes with events of its own; a refusal must not pass for a working subscription.
+      // A cut comes with events of its own. Refused, or timed out, this must not pass for a working
+      // subscription: the client connects again, in its own time.
       if (isServerError(error)) this.#state.failed(error);
+      if (this.#connection.status === 'ready') this.#connection.disconnect(true);
       return;
     }
     // Names that were unsubscribed while they were coming back.

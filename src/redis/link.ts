@@ -108,9 +108,10 @@ export class Link {
     this.assertOpen();
     let sent = false;
     let over = false;
+    let forget = (): void => {};
     const attempt = (): Promise<Reply[]> =>
       new Promise<Reply[]>((resolve, reject) => {
-        this.session.whenReady((error) => {
+        forget = this.session.whenReady((error) => {
           if (over) return;
           if (error !== undefined) return reject(error);
           sent = true;
@@ -126,6 +127,7 @@ export class Link {
       return replies;
     } finally {
       over = true;
+      forget();
     }
   }
 

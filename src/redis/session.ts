@@ -30,6 +30,7 @@ export class Session {
   #connecting: Promise<void> | undefined;
   #users = 0;
   #lastError: Error | undefined;
+  #ended = false;
 
   constructor(driver: Driver, forget: () => void) {
     this.driver = driver;
@@ -50,6 +51,11 @@ export class Session {
   /** True while commands go out at once. */
   get ready(): boolean {
     return this.driver.ready;
+  }
+
+  /** True once the client has given up, or was closed by its owner, until it is connected again. */
+  get ended(): boolean {
+    return this.#ended;
   }
 
   /** The latest connection error, while the connection is away. */
@@ -84,9 +90,15 @@ export class Session {
     return this.#connecting;
   }
 
-  /** Calls `callback` once commands can be sent; starts connecting if nobody has. */
-  whenReady(callback: ReadyCallback): void {
-    if (this.ready) return callback();
+  /**
+   * Calls `callback` once commands can be sent; starts connecting if nobody has. The returned function
+   * calls that off.
+   */
+  whenReady(callback: ReadyCallback): () => void {
+    if (this.ready) {
+      callback();
+      return () => {};
+    }
     const once: ReadyCallback = (error) => {
       if (this.#waiting.delete(once)) callback(error);
     };
@@ -95,6 +107,7 @@ export class Session {
       // An attempt that succeeded long ago says nothing about now.
       if (this.ready) once();
     }, once);
+    return () => void this.#waiting.delete(once);
   }
 
   /** Sends `commands` now; rejects at once while the connection is away. */
@@ -104,6 +117,7 @@ export class Session {
 
   #changed(role: ConnectionRole, state: 'ready' | 'lost' | 'ended', cause: Error | undefined): void {
     if (role === 'commands') {
+      this.#ended = state === 'ended';
       this.#lastError = state === 'ready' ? undefined : (cause ?? this.#lastError);
       if (state === 'ready') this.#wake();
       if (state === 'ended') {

@@ -86,6 +86,19 @@ export function presencePeople(world: () => Promise<PresenceWorld>, { crowd = 3_
     );
 
     it(
+      'is not a socket that could be removed',
+      scene(async (scene) => {
+        const service = scene.service({ grace: 60_000 });
+        await service.setPresence('ann', 's1');
+        await service.setStatus('ann', 'invisible');
+        await service.removeSocket('ann', 'status');
+        await service.removeSocket('ann', 'grace');
+        expect((await service.getPresence('ann'))?.status).toBe('offline');
+        expect((await service.getPresence('ann', { reveal: true }))?.status).toBe('invisible');
+      }),
+    );
+
+    it(
       'is refused when it makes no sense',
       scene(async (scene) => {
         const service = scene.service();
@@ -168,6 +181,52 @@ export function presencePeople(world: () => Promise<PresenceWorld>, { crowd = 3_
         await waitFor(async () => (await other.getPresence('ann'))?.status === 'offline', {
           message: 'the removal to be made up for',
         });
+        expect((await other.getPresence('bob'))?.status).toBe('online');
+        scene.errors.length = 0;
+      }),
+    );
+
+    it(
+      'what failed leaves things as they were: sockets, and places in rooms',
+      scene(async (scene) => {
+        const driver = createChaosDriver(scene.client());
+        const service = scene.service({ redis: driver, timeout: 200, lease: 900 });
+        const other = scene.service();
+        await service.setPresence('ann', 's1');
+        await service.join('lobby', 'ann', 's1', 'first');
+        driver.cut();
+        const outcomes = await Promise.allSettled([
+          service.join('lobby', 'ann', 's1', 'second'),
+          service.join('lobby', 'ann', 's1', 'third'),
+          service.setPresence('bob', 's1'),
+          service.setPresence('bob', 's1', 'busy'),
+        ]);
+        expect(outcomes.map(({ status }) => status)).toEqual(Array(4).fill('rejected'));
+        driver.restore();
+        // Renewed, and with it repaired, at least once.
+        const { transactions } = service.stats();
+        await waitFor(() => service.stats().transactions > transactions);
+        await service.setPresence('ann', 's1', 'away');
+        expect(await other.getRoom('lobby')).toMatchObject([{ userId: 'ann', info: 'first', sockets: 1 }]);
+        expect((await other.getPresence('bob'))?.socketIds ?? []).toEqual([]);
+        expect(service.stats().sockets).toBe(1);
+        scene.errors.length = 0;
+      }),
+    );
+
+    it(
+      'what another process removed meanwhile stays removed',
+      scene(async (scene) => {
+        const driver = createChaosDriver(scene.client());
+        const service = scene.service({ redis: driver, lease: 900 });
+        const other = scene.service();
+        await service.setPresence('ann', 's1');
+        await service.setPresence('bob', 's1');
+        driver.cut();
+        await other.removeSocket('ann', 's1');
+        driver.restore();
+        await waitFor(() => service.stats().sockets === 1, { message: 'the owner to find out' });
+        expect((await other.getPresence('ann'))?.status).toBe('offline');
         expect((await other.getPresence('bob'))?.status).toBe('online');
         scene.errors.length = 0;
       }),
