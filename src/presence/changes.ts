@@ -55,12 +55,9 @@ export function isRestoring(change: Change): boolean {
   return (change.kind === 'socket' || change.kind === 'room') && change.restoring === true;
 }
 
-/** True for what adds to the facts its node answers for. */
-export function addsFact(change: Change): boolean {
-  return (
-    (change.kind === 'socket' && change.value !== undefined) ||
-    (change.kind === 'room' && change.info !== undefined)
-  );
+/** True for what changes the facts this process's node answers for; that it was lost must show in its lease. */
+export function isOwn(change: Change): boolean {
+  return (change.kind === 'socket' || change.kind === 'room') && change.owner === undefined;
 }
 
 /** The change that removes what stands as `owned` in the set of `owner`: a pair, or a triple with a room. */

@@ -137,6 +137,8 @@ export class LeaseKeeper implements LeaseObserver {
       const commands: PlainCommand[] = [['ZSCORE', keys.nodes, id]];
       for (const { user, socket } of own) commands.push(['SISMEMBER', keys.node(id), pair(user, socket)]);
       const [score, ...listed] = await this.#options.link.run('removeSocket', commands, { key: keys.nodes });
+      // A loss that is known is being made up for: until then much is missing that nobody removed.
+      if (this.#restoring || this.#incomplete) continue;
       if (id !== this.#id || score === null || Number(score) < known) continue;
       missing.push(...own.filter((_, at) => Number(listed[at]) === 0));
     }

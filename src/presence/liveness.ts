@@ -59,6 +59,7 @@ export class LivenessJudge {
   readonly #options: LivenessOptions;
   #unbrokenSince: number | undefined;
   #lastLook = 0;
+  #lastNow = 0;
   #massDeathSince: number | undefined;
   #watched = new Map<string, number>();
   /** Who was judged dead here, and when: leases end one after the other, also in one big fault. */
@@ -75,6 +76,8 @@ export class LivenessJudge {
 
   /** Judges `survey`, taken at `monotonic` ms on this process's own clock. */
   judge(survey: Survey, monotonic: number): Verdict {
+    if (this.#isAnother(survey, monotonic)) this.interrupted();
+    this.#lastNow = survey.now;
     const unbroken = this.#unbrokenFor(monotonic);
     const claimable: DeadNode[] = [];
     const expired: DeadNode[] = [];
@@ -100,6 +103,16 @@ export class LivenessJudge {
     }
     for (const { nodeId } of expired) this.#judged.set(nodeId, monotonic);
     return { dead: [...claimable, ...expired], late };
+  }
+
+  /** Redis went back to an older state, or its clock stepped: a replica was promoted. Leases prove nothing. */
+  #isAnother({ now, leases }: Survey, monotonic: number): boolean {
+    const step = now - this.#lastNow - (monotonic - this.#lastLook);
+    if (Math.abs(step) > this.#options.lease / 2) return true;
+    for (const [nodeId, score] of leases) {
+      if (score > 0 && (this.#watched.get(nodeId) ?? 0) > score) return true;
+    }
+    return false;
   }
 
   #unbrokenFor(monotonic: number): number {

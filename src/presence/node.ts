@@ -218,9 +218,15 @@ export class PresenceNode {
 
   /** Forgets sockets that another process removed; their rooms are left for us to leave. */
   #removedElsewhere(gone: readonly OwnedSocket[]): void {
-    for (const { user, socket } of gone) {
+    const { grace } = this.#options;
+    for (const { user, socket, partition } of gone) {
       const key = pair(user, socket);
       this.#forget(key);
+      // Said again under our own lease: if a failover loses the removal, that shows in it.
+      this.#applyToAll(partition, { kind: 'socket', user, socket, grace }).catch((error: unknown) => {
+        this.#doubt(key, partition, () => this.#socketChange({ user, socket, partition }));
+        this.#report(error);
+      });
       for (const membership of this.#owned.leaveAll(key)) {
         this.#leave(membership).catch((error: unknown) => this.#report(error));
       }

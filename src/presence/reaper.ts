@@ -36,8 +36,8 @@ export interface ReaperStats {
   late: string[];
 }
 
-/** Pairs removed per round: one transaction of the store. */
-const BATCH = 256;
+/** Pairs removed per round: one transaction, short enough not to hold Redis up for others. */
+const BATCH = 128;
 
 /**
  * Looks after what nobody else does: removes the sockets of dead nodes and ends graces. Every

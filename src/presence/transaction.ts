@@ -1,7 +1,7 @@
 import { CommandError } from '../errors.js';
 import { type PartitionKeys, pair } from '../keys.js';
 import type { Command, Reply, ScriptCall } from '../redis/driver.js';
-import { addsFact, type Change, isRestoring, type RoomChange, type SocketChange } from './changes.js';
+import { type Change, isOwn, isRestoring, type RoomChange, type SocketChange } from './changes.js';
 import { roomScript, settleScript } from './scripts.js';
 
 /** What a transaction is composed under. Durations in ms. */
@@ -53,7 +53,7 @@ export class Transaction {
     }
     for (const change of latest.values()) this.#write(change);
     this.#writePairs();
-    const node = changes.some(addsFact) ? settings.node : '';
+    const node = changes.some(isOwn) ? settings.node : '';
     if (this.#rooms.length > 0) this.#call(this.#roomCall(node));
     if (this.#users.size > 0) this.#call(this.#settleCall(node));
   }

@@ -50,10 +50,14 @@ class Watch {
     readonly reporter: Reporter,
   ) {}
 
-  /** Takes in what was heard or read of a user; tells the handler if it is news. */
-  learn(news: WatchedPresence): void {
+  /**
+   * Takes in what was heard or read of a user; tells the handler if it is news. What is older than what
+   * is known is none, unless that is no newer than the version `doubted`.
+   */
+  learn(news: WatchedPresence, doubted = 0): void {
     const before = this.known.get(news.userId);
-    if (before === undefined || (before !== null && before.version >= news.version)) return;
+    if (before === undefined) return;
+    if (before !== null && before.version >= news.version && before.version > doubted) return;
     this.known.set(news.userId, news);
     const previous = before?.status ?? 'offline';
     if (previous === news.status || this.pending.has(news.userId)) return;
@@ -192,28 +196,43 @@ export class Watches {
 
   /**
    * Reads everything again after a gap, and tells the differences. A record that is missing is no
-   * departure yet: a wiped Redis is restored within a lease. What is missing then has gone.
+   * departure yet: a wiped Redis is restored within a lease. What is missing then has gone. The same goes
+   * for a record older than what is known: a failover lost the newer one. `doubted` are the users of whom
+   * that was so a lease ago, and what was known of them.
    */
-  async #reread(userIds: readonly string[], missingHaveGone: boolean): Promise<void> {
+  async #reread(
+    userIds: readonly string[],
+    missingHaveGone: boolean,
+    doubted: ReadonlyMap<string, number> = new Map(),
+  ): Promise<void> {
     const { link, reader, reporter, lease } = this.#options;
     try {
       const found = await reader.lookup(new Set(userIds));
       const missing: string[] = [];
+      const older = new Map<string, number>();
       for (const userId of userIds) {
         const data = found.get(userId);
         const watchers = [...(this.#watchers.get(userId) ?? [])];
-        if (data !== undefined) for (const watch of watchers) watch.learn(summaryOf(data));
-        else if (missingHaveGone) for (const watch of watchers) this.#departed(watch, userId);
+        if (data !== undefined) {
+          for (const watch of watchers) {
+            watch.learn(summaryOf(data), doubted.get(userId));
+            const version = watch.known.get(userId)?.version ?? 0;
+            if (version > data.version) older.set(userId, Math.max(version, older.get(userId) ?? 0));
+          }
+        } else if (missingHaveGone) for (const watch of watchers) this.#departed(watch, userId);
         else if (watchers.some((watch) => isOnline(watch, userId))) missing.push(userId);
       }
-      if (missing.length > 0) {
-        link.clock.after(lease, () => void this.#reread(missing, true), { keepAlive: false });
+      if (missing.length + older.size > 0) {
+        const again = [...missing, ...older.keys()];
+        link.clock.after(lease, () => void this.#reread(again, true, older), { keepAlive: false });
       }
     } catch (error) {
       if (link.closed) return;
       reporter.report(toRollcallError(error), { stage: 'watch' });
       // Until it has succeeded the watch may be wrong, so it goes on trying.
-      link.clock.after(1_000, () => void this.#reread(userIds, missingHaveGone), { keepAlive: false });
+      link.clock.after(1_000, () => void this.#reread(userIds, missingHaveGone, doubted), {
+        keepAlive: false,
+      });
     }
   }
 

@@ -13,13 +13,15 @@ class Court {
   readonly judge: LivenessJudge;
   readonly leases = new Map<string, number>();
   time = 0;
+  /** By how much Redis's clock was set ahead. */
+  step = 0;
 
   constructor(maxDeadShare = 0.5) {
     this.judge = new LivenessJudge({ lease: LEASE, maxDeadShare });
   }
 
   get now(): number {
-    return REDIS_EPOCH + this.time;
+    return REDIS_EPOCH + this.step + this.time;
   }
 
   renew(...nodes: string[]): void {
@@ -77,10 +79,23 @@ describe('a node that falls silent', () => {
     const court = new Court();
     court.renew('a');
     court.run(2 * LEASE, ['a']);
-    court.leases.set('a', court.now + SWEEP);
+    court.leases.set('a', court.now + LEASE + SWEEP);
     court.survey();
-    neverDead(court.run(SWEEP));
+    neverDead(court.run(LEASE + SWEEP));
     expect(dead(court.run(SWEEP)[0] as Verdict)).toEqual(['a']);
+  });
+
+  test('is spared for a lease when Redis went back to an older state, or its clock stepped', () => {
+    for (const forward of [0, 3 * LEASE]) {
+      const court = new Court();
+      court.renew('a');
+      court.run(2 * LEASE, ['a']);
+      court.leases.set('a', court.now - SWEEP);
+      if (forward > 0) court.renew('a');
+      court.step = forward;
+      neverDead(court.run(LEASE));
+      expect(court.untilDead('a').after).toBeLessThanOrEqual(2 * SWEEP);
+    }
   });
 
   test('is judged anew at every survey for as long as it is listed', () => {
@@ -432,10 +447,11 @@ test('those who die one after the other, within a lease, are counted together', 
   court.renew(...names, 'survivor');
   court.run(2 * LEASE, [...names, 'survivor']);
   // Their leases end at different times, so that no survey shows more than two of them at once.
-  court.leases.set('a', court.now + SWEEP);
-  court.leases.set('b', court.now + SWEEP);
-  court.leases.set('c', court.now + 3 * SWEEP);
-  court.leases.set('d', court.now + 3 * SWEEP);
+  court.leases.set('a', court.now + LEASE + SWEEP);
+  court.leases.set('b', court.now + LEASE + SWEEP);
+  court.leases.set('c', court.now + LEASE + 3 * SWEEP);
+  court.leases.set('d', court.now + LEASE + 3 * SWEEP);
+  neverDead(court.run(LEASE, ['survivor']));
   const judged = (verdicts: Verdict[]) => {
     for (const name of verdicts.flatMap(dead)) court.leases.delete(name);
     return verdicts.flatMap(dead);
