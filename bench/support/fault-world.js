@@ -1,7 +1,6 @@
 // @ts-check
 // What `bench/faults.js` is made of: servers, a proxy and processes that can be harmed.
 import { fork, spawn } from 'node:child_process';
-import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createConnection, createServer } from 'node:net';
@@ -9,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
+import { sparePort } from './redis-server.js';
 
 const START_MS = 20_000;
 
@@ -346,17 +346,4 @@ export class FaultGroup {
  */
 export function users(prefix, count, from = 0) {
   return Array.from({ length: count }, (_, at) => `${prefix}${from + at}`);
-}
-
-async function sparePort() {
-  for (;;) {
-    // Below the range from which systems take the ports of outgoing connections.
-    const port = randomInt(20_000, 32_000);
-    const probe = createServer();
-    const free = await new Promise((resolve) => {
-      probe.once('error', () => resolve(false));
-      probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
-    });
-    if (free) return port;
-  }
 }

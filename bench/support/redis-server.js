@@ -67,7 +67,8 @@ export async function redisCpu(control) {
   return (Number(fields.get('used_cpu_user')) + Number(fields.get('used_cpu_sys'))) * 1e6;
 }
 
-async function sparePort() {
+/** A port on which nothing listens. */
+export async function sparePort() {
   for (;;) {
     // Below the range from which systems take the ports of outgoing connections.
     const port = randomInt(20_000, 32_000);

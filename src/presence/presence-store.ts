@@ -1,7 +1,7 @@
 import type { Deadline } from '../deadlines.js';
 import { ConnectionError, type RollcallError } from '../errors.js';
 import type { PartitionKeys } from '../keys.js';
-import { assertAccepted, type Link } from '../redis/link.js';
+import { assertAccepted, type Link, RETRY_DELAY } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
 import { type Change, isRestoring } from './changes.js';
 import { Transaction } from './transaction.js';
@@ -42,8 +42,6 @@ export interface StoreStats {
 
 /** Users per transaction: enough to share its costs, few enough to block Redis for some ms only. */
 const USERS_PER_TRANSACTION = 256;
-
-const RETRY_DELAY = 20;
 
 class Job {
   deadline: Deadline | undefined;

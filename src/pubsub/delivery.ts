@@ -83,8 +83,6 @@ export function stretchesOf(members: Iterable<Member>): Stretch[] {
   return stretches;
 }
 
-const NOBODY_LEAVES = { departures: 0 };
-
 const UNDECODED = Symbol('undecoded');
 
 /** One message on its way through a subscription's members; decoded at most once per codec. */
@@ -100,11 +98,6 @@ export class Delivery {
     readonly channel: string,
     readonly payload: string,
   ) {}
-
-  /** Calls one member's handler. Never throws. */
-  to(member: Member): void {
-    for (const stretch of stretchesOf([member])) this.through(stretch, NOBODY_LEAVES, 0);
-  }
 
   /**
    * Calls the handlers of a stretch. Never throws: this runs inside a client library's read loop. With

@@ -1,11 +1,8 @@
 import type { Deadline } from '../deadlines.js';
 import { CommandError, ConnectionError, type RollcallError } from '../errors.js';
 import type { PlainCommand } from '../redis/driver.js';
-import type { Link } from '../redis/link.js';
+import { type Link, RETRY_DELAY } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
-
-/** After how many ms what was taken back is sent again, where the driver says it is ready. */
-const RETRY_DELAY = 20;
 
 /** One PUBLISH on its way. */
 class Publication {

@@ -13,7 +13,7 @@ import { toRollcallError } from './replies.js';
 import type { Session } from './session.js';
 
 /** How long to wait before sending again what a broken connection did not deliver, in ms. */
-const RETRY_DELAY = 20;
+export const RETRY_DELAY = 20;
 
 /**
  * A service's own way to Redis over a shared session: its deadlines, and its end. Every call

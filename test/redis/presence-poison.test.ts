@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { PresenceService } from '../../src/index.js';
 import { createChaosDriver } from '../../src/testing/index.js';
-import { nodeRedis } from '../shared/presence-clients.js';
+import { nodeRedis, worldOn } from '../shared/presence-clients.js';
 import { type Changes, Scene } from '../shared/presence-scene.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
@@ -14,7 +14,6 @@ const options = { lease: LEASE, sweepInterval: 50, timeout: 2_000 };
 
 let server: RedisServer;
 let scene: Scene;
-let ends: (() => void)[];
 let base: string;
 
 beforeAll(async () => {
@@ -25,20 +24,7 @@ afterAll(() => server.stop());
 
 beforeEach(async () => {
   await server.cli('FLUSHALL');
-  ends = [];
-  scene = new Scene({
-    client: () => {
-      const { client, end } = nodeRedis(server.port);
-      ends.push(end);
-      return client;
-    },
-    flush: async () => {
-      await server.cli('FLUSHALL');
-    },
-    end: async () => {
-      for (const end of ends) end();
-    },
-  });
+  scene = new Scene(worldOn(server, nodeRedis));
   base = `{${scene.prefix}:0}`;
 });
 

@@ -9,14 +9,13 @@ import {
 } from '../../src/presence/scripts.js';
 import { driverFor } from '../../src/redis/detect.js';
 import type { Driver, Reply, Script } from '../../src/redis/driver.js';
-import { ioredis, nodeRedis, type presenceClients } from '../shared/presence-clients.js';
+import { ioredis, nodeRedis, type presenceClients, worldOn } from '../shared/presence-clients.js';
 import { Scene } from '../shared/presence-scene.js';
 import { NodeProcess } from '../support/node-process.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 
 let server: RedisServer;
-let ends: (() => void)[];
 let scene: Scene;
 let base: string;
 
@@ -27,20 +26,7 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 
 function sceneOn(make: (typeof presenceClients)[string]): Scene {
-  ends = [];
-  return new Scene({
-    client: () => {
-      const { client, end } = make(server.port);
-      ends.push(end);
-      return client;
-    },
-    flush: async () => {
-      await server.cli('FLUSHALL');
-    },
-    end: async () => {
-      for (const end of ends) end();
-    },
-  });
+  return new Scene(worldOn(server, make));
 }
 
 async function start(make: (typeof presenceClients)[string]): Promise<void> {

@@ -4,6 +4,8 @@ import { Redis as IoredisSix } from 'ioredis6';
 import { createClient } from 'redis';
 import { createClient as createClientFive } from 'redis5';
 import type { RedisClient } from '../../src/index.js';
+import type { RedisServer } from '../support/redis-server.js';
+import type { PresenceWorld } from './presence-scene.js';
 
 /** A client, and how its owner ends it. */
 export interface OwnedClient {
@@ -11,7 +13,7 @@ export interface OwnedClient {
   end: () => void;
 }
 
-type Maker = (port: number) => OwnedClient;
+export type Maker = (port: number) => OwnedClient;
 
 /** After rollcall has let go of a client, its errors are its owner's business again. */
 function owned(client: RedisClient & object, end: () => void): OwnedClient {
@@ -52,3 +54,21 @@ export const presenceClients: Readonly<Record<string, Maker>> = {
 
 export const nodeRedis = presenceClients['node-redis 6, RESP 3'] as Maker;
 export const ioredis = presenceClients['ioredis 5'] as Maker;
+
+/** `server` as a world of presence, with clients that `make` makes. */
+export function worldOn(server: RedisServer, make: Maker): PresenceWorld {
+  const ends: (() => void)[] = [];
+  return {
+    client: () => {
+      const { client, end } = make(server.port);
+      ends.push(end);
+      return client;
+    },
+    flush: async () => {
+      await server.cli('FLUSHALL');
+    },
+    end: async () => {
+      for (const end of ends) end();
+    },
+  };
+}

@@ -2,8 +2,20 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Codec, jsonCodec } from '../../../src/codec.js';
 import { type ErrorContext, Reporter } from '../../../src/diagnostics.js';
 import { DecodeError, HandlerError, type RollcallError } from '../../../src/errors.js';
-import { Audience, Delivery, Member, type MessageContext, tell } from '../../../src/pubsub/delivery.js';
+import {
+  Audience,
+  Delivery,
+  Member,
+  type MessageContext,
+  stretchesOf,
+  tell,
+} from '../../../src/pubsub/delivery.js';
 import { turn } from '../../support/fake-clock.js';
+
+/** Lets one member have the message, as the hub does for all. */
+function give(delivery: Delivery, member: Member): void {
+  for (const stretch of stretchesOf([member])) delivery.through(stretch, { departures: 0 }, 0);
+}
 
 let reports: [RollcallError, ErrorContext][];
 let decoded: string[];
@@ -38,7 +50,7 @@ describe('decoding', () => {
       keeping(audience),
     ]);
     const delivery = new Delivery('channel', 'x', 'x', '{"a":1}');
-    for (const { member } of members) delivery.to(member);
+    for (const { member } of members) give(delivery, member);
     expect(decoded).toEqual(['{"a":1}']);
     expect(members.map(({ got }) => got[0]?.[0])).toEqual([
       { a: 1 },
@@ -53,7 +65,7 @@ describe('decoding', () => {
   test('does not happen when every handler asked for raw', () => {
     const audience = audienceOf();
     const delivery = new Delivery('channel', 'x', 'x', 'not JSON at all');
-    for (let at = 0; at < 3; at++) delivery.to(keeping(audience, true).member);
+    for (let at = 0; at < 3; at++) give(delivery, keeping(audience, true).member);
     expect(decoded).toEqual([]);
     expect(reports).toEqual([]);
   });
@@ -63,8 +75,8 @@ describe('decoding', () => {
     const one = keeping(audienceOf());
     const two = keeping(audienceOf('', upper));
     const delivery = new Delivery('channel', 'x', 'x', '"a"');
-    delivery.to(one.member);
-    delivery.to(two.member);
+    give(delivery, one.member);
+    give(delivery, two.member);
     expect([one.got[0]?.[0], two.got[0]?.[0]]).toEqual(['a', '"A"']);
   });
 
@@ -73,7 +85,7 @@ describe('decoding', () => {
     const plain = [keeping(audience), keeping(audience)];
     const raw = keeping(audience, true);
     const delivery = new Delivery('channel', 'x', 'x', '{oops');
-    for (const { member } of [plain[0]!, raw, plain[1]!]) delivery.to(member);
+    for (const { member } of [plain[0]!, raw, plain[1]!]) give(delivery, member);
     expect(decoded).toEqual(['{oops']);
     expect(reports).toHaveLength(1);
     const [error, context] = reports[0]!;
@@ -93,7 +105,7 @@ describe('decoding', () => {
       [odd, '', undefined],
     ] as const) {
       const { member, got } = keeping(audienceOf('', its));
-      new Delivery('channel', 'x', 'x', payload).to(member);
+      give(new Delivery('channel', 'x', 'x', payload), member);
       expect(got.map(([message]) => message)).toEqual([expected]);
     }
   });
@@ -102,20 +114,20 @@ describe('decoding', () => {
 describe('context', () => {
   test('of a channel names the channel alone', () => {
     const { member, got } = keeping(audienceOf());
-    new Delivery('channel', 'x', 'x', '1').to(member);
+    give(new Delivery('channel', 'x', 'x', '1'), member);
     expect(got[0]?.[1]).toEqual({ channel: 'x', raw: '1' });
   });
 
   test('of a pattern names the pattern too', () => {
     const { member, got } = keeping(audienceOf());
-    new Delivery('pattern', 'x*', 'xy', '1').to(member);
+    give(new Delivery('pattern', 'x*', 'xy', '1'), member);
     expect(got[0]?.[1]).toEqual({ channel: 'xy', pattern: 'x*', raw: '1' });
   });
 
   test('the prefix is taken off, also where it is escaped in a pattern', () => {
     const { member, got } = keeping(audienceOf('app-1.'));
-    new Delivery('channel', 'app-1.x', 'app-1.x', '1').to(member);
-    new Delivery('pattern', 'app\\-1.x*', 'app-1.xy', '1').to(member);
+    give(new Delivery('channel', 'app-1.x', 'app-1.x', '1'), member);
+    give(new Delivery('pattern', 'app\\-1.x*', 'app-1.xy', '1'), member);
     expect(got.map(([, context]) => context)).toEqual([
       { channel: 'x', raw: '1' },
       { channel: 'xy', pattern: 'x*', raw: '1' },
@@ -126,7 +138,7 @@ describe('context', () => {
     const one = keeping(audienceOf());
     const two = keeping(audienceOf('a:'));
     const delivery = new Delivery('channel', 'a:b', 'a:b', '1');
-    for (const { member } of [one, two, one]) delivery.to(member);
+    for (const { member } of [one, two, one]) give(delivery, member);
     expect(one.got.map(([, { channel }]) => channel)).toEqual(['a:b', 'a:b']);
     expect(two.got.map(([, { channel }]) => channel)).toEqual(['b']);
   });
@@ -140,12 +152,13 @@ describe('isolation', () => {
     const cause = new Error('mine');
     const other = keeping(audience);
     const delivery = new Delivery('pattern', '*', 'x', '1');
-    delivery.to(
+    give(
+      delivery,
       failing(audience, () => {
         throw cause;
       }),
     );
-    delivery.to(other.member);
+    give(delivery, other.member);
     expect(other.got).toHaveLength(1);
     expect(reports).toHaveLength(1);
     expect(reports[0]![0]).toBeInstanceOf(HandlerError);
@@ -159,7 +172,8 @@ describe('isolation', () => {
     (thrown) => {
       const audience = audienceOf();
       const delivery = new Delivery('channel', 'x', 'x', '1');
-      delivery.to(
+      give(
+        delivery,
         failing(audience, () => {
           throw thrown;
         }),
@@ -172,7 +186,8 @@ describe('isolation', () => {
     const audience = audienceOf();
     let reject!: (error: Error) => void;
     const delivery = new Delivery('channel', 'x', 'x', '1');
-    delivery.to(
+    give(
+      delivery,
       failing(
         audience,
         () =>
@@ -190,7 +205,10 @@ describe('isolation', () => {
 
   test('a promise that resolves is no report', async () => {
     const audience = audienceOf();
-    new Delivery('channel', 'x', 'x', '1').to(failing(audience, async () => 'fine'));
+    give(
+      new Delivery('channel', 'x', 'x', '1'),
+      failing(audience, async () => 'fine'),
+    );
     await turn();
     expect(audience).toMatchObject({ running: 0, failed: 0, delivered: 1 });
     expect(reports).toEqual([]);
@@ -204,7 +222,10 @@ describe('isolation', () => {
         throw new Error('hostile');
       },
     };
-    new Delivery('channel', 'x', 'x', '1').to(failing(audience, () => hostile));
+    give(
+      new Delivery('channel', 'x', 'x', '1'),
+      failing(audience, () => hostile),
+    );
     expect(reports).toHaveLength(1);
   });
 
@@ -219,8 +240,11 @@ describe('isolation', () => {
         () => Promise.reject(new Error('in onError')),
       ]) {
         const audience = new Audience(codec, new Reporter(listener as () => void));
-        new Delivery('channel', 'x', 'x', '{oops').to(keeping(audience).member);
-        new Delivery('channel', 'x', 'x', '1').to(failing(audience, () => Promise.reject(new Error('a'))));
+        give(new Delivery('channel', 'x', 'x', '{oops'), keeping(audience).member);
+        give(
+          new Delivery('channel', 'x', 'x', '1'),
+          failing(audience, () => Promise.reject(new Error('a'))),
+        );
       }
       await turn();
       await turn();
