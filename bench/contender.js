@@ -1,12 +1,17 @@
 // @ts-check
 // One contender in a process of its own, told by bench/run.js what to do: heaps and JITs must not mix.
-import lookup from './subjects/lookup.js';
-import presence from './subjects/presence.js';
-import publish from './subjects/publish.js';
-import receive from './subjects/receive.js';
 
-/** @type {Record<string, Record<string, (setting: any) => Promise<any>>>} */
-const subjects = { lookup, presence, publish, receive };
+/** @type {Record<string, () => Promise<{ default: Record<string, (setting: any) => Promise<any>> }>>} */
+const subjects = {
+  heap: () => import('./subjects/heap.js'),
+  lookup: () => import('./subjects/lookup.js'),
+  node: () => import('./subjects/node.js'),
+  presence: () => import('./subjects/presence.js'),
+  publish: () => import('./subjects/publish.js'),
+  receive: () => import('./subjects/receive.js'),
+  scale: () => import('./subjects/scale.js'),
+  subscribe: () => import('./subjects/subscribe.js'),
+};
 
 /** @param {object} message */
 const tell = (message) => process.send?.(message);
@@ -20,15 +25,12 @@ let subject;
  */
 async function carryOut(order) {
   if (order.do === 'start') {
-    const make = subjects[order.subject]?.[order.contender];
+    const make = (await subjects[order.subject]?.())?.default[order.contender];
     if (make === undefined) throw new Error(`no contender ${order.contender} of ${order.subject}`);
     subject = await make(order.setting);
     return {};
   }
-  if (order.do === 'reset') {
-    await subject.reset?.();
-    return {};
-  }
+  if (order.do === 'call') return { facts: await subject[order.method]?.(order.argument) };
   const before = process.cpuUsage();
   const facts = await subject.round(order.count, () => tell({ type: 'armed' }));
   const { user, system } = process.cpuUsage(before);

@@ -1,49 +1,134 @@
 // @ts-check
 import { sumOf } from './support/messages.js';
+import { pubsubPeers } from './support/peers.js';
 
 /**
+ * @typedef {import('./support/clients.js').Library} Library
+ *
+ * What is wanted of rollcall's CPU time on one side, as a share of another contender's.
+ *
+ * @typedef {object} Target
+ * @property {'client' | 'redis'} side
+ * @property {string} against a contender, or `fastest peer`
+ * @property {number} atMost
+ * @property {Library} [library] where it holds for one client only
+ *
  * @typedef {object} Workload
  * @property {string} name
  * @property {string} title
  * @property {string} unit what one operation is
  * @property {string} subject the module in subjects/
- * @property {string[]} rivals contenders beside `rollcall`
+ * @property {(library: Library) => string[]} rivals contenders beside `rollcall`
  * @property {Record<string, unknown>} setting
  * @property {number} count operations per round
  * @property {number} quickCount the same with --quick
- * @property {number} warmUps rounds before those that count
- * @property {{ bytes: number }} [flood] messages are sent to the contender from outside
- * @property {'messages' | 'changes'} [watch] what is counted of what the contender publishes
- * @property {(count: number) => Record<string, number>} expected what has to be found after a round
- * @property {Record<string, { client?: number, redis?: number }>} targets highest ratio wanted, by rival
- * @property {'node-redis'} [targetOf] the library that the targets are meant for
+ * @property {Library} quickLibrary with --quick, the only client: the one that more can be compared on
+ * @property {boolean} [apart] contenders have channels of their own
+ * @property {boolean} [flooded] messages are sent to the contender from outside
+ * @property {boolean} [watch] what the contender publishes is counted
+ * @property {(count: number, contender: string) => Record<string, number>} expected what has to be
+ *   found after a round
+ * @property {Target[]} targets
  */
 
 const USERS = 10_000;
-const LOOKUP = 1_000;
+
+/** What contenders are called in reports. */
+export const contenderNames = {
+  rollcall: 'rollcall',
+  client: 'the raw client',
+  tuned: 'the raw client, tuned',
+  together: 'the raw client, all at once',
+  recipe: 'written by hand',
+  mget: 'MGET + JSON.parse',
+  graphql: 'graphql-redis-subscriptions',
+  yoga: '@graphql-yoga/redis-event-target',
+  mqemitter: 'mqemitter-redis',
+  colyseus: '@colyseus/redis-presence',
+  socketio: '@socket.io/redis-adapter',
+};
+
+/** The contenders that are libraries of others. */
+export const peerNames = new Set(['graphql', 'yoga', 'mqemitter', 'colyseus', 'socketio']);
 
 /**
- * @param {{ name: string, title: string, handlers: number, count: number, quickCount: number,
- *   bytes: number, raw?: boolean, target?: number }} options
+ * @param {{ name: string, title: string, handlers?: number, channels?: number, count: number,
+ *   quickCount: number, bytes?: number, raw?: boolean, targets?: Target[] }} options
  * @returns {Workload}
  */
-function receive({ name, title, handlers, count, quickCount, bytes, raw = false, target }) {
+function receive({
+  name,
+  title,
+  handlers = 1,
+  channels = 1,
+  bytes = 150,
+  raw = false,
+  targets = [],
+  ...rest
+}) {
   return {
+    ...rest,
     name,
     title,
     unit: 'message',
     subject: 'receive',
-    rivals: ['client'],
-    setting: { handlers, raw, channel: 'bench' },
-    count,
-    quickCount,
-    warmUps: 2,
-    flood: { bytes },
-    expected: (messages) => ({
+    quickLibrary: 'ioredis',
+    rivals: (library) => ['client', ...pubsubPeers[library]],
+    setting: { handlers, channels, raw, bytes, channel: name },
+    apart: true,
+    flooded: true,
+    expected: (messages, contender) => ({
       calls: messages * handlers,
-      sum: (raw ? messages * bytes : sumOf(messages)) * handlers,
+      // Peers know no undecoded messages: theirs are decoded.
+      sum: (raw && !peerNames.has(contender) ? messages * bytes : sumOf(messages)) * handlers,
     }),
-    targets: target === undefined ? {} : { client: { client: target } },
+    targets,
+  };
+}
+
+/**
+ * @param {{ name: string, title: string, what: string, callers: number, quickCount: number,
+ *   left: (calls: number) => number, targets?: Target[] }} options
+ * @returns {Workload}
+ */
+function presence({ name, title, what, callers, quickCount, left, targets = [] }) {
+  return {
+    name,
+    title,
+    unit: 'call',
+    subject: 'presence',
+    quickLibrary: 'node-redis',
+    rivals: (library) => (library === 'ioredis' ? ['recipe', 'colyseus'] : ['recipe']),
+    setting: { what, callers, users: USERS },
+    count: USERS,
+    quickCount,
+    watch: true,
+    expected: (calls) => ({ online: left(calls), seen: calls }),
+    targets,
+  };
+}
+
+/**
+ * @param {number} users
+ * @returns {Workload}
+ */
+function lookup(users) {
+  return {
+    name: `lookup-${users}`,
+    title: `getMultiplePresence of ${users.toLocaleString('en')} users`,
+    unit: 'user',
+    subject: 'lookup',
+    quickLibrary: 'node-redis',
+    rivals: (library) => (library === 'ioredis' ? ['recipe', 'mget', 'colyseus'] : ['recipe', 'mget']),
+    setting: { users },
+    count: 100_000,
+    quickCount: 20_000,
+    expected: (looked) => ({ online: looked }),
+    targets: [
+      { side: 'client', against: 'recipe', atMost: 0.25 },
+      { side: 'client', against: 'mget', atMost: 1.5 },
+      { side: 'redis', against: 'recipe', atMost: 0.25 },
+    ],
   };
 }
 
@@ -52,109 +137,107 @@ export const workloads = [
   receive({
     name: 'receive-1',
     title: 'receive 150 B of JSON, 1 handler',
-    handlers: 1,
-    count: 100_000,
-    quickCount: 40_000,
-    bytes: 150,
-    target: 1.1,
-  }),
-  receive({
-    name: 'receive-10',
-    title: 'receive 150 B of JSON, 10 handlers',
-    handlers: 10,
-    count: 100_000,
-    quickCount: 40_000,
-    bytes: 150,
+    count: 80_000,
+    quickCount: 20_000,
+    targets: [{ side: 'client', against: 'client', atMost: 1.1 }],
   }),
   receive({
     name: 'receive-1000',
-    title: 'receive 150 B of JSON, 1,000 handlers',
+    title: 'receive 150 B of JSON, 1,000 handlers on one channel',
     handlers: 1_000,
-    count: 20_000,
-    quickCount: 5_000,
-    bytes: 150,
-    target: 1.05,
+    count: 10_000,
+    quickCount: 4_000,
+    targets: [
+      { side: 'client', against: 'client', atMost: 1.05 },
+      { side: 'client', against: 'graphql', atMost: 0.7, library: 'ioredis' },
+    ],
+  }),
+  receive({
+    name: 'receive-channels',
+    title: 'receive 150 B of JSON, 10,000 channels',
+    channels: 10_000,
+    count: 60_000,
+    quickCount: 20_000,
+    targets: [{ side: 'client', against: 'client', atMost: 1.1 }],
   }),
   receive({
     name: 'receive-raw',
-    title: 'receive 2 KB undecoded, 1 handler',
-    handlers: 1,
-    count: 50_000,
-    quickCount: 20_000,
+    title: 'receive 2 KB with `raw: true`',
     bytes: 2_048,
     raw: true,
+    count: 30_000,
+    quickCount: 10_000,
+    targets: [{ side: 'client', against: 'fastest peer', atMost: 0.2 }],
   }),
   {
     name: 'publish',
     title: 'publish 150 B of JSON, 100 in flight',
     unit: 'message',
     subject: 'publish',
-    rivals: ['client', 'tuned'],
+    quickLibrary: 'ioredis',
+    rivals: (library) => ['client', 'tuned', ...pubsubPeers[library]],
     setting: { callers: 100, bytes: 150, channel: 'bench' },
-    count: 40_000,
+    count: 30_000,
     quickCount: 10_000,
-    warmUps: 2,
-    watch: 'messages',
-    // One receiver each: the one who counts.
-    expected: (messages) => ({ receivers: messages, seen: messages }),
-    targets: { client: { client: 0.35 } },
-    targetOf: 'node-redis',
+    watch: true,
+    expected: (messages) => ({ seen: messages }),
+    targets: [
+      { side: 'client', against: 'client', atMost: 0.35, library: 'node-redis' },
+      { side: 'client', against: 'fastest peer', atMost: 0.8 },
+    ],
   },
   {
+    name: 'subscribe',
+    title: '1,000 subscribes at once (and unsubscribes)',
+    unit: 'subscription',
+    subject: 'subscribe',
+    quickLibrary: 'ioredis',
+    rivals: (library) => [
+      'client',
+      'together',
+      // Rooms of this one are no subscriptions.
+      ...pubsubPeers[library].filter((peer) => peer !== 'socketio'),
+    ],
+    setting: { channels: 1_000, channel: 'subscribe' },
+    apart: true,
+    count: 10_000,
+    quickCount: 3_000,
+    expected: () => ({ subscribed: 1_000 }),
+    targets: [{ side: 'client', against: 'client', atMost: 0.5 }],
+  },
+  presence({
     name: 'presence',
     title: 'setPresence, 64 callers, 10,000 users',
-    unit: 'call',
-    subject: 'presence',
-    rivals: ['client'],
-    setting: { callers: 64, users: USERS },
-    count: USERS,
+    what: 'change',
+    callers: 64,
     quickCount: USERS / 2,
-    warmUps: 2,
-    watch: 'changes',
-    expected: (calls) => ({ online: USERS, seen: calls }),
-    targets: { client: { client: 0.3, redis: 2 } },
-  },
-  {
+    left: () => USERS,
+    targets: [
+      { side: 'client', against: 'recipe', atMost: 0.3 },
+      { side: 'redis', against: 'recipe', atMost: 2 },
+    ],
+  }),
+  presence({
     name: 'storm',
     title: 'setPresence, 10,000 users arrive at once',
-    unit: 'call',
-    subject: 'presence',
-    rivals: ['client'],
-    setting: { callers: USERS, users: USERS },
-    count: USERS,
+    what: 'storm',
+    callers: USERS,
     quickCount: USERS,
-    warmUps: 2,
-    watch: 'changes',
-    expected: (calls) => ({ online: USERS, seen: calls }),
-    targets: { client: { client: 0.15, redis: 1.75 } },
-  },
-  {
-    name: 'lookup',
-    title: 'getMultiplePresence of 1,000 users',
-    unit: 'user',
-    subject: 'lookup',
-    rivals: ['client', 'mget'],
-    setting: { users: LOOKUP },
-    count: 100 * LOOKUP,
-    quickCount: 20 * LOOKUP,
-    warmUps: 2,
-    expected: (users) => ({ online: users }),
-    targets: { client: { client: 0.25 }, mget: { client: 1.5 } },
-  },
+    left: () => USERS,
+    targets: [
+      { side: 'client', against: 'recipe', atMost: 0.15 },
+      { side: 'redis', against: 'recipe', atMost: 1.75 },
+    ],
+  }),
+  presence({
+    name: 'leave',
+    title: 'removeSocket, 64 callers, the last socket of each user',
+    what: 'leave',
+    callers: 64,
+    quickCount: USERS / 2,
+    left: (calls) => USERS - calls,
+  }),
+  lookup(100),
+  lookup(1_000),
+  lookup(10_000),
 ];
-
-/** Redis memory of users with one socket each; not timed. */
-export const memory = {
-  name: 'memory',
-  title: 'Redis memory per user with one socket',
-  setting: { callers: USERS, users: USERS },
-  users: USERS,
-  target: 750,
-};
-
-/** What contenders are called in reports. */
-export const rivalNames = {
-  client: 'by hand',
-  tuned: 'by hand, tuned',
-  mget: 'MGET + JSON.parse',
-};

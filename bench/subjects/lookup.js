@@ -1,9 +1,10 @@
 // @ts-check
+import { RedisPresence } from '@colyseus/redis-presence';
 import { PresenceService } from 'rollcall';
 import { connect, ioredis, nodeRedis } from '../support/clients.js';
 import { inFlight } from '../support/in-flight.js';
-import { recipe } from '../support/recipe.js';
-import { socketOf, userOf } from './presence.js';
+import { socketOf, userOf } from '../support/names.js';
+import { colyseusRecipe, recipe } from '../support/recipe.js';
 
 /**
  * @typedef {object} Setting
@@ -63,11 +64,21 @@ export default {
     );
   },
 
-  async client(setting) {
+  async recipe(setting) {
     const { library, port } = setting;
     const { set, get } = recipe[library](
       /** @type {any} */ (library === 'ioredis' ? await ioredis(port) : await nodeRedis(port)),
     );
+    return subject(
+      setting,
+      (user, socket) => set(user, socket, 'online'),
+      async (users) => countOnline(await get(users)),
+    );
+  },
+
+  async colyseus(setting) {
+    const own = new RedisPresence({ host: '127.0.0.1', port: setting.port });
+    const { set, get } = colyseusRecipe(own);
     return subject(
       setting,
       (user, socket) => set(user, socket, 'online'),
@@ -84,9 +95,8 @@ export default {
       async (users) => {
         /** @type {string[]} */
         const texts = await client[mget](users.map((user) => `record:${user}`));
-        let online = 0;
-        for (const text of texts) if (JSON.parse(text)[0] === 'online') online++;
-        return online;
+        const records = texts.map((text) => JSON.parse(text));
+        return records.filter(([status, , , sockets]) => status === 'online' && sockets.length === 1).length;
       },
     );
   },

@@ -1,8 +1,10 @@
 // @ts-check
+import { RedisPresence } from '@colyseus/redis-presence';
 import { PresenceService } from 'rollcall';
 import { connect, ioredis, nodeRedis } from '../support/clients.js';
 import { inFlight } from '../support/in-flight.js';
-import { recipe } from '../support/recipe.js';
+import { socketOf, userOf } from '../support/names.js';
+import { colyseusRecipe, countOnline, recipe } from '../support/recipe.js';
 
 /**
  * @typedef {object} Setting
@@ -10,6 +12,7 @@ import { recipe } from '../support/recipe.js';
  * @property {number} port
  * @property {number} users
  * @property {number} callers
+ * @property {'change' | 'storm' | 'leave'} what
  */
 
 /**
@@ -19,73 +22,97 @@ import { recipe } from '../support/recipe.js';
  * @property {() => Promise<number>} online how many users Redis has
  */
 
-/** @param {number} n */
-export const userOf = (n) => `user-${String(n).padStart(7, '0')}`;
-/** @param {number} n */
-export const socketOf = (n) => `socket-${String(n).padStart(13, '0')}`;
+/** For what is not measured. */
+const MANY = 1_000;
 
 /**
- * @param {Setting} setting
- * @returns {Promise<Presence>}
- */
-async function rollcall({ library, port }) {
-  const redis = /** @type {any} */ (await connect(library, port));
-  const presence = new PresenceService({ redis, nodeName: 'a-server' });
-  await presence.connect();
-  return {
-    set: (user, socket, status) => presence.setPresence(user, socket, status),
-    remove: (user, socket) => presence.removeSocket(user, socket),
-    online: () => presence.onlineCount(),
-  };
-}
-
-/**
- * @param {Setting} setting
- * @returns {Promise<Presence>}
- */
-async function client({ library, port }) {
-  return recipe[library](
-    /** @type {any} */ (library === 'ioredis' ? await ioredis(port) : await nodeRedis(port)),
-  );
-}
-
-/**
+ * Users change status: every call is a change, in each pass over them they get another one.
+ *
  * @param {Setting} setting
  * @param {Presence} presence
  */
-async function subject({ users, callers }, presence) {
-  const all = Array.from({ length: users }, (_, n) => n);
-  const storming = callers >= users;
-  if (!storming) await inFlight(1_000, users, (n) => presence.set(userOf(n), socketOf(n), 'busy'));
+async function change({ users, callers }, presence) {
+  await inFlight(MANY, users, (n) => presence.set(userOf(n), socketOf(n), 'busy'));
   let calls = 0;
-  /** @param {number} count */
-  const round = async (count) => {
-    if (storming) {
-      await Promise.all(all.map((n) => presence.set(userOf(n), socketOf(n), 'online')));
-      return {};
-    }
-    const from = calls;
-    calls += count;
-    await inFlight(callers, count, (n) => {
-      const call = from + n;
-      // Every call is a change: in each pass over the users they get another status.
-      const status = Math.floor(call / users) % 2 === 0 ? 'online' : 'away';
-      return presence.set(userOf(call % users), socketOf(call % users), status);
-    });
-    return {};
-  };
   return {
-    /** Before a storm nobody is there. */
-    async reset() {
-      if (storming) await inFlight(1_000, users, (n) => presence.remove(userOf(n), socketOf(n)));
+    /** @param {number} count */
+    async round(count) {
+      const from = calls;
+      calls += count;
+      await inFlight(callers, count, (n) => {
+        const call = from + n;
+        const status = Math.floor(call / users) % 2 === 0 ? 'online' : 'away';
+        return presence.set(userOf(call % users), socketOf(call % users), status);
+      });
+      return {};
     },
-    round,
     after: async () => ({ online: await presence.online() }),
   };
 }
 
+/**
+ * Users who are all offline arrive at once.
+ *
+ * @param {Setting} setting
+ * @param {Presence} presence
+ */
+async function storm({ users }, presence) {
+  const all = Array.from({ length: users }, (_, n) => n);
+  return {
+    reset: () => inFlight(MANY, users, (n) => presence.remove(userOf(n), socketOf(n))),
+    async round() {
+      await Promise.all(all.map((n) => presence.set(userOf(n), socketOf(n), 'online')));
+      return {};
+    },
+    after: async () => ({ online: await presence.online() }),
+  };
+}
+
+/**
+ * Users lose their only socket.
+ *
+ * @param {Setting} setting
+ * @param {Presence} presence
+ */
+async function leave({ users, callers }, presence) {
+  return {
+    reset: () => inFlight(MANY, users, (n) => presence.set(userOf(n), socketOf(n), 'online')),
+    /** @param {number} count */
+    async round(count) {
+      await inFlight(callers, count, (n) => presence.remove(userOf(n), socketOf(n)));
+      return {};
+    },
+    after: async () => ({ online: await presence.online() }),
+  };
+}
+
+const kinds = { change, storm, leave };
+
 /** @type {Record<string, (setting: Setting) => Promise<{ round: Function }>>} */
 export default {
-  rollcall: async (setting) => subject(setting, await rollcall(setting)),
-  client: async (setting) => subject(setting, await client(setting)),
+  async rollcall(setting) {
+    const redis = /** @type {any} */ (await connect(setting.library, setting.port));
+    const presence = new PresenceService({ redis, nodeName: 'a-server' });
+    await presence.connect();
+    return kinds[setting.what](setting, {
+      set: (user, socket, status) => presence.setPresence(user, socket, status),
+      remove: (user, socket) => presence.removeSocket(user, socket),
+      online: () => presence.onlineCount(),
+    });
+  },
+
+  async recipe(setting) {
+    const { library, port } = setting;
+    const control = await ioredis(port);
+    const client = /** @type {any} */ (library === 'ioredis' ? await ioredis(port) : await nodeRedis(port));
+    const own = recipe[library](client);
+    return kinds[setting.what](setting, { ...own, online: () => countOnline(control) });
+  },
+
+  async colyseus(setting) {
+    const { port } = setting;
+    const control = await ioredis(port);
+    const own = colyseusRecipe(new RedisPresence({ host: '127.0.0.1', port }));
+    return kinds[setting.what](setting, { ...own, online: () => countOnline(control) });
+  },
 };

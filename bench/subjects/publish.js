@@ -3,6 +3,7 @@ import { PubSubService } from 'rollcall';
 import { connect, ioredis, nodeRedis } from '../support/clients.js';
 import { inFlight } from '../support/in-flight.js';
 import { message, VARIETY } from '../support/messages.js';
+import { peers } from '../support/peers.js';
 
 /**
  * @typedef {object} Setting
@@ -15,48 +16,47 @@ import { message, VARIETY } from '../support/messages.js';
 
 /**
  * @param {Setting} setting
- * @param {(channel: string, message: object) => Promise<number>} publish resolves with the receivers
+ * @param {(channel: string, message: object) => Promise<unknown>} publish
  */
 function publisher({ channel, callers, bytes }, publish) {
   const messages = Array.from({ length: VARIETY }, (_, n) => message(n, bytes));
   /** @param {number} count */
   const round = async (count) => {
-    let receivers = 0;
-    await inFlight(callers, count, async (n) => {
-      const count = await publish(channel, /** @type {object} */ (messages[n % VARIETY]));
-      receivers += count;
-    });
-    return { receivers };
+    await inFlight(callers, count, (n) => publish(channel, /** @type {object} */ (messages[n % VARIETY])));
+    return {};
   };
   return { round };
 }
 
 /** @type {Record<string, (setting: Setting) => Promise<{ round: Function }>>} */
-export default {
+const contenders = {
   async rollcall(setting) {
     const redis = /** @type {any} */ (await connect(setting.library, setting.port));
     const pubsub = new PubSubService({ redis });
     await pubsub.connect();
-    return publisher(setting, async (channel, message) => (await pubsub.publish(channel, message)).receivers);
+    return publisher(setting, (channel, message) => pubsub.publish(channel, message));
   },
 
   async client(setting) {
-    if (setting.library === 'ioredis') {
-      const client = await ioredis(setting.port);
-      return publisher(setting, (channel, message) => client.publish(channel, JSON.stringify(message)));
-    }
-    const client = await nodeRedis(setting.port);
+    const client = /** @type {any} */ (await connect(setting.library, setting.port));
     return publisher(setting, (channel, message) => client.publish(channel, JSON.stringify(message)));
   },
 
   async tuned(setting) {
-    if (setting.library === 'ioredis') {
-      const client = (await ioredis(setting.port)).duplicate({ enableAutoPipelining: true });
-      return publisher(setting, (channel, message) => client.publish(channel, JSON.stringify(message)));
-    }
-    const client = (await nodeRedis(setting.port)).withCommandOptions(
-      /** @type {any} */ ({ timeout: undefined }),
+    const client = /** @type {any} */ (
+      setting.library === 'ioredis'
+        ? (await ioredis(setting.port)).duplicate({ enableAutoPipelining: true })
+        : (await nodeRedis(setting.port)).withCommandOptions(/** @type {any} */ ({ timeout: undefined }))
     );
     return publisher(setting, (channel, message) => client.publish(channel, JSON.stringify(message)));
   },
 };
+
+for (const [name, connectPeer] of Object.entries(peers)) {
+  contenders[name] = async (setting) => {
+    const { publish } = await connectPeer(setting);
+    return publisher(setting, publish);
+  };
+}
+
+export default contenders;

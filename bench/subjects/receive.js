@@ -1,36 +1,50 @@
 // @ts-check
 import { PubSubService } from 'rollcall';
-import { connect, ioredis, nodeRedis } from '../support/clients.js';
+import { connect, disconnect, ioredis, nodeRedis } from '../support/clients.js';
+import { inFlight } from '../support/in-flight.js';
+import { message, VARIETY } from '../support/messages.js';
+import { peers } from '../support/peers.js';
 
 /**
  * @typedef {object} Setting
  * @property {import('../support/clients.js').Library} library
  * @property {number} port
- * @property {string} channel
- * @property {number} handlers
+ * @property {string} channel what the names of all its channels begin with
+ * @property {number} channels
+ * @property {number} handlers for each channel
+ * @property {number} bytes
  * @property {boolean} raw
+ *
+ * @typedef {(message: any) => void} Handler
  */
 
 /**
  * Handlers that do the least that can be checked: they count, and add up what they get.
  *
  * @param {Setting} setting
+ * @param {boolean} raw
  */
-function makeHandlers({ handlers, raw }) {
+function makeHandlers({ channel, channels, handlers }, raw) {
   const tally = { calls: 0, sum: 0, expected: -1, done: () => {} };
-  const make = raw
-    ? () => (/** @type {any} */ payload) => {
-        tally.sum += payload.length;
-        if (++tally.calls === tally.expected) tally.done();
-      }
-    : () => (/** @type {any} */ message) => {
-        tally.sum += message.n;
-        if (++tally.calls === tally.expected) tally.done();
-      };
-  const list = Array.from({ length: handlers }, make);
+  /** @returns {Handler} */
+  const make = () =>
+    raw
+      ? (payload) => {
+          tally.sum += payload.length;
+          if (++tally.calls === tally.expected) tally.done();
+        }
+      : (message) => {
+          tally.sum += message.n;
+          if (++tally.calls === tally.expected) tally.done();
+        };
+  /** @type {Map<string, Handler[]>} */
+  const byChannel = new Map();
+  for (let n = 0; n < channels; n++) {
+    byChannel.set(`${channel}-${n}`, Array.from({ length: handlers }, make));
+  }
   /**
    * @param {number} count messages
-   * @param {() => void} armed
+   * @param {() => unknown} armed
    */
   const round = async (count, armed) => {
     tally.calls = 0;
@@ -42,38 +56,117 @@ function makeHandlers({ handlers, raw }) {
     });
     return { calls: tally.calls, sum: tally.sum };
   };
-  return { list, round };
+  return { byChannel, round };
 }
 
-/** @type {Record<string, (setting: Setting) => Promise<{ round: Function }>>} */
-export default {
+/**
+ * @param {Setting} setting
+ * @param {boolean} raw whether handlers get what was sent undecoded
+ * @param {(byChannel: Map<string, Handler[]>) => Promise<unknown>} subscribe
+ * @param {() => Promise<{ publish: (channel: string, message: object) => unknown, close: () => void }>} sender
+ */
+async function subject(setting, raw, subscribe, sender) {
+  const { byChannel, round } = makeHandlers(setting, raw);
+  await subscribe(byChannel);
+  return {
+    round,
+    /** Publishes every message there is once, for the bytes that this contender sends. */
+    async sample() {
+      const { publish, close } = await sender();
+      const { channel, channels, bytes } = setting;
+      const count = Math.max(VARIETY, channels);
+      /** @type {Promise<unknown> | undefined} */
+      let published;
+      // All of it has to be out of the way before anything is measured.
+      await round(count, () => {
+        published = inFlight(100, count, async (n) =>
+          publish(`${channel}-${n % channels}`, message(n % VARIETY, bytes)),
+        );
+      });
+      await published;
+      close();
+      return { count };
+    },
+  };
+}
+
+/** @param {Setting} setting */
+async function plainSender({ library, port }) {
+  const client = /** @type {any} */ (await connect(library, port));
+  return {
+    publish: (/** @type {string} */ channel, /** @type {object} */ message) =>
+      client.publish(channel, JSON.stringify(message)),
+    close: () => disconnect(client),
+  };
+}
+
+/** @type {Record<string, (setting: Setting) => Promise<unknown>>} */
+const contenders = {
   async rollcall(setting) {
-    const { list, round } = makeHandlers(setting);
     const redis = /** @type {any} */ (await connect(setting.library, setting.port));
     const pubsub = new PubSubService({ redis });
-    for (const handler of list) await pubsub.subscribe(setting.channel, handler, { raw: setting.raw });
-    return { round };
+    return subject(
+      setting,
+      setting.raw,
+      async (byChannel) => {
+        const all = [...byChannel].flatMap(([channel, list]) =>
+          list.map((handler) => ({ channel, handler })),
+        );
+        await inFlight(1_000, all.length, async (n) => {
+          const { channel, handler } = /** @type {(typeof all)[0]} */ (all[n]);
+          await pubsub.subscribe(channel, handler, { raw: setting.raw });
+        });
+      },
+      () => plainSender(setting),
+    );
   },
 
   async client(setting) {
-    const { list, round } = makeHandlers(setting);
-    /** @type {(payload: string) => void} */
+    /** @type {(list: Handler[], payload: string) => void} */
     const receive = setting.raw
-      ? (payload) => {
+      ? (list, payload) => {
           for (const handler of list) handler(payload);
         }
-      : (payload) => {
+      : (list, payload) => {
           const message = JSON.parse(payload);
           for (const handler of list) handler(message);
         };
-    if (setting.library === 'node-redis') {
-      const client = await nodeRedis(setting.port);
-      await client.subscribe(setting.channel, (payload) => receive(payload));
-    } else {
-      const client = await ioredis(setting.port);
-      client.on('message', (_channel, payload) => receive(payload));
-      await client.subscribe(setting.channel);
-    }
-    return { round };
+    return subject(
+      setting,
+      setting.raw,
+      async (byChannel) => {
+        if (setting.library === 'node-redis') {
+          const client = await nodeRedis(setting.port);
+          for (const [channel, list] of byChannel) {
+            await client.subscribe(channel, (payload) => receive(list, payload));
+          }
+          return;
+        }
+        const client = await ioredis(setting.port);
+        client.on('message', (channel, payload) => {
+          const list = byChannel.get(channel);
+          if (list !== undefined) receive(list, payload);
+        });
+        await client.subscribe(...byChannel.keys());
+      },
+      () => plainSender(setting),
+    );
   },
 };
+
+for (const [name, connectPeer] of Object.entries(peers)) {
+  contenders[name] = (setting) =>
+    subject(
+      setting,
+      false,
+      async (byChannel) => {
+        const bus = await connectPeer(setting);
+        for (const [channel, list] of byChannel) {
+          await Promise.all(list.map((handler) => bus.subscribe(channel, handler)));
+        }
+      },
+      () => connectPeer(setting),
+    );
+}
+
+export default contenders;

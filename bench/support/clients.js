@@ -39,3 +39,11 @@ export function connect(library, port) {
 function fatal(error) {
   throw error;
 }
+
+/** @param {any[]} clients */
+export function disconnect(...clients) {
+  for (const client of clients) {
+    if (typeof client.destroy === 'function') client.destroy();
+    else client.disconnect();
+  }
+}

@@ -1,18 +1,17 @@
 // @ts-check
 import { once } from 'node:events';
 import { createConnection } from 'node:net';
-import { message, VARIETY } from './messages.js';
 
 /**
  * Publishes `count` messages as fast as Redis takes them, from ready-made bytes: the sender must not
  * be slower than the receiver that is being measured.
  *
  * @param {number} port
- * @param {string} channel
- * @param {number} count a multiple of {@link VARIETY}
- * @param {number} bytes
+ * @param {Buffer[]} blocks PUBLISH commands, sent in turn and again and again
+ * @param {number} perBlock commands in each of them
+ * @param {number} count a multiple of `perBlock`
  */
-export async function flood(port, channel, count, bytes) {
+export async function flood(port, blocks, perBlock, count) {
   const socket = createConnection(port, '127.0.0.1');
   let replies = 0;
   const done = new Promise((resolve, reject) => {
@@ -23,18 +22,51 @@ export async function flood(port, channel, count, bytes) {
     });
   });
   await once(socket, 'connect');
-  const commands = [];
-  for (let n = 0; n < VARIETY; n++)
-    commands.push(resp(['PUBLISH', channel, JSON.stringify(message(n, bytes))]));
-  const block = Buffer.from(commands.join(''));
-  for (let sent = 0; sent < count; sent += VARIETY) if (!socket.write(block)) await once(socket, 'drain');
+  for (let sent = 0; sent < count; sent += perBlock) {
+    const block = /** @type {Buffer} */ (blocks[(sent / perBlock) % blocks.length]);
+    if (!socket.write(block)) await once(socket, 'drain');
+  }
   await done;
   socket.destroy();
 }
 
+/** How many commands go into one block. */
+export const PER_BLOCK = 1_000;
+
 /**
- * @param {string[]} command
+ * Listens to what a contender publishes, and makes blocks for {@link flood} of it: whatever it sends,
+ * in its own format, is what it will receive.
+ *
+ * @param {import('ioredis').Redis} control
+ * @param {string} channel a part of its channels' names
+ * @param {() => Promise<{ count: number }>} sample has it publish
+ */
+export async function record(control, channel, sample) {
+  const connection = control.duplicate();
+  /** @type {Buffer[]} */
+  const commands = [];
+  connection.on('pmessageBuffer', (_pattern, name, payload) =>
+    commands.push(resp(['PUBLISH', name, payload])),
+  );
+  await connection.psubscribe(`*${channel}-*`);
+  const { count } = await sample();
+  await connection.ping();
+  connection.disconnect();
+  if (commands.length !== count) throw new Error(`${commands.length} of ${count} messages were published`);
+  const blocks = [];
+  for (let at = 0; at < count; at += PER_BLOCK)
+    blocks.push(Buffer.concat(commands.slice(at, at + PER_BLOCK)));
+  return blocks;
+}
+
+/**
+ * @param {(string | Buffer)[]} command
  */
 function resp(command) {
-  return `*${command.length}\r\n${command.map((part) => `$${Buffer.byteLength(part)}\r\n${part}\r\n`).join('')}`;
+  const parts = command.flatMap((part) => [
+    Buffer.from(`$${Buffer.byteLength(part)}\r\n`),
+    Buffer.from(part),
+    Buffer.from('\r\n'),
+  ]);
+  return Buffer.concat([Buffer.from(`*${command.length}\r\n`), ...parts]);
 }

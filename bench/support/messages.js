@@ -1,15 +1,29 @@
 // @ts-check
 
+/** From here on a message is a list of things. */
+const LARGE = 1_000;
+
 /**
- * A chat message that is `bytes` long as JSON; messages of one size differ in `n` only.
+ * A message that is `bytes` long as JSON: a line of a chat, or, if it is large, a list of small objects
+ * such as games and boards send. Messages of one size differ in `n` only.
  *
  * @param {number} n 0 to 999
  * @param {number} bytes
  */
 export function message(n, bytes) {
   const text = { n: n + 1_000, room: 'room-42', user: 'user-0001234', sentAt: 1_780_000_000_000, text: '' };
-  text.text = 'lorem ipsum '.repeat(bytes / 12 + 1).slice(0, bytes - JSON.stringify(text).length);
-  return text;
+  const whole = bytes < LARGE ? text : { ...text, moved: things(bytes - 300) };
+  whole.text = 'lorem ipsum '.repeat(bytes / 12 + 1).slice(0, bytes - JSON.stringify(whole).length);
+  return whole;
+}
+
+/** @param {number} bytes about */
+function things(bytes) {
+  const list = [];
+  for (let id = 100; JSON.stringify(list).length < bytes; id++) {
+    list.push({ id, kind: 'piece', x: id * 3.5, y: 720.25 - id, angle: 90, by: `user-${id}`, visible: true });
+  }
+  return list;
 }
 
 /** How many different messages there are; floods repeat them. */

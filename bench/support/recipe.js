@@ -52,7 +52,10 @@ export const recipe = {
      * @param {string} socket
      */
     async remove(user, socket) {
-      await client.multi().del(hashOf(user)).sRem(socketsOf(user), socket).exec();
+      await client.sRem(socketsOf(user), socket);
+      if ((await client.sCard(socketsOf(user))) > 0) return;
+      await client.hSet(hashOf(user), { status: 'offline', lastSeen: Date.now() });
+      await client.publish(CHANGES, change(user, 'offline'));
     },
     /** @param {string[]} users */
     async get(users) {
@@ -65,9 +68,6 @@ export const recipe = {
         if (hash.status !== undefined) result.set(user, found(user, hash, replies[2 * at + 1]));
       });
       return result;
-    },
-    async online() {
-      return (await client.keys(hashOf('*'))).length;
     },
   }),
 
@@ -92,7 +92,10 @@ export const recipe = {
      * @param {string} socket
      */
     async remove(user, socket) {
-      await client.multi().del(hashOf(user)).srem(socketsOf(user), socket).exec();
+      await client.srem(socketsOf(user), socket);
+      if ((await client.scard(socketsOf(user))) > 0) return;
+      await client.hset(hashOf(user), { status: 'offline', lastSeen: Date.now() });
+      await client.publish(CHANGES, change(user, 'offline'));
     },
     /** @param {string[]} users */
     async get(users) {
@@ -106,8 +109,65 @@ export const recipe = {
       });
       return result;
     },
-    async online() {
-      return (await client.keys(hashOf('*'))).length;
-    },
   }),
 };
+
+/**
+ * The same through `@colyseus/redis-presence`, which offers the commands one by one: nothing is atomic.
+ *
+ * @param {any} presence
+ */
+export const colyseusRecipe = (presence) => ({
+  /**
+   * @param {string} user
+   * @param {string} socket
+   * @param {string} status
+   */
+  async set(user, socket, status) {
+    await Promise.all([
+      presence.hset(hashOf(user), 'status', status),
+      presence.hset(hashOf(user), 'lastSeen', String(Date.now())),
+      presence.sadd(socketsOf(user), socket),
+      presence.expire(hashOf(user), TTL),
+      presence.publish(CHANGES, { userId: user, status, lastSeen: Date.now() }),
+    ]);
+  },
+  /**
+   * @param {string} user
+   * @param {string} socket
+   */
+  async remove(user, socket) {
+    await presence.srem(socketsOf(user), socket);
+    if ((await presence.scard(socketsOf(user))) > 0) return;
+    await Promise.all([
+      presence.hset(hashOf(user), 'status', 'offline'),
+      presence.hset(hashOf(user), 'lastSeen', String(Date.now())),
+      presence.publish(CHANGES, { userId: user, status: 'offline', lastSeen: Date.now() }),
+    ]);
+  },
+  /** @param {string[]} users */
+  async get(users) {
+    const replies = await Promise.all(
+      users.flatMap((user) => [presence.hgetall(hashOf(user)), presence.smembers(socketsOf(user))]),
+    );
+    const result = new Map();
+    users.forEach((user, at) => {
+      const hash = replies[2 * at];
+      if (hash.status !== undefined) result.set(user, found(user, hash, replies[2 * at + 1]));
+    });
+    return result;
+  },
+});
+
+/**
+ * How many users the recipe has online.
+ *
+ * @param {import('ioredis').Redis} control
+ */
+export async function countOnline(control) {
+  const hashes = await control.keys(hashOf('*'));
+  const pipeline = control.pipeline();
+  for (const hash of hashes) pipeline.hget(hash, 'status');
+  const replies = (await pipeline.exec()) ?? [];
+  return replies.filter(([, status]) => status !== 'offline').length;
+}

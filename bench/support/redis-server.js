@@ -14,6 +14,8 @@ const START_MS = 10_000;
  */
 const KEEPER = '"$@" & read -r _; kill -9 $! 2>/dev/null; wait';
 
+/** @typedef {Awaited<ReturnType<typeof startRedis>>} Server */
+
 /** Starts a redis-server of its own on a spare loopback port. */
 export async function startRedis() {
   const port = await sparePort();

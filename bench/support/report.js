@@ -1,28 +1,19 @@
 // @ts-check
+import { contenderNames, peerNames, workloads } from '../workloads.js';
 
-/** @param {number[]} values */
-function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const upper = sorted[middle] ?? Number.NaN;
-  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? upper) + upper) / 2;
-}
-
-/** @param {number[]} values */
-export function spread(values) {
-  return { median: median(values), min: Math.min(...values), max: Math.max(...values) };
-}
-
-/** @typedef {ReturnType<typeof spread>} Spread */
+/** @typedef {import('./compare.js').Standing} Standing */
+/** @typedef {import('./spread.js').Spread} Spread */
+/** @typedef {import('../measures/measure.js').Finding} Finding */
 
 /**
- * @typedef {object} Row
+ * @typedef {object} Result of one workload with one client
  * @property {string} workload
- * @property {string} title
  * @property {string} library
- * @property {string} rival
- * @property {Record<'client' | 'redis', { rollcall: Spread, rival: Spread, ratio: Spread, target: number | undefined }>} figures
+ * @property {Standing[]} standings
  */
+
+/** @param {string} contender */
+export const nameOf = (contender) => contenderNames[/** @type {keyof typeof contenderNames} */ (contender)];
 
 /** @param {number} value */
 const digits = (value) =>
@@ -31,42 +22,123 @@ const digits = (value) =>
 /** @param {Spread} spread */
 const ranged = ({ median, min, max }) => `${digits(median)} (${digits(min)}–${digits(max)})`;
 
-const HEAD = [
-  'workload',
-  'client',
-  'compared with',
-  'rollcall µs',
-  'other µs',
-  'ratio',
-  'target',
-  'Redis: rollcall µs',
-  'other µs',
-  'ratio',
-  'target',
-];
+/** @param {string} library */
+const clientName = (library) => (library === 'node-redis' ? '`redis`' : '`ioredis`');
 
 /**
- * @param {Row} row
- * @returns {string[]}
+ * @param {Result[]} results
+ * @param {string} name
  */
-function cells({ title, library, rival, figures }) {
-  return [
-    title,
-    library,
-    rival,
-    ...['client', 'redis'].flatMap((side) => {
-      const { rollcall, rival, ratio, target } = figures[/** @type {'client' | 'redis'} */ (side)];
-      const verdict = target === undefined ? '' : `${ratio.median <= target ? 'met' : 'missed'} ≤ ${target}`;
-      return [ranged(rollcall), ranged(rival), `× ${ranged(ratio)}`, verdict];
-    }),
-  ];
+function resultsOf(results, name) {
+  const workload = workloads.find((each) => each.name === name);
+  if (workload === undefined) throw new Error(`no workload ${name}`);
+  return { workload, own: results.filter((result) => result.workload === name) };
 }
 
-/** @param {Row[]} rows */
-export function terminalTable(rows) {
-  const lines = [HEAD, ...rows.map(cells)];
-  const widths = HEAD.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)));
+/**
+ * The targets of all workloads that were measured.
+ *
+ * @param {Result[]} results
+ * @returns {Finding[]}
+ */
+export function judge(results) {
+  return results.flatMap(({ workload: name, library, standings }) => {
+    const { workload } = resultsOf(results, name);
+    return workload.targets.flatMap(({ side, against, atMost, library: only }) => {
+      if (only !== undefined && only !== library) return [];
+      const rival =
+        against === 'fastest peer'
+          ? standings
+              .filter(({ contender }) => peerNames.has(contender))
+              .sort((a, b) => a.cost[side].median - b.cost[side].median)[0]
+          : standings.find(({ contender }) => contender === against);
+      if (rival === undefined) return [];
+      const ratio = rival.ratio[side];
+      const whose =
+        against === 'fastest peer' ? `the fastest peer, ${nameOf(rival.contender)}` : nameOf(against);
+      return [
+        {
+          what: `${workload.title}: ${side === 'redis' ? 'Redis' : 'process'}`,
+          library,
+          target: `≤ ${atMost} × ${whose}`,
+          measured: `${ranged(ratio)} ×`,
+          met: Math.round(ratio.median * 100) <= atMost * 100,
+          figures: ratio,
+        },
+      ];
+    });
+  });
+}
+
+/** @param {Finding[]} findings */
+export function targetTable(findings) {
+  return table(
+    ['what', 'client', 'target', 'measured', ''],
+    findings.map(({ what, library, target, measured, met }) => [
+      what,
+      library === undefined ? '' : clientName(library),
+      target,
+      measured,
+      met ? 'met' : '**missed**',
+    ]),
+  );
+}
+
+/**
+ * The contenders of one workload.
+ *
+ * @param {Result[]} results
+ * @param {string} name
+ */
+export function workloadTable(results, name) {
+  const { workload, own } = resultsOf(results, name);
+  const rows = own.flatMap(({ library, standings }) =>
+    standings.map(({ contender, cost, ratio }) => [
+      contender === 'rollcall' ? '**rollcall**' : nameOf(contender),
+      clientName(library),
+      ranged(cost.client),
+      contender === 'rollcall' ? '' : `${ranged(ratio.client)} ×`,
+      ranged(cost.redis),
+      contender === 'rollcall' ? '' : `${ranged(ratio.redis)} ×`,
+    ]),
+  );
+  const head = [
+    'contender',
+    'client',
+    `process, µs per ${workload.unit}`,
+    'rollcall needs',
+    'Redis, µs',
+    'rollcall needs',
+  ];
+  return table(head, rows, ['---', '---', '--:', '--:', '--:', '--:']);
+}
+
+/**
+ * @param {string[]} head
+ * @param {string[][]} rows
+ * @param {string[]} [marks]
+ */
+export function table(head, rows, marks = head.map(() => '---')) {
+  return [head, marks, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+}
+
+/**
+ * A Markdown table made readable on a terminal.
+ *
+ * @param {string} markdown
+ */
+export function aligned(markdown) {
+  const lines = markdown.split('\n').map((line) =>
+    line
+      .slice(2, -2)
+      .split(' | ')
+      .map((cell) => cell.replaceAll('**', '').replaceAll('`', '')),
+  );
+  const widths = (lines[0] ?? []).map((_, column) =>
+    Math.max(...lines.map((line) => (/^-+:?$/.test(line[column] ?? '') ? 0 : (line[column]?.length ?? 0)))),
+  );
   return lines
+    .filter((line) => !/^-+:?$/.test(line[0] ?? ''))
     .map((line) =>
       line
         .map((cell, at) => cell.padEnd(widths[at] ?? 0))
@@ -74,10 +146,4 @@ export function terminalTable(rows) {
         .trimEnd(),
     )
     .join('\n');
-}
-
-/** @param {Row[]} rows */
-export function markdownTable(rows) {
-  const lines = [HEAD, HEAD.map((_, at) => (at < 3 ? '---' : '--:')), ...rows.map(cells)];
-  return lines.map((line) => `| ${line.join(' | ')} |`).join('\n');
 }

@@ -1,0 +1,64 @@
+// @ts-check
+import { Contender } from '../support/contender-process.js';
+import { info } from '../support/redis-server.js';
+
+/** @typedef {import('./measure.js').Measure} Measure */
+
+const USERS = 10_000;
+const TARGET = 750;
+
+/** @type {Measure} */
+export const memory = {
+  name: 'memory',
+  title: 'Redis memory per user with one socket',
+  async run({ server, libraries }) {
+    /** @param {string} name */
+    const bytesOf = async (name) => {
+      await server.control.flushall();
+      const contender = new Contender(name);
+      try {
+        const setting = {
+          what: 'storm',
+          callers: USERS,
+          users: USERS,
+          library: libraries[0],
+          port: server.port,
+        };
+        await contender.start('presence', setting);
+        const before = await settledMemory(server);
+        const { facts } = await contender.round(USERS);
+        if (facts['online'] !== USERS) throw new Error(`memory: ${name} has ${facts['online']} users`);
+        return ((await settledMemory(server)) - before) / USERS;
+      } finally {
+        await contender.stop();
+      }
+    };
+    const [rollcall, recipe] = [await bytesOf('rollcall'), await bytesOf('recipe')];
+    return [
+      {
+        what: 'Redis memory per user with one socket, no meta, all keys and indexes',
+        target: `≤ ${TARGET} B`,
+        measured: `${rollcall.toFixed(0)} B (written by hand: ${recipe.toFixed(0)} B)`,
+        met: rollcall <= TARGET,
+        figures: { rollcall, recipe },
+      },
+    ];
+  },
+};
+
+/**
+ * Memory in use once tables have stopped being rehashed, without what Redis keeps for connections.
+ *
+ * @param {import('../support/redis-server.js').Server} server
+ */
+async function settledMemory(server) {
+  /** @type {number[]} */
+  const readings = [];
+  for (let at = 0; at < 20; at++) {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const fields = await info(server.control, 'memory');
+    readings.push(Number(fields.get('used_memory')) - Number(fields.get('mem_clients_normal')));
+    if (at >= 4 && Math.abs((readings.at(-1) ?? 0) - (readings.at(-2) ?? 0)) < 4_096) break;
+  }
+  return readings.at(-1) ?? 0;
+}

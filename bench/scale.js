@@ -1,0 +1,352 @@
+// @ts-check
+// The scale run: many nodes, many sockets, one Redis, and what goes wrong in the life of such a thing.
+import { readFileSync } from 'node:fs';
+import { freemem } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Contender } from './support/contender-process.js';
+import { monitor } from './support/monitor.js';
+import { writePlot, writeSection } from './support/page.js';
+import { lines } from './support/plot.js';
+import { info } from './support/redis-server.js';
+import { table } from './support/report.js';
+import { quantile } from './support/spread.js';
+import { readStalls, watchStalls } from './support/stalls.js';
+
+/** @typedef {import('./support/redis-server.js').Server} Server */
+/** @typedef {{ at: number, memory: number, commands: number, online: number, redisCpu: number, lookups: number[] }} Sample */
+
+const NODES = 20;
+/** Nodes of each process; the last one is alone in its own, so that it can be killed. */
+const LAYOUT = [5, 5, 5, 4, 1];
+const GRACE_MS = 10_000;
+const STORM_MS = 10_000;
+/** Of all sockets. */
+const STORM_SHARE = 0.1;
+
+/** What a socket needs in Redis and in its process together, with room to spare, and what all the rest needs. */
+const BYTES_PER_SOCKET = 4_000;
+const BYTES_BESIDES = 1.5 * 2 ** 30;
+
+/** After the one and before the next. */
+const CALM_MS = 5_000;
+
+const LIMIT_MS = 10 * 60_000;
+
+/** Bytes that can be had without anybody being driven out. */
+function availableMemory() {
+  try {
+    return Number(/MemAvailable:\s+(\d+) kB/.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]) * 1_024;
+  } catch {
+    return freemem();
+  }
+}
+
+/** Looks at Redis and at the reader every second. */
+class Timeline {
+  /** @type {Sample[]} */
+  samples = [];
+  /** @type {{ at: number, name: string }[]} */
+  marks = [];
+  #began = performance.now();
+  #stopped = false;
+  /** @type {Promise<void> | undefined} */
+  #running;
+
+  /**
+   * @param {Server} server
+   * @param {Contender} reader
+   */
+  constructor(server, reader) {
+    this.server = server;
+    this.reader = reader;
+  }
+
+  get seconds() {
+    return (performance.now() - this.#began) / 1_000;
+  }
+
+  /** @param {string} name */
+  mark(name) {
+    this.marks.push({ at: this.seconds, name });
+    return this.seconds;
+  }
+
+  start() {
+    this.#running = this.#run();
+  }
+
+  async stop() {
+    this.#stopped = true;
+    await this.#running;
+  }
+
+  async #run() {
+    let before = Number.NaN;
+    let last = 0;
+    while (!this.#stopped) {
+      const at = this.seconds;
+      const fields = await info(this.server.control, 'all');
+      const commands = Number(fields.get('total_commands_processed'));
+      const used = (Number(fields.get('used_cpu_user')) + Number(fields.get('used_cpu_sys'))) * 1e6;
+      this.samples.push({
+        at,
+        memory: Number(fields.get('used_memory')),
+        commands: Number.isNaN(before) ? 0 : (commands - before) / (at - last),
+        online: await this.server.control.zcard('{rollcall:0}:online'),
+        redisCpu: used,
+        lookups: await this.reader.call('take'),
+      });
+      before = commands;
+      last = at;
+      await sleep(Math.max(50, 1_000 - (this.seconds - at) * 1_000));
+    }
+  }
+
+  /**
+   * The lookups of a stretch of time.
+   *
+   * @param {number} from
+   * @param {number} to
+   */
+  lookups(from, to) {
+    const all = this.samples.filter(({ at }) => at > from && at <= to + 1).flatMap(({ lookups }) => lookups);
+    return { count: all.length, p50: quantile(all, 0.5), p99: quantile(all, 0.99) };
+  }
+}
+
+/**
+ * Polls until `holds`.
+ *
+ * @param {string} what
+ * @param {() => Promise<boolean>} holds
+ */
+async function until(what, holds) {
+  for (const since = performance.now(); performance.now() - since < 180_000; await sleep(20)) {
+    if (await holds()) return;
+  }
+  throw new Error(`scale: ${what} did not happen within three minutes`);
+}
+
+/**
+ * @param {Server} server
+ * @param {{ sockets: number, quick: boolean, libraries: string[] }} how
+ * @param {(text: string) => void} progress
+ */
+export async function runScale(server, { sockets: asked, quick, libraries }, progress) {
+  const fit = Math.floor((availableMemory() - BYTES_BESIDES) / BYTES_PER_SOCKET);
+  const perNode = Math.floor(Math.min(asked, fit) / NODES);
+  const sockets = perNode * NODES;
+  if (sockets < asked) progress(`scale: memory for ${sockets} of ${asked} sockets`);
+  if (perNode < 100) throw new Error('scale: not enough memory');
+  const library = libraries[0];
+  const { control, port } = server;
+  await control.flushall();
+  const setting = { library, port, grace: GRACE_MS, sockets, perNode };
+  const processes = LAYOUT.map(() => new Contender('rollcall'));
+  const reader = new Contender('reader');
+  const victim = /** @type {Contender} */ (processes.at(-1));
+  const living = processes.filter((each) => each !== victim);
+  const timeline = new Timeline(server, reader);
+  // Whatever happens, it comes to an end.
+  const alarm = setTimeout(() => {
+    for (const each of [...processes, reader]) void each.stop();
+  }, LIMIT_MS);
+  try {
+    let first = 0;
+    for (const [at, nodes] of LAYOUT.entries()) {
+      await processes[at]?.start('scale', { ...setting, first, nodes });
+      first += nodes;
+    }
+    await reader.start('scale', setting);
+    const empty = Number((await info(control, 'memory')).get('used_memory'));
+    timeline.start();
+
+    progress(`scale: ${sockets} sockets arrive on ${NODES} nodes`);
+    const filling = timeline.mark('arrival');
+    await Promise.all(processes.map((each) => each.call('fill', undefined, LIMIT_MS)));
+    const filled = timeline.seconds;
+    const online = await control.zcard('{rollcall:0}:online');
+    if (online !== sockets) throw new Error(`scale: ${online} of ${sockets} users are online`);
+
+    const restSeconds = quick ? 10 : 30;
+    progress(`scale: at rest for ${restSeconds} s`);
+    const resting = timeline.mark('at rest');
+    const watching = await monitor(port, ['MGET', 'INFO', 'ZCARD']);
+    await sleep(restSeconds * 1_000);
+    watching.stop();
+    const rested = timeline.seconds;
+    const memory = Number((await info(control, 'memory')).get('used_memory')) - empty;
+    const facts = await Promise.all(processes.map((each) => each.call('facts')));
+
+    progress('scale: a node is killed');
+    const [nodeId] = facts.at(-1).nodeIds;
+    await watchStalls(control);
+    const killed = timeline.mark('node killed');
+    await victim.stop();
+    const score = () => control.zscore('{rollcall:0}:nodes', nodeId);
+    await until('the death’s detection', async () => Number((await score()) ?? -1) < 0);
+    const detected = timeline.mark('detected');
+    await until('reaping', async () => (await score()) === null);
+    const reaped = timeline.seconds;
+    await until(
+      'going offline',
+      async () => (await control.zcard('{rollcall:0}:online')) <= sockets - perNode,
+    );
+    const offline = timeline.mark('offline');
+    const killStalls = await readStalls(control);
+
+    await sleep(CALM_MS);
+
+    const reconnects = Math.floor((sockets * STORM_SHARE) / living.length) * living.length;
+    progress(`scale: ${reconnects} reconnects in ${STORM_MS / 1_000} s`);
+    await watchStalls(control);
+    const storming = timeline.mark('storm');
+    const storms = await Promise.all(
+      living.map((each) => each.call('storm', { count: reconnects / living.length, ms: STORM_MS }, LIMIT_MS)),
+    );
+    const calmed = timeline.mark('over');
+    const stormStalls = await readStalls(control);
+    await sleep(CALM_MS);
+    const left = await control.zcard('{rollcall:0}:online');
+    await timeline.stop();
+
+    return {
+      asked,
+      sockets,
+      nodes: NODES,
+      processes: LAYOUT.length,
+      library,
+      grace: GRACE_MS,
+      arrival: { seconds: filled - filling, perSecond: sockets / (filled - filling) },
+      memory: { redis: memory, perUser: memory / sockets, processes: facts.map(({ rss }) => rss) },
+      rest: {
+        seconds: restSeconds,
+        sent: watching.counts.sent / restSeconds,
+        inScripts: watching.counts.inScripts / restSeconds,
+      },
+      kill: {
+        sockets: perNode,
+        detection: detected - killed,
+        reaping: reaped - detected,
+        offline: offline - killed,
+        stalls: killStalls,
+      },
+      storm: {
+        reconnects,
+        seconds: calmed - storming,
+        failed: storms.reduce((sum, { failed }) => sum + failed, 0),
+        p50: Math.max(...storms.map(({ latencies }) => latencies.p50)),
+        p99: Math.max(...storms.map(({ latencies }) => latencies.p99)),
+        stalls: stormStalls,
+        lost: sockets - perNode - left,
+      },
+      lookups: {
+        arrival: timeline.lookups(filling, filled),
+        rest: timeline.lookups(resting, rested),
+        reaping: timeline.lookups(detected, offline),
+        storm: timeline.lookups(storming, calmed),
+      },
+      marks: timeline.marks,
+      timeline: timeline.samples.map(({ lookups, ...sample }) => ({
+        ...sample,
+        p50: quantile(lookups, 0.5),
+        p99: quantile(lookups, 0.99),
+      })),
+    };
+  } finally {
+    clearTimeout(alarm);
+    await Promise.all([...processes, reader].map((each) => each.stop()));
+    await timeline.stop().catch(() => {});
+  }
+}
+
+/** @typedef {Awaited<ReturnType<typeof runScale>>} Outcome */
+
+const whole = (/** @type {number} */ value) => Math.round(value).toLocaleString('en');
+const megabytes = (/** @type {number} */ value) => `${whole(value / 2 ** 20)} MB`;
+const ms = (/** @type {number} */ value) => `${value.toFixed(value < 10 ? 1 : 0)} ms`;
+const seconds = (/** @type {number} */ value) => `${value.toFixed(1)} s`;
+
+/** @param {Outcome} outcome */
+function rowsOf(outcome) {
+  const { sockets, nodes, processes, arrival, memory, rest, kill, storm, lookups } = outcome;
+  const stalls = (/** @type {typeof kill.stalls} */ { command, name, event }) =>
+    `slowest command: ${name}, ${ms(command)}; p99 of those over 0.5 ms: ${ms(p99)}; longest anything: ${ms(event)}`;
+  return [
+    ['nodes, in processes; sockets', `${nodes}, ${processes}; ${whole(sockets)}, one for each user`],
+    ['all of them arrive', `${seconds(arrival.seconds)}, ${whole(arrival.perSecond)} a second`],
+    ['Redis memory', `${megabytes(memory.redis)}, ${whole(memory.perUser)} B per user`],
+    ['memory of the processes (RSS)', memory.processes.map(megabytes).join(', ')],
+    [
+      `commands per second at rest, over ${rest.seconds} s`,
+      `${rest.sent.toFixed(1)} sent by all nodes together, ${rest.inScripts.toFixed(0)} inside scripts`,
+    ],
+    [
+      `a node with ${whole(kill.sockets)} sockets killed`,
+      `taken for dead after ${seconds(kill.detection)}, reaped ${seconds(kill.reaping)} later, everybody offline ${seconds(kill.offline)} after the kill`,
+    ],
+    ['… and Redis meanwhile', stalls(kill.stalls)],
+    [
+      `a storm of ${whole(storm.reconnects)} reconnects`,
+      `done after ${seconds(storm.seconds)}; setPresence p50 ${ms(storm.p50)}, p99 ${ms(storm.p99)}; ${storm.failed} failed, ${storm.lost} users lost`,
+    ],
+    ['… and Redis meanwhile', stalls(storm.stalls)],
+    ...Object.entries(lookups).map(([phase, { count, p50, p99 }]) => [
+      `lookups of 1,000 users, ${phase}`,
+      `p50 ${ms(p50)}, p99 ${ms(p99)} (${count} lookups)`,
+    ]),
+  ];
+}
+
+/**
+ * @param {Outcome} outcome
+ * @param {string} about
+ * @param {boolean} docs
+ */
+export function writeScale(outcome, about, docs) {
+  const rows = rowsOf(outcome);
+  for (const [what, figure] of rows) console.log(`${what}: ${figure}`);
+  if (!docs) return;
+  const { timeline, marks } = outcome;
+  /** @param {'memory' | 'commands' | 'online' | 'p50' | 'p99'} key @param {number} [per] */
+  const points = (key, per = 1) =>
+    timeline
+      .filter((sample) => Number.isFinite(sample[key]))
+      .map((sample) => ({ at: sample.at, value: sample[key] / per }));
+  const plots = [
+    {
+      file: 'scale-online',
+      title: 'Users online',
+      unit: 'at a time',
+      lines: [{ name: 'online', points: points('online') }],
+    },
+    {
+      file: 'scale-memory',
+      title: 'Redis memory',
+      unit: 'MB',
+      lines: [{ name: 'memory', points: points('memory', 2 ** 20) }],
+    },
+    {
+      file: 'scale-commands',
+      title: 'Commands Redis executed, those of scripts included',
+      unit: 'per second',
+      lines: [{ name: 'commands', points: points('commands') }],
+    },
+    {
+      file: 'scale-lookups',
+      title: 'Lookups of 1,000 users',
+      unit: 'ms',
+      lines: [
+        { name: 'p50', points: points('p50') },
+        { name: 'p99', points: points('p99') },
+      ],
+    },
+  ];
+  const images = plots.map(({ file, ...chart }) => {
+    const { title, unit } = chart;
+    return `![${title}, ${unit}, over the time of the run](${writePlot(file, lines({ ...chart, marks }))})`;
+  });
+  const asked =
+    outcome.asked > outcome.sockets ? ` Memory sufficed for these, not for ${whole(outcome.asked)}.` : '';
+  writeSection('scale', `${about}${asked}\n\n${table(['', ''], rows)}\n\n${images.join('\n\n')}`);
+}

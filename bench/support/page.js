@@ -1,0 +1,63 @@
+// @ts-check
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { contenderNames, workloads } from '../workloads.js';
+import { bars } from './plot.js';
+import { judge, nameOf, targetTable, workloadTable } from './report.js';
+
+/** @typedef {import('./report.js').Result} Result */
+/** @typedef {import('../measures/measure.js').Finding} Finding */
+
+const PAGE = new URL('../../docs/benchmarks.md', import.meta.url);
+const PLOTS = new URL('../../docs/benchmarks/', import.meta.url);
+
+/**
+ * Puts a text between two markers of docs/benchmarks.md.
+ *
+ * @param {string} section
+ * @param {string} text
+ */
+export function writeSection(section, text) {
+  const [begin, end] = [`<!-- ${section} -->`, `<!-- /${section} -->`];
+  const page = readFileSync(PAGE, 'utf8');
+  const from = page.indexOf(begin);
+  const to = page.indexOf(end);
+  if (from < 0 || to < from) throw new Error(`docs/benchmarks.md has lost the markers of ${section}`);
+  writeFileSync(PAGE, `${page.slice(0, from + begin.length)}\n\n${text}\n\n${page.slice(to)}`);
+}
+
+/**
+ * @param {string} name
+ * @param {string} content
+ */
+export function writePlot(name, content) {
+  mkdirSync(PLOTS, { recursive: true });
+  writeFileSync(new URL(`${name}.svg`, PLOTS), content);
+  return `benchmarks/${name}.svg`;
+}
+
+/**
+ * The results in docs/benchmarks.md, and their plots.
+ *
+ * @param {{ about: string, results: Result[], findings: Finding[] }} outcome
+ */
+export function writeResults({ about, results, findings }) {
+  writeSection('targets', `${about}\n\n${targetTable([...judge(results), ...findings])}`);
+  const measured = workloads.filter(({ name }) => results.some(({ workload }) => workload === name));
+  const parts = measured.map(({ name, title, unit }) => {
+    const groups = results
+      .filter(({ workload }) => workload === name)
+      .map(({ library, standings }) => ({
+        name: `with ${library === 'node-redis' ? 'redis' : library}`,
+        bars: standings.map(({ contender, cost }) => ({
+          name: nameOf(contender),
+          own: contender === 'rollcall',
+          client: cost.client.median,
+          redis: cost.redis.median,
+        })),
+      }));
+    const plot = writePlot(name, bars({ title: title.replaceAll('`', ''), unit, groups }));
+    const alt = `${contenderNames.rollcall} and others: ${title.replaceAll('`', '')}`;
+    return `### ${title[0]?.toUpperCase()}${title.slice(1)}\n\n![${alt}](${plot})\n\n${workloadTable(results, name)}`;
+  });
+  writeSection('results', parts.join('\n\n'));
+}
