@@ -1,12 +1,12 @@
 import { systemClock } from '../clock.js';
-import { jsonCodec } from '../codec.js';
 import { Reporter } from '../diagnostics.js';
 import { PartitionKeys } from '../keys.js';
 import { Audience } from '../pubsub/delivery.js';
-import { type Hub, hubFor } from '../pubsub/hub.js';
-import type { Leaving } from '../pubsub/subscribe.js';
+import { type Hub, hubFor, PROBE_INTERVAL } from '../pubsub/hub.js';
+import { Leaving } from '../pubsub/subscribe.js';
 import { Link } from '../redis/link.js';
 import { sessionFor } from '../redis/session.js';
+import { defaultPartitions, Layout } from './layout.js';
 import { LeaseKeeper } from './lease-keeper.js';
 import { PresenceNode } from './node.js';
 import type { PresenceOptions } from './options.js';
@@ -23,6 +23,7 @@ export interface PresenceParts {
   readonly link: Link;
   readonly hub: Hub;
   readonly keys: readonly PartitionKeys[];
+  readonly layout: Layout;
   readonly reporter: Reporter;
   readonly audience: Audience;
   readonly leaving: Leaving;
@@ -46,20 +47,23 @@ export function assemble(
 ): PresenceParts {
   const { onError, clock = systemClock } = options;
   const reporter = new Reporter(onError);
-  const audience = new Audience(jsonCodec, reporter);
-  const leaving: Leaving = new Set();
+  const audience = new Audience(reporter);
+  const leaving = new Leaving();
   const session = sessionFor(options.redis);
   const link = new Link('PresenceService', session, settings.timeout, clock);
   const hub = hubFor(session, clock);
-  const keys = [new PartitionKeys(settings.prefix, 0)];
+  hub.probeEvery(PROBE_INTERVAL);
+  const { partitions = defaultPartitions(session.capabilities.cluster), prefix } = settings;
+  const keys = Array.from({ length: partitions }, (_, partition) => new PartitionKeys(prefix, partition));
+  const layout = new Layout(link, prefix, keys);
   const owned = new OwnedSockets();
-  const common = { ...settings, clock, link, hub, keys, reporter, audience, leaving, owned };
+  const common = { ...settings, clock, link, hub, keys, layout, reporter, audience, leaving, owned };
 
   const keeper: LeaseKeeper = new LeaseKeeper({
     ...common,
     name: settings.nodeName,
     afterRenewal: () => node.repair(),
-    onDoubt: () => reaper.doubt(),
+    onDoubt: (partition) => reaper.doubt(partition),
   });
   const nodeId = () => keeper.id;
   const store = new PresenceStore({
@@ -79,6 +83,7 @@ export function assemble(
     link,
     hub,
     keys,
+    layout,
     reporter,
     audience,
     leaving,

@@ -26,8 +26,11 @@ export interface LeaseKeeperOptions {
   readonly owned: OwnedSockets;
   /** After every renewal that came through. */
   readonly afterRenewal: () => Promise<void>;
-  /** The lease was lost or a renewal failed: what this process sees of others is not to be trusted. */
-  readonly onDoubt: () => void;
+  /**
+   * The lease was lost or a renewal failed, in one partition or anywhere: what this process sees of
+   * others there is not to be trusted.
+   */
+  readonly onDoubt: (partition?: number) => void;
 }
 
 /** How many facts are restored at a time. */
@@ -113,11 +116,12 @@ export class LeaseKeeper implements LeaseObserver {
   async retire(): Promise<void> {
     this.stop();
     const id = this.#id;
-    for (const partition of this.#leases.keys()) {
+    const retired = [...this.#leases.keys()].map((partition) => {
       const keys = this.#options.keys[partition] as PartitionKeys;
       const call = { script: retireScript, keys: [keys.nodes, keys.node(id)], args: [id] };
-      await this.#options.link.run('close', [call], { key: keys.nodes });
-    }
+      return this.#options.link.run('close', [call], { key: keys.nodes });
+    });
+    await Promise.all(retired);
   }
 
   /**
@@ -169,7 +173,6 @@ export class LeaseKeeper implements LeaseObserver {
       this.#renew().then(
         () => this.#schedule(this.#options.renewEvery),
         (error: unknown) => {
-          this.#options.onDoubt();
           this.#report(error, 'renew');
           // The lease is running out: be there as soon as Redis is.
           this.#schedule(Math.min(this.#options.renewEvery, HURRY));
@@ -181,9 +184,18 @@ export class LeaseKeeper implements LeaseObserver {
 
   async #renew(): Promise<void> {
     const refresh = this.#refresh.next();
-    for (const partition of [...this.#leases.keys()]) {
-      await this.#renewIn(partition, refresh.get(partition) ?? []);
-    }
+    // All at once: one that cannot be reached must not cost the others their lease.
+    const renewed = await Promise.allSettled(
+      [...this.#leases.keys()].map(async (partition) => {
+        try {
+          await this.#renewIn(partition, refresh.get(partition) ?? []);
+        } catch (error) {
+          this.#options.onDoubt(partition);
+          throw error;
+        }
+      }),
+    );
+    for (const outcome of renewed) if (outcome.status === 'rejected') throw outcome.reason;
     if (this.#incomplete) this.#restore();
     await this.#options.afterRenewal();
   }
@@ -262,8 +274,7 @@ export class LeaseKeeper implements LeaseObserver {
     });
     const former = [...this.#former];
     for (const nodeId of [...former, this.#id]) {
-      for (let partition = 0; partition < keys.length; partition++)
-        await this.#removeStrangers(partition, nodeId);
+      await Promise.all(keys.map((_, partition) => this.#removeStrangers(partition, nodeId)));
     }
     this.#former = this.#former.filter((nodeId) => !former.includes(nodeId));
   }

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { jsonCodec } from '../codec.js';
 import { ConfigurationError } from '../errors.js';
 import type { PartitionKeys } from '../keys.js';
 import { Member } from '../pubsub/delivery.js';
@@ -54,9 +54,8 @@ export class Lifecycle {
     const member = new Member(
       audience,
       (pairs) => check(pairs as readonly string[]),
-      false,
       // What was said meanwhile was not heard. (Its failures are reported as a handler's.)
-      () => check(node.keys()),
+      { codec: jsonCodec, onDiscontinuity: () => check(node.keys()) },
     );
     const leave = () => hub.leave('channel', channel, member);
     leaving.add(leave);
@@ -77,8 +76,8 @@ export class Lifecycle {
    * whoever is still missing has gone, and no event told so.
    */
   wiped(): void {
-    const { link, reporter, watches, rooms } = this.#parts;
-    this.#checkLayout().catch((error) => reporter.report(error, { stage: 'configuration' }));
+    const { link, layout, reporter, watches, rooms } = this.#parts;
+    layout.check().catch((error) => reporter.report(error, { stage: 'configuration' }));
     link.clock.after(
       this.#settings.lease,
       () => {
@@ -96,30 +95,14 @@ export class Lifecycle {
   }
 
   async #start(): Promise<void> {
-    const { link, keeper, node, reaper } = this.#parts;
+    const { link, layout, keeper, node, reaper } = this.#parts;
     await link.connect();
-    const layout = await this.#checkLayout();
+    const layouts = await layout.check();
     if (this.#closing !== undefined) return;
     void this.#checkEviction();
     keeper.start();
     node.start();
-    reaper.start(layout);
-  }
-
-  /** The number of partitions decides where a user is: two services must not disagree about it. */
-  async #checkLayout(): Promise<string> {
-    const { link, keys } = this.#parts;
-    const { layout } = keys[0] as PartitionKeys;
-    const mine = String(keys.length);
-    // The random part tells every process that looks at it when Redis was wiped in between.
-    const value = `${mine} ${randomBytes(6).toString('base64url')}`;
-    const commands = [['SETNX', layout, value] as const, ['GET', layout] as const];
-    const [, reply] = await link.run('connect', commands, { key: layout });
-    const [found] = String(reply).split(' ');
-    if (found === mine) return String(reply);
-    throw new ConfigurationError(
-      `the presence data under prefix ${JSON.stringify(this.#settings.prefix)} is laid out in ${String(found)} partitions, this service uses ${mine}`,
-    );
+    reaper.start(layouts);
   }
 
   /** A Redis that evicts takes presence keys first, for they have TTLs; their users just vanish. */

@@ -8,6 +8,12 @@ export interface PresenceOptions {
   redis: RedisClient;
   /** What all keys and channels begin with, inside their hash tag. @default 'rollcall' */
   prefix?: string;
+  /**
+   * Into how many partitions users and rooms are divided, each in one slot of a Cluster. The same in all
+   * services under one prefix, and for good: another number needs another prefix. 1 to 1,024.
+   * @default 64 on a Cluster, otherwise 1
+   */
+  partitions?: number;
   /** The stable part of this process's node id. @default the host's name */
   nodeName?: string;
   /**

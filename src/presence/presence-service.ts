@@ -1,4 +1,4 @@
-import { encodeJson, escapeId, type Json } from '../codec.js';
+import { encodeJson, escapeId, type Json, jsonCodec } from '../codec.js';
 import { InvalidArgumentError, LimitError } from '../errors.js';
 import { type PartitionKeys, partitionOf } from '../keys.js';
 import { Member } from '../pubsub/delivery.js';
@@ -219,7 +219,7 @@ export class PresenceService {
   async onChange(handler: (change: PresenceChange) => unknown): Promise<Subscription> {
     this.#life.assertOpen();
     assertFunction('handler', handler);
-    const { link, hub, keys, leaving, audience, reporter } = this.#parts;
+    const { link, hub, keys, layout, leaving, audience, reporter } = this.#parts;
     const member = new Member(
       audience,
       (batch, context) => {
@@ -232,12 +232,12 @@ export class PresenceService {
           reporter.guard(() => handler(change), { channel: context.channel });
         }
       },
-      false,
+      { codec: jsonCodec },
     );
     await this.#life.start();
     this.#life.assertOpen();
     const names = keys.map(({ events }) => events);
-    return subscribe({ link, hub, leaving, kind: 'channel', names, member });
+    return subscribe({ link, hub, leaving, kind: layout.channels, names, member });
   }
 
   /**

@@ -3,7 +3,9 @@ import { ConnectionError, type RollcallError } from '../errors.js';
 import type { PartitionKeys } from '../keys.js';
 import { assertAccepted, type Link, RETRY_DELAY } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
+import { Stopwatch, telemetry } from '../telemetry.js';
 import { type Change, isRestoring } from './changes.js';
+import type { Layout } from './layout.js';
 import { Transaction } from './transaction.js';
 
 /** What {@link PresenceStore} needs to know of its surroundings. */
@@ -14,6 +16,7 @@ export interface StoreOptions {
   readonly backstop: number;
   readonly lastSeenTtl: number;
   readonly statuses: readonly string[];
+  readonly layout: Pick<Layout, 'publish'>;
   /** Resolves when writing is allowed. */
   readonly gate: () => Promise<void>;
   /** The id of this process's node, now. */
@@ -225,6 +228,15 @@ class Partition {
     });
   }
 
+  async #timed<T>(changes: number, work: Promise<T>): Promise<T> {
+    if (!telemetry.settle.on) return work;
+    const watch = new Stopwatch();
+    const ended = (error?: Error) =>
+      telemetry.settle.emit({ partition: this.index, changes, ...watch.stop(error) });
+    work.then(() => ended(), ended);
+    return work;
+  }
+
   async #transact(jobs: readonly Job[]): Promise<void> {
     const { link, nodeId, leases } = this.options;
     const node = nodeId();
@@ -232,7 +244,10 @@ class Partition {
     const known = leases.known(this.index);
     const transaction = new Transaction({ ...this.options, keys: this.keys, node, known }, changes);
     this.stats.transactions++;
-    const replies = await link.session.execute(transaction.commands, { atomic: true, key: this.keys.nodes });
+    const replies = await this.#timed(
+      changes.length,
+      link.session.execute(transaction.commands, { atomic: true, key: this.keys.nodes }),
+    );
     assertAccepted('presence', replies);
     const { records, leases: seen } = transaction.settled(replies);
     for (const { was, is } of seen) leases.observed(this.index, node, known, was, is);

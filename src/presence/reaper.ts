@@ -5,6 +5,7 @@ import type { PartitionKeys } from '../keys.js';
 import type { Command, Reply } from '../redis/driver.js';
 import type { Link } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
+import { Stopwatch, telemetry } from '../telemetry.js';
 import { removalOf } from './changes.js';
 import { type DeadNode, LivenessJudge, type Survey } from './liveness.js';
 import type { PresenceStore } from './presence-store.js';
@@ -38,6 +39,8 @@ export interface ReaperStats {
 
 /** Pairs removed per round: one transaction, short enough not to hold Redis up for others. */
 const BATCH = 128;
+/** Batches of users whose time has come, per sweep. */
+const MAX_ROUNDS = 100;
 
 /**
  * Looks after what nobody else does: removes the sockets of dead nodes and ends graces. Every
@@ -51,16 +54,16 @@ export class Reaper {
   #stopped = false;
   #sweeping: Promise<void> | undefined;
   /** What every partition's layout key holds: a random part of it is new after every wipe. */
-  readonly #layouts: string[] = [];
+  #layouts: string[] = [];
 
   constructor(options: ReaperOptions) {
     this.#options = options;
     this.#judges = options.keys.map(() => new LivenessJudge(options));
   }
 
-  /** Sweeps from now on; `layout` is what the first partition's layout key holds. */
-  start(layout: string): void {
-    this.#layouts[0] = layout;
+  /** Sweeps from now on; `layouts` is what the partitions' layout keys hold. */
+  start(layouts: readonly string[]): void {
+    this.#layouts = [...layouts];
     this.#schedule();
   }
 
@@ -71,9 +74,10 @@ export class Reaper {
     await this.#sweeping;
   }
 
-  /** This process's own connection or lease had trouble: judge nobody for a while. */
-  doubt(): void {
-    for (const judge of this.#judges) judge.interrupted();
+  /** This process's own connection or lease had trouble, there or anywhere: judge nobody for a while. */
+  doubt(partition?: number): void {
+    if (partition === undefined) for (const judge of this.#judges) judge.interrupted();
+    else this.#judges[partition]?.interrupted();
   }
 
   #schedule(): void {
@@ -89,17 +93,26 @@ export class Reaper {
     );
   }
 
+  /** All partitions at once: one that cannot be reached must not keep the others waiting. */
   async #sweep(): Promise<void> {
-    const late: string[] = [];
-    try {
-      for (let partition = 0; partition < this.#judges.length && !this.#stopped; partition++) {
-        late.push(...(await this.#sweepPartition(partition)));
-      }
-      this.stats.late = late;
-    } catch (error) {
-      this.doubt();
-      this.#report(error);
+    const swept = await Promise.allSettled(
+      this.#judges.map(async (_, partition) => {
+        try {
+          return await this.#sweepPartition(partition);
+        } catch (error) {
+          this.doubt(partition);
+          throw error;
+        }
+      }),
+    );
+    const late = new Set<string>();
+    let failure: { error: unknown } | undefined;
+    for (const outcome of swept) {
+      if (outcome.status === 'rejected') failure ??= { error: outcome.reason };
+      else for (const nodeId of outcome.value) late.add(nodeId);
     }
+    if (failure !== undefined) this.#report(failure.error);
+    else this.stats.late = [...late];
   }
 
   #report(error: unknown): void {
@@ -107,7 +120,27 @@ export class Reaper {
   }
 
   async #sweepPartition(partition: number): Promise<readonly string[]> {
-    const { link, store, nodeId } = this.#options;
+    const { link, nodeId } = this.#options;
+    let survey = await this.#survey(partition);
+    // Many come due at once when a large process has died. Whoever cannot be looked after must not
+    // keep the sweep from its end.
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      const looked = await this.#lookAfter(partition, survey.due);
+      if (survey.due.length < BATCH || looked === 0 || this.#stopped) break;
+      survey = await this.#survey(partition);
+    }
+    survey.leases.delete(nodeId());
+    const verdict = (this.#judges[partition] as LivenessJudge).judge(survey, link.clock.monotonic());
+    for (const dead of verdict.dead) {
+      // One that cannot be reaped must not keep the others from it.
+      await this.#reap(partition, dead).catch((error: unknown) => this.#report(error));
+    }
+    return verdict.late;
+  }
+
+  async #survey(
+    partition: number,
+  ): Promise<Survey & { leases: Map<string, number>; due: readonly string[] }> {
     const keys = this.#options.keys[partition] as PartitionKeys;
     const names = [keys.nodes, keys.due, keys.layout];
     const reply = await this.#run({ script: surveyScript, keys: names, args: [String(BATCH)] }, keys);
@@ -117,30 +150,33 @@ export class Reaper {
     if (known !== '' && known !== layout) this.#options.onWipe();
     const leases = new Map<string, number>();
     for (let at = 0; at < flat.length; at += 2) leases.set(flat[at] as string, Number(flat[at + 1]));
-    leases.delete(nodeId());
+    return { now: Number(now), leases, due };
+  }
 
+  /** Looks after users whose time has come; tells for how many of them that was possible. */
+  async #lookAfter(partition: number, due: readonly string[]): Promise<number> {
+    let looked = 0;
     await Promise.all(
-      due.map((user) =>
-        store.apply(partition, { kind: 'look', user, reason: 'time' }).catch((error: unknown) => {
+      due.map(async (user) => {
+        try {
+          await this.#options.store.apply(partition, { kind: 'look', user, reason: 'time' });
+          looked++;
+        } catch (error) {
           // A user whose keys are of another type must not keep everybody else from being looked after.
           if (!(error instanceof CommandError)) throw error;
           this.#report(error);
-        }),
-      ),
+        }
+      }),
     );
-    const survey: Survey = { now: Number(now), leases };
-    const verdict = (this.#judges[partition] as LivenessJudge).judge(survey, link.clock.monotonic());
-    for (const dead of verdict.dead) {
-      // One that cannot be reaped must not keep the others from it.
-      await this.#reap(partition, dead).catch((error: unknown) => this.#report(error));
-    }
-    return verdict.late;
+    return looked;
   }
 
   /** Removes what a dead node left, batch by batch, prolonging the claim on it each time. */
   async #reap(partition: number, dead: DeadNode): Promise<void> {
     const keys = this.#options.keys[partition] as PartitionKeys;
     const { nodeId } = dead;
+    const watch = telemetry.reap.on ? new Stopwatch() : undefined;
+    let sockets = 0;
     let claim = await this.#claim(keys, nodeId, String(dead.score), false);
     while (claim !== null && !this.#stopped) {
       const [reply] = await this.#options.link.run(
@@ -157,10 +193,12 @@ export class Reaper {
           keys,
         );
         this.stats.reapedNodes++;
+        if (watch) telemetry.reap.emit({ nodeId, sockets, ...watch.stop() });
         return;
       }
       await this.#removeAll(partition, nodeId, pairs);
       this.stats.reapedSockets += pairs.length;
+      sockets += pairs.length;
       claim = await this.#claim(keys, nodeId, claim, true);
     }
   }

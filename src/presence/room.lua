@@ -5,7 +5,7 @@
 -- ARGV  1 node that joins in this transaction, or "" when none does
 --       2 lease in ms   3 backstop TTL in ms
 --       4 length of what the rooms' keys begin with   5 what the channels of their changes begin with
---       6 the node's lease as it knows it, 0 for none
+--       6 the node's lease as it knows it, 0 for none   7 the command that announces: PUBLISH or SPUBLISH
 --       then for each change: number of the room in KEYS, user, node, socket, info (JSON), or "" to leave
 -- Returns { the node's lease as it was, or ""; its lease now, or "" }
 --
@@ -36,7 +36,7 @@ end
 
 local events = {}
 
-for i = 7, #ARGV, 5 do
+for i = 8, #ARGV, 5 do
   local k = tonumber(ARGV[i])
   local key, user, info = KEYS[k], ARGV[i + 1], ARGV[i + 4]
   local place = ARGV[i + 2] .. '"' .. ARGV[i + 3] .. '"'
@@ -86,6 +86,6 @@ for i = 7, #ARGV, 5 do
 end
 
 for k, list in pairs(events) do
-  redis.call('PUBLISH', prefix .. string.sub(KEYS[k], skip + 1), '[' .. table.concat(list, ',') .. ']')
+  redis.call(ARGV[7], prefix .. string.sub(KEYS[k], skip + 1), '[' .. table.concat(list, ',') .. ']')
 end
 return { was, is }

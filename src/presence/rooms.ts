@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { escapeId, type Json, unescapeId } from '../codec.js';
+import { escapeId, type Json, jsonCodec, unescapeId } from '../codec.js';
 import type { Reporter } from '../diagnostics.js';
 import { type PartitionKeys, partitionOf, unpair } from '../keys.js';
 import { type Audience, Member } from '../pubsub/delivery.js';
@@ -8,6 +8,7 @@ import { type Leaving, subscribe } from '../pubsub/subscribe.js';
 import type { Command } from '../redis/driver.js';
 import type { Link } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
+import type { Layout } from './layout.js';
 import type { RoomChangeEvent, RoomMember } from './types.js';
 
 /** A room, watched. */
@@ -28,6 +29,7 @@ export interface RoomsOptions {
   readonly link: Link;
   readonly hub: Hub;
   readonly keys: readonly PartitionKeys[];
+  readonly layout: Layout;
   readonly leaving: Leaving;
   readonly audience: Audience;
   readonly reporter: Reporter;
@@ -110,21 +112,19 @@ export class Rooms {
 
   /** Watches a room: subscribes first, takes a snapshot second, merges the two by version. */
   async watch(room: string, handler: RoomHandler, signal: AbortSignal | undefined): Promise<RoomWatch> {
-    const { link, hub, keys, leaving, audience, reporter } = this.#options;
+    const { link, hub, keys, layout, leaving, audience, reporter } = this.#options;
     const names = keys[this.partition(room)] as PartitionKeys;
     const view = new RoomView(room, handler, reporter);
-    const member = new Member(
-      audience,
-      (batch) => view.changed(batch as readonly PackedChange[]),
-      false,
-      () => void this.#reread(view),
-    );
+    const member = new Member(audience, (batch) => view.changed(batch as readonly PackedChange[]), {
+      codec: jsonCodec,
+      onDiscontinuity: () => void this.#reread(view),
+    });
     const channel = names.roomEvents(escapeId(room));
     const subscription = await subscribe({
       link,
       hub,
       leaving,
-      kind: 'channel',
+      kind: layout.channels,
       names: [channel],
       member,
     });

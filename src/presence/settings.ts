@@ -6,6 +6,8 @@ import type { PresenceOptions } from './options.js';
 /** The options of a presence service, checked and completed. Durations in ms. */
 export interface PresenceSettings {
   readonly prefix: string;
+  /** Undefined for what fits the topology. */
+  readonly partitions: number | undefined;
   readonly nodeName: string;
   readonly grace: number;
   readonly lease: number;
@@ -36,6 +38,7 @@ export function readSettings(options: PresenceOptions): PresenceSettings {
   const lease = numberOption('lease', options.lease, 30_000, { min: 500, max: DAY });
   const settings: PresenceSettings = {
     prefix: prefixOption('prefix', options.prefix, 'rollcall'),
+    partitions: partitionsOption(options.partitions),
     nodeName: prefixOption('nodeName', options.nodeName, defaultNodeName()),
     grace: numberOption('grace', options.grace, 0, { min: 0, max: DAY }),
     lease,
@@ -70,6 +73,11 @@ export function readSettings(options: PresenceOptions): PresenceSettings {
 function assertAtMost(name: string, value: number, limitName: string, limit: number): void {
   if (value > limit)
     throw new InvalidArgumentError(name, `must be at most ${limitName} (${limit}), not ${value}`);
+}
+
+function partitionsOption(value: unknown): number | undefined {
+  if (value === undefined) return undefined;
+  return numberOption('partitions', value, 1, { min: 1, max: 1_024, integer: true });
 }
 
 function statusPriority(value: unknown): readonly string[] {

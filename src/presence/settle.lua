@@ -10,6 +10,7 @@
 --       7 "1" to take a missing record for a lost one: the change says that nothing changed
 --       8 statuses by priority, each between commas
 --       9 the node's lease as it knows it, 0 for none
+--       10 the command that announces, PUBLISH or SPUBLISH
 --       then for each user why he is looked at: 0 or above, for how many ms he is waited for if his
 --       last socket has gone; -1 some time of his has come; -2 he was active; -3 his last socket
 --       has gone, and no record was found: he is offline, and nobody knows yet
@@ -104,7 +105,7 @@ local function read(facts)
 end
 
 local replies, events, arrived, departed = { was, is }, {}, {}, {}
-local index = 9
+local index = 10
 
 -- All records at once: a call for each would cost more than reading them does.
 local recordKeys = {}
@@ -122,7 +123,7 @@ for k = 4, #KEYS, 2 do
   local user = sub(factsKey, skip + 1)
   local status, sockets, count, own, till, deadline = read(all[k])
   -- What is missing is false, and something of its own on the embedded engine.
-  local record = records[index - 9]
+  local record = records[index - 10]
   if type(record) ~= 'string' then record = false end
 
   local before, version, seen, rest = 'offline', 0, now, ''
@@ -222,6 +223,6 @@ if #arrived > 0 then
   call('PEXPIRE', KEYS[2], longest)
 end
 if #departed > 0 then call('ZREM', KEYS[2], unpack(departed)) end
-if #events > 0 then call('PUBLISH', channel, '[' .. table.concat(events, ',') .. ']') end
+if #events > 0 then call(ARGV[10], channel, '[' .. table.concat(events, ',') .. ']') end
 -- The embedded engine returns nothing for a table that grew.
 return { unpack(replies) }

@@ -2,6 +2,7 @@ import { CommandError } from '../errors.js';
 import { type PartitionKeys, pair } from '../keys.js';
 import type { Command, Reply, ScriptCall } from '../redis/driver.js';
 import { type Change, isOwn, isRestoring, type RoomChange, type SocketChange } from './changes.js';
+import type { Layout } from './layout.js';
 import { roomScript, settleScript } from './scripts.js';
 
 /** What a transaction is composed under. Durations in ms. */
@@ -15,6 +16,7 @@ export interface TransactionSettings {
   readonly backstop: number;
   readonly lastSeenTtl: number;
   readonly statuses: readonly string[];
+  readonly layout: Pick<Layout, 'publish'>;
 }
 
 /** What a transaction brought about. */
@@ -157,7 +159,7 @@ export class Transaction {
   }
 
   #settleCall(node: string): ScriptCall {
-    const { keys, lease, backstop, lastSeenTtl, statuses, known } = this.#settings;
+    const { keys, lease, backstop, lastSeenTtl, statuses, known, layout } = this.#settings;
     const names = [keys.nodes, keys.online, keys.due];
     const args = [
       node,
@@ -169,6 +171,7 @@ export class Transaction {
       this.#restoring ? '1' : '0',
       `,${statuses.join(',')},`,
       String(known),
+      layout.publish,
     ];
     for (const [user, reason] of this.#users) {
       names.push(keys.sockets(user), keys.user(user));
@@ -178,7 +181,7 @@ export class Transaction {
   }
 
   #roomCall(node: string): ScriptCall {
-    const { keys, lease, backstop, node: self, known } = this.#settings;
+    const { keys, lease, backstop, node: self, known, layout } = this.#settings;
     const numbers = new Map<string, number>();
     const names = [keys.nodes];
     const args = [
@@ -188,6 +191,7 @@ export class Transaction {
       String(keys.roomPrefix.length),
       keys.roomEventsPrefix,
       String(known),
+      layout.publish,
     ];
     for (const change of this.#rooms) {
       let number = numbers.get(change.room);

@@ -1,9 +1,11 @@
+import { jsonCodec } from '../codec.js';
 import type { Reporter } from '../diagnostics.js';
 import { type Audience, Member } from '../pubsub/delivery.js';
 import type { Hub } from '../pubsub/hub.js';
-import { type Leaving, type Subscription, subscribe } from '../pubsub/subscribe.js';
+import { Leaving, type Subscription, subscribe } from '../pubsub/subscribe.js';
 import type { Link } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
+import type { Layout } from './layout.js';
 import type { PresenceReader } from './presence-reader.js';
 import { unpackChange } from './record.js';
 import type { PresenceChange, PresenceData, WatchedPresence } from './types.js';
@@ -30,6 +32,7 @@ export interface WatchesOptions {
   readonly link: Link;
   readonly hub: Hub;
   readonly channels: readonly string[];
+  readonly layout: Layout;
   readonly leaving: Leaving;
   readonly audience: Audience;
   readonly reporter: Reporter;
@@ -155,18 +158,16 @@ export class Watches {
 
   #subscribed(): Promise<Subscription> {
     if (this.#subscription === undefined) {
-      const { link, hub, channels, audience } = this.#options;
-      const member = new Member(
-        audience,
-        (batch) => this.#dispatch(batch as readonly unknown[]),
-        false,
-        () => void this.#reread([...this.#watchers.keys()], false),
-      );
+      const { link, hub, channels, layout, audience } = this.#options;
+      const member = new Member(audience, (batch) => this.#dispatch(batch as readonly unknown[]), {
+        codec: jsonCodec,
+        onDiscontinuity: () => void this.#reread([...this.#watchers.keys()], false),
+      });
       const subscription = subscribe({
         link,
         hub,
-        leaving: new Set(),
-        kind: 'channel',
+        leaving: new Leaving(),
+        kind: layout.channels,
         names: channels,
         member,
       });

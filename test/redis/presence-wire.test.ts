@@ -432,7 +432,7 @@ describe('the scripts', () => {
     const made = nodeRedis(server.port);
     end = made.end;
     driver = driverFor(made.client);
-    driver.attach({ message() {}, connection() {} });
+    driver.attach({ message() {}, connection() {}, dropped() {} });
     await driver.connect();
   });
 
@@ -602,6 +602,7 @@ describe('the scripts', () => {
           restoring,
           ',busy,online,away,',
           known,
+          'PUBLISH',
           ...users.map(() => grace),
         ],
       );
@@ -613,7 +614,7 @@ describe('the scripts', () => {
       await work();
       const lines = await monitor.stop();
       return lines.flatMap((line) => {
-        const match = /"PUBLISH" ("(?:[^"\\]|\\.)*") ("(?:[^"\\]|\\.)*")/i.exec(line);
+        const match = /\] "PUBLISH" ("(?:[^"\\]|\\.)*") ("(?:[^"\\]|\\.)*")/i.exec(line);
         return match === null ? [] : [JSON.parse(JSON.parse(match[2] as string) as string)];
       });
     }

@@ -159,7 +159,9 @@ export function presencePeople(world: () => Promise<PresenceWorld>, { crowd = 3_
         await service.setPresence('ann', 's1', 'busy');
         expect((await other.getPresence('ann'))?.status).toBe('busy');
         expect(await other.getPresence('bob')).toBeNull();
-        expect(service.stats()).toMatchObject({ sockets: 1, queued: 0 });
+        expect(service.stats().sockets).toBe(1);
+        // What is asked after the gap in what others say may still be on its way.
+        await waitFor(() => service.stats().queued === 0);
         scene.errors.length = 0;
       }),
     );

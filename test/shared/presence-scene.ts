@@ -142,11 +142,12 @@ export function counting(driver: Driver): { driver: Driver; calls: string[] } {
       calls.push(...commands.map((command) => ('script' in command ? command.script.name : command[0])));
       return driver.execute(commands, options);
     },
-    subscribe: (kind, names) => {
+    subscribe: (kind, names, options) => {
       calls.push(`subscribe ${names.join(' ')}`);
-      return driver.subscribe(kind, names);
+      return driver.subscribe(kind, names, options);
     },
     unsubscribe: (kind, names) => driver.unsubscribe(kind, names),
+    reset: (kind, cause) => driver.reset(kind, cause),
     close: () => driver.close(),
   };
   return { driver: spy, calls };

@@ -3,7 +3,13 @@ import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../
 import { PartitionKeys } from '../../../src/keys.js';
 import type { Change, SocketChange } from '../../../src/presence/changes.js';
 import { PresenceStore } from '../../../src/presence/presence-store.js';
-import { type Command, isScriptCall, type Reply, type ScriptCall } from '../../../src/redis/driver.js';
+import {
+  isScriptCall,
+  type Payload,
+  type PlainCommand,
+  type Reply,
+  type ScriptCall,
+} from '../../../src/redis/driver.js';
 import { Link } from '../../../src/redis/link.js';
 import { Session } from '../../../src/redis/session.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
@@ -35,6 +41,7 @@ beforeEach(() => {
     backstop: 60_000,
     lastSeenTtl: 90_000,
     statuses: ['busy', 'online', 'away'],
+    layout: { publish: 'PUBLISH' },
     gate: () => gate(),
     nodeId: () => 'node#1',
     leases: { known: () => 7, observed: (...seen) => observed.push(seen) },
@@ -79,8 +86,8 @@ function usersOf(call: FakeCall): string[] {
     .flatMap((name, at) => (at % 2 === 0 ? [name.slice(name.indexOf('}:sockets:') + 10)] : []));
 }
 
-function plain(call: FakeCall): readonly (readonly string[])[] {
-  return call.commands.filter((command): command is Exclude<Command, ScriptCall> => !isScriptCall(command));
+function plain(call: FakeCall): readonly PlainCommand[] {
+  return call.commands.filter((command): command is PlainCommand => !isScriptCall(command));
 }
 
 /** Redis did it: each user's record says whose it is. */
@@ -131,6 +138,7 @@ describe('one change', () => {
         '0',
         ',busy,online,away,',
         '7',
+        'PUBLISH',
         '250',
       ],
     });
@@ -281,7 +289,7 @@ describe('group commit', () => {
     const kinds = [true, true, false, true].map((restoring, at) =>
       apply(socket(`u${at}`, '"online",1', 's', { restoring })),
     );
-    const flags: [string[], string | undefined][] = [];
+    const flags: [string[], Payload | undefined][] = [];
     await turn();
     while (driver.pending.length > 0) {
       flags.push([usersOf(driver.only), settleOf(driver.only).args[6]]);
@@ -302,7 +310,7 @@ describe('group commit', () => {
   ])('what the last socket going means: %s', async (_, graces, expected) => {
     for (const [at, grace] of graces.entries()) apply(removal('ann', `s${at}`, { grace }));
     await turn();
-    expect(settleOf(driver.only).args.slice(9)).toEqual([expected]);
+    expect(settleOf(driver.only).args.slice(10)).toEqual([expected]);
   });
 });
 
@@ -348,7 +356,7 @@ describe('deadlines', () => {
   });
 
   test('while Redis is away nothing is handed to the driver', async () => {
-    driver.connection('commands', 'lost', new Error('gone'));
+    driver.connection('lost', new Error('gone'));
     driver.onCall = (call) => {
       if (call.method === 'connect') call.ack();
     };
@@ -359,20 +367,20 @@ describe('deadlines', () => {
     expect(outcome.error).toBeInstanceOf(TimeoutError);
     expect(outcome.error?.outcome).toBe('failed');
     expect(driver.calls.filter(({ method }) => method === 'execute')).toEqual([]);
-    driver.connection('commands', 'ready');
+    driver.connection('ready');
     await turn();
     expect(driver.calls.filter(({ method }) => method === 'execute')).toEqual([]);
   });
 
   test('whoever is still in time when Redis is back is sent', async () => {
-    driver.connection('commands', 'lost');
+    driver.connection('lost');
     driver.onCall = (call) => {
       if (call.method === 'connect') call.ack();
     };
     const outcome = apply(socket('ann'));
     await turn();
     clock.advance(TIMEOUT / 2);
-    driver.connection('commands', 'ready');
+    driver.connection('ready');
     await turn();
     await ack(driver.only);
     expect(outcome.value).toBe('record of ann');
@@ -440,13 +448,13 @@ describe('a broken connection', () => {
   });
 
   test('a client that gave up fails what waits', async () => {
-    driver.connection('commands', 'lost');
+    driver.connection('lost');
     driver.onCall = (call) => {
       if (call.method === 'connect') call.ack();
     };
     const outcome = apply(socket('ann'));
     await turn();
-    driver.connection('commands', 'ended', new Error('retries exhausted'));
+    driver.connection('ended', new Error('retries exhausted'));
     await turn();
     expect(outcome.error).toBeInstanceOf(ConnectionError);
     expect(outcome.error?.outcome).toBe('failed');
