@@ -35,3 +35,12 @@ export const systemClock: Clock = {
 export function jittered(clock: Clock, ms: number, spread = 0.1): number {
   return ms * (1 + spread * (2 * clock.random() - 1));
 }
+
+/**
+ * How long to wait before attempt number `attempt` (from 0) is repeated: exponential, with full jitter,
+ * so that many who were cut off at one moment do not come back at one moment.
+ * Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+ */
+export function backoff(clock: Clock, attempt: number, first: number, max: number): number {
+  return clock.random() * Math.min(max, first * 2 ** Math.min(attempt, 30));
+}

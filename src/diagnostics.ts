@@ -6,6 +6,8 @@ export type ErrorStage =
   | 'decode'
   | 'subscribe'
   | 'unsubscribe'
+  | 'recovery'
+  | 'probe'
   | 'renew'
   | 'sweep'
   | 'restore'

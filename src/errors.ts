@@ -16,6 +16,7 @@ export type RollcallErrorCode =
   | 'ERR_LIMIT'
   | 'ERR_OVERFLOW'
   | 'ERR_DECODE'
+  | 'ERR_SCHEMA'
   | 'ERR_HANDLER';
 
 /**
@@ -114,6 +115,27 @@ export class OverflowError extends RollcallError {
 export class DecodeError extends RollcallError {
   override readonly name = 'DecodeError';
   readonly code = 'ERR_DECODE';
+}
+
+/** One thing that a schema finds wrong with a message. */
+export interface SchemaIssue {
+  /** What is wrong, in the words of the schema's library. */
+  readonly message: string;
+  /** Where: the keys that lead to the value; empty for the message itself. */
+  readonly path: readonly PropertyKey[];
+}
+
+/** A message is not what the schema of its channel asks for. */
+export class SchemaError extends RollcallError {
+  override readonly name = 'SchemaError';
+  readonly code = 'ERR_SCHEMA';
+  /** What the schema found; empty when the schema itself failed, which is then the `cause`. */
+  readonly issues: readonly SchemaIssue[];
+
+  constructor(message: string, issues: readonly SchemaIssue[], options?: ErrorOptions) {
+    super(message, options);
+    this.issues = issues;
+  }
 }
 
 /** A handler threw or rejected; `cause` is what it threw. Only ever passed to `onError`. */

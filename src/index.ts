@@ -1,9 +1,9 @@
 export type { Clock, Timer } from './clock.js';
 export { systemClock } from './clock.js';
-export type { Codec, Json } from './codec.js';
-export { jsonCodec } from './codec.js';
+export type { BinaryCodec, Codec, Json, TextCodec } from './codec.js';
+export { bufferCodec, jsonCodec } from './codec.js';
 export type { ErrorContext, ErrorListener, ErrorStage } from './diagnostics.js';
-export type { Outcome, RollcallErrorCode } from './errors.js';
+export type { Outcome, RollcallErrorCode, SchemaIssue } from './errors.js';
 export {
   ClosedError,
   CommandError,
@@ -16,9 +16,13 @@ export {
   LimitError,
   OverflowError,
   RollcallError,
+  SchemaError,
   TimeoutError,
   UnsupportedError,
 } from './errors.js';
+export type { HistoryOptions } from './history/appends.js';
+export type { Break } from './history/chain.js';
+export type { Position } from './history/position.js';
 export { escapePattern } from './keys.js';
 export type {
   ClosePresenceOptions,
@@ -42,28 +46,53 @@ export type {
   WatchedPresence,
 } from './presence/types.js';
 export type { PresenceWatch, WatchHandler } from './presence/watches.js';
-export type { Discontinuity, MessageContext } from './pubsub/delivery.js';
-export type { Overflow } from './pubsub/inbox.js';
-export type { MessageStream, ReceivedMessage } from './pubsub/message-stream.js';
 export type {
+  ChannelDefinition,
+  ChannelOptions,
+  ChannelParamNames,
+  ChannelParams,
+  ChannelRef,
+  ChannelSettings,
+} from './pubsub/channel-definition.js';
+export { defineChannel } from './pubsub/channel-definition.js';
+export type { MessageContext } from './pubsub/delivery.js';
+export type { Discontinuity, DiscontinuityReason } from './pubsub/discontinuity.js';
+export type { Overflow } from './pubsub/inbox.js';
+export type { MessageStream, ReceivedDiscontinuity, ReceivedMessage } from './pubsub/message-stream.js';
+export type {
+  ChannelRecovery,
+  HistoryMessage,
+  HistoryPage,
+  HistoryReadOptions,
   MessageHandler,
   MessagesOptions,
   Published,
   PublishOptions,
   PubSubOptions,
   PubSubStats,
+  RecoverRequest,
+  Recovery,
   SubscribeOptions,
 } from './pubsub/options.js';
 export { PubSubService } from './pubsub/pubsub-service.js';
+export type {
+  InferInput,
+  InferOutput,
+  StandardIssue,
+  StandardPathSegment,
+  StandardResult,
+  StandardSchema,
+} from './pubsub/schema.js';
 export type { Subscription } from './pubsub/subscribe.js';
 export type { RedisClient } from './redis/detect.js';
 export type {
   Capabilities,
   Command,
-  ConnectionRole,
   Driver,
   DriverListener,
+  DriverSubscribeOptions,
   ExecuteOptions,
+  Payload,
   PlainCommand,
   Reply,
   Script,
@@ -75,3 +104,5 @@ export type { IoredisMockClient } from './redis/ioredis-mock.js';
 export type { NodeRedisClient } from './redis/node-redis.js';
 export type { Rollcall, RollcallOptions } from './rollcall.js';
 export { createRollcall } from './rollcall.js';
+export type { RollcallEvents, TimedEvent } from './telemetry.js';
+export { onTelemetry } from './telemetry.js';

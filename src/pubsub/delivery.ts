@@ -1,8 +1,10 @@
 import type { Codec } from '../codec.js';
 import { isThenable, messageOf, type Reporter } from '../diagnostics.js';
 import { DecodeError } from '../errors.js';
+import type { Position } from '../history/position.js';
 import { escapePattern } from '../keys.js';
-import type { SubscriptionKind } from '../redis/driver.js';
+import type { Payload, SubscriptionKind } from '../redis/driver.js';
+import type { Discontinuity } from './discontinuity.js';
 
 /** What comes with a message. */
 export interface MessageContext {
@@ -10,18 +12,10 @@ export interface MessageContext {
   readonly channel: string;
   /** The pattern that matched, for handlers of a pattern. */
   readonly pattern?: string;
-  /** The payload as it came, before decoding. */
-  readonly raw: string;
-}
-
-/** A stretch in which messages may have been missed. */
-export interface Discontinuity {
-  /** `reconnected`: the connection broke and is back. `overflow`: a local queue was full. */
-  readonly reason: 'reconnected' | 'overflow';
-  /** Since when messages may be missing, by this process's clock. */
-  readonly since: Date;
-  /** True when everything missed was delivered after all; always false without history. */
-  readonly recovered: boolean;
+  /** Its place in the channel's history, where it was published with one. */
+  readonly position?: Position;
+  /** The payload as it came, before decoding: text, or a Buffer where the codec is a binary one. */
+  readonly raw: string | Buffer;
 }
 
 /** Gets a message; a rejected promise counts as a failure, and nobody waits for it. */
@@ -37,11 +31,19 @@ export class Audience {
   undecodable = 0;
 
   constructor(
-    readonly codec: Codec,
     readonly reporter: Reporter,
     /** What the service puts before every channel; taken off again for handlers. */
     readonly prefix = '',
+    /** For how long, in ms, a subscription outlives its last handler. */
+    readonly unsubscribeDelay = 0,
   ) {}
+
+  /** `name` of a subscription as handlers know it. */
+  shown(kind: SubscriptionKind, name: string): string {
+    const { prefix } = this;
+    if (prefix === '') return name;
+    return name.slice(kind === 'pattern' ? escapePattern(prefix).length : prefix.length);
+  }
 }
 
 /** One handler's place in a subscription. */
@@ -49,32 +51,78 @@ export class Member {
   /** False from the moment its owner let go: it is never called again. */
   active = true;
 
+  readonly codec: Codec;
+  readonly raw: boolean;
+  readonly onDiscontinuity: ((discontinuity: Discontinuity) => void) | undefined;
+  readonly gate: Gate | undefined;
+
   constructor(
     readonly audience: Audience,
     readonly handler: RawHandler,
-    /** Gets payloads as they came, undecoded. */
-    readonly raw: boolean,
-    readonly onDiscontinuity?: (discontinuity: Discontinuity) => void,
-  ) {}
+    { codec, raw = false, onDiscontinuity, gate }: MemberOptions,
+  ) {
+    this.codec = codec;
+    this.raw = raw;
+    this.onDiscontinuity = onDiscontinuity;
+    this.gate = gate;
+  }
+}
+
+/** What a {@link Member} is told beside. */
+export interface MemberOptions {
+  readonly codec: Codec;
+  /** Gets payloads as they came, undecoded. */
+  readonly raw?: boolean | undefined;
+  readonly onDiscontinuity?: ((discontinuity: Discontinuity) => void) | undefined;
+  /** Where its messages wait, when that can run full. */
+  readonly gate?: Gate | undefined;
+}
+
+/** A queue behind a handler. */
+export interface Gate {
+  /** One message more would be one too many. */
+  readonly full: boolean;
+  /** Resolves when there is room again, or nobody reads any more. */
+  drained(): Promise<void>;
 }
 
 /** Neighbours in a subscription that get the same thing, and so can be called in one tight loop. */
 export interface Stretch {
   readonly audience: Audience;
+  readonly codec: Codec;
   readonly raw: boolean;
   readonly members: readonly Member[];
   /** The members' own, side by side in memory. */
-  readonly handlers: readonly RawHandler[];
+  readonly handlers: RawHandler[];
+}
+
+/** Takes `member` out of stretches that a message may be on its way through. */
+export function withdraw(stretches: readonly Stretch[], member: Member): void {
+  for (const { audience, members, handlers } of stretches) {
+    const at = members.indexOf(member);
+    if (at < 0) continue;
+    // Called in the member's place, if its turn has not come yet.
+    handlers[at] = () => {
+      audience.delivered--;
+    };
+  }
 }
 
 /** `members` in their order, divided into stretches. */
 export function stretchesOf(members: Iterable<Member>): Stretch[] {
-  const stretches: { audience: Audience; raw: boolean; members: Member[]; handlers: RawHandler[] }[] = [];
+  type Growing = {
+    audience: Audience;
+    codec: Codec;
+    raw: boolean;
+    members: Member[];
+    handlers: RawHandler[];
+  };
+  const stretches: Growing[] = [];
   for (const member of members) {
-    const { audience, raw, handler } = member;
+    const { audience, codec, raw, handler } = member;
     let last = stretches.at(-1);
-    if (last === undefined || last.audience !== audience || last.raw !== raw) {
-      last = { audience, raw, members: [], handlers: [] };
+    if (last?.audience !== audience || last.codec !== codec || last.raw !== raw) {
+      last = { audience, codec, raw, members: [], handlers: [] };
       stretches.push(last);
     }
     last.members.push(member);
@@ -83,77 +131,66 @@ export function stretchesOf(members: Iterable<Member>): Stretch[] {
   return stretches;
 }
 
-const UNDECODED = Symbol('undecoded');
+/** Stands for what a payload did not hold. */
+export const UNDECODED = Symbol('undecoded');
 
 /** One message on its way through a subscription's members; decoded at most once per codec. */
 export class Delivery {
   #codec: Codec | undefined;
   #value: unknown = UNDECODED;
   #audience: Audience | undefined;
+  #binary: boolean | undefined;
   #context: MessageContext | undefined;
 
   constructor(
     readonly kind: SubscriptionKind,
     readonly name: string,
     readonly channel: string,
-    readonly payload: string,
+    readonly payload: Payload,
+    readonly position?: Position | undefined,
   ) {}
 
   /**
    * Calls the handlers of a stretch. Never throws: this runs inside a client library's read loop. With
-   * a thousand handlers this loop is all that counts: it looks at members only once one has left.
+   * a thousand handlers this loop is all that counts, so it looks at nothing but them; who leaves
+   * meanwhile is taken out by {@link withdraw}.
    */
-  through(stretch: Stretch, presence: { readonly departures: number }, departures: number): void {
-    const { audience, raw, members, handlers } = stretch;
-    if (audience !== this.#audience) this.#meet(audience);
-    if (!raw && this.#codec !== audience.codec) this.#decode(audience);
-    const message = raw ? this.payload : this.#value;
-    if (message === UNDECODED) return;
+  through({ audience, codec, raw, handlers }: Stretch): void {
+    if (audience !== this.#audience || codec.binary !== this.#binary) this.#meet(audience, codec);
     const context = this.#context as MessageContext;
-    let skipped = 0;
-    for (let at = 0; at < handlers.length; at++) {
-      if (presence.departures !== departures && !(members[at] as Member).active) {
-        skipped++;
-        continue;
-      }
+    if (!raw && this.#codec !== codec) this.#decode(audience, codec, context.raw);
+    const message = raw ? context.raw : this.#value;
+    if (message === UNDECODED) return;
+    audience.delivered += handlers.length;
+    let at = 0;
+    while (at < handlers.length) {
       try {
-        const result = (handlers[at] as RawHandler)(message, context);
-        if (result !== undefined && isThenable(result)) this.#follow(audience, result);
+        for (; at < handlers.length; at++) {
+          const result = (handlers[at] as RawHandler)(message, context);
+          if (result !== undefined && isThenable(result)) this.#follow(audience, result);
+        }
       } catch (error) {
         this.#failed(audience, error);
+        at++;
       }
     }
-    audience.delivered += handlers.length - skipped;
   }
 
-  #meet(audience: Audience): void {
+  #meet(audience: Audience, codec: Codec): void {
+    if (audience !== this.#audience) audience.received++;
     this.#audience = audience;
-    audience.received++;
-    const strip = audience.prefix.length;
-    const channel = strip === 0 ? this.channel : this.channel.slice(strip);
-    this.#context =
-      this.kind === 'pattern'
-        ? {
-            channel,
-            pattern: strip === 0 ? this.name : patternWithout(audience.prefix, this.name),
-            raw: this.payload,
-          }
-        : { channel, raw: this.payload };
+    this.#binary = codec.binary;
+    const { kind, payload, position } = this;
+    const channel = audience.shown('channel', this.channel);
+    const raw = codec.binary === true ? bytesOf(payload) : textOf(payload);
+    const pattern = kind === 'pattern' ? { pattern: audience.shown(kind, this.name) } : undefined;
+    if (position === undefined) this.#context = pattern ? { channel, ...pattern, raw } : { channel, raw };
+    else this.#context = { channel, ...pattern, position, raw };
   }
 
-  #decode(audience: Audience): void {
-    this.#codec = audience.codec;
-    this.#value = UNDECODED;
-    try {
-      this.#value = audience.codec.decode(this.payload);
-    } catch (cause) {
-      audience.undecodable++;
-      const error = new DecodeError(
-        `a message on channel ${JSON.stringify(this.channel)} cannot be decoded: ${messageOf(cause)}`,
-        { cause },
-      );
-      audience.reporter.report(error, { stage: 'decode', ...this.#where() });
-    }
+  #decode(audience: Audience, codec: Codec, raw: Payload): void {
+    this.#codec = codec;
+    this.#value = decodedBy(codec, raw, audience, this.#where());
   }
 
   #follow(audience: Audience, result: PromiseLike<unknown>): void {
@@ -180,20 +217,43 @@ export class Delivery {
   }
 }
 
-function patternWithout(prefix: string, pattern: string): string {
-  return pattern.slice(escapePattern(prefix).length);
+/** What `codec` reads in `payload`, or {@link UNDECODED} once that has been reported. */
+export function decodedBy(
+  codec: Codec,
+  payload: Payload,
+  audience: Audience,
+  where: { channel: string; pattern?: string },
+): unknown {
+  try {
+    return (codec.decode as (payload: Payload) => unknown)(payload);
+  } catch (cause) {
+    audience.undecodable++;
+    const error = new DecodeError(
+      `a message on channel ${JSON.stringify(where.channel)} cannot be decoded: ${messageOf(cause)}`,
+      { cause },
+    );
+    audience.reporter.report(error, { stage: 'decode', ...where });
+    return UNDECODED;
+  }
 }
 
-/** Tells `listener` of a gap; what it throws or rejects with goes to its service's `onError`. */
+function textOf(payload: Payload): string {
+  return typeof payload === 'string' ? payload : payload.toString();
+}
+
+function bytesOf(payload: Payload): Buffer {
+  return typeof payload === 'string' ? Buffer.from(payload) : payload;
+}
+
+/** Tells a handler's owner of `channel`; what the listener throws or rejects with goes to the service's `onError`. */
 export function tell(
-  { reporter }: Audience,
-  listener: ((discontinuity: Discontinuity) => unknown) | undefined,
+  { audience, onDiscontinuity }: Pick<Member, 'audience' | 'onDiscontinuity'>,
   discontinuity: Discontinuity,
   channel: string,
 ): void {
-  const failed = (error: unknown) => reporter.handlerFailed(error, { channel });
+  const failed = (error: unknown) => audience.reporter.handlerFailed(error, { channel });
   try {
-    const result = listener?.(discontinuity);
+    const result: unknown = onDiscontinuity?.(discontinuity);
     if (isThenable(result)) result.then(undefined, failed);
   } catch (error) {
     failed(error);

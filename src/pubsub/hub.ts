@@ -1,66 +1,39 @@
-import { type Clock, jittered, type Timer } from '../clock.js';
-import { ConnectionError } from '../errors.js';
-import type { ConnectionRole, SubscriptionKind } from '../redis/driver.js';
+import { backoff, type Clock, type Timer } from '../clock.js';
+import type { Reporter } from '../diagnostics.js';
+import { CommandError, ConnectionError, type RollcallError } from '../errors.js';
+import { unwrap } from '../history/envelope.js';
+import { HistoryReader } from '../history/history-reader.js';
+import type { Payload, SubscriptionKind } from '../redis/driver.js';
 import type { Session } from '../redis/session.js';
-import { Delivery, type Discontinuity, type Member, type Stretch, stretchesOf, tell } from './delivery.js';
-import { type Phase, type SubscriptionEvent, step } from './subscriptions.js';
+import { Stopwatch, telemetry } from '../telemetry.js';
+import type { Start } from './cohort.js';
+import { Delivery, type Member } from './delivery.js';
+import type { DiscontinuityReason } from './discontinuity.js';
+import { Entry } from './entry.js';
+import { type Family, Prober } from './prober.js';
+import { type SubscriptionEvent, step } from './subscriptions.js';
 
-interface Waiter {
-  resolve(): void;
-  reject(error: Error): void;
-}
+/** Between attempts to subscribe, at most, in ms: the first time, and at last. */
+const FIRST_RETRY = 50;
+const MAX_RETRY = 5_000;
+/** Names per command, so that no single one stalls Redis, or the client, for long. */
+const BATCH = 1_000;
 
-/** One (kind, name) and everybody who listens to it. */
-class Entry {
-  phase: Phase = 'idle';
-  readonly members = new Set<Member>();
-  /** How many have left so far: a message on its way looks for them when this has grown. */
-  departures = 0;
-  /** Since when messages may be missing, while it is subscribed anew. */
-  gapSince: Date | undefined;
-  joining: Waiter[] | undefined;
-  leaving: Waiter[] | undefined;
-  #stretches: readonly Stretch[] | undefined;
+const KINDS = ['channel', 'pattern', 'sharded'] as const;
 
-  constructor(
-    readonly kind: SubscriptionKind,
-    readonly name: string,
-  ) {}
-
-  get active(): number {
-    return this.members.size;
-  }
-
-  /** The members as they are now; never changed, only replaced, for a message may be on its way. */
-  get stretches(): readonly Stretch[] {
-    this.#stretches ??= stretchesOf(this.members);
-    return this.#stretches;
-  }
-
-  add(member: Member): void {
-    this.members.add(member);
-    this.#stretches = undefined;
-  }
-
-  remove(member: Member): void {
-    member.active = false;
-    if (!this.members.delete(member)) return;
-    this.departures++;
-    this.#stretches = undefined;
-  }
-}
-
-/** Between attempts to subscribe while the connection is away, unless it says `ready` first; doubled each time. */
-const RETRY_DELAY = 250;
-const MAX_RETRY_DELAY = 10_000;
+/** After how much silence a connection is probed, in ms, where nobody asks for anything else. */
+export const PROBE_INTERVAL = 30_000;
 
 /**
  * All subscriptions of one Redis client, shared by the services built on it: counts who listens to
- * what, carries out what {@link step} decides, and hands each message to everybody concerned.
+ * what, carries out what {@link step} decides, subscribes anew what a broken connection took away, and
+ * hands each message to everybody concerned.
  */
 export class Hub {
+  readonly reader: HistoryReader;
   readonly #session: Session;
   readonly #clock: Clock;
+  readonly #prober: Prober;
   readonly #entries: Record<SubscriptionKind, Map<string, Entry>> = {
     channel: new Map(),
     pattern: new Map(),
@@ -68,58 +41,127 @@ export class Hub {
   };
   #toSubscribe: Entry[] = [];
   #toUnsubscribe: Entry[] = [];
-  #interrupted: Entry[] = [];
+  readonly #interrupted = new Set<Entry>();
   #flushing = false;
   #retry: Timer | undefined;
   #attempts = 0;
-  /** Sharded subscriptions have a connection of their own. */
-  #shardedApart = false;
-  readonly #lostSince = new Map<ConnectionRole, Date>();
+  /** When the connections last proved to be there: by the wall clock, for people, and by the other. */
+  readonly #heard: Record<Family, { at: number; monotonic: number }> = {
+    channel: { at: 0, monotonic: 0 },
+    sharded: { at: 0, monotonic: 0 },
+  };
+  /** Why subscriptions are being given up right now, if it is our own doing. */
+  #reason: DiscontinuityReason | undefined;
 
   constructor(session: Session, clock: Clock) {
     this.#session = session;
     this.#clock = clock;
+    this.reader = new HistoryReader(session, clock);
+    this.#prober = new Prober(session, clock, {
+      carries: (family) => this.#carries(family),
+      heard: (family) => this.#heard[family].monotonic,
+      join: (kind, name, member) => this.join(kind, name, member),
+      reset: (family, cause) => this.#reset(family, cause),
+      report: (error) => this.#report(error),
+    });
     session.listen({
       message: (kind, name, channel, payload) => this.#dispatch(kind, name, channel, payload),
-      connection: (role, state) => this.#connectionChanged(role, state),
+      connection: (state) => {
+        if (state === 'ready' && this.#interrupted.size > 0) this.#retryNow();
+      },
+      dropped: (kind, names, cause) => this.#dropped(kind, names, cause),
     });
   }
 
   /** How many subscriptions of each kind there are. */
   get sizes(): Record<SubscriptionKind, number> {
     const { channel, pattern, sharded } = this.#entries;
-    return { channel: channel.size, pattern: pattern.size, sharded: sharded.size };
+    const own = (entries: ReadonlyMap<string, Entry>) =>
+      entries.size - Number(entries.has(this.#prober.name));
+    return { channel: own(channel), pattern: pattern.size, sharded: own(sharded) };
   }
 
-  /** Adds `member`; resolves when Redis has confirmed the subscription. On rejection it is gone again. */
-  join(kind: SubscriptionKind, name: string, member: Member): Promise<void> {
+  /** Probes the connections after `interval` ms of silence; the shortest that was asked for counts. */
+  probeEvery(interval: number): void {
+    this.#prober.every(interval);
+  }
+
+  /**
+   * Adds `member`; resolves when Redis has confirmed the subscription and it is known where the member
+   * begins. On rejection it is gone again.
+   */
+  join(kind: SubscriptionKind, name: string, member: Member, start?: Start): Promise<void> {
     const entries = this.#entries[kind];
     let entry = entries.get(name);
     if (entry === undefined) {
-      entry = new Entry(kind, name);
+      entry = new Entry(kind, name, this.reader, () => this.#clock.now());
       entries.set(name, entry);
     }
-    entry.add(member);
-    this.#advance(entry, 'changed');
-    if (entry.phase === 'active') return Promise.resolve();
-    return waiting(entry, 'joining');
+    if (entry.active === 0) entry.cancel();
+    const cohort = entry.add(member, start);
+    if (member.codec.binary === true && !entry.binary) {
+      entry.binary = true;
+      this.#advance(entry, 'changed');
+      if (entry.phase === 'active') this.#advance(entry, 'again');
+    } else this.#advance(entry, 'changed');
+    const confirmed = entry.phase === 'active' ? Promise.resolve() : entry.waiting('joining');
+    return start === undefined ? confirmed : confirmed.then(() => cohort.started());
   }
 
   /**
    * Takes `member` out: it is never called again. Resolves when Redis has confirmed, where it was
-   * the last one.
+   * the last one and the subscription is not to outlive it for a while.
    */
-  leave(kind: SubscriptionKind, name: string, member: Member): Promise<void> {
+  leave(kind: SubscriptionKind, name: string, member: Member, delay = 0): Promise<void> {
     const entry = this.#entries[kind].get(name);
-    if (entry === undefined || !entry.members.has(member)) {
+    if (entry === undefined || !entry.has(member)) {
       member.active = false;
       return Promise.resolve();
     }
     entry.remove(member);
     if (entry.active === 0 && this.#unpark(entry)) return Promise.resolve();
+    if (entry.active === 0 && entry.phase === 'active' && delay > 0) {
+      entry.wait(this.#clock, delay, () => this.#advance(entry, 'changed'), { keepAlive: false });
+      return Promise.resolve();
+    }
     this.#advance(entry, 'changed');
     if (entry.active > 0) return Promise.resolve();
-    return waiting(entry, 'leaving');
+    return entry.waiting('leaving');
+  }
+
+  /** Unsubscribes now what only a delay still holds. */
+  endDelays(): Promise<unknown> {
+    const ends: Promise<void>[] = [];
+    for (const kind of KINDS) {
+      for (const entry of [...this.#entries[kind].values()]) {
+        if (entry.active > 0 || !entry.cancel()) continue;
+        this.#advance(entry, 'changed');
+        ends.push(entry.waiting('leaving'));
+      }
+    }
+    return Promise.all(ends);
+  }
+
+  #carries(family: Family): boolean {
+    const { channel, pattern, sharded } = this.sizes;
+    return family === 'sharded' ? sharded > 0 : channel + pattern > 0;
+  }
+
+  #report(error: RollcallError): void {
+    const reporters = new Set<Reporter>();
+    for (const kind of KINDS) {
+      for (const entry of this.#entries[kind].values()) {
+        for (const { audience } of entry.members()) reporters.add(audience.reporter);
+      }
+    }
+    for (const reporter of reporters) reporter.report(error, { stage: 'probe' });
+  }
+
+  /** Gives up the connection that carries `kind`, and subscribes on another. */
+  #reset(kind: SubscriptionKind, cause: Error): void {
+    this.#reason = 'unresponsive';
+    this.#session.driver.reset(kind, cause);
+    this.#reason = undefined;
   }
 
   #advance(entry: Entry, event: SubscriptionEvent, error?: Error): void {
@@ -130,28 +172,30 @@ export class Hub {
         return;
       case 'subscribe':
         // Whoever left while UNSUBSCRIBE was under way has what he wanted.
-        settle(entry, 'leaving');
+        entry.answer('leaving');
         if (event === 'interrupted') return this.#subscribeLater(entry);
         this.#toSubscribe.push(entry);
         return this.#schedule();
       case 'unsubscribe':
         // Whoever joined has left again; nobody waits for that answer.
-        settle(entry, 'joining');
+        entry.answer('joining');
         this.#toUnsubscribe.push(entry);
         return this.#schedule();
       case 'joined':
         this.#attempts = 0;
-        settle(entry, 'leaving');
-        settle(entry, 'joining');
-        return this.#announceOwnGap(entry);
+        entry.activeSince = this.#clock.now();
+        entry.subscribed();
+        entry.answer('leaving');
+        return entry.answer('joining');
       case 'rejected':
-        for (const member of [...entry.members]) entry.remove(member);
+        for (const member of entry.members()) entry.remove(member);
         this.#entries[entry.kind].delete(entry.name);
-        settle(entry, 'leaving');
-        return settle(entry, 'joining', error);
+        entry.answer('leaving');
+        return entry.answer('joining', error);
       case 'released':
+        entry.cancel();
         this.#entries[entry.kind].delete(entry.name);
-        return settle(entry, 'leaving', event === 'refused' ? error : undefined);
+        return entry.answer('leaving', event === 'refused' ? error : undefined);
     }
   }
 
@@ -165,48 +209,96 @@ export class Hub {
       const leaving = this.#toUnsubscribe;
       this.#toSubscribe = [];
       this.#toUnsubscribe = [];
-      for (const kind of ['channel', 'pattern', 'sharded'] as const) {
-        const kindJoining = joining.filter((entry) => entry.kind === kind);
-        const kindLeaving = leaving.filter((entry) => entry.kind === kind);
-        if (kindJoining.length > 0) void this.#send('subscribe', kind, kindJoining);
-        if (kindLeaving.length > 0) void this.#send('unsubscribe', kind, kindLeaving);
+      for (const kind of KINDS) {
+        const own = joining.filter((entry) => entry.kind === kind);
+        for (const binary of [false, true]) {
+          this.#sendAll(
+            'subscribe',
+            kind,
+            own.filter((entry) => entry.binary === binary),
+            binary,
+          );
+        }
+        this.#sendAll(
+          'unsubscribe',
+          kind,
+          leaving.filter((entry) => entry.kind === kind),
+        );
       }
     });
   }
 
-  async #send(command: 'subscribe' | 'unsubscribe', kind: SubscriptionKind, entries: Entry[]): Promise<void> {
+  #sendAll(
+    command: 'subscribe' | 'unsubscribe',
+    kind: SubscriptionKind,
+    entries: Entry[],
+    binary = false,
+  ): void {
+    for (let at = 0; at < entries.length; at += BATCH) {
+      void this.#send(command, kind, entries.slice(at, at + BATCH), binary);
+    }
+  }
+
+  async #send(
+    command: 'subscribe' | 'unsubscribe',
+    kind: SubscriptionKind,
+    entries: Entry[],
+    binary: boolean,
+  ): Promise<void> {
+    const names = entries.map((entry) => entry.name);
+    for (const entry of entries) entry.overtaken = false;
+    const watch = telemetry.subscribe.on ? new Stopwatch() : undefined;
+    const ended = (error?: Error) =>
+      watch && telemetry.subscribe.emit({ command, kind, channels: names, ...watch.stop(error) });
     try {
-      await this.#session.driver[command](
-        kind,
-        entries.map((entry) => entry.name),
-      );
+      if (command === 'subscribe') await this.#session.driver.subscribe(kind, names, { binary });
+      else await this.#session.driver.unsubscribe(kind, names);
     } catch (error) {
+      ended(error as Error);
       if (error instanceof ConnectionError) {
-        for (const entry of entries) this.#advance(entry, 'interrupted');
+        for (const entry of entries) {
+          if (command === 'subscribe' && entry.established) this.#gapIn(entry, error);
+          this.#advance(entry, 'interrupted');
+        }
       } else if (entries.length > 1) {
         // One refused name (an ACL rule, say) must not take the others with it.
-        for (const entry of entries) void this.#send(command, kind, [entry]);
+        for (const entry of entries) void this.#send(command, kind, [entry], binary);
       } else {
-        for (const entry of entries) this.#advance(entry, 'refused', error as Error);
+        for (const entry of entries) this.#refused(entry, error as RollcallError);
       }
       return;
     }
-    for (const entry of entries) this.#advance(entry, 'confirmed');
+    ended();
+    for (const entry of entries) {
+      if (command === 'unsubscribe') this.#advance(entry, 'confirmed');
+      else if (entry.overtaken) this.#advance(entry, 'interrupted');
+      else this.#advance(entry, entry.binary === binary ? 'confirmed' : 'again');
+    }
+  }
+
+  #refused(entry: Entry, error: RollcallError): void {
+    const back = entry.phase === 'subscribing' && entry.established && entry.active > 0;
+    if (!back) return this.#advance(entry, 'refused', error);
+    // What was subscribed for long is not given up because a rule changed: it is said, and tried on.
+    entry.report(error);
+    entry.answer('joining', error);
+    const delay = backoff(this.#clock, ++entry.refusals, FIRST_RETRY, MAX_RETRY);
+    entry.wait(this.#clock, delay, () => this.#advance(entry, 'again'));
   }
 
   #subscribeLater(entry: Entry): void {
-    this.#interrupted.push(entry);
-    if (this.#retry !== undefined) return;
-    const delay = Math.min(RETRY_DELAY * 2 ** this.#attempts++, MAX_RETRY_DELAY);
-    this.#retry = this.#clock.after(jittered(this.#clock, delay, 0.5), () => this.#retryNow());
+    this.#interrupted.add(entry);
+    // Only the probe is left then, and nobody to hear it; its attempts would keep the process alive.
+    if (this.#session.closed) return;
+    this.#retry ??= this.#clock.after(backoff(this.#clock, this.#attempts++, FIRST_RETRY, MAX_RETRY), () =>
+      this.#retryNow(),
+    );
   }
 
   /** Nobody wants what waits for another attempt any more: Redis knows nothing of it. */
   #unpark(entry: Entry): boolean {
-    const at = this.#interrupted.indexOf(entry);
-    if (at < 0) return false;
-    this.#interrupted.splice(at, 1);
-    settle(entry, 'joining');
+    if (!this.#interrupted.delete(entry) && !(entry.phase === 'subscribing' && entry.cancel())) return false;
+    entry.answer('joining');
     this.#advance(entry, 'interrupted');
     return true;
   }
@@ -214,8 +306,9 @@ export class Hub {
   #retryNow(): void {
     this.#retry?.cancel();
     this.#retry = undefined;
-    const entries = this.#interrupted;
-    this.#interrupted = [];
+    if (this.#session.closed) return;
+    const entries = [...this.#interrupted];
+    this.#interrupted.clear();
     for (const entry of entries) {
       // Left meanwhile: there is nothing at Redis to take back.
       if (entry.active === 0) this.#advance(entry, 'interrupted');
@@ -224,80 +317,44 @@ export class Hub {
     this.#schedule();
   }
 
-  #connectionChanged(role: ConnectionRole, state: 'ready' | 'lost' | 'ended'): void {
-    if (role === 'commands') return;
-    if (role === 'sharded') this.#shardedApart = true;
-    if (state !== 'ready') {
-      if (!this.#lostSince.has(role)) this.#lostSince.set(role, new Date(this.#clock.now()));
-      if (state === 'ended') this.#resubscribe(role);
-      return;
-    }
-    const since = this.#lostSince.get(role);
-    this.#lostSince.delete(role);
-    if (since !== undefined) this.#announceGap(role, { reason: 'reconnected', since, recovered: false });
-    if (this.#interrupted.length > 0) this.#retryNow();
-  }
-
-  /** The client has given up this connection: the driver opens another one when it is asked to subscribe. */
-  #resubscribe(role: ConnectionRole): void {
-    const since = this.#lostSince.get(role);
-    this.#lostSince.delete(role);
-    for (const entry of this.#carriedBy(role)) {
-      entry.gapSince ??= since;
-      this.#advance(entry, 'interrupted');
+  #dropped(kind: SubscriptionKind, names: readonly string[], cause: Error): void {
+    for (const name of names) {
+      const entry = this.#entries[kind].get(name);
+      if (entry === undefined) continue;
+      if (entry.established) this.#gapIn(entry, cause);
+      entry.overtaken = true;
+      if (entry.phase === 'active') this.#advance(entry, 'interrupted');
     }
   }
 
-  #announceGap(role: ConnectionRole, discontinuity: Discontinuity): void {
-    for (const entry of this.#carriedBy(role)) announce(entry, discontinuity);
+  /** From now on messages of `entry` are missing. */
+  #gapIn(entry: Entry, cause: Error): void {
+    const reason = this.#reason ?? (cause instanceof CommandError ? 'withdrawn' : 'reconnected');
+    entry.dropped({
+      reason,
+      since: new Date(Math.max(this.#heard[familyOf(entry.kind)].at, entry.activeSince)),
+    });
   }
 
-  #announceOwnGap(entry: Entry): void {
-    const since = entry.gapSince;
-    if (since === undefined) return;
-    entry.gapSince = undefined;
-    announce(entry, { reason: 'reconnected', since, recovered: false });
-  }
-
-  /** The active subscriptions of one connection. */
-  #carriedBy(role: ConnectionRole): Entry[] {
-    const all = (kind: SubscriptionKind) => [...this.#entries[kind].values()];
-    const sharded = role === 'sharded' || !this.#shardedApart ? all('sharded') : [];
-    const carried = role === 'sharded' ? sharded : [...all('channel'), ...all('pattern'), ...sharded];
-    return carried.filter((entry) => entry.phase === 'active');
-  }
-
-  #dispatch(kind: SubscriptionKind, name: string, channel: string, payload: string): void {
+  #dispatch(kind: SubscriptionKind, name: string, channel: string, payload: Payload): void {
+    const heard = this.#heard[familyOf(kind)];
+    heard.at = this.#clock.now();
+    heard.monotonic = this.#clock.monotonic();
     const entry = this.#entries[kind].get(name);
     // A message on its way when the last handler left.
-    if (entry === undefined || entry.active === 0) return;
-    const delivery = new Delivery(kind, name, channel, payload);
-    const { departures, stretches } = entry;
-    for (const stretch of stretches) delivery.through(stretch, entry, departures);
+    if (entry === undefined) return;
+    const unwrapped = unwrap(payload);
+    if (unwrapped === undefined) entry.receive(new Delivery(kind, name, channel, payload), undefined);
+    else {
+      const { link } = unwrapped;
+      entry.receive(new Delivery(kind, name, channel, unwrapped.payload, link?.position), link);
+    }
   }
 }
 
-function announce(entry: Entry, discontinuity: Discontinuity): void {
-  for (const member of [...entry.members]) {
-    if (member.active) tell(member.audience, member.onDiscontinuity, discontinuity, entry.name);
-  }
-}
-
-function waiting(entry: Entry, list: 'joining' | 'leaving'): Promise<void> {
-  return new Promise((resolve, reject) => {
-    entry[list] ??= [];
-    entry[list].push({ resolve, reject });
-  });
-}
-
-function settle(entry: Entry, list: 'joining' | 'leaving', error?: Error): void {
-  const waiters = entry[list];
-  if (waiters === undefined) return;
-  entry[list] = undefined;
-  for (const waiter of waiters) {
-    if (error === undefined) waiter.resolve();
-    else waiter.reject(error);
-  }
+/** Sharded channels may have a connection of their own. */
+function familyOf(kind: SubscriptionKind): Family {
+  return kind === 'sharded' ? 'sharded' : 'channel';
 }
 
 const hubs = new WeakMap<Session, Hub>();

@@ -33,19 +33,23 @@ export class Inbox<T> {
     return this.#full;
   }
 
-  /** Takes `item` in; returns how many items were lost by it, this one or an older one. */
-  push(item: T): number {
-    if (this.#full) return this.#lost();
-    if (this.size < this.#capacity) {
+  /** The oldest item; `undefined` when there is none. */
+  get first(): T | undefined {
+    return this.#items[this.#head];
+  }
+
+  /** Takes `item` in; returns the one that was lost by it, this one or an older one, if any. */
+  push(item: T): T | undefined {
+    if (!this.#full && this.size < this.#capacity) {
       this.#items.push(item);
-      return 0;
+      return undefined;
     }
+    this.#dropped++;
     if (this.#overflow === 'close') this.#full = true;
-    if (this.#overflow === 'drop-oldest') {
-      this.shift();
-      this.#items.push(item);
-    }
-    return this.#lost();
+    if (this.#overflow !== 'drop-oldest') return item;
+    const lost = this.shift();
+    this.#items.push(item);
+    return lost;
   }
 
   /** The oldest item, taken out; `undefined` when there is none. */
@@ -66,10 +70,5 @@ export class Inbox<T> {
   clear(): void {
     this.#items = [];
     this.#head = 0;
-  }
-
-  #lost(): number {
-    this.#dropped++;
-    return 1;
   }
 }

@@ -1,5 +1,6 @@
 import { OverflowError } from '../errors.js';
-import type { Discontinuity, MessageContext } from './delivery.js';
+import type { Gate, MessageContext } from './delivery.js';
+import type { Discontinuity } from './discontinuity.js';
 import { Inbox, type Overflow } from './inbox.js';
 
 /** One message of {@link MessageStream}. */
@@ -8,16 +9,25 @@ export interface ReceivedMessage<T> extends MessageContext {
   readonly message: T;
 }
 
-/** Messages of a channel or pattern as an async iterator, behind a bounded queue. */
-export interface MessageStream<T> extends AsyncIterableIterator<ReceivedMessage<T>> {
+/** A place in {@link MessageStream} where messages may be missing; only where `discontinuities` is asked for. */
+export interface ReceivedDiscontinuity {
+  /** Why, since when, and whether it could be recovered. */
+  readonly discontinuity: Discontinuity;
+}
+
+/**
+ * Messages of a channel or pattern as an async iterator, behind a bounded queue. `Item` is
+ * {@link ReceivedMessage}, and {@link ReceivedDiscontinuity} where that was asked for.
+ */
+export interface MessageStream<T, Item = ReceivedMessage<T>> extends AsyncIterableIterator<Item> {
   /** Resolves when Redis has confirmed the subscription; what is published from then on is seen. */
   readonly ready: Promise<void>;
   /** How many messages were lost because the queue was full. */
   readonly dropped: number;
   /** Unsubscribes and ends the iteration; what waits in the queue is forgotten. */
-  return(): Promise<IteratorResult<ReceivedMessage<T>>>;
+  return(): Promise<IteratorResult<Item>>;
   /** The stream itself, for `for await`. */
-  [Symbol.asyncIterator](): MessageStream<T>;
+  [Symbol.asyncIterator](): MessageStream<T, Item>;
   /** The same as `return`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -27,20 +37,33 @@ interface Options {
   readonly overflow: Overflow;
   readonly clock: { now(): number };
   readonly onDiscontinuity?: ((discontinuity: Discontinuity) => void) | undefined;
+  /** Discontinuities are items too. */
+  readonly inBand?: boolean;
   /** Undoes the subscription. */
   leave(): Promise<void>;
 }
 
+type Item<T> = ReceivedMessage<T> | ReceivedDiscontinuity;
+
 type Pull<T> = {
-  resolve(result: IteratorResult<ReceivedMessage<T>>): void;
+  resolve(result: IteratorResult<Item<T>>): void;
   reject(error: unknown): void;
 };
 
+/** A message that waits, and the discontinuity in front of it. */
+interface Slot<T> {
+  readonly received: ReceivedMessage<T>;
+  before: Discontinuity | undefined;
+}
+
 /** The queue between a subscription, which pushes, and a `for await`, which pulls. */
-export class QueuedStream<T> implements MessageStream<T> {
-  readonly #inbox: Inbox<ReceivedMessage<T>>;
+export class QueuedStream<T> implements MessageStream<T, Item<T>>, Gate {
+  readonly #inbox: Inbox<Slot<T>>;
+  /** A discontinuity after everything that waits. */
+  #after: Discontinuity | undefined;
   readonly #options: Options;
   #pulls: Pull<T>[] = [];
+  #waiting: (() => void)[] = [];
   #ended = false;
   #error: unknown;
   #left: Promise<void> | undefined;
@@ -60,6 +83,20 @@ export class QueuedStream<T> implements MessageStream<T> {
     return this.#inbox.size;
   }
 
+  get full(): boolean {
+    return this.#inbox.size >= this.#options.capacity;
+  }
+
+  /** Resolves when half of the queue is free, so that it is not filled one by one. */
+  drained(): Promise<void> {
+    if (this.#ended || this.#hasRoom) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  get #hasRoom(): boolean {
+    return this.#inbox.size * 2 <= this.#options.capacity;
+  }
+
   /** Ends with `started`'s failure, if it fails. */
   begin(started: Promise<void>): void {
     this.ready = started;
@@ -72,15 +109,36 @@ export class QueuedStream<T> implements MessageStream<T> {
     const received: ReceivedMessage<T> = { message, ...context };
     const pull = this.#pulls.shift();
     if (pull !== undefined) return pull.resolve({ done: false, value: received });
-    if (this.#inbox.push(received) === 0) return;
+    const slot: Slot<T> = { received, before: this.#after };
+    this.#after = undefined;
+    const lost = this.#inbox.push(slot);
+    if (lost !== undefined) this.#overflowed(lost);
+  }
+
+  #overflowed({ before }: Slot<T>): void {
+    const since = new Date(this.#options.clock.now());
+    const discontinuity: Discontinuity = { reason: 'overflow', since, recovered: false };
+    // In the place of the message that is lost.
+    const next = this.#options.overflow === 'drop-oldest' ? this.#inbox.first : undefined;
+    if (this.#options.inBand === true) {
+      const place = joined(before, discontinuity);
+      if (next === undefined) this.#after = joined(this.#after, place);
+      else next.before = joined(place, next.before);
+    }
     if (this.#inbox.overflowed) {
       this.end(new OverflowError(`${this.#options.capacity} messages wait and overflow is "close"`));
     }
-    this.#options.onDiscontinuity?.({
-      reason: 'overflow',
-      since: new Date(this.#options.clock.now()),
-      recovered: false,
-    });
+    this.#options.onDiscontinuity?.(discontinuity);
+  }
+
+  /** Messages are missing at this place, or were. */
+  interrupted(discontinuity: Discontinuity): void {
+    if (this.#options.inBand === true && !this.#ended) {
+      const pull = this.#pulls.shift();
+      if (pull !== undefined) pull.resolve({ done: false, value: { discontinuity } });
+      else this.#after = joined(this.#after, discontinuity);
+    }
+    this.#options.onDiscontinuity?.(discontinuity);
   }
 
   /** No message comes any more; after those in the queue, `next` rejects with `error` once, or is done. */
@@ -89,20 +147,32 @@ export class QueuedStream<T> implements MessageStream<T> {
     this.#ended = true;
     this.#error = error;
     void this.#leave();
+    this.#wake();
     for (const pull of this.#pulls.splice(0)) this.#finish(pull);
   }
 
-  next(): Promise<IteratorResult<ReceivedMessage<T>>> {
+  next(): Promise<IteratorResult<Item<T>>> {
     return new Promise((resolve, reject) => {
-      const value = this.#inbox.shift();
+      const value = this.#take();
+      if (this.#waiting.length > 0 && this.#hasRoom) this.#wake();
       if (value !== undefined) resolve({ done: false, value });
       else if (this.#ended) this.#finish({ resolve, reject });
       else this.#pulls.push({ resolve, reject });
     });
   }
 
-  async return(): Promise<IteratorResult<ReceivedMessage<T>>> {
+  #take(): Item<T> | undefined {
+    const first = this.#inbox.first;
+    const discontinuity = first === undefined ? this.#after : first.before;
+    if (discontinuity === undefined) return this.#inbox.shift()?.received;
+    if (first === undefined) this.#after = undefined;
+    else first.before = undefined;
+    return { discontinuity };
+  }
+
+  async return(): Promise<IteratorResult<Item<T>>> {
     this.#inbox.clear();
+    this.#after = undefined;
     this.end();
     this.#error = undefined;
     await this.#leave();
@@ -115,6 +185,10 @@ export class QueuedStream<T> implements MessageStream<T> {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.return();
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
   #finish(pull: Pull<T>): void {
@@ -130,4 +204,14 @@ export class QueuedStream<T> implements MessageStream<T> {
     this.#left.catch(() => {});
     return this.#left;
   }
+}
+
+/** Two discontinuities with no message between them are one. */
+function joined(
+  earlier: Discontinuity | undefined,
+  later: Discontinuity | undefined,
+): Discontinuity | undefined {
+  if (earlier === undefined || later === undefined) return earlier ?? later;
+  const { reason } = earlier.recovered ? later : earlier;
+  return { reason, since: earlier.since, recovered: earlier.recovered && later.recovered };
 }

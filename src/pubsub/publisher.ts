@@ -1,25 +1,81 @@
 import type { Deadline } from '../deadlines.js';
 import { CommandError, ConnectionError, type RollcallError } from '../errors.js';
-import type { PlainCommand } from '../redis/driver.js';
+import { type Appended, AppendGroup, appendedOf, type HistoryOptions } from '../history/appends.js';
+import type { Payload, PlainCommand, Reply } from '../redis/driver.js';
 import { type Link, RETRY_DELAY } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
+import { Stopwatch, telemetry } from '../telemetry.js';
 
-/** One PUBLISH on its way. */
+/** A message to be published. */
+export interface PublishRequest {
+  readonly channel: string;
+  readonly sharded: boolean;
+  readonly payload: Payload;
+  /** Kept like this; otherwise not at all. */
+  readonly history?: Required<HistoryOptions> | undefined;
+  /** Only with `history`. */
+  readonly idempotencyKey?: string | undefined;
+}
+
+/** What became of it; `position` and `duplicate` only with history. */
+export type PublishOutcome = Pick<Appended, 'receivers'> & Partial<Appended>;
+
+/** One message on its way. */
 class Publication {
   deadline: Deadline | undefined;
+  /** Handed to the client; no answer yet. */
   sent = false;
+  /** An earlier attempt may have happened. */
+  doubtful = false;
+  readonly #watch = telemetry.publish.on ? new Stopwatch() : undefined;
 
   constructor(
-    readonly command: PlainCommand,
-    readonly resolve: (receivers: number) => void,
+    readonly request: PublishRequest,
+    readonly resolve: (outcome: PublishOutcome) => void,
     readonly reject: (error: RollcallError) => void,
   ) {}
+
+  /** Its command, where it needs none but its own. */
+  get command(): PlainCommand {
+    const { channel, sharded, payload } = this.request;
+    return [sharded ? 'SPUBLISH' : 'PUBLISH', channel, payload];
+  }
+
+  succeed(outcome: PublishOutcome): void {
+    this.deadline?.done();
+    this.#over(outcome);
+    this.resolve(outcome);
+  }
+
+  fail(error: RollcallError): void {
+    this.deadline?.done();
+    this.#over({}, error);
+    const unsure = this.doubtful && error.outcome === 'failed';
+    this.reject(unsure ? new ConnectionError(error.message, { cause: error, outcome: 'unknown' }) : error);
+  }
+
+  #over(outcome: Partial<PublishOutcome>, error?: RollcallError): void {
+    if (this.#watch === undefined) return;
+    const { channel, payload, history } = this.request;
+    const { receivers, position } = outcome;
+    telemetry.publish.emit({
+      channel,
+      size: payload.length,
+      history: history !== undefined,
+      ...(receivers === undefined ? {} : { receivers }),
+      ...(position === undefined ? {} : { position }),
+      ...this.#watch.stop(error),
+    });
+  }
 }
+
+/** What one command is for: a publication, or some with history for one channel. */
+type Shipment = Publication | AppendGroup<Publication>;
 
 /**
  * Sends publications in the order they were asked for, all of one tick in one go, and only while
  * there is a connection: what waits here when its deadline passes has definitely not happened.
- * Nothing is ever sent twice.
+ * Nothing is ever sent twice, but for what an idempotency key makes one message of.
  */
 export class Publisher {
   readonly #link: Link;
@@ -37,10 +93,10 @@ export class Publisher {
     return this.#queue.length;
   }
 
-  /** Publishes; resolves with the number of receivers Redis counted. */
-  publish(command: PlainCommand): Promise<number> {
+  /** Publishes. */
+  publish(request: PublishRequest): Promise<PublishOutcome> {
     return new Promise((resolve, reject) => {
-      const publication = new Publication(command, resolve, reject);
+      const publication = new Publication(request, resolve, reject);
       publication.deadline = this.#link.deadlines.start(() => this.#expired(publication));
       this.#queue.push(publication);
       this.#schedule();
@@ -72,29 +128,37 @@ export class Publisher {
     if (batch.length === 0) return;
     this.#queue = [];
     for (const publication of batch) publication.sent = true;
+    const shipments = shipmentsOf(batch);
+    const random = this.#link.clock.random();
+    const commands = shipments.map((each) =>
+      each instanceof Publication ? each.command : each.call(random),
+    );
     try {
-      const replies = await this.#link.session.execute(batch.map((publication) => publication.command));
-      for (let at = 0; at < batch.length; at++) {
-        const publication = batch[at] as Publication;
-        const reply = replies[at];
-        if (reply instanceof Error) {
-          fail(publication, new CommandError(`publish: Redis refused: ${reply.message}`, { cause: reply }));
-        } else {
-          publication.deadline?.done();
-          publication.resolve(Number(reply));
-        }
-      }
+      const replies = await this.#link.session.execute(commands);
+      for (let at = 0; at < shipments.length; at++) answer(shipments[at] as Shipment, replies[at]);
     } catch (cause) {
-      const error = toRollcallError(cause);
-      if (error instanceof ConnectionError && error.outcome === 'failed') this.#takeBack(batch);
-      else for (const publication of batch) fail(publication, error);
+      this.#failed(batch, toRollcallError(cause));
     }
   }
 
-  /** The connection went away just before: nothing was sent, so all of it waits for the next one. */
-  #takeBack(batch: Publication[]): void {
+  #failed(batch: readonly Publication[], error: RollcallError): void {
+    const back: Publication[] = [];
+    for (const publication of batch) {
+      publication.sent = false;
+      if (!(error instanceof ConnectionError)) publication.fail(error);
+      else if (error.outcome === 'failed') back.push(publication);
+      else if (publication.request.idempotencyKey !== undefined) {
+        publication.doubtful = true;
+        back.push(publication);
+      } else publication.fail(error);
+    }
+    this.#takeBack(back);
+  }
+
+  /** The connection went away: what was not sent, or may be sent again, waits for the next one. */
+  #takeBack(batch: readonly Publication[]): void {
     const waiting = batch.filter((publication) => publication.deadline?.expired !== true);
-    for (const publication of waiting) publication.sent = false;
+    if (waiting.length === 0) return;
     this.#queue = waiting.concat(this.#queue);
     if (this.#closed) return this.#failAll(this.#link.closedError());
     // A driver that refuses while it says it is ready must not be asked in a tight loop.
@@ -104,7 +168,8 @@ export class Publisher {
 
   #expired(publication: Publication): void {
     if (!publication.sent && ++this.#expiredInQueue * 2 > this.#queue.length) this.#dropExpired();
-    publication.reject(this.#link.timeoutError('publish', publication.sent ? 'unknown' : 'failed'));
+    const unsure = publication.sent || publication.doubtful;
+    publication.fail(this.#link.timeoutError('publish', unsure ? 'unknown' : 'failed'));
   }
 
   #dropExpired(): void {
@@ -115,11 +180,44 @@ export class Publisher {
   #failAll(error: RollcallError): void {
     const queue = this.#queue;
     this.#queue = [];
-    for (const publication of queue) fail(publication, error);
+    for (const publication of queue) publication.fail(error);
   }
 }
 
-function fail(publication: Publication, error: RollcallError): void {
-  publication.deadline?.done();
-  publication.reject(error);
+/** `batch` as commands will carry it: those with history together by channel, in the channel's order. */
+function shipmentsOf(batch: readonly Publication[]): readonly Shipment[] {
+  if (batch.every(({ request }) => request.history === undefined)) return batch;
+  const shipments: Shipment[] = [];
+  const open = new Map<string, AppendGroup<Publication>>();
+  for (const publication of batch) {
+    const { channel, sharded, payload, history, idempotencyKey } = publication.request;
+    if (history === undefined) {
+      open.delete(channel);
+      shipments.push(publication);
+      continue;
+    }
+    const append = { channel, sharded, payload, history, idempotencyKey, item: publication };
+    let group = open.get(channel);
+    if (group?.takes(append) !== true) {
+      group = new AppendGroup(append);
+      open.set(channel, group);
+      shipments.push(group);
+    }
+    group.add(append);
+  }
+  return shipments;
+}
+
+function answer(shipment: Shipment, reply: Reply | undefined): void {
+  const publications = shipment instanceof Publication ? [shipment] : shipment.items;
+  if (reply instanceof Error) {
+    const error = new CommandError(`publish: Redis refused: ${reply.message}`, { cause: reply });
+    for (const publication of publications) publication.fail(error);
+  } else if (shipment instanceof Publication) shipment.succeed({ receivers: Number(reply) });
+  else {
+    const outcomes = appendedOf(reply as readonly Reply[]);
+    publications.forEach((publication, at) => {
+      publication.succeed(outcomes[at] as Appended);
+    });
+  }
 }

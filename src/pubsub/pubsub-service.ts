@@ -1,9 +1,11 @@
 import { systemClock } from '../clock.js';
-import { jsonCodec } from '../codec.js';
-import { messageOf, Reporter } from '../diagnostics.js';
-import { InvalidArgumentError, UnsupportedError } from '../errors.js';
+import { assertCodec, type Codec, jsonCodec } from '../codec.js';
+import { Reporter } from '../diagnostics.js';
+import { InvalidArgumentError } from '../errors.js';
+import { guarded } from '../history/envelope.js';
+import { assertPosition, type Position } from '../history/position.js';
 import { escapePattern } from '../keys.js';
-import type { PlainCommand, SubscriptionKind } from '../redis/driver.js';
+import type { SubscriptionKind } from '../redis/driver.js';
 import { Link } from '../redis/link.js';
 import { sessionFor } from '../redis/session.js';
 import {
@@ -15,23 +17,45 @@ import {
   numberOption,
   prefixOption,
 } from '../validate.js';
-import { Audience, Member, type MessageContext, type RawHandler, tell } from './delivery.js';
-import { type Hub, hubFor } from './hub.js';
-import { type MessageStream, QueuedStream } from './message-stream.js';
+import {
+  type Channel,
+  type ChannelCall,
+  type ChannelDefaults,
+  type ChannelLike,
+  channelOf,
+} from './channel.js';
+import type { ChannelRef } from './channel-definition.js';
+import type { Start } from './cohort.js';
+import { Audience, type Gate, Member, type MessageContext, type RawHandler, tell } from './delivery.js';
+import type { Discontinuity } from './discontinuity.js';
+import { encoded } from './encoding.js';
+import { type Hub, hubFor, PROBE_INTERVAL } from './hub.js';
+import {
+  type MessageStream,
+  QueuedStream,
+  type ReceivedDiscontinuity,
+  type ReceivedMessage,
+} from './message-stream.js';
 import type {
+  HistoryPage,
+  HistoryReadOptions,
   MessageHandler,
   MessagesOptions,
   Published,
   PublishOptions,
   PubSubOptions,
   PubSubStats,
+  RecoverRequest,
+  Recovery,
   SubscribeOptions,
 } from './options.js';
 import { Publisher } from './publisher.js';
-import { type Leaving, type Subscription, subscribe } from './subscribe.js';
+import { limitOption, type Replay, readHistory, recoverAll } from './replay.js';
+import { Leaving, type Subscription, subscribe } from './subscribe.js';
 
 const DEFAULT_MAX_BYTES = 1_048_576;
 const NOT_SHARDED = 'patterns cannot be sharded in Redis';
+const NO_PATTERN_HISTORY = 'a pattern has no history; its channels have';
 
 /**
  * Typed publish / subscribe. One Redis subscription per channel or pattern however many handlers
@@ -50,10 +74,11 @@ export class PubSubService {
   readonly #hub: Hub;
   readonly #audience: Audience;
   readonly #publisher: Publisher;
-  readonly #prefix: string;
+  readonly #defaults: ChannelDefaults;
+  readonly #replay: Replay;
   readonly #maxBytes: number;
   /** What `close` has to undo. */
-  readonly #leaving: Leaving = new Set();
+  readonly #leaving = new Leaving();
   readonly #streams = new Set<QueuedStream<unknown>>();
   #published = 0;
   #dropped = 0;
@@ -70,13 +95,26 @@ export class PubSubService {
       min: 1,
       integer: true,
     });
-    this.#prefix = prefixOption('prefix', options.prefix === '' ? undefined : options.prefix, '');
-    if (options.onError !== undefined) assertFunction('onError', options.onError);
+    const prefix = prefixOption('prefix', options.prefix === '' ? undefined : options.prefix, '');
+    const delay = numberOption('unsubscribeDelay', options.unsubscribeDelay, 0, { min: 0, max: 600_000 });
+    const probeInterval = numberOption('probeInterval', options.probeInterval, PROBE_INTERVAL, { min: 0 });
+    const { codec = jsonCodec, onError } = options;
+    assertCodec('codec', codec);
+    if (onError !== undefined) assertFunction('onError', onError);
     const session = sessionFor(options.redis);
     this.#link = new Link('PubSubService', session, timeout, clock);
     this.#hub = hubFor(session, clock);
-    this.#audience = new Audience(options.codec ?? jsonCodec, new Reporter(options.onError), this.#prefix);
+    this.#hub.probeEvery(probeInterval);
+    this.#audience = new Audience(new Reporter(onError), prefix, delay);
     this.#publisher = new Publisher(this.#link);
+    this.#replay = {
+      link: this.#link,
+      reader: this.#hub.reader,
+      audience: this.#audience,
+      maxBytes: this.#maxBytes,
+    };
+    const { client } = session.driver;
+    this.#defaults = { prefix, codec, client, capabilities: session.capabilities };
   }
 
   /**
@@ -91,25 +129,46 @@ export class PubSubService {
 
   /**
    * Publishes `message`. While Redis is away the call waits, at most until its deadline; it is
-   * never sent after that, and never twice.
+   * never sent after that, and never twice, but for what `idempotencyKey` makes one message of.
    *
    * @throws {@link InvalidArgumentError} for a bad channel, a message the codec cannot encode or one
-   * over `maxMessageBytes`; {@link TimeoutError} or {@link ConnectionError}, whose `outcome` tells
-   * whether it may have happened; {@link CommandError} when Redis refuses.
+   * over `maxMessageBytes`; {@link SchemaError} for one that the channel's schema does not let pass;
+   * {@link TimeoutError} or {@link ConnectionError}, whose `outcome` tells
+   * whether it may have happened; {@link CommandError} when Redis refuses; {@link UnsupportedError}
+   * for what the client or server cannot do.
    */
-  async publish<T>(channel: string, message: T, options?: PublishOptions): Promise<Published> {
+  async publish<T>(
+    channel: ChannelLike<T, unknown>,
+    message: T,
+    options?: PublishOptions,
+  ): Promise<Published>;
+  async publish<T>(channel: string, message: T, options?: PublishOptions): Promise<Published>;
+  async publish(given: unknown, message: unknown, options?: PublishOptions): Promise<Published> {
     this.#assertOpen();
-    assertName('channel', channel);
     assertOptions('options', options);
-    const payload = this.#encode(message);
-    const command: PlainCommand = [
-      this.#command(options, 'PUBLISH', 'SPUBLISH'),
-      this.#prefix + channel,
-      payload,
-    ];
-    const receivers = await this.#publisher.publish(command);
+    const channel = this.#channel(given, options ?? {});
+    const { name, kind, history } = channel;
+    const idempotencyKey = options?.idempotencyKey;
+    if (idempotencyKey !== undefined) {
+      assertName('idempotencyKey', idempotencyKey);
+      if (history === undefined) throw new InvalidArgumentError('idempotencyKey', 'needs history');
+    }
+    const checked = channel.checked === undefined ? message : channel.checked(message);
+    const payload = encoded(
+      checked instanceof Promise ? await checked : checked,
+      channel.codec,
+      this.#maxBytes,
+    );
+    const sharded = kind === 'sharded';
+    const outcome = await this.#publisher.publish({
+      channel: name,
+      sharded,
+      payload: history === undefined ? guarded(payload) : payload,
+      history,
+      idempotencyKey,
+    });
     this.#published++;
-    return { receivers };
+    return outcome;
   }
 
   /**
@@ -121,24 +180,20 @@ export class PubSubService {
    * which the handler is not subscribed; the signal's reason when it aborts first.
    */
   async subscribe<T>(
-    channel: string,
+    channel: ChannelLike<never, T>,
     handler: MessageHandler<T>,
     options?: SubscribeOptions,
   ): Promise<Subscription> {
-    assertName('channel', channel);
-    const kind = options?.sharded === true ? 'sharded' : 'channel';
-    return this.#subscribe(kind, this.#prefix + channel, handler as RawHandler, options);
+    return this.#listen(channel, handler as RawHandler, options);
   }
 
-  /** The same for every channel that matches `pattern` (Redis's glob rules: `*`, `?`, `[a-z]`, `\`). */
+  /** The same for every channel that matches `pattern` (Redis's glob rules: `*`, `?`, `[a-z]`, `\\`). */
   async psubscribe<T>(
     pattern: string,
     handler: MessageHandler<T>,
     options?: SubscribeOptions,
   ): Promise<Subscription> {
-    assertName('pattern', pattern);
-    if (options?.sharded === true) throw new InvalidArgumentError('sharded', NOT_SHARDED);
-    return this.#subscribe('pattern', escapePattern(this.#prefix) + pattern, handler as RawHandler, options);
+    return this.#plisten(pattern, handler as RawHandler, options);
   }
 
   /**
@@ -147,44 +202,91 @@ export class PubSubService {
    *
    * @throws {@link InvalidArgumentError} at once; what fails later rejects `next()`.
    */
-  messages<T>(channel: string, options: MessagesOptions = {}): MessageStream<T> {
+  messages<T>(
+    channel: ChannelLike<never, T>,
+    options: MessagesOptions & { discontinuities: true },
+  ): MessageStream<T, ReceivedMessage<T> | ReceivedDiscontinuity>;
+  messages<T>(channel: ChannelLike<never, T>, options?: MessagesOptions): MessageStream<T>;
+  messages(given: ChannelLike, options: MessagesOptions = {}): unknown {
     this.#assertOpen();
     assertOptions('options', options);
-    assertName(options.pattern === true ? 'pattern' : 'channel', channel);
-    const { pattern, capacity, overflow, signal, ...subscribing } = options;
+    const { pattern, capacity, overflow, discontinuities, signal, onDiscontinuity, ...subscribing } = options;
+    const shown = shownAs(given);
+    assertName(pattern === true ? 'pattern' : 'channel', shown);
     if (pattern === true && options.sharded === true) throw new InvalidArgumentError('sharded', NOT_SHARDED);
+    if (onDiscontinuity !== undefined) assertFunction('onDiscontinuity', onDiscontinuity);
     assertSignal(signal);
     let leave = (): Promise<void> => Promise.resolve();
-    const stream = new QueuedStream<T>({
+    const stream = new QueuedStream<unknown>({
       capacity: numberOption('capacity', capacity, 1_000, { min: 1, integer: true }),
       overflow: choiceOption('overflow', overflow, 'drop-oldest', ['drop-oldest', 'drop-newest', 'close']),
+      inBand: discontinuities === true,
       clock: this.#link.clock,
       onDiscontinuity: (discontinuity) => {
-        this.#dropped++;
-        tell(this.#audience, options.onDiscontinuity, discontinuity, channel);
+        if (discontinuity.reason === 'overflow') this.#dropped++;
+        tell({ audience: this.#audience, onDiscontinuity }, discontinuity, shown);
       },
       leave: () => {
-        this.#streams.delete(stream as QueuedStream<unknown>);
+        this.#streams.delete(stream);
         signal?.removeEventListener('abort', aborted);
         return leave();
       },
     });
     const aborted = () => stream.end(signal?.reason);
     signal?.addEventListener('abort', aborted, { once: true });
-    const push = (message: T, context: MessageContext) => stream.push(message, context);
+    const push = (message: unknown, context: MessageContext) => stream.push(message, context);
+    const inside = {
+      ...subscribing,
+      onDiscontinuity: (discontinuity: Discontinuity) => stream.interrupted(discontinuity),
+    };
     const subscribed =
-      pattern === true
-        ? this.psubscribe(channel, push, subscribing)
-        : this.subscribe(channel, push, subscribing);
+      pattern === true ? this.#plisten(shown, push, inside) : this.#listen(given, push, inside, stream);
     // One that was never subscribed has nothing to leave; its failure is told by `ready` and `next`.
     leave = () =>
       subscribed.then(
         ({ unsubscribe }) => unsubscribe(),
         () => {},
       );
-    this.#streams.add(stream as QueuedStream<unknown>);
+    this.#streams.add(stream);
     stream.begin(subscribed.then(() => {}));
     return stream;
+  }
+
+  /**
+   * Reads a page of the channel's history, without subscribing.
+   *
+   * @throws {@link InvalidArgumentError} for a bad channel, position or option; {@link CommandError},
+   * {@link TimeoutError}, {@link ConnectionError} when it cannot be read.
+   */
+  async history<T>(
+    channel: ChannelLike<never, T>,
+    options: HistoryReadOptions = {},
+  ): Promise<HistoryPage<T>> {
+    this.#assertOpen();
+    const resolved = this.#channel(channel, {});
+    assertOptions('options', options);
+    return readHistory<T>(this.#replay, resolved, options);
+  }
+
+  /**
+   * What was published on some channels after the last positions known of them, in as few round trips
+   * as there can be: what a server asks for when a client comes back. Subscribe first, then recover:
+   * what comes twice has the same position.
+   *
+   * @throws {@link InvalidArgumentError} for a bad channel, position or option; {@link CommandError},
+   * {@link TimeoutError}, {@link ConnectionError} when it cannot be read.
+   */
+  async recover<T = unknown>(request: RecoverRequest): Promise<Recovery<T>> {
+    this.#assertOpen();
+    if (request === undefined) throw new InvalidArgumentError('request', 'is missing');
+    assertOptions('request', request);
+    const limit = limitOption(request.limit);
+    const wanted = pairsOf(request.channels).map(([given, since]) => {
+      const channel = this.#channel(given, {});
+      assertPosition(`channels[${JSON.stringify(shownAs(given))}]`, since);
+      return { channel, since };
+    });
+    return recoverAll<T>(this.#replay, wanted, limit);
   }
 
   /** Counters and gauges. */
@@ -223,8 +325,11 @@ export class PubSubService {
 
   async #close(): Promise<void> {
     this.#publisher.close();
+    this.#leaving.ending = true;
     for (const stream of this.#streams) stream.end();
-    const gone = Promise.allSettled([...this.#leaving].map((leave) => leave()));
+    const gone = Promise.allSettled([...this.#leaving].map((leave) => leave())).then(() =>
+      this.#hub.endDelays(),
+    );
     // With Redis away there is nothing to undo: the server forgets us with the connection.
     if (this.#link.session.ready) await this.#link.bounded('close', () => gone).catch(() => {});
     await this.#handlersDone();
@@ -243,60 +348,53 @@ export class PubSubService {
     });
   }
 
-  #encode(message: unknown): string {
-    let payload: unknown;
-    try {
-      payload = this.#audience.codec.encode(message);
-    } catch (cause) {
-      if (cause instanceof InvalidArgumentError) throw cause;
-      throw new InvalidArgumentError('message', `cannot be encoded: ${messageOf(cause)}`, { cause });
-    }
-    if (typeof payload !== 'string') {
-      throw new InvalidArgumentError('message', `was not encoded as a string but as ${typeof payload}`);
-    }
-    // A UTF-16 unit is at most three bytes: short payloads need no counting.
-    if (payload.length * 3 > this.#maxBytes) {
-      const bytes = Buffer.byteLength(payload);
-      if (bytes > this.#maxBytes) {
-        throw new InvalidArgumentError(
-          'message',
-          `is ${bytes} bytes long; maxMessageBytes is ${this.#maxBytes}`,
-        );
-      }
-    }
-    return payload;
-  }
-
-  #command(options: { sharded?: boolean } | undefined, plain: string, sharded: string): string {
-    if (options?.sharded !== true) return plain;
-    this.#assertSharded();
-    return sharded;
+  #channel(given: unknown, call: ChannelCall): Channel {
+    return channelOf(given, call, this.#defaults);
   }
 
   #assertOpen(): void {
     if (this.#closing !== undefined) throw this.#link.closedError();
   }
 
-  #assertSharded(): void {
-    const { driver, capabilities } = this.#link.session;
-    if (!capabilities.sharded) throw new UnsupportedError(`${driver.client} has no sharded channels`);
+  async #listen(
+    given: unknown,
+    handler: RawHandler,
+    options: SubscribeOptions = {},
+    gate?: Gate,
+  ): Promise<Subscription> {
+    this.#assertOpen();
+    assertOptions('options', options);
+    const { name, kind, codec, history } = this.#channel(given, { sharded: options.sharded });
+    const since = options.since === undefined && history !== undefined ? 'latest' : options.since;
+    return this.#subscribe(kind, name, handler, codec, options, startOf(since), gate);
   }
 
-  async #subscribe(
-    kind: SubscriptionKind,
-    name: string,
+  async #plisten(
+    pattern: string,
     handler: RawHandler,
     options: SubscribeOptions = {},
   ): Promise<Subscription> {
     this.#assertOpen();
-    assertFunction('handler', handler);
+    assertName('pattern', pattern);
     assertOptions('options', options);
-    const { signal, raw, onDiscontinuity } = options;
-    if (onDiscontinuity !== undefined) assertFunction('onDiscontinuity', onDiscontinuity);
-    assertSignal(signal);
-    if (kind === 'sharded') this.#assertSharded();
+    if (options.sharded === true) throw new InvalidArgumentError('sharded', NOT_SHARDED);
+    if (options.since !== undefined) throw new InvalidArgumentError('since', NO_PATTERN_HISTORY);
+    const { prefix, codec } = this.#defaults;
+    return this.#subscribe('pattern', escapePattern(prefix) + pattern, handler, codec, options);
+  }
 
-    const member = new Member(this.#audience, handler, raw === true, onDiscontinuity);
+  #subscribe(
+    kind: SubscriptionKind,
+    name: string,
+    handler: RawHandler,
+    codec: Codec,
+    { signal, raw, onDiscontinuity }: SubscribeOptions,
+    start?: Start,
+    gate?: Gate,
+  ): Promise<Subscription> {
+    assertFunction('handler', handler);
+    if (onDiscontinuity !== undefined) assertFunction('onDiscontinuity', onDiscontinuity);
+    const member = new Member(this.#audience, handler, { codec, raw: raw === true, onDiscontinuity, gate });
     return subscribe({
       link: this.#link,
       hub: this.#hub,
@@ -304,7 +402,29 @@ export class PubSubService {
       kind,
       names: [name],
       member,
+      start,
       signal,
     });
   }
+}
+
+function shownAs(given: unknown): string {
+  return typeof given === 'object' && given !== null ? (given as ChannelRef).name : (given as string);
+}
+
+function startOf(since: SubscribeOptions['since']): Start | undefined {
+  if (since === undefined || since === 'latest' || since === 'earliest') return since;
+  assertPosition('since', since);
+  return { after: since };
+}
+
+function pairsOf(channels: unknown): [channel: unknown, since: Position][] {
+  if (typeof channels !== 'object' || channels === null) {
+    throw new InvalidArgumentError('channels', 'must be positions by channel, or pairs of both');
+  }
+  const pairs = Symbol.iterator in channels ? [...(channels as Iterable<unknown>)] : Object.entries(channels);
+  if (!pairs.every((pair) => Array.isArray(pair))) {
+    throw new InvalidArgumentError('channels', 'must be positions by channel, or pairs of both');
+  }
+  return pairs as [unknown, Position][];
 }

@@ -2,6 +2,7 @@ import { ClosedError } from '../errors.js';
 import type { SubscriptionKind } from '../redis/driver.js';
 import type { Link } from '../redis/link.js';
 import { assertSignal } from '../validate.js';
+import type { Start } from './cohort.js';
 import type { Member } from './delivery.js';
 import type { Hub } from './hub.js';
 
@@ -9,7 +10,8 @@ import type { Hub } from './hub.js';
 export interface Subscription {
   /**
    * Takes the handler out; from this moment it is not called again. Resolves when Redis has
-   * confirmed, where it was the last one. Idempotent, and works detached from the object.
+   * confirmed, where it was the last one; with `unsubscribeDelay` at once. Idempotent, and works
+   * detached from the object.
    */
   unsubscribe(): Promise<void>;
   /** The same, for `await using`. */
@@ -17,7 +19,10 @@ export interface Subscription {
 }
 
 /** Functions that each take one handler out; a service calls them all when it closes. */
-export type Leaving = Set<() => Promise<void>>;
+export class Leaving extends Set<() => Promise<void>> {
+  /** The service is closing: nothing is to outlive its last handler. */
+  ending = false;
+}
 
 /** Where a handler is to be added, and by whom. */
 export interface SubscribeRequest {
@@ -27,6 +32,8 @@ export interface SubscribeRequest {
   readonly kind: SubscriptionKind;
   readonly names: readonly string[];
   readonly member: Member;
+  /** Where in the channel's history to begin; without it, with what comes. */
+  readonly start?: Start | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -35,7 +42,7 @@ export interface SubscribeRequest {
  * rejects, the handler is gone.
  */
 export async function subscribe(request: SubscribeRequest): Promise<Subscription> {
-  const { link, hub, leaving, kind, names, member, signal } = request;
+  const { link, hub, leaving, kind, names, member, start, signal } = request;
   assertSignal(signal);
   let left: Promise<void> | undefined;
   let cancel = (_reason: Error): void => {};
@@ -45,7 +52,8 @@ export async function subscribe(request: SubscribeRequest): Promise<Subscription
       signal?.removeEventListener('abort', aborted);
       leaving.delete(unsubscribe);
       const leave = async () => {
-        await Promise.all(names.map((name) => hub.leave(kind, name, member)));
+        const delay = link.closed || leaving.ending ? 0 : member.audience.unsubscribeDelay;
+        await Promise.all(names.map((name) => hub.leave(kind, name, member, delay)));
       };
       left = link.bounded('unsubscribe', leave).catch((error: unknown) => {
         // The service's end takes everything out; there is nothing to fail.
@@ -64,7 +72,7 @@ export async function subscribe(request: SubscribeRequest): Promise<Subscription
   try {
     await new Promise<unknown>((resolve, reject) => {
       cancel = reject;
-      const joined = () => Promise.all(names.map((name) => hub.join(kind, name, member)));
+      const joined = () => Promise.all(names.map((name) => hub.join(kind, name, member, start)));
       link.bounded('subscribe', joined).then(resolve, reject);
     });
   } catch (error) {

@@ -6,9 +6,10 @@ export type Phase = 'idle' | 'subscribing' | 'active' | 'unsubscribing';
 
 /**
  * What can happen to a subscription: somebody joined or left (`changed`), Redis confirmed the
- * command under way, refused it, or the connection broke under it (`interrupted`).
+ * command under way, refused it, or the connection broke under it (`interrupted`). `again`: SUBSCRIBE
+ * has to be sent once more, because payloads are wanted in another form now or the last one was refused.
  */
-export type SubscriptionEvent = 'changed' | 'confirmed' | 'refused' | 'interrupted';
+export type SubscriptionEvent = 'changed' | 'confirmed' | 'refused' | 'interrupted' | 'again';
 
 /** What to do about it. */
 export type Effect =
@@ -36,9 +37,8 @@ export interface Step {
  *
  * - Joins while a command is under way wait for its answer; whatever came in between, the answer
  *   decides the next step by what is wanted then.
- * - A connection that broke under SUBSCRIBE leaves the subscription wanted: it is sent again.
- *   Under UNSUBSCRIBE it did the work itself, for the driver does not bring the name back. Between
- *   commands the driver keeps what is confirmed, unless it says that the connection is gone for good.
+ * - A connection that broke, under SUBSCRIBE or between commands, leaves the subscription wanted: it
+ *   is sent again. Under UNSUBSCRIBE it did the work itself.
  */
 export function step(phase: Phase, event: SubscriptionEvent, wanted: boolean): Step {
   switch (phase) {
@@ -49,11 +49,13 @@ export function step(phase: Phase, event: SubscriptionEvent, wanted: boolean): S
       if (event === 'changed') return { phase, effect: 'none' };
       if (event === 'refused') return { phase: 'idle', effect: 'rejected' };
       if (event === 'interrupted') return wanted ? SUBSCRIBE : RELEASED;
-      return wanted ? { phase: 'active', effect: 'joined' } : UNSUBSCRIBE;
+      if (!wanted) return UNSUBSCRIBE;
+      return event === 'again' ? SUBSCRIBE : { phase: 'active', effect: 'joined' };
 
     case 'active':
-      // The client gave up the connection that carried it.
+      // The connection that carried it is gone.
       if (event === 'interrupted') return wanted ? SUBSCRIBE : RELEASED;
+      if (event === 'again' && wanted) return SUBSCRIBE;
       return event === 'changed' && !wanted ? UNSUBSCRIBE : { phase, effect: 'none' };
 
     case 'unsubscribing':

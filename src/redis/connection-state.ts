@@ -1,21 +1,21 @@
 import { ConnectionError } from '../errors.js';
-import type { ConnectionRole, DriverListener } from './driver.js';
+
+/** Told of every change of a {@link ConnectionState}. */
+export type StateListener = (state: 'ready' | 'lost' | 'ended', cause?: Error) => void;
 
 /**
  * One connection as its adapter sees it. Calls under way are rejected the moment it breaks: client
  * libraries keep them pending, some for ever, and some send them again later.
  */
 export class ConnectionState {
-  readonly #role: ConnectionRole;
   readonly #client: string;
   readonly #pending = new Set<(error: ConnectionError) => void>();
   readonly #waiting = new Set<{ resolve: () => void; reject: (error: ConnectionError) => void }>();
-  #listener: DriverListener | undefined;
+  #listener: StateListener | undefined;
   #state: 'new' | 'ready' | 'lost' | 'ended' = 'new';
   #lastError: Error | undefined;
 
-  constructor(role: ConnectionRole, client: string) {
-    this.#role = role;
+  constructor(client: string) {
     this.#client = client;
   }
 
@@ -29,15 +29,20 @@ export class ConnectionState {
     return this.#state === 'ended';
   }
 
+  /** The latest failure, while the connection is away. */
+  get lastError(): Error | undefined {
+    return this.#lastError;
+  }
+
   /** Where state changes are told. */
-  attach(listener: DriverListener): void {
+  attach(listener: StateListener): void {
     this.#listener = listener;
   }
 
   /** The client reported an error; it explains a loss that follows, or one that lasts. */
   failed(error: unknown): void {
     this.#lastError = error instanceof Error ? error : new Error(String(error));
-    if (this.#state !== 'ready') this.#listener?.connection(this.#role, 'lost', this.#lastError);
+    if (this.#state !== 'ready') this.#listener?.('lost', this.#lastError);
   }
 
   /** The connection can be used. */
@@ -47,7 +52,7 @@ export class ConnectionState {
     this.#lastError = undefined;
     for (const { resolve } of this.#waiting) resolve();
     this.#waiting.clear();
-    this.#listener?.connection(this.#role, 'ready');
+    this.#listener?.('ready');
   }
 
   /** The connection broke; the client is trying to get it back. */
@@ -56,7 +61,7 @@ export class ConnectionState {
     const was = this.#state;
     this.#state = 'lost';
     this.#break('the connection to Redis broke');
-    if (was === 'ready') this.#listener?.connection(this.#role, 'lost', this.#lastError);
+    if (was === 'ready') this.#listener?.('lost', this.#lastError);
   }
 
   /** The connection is gone, and the client has given up. */
@@ -67,7 +72,7 @@ export class ConnectionState {
     const error = this.offline();
     for (const { reject } of this.#waiting) reject(error);
     this.#waiting.clear();
-    this.#listener?.connection(this.#role, 'ended', this.#lastError);
+    this.#listener?.('ended', this.#lastError);
   }
 
   /** The error of a call that was not sent. */

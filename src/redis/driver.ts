@@ -1,8 +1,11 @@
 /** What Redis knows a subscription as: a plain channel, a glob pattern, or a sharded channel. */
 export type SubscriptionKind = 'channel' | 'pattern' | 'sharded';
 
+/** What a message carries: text, or bytes where they were asked for. */
+export type Payload = string | Buffer;
+
 /** A command as it goes over the wire, its name first. */
-export type PlainCommand = readonly [name: string, ...args: string[]];
+export type PlainCommand = readonly [name: string, ...args: Payload[]];
 
 /** A Lua script and the digest Redis knows it by. */
 export interface Script {
@@ -21,14 +24,14 @@ export interface ScriptCall {
   /** All keys it touches, for a Cluster to find its node by. */
   readonly keys: readonly string[];
   /** What it is told beside. */
-  readonly args: readonly string[];
+  readonly args: readonly Payload[];
 }
 
 /** One command of an {@link Driver.execute} call. */
 export type Command = PlainCommand | ScriptCall;
 
 /** What Redis answers; an `Error` stands for a command that it refused. */
-export type Reply = string | number | null | Error | readonly Reply[];
+export type Reply = string | number | null | Buffer | Error | readonly Reply[];
 
 /** What {@link Driver.execute} is told beside the commands. */
 export interface ExecuteOptions {
@@ -36,6 +39,14 @@ export interface ExecuteOptions {
   readonly atomic?: boolean;
   /** A key that all commands share their slot with; on a Cluster it picks the node. */
   readonly key?: string;
+  /** Strings in replies come as Buffers, byte for byte; not together with `atomic`. Default `false`. */
+  readonly buffers?: boolean;
+}
+
+/** What {@link Driver.subscribe} is told beside the names. */
+export interface DriverSubscribeOptions {
+  /** Payloads come as Buffers, byte for byte. Default `false`: as text. */
+  readonly binary?: boolean;
 }
 
 /**
@@ -55,23 +66,24 @@ export interface Capabilities {
   readonly cluster: boolean;
   /** The connection can break and come back; the embedded engine's cannot. */
   readonly reconnects: boolean;
+  /** Scripts hand on bytes that are not UTF-8 as they are. */
+  readonly binaryScripts: boolean;
 }
 
-/**
- * A connection of the driver: the one commands use, or the one that is subscribed; `sharded` where
- * sharded subscriptions have one of their own.
- */
-export type ConnectionRole = 'commands' | 'subscriber' | 'sharded';
-
-/** What a driver tells its session. Both functions are safe to call: they never throw. */
+/** What a driver tells its session. All functions are safe to call: they never throw. */
 export interface DriverListener {
   /** A message; `name` is what was subscribed: the channel itself, or the pattern it matched. */
-  message(kind: SubscriptionKind, name: string, channel: string, payload: string): void;
+  message(kind: SubscriptionKind, name: string, channel: string, payload: Payload): void;
   /**
-   * `ready`: usable, and for the subscriber: everything subscribed before is subscribed again.
-   * `lost`: gone, the client is trying to get it back. `ended`: gone for good.
+   * The connection that commands use. `ready`: they are sent at once. `lost`: gone, the client is
+   * trying to get it back. `ended`: gone, and the client has given up.
    */
-  connection(role: ConnectionRole, state: 'ready' | 'lost' | 'ended', cause?: Error): void;
+  connection(state: 'ready' | 'lost' | 'ended', cause?: Error): void;
+  /**
+   * These names were subscribed and are not any more, though nobody asked for it: their connection is
+   * gone, or their slot has moved. Names whose first SUBSCRIBE is under way are not among them; it rejects.
+   */
+  dropped(kind: SubscriptionKind, names: readonly string[], cause: Error): void;
 }
 
 /**
@@ -113,17 +125,29 @@ export interface Driver {
   /**
    * Subscribes; resolves when Redis has confirmed every name. The first call opens the connection.
    *
-   * The caller never has two commands under way for one name. MUST keep what is confirmed alive
-   * over reconnects. MUST reject with a `ConnectionError` when the connection is not there or breaks
-   * before the confirmation; such names MUST NOT be subscribed later by themselves.
+   * The caller never has two commands under way for one name. It MAY call for names that are
+   * subscribed, to have their payloads as bytes from now on; no message is lost by that. MUST reject
+   * with a `ConnectionError` when no connection can be had or it breaks before the confirmation, and
+   * with a `CommandError` when Redis refuses; nothing is subscribed later by itself then, nor after
+   * `dropped`: to subscribe anew, in its own time, is up to the caller.
    */
-  subscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void>;
+  subscribe(
+    kind: SubscriptionKind,
+    names: readonly string[],
+    options?: DriverSubscribeOptions,
+  ): Promise<void>;
 
   /**
    * Unsubscribes; resolves when Redis has confirmed. When the connection breaks first it MUST
-   * resolve too, and the names MUST NOT come back with the next connection.
+   * resolve too: the server forgot the names with the connection.
    */
   unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void>;
+
+  /**
+   * Gives up the connection that carries subscriptions of `kind`, because it is dead whatever the
+   * client thinks. MUST tell `dropped` for all it carried, at once; MUST NOT wait for the peer.
+   */
+  reset(kind: SubscriptionKind, cause: Error): void;
 
   /** Closes what the driver opened, never the client it was given. MUST NOT hang on a dead peer. */
   close(): Promise<void>;

@@ -4,7 +4,9 @@ import type {
   Command,
   Driver,
   DriverListener,
+  DriverSubscribeOptions,
   ExecuteOptions,
+  Payload,
   PlainCommand,
   Reply,
   SubscriptionKind,
@@ -34,13 +36,13 @@ interface Client {
   connect(): Promise<unknown>;
   disconnect(): void;
   duplicate(): Client;
-  multi(commands: (readonly string[])[]): { exec(): Promise<[Error | null, Reply][]> };
-  eval(source: string, keys: number, ...args: string[]): Promise<Reply>;
+  multi(commands: (readonly Payload[])[]): { exec(): Promise<[Error | null, Reply][]> };
+  eval(source: string, keys: number, ...args: Payload[]): Promise<Reply>;
   subscribe(...names: string[]): Promise<unknown>;
   psubscribe(...names: string[]): Promise<unknown>;
   unsubscribe(...names: string[]): Promise<unknown>;
   punsubscribe(...names: string[]): Promise<unknown>;
-  on(event: string, listener: (...args: string[]) => void): void;
+  on(event: string, listener: (...args: Payload[]) => void): void;
 }
 
 const CAPABILITIES: Capabilities = {
@@ -50,6 +52,7 @@ const CAPABILITIES: Capabilities = {
   patterns: true,
   cluster: false,
   reconnects: false,
+  binaryScripts: false,
 };
 
 /** True for an ioredis-mock client: an ioredis without `call` and without connection states. */
@@ -88,10 +91,11 @@ export class IoredisMockDriver implements Driver {
   #subscriber: Client | undefined;
   #listener: DriverListener | undefined;
   #closed = false;
-  readonly #confirmed: Record<SubscriptionKind, Set<string>> = {
-    channel: new Set(),
-    pattern: new Set(),
-    sharded: new Set(),
+  /** What is subscribed, and whether its payloads are wanted as bytes. */
+  readonly #confirmed: Record<SubscriptionKind, Map<string, boolean>> = {
+    channel: new Map(),
+    pattern: new Map(),
+    sharded: new Map(),
   };
 
   constructor(client: IoredisMockClient) {
@@ -108,40 +112,44 @@ export class IoredisMockDriver implements Driver {
 
   async connect(): Promise<void> {
     if (!this.#given.connected) await this.#given.connect();
-    this.#listener?.connection('commands', 'ready');
+    this.#listener?.connection('ready');
   }
 
   async execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
     if (!this.ready) throw new ConnectionError('the client is not connected');
     try {
-      return await (options?.atomic === true ? this.#transaction(commands) : this.#oneByOne(commands));
+      const buffers = options?.buffers === true;
+      return await (options?.atomic === true
+        ? this.#transaction(commands, buffers)
+        : this.#oneByOne(commands, buffers));
     } catch (error) {
       throw toRollcallError(error);
     }
   }
 
   /** The plain commands in one MULTI; `eval` is missing there, so scripts follow one by one. */
-  async #transaction(commands: readonly Command[]): Promise<Reply[]> {
+  async #transaction(commands: readonly Command[], buffers: boolean): Promise<Reply[]> {
     const plain = commands.filter((command): command is PlainCommand => !isScriptCall(command));
-    const replies = plain.length === 0 ? [] : await this.#multi(plain);
+    const replies = plain.length === 0 ? [] : await this.#multi(plain, buffers);
     const all: Reply[] = [];
     for (const command of commands) {
-      all.push(isScriptCall(command) ? await this.#eval(command) : (replies.shift() as Reply));
+      all.push(isScriptCall(command) ? await this.#eval(command, buffers) : (replies.shift() as Reply));
     }
     return all;
   }
 
-  async #oneByOne(commands: readonly Command[]): Promise<Reply[]> {
+  async #oneByOne(commands: readonly Command[], buffers: boolean): Promise<Reply[]> {
     const replies: Reply[] = [];
     for (const command of commands) {
-      if (isScriptCall(command)) replies.push(await this.#eval(command));
-      else replies.push(...(await this.#multi([command])));
+      if (isScriptCall(command)) replies.push(await this.#eval(command, buffers));
+      else replies.push(...(await this.#multi([command], buffers)));
     }
     return replies;
   }
 
-  async #multi(commands: readonly PlainCommand[]): Promise<Reply[]> {
-    const lowered = commands.map(([name, ...args]) => [name.toLowerCase(), ...args]);
+  async #multi(commands: readonly PlainCommand[], buffers: boolean): Promise<Reply[]> {
+    const mode = buffers ? 'Buffer' : '';
+    const lowered = commands.map(([name, ...args]) => [name.toLowerCase() + mode, ...args]);
     const outcomes = await this.#given.multi(lowered).exec();
     return outcomes.map(([error, reply], at) => {
       // Asked for several members of a missing set, Redis answers an empty list.
@@ -150,21 +158,37 @@ export class IoredisMockDriver implements Driver {
     });
   }
 
-  async #eval(call: Extract<Command, { script: unknown }>): Promise<Reply> {
+  /** Lua makes text of everything here; as Buffers its replies are right as long as they are UTF-8. */
+  async #eval(call: Extract<Command, { script: unknown }>, buffers: boolean): Promise<Reply> {
     try {
       const { keys, args, script } = call;
-      return await this.#given.eval(CLOCK + script.source, keys.length, ...keys, ...args, ...redisTime());
+      const argv = args.map(String);
+      const reply = await this.#given.eval(
+        CLOCK + script.source,
+        keys.length,
+        ...keys,
+        ...argv,
+        ...redisTime(),
+      );
+      return buffers ? asBuffers(reply) : reply;
     } catch (error) {
       return error instanceof Error ? error : new Error(String(error));
     }
   }
 
-  async subscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
+  async subscribe(
+    kind: SubscriptionKind,
+    names: readonly string[],
+    options?: DriverSubscribeOptions,
+  ): Promise<void> {
     if (kind === 'sharded') throw new UnsupportedError('the embedded Redis has no sharded channels');
     if (this.#closed) throw new ConnectionError('the driver is closed');
     const subscriber = this.#open();
     await (kind === 'channel' ? subscriber.subscribe(...names) : subscriber.psubscribe(...names));
-    for (const name of names) this.#confirmed[kind].add(name);
+    for (const name of names) {
+      const binary = options?.binary === true || this.#confirmed[kind].get(name) === true;
+      this.#confirmed[kind].set(name, binary);
+    }
   }
 
   async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
@@ -173,6 +197,14 @@ export class IoredisMockDriver implements Driver {
     const subscriber = this.#subscriber;
     if (subscriber === undefined || kind === 'sharded') return;
     await (kind === 'channel' ? subscriber.unsubscribe(...names) : subscriber.punsubscribe(...names));
+  }
+
+  reset(_kind: SubscriptionKind, cause: Error): void {
+    for (const kind of ['channel', 'pattern'] as const) {
+      const names = [...this.#confirmed[kind].keys()];
+      this.#confirmed[kind].clear();
+      if (names.length > 0) this.#listener?.dropped(kind, names, cause);
+    }
   }
 
   async close(): Promise<void> {
@@ -184,14 +216,29 @@ export class IoredisMockDriver implements Driver {
     if (this.#subscriber !== undefined) return this.#subscriber;
     const subscriber = this.#given.duplicate();
     const listener = this.#listener as DriverListener;
-    subscriber.on('message', (channel = '', payload = '') => {
-      if (this.#confirmed.channel.has(channel)) listener.message('channel', channel, channel, payload);
-    });
-    subscriber.on('pmessage', (pattern = '', channel = '', payload = '') => {
-      if (this.#confirmed.pattern.has(pattern)) listener.message('pattern', pattern, channel, payload);
-    });
+    const told = (kind: SubscriptionKind, name: string, channel: Payload, payload: Payload) => {
+      const binary = this.#confirmed[kind].get(name);
+      if (binary === undefined) return;
+      const wanted = binary ? Buffer.from(payload as Buffer) : payload.toString();
+      listener.message(kind, name, channel.toString(), wanted);
+    };
+    // The mock emits one event for text and another for bytes, by what was published.
+    for (const event of ['message', 'messageBuffer']) {
+      subscriber.on(event, (channel = '', payload = '') =>
+        told('channel', channel.toString(), channel, payload),
+      );
+    }
+    for (const event of ['pmessage', 'pmessageBuffer']) {
+      subscriber.on(event, (pattern = '', channel = '', payload = '') =>
+        told('pattern', pattern.toString(), channel, payload),
+      );
+    }
     this.#subscriber = subscriber;
-    listener.connection('subscriber', 'ready');
     return subscriber;
   }
+}
+
+function asBuffers(reply: Reply): Reply {
+  if (Array.isArray(reply)) return reply.map(asBuffers);
+  return typeof reply === 'string' ? Buffer.from(reply) : reply;
 }

@@ -1,16 +1,20 @@
+import { CommandError } from '../errors.js';
 import { ConnectionState } from './connection-state.js';
 import type {
   Capabilities,
   Command,
   Driver,
   DriverListener,
+  DriverSubscribeOptions,
   ExecuteOptions,
+  Payload,
   PlainCommand,
   Reply,
   SubscriptionKind,
 } from './driver.js';
-import { isServerError, repliesOf, toRollcallError } from './replies.js';
+import { repliesOf, toRollcallError } from './replies.js';
 import { ScriptRunner } from './script.js';
+import { Subscriber, type Wire, type WireListener, type WireMaker } from './subscriber.js';
 
 /** The shape by which an ioredis client (5 or 6) is recognised. */
 export interface IoredisClient {
@@ -30,18 +34,21 @@ export interface IoredisClient {
   psubscribe(...args: never[]): unknown;
 }
 
+type Call = 'call' | 'callBuffer';
 type Outcome = [error: Error | null, reply: Reply];
+type Listeners = Record<string, (...args: never[]) => void>;
 
 /** What this adapter calls, in one place, for the client's own types are too overloaded to name. */
-interface Client {
+export interface Client {
   readonly status: string;
   connect(): Promise<unknown>;
   disconnect(reconnect?: boolean): void;
   duplicate(options: Record<string, unknown>): Client;
-  call(name: string, ...args: string[]): Promise<Reply>;
+  call(name: string, ...args: Payload[]): Promise<Reply>;
+  callBuffer(name: string, ...args: Payload[]): Promise<Reply>;
   /** The socket, while there is one. */
   readonly stream?: { cork?(): void; uncork?(): void } | null;
-  multi(commands: (readonly string[])[]): { exec(): Promise<Outcome[] | null> };
+  multi(commands: (readonly Payload[])[]): { exec(): Promise<Outcome[] | null> };
   on(event: string, listener: (...args: never[]) => void): void;
   off(event: string, listener: (...args: never[]) => void): void;
 }
@@ -53,6 +60,7 @@ const CAPABILITIES: Capabilities = {
   patterns: true,
   cluster: false,
   reconnects: true,
+  binaryScripts: true,
 };
 
 /** True for an ioredis client, told by its shape. */
@@ -86,11 +94,12 @@ export class IoredisDriver implements Driver {
   readonly capabilities = CAPABILITIES;
 
   readonly #given: Client;
-  readonly #commands = new ConnectionState('commands', 'ioredis');
+  readonly #commands = new ConnectionState('ioredis');
   readonly #scripts = new ScriptRunner();
   readonly #unfollow: () => void;
-  readonly #subscribers: { subscriber?: Subscriber; sharded?: Subscriber } = {};
-  #listener: DriverListener | undefined;
+  #classic: Subscriber | undefined;
+  /** Classic and sharded subscriptions on one ioredis connection lose messages: one for each. */
+  #sharded: Subscriber | undefined;
   #closed = false;
 
   constructor(client: IoredisClient) {
@@ -103,14 +112,13 @@ export class IoredisDriver implements Driver {
   }
 
   attach(listener: DriverListener): void {
-    this.#listener = listener;
-    this.#commands.attach({
-      message: () => {},
-      connection: (role, state, cause) => {
-        if (state !== 'ready') this.#scripts.reset();
-        listener.connection(role, state, cause);
-      },
+    this.#commands.attach((state, cause) => {
+      if (state !== 'ready') this.#scripts.reset();
+      listener.connection(state, cause);
     });
+    const wire: WireMaker = (events) => subscribingWire(this.#given, events);
+    this.#classic = new Subscriber('ioredis', wire, listener);
+    this.#sharded = new Subscriber('ioredis', wire, listener);
   }
 
   async connect(): Promise<void> {
@@ -120,58 +128,70 @@ export class IoredisDriver implements Driver {
 
   async execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
     if (!this.ready) throw this.#commands.offline();
-    const send = options?.atomic === true ? this.#transaction : this.#pipeline;
+    const atomic = options?.atomic === true;
+    const send = atomic
+      ? (batch: readonly PlainCommand[]) => transaction(this.#given, batch)
+      : (batch: readonly PlainCommand[]) => pipeline(this.#given, batch, options?.buffers === true);
     try {
-      return await this.#commands.track(this.#scripts.run(commands, send));
+      return await this.#commands.track(this.#scripts.run(commands, send, atomic));
     } catch (error) {
       throw toRollcallError(error);
     }
   }
 
-  /**
-   * One write for all: ioredis makes one per command, which costs Redis more than the commands do. Its
-   * own pipeline would do that too, but costs a promise chain per command.
-   */
-  readonly #pipeline = (commands: readonly PlainCommand[]): Promise<Reply[]> => {
-    const { stream } = this.#given;
-    if (commands.length > 1) stream?.cork?.();
-    try {
-      return repliesOf(commands.map((command) => this.#given.call(...command)));
-    } finally {
-      if (commands.length > 1) stream?.uncork?.();
-    }
-  };
-
-  readonly #transaction = async (commands: readonly PlainCommand[]): Promise<Reply[]> => {
-    const outcomes = await this.#given
-      .multi(commands.map((command) => ['call', ...command]))
-      .exec()
-      .catch((error: { previousErrors?: Error[] }) => {
-        // EXECABORT alone does not say what was refused.
-        throw error.previousErrors?.[0] ?? error;
-      });
-    return (outcomes ?? []).map(([error, reply]) => error ?? reply);
-  };
-
-  async subscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
-    // Classic and sharded subscriptions on one ioredis connection lose messages: one for each.
-    const role = kind === 'sharded' ? 'sharded' : 'subscriber';
-    if (this.#closed) throw this.#commands.offline();
-    this.#subscribers[role] ??= new Subscriber(this.#given, role, this.#listener as DriverListener);
-    await this.#subscribers[role].subscribe(kind, names);
+  async subscribe(
+    kind: SubscriptionKind,
+    names: readonly string[],
+    options?: DriverSubscribeOptions,
+  ): Promise<void> {
+    await this.#carrying(kind)?.subscribe(kind, names, options?.binary);
   }
 
   async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
-    await this.#subscribers[kind === 'sharded' ? 'sharded' : 'subscriber']?.unsubscribe(kind, names);
+    await this.#carrying(kind)?.unsubscribe(kind, names);
+  }
+
+  reset(kind: SubscriptionKind, cause: Error): void {
+    this.#carrying(kind)?.reset(cause);
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     this.#unfollow();
-    this.#subscribers.subscriber?.close();
-    this.#subscribers.sharded?.close();
+    this.#classic?.close();
+    this.#sharded?.close();
     this.#commands.end();
   }
+
+  #carrying(kind: SubscriptionKind): Subscriber | undefined {
+    return kind === 'sharded' ? this.#sharded : this.#classic;
+  }
+}
+
+/**
+ * One write for all: ioredis makes one per command, which costs Redis more than the commands do. Its
+ * own pipeline would do that too, but costs a promise chain per command.
+ */
+function pipeline(client: Client, commands: readonly PlainCommand[], buffers: boolean): Promise<Reply[]> {
+  const call: Call = buffers ? 'callBuffer' : 'call';
+  const { stream } = client;
+  if (commands.length > 1) stream?.cork?.();
+  try {
+    return repliesOf(commands.map((command) => client[call](...command)));
+  } finally {
+    if (commands.length > 1) stream?.uncork?.();
+  }
+}
+
+async function transaction(client: Client, commands: readonly PlainCommand[]): Promise<Reply[]> {
+  const outcomes = await client
+    .multi(commands.map((command) => ['call', ...command]))
+    .exec()
+    .catch((error: { previousErrors?: Error[] }) => {
+      // EXECABORT alone does not say what was refused.
+      throw error.previousErrors?.[0] ?? error;
+    });
+  return (outcomes ?? []).map(([error, reply]) => error ?? reply);
 }
 
 /** Connects a client that is not connecting yet, and waits until it is ready or gives up. */
@@ -190,108 +210,114 @@ async function open(client: Client, state: ConnectionState): Promise<void> {
 /** Redis takes any number of names per command; this many keeps each one's stall short. */
 const NAMES_PER_COMMAND = 1000;
 
-const COMMANDS = {
-  channel: { subscribe: 'subscribe', unsubscribe: 'unsubscribe' },
-  pattern: { subscribe: 'psubscribe', unsubscribe: 'punsubscribe' },
-  sharded: { subscribe: 'ssubscribe', unsubscribe: 'sunsubscribe' },
-} as const;
+const SUBSCRIBE = { channel: 'subscribe', pattern: 'psubscribe', sharded: 'ssubscribe' } as const;
+const UNSUBSCRIBE = { channel: 'unsubscribe', pattern: 'punsubscribe', sharded: 'sunsubscribe' } as const;
+
+/** Options by which a duplicate of `client` leads to another node than its own, if it has to. */
+export type Target = Readonly<Record<string, unknown>>;
 
 /**
- * The subscribed duplicate. ioredis says `ready` before it resubscribes, brings back channels that
- * were unsubscribed during an outage and forgets one named `__proto__`, so we resubscribe ourselves.
+ * A duplicate of `client` that never reconnects. With sentinels it asks them for the master when it
+ * connects, so each new one finds the master of that moment.
  */
-class Subscriber {
-  readonly #connection: Client;
-  readonly #state: ConnectionState;
-  readonly #unfollow: () => void;
-  readonly #confirmed: Record<SubscriptionKind, Set<string>> = {
+function duplicateOf(
+  client: Client,
+  listener: Pick<WireListener, 'failed' | 'ended'>,
+  target: Target = {},
+): Client {
+  const connection = client.duplicate({
+    ...target,
+    autoResubscribe: false,
+    autoResendUnfulfilledCommands: false,
+    // SUBSCRIBE sent before `ready` breaks the client's ready check; `connect` waits for it.
+    enableOfflineQueue: false,
+    lazyConnect: true,
+    maxRetriesPerRequest: null,
+    retryStrategy: () => null,
+    sentinelRetryStrategy: () => null,
+  });
+  connection.on('error', (error: never) => listener.failed(error));
+  connection.on('end', () => listener.ended());
+  return connection;
+}
+
+/** Where a subscribing connection leads, and what it is for. */
+export interface WireOptions {
+  /** Another node than the client's own. */
+  readonly target?: Target;
+  /**
+   * It carries sharded channels of a Cluster. When a slot leaves the node, Redis says so by replies that
+   * nobody asked for; in the worst case the client takes them for answers to something else. So
+   * anything unexpected ends the connection.
+   */
+  readonly sharded?: boolean;
+}
+
+/** A duplicate of `client` for subscribing. */
+function subscribingWire(client: Client, listener: WireListener, options: WireOptions = {}): Wire {
+  const connection = duplicateOf(client, listener, options.target);
+  if (options.sharded === true) {
+    connection.on('error', () => listener.ended());
+    // Version 5 says this, and nothing else, when a name belongs elsewhere: its SSUBSCRIBE stays open.
+    connection.on('moved', () => {
+      listener.failed(new CommandError('the slot of a sharded channel has moved'));
+      listener.ended();
+    });
+  }
+
+  /** The names whose payloads are wanted as bytes. */
+  const binary: Record<SubscriptionKind, Set<string>> = {
     channel: new Set(),
     pattern: new Set(),
     sharded: new Set(),
   };
-  #opened = false;
-
-  constructor(client: Client, role: 'subscriber' | 'sharded', listener: DriverListener) {
-    this.#state = new ConnectionState(role, 'ioredis');
-    this.#connection = client.duplicate({
-      autoResubscribe: false,
-      // SUBSCRIBE sent before `ready` breaks the client's ready check; we wait for it.
-      enableOfflineQueue: false,
-      autoResendUnfulfilledCommands: false,
-      maxRetriesPerRequest: null,
-      lazyConnect: true,
-    });
-    this.#state.attach(listener);
-    this.#unfollow = follow(this.#connection, this.#state, () => void this.#resubscribe());
-    this.#connection.on('message', (channel: string, payload: string) =>
-      listener.message('channel', channel, channel, payload),
-    );
-    this.#connection.on('pmessage', (pattern: string, channel: string, payload: string) =>
+  // The client makes text of every message as long as anybody listens for text, and hands over
+  // bytes too once somebody listens for bytes: so one of the two, for all names.
+  let bytes = false;
+  const textListeners: Listeners = {
+    message: (channel: string, payload: string) => listener.message('channel', channel, channel, payload),
+    pmessage: (pattern: string, channel: string, payload: string) =>
       listener.message('pattern', pattern, channel, payload),
-    );
-    this.#connection.on('smessage', (channel: string, payload: string) =>
-      listener.message('sharded', channel, channel, payload),
-    );
-  }
+    smessage: (channel: string, payload: string) => listener.message('sharded', channel, channel, payload),
+  };
+  const told = (kind: SubscriptionKind, name: string, channel: string, payload: Buffer) =>
+    listener.message(kind, name, channel, binary[kind].has(name) ? payload : payload.toString());
+  const byteListeners: Listeners = {
+    messageBuffer: (name: Buffer, payload: Buffer) =>
+      told('channel', name.toString(), name.toString(), payload),
+    pmessageBuffer: (pattern: Buffer | string, channel: Buffer, payload: Buffer) =>
+      told('pattern', pattern.toString(), channel.toString(), payload),
+    smessageBuffer: (name: Buffer, payload: Buffer) =>
+      told('sharded', name.toString(), name.toString(), payload),
+  };
+  const listenTo = (listeners: Listeners) => {
+    for (const [event, handler] of Object.entries(listeners)) connection.on(event, handler);
+  };
+  listenTo(textListeners);
 
-  async subscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
-    if (!this.#opened || this.#state.ended) await this.#open();
-    if (!this.#state.ready) throw this.#state.offline();
-    try {
-      await this.#state.track(this.#send(COMMANDS[kind].subscribe, names));
-    } catch (error) {
-      throw toRollcallError(error);
-    }
-    for (const name of names) this.#confirmed[kind].add(name);
-  }
-
-  async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
-    for (const name of names) this.#confirmed[kind].delete(name);
-    if (!this.#state.ready) return;
-    try {
-      await this.#state.track(this.#send(COMMANDS[kind].unsubscribe, names));
-    } catch (error) {
-      if (isServerError(error)) throw toRollcallError(error);
-    }
-  }
-
-  close(): void {
-    this.#unfollow();
-    this.#connection.on('error', () => {});
-    this.#state.end();
-    this.#connection.disconnect();
-  }
-
-  async #open(): Promise<void> {
-    await open(this.#connection, this.#state);
-    this.#opened = true;
-  }
-
-  async #send(command: string, names: readonly string[]): Promise<void> {
+  const send = async (command: string, names: readonly string[]): Promise<void> => {
     const calls: Promise<Reply>[] = [];
     for (let at = 0; at < names.length; at += NAMES_PER_COMMAND) {
-      calls.push(this.#connection.call(command, ...names.slice(at, at + NAMES_PER_COMMAND)));
+      calls.push(connection.call(command, ...names.slice(at, at + NAMES_PER_COMMAND)));
     }
     await Promise.all(calls);
-  }
+  };
 
-  async #resubscribe(): Promise<void> {
-    const kinds = Object.keys(COMMANDS) as SubscriptionKind[];
-    const sent = kinds.map((kind) => ({ kind, names: [...this.#confirmed[kind]] }));
-    try {
-      await Promise.all(sent.map(({ kind, names }) => this.#send(COMMANDS[kind].subscribe, names)));
-    } catch (error) {
-      // A cut comes with events of its own. Refused, or timed out, this must not pass for a working
-      // subscription: the client connects again, in its own time.
-      if (isServerError(error)) this.#state.failed(error);
-      if (this.#connection.status === 'ready') this.#connection.disconnect(true);
-      return;
-    }
-    // Names that were unsubscribed while they were coming back.
-    for (const { kind, names } of sent) {
-      const unwanted = names.filter((name) => !this.#confirmed[kind].has(name));
-      this.#send(COMMANDS[kind].unsubscribe, unwanted).catch(() => {});
-    }
-    this.#state.up();
-  }
+  return {
+    connect: () => connection.connect(),
+    async subscribe(kind, names, wantsBytes) {
+      if (wantsBytes) for (const name of names) binary[kind].add(name);
+      if (wantsBytes && !bytes) {
+        bytes = true;
+        for (const [event, handler] of Object.entries(textListeners)) connection.off(event, handler);
+        listenTo(byteListeners);
+      }
+      await send(SUBSCRIBE[kind], names);
+    },
+    async unsubscribe(kind, names) {
+      await send(UNSUBSCRIBE[kind], names);
+      for (const name of names) binary[kind].delete(name);
+    },
+    destroy: () => connection.disconnect(),
+  };
 }

@@ -1,16 +1,20 @@
+import { CommandError } from '../errors.js';
 import { ConnectionState } from './connection-state.js';
 import type {
   Capabilities,
   Command,
   Driver,
   DriverListener,
+  DriverSubscribeOptions,
   ExecuteOptions,
+  Payload,
   PlainCommand,
   Reply,
   SubscriptionKind,
 } from './driver.js';
-import { isServerError, repliesOf, toRollcallError } from './replies.js';
+import { repliesOf, toRollcallError } from './replies.js';
 import { ScriptRunner } from './script.js';
+import { Subscriber, type Wire, type WireListener } from './subscriber.js';
 
 /** The shape by which a node-redis client (`redis` 5 or 6) is recognised. */
 export interface NodeRedisClient {
@@ -34,31 +38,39 @@ export interface NodeRedisClient {
   withCommandOptions(...args: never[]): unknown;
 }
 
-type Listener = (payload: string, channel: string) => void;
-type Subscribe = (names: readonly string[], listener: Listener) => Promise<void>;
+type PayloadListener = (payload: Payload, channel: Payload) => void;
+type Subscribe = (names: readonly string[], listener: PayloadListener, bufferMode: boolean) => Promise<void>;
+type Unsubscribe = (
+  names: readonly string[],
+  listener?: PayloadListener,
+  bufferMode?: boolean,
+) => Promise<void>;
 
 interface Multi {
-  addCommand(args: readonly string[]): unknown;
+  addCommand(args: readonly Payload[]): unknown;
   exec(): Promise<Reply[]>;
 }
 
+/** RESP's type "blob string", as Buffers. */
+const AS_BUFFERS = { timeout: undefined, typeMapping: { [0x24]: Buffer } };
+
 /** What this adapter calls, in one place, for the client's own types are too generic to name. */
-interface Client {
+export interface Client {
   readonly isOpen: boolean;
   readonly isReady: boolean;
-  readonly options?: { keyPrefix?: string };
+  readonly options?: { socket?: object };
   connect(): Promise<unknown>;
   destroy(): void;
-  duplicate(): Client;
-  withCommandOptions(options: { timeout: undefined }): Client;
-  sendCommand(args: readonly string[]): Promise<Reply>;
+  duplicate(overrides: object): Client;
+  withCommandOptions(options: object): Client;
+  sendCommand(args: readonly Payload[], options?: object): Promise<Reply>;
   multi(): Multi;
   subscribe: Subscribe;
   pSubscribe: Subscribe;
   sSubscribe: Subscribe;
-  unsubscribe(names: readonly string[]): Promise<void>;
-  pUnsubscribe(names: readonly string[]): Promise<void>;
-  sUnsubscribe(names: readonly string[]): Promise<void>;
+  unsubscribe: Unsubscribe;
+  pUnsubscribe: Unsubscribe;
+  sUnsubscribe: Unsubscribe;
   on(event: string, listener: (...args: unknown[]) => void): void;
   off(event: string, listener: (...args: unknown[]) => void): void;
   listenerCount(event: string): number;
@@ -71,6 +83,7 @@ const CAPABILITIES: Capabilities = {
   patterns: true,
   cluster: false,
   reconnects: true,
+  binaryScripts: true,
 };
 
 /** True for a node-redis client, told by its shape. */
@@ -104,6 +117,14 @@ function follow(client: Client, state: ConnectionState): () => void {
       },
     ],
   ];
+  return listenTo(client, listeners);
+}
+
+/** Anything of node-redis that emits. */
+export type Emitter = Pick<Client, 'on' | 'off' | 'listenerCount'>;
+
+/** Adds listeners to a client that is not ours; the returned function takes them off. */
+function listenTo(client: Emitter, listeners: readonly [string, (...args: unknown[]) => void][]): () => void {
   // A client inherits its list of listeners from the object that emits; when the last listener is
   // removed, Node gives the client an empty list of its own, and no event reaches it again. One stays.
   if (client.listenerCount(KEPT) === 0) client.on(KEPT, () => {});
@@ -121,11 +142,10 @@ export class NodeRedisDriver implements Driver {
   readonly #given: Client;
   /** The client without its per-command timer, which costs more than the command (facts: 11 µs). */
   readonly #untimed: Client;
-  readonly #commands = new ConnectionState('commands', 'node-redis');
+  readonly #commands = new ConnectionState('node-redis');
   readonly #scripts = new ScriptRunner();
   readonly #unfollow: () => void;
   #subscriber: Subscriber | undefined;
-  #listener: DriverListener | undefined;
   #closed = false;
 
   constructor(client: NodeRedisClient) {
@@ -139,14 +159,11 @@ export class NodeRedisDriver implements Driver {
   }
 
   attach(listener: DriverListener): void {
-    this.#listener = listener;
-    this.#commands.attach({
-      message: () => {},
-      connection: (role, state, cause) => {
-        if (state !== 'ready') this.#scripts.reset();
-        listener.connection(role, state, cause);
-      },
+    this.#commands.attach((state, cause) => {
+      if (state !== 'ready') this.#scripts.reset();
+      listener.connection(state, cause);
     });
+    this.#subscriber = new Subscriber('node-redis', (wire) => subscribingWire(this.#given, wire), listener);
   }
 
   async connect(): Promise<void> {
@@ -163,37 +180,32 @@ export class NodeRedisDriver implements Driver {
 
   async execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
     if (this.#closed || !this.#given.isReady) throw this.#commands.offline();
-    const send = options?.atomic === true ? this.#transaction : this.#pipeline;
+    const client = this.#untimed;
+    const atomic = options?.atomic === true;
+    const send = atomic
+      ? (batch: readonly PlainCommand[]) => transaction(client, batch)
+      : (batch: readonly PlainCommand[]) => pipeline(client, batch, options?.buffers === true);
     try {
-      return await this.#commands.track(this.#scripts.run(commands, send));
+      return await this.#commands.track(this.#scripts.run(commands, send, atomic));
     } catch (error) {
       throw toRollcallError(error);
     }
   }
 
-  readonly #pipeline = (commands: readonly PlainCommand[]): Promise<Reply[]> =>
-    repliesOf(commands.map((command) => this.#untimed.sendCommand(command)));
-
-  readonly #transaction = async (commands: readonly PlainCommand[]): Promise<Reply[]> => {
-    const multi = this.#untimed.multi();
-    for (const command of commands) multi.addCommand(command);
-    try {
-      return await multi.exec();
-    } catch (error) {
-      // One refused command must not hide the replies of the others.
-      if (error instanceof Error && 'replies' in error) return error.replies as Reply[];
-      throw error;
-    }
-  };
-
-  async subscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
-    if (this.#closed) throw this.#commands.offline();
-    this.#subscriber ??= new Subscriber(this.#given, this.#listener as DriverListener);
-    await this.#subscriber.subscribe(kind, names);
+  async subscribe(
+    kind: SubscriptionKind,
+    names: readonly string[],
+    options?: DriverSubscribeOptions,
+  ): Promise<void> {
+    await this.#subscriber?.subscribe(kind, names, options?.binary);
   }
 
   async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
     await this.#subscriber?.unsubscribe(kind, names);
+  }
+
+  reset(_kind: SubscriptionKind, cause: Error): void {
+    this.#subscriber?.reset(cause);
   }
 
   async close(): Promise<void> {
@@ -204,145 +216,129 @@ export class NodeRedisDriver implements Driver {
   }
 }
 
+function pipeline(client: Client, commands: readonly PlainCommand[], buffers: boolean): Promise<Reply[]> {
+  const mapping = buffers ? AS_BUFFERS : undefined;
+  return repliesOf(commands.map((command) => client.sendCommand(command, mapping)));
+}
+
+async function transaction(client: Client, commands: readonly PlainCommand[]): Promise<Reply[]> {
+  const multi = client.multi();
+  for (const command of commands) multi.addCommand(command);
+  try {
+    return await multi.exec();
+  } catch (error) {
+    // One refused command must not hide the replies of the others.
+    if (error instanceof Error && 'replies' in error) return error.replies as Reply[];
+    throw error;
+  }
+}
+
 const UNSUBSCRIBE = { channel: 'unsubscribe', pattern: 'pUnsubscribe', sharded: 'sUnsubscribe' } as const;
+const SUBSCRIBE = { channel: 'subscribe', pattern: 'pSubscribe', sharded: 'sSubscribe' } as const;
 
-/**
- * The subscribed duplicate. node-redis resubscribes by itself before it says `ready`; what it does
- * not do is forget a name whose UNSUBSCRIBE, or SUBSCRIBE, was under way when the connection broke.
- */
-class Subscriber {
-  readonly #connection: Client;
-  readonly #state = new ConnectionState('subscriber', 'node-redis');
-  readonly #listener: DriverListener;
-  readonly #unfollow: () => void;
-  /** The names the caller wants, as opposed to those node-redis holds. */
-  readonly #wanted: Record<SubscriptionKind, Set<string>> = {
-    channel: new Set(),
-    pattern: new Set(),
-    sharded: new Set(),
-  };
-  /** UNSUBSCRIBEs that the client has not finished, by name; the connection may break under them. */
-  readonly #drops: Record<SubscriptionKind, Map<string, Promise<void>>> = {
-    channel: new Map(),
-    pattern: new Map(),
-    sharded: new Map(),
-  };
-  /** One listener per pattern, each time the same, for the client keeps its listeners in a set. */
-  readonly #patterns = new Map<string, Listener>();
-  #opened = false;
+/** Where to connect to, instead of where `client` does. */
+export type Target = { readonly host: string; readonly port: number };
 
-  constructor(client: Client, listener: DriverListener) {
-    this.#listener = listener;
-    this.#connection = client.duplicate();
-    this.#state.attach(listener);
-    this.#unfollow = follow(this.#connection, this.#state);
-  }
+/** A duplicate of `client` that never reconnects; `overrides` win over the client's options. */
+function duplicateOf(
+  client: Client,
+  listener: Pick<WireListener, 'failed' | 'ended'>,
+  target?: Target,
+  overrides: object = {},
+): Client {
+  const connection = client.duplicate({
+    ...overrides,
+    socket: { ...client.options?.socket, ...target, reconnectStrategy: false },
+  });
+  // That a connection which does not reconnect is over, version 5 says by an error alone.
+  connection.on('error', (error) => {
+    listener.failed(error);
+    if (!connection.isOpen) listener.ended();
+  });
+  connection.on('end', () => listener.ended());
+  connection.on('terminated', () => listener.ended());
+  return connection;
+}
 
-  async subscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
-    if (!this.#opened || this.#state.ended) await this.#open();
-    if (!this.#connection.isReady) throw this.#state.offline();
-    for (const name of names) this.#wanted[kind].add(name);
-    let over = false;
-    const subscribed = async () => {
-      // While UNSUBSCRIBE is under way the client takes a name for subscribed, and sends nothing.
-      await Promise.all(names.map((name) => this.#drops[kind].get(name)));
-      if (over) return;
-      const work = this.#send(kind, names);
-      // A command that outlived its connection in the client's queue subscribes nobody.
-      work.then(
-        () => this.#dropUnwanted(kind, names),
-        () => {},
-      );
-      await work;
-    };
-    try {
-      await this.#state.track(subscribed());
-    } catch (error) {
-      over = true;
-      for (const name of names) this.#wanted[kind].delete(name);
-      throw toRollcallError(error);
-    }
-  }
+/** Where a subscribing connection leads, and what it is for. */
+export interface WireOptions {
+  /** Another node than the client's own. */
+  readonly target?: Target;
+  /**
+   * It carries sharded channels of a Cluster. When a slot leaves the node, Redis says so by replies that
+   * nobody asked for; in the worst case the client takes them for answers to something else. So
+   * anything unexpected ends the connection, and no PING goes out on it, for that would hide them.
+   */
+  readonly sharded?: boolean;
+}
 
-  async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
-    for (const name of names) this.#wanted[kind].delete(name);
-    const dropped = this.#drop(kind, names);
-    if (this.#connection.isReady) await dropped;
-    // While the connection is away the server knows none of them; the client is told all the same.
-    else dropped.catch(() => {});
-  }
-
-  close(): void {
-    this.#unfollow();
-    this.#connection.on('error', () => {});
-    this.#state.end();
-    if (this.#connection.isOpen) this.#connection.destroy();
-  }
-
-  async #open(): Promise<void> {
-    const ready = this.#state.whenReady();
-    if (!this.#connection.isOpen) {
-      this.#connection.connect().catch((error: unknown) => {
-        this.#state.failed(error);
-        this.#state.end();
-      });
-    }
-    await ready;
-    this.#opened = true;
-  }
-
-  #send(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
-    if (kind === 'channel') return this.#connection.subscribe(names, this.#onMessage);
-    if (kind === 'sharded') return this.#connection.sSubscribe(names, this.#onSharded);
-    // The client does not tell a listener which pattern matched, so each pattern has its own.
-    return Promise.all(
-      names.map((name) => this.#connection.pSubscribe([name], this.#patternListener(name))),
-    ).then(() => {});
-  }
-
-  #patternListener(name: string): Listener {
-    let listener = this.#patterns.get(name);
-    if (listener === undefined) {
-      listener = (payload, channel) => this.#listener.message('pattern', name, channel, payload);
-      this.#patterns.set(name, listener);
-    }
-    return listener;
-  }
-
-  readonly #onMessage: Listener = (payload, channel) =>
-    this.#listener.message('channel', channel, channel, payload);
-
-  readonly #onSharded: Listener = (payload, channel) =>
-    this.#listener.message('sharded', channel, channel, payload);
-
-  async #drop(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
-    const client = this.#connection;
-    if (!client.isOpen) return;
-    const work = client[UNSUBSCRIBE[kind]](names);
-    const drops = this.#drops[kind];
-    const over = work.then(
-      () => {
-        if (kind !== 'pattern') return;
-        for (const name of names) if (!this.#wanted.pattern.has(name)) this.#patterns.delete(name);
-      },
-      (error: unknown) => {
-        // Cut in flight, the client would resubscribe the names: say it again on the next connection.
-        if (!isServerError(error)) this.#dropUnwanted(kind, names);
-      },
-    );
-    for (const name of names) drops.set(name, over);
-    void over.then(() => {
-      for (const name of names) if (drops.get(name) === over) drops.delete(name);
+/** A duplicate of `client` for subscribing. */
+function subscribingWire(client: Client, listener: WireListener, options: WireOptions = {}): Wire {
+  const { target, sharded = false } = options;
+  const overrides = target === undefined ? {} : { readonly: false, ...(sharded ? { pingInterval: 0 } : {}) };
+  const connection = duplicateOf(client, listener, target, overrides);
+  if (sharded) {
+    connection.on('error', () => listener.ended());
+    connection.on('sharded-channel-moved', () => {
+      listener.failed(new CommandError('the slot of a sharded channel has moved'));
+      listener.ended();
     });
-    try {
-      await this.#state.track(work);
-    } catch (error) {
-      if (isServerError(error)) throw toRollcallError(error);
-    }
   }
 
-  #dropUnwanted(kind: SubscriptionKind, names: readonly string[]): void {
-    const unwanted = names.filter((name) => !this.#wanted[kind].has(name));
-    if (unwanted.length > 0) this.#drop(kind, unwanted).catch(() => {});
+  // One listener per name and mode, each time the same, for the client keeps its listeners in a set.
+  const texts = {
+    channel: (payload: Payload, channel: Payload) =>
+      listener.message('channel', channel as string, channel as string, payload),
+    sharded: (payload: Payload, channel: Payload) =>
+      listener.message('sharded', channel as string, channel as string, payload),
+  };
+  const bytes = {
+    channel: (payload: Payload, channel: Payload) => {
+      const name = channel.toString();
+      listener.message('channel', name, name, payload);
+    },
+    sharded: (payload: Payload, channel: Payload) => {
+      const name = channel.toString();
+      listener.message('sharded', name, name, payload);
+    },
+  };
+  // The client does not tell a listener which pattern matched, so each pattern has its own.
+  const patterns = new Map<string, PayloadListener>();
+  const patternListener = (name: string): PayloadListener => {
+    let own = patterns.get(name);
+    if (own === undefined) {
+      own = (payload, channel) => listener.message('pattern', name, channel.toString(), payload);
+      patterns.set(name, own);
+    }
+    return own;
+  };
+
+  return {
+    connect: () => connection.connect(),
+    async subscribe(kind, names, binary) {
+      if (kind !== 'pattern') {
+        await connection[SUBSCRIBE[kind]](names, (binary ? bytes : texts)[kind], binary);
+        // Two modes of one name would hear each message twice; this sends nothing.
+        if (binary) await forget(kind, names, () => texts[kind]);
+        return;
+      }
+      await Promise.all(names.map((name) => connection.pSubscribe([name], patternListener(name), binary)));
+      if (binary) await forget(kind, names, patternListener);
+    },
+    async unsubscribe(kind, names) {
+      await connection[UNSUBSCRIBE[kind]](names);
+      if (kind === 'pattern') for (const name of names) patterns.delete(name);
+    },
+    destroy() {
+      if (connection.isOpen) connection.destroy();
+    },
+  };
+
+  async function forget(
+    kind: SubscriptionKind,
+    names: readonly string[],
+    text: (name: string) => PayloadListener,
+  ): Promise<void> {
+    await Promise.all(names.map((name) => connection[UNSUBSCRIBE[kind]]([name], text(name), false)));
   }
 }

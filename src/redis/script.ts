@@ -10,7 +10,8 @@ export function defineScript(name: string, source: string): Script {
  * Turns script calls into EVALSHA, and into EVAL where the server is not known to have the script.
  *
  * Inside MULTI a missing script answers NOSCRIPT while its neighbours are applied, so the only sound
- * repair is to run the whole, idempotent batch again, with the sources in it.
+ * repair is to run the whole, idempotent batch again, with the sources in it. In a pipeline each
+ * command stands for itself: those that were not run are sent again, and no other.
  */
 export class ScriptRunner {
   readonly #known = new Set<string>();
@@ -24,15 +25,25 @@ export class ScriptRunner {
   async run(
     commands: readonly Command[],
     send: (commands: readonly PlainCommand[]) => Promise<Reply[]>,
+    atomic: boolean,
   ): Promise<Reply[]> {
     const scripts = new Set<Script>();
     for (const command of commands) if (isScriptCall(command)) scripts.add(command.script);
     if (scripts.size === 0) return send(commands as readonly PlainCommand[]);
 
-    let replies = await send(this.#expand(commands, (script) => this.#known.has(script.sha)));
+    const replies = await send(this.#expand(commands, (script) => this.#known.has(script.sha)));
     if (replies.some(isNoScript)) {
       for (const script of scripts) this.#known.delete(script.sha);
-      replies = await send(this.#expand(commands, () => false));
+      const again = [...commands.keys()].filter((at) => atomic || isNoScript(replies[at]));
+      const more = await send(
+        this.#expand(
+          again.map((at) => commands[at] as Command),
+          () => false,
+        ),
+      );
+      again.forEach((at, place) => {
+        replies[at] = more[place] as Reply;
+      });
     }
     for (const script of scripts) this.#known.add(script.sha);
     return replies;
@@ -50,6 +61,6 @@ export class ScriptRunner {
   }
 }
 
-function isNoScript(reply: Reply): boolean {
+function isNoScript(reply: Reply | undefined): boolean {
   return reply instanceof Error && reply.message.startsWith('NOSCRIPT');
 }

@@ -1,14 +1,6 @@
 import { ConnectionError, type RollcallError } from '../errors.js';
 import { driverFor, type RedisClient } from './detect.js';
-import type {
-  Capabilities,
-  Command,
-  ConnectionRole,
-  Driver,
-  DriverListener,
-  ExecuteOptions,
-  Reply,
-} from './driver.js';
+import type { Capabilities, Command, Driver, DriverListener, ExecuteOptions, Reply } from './driver.js';
 import { toRollcallError } from './replies.js';
 
 /** What a session tells those who share it. */
@@ -31,6 +23,7 @@ export class Session {
   #users = 0;
   #lastError: Error | undefined;
   #ended = false;
+  #closed = false;
 
   constructor(driver: Driver, forget: () => void) {
     this.driver = driver;
@@ -39,13 +32,21 @@ export class Session {
       message: (kind, name, channel, payload) => {
         for (const listener of this.#listeners) listener.message?.(kind, name, channel, payload);
       },
-      connection: (role, state, cause) => this.#changed(role, state, cause),
+      connection: (state, cause) => this.#changed(state, cause),
+      dropped: (kind, names, cause) => {
+        for (const listener of this.#listeners) listener.dropped?.(kind, names, cause);
+      },
     });
   }
 
   /** What the client and its server can do. */
   get capabilities(): Capabilities {
     return this.driver.capabilities;
+  }
+
+  /** True once the last service has let go of it. */
+  get closed(): boolean {
+    return this.#closed;
   }
 
   /** True while commands go out at once. */
@@ -71,6 +72,7 @@ export class Session {
   /** Counts a service out. */
   async release(): Promise<void> {
     if (--this.#users > 0) return;
+    this.#closed = true;
     this.#forget();
     await this.driver.close();
   }
@@ -115,19 +117,17 @@ export class Session {
     return this.driver.execute(commands, options);
   }
 
-  #changed(role: ConnectionRole, state: 'ready' | 'lost' | 'ended', cause: Error | undefined): void {
-    if (role === 'commands') {
-      this.#ended = state === 'ended';
-      this.#lastError = state === 'ready' ? undefined : (cause ?? this.#lastError);
-      if (state === 'ready') this.#wake();
-      if (state === 'ended') {
-        this.#connecting = undefined;
-        this.#wake(
-          new ConnectionError('the Redis client has given up its connection', { cause: this.#lastError }),
-        );
-      }
+  #changed(state: 'ready' | 'lost' | 'ended', cause: Error | undefined): void {
+    this.#ended = state === 'ended';
+    this.#lastError = state === 'ready' ? undefined : (cause ?? this.#lastError);
+    if (state === 'ready') this.#wake();
+    if (state === 'ended') {
+      this.#connecting = undefined;
+      this.#wake(
+        new ConnectionError('the Redis client has given up its connection', { cause: this.#lastError }),
+      );
     }
-    for (const listener of this.#listeners) listener.connection?.(role, state, cause);
+    for (const listener of this.#listeners) listener.connection?.(state, cause);
   }
 
   #wake(error?: RollcallError): void {

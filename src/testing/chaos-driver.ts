@@ -5,6 +5,7 @@ import type {
   Command,
   Driver,
   DriverListener,
+  DriverSubscribeOptions,
   ExecuteOptions,
   Reply,
   SubscriptionKind,
@@ -30,6 +31,8 @@ export interface ChaosDriver extends Driver {
   failNext(fault: Fault, count?: number): void;
 }
 
+const KINDS = ['channel', 'pattern', 'sharded'] as const;
+
 /** Puts a {@link ChaosDriver} between a service and `client`. */
 export function createChaosDriver(client: RedisClient): ChaosDriver {
   return new Chaos(driverFor(client));
@@ -40,7 +43,12 @@ class Chaos implements ChaosDriver {
   readonly #inner: Driver;
   readonly #pending = new Set<(error: ConnectionError) => void>();
   #listener: DriverListener | undefined;
-  #subscribed = false;
+  /** What is subscribed, as far as whoever uses this driver knows. */
+  readonly #subscribed: Record<SubscriptionKind, Set<string>> = {
+    channel: new Set(),
+    pattern: new Set(),
+    sharded: new Set(),
+  };
   #cut = false;
   #faults: Fault[] = [];
   #waiting: (() => void)[] = [];
@@ -60,12 +68,13 @@ class Chaos implements ChaosDriver {
   attach(listener: DriverListener): void {
     this.#listener = listener;
     this.#inner.attach({
-      message: (...message) => {
-        if (!this.#cut) listener.message(...message);
+      message: (kind, name, channel, payload) => {
+        if (this.#subscribed[kind].has(name)) listener.message(kind, name, channel, payload);
       },
       connection: (...change) => {
         if (!this.#cut) listener.connection(...change);
       },
+      dropped: (kind, names, cause) => this.#drop(kind, names, cause),
     });
   }
 
@@ -75,16 +84,15 @@ class Chaos implements ChaosDriver {
     const error = new ConnectionError('the connection was cut', { outcome: 'unknown' });
     for (const reject of this.#pending) reject(error);
     this.#pending.clear();
-    this.#listener?.connection('commands', 'lost', error);
-    if (this.#subscribed) this.#listener?.connection('subscriber', 'lost', error);
+    this.#listener?.connection('lost', error);
+    for (const kind of KINDS) this.reset(kind, error);
   }
 
   restore(): void {
     if (!this.#cut) return;
     this.#cut = false;
     for (const go of this.#waiting.splice(0)) go();
-    if (this.#subscribed) this.#listener?.connection('subscriber', 'ready');
-    if (this.#inner.ready) this.#listener?.connection('commands', 'ready');
+    if (this.#inner.ready) this.#listener?.connection('ready');
   }
 
   failNext(fault: Fault, count = 1): void {
@@ -105,17 +113,32 @@ class Chaos implements ChaosDriver {
     return replies;
   }
 
-  async subscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
+  async subscribe(
+    kind: SubscriptionKind,
+    names: readonly string[],
+    options?: DriverSubscribeOptions,
+  ): Promise<void> {
     if (this.#cut) throw this.#offline();
-    this.#subscribed = true;
-    await this.#unlessCut(this.#inner.subscribe(kind, names));
+    await this.#unlessCut(this.#inner.subscribe(kind, names, options));
+    for (const name of names) this.#subscribed[kind].add(name);
   }
 
   unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
+    for (const name of names) this.#subscribed[kind].delete(name);
     const gone = this.#inner.unsubscribe(kind, names);
     if (!this.#cut) return gone;
     gone.catch(() => {});
     return Promise.resolve();
+  }
+
+  /** The connection underneath is sound, and goes on: what it brings is not passed on any more. */
+  reset(kind: SubscriptionKind, cause: Error): void {
+    this.#drop(kind, [...this.#subscribed[kind]], cause);
+  }
+
+  #drop(kind: SubscriptionKind, names: readonly string[], cause: Error): void {
+    const lost = names.filter((name) => this.#subscribed[kind].delete(name));
+    if (lost.length > 0) this.#listener?.dropped(kind, lost, cause);
   }
 
   close(): Promise<void> {

@@ -25,6 +25,7 @@ describe('the driver for the embedded Redis', () => {
 
   it('lacks exactly what its capabilities say', ({ expect }) => {
     expect([...new Set(without.map(({ requires }) => requires))].sort()).toEqual([
+      'binaryScripts',
       'reconnects',
       'scriptsInTransactions',
       'sharded',

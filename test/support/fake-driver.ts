@@ -2,10 +2,11 @@ import { CommandError, ConnectionError } from '../../src/errors.js';
 import type {
   Capabilities,
   Command,
-  ConnectionRole,
   Driver,
   DriverListener,
+  DriverSubscribeOptions,
   ExecuteOptions,
+  Payload,
   Reply,
   SubscriptionKind,
 } from '../../src/redis/driver.js';
@@ -22,6 +23,7 @@ export class FakeCall {
     readonly names: readonly string[],
     readonly commands: readonly Command[],
     readonly options: ExecuteOptions | undefined,
+    readonly binary: boolean,
     readonly settle: (call: FakeCall) => void,
   ) {}
 
@@ -56,6 +58,7 @@ const CAPABILITIES: Capabilities = {
   patterns: true,
   cluster: false,
   reconnects: true,
+  binaryScripts: true,
 };
 
 /** A driver whose every answer and event is the test's to give. */
@@ -106,12 +109,24 @@ export class FakeDriver implements Driver {
     return this.#call('execute', 'channel', [], commands, options);
   }
 
-  async subscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
-    await this.#call('subscribe', kind, names, []);
+  async subscribe(
+    kind: SubscriptionKind,
+    names: readonly string[],
+    options?: DriverSubscribeOptions,
+  ): Promise<void> {
+    await this.#call('subscribe', kind, names, [], undefined, options?.binary);
   }
 
   async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
     await this.#call('unsubscribe', kind, names, []);
+  }
+
+  /** Kinds given up so far. */
+  readonly resets: SubscriptionKind[] = [];
+
+  reset(kind: SubscriptionKind, cause: Error): void {
+    this.resets.push(kind);
+    this.drop(cause, kind);
   }
 
   async close(): Promise<void> {
@@ -120,14 +135,27 @@ export class FakeDriver implements Driver {
   }
 
   /** A message comes in for `name`. */
-  message(kind: SubscriptionKind, name: string, payload: string, channel = name): void {
+  message(kind: SubscriptionKind, name: string, payload: Payload, channel = name): void {
     this.#listener?.message(kind, name, channel, payload);
   }
 
-  /** A connection changes. */
-  connection(role: ConnectionRole, state: 'ready' | 'lost' | 'ended', cause?: Error): void {
-    if (role === 'commands') this.ready = state === 'ready';
-    this.#listener?.connection(role, state, cause);
+  /** The connection for commands changes. */
+  connection(state: 'ready' | 'lost' | 'ended', cause?: Error): void {
+    this.ready = state === 'ready';
+    this.#listener?.connection(state, cause);
+  }
+
+  /** A subscribed connection breaks: of these kinds, or of all. SUBSCRIBEs under way are interrupted. */
+  drop(cause: Error = new ConnectionError('gone'), ...kinds: SubscriptionKind[]): void {
+    const all = kinds.length === 0 ? (['channel', 'pattern', 'sharded'] as const) : kinds;
+    for (const kind of all) {
+      const calls = this.pending.filter((call) => call.kind === kind && call.names.length > 0);
+      for (const call of calls) call.interrupt();
+      const mark = `${kind} `;
+      const names = [...this.known].filter((key) => key.startsWith(mark)).map((key) => key.slice(mark.length));
+      for (const name of names) this.known.delete(mark + name);
+      if (names.length > 0) this.#listener?.dropped(kind, names, cause);
+    }
   }
 
   #call(
@@ -136,6 +164,7 @@ export class FakeDriver implements Driver {
     names: readonly string[],
     commands: readonly Command[],
     options?: ExecuteOptions,
+    binary = false,
   ): Promise<Reply[]> {
     const keys = names.map((name) => `${kind} ${name}`);
     for (const key of keys) {
@@ -143,7 +172,7 @@ export class FakeDriver implements Driver {
       this.#busy.add(key);
     }
     if (new Set(keys).size < keys.length) this.breaches.push(`a name twice in one ${method}`);
-    const call = new FakeCall(method, kind, names, commands, options, (settled) => {
+    const call = new FakeCall(method, kind, names, commands, options, binary, (settled) => {
       this.#pending.delete(settled);
       for (const key of keys) {
         this.#busy.delete(key);

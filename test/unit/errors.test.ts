@@ -12,6 +12,7 @@ import {
   LimitError,
   OverflowError,
   RollcallError,
+  SchemaError,
   TimeoutError,
   UnsupportedError,
 } from '../../src/errors.js';
@@ -28,6 +29,7 @@ const all: [RollcallError, string, string, 'failed' | 'unknown'][] = [
   [new InvalidArgumentError('a', 'm', { cause }), 'InvalidArgumentError', 'ERR_INVALID_ARGUMENT', 'failed'],
   [new LimitError('m', { cause }), 'LimitError', 'ERR_LIMIT', 'failed'],
   [new OverflowError('m', { cause }), 'OverflowError', 'ERR_OVERFLOW', 'failed'],
+  [new SchemaError('m', [], { cause }), 'SchemaError', 'ERR_SCHEMA', 'failed'],
   [new TimeoutError('m', { cause }), 'TimeoutError', 'ERR_TIMEOUT', 'unknown'],
   [new UnsupportedError('m', { cause }), 'UnsupportedError', 'ERR_UNSUPPORTED', 'failed'],
 ];

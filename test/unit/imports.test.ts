@@ -12,12 +12,13 @@ const src = fileURLToPath(new URL('../../src', import.meta.url));
 const layers = [
   '(root)',
   'redis/',
-  'pubsub/',
   'history/',
+  'pubsub/',
   'presence/',
   'rollcall.ts',
   'index.ts',
   'testing/',
+  'msgpack/',
 ];
 
 function layerOf(file: string): string {
@@ -123,6 +124,13 @@ test('only src/redis knows the clients', () => {
   const elsewhere = outside.filter(({ file }) => file !== 'index.ts' && layerOf(file) !== 'testing/');
   const mentioning = elsewhere.filter(({ text }) => /\b(ioredis(?!-mock)|node-redis)\b/i.test(codeOf(text)));
   expect(mentioning.map(({ file }) => file)).toEqual([]);
+});
+
+test('only src/msgpack imports msgpackr', () => {
+  const importing = sources.filter(
+    ({ file, names }) => layerOf(file) !== 'msgpack/' && names.some((name) => named(name, 'msgpackr')),
+  );
+  expect(importing.map(({ file }) => file)).toEqual([]);
 });
 
 test('only src/testing imports ioredis-mock', () => {

@@ -14,7 +14,7 @@ import { turn } from '../../support/fake-clock.js';
 
 /** Lets one member have the message, as the hub does for all. */
 function give(delivery: Delivery, member: Member): void {
-  for (const stretch of stretchesOf([member])) delivery.through(stretch, { departures: 0 }, 0);
+  for (const stretch of stretchesOf([member])) delivery.through(stretch);
 }
 
 let reports: [RollcallError, ErrorContext][];
@@ -34,11 +34,14 @@ beforeEach(() => {
 });
 
 const reporter = () => new Reporter((error, context) => reports.push([error, context]));
-const audienceOf = (prefix = '', its = codec) => new Audience(its, reporter(), prefix);
+const audienceOf = (prefix = '') => new Audience(reporter(), prefix);
 
-function keeping(audience: Audience, raw = false) {
+function keeping(audience: Audience, raw = false, its = codec) {
   const got: [unknown, MessageContext][] = [];
-  const member = new Member(audience, (message, context) => got.push([message, context]), raw);
+  const member = new Member(audience, (message, context) => got.push([message, context]), {
+    codec: its,
+    raw,
+  });
   return { member, got };
 }
 
@@ -73,7 +76,7 @@ describe('decoding', () => {
   test('each codec decodes once', () => {
     const upper: Codec = { encode: String, decode: (payload) => payload.toUpperCase() };
     const one = keeping(audienceOf());
-    const two = keeping(audienceOf('', upper));
+    const two = keeping(audienceOf(), false, upper);
     const delivery = new Delivery('channel', 'x', 'x', '"a"');
     give(delivery, one.member);
     give(delivery, two.member);
@@ -104,7 +107,7 @@ describe('decoding', () => {
       [codec, 'false', false],
       [odd, '', undefined],
     ] as const) {
-      const { member, got } = keeping(audienceOf('', its));
+      const { member, got } = keeping(audienceOf(), false, its);
       give(new Delivery('channel', 'x', 'x', payload), member);
       expect(got.map(([message]) => message)).toEqual([expected]);
     }
@@ -122,6 +125,26 @@ describe('context', () => {
     const { member, got } = keeping(audienceOf());
     give(new Delivery('pattern', 'x*', 'xy', '1'), member);
     expect(got[0]?.[1]).toEqual({ channel: 'xy', pattern: 'x*', raw: '1' });
+  });
+
+  test('of a message with history names its position', () => {
+    const { member, got } = keeping(audienceOf());
+    give(new Delivery('channel', 'x', 'x', '1', '5-1'), member);
+    expect(got[0]?.[1]).toEqual({ channel: 'x', position: '5-1', raw: '1' });
+  });
+
+  test('holds bytes for a codec of bytes and text for one of text, whatever came', () => {
+    const bytes: Codec = { binary: true, encode: () => Buffer.of(), decode: (payload) => payload.length };
+    for (const payload of ['"é"', Buffer.from('"é"')]) {
+      const audience = audienceOf();
+      const delivery = new Delivery('channel', 'x', 'x', payload);
+      const all = [false, true].flatMap((raw) => [keeping(audience, raw), keeping(audience, raw, bytes)]);
+      for (const { member } of all) give(delivery, member);
+      const [text, length, rawText, rawBytes] = all.map(({ got }) => got[0]!);
+      expect([text![0], length![0], rawText![0], rawBytes![0]]).toEqual(['é', 4, '"é"', Buffer.from('"é"')]);
+      expect([text![1].raw, length![1].raw]).toEqual(['"é"', Buffer.from('"é"')]);
+      expect(audience).toMatchObject({ received: 1, delivered: 4 });
+    }
   });
 
   test('the prefix is taken off, also where it is escaped in a pattern', () => {
@@ -145,7 +168,7 @@ describe('context', () => {
 });
 
 describe('isolation', () => {
-  const failing = (audience: Audience, fail: () => unknown) => new Member(audience, fail, false);
+  const failing = (audience: Audience, fail: () => unknown) => new Member(audience, fail, { codec });
 
   test('what a handler throws is reported and nobody else notices', () => {
     const audience = audienceOf();
@@ -239,7 +262,7 @@ describe('isolation', () => {
         },
         () => Promise.reject(new Error('in onError')),
       ]) {
-        const audience = new Audience(codec, new Reporter(listener as () => void));
+        const audience = new Audience(new Reporter(listener as () => void));
         give(new Delivery('channel', 'x', 'x', '{oops'), keeping(audience).member);
         give(
           new Delivery('channel', 'x', 'x', '1'),
@@ -260,9 +283,9 @@ describe('isolation', () => {
     const told = vi.fn(() => {
       throw new Error('mine');
     });
-    tell(audience, told, gap, 'x');
-    tell(audience, undefined, gap, 'x');
-    tell(audience, () => Promise.reject(new Error('mine')), gap, 'y');
+    tell({ audience, onDiscontinuity: told }, gap, 'x');
+    tell({ audience, onDiscontinuity: undefined }, gap, 'x');
+    tell({ audience, onDiscontinuity: () => Promise.reject(new Error('mine')) }, gap, 'y');
     await turn();
     expect(told).toHaveBeenCalledWith(gap);
     expect(reports.map(([, context]) => context)).toEqual([

@@ -13,15 +13,17 @@ class Model {
     readonly overflow: Overflow,
   ) {}
 
-  push(item: number): number {
+  push(item: number): number | undefined {
     if (!this.overflowed && this.items.length < this.capacity) {
       this.items.push(item);
-      return 0;
+      return undefined;
     }
     this.dropped++;
     if (this.overflow === 'close') this.overflowed = true;
-    if (this.overflow === 'drop-oldest') this.items = [...this.items.slice(1), item];
-    return 1;
+    if (this.overflow !== 'drop-oldest') return item;
+    const [lost, ...rest] = this.items;
+    this.items = [...rest, item];
+    return lost;
   }
 }
 
@@ -56,9 +58,10 @@ describe.each(['drop-oldest', 'drop-newest', 'close'] as const)('%s', (overflow)
               model.items = [];
             }
           }
-          const { size, dropped, overflowed } = inbox;
-          expect({ size, dropped, overflowed }).toEqual({
+          const { size, first, dropped, overflowed } = inbox;
+          expect({ size, first, dropped, overflowed }).toEqual({
             size: model.items.length,
+            first: model.items[0],
             dropped: model.dropped,
             overflowed: model.overflowed,
           });
@@ -78,15 +81,15 @@ test('what is lost with a capacity of two', () => {
     return [lost, [inbox.shift(), inbox.shift(), inbox.shift()]];
   };
   expect(left('drop-oldest')).toEqual([
-    [0, 0, 1, 1],
+    [undefined, undefined, 1, 2],
     [3, 4, undefined],
   ]);
   expect(left('drop-newest')).toEqual([
-    [0, 0, 1, 1],
+    [undefined, undefined, 3, 4],
     [1, 2, undefined],
   ]);
   expect(left('close')).toEqual([
-    [0, 0, 1, 1],
+    [undefined, undefined, 3, 4],
     [1, 2, undefined],
   ]);
 });

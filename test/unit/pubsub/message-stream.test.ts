@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { OverflowError } from '../../../src/errors.js';
-import type { Discontinuity } from '../../../src/pubsub/delivery.js';
+import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
 import type { Overflow } from '../../../src/pubsub/inbox.js';
 import { QueuedStream } from '../../../src/pubsub/message-stream.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
@@ -17,7 +17,11 @@ beforeEach(() => {
 function make(
   capacity = 10,
   overflow: Overflow = 'drop-oldest',
-  more: { onDiscontinuity?: (gap: Discontinuity) => void; leave?: () => Promise<void> } = {},
+  more: {
+    inBand?: boolean;
+    onDiscontinuity?: (gap: Discontinuity) => void;
+    leave?: () => Promise<void>;
+  } = {},
 ) {
   return new QueuedStream<number>({
     capacity,
@@ -35,9 +39,19 @@ const push = (stream: QueuedStream<number>, ...numbers: number[]) => {
   for (const number of numbers) stream.push(number, { channel: 'x', raw: String(number) });
 };
 
-async function rest(stream: QueuedStream<number>): Promise<number[]> {
-  const got: number[] = [];
-  for await (const { message } of stream) got.push(message);
+/** What the next item says: a message, why one is missing, or that there is no more. */
+async function next(stream: QueuedStream<number>): Promise<number | string> {
+  return said(await stream.next());
+}
+
+function said({ done, value }: Awaited<ReturnType<QueuedStream<number>['next']>>): number | string {
+  if (done === true) return 'done';
+  return 'message' in value ? value.message : value.discontinuity.reason;
+}
+
+async function rest(stream: QueuedStream<number>): Promise<(number | string)[]> {
+  const got: (number | string)[] = [];
+  for await (const value of stream) got.push(said({ done: false, value }));
   return got;
 }
 
@@ -49,7 +63,7 @@ test('what was pushed first comes first, with its context', async () => {
     done: false,
     value: { message: 1, channel: 'x', pattern: '*', raw: '1' },
   });
-  expect((await stream.next()).value.message).toBe(2);
+  expect(await next(stream)).toBe(2);
 });
 
 test('several pulls at once are served in order', async () => {
@@ -58,7 +72,7 @@ test('several pulls at once are served in order', async () => {
   push(stream, 1, 2);
   stream.end();
   const results = await Promise.all(pulls);
-  expect(results.map(({ done, value }) => (done ? 'done' : value.message))).toEqual([1, 2, 'done']);
+  expect(results.map(said)).toEqual([1, 2, 'done']);
 });
 
 describe('the end', () => {
@@ -77,9 +91,9 @@ describe('the end', () => {
     const stream = make();
     push(stream, 1);
     stream.end(new Error('broken'));
-    expect((await stream.next()).value.message).toBe(1);
+    expect(await next(stream)).toBe(1);
     await expect(stream.next()).rejects.toThrow('broken');
-    expect((await stream.next()).done).toBe(true);
+    expect(await next(stream)).toBe('done');
   });
 
   test('an error reaches the first of several waiting pulls, the others are done', async () => {
@@ -93,7 +107,7 @@ describe('the end', () => {
     const stream = make();
     stream.end();
     stream.end(new Error('late'));
-    expect((await stream.next()).done).toBe(true);
+    expect(await next(stream)).toBe('done');
   });
 
   test('break unsubscribes, and waits for it', async () => {
@@ -116,7 +130,7 @@ describe('the end', () => {
     push(stream, 1);
     stream.end(new Error('broken'));
     expect(await stream.return()).toEqual({ done: true, value: undefined });
-    expect((await stream.next()).done).toBe(true);
+    expect(await next(stream)).toBe('done');
   });
 
   test('return ends the pulls that wait', async () => {
@@ -164,10 +178,10 @@ describe('a full queue', () => {
     push(stream, 1, 2, 3, 4);
     expect(left).toBe(1);
     expect(gaps).toHaveLength(1);
-    expect((await stream.next()).value.message).toBe(1);
-    expect((await stream.next()).value.message).toBe(2);
+    expect(await next(stream)).toBe(1);
+    expect(await next(stream)).toBe(2);
     await expect(stream.next()).rejects.toBeInstanceOf(OverflowError);
-    expect((await stream.next()).done).toBe(true);
+    expect(await next(stream)).toBe('done');
   });
 
   test('close ends the stream even when onDiscontinuity throws', () => {
@@ -185,7 +199,230 @@ describe('a full queue', () => {
     const stream = make(1, 'close');
     const pull = stream.next();
     push(stream, 1, 2);
-    expect((await pull).value.message).toBe(1);
+    expect(said(await pull)).toBe(1);
     expect(stream.dropped).toBe(0);
+  });
+});
+
+describe('discontinuities in their places', () => {
+  const gap = (reason: Discontinuity['reason'], at = 0, recovered = false): Discontinuity => ({
+    reason,
+    since: new Date(at),
+    recovered,
+  });
+  const inBand = (capacity = 10, overflow: Overflow = 'drop-oldest') =>
+    make(capacity, overflow, { inBand: true });
+
+  test('come between the messages they came between, and to onDiscontinuity at once', async () => {
+    const stream = inBand();
+    const missed = gap('missed');
+    push(stream, 1);
+    stream.interrupted(missed);
+    push(stream, 2);
+    stream.interrupted(gap('wiped'));
+    expect(gaps).toHaveLength(2);
+    expect(await next(stream)).toBe(1);
+    expect(await stream.next()).toEqual({ done: false, value: { discontinuity: missed } });
+    stream.end();
+    expect(await rest(stream)).toEqual([2, 'wiped']);
+  });
+
+  test('come to whoever waits', async () => {
+    const stream = inBand();
+    const pulls = [stream.next(), stream.next()];
+    stream.interrupted(gap('reconnected'));
+    push(stream, 1, 2);
+    expect((await Promise.all(pulls)).map(said)).toEqual(['reconnected', 1]);
+    expect(await next(stream)).toBe(2);
+  });
+
+  test('are no items where nobody asked for them', async () => {
+    const stream = make(2);
+    stream.interrupted(gap('reconnected'));
+    push(stream, 1, 2, 3);
+    stream.end();
+    expect(await rest(stream)).toEqual([2, 3]);
+    expect(gaps.map(({ reason }) => reason)).toEqual(['reconnected', 'overflow']);
+  });
+
+  test('count as no message: neither against the capacity nor as dropped', async () => {
+    const stream = inBand(2, 'close');
+    stream.interrupted(gap('missed'));
+    push(stream, 1);
+    stream.interrupted(gap('missed'));
+    push(stream, 2);
+    stream.interrupted(gap('missed'));
+    expect([stream.queued, stream.dropped]).toEqual([2, 0]);
+    stream.end();
+    expect(await rest(stream)).toEqual(['missed', 1, 'missed', 2, 'missed']);
+  });
+
+  test.each([
+    ['drop-oldest', ['overflow', 3, 4]],
+    ['drop-newest', [1, 2, 'overflow']],
+    ['close', [1, 2, 'overflow', 'OverflowError']],
+  ] as const)('with %s an overflow comes where the messages are missing', async (overflow, expected) => {
+    const stream = inBand(2, overflow);
+    push(stream, 1, 2, 3, 4);
+    stream.end();
+    const got: (number | string)[] = [];
+    try {
+      for (;;) {
+        const item = await next(stream);
+        if (item === 'done') break;
+        got.push(item);
+      }
+    } catch (error) {
+      got.push((error as Error).name);
+    }
+    expect(got).toEqual(expected);
+  });
+
+  test('drop-newest goes on after the hole', async () => {
+    const stream = inBand(2, 'drop-newest');
+    push(stream, 1, 2, 3);
+    expect(await next(stream)).toBe(1);
+    push(stream, 4, 5);
+    stream.end();
+    expect(await rest(stream)).toEqual([2, 'overflow', 4, 'overflow']);
+  });
+
+  test('drop-oldest with room for one message', async () => {
+    const stream = inBand(1);
+    push(stream, 1, 2, 3);
+    stream.end();
+    expect(await rest(stream)).toEqual(['overflow', 3]);
+    expect(stream.dropped).toBe(2);
+  });
+
+  test('one in front of a message that is lost stays, and so does its reason', async () => {
+    const stream = inBand(2);
+    stream.interrupted(gap('trimmed', 500));
+    push(stream, 1, 2);
+    stream.interrupted(gap('forked', 700));
+    push(stream, 3);
+    expect(await stream.next()).toMatchObject({ value: { discontinuity: gap('trimmed', 500) } });
+    expect(await next(stream)).toBe(2);
+    expect(await stream.next()).toMatchObject({ value: { discontinuity: gap('forked', 700) } });
+    expect(await next(stream)).toBe(3);
+    const newest = inBand(1, 'drop-newest');
+    push(newest, 1);
+    newest.interrupted(gap('wiped', 500));
+    push(newest, 2);
+    newest.end();
+    expect(await next(newest)).toBe(1);
+    expect(await newest.next()).toMatchObject({ value: { discontinuity: gap('wiped', 500) } });
+    expect(await next(newest)).toBe('done');
+  });
+
+  test('with no message between them are one: the first, unless that was recovered', async () => {
+    for (const [all, expected] of [
+      [[gap('missed', 1, true), gap('missed', 2, true)], gap('missed', 1, true)],
+      [[gap('missed', 1, true), gap('wiped', 2)], gap('wiped', 1)],
+      [[gap('trimmed', 1), gap('missed', 2, true)], gap('trimmed', 1)],
+      [[gap('trimmed', 1), gap('forked', 2), gap('wiped', 3)], gap('trimmed', 1)],
+    ] as const) {
+      const stream = inBand();
+      for (const each of all) stream.interrupted(each);
+      expect(await stream.next()).toEqual({ done: false, value: { discontinuity: expected } });
+      stream.end();
+      expect(await next(stream)).toBe('done');
+      expect(gaps.splice(0)).toEqual(all);
+    }
+  });
+
+  test.each(['drop-oldest', 'drop-newest'] as const)(
+    'are bounded as the messages are, however many come (%s)',
+    async (overflow) => {
+      const stream = inBand(3, overflow);
+      for (let round = 0; round < 1_000; round++) {
+        stream.interrupted(gap('reconnected', round));
+        push(stream, round);
+        stream.interrupted(gap('missed', round));
+      }
+      stream.end();
+      expect((await rest(stream)).length).toBeLessThanOrEqual(3 + 4);
+    },
+  );
+
+  test('before the end are pulled before it, and forgotten with `return`', async () => {
+    const stream = inBand();
+    stream.interrupted(gap('missed'));
+    stream.end(new Error('broken'));
+    stream.interrupted(gap('wiped'));
+    expect(await next(stream)).toBe('missed');
+    await expect(stream.next()).rejects.toThrow('broken');
+    const other = inBand();
+    push(other, 1);
+    other.interrupted(gap('missed'));
+    await other.return();
+    expect(await next(other)).toBe('done');
+  });
+});
+
+describe('as a gate', () => {
+  /** Whether `drained` has resolved by now. */
+  function waiting(stream: QueuedStream<number>) {
+    const one = { drained: false };
+    void stream.drained().then(() => {
+      one.drained = true;
+    });
+    return one;
+  }
+
+  test('is full when one message more would be lost', () => {
+    const stream = make(2);
+    expect(stream.full).toBe(false);
+    push(stream, 1);
+    expect(stream.full).toBe(false);
+    push(stream, 2);
+    expect(stream.full).toBe(true);
+  });
+
+  test('is drained when half of it is free', async () => {
+    const stream = make(4);
+    push(stream, 1, 2, 3, 4);
+    const [one, two] = [waiting(stream), waiting(stream)];
+    await next(stream);
+    await turn();
+    expect(stream.full).toBe(false);
+    expect([one.drained, two.drained]).toEqual([false, false]);
+    await next(stream);
+    await turn();
+    expect([one.drained, two.drained]).toEqual([true, true]);
+    const three = waiting(stream);
+    await turn();
+    expect(three.drained).toBe(true);
+  });
+
+  test('with room for one message is drained when it is empty', async () => {
+    const stream = make(1);
+    push(stream, 1);
+    const one = waiting(stream);
+    await turn();
+    expect(one.drained).toBe(false);
+    await next(stream);
+    await turn();
+    expect(one.drained).toBe(true);
+  });
+
+  test('pulling a discontinuity drains nothing', async () => {
+    const stream = make(1, 'drop-oldest', { inBand: true });
+    stream.interrupted({ reason: 'missed', since: new Date(0), recovered: false });
+    push(stream, 1);
+    const one = waiting(stream);
+    expect(await next(stream)).toBe('missed');
+    await turn();
+    expect(one.drained).toBe(false);
+  });
+
+  test.each(['end', 'return'] as const)('nobody waits for room after %s', async (over) => {
+    const stream = make(1);
+    push(stream, 1);
+    const one = waiting(stream);
+    void stream[over]();
+    const two = waiting(stream);
+    await turn();
+    expect([one.drained, two.drained]).toEqual([true, true]);
   });
 });

@@ -1,7 +1,9 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../../src/errors.js';
-import { Publisher } from '../../../src/pubsub/publisher.js';
-import type { PlainCommand } from '../../../src/redis/driver.js';
+import { historyKeys } from '../../../src/history/keys.js';
+import { APPEND } from '../../../src/history/scripts.js';
+import { Publisher, type PublishOutcome, type PublishRequest } from '../../../src/pubsub/publisher.js';
+import { type Command, isScriptCall, type PlainCommand, type ScriptCall } from '../../../src/redis/driver.js';
 import { Link } from '../../../src/redis/link.js';
 import { Session } from '../../../src/redis/session.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
@@ -22,11 +24,11 @@ beforeEach(() => {
 });
 
 /** Publishes, and keeps how it ended. */
-function publish(payload: string) {
-  const one: { receivers?: number; error?: unknown } = {};
-  publisher.publish(['PUBLISH', 'x', payload]).then(
-    (receivers) => {
-      one.receivers = receivers;
+function publish(payload: string, more: Partial<PublishRequest> = {}) {
+  const one: Partial<PublishOutcome> & { error?: unknown } = {};
+  publisher.publish({ channel: 'x', sharded: false, payload, ...more }).then(
+    (outcome) => {
+      Object.assign(one, outcome);
     },
     (error) => {
       one.error = error;
@@ -42,12 +44,12 @@ const sent = () =>
 
 /** The connection goes away; the client keeps trying. */
 async function offline() {
-  driver.connection('commands', 'lost', new Error('ECONNRESET'));
+  driver.connection('lost', new Error('ECONNRESET'));
   await turn();
 }
 
 test('all of one tick travel in one pipeline, in order, and not in a transaction', async () => {
-  const all = ['a', 'b', 'c'].map(publish);
+  const all = ['a', 'b', 'c'].map((payload) => publish(payload));
   await Promise.resolve();
   all.push(publish('d'));
   await turn();
@@ -85,7 +87,7 @@ describe('while Redis is away', () => {
     await turn();
     expect(publisher.queued).toBe(2);
     expect(sent()).toEqual([]);
-    driver.connection('commands', 'ready');
+    driver.connection('ready');
     await turn();
     expect(sent()).toEqual([['a', 'b']]);
     driver.pending.at(-1)!.ack([1, 1]);
@@ -103,7 +105,7 @@ describe('while Redis is away', () => {
     expect(one.error).toBeInstanceOf(TimeoutError);
     expect(one.error).toMatchObject({ outcome: 'failed', cause: { message: 'ECONNRESET' } });
     const two = publish('b');
-    driver.connection('commands', 'ready');
+    driver.connection('ready');
     await turn();
     expect(sent()).toEqual([['b']]);
     driver.pending.at(-1)!.ack([1]);
@@ -115,7 +117,7 @@ describe('while Redis is away', () => {
     await offline();
     const one = publish('a');
     await turn();
-    driver.connection('commands', 'ended', new Error('no more'));
+    driver.connection('ended', new Error('no more'));
     await turn();
     expect(one.error).toBeInstanceOf(ConnectionError);
     expect(one.error).toMatchObject({ outcome: 'failed' });
@@ -132,7 +134,7 @@ describe('while Redis is away', () => {
     call.interrupt('failed');
     await turn();
     expect(publisher.queued).toBe(2);
-    driver.connection('commands', 'ready');
+    driver.connection('ready');
     await turn();
     expect(sent()).toEqual([['a'], ['a', 'b']]);
     driver.pending.at(-1)!.ack([1, 1]);
@@ -164,7 +166,7 @@ describe('while Redis is away', () => {
     call.interrupt('failed');
     await turn();
     expect(publisher.queued).toBe(0);
-    driver.connection('commands', 'ready');
+    driver.connection('ready');
     await turn();
     expect(sent()).toEqual([['a']]);
   });
@@ -177,7 +179,7 @@ test('what breaks under way is unknown, and not sent again', async () => {
   await turn();
   expect(one.error).toBeInstanceOf(ConnectionError);
   expect(one.error).toMatchObject({ outcome: 'unknown' });
-  driver.connection('commands', 'ready');
+  driver.connection('ready');
   await turn();
   expect(sent()).toEqual([['a']]);
 });
@@ -214,7 +216,7 @@ describe('close', () => {
     publisher.close();
     await turn();
     expect(one.error).toBeInstanceOf(ClosedError);
-    driver.connection('commands', 'ready');
+    driver.connection('ready');
     await turn();
     expect(sent()).toEqual([]);
     clock.advance(TIMEOUT * 2);
@@ -230,8 +232,226 @@ describe('close', () => {
     call.interrupt('failed');
     await turn();
     expect(one.error).toBeInstanceOf(ClosedError);
-    driver.connection('commands', 'ready');
+    driver.connection('ready');
     await turn();
     expect(sent()).toEqual([['a']]);
+  });
+});
+
+describe('with history', () => {
+  const history = { size: 10, ttl: 1_000, positionTtl: 60_000 };
+  const append = (payload: string, more: Partial<PublishRequest> = {}) =>
+    publish(payload, { history, ...more });
+
+  /** What a command carries: the channel and its payloads, with marks for history and keys. */
+  function shown(command: Command): string {
+    if (!isScriptCall(command)) return `${command[1]} ${command[2]}`;
+    expect(command.script).toBe(APPEND);
+    const [channel, , , , , , , ...messages] = command.args;
+    const payloads = messages.flatMap((each, at) =>
+      at % 2 === 0 ? [] : [messages[at - 1] === '0' ? each : `${each}*`],
+    );
+    return `${channel} [${payloads.join(' ')}]`;
+  }
+  const batches = () =>
+    driver.calls.filter(({ method }) => method === 'execute').map(({ commands }) => commands.map(shown));
+
+  /** What append.lua answers for `count` messages. */
+  const appended = (first: number, count: number, duplicate = 0) =>
+    Array.from({ length: count }, (_, at) => [`${first + at}-1`, 2, duplicate]).flat();
+
+  test('messages of one channel travel in one call, in order, and each gets its own answer', async () => {
+    const all = ['a', 'b', 'c'].map((payload) => append(payload));
+    await turn();
+    expect(batches()).toEqual([['x [a b c]']]);
+    driver.only.ack([appended(5, 3)]);
+    await turn();
+    expect(all).toEqual([5, 6, 7].map((at) => ({ position: `${at}-1`, receivers: 2, duplicate: false })));
+  });
+
+  test('the call names what the script needs', async () => {
+    append('a', { idempotencyKey: 'k' });
+    append('b', { sharded: false });
+    await turn();
+    const { log, last, once } = historyKeys('x');
+    expect(driver.only.commands).toEqual([
+      {
+        script: APPEND,
+        keys: [log, last, once('k')],
+        args: ['x', 'PUBLISH', '10', '1000', '60000', '600000', '500000', '3', 'a', '0', 'b'],
+      },
+    ]);
+  });
+
+  test('each channel keeps its order, whatever comes between', async () => {
+    for (const [payload, channel] of [
+      ['a', 'x'],
+      ['b', 'y'],
+      ['c', 'x'],
+      ['d', 'z'],
+      ['e', 'y'],
+    ] as const) {
+      append(payload, { channel });
+    }
+    await turn();
+    expect(batches()).toEqual([['x [a c]', 'y [b e]', 'z [d]']]);
+  });
+
+  test('a plain publication to the channel ends its group, and only that', async () => {
+    const all = [
+      append('a'),
+      append('b', { channel: 'y' }),
+      publish('c'),
+      append('d'),
+      append('e', { channel: 'y' }),
+    ];
+    await turn();
+    expect(batches()).toEqual([['x [a]', 'y [b e]', 'x c', 'x [d]']]);
+    driver.only.ack([appended(1, 1), appended(10, 2), 7, appended(2, 1)]);
+    await turn();
+    expect(all.map(({ position, receivers }) => position ?? receivers)).toEqual([
+      '1-1',
+      '10-1',
+      7,
+      '2-1',
+      '11-1',
+    ]);
+  });
+
+  test('what is kept otherwise, or sharded, has a call of its own', async () => {
+    append('a');
+    append('b', { history: { ...history } });
+    append('c', { history: { ...history, size: 11 } });
+    append('d', { history: { ...history, ttl: 11 } });
+    append('e', { history: { ...history, positionTtl: 11 } });
+    append('f', { sharded: true, history: { ...history, positionTtl: 11 } });
+    await turn();
+    expect(batches()).toEqual([['x [a b]', 'x [c]', 'x [d]', 'x [e]', 'x [f]']]);
+    expect((driver.only.commands[4] as ScriptCall).args[1]).toBe('SPUBLISH');
+  });
+
+  test('a call is bounded in messages and in bytes', async () => {
+    for (let at = 0; at < 250; at++) append('m');
+    const big = 'b'.repeat(600_000);
+    for (let at = 0; at < 3; at++) append(big, { channel: 'y' });
+    await turn();
+    const counts = driver.only.commands.map((command) => ((command as ScriptCall).args.length - 7) / 2);
+    expect(counts).toEqual([100, 100, 50, 1, 1, 1]);
+  });
+
+  test('a refusal is for the messages of that call alone', async () => {
+    const [a, b, c] = [append('a'), append('b'), append('c', { channel: 'y' })];
+    await turn();
+    driver.only.ack([new Error('OOM no memory'), appended(1, 1)]);
+    await turn();
+    for (const one of [a, b]) {
+      expect(one.error).toBeInstanceOf(CommandError);
+      expect(one.error).toMatchObject({ outcome: 'failed' });
+    }
+    expect(c.position).toBe('1-1');
+  });
+
+  test('a known idempotency key is no second message', async () => {
+    const one = append('a', { idempotencyKey: 'k' });
+    await turn();
+    expect(batches()).toEqual([['x [a*]']]);
+    driver.only.ack([appended(3, 1, 1)]);
+    await turn();
+    expect(one).toEqual({ position: '3-1', receivers: 2, duplicate: true });
+  });
+
+  describe('when the connection breaks under it', () => {
+    /** Sends `a` without and `b` with a key, and cuts the connection. */
+    async function cut() {
+      const [plain, keyed] = [append('a'), append('b', { idempotencyKey: 'k' })];
+      await turn();
+      const call = driver.pending.at(-1)!;
+      await offline();
+      call.interrupt('unknown');
+      await turn();
+      return { plain, keyed };
+    }
+
+    test('only what has an idempotency key is sent again, ahead of what came after', async () => {
+      const { plain, keyed } = await cut();
+      expect(plain.error).toMatchObject({ name: 'ConnectionError', outcome: 'unknown' });
+      expect(keyed.error).toBeUndefined();
+      append('c');
+      await turn();
+      expect(publisher.queued).toBe(2);
+      driver.connection('ready');
+      await turn();
+      expect(batches()).toEqual([['x [a b*]'], ['x [b* c]']]);
+      driver.pending.at(-1)!.ack([[...appended(1, 1, 1), ...appended(2, 1)]]);
+      await turn();
+      expect(keyed).toEqual({ position: '1-1', receivers: 2, duplicate: true });
+    });
+
+    test('… again and again, within its deadline', async () => {
+      const { keyed } = await cut();
+      for (let round = 0; round < 3; round++) {
+        driver.connection('ready');
+        await turn();
+        const call = driver.pending.at(-1)!;
+        await offline();
+        call.interrupt('unknown');
+        await turn();
+      }
+      expect(batches().slice(1)).toEqual([['x [b*]'], ['x [b*]'], ['x [b*]']]);
+      clock.advance(TIMEOUT * 1.2);
+      await turn();
+      expect(keyed.error).toBeInstanceOf(TimeoutError);
+      driver.connection('ready');
+      await turn();
+      expect(batches()).toHaveLength(4);
+    });
+
+    test('whatever ends it then, it may have happened', async () => {
+      const timed = (await cut()).keyed;
+      clock.advance(TIMEOUT * 1.2);
+      await turn();
+      expect(timed.error).toMatchObject({ name: 'TimeoutError', outcome: 'unknown' });
+      driver.connection('ready');
+      const refused = (await cut()).keyed;
+      driver.connection('ready');
+      await turn();
+      driver.pending.at(-1)!.ack([new Error('NOPERM no permission')]);
+      await turn();
+      expect(refused.error).toMatchObject({ outcome: 'unknown', cause: { name: 'CommandError' } });
+      const ended = (await cut()).keyed;
+      driver.connection('ended', new Error('no more'));
+      await turn();
+      expect(ended.error).toMatchObject({ outcome: 'unknown' });
+      driver.connection('ready');
+      const closed = (await cut()).keyed;
+      publisher.close();
+      await turn();
+      expect(closed.error).toMatchObject({ outcome: 'unknown', cause: { name: 'ClosedError' } });
+    });
+
+    test('what was never sent has failed, with a key or without', async () => {
+      await offline();
+      const [plain, keyed] = [append('a'), append('b', { idempotencyKey: 'k' })];
+      await turn();
+      clock.advance(TIMEOUT * 1.2);
+      await turn();
+      for (const { error } of [plain, keyed])
+        expect(error).toMatchObject({ name: 'TimeoutError', outcome: 'failed' });
+    });
+
+    test('what was handed over just too late is sent again, key or not, and has failed if it cannot be', async () => {
+      const [plain, keyed] = [append('a'), append('b', { idempotencyKey: 'k' })];
+      await turn();
+      const call = driver.only;
+      await offline();
+      call.interrupt('failed');
+      await turn();
+      expect(publisher.queued).toBe(2);
+      driver.connection('ended', new Error('no more'));
+      await turn();
+      for (const { error } of [plain, keyed]) {
+        expect(error).toMatchObject({ name: 'ConnectionError', outcome: 'failed' });
+      }
+    });
   });
 });

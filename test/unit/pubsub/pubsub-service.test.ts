@@ -120,7 +120,7 @@ describe('close', () => {
   });
 
   test('publishing while the service closes is refused, and never sent', async () => {
-    driver.connection('commands', 'lost');
+    driver.connection('lost');
     const closing = service.close();
     await expect(service.publish('x', 1)).rejects.toBeInstanceOf(ClosedError);
     await closing;
@@ -132,7 +132,7 @@ describe('close', () => {
     driver.onCall = (call) => call.ack();
     const { unsubscribe } = await service.subscribe('x', () => {});
     driver.onCall = undefined;
-    driver.connection('commands', 'lost');
+    driver.connection('lost');
     await service.close();
     expect(driver.closed).toBe(1);
     await unsubscribe();
@@ -152,7 +152,9 @@ describe('close', () => {
     }
     expect(closing.state).toBe('done');
     expect(driver.closed).toBe(1);
-    clock.advance(TIMEOUT * 2);
+    // Also the one that looks for silent connections.
+    clock.advance(60_000);
+    await turn();
     expect(clock.timers).toBe(0);
   });
 });

@@ -8,11 +8,8 @@ let events: string[];
 
 beforeEach(() => {
   events = [];
-  state = new ConnectionState('commands', 'fake');
-  state.attach({
-    message: () => {},
-    connection: (role, what, cause) => events.push([role, what, cause?.message].filter(Boolean).join(' ')),
-  });
+  state = new ConnectionState('fake');
+  state.attach((what, cause) => events.push([what, cause?.message].filter(Boolean).join(' ')));
 });
 
 test('each change is told once', () => {
@@ -23,7 +20,7 @@ test('each change is told once', () => {
   state.up();
   state.end();
   state.end();
-  expect(events).toEqual(['commands ready', 'commands lost', 'commands ready', 'commands ended']);
+  expect(events).toEqual(['ready', 'lost', 'ready', 'ended']);
   expect([state.ready, state.ended]).toEqual([false, true]);
 });
 
@@ -69,7 +66,7 @@ test('errors while away are told, as the reason it lasts; errors while ready are
   state.failed(new Error('odd'));
   state.down();
   state.failed('a text');
-  expect(events).toEqual(['commands ready', 'commands lost odd', 'commands lost a text']);
+  expect(events).toEqual(['ready', 'lost odd', 'lost a text']);
   expect(state.offline()).toMatchObject({
     outcome: 'failed',
     message: 'the fake client is not connected: a text',

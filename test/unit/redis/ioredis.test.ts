@@ -1,16 +1,18 @@
 import { EventEmitter } from 'node:events';
 import { beforeEach, expect, test } from 'vitest';
+import type { Payload, SubscriptionKind } from '../../../src/redis/driver.js';
 import { IoredisDriver } from '../../../src/redis/ioredis.js';
 import { turn } from '../../support/fake-clock.js';
 import { type Deferred, deferred } from '../../support/wait.js';
 
-// Moments that a real server is too quick for: between the client's `ready` and the answer to the
-// SUBSCRIBE that brings the names back.
+// What a real server is too quick for, or does not show: the order of calls on the client, and its options.
 
 class FakeClient extends EventEmitter {
   status = 'wait';
   readonly calls: { line: string; answer: Deferred<unknown> }[] = [];
   readonly duplicates: FakeClient[] = [];
+  options: Record<string, unknown> = {};
+  disconnected = 0;
 
   async connect() {
     this.comesUp();
@@ -19,15 +21,20 @@ class FakeClient extends EventEmitter {
     this.status = 'ready';
     this.emit('ready');
   }
-  breaks() {
-    this.status = 'reconnecting';
+  /** The connection is cut, and by the options of a duplicate it stays so. */
+  ends() {
+    this.status = 'end';
     this.emit('close');
+    this.emit('end');
   }
-  disconnect() {}
+  disconnect() {
+    this.disconnected++;
+  }
   multi() {}
   psubscribe() {}
-  duplicate(): FakeClient {
+  duplicate(options: Record<string, unknown>): FakeClient {
     const copy = new FakeClient();
+    copy.options = options;
     this.duplicates.push(copy);
     return copy;
   }
@@ -47,72 +54,112 @@ class FakeClient extends EventEmitter {
 let given: FakeClient;
 let driver: IoredisDriver;
 let events: string[];
+let messages: [kind: string, name: string, channel: string, payload: Payload][];
 
 beforeEach(() => {
   given = new FakeClient();
   driver = new IoredisDriver(given as unknown as ConstructorParameters<typeof IoredisDriver>[0]);
   events = [];
-  driver.attach({ message: () => {}, connection: (role, state) => events.push(`${role} ${state}`) });
+  messages = [];
+  driver.attach({
+    message: (...message) => messages.push(message),
+    connection: (state) => events.push(state),
+    dropped: (kind, names, cause) => events.push(`${kind} ${names.join(' ')}: ${cause.message}`),
+  });
 });
 
-async function subscribed(...names: string[]): Promise<FakeClient> {
-  const done = driver.subscribe('channel', names);
+async function subscribed(
+  kind: SubscriptionKind,
+  names: string[],
+  options?: { binary: boolean },
+): Promise<FakeClient> {
+  const done = driver.subscribe(kind, names, options);
   await turn();
-  const connection = given.duplicates[0]!;
-  expect(connection.answerAll()).toEqual([`subscribe ${names.join(' ')}`]);
+  const connection = given.duplicates.at(-1)!;
+  const command = { channel: 'subscribe', pattern: 'psubscribe', sharded: 'ssubscribe' }[kind];
+  expect(connection.answerAll()).toEqual([`${command} ${names.join(' ')}`]);
   await done;
   return connection;
 }
 
-test('it says `ready` only when all names are subscribed again', async () => {
-  const connection = await subscribed('a', 'b');
-  events.length = 0;
-  connection.breaks();
-  connection.comesUp();
-  await turn();
-  expect(events).toEqual(['subscriber lost']);
-  expect(connection.answerAll()).toEqual(['subscribe a b']);
-  await turn();
-  expect(events).toEqual(['subscriber lost', 'subscriber ready']);
+test('the connection for subscribing never comes back by itself, nor subscribes anything again', async () => {
+  const { options } = await subscribed('channel', ['a']);
+  expect(options).toMatchObject({ autoResubscribe: false, autoResendUnfulfilledCommands: false });
+  expect((options['retryStrategy'] as () => unknown)()).toBeNull();
 });
 
-test('what is unsubscribed while names are coming back does not come back', async () => {
-  const connection = await subscribed('a', 'b');
-  connection.breaks();
-  connection.comesUp();
+test('a cut drops the names, and the next subscribe opens another connection', async () => {
+  const connection = await subscribed('channel', ['a', 'b']);
+  connection.emit('error', new Error('read ECONNRESET'));
+  connection.ends();
+  expect(events).toEqual(['channel a b: read ECONNRESET']);
+  expect(connection.calls).toEqual([]);
+  expect(await subscribed('channel', ['a'])).not.toBe(connection);
+});
+
+test('what breaks under SUBSCRIBE rejects, and is not dropped', async () => {
+  const done = driver.subscribe('channel', ['a']);
   await turn();
-  const left = driver.unsubscribe('channel', ['a']);
+  given.duplicates[0]!.ends();
+  await expect(done).rejects.toMatchObject({ name: 'ConnectionError' });
+  expect(events).toEqual([]);
+});
+
+test('classic and sharded subscriptions have a connection each, and end apart', async () => {
+  const classic = await subscribed('channel', ['a']);
+  const sharded = await subscribed('sharded', ['a']);
+  const third = driver.subscribe('pattern', ['a*']);
   await turn();
-  const lines = connection.answerAll();
+  expect(classic.answerAll()).toEqual(['psubscribe a*']);
+  await third;
+  expect(given.duplicates).toEqual([classic, sharded]);
+  sharded.ends();
+  expect(events.map((event) => event.split(':')[0])).toEqual(['sharded a']);
+  driver.reset('pattern', new Error('dead'));
+  expect(events.slice(1)).toEqual(['channel a: dead', 'pattern a*: dead']);
+  expect(classic.disconnected).toBe(1);
+});
+
+test('a thousand names per command at most', async () => {
+  const names = Array.from({ length: 2_001 }, (_, at) => `n${at}`);
+  const done = driver.subscribe('channel', names);
   await turn();
-  lines.push(...connection.answerAll());
+  expect(given.duplicates[0]!.answerAll().map((line) => line.split(' ').length - 1)).toEqual([
+    1_000, 1_000, 1,
+  ]);
+  await done;
+});
+
+test('bytes where bytes are wanted, text elsewhere, and each message once', async () => {
+  const connection = await subscribed('channel', ['text']);
+  connection.emit('message', 'text', 'one');
+  expect(messages.splice(0)).toEqual([['channel', 'text', 'text', 'one']]);
+  await subscribed('channel', ['bytes'], { binary: true });
+  const [name, payload] = [Buffer.from('bytes'), Buffer.from([0xff])];
+  // The client emits both forms, if anybody listens to them.
+  connection.emit('message', 'bytes', payload.toString());
+  connection.emit('messageBuffer', name, payload);
+  connection.emit('message', 'text', 'two');
+  connection.emit('messageBuffer', Buffer.from('text'), Buffer.from('two'));
+  expect(messages).toEqual([
+    ['channel', 'bytes', 'bytes', payload],
+    ['channel', 'text', 'text', 'two'],
+  ]);
+});
+
+test('a name that is subscribed can have bytes from now on, until it is unsubscribed', async () => {
+  const connection = await subscribed('pattern', ['p*']);
+  await subscribed('pattern', ['p*'], { binary: true });
+  const message = () => connection.emit('pmessageBuffer', 'p*', Buffer.from('pq'), Buffer.from('x'));
+  message();
+  const left = driver.unsubscribe('pattern', ['p*']);
+  await turn();
+  expect(connection.answerAll()).toEqual(['punsubscribe p*']);
   await left;
-  expect(lines[0]).toBe('subscribe a b');
-  expect(lines.slice(1)).toEqual(['unsubscribe a']);
-});
-
-test('what is unsubscribed during an outage is not asked for again', async () => {
-  const connection = await subscribed('a', 'b');
-  connection.breaks();
-  await driver.unsubscribe('channel', ['a']);
-  connection.comesUp();
-  await turn();
-  expect(connection.answerAll()).toEqual(['subscribe b']);
-});
-
-test('a cut while the names come back is no `ready`', async () => {
-  const connection = await subscribed('a');
-  events.length = 0;
-  connection.breaks();
-  connection.comesUp();
-  await turn();
-  connection.calls.splice(0).forEach(({ answer }) => void answer.reject(new Error('Connection is closed.')));
-  connection.breaks();
-  await turn();
-  expect(events).toEqual(['subscriber lost']);
-  connection.comesUp();
-  await turn();
-  connection.answerAll();
-  await turn();
-  expect(events).toEqual(['subscriber lost', 'subscriber ready']);
+  await subscribed('pattern', ['p*']);
+  message();
+  expect(messages).toEqual([
+    ['pattern', 'p*', 'pq', Buffer.from('x')],
+    ['pattern', 'p*', 'pq', 'x'],
+  ]);
 });

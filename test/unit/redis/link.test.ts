@@ -55,7 +55,7 @@ describe('bounded', () => {
   });
 
   test('ends at the deadline, unknown unless it can tell', async () => {
-    driver.connection('commands', 'lost', new Error('ECONNRESET'));
+    driver.connection('lost', new Error('ECONNRESET'));
     const unknown = watch(link.bounded('one', never));
     const failed = watch(link.bounded('two', never, () => false));
     await expire();
@@ -89,7 +89,7 @@ describe('connect', () => {
   test('is a ConnectionError with the reason at the deadline, and works later', async () => {
     driver.ready = false;
     const done = watch(link.connect());
-    driver.connection('commands', 'lost', new Error('ECONNREFUSED'));
+    driver.connection('lost', new Error('ECONNREFUSED'));
     await expire();
     expect(done.error).toBeInstanceOf(ConnectionError);
     expect(done.error).toMatchObject({ cause: { message: 'ECONNREFUSED' }, outcome: 'failed' });
@@ -155,11 +155,11 @@ describe('run', () => {
   });
 
   test('what never went out has failed at the deadline, and stays unsent', async () => {
-    driver.connection('commands', 'lost');
+    driver.connection('lost');
     const done = watch(link.run('write', [['SET', 'a', '1']]));
     await expire();
     expect(done.error).toMatchObject({ name: 'TimeoutError', outcome: 'failed' });
-    driver.connection('commands', 'ready');
+    driver.connection('ready');
     await turn();
     clock.advance(1_000);
     expect(driver.calls.filter(({ method }) => method === 'execute')).toEqual([]);

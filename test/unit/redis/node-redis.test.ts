@@ -1,20 +1,24 @@
 import { EventEmitter } from 'node:events';
 import { beforeEach, expect, test } from 'vitest';
+import type { Payload } from '../../../src/redis/driver.js';
 import { NodeRedisDriver } from '../../../src/redis/node-redis.js';
 import { turn } from '../../support/fake-clock.js';
 import { type Deferred, deferred } from '../../support/wait.js';
 
-// What the client does between a command and its answer, which a real server is too quick to show.
+// What a real server is too quick for, or does not show: the order of calls on the client, and its options.
 
 interface Call {
   line: string;
   listener: unknown;
+  binary: boolean;
   answer: Deferred<void>;
 }
 
 class FakeClient extends EventEmitter {
   isOpen = false;
   isReady = false;
+  options: { socket?: Record<string, unknown> } = { socket: { host: 'there' } };
+  destroyed = 0;
   readonly calls: Call[] = [];
   readonly duplicates: FakeClient[] = [];
 
@@ -26,106 +30,136 @@ class FakeClient extends EventEmitter {
     this.isReady = true;
     this.emit('ready');
   }
-  breaks() {
+  /** The connection is cut, and by the options of a duplicate it stays so. */
+  ends() {
+    this.isOpen = false;
     this.isReady = false;
-    this.emit('reconnecting');
+    this.emit('terminated', new Error('Socket closed unexpectedly'));
+    this.emit('end');
   }
-  destroy() {}
-  duplicate() {
+  destroy() {
+    this.destroyed++;
+    this.isOpen = false;
+  }
+  duplicate(overrides: { socket?: Record<string, unknown> }) {
     const copy = new FakeClient();
+    copy.options = overrides;
     this.duplicates.push(copy);
     return copy;
   }
   withCommandOptions() {
     return this;
   }
-  #called(name: string, names: readonly string[], listener?: unknown) {
+  #called(name: string, names: readonly string[], listener?: unknown, binary = false) {
     const answer = deferred();
-    this.calls.push({ line: `${name} ${names.join(' ')}`, listener, answer });
+    this.calls.push({ line: `${name} ${names.join(' ')}`, listener, binary, answer });
     return answer.promise;
   }
-  subscribe = (names: string[], listener: unknown) => this.#called('subscribe', names, listener);
-  pSubscribe = (names: string[], listener: unknown) => this.#called('psubscribe', names, listener);
-  unsubscribe = (names: string[]) => this.#called('unsubscribe', names);
-  pUnsubscribe = (names: string[]) => this.#called('punsubscribe', names);
-
-  /** Takes the oldest open call out. */
-  next(): Call {
-    const call = this.calls.shift();
-    if (call === undefined) throw new Error('no call is open');
-    return call;
-  }
+  subscribe = (names: string[], listener: unknown, binary?: boolean) =>
+    this.#called('subscribe', names, listener, binary);
+  pSubscribe = (names: string[], listener: unknown, binary?: boolean) =>
+    this.#called('psubscribe', names, listener, binary);
+  unsubscribe = (names: string[], listener?: unknown, binary?: boolean) =>
+    this.#called('unsubscribe', names, listener, binary);
+  pUnsubscribe = (names: string[], listener?: unknown, binary?: boolean) =>
+    this.#called('punsubscribe', names, listener, binary);
 }
 
 let given: FakeClient;
 let driver: NodeRedisDriver;
 let events: string[];
+let messages: [kind: string, name: string, channel: string, payload: Payload][];
 
 beforeEach(() => {
   given = new FakeClient();
   driver = new NodeRedisDriver(given as unknown as ConstructorParameters<typeof NodeRedisDriver>[0]);
   events = [];
+  messages = [];
   driver.attach({
-    message: () => {},
-    connection: (role, state, cause) => events.push([role, state, cause?.message].filter(Boolean).join(' ')),
+    message: (...message) => messages.push(message),
+    connection: (state, cause) => events.push([state, cause?.message].filter(Boolean).join(' ')),
+    dropped: (kind, names, cause) => events.push(`${kind} ${names.join(' ')}: ${cause.message}`),
   });
 });
 
+/** Answers what `work` asks for, round by round, and tells what that was. */
 async function answered(work: Promise<void>): Promise<Call[]> {
-  await turn();
-  const calls = given.duplicates[0]!.calls.splice(0);
-  for (const { answer } of calls) answer.resolve();
+  const all: Call[] = [];
+  for (;;) {
+    await turn();
+    const calls = given.duplicates.at(-1)!.calls.splice(0);
+    for (const { answer } of calls) answer.resolve();
+    all.push(...calls);
+    if (calls.length === 0) break;
+  }
   await work;
-  return calls;
+  return all;
 }
 
-test('a name is not subscribed before the client has finished unsubscribing it', async () => {
+const linesOf = (calls: Call[]) => calls.map(({ line }) => line);
+
+test('the connection for subscribing goes where the client does, and never comes back by itself', async () => {
+  await answered(driver.subscribe('channel', ['x']));
+  expect(given.duplicates[0]!.options.socket).toEqual({ host: 'there', reconnectStrategy: false });
+});
+
+test('a cut drops the names, and the next subscribe opens another connection', async () => {
   await answered(driver.subscribe('channel', ['x', 'y']));
   const connection = given.duplicates[0]!;
-  const left = driver.unsubscribe('channel', ['x']);
-  await turn();
-  const unsubscribe = connection.next();
-  // The connection breaks: for the caller that is the end of it, not so for the client's queue.
-  connection.breaks();
-  await left;
-  connection.comesUp();
-  const again = driver.subscribe('channel', ['x']);
-  const other = driver.subscribe('channel', ['z']);
-  await turn();
-  expect(connection.calls.map(({ line }) => line)).toEqual(['subscribe z']);
-  unsubscribe.answer.resolve();
-  await turn();
-  expect(connection.calls.map(({ line }) => line)).toEqual(['subscribe z', 'subscribe x']);
-  await answered(Promise.all([again, other]).then(() => {}));
+  connection.emit('error', new Error('read ECONNRESET'));
+  connection.ends();
+  expect(events).toEqual(['channel x y: read ECONNRESET']);
+  expect(linesOf(await answered(driver.subscribe('channel', ['y'])))).toEqual(['subscribe y']);
+  expect(given.duplicates).toHaveLength(2);
+  expect(connection.calls).toEqual([]);
 });
 
-test('a SUBSCRIBE that comes through after its caller gave up is undone', async () => {
-  await answered(driver.subscribe('channel', ['first']));
-  const connection = given.duplicates[0]!;
-  const late = driver.subscribe('channel', ['late']);
-  await turn();
-  const subscribe = connection.next();
-  connection.breaks();
-  await expect(late).rejects.toMatchObject({ name: 'ConnectionError', outcome: 'unknown' });
-  connection.comesUp();
-  subscribe.answer.resolve();
-  await turn();
-  expect(connection.next().line).toBe('unsubscribe late');
-});
-
-test('unsubscribing while the connection is away does not wait for it', async () => {
+test('what breaks under SUBSCRIBE rejects; under UNSUBSCRIBE it has done the work', async () => {
   await answered(driver.subscribe('channel', ['x']));
-  given.duplicates[0]!.breaks();
-  await driver.unsubscribe('channel', ['x']);
-  expect(given.duplicates[0]!.next().line).toBe('unsubscribe x');
+  const [joining, leaving] = [driver.subscribe('channel', ['y']), driver.unsubscribe('channel', ['x'])];
+  await turn();
+  given.duplicates[0]!.ends();
+  await expect(joining).rejects.toMatchObject({ name: 'ConnectionError', outcome: 'unknown' });
+  await leaving;
+  expect(events).toEqual([]);
 });
 
-test('a pattern has one listener, however often it is subscribed', async () => {
+test('reset gives the connection up at once', async () => {
+  await answered(driver.subscribe('channel', ['x']));
+  await answered(driver.subscribe('pattern', ['x*']));
+  driver.reset('channel', new Error('dead'));
+  expect(events).toEqual(['channel x: dead', 'pattern x*: dead']);
+  expect(given.duplicates[0]!.destroyed).toBe(1);
+  await answered(driver.subscribe('channel', ['x']));
+  expect(given.duplicates).toHaveLength(2);
+});
+
+test('a pattern has one listener, however often it is subscribed, and a new one after its end', async () => {
   const [first] = await answered(driver.subscribe('pattern', ['p*']));
   const [second] = await answered(driver.subscribe('pattern', ['p*']));
   const [other] = await answered(driver.subscribe('pattern', ['q*']));
   expect(second!.listener).toBe(first!.listener);
   expect(other!.listener).not.toBe(first!.listener);
+  for (const { listener } of [first!, other!]) (listener as (...args: string[]) => void)('1', 'pq');
+  expect(messages).toEqual([
+    ['pattern', 'p*', 'pq', '1'],
+    ['pattern', 'q*', 'pq', '1'],
+  ]);
+});
+
+test.each([
+  ['channel', 'subscribe', 'unsubscribe'],
+  ['pattern', 'psubscribe', 'punsubscribe'],
+] as const)('a %s that turns to bytes keeps no listener for text', async (kind, subscribe, unsubscribe) => {
+  const [text] = await answered(driver.subscribe(kind, ['x']));
+  const calls = await answered(driver.subscribe(kind, ['x'], { binary: true }));
+  expect(linesOf(calls)).toEqual([`${subscribe} x`, `${unsubscribe} x`]);
+  const [bytes, forgotten] = calls as [Call, Call];
+  expect([text!.binary, bytes.binary, forgotten.binary]).toEqual([false, true, false]);
+  expect(forgotten.listener).toBe(text!.listener);
+  const payload = Buffer.from([0xff]);
+  (bytes.listener as (...args: Buffer[]) => void)(payload, Buffer.from('x'));
+  expect(messages).toEqual([[kind, 'x', 'x', payload]]);
 });
 
 test('a client that gives up says why', async () => {
@@ -136,5 +170,5 @@ test('a client that gives up says why', async () => {
     given.emit('end');
   };
   await expect(driver.connect()).rejects.toMatchObject({ name: 'ConnectionError', cause });
-  expect(events.at(-1)).toBe('commands ended connect ECONNREFUSED');
+  expect(events.at(-1)).toBe('ended connect ECONNREFUSED');
 });

@@ -12,7 +12,8 @@ function server() {
   const batches: PlainCommand[][] = [];
   const send = async (commands: readonly PlainCommand[]): Promise<Reply[]> => {
     batches.push([...commands]);
-    return commands.map(([name, what = '']) => {
+    return commands.map(([name, ...args]) => {
+      const what = String(args[0]);
       if (name === 'EVALSHA' && !known.has(what)) return new Error('NOSCRIPT No matching script.');
       if (name === 'EVAL') known.add(defineScript('', what).sha);
       return 'OK';
@@ -28,8 +29,8 @@ test('the digest is the one Redis computes', () => {
 test('EVAL at first, EVALSHA from then on, keys and arguments as given', async () => {
   const { send, batches } = server();
   const runner = new ScriptRunner();
-  await runner.run([['SET', 'a', '1'], call(one, 'x', 'y')], send);
-  await runner.run([call(one, 'z')], send);
+  await runner.run([['SET', 'a', '1'], call(one, 'x', 'y')], send, true);
+  await runner.run([call(one, 'z')], send, true);
   expect(batches).toEqual([
     [
       ['SET', 'a', '1'],
@@ -39,51 +40,120 @@ test('EVAL at first, EVALSHA from then on, keys and arguments as given', async (
   ]);
 });
 
-test('NOSCRIPT sends the whole batch again, with the sources of all scripts', async () => {
+test('NOSCRIPT sends the whole transaction again, with the sources of all scripts', async () => {
   const { send, known, names } = server();
   const runner = new ScriptRunner();
-  await runner.run([call(one), call(two)], send);
+  await runner.run([call(one), call(two)], send, true);
   known.clear();
-  const replies = await runner.run([['SET', 'a', '1'], call(one), call(two)], send);
+  const replies = await runner.run([['SET', 'a', '1'], call(one), call(two)], send, true);
   expect(replies).toEqual(['OK', 'OK', 'OK']);
   expect(names().slice(1)).toEqual([
     ['SET', 'EVALSHA', 'EVALSHA'],
     ['SET', 'EVAL', 'EVAL'],
   ]);
-  await runner.run([call(two)], send);
+  await runner.run([call(two)], send, true);
   expect(names().at(-1)).toEqual(['EVALSHA']);
 });
 
-test('one missing of two is enough', async () => {
+test('in a transaction one missing of two is enough', async () => {
   const { send, known, names } = server();
   const runner = new ScriptRunner();
-  await runner.run([call(one), call(two)], send);
+  await runner.run([call(one), call(two)], send, true);
   known.delete(two.sha);
-  await runner.run([call(one), call(two)], send);
+  await runner.run([call(one), call(two)], send, true);
   expect(names().slice(1)).toEqual([
     ['EVALSHA', 'EVALSHA'],
     ['EVAL', 'EVAL'],
   ]);
 });
 
-test('a server that never keeps scripts gets each batch twice at most', async () => {
+test('outside one, only what was not run is sent again, and answers stand in their places', async () => {
+  const { send, known, batches } = server();
+  const numbered: typeof send = async (commands) => {
+    const replies = await send(commands);
+    const round = batches.length;
+    return replies.map((reply, at) => (reply instanceof Error ? reply : `${round}.${at}`));
+  };
   const runner = new ScriptRunner();
-  let sent = 0;
-  const replies = await runner.run([call(one)], async () => {
-    sent++;
-    return [new Error('NOSCRIPT No matching script.')];
-  });
-  expect(sent).toBe(2);
-  expect(replies[0]).toBeInstanceOf(Error);
+  await runner.run([call(one), call(two)], numbered, false);
+  known.delete(two.sha);
+  const replies = await runner.run(
+    [call(two, 'a'), ['INCR', 'n'], call(one, 'b'), call(two, 'c')],
+    numbered,
+    false,
+  );
+  expect(batches.slice(1)).toEqual([
+    [
+      ['EVALSHA', two.sha, '1', 'k', 'a'],
+      ['INCR', 'n'],
+      ['EVALSHA', one.sha, '1', 'k', 'b'],
+      ['EVALSHA', two.sha, '1', 'k', 'c'],
+    ],
+    [
+      ['EVAL', 'return 2', '1', 'k', 'a'],
+      ['EVAL', 'return 2', '1', 'k', 'c'],
+    ],
+  ]);
+  expect(replies).toEqual(['3.0', '2.1', '2.2', '3.1']);
+  await runner.run([call(one), call(two)], numbered, false);
+  expect(batches.at(-1)!.map(([name]) => name)).toEqual(['EVALSHA', 'EVALSHA']);
 });
+
+test('… and a command that was refused otherwise is not sent again with them', async () => {
+  const runner = new ScriptRunner();
+  const sent: unknown[] = [];
+  const send = async (commands: readonly PlainCommand[]): Promise<Reply[]> => {
+    sent.push(commands.map(([name]) => name));
+    if (sent.length > 1) return ['done'];
+    return [new Error('WRONGTYPE Operation against a key'), new Error('NOSCRIPT No matching script.')];
+  };
+  const replies = await runner.run([['INCR', 'list'], call(one)], send, false);
+  expect(sent).toEqual([['INCR', 'EVAL'], ['EVAL']]);
+  expect(replies[0]).toMatchObject({ message: 'WRONGTYPE Operation against a key' });
+  expect(replies[1]).toBe('done');
+});
+
+test('… and when the second attempt fails, that is the outcome', async () => {
+  const { send, known, names } = server();
+  const runner = new ScriptRunner();
+  await runner.run([call(one)], send, false);
+  known.clear();
+  const cut: typeof send = async (commands) => {
+    const replies = await send(commands);
+    if (names().length > 2) throw new Error('cut');
+    return replies;
+  };
+  await expect(runner.run([call(one)], cut, false)).rejects.toThrow('cut');
+  await runner.run([call(one)], send, false);
+  expect(names().at(-1)).toEqual(['EVAL']);
+});
+
+test.each([true, false])(
+  'a server that never keeps scripts gets each batch twice at most (%s)',
+  async (atomic) => {
+    const runner = new ScriptRunner();
+    let sent = 0;
+    const send = async () => {
+      sent++;
+      return [new Error('NOSCRIPT No matching script.')];
+    };
+    const replies = await runner.run([call(one)], send, atomic);
+    expect(sent).toBe(2);
+    expect(replies[0]).toBeInstanceOf(Error);
+  },
+);
 
 test('other refusals are the caller’s to see, and repeat nothing', async () => {
   const runner = new ScriptRunner();
   let sent = 0;
-  const replies = await runner.run([call(one), ['SET', 'a', '1']], async () => {
-    sent++;
-    return [new Error('ERR user_script:1: NOSCRIPT'), 'OK'];
-  });
+  const replies = await runner.run(
+    [call(one), ['SET', 'a', '1']],
+    async () => {
+      sent++;
+      return [new Error('ERR user_script:1: NOSCRIPT'), 'OK'];
+    },
+    true,
+  );
   expect(sent).toBe(1);
   expect(replies[1]).toBe('OK');
 });
@@ -91,23 +161,23 @@ test('other refusals are the caller’s to see, and repeat nothing', async () =>
 test('a new connection may lead to another server', async () => {
   const { send, names } = server();
   const runner = new ScriptRunner();
-  await runner.run([call(one)], send);
+  await runner.run([call(one)], send, true);
   runner.reset();
-  await runner.run([call(one)], send);
+  await runner.run([call(one)], send, true);
   expect(names()).toEqual([['EVAL'], ['EVAL']]);
 });
 
 test('a batch without scripts goes through as it is', async () => {
   const { send, batches } = server();
   const commands: PlainCommand[] = [['PING'], ['GET', 'a']];
-  await new ScriptRunner().run(commands, send);
+  await new ScriptRunner().run(commands, send, true);
   expect(batches).toEqual([commands]);
 });
 
 test('a send that fails is not taken for success', async () => {
   const { send, names } = server();
   const runner = new ScriptRunner();
-  await expect(runner.run([call(one)], () => Promise.reject(new Error('cut')))).rejects.toThrow('cut');
-  await runner.run([call(one)], send);
+  await expect(runner.run([call(one)], () => Promise.reject(new Error('cut')), true)).rejects.toThrow('cut');
+  await runner.run([call(one)], send, true);
   expect(names()).toEqual([['EVAL']]);
 });

@@ -51,7 +51,7 @@ describe('connecting', () => {
     const first = session.connect();
     driver.only.ack();
     await first;
-    driver.connection('commands', 'ended', new Error('over'));
+    driver.connection('ended', new Error('over'));
     void session.connect();
     expect(driver.only.method).toBe('connect');
   });
@@ -68,7 +68,7 @@ describe('whenReady', () => {
     const calls = waiting();
     const call = driver.only;
     expect(call.method).toBe('connect');
-    driver.connection('commands', 'ready');
+    driver.connection('ready');
     call.ack();
     await turn();
     expect(calls).toEqual([undefined]);
@@ -78,30 +78,31 @@ describe('whenReady', () => {
     const first = session.connect();
     driver.only.ack();
     await first;
-    driver.connection('commands', 'lost');
+    driver.connection('lost');
     const calls = waiting();
     await turn();
-    driver.connection('commands', 'lost');
+    driver.connection('lost');
     expect(calls).toEqual([]);
-    driver.connection('commands', 'ready');
-    driver.connection('commands', 'lost');
-    driver.connection('commands', 'ready');
+    driver.connection('ready');
+    driver.connection('lost');
+    driver.connection('ready');
     expect(calls).toEqual([undefined]);
   });
 
-  test('the subscriber’s state is another matter', async () => {
+  test('what becomes of the subscribed connections is another matter', async () => {
     driver.ready = false;
     const calls = waiting();
-    driver.connection('subscriber', 'ready');
-    driver.connection('subscriber', 'ended');
+    driver.known.add('channel x');
+    driver.drop();
     await turn();
     expect(calls).toEqual([]);
+    expect(session.ended).toBe(false);
   });
 
   test('fails when the client gives up, or cannot connect', async () => {
     driver.ready = false;
     const one = waiting();
-    driver.connection('commands', 'ended', new Error('over'));
+    driver.connection('ended', new Error('over'));
     expect(one[0]).toBeInstanceOf(ConnectionError);
     expect((one[0] as Error).cause).toMatchObject({ message: 'over' });
     driver.pending[0]!.ack();
@@ -117,12 +118,12 @@ describe('whenReady', () => {
 
 test('lastError is the latest while the connection is away', () => {
   const [one, two] = [new Error('one'), new Error('two')];
-  driver.connection('commands', 'lost', one);
-  driver.connection('commands', 'lost');
+  driver.connection('lost', one);
+  driver.connection('lost');
   expect(session.lastError).toBe(one);
-  driver.connection('commands', 'lost', two);
+  driver.connection('lost', two);
   expect(session.lastError).toBe(two);
-  driver.connection('commands', 'ready');
+  driver.connection('ready');
   expect(session.lastError).toBeUndefined();
 });
 
@@ -130,14 +131,20 @@ test('messages and changes go to every listener until it stops', () => {
   const got: string[] = [];
   const stop = session.listen({
     message: (kind, name, channel, payload) => got.push([kind, name, channel, payload].join()),
-    connection: (role, state) => got.push(`${role} ${state}`),
+    connection: (state, cause) => got.push(`${state} ${cause?.message}`),
+    dropped: (kind, names, cause) => got.push(`${kind} ${names} ${cause.message}`),
   });
   session.listen({});
   driver.message('pattern', 'x*', '1', 'xy');
-  driver.connection('subscriber', 'ready');
+  driver.connection('lost', new Error('cut'));
+  for (const name of ['a', 'b']) driver.known.add(`sharded ${name}`);
+  driver.drop(new Error('cut too'));
   stop();
   driver.message('channel', 'x', '2');
-  expect(got).toEqual(['pattern,x*,xy,1', 'subscriber ready']);
+  driver.connection('ready');
+  driver.known.add('channel x');
+  driver.drop();
+  expect(got).toEqual(['pattern,x*,xy,1', 'lost cut', 'sharded a,b cut too']);
 });
 
 test('the connection is closed when the last service has let go', async () => {

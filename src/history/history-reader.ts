@@ -1,0 +1,186 @@
+import { backoff, type Clock } from '../clock.js';
+import { CommandError, ConnectionError, TimeoutError } from '../errors.js';
+import type { Payload, Reply, ScriptCall } from '../redis/driver.js';
+import { toRollcallError } from '../redis/replies.js';
+import type { Session } from '../redis/session.js';
+import type { Link, Page } from './chain.js';
+import { historyKeys } from './keys.js';
+import { type Position, timeOf } from './position.js';
+import { READ } from './scripts.js';
+
+/** A message as history keeps it. */
+export interface StoredMessage extends Link {
+  readonly payload: Payload;
+}
+
+/** What to read of one channel. */
+export interface ReadRequest {
+  readonly channel: string;
+  /** Only what comes after this. */
+  readonly after?: Position | undefined;
+  /** Only what comes before this. */
+  readonly before?: Position | undefined;
+  /** At most so many messages. */
+  readonly limit: number;
+  /** At most so many bytes, from the second message on. */
+  readonly maxBytes?: number;
+  /** Newest first. */
+  readonly reverse?: boolean;
+  /** Payloads as bytes. */
+  readonly binary?: boolean;
+}
+
+interface Reading {
+  readonly request: ReadRequest;
+  readonly resolve: (page: Page<StoredMessage>) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** A page ends before the message that would take it over so many bytes. */
+const MAX_PAGE_BYTES = 262_144;
+/** Channels per round trip: many enough to be quick, few enough that all their pages fit in memory. */
+const BATCH = 64;
+/** Errors by which a server says "not now". */
+const TRANSIENT = /^(?:LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|READONLY)\b/;
+const FIRST_RETRY = 50;
+const MAX_RETRY = 2_000;
+/** Attempts that got no answer, each within its deadline, until reading is given up. */
+const MAX_ATTEMPTS = 3;
+
+/** What reads histories. */
+export interface PatientReader {
+  /** See {@link HistoryReader.read}. */
+  read(request: ReadRequest): Promise<Page<StoredMessage>>;
+  /** See {@link HistoryReader.readPatiently}. */
+  readPatiently(request: ReadRequest, over: () => boolean): Promise<Page<StoredMessage>>;
+}
+
+/** Reads histories. What is asked for in one tick travels together. */
+export class HistoryReader implements PatientReader {
+  readonly #session: Session;
+  readonly #clock: Clock;
+  readonly #timeout: number;
+  readonly #queues: Record<'text' | 'binary', Reading[]> = { text: [], binary: [] };
+  #scheduled = false;
+
+  constructor(session: Session, clock: Clock, timeout = 5_000) {
+    this.#session = session;
+    this.#clock = clock;
+    this.#timeout = timeout;
+  }
+
+  /** One page, sent at once; rejects when it cannot be. */
+  read(request: ReadRequest): Promise<Page<StoredMessage>> {
+    return new Promise((resolve, reject) => {
+      this.#queues[request.binary === true ? 'binary' : 'text'].push({ request, resolve, reject });
+      if (this.#scheduled) return;
+      this.#scheduled = true;
+      process.nextTick(() => {
+        this.#scheduled = false;
+        for (const mode of ['text', 'binary'] as const) {
+          const readings = this.#queues[mode];
+          this.#queues[mode] = [];
+          if (readings.length > 0) void this.#send(readings, mode === 'binary');
+        }
+      });
+    });
+  }
+
+  /**
+   * One page, however long Redis is away. Rejects when Redis refuses (no permission, say), when it
+   * does not answer in three attempts, and when `over` says that nobody waits any more.
+   */
+  async readPatiently(request: ReadRequest, over: () => boolean): Promise<Page<StoredMessage>> {
+    let unanswered = 0;
+    for (let attempt = 0; ; attempt++) {
+      await this.#ready();
+      try {
+        return await this.#withDeadline(this.read(request));
+      } catch (cause) {
+        const error = toRollcallError(cause);
+        const lasting = error instanceof CommandError && !TRANSIENT.test(messageOfServer(error));
+        if (error instanceof TimeoutError) unanswered++;
+        if (over() || lasting || unanswered === MAX_ATTEMPTS) throw error;
+      }
+      await new Promise<void>((resolve) => {
+        this.#clock.after(backoff(this.#clock, attempt, FIRST_RETRY, MAX_RETRY), resolve);
+      });
+    }
+  }
+
+  #ready(): Promise<void> {
+    return new Promise((resolve) => {
+      // A client that has given up may be connected again by its owner; the next attempt sees.
+      this.#session.whenReady(() => resolve());
+    });
+  }
+
+  #withDeadline<T>(work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const timer = this.#clock.after(this.#timeout, () =>
+        reject(new TimeoutError(`history was not read within ${this.#timeout} ms`)),
+      );
+      work.then(resolve, reject).finally(() => timer.cancel());
+    });
+  }
+
+  async #send(readings: readonly Reading[], binary: boolean): Promise<void> {
+    for (let at = 0; at < readings.length; at += BATCH) {
+      const batch = readings.slice(at, at + BATCH);
+      try {
+        const calls = batch.map(({ request }) => callFor(request));
+        const replies = await this.#session.execute(calls, { buffers: binary });
+        batch.forEach((reading, place) => {
+          settle(reading, replies[place]);
+        });
+      } catch (error) {
+        for (const { reject } of batch) reject(error as Error);
+      }
+    }
+  }
+}
+
+function settle({ resolve, reject }: Reading, reply: Reply | undefined): void {
+  if (reply instanceof Error) {
+    reject(new CommandError(`history: Redis refused: ${reply.message}`, { cause: reply }));
+  } else if (Array.isArray(reply)) resolve(pageOf(reply as readonly Reply[]));
+  else reject(new ConnectionError('history: no reply', { outcome: 'unknown' }));
+}
+
+function callFor({
+  channel,
+  after,
+  before,
+  limit,
+  reverse,
+  maxBytes = MAX_PAGE_BYTES,
+}: ReadRequest): ScriptCall {
+  const { log, last } = historyKeys(channel);
+  return {
+    script: READ,
+    keys: [log, last],
+    args: [
+      after === undefined ? '-' : String(timeOf(after)),
+      before === undefined ? '+' : String(timeOf(before)),
+      String(limit),
+      String(maxBytes),
+      reverse === true ? '1' : '0',
+    ],
+  };
+}
+
+function pageOf(reply: readonly Reply[]): Page<StoredMessage> {
+  const messages: StoredMessage[] = [];
+  for (let at = 3; at + 3 < reply.length; at += 4) {
+    messages.push({
+      position: `${String(reply[at])}-${String(reply[at + 1])}`,
+      previous: String(reply[at + 2]),
+      payload: reply[at + 3] as Payload,
+    });
+  }
+  return { last: String(reply[0]), more: Number(reply[1]) === 1, server: String(reply[2]), messages };
+}
+
+function messageOfServer(error: CommandError): string {
+  return error.cause instanceof Error ? error.cause.message : error.message;
+}

@@ -1,0 +1,116 @@
+import { Packr } from 'msgpackr';
+import type { BinaryCodec } from '../codec.js';
+import { messageOf } from '../diagnostics.js';
+import { InvalidArgumentError } from '../errors.js';
+import { assertOptions, choiceOption } from '../validate.js';
+import { BYTES, bytesHeader, scan, TIMESTAMP } from './format.js';
+
+export type { BinaryCodec } from '../codec.js';
+
+/** Options of {@link createMsgpackCodec}. */
+export interface MsgpackOptions {
+  /**
+   * What maps are decoded as. Objects: keys that are numbers become strings, `__proto__` becomes `__proto_`,
+   * which sets no prototype, and other keys that are no strings are refused. `Map`: any key, as it is.
+   *
+   * @default 'object'
+   */
+  maps?: 'object' | 'map';
+}
+
+/**
+ * A codec for MessagePack, by the optional peer `msgpackr`. It writes and reads only what the MessagePack
+ * specification defines (with timestamps as Dates), none of msgpackr's own extensions, so that every other
+ * implementation can join in, and payloads from anywhere can be decoded: the most they can do is fail.
+ *
+ * - Sets, RegExps, Errors, functions, BigInts over 64 bits, and typed arrays of wider numbers than bytes
+ *   are refused; Maps, Dates, Buffers, Uint8Arrays and ArrayBuffers are written. A class may
+ *   have a `toJSON`.
+ * - `undefined` is left out of objects, and null elsewhere, as in JSON.
+ * - Whole numbers beyond 2^53 arrive as BigInts, bytes as Buffers of their own.
+ *
+ * @throws `InvalidArgumentError` for a bad option.
+ */
+export function createMsgpackCodec(options?: MsgpackOptions): BinaryCodec {
+  assertOptions('options', options);
+  const maps = choiceOption('maps', options?.maps, 'object', ['object', 'map']);
+  const settings = {
+    useRecords: false,
+    mapsAsObjects: maps === 'object',
+    // On, so that what has no form in MessagePack becomes an extension, which we can refuse. Off, a
+    // Float64Array becomes bytes that nobody wrote.
+    moreTypes: true,
+    skipValues: [undefined],
+    encodeUndefinedAsNil: true,
+    writeFunction: refuseFunction,
+    int64AsType: 'auto' as 'bigint',
+    copyBuffers: true,
+  };
+  const packr = new Packr(settings);
+  return {
+    binary: true,
+    encode(message) {
+      if (message === undefined) throw unsupported('undefined');
+      let packed: Buffer;
+      try {
+        packed = packr.pack(message);
+      } catch (cause) {
+        if (cause instanceof InvalidArgumentError) throw cause;
+        throw new InvalidArgumentError('message', `cannot be encoded as MessagePack: ${messageOf(cause)}`, {
+          cause,
+        });
+      }
+      return portable(packed);
+    },
+    decode(payload) {
+      scan(payload, ({ type, from, to }) => {
+        if (!isTimestamp(type, to - from)) throw new Error(`extension type ${type} is not supported`);
+      });
+      // A view of our own: msgpackr leaves a property on what it reads.
+      return packr.unpack(Buffer.from(payload.buffer, payload.byteOffset, payload.length));
+    },
+  };
+}
+
+/** MessagePack with the default options of {@link createMsgpackCodec}. */
+export const msgpackCodec: BinaryCodec = createMsgpackCodec();
+
+/** `packed` with byte arrays in MessagePack's form instead of msgpackr's; refuses other extensions. */
+function portable(packed: Buffer): Buffer {
+  const parts: Uint8Array[] = [];
+  let done = 0;
+  scan(packed, ({ type, header, from, to }) => {
+    if (isTimestamp(type, to - from)) return;
+    if (type !== BYTES.type || !BYTES.kinds.includes(packed[from] as number)) throw unsupported(nameOf(type));
+    // msgpackr's first byte says which kind of array it was.
+    parts.push(packed.subarray(done, header), bytesHeader(to - from - 1), packed.subarray(from + 1, to));
+    done = to;
+  });
+  return parts.length === 0 ? packed : Buffer.concat([...parts, packed.subarray(done)]);
+}
+
+function isTimestamp(type: number, length: number): boolean {
+  return type === TIMESTAMP.type && TIMESTAMP.lengths.includes(length);
+}
+
+/** What msgpackr writes as an extension of its own, for error messages. */
+const NAMES = new Map([
+  [TIMESTAMP.type, 'an invalid Date'],
+  [BYTES.type, 'a typed array other than of bytes'],
+  [0x42, 'a BigInt over 64 bits'],
+  [0x65, 'an Error'],
+  [0x73, 'a Set'],
+  [0x78, 'a RegExp'],
+]);
+
+function nameOf(type: number): string {
+  return NAMES.get(type) ?? `extension type ${type}`;
+}
+
+function unsupported(what: string): InvalidArgumentError {
+  return new InvalidArgumentError('message', `cannot be encoded as MessagePack: ${what} has no form there`);
+}
+
+function refuseFunction(): never {
+  throw unsupported('a function');
+}

@@ -1,0 +1,423 @@
+import type { RollcallError } from '../errors.js';
+import { type Advanced, advance, type Held, type Link, type Page } from '../history/chain.js';
+import type { PatientReader, StoredMessage } from '../history/history-reader.js';
+import { ORIGIN, type Position, timeOf } from '../history/position.js';
+import type { SubscriptionKind } from '../redis/driver.js';
+import { Stopwatch, telemetry } from '../telemetry.js';
+import { Delivery, type Gate, type Member, type Stretch, stretchesOf, tell, withdraw } from './delivery.js';
+import type { Discontinuity, DiscontinuityReason } from './discontinuity.js';
+
+/** Where in a channel's history a handler begins. */
+export type Start =
+  /** After this message. */
+  | { readonly after: Position }
+  /** With the next one to be published, or with the oldest that is kept. */
+  | 'latest'
+  | 'earliest';
+
+/** A stretch in which the subscription was not there. */
+export interface Gap {
+  readonly reason: DiscontinuityReason;
+  readonly since: Date;
+}
+
+/** The subscription that cohorts belong to. */
+export interface CohortHome {
+  readonly kind: SubscriptionKind;
+  readonly name: string;
+  /** Payloads come as bytes. */
+  readonly binary: boolean;
+  /** `cohort` has nothing to catch up with any more. */
+  level(cohort: Cohort): void;
+}
+
+/** Messages per reading: more than a hiccup loses, fewer than a stall would notice. */
+const PAGE = 100;
+/** Live messages that wait while history is read. Those beyond are in the history as well. */
+const MAX_HELD = 1_000;
+
+/** What one recovery came to. */
+interface Tally {
+  pages: number;
+  /** Messages that had not come live. */
+  messages: number;
+  /** Something is lost. */
+  broken: boolean;
+}
+
+/** A message on its way through a cohort, and its place in the chain. */
+interface Arrived extends Link {
+  readonly delivery: Delivery;
+}
+
+/**
+ * Handlers of one subscription that stand at the same place in the channel's history, so that one of
+ * them following the chain is all of them doing so. A channel without history has one cohort, with
+ * nothing to follow; with the first message that has a place in a chain it begins to.
+ */
+export class Cohort {
+  readonly #home: CohortHome;
+  readonly #reader: PatientReader;
+  readonly #now: () => number;
+  readonly #members = new Set<Member>();
+  /** What the message on its way goes through. */
+  #onTheWay: readonly Stretch[] | undefined;
+  #stretches: readonly Stretch[] | undefined;
+  /** A cohort of one, whose queue can run full without harm: what is not taken is read again. */
+  readonly #gate: Gate | undefined;
+
+  /** The last message delivered; undefined before the first. */
+  #position: Position | undefined;
+  /** The time of the latest message delivered, on whichever branch. */
+  #floor = -1;
+  #start: Start | undefined;
+  /** History is being read, or has to be; live messages wait. */
+  #behind = false;
+  #reading = false;
+  #readings = 0;
+  /** Something happened under way that makes the reading in progress too old. */
+  #again = false;
+  #subscribed = false;
+  #held: { readonly arrived: Arrived; readonly reading: number }[] = [];
+  #gap: Gap | undefined;
+  /** A message came whose predecessor had not. */
+  #hole: Gap | undefined;
+  /** Messages without a place in the chain come here too, so no gap is ever known to be closed. */
+  #mixed = false;
+  /** The server that had the last message; undefined before that is known. */
+  #server: string | undefined;
+  #started: (() => void)[] = [];
+
+  constructor(home: CohortHome, reader: PatientReader, now: () => number, start?: Start, gate?: Gate) {
+    this.#home = home;
+    this.#reader = reader;
+    this.#now = now;
+    this.#gate = gate;
+    this.#start = start;
+    this.#behind = start !== undefined;
+    if (typeof start === 'object') this.#position = start.after;
+    if (this.#position !== undefined) this.#floor = timeOf(this.#position);
+  }
+
+  /** Reads at its own pace, and so stays apart. */
+  get paced(): boolean {
+    return this.#gate !== undefined;
+  }
+
+  get size(): number {
+    return this.#members.size;
+  }
+
+  get members(): Iterable<Member> {
+    return this.#members;
+  }
+
+  has(member: Member): boolean {
+    return this.#members.has(member);
+  }
+
+  add(member: Member): void {
+    this.#members.add(member);
+    this.#stretches = undefined;
+  }
+
+  remove(member: Member): void {
+    member.active = false;
+    if (!this.#members.delete(member)) return;
+    if (this.#onTheWay !== undefined) withdraw(this.#onTheWay, member);
+    this.#stretches = undefined;
+    // Nobody waits for a place in a history that nobody follows.
+    if (this.size === 0) this.#begun();
+  }
+
+  /** Takes over all of `other`, if both stand at the same place. */
+  absorb(other: Cohort): boolean {
+    const settled = (cohort: Cohort) => !cohort.#behind && !cohort.paced;
+    if (!settled(this) || !settled(other) || this.#position !== other.#position) return false;
+    for (const member of other.#members) this.add(member);
+    other.#members.clear();
+    return true;
+  }
+
+  /** Resolves when it is known where its members begin; from then on nothing is missed. */
+  started(): Promise<void> {
+    if (this.#start === undefined || typeof this.#start === 'object') return Promise.resolve();
+    return new Promise((resolve) => this.#started.push(resolve));
+  }
+
+  /** The subscription is there, for the first time or, after `gap`, again. */
+  subscribed(gap?: Gap): void {
+    this.#subscribed = true;
+    // Whoever has yet to begin misses nothing.
+    if (gap !== undefined && this.#start === undefined) {
+      if (this.#position === undefined) return this.#announce({ ...gap, recovered: false });
+      this.#gap ??= gap;
+      this.#behind = true;
+    }
+    if (this.#behind) this.#catchUp();
+  }
+
+  /** The subscription is gone, for the time being: what history has still holds, but does not end it. */
+  dropped(): void {
+    this.#subscribed = false;
+    // Another server may answer now. What is held is in the history; if it is lost there, then it must
+    // not be mistaken for the beginning of what the other one has.
+    this.#held = [];
+    this.#again = true;
+    if (this.#position !== undefined) this.#behind = true;
+  }
+
+  /** A message came in. */
+  receive(delivery: Delivery, link: Link | undefined): void {
+    if (link === undefined) {
+      this.#mixed = true;
+      return this.#deliver(delivery);
+    }
+    if (this.#behind) return this.#hold(delivery, link);
+    const ahead = timeOf(link.position) > this.#floor;
+    const next = ahead && (this.#position === undefined || link.previous === this.#position);
+    if (next && this.#gate?.full !== true) {
+      // A pattern's messages belong to many chains.
+      if (this.#home.kind !== 'pattern') this.#follow(link.position);
+      return this.#deliver(delivery);
+    }
+    this.#behind = true;
+    // With a full gate the history is as good a place to wait as any.
+    if (!next) {
+      // One from before is a duplicate, or of a fork, which the reading will show.
+      if (ahead) this.#hole = { reason: 'missed', since: this.#stood() };
+      this.#hold(delivery, link);
+    }
+    this.#catchUp();
+  }
+
+  #follow(position: Position): void {
+    const begins = this.#position === undefined;
+    this.#position = position;
+    this.#floor = Math.max(this.#floor, timeOf(position));
+    if (!begins || this.#server !== undefined) return;
+    // Which server that was has to be known before it is replaced by another.
+    const { name } = this.#home;
+    this.#reader.read({ channel: name, limit: 0 }).then(
+      ({ server }) => {
+        if (this.#subscribed) this.#server ??= server;
+      },
+      () => {},
+    );
+  }
+
+  #deliver(delivery: Delivery): void {
+    this.#stretches ??= stretchesOf(this.#members);
+    if (telemetry.deliver.on) this.#told(delivery);
+    const before = this.#onTheWay;
+    this.#onTheWay = this.#stretches;
+    for (const stretch of this.#stretches) delivery.through(stretch);
+    this.#onTheWay = before;
+  }
+
+  #told({ channel, payload, position }: Delivery): void {
+    const common = { kind: this.#home.kind, channel, size: payload.length, handlers: this.size };
+    telemetry.deliver.emit(position === undefined ? common : { ...common, position });
+  }
+
+  #hold(delivery: Delivery, { position, previous }: Link): void {
+    if (this.#held.length >= MAX_HELD) {
+      this.#held = [];
+      this.#again = true;
+    }
+    this.#held.push({ arrived: { position, previous, delivery }, reading: this.#readings });
+  }
+
+  #catchUp(): void {
+    this.#again = true;
+    if (this.#reading) return;
+    this.#reading = true;
+    this.#readUntilLevel().finally(() => {
+      this.#reading = false;
+      // Asked for again between the last look and now.
+      if (this.#behind && this.#subscribed && this.#again && this.size > 0) this.#catchUp();
+    });
+  }
+
+  /** Reads history and takes in what is held, until both meet. Never rejects. */
+  async #readUntilLevel(): Promise<void> {
+    const tally: Tally = { pages: 0, messages: 0, broken: false };
+    const watch = telemetry.recovery.on ? new Stopwatch() : undefined;
+    const gone = () => this.size === 0;
+    const told = (error?: Error) => {
+      if (watch === undefined || tally.pages === 0) return;
+      const { pages, messages, broken } = tally;
+      const recovered = error === undefined && !broken;
+      telemetry.recovery.emit({
+        channel: this.#home.name,
+        pages,
+        messages,
+        recovered,
+        ...watch.stop(error),
+      });
+    };
+    while (!gone()) {
+      if (this.#gate?.full === true) {
+        await this.#gate.drained();
+        continue;
+      }
+      this.#again = false;
+      this.#readings++;
+      let page: Page<StoredMessage>;
+      try {
+        page = await this.#reader.readPatiently(this.#request(), gone);
+      } catch (error) {
+        if (gone()) return;
+        told(error as Error);
+        this.#report(error as RollcallError);
+        return this.#giveUp();
+      }
+      if (gone()) return;
+      tally.pages++;
+      const done = this.#take(page, tally);
+      // What history had is taken; whether that was all, only a subscription can tell.
+      if (!this.#subscribed) return told();
+      if (done && !this.#again) break;
+    }
+    told();
+    if (!gone()) this.#isLevel(tally);
+  }
+
+  #isLevel({ messages, broken }: Tally): void {
+    this.#behind = false;
+    // Messages that came twice look like a hole at first.
+    const gap = this.#gap ?? (messages > 0 && !broken ? this.#hole : undefined);
+    this.#gap = undefined;
+    this.#hole = undefined;
+    this.#start = undefined;
+    this.#begun();
+    if (gap !== undefined) this.#announce({ ...gap, recovered: true });
+    this.#home.level(this);
+  }
+
+  #request() {
+    const { name, binary } = this.#home;
+    return {
+      channel: name,
+      after: this.#position,
+      // To begin with the next message, only the place of the last one matters.
+      limit: this.#fromLatest() ? 0 : PAGE,
+      binary,
+    };
+  }
+
+  #fromLatest(): boolean {
+    return this.#start === 'latest' && this.#position === undefined;
+  }
+
+  /** Delivers what a page and the held messages have to give; true when both have met. */
+  #take(page: Page<StoredMessage>, tally: Tally): boolean {
+    let arrivals = this.#arrivals(page);
+    if (this.#fromLatest()) {
+      this.#position = page.last;
+      this.#floor = timeOf(page.last);
+      arrivals = { ...arrivals, more: false, messages: [] };
+    }
+    // Where to begin is known, also when there is no room yet.
+    this.#begun();
+    this.#judge(page.server);
+    const live = new Set(this.#held.map(({ arrived }) => arrived.position));
+    const result = advance<Arrived>(this.#position, arrivals, this.#waiting(), this.#floor);
+    for (const step of result.steps) {
+      // What does not fit is read again when there is room.
+      if (this.#gate?.full === true) {
+        this.#held = [];
+        return false;
+      }
+      if (step.type === 'break') {
+        tally.broken = true;
+        this.#broken(step.reason);
+        continue;
+      }
+      this.#position = step.message.position;
+      this.#floor = Math.max(this.#floor, timeOf(this.#position));
+      if (!live.has(step.message.position)) tally.messages++;
+      this.#deliver(step.message.delivery);
+    }
+    this.#position = result.position;
+    this.#keep(result);
+    return !result.readAgain;
+  }
+
+  /** What leaves no trace in the chain cannot be recovered for certain; that is told before what can. */
+  #judge(server: string): void {
+    const before = this.#server;
+    this.#server = server;
+    if (before !== undefined && before !== server) return this.#broken('failover');
+    const gap = this.#gap;
+    if (gap === undefined) return;
+    // Before the first message, a wipe leaves the chain as it was.
+    if (before === undefined || this.#mixed || this.#position === ORIGIN) this.#broken(gap.reason);
+  }
+
+  #arrivals(page: Page<StoredMessage>): Page<Arrived> {
+    const { kind, name } = this.#home;
+    const messages = page.messages.map(({ position, previous, payload }) => ({
+      position,
+      previous,
+      delivery: new Delivery(kind, name, name, payload, position),
+    }));
+    return { ...page, messages };
+  }
+
+  #waiting(): Held<Arrived>[] {
+    return this.#held.map(({ arrived, reading }) => ({ link: arrived, settled: reading < this.#readings }));
+  }
+
+  #keep({ held }: Advanced<Arrived>): void {
+    const kept = new Set(held.map(({ link }) => link));
+    this.#held = this.#held.filter(({ arrived }) => kept.has(arrived));
+  }
+
+  /** History cannot be had: on with what comes, wherever that is. */
+  #giveUp(): void {
+    this.#broken('unavailable');
+    this.#position = undefined;
+    this.#behind = false;
+    const held = this.#held;
+    this.#held = [];
+    this.#start = undefined;
+    this.#begun();
+    for (const { arrived } of held) this.receive(arrived.delivery, arrived);
+  }
+
+  #broken(reason: DiscontinuityReason): void {
+    const since = this.#gap?.since ?? this.#stood();
+    this.#gap = undefined;
+    this.#announce({ reason, since, recovered: false });
+  }
+
+  /** When the last message delivered was published. */
+  #stood(): Date {
+    return new Date(this.#position === undefined ? this.#now() : timeOf(this.#position) / 1_000);
+  }
+
+  #begun(): void {
+    for (const resolve of this.#started.splice(0)) resolve();
+  }
+
+  #report(error: RollcallError): void {
+    const { kind, name } = this.#home;
+    const reporters = new Set([...this.#members].map(({ audience }) => audience));
+    for (const audience of reporters) {
+      audience.reporter.report(error, { stage: 'recovery', channel: audience.shown(kind, name) });
+    }
+  }
+
+  #announce(discontinuity: Discontinuity): void {
+    const { kind, name } = this.#home;
+    if (telemetry.discontinuity.on) {
+      const { reason, since, recovered } = discontinuity;
+      const told = { reason, since: since.getTime(), recovered, handlers: this.size };
+      telemetry.discontinuity.emit({ kind, channel: name, ...told });
+    }
+    for (const member of [...this.#members]) {
+      if (member.active) tell(member, discontinuity, member.audience.shown(kind, name));
+    }
+  }
+}

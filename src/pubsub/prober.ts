@@ -1,0 +1,157 @@
+import { type Clock, jittered, type Timer } from '../clock.js';
+import { jsonCodec } from '../codec.js';
+import { Reporter } from '../diagnostics.js';
+import { CommandError, ConnectionError, type RollcallError, TimeoutError } from '../errors.js';
+import { toRollcallError } from '../redis/replies.js';
+import type { Session } from '../redis/session.js';
+import { Audience, Member } from './delivery.js';
+
+/** One connection that carries subscriptions. */
+export type Family = 'channel' | 'sharded';
+
+/** What is probed: the subscriptions of a client. */
+export interface Probed {
+  /** There is something to be heard. */
+  carries(family: Family): boolean;
+  /** When something was heard last, on the monotonic clock. */
+  heard(family: Family): number;
+  join(kind: Family, name: string, member: Member): Promise<void>;
+  /** Gives up the connection. */
+  reset(family: Family, cause: Error): void;
+  /** Nobody's failure in particular. */
+  report(error: RollcallError): void;
+}
+
+/** What all probes begin with; followed by something no other process has. */
+const PROBE_PREFIX = 'rollcall:probe:';
+/** Within how many ms a probe has to come through. */
+const DEADLINE = 5_000;
+
+/**
+ * Finds subscribed connections that are dead without anybody having noticed: after a stretch of
+ * silence it publishes a message to itself, and a connection that does not bring it is given up.
+ * Through the normal publish path, for a connection to a server that is no longer the master answers
+ * pings as well.
+ */
+export class Prober {
+  readonly #session: Session;
+  readonly #clock: Clock;
+  readonly #probed: Probed;
+  readonly #probes: Readonly<Record<Family, Probe>>;
+  /** The channel that probes go through. */
+  readonly name: string;
+  #interval = 0;
+  #timer: Timer | undefined;
+
+  constructor(session: Session, clock: Clock, probed: Probed) {
+    this.#session = session;
+    this.#clock = clock;
+    this.#probed = probed;
+    const part = () => clock.random().toString(36).slice(2, 12);
+    this.name = PROBE_PREFIX + part() + part();
+    this.#probes = {
+      channel: new Probe('channel', this.name),
+      sharded: new Probe('sharded', this.name),
+    };
+  }
+
+  /** Probes after `interval` ms of silence, or sooner if somebody asked for that; 0 does not ask. */
+  every(interval: number): void {
+    if (interval === 0 || !this.#session.capabilities.reconnects) return;
+    if (this.#interval !== 0 && this.#interval <= interval) return;
+    this.#interval = interval;
+    this.#wait();
+  }
+
+  #wait(): void {
+    // Somebody may have asked for a shorter interval while a probe was under way.
+    this.#timer?.cancel();
+    this.#timer = this.#clock.after(jittered(this.#clock, this.#interval), () => void this.#look(), {
+      keepAlive: false,
+    });
+  }
+
+  async #look(): Promise<void> {
+    const families = (['channel', 'sharded'] as const).filter((family) => this.#silent(family));
+    await Promise.all(families.map((family) => this.#probe(this.#probes[family])));
+    if (!this.#session.closed) this.#wait();
+  }
+
+  #silent(family: Family): boolean {
+    const silence = this.#clock.monotonic() - this.#probed.heard(family);
+    return this.#session.ready && this.#probed.carries(family) && silence >= this.#interval * 0.9;
+  }
+
+  async #probe(probe: Probe): Promise<void> {
+    const { family, name } = probe;
+    const command = family === 'sharded' ? 'SPUBLISH' : 'PUBLISH';
+    const heard = this.#probed.heard(family);
+    const { renewals } = probe;
+    let published = false;
+    const through = async () => {
+      if (!probe.joined) {
+        await this.#probed.join(family, name, probe.member);
+        probe.joined = true;
+      }
+      const arrived = probe.arrival();
+      const [reply] = await this.#session.execute([[command, name, '""']]);
+      published = true;
+      if (reply instanceof Error) throw new CommandError(`probe: ${reply.message}`, { cause: reply });
+      await arrived;
+    };
+    try {
+      await this.#within(through());
+    } catch (cause) {
+      const error = toRollcallError(cause);
+      if (this.#session.closed) return;
+      if (error instanceof TimeoutError) {
+        // Something else came instead; or Redis answers nobody, and another connection would be no better
+        // off, but a dead one must not outlive that either.
+        if (this.#probed.heard(family) > heard) return;
+        // It went through no connection, or the one before.
+        if (probe.renewals > renewals) return;
+        const where = published ? 'was published and did not arrive' : 'could not be published';
+        this.#probed.reset(family, new TimeoutError(`a probe ${where} within ${DEADLINE} ms`));
+      } else if (!(error instanceof ConnectionError)) this.#probed.report(error);
+    }
+  }
+
+  #within(work: Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = this.#clock.after(DEADLINE, () => reject(new TimeoutError('no answer')), {
+        keepAlive: false,
+      });
+      work.then(resolve, reject).finally(() => timer.cancel());
+    });
+  }
+}
+
+/** The channel a probe goes through. */
+class Probe {
+  joined = false;
+  /** How often its subscription came back after a gap. */
+  renewals = 0;
+  readonly member: Member;
+  #arrived: (() => void) | undefined;
+
+  constructor(
+    readonly family: Family,
+    readonly name: string,
+  ) {
+    const audience = new Audience(new Reporter(undefined));
+    this.member = new Member(audience, () => this.#arrived?.(), {
+      codec: jsonCodec,
+      raw: true,
+      onDiscontinuity: () => {
+        this.renewals++;
+      },
+    });
+  }
+
+  /** Resolves with the next message. */
+  arrival(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#arrived = resolve;
+    });
+  }
+}

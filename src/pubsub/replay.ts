@@ -1,0 +1,142 @@
+import { advance, type Break, type Page } from '../history/chain.js';
+import type { HistoryReader, ReadRequest, StoredMessage } from '../history/history-reader.js';
+import { assertPosition, type Position, timeOf } from '../history/position.js';
+import type { Link } from '../redis/link.js';
+import { numberOption } from '../validate.js';
+import type { Channel } from './channel.js';
+import { type Audience, decodedBy, UNDECODED } from './delivery.js';
+import type {
+  ChannelRecovery,
+  HistoryMessage,
+  HistoryPage,
+  HistoryReadOptions,
+  Recovery,
+} from './options.js';
+
+/** What a service reads histories with. */
+export interface Replay {
+  readonly link: Link;
+  readonly reader: HistoryReader;
+  readonly audience: Audience;
+  /** A page ends before the message that would take it over so many bytes. */
+  readonly maxBytes: number;
+}
+
+/** One channel to be recovered. */
+export interface Wanted {
+  readonly channel: Channel;
+  readonly since: Position;
+}
+
+const DEFAULT_LIMIT = 100;
+const MAX_LIMIT = 1_000;
+
+/** How many messages, at most, one call may ask for. */
+export function limitOption(limit: unknown): number {
+  return numberOption('limit', limit, DEFAULT_LIMIT, { min: 1, max: MAX_LIMIT, integer: true });
+}
+
+/** Reads a page of `channel`'s history. */
+export async function readHistory<T>(
+  replay: Replay,
+  channel: Channel,
+  { since, before, limit, reverse = false }: HistoryReadOptions,
+): Promise<HistoryPage<T>> {
+  if (since !== undefined) assertPosition('since', since);
+  if (before !== undefined) assertPosition('before', before);
+  const request = requestFor(replay, channel, limitOption(limit), since);
+  const pages = await readPages(replay, 'history', [{ ...request, before, reverse }]);
+  const page = pages[0] as Page<StoredMessage>;
+  // Only where the chain comes to an end can be said whether it does so in the right place.
+  const reason = reverse || before !== undefined ? undefined : breakIn(since, page);
+  return {
+    messages: decoded<T>(replay, channel, page.messages),
+    position: endOf(page),
+    more: page.more,
+    complete: reason === undefined,
+    ...(reason === undefined ? {} : { reason }),
+  };
+}
+
+/** Reads what came on some channels after the positions given. */
+export async function recoverAll<T>(
+  replay: Replay,
+  wanted: readonly Wanted[],
+  limit: number,
+): Promise<Recovery<T>> {
+  const requests = wanted.map(({ channel, since }) => requestFor(replay, channel, limit, since));
+  const pages = await readPages(replay, 'recover', requests);
+  const channels = new Map<string, ChannelRecovery<T>>();
+  const unrecovered: string[] = [];
+  wanted.forEach(({ channel, since }, at) => {
+    const page = pages[at] as Page<StoredMessage>;
+    const shown = replay.audience.shown(channel.kind, channel.name);
+    const reason = breakIn(since, page) ?? (page.more ? 'limit' : undefined);
+    if (reason !== undefined) unrecovered.push(shown);
+    channels.set(shown, {
+      messages: decoded<T>(replay, channel, page.messages),
+      position: endOf(page),
+      recovered: reason === undefined,
+      ...(reason === undefined ? {} : { reason }),
+    });
+  });
+  return { channels, unrecovered };
+}
+
+function requestFor(
+  { maxBytes }: Replay,
+  { name, codec }: Channel,
+  limit: number,
+  after: Position | undefined,
+): ReadRequest {
+  return { channel: name, after, limit, binary: codec.binary === true, maxBytes };
+}
+
+/** Reads pages of some channels, in as few round trips as there can be, within the deadline. */
+async function readPages(
+  { link, reader }: Replay,
+  what: string,
+  requests: readonly ReadRequest[],
+): Promise<Page<StoredMessage>[]> {
+  link.assertOpen();
+  let over = false;
+  try {
+    return await link.bounded(what, () =>
+      Promise.all(requests.map((request) => reader.readPatiently(request, () => over))),
+    );
+  } finally {
+    over = true;
+  }
+}
+
+/** Why there is a hole between `since` and `page`, if there is one. */
+function breakIn(since: Position | undefined, page: Page<StoredMessage>): Break | undefined {
+  for (const step of advance(since, page, []).steps) if (step.type === 'break') return step.reason;
+  return undefined;
+}
+
+/** The messages of a page. What cannot be decoded goes to `onError` and is left out. */
+function decoded<T>(
+  { audience }: Replay,
+  { name, kind, codec }: Pick<Channel, 'name' | 'kind' | 'codec'>,
+  stored: readonly StoredMessage[],
+): HistoryMessage<T>[] {
+  const messages: HistoryMessage<T>[] = [];
+  const where = { channel: audience.shown(kind, name) };
+  for (const { position, payload } of stored) {
+    const message = decodedBy(codec, payload, audience, where);
+    if (message === UNDECODED) continue;
+    messages.push({ message: message as T, position, publishedAt: publishedAt(position), raw: payload });
+  }
+  return messages;
+}
+
+/** When the message at `position` was published. */
+function publishedAt(position: Position): Date {
+  return new Date(timeOf(position) / 1_000);
+}
+
+/** The last position of a page. */
+function endOf(page: Page<StoredMessage>): Position {
+  return page.messages.at(-1)?.position ?? page.last;
+}

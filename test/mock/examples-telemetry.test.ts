@@ -1,0 +1,80 @@
+import { SpanKind } from '@opentelemetry/api';
+import {
+  BasicTracerProvider,
+  InMemorySpanExporter,
+  SimpleSpanProcessor,
+} from '@opentelemetry/sdk-trace-base';
+import { Registry } from 'prom-client';
+import { createRollcall } from 'rollcall';
+import { createChaosDriver, createEmbeddedRedis } from 'rollcall/testing';
+import { afterEach, expect, test } from 'vitest';
+// @ts-expect-error the recipes are plain JavaScript
+import { collectMetrics } from '../../examples/telemetry/metrics.js';
+// @ts-expect-error the recipes are plain JavaScript
+import { traceRollcall } from '../../examples/telemetry/spans.js';
+import { waitFor } from '../support/wait.js';
+
+// The recipes that docs/telemetry.md shows, with something to watch.
+
+const stops: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const stop of stops.splice(0).reverse()) await stop();
+});
+
+/** A little of everything: publications, one of them in vain, a gap with history, presence. */
+async function something(): Promise<void> {
+  const redis = await createEmbeddedRedis();
+  stops.push(() => redis.close());
+  const driver = createChaosDriver(redis.client);
+  const rollcall = createRollcall({ redis: driver, pubsub: { timeout: 300 } });
+  const other = createRollcall({ redis: await redis.connect() });
+  stops.push(() => other.close());
+  stops.push(() => rollcall.close());
+
+  const got: unknown[] = [];
+  const history = { size: 10, ttl: 60_000 };
+  await rollcall.pubsub.subscribe('room', (message) => got.push(message), { since: 'latest' });
+  await other.pubsub.publish('room', 'secret 1', { history });
+  driver.cut();
+  await other.pubsub.publish('room', 'secret 2', { history });
+  driver.restore();
+  await waitFor(() => got.length === 2);
+  driver.failNext('reply-lost');
+  await expect(rollcall.pubsub.publish('room', 'secret 3')).rejects.toThrow();
+  await rollcall.presence.setPresence('ann', 's1');
+}
+
+test('events become Prometheus metrics', async () => {
+  const registry = new Registry();
+  stops.push(collectMetrics(registry));
+  await something();
+  const text = await registry.metrics();
+  expect(text).toContain('rollcall_publish_seconds_count{outcome="ok"} 2');
+  expect(text).toContain('rollcall_publish_seconds_count{outcome="ERR_CONNECTION"} 1');
+  expect(text).toMatch(/rollcall_delivered_total\{kind="channel"\} [2-9]/);
+  expect(text).toContain('rollcall_discontinuities_total{reason="reconnected",recovered="true"} 1');
+  expect(text).toMatch(/rollcall_settle_seconds_count\{outcome="ok"\} [1-9]/);
+  expect(text).toMatch(/rollcall_recovery_seconds_count\{outcome="ok"\} [1-9]/);
+});
+
+test('events become OpenTelemetry spans, and no payload is in them', async () => {
+  const exporter = new InMemorySpanExporter();
+  const provider = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
+  stops.push(traceRollcall(provider.getTracer('test')));
+  await something();
+  const spans = exporter.getFinishedSpans();
+  const published = spans.filter(({ name }) => name === 'publish');
+  expect(published).toHaveLength(3);
+  expect(published[0]).toMatchObject({
+    kind: SpanKind.PRODUCER,
+    attributes: { 'messaging.destination.name': 'room', 'rollcall.size': 10, 'rollcall.history': true },
+  });
+  expect(published[2]?.events[0]?.name).toBe('exception');
+  expect(new Set(spans.map(({ name }) => name))).toEqual(
+    new Set(['publish', 'subscribe', 'recover', 'settle presence']),
+  );
+  for (const { startTime, endTime } of spans) {
+    expect(endTime[0] * 1e9 + endTime[1]).toBeGreaterThanOrEqual(startTime[0] * 1e9 + startTime[1]);
+  }
+  expect(JSON.stringify(spans.map(({ attributes }) => attributes))).not.toContain('secret');
+});

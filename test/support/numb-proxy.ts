@@ -1,0 +1,81 @@
+import { once } from 'node:events';
+import { type AddressInfo, createConnection, createServer, type Socket } from 'node:net';
+
+/** A TCP proxy in front of a Redis on the loopback interface that can do ill to subscribed connections alone. */
+export interface NumbProxy {
+  readonly port: number;
+  /** Connections that have sent SUBSCRIBE and are open now. */
+  readonly subscribed: number;
+  /** What goes through the subscribed connections of now is dropped, in both directions; they stay open. */
+  numb(): void;
+  /** What Redis sends to the subscribed connections of now is not taken from it, until `flow`. */
+  stall(): void;
+  flow(): void;
+  stop(): Promise<void>;
+}
+
+interface Wire {
+  readonly near: Socket;
+  readonly far: Socket;
+  subscribed: boolean;
+  numb: boolean;
+}
+
+const SUBSCRIBE = /\r\n[ps]?subscribe\r\n/i;
+
+/** Starts one for the server on `port`. */
+export async function startNumbProxy(port: number): Promise<NumbProxy> {
+  const wires = new Set<Wire>();
+  const server = createServer({ noDelay: true }, (near) => {
+    const far = createConnection({ host: '127.0.0.1', port, noDelay: true });
+    const wire: Wire = { near, far, subscribed: false, numb: false };
+    wires.add(wire);
+    near.on('data', (chunk) => {
+      wire.subscribed ||= SUBSCRIBE.test(chunk.toString('latin1'));
+      if (!wire.numb) far.write(chunk);
+    });
+    far.on('data', (chunk) => {
+      if (!wire.numb) near.write(chunk);
+    });
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      // Its end is told by "close".
+      one.on('error', () => {});
+      one.on('close', () => {
+        wires.delete(wire);
+        // What came before the end is still delivered.
+        if (one === far && !wire.numb) other.end();
+        else other.destroy();
+      });
+    }
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const subscribed = () => [...wires].filter((wire) => wire.subscribed);
+  return {
+    port: (server.address() as AddressInfo).port,
+    get subscribed() {
+      return subscribed().length;
+    },
+    numb: () => {
+      for (const wire of subscribed()) wire.numb = true;
+    },
+    stall: () => {
+      for (const { far } of subscribed()) far.pause();
+    },
+    flow: () => {
+      for (const { far } of wires) far.resume();
+    },
+    stop: async () => {
+      const closed = once(server, 'close');
+      server.close();
+      for (const { near, far } of wires) {
+        near.destroy();
+        far.destroy();
+      }
+      await closed;
+    },
+  };
+}

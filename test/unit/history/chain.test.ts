@@ -1,0 +1,235 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { advance, breakBetween, type Held, type Link, type Page } from '../../../src/history/chain.js';
+import { ORIGIN, type Position } from '../../../src/history/position.js';
+
+/** A chain of messages after `from`, at these times; `nonce` tells servers apart. */
+function chain(times: readonly number[], from: Position = ORIGIN, nonce = 1): Link[] {
+  let previous = from;
+  return times.map((time) => {
+    const position = `${time}-${nonce}`;
+    const link = { position, previous };
+    previous = position;
+    return link;
+  });
+}
+
+const page = (messages: readonly Link[], last = messages.at(-1)?.position ?? ORIGIN, more = false) =>
+  ({ last, more, server: 's', messages }) satisfies Page<Link>;
+const settled = (link: Link): Held<Link> => ({ link, settled: true });
+const fresh = (link: Link): Held<Link> => ({ link, settled: false });
+
+/** The steps in short: positions, and breaks by their reason. */
+const shown = (result: ReturnType<typeof advance<Link>>) =>
+  result.steps.map((step) => (step.type === 'break' ? step.reason : step.message.position));
+
+const [a, b, c, d, e] = chain([10, 20, 30, 40, 50]) as [Link, Link, Link, Link, Link];
+
+describe('a page alone', () => {
+  test('what follows is delivered in order', () => {
+    const result = advance(a.position, page([b, c]), []);
+    expect(shown(result)).toEqual([b.position, c.position]);
+    expect(result).toMatchObject({ position: c.position, readAgain: false, held: [] });
+  });
+
+  test('nothing new is nothing', () => {
+    expect(advance(c.position, page([], c.position), [])).toMatchObject({
+      steps: [],
+      position: c.position,
+      readAgain: false,
+    });
+  });
+
+  test('a page with more behind it is read on', () => {
+    const result = advance(a.position, page([b], d.position, true), []);
+    expect(result).toMatchObject({ position: b.position, readAgain: true });
+  });
+
+  test('without a place to begin, everything is taken as it comes', () => {
+    expect(shown(advance(undefined, page([c, d]), []))).toEqual([c.position, d.position]);
+    expect(advance(undefined, page([], c.position), []).position).toBe(c.position);
+  });
+});
+
+describe('breaks', () => {
+  test.each([
+    ['the oldest were trimmed', page([c, d]), ['trimmed', c.position, d.position], d.position],
+    ['the stream is gone, its position is not', page([], d.position), ['trimmed'], d.position],
+    ['all is gone', page([]), ['wiped'], ORIGIN],
+    [
+      'all is gone, and there are new ones',
+      page(chain([60, 70], ORIGIN, 2)),
+      ['wiped', '60-2', '70-2'],
+      '70-2',
+    ],
+    ['the server lost what was read', page([], '5-1'), ['forked'], '5-1'],
+    ['… and went on', page(chain([60], '5-1', 2)), ['forked', '60-2'], '60-2'],
+    ['another message has the same time', page([], '10-2'), ['forked'], '10-2'],
+  ] as const)('%s', (_, read, steps, position) => {
+    const result = advance(a.position, read, []);
+    expect(shown(result)).toEqual(steps);
+    expect(result).toMatchObject({ position, readAgain: false });
+  });
+
+  test('a branch whose clock is behind is followed from its end, and nothing comes twice', () => {
+    const [p, q, r] = chain([7, 8, 9], '5-1', 2) as [Link, Link, Link];
+    const result = advance(b.position, page([], q.position), [settled(a), settled(p), settled(q), fresh(r)]);
+    expect(shown(result)).toEqual(['forked']);
+    // Its time says nothing: whether it has come before only another reading can tell.
+    expect(result).toMatchObject({ position: q.position, readAgain: true, held: [fresh(r), settled(a)] });
+    const again = advance(q.position, page([r]), [settled(r)], 20);
+    expect(shown(again)).toEqual([r.position]);
+    expect(shown(advance(q.position, page([], q.position), [settled(r)], 20))).toEqual([]);
+  });
+
+  test('reasons', () => {
+    expect(breakBetween('10-1', ORIGIN)).toBe('wiped');
+    expect(breakBetween('10-1', '9-1')).toBe('forked');
+    expect(breakBetween('10-1', '10-2')).toBe('forked');
+    expect(breakBetween('10-1', '11-1')).toBe('trimmed');
+  });
+});
+
+describe('with messages that came meanwhile', () => {
+  test('duplicates are dropped', () => {
+    const result = advance(a.position, page([b, c]), [fresh(b), fresh(c), fresh(d)]);
+    expect(shown(result)).toEqual([b.position, c.position, d.position]);
+    expect(result).toMatchObject({ held: [], readAgain: false });
+  });
+
+  test('what history has trimmed and pub/sub has brought is not missing', () => {
+    const result = advance(a.position, page([d, e]), [settled(b), settled(c)]);
+    expect(shown(result)).toEqual([b, c, d, e].map(({ position }) => position));
+  });
+
+  test('a hole before one that came after the reading began is read again', () => {
+    const result = advance(a.position, page([b]), [fresh(d)]);
+    expect(shown(result)).toEqual([b.position]);
+    expect(result).toMatchObject({ position: b.position, readAgain: true, held: [fresh(d)] });
+  });
+
+  test('one that was there before is final: the message is of another branch', () => {
+    const [, x] = chain([25, 35], a.position, 2) as [Link, Link];
+    const result = advance(b.position, page([], b.position), [settled(x)]);
+    expect(shown(result)).toEqual(['trimmed', x.position]);
+  });
+
+  test('what is held waits for the rest of the history', () => {
+    const result = advance(a.position, page([b], e.position, true), [settled(d), settled(e)]);
+    expect(shown(result)).toEqual([b.position]);
+    expect(result.held.map(({ link }) => link)).toEqual([d, e]);
+  });
+});
+
+/**
+ * A server's chain, and a reader who stood somewhere in it; what he gets is split in every way between
+ * pages and live messages.
+ */
+const scenes = fc
+  .record({
+    gaps: fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 30, size: 'max' }),
+    stands: fc.nat(29),
+    pageSize: fc.integer({ min: 1, max: 7 }),
+    trimmed: fc.nat(29),
+    live: fc.array(fc.nat(29), { maxLength: 40, size: 'max' }),
+    order: fc.array(fc.nat(), { minLength: 40, maxLength: 40 }),
+  })
+  .map(({ gaps, stands, trimmed, ...rest }) => {
+    let time = 100;
+    const links = chain(gaps.map((gap) => (time += gap)));
+    return { links, stands: stands % links.length, trimmed: trimmed % links.length, ...rest };
+  });
+
+test('every split of a chain between history and live messages gives every message once, in order', () => {
+  fc.assert(
+    fc.property(scenes, ({ links, stands, pageSize, live, order }) => {
+      const start = links[stands] as Link;
+      // Any of them, any number of times, in any order: all that pub/sub can do to a hand of messages.
+      const arrived = live.map((at) => links[at % links.length] as Link);
+      const shuffled = arrived.map((link, at) => ({ link, by: order[at] as number }));
+      shuffled.sort((left, right) => left.by - right.by);
+      let held: readonly Held<Link>[] = shuffled.map(({ link, by }) => ({ link, settled: by % 2 === 0 }));
+      let at: Position | undefined = start.position;
+      const got: Position[] = [];
+      for (let reading = 0; ; reading++) {
+        expect(reading).toBeLessThan(100);
+        const from = links.findIndex(({ position }) => position === at) + 1;
+        const messages = links.slice(from, from + pageSize);
+        const more = from + pageSize < links.length;
+        const result: ReturnType<typeof advance<Link>> = advance(
+          at,
+          page(messages, links.at(-1)?.position, more),
+          held,
+        );
+        for (const step of result.steps) {
+          expect(step.type).toBe('message');
+          if (step.type === 'message') got.push(step.message.position);
+        }
+        at = result.position;
+        held = result.held.map(({ link }) => settled(link));
+        if (!result.readAgain) break;
+      }
+      expect(held).toEqual([]);
+      expect(got).toEqual(links.slice(stands + 1).map(({ position }) => position));
+    }),
+  );
+});
+
+test('whatever is trimmed, nothing comes twice or out of order, and a hole is always told', () => {
+  fc.assert(
+    fc.property(scenes, ({ links, stands, trimmed, live }) => {
+      const start = links[stands] as Link;
+      const kept = links.slice(trimmed).filter((_, at) => at + trimmed > stands);
+      const held = live.map((at) => settled(links[at % links.length] as Link));
+      const result = advance(start.position, page(kept, links.at(-1)?.position), held);
+      let stood = start.position;
+      let told = false;
+      for (const step of result.steps) {
+        if (step.type === 'break') {
+          expect(step.reason).toBe('trimmed');
+          told = true;
+          continue;
+        }
+        // In order, and where the predecessor is missing, that was said just before.
+        expect(told).toBe(step.message.previous !== stood);
+        expect(Number.parseInt(step.message.position, 10)).toBeGreaterThan(Number.parseInt(stood, 10));
+        stood = step.message.position;
+        told = false;
+      }
+      expect(told).toBe(stood !== links.at(-1)?.position);
+      expect(result.position).toBe(links.at(-1)?.position);
+    }),
+  );
+});
+
+test('after a fork it is told, and the new branch is followed to its end', () => {
+  fc.assert(
+    fc.property(
+      scenes,
+      fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 10 }),
+      fc.boolean(),
+      ({ links, stands, live }, gaps, heardLive) => {
+        const start = links[stands] as Link;
+        // The new master lost the reader's last message, and perhaps more, and went on by its own clock.
+        const common = links.slice(0, Math.floor(stands / 2));
+        let time = Number.parseInt(common.at(-1)?.position ?? '0', 10);
+        const branch = chain(
+          gaps.map((gap) => (time += gap)),
+          common.at(-1)?.position,
+          2,
+        );
+        const last = branch.at(-1) as Link;
+        const beyond = branch.filter(({ position }) => {
+          return Number.parseInt(position, 10) > Number.parseInt(start.position, 10);
+        });
+        const old = live.slice(0, 5).map((at) => settled(links[at % (stands + 1)] as Link));
+        const held = [...(heardLive ? branch.map(settled) : []), ...old];
+        const result = advance(start.position, page(beyond, last.position), held);
+        expect(result.steps[0]?.type).toBe('break');
+        expect(result.position).toBe(last.position);
+        const got = result.steps.flatMap((step) => (step.type === 'message' ? [step.message.position] : []));
+        expect(new Set(got).size).toBe(got.length);
+      },
+    ),
+  );
+});

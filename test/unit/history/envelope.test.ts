@@ -1,0 +1,55 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { guarded, unwrap } from '../../../src/history/envelope.js';
+
+const [position, previous] = ['1795319308000409-432766', '1795319307999458-9'];
+
+describe('a message with history', () => {
+  test('comes as text', () => {
+    expect(unwrap(`rc1:${position}:${previous}\n{"a":\n1}`)).toEqual({
+      payload: '{"a":\n1}',
+      link: { position, previous },
+    });
+  });
+
+  test('comes as bytes', () => {
+    const payload = Buffer.from([0x00, 0xff, 0x0a]);
+    const unwrapped = unwrap(Buffer.concat([Buffer.from(`rc1:${position}:${previous}\n`), payload]));
+    expect(unwrapped).toEqual({ payload, link: { position, previous } });
+  });
+});
+
+test.each([
+  '',
+  '{}',
+  'r',
+  'rc1:',
+  'rc1:x\ny',
+  `rc1:${position}\n`,
+  `rc1:${position}:${previous}`,
+  'rc1:1-2:3-4:\n',
+])('%j is no envelope', (payload) => {
+  expect(unwrap(payload)).toBeUndefined();
+  expect(unwrap(Buffer.from(payload))).toBeUndefined();
+});
+
+test('whatever is published without history comes back as it was', () => {
+  const magic = fc.constantFrom('', 'rc1:', 'rc1::\n', `rc1:${position}:${previous}\n`);
+  fc.assert(
+    fc.property(magic, fc.string({ unit: 'binary' }), (start, rest) => {
+      const sent = guarded(start + rest);
+      expect(unwrap(sent)?.payload ?? sent).toBe(start + rest);
+      expect(unwrap(sent)?.link).toBeUndefined();
+      const bytes = guarded(Buffer.from(start + rest));
+      expect(unwrap(bytes)?.payload ?? bytes).toEqual(Buffer.from(start + rest));
+    }),
+  );
+});
+
+test('JSON is published as it is', () => {
+  fc.assert(
+    fc.property(fc.json(), (json) => {
+      expect(guarded(json)).toBe(json);
+    }),
+  );
+});

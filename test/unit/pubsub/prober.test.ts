@@ -1,0 +1,410 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { jsonCodec } from '../../../src/codec.js';
+import { type ErrorContext, Reporter } from '../../../src/diagnostics.js';
+import { CommandError, ConnectionError, type RollcallError } from '../../../src/errors.js';
+import { Audience, Member } from '../../../src/pubsub/delivery.js';
+import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
+import { Hub } from '../../../src/pubsub/hub.js';
+import type { PlainCommand, SubscriptionKind } from '../../../src/redis/driver.js';
+import { Session } from '../../../src/redis/session.js';
+import { FakeClock, turn } from '../../support/fake-clock.js';
+import { type FakeCall, FakeDriver } from '../../support/fake-driver.js';
+
+const INTERVAL = 30_000;
+/** Within which a probe has to come through. */
+const DEADLINE = 5_000;
+
+let driver: FakeDriver;
+let clock: FakeClock;
+let session: Session;
+let hub: Hub;
+let reports: [RollcallError, ErrorContext][];
+let gaps: Discontinuity[];
+
+function set(capabilities?: ConstructorParameters<typeof FakeDriver>[0]): void {
+  driver = new FakeDriver(capabilities);
+  clock = new FakeClock();
+  session = new Session(driver, () => {});
+  hub = new Hub(session, clock);
+  reports = [];
+  gaps = [];
+}
+beforeEach(() => set());
+
+function member(): Member {
+  const audience = new Audience(new Reporter((error, context) => reports.push([error, context])));
+  return new Member(audience, () => {}, {
+    codec: jsonCodec,
+    onDiscontinuity: (gap) => gaps.push(gap),
+  });
+}
+
+async function joined(kind: SubscriptionKind, name: string): Promise<Member> {
+  const one = member();
+  const done = hub.join(kind, name, one);
+  await turn();
+  driver.only.ack();
+  await done;
+  return one;
+}
+
+async function pass(ms: number): Promise<void> {
+  clock.advance(ms);
+  await turn();
+}
+
+/** What a PUBLISH under way publishes, and where. */
+const published = (call: FakeCall) => call.commands[0] as PlainCommand;
+/** The commands sent so far, without subscriptions. */
+const executed = () => driver.calls.filter(({ method }) => method === 'execute').map(published);
+
+/** Goes through the silence; the SUBSCRIBE of the first probe is confirmed. Leaves PUBLISH under way. */
+async function probed(): Promise<FakeCall> {
+  await pass(INTERVAL);
+  if (driver.only.method === 'subscribe') {
+    driver.only.ack();
+    await turn();
+  }
+  expect(driver.only.method).toBe('execute');
+  return driver.only;
+}
+
+/** The probe comes through. */
+async function arrives(call: FakeCall, kind: SubscriptionKind = 'channel'): Promise<void> {
+  const [, name, payload] = published(call) as [string, string, string];
+  call.ack([1]);
+  driver.message(kind, name, payload);
+  await turn();
+}
+
+describe('a probe is sent', () => {
+  test('after silence, through a channel of its own', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('channel', 'x');
+    await pass(INTERVAL - 1);
+    expect(driver.pending).toEqual([]);
+    await pass(1);
+    expect(driver.only).toMatchObject({ method: 'subscribe', kind: 'channel' });
+    const [name] = driver.only.names as [string];
+    expect(name).toMatch(/^rollcall:probe:\w+/);
+    driver.only.ack();
+    await turn();
+    expect(published(driver.only).slice(0, 2)).toEqual(['PUBLISH', name]);
+  });
+
+  test('for patterns as well', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('pattern', 'x*');
+    await arrives(await probed());
+    expect(executed()).toHaveLength(1);
+  });
+
+  test('not while messages come', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('channel', 'x');
+    for (let round = 0; round < 20; round++) {
+      await pass(INTERVAL / 2);
+      driver.message('channel', 'x', '1');
+    }
+    expect(driver.calls).toHaveLength(1);
+  });
+
+  test('not when there is nothing to be heard, nor for a probe alone', async () => {
+    hub.probeEvery(INTERVAL);
+    await pass(INTERVAL * 3);
+    expect(driver.calls).toEqual([]);
+    const one = await joined('channel', 'x');
+    await arrives(await probed());
+    void hub.leave('channel', 'x', one);
+    await turn();
+    driver.only.ack();
+    await turn();
+    await pass(INTERVAL);
+    await pass(INTERVAL);
+    expect(executed()).toHaveLength(1);
+    expect(driver.pending).toEqual([]);
+  });
+
+  test('not while commands cannot be sent', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('channel', 'x');
+    driver.connection('lost');
+    await pass(INTERVAL * 3);
+    expect(driver.calls).toHaveLength(1);
+    driver.connection('ready');
+    await arrives(await probed());
+    expect(driver.resets).toEqual([]);
+  });
+
+  test('not where nobody asked for it, nor where a connection cannot come back', async () => {
+    hub.probeEvery(0);
+    expect(clock.timers).toBe(0);
+    set({ reconnects: false });
+    hub.probeEvery(INTERVAL);
+    expect(clock.timers).toBe(0);
+  });
+
+  test('after the shortest silence that was asked for', async () => {
+    for (const interval of [INTERVAL * 10, INTERVAL, INTERVAL * 5, 0]) hub.probeEvery(interval);
+    expect(clock.timers).toBe(1);
+    await joined('channel', 'x');
+    await arrives(await probed());
+    await arrives(await probed());
+    expect(executed()).toHaveLength(2);
+  });
+
+  test('at times that differ between processes', async () => {
+    for (const [chance, ms] of [
+      [0, 0.9],
+      [0.999, 1.0998],
+    ] as const) {
+      set();
+      clock.chance = chance;
+      hub.probeEvery(INTERVAL);
+      await joined('channel', 'x');
+      await pass(INTERVAL * ms - 1);
+      expect(driver.pending).toEqual([]);
+      await pass(1);
+      expect(driver.pending).toHaveLength(1);
+    }
+  });
+
+  test('one after the other, also when a shorter interval is asked for under way', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('channel', 'x');
+    const call = await probed();
+    hub.probeEvery(INTERVAL / 2);
+    await arrives(call);
+    expect(clock.timers).toBe(1);
+  });
+
+  test('no more once the session is closed', async () => {
+    hub.probeEvery(INTERVAL);
+    session.retain();
+    await joined('channel', 'x');
+    const call = await probed();
+    await session.release();
+    call.interrupt('failed');
+    await pass(INTERVAL * 3);
+    expect(executed()).toHaveLength(1);
+    expect(driver.resets).toEqual([]);
+    expect(clock.timers).toBe(0);
+  });
+
+  test('… though its subscription is being sought again', async () => {
+    hub.probeEvery(INTERVAL);
+    session.retain();
+    const one = await joined('channel', 'x');
+    await arrives(await probed());
+    driver.drop();
+    await hub.leave('channel', 'x', one);
+    await session.release();
+    driver.onCall = (call) => call.interrupt('failed');
+    await pass(INTERVAL);
+    await pass(INTERVAL);
+    await pass(INTERVAL);
+    expect(clock.timers).toBe(0);
+  });
+});
+
+test('the probe is not counted', async () => {
+  hub.probeEvery(INTERVAL);
+  await joined('channel', 'x');
+  await joined('sharded', 'x');
+  await pass(INTERVAL);
+  for (const call of driver.pending) call.ack();
+  await turn();
+  expect(driver.known.size).toBe(4);
+  expect(hub.sizes).toEqual({ channel: 1, pattern: 0, sharded: 1 });
+});
+
+describe('a connection that brings the probe', () => {
+  test('is kept, and counts as heard', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('channel', 'x');
+    await arrives(await probed());
+    await pass(DEADLINE * 2);
+    expect(driver.resets).toEqual([]);
+    await pass(INTERVAL - DEADLINE * 2);
+    // It is subscribed already: PUBLISH alone.
+    expect(driver.only.method).toBe('execute');
+    expect(gaps).toEqual([]);
+  });
+
+  test('may bring it before PUBLISH is answered, and anything else as well', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('channel', 'x');
+    const call = await probed();
+    const [, name, payload] = published(call) as [string, string, string];
+    driver.message('channel', name, payload);
+    call.ack([1]);
+    await turn();
+    await pass(DEADLINE);
+    await pass(INTERVAL - DEADLINE);
+    driver.only.ack([1]);
+    await pass(DEADLINE - 1);
+    driver.message('channel', 'x', '1');
+    await pass(1);
+    expect(driver.resets).toEqual([]);
+  });
+});
+
+describe('a connection that does not', () => {
+  test('is given up after a while, and another one brings an `unresponsive` gap', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('channel', 'x');
+    await joined('channel', 'y');
+    await joined('sharded', 'x');
+    await pass(1_000);
+    driver.message('channel', 'x', '1');
+    const since = new Date(clock.now());
+    driver.message('sharded', 'x', '1');
+    await pass(INTERVAL - 2_000);
+    driver.message('sharded', 'x', '1');
+    await pass(1_000);
+    driver.only.ack();
+    await turn();
+    expect(driver.only.method).toBe('execute');
+    driver.only.ack([1]);
+    await pass(DEADLINE - 1);
+    expect(driver.resets).toEqual([]);
+    await pass(1);
+    expect(driver.resets).toEqual(['channel']);
+    await pass(25);
+    const probe = driver.calls.findLast(({ names }) => names.length === 1)!.names[0]!;
+    expect(driver.only.names).toEqual(['x', 'y', probe]);
+    for (const call of driver.pending) call.ack();
+    await turn();
+    const gap = { reason: 'unresponsive', since, recovered: false };
+    expect(gaps).toEqual([gap, gap]);
+    // The next one goes through the new connection, and finds it well.
+    driver.message('sharded', 'x', '1');
+    for (let waited = 0; waited < 2 * INTERVAL && driver.pending.length === 0; waited += DEADLINE) {
+      await pass(DEADLINE);
+      driver.message('sharded', 'x', '1');
+    }
+    await arrives(driver.only);
+    await pass(DEADLINE);
+    expect(driver.resets).toHaveLength(1);
+  });
+
+  test('is given up as well when Redis answers nobody', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('channel', 'x');
+    await probed();
+    await pass(DEADLINE);
+    expect(driver.resets).toEqual(['channel']);
+    expect(reports).toEqual([]);
+  });
+
+  test('… or does not answer the SUBSCRIBE of the probe', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('channel', 'x');
+    await pass(INTERVAL);
+    expect(driver.only.method).toBe('subscribe');
+    await pass(DEADLINE);
+    expect(driver.resets).toEqual(['channel']);
+    await pass(25);
+    for (const call of driver.pending) call.ack();
+    await turn();
+    expect(gaps).toMatchObject([{ reason: 'unresponsive' }]);
+  });
+
+  test('for sharded channels is given up alone', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('channel', 'x');
+    await joined('sharded', 'x');
+    await pass(INTERVAL - 1);
+    driver.message('channel', 'x', '1');
+    const call = await probed();
+    expect(published(call)[0]).toBe('SPUBLISH');
+    call.ack([1]);
+    await pass(DEADLINE);
+    expect(driver.resets).toEqual(['sharded']);
+  });
+
+  test('… and the two are probed at one time, each for itself', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('channel', 'x');
+    await joined('sharded', 'x');
+    await pass(INTERVAL);
+    for (const call of driver.pending) call.ack();
+    await turn();
+    const [plain, sharded] = driver.pending as [FakeCall, FakeCall];
+    expect([published(plain)[0], published(sharded)[0]]).toEqual(['PUBLISH', 'SPUBLISH']);
+    sharded.ack([1]);
+    await arrives(plain);
+    await pass(DEADLINE);
+    expect(driver.resets).toEqual(['sharded']);
+  });
+
+  test('because it broke just before, and another has taken its place, is not given up', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('channel', 'x');
+    await arrives(await probed());
+    await pass(INTERVAL - 10);
+    driver.drop();
+    await pass(10);
+    expect(driver.only.method).toBe('execute');
+    driver.only.ack([0]);
+    await pass(15);
+    driver.only.ack();
+    await turn();
+    expect(gaps).toMatchObject([{ reason: 'reconnected' }]);
+    await pass(DEADLINE);
+    expect(driver.resets).toEqual([]);
+  });
+});
+
+describe('a probe that cannot be made', () => {
+  test('because PUBLISH is refused is reported, to each service once, and nothing is given up', async () => {
+    hub.probeEvery(INTERVAL);
+    const one = await joined('channel', 'x');
+    await hub.join('channel', 'x', new Member(one.audience, () => {}, { codec: jsonCodec }));
+    await hub.join('channel', 'x', member());
+    const call = await probed();
+    call.ack([new Error('NOPERM no permission')]);
+    await turn();
+    expect(reports).toHaveLength(2);
+    for (const [error, context] of reports) {
+      expect(error).toBeInstanceOf(CommandError);
+      expect(error.message).toContain('NOPERM');
+      expect(context).toEqual({ stage: 'probe' });
+    }
+    await pass(DEADLINE);
+    expect(driver.resets).toEqual([]);
+    // It is tried again.
+    await pass(INTERVAL - DEADLINE);
+    await arrives(driver.only);
+  });
+
+  test('because SUBSCRIBE is refused is reported, and tried again', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('channel', 'x');
+    for (let round = 1; round <= 2; round++) {
+      await pass(INTERVAL);
+      expect(driver.only.method).toBe('subscribe');
+      driver.only.refuse();
+      await turn();
+      expect(reports.map(([, { stage }]) => stage)).toEqual(new Array(round).fill('probe'));
+      expect(hub.sizes.channel).toBe(1);
+    }
+    expect(executed()).toEqual([]);
+    expect(driver.resets).toEqual([]);
+    await arrives(await probed());
+  });
+
+  test('because the connection breaks under it says nothing', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('channel', 'x');
+    const call = await probed();
+    call.fail(new ConnectionError('gone', { outcome: 'unknown' }));
+    await turn();
+    await pass(DEADLINE);
+    expect(driver.resets).toEqual([]);
+    expect(reports).toEqual([]);
+    await pass(INTERVAL - DEADLINE);
+    await arrives(driver.only);
+    expect(driver.resets).toEqual([]);
+  });
+});
