@@ -129,8 +129,14 @@ export class Stopwatch {
   /** The common part of the event. */
   stop(error?: Error): TimedEvent {
     const timed = { startedAt: this.startedAt, duration: performance.now() - this.#began };
-    return error === undefined ? timed : { ...timed, error };
+    return error === undefined ? timed : { ...timed, error: redacted(error) };
   }
+}
+
+/** Causes are left out: clients attach to their errors the command, and so the payload. */
+function redacted({ name, message, stack, ...more }: Error & { code?: unknown }): Error {
+  const told = new Error(message);
+  return Object.assign(told, { name, stack }, 'code' in more ? { code: more.code } : {});
 }
 
 /**

@@ -51,11 +51,16 @@ for i = 8, #ARGV, 2 do
     local id = string.format('%.0f', at)
     local position = id .. '-' .. nonce
     redis.call('XADD', log, 'MAXLEN', size, id, 'n', nonce, 'p', last, 'm', ARGV[i + 1])
+    local sent = redis.pcall(verb, channel, 'rc1:' .. position .. ':' .. last .. '\n' .. ARGV[i + 1])
+    if type(sent) == 'table' and sent.err then
+      -- No permission for the channel: nothing may be stored that was not published either.
+      redis.call('XDEL', log, id)
+      return sent
+    end
     redis.call('SET', lastKey, position, 'PX', lastTtl)
     if once > 0 then redis.call('SET', KEYS[once], position, 'PX', onceTtl) end
     replies[#replies + 1] = position
-    replies[#replies + 1] =
-      redis.call(verb, channel, 'rc1:' .. position .. ':' .. last .. '\n' .. ARGV[i + 1])
+    replies[#replies + 1] = sent
     replies[#replies + 1] = 0
     last = position
   end

@@ -94,6 +94,7 @@ export class HistoryReader implements PatientReader {
     let unanswered = 0;
     for (let attempt = 0; ; attempt++) {
       await this.#ready();
+      if (over() || this.#session.closed) throw new ConnectionError('nobody waits for the history any more');
       try {
         return await this.#withDeadline(this.read(request));
       } catch (cause) {

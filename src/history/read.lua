@@ -3,8 +3,8 @@
 -- KEYS  1 stream: the messages; 2 string: the last position
 -- ARGV  1 read what comes after this time of a position, in µs, or '-'; 2 and before this one, or '+';
 --       3 at most this many messages; 4 and, from the second on, bytes; 5 '1': newest first
--- Returns the last position, or '0-0'; 1 if there is more, else 0; the server's replication id, or ''
--- where it may not be known; then four per message: its time in µs, its nonce, its predecessor's
+-- Returns the last position, or '0-0'; 1 if there is more, else 0; the server's run id, or '' where
+-- it may not be known; then four per message: its time in µs, its nonce, its predecessor's
 -- position, the payload
 
 local log, lastKey = KEYS[1], KEYS[2]
@@ -39,9 +39,9 @@ else
   if #newest > 0 then result[1] = timeOf(newest[1]) .. '-' .. item(item(newest[1], 2), 2) end
 end
 
--- New with every restart and failover: what was acknowledged last may have been lost by either.
-local info = redis.pcall('INFO', 'replication')
-if type(info) == 'string' then result[3] = string.match(info, 'master_replid:(%x+)') or '' end
+-- Another one after every restart and failover: what was acknowledged last may have been lost by either.
+local info = redis.pcall('INFO', 'server')
+if type(info) == 'string' then result[3] = string.match(info, 'run_id:(%x+)') or '' end
 
 local count, bytes, more = 0, 0, true
 while more do

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { onAbort } from '../abort.js';
 import { escapeId, type Json, jsonCodec, unescapeId } from '../codec.js';
 import type { Reporter } from '../diagnostics.js';
 import { type PartitionKeys, partitionOf, unpair } from '../keys.js';
@@ -130,12 +131,11 @@ export class Rooms {
     });
     const close = (): Promise<void> => {
       view.closed = true;
-      signal?.removeEventListener('abort', aborted);
+      forget();
       this.#views.delete(view);
       return subscription.unsubscribe();
     };
-    const aborted = () => void close().catch(() => {});
-    signal?.addEventListener('abort', aborted, { once: true });
+    const forget = onAbort(signal, () => void close().catch(() => {}));
     this.#views.add(view);
     try {
       await this.#snapshot(view);

@@ -102,8 +102,9 @@ export interface ChannelDefinition<Params, Input = unknown, Output = Input> exte
 
 /**
  * Defines channels by a template for their names, the schema of their messages, and what is kept of
- * them. Placeholders are identifiers in braces. Two of them need a character between them that no
- * escaped id contains: any ASCII one but letters, digits, `_`, `-` and `%`.
+ * them. Placeholders are identifiers in braces. What stands beside one must begin or end, on that side,
+ * with a character that no escaped id contains: any ASCII one but letters, digits, `_`, `-` and `%`. So
+ * no id can reach into the names of another template, unless that spells one out (`room:new`).
  *
  * @example
  * ```ts

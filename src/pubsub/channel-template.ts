@@ -98,9 +98,13 @@ function partsOf(template: unknown): { literals: string[]; names: string[] } {
     throw bad('has a brace that is no part of a placeholder such as {roomId}');
   }
   if (new Set(names).size < names.length) throw bad('has the same placeholder twice');
-  if (!literals.slice(1, -1).every((literal) => DIVIDER.test(literal))) {
-    throw bad('needs a character such as ":" between two placeholders, or ids could not be told apart');
-  }
+  // `room:{id}_typing` would share its names with `room:{id}`, whose ids may end in "_typing".
+  const apart = literals.every((literal, at) => {
+    const begins = at === 0 || DIVIDER.test(literal.charAt(0)) || (literal === '' && at === names.length);
+    const ends = at === names.length || DIVIDER.test(literal.at(-1) ?? '') || (literal === '' && at === 0);
+    return begins && ends;
+  });
+  if (!apart) throw bad('needs a character such as ":" between a placeholder and what is next to it');
   return { literals, names };
 }
 

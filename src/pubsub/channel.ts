@@ -53,8 +53,11 @@ export function channelOf(given: unknown, call: ChannelCall, defaults: ChannelDe
       defaults,
     );
   }
-  const { name, definition } = given as ChannelRef;
+  const { name, definition } = given as Partial<ChannelRef>;
   assertName('channel', name);
+  if (typeof (definition as unknown) !== 'function' || definition === undefined) {
+    throw new InvalidArgumentError('channel', 'must be a string, or come from defineChannel');
+  }
   if (call.sharded !== undefined && call.sharded !== definition.sharded) {
     throw new InvalidArgumentError('sharded', 'contradicts the definition of the channel');
   }
@@ -114,7 +117,7 @@ function checking(codec: Codec, schema: StandardSchema): Codec {
     const decode = codec.decode as (payload: string | Buffer) => unknown;
     known = {
       binary: codec.binary,
-      encode: codec.encode,
+      encode: (message: unknown) => codec.encode(message),
       decode: (payload: string | Buffer) => {
         const message = validate(schema, decode.call(codec, payload));
         if (!(message instanceof Promise)) return message;

@@ -84,7 +84,8 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Gate {
   }
 
   get full(): boolean {
-    return this.#inbox.size >= this.#options.capacity;
+    // Nobody waits for room in a queue that nobody reads.
+    return !this.#ended && this.#inbox.size >= this.#options.capacity;
   }
 
   /** Resolves when half of the queue is free, so that it is not filled one by one. */
@@ -133,7 +134,8 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Gate {
 
   /** Messages are missing at this place, or were. */
   interrupted(discontinuity: Discontinuity): void {
-    if (this.#options.inBand === true && !this.#ended) {
+    if (this.#ended) return;
+    if (this.#options.inBand === true) {
       const pull = this.#pulls.shift();
       if (pull !== undefined) pull.resolve({ done: false, value: { discontinuity } });
       else this.#after = joined(this.#after, discontinuity);

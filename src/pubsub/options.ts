@@ -158,7 +158,9 @@ export interface ChannelRecovery<T> {
 /** What `recover` is asked for. */
 export interface RecoverRequest {
   /** The last position known of each channel, by its name, or in pairs. */
-  channels: Readonly<Record<string, Position>> | Iterable<readonly [channel: ChannelLike, since: Position]>;
+  channels:
+    | Readonly<Record<string, Position>>
+    | Iterable<readonly [channel: ChannelLike<never, unknown>, since: Position]>;
   /** At most so many messages per channel, 1 to 1,000. @default 100 */
   limit?: number;
 }

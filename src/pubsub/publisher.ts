@@ -30,6 +30,8 @@ class Publication {
   readonly #watch = telemetry.publish.on ? new Stopwatch() : undefined;
 
   constructor(
+    /** Its place among all of its publisher. */
+    readonly order: number,
     readonly request: PublishRequest,
     readonly resolve: (outcome: PublishOutcome) => void,
     readonly reject: (error: RollcallError) => void,
@@ -80,8 +82,11 @@ type Shipment = Publication | AppendGroup<Publication>;
 export class Publisher {
   readonly #link: Link;
   #queue: Publication[] = [];
+  #made = 0;
   #expiredInQueue = 0;
   #scheduled = false;
+  /** Messages with history are on their way. */
+  #busy = false;
   #closed = false;
 
   constructor(link: Link) {
@@ -95,8 +100,9 @@ export class Publisher {
 
   /** Publishes. */
   publish(request: PublishRequest): Promise<PublishOutcome> {
+    if (this.#closed) return Promise.reject(this.#link.closedError());
     return new Promise((resolve, reject) => {
-      const publication = new Publication(request, resolve, reject);
+      const publication = new Publication(this.#made++, request, resolve, reject);
       publication.deadline = this.#link.deadlines.start(() => this.#expired(publication));
       this.#queue.push(publication);
       this.#schedule();
@@ -116,28 +122,58 @@ export class Publisher {
     process.nextTick(() => {
       this.#link.session.whenReady((error) => {
         this.#scheduled = false;
-        if (error === undefined) void this.#flush();
+        if (error === undefined) this.#flush();
         else this.#failAll(error);
       });
     });
   }
 
-  async #flush(): Promise<void> {
+  /**
+   * A script that the server has forgotten is sent again; what is sent behind it meanwhile would overtake
+   * it. So while messages with history are on their way, everything waits for the answer.
+   */
+  #flush(): void {
     this.#dropExpired();
     const batch = this.#queue;
-    if (batch.length === 0) return;
+    if (batch.length === 0 || this.#busy) return;
     this.#queue = [];
     for (const publication of batch) publication.sent = true;
     const shipments = shipmentsOf(batch);
+    // Plain publications are shipped as they are.
+    this.#busy = shipments !== batch;
+    void this.#ship(batch, shipments).finally(() => {
+      if (shipments === batch) return;
+      this.#busy = false;
+      if (this.#queue.length > 0) this.#schedule();
+    });
+  }
+
+  async #ship(batch: readonly Publication[], shipments: readonly Shipment[]): Promise<void> {
     const random = this.#link.clock.random();
     const commands = shipments.map((each) =>
       each instanceof Publication ? each.command : each.call(random),
     );
     try {
       const replies = await this.#link.session.execute(commands);
-      for (let at = 0; at < shipments.length; at++) answer(shipments[at] as Shipment, replies[at]);
+      for (let at = 0; at < shipments.length; at++) this.#answered(shipments[at] as Shipment, replies[at]);
     } catch (cause) {
       this.#failed(batch, toRollcallError(cause));
+    }
+  }
+
+  #answered(shipment: Shipment, reply: Reply | undefined): void {
+    const publications = shipment instanceof Publication ? [shipment] : shipment.items;
+    // A part of a Cluster could not be reached; the others did their part.
+    if (reply instanceof ConnectionError) this.#failed(publications, reply);
+    else if (reply instanceof Error) {
+      const error = new CommandError(`publish: Redis refused: ${reply.message}`, { cause: reply });
+      for (const publication of publications) publication.fail(error);
+    } else if (shipment instanceof Publication) shipment.succeed({ receivers: Number(reply) });
+    else {
+      const outcomes = appendedOf(reply as readonly Reply[]);
+      publications.forEach((publication, at) => {
+        publication.succeed(outcomes[at] as Appended);
+      });
     }
   }
 
@@ -159,7 +195,8 @@ export class Publisher {
   #takeBack(batch: readonly Publication[]): void {
     const waiting = batch.filter((publication) => publication.deadline?.expired !== true);
     if (waiting.length === 0) return;
-    this.#queue = waiting.concat(this.#queue);
+    // Of several batches the earliest comes back first.
+    this.#queue = this.#queue.concat(waiting).sort((one, two) => one.order - two.order);
     if (this.#closed) return this.#failAll(this.#link.closedError());
     // A driver that refuses while it says it is ready must not be asked in a tight loop.
     if (this.#link.session.ready) this.#link.clock.after(RETRY_DELAY, () => this.#schedule());
@@ -206,18 +243,4 @@ function shipmentsOf(batch: readonly Publication[]): readonly Shipment[] {
     group.add(append);
   }
   return shipments;
-}
-
-function answer(shipment: Shipment, reply: Reply | undefined): void {
-  const publications = shipment instanceof Publication ? [shipment] : shipment.items;
-  if (reply instanceof Error) {
-    const error = new CommandError(`publish: Redis refused: ${reply.message}`, { cause: reply });
-    for (const publication of publications) publication.fail(error);
-  } else if (shipment instanceof Publication) shipment.succeed({ receivers: Number(reply) });
-  else {
-    const outcomes = appendedOf(reply as readonly Reply[]);
-    publications.forEach((publication, at) => {
-      publication.succeed(outcomes[at] as Appended);
-    });
-  }
 }

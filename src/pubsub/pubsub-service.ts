@@ -1,3 +1,4 @@
+import { onAbort } from '../abort.js';
 import { systemClock } from '../clock.js';
 import { assertCodec, type Codec, jsonCodec } from '../codec.js';
 import { Reporter } from '../diagnostics.js';
@@ -97,7 +98,10 @@ export class PubSubService {
     });
     const prefix = prefixOption('prefix', options.prefix === '' ? undefined : options.prefix, '');
     const delay = numberOption('unsubscribeDelay', options.unsubscribeDelay, 0, { min: 0, max: 600_000 });
-    const probeInterval = numberOption('probeInterval', options.probeInterval, PROBE_INTERVAL, { min: 0 });
+    const probeInterval = numberOption('probeInterval', options.probeInterval, PROBE_INTERVAL, {
+      min: 0,
+      max: 86_400_000,
+    });
     const { codec = jsonCodec, onError } = options;
     assertCodec('codec', codec);
     if (onError !== undefined) assertFunction('onError', onError);
@@ -153,12 +157,12 @@ export class PubSubService {
       assertName('idempotencyKey', idempotencyKey);
       if (history === undefined) throw new InvalidArgumentError('idempotencyKey', 'needs history');
     }
-    const checked = channel.checked === undefined ? message : channel.checked(message);
-    const payload = encoded(
-      checked instanceof Promise ? await checked : checked,
-      channel.codec,
-      this.#maxBytes,
-    );
+    let checked = channel.checked === undefined ? message : channel.checked(message);
+    if (checked instanceof Promise) {
+      checked = await checked;
+      this.#assertOpen();
+    }
+    const payload = encoded(checked, channel.codec, this.#maxBytes);
     const sharded = kind === 'sharded';
     const outcome = await this.#publisher.publish({
       channel: name,
@@ -179,9 +183,19 @@ export class PubSubService {
    * when Redis refuses (an ACL, say); {@link TimeoutError} when there was no answer in time, after
    * which the handler is not subscribed; the signal's reason when it aborts first.
    */
+  async subscribe(
+    channel: ChannelLike<never, unknown>,
+    handler: MessageHandler<string | Buffer>,
+    options: SubscribeOptions & { raw: true },
+  ): Promise<Subscription>;
   async subscribe<T>(
     channel: ChannelLike<never, T>,
     handler: MessageHandler<T>,
+    options?: SubscribeOptions,
+  ): Promise<Subscription>;
+  async subscribe(
+    channel: unknown,
+    handler: MessageHandler<never>,
     options?: SubscribeOptions,
   ): Promise<Subscription> {
     return this.#listen(channel, handler as RawHandler, options);
@@ -204,9 +218,12 @@ export class PubSubService {
    */
   messages<T>(
     channel: ChannelLike<never, T>,
-    options: MessagesOptions & { discontinuities: true },
+    options?: MessagesOptions & { discontinuities?: false },
+  ): MessageStream<T>;
+  messages<T>(
+    channel: ChannelLike<never, T>,
+    options: MessagesOptions,
   ): MessageStream<T, ReceivedMessage<T> | ReceivedDiscontinuity>;
-  messages<T>(channel: ChannelLike<never, T>, options?: MessagesOptions): MessageStream<T>;
   messages(given: ChannelLike, options: MessagesOptions = {}): unknown {
     this.#assertOpen();
     assertOptions('options', options);
@@ -215,6 +232,7 @@ export class PubSubService {
     assertName(pattern === true ? 'pattern' : 'channel', shown);
     if (pattern === true && options.sharded === true) throw new InvalidArgumentError('sharded', NOT_SHARDED);
     if (onDiscontinuity !== undefined) assertFunction('onDiscontinuity', onDiscontinuity);
+    startOf(options.since);
     assertSignal(signal);
     let leave = (): Promise<void> => Promise.resolve();
     const stream = new QueuedStream<unknown>({
@@ -228,12 +246,11 @@ export class PubSubService {
       },
       leave: () => {
         this.#streams.delete(stream);
-        signal?.removeEventListener('abort', aborted);
+        forget();
         return leave();
       },
     });
-    const aborted = () => stream.end(signal?.reason);
-    signal?.addEventListener('abort', aborted, { once: true });
+    const forget = onAbort(signal, (reason) => stream.end(reason));
     const push = (message: unknown, context: MessageContext) => stream.push(message, context);
     const inside = {
       ...subscribing,

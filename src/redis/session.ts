@@ -97,6 +97,11 @@ export class Session {
    * calls that off.
    */
   whenReady(callback: ReadyCallback): () => void {
+    if (this.#closed) {
+      // The client is its owner's alone again: nobody here may connect it.
+      callback(new ConnectionError('the last service on this client was closed'));
+      return () => {};
+    }
     if (this.ready) {
       callback();
       return () => {};

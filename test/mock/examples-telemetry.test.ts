@@ -5,7 +5,7 @@ import {
   SimpleSpanProcessor,
 } from '@opentelemetry/sdk-trace-base';
 import { Registry } from 'prom-client';
-import { createRollcall } from 'rollcall';
+import { createRollcall, onTelemetry } from 'rollcall';
 import { createChaosDriver, createEmbeddedRedis } from 'rollcall/testing';
 import { afterEach, expect, test } from 'vitest';
 // @ts-expect-error the recipes are plain JavaScript
@@ -55,6 +55,14 @@ test('events become Prometheus metrics', async () => {
   expect(text).toContain('rollcall_discontinuities_total{reason="reconnected",recovered="true"} 1');
   expect(text).toMatch(/rollcall_settle_seconds_count\{outcome="ok"\} [1-9]/);
   expect(text).toMatch(/rollcall_recovery_seconds_count\{outcome="ok"\} [1-9]/);
+});
+
+test('an error in an event has no cause: clients attach the command to it', async () => {
+  const errors: unknown[] = [];
+  stops.push(onTelemetry('rollcall:publish', ({ error }) => error && errors.push(error)));
+  await something();
+  expect(errors).toMatchObject([{ name: 'ConnectionError', code: 'ERR_CONNECTION' }]);
+  expect((errors[0] as Error).cause).toBeUndefined();
 });
 
 test('events become OpenTelemetry spans, and no payload is in them', async () => {

@@ -152,7 +152,9 @@ export class FakeDriver implements Driver {
       const calls = this.pending.filter((call) => call.kind === kind && call.names.length > 0);
       for (const call of calls) call.interrupt();
       const mark = `${kind} `;
-      const names = [...this.known].filter((key) => key.startsWith(mark)).map((key) => key.slice(mark.length));
+      const names = [...this.known]
+        .filter((key) => key.startsWith(mark))
+        .map((key) => key.slice(mark.length));
       for (const name of names) this.known.delete(mark + name);
       if (names.length > 0) this.#listener?.dropped(kind, names, cause);
     }

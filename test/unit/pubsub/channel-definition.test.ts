@@ -148,21 +148,11 @@ describe('names', () => {
   });
 
   test('parsing a hostile name is quick', () => {
-    const hostile = defineChannel('{a}a:a{b}a:a{c}a');
+    const hostile = defineChannel('{a}:a:{b}:a:{c}:a');
     const names = ['a'.repeat(512), 'a:'.repeat(256), `${'a'.repeat(250)}:${'a'.repeat(250)}`];
     const start = performance.now();
     for (let n = 0; n < 100; n++) for (const name of names) hostile.parse(name);
     expect(performance.now() - start).toBeLessThan(1_000);
-  });
-
-  test('literals may touch placeholders', () => {
-    const touching = defineChannel('a{b}c%41:-d{e}2');
-    fc.assert(
-      fc.property(anyId, anyId, (b, e) => {
-        expect(touching.parse(touching({ b, e }).name)).toEqual({ b, e });
-      }),
-    );
-    expect(touching.parse('axxc%41:-dyy')).toBeUndefined();
   });
 
   test('literals stand for themselves', () => {
@@ -272,6 +262,10 @@ describe('templates', () => {
     '{a}%{b}',
     '{a}é{b}',
     '{a}:{b}_{c}',
+    'room:{a}_typing',
+    'user-{a}',
+    'a{b}',
+    '{a}x.y{b}',
     '{a}:{a}',
     'a\ud800',
     'a'.repeat(513),
@@ -283,7 +277,7 @@ describe('templates', () => {
     expect(blamed(() => defineChannel(template as string, {}))).toBe('template');
   });
 
-  test.each(['a', ':', '{a}', '{a}:{b}', '{a}x.y{b}', 'a{b}', '{$a_1}', '{a} {A}', 'é:{a}', '*'])(
+  test.each(['a', ':', '{a}', '{a}:{b}', '{a}.x.{b}', 'a:{b}/c', '{$a_1}', '{a} {A}', 'é:{a}', '*'])(
     '%j is taken',
     (template) => {
       expect(defineChannel(template).template).toBe(template);

@@ -351,6 +351,28 @@ describe('with history', () => {
     expect(c.position).toBe('1-1');
   });
 
+  test('while messages are on their way, those behind them wait for the answer', async () => {
+    append('a');
+    await turn();
+    const plain = publish('plain');
+    append('b');
+    await turn();
+    expect(batches()).toEqual([['x [a]']]);
+    expect(publisher.queued).toBe(2);
+    driver.only.ack([appended(1, 1)]);
+    await turn();
+    expect(batches()).toHaveLength(2);
+    driver.only.ack([4, appended(2, 1)]);
+    await turn();
+    expect(plain).toEqual({ receivers: 4 });
+    // Plain ones alone wait for nothing.
+    publish('c');
+    await turn();
+    publish('d');
+    await turn();
+    expect(driver.pending).toHaveLength(2);
+  });
+
   test('a known idempotency key is no second message', async () => {
     const one = append('a', { idempotencyKey: 'k' });
     await turn();
