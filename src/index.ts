@@ -100,8 +100,11 @@ export type {
   SubscriptionKind,
 } from './redis/driver.js';
 export type { IoredisClient } from './redis/ioredis.js';
+export type { IoredisClusterClient } from './redis/ioredis-cluster.js';
 export type { IoredisMockClient } from './redis/ioredis-mock.js';
 export type { NodeRedisClient } from './redis/node-redis.js';
+export type { NodeRedisClusterClient } from './redis/node-redis-cluster.js';
+export type { NodeRedisSentinelClient } from './redis/node-redis-sentinel.js';
 export type { Rollcall, RollcallOptions } from './rollcall.js';
 export { createRollcall } from './rollcall.js';
 export type { RollcallEvents, TimedEvent } from './telemetry.js';

@@ -39,6 +39,8 @@ export interface ReaperStats {
 
 /** Pairs removed per round: one transaction, short enough not to hold Redis up for others. */
 const BATCH = 128;
+/** How many reaped nodes are remembered, so as to count each one once. */
+const MAX_REMEMBERED = 1_000;
 /** Batches of users whose time has come, per sweep. */
 const MAX_ROUNDS = 100;
 
@@ -50,6 +52,8 @@ export class Reaper {
   readonly stats: ReaperStats = { reapedNodes: 0, reapedSockets: 0, late: [] };
   readonly #options: ReaperOptions;
   readonly #judges: LivenessJudge[];
+  /** Nodes reaped lately, in whichever partition. */
+  readonly #reaped = new Set<string>();
   #timer: Timer | undefined;
   #stopped = false;
   #sweeping: Promise<void> | undefined;
@@ -192,7 +196,7 @@ export class Reaper {
           { script: retireScript, keys: [keys.nodes, keys.node(nodeId)], args: [nodeId] },
           keys,
         );
-        this.stats.reapedNodes++;
+        this.#count(nodeId);
         if (watch) telemetry.reap.emit({ nodeId, sockets, ...watch.stop() });
         return;
       }
@@ -201,6 +205,15 @@ export class Reaper {
       sockets += pairs.length;
       claim = await this.#claim(keys, nodeId, claim, true);
     }
+  }
+
+  /** A node leaves something behind in many partitions; it died once. */
+  #count(nodeId: string): void {
+    if (this.#reaped.has(nodeId)) return;
+    this.#reaped.add(nodeId);
+    this.stats.reapedNodes++;
+    const [oldest] = this.#reaped;
+    if (this.#reaped.size > MAX_REMEMBERED) this.#reaped.delete(oldest as string);
   }
 
   async #removeAll(partition: number, owner: string, pairs: readonly string[]): Promise<void> {

@@ -1,23 +1,45 @@
-import { InvalidArgumentError, UnsupportedError } from '../errors.js';
+import { InvalidArgumentError } from '../errors.js';
+import { ClusterDriver } from './cluster.js';
 import type { Driver } from './driver.js';
 import { type IoredisClient, IoredisDriver, isIoredisClient } from './ioredis.js';
+import { IoredisCluster, type IoredisClusterClient, isIoredisClusterClient } from './ioredis-cluster.js';
 import { type IoredisMockClient, IoredisMockDriver, isIoredisMockClient } from './ioredis-mock.js';
 import { isNodeRedisClient, type NodeRedisClient, NodeRedisDriver } from './node-redis.js';
+import {
+  isNodeRedisClusterClient,
+  NodeRedisCluster,
+  type NodeRedisClusterClient,
+} from './node-redis-cluster.js';
+import {
+  isNodeRedisSentinelClient,
+  type NodeRedisSentinelClient,
+  NodeRedisSentinelDriver,
+} from './node-redis-sentinel.js';
 
 /**
- * What the `redis` option takes: a node-redis client (`redis` 5 and 6), an ioredis client (5 and 6),
- * an ioredis-mock client, or a {@link Driver} of your own.
+ * What the `redis` option takes: a node-redis client, cluster or sentinel client (`redis` 5 and 6), an
+ * ioredis client or Cluster (5 and 6), an ioredis-mock client, or a {@link Driver} of your own.
  */
-export type RedisClient = NodeRedisClient | IoredisClient | IoredisMockClient | Driver;
+export type RedisClient =
+  | NodeRedisClient
+  | NodeRedisClusterClient
+  | NodeRedisSentinelClient
+  | IoredisClient
+  | IoredisClusterClient
+  | IoredisMockClient
+  | Driver;
 
 /** The driver for `client`, told by its shape: class names change under bundlers and wrappers. */
 export function driverFor(client: RedisClient): Driver {
   if (typeof client !== 'object' || client === null) {
     throw new InvalidArgumentError('redis', 'must be a Redis client or a driver');
   }
-  refuseClusters(client);
   refuseKeyPrefix(client);
   if (isDriver(client)) return client;
+  // Before the plain clients, whose shapes they have too.
+  if (isNodeRedisClusterClient(client)) return new ClusterDriver(new NodeRedisCluster(client));
+  if (isIoredisClusterClient(client)) return new ClusterDriver(new IoredisCluster(client));
+  if (isNodeRedisSentinelClient(client)) return new NodeRedisSentinelDriver(client);
   if (isNodeRedisClient(client)) return new NodeRedisDriver(client);
   if (isIoredisClient(client)) return new IoredisDriver(client);
   if (isIoredisMockClient(client)) return new IoredisMockDriver(client);
@@ -37,31 +59,25 @@ function isDriver(value: object): value is Driver {
   );
 }
 
-/** A Cluster would accept our commands and then fail in some of them; better to say so at once. */
-function refuseClusters(client: object): void {
-  const shape = client as {
-    isCluster?: unknown;
-    slots?: unknown;
-    masters?: unknown;
-    sentinelId?: unknown;
-    acquire?: unknown;
-  };
-  if (shape.isCluster === true || (Array.isArray(shape.slots) && Array.isArray(shape.masters))) {
-    throw new UnsupportedError(
-      'Redis Cluster clients are not supported yet; pass a client of a single Redis',
-    );
-  }
-  if (typeof shape.acquire === 'function') {
-    throw new UnsupportedError(
-      'node-redis Sentinel clients are not supported yet; pass a client of the master, or an ioredis one',
-    );
-  }
+/** Where clients, and their clusters and sentinels, have it. */
+interface Prefixed {
+  options?: { keyPrefix?: unknown; redisOptions?: { keyPrefix?: unknown } };
+  _options?: { keyPrefix?: unknown; defaults?: { keyPrefix?: unknown } };
+  _keyPrefix?: unknown;
 }
 
 /** Clients put it before keys but neither before channels nor before what scripts are told. */
 function refuseKeyPrefix(client: object): void {
-  const prefix = (client as { options?: { keyPrefix?: unknown } }).options?.keyPrefix;
-  if (prefix !== undefined && prefix !== null && String(prefix) !== '') {
+  const given = client as Prefixed;
+  const { options, _options } = given;
+  for (const prefix of [
+    options?.keyPrefix,
+    options?.redisOptions?.keyPrefix,
+    _options?.keyPrefix,
+    _options?.defaults?.keyPrefix,
+    given._keyPrefix,
+  ]) {
+    if (prefix === undefined || prefix === null || String(prefix) === '') continue;
     throw new InvalidArgumentError(
       'redis',
       `has the keyPrefix ${JSON.stringify(String(prefix))}, which clients apply to keys but not to channels; use rollcall's own prefix option`,

@@ -1,4 +1,5 @@
 import { CommandError } from '../errors.js';
+import type { NodeConnection, NodeListener } from './cluster-node.js';
 import { ConnectionState } from './connection-state.js';
 import type {
   Capabilities,
@@ -88,7 +89,15 @@ function follow(client: Client, state: ConnectionState, up: () => void): () => v
   };
 }
 
-/** Drives an ioredis client. */
+/**
+ * Drives an ioredis client, also one with sentinels: a duplicate of it asks them for the master, so
+ * subscriptions find the new one by themselves.
+ *
+ * What the client cannot do: its own connection, which commands use, stays with a master that is frozen
+ * until that is resumed and demoted, unless it was made with `failoverDetector: true`; and after a
+ * failover by command it writes to the old master until the sentinels demote that, about a second
+ * later. What that takes meanwhile is acknowledged, and lost.
+ */
 export class IoredisDriver implements Driver {
   readonly client = 'ioredis';
   readonly capabilities = CAPABILITIES;
@@ -220,11 +229,7 @@ export type Target = Readonly<Record<string, unknown>>;
  * A duplicate of `client` that never reconnects. With sentinels it asks them for the master when it
  * connects, so each new one finds the master of that moment.
  */
-function duplicateOf(
-  client: Client,
-  listener: Pick<WireListener, 'failed' | 'ended'>,
-  target: Target = {},
-): Client {
+function duplicateOf(client: Client, listener: NodeListener, target: Target = {}): Client {
   const connection = client.duplicate({
     ...target,
     autoResubscribe: false,
@@ -241,6 +246,20 @@ function duplicateOf(
   return connection;
 }
 
+/** A connection for commands, like that of `client`, which never reconnects. */
+export function commandConnection(client: Client, listener: NodeListener, target: Target): NodeConnection {
+  const connection = duplicateOf(client, listener, target);
+  return {
+    get ready() {
+      return connection.status === 'ready';
+    },
+    connect: () => connection.connect(),
+    pipeline: (commands, buffers) => pipeline(connection, commands, buffers),
+    transaction: (commands) => transaction(connection, commands),
+    destroy: () => connection.disconnect(),
+  };
+}
+
 /** Where a subscribing connection leads, and what it is for. */
 export interface WireOptions {
   /** Another node than the client's own. */
@@ -254,7 +273,7 @@ export interface WireOptions {
 }
 
 /** A duplicate of `client` for subscribing. */
-function subscribingWire(client: Client, listener: WireListener, options: WireOptions = {}): Wire {
+export function subscribingWire(client: Client, listener: WireListener, options: WireOptions = {}): Wire {
   const connection = duplicateOf(client, listener, options.target);
   if (options.sharded === true) {
     connection.on('error', () => listener.ended());

@@ -1,4 +1,5 @@
 import { CommandError } from '../errors.js';
+import type { NodeConnection, NodeListener } from './cluster-node.js';
 import { ConnectionState } from './connection-state.js';
 import type {
   Capabilities,
@@ -124,7 +125,10 @@ function follow(client: Client, state: ConnectionState): () => void {
 export type Emitter = Pick<Client, 'on' | 'off' | 'listenerCount'>;
 
 /** Adds listeners to a client that is not ours; the returned function takes them off. */
-function listenTo(client: Emitter, listeners: readonly [string, (...args: unknown[]) => void][]): () => void {
+export function listenTo(
+  client: Emitter,
+  listeners: readonly [string, (...args: unknown[]) => void][],
+): () => void {
   // A client inherits its list of listeners from the object that emits; when the last listener is
   // removed, Node gives the client an empty list of its own, and no event reaches it again. One stays.
   if (client.listenerCount(KEPT) === 0) client.on(KEPT, () => {});
@@ -242,7 +246,7 @@ export type Target = { readonly host: string; readonly port: number };
 /** A duplicate of `client` that never reconnects; `overrides` win over the client's options. */
 function duplicateOf(
   client: Client,
-  listener: Pick<WireListener, 'failed' | 'ended'>,
+  listener: NodeListener,
   target?: Target,
   overrides: object = {},
 ): Client {
@@ -260,6 +264,23 @@ function duplicateOf(
   return connection;
 }
 
+/** A connection for commands, like that of `client`, which never reconnects. */
+export function commandConnection(client: Client, listener: NodeListener, target?: Target): NodeConnection {
+  const connection = duplicateOf(client, listener, target, { readonly: false, disableOfflineQueue: true });
+  const untimed = connection.withCommandOptions({ timeout: undefined });
+  return {
+    get ready() {
+      return connection.isReady;
+    },
+    connect: () => connection.connect(),
+    pipeline: (commands, buffers) => pipeline(untimed, commands, buffers),
+    transaction: (commands) => transaction(untimed, commands),
+    destroy() {
+      if (connection.isOpen) connection.destroy();
+    },
+  };
+}
+
 /** Where a subscribing connection leads, and what it is for. */
 export interface WireOptions {
   /** Another node than the client's own. */
@@ -273,7 +294,7 @@ export interface WireOptions {
 }
 
 /** A duplicate of `client` for subscribing. */
-function subscribingWire(client: Client, listener: WireListener, options: WireOptions = {}): Wire {
+export function subscribingWire(client: Client, listener: WireListener, options: WireOptions = {}): Wire {
   const { target, sharded = false } = options;
   const overrides = target === undefined ? {} : { readonly: false, ...(sharded ? { pingInterval: 0 } : {}) };
   const connection = duplicateOf(client, listener, target, overrides);

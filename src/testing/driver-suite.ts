@@ -144,7 +144,7 @@ export const driverCases: readonly DriverCase[] = [
       ['GET', key],
       ['GET', fresh('nothing')],
       ['STRLEN', key],
-      ['MGET', key, fresh('nothing')],
+      ['MGET', key, `{${key}}nothing`],
       ['SRANDMEMBER', fresh('nothing'), '10'],
     ]);
     assert.deepEqual(replies, ['OK', 'value', null, 5, ['value', null], []]);

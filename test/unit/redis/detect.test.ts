@@ -4,7 +4,7 @@ import { Cluster as Cluster6, Redis as Redis6 } from 'ioredis6';
 import * as redis6 from 'redis';
 import * as redis5 from 'redis5';
 import { describe, expect, test } from 'vitest';
-import { InvalidArgumentError, UnsupportedError } from '../../../src/errors.js';
+import { InvalidArgumentError } from '../../../src/errors.js';
 import { driverFor, type RedisClient } from '../../../src/redis/detect.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 
@@ -20,8 +20,37 @@ describe('a client is told by its shape', () => {
     ['ioredis 5', 'ioredis', () => new Redis5(lazy)],
     ['ioredis 6', 'ioredis', () => new Redis6(lazy)],
     ['ioredis-mock', 'ioredis-mock', () => new RedisMock({ lazyConnect: true })],
+    [
+      'redis 6 sentinel',
+      'node-redis',
+      () => redis6.createSentinel({ name: 'm', sentinelRootNodes: [{ host: 'x', port: 1 }] }),
+    ],
+    [
+      'redis 5 sentinel',
+      'node-redis',
+      () => redis5.createSentinel({ name: 'm', sentinelRootNodes: [{ host: 'x', port: 1 }] }),
+    ],
   ])('%s', (_, expected, make) => {
-    expect(driverFor(make() as RedisClient).client).toBe(expected);
+    const { client, capabilities } = driverFor(make() as unknown as RedisClient);
+    expect([client, capabilities.cluster]).toEqual([expected, false]);
+  });
+
+  test.each([
+    [
+      'ioredis 5 Cluster',
+      'ioredis',
+      () => new Cluster5([{ host: '127.0.0.1', port: 1 }], { lazyConnect: true }),
+    ],
+    [
+      'ioredis 6 Cluster',
+      'ioredis',
+      () => new Cluster6([{ host: '127.0.0.1', port: 1 }], { lazyConnect: true }),
+    ],
+    ['redis 6 cluster', 'node-redis', () => redis6.createCluster({ rootNodes: [{}] })],
+    ['redis 5 cluster', 'node-redis', () => redis5.createCluster({ rootNodes: [{}] })],
+  ])('%s', (_, expected, make) => {
+    const { client, capabilities } = driverFor(make() as unknown as RedisClient);
+    expect([client, capabilities.cluster]).toEqual([expected, true]);
   });
 
   test('whatever its class is called', () => {
@@ -44,23 +73,6 @@ describe('a client is told by its shape', () => {
 });
 
 describe('what would fail later is refused at once', () => {
-  test.each([
-    ['ioredis 5 Cluster', () => new Cluster5([{ host: '127.0.0.1', port: 1 }], { lazyConnect: true })],
-    ['ioredis 6 Cluster', () => new Cluster6([{ host: '127.0.0.1', port: 1 }], { lazyConnect: true })],
-    ['redis 6 cluster', () => redis6.createCluster({ rootNodes: [{}] })],
-    ['redis 5 cluster', () => redis5.createCluster({ rootNodes: [{}] })],
-    [
-      'redis 6 sentinel',
-      () => redis6.createSentinel({ name: 'm', sentinelRootNodes: [{ host: 'x', port: 1 }] }),
-    ],
-    [
-      'redis 5 sentinel',
-      () => redis5.createSentinel({ name: 'm', sentinelRootNodes: [{ host: 'x', port: 1 }] }),
-    ],
-  ])('%s', (_, make) => {
-    expect(() => driverFor(make() as unknown as RedisClient)).toThrow(UnsupportedError);
-  });
-
   test.each([
     ['ioredis 5', () => new Redis5({ ...lazy, keyPrefix: 'app:' })],
     ['ioredis 6', () => new Redis6({ ...lazy, keyPrefix: 'app:' })],

@@ -1,0 +1,128 @@
+import { type Command, isScriptCall, type Payload, type Reply } from './driver.js';
+
+/** How many slots a Cluster has. */
+export const SLOTS = 16_384;
+
+/** CRC16 of each byte, in the variant XMODEM. */
+const CRC16 = Uint16Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte << 8;
+  for (let bit = 0; bit < 8; bit++) crc = crc & 0x8000 ? (crc << 1) ^ 0x1021 : crc << 1;
+  return crc & 0xffff;
+});
+
+/** The slot of a key or a sharded channel: that of its hash tag, where it has one. */
+export function slotOf(key: Payload): number {
+  const open = key.indexOf('{');
+  const close = open === -1 ? -1 : key.indexOf('}', open + 1);
+  const [from, to] = close > open + 1 ? [open + 1, close] : [0, key.length];
+  const bytes = typeof key === 'string' ? Buffer.from(key.slice(from, to)) : key.subarray(from, to);
+  let crc = 0;
+  for (const byte of bytes) crc = ((crc << 8) & 0xffff) ^ (CRC16[(crc >> 8) ^ byte] as number);
+  return crc % SLOTS;
+}
+
+/** Commands that any node answers; classic PUBLISH is among them, for the nodes tell each other. */
+// biome-ignore format: a list
+const KEYLESS = new Set([
+  'ACL', 'CLIENT', 'CLUSTER', 'COMMAND', 'CONFIG', 'DBSIZE', 'ECHO', 'FLUSHALL', 'FLUSHDB', 'FUNCTION', 'INFO', 'KEYS',
+  'LATENCY', 'MEMORY', 'PING', 'PUBLISH', 'PUBSUB', 'RANDOMKEY', 'ROLE', 'SCAN', 'SCRIPT', 'SLOWLOG', 'TIME', 'WAIT',
+]);
+const EVALS = new Set(['EVAL', 'EVALSHA', 'EVAL_RO', 'EVALSHA_RO', 'FCALL', 'FCALL_RO']);
+
+/** The slot a command belongs to; none if any node will do. */
+export function slotOfCommand(command: Command): number | undefined {
+  const key = keyOf(command);
+  return key === undefined ? undefined : slotOf(key);
+}
+
+function keyOf(command: Command): Payload | undefined {
+  if (isScriptCall(command)) return command.keys[0];
+  const name = command[0].toUpperCase();
+  if (KEYLESS.has(name)) return undefined;
+  if (EVALS.has(name)) return Number(command[2]) > 0 ? command[3] : undefined;
+  return command[1];
+}
+
+/** Which master has which slots, as one node told it. A node goes by its address, `host:port`. */
+export class SlotMap {
+  /** The masters that have slots. */
+  readonly masters: readonly string[];
+  /** The masters, and the replicas that are well. */
+  readonly nodes: readonly string[];
+  readonly #owners: readonly (string | undefined)[];
+
+  private constructor(masters: readonly string[], nodes: readonly string[], owners: (string | undefined)[]) {
+    this.masters = masters;
+    this.nodes = nodes;
+    this.#owners = owners;
+  }
+
+  /** What the node at `asked` answered to CLUSTER SLOTS; nothing if that is no map. */
+  static from(reply: Reply | undefined, asked: string): SlotMap | undefined {
+    if (!Array.isArray(reply)) return undefined;
+    const masters = new Set<string>();
+    const replicas = new Set<string>();
+    const owners = new Array<string | undefined>(SLOTS);
+    for (const row of reply as readonly Reply[]) {
+      if (!Array.isArray(row)) return undefined;
+      const [first, last, ...nodes] = row as readonly Reply[];
+      const [master, ...others] = nodes.map((node) => addressIn(node, asked));
+      if (master === undefined) continue;
+      masters.add(master);
+      for (const other of others) if (other !== undefined) replicas.add(other);
+      owners.fill(master, Number(first), Number(last) + 1);
+    }
+    if (masters.size === 0) return undefined;
+    return new SlotMap([...masters], [...new Set([...masters, ...replicas])], owners);
+  }
+
+  /** The address of the master that has `slot`. */
+  owner(slot: number): string | undefined {
+    return this.#owners[slot];
+  }
+
+  /** Whether the other map says the same of every slot, and knows the same nodes. */
+  equals(other: SlotMap): boolean {
+    return (
+      this.nodes.length === other.nodes.length &&
+      this.nodes.every((node) => other.nodes.includes(node)) &&
+      this.#owners.every((owner, slot) => owner === other.owner(slot))
+    );
+  }
+}
+
+/** The address of one node in a reply; without a host it is that of the node which was asked. */
+function addressIn(node: Reply, asked: string): string | undefined {
+  if (!Array.isArray(node)) return undefined;
+  const [host, port] = node as readonly Reply[];
+  // A node that does not know its own name, or another's.
+  if (host === '?') return undefined;
+  return joinAddress(host === null || host === '' ? splitAddress(asked).host : String(host), Number(port));
+}
+
+/** `host:port`, as one text. */
+export function joinAddress(host: string, port: number): string {
+  return `${host}:${port}`;
+}
+
+/** The parts of `host:port`; the host may be an IPv6 address, with colons of its own. */
+export function splitAddress(address: string): { host: string; port: number } {
+  const colon = address.lastIndexOf(':');
+  return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
+}
+
+/** A refusal by which a node of a Cluster says "not here", or "not now". What it answers to has not run. */
+const NOT_NOW = /^(?:MOVED|ASK|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|LOADING|READONLY)\b/;
+
+/** True for an error that lets the same command be sent again. */
+export function isNotNow(error: unknown): error is Error {
+  return error instanceof Error && NOT_NOW.test(error.message);
+}
+
+/** The address that a `MOVED` names. */
+export function movedTo(error: Error, asked: string): string | undefined {
+  const [, target] = /^MOVED \d+ (\S*:\d+)/.exec(error.message) ?? [];
+  if (target === undefined) return undefined;
+  const { host, port } = splitAddress(target);
+  return host === '' ? joinAddress(splitAddress(asked).host, port) : target;
+}

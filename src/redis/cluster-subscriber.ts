@@ -1,0 +1,259 @@
+import { backoff, systemClock } from '../clock.js';
+import { CommandError, ConnectionError } from '../errors.js';
+import { type ClusterClient, CONNECT_DEADLINE, pause, within } from './cluster-node.js';
+import { isNotNow, slotOf } from './cluster-slots.js';
+import type { Topology } from './cluster-topology.js';
+import type { DriverListener, SubscriptionKind } from './driver.js';
+import { Subscriber, type Wire, type WireListener } from './subscriber.js';
+
+/** Within how many ms a node has to confirm sharded subscriptions: some clients wait for ever. */
+const SUBSCRIBE_DEADLINE = 3_000;
+/** For how long, in ms, to look for the node that has a slot. */
+const PATIENCE = 2_000;
+/** Between attempts, in ms: the first time, and at most. */
+const FIRST_RETRY = 20;
+const LAST_RETRY = 200;
+
+/** For how long, in ms, a node that answers may be in no map. */
+const MISSING = 2_000;
+
+/** Where a sharded channel is subscribed, or about to be. */
+interface Home {
+  readonly slot: number;
+  readonly address: string;
+}
+
+/**
+ * The subscribed side of a Cluster: one connection to any node for classic subscriptions, for the nodes
+ * tell each other what is published, and one to each master for the sharded ones in its slots.
+ */
+export class ClusterSubscriber {
+  readonly #client: ClusterClient;
+  readonly #topology: Topology;
+  readonly #listener: DriverListener;
+  readonly #classic: Subscriber;
+  #classicAt: string | undefined;
+  readonly #shards = new Map<string, Subscriber>();
+  readonly #homes = new Map<string, Home>();
+  /** A connection for sharded channels ended: before the next subscribe, look who has which slots. */
+  #stale = false;
+  #refreshed: Promise<unknown> | undefined;
+  #closed = false;
+
+  /** `publishing` tells the node that classic messages are published to. */
+  constructor(
+    client: ClusterClient,
+    topology: Topology,
+    listener: DriverListener,
+    publishing: () => string | undefined,
+  ) {
+    this.#client = client;
+    this.#topology = topology;
+    this.#listener = listener;
+    this.#classic = new Subscriber(
+      client.client,
+      (events) => {
+        // A node that is cut off from the others hears of nothing they publish. A probe shows that only
+        // if it is published to another node.
+        const address = topology.pick(publishing()) ?? '';
+        this.#classicAt = address;
+        return this.#reporting(address, events, false);
+      },
+      listener,
+    );
+  }
+
+  async subscribe(kind: SubscriptionKind, names: readonly string[], binary = false): Promise<void> {
+    if (this.#closed || this.#topology.map === undefined)
+      throw new ConnectionError(`the ${this.#client.client} driver is not connected`);
+    if (kind !== 'sharded') return this.#classic.subscribe(kind, names, binary);
+
+    const end = performance.now() + PATIENCE;
+    let left = names;
+    for (let attempt = 0; ; attempt++) {
+      if (this.#stale) {
+        this.#stale = false;
+        this.#refreshed = this.#topology.refresh();
+      }
+      await this.#refreshed;
+      const missed = await this.#place(left, binary);
+      if (missed === undefined) return;
+      if (this.#closed || performance.now() > end) throw missed.cause;
+      left = missed.names;
+      this.#stale = true;
+      await pause(backoff(systemClock, attempt, FIRST_RETRY, LAST_RETRY));
+    }
+  }
+
+  async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
+    if (kind !== 'sharded') return this.#classic.unsubscribe(kind, names);
+    const groups = groupedBy(names, (name) => this.#homes.get(name)?.address);
+    for (const name of names) this.#homes.delete(name);
+    const calls = [...groups].map(async ([address, group]) => {
+      const shard = address === undefined ? undefined : this.#shards.get(address);
+      await shard?.unsubscribe(kind, group).catch((error: unknown) => {
+        // The connection was given up for it, and with it the server forgot the names.
+        if (!isNotNow((error as Error).cause)) throw error;
+      });
+    });
+    await Promise.all(calls);
+  }
+
+  reset(kind: SubscriptionKind, cause: Error): void {
+    if (kind !== 'sharded') {
+      if (this.#classicAt !== undefined) this.#topology.doubt(this.#classicAt);
+      return this.#classic.reset(cause);
+    }
+    this.#stale = true;
+    for (const [address, shard] of this.#shards) {
+      this.#topology.doubt(address);
+      shard.reset(cause);
+    }
+  }
+
+  /** The map has changed: what is subscribed at a node that has lost the slot will hear nothing. */
+  follow(): void {
+    const { map } = this.#topology;
+    if (map === undefined) return;
+    const left = new Set<string>();
+    for (const { slot, address } of this.#homes.values()) {
+      if (map.owner(slot) !== address) left.add(address);
+    }
+    for (const address of left) {
+      this.#shards.get(address)?.reset(new CommandError('the slot of a sharded channel has moved'));
+    }
+    const used = new Set([...this.#homes.values()].map(({ address }) => address));
+    for (const [address, shard] of this.#shards) {
+      if (map.masters.includes(address) || used.has(address)) continue;
+      shard.close();
+      this.#shards.delete(address);
+    }
+    const at = this.#classicAt;
+    if (at !== undefined && !map.nodes.includes(at)) void this.#missing(at);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#classic.close();
+    for (const shard of this.#shards.values()) shard.close();
+  }
+
+  /**
+   * The node of the classic connection is in no map. A master that has just become a replica is not for
+   * a moment, and hears everything all the same; one that is dead, frozen or taken out hears nothing.
+   */
+  async #missing(address: string): Promise<void> {
+    if (await this.#topology.answers(address)) {
+      await pause(MISSING);
+      await this.#topology.refresh();
+    }
+    if (this.#classicAt !== address || this.#topology.map?.nodes.includes(address) === true) return;
+    this.#classic.reset(new ConnectionError('the node is no part of the cluster any more'));
+  }
+
+  /** Subscribes each name where its slot is now; tells those for which there was no such place. */
+  async #place(
+    names: readonly string[],
+    binary: boolean,
+  ): Promise<{ names: string[]; cause: Error } | undefined> {
+    const missed: string[] = [];
+    let cause: Error = new ConnectionError('no node has the slot of a sharded channel');
+    const refused: unknown[] = [];
+    const groups = groupedBy(names, (name) => this.#topology.map?.owner(slotOf(name)));
+    const calls = [...groups].map(async ([address, group]) => {
+      if (address === undefined) return void missed.push(...group);
+      for (const name of group) this.#homes.set(name, { slot: slotOf(name), address });
+      try {
+        await this.#shard(address).subscribe('sharded', group, binary);
+      } catch (error) {
+        for (const name of group) this.#homes.delete(name);
+        if (!(error instanceof ConnectionError) && !isNotNow((error as Error).cause)) {
+          return void refused.push(error);
+        }
+        cause = error instanceof ConnectionError ? error : unplaced(error as Error);
+        missed.push(...group);
+      }
+    });
+    await Promise.all(calls);
+    if (refused.length > 0) throw refused[0];
+    return missed.length === 0 ? undefined : { names: missed, cause };
+  }
+
+  #shard(address: string): Subscriber {
+    let shard = this.#shards.get(address);
+    if (shard === undefined) {
+      const make = (events: WireListener) => this.#sharded(address, events);
+      shard = new Subscriber(this.#client.client, make, {
+        ...this.#listener,
+        dropped: (kind, names, cause) => {
+          for (const name of names) {
+            if (this.#homes.get(name)?.address === address) this.#homes.delete(name);
+          }
+          this.#listener.dropped(kind, names, cause);
+        },
+      });
+      this.#shards.set(address, shard);
+    }
+    return shard;
+  }
+
+  /** A connection that says of its node when it ends, and does not wait for ever to be let in. */
+  #reporting(address: string, listener: WireListener, sharded: boolean): Wire {
+    const ended = () => {
+      this.#topology.doubt(address);
+      listener.ended();
+    };
+    const wire = this.#client.subscribing(address, { ...listener, ended }, sharded);
+    return {
+      ...wire,
+      connect: () =>
+        within(CONNECT_DEADLINE, `connecting to ${address}`, wire.connect()).catch((error: unknown) => {
+          this.#topology.doubt(address);
+          throw error;
+        }),
+    };
+  }
+
+  /** One for sharded channels: a command per slot, and none that Redis or the client loses track of. */
+  #sharded(address: string, listener: WireListener): Wire {
+    const ended = () => {
+      this.#stale = true;
+      listener.ended();
+    };
+    const wire = this.#reporting(address, { ...listener, ended }, true);
+    const send = async (names: readonly string[], command: (group: string[]) => Promise<unknown>) => {
+      try {
+        const calls = [...groupedBy(names, slotOf).values()].map(command);
+        await within(SUBSCRIBE_DEADLINE, `subscribing at ${address}`, Promise.all(calls));
+      } catch (error) {
+        // Refused by a rule, a name harms no other. Anything else means that the connection may carry
+        // more, or less, than its client believes.
+        if (error instanceof ConnectionError || isNotNow(error)) {
+          listener.failed(error);
+          ended();
+        }
+        throw error;
+      }
+    };
+    return {
+      ...wire,
+      subscribe: (kind, names, binary) => send(names, (group) => wire.subscribe(kind, group, binary)),
+      unsubscribe: (kind, names) => send(names, (group) => wire.unsubscribe(kind, group)),
+    };
+  }
+}
+
+function unplaced(cause: Error): ConnectionError {
+  return new ConnectionError(`a sharded channel could not be subscribed: ${cause.message}`, { cause });
+}
+
+function groupedBy<K>(names: readonly string[], keyOf: (name: string) => K): Map<K, string[]> {
+  const groups = new Map<K, string[]>();
+  for (const name of names) {
+    const key = keyOf(name);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [name]);
+    else group.push(name);
+  }
+  return groups;
+}

@@ -1,0 +1,132 @@
+import { ConnectionError } from '../errors.js';
+import { type ClusterClient, within } from './cluster-node.js';
+import { Router } from './cluster-router.js';
+import { ClusterSubscriber } from './cluster-subscriber.js';
+import { Topology } from './cluster-topology.js';
+import type {
+  Capabilities,
+  Command,
+  Driver,
+  DriverListener,
+  DriverSubscribeOptions,
+  ExecuteOptions,
+  Reply,
+  SubscriptionKind,
+} from './driver.js';
+
+/** Within how many ms a first subscription has to find a node. */
+const PATIENCE = 2_000;
+
+/**
+ * Drives a Redis Cluster through connections of its own, one to each master; the client it was given is
+ * where their options and the first addresses come from.
+ */
+export class ClusterDriver implements Driver {
+  readonly client: string;
+  readonly capabilities: Capabilities;
+
+  readonly #given: ClusterClient;
+  readonly #topology: Topology;
+  readonly #router: Router;
+  #listener: DriverListener | undefined;
+  #subscriber: ClusterSubscriber | undefined;
+  /** Whether the servers have SSUBSCRIBE; until one was asked, it is assumed. */
+  #sharded = true;
+  #askedSharded = false;
+  #lastError: Error | undefined;
+  #closed = false;
+
+  constructor(given: ClusterClient) {
+    this.#given = given;
+    this.client = given.client;
+    const sharded = () => this.#sharded;
+    this.capabilities = {
+      scriptsInTransactions: true,
+      strict: true,
+      get sharded() {
+        return sharded();
+      },
+      patterns: true,
+      cluster: true,
+      reconnects: true,
+      binaryScripts: true,
+    };
+    this.#topology = new Topology(given, {
+      changed: () => this.#subscriber?.follow(),
+      reachable: () => {
+        this.#lastError = undefined;
+        this.#listener?.connection('ready');
+      },
+      unreachable: (cause) => {
+        this.#lastError = cause;
+        this.#listener?.connection('lost', cause);
+      },
+    });
+    this.#router = new Router(this.#topology);
+  }
+
+  get ready(): boolean {
+    return this.#topology.ready;
+  }
+
+  attach(listener: DriverListener): void {
+    this.#listener = listener;
+    const publishing = () => this.#router.anywhere;
+    this.#subscriber = new ClusterSubscriber(this.#given, this.#topology, listener, publishing);
+  }
+
+  async connect(): Promise<void> {
+    if (this.#closed) throw this.#offline();
+    if (!this.ready) {
+      await this.#given.connect();
+      await this.#topology.search(() => this.ready);
+      if (!this.ready) throw this.#offline();
+    }
+    if (!this.#askedSharded) await this.#askSharded();
+  }
+
+  async execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
+    if (!this.ready) throw this.#offline();
+    return commands.length === 0 ? [] : this.#router.execute(commands, options);
+  }
+
+  async subscribe(
+    kind: SubscriptionKind,
+    names: readonly string[],
+    options?: DriverSubscribeOptions,
+  ): Promise<void> {
+    // Where to subscribe is known only after that.
+    if (this.#topology.map === undefined) await within(PATIENCE, 'connecting', this.connect());
+    await this.#subscriber?.subscribe(kind, names, options?.binary);
+  }
+
+  async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
+    await this.#subscriber?.unsubscribe(kind, names);
+  }
+
+  reset(kind: SubscriptionKind, cause: Error): void {
+    this.#subscriber?.reset(kind, cause);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#subscriber?.close();
+    this.#topology.close();
+    this.#given.close();
+  }
+
+  async #askSharded(): Promise<void> {
+    const [reply] = await this.#router.execute([['COMMAND', 'INFO', 'ssubscribe']]).catch(() => []);
+    // A rule may forbid the question; what we use of the answer is only a clear no.
+    if (Array.isArray(reply)) {
+      this.#askedSharded = true;
+      this.#sharded = Array.isArray(reply[0]) && reply[0].length > 0;
+    }
+  }
+
+  #offline(): ConnectionError {
+    const what = this.#closed ? 'is closed' : 'is not connected';
+    const reason = this.#lastError === undefined ? '' : `: ${this.#lastError.message}`;
+    return new ConnectionError(`the ${this.client} driver ${what}${reason}`, { cause: this.#lastError });
+  }
+}

@@ -1,0 +1,104 @@
+import { ConnectionError } from '../errors.js';
+import { type ClusterClient, type NodeConnection, type NodeListener, pause } from './cluster-node.js';
+import { joinAddress, splitAddress } from './cluster-slots.js';
+import { type Client, commandConnection, subscribingWire, type Target } from './ioredis.js';
+import type { Wire, WireListener } from './subscriber.js';
+
+/** The shape by which an ioredis Cluster client (5 or 6) is recognised. */
+export interface IoredisClusterClient {
+  /** @internal */
+  readonly isCluster: boolean;
+  /** @internal */
+  readonly status: string;
+  /** @internal */
+  connect(...args: never[]): Promise<unknown>;
+  /** @internal */
+  nodes(...args: never[]): readonly unknown[];
+}
+
+type Node = Client & { readonly options: { readonly host?: string; readonly port?: number } };
+
+/** What this adapter calls, in one place, for the client's own types are too overloaded to name. */
+interface Given {
+  readonly isCluster: boolean;
+  readonly status: string;
+  connect(): Promise<unknown>;
+  nodes(role?: string): readonly Node[];
+  natMapper?(node: { host: string; port: number }): Target | null | undefined;
+  on(event: string, listener: (...args: never[]) => void): void;
+  off(event: string, listener: (...args: never[]) => void): void;
+}
+
+/** How often, in ms, to look whether the client has made its first node: no event tells. */
+const LOOK = 20;
+
+/** True for an ioredis Cluster client, told by its shape. */
+export function isIoredisClusterClient(value: object): value is IoredisClusterClient {
+  const client = value as Partial<Given>;
+  return client.isCluster === true && typeof client.nodes === 'function';
+}
+
+/** What the driver needs of an ioredis Cluster client. */
+export class IoredisCluster implements ClusterClient {
+  readonly client = 'ioredis';
+  readonly #given: Given;
+  readonly #failed = (error: unknown): void => {
+    this.#lastError = error;
+  };
+  #lastError: unknown;
+  /** One of its nodes: their options are the same. While all are away, the client has none. */
+  #model: Node | undefined;
+
+  constructor(client: IoredisClusterClient) {
+    this.#given = client as unknown as Given;
+    this.#given.on('error', this.#failed);
+  }
+
+  async connect(): Promise<void> {
+    const { status } = this.#given;
+    // A rejection only means that the first attempt failed; `end` says when the client gives up.
+    const given = ['wait', 'end', 'close'].includes(status)
+      ? this.#given.connect().catch(this.#failed)
+      : undefined;
+    let tried = false;
+    given?.finally(() => {
+      tried = true;
+    });
+    while (this.#model === undefined) {
+      [this.#model] = this.#given.nodes('all');
+      if (this.#model !== undefined) return;
+      if (this.#given.status === 'end' && (given === undefined || tried)) {
+        throw this.#lastError ?? new ConnectionError('the ioredis cluster client is closed');
+      }
+      await pause(LOOK);
+    }
+  }
+
+  addresses(): string[] {
+    return this.#given
+      .nodes('all')
+      .map(({ options }) => joinAddress(options.host ?? '127.0.0.1', options.port ?? 6379));
+  }
+
+  open(address: string, listener: NodeListener): NodeConnection {
+    return commandConnection(this.#like(), listener, this.#target(address));
+  }
+
+  subscribing(address: string, listener: WireListener, sharded: boolean): Wire {
+    return subscribingWire(this.#like(), listener, { target: this.#target(address), sharded });
+  }
+
+  close(): void {
+    this.#given.off('error', this.#failed);
+  }
+
+  #like(): Client {
+    if (this.#model === undefined) throw new ConnectionError('the ioredis cluster client is not connected');
+    return this.#model;
+  }
+
+  #target(address: string): Target {
+    const own = splitAddress(address);
+    return { ...(this.#given.natMapper?.(own) ?? own), readOnly: false };
+  }
+}

@@ -1,0 +1,278 @@
+import { backoff, systemClock } from '../clock.js';
+import { ConnectionError, UnsupportedError } from '../errors.js';
+import { ClusterNode, CONNECT_DEADLINE, pause, within } from './cluster-node.js';
+import { isNotNow } from './cluster-slots.js';
+import { ConnectionState } from './connection-state.js';
+import type {
+  Capabilities,
+  Command,
+  Driver,
+  DriverListener,
+  DriverSubscribeOptions,
+  ExecuteOptions,
+  Reply,
+  SubscriptionKind,
+} from './driver.js';
+import { type Client, commandConnection, listenTo, subscribingWire, type Target } from './node-redis.js';
+import { toRollcallError } from './replies.js';
+import { Subscriber, type Wire, type WireListener } from './subscriber.js';
+
+/** The shape by which a node-redis Sentinel client (`createSentinel` of `redis` 5 or 6) is recognised. */
+export interface NodeRedisSentinelClient {
+  /** @internal */
+  readonly isOpen: boolean;
+  /** @internal */
+  connect(): Promise<unknown>;
+  /** @internal */
+  acquire(...args: never[]): Promise<unknown>;
+  /** @internal */
+  getMasterNode(...args: never[]): unknown;
+}
+
+/** What this adapter calls, in one place, for the client's own types are too generic to name. */
+interface Given {
+  readonly isOpen: boolean;
+  connect(): Promise<unknown>;
+  acquire(): Promise<unknown>;
+  /** Where the master is, as an address to connect to; nothing while it is looked for. */
+  getMasterNode(): Target | undefined;
+  readonly isReady?: boolean;
+  /** In no documentation, but the only way to the master's own client, in both versions. */
+  _execute?(readonly: boolean, use: (client: Client) => Promise<void>): Promise<void>;
+  on(event: string, listener: (...args: unknown[]) => void): void;
+  off(event: string, listener: (...args: unknown[]) => void): void;
+  listenerCount(event: string): number;
+}
+
+/** Between attempts to find the master, in ms: the first time, and at most. */
+const FIRST_RETRY = 50;
+const LAST_RETRY = 500;
+/** Within how many ms a first subscription has to find the master. */
+const PATIENCE = 2_000;
+
+const CAPABILITIES: Capabilities = {
+  scriptsInTransactions: true,
+  strict: true,
+  sharded: true,
+  patterns: true,
+  cluster: false,
+  reconnects: true,
+  binaryScripts: true,
+};
+
+/** True for a node-redis Sentinel client, told by its shape. */
+export function isNodeRedisSentinelClient(value: object): value is NodeRedisSentinelClient {
+  const client = value as Partial<Given>;
+  return typeof client.acquire === 'function' && typeof client.getMasterNode === 'function';
+}
+
+/**
+ * Drives a node-redis Sentinel client: it finds the master, and connections of our own lead there. Its
+ * own ways to send would send again what may have run.
+ *
+ * What no client can do: a failover by command leaves the old master writable for about a second, until
+ * the sentinels demote it. What it takes meanwhile is acknowledged, and lost.
+ */
+export class NodeRedisSentinelDriver implements Driver {
+  readonly client = 'node-redis';
+  readonly capabilities = CAPABILITIES;
+
+  readonly #given: Given;
+  readonly #state = new ConnectionState('node-redis sentinel');
+  readonly #unfollow: () => void;
+  /** The sentinel client's first client of a master: how to connect. */
+  #model: Client | undefined;
+  /** Our connection for commands. */
+  #node: ClusterNode | undefined;
+  #subscriber: Subscriber | undefined;
+  #searching: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(client: NodeRedisSentinelClient) {
+    this.#given = client as unknown as Given;
+    if (typeof this.#given._execute !== 'function') {
+      throw new UnsupportedError(
+        'this version of the node-redis sentinel client does not lead to its master',
+      );
+    }
+    this.#unfollow = listenTo(this.#given, [
+      ['topology-change', (event) => this.#changed(event as { type?: string })],
+      // Without a listener for `error`, the first failure to find the master would end the process.
+      ['error', (error) => (this.#state.ready ? undefined : this.#state.failed(error))],
+    ]);
+  }
+
+  get ready(): boolean {
+    return this.#state.ready;
+  }
+
+  attach(listener: DriverListener): void {
+    this.#state.attach((state, cause) => listener.connection(state, cause));
+    this.#subscriber = new Subscriber(this.client, (events) => this.#wire(events), listener);
+  }
+
+  async connect(): Promise<void> {
+    if (this.#closed) throw this.#state.offline();
+    if (this.ready) return;
+    const ready = this.#state.whenReady();
+    if (!this.#given.isOpen) {
+      this.#given.connect().catch((error: unknown) => {
+        this.#state.failed(error);
+        this.#state.end();
+      });
+    }
+    this.#search();
+    await ready;
+  }
+
+  async execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
+    const node = this.#node;
+    if (node === undefined || !this.ready) throw this.#state.offline();
+    try {
+      const replies = await node.execute(commands, options?.atomic, options?.buffers);
+      const refusal = replies.find(isNotNow);
+      if (refusal !== undefined) this.#demoted(node, refusal);
+      // Of these nothing has run: another master may take them.
+      if (replies.length > 0 && replies.every(isNotNow)) throw refusal;
+      return replies;
+    } catch (error) {
+      if (!isNotNow(error)) throw toRollcallError(error);
+      this.#demoted(node, error);
+      throw new ConnectionError(`the master does not take commands: ${error.message}`, { cause: error });
+    }
+  }
+
+  async subscribe(
+    kind: SubscriptionKind,
+    names: readonly string[],
+    options?: DriverSubscribeOptions,
+  ): Promise<void> {
+    // Where to subscribe is known only after that.
+    if (this.#model === undefined) await within(PATIENCE, 'finding the master', this.connect());
+    await this.#subscriber?.subscribe(kind, names, options?.binary);
+  }
+
+  async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
+    await this.#subscriber?.unsubscribe(kind, names);
+  }
+
+  reset(_kind: SubscriptionKind, cause: Error): void {
+    this.#subscriber?.reset(cause);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#unfollow();
+    this.#subscriber?.close();
+    this.#state.end();
+    this.#node?.giveUp(new ConnectionError('the node-redis sentinel driver is closed'));
+  }
+
+  /** The sentinels name another master. The old one may be frozen, or not know it yet. */
+  #changed({ type }: { type?: string }): void {
+    if (type !== 'MASTER_CHANGE' || this.#node === undefined) return;
+    const cause = new ConnectionError('the sentinels name another master');
+    this.#node.giveUp(cause);
+    this.#subscriber?.reset(cause);
+  }
+
+  /** Commands are refused, for it is a replica now, or has not loaded its data: no use waiting here. */
+  #demoted(node: ClusterNode, cause: Error): void {
+    if (/^(?:READONLY|MASTERDOWN)/.test(cause.message)) node.giveUp(cause);
+  }
+
+  #search(): void {
+    this.#searching ??= this.#find().finally(() => {
+      this.#searching = undefined;
+    });
+  }
+
+  async #find(): Promise<void> {
+    for (let attempt = 0; !this.#closed && this.#given.isOpen; attempt++) {
+      try {
+        await this.#findModel();
+        const node = await this.#open();
+        if (this.#closed) return node.giveUp(new ConnectionError('the node-redis sentinel driver is closed'));
+        this.#node = node;
+        return this.#state.up();
+      } catch (error) {
+        this.#state.failed(error);
+        await pause(backoff(systemClock, attempt, FIRST_RETRY, LAST_RETRY));
+      }
+    }
+    // Its owner has closed it, or it has given up.
+    this.#state.end();
+  }
+
+  /**
+   * Once, and while all is well: with a master that has gone, `_execute` asks for another so often that
+   * nothing else in the process gets its turn, and in version 5 for ever.
+   */
+  async #findModel(): Promise<void> {
+    if (this.#model !== undefined) return;
+    if (this.#given.isReady === false) throw new ConnectionError('the sentinel client is not ready');
+    await this.#given._execute?.(false, async (client) => {
+      this.#model = client;
+    });
+  }
+
+  async #open(): Promise<ClusterNode> {
+    const target = this.#target();
+    const node = new ClusterNode(
+      `${target.host}:${target.port}`,
+      (listener) => commandConnection(this.#client(), listener, target),
+      {
+        over: () => {
+          if (this.#node !== node) return;
+          this.#node = undefined;
+          if (this.#closed) return;
+          if (node.lastError !== undefined) this.#state.failed(node.lastError);
+          this.#state.down();
+          this.#search();
+        },
+        // The sentinels find out as well, and say so.
+        silent: () => {},
+      },
+    );
+    try {
+      await assertMaster(node);
+    } catch (error) {
+      node.giveUp(error as Error);
+      throw error;
+    }
+    return node;
+  }
+
+  #wire(listener: WireListener): Wire {
+    const wire = subscribingWire(this.#client(), listener, { target: this.#target() });
+    return {
+      ...wire,
+      connect: async () => {
+        // During a failover this may still be a client of the old one.
+        if (this.#node === undefined) throw this.#state.offline();
+        await assertMaster(this.#node);
+        await within(CONNECT_DEADLINE, 'connecting to the master', wire.connect());
+      },
+    };
+  }
+
+  #target(): Target {
+    const target = this.#given.getMasterNode();
+    if (target === undefined) throw new ConnectionError('the sentinel client knows no master');
+    return target;
+  }
+
+  #client(): Client {
+    if (this.#model === undefined) throw this.#state.offline();
+    return this.#model;
+  }
+}
+
+async function assertMaster(node: ClusterNode): Promise<void> {
+  const [reply] = await within(CONNECT_DEADLINE, 'ROLE', node.execute([['ROLE']]));
+  const [role] = Array.isArray(reply) ? (reply as readonly Reply[]) : [];
+  // A rule may forbid the question.
+  if (role !== 'master' && !(reply instanceof Error)) {
+    throw new ConnectionError(`the node at ${node.address} is no master`);
+  }
+}

@@ -1,0 +1,658 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { ConnectionError } from '../../../src/errors.js';
+import { ClusterDriver } from '../../../src/redis/cluster.js';
+import type { ClusterClient, NodeConnection, NodeListener } from '../../../src/redis/cluster-node.js';
+import { SLOTS, slotOf } from '../../../src/redis/cluster-slots.js';
+import type { PlainCommand, Reply } from '../../../src/redis/driver.js';
+import type { Wire, WireListener } from '../../../src/redis/subscriber.js';
+
+// Three masters of our own making, which say and do what a real cluster does only for a moment.
+
+type Answer = (command: PlainCommand) => Reply;
+
+class FakeNode {
+  /** Every command that ran or was refused, without those of the driver's own. */
+  readonly log: string[] = [];
+  readonly connections = new Set<NodeListener>();
+  readonly wires: FakeWire[] = [];
+  /** How often somebody tried to connect. */
+  attempts = 0;
+  asked = 0;
+  up = true;
+  frozen = false;
+  /** What the client says when it sends. */
+  broken: Error | undefined;
+  answer: Answer = ([name]) => name;
+  #waiting: (() => void)[] = [];
+
+  constructor(
+    readonly cluster: FakeCluster,
+    readonly address: string,
+  ) {}
+
+  async connect(): Promise<void> {
+    this.attempts++;
+    await this.thawed();
+    if (!this.up) throw new Error('connect ECONNREFUSED');
+  }
+
+  thawed(): Promise<void> {
+    return this.frozen ? new Promise((resolve) => this.#waiting.push(resolve)) : Promise.resolve();
+  }
+
+  thaw(): void {
+    this.frozen = false;
+    for (const go of this.#waiting.splice(0)) go();
+  }
+
+  /** All connections break. */
+  cut(): void {
+    for (const listener of [...this.connections]) listener.ended();
+    for (const wire of this.wires.splice(0)) wire.listener.ended();
+  }
+
+  run(command: PlainCommand): Reply {
+    const [name, first] = command;
+    if (name === 'CLUSTER') {
+      this.asked++;
+      return this.cluster.rows;
+    }
+    if (name === 'COMMAND') return this.cluster.commandInfo;
+    this.log.push([name, first].join(' ').trim());
+    return this.answer(command);
+  }
+}
+
+class FakeWire implements Wire {
+  readonly log: string[] = [];
+  destroyed = false;
+  refuse: Error | undefined;
+  stuck = false;
+
+  constructor(
+    readonly node: FakeNode,
+    readonly listener: WireListener,
+    readonly sharded: boolean,
+  ) {}
+
+  connect = () => this.node.connect();
+  subscribe = async (_kind: string, names: readonly string[]) => {
+    this.log.push(`+${names.join(' ')}`);
+    if (this.stuck) await new Promise(() => {});
+    if (this.refuse !== undefined) throw this.refuse;
+  };
+  unsubscribe = async (_kind: string, names: readonly string[]) => {
+    this.log.push(`-${names.join(' ')}`);
+    if (this.refuse !== undefined) throw this.refuse;
+  };
+  destroy = () => {
+    this.destroyed = true;
+  };
+}
+
+class FakeCluster implements ClusterClient {
+  readonly client = 'fake';
+  readonly nodes = new Map<string, FakeNode>();
+  rows: Reply = [];
+  commandInfo: Reply = [['ssubscribe', -2]];
+  connected = 0;
+  closed = 0;
+
+  constructor() {
+    for (const address of ['a:1', 'b:1', 'c:1']) this.node(address);
+    this.share('a:1', 'b:1', 'c:1');
+  }
+
+  node(address: string): FakeNode {
+    let node = this.nodes.get(address);
+    if (node === undefined) {
+      node = new FakeNode(this, address);
+      this.nodes.set(address, node);
+    }
+    return node;
+  }
+
+  /** The slots in three equal parts. */
+  share(...owners: readonly string[]): void {
+    const each = Math.ceil(SLOTS / owners.length);
+    this.rows = owners.map((owner, at) => {
+      const [host = '', port] = owner.split(':');
+      return [at * each, Math.min((at + 1) * each, SLOTS) - 1, [host, Number(port)]];
+    });
+  }
+
+  get asked(): number {
+    return [...this.nodes.values()].reduce((sum, { asked }) => sum + asked, 0);
+  }
+
+  connect = async () => void this.connected++;
+  close = () => void this.closed++;
+  addresses = () => ['a:1', 'b:1', 'c:1'];
+
+  open(address: string, listener: NodeListener): NodeConnection {
+    const node = this.node(address);
+    node.connections.add(listener);
+    return {
+      ready: true,
+      connect: () => node.connect(),
+      pipeline: async (commands) => {
+        await node.thawed();
+        if (node.broken !== undefined) throw node.broken;
+        return commands.map((command) => node.run(command));
+      },
+      transaction: async (commands) => {
+        await node.thawed();
+        const replies = commands.map((command) => node.run(command));
+        for (const reply of replies) if (reply instanceof Error) throw reply;
+        return replies;
+      },
+      destroy: () => void node.connections.delete(listener),
+    };
+  }
+
+  subscribing(address: string, listener: WireListener, sharded: boolean): Wire {
+    const node = this.node(address);
+    const wire = new FakeWire(node, listener, sharded);
+    node.wires.push(wire);
+    return wire;
+  }
+}
+
+let cluster: FakeCluster;
+let driver: ClusterDriver;
+let events: string[];
+let a: FakeNode;
+let b: FakeNode;
+let c: FakeNode;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.spyOn(Math, 'random').mockReturnValue(0.5);
+  cluster = new FakeCluster();
+  [a, b, c] = [cluster.node('a:1'), cluster.node('b:1'), cluster.node('c:1')];
+  driver = new ClusterDriver(cluster);
+  events = [];
+  driver.attach({
+    message: () => {},
+    connection: (state) => events.push(state),
+    dropped: (kind, names, cause) => events.push(`${kind} ${names.join(' ')}: ${cause.message}`),
+  });
+});
+
+afterEach(async () => {
+  await driver.close();
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+/** A key that belongs to the `part`th of three masters. */
+function keyAt(part: 0 | 1 | 2, number = 0): string {
+  for (let n = 0; ; n++) {
+    const key = `k${n}`;
+    if (Math.floor(slotOf(key) / Math.ceil(SLOTS / 3)) === part && number-- === 0) return key;
+  }
+}
+const [ka, kb, kc] = [keyAt(0), keyAt(1), keyAt(2)];
+
+const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
+
+/** What became of `work`, once `ms` have passed. */
+async function outcome<T>(ms: number, work: Promise<T>): Promise<T | 'open' | Error> {
+  let result: T | 'open' | Error = 'open';
+  work.then(
+    (value) => {
+      result = value;
+    },
+    (error: Error) => {
+      result = error;
+    },
+  );
+  await pass(ms);
+  return result;
+}
+
+const moved = (key: string, to: string) => new Error(`MOVED ${slotOf(key)} ${to}`);
+
+describe('connecting', () => {
+  test('connects the client, and asks who has which slots', async () => {
+    expect(driver.ready).toBe(false);
+    await expect(driver.execute([['PING']])).rejects.toMatchObject({ outcome: 'failed' });
+    await driver.connect();
+    expect([driver.ready, cluster.connected, events]).toEqual([true, 1, ['ready']]);
+    await driver.connect();
+    expect(cluster.connected).toBe(1);
+  });
+
+  test('asks the next when one does not answer', async () => {
+    a.up = false;
+    b.frozen = true;
+    expect(await outcome(1_000, driver.connect())).toBeUndefined();
+    expect(driver.ready).toBe(true);
+  });
+
+  test('goes on asking while nobody answers', async () => {
+    for (const node of [a, b, c]) node.up = false;
+    const connecting = driver.connect();
+    expect(await outcome(5_000, connecting)).toBe('open');
+    expect(a.attempts).toBeLessThan(100);
+    b.up = true;
+    await outcome(3_000, connecting);
+    expect(driver.ready).toBe(true);
+  });
+
+  test('a server that lacks sharded channels is found out', async () => {
+    const { capabilities } = driver;
+    expect(capabilities.sharded).toBe(true);
+    cluster.commandInfo = [null];
+    await driver.connect();
+    expect(capabilities.sharded).toBe(false);
+  });
+
+  test('a subscription connects too', async () => {
+    await driver.subscribe('channel', ['x']);
+    expect([driver.ready, cluster.connected]).toEqual([true, 1]);
+  });
+
+  test('says when no node can be reached, and when one can again', async () => {
+    await driver.connect();
+    for (const node of [a, b, c]) {
+      node.up = false;
+      node.cut();
+    }
+    expect(await outcome(4_000, driver.execute([['GET', ka]]))).toMatchObject({ outcome: 'failed' });
+    expect(driver.ready).toBe(false);
+    expect(events.slice(0, 2)).toEqual(['ready', 'lost']);
+    c.up = true;
+    await pass(3_000);
+    expect(driver.ready).toBe(true);
+    expect(events.at(-1)).toBe('ready');
+  });
+});
+
+describe('a batch', () => {
+  beforeEach(() => driver.connect());
+
+  test('is split over the nodes, and answered in its order', async () => {
+    for (const node of [a, b, c]) node.answer = ([, key]) => `${String(key)} at ${node.address}`;
+    const replies = await driver.execute([
+      ['GET', kc],
+      ['GET', ka],
+      ['SPUBLISH', kb, 'x'],
+      { script: { name: 's', source: 's', sha: 's' }, keys: [kc], args: [] },
+      ['GET', keyAt(0, 1)],
+    ]);
+    expect(replies).toEqual([
+      `${kc} at c:1`,
+      `${ka} at a:1`,
+      `${kb} at b:1`,
+      's at c:1',
+      `${keyAt(0, 1)} at a:1`,
+    ]);
+  });
+
+  test('goes where its key is, if it has one', async () => {
+    await driver.execute([['GET', ka], ['PING']], { key: kb });
+    await driver.execute([['PING'], ['GET', kc]], { atomic: true });
+    await driver.execute([['GET', ka]], { atomic: true, key: kb });
+    expect([a.log, b.log, c.log]).toEqual([[], [`GET ${ka}`, 'PING', `GET ${ka}`], ['PING', `GET ${kc}`]]);
+  });
+
+  test('what any node could do, always the same one does', async () => {
+    for (let at = 0; at < 30; at++) await driver.execute([['PUBLISH', `channel${at}`, 'x']]);
+    expect([a, b, c].map(({ log }) => log.length).sort((x, y) => x - y)).toEqual([0, 0, 30]);
+  });
+
+  test('that is refused because its slot has moved runs where it is now, once', async () => {
+    cluster.share('b:1', 'b:1', 'c:1');
+    a.answer = () => moved(ka, 'b:1');
+    const [batch, other] = [driver.execute([['INCR', ka]]), driver.execute([['INCR', ka]], { atomic: true })];
+    expect(await outcome(300, batch)).toEqual(['INCR']);
+    expect(await outcome(0, other)).toEqual(['INCR']);
+    expect(b.log).toEqual([`INCR ${ka}`, `INCR ${ka}`]);
+  });
+
+  test('a thousand that are refused at one moment ask once', async () => {
+    const before = cluster.asked;
+    cluster.share('b:1', 'b:1', 'c:1');
+    a.answer = () => moved(ka, 'b:1');
+    const calls = Promise.all(Array.from({ length: 1_000 }, () => driver.execute([['INCR', ka]])));
+    expect(await outcome(300, calls)).toHaveLength(1_000);
+    expect(cluster.asked - before).toBeLessThan(5);
+  });
+
+  test('that is refused for ever fails after two seconds, without a tight loop', async () => {
+    const before = cluster.asked;
+    a.answer = () => moved(ka, 'a:1');
+    const call = driver.execute([['INCR', ka]]);
+    expect(await outcome(1_900, call)).toBe('open');
+    const error = await outcome(600, call);
+    expect(error).toBeInstanceOf(ConnectionError);
+    expect(error).toMatchObject({ outcome: 'failed' });
+    expect(a.log.length).toBeLessThan(60);
+    expect(cluster.asked - before).toBeLessThan(60);
+    const tries = a.log.length;
+    await pass(1_000);
+    expect(a.log.length).toBe(tries);
+  });
+
+  test.each(['ASK 1 b:1', 'TRYAGAIN Multiple keys', 'CLUSTERDOWN x', 'LOADING x'])(
+    'waits for what passes by itself (%s)',
+    async (message) => {
+      let refusals = 3;
+      a.answer = ([name]) => (refusals-- > 0 ? new Error(message) : name);
+      expect(await outcome(1_500, driver.execute([['INCR', ka]], { atomic: true, key: ka }))).toEqual([
+        'INCR',
+      ]);
+      expect(a.log).toHaveLength(4);
+    },
+  );
+
+  test('an error of another kind is an answer', async () => {
+    a.answer = () => new Error('WRONGTYPE x');
+    const [reply] = await driver.execute([['INCR', ka]]);
+    expect(reply).toMatchObject({ message: 'WRONGTYPE x' });
+    await expect(driver.execute([['INCR', ka]], { atomic: true })).rejects.toMatchObject({
+      name: 'CommandError',
+    });
+    expect(a.log).toHaveLength(2);
+  });
+
+  test('part of which no node takes has errors there, and nothing runs twice', async () => {
+    a.answer = () => new Error('CLUSTERDOWN x');
+    const batch = driver.execute([
+      ['INCR', kb],
+      ['INCR', ka],
+      ['INCR', kc],
+    ]);
+    const replies = (await outcome(2_500, batch)) as Reply[];
+    expect([replies[0], replies[2]]).toEqual(['INCR', 'INCR']);
+    expect(replies[1]).toBeInstanceOf(ConnectionError);
+    expect([b.log, c.log]).toEqual([[`INCR ${kb}`], [`INCR ${kc}`]]);
+  });
+
+  test('under which a connection breaks is unknown, and is not sent again', async () => {
+    a.frozen = true;
+    const batch = driver.execute([
+      ['INCR', kb],
+      ['INCR', ka],
+    ]);
+    await pass(10);
+    a.cut();
+    expect(await outcome(0, batch)).toMatchObject({ name: 'ConnectionError', outcome: 'unknown' });
+    a.thaw();
+    await pass(3_000);
+    expect(b.log).toEqual([`INCR ${kb}`]);
+    expect(await outcome(0, driver.execute([['INCR', ka]]))).toEqual(['INCR']);
+  });
+
+  test('that becomes unknown while parts of it wait behind others rejects once, and harms nothing', async () => {
+    await driver.execute([['GET', kb]]);
+    a.answer = () => new Error('TRYAGAIN x');
+    const first = driver.execute([['GET', ka]]);
+    await pass(10);
+    b.frozen = true;
+    const second = driver.execute([
+      ['GET', ka],
+      ['GET', kb],
+    ]);
+    await pass(10);
+    b.cut();
+    expect(await outcome(0, second)).toMatchObject({ outcome: 'unknown' });
+    expect(await outcome(3_000, first)).toMatchObject({ outcome: 'failed' });
+    const sent = a.log.length;
+    await pass(3_000);
+    expect(a.log.length).toBe(sent);
+  });
+
+  test('a slot that is sent again does not hold up another', async () => {
+    const other = keyAt(0, 1);
+    let refusals = 2;
+    a.answer = ([name, key]) =>
+      key === ka ? new Error('TRYAGAIN x') : refusals-- > 0 ? new Error('TRYAGAIN x') : name;
+    const both = driver.execute([
+      ['GET', ka],
+      ['GET', other],
+    ]);
+    await pass(1);
+    expect(await outcome(500, driver.execute([['SET', other]]))).toEqual(['SET']);
+    expect(await outcome(2_500, both)).toMatchObject([{ name: 'ConnectionError' }, 'GET']);
+  });
+
+  test('commands for one slot keep their order while the first is sent again', async () => {
+    let refusals = 2;
+    a.answer = ([name]) => (refusals-- > 0 ? new Error('TRYAGAIN x') : name);
+    const done: string[] = [];
+    const first = driver.execute([['FIRST', ka]]).then(() => done.push('first'));
+    await pass(1);
+    const others = ['SECOND', 'THIRD'].map((name) =>
+      driver.execute([[name, ka]]).then(() => done.push(name.toLowerCase())),
+    );
+    const elsewhere = driver.execute([['OTHER', kb]]);
+    expect(await outcome(0, elsewhere)).toEqual(['OTHER']);
+    await outcome(1_000, Promise.all([first, ...others]));
+    expect(done).toEqual(['first', 'second', 'third']);
+    expect(a.log).toEqual(['FIRST', 'FIRST', 'FIRST', 'SECOND', 'THIRD'].map((name) => `${name} ${ka}`));
+  });
+});
+
+describe('a node', () => {
+  beforeEach(() => driver.connect());
+
+  test('that is gone is not asked who takes over; the others are', async () => {
+    await driver.execute([['GET', ka]]);
+    a.up = false;
+    a.cut();
+    const call = driver.execute([['SET', ka]]);
+    await pass(500);
+    cluster.share('b:1', 'b:1', 'c:1');
+    expect(await outcome(500, call)).toEqual(['SET']);
+    expect(b.log).toEqual([`SET ${ka}`]);
+    expect(a.attempts).toBeLessThan(30);
+  });
+
+  test('that answers nothing is given up once another has its slots', async () => {
+    await driver.execute([['GET', ka]]);
+    a.frozen = true;
+    const stuck = driver.execute([['SET', ka]]);
+    expect(await outcome(3_000, stuck)).toBe('open');
+    // Nothing more is sent there meanwhile.
+    const later = driver.execute([['SET', ka]]);
+    await pass(500);
+    cluster.share('b:1', 'b:1', 'c:1');
+    expect(await outcome(500, stuck)).toMatchObject({ outcome: 'unknown' });
+    expect(await outcome(500, later)).toEqual(['SET']);
+    a.thaw();
+    await pass(100);
+    expect(b.log).toEqual([`SET ${ka}`]);
+  });
+
+  test('that answers nothing, and that nobody replaces, is waited for', async () => {
+    await driver.execute([['GET', ka]]);
+    a.frozen = true;
+    const stuck = driver.execute([['SET', ka]]);
+    await pass(20_000);
+    expect(await outcome(2_500, driver.execute([['SET', ka]]))).toMatchObject({ outcome: 'failed' });
+    a.thaw();
+    expect(await outcome(100, stuck)).toEqual(['SET']);
+    expect(await outcome(1_000, driver.execute([['SET', ka]]))).toEqual(['SET']);
+  });
+
+  test('that does not let us in in time takes nothing', async () => {
+    a.cut();
+    await pass(100);
+    a.frozen = true;
+    const call = driver.execute([['SET', ka]]);
+    await pass(900);
+    cluster.share('b:1', 'b:1', 'c:1');
+    expect(await outcome(900, call)).toEqual(['SET']);
+    a.thaw();
+    await pass(100);
+    expect(a.log).toEqual([]);
+  });
+
+  test('whose client fails without a word is given up, and nobody turns in circles', async () => {
+    await driver.execute([['GET', ka]]);
+    a.broken = new Error('The client is offline');
+    expect(await outcome(0, driver.execute([['SET', ka]]))).toMatchObject({ outcome: 'unknown' });
+    expect(a.connections.size).toBe(0);
+    a.broken = undefined;
+    expect(await outcome(300, driver.execute([['SET', ka]]))).toEqual(['SET']);
+  });
+
+  test('that has no slots any more is left alone', async () => {
+    await driver.execute([['GET', ka]]);
+    cluster.share('b:1', 'b:1', 'c:1');
+    await pass(4_000);
+    expect(a.connections.size).toBe(0);
+  });
+});
+
+describe('classic subscriptions', () => {
+  beforeEach(() => driver.connect());
+  const wires = () => [a, b, c].flatMap((node) => node.wires);
+
+  test('are on one node, not on that which is published to', async () => {
+    await driver.execute([['PUBLISH', 'x', 'x']]);
+    await driver.subscribe('channel', ['x']);
+    await driver.subscribe('pattern', ['x*']);
+    const [wire, ...others] = wires();
+    expect([wire?.log, wire?.sharded, others]).toEqual([['+x', '+x*'], false, []]);
+    expect(wire?.node.log).toEqual([]);
+  });
+
+  test('move to another when theirs is gone', async () => {
+    await driver.subscribe('channel', ['x']);
+    const [wire] = wires() as [FakeWire];
+    wire.node.up = false;
+    wire.node.cut();
+    expect(events.at(-1)).toMatch(/^channel x: /);
+    await driver.subscribe('channel', ['x']);
+    expect(wires()[0]?.node).not.toBe(wire.node);
+  });
+
+  test('leave a node that is in no map and answers nothing, but not one that does', async () => {
+    await driver.subscribe('channel', ['x']);
+    const [{ node }] = wires() as [FakeWire];
+    const others = [a, b, c].filter((each) => each !== node).map(({ address }) => address);
+    const original = cluster.rows;
+    cluster.share(...others);
+    await pass(4_000);
+    cluster.rows = original;
+    await pass(3_000);
+    expect(events).toEqual(['ready']);
+    node.frozen = true;
+    cluster.share(...others);
+    await pass(5_000);
+    expect(events.at(-1)).toMatch(/^channel x: /);
+  });
+
+  test('try another node after a reset', async () => {
+    await driver.subscribe('channel', ['x']);
+    const [{ node }] = wires() as [FakeWire];
+    driver.reset('channel', new Error('no answer'));
+    expect(events.at(-1)).toBe('channel x: no answer');
+    await driver.subscribe('channel', ['x']);
+    expect(wires().at(-1)?.node === node && wires().length === 1).toBe(false);
+  });
+});
+
+describe('sharded subscriptions', () => {
+  beforeEach(() => driver.connect());
+
+  test('are where their slots are, one command per slot', async () => {
+    const tagged = `{${ka}}x`;
+    await driver.subscribe('sharded', [ka, kb, tagged, keyAt(0, 1)]);
+    expect(a.wires.map(({ log, sharded }) => [log, sharded])).toEqual([
+      [[`+${ka} ${tagged}`, `+${keyAt(0, 1)}`], true],
+    ]);
+    expect(b.wires.map(({ log }) => log)).toEqual([[`+${kb}`]]);
+    expect(c.wires).toEqual([]);
+    await driver.unsubscribe('sharded', [ka, kb, 'unknown']);
+    expect([a.wires[0]?.log.at(-1), b.wires[0]?.log.at(-1)]).toEqual([`-${ka}`, `-${kb}`]);
+  });
+
+  test('that Redis has elsewhere by now are looked for', async () => {
+    await driver.subscribe('sharded', [keyAt(0, 1)]);
+    const [wire] = a.wires as [FakeWire];
+    wire.refuse = moved(ka, 'b:1');
+    const joining = driver.subscribe('sharded', [ka]);
+    cluster.share('b:1', 'b:1', 'c:1');
+    expect(await outcome(500, joining)).toBeUndefined();
+    expect(b.wires.flatMap(({ log }) => log)).toEqual([`+${ka}`]);
+    // What else that connection carried cannot be known for certain.
+    expect([wire.destroyed, events.at(-1)?.split(':')[0]]).toEqual([true, `sharded ${keyAt(0, 1)}`]);
+  });
+
+  test('whose connection ends, or does anything unexpected, are dropped; the map is asked for first', async () => {
+    await driver.subscribe('sharded', [ka, kb]);
+    cluster.share('b:1', 'b:1', 'c:1');
+    (a.wires[0] as FakeWire).listener.ended();
+    expect(events.at(-1)).toMatch(`sharded ${ka}: `);
+    await outcome(100, driver.subscribe('sharded', [ka]));
+    expect(b.wires.flatMap(({ log }) => log)).toEqual([`+${kb}`, `+${ka}`]);
+  });
+
+  test('whose slot has another owner are dropped without a word from Redis', async () => {
+    await driver.subscribe('sharded', [ka, kb]);
+    a.frozen = true;
+    cluster.share('b:1', 'b:1', 'c:1');
+    await pass(5_000);
+    expect(events.at(-1)).toBe(`sharded ${ka}: the slot of a sharded channel has moved`);
+    expect(events).toHaveLength(2);
+  });
+
+  test('that no node has are failed, after a while', async () => {
+    cluster.share('a:1', 'b:1', 'c:1');
+    (cluster.rows as Reply[]).splice(0, 1);
+    await pass(4_000);
+    expect(await outcome(1_500, driver.subscribe('sharded', [kb]))).toBeUndefined();
+    expect(await outcome(3_000, driver.subscribe('sharded', [ka]))).toMatchObject({
+      name: 'ConnectionError',
+    });
+  });
+
+  test('that a rule forbids are refused, and the connection stays', async () => {
+    await driver.subscribe('sharded', [keyAt(0, 1)]);
+    const [wire] = a.wires as [FakeWire];
+    wire.refuse = new Error('NOPERM x');
+    await expect(driver.subscribe('sharded', [ka])).rejects.toMatchObject({ name: 'CommandError' });
+    expect(wire.destroyed).toBe(false);
+  });
+
+  test('that are never confirmed end their connection', async () => {
+    await driver.subscribe('sharded', [keyAt(0, 1)]);
+    const [wire] = a.wires as [FakeWire];
+    wire.stuck = true;
+    const joining = driver.subscribe('sharded', [ka]);
+    await outcome(3_100, joining);
+    expect(wire.destroyed).toBe(true);
+  });
+
+  test('a reset drops those of all nodes', async () => {
+    await driver.subscribe('sharded', [ka, kb]);
+    driver.reset('sharded', new Error('no answer'));
+    expect(events.slice(1)).toEqual([`sharded ${ka}: no answer`, `sharded ${kb}: no answer`]);
+  });
+});
+
+test('closing ends everything but the client', async () => {
+  await driver.connect();
+  await driver.subscribe('channel', ['x']);
+  await driver.subscribe('sharded', [ka]);
+  b.cut();
+  await pass(100);
+  b.frozen = true;
+  const stuck = driver.execute([['GET', kb]]);
+  await pass(10);
+  await driver.close();
+  expect(await outcome(100, stuck)).toMatchObject({ name: 'ConnectionError', outcome: 'failed' });
+  const nodes = [a, b, c];
+  expect(nodes.map(({ connections }) => connections.size)).toEqual([0, 0, 0]);
+  expect(nodes.flatMap(({ wires }) => wires).every(({ destroyed }) => destroyed)).toBe(true);
+  await expect(driver.execute([['PING']])).rejects.toMatchObject({ outcome: 'failed' });
+  await expect(driver.subscribe('sharded', [ka])).rejects.toThrow(ConnectionError);
+  await expect(driver.connect()).rejects.toThrow(ConnectionError);
+  b.thaw();
+  await pass(10_000);
+  expect(vi.getTimerCount()).toBe(0);
+});
