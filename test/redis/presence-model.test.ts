@@ -28,7 +28,8 @@ type Step =
   | { do: 'crash'; node: number }
   | { do: 'freeze'; node: number; long: boolean }
   | { do: 'lose reply'; node: number }
-  | { do: 'wipe' };
+  | { do: 'wipe' }
+  | { do: 'wipe part'; partition: number };
 
 const node = fc.nat(NODES - 1);
 const user = fc.nat(USERS.length - 1);
@@ -64,6 +65,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('freeze' as const), node, long: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('lose reply' as const), node }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('wipe' as const) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('wipe part' as const), partition: fc.nat(2) }) },
 );
 
 /** A node and its wire, which can be cut. */
@@ -72,6 +74,8 @@ interface Node {
   driver: ChaosDriver;
   redis: Redis;
 }
+
+const DELETE_ALL = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end";
 
 let runs = 0;
 
@@ -91,7 +95,10 @@ class World {
   readonly inRoom = new Map<string, string>();
   wiped = false;
 
-  constructor(readonly grace: number) {}
+  constructor(
+    readonly grace: number,
+    readonly partitions: number,
+  ) {}
 
   async begin(): Promise<void> {
     for (let at = 0; at < NODES; at++) this.nodes.push(this.#node());
@@ -109,8 +116,9 @@ class World {
   #node(): Node {
     const redis = new Redis(server.port, { retryStrategy: () => 20 });
     const driver = createChaosDriver(redis);
-    const times = { lease: LEASE, sweepInterval: 40, timeout: 2_000, grace: this.grace };
-    const service = new PresenceService({ redis: driver, prefix: this.prefix, nodeName: 'node', ...times });
+    const { prefix, partitions, grace } = this;
+    const times = { lease: LEASE, sweepInterval: 40, timeout: 2_000, grace };
+    const service = new PresenceService({ redis: driver, prefix, partitions, nodeName: 'node', ...times });
     return { service, driver, redis };
   }
 
@@ -168,6 +176,13 @@ class World {
       case 'wipe':
         this.wiped = true;
         await server.cli('FLUSHALL');
+        return;
+      case 'wipe part': {
+        // A shard of a Cluster that comes back empty.
+        this.wiped = true;
+        const all = `{${this.prefix}:${one.partition % this.partitions}}:*`;
+        await server.cli('EVAL', DELETE_ALL, '0', all);
+      }
     }
   }
 
@@ -257,9 +272,10 @@ test('readers, watchers and the model agree after any day', { timeout: 600_000 }
   await fc.assert(
     fc.asyncProperty(
       fc.constantFrom(0, 0, 250),
+      fc.constantFrom(1, 1, 3),
       fc.array(step, { minLength: 4, maxLength: 16 }),
-      async (grace, steps) => {
-        const world = new World(grace);
+      async (grace, partitions, steps) => {
+        const world = new World(grace, partitions);
         await world.begin();
         try {
           for (const one of steps) await world.take(one);

@@ -1,0 +1,107 @@
+import type { EventEmitter } from 'node:events';
+import { Cluster as IoredisFive } from 'ioredis';
+import { createCluster } from 'redis';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ConfigurationError, PresenceService, type RedisClient } from '../../src/index.js';
+import { PartitionKeys, partitionOf } from '../../src/keys.js';
+import { presenceBehaviour } from '../shared/presence-behaviour.js';
+import type { PresenceWorld } from '../shared/presence-scene.js';
+import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
+
+// Presence on a Redis Cluster: the same behaviour, over 64 partitions.
+
+let cluster: RedisCluster;
+
+beforeAll(async () => {
+  cluster = await startRedisCluster({ replicas: 0 });
+});
+
+afterAll(() => cluster.stop());
+
+const host = '127.0.0.1';
+
+const clients: Readonly<Record<string, () => { client: RedisClient; end: () => unknown }>> = {
+  'node-redis 6': () => {
+    const rootNodes = cluster.ports.map((port) => ({ socket: { host, port } }));
+    const client = createCluster({ rootNodes, defaults: { socket: { reconnectStrategy: 50 } } });
+    return { client, end: () => client.destroy() };
+  },
+  'ioredis 5': () => {
+    const client = new IoredisFive(cluster.ports.map((port) => ({ host, port })));
+    return { client, end: () => client.disconnect() };
+  },
+};
+
+async function everywhere(...command: string[]): Promise<string[]> {
+  return Promise.all(cluster.ports.map((port) => cluster.cli(port, ...command)));
+}
+
+function world(make: () => { client: RedisClient; end: () => unknown }): PresenceWorld {
+  const ends: (() => unknown)[] = [];
+  return {
+    client: () => {
+      const { client, end } = make();
+      // After rollcall has let go of a client, its errors are its owner's business again.
+      (client as unknown as EventEmitter).on('error', () => {});
+      ends.push(end);
+      return client;
+    },
+    flush: async () => void (await everywhere('FLUSHALL')),
+    end: async () => {
+      for (const end of ends) await end();
+    },
+  };
+}
+
+describe.each(Object.entries(clients))('presence on a cluster with %s', (_name, make) => {
+  presenceBehaviour(
+    async () => {
+      await everywhere('FLUSHALL');
+      return world(make);
+    },
+    { partitions: 64 },
+  );
+});
+
+describe.each(Object.entries(clients))('the layout on a cluster with %s', (_name, make) => {
+  test('users are spread over 64 partitions and all nodes, and found again', async () => {
+    await everywhere('FLUSHALL');
+    const place = world(make);
+    const service = new PresenceService({ redis: place.client() });
+    try {
+      const users = Array.from({ length: 300 }, (_, at) => `user-${at}`);
+      await Promise.all(users.map((user) => service.setPresence(user, 's1')));
+      expect(await service.onlineCount()).toBe(300);
+      const found = await service.getMultiplePresence(users);
+      expect([...found.keys()]).toEqual(users);
+      const listed: string[] = [];
+      for await (const user of service.onlineUsers()) listed.push(user);
+      expect(listed.sort()).toEqual([...users].sort());
+      for (const size of await everywhere('DBSIZE')) expect(Number(size)).toBeGreaterThan(100);
+      const key = new PartitionKeys('rollcall', partitionOf('user-7', 64)).user('user-7');
+      expect(await cluster.cli(await cluster.nodeOf(key), 'GET', key)).toContain('online');
+    } finally {
+      await service.close();
+      await place.end();
+    }
+  });
+
+  test('another number of partitions is refused, with what to do', async () => {
+    await everywhere('FLUSHALL');
+    const place = world(make);
+    const first = new PresenceService({ redis: place.client() });
+    const second = new PresenceService({ redis: place.client(), partitions: 16 });
+    const apart = new PresenceService({ redis: place.client(), partitions: 16, prefix: 'other' });
+    try {
+      await first.setPresence('ann', 's1');
+      const refused = second.setPresence('ann', 's2');
+      await expect(refused).rejects.toThrow(ConfigurationError);
+      await expect(refused).rejects.toThrow(/64 partitions.*uses 16: set partitions to 64, or give/);
+      expect((await apart.setPresence('ann', 's2')).sockets).toHaveLength(1);
+      expect((await first.getPresence('ann'))?.socketIds).toEqual(['s1']);
+    } finally {
+      await Promise.all([first.close(), second.close(), apart.close()]);
+      await place.end();
+    }
+  });
+});
