@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util';
 import { heap } from './measures/heap.js';
 import { memory } from './measures/memory.js';
 import { reap } from './measures/reap.js';
+import { recovery } from './measures/recovery.js';
 import { rest } from './measures/rest.js';
 import { runScale, writeScale } from './scale.js';
 import { compare } from './support/compare.js';
@@ -22,7 +23,7 @@ import { workloads } from './workloads.js';
 /** @typedef {import('./measures/measure.js').Finding} Finding */
 
 /** What is measured against nobody. Whatever is added here gets into the table of targets. */
-const measures = [rest, heap, memory, reap];
+const measures = [rest, heap, memory, reap, recovery];
 
 const RESULTS = new URL('./results/', import.meta.url);
 const SCALE = 'scale';
