@@ -5,6 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
+import { startRedisCluster } from '../support/redis-cluster.js';
+import { startRedisSentinel } from '../support/redis-sentinel.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { findChromium, findRedisServer } from '../support/tools.js';
 import { waitFor, withDeadline } from '../support/wait.js';
@@ -108,7 +110,75 @@ async function seesGone(page: Page, name: string): Promise<void> {
   await row(page, name).waitFor({ state: 'detached', timeout: UNTIL_GONE });
 }
 
+/** Two people on two nodes see each other come, change and go. */
+async function comeChangeAndGo(open: () => Promise<Page>, url: string): Promise<void> {
+  const [a, b] = [await open(), await open()];
+  await join(a, 'alice', 'node-1');
+  await join(b, 'bob', 'node-2');
+  for (const page of [a, b]) {
+    await sees(page, 'alice', 'online', '1 socket', 'node-1');
+    await sees(page, 'bob', 'online', '1 socket', 'node-2');
+  }
+
+  await b.getByRole('radio', { name: 'away' }).check();
+  await sees(a, 'bob', 'away');
+  await a.getByText('bob online → away').waitFor();
+
+  await b.getByRole('button', { name: 'Wave' }).click();
+  await a.getByText('bob waves').waitFor();
+
+  const looked = await (await fetch(`${url}/presence?user=alice&user=bob&user=nobody`)).json();
+  expect(looked).toMatchObject({
+    alice: { userId: 'alice', status: 'online', sockets: [{ status: 'online', meta: { node: 'node-1' } }] },
+    bob: { userId: 'bob', status: 'away', sockets: [{ status: 'away', meta: { node: 'node-2' } }] },
+    nobody: null,
+  });
+
+  await b.close();
+  await sees(a, 'bob', 'within grace');
+  await seesGone(a, 'bob');
+  await a.getByText('bob away → offline').waitFor();
+  await sees(a, 'alice', 'online');
+}
+
 const redisServer = findRedisServer();
+
+/** Topologies beside a single Redis; the demo takes their URLs too. */
+const topologies = {
+  'a Redis Cluster': async () => {
+    const cluster = await startRedisCluster({ replicas: 0 });
+    const hosts = cluster.ports.map((port) => `127.0.0.1:${port}`).join(',');
+    return { url: `redis-cluster://${hosts}`, shown: `redis-cluster://${hosts}`, stop: () => cluster.stop() };
+  },
+  'a Redis under Sentinel': async () => {
+    const world = await startRedisSentinel({ replicas: 1 });
+    const shown = `redis-sentinel://${world.sentinels.map((port) => `127.0.0.1:${port}`).join(',')}`;
+    return { url: `${shown}/${world.name}`, shown, stop: () => world.stop() };
+  },
+};
+
+describe.each(redisServer ? Object.entries(topologies) : [])('the demo on %s', (_, start) => {
+  test('two people on two nodes see each other come, change and go', async () => {
+    const world = await start();
+    const pages: Page[] = [];
+    const problems: string[] = [];
+    try {
+      const demo = await startDemo({ REDIS_URL: world.url });
+      expect(demo.runsOn).toBe(world.shown);
+      const open = async () => {
+        const page = await openTab(demo.url, problems);
+        pages.push(page);
+        return page;
+      };
+      await comeChangeAndGo(open, demo.url);
+      await Promise.all(pages.map((page) => page.close()));
+      await demo.stop();
+      expect(problems).toEqual([]);
+    } finally {
+      await world.stop();
+    }
+  });
+});
 
 describe.each([
   { kind: 'on the embedded Redis', real: false },
@@ -153,33 +223,7 @@ describe.each([
   });
 
   test('two people on two nodes see each other come, change and go', async () => {
-    const [a, b] = [await open(), await open()];
-    await join(a, 'alice', 'node-1');
-    await join(b, 'bob', 'node-2');
-    for (const page of [a, b]) {
-      await sees(page, 'alice', 'online', '1 socket', 'node-1');
-      await sees(page, 'bob', 'online', '1 socket', 'node-2');
-    }
-
-    await b.getByRole('radio', { name: 'away' }).check();
-    await sees(a, 'bob', 'away');
-    await a.getByText('bob online → away').waitFor();
-
-    await b.getByRole('button', { name: 'Wave' }).click();
-    await a.getByText('bob waves').waitFor();
-
-    const looked = await (await fetch(`${demo.url}/presence?user=alice&user=bob&user=nobody`)).json();
-    expect(looked).toMatchObject({
-      alice: { userId: 'alice', status: 'online', sockets: [{ status: 'online', meta: { node: 'node-1' } }] },
-      bob: { userId: 'bob', status: 'away', sockets: [{ status: 'away', meta: { node: 'node-2' } }] },
-      nobody: null,
-    });
-
-    await b.close();
-    await sees(a, 'bob', 'within grace');
-    await seesGone(a, 'bob');
-    await a.getByText('bob away → offline').waitFor();
-    await sees(a, 'alice', 'online');
+    await comeChangeAndGo(open, demo.url);
   });
 
   test('one person in two tabs has two sockets', async () => {
