@@ -46,6 +46,7 @@ export type {
   WatchedPresence,
 } from './presence/types.js';
 export type { PresenceWatch, WatchHandler } from './presence/watches.js';
+export type { ChannelLike } from './pubsub/channel.js';
 export type {
   ChannelDefinition,
   ChannelOptions,

@@ -61,7 +61,8 @@ export class Hub {
       carries: (family) => this.#carries(family),
       heard: (family) => this.#heard[family].monotonic,
       join: (kind, name, member) => this.join(kind, name, member),
-      reset: (family, cause) => this.#reset(family, cause),
+      leave: (kind, name, member) => this.leave(kind, name, member),
+      reset: (family, cause, name) => this.#reset(family, cause, name),
       report: (error) => this.#report(error),
     });
     session.listen({
@@ -76,9 +77,11 @@ export class Hub {
   /** How many subscriptions of each kind there are. */
   get sizes(): Record<SubscriptionKind, number> {
     const { channel, pattern, sharded } = this.#entries;
-    const own = (entries: ReadonlyMap<string, Entry>) =>
-      entries.size - Number(entries.has(this.#prober.name));
-    return { channel: own(channel), pattern: pattern.size, sharded: own(sharded) };
+    return {
+      channel: channel.size - this.#prober.joined('channel'),
+      pattern: pattern.size,
+      sharded: sharded.size - this.#prober.joined('sharded'),
+    };
   }
 
   /** Probes the connections after `interval` ms of silence; the shortest that was asked for counts. */
@@ -158,9 +161,9 @@ export class Hub {
   }
 
   /** Gives up the connection that carries `kind`, and subscribes on another. */
-  #reset(kind: SubscriptionKind, cause: Error): void {
+  #reset(kind: SubscriptionKind, cause: Error, name: string): void {
     this.#reason = 'unresponsive';
-    this.#session.driver.reset(kind, cause);
+    this.#session.driver.reset(kind, cause, name);
     this.#reason = undefined;
   }
 

@@ -16,8 +16,9 @@ export interface Probed {
   /** When something was heard last, on the monotonic clock. */
   heard(family: Family): number;
   join(kind: Family, name: string, member: Member): Promise<void>;
-  /** Gives up the connection. */
-  reset(family: Family, cause: Error): void;
+  leave(kind: Family, name: string, member: Member): Promise<void>;
+  /** Gives up the connection that carries `name`. */
+  reset(family: Family, cause: Error, name: string): void;
   /** Nobody's failure in particular. */
   report(error: RollcallError): void;
 }
@@ -37,9 +38,10 @@ export class Prober {
   readonly #session: Session;
   readonly #clock: Clock;
   readonly #probed: Probed;
-  readonly #probes: Readonly<Record<Family, Probe>>;
-  /** The channel that probes go through. */
-  readonly name: string;
+  readonly #single: Readonly<Record<Family, Probe>>;
+  /** Where sharded channels have a connection to each of several nodes: one for each of these. */
+  readonly #shards = new Map<string, Probe>();
+  readonly #name: string;
   #interval = 0;
   #timer: Timer | undefined;
 
@@ -48,11 +50,18 @@ export class Prober {
     this.#clock = clock;
     this.#probed = probed;
     const part = () => clock.random().toString(36).slice(2, 12);
-    this.name = PROBE_PREFIX + part() + part();
-    this.#probes = {
-      channel: new Probe('channel', this.name),
-      sharded: new Probe('sharded', this.name),
+    this.#name = PROBE_PREFIX + part() + part();
+    this.#single = {
+      channel: new Probe('channel', this.#name),
+      sharded: new Probe('sharded', this.#name),
     };
+  }
+
+  /** How many subscriptions of its own it has. */
+  joined(family: Family): number {
+    let joined = Number(this.#single[family].joined);
+    if (family === 'sharded') for (const probe of this.#shards.values()) joined += Number(probe.joined);
+    return joined;
   }
 
   /** Probes after `interval` ms of silence, or sooner if somebody asked for that; 0 does not ask. */
@@ -72,14 +81,32 @@ export class Prober {
   }
 
   async #look(): Promise<void> {
-    const families = (['channel', 'sharded'] as const).filter((family) => this.#silent(family));
-    await Promise.all(families.map((family) => this.#probe(this.#probes[family])));
+    const due = [...this.#due('channel'), ...this.#due('sharded')];
+    await Promise.all(due.map((probe) => this.#probe(probe)));
     if (!this.#session.closed) this.#wait();
   }
 
-  #silent(family: Family): boolean {
+  #due(family: Family): Probe[] {
+    if (!this.#session.ready || !this.#probed.carries(family)) return [];
+    const names = family === 'sharded' ? this.#session.driver.probes?.(this.#name) : undefined;
+    // What one connection brings says nothing of the others.
+    if (names !== undefined) return this.#shardProbes(new Set(names));
     const silence = this.#clock.monotonic() - this.#probed.heard(family);
-    return this.#session.ready && this.#probed.carries(family) && silence >= this.#interval * 0.9;
+    return silence >= this.#interval * 0.9 ? [this.#single[family]] : [];
+  }
+
+  /** The probes by these names; those by others are over, for their connections are. */
+  #shardProbes(names: ReadonlySet<string>): Probe[] {
+    for (const [name, probe] of this.#shards) {
+      if (names.has(name)) continue;
+      this.#shards.delete(name);
+      if (probe.joined) this.#probed.leave('sharded', name, probe.member).catch(() => {});
+    }
+    return [...names].map((name) => {
+      const probe = this.#shards.get(name) ?? new Probe('sharded', name, true);
+      this.#shards.set(name, probe);
+      return probe;
+    });
   }
 
   async #probe(probe: Probe): Promise<void> {
@@ -90,8 +117,11 @@ export class Prober {
     let published = false;
     const through = async () => {
       if (!probe.joined) {
-        await this.#probed.join(family, name, probe.member);
         probe.joined = true;
+        await this.#probed.join(family, name, probe.member).catch((error: unknown) => {
+          probe.joined = false;
+          throw error;
+        });
       }
       const arrived = probe.arrival();
       const [reply] = await this.#session.execute([[command, name, '""']]);
@@ -107,11 +137,12 @@ export class Prober {
       if (error instanceof TimeoutError) {
         // Something else came instead; or Redis answers nobody, and another connection would be no better
         // off, but a dead one must not outlive that either.
-        if (this.#probed.heard(family) > heard) return;
+        if (!probe.oneOfSeveral && this.#probed.heard(family) > heard) return;
         // It went through no connection, or the one before.
         if (probe.renewals > renewals) return;
         const where = published ? 'was published and did not arrive' : 'could not be published';
-        this.#probed.reset(family, new TimeoutError(`a probe ${where} within ${DEADLINE} ms`));
+        const dead = new TimeoutError(`a probe ${where} within ${DEADLINE} ms`);
+        this.#probed.reset(family, dead, name);
       } else if (!(error instanceof ConnectionError)) this.#probed.report(error);
     }
   }
@@ -137,6 +168,8 @@ class Probe {
   constructor(
     readonly family: Family,
     readonly name: string,
+    /** There are other connections for the same family. */
+    readonly oneOfSeveral = false,
   ) {
     const audience = new Audience(new Reporter(undefined));
     this.member = new Member(audience, () => this.#arrived?.(), {

@@ -21,6 +21,12 @@ export function slotOf(key: Payload): number {
   return crc % SLOTS;
 }
 
+/** What, as a hash tag, leads to the slot of `channel`; nothing for the few names that cannot be one. */
+export function tagOf(channel: string): string | undefined {
+  const tag = /^[^{]*\{([^}]+)\}/.exec(channel)?.[1];
+  return tag ?? (channel.includes('}') ? undefined : channel);
+}
+
 /** Commands that any node answers; classic PUBLISH is among them, for the nodes tell each other. */
 // biome-ignore format: a list
 const KEYLESS = new Set([

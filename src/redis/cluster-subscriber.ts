@@ -1,7 +1,7 @@
 import { backoff, systemClock } from '../clock.js';
 import { CommandError, ConnectionError } from '../errors.js';
 import { type ClusterClient, CONNECT_DEADLINE, pause, within } from './cluster-node.js';
-import { isNotNow, slotOf } from './cluster-slots.js';
+import { isNotNow, slotOf, tagOf } from './cluster-slots.js';
 import type { Topology } from './cluster-topology.js';
 import type { DriverListener, SubscriptionKind } from './driver.js';
 import { Subscriber, type Wire, type WireListener } from './subscriber.js';
@@ -99,16 +99,26 @@ export class ClusterSubscriber {
     await Promise.all(calls);
   }
 
-  reset(kind: SubscriptionKind, cause: Error): void {
+  reset(kind: SubscriptionKind, cause: Error, name: string): void {
     if (kind !== 'sharded') {
       if (this.#classicAt !== undefined) this.#topology.doubt(this.#classicAt);
       return this.#classic.reset(cause);
     }
+    const address = this.#homes.get(name)?.address ?? this.#topology.map?.owner(slotOf(name));
+    if (address === undefined) return;
     this.#stale = true;
-    for (const [address, shard] of this.#shards) {
-      this.#topology.doubt(address);
-      shard.reset(cause);
+    this.#topology.doubt(address);
+    this.#shards.get(address)?.reset(cause);
+  }
+
+  /** A name at each node that has something subscribed: in the slot of one of its channels. */
+  probes(base: string): readonly string[] {
+    const names = new Map<string, string>();
+    for (const [name, { address }] of this.#homes) {
+      const tag = names.has(address) || name.startsWith(base) ? undefined : tagOf(name);
+      if (tag !== undefined) names.set(address, `${base}:{${tag}}`);
     }
+    return [...names.values()];
   }
 
   /** The map has changed: what is subscribed at a node that has lost the slot will hear nothing. */

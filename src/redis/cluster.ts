@@ -104,8 +104,12 @@ export class ClusterDriver implements Driver {
     await this.#subscriber?.unsubscribe(kind, names);
   }
 
-  reset(kind: SubscriptionKind, cause: Error): void {
-    this.#subscriber?.reset(kind, cause);
+  reset(kind: SubscriptionKind, cause: Error, name: string): void {
+    this.#subscriber?.reset(kind, cause, name);
+  }
+
+  probes(base: string): readonly string[] {
+    return this.#subscriber?.probes(base) ?? [];
   }
 
   async close(): Promise<void> {

@@ -145,9 +145,16 @@ export interface Driver {
 
   /**
    * Gives up the connection that carries subscriptions of `kind`, because it is dead whatever the
-   * client thinks. MUST tell `dropped` for all it carried, at once; MUST NOT wait for the peer.
+   * client thinks. MUST tell `dropped` for all it carried, at once; MUST NOT wait for the peer. Where
+   * there are several, the one that carries `name`.
    */
-  reset(kind: SubscriptionKind, cause: Error): void;
+  reset(kind: SubscriptionKind, cause: Error, name: string): void;
+
+  /**
+   * Names that begin with `base`, one for each connection that carries sharded subscriptions now: what
+   * is published to a name comes, if it does, by that connection. MAY be left out where there is one.
+   */
+  probes?(base: string): readonly string[];
 
   /** Closes what the driver opened, never the client it was given. MUST NOT hang on a dead peer. */
   close(): Promise<void>;

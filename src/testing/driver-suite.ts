@@ -462,7 +462,7 @@ export const driverCases: readonly DriverCase[] = [
     async ({ driver, dropped, messages, until, command }) => {
       const name = fresh('reset');
       await driver.subscribe('channel', [name]);
-      driver.reset('channel', new Error('no answer'));
+      driver.reset('channel', new Error('no answer'), name);
       assert.deepEqual(dropped, [`channel ${name}`]);
       await driver.subscribe('channel', [name]);
       await command('PUBLISH', name, 'heard');

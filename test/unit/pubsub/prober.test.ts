@@ -5,7 +5,7 @@ import { CommandError, ConnectionError, type RollcallError } from '../../../src/
 import { Audience, Member } from '../../../src/pubsub/delivery.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
 import { Hub } from '../../../src/pubsub/hub.js';
-import type { PlainCommand, SubscriptionKind } from '../../../src/redis/driver.js';
+import type { Driver, PlainCommand, SubscriptionKind } from '../../../src/redis/driver.js';
 import { Session } from '../../../src/redis/session.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { type FakeCall, FakeDriver } from '../../support/fake-driver.js';
@@ -216,6 +216,61 @@ test('the probe is not counted', async () => {
   await turn();
   expect(driver.known.size).toBe(4);
   expect(hub.sizes).toEqual({ channel: 1, pattern: 0, sharded: 1 });
+});
+
+describe('where sharded channels have several connections', () => {
+  let names: string[];
+  beforeEach(() => {
+    names = ['one', 'two'];
+    (driver as Driver).probes = (base: string) => names.map((name) => `${base}:{${name}}`);
+  });
+
+  /** Answers everything, but for what is published to a name with `deaf` in it. */
+  const answerAll = (deaf = 'nobody') => {
+    driver.onCall = (call) => {
+      call.ack(call.commands.map(() => 1));
+      const [verb, name = ''] = call.commands.length === 0 ? [] : (published(call) as [string, string]);
+      if (verb === 'SPUBLISH' && !name.includes(deaf)) driver.message('sharded', name, '""');
+    };
+  };
+
+  test('each is probed, whatever the others bring', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('sharded', 'x');
+    answerAll();
+    for (let round = 0; round < 3; round++) {
+      driver.message('sharded', 'x', '1');
+      await pass(INTERVAL);
+    }
+    const sent = executed().map(([, name]) => String(name));
+    for (const name of names) {
+      expect(sent.filter((each) => each.endsWith(`:{${name}}`)).length).toBeGreaterThanOrEqual(2);
+    }
+    expect(driver.resets).toEqual([]);
+    expect(hub.sizes.sharded).toBe(1);
+  });
+
+  test('one that brings nothing is given up, though others do', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('sharded', 'x');
+    answerAll('two');
+    await pass(INTERVAL);
+    driver.message('sharded', 'x', '1');
+    await pass(DEADLINE);
+    expect(driver.resets).toEqual(['sharded']);
+  });
+
+  test('those of connections that are gone are left', async () => {
+    hub.probeEvery(INTERVAL);
+    await joined('sharded', 'x');
+    answerAll();
+    await pass(INTERVAL);
+    expect(driver.known.size).toBe(3);
+    names = ['one'];
+    await pass(INTERVAL);
+    expect([...driver.known].filter((key) => key.includes('{two}'))).toEqual([]);
+    expect(hub.sizes.sharded).toBe(1);
+  });
 });
 
 describe('a connection that brings the probe', () => {

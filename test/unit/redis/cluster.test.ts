@@ -549,7 +549,7 @@ describe('classic subscriptions', () => {
   test('try another node after a reset', async () => {
     await driver.subscribe('channel', ['x']);
     const [{ node }] = wires() as [FakeWire];
-    driver.reset('channel', new Error('no answer'));
+    driver.reset('channel', new Error('no answer'), 'x');
     expect(events.at(-1)).toBe('channel x: no answer');
     await driver.subscribe('channel', ['x']);
     expect(wires().at(-1)?.node === node && wires().length === 1).toBe(false);
@@ -628,10 +628,22 @@ describe('sharded subscriptions', () => {
     expect(wire.destroyed).toBe(true);
   });
 
-  test('a reset drops those of all nodes', async () => {
+  test('a reset drops those of the node that has the name', async () => {
     await driver.subscribe('sharded', [ka, kb]);
-    driver.reset('sharded', new Error('no answer'));
-    expect(events.slice(1)).toEqual([`sharded ${ka}: no answer`, `sharded ${kb}: no answer`]);
+    driver.reset('sharded', new Error('no answer'), `probe:{${ka}}`);
+    expect(events.slice(1)).toEqual([`sharded ${ka}: no answer`]);
+  });
+
+  test('every connection can be probed: by a name in its slots', async () => {
+    expect(driver.probes('probe')).toEqual([]);
+    await driver.subscribe('sharded', [ka, keyAt(0, 1), `${kb}}`, `{${kb}}x`]);
+    const names = [...driver.probes('probe')].sort();
+    expect(names).toEqual([`probe:{${ka}}`, `probe:{${kb}}`].sort());
+    await driver.subscribe('sharded', names);
+    // A probe's own subscription leads to no other.
+    expect([...driver.probes('probe')].sort()).toEqual(names);
+    await driver.unsubscribe('sharded', [ka, keyAt(0, 1)]);
+    expect(driver.probes('probe')).toEqual([`probe:{${kb}}`]);
   });
 });
 
