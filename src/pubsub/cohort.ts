@@ -4,7 +4,8 @@ import type { PatientReader, StoredMessage } from '../history/history-reader.js'
 import { ORIGIN, type Position, timeOf } from '../history/position.js';
 import type { SubscriptionKind } from '../redis/driver.js';
 import { Stopwatch, telemetry } from '../telemetry.js';
-import { Delivery, type Gate, type Member, type Stretch, stretchesOf, tell, withdraw } from './delivery.js';
+import { audiencesOf, Crowd, tellAll } from './crowd.js';
+import { Delivery, type Gate, type Member } from './delivery.js';
 import type { Discontinuity, DiscontinuityReason } from './discontinuity.js';
 
 /** Where in a channel's history a handler begins. */
@@ -29,6 +30,17 @@ export interface CohortHome {
   readonly binary: boolean;
   /** `cohort` has nothing to catch up with any more. */
   level(cohort: Cohort): void;
+}
+
+/** What a cohort begins with. */
+export interface CohortOptions {
+  readonly start?: Start | undefined;
+  /** For a cohort of one, whose queue can run full without harm: what is not taken is read again. */
+  readonly gate?: Gate | undefined;
+  /** Those who have listened before there was anything to follow. */
+  readonly crowd?: Crowd;
+  /** They have got messages without a place in the chain. */
+  readonly mixed?: boolean;
 }
 
 /** Messages per reading: more than a hiccup loses, fewer than a stall would notice. */
@@ -59,11 +71,7 @@ export class Cohort {
   readonly #home: CohortHome;
   readonly #reader: PatientReader;
   readonly #now: () => number;
-  readonly #members = new Set<Member>();
-  /** What the message on its way goes through. */
-  #onTheWay: readonly Stretch[] | undefined;
-  #stretches: readonly Stretch[] | undefined;
-  /** A cohort of one, whose queue can run full without harm: what is not taken is read again. */
+  readonly #crowd: Crowd;
   readonly #gate: Gate | undefined;
 
   /** The last message delivered; undefined before the first. */
@@ -83,20 +91,34 @@ export class Cohort {
   /** A message came whose predecessor had not. */
   #hole: Gap | undefined;
   /** Messages without a place in the chain come here too, so no gap is ever known to be closed. */
-  #mixed = false;
+  #mixed: boolean;
+  /** The subscription has gone, and is not back yet. */
+  #lost = false;
   /** The server that had the last message; undefined before that is known. */
   #server: string | undefined;
   #started: (() => void)[] = [];
 
-  constructor(home: CohortHome, reader: PatientReader, now: () => number, start?: Start, gate?: Gate) {
+  constructor(
+    home: CohortHome,
+    reader: PatientReader,
+    now: () => number,
+    { start, gate, crowd = new Crowd(), mixed = false }: CohortOptions = {},
+  ) {
     this.#home = home;
     this.#reader = reader;
     this.#now = now;
     this.#gate = gate;
+    this.#crowd = crowd;
+    this.#mixed = mixed;
     this.#start = start;
     this.#behind = start !== undefined;
     if (typeof start === 'object') this.#position = start.after;
     if (this.#position !== undefined) this.#floor = timeOf(this.#position);
+  }
+
+  /** Messages are missing here that are none of the business of whoever joins now. */
+  get missing(): boolean {
+    return this.#behind || this.#lost;
   }
 
   /** Reads at its own pace, and so stays apart. */
@@ -105,51 +127,47 @@ export class Cohort {
   }
 
   get size(): number {
-    return this.#members.size;
+    return this.#crowd.size;
   }
 
   get members(): Iterable<Member> {
-    return this.#members;
+    return this.#crowd;
   }
 
   has(member: Member): boolean {
-    return this.#members.has(member);
+    return this.#crowd.has(member);
   }
 
   add(member: Member): void {
-    this.#members.add(member);
-    this.#stretches = undefined;
+    this.#crowd.add(member);
   }
 
   remove(member: Member): void {
-    member.active = false;
-    if (!this.#members.delete(member)) return;
-    if (this.#onTheWay !== undefined) withdraw(this.#onTheWay, member);
-    this.#stretches = undefined;
     // Nobody waits for a place in a history that nobody follows.
-    if (this.size === 0) this.#begun();
+    if (this.#crowd.delete(member) && this.size === 0) this.#begun();
   }
 
   /** Takes over all of `other`, if both stand at the same place. */
   absorb(other: Cohort): boolean {
     const settled = (cohort: Cohort) => !cohort.#behind && !cohort.paced;
     if (!settled(this) || !settled(other) || this.#position !== other.#position) return false;
-    for (const member of other.#members) this.add(member);
-    other.#members.clear();
+    this.#crowd.absorb(other.#crowd);
     return true;
   }
 
   /** Resolves when it is known where its members begin; from then on nothing is missed. */
   started(): Promise<void> {
-    if (this.#start === undefined || typeof this.#start === 'object') return Promise.resolve();
+    if (this.#start !== 'latest') return Promise.resolve();
     return new Promise((resolve) => this.#started.push(resolve));
   }
 
   /** The subscription is there, for the first time or, after `gap`, again. */
   subscribed(gap?: Gap): void {
     this.#subscribed = true;
+    const concerned = this.#lost;
+    this.#lost = false;
     // Whoever has yet to begin misses nothing.
-    if (gap !== undefined && this.#start === undefined) {
+    if (gap !== undefined && concerned && this.#start === undefined) {
       if (this.#position === undefined) return this.#announce({ ...gap, recovered: false });
       this.#gap ??= gap;
       this.#behind = true;
@@ -160,6 +178,7 @@ export class Cohort {
   /** The subscription is gone, for the time being: what history has still holds, but does not end it. */
   dropped(): void {
     this.#subscribed = false;
+    this.#lost = true;
     // Another server may answer now. What is held is in the history; if it is lost there, then it must
     // not be mistaken for the beginning of what the other one has.
     this.#held = [];
@@ -171,18 +190,18 @@ export class Cohort {
   receive(delivery: Delivery, link: Link | undefined): void {
     if (link === undefined) {
       this.#mixed = true;
-      return this.#deliver(delivery);
+      return this.#crowd.hear(delivery);
     }
     if (this.#behind) return this.#hold(delivery, link);
     const ahead = timeOf(link.position) > this.#floor;
     const next = ahead && (this.#position === undefined || link.previous === this.#position);
     if (next && this.#gate?.full !== true) {
-      // A pattern's messages belong to many chains.
-      if (this.#home.kind !== 'pattern') this.#follow(link.position);
-      return this.#deliver(delivery);
+      this.#follow(link.position);
+      return this.#crowd.hear(delivery);
     }
     this.#behind = true;
     // With a full gate the history is as good a place to wait as any.
+    this.#position ??= link.previous;
     if (!next) {
       // One from before is a duplicate, or of a fork, which the reading will show.
       if (ahead) this.#hole = { reason: 'missed', since: this.#stood() };
@@ -204,20 +223,6 @@ export class Cohort {
       },
       () => {},
     );
-  }
-
-  #deliver(delivery: Delivery): void {
-    this.#stretches ??= stretchesOf(this.#members);
-    if (telemetry.deliver.on) this.#told(delivery);
-    const before = this.#onTheWay;
-    this.#onTheWay = this.#stretches;
-    for (const stretch of this.#stretches) delivery.through(stretch);
-    this.#onTheWay = before;
-  }
-
-  #told({ channel, payload, position }: Delivery): void {
-    const common = { kind: this.#home.kind, channel, size: payload.length, handlers: this.size };
-    telemetry.deliver.emit(position === undefined ? common : { ...common, position });
   }
 
   #hold(delivery: Delivery, { position, previous }: Link): void {
@@ -263,9 +268,10 @@ export class Cohort {
       }
       this.#again = false;
       this.#readings++;
+      const request = this.#request();
       let page: Page<StoredMessage>;
       try {
-        page = await this.#reader.readPatiently(this.#request(), gone);
+        page = await this.#reader.readPatiently(request, gone);
       } catch (error) {
         if (gone()) return;
         told(error as Error);
@@ -273,6 +279,8 @@ export class Cohort {
         return this.#giveUp();
       }
       if (gone()) return;
+      // Somebody wants bytes now, and this is text.
+      if (request.binary !== this.#home.binary) continue;
       tally.pages++;
       const done = this.#take(page, tally);
       // What history had is taken; whether that was all, only a subscription can tell.
@@ -337,7 +345,7 @@ export class Cohort {
       this.#position = step.message.position;
       this.#floor = Math.max(this.#floor, timeOf(this.#position));
       if (!live.has(step.message.position)) tally.messages++;
-      this.#deliver(step.message.delivery);
+      this.#crowd.hear(step.message.delivery);
     }
     this.#position = result.position;
     this.#keep(result);
@@ -403,21 +411,12 @@ export class Cohort {
 
   #report(error: RollcallError): void {
     const { kind, name } = this.#home;
-    const reporters = new Set([...this.#members].map(({ audience }) => audience));
-    for (const audience of reporters) {
+    for (const audience of audiencesOf(this.#crowd)) {
       audience.reporter.report(error, { stage: 'recovery', channel: audience.shown(kind, name) });
     }
   }
 
   #announce(discontinuity: Discontinuity): void {
-    const { kind, name } = this.#home;
-    if (telemetry.discontinuity.on) {
-      const { reason, since, recovered } = discontinuity;
-      const told = { reason, since: since.getTime(), recovered, handlers: this.size };
-      telemetry.discontinuity.emit({ kind, channel: name, ...told });
-    }
-    for (const member of [...this.#members]) {
-      if (member.active) tell(member, discontinuity, member.audience.shown(kind, name));
-    }
+    tellAll([...this.#crowd], discontinuity, this.#home);
   }
 }

@@ -29,6 +29,8 @@ export class Audience {
   delivered = 0;
   failed = 0;
   undecodable = 0;
+  readonly #decoding = new WeakMap<Codec, Form>();
+  readonly #raw = new WeakMap<Codec, Form>();
 
   constructor(
     readonly reporter: Reporter,
@@ -44,27 +46,87 @@ export class Audience {
     if (prefix === '') return name;
     return name.slice(kind === 'pattern' ? escapePattern(prefix).length : prefix.length);
   }
+
+  /** The form for handlers that get what `codec` reads, or payloads as they came: always the same one. */
+  form(codec: Codec, raw: boolean): Form {
+    const forms = raw ? this.#raw : this.#decoding;
+    let form = forms.get(codec);
+    if (form === undefined) {
+      form = { audience: this, codec, raw };
+      forms.set(codec, form);
+    }
+    return form;
+  }
 }
 
-/** One handler's place in a subscription. */
+/** What handlers get, and whose they are; those who get the same share one. */
+export interface Form {
+  readonly audience: Audience;
+  readonly codec: Codec;
+  /** Payloads as they came, undecoded. */
+  readonly raw: boolean;
+}
+
+/** How a {@link Member} leaves what it has joined. */
+export interface Exit {
+  leave(member: Member, names: Names): Promise<void>;
+}
+
+/** One name, as almost always, or some. */
+export type Names = string | readonly string[];
+
+/**
+ * One handler's place in a subscription; also what its owner holds of it. There may be a hundred
+ * thousand of them, so whatever some have in common is not in here.
+ */
 export class Member {
+  // What every message needs comes first, where one look into memory finds it.
+  readonly form: Form;
+  readonly handler: RawHandler;
   /** False from the moment its owner let go: it is never called again. */
   active = true;
-
-  readonly codec: Codec;
-  readonly raw: boolean;
   readonly onDiscontinuity: ((discontinuity: Discontinuity) => void) | undefined;
-  readonly gate: Gate | undefined;
+  #exit: Exit | undefined = undefined;
+  #names: Names = '';
+  #left: Promise<void> | undefined = undefined;
 
   constructor(
-    readonly audience: Audience,
-    readonly handler: RawHandler,
-    { codec, raw = false, onDiscontinuity, gate }: MemberOptions,
+    audience: Audience,
+    handler: RawHandler,
+    { codec, raw = false, onDiscontinuity }: MemberOptions,
   ) {
-    this.codec = codec;
-    this.raw = raw;
+    this.handler = handler;
+    this.form = audience.form(codec, raw);
     this.onDiscontinuity = onDiscontinuity;
-    this.gate = gate;
+  }
+
+  get audience(): Audience {
+    return this.form.audience;
+  }
+
+  get codec(): Codec {
+    return this.form.codec;
+  }
+
+  /** It has joined under `names`, and leaves by `exit`. */
+  joined(names: Names, exit: Exit): void {
+    this.#names = names;
+    this.#exit = exit;
+  }
+
+  /** Leaves, the first time. */
+  leave(): Promise<void> {
+    this.#left ??= this.#exit?.leave(this, this.#names) ?? Promise.resolve();
+    return this.#left;
+  }
+
+  /** Made when it is asked for: it works without the member, and takes no room in it. */
+  get unsubscribe(): () => Promise<void> {
+    return () => this.leave();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.leave();
   }
 }
 
@@ -74,8 +136,6 @@ export interface MemberOptions {
   /** Gets payloads as they came, undecoded. */
   readonly raw?: boolean | undefined;
   readonly onDiscontinuity?: ((discontinuity: Discontinuity) => void) | undefined;
-  /** Where its messages wait, when that can run full. */
-  readonly gate?: Gate | undefined;
 }
 
 /** A queue behind a handler. */
@@ -86,61 +146,35 @@ export interface Gate {
   drained(): Promise<void>;
 }
 
-/** Neighbours in a subscription that get the same thing, and so can be called in one tight loop. */
-export interface Stretch {
-  readonly audience: Audience;
-  readonly codec: Codec;
-  readonly raw: boolean;
-  readonly members: readonly Member[];
-  /** The members' own, side by side in memory. */
-  readonly handlers: RawHandler[];
-}
-
-/** Takes `member` out of stretches that a message may be on its way through. */
-export function withdraw(stretches: readonly Stretch[], member: Member): void {
-  for (const { audience, members, handlers } of stretches) {
-    const at = members.indexOf(member);
-    if (at < 0) continue;
-    // Called in the member's place, if its turn has not come yet.
-    handlers[at] = () => {
-      audience.delivered--;
-    };
-  }
-}
-
-/** `members` in their order, divided into stretches. */
-export function stretchesOf(members: Iterable<Member>): Stretch[] {
-  type Growing = {
-    audience: Audience;
-    codec: Codec;
-    raw: boolean;
-    members: Member[];
-    handlers: RawHandler[];
-  };
-  const stretches: Growing[] = [];
-  for (const member of members) {
-    const { audience, codec, raw, handler } = member;
-    let last = stretches.at(-1);
-    if (last?.audience !== audience || last.codec !== codec || last.raw !== raw) {
-      last = { audience, codec, raw, members: [], handlers: [] };
-      stretches.push(last);
-    }
-    last.members.push(member);
-    last.handlers.push(handler);
-  }
-  return stretches;
-}
-
 /** Stands for what a payload did not hold. */
 export const UNDECODED = Symbol('undecoded');
 
+/** The subscription that a message came by. */
+interface Source {
+  readonly kind: SubscriptionKind;
+  readonly name: string;
+}
+
+/** What one codec made of a message. */
+interface Reading {
+  readonly codec: Codec;
+  readonly value: unknown;
+  /** Those who know already that it could not be read. */
+  readonly told: Audience[];
+}
+
+/** What one service's handlers are told of a message. */
+interface Telling {
+  readonly audience: Audience;
+  readonly binary: boolean | undefined;
+  readonly context: MessageContext;
+}
+
 /** One message on its way through a subscription's members; decoded at most once per codec. */
-export class Delivery {
-  #codec: Codec | undefined;
-  #value: unknown = UNDECODED;
-  #audience: Audience | undefined;
-  #binary: boolean | undefined;
-  #context: MessageContext | undefined;
+export class Delivery implements Source {
+  // The latest comes first in either list, for neighbours nearly always have it in common.
+  readonly #readings: Reading[] = [];
+  readonly #tellings: Telling[] = [];
 
   constructor(
     readonly kind: SubscriptionKind,
@@ -151,79 +185,128 @@ export class Delivery {
   ) {}
 
   /**
-   * Calls the handlers of a stretch. Never throws: this runs inside a client library's read loop. With
+   * Calls handlers who get one form. Never throws: this runs inside a client library's read loop. With
    * a thousand handlers this loop is all that counts, so it looks at nothing but them; who leaves
-   * meanwhile is taken out by {@link withdraw}.
+   * meanwhile is taken out of the list.
    */
-  through({ audience, codec, raw, handlers }: Stretch): void {
-    if (audience !== this.#audience || codec.binary !== this.#binary) this.#meet(audience, codec);
-    const context = this.#context as MessageContext;
-    if (!raw && this.#codec !== codec) this.#decode(audience, codec, context.raw);
-    const message = raw ? context.raw : this.#value;
+  through({ audience, codec, raw }: Form, handlers: readonly RawHandler[]): void {
+    const context = this.#contextFor(audience, codec);
+    const message = raw ? context.raw : this.#read(codec, audience, context);
     if (message === UNDECODED) return;
     audience.delivered += handlers.length;
     let at = 0;
     while (at < handlers.length) {
       try {
         for (; at < handlers.length; at++) {
-          const result = (handlers[at] as RawHandler)(message, context);
-          if (result !== undefined && isThenable(result)) this.#follow(audience, result);
+          // Not as a method of the list.
+          const handler = handlers[at] as RawHandler;
+          const result = handler(message, context);
+          if (result !== undefined && isThenable(result)) follow(result, audience, context);
         }
       } catch (error) {
-        this.#failed(audience, error);
+        failed(error, audience, context);
         at++;
       }
     }
   }
 
-  #meet(audience: Audience, codec: Codec): void {
-    if (audience !== this.#audience) audience.received++;
-    this.#audience = audience;
-    this.#binary = codec.binary;
-    const { kind, payload, position } = this;
-    const channel = audience.shown('channel', this.channel);
-    const raw = codec.binary === true ? bytesOf(payload) : textOf(payload);
-    const pattern = kind === 'pattern' ? { pattern: audience.shown(kind, this.name) } : undefined;
-    if (position === undefined) this.#context = pattern ? { channel, ...pattern, raw } : { channel, raw };
-    else this.#context = { channel, ...pattern, position, raw };
+  #contextFor(audience: Audience, codec: Codec): MessageContext {
+    let met = false;
+    for (const telling of this.#tellings) {
+      if (telling.audience !== audience) continue;
+      if (telling.binary === codec.binary) return telling.context;
+      met = true;
+    }
+    if (!met) audience.received++;
+    const context = contextOf(audience, codec, this, this.channel, this.payload, this.position);
+    this.#tellings.unshift({ audience, binary: codec.binary, context });
+    return context;
   }
 
-  #decode(audience: Audience, codec: Codec, raw: Payload): void {
-    this.#codec = codec;
-    this.#value = decodedBy(codec, raw, audience, this.#where());
-  }
-
-  #follow(audience: Audience, result: PromiseLike<unknown>): void {
-    audience.running++;
-    result.then(
-      () => {
-        audience.running--;
-      },
-      (error: unknown) => {
-        audience.running--;
-        this.#failed(audience, error);
-      },
-    );
-  }
-
-  #failed(audience: Audience, error: unknown): void {
-    audience.failed++;
-    audience.reporter.handlerFailed(error, this.#where());
-  }
-
-  #where(): { channel: string; pattern?: string } {
-    const { channel, pattern } = this.#context as MessageContext;
-    return pattern === undefined ? { channel } : { channel, pattern };
+  #read(codec: Codec, audience: Audience, context: MessageContext): unknown {
+    const known = this.#readings.find((reading) => reading.codec === codec);
+    if (known === undefined) {
+      const value = decodedBy(codec, context.raw, audience, context);
+      this.#readings.unshift({ codec, value, told: [audience] });
+      return value;
+    }
+    if (known.value === UNDECODED && !known.told.includes(audience)) {
+      known.told.push(audience);
+      decodedBy(codec, context.raw, audience, context);
+    }
+    return known.value;
   }
 }
 
-/** What `codec` reads in `payload`, or {@link UNDECODED} once that has been reported. */
-export function decodedBy(
-  codec: Codec,
+/** The same for a handler that is alone in its subscription, as most are. */
+export function deliver(
+  { form: { audience, codec, raw }, handler }: Member,
+  source: Source,
+  channel: string,
   payload: Payload,
+  position: Position | undefined,
+): void {
+  const context = contextOf(audience, codec, source, channel, payload, position);
+  audience.received++;
+  const message = raw ? context.raw : decodedBy(codec, context.raw, audience, context);
+  if (message === UNDECODED) return;
+  audience.delivered++;
+  try {
+    const result = handler(message, context);
+    if (result !== undefined && isThenable(result)) follow(result, audience, context);
+  } catch (error) {
+    failed(error, audience, context);
+  }
+}
+
+function contextOf(
   audience: Audience,
-  where: { channel: string; pattern?: string },
-): unknown {
+  codec: Codec,
+  { kind, name }: Source,
+  sentTo: string,
+  payload: Payload,
+  position: Position | undefined,
+): MessageContext {
+  const channel = audience.shown('channel', sentTo);
+  const raw = codec.binary === true ? bytesOf(payload) : textOf(payload);
+  if (kind === 'pattern') {
+    const pattern = audience.shown(kind, name);
+    return position === undefined ? { channel, pattern, raw } : { channel, pattern, position, raw };
+  }
+  return position === undefined ? { channel, raw } : { channel, position, raw };
+}
+
+/** Counts a handler that is still running, and reports its failure. */
+function follow(result: PromiseLike<unknown>, audience: Audience, context: MessageContext): void {
+  audience.running++;
+  result.then(
+    () => {
+      audience.running--;
+    },
+    (error: unknown) => {
+      audience.running--;
+      failed(error, audience, context);
+    },
+  );
+}
+
+function failed(error: unknown, audience: Audience, context: MessageContext): void {
+  audience.failed++;
+  audience.reporter.handlerFailed(error, whereOf(context));
+}
+
+/** A message's origin, for reports. */
+interface Where {
+  readonly channel: string;
+  readonly pattern?: string;
+}
+
+function whereOf({ channel, pattern }: Where): Where {
+  return pattern === undefined ? { channel } : { channel, pattern };
+}
+
+/** What `codec` reads in `payload`, or {@link UNDECODED} once that has been reported. */
+export function decodedBy(codec: Codec, payload: Payload, audience: Audience, where: Where): unknown {
   try {
     return (codec.decode as (payload: Payload) => unknown)(payload);
   } catch (cause) {
@@ -232,7 +315,7 @@ export function decodedBy(
       `a message on channel ${JSON.stringify(where.channel)} cannot be decoded: ${messageOf(cause)}`,
       { cause },
     );
-    audience.reporter.report(error, { stage: 'decode', ...where });
+    audience.reporter.report(error, { stage: 'decode', ...whereOf(where) });
     return UNDECODED;
   }
 }

@@ -1,16 +1,16 @@
 import { backoff, type Clock, type Timer } from '../clock.js';
-import type { Reporter } from '../diagnostics.js';
 import { CommandError, ConnectionError, type RollcallError } from '../errors.js';
-import { unwrap } from '../history/envelope.js';
 import { HistoryReader } from '../history/history-reader.js';
-import type { Payload, SubscriptionKind } from '../redis/driver.js';
+import type { SubscriptionKind } from '../redis/driver.js';
 import type { Session } from '../redis/session.js';
 import { Stopwatch, telemetry } from '../telemetry.js';
 import type { Start } from './cohort.js';
-import { Delivery, type Member } from './delivery.js';
+import { audiencesOf } from './crowd.js';
+import type { Audience, Gate, Member } from './delivery.js';
 import type { DiscontinuityReason } from './discontinuity.js';
-import { Entry } from './entry.js';
+import { Entry, type EntryHome } from './entry.js';
 import { type Family, Prober } from './prober.js';
+import { Pulse } from './pulse.js';
 import { type SubscriptionEvent, step } from './subscriptions.js';
 
 /** Between attempts to subscribe, at most, in ms: the first time, and at last. */
@@ -24,6 +24,13 @@ const KINDS = ['channel', 'pattern', 'sharded'] as const;
 /** After how much silence a connection is probed, in ms, where nobody asks for anything else. */
 export const PROBE_INTERVAL = 30_000;
 
+/** The subscriptions of one kind. */
+interface Branch extends EntryHome {
+  readonly entries: Map<string, Entry>;
+  /** Of the connection that carries them. */
+  readonly pulse: Pulse;
+}
+
 /**
  * All subscriptions of one Redis client, shared by the services built on it: counts who listens to
  * what, carries out what {@link step} decides, subscribes anew what a broken connection took away, and
@@ -34,39 +41,47 @@ export class Hub {
   readonly #session: Session;
   readonly #clock: Clock;
   readonly #prober: Prober;
-  readonly #entries: Record<SubscriptionKind, Map<string, Entry>> = {
-    channel: new Map(),
-    pattern: new Map(),
-    sharded: new Map(),
-  };
+  readonly #branches: Readonly<Record<SubscriptionKind, Branch>>;
   #toSubscribe: Entry[] = [];
   #toUnsubscribe: Entry[] = [];
   readonly #interrupted = new Set<Entry>();
   #flushing = false;
   #retry: Timer | undefined;
   #attempts = 0;
-  /** When the connections last proved to be there: by the wall clock, for people, and by the other. */
-  readonly #heard: Record<Family, { at: number; monotonic: number }> = {
-    channel: { at: 0, monotonic: 0 },
-    sharded: { at: 0, monotonic: 0 },
-  };
   /** Why subscriptions are being given up right now, if it is our own doing. */
   #reason: DiscontinuityReason | undefined;
 
   constructor(session: Session, clock: Clock) {
     this.#session = session;
     this.#clock = clock;
-    this.reader = new HistoryReader(session, clock);
+    const reader = new HistoryReader(session, clock);
+    this.reader = reader;
+    const began = clock.now();
+    const branch = (kind: SubscriptionKind, pulse: Pulse): Branch => {
+      return { kind, entries: new Map(), pulse, reader, clock, began };
+    };
+    // Sharded channels may have a connection of their own.
+    const pulse = new Pulse(clock);
+    this.#branches = {
+      channel: branch('channel', pulse),
+      pattern: branch('pattern', pulse),
+      sharded: branch('sharded', new Pulse(clock)),
+    };
     this.#prober = new Prober(session, clock, {
       carries: (family) => this.#carries(family),
-      heard: (family) => this.#heard[family].monotonic,
+      heard: (family) => this.#branches[family].pulse.monotonic,
       join: (kind, name, member) => this.join(kind, name, member),
       leave: (kind, name, member) => this.leave(kind, name, member),
       reset: (family, cause, name) => this.#reset(family, cause, name),
       report: (error) => this.#report(error),
     });
     session.listen({
-      message: (kind, name, channel, payload) => this.#dispatch(kind, name, channel, payload),
+      message: (kind, name, channel, payload) => {
+        const { pulse, entries } = this.#branches[kind];
+        pulse.beat();
+        // None for a message on its way when the last handler left.
+        entries.get(name)?.receive(channel, payload);
+      },
       connection: (state) => {
         if (state === 'ready' && this.#interrupted.size > 0) this.#retryNow();
       },
@@ -76,11 +91,11 @@ export class Hub {
 
   /** How many subscriptions of each kind there are. */
   get sizes(): Record<SubscriptionKind, number> {
-    const { channel, pattern, sharded } = this.#entries;
+    const { channel, pattern, sharded } = this.#branches;
     return {
-      channel: channel.size - this.#prober.joined('channel'),
-      pattern: pattern.size,
-      sharded: sharded.size - this.#prober.joined('sharded'),
+      channel: channel.entries.size - this.#prober.joined('channel'),
+      pattern: pattern.entries.size,
+      sharded: sharded.entries.size - this.#prober.joined('sharded'),
     };
   }
 
@@ -93,22 +108,22 @@ export class Hub {
    * Adds `member`; resolves when Redis has confirmed the subscription and it is known where the member
    * begins. On rejection it is gone again.
    */
-  join(kind: SubscriptionKind, name: string, member: Member, start?: Start): Promise<void> {
-    const entries = this.#entries[kind];
-    let entry = entries.get(name);
+  join(kind: SubscriptionKind, name: string, member: Member, start?: Start, gate?: Gate): Promise<void> {
+    const branch = this.#branches[kind];
+    let entry = branch.entries.get(name);
     if (entry === undefined) {
-      entry = new Entry(kind, name, this.reader, () => this.#clock.now());
-      entries.set(name, entry);
+      entry = new Entry(branch, name);
+      branch.entries.set(name, entry);
     }
     if (entry.active === 0) entry.cancel();
-    const cohort = entry.add(member, start);
-    if (member.codec.binary === true && !entry.binary) {
-      entry.binary = true;
-      this.#advance(entry, 'changed');
-      if (entry.phase === 'active') this.#advance(entry, 'again');
-    } else this.#advance(entry, 'changed');
+    const asBytes = member.codec.binary === true && !entry.binary;
+    // Before anything is read for it.
+    if (asBytes) entry.binary = true;
+    const cohort = entry.add(member, start, gate);
+    this.#advance(entry, 'changed');
+    if (asBytes && entry.phase === 'active') this.#advance(entry, 'again');
     const confirmed = entry.phase === 'active' ? Promise.resolve() : entry.waiting('joining');
-    return start === undefined ? confirmed : confirmed.then(() => cohort.started());
+    return cohort === undefined ? confirmed : confirmed.then(() => cohort.started());
   }
 
   /**
@@ -116,7 +131,7 @@ export class Hub {
    * the last one and the subscription is not to outlive it for a while.
    */
   leave(kind: SubscriptionKind, name: string, member: Member, delay = 0): Promise<void> {
-    const entry = this.#entries[kind].get(name);
+    const entry = this.#branches[kind].entries.get(name);
     if (entry === undefined || !entry.has(member)) {
       member.active = false;
       return Promise.resolve();
@@ -124,7 +139,8 @@ export class Hub {
     entry.remove(member);
     if (entry.active === 0 && this.#unpark(entry)) return Promise.resolve();
     if (entry.active === 0 && entry.phase === 'active' && delay > 0) {
-      entry.wait(this.#clock, delay, () => this.#advance(entry, 'changed'), { keepAlive: false });
+      entry.changing().outlives = member.audience;
+      entry.wait(delay, () => this.#advance(entry, 'changed'), { keepAlive: false });
       return Promise.resolve();
     }
     this.#advance(entry, 'changed');
@@ -132,12 +148,12 @@ export class Hub {
     return entry.waiting('leaving');
   }
 
-  /** Unsubscribes now what only a delay still holds. */
-  endDelays(): Promise<unknown> {
+  /** Unsubscribes now what only the delay of `audience` still holds. */
+  endDelays(audience: Audience): Promise<unknown> {
     const ends: Promise<void>[] = [];
     for (const kind of KINDS) {
-      for (const entry of [...this.#entries[kind].values()]) {
-        if (entry.active > 0 || !entry.cancel()) continue;
+      for (const entry of [...this.#branches[kind].entries.values()]) {
+        if (entry.active > 0 || entry.transition?.outlives !== audience || !entry.cancel()) continue;
         this.#advance(entry, 'changed');
         ends.push(entry.waiting('leaving'));
       }
@@ -151,13 +167,13 @@ export class Hub {
   }
 
   #report(error: RollcallError): void {
-    const reporters = new Set<Reporter>();
+    for (const { reporter } of audiencesOf(this.#members())) reporter.report(error, { stage: 'probe' });
+  }
+
+  *#members(): Generator<Member> {
     for (const kind of KINDS) {
-      for (const entry of this.#entries[kind].values()) {
-        for (const { audience } of entry.members()) reporters.add(audience.reporter);
-      }
+      for (const entry of this.#branches[kind].entries.values()) yield* entry.members();
     }
-    for (const reporter of reporters) reporter.report(error, { stage: 'probe' });
   }
 
   /** Gives up the connection that carries `kind`, and subscribes on another. */
@@ -186,18 +202,15 @@ export class Hub {
         return this.#schedule();
       case 'joined':
         this.#attempts = 0;
-        entry.activeSince = this.#clock.now();
-        entry.subscribed();
-        entry.answer('leaving');
-        return entry.answer('joining');
+        return entry.confirmed();
       case 'rejected':
         for (const member of entry.members()) entry.remove(member);
-        this.#entries[entry.kind].delete(entry.name);
+        this.#branches[entry.kind].entries.delete(entry.name);
         entry.answer('leaving');
         return entry.answer('joining', error);
       case 'released':
         entry.cancel();
-        this.#entries[entry.kind].delete(entry.name);
+        this.#branches[entry.kind].entries.delete(entry.name);
         return entry.answer('leaving', event === 'refused' ? error : undefined);
     }
   }
@@ -249,7 +262,7 @@ export class Hub {
     binary: boolean,
   ): Promise<void> {
     const names = entries.map((entry) => entry.name);
-    for (const entry of entries) entry.overtaken = false;
+    for (const { transition } of entries) if (transition !== undefined) transition.overtaken = false;
     const watch = telemetry.subscribe.on ? new Stopwatch() : undefined;
     const ended = (error?: Error) =>
       watch && telemetry.subscribe.emit({ command, kind, channels: names, ...watch.stop(error) });
@@ -274,7 +287,7 @@ export class Hub {
     ended();
     for (const entry of entries) {
       if (command === 'unsubscribe') this.#advance(entry, 'confirmed');
-      else if (entry.overtaken) this.#advance(entry, 'interrupted');
+      else if (entry.transition?.overtaken === true) this.#advance(entry, 'interrupted');
       else this.#advance(entry, entry.binary === binary ? 'confirmed' : 'again');
     }
   }
@@ -285,8 +298,8 @@ export class Hub {
     // What was subscribed for long is not given up because a rule changed: it is said, and tried on.
     entry.report(error);
     entry.answer('joining', error);
-    const delay = backoff(this.#clock, ++entry.refusals, FIRST_RETRY, MAX_RETRY);
-    entry.wait(this.#clock, delay, () => this.#advance(entry, 'again'));
+    const delay = backoff(this.#clock, ++entry.changing().refusals, FIRST_RETRY, MAX_RETRY);
+    entry.wait(delay, () => this.#advance(entry, 'again'));
   }
 
   #subscribeLater(entry: Entry): void {
@@ -322,10 +335,10 @@ export class Hub {
 
   #dropped(kind: SubscriptionKind, names: readonly string[], cause: Error): void {
     for (const name of names) {
-      const entry = this.#entries[kind].get(name);
+      const entry = this.#branches[kind].entries.get(name);
       if (entry === undefined) continue;
       if (entry.established) this.#gapIn(entry, cause);
-      entry.overtaken = true;
+      entry.changing().overtaken = true;
       if (entry.phase === 'active') this.#advance(entry, 'interrupted');
     }
   }
@@ -333,31 +346,8 @@ export class Hub {
   /** From now on messages of `entry` are missing. */
   #gapIn(entry: Entry, cause: Error): void {
     const reason = this.#reason ?? (cause instanceof CommandError ? 'withdrawn' : 'reconnected');
-    entry.dropped({
-      reason,
-      since: new Date(Math.max(this.#heard[familyOf(entry.kind)].at, entry.activeSince)),
-    });
+    entry.dropped(reason, this.#branches[entry.kind].pulse.at);
   }
-
-  #dispatch(kind: SubscriptionKind, name: string, channel: string, payload: Payload): void {
-    const heard = this.#heard[familyOf(kind)];
-    heard.at = this.#clock.now();
-    heard.monotonic = this.#clock.monotonic();
-    const entry = this.#entries[kind].get(name);
-    // A message on its way when the last handler left.
-    if (entry === undefined) return;
-    const unwrapped = unwrap(payload);
-    if (unwrapped === undefined) entry.receive(new Delivery(kind, name, channel, payload), undefined);
-    else {
-      const { link } = unwrapped;
-      entry.receive(new Delivery(kind, name, channel, unwrapped.payload, link?.position), link);
-    }
-  }
-}
-
-/** Sharded channels may have a connection of their own. */
-function familyOf(kind: SubscriptionKind): Family {
-  return kind === 'sharded' ? 'sharded' : 'channel';
 }
 
 const hubs = new WeakMap<Session, Hub>();

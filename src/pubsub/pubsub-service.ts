@@ -171,7 +171,7 @@ export class PubSubService {
       history,
       idempotencyKey,
     });
-    this.#published++;
+    if (outcome.duplicate !== true) this.#published++;
     return outcome;
   }
 
@@ -345,8 +345,9 @@ export class PubSubService {
     this.#leaving.ending = true;
     for (const stream of this.#streams) stream.end();
     const gone = Promise.allSettled([...this.#leaving].map((leave) => leave())).then(() =>
-      this.#hub.endDelays(),
+      this.#hub.endDelays(this.#audience),
     );
+    gone.catch(() => {});
     // With Redis away there is nothing to undo: the server forgets us with the connection.
     if (this.#link.session.ready) await this.#link.bounded('close', () => gone).catch(() => {});
     await this.#handlersDone();
@@ -411,15 +412,16 @@ export class PubSubService {
   ): Promise<Subscription> {
     assertFunction('handler', handler);
     if (onDiscontinuity !== undefined) assertFunction('onDiscontinuity', onDiscontinuity);
-    const member = new Member(this.#audience, handler, { codec, raw: raw === true, onDiscontinuity, gate });
+    const member = new Member(this.#audience, handler, { codec, raw: raw === true, onDiscontinuity });
     return subscribe({
       link: this.#link,
       hub: this.#hub,
       leaving: this.#leaving,
       kind,
-      names: [name],
+      names: name,
       member,
       start,
+      gate,
       signal,
     });
   }

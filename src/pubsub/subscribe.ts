@@ -1,9 +1,10 @@
+import { onAbort } from '../abort.js';
 import { ClosedError } from '../errors.js';
 import type { SubscriptionKind } from '../redis/driver.js';
 import type { Link } from '../redis/link.js';
 import { assertSignal } from '../validate.js';
 import type { Start } from './cohort.js';
-import type { Member } from './delivery.js';
+import type { Exit, Gate, Member, Names } from './delivery.js';
 import type { Hub } from './hub.js';
 
 /** A handler's place in a subscription. */
@@ -18,10 +19,33 @@ export interface Subscription {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Functions that each take one handler out; a service calls them all when it closes. */
-export class Leaving extends Set<() => Promise<void>> {
+/** Functions that undo what a service has begun; it calls them all when it closes. */
+export class Leaving {
   /** The service is closing: nothing is to outlive its last handler. */
   ending = false;
+  /** How its handlers come and go. */
+  readonly doors = new Map<SubscriptionKind, Door>();
+  readonly #functions = new Set<() => Promise<void>>();
+  readonly #members = new Set<Member>();
+
+  get size(): number {
+    return this.#functions.size + this.#members.size;
+  }
+
+  add(leaving: Member | (() => Promise<void>)): void {
+    if (typeof leaving === 'function') this.#functions.add(leaving);
+    else this.#members.add(leaving);
+  }
+
+  delete(leaving: Member | (() => Promise<void>)): void {
+    if (typeof leaving === 'function') this.#functions.delete(leaving);
+    else this.#members.delete(leaving);
+  }
+
+  *[Symbol.iterator](): Generator<() => Promise<void>> {
+    yield* this.#functions;
+    for (const member of this.#members) yield member.unsubscribe;
+  }
 }
 
 /** Where a handler is to be added, and by whom. */
@@ -30,10 +54,12 @@ export interface SubscribeRequest {
   readonly hub: Hub;
   readonly leaving: Leaving;
   readonly kind: SubscriptionKind;
-  readonly names: readonly string[];
+  readonly names: Names;
   readonly member: Member;
   /** Where in the channel's history to begin; without it, with what comes. */
   readonly start?: Start | undefined;
+  /** Where its messages wait, when that can run full. */
+  readonly gate?: Gate | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -42,42 +68,74 @@ export interface SubscribeRequest {
  * rejects, the handler is gone.
  */
 export async function subscribe(request: SubscribeRequest): Promise<Subscription> {
-  const { link, hub, leaving, kind, names, member, start, signal } = request;
+  const { link, hub, leaving, kind, member, signal } = request;
   assertSignal(signal);
-  let left: Promise<void> | undefined;
-  let cancel = (_reason: Error): void => {};
+  let door = leaving.doors.get(kind);
+  if (door === undefined) {
+    door = new Door(link, hub, leaving, kind);
+    leaving.doors.set(kind, door);
+  }
+  try {
+    await door.enter(request);
+  } catch (error) {
+    member.leave().catch(() => {});
+    throw error;
+  }
+  return member;
+}
 
-  const unsubscribe = (): Promise<void> => {
-    if (left === undefined) {
-      signal?.removeEventListener('abort', aborted);
-      leaving.delete(unsubscribe);
-      const leave = async () => {
-        const delay = link.closed || leaving.ending ? 0 : member.audience.unsubscribeDelay;
-        await Promise.all(names.map((name) => hub.leave(kind, name, member, delay)));
-      };
-      left = link.bounded('unsubscribe', leave).catch((error: unknown) => {
+/** The way in and out of one kind of subscriptions, for all handlers of a service. */
+class Door implements Exit {
+  readonly #link: Link;
+  readonly #hub: Hub;
+  readonly #leaving: Leaving;
+  readonly #kind: SubscriptionKind;
+  /** For those who have a signal: ends their interest in it. */
+  readonly #forget = new Map<Member, () => void>();
+
+  constructor(link: Link, hub: Hub, leaving: Leaving, kind: SubscriptionKind) {
+    this.#link = link;
+    this.#hub = hub;
+    this.#leaving = leaving;
+    this.#kind = kind;
+  }
+
+  enter({ names, member, start, gate, signal }: SubscribeRequest): Promise<unknown> {
+    member.joined(names, this);
+    this.#leaving.add(member);
+    const join = (name: string) => this.#hub.join(this.#kind, name, member, start, gate);
+    const joined = this.#link.bounded('subscribe', () => forEach(names, join));
+    return signal === undefined ? joined : Promise.race([joined, this.#aborted(member, signal)]);
+  }
+
+  leave(member: Member, names: Names): Promise<void> {
+    this.#forget.get(member)?.();
+    this.#forget.delete(member);
+    this.#leaving.delete(member);
+    const delay = this.#link.closed || this.#leaving.ending ? 0 : member.audience.unsubscribeDelay;
+    const leave = (name: string) => this.#hub.leave(this.#kind, name, member, delay);
+    return this.#link
+      .bounded('unsubscribe', () => forEach(names, leave))
+      .then(undefined, (error: unknown) => {
         // The service's end takes everything out; there is nothing to fail.
         if (!(error instanceof ClosedError)) throw error;
       });
-    }
-    return left;
-  };
-  const aborted = (): void => {
-    unsubscribe().catch((error) => member.audience.reporter.report(error, { stage: 'unsubscribe' }));
-    cancel(signal?.reason);
-  };
-
-  leaving.add(unsubscribe);
-  signal?.addEventListener('abort', aborted, { once: true });
-  try {
-    await new Promise<unknown>((resolve, reject) => {
-      cancel = reject;
-      const joined = () => Promise.all(names.map((name) => hub.join(kind, name, member, start)));
-      link.bounded('subscribe', joined).then(resolve, reject);
-    });
-  } catch (error) {
-    unsubscribe().catch(() => {});
-    throw error;
   }
-  return { unsubscribe, [Symbol.asyncDispose]: unsubscribe };
+
+  /** Rejects when `signal` aborts; the member leaves then, also later. */
+  #aborted(member: Member, signal: AbortSignal): Promise<never> {
+    return new Promise((_, reject) => {
+      const forget = onAbort(signal, (reason) => {
+        member.leave().catch((error) => member.audience.reporter.report(error, { stage: 'unsubscribe' }));
+        reject(reason);
+      });
+      this.#forget.set(member, forget);
+    });
+  }
+}
+
+/** Done when `task` is, for every one of `names`. */
+async function forEach(names: Names, task: (name: string) => Promise<void>): Promise<void> {
+  if (typeof names === 'string') return task(names);
+  await Promise.all(names.map(task));
 }

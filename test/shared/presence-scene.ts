@@ -147,7 +147,7 @@ export function counting(driver: Driver): { driver: Driver; calls: string[] } {
       return driver.subscribe(kind, names, options);
     },
     unsubscribe: (kind, names) => driver.unsubscribe(kind, names),
-    reset: (kind, cause) => driver.reset(kind, cause),
+    reset: (kind, cause, name) => driver.reset(kind, cause, name),
     close: () => driver.close(),
   };
   return { driver: spy, calls };

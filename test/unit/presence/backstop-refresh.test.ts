@@ -8,6 +8,7 @@ const keys = [new PartitionKeys('p', 0)];
 function socket(owned: OwnedSockets, user: string): void {
   owned.sockets.set(`${user}"s`, {
     user,
+    key: `${user}"s`,
     socket: 's',
     partition: 0,
     connectedAt: 1,

@@ -95,7 +95,7 @@ function scene({ size = 1_000, start, gate, onMessage }: SceneOptions = {}) {
   const reports: [RollcallError, ErrorContext][] = [];
   const audience = new Audience(new Reporter((error, context) => reports.push([error, context])));
   const home = { kind: 'channel' as const, name: 'x', binary: false, level: () => {} };
-  const cohort = new Cohort(home, readings, () => 5, start, gate);
+  const cohort = new Cohort(home, readings, () => 5, { start, gate });
   const member = new Member(
     audience,
     (message) => {

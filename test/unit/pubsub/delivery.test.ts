@@ -2,19 +2,12 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Codec, jsonCodec } from '../../../src/codec.js';
 import { type ErrorContext, Reporter } from '../../../src/diagnostics.js';
 import { DecodeError, HandlerError, type RollcallError } from '../../../src/errors.js';
-import {
-  Audience,
-  Delivery,
-  Member,
-  type MessageContext,
-  stretchesOf,
-  tell,
-} from '../../../src/pubsub/delivery.js';
+import { Audience, Delivery, Member, type MessageContext, tell } from '../../../src/pubsub/delivery.js';
 import { turn } from '../../support/fake-clock.js';
 
 /** Lets one member have the message, as the hub does for all. */
 function give(delivery: Delivery, member: Member): void {
-  for (const stretch of stretchesOf([member])) delivery.through(stretch);
+  delivery.through(member.form, [member.handler]);
 }
 
 let reports: [RollcallError, ErrorContext][];

@@ -886,7 +886,7 @@ describe('a delay before UNSUBSCRIBE', () => {
     await joined('channel', 'y');
     await hub.leave('channel', 'x', one.member, 1_000);
     await hub.leave('pattern', 'x', two.member, 1_000);
-    const ended = watch(hub.endDelays());
+    const ended = watch(hub.endDelays(audience));
     await turn();
     expect(driver.pending.map(({ method, kind, names }) => [method, kind, names])).toEqual([
       ['unsubscribe', 'channel', ['x']],
@@ -1168,7 +1168,7 @@ async function play(actions: Action[]): Promise<void> {
     if (each.do === 'turn') await turn();
     if (each.do === 'wait') clock.advance(each.ms);
     if (each.do === 'ready') driver.connection('ready');
-    if (each.do === 'endDelays') void hub.endDelays();
+    if (each.do === 'endDelays') void hub.endDelays(audience);
     if (each.do === 'drop') {
       const kinds = each.kinds.length === 0 ? (['channel', 'pattern', 'sharded'] as const) : each.kinds;
       for (const kind of kinds) drops[kind]++;

@@ -1,0 +1,104 @@
+import type { Link } from '../history/chain.js';
+import type { PatientReader } from '../history/history-reader.js';
+import { Cohort, type CohortHome, type Gap, type Start } from './cohort.js';
+import type { Crowd } from './crowd.js';
+import type { Delivery, Gate, Member } from './delivery.js';
+
+/**
+ * Everybody who listens to one channel with history: most of them in one cohort, others where they
+ * stand elsewhere in it, or read it at their own pace.
+ */
+export class Cohorts {
+  readonly #home: CohortHome;
+  readonly #reader: PatientReader;
+  readonly #now: () => number;
+  #main: Cohort | undefined;
+  #others: Cohort[] = [];
+
+  constructor(home: CohortHome, reader: PatientReader, now: () => number) {
+    this.#home = home;
+    this.#reader = reader;
+    this.#now = now;
+  }
+
+  /** How many members there are. */
+  get size(): number {
+    let size = this.#main?.size ?? 0;
+    for (const other of this.#others) size += other.size;
+    return size;
+  }
+
+  *[Symbol.iterator](): Generator<Member> {
+    for (const cohort of this.#all()) yield* cohort.members;
+  }
+
+  has(member: Member): boolean {
+    return this.#all().some((cohort) => cohort.has(member));
+  }
+
+  /** Those who have listened so far; `mixed`: to messages without history, too. */
+  begin(crowd: Crowd, mixed: boolean): void {
+    this.#main = new Cohort(this.#home, this.#reader, this.#now, { crowd, mixed });
+  }
+
+  /** Adds `member`, who begins with the next message, or where `start` says. */
+  add(member: Member, start: Start | undefined, gate: Gate | undefined): Cohort {
+    let cohort: Cohort;
+    if (start === undefined && this.#main?.missing !== true) {
+      this.#main ??= new Cohort(this.#home, this.#reader, this.#now);
+      cohort = this.#main;
+    } else {
+      cohort = new Cohort(this.#home, this.#reader, this.#now, { start, gate });
+      this.#others.push(cohort);
+    }
+    cohort.add(member);
+    return cohort;
+  }
+
+  delete(member: Member): void {
+    for (const cohort of this.#all()) cohort.remove(member);
+    this.#clear();
+  }
+
+  receive(delivery: Delivery, link: Link | undefined): void {
+    this.#main?.receive(delivery, link);
+    if (this.#others.length === 0) return;
+    for (const cohort of [...this.#others]) cohort.receive(delivery, link);
+    if (link !== undefined) this.#merge();
+  }
+
+  /** The subscription is there, perhaps after a gap. */
+  subscribed(gap: Gap | undefined): void {
+    for (const cohort of this.#all()) cohort.subscribed(gap);
+  }
+
+  /** The subscription is gone, for the time being. */
+  dropped(): void {
+    for (const cohort of this.#all()) cohort.dropped();
+  }
+
+  /** Cohorts that have come to stand at one place become one. */
+  level(cohort: Cohort): void {
+    if (this.#main === undefined && !cohort.paced) {
+      this.#main = cohort;
+      this.#others = this.#others.filter((other) => other !== cohort);
+    }
+    this.#merge();
+  }
+
+  #merge(): void {
+    if (this.#main === undefined) return;
+    for (const other of this.#others) this.#main.absorb(other);
+    this.#clear();
+  }
+
+  #all(): Cohort[] {
+    return this.#main === undefined ? this.#others : [this.#main, ...this.#others];
+  }
+
+  /** A cohort without handlers follows nothing, and would take up the chain in the wrong place. */
+  #clear(): void {
+    if (this.#main?.size === 0) this.#main = undefined;
+    if (this.#others.length > 0) this.#others = this.#others.filter(({ size }) => size > 0);
+  }
+}

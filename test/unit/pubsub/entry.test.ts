@@ -1,0 +1,224 @@
+import { describe, expect, test } from 'vitest';
+import { jsonCodec } from '../../../src/codec.js';
+import { Reporter } from '../../../src/diagnostics.js';
+import type { Page } from '../../../src/history/chain.js';
+import type { PatientReader, StoredMessage } from '../../../src/history/history-reader.js';
+import { ORIGIN } from '../../../src/history/position.js';
+import { Audience, Member } from '../../../src/pubsub/delivery.js';
+import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
+import { Entry } from '../../../src/pubsub/entry.js';
+import type { SubscriptionKind } from '../../../src/redis/driver.js';
+import { FakeClock, turn } from '../../support/fake-clock.js';
+
+/** A channel's history; message n is at `n-1`. */
+class History implements PatientReader {
+  log: StoredMessage[] = [];
+
+  /** Publishes one; what comes on the wire. */
+  append(): string {
+    const count = this.log.length + 1;
+    const message = { position: `${count}-1`, previous: this.last, payload: String(count) };
+    this.log.push(message);
+    return `rc1:${message.position}:${message.previous}\n${message.payload}`;
+  }
+
+  get last(): string {
+    return this.log.at(-1)?.position ?? ORIGIN;
+  }
+
+  async read(): Promise<Page<StoredMessage>> {
+    return { last: this.last, more: false, server: 's', messages: [] };
+  }
+
+  async readPatiently({ after = ORIGIN, limit }: { after?: string | undefined; limit: number }) {
+    const from = Number.parseInt(after, 10);
+    const messages = limit === 0 ? [] : this.log.slice(from);
+    return { last: this.last, more: false, server: 's', messages };
+  }
+}
+
+function scene(kind: SubscriptionKind = 'channel') {
+  const clock = new FakeClock();
+  const history = new History();
+  const audience = new Audience(new Reporter(undefined));
+  const entry = new Entry({ kind, reader: history, clock, began: clock.now() }, 'x');
+  const person = (act: (message: unknown) => void = () => {}) => {
+    const got: unknown[] = [];
+    const gaps: Discontinuity[] = [];
+    const handler = (message: unknown) => {
+      got.push(message);
+      act(message);
+    };
+    const onDiscontinuity = (gap: Discontinuity) => gaps.push(gap);
+    return { got, gaps, member: new Member(audience, handler, { codec: jsonCodec, onDiscontinuity }) };
+  };
+  const confirm = () => {
+    entry.phase = 'active';
+    entry.confirmed();
+  };
+  return { clock, history, entry, person, confirm };
+}
+
+describe('who listens', () => {
+  test('one, some, one and nobody: each of them hears what comes, in the order in which they came', () => {
+    const { entry, person, confirm } = scene();
+    const order: string[] = [];
+    const [a, b, c] = ['a', 'b', 'c'].map((name) => person(() => order.push(name))) as [
+      ReturnType<typeof person>,
+      ReturnType<typeof person>,
+      ReturnType<typeof person>,
+    ];
+    entry.add(a.member);
+    confirm();
+    const hear = () => {
+      order.length = 0;
+      entry.receive('x', '1');
+      return [order.join(''), entry.active];
+    };
+    expect(hear()).toEqual(['a', 1]);
+    entry.add(b.member);
+    entry.add(c.member);
+    expect(hear()).toEqual(['abc', 3]);
+    expect([a, b, c].map(({ member }) => entry.has(member))).toEqual([true, true, true]);
+    entry.remove(a.member);
+    entry.remove(c.member);
+    expect(hear()).toEqual(['b', 1]);
+    entry.remove(a.member);
+    expect(hear()).toEqual(['b', 1]);
+    entry.remove(b.member);
+    expect(hear()).toEqual(['', 0]);
+    expect([a, b, c].map(({ member }) => entry.has(member))).toEqual([false, false, false]);
+    entry.add(c.member);
+    expect(hear()).toEqual(['c', 1]);
+  });
+
+  test('one who was alone and brings another in the middle of a message: that one hears the next', () => {
+    const { entry, person, confirm } = scene();
+    const late = person();
+    const early = person((message) => {
+      if (message !== 1) return;
+      entry.add(late.member);
+      entry.remove(early.member);
+    });
+    entry.add(early.member);
+    confirm();
+    entry.receive('x', '1');
+    entry.receive('x', '2');
+    expect([early.got, late.got]).toEqual([[1], [2]]);
+  });
+});
+
+describe('a gap', () => {
+  test.each([1, 2])('is told to all of %i, once, when it is over', (count) => {
+    const { clock, entry, person, confirm } = scene();
+    const people = Array.from({ length: count }, () => person());
+    for (const { member } of people) entry.add(member);
+    clock.advance(1_234);
+    const since = new Date(clock.now());
+    confirm();
+    clock.advance(5_000);
+    entry.dropped('reconnected', 0);
+    expect(people.map(({ gaps }) => gaps)).toEqual(people.map(() => []));
+    entry.receive('x', '1');
+    confirm();
+    expect(people.map(({ gaps }) => gaps)).toEqual(
+      people.map(() => [{ reason: 'reconnected', since, recovered: false }]),
+    );
+  });
+
+  test('leaves nothing behind for who leaves when told of it', async () => {
+    const { entry, person, confirm } = scene();
+    const { member } = person();
+    let left = false;
+    const leaver = new Member(member.audience, () => {}, {
+      codec: jsonCodec,
+      onDiscontinuity: () => {
+        entry.remove(leaver);
+        void entry.waiting('leaving').then(() => {
+          left = true;
+        });
+      },
+    });
+    entry.add(leaver);
+    confirm();
+    entry.dropped('reconnected', 0);
+    confirm();
+    await turn();
+    expect(left).toBe(false);
+    entry.answer('leaving');
+    await turn();
+    expect(left).toBe(true);
+  });
+});
+
+describe('history', () => {
+  test.each([1, 2])('is followed from its first message on, by all of %i', async (count) => {
+    const { history, entry, person, confirm } = scene();
+    const people = Array.from({ length: count }, () => person());
+    for (const { member } of people) entry.add(member);
+    confirm();
+    entry.receive('x', history.append());
+    history.append();
+    entry.receive('x', history.append());
+    await turn();
+    entry.receive('x', history.append());
+    for (const { got } of people) expect(got).toEqual([1, 2, 3, 4]);
+  });
+
+  test('whoever begins at a place in it leaves the others where they are, and they follow it too', async () => {
+    const { history, entry, person, confirm } = scene();
+    const [plain, since] = [person(), person()];
+    entry.add(plain.member);
+    confirm();
+    history.append();
+    await entry.add(since.member, { after: ORIGIN })?.started();
+    await turn();
+    entry.receive('x', history.append());
+    history.append();
+    entry.receive('x', history.append());
+    await turn();
+    entry.receive('x', history.append());
+    expect([plain.got, since.got]).toEqual([
+      [2, 3, 4, 5],
+      [1, 2, 3, 4, 5],
+    ]);
+    expect(entry.active).toBe(2);
+  });
+
+  test('messages without it before do not let anybody believe that a gap was closed', async () => {
+    const { history, entry, person, confirm } = scene();
+    const { member, gaps } = person();
+    entry.add(member);
+    confirm();
+    entry.receive('x', '"plain"');
+    entry.receive('x', history.append());
+    await turn();
+    entry.dropped('reconnected', 0);
+    confirm();
+    await turn();
+    expect(gaps.map(({ recovered }) => recovered)).toEqual([false]);
+  });
+
+  test('who leaves in the middle of the message in which another begins with it is not called', () => {
+    const { entry, person, confirm } = scene();
+    const [late, gone] = [person(), person()];
+    const first = person(() => {
+      entry.add(late.member, 'latest');
+      entry.remove(gone.member);
+    });
+    entry.add(first.member);
+    entry.add(gone.member);
+    confirm();
+    entry.receive('x', '1');
+    expect([first.got, gone.got, late.got]).toEqual([[1], [], []]);
+  });
+
+  test('of a pattern is that of many channels, and nobody follows it', () => {
+    const { entry, person, confirm } = scene('pattern');
+    const { member, got, gaps } = person();
+    entry.add(member);
+    confirm();
+    for (const header of ['rc1:5-1:4-1', 'rc1:3-1:2-1', 'rc1::']) entry.receive('x', `${header}\n7`);
+    expect([got, gaps]).toEqual([[7, 7, 7], []]);
+  });
+});

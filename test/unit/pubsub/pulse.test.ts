@@ -1,0 +1,33 @@
+import { expect, test } from 'vitest';
+import { Pulse } from '../../../src/pubsub/pulse.js';
+import { FakeClock, turn } from '../../support/fake-clock.js';
+
+class CountingClock extends FakeClock {
+  asked = 0;
+
+  override monotonic(): number {
+    this.asked++;
+    return super.monotonic();
+  }
+}
+
+test('what comes in one go is heard when its first message came, and asks the time once', async () => {
+  const clock = new CountingClock();
+  const pulse = new Pulse(clock);
+  clock.advance(1_000);
+  const at = clock.now();
+  for (let message = 0; message < 100; message++) pulse.beat();
+  expect(pulse).toMatchObject({ at, monotonic: 1_000 });
+  expect(clock.asked).toBe(1);
+});
+
+test('what comes later is heard later', async () => {
+  const clock = new CountingClock();
+  const pulse = new Pulse(clock);
+  for (let second = 1; second <= 3; second++) {
+    clock.advance(1_000);
+    pulse.beat();
+    expect(pulse).toMatchObject({ at: clock.now(), monotonic: second * 1_000 });
+    await turn();
+  }
+});
