@@ -1,12 +1,19 @@
 import { type Clock, jittered, type Timer } from '../clock.js';
 import type { Reporter } from '../diagnostics.js';
-import { CommandError } from '../errors.js';
+import { CommandError, type RollcallError } from '../errors.js';
 import { pair } from '../keys.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { Change, RoomChange, SocketChange } from './changes.js';
 import type { LeaseKeeper } from './lease-keeper.js';
-import { factOf, type Membership, type OwnedSocket, type OwnedSockets, roomFactOf } from './owned-sockets.js';
-import type { PresenceStore } from './presence-store.js';
+import {
+  type Address,
+  factOf,
+  type Membership,
+  type OwnedSocket,
+  type OwnedSockets,
+  roomFactOf,
+} from './owned-sockets.js';
+import type { PresenceStore, Waiter } from './presence-store.js';
 
 /** Options of {@link PresenceNode}. Durations in ms. */
 export interface NodeOptions {
@@ -20,13 +27,6 @@ export interface NodeOptions {
   readonly idleAfter: number;
   /** How often activity is written down at most. */
   readonly touchEvery: number;
-}
-
-/** Where a socket stands: its user and itself, escaped, and its user's partition. */
-export interface Address {
-  readonly user: string;
-  readonly socket: string;
-  readonly partition: number;
 }
 
 /** How many sockets are checked at a time. */
@@ -55,6 +55,26 @@ class Failures<T extends object> {
 interface Activity {
   at: number;
   written: number;
+}
+
+/** A call of {@link PresenceNode.set} under way. */
+class Registration implements Waiter {
+  constructor(
+    readonly node: PresenceNode,
+    readonly owned: OwnedSocket,
+    readonly before: OwnedSocket | undefined,
+    readonly waiter: Waiter,
+  ) {}
+
+  settled(record: string | null): void {
+    this.owned.known = true;
+    this.waiter.settled(record);
+  }
+
+  failed(error: RollcallError): void {
+    this.node.failed(this.owned, this.before);
+    this.waiter.failed(error);
+  }
 }
 
 /**
@@ -104,51 +124,49 @@ export class PresenceNode {
 
   /** True when the socket is registered by this process. */
   registered(address: Address): boolean {
-    return this.#owned.sockets.has(pair(address.user, address.socket));
+    return this.#owned.sockets.has(address.key);
   }
 
   /** True when this process answers for the socket, or for its place in a room. */
   answersFor(address: Address): boolean {
-    return this.#owned.answersFor(pair(address.user, address.socket));
+    return this.#owned.answersFor(address.key);
   }
 
   /** True when this process has removed the socket lately, and not registered it since. */
   released(address: Address): boolean {
-    return this.#released.has(pair(address.user, address.socket));
+    return this.#released.has(address.key);
   }
 
-  /** Registers or updates a socket; resolves with the user's record. */
-  async set(address: Address, status: string, meta: string | undefined): Promise<string | null> {
-    const { user, socket, partition } = address;
-    const key = pair(user, socket);
+  /** Registers or updates a socket; `waiter` is told the user's record. */
+  set(address: Address, status: string, meta: string | undefined, waiter: Waiter): void {
+    const { user, socket, key, partition } = address;
     const { sockets } = this.#owned;
     const before = sockets.get(key);
     const connectedAt = before?.connectedAt ?? this.#options.clock.now();
     const known = before?.known ?? false;
-    const owned: OwnedSocket = { user, socket, partition, connectedAt, status, meta, known };
+    const owned: OwnedSocket = { user, socket, key, partition, connectedAt, status, meta, known };
     sockets.set(key, owned);
     this.#released.delete(key);
     if (this.#options.idleAfter > 0) this.#active(key);
-    try {
-      const record = await this.#store.apply(partition, factOf(owned, this.#options.grace));
-      owned.known = true;
-      return record;
-    } catch (error) {
-      // The caller was told that it failed; unless a later call says otherwise, so shall it be.
-      const last = this.#failedSockets.last(owned, before);
-      if (sockets.get(key) === owned) {
-        if (last === undefined) this.#forget(key);
-        else sockets.set(key, last);
-      }
-      this.#doubt(key, partition, () => this.#socketChange(address));
-      throw error;
+    const registration = new Registration(this, owned, before, waiter);
+    this.#store.submit(partition, factOf(owned, this.#options.grace), registration);
+  }
+
+  /** `owned` was not written, or it is not known: it shall be as before, unless a later call says otherwise. */
+  failed(owned: OwnedSocket, before: OwnedSocket | undefined): void {
+    const { key, partition } = owned;
+    const { sockets } = this.#owned;
+    const last = this.#failedSockets.last(owned, before);
+    if (sockets.get(key) === owned) {
+      if (last === undefined) this.#forget(key);
+      else sockets.set(key, last);
     }
+    this.#doubt(key, partition, () => this.#socketChange(owned));
   }
 
   /** Removes a socket this process owns, from its rooms too; resolves with the user's record. */
   async remove(address: Address, grace: number): Promise<string | null> {
-    const { user, socket, partition } = address;
-    const key = pair(user, socket);
+    const { user, socket, key, partition } = address;
     const known = this.#owned.sockets.get(key)?.known === true;
     this.#forget(key);
     this.#release(key);
@@ -210,21 +228,18 @@ export class PresenceNode {
     for (let at = 0; at < checked.length; at += CHUNK) {
       const chunk = checked.slice(at, at + CHUNK);
       const missing = await this.#options.keeper.missing(chunk);
-      this.#removedElsewhere(
-        missing.filter((owned) => sockets.get(pair(owned.user, owned.socket)) === owned),
-      );
+      this.#removedElsewhere(missing.filter((owned) => sockets.get(owned.key) === owned));
     }
   }
 
   /** Forgets sockets that another process removed; their rooms are left for us to leave. */
   #removedElsewhere(gone: readonly OwnedSocket[]): void {
     const { grace } = this.#options;
-    for (const { user, socket, partition } of gone) {
-      const key = pair(user, socket);
+    for (const { user, socket, key, partition } of gone) {
       this.#forget(key);
       // Said again under our own lease: if a failover loses the removal, that shows in it.
       this.#applyToAll(partition, { kind: 'socket', user, socket, grace }).catch((error: unknown) => {
-        this.#doubt(key, partition, () => this.#socketChange({ user, socket, partition }));
+        this.#doubt(key, partition, () => this.#socketChange({ user, socket, key }));
         this.#report(error);
       });
       for (const membership of this.#owned.leaveAll(key)) {
@@ -236,7 +251,7 @@ export class PresenceNode {
   /** A sign of life of a socket; false when this process does not own it. */
   async touch(address: Address): Promise<boolean> {
     const { clock, grace, touchEvery } = this.#options;
-    const key = pair(address.user, address.socket);
+    const { key } = address;
     const owned = this.#owned.sockets.get(key);
     if (owned === undefined) return false;
     const activity = this.#active(key);
@@ -300,8 +315,11 @@ export class PresenceNode {
   }
 
   /** What ought to be in Redis about a socket, now. */
-  #socketChange({ user, socket }: Address, grace = this.#options.grace): SocketChange {
-    const owned = this.#owned.sockets.get(pair(user, socket));
+  #socketChange(
+    { user, socket, key }: Omit<Address, 'partition'>,
+    grace = this.#options.grace,
+  ): SocketChange {
+    const owned = this.#owned.sockets.get(key);
     return owned === undefined ? { kind: 'socket', user, socket, grace } : factOf(owned, grace);
   }
 

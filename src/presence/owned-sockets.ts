@@ -2,11 +2,18 @@ import { pair } from '../keys.js';
 import type { RoomChange, SocketChange } from './changes.js';
 import { packFact } from './record.js';
 
-/** A socket this process answers for. Ids are escaped, `meta` and rooms' infos are JSON text. */
-export interface OwnedSocket {
+/** Where a socket stands. Ids, here and below, are escaped. */
+export interface Address {
   readonly user: string;
   readonly socket: string;
+  /** Both, as they stand in the node's set of pairs. */
+  readonly key: string;
+  /** The user's. */
   readonly partition: number;
+}
+
+/** A socket this process answers for. `meta` and rooms' infos are JSON text. */
+export interface OwnedSocket extends Address {
   readonly connectedAt: number;
   readonly status: string;
   readonly meta: string | undefined;
@@ -19,17 +26,30 @@ export interface OwnedSocket {
 /** The status of a socket that has gone idle. */
 const IDLE_STATUS = 'away';
 
+/** The fact of a socket of ours. Its text is made when it is sent: many may wait for that. */
+class OwnedFact implements SocketChange {
+  readonly kind = 'socket';
+  readonly user: string;
+  readonly socket: string;
+
+  constructor(
+    readonly owned: OwnedSocket,
+    readonly grace: number,
+    readonly restoring: boolean,
+  ) {
+    this.user = owned.user;
+    this.socket = owned.socket;
+  }
+
+  get value(): string {
+    const { idle, status, connectedAt, meta } = this.owned;
+    return packFact(idle === true ? IDLE_STATUS : status, connectedAt, meta);
+  }
+}
+
 /** The fact that ought to be in Redis for `owned`. */
 export function factOf(owned: OwnedSocket, grace: number, restoring = false): SocketChange {
-  const status = owned.idle === true ? IDLE_STATUS : owned.status;
-  return {
-    kind: 'socket',
-    user: owned.user,
-    socket: owned.socket,
-    value: packFact(status, owned.connectedAt, owned.meta),
-    grace,
-    restoring,
-  };
+  return new OwnedFact(owned, grace, restoring);
 }
 
 /** A socket's place in a room. */

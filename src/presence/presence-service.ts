@@ -1,6 +1,7 @@
+import { onAbort } from '../abort.js';
 import { encodeJson, escapeId, type Json, jsonCodec } from '../codec.js';
 import { InvalidArgumentError, LimitError } from '../errors.js';
-import { type PartitionKeys, partitionOf } from '../keys.js';
+import { type PartitionKeys, pair, partitionOf } from '../keys.js';
 import { Member } from '../pubsub/delivery.js';
 import { type Subscription, subscribe } from '../pubsub/subscribe.js';
 import {
@@ -14,7 +15,7 @@ import {
 import { assemble, type PresenceParts } from './assemble.js';
 import { processOf } from './lease-keeper.js';
 import { Lifecycle } from './lifecycle.js';
-import type { Address } from './node.js';
+import type { PresenceNode } from './node.js';
 import type {
   ClosePresenceOptions,
   OnlineUsersOptions,
@@ -25,6 +26,8 @@ import type {
   SetStatusOptions,
   WatchOptions,
 } from './options.js';
+import type { Address, Membership } from './owned-sockets.js';
+import type { Waiter } from './presence-store.js';
 import { packFact, unpackChange, unpackRecord } from './record.js';
 import type { RoomHandler, RoomWatch } from './rooms.js';
 import { type PresenceSettings, readSettings } from './settings.js';
@@ -82,29 +85,27 @@ export class PresenceService {
    * user has too many sockets; {@link TimeoutError}, {@link ConnectionError}, {@link CommandError}.
    * After a failed call the socket is as it was before it; if need be that is made so later.
    */
-  async setPresence(
+  setPresence(
     userId: string,
     socketId: string,
     status: Status = 'online',
     meta?: Json,
   ): Promise<PresenceData> {
-    const address = this.#address(userId, socketId);
-    assertStatus('status', status);
-    const text = this.#encode('meta', meta);
-    const listening = this.#life.listenToInbox();
-    const { node } = this.#parts;
-    const isNew = !node.registered(address);
-    const record = await node.set(address, status, text);
-    // From now on others may remove the socket, which this process has to hear of.
-    if (listening !== undefined) await listening;
-    if (record === null) return absent(userId);
-    const data = unpackRecord(userId, record, true);
-    const limit = this.#settings.maxSocketsPerUser;
-    if (isNew && data.sockets.findIndex((one) => one.socketId === socketId) >= limit) {
-      await node.remove(address, 0);
-      throw new LimitError(`user ${JSON.stringify(userId)} has ${limit} sockets already (maxSocketsPerUser)`);
-    }
-    return data;
+    // By hand: in a storm of calls the frames and promises of `async` functions are most of the cost.
+    return new Promise((resolve, failed) => {
+      const address = this.#address(userId, socketId);
+      assertStatus('status', status);
+      const text = this.#encode('meta', meta);
+      const listening = this.#life.listenToInbox();
+      const { node } = this.#parts;
+      const limit = node.registered(address) ? Number.POSITIVE_INFINITY : this.#settings.maxSocketsPerUser;
+      node.set(
+        address,
+        status,
+        text,
+        new Call(userId, socketId, address, limit, node, listening, resolve, failed),
+      );
+    });
   }
 
   /**
@@ -355,13 +356,15 @@ export class PresenceService {
     this.#life.assertOpen();
     assertName('userId', userId);
     assertName('socketId', socketId);
-    return { user: escapeId(userId), socket: escapeId(socketId), partition: this.#partition(userId) };
+    const user = escapeId(userId);
+    const socket = escapeId(socketId);
+    return { user, socket, key: pair(user, socket), partition: this.#partition(userId) };
   }
 
-  #membership(room: string, userId: string, socketId: string): Address & { room: string } {
-    const address = this.#address(userId, socketId);
+  #membership(room: string, userId: string, socketId: string): Omit<Membership, 'info'> {
+    const { user, socket } = this.#address(userId, socketId);
     assertName('room', room);
-    return { ...address, room: escapeId(room), partition: this.#parts.rooms.partition(room) };
+    return { user, socket, room: escapeId(room), partition: this.#parts.rooms.partition(room) };
   }
 
   /** Removes a socket this process does not own; one it has `released` may live on elsewhere by now. */
@@ -410,6 +413,48 @@ export class PresenceService {
   }
 }
 
+/** A call of `setPresence` under way. */
+class Call implements Waiter {
+  constructor(
+    readonly userId: string,
+    readonly socketId: string,
+    readonly address: Address,
+    /** How many sockets the user may have if this one shall stay. */
+    readonly limit: number,
+    readonly node: PresenceNode,
+    readonly listening: Promise<void> | undefined,
+    readonly resolve: (presence: PresenceData | Promise<PresenceData>) => void,
+    readonly failed: (error: unknown) => void,
+  ) {}
+
+  settled(record: string | null): void {
+    const { listening } = this;
+    try {
+      // From now on others may remove the socket, which this process has to hear of.
+      this.resolve(
+        listening === undefined ? this.#outcome(record) : listening.then(() => this.#outcome(record)),
+      );
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  #outcome(record: string | null): PresenceData | Promise<PresenceData> {
+    if (record === null) return absent(this.userId);
+    const data = unpackRecord(this.userId, record, true);
+    const { limit, socketId } = this;
+    const { sockets } = data;
+    if (sockets.length <= limit) return data;
+    return sockets.findIndex((one) => one.socketId === socketId) < limit ? data : this.#refuse();
+  }
+
+  async #refuse(): Promise<never> {
+    await this.node.remove(this.address, 0);
+    const user = JSON.stringify(this.userId);
+    throw new LimitError(`user ${user} has ${this.limit} sockets already (maxSocketsPerUser)`);
+  }
+}
+
 function idSet(argument: string, element: string, values: Iterable<string>): Set<string> {
   if (typeof values === 'string' || typeof values?.[Symbol.iterator] !== 'function') {
     throw new InvalidArgumentError(argument, 'must be an iterable of strings');
@@ -436,11 +481,11 @@ function readUntil(until: Date | number | undefined): number {
 function endWith(watch: PresenceWatch, signal: AbortSignal | undefined): PresenceWatch {
   if (signal === undefined) return watch;
   const close = (): Promise<void> => {
-    signal.removeEventListener('abort', aborted);
+    forget();
     return watch.close();
   };
   const aborted = () => void close().catch(() => {});
-  signal.addEventListener('abort', aborted, { once: true });
+  const forget = onAbort(signal, aborted);
   if (signal.aborted) aborted();
   return { ...watch, close, [Symbol.asyncDispose]: close };
 }

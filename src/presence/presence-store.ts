@@ -1,4 +1,4 @@
-import type { Deadline } from '../deadlines.js';
+import type { Deadline, Deadlines } from '../deadlines.js';
 import { ConnectionError, type RollcallError } from '../errors.js';
 import type { PartitionKeys } from '../keys.js';
 import { assertAccepted, type Link, RETRY_DELAY } from '../redis/link.js';
@@ -46,19 +46,71 @@ export interface StoreStats {
 /** Users per transaction: enough to share its costs, few enough to block Redis for some ms only. */
 const USERS_PER_TRANSACTION = 256;
 
+/** Who is told what comes of a change: once, by one of the two. */
+export interface Waiter {
+  /** It is written; the user's settled record, `null` where there is none. */
+  settled(record: string | null): void;
+  failed(error: RollcallError): void;
+}
+
+/** A change on its way, and who waits for it. */
 class Job {
-  deadline: Deadline | undefined;
   sent = false;
+  /** Its waiter has been told. */
+  over = false;
 
   constructor(
     readonly change: Change,
-    readonly resolve: (record: string | null) => void,
-    readonly reject: (error: RollcallError) => void,
+    readonly waiter: Waiter,
+    readonly arrivals: Arrivals,
   ) {}
 
+  settle(record: string | null): void {
+    if (this.#end()) this.waiter.settled(record);
+  }
+
   fail(error: RollcallError): void {
-    this.deadline?.done();
-    this.reject(error);
+    if (this.#end()) this.waiter.failed(error);
+  }
+
+  #end(): boolean {
+    if (this.over) return false;
+    this.over = true;
+    this.arrivals.left();
+    return true;
+  }
+}
+
+/** For how long, in ms, calls join those before them. */
+const TOGETHER = 1;
+
+/** Jobs that came at the same time: they share a deadline, for one each would cost more than they do. */
+class Arrivals {
+  readonly jobs: Job[] = [];
+  readonly #since: number;
+  readonly #deadline: Deadline;
+  #open = 0;
+
+  constructor(now: number, deadlines: Deadlines, expire: (jobs: readonly Job[]) => void) {
+    this.#since = now;
+    this.#deadline = deadlines.start(() => expire(this.jobs));
+  }
+
+  /** Whether one more may come: not when the deadline is over, nor when they fill a transaction. */
+  open(now: number): boolean {
+    return this.#open > 0 && this.jobs.length < USERS_PER_TRANSACTION && now - this.#since < TOGETHER;
+  }
+
+  add(change: Change, waiter: Waiter): Job {
+    const job = new Job(change, waiter, this);
+    this.jobs.push(job);
+    this.#open++;
+    return job;
+  }
+
+  /** One of them is over. */
+  left(): void {
+    if (--this.#open === 0) this.#deadline.done();
   }
 }
 
@@ -77,7 +129,12 @@ export class PresenceStore {
 
   /** Applies `change`; resolves with the user's settled record, `null` where there is none. */
   apply(partition: number, change: Change): Promise<string | null> {
-    return (this.#partitions[partition] as Partition).apply(change);
+    return new Promise((settled, failed) => this.submit(partition, change, { settled, failed }));
+  }
+
+  /** The same for one who waits without a promise, of which a storm of calls has enough. */
+  submit(partition: number, change: Change, waiter: Waiter): void {
+    (this.#partitions[partition] as Partition).submit(change, waiter);
   }
 
   /** Fails what has not been sent; nothing is sent any more. */
@@ -87,11 +144,13 @@ export class PresenceStore {
 }
 
 class Partition {
+  /** The oldest first: those in front of `#head` have left. */
   #queue: Job[] = [];
+  #head = 0;
+  #arrivals: Arrivals | undefined;
   #scheduled = false;
   #busy = false;
   #closed: RollcallError | undefined;
-  #expiredInQueue = 0;
 
   constructor(
     readonly options: StoreOptions,
@@ -100,20 +159,14 @@ class Partition {
     readonly stats: StoreStats,
   ) {}
 
-  apply(change: Change): Promise<string | null> {
-    const { link } = this.options;
-    if (this.#closed !== undefined) return Promise.reject(this.#closed);
-    return new Promise((resolve, reject) => {
-      const job = new Job(change, resolve, reject);
-      job.deadline = link.deadlines.start(() => {
-        job.fail(link.timeoutError('a change of presence', job.sent ? 'unknown' : 'failed'));
-        if (!job.sent && ++this.#expiredInQueue * 2 > this.#queue.length) this.#dropExpired();
-      });
-      this.#queue.push(job);
-      this.stats.changes++;
-      this.stats.queued++;
-      this.#schedule();
-    });
+  submit(change: Change, waiter: Waiter): void {
+    if (this.#closed !== undefined) return waiter.failed(this.#closed);
+    const now = this.options.link.clock.monotonic();
+    if (this.#arrivals?.open(now) !== true) this.#arrivals = this.#expect(now);
+    this.#queue.push(this.#arrivals.add(change, waiter));
+    this.stats.changes++;
+    this.stats.queued++;
+    this.#schedule();
   }
 
   close(error: RollcallError): void {
@@ -122,18 +175,35 @@ class Partition {
   }
 
   failQueued(error: RollcallError): void {
-    const queue = this.#queue;
-    this.#queue = [];
-    this.stats.queued -= queue.length;
-    for (const job of queue) job.fail(error);
+    const jobs = this.#queue.slice(this.#head);
+    this.#leave(this.#queue.length);
+    for (const job of jobs) job.fail(error);
   }
 
-  /** In a long outage calls come and expire; they must not pile up. */
+  #expect(now: number): Arrivals {
+    const { link } = this.options;
+    return new Arrivals(now, link.deadlines, (jobs) => {
+      for (const job of jobs) {
+        if (!job.over) job.fail(link.timeoutError('a change of presence', job.sent ? 'unknown' : 'failed'));
+      }
+      this.#dropExpired();
+    });
+  }
+
+  /** In a long outage calls come and expire; they must not pile up. The oldest expire first. */
   #dropExpired(): void {
-    this.#expiredInQueue = 0;
-    const before = this.#queue.length;
-    this.#queue = this.#queue.filter((job) => job.deadline?.expired !== true);
-    this.stats.queued -= before - this.#queue.length;
+    let head = this.#head;
+    while (this.#queue[head]?.over === true) head++;
+    this.#leave(head);
+  }
+
+  /** Everything in front of `head` has left the queue. */
+  #leave(head: number): void {
+    this.stats.queued -= head - this.#head;
+    this.#head = head;
+    if (head * 2 < this.#queue.length) return;
+    this.#queue = this.#queue.slice(head);
+    this.#head = 0;
   }
 
   #schedule(): void {
@@ -166,28 +236,27 @@ class Partition {
     this.#busy = true;
     this.#send(batch).finally(() => {
       this.#busy = false;
-      if (this.#queue.length > 0) this.#schedule();
+      if (this.#queue.length > this.#head) this.#schedule();
     });
   }
 
   /** The oldest jobs that fit into one transaction; what has expired meanwhile never happens. */
   #take(): Job[] {
     const batch: Job[] = [];
-    let at = 0;
+    let at = this.#head;
     for (; at < this.#queue.length && batch.length < USERS_PER_TRANSACTION; at++) {
       const job = this.#queue[at] as Job;
-      if (job.deadline?.expired === true) continue;
+      if (job.over) continue;
       const [first] = batch;
       if (first !== undefined && isRestoring(first.change) !== isRestoring(job.change)) break;
       batch.push(job);
     }
-    this.#queue = this.#queue.slice(at);
-    this.stats.queued -= at;
+    this.#leave(at);
     return batch;
   }
 
   async #send(batch: Job[]): Promise<void> {
-    const jobs = batch.filter((job) => job.deadline?.expired !== true);
+    const jobs = batch.filter((job) => !job.over);
     if (jobs.length === 0) return;
     if (this.#closed !== undefined) {
       // What was sent before, and broke off, may have happened.
@@ -246,14 +315,14 @@ class Partition {
     this.stats.transactions++;
     const replies = await this.#timed(
       changes.length,
-      link.session.execute(transaction.commands, { atomic: true, key: this.keys.nodes }),
+      link.session.execute(transaction.commands, {
+        atomic: transaction.commands.length > 1,
+        key: this.keys.nodes,
+      }),
     );
     assertAccepted('presence', replies);
-    const { records, leases: seen } = transaction.settled(replies);
+    const { recordOf, leases: seen } = transaction.settled(replies);
     for (const { was, is } of seen) leases.observed(this.index, node, known, was, is);
-    for (const job of jobs) {
-      job.deadline?.done();
-      job.resolve(records.get(job.change.user) ?? null);
-    }
+    for (const job of jobs) job.settle(recordOf(job.change.user));
   }
 }

@@ -2,18 +2,22 @@
 -- changed: the only place where a status is decided. Idempotent: run twice, it changes nothing the
 -- second time.
 --
--- KEYS  1 nodes  2 online  3 due, then for each user: the facts, the record
--- ARGV  1 node that wrote facts in this transaction, or "" when none did
---       2 lease in ms
+-- KEYS  1 nodes  2 online  3 due  4 the node's set of pairs, then for each user: the facts, the record
+-- ARGV  1 node whose facts are written here
+--       2 lease in ms, 0 to leave its lease alone: nothing it answers for changes
 --       3 backstop TTL in ms   4 TTL of an offline user's record in ms
 --       5 channel of changes   6 length of what the facts' keys begin with
 --       7 "1" to take a missing record for a lost one: the change says that nothing changed
 --       8 statuses by priority, each between commas
 --       9 the node's lease as it knows it, 0 for none
 --       10 the command that announces, PUBLISH or SPUBLISH
---       then for each user why he is looked at: 0 or above, for how many ms he is waited for if his
---       last socket has gone; -1 some time of his has come; -2 he was active; -3 his last socket
---       has gone, and no record was found: he is offline, and nobody knows yet
+--       11 three lines for each user, and for each more of his facts; they end with line feeds, which
+--          neither ids nor JSON text contain:
+--          why he is looked at, empty in further facts of the same user: 0 or above, for how many ms he is
+--          waited for if his last socket has gone; -1 some time of his has come; -2 he was active; -3 his
+--          last socket has gone, and no record was found: he is offline, and nobody knows yet
+--          a socket of the node whose fact changes, or nothing
+--          what its fact is now, or nothing: it is removed
 -- Returns { the node's lease as it was, or ""; its lease now, or ""; for each user his record, or false }
 --
 -- Facts:    node"socket = "status",connectedAt[,meta]   one per socket
@@ -31,7 +35,8 @@ if tonumber(remembered) > tonumber(backstop) then longest = remembered end
 
 -- Most of the time this script takes goes into its own text, not into the commands: functions and
 -- numbers used for every user are looked up and formatted once.
-local call, find, sub, match, format = redis.call, string.find, string.sub, string.match, string.format
+local call, find, sub, match, gmatch, format = redis.call, string.find, string.sub, string.match, string.gmatch, string.format
+local tonumber, type = tonumber, type
 
 local time = call('TIME')
 -- In floating point throughout: the embedded engine's whole numbers have 32 bits only.
@@ -44,7 +49,7 @@ local now, nowMicros = format('%.0f', millis), format('%.0f', micros)
 -- is not renewed, so that it goes on showing it until the node has got the message: claimed (negative),
 -- older than the one known, or gone, in which case one long expired takes its place.
 local was, is = '', ''
-if node ~= '' then
+if lease > 0 then
   was = call('ZSCORE', KEYS[1], node) or ''
   is = was
   if was == '' and known > 0 then
@@ -104,26 +109,53 @@ local function read(facts)
   return status, '[' .. table.concat(texts, ',') .. ']', #texts, own, till, deadline
 end
 
+local users, reasons, recordKeys, n = {}, {}, {}, 0
+local changes, last, added, removed = {}, 0, {}, {}
+local mine = node .. '"'
+for why, socket, value in gmatch(ARGV[11], '([^\n]*)\n([^\n]*)\n([^\n]*)\n') do
+  if why ~= '' then
+    n = n + 1
+    users[n], reasons[n], recordKeys[n] = sub(KEYS[2 * n + 3], skip + 1), tonumber(why), KEYS[2 * n + 4]
+  end
+  if socket ~= '' then
+    changes[last + 1], changes[last + 2], changes[last + 3] = KEYS[2 * n + 3], mine .. socket, value
+    last = last + 3
+    local owned = value == '' and removed or added
+    owned[#owned + 1] = users[n] .. '"' .. socket
+  end
+end
+
+-- A key of another type ends the script, and whatever fact is there by then must be one that is reaped: its
+-- pair comes before it and goes after it.
+-- unpack() has room for some thousand arguments; a transaction is kept far below that.
+if #added > 0 then
+  call('SADD', KEYS[4], unpack(added))
+  call('PEXPIRE', KEYS[4], backstop)
+end
+for at = 1, last, 3 do
+  if changes[at + 2] == '' then
+    call('HDEL', changes[at], changes[at + 1])
+  else
+    call('HSET', changes[at], changes[at + 1], changes[at + 2])
+  end
+end
+if #removed > 0 then call('SREM', KEYS[4], unpack(removed)) end
+
 local replies, events, arrived, departed = { was, is }, {}, {}, {}
-local index = 10
 
 -- All records at once: a call for each would cost more than reading them does.
-local recordKeys = {}
-for k = 5, #KEYS, 2 do recordKeys[#recordKeys + 1] = KEYS[k] end
-local records = #recordKeys > 0 and call('MGET', unpack(recordKeys)) or {}
+local records = n > 0 and call('MGET', unpack(recordKeys)) or {}
 
--- All facts before anything is written: a key of another type ends the script, and what was written
+-- All facts before any record is written: a key of another type ends the script, and what was written
 -- by then would never be indexed nor announced.
 local all = {}
-for k = 4, #KEYS, 2 do all[k] = call('HGETALL', KEYS[k]) end
+for k = 1, n do all[k] = call('HGETALL', KEYS[2 * k + 3]) end
 
-for k = 4, #KEYS, 2 do
-  index = index + 1
-  local factsKey, recordKey, why = KEYS[k], KEYS[k + 1], tonumber(ARGV[index])
-  local user = sub(factsKey, skip + 1)
+for k = 1, n do
+  local factsKey, recordKey, user, why = KEYS[2 * k + 3], recordKeys[k], users[k], reasons[k]
   local status, sockets, count, own, till, deadline = read(all[k])
   -- What is missing is false, and something of its own on the embedded engine.
-  local record = records[index - 10]
+  local record = records[k]
   if type(record) ~= 'string' then record = false end
 
   local before, version, seen, rest = 'offline', 0, now, ''
@@ -213,10 +245,9 @@ for k = 4, #KEYS, 2 do
   elseif own then
     call('PEXPIRE', factsKey, remembered)
   end
-  replies[#replies + 1] = record
+  replies[k + 2] = record
 end
 
--- unpack() has room for some thousand arguments; a transaction is kept far below that.
 if #arrived > 0 then
   call('ZADD', KEYS[2], unpack(arrived))
   -- Renewals prolong it, so that it goes with the records when nobody is left to look after them.

@@ -21,43 +21,48 @@ export interface TransactionSettings {
 
 /** What a transaction brought about. */
 export interface Settled {
-  /** User → his record, for those that were settled. */
-  readonly records: ReadonlyMap<string, string | null>;
+  /** The record of a user, `null` where there is none. */
+  recordOf(user: string): string | null;
   /** The node's lease before and after, for each script that saw it; 0 for none. */
   readonly leases: readonly { was: number; is: number }[];
 }
 
+/** A user whom settle looks at. */
+interface Turn {
+  /** Why, in terms of settle. */
+  reason: number;
+  /** The facts about his sockets that this node changes. */
+  readonly facts: SocketChange[];
+}
+
 /**
- * One MULTI: the facts of some changes as plain commands, then the scripts that derive everything
- * else. Of several changes to one fact only the last one counts.
+ * What some changes are in Redis: a call of settle, which writes the facts of this node's sockets and
+ * derives everything else; before it, as plain commands, whatever is no fact of a socket of this
+ * node. Of several changes to one fact only the last one counts.
  */
 export class Transaction {
   readonly commands: Command[] = [];
   readonly #settings: TransactionSettings;
-  readonly #restoring: boolean;
-  readonly #users = new Map<string, number>();
-  readonly #added: string[] = [];
-  readonly #removed = new Map<string, string[]>();
-  readonly #told = new Map<string, string[]>();
-  readonly #rooms: RoomChange[] = [];
+  readonly #users = new Map<string, Turn>();
   #scripts = 0;
 
   constructor(settings: TransactionSettings, changes: readonly Change[]) {
     this.#settings = settings;
-    this.#restoring = changes.some(isRestoring);
-    const latest = new Map<string, Change>();
+    const others = new Map<string, Change>();
     for (const change of changes) {
+      if (change.kind === 'socket' && (change.owner ?? settings.node) === settings.node) {
+        replace(this.#look(change).facts, change);
+        continue;
+      }
+      if (change.kind !== 'room') this.#look(change);
       const key = this.#factOf(change);
       // Set anew, the last one also comes last.
-      latest.delete(key);
-      latest.set(key, change);
-      if (change.kind !== 'room') this.#look(change.user, reasonOf(change));
+      others.delete(key);
+      others.set(key, change);
     }
-    for (const change of latest.values()) this.#write(change);
-    this.#writePairs();
-    const node = changes.some(isOwn) ? settings.node : '';
-    if (this.#rooms.length > 0) this.#call(this.#roomCall(node));
-    if (this.#users.size > 0) this.#call(this.#settleCall(node));
+    const own = changes.some(isOwn);
+    if (others.size > 0) this.#writeOthers([...others.values()], own);
+    if (this.#users.size > 0) this.#call(this.#settleCall(own, changes.some(isRestoring)));
   }
 
   /** Makes sense of the replies. */
@@ -78,7 +83,7 @@ export class Transaction {
         records.set(user, typeof record === 'string' ? record : null);
       }
     }
-    return { records, leases };
+    return { recordOf: (user) => records.get(user) ?? null, leases };
   }
 
   #factOf(change: Change): string {
@@ -93,64 +98,67 @@ export class Transaction {
     }
   }
 
-  /** Why settle looks at a user: of several reasons the one that means most. */
-  #look(user: string, reason: number): void {
-    const before = this.#users.get(user);
-    if (before === undefined) this.#users.set(user, reason);
-    else if (before === 0 || reason === 0) this.#users.set(user, 0);
-    else if (before < 0 && reason < 0) this.#users.set(user, Math.min(before, reason));
-    else this.#users.set(user, Math.max(before, reason));
+  /** Has settle look at a user; of several reasons the one that means most. */
+  #look(change: Exclude<Change, RoomChange>): Turn {
+    const reason = reasonOf(change);
+    const turn = this.#users.get(change.user);
+    if (turn === undefined) {
+      const first: Turn = { reason, facts: [] };
+      this.#users.set(change.user, first);
+      return first;
+    }
+    const before = turn.reason;
+    if (before === 0 || reason === 0) turn.reason = 0;
+    else if (before < 0 && reason < 0) turn.reason = Math.min(before, reason);
+    else turn.reason = Math.max(before, reason);
+    return turn;
   }
 
-  #write(change: Change): void {
-    switch (change.kind) {
-      case 'socket':
-        return this.#writeSocket(change);
-      case 'status': {
-        const facts = this.#settings.keys.sockets(change.user);
-        const field = pair('', 'status');
-        this.commands.push(
-          change.value === undefined ? ['HDEL', facts, field] : ['HSET', facts, field, change.value],
-        );
-        return;
+  /** What people set themselves, what others own, and rooms. */
+  #writeOthers(changes: readonly Change[], own: boolean): void {
+    const { keys, node } = this.#settings;
+    const removed = new Map<string, string[]>();
+    const told = new Map<string, string[]>();
+    const joined: string[] = [];
+    const rooms: RoomChange[] = [];
+    for (const change of changes) {
+      switch (change.kind) {
+        case 'status': {
+          this.#writeFact(change.user, pair('', 'status'), change.value);
+          break;
+        }
+        case 'socket': {
+          const owner = change.owner as string;
+          const owned = pair(change.user, change.socket);
+          this.#writeFact(change.user, pair(owner, change.socket), change.value);
+          append(removed, owner, owned);
+          if (change.tell !== undefined) append(told, change.tell, owned);
+          break;
+        }
+        case 'room': {
+          const owned = pair(pair(change.user, change.socket), change.room);
+          rooms.push(change);
+          if (change.info !== undefined) joined.push(owned);
+          else append(removed, change.owner ?? node, owned);
+        }
       }
-      case 'room':
-        this.#rooms.push(change);
-        return this.#own(
-          change,
-          change.info !== undefined,
-          pair(pair(change.user, change.socket), change.room),
-        );
-      case 'look':
     }
+    if (joined.length > 0) this.#writePairs(joined);
+    for (const [owner, owned] of removed) this.commands.push(['SREM', keys.node(owner), ...owned]);
+    for (const [channel, owned] of told) this.commands.push(['PUBLISH', channel, JSON.stringify(owned)]);
+    if (rooms.length > 0) this.#call(this.#roomCall(rooms, own));
   }
 
-  #writeSocket(change: SocketChange): void {
-    const facts = this.#settings.keys.sockets(change.user);
-    const owned = pair(change.user, change.socket);
-    const field = pair(change.owner ?? this.#settings.node, change.socket);
-    this.commands.push(
-      change.value === undefined ? ['HDEL', facts, field] : ['HSET', facts, field, change.value],
-    );
-    this.#own(change, change.value !== undefined, owned);
-    if (change.tell !== undefined) append(this.#told, change.tell, owned);
+  #writeFact(user: string, field: string, value: string | undefined): void {
+    const facts = this.#settings.keys.sockets(user);
+    this.commands.push(value === undefined ? ['HDEL', facts, field] : ['HSET', facts, field, value]);
   }
 
-  #own(change: { owner?: string }, added: boolean, owned: string): void {
-    if (added) this.#added.push(owned);
-    else append(this.#removed, change.owner ?? this.#settings.node, owned);
-  }
-
-  #writePairs(): void {
+  /** Notes what the node answers for. */
+  #writePairs(owned: readonly string[]): void {
     const { keys, node, backstop } = this.#settings;
-    if (this.#added.length > 0) {
-      const key = keys.node(node);
-      this.commands.push(['SADD', key, ...this.#added], ['PEXPIRE', key, String(backstop)]);
-    }
-    for (const [owner, owned] of this.#removed) this.commands.push(['SREM', keys.node(owner), ...owned]);
-    for (const [channel, owned] of this.#told) {
-      this.commands.push(['PUBLISH', channel, JSON.stringify(owned)]);
-    }
+    const key = keys.node(node);
+    this.commands.push(['SADD', key, ...owned], ['PEXPIRE', key, String(backstop)]);
   }
 
   #call(call: ScriptCall): void {
@@ -158,34 +166,41 @@ export class Transaction {
     this.#scripts++;
   }
 
-  #settleCall(node: string): ScriptCall {
-    const { keys, lease, backstop, lastSeenTtl, statuses, known, layout } = this.#settings;
-    const names = [keys.nodes, keys.online, keys.due];
+  #settleCall(own: boolean, restoring: boolean): ScriptCall {
+    const { keys, node, lease, backstop, lastSeenTtl, statuses, known, layout } = this.#settings;
+    const names = [keys.nodes, keys.online, keys.due, keys.node(node)];
+    let lines = '';
+    for (const [user, { reason, facts }] of this.#users) {
+      names.push(keys.sockets(user), keys.user(user));
+      let why = String(reason);
+      for (const { socket, value = '' } of facts) {
+        lines += `${why}\n${socket}\n${value}\n`;
+        why = '';
+      }
+      if (facts.length === 0) lines += `${why}\n\n\n`;
+    }
     const args = [
       node,
-      String(lease),
+      own ? String(lease) : '0',
       String(backstop),
       String(lastSeenTtl),
       keys.events,
       String(keys.socketsPrefix.length),
-      this.#restoring ? '1' : '0',
+      restoring ? '1' : '0',
       `,${statuses.join(',')},`,
       String(known),
       layout.publish,
+      lines,
     ];
-    for (const [user, reason] of this.#users) {
-      names.push(keys.sockets(user), keys.user(user));
-      args.push(String(reason));
-    }
     return { script: settleScript, keys: names, args };
   }
 
-  #roomCall(node: string): ScriptCall {
-    const { keys, lease, backstop, node: self, known, layout } = this.#settings;
+  #roomCall(rooms: readonly RoomChange[], own: boolean): ScriptCall {
+    const { keys, lease, backstop, node, known, layout } = this.#settings;
     const numbers = new Map<string, number>();
     const names = [keys.nodes];
     const args = [
-      node,
+      own ? node : '',
       String(lease),
       String(backstop),
       String(keys.roomPrefix.length),
@@ -193,13 +208,13 @@ export class Transaction {
       String(known),
       layout.publish,
     ];
-    for (const change of this.#rooms) {
+    for (const change of rooms) {
       let number = numbers.get(change.room);
       if (number === undefined) {
         number = names.push(keys.room(change.room));
         numbers.set(change.room, number);
       }
-      args.push(String(number), change.user, change.owner ?? self, change.socket, change.info ?? '');
+      args.push(String(number), change.user, change.owner ?? node, change.socket, change.info ?? '');
     }
     return { script: roomScript, keys: names, args };
   }
@@ -211,6 +226,13 @@ const REASONS = { gone: 0, time: -1, active: -2, lost: -3 } as const;
 function reasonOf(change: Exclude<Change, RoomChange>): number {
   if (change.kind === 'socket') return Math.round(change.grace);
   return change.kind === 'look' ? REASONS[change.reason] : REASONS.time;
+}
+
+/** Puts `change` among `facts`, in the place of an earlier change of the same one. */
+function replace(facts: SocketChange[], change: SocketChange): void {
+  const at = facts.findIndex(({ socket }) => socket === change.socket);
+  if (at < 0) facts.push(change);
+  else facts[at] = change;
 }
 
 function append(map: Map<string, string[]>, key: string, value: string): void {
