@@ -39,6 +39,8 @@ export interface ReaperStats {
 
 /** Pairs removed per round: one transaction, short enough not to hold Redis up for others. */
 const BATCH = 128;
+/** Up to so many processes each sweep every time; more of them take turns. */
+const SWEEPERS = 8;
 /** How many reaped nodes are remembered, so as to count each one once. */
 const MAX_REMEMBERED = 1_000;
 /** Batches of users whose time has come, per sweep. */
@@ -59,6 +61,9 @@ export class Reaper {
   #sweeping: Promise<void> | undefined;
   /** What every partition's layout key holds: a random part of it is new after every wipe. */
   #layouts: string[] = [];
+  /** When each partition is looked at next, by the monotonic clock. */
+  readonly #dueAt: number[] = [];
+  readonly #late: (readonly string[])[] = [];
 
   constructor(options: ReaperOptions) {
     this.#options = options;
@@ -97,26 +102,33 @@ export class Reaper {
     );
   }
 
-  /** All partitions at once: one that cannot be reached must not keep the others waiting. */
+  /** All partitions that are due at once: one that cannot be reached must not keep the others waiting. */
   async #sweep(): Promise<void> {
+    const { link } = this.#options;
+    const now = link.clock.monotonic();
+    const due = this.#judges.map((_, partition) => partition).filter((at) => (this.#dueAt[at] ?? 0) <= now);
     const swept = await Promise.allSettled(
-      this.#judges.map(async (_, partition) => {
+      due.map(async (partition) => {
         try {
-          return await this.#sweepPartition(partition);
+          this.#late[partition] = await this.#sweepPartition(partition);
         } catch (error) {
           this.doubt(partition);
           throw error;
         }
       }),
     );
-    const late = new Set<string>();
-    let failure: { error: unknown } | undefined;
     for (const outcome of swept) {
-      if (outcome.status === 'rejected') failure ??= { error: outcome.reason };
-      else for (const nodeId of outcome.value) late.add(nodeId);
+      if (outcome.status === 'rejected') return this.#report(outcome.reason);
     }
-    if (failure !== undefined) this.#report(failure.error);
-    else this.stats.late = [...late];
+    this.stats.late = [...new Set(this.#late.flat())];
+  }
+
+  /** Many processes sweep in turn: each one more often than its judge needs would cost N² for nothing. */
+  #restFor(partition: number, nodes: number): void {
+    const { link, sweepEvery, lease } = this.#options;
+    const turns = Math.min(lease / 6, (sweepEvery * nodes) / SWEEPERS);
+    const rest = turns > sweepEvery ? jittered(link.clock, turns) : 0;
+    this.#dueAt[partition] = link.clock.monotonic() + rest;
   }
 
   #report(error: unknown): void {
@@ -133,6 +145,7 @@ export class Reaper {
       if (survey.due.length < BATCH || looked === 0 || this.#stopped) break;
       survey = await this.#survey(partition);
     }
+    this.#restFor(partition, survey.leases.size);
     survey.leases.delete(nodeId());
     const verdict = (this.#judges[partition] as LivenessJudge).judge(survey, link.clock.monotonic());
     for (const dead of verdict.dead) {

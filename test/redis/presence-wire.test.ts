@@ -865,6 +865,23 @@ describe('at rest', () => {
     return counts;
   }
 
+  test('many processes take turns to sweep', async () => {
+    const presence = scene.service({ lease: 3_000, sweepInterval: 20 });
+    await presence.setPresence('ann', 's');
+    const alone = await commandsIn(1_000);
+    const nodes = `${base}:nodes`;
+    const later = String((await redisNow()) + 60_000);
+    const others = Array.from({ length: 80 }, (_, index) => [later, `other-${index}`]).flat();
+    await server.cli('ZADD', nodes, ...others);
+    await commandsIn(500);
+    const among = await commandsIn(1_000);
+    console.log(`  in a second: ${JSON.stringify(alone)} alone, ${JSON.stringify(among)} among 80`);
+    expect(alone['EVAL']).toBeGreaterThan(20);
+    // Every 200 ms, and the renewals.
+    expect(among['EVAL']).toBeLessThan(12);
+    expect(among['EVAL']).toBeGreaterThan(1);
+  }, 30_000);
+
   test('a process sends no more for 2,000 sockets than for 10', async () => {
     const presence = scene.service({ lease: LEASE, sweepInterval: 250 });
     const register = (from: number, to: number) =>
