@@ -6,6 +6,7 @@ import { createClient as createClient5 } from 'redis5';
 import {
   createRollcall,
   type Discontinuity,
+  type DiscontinuityReason,
   type Driver,
   type MessageContext,
   type MessageStream,
@@ -93,7 +94,7 @@ export async function use(pubsub: PubSubService): Promise<void> {
     same<typeof context, MessageContext>();
     same<typeof context.channel, string>();
     same<typeof context.pattern, string | undefined>();
-    same<typeof context.raw, string>();
+    same<typeof context.raw, string | Buffer>();
   });
   same<typeof typed, Subscription>();
   await pubsub.subscribe('chat', (message) => {
@@ -115,7 +116,7 @@ export async function use(pubsub: PubSubService): Promise<void> {
     raw: true,
     onDiscontinuity: (gap) => {
       same<typeof gap, Discontinuity>();
-      same<typeof gap.reason, 'reconnected' | 'overflow'>();
+      same<typeof gap.reason, DiscontinuityReason>();
     },
   });
   // @ts-expect-error: no such option
