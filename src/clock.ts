@@ -44,3 +44,17 @@ export function jittered(clock: Clock, ms: number, spread = 0.1): number {
 export function backoff(clock: Clock, attempt: number, first: number, max: number): number {
   return clock.random() * Math.min(max, first * 2 ** Math.min(attempt, 30));
 }
+
+/** `work`, or the error that `late` makes, once `ms` have passed. */
+export function within<T>(
+  clock: Clock,
+  ms: number,
+  work: Promise<T>,
+  late: () => Error,
+  options?: { keepAlive?: boolean },
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = clock.after(ms, () => reject(late()), options);
+    work.then(resolve, reject).finally(() => timer.cancel());
+  });
+}

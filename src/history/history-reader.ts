@@ -1,4 +1,4 @@
-import { backoff, type Clock } from '../clock.js';
+import { backoff, type Clock, within } from '../clock.js';
 import { CommandError, ConnectionError, TimeoutError } from '../errors.js';
 import type { Payload, Reply, ScriptCall } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
@@ -96,7 +96,8 @@ export class HistoryReader implements PatientReader {
       await this.#ready();
       if (over() || this.#session.closed) throw new ConnectionError('nobody waits for the history any more');
       try {
-        return await this.#withDeadline(this.read(request));
+        const late = () => new TimeoutError(`history was not read within ${this.#timeout} ms`);
+        return await within(this.#clock, this.#timeout, this.read(request), late);
       } catch (cause) {
         const error = toRollcallError(cause);
         const lasting = error instanceof CommandError && !TRANSIENT.test(messageOfServer(error));
@@ -113,15 +114,6 @@ export class HistoryReader implements PatientReader {
     return new Promise((resolve) => {
       // A client that has given up may be connected again by its owner; the next attempt sees.
       this.#session.whenReady(() => resolve());
-    });
-  }
-
-  #withDeadline<T>(work: Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const timer = this.#clock.after(this.#timeout, () =>
-        reject(new TimeoutError(`history was not read within ${this.#timeout} ms`)),
-      );
-      work.then(resolve, reject).finally(() => timer.cancel());
     });
   }
 

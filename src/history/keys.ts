@@ -1,3 +1,5 @@
+import { hashTagFor, hashTagIn } from '../keys.js';
+
 /** What all keys of histories begin with. */
 const PREFIX = 'rollcall';
 
@@ -14,9 +16,6 @@ export interface HistoryKeys {
   once(idempotencyKey: string): string;
 }
 
-/** A hash tag by Redis Cluster's rules: what stands between the first `{` and the next `}`, if anything. */
-const TAGGED = /^[^{]*\{[^}]+\}/;
-
 /**
  * The keys of `channel`'s history. Scripts may publish to a sharded channel only in its own slot, so
  * its tag becomes theirs. A channel with a `}` and no tag cannot be a tag; its keys share a slot of
@@ -24,7 +23,7 @@ const TAGGED = /^[^{]*\{[^}]+\}/;
  */
 export function historyKeys(channel: string): HistoryKeys {
   // Its length keeps apart what a name and an idempotency key could share.
-  if (TAGGED.test(channel)) return keysOf(`#${channel.length}:`, channel);
+  if (hashTagIn(channel) !== undefined) return keysOf(`#${channel.length}:`, channel);
   if (sharesSlot(channel)) return keysOf(':', `{${channel}}`);
   const tag = channel.replaceAll('%', '%25').replaceAll('}', '%7D');
   return keysOf('!', `{${tag}}`);
@@ -40,5 +39,5 @@ function keysOf(mark: string, name: string): HistoryKeys {
 
 /** Whether the keys of `channel`'s history share the slot of a sharded channel of that name. */
 export function sharesSlot(channel: string): boolean {
-  return TAGGED.test(channel) || !channel.includes('}');
+  return hashTagFor(channel) !== undefined;
 }

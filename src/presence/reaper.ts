@@ -61,6 +61,8 @@ export class Reaper {
   #sweeping: Promise<void> | undefined;
   /** What every partition's layout key holds: a random part of it is new after every wipe. */
   #layouts: string[] = [];
+  /** This sweep has found a partition wiped. */
+  #wiped = false;
   /** When each partition is looked at next, by the monotonic clock. */
   readonly #dueAt: number[] = [];
   readonly #late: (readonly string[])[] = [];
@@ -117,6 +119,9 @@ export class Reaper {
         }
       }),
     );
+    // Of a server with many partitions all are wiped at once.
+    if (this.#wiped) this.#options.onWipe();
+    this.#wiped = false;
     for (const outcome of swept) {
       if (outcome.status === 'rejected') return this.#report(outcome.reason);
     }
@@ -164,7 +169,7 @@ export class Reaper {
     const [now, flat, due, layout] = reply as readonly [string, readonly string[], readonly string[], string];
     const known = this.#layouts[partition] ?? '';
     this.#layouts[partition] = layout;
-    if (known !== '' && known !== layout) this.#options.onWipe();
+    if (known !== '' && known !== layout) this.#wiped = true;
     const leases = new Map<string, number>();
     for (let at = 0; at < flat.length; at += 2) leases.set(flat[at] as string, Number(flat[at + 1]));
     return { now: Number(now), leases, due };

@@ -112,8 +112,7 @@ export class Cohort {
     this.#mixed = mixed;
     this.#start = start;
     this.#behind = start !== undefined;
-    if (typeof start === 'object') this.#position = start.after;
-    if (this.#position !== undefined) this.#floor = timeOf(this.#position);
+    if (typeof start === 'object') this.#standAt(start.after);
   }
 
   /** Messages are missing here that are none of the business of whoever joins now. */
@@ -212,8 +211,7 @@ export class Cohort {
 
   #follow(position: Position): void {
     const begins = this.#position === undefined;
-    this.#position = position;
-    this.#floor = Math.max(this.#floor, timeOf(position));
+    this.#standAt(position);
     if (!begins || this.#server !== undefined) return;
     // Which server that was has to be known before it is replaced by another.
     const { name } = this.#home;
@@ -223,6 +221,11 @@ export class Cohort {
       },
       () => {},
     );
+  }
+
+  #standAt(position: Position): void {
+    this.#position = position;
+    this.#floor = Math.max(this.#floor, timeOf(position));
   }
 
   #hold(delivery: Delivery, { position, previous }: Link): void {
@@ -322,8 +325,7 @@ export class Cohort {
   #take(page: Page<StoredMessage>, tally: Tally): boolean {
     let arrivals = this.#arrivals(page);
     if (this.#fromLatest()) {
-      this.#position = page.last;
-      this.#floor = timeOf(page.last);
+      this.#standAt(page.last);
       arrivals = { ...arrivals, more: false, messages: [] };
     }
     // Where to begin is known, also when there is no room yet.
@@ -342,8 +344,7 @@ export class Cohort {
         this.#broken(step.reason);
         continue;
       }
-      this.#position = step.message.position;
-      this.#floor = Math.max(this.#floor, timeOf(this.#position));
+      this.#standAt(step.message.position);
       if (!live.has(step.message.position)) tally.messages++;
       this.#crowd.hear(step.message.delivery);
     }

@@ -1,7 +1,7 @@
 import { backoff, type Clock, type Timer } from '../clock.js';
 import { CommandError, ConnectionError, type RollcallError } from '../errors.js';
 import { HistoryReader } from '../history/history-reader.js';
-import type { SubscriptionKind } from '../redis/driver.js';
+import { SUBSCRIPTION_KINDS, type SubscriptionKind } from '../redis/driver.js';
 import type { Session } from '../redis/session.js';
 import { Stopwatch, telemetry } from '../telemetry.js';
 import type { Start } from './cohort.js';
@@ -18,8 +18,6 @@ const FIRST_RETRY = 50;
 const MAX_RETRY = 5_000;
 /** Names per command, so that no single one stalls Redis, or the client, for long. */
 const BATCH = 1_000;
-
-const KINDS = ['channel', 'pattern', 'sharded'] as const;
 
 /** After how much silence a connection is probed, in ms, where nobody asks for anything else. */
 export const PROBE_INTERVAL = 30_000;
@@ -151,7 +149,7 @@ export class Hub {
   /** Unsubscribes now what only the delay of `audience` still holds. */
   endDelays(audience: Audience): Promise<unknown> {
     const ends: Promise<void>[] = [];
-    for (const kind of KINDS) {
+    for (const kind of SUBSCRIPTION_KINDS) {
       for (const entry of [...this.#branches[kind].entries.values()]) {
         if (entry.active > 0 || entry.transition?.outlives !== audience || !entry.cancel()) continue;
         this.#advance(entry, 'changed');
@@ -171,7 +169,7 @@ export class Hub {
   }
 
   *#members(): Generator<Member> {
-    for (const kind of KINDS) {
+    for (const kind of SUBSCRIPTION_KINDS) {
       for (const entry of this.#branches[kind].entries.values()) yield* entry.members();
     }
   }
@@ -225,7 +223,7 @@ export class Hub {
       const leaving = this.#toUnsubscribe;
       this.#toSubscribe = [];
       this.#toUnsubscribe = [];
-      for (const kind of KINDS) {
+      for (const kind of SUBSCRIPTION_KINDS) {
         const own = joining.filter((entry) => entry.kind === kind);
         for (const binary of [false, true]) {
           this.#sendAll(

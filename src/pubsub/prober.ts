@@ -1,4 +1,4 @@
-import { type Clock, jittered, type Timer } from '../clock.js';
+import { type Clock, jittered, type Timer, within } from '../clock.js';
 import { jsonCodec } from '../codec.js';
 import { Reporter } from '../diagnostics.js';
 import { CommandError, ConnectionError, type RollcallError, TimeoutError } from '../errors.js';
@@ -130,7 +130,8 @@ export class Prober {
       await arrived;
     };
     try {
-      await this.#within(through());
+      const late = () => new TimeoutError('no answer');
+      await within(this.#clock, DEADLINE, through(), late, { keepAlive: false });
     } catch (cause) {
       const error = toRollcallError(cause);
       if (this.#session.closed) return;
@@ -145,15 +146,6 @@ export class Prober {
         this.#probed.reset(family, dead, name);
       } else if (!(error instanceof ConnectionError)) this.#probed.report(error);
     }
-  }
-
-  #within(work: Promise<void>): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const timer = this.#clock.after(DEADLINE, () => reject(new TimeoutError('no answer')), {
-        keepAlive: false,
-      });
-      work.then(resolve, reject).finally(() => timer.cancel());
-    });
   }
 }
 

@@ -1,3 +1,4 @@
+import { systemClock, within as withinTime } from '../clock.js';
 import { ConnectionError } from '../errors.js';
 import { ConnectionState } from './connection-state.js';
 import type { Command, PlainCommand, Reply } from './driver.js';
@@ -52,13 +53,8 @@ const LOOK_AGAIN = 250;
 
 /** `work`, or a ConnectionError after `ms`. */
 export function within<T>(ms: number, what: string, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => reject(new ConnectionError(`${what} took longer than ${ms} ms`, { outcome: 'unknown' })),
-      ms,
-    );
-    work.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
+  const late = () => new ConnectionError(`${what} took longer than ${ms} ms`, { outcome: 'unknown' });
+  return withinTime(systemClock, ms, work, late);
 }
 
 /** Resolves after `ms`; the process may end meanwhile. */

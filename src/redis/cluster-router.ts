@@ -1,7 +1,7 @@
 import { backoff, systemClock } from '../clock.js';
 import { ConnectionError } from '../errors.js';
 import { pause } from './cluster-node.js';
-import { isNotNow, movedTo, slotOf, slotOfCommand } from './cluster-slots.js';
+import { groupedBy, isNotNow, movedTo, slotOf, slotOfCommand } from './cluster-slots.js';
 import type { Topology } from './cluster-topology.js';
 import type { Command, ExecuteOptions, Reply } from './driver.js';
 import { toRollcallError } from './replies.js';
@@ -218,15 +218,4 @@ function answerOf(call: Call, units: readonly Unit[]): Reply[] {
     replies[unit.at] = errors[at] as Error;
   });
   return replies;
-}
-
-function groupedBy<K>(units: readonly Unit[], keyOf: (unit: Unit) => K): Map<K, Unit[]> {
-  const groups = new Map<K, Unit[]>();
-  for (const unit of units) {
-    const key = keyOf(unit);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [unit]);
-    else group.push(unit);
-  }
-  return groups;
 }

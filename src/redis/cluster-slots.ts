@@ -21,12 +21,6 @@ export function slotOf(key: Payload): number {
   return crc % SLOTS;
 }
 
-/** What, as a hash tag, leads to the slot of `channel`; nothing for the few names that cannot be one. */
-export function tagOf(channel: string): string | undefined {
-  const tag = /^[^{]*\{([^}]+)\}/.exec(channel)?.[1];
-  return tag ?? (channel.includes('}') ? undefined : channel);
-}
-
 /** Commands that any node answers; classic PUBLISH is among them, for the nodes tell each other. */
 // biome-ignore format: a list
 const KEYLESS = new Set([
@@ -131,4 +125,16 @@ export function movedTo(error: Error, asked: string): string | undefined {
   if (target === undefined) return undefined;
   const { host, port } = splitAddress(target);
   return host === '' ? joinAddress(splitAddress(asked).host, port) : target;
+}
+
+/** `items` by what `keyOf` makes of each, in their order. */
+export function groupedBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
+  const groups = new Map<K, T[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [item]);
+    else group.push(item);
+  }
+  return groups;
 }

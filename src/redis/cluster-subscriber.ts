@@ -1,7 +1,8 @@
 import { backoff, systemClock } from '../clock.js';
 import { CommandError, ConnectionError } from '../errors.js';
+import { hashTagFor } from '../keys.js';
 import { type ClusterClient, CONNECT_DEADLINE, pause, within } from './cluster-node.js';
-import { isNotNow, slotOf, tagOf } from './cluster-slots.js';
+import { groupedBy, isNotNow, slotOf } from './cluster-slots.js';
 import type { Topology } from './cluster-topology.js';
 import type { DriverListener, SubscriptionKind } from './driver.js';
 import { Subscriber, type Wire, type WireListener } from './subscriber.js';
@@ -115,7 +116,7 @@ export class ClusterSubscriber {
   probes(base: string): readonly string[] {
     const names = new Map<string, string>();
     for (const [name, { address }] of this.#homes) {
-      const tag = names.has(address) || name.startsWith(base) ? undefined : tagOf(name);
+      const tag = names.has(address) || name.startsWith(base) ? undefined : hashTagFor(name);
       if (tag !== undefined) names.set(address, `${base}:{${tag}}`);
     }
     return [...names.values()];
@@ -255,15 +256,4 @@ export class ClusterSubscriber {
 
 function unplaced(cause: Error): ConnectionError {
   return new ConnectionError(`a sharded channel could not be subscribed: ${cause.message}`, { cause });
-}
-
-function groupedBy<K>(names: readonly string[], keyOf: (name: string) => K): Map<K, string[]> {
-  const groups = new Map<K, string[]>();
-  for (const name of names) {
-    const key = keyOf(name);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [name]);
-    else group.push(name);
-  }
-  return groups;
 }

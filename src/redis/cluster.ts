@@ -3,15 +3,16 @@ import { type ClusterClient, within } from './cluster-node.js';
 import { Router } from './cluster-router.js';
 import { ClusterSubscriber } from './cluster-subscriber.js';
 import { Topology } from './cluster-topology.js';
-import type {
-  Capabilities,
-  Command,
-  Driver,
-  DriverListener,
-  DriverSubscribeOptions,
-  ExecuteOptions,
-  Reply,
-  SubscriptionKind,
+import {
+  ALL_CAPABILITIES,
+  type Capabilities,
+  type Command,
+  type Driver,
+  type DriverListener,
+  type DriverSubscribeOptions,
+  type ExecuteOptions,
+  type Reply,
+  type SubscriptionKind,
 } from './driver.js';
 
 /** Within how many ms a first subscription has to find a node. */
@@ -41,15 +42,11 @@ export class ClusterDriver implements Driver {
     this.client = given.client;
     const sharded = () => this.#sharded;
     this.capabilities = {
-      scriptsInTransactions: true,
-      strict: true,
+      ...ALL_CAPABILITIES,
+      cluster: true,
       get sharded() {
         return sharded();
       },
-      patterns: true,
-      cluster: true,
-      reconnects: true,
-      binaryScripts: true,
     };
     this.#topology = new Topology(given, {
       changed: () => this.#subscriber?.follow(),

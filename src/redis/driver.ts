@@ -1,6 +1,9 @@
 /** What Redis knows a subscription as: a plain channel, a glob pattern, or a sharded channel. */
 export type SubscriptionKind = 'channel' | 'pattern' | 'sharded';
 
+/** All of them. */
+export const SUBSCRIPTION_KINDS = ['channel', 'pattern', 'sharded'] as const;
+
 /** What a message carries: text, or bytes where they were asked for. */
 export type Payload = string | Buffer;
 
@@ -69,6 +72,17 @@ export interface Capabilities {
   /** Scripts hand on bytes that are not UTF-8 as they are. */
   readonly binaryScripts: boolean;
 }
+
+/** What a client of a single server can do, where nothing is known to be missing. */
+export const ALL_CAPABILITIES: Capabilities = {
+  scriptsInTransactions: true,
+  strict: true,
+  sharded: true,
+  patterns: true,
+  cluster: false,
+  reconnects: true,
+  binaryScripts: true,
+};
 
 /** What a driver tells its session. All functions are safe to call: they never throw. */
 export interface DriverListener {

@@ -1,17 +1,17 @@
 import { CommandError } from '../errors.js';
 import type { NodeConnection, NodeListener } from './cluster-node.js';
 import { ConnectionState } from './connection-state.js';
-import type {
-  Capabilities,
-  Command,
-  Driver,
-  DriverListener,
-  DriverSubscribeOptions,
-  ExecuteOptions,
-  Payload,
-  PlainCommand,
-  Reply,
-  SubscriptionKind,
+import {
+  ALL_CAPABILITIES,
+  type Command,
+  type Driver,
+  type DriverListener,
+  type DriverSubscribeOptions,
+  type ExecuteOptions,
+  type Payload,
+  type PlainCommand,
+  type Reply,
+  type SubscriptionKind,
 } from './driver.js';
 import { repliesOf, toRollcallError } from './replies.js';
 import { ScriptRunner } from './script.js';
@@ -54,16 +54,6 @@ export interface Client {
   off(event: string, listener: (...args: never[]) => void): void;
 }
 
-const CAPABILITIES: Capabilities = {
-  scriptsInTransactions: true,
-  strict: true,
-  sharded: true,
-  patterns: true,
-  cluster: false,
-  reconnects: true,
-  binaryScripts: true,
-};
-
 /** True for an ioredis client, told by its shape. */
 export function isIoredisClient(value: object): value is IoredisClient {
   const client = value as Partial<Client> & { psubscribe?: unknown };
@@ -100,7 +90,7 @@ function follow(client: Client, state: ConnectionState, up: () => void): () => v
  */
 export class IoredisDriver implements Driver {
   readonly client = 'ioredis';
-  readonly capabilities = CAPABILITIES;
+  readonly capabilities = ALL_CAPABILITIES;
 
   readonly #given: Client;
   readonly #commands = new ConnectionState('ioredis');

@@ -3,15 +3,15 @@ import { ConnectionError, UnsupportedError } from '../errors.js';
 import { ClusterNode, CONNECT_DEADLINE, pause, within } from './cluster-node.js';
 import { isNotNow } from './cluster-slots.js';
 import { ConnectionState } from './connection-state.js';
-import type {
-  Capabilities,
-  Command,
-  Driver,
-  DriverListener,
-  DriverSubscribeOptions,
-  ExecuteOptions,
-  Reply,
-  SubscriptionKind,
+import {
+  ALL_CAPABILITIES,
+  type Command,
+  type Driver,
+  type DriverListener,
+  type DriverSubscribeOptions,
+  type ExecuteOptions,
+  type Reply,
+  type SubscriptionKind,
 } from './driver.js';
 import { type Client, commandConnection, listenTo, subscribingWire, type Target } from './node-redis.js';
 import { toRollcallError } from './replies.js';
@@ -50,16 +50,6 @@ const LAST_RETRY = 500;
 /** Within how many ms a first subscription has to find the master. */
 const PATIENCE = 2_000;
 
-const CAPABILITIES: Capabilities = {
-  scriptsInTransactions: true,
-  strict: true,
-  sharded: true,
-  patterns: true,
-  cluster: false,
-  reconnects: true,
-  binaryScripts: true,
-};
-
 /** True for a node-redis Sentinel client, told by its shape. */
 export function isNodeRedisSentinelClient(value: object): value is NodeRedisSentinelClient {
   const client = value as Partial<Given>;
@@ -75,7 +65,7 @@ export function isNodeRedisSentinelClient(value: object): value is NodeRedisSent
  */
 export class NodeRedisSentinelDriver implements Driver {
   readonly client = 'node-redis';
-  readonly capabilities = CAPABILITIES;
+  readonly capabilities = ALL_CAPABILITIES;
 
   readonly #given: Given;
   readonly #state = new ConnectionState('node-redis sentinel');

@@ -1,17 +1,17 @@
 import { CommandError } from '../errors.js';
 import type { NodeConnection, NodeListener } from './cluster-node.js';
 import { ConnectionState } from './connection-state.js';
-import type {
-  Capabilities,
-  Command,
-  Driver,
-  DriverListener,
-  DriverSubscribeOptions,
-  ExecuteOptions,
-  Payload,
-  PlainCommand,
-  Reply,
-  SubscriptionKind,
+import {
+  ALL_CAPABILITIES,
+  type Command,
+  type Driver,
+  type DriverListener,
+  type DriverSubscribeOptions,
+  type ExecuteOptions,
+  type Payload,
+  type PlainCommand,
+  type Reply,
+  type SubscriptionKind,
 } from './driver.js';
 import { repliesOf, toRollcallError } from './replies.js';
 import { ScriptRunner } from './script.js';
@@ -77,16 +77,6 @@ export interface Client {
   listenerCount(event: string): number;
 }
 
-const CAPABILITIES: Capabilities = {
-  scriptsInTransactions: true,
-  strict: true,
-  sharded: true,
-  patterns: true,
-  cluster: false,
-  reconnects: true,
-  binaryScripts: true,
-};
-
 /** True for a node-redis client, told by its shape. */
 export function isNodeRedisClient(value: object): value is NodeRedisClient {
   const client = value as Partial<Client>;
@@ -141,7 +131,7 @@ export function listenTo(
 /** Drives a node-redis client. */
 export class NodeRedisDriver implements Driver {
   readonly client = 'node-redis';
-  readonly capabilities = CAPABILITIES;
+  readonly capabilities = ALL_CAPABILITIES;
 
   readonly #given: Client;
   /** The client without its per-command timer, which costs more than the command (facts: 11 µs). */

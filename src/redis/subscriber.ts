@@ -1,6 +1,6 @@
 import { CommandError, ConnectionError } from '../errors.js';
 import { ConnectionState } from './connection-state.js';
-import type { DriverListener, Payload, SubscriptionKind } from './driver.js';
+import { type DriverListener, type Payload, SUBSCRIPTION_KINDS, type SubscriptionKind } from './driver.js';
 import { toRollcallError } from './replies.js';
 
 /** One connection in subscribed mode, as a client library offers it. Used once: it never reconnects. */
@@ -29,8 +29,6 @@ export interface WireListener {
 
 /** Opens a {@link Wire}. */
 export type WireMaker = (listener: WireListener) => Wire;
-
-const KINDS = ['channel', 'pattern', 'sharded'] as const;
 
 /** One {@link Wire} and what is subscribed on it. */
 class Line {
@@ -157,7 +155,7 @@ export class Subscriber {
     this.#line = undefined;
     line.end();
     const why = cause ?? line.state.lastError ?? new ConnectionError('the connection to Redis was closed');
-    for (const kind of KINDS) {
+    for (const kind of SUBSCRIPTION_KINDS) {
       const names = [...line.confirmed[kind]];
       if (names.length > 0) this.#listener.dropped(kind, names, why);
     }

@@ -1,14 +1,15 @@
 import { ConnectionError } from '../errors.js';
 import { driverFor, type RedisClient } from '../redis/detect.js';
-import type {
-  Capabilities,
-  Command,
-  Driver,
-  DriverListener,
-  DriverSubscribeOptions,
-  ExecuteOptions,
-  Reply,
-  SubscriptionKind,
+import {
+  type Capabilities,
+  type Command,
+  type Driver,
+  type DriverListener,
+  type DriverSubscribeOptions,
+  type ExecuteOptions,
+  type Reply,
+  SUBSCRIPTION_KINDS,
+  type SubscriptionKind,
 } from '../redis/driver.js';
 
 /** How the next calls of a {@link ChaosDriver} fail. */
@@ -30,8 +31,6 @@ export interface ChaosDriver extends Driver {
   /** Lets the next `count` calls of `execute` fail. */
   failNext(fault: Fault, count?: number): void;
 }
-
-const KINDS = ['channel', 'pattern', 'sharded'] as const;
 
 /** Puts a {@link ChaosDriver} between a service and `client`. */
 export function createChaosDriver(client: RedisClient): ChaosDriver {
@@ -85,7 +84,7 @@ class Chaos implements ChaosDriver {
     for (const reject of this.#pending) reject(error);
     this.#pending.clear();
     this.#listener?.connection('lost', error);
-    for (const kind of KINDS) this.reset(kind, error);
+    for (const kind of SUBSCRIPTION_KINDS) this.reset(kind, error);
   }
 
   restore(): void {

@@ -9,7 +9,8 @@ import { type HistoryWorld, historyBehaviour } from '../shared/history-behaviour
 import { presenceBehaviour } from '../shared/presence-behaviour.js';
 import { presencePeople } from '../shared/presence-people.js';
 import type { PresenceWorld } from '../shared/presence-scene.js';
-import { type Backend, pubsubBehaviour, type RawClient } from '../shared/pubsub-behaviour.js';
+import { type Backend, pubsubBehaviour } from '../shared/pubsub-behaviour.js';
+import { rawClient } from '../support/raw-client.js';
 import { startRedisCluster } from '../support/redis-cluster.js';
 import { startRedisSentinel } from '../support/redis-sentinel.js';
 import { RespConnection } from '../support/resp.js';
@@ -216,32 +217,3 @@ describe.each(Object.entries(topologies))('on %s', (_topology, { start, sockets,
     historyBehaviour(name, history, { embedded: false });
   });
 });
-
-async function rawClient(port: number): Promise<RawClient> {
-  const listeners: ((reply: string[]) => void)[] = [];
-  const publisher = await RespConnection.open(port, COMMAND_MS);
-  const subscriber = await RespConnection.open(port, COMMAND_MS, (reply) => {
-    for (const listener of listeners) listener(reply as string[]);
-  });
-  return {
-    publish: async (channel, payload) =>
-      void (await publisher.send(['PUBLISH', channel, payload], COMMAND_MS)),
-    subscribe: async (channel, got) => {
-      listeners.push(
-        ([kind, from, payload]) => kind === 'message' && from === channel && got(payload as string),
-      );
-      await subscriber.send(['SUBSCRIBE', channel], COMMAND_MS);
-    },
-    psubscribe: async (pattern, got) => {
-      listeners.push(
-        ([kind, from, channel, payload]) =>
-          kind === 'pmessage' && from === pattern && got(payload as string, channel as string),
-      );
-      await subscriber.send(['PSUBSCRIBE', pattern], COMMAND_MS);
-    },
-    close: async () => {
-      publisher.close();
-      subscriber.close();
-    },
-  };
-}

@@ -865,6 +865,17 @@ describe('at rest', () => {
     return counts;
   }
 
+  test('a wipe of many partitions is one wipe', async () => {
+    const presence = scene.service({ lease: 3_000, sweepInterval: 100, partitions: 16 });
+    await presence.setPresence('ann', 's');
+    const monitor = await server.monitor();
+    await server.cli('FLUSHALL');
+    const layouts = async () => (await server.cli('KEYS', `{${scene.prefix}:*}:layout`)).split('\n').length;
+    await waitFor(async () => (await layouts()) === 16);
+    const lines = await monitor.stop();
+    expect(lines.filter((line) => /"SETNX"/i.test(line))).toHaveLength(16);
+  });
+
   test('many processes take turns to sweep', async () => {
     const presence = scene.service({ lease: 3_000, sweepInterval: 20 });
     await presence.setPresence('ann', 's');

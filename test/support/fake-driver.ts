@@ -1,14 +1,16 @@
 import { CommandError, ConnectionError } from '../../src/errors.js';
-import type {
-  Capabilities,
-  Command,
-  Driver,
-  DriverListener,
-  DriverSubscribeOptions,
-  ExecuteOptions,
-  Payload,
-  Reply,
-  SubscriptionKind,
+import {
+  ALL_CAPABILITIES,
+  type Capabilities,
+  type Command,
+  type Driver,
+  type DriverListener,
+  type DriverSubscribeOptions,
+  type ExecuteOptions,
+  type Payload,
+  type Reply,
+  SUBSCRIPTION_KINDS,
+  type SubscriptionKind,
 } from '../../src/redis/driver.js';
 import { type Deferred, deferred } from './wait.js';
 
@@ -51,16 +53,6 @@ export class FakeCall {
   }
 }
 
-const CAPABILITIES: Capabilities = {
-  scriptsInTransactions: true,
-  strict: true,
-  sharded: true,
-  patterns: true,
-  cluster: false,
-  reconnects: true,
-  binaryScripts: true,
-};
-
 /** A driver whose every answer and event is the test's to give. */
 export class FakeDriver implements Driver {
   readonly client = 'fake';
@@ -80,7 +72,7 @@ export class FakeDriver implements Driver {
   #listener: DriverListener | undefined;
 
   constructor(capabilities: Partial<Capabilities> = {}) {
-    this.capabilities = { ...CAPABILITIES, ...capabilities };
+    this.capabilities = { ...ALL_CAPABILITIES, ...capabilities };
   }
 
   /** Calls that wait for an answer, oldest first. */
@@ -147,7 +139,7 @@ export class FakeDriver implements Driver {
 
   /** A subscribed connection breaks: of these kinds, or of all. SUBSCRIBEs under way are interrupted. */
   drop(cause: Error = new ConnectionError('gone'), ...kinds: SubscriptionKind[]): void {
-    const all = kinds.length === 0 ? (['channel', 'pattern', 'sharded'] as const) : kinds;
+    const all = kinds.length === 0 ? SUBSCRIPTION_KINDS : kinds;
     for (const kind of all) {
       const calls = this.pending.filter((call) => call.kind === kind && call.names.length > 0);
       for (const call of calls) call.interrupt();
