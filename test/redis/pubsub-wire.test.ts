@@ -204,9 +204,10 @@ describe.each(clients)('%s', (_, make) => {
       const server = await redis();
       const service = serviceOn(make(server.port));
       const [channel, pattern] = [keeping(), keeping()];
+      // A gap begins where the connection was last heard, which may be when it was subscribed.
+      const before = Date.now();
       await service.subscribe('x', channel.handler, channel.options);
       await service.psubscribe('p:*', pattern.handler, pattern.options);
-      const before = Date.now();
       expect(Number(await server.cli('CLIENT', 'KILL', 'TYPE', 'pubsub'))).toBe(1);
       await until('the gaps', () => channel.gaps.length > 0 && pattern.gaps.length > 0);
       // From the moment they are told, nothing is missed.
