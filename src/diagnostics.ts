@@ -13,6 +13,7 @@ export type ErrorStage =
   | 'restore'
   | 'repair'
   | 'watch'
+  | 'peer'
   | 'configuration'
   | 'close';
 

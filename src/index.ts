@@ -46,6 +46,15 @@ export type {
   WatchedPresence,
 } from './presence/types.js';
 export type { PresenceWatch, WatchHandler } from './presence/watches.js';
+export { CloseCode, mayReturn } from './protocol/close-codes.js';
+export type {
+  DiscontinuityFrame,
+  MembersFrame,
+  Membership,
+  PositionFrame,
+  PresenceFrame,
+  UserPresence,
+} from './protocol/frames.js';
 export type { ChannelLike } from './pubsub/channel.js';
 export type {
   ChannelDefinition,
@@ -108,5 +117,20 @@ export type { NodeRedisClusterClient } from './redis/node-redis-cluster.js';
 export type { NodeRedisSentinelClient } from './redis/node-redis-sentinel.js';
 export type { Rollcall, RollcallOptions } from './rollcall.js';
 export { createRollcall } from './rollcall.js';
+export type {
+  AttachOptions,
+  BroadcastOptions,
+  DetachOptions,
+  JoinedRoom,
+  JoinOptions,
+  RoomOptions,
+  RoomStats,
+  SlowPeers,
+} from './rooms/options.js';
+export type { FrameFormat, Notice, Peer } from './rooms/peer.js';
+export type { RoomEvent } from './rooms/room-message.js';
+export { RoomMessage } from './rooms/room-message.js';
+export { RoomService } from './rooms/room-service.js';
+export type { RoomSocket } from './rooms/room-socket.js';
 export type { RollcallEvents, TimedEvent } from './telemetry.js';
 export { onTelemetry } from './telemetry.js';

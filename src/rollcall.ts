@@ -5,6 +5,8 @@ import { PresenceService } from './presence/presence-service.js';
 import type { PubSubOptions } from './pubsub/options.js';
 import { PubSubService } from './pubsub/pubsub-service.js';
 import type { RedisClient } from './redis/detect.js';
+import type { RoomOptions } from './rooms/options.js';
+import { RoomService } from './rooms/room-service.js';
 
 /** Options of {@link createRollcall}; what both services share stands at the top. */
 export interface RollcallOptions {
@@ -20,42 +22,57 @@ export interface RollcallOptions {
   pubsub?: Omit<PubSubOptions, 'redis'>;
   /** Options of the presence service alone. */
   presence?: Omit<PresenceOptions, 'redis'>;
+  /** Options of the room service alone. */
+  rooms?: Omit<RoomOptions, 'pubsub' | 'presence'>;
 }
 
-/** Both services on one client, and their end. */
+/** All services on one client, and their end. */
 export interface Rollcall {
   /** Publish and subscribe. */
   readonly pubsub: PubSubService;
   /** Who is online. */
   readonly presence: PresenceService;
-  /** Closes both services. Works detached from the object; idempotent. */
+  /** Rooms for peers on any transport. */
+  readonly rooms: RoomService;
+  /** Closes all services. Works detached from the object; idempotent. */
   close(options?: { handoff?: boolean }): Promise<void>;
   /** The same, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
- * Builds both services on one client, sharing its connections.
+ * Builds all services on one client, sharing its connections.
  *
  * @example
  * ```ts
- * const { pubsub, presence, close } = createRollcall({ redis: createClient({ url }) });
+ * const { pubsub, presence, rooms, close } = createRollcall({ redis: createClient({ url }) });
  * ```
  * @throws {@link InvalidArgumentError} for an unknown client or an option out of range.
  */
 export function createRollcall(options: RollcallOptions): Rollcall {
-  const { redis, pubsub: pubsubOptions, presence: presenceOptions, ...shared } = options ?? {};
+  const {
+    redis,
+    pubsub: pubsubOptions,
+    presence: presenceOptions,
+    rooms: roomOptions,
+    ...shared
+  } = options ?? {};
   // Presence first: it checks more, and a constructor that throws must leave nothing open.
   const presence = new PresenceService({ ...shared, ...presenceOptions, redis });
-  let pubsub: PubSubService;
+  let pubsub: PubSubService | undefined;
+  let rooms: RoomService;
   try {
     pubsub = new PubSubService({ ...shared, ...pubsubOptions, redis });
+    const { timeout: _, ...forRooms } = shared;
+    rooms = new RoomService({ ...forRooms, ...roomOptions, pubsub, presence });
   } catch (error) {
     void presence.close();
+    void pubsub?.close();
     throw error;
   }
   const close = async (closing?: { handoff?: boolean }): Promise<void> => {
+    await rooms.close(closing);
     await Promise.all([presence.close(closing), pubsub.close()]);
   };
-  return { pubsub, presence, close, [Symbol.asyncDispose]: () => close() };
+  return { pubsub, presence, rooms, close, [Symbol.asyncDispose]: () => close() };
 }

@@ -125,6 +125,16 @@ export class Cohort {
     return this.#gate !== undefined;
   }
 
+  /** The last message delivered, or where it begins; undefined before that is known. */
+  get position(): Position | undefined {
+    return this.#position;
+  }
+
+  /** Whoever wants to begin after `position` gets here what he wants, and nothing else. */
+  standsAt(position: Position): boolean {
+    return this.#position === position && !this.paced && !this.#lost && this.#gap === undefined;
+  }
+
   get size(): number {
     return this.#crowd.size;
   }

@@ -1,5 +1,6 @@
 import type { Link } from '../history/chain.js';
 import type { PatientReader } from '../history/history-reader.js';
+import type { Position } from '../history/position.js';
 import { Cohort, type CohortHome, type Gap, type Start } from './cohort.js';
 import type { Crowd } from './crowd.js';
 import type { Delivery, Gate, Member } from './delivery.js';
@@ -43,16 +44,26 @@ export class Cohorts {
 
   /** Adds `member`, who begins with the next message, or where `start` says. */
   add(member: Member, start: Start | undefined, gate: Gate | undefined): Cohort {
-    let cohort: Cohort;
-    if (start === undefined && this.#main?.missing !== true) {
-      this.#main ??= new Cohort(this.#home, this.#reader, this.#now);
-      cohort = this.#main;
-    } else {
+    let cohort = gate === undefined ? this.#fitting(start) : undefined;
+    if (cohort === undefined) {
       cohort = new Cohort(this.#home, this.#reader, this.#now, { start, gate });
       this.#others.push(cohort);
     }
     cohort.add(member);
     return cohort;
+  }
+
+  /** One that is there already, so that a thousand who come back after one message are one reading. */
+  #fitting(start: Start | undefined): Cohort | undefined {
+    if (typeof start === 'object') return this.#all().find((cohort) => cohort.standsAt(start.after));
+    if (start !== undefined || this.#main?.missing === true) return undefined;
+    this.#main ??= new Cohort(this.#home, this.#reader, this.#now);
+    return this.#main;
+  }
+
+  /** Where `member` stands in the history, as far as that is known. */
+  positionOf(member: Member): Position | undefined {
+    return this.#all().find((cohort) => cohort.has(member))?.position;
   }
 
   delete(member: Member): void {

@@ -70,6 +70,7 @@ export interface Form {
 /** How a {@link Member} leaves what it has joined. */
 export interface Exit {
   leave(member: Member, names: Names): Promise<void>;
+  positionOf(member: Member, names: Names): Position | undefined;
 }
 
 /** One name, as almost always, or some. */
@@ -112,6 +113,10 @@ export class Member {
   joined(names: Names, exit: Exit): void {
     this.#names = names;
     this.#exit = exit;
+  }
+
+  get position(): Position | undefined {
+    return this.#exit?.positionOf(this, this.#names);
   }
 
   /** Leaves, the first time. */

@@ -3,6 +3,7 @@ import type { RollcallError } from '../errors.js';
 import type { Link } from '../history/chain.js';
 import { unwrap } from '../history/envelope.js';
 import type { PatientReader } from '../history/history-reader.js';
+import type { Position } from '../history/position.js';
 import type { Payload, SubscriptionKind } from '../redis/driver.js';
 import type { Cohort, CohortHome, Gap, Start } from './cohort.js';
 import { Cohorts } from './cohorts.js';
@@ -122,6 +123,11 @@ export class Entry implements CohortHome {
       cohort?.subscribed();
     }
     return cohort;
+  }
+
+  /** Where `member` stands in the channel's history, as far as it has one. */
+  positionOf(member: Member): Position | undefined {
+    return this.#listening instanceof Cohorts ? this.#listening.positionOf(member) : undefined;
   }
 
   remove(member: Member): void {

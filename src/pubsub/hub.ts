@@ -1,6 +1,7 @@
 import { backoff, type Clock, type Timer } from '../clock.js';
 import { CommandError, ConnectionError, type RollcallError } from '../errors.js';
 import { HistoryReader } from '../history/history-reader.js';
+import type { Position } from '../history/position.js';
 import { SUBSCRIPTION_KINDS, type SubscriptionKind } from '../redis/driver.js';
 import type { Session } from '../redis/session.js';
 import { Stopwatch, telemetry } from '../telemetry.js';
@@ -144,6 +145,11 @@ export class Hub {
     this.#advance(entry, 'changed');
     if (entry.active > 0) return Promise.resolve();
     return entry.waiting('leaving');
+  }
+
+  /** Where `member` stands in the history of the channel `name`, as far as it has one. */
+  positionOf(kind: SubscriptionKind, name: string, member: Member): Position | undefined {
+    return this.#branches[kind].entries.get(name)?.positionOf(member);
   }
 
   /** Unsubscribes now what only the delay of `audience` still holds. */

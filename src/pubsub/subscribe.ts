@@ -1,5 +1,6 @@
 import { onAbort } from '../abort.js';
 import { ClosedError } from '../errors.js';
+import type { Position } from '../history/position.js';
 import type { SubscriptionKind } from '../redis/driver.js';
 import type { Link } from '../redis/link.js';
 import { assertSignal } from '../validate.js';
@@ -9,6 +10,11 @@ import type { Hub } from './hub.js';
 
 /** A handler's place in a subscription. */
 export interface Subscription {
+  /**
+   * Where the handler stands in the channel's history: the last message it got, or after which it
+   * begins. `undefined` for channels without history, patterns, and what is unsubscribed.
+   */
+  readonly position: Position | undefined;
   /**
    * Takes the handler out; from this moment it is not called again. Resolves when Redis has
    * confirmed, where it was the last one; with `unsubscribeDelay` at once. Idempotent, and works
@@ -106,6 +112,10 @@ class Door implements Exit {
     const join = (name: string) => this.#hub.join(this.#kind, name, member, start, gate);
     const joined = this.#link.bounded('subscribe', () => forEach(names, join));
     return signal === undefined ? joined : Promise.race([joined, this.#aborted(member, signal)]);
+  }
+
+  positionOf(member: Member, names: Names): Position | undefined {
+    return typeof names === 'string' ? this.#hub.positionOf(this.#kind, names, member) : undefined;
   }
 
   leave(member: Member, names: Names): Promise<void> {

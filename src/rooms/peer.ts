@@ -1,0 +1,60 @@
+import type { DiscontinuityFrame, MembersFrame, PositionFrame, PresenceFrame } from '../protocol/frames.js';
+import type { RoomMessage } from './room-message.js';
+
+/**
+ * One connection to a person, whatever carries it: a WebSocket, an event stream, a test's array.
+ */
+export interface Peer {
+  /** Sends a frame, as `format` makes them. Called for every message: it must not wait, nor parse. */
+  send(frame: string | Buffer): void;
+  /** Ends the connection; `code` is one of the protocol's close codes. */
+  close(code: number, reason: string): void;
+  /** How many bytes wait to be sent: what tells a slow reader. */
+  readonly bufferedAmount: number;
+  /** What its frames look like. @default the JSON of docs/protocol.md, as Buffers */
+  readonly format?: FrameFormat;
+}
+
+/** What a peer is told beside messages. */
+export type Notice = DiscontinuityFrame | MembersFrame | PositionFrame | PresenceFrame;
+
+/** Makes frames. Peers with the same one share what it makes, so use one object for all. */
+export interface FrameFormat {
+  /** The frame of a message. */
+  message(message: RoomMessage): string | Buffer;
+  /** The frame of a notice; `undefined` when peers of this format are not told. */
+  notice(notice: Notice): string | Buffer | undefined;
+}
+
+/** Something on its way to some peers: made into a frame once per format, not once per peer. */
+export class Outgoing {
+  readonly #content: RoomMessage | Notice;
+  readonly #isMessage: boolean;
+  /** The latest one, for nearly always all peers have the same. */
+  #format: FrameFormat | undefined;
+  #frame: string | Buffer | undefined;
+
+  private constructor(content: RoomMessage | Notice, isMessage: boolean) {
+    this.#content = content;
+    this.#isMessage = isMessage;
+  }
+
+  static message(message: RoomMessage): Outgoing {
+    return new Outgoing(message, true);
+  }
+
+  static notice(notice: Notice): Outgoing {
+    return new Outgoing(notice, false);
+  }
+
+  /** The frame in `format`. */
+  in(format: FrameFormat): string | Buffer | undefined {
+    if (this.#format !== format) {
+      this.#format = format;
+      this.#frame = this.#isMessage
+        ? format.message(this.#content as RoomMessage)
+        : format.notice(this.#content as Notice);
+    }
+    return this.#frame;
+  }
+}

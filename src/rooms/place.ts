@@ -1,0 +1,175 @@
+import { InvalidArgumentError } from '../errors.js';
+import type { Position } from '../history/position.js';
+import type { ChannelRef } from '../pubsub/channel-definition.js';
+import type { MessageContext } from '../pubsub/delivery.js';
+import type { SubscribeOptions } from '../pubsub/options.js';
+import type { Subscription } from '../pubsub/subscribe.js';
+import { numberOption } from '../validate.js';
+import type { RoomHost } from './host.js';
+import type { Keepers } from './keepers.js';
+import type { JoinOptions } from './options.js';
+import type { Outlet } from './outlet.js';
+import { Outgoing } from './peer.js';
+import { type RoomEvent, readMessage } from './room-message.js';
+
+/** Whose place it is, and the way out to him. */
+export interface Occupant {
+  readonly id: string;
+  readonly userId: string;
+  readonly outlet: Outlet;
+}
+
+/**
+ * A socket's ear on one channel: a room's or, without a room, its user's. Every peer has a handler of its
+ * own, because each may stand elsewhere in the history; those who stand together share the work.
+ */
+export class Ear {
+  readonly #host: RoomHost;
+  readonly #occupant: Occupant;
+  readonly #room: string | undefined;
+  readonly #channel: ChannelRef<RoomEvent>;
+  readonly #keepers: Keepers;
+  #held = false;
+  #subscription: Subscription | undefined;
+
+  constructor(host: RoomHost, occupant: Occupant, room?: string) {
+    this.#host = host;
+    this.#occupant = occupant;
+    this.#room = room;
+    this.#channel = room === undefined ? host.user(occupant.userId) : host.room(room);
+    this.#keepers = room === undefined ? host.users : host.rooms;
+  }
+
+  get open(): boolean {
+    return this.#subscription !== undefined;
+  }
+
+  get position(): Position | undefined {
+    return this.#subscription?.position;
+  }
+
+  /** Listens from `since` on, or where the channel's history ends, after its `last` messages. */
+  async listen(since: SubscribeOptions['since'] | undefined, last = 0): Promise<void> {
+    const end = await this.#keepers.hold(this.#channel);
+    this.#held = true;
+    const begin = since ?? (last > 0 ? await this.#replay(last) : end);
+    this.#subscription = await this.#host.pubsub.subscribe(
+      this.#channel,
+      (payload, context) => this.#hear(payload as string, context),
+      {
+        raw: true,
+        ...(begin === undefined ? {} : { since: begin }),
+        onDiscontinuity: ({ reason, since, recovered }) => {
+          const notice = { type: 'discontinuity', reason, since: since.getTime(), recovered } as const;
+          this.#occupant.outlet.notice(Outgoing.notice({ ...notice, ...this.#where }));
+        },
+      },
+    );
+  }
+
+  /** Listens no more. */
+  async close(): Promise<void> {
+    const subscription = this.#subscription;
+    this.#subscription = undefined;
+    const held = this.#held;
+    this.#held = false;
+    await settled([subscription?.unsubscribe(), held ? this.#keepers.release(this.#channel) : undefined]);
+  }
+
+  get #where(): { room?: string } {
+    return this.#room === undefined ? {} : { room: this.#room };
+  }
+
+  #hear(payload: string, context: MessageContext): void {
+    const read = this.#host.reading.read(this.#room, payload, context);
+    if (read === undefined) return;
+    const { outlet, id } = this.#occupant;
+    const { message, outgoing } = read;
+    if (message.except !== id && !message.control) return outlet.message(this.#room, outgoing);
+    // The peer has to know the place of what it does not get, or it would ask for it later.
+    const { position } = context;
+    if (position !== undefined)
+      outlet.notice(Outgoing.notice({ type: 'position', ...this.#where, position }));
+  }
+
+  /** Sends the last `count` messages; resolves with where they end. */
+  async #replay(count: number): Promise<Position> {
+    const { messages, position } = await this.#host.pubsub.history(this.#channel, {
+      reverse: true,
+      limit: count,
+    });
+    for (const { raw, position } of messages.toReversed()) {
+      const message = readMessage(this.#room, position, raw as string);
+      if (message === undefined || message.control) continue;
+      this.#occupant.outlet.message(this.#room, Outgoing.message(message));
+    }
+    return messages[0]?.position ?? position;
+  }
+}
+
+/** A socket's place in one room. What is asked of it is done one after the other. */
+export class Place {
+  /** It is there, or was told to come and has not been told to leave since. */
+  wanted = true;
+  readonly #host: RoomHost;
+  readonly #occupant: Occupant;
+  readonly #room: string;
+  readonly #ear: Ear;
+  #watching = false;
+  #tail: Promise<unknown>;
+
+  /** What is asked of it waits for `before`. */
+  constructor(host: RoomHost, occupant: Occupant, room: string, before?: Place) {
+    this.#tail = before === undefined ? Promise.resolve() : before.#tail;
+    this.#host = host;
+    this.#occupant = occupant;
+    this.#room = room;
+    this.#ear = new Ear(host, occupant, room);
+  }
+
+  get position(): Position | undefined {
+    return this.#ear.position;
+  }
+
+  /** Does `task` when everything before it is done. */
+  queue<T>(task: () => Promise<T>): Promise<T> {
+    const done = this.#tail.then(task);
+    this.#tail = done.catch(() => {});
+    return done;
+  }
+
+  /** Comes in; one who is there already shows another `info`. */
+  async enter({ since, last, info, members = false }: JoinOptions): Promise<void> {
+    const { presence, rosters } = this.#host;
+    const { id, userId, outlet } = this.#occupant;
+    const count = numberOption('last', last, 0, { min: 0, max: 1_000, integer: true });
+    if (count > 0 && since !== undefined) throw new InvalidArgumentError('last', 'cannot go with since');
+    const comes = !this.#ear.open;
+    await settled([
+      comes ? this.#ear.listen(since, count) : undefined,
+      comes || info !== undefined ? presence?.join(this.#room, userId, id, info) : undefined,
+    ]);
+    if (!members || this.#watching) return;
+    this.#watching = true;
+    await rosters?.join(this.#room, outlet);
+  }
+
+  /** Goes out; `present`: out of the presence room as well. */
+  async exit(present: boolean): Promise<void> {
+    const { presence, rosters } = this.#host;
+    const { id, userId, outlet } = this.#occupant;
+    const watching = this.#watching;
+    this.#watching = false;
+    await settled([
+      this.#ear.close(),
+      watching ? rosters?.leave(this.#room, outlet) : undefined,
+      present ? presence?.leave(this.#room, userId, id) : undefined,
+    ]);
+  }
+}
+
+/** Waits for all of them; then throws the first failure. */
+export async function settled(tasks: readonly (Promise<unknown> | undefined)[]): Promise<void> {
+  const failed = (await Promise.allSettled(tasks)).find(({ status }) => status === 'rejected');
+  if (failed !== undefined) throw (failed as PromiseRejectedResult).reason;
+}

@@ -1,0 +1,291 @@
+import { systemClock } from '../clock.js';
+import type { Json } from '../codec.js';
+import { Reporter } from '../diagnostics.js';
+import { ClosedError, DecodeError, InvalidArgumentError } from '../errors.js';
+import { historyOptions } from '../history/options.js';
+import type { PresenceService } from '../presence/presence-service.js';
+import { CloseCode } from '../protocol/close-codes.js';
+import { DISCONNECT, TYPING } from '../protocol/frames.js';
+import { type ChannelOptions, type ChannelRef, defineChannel } from '../pubsub/channel-definition.js';
+import type { HistoryPage, HistoryReadOptions, Published } from '../pubsub/options.js';
+import type { PubSubService } from '../pubsub/pubsub-service.js';
+import { assertFunction, assertName, assertOptions, choiceOption, numberOption } from '../validate.js';
+import { Reading, type RoomHost } from './host.js';
+import { Keepers } from './keepers.js';
+import type { AttachOptions, BroadcastOptions, DetachOptions, RoomOptions, RoomStats } from './options.js';
+import type { Peer } from './peer.js';
+import { type RoomEvent, says } from './room-message.js';
+import { RoomSocket } from './room-socket.js';
+import { Rosters } from './rosters.js';
+import { WatchedUsers } from './watched-users.js';
+
+const DEFAULT_HISTORY = { size: 100, ttl: 3_600_000 };
+
+/**
+ * Rooms for peers on any transport: what is said in a room reaches every peer in it, on whichever
+ * process, and what is sent to a user all his peers. One Redis subscription per room that has local
+ * peers, one per local user; payloads are relayed unparsed, each made into a frame once.
+ *
+ * @example
+ * ```ts
+ * const rooms = new RoomService({ pubsub, presence });
+ * const socket = await rooms.attach(peer, { userId: 'alice' });
+ * await socket.join('lobby', { last: 50 });
+ * await rooms.broadcast('lobby', 'message', { text: 'hello' }, { from: 'alice' });
+ * ```
+ */
+export class RoomService {
+  /** What carries the messages. */
+  readonly pubsub: PubSubService;
+  /** Who is where, if it was given. */
+  readonly presence: PresenceService | undefined;
+  readonly #host: RoomHost;
+  readonly #channels: Channels;
+  readonly #sockets = new Map<string, RoomSocket>();
+  readonly #byUser = new Map<string, Set<RoomSocket>>();
+  #closing: Promise<void> | undefined;
+
+  /** @throws {@link InvalidArgumentError} for an option out of range. */
+  constructor(options: RoomOptions) {
+    if (typeof options?.pubsub?.publish !== 'function') {
+      throw new InvalidArgumentError('pubsub', 'must be a PubSubService');
+    }
+    const { pubsub, presence, clock = systemClock, onError } = options;
+    if (onError !== undefined) assertFunction('onError', onError);
+    const reporter = new Reporter(onError);
+    const maxBuffered = numberOption('maxBuffered', options.maxBuffered, 1_048_576, { min: 1 });
+    const slowPeers = choiceOption('slowPeers', options.slowPeers, 'close', ['close', 'drop']);
+    this.pubsub = pubsub;
+    this.presence = presence;
+    this.#channels = new Channels(options);
+    const undecodable = (channel: string) => {
+      const error = new DecodeError(`a payload on channel ${JSON.stringify(channel)} is no room event`);
+      reporter.report(error, { stage: 'decode', channel });
+    };
+    this.#host = {
+      pubsub,
+      presence,
+      reporter,
+      outlets: {
+        clock,
+        reporter,
+        maxBuffered,
+        slowPeers,
+        counters: { delivered: 0, dropped: 0, closedSlow: 0 },
+      },
+      rooms: new Keepers(pubsub, () => {}),
+      users: new Keepers(pubsub, (payload, channel) => this.#heardForUser(payload, channel)),
+      rosters: presence && new Rosters(presence, clock),
+      watched: presence && new WatchedUsers(presence),
+      reading: new Reading(undecodable),
+      room: (name) => this.#channels.room(name),
+      user: (id) => this.#channels.user(id),
+      detached: (socket) => this.#detached(socket),
+    };
+  }
+
+  /**
+   * Attaches a peer: its user is online with one more socket, and what is sent to him reaches it. Who is
+   * attached must be detached when the connection ends.
+   *
+   * @throws {@link InvalidArgumentError} for a bad peer, id or option, and for a socket id in use here;
+   * {@link LimitError} when the user has too many sockets; {@link TimeoutError}, {@link ConnectionError},
+   * {@link CommandError} from Redis. The peer is not attached then, and stays open.
+   */
+  async attach(peer: Peer, options: AttachOptions): Promise<RoomSocket> {
+    this.#assertOpen();
+    if (typeof peer?.send !== 'function' || typeof peer.close !== 'function') {
+      throw new InvalidArgumentError('peer', 'must have send, close and bufferedAmount');
+    }
+    assertOptions('options', options);
+    assertName('userId', options?.userId);
+    if (options.socketId !== undefined) assertName('socketId', options.socketId);
+    const socket = new RoomSocket(this.#host, peer, options);
+    if (this.#sockets.has(socket.id)) throw new InvalidArgumentError('socketId', 'is attached already');
+    this.#sockets.set(socket.id, socket);
+    const own = this.#byUser.get(socket.userId);
+    if (own === undefined) this.#byUser.set(socket.userId, new Set([socket]));
+    else own.add(socket);
+    try {
+      await socket.begin(options);
+    } catch (error) {
+      await socket.detach();
+      throw error;
+    }
+    return socket;
+  }
+
+  /**
+   * Sends an event to everybody in a room, from any process.
+   *
+   * @throws {@link InvalidArgumentError} for a bad name, data JSON cannot say, or an event that begins with
+   * `$`; and whatever `PubSubService.publish` throws.
+   */
+  async broadcast(
+    room: string,
+    event: string,
+    data: Json = null,
+    options: BroadcastOptions = {},
+  ): Promise<Published> {
+    assertName('room', room);
+    return this.#publish(this.#channels.room(room, options.keep), event, data, options);
+  }
+
+  /**
+   * Sends an event to all sockets of a user, on whichever processes they are. One who comes back later with
+   * his last position gets it as well.
+   *
+   * @throws as {@link RoomService.broadcast} does.
+   */
+  async sendToUser(
+    userId: string,
+    event: string,
+    data: Json = null,
+    options: BroadcastOptions = {},
+  ): Promise<Published> {
+    assertName('userId', userId);
+    return this.#publish(this.#channels.user(userId, options.keep), event, data, options);
+  }
+
+  /**
+   * Says that a user types in a room, for `ttl` ms, or has stopped, with 0; nothing is kept of that. Better use
+   * a `TypingService`, which does not say it more often than needed.
+   */
+  async broadcastTyping(room: string, userId: string, ttl: number, except?: string): Promise<void> {
+    assertName('room', room);
+    assertName('userId', userId);
+    numberOption('ttl', ttl, 0, { min: 0, max: 3_600_000 });
+    const event: RoomEvent = { ...exceptOf(except), event: TYPING, from: userId, data: { ttl } };
+    await this.pubsub.publish(this.#channels.room(room, false), event);
+  }
+
+  /**
+   * Ends all connections of a user, on whichever processes they are, with a code that says not to come
+   * back, and without grace. What keeps him from coming back all the same is your `authenticate`.
+   */
+  async disconnectUser(userId: string, reason = ''): Promise<void> {
+    assertName('userId', userId);
+    if (typeof reason !== 'string') throw new InvalidArgumentError('reason', 'must be a string');
+    await this.pubsub.publish(this.#channels.user(userId), { event: DISCONNECT, data: { reason } });
+  }
+
+  /** Reads a page of what was said in a room. See `PubSubService.history`. */
+  async history(room: string, options?: HistoryReadOptions): Promise<HistoryPage<RoomEvent>> {
+    assertName('room', room);
+    return this.pubsub.history<RoomEvent>(this.#channels.room(room), options);
+  }
+
+  /** The channel of a room, for `PubSubService.subscribe` and the like. */
+  channel(room: string): ChannelRef<RoomEvent> {
+    assertName('room', room);
+    return this.#channels.room(room);
+  }
+
+  /** The attached sockets of a user on this process. */
+  socketsOf(userId: string): RoomSocket[] {
+    return [...(this.#byUser.get(userId) ?? [])];
+  }
+
+  /** Counters and gauges. */
+  stats(): RoomStats {
+    const { outlets, rooms } = this.#host;
+    return {
+      sockets: this.#sockets.size,
+      users: this.#byUser.size,
+      rooms: rooms.size,
+      ...outlets.counters,
+    };
+  }
+
+  /**
+   * Detaches everybody; connections are their transport's to end. With `handoff` their sockets are left to
+   * `PresenceService.close({ handoff: true })`. Idempotent.
+   */
+  close({ handoff = false }: Pick<DetachOptions, 'handoff'> = {}): Promise<void> {
+    this.#closing ??= this.#close(handoff);
+    return this.#closing;
+  }
+
+  /** The same, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(handoff: boolean): Promise<void> {
+    await Promise.all([...this.#sockets.values()].map((socket) => socket.detach({ handoff })));
+    await this.#host.watched?.close();
+  }
+
+  async #publish(
+    channel: ChannelRef<RoomEvent>,
+    event: string,
+    data: Json,
+    { except, from, idempotencyKey }: BroadcastOptions,
+  ): Promise<Published> {
+    this.#assertOpen();
+    assertName('event', event, 128);
+    if (event.startsWith('$')) throw new InvalidArgumentError('event', 'must not begin with "$"');
+    if (from !== undefined) assertName('from', from);
+    const message: RoomEvent = { ...exceptOf(except), event, ...(from === undefined ? {} : { from }), data };
+    return this.pubsub.publish(channel, message, idempotencyKey === undefined ? {} : { idempotencyKey });
+  }
+
+  #heardForUser(payload: string, channel: string): void {
+    if (!says(payload, DISCONNECT)) return;
+    const userId = this.#channels.userOf(channel);
+    const { data } = JSON.parse(payload) as { data?: { reason?: unknown } };
+    const reason = typeof data?.reason === 'string' ? data.reason : '';
+    for (const socket of userId === undefined ? [] : this.socketsOf(userId)) {
+      socket.close(CloseCode.DISCONNECTED, reason, { immediate: true });
+    }
+  }
+
+  #detached(socket: RoomSocket): void {
+    if (this.#sockets.get(socket.id) === socket) this.#sockets.delete(socket.id);
+    const own = this.#byUser.get(socket.userId);
+    if (own?.delete(socket) === true && own.size === 0) this.#byUser.delete(socket.userId);
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw new ClosedError('this RoomService is closed');
+  }
+}
+
+/** The channels of rooms and users, with history and without. */
+class Channels {
+  readonly #kept: Definitions;
+  readonly #passing: Definitions;
+
+  constructor({ history = DEFAULT_HISTORY, sharded = false }: RoomOptions) {
+    this.#passing = definitions({ sharded });
+    this.#kept =
+      history === false ? this.#passing : definitions({ sharded, history: historyOptions(history) });
+  }
+
+  room(room: string, keep = true): ChannelRef<RoomEvent> {
+    return (keep ? this.#kept : this.#passing).room({ room });
+  }
+
+  user(user: string, keep = true): ChannelRef<RoomEvent> {
+    return (keep ? this.#kept : this.#passing).user({ user });
+  }
+
+  userOf(channel: string): string | undefined {
+    return this.#kept.user.parse(channel)?.user;
+  }
+}
+
+type Definitions = ReturnType<typeof definitions>;
+
+function definitions(options: ChannelOptions<undefined>) {
+  return {
+    room: defineChannel<RoomEvent>()('room:{room}', options),
+    user: defineChannel<RoomEvent>()('user:{user}', options),
+  };
+}
+
+function exceptOf(except: string | undefined): Pick<RoomEvent, 'except'> {
+  if (except === undefined) return {};
+  assertName('except', except);
+  return { except };
+}

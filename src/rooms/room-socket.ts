@@ -1,0 +1,225 @@
+import { randomUUID } from 'node:crypto';
+import type { Json } from '../codec.js';
+import { ClosedError, InvalidArgumentError, UnsupportedError } from '../errors.js';
+import type { Position } from '../history/position.js';
+import type { PresenceService } from '../presence/presence-service.js';
+import type { Status } from '../presence/types.js';
+import { toRollcallError } from '../redis/replies.js';
+import { assertName } from '../validate.js';
+import type { RoomHost } from './host.js';
+import type { AttachOptions, DetachOptions, JoinedRoom, JoinOptions } from './options.js';
+import { Outlet } from './outlet.js';
+import type { Peer } from './peer.js';
+import { Ear, Place, settled } from './place.js';
+
+/** An attached peer: a user's one connection, in some rooms. */
+export class RoomSocket {
+  /** The server's own id for the connection. */
+  readonly id: string;
+  /** Whose it is. */
+  readonly userId: string;
+  readonly #host: RoomHost;
+  readonly #outlet: Outlet;
+  readonly #personal: Ear;
+  readonly #places = new Map<string, Place>();
+  readonly #watched = new Set<string>();
+  readonly #meta: Json | undefined;
+  #detaching: Promise<void> | undefined;
+
+  /** @internal */
+  constructor(host: RoomHost, peer: Peer, { userId, socketId = randomUUID(), meta }: AttachOptions) {
+    this.id = socketId;
+    this.userId = userId;
+    this.#meta = meta;
+    this.#host = host;
+    this.#outlet = new Outlet(peer, host.outlets, (gone) => void this.detach(gone));
+    this.#personal = new Ear(host, this.#occupant);
+  }
+
+  /** False once it is detached, whoever did that. */
+  get attached(): boolean {
+    return this.#detaching === undefined;
+  }
+
+  /** The rooms it is in, or on its way into. */
+  get rooms(): string[] {
+    return [...this.#places].filter(([, { wanted }]) => wanted).map(([room]) => room);
+  }
+
+  /** How many users it watches. */
+  get watching(): number {
+    return this.#watched.size;
+  }
+
+  /** Where it stands in what is sent to its user; `undefined` where nothing is kept. */
+  get position(): Position | undefined {
+    return this.#personal.position;
+  }
+
+  /** True for a room it is in, or on its way into. */
+  isIn(room: string): boolean {
+    return this.#places.get(room)?.wanted === true;
+  }
+
+  /** @internal Begins, with Redis, everything the peer is owed from now on. */
+  async begin({ since, status }: AttachOptions): Promise<void> {
+    const { presence } = this.#host;
+    await settled([
+      this.#personal.listen(since),
+      presence?.setPresence(this.userId, this.id, status ?? 'online', this.#meta),
+    ]);
+    // It was detached when there was nothing to undo yet.
+    if (!this.attached) await this.#undo({});
+  }
+
+  /**
+   * Goes into a room: from now on the peer gets what is said there, and the user is one of its members.
+   * In a room it is in already, it shows another `info`.
+   *
+   * @throws {@link InvalidArgumentError} for a bad name or option; {@link ClosedError} when it is
+   * detached; {@link TimeoutError}, {@link ConnectionError}, {@link CommandError} from Redis, after which it is
+   * as if it had never come.
+   */
+  async join(room: string, options: JoinOptions = {}): Promise<JoinedRoom> {
+    assertName('room', room);
+    this.#assertAttached();
+    if (options.members === true) this.#presence();
+    const before = this.#places.get(room);
+    const came = before?.wanted === true;
+    const place = came ? before : new Place(this.#host, this.#occupant, room, before);
+    this.#places.set(room, place);
+    return place.queue(async () => {
+      try {
+        this.#assertAttached();
+        if (!place.wanted) throw new ClosedError(`the room ${JSON.stringify(room)} was left, or not reached`);
+        await place.enter(options);
+        this.#assertAttached();
+        return { position: place.position };
+      } catch (error) {
+        if (!came) await this.#leave(room, place);
+        throw error;
+      }
+    });
+  }
+
+  /**
+   * Shows another `info` in a room it is in.
+   *
+   * @throws {@link InvalidArgumentError} when it is in no such room, or `info` is too large.
+   */
+  async update(room: string, info: Json): Promise<void> {
+    const presence = this.#presence();
+    this.#assertAttached();
+    const place = this.#places.get(room);
+    if (place?.wanted !== true) throw new InvalidArgumentError('room', 'is none that this socket is in');
+    await place.queue(async () => {
+      if (place.wanted && this.attached) await presence.join(room, this.userId, this.id, info);
+    });
+  }
+
+  /** Goes out of a room. One it is not in is no error. */
+  async leave(room: string): Promise<void> {
+    assertName('room', room);
+    const place = this.#places.get(room);
+    if (place === undefined || !this.attached) return;
+    place.wanted = false;
+    await place.queue(() => this.#leave(room, place));
+  }
+
+  /**
+   * Sends the peer how some users are, and every change of that.
+   *
+   * @throws {@link UnsupportedError} without a presence service.
+   */
+  async watch(userIds: Iterable<string>): Promise<void> {
+    this.#presence();
+    this.#assertAttached();
+    const added = [...userIds];
+    for (const userId of added) assertName('userIds', userId);
+    for (const userId of added) this.#watched.add(userId);
+    try {
+      await this.#host.watched?.add(this.#outlet, added);
+    } catch (error) {
+      this.unwatch(added);
+      throw error;
+    }
+  }
+
+  /** Sends it no more of them. */
+  unwatch(userIds: Iterable<string>): void {
+    const removed = [...userIds].filter((userId) => this.#watched.delete(userId));
+    this.#host.watched?.remove(this.#outlet, removed);
+  }
+
+  /** Sets this socket's status. */
+  async setStatus(status: Status): Promise<void> {
+    const presence = this.#presence();
+    this.#assertAttached();
+    await presence.setPresence(this.userId, this.id, status, this.#meta);
+  }
+
+  /** The user did something just now. See `PresenceService.touch`. */
+  async touch(): Promise<void> {
+    if (this.attached) await this.#host.presence?.touch(this.userId, this.id);
+  }
+
+  /** Ends the connection with a close code, and detaches it. */
+  close(code: number, reason: string, options: DetachOptions = {}): void {
+    this.#outlet.close(code, reason, options);
+  }
+
+  /**
+   * Leaves everything: rooms, presence, subscriptions. Nothing is sent from this moment on. Never
+   * rejects: what Redis refuses goes to `onError`, and self-healing sees to it. Idempotent.
+   */
+  detach(options: DetachOptions = {}): Promise<void> {
+    this.#detaching ??= this.#undo(options);
+    return this.#detaching;
+  }
+
+  get #occupant() {
+    return { id: this.id, userId: this.userId, outlet: this.#outlet };
+  }
+
+  async #leave(room: string, place: Place): Promise<void> {
+    place.wanted = false;
+    try {
+      // A socket's removal takes it out of all rooms.
+      await place.exit(this.attached);
+    } catch (error) {
+      this.#report(error);
+    }
+    if (this.#places.get(room) === place) this.#places.delete(room);
+  }
+
+  async #undo({ immediate = false, handoff = false }: DetachOptions): Promise<void> {
+    this.#outlet.end();
+    this.#host.detached(this);
+    this.unwatch(this.#watched);
+    const places = [...this.#places];
+    this.#places.clear();
+    const { presence } = this.#host;
+    const ends = places.map(([room, place]) => place.queue(() => this.#leave(room, place)));
+    const results = await Promise.allSettled([
+      ...ends,
+      this.#personal.close(),
+      handoff ? undefined : presence?.removeSocket(this.userId, this.id, { immediate }),
+    ]);
+    for (const result of results) if (result.status === 'rejected') this.#report(result.reason);
+  }
+
+  #presence(): PresenceService {
+    const { presence } = this.#host;
+    if (presence === undefined) throw new UnsupportedError('this RoomService has no presence service');
+    return presence;
+  }
+
+  #assertAttached(): void {
+    if (!this.attached) throw new ClosedError(`socket ${JSON.stringify(this.id)} is detached`);
+  }
+
+  #report(error: unknown): void {
+    if (error instanceof ClosedError) return;
+    this.#host.reporter.report(toRollcallError(error), { stage: 'peer' });
+  }
+}
