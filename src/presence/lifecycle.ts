@@ -17,6 +17,7 @@ export class Lifecycle {
   #inbox: Promise<void> | undefined;
   #listening = false;
   #closing: Promise<void> | undefined;
+  #unlisten = (): void => {};
 
   constructor(settings: PresenceSettings, parts: PresenceParts) {
     this.#settings = settings;
@@ -82,7 +83,7 @@ export class Lifecycle {
       this.#settings.lease,
       () => {
         watches.afterWipe();
-        rooms.afterWipe();
+        rooms.rereadAll();
       },
       { keepAlive: false },
     );
@@ -95,10 +96,16 @@ export class Lifecycle {
   }
 
   async #start(): Promise<void> {
-    const { link, layout, keeper, node, reaper } = this.#parts;
+    const { link, layout, keeper, node, reaper, watches, rooms } = this.#parts;
     await link.connect();
     const layouts = await layout.check();
     if (this.#closing !== undefined) return;
+    this.#unlisten = link.session.listen({
+      returned: () => {
+        watches.afterReturn();
+        rooms.rereadAll();
+      },
+    });
     void this.#checkEviction();
     keeper.start();
     node.start();
@@ -134,6 +141,7 @@ export class Lifecycle {
     if ((this.#started !== undefined || node.size > 0) && link.session.ready) {
       await link.bounded('close', giveBack).catch((error) => reporter.report(error, { stage: 'close' }));
     }
+    this.#unlisten();
     keeper.stop();
     node.stop();
     const undone = Promise.allSettled([...leaving].map((leave) => leave()));

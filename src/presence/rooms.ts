@@ -57,7 +57,7 @@ export class Rooms {
   }
 
   /** Reads all watched rooms again. */
-  afterWipe(): void {
+  rereadAll(): void {
     for (const view of this.#views) void this.#reread(view);
   }
 
@@ -147,7 +147,14 @@ export class Rooms {
     return { current: () => view.current(), close, [Symbol.asyncDispose]: close };
   }
 
-  async #snapshot(view: RoomView): Promise<void> {
+  /** One after the other: of two at once, the older might be the last to be complete. */
+  #snapshot(view: RoomView): Promise<void> {
+    const taken = view.taken.then(() => this.#take(view));
+    view.taken = taken.catch(() => {});
+    return taken;
+  }
+
+  async #take(view: RoomView): Promise<void> {
     const members: RoomMember[] = [];
     view.begin();
     for await (const member of this.members(view.room)) members.push(member);
@@ -169,6 +176,8 @@ export class Rooms {
 /** What one watch knows of its room. */
 class RoomView {
   closed = false;
+  /** Settles with the latest snapshot. */
+  taken: Promise<void> = Promise.resolve();
   readonly #members = new Map<string, RoomMember>();
   /** Changes that arrive while a snapshot is being read; they come after it. */
   #held: PackedChange[] | undefined;

@@ -122,7 +122,12 @@ export class Watches {
 
   /** Reads everything again: who is missing now has gone, and no event told so. */
   afterWipe(): void {
-    if (this.#watchers.size > 0) void this.#reread([...this.#watchers.keys()], true);
+    this.#rereadAll(true);
+  }
+
+  /** Reads everything again: what a node announced that had been replaced is not so, however new it looks. */
+  afterReturn(): void {
+    this.#rereadAll(false);
   }
 
   async #add(watch: Watch, userIds: Iterable<string>): Promise<void> {
@@ -161,7 +166,7 @@ export class Watches {
       const { link, hub, channels, layout, audience } = this.#options;
       const member = new Member(audience, (batch) => this.#dispatch(batch as readonly unknown[]), {
         codec: jsonCodec,
-        onDiscontinuity: () => void this.#reread([...this.#watchers.keys()], false),
+        onDiscontinuity: () => this.#rereadAll(false),
       });
       const subscription = subscribe({
         link,
@@ -195,11 +200,15 @@ export class Watches {
     }
   }
 
+  #rereadAll(missingHaveGone: boolean): void {
+    if (this.#watchers.size > 0) void this.#reread([...this.#watchers.keys()], missingHaveGone);
+  }
+
   /**
-   * Reads everything again after a gap, and tells the differences. A record that is missing is no
+   * Reads some users again after a gap, and tells the differences. A record that is missing is no
    * departure yet: a wiped Redis is restored within a lease. What is missing then has gone. The same goes
-   * for a record older than what is known: a failover lost the newer one. `doubted` are the users of whom
-   * that was so a lease ago, and what was known of them.
+   * for a record older than what is known: a failover lost the newer one, or only a replaced master ever had
+   * it. `doubted` are the users of whom that was so a lease ago, and what was known of them.
    */
   async #reread(
     userIds: readonly string[],

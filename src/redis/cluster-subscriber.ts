@@ -183,6 +183,9 @@ export class ClusterSubscriber {
         }
         cause = error instanceof ConnectionError ? error : unplaced(error as Error);
         missed.push(...group);
+        // A message may have come before it broke, and been taken for the end of a gap: there is another now.
+        const open = !(error instanceof ConnectionError) || error.outcome === 'unknown';
+        if (open && !this.#closed) this.#listener.dropped('sharded', group, cause);
       }
     });
     await Promise.all(calls);

@@ -22,6 +22,8 @@ const LAST_SEARCH = 2_000;
 export interface TopologyEvents {
   /** The map is another than before. */
   changed(map: SlotMap): void;
+  /** There is a node in it that was not in the one before. */
+  returned(): void;
   /** Some node answers, after none did. */
   reachable(): void;
   /** No node answers. */
@@ -212,7 +214,9 @@ export class Topology {
   }
 
   #adopt(map: SlotMap): void {
-    const changed = this.#map?.equals(map) !== true;
+    const before = this.#map;
+    const changed = before?.equals(map) !== true;
+    const returned = before !== undefined && map.nodes.some((address) => !before.nodes.includes(address));
     this.#map = map;
     for (const address of map.nodes) this.#known.add(address);
     for (const [address, node] of [...this.#nodes]) {
@@ -223,5 +227,6 @@ export class Topology {
     this.#reachable = true;
     if (!was) this.#events.reachable();
     if (changed) this.#events.changed(map);
+    if (returned) this.#events.returned();
   }
 }

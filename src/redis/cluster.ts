@@ -50,6 +50,7 @@ export class ClusterDriver implements Driver {
     };
     this.#topology = new Topology(given, {
       changed: () => this.#subscriber?.follow(),
+      returned: () => this.#listener?.returned?.(),
       reachable: () => {
         this.#lastError = undefined;
         this.#listener?.connection('ready');

@@ -95,9 +95,16 @@ export interface DriverListener {
   connection(state: 'ready' | 'lost' | 'ended', cause?: Error): void;
   /**
    * These names were subscribed and are not any more, though nobody asked for it: their connection is
-   * gone, or their slot has moved. Names whose first SUBSCRIBE is under way are not among them; it rejects.
+   * gone, or their slot has moved. Names whose first SUBSCRIBE is under way are not among them; it rejects,
+   * unless the driver itself tries it again elsewhere.
    */
   dropped(kind: SubscriptionKind, names: readonly string[], cause: Error): void;
+  /**
+   * A node of the Cluster is there that was not. One that was replaced while it was frozen or cut off may
+   * have run, before it learned of that, what it had yet to read; and what it published to a sharded
+   * channel meanwhile came to the subscribers of its successor.
+   */
+  returned?(): void;
 }
 
 /**

@@ -36,6 +36,9 @@ export class Session {
       dropped: (kind, names, cause) => {
         for (const listener of this.#listeners) listener.dropped?.(kind, names, cause);
       },
+      returned: () => {
+        for (const listener of this.#listeners) listener.returned?.();
+      },
     });
   }
 

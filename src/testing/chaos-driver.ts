@@ -74,6 +74,7 @@ class Chaos implements ChaosDriver {
         if (!this.#cut) listener.connection(...change);
       },
       dropped: (kind, names, cause) => this.#drop(kind, names, cause),
+      returned: () => listener.returned?.(),
     });
   }
 

@@ -8,7 +8,8 @@ import {
   type PresenceWatch,
   type RedisClient,
 } from '../../src/index.js';
-import { startRedisCluster } from '../support/redis-cluster.js';
+import { PartitionKeys, partitionOf } from '../../src/keys.js';
+import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
 import { startRedisSentinel } from '../support/redis-sentinel.js';
 import { waitFor } from '../support/wait.js';
 
@@ -33,11 +34,12 @@ async function awhile(ms: number): Promise<void> {
   await waitFor(() => performance.now() > end, { timeout: ms + 5_000 });
 }
 
-async function onCluster(): Promise<World> {
+async function onCluster(): Promise<World & { readonly cluster: RedisCluster }> {
   const cluster = await startRedisCluster({ masters: 3, replicas: 1 });
   const some = async () => (await cluster.masters())[0] as number;
   const rootNodes = cluster.ports.map((port) => ({ socket: { host, port } }));
   return {
+    cluster,
     clients: {
       'node-redis': () => {
         const client = createCluster({ rootNodes, defaults: { socket: { reconnectStrategy: 50 } } });
@@ -117,6 +119,12 @@ async function underSentinel(): Promise<World> {
     },
     stop: () => world.stop(),
   };
+}
+
+/** Makes a call until it succeeds, as a fault may take longer than its deadline. */
+async function insist(call: () => Promise<unknown>): Promise<void> {
+  const attempt = () => call().then(() => true);
+  await waitFor(attempt, { timeout: 20_000, interval: 100 });
 }
 
 /** A process that registers and removes sockets of its own all the time. */
@@ -262,3 +270,64 @@ test.each([
     }
   },
 );
+
+test('what a frozen master announces when it wakes is unlearnt, by watches of users and of rooms', {
+  timeout: 120_000,
+}, async () => {
+  const world = await onCluster();
+  const { cluster } = world;
+  const ends: (() => unknown)[] = [];
+  const serve = (library: string): PresenceService => {
+    const { client, end } = (world.clients[library] as () => { client: RedisClient; end: () => unknown })();
+    (client as unknown as EventEmitter).on('error', () => {});
+    ends.push(end);
+    return new PresenceService({ redis: client, prefix: 'zombie', lease: LEASE });
+  };
+  const [owner, ...observers] = ['ioredis', 'ioredis', 'node-redis'].map(serve) as [
+    PresenceService,
+    ...PresenceService[],
+  ];
+  try {
+    const user = 'ann';
+    const partition = partitionOf(user, 64);
+    const rooms = Array.from({ length: 1_000 }, (_, at) => `room-${at}`);
+    const room = rooms.find((each) => partitionOf(each, 64) === partition) as string;
+    await owner.setPresence(user, 's', 'online');
+    await owner.join(room, user, 's', 'first');
+    const heard: string[] = [];
+    const watches = await Promise.all(
+      observers.map(async (observer) => ({
+        users: await observer.watch([user], ({ status }) => void heard.push(status)),
+        room: await observer.watchRoom(room, ({ type }) => void heard.push(type)),
+      })),
+    );
+    const shown = () =>
+      watches.map((watch) => [
+        watch.users.current().get(user)?.status,
+        watch.room.current().get(user)?.info ?? 'nobody',
+      ]);
+
+    const master = await cluster.nodeOf(new PartitionKeys('zombie', partition).nodes);
+    cluster.freeze(master);
+    // It lies before the frozen master until that wakes; its successor is told it all over again.
+    await insist(() => Promise.all([owner.setPresence(user, 's', 'away'), owner.leave(room, user, 's')]));
+    await owner.setPresence(user, 's', 'busy');
+    await owner.join(room, user, 's', 'second');
+    const truth = observers.map(() => ['busy', 'second']);
+    await waitFor(() => expect(shown()).toEqual(truth) ?? true, { timeout: 20_000 });
+    // Nobody hears the old master any more.
+    await awhile(4_000);
+    const before = heard.length;
+
+    cluster.resume(master);
+    await waitFor(() => heard.slice(before).includes('away') && heard.slice(before).includes('leave'), {
+      message: () => `the old master said nothing: ${heard.join()}`,
+    });
+    await cluster.waitUntilOk();
+    await waitFor(() => expect(shown()).toEqual(truth) ?? true, { timeout: 2 * LEASE + 5_000 });
+  } finally {
+    await Promise.all([owner, ...observers].map((service) => service.close()));
+    for (const end of ends) await end();
+    await world.stop();
+  }
+});

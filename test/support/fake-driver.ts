@@ -137,6 +137,11 @@ export class FakeDriver implements Driver {
     this.#listener?.connection(state, cause);
   }
 
+  /** A node of the cluster is there that was not. */
+  returned(): void {
+    this.#listener?.returned?.();
+  }
+
   /** A subscribed connection breaks: of these kinds, or of all. SUBSCRIBEs under way are interrupted. */
   drop(cause: Error = new ConnectionError('gone'), ...kinds: SubscriptionKind[]): void {
     const all = kinds.length === 0 ? SUBSCRIPTION_KINDS : kinds;

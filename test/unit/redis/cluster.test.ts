@@ -1,9 +1,15 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { systemClock } from '../../../src/clock.js';
+import { jsonCodec } from '../../../src/codec.js';
+import { Reporter } from '../../../src/diagnostics.js';
 import { ConnectionError } from '../../../src/errors.js';
+import { Audience, Member } from '../../../src/pubsub/delivery.js';
+import { hubFor } from '../../../src/pubsub/hub.js';
 import { ClusterDriver } from '../../../src/redis/cluster.js';
 import type { ClusterClient, NodeConnection, NodeListener } from '../../../src/redis/cluster-node.js';
 import { SLOTS, slotOf } from '../../../src/redis/cluster-slots.js';
 import type { PlainCommand, Reply } from '../../../src/redis/driver.js';
+import { Session } from '../../../src/redis/session.js';
 import type { Wire, WireListener } from '../../../src/redis/subscriber.js';
 
 // Three masters of our own making, which say and do what a real cluster does only for a moment.
@@ -20,6 +26,8 @@ class FakeNode {
   asked = 0;
   up = true;
   frozen = false;
+  /** It confirms no subscription. */
+  stuck = false;
   /** What the client says when it sends. */
   broken: Error | undefined;
   answer: Answer = ([name]) => name;
@@ -78,7 +86,7 @@ class FakeWire implements Wire {
   connect = () => this.node.connect();
   subscribe = async (_kind: string, names: readonly string[]) => {
     this.log.push(`+${names.join(' ')}`);
-    if (this.stuck) await new Promise(() => {});
+    if (this.stuck || this.node.stuck) await new Promise(() => {});
     if (this.refuse !== undefined) throw this.refuse;
   };
   unsubscribe = async (_kind: string, names: readonly string[]) => {
@@ -176,6 +184,7 @@ beforeEach(() => {
     message: () => {},
     connection: (state) => events.push(state),
     dropped: (kind, names, cause) => events.push(`${kind} ${names.join(' ')}: ${cause.message}`),
+    returned: () => events.push('returned'),
   });
 });
 
@@ -499,6 +508,19 @@ describe('a node', () => {
     expect(await outcome(300, driver.execute([['SET', ka]]))).toEqual(['SET']);
   });
 
+  test('that is there again, as a replica say, is told of; one that went, and what moved, is not', async () => {
+    await pass(4_000);
+    cluster.share('b:1', 'b:1', 'c:1');
+    await pass(4_000);
+    expect(events).toEqual(['ready']);
+    const [first, ...others] = cluster.rows as Reply[][];
+    cluster.rows = [[...(first as Reply[]), ['a', 1]], ...others];
+    await pass(4_000);
+    expect(events).toEqual(['ready', 'returned']);
+    await pass(10_000);
+    expect(events).toHaveLength(2);
+  });
+
   test('that has no slots any more is left alone', async () => {
     await driver.execute([['GET', ka]]);
     cluster.share('b:1', 'b:1', 'c:1');
@@ -539,7 +561,7 @@ describe('classic subscriptions', () => {
     await pass(4_000);
     cluster.rows = original;
     await pass(3_000);
-    expect(events).toEqual(['ready']);
+    expect(events).toEqual(['ready', 'returned']);
     node.frozen = true;
     cluster.share(...others);
     await pass(5_000);
@@ -580,7 +602,30 @@ describe('sharded subscriptions', () => {
     expect(await outcome(500, joining)).toBeUndefined();
     expect(b.wires.flatMap(({ log }) => log)).toEqual([`+${ka}`]);
     // What else that connection carried cannot be known for certain.
-    expect([wire.destroyed, events.at(-1)?.split(':')[0]]).toEqual([true, `sharded ${keyAt(0, 1)}`]);
+    expect([wire.destroyed, events[1]?.split(':')[0]]).toEqual([true, `sharded ${keyAt(0, 1)}`]);
+  });
+
+  test('a connection that breaks before all are confirmed is a gap, though a message ended the last one', async () => {
+    const hub = hubFor(new Session(driver, () => {}), systemClock);
+    const gaps: string[] = [];
+    const audience = new Audience(new Reporter(undefined));
+    const member = new Member(audience, () => {}, {
+      codec: jsonCodec,
+      onDiscontinuity: ({ reason }) => gaps.push(reason),
+    });
+    expect(await outcome(100, hub.join('sharded', ka, member))).toBeUndefined();
+    const [first] = a.wires as [FakeWire];
+    a.stuck = true;
+    first.listener.ended();
+    await pass(1_000);
+    const second = a.wires.at(-1) as FakeWire;
+    expect([second === first, gaps]).toEqual([false, []]);
+    second.listener.message('sharded', ka, ka, '1');
+    expect(gaps).toEqual(['reconnected']);
+    a.stuck = false;
+    second.listener.ended();
+    await pass(5_000);
+    expect(gaps).toEqual(['reconnected', 'reconnected']);
   });
 
   test('whose connection ends, or does anything unexpected, are dropped; the map is asked for first', async () => {

@@ -133,18 +133,21 @@ test('messages and changes go to every listener until it stops', () => {
     message: (kind, name, channel, payload) => got.push([kind, name, channel, payload].join()),
     connection: (state, cause) => got.push(`${state} ${cause?.message}`),
     dropped: (kind, names, cause) => got.push(`${kind} ${names} ${cause.message}`),
+    returned: () => got.push('returned'),
   });
   session.listen({});
   driver.message('pattern', 'x*', '1', 'xy');
   driver.connection('lost', new Error('cut'));
   for (const name of ['a', 'b']) driver.known.add(`sharded ${name}`);
   driver.drop(new Error('cut too'));
+  driver.returned();
   stop();
+  driver.returned();
   driver.message('channel', 'x', '2');
   driver.connection('ready');
   driver.known.add('channel x');
   driver.drop();
-  expect(got).toEqual(['pattern,x*,xy,1', 'lost cut', 'sharded a,b cut too']);
+  expect(got).toEqual(['pattern,x*,xy,1', 'lost cut', 'sharded a,b cut too', 'returned']);
 });
 
 test('the connection is closed when the last service has let go', async () => {

@@ -1,0 +1,48 @@
+import { expect, test } from 'vitest';
+import { Reporter } from '../../../src/diagnostics.js';
+import { PartitionKeys } from '../../../src/keys.js';
+import type { Layout } from '../../../src/presence/layout.js';
+import { Rooms } from '../../../src/presence/rooms.js';
+import { Audience } from '../../../src/pubsub/delivery.js';
+import { Hub } from '../../../src/pubsub/hub.js';
+import { Leaving } from '../../../src/pubsub/subscribe.js';
+import { Link } from '../../../src/redis/link.js';
+import { Session } from '../../../src/redis/session.js';
+import { FakeClock, turn } from '../../support/fake-clock.js';
+import { FakeDriver } from '../../support/fake-driver.js';
+
+test('a room that is read again and again is read one time after the other: the latest stands', async () => {
+  const driver = new FakeDriver();
+  const clock = new FakeClock();
+  const session = new Session(driver, () => {});
+  const reporter = new Reporter(undefined);
+  const rooms = new Rooms({
+    link: new Link('PresenceService', session, 500, clock),
+    hub: new Hub(session, clock),
+    keys: [new PartitionKeys('p', 0)],
+    layout: { channels: 'channel' } as Layout,
+    leaving: new Leaving(),
+    audience: new Audience(reporter),
+    reporter,
+  });
+  const watching = rooms.watch('lobby', () => {}, undefined);
+  const answer = async (version: number, info: string) => {
+    driver.pending.at(-1)?.ack([['0', [':ann', `${version}\nnode"s"${info}`]]]);
+    await turn();
+  };
+  await turn();
+  driver.only.ack();
+  await turn();
+  await answer(1, '1');
+  const watch = await watching;
+
+  rooms.rereadAll();
+  rooms.rereadAll();
+  await turn();
+  // Were both under way, the first would be answered last.
+  await answer(2, '2');
+  const event = JSON.stringify([['update', 'ann', 3, 3, 1]]);
+  driver.message('channel', new PartitionKeys('p', 0).roomEvents('lobby'), event);
+  await answer(2, '2');
+  expect(watch.current().get('ann')).toMatchObject({ version: 3, info: 3 });
+});

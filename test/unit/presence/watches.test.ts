@@ -1,0 +1,69 @@
+import { expect, test } from 'vitest';
+import { Reporter } from '../../../src/diagnostics.js';
+import type { Layout } from '../../../src/presence/layout.js';
+import type { PresenceReader } from '../../../src/presence/presence-reader.js';
+import type { PresenceData } from '../../../src/presence/types.js';
+import { Watches } from '../../../src/presence/watches.js';
+import { Audience } from '../../../src/pubsub/delivery.js';
+import { Hub } from '../../../src/pubsub/hub.js';
+import { Leaving } from '../../../src/pubsub/subscribe.js';
+import { Link } from '../../../src/redis/link.js';
+import { Session } from '../../../src/redis/session.js';
+import { FakeClock, turn } from '../../support/fake-clock.js';
+import { FakeDriver } from '../../support/fake-driver.js';
+
+const LEASE = 1_000;
+
+function recordOf(userId: string, status: string, version: number): PresenceData {
+  return { userId, status, version, lastSeen: new Date(0), socketIds: [], sockets: [] };
+}
+
+async function watching(userId: string, status: string, version: number) {
+  const driver = new FakeDriver({ cluster: true });
+  driver.onCall = (call) => call.ack();
+  const clock = new FakeClock();
+  const session = new Session(driver, () => {});
+  const stored = new Map([[userId, recordOf(userId, status, version)]]);
+  const reporter = new Reporter(undefined);
+  const watches = new Watches({
+    link: new Link('PresenceService', session, 500, clock),
+    hub: new Hub(session, clock),
+    channels: ['events'],
+    layout: { channels: 'sharded' } as Layout,
+    leaving: new Leaving(),
+    audience: new Audience(reporter),
+    reporter,
+    reader: { lookup: async () => new Map(stored) } as unknown as PresenceReader,
+    lease: LEASE,
+  });
+  const told: string[] = [];
+  const watch = await watches.watch([userId], ({ previous, status }) => told.push(`${previous} ${status}`));
+  const announce = (news: string, at: number) =>
+    driver.message('sharded', 'events', JSON.stringify([[userId, news, status, 0, at, 1]]));
+  return { watches, watch, clock, stored, told, announce };
+}
+
+test('what a replaced master announced, however new it looks, is unlearnt within a lease of its return', async () => {
+  const { watches, watch, clock, told, announce } = await watching('ann', 'busy', 10);
+  announce('away', 20);
+  expect(told).toEqual(['busy away']);
+  watches.afterReturn();
+  await turn();
+  expect(watch.current().get('ann')).toMatchObject({ status: 'away', version: 20 });
+  clock.advance(LEASE);
+  await turn();
+  expect(watch.current().get('ann')).toMatchObject({ status: 'busy', version: 10 });
+  expect(told).toEqual(['busy away', 'away busy']);
+});
+
+test('what is news to its successor, too, stays', async () => {
+  const { watches, clock, stored, told, announce } = await watching('ann', 'busy', 10);
+  announce('away', 20);
+  watches.afterReturn();
+  await turn();
+  stored.set('ann', recordOf('ann', 'online', 30));
+  announce('online', 30);
+  clock.advance(LEASE);
+  await turn();
+  expect(told).toEqual(['busy away', 'away online']);
+});
