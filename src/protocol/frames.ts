@@ -171,9 +171,13 @@ export interface HistoryAnswer {
 
 /** An event out of a room's history. */
 export interface PastEvent {
+  /** What happened. */
   readonly event: string;
+  /** The user who said it; missing when a server did. */
   readonly from?: string;
+  /** What belongs to it. */
   readonly data: unknown;
+  /** Its place in the history; what `before` takes. */
   readonly position: string;
 }
 
@@ -249,7 +253,9 @@ export interface MembersFrame {
 
 /** One user in a room. */
 export interface Membership {
+  /** Who. */
   readonly user: string;
+  /** What his latest socket shows there. */
   readonly info: unknown;
   /** How many of his sockets are there; 0 when he has gone. */
   readonly sockets: number;
@@ -263,7 +269,9 @@ export interface PresenceFrame {
 
 /** The presence of one user. */
 export interface UserPresence {
+  /** Who. */
   readonly user: string;
+  /** `offline` for somebody without sockets. */
   readonly status: string;
   /** In ms since the epoch; 0 for somebody who was never seen. */
   readonly lastSeen: number;

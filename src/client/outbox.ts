@@ -1,0 +1,166 @@
+import { Alarm } from './alarm.js';
+import { asksToWait, ClientError, type ClientErrorCode, closedError } from './client-error.js';
+import type { Line } from './line.js';
+import { connectionLost } from './link.js';
+import { Pause } from './pause.js';
+
+/** What calls take. */
+export interface CallOptions {
+  /** For how long, in ms, to wait for the answer. @default the client's `timeout` */
+  readonly timeout?: number | undefined;
+  /** Stops the waiting; the call rejects with the signal's reason. What is written already stays so. */
+  readonly signal?: Aborter | undefined;
+}
+
+/** The part of an `AbortSignal` that is used. */
+export interface Aborter {
+  /** It is over. */
+  readonly aborted: boolean;
+  /** What to reject with. */
+  readonly reason: unknown;
+  /** Calls `listener` when it is over. */
+  addEventListener(type: 'abort', listener: () => void): void;
+  /** Calls it no more. */
+  removeEventListener(type: 'abort', listener: () => void): void;
+}
+
+/** The room that a call has to be in before it can be written. */
+export interface Place {
+  readonly joined: boolean;
+}
+
+interface Call {
+  /** What to write: made anew each time, so that the latest wish counts. */
+  body(): string;
+  readonly place: Place | undefined;
+  /** May be carried out twice without harm. */
+  repeatable(): boolean;
+  /** Waits for its answer on this connection. */
+  written: boolean;
+  /** It may have been carried out. */
+  doubtful: boolean;
+  /** Why it has not succeeded yet. */
+  cause: ClientError | undefined;
+  /** Settles it and forgets it. */
+  settle(error: unknown, data?: unknown): void;
+}
+
+/** For calls that nobody wants to give up. */
+export const FOREVER: CallOptions = { timeout: Infinity };
+
+/** Calls without an answer, in the order in which they were made: those written, and those that wait. */
+export class Outbox {
+  readonly #line: Line;
+  readonly #calls = new Set<Call>();
+  /** While the server asks to wait. */
+  readonly #pause: Pause;
+
+  constructor(line: Line) {
+    this.#line = line;
+    this.#pause = new Pause(line);
+  }
+
+  /**
+   * Makes a call, now or as soon as it can be written; in `place`, where it is given. One that is `repeatable`
+   * is written again after a break, the others reject as `unknown` then.
+   */
+  call(
+    frame: object | (() => object),
+    { timeout, signal }: CallOptions,
+    repeatable: () => boolean,
+    place?: Place,
+  ): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      // Before anything is kept: throws for what is no JSON, and for what was aborted already.
+      const text = typeof frame === 'function' ? undefined : JSON.stringify(frame);
+      if (signal?.aborted) throw signal.reason;
+      const { state, settings } = this.#line;
+      if (state === 'closed') throw closedError();
+      const alarm = new Alarm(settings.clock);
+      const abort = () => call.settle(signal?.reason);
+      const call: Call = {
+        body: () => text ?? JSON.stringify((frame as () => object)()),
+        place,
+        repeatable,
+        written: false,
+        doubtful: false,
+        cause: undefined,
+        settle: (error, data) => {
+          if (!this.#calls.delete(call)) return;
+          alarm.off();
+          signal?.removeEventListener('abort', abort);
+          if (error === undefined) resolve(data);
+          else reject(error);
+        },
+      };
+      alarm.set(timeout ?? settings.timeout, () => fail(call, 'TIMEOUT', 'no answer in time'));
+      signal?.addEventListener('abort', abort);
+      this.#calls.add(call);
+      if (this.#ready(call)) this.#write(call);
+      else this.#bound(call);
+    });
+  }
+
+  /** Writes what can be written by now. */
+  flush(): void {
+    for (const call of this.#calls) {
+      if (call.written || !this.#ready(call)) continue;
+      // The room may have turned out to keep no history any more: nothing is said twice there.
+      if (call.doubtful && !call.repeatable()) call.settle(connectionLost());
+      else this.#write(call);
+    }
+  }
+
+  /** The connection broke with `code`; to be called before its replies come. */
+  broken(code: number): void {
+    // What this server asked for is no matter to the next one.
+    this.#pause.reset();
+    for (const call of this.#calls) {
+      if (!call.written) continue;
+      call.written = false;
+      call.doubtful = true;
+      // 1009: one of them was too long, and would be again.
+      if (code === 1009) fail(call, 'TOO_LARGE', 'too long');
+      else if (!call.repeatable()) call.settle(connectionLost());
+    }
+  }
+
+  /** Rejects all calls, or those of one room. */
+  fail({ code, message }: ClientError, place?: Place): void {
+    if (!place) this.#pause.reset();
+    for (const call of this.#calls) if (!place || call.place === place) fail(call, code, message);
+  }
+
+  #ready({ place }: Call): boolean {
+    return this.#line.open && !this.#pause.on && place?.joined !== false;
+  }
+
+  #write(call: Call): void {
+    call.written = true;
+    this.#line.ask(call.body(), (error, data) => {
+      if (error?.code === 'CONNECTION_LOST' || !this.#calls.has(call)) return;
+      if (error && asksToWait(error) && (call.repeatable() || (call.place && error.outcome === 'failed'))) {
+        call.written = false;
+        call.doubtful ||= error.outcome === 'unknown';
+        call.cause = error;
+        this.#pause.begin(error, () => this.flush());
+      } else {
+        if (!this.#pause.on) this.#pause.reset();
+        call.settle(error, data);
+      }
+    });
+  }
+
+  /** Keeps the number of waiting calls within its limit, after `latest` has come. */
+  #bound(latest: Call): void {
+    const { size, dropOldest } = this.#line.settings;
+    const waiting = [...this.#calls].filter((call) => !call.written);
+    if (waiting.length <= size) return;
+    fail((dropOldest && waiting[0]) || latest, 'QUEUE_FULL', 'too many wait');
+  }
+}
+
+function fail(call: Call, code: ClientErrorCode, message: string): void {
+  const outcome = call.written || call.doubtful ? 'unknown' : 'failed';
+  call.settle(new ClientError(code, message, { outcome, cause: call.cause }));
+}

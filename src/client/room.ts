@@ -1,0 +1,248 @@
+import {
+  type EventFrame,
+  type HistoryAnswer,
+  type Joined,
+  type JoinFrame,
+  type Membership,
+  type Sent,
+  type ServerFrame,
+  TYPING,
+  type TypingData,
+} from '../protocol/frames.js';
+import { type ClientError, closedError } from './client-error.js';
+import { Emitter } from './emitter.js';
+import type { Line } from './line.js';
+import { check } from './options.js';
+import { FOREVER, type Outbox } from './outbox.js';
+import type {
+  Discontinuity,
+  EventHandler,
+  HistoryOptions,
+  JoinOptions,
+  Room,
+  RoomState,
+  SendOptions,
+} from './types.js';
+import { OwnTyping, Typists } from './typing.js';
+
+/** One room, from the first `join` to the last `leave`. `Rooms` says when it is in. */
+export class JoinedRoom implements Room {
+  readonly name: string;
+  readonly ready: Promise<void>;
+  /** How often it was joined and not left. */
+  holders = 1;
+  /** Members are wanted. */
+  wantsMembers: boolean;
+  /** What is shown to others. */
+  info: unknown;
+  error: ClientError | undefined;
+
+  readonly leave: () => Promise<void>;
+  state: RoomState = 'joining';
+  position: string | undefined;
+
+  readonly #line: Line;
+  readonly #outbox: Outbox;
+  readonly #last: number | undefined;
+  readonly #events: Emitter;
+  /** What the client itself tells, apart from the application's events, so that no names can meet. */
+  readonly #notices: Emitter;
+  readonly #typing: OwnTyping;
+  readonly #typists: Typists;
+  #arrived!: () => void;
+  #failed!: (error: ClientError) => void;
+  /** Something was told already, so that from now on a break is a gap. */
+  #begun = false;
+  /** A position has come since the room was asked for. */
+  #moved = false;
+  /** Since when events may have been missed, while nobody has said what became of them. */
+  #gap: number | undefined;
+  readonly #members = new Map<string, Membership>();
+  #snapshot: ReadonlyMap<string, Membership> | undefined;
+
+  constructor(
+    name: string,
+    { last, since, info, members }: JoinOptions,
+    line: Line,
+    outbox: Outbox,
+    leave: () => Promise<void>,
+  ) {
+    // Throws for what is no JSON, before anything is said.
+    JSON.stringify(info);
+    this.name = name;
+    this.leave = leave;
+    this.position = since;
+    this.wantsMembers = !!members;
+    this.#line = line;
+    this.#outbox = outbox;
+    this.#last = last;
+    this.#events = new Emitter(line.report);
+    this.#notices = new Emitter(line.report);
+    this.ready = new Promise((resolve, reject) => {
+      this.#arrived = resolve;
+      this.#failed = reject;
+    });
+    // Whoever wants to know looks at `ready`; nobody has to.
+    this.ready.catch(() => {});
+    const { clock } = line.settings;
+    this.#typing = new OwnTyping(clock, (on) => line.say({ type: 'typing', room: name, on }));
+    this.#typists = new Typists(clock, () => this.#notices.emit('typists'));
+    this.info = info;
+  }
+
+  get joined(): boolean {
+    return this.state === 'joined';
+  }
+
+  get members(): ReadonlyMap<string, Membership> {
+    this.#snapshot ??= new Map(this.#members);
+    return this.#snapshot;
+  }
+
+  get typists(): readonly string[] {
+    return this.#typists.list;
+  }
+
+  on(event: string, handler: EventHandler<never>): () => void {
+    return this.#events.on(event, handler);
+  }
+
+  onDiscontinuity(handler: (discontinuity: Discontinuity) => unknown): () => void {
+    return this.#notices.on('discontinuity', handler);
+  }
+
+  onMembers(handler: (members: ReadonlyMap<string, Membership>) => unknown): () => void {
+    return this.#notices.on('members', () => handler(this.members));
+  }
+
+  onTypists(handler: (typists: readonly string[]) => unknown): () => void {
+    return this.#notices.on('typists', () => handler(this.typists));
+  }
+
+  onState(handler: (state: RoomState) => unknown): () => void {
+    return this.#notices.on('state', handler);
+  }
+
+  async send(event: string, data: unknown, options: SendOptions = {}): Promise<Sent> {
+    const { echo, keep, key = this.#line.settings.key() } = options;
+    check(event && event[0] !== '$', 'event: no name of yours');
+    this.#usable();
+    // Only what goes into a history is recognised when it comes again.
+    const repeatable = () => keep !== false && this.position !== undefined;
+    const frame = { type: 'send', room: this.name, event, data, key, echo, keep };
+    return this.#outbox.call(frame, options, repeatable, this) as Promise<Sent>;
+  }
+
+  typing(on = true): void {
+    if (this.joined) this.#typing.set(on);
+  }
+
+  async update(info: unknown): Promise<void> {
+    this.#usable();
+    // Throws for what is no JSON before anything is changed.
+    JSON.stringify(info);
+    this.info = info ?? null;
+    const frame = () => ({ type: 'update', room: this.name, info: this.info });
+    await this.#outbox.call(frame, FOREVER, () => true, this);
+  }
+
+  history(options: HistoryOptions = {}): Promise<HistoryAnswer> {
+    const { before, limit } = options;
+    const frame = { type: 'history', room: this.name, before, limit };
+    return this.#outbox.call(frame, options, () => true) as Promise<HistoryAnswer>;
+  }
+
+  /** The frame that asks for the room; what comes from now on is its. */
+  ask(): JoinFrame {
+    this.#moved = false;
+    const since = this.position;
+    const begin = since === undefined ? { last: this.#last } : { since };
+    const members = this.wantsMembers || undefined;
+    return { type: 'join', room: this.name, ...begin, info: this.info, members } as JoinFrame;
+  }
+
+  /** The server has let the user in. */
+  enter(answer: Joined | undefined): void {
+    const position = answer?.position;
+    if (!this.#moved) this.position = position;
+    if (this.position === undefined) {
+      this.#tellGap();
+    }
+    this.#gap = undefined;
+    this.#begun = true;
+    this.#arrived();
+    this.#become('joined');
+    if (this.joined) this.#outbox.flush();
+  }
+
+  /** The room has to be asked for again; events may be missed that come after `lostAt`. */
+  suspend(lostAt: number): void {
+    this.#typing.reset();
+    if (this.#begun) this.#gap ??= lostAt;
+    if (this.joined) this.#become('joining');
+  }
+
+  /** It is over: refused by the server, or left. */
+  end(state: 'refused' | 'left', error: ClientError): void {
+    if (state === 'refused') this.error = error;
+    this.#typing.reset();
+    this.#typists.clear();
+    this.#outbox.fail(error, this);
+    this.#failed(error);
+    this.#become(state);
+    if (state === 'refused') return;
+    this.#events.clear();
+    this.#notices.clear();
+  }
+
+  receive(frame: ServerFrame): void {
+    if (frame.type === 'members') return this.#count(frame.members, frame.reset);
+    // Without positions nothing makes up for a break, which has to be told before what came after it.
+    if (frame.type === 'event' && this.position === undefined) this.#tellGap();
+    if ('position' in frame && frame.position !== undefined) {
+      this.position = frame.position;
+      this.#moved = true;
+    }
+    this.#begun = true;
+    if (frame.type === 'event') this.#event(frame);
+    if (frame.type === 'discontinuity') {
+      this.#gap = undefined;
+      this.#notices.emit('discontinuity', frame);
+    }
+  }
+
+  #event(frame: EventFrame): void {
+    const { event, data, from } = frame;
+    if (event === TYPING && from !== undefined && from !== this.#line.welcome?.user) {
+      this.#typists.heard(from, (data as TypingData | null)?.ttl ?? 0);
+    }
+    this.#events.emitEvent(frame);
+  }
+
+  #count(members: readonly Membership[], reset: boolean | undefined): void {
+    if (reset) this.#members.clear();
+    for (const member of members) {
+      if (member.sockets === 0) this.#members.delete(member.user);
+      else this.#members.set(member.user, member);
+    }
+    this.#snapshot = undefined;
+    this.#notices.emit('members');
+  }
+
+  #tellGap(): void {
+    const since = this.#gap;
+    this.#gap = undefined;
+    if (since !== undefined)
+      this.#notices.emit('discontinuity', { reason: 'reconnected', since, recovered: false });
+  }
+
+  #become(state: RoomState): void {
+    this.state = state;
+    this.#notices.emit('state', state);
+  }
+
+  #usable(): void {
+    if (this.error) throw this.error;
+    if (this.state === 'left') throw closedError();
+  }
+}

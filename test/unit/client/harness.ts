@@ -1,0 +1,145 @@
+import { type Client, type ConnectOptions, connect, type WebSocketLike } from 'rollcall/client';
+import { FakeClock, turn } from '../../support/fake-clock.js';
+
+/** A frame, as a test looks at it. */
+export type Frame = Record<string, unknown> & { type: string; id: number; data?: unknown };
+
+/** A WebSocket that does what the test says. */
+export class FakeSocket implements WebSocketLike {
+  readonly sent: Frame[] = [];
+  /** The code the client has closed it with. */
+  closed: number | undefined;
+  readonly #listeners = new Map<string, ((event: never) => void)[]>();
+
+  constructor(
+    readonly url: string,
+    readonly protocols: string[],
+  ) {}
+
+  addEventListener(type: string, listener: (event: never) => void): void {
+    this.#listeners.set(type, [...(this.#listeners.get(type) ?? []), listener]);
+  }
+
+  send(text: string): void {
+    this.sent.push(JSON.parse(text));
+  }
+
+  close(code?: number): void {
+    this.closed = code ?? 1005;
+  }
+
+  /** Something happens to it. */
+  emit(type: 'message' | 'error' | 'close', event: object): void {
+    for (const listener of this.#listeners.get(type) ?? []) listener(event as never);
+  }
+
+  /** The server says this. */
+  say(frame: object): void {
+    this.emit('message', { data: JSON.stringify(frame) });
+  }
+
+  /** The connection ends. */
+  end(code = 1006, reason = ''): void {
+    this.emit('close', { code, reason });
+  }
+
+  /** The requests of a type, without what was taken by an earlier call. */
+  take(type: string): Frame[] {
+    const taken = this.sent.filter((frame) => frame.type === type);
+    for (const frame of taken) this.sent.splice(this.sent.indexOf(frame), 1);
+    return taken;
+  }
+
+  /** Answers the oldest request of a type that was not answered yet. */
+  answer(type: string, data?: unknown): Frame {
+    const frame = this.#oldest(type);
+    this.say({ type: 'ok', id: frame.id, data });
+    return frame;
+  }
+
+  /** Refuses it. */
+  refuse(type: string, code: string, more: object = {}): Frame {
+    const frame = this.#oldest(type);
+    this.say({ type: 'error', id: frame.id, code, message: code, ...more });
+    return frame;
+  }
+
+  #oldest(type: string): Frame {
+    const index = this.sent.findIndex((frame) => frame.type === type);
+    if (index === -1) throw new Error(`no ${type} was sent`);
+    return this.sent.splice(index, 1)[0] as Frame;
+  }
+}
+
+/** What `welcome` says unless a test wants something else. */
+export const WELCOME = {
+  type: 'welcome',
+  version: 1,
+  socket: 's1',
+  user: 'alice',
+  heartbeat: 25_000,
+  maxBytes: 1_000,
+};
+
+/** A client on fake sockets and a fake clock, and what it has told. */
+export class Harness {
+  readonly clock = new FakeClock();
+  readonly sockets: FakeSocket[] = [];
+  readonly told: [string, unknown][] = [];
+  readonly client: Client;
+
+  constructor(options: Partial<ConnectOptions> = {}) {
+    const { sockets } = this;
+    class Socket extends FakeSocket {
+      constructor(url: string, protocols: string[]) {
+        super(url, protocols);
+        sockets.push(this);
+      }
+    }
+    this.client = connect({
+      url: 'wss://chat.test/ws?token=1',
+      WebSocket: Socket,
+      clock: this.clock,
+      ...options,
+    });
+    for (const name of ['state', 'open', 'reconnecting', 'closed', 'error', 'discontinuity'] as const) {
+      this.client.on(name, (info) => this.told.push([name, info]));
+    }
+  }
+
+  /** The latest socket. */
+  get socket(): FakeSocket {
+    const socket = this.sockets.at(-1);
+    if (!socket) throw new Error('no socket was made');
+    return socket;
+  }
+
+  /** What was told under a name. */
+  of(name: string): unknown[] {
+    return this.told.filter(([each]) => each === name).map(([, info]) => info);
+  }
+
+  /** Lets the attempt reach `welcome`. */
+  async open(welcome: object = {}): Promise<FakeSocket> {
+    await turn();
+    this.socket.say({ ...WELCOME, ...welcome });
+    return this.socket;
+  }
+
+  /** Breaks the connection, waits for the next attempt, and lets it reach `welcome`. */
+  async comeBack(welcome: object = {}, code = 1006): Promise<FakeSocket> {
+    this.socket.end(code);
+    this.clock.advance((this.of('reconnecting').at(-1) as { delay: number }).delay);
+    return this.open(welcome);
+  }
+}
+
+/** What `promise` rejects with. */
+export async function failure(promise: Promise<unknown>): Promise<Record<string, unknown>> {
+  try {
+    await promise;
+  } catch (error) {
+    return error as Record<string, unknown>;
+  }
+  throw new Error('it did not reject');
+}

@@ -1,0 +1,143 @@
+import type { FakeSocket, Frame } from './harness.js';
+
+interface Kept {
+  readonly position: string;
+  readonly event: string;
+  readonly data: unknown;
+}
+
+interface Subscriber {
+  readonly room: string;
+  readonly connection: Connection;
+}
+
+/** How a connection behaves: what it does with each request it receives. */
+type Fate = 'answer' | 'drop-before' | 'drop-after' | 'limit';
+
+/** A room with history, as the protocol promises it. */
+class ModelRoom {
+  readonly history: Kept[] = [];
+  readonly #keys = new Map<string, string>();
+
+  /** Appends, unless the key is known. */
+  append(event: string, data: unknown, key: string): { kept: Kept; duplicate: boolean } {
+    const known = this.history.find(({ position }) => position === this.#keys.get(key));
+    if (known) return { kept: known, duplicate: true };
+    const kept = { position: `p${this.history.length + 1}`, event, data };
+    this.history.push(kept);
+    this.#keys.set(key, kept.position);
+    return { kept, duplicate: false };
+  }
+
+  after(position: string): Kept[] {
+    return this.history.slice(Number(position.slice(1)));
+  }
+}
+
+/** Rooms with history, positions and keys, and connections that break at any point. */
+export class ModelServer {
+  readonly rooms = new Map<string, ModelRoom>();
+  readonly #subscribers = new Set<Subscriber>();
+
+  /** What becomes of the next request of a connection. */
+  constructor(readonly fate: () => Fate) {}
+
+  room(name: string): ModelRoom {
+    const room = this.rooms.get(name) ?? new ModelRoom();
+    this.rooms.set(name, room);
+    return room;
+  }
+
+  /** Somebody else says something. */
+  say(name: string, data: unknown): void {
+    const { kept } = this.room(name).append('message', data, `server-${Math.random()}`);
+    this.#tell(name, kept);
+  }
+
+  #tell(name: string, { event, data, position }: Kept): void {
+    for (const { room, connection } of this.#subscribers) {
+      if (room === name) connection.queue({ type: 'event', room: name, event, data, position });
+    }
+  }
+
+  drop(connection: Connection): void {
+    for (const each of this.#subscribers) if (each.connection === connection) this.#subscribers.delete(each);
+  }
+
+  isIn(name: string, connection: Connection): boolean {
+    return [...this.#subscribers].some((each) => each.room === name && each.connection === connection);
+  }
+
+  /** Carries out a request, and queues what the connection hears of it. */
+  take(frame: Frame, connection: Connection): void {
+    const { type, id } = frame;
+    const name = frame['room'] as string;
+    const ok = (data?: unknown) => connection.queue({ type: 'ok', id, data });
+    if (type === 'join') {
+      const { history } = this.room(name);
+      const last = `p${history.length}`;
+      const since = (frame['since'] as string | undefined) ?? last;
+      this.#subscribers.add({ room: name, connection });
+      const missed = this.room(name).after(since);
+      // Some of it comes before the answer, some after.
+      const early = missed.slice(0, missed.length >> 1);
+      for (const kept of early) connection.queue({ type: 'event', room: name, ...kept });
+      ok({ position: since });
+      for (const kept of missed.slice(early.length)) connection.queue({ type: 'event', room: name, ...kept });
+    } else if (type === 'leave') {
+      for (const each of this.#subscribers) {
+        if (each.room === name && each.connection === connection) this.#subscribers.delete(each);
+      }
+      ok();
+    } else if (type === 'send') {
+      if (!this.isIn(name, connection)) {
+        return connection.queue({ type: 'error', id, code: 'NOT_JOINED', message: 'no' });
+      }
+      const { kept, duplicate } = this.room(name).append('message', frame.data, frame['key'] as string);
+      if (!duplicate) this.#tell(name, kept);
+      ok({ position: kept.position, ...(duplicate ? { duplicate } : {}) });
+    } else ok();
+  }
+}
+
+/** The server's end of one fake socket. */
+export class Connection {
+  #waiting: object[] = [];
+  #alive = true;
+
+  constructor(
+    readonly server: ModelServer,
+    readonly socket: FakeSocket,
+  ) {}
+
+  get alive(): boolean {
+    return this.#alive && this.socket.closed === undefined;
+  }
+
+  queue(frame: object): void {
+    if (this.alive) this.#waiting.push(frame);
+  }
+
+  /** Takes up to `requests` requests, then delivers up to `frames` frames. */
+  step(requests: number, frames: number): void {
+    for (let i = 0; i < requests && this.alive && this.socket.sent.length > 0; i++) {
+      const frame = this.socket.sent.shift() as Frame;
+      const fate = frame.type === 'ping' ? 'answer' : this.server.fate();
+      if (fate === 'drop-before') return this.end();
+      if (fate === 'limit') {
+        this.queue({ type: 'error', id: frame.id, code: 'RATE_LIMITED', message: 'slow', retryAfter: 50 });
+      } else this.server.take(frame, this);
+      if (fate === 'drop-after') return this.end();
+    }
+    for (const frame of this.#waiting.splice(0, frames)) if (this.alive) this.socket.say(frame);
+  }
+
+  /** Breaks; what was queued is lost. */
+  end(): void {
+    if (!this.#alive) return;
+    this.#alive = false;
+    this.#waiting = [];
+    this.server.drop(this);
+    this.socket.end(1006);
+  }
+}

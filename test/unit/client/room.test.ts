@@ -1,0 +1,353 @@
+import { describe, expect, test, vi } from 'vitest';
+import { turn } from '../../support/fake-clock.js';
+import { failure, Harness } from './harness.js';
+
+describe('joining', () => {
+  test('asks at once, tells when it is in, and hears events before and after the answer', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby', { last: 50, info: { name: 'A' }, members: true });
+    const heard: unknown[] = [];
+    room.on('message', (data, { from, position }) => heard.push([data, from, position]));
+    expect(room.state).toBe('joining');
+    expect(socket.sent).toMatchObject([
+      { type: 'join', room: 'lobby', last: 50, info: { name: 'A' }, members: true },
+    ]);
+    socket.say({ type: 'event', room: 'lobby', event: 'message', from: 'bob', position: 'p2', data: 'x' });
+    socket.answer('join', { position: 'p1' });
+    await room.ready;
+    expect(room).toMatchObject({ state: 'joined', position: 'p2' });
+    socket.say({ type: 'event', room: 'other', event: 'message', data: 'not here' });
+    socket.say({ type: 'event', room: 'lobby', event: 'message', data: 'y' });
+    expect(heard).toEqual([
+      ['x', 'bob', 'p2'],
+      ['y', undefined, undefined],
+    ]);
+  });
+
+  test('comes back after the last position, or as at first where there was none', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const [known, fresh] = [all.client.join('known', { last: 5 }), all.client.join('fresh', { last: 5 })];
+    const missed = vi.fn();
+    known.onDiscontinuity(missed);
+    fresh.onDiscontinuity(missed);
+    const states: string[] = [];
+    known.onState((state) => states.push(state));
+    socket.answer('join', { position: 'p1' });
+    socket.say({ type: 'position', room: 'known', position: 'p2' });
+    const next = await all.comeBack();
+    expect(next.sent).toMatchObject([
+      { type: 'join', room: 'known', since: 'p2' },
+      { type: 'join', room: 'fresh', last: 5 },
+    ]);
+    expect(next.sent[0]).not.toHaveProperty('last');
+    next.answer('join', { position: 'p1' });
+    expect(known.position).toBe('p1');
+    expect(states).toEqual(['joined', 'joining', 'joined']);
+    expect(missed).not.toHaveBeenCalled();
+  });
+
+  test('without history a break is told before what comes after it, once', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby');
+    const told: unknown[] = [];
+    room.onDiscontinuity(({ reason, recovered, since }) => told.push([reason, recovered, since]));
+    room.on('*', (data) => told.push(data));
+    socket.answer('join', {});
+    const since = all.clock.now();
+    const second = await all.comeBack();
+    second.say({ type: 'event', room: 'lobby', event: 'message', data: 'x' });
+    second.answer('join', {});
+    const third = await all.comeBack();
+    third.answer('join', {});
+    expect(told).toEqual([['reconnected', false, since], 'x', ['reconnected', false, expect.any(Number)]]);
+  });
+
+  test('what the server says of a gap stands for itself', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby');
+    const told = vi.fn();
+    room.onDiscontinuity(told);
+    socket.answer('join', { position: 'p1' });
+    const next = await all.comeBack();
+    next.say({ type: 'discontinuity', room: 'lobby', reason: 'wiped', since: 3, recovered: false });
+    next.answer('join', { position: 'q1' });
+    expect(told.mock.calls).toMatchObject([[{ reason: 'wiped', since: 3, recovered: false }]]);
+  });
+
+  test('a refusal ends it, also on return, and is not asked again', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby');
+    const states: string[] = [];
+    room.onState((state) => states.push(state));
+    const waiting = failure(room.send('message', 1));
+    socket.refuse('join', 'FORBIDDEN');
+    expect(await failure(room.ready)).toMatchObject({ code: 'FORBIDDEN' });
+    expect(await waiting).toMatchObject({ code: 'FORBIDDEN', outcome: 'failed' });
+    expect(await failure(room.send('message', 2))).toMatchObject({ code: 'FORBIDDEN' });
+    expect(await failure(room.update(1))).toMatchObject({ code: 'FORBIDDEN' });
+    expect(room.error).toMatchObject({ code: 'FORBIDDEN' });
+    expect(states).toEqual(['refused']);
+    expect(all.of('error')).toMatchObject([{ code: 'FORBIDDEN' }]);
+    expect((await all.comeBack()).sent).toEqual([]);
+    await room.leave();
+
+    const again = all.client.join('lobby');
+    expect(again).not.toBe(room);
+    all.socket.answer('join', {});
+    await again.ready;
+    (await all.comeBack()).refuse('join', 'FORBIDDEN');
+    expect(again.state).toBe('refused');
+  });
+
+  test.each(['RATE_LIMITED', 'UNAVAILABLE'])(
+    '%s is asked again, after the time that was named',
+    async (code) => {
+      const all = new Harness();
+      const socket = await all.open();
+      const room = all.client.join('lobby', { last: 3 });
+      socket.refuse('join', code, { retryAfter: 700 });
+      all.clock.advance(699);
+      expect(socket.sent).toEqual([]);
+      all.clock.advance(1);
+      expect(socket.sent).toMatchObject([{ type: 'join', last: 3 }]);
+      socket.refuse('join', code);
+      all.clock.advance(250);
+      socket.answer('join', {});
+      await room.ready;
+      expect(all.of('error')).toEqual([]);
+    },
+  );
+
+  test('names and infos that can not be are refused at once', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    expect(() => all.client.join('')).toThrow(expect.objectContaining({ code: 'INVALID' }));
+    const circular: Record<string, unknown> = {};
+    circular['self'] = circular;
+    expect(() => all.client.join('lobby', { info: circular })).toThrow(TypeError);
+    const room = all.client.join('lobby');
+    socket.answer('join', {});
+    expect(await failure(room.send('$typing' as string, 1))).toMatchObject({ code: 'INVALID' });
+    await expect(room.send('message', circular)).rejects.toThrow(TypeError);
+    await expect(room.update(circular)).rejects.toThrow(TypeError);
+    expect(socket.sent).toEqual([]);
+  });
+});
+
+describe('leaving', () => {
+  test('nothing is heard after it, and what waits rejects', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby');
+    const handler = vi.fn();
+    room.on('*', handler);
+    room.onMembers(handler);
+    socket.answer('join', {});
+    const sending = failure(room.send('message', 1));
+    const left = room.leave();
+    expect(room.state).toBe('left');
+    expect(await sending).toMatchObject({ code: 'CLOSED', outcome: 'unknown' });
+    socket.say({ type: 'event', room: 'lobby', event: 'message', data: 1 });
+    socket.say({ type: 'members', room: 'lobby', members: [{ user: 'bob', info: null, sockets: 1 }] });
+    socket.answer('leave');
+    await left;
+    await room.leave();
+    expect(handler).not.toHaveBeenCalled();
+    expect(await failure(room.send('message', 1))).toMatchObject({ code: 'CLOSED' });
+    expect((await all.comeBack()).sent).toEqual([]);
+  });
+
+  test('a handler that leaves is the last to be called', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby');
+    const later = vi.fn();
+    room.on('message', () => void room.leave());
+    room.on('message', later);
+    room.on('*', later);
+    socket.answer('join', {});
+    socket.say({ type: 'event', room: 'lobby', event: 'message', data: 1 });
+    expect(later).not.toHaveBeenCalled();
+  });
+
+  test('while the join is under way, it follows the answer; a new join follows that', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const first = all.client.join('lobby');
+    const left = first.leave();
+    const second = all.client.join('lobby', { last: 1 });
+    const heard = vi.fn();
+    second.on('*', heard);
+    expect(second).not.toBe(first);
+    expect(await failure(first.ready)).toMatchObject({ code: 'CLOSED' });
+    expect(socket.sent.map(({ type }) => type)).toEqual(['join']);
+    socket.answer('join', { position: 'p1' });
+    socket.say({ type: 'event', room: 'lobby', event: 'message', position: 'p2', data: 'for the first' });
+    expect(socket.sent.map(({ type }) => type)).toEqual(['leave']);
+    socket.answer('leave');
+    await left;
+    expect(socket.sent).toMatchObject([{ type: 'join', last: 1 }]);
+    socket.say({ type: 'event', room: 'lobby', event: 'message', position: 'p2', data: 'for the second' });
+    socket.answer('join', { position: 'p2' });
+    await second.ready;
+    expect(heard.mock.calls.map(([data]) => data)).toEqual(['for the second']);
+  });
+
+  test('without a connection it is done at once, and a leave that is cut off too', async () => {
+    const all = new Harness();
+    await all.client.join('early').leave();
+    const socket = await all.open();
+    expect(socket.sent).toEqual([]);
+    const room = all.client.join('lobby');
+    socket.answer('join', {});
+    const left = room.leave();
+    socket.end();
+    await left;
+    all.clock.advance(250);
+    expect((await all.open()).sent).toEqual([]);
+  });
+
+  test('joined twice is one room, which is left twice', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby');
+    expect(all.client.join('lobby')).toBe(room);
+    socket.answer('join', {});
+    await room.leave();
+    expect(room.state).toBe('joined');
+    expect(socket.sent).toEqual([]);
+    const left = room.leave();
+    socket.answer('leave');
+    await left;
+    expect(room.state).toBe('left');
+  });
+
+  test('the second holder may add members and change the info', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby', { info: 1 });
+    socket.answer('join', { position: 'p1' });
+    all.client.join('lobby', { info: 2, members: true });
+    expect(socket.take('update')).toMatchObject([{ info: 2 }]);
+    socket.refuse('join', 'RATE_LIMITED', { retryAfter: 10 });
+    all.clock.advance(10);
+    expect(socket.answer('join', { position: 'p9' })).toMatchObject({ members: true });
+    expect(room).toMatchObject({ state: 'joined', position: 'p1' });
+    expect(socket.sent).toEqual([]);
+    expect((await all.comeBack()).sent[0]).toMatchObject({ since: 'p1', members: true, info: 2 });
+  });
+});
+
+describe('members, infos and typing', () => {
+  test('members are kept current, and are the same map until they change', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby', { members: true });
+    const told = vi.fn();
+    room.onMembers(told);
+    socket.answer('join', {});
+    const bob = { user: 'bob', info: 1, sockets: 2 };
+    const eve = { user: 'eve', info: null, sockets: 1 };
+    socket.say({ type: 'members', room: 'lobby', reset: true, members: [bob] });
+    const first = room.members;
+    expect(room.members).toBe(first);
+    socket.say({ type: 'members', room: 'lobby', members: [eve, { ...bob, sockets: 1 }] });
+    expect([...room.members.values()]).toEqual([{ ...bob, sockets: 1 }, eve]);
+    expect([...first.values()]).toEqual([bob]);
+    socket.say({ type: 'members', room: 'lobby', members: [{ ...bob, sockets: 0 }] });
+    expect([...room.members.keys()]).toEqual(['eve']);
+    socket.say({ type: 'members', room: 'lobby', reset: true, members: [bob] });
+    expect([...room.members.keys()]).toEqual(['bob']);
+    expect(told).toHaveBeenCalledTimes(4);
+    expect(told).toHaveBeenLastCalledWith(room.members);
+  });
+
+  test('an info is told, again while the server asks to wait, and in every join that follows', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby', { info: 1 });
+    socket.answer('join', {});
+    const updates = [room.update(2)];
+    socket.refuse('update', 'RATE_LIMITED', { retryAfter: 100 });
+    updates.push(room.update(3));
+    all.clock.advance(100);
+    const said = socket.take('update');
+    expect(said.map(({ info }) => info)).toEqual([3, 3]);
+    for (const { id } of said) socket.say({ type: 'ok', id });
+    await Promise.all(updates);
+    const cut = room.update(4);
+    const next = await all.comeBack();
+    expect(next.answer('join', {})).toMatchObject({ info: 4 });
+    next.answer('update');
+    await cut;
+  });
+
+  test('key strokes become few frames, and a stop', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby');
+    room.typing();
+    socket.answer('join', {});
+    const said = () => socket.take('typing').map(({ on }) => on);
+    for (let i = 0; i < 40; i++) {
+      room.typing();
+      all.clock.advance(100);
+    }
+    expect(said()).toEqual([true, true]);
+    room.typing(false);
+    room.typing(false);
+    expect(said()).toEqual([false]);
+    room.typing();
+    room.typing(false);
+    room.typing();
+    all.clock.advance(1_999);
+    expect(said()).toEqual([true, false]);
+    all.clock.advance(1);
+    expect(said()).toEqual([true]);
+    all.clock.advance(3_000);
+    expect(said()).toEqual([false]);
+    room.typing();
+    all.socket.end();
+    const next = await (async () => {
+      all.clock.advance(250);
+      return all.open();
+    })();
+    all.clock.advance(10_000);
+    expect(next.take('typing')).toEqual([]);
+  });
+
+  test('typists come, stay while they are said again, and go by themselves', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby');
+    const told: (readonly string[])[] = [];
+    const events = vi.fn();
+    room.onTypists((typists) => told.push(typists));
+    room.on('*', events);
+    socket.answer('join', {});
+    const types = (from: string, ttl: unknown) =>
+      socket.say({ type: 'event', room: 'lobby', event: '$typing', from, data: { ttl } });
+    types('bob', 6_000);
+    types('alice', 6_000);
+    const first = room.typists;
+    all.clock.advance(5_000);
+    types('bob', 6_000);
+    expect(room.typists).toBe(first);
+    types('eve', 1_000);
+    types('eve', 'x');
+    all.clock.advance(5_999);
+    expect(room.typists).toEqual(['bob']);
+    all.clock.advance(1);
+    expect(told).toEqual([['bob'], ['bob', 'eve'], ['bob'], []]);
+    expect(events).not.toHaveBeenCalled();
+    types('bob', 6_000);
+    void room.leave();
+    expect(room.typists).toEqual([]);
+    await turn();
+  });
+});
