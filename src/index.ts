@@ -24,6 +24,23 @@ export type { HistoryOptions } from './history/appends.js';
 export type { Break } from './history/chain.js';
 export type { Position } from './history/position.js';
 export { escapePattern } from './keys.js';
+export { NotificationService } from './notifications/notification-service.js';
+export type {
+  Acknowledged,
+  AcknowledgeOptions,
+  Notification,
+  NotificationList,
+  NotificationListOptions,
+  NotificationOptions,
+  Notified,
+  NotifyOptions,
+  UnreadNotifications,
+} from './notifications/options.js';
+export type {
+  NotificationAsker,
+  NotificationRequest,
+  NotificationRequests,
+} from './notifications/requests.js';
 export type {
   ClosePresenceOptions,
   OnlineUsersOptions,
@@ -132,5 +149,8 @@ export type { RoomEvent } from './rooms/room-message.js';
 export { RoomMessage } from './rooms/room-message.js';
 export { RoomService } from './rooms/room-service.js';
 export type { RoomSocket } from './rooms/room-socket.js';
+export type { TypingOptions, TypingSayOptions } from './rooms/typing-service.js';
+export { TypingService } from './rooms/typing-service.js';
+export type { TypingHandler, TypingWatch } from './rooms/typing-watch.js';
 export type { RollcallEvents, TimedEvent } from './telemetry.js';
 export { onTelemetry } from './telemetry.js';

@@ -1,0 +1,62 @@
+import { jsonCodec } from '../codec.js';
+import { assertPosition, ORIGIN, type Position, timeOf } from '../history/position.js';
+import { type ChannelDefinition, type ChannelRef, defineChannel } from '../pubsub/channel-definition.js';
+import type { PubSubService } from '../pubsub/pubsub-service.js';
+
+/** Up to which notification, its own id included, a user has read. */
+export interface ReadMark {
+  readonly id: Position;
+}
+
+/** Of so many marks the greatest counts: more than there are devices that move it at one moment. */
+const SIZE = 10;
+
+/**
+ * Up to where users have read. A mark only ever moves forward, in whatever order it is moved: nobody
+ * overwrites it, the greatest of the last ones counts.
+ */
+export class ReadMarks {
+  readonly #pubsub: PubSubService;
+  readonly #channel: ChannelDefinition<{ readonly userId: string }, ReadMark>;
+
+  /** Marks are kept for `ttl` ms. */
+  constructor(pubsub: PubSubService, ttl: number) {
+    this.#pubsub = pubsub;
+    this.#channel = defineChannel<ReadMark>()('notifications-read:{userId}', {
+      history: { size: SIZE, ttl },
+      codec: jsonCodec,
+    });
+  }
+
+  /** The channel of a user's marks. */
+  channel(userId: string): ChannelRef<ReadMark> {
+    return this.#channel({ userId });
+  }
+
+  /** The id of the last notification that is read, or {@link ORIGIN}. */
+  async of(userId: string): Promise<Position> {
+    const { messages } = await this.#pubsub.history(this.channel(userId), { limit: SIZE, reverse: true });
+    let greatest = ORIGIN;
+    for (const { message } of messages) {
+      const id = idIn(message);
+      if (timeOf(id) > timeOf(greatest)) greatest = id;
+    }
+    return greatest;
+  }
+
+  /** All up to `id` is read. */
+  async move(userId: string, id: Position): Promise<void> {
+    await this.#pubsub.publish(this.channel(userId), { id });
+  }
+}
+
+/** What a mark holds; what somebody else has put there marks nothing. */
+function idIn(message: Partial<ReadMark> | null): Position {
+  const id: unknown = message?.id;
+  try {
+    assertPosition('id', id);
+    return id;
+  } catch {
+    return ORIGIN;
+  }
+}

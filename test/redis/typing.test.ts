@@ -1,0 +1,135 @@
+import { PubSubService, RoomService } from 'rollcall';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { TypingService } from '../../src/rooms/typing-service.js';
+import { ioredis, type Maker, nodeRedis } from '../shared/presence-clients.js';
+import { type RedisServer, startRedis } from '../support/redis-server.js';
+import { TypingProcess } from '../support/typing-process.js';
+import { waitFor } from '../support/wait.js';
+
+let redis: RedisServer;
+beforeAll(async () => {
+  redis = await startRedis();
+});
+afterAll(() => redis.stop());
+
+let ends: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const end of ends.reverse()) await end();
+  ends = [];
+});
+
+let serial = 0;
+let room: string;
+beforeEach(() => {
+  room = `lobby ${++serial}`;
+});
+
+/** A server process, as it were. */
+function open(make: Maker, ttl = 60_000) {
+  const { client, end } = make(redis.port);
+  const pubsub = new PubSubService({ redis: client });
+  const rooms = new RoomService({ pubsub });
+  const typing = new TypingService({ rooms, ttl });
+  ends.push(async () => {
+    await typing.close();
+    await rooms.close();
+    await pubsub.close();
+    end();
+  });
+  return { pubsub, rooms, typing };
+}
+
+async function child(userId: string, ttl: number): Promise<TypingProcess> {
+  const process = await TypingProcess.start({ port: redis.port, room, userId, ttl, every: 20 });
+  ends.push(() => process.kill());
+  return process;
+}
+
+describe.each([
+  ['node-redis 6', nodeRedis],
+  ['ioredis 5', ioredis],
+])('typing on %s', (_, make) => {
+  test('is seen on other servers, and by clients, until it is stopped', async () => {
+    const [one, two] = [open(make), open(make)];
+    const heard: string[][] = [];
+    const watch = await two.typing.watch(room, (typists) => heard.push(typists));
+    const frames: unknown[] = [];
+    const send = (frame: string | Buffer) => void frames.push(JSON.parse(String(frame)));
+    const peer = { bufferedAmount: 0, close: () => {}, send };
+    const own = await one.rooms.attach({ ...peer, send: () => {} }, { userId: 'ann', socketId: 'own' });
+    const socket = await two.rooms.attach(peer, { userId: 'cat' });
+    await Promise.all([own.join(room), socket.join(room)]);
+
+    for (let strokes = 0; strokes < 200; strokes++) await one.typing.start(room, 'ann', { except: 'own' });
+    await one.typing.start(room, 'bob');
+    await waitFor(() => watch.current().length === 2);
+    await one.typing.leave('ann', { except: 'own' });
+    await waitFor(() => watch.current().length === 1);
+    expect(heard).toEqual([['ann'], ['ann', 'bob'], ['bob']]);
+
+    await one.rooms.broadcast(room, 'end');
+    await waitFor(() => (frames.at(-1) as { event: string }).event === 'end');
+    expect(frames.slice(0, -1)).toEqual([
+      { type: 'event', room, event: '$typing', from: 'ann', data: { ttl: 60_000 } },
+      { type: 'event', room, event: '$typing', from: 'bob', data: { ttl: 60_000 } },
+      { type: 'event', room, event: '$typing', from: 'ann', data: { ttl: 0 } },
+    ]);
+    expect(await one.rooms.history(room)).toMatchObject({ messages: [{ message: { event: 'end' } }] });
+  });
+
+  test('leaves nothing in Redis', async () => {
+    const before = await redis.cli('KEYS', '*');
+    const { typing } = open(make);
+    await typing.start(room, 'ann');
+    await typing.stop(room, 'ann');
+    expect(await redis.cli('KEYS', '*')).toBe(before);
+  });
+
+  test('goes on after a lost connection, and what was said before ends by itself', async () => {
+    const [one, two] = [open(make, 1_000), open(make, 1_000)];
+    const watch = await two.typing.watch(room, () => {});
+    await one.typing.start(room, 'ann');
+    await waitFor(() => watch.current().includes('ann'));
+    await redis.cli('CLIENT', 'KILL', 'TYPE', 'normal');
+    await redis.cli('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    await waitFor(() => watch.current().length === 0);
+    await waitFor(
+      async () => {
+        await one.typing.start(room, 'bob').catch(() => {});
+        return watch.current().includes('bob');
+      },
+      { timeout: 10_000 },
+    );
+  });
+});
+
+describe('processes', () => {
+  test('that die or stand still take their typists with them; the others stay', async () => {
+    const { typing } = open(nodeRedis);
+    const heard: string[][] = [];
+    const watch = await typing.watch(room, (typists) => heard.push(typists.sort()));
+    const [ann, bob] = await Promise.all([child('ann', 3_000), child('bob', 3_000), child('cat', 3_000)]);
+    await waitFor(() => watch.current().length === 3);
+    await ann.kill();
+    await waitFor(() => !watch.current().includes('ann'), { timeout: 15_000 });
+    expect(watch.current().sort()).toEqual(['bob', 'cat']);
+    bob.freeze();
+    await waitFor(() => !watch.current().includes('bob'), { timeout: 15_000 });
+    expect(watch.current()).toEqual(['cat']);
+    // Nobody flickered.
+    expect(heard).toHaveLength(5);
+  });
+
+  test('say it once in half a ttl, however fast somebody types', async () => {
+    const { pubsub, rooms } = open(nodeRedis);
+    let said = 0;
+    await pubsub.subscribe(rooms.channel(room), () => void said++);
+    await child('ann', 1_000);
+    // One at the very beginning, and one that was on its way before.
+    const from = performance.now();
+    const already = said;
+    await waitFor(() => said - already >= 4, { timeout: 15_000 });
+    const most = Math.floor((performance.now() - from) / 500) + 2;
+    expect(said - already).toBeLessThanOrEqual(most);
+  });
+});
