@@ -14,6 +14,8 @@ import type { PresenceChange, PresenceData, WatchedPresence } from './types.js';
 export interface PresenceWatch {
   /** What is known now of the watched users, without those nobody has ever seen. A copy. */
   current(): Map<string, WatchedPresence>;
+  /** The same for one of them. */
+  get(userId: string): WatchedPresence | undefined;
   /** Watches more users; resolves when they are in `current()`. */
   add(userIds: Iterable<string>): Promise<void>;
   /** Watches some users no more. */
@@ -113,6 +115,10 @@ export class Watches {
     }
     return {
       current: () => currentOf(watch),
+      get: (userId) => {
+        const known = watch.known.get(userId);
+        return known === null || known === undefined ? undefined : { ...known };
+      },
       add: (more) => this.#add(watch, more),
       remove: (some) => this.#drop(watch, some),
       close,

@@ -1,0 +1,31 @@
+// @ts-check
+import { createChat } from './chat.js';
+
+const onError = (error, { stage }) => console.error(stage, error.message);
+
+/** A real Redis where REDIS_URL names one; otherwise one inside this process. */
+async function openRedis() {
+  const url = process.env['REDIS_URL'];
+  if (url === undefined) {
+    const { createEmbeddedRedis } = await import('rollcall/testing');
+    const embedded = await createEmbeddedRedis();
+    return { redis: embedded.client, end: () => embedded.close() };
+  }
+  const { createClient } = await import('redis');
+  const redis = createClient({ url });
+  redis.on('error', () => {});
+  return { redis, end: () => redis.destroy() };
+}
+
+const { redis, end } = await openRedis();
+const chat = await createChat(redis, { onError });
+chat.server.listen(Number(process.env['PORT'] ?? 3000), '127.0.0.1', () => {
+  console.log('listening', chat.server.address());
+});
+
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.once(signal, async () => {
+    await chat.close();
+    await end();
+  });
+}

@@ -1,0 +1,88 @@
+import { messageOf, type Reporter } from '../diagnostics.js';
+import { ClosedError, ConnectionError, InvalidArgumentError, LimitError, TimeoutError } from '../errors.js';
+import type { ErrorCode } from '../protocol/frames.js';
+import type { SocketLike } from './shapes.js';
+import type { TrackedSocket } from './tracked-socket.js';
+
+/** What a request that failed is answered with. */
+export interface ErrorAnswer {
+  /** Why. */
+  error: {
+    /** What to branch on. */
+    code: ErrorCode;
+    /** For developers. */
+    message: string;
+  };
+}
+
+/** What is said instead of messages that may name hosts and keys. */
+const MESSAGES: ReadonlyMap<ErrorCode, string> = new Map([
+  ['UNAVAILABLE', 'not available at the moment'],
+  ['INTERNAL', 'the server failed'],
+]);
+
+/** How many requests of one socket may wait. */
+const MAX_WAITING = 100;
+
+/** A refusal that says itself what it is. */
+export class Refusal extends Error {
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** What an event of a client asks for; resolves with the answer. */
+export type Action<S extends SocketLike> = (tracked: TrackedSocket<S>, payload: unknown) => Promise<object>;
+
+/** Answers the events in `actions` when they come; the returned function stops that. */
+export function answerRequests<S extends SocketLike>(
+  tracked: TrackedSocket<S>,
+  actions: ReadonlyMap<string, Action<S>>,
+  reporter: Reporter,
+): () => void {
+  const { socket } = tracked;
+  const listeners = [...actions].map(([event, action]) => {
+    const listener = (...args: unknown[]): void => {
+      const last = args.at(-1);
+      // Whoever wants no answer gives no function, and need not have one.
+      const ack = typeof last === 'function' ? (last as (answer: object) => void) : undefined;
+      const payload = args[0] === ack ? undefined : args[0];
+      void carriedOut(tracked, () => action(tracked, payload), reporter).then((answer) =>
+        reporter.guard(() => ack?.(answer), {}),
+      );
+    };
+    socket.on(event, listener);
+    return [event, listener] as const;
+  });
+  return () => {
+    for (const [event, listener] of listeners) socket.off(event, listener);
+  };
+}
+
+async function carriedOut<S extends SocketLike>(
+  tracked: TrackedSocket<S>,
+  action: () => Promise<object>,
+  reporter: Reporter,
+): Promise<object> {
+  try {
+    if (tracked.waiting >= MAX_WAITING) throw new Refusal('RATE_LIMITED', 'too many requests at once');
+    return await tracked.inTurn(action);
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'INTERNAL') reporter.handlerFailed(error, {});
+    const answer: ErrorAnswer = { error: { code, message: MESSAGES.get(code) ?? messageOf(error) } };
+    return answer;
+  }
+}
+
+function codeOf(error: unknown): ErrorCode {
+  if (error instanceof Refusal) return error.code;
+  if (error instanceof InvalidArgumentError) return 'INVALID';
+  if (error instanceof LimitError) return 'LIMIT';
+  const away =
+    error instanceof ConnectionError || error instanceof TimeoutError || error instanceof ClosedError;
+  return away ? 'UNAVAILABLE' : 'INTERNAL';
+}

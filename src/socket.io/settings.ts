@@ -1,0 +1,71 @@
+import { type Clock, systemClock } from '../clock.js';
+import { Reporter } from '../diagnostics.js';
+import { InvalidArgumentError } from '../errors.js';
+import { assertFunction, assertOptions, numberOption } from '../validate.js';
+import { userOf } from './identity.js';
+import type { RelayedPubSub, TrackedPresence, TrackPresenceOptions } from './options.js';
+import type { SocketLike } from './shapes.js';
+
+/** The longest that a socket stays registered for a recovery, where nothing is said. */
+const RECOVERY_GRACE = 30_000;
+
+/** The options, checked and completed. */
+export interface TrackingSettings<S extends SocketLike> {
+  readonly presence: TrackedPresence;
+  readonly pubsub: RelayedPubSub | undefined;
+  readonly identify: (socket: S) => unknown;
+  readonly authorize: NonNullable<TrackPresenceOptions<S>['authorize']> | undefined;
+  /** The presence room of a room; undefined when rooms are none of its business. */
+  readonly roomOf: ((room: string, socket: S) => string | undefined) | undefined;
+  readonly touch: boolean;
+  readonly recoveryGrace: number;
+  readonly maxWatched: number;
+  readonly maxSubscriptions: number;
+  readonly reporter: Reporter;
+  readonly clock: Clock;
+}
+
+/** @throws {@link InvalidArgumentError} naming the option, its value and the rule. */
+export function readSettings<S extends SocketLike>(options: TrackPresenceOptions<S>): TrackingSettings<S> {
+  if (options === undefined) throw new InvalidArgumentError('options', 'must be an object with presence');
+  assertOptions('options', options);
+  const { presence, pubsub, identify = userOf, authorize, onError, rooms, touch = true } = options;
+  assertFunction('presence.setPresence', presence?.setPresence);
+  if (pubsub !== undefined) assertFunction('pubsub.subscribe', pubsub?.subscribe);
+  assertFunction('identify', identify);
+  if (authorize !== undefined) assertFunction('authorize', authorize);
+  if (onError !== undefined) assertFunction('onError', onError);
+  if (typeof touch !== 'boolean') throw new InvalidArgumentError('touch', 'must be true or false');
+  return {
+    presence,
+    pubsub,
+    identify,
+    authorize,
+    roomOf: roomNames(rooms),
+    touch,
+    recoveryGrace: numberOption('recoveryGrace', options.recoveryGrace, RECOVERY_GRACE, {
+      min: 0,
+      max: 86_400_000,
+    }),
+    maxWatched: numberOption('maxWatched', options.maxWatched, 1_000, { min: 0, integer: true }),
+    maxSubscriptions: numberOption('maxSubscriptions', options.maxSubscriptions, 100, {
+      min: 0,
+      integer: true,
+    }),
+    reporter: new Reporter(onError),
+    clock: options.clock ?? systemClock,
+  };
+}
+
+function roomNames<S extends SocketLike>(
+  rooms: TrackPresenceOptions<S>['rooms'],
+): TrackingSettings<S>['roomOf'] {
+  if (rooms === undefined || rooms === false) return undefined;
+  if (rooms === true) return (room) => room;
+  assertFunction('rooms', rooms);
+  return (room, socket) => {
+    const name: unknown = rooms(room, socket);
+    if (name === true) return room;
+    return typeof name === 'string' ? name : undefined;
+  };
+}

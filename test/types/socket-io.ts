@@ -1,0 +1,106 @@
+import { createServer } from 'node:http';
+import { defineChannel, type PresenceService, type PubSubService, type Subscription } from 'rollcall';
+import {
+  type PresencePayload,
+  type PresenceTracking,
+  type SocketLike,
+  type TrackedPresence,
+  type TrackingAction,
+  trackPresence,
+} from 'rollcall/socket.io';
+import { type Namespace, Server, type Socket } from 'socket.io';
+
+// Compiled, never run: that it type-checks is the test.
+
+/** True when A and B are the same type; `any` is the same only as itself. */
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+function same<A, B>(..._: Same<A, B> extends true ? [] : ['these types differ', A, B]): void {}
+
+declare const presence: PresenceService;
+declare const pubsub: PubSubService;
+
+// Servers and namespaces as they come, and with maps of events.
+interface FromClients {
+  say: (text: string, ack: (position: string) => void) => void;
+  'presence:watch': (userIds: string[], ack: (answer: { users: PresencePayload[] }) => void) => void;
+}
+interface ToClients {
+  said: (text: string) => void;
+  'presence:changed': (news: PresencePayload) => void;
+}
+interface BetweenServers {
+  ping: () => void;
+}
+interface Data {
+  user: { id: number; name: string };
+}
+type TypedSocket = Socket<FromClients, ToClients, BetweenServers, Data>;
+
+const plain = new Server(createServer());
+const typed = new Server<FromClients, ToClients, BetweenServers, Data>();
+const strict = new Server<FromClients, ToClients, Record<string, never>, Data>();
+const namespace: Namespace<FromClients, ToClients, BetweenServers, Data> = typed.of('/chat');
+
+const tracking = trackPresence(plain, { presence });
+same<typeof tracking, PresenceTracking<Socket>>();
+same<ReturnType<typeof trackPresence<TypedSocket>>, PresenceTracking<TypedSocket>>();
+trackPresence(plain.of('/chat'), { presence, pubsub });
+trackPresence(plain.of(/^\/room-\d+$/), { presence, rooms: true });
+trackPresence(strict, { presence });
+export const byNamespace: PresenceTracking<TypedSocket> = trackPresence(namespace, {
+  presence,
+  rooms: (room, socket) => {
+    same<typeof room, string>();
+    same<typeof socket.data, Data>();
+    return room.startsWith('room:') && room.slice(5);
+  },
+});
+
+// What is asked of the application is asked about its own sockets.
+const typedTracking = trackPresence(typed, {
+  presence,
+  identify: (socket) => {
+    same<typeof socket.data, Data>();
+    return { userId: String(socket.data.user.id), meta: { name: socket.data.user.name }, status: 'away' };
+  },
+  authorize: async (socket, action, subject) => {
+    same<typeof action, TrackingAction>();
+    same<typeof subject, string>();
+    return socket.data.user.name === subject;
+  },
+});
+typed.on('connection', async (socket) => {
+  same<Awaited<ReturnType<typeof typedTracking.watch>>, PresencePayload[]>();
+  await typedTracking.watch(socket, ['ann']);
+  await typedTracking.setStatus(socket, 'busy');
+  const subscription = await typedTracking.subscribe(socket, 'news', { event: 'said', since: 'latest' });
+  same<typeof subscription, Subscription>();
+  await typedTracking.subscribe(socket, defineChannel<string>()('room:{id}')({ id: 'a' }));
+});
+export async function use(): Promise<void> {
+  await using relay = await tracking.relay('news', { room: ['a', 'b'] });
+  same<typeof relay, Subscription>();
+  await using _ = tracking;
+  const { close } = tracking;
+  await close({ handoff: true });
+}
+
+// Doubles for tests need no Socket.IO.
+declare const double: TrackedPresence;
+export const socketOf = (socket: Socket): SocketLike => socket;
+trackPresence(plain, { presence: double });
+
+// @ts-expect-error: it needs a presence service
+trackPresence(plain, {});
+// @ts-expect-error: not a server
+trackPresence(createServer(), { presence });
+// @ts-expect-error: no such option
+trackPresence(plain, { presence, unknown: 1 });
+// @ts-expect-error: not a user
+trackPresence(plain, { presence, identify: () => 1 });
+// @ts-expect-error: sockets of others are not taken
+typedTracking.watch(createServer(), []);
+
+// The helper itself can tell.
+// @ts-expect-error
+same<string, number>();
