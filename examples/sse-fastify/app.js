@@ -1,0 +1,49 @@
+// @ts-check
+import { readFileSync } from 'node:fs';
+import fastify from 'fastify';
+import { pipeEvents } from 'rollcall/sse';
+
+const page = readFileSync(new URL('page.html', import.meta.url));
+const script = readFileSync(new URL('page.js', import.meta.url));
+
+const user = { type: 'string', minLength: 1, maxLength: 40 };
+const text = { type: 'string', minLength: 1, maxLength: 2_000 };
+
+/**
+ * A chat of one room: what is said comes by server-sent events, and saying it is a POST.
+ *
+ * @param {import('rollcall').RoomService} rooms
+ */
+export function createApp(rooms) {
+  const app = fastify();
+
+  // Streams never end by themselves. Their clients come back, to this process or to another.
+  const closing = new AbortController();
+  app.addHook('preClose', async () => closing.abort());
+
+  app.get('/', (_request, reply) => reply.type('text/html; charset=utf-8').send(page));
+  app.get('/page.js', (_request, reply) => reply.type('text/javascript; charset=utf-8').send(script));
+
+  // In earnest the user is whoever the session's cookie says, here and below.
+  const querystring = { type: 'object', required: ['user'], properties: { user } };
+  app.get('/events', { schema: { querystring } }, (request, reply) => {
+    const { user: userId } = /** @type {{ user: string }} */ (request.query);
+    reply.hijack();
+    pipeEvents(request.raw, reply.raw, {
+      rooms,
+      user: { userId },
+      join: [{ room: 'lobby', last: 50, members: true }],
+      signal: closing.signal,
+      onError: (error, { stage }) => console.error(stage, error.message),
+    });
+  });
+
+  const body = { type: 'object', required: ['user', 'text'], properties: { user, text } };
+  app.post('/messages', { schema: { body } }, async (request, reply) => {
+    const message = /** @type {{ user: string, text: string }} */ (request.body);
+    await rooms.broadcast('lobby', 'message', { text: message.text }, { from: message.user });
+    return reply.code(204).send();
+  });
+
+  return app;
+}

@@ -1,0 +1,111 @@
+import { InvalidArgumentError } from '../errors.js';
+import { Connection } from './connection.js';
+import { NodeWire } from './node-wire.js';
+import type {
+  EventStreamHandle,
+  EventStreamOptions,
+  EventStreamResponse,
+  NodeRequest,
+  NodeResponse,
+  WebRequest,
+} from './options.js';
+import { type Settings, settingsOf } from './settings.js';
+import { WebWire } from './web-wire.js';
+
+/**
+ * Answers a Web-standard request with a stream of events: of channels, or of rooms in which the user is
+ * present while he reads. A client that comes back with `Last-Event-ID`, as EventSource does by itself,
+ * gets what it missed. Who may read what is for you to decide before.
+ *
+ * The answer is 200 also while Redis is away, for EventSource takes any other for the end: the stream ends
+ * then, and the client comes back.
+ *
+ * @example
+ * ```ts
+ * app.get('/events', (c) => eventStream(c.req.raw, { pubsub, channels: ['news'] }));
+ * ```
+ * @throws `InvalidArgumentError` for a bad option.
+ */
+export function eventStream(request: WebRequest, options: EventStreamOptions): EventStreamResponse {
+  if (typeof request?.headers?.get !== 'function') {
+    throw new InvalidArgumentError('request', 'must be a Request; for Node, there is pipeEvents');
+  }
+  const settings = settingsOf(options, lastEventIdOf(request.headers.get('last-event-id'), request.url));
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(settings.headers)) {
+    for (const each of typeof value === 'string' ? [value] : value) headers.append(name, each);
+  }
+  if (request.method === 'HEAD') return respond(null, headers, answered);
+  const wire = new WebWire(settings.clock, request.signal ?? undefined);
+  return respond(wire.body as ReadableStream<Uint8Array>, headers, new Connection(wire, settings));
+}
+
+/**
+ * The same for Node's own requests and responses, and for what is built on them: Express's `req` and `res`,
+ * Fastify's `request.raw` and `reply.raw` after `reply.hijack()`. Headers that were set before stay.
+ *
+ * @example
+ * ```ts
+ * app.get('/events', (req, res) => {
+ *   pipeEvents(req, res, { rooms, user: { userId: req.user.id }, join: ['lobby'] });
+ * });
+ * ```
+ * @throws `InvalidArgumentError` for a bad option, or a response that has been begun.
+ */
+export function pipeEvents(
+  request: NodeRequest,
+  response: NodeResponse,
+  options: EventStreamOptions,
+): EventStreamHandle {
+  if (typeof request?.headers !== 'object') {
+    throw new InvalidArgumentError('request', 'must be a request of node:http');
+  }
+  if (typeof response?.writeHead !== 'function') {
+    throw new InvalidArgumentError('response', 'must be a response of node:http');
+  }
+  if (response.headersSent) throw new InvalidArgumentError('response', 'has sent its headers already');
+  const header = request.headers['last-event-id'];
+  const settings = settingsOf(
+    options,
+    lastEventIdOf(Array.isArray(header) ? header[0] : header, request.url),
+  );
+  sendHead(request, response, settings);
+  if (request.method !== 'HEAD') return new Connection(new NodeWire(response, settings.clock), settings);
+  response.end();
+  return answered;
+}
+
+/** Of a request that wants nothing but headers. */
+const answered: EventStreamHandle = {
+  closed: Promise.resolve({ code: 1000, reason: '' }),
+  close: () => answered.closed,
+};
+
+function sendHead(
+  { httpVersionMajor }: NodeRequest,
+  response: NodeResponse,
+  { headers }: Pick<Settings, 'headers'>,
+): void {
+  // It was cut while somebody looked up who it is.
+  if (response.destroyed) return;
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+  // HTTP/2 forbids it.
+  if (httpVersionMajor < 2) response.setHeader('connection', 'keep-alive');
+  response.writeHead(200);
+}
+
+function respond(
+  body: ReadableStream<Uint8Array> | null,
+  headers: Headers,
+  events: EventStreamHandle,
+): EventStreamResponse {
+  return Object.assign(new Response(body, { headers }), { events });
+}
+
+/** EventSource sends the header once it has an id, whatever its URL says. */
+function lastEventIdOf(header: string | null | undefined, url: string | undefined): string | undefined {
+  if (typeof header === 'string' && header !== '') return header;
+  const query = url?.indexOf('?') ?? -1;
+  if (query < 0) return undefined;
+  return new URLSearchParams(url?.slice(query + 1).replace(/#.*$/, '')).get('lastEventId') ?? undefined;
+}

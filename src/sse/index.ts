@@ -1,0 +1,16 @@
+export { eventStream, pipeEvents } from './event-stream.js';
+export type {
+  ChannelStreamOptions,
+  EventStreamEnd,
+  EventStreamHandle,
+  EventStreamOptions,
+  EventStreamResponse,
+  NodeRequest,
+  NodeResponse,
+  RoomStreamOptions,
+  StreamChannel,
+  StreamOptions,
+  StreamRoom,
+  StreamUser,
+  WebRequest,
+} from './options.js';

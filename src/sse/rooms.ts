@@ -1,0 +1,136 @@
+import type { Json } from '../codec.js';
+import { InvalidArgumentError } from '../errors.js';
+import { assertPosition, ORIGIN } from '../history/position.js';
+import type { Peer } from '../rooms/peer.js';
+import type { RoomService } from '../rooms/room-service.js';
+import type { RoomSocket } from '../rooms/room-socket.js';
+import { assertName, assertOptions, numberOption } from '../validate.js';
+import { movedBy, sseFormat } from './format.js';
+import type { RoomStreamOptions, StreamRoom, StreamUser } from './options.js';
+import { type Known, keyOf, LastEventId, MAX_PLACES, type Place, Places } from './places.js';
+import { type Sink, type Source, tellMissing } from './source.js';
+
+/** What is sent to the user, or in one of his rooms. */
+interface Heard {
+  readonly place: Place;
+  readonly known: Known;
+}
+
+/** Rooms with their reader in them, and what is sent to him. */
+export class RoomSource implements Source {
+  readonly places: Places;
+  readonly returns: boolean;
+  readonly #rooms: RoomService;
+  readonly #user: StreamUser;
+  readonly #watch: readonly string[];
+  readonly #joins: readonly StreamRoom[];
+  /** By room; `undefined` is the user himself. */
+  readonly #heard = new Map<string | undefined, Heard>();
+  #socket: RoomSocket | undefined;
+
+  constructor({ rooms, user, join = [], watch = [], ...rest }: RoomStreamOptions, lastEventId?: string) {
+    if (typeof rooms?.attach !== 'function') throw new InvalidArgumentError('rooms', 'must be a RoomService');
+    if ('maxBuffered' in rest) throw new InvalidArgumentError('maxBuffered', 'is for the RoomService to say');
+    assertOptions('user', user ?? null);
+    assertName('user.userId', user.userId);
+    if (!Array.isArray(join) || join.length >= MAX_PLACES) {
+      throw new InvalidArgumentError('join', `must be a list of at most ${MAX_PLACES - 1} rooms`);
+    }
+    this.#rooms = rooms;
+    this.#user = user;
+    this.#watch = [...watch];
+    for (const userId of this.#watch) assertName('watch', userId);
+    this.#joins = join.map((given, at) => roomOf(given, `join[${at}]`));
+    const last = new LastEventId(lastEventId);
+    this.returns = last.returns;
+    this.#add(undefined, keyOf(`user:${user.userId}`), last);
+    for (const { room } of this.#joins) this.#add(room, keyOf(`room:${room}`), last);
+    if (this.#heard.size <= join.length) throw new InvalidArgumentError('join', 'must not name a room twice');
+    this.places = new Places(Array.from(this.#heard.values(), ({ place }) => place));
+  }
+
+  get over(): boolean {
+    return this.#socket?.attached === false;
+  }
+
+  async start(sink: Sink): Promise<Record<string, Json>> {
+    for (const [room, { place, known }] of this.#heard) {
+      const keeps = this.#rooms.channel(room ?? this.#user.userId).definition.history !== undefined;
+      const untold = known.since === ORIGIN && !keeps;
+      if (known.lost || untold) tellMissing(sink, room === undefined ? {} : { room }, 'reconnected', place);
+    }
+    const { userId, status, meta } = this.#user;
+    const since = this.#heard.get(undefined)?.known.since;
+    const socket = await this.#rooms.attach(this.#peerOf(sink), {
+      userId,
+      ...(status === undefined ? {} : { status }),
+      ...(meta === undefined ? {} : { meta }),
+      ...(since === undefined ? {} : { since }),
+    });
+    this.#socket = socket;
+    if (!sink.open) return {};
+    this.#stands(undefined, socket.position);
+    await Promise.all([
+      ...this.#joins.map((join) => this.#join(socket, join)),
+      this.#watch.length > 0 ? socket.watch(this.#watch) : undefined,
+    ]);
+    return { socket: socket.id };
+  }
+
+  async stop(): Promise<void> {
+    await this.#socket?.detach();
+  }
+
+  async #join(socket: RoomSocket, { room, since, last, ...rest }: StreamRoom): Promise<void> {
+    const known = this.#heard.get(room)?.known.since;
+    const begin = known === undefined ? { since, last } : { since: known, last: undefined };
+    const { position } = await socket.join(room, {
+      ...rest,
+      ...(begin.since === undefined ? {} : { since: begin.since }),
+      ...(begin.last === undefined ? {} : { last: begin.last }),
+    });
+    this.#stands(room, position);
+  }
+
+  #peerOf(sink: Sink): Peer {
+    return {
+      format: sseFormat,
+      get bufferedAmount() {
+        return sink.buffered;
+      },
+      send: (frame) => {
+        const block = frame as Buffer;
+        const moved = movedBy(block);
+        const place = moved && this.#heard.get(moved.room)?.place;
+        if (place !== undefined) place.position = moved?.position;
+        sink.send(block, moved !== undefined);
+      },
+      close: (code, reason) => void sink.close(code, reason),
+    };
+  }
+
+  /** Where it begins, unless something came already. */
+  #stands(room: string | undefined, position: string | undefined): void {
+    const place = this.#heard.get(room)?.place;
+    if (place !== undefined) place.position ??= position;
+  }
+
+  #add(room: string | undefined, key: string, lastEventId: LastEventId): void {
+    const known = lastEventId.of(key);
+    this.#heard.set(room, { place: { key, position: known.since }, known });
+  }
+}
+
+function roomOf(given: unknown, argument: string): StreamRoom {
+  const entry = (typeof given === 'string' ? { room: given } : given) as StreamRoom;
+  assertOptions(argument, entry ?? null);
+  assertName(`${argument}.room`, entry.room);
+  const last = numberOption(`${argument}.last`, entry.last, 0, { min: 0, max: 1_000, integer: true });
+  if (entry.since !== undefined && entry.since !== 'earliest') {
+    assertPosition(`${argument}.since`, entry.since);
+  }
+  if (last > 0 && entry.since !== undefined) {
+    throw new InvalidArgumentError(`${argument}.last`, 'cannot go with since');
+  }
+  return entry;
+}

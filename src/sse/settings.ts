@@ -1,0 +1,63 @@
+import { type Clock, systemClock } from '../clock.js';
+import { Reporter } from '../diagnostics.js';
+import { InvalidArgumentError } from '../errors.js';
+import { assertFunction, assertOptions, numberOption } from '../validate.js';
+import { ChannelSource } from './channels.js';
+import type { EventStreamOptions, StreamOptions } from './options.js';
+import { RoomSource } from './rooms.js';
+import type { Source } from './source.js';
+
+/** A stream's options as checked, defaults filled in. */
+export interface Settings {
+  readonly retry: number;
+  readonly keepAlive: number;
+  readonly signal: AbortSignal | undefined;
+  readonly headers: Readonly<Record<string, string | readonly string[]>>;
+  readonly reporter: Reporter;
+  readonly clock: Clock;
+  /** What it carries. */
+  readonly source: Source;
+}
+
+/** @throws {@link InvalidArgumentError} for an option out of range. */
+export function settingsOf(options: EventStreamOptions, lastEventId: string | undefined): Settings {
+  assertOptions('options', options ?? null);
+  const { onError, signal, clock = systemClock } = options;
+  if (onError !== undefined) assertFunction('onError', onError);
+  if (signal !== undefined && typeof signal?.addEventListener !== 'function') {
+    throw new InvalidArgumentError('signal', 'must be an AbortSignal');
+  }
+  return {
+    retry: numberOption('retry', options.retry, 2_000, { min: 1, max: 86_400_000 }),
+    keepAlive: numberOption('keepAlive', options.keepAlive, 15_000, { min: 1, max: 86_400_000 }),
+    signal,
+    headers: headersOf(options.headers),
+    reporter: new Reporter(onError),
+    clock,
+    source: sourceOf(options, lastEventId),
+  };
+}
+
+function sourceOf(options: EventStreamOptions, lastEventId: string | undefined): Source {
+  const given = options as { pubsub?: unknown; rooms?: unknown };
+  if ((given.pubsub === undefined) === (given.rooms === undefined)) {
+    throw new InvalidArgumentError('options', 'must have either pubsub and channels, or rooms and a user');
+  }
+  return 'rooms' in options && options.rooms !== undefined
+    ? new RoomSource(options, lastEventId)
+    : new ChannelSource(options as Exclude<typeof options, { rooms: unknown }>, lastEventId);
+}
+
+function headersOf(given: StreamOptions['headers']): Record<string, string | readonly string[]> {
+  assertOptions('headers', given);
+  const headers: Record<string, string | readonly string[]> = {
+    'cache-control': 'no-cache, no-transform',
+    // nginx would collect events before it passes them on.
+    'x-accel-buffering': 'no',
+  };
+  for (const [name, value] of Object.entries(given ?? {})) {
+    if (value !== undefined) headers[name.toLowerCase()] = Array.isArray(value) ? value : String(value);
+  }
+  headers['content-type'] = 'text/event-stream; charset=utf-8';
+  return headers;
+}

@@ -1,0 +1,51 @@
+import type { Json } from '../codec.js';
+import { timeOf } from '../history/position.js';
+import type { Place, Places } from './places.js';
+
+/** What a source writes to. */
+export interface Sink {
+  /** False once the stream has ended. */
+  readonly open: boolean;
+  /** How many bytes wait for the client. */
+  readonly buffered: number;
+  /** Aborts when the stream ends. */
+  readonly signal: AbortSignal;
+  /** Sends an event, with the id of where the client stands now if `moved`. */
+  send(block: Uint8Array, moved: boolean): void;
+  /** Sends an event of rollcall's own. */
+  tell(event: string, data: Json): void;
+  /** Ends the stream with a close code. */
+  close(code: number, reason: string): unknown;
+  /** Resolves when there is room for more, or the stream has ended. */
+  drained(): Promise<void>;
+}
+
+/** What a stream carries. */
+export interface Source {
+  /** Where the client stands. */
+  readonly places: Places;
+  /** The client has been here before. */
+  readonly returns: boolean;
+  /** Nothing comes any more, whatever happens: what it was made from was closed. */
+  readonly over?: boolean;
+  /** Begins to send; resolves with what `$ready` says beside, when from now on nothing is missed. */
+  start(sink: Sink): Promise<Record<string, Json>>;
+  /** Undoes everything. Never rejects. */
+  stop(): Promise<void>;
+}
+
+/** Says that events between what the client has and what comes now may be missing. */
+export function tellMissing(
+  sink: Sink,
+  where: { channel: string } | { room?: string },
+  reason: string,
+  place?: Pick<Place, 'position'>,
+): void {
+  const since = place?.position === undefined ? {} : { since: publishedAt(place.position) };
+  sink.tell('$discontinuity', { ...where, reason, ...since, recovered: false });
+}
+
+/** In ms since the epoch. */
+function publishedAt(position: string): number {
+  return Math.floor(timeOf(position) / 1_000);
+}

@@ -1,0 +1,241 @@
+import { createClient } from 'redis';
+import { defineChannel, PresenceService, PubSubService, RoomService } from 'rollcall';
+import type { EventStreamOptions } from 'rollcall/sse';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { type RedisServer, startRedis } from '../support/redis-server.js';
+import { TestEventSource } from '../support/sse-client.js';
+import { type SseServer, type StartServer, sseServers } from '../support/sse-servers.js';
+import { waitFor } from '../support/wait.js';
+
+const feed = defineChannel<number>()('feed:{name}', { history: { size: 5_000, ttl: 60_000 } });
+
+let redis: RedisServer;
+const undo: (() => Promise<unknown>)[] = [];
+
+beforeAll(async () => {
+  redis = await startRedis();
+});
+
+afterAll(() => redis.stop());
+
+afterEach(async () => {
+  for (const each of undo.splice(0).reverse()) await each();
+});
+
+/** Services as a process of their own would have them. */
+function services(timeout = 5_000) {
+  const client = createClient({
+    url: redis.url,
+    socket: { reconnectStrategy: 50 },
+    disableOfflineQueue: true,
+  });
+  client.on('error', () => {});
+  const pubsub = new PubSubService({ redis: client, timeout });
+  const presence = new PresenceService({ redis: client, grace: 0, timeout });
+  const rooms = new RoomService({ pubsub, presence, history: { size: 5_000, ttl: 60_000 } });
+  const close = async () => {
+    await rooms.close();
+    await presence.close();
+    await pubsub.close();
+    if (client.isOpen) client.destroy();
+  };
+  return { pubsub, presence, rooms, close };
+}
+
+type Services = ReturnType<typeof services>;
+
+/** A server that can be ended in the middle of everything, and come back on another port. */
+class Node {
+  #server: SseServer | undefined;
+  #own: Services | undefined;
+  shutdown = new AbortController();
+
+  constructor(
+    readonly start: StartServer,
+    readonly options: (own: Services, signal: AbortSignal) => EventStreamOptions,
+  ) {}
+
+  get url(): string {
+    return `${this.#server?.url ?? 'http://127.0.0.1:9'}/events`;
+  }
+
+  async up(): Promise<void> {
+    const own = services();
+    this.#own = own;
+    this.shutdown = new AbortController();
+    this.#server = await this.start(() => this.options(own, this.shutdown.signal));
+  }
+
+  /** As a crash: connections are cut, and whatever was on its way is lost. */
+  async down(): Promise<void> {
+    const server = this.#server;
+    this.#server = undefined;
+    await server?.stop();
+    await this.#own?.close();
+  }
+}
+
+/** Publishes 1, 2, … until it is stopped. */
+function publishing(publish: (n: number) => Promise<unknown>) {
+  let running = true;
+  let n = 0;
+  const done = (async () => {
+    while (running) {
+      await publish(++n);
+      await new Promise(setImmediate);
+    }
+  })();
+  return {
+    get count() {
+      return n;
+    },
+    /** Resolves when so many more have been published. */
+    more: (count: number) => {
+      const target = n + count;
+      return waitFor(() => n >= target, { timeout: 20_000, message: 'messages' });
+    },
+    stop: async () => {
+      running = false;
+      await done;
+      return Array.from({ length: n }, (_, at) => at + 1);
+    },
+  };
+}
+
+function open(node: Node): TestEventSource {
+  const source = new TestEventSource(() => node.url);
+  undo.push(() => source.close());
+  return source;
+}
+
+describe.each(Object.entries(sseServers))(
+  '%s: EventSource resumes over restarts of the server',
+  (_name, start) => {
+    test('channels', async () => {
+      const outside = services();
+      undo.push(outside.close);
+      const name = `${_name}-restart`;
+      const node = new Node(start, ({ pubsub }, signal) => ({
+        pubsub,
+        channels: [feed({ name }), { channel: feed({ name: `${name}-2` }), event: 'second' }],
+        retry: 20,
+        signal,
+      }));
+      undo.push(() => node.down());
+      await node.up();
+      const source = open(node);
+      await source.until('$ready');
+      const feeds = publishing(async (n) => {
+        await outside.pubsub.publish(feed({ name }), n);
+        await outside.pubsub.publish(feed({ name: `${name}-2` }), n);
+      });
+      for (let round = 0; round < 3; round++) {
+        await feeds.more(100);
+        // Once in good order.
+        if (round === 1) node.shutdown.abort();
+        await node.down();
+        await feeds.more(100);
+        await node.up();
+        await source.until('$ready', round + 2);
+      }
+      const all = await feeds.stop();
+      await Promise.all([source.until(feed({ name }).name, all.length), source.until('second', all.length)]);
+      expect(source.of(feed({ name }).name)).toEqual(all);
+      expect(source.of('second')).toEqual(all);
+      expect(source.of('$discontinuity')).toEqual([]);
+      expect(source.connections).toBeGreaterThanOrEqual(4);
+    });
+
+    test('rooms, and what is sent to the user', async () => {
+      const outside = services();
+      undo.push(outside.close);
+      const userId = `${_name}-ann`;
+      const lobby = `${_name}-lobby`;
+      const node = new Node(start, ({ rooms }, signal) => ({
+        rooms,
+        user: { userId },
+        join: [lobby, `${lobby}-2`],
+        retry: 20,
+        signal,
+      }));
+      undo.push(() => node.down());
+      await node.up();
+      const source = open(node);
+      await source.until('$ready');
+      const said = publishing(async (n) => {
+        await outside.rooms.broadcast(lobby, 'one', n);
+        await outside.rooms.broadcast(`${lobby}-2`, 'two', n);
+        await outside.rooms.sendToUser(userId, 'told', n);
+      });
+      for (let round = 0; round < 2; round++) {
+        await said.more(100);
+        await node.down();
+        await said.more(100);
+        await node.up();
+        await source.until('$ready', round + 2);
+      }
+      const all = await said.stop();
+      for (const type of ['one', 'two', 'told']) {
+        await source.until(type, all.length);
+        expect(source.of<{ data: number }>(type).map(({ data }) => data)).toEqual(all);
+      }
+      expect(source.of('$discontinuity')).toEqual([]);
+      expect((await outside.presence.getRoom(lobby)).map((member) => member.userId)).toContain(userId);
+    });
+  },
+);
+
+test('the connection that carries the subscriptions is killed: nothing is lost, nothing comes twice', async () => {
+  const outside = services();
+  undo.push(outside.close);
+  const channel = feed({ name: 'killed' });
+  const node = new Node(sseServers['node:http'], ({ pubsub }) => ({ pubsub, channels: [channel] }));
+  undo.push(() => node.down());
+  await node.up();
+  const source = open(node);
+  await source.until('$ready');
+  const feeds = publishing((n) => outside.pubsub.publish(channel, n));
+  for (let round = 0; round < 3; round++) {
+    await feeds.more(50);
+    await redis.cli('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    await feeds.more(50);
+    // Told when all of it has come after all.
+    await source.until('$discontinuity', round + 1);
+  }
+  const all = await feeds.stop();
+  await source.until(channel.name, all.length);
+  expect(source.of(channel.name)).toEqual(all);
+  const told = { channel: channel.name, reason: 'reconnected', since: expect.any(Number), recovered: true };
+  expect(source.of('$discontinuity')).toEqual([told, told, told]);
+  expect(source.connections).toBe(1);
+});
+
+test('Redis away when the client comes: 200, an end that says come back, and all is well in the end', async () => {
+  const own = services(500);
+  undo.push(own.close);
+  const outside = services();
+  undo.push(outside.close);
+  await own.pubsub.connect();
+  const channel = feed({ name: 'away' });
+  const server = await sseServers['node:http']((url) =>
+    url.searchParams.has('room')
+      ? { rooms: own.rooms, user: { userId: 'ann' }, join: ['away'], retry: 20 }
+      : { pubsub: own.pubsub, channels: [channel], retry: 20 },
+  );
+  undo.push(async () => server.stop());
+  await redis.kill();
+  const source = new TestEventSource(`${server.url}/events`);
+  const room = new TestEventSource(`${server.url}/events?room`);
+  undo.push(() => Promise.all([source.close(), room.close()]));
+  for (const each of [source, room]) {
+    await each.until('$close');
+    expect(each.status).toBe(200);
+    expect(each.of('$close')[0]).toEqual({ code: 4500, reason: 'not available now', again: true });
+  }
+  await redis.restart();
+  await Promise.all([source.until('$ready'), room.until('$ready')]);
+  await outside.pubsub.publish(channel, 1);
+  await outside.rooms.broadcast('away', 'said', 1);
+  await Promise.all([source.until(channel.name), room.until('said')]);
+  expect(source.of(channel.name)).toEqual([1]);
+});

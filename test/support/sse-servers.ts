@@ -1,0 +1,135 @@
+import { once } from 'node:events';
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+import { createServer as createHttp2Server, type Http2Server } from 'node:http2';
+import type { AddressInfo } from 'node:net';
+import { serve } from '@hono/node-server';
+import fastify from 'fastify';
+import { Hono } from 'hono';
+import {
+  type EventStreamHandle,
+  type EventStreamOptions,
+  eventStream,
+  type NodeRequest,
+  type NodeResponse,
+  pipeEvents,
+} from 'rollcall/sse';
+
+/** What a request gets; `undefined`: 204, which tells EventSource not to come back. */
+export type Answer = (url: URL) => EventStreamOptions | undefined;
+
+export type StartServer = (answer: Answer, port?: number) => Promise<SseServer>;
+
+export interface SseServer {
+  readonly url: string;
+  /** Of every stream so far. */
+  readonly streams: EventStreamHandle[];
+  /** Ends the server as a crash would: connections are cut. */
+  stop(): Promise<void>;
+}
+
+async function started(
+  server: Server | Http2Server,
+  streams: EventStreamHandle[],
+  port = 0,
+): Promise<SseServer> {
+  await once(server.listen(port, '127.0.0.1'), 'listening');
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    streams,
+    stop: async () => {
+      const closed = once(server.close(), 'close');
+      if ('closeAllConnections' in server) server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+function pipe(
+  streams: EventStreamHandle[],
+  answer: Answer,
+  url: URL,
+  request: NodeRequest,
+  response: NodeResponse,
+) {
+  const options = answer(url);
+  if (options !== undefined) return streams.push(pipeEvents(request, response, options));
+  response.writeHead(204);
+  return response.end();
+}
+
+/** Express brings no types. */
+interface ExpressApp extends RequestListener {
+  get(
+    path: string,
+    handler: (request: IncomingMessage & { originalUrl: string }, response: ServerResponse) => void,
+  ): void;
+}
+
+const base = 'http://host';
+
+/** The frameworks of docs/sse.md. */
+export const sseServers = {
+  'node:http': (answer: Answer, port?: number) => {
+    const streams: EventStreamHandle[] = [];
+    const server = createServer((request, response) => {
+      pipe(streams, answer, new URL(request.url ?? '', base), request, response);
+    });
+    return started(server, streams, port);
+  },
+  Express: async (answer: Answer, port?: number) => {
+    const streams: EventStreamHandle[] = [];
+    const { default: express } = (await import('express' as string)) as { default(): ExpressApp };
+    const app = express();
+    app.get('/events', (request, response) => {
+      pipe(streams, answer, new URL(request.originalUrl, base), request, response);
+    });
+    return started(createServer(app), streams, port);
+  },
+  Fastify: async (answer: Answer, port = 0) => {
+    const streams: EventStreamHandle[] = [];
+    const app = fastify({ forceCloseConnections: true });
+    app.get('/events', (request, reply) => {
+      reply.hijack();
+      pipe(streams, answer, new URL(request.url, base), request.raw, reply.raw);
+    });
+    const url = await app.listen({ port, host: '127.0.0.1' });
+    return { url, streams, stop: () => app.close() };
+  },
+  Hono: async (answer: Answer, port = 0) => {
+    const streams: EventStreamHandle[] = [];
+    const app = new Hono();
+    app.get('/events', (context) => {
+      const options = answer(new URL(context.req.url));
+      if (options === undefined) return context.body(null, 204);
+      const response = eventStream(context.req.raw, options);
+      streams.push(response.events);
+      return response;
+    });
+    const server = serve({ fetch: app.fetch, port, hostname: '127.0.0.1' }) as Server;
+    await once(server, 'listening');
+    return {
+      url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      streams,
+      stop: async () => {
+        const closed = once(server.close(), 'close');
+        server.closeAllConnections();
+        await closed;
+      },
+    };
+  },
+} satisfies Record<string, StartServer>;
+
+/** The same over HTTP/2 without TLS, which `fetch` does not speak. */
+export async function startHttp2(answer: Answer): Promise<SseServer> {
+  const streams: EventStreamHandle[] = [];
+  const server = createHttp2Server((request, response) => {
+    pipe(streams, answer, new URL(request.url, base), request, response);
+  });
+  return started(server, streams);
+}
