@@ -172,6 +172,8 @@ export class Cohort {
 
   /** The subscription is there, for the first time or, after `gap`, again. */
   subscribed(gap?: Gap): void {
+    // Whoever joins those who are being read for already gets what they get.
+    const known = this.#subscribed && gap === undefined;
     this.#subscribed = true;
     const concerned = this.#lost;
     this.#lost = false;
@@ -181,7 +183,7 @@ export class Cohort {
       this.#gap ??= gap;
       this.#behind = true;
     }
-    if (this.#behind) this.#catchUp();
+    if (this.#behind && !(known && this.#reading)) this.#catchUp();
   }
 
   /** The subscription is gone, for the time being: what history has still holds, but does not end it. */

@@ -7,9 +7,14 @@ import type { Keepers } from './keepers.js';
 import type { OutletSettings } from './outlet.js';
 import { Outgoing } from './peer.js';
 import { type RoomEvent, type RoomMessage, readMessage } from './room-message.js';
-import type { RoomSocket } from './room-socket.js';
 import type { Rosters } from './rosters.js';
 import type { WatchedUsers } from './watched-users.js';
+
+/** A socket, as its service knows it. */
+export interface Attached {
+  readonly id: string;
+  readonly userId: string;
+}
 
 /** What the sockets of one service share. */
 export interface RoomHost {
@@ -26,7 +31,7 @@ export interface RoomHost {
   room(name: string): ChannelRef<RoomEvent>;
   user(id: string): ChannelRef<RoomEvent>;
   /** The socket is not attached any more. */
-  detached(socket: RoomSocket): void;
+  detached(socket: Attached): void;
 }
 
 /** A message that was read, and is ready for peers. */
@@ -52,6 +57,7 @@ export class Reading {
   read(room: string | undefined, payload: string, context: MessageContext): ReadMessage | undefined {
     if (context === this.#context) return this.#read;
     this.#context = context;
+    this.#read = undefined;
     const message = readMessage(room, context.position, payload);
     this.#read = message && { message, outgoing: Outgoing.message(message) };
     if (message === undefined) this.#failed(context.channel);

@@ -67,8 +67,9 @@ export interface JoinOptions {
 /** What `join` resolves with. */
 export interface JoinedRoom {
   /**
-   * After which message the peer's first one of this room comes; `undefined` where there is no history.
-   * A peer that got messages meanwhile is further than that.
+   * After which message the peer's first one of this room comes. A peer that got messages meanwhile is
+   * further than that. `undefined` where there is no history, and with `since: 'earliest'` perhaps, until
+   * the first message tells.
    */
   readonly position: Position | undefined;
 }

@@ -1,6 +1,7 @@
-import type { Clock } from '../clock.js';
+import type { Clock, Timer } from '../clock.js';
 import { messageOf, type Reporter } from '../diagnostics.js';
 import { HandlerError } from '../errors.js';
+import type { Position } from '../history/position.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { jsonFormat } from './json-format.js';
 import type { DetachOptions, SlowPeers } from './options.js';
@@ -41,6 +42,7 @@ export class Outlet {
   #open = true;
   /** Since when messages are dropped, by room; `undefined` when none are. */
   #behind: Map<string | undefined, number> | undefined;
+  #timer: Timer | undefined;
 
   constructor(peer: Peer, settings: OutletSettings, gone: (options: DetachOptions) => void) {
     this.#peer = peer;
@@ -59,7 +61,8 @@ export class Outlet {
     if (!this.#open) return;
     const { maxBuffered, slowPeers, counters } = this.#settings;
     if (this.#behind !== undefined) this.#lookAgain();
-    if (this.#behind !== undefined || this.#peer.bufferedAmount > maxBuffered) {
+    if (this.#behind !== undefined || this.#waiting() > maxBuffered) {
+      if (!this.#open) return;
       if (slowPeers === 'close') return this.#tooSlow();
       return this.#drop(room);
     }
@@ -67,42 +70,82 @@ export class Outlet {
     this.#send(message);
   }
 
+  /**
+   * Tells how far the peer is in `room` by a message that it does not get; not while it lacks others,
+   * which it would then never ask for.
+   */
+  position(room: string | undefined, position: Position): void {
+    if (this.#behind !== undefined) this.#lookAgain();
+    if (this.#behind?.has(room) === true) return;
+    const where = room === undefined ? {} : { room };
+    this.notice(Outgoing.notice({ type: 'position', ...where, position }));
+  }
+
   /** Sends what must not be left out. */
   notice(notice: Outgoing): void {
     if (!this.#open) return;
-    if (this.#peer.bufferedAmount > HOPELESS * this.#settings.maxBuffered) return this.#tooSlow();
+    if (this.#waiting() > HOPELESS * this.#settings.maxBuffered) return this.#tooSlow();
     this.#send(notice);
+  }
+
+  /** What was dropped of `room` is of no interest any more. */
+  forget(room: string | undefined): void {
+    if (this.#behind?.delete(room) === true && this.#behind.size === 0) this.#caughtUp();
   }
 
   /** Nothing is sent from now on. */
   end(): void {
     this.#open = false;
-    this.#behind = undefined;
+    this.#caughtUp();
   }
 
   /** Ends the connection as well. */
   close(code: number, reason: string, options: DetachOptions = {}): void {
     if (!this.#open) return;
     this.end();
+    // First, for a peer may say at once that it is closed, and be detached for that, without options.
+    this.#gone(options);
     try {
       this.#peer.close(code, reason);
     } catch (error) {
-      this.#report(error);
+      this.#report('a peer failed', error);
     }
-    this.#gone(options);
   }
 
   #send(outgoing: Outgoing): void {
+    if (!this.#open) return;
+    let frame: string | Buffer | undefined;
     try {
-      const frame = outgoing.in(this.#format);
-      if (frame !== undefined) this.#peer.send(frame);
+      frame = outgoing.in(this.#format);
     } catch (error) {
-      this.#report(error);
-      this.close(CloseCode.UNAVAILABLE, 'sending failed');
+      // A payload that cannot be read is not the peer's fault.
+      return this.#report('a frame cannot be made', error);
+    }
+    if (frame === undefined) return;
+    try {
+      this.#peer.send(frame);
+    } catch (error) {
+      this.#failed(error);
     }
   }
 
+  /** How many bytes wait for the peer; all of them for one that cannot say. */
+  #waiting(): number {
+    try {
+      return this.#peer.bufferedAmount;
+    } catch (error) {
+      this.#failed(error);
+      return Number.POSITIVE_INFINITY;
+    }
+  }
+
+  #failed(error: unknown): void {
+    this.#report('a peer failed', error);
+    this.close(CloseCode.UNAVAILABLE, 'sending failed');
+  }
+
   #tooSlow(): void {
+    if (!this.#open) return;
     this.#settings.counters.closedSlow++;
     this.close(CloseCode.TOO_SLOW, 'reads too slowly');
   }
@@ -120,18 +163,17 @@ export class Outlet {
   /** So that the peer learns of it also where nothing more is said. */
   #watch(): void {
     const look = () => {
-      if (this.#behind === undefined) return;
       this.#lookAgain();
       if (this.#behind !== undefined) this.#watch();
     };
-    this.#settings.clock.after(LOOK_AGAIN, look, { keepAlive: false });
+    this.#timer = this.#settings.clock.after(LOOK_AGAIN, look, { keepAlive: false });
   }
 
   /** Tells a peer that has caught up what it has missed. */
   #lookAgain(): void {
     const behind = this.#behind;
-    if (behind === undefined || this.#peer.bufferedAmount > this.#settings.maxBuffered / 2) return;
-    this.#behind = undefined;
+    if (behind === undefined || this.#waiting() > this.#settings.maxBuffered / 2) return;
+    this.#caughtUp();
     for (const [room, since] of behind) {
       const where = room === undefined ? {} : { room };
       const reason = 'overflow';
@@ -139,10 +181,14 @@ export class Outlet {
     }
   }
 
-  #report(error: unknown): void {
+  #caughtUp(): void {
+    this.#behind = undefined;
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  #report(what: string, cause: unknown): void {
     const { reporter } = this.#settings;
-    reporter.report(new HandlerError(`a peer failed: ${messageOf(error)}`, { cause: error }), {
-      stage: 'peer',
-    });
+    reporter.report(new HandlerError(`${what}: ${messageOf(cause)}`, { cause }), { stage: 'peer' });
   }
 }

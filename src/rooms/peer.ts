@@ -30,9 +30,10 @@ export interface FrameFormat {
 export class Outgoing {
   readonly #content: RoomMessage | Notice;
   readonly #isMessage: boolean;
-  /** The latest one, for nearly always all peers have the same. */
+  /** The first one, for nearly always all peers have the same. */
   #format: FrameFormat | undefined;
   #frame: string | Buffer | undefined;
+  #others: Map<FrameFormat, string | Buffer | undefined> | undefined;
 
   private constructor(content: RoomMessage | Notice, isMessage: boolean) {
     this.#content = content;
@@ -47,14 +48,25 @@ export class Outgoing {
     return new Outgoing(notice, false);
   }
 
-  /** The frame in `format`. */
+  /** The frame in `format`. What that throws is thrown once; for others of the format there is no frame. */
   in(format: FrameFormat): string | Buffer | undefined {
-    if (this.#format !== format) {
+    if (this.#format === format) return this.#frame;
+    if (this.#format === undefined) {
       this.#format = format;
-      this.#frame = this.#isMessage
-        ? format.message(this.#content as RoomMessage)
-        : format.notice(this.#content as Notice);
+      this.#frame = this.#made(format);
+      return this.#frame;
     }
-    return this.#frame;
+    this.#others ??= new Map();
+    if (!this.#others.has(format)) {
+      this.#others.set(format, undefined);
+      this.#others.set(format, this.#made(format));
+    }
+    return this.#others.get(format);
+  }
+
+  #made(format: FrameFormat): string | Buffer | undefined {
+    return this.#isMessage
+      ? format.message(this.#content as RoomMessage)
+      : format.notice(this.#content as Notice);
   }
 }

@@ -1,10 +1,10 @@
 import { InvalidArgumentError } from '../errors.js';
-import type { Position } from '../history/position.js';
+import { assertPosition, type Position } from '../history/position.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
 import type { MessageContext } from '../pubsub/delivery.js';
 import type { SubscribeOptions } from '../pubsub/options.js';
 import type { Subscription } from '../pubsub/subscribe.js';
-import { numberOption } from '../validate.js';
+import { assertOptions, numberOption } from '../validate.js';
 import type { RoomHost } from './host.js';
 import type { Keepers } from './keepers.js';
 import type { JoinOptions } from './options.js';
@@ -52,7 +52,8 @@ export class Ear {
   async listen(since: SubscribeOptions['since'] | undefined, last = 0): Promise<void> {
     const end = await this.#keepers.hold(this.#channel);
     this.#held = true;
-    const begin = since ?? (last > 0 ? await this.#replay(last) : end);
+    const kept = this.#channel.definition.history !== undefined;
+    const begin = since ?? (last > 0 && kept ? await this.#replay(last) : end);
     this.#subscription = await this.#host.pubsub.subscribe(
       this.#channel,
       (payload, context) => this.#hear(payload as string, context),
@@ -73,6 +74,7 @@ export class Ear {
     this.#subscription = undefined;
     const held = this.#held;
     this.#held = false;
+    this.#occupant.outlet.forget(this.#room);
     await settled([subscription?.unsubscribe(), held ? this.#keepers.release(this.#channel) : undefined]);
   }
 
@@ -87,9 +89,7 @@ export class Ear {
     const { message, outgoing } = read;
     if (message.except !== id && !message.control) return outlet.message(this.#room, outgoing);
     // The peer has to know the place of what it does not get, or it would ask for it later.
-    const { position } = context;
-    if (position !== undefined)
-      outlet.notice(Outgoing.notice({ type: 'position', ...this.#where, position }));
+    if (context.position !== undefined) outlet.position(this.#room, context.position);
   }
 
   /** Sends the last `count` messages; resolves with where they end. */
@@ -115,6 +115,8 @@ export class Place {
   readonly #occupant: Occupant;
   readonly #room: string;
   readonly #ear: Ear;
+  /** The user is a member of the presence room by it. */
+  #present = false;
   #watching = false;
   #tail: Promise<unknown>;
 
@@ -142,16 +144,17 @@ export class Place {
   async enter({ since, last, info, members = false }: JoinOptions): Promise<void> {
     const { presence, rosters } = this.#host;
     const { id, userId, outlet } = this.#occupant;
-    const count = numberOption('last', last, 0, { min: 0, max: 1_000, integer: true });
-    if (count > 0 && since !== undefined) throw new InvalidArgumentError('last', 'cannot go with since');
     const comes = !this.#ear.open;
+    const shown = comes || info !== undefined ? presence?.join(this.#room, userId, id, info) : undefined;
     await settled([
-      comes ? this.#ear.listen(since, count) : undefined,
-      comes || info !== undefined ? presence?.join(this.#room, userId, id, info) : undefined,
+      comes ? this.#ear.listen(since, last) : undefined,
+      shown?.then(() => {
+        this.#present = true;
+      }),
     ]);
     if (!members || this.#watching) return;
-    this.#watching = true;
     await rosters?.join(this.#room, outlet);
+    this.#watching = true;
   }
 
   /** Goes out; `present`: out of the presence room as well. */
@@ -160,12 +163,24 @@ export class Place {
     const { id, userId, outlet } = this.#occupant;
     const watching = this.#watching;
     this.#watching = false;
+    // What failed to come in is made up for by the presence service.
+    const leaves = present && this.#present;
+    this.#present = false;
     await settled([
       this.#ear.close(),
       watching ? rosters?.leave(this.#room, outlet) : undefined,
-      present ? presence?.leave(this.#room, userId, id) : undefined,
+      leaves ? presence?.leave(this.#room, userId, id) : undefined,
     ]);
   }
+}
+
+/** Throws unless `options` can be those of `join`. */
+export function assertJoin(options: JoinOptions): void {
+  assertOptions('options', options);
+  const { since, last } = options;
+  if (since !== undefined && since !== 'earliest') assertPosition('since', since);
+  const count = numberOption('last', last, 0, { min: 0, max: 1_000, integer: true });
+  if (count > 0 && since !== undefined) throw new InvalidArgumentError('last', 'cannot go with since');
 }
 
 /** Waits for all of them; then throws the first failure. */

@@ -58,6 +58,8 @@ export class RoomMessage {
 }
 
 const PLAIN = '{"event":"';
+/** Anywhere but at the beginning others wrote it, or it is somewhere in the data. */
+const LATE_EXCEPT = '"except"';
 const EXCEPTING = /^\{"except":("(?:[^"\\]|\\.)*"),(?="event":")/;
 
 /**
@@ -69,11 +71,15 @@ export function readMessage(
   position: Position | undefined,
   payload: string,
 ): RoomMessage | undefined {
-  if (payload.startsWith(PLAIN)) return new RoomMessage(room, position, payload, undefined);
+  if (payload.startsWith(PLAIN) && !payload.includes(LATE_EXCEPT)) {
+    return new RoomMessage(room, position, payload, undefined);
+  }
   const excepting = EXCEPTING.exec(payload);
   if (excepting !== null) {
     const [head, id] = excepting as unknown as [string, string];
-    return new RoomMessage(room, position, `{${payload.slice(head.length)}`, JSON.parse(id) as string);
+    const except = textOf(id);
+    if (except === undefined) return undefined;
+    return new RoomMessage(room, position, `{${payload.slice(head.length)}`, except);
   }
   return readForeign(room, position, payload);
 }
@@ -93,6 +99,15 @@ function readForeign(
   const { event, from, data = null, except } = value;
   const json = JSON.stringify(typeof from === 'string' ? { event, from, data } : { event, data });
   return new RoomMessage(room, position, json, typeof except === 'string' ? except : undefined);
+}
+
+/** What a JSON string says; `undefined` when it only looks like one. */
+function textOf(json: string): string | undefined {
+  try {
+    return JSON.parse(json) as string;
+  } catch {
+    return undefined;
+  }
 }
 
 /** True for a payload, as rollcall writes them, of this event. */

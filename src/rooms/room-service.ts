@@ -1,16 +1,18 @@
 import { systemClock } from '../clock.js';
-import type { Json } from '../codec.js';
+import { type Json, jsonCodec } from '../codec.js';
 import { Reporter } from '../diagnostics.js';
 import { ClosedError, DecodeError, InvalidArgumentError } from '../errors.js';
 import { historyOptions } from '../history/options.js';
+import { assertPosition } from '../history/position.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { DISCONNECT, TYPING } from '../protocol/frames.js';
 import { type ChannelOptions, type ChannelRef, defineChannel } from '../pubsub/channel-definition.js';
 import type { HistoryPage, HistoryReadOptions, Published } from '../pubsub/options.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
+import { toRollcallError } from '../redis/replies.js';
 import { assertFunction, assertName, assertOptions, choiceOption, numberOption } from '../validate.js';
-import { Reading, type RoomHost } from './host.js';
+import { type Attached, Reading, type RoomHost } from './host.js';
 import { Keepers } from './keepers.js';
 import type { AttachOptions, BroadcastOptions, DetachOptions, RoomOptions, RoomStats } from './options.js';
 import type { Peer } from './peer.js';
@@ -86,7 +88,8 @@ export class RoomService {
 
   /**
    * Attaches a peer: its user is online with one more socket, and what is sent to him reaches it. Who is
-   * attached must be detached when the connection ends.
+   * attached must be detached when the connection ends. Whom `disconnectUser` or `close` meets on his way
+   * in is detached already when this resolves: `attached` tells.
    *
    * @throws {@link InvalidArgumentError} for a bad peer, id or option, and for a socket id in use here;
    * {@link LimitError} when the user has too many sockets; {@link TimeoutError}, {@link ConnectionError},
@@ -94,12 +97,17 @@ export class RoomService {
    */
   async attach(peer: Peer, options: AttachOptions): Promise<RoomSocket> {
     this.#assertOpen();
-    if (typeof peer?.send !== 'function' || typeof peer.close !== 'function') {
+    if (
+      typeof peer?.send !== 'function' ||
+      typeof peer.close !== 'function' ||
+      typeof peer.bufferedAmount !== 'number'
+    ) {
       throw new InvalidArgumentError('peer', 'must have send, close and bufferedAmount');
     }
     assertOptions('options', options);
     assertName('userId', options?.userId);
     if (options.socketId !== undefined) assertName('socketId', options.socketId);
+    if (options.since !== undefined) assertPosition('since', options.since);
     const socket = new RoomSocket(this.#host, peer, options);
     if (this.#sockets.has(socket.id)) throw new InvalidArgumentError('socketId', 'is attached already');
     this.#sockets.set(socket.id, socket);
@@ -175,6 +183,11 @@ export class RoomService {
     return this.pubsub.history<RoomEvent>(this.#channels.room(room), options);
   }
 
+  /** Whether what is said is kept, unless a call says otherwise. */
+  get keeps(): boolean {
+    return this.#channels.keeps;
+  }
+
   /** The channel of a room, for `PubSubService.subscribe` and the like. */
   channel(room: string): ChannelRef<RoomEvent> {
     assertName('room', room);
@@ -213,7 +226,13 @@ export class RoomService {
 
   async #close(handoff: boolean): Promise<void> {
     await Promise.all([...this.#sockets.values()].map((socket) => socket.detach({ handoff })));
-    await this.#host.watched?.close();
+    const { watched, reporter } = this.#host;
+    try {
+      await watched?.close();
+    } catch (error) {
+      // Redis is away, and forgets us with the connection.
+      reporter.report(toRollcallError(error), { stage: 'close' });
+    }
   }
 
   async #publish(
@@ -226,6 +245,10 @@ export class RoomService {
     assertName('event', event, 128);
     if (event.startsWith('$')) throw new InvalidArgumentError('event', 'must not begin with "$"');
     if (from !== undefined) assertName('from', from);
+    // Others are refused on the way to JSON; these would be left out.
+    if (typeof data === 'function' || typeof data === 'symbol') {
+      throw new InvalidArgumentError('data', `must be JSON, not a ${typeof data}`);
+    }
     const message: RoomEvent = { ...exceptOf(except), event, ...(from === undefined ? {} : { from }), data };
     return this.pubsub.publish(channel, message, idempotencyKey === undefined ? {} : { idempotencyKey });
   }
@@ -240,10 +263,12 @@ export class RoomService {
     }
   }
 
-  #detached(socket: RoomSocket): void {
-    if (this.#sockets.get(socket.id) === socket) this.#sockets.delete(socket.id);
-    const own = this.#byUser.get(socket.userId);
-    if (own?.delete(socket) === true && own.size === 0) this.#byUser.delete(socket.userId);
+  #detached({ id, userId }: Attached): void {
+    const socket = this.#sockets.get(id);
+    if (socket === undefined) return;
+    this.#sockets.delete(id);
+    const own = this.#byUser.get(userId);
+    if (own?.delete(socket) === true && own.size === 0) this.#byUser.delete(userId);
   }
 
   #assertOpen(): void {
@@ -262,6 +287,10 @@ class Channels {
       history === false ? this.#passing : definitions({ sharded, history: historyOptions(history) });
   }
 
+  get keeps(): boolean {
+    return this.#kept !== this.#passing;
+  }
+
   room(room: string, keep = true): ChannelRef<RoomEvent> {
     return (keep ? this.#kept : this.#passing).room({ room });
   }
@@ -278,9 +307,11 @@ class Channels {
 type Definitions = ReturnType<typeof definitions>;
 
 function definitions(options: ChannelOptions<undefined>) {
+  // Whatever the service's codec is: peers are relayed what was published.
+  const json = { ...options, codec: jsonCodec };
   return {
-    room: defineChannel<RoomEvent>()('room:{room}', options),
-    user: defineChannel<RoomEvent>()('user:{user}', options),
+    room: defineChannel<RoomEvent>()('room:{room}', json),
+    user: defineChannel<RoomEvent>()('user:{user}', json),
   };
 }
 

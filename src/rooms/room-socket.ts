@@ -10,7 +10,7 @@ import type { RoomHost } from './host.js';
 import type { AttachOptions, DetachOptions, JoinedRoom, JoinOptions } from './options.js';
 import { Outlet } from './outlet.js';
 import type { Peer } from './peer.js';
-import { Ear, Place, settled } from './place.js';
+import { assertJoin, Ear, Place, settled } from './place.js';
 
 /** An attached peer: a user's one connection, in some rooms. */
 export class RoomSocket {
@@ -24,6 +24,10 @@ export class RoomSocket {
   readonly #places = new Map<string, Place>();
   readonly #watched = new Set<string>();
   readonly #meta: Json | undefined;
+  /** What `begin` has under way. */
+  #beginning: Promise<void> | undefined;
+  /** The user is online by it. */
+  #present = false;
   #detaching: Promise<void> | undefined;
 
   /** @internal */
@@ -64,12 +68,18 @@ export class RoomSocket {
   /** @internal Begins, with Redis, everything the peer is owed from now on. */
   async begin({ since, status }: AttachOptions): Promise<void> {
     const { presence } = this.#host;
-    await settled([
+    const online = presence?.setPresence(this.userId, this.id, status ?? 'online', this.#meta);
+    this.#beginning = settled([
       this.#personal.listen(since),
-      presence?.setPresence(this.userId, this.id, status ?? 'online', this.#meta),
+      online?.then(() => {
+        this.#present = true;
+      }),
     ]);
-    // It was detached when there was nothing to undo yet.
-    if (!this.attached) await this.#undo({});
+    try {
+      await this.#beginning;
+    } finally {
+      this.#beginning = undefined;
+    }
   }
 
   /**
@@ -82,6 +92,7 @@ export class RoomSocket {
    */
   async join(room: string, options: JoinOptions = {}): Promise<JoinedRoom> {
     assertName('room', room);
+    assertJoin(options);
     this.#assertAttached();
     if (options.members === true) this.#presence();
     const before = this.#places.get(room);
@@ -134,11 +145,13 @@ export class RoomSocket {
   async watch(userIds: Iterable<string>): Promise<void> {
     this.#presence();
     this.#assertAttached();
-    const added = [...userIds];
-    for (const userId of added) assertName('userIds', userId);
+    if (typeof userIds === 'string') throw new InvalidArgumentError('userIds', 'must be several strings');
+    const wanted = [...new Set(userIds)];
+    for (const userId of wanted) assertName('userIds', userId);
+    const added = wanted.filter((userId) => !this.#watched.has(userId));
     for (const userId of added) this.#watched.add(userId);
     try {
-      await this.#host.watched?.add(this.#outlet, added);
+      await this.#host.watched?.add(this.#outlet, wanted);
     } catch (error) {
       this.unwatch(added);
       throw error;
@@ -196,6 +209,8 @@ export class RoomSocket {
     this.#outlet.end();
     this.#host.detached(this);
     this.unwatch(this.#watched);
+    // Or what is under way would outlast its undoing.
+    if (this.#beginning !== undefined) await this.#beginning.catch(() => {});
     const places = [...this.#places];
     this.#places.clear();
     const { presence } = this.#host;
@@ -203,7 +218,7 @@ export class RoomSocket {
     const results = await Promise.allSettled([
       ...ends,
       this.#personal.close(),
-      handoff ? undefined : presence?.removeSocket(this.userId, this.id, { immediate }),
+      this.#present && !handoff ? presence?.removeSocket(this.userId, this.id, { immediate }) : undefined,
     ]);
     for (const result of results) if (result.status === 'rejected') this.#report(result.reason);
   }

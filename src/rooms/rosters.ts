@@ -52,6 +52,7 @@ export class Rosters {
       });
       outlet.notice(roster.snapshot);
     } catch (error) {
+      roster.outlets.delete(outlet);
       if (this.#rosters.get(room) === roster) this.#rosters.delete(room);
       throw error;
     }

@@ -28,10 +28,9 @@ export class WatchedUsers {
     const adding = this.#added.then(() => watch.add(userIds));
     this.#added = adding.catch(() => {});
     await adding;
-    const current = watch.current();
     const users = userIds
       .filter((userId) => this.#watchers.get(userId)?.has(outlet) === true)
-      .map((userId) => shown(userId, current.get(userId)));
+      .map((userId) => shown(userId, watch.get(userId)));
     if (users.length > 0) outlet.notice(Outgoing.notice({ type: 'presence', users }));
   }
 

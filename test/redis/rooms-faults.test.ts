@@ -1,0 +1,243 @@
+import { CommandError, PubSubService, RoomService, TimeoutError } from 'rollcall';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { ioredis, type Maker, nodeRedis } from '../shared/presence-clients.js';
+import { type Frame, numbers, RoomsScene, TestPeer, type TestServer } from '../shared/rooms-scene.js';
+import { type RedisServer, startRedis } from '../support/redis-server.js';
+
+// Rooms on two servers through broken connections, a frozen Redis, and refusals.
+
+let redis: RedisServer;
+let make: Maker;
+const ends: (() => void)[] = [];
+const scene = new RoomsScene(() => ({
+  client: () => {
+    const { client, end } = make(redis.port);
+    ends.push(end);
+    return client;
+  },
+  end: async () => {},
+}));
+
+beforeAll(async () => {
+  redis = await startRedis();
+});
+afterEach(async () => {
+  await scene.end();
+  for (const end of ends.splice(0)) end();
+});
+afterAll(() => redis.stop());
+
+const killSubscribers = () => redis.cli('CLIENT', 'KILL', 'TYPE', 'pubsub');
+const GAP = 'discontinuity';
+/** More than is said while a server tries to come back. */
+const KEPT = { rooms: { history: { size: 1_000, ttl: 60_000 } } };
+/** Who has lost his connection often waits before he tries again, up to 5 s. */
+const PATIENCE = 15_000;
+
+/** Peers of a room on two servers. */
+async function crowd(options: Parameters<RoomsScene['server']>[0] = {}) {
+  const servers: [TestServer, TestServer] = [scene.server(options), scene.server(options)];
+  const room = scene.fresh('room');
+  const peers: TestPeer[] = [];
+  for (const at of numbers(0, 6)) {
+    const peer = new TestPeer();
+    const socket = await (servers[at % 2] as TestServer).rooms.attach(peer, { userId: scene.fresh('user') });
+    await socket.join(room);
+    peers.push(peer);
+  }
+  return { servers, room, peers };
+}
+
+/** Says 200 numbers from both servers in turn, and breaks the subscribed connections eight times. */
+async function sayThroughKills(servers: readonly TestServer[], room: string): Promise<void> {
+  for (const number of numbers(0, 200)) {
+    await (servers[number % 2] as TestServer).rooms.broadcast(room, 'said', number);
+    if (number % 25 === 12) await killSubscribers();
+  }
+}
+
+/** The numbers that `frames` jump over without a notice between. */
+function silentLosses(frames: readonly Frame[]): string[] {
+  const losses: string[] = [];
+  let last = -1;
+  let told = false;
+  for (const { type, event, data } of frames) {
+    if (type === GAP) told = true;
+    if (type !== 'event' || event !== 'said') continue;
+    if (Number(data) !== last + 1 && !told) losses.push(`${last} to ${data}`);
+    last = Number(data);
+    told = false;
+  }
+  return losses;
+}
+
+describe.each([
+  ['node-redis', nodeRedis],
+  ['ioredis', ioredis],
+] as const)('%s', (_, maker) => {
+  beforeAll(() => {
+    make = maker;
+  });
+
+  test('with history everybody gets every message once, through broken connections', async () => {
+    const { servers, room, peers } = await crowd(KEPT);
+    // Before the first message nobody can tell whether there was one.
+    await servers[0].rooms.broadcast(room, 'first');
+    await scene.fence(servers[0], room, ...peers);
+    await sayThroughKills(servers, room);
+    await scene.until('all', () => peers.every((peer) => peer.said(room).length >= 201), PATIENCE);
+    await scene.fence(servers[0], room, ...peers);
+    for (const peer of peers) {
+      expect(peer.said(room)).toEqual([null, ...numbers(0, 200)]);
+      const gaps = peer.of(GAP, room);
+      expect(gaps.length).toBeGreaterThan(0);
+      expect(gaps.filter(({ recovered }) => recovered !== true)).toEqual([]);
+    }
+  });
+
+  test('without it every loss is inside a discontinuity', async () => {
+    const { servers, room, peers } = await crowd({ rooms: { history: false } });
+    await sayThroughKills(servers, room);
+    const back = () => peers.every((peer) => peer.of('event').some(({ event }) => event === 'last'));
+    await scene.until(
+      'everybody is back',
+      async () => {
+        await servers[0].rooms.broadcast(room, 'last');
+        return back();
+      },
+      PATIENCE,
+    );
+    for (const peer of peers) {
+      const said = peer.of('event').filter(({ event }) => event === 'said');
+      expect(said.length).toBeLessThan(200);
+      expect(silentLosses(peer.frames)).toEqual([]);
+      expect(new Set(said.map(({ data }) => data)).size).toBe(said.length);
+    }
+  });
+
+  test('who comes back to the other server in the meantime gets the rest', async () => {
+    const { servers, room, peers } = await crowd(KEPT);
+    const [one, two] = servers;
+    await one.rooms.broadcast(room, 'said', -1);
+    await scene.fence(one, room, ...peers);
+    const since = (peers[0] as TestPeer).position(room) as string;
+    const saying = sayThroughKills(servers, room);
+    const back = numbers(0, 3).map(() => new TestPeer());
+    for (const [at, peer] of back.entries()) {
+      const { rooms } = at % 2 === 0 ? two : one;
+      const socket = await rooms.attach(peer, { userId: `back ${at}` });
+      await socket.join(room, { since });
+    }
+    await saying;
+    await scene.until('all', () => back.every((peer) => peer.said(room).length >= 200), PATIENCE);
+    await scene.fence(one, room, ...back);
+    for (const peer of back) {
+      expect(peer.said(room)).toEqual(numbers(0, 200));
+      expect(peer.of(GAP, room).filter(({ recovered }) => recovered !== true)).toEqual([]);
+    }
+  });
+
+  test('who is disconnected while his server hears nothing is disconnected when it does', async () => {
+    const [one, two] = [scene.server(), scene.server()];
+    let receivers = -1;
+    // Once the server may be back before the message; not five times.
+    for (let attempt = 0; attempt < 5 && receivers !== 0; attempt++) {
+      const peer = new TestPeer();
+      const userId = scene.fresh('user');
+      const socket = await one.rooms.attach(peer, { userId });
+      await two.rooms.sendToUser(userId, 'note', 0);
+      await scene.fenceUser(two, userId, peer);
+      await killSubscribers();
+      // On one connection, one behind the other.
+      const [sent] = await Promise.all([
+        two.rooms.sendToUser(userId, 'note', 1),
+        two.rooms.disconnectUser(userId, 'gone'),
+      ]);
+      receivers = sent.receivers;
+      await scene.until('the end', () => !socket.attached);
+      expect(peer.closed).toEqual({ code: 4403, reason: 'gone' });
+      expect(one.rooms.stats()).toMatchObject({ sockets: 0, users: 0 });
+    }
+    expect(receivers).toBe(0);
+  });
+
+  test('a frozen Redis fails calls, and leaves nothing wrong behind', async () => {
+    const options = { timeout: 500, presence: { lease: 2_000 } };
+    const { servers, room, peers } = await crowd(options);
+    const [one, two] = servers;
+    const leaver = new TestPeer();
+    const leaving = await one.rooms.attach(leaver, { userId: 'leaver' });
+    await leaving.join(room, { members: true });
+    const before = one.rooms.stats();
+    redis.freeze();
+    try {
+      const calls = [
+        one.rooms.broadcast(room, 'said', 1),
+        one.rooms.attach(new TestPeer(), { userId: 'late' }),
+        leaving.join(scene.fresh('room')),
+        leaving.watch(['x']),
+      ];
+      for (const outcome of await Promise.allSettled(calls)) {
+        expect(outcome).toMatchObject({ status: 'rejected', reason: expect.any(TimeoutError) });
+      }
+      expect(leaving.watching).toBe(0);
+      expect(leaving.rooms).toEqual([room]);
+      expect(one.rooms.stats()).toEqual(before);
+      // Never rejects; what it could not do is made up for.
+      await leaving.detach();
+      expect(one.rooms.stats()).toMatchObject({ sockets: before.sockets - 1, rooms: 1 });
+    } finally {
+      redis.thaw();
+    }
+    await scene.until('the leaver is gone', async () => {
+      const [presence, members] = [
+        await two.presence.getPresence('leaver'),
+        await two.presence.getRoom(room),
+      ];
+      return presence?.status === 'offline' && members.length === 6;
+    });
+    const late = await two.presence.getPresence('late');
+    expect(late?.socketIds ?? []).toEqual([]);
+    await scene.fence(two, room, ...peers);
+    expect(leaver.of('event')).toEqual([]);
+  });
+
+  test('a close with Redis frozen ends, too', async () => {
+    const { servers } = await crowd({ timeout: 500 });
+    redis.freeze();
+    try {
+      await Promise.all(servers.map((server) => server.close()));
+      expect(servers.map(({ rooms }) => rooms.stats().sockets)).toEqual([0, 0]);
+    } finally {
+      redis.thaw();
+    }
+  });
+});
+
+test('a room that Redis refuses is not joined, and can be later', async () => {
+  make = (port) => {
+    const { client, end } = ioredis(port);
+    (client as unknown as { options: Record<string, unknown> }).options['username'] = 'limited';
+    (client as unknown as { options: Record<string, unknown> }).options['password'] = 'x';
+    return { client, end };
+  };
+  await redis.cli('ACL', 'SETUSER', 'limited', 'on', '>x', '~*', '+@all', 'resetchannels', '&user:*');
+  const client = make(redis.port);
+  const pubsub = new PubSubService({ redis: client.client });
+  const rooms = new RoomService({ pubsub });
+  const peer = new TestPeer();
+  const socket = await rooms.attach(peer, { userId: 'x' });
+  const outcomes = await Promise.allSettled([socket.join('shut'), socket.join('shut'), socket.join('shut')]);
+  expect(outcomes[0]).toMatchObject({ status: 'rejected', reason: expect.any(CommandError) });
+  expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
+  expect(socket.rooms).toEqual([]);
+  expect(rooms.stats()).toMatchObject({ sockets: 1, rooms: 0 });
+  expect(pubsub.stats()).toMatchObject({ handlers: 2, channels: 1 });
+  await redis.cli('ACL', 'SETUSER', 'limited', '&room:*');
+  await socket.join('shut');
+  await rooms.broadcast('shut', 'said', 1);
+  await scene.until('the message', () => peer.said('shut').length === 1);
+  await rooms.close();
+  await pubsub.close();
+  client.end();
+});

@@ -1,0 +1,240 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { jsonCodec } from '../../../src/codec.js';
+import { Reporter } from '../../../src/diagnostics.js';
+import type { Page } from '../../../src/history/chain.js';
+import type { PatientReader, ReadRequest, StoredMessage } from '../../../src/history/history-reader.js';
+import { ORIGIN } from '../../../src/history/position.js';
+import type { Start } from '../../../src/pubsub/cohort.js';
+import { Audience, type Gate, Member } from '../../../src/pubsub/delivery.js';
+import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
+import { Entry } from '../../../src/pubsub/entry.js';
+import type { SubscriptionKind } from '../../../src/redis/driver.js';
+import { FakeClock, turn } from '../../support/fake-clock.js';
+
+// Where handlers stand in a channel's history, and who shares the work of following it.
+
+/** A channel's history; message n is at `n-1`. Answers in a later turn. */
+class History implements PatientReader {
+  readonly log: StoredMessage[] = [];
+  readings = 0;
+
+  append(): string {
+    const count = this.log.length + 1;
+    const message = { position: at(count), previous: at(count - 1), payload: String(count) };
+    this.log.push(message);
+    return `rc1:${message.position}:${message.previous}\n${message.payload}`;
+  }
+
+  async read(): Promise<Page<StoredMessage>> {
+    return { last: at(this.log.length), more: false, server: 's', messages: [] };
+  }
+
+  async readPatiently({ after = ORIGIN, limit }: ReadRequest): Promise<Page<StoredMessage>> {
+    this.readings++;
+    await turn();
+    const from = Number.parseInt(after, 10);
+    const messages = this.log.slice(from, from + limit);
+    const more = this.log.length > from + limit && limit > 0;
+    return { last: at(this.log.length), more, server: 's', messages };
+  }
+}
+
+const at = (count: number): string => (count === 0 ? ORIGIN : `${count}-1`);
+const past = (count: number): Start => ({ after: at(count) });
+
+function scene(kind: SubscriptionKind = 'channel') {
+  const clock = new FakeClock();
+  const history = new History();
+  const audience = new Audience(new Reporter(undefined));
+  const entry = new Entry({ kind, reader: history, clock, began: clock.now() }, 'x');
+  const person = () => {
+    const got: number[] = [];
+    const gaps: Discontinuity[] = [];
+    const onDiscontinuity = (gap: Discontinuity) => void gaps.push(gap);
+    const handler = (message: unknown) => void got.push(message as number);
+    return { got, gaps, member: new Member(audience, handler, { codec: jsonCodec, onDiscontinuity }) };
+  };
+  const join = (start?: Start, gate?: Gate) => {
+    const one = person();
+    entry.add(one.member, start, gate);
+    return one;
+  };
+  const confirm = () => {
+    entry.phase = 'active';
+    entry.confirmed();
+  };
+  const drop = () => {
+    entry.phase = 'subscribing';
+    entry.dropped('reconnected', 0);
+  };
+  const say = () => entry.receive('x', history.append());
+  const quiet = async () => {
+    for (let turns = 0; turns < 12; turns++) await turn();
+  };
+  return { entry, history, join, confirm, drop, say, quiet };
+}
+
+describe('where a handler stands', () => {
+  test('is known from its first message with a place on, and not before', async () => {
+    const { entry, join, confirm, say } = scene();
+    const { member } = join();
+    confirm();
+    expect(entry.positionOf(member)).toBeUndefined();
+    entry.receive('x', '"without"');
+    expect(entry.positionOf(member)).toBeUndefined();
+    say();
+    expect(entry.positionOf(member)).toBe(at(1));
+    say();
+    expect(entry.positionOf(member)).toBe(at(2));
+  });
+
+  test('is where it begins, at first', async () => {
+    const { entry, history, join, confirm, quiet } = scene();
+    for (let count = 0; count < 3; count++) history.append();
+    const [given, latest, earliest] = [join(past(1)), join('latest'), join('earliest')];
+    expect(entry.positionOf(given.member)).toBe(at(1));
+    expect(entry.positionOf(latest.member)).toBeUndefined();
+    confirm();
+    await quiet();
+    for (const { member } of [given, latest, earliest]) expect(entry.positionOf(member)).toBe(at(3));
+    expect([given.got, latest.got, earliest.got]).toEqual([[2, 3], [], [1, 2, 3]]);
+  });
+
+  test('is nowhere once it has left, or was never there', async () => {
+    const { entry, join, confirm, say } = scene();
+    const [one, two] = [join('latest'), join('latest')];
+    confirm();
+    say();
+    entry.remove(one.member);
+    expect(entry.positionOf(one.member)).toBeUndefined();
+    entry.remove(two.member);
+    expect(entry.positionOf(two.member)).toBeUndefined();
+    expect(scene().entry.positionOf(one.member)).toBeUndefined();
+  });
+
+  test('is nowhere for a pattern', () => {
+    const { entry, join, confirm, say } = scene('pattern');
+    const { member, got } = join();
+    confirm();
+    say();
+    expect(got).toEqual([1]);
+    expect(entry.positionOf(member)).toBeUndefined();
+  });
+});
+
+describe('who begins where others stand', () => {
+  test('costs no reading, and gets what comes', async () => {
+    const { entry, history, join, confirm, say, quiet } = scene();
+    const first = join('latest');
+    confirm();
+    await quiet();
+    say();
+    await quiet();
+    const { readings } = history;
+    const late = Array.from({ length: 1_000 }, () => join(past(1)));
+    expect(late.map(({ member }) => entry.positionOf(member))).toEqual(late.map(() => at(1)));
+    say();
+    await quiet();
+    expect(history.readings).toBe(readings);
+    expect(first.got).toEqual([1, 2]);
+    for (const { got, gaps } of late) expect([got, gaps]).toEqual([[2], []]);
+  });
+
+  test('in the past costs one reading together, also when some come while it is under way', async () => {
+    const { history, join, confirm, say, quiet } = scene();
+    join('latest');
+    confirm();
+    await quiet();
+    for (let count = 0; count < 5; count++) say();
+    await quiet();
+    const { readings } = history;
+    const people = Array.from({ length: 500 }, () => join(past(2)));
+    await Promise.resolve();
+    people.push(...Array.from({ length: 500 }, () => join(past(2))));
+    await quiet();
+    expect(history.readings).toBe(readings + 1);
+    for (const { got } of people) expect(got).toEqual([3, 4, 5]);
+    say();
+    for (const { got } of people) expect(got).toEqual([3, 4, 5, 6]);
+    expect(history.readings).toBe(readings + 1);
+  });
+
+  test('is told of no gap that began before his time', async () => {
+    const { history, join, confirm, drop, say, quiet } = scene();
+    const first = join('latest');
+    confirm();
+    await quiet();
+    say();
+    await quiet();
+    drop();
+    history.append();
+    const late = join(past(1));
+    confirm();
+    await quiet();
+    expect([first.got, first.gaps.map(({ recovered }) => recovered)]).toEqual([[1, 2], [true]]);
+    expect([late.got, late.gaps]).toEqual([[2], []]);
+  });
+
+  test('waits for nobody who reads at his own pace', async () => {
+    const { history, join, confirm, say, quiet } = scene();
+    const full = true;
+    const slow = join(past(0), { full, drained: () => new Promise(() => {}) });
+    confirm();
+    const quick = join(past(0));
+    await quiet();
+    say();
+    await quiet();
+    expect([slow.got, quick.got]).toEqual([[], [1]]);
+    expect(history.readings).toBeGreaterThan(0);
+  });
+});
+
+test('everybody gets what comes after his place, once and in order, whoever shares it', async () => {
+  const step = fc.oneof(
+    { weight: 4, arbitrary: fc.constant({ do: 'say' as const }) },
+    { weight: 4, arbitrary: fc.record({ do: fc.constant('join' as const), back: fc.nat(3) }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant('leave' as const), who: fc.nat(9) }) },
+    { weight: 1, arbitrary: fc.constant({ do: 'drop' as const }) },
+    { weight: 2, arbitrary: fc.constant({ do: 'return' as const }) },
+    { weight: 3, arbitrary: fc.constant({ do: 'turn' as const }) },
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+      const { entry, history, join, confirm, drop, say, quiet } = scene();
+      // Before the first message nobody can tell whether there was one; and somebody is always there.
+      history.append();
+      const people = [{ ...join(past(1)), from: 1 }];
+      confirm();
+      await turn();
+      let there = true;
+      for (const each of steps) {
+        if (each.do === 'say') {
+          if (there) say();
+          else history.append();
+        } else if (each.do === 'join') {
+          const from = Math.max(1, history.log.length - each.back);
+          people.push({ ...join(past(from)), from });
+        } else if (each.do === 'leave') {
+          const left = people.length > 1 ? people.splice(1 + (each.who % (people.length - 1)), 1) : [];
+          for (const { member } of left) entry.remove(member);
+        } else if (each.do === 'drop') {
+          if (there) drop();
+          there = false;
+        } else if (each.do === 'return') {
+          if (!there) confirm();
+          there = true;
+        } else await turn();
+      }
+      if (!there) confirm();
+      await quiet();
+      const end = history.log.length;
+      for (const { got, gaps, from, member } of people) {
+        expect(got).toEqual(Array.from({ length: end - from }, (_, index) => from + 1 + index));
+        expect(entry.positionOf(member)).toBe(at(end));
+        expect(gaps.filter(({ recovered }) => !recovered)).toEqual([]);
+      }
+    }),
+    { numRuns: 300 },
+  );
+});

@@ -1,0 +1,144 @@
+import { Reporter } from '../../../src/diagnostics.js';
+import type {
+  PresenceChange,
+  PresenceService,
+  PresenceWatch,
+  RoomChangeEvent,
+  RoomMember,
+  RoomWatch,
+  WatchedPresence,
+} from '../../../src/index.js';
+import { Outlet } from '../../../src/rooms/outlet.js';
+import { FakeClock } from '../../support/fake-clock.js';
+import { type Deferred, deferred } from '../../support/wait.js';
+
+/** A watch that a test answers, and lets things happen in. */
+export class FakeRoomWatch implements RoomWatch {
+  readonly answer: Deferred<RoomWatch> = deferred();
+  readonly members = new Map<string, RoomMember>();
+  closed = 0;
+
+  constructor(
+    readonly room: string,
+    readonly handler: (change: RoomChangeEvent) => unknown,
+  ) {}
+
+  current(): Map<string, RoomMember> {
+    return new Map(this.members);
+  }
+
+  async close(): Promise<void> {
+    this.closed++;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  ready(): void {
+    this.answer.resolve(this);
+  }
+
+  join(userId: string, sockets = 1): void {
+    const member = { userId, info: null, sockets, version: 1 };
+    this.members.set(userId, member);
+    this.handler({ ...member, type: 'join', room: this.room });
+  }
+
+  leave(userId: string): void {
+    this.members.delete(userId);
+    this.handler({ userId, info: null, sockets: 1, version: 2, type: 'leave', room: this.room });
+  }
+}
+
+/** The watch of users: additions are a test's to answer. */
+export class FakeWatch implements PresenceWatch {
+  readonly known = new Map<string, WatchedPresence>();
+  readonly watched = new Set<string>();
+  readonly adding: (Deferred<void> & { users: string[] })[] = [];
+  closed = 0;
+
+  constructor(readonly handler: (change: PresenceChange) => unknown) {}
+
+  current(): Map<string, WatchedPresence> {
+    return new Map(this.known);
+  }
+
+  get(userId: string): WatchedPresence | undefined {
+    return this.known.get(userId);
+  }
+
+  add(userIds: Iterable<string>): Promise<void> {
+    const users = [...userIds];
+    for (const userId of users) this.watched.add(userId);
+    const answer = Object.assign(deferred(), { users });
+    this.adding.push(answer);
+    return answer.promise;
+  }
+
+  remove(userIds: Iterable<string>): void {
+    for (const userId of userIds) this.watched.delete(userId);
+  }
+
+  async close(): Promise<void> {
+    this.closed++;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  change(userId: string, status: string): void {
+    const news = { userId, status, lastSeen: new Date(5), version: 1, sockets: 1 };
+    this.known.set(userId, news);
+    this.handler({ ...news, previous: 'offline' });
+  }
+}
+
+/** A presence service of which a test holds the other end. */
+export function presenceScene() {
+  const rooms: FakeRoomWatch[] = [];
+  const watches: FakeWatch[] = [];
+  let refused: Error | undefined;
+  const presence = {
+    watchRoom: (room: string, handler: (change: RoomChangeEvent) => unknown) => {
+      const watch = new FakeRoomWatch(room, handler);
+      rooms.push(watch);
+      return watch.answer.promise;
+    },
+    watch: async (_: Iterable<string>, handler: (change: PresenceChange) => unknown) => {
+      if (refused !== undefined) throw refused;
+      const watch = new FakeWatch(handler);
+      watches.push(watch);
+      return watch;
+    },
+  } as unknown as PresenceService;
+  const clock = new FakeClock();
+  const outlet = () => {
+    const got: unknown[] = [];
+    const peer = {
+      bufferedAmount: 0,
+      send: (frame: string | Buffer) => void got.push(JSON.parse(String(frame))),
+      close: () => {},
+    };
+    const counters = { delivered: 0, dropped: 0, closedSlow: 0 };
+    const settings = {
+      clock,
+      reporter: new Reporter(undefined),
+      maxBuffered: 1,
+      slowPeers: 'close',
+      counters,
+    } as const;
+    return { got, outlet: new Outlet(peer, settings, () => {}) };
+  };
+  return {
+    presence,
+    clock,
+    rooms,
+    watches,
+    outlet,
+    refuse: (error: Error | undefined) => {
+      refused = error;
+    },
+  };
+}

@@ -1,0 +1,161 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { jsonCodec } from '../../../src/codec.js';
+import type { MessageContext } from '../../../src/pubsub/delivery.js';
+import { Reading } from '../../../src/rooms/host.js';
+import { jsonFormat } from '../../../src/rooms/json-format.js';
+import { Outgoing } from '../../../src/rooms/peer.js';
+import { type RoomEvent, type RoomMessage, readMessage } from '../../../src/rooms/room-message.js';
+
+const text = fc.string({ unit: 'grapheme', maxLength: 20 });
+const name = fc.oneof(
+  text.filter((value) => value !== ''),
+  fc.constantFrom('__proto__', '"', '\\', '\\"', '{"event":"', 'new\nline', '$disconnect', '\u2028', '😀'),
+);
+const optional = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined });
+const position = fc.constantFrom(undefined, '0-0', '1795331480927394-331170');
+
+/** As RoomService writes it. */
+function published({ except, event, from, data }: Partial<RoomEvent>): string {
+  const message = {
+    ...(except === undefined ? {} : { except }),
+    event,
+    ...(from === undefined ? {} : { from }),
+    data,
+  };
+  return jsonCodec.encode(message) as string;
+}
+
+const frameOf = (message: RoomMessage | undefined): unknown =>
+  JSON.parse(String(jsonFormat.message(message as RoomMessage)));
+
+describe('an event', () => {
+  test('comes out of its frame as it was said, whatever it is', () => {
+    fc.assert(
+      fc.property(
+        optional(name),
+        name,
+        optional(name),
+        fc.jsonValue(),
+        optional(name),
+        position,
+        (except, event, from, data, room, place) => {
+          const payload = published({ except, event, from, data } as RoomEvent);
+          const message = readMessage(room, place, payload) as RoomMessage;
+          const { type, ...frame } = frameOf(message) as { type: string };
+          const expected = { room, position: place, event, from, data: JSON.parse(JSON.stringify(data)) };
+          expect(type).toBe('event');
+          expect(frame).toEqual(JSON.parse(JSON.stringify(expected)));
+          expect(message.except).toBe(except);
+          expect(message.control).toBe(event === '$disconnect');
+          expect([message.event, message.from]).toEqual([event, from]);
+          expect(message.data).toEqual(expected.data);
+        },
+      ),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test('that another program wrote is the same, in whichever order it wrote it', () => {
+    fc.assert(
+      fc.property(
+        fc.record({ except: name, event: name, from: name, data: fc.jsonValue() }),
+        fc.shuffledSubarray(['except', 'event', 'from', 'data'] as const, { minLength: 4 }),
+        fc.subarray<keyof RoomEvent>(['except', 'from', 'data']),
+        fc.constantFrom(undefined, 2),
+        (event, order, left, indent) => {
+          const kept = order.filter((key) => !left.includes(key));
+          const foreign = JSON.stringify(
+            Object.fromEntries(kept.map((key) => [key, event[key]])),
+            null,
+            indent,
+          );
+          const message = readMessage('r', undefined, foreign) as RoomMessage;
+          expect(message.event).toBe(event.event);
+          expect(message.from).toBe(kept.includes('from') ? event.from : undefined);
+          expect(message.except).toBe(kept.includes('except') ? event.except : undefined);
+          const { data } = frameOf(message) as { data?: unknown };
+          const expected = kept.includes('data') ? JSON.parse(JSON.stringify(event.data)) : null;
+          // Only what is written as we write it is passed on as it is.
+          expect(data ?? null).toEqual(expected);
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+
+  test('is relayed unparsed', () => {
+    const payload = '{"event":"x","data":1.0}';
+    expect(readMessage('r', undefined, payload)?.json).toBe(payload);
+    expect(String(jsonFormat.message(readMessage('r', '5-1', payload) as RoomMessage))).toBe(
+      '{"type":"event","room":"r","position":"5-1","event":"x","data":1.0}',
+    );
+    const excepting = readMessage(undefined, undefined, '{"except":"a\\"b","event":"x","data":1.0}');
+    expect(excepting?.json).toBe(payload);
+    expect(excepting?.except).toBe('a"b');
+  });
+});
+
+describe('what is no event', () => {
+  test.each([
+    '',
+    'x',
+    'null',
+    '5',
+    '"event"',
+    '[]',
+    '{}',
+    '{"event":5}',
+    '{"data":{"event":"x"}}',
+    '{"except":"a\nb","event":"x"}',
+    '{"except":"\\x","event":"x"}',
+  ])('is none: %j', (payload) => {
+    expect(readMessage('r', undefined, payload)).toBeUndefined();
+  });
+
+  test('never throws, whatever comes', () => {
+    const starts = fc.constantFrom(
+      '',
+      '{"event":"',
+      '{"except":"',
+      '{"except":"a","event":"',
+      '{"event":"$disconnect"',
+    );
+    fc.assert(
+      fc.property(starts, fc.string({ unit: 'binary' }), (start, rest) => {
+        const message = readMessage('r', undefined, start + rest);
+        if (message !== undefined) jsonFormat.message(message);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+});
+
+describe('reading for many', () => {
+  const context = (channel: string): MessageContext => ({ channel, raw: '' });
+
+  test('is done once per message', () => {
+    const failed: string[] = [];
+    const reading = new Reading((channel) => failed.push(channel));
+    const [one, two] = [context('a'), context('a')];
+    const payload = '{"event":"x","data":1}';
+    const first = reading.read('a', payload, one);
+    expect(reading.read('a', payload, one)).toBe(first);
+    expect(reading.read('a', payload, two)).not.toBe(first);
+    expect(first?.outgoing).toBeInstanceOf(Outgoing);
+    expect(failed).toEqual([]);
+  });
+
+  test('what cannot be read is nothing for all, and never the message before it', () => {
+    const failed: string[] = [];
+    const reading = new Reading((channel) => failed.push(channel));
+    reading.read('secret', '{"event":"x","data":1}', context('secret'));
+    const bad = context('a');
+    expect([1, 2, 3].map(() => reading.read('a', '{"except":"\n","event":"x"}', bad))).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+    expect(failed).toEqual(['a']);
+  });
+});
