@@ -238,7 +238,7 @@ export interface DiscontinuityFrame {
   readonly reason: string;
   /** Since when, in ms since the epoch. */
   readonly since: number;
-  /** All that was missing comes next. */
+  /** It was made up for: what had been missing has come by now, in its place. */
   readonly recovered: boolean;
 }
 

@@ -200,7 +200,7 @@ export class Cohort {
   /** A message came in. */
   receive(delivery: Delivery, link: Link | undefined): void {
     if (link === undefined) {
-      this.#mixed = true;
+      if (!delivery.transient) this.#mixed = true;
       return this.#crowd.hear(delivery);
     }
     if (this.#behind) return this.#hold(delivery, link);

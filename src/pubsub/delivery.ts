@@ -187,6 +187,8 @@ export class Delivery implements Source {
     readonly channel: string,
     readonly payload: Payload,
     readonly position?: Position | undefined,
+    /** Without a place in the history, and its loss is none. */
+    readonly transient = false,
   ) {}
 
   /**

@@ -155,27 +155,27 @@ export class Entry implements CohortHome {
       this.subscribed(gap, concerned);
     }
     const envelope = unwrap(payload);
-    if (envelope === undefined) return this.hear(channel, payload, undefined);
+    if (envelope === undefined) return this.hear(channel, payload, undefined, false);
     // A pattern's messages belong to many chains.
     if (envelope.link !== undefined && this.kind !== 'pattern' && this.active > 0) {
       this.#listening = cohortsOf(this.#listening, this, this.#home, this.#mixed);
     }
-    this.hear(channel, envelope.payload, envelope.link);
+    this.hear(channel, envelope.payload, envelope.link, envelope.transient);
   }
 
   /** Hands on what came in. */
-  hear(channel: string, payload: Payload, link: Link | undefined): void {
+  hear(channel: string, payload: Payload, link: Link | undefined, transient: boolean): void {
     const { kind, name } = this;
     const position = link?.position;
     const listening = this.#listening;
     if (listening === undefined) return;
     // Not written again and again: there may be many of these, and few in the processor's cache.
-    if (!this.#mixed) this.#mixed = true;
+    if (!this.#mixed && !transient) this.#mixed = true;
     if (listening instanceof Member) {
       reportDelivery(1, kind, channel, payload, position);
       return deliver(listening, this, channel, payload, position);
     }
-    const delivery = new Delivery(kind, name, channel, payload, position);
+    const delivery = new Delivery(kind, name, channel, payload, position, transient);
     if (listening instanceof Crowd) listening.hear(delivery);
     else listening.receive(delivery, link);
   }

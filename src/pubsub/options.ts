@@ -47,6 +47,12 @@ export interface PublishOptions {
   /** Keep the message, so that whoever missed it can have it. @default it is not kept */
   history?: HistoryOptions;
   /**
+   * Its loss is none: of a gap that may have cost such messages only, a handler that follows the channel's
+   * history is told `recovered: true`. For what passes anyway, on channels that keep the rest; other
+   * clients of Redis see it behind a line `rc1:~`. @default false
+   */
+  transient?: boolean;
+  /**
    * Makes repetitions one message: published again with the same key within 10 minutes, it is neither kept
    * nor sent again. With a key, `publish` itself repeats what a broken connection left in doubt, as
    * long as its deadline allows. At most 512 bytes; only with history. @default none

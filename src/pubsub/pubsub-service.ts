@@ -3,7 +3,7 @@ import { systemClock } from '../clock.js';
 import { assertCodec, type Codec, jsonCodec } from '../codec.js';
 import { Reporter } from '../diagnostics.js';
 import { InvalidArgumentError } from '../errors.js';
-import { guarded } from '../history/envelope.js';
+import { guarded, transient } from '../history/envelope.js';
 import { assertPosition, type Position } from '../history/position.js';
 import { escapePattern } from '../keys.js';
 import type { SubscriptionKind } from '../redis/driver.js';
@@ -153,6 +153,8 @@ export class PubSubService {
     const channel = this.#channel(given, options ?? {});
     const { name, kind, history } = channel;
     const idempotencyKey = options?.idempotencyKey;
+    const passes = options?.transient === true;
+    if (passes && history !== undefined) throw new InvalidArgumentError('transient', 'cannot be kept');
     if (idempotencyKey !== undefined) {
       assertName('idempotencyKey', idempotencyKey);
       if (history === undefined) throw new InvalidArgumentError('idempotencyKey', 'needs history');
@@ -167,7 +169,7 @@ export class PubSubService {
     const outcome = await this.#publisher.publish({
       channel: name,
       sharded,
-      payload: history === undefined ? guarded(payload) : payload,
+      payload: history === undefined ? (passes ? transient : guarded)(payload) : payload,
       history,
       idempotencyKey,
     });

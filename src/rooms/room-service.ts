@@ -164,7 +164,7 @@ export class RoomService {
     assertName('userId', userId);
     numberOption('ttl', ttl, 0, { min: 0, max: 3_600_000 });
     const event: RoomEvent = { ...exceptOf(except), event: TYPING, from: userId, data: { ttl } };
-    await this.pubsub.publish(this.#channels.room(room, false), event);
+    await this.pubsub.publish(this.#channels.room(room, false), event, { transient: this.keeps });
   }
 
   /**
@@ -239,7 +239,7 @@ export class RoomService {
     channel: ChannelRef<RoomEvent>,
     event: string,
     data: Json,
-    { except, from, idempotencyKey }: BroadcastOptions,
+    { except, from, keep = true, idempotencyKey }: BroadcastOptions,
   ): Promise<Published> {
     this.#assertOpen();
     assertName('event', event, 128);
@@ -250,7 +250,10 @@ export class RoomService {
       throw new InvalidArgumentError('data', `must be JSON, not a ${typeof data}`);
     }
     const message: RoomEvent = { ...exceptOf(except), event, ...(from === undefined ? {} : { from }), data };
-    return this.pubsub.publish(channel, message, idempotencyKey === undefined ? {} : { idempotencyKey });
+    return this.pubsub.publish(channel, message, {
+      transient: this.keeps && !keep,
+      ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+    });
   }
 
   #heardForUser(payload: string, channel: string): void {

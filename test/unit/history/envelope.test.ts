@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { guarded, unwrap } from '../../../src/history/envelope.js';
+import { guarded, transient, unwrap } from '../../../src/history/envelope.js';
 
 const [position, previous] = ['1795319308000409-432766', '1795319307999458-9'];
 
@@ -9,13 +9,14 @@ describe('a message with history', () => {
     expect(unwrap(`rc1:${position}:${previous}\n{"a":\n1}`)).toEqual({
       payload: '{"a":\n1}',
       link: { position, previous },
+      transient: false,
     });
   });
 
   test('comes as bytes', () => {
     const payload = Buffer.from([0x00, 0xff, 0x0a]);
     const unwrapped = unwrap(Buffer.concat([Buffer.from(`rc1:${position}:${previous}\n`), payload]));
-    expect(unwrapped).toEqual({ payload, link: { position, previous } });
+    expect(unwrapped).toEqual({ payload, link: { position, previous }, transient: false });
   });
 });
 
@@ -42,6 +43,17 @@ test('whatever is published without history comes back as it was', () => {
       expect(unwrap(sent)?.link).toBeUndefined();
       const bytes = guarded(Buffer.from(start + rest));
       expect(unwrap(bytes)?.payload ?? bytes).toEqual(Buffer.from(start + rest));
+    }),
+  );
+});
+
+test('what is transient comes back as it was, and says so', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary' }), (text) => {
+      expect(unwrap(transient(text))).toEqual({ payload: text, link: undefined, transient: true });
+      const bytes = Buffer.from(text);
+      expect(unwrap(transient(bytes))).toEqual({ payload: bytes, link: undefined, transient: true });
+      expect(unwrap(guarded(text))?.transient ?? false).toBe(false);
     }),
   );
 });

@@ -159,6 +159,23 @@ describe('a handler that just listens', () => {
     expect(gaps).toEqual([{ reason: 'reconnected', since: new Date(1), recovered: false }]);
   });
 
+  test.each([
+    [true, 'does not count'],
+    [false, 'might be missing'],
+  ])('a message without a place in the chain, transient: %s, %s in a gap', async (transient) => {
+    const { cohort, server, live, read, got, gaps } = scene();
+    cohort.subscribed();
+    live();
+    await turn();
+    cohort.receive(new Delivery('channel', 'x', 'x', '7', undefined, transient), undefined);
+    cohort.dropped();
+    server.append();
+    cohort.subscribed({ reason: 'reconnected', since: new Date(1) });
+    await read();
+    expect(got).toEqual([1, 7, 2]);
+    expect(gaps).toEqual([{ reason: 'reconnected', since: new Date(1), recovered: transient }]);
+  });
+
   test('gets what it missed once it has seen a message with history', async () => {
     const { cohort, server, live, read, got, gaps } = scene();
     cohort.subscribed();
