@@ -1,0 +1,60 @@
+import {
+  type Context,
+  createContext,
+  createElement,
+  type ReactElement,
+  type ReactNode,
+  useContext,
+} from 'react';
+import type { Client, Events } from '../client/index.js';
+import { Registry } from './registry.js';
+
+/** The client of the components below a {@link RollcallProvider}; undefined where there is none. */
+export const RollcallContext: Context<Client | null | undefined> = createContext<Client | null | undefined>(
+  undefined,
+);
+
+/** A client, whichever events are sent to its user. */
+export type AnyClient = Omit<Client, 'events'>;
+
+/** What {@link RollcallProvider} takes. */
+export interface RollcallProviderProps {
+  /** From `connect`; it stays yours to close. Null on the server: the hooks show how they begin. */
+  readonly client: AnyClient | null;
+  /** Who gets it. */
+  readonly children?: ReactNode;
+}
+
+/** Gives a client to the hooks of all components below. */
+export function RollcallProvider({ client, children }: RollcallProviderProps): ReactElement {
+  return createElement(RollcallContext.Provider, { value: client as Client | null }, children);
+}
+
+/**
+ * The client. `E`: the events sent to the user, by name.
+ *
+ * @throws {Error} Without a {@link RollcallProvider}, or where its client is null.
+ */
+export function useRollcall<E extends object = Events>(): Client<E> {
+  const client = useClient();
+  if (client) return client as unknown as Client<E>;
+  throw new Error('rollcall/react: the client of <RollcallProvider> is null here');
+}
+
+/**
+ * What the components share; undefined where the client is null.
+ *
+ * @throws {Error} Without a {@link RollcallProvider}.
+ */
+export function useRegistry(): Registry | undefined {
+  const client = useClient();
+  return client ? Registry.of(client) : undefined;
+}
+
+function useClient(): Client | null {
+  const client = useContext(RollcallContext);
+  if (client !== undefined) return client;
+  throw new Error(
+    'rollcall/react: put <RollcallProvider client={…}> around the components that use its hooks',
+  );
+}

@@ -1,0 +1,19 @@
+'use client';
+
+export type { ConnectionView } from './connection-store.js';
+export {
+  type AnyClient,
+  RollcallContext,
+  RollcallProvider,
+  type RollcallProviderProps,
+  useRollcall,
+} from './context.js';
+export type { EventStreamView, StreamEvent, StreamState } from './event-stream-store.js';
+export type { RoomDiscontinuity, RoomEvent, RoomView, UseRoomOptions } from './types.js';
+export type { TypingView } from './typing-store.js';
+export { useConnection } from './use-connection.js';
+export { type UseEventStreamOptions, useEventStream } from './use-event-stream.js';
+export { usePresence } from './use-presence.js';
+export { useRoom } from './use-room.js';
+export { useRoomEvent, useUserEvent } from './use-room-event.js';
+export { useTyping } from './use-typing.js';

@@ -1,0 +1,23 @@
+import type { Membership } from '../client/index.js';
+
+const same = (one: Membership, other: Membership): boolean =>
+  one === other || (one.sockets === other.sockets && JSON.stringify(one.info) === JSON.stringify(other.info));
+
+/**
+ * `next`, but with the objects of `before` where nothing has changed, and `before` itself when nothing has: after a
+ * break the server tells again what is known.
+ */
+export function reconcile(
+  before: ReadonlyMap<string, Membership>,
+  next: ReadonlyMap<string, Membership>,
+): ReadonlyMap<string, Membership> {
+  let changed = before.size !== next.size;
+  const members = new Map<string, Membership>();
+  for (const [user, member] of next) {
+    const known = before.get(user);
+    const kept = known && same(known, member) ? known : member;
+    changed ||= kept !== known;
+    members.set(user, kept);
+  }
+  return changed ? members : before;
+}

@@ -1,0 +1,80 @@
+import type { Client, PresenceWatch, UserPresence } from '../client/index.js';
+import { Lease, Listeners } from './lease.js';
+
+interface Person {
+  readonly lease: Lease;
+  readonly listeners: Listeners;
+  presence: UserPresence | undefined;
+}
+
+/** The users whose presence components want to know: one watch for all. */
+export class People {
+  readonly #client: Client;
+  readonly #people = new Map<string, Person>();
+  #watch: PresenceWatch | undefined;
+  /** Those that the client is to be told of. */
+  readonly #fresh: string[] = [];
+
+  constructor(client: Client) {
+    this.#client = client;
+  }
+
+  /** How a user is, as far as that is known. */
+  presence(user: string): UserPresence | undefined {
+    return this.#people.get(user)?.presence;
+  }
+
+  /** Follows `users`; returns how to stop that. */
+  follow(users: readonly string[], listener: () => void): () => void {
+    const stops = users.flatMap((user) => {
+      const { lease, listeners } = this.#person(user);
+      return [listeners.add(listener), lease.hold()];
+    });
+    return () => {
+      for (const stop of stops) stop();
+    };
+  }
+
+  #person(user: string): Person {
+    const known = this.#people.get(user);
+    if (known) return known;
+    const lease = new Lease({
+      open: () => this.#add(user),
+      close: () => this.#remove(user),
+    });
+    const person: Person = { lease, listeners: new Listeners(), presence: undefined };
+    this.#people.set(user, person);
+    return person;
+  }
+
+  #add(user: string): void {
+    // Together with the others of this render.
+    if (this.#fresh.push(user) === 1) queueMicrotask(() => this.#follow(this.#fresh.splice(0)));
+  }
+
+  #follow(users: readonly string[]): void {
+    this.#watch ??= this.#client.watch([], (presence) => this.#heard(presence));
+    this.#watch.add(users);
+    const known = this.#watch.current();
+    for (const user of users) {
+      // Of somebody whom the application watches too, the client has heard already.
+      const presence = known.get(user);
+      if (presence) this.#heard(presence);
+    }
+  }
+
+  #remove(user: string): void {
+    this.#people.delete(user);
+    this.#watch?.remove([user]);
+    if (this.#people.size > 0) return;
+    this.#watch?.close();
+    this.#watch = undefined;
+  }
+
+  #heard(presence: UserPresence): void {
+    const person = this.#people.get(presence.user);
+    if (!person) return;
+    person.presence = presence;
+    person.listeners.tell();
+  }
+}

@@ -1,0 +1,167 @@
+import type { Client, ClientError, Membership, Room } from '../client/index.js';
+import { Lease, Listeners } from './lease.js';
+import { reconcile } from './members.js';
+import { RoomLog } from './room-log.js';
+
+/** What a component wants of a room. */
+export interface RoomWish {
+  readonly last?: number | undefined;
+  readonly info?: unknown;
+  readonly members?: boolean | undefined;
+}
+
+/** Which events to collect. */
+export interface LogWish {
+  /** The same for the same events. */
+  readonly key: string;
+  readonly names: readonly string[] | undefined;
+  readonly limit: number;
+}
+
+interface Attachment {
+  readonly attach: (room: Room) => () => void;
+  detach?: (() => void) | undefined;
+}
+
+/** One room of a client, for all components that want it: joined once, left when the last of them has gone. */
+export class SharedRoom {
+  readonly #client: Client;
+  readonly #name: string;
+  readonly #lease: Lease;
+  readonly #listeners = new Listeners();
+  readonly #attachments = new Set<Attachment>();
+  readonly #logs = new Map<string, RoomLog>();
+  /** The same Map until it changes. */
+  members: ReadonlyMap<string, Membership> = new Map();
+  /** Undefined until all effects of the first render have run. */
+  room: Room | undefined;
+  #wish: RoomWish = {};
+  /** How often it has to be left. */
+  #joins = 0;
+
+  /** `closed` is called when nobody wants it any more. */
+  constructor(client: Client, name: string, closed: () => void) {
+    this.#client = client;
+    this.#name = name;
+    this.#lease = new Lease({
+      open: () => this.#enter(),
+      close: () => {
+        this.#leave();
+        closed();
+      },
+    });
+    this.attach((room) => {
+      const changed = () => this.#listeners.tell();
+      const count = () => {
+        this.members = reconcile(this.members, room.members);
+      };
+      count();
+      const stops = [
+        room.onState(changed),
+        room.onTypists(changed),
+        room.onMembers(() => {
+          count();
+          changed();
+        }),
+      ];
+      return () => {
+        for (const stop of stops) stop();
+      };
+    });
+  }
+
+  /** Holds the room; returns how to let it go. `listener` is called after anything has changed. */
+  hold(wish: RoomWish, listener: () => void): () => void {
+    this.#merge(wish);
+    const forget = this.#listeners.add(listener);
+    const release = this.#lease.hold();
+    return () => {
+      forget();
+      release();
+    };
+  }
+
+  /** Does something with the room now or when there is one, and with each that takes its place; returns how to undo it. */
+  attach(attach: (room: Room) => () => void): () => void {
+    const attachment: Attachment = { attach };
+    this.#attachments.add(attachment);
+    attachment.detach = this.room && attach(this.room);
+    return () => {
+      this.#attachments.delete(attachment);
+      attachment.detach?.();
+    };
+  }
+
+  /** Collects events from now on; as long as the room is held at all, so that whoever comes back finds them. */
+  collect({ key, names, limit }: LogWish, last: number): void {
+    const log = this.#logs.get(key) ?? new RoomLog(names, () => this.#listeners.tell());
+    log.atLeast(limit);
+    if (this.#logs.has(key)) return;
+    this.#logs.set(key, log);
+    const { room } = this;
+    this.attach((each) => log.attach(each));
+    // Too late for what the room begins with.
+    if (room && last > 0) void log.fill(room, last);
+  }
+
+  /** What was collected. */
+  log(key: string): RoomLog | undefined {
+    return this.#logs.get(key);
+  }
+
+  /** Asks again for a room that was refused. */
+  retry(): void {
+    if (this.room?.state !== 'refused') return;
+    this.#leave();
+    this.#enter();
+    this.#listeners.tell();
+  }
+
+  get error(): ClientError | undefined {
+    return this.room?.error;
+  }
+
+  /**
+   * For `info` the first who says it wins, as long as anybody stays; `last` is the largest, members are for whoever
+   * wants them.
+   */
+  #merge({ last, info, members }: RoomWish): void {
+    const { room } = this;
+    const old = this.#wish;
+    const mine = old.info === undefined || (info !== undefined && !this.#lease.held);
+    this.#wish = {
+      last: Math.max(last ?? 0, old.last ?? 0),
+      info: mine ? info : old.info,
+      members: old.members || members,
+    };
+    if (room?.state !== 'joining' && room?.state !== 'joined') return;
+    const news = {
+      info: this.#wish.info === old.info ? undefined : this.#wish.info,
+      members: !old.members && members,
+    };
+    if (news.info !== undefined || news.members) this.#join(news);
+  }
+
+  #enter(): void {
+    const room = this.#join(this.#wish);
+    this.room = room;
+    for (const each of this.#attachments) each.detach = each.attach(room);
+    // A client that is closed gives a room that is left, and tells nothing.
+    this.#listeners.tell();
+  }
+
+  #join(options: RoomWish): Room {
+    this.#joins++;
+    return this.#client.join(this.#name, options);
+  }
+
+  #leave(): void {
+    for (const each of this.#attachments) {
+      each.detach?.();
+      each.detach = undefined;
+    }
+    const { room } = this;
+    this.room = undefined;
+    for (; this.#joins > 0; this.#joins--) void room?.leave();
+  }
+}

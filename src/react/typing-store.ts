@@ -1,0 +1,58 @@
+import type { Registry } from './registry.js';
+
+/** Who types in a room: the same object until that changes. From {@link useTyping}. */
+export interface TypingView {
+  /** Who types now, without the user himself: the same array until it changes. */
+  readonly typists: readonly string[];
+  /** To be called on every key stroke; without it for 3 s, the user has stopped. The same function until the room is another. */
+  readonly typing: () => void;
+  /** The text was sent or given up. The same function until the room is another. */
+  readonly stopped: () => void;
+}
+
+const NOBODY: readonly string[] = [];
+
+/** One component's look at who types in a room, for `useSyncExternalStore`. Nothing happens before `subscribe`. */
+export class TypingStore {
+  readonly #registry: Registry | undefined;
+  readonly #name: string | null;
+  readonly #first: TypingView;
+  #view: TypingView;
+  /** This component has said that the user types. */
+  #said = false;
+
+  constructor(registry: Registry | undefined, name: string | null) {
+    this.#registry = registry;
+    this.#name = name;
+    this.#first = { typists: NOBODY, typing: () => this.#say(true), stopped: () => this.#say(false) };
+    this.#view = this.#first;
+  }
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    if (this.#name === null || !this.#registry) return () => {};
+    const release = this.#registry.room(this.#name).hold({}, listener);
+    return () => {
+      // Others may hold the room: whoever can't type here any more has stopped.
+      if (this.#said) this.#say(false);
+      release();
+    };
+  };
+
+  readonly snapshot = (): TypingView => {
+    const typists = this.#shared?.room?.typists ?? NOBODY;
+    const same = typists === this.#view.typists || (typists.length === 0 && this.#view.typists.length === 0);
+    if (!same) this.#view = { ...this.#first, typists };
+    return this.#view;
+  };
+
+  readonly serverSnapshot = (): TypingView => this.#first;
+
+  #say(on: boolean): void {
+    this.#said = on;
+    this.#shared?.room?.typing(on);
+  }
+
+  get #shared() {
+    return this.#name === null ? undefined : this.#registry?.known(this.#name);
+  }
+}

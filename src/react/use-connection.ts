@@ -1,0 +1,16 @@
+import { useSyncExternalStore } from 'react';
+import { type ConnectionView, NO_CONNECTION } from './connection-store.js';
+import { useRegistry } from './context.js';
+
+/**
+ * Whether the client is connected, as whom, and if not, why.
+ *
+ * @throws {Error} Without a {@link RollcallProvider}.
+ */
+export function useConnection(): ConnectionView {
+  const connection = useRegistry()?.connection;
+  return useSyncExternalStore(connection?.subscribe ?? noSubscribe, connection?.snapshot ?? nothing, nothing);
+}
+
+const nothing = (): ConnectionView => NO_CONNECTION;
+const noSubscribe = () => () => {};

@@ -1,0 +1,39 @@
+import { useMemo, useSyncExternalStore } from 'react';
+import type { UserPresence } from '../client/index.js';
+import { namesKey, namesOf } from './check.js';
+import { useRegistry } from './context.js';
+import type { Registry } from './registry.js';
+
+type Presences = ReadonlyMap<string, UserPresence>;
+
+const NOBODY: Presences = new Map();
+
+/**
+ * How users are, as far as the server has said: the same Map until something in it changes. The list may be another
+ * array at each render. However many components follow a user, the server is told once.
+ *
+ * @throws {ClientError} `INVALID` when `userIds` is a single text.
+ * @throws {Error} Without a {@link RollcallProvider}.
+ */
+export function usePresence(userIds: Iterable<string>): ReadonlyMap<string, UserPresence> {
+  const registry = useRegistry();
+  const key = namesKey(userIds, 'userIds');
+  const { subscribe, snapshot } = useMemo(() => presenceStore(registry, namesOf(key) ?? []), [registry, key]);
+  return useSyncExternalStore(subscribe, snapshot, nobody);
+}
+
+const nobody = (): Presences => NOBODY;
+
+/** One component's look at some users, for `useSyncExternalStore`. Nothing happens before `subscribe`. */
+function presenceStore(registry: Registry | undefined, users: readonly string[]) {
+  let view = NOBODY;
+  return {
+    subscribe: (listener: () => void) => registry?.people.follow(users, listener) ?? (() => {}),
+    snapshot: (): Presences => {
+      const known = users.flatMap((user) => registry?.people.presence(user) ?? []);
+      const same = known.length === view.size && known.every((each) => view.get(each.user) === each);
+      if (!same) view = new Map(known.map((each) => [each.user, each]));
+      return view;
+    },
+  };
+}

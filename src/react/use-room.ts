@@ -1,0 +1,42 @@
+import { useMemo, useSyncExternalStore } from 'react';
+import type { Events } from '../client/index.js';
+import { checkLimit, checkRoom, namesKey, namesOf } from './check.js';
+import { useRegistry } from './context.js';
+import { RoomStore } from './room-store.js';
+import type { RoomView, UseRoomOptions } from './types.js';
+
+/**
+ * Is in a room as long as the component is there, and shows it: joined when the first component wants it, left when
+ * the last one has gone. With another name it leaves the one and joins the other; with null it is in none. `E`: the
+ * room's events, by name.
+ *
+ * Where components in the same room differ, the first `info` counts, the largest `last` of those that come together,
+ * and the largest `limit` of those that list the same `events`.
+ *
+ * @example
+ * ```tsx
+ * const { events, send } = useRoom('lobby', { last: 50 });
+ * ```
+ * @throws {ClientError} `INVALID` for an empty name, for a `limit` below 1, and for `events` that are no list.
+ * @throws {TypeError} When `info` is no JSON.
+ * @throws {Error} Without a {@link RollcallProvider}.
+ */
+export function useRoom<E extends object = Events>(
+  name: string | null,
+  options: UseRoomOptions = {},
+): RoomView<E> {
+  const registry = useRegistry();
+  const { last = 0, info, events, limit = Math.max(200, last) } = options;
+  const members = options.members === true;
+  checkRoom(name);
+  checkLimit(limit);
+  const key = namesKey(events, 'events');
+  // `last` and `info` are wishes for the joining: another one is no reason to join again.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: see above
+  const store = useMemo(() => {
+    JSON.stringify(info);
+    return new RoomStore(registry, name, { last, info, members }, { key, names: namesOf(key), limit });
+  }, [registry, name, key, members, limit]);
+  const view = useSyncExternalStore(store.subscribe, store.snapshot, store.serverSnapshot);
+  return view as unknown as RoomView<E>;
+}

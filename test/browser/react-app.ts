@@ -1,0 +1,111 @@
+import { createElement, Fragment, type ReactNode, StrictMode, useEffect, useState } from 'react';
+import { createRoot } from 'react-dom/client';
+import { type Client, connect } from 'rollcall/client';
+import {
+  RollcallProvider,
+  type UseEventStreamOptions,
+  type UseRoomOptions,
+  useConnection,
+  useEventStream,
+  usePresence,
+  useRollcall,
+  useRoom,
+  useRoomEvent,
+  useTyping,
+  useUserEvent,
+} from 'rollcall/react';
+
+// The page of react.test.ts. The test says which components are there, and looks at what their hooks give.
+
+/** A component with one hook. */
+export type Part = { readonly id: string; readonly inside?: readonly Part[] } & (
+  | { readonly hook: 'room'; readonly room: string | null; readonly options?: UseRoomOptions }
+  | { readonly hook: 'event'; readonly room: string; readonly event: string; readonly mark: string }
+  | { readonly hook: 'user'; readonly event: string; readonly mark: string }
+  | { readonly hook: 'typing'; readonly room: string }
+  | { readonly hook: 'presence'; readonly users: readonly string[] }
+  | { readonly hook: 'connection' }
+  | { readonly hook: 'client' }
+  | { readonly hook: 'stream'; readonly url: string | null; readonly options?: UseEventStreamOptions }
+);
+
+type Hook<H extends Part['hook']> = Extract<Part, { hook: H }>;
+
+/** What the test finds in the page. */
+export interface Page {
+  /** Shows these components and no others. */
+  show(parts: readonly Part[]): void;
+  readonly client: Client;
+  /** What the hook of each component gave last, by its id. */
+  readonly views: Map<string, unknown>;
+  /** How often that was another value. */
+  readonly changes: Map<string, number>;
+  /** What handlers heard, with the mark they had. */
+  readonly heard: [mark: string, data: unknown][];
+  /** Messages of errors that the client told, or that rendering ended with. */
+  readonly errors: string[];
+}
+
+const page = globalThis as unknown as Page & {
+  readonly document: { getElementById(id: string): never };
+  readonly location: { readonly search: string };
+};
+
+const views = new Map<string, unknown>();
+const changes = new Map<string, number>();
+const heard: [string, unknown][] = [];
+const errors: string[] = [];
+
+/** As `views`, but also of components that have gone: strict mode lets all go once. */
+const latest = new Map<string, unknown>();
+
+function useSeen(id: string, view: unknown): void {
+  useEffect(() => {
+    if (latest.get(id) !== view) changes.set(id, (changes.get(id) ?? 0) + 1);
+    latest.set(id, view);
+    views.set(id, view);
+  });
+  useEffect(() => () => void views.delete(id), [id]);
+}
+
+const hooks = {
+  // Other arrays at each render, as in most components.
+  room: ({ id, room, options }: Hook<'room'>) => {
+    const events = options?.events && [...options.events];
+    useSeen(id, useRoom(room, { ...options, events }));
+  },
+  event: ({ room, event, mark }: Hook<'event'>) =>
+    useRoomEvent(room, event, (data) => void heard.push([mark, data])),
+  user: ({ event, mark }: Hook<'user'>) => useUserEvent(event, (data) => void heard.push([mark, data])),
+  typing: ({ id, room }: Hook<'typing'>) => useSeen(id, useTyping(room)),
+  presence: ({ id, users }: Hook<'presence'>) => useSeen(id, usePresence([...users])),
+  connection: ({ id }: Hook<'connection'>) => useSeen(id, useConnection()),
+  client: ({ id }: Hook<'client'>) => useSeen(id, useRollcall()),
+  stream: ({ id, url, options }: Hook<'stream'>) => useSeen(id, useEventStream(url, options)),
+};
+
+function One(part: Part): ReactNode {
+  hooks[part.hook](part as never);
+  return part.inside?.map((each) => createElement(One, { ...each, key: each.id }));
+}
+
+function App(): ReactNode {
+  const [parts, setParts] = useState<readonly Part[]>([]);
+  useEffect(() => {
+    page.show = setParts;
+  }, []);
+  return createElement(
+    Fragment,
+    null,
+    parts.map((each) => createElement(One, { ...each, key: each.id })),
+  );
+}
+
+const user = new URLSearchParams(page.location.search).get('user');
+const client = connect({ url: `/?user=${user}`, backoff: { first: 50, max: 200 } });
+client.on('error', (error) => errors.push(String(error)));
+Object.assign(page, { client, views, changes, heard, errors });
+
+createRoot(page.document.getElementById('root'), {
+  onUncaughtError: (error) => errors.push(String(error)),
+}).render(createElement(StrictMode, null, createElement(RollcallProvider, { client }, createElement(App))));

@@ -1,0 +1,126 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { EventStreamView } from 'rollcall/react';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { waitFor } from '../support/wait.js';
+import { ReactTab, type ReactWorld, startWorld } from './react-world.js';
+
+// `useEventStream` on the browser's EventSource.
+
+interface Stream {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  closed: boolean;
+}
+
+let world: ReactWorld;
+let tab: ReactTab;
+let streams: Stream[];
+
+beforeAll(async () => {
+  world = await startWorld();
+});
+afterAll(() => world?.end());
+beforeEach(async () => {
+  streams = [];
+  world.answer = (request, response) => {
+    const stream = { request, response, closed: false };
+    response.on('close', () => {
+      stream.closed = true;
+    });
+    response.writeHead(200, { 'content-type': 'text/event-stream' }).write('retry: 20\n\n');
+    streams.push(stream);
+  };
+  tab = await ReactTab.open(world, 'alice');
+});
+afterEach(async () => {
+  await tab.tab.close();
+  expect(tab.problems).toEqual([]);
+});
+
+const write = (at: number, event: string, from: number, to: number) => {
+  for (let n = from; n < to; n++) {
+    streams[at]?.response.write(`${event ? `event: ${event}\n` : ''}id: ${n}\ndata: {"n":${n}}\n\n`);
+  }
+};
+
+const shows = (state: string, numbers: string) =>
+  tab.until(
+    `${state}: ${numbers}`,
+    ({ views }, want) => {
+      const { state, events } = (views.get('s') ?? { events: [] }) as EventStreamView<{ n: number }>;
+      return `${state}: ${events.map(({ data }) => data.n)}` === want;
+    },
+    `${state}: ${numbers}`,
+  );
+
+const connected = (count: number) => waitFor(() => streams.length === count, { message: `${count} streams` });
+
+test('lists the events asked for, resumes by itself, and ends with the component', async () => {
+  await tab.show({
+    id: 's',
+    hook: 'stream',
+    url: '/x',
+    options: { events: ['reading', 'message'], limit: 4 },
+  });
+  await connected(1);
+  write(0, 'reading', 0, 1);
+  write(0, 'noise', 100, 101);
+  write(0, '', 1, 3);
+  await shows('open', '0,1,2');
+  const view = await tab.see((page) => page.views.get('s') as EventStreamView);
+  expect(view.events.map(({ event, id }) => `${event} ${id}`)).toEqual([
+    'reading 0',
+    'message 1',
+    'message 2',
+  ]);
+  expect(new Set(view.events.map(({ key }) => key)).size).toBe(3);
+
+  streams[0]?.response.end();
+  await connected(2);
+  expect(streams[1]?.request.headers['last-event-id']).toBe('2');
+  write(1, 'reading', 3, 6);
+  await shows('open', '2,3,4,5');
+
+  // Another list at each render is the same list; another URL is another stream.
+  await tab.show({
+    id: 's',
+    hook: 'stream',
+    url: '/x',
+    options: { events: ['message', 'reading'], limit: 4 },
+  });
+  await tab.show({ id: 's', hook: 'stream', url: '/x2', options: { events: ['reading'], limit: 4 } });
+  await connected(3);
+  expect(streams[2]?.request.headers['last-event-id']).toBeUndefined();
+  await waitFor(() => streams[1]?.closed);
+  write(2, 'reading', 7, 8);
+  await shows('open', '7');
+  await tab.show({ id: 's', hook: 'stream', url: null });
+  await shows('idle', '');
+  await waitFor(() => streams[2]?.closed);
+  await tab.show({ id: 's', hook: 'stream', url: '/x3' });
+  await connected(4);
+  await tab.show();
+  await waitFor(() => streams[3]?.closed);
+});
+
+test('a $close that says not to come back is heeded, another one is not', async () => {
+  await tab.show({ id: 's', hook: 'stream', url: '/x' });
+  const close = (at: number, code: number) =>
+    streams[at]?.response.end(`event: $close\ndata: {"code":${code},"reason":"","again":true}\n\n`);
+  await connected(1);
+  close(0, 1012);
+  await connected(2);
+  write(1, '', 1, 2);
+  await shows('open', '1');
+  close(1, 4403);
+  await shows('closed', '1');
+  await tab.show({ id: 's', hook: 'stream', url: '/x' }, { id: 's2', hook: 'stream', url: '/x4' });
+  await connected(3);
+  expect(streams[2]?.request.url).toBe('/x4');
+});
+
+test('an answer that is no stream is the end', async () => {
+  world.answer = (_, response) => void response.writeHead(204).end();
+  await tab.show({ id: 's', hook: 'stream', url: '/x' });
+  await shows('closed', '');
+});

@@ -1,0 +1,146 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { type Browser, chromium, type Page as Tab } from 'playwright-core';
+import { createRollcall, type Rollcall } from 'rollcall';
+import { createEmbeddedRedis } from 'rollcall/testing';
+import { serveWebSocket } from 'rollcall/ws';
+import { WebSocketServer } from 'ws';
+import { findChromium } from '../support/tools.js';
+import { waitFor } from '../support/wait.js';
+import type { Page, Part } from './react-app.js';
+
+const file = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+const HTML = `<!doctype html><html lang="en"><head><title>React</title><link rel="icon" href="data:,"></head>
+<body><div id="root"></div><script src="/app.js"></script></body></html>`;
+
+/** The script of the page, from the sources. */
+async function bundle(): Promise<string> {
+  const { outputFiles } = await build({
+    entryPoints: [file('react-app.ts')],
+    alias: {
+      'rollcall/client': file('../../src/client/index.ts'),
+      'rollcall/react': file('../../src/react/index.ts'),
+    },
+    define: { 'process.env.NODE_ENV': '"development"' },
+    bundle: true,
+    write: false,
+    logLevel: 'silent',
+  });
+  return outputFiles[0]?.text ?? '';
+}
+
+/** A server on the embedded Redis, and a browser. */
+export interface ReactWorld extends Rollcall {
+  readonly browser: Browser;
+  readonly url: string;
+  readonly sockets: WebSocketServer;
+  /** Who may not do anything where. */
+  readonly forbidden: Set<string>;
+  /** Nobody gets a connection before it is settled. */
+  gate: Promise<unknown>;
+  /** Answers other paths; called with those that begin with `/x`. */
+  answer: (request: IncomingMessage, response: ServerResponse) => void;
+  end(): Promise<void>;
+}
+
+export async function startWorld(): Promise<ReactWorld> {
+  const [script, redis] = await Promise.all([bundle(), createEmbeddedRedis()]);
+  const rollcall = createRollcall({ redis: redis.client, rooms: { history: { size: 100, ttl: 600_000 } } });
+  const server = createServer((request, response) => {
+    if (request.url?.startsWith('/x')) world.answer(request, response);
+    else if (request.url === '/app.js') response.setHeader('content-type', 'text/javascript').end(script);
+    else response.setHeader('content-type', 'text/html').end(HTML);
+  });
+  const sockets = new WebSocketServer({ server });
+  const forbidden = new Set<string>();
+  const serving = serveWebSocket(sockets, {
+    rooms: rollcall.rooms,
+    authenticate: async ({ url = '' }) => {
+      await world.gate;
+      return new URL(url, 'http://host').searchParams.get('user');
+    },
+    authorize: (_user, _action, subject) => !forbidden.has(subject),
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const browser = await chromium.launch({
+    executablePath: findChromium() as string,
+    args: [
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+      '--no-first-run',
+      '--disable-quic',
+    ],
+  });
+  const world: ReactWorld = {
+    ...rollcall,
+    browser,
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    sockets,
+    forbidden,
+    gate: Promise.resolve(),
+    answer: (_, response) => void response.writeHead(404).end(),
+    end: async () => {
+      await browser.close();
+      await serving.close();
+      sockets.close();
+      server.closeAllConnections();
+      await once(server.close(), 'close');
+      await rollcall.close();
+      await redis.close();
+    },
+  };
+  return world;
+}
+
+/** A tab with the page. */
+export class ReactTab {
+  readonly tab: Tab;
+  readonly problems: string[];
+
+  private constructor(tab: Tab, problems: string[]) {
+    this.tab = tab;
+    this.problems = problems;
+  }
+
+  static async open({ browser, url }: ReactWorld, user: string): Promise<ReactTab> {
+    const tab = await browser.newPage();
+    const problems: string[] = [];
+    tab.on('pageerror', (error) => problems.push(String(error)));
+    tab.on('console', (message) => {
+      if (message.type() === 'error' || message.type() === 'warning') problems.push(message.text());
+    });
+    await tab.goto(`${url}/?user=${user}`);
+    const opened = new ReactTab(tab, problems);
+    await opened.until('the page', (page) => page.client.state === 'open' && !!page.show);
+    return opened;
+  }
+
+  show(...parts: Part[]): Promise<void> {
+    return this.tab.evaluate((parts) => (globalThis as unknown as Page).show(parts), parts);
+  }
+
+  /** What `look` makes of the page. */
+  see<T, A>(look: (page: Page, arg: A) => T | Promise<T>, arg?: A): Promise<T> {
+    return this.tab.evaluate(`(${look})(globalThis, ${JSON.stringify(arg)})`) as Promise<T>;
+  }
+
+  /** Waits until `look` gives true; anything else is for the error. */
+  async until<A>(what: string, look: (page: Page, arg: A) => unknown, arg?: A): Promise<void> {
+    let last: unknown;
+    const now = async () => {
+      last = await this.see(look, arg);
+      return last === true;
+    };
+    await waitFor(now, {
+      timeout: 15_000,
+      message: () => `${what}; last: ${String(last)}; problems: ${this.problems.join('; ')}`,
+    });
+  }
+}

@@ -1,0 +1,106 @@
+import { createElement, type FunctionComponent } from 'react';
+import { type Client, type ClientError, connect, type Membership, type UserPresence } from 'rollcall/client';
+import {
+  RollcallProvider,
+  type RollcallProviderProps,
+  type RoomDiscontinuity,
+  type StreamEvent,
+  useEventStream,
+  usePresence,
+  useRollcall,
+  useRoom,
+  useRoomEvent,
+  type useTyping,
+  useUserEvent,
+} from 'rollcall/react';
+
+// Compiled, never run: that it type-checks is the test.
+
+/** True when A and B are the same type; `any` is the same only as itself. */
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+function same<A, B>(..._: Same<A, B> extends true ? [] : ['these types differ', A, B]): void {}
+
+interface Chat {
+  message: { text: string };
+  read: number;
+}
+interface Mine {
+  mention: { room: string };
+}
+
+// A client of any events will do, and null.
+createElement(RollcallProvider, { client: connect({ url: '/' }) });
+createElement(RollcallProvider, { client: connect<Mine>({ url: '/' }) }, 'text');
+createElement(RollcallProvider, { client: null }, createElement('p'));
+const provider: FunctionComponent<RollcallProviderProps> = RollcallProvider;
+void provider;
+// @ts-expect-error: no client
+createElement(RollcallProvider, {});
+// @ts-expect-error: that is none
+createElement(RollcallProvider, { client: 'wss://host' });
+
+export function useAll() {
+  same<ReturnType<typeof useRollcall<Mine>>, Client<Mine>>();
+  useRollcall<Mine>().events.on('mention', ({ room }) => room.length);
+
+  // Events of a room are told apart by their names.
+  const lobby = useRoom<Chat>('lobby', {
+    last: 10,
+    info: { name: 'Ann' },
+    members: true,
+    events: ['message'],
+  });
+  for (const said of lobby.events) {
+    same<typeof said.position, string | undefined>();
+    if (said.event === 'message') same<typeof said.data, { text: string }>();
+    else
+      same<
+        typeof said,
+        {
+          readonly key: string;
+          readonly event: 'read';
+          readonly data: number;
+          readonly from: string | undefined;
+          readonly position: string | undefined;
+        }
+      >();
+  }
+  same<typeof lobby.state, 'idle' | 'joining' | 'joined' | 'refused' | 'left'>();
+  same<typeof lobby.members, ReadonlyMap<string, Membership>>();
+  same<typeof lobby.discontinuities, readonly RoomDiscontinuity[]>();
+  same<typeof lobby.error, ClientError | undefined>();
+  same<ReturnType<typeof lobby.loadOlder>, Promise<boolean>>();
+  void lobby.send('message', { text: 'hello' }, { echo: false });
+  // @ts-expect-error: no such event
+  void lobby.send('massage', { text: 'hello' });
+  // @ts-expect-error: not what it carries
+  void lobby.send('read', { text: 'hello' });
+  // @ts-expect-error: only to be read
+  lobby.events.push();
+  // @ts-expect-error: no such option
+  useRoom('lobby', { first: 10 });
+  // @ts-expect-error: no name
+  useRoom();
+
+  // Without types everything goes.
+  const any = useRoom(null);
+  void any.send('whatever', 1);
+  for (const said of any.events) same<typeof said.data, unknown>();
+
+  useRoomEvent('lobby', 'message', (data, { from, position }) => {
+    same<typeof data, unknown>();
+    same<typeof from, string | undefined>();
+    same<typeof position, string | undefined>();
+  });
+  useRoomEvent('lobby', 'message', ({ text }: { text: string }) => void text.length);
+  useRoomEvent<number>(null, 'read', (at) => void at.toFixed());
+  useUserEvent<Mine['mention']>('mention', async ({ room }) => void room.length);
+
+  same<ReturnType<typeof usePresence>, ReadonlyMap<string, UserPresence>>();
+  usePresence(new Set(['ann']));
+  same<ReturnType<typeof useTyping>['typists'], readonly string[]>();
+
+  const stream = useEventStream<{ n: number }>('/events', { events: ['reading'], parse: (text) => text });
+  same<typeof stream.events, readonly StreamEvent<{ n: number }>[]>();
+  same<typeof stream.state, 'connecting' | 'open' | 'closed' | 'idle'>();
+}
