@@ -17,6 +17,8 @@ export interface EventContext {
   readonly from?: string;
   /** Its place in the history, where it has one. */
   readonly position?: string;
+  /** When it was said, by Redis's clock, in ms since the epoch; only with a position. */
+  readonly at?: number;
   /** The room it was said in; missing in events sent to the user. */
   readonly room?: string;
   /** What the handler gets as its first argument. */
@@ -46,7 +48,7 @@ export interface Discontinuity {
   readonly reason: string;
   /** Since when, in ms since the epoch. */
   readonly since: number;
-  /** All that was missing comes next. */
+  /** It was made up for: what had been missing has come by now, in its place. */
   readonly recovered: boolean;
 }
 

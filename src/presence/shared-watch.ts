@@ -72,6 +72,11 @@ export class SharedWatch<W> {
     if (deserted.length > 0) this.#watch?.remove(deserted);
   }
 
+  /** True while `watcher` watches `userId`. */
+  has(watcher: W, userId: string): boolean {
+    return this.#watched.get(userId)?.watchers.has(watcher) === true;
+  }
+
   /** How a watched user is; `undefined` for somebody nobody has ever seen. */
   get(userId: string): WatchedPresence | undefined {
     return this.#watch?.get(userId);

@@ -179,6 +179,8 @@ export interface PastEvent {
   readonly data: unknown;
   /** Its place in the history; what `before` takes. */
   readonly position: string;
+  /** When it was said, by Redis's clock, in ms since the epoch. */
+  readonly at: number;
 }
 
 /** Why a request was not carried out. */
@@ -218,6 +220,8 @@ export interface EventFrame {
   readonly room?: string;
   /** Its place in the history; what `since` takes. */
   readonly position?: string;
+  /** When it was said, by Redis's clock, in ms since the epoch; only with a position. */
+  readonly at?: number;
   readonly event: string;
   /** The user who said it; missing when a server did. */
   readonly from?: string;

@@ -4,7 +4,11 @@ import type { RoomDiscontinuity, RoomEvent } from './types.js';
 const NONE: readonly never[] = [];
 const PAGE = 50;
 
-type Heard = Pick<EventContext, 'event' | 'data'> & { readonly from?: string; readonly position?: string };
+type Heard = Pick<EventContext, 'event' | 'data'> & {
+  readonly from?: string;
+  readonly position?: string;
+  readonly at?: number;
+};
 
 /** What was said in a room, as far as it is collected: bounded, in order, each event once. */
 export class RoomLog {
@@ -112,9 +116,9 @@ export class RoomLog {
     return position === undefined || !this.#positions.has(position);
   }
 
-  #entry({ event, data, from, position }: Heard): RoomEvent {
+  #entry({ event, data, from, position, at }: Heard): RoomEvent {
     if (position !== undefined) this.#positions.add(position);
-    return { key: position ?? this.#key(), event, data, from, position };
+    return { key: position ?? this.#key(), event, data, from, position, at };
   }
 
   #key(): string {

@@ -21,6 +21,8 @@ export type RoomEvent<E extends object = Events> = {
     readonly from: string | undefined;
     /** Its place in the room's history; undefined where it has none. */
     readonly position: string | undefined;
+    /** When it was said, by Redis's clock, in ms since the epoch; undefined without a position. */
+    readonly at: number | undefined;
   };
 }[EventName<E>];
 

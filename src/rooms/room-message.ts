@@ -1,5 +1,5 @@
 import type { Json } from '../codec.js';
-import type { Position } from '../history/position.js';
+import { type Position, timeOf } from '../history/position.js';
 import { DISCONNECT } from '../protocol/frames.js';
 
 /**
@@ -34,6 +34,11 @@ export class RoomMessage {
     readonly except: string | undefined,
   ) {
     this.control = says(json, DISCONNECT);
+  }
+
+  /** When it was said, by Redis's clock, in ms since the epoch; only with a position. */
+  get at(): number | undefined {
+    return this.position === undefined ? undefined : Math.floor(timeOf(this.position) / 1_000);
   }
 
   /** What happened; parses the event at the first call. */

@@ -25,7 +25,7 @@ const NAME = /^\{"event":("[^"\\]*(?:\\.[^"\\]*)*"),/;
 
 /** Rooms as events of a stream. What was published is taken over as it is, unparsed but for its name. */
 export const sseFormat: FrameFormat = {
-  message({ room, position, json }) {
+  message({ room, position, at, json }) {
     const [head, name] = NAME.exec(json) ?? [];
     let frame: Buffer;
     // It only looked like one of ours.
@@ -33,7 +33,7 @@ export const sseFormat: FrameFormat = {
     else {
       let start = '{';
       if (room !== undefined) start += `"room":${JSON.stringify(room)},`;
-      if (position !== undefined) start += `"position":"${position}",`;
+      if (position !== undefined) start += `"position":"${position}","at":${at},`;
       const event = eventName(JSON.parse(name) as string);
       frame = Buffer.from(eventBlock(event, start + json.slice(head.length)));
     }

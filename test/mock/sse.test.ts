@@ -213,12 +213,13 @@ describe.each(Object.entries(sseServers))('%s', (_name, start) => {
       await Promise.all([source.until('news'), source.until('told'), source.until('$typing')]);
       await source.until('$presence', 2);
       const position = expect.stringMatching(/^\d+-\d+$/);
+      const at = expect.any(Number);
       expect(source.of('said')).toEqual([
-        { room: 'lobby', position, from: 'zoe', data: 2 },
-        { room: 'lobby', position, data: 3 },
+        { room: 'lobby', position, at, from: 'zoe', data: 2 },
+        { room: 'lobby', position, at, data: 3 },
       ]);
-      expect(source.of('news')).toEqual([{ room: 'other', position, data: { a: [1] } }]);
-      expect(source.of('told')).toEqual([{ position, data: 'you' }]);
+      expect(source.of('news')).toEqual([{ room: 'other', position, at, data: { a: [1] } }]);
+      expect(source.of('told')).toEqual([{ position, at, data: 'you' }]);
       expect(source.of('$typing')).toEqual([{ room: 'lobby', from: 'zoe', data: { ttl: 3_000 } }]);
       expect(source.of('$members')[0]).toMatchObject({ room: 'lobby', reset: true });
       expect(source.of('$presence').at(-1)).toMatchObject({ users: [{ user: 'zoe', status: 'busy' }] });

@@ -73,6 +73,7 @@ export function roomsBehaviour(
           type: 'event',
           room,
           position: first.position,
+          at: Math.floor(Number(first.position?.split('-')[0]) / 1_000),
           event: 'said',
           from: annId,
           data: 0,

@@ -55,7 +55,7 @@ describe('a room as events', () => {
     fc.assert(
       fc.property(
         fc.option(fc.string({ minLength: 1 }), { nil: undefined }),
-        fc.option(fc.constant('12-3'), { nil: undefined }),
+        fc.option(fc.constant('12345-3'), { nil: undefined }),
         fc.string({ minLength: 1, unit: 'grapheme' }),
         fc.option(fc.string(), { nil: undefined }),
         json,
@@ -65,7 +65,8 @@ describe('a room as events', () => {
           const { events } = parsed(String(sseFormat.message(message as never)));
           expect(events).toHaveLength(1);
           expect(events[0]?.type).toBe(eventName(event));
-          const want = JSON.stringify({ room, position, from, data: JSON.parse(data) });
+          const at = position && 12;
+          const want = JSON.stringify({ room, position, at, from, data: JSON.parse(data) });
           expect(JSON.parse(events[0]?.data ?? '')).toEqual(JSON.parse(want));
         },
       ),

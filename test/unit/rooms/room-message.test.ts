@@ -43,7 +43,8 @@ describe('an event', () => {
           const payload = published({ except, event, from, data } as RoomEvent);
           const message = readMessage(room, place, payload) as RoomMessage;
           const { type, ...frame } = frameOf(message) as { type: string };
-          const expected = { room, position: place, event, from, data: JSON.parse(JSON.stringify(data)) };
+          const at = place && Math.floor(Number(place.split('-')[0]) / 1_000);
+          const expected = { room, position: place, at, event, from, data: JSON.parse(JSON.stringify(data)) };
           expect(type).toBe('event');
           expect(frame).toEqual(JSON.parse(JSON.stringify(expected)));
           expect(message.except).toBe(except);
@@ -87,8 +88,8 @@ describe('an event', () => {
   test('is relayed unparsed', () => {
     const payload = '{"event":"x","data":1.0}';
     expect(readMessage('r', undefined, payload)?.json).toBe(payload);
-    expect(String(jsonFormat.message(readMessage('r', '5-1', payload) as RoomMessage))).toBe(
-      '{"type":"event","room":"r","position":"5-1","event":"x","data":1.0}',
+    expect(String(jsonFormat.message(readMessage('r', '5999-1', payload) as RoomMessage))).toBe(
+      '{"type":"event","room":"r","position":"5999-1","at":5,"event":"x","data":1.0}',
     );
     const excepting = readMessage(undefined, undefined, '{"except":"a\\"b","event":"x","data":1.0}');
     expect(excepting?.json).toBe(payload);
