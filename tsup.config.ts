@@ -1,7 +1,15 @@
 import { defineConfig } from 'tsup';
 
 export default defineConfig({
-  entry: { index: 'src/index.ts', msgpack: 'src/msgpack/index.ts', testing: 'src/testing/index.ts' },
+  entry: {
+    index: 'src/index.ts',
+    ...Object.fromEntries(
+      ['client', 'msgpack', 'react', 'socket.io', 'sse', 'testing', 'ws'].map((name) => [
+        name,
+        `src/${name}/index.ts`,
+      ]),
+    ),
+  },
   format: ['esm', 'cjs'],
   target: 'node20',
   // Shared chunks in both formats: an error thrown through `rollcall/testing` must be an
@@ -15,5 +23,5 @@ export default defineConfig({
   // Keep `node:` on built-in modules, so that they can't be mistaken for packages.
   removeNodeProtocol: false,
   // Optional peers are never bundled, whatever imports them.
-  external: ['redis', 'ioredis', 'ioredis-mock', 'msgpackr'],
+  external: ['redis', 'ioredis', 'ioredis-mock', 'msgpackr', 'react'],
 });

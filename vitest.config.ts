@@ -83,8 +83,10 @@ export default defineConfig({
     // Exact names only: `rollcall/testing` must not become `src/index.ts/testing`.
     alias: [
       { find: /^rollcall$/, replacement: here('src/index.ts') },
-      { find: /^rollcall\/msgpack$/, replacement: here('src/msgpack/index.ts') },
-      { find: /^rollcall\/testing$/, replacement: here('src/testing/index.ts') },
+      {
+        find: /^rollcall\/(client|msgpack|react|socket\.io|sse|testing|ws)$/,
+        replacement: here('src/$1/index.ts'),
+      },
     ],
   },
   test: {

@@ -1,58 +1,55 @@
 // @ts-check
-import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
 import { isRollcallError } from 'rollcall';
-import { WebSocketServer } from 'ws';
-import { GRACE, LEASE, MAX_LISTED, MAX_MESSAGE_BYTES } from './settings.js';
+import { pipeEvents } from 'rollcall/sse';
+import { serveFile } from './files.js';
+import { HttpError, isSameOrigin, readJson, sendJson, urlOf } from './http.js';
+import { isName, stats } from './settings.js';
+import { issueTicket } from './tickets.js';
 
 /** @typedef {import('node:http').IncomingMessage} Request */
 /** @typedef {import('node:http').ServerResponse} Response */
 /** @typedef {import('node:stream').Duplex} Duplex */
 
-/** @param {string} name */
-const load = (name) => readFileSync(new URL(`public/${name}`, import.meta.url));
-
-/** @type {Record<string, { type: string, body: Buffer }>} */
-const FILES = {
-  '/': { type: 'text/html; charset=utf-8', body: load('index.html') },
-  '/style.css': { type: 'text/css; charset=utf-8', body: load('style.css') },
-  '/page.js': { type: 'text/javascript; charset=utf-8', body: load('page.js') },
-};
+/** The most users that one look-up names. */
+const MAX_LOOKUP = 100;
+const MAX_FREEZE = 10_000;
 
 /**
- * The only server the browser talks to: it serves the page, answers `/presence`, and hands
- * WebSockets on to the nodes, as a load balancer would.
+ * The only server the browser talks to. It serves the page, says who goes to which node, hands WebSockets on
+ * to the nodes as a load balancer would, streams the dashboard, and has the buttons that break things.
  *
  * @param {object} parts
  * @param {import('./nodes.js').Nodes} parts.nodes
- * @param {import('./room.js').Room} parts.room for those who only watch
  * @param {import('rollcall').PresenceService} parts.presence
- * @param {string} parts.redis what the demo runs on, for people
+ * @param {import('rollcall').PubSubService} parts.pubsub
+ * @param {string} parts.secret seals tickets
+ * @param {(ms: number) => void} [parts.freeze] makes Redis unreachable for a while, where that can be done
+ * @param {AbortSignal} parts.signal ends the streams
  */
-export function createFront({ nodes, room, presence, redis }) {
-  const watching = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE_BYTES });
+export function createFront({ nodes, presence, pubsub, secret, freeze, signal }) {
+  /** How many WebSockets go to each node. @type {Map<string, number>} */
+  const load = new Map();
 
   const server = createServer(async (request, response) => {
     try {
       await answer(request, response);
     } catch (error) {
-      const bad = isRollcallError(error) && error.code === 'ERR_INVALID_ARGUMENT';
-      const message = error instanceof Error ? error.message : String(error);
-      sendJson(response, bad ? 400 : 503, { error: message });
+      const { message } = /** @type {Error} */ (error);
+      if (response.headersSent) response.destroy();
+      else sendJson(response, statusOf(error), { error: message });
     }
   });
 
   server.on('upgrade', (request, socket, head) => {
     socket.on('error', () => socket.destroy());
-    const url = parseUrl(request);
-    if (url?.pathname !== '/ws' || !isSameOrigin(request)) return refuse(socket, '403 Forbidden');
-    const node = url.searchParams.get('node');
-    if (node === null) {
-      return watching.handleUpgrade(request, socket, head, (webSocket) => room.welcome(webSocket));
-    }
-    const port = nodes.port(node);
+    const [, name = ''] = /^\/nodes\/([^/]+)\/socket\?/.exec(request.url ?? '') ?? [];
+    const port = nodes.port(name);
+    if (!isSameOrigin(request)) return refuse(socket, '403 Forbidden');
     if (port === undefined) return refuse(socket, '503 Service Unavailable');
+    load.set(name, (load.get(name) ?? 0) + 1);
+    socket.on('close', () => load.set(name, (load.get(name) ?? 0) - 1));
     passOn(request, socket, head, port);
   });
 
@@ -63,52 +60,80 @@ export function createFront({ nodes, room, presence, redis }) {
    * @param {Response} response
    */
   async function answer(request, response) {
-    const url = parseUrl(request);
-    if (url === null) return sendJson(response, 400, { error: 'the address is malformed' });
-    const [, action] = /^\/nodes\/[^/]+\/(kill|start)$/.exec(url.pathname) ?? [];
-    const method = action === undefined ? 'GET' : 'POST';
+    const url = urlOf(request);
+    const [, kind, name = '', action] = /^\/(nodes|redis)\/(?:([^/]+)\/)?(\w+)$/.exec(url.pathname) ?? [];
+    const changes = kind !== undefined || url.pathname === '/connect';
+    const method = changes ? 'POST' : 'GET';
     if (request.method !== method) {
       response.setHeader('allow', method);
-      return sendJson(response, 405, { error: `use ${method} here` });
+      throw new HttpError(405, `use ${method} here`);
     }
+    if (changes && !isSameOrigin(request)) throw new HttpError(403, 'only for this page');
 
-    const file = Object.hasOwn(FILES, url.pathname) ? FILES[url.pathname] : undefined;
-    if (file !== undefined) {
-      response.setHeader(
-        'content-security-policy',
-        "default-src 'self'; connect-src 'self' ws: wss:; img-src data:",
-      );
-      response.writeHead(200, { 'content-type': file.type, 'cache-control': 'no-store' });
-      response.end(file.body);
+    if (url.pathname === '/connect') {
+      sendJson(response, 200, admit(await readJson(request)));
+    } else if (url.pathname === '/events') {
+      pipeEvents(request, response, {
+        pubsub,
+        channels: [{ channel: stats(), event: 'stats', last: 270 }],
+        signal,
+      });
     } else if (url.pathname === '/presence') {
-      await lookUp(response, url.searchParams.getAll('user'));
-    } else if (url.pathname === '/nodes') {
-      sendJson(response, 200, { nodes: nodes.list(), lease: LEASE, grace: GRACE, redis });
-    } else if (action !== undefined) {
-      const name = url.pathname.split('/')[2] ?? '';
-      if (!nodes.has(name)) return sendJson(response, 404, { error: 'there is no such node' });
-      if (!isSameOrigin(request)) return sendJson(response, 403, { error: 'only for this page' });
-      if (action === 'kill') nodes.kill(name);
-      else await nodes.start(name);
+      sendJson(response, 200, await lookUp(url.searchParams.getAll('user')));
+    } else if (kind === 'redis' && action === 'freeze' && freeze !== undefined) {
+      const { ms } = await readJson(request);
+      if (!(Number(ms) > 0 && Number(ms) <= MAX_FREEZE)) throw new HttpError(400, `ms: up to ${MAX_FREEZE}`);
+      freeze(Number(ms));
       sendJson(response, 200, {});
-    } else {
-      sendJson(response, 404, { error: 'there is nothing here' });
+    } else if (kind === 'nodes' && nodes.has(name) && isAction(action)) {
+      await nodes[action](name);
+      sendJson(response, 200, {});
+    } else if (changes || !serveFile(url.pathname, response)) {
+      throw new HttpError(404, 'there is nothing here');
     }
   }
 
   /**
-   * @param {Response} response
-   * @param {string[]} users
+   * Lets somebody in: a real application would ask for a password first. The node wished for, while it
+   * lives, or the one with the fewest connections.
+   *
+   * @param {Record<string, unknown>} wanted
    */
-  async function lookUp(response, users) {
-    if (users.length === 0 || users.length > MAX_LISTED) {
-      const error = `name 1 to ${MAX_LISTED} users: /presence?user=alice&user=bob`;
-      return sendJson(response, 400, { error });
+  function admit({ name, node }) {
+    if (!isName(name)) {
+      throw new HttpError(400, 'A name is 1 to 24 letters, digits, hyphens and underscores.');
+    }
+    const up = nodes.list().filter((each) => each.up);
+    const [quietest] = up.toSorted((a, b) => (load.get(a.name) ?? 0) - (load.get(b.name) ?? 0));
+    const chosen = up.find((each) => each.name === node) ?? quietest;
+    if (chosen === undefined) throw new HttpError(503, 'No node is running.');
+    const ticket = issueTicket(secret, name);
+    return { node: chosen.name, url: `/nodes/${chosen.name}/socket?ticket=${ticket}` };
+  }
+
+  /** @param {string[]} users */
+  async function lookUp(users) {
+    if (users.length === 0 || users.length > MAX_LOOKUP) {
+      throw new HttpError(400, `name 1 to ${MAX_LOOKUP} users: /presence?user=alice&user=bob`);
     }
     // One round trip for all of them; whoever is not in the map was never seen.
     const found = await presence.getMultiplePresence(users);
-    sendJson(response, 200, Object.fromEntries(users.map((user) => [user, found.get(user) ?? null])));
+    return Object.fromEntries(users.map((user) => [user, found.get(user) ?? null]));
   }
+}
+
+/**
+ * @param {string | undefined} action
+ * @returns {action is 'kill' | 'start' | 'restart'}
+ */
+function isAction(action = '') {
+  return ['kill', 'start', 'restart'].includes(action);
+}
+
+/** @param {unknown} error */
+function statusOf(error) {
+  if (error instanceof HttpError) return error.status;
+  return isRollcallError(error) && error.code === 'ERR_INVALID_ARGUMENT' ? 400 : 503;
 }
 
 /**
@@ -140,31 +165,4 @@ function passOn(request, socket, head, port) {
  */
 function refuse(socket, status) {
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
-}
-
-/**
- * Other sites that are open in the same browser have no business here.
- * @param {Request} request
- */
-function isSameOrigin({ headers }) {
-  return headers.origin === undefined || headers.origin.replace(/^https?:\/\//, '') === headers.host;
-}
-
-/** @param {Request} request */
-function parseUrl(request) {
-  try {
-    return new URL(`http://front${request.url}`);
-  } catch {
-    return null;
-  }
-}
-
-/**
- * @param {Response} response
- * @param {number} status
- * @param {object} body
- */
-function sendJson(response, status, body) {
-  response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' });
-  response.end(`${JSON.stringify(body, null, 2)}\n`);
 }

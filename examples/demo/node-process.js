@@ -1,17 +1,17 @@
 // @ts-check
-// A node as a process of its own: `fork` starts it with the node's name, and REDIS_URL in its
+// A node as a process of its own: `fork` starts it with the node's name, and REDIS_URL and the secret in its
 // environment. It reports its port, or why it cannot start, and lives until its parent lets go.
 import { startNode } from './node.js';
 import { realRedis } from './redis.js';
 
 const [name = 'node'] = process.argv.slice(2);
+const { REDIS_URL = '', DEMO_SECRET = '' } = process.env;
 
 // Ctrl-C in a terminal reaches the whole process group; the parent decides when we stop.
 process.on('SIGINT', () => {});
 
 try {
-  const redis = await realRedis(process.env.REDIS_URL ?? '');
-  const node = await startNode(name, redis);
+  const node = await startNode(name, await realRedis(REDIS_URL), DEMO_SECRET);
   process.once('disconnect', async () => {
     await node.stop();
     process.exit();

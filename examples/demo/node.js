@@ -1,50 +1,114 @@
 // @ts-check
+// One server node of the chat. It knows nothing of the other nodes: Redis is all they share. This is the
+// file to copy.
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { PresenceService, PubSubService } from 'rollcall';
+import { RateLimiterMemory } from 'rate-limiter-flexible';
+import { createRollcall, NotificationService } from 'rollcall';
+import { serveWebSocket } from 'rollcall/ws';
 import { WebSocketServer } from 'ws';
-import { Room } from './room.js';
-import { MAX_MESSAGE_BYTES, presenceOptions, pubsubOptions } from './settings.js';
+import { isSameOrigin, urlOf } from './http.js';
+import { notifyMentions } from './mentions.js';
+import { isName, MAX_FRAME_BYTES, options, RATE, ROOMS, STATUSES, sayEverySecond } from './settings.js';
+import { readTicket } from './tickets.js';
 
 /**
- * One server node: it owns the WebSockets of the people who joined by it. It knows nothing of the
- * other nodes; Redis is all they share.
- *
  * @param {string} name
  * @param {import('rollcall').RedisClient} redis
+ * @param {string} secret opens tickets
  */
-export async function startNode(name, redis) {
-  const presence = new PresenceService({ redis, nodeName: name, ...presenceOptions });
-  const pubsub = new PubSubService({ redis, ...pubsubOptions });
-  const room = new Room(name, presence, pubsub);
-  await room.open();
+export async function startNode(name, redis, secret) {
+  const started = Date.now();
+  const totals = { connects: 0, returns: 0, madeUp: 0, lost: 0, failures: 0 };
+  const onError = () => void totals.failures++;
 
-  const server = createServer((_request, response) => response.writeHead(426).end());
-  const webSockets = new WebSocketServer({ server, maxPayload: MAX_MESSAGE_BYTES });
-  webSockets.on('connection', (socket) => room.welcome(socket));
+  const { pubsub, presence, rooms, close } = createRollcall({
+    redis,
+    onError,
+    ...options,
+    presence: { ...options.presence, nodeName: name },
+  });
+  const notifications = new NotificationService({ rooms, onError });
+
+  const http = createServer((_request, response) => response.writeHead(426).end());
+  const webSockets = new WebSocketServer({
+    server: http,
+    verifyClient: (/** @type {{ req: import('node:http').IncomingMessage }} */ { req }) => isSameOrigin(req),
+  });
+
+  const serving = serveWebSocket(webSockets, {
+    rooms,
+    onError,
+    maxBytes: MAX_FRAME_BYTES,
+    rateLimit: new RateLimiterMemory(RATE),
+    heartbeat: 10_000,
+    authenticate(request) {
+      const ticket = readTicket(secret, urlOf(request).searchParams.get('ticket'));
+      if (ticket === null) return null;
+      const meta = { node: name, device: deviceOf(request.headers['user-agent']) };
+      return { userId: ticket.name, expiresAt: ticket.until, meta };
+    },
+    authorize(_user, action, subject, { event }) {
+      if (action === 'watch') return isName(subject);
+      if (action === 'request') return true;
+      if (action === 'status') return STATUSES.includes(subject);
+      return ROOMS.includes(subject) && (action !== 'send' || event === 'message');
+    },
+    requests: {
+      ...notifications.requests(),
+      /** On which nodes, and by what, the users named are here: one round trip for all of them. */
+      async devices(_socket, data) {
+        const names = Array.isArray(data) ? data.filter(isName).slice(0, 100) : [];
+        const found = names.length > 0 ? await presence.getMultiplePresence(names) : new Map();
+        return [...found.values()].map(({ userId, sockets }) => ({
+          user: userId,
+          devices: sockets.map((/** @type {any} */ { status, meta }) => ({ status, ...meta })),
+        }));
+      },
+    },
+  });
+  await presence.connect();
+  await notifyMentions({ pubsub, rooms, presence, notifications }, totals);
+
+  webSockets.on('connection', (_socket, request) => {
+    totals.connects++;
+    // A client that was here before, on whichever node, says where it stands.
+    if (urlOf(request).searchParams.has('since')) totals.returns++;
+  });
+  const saying = sayEverySecond(pubsub, () => {
+    const { sockets, users, delivered } = rooms.stats();
+    return { source: name, started, sockets, users, delivered, ...totals };
+  });
+
   // A spare port, for the front alone.
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
+  await once(http.listen(0, '127.0.0.1'), 'listening');
+  const { port } = /** @type {import('node:net').AddressInfo} */ (http.address());
 
-  /** Ends the connections; what Redis knows of them is up to the services. */
+  /** Cuts all connections, without a word to the clients. */
   const drop = () => {
-    room.drop();
-    server.close();
-    server.closeAllConnections();
+    saying.stop();
+    for (const socket of webSockets.clients) socket.terminate();
+    http.close();
+    http.closeAllConnections();
   };
   return {
     port,
-    /** Leaves in an orderly way: the services remove this node's sockets from Redis. */
+    /** As for a deploy: clients are told to come back elsewhere, and nobody sees them go. */
     async stop() {
-      await presence.close();
-      await pubsub.close();
+      await serving.close({ handoff: true });
+      await close({ handoff: true });
       drop();
     },
     /** What a crash leaves of a node in this process, once its link to Redis is cut: nothing. */
     crash() {
       drop();
-      void presence.close();
-      void pubsub.close();
+      void serving.close();
+      void close();
     },
   };
+}
+
+/** @param {string | undefined} agent what the browser says of itself */
+function deviceOf(agent = '') {
+  return /mobi/i.test(agent) ? 'phone' : 'computer';
 }

@@ -1,4 +1,7 @@
 // @ts-check
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { createEmbeddedRedis } from 'rollcall/testing';
 
 /** @typedef {import('rollcall').RedisClient} RedisClient */
@@ -50,6 +53,49 @@ function clientFor(redis, url) {
 
 /** A Redis inside this process: nothing to install, gone when the process ends. */
 export const embeddedRedis = createEmbeddedRedis;
+
+/**
+ * A redis-server of our own, on a spare port of the loopback interface, in memory only. The shell around it
+ * ends it when we are gone, however that came about.
+ */
+export async function ownRedis() {
+  const port = await sparePort();
+  const { REDIS_SERVER: program = 'redis-server' } = process.env;
+  const script =
+    'command -v "$0" >/dev/null || exit; ' +
+    '"$0" --port "$1" --bind 127.0.0.1 --save "" </dev/null & echo "pid $!"; cat; kill -9 $!; wait';
+  const shell = spawn('sh', ['-c', script, program, String(port)], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+    // Out of reach of a Ctrl-C, which goes to the whole process group.
+    detached: true,
+  });
+  let output = '';
+  for await (const chunk of shell.stdout.setEncoding('utf8').iterator({ destroyOnReturn: false })) {
+    output += chunk;
+    if (/ready to accept connections/i.test(output)) break;
+  }
+  shell.stdout.resume();
+  const pid = Number(/^pid (\d+)$/m.exec(output)?.[1]);
+  if (!pid) throw new Error('there is no redis-server to start: install it, or leave out --real');
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    /** @param {NodeJS.Signals} signal */
+    signal: (signal) => void process.kill(pid, signal),
+    async stop() {
+      const exited = once(shell, 'exit');
+      shell.stdin.end();
+      await exited;
+    },
+  };
+}
+
+async function sparePort() {
+  const server = createServer();
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
+  server.close();
+  return port;
+}
 
 /**
  * What the demo runs on, for people: never with the password.

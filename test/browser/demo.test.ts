@@ -1,132 +1,62 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { fileURLToPath } from 'node:url';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { WebSocket } from 'ws';
 import { startRedisCluster } from '../support/redis-cluster.js';
 import { startRedisSentinel } from '../support/redis-sentinel.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
-import { findChromium, findRedisServer } from '../support/tools.js';
+import { findRedisServer } from '../support/tools.js';
 import { waitFor, withDeadline } from '../support/wait.js';
-
-// The demo as a person meets it: the program started as `npm start` does, and the page in a browser.
-// It runs on the built package; `npm test` builds it first.
-
-const program = fileURLToPath(new URL('../../examples/demo/main.js', import.meta.url));
-
-/** Lease and grace of the demo, the sweeps between them, and some patience. */
-const UNTIL_GONE = 15_000;
-
-const children = new Set<ChildProcess>();
-
-function spawnDemo(env: Record<string, string>) {
-  const { REDIS_URL: _url, HOST: _host, ...inherited } = process.env;
-  const child = spawn(process.execPath, [program], {
-    env: { ...inherited, PORT: '0', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  children.add(child);
-  const output = { stdout: '', stderr: '' };
-  child.stdout.setEncoding('utf8').on('data', (text) => (output.stdout += text));
-  child.stderr.setEncoding('utf8').on('data', (text) => (output.stderr += text));
-  const closed = once(child, 'close').finally(() => children.delete(child));
-  return { child, output, closed };
-}
-
-async function startDemo(env: Record<string, string> = {}) {
-  const { child, output, closed } = spawnDemo(env);
-  const started = await waitFor(() => /(http:\S+) on (.+)\n/.exec(output.stdout), {
-    timeout: 20_000,
-    message: () => `the demo to start: ${output.stderr}`,
-  });
-  const [, url, runsOn] = started ?? [];
-  return {
-    url: url as string,
-    runsOn: runsOn as string,
-    output,
-    async stop() {
-      child.kill('SIGTERM');
-      await withDeadline(closed, 10_000, 'stopping the demo');
-      expect(output.stderr).toBe('');
-      expect(child.exitCode).toBe(0);
-    },
-  };
-}
+import {
+  type Demo,
+  hears,
+  isOn,
+  killLeftovers,
+  launchBrowser,
+  messages,
+  press,
+  say,
+  sees,
+  seesGone,
+  spawnDemo,
+  startDemo,
+  Tabs,
+  tells,
+  watchForLoss,
+} from './demo-world.js';
 
 let browser: Browser;
 
 beforeAll(async () => {
-  browser = await chromium.launch({
-    executablePath: findChromium() as string,
-    args: [
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-      '--no-first-run',
-      '--disable-quic',
-    ],
-  });
+  browser = await launchBrowser();
 });
 
 afterAll(async () => {
   await browser?.close();
-  for (const child of children) child.kill('SIGKILL');
+  killLeftovers();
 });
 
-/** A tab of its own. Whatever goes wrong in it is in `problems`. */
-async function openTab(url: string, problems: string[]): Promise<Page> {
-  const page = await browser.newPage();
-  page.setDefaultTimeout(10_000);
-  page.on('pageerror', (error) => problems.push(String(error)));
-  page.on('console', (message) => {
-    if (message.type() === 'error') problems.push(message.text());
-  });
-  await page.goto(url);
-  return page;
-}
+/** What Chromium says when a server has gone: part of what is tested, and nobody's mistake. */
+const SERVER_GONE = /WebSocket connection to .* failed|status of 503/;
 
-async function join(page: Page, name: string, node: string): Promise<void> {
-  await page.getByLabel('Your name').fill(name);
-  await page.getByRole('radio', { name: node }).check();
-  await page.getByRole('button', { name: 'Join' }).click();
-  await page.getByText(`You are ${name} on ${node}.`).waitFor();
-}
-
-const row = (page: Page, name: string) =>
-  page.getByRole('region', { name: 'Online' }).getByRole('listitem').filter({ hasText: name });
-
-/** Waits until `page` lists `name` with all of `parts`. */
-async function sees(page: Page, name: string, ...parts: string[]): Promise<void> {
-  let found = row(page, name);
-  for (const part of parts) found = found.filter({ hasText: part });
-  await found.waitFor({ timeout: UNTIL_GONE });
-}
-
-async function seesGone(page: Page, name: string): Promise<void> {
-  await row(page, name).waitFor({ state: 'detached', timeout: UNTIL_GONE });
-}
-
-/** Two people on two nodes see each other come, change and go. */
-async function comeChangeAndGo(open: () => Promise<Page>, url: string): Promise<void> {
-  const [a, b] = [await open(), await open()];
-  await join(a, 'alice', 'node-1');
-  await join(b, 'bob', 'node-2');
-  for (const page of [a, b]) {
-    await sees(page, 'alice', 'online', '1 socket', 'node-1');
-    await sees(page, 'bob', 'online', '1 socket', 'node-2');
+/** Two people on two nodes talk, see each other, and one leaves. */
+async function talkAndGo(tabs: Tabs, url: string): Promise<void> {
+  const alice = await tabs.enter('alice', 'node-1');
+  const bob = await tabs.enter('bob', 'node-2');
+  for (const page of [alice, bob]) {
+    await sees(page, 'alice', 'online', 'computer on node-1');
+    await sees(page, 'bob', 'online', 'computer on node-2');
   }
 
-  await b.getByRole('radio', { name: 'away' }).check();
-  await sees(a, 'bob', 'away');
-  await a.getByText('bob online → away').waitFor();
+  await bob.getByRole('textbox', { name: 'Message' }).pressSequentially('hello alice');
+  await alice.getByText('bob is typing').waitFor();
+  await bob.keyboard.press('Enter');
+  await hears(alice, 'hello alice');
+  await alice.getByText('bob is typing').waitFor({ state: 'detached' });
+  await bob.getByRole('img', { name: 'Read by alice' }).waitFor();
 
-  await b.getByRole('button', { name: 'Wave' }).click();
-  await a.getByText('bob waves').waitFor();
-
+  await bob.getByLabel('Status of this device').selectOption('away');
+  await sees(alice, 'bob', 'away');
   const looked = await (await fetch(`${url}/presence?user=alice&user=bob&user=nobody`)).json();
   expect(looked).toMatchObject({
     alice: { userId: 'alice', status: 'online', sockets: [{ status: 'online', meta: { node: 'node-1' } }] },
@@ -134,11 +64,9 @@ async function comeChangeAndGo(open: () => Promise<Page>, url: string): Promise<
     nobody: null,
   });
 
-  await b.close();
-  await sees(a, 'bob', 'within grace');
-  await seesGone(a, 'bob');
-  await a.getByText('bob away → offline').waitFor();
-  await sees(a, 'alice', 'online');
+  await bob.close();
+  await seesGone(alice, 'bob');
+  await sees(alice, 'alice', 'online');
 }
 
 const redisServer = findRedisServer();
@@ -158,22 +86,16 @@ const topologies = {
 };
 
 describe.each(redisServer ? Object.entries(topologies) : [])('the demo on %s', (_, start) => {
-  test('two people on two nodes see each other come, change and go', async () => {
+  test('two people on two nodes talk, and see each other come and go', async () => {
     const world = await start();
-    const pages: Page[] = [];
-    const problems: string[] = [];
     try {
       const demo = await startDemo({ REDIS_URL: world.url });
       expect(demo.runsOn).toBe(world.shown);
-      const open = async () => {
-        const page = await openTab(demo.url, problems);
-        pages.push(page);
-        return page;
-      };
-      await comeChangeAndGo(open, demo.url);
-      await Promise.all(pages.map((page) => page.close()));
+      const tabs = new Tabs(browser, demo.url);
+      await talkAndGo(tabs, demo.url);
+      await tabs.close();
       await demo.stop();
-      expect(problems).toEqual([]);
+      expect(tabs.problems).toEqual([]);
     } finally {
       await world.stop();
     }
@@ -185,15 +107,9 @@ describe.each([
   ...(redisServer ? [{ kind: 'on a real Redis, with nodes as processes', real: true }] : []),
 ])('the demo $kind', ({ real }) => {
   let redis: RedisServer | undefined;
-  let demo: Awaited<ReturnType<typeof startDemo>>;
-  let pages: Page[] = [];
-  let problems: string[] = [];
-
-  const open = async () => {
-    const page = await openTab(demo.url, problems);
-    pages.push(page);
-    return page;
-  };
+  let demo: Demo;
+  let tabs: Tabs;
+  let expected: RegExp | undefined;
 
   beforeAll(async () => {
     if (real) redis = await startRedis({ args: ['--requirepass', 'a-secret'] });
@@ -209,127 +125,255 @@ describe.each([
   });
 
   beforeEach(() => {
-    problems = [];
+    tabs = new Tabs(browser, demo.url);
+    expected = undefined;
   });
 
   afterEach(async () => {
-    await Promise.all(pages.map((page) => page.close()));
-    pages = [];
-    expect(problems).toEqual([]);
+    await tabs.close();
+    expect(tabs.problems.filter((problem) => expected?.test(problem) !== true)).toEqual([]);
   });
 
   test('says what it runs on, without the password', () => {
     expect(demo.runsOn).toBe(redis ? `redis://127.0.0.1:${redis.port}` : 'embedded Redis');
   });
 
-  test('two people on two nodes see each other come, change and go', async () => {
-    await comeChangeAndGo(open, demo.url);
+  test('two people on two nodes talk, and see each other come and go', async () => {
+    await talkAndGo(tabs, demo.url);
   });
 
-  test('one person in two tabs has two sockets', async () => {
-    const [a, b] = [await open(), await open()];
-    await join(a, 'carol', 'node-1');
-    await join(b, 'carol', 'node-2');
-    await sees(a, 'carol', '2 sockets', 'node-1', 'node-2');
-    await b.getByRole('radio', { name: 'busy' }).check();
-    await sees(a, 'carol', 'busy', '2 sockets');
-    await b.getByRole('button', { name: 'Leave' }).click();
-    await sees(a, 'carol', 'online', '1 socket', 'node-1');
-    await sees(b, 'carol', 'online', '1 socket', 'node-1');
+  test('one person on two devices: both get everything, the busier one is his status', async () => {
+    const laptop = await tabs.enter('carol', 'node-1');
+    const phone = await tabs.enter('carol', 'node-2', { userAgent: 'Mozilla/5.0 (Linux; Android) Mobile' });
+    await sees(laptop, 'carol', '2 devices', 'computer on node-1', 'phone on node-2');
+    await say(laptop, 'from the laptop');
+    await hears(phone, 'from the laptop');
+
+    await phone.getByLabel('Status of this device').selectOption('busy');
+    await sees(laptop, 'carol', 'busy', '2 devices');
+    await press(phone, 'Leave the chat');
+    await phone.getByLabel('Your name').waitFor();
+    await sees(laptop, 'carol', 'online', 'computer on node-1');
   });
 
-  test('the users of a killed node go, the others stay; the node can be started again', async () => {
-    const [a, b, c] = [await open(), await open(), await open()];
-    await join(a, 'dave', 'node-1');
-    await join(b, 'erin', 'node-2');
-    await join(c, 'dave', 'node-2');
-    await sees(a, 'dave', '2 sockets');
-    await sees(a, 'erin', '1 socket', 'node-2');
+  test('a node is killed in mid-conversation: both tabs end with all of it, each message once', async () => {
+    // The node may die between the choice of it and the handshake.
+    expected = SERVER_GONE;
+    const dave = await tabs.enter('dave', 'node-1');
+    const erin = await tabs.enter('erin', 'node-2');
+    await sees(dave, 'erin', 'node-2');
+    const daveLost = await watchForLoss(dave);
+    for (const page of [dave, erin]) await page.evaluate('window.stillHere = true');
 
-    await a.getByRole('button', { name: 'Kill node-2' }).click();
-    await a.getByRole('button', { name: 'Start node-2' }).waitFor();
-    await b.getByRole('alert').filter({ hasText: 'The connection to node-2 is lost' }).waitFor();
-    await seesGone(a, 'erin');
-    await a.getByText('erin online → offline').waitFor();
-    await sees(a, 'dave', 'online', '1 socket', 'node-1');
-    // The tab whose node has gone goes on watching.
-    await seesGone(b, 'erin');
-    // Nobody can join by a node that is down.
-    expect(await b.getByRole('radio', { name: 'node-2' }).isDisabled()).toBe(true);
+    const said: string[] = [];
+    for (let number = 1; number <= 30; number++) {
+      for (const [page, name] of [[dave, 'dave'] as const, [erin, 'erin'] as const]) {
+        said.push(`${name} says ${number}.`);
+        await say(page, `${name} says ${number}.`);
+      }
+      if (number === 10) await press(dave, 'Kill node-2');
+    }
+    await tells(erin, 'Connection to node-2 lost');
+    await isOn(erin, 'node-1');
 
-    await a.getByRole('button', { name: 'Start node-2' }).click();
-    await a.getByRole('button', { name: 'Kill node-2' }).waitFor();
-    await join(b, 'erin', 'node-2');
-    await sees(a, 'erin', 'online', '1 socket', 'node-2');
+    for (const page of [dave, erin]) {
+      for (const last of said.slice(-2)) await hears(page, last);
+      await waitFor(async () => (await page.locator('.outbox .message').count()) === 0, {
+        message: 'all to be sent',
+      });
+    }
+    const [daveHas, erinHas] = await Promise.all([messages(dave), messages(erin)]);
+    const ofThese = (text: string) => /^(dave|erin) says \d+\.$/.test(text);
+    expect(daveHas.filter(ofThese).toSorted()).toEqual(said.toSorted());
+    expect(erinHas.filter(ofThese)).toEqual(daveHas.filter(ofThese));
+    // What one person said stays in the order in which he said it.
+    for (const name of ['dave', 'erin']) {
+      const own = (texts: string[]) => texts.filter((text) => text.startsWith(`${name} says`));
+      expect(own(daveHas)).toEqual(own(said));
+    }
+    for (const page of [dave, erin]) {
+      expect(await page.evaluate('window.stillHere')).toBe(true);
+      await sees(page, 'dave', 'online', 'computer on node-1');
+      await sees(page, 'erin', 'online', 'computer on node-1');
+    }
+
+    await press(dave, 'Start node-2');
+    await dave.getByRole('button', { name: 'Kill node-2' }).waitFor();
+    // Whom the dead node left behind was tidied up by now, and nobody was ever seen to go.
+    await sees(await tabs.enter('frank', 'node-2'), 'erin', 'online');
+    expect(await daveLost()).toEqual([]);
   });
 
-  test('with all nodes killed the front announces who is offline', async () => {
-    const [a, b] = [await open(), await open()];
-    await join(a, 'frank', 'node-1');
-    await sees(b, 'frank', 'node-1');
-    for (const node of ['node-1', 'node-2']) await b.getByRole('button', { name: `Kill ${node}` }).click();
-    await seesGone(b, 'frank');
-    await b.getByText('frank online → offline').waitFor();
-    for (const node of ['node-1', 'node-2']) {
-      await b.getByRole('button', { name: `Start ${node}` }).click();
-      await b.getByRole('button', { name: `Kill ${node}` }).waitFor();
+  test('a node is restarted as for a deploy: its people move, and nobody sees them go', async () => {
+    expected = SERVER_GONE;
+    const gina = await tabs.enter('gina', 'node-1');
+    const hugo = await tabs.enter('hugo', 'node-2');
+    await sees(gina, 'hugo', 'node-2');
+    const lost = await watchForLoss(gina);
+    await press(gina, 'Restart node-2');
+    await tells(hugo, '1012');
+    await tells(hugo, 'Back, on');
+    await say(gina, 'still with us?');
+    await hears(hugo, 'still with us?');
+    await gina.getByRole('button', { name: 'Kill node-2' }).waitFor();
+    expect(await lost()).toEqual([]);
+  });
+
+  test('a dropped connection comes back, with what was said meanwhile', async () => {
+    const ida = await tabs.enter('ida', 'node-1');
+    const jack = await tabs.enter('jack', 'node-2');
+    await sees(jack, 'ida', 'node-1');
+    let letGo = () => {};
+    const held = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    await ida.route('**/connect', async (route) => {
+      await held;
+      await route.continue();
+    });
+    await press(ida, 'Drop my connection');
+    await ida.locator('#connection').filter({ hasText: 'reconnecting' }).waitFor();
+    for (const text of ['you missed one', 'and another', 'and a third']) await say(jack, text);
+    await hears(jack, 'and a third');
+    await say(ida, 'said without a connection');
+    letGo();
+    await tells(ida, '3 missed messages recovered in lobby');
+    await hears(ida, 'said without a connection');
+    await hears(jack, 'said without a connection');
+    expect(await messages(ida)).toEqual(await messages(jack));
+    expect((await messages(ida)).slice(-4)).toEqual([
+      'you missed one',
+      'and another',
+      'and a third',
+      'said without a connection',
+    ]);
+  });
+
+  test('whoever is mentioned while he is away finds it when he is back, and reads it once for all devices', async () => {
+    const kim = await tabs.enter('kim', 'node-1');
+    const liam = await tabs.enter('liam', 'node-2');
+    await liam.close();
+    await seesGone(kim, 'liam');
+    await say(kim, 'has anybody seen @liam or @nobody-ever?');
+
+    const back = await tabs.enter('liam', 'node-2');
+    const second = await tabs.enter('liam', 'node-1');
+    for (const page of [back, second])
+      await page.getByRole('button', { name: 'Notifications, 1 unread' }).waitFor();
+    // While he is here he is told at once.
+    await say(kim, '@liam there you are');
+    await back.getByText('kim mentioned you in lobby').waitFor();
+    await press(back, 'Notifications, 2 unread');
+    const list = back.getByRole('region', { name: 'Notifications' });
+    expect(await list.locator('.text').allTextContents()).toEqual([
+      '@liam there you are',
+      'has anybody seen @liam or @nobody-ever?',
+    ]);
+    await press(back, 'Mark all as read');
+    for (const page of [back, second]) {
+      await page.getByRole('button', { name: 'Notifications', exact: true }).waitFor();
     }
   });
 
-  test.each([
-    { what: 'nobody', path: '/presence', says: 'user' },
-    { what: 'an empty name', path: '/presence?user=', says: 'userId' },
-    { what: 'a name too long', path: `/presence?user=${'x'.repeat(513)}`, says: 'userId' },
-    { what: 'too many', path: `/presence?${'user=a&'.repeat(101)}`, says: '100' },
-  ])('GET /presence of $what is a bad request', async ({ path, says }) => {
-    const response = await fetch(demo.url + path);
-    expect(response.status).toBe(400);
-    const body = (await response.json()) as { error: string };
-    expect(Object.keys(body)).toEqual(['error']);
-    expect(body.error).toContain(says);
-    expect(body.error).not.toContain('\n');
+  test('other rooms: who is there, what is unread; left and joined again', async () => {
+    const mia = await tabs.enter('mia', 'node-1');
+    const noah = await tabs.enter('noah', 'node-2');
+    await press(mia, /^kitchen, /);
+    await press(noah, /^kitchen, 1 person/);
+    await mia.getByRole('button', { name: /^kitchen, 2 people/ }).waitFor();
+    await press(mia, /^lobby, /);
+    await say(noah, 'soup is ready');
+    await press(mia, /^kitchen, 2 people, 1 unread/);
+    await hears(mia, 'soup is ready');
+    await mia.getByRole('button', { name: /^kitchen, 2 people$/ }).waitFor();
+
+    await press(mia, 'Leave kitchen');
+    await seesGone(noah, 'mia');
+    await press(mia, /^kitchen, /);
+    await hears(mia, 'soup is ready');
+    await sees(noah, 'mia', 'online');
   });
 
-  test('a stranger who sends nonsense is told, and harms nobody', async () => {
-    const socket = new WebSocket(`${demo.url.replace('http', 'ws')}/ws?node=node-1`);
-    const errors: string[] = [];
-    socket.on('message', (data) => {
-      const message = JSON.parse(String(data)) as { type: string; message: string };
-      if (message.type === 'error') errors.push(message.message);
+  test('the dashboard counts users, connects and messages per node', async () => {
+    const olga = await tabs.enter('olga', 'node-1');
+    await tabs.enter('pete', 'node-1');
+    const chart = (name: RegExp) => olga.getByRole('img', { name });
+    await chart(/^Online users: node-1 2, node-2 0$/).waitFor();
+    await tabs.enter('quin', 'node-2');
+    await chart(/^Connects per second: node-1 0, node-2 [1-9.]+$/).waitFor();
+    await chart(/^Online users: node-1 2, node-2 1$/).waitFor();
+    // Two of them on one node: each message is delivered there twice.
+    let count = 0;
+    await waitFor(
+      async () => {
+        await say(olga, `counting ${++count}`);
+        return chart(/^Messages per second: node-1 [1-9].*, node-2 [1-9].*$/).isVisible();
+      },
+      { interval: 200, message: 'messages in the plot' },
+    );
+  });
+
+  test('with all nodes killed the front says who is offline; started again, everybody is back', async () => {
+    expected = SERVER_GONE;
+    const rosa = await tabs.enter('rosa', 'node-1');
+    for (const node of ['node-1', 'node-2']) {
+      await press(rosa, `Kill ${node}`);
+      await rosa.getByRole('button', { name: `Start ${node}` }).waitFor();
+    }
+    await rosa.locator('#connection').filter({ hasText: 'reconnecting' }).waitFor();
+    await say(rosa, 'is there anybody?');
+    const status = async () => {
+      const answer = await (await fetch(`${demo.url}/presence?user=rosa`)).json();
+      return (answer as { rosa: { status: string } }).rosa.status;
+    };
+    await waitFor(async () => (await status()) === 'offline', {
+      timeout: 20_000,
+      message: 'rosa to be offline',
     });
-    await withDeadline(once(socket, 'open'), 5_000, 'connecting');
-    const refused = [
-      '{',
-      'null',
-      '[]',
-      '{"type":"status","status":"online"}',
-      '{"type":"hello"}',
-      '{"type":"hello","name":"   "}',
-      JSON.stringify({ type: 'hello', name: 'x'.repeat(41) }),
-      String.raw`{"type":"hello","name":"\ud800"}`,
-    ];
-    for (const frame of refused) socket.send(frame);
-    await waitFor(() => errors.length === refused.length, { message: () => `the errors: ${errors}` });
+    for (const node of ['node-1', 'node-2']) {
+      await press(rosa, `Start ${node}`);
+      await rosa.getByRole('button', { name: `Kill ${node}` }).waitFor();
+    }
+    await isOn(rosa, /node-/);
+    await sees(rosa, 'rosa', 'online');
+  });
+});
 
-    socket.send('{"type":"hello","name":"__proto__"}');
-    socket.send('{"type":"hello","name":"twice"}');
-    socket.send('{"type":"status","status":"offline"}');
-    await waitFor(() => errors.length === refused.length + 2, { message: () => `the errors: ${errors}` });
-
-    socket.send('x'.repeat(2_000));
-    const [code] = await withDeadline(once(socket, 'close'), 5_000, 'the end of the connection');
-    expect(code).toBe(1009);
-    expect((await fetch(`${demo.url}/presence?user=__proto__`)).status).toBe(200);
-
-    const foreign = new WebSocket(`${demo.url.replace('http', 'ws')}/ws`, { origin: 'http://example.com' });
-    const [error] = await withDeadline(once(foreign, 'error'), 5_000, 'the refusal');
-    expect(String(error)).toContain('403');
+describe.each([
+  { kind: 'embedded and cut off', button: 'Cut off Redis for 5 s', args: [] },
+  ...(redisServer
+    ? [{ kind: 'started by itself and frozen', button: 'Freeze Redis for 5 s', args: ['--real'] }]
+    : []),
+])('the demo, its Redis $kind for longer than a lease', ({ button, args }) => {
+  test('what is said meanwhile waits, arrives once, and nobody goes offline', async () => {
+    const demo = await startDemo({}, args);
+    const tabs = new Tabs(browser, demo.url);
+    const sara = await tabs.enter('sara', 'node-1');
+    const tom = await tabs.enter('tom', 'node-2');
+    await sees(sara, 'tom', 'node-2');
+    await say(sara, 'is this on?');
+    await hears(tom, 'is this on?');
+    const lost = await watchForLoss(sara);
+    await press(sara, button);
+    await tells(sara, button);
+    await say(tom, 'said meanwhile');
+    await tells(sara, 'Redis can be reached again');
+    await hears(sara, 'said meanwhile');
+    await say(sara, 'that was cold');
+    await hears(tom, 'that was cold');
+    for (const page of [sara, tom]) {
+      expect(await messages(page)).toEqual(['is this on?', 'said meanwhile', 'that was cold']);
+    }
+    expect(await lost()).toEqual([]);
+    await tabs.close();
+    await demo.stop();
+    expect(tabs.problems).toEqual([]);
   });
 });
 
 describe('what cannot work gets one line and exit code 1', () => {
-  async function failure(env: Record<string, string>) {
-    const { child, output, closed } = spawnDemo(env);
+  async function failure(env: Record<string, string>, args?: string[]) {
+    const { child, output, closed } = spawnDemo(env, args);
     await withDeadline(closed, 20_000, 'the demo to give up');
     return { code: child.exitCode, ...output };
   }
@@ -370,6 +414,15 @@ describe('what cannot work gets one line and exit code 1', () => {
     const failed = await failure({ REDIS_URL: url });
     expect(failed).toMatchObject({ code: 1, stdout: '' });
     expect(failed.stderr).toMatch(/^rollcall demo: .+\n$/);
+  });
+
+  test('--real where there is no redis-server, or beside REDIS_URL', async () => {
+    const missing = await failure({ REDIS_SERVER: '/nowhere/redis-server' }, ['--real']);
+    expect(missing).toMatchObject({ code: 1, stdout: '' });
+    expect(missing.stderr).toMatch(/^rollcall demo: there is no redis-server.+\n$/);
+    const both = await failure({ REDIS_URL: 'redis://127.0.0.1:1' }, ['--real']);
+    expect(both).toMatchObject({ code: 1, stdout: '' });
+    expect(both.stderr).toMatch(/REDIS_URL.+\n$/);
   });
 
   test.skipIf(!redisServer)('a wrong password', async () => {

@@ -11,12 +11,20 @@ const src = fileURLToPath(new URL('../../src', import.meta.url));
 /** Low to high. Files directly in src are the bottom, but for the two named here. */
 const layers = [
   '(root)',
+  'protocol/',
+  'client/',
+  'react/',
   'redis/',
   'history/',
   'pubsub/',
   'presence/',
+  'rooms/',
+  'notifications/',
   'rollcall.ts',
   'index.ts',
+  'ws/',
+  'sse/',
+  'socket.io/',
   'testing/',
   'msgpack/',
 ];
@@ -124,6 +132,19 @@ test('only src/redis knows the clients', () => {
   const elsewhere = outside.filter(({ file }) => file !== 'index.ts' && layerOf(file) !== 'testing/');
   const mentioning = elsewhere.filter(({ text }) => /\b(ioredis(?!-mock)|node-redis)\b/i.test(codeOf(text)));
   expect(mentioning.map(({ file }) => file)).toEqual([]);
+});
+
+test('what runs in a browser imports nothing that does not', () => {
+  const within = ['protocol/', 'client/', 'react/'];
+  const outward = sources
+    .filter(({ file }) => within.includes(layerOf(file)))
+    .flatMap(({ file, names, files }) => [
+      ...files.filter((target) => !within.includes(layerOf(target))).map((target) => `${file} -> ${target}`),
+      ...names
+        .filter((name) => !name.startsWith('.') && !(named(name, 'react') && layerOf(file) === 'react/'))
+        .map((name) => `${file} -> ${name}`),
+    ]);
+  expect(outward).toEqual([]);
 });
 
 test('only src/msgpack imports msgpackr', () => {

@@ -1,0 +1,71 @@
+// Notifications: kept for whoever is away, told to all his devices when he is here, read once for all of them.
+import { $, clock, element, face, toast } from './dom.js';
+
+export class Bell {
+  #client;
+  #newest;
+
+  constructor(client) {
+    this.#client = client;
+    // After every break too: what came meanwhile is in the list.
+    client.on('open', () => this.#refresh());
+    client.events.on('notification', ({ data }) => {
+      toast(`${data.from} mentioned you in ${data.room}`);
+      return this.#refresh();
+    });
+    // Another device of mine has read them.
+    client.events.on('notification:read', () => this.#refresh());
+    $('read-all').addEventListener('click', () => this.#acknowledge(this.#newest));
+    $('notifications').addEventListener('toggle', ({ newState }) => newState === 'open' && this.#refresh());
+  }
+
+  async #acknowledge(id) {
+    if (id === undefined) return;
+    await this.#client.request('notifications.acknowledge', { id }).catch(() => {});
+    await this.#refresh();
+  }
+
+  async #refresh() {
+    try {
+      this.#show(await this.#client.request('notifications.list', { limit: 20 }));
+    } catch {
+      // Shown as they were; asked for again with the next one, or the next connection.
+    }
+  }
+
+  #show({ notifications, unread: { count, capped } }) {
+    this.#newest = notifications[0]?.id;
+    const badge = $('bell').querySelector('.badge');
+    badge.hidden = count === 0;
+    badge.textContent = capped ? '99+' : String(count);
+    $('bell').ariaLabel = count === 0 ? 'Notifications' : `Notifications, ${badge.textContent} unread`;
+    $('read-all').disabled = count === 0;
+    const items = notifications.map((each) => element('li', {}, this.#button(each)));
+    if (items.length === 0) items.push(element('li', { className: 'hint' }, 'Nobody has mentioned you yet.'));
+    $('notifications')
+      .querySelector('ul')
+      .replaceChildren(...items);
+  }
+
+  #button({ id, at, data, read }) {
+    const button = element(
+      'button',
+      { type: 'button', className: read ? 'read' : 'unread' },
+      face(data.from),
+      element(
+        'span',
+        {},
+        element('b', {}, data.from),
+        ` in ${data.room}, `,
+        element('time', {}, clock(at)),
+        element('span', { className: 'text' }, data.text),
+      ),
+    );
+    button.addEventListener('click', () => {
+      document.dispatchEvent(new CustomEvent('goto', { detail: data.room }));
+      $('notifications').hidePopover();
+      void this.#acknowledge(id);
+    });
+    return button;
+  }
+}

@@ -1,0 +1,146 @@
+// The rooms: which there are, which one is shown, what is new in the others.
+import { $, dot, element, keyed, list, plural, setText } from './dom.js';
+import { People } from './people.js';
+import { RoomView } from './room-view.js';
+
+const ROOMS = {
+  lobby: 'Where everybody begins.',
+  kitchen: 'What is for lunch, and who left the cup.',
+  workshop: 'Things that are broken, and things that will be.',
+};
+
+export class Chat {
+  #views = new Map();
+  #current;
+  #client;
+  #name;
+  #backstage;
+  #people;
+  #counts = {};
+
+  constructor(client, name, backstage) {
+    this.#client = client;
+    this.#name = name;
+    this.#backstage = backstage;
+    this.#people = new People(client, name);
+    backstage.onRooms((counts) => {
+      this.#counts = counts;
+      this.#showRooms();
+    });
+
+    const text = $('text');
+    $('composer').addEventListener('submit', (event) => {
+      event.preventDefault();
+      this.#send();
+    });
+    text.addEventListener('keydown', (event) => {
+      if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      this.#send();
+    });
+    // Of many key strokes the client makes few frames.
+    text.addEventListener('input', () => this.#current.room.typing(text.value !== ''));
+    for (const event of ['visibilitychange', 'viewchange']) {
+      document.addEventListener(event, () => this.#looked());
+    }
+    document.addEventListener('goto', ({ detail }) => this.show(detail));
+    this.show('lobby');
+  }
+
+  show(name) {
+    const view = this.#views.get(name) ?? this.#join(name);
+    if (this.#current) this.#current.hide();
+    this.#current = view;
+    view.show();
+    this.#people.show(view.room);
+    $('room-title').textContent = name;
+    $('room-about').textContent = ROOMS[name];
+    $('text').placeholder = `Write to ${name}`;
+    this.#showTypists();
+    this.#looked();
+  }
+
+  #join(name) {
+    const view = new RoomView(this.#client, name, this.#name, {
+      changed: () => (view === this.#current ? this.#looked() : this.#showRooms()),
+      typists: () => this.#showTypists(),
+      members: () => {
+        this.#showRooms();
+        if (view === this.#current) this.#people.changed();
+      },
+      tell: (kind, text) => this.#backstage.tell(kind, text),
+    });
+    this.#views.set(name, view);
+    $('logs').append(view.root);
+    return view;
+  }
+
+  #leave(name) {
+    const view = this.#views.get(name);
+    this.#views.delete(name);
+    void view.room.leave();
+    view.root.remove();
+    if (view === this.#current) this.show('lobby');
+    else this.#showRooms();
+    $('rooms').querySelector(`[data-key="${name}"] button`).focus();
+  }
+
+  #send() {
+    const text = $('text').value.trim();
+    if (text === '') return;
+    this.#current.send(text);
+    $('text').value = '';
+  }
+
+  /** What is before one's eyes has been read. */
+  #looked() {
+    const seen = document.visibilityState === 'visible' && $('chat').checkVisibility();
+    if (seen) this.#current.markRead();
+    this.#showRooms();
+  }
+
+  #showRooms() {
+    let unread = 0;
+    for (const name of Object.keys(ROOMS)) {
+      const view = this.#views.get(name);
+      const item = keyed($('rooms'), name, () => this.#row(name));
+      const [open, leave] = item.children;
+      open.ariaCurrent = view === this.#current ? 'true' : 'false';
+      const here = view?.room.members.size ?? this.#counts[name] ?? 0;
+      setText(item.querySelector('.count'), `${here}`);
+      const badge = item.querySelector('.badge');
+      badge.hidden = !view?.unread;
+      setText(badge, String(view?.unread ?? 0));
+      const news = view?.unread ? `, ${view.unread} unread` : '';
+      open.ariaLabel = `${name}, ${plural(here, 'person').replace('persons', 'people')}${news}`;
+      leave.hidden = view === undefined || name === 'lobby';
+      unread += view?.unread ?? 0;
+    }
+    document.title = `${unread > 0 ? `(${unread}) ` : ''}${this.#name} · rollcall demo`;
+  }
+
+  #row(name) {
+    const open = element(
+      'button',
+      { type: 'button', className: 'room' },
+      element('span', { className: 'name' }, name),
+      element('span', { className: 'badge', hidden: true }),
+      element('span', { className: 'count' }),
+    );
+    open.addEventListener('click', () => {
+      this.show(name);
+      document.querySelector('#tabs [value=chat]').click();
+      $('text').focus();
+    });
+    const leave = element('button', { type: 'button', className: 'icon', ariaLabel: `Leave ${name}` }, '×');
+    leave.addEventListener('click', () => this.#leave(name));
+    return element('li', {}, open, leave);
+  }
+
+  #showTypists() {
+    const { typists } = this.#current.room;
+    const what = typists.length === 1 ? 'is typing' : 'are typing';
+    const shown = typists.length > 3 ? 'Several people are typing' : `${list([...typists])} ${what}`;
+    $('typing').replaceChildren(...(typists.length > 0 ? [dot(), dot(), dot(), shown] : []));
+  }
+}

@@ -1,0 +1,177 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { expect } from 'vitest';
+import { findChromium } from '../support/tools.js';
+import { waitFor, withDeadline } from '../support/wait.js';
+
+// The demo as a person meets it: the program started as `npm start` does, and the page in a browser.
+// It runs on the built package; `npm test` builds it first.
+
+const program = fileURLToPath(new URL('../../examples/demo/main.js', import.meta.url));
+
+/** Lease and grace of the demo, the sweeps between them, and some patience. */
+const UNTIL_GONE = 20_000;
+/** The longest wait of a client before it comes back, and some patience. */
+const UNTIL_BACK = 15_000;
+
+const children = new Set<ChildProcess>();
+
+export function killLeftovers(): void {
+  for (const child of children) child.kill('SIGKILL');
+}
+
+export function spawnDemo(env: Record<string, string>, args: readonly string[] = []) {
+  const { REDIS_URL: _url, HOST: _host, ...inherited } = process.env;
+  const child = spawn(process.execPath, [program, ...args], {
+    env: { ...inherited, PORT: '0', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  children.add(child);
+  const output = { stdout: '', stderr: '' };
+  child.stdout.setEncoding('utf8').on('data', (text) => (output.stdout += text));
+  child.stderr.setEncoding('utf8').on('data', (text) => (output.stderr += text));
+  const closed = once(child, 'close').finally(() => children.delete(child));
+  return { child, output, closed };
+}
+
+export interface Demo {
+  readonly url: string;
+  readonly runsOn: string;
+  stop(): Promise<void>;
+}
+
+export async function startDemo(env: Record<string, string> = {}, args?: readonly string[]): Promise<Demo> {
+  const { child, output, closed } = spawnDemo(env, args);
+  const started = await waitFor(() => /(http:\S+) on (.+)\n/.exec(output.stdout), {
+    timeout: 20_000,
+    message: () => `the demo to start: ${output.stderr}`,
+  });
+  const [, url, runsOn] = started ?? [];
+  return {
+    url: url as string,
+    runsOn: runsOn as string,
+    async stop() {
+      child.kill('SIGTERM');
+      await withDeadline(closed, 15_000, 'stopping the demo');
+      expect(output.stderr).toBe('');
+      expect(child.exitCode).toBe(0);
+    },
+  };
+}
+
+export function launchBrowser(): Promise<Browser> {
+  return chromium.launch({
+    executablePath: findChromium() as string,
+    args: [
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+      '--no-first-run',
+      '--disable-quic',
+    ],
+  });
+}
+
+/** The tabs of one test. Whatever goes wrong in them is in `problems`. */
+export class Tabs {
+  readonly problems: string[] = [];
+  readonly #browser: Browser;
+  readonly #url: string;
+  readonly #pages: Page[] = [];
+
+  constructor(browser: Browser, url: string) {
+    this.#browser = browser;
+    this.#url = url;
+  }
+
+  async open(options: BrowserContextOptions = {}): Promise<Page> {
+    const page = await this.#browser.newPage({ viewport: { width: 1300, height: 800 }, ...options });
+    this.#pages.push(page);
+    page.setDefaultTimeout(10_000);
+    page.on('pageerror', (error) => this.problems.push(String(error)));
+    page.on('console', (message) => {
+      if (['error', 'warning'].includes(message.type())) this.problems.push(message.text());
+    });
+    await page.goto(this.#url);
+    return page;
+  }
+
+  /** Opens a tab and joins the chat, by `node`. */
+  async enter(name: string, node: string, options?: BrowserContextOptions): Promise<Page> {
+    const page = await this.open(options);
+    await page.getByLabel('Your name').fill(name);
+    await page.getByLabel('Connect to').selectOption(node);
+    await page.getByRole('button', { name: 'Join the chat' }).click();
+    await isOn(page, node);
+    return page;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#pages.map((page) => page.close()));
+  }
+}
+
+/** Waits until the tab is connected to `node`. */
+export async function isOn(page: Page, node: string | RegExp): Promise<void> {
+  await page.locator('#connection').filter({ hasText: node }).waitFor({ timeout: UNTIL_BACK });
+}
+
+export async function say(page: Page, text: string): Promise<void> {
+  await page.getByRole('textbox', { name: 'Message' }).fill(text);
+  await page.keyboard.press('Enter');
+}
+
+/** Presses a button that may be on a part of the page that is scrolled away. */
+export const press = (page: Page, name: string | RegExp) => page.getByRole('button', { name }).click();
+
+const log = (page: Page) => page.getByRole('log');
+
+/** The messages of the room shown, in order, without what is still on its way. */
+export const messages = (page: Page): Promise<string[]> =>
+  log(page).locator('.messages:not(.outbox) .text').allTextContents();
+
+/** Waits until a message is there that is not on its way any more. */
+export async function hears(page: Page, text: string): Promise<void> {
+  const heard = log(page).locator('.messages:not(.outbox) .text').filter({ hasText: text });
+  await heard.first().waitFor({ timeout: UNTIL_BACK });
+}
+
+const row = (page: Page, name: string) =>
+  page.getByRole('region', { name: 'People here' }).getByRole('listitem').filter({ hasText: name });
+
+/** Waits until `page` lists `name` with all of `parts`. */
+export async function sees(page: Page, name: string, ...parts: string[]): Promise<void> {
+  let found = row(page, name);
+  for (const part of parts) found = found.filter({ hasText: part });
+  await found.waitFor({ timeout: UNTIL_GONE });
+}
+
+export async function seesGone(page: Page, name: string): Promise<void> {
+  await row(page, name).waitFor({ state: 'detached', timeout: UNTIL_GONE });
+}
+
+/** Watches the list of people for somebody who is taken off it, or shown as offline; reports who. */
+export async function watchForLoss(page: Page): Promise<() => Promise<string[]>> {
+  await page.evaluate(`{
+    const lost = (window.lost = []);
+    const list = document.querySelector('#people ul');
+    new MutationObserver((records) => {
+      for (const { removedNodes } of records) {
+        for (const node of removedNodes) if (!node.isConnected && node.dataset) lost.push(node.dataset.key);
+      }
+      for (const node of list.children) if (node.dataset.status === 'offline') lost.push(node.dataset.key);
+    }).observe(list, { childList: true, subtree: true, attributes: true });
+  }`);
+  return () => page.evaluate('window.lost') as Promise<string[]>;
+}
+
+/** Waits until the timeline of the tab's connection tells of `what`. */
+export async function tells(page: Page, what: string | RegExp): Promise<void> {
+  const timeline = page.getByRole('region', { name: 'What my connection went through' });
+  const entry = timeline.getByRole('listitem').filter({ hasText: what });
+  await entry.first().waitFor({ timeout: UNTIL_BACK });
+}
