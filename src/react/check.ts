@@ -1,7 +1,7 @@
 import { ClientError } from '../client/index.js';
 
 /** Throws `INVALID` unless `valid`. */
-export function check(valid: unknown, message: string): asserts valid {
+function check(valid: unknown, message: string): asserts valid {
   if (!valid) throw new ClientError('INVALID', message);
 }
 

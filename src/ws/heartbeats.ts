@@ -1,0 +1,61 @@
+import { type Clock, jittered, type Timer } from '../clock.js';
+import type { Connection } from './connection.js';
+import type { Identity } from './options.js';
+
+/** How often connections are looked at, as a share of the shorter limit. */
+const LOOK = 1 / 4;
+
+/** What {@link Heartbeats} looks after. */
+export interface HeartbeatSettings {
+  readonly clock: Clock;
+  /** After how much silence, in ms, somebody is pinged. */
+  readonly heartbeat: number;
+  /** How long, in ms, the answer may take. */
+  readonly pongTimeout: number;
+  readonly counters: { silent: number };
+}
+
+/** Pings whoever is silent, and gives up who stays so: one timer for all connections. */
+export class Heartbeats<User extends Identity> {
+  readonly #settings: HeartbeatSettings;
+  readonly #connections: Iterable<Connection<User>>;
+  #looked: number;
+  #timer: Timer | undefined;
+
+  constructor(connections: Iterable<Connection<User>>, settings: HeartbeatSettings) {
+    this.#connections = connections;
+    this.#settings = settings;
+    this.#looked = settings.clock.monotonic();
+    this.#next();
+  }
+
+  /** Looks no more. */
+  stop(): void {
+    this.#timer?.cancel();
+  }
+
+  get #every(): number {
+    const { heartbeat, pongTimeout } = this.#settings;
+    return Math.min(heartbeat, pongTimeout) * LOOK;
+  }
+
+  #next(): void {
+    const { clock } = this.#settings;
+    this.#timer = clock.after(jittered(clock, this.#every), () => this.#look(), { keepAlive: false });
+  }
+
+  #look(): void {
+    const { clock, heartbeat, pongTimeout, counters } = this.#settings;
+    const now = clock.monotonic();
+    // A process that stood still has heard nobody, and that is no fault of theirs.
+    const stoodStill = now - this.#looked > 2 * this.#every;
+    this.#looked = now;
+    for (const connection of this.#connections) {
+      if (stoodStill) connection.excuse(now);
+      if (connection.alive(now, heartbeat, pongTimeout)) continue;
+      counters.silent++;
+      connection.terminate();
+    }
+    this.#next();
+  }
+}

@@ -1,0 +1,15 @@
+export type {
+  Action,
+  ActionDetails,
+  CloseServingOptions,
+  Identity,
+  RateLimiter,
+  RequestHandler,
+  ServeOptions,
+  ServingStats,
+  Typing,
+} from './options.js';
+export { RequestError } from './request-error.js';
+export type { Serving } from './serve-web-socket.js';
+export { serveWebSocket } from './serve-web-socket.js';
+export type { WebSocketLike, WebSocketServerLike } from './web-socket.js';

@@ -1,0 +1,143 @@
+import type { ClientFrame } from '../protocol/frames.js';
+
+/** A frame that cannot be read, and why. */
+export interface BadFrame {
+  readonly problem: string;
+  /** It is a frame of the protocol's form, but not a request that this server knows, or a wrong one. */
+  readonly readable: boolean;
+  /** Of the request, where that much could be read. */
+  readonly id: number | undefined;
+}
+
+/** What is wrong with a member of a frame, if anything. */
+type Check = (value: unknown) => string | undefined;
+
+const KEY = /^[\w.:-]{1,64}$/;
+const METHOD = /^[\w.:-]{1,64}$/;
+const MAX_NAME_BYTES = 512;
+const MAX_EVENT_BYTES = 128;
+const MAX_POSITION_BYTES = 64;
+const MAX_USERS = 1_000;
+/** How deep a frame may be nested: what can just be read could not be written again. */
+const MAX_DEPTH = 100;
+
+const flag: Check = (value) => (typeof value === 'boolean' ? undefined : 'must be true or false');
+const name: Check = (value) => text(value, MAX_NAME_BYTES);
+const position: Check = (value) => text(value, MAX_POSITION_BYTES);
+const optional =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined ? undefined : check(value);
+const matching =
+  (pattern: RegExp): Check =>
+  (value) =>
+    typeof value === 'string' && pattern.test(value) ? undefined : `must match ${pattern.source}`;
+const whole =
+  (min: number, max: number): Check =>
+  (value) =>
+    Number.isInteger(value) && (value as number) >= min && (value as number) <= max
+      ? undefined
+      : `must be a whole number from ${min} to ${max}`;
+const event: Check = (value) =>
+  text(value, MAX_EVENT_BYTES) ?? ((value as string).startsWith('$') ? 'must not begin with "$"' : undefined);
+const users: Check = (value) => {
+  if (!Array.isArray(value) || value.length > MAX_USERS) return `must be a list of up to ${MAX_USERS} users`;
+  return value.map(name).find((problem) => problem !== undefined);
+};
+
+function text(value: unknown, maxBytes: number): string | undefined {
+  const fits =
+    typeof value === 'string' &&
+    value.length > 0 &&
+    value.length <= maxBytes &&
+    Buffer.byteLength(value) <= maxBytes;
+  return fits ? undefined : `must be text of 1 to ${maxBytes} bytes`;
+}
+
+type Shape = readonly (readonly [member: string, check: Check])[];
+
+/** The members of each type of frame. Others are ignored. */
+const SHAPES = new Map<string, Shape>(
+  Object.entries({
+    join: [
+      ['room', name],
+      ['since', optional(position)],
+      ['last', optional(whole(0, 1_000))],
+      ['members', optional(flag)],
+    ],
+    update: [['room', name]],
+    leave: [['room', name]],
+    send: [
+      ['room', name],
+      ['event', event],
+      ['key', optional(matching(KEY))],
+      ['echo', optional(flag)],
+      ['keep', optional(flag)],
+    ],
+    typing: [
+      ['room', name],
+      ['on', flag],
+    ],
+    status: [['status', name]],
+    watch: [['users', users]],
+    unwatch: [['users', users]],
+    history: [
+      ['room', name],
+      ['before', optional(position)],
+      ['limit', optional(whole(1, 1_000))],
+    ],
+    request: [['method', matching(METHOD)]],
+    ping: [],
+  } satisfies Record<ClientFrame['type'], Shape>),
+);
+
+/** Reads what a client sent; `undefined` for bytes. Never throws, whatever it is. */
+export function readFrame(text: string | undefined): ClientFrame | BadFrame {
+  if (text === undefined) return unreadable('the frame must be text');
+  if (tooDeep(text)) return unreadable(`the frame must not be nested more than ${MAX_DEPTH} deep`);
+  let frame: Record<string, unknown>;
+  try {
+    frame = JSON.parse(text);
+  } catch {
+    return unreadable('the frame is not JSON');
+  }
+  if (typeof frame !== 'object' || frame === null || Array.isArray(frame)) {
+    return unreadable('the frame must be an object');
+  }
+  const { id: given, type } = frame;
+  const id = Number.isSafeInteger(given) ? (given as number) : undefined;
+  if (given !== undefined && id === undefined) return unreadable('id must be a whole number');
+  if (typeof type !== 'string') return unreadable('type must be text', id);
+  const shape = SHAPES.get(type);
+  // It may be one of a later version.
+  if (shape === undefined) return { problem: 'type is unknown', readable: true, id };
+  for (const [member, check] of shape) {
+    const problem = check(frame[member]);
+    if (problem !== undefined) return { problem: `${member} ${problem}`, readable: true, id };
+  }
+  return frame as unknown as ClientFrame;
+}
+
+function unreadable(problem: string, id?: number): BadFrame {
+  return { problem, readable: false, id };
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+
+/** Looks at the brackets alone; whether it is JSON at all is found out later. */
+function tooDeep(text: string): boolean {
+  if (text.length <= MAX_DEPTH) return false;
+  let depth = 0;
+  let quoted = false;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) quoted = !quoted;
+    else if (quoted) at += code === BACKSLASH ? 1 : 0;
+    // "[" and "{", "]" and "}" differ in one bit.
+    else if ((code | 0x20) === 0x7b) {
+      if (++depth > MAX_DEPTH) return true;
+    } else if ((code | 0x20) === 0x7d) depth--;
+  }
+  return false;
+}

@@ -1,0 +1,267 @@
+import { createHash } from 'node:crypto';
+import type { Json } from '../codec.js';
+import { isThenable, messageOf } from '../diagnostics.js';
+import { HandlerError, isRollcallError } from '../errors.js';
+import type {
+  CallFrame,
+  ClientFrame,
+  HistoryAnswer,
+  HistoryFrame,
+  Joined,
+  JoinFrame,
+  PastEvent,
+  SendFrame,
+  Sent,
+  TypingFrame,
+} from '../protocol/frames.js';
+import type { HistoryMessage } from '../pubsub/options.js';
+import type { RoomEvent } from '../rooms/room-message.js';
+import type { RoomSocket } from '../rooms/room-socket.js';
+import type { Action, ActionDetails, Identity } from './options.js';
+import type { RequestContext } from './request-context.js';
+import { RequestError } from './request-error.js';
+
+const PAGE = 50;
+
+/** What a frame asks leave for, with whom or what it is about; several for several users. */
+function leaveFor(frame: ClientFrame): { action: Action; subjects: readonly string[] } | undefined {
+  switch (frame.type) {
+    case 'join':
+    case 'send':
+    case 'typing':
+    case 'history':
+      return { action: frame.type, subjects: [frame.room] };
+    case 'update':
+      // Who may not come in any more may not show himself there in another way either.
+      return { action: 'join', subjects: [frame.room] };
+    case 'watch':
+      return { action: 'watch', subjects: [...new Set(frame.users)] };
+    case 'status':
+      return { action: 'status', subjects: [frame.status] };
+    case 'request':
+      return { action: 'request', subjects: [frame.method] };
+    default:
+      // Leaving, looking away, pings.
+      return undefined;
+  }
+}
+
+/** Asks the application; at once where it knows at once. */
+export function allowed<User extends Identity>(
+  { options, known }: RequestContext<User>,
+  frame: ClientFrame,
+): boolean | Promise<boolean> {
+  const leave = leaveFor(frame);
+  if (leave === undefined) return true;
+  const details: ActionDetails = frame.type === 'send' ? { event: frame.event } : {};
+  const answers: (boolean | Promise<boolean>)[] = [];
+  for (const subject of leave.subjects) {
+    let answer: boolean | Promise<boolean>;
+    try {
+      answer = options.authorize(known.user, leave.action, subject, details);
+    } catch (error) {
+      answer = Promise.reject(error);
+    }
+    // Only `true` is leave: whatever else a function without types returns is none.
+    answers.push(isThenable(answer) ? answer : answer === true);
+  }
+  if (answers.every((answer) => typeof answer === 'boolean')) return !answers.includes(false);
+  return Promise.all(answers).then((all) => all.every((answer) => answer === true), applicationFailed);
+}
+
+/** What can be refused without asking anybody is: those who ask for it over and over cost little. */
+export function assertPossible<User extends Identity>(
+  { options, socket, maxRooms, maxWatched, watched }: RequestContext<User>,
+  frame: ClientFrame,
+): void {
+  switch (frame.type) {
+    case 'join':
+      if (!socket.isIn(frame.room) && socket.rooms.length >= maxRooms) {
+        throw new RequestError('LIMIT', `a socket may be in ${maxRooms} rooms`);
+      }
+      return;
+    case 'update':
+    case 'send':
+    case 'typing':
+      return assertJoined(socket, frame.room);
+    case 'watch':
+      if (watched.size + newOf(frame.users, watched).length > maxWatched) {
+        throw new RequestError('LIMIT', `a socket may watch ${maxWatched} users`);
+      }
+      return;
+    case 'request':
+      if (!Object.hasOwn(options.requests ?? {}, frame.method)) {
+        throw new RequestError('UNKNOWN_METHOD', `there is no method ${frame.method}`);
+      }
+  }
+}
+
+/** Carries out a frame that was let pass; resolves with what to answer. */
+export async function carryOut<User extends Identity>(
+  context: RequestContext<User>,
+  frame: ClientFrame,
+): Promise<unknown> {
+  const { socket } = context;
+  switch (frame.type) {
+    case 'join':
+      return join(context, frame);
+    case 'update':
+      assertJoined(socket, frame.room);
+      return socket.update(frame.room, (frame.info ?? null) as Json);
+    case 'leave':
+      return leave(context, frame.room);
+    case 'send':
+      return send(context, frame);
+    case 'typing':
+      return type(context, frame);
+    case 'status':
+      return socket.setStatus(frame.status);
+    case 'watch':
+      return watch(context, frame.users);
+    case 'unwatch':
+      for (const userId of frame.users) context.watched.delete(userId);
+      return socket.unwatch(frame.users);
+    case 'history':
+      return history(context, frame);
+    case 'request':
+      return call(context, frame);
+    case 'ping':
+      return undefined;
+  }
+}
+
+async function join<User extends Identity>(
+  { socket, joining }: RequestContext<User>,
+  { room, since, last, info, members }: JoinFrame,
+): Promise<Joined> {
+  const joined = socket.join(room, {
+    ...(since === undefined ? {} : { since }),
+    ...(last === undefined ? {} : { last }),
+    ...(info === undefined ? {} : { info: info as Json }),
+    ...(members === undefined ? {} : { members }),
+  });
+  joining.set(room, joined);
+  try {
+    const { position } = await joined;
+    return position === undefined ? {} : { position };
+  } finally {
+    if (joining.get(room) === joined) joining.delete(room);
+  }
+}
+
+async function leave<User extends Identity>(context: RequestContext<User>, room: string): Promise<void> {
+  const { socket, options, typing } = context;
+  const left = socket.leave(room);
+  if (typing.delete(room)) await options.typing?.stop(room, socket.userId, { except: socket.id });
+  await left;
+}
+
+async function type<User extends Identity>(
+  { socket, options, typing }: RequestContext<User>,
+  { room, on }: TypingFrame,
+): Promise<void> {
+  assertJoined(socket, room);
+  if (on) typing.add(room);
+  else typing.delete(room);
+  await options.typing?.[on ? 'start' : 'stop'](room, socket.userId, { except: socket.id });
+}
+
+async function watch<User extends Identity>(
+  { socket, watched }: RequestContext<User>,
+  users: readonly string[],
+): Promise<void> {
+  const added = newOf(users, watched);
+  for (const userId of added) watched.add(userId);
+  try {
+    await socket.watch(users);
+  } catch (error) {
+    for (const userId of added) watched.delete(userId);
+    throw error;
+  }
+}
+
+/** Those of `users` that are not in `known`, each once. */
+function newOf(users: readonly string[], known: ReadonlySet<string>): string[] {
+  return [...new Set(users)].filter((userId) => !known.has(userId));
+}
+
+async function send<User extends Identity>(
+  context: RequestContext<User>,
+  { room, event, data = null, key, echo = true, keep = true }: SendFrame,
+): Promise<Sent> {
+  const { socket, options } = context;
+  await entered(context, room);
+  const { rooms } = options;
+  const keyed = key !== undefined && keep && rooms.keeps;
+  const { position, duplicate } = await rooms.broadcast(room, event, data as Json, {
+    from: socket.userId,
+    keep,
+    ...(echo ? {} : { except: socket.id }),
+    ...(keyed ? { idempotencyKey: ownKey(socket.userId, key) } : {}),
+  });
+  return {
+    ...(position === undefined ? {} : { position }),
+    ...(duplicate === true ? { duplicate } : {}),
+  };
+}
+
+/** Keys are the user's own: nobody can take up another's. */
+function ownKey(userId: string, key: string): string {
+  return createHash('sha256').update(`${key}\n${userId}`).digest('base64url');
+}
+
+function history<User extends Identity>(
+  context: RequestContext<User>,
+  { room, before, limit = PAGE }: HistoryFrame,
+): Promise<HistoryAnswer> {
+  const { rooms } = context.options;
+  const read = async () => {
+    if (!context.socket.attached) return { events: [], more: false };
+    const options = { reverse: true, limit, ...(before === undefined ? {} : { before }) };
+    const { messages, more } = await rooms.history(room, options);
+    return { events: messages.flatMap(pastEvent), more };
+  };
+  const done = context.reading.then(read);
+  context.reading = done.catch(() => {});
+  return done;
+}
+
+/** None for what others have published there, and is no event. */
+function pastEvent({ message, position, publishedAt }: HistoryMessage<RoomEvent>): PastEvent[] {
+  const { event, from, data = null } = (message ?? {}) as Partial<RoomEvent>;
+  if (typeof event !== 'string' || event.startsWith('$')) return [];
+  return [
+    { event, ...(typeof from === 'string' ? { from } : {}), data, position, at: publishedAt.getTime() },
+  ];
+}
+
+async function call<User extends Identity>(
+  { options, socket, known }: RequestContext<User>,
+  { method, data = null }: CallFrame,
+): Promise<unknown> {
+  try {
+    return await options.requests?.[method]?.(socket, data as Json, known.user);
+  } catch (error) {
+    return applicationFailed(error);
+  }
+}
+
+/** What an argument of the application's own calls should be is no news for the client. */
+function applicationFailed(error: unknown): never {
+  const own =
+    isRollcallError(error) && (error.code === 'ERR_INVALID_ARGUMENT' || error.code === 'ERR_SCHEMA');
+  throw own ? new HandlerError(messageOf(error), { cause: error }) : error;
+}
+
+/** Whoever speaks on his way in is to hear himself. */
+async function entered<User extends Identity>(
+  { socket, joining }: RequestContext<User>,
+  room: string,
+): Promise<void> {
+  await joining.get(room)?.catch(() => {});
+  assertJoined(socket, room);
+}
+
+function assertJoined(socket: RoomSocket, room: string): void {
+  if (!socket.isIn(room)) throw new RequestError('NOT_JOINED', 'join the room first');
+}

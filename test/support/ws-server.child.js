@@ -1,0 +1,80 @@
+// A server process of its own, of the built package: what it holds can be measured, and it can be killed.
+
+import { createServer } from 'node:http';
+import { RateLimiterMemory } from 'rate-limiter-flexible';
+import { createClient } from 'redis';
+import { WebSocketServer } from 'ws';
+import { PresenceService, PubSubService, RoomService } from '../../dist/index.js';
+import { serveWebSocket } from '../../dist/ws.js';
+
+const { port, prefix, serve = {}, rooms: roomOptions = {}, ws = {}, rate } = JSON.parse(process.argv[2]);
+
+const errors = [];
+const onError = (error) => errors.push(`${error.name}: ${error.message}`);
+process.on('unhandledRejection', (error) => errors.push(`unhandled: ${error}`));
+process.on('uncaughtException', (error) => errors.push(`uncaught: ${error}`));
+
+const redis = createClient({ url: `redis://127.0.0.1:${port}`, socket: { reconnectStrategy: 50 } });
+redis.on('error', () => {});
+await redis.connect();
+
+const pubsub = new PubSubService({ redis, prefix, onError });
+const presence = new PresenceService({ redis, prefix, onError });
+const rooms = new RoomService({ pubsub, presence, onError, ...roomOptions });
+const http = createServer();
+const wss = new WebSocketServer({ server: http, ...ws });
+const serving = serveWebSocket(wss, {
+  rooms,
+  onError,
+  authenticate: ({ url }) => {
+    const user = new URL(url, 'http://localhost').searchParams.get('user');
+    return user === 'undecided' ? new Promise(() => {}) : user;
+  },
+  authorize: async (_, __, subject) => !subject.startsWith('closed'),
+  requests: { echo: (_, data) => data, merge: (_, data) => ({ ...{}, ...data }) },
+  ...(rate && {
+    rateLimit: new RateLimiterMemory(rate),
+    // The well-behaved are not counted with the others.
+    rateLimitKey: ({ userId }) => userId,
+  }),
+  ...serve,
+});
+
+const actions = {
+  memory: async () => {
+    // What was dropped a moment ago is let go of by the next turns.
+    for (let round = 0; round < 3; round++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      globalThis.gc();
+    }
+    const { heapUsed, external } = process.memoryUsage();
+    return heapUsed + external;
+  },
+  stats: () => ({ ...serving.stats(), ...rooms.stats() }),
+  errors: () => errors.splice(0),
+  /** What has been added to all objects. */
+  pollution: () => {
+    const found = [];
+    for (const key in {}) found.push(key);
+    return [...found, ...Object.keys(Object.prototype), ...Object.keys(Array.prototype)];
+  },
+  close: async (options) => {
+    await serving.close(options);
+    await rooms.close(options);
+    await presence.close(options);
+  },
+};
+
+process.on('message', async ({ id, action, args }) => {
+  let answer;
+  try {
+    answer = { id, value: await actions[action](args) };
+  } catch (error) {
+    answer = { id, error: String(error) };
+  }
+  if (process.connected) process.send(answer);
+});
+// Whoever started this process has ended, however that went.
+process.on('disconnect', () => process.exit());
+
+http.listen(0, '127.0.0.1', () => process.send({ ready: http.address().port }));

@@ -1,0 +1,107 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { RoomOptions, RoomStats } from '../../src/index.js';
+import type { CloseServingOptions, ServeOptions, ServingStats } from '../../src/ws/index.js';
+import { type Deferred, deferred, withDeadline } from './wait.js';
+
+const fixture = fileURLToPath(new URL('ws-server.child.js', import.meta.url));
+const build = fileURLToPath(new URL('../../dist/ws.js', import.meta.url));
+
+export interface WsServerOptions {
+  /** Of Redis. */
+  port: number;
+  prefix: string;
+  serve?: Partial<Pick<ServeOptions, 'heartbeat' | 'pongTimeout' | 'maxRooms' | 'maxBytes'>>;
+  rooms?: Pick<RoomOptions, 'maxBuffered' | 'history'>;
+  ws?: object;
+  rate?: { points: number; duration: number };
+}
+
+/** A process that serves WebSockets with the built package. */
+export class WsServer {
+  readonly #child: ChildProcess;
+  readonly #asked = new Map<number, Deferred<unknown>>();
+  readonly #gone: Promise<unknown>;
+  readonly url: string;
+  #count = 0;
+
+  private constructor(child: ChildProcess, port: number) {
+    this.#child = child;
+    this.url = `ws://127.0.0.1:${port}`;
+    this.#gone = once(child, 'exit').then(() => {
+      for (const answer of this.#asked.values()) answer.reject(new Error('the server is gone'));
+    });
+    child.on('message', ({ id, value, error }: { id: number; value?: unknown; error?: string }) => {
+      if (error === undefined) this.#asked.get(id)?.resolve(value);
+      else this.#asked.get(id)?.reject(new Error(error));
+      this.#asked.delete(id);
+    });
+    // A message to a process that was killed a moment ago is of no interest.
+    child.on('error', () => {});
+  }
+
+  static async start(options: WsServerOptions): Promise<WsServer> {
+    if (!existsSync(build)) throw new Error('the package is not built: npm run build');
+    const child = fork(fixture, [JSON.stringify(options)], {
+      execArgv: ['--expose-gc'],
+      env: { ...process.env, NODE_OPTIONS: '' },
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    try {
+      const [{ ready }] = await withDeadline(once(child, 'message'), 20_000, 'the start of a server');
+      return new WsServer(child, ready);
+    } catch (error) {
+      child.kill('SIGKILL');
+      throw error;
+    }
+  }
+
+  /** In bytes, after a collection: what is really held. */
+  memory(): Promise<number> {
+    return this.#ask('memory');
+  }
+
+  stats(): Promise<ServingStats & RoomStats> {
+    return this.#ask('stats');
+  }
+
+  /** What was reported since the last time, and what should never happen. */
+  errors(): Promise<string[]> {
+    return this.#ask('errors');
+  }
+
+  pollution(): Promise<string[]> {
+    return this.#ask('pollution');
+  }
+
+  close(options: CloseServingOptions): Promise<void> {
+    return this.#ask('close', options);
+  }
+
+  freeze(): void {
+    this.#child.kill('SIGSTOP');
+  }
+
+  thaw(): void {
+    this.#child.kill('SIGCONT');
+  }
+
+  /** Ends it without a word. Safe to call twice. */
+  async kill(): Promise<void> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill('SIGKILL');
+    await withDeadline(this.#gone, 5_000, 'the end of a server');
+  }
+
+  #ask<T>(action: string, args?: unknown): Promise<T> {
+    if (!this.#child.connected) return Promise.reject(new Error('the server is gone'));
+    const id = ++this.#count;
+    const answer = deferred<unknown>();
+    // Whoever asks a server that is killed meanwhile may not be waiting any more.
+    answer.promise.catch(() => {});
+    this.#asked.set(id, answer);
+    this.#child.send({ id, action, args });
+    return withDeadline(answer.promise as Promise<T>, 30_000, action);
+  }
+}

@@ -1,0 +1,95 @@
+import { createServer } from 'node:http';
+import type { RateLimiterRes } from 'rate-limiter-flexible';
+import { RateLimiterMemory, RateLimiterRedis } from 'rate-limiter-flexible';
+import type { Json, RoomService, RoomSocket } from 'rollcall';
+import { TypingService } from 'rollcall';
+import {
+  type Action,
+  type ActionDetails,
+  type Identity,
+  type RateLimiter,
+  RequestError,
+  type ServeOptions,
+  type Serving,
+  type ServingStats,
+  serveWebSocket,
+  type WebSocketLike,
+} from 'rollcall/ws';
+import { WebSocket, WebSocketServer } from 'ws';
+
+// Compiled, never run: that it type-checks is the test.
+
+/** True when A and B are the same type; `any` is the same only as itself. */
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+function same<A, B>(..._: Same<A, B> extends true ? [] : ['these types differ', A, B]): void {}
+
+declare const rooms: RoomService;
+declare const store: object;
+
+// Servers of `ws` as they come, and with a class of one's own.
+class OwnSocket extends WebSocket {
+  readonly own = true;
+}
+const server = createServer();
+const asked = { authenticate: () => 'ann', authorize: () => true };
+serveWebSocket(new WebSocketServer({ server }), { rooms, ...asked });
+serveWebSocket(new WebSocketServer({ noServer: true, perMessageDeflate: true }), { rooms, ...asked });
+serveWebSocket(new WebSocketServer({ port: 0, WebSocket: OwnSocket }), { rooms, ...asked });
+export const socketOf = (socket: WebSocket): WebSocketLike => socket;
+
+// What `authenticate` finds out is what everybody else is asked about.
+interface Account extends Identity {
+  roles: string[];
+}
+const serving = serveWebSocket(new WebSocketServer({ server }), {
+  rooms,
+  authenticate: async (request): Promise<Account | undefined> => {
+    same<typeof request.url, string | undefined>();
+    return { userId: 'ann', roles: ['admin'], status: 'busy', meta: { from: 'x' }, expiresAt: new Date() };
+  },
+  authorize: async (user, action, subject, details) => {
+    same<typeof user, Account>();
+    same<typeof action, Action>();
+    same<typeof subject, string>();
+    same<typeof details, ActionDetails>();
+    return user.roles.includes(subject);
+  },
+  requests: {
+    hello: (socket, data, user) => {
+      same<typeof socket, RoomSocket>();
+      same<typeof data, Json>();
+      same<typeof user, Account>();
+      if (data === null) throw new RequestError('FORBIDDEN', 'no', 1_000);
+    },
+  },
+  typing: new TypingService({ rooms }),
+  rateLimit: new RateLimiterMemory({ points: 10, duration: 1 }),
+  rateLimitKey: (user, request) => `${user.roles[0]} ${request.socket.remoteAddress}`,
+});
+same<typeof serving, Serving>();
+same<ReturnType<typeof serving.stats>, ServingStats>();
+export const limiter: RateLimiter = new RateLimiterRedis({ storeClient: store, points: 1, duration: 1 });
+same<Awaited<ReturnType<RateLimiterMemory['consume']>>, RateLimiterRes>();
+
+export async function use(): Promise<void> {
+  await using _ = serving;
+  await serving.close({ drain: 10_000, handoff: true });
+}
+export const options: ServeOptions = { rooms, ...asked, refuseWith: 'status' };
+
+// @ts-expect-error: it has to be asked who comes
+serveWebSocket(new WebSocketServer({ server }), { rooms, authorize: () => true });
+// @ts-expect-error: it has to be asked what he may
+serveWebSocket(new WebSocketServer({ server }), { rooms, authenticate: () => 'ann' });
+// @ts-expect-error: not a WebSocket server
+serveWebSocket(createServer(), { rooms, ...asked });
+// @ts-expect-error: not a user
+serveWebSocket(new WebSocketServer({ server }), { rooms, authorize: () => true, authenticate: () => 7 });
+// @ts-expect-error: no such option
+serveWebSocket(new WebSocketServer({ server }), { rooms, ...asked, unknown: 1 });
+// @ts-expect-error: no such code
+new RequestError('TEAPOT', 'x');
+
+// The helper itself can tell.
+// @ts-expect-error
+same<string, number>();

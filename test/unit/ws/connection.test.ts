@@ -1,0 +1,228 @@
+import type { RoomService } from 'rollcall';
+import { expect, test } from 'vitest';
+import { Connection } from '../../../src/ws/connection.js';
+import type { Identity, ServeOptions } from '../../../src/ws/options.js';
+import type { RequestContext } from '../../../src/ws/request-context.js';
+import type { WebSocketLike } from '../../../src/ws/web-socket.js';
+import { WebSocketPeer } from '../../../src/ws/web-socket-peer.js';
+import { FakeClock, turn } from '../../support/fake-clock.js';
+import { deferred } from '../../support/wait.js';
+
+/** A WebSocket that remembers what is done to it. */
+class FakeSocket implements WebSocketLike {
+  readyState = 1;
+  bufferedAmount = 0;
+  paused = false;
+  readonly done: string[] = [];
+  readonly sent: { type: string; id?: number; code?: string }[] = [];
+
+  send(data: string | Buffer): void {
+    this.sent.push(JSON.parse(data.toString()));
+  }
+  ping(): void {
+    this.done.push('ping');
+  }
+  close(code: number): void {
+    this.done.push(`close ${code}`);
+    this.readyState = 2;
+  }
+  terminate(): void {
+    this.done.push('terminate');
+  }
+  pause(): void {
+    this.paused = true;
+  }
+  resume(): void {
+    this.paused = false;
+  }
+  on(): void {}
+}
+
+type Given = Partial<ServeOptions> & {
+  expiresAt?: number;
+  admit?: (key: string) => Promise<number | undefined>;
+};
+
+function scene({ expiresAt, admit, ...options }: Given = {}) {
+  const clock = new FakeClock();
+  const socket = new FakeSocket();
+  const peer = new WebSocketPeer(socket, clock);
+  const reported: unknown[] = [];
+  const counters = { frames: 0, malformed: 0, limited: 0 };
+  const report = (error: unknown) => void reported.push(error);
+  const connection = new Connection<Identity>(socket, peer, { clock, admit, report, counters });
+  const room = {
+    id: 's1',
+    userId: 'ann',
+    attached: true,
+    rooms: [],
+    isIn: () => true,
+    close: (code: number, reason: string) => peer.close(code, reason),
+    touch: async () => {},
+  };
+  const context = {
+    options: { authorize: () => true, rooms: {} as RoomService, authenticate: () => 'ann', ...options },
+    known: { user: { userId: 'ann' }, userId: 'ann', expiresAt, rateKey: 'ann' },
+    socket: room,
+    maxRooms: 10,
+    maxWatched: 10,
+    joining: new Map(),
+    watched: new Set(),
+    typing: new Set(),
+    reading: Promise.resolve(),
+  } as unknown as RequestContext<Identity>;
+  const receive = (frame: object | string) =>
+    connection.receive(Buffer.from(typeof frame === 'string' ? frame : JSON.stringify(frame)), false);
+  const begin = () => {
+    peer.welcome({ type: 'pong' });
+    socket.sent.length = 0;
+    connection.begin(context);
+  };
+  return { clock, socket, peer, connection, room, reported, counters, receive, begin };
+}
+
+const request = (id: number, method = 'go') => ({ type: 'request', id, method });
+
+test('requests are begun in their order, however long leave for each takes', async () => {
+  const begun: unknown[] = [];
+  const leaves = [deferred<boolean>(), deferred<boolean>(), deferred<boolean>()];
+  const { receive, begin } = scene({
+    authorize: (_, __, method) => leaves[Number(method.slice(1))]?.promise ?? true,
+    requests: Object.fromEntries(
+      ['m0', 'm1', 'm2', 'm3'].map((method) => [method, () => void begun.push(method)]),
+    ),
+  });
+  begin();
+  for (const at of [0, 1, 2, 3]) receive(request(at, `m${at}`));
+  leaves[2]?.resolve(true);
+  leaves[1]?.resolve(false);
+  await turn();
+  expect(begun).toEqual([]);
+  leaves[0]?.resolve(true);
+  await turn();
+  expect(begun).toEqual(['m0', 'm2', 'm3']);
+});
+
+test('a frame that comes the moment the last one was taken is taken too', async () => {
+  const { receive, begin, socket } = scene();
+  begin();
+  // At every microtask of the way.
+  for (let at = 0; at < 20; at++) {
+    receive({ type: 'ping' });
+    for (let hop = 0; hop < at; hop++) await Promise.resolve();
+  }
+  await turn();
+  expect(socket.sent).toHaveLength(20);
+});
+
+test('reading pauses while more waits than is held, and goes on after that', async () => {
+  const go = deferred<boolean>();
+  const { receive, begin, socket } = scene({ authorize: () => go.promise, requests: { go: () => 1 } });
+  begin();
+  for (let id = 0; id < 66; id++) receive(request(id));
+  expect(socket.paused).toBe(true);
+  go.resolve(true);
+  await turn();
+  expect(socket.paused).toBe(false);
+  expect(socket.sent).toHaveLength(66);
+});
+
+test('long frames pause it sooner, and a flood of them ends it', () => {
+  const { receive, socket } = scene();
+  const long = { type: 'ping', pad: 'ü'.repeat(60_000) };
+  for (let at = 0; at < 4; at++) receive(long);
+  expect(socket.paused).toBe(false);
+  receive(long);
+  expect(socket.paused).toBe(true);
+  for (let at = 0; at < 40; at++) receive(long);
+  expect(socket.done).toEqual(['close 4529']);
+  expect(socket.paused).toBe(false);
+});
+
+test('what has been counted as waiting is counted no more when it was taken', async () => {
+  const { receive, begin, socket } = scene();
+  begin();
+  for (let at = 0; at < 100; at++) {
+    receive({ type: 'ping', pad: '😀ü'.repeat(10_000) });
+    await turn();
+    expect(socket.paused).toBe(false);
+  }
+  expect(socket.done).toEqual([]);
+});
+
+test('no more requests are under way than there may be', async () => {
+  const running: (() => void)[] = [];
+  const { receive, begin, socket } = scene({
+    requests: { go: () => new Promise<void>((resolve) => running.push(resolve)) },
+  });
+  begin();
+  for (let id = 0; id < 70; id++) receive(request(id));
+  await turn();
+  expect(running).toHaveLength(64);
+  running[0]?.();
+  await turn();
+  expect(running).toHaveLength(65);
+  expect(socket.sent).toHaveLength(1);
+});
+
+test('nothing that comes after the end is carried out, nor what waited', async () => {
+  const called: unknown[] = [];
+  const go = deferred<boolean>();
+  const { receive, begin, connection, socket, counters } = scene({
+    authorize: () => go.promise,
+    requests: { go: () => called.push(1) },
+  });
+  begin();
+  for (let id = 0; id < 10; id++) receive(request(id));
+  connection.close(1012, '');
+  receive(request(11));
+  go.resolve(true);
+  await turn();
+  expect([called, socket.sent, counters.frames]).toEqual([[], [], 10]);
+});
+
+test('who does not read his answers is closed', async () => {
+  const { receive, begin, socket } = scene();
+  begin();
+  socket.bufferedAmount = 5 * 1_048_576;
+  receive({ type: 'ping' });
+  await turn();
+  expect(socket.done).toEqual(['close 4508']);
+});
+
+test('credentials of more days than a timer can wait end in their time', async () => {
+  const days = 86_400_000;
+  const { clock, begin, socket } = scene({ expiresAt: new FakeClock().now() + 60 * days });
+  begin();
+  clock.advance(60 * days - 1);
+  expect(socket.done).toEqual([]);
+  clock.advance(1);
+  expect(socket.done).toEqual(['close 4501']);
+});
+
+test('what the application does not answer ends it with "come back", and is reported', async () => {
+  for (const known of [false, true]) {
+    const { clock, connection, begin, receive, socket, reported } = scene({
+      authorize: () => new Promise<never>(() => {}),
+      requests: { go: () => 1 },
+    });
+    if (known) begin();
+    for (let id = 0; id < 70; id++) receive(request(id));
+    clock.advance(1_399);
+    expect(connection.alive(clock.monotonic(), 1_000, 400)).toBe(true);
+    expect(socket.done).toEqual([]);
+    clock.advance(1);
+    expect(connection.alive(clock.monotonic(), 1_000, 400)).toBe(true);
+    expect(socket.done).toEqual(['close 4500']);
+    expect(reported).toHaveLength(1);
+  }
+});
+
+test('a limiter that fails in an unheard-of way stops nothing', async () => {
+  const { receive, begin, socket, reported } = scene({ admit: () => Promise.reject(new Error('odd')) });
+  begin();
+  receive({ type: 'ping' });
+  await turn();
+  expect(socket.sent).toMatchObject([{ type: 'error', code: 'INTERNAL' }]);
+  expect(reported).toHaveLength(1);
+});

@@ -1,0 +1,42 @@
+import { InvalidArgumentError, type RoomService } from 'rollcall';
+import { type ServeOptions, serveWebSocket, type WebSocketServerLike } from 'rollcall/ws';
+import { expect, test } from 'vitest';
+import { FakeClock } from '../../support/fake-clock.js';
+
+const rooms = { attach: () => {}, broadcastTyping: () => {} } as unknown as RoomService;
+const server = (): WebSocketServerLike => ({ options: {}, on: () => {}, off: () => {} });
+const right = { rooms, authenticate: () => 'ann', authorize: () => true };
+
+test.each<[string, object]>([
+  ['rooms', { rooms: {} }],
+  ['authenticate', { authenticate: undefined }],
+  ['authorize', { authorize: true }],
+  ['onError', { onError: 1 }],
+  ['rateLimit.consume', { rateLimit: {} }],
+  ['rateLimit.consume', { rateLimit: null }],
+  ['rateLimitKey', { rateLimitKey: 'ip' }],
+  ['requests', { requests: 7 }],
+  ['requests.hello', { requests: { hello: 'world' } }],
+  ['typing.start', { typing: {} }],
+  ['typing.stop', { typing: { start: () => {} } }],
+  ['maxBytes', { maxBytes: 0 }],
+  ['maxBytes', { maxBytes: 1.5 }],
+  ['maxRooms', { maxRooms: -1 }],
+  ['maxWatched', { maxWatched: Number.NaN }],
+  ['heartbeat', { heartbeat: 0 }],
+  ['pongTimeout', { pongTimeout: '10s' }],
+  ['refuseWith', { refuseWith: 'silence' }],
+])('a wrong %s is refused before anything happens: %j', (argument, wrong) => {
+  const wss = server();
+  wss.on = () => expect.fail('it has begun');
+  const options = { clock: new FakeClock(), ...right, ...wrong } as ServeOptions;
+  expect(() => serveWebSocket(wss, options)).toThrow(InvalidArgumentError);
+  expect(() => serveWebSocket(wss, options)).toThrow(argument);
+  expect(wss.options).toEqual({});
+});
+
+test('what is no WebSocket server is refused', () => {
+  for (const wrong of [undefined, null, {}, { on: () => {} }, { on: () => {}, options: null }]) {
+    expect(() => serveWebSocket(wrong as never, right)).toThrow(/server/);
+  }
+});
