@@ -1,10 +1,12 @@
 // @ts-check
 // npm run bench -- [--quick] [--docs] [--rounds N] [--client node-redis|ioredis] [name ...]
 // npm run bench -- scale [--sockets N] [--docs]
+// npm run bench -- crowd [--connections N] [--docs]
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { cpus, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
+import { runCrowd, writeCrowd } from './crowd.js';
 import { heap } from './measures/heap.js';
 import { memory } from './measures/memory.js';
 import { reap } from './measures/reap.js';
@@ -27,6 +29,9 @@ const measures = [rest, heap, memory, reap, recovery];
 
 const RESULTS = new URL('./results/', import.meta.url);
 const SCALE = 'scale';
+const CROWD = 'crowd';
+/** Runs of their own, which only happen when asked for. */
+const APART = [SCALE, CROWD];
 
 /** @param {string} text */
 const progress = (text) => process.stderr.write(`${process.uptime().toFixed(0).padStart(4)} s: ${text} …\n`);
@@ -59,13 +64,14 @@ function readArguments(argv) {
       rounds: { type: 'string' },
       client: { type: 'string' },
       sockets: { type: 'string' },
+      connections: { type: 'string' },
     },
   });
   const names = [...workloads, ...measures].map(({ name }) => name);
   const wanted = positionals.length === 0 ? names : positionals;
-  const unknown = wanted.filter((name) => name !== SCALE && !names.includes(name));
+  const unknown = wanted.filter((name) => !APART.includes(name) && !names.includes(name));
   if (unknown.length > 0) {
-    throw new Error(`no workload ${unknown.join(', ')}; there are ${[...names, SCALE].join(', ')}`);
+    throw new Error(`no workload ${unknown.join(', ')}; there are ${[...names, ...APART].join(', ')}`);
   }
   /** @type {Library[]} */
   const all = ['node-redis', 'ioredis'];
@@ -77,6 +83,7 @@ function readArguments(argv) {
     // A quick run is too coarse to be shown unless somebody says so.
     docs: values.docs || (positionals.length === 0 && values.client === undefined && !quick),
     rounds: whole('--rounds', values.rounds ?? (quick ? '3' : '7'), 1, 100),
+    connections: whole('--connections', values.connections ?? (quick ? '1000' : '10000'), 2, 15_000),
     sockets: whole('--sockets', values.sockets ?? (quick ? '20000' : '1000000'), 2_000, 5_000_000),
     wanted,
     libraries,
@@ -189,7 +196,7 @@ async function main() {
   try {
     const machine = await describeMachine(server);
     console.log(`${aboutOf(machine)}\n`);
-    if (how.wanted.some((name) => name !== SCALE)) {
+    if (how.wanted.some((name) => !APART.includes(name))) {
       const found = await measureAll(server, how);
       console.log(`${aligned(targetTable([...judge(found.results), ...found.findings]))}\n`);
       const { quick, rounds } = how;
@@ -206,6 +213,11 @@ async function main() {
       const outcome = await runScale(server, how, progress);
       writeJson(`${stamp}-scale.json`, { machine, ...outcome });
       writeScale(outcome, `${aboutOf(machine)}.`, how.docs);
+    }
+    if (how.wanted.includes(CROWD)) {
+      const outcome = await runCrowd(server, how, progress);
+      writeJson(`${stamp}-crowd.json`, { machine, ...outcome });
+      writeCrowd(outcome, `${aboutOf(machine)}.`, how.docs);
     }
   } finally {
     await server.stop();
