@@ -230,15 +230,21 @@ export interface EventFrame {
 
 /** An event that is none of this socket's business has this place: counts as received. */
 export interface PositionFrame {
+  /** What it is. */
   readonly type: 'position';
+  /** Where; missing for what is sent to the user. */
   readonly room?: string;
+  /** The place. */
   readonly position: string;
 }
 
 /** Events may be missing here. */
 export interface DiscontinuityFrame {
+  /** What it is. */
   readonly type: 'discontinuity';
+  /** Where; missing for what is sent to the user. */
   readonly room?: string;
+  /** Why: one of the reasons that `Discontinuity` has. */
   readonly reason: string;
   /** Since when, in ms since the epoch. */
   readonly since: number;
@@ -248,10 +254,13 @@ export interface DiscontinuityFrame {
 
 /** Who is in a room, or has come, changed or gone. */
 export interface MembersFrame {
+  /** What it is. */
   readonly type: 'members';
+  /** Where. */
   readonly room: string;
   /** These are all; forget the others. */
   readonly reset?: boolean;
+  /** Who. */
   readonly members: readonly Membership[];
 }
 
@@ -267,7 +276,9 @@ export interface Membership {
 
 /** How watched users are, or have become. */
 export interface PresenceFrame {
+  /** What it is. */
   readonly type: 'presence';
+  /** How each of them is. */
   readonly users: readonly UserPresence[];
 }
 

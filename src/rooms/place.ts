@@ -2,7 +2,7 @@ import { InvalidArgumentError } from '../errors.js';
 import { assertPosition, type Position } from '../history/position.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
 import type { MessageContext } from '../pubsub/delivery.js';
-import type { SubscribeOptions } from '../pubsub/options.js';
+import type { HistoryMessage, SubscribeOptions } from '../pubsub/options.js';
 import type { Subscription } from '../pubsub/subscribe.js';
 import { assertOptions, numberOption } from '../validate.js';
 import type { RoomHost } from './host.js';
@@ -94,16 +94,27 @@ export class Ear {
 
   /** Sends the last `count` messages; resolves with where they end. */
   async #replay(count: number): Promise<Position> {
-    const { messages, position } = await this.#host.pubsub.history(this.#channel, {
-      reverse: true,
-      limit: count,
-    });
-    for (const { raw, position } of messages.toReversed()) {
+    const past: HistoryMessage<RoomEvent>[] = [];
+    let end: Position | undefined;
+    let before: Position | undefined;
+    // Large messages come in several pages.
+    for (let more = true; more && past.length < count; ) {
+      const page = await this.#host.pubsub.history(this.#channel, {
+        reverse: true,
+        limit: count - past.length,
+        ...(before === undefined ? {} : { before }),
+      });
+      past.push(...page.messages);
+      end ??= page.messages[0]?.position ?? page.position;
+      before = page.position;
+      more = page.more && page.messages.length > 0;
+    }
+    for (const { raw, position } of past.toReversed()) {
       const message = readMessage(this.#room, position, raw as string);
       if (message === undefined || message.control) continue;
       this.#occupant.outlet.message(this.#room, Outgoing.message(message));
     }
-    return messages[0]?.position ?? position;
+    return end as Position;
   }
 }
 

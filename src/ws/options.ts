@@ -29,6 +29,8 @@ export type Action = 'join' | 'send' | 'typing' | 'history' | 'watch' | 'status'
 export interface ActionDetails {
   /** The event, for `send`. */
   readonly event?: string;
+  /** What belongs to it, as the client gave it: unchecked. */
+  readonly data?: Json;
 }
 
 /** Whatever limits rates: `rate-limiter-flexible`, or anything with this method. */

@@ -53,7 +53,8 @@ export function allowed<User extends Identity>(
 ): boolean | Promise<boolean> {
   const leave = leaveFor(frame);
   if (leave === undefined) return true;
-  const details: ActionDetails = frame.type === 'send' ? { event: frame.event } : {};
+  const details: ActionDetails =
+    frame.type === 'send' ? { event: frame.event, data: (frame.data ?? null) as Json } : {};
   const answers: (boolean | Promise<boolean>)[] = [];
   for (const subject of leave.subjects) {
     let answer: boolean | Promise<boolean>;

@@ -25,7 +25,7 @@ export interface Serving {
    * Ends all connections with "service restart" and accepts no more; resolves when they are detached. The
    * `WebSocketServer` and its HTTP server stay yours to close. Idempotent.
    *
-   * @throws {@link InvalidArgumentError} for an option out of range; nothing is ended then.
+   * @throws `InvalidArgumentError` for an option out of range; nothing is ended then.
    */
   close(options?: CloseServingOptions): Promise<void>;
   /** The same, for `await using`. */
@@ -45,7 +45,7 @@ export interface Serving {
  *   authorize: (user, action, room) => mayEnter(user, room),
  * });
  * ```
- * @throws {@link InvalidArgumentError} for an option out of range.
+ * @throws `InvalidArgumentError` for an option out of range.
  */
 export function serveWebSocket<User extends Identity = Identity>(
   server: WebSocketServerLike,
@@ -188,23 +188,27 @@ class Server<User extends Identity> implements Serving {
     const hear = () => own.hear();
     socket.on('pong', hear);
     socket.on('ping', hear);
-    const served = this.#serve(request, own, peer, gone).catch((error: unknown) => {
-      this.#report(error);
-      own.close(CloseCode.UNAVAILABLE, 'the server failed');
-    });
+    const served = this.#enter(request, own, peer, gone)
+      // The request is not kept for as long as the connection lasts.
+      .then((entered) => entered && this.#stay(own, peer, entered, gone))
+      .catch((error: unknown) => {
+        this.#report(error);
+        own.close(CloseCode.UNAVAILABLE, 'the server failed');
+      });
     own.done = Promise.all([served, gone]);
   };
 
-  /** From the handshake to the end of a connection. */
-  async #serve(
+  /** From the handshake until the peer is attached; `undefined` for who is not let in. */
+  async #enter(
     request: IncomingMessage,
     connection: Connection<User>,
     peer: WebSocketPeer,
     gone: Promise<undefined>,
-  ): Promise<void> {
+  ): Promise<Entered<User> | undefined> {
     const refuse = ({ code, reason }: Refusal) => {
       this.#counters.refused++;
       if (connection.open) connection.close(code, reason);
+      return undefined;
     };
     const restart = { code: CloseCode.RESTART, reason: 'service restart' };
     if (this.#closing !== undefined) return refuse(restart);
@@ -230,11 +234,22 @@ class Server<User extends Identity> implements Serving {
       this.#report(error);
       return refuse({ code: CloseCode.UNAVAILABLE, reason: 'not available now' });
     }
+    if (connection.open && this.#closing === undefined) return { known: identified, socket, since };
+    await socket.detach({ handoff: this.#handoff });
+    return refuse(restart);
+  }
+
+  /** From there to the end of the connection. */
+  async #stay(
+    connection: Connection<User>,
+    peer: WebSocketPeer,
+    entered: Entered<User>,
+    gone: Promise<undefined>,
+  ): Promise<void> {
     try {
-      if (!connection.open || this.#closing !== undefined) return refuse(restart);
-      await this.#converse(connection, peer, identified, socket, since, gone);
+      await this.#converse(connection, peer, entered, gone);
     } finally {
-      await socket.detach({ handoff: this.#handoff });
+      await entered.socket.detach({ handoff: this.#handoff });
     }
   }
 
@@ -242,9 +257,7 @@ class Server<User extends Identity> implements Serving {
   async #converse(
     connection: Connection<User>,
     peer: WebSocketPeer,
-    known: Known<User>,
-    socket: RoomSocket,
-    since: string | undefined,
+    { known, socket, since }: Entered<User>,
     gone: Promise<undefined>,
   ): Promise<void> {
     // If the connection breaks between this frame and what is held back, that has to be asked for again.
@@ -286,4 +299,12 @@ class Server<User extends Identity> implements Serving {
       : new HandlerError(`a connection's handler failed: ${messageOf(error)}`, { cause: error });
     this.#reporter.report(told, { stage: 'peer' });
   }
+}
+
+/** Somebody who was let in. */
+interface Entered<User extends Identity> {
+  readonly known: Known<User>;
+  readonly socket: RoomSocket;
+  /** Where he stood, when he came back. */
+  readonly since: string | undefined;
 }

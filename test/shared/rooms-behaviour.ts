@@ -292,6 +292,15 @@ export function roomsBehaviour(
         expect(ann.of('event')[0]).toHaveProperty('position');
       });
 
+      test('with as many as wished, also where they are large', async () => {
+        const { one, room, ann, annSocket } = await pair();
+        const data = 'x'.repeat(150_000);
+        for (const number of numbers(0, 16)) await one.rooms.broadcast(room, 'said', `${number} ${data}`);
+        await annSocket.join(room, { last: 15 });
+        await scene.fence(one, room, ann);
+        expect(ann.said(room).map((said) => Number.parseInt(String(said), 10))).toEqual(numbers(1, 16));
+      });
+
       test('with more than there is gives what there is', async () => {
         const { one, room, ann, annSocket } = await pair({ rooms: { history: { size: 5, ttl: 60_000 } } });
         await annSocket.join(room, { last: 10 });

@@ -343,7 +343,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         const user = { userId: 'ann', role: 'guest' };
         expect(asked).toEqual([
           [user, 'join', 'lobby', {}],
-          [user, 'send', 'lobby', { event: 'said' }],
+          [user, 'send', 'lobby', { event: 'said', data: 1 }],
           [user, 'join', 'lobby', {}],
           [user, 'typing', 'lobby', {}],
           [user, 'history', 'old', {}],

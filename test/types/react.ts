@@ -62,6 +62,7 @@ export function useAll() {
           readonly data: number;
           readonly from: string | undefined;
           readonly position: string | undefined;
+          readonly at: number | undefined;
         }
       >();
   }
