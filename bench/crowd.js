@@ -17,6 +17,8 @@ const KINDS = [
 const ROUNDS = 5;
 const MESSAGES = 20;
 const LIMIT_MS = 120_000;
+/** The share of connections that stop reading half-way. */
+const STALLED = 0.01;
 
 /** The run with slow readers: large messages, so that their buffers fill in a reasonable time. */
 const SLOW = { connections: 500, stalled: 25, size: 16_384, messages: 40 };
@@ -73,19 +75,27 @@ async function measure(server, kind, connections, progress) {
     const grown = (what) =>
       nodes.reduce((sum, _, at) => sum + after[at][what] - before[at][what], 0) / connections;
     progress(`${kind}: ${ROUNDS} × ${MESSAGES} messages to each`);
-    const costs = [];
-    const delays = [];
     const say = saying(load, nodes);
     await say(1, connections);
-    for (let round = 0; round < ROUNDS; round++) {
-      const [begin, began] = [await look(), performance.now()];
-      await say(MESSAGES, connections);
-      delays.push((performance.now() - began) / MESSAGES);
-      const end = await look();
-      const cpu = nodes.reduce((sum, _, at) => sum + end[at].cpu - begin[at].cpu, 0);
-      costs.push(cpu / (MESSAGES * connections));
-    }
-    return { kind, cost: spread(costs), delay: median(delays), rss: grown('rss'), heap: grown('heap') };
+    const rounds = async (/** @type {number} */ each) => {
+      const costs = [];
+      const delays = [];
+      for (let round = 0; round < ROUNDS; round++) {
+        const [begin, began] = [await look(), performance.now()];
+        await say(MESSAGES, each);
+        delays.push((performance.now() - began) / MESSAGES);
+        const end = await look();
+        const cpu = nodes.reduce((sum, _, at) => sum + end[at].cpu - begin[at].cpu, 0);
+        costs.push(cpu / (MESSAGES * each));
+      }
+      return { cost: spread(costs), delay: median(delays) };
+    };
+    const { cost, delay } = await rounds(connections);
+    const stalled = Math.ceil(connections * STALLED);
+    progress(`${kind}: the same, while ${stalled} do not read`);
+    await load.ask({ do: 'stall', count: stalled });
+    const slow = await rounds(connections - stalled);
+    return { kind, cost, delay, slow, rss: grown('rss'), heap: grown('heap') };
   } finally {
     await Promise.all([load, ...nodes].map((helper) => helper.stop()));
   }
@@ -169,13 +179,17 @@ export async function runCrowd(server, { connections }, progress) {
  * @param {string} about
  * @param {boolean} docs
  */
-export function writeCrowd({ connections, standings, slow }, about, docs) {
+export function writeCrowd({ connections, standings, slow: buffers }, about, docs) {
   const own = standings.find(({ kind }) => kind === 'plain')?.cost.median ?? Number.NaN;
-  const rows = standings.map(({ kind, cost, delay, rss, heap }) => [
+  const shown = (/** @type {import('./support/spread.js').Spread} */ { median, min, max }) =>
+    `${median.toFixed(2)} (${min.toFixed(2)}–${max.toFixed(2)})`;
+  const rows = standings.map(({ kind, cost, delay, slow, rss, heap }) => [
     nameOf(kind),
-    `${cost.median.toFixed(2)} (${cost.min.toFixed(2)}–${cost.max.toFixed(2)})`,
+    shown(cost),
     `${(cost.median / own).toFixed(2)} ×`,
     `${delay.toFixed(0)}`,
+    shown(slow.cost),
+    `${slow.delay.toFixed(0)}`,
     `${(rss / 1_024).toFixed(1)}`,
     `${(heap / 1_024).toFixed(1)}`,
   ]);
@@ -184,10 +198,12 @@ export function writeCrowd({ connections, standings, slow }, about, docs) {
     'CPU µs per delivered message',
     'to rollcall/ws',
     'ms until all have it',
+    'CPU µs while 1 % do not read',
+    'ms until the others have it',
     'kB per connection (RSS)',
     'kB (heap)',
   ];
-  const text = table(head, rows, ['---', '--:', '--:', '--:', '--:', '--:']);
+  const text = table(head, rows, ['---', '--:', '--:', '--:', '--:', '--:', '--:', '--:']);
   const slowText = table(
     [
       'server',
@@ -196,7 +212,7 @@ export function writeCrowd({ connections, standings, slow }, about, docs) {
       'MB more held (RSS)',
       'closed as too slow',
     ],
-    slow.map(({ kind, before, during, held, closed }) => [
+    buffers.map(({ kind, before, during, held, closed }) => [
       nameOf(kind),
       before.toFixed(0),
       during.toFixed(0),
@@ -209,7 +225,7 @@ export function writeCrowd({ connections, standings, slow }, about, docs) {
   if (!docs) return;
   const what = `${connections} connections in one room on two servers; ${ROUNDS} rounds of ${MESSAGES} messages of 150 bytes, each said when the one before has arrived everywhere.`;
   const { stalled, size, messages } = SLOW;
-  const whatSlow = `${stalled} of ${SLOW.connections} connections stop reading, while ${ROUNDS * 2 * messages} messages of ${size / 1_024} kB are said to the others:`;
+  const whatSlow = `${stalled} of ${SLOW.connections} connections stop reading for so long that what waits for them passes the limit, while ${ROUNDS * 2 * messages} messages of ${size / 1_024} kB are said to the others:`;
   writeSection('crowd', `${about} ${what}\n\n${text}\n\n${whatSlow}\n\n${slowText}`);
 }
 

@@ -8,7 +8,7 @@ import type { RedisClient } from './redis/detect.js';
 import type { RoomOptions } from './rooms/options.js';
 import { RoomService } from './rooms/room-service.js';
 
-/** Options of {@link createRollcall}; what both services share stands at the top. */
+/** Options of {@link createRollcall}; what all services share stands at the top. */
 export interface RollcallOptions {
   /** Your Redis client. It stays yours: rollcall connects it if nobody has, and never closes it. */
   redis: RedisClient;

@@ -2,7 +2,7 @@
 // A chat over server-sent events: `npm run build && node examples/sse-fastify/server.js`, then open the address
 // it prints in two tabs. PORT: 3000; REDIS_URL: a Redis embedded in this process.
 import { createClient } from 'redis';
-import { createRollcall, RoomService } from 'rollcall';
+import { createRollcall } from 'rollcall';
 import { createApp } from './app.js';
 
 const { PORT = '3000', REDIS_URL: url } = process.env;
@@ -10,19 +10,25 @@ const { PORT = '3000', REDIS_URL: url } = process.env;
 const redis = url ? createClient({ url }) : await embedded();
 redis.on('error', () => {});
 
-const { pubsub, presence, close } = createRollcall({ redis });
-const rooms = new RoomService({ pubsub, presence });
+const { rooms, presence, close } = createRollcall({
+  redis,
+  // A page that reloads is no news.
+  presence: { grace: 5_000 },
+  onError: (error, { stage }) => console.error(stage, error.message),
+});
 await presence.connect();
 
 const app = createApp(rooms);
 console.log('listening', await app.listen({ port: Number(PORT), host: '127.0.0.1' }));
 
-process.once('SIGTERM', async () => {
+const stop = async () => {
   await app.close();
-  await rooms.close();
-  await close();
+  // The others are told that whoever was here is about to come back.
+  await close({ handoff: true });
   process.exit();
-});
+};
+process.once('SIGTERM', stop);
+process.once('SIGINT', stop);
 
 async function embedded() {
   const { createEmbeddedRedis } = await import('rollcall/testing');

@@ -81,7 +81,7 @@ export interface ServeOptions<User extends Identity = Identity> {
   ) => boolean | Promise<boolean>;
   /** Requests of your own, by method. @default none */
   requests?: Readonly<Record<string, RequestHandler<User>>>;
-  /** Says who types; without it typing frames are refused. @default one of its own */
+  /** Says who types: one that you share with other transports, or with another `ttl`. @default one of its own */
   typing?: Typing;
   /** Limits how many frames a user may send, over all his sockets here. @default no limit */
   rateLimit?: RateLimiter;

@@ -42,7 +42,8 @@ export interface Serving {
  * const serving = serveWebSocket(wss, {
  *   rooms,
  *   authenticate: async (request) => userOf(await session(request)),
- *   authorize: (user, action, room) => mayEnter(user, room),
+ *   authorize: (user, action, subject) =>
+ *     ['watch', 'status', 'request'].includes(action) || mayEnter(user, subject),
  * });
  * ```
  * @throws `InvalidArgumentError` for an option out of range.
