@@ -18,7 +18,7 @@ export class Alarm {
   set(ms: number, task: () => void): void {
     this.off();
     this.#timer = this.#clock.after(ms, () => {
-      this.#timer = undefined;
+      this.off();
       task();
     });
   }

@@ -44,8 +44,8 @@ export class ClientError extends Error {
 }
 
 /** The server asks to try again later. */
-export function asksToWait({ code }: ClientError): boolean {
-  return code === 'RATE_LIMITED' || code === 'UNAVAILABLE';
+export function asksToWait(error: ClientError | undefined): error is ClientError {
+  return error?.code === 'RATE_LIMITED' || error?.code === 'UNAVAILABLE';
 }
 
 /** The error of whatever can't be done any more. */

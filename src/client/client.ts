@@ -70,7 +70,15 @@ export class Client<E extends object = Events> {
         this.#rooms.broken(lostAt);
       },
       reconnecting: (info) => this.#notices.emit('reconnecting', info),
-      closed: (info) => this.#closed(info),
+      closed: (info) => {
+        this.#outbox.fail(closedError());
+        this.#watches.close();
+        this.#rooms.close();
+        this.#notices.emit('state', 'closed');
+        this.#notices.emit('closed', info);
+        this.#events.clear();
+        this.#notices.clear();
+      },
     });
     this.#line = line;
     this.#outbox = new Outbox(line);
@@ -195,15 +203,5 @@ export class Client<E extends object = Events> {
     if ('position' in frame) this.#line.position = frame.position ?? this.#line.position;
     if (frame.type === 'event') this.#events.emitEvent(frame);
     if (frame.type === 'discontinuity') this.#notices.emit('discontinuity', frame);
-  }
-
-  #closed(info: Ended): void {
-    this.#outbox.fail(closedError());
-    this.#watches.close();
-    this.#rooms.close();
-    this.#notices.emit('state', 'closed');
-    this.#notices.emit('closed', info);
-    this.#events.clear();
-    this.#notices.clear();
   }
 }

@@ -37,7 +37,7 @@ export class Errand {
     this.#line.ask(JSON.stringify(step.frame), (error, data) => {
       this.#busy = false;
       if (error?.code === 'CONNECTION_LOST') return;
-      if (error && asksToWait(error)) {
+      if (asksToWait(error)) {
         step.later?.();
         this.#pause.begin(error, () => this.run());
       } else {
@@ -46,12 +46,6 @@ export class Errand {
       }
       this.run();
     });
-  }
-
-  /** A new connection: begins again. */
-  restart(): void {
-    this.stop();
-    this.run();
   }
 
   /** No timer is left. */

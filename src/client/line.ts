@@ -47,7 +47,8 @@ export interface LineEvents {
 
 /** One connection after the other, for as long as the servers' close codes allow. */
 export class Line {
-  readonly settings: Settings;
+  // `declare`: the constructor sets it, and no code is spent on undefined before.
+  declare readonly settings: Settings;
   readonly #events: LineEvents;
   /** Ends the wait, the attempt, or the connection's probation: there is only one of these at a time. */
   readonly #alarm: Alarm;
@@ -63,7 +64,7 @@ export class Line {
   /** The position from which the user's own events are wanted. */
   position: string | undefined;
   /** Takes errors that nobody awaits. */
-  readonly report: (error: unknown) => void;
+  declare readonly report: (error: unknown) => void;
 
   constructor(settings: Settings, events: LineEvents) {
     this.settings = settings;
@@ -102,12 +103,12 @@ export class Line {
   /** Breaks off the connection or the attempt, and comes back as after any other break; ends a wait. */
   reconnect(): void {
     if (this.state === 'waiting') this.#connect();
-    else if (this.state !== 'closed') this.#lost(1006, 'reconnect');
+    else this.#lost(1006, 'reconnect');
   }
 
   /** Ends it for good. */
   close(): void {
-    if (this.state !== 'closed') this.#lost(1000, 'close');
+    this.#lost(1000, 'close');
   }
 
   #connect(): void {
@@ -147,6 +148,7 @@ export class Line {
 
   /** The connection or the attempt is over. */
   #lost(code: number, reason: string): void {
+    if (this.state === 'closed') return;
     const link = this.#link;
     const wasOpen = this.open;
     const turn = ++this.#turn;

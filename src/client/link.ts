@@ -32,7 +32,7 @@ export class Link {
   #over = false;
   #problem = '';
   /** When the last frame came, in ms since the epoch. */
-  heardAt: number;
+  declare heardAt: number;
 
   constructor(socket: ListenedSocket, clock: ClientClock, events: LinkEvents) {
     this.#socket = socket;
@@ -112,11 +112,12 @@ export class Link {
   }
 
   #take(frame: ServerFrame): void {
-    if (frame.type === 'ok' || frame.type === 'error') {
-      const error = frame.type === 'error' ? toError(frame) : undefined;
-      const reply = this.#replies.get(frame.id);
-      this.#replies.delete(frame.id);
-      if (reply) reply(error, (frame as { data?: unknown }).data);
+    const error = frame.type === 'error' ? toError(frame) : undefined;
+    if (error || frame.type === 'ok') {
+      const { id, data } = frame as { id?: number; data?: unknown };
+      const reply = this.#replies.get(id);
+      this.#replies.delete(id);
+      if (reply) reply(error, data);
       else if (error) this.#events.error(error);
     } else if (frame === this.#welcome) this.#events.welcome(frame);
     else if (this.#welcome) this.#events.frame(frame);

@@ -64,9 +64,9 @@ export function check(valid: unknown, message: string): asserts valid {
 
 export function settingsOf(options: ConnectOptions): Settings {
   const { url, timeout = 10_000, backoff, queue, clock = systemClock } = options;
+  const { WebSocket = platform.WebSocket, random = () => clock.random() } = options;
   const { first = 500, max = 30_000 } = backoff ?? {};
   const { size = 100, overflow } = queue ?? {};
-  const { WebSocket = platform.WebSocket, random = () => clock.random() } = options;
   const prefix = randomText();
   let keys = 0;
   const source = typeof url === 'string' ? () => url : url;

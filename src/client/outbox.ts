@@ -36,11 +36,11 @@ interface Call {
   /** May be carried out twice without harm. */
   repeatable(): boolean;
   /** Waits for its answer on this connection. */
-  written: boolean;
+  written?: boolean;
   /** It may have been carried out. */
-  doubtful: boolean;
+  doubtful?: boolean;
   /** Why it has not succeeded yet. */
-  cause: ClientError | undefined;
+  cause?: ClientError;
   /** Settles it and forgets it. */
   settle(error: unknown, data?: unknown): void;
 }
@@ -82,9 +82,6 @@ export class Outbox {
         body: () => text ?? JSON.stringify((frame as () => object)()),
         place,
         repeatable,
-        written: false,
-        doubtful: false,
-        cause: undefined,
         settle: (error, data) => {
           if (!this.#calls.delete(call)) return;
           alarm.off();
@@ -139,7 +136,7 @@ export class Outbox {
     call.written = true;
     this.#line.ask(call.body(), (error, data) => {
       if (error?.code === 'CONNECTION_LOST' || !this.#calls.has(call)) return;
-      if (error && asksToWait(error) && (call.repeatable() || (call.place && error.outcome === 'failed'))) {
+      if (asksToWait(error) && (call.repeatable() || (call.place && error.outcome === 'failed'))) {
         call.written = false;
         call.doubtful ||= error.outcome === 'unknown';
         call.cause = error;

@@ -27,17 +27,18 @@ import { OwnTyping, Typists } from './typing.js';
 
 /** One room, from the first `join` to the last `leave`. `Rooms` says when it is in. */
 export class JoinedRoom implements Room {
-  readonly name: string;
-  readonly ready: Promise<void>;
+  // `declare`: the constructor sets these, and no code is spent on undefined before.
+  declare readonly name: string;
+  declare readonly ready: Promise<void>;
   /** How often it was joined and not left. */
   holders = 1;
   /** Members are wanted. */
-  wantsMembers: boolean;
+  declare wantsMembers: boolean;
   /** What is shown to others. */
-  info: unknown;
+  declare info: unknown;
   error: ClientError | undefined;
 
-  readonly leave: () => Promise<void>;
+  declare readonly leave: () => Promise<void>;
   state: RoomState = 'joining';
   position: string | undefined;
 
@@ -156,18 +157,15 @@ export class JoinedRoom implements Room {
   ask(): JoinFrame {
     this.#moved = false;
     const since = this.position;
-    const begin = since === undefined ? { last: this.#last } : { since };
+    const last = since === undefined ? this.#last : undefined;
     const members = this.wantsMembers || undefined;
-    return { type: 'join', room: this.name, ...begin, info: this.info, members } as JoinFrame;
+    return { type: 'join', room: this.name, since, last, info: this.info, members } as JoinFrame;
   }
 
   /** The server has let the user in. */
   enter(answer: Joined | undefined): void {
-    const position = answer?.position;
-    if (!this.#moved) this.position = position;
-    if (this.position === undefined) {
-      this.#tellGap();
-    }
+    if (!this.#moved) this.position = answer?.position;
+    if (this.position === undefined) this.#tellGap();
     this.#gap = undefined;
     this.#begun = true;
     this.#arrived();
@@ -182,15 +180,16 @@ export class JoinedRoom implements Room {
     if (this.joined) this.#become('joining');
   }
 
-  /** It is over: refused by the server, or left. */
-  end(state: 'refused' | 'left', error: ClientError): void {
-    if (state === 'refused') this.error = error;
+  /** It is over: refused by the server with an error, or left. */
+  end(refusal?: ClientError): void {
+    const error = refusal ?? closedError();
+    this.error = refusal;
     this.#typing.reset();
     this.#typists.clear();
     this.#outbox.fail(error, this);
     this.#failed(error);
-    this.#become(state);
-    if (state === 'refused') return;
+    this.#become(refusal ? 'refused' : 'left');
+    if (refusal) return;
     this.#events.clear();
     this.#notices.clear();
   }

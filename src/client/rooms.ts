@@ -1,5 +1,4 @@
 import type { Joined, ServerFrame } from '../protocol/frames.js';
-import { type ClientError, closedError } from './client-error.js';
 import { Errand, type Step } from './errand.js';
 import type { Line } from './line.js';
 import type { Outbox } from './outbox.js';
@@ -11,9 +10,9 @@ interface Seat {
   readonly name: string;
   readonly errand: Errand;
   /** Who should be in. */
-  wanted: JoinedRoom | undefined;
+  wanted?: JoinedRoom | undefined;
   /** For whom the server was asked to let the user in, and was not yet asked to let him out. */
-  inside: JoinedRoom | undefined;
+  inside?: JoinedRoom | undefined;
   /** The server has been asked for members. */
   members: boolean;
   /** To be called when the user is out. */
@@ -37,7 +36,12 @@ export class Rooms {
   join(name: string, options: JoinOptions): JoinedRoom {
     const seat = this.#seatOf(name);
     if (seat.wanted) {
-      this.#share(seat, seat.wanted, options);
+      // One more holder of it.
+      const { info, members } = options;
+      seat.wanted.holders++;
+      if (info !== undefined) seat.wanted.update(info).catch(() => {});
+      seat.wanted.wantsMembers ||= members === true;
+      seat.errand.run();
       return seat.wanted;
     }
     const room: JoinedRoom = new JoinedRoom(name, options, this.#line, this.#outbox, () =>
@@ -67,7 +71,7 @@ export class Rooms {
 
   /** There is a connection. */
   open(): void {
-    for (const { errand } of this.#seats.values()) errand.restart();
+    for (const { errand } of this.#seats.values()) errand.run();
   }
 
   close(): void {
@@ -76,7 +80,7 @@ export class Rooms {
       seat.wanted = undefined;
       seat.errand.stop();
       this.#out(seat);
-      room?.end('left', closedError());
+      room?.end();
     }
     this.#seats.clear();
   }
@@ -85,27 +89,21 @@ export class Rooms {
     const known = this.#seats.get(name);
     if (known) return known;
     const errand = new Errand(this.#line, () => this.#next(seat));
-    const seat: Seat = { name, errand, wanted: undefined, inside: undefined, members: false, leaving: [] };
+    const seat: Seat = { name, errand, members: false, leaving: [] };
     this.#seats.set(name, seat);
     return seat;
-  }
-
-  /** One more holder of a room. */
-  #share(seat: Seat, room: JoinedRoom, { info, members }: JoinOptions): void {
-    room.holders++;
-    if (info !== undefined) room.update(info).catch(() => {});
-    room.wantsMembers ||= members === true;
-    seat.errand.run();
   }
 
   #leave(seat: Seat, room: JoinedRoom): Promise<void> {
     if (seat.wanted === room && --room.holders === 0) {
       seat.wanted = undefined;
-      room.end('left', closedError());
+      room.end();
       seat.errand.run();
     }
-    if (seat.wanted === room || seat.inside !== room) return Promise.resolve();
-    return new Promise((resolve) => seat.leaving.push(resolve));
+    return new Promise((resolve) => {
+      if (seat.wanted === room || seat.inside !== room) resolve();
+      else seat.leaving.push(resolve);
+    });
   }
 
   /** What the server has to be told next about this name. */
@@ -136,18 +134,14 @@ export class Rooms {
         seat.inside = undefined;
       },
       done: (error, answer) => {
-        if (error) return this.#refused(seat, wanted, error);
-        if (seat.wanted === wanted) wanted.enter(answer as Joined | undefined);
+        if (error) seat.inside = undefined;
+        if (seat.wanted !== wanted) return;
+        if (!error) return wanted.enter(answer as Joined | undefined);
+        seat.wanted = undefined;
+        wanted.end(error);
+        this.#line.report(error);
       },
     };
-  }
-
-  #refused(seat: Seat, room: JoinedRoom, error: ClientError): void {
-    seat.inside = undefined;
-    if (seat.wanted !== room) return;
-    seat.wanted = undefined;
-    room.end('refused', error);
-    this.#line.report(error);
   }
 
   /** On this connection the user is not in. */

@@ -13,8 +13,8 @@ interface Watched {
   /** Who wants to hear of the user. */
   readonly takes: Set<Take>;
   /** The server has been told on this connection. */
-  told: boolean;
-  presence: UserPresence | undefined;
+  told?: boolean;
+  presence?: UserPresence;
 }
 
 /** Who is watched by anybody, and how each of them is. */
@@ -52,7 +52,7 @@ export class Watches {
       for (const user of closed ? [] : users) {
         if (mine.has(user)) continue;
         mine.add(user);
-        const watched = all.get(user) ?? { takes: new Set(), told: false, presence: undefined };
+        const watched = all.get(user) ?? { takes: new Set() };
         all.set(user, watched);
         watched.takes.add(take);
       }
@@ -94,7 +94,8 @@ export class Watches {
 
   open(): void {
     for (const watched of this.#users.values()) watched.told = false;
-    this.#errand.restart();
+    this.#errand.stop();
+    this.#errand.run();
   }
 
   close(): void {
@@ -110,14 +111,14 @@ export class Watches {
       else if (told) gone.push(user);
       else this.#users.delete(user);
     }
-    const type = gone.length > 0 ? 'unwatch' : 'watch';
-    const users = (gone.length > 0 ? gone : fresh).slice(0, AT_ONCE);
+    const told = gone.length === 0;
+    const users = (told ? fresh : gone).slice(0, AT_ONCE);
     if (users.length === 0) return;
     return {
-      frame: { type, users },
+      frame: { type: told ? 'watch' : 'unwatch', users },
       done: (error) => {
         // What is refused is not asked again on this connection.
-        for (const user of users) (this.#users.get(user) as Watched).told = type === 'watch';
+        for (const user of users) (this.#users.get(user) as Watched).told = told;
         if (error) this.#line.report(error);
       },
     };
