@@ -227,11 +227,18 @@ class Cluster implements RedisCluster {
   }
 
   async failover(replica: number, how?: 'FORCE' | 'TAKEOVER'): Promise<void> {
-    await this.cli(replica, 'CLUSTER', 'FAILOVER', ...(how === undefined ? [] : [how]));
-    await this.#everywhere(`the failover to ${replica}`, async (port) => {
-      const nodes = await this.#nodes(port);
-      return nodes.some((node) => node.port === replica && node.slots.length > 0);
-    });
+    const ask = () => this.cli(replica, 'CLUSTER', 'FAILOVER', ...(how === undefined ? [] : [how]));
+    await ask();
+    // A replica that has not caught up gives up after 5 s; one that is master by now refuses.
+    const again = setInterval(() => ask().catch(() => {}), 6_000);
+    try {
+      await this.#everywhere(`the failover to ${replica}`, async (port) => {
+        const nodes = await this.#nodes(port);
+        return nodes.some((node) => node.port === replica && node.slots.length > 0);
+      });
+    } finally {
+      clearInterval(again);
+    }
   }
 
   async moveSlots(slots: Iterable<number>, from: number, to: number): Promise<void> {

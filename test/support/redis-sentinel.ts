@@ -10,6 +10,8 @@ import { waitFor, withDeadline } from './wait.js';
 
 const START_MS = 10_000;
 const SETTLE_MS = 30_000;
+/** A failover that has not come about by then was given up. */
+const GIVEN_UP_MS = 8_000;
 const COMMAND_MS = 5_000;
 
 export interface RedisSentinelOptions {
@@ -303,13 +305,22 @@ class World implements RedisSentinel {
 
   async failover(): Promise<number> {
     const old = await this.master();
-    // Refused until the replicas have been seen to be well, or while another failover is under way.
-    await waitFor(async () => (await this.#watching()[0]?.cli('SENTINEL', 'FAILOVER', this.name)) === 'OK', {
-      timeout: SETTLE_MS,
-      interval: 100,
-      message: 'a sentinel to begin a failover',
-    });
-    return this.waitForMaster(old);
+    const end = performance.now() + SETTLE_MS;
+    for (;;) {
+      // Refused until the replicas have been seen to be well, or while another failover is under way.
+      await waitFor(
+        async () =>
+          (await this.master()) !== old ||
+          (await this.#watching()[0]?.cli('SENTINEL', 'FAILOVER', this.name)) === 'OK',
+        { timeout: SETTLE_MS, interval: 100, message: 'a sentinel to begin a failover' },
+      );
+      try {
+        return await this.waitForMaster(old, GIVEN_UP_MS);
+      } catch (error) {
+        // Sentinels give up one whose replica does not answer in time, and do not try again by themselves.
+        if (performance.now() > end) throw error;
+      }
+    }
   }
 
   async waitForMaster(otherThan: number, timeout = SETTLE_MS): Promise<number> {
