@@ -11,9 +11,14 @@ export const ORIGIN: Position = '0-0';
 
 const POSITION = /^\d{1,16}-\d{1,10}$/;
 
-/** Throws unless `value` can have come from {@link Position}. */
+/** True for what can be a {@link Position}. */
+export function isPosition(value: unknown): value is Position {
+  return typeof value === 'string' && POSITION.test(value);
+}
+
+/** Throws unless `value` can be a {@link Position}. */
 export function assertPosition(argument: string, value: unknown): asserts value is Position {
-  if (typeof value !== 'string' || !POSITION.test(value)) {
+  if (!isPosition(value)) {
     throw new InvalidArgumentError(argument, 'is not a position that rollcall gave');
   }
 }
@@ -21,4 +26,9 @@ export function assertPosition(argument: string, value: unknown): asserts value 
 /** When the message was appended, in µs by the server's clock: what positions are ordered by. */
 export function timeOf(position: Position): number {
   return Number(position.slice(0, position.indexOf('-')));
+}
+
+/** The same in whole ms since the epoch: when the message was published. */
+export function publishedAt(position: Position): number {
+  return Math.floor(timeOf(position) / 1_000);
 }

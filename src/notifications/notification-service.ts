@@ -2,7 +2,7 @@ import { encodeJson, type Json, jsonCodec } from '../codec.js';
 import { Reporter } from '../diagnostics.js';
 import { InvalidArgumentError } from '../errors.js';
 import { historyOptions } from '../history/options.js';
-import { assertPosition, ORIGIN, type Position, timeOf } from '../history/position.js';
+import { assertPosition, ORIGIN, type Position, publishedAt, timeOf } from '../history/position.js';
 import { type ChannelDefinition, type ChannelRef, defineChannel } from '../pubsub/channel-definition.js';
 import type { HistoryMessage } from '../pubsub/options.js';
 import { toRollcallError } from '../redis/replies.js';
@@ -93,7 +93,7 @@ export class NotificationService {
       publishing,
     );
     const id = position as Position;
-    const event = { id, at: Math.trunc(timeOf(id) / 1_000), data: notification };
+    const event = { id, at: publishedAt(id), data: notification };
     const [delivered, online] = await Promise.all([
       live ? this.#tell(userId, NOTIFICATION, event, this.#once(id)) : 0,
       this.#online(userId),

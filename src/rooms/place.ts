@@ -2,7 +2,8 @@ import { InvalidArgumentError } from '../errors.js';
 import { assertPosition, type Position } from '../history/position.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
 import type { MessageContext } from '../pubsub/delivery.js';
-import type { HistoryMessage, SubscribeOptions } from '../pubsub/options.js';
+import { lastMessages } from '../pubsub/last-messages.js';
+import type { SubscribeOptions } from '../pubsub/options.js';
 import type { Subscription } from '../pubsub/subscribe.js';
 import { assertOptions, numberOption } from '../validate.js';
 import type { RoomHost } from './host.js';
@@ -94,27 +95,13 @@ export class Ear {
 
   /** Sends the last `count` messages; resolves with where they end. */
   async #replay(count: number): Promise<Position> {
-    const past: HistoryMessage<RoomEvent>[] = [];
-    let end: Position | undefined;
-    let before: Position | undefined;
-    // Large messages come in several pages.
-    for (let more = true; more && past.length < count; ) {
-      const page = await this.#host.pubsub.history(this.#channel, {
-        reverse: true,
-        limit: count - past.length,
-        ...(before === undefined ? {} : { before }),
-      });
-      past.push(...page.messages);
-      end ??= page.messages[0]?.position ?? page.position;
-      before = page.position;
-      more = page.more && page.messages.length > 0;
-    }
-    for (const { raw, position } of past.toReversed()) {
+    const { messages, end } = await lastMessages(this.#host.pubsub, this.#channel, count);
+    for (const { raw, position } of messages) {
       const message = readMessage(this.#room, position, raw as string);
       if (message === undefined || message.control) continue;
       this.#occupant.outlet.message(this.#room, Outgoing.message(message));
     }
-    return end as Position;
+    return end;
   }
 }
 
@@ -186,12 +173,13 @@ export class Place {
 }
 
 /** Throws unless `options` can be those of `join`. */
-export function assertJoin(options: JoinOptions): void {
+export function assertJoin(options: JoinOptions, within = ''): void {
   assertOptions('options', options);
   const { since, last } = options;
-  if (since !== undefined && since !== 'earliest') assertPosition('since', since);
-  const count = numberOption('last', last, 0, { min: 0, max: 1_000, integer: true });
-  if (count > 0 && since !== undefined) throw new InvalidArgumentError('last', 'cannot go with since');
+  if (since !== undefined && since !== 'earliest') assertPosition(`${within}since`, since);
+  const count = numberOption(`${within}last`, last, 0, { min: 0, max: 1_000, integer: true });
+  if (count > 0 && since !== undefined)
+    throw new InvalidArgumentError(`${within}last`, 'cannot go with since');
 }
 
 /** Waits for all of them; then throws the first failure. */

@@ -1,5 +1,5 @@
 import type { Json } from '../codec.js';
-import { type Position, timeOf } from '../history/position.js';
+import { type Position, publishedAt } from '../history/position.js';
 import { DISCONNECT } from '../protocol/frames.js';
 
 /**
@@ -38,7 +38,7 @@ export class RoomMessage {
 
   /** When it was said, by Redis's clock, in ms since the epoch; only with a position. */
   get at(): number | undefined {
-    return this.position === undefined ? undefined : Math.floor(timeOf(this.position) / 1_000);
+    return this.position === undefined ? undefined : publishedAt(this.position);
   }
 
   /** What happened; parses the event at the first call. */

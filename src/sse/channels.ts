@@ -3,6 +3,7 @@ import { assertPosition, ORIGIN, type Position } from '../history/position.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
 import type { MessageContext } from '../pubsub/delivery.js';
+import { lastMessages } from '../pubsub/last-messages.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import type { Subscription } from '../pubsub/subscribe.js';
 import { assertName, numberOption } from '../validate.js';
@@ -96,9 +97,9 @@ export class ChannelSource implements Source {
   async #catchUp(each: Followed, sink: Sink): Promise<Position | 'latest' | undefined> {
     const { channel, name, place, known, keeps, begin, last } = each;
     if (known.since === undefined && last > 0) {
-      const page = await this.#pubsub.history(channel, { reverse: true, limit: last });
-      for (const { raw, position } of page.messages.toReversed()) this.#past(each, sink, raw, position);
-      return page.messages[0]?.position ?? page.position;
+      const { messages, end } = await lastMessages(this.#pubsub, channel, last);
+      for (const { raw, position } of messages) this.#past(each, sink, raw, position);
+      return end;
     }
     const from = known.since ?? begin;
     if (from === undefined || from === 'latest') return keeps === 'never' ? undefined : 'latest';

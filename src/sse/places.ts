@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { assertPosition, type Position } from '../history/position.js';
+import { isPosition, type Position } from '../history/position.js';
 
 /** How many channels one event id can name: beyond that it would not fit into every proxy's headers. */
 export const MAX_PLACES = 100;
@@ -83,13 +83,4 @@ function parse(text: string): Map<string, Position | undefined> | undefined {
     places.set(key, position);
   }
   return places;
-}
-
-function isPosition(text: string): boolean {
-  try {
-    assertPosition('position', text);
-    return true;
-  } catch {
-    return false;
-  }
 }

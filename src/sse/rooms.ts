@@ -1,10 +1,11 @@
 import type { Json } from '../codec.js';
 import { InvalidArgumentError } from '../errors.js';
-import { assertPosition, ORIGIN } from '../history/position.js';
+import { ORIGIN } from '../history/position.js';
 import type { Peer } from '../rooms/peer.js';
+import { assertJoin } from '../rooms/place.js';
 import type { RoomService } from '../rooms/room-service.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
-import { assertName, assertOptions, numberOption } from '../validate.js';
+import { assertName, assertOptions } from '../validate.js';
 import { movedBy, sseFormat } from './format.js';
 import type { RoomStreamOptions, StreamRoom, StreamUser } from './options.js';
 import { type Known, keyOf, LastEventId, MAX_PLACES, type Place, Places } from './places.js';
@@ -55,8 +56,7 @@ export class RoomSource implements Source {
 
   async start(sink: Sink): Promise<Record<string, Json>> {
     for (const [room, { place, known }] of this.#heard) {
-      const keeps = this.#rooms.channel(room ?? this.#user.userId).definition.history !== undefined;
-      const untold = known.since === ORIGIN && !keeps;
+      const untold = known.since === ORIGIN && !this.#rooms.keeps;
       if (known.lost || untold) tellMissing(sink, room === undefined ? {} : { room }, 'reconnected', place);
     }
     const { userId, status, meta } = this.#user;
@@ -125,12 +125,6 @@ function roomOf(given: unknown, argument: string): StreamRoom {
   const entry = (typeof given === 'string' ? { room: given } : given) as StreamRoom;
   assertOptions(argument, entry ?? null);
   assertName(`${argument}.room`, entry.room);
-  const last = numberOption(`${argument}.last`, entry.last, 0, { min: 0, max: 1_000, integer: true });
-  if (entry.since !== undefined && entry.since !== 'earliest') {
-    assertPosition(`${argument}.since`, entry.since);
-  }
-  if (last > 0 && entry.since !== undefined) {
-    throw new InvalidArgumentError(`${argument}.last`, 'cannot go with since');
-  }
+  assertJoin(entry, `${argument}.`);
   return entry;
 }

@@ -1,5 +1,5 @@
 import type { Json } from '../codec.js';
-import { timeOf } from '../history/position.js';
+import { publishedAt } from '../history/position.js';
 import type { Place, Places } from './places.js';
 
 /** What a source writes to. */
@@ -43,9 +43,4 @@ export function tellMissing(
 ): void {
   const since = place?.position === undefined ? {} : { since: publishedAt(place.position) };
   sink.tell('$discontinuity', { ...where, reason, ...since, recovered: false });
-}
-
-/** In ms since the epoch. */
-function publishedAt(position: string): number {
-  return Math.floor(timeOf(position) / 1_000);
 }

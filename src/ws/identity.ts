@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Json } from '../codec.js';
 import { InvalidArgumentError } from '../errors.js';
+import { isPosition } from '../history/position.js';
 import type { Status } from '../presence/types.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { assertName } from '../validate.js';
@@ -51,7 +52,7 @@ export async function identify<User extends Identity>(
 export function sinceOf(request: IncomingMessage | undefined): string | undefined {
   const url = request?.url ?? '';
   const since = new URLSearchParams(url.slice(url.indexOf('?') + 1)).get('since');
-  return since !== null && /^\d{1,16}-\d{1,10}$/.test(since) ? since : undefined;
+  return isPosition(since) ? since : undefined;
 }
 
 function timeOf(expiresAt: unknown): number | undefined {

@@ -1,0 +1,40 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import type { HistoryMessage, HistoryPage, HistoryReadOptions } from '../../../src/index.js';
+import { lastMessages } from '../../../src/pubsub/last-messages.js';
+
+/** A history of so many messages, of which a page holds only a few, as where they are large. */
+function historyOf(size: number, perPage: number) {
+  const all = Array.from({ length: size }, (_, at) => {
+    return { message: at, position: `${at + 1}-1`, publishedAt: new Date(0), raw: String(at) };
+  }) as HistoryMessage<number>[];
+  return {
+    history: async (_: unknown, { limit = 100, before }: HistoryReadOptions = {}) => {
+      const older = all.filter((_, at) => before === undefined || at + 1 < Number.parseInt(before, 10));
+      const messages = older.toReversed().slice(0, Math.min(limit, perPage));
+      const position = messages.at(-1)?.position ?? all.at(-1)?.position ?? '0-0';
+      return {
+        messages,
+        position,
+        more: older.length > messages.length,
+        complete: true,
+      } as HistoryPage<never>;
+    },
+  };
+}
+
+test('the last messages come oldest first, in however many pages they are, with where they end', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.nat(30),
+      fc.integer({ min: 1, max: 7 }),
+      fc.integer({ min: 1, max: 40 }),
+      async (size, perPage, count) => {
+        const { messages, end } = await lastMessages<number>(historyOf(size, perPage), 'x', count);
+        const all = Array.from({ length: size }, (_, at) => at);
+        expect(messages.map(({ message }) => message)).toEqual(all.slice(-count));
+        expect(end).toBe(size === 0 ? '0-0' : `${size}-1`);
+      },
+    ),
+  );
+});
