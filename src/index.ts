@@ -1,9 +1,12 @@
-export type { Clock, Timer } from './clock.js';
-export { systemClock } from './clock.js';
-export type { BinaryCodec, Codec, Json, TextCodec } from './codec.js';
-export { bufferCodec, jsonCodec } from './codec.js';
-export type { ErrorContext, ErrorListener, ErrorStage } from './diagnostics.js';
-export type { Outcome, RollcallErrorCode, SchemaIssue } from './errors.js';
+export type { HistoryOptions } from './history/appends.js';
+export type { Break } from './history/chain.js';
+export type { Position } from './history/position.js';
+export type { Clock, Timer } from './internal/clock.js';
+export { systemClock } from './internal/clock.js';
+export type { BinaryCodec, Codec, Json, TextCodec } from './internal/codec.js';
+export { bufferCodec, jsonCodec } from './internal/codec.js';
+export type { ErrorContext, ErrorListener, ErrorStage } from './internal/diagnostics.js';
+export type { Outcome, RollcallErrorCode, SchemaIssue } from './internal/errors.js';
 export {
   ClosedError,
   CommandError,
@@ -19,11 +22,9 @@ export {
   SchemaError,
   TimeoutError,
   UnsupportedError,
-} from './errors.js';
-export type { HistoryOptions } from './history/appends.js';
-export type { Break } from './history/chain.js';
-export type { Position } from './history/position.js';
-export { escapePattern } from './keys.js';
+} from './internal/errors.js';
+export type { RollcallEvents, TimedEvent } from './internal/telemetry.js';
+export { onTelemetry } from './internal/telemetry.js';
 export { NotificationService } from './notifications/notification-service.js';
 export type {
   Acknowledged,
@@ -132,6 +133,7 @@ export type { IoredisMockClient } from './redis/ioredis-mock.js';
 export type { NodeRedisClient } from './redis/node-redis.js';
 export type { NodeRedisClusterClient } from './redis/node-redis-cluster.js';
 export type { NodeRedisSentinelClient } from './redis/node-redis-sentinel.js';
+export { escapePattern } from './redis/pattern.js';
 export type { Rollcall, RollcallOptions } from './rollcall.js';
 export { createRollcall } from './rollcall.js';
 export type {
@@ -152,5 +154,3 @@ export type { RoomSocket } from './rooms/room-socket.js';
 export type { TypingOptions, TypingSayOptions } from './rooms/typing-service.js';
 export { TypingService } from './rooms/typing-service.js';
 export type { TypingHandler, TypingWatch } from './rooms/typing-watch.js';
-export type { RollcallEvents, TimedEvent } from './telemetry.js';
-export { onTelemetry } from './telemetry.js';

@@ -1,5 +1,5 @@
-import { backoff, type Clock, within } from '../clock.js';
-import { CommandError, ConnectionError, TimeoutError } from '../errors.js';
+import { backoff, type Clock, withTimeout } from '../internal/clock.js';
+import { CommandError, ConnectionError, TimeoutError } from '../internal/errors.js';
 import type { Payload, Reply, ScriptCall } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { Session } from '../redis/session.js';
@@ -97,7 +97,7 @@ export class HistoryReader implements PatientReader {
       if (over() || this.#session.closed) throw new ConnectionError('nobody waits for the history any more');
       try {
         const late = () => new TimeoutError(`history was not read within ${this.#timeout} ms`);
-        return await within(this.#clock, this.#timeout, this.read(request), late);
+        return await withTimeout(this.#clock, this.#timeout, this.read(request), late);
       } catch (cause) {
         const error = toRollcallError(cause);
         const lasting = error instanceof CommandError && !TRANSIENT.test(messageOfServer(error));

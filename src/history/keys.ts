@@ -1,4 +1,4 @@
-import { hashTagFor, hashTagIn } from '../keys.js';
+import { hashTagFor, hashTagIn } from '../redis/hash-tag.js';
 
 /** What all keys of histories begin with. */
 const PREFIX = 'rollcall';

@@ -1,5 +1,5 @@
-import { InvalidArgumentError } from '../errors.js';
-import { assertOptions, numberOption } from '../validate.js';
+import { InvalidArgumentError } from '../internal/errors.js';
+import { assertOptions, numberOption } from '../internal/validate.js';
 import type { HistoryOptions } from './appends.js';
 
 const WEEK = 7 * 24 * 60 * 60 * 1_000;

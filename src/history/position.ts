@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from '../errors.js';
+import { InvalidArgumentError } from '../internal/errors.js';
 
 /**
  * Names one message of a channel's history: opaque, printable, safe in a URL, a header or an SSE event

@@ -1,11 +1,11 @@
 import { Packr } from 'msgpackr';
-import type { BinaryCodec } from '../codec.js';
-import { messageOf } from '../diagnostics.js';
-import { InvalidArgumentError } from '../errors.js';
-import { assertOptions, choiceOption } from '../validate.js';
+import type { BinaryCodec } from '../internal/codec.js';
+import { messageOf } from '../internal/diagnostics.js';
+import { InvalidArgumentError } from '../internal/errors.js';
+import { assertOptions, choiceOption } from '../internal/validate.js';
 import { BYTES, bytesHeader, scan, TIMESTAMP } from './format.js';
 
-export type { BinaryCodec } from '../codec.js';
+export type { BinaryCodec } from '../internal/codec.js';
 
 /** Options of {@link createMsgpackCodec}. */
 export interface MsgpackOptions {

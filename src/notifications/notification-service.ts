@@ -1,14 +1,14 @@
-import { encodeJson, type Json, jsonCodec } from '../codec.js';
-import { Reporter } from '../diagnostics.js';
-import { InvalidArgumentError } from '../errors.js';
 import { historyOptions } from '../history/options.js';
 import { assertPosition, ORIGIN, type Position, publishedAt, timeOf } from '../history/position.js';
+import { encodeJson, type Json, jsonCodec } from '../internal/codec.js';
+import { ErrorReporter } from '../internal/diagnostics.js';
+import { InvalidArgumentError } from '../internal/errors.js';
+import { assertFunction, assertName, assertOptions, numberOption } from '../internal/validate.js';
 import { type ChannelDefinition, type ChannelRef, defineChannel } from '../pubsub/channel-definition.js';
 import type { HistoryMessage } from '../pubsub/options.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { BroadcastOptions } from '../rooms/options.js';
 import type { RoomService } from '../rooms/room-service.js';
-import { assertFunction, assertName, assertOptions, numberOption } from '../validate.js';
 import type {
   Acknowledged,
   AcknowledgeOptions,
@@ -47,7 +47,7 @@ const READ = 'notification:read';
  */
 export class NotificationService {
   readonly #rooms: RoomService;
-  readonly #reporter: Reporter;
+  readonly #reporter: ErrorReporter;
   readonly #channel: ChannelDefinition<{ readonly userId: string }, Json>;
   readonly #marks: ReadMarks;
 
@@ -63,7 +63,7 @@ export class NotificationService {
     // Remembered for longer than any mark: a mark must not outlive what it stands on, or all would look lost.
     const positionTtl = history.positionTtl ?? markTtl + ttl;
     this.#rooms = rooms;
-    this.#reporter = new Reporter(onError);
+    this.#reporter = new ErrorReporter(onError);
     this.#marks = new ReadMarks(rooms.pubsub, markTtl);
     this.#channel = defineChannel<Json>()('notifications:{userId}', {
       history: { size, ttl, positionTtl },

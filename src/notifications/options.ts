@@ -1,7 +1,7 @@
-import type { Json } from '../codec.js';
-import type { ErrorListener } from '../diagnostics.js';
 import type { HistoryOptions } from '../history/appends.js';
 import type { Position } from '../history/position.js';
+import type { Json } from '../internal/codec.js';
+import type { ErrorListener } from '../internal/diagnostics.js';
 import type { RoomService } from '../rooms/room-service.js';
 
 /** Options of a notification service. */

@@ -1,5 +1,5 @@
-import { jsonCodec } from '../codec.js';
 import { assertPosition, ORIGIN, type Position, timeOf } from '../history/position.js';
+import { jsonCodec } from '../internal/codec.js';
 import { type ChannelDefinition, type ChannelRef, defineChannel } from '../pubsub/channel-definition.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 

@@ -1,6 +1,6 @@
-import type { Json } from '../codec.js';
-import { InvalidArgumentError } from '../errors.js';
 import type { Position } from '../history/position.js';
+import type { Json } from '../internal/codec.js';
+import { InvalidArgumentError } from '../internal/errors.js';
 import type {
   Acknowledged,
   AcknowledgeOptions,

@@ -1,11 +1,11 @@
-import { systemClock } from '../clock.js';
-import { Reporter } from '../diagnostics.js';
-import { PartitionKeys } from '../keys.js';
+import { systemClock } from '../internal/clock.js';
+import { ErrorReporter } from '../internal/diagnostics.js';
 import { Audience } from '../pubsub/delivery.js';
 import { type Hub, hubFor, PROBE_INTERVAL } from '../pubsub/hub.js';
 import { Leaving } from '../pubsub/subscribe.js';
 import { Link } from '../redis/link.js';
 import { sessionFor } from '../redis/session.js';
+import { PartitionKeys } from './keys.js';
 import { defaultPartitions, Layout } from './layout.js';
 import { LeaseKeeper } from './lease-keeper.js';
 import { PresenceNode } from './node.js';
@@ -24,7 +24,7 @@ export interface PresenceParts {
   readonly hub: Hub;
   readonly keys: readonly PartitionKeys[];
   readonly layout: Layout;
-  readonly reporter: Reporter;
+  readonly reporter: ErrorReporter;
   readonly audience: Audience;
   readonly leaving: Leaving;
   readonly keeper: LeaseKeeper;
@@ -46,7 +46,7 @@ export function assemble(
   life: { start(): Promise<void>; wiped(): void },
 ): PresenceParts {
   const { onError, clock = systemClock } = options;
-  const reporter = new Reporter(onError);
+  const reporter = new ErrorReporter(onError);
   const audience = new Audience(reporter);
   const leaving = new Leaving();
   const session = sessionFor(options.redis);

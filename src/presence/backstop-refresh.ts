@@ -1,5 +1,5 @@
-import { type PartitionKeys, pair } from '../keys.js';
 import type { Change } from './changes.js';
+import { joinIds, type PartitionKeys } from './keys.js';
 import { factOf, type OwnedSockets, roomFactOf } from './owned-sockets.js';
 
 /** Something owned whose keys have TTLs. */
@@ -78,7 +78,7 @@ export class BackstopRefresh {
       };
     }
     for (const { user, socket, room, partition } of [...owned.memberships.values()]) {
-      const key = pair(pair(user, socket), room);
+      const key = joinIds(joinIds(user, socket), room);
       if (!owned.memberships.has(key)) continue;
       yield {
         partition,

@@ -1,4 +1,4 @@
-import { unpair } from '../keys.js';
+import { splitIds } from './keys.js';
 
 /** A socket of a user appears, changes or goes. Ids, here and below, are escaped. */
 export interface SocketChange {
@@ -62,8 +62,8 @@ export function isOwn(change: Change): boolean {
 
 /** The change that removes what stands as `owned` in the set of `owner`: a pair, or a triple with a room. */
 export function removalOf(owned: string, owner: string, grace: number): SocketChange | RoomChange {
-  const [user, rest = ''] = unpair(owned);
-  const [socket, room] = unpair(rest);
+  const [user, rest = ''] = splitIds(owned);
+  const [socket, room] = splitIds(rest);
   return room === undefined
     ? { kind: 'socket', user, socket, owner, grace }
     : { kind: 'room', room, user, socket, owner };

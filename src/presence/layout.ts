@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { ConfigurationError } from '../errors.js';
-import type { PartitionKeys } from '../keys.js';
+import { ConfigurationError } from '../internal/errors.js';
 import type { PlainCommand, SubscriptionKind } from '../redis/driver.js';
 import type { Link } from '../redis/link.js';
+import type { PartitionKeys } from './keys.js';
 
 /** Partitions on a Cluster: enough for its nodes to share the work, few enough to look after one by one. */
 const CLUSTER_PARTITIONS = 64;

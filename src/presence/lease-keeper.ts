@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
-import { type Clock, jittered, type Timer } from '../clock.js';
-import type { Reporter } from '../diagnostics.js';
-import { CommandError } from '../errors.js';
-import { type PartitionKeys, pair } from '../keys.js';
+import { type Clock, jitter, type Timer } from '../internal/clock.js';
+import type { ErrorReporter } from '../internal/diagnostics.js';
+import { CommandError } from '../internal/errors.js';
 import type { PlainCommand } from '../redis/driver.js';
 import type { Link } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
 import { BackstopRefresh, type Refreshable } from './backstop-refresh.js';
 import { removalOf } from './changes.js';
+import { joinIds, type PartitionKeys } from './keys.js';
 import { factOf, type OwnedSocket, type OwnedSockets, roomFactOf } from './owned-sockets.js';
 import type { LeaseObserver, PresenceStore } from './presence-store.js';
 import { renewScript, retireScript } from './scripts.js';
@@ -22,7 +22,7 @@ export interface LeaseKeeperOptions {
   readonly renewEvery: number;
   readonly backstop: number;
   readonly grace: number;
-  readonly reporter: Reporter;
+  readonly reporter: ErrorReporter;
   readonly owned: OwnedSockets;
   /** After every renewal that came through. */
   readonly afterRenewal: () => Promise<void>;
@@ -139,7 +139,7 @@ export class LeaseKeeper implements LeaseObserver {
       await this.#store.apply(partition, { kind: 'look', user: first.user, reason: 'time' });
       const known = this.known(partition);
       const commands: PlainCommand[] = [['ZSCORE', keys.nodes, id]];
-      for (const { user, socket } of own) commands.push(['SISMEMBER', keys.node(id), pair(user, socket)]);
+      for (const { user, socket } of own) commands.push(['SISMEMBER', keys.node(id), joinIds(user, socket)]);
       const [score, ...listed] = await this.#options.link.run('removeSocket', commands, { key: keys.nodes });
       // A loss that is known is being made up for: until then much is missing that nobody removed.
       if (this.#restoring || this.#incomplete) continue;
@@ -179,7 +179,7 @@ export class LeaseKeeper implements LeaseObserver {
         },
       );
     };
-    this.#timer = this.#clock.after(jittered(this.#clock, delay), renew, { keepAlive: false });
+    this.#timer = this.#clock.after(jitter(this.#clock, delay), renew, { keepAlive: false });
   }
 
   async #renew(): Promise<void> {
@@ -306,7 +306,7 @@ export class LeaseKeeper implements LeaseObserver {
   /** Many processes restore at the same time; each leaves room for the others. */
   #pause(): Promise<void> {
     return new Promise((resolve) => {
-      this.#clock.after(jittered(this.#clock, 20, 0.9), resolve);
+      this.#clock.after(jitter(this.#clock, 20, 0.9), resolve);
     });
   }
 

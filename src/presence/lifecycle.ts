@@ -1,9 +1,9 @@
-import { jsonCodec } from '../codec.js';
-import { ConfigurationError } from '../errors.js';
-import type { PartitionKeys } from '../keys.js';
+import { jsonCodec } from '../internal/codec.js';
+import { ConfigurationError } from '../internal/errors.js';
 import { Member } from '../pubsub/delivery.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { PresenceParts } from './assemble.js';
+import type { PartitionKeys } from './keys.js';
 import type { PresenceSettings } from './settings.js';
 
 /** For how long, in ms, a user handed over to another process is waited for at least. */

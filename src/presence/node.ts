@@ -1,9 +1,9 @@
-import { type Clock, jittered, type Timer } from '../clock.js';
-import type { Reporter } from '../diagnostics.js';
-import { CommandError, type RollcallError } from '../errors.js';
-import { pair } from '../keys.js';
+import { type Clock, jitter, type Timer } from '../internal/clock.js';
+import type { ErrorReporter } from '../internal/diagnostics.js';
+import { CommandError, type RollcallError } from '../internal/errors.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { Change, RoomChange, SocketChange } from './changes.js';
+import { joinIds } from './keys.js';
 import type { LeaseKeeper } from './lease-keeper.js';
 import {
   type Address,
@@ -18,7 +18,7 @@ import type { PresenceStore, Waiter } from './presence-store.js';
 /** Options of {@link PresenceNode}. Durations in ms. */
 export interface NodeOptions {
   readonly clock: Clock;
-  readonly reporter: Reporter;
+  readonly reporter: ErrorReporter;
   readonly owned: OwnedSockets;
   readonly keeper: LeaseKeeper;
   readonly store: PresenceStore;
@@ -187,7 +187,7 @@ export class PresenceNode {
   /** Puts a socket into a room, or changes its info there. */
   async join(membership: Membership): Promise<void> {
     const { user, socket, room, partition } = membership;
-    const key = pair(pair(user, socket), room);
+    const key = joinIds(joinIds(user, socket), room);
     const before = this.#owned.memberships.get(key);
     this.#owned.join(membership);
     try {
@@ -195,7 +195,7 @@ export class PresenceNode {
     } catch (error) {
       const last = this.#failedMemberships.last(membership, before);
       if (this.#owned.memberships.get(key) === membership) {
-        if (last === undefined) this.#owned.leave(pair(user, socket), room);
+        if (last === undefined) this.#owned.leave(joinIds(user, socket), room);
         else this.#owned.join(last);
       }
       this.#doubt(key, partition, () => this.#roomChange(membership));
@@ -205,7 +205,7 @@ export class PresenceNode {
 
   /** Takes a socket out of a room. */
   async leave(membership: Omit<Membership, 'info'>): Promise<void> {
-    this.#owned.leave(pair(membership.user, membership.socket), membership.room);
+    this.#owned.leave(joinIds(membership.user, membership.socket), membership.room);
     await this.#leave(membership);
   }
 
@@ -296,7 +296,7 @@ export class PresenceNode {
     try {
       await this.#applyToAll(partition, { kind: 'room', room, user, socket });
     } catch (error) {
-      this.#doubt(pair(pair(user, socket), room), partition, () => this.#roomChange(membership));
+      this.#doubt(joinIds(joinIds(user, socket), room), partition, () => this.#roomChange(membership));
       throw error;
     }
   }
@@ -325,7 +325,7 @@ export class PresenceNode {
 
   /** What ought to be in Redis about a socket in a room, now. */
   #roomChange({ user, socket, room }: Omit<Membership, 'info'>): RoomChange {
-    const membership = this.#owned.memberships.get(pair(pair(user, socket), room));
+    const membership = this.#owned.memberships.get(joinIds(joinIds(user, socket), room));
     return membership === undefined ? { kind: 'room', room, user, socket } : roomFactOf(membership);
   }
 
@@ -365,7 +365,7 @@ export class PresenceNode {
       this.#checkIdle();
       this.#scheduleIdleCheck();
     };
-    this.#idleTimer = clock.after(jittered(clock, Math.max(10, idleAfter / 10)), check, { keepAlive: false });
+    this.#idleTimer = clock.after(jitter(clock, Math.max(10, idleAfter / 10)), check, { keepAlive: false });
   }
 
   /** Whoever is online and was not heard of for long is away until he is. */

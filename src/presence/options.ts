@@ -1,5 +1,5 @@
-import type { Clock } from '../clock.js';
-import type { ErrorListener } from '../diagnostics.js';
+import type { Clock } from '../internal/clock.js';
+import type { ErrorListener } from '../internal/diagnostics.js';
 import type { RedisClient } from '../redis/detect.js';
 
 /** Options of a presence service. */

@@ -1,5 +1,5 @@
-import { pair } from '../keys.js';
 import type { RoomChange, SocketChange } from './changes.js';
+import { joinIds } from './keys.js';
 import { packFact } from './record.js';
 
 /** Where a socket stands. Ids, here and below, are escaped. */
@@ -79,8 +79,8 @@ export class OwnedSockets {
 
   /** Notes that a socket is in a room, with that info. */
   join(membership: Membership): void {
-    const socket = pair(membership.user, membership.socket);
-    const key = pair(socket, membership.room);
+    const socket = joinIds(membership.user, membership.socket);
+    const key = joinIds(socket, membership.room);
     this.memberships.set(key, membership);
     const rooms = this.#rooms.get(socket);
     if (rooms === undefined) this.#rooms.set(socket, new Set([key]));
@@ -89,7 +89,7 @@ export class OwnedSockets {
 
   /** Notes that a socket is not in a room. */
   leave(socket: string, room: string): void {
-    const key = pair(socket, room);
+    const key = joinIds(socket, room);
     this.memberships.delete(key);
     const rooms = this.#rooms.get(socket);
     rooms?.delete(key);

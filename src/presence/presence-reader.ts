@@ -1,7 +1,7 @@
-import { escapeId, unescapeId } from '../codec.js';
-import { type PartitionKeys, partitionOf } from '../keys.js';
 import type { PlainCommand, Reply } from '../redis/driver.js';
 import type { Link } from '../redis/link.js';
+import { escapeId, unescapeId } from './ids.js';
+import { type PartitionKeys, partitionOf } from './keys.js';
 import { unpackRecord } from './record.js';
 import type { PresenceData } from './types.js';
 

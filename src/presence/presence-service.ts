@@ -1,18 +1,18 @@
-import { onAbort } from '../abort.js';
-import { encodeJson, escapeId, type Json, jsonCodec } from '../codec.js';
-import { InvalidArgumentError, LimitError } from '../errors.js';
-import { type PartitionKeys, pair, partitionOf } from '../keys.js';
-import { Member } from '../pubsub/delivery.js';
-import { type Subscription, subscribe } from '../pubsub/subscribe.js';
+import { onAbort } from '../internal/abort.js';
+import { encodeJson, type Json, jsonCodec } from '../internal/codec.js';
+import { InvalidArgumentError, LimitError } from '../internal/errors.js';
 import {
   assertFunction,
   assertName,
   assertOptions,
   assertSignal,
-  assertStatus,
   numberOption,
-} from '../validate.js';
+} from '../internal/validate.js';
+import { Member } from '../pubsub/delivery.js';
+import { type Subscription, subscribe } from '../pubsub/subscribe.js';
 import { assemble, type PresenceParts } from './assemble.js';
+import { escapeId } from './ids.js';
+import { joinIds, type PartitionKeys, partitionOf } from './keys.js';
 import { processOf } from './lease-keeper.js';
 import { Lifecycle } from './lifecycle.js';
 import type { PresenceNode } from './node.js';
@@ -32,6 +32,7 @@ import { packFact, unpackChange, unpackRecord } from './record.js';
 import type { RoomHandler, RoomWatch } from './rooms.js';
 import { type PresenceSettings, readSettings } from './settings.js';
 import type { PresenceChange, PresenceData, RoomMember, Status } from './types.js';
+import { assertStatus } from './validate.js';
 import type { PresenceWatch, WatchHandler } from './watches.js';
 
 /**
@@ -230,7 +231,7 @@ export class PresenceService {
           const change = unpackChange(packed);
           // Restored after a loss: news for watches that knew something else, not for everybody.
           if (change.status === change.previous) continue;
-          reporter.guard(() => handler(change), { channel: context.channel });
+          reporter.runHandler(() => handler(change), { channel: context.channel });
         }
       },
       { codec: jsonCodec },
@@ -358,7 +359,7 @@ export class PresenceService {
     assertName('socketId', socketId);
     const user = escapeId(userId);
     const socket = escapeId(socketId);
-    return { user, socket, key: pair(user, socket), partition: this.#partition(userId) };
+    return { user, socket, key: joinIds(user, socket), partition: this.#partition(userId) };
   }
 
   #membership(room: string, userId: string, socketId: string): Omit<Membership, 'info'> {

@@ -1,10 +1,10 @@
-import type { Deadline, Deadlines } from '../deadlines.js';
-import { ConnectionError, type RollcallError } from '../errors.js';
-import type { PartitionKeys } from '../keys.js';
+import type { Deadline, DeadlineQueue } from '../internal/deadlines.js';
+import { ConnectionError, type RollcallError } from '../internal/errors.js';
+import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import { assertAccepted, type Link, RETRY_DELAY } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
-import { Stopwatch, telemetry } from '../telemetry.js';
 import { type Change, isRestoring } from './changes.js';
+import type { PartitionKeys } from './keys.js';
 import type { Layout } from './layout.js';
 import { Transaction } from './transaction.js';
 
@@ -91,7 +91,7 @@ class Arrivals {
   readonly #deadline: Deadline;
   #open = 0;
 
-  constructor(now: number, deadlines: Deadlines, expire: (jobs: readonly Job[]) => void) {
+  constructor(now: number, deadlines: DeadlineQueue, expire: (jobs: readonly Job[]) => void) {
     this.#since = now;
     this.#deadline = deadlines.start(() => expire(this.jobs));
   }
@@ -298,7 +298,7 @@ class Partition {
   }
 
   async #timed<T>(changes: number, work: Promise<T>): Promise<T> {
-    if (!telemetry.settle.on) return work;
+    if (!telemetry.settle.hasSubscribers) return work;
     const watch = new Stopwatch();
     const ended = (error?: Error) =>
       telemetry.settle.emit({ partition: this.index, changes, ...watch.stop(error) });

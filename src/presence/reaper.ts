@@ -1,12 +1,12 @@
-import { jittered, type Timer } from '../clock.js';
-import type { Reporter } from '../diagnostics.js';
-import { CommandError } from '../errors.js';
-import type { PartitionKeys } from '../keys.js';
+import { jitter, type Timer } from '../internal/clock.js';
+import type { ErrorReporter } from '../internal/diagnostics.js';
+import { CommandError } from '../internal/errors.js';
+import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import type { Command, Reply } from '../redis/driver.js';
 import type { Link } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
-import { Stopwatch, telemetry } from '../telemetry.js';
 import { removalOf } from './changes.js';
+import type { PartitionKeys } from './keys.js';
 import { type DeadNode, LivenessJudge, type Survey } from './liveness.js';
 import type { PresenceStore } from './presence-store.js';
 import { claimScript, retireScript, surveyScript } from './scripts.js';
@@ -20,7 +20,7 @@ export interface ReaperOptions {
   readonly lease: number;
   readonly maxDeadShare: number;
   readonly grace: number;
-  readonly reporter: Reporter;
+  readonly reporter: ErrorReporter;
   /** This process's own node, which it never judges. */
   readonly nodeId: () => string;
   /** Redis was wiped since the last look. */
@@ -95,7 +95,7 @@ export class Reaper {
     if (this.#stopped) return;
     const { link, sweepEvery } = this.#options;
     this.#timer = link.clock.after(
-      jittered(link.clock, sweepEvery),
+      jitter(link.clock, sweepEvery),
       () => {
         if (link.session.ended) return this.#schedule();
         this.#sweeping = this.#sweep().finally(() => this.#schedule());
@@ -132,7 +132,7 @@ export class Reaper {
   #restFor(partition: number, nodes: number): void {
     const { link, sweepEvery, lease } = this.#options;
     const turns = Math.min(lease / 6, (sweepEvery * nodes) / SWEEPERS);
-    const rest = turns > sweepEvery ? jittered(link.clock, turns) : 0;
+    const rest = turns > sweepEvery ? jitter(link.clock, turns) : 0;
     this.#dueAt[partition] = link.clock.monotonic() + rest;
   }
 
@@ -197,7 +197,7 @@ export class Reaper {
   async #reap(partition: number, dead: DeadNode): Promise<void> {
     const keys = this.#options.keys[partition] as PartitionKeys;
     const { nodeId } = dead;
-    const watch = telemetry.reap.on ? new Stopwatch() : undefined;
+    const watch = telemetry.reap.hasSubscribers ? new Stopwatch() : undefined;
     let sockets = 0;
     let claim = await this.#claim(keys, nodeId, String(dead.score), false);
     while (claim !== null && !this.#stopped) {

@@ -1,4 +1,4 @@
-import type { Json } from '../codec.js';
+import type { Json } from '../internal/codec.js';
 import type { PresenceChange, PresenceData, SocketPresence } from './types.js';
 
 type PackedSocket = [socketId: string, nodeId: string, status: string, connectedAt: number, meta?: Json];

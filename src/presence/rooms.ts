@@ -1,14 +1,15 @@
 import { isDeepStrictEqual } from 'node:util';
-import { onAbort } from '../abort.js';
-import { escapeId, type Json, jsonCodec, unescapeId } from '../codec.js';
-import type { Reporter } from '../diagnostics.js';
-import { type PartitionKeys, partitionOf, unpair } from '../keys.js';
+import { onAbort } from '../internal/abort.js';
+import { type Json, jsonCodec } from '../internal/codec.js';
+import type { ErrorReporter } from '../internal/diagnostics.js';
 import { type Audience, Member } from '../pubsub/delivery.js';
 import type { Hub } from '../pubsub/hub.js';
 import { type Leaving, subscribe } from '../pubsub/subscribe.js';
 import type { Command } from '../redis/driver.js';
 import type { Link } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
+import { escapeId, unescapeId } from './ids.js';
+import { type PartitionKeys, partitionOf, splitIds } from './keys.js';
 import type { Layout } from './layout.js';
 import type { RoomChangeEvent, RoomMember } from './types.js';
 
@@ -33,7 +34,7 @@ export interface RoomsOptions {
   readonly layout: Layout;
   readonly leaving: Leaving;
   readonly audience: Audience;
-  readonly reporter: Reporter;
+  readonly reporter: ErrorReporter;
 }
 
 /** How many members one command of a listing asks for, roughly. */
@@ -186,7 +187,7 @@ class RoomView {
   constructor(
     readonly room: string,
     readonly handler: RoomHandler,
-    readonly reporter: Reporter,
+    readonly reporter: ErrorReporter,
   ) {}
 
   current(): Map<string, RoomMember> {
@@ -240,7 +241,7 @@ class RoomView {
 
   #tell(change: RoomChangeEvent): void {
     if (this.closed) return;
-    this.reporter.guard(() => this.handler(change), {});
+    this.reporter.runHandler(() => this.handler(change), {});
   }
 }
 
@@ -253,8 +254,8 @@ function same(before: RoomMember | undefined, member: RoomMember): boolean {
 /** A member as room.lua wrote him: his version, then a line per socket, the latest one last. */
 function unpackMember(user: string, text: string): RoomMember {
   const [version, ...sockets] = text.split('\n');
-  const [, rest = ''] = unpair(sockets.at(-1) as string);
-  const [, info = 'null'] = unpair(rest);
+  const [, rest = ''] = splitIds(sockets.at(-1) as string);
+  const [, info = 'null'] = splitIds(rest);
   return {
     userId: unescapeId(user),
     info: JSON.parse(info) as Json,

@@ -1,7 +1,8 @@
-import { InvalidArgumentError } from '../errors.js';
-import { assertFunction, assertOptions, assertStatus, numberOption, prefixOption } from '../validate.js';
+import { InvalidArgumentError } from '../internal/errors.js';
+import { assertFunction, assertOptions, numberOption, prefixOption } from '../internal/validate.js';
 import { defaultNodeName } from './lease-keeper.js';
 import type { PresenceOptions } from './options.js';
+import { assertStatus } from './validate.js';
 
 /** The options of a presence service, checked and completed. Durations in ms. */
 export interface PresenceSettings {

@@ -1,4 +1,4 @@
-import { ClosedError } from '../errors.js';
+import { ClosedError } from '../internal/errors.js';
 import type { PresenceService } from './presence-service.js';
 import type { WatchedPresence } from './types.js';
 import type { PresenceWatch } from './watches.js';

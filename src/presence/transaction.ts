@@ -1,7 +1,7 @@
-import { CommandError } from '../errors.js';
-import { type PartitionKeys, pair } from '../keys.js';
+import { CommandError } from '../internal/errors.js';
 import type { Command, Reply, ScriptCall } from '../redis/driver.js';
 import { type Change, isOwn, isRestoring, type RoomChange, type SocketChange } from './changes.js';
+import { joinIds, type PartitionKeys } from './keys.js';
 import type { Layout } from './layout.js';
 import { roomScript, settleScript } from './scripts.js';
 
@@ -90,11 +90,11 @@ export class Transaction {
     const owner = 'owner' in change && change.owner !== undefined ? change.owner : this.#settings.node;
     switch (change.kind) {
       case 'socket':
-        return pair(owner, pair(change.user, change.socket));
+        return joinIds(owner, joinIds(change.user, change.socket));
       case 'room':
-        return pair(owner, pair(pair(change.user, change.socket), change.room));
+        return joinIds(owner, joinIds(joinIds(change.user, change.socket), change.room));
       default:
-        return pair(change.kind, change.user);
+        return joinIds(change.kind, change.user);
     }
   }
 
@@ -124,19 +124,19 @@ export class Transaction {
     for (const change of changes) {
       switch (change.kind) {
         case 'status': {
-          this.#writeFact(change.user, pair('', 'status'), change.value);
+          this.#writeFact(change.user, joinIds('', 'status'), change.value);
           break;
         }
         case 'socket': {
           const owner = change.owner as string;
-          const owned = pair(change.user, change.socket);
-          this.#writeFact(change.user, pair(owner, change.socket), change.value);
+          const owned = joinIds(change.user, change.socket);
+          this.#writeFact(change.user, joinIds(owner, change.socket), change.value);
           append(removed, owner, owned);
           if (change.tell !== undefined) append(told, change.tell, owned);
           break;
         }
         case 'room': {
-          const owned = pair(pair(change.user, change.socket), change.room);
+          const owned = joinIds(joinIds(change.user, change.socket), change.room);
           rooms.push(change);
           if (change.info !== undefined) joined.push(owned);
           else append(removed, change.owner ?? node, owned);

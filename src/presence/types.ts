@@ -1,4 +1,4 @@
-import type { Json } from '../codec.js';
+import type { Json } from '../internal/codec.js';
 
 /**
  * What a user, or one of his sockets, is up to: one of these, or a word of your own. `offline` is a

@@ -1,5 +1,5 @@
-import { jsonCodec } from '../codec.js';
-import type { Reporter } from '../diagnostics.js';
+import { jsonCodec } from '../internal/codec.js';
+import type { ErrorReporter } from '../internal/diagnostics.js';
 import { type Audience, Member } from '../pubsub/delivery.js';
 import type { Hub } from '../pubsub/hub.js';
 import { Leaving, type Subscription, subscribe } from '../pubsub/subscribe.js';
@@ -37,7 +37,7 @@ export interface WatchesOptions {
   readonly layout: Layout;
   readonly leaving: Leaving;
   readonly audience: Audience;
-  readonly reporter: Reporter;
+  readonly reporter: ErrorReporter;
   readonly reader: PresenceReader;
   /** After how many ms a record that vanished is taken for a departure. */
   readonly lease: number;
@@ -52,7 +52,7 @@ class Watch {
 
   constructor(
     readonly handler: WatchHandler,
-    readonly reporter: Reporter,
+    readonly reporter: ErrorReporter,
   ) {}
 
   /**
@@ -66,7 +66,7 @@ class Watch {
     this.known.set(news.userId, news);
     const previous = before?.status ?? 'offline';
     if (previous === news.status || this.pending.has(news.userId)) return;
-    this.reporter.guard(() => this.handler({ ...news, previous }), {});
+    this.reporter.runHandler(() => this.handler({ ...news, previous }), {});
   }
 }
 

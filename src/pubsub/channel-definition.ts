@@ -1,8 +1,8 @@
-import { assertCodec, type Codec } from '../codec.js';
-import { InvalidArgumentError } from '../errors.js';
 import type { HistoryOptions } from '../history/appends.js';
 import { historyOptions } from '../history/options.js';
-import { assertOptions, choiceOption } from '../validate.js';
+import { assertCodec, type Codec } from '../internal/codec.js';
+import { InvalidArgumentError } from '../internal/errors.js';
+import { assertOptions, choiceOption } from '../internal/validate.js';
 import { ChannelTemplate, type Params } from './channel-template.js';
 import { assertSchema, type InferInput, type InferOutput, type StandardSchema } from './schema.js';
 

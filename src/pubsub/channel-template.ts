@@ -1,6 +1,6 @@
-import { InvalidArgumentError } from '../errors.js';
-import { escapePattern } from '../keys.js';
-import { assertName, MAX_NAME_BYTES } from '../validate.js';
+import { InvalidArgumentError } from '../internal/errors.js';
+import { assertName, MAX_NAME_BYTES } from '../internal/validate.js';
+import { escapePattern } from '../redis/pattern.js';
 
 /** An id for each placeholder. */
 export type Params = { readonly [name: string]: string };

@@ -1,10 +1,10 @@
-import type { Codec } from '../codec.js';
-import { InvalidArgumentError, UnsupportedError } from '../errors.js';
 import type { HistoryOptions } from '../history/appends.js';
 import { sharesSlot } from '../history/keys.js';
 import { historyOptions } from '../history/options.js';
+import type { Codec } from '../internal/codec.js';
+import { InvalidArgumentError, UnsupportedError } from '../internal/errors.js';
+import { assertName } from '../internal/validate.js';
 import type { Capabilities, SubscriptionKind } from '../redis/driver.js';
-import { assertName } from '../validate.js';
 import type { ChannelRef } from './channel-definition.js';
 import { type StandardSchema, validate } from './schema.js';
 

@@ -1,9 +1,9 @@
-import type { RollcallError } from '../errors.js';
 import { type Advanced, advance, type Held, type Link, type Page } from '../history/chain.js';
 import type { PatientReader, StoredMessage } from '../history/history-reader.js';
 import { ORIGIN, type Position, timeOf } from '../history/position.js';
+import type { RollcallError } from '../internal/errors.js';
+import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import type { SubscriptionKind } from '../redis/driver.js';
-import { Stopwatch, telemetry } from '../telemetry.js';
 import { audiencesOf, Crowd, tellAll } from './crowd.js';
 import { Delivery, type Gate, type Member } from './delivery.js';
 import type { Discontinuity, DiscontinuityReason } from './discontinuity.js';
@@ -262,7 +262,7 @@ export class Cohort {
   /** Reads history and takes in what is held, until both meet. Never rejects. */
   async #readUntilLevel(): Promise<void> {
     const tally: Tally = { pages: 0, messages: 0, broken: false };
-    const watch = telemetry.recovery.on ? new Stopwatch() : undefined;
+    const watch = telemetry.recovery.hasSubscribers ? new Stopwatch() : undefined;
     const gone = () => this.size === 0;
     const told = (error?: Error) => {
       if (watch === undefined || tally.pages === 0) return;

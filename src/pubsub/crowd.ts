@@ -1,6 +1,6 @@
 import type { Position } from '../history/position.js';
+import { telemetry } from '../internal/telemetry.js';
 import type { Payload, SubscriptionKind } from '../redis/driver.js';
-import { telemetry } from '../telemetry.js';
 import { type Audience, type Delivery, type Form, type Member, type RawHandler, tell } from './delivery.js';
 import type { Discontinuity } from './discontinuity.js';
 
@@ -102,7 +102,7 @@ export function reportDelivery(
   payload: Payload,
   position: Position | undefined,
 ): void {
-  if (!telemetry.deliver.on) return;
+  if (!telemetry.deliver.hasSubscribers) return;
   const common = { kind, channel, size: payload.length, handlers };
   telemetry.deliver.emit(position === undefined ? common : { ...common, position });
 }
@@ -120,7 +120,7 @@ export function tellAll(
   discontinuity: Discontinuity,
   { kind, name }: { readonly kind: SubscriptionKind; readonly name: string },
 ): void {
-  if (telemetry.discontinuity.on) {
+  if (telemetry.discontinuity.hasSubscribers) {
     const { reason, since, recovered } = discontinuity;
     const told = { reason, since: since.getTime(), recovered, handlers: members.length };
     telemetry.discontinuity.emit({ kind, channel: name, ...told });

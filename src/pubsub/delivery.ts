@@ -1,9 +1,9 @@
-import type { Codec } from '../codec.js';
-import { isThenable, messageOf, type Reporter } from '../diagnostics.js';
-import { DecodeError } from '../errors.js';
 import type { Position } from '../history/position.js';
-import { escapePattern } from '../keys.js';
+import type { Codec } from '../internal/codec.js';
+import { type ErrorReporter, isThenable, messageOf } from '../internal/diagnostics.js';
+import { DecodeError } from '../internal/errors.js';
 import type { Payload, SubscriptionKind } from '../redis/driver.js';
+import { escapePattern } from '../redis/pattern.js';
 import type { Discontinuity } from './discontinuity.js';
 
 /** What comes with a message. */
@@ -33,7 +33,7 @@ export class Audience {
   readonly #raw = new WeakMap<Codec, Form>();
 
   constructor(
-    readonly reporter: Reporter,
+    readonly reporter: ErrorReporter,
     /** What the service puts before every channel; taken off again for handlers. */
     readonly prefix = '',
     /** For how long, in ms, a subscription outlives its last handler. */
@@ -299,7 +299,7 @@ function follow(result: PromiseLike<unknown>, audience: Audience, context: Messa
 
 function failed(error: unknown, audience: Audience, context: MessageContext): void {
   audience.failed++;
-  audience.reporter.handlerFailed(error, whereOf(context));
+  audience.reporter.reportHandlerError(error, whereOf(context));
 }
 
 /** A message's origin, for reports. */
@@ -341,7 +341,7 @@ export function tell(
   discontinuity: Discontinuity,
   channel: string,
 ): void {
-  const failed = (error: unknown) => audience.reporter.handlerFailed(error, { channel });
+  const failed = (error: unknown) => audience.reporter.reportHandlerError(error, { channel });
   try {
     const result: unknown = onDiscontinuity?.(discontinuity);
     if (isThenable(result)) result.then(undefined, failed);

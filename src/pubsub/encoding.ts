@@ -1,6 +1,6 @@
-import type { Codec } from '../codec.js';
-import { messageOf } from '../diagnostics.js';
-import { InvalidArgumentError } from '../errors.js';
+import type { Codec } from '../internal/codec.js';
+import { messageOf } from '../internal/diagnostics.js';
+import { InvalidArgumentError } from '../internal/errors.js';
 import type { Payload } from '../redis/driver.js';
 
 /**

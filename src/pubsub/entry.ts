@@ -1,9 +1,9 @@
-import type { Clock, Timer } from '../clock.js';
-import type { RollcallError } from '../errors.js';
 import type { Link } from '../history/chain.js';
 import { unwrap } from '../history/envelope.js';
 import type { PatientReader } from '../history/history-reader.js';
 import type { Position } from '../history/position.js';
+import type { Clock, Timer } from '../internal/clock.js';
+import type { RollcallError } from '../internal/errors.js';
 import type { Payload, SubscriptionKind } from '../redis/driver.js';
 import type { Cohort, CohortHome, Gap, Start } from './cohort.js';
 import { Cohorts } from './cohorts.js';

@@ -1,10 +1,10 @@
-import { backoff, type Clock, type Timer } from '../clock.js';
-import { CommandError, ConnectionError, type RollcallError } from '../errors.js';
 import { HistoryReader } from '../history/history-reader.js';
 import type { Position } from '../history/position.js';
+import { backoff, type Clock, type Timer } from '../internal/clock.js';
+import { CommandError, ConnectionError, type RollcallError } from '../internal/errors.js';
+import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import { SUBSCRIPTION_KINDS, type SubscriptionKind } from '../redis/driver.js';
 import type { Session } from '../redis/session.js';
-import { Stopwatch, telemetry } from '../telemetry.js';
 import type { Start } from './cohort.js';
 import { audiencesOf } from './crowd.js';
 import type { Audience, Gate, Member } from './delivery.js';
@@ -267,7 +267,7 @@ export class Hub {
   ): Promise<void> {
     const names = entries.map((entry) => entry.name);
     for (const { transition } of entries) if (transition !== undefined) transition.overtaken = false;
-    const watch = telemetry.subscribe.on ? new Stopwatch() : undefined;
+    const watch = telemetry.subscribe.hasSubscribers ? new Stopwatch() : undefined;
     const ended = (error?: Error) =>
       watch && telemetry.subscribe.emit({ command, kind, channels: names, ...watch.stop(error) });
     try {

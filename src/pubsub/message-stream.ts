@@ -1,4 +1,4 @@
-import { OverflowError } from '../errors.js';
+import { OverflowError } from '../internal/errors.js';
 import type { Gate, MessageContext } from './delivery.js';
 import type { Discontinuity } from './discontinuity.js';
 import { Inbox, type Overflow } from './inbox.js';

@@ -1,9 +1,9 @@
-import type { Clock } from '../clock.js';
-import type { Codec } from '../codec.js';
-import type { ErrorListener } from '../diagnostics.js';
 import type { HistoryOptions } from '../history/appends.js';
 import type { Break } from '../history/chain.js';
 import type { Position } from '../history/position.js';
+import type { Clock } from '../internal/clock.js';
+import type { Codec } from '../internal/codec.js';
+import type { ErrorListener } from '../internal/diagnostics.js';
 import type { RedisClient } from '../redis/detect.js';
 import type { ChannelLike } from './channel.js';
 import type { MessageContext } from './delivery.js';

@@ -1,7 +1,7 @@
-import { type Clock, jittered, type Timer, within } from '../clock.js';
-import { jsonCodec } from '../codec.js';
-import { Reporter } from '../diagnostics.js';
-import { CommandError, ConnectionError, type RollcallError, TimeoutError } from '../errors.js';
+import { type Clock, jitter, type Timer, withTimeout } from '../internal/clock.js';
+import { jsonCodec } from '../internal/codec.js';
+import { ErrorReporter } from '../internal/diagnostics.js';
+import { CommandError, ConnectionError, type RollcallError, TimeoutError } from '../internal/errors.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { Session } from '../redis/session.js';
 import { Audience, Member } from './delivery.js';
@@ -75,7 +75,7 @@ export class Prober {
   #wait(): void {
     // Somebody may have asked for a shorter interval while a probe was under way.
     this.#timer?.cancel();
-    this.#timer = this.#clock.after(jittered(this.#clock, this.#interval), () => void this.#look(), {
+    this.#timer = this.#clock.after(jitter(this.#clock, this.#interval), () => void this.#look(), {
       keepAlive: false,
     });
   }
@@ -131,7 +131,7 @@ export class Prober {
     };
     try {
       const late = () => new TimeoutError('no answer');
-      await within(this.#clock, DEADLINE, through(), late, { keepAlive: false });
+      await withTimeout(this.#clock, DEADLINE, through(), late, { keepAlive: false });
     } catch (cause) {
       const error = toRollcallError(cause);
       if (this.#session.closed) return;
@@ -163,7 +163,7 @@ class Probe {
     /** There are other connections for the same family. */
     readonly oneOfSeveral = false,
   ) {
-    const audience = new Audience(new Reporter(undefined));
+    const audience = new Audience(new ErrorReporter(undefined));
     this.member = new Member(audience, () => this.#arrived?.(), {
       codec: jsonCodec,
       raw: true,

@@ -1,10 +1,10 @@
-import type { Deadline } from '../deadlines.js';
-import { CommandError, ConnectionError, type RollcallError } from '../errors.js';
 import { type Appended, AppendGroup, appendedOf, type HistoryOptions } from '../history/appends.js';
+import type { Deadline } from '../internal/deadlines.js';
+import { CommandError, ConnectionError, type RollcallError } from '../internal/errors.js';
+import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import type { Payload, PlainCommand, Reply } from '../redis/driver.js';
 import { type Link, RETRY_DELAY } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
-import { Stopwatch, telemetry } from '../telemetry.js';
 
 /** A message to be published. */
 export interface PublishRequest {
@@ -27,7 +27,7 @@ class Publication {
   sent = false;
   /** An earlier attempt may have happened. */
   doubtful = false;
-  readonly #watch = telemetry.publish.on ? new Stopwatch() : undefined;
+  readonly #watch = telemetry.publish.hasSubscribers ? new Stopwatch() : undefined;
 
   constructor(
     /** Its place among all of its publisher. */

@@ -1,14 +1,10 @@
-import { onAbort } from '../abort.js';
-import { systemClock } from '../clock.js';
-import { assertCodec, type Codec, jsonCodec } from '../codec.js';
-import { Reporter } from '../diagnostics.js';
-import { InvalidArgumentError } from '../errors.js';
 import { guarded, transient } from '../history/envelope.js';
 import { assertPosition, type Position } from '../history/position.js';
-import { escapePattern } from '../keys.js';
-import type { SubscriptionKind } from '../redis/driver.js';
-import { Link } from '../redis/link.js';
-import { sessionFor } from '../redis/session.js';
+import { onAbort } from '../internal/abort.js';
+import { systemClock } from '../internal/clock.js';
+import { assertCodec, type Codec, jsonCodec } from '../internal/codec.js';
+import { ErrorReporter } from '../internal/diagnostics.js';
+import { InvalidArgumentError } from '../internal/errors.js';
 import {
   assertFunction,
   assertName,
@@ -17,7 +13,11 @@ import {
   choiceOption,
   numberOption,
   prefixOption,
-} from '../validate.js';
+} from '../internal/validate.js';
+import type { SubscriptionKind } from '../redis/driver.js';
+import { Link } from '../redis/link.js';
+import { escapePattern } from '../redis/pattern.js';
+import { sessionFor } from '../redis/session.js';
 import {
   type Channel,
   type ChannelCall,
@@ -109,7 +109,7 @@ export class PubSubService {
     this.#link = new Link('PubSubService', session, timeout, clock);
     this.#hub = hubFor(session, clock);
     this.#hub.probeEvery(probeInterval);
-    this.#audience = new Audience(new Reporter(onError), prefix, delay);
+    this.#audience = new Audience(new ErrorReporter(onError), prefix, delay);
     this.#publisher = new Publisher(this.#link);
     this.#replay = {
       link: this.#link,

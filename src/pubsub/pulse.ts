@@ -1,4 +1,4 @@
-import type { Clock } from '../clock.js';
+import type { Clock } from '../internal/clock.js';
 
 /** Already there: what is chained to it runs when the current turn of the event loop is over. */
 const now = Promise.resolve();

@@ -1,8 +1,8 @@
 import { advance, type Break, type Page } from '../history/chain.js';
 import type { HistoryReader, ReadRequest, StoredMessage } from '../history/history-reader.js';
 import { assertPosition, type Position, timeOf } from '../history/position.js';
+import { numberOption } from '../internal/validate.js';
 import type { Link } from '../redis/link.js';
-import { numberOption } from '../validate.js';
 import type { Channel } from './channel.js';
 import { type Audience, decodedBy, UNDECODED } from './delivery.js';
 import type {

@@ -1,5 +1,5 @@
-import { isThenable, messageOf } from '../diagnostics.js';
-import { InvalidArgumentError, SchemaError, type SchemaIssue } from '../errors.js';
+import { isThenable, messageOf } from '../internal/diagnostics.js';
+import { InvalidArgumentError, SchemaError, type SchemaIssue } from '../internal/errors.js';
 
 /**
  * A validator of the Standard Schema kind, version 1 (https://standardschema.dev): zod, valibot,

@@ -1,9 +1,9 @@
-import { onAbort } from '../abort.js';
-import { ClosedError } from '../errors.js';
 import type { Position } from '../history/position.js';
+import { onAbort } from '../internal/abort.js';
+import { ClosedError } from '../internal/errors.js';
+import { assertSignal } from '../internal/validate.js';
 import type { SubscriptionKind } from '../redis/driver.js';
 import type { Link } from '../redis/link.js';
-import { assertSignal } from '../validate.js';
 import type { Start } from './cohort.js';
 import type { Exit, Gate, Member, Names } from './delivery.js';
 import type { Hub } from './hub.js';

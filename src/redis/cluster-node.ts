@@ -1,5 +1,5 @@
-import { systemClock, within as withinTime } from '../clock.js';
-import { ConnectionError } from '../errors.js';
+import { systemClock, withTimeout as withinTime } from '../internal/clock.js';
+import { ConnectionError } from '../internal/errors.js';
 import { ConnectionState } from './connection-state.js';
 import type { Command, PlainCommand, Reply } from './driver.js';
 import { isServerError } from './replies.js';

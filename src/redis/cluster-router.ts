@@ -1,5 +1,5 @@
-import { backoff, systemClock } from '../clock.js';
-import { ConnectionError } from '../errors.js';
+import { backoff, systemClock } from '../internal/clock.js';
+import { ConnectionError } from '../internal/errors.js';
 import { pause } from './cluster-node.js';
 import { groupedBy, isNotNow, movedTo, slotOf, slotOfCommand } from './cluster-slots.js';
 import type { Topology } from './cluster-topology.js';

@@ -1,10 +1,10 @@
-import { backoff, systemClock } from '../clock.js';
-import { CommandError, ConnectionError } from '../errors.js';
-import { hashTagFor } from '../keys.js';
+import { backoff, systemClock } from '../internal/clock.js';
+import { CommandError, ConnectionError } from '../internal/errors.js';
 import { type ClusterClient, CONNECT_DEADLINE, pause, within } from './cluster-node.js';
 import { groupedBy, isNotNow, slotOf } from './cluster-slots.js';
 import type { Topology } from './cluster-topology.js';
 import type { DriverListener, SubscriptionKind } from './driver.js';
+import { hashTagFor } from './hash-tag.js';
 import { Subscriber, type Wire, type WireListener } from './subscriber.js';
 
 /** Within how many ms a node has to confirm sharded subscriptions: some clients wait for ever. */

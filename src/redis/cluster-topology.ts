@@ -1,6 +1,6 @@
-import { backoff, jittered, systemClock } from '../clock.js';
-import { messageOf } from '../diagnostics.js';
-import { ConnectionError } from '../errors.js';
+import { backoff, jitter, systemClock } from '../internal/clock.js';
+import { messageOf } from '../internal/diagnostics.js';
+import { ConnectionError } from '../internal/errors.js';
 import { type ClusterClient, ClusterNode, pause, within } from './cluster-node.js';
 import { SlotMap } from './cluster-slots.js';
 
@@ -161,7 +161,7 @@ export class Topology {
     const answered = await this.#ask(this.#candidates(from));
     clearTimeout(this.#timer);
     if (!this.#closed && answered) {
-      this.#timer = setTimeout(() => void this.refresh(), jittered(systemClock, ASK_INTERVAL)).unref();
+      this.#timer = setTimeout(() => void this.refresh(), jitter(systemClock, ASK_INTERVAL)).unref();
     }
     return answered;
   }

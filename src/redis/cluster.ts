@@ -1,4 +1,4 @@
-import { ConnectionError } from '../errors.js';
+import { ConnectionError } from '../internal/errors.js';
 import { type ClusterClient, within } from './cluster-node.js';
 import { Router } from './cluster-router.js';
 import { ClusterSubscriber } from './cluster-subscriber.js';

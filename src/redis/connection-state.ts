@@ -1,4 +1,4 @@
-import { ConnectionError } from '../errors.js';
+import { ConnectionError } from '../internal/errors.js';
 
 /** Told of every change of a {@link ConnectionState}. */
 export type StateListener = (state: 'ready' | 'lost' | 'ended', cause?: Error) => void;

@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from '../errors.js';
+import { InvalidArgumentError } from '../internal/errors.js';
 import { ClusterDriver } from './cluster.js';
 import type { Driver } from './driver.js';
 import { type IoredisClient, IoredisDriver, isIoredisClient } from './ioredis.js';

@@ -1,4 +1,4 @@
-import { ConnectionError, UnsupportedError } from '../errors.js';
+import { ConnectionError, UnsupportedError } from '../internal/errors.js';
 import type {
   Capabilities,
   Command,

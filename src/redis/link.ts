@@ -1,5 +1,5 @@
-import type { Clock } from '../clock.js';
-import { Deadlines } from '../deadlines.js';
+import type { Clock } from '../internal/clock.js';
+import { DeadlineQueue } from '../internal/deadlines.js';
 import {
   ClosedError,
   CommandError,
@@ -7,7 +7,7 @@ import {
   type Outcome,
   type RollcallError,
   TimeoutError,
-} from '../errors.js';
+} from '../internal/errors.js';
 import type { Command, ExecuteOptions, Reply } from './driver.js';
 import { toRollcallError } from './replies.js';
 import type { Session } from './session.js';
@@ -22,7 +22,7 @@ export const RETRY_DELAY = 20;
 export class Link {
   readonly session: Session;
   readonly clock: Clock;
-  readonly deadlines: Deadlines;
+  readonly deadlines: DeadlineQueue;
   readonly #service: string;
   /** Ends each call that is still open. */
   readonly #open = new Set<() => void>();
@@ -32,7 +32,7 @@ export class Link {
     this.#service = service;
     this.session = session;
     this.clock = clock;
-    this.deadlines = new Deadlines(clock, timeout);
+    this.deadlines = new DeadlineQueue(clock, timeout);
     session.retain();
   }
 

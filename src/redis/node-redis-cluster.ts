@@ -1,4 +1,4 @@
-import { ConnectionError } from '../errors.js';
+import { ConnectionError } from '../internal/errors.js';
 import { type ClusterClient, type NodeConnection, type NodeListener, pause } from './cluster-node.js';
 import { splitAddress } from './cluster-slots.js';
 import { type Client, commandConnection, listenTo, subscribingWire, type Target } from './node-redis.js';

@@ -1,5 +1,5 @@
-import { backoff, systemClock } from '../clock.js';
-import { ConnectionError, UnsupportedError } from '../errors.js';
+import { backoff, systemClock } from '../internal/clock.js';
+import { ConnectionError, UnsupportedError } from '../internal/errors.js';
 import { ClusterNode, CONNECT_DEADLINE, pause, within } from './cluster-node.js';
 import { isNotNow } from './cluster-slots.js';
 import { ConnectionState } from './connection-state.js';

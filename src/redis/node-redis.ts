@@ -1,4 +1,4 @@
-import { CommandError } from '../errors.js';
+import { CommandError } from '../internal/errors.js';
 import type { NodeConnection, NodeListener } from './cluster-node.js';
 import { ConnectionState } from './connection-state.js';
 import {

@@ -1,5 +1,5 @@
-import { messageOf } from '../diagnostics.js';
-import { CommandError, ConnectionError, isRollcallError, type RollcallError } from '../errors.js';
+import { messageOf } from '../internal/diagnostics.js';
+import { CommandError, ConnectionError, isRollcallError, type RollcallError } from '../internal/errors.js';
 import type { Reply } from './driver.js';
 
 /**

@@ -1,4 +1,4 @@
-import { ConnectionError, type RollcallError } from '../errors.js';
+import { ConnectionError, type RollcallError } from '../internal/errors.js';
 import { driverFor, type RedisClient } from './detect.js';
 import type { Capabilities, Command, Driver, DriverListener, ExecuteOptions, Reply } from './driver.js';
 import { toRollcallError } from './replies.js';

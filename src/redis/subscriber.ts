@@ -1,4 +1,4 @@
-import { CommandError, ConnectionError } from '../errors.js';
+import { CommandError, ConnectionError } from '../internal/errors.js';
 import { ConnectionState } from './connection-state.js';
 import { type DriverListener, type Payload, SUBSCRIPTION_KINDS, type SubscriptionKind } from './driver.js';
 import { toRollcallError } from './replies.js';

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../clock.js';
+import type { Clock, Timer } from '../internal/clock.js';
 
 /** Keys that are there for a while, and go by themselves unless they are kept. */
 export class Expiring<K> {

@@ -1,4 +1,4 @@
-import type { Reporter } from '../diagnostics.js';
+import type { ErrorReporter } from '../internal/diagnostics.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
 import type { MessageContext } from '../pubsub/delivery.js';
@@ -20,7 +20,7 @@ export interface Attached {
 export interface RoomHost {
   readonly pubsub: PubSubService;
   readonly presence: PresenceService | undefined;
-  readonly reporter: Reporter;
+  readonly reporter: ErrorReporter;
   readonly outlets: OutletSettings;
   readonly rooms: Keepers;
   /** They hear when a user is to be disconnected. */

@@ -1,8 +1,8 @@
-import type { Clock } from '../clock.js';
-import type { Json } from '../codec.js';
-import type { ErrorListener } from '../diagnostics.js';
 import type { HistoryOptions } from '../history/appends.js';
 import type { Position } from '../history/position.js';
+import type { Clock } from '../internal/clock.js';
+import type { Json } from '../internal/codec.js';
+import type { ErrorListener } from '../internal/diagnostics.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import type { Status } from '../presence/types.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';

@@ -1,7 +1,7 @@
-import type { Clock, Timer } from '../clock.js';
-import { messageOf, type Reporter } from '../diagnostics.js';
-import { HandlerError } from '../errors.js';
 import type { Position } from '../history/position.js';
+import type { Clock, Timer } from '../internal/clock.js';
+import { type ErrorReporter, messageOf } from '../internal/diagnostics.js';
+import { HandlerError } from '../internal/errors.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { jsonFormat } from './json-format.js';
 import type { DetachOptions, SlowPeers } from './options.js';
@@ -10,7 +10,7 @@ import { type FrameFormat, Outgoing, type Peer } from './peer.js';
 /** What outlets of one service have in common. */
 export interface OutletSettings {
   readonly clock: Clock;
-  readonly reporter: Reporter;
+  readonly reporter: ErrorReporter;
   /** How many bytes may wait for a peer. */
   readonly maxBuffered: number;
   readonly slowPeers: SlowPeers;

@@ -1,5 +1,5 @@
-import type { Clock, Timer } from '../clock.js';
-import type { RollcallError } from '../errors.js';
+import type { Clock, Timer } from '../internal/clock.js';
+import type { RollcallError } from '../internal/errors.js';
 import { toRollcallError } from '../redis/replies.js';
 
 /** What {@link OwnTyping} is given. */

@@ -1,11 +1,11 @@
-import { InvalidArgumentError } from '../errors.js';
 import { assertPosition, type Position } from '../history/position.js';
+import { InvalidArgumentError } from '../internal/errors.js';
+import { assertOptions, numberOption } from '../internal/validate.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
 import type { MessageContext } from '../pubsub/delivery.js';
 import { lastMessages } from '../pubsub/last-messages.js';
 import type { SubscribeOptions } from '../pubsub/options.js';
 import type { Subscription } from '../pubsub/subscribe.js';
-import { assertOptions, numberOption } from '../validate.js';
 import type { RoomHost } from './host.js';
 import type { Keepers } from './keepers.js';
 import type { JoinOptions } from './options.js';

@@ -1,5 +1,5 @@
-import type { Json } from '../codec.js';
 import { type Position, publishedAt } from '../history/position.js';
+import type { Json } from '../internal/codec.js';
 import { DISCONNECT } from '../protocol/frames.js';
 
 /**

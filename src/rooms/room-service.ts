@@ -1,9 +1,16 @@
-import { systemClock } from '../clock.js';
-import { type Json, jsonCodec } from '../codec.js';
-import { Reporter } from '../diagnostics.js';
-import { ClosedError, DecodeError, InvalidArgumentError } from '../errors.js';
 import { historyOptions } from '../history/options.js';
 import { assertPosition } from '../history/position.js';
+import { systemClock } from '../internal/clock.js';
+import { type Json, jsonCodec } from '../internal/codec.js';
+import { ErrorReporter } from '../internal/diagnostics.js';
+import { ClosedError, DecodeError, InvalidArgumentError } from '../internal/errors.js';
+import {
+  assertFunction,
+  assertName,
+  assertOptions,
+  choiceOption,
+  numberOption,
+} from '../internal/validate.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { DISCONNECT, TYPING } from '../protocol/frames.js';
@@ -11,7 +18,6 @@ import { type ChannelOptions, type ChannelRef, defineChannel } from '../pubsub/c
 import type { HistoryPage, HistoryReadOptions, Published } from '../pubsub/options.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import { toRollcallError } from '../redis/replies.js';
-import { assertFunction, assertName, assertOptions, choiceOption, numberOption } from '../validate.js';
 import { type Attached, Reading, type RoomHost } from './host.js';
 import { Keepers } from './keepers.js';
 import type { AttachOptions, BroadcastOptions, DetachOptions, RoomOptions, RoomStats } from './options.js';
@@ -54,7 +60,7 @@ export class RoomService {
     }
     const { pubsub, presence, clock = systemClock, onError } = options;
     if (onError !== undefined) assertFunction('onError', onError);
-    const reporter = new Reporter(onError);
+    const reporter = new ErrorReporter(onError);
     const maxBuffered = numberOption('maxBuffered', options.maxBuffered, 1_048_576, { min: 1 });
     const slowPeers = choiceOption('slowPeers', options.slowPeers, 'close', ['close', 'drop']);
     this.pubsub = pubsub;

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import type { Json } from '../codec.js';
-import { ClosedError, InvalidArgumentError, UnsupportedError } from '../errors.js';
 import type { Position } from '../history/position.js';
+import type { Json } from '../internal/codec.js';
+import { ClosedError, InvalidArgumentError, UnsupportedError } from '../internal/errors.js';
+import { assertName } from '../internal/validate.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import type { Status } from '../presence/types.js';
 import { toRollcallError } from '../redis/replies.js';
-import { assertName } from '../validate.js';
 import type { RoomHost } from './host.js';
 import type { AttachOptions, DetachOptions, JoinedRoom, JoinOptions } from './options.js';
 import { Outlet } from './outlet.js';

@@ -1,4 +1,4 @@
-import type { Clock } from '../clock.js';
+import type { Clock } from '../internal/clock.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import type { RoomWatch } from '../presence/rooms.js';
 import type { RoomMember } from '../presence/types.js';

@@ -1,8 +1,14 @@
-import { type Clock, systemClock } from '../clock.js';
-import { type ErrorListener, Reporter } from '../diagnostics.js';
-import { ClosedError, InvalidArgumentError } from '../errors.js';
+import { type Clock, systemClock } from '../internal/clock.js';
+import { type ErrorListener, ErrorReporter } from '../internal/diagnostics.js';
+import { ClosedError, InvalidArgumentError } from '../internal/errors.js';
+import {
+  assertFunction,
+  assertName,
+  assertOptions,
+  assertSignal,
+  numberOption,
+} from '../internal/validate.js';
 import type { WatchOptions } from '../presence/options.js';
-import { assertFunction, assertName, assertOptions, assertSignal, numberOption } from '../validate.js';
 import { OwnTyping } from './own-typing.js';
 import { settled } from './place.js';
 import type { RoomService } from './room-service.js';
@@ -47,7 +53,7 @@ export class TypingService {
   readonly #rooms: RoomService;
   readonly #ttl: number;
   readonly #clock: Clock;
-  readonly #reporter: Reporter;
+  readonly #reporter: ErrorReporter;
   /** By user, then by room. */
   readonly #own = new Map<string, Map<string, OwnTyping>>();
   readonly #watches = new Set<RoomTyping>();
@@ -63,7 +69,7 @@ export class TypingService {
     this.#ttl = numberOption('ttl', ttl, 6_000, { min: 100, max: 600_000 });
     this.#rooms = rooms;
     this.#clock = clock;
-    this.#reporter = new Reporter(onError);
+    this.#reporter = new ErrorReporter(onError);
   }
 
   /**

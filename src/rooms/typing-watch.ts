@@ -1,7 +1,7 @@
-import { onAbort } from '../abort.js';
-import type { Clock } from '../clock.js';
-import { messageOf, type Reporter } from '../diagnostics.js';
-import { ClosedError, DecodeError } from '../errors.js';
+import { onAbort } from '../internal/abort.js';
+import type { Clock } from '../internal/clock.js';
+import { type ErrorReporter, messageOf } from '../internal/diagnostics.js';
+import { ClosedError, DecodeError } from '../internal/errors.js';
 import { TYPING } from '../protocol/frames.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
@@ -25,7 +25,7 @@ export interface TypingWatch {
 /** What a {@link RoomTyping} is given. */
 export interface TypingEar {
   readonly clock: Clock;
-  readonly reporter: Reporter;
+  readonly reporter: ErrorReporter;
   readonly pubsub: PubSubService;
   readonly channel: ChannelRef<RoomEvent>;
   readonly handler: TypingHandler;
@@ -101,7 +101,7 @@ export class RoomTyping implements TypingWatch {
 
   #changed(): void {
     const { reporter, channel, handler } = this.#ear;
-    reporter.guard(() => handler(this.current()), { channel: channel.name });
+    reporter.runHandler(() => handler(this.current()), { channel: channel.name });
   }
 }
 

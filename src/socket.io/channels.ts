@@ -1,9 +1,9 @@
-import { InvalidArgumentError, LimitError, UnsupportedError } from '../errors.js';
+import { InvalidArgumentError, LimitError, UnsupportedError } from '../internal/errors.js';
+import { assertName, assertOptions } from '../internal/validate.js';
 import type { ChannelLike } from '../pubsub/channel.js';
 import type { MessageContext } from '../pubsub/delivery.js';
 import type { Discontinuity } from '../pubsub/discontinuity.js';
 import type { Subscription } from '../pubsub/subscribe.js';
-import { assertName, assertOptions } from '../validate.js';
 import type {
   ChannelEventContext,
   DiscontinuityPayload,

@@ -1,5 +1,6 @@
-import { InvalidArgumentError } from '../errors.js';
-import { assertName, assertStatus } from '../validate.js';
+import { InvalidArgumentError } from '../internal/errors.js';
+import { assertName } from '../internal/validate.js';
+import { assertStatus } from '../presence/validate.js';
 import type { SocketIdentity } from './options.js';
 import type { SocketLike } from './shapes.js';
 

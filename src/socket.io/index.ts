@@ -1,5 +1,5 @@
-import { InvalidArgumentError } from '../errors.js';
-import { assertName, assertOptions } from '../validate.js';
+import { InvalidArgumentError } from '../internal/errors.js';
+import { assertName, assertOptions } from '../internal/validate.js';
 import type { PresenceTracking, TrackPresenceOptions } from './options.js';
 import { readSettings } from './settings.js';
 import {

@@ -1,4 +1,4 @@
-import type { Json } from '../codec.js';
+import type { Json } from '../internal/codec.js';
 import type { Status } from '../presence/types.js';
 import type { TrackedPresence } from './options.js';
 import { Retry, type RetryOptions } from './retry.js';

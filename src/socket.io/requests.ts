@@ -1,5 +1,11 @@
-import { messageOf, type Reporter } from '../diagnostics.js';
-import { ClosedError, ConnectionError, InvalidArgumentError, LimitError, TimeoutError } from '../errors.js';
+import { type ErrorReporter, messageOf } from '../internal/diagnostics.js';
+import {
+  ClosedError,
+  ConnectionError,
+  InvalidArgumentError,
+  LimitError,
+  TimeoutError,
+} from '../internal/errors.js';
 import type { ErrorCode } from '../protocol/frames.js';
 import type { SocketLike } from './shapes.js';
 import type { TrackedSocket } from './tracked-socket.js';
@@ -41,7 +47,7 @@ export type Action<S extends SocketLike> = (tracked: TrackedSocket<S>, payload: 
 export function answerRequests<S extends SocketLike>(
   tracked: TrackedSocket<S>,
   actions: ReadonlyMap<string, Action<S>>,
-  reporter: Reporter,
+  reporter: ErrorReporter,
 ): () => void {
   const { socket } = tracked;
   const listeners = [...actions].map(([event, action]) => {
@@ -51,7 +57,7 @@ export function answerRequests<S extends SocketLike>(
       const ack = typeof last === 'function' ? (last as (answer: object) => void) : undefined;
       const payload = args[0] === ack ? undefined : args[0];
       void carriedOut(tracked, () => action(tracked, payload), reporter).then((answer) =>
-        reporter.guard(() => ack?.(answer), {}),
+        reporter.runHandler(() => ack?.(answer), {}),
       );
     };
     socket.on(event, listener);
@@ -65,14 +71,14 @@ export function answerRequests<S extends SocketLike>(
 async function carriedOut<S extends SocketLike>(
   tracked: TrackedSocket<S>,
   action: () => Promise<object>,
-  reporter: Reporter,
+  reporter: ErrorReporter,
 ): Promise<object> {
   try {
     if (tracked.waiting >= MAX_WAITING) throw new Refusal('RATE_LIMITED', 'too many requests at once');
     return await tracked.inTurn(action);
   } catch (error) {
     const code = codeOf(error);
-    if (code === 'INTERNAL') reporter.handlerFailed(error, {});
+    if (code === 'INTERNAL') reporter.reportHandlerError(error, {});
     const answer: ErrorAnswer = { error: { code, message: MESSAGES.get(code) ?? messageOf(error) } };
     return answer;
   }

@@ -1,6 +1,6 @@
-import { backoff, type Clock, type Timer } from '../clock.js';
-import type { Reporter } from '../diagnostics.js';
-import { CommandError, ConnectionError, type RollcallError, TimeoutError } from '../errors.js';
+import { backoff, type Clock, type Timer } from '../internal/clock.js';
+import type { ErrorReporter } from '../internal/diagnostics.js';
+import { CommandError, ConnectionError, type RollcallError, TimeoutError } from '../internal/errors.js';
 import { toRollcallError } from '../redis/replies.js';
 
 /** The first and the longest pause between two attempts, in ms. */
@@ -10,7 +10,7 @@ const LONGEST_PAUSE = 30_000;
 /** What {@link Retry} needs. */
 export interface RetryOptions {
   readonly clock: Clock;
-  readonly reporter: Reporter;
+  readonly reporter: ErrorReporter;
 }
 
 /**

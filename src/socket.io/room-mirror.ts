@@ -85,7 +85,7 @@ export class RoomMirror<S extends SocketLike> {
     if (room === id || registration === undefined) return;
     let name: string | undefined;
     // Called by Socket.IO in the middle of `socket.join`.
-    this.#options.reporter.guard(() => {
+    this.#options.reporter.runHandler(() => {
       name = this.#options.nameOf(room, socket);
     }, {});
     if (name === undefined) return;

@@ -1,7 +1,7 @@
-import { type Clock, systemClock } from '../clock.js';
-import { Reporter } from '../diagnostics.js';
-import { InvalidArgumentError } from '../errors.js';
-import { assertFunction, assertOptions, numberOption } from '../validate.js';
+import { type Clock, systemClock } from '../internal/clock.js';
+import { ErrorReporter } from '../internal/diagnostics.js';
+import { InvalidArgumentError } from '../internal/errors.js';
+import { assertFunction, assertOptions, numberOption } from '../internal/validate.js';
 import { userOf } from './identity.js';
 import type { RelayedPubSub, TrackedPresence, TrackPresenceOptions } from './options.js';
 import type { SocketLike } from './shapes.js';
@@ -21,7 +21,7 @@ export interface TrackingSettings<S extends SocketLike> {
   readonly recoveryGrace: number;
   readonly maxWatched: number;
   readonly maxSubscriptions: number;
-  readonly reporter: Reporter;
+  readonly reporter: ErrorReporter;
   readonly clock: Clock;
 }
 
@@ -52,7 +52,7 @@ export function readSettings<S extends SocketLike>(options: TrackPresenceOptions
       min: 0,
       integer: true,
     }),
-    reporter: new Reporter(onError),
+    reporter: new ErrorReporter(onError),
     clock: options.clock ?? systemClock,
   };
 }

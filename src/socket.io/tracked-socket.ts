@@ -1,4 +1,4 @@
-import { LimitError } from '../errors.js';
+import { LimitError } from '../internal/errors.js';
 import type { Subscription } from '../pubsub/subscribe.js';
 import type { Registration } from './registration.js';
 import type { SocketLike } from './shapes.js';

@@ -1,7 +1,8 @@
-import type { Timer } from '../clock.js';
-import { ClosedError, InvalidArgumentError, LimitError } from '../errors.js';
+import type { Timer } from '../internal/clock.js';
+import { ClosedError, InvalidArgumentError, LimitError } from '../internal/errors.js';
+import { assertName } from '../internal/validate.js';
+import { assertStatus } from '../presence/validate.js';
 import { toRollcallError } from '../redis/replies.js';
-import { assertName, assertStatus } from '../validate.js';
 import { Channels } from './channels.js';
 import { identityOf } from './identity.js';
 import type { PresencePayload, SocketIdentity, TrackingAction, TrackingStats } from './options.js';
@@ -171,7 +172,7 @@ export class Tracking<S extends SocketLike> {
       identity = identityOf(this.#settings.identify(socket));
     } catch (error) {
       if (error instanceof InvalidArgumentError) this.#settings.reporter.report(error, { stage: 'handler' });
-      else this.#settings.reporter.handlerFailed(error, {});
+      else this.#settings.reporter.reportHandlerError(error, {});
     }
     const stays = before !== undefined && before.registration.userId === identity?.userId;
     if (before !== undefined && !stays) this.#remove(before.registration);

@@ -1,4 +1,4 @@
-import { ClosedError } from '../errors.js';
+import { ClosedError } from '../internal/errors.js';
 import { SharedWatch } from '../presence/shared-watch.js';
 import type { WatchedPresence } from '../presence/types.js';
 import type { PresencePayload } from './options.js';

@@ -1,12 +1,12 @@
-import { InvalidArgumentError } from '../errors.js';
 import { assertPosition, ORIGIN, type Position } from '../history/position.js';
+import { InvalidArgumentError } from '../internal/errors.js';
+import { assertName, numberOption } from '../internal/validate.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
 import type { MessageContext } from '../pubsub/delivery.js';
 import { lastMessages } from '../pubsub/last-messages.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import type { Subscription } from '../pubsub/subscribe.js';
-import { assertName, numberOption } from '../validate.js';
 import { eventBlock } from './encode.js';
 import type { ChannelStreamOptions, StreamChannel } from './options.js';
 import { type Known, keyOf, LastEventId, MAX_PLACES, type Place, Places } from './places.js';

@@ -1,7 +1,7 @@
-import { onAbort } from '../abort.js';
-import { jittered, type Timer } from '../clock.js';
-import type { Json } from '../codec.js';
-import { LimitError } from '../errors.js';
+import { onAbort } from '../internal/abort.js';
+import { jitter, type Timer } from '../internal/clock.js';
+import type { Json } from '../internal/codec.js';
+import { LimitError } from '../internal/errors.js';
 import { CloseCode, mayReturn } from '../protocol/close-codes.js';
 import { toRollcallError } from '../redis/replies.js';
 import { COMMENT, eventBlock, idLine, retryLine } from './encode.js';
@@ -39,7 +39,7 @@ export class Connection implements Sink, EventStreamHandle {
     this.#forget = onAbort(settings.signal, restart);
     const { clock, retry } = settings;
     // First bytes at once: proxies pass on the headers with them.
-    this.#write(retryLine(jittered(clock, retry, 0.5)) + COMMENT);
+    this.#write(retryLine(jitter(clock, retry, 0.5)) + COMMENT);
     wire.watch(() => this.#end({ code: GONE, reason: 'the client has gone' }));
     if (settings.signal?.aborted === true) restart();
     if (!this.#open) return;

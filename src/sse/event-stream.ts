@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from '../errors.js';
+import { InvalidArgumentError } from '../internal/errors.js';
 import { Connection } from './connection.js';
 import { NodeWire } from './node-wire.js';
 import type {

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../clock.js';
+import type { Clock, Timer } from '../internal/clock.js';
 import type { NodeResponse } from './options.js';
 import { FLUSH, type Wire } from './wire.js';
 

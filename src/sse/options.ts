@@ -1,7 +1,7 @@
-import type { Clock } from '../clock.js';
-import type { Json } from '../codec.js';
-import type { ErrorListener } from '../diagnostics.js';
 import type { Position } from '../history/position.js';
+import type { Clock } from '../internal/clock.js';
+import type { Json } from '../internal/codec.js';
+import type { ErrorListener } from '../internal/diagnostics.js';
 import type { Status } from '../presence/types.js';
 import type { ChannelLike } from '../pubsub/channel.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';

@@ -1,11 +1,11 @@
-import type { Json } from '../codec.js';
-import { InvalidArgumentError } from '../errors.js';
 import { ORIGIN } from '../history/position.js';
+import type { Json } from '../internal/codec.js';
+import { InvalidArgumentError } from '../internal/errors.js';
+import { assertName, assertOptions } from '../internal/validate.js';
 import type { Peer } from '../rooms/peer.js';
 import { assertJoin } from '../rooms/place.js';
 import type { RoomService } from '../rooms/room-service.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
-import { assertName, assertOptions } from '../validate.js';
 import { movedBy, sseFormat } from './format.js';
 import type { RoomStreamOptions, StreamRoom, StreamUser } from './options.js';
 import { type Known, keyOf, LastEventId, MAX_PLACES, type Place, Places } from './places.js';

@@ -1,7 +1,7 @@
-import { type Clock, systemClock } from '../clock.js';
-import { Reporter } from '../diagnostics.js';
-import { InvalidArgumentError } from '../errors.js';
-import { assertFunction, assertOptions, numberOption } from '../validate.js';
+import { type Clock, systemClock } from '../internal/clock.js';
+import { ErrorReporter } from '../internal/diagnostics.js';
+import { InvalidArgumentError } from '../internal/errors.js';
+import { assertFunction, assertOptions, numberOption } from '../internal/validate.js';
 import { ChannelSource } from './channels.js';
 import type { EventStreamOptions, StreamOptions } from './options.js';
 import { RoomSource } from './rooms.js';
@@ -13,7 +13,7 @@ export interface Settings {
   readonly keepAlive: number;
   readonly signal: AbortSignal | undefined;
   readonly headers: Readonly<Record<string, string | readonly string[]>>;
-  readonly reporter: Reporter;
+  readonly reporter: ErrorReporter;
   readonly clock: Clock;
   /** What it carries. */
   readonly source: Source;
@@ -32,7 +32,7 @@ export function settingsOf(options: EventStreamOptions, lastEventId: string | un
     keepAlive: numberOption('keepAlive', options.keepAlive, 15_000, { min: 1, max: 86_400_000 }),
     signal,
     headers: headersOf(options.headers),
-    reporter: new Reporter(onError),
+    reporter: new ErrorReporter(onError),
     clock,
     source: sourceOf(options, lastEventId),
   };

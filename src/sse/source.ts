@@ -1,5 +1,5 @@
-import type { Json } from '../codec.js';
 import { publishedAt } from '../history/position.js';
+import type { Json } from '../internal/codec.js';
 import type { Place, Places } from './places.js';
 
 /** What a source writes to. */

@@ -1,6 +1,6 @@
 import { ReadableStream, type ReadableStreamDefaultController } from 'node:stream/web';
-import { onAbort } from '../abort.js';
-import type { Clock, Timer } from '../clock.js';
+import { onAbort } from '../internal/abort.js';
+import type { Clock, Timer } from '../internal/clock.js';
 import { FLUSH, type Wire } from './wire.js';
 
 /** A stream over the body of a Web-standard `Response`. */

@@ -1,4 +1,4 @@
-import { ConnectionError } from '../errors.js';
+import { ConnectionError } from '../internal/errors.js';
 import { driverFor, type RedisClient } from '../redis/detect.js';
 import {
   type Capabilities,

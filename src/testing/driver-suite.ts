@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { CommandError, ConnectionError } from '../errors.js';
+import { CommandError, ConnectionError } from '../internal/errors.js';
 import type { Capabilities, Driver, Payload, Reply, SubscriptionKind } from '../redis/driver.js';
 import { defineScript } from '../redis/script.js';
 

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { UnsupportedError } from '../errors.js';
+import { UnsupportedError } from '../internal/errors.js';
 import type { IoredisMockClient } from '../redis/ioredis-mock.js';
 
 /** A client of an {@link EmbeddedRedis}: what services take as `redis`. */

@@ -1,5 +1,5 @@
-import type { Clock, Timer } from '../clock.js';
-import { HandlerError } from '../errors.js';
+import type { Clock, Timer } from '../internal/clock.js';
+import { HandlerError } from '../internal/errors.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type { ClientFrame } from '../protocol/frames.js';
 import type { DetachOptions } from '../rooms/options.js';

@@ -1,4 +1,4 @@
-import { type Clock, jittered, type Timer } from '../clock.js';
+import { type Clock, jitter, type Timer } from '../internal/clock.js';
 import type { Connection } from './connection.js';
 import type { Identity } from './options.js';
 
@@ -41,7 +41,7 @@ export class Heartbeats<User extends Identity> {
 
   #next(): void {
     const { clock } = this.#settings;
-    this.#timer = clock.after(jittered(clock, this.#every), () => this.#look(), { keepAlive: false });
+    this.#timer = clock.after(jitter(clock, this.#every), () => this.#look(), { keepAlive: false });
   }
 
   #look(): void {

@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http';
-import type { Json } from '../codec.js';
-import { InvalidArgumentError } from '../errors.js';
 import { isPosition } from '../history/position.js';
+import type { Json } from '../internal/codec.js';
+import { InvalidArgumentError } from '../internal/errors.js';
+import { assertName } from '../internal/validate.js';
 import type { Status } from '../presence/types.js';
 import { CloseCode } from '../protocol/close-codes.js';
-import { assertName } from '../validate.js';
 import type { Identity, ServeOptions } from './options.js';
 
 /** Somebody. What the application said of him is read once, and checked, before anything depends on it. */

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
-import type { Clock } from '../clock.js';
-import type { Json } from '../codec.js';
-import type { ErrorListener } from '../diagnostics.js';
+import type { Clock } from '../internal/clock.js';
+import type { Json } from '../internal/codec.js';
+import type { ErrorListener } from '../internal/diagnostics.js';
 import type { Status } from '../presence/types.js';
 import type { RoomService } from '../rooms/room-service.js';
 import type { RoomSocket } from '../rooms/room-socket.js';

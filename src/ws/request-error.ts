@@ -1,4 +1,4 @@
-import { isRollcallError, type RollcallError } from '../errors.js';
+import { isRollcallError, type RollcallError } from '../internal/errors.js';
 import type { ErrorCode, ErrorFrame } from '../protocol/frames.js';
 
 /** Throw it in `authorize` or a request's handler to answer a client with a code and text of yours. */

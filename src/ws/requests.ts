@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import type { Json } from '../codec.js';
-import { isThenable, messageOf } from '../diagnostics.js';
-import { HandlerError, isRollcallError } from '../errors.js';
+import type { Json } from '../internal/codec.js';
+import { isThenable, messageOf } from '../internal/diagnostics.js';
+import { HandlerError, isRollcallError } from '../internal/errors.js';
 import type {
   CallFrame,
   ClientFrame,

@@ -1,12 +1,12 @@
 import type { IncomingMessage } from 'node:http';
-import { systemClock } from '../clock.js';
-import { messageOf, Reporter } from '../diagnostics.js';
-import { HandlerError, InvalidArgumentError, isRollcallError, LimitError } from '../errors.js';
+import { systemClock } from '../internal/clock.js';
+import { ErrorReporter, messageOf } from '../internal/diagnostics.js';
+import { HandlerError, InvalidArgumentError, isRollcallError, LimitError } from '../internal/errors.js';
+import { assertFunction, assertOptions, choiceOption, numberOption } from '../internal/validate.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { PROTOCOL_VERSION } from '../protocol/frames.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
 import { TypingService } from '../rooms/typing-service.js';
-import { assertFunction, assertOptions, choiceOption, numberOption } from '../validate.js';
 import { Connection, type ConnectionSettings } from './connection.js';
 import { Handshakes, type HttpRefusal } from './handshakes.js';
 import { Heartbeats } from './heartbeats.js';
@@ -80,7 +80,7 @@ class Server<User extends Identity> implements Serving {
   readonly #server: WebSocketServerLike;
   readonly #options: ServeOptions<User>;
   readonly #ownTyping: TypingService | undefined;
-  readonly #reporter: Reporter;
+  readonly #reporter: ErrorReporter;
   readonly #settings: ConnectionSettings;
   readonly #limits: Readonly<Record<'maxRooms' | 'maxWatched' | 'heartbeat' | 'pongTimeout', number>>;
   readonly #handshakes: Handshakes;
@@ -103,7 +103,7 @@ class Server<User extends Identity> implements Serving {
     };
     const maxBytes = numberOption('maxBytes', options.maxBytes, 65_536, whole);
     const refuseWith = choiceOption('refuseWith', options.refuseWith, 'close', ['close', 'status']);
-    this.#reporter = new Reporter(options.onError);
+    this.#reporter = new ErrorReporter(options.onError);
     const report = (error: unknown) => this.#report(error);
     const { onError } = options;
     if (options.typing === undefined) {

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../clock.js';
+import type { Clock, Timer } from '../internal/clock.js';
 import type { ServerFrame } from '../protocol/frames.js';
 import type { Peer } from '../rooms/peer.js';
 import type { WebSocketLike } from './web-socket.js';

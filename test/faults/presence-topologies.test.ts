@@ -8,7 +8,7 @@ import {
   type PresenceWatch,
   type RedisClient,
 } from '../../src/index.js';
-import { PartitionKeys, partitionOf } from '../../src/keys.js';
+import { PartitionKeys, partitionOf } from '../../src/presence/keys.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
 import { startRedisSentinel } from '../support/redis-sentinel.js';
 import { waitFor } from '../support/wait.js';

@@ -3,7 +3,7 @@ import { Cluster as IoredisFive } from 'ioredis';
 import { createCluster } from 'redis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ConfigurationError, PresenceService, type RedisClient } from '../../src/index.js';
-import { PartitionKeys, partitionOf } from '../../src/keys.js';
+import { PartitionKeys, partitionOf } from '../../src/presence/keys.js';
 import { presenceBehaviour } from '../shared/presence-behaviour.js';
 import type { PresenceWorld } from '../shared/presence-scene.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';

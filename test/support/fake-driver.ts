@@ -1,4 +1,4 @@
-import { CommandError, ConnectionError } from '../../src/errors.js';
+import { CommandError, ConnectionError } from '../../src/internal/errors.js';
 import {
   ALL_CAPABILITIES,
   type Capabilities,

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { onAbort } from '../../src/abort.js';
+import { onAbort } from '../../src/internal/abort.js';
 
 test('every task is called once, with the reason, unless it was called off', () => {
   const abort = new AbortController();

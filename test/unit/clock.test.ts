@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { backoff, jittered } from '../../src/clock.js';
+import { backoff, jitter } from '../../src/internal/clock.js';
 import { FakeClock } from '../support/fake-clock.js';
 
 describe('backoff', () => {
@@ -34,9 +34,9 @@ test('jitter spreads evenly around what was asked for', () => {
   const clock = new FakeClock();
   const spread = [0, 0.25, 0.5, 0.75].map((chance) => {
     clock.chance = chance;
-    return jittered(clock, 1_000);
+    return jitter(clock, 1_000);
   });
   expect(spread).toEqual([900, 950, 1_000, 1_050]);
   clock.chance = 0;
-  expect(jittered(clock, 1_000, 0.5)).toBe(500);
+  expect(jitter(clock, 1_000, 0.5)).toBe(500);
 });

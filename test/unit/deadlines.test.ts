@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type Deadline, Deadlines } from '../../src/deadlines.js';
+import { type Deadline, DeadlineQueue } from '../../src/internal/deadlines.js';
 import { FakeClock } from '../support/fake-clock.js';
 
 test('tells each call once, at its deadline or up to an eighth later', () => {
   const clock = new FakeClock();
-  const deadlines = new Deadlines(clock, 800);
+  const deadlines = new DeadlineQueue(clock, 800);
   const told: number[] = [];
   for (let call = 0; call < 5; call++) {
     deadlines.start(() => told.push(clock.monotonic() - call * 30));
@@ -21,7 +21,7 @@ test('tells each call once, at its deadline or up to an eighth later', () => {
 
 test('a call that is over is not told, and no timer stays for nothing', () => {
   const clock = new FakeClock();
-  const deadlines = new Deadlines(clock, 800);
+  const deadlines = new DeadlineQueue(clock, 800);
   let told = 0;
   const deadline = deadlines.start(() => told++);
   deadline.done();
@@ -39,14 +39,14 @@ test('a call that is over is not told, and no timer stays for nothing', () => {
 
 test('one timer serves all calls', () => {
   const clock = new FakeClock();
-  const deadlines = new Deadlines(clock, 800);
+  const deadlines = new DeadlineQueue(clock, 800);
   for (let call = 0; call < 1_000; call++) deadlines.start(() => {});
   expect(clock.timers).toBe(1);
 });
 
 test('a call may start another while it is told', () => {
   const clock = new FakeClock();
-  const deadlines = new Deadlines(clock, 800);
+  const deadlines = new DeadlineQueue(clock, 800);
   const told: number[] = [];
   deadlines.start(() => {
     told.push(clock.monotonic());
@@ -66,7 +66,7 @@ test('any mix of calls, ends and pauses', () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
       const clock = new FakeClock();
-      const deadlines = new Deadlines(clock, 800);
+      const deadlines = new DeadlineQueue(clock, 800);
       const calls: { deadline: Deadline; at: number; told: number[]; done?: number }[] = [];
       for (const { do: what, n } of steps) {
         if (what === 'wait') clock.advance(n);

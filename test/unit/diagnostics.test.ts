@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { messageOf, Reporter } from '../../src/diagnostics.js';
+import { ErrorReporter, messageOf } from '../../src/internal/diagnostics.js';
 
 test('messageOf has a text for whatever was thrown', () => {
   expect(messageOf(new Error('why'))).toBe('why');
@@ -21,5 +21,5 @@ test('messageOf does not throw for what has no text form', () => {
 });
 
 test('a reporter without a listener is silent', () => {
-  new Reporter(undefined).handlerFailed(new Error('mine'), { channel: 'x' });
+  new ErrorReporter(undefined).reportHandlerError(new Error('mine'), { channel: 'x' });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import * as errors from '../../src/errors.js';
+import * as errors from '../../src/internal/errors.js';
 import {
   ClosedError,
   CommandError,
@@ -15,7 +15,7 @@ import {
   SchemaError,
   TimeoutError,
   UnsupportedError,
-} from '../../src/errors.js';
+} from '../../src/internal/errors.js';
 
 const cause = new Error('why');
 

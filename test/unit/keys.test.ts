@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { escapeId } from '../../src/codec.js';
-import { escapePattern, PartitionKeys, pair, partitionOf, unpair } from '../../src/keys.js';
+import { escapeId } from '../../src/presence/ids.js';
+import { joinIds, PartitionKeys, partitionOf, splitIds } from '../../src/presence/keys.js';
+import { escapePattern } from '../../src/redis/pattern.js';
 import { globMatches } from '../support/fake-glob.js';
 
 const anyText = fc.oneof(
@@ -54,7 +55,7 @@ describe('pair', () => {
   test('comes apart as it was joined', () => {
     fc.assert(
       fc.property(anyText, anyText, (left, right) => {
-        expect(unpair(pair(escapeId(left), escapeId(right)))).toEqual([escapeId(left), escapeId(right)]);
+        expect(splitIds(joinIds(escapeId(left), escapeId(right)))).toEqual([escapeId(left), escapeId(right)]);
       }),
     );
   });
@@ -62,7 +63,7 @@ describe('pair', () => {
   test('is printable, and differs for different pairs', () => {
     fc.assert(
       fc.property(anyText, anyText, anyText, anyText, (a, b, c, d) => {
-        const [one, two] = [pair(escapeId(a), escapeId(b)), pair(escapeId(c), escapeId(d))];
+        const [one, two] = [joinIds(escapeId(a), escapeId(b)), joinIds(escapeId(c), escapeId(d))];
         expect(one === two).toBe(a === c && b === d);
         // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what must not be there
         expect(one).not.toMatch(/[\0-\x1f]/);

@@ -13,7 +13,10 @@ async function codecsOn(peer: keyof typeof peers) {
   vi.resetModules();
   vi.doMock('msgpackr', peers[peer]);
   // The errors too: those loaded before are other classes.
-  return { ...(await import('../../src/msgpack/index.js')), ...(await import('../../src/errors.js')) };
+  return {
+    ...(await import('../../src/msgpack/index.js')),
+    ...(await import('../../src/internal/errors.js')),
+  };
 }
 
 afterAll(() => {

@@ -6,8 +6,8 @@ import { expect, test, vi } from 'vitest';
 
 const waiting = vi.hoisted(() => new Map<AbortSignal, number>());
 
-vi.mock('../../src/abort.js', async (original) => {
-  const { onAbort } = await original<typeof import('../../src/abort.js')>();
+vi.mock('../../src/internal/abort.js', async (original) => {
+  const { onAbort } = await original<typeof import('../../src/internal/abort.js')>();
   const counting: typeof onAbort = (signal, task) => {
     const forget = onAbort(signal, task);
     if (signal === undefined) return forget;

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { CloseCode, defineChannel, type PubSubService, type RollcallError, type RoomService } from 'rollcall';
 import { type ChannelStreamOptions, type EventStreamOptions, eventStream, pipeEvents } from 'rollcall/sse';
 import { describe, expect, test } from 'vitest';
-import { TimeoutError } from '../../src/errors.js';
+import { TimeoutError } from '../../src/internal/errors.js';
 import { keyOf } from '../../src/sse/places.js';
 import { FakeClock, turn } from '../support/fake-clock.js';
 import { EventParser } from '../support/sse-client.js';

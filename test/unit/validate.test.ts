@@ -1,17 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { InvalidArgumentError } from '../../src/errors.js';
+import { InvalidArgumentError } from '../../src/internal/errors.js';
 import {
   assertFunction,
   assertName,
   assertOptions,
   assertSignal,
-  assertStatus,
   choiceOption,
   MAX_NAME_BYTES,
   numberOption,
   prefixOption,
-} from '../../src/validate.js';
+} from '../../src/internal/validate.js';
+import { assertStatus } from '../../src/presence/validate.js';
 
 /** The argument that `act` blames, or undefined when it accepts. */
 function blamed(act: () => unknown): string | undefined {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { InvalidArgumentError } from '../../../src/errors.js';
 import { assertPosition, timeOf } from '../../../src/history/position.js';
+import { InvalidArgumentError } from '../../../src/internal/errors.js';
 
 test.each(['1795319308000409-432766', '0-0', '1-1'])('%j is a position', (value) => {
   expect(() => assertPosition('since', value)).not.toThrow();

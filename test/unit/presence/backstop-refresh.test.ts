@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { PartitionKeys } from '../../../src/keys.js';
 import { BackstopRefresh } from '../../../src/presence/backstop-refresh.js';
+import { PartitionKeys } from '../../../src/presence/keys.js';
 import { OwnedSockets } from '../../../src/presence/owned-sockets.js';
 
 const keys = [new PartitionKeys('p', 0)];

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../../src/errors.js';
-import { PartitionKeys } from '../../../src/keys.js';
+import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../../src/internal/errors.js';
 import type { Change, SocketChange } from '../../../src/presence/changes.js';
+import { PartitionKeys } from '../../../src/presence/keys.js';
 import { PresenceStore } from '../../../src/presence/presence-store.js';
 import {
   isScriptCall,

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { escapeId } from '../../../src/codec.js';
+import { escapeId } from '../../../src/presence/ids.js';
 import { packFact, unpackChange, unpackRecord } from '../../../src/presence/record.js';
 
 describe('packFact', () => {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { Reporter } from '../../../src/diagnostics.js';
-import { PartitionKeys } from '../../../src/keys.js';
+import { ErrorReporter } from '../../../src/internal/diagnostics.js';
+import { PartitionKeys } from '../../../src/presence/keys.js';
 import type { Layout } from '../../../src/presence/layout.js';
 import { Rooms } from '../../../src/presence/rooms.js';
 import { Audience } from '../../../src/pubsub/delivery.js';
@@ -15,7 +15,7 @@ test('a room that is read again and again is read one time after the other: the 
   const driver = new FakeDriver();
   const clock = new FakeClock();
   const session = new Session(driver, () => {});
-  const reporter = new Reporter(undefined);
+  const reporter = new ErrorReporter(undefined);
   const rooms = new Rooms({
     link: new Link('PresenceService', session, 500, clock),
     hub: new Hub(session, clock),

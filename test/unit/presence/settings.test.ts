@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { InvalidArgumentError } from '../../../src/errors.js';
+import { InvalidArgumentError } from '../../../src/internal/errors.js';
 import type { PresenceOptions } from '../../../src/presence/options.js';
 import { readSettings } from '../../../src/presence/settings.js';
 import { FakeDriver } from '../../support/fake-driver.js';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Reporter } from '../../../src/diagnostics.js';
+import { ErrorReporter } from '../../../src/internal/diagnostics.js';
 import type { Layout } from '../../../src/presence/layout.js';
 import type { PresenceReader } from '../../../src/presence/presence-reader.js';
 import type { PresenceData } from '../../../src/presence/types.js';
@@ -24,7 +24,7 @@ async function watching(userId: string, status: string, version: number) {
   const clock = new FakeClock();
   const session = new Session(driver, () => {});
   const stored = new Map([[userId, recordOf(userId, status, version)]]);
-  const reporter = new Reporter(undefined);
+  const reporter = new ErrorReporter(undefined);
   const watches = new Watches({
     link: new Link('PresenceService', session, 500, clock),
     hub: new Hub(session, clock),

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { bufferCodec, jsonCodec } from '../../../src/codec.js';
-import { InvalidArgumentError } from '../../../src/errors.js';
+import { bufferCodec, jsonCodec } from '../../../src/internal/codec.js';
+import { InvalidArgumentError } from '../../../src/internal/errors.js';
 import { defineChannel } from '../../../src/pubsub/channel-definition.js';
 import type { StandardSchema } from '../../../src/pubsub/schema.js';
 import { globMatches } from '../../support/fake-glob.js';

@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { jsonCodec } from '../../../src/codec.js';
-import { type ErrorContext, Reporter } from '../../../src/diagnostics.js';
-import { CommandError, type RollcallError } from '../../../src/errors.js';
 import type { Page } from '../../../src/history/chain.js';
 import type { PatientReader, ReadRequest, StoredMessage } from '../../../src/history/history-reader.js';
 import { ORIGIN, type Position, timeOf } from '../../../src/history/position.js';
+import { jsonCodec } from '../../../src/internal/codec.js';
+import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
+import { CommandError, type RollcallError } from '../../../src/internal/errors.js';
 import { Cohort, type Start } from '../../../src/pubsub/cohort.js';
 import { Audience, Delivery, type Gate, Member } from '../../../src/pubsub/delivery.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
@@ -93,7 +93,7 @@ function scene({ size = 1_000, start, gate, onMessage }: SceneOptions = {}) {
   /** How many messages there were when a failover was told. */
   let before = 0;
   const reports: [RollcallError, ErrorContext][] = [];
-  const audience = new Audience(new Reporter((error, context) => reports.push([error, context])));
+  const audience = new Audience(new ErrorReporter((error, context) => reports.push([error, context])));
   const home = { kind: 'channel' as const, name: 'x', binary: false, level: () => {} };
   const cohort = new Cohort(home, readings, () => 5, { start, gate });
   const member = new Member(

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { type Codec, jsonCodec } from '../../../src/codec.js';
-import { type ErrorContext, Reporter } from '../../../src/diagnostics.js';
-import { DecodeError, HandlerError, type RollcallError } from '../../../src/errors.js';
+import { type Codec, jsonCodec } from '../../../src/internal/codec.js';
+import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
+import { DecodeError, HandlerError, type RollcallError } from '../../../src/internal/errors.js';
 import { Audience, Delivery, Member, type MessageContext, tell } from '../../../src/pubsub/delivery.js';
 import { turn } from '../../support/fake-clock.js';
 
@@ -26,7 +26,7 @@ beforeEach(() => {
   };
 });
 
-const reporter = () => new Reporter((error, context) => reports.push([error, context]));
+const reporter = () => new ErrorReporter((error, context) => reports.push([error, context]));
 const audienceOf = (prefix = '') => new Audience(reporter(), prefix);
 
 function keeping(audience: Audience, raw = false, its = codec) {
@@ -255,7 +255,7 @@ describe('isolation', () => {
         },
         () => Promise.reject(new Error('in onError')),
       ]) {
-        const audience = new Audience(new Reporter(listener as () => void));
+        const audience = new Audience(new ErrorReporter(listener as () => void));
         give(new Delivery('channel', 'x', 'x', '{oops'), keeping(audience).member);
         give(
           new Delivery('channel', 'x', 'x', '1'),

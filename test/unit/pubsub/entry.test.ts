@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { jsonCodec } from '../../../src/codec.js';
-import { Reporter } from '../../../src/diagnostics.js';
 import type { Page } from '../../../src/history/chain.js';
 import type { PatientReader, StoredMessage } from '../../../src/history/history-reader.js';
 import { ORIGIN } from '../../../src/history/position.js';
+import { jsonCodec } from '../../../src/internal/codec.js';
+import { ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { Audience, Member } from '../../../src/pubsub/delivery.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
 import { Entry } from '../../../src/pubsub/entry.js';
@@ -40,7 +40,7 @@ class History implements PatientReader {
 function scene(kind: SubscriptionKind = 'channel') {
   const clock = new FakeClock();
   const history = new History();
-  const audience = new Audience(new Reporter(undefined));
+  const audience = new Audience(new ErrorReporter(undefined));
   const entry = new Entry({ kind, reader: history, clock, began: clock.now() }, 'x');
   const person = (act: (message: unknown) => void = () => {}) => {
     const got: unknown[] = [];

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { type BinaryCodec, jsonCodec } from '../../../src/codec.js';
-import { type ErrorContext, Reporter } from '../../../src/diagnostics.js';
-import { CommandError, ConnectionError, type RollcallError } from '../../../src/errors.js';
+import { type BinaryCodec, jsonCodec } from '../../../src/internal/codec.js';
+import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
+import { CommandError, ConnectionError, type RollcallError } from '../../../src/internal/errors.js';
 import { Audience, Member, type RawHandler } from '../../../src/pubsub/delivery.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
 import { Hub } from '../../../src/pubsub/hub.js';
@@ -22,7 +22,7 @@ beforeEach(() => {
   clock = new FakeClock();
   hub = new Hub(new Session(driver, () => {}), clock);
   reports = [];
-  audience = new Audience(new Reporter((error, context) => reports.push([error, context])));
+  audience = new Audience(new ErrorReporter((error, context) => reports.push([error, context])));
 });
 
 /** JSON again, but as bytes. */
@@ -571,7 +571,7 @@ describe('a refusal of what was subscribed', () => {
 
   test('is reported to every service that listens, and tried again until it works', async () => {
     const others: ErrorContext[] = [];
-    const its = new Audience(new Reporter((_, context) => others.push(context)), 'p');
+    const its = new Audience(new ErrorReporter((_, context) => others.push(context)), 'p');
     const one = await joined('pattern', 'px*');
     const two = listener({ its });
     await hub.join('pattern', 'px*', two.member);

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { OverflowError } from '../../../src/errors.js';
+import { OverflowError } from '../../../src/internal/errors.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
 import type { Overflow } from '../../../src/pubsub/inbox.js';
 import { QueuedStream } from '../../../src/pubsub/message-stream.js';

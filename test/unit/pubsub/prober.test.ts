@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { jsonCodec } from '../../../src/codec.js';
-import { type ErrorContext, Reporter } from '../../../src/diagnostics.js';
-import { CommandError, ConnectionError, type RollcallError } from '../../../src/errors.js';
+import { jsonCodec } from '../../../src/internal/codec.js';
+import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
+import { CommandError, ConnectionError, type RollcallError } from '../../../src/internal/errors.js';
 import { Audience, Member } from '../../../src/pubsub/delivery.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
 import { Hub } from '../../../src/pubsub/hub.js';
@@ -32,7 +32,7 @@ function set(capabilities?: ConstructorParameters<typeof FakeDriver>[0]): void {
 beforeEach(() => set());
 
 function member(): Member {
-  const audience = new Audience(new Reporter((error, context) => reports.push([error, context])));
+  const audience = new Audience(new ErrorReporter((error, context) => reports.push([error, context])));
   return new Member(audience, () => {}, {
     codec: jsonCodec,
     onDiscontinuity: (gap) => gaps.push(gap),

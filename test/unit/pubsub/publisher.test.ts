@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../../src/errors.js';
 import { historyKeys } from '../../../src/history/keys.js';
 import { APPEND } from '../../../src/history/scripts.js';
+import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../../src/internal/errors.js';
 import { Publisher, type PublishOutcome, type PublishRequest } from '../../../src/pubsub/publisher.js';
 import { type Command, isScriptCall, type PlainCommand, type ScriptCall } from '../../../src/redis/driver.js';
 import { Link } from '../../../src/redis/link.js';

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { ClosedError, InvalidArgumentError, TimeoutError } from '../../../src/errors.js';
+import { ClosedError, InvalidArgumentError, TimeoutError } from '../../../src/internal/errors.js';
 import { PubSubService } from '../../../src/pubsub/pubsub-service.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';

@@ -1,7 +1,7 @@
 import * as valibot from 'valibot';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { InvalidArgumentError, SchemaError } from '../../../src/errors.js';
+import { InvalidArgumentError, SchemaError } from '../../../src/internal/errors.js';
 import {
   assertSchema,
   type StandardResult,

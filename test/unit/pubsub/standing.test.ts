@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { jsonCodec } from '../../../src/codec.js';
-import { Reporter } from '../../../src/diagnostics.js';
 import type { Page } from '../../../src/history/chain.js';
 import type { PatientReader, ReadRequest, StoredMessage } from '../../../src/history/history-reader.js';
 import { ORIGIN } from '../../../src/history/position.js';
+import { jsonCodec } from '../../../src/internal/codec.js';
+import { ErrorReporter } from '../../../src/internal/diagnostics.js';
 import type { Start } from '../../../src/pubsub/cohort.js';
 import { Audience, type Gate, Member } from '../../../src/pubsub/delivery.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
@@ -46,7 +46,7 @@ const past = (count: number): Start => ({ after: at(count) });
 function scene(kind: SubscriptionKind = 'channel') {
   const clock = new FakeClock();
   const history = new History();
-  const audience = new Audience(new Reporter(undefined));
+  const audience = new Audience(new ErrorReporter(undefined));
   const entry = new Entry({ kind, reader: history, clock, began: clock.now() }, 'x');
   const person = () => {
     const got: number[] = [];

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { systemClock } from '../../../src/clock.js';
-import { jsonCodec } from '../../../src/codec.js';
-import { Reporter } from '../../../src/diagnostics.js';
-import { ConnectionError } from '../../../src/errors.js';
+import { systemClock } from '../../../src/internal/clock.js';
+import { jsonCodec } from '../../../src/internal/codec.js';
+import { ErrorReporter } from '../../../src/internal/diagnostics.js';
+import { ConnectionError } from '../../../src/internal/errors.js';
 import { Audience, Member } from '../../../src/pubsub/delivery.js';
 import { hubFor } from '../../../src/pubsub/hub.js';
 import { ClusterDriver } from '../../../src/redis/cluster.js';
@@ -608,7 +608,7 @@ describe('sharded subscriptions', () => {
   test('a connection that breaks before all are confirmed is a gap, though a message ended the last one', async () => {
     const hub = hubFor(new Session(driver, () => {}), systemClock);
     const gaps: string[] = [];
-    const audience = new Audience(new Reporter(undefined));
+    const audience = new Audience(new ErrorReporter(undefined));
     const member = new Member(audience, () => {}, {
       codec: jsonCodec,
       onDiscontinuity: ({ reason }) => gaps.push(reason),

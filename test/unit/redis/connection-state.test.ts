@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from 'vitest';
-import { ConnectionError } from '../../../src/errors.js';
+import { ConnectionError } from '../../../src/internal/errors.js';
 import { ConnectionState } from '../../../src/redis/connection-state.js';
 import { turn } from '../../support/fake-clock.js';
 

@@ -4,7 +4,7 @@ import { Cluster as Cluster6, Redis as Redis6 } from 'ioredis6';
 import * as redis6 from 'redis';
 import * as redis5 from 'redis5';
 import { describe, expect, test } from 'vitest';
-import { InvalidArgumentError } from '../../../src/errors.js';
+import { InvalidArgumentError } from '../../../src/internal/errors.js';
 import { driverFor, type RedisClient } from '../../../src/redis/detect.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../../src/errors.js';
+import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../../src/internal/errors.js';
 import { assertAccepted, Link } from '../../../src/redis/link.js';
 import { Session } from '../../../src/redis/session.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';

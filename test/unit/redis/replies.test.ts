@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { ClosedError, CommandError, ConnectionError } from '../../../src/errors.js';
+import { ClosedError, CommandError, ConnectionError } from '../../../src/internal/errors.js';
 import { isServerError, toRollcallError } from '../../../src/redis/replies.js';
 
 test.each([

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { ConnectionError } from '../../../src/errors.js';
+import { ConnectionError } from '../../../src/internal/errors.js';
 import { Session, sessionFor } from '../../../src/redis/session.js';
 import { turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { CommandError, ConnectionError } from '../../../src/errors.js';
+import { CommandError, ConnectionError } from '../../../src/internal/errors.js';
 import type { SubscriptionKind } from '../../../src/redis/driver.js';
 import { Subscriber, type Wire, type WireListener } from '../../../src/redis/subscriber.js';
 import { turn } from '../../support/fake-clock.js';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { type ErrorContext, Reporter } from '../../../src/diagnostics.js';
-import type { RollcallError } from '../../../src/errors.js';
+import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
+import type { RollcallError } from '../../../src/internal/errors.js';
 import { CloseCode } from '../../../src/protocol/close-codes.js';
 import { Outlet } from '../../../src/rooms/outlet.js';
 import { type FrameFormat, Outgoing, type Peer } from '../../../src/rooms/peer.js';
@@ -35,7 +35,7 @@ function scene(slowPeers: 'close' | 'drop' = 'drop', peer = new FakePeer()) {
   const clock = new FakeClock();
   const errors: [RollcallError, ErrorContext][] = [];
   const counters = { delivered: 0, dropped: 0, closedSlow: 0 };
-  const reporter = new Reporter((error, context) => void errors.push([error, context]));
+  const reporter = new ErrorReporter((error, context) => void errors.push([error, context]));
   const gone: unknown[] = [];
   const settings = { clock, reporter, maxBuffered: MAX, slowPeers, counters };
   const outlet = new Outlet(peer, settings, (options) => void gone.push(options));

@@ -1,4 +1,3 @@
-import { Reporter } from '../../../src/diagnostics.js';
 import type {
   PresenceChange,
   PresenceService,
@@ -8,6 +7,7 @@ import type {
   RoomWatch,
   WatchedPresence,
 } from '../../../src/index.js';
+import { ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { Outlet } from '../../../src/rooms/outlet.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { type Deferred, deferred } from '../../support/wait.js';
@@ -124,7 +124,7 @@ export function presenceScene() {
     const counters = { delivered: 0, dropped: 0, closedSlow: 0 };
     const settings = {
       clock,
-      reporter: new Reporter(undefined),
+      reporter: new ErrorReporter(undefined),
       maxBuffered: 1,
       slowPeers: 'close',
       counters,

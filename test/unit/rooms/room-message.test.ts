@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { jsonCodec } from '../../../src/codec.js';
+import { jsonCodec } from '../../../src/internal/codec.js';
 import type { MessageContext } from '../../../src/pubsub/delivery.js';
 import { Reading } from '../../../src/rooms/host.js';
 import { jsonFormat } from '../../../src/rooms/json-format.js';

@@ -1,5 +1,10 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { ClosedError, CommandError, ConnectionError, InvalidArgumentError } from '../../../src/errors.js';
+import {
+  ClosedError,
+  CommandError,
+  ConnectionError,
+  InvalidArgumentError,
+} from '../../../src/internal/errors.js';
 import { TypingService } from '../../../src/rooms/typing-service.js';
 import { turn } from '../../support/fake-clock.js';
 import type { FakeCall } from '../../support/fake-driver.js';

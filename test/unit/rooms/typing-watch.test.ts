@@ -1,5 +1,10 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { ClosedError, DecodeError, HandlerError, InvalidArgumentError } from '../../../src/errors.js';
+import {
+  ClosedError,
+  DecodeError,
+  HandlerError,
+  InvalidArgumentError,
+} from '../../../src/internal/errors.js';
 import type { TypingService } from '../../../src/rooms/typing-service.js';
 import { turn } from '../../support/fake-clock.js';
 import { TypingWorld } from './typing-world.js';

@@ -31,7 +31,7 @@ export interface ErrorContext {
 export type ErrorListener = (error: RollcallError, context: ErrorContext) => void;
 
 /** Reports to `onError`, whose own failures must not reach a client library's read loop. */
-export class Reporter {
+export class ErrorReporter {
   readonly #listener: ErrorListener | undefined;
 
   constructor(listener: ErrorListener | undefined) {
@@ -49,17 +49,18 @@ export class Reporter {
   }
 
   /** Calls a handler whose failure, at once or later, is nobody else's business. */
-  guard(call: () => unknown, where: Omit<ErrorContext, 'stage'>): void {
+  runHandler(call: () => unknown, where: Omit<ErrorContext, 'stage'>): void {
     try {
       const result = call();
-      if (isThenable(result)) result.then(undefined, (error: unknown) => this.handlerFailed(error, where));
+      if (isThenable(result))
+        result.then(undefined, (error: unknown) => this.reportHandlerError(error, where));
     } catch (error) {
-      this.handlerFailed(error, where);
+      this.reportHandlerError(error, where);
     }
   }
 
   /** Reports what a handler threw or rejected with. */
-  handlerFailed(cause: unknown, where: Omit<ErrorContext, 'stage'>): void {
+  reportHandlerError(cause: unknown, where: Omit<ErrorContext, 'stage'>): void {
     const subject =
       where.channel === undefined ? 'a handler' : `a handler of channel ${JSON.stringify(where.channel)}`;
     this.report(new HandlerError(`${subject} failed: ${messageOf(cause)}`, { cause }), {

@@ -1,8 +1,3 @@
-/** `text` as a glob pattern that matches `text` alone, for `psubscribe` and ACL rules. */
-export function escapePattern(text: string): string {
-  return text.replace(/[\\*?[\]^-]/g, '\\$&');
-}
-
 /**
  * The keys and channels of one presence partition. All carry the hash tag `{<prefix>:<k>}`, so
  * that one transaction can touch any of them, on a Cluster too. Users are escaped by
@@ -78,12 +73,12 @@ export class PartitionKeys {
 const SEPARATOR = '"';
 
 /** `left` and `right`, both escaped, as one string. */
-export function pair(left: string, right: string): string {
+export function joinIds(left: string, right: string): string {
   return left + SEPARATOR + right;
 }
 
-/** What {@link pair} joined, cut at the first separator; without one there is no right side. */
-export function unpair(text: string): [left: string, right: string | undefined] {
+/** What {@link joinIds} joined, cut at the first separator; without one there is no right side. */
+export function splitIds(text: string): [left: string, right: string | undefined] {
   const at = text.indexOf(SEPARATOR);
   return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)];
 }
@@ -101,14 +96,4 @@ export function partitionOf(userId: string, partitions: number): number {
     hash = Math.imul(hash, 0x01000193);
   }
   return (hash >>> 0) % partitions;
-}
-
-/** The hash tag in `name`, by Redis Cluster's rules: what stands between its first `{` and the next `}`, if anything. */
-export function hashTagIn(name: string): string | undefined {
-  return /^[^{]*\{([^}]+)\}/.exec(name)?.[1];
-}
-
-/** What, as a hash tag, leads to the slot of `name`; nothing for the few names that cannot be one. */
-export function hashTagFor(name: string): string | undefined {
-  return hashTagIn(name) ?? (name.includes('}') ? undefined : name);
 }

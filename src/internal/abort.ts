@@ -1,5 +1,5 @@
 /** What is to be done when a signal aborts, behind one listener of it. */
-const waiting = new WeakMap<AbortSignal, Set<(reason: unknown) => void>>();
+const tasksBySignal = new WeakMap<AbortSignal, Set<(reason: unknown) => void>>();
 
 /**
  * Calls `task` with the signal's reason when it aborts, until the returned function calls that off. One
@@ -7,11 +7,11 @@ const waiting = new WeakMap<AbortSignal, Set<(reason: unknown) => void>>();
  */
 export function onAbort(signal: AbortSignal | undefined, task: (reason: unknown) => void): () => void {
   if (signal === undefined) return () => {};
-  let tasks = waiting.get(signal);
+  let tasks = tasksBySignal.get(signal);
   if (tasks === undefined) {
     const all = new Set<(reason: unknown) => void>();
     signal.addEventListener('abort', () => runAll(all, signal.reason), { once: true });
-    waiting.set(signal, all);
+    tasksBySignal.set(signal, all);
     tasks = all;
   }
   tasks.add(task);

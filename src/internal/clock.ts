@@ -32,7 +32,7 @@ export const systemClock: Clock = {
 };
 
 /** `ms` changed by up to `spread` of itself in either direction, so that processes do not march in step. */
-export function jittered(clock: Clock, ms: number, spread = 0.1): number {
+export function jitter(clock: Clock, ms: number, spread = 0.1): number {
   return ms * (1 + spread * (2 * clock.random() - 1));
 }
 
@@ -46,7 +46,7 @@ export function backoff(clock: Clock, attempt: number, first: number, max: numbe
 }
 
 /** `work`, or the error that `late` makes, once `ms` have passed. */
-export function within<T>(
+export function withTimeout<T>(
   clock: Clock,
   ms: number,
   work: Promise<T>,

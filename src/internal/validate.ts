@@ -3,7 +3,7 @@ import { InvalidArgumentError } from './errors.js';
 /** The longest id, channel or pattern, in bytes of UTF-8. */
 export const MAX_NAME_BYTES = 512;
 
-function shown(value: unknown): string {
+export function describeValue(value: unknown): string {
   let text: string;
   if (typeof value === 'string') text = JSON.stringify(value);
   else if (typeof value === 'bigint') text = `${value}n`;
@@ -20,7 +20,7 @@ export function assertName(
   maxBytes = MAX_NAME_BYTES,
 ): asserts value is string {
   if (typeof value !== 'string') {
-    throw new InvalidArgumentError(argument, `must be a string, not ${shown(value)}`);
+    throw new InvalidArgumentError(argument, `must be a string, not ${describeValue(value)}`);
   }
   if (value.length === 0) throw new InvalidArgumentError(argument, 'must not be empty');
   // A UTF-16 unit is at most three bytes, so short names need no counting.
@@ -32,7 +32,7 @@ export function assertName(
   }
   // Lone surrogates have no UTF-8: two different names would become one in Redis.
   if (!isWellFormed(value)) {
-    throw new InvalidArgumentError(argument, `must be well-formed Unicode, not ${shown(value)}`);
+    throw new InvalidArgumentError(argument, `must be well-formed Unicode, not ${describeValue(value)}`);
   }
 }
 
@@ -46,14 +46,14 @@ function isWellFormed(value: string): boolean {
 /** Throws unless `value` is a function. */
 export function assertFunction(argument: string, value: unknown): void {
   if (typeof value !== 'function') {
-    throw new InvalidArgumentError(argument, `must be a function, not ${shown(value)}`);
+    throw new InvalidArgumentError(argument, `must be a function, not ${describeValue(value)}`);
   }
 }
 
 /** An options object, or `undefined` for none; anything else throws. */
 export function assertOptions(argument: string, value: unknown): void {
   if (value !== undefined && (typeof value !== 'object' || value === null)) {
-    throw new InvalidArgumentError(argument, `must be an object, not ${shown(value)}`);
+    throw new InvalidArgumentError(argument, `must be an object, not ${describeValue(value)}`);
   }
 }
 
@@ -70,7 +70,7 @@ export function numberOption(
   if (!fits || (integer && !Number.isInteger(value))) {
     const kind = integer ? 'a whole number' : 'a number';
     const range = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
-    throw new InvalidArgumentError(argument, `must be ${kind} ${range}, not ${shown(value)}`);
+    throw new InvalidArgumentError(argument, `must be ${kind} ${range}, not ${describeValue(value)}`);
   }
   return value;
 }
@@ -84,7 +84,10 @@ export function choiceOption<T extends string>(
 ): T {
   if (value === undefined) return fallback;
   if (!choices.includes(value as T)) {
-    throw new InvalidArgumentError(argument, `must be one of ${choices.join(', ')}, not ${shown(value)}`);
+    throw new InvalidArgumentError(
+      argument,
+      `must be one of ${choices.join(', ')}, not ${describeValue(value)}`,
+    );
   }
   return value as T;
 }
@@ -98,30 +101,9 @@ export function assertSignal(signal: unknown): void {
     !('aborted' in signal) ||
     !('addEventListener' in signal)
   ) {
-    throw new InvalidArgumentError('signal', `must be an AbortSignal, not ${shown(signal)}`);
+    throw new InvalidArgumentError('signal', `must be an AbortSignal, not ${describeValue(signal)}`);
   }
   (signal as AbortSignal).throwIfAborted();
-}
-
-const STATUS = /^[A-Za-z0-9_.:-]{1,64}$/;
-
-/** Throws unless `value` can be a socket's status: a short word that is not `offline`. */
-export function assertStatus(argument: string, value: unknown): asserts value is string {
-  if (typeof value !== 'string' || !STATUS.test(value)) {
-    throw new InvalidArgumentError(
-      argument,
-      `must be 1 to 64 letters, digits or any of "_ . : -", without spaces, not ${shown(value)}`,
-    );
-  }
-  if (value === 'invisible') {
-    throw new InvalidArgumentError(argument, 'must not be "invisible": that is for a person; call setStatus');
-  }
-  if (value === 'offline') {
-    throw new InvalidArgumentError(
-      argument,
-      'must not be "offline": that is what a user without sockets is; call removeSocket',
-    );
-  }
 }
 
 const PREFIX = /^[A-Za-z0-9_.:-]{1,64}$/;
@@ -132,7 +114,7 @@ export function prefixOption(argument: string, value: unknown, fallback: string)
   if (typeof value !== 'string' || !PREFIX.test(value)) {
     throw new InvalidArgumentError(
       argument,
-      `must be 1 to 64 letters, digits or any of "_ . : -", not ${shown(value)}`,
+      `must be 1 to 64 letters, digits or any of "_ . : -", not ${describeValue(value)}`,
     );
   }
   return value;

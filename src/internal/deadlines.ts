@@ -8,7 +8,7 @@ export interface Deadline {
   done(): void;
 }
 
-class Entry implements Deadline {
+class PendingDeadline implements Deadline {
   over = false;
   expired = false;
 
@@ -20,11 +20,11 @@ class Entry implements Deadline {
   done(): void {
     this.over = true;
     // The entry may stand in the queue for a while yet; what it was about need not.
-    this.expire = nothing;
+    this.expire = noop;
   }
 }
 
-const nothing = (): void => {};
+const noop = (): void => {};
 
 /**
  * Deadlines of many calls that all have the same time to live, for the price of one coarse timer:
@@ -33,10 +33,10 @@ const nothing = (): void => {};
  *
  * A call is told at its deadline or up to an eighth of the time-out later.
  */
-export class Deadlines {
+export class DeadlineQueue {
   readonly timeout: number;
   readonly #clock: Clock;
-  #entries: Entry[] = [];
+  #entries: PendingDeadline[] = [];
   #head = 0;
   #timer: Timer | undefined;
 
@@ -47,7 +47,7 @@ export class Deadlines {
 
   /** Starts a deadline `timeout` ms from now; `expire` is called once unless `done()` came first. */
   start(expire: () => void): Deadline {
-    const entry = new Entry(this.#clock.monotonic() + this.timeout, expire);
+    const entry = new PendingDeadline(this.#clock.monotonic() + this.timeout, expire);
     this.#entries.push(entry);
     this.#timer ??= this.#arm();
     return entry;
@@ -62,7 +62,7 @@ export class Deadlines {
     const entries = this.#entries;
     let head = this.#head;
     for (; head < entries.length; head++) {
-      const entry = entries[head] as Entry;
+      const entry = entries[head] as PendingDeadline;
       if (entry.over) continue;
       if (entry.at > now) break;
       entry.over = true;

@@ -101,7 +101,7 @@ class TelemetryChannel<Name extends keyof RollcallEvents> {
   }
 
   /** Somebody listens. */
-  get on(): boolean {
+  get hasSubscribers(): boolean {
     return this.#channel.hasSubscribers;
   }
 
@@ -129,12 +129,12 @@ export class Stopwatch {
   /** The common part of the event. */
   stop(error?: Error): TimedEvent {
     const timed = { startedAt: this.startedAt, duration: performance.now() - this.#began };
-    return error === undefined ? timed : { ...timed, error: redacted(error) };
+    return error === undefined ? timed : { ...timed, error: redactError(error) };
   }
 }
 
 /** Causes are left out: clients attach to their errors the command, and so the payload. */
-function redacted({ name, message, stack, ...more }: Error & { code?: unknown }): Error {
+function redactError({ name, message, stack, ...more }: Error & { code?: unknown }): Error {
   const told = new Error(message);
   return Object.assign(told, { name, stack }, 'code' in more ? { code: more.code } : {});
 }
