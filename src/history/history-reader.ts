@@ -2,7 +2,7 @@ import { backoff, type Clock, withTimeout } from '../internal/clock.js';
 import { CommandError, ConnectionError, TimeoutError } from '../internal/errors.js';
 import type { Payload, Reply, ScriptCall } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
-import type { Session } from '../redis/session.js';
+import type { SharedClient } from '../redis/shared-client.js';
 import type { Link, Page } from './chain.js';
 import { historyKeys } from './keys.js';
 import { type Position, timeOf } from './position.js';
@@ -57,13 +57,13 @@ export interface PatientReader {
 
 /** Reads histories. What is asked for in one tick travels together. */
 export class HistoryReader implements PatientReader {
-  readonly #session: Session;
+  readonly #session: SharedClient;
   readonly #clock: Clock;
   readonly #timeout: number;
   readonly #queues: Record<'text' | 'binary', Reading[]> = { text: [], binary: [] };
   #scheduled = false;
 
-  constructor(session: Session, clock: Clock, timeout = 5_000) {
+  constructor(session: SharedClient, clock: Clock, timeout = 5_000) {
     this.#session = session;
     this.#clock = clock;
     this.#timeout = timeout;

@@ -3,8 +3,8 @@ import { ErrorReporter } from '../internal/diagnostics.js';
 import { Audience } from '../pubsub/delivery.js';
 import { type Hub, hubFor, PROBE_INTERVAL } from '../pubsub/hub.js';
 import { Leaving } from '../pubsub/subscribe.js';
-import { Link } from '../redis/link.js';
-import { sessionFor } from '../redis/session.js';
+import { ClientHandle } from '../redis/client-handle.js';
+import { sharedClientFor } from '../redis/shared-client.js';
 import { PartitionKeys } from './keys.js';
 import { defaultPartitions, Layout } from './layout.js';
 import { LeaseKeeper } from './lease-keeper.js';
@@ -20,7 +20,7 @@ import { Watches } from './watches.js';
 
 /** The parts of a presence service. */
 export interface PresenceParts {
-  readonly link: Link;
+  readonly link: ClientHandle;
   readonly hub: Hub;
   readonly keys: readonly PartitionKeys[];
   readonly layout: Layout;
@@ -49,8 +49,8 @@ export function assemble(
   const reporter = new ErrorReporter(onError);
   const audience = new Audience(reporter);
   const leaving = new Leaving();
-  const session = sessionFor(options.redis);
-  const link = new Link('PresenceService', session, settings.timeout, clock);
+  const session = sharedClientFor(options.redis);
+  const link = new ClientHandle('PresenceService', session, settings.timeout, clock);
   const hub = hubFor(session, clock);
   hub.probeEvery(PROBE_INTERVAL);
   const { partitions = defaultPartitions(session.capabilities.cluster), prefix } = settings;

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { ConfigurationError } from '../internal/errors.js';
+import type { ClientHandle } from '../redis/client-handle.js';
 import type { PlainCommand, SubscriptionKind } from '../redis/driver.js';
-import type { Link } from '../redis/link.js';
 import type { PartitionKeys } from './keys.js';
 
 /** Partitions on a Cluster: enough for its nodes to share the work, few enough to look after one by one. */
@@ -22,11 +22,11 @@ const STORED = /^(\d+)(s?) \S+$/;
 export class Layout {
   /** What changes are announced on. On a Cluster a classic channel would cost every node something. */
   channels: Exclude<SubscriptionKind, 'pattern'> = 'channel';
-  readonly #link: Link;
+  readonly #link: ClientHandle;
   readonly #prefix: string;
   readonly #keys: readonly PartitionKeys[];
 
-  constructor(link: Link, prefix: string, keys: readonly PartitionKeys[]) {
+  constructor(link: ClientHandle, prefix: string, keys: readonly PartitionKeys[]) {
     this.#link = link;
     this.#prefix = prefix;
     this.#keys = keys;
@@ -68,7 +68,7 @@ export class Layout {
       ['SETNX', layout, value],
       ['GET', layout],
     ];
-    const [, reply] = await this.#link.run('connect', commands, { key: layout });
+    const [, reply] = await this.#link.execute('connect', commands, { key: layout });
     return String(reply);
   }
 

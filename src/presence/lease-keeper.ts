@@ -3,8 +3,8 @@ import { hostname } from 'node:os';
 import { type Clock, jitter, type Timer } from '../internal/clock.js';
 import type { ErrorReporter } from '../internal/diagnostics.js';
 import { CommandError } from '../internal/errors.js';
+import type { ClientHandle } from '../redis/client-handle.js';
 import type { PlainCommand } from '../redis/driver.js';
-import type { Link } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
 import { BackstopRefresh, type Refreshable } from './backstop-refresh.js';
 import { removalOf } from './changes.js';
@@ -16,7 +16,7 @@ import { renewScript, retireScript } from './scripts.js';
 /** Options of {@link LeaseKeeper}. Durations in ms. */
 export interface LeaseKeeperOptions {
   readonly name: string;
-  readonly link: Link;
+  readonly link: ClientHandle;
   readonly keys: readonly PartitionKeys[];
   readonly lease: number;
   readonly renewEvery: number;
@@ -119,7 +119,7 @@ export class LeaseKeeper implements LeaseObserver {
     const retired = [...this.#leases.keys()].map((partition) => {
       const keys = this.#options.keys[partition] as PartitionKeys;
       const call = { script: retireScript, keys: [keys.nodes, keys.node(id)], args: [id] };
-      return this.#options.link.run('close', [call], { key: keys.nodes });
+      return this.#options.link.execute('close', [call], { key: keys.nodes });
     });
     await Promise.all(retired);
   }
@@ -140,7 +140,9 @@ export class LeaseKeeper implements LeaseObserver {
       const known = this.known(partition);
       const commands: PlainCommand[] = [['ZSCORE', keys.nodes, id]];
       for (const { user, socket } of own) commands.push(['SISMEMBER', keys.node(id), joinIds(user, socket)]);
-      const [score, ...listed] = await this.#options.link.run('removeSocket', commands, { key: keys.nodes });
+      const [score, ...listed] = await this.#options.link.execute('removeSocket', commands, {
+        key: keys.nodes,
+      });
       // A loss that is known is being made up for: until then much is missing that nobody removed.
       if (this.#restoring || this.#incomplete) continue;
       if (id !== this.#id || score === null || Number(score) < known) continue;
@@ -212,7 +214,7 @@ export class LeaseKeeper implements LeaseObserver {
       keys: names,
       args: [id, String(lease), String(backstop), String(known)],
     };
-    const [reply] = await link.run('renew', [call], { key: keys.nodes });
+    const [reply] = await link.execute('renew', [call], { key: keys.nodes });
     const replies = reply as readonly (string | number)[];
     this.observed(partition, id, known, Number(replies[0]), Number(replies[1]));
     // Of a lease that is lost, or shows a loss, nothing was refreshed.
@@ -317,7 +319,7 @@ export class LeaseKeeper implements LeaseObserver {
     let cursor = '0';
     do {
       const command = ['SSCAN', keys.node(nodeId), cursor, 'COUNT', String(CHUNK)] as const;
-      const [reply] = await link.run('restore', [command], { key: keys.nodes });
+      const [reply] = await link.execute('restore', [command], { key: keys.nodes });
       const [next, pairs] = reply as unknown as [string, string[]];
       cursor = next;
       const strangers = pairs.filter((key) => nodeId !== this.#id || !owned.has(key));

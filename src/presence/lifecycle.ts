@@ -61,7 +61,7 @@ export class Lifecycle {
     const leave = () => hub.leave('channel', channel, member);
     leaving.add(leave);
     try {
-      await link.bounded('subscribe', () => hub.join('channel', channel, member));
+      await link.withDeadline('subscribe', () => hub.join('channel', channel, member));
       this.#listening = true;
     } catch (error) {
       if (this.#closing === undefined)
@@ -117,7 +117,7 @@ export class Lifecycle {
     const { link, reporter } = this.#parts;
     let policy: unknown;
     try {
-      const [reply] = await link.run('connect', [['CONFIG', 'GET', 'maxmemory-policy']]);
+      const [reply] = await link.execute('connect', [['CONFIG', 'GET', 'maxmemory-policy']]);
       policy = Array.isArray(reply)
         ? reply[1]
         : (reply as { 'maxmemory-policy'?: unknown } | null)?.['maxmemory-policy'];
@@ -139,13 +139,13 @@ export class Lifecycle {
     };
     // With Redis away there is nobody to give anything back to; the lease runs out.
     if ((this.#started !== undefined || node.size > 0) && link.session.ready) {
-      await link.bounded('close', giveBack).catch((error) => reporter.report(error, { stage: 'close' }));
+      await link.withDeadline('close', giveBack).catch((error) => reporter.report(error, { stage: 'close' }));
     }
     this.#unlisten();
     keeper.stop();
     node.stop();
     const undone = Promise.allSettled([...leaving].map((leave) => leave()));
-    if (link.session.ready) await link.bounded('close', () => undone).catch(() => {});
+    if (link.session.ready) await link.withDeadline('close', () => undone).catch(() => {});
     store.close(link.closedError());
     const stopped = reaper.stop();
     await link.close();

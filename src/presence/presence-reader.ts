@@ -1,5 +1,5 @@
+import type { ClientHandle } from '../redis/client-handle.js';
 import type { PlainCommand, Reply } from '../redis/driver.js';
-import type { Link } from '../redis/link.js';
 import { escapeId, unescapeId } from './ids.js';
 import { type PartitionKeys, partitionOf } from './keys.js';
 import { unpackRecord } from './record.js';
@@ -10,10 +10,10 @@ const KEYS_PER_READ = 1_000;
 
 /** Reads records and indexes. Records are all that readers ever look at. */
 export class PresenceReader {
-  readonly #link: Link;
+  readonly #link: ClientHandle;
   readonly #keys: readonly PartitionKeys[];
 
-  constructor(link: Link, keys: readonly PartitionKeys[]) {
+  constructor(link: ClientHandle, keys: readonly PartitionKeys[]) {
     this.#link = link;
     this.#keys = keys;
   }
@@ -37,7 +37,9 @@ export class PresenceReader {
   /** How many users are online. */
   async count(): Promise<number> {
     const counts = await Promise.all(
-      this.#keys.map((keys) => this.#link.run('onlineCount', [['ZCARD', keys.online]], { key: keys.online })),
+      this.#keys.map((keys) =>
+        this.#link.execute('onlineCount', [['ZCARD', keys.online]], { key: keys.online }),
+      ),
     );
     return counts.reduce((sum, [count]) => sum + Number(count), 0);
   }
@@ -60,7 +62,7 @@ export class PresenceReader {
           '0',
           String(pageSize),
         ];
-        const [page] = (await this.#link.run('onlineUsers', [command], { key: keys.online })) as [
+        const [page] = (await this.#link.execute('onlineUsers', [command], { key: keys.online })) as [
           readonly string[],
         ];
         for (const user of page) {
@@ -77,7 +79,7 @@ export class PresenceReader {
   /** The nodes that registered this socket of this user. Ids are escaped. */
   async owners(partition: number, user: string, socket: string): Promise<string[]> {
     const keys = this.#keys[partition] as PartitionKeys;
-    const [fields] = (await this.#link.run('removeSocket', [['HKEYS', keys.sockets(user)]], {
+    const [fields] = (await this.#link.execute('removeSocket', [['HKEYS', keys.sockets(user)]], {
       key: keys.nodes,
     })) as [readonly string[]];
     return fields.flatMap((field) => {
@@ -90,7 +92,7 @@ export class PresenceReader {
   /** The record of a user (escaped), as text. */
   async record(partition: number, user: string): Promise<string | null> {
     const keys = this.#keys[partition] as PartitionKeys;
-    const [text] = await this.#link.run('getPresence', [['GET', keys.user(user)]], { key: keys.nodes });
+    const [text] = await this.#link.execute('getPresence', [['GET', keys.user(user)]], { key: keys.nodes });
     return text as string | null;
   }
 
@@ -102,7 +104,7 @@ export class PresenceReader {
       const some = ids.slice(at, at + KEYS_PER_READ);
       commands.push(['MGET', ...some.map((id) => keys.user(escapeId(id)))]);
     }
-    const replies = await this.#link.run('getMultiplePresence', commands, { key: keys.nodes });
+    const replies = await this.#link.execute('getMultiplePresence', commands, { key: keys.nodes });
     let at = 0;
     for (const reply of replies) {
       for (const text of reply as readonly Reply[]) {

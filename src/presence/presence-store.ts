@@ -1,7 +1,7 @@
 import type { Deadline, DeadlineQueue } from '../internal/deadlines.js';
 import { ConnectionError, type RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
-import { assertAccepted, type Link, RETRY_DELAY } from '../redis/link.js';
+import { assertNoErrorReply, type ClientHandle, RETRY_DELAY } from '../redis/client-handle.js';
 import { toRollcallError } from '../redis/replies.js';
 import { type Change, isRestoring } from './changes.js';
 import type { PartitionKeys } from './keys.js';
@@ -10,7 +10,7 @@ import { Transaction } from './transaction.js';
 
 /** What {@link PresenceStore} needs to know of its surroundings. */
 export interface StoreOptions {
-  readonly link: Link;
+  readonly link: ClientHandle;
   readonly keys: readonly PartitionKeys[];
   readonly lease: number;
   readonly backstop: number;
@@ -320,7 +320,7 @@ class Partition {
         key: this.keys.nodes,
       }),
     );
-    assertAccepted('presence', replies);
+    assertNoErrorReply('presence', replies);
     const { recordOf, leases: seen } = transaction.settled(replies);
     for (const { was, is } of seen) leases.observed(this.index, node, known, was, is);
     for (const job of jobs) job.settle(recordOf(job.change.user));

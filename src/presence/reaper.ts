@@ -2,8 +2,8 @@ import { jitter, type Timer } from '../internal/clock.js';
 import type { ErrorReporter } from '../internal/diagnostics.js';
 import { CommandError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
+import type { ClientHandle } from '../redis/client-handle.js';
 import type { Command, Reply } from '../redis/driver.js';
-import type { Link } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
 import { removalOf } from './changes.js';
 import type { PartitionKeys } from './keys.js';
@@ -13,7 +13,7 @@ import { claimScript, retireScript, surveyScript } from './scripts.js';
 
 /** Options of {@link Reaper}. Durations in ms. */
 export interface ReaperOptions {
-  readonly link: Link;
+  readonly link: ClientHandle;
   readonly keys: readonly PartitionKeys[];
   readonly store: PresenceStore;
   readonly sweepEvery: number;
@@ -201,7 +201,7 @@ export class Reaper {
     let sockets = 0;
     let claim = await this.#claim(keys, nodeId, String(dead.score), false);
     while (claim !== null && !this.#stopped) {
-      const [reply] = await this.#options.link.run(
+      const [reply] = await this.#options.link.execute(
         'sweep',
         [['SRANDMEMBER', keys.node(nodeId), String(BATCH)]],
         {
@@ -254,7 +254,7 @@ export class Reaper {
   }
 
   async #run(command: Command, keys: PartitionKeys): Promise<Reply> {
-    const [reply] = await this.#options.link.run('sweep', [command], { key: keys.nodes });
+    const [reply] = await this.#options.link.execute('sweep', [command], { key: keys.nodes });
     return reply as Reply;
   }
 }

@@ -5,8 +5,8 @@ import type { ErrorReporter } from '../internal/diagnostics.js';
 import { type Audience, Member } from '../pubsub/delivery.js';
 import type { Hub } from '../pubsub/hub.js';
 import { type Leaving, subscribe } from '../pubsub/subscribe.js';
+import type { ClientHandle } from '../redis/client-handle.js';
 import type { Command } from '../redis/driver.js';
-import type { Link } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
 import { escapeId, unescapeId } from './ids.js';
 import { type PartitionKeys, partitionOf, splitIds } from './keys.js';
@@ -28,7 +28,7 @@ export type RoomHandler = (change: RoomChangeEvent) => unknown;
 
 /** What {@link Rooms} needs. */
 export interface RoomsOptions {
-  readonly link: Link;
+  readonly link: ClientHandle;
   readonly hub: Hub;
   readonly keys: readonly PartitionKeys[];
   readonly layout: Layout;
@@ -78,7 +78,7 @@ export class Rooms {
         if (some.length === 0) return;
         const names = keys[partition] as PartitionKeys;
         const commands = some.map((room): Command => ['HLEN', names.room(escapeId(room))]);
-        const replies = await link.run('getRoomCounts', commands, { key: names.nodes });
+        const replies = await link.execute('getRoomCounts', commands, { key: names.nodes });
         some.forEach((room, at) => {
           counted.set(room, Number(replies[at]));
         });
@@ -99,7 +99,7 @@ export class Rooms {
     let cursor = '0';
     do {
       const command = ['HSCAN', keys.room(escapeId(room)), cursor, 'COUNT', String(PAGE)] as const;
-      const [reply] = await link.run('getRoom', [command], { key: keys.nodes });
+      const [reply] = await link.execute('getRoom', [command], { key: keys.nodes });
       const [next, page] = reply as unknown as [string, readonly string[]];
       cursor = next;
       for (let at = 0; at < page.length; at += 2) {

@@ -3,7 +3,7 @@ import type { ErrorReporter } from '../internal/diagnostics.js';
 import { type Audience, Member } from '../pubsub/delivery.js';
 import type { Hub } from '../pubsub/hub.js';
 import { Leaving, type Subscription, subscribe } from '../pubsub/subscribe.js';
-import type { Link } from '../redis/link.js';
+import type { ClientHandle } from '../redis/client-handle.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { Layout } from './layout.js';
 import type { PresenceReader } from './presence-reader.js';
@@ -31,7 +31,7 @@ export type WatchHandler = (change: PresenceChange) => unknown;
 
 /** What {@link Watches} needs. */
 export interface WatchesOptions {
-  readonly link: Link;
+  readonly link: ClientHandle;
   readonly hub: Hub;
   readonly channels: readonly string[];
   readonly layout: Layout;

@@ -4,7 +4,7 @@ import { backoff, type Clock, type Timer } from '../internal/clock.js';
 import { CommandError, ConnectionError, type RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import { SUBSCRIPTION_KINDS, type SubscriptionKind } from '../redis/driver.js';
-import type { Session } from '../redis/session.js';
+import type { SharedClient } from '../redis/shared-client.js';
 import type { Start } from './cohort.js';
 import { audiencesOf } from './crowd.js';
 import type { Audience, Gate, Member } from './delivery.js';
@@ -37,7 +37,7 @@ interface Branch extends EntryHome {
  */
 export class Hub {
   readonly reader: HistoryReader;
-  readonly #session: Session;
+  readonly #session: SharedClient;
   readonly #clock: Clock;
   readonly #prober: Prober;
   readonly #branches: Readonly<Record<SubscriptionKind, Branch>>;
@@ -50,7 +50,7 @@ export class Hub {
   /** Why subscriptions are being given up right now, if it is our own doing. */
   #reason: DiscontinuityReason | undefined;
 
-  constructor(session: Session, clock: Clock) {
+  constructor(session: SharedClient, clock: Clock) {
     this.#session = session;
     this.#clock = clock;
     const reader = new HistoryReader(session, clock);
@@ -354,10 +354,10 @@ export class Hub {
   }
 }
 
-const hubs = new WeakMap<Session, Hub>();
+const hubs = new WeakMap<SharedClient, Hub>();
 
 /** The hub of `session`: one per client. */
-export function hubFor(session: Session, clock: Clock): Hub {
+export function hubFor(session: SharedClient, clock: Clock): Hub {
   let hub = hubs.get(session);
   if (hub === undefined) {
     hub = new Hub(session, clock);

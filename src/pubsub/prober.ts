@@ -3,7 +3,7 @@ import { jsonCodec } from '../internal/codec.js';
 import { ErrorReporter } from '../internal/diagnostics.js';
 import { CommandError, ConnectionError, type RollcallError, TimeoutError } from '../internal/errors.js';
 import { toRollcallError } from '../redis/replies.js';
-import type { Session } from '../redis/session.js';
+import type { SharedClient } from '../redis/shared-client.js';
 import { Audience, Member } from './delivery.js';
 
 /** One connection that carries subscriptions. */
@@ -35,7 +35,7 @@ const DEADLINE = 5_000;
  * pings as well.
  */
 export class Prober {
-  readonly #session: Session;
+  readonly #session: SharedClient;
   readonly #clock: Clock;
   readonly #probed: Probed;
   readonly #single: Readonly<Record<Family, Probe>>;
@@ -45,7 +45,7 @@ export class Prober {
   #interval = 0;
   #timer: Timer | undefined;
 
-  constructor(session: Session, clock: Clock, probed: Probed) {
+  constructor(session: SharedClient, clock: Clock, probed: Probed) {
     this.#session = session;
     this.#clock = clock;
     this.#probed = probed;

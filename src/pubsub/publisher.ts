@@ -2,8 +2,8 @@ import { type Appended, AppendGroup, appendedOf, type HistoryOptions } from '../
 import type { Deadline } from '../internal/deadlines.js';
 import { CommandError, ConnectionError, type RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
+import { type ClientHandle, RETRY_DELAY } from '../redis/client-handle.js';
 import type { Payload, PlainCommand, Reply } from '../redis/driver.js';
-import { type Link, RETRY_DELAY } from '../redis/link.js';
 import { toRollcallError } from '../redis/replies.js';
 
 /** A message to be published. */
@@ -80,7 +80,7 @@ type Shipment = Publication | AppendGroup<Publication>;
  * Nothing is ever sent twice, but for what an idempotency key makes one message of.
  */
 export class Publisher {
-  readonly #link: Link;
+  readonly #link: ClientHandle;
   #queue: Publication[] = [];
   #made = 0;
   #expiredInQueue = 0;
@@ -89,7 +89,7 @@ export class Publisher {
   #busy = false;
   #closed = false;
 
-  constructor(link: Link) {
+  constructor(link: ClientHandle) {
     this.#link = link;
   }
 

@@ -14,10 +14,10 @@ import {
   numberOption,
   prefixOption,
 } from '../internal/validate.js';
+import { ClientHandle } from '../redis/client-handle.js';
 import type { SubscriptionKind } from '../redis/driver.js';
-import { Link } from '../redis/link.js';
 import { escapePattern } from '../redis/pattern.js';
-import { sessionFor } from '../redis/session.js';
+import { sharedClientFor } from '../redis/shared-client.js';
 import {
   type Channel,
   type ChannelCall,
@@ -71,7 +71,7 @@ const NO_PATTERN_HISTORY = 'a pattern has no history; its channels have';
  * ```
  */
 export class PubSubService {
-  readonly #link: Link;
+  readonly #link: ClientHandle;
   readonly #hub: Hub;
   readonly #audience: Audience;
   readonly #publisher: Publisher;
@@ -105,8 +105,8 @@ export class PubSubService {
     const { codec = jsonCodec, onError } = options;
     assertCodec('codec', codec);
     if (onError !== undefined) assertFunction('onError', onError);
-    const session = sessionFor(options.redis);
-    this.#link = new Link('PubSubService', session, timeout, clock);
+    const session = sharedClientFor(options.redis);
+    this.#link = new ClientHandle('PubSubService', session, timeout, clock);
     this.#hub = hubFor(session, clock);
     this.#hub.probeEvery(probeInterval);
     this.#audience = new Audience(new ErrorReporter(onError), prefix, delay);
@@ -351,7 +351,7 @@ export class PubSubService {
     );
     gone.catch(() => {});
     // With Redis away there is nothing to undo: the server forgets us with the connection.
-    if (this.#link.session.ready) await this.#link.bounded('close', () => gone).catch(() => {});
+    if (this.#link.session.ready) await this.#link.withDeadline('close', () => gone).catch(() => {});
     await this.#handlersDone();
     await this.#link.close();
   }

@@ -2,7 +2,7 @@ import { advance, type Break, type Page } from '../history/chain.js';
 import type { HistoryReader, ReadRequest, StoredMessage } from '../history/history-reader.js';
 import { assertPosition, type Position, timeOf } from '../history/position.js';
 import { numberOption } from '../internal/validate.js';
-import type { Link } from '../redis/link.js';
+import type { ClientHandle } from '../redis/client-handle.js';
 import type { Channel } from './channel.js';
 import { type Audience, decodedBy, UNDECODED } from './delivery.js';
 import type {
@@ -15,7 +15,7 @@ import type {
 
 /** What a service reads histories with. */
 export interface Replay {
-  readonly link: Link;
+  readonly link: ClientHandle;
   readonly reader: HistoryReader;
   readonly audience: Audience;
   /** A page ends before the message that would take it over so many bytes. */
@@ -101,7 +101,7 @@ async function readPages(
   link.assertOpen();
   let over = false;
   try {
-    return await link.bounded(what, () =>
+    return await link.withDeadline(what, () =>
       Promise.all(requests.map((request) => reader.readPatiently(request, () => over))),
     );
   } finally {

@@ -2,8 +2,8 @@ import type { Position } from '../history/position.js';
 import { onAbort } from '../internal/abort.js';
 import { ClosedError } from '../internal/errors.js';
 import { assertSignal } from '../internal/validate.js';
+import type { ClientHandle } from '../redis/client-handle.js';
 import type { SubscriptionKind } from '../redis/driver.js';
-import type { Link } from '../redis/link.js';
 import type { Start } from './cohort.js';
 import type { Exit, Gate, Member, Names } from './delivery.js';
 import type { Hub } from './hub.js';
@@ -56,7 +56,7 @@ export class Leaving {
 
 /** Where a handler is to be added, and by whom. */
 export interface SubscribeRequest {
-  readonly link: Link;
+  readonly link: ClientHandle;
   readonly hub: Hub;
   readonly leaving: Leaving;
   readonly kind: SubscriptionKind;
@@ -92,14 +92,14 @@ export async function subscribe(request: SubscribeRequest): Promise<Subscription
 
 /** The way in and out of one kind of subscriptions, for all handlers of a service. */
 class Door implements Exit {
-  readonly #link: Link;
+  readonly #link: ClientHandle;
   readonly #hub: Hub;
   readonly #leaving: Leaving;
   readonly #kind: SubscriptionKind;
   /** For those who have a signal: ends their interest in it. */
   readonly #forget = new Map<Member, () => void>();
 
-  constructor(link: Link, hub: Hub, leaving: Leaving, kind: SubscriptionKind) {
+  constructor(link: ClientHandle, hub: Hub, leaving: Leaving, kind: SubscriptionKind) {
     this.#link = link;
     this.#hub = hub;
     this.#leaving = leaving;
@@ -110,7 +110,7 @@ class Door implements Exit {
     member.joined(names, this);
     this.#leaving.add(member);
     const join = (name: string) => this.#hub.join(this.#kind, name, member, start, gate);
-    const joined = this.#link.bounded('subscribe', () => forEach(names, join));
+    const joined = this.#link.withDeadline('subscribe', () => forEach(names, join));
     return signal === undefined ? joined : Promise.race([joined, this.#aborted(member, signal)]);
   }
 
@@ -125,7 +125,7 @@ class Door implements Exit {
     const delay = this.#link.closed || this.#leaving.ending ? 0 : member.audience.unsubscribeDelay;
     const leave = (name: string) => this.#hub.leave(this.#kind, name, member, delay);
     return this.#link
-      .bounded('unsubscribe', () => forEach(names, leave))
+      .withDeadline('unsubscribe', () => forEach(names, leave))
       .then(undefined, (error: unknown) => {
         // The service's end takes everything out; there is nothing to fail.
         if (!(error instanceof ClosedError)) throw error;

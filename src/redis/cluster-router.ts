@@ -1,21 +1,21 @@
 import { backoff, systemClock } from '../internal/clock.js';
 import { ConnectionError } from '../internal/errors.js';
-import { pause } from './cluster-node.js';
-import { groupedBy, isNotNow, movedTo, slotOf, slotOfCommand } from './cluster-slots.js';
-import type { Topology } from './cluster-topology.js';
+import { sleep } from './cluster-node.js';
+import { groupBy, isRetryableError, parseMovedAddress, slotOf, slotOfCommand } from './cluster-slots.js';
+import type { ClusterTopology } from './cluster-topology.js';
 import type { Command, ExecuteOptions, Reply } from './driver.js';
 import { toRollcallError } from './replies.js';
 
 /** For how long, in ms, what a node did not take is sent again; then the caller decides. */
-const PATIENCE = 2_000;
+const RETRY_BUDGET = 2_000;
 /** Between attempts, in ms: the first time, and at most. */
-const FIRST_RETRY = 20;
-const LAST_RETRY = 200;
+const FIRST_RETRY_DELAY = 20;
+const MAX_RETRY_DELAY = 200;
 /** In place of a slot: any node will do. */
-const ANYWHERE = -1;
+const ANY_NODE = -1;
 
 /** What is sent, refused and sent again as one: a command, or a whole transaction. */
-interface Unit {
+interface RoutedCommand {
   readonly commands: readonly Command[];
   readonly slot: number;
   /** Where the replies belong. */
@@ -25,11 +25,11 @@ interface Unit {
 }
 
 /** One call of `execute`. */
-interface Call {
+interface ExecuteCall {
   readonly atomic: boolean;
   readonly buffers: boolean;
   readonly replies: Reply[];
-  readonly unsent: Unit[];
+  readonly unsent: RoutedCommand[];
   /** When to give up. */
   readonly end: number;
   /** Its caller has been told that it failed. */
@@ -40,19 +40,19 @@ interface Call {
  * Sends each command to the node that has its slot, and what a node did not take to the next that may.
  * Commands for one slot keep their order: while one is being sent again, later ones wait behind it.
  */
-export class Router {
-  readonly #topology: Topology;
+export class ClusterRouter {
+  readonly #topology: ClusterTopology;
   /** Those who wait behind what is sent again, by slot. */
-  readonly #lines = new Map<number, (() => void)[]>();
+  readonly #waitersBySlot = new Map<number, (() => void)[]>();
   #anywhere: string | undefined;
 
-  constructor(topology: Topology) {
+  constructor(topology: ClusterTopology) {
     this.#topology = topology;
   }
 
   /** The node that gets what any node could: always the same one, so that publications keep their order. */
   get anywhere(): string | undefined {
-    if (this.#anywhere === undefined || !this.#topology.trusted(this.#anywhere)) {
+    if (this.#anywhere === undefined || !this.#topology.isHealthy(this.#anywhere)) {
       this.#anywhere = this.#topology.pick();
     }
     return this.#anywhere;
@@ -62,14 +62,14 @@ export class Router {
   async execute(commands: readonly Command[], options: ExecuteOptions = {}): Promise<Reply[]> {
     const { atomic = false, buffers = false, key } = options;
     const units = atomic
-      ? [transaction(commands, key)]
-      : commands.map((command, at) => single(command, at, key));
-    const call: Call = {
+      ? [toRoutedTransaction(commands, key)]
+      : commands.map((command, at) => toRoutedCommand(command, at, key));
+    const call: ExecuteCall = {
       atomic,
       buffers,
       replies: new Array(commands.length),
       unsent: [],
-      end: performance.now() + PATIENCE,
+      end: performance.now() + RETRY_BUDGET,
       over: false,
     };
     try {
@@ -79,24 +79,27 @@ export class Router {
     } finally {
       call.over = true;
     }
-    return answerOf(call, units);
+    return collectReplies(call, units);
   }
 
   /** Sends `units`, or lets them wait behind others for their slots. */
-  async #deliver(call: Call, units: readonly Unit[]): Promise<void> {
+  async #deliver(call: ExecuteCall, units: readonly RoutedCommand[]): Promise<void> {
     const ways: Promise<void>[] = [];
-    const free = this.#lines.size === 0 ? units : units.filter((unit) => !this.#lines.has(unit.slot));
-    for (const [address, part] of groupedBy(free, (unit) => this.#addressFor(unit))) {
+    const free =
+      this.#waitersBySlot.size === 0 ? units : units.filter((unit) => !this.#waitersBySlot.has(unit.slot));
+    for (const [address, part] of groupBy(free, (unit) => this.#addressFor(unit))) {
       const sent = this.#send(call, address, part);
-      ways.push(sent.then((refused) => (refused.length > 0 ? this.#refused(call, refused) : undefined)));
+      ways.push(
+        sent.then((refused) => (refused.length > 0 ? this.#handleRefused(call, refused) : undefined)),
+      );
     }
     if (free.length < units.length) ways.push(...this.#wait(call, units));
     await Promise.all(ways);
   }
 
-  #wait(call: Call, units: readonly Unit[]): Promise<void>[] {
-    const held = units.filter((unit) => this.#lines.has(unit.slot));
-    return [...groupedBy(held, ({ slot }) => this.#lines.get(slot))].map(
+  #wait(call: ExecuteCall, units: readonly RoutedCommand[]): Promise<void>[] {
+    const held = units.filter((unit) => this.#waitersBySlot.has(unit.slot));
+    return [...groupBy(held, ({ slot }) => this.#waitersBySlot.get(slot))].map(
       ([line, group]) =>
         new Promise<void>((resolve, reject) => {
           line?.push(() => {
@@ -111,22 +114,22 @@ export class Router {
   }
 
   /** Sends again what did not run: what others are sending again for the same slot comes first. */
-  async #refused(call: Call, refused: readonly Unit[]): Promise<void> {
-    const first = refused.filter((unit) => !this.#lines.has(unit.slot));
-    await Promise.all([...this.#wait(call, refused), this.#insist(call, first)]);
+  async #handleRefused(call: ExecuteCall, refused: readonly RoutedCommand[]): Promise<void> {
+    const first = refused.filter((unit) => !this.#waitersBySlot.has(unit.slot));
+    await Promise.all([...this.#wait(call, refused), this.#retryUntilAccepted(call, first)]);
   }
 
   /** Sends `units` again until they run or the time is up; others for their slots wait behind them. */
-  async #insist(call: Call, units: readonly Unit[]): Promise<void> {
+  async #retryUntilAccepted(call: ExecuteCall, units: readonly RoutedCommand[]): Promise<void> {
     const held = new Map<number, (() => void)[]>();
     for (const { slot } of units) held.set(slot, []);
-    for (const [slot, line] of held) this.#lines.set(slot, line);
-    const release = (left: readonly Unit[]): void => {
+    for (const [slot, line] of held) this.#waitersBySlot.set(slot, line);
+    const release = (left: readonly RoutedCommand[]): void => {
       const still = new Set(left.map(({ slot }) => slot));
       for (const [slot, line] of [...held]) {
         if (still.has(slot)) continue;
         held.delete(slot);
-        this.#lines.delete(slot);
+        this.#waitersBySlot.delete(slot);
         // They go on in their order.
         for (const go of line) go();
       }
@@ -138,11 +141,11 @@ export class Router {
           call.unsent.push(...left);
           return;
         }
-        const [unit] = left as [Unit];
-        const target = unit.cause && movedTo(unit.cause, this.#addressFor(unit) ?? '');
-        await pause(backoff(systemClock, attempt, FIRST_RETRY, LAST_RETRY));
+        const [unit] = left as [RoutedCommand];
+        const target = unit.cause && parseMovedAddress(unit.cause, this.#addressFor(unit) ?? '');
+        await sleep(backoff(systemClock, attempt, FIRST_RETRY_DELAY, MAX_RETRY_DELAY));
         await this.#topology.refresh(target);
-        const parts = groupedBy(left, (each) => this.#addressFor(each));
+        const parts = groupBy(left, (each) => this.#addressFor(each));
         const again = [...parts].map(([address, part]) => this.#send(call, address, part));
         left = (await Promise.all(again)).flat();
         release(left);
@@ -153,8 +156,12 @@ export class Router {
   }
 
   /** Sends `units` to one node; resolves with those that it did not run. */
-  async #send(call: Call, address: string | undefined, units: readonly Unit[]): Promise<readonly Unit[]> {
-    const fail = (cause: Error): readonly Unit[] => {
+  async #send(
+    call: ExecuteCall,
+    address: string | undefined,
+    units: readonly RoutedCommand[],
+  ): Promise<readonly RoutedCommand[]> {
+    const fail = (cause: Error): readonly RoutedCommand[] => {
       for (const unit of units) unit.cause = cause;
       return units;
     };
@@ -162,9 +169,9 @@ export class Router {
     try {
       if (address === undefined) throw new ConnectionError('no node of the cluster has the slot');
       const node = this.#topology.node(address);
-      if (node.silent) throw new ConnectionError(`the node at ${address} does not answer`);
+      if (node.unresponsive) throw new ConnectionError(`the node at ${address} does not answer`);
       const commands =
-        units.length === 1 ? (units[0] as Unit).commands : units.flatMap((unit) => unit.commands);
+        units.length === 1 ? (units[0] as RoutedCommand).commands : units.flatMap((unit) => unit.commands);
       const replies = await node.execute(commands, call.atomic, call.buffers);
       if (call.atomic) {
         replies.forEach((reply, at) => {
@@ -175,36 +182,36 @@ export class Router {
       return units.filter((unit, at) => {
         const reply = replies[at] as Reply;
         call.replies[unit.at] = reply;
-        if (!isNotNow(reply)) return false;
+        if (!isRetryableError(reply)) return false;
         unit.cause = reply;
         return true;
       });
     } catch (error) {
       const cause = error as Error;
-      if ((cause instanceof ConnectionError && cause.outcome === 'failed') || isNotNow(cause))
+      if ((cause instanceof ConnectionError && cause.outcome === 'failed') || isRetryableError(cause))
         return fail(cause);
       throw cause;
     }
   }
 
-  #addressFor({ slot }: Unit): string | undefined {
-    return slot === ANYWHERE ? this.anywhere : this.#topology.map?.owner(slot);
+  #addressFor({ slot }: RoutedCommand): string | undefined {
+    return slot === ANY_NODE ? this.anywhere : this.#topology.map?.owner(slot);
   }
 }
 
-function transaction(commands: readonly Command[], key: string | undefined): Unit {
+function toRoutedTransaction(commands: readonly Command[], key: string | undefined): RoutedCommand {
   const slots = commands.map(slotOfCommand);
   const slot = key === undefined ? slots.find((each) => each !== undefined) : slotOf(key);
-  return { commands, slot: slot ?? ANYWHERE, at: 0 };
+  return { commands, slot: slot ?? ANY_NODE, at: 0 };
 }
 
-function single(command: Command, at: number, key: string | undefined): Unit {
+function toRoutedCommand(command: Command, at: number, key: string | undefined): RoutedCommand {
   const slot = key === undefined ? slotOfCommand(command) : slotOf(key);
-  return { commands: [command], slot: slot ?? ANYWHERE, at };
+  return { commands: [command], slot: slot ?? ANY_NODE, at };
 }
 
 /** The replies; where only some commands were not taken by any node, an error stands for each of these. */
-function answerOf(call: Call, units: readonly Unit[]): Reply[] {
+function collectReplies(call: ExecuteCall, units: readonly RoutedCommand[]): Reply[] {
   const { unsent, replies } = call;
   if (unsent.length === 0) return replies;
   const errors = unsent.map(

@@ -112,15 +112,15 @@ export function splitAddress(address: string): { host: string; port: number } {
 }
 
 /** A refusal by which a node of a Cluster says "not here", or "not now". What it answers to has not run. */
-const NOT_NOW = /^(?:MOVED|ASK|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|LOADING|READONLY)\b/;
+const RETRYABLE_ERROR = /^(?:MOVED|ASK|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|LOADING|READONLY)\b/;
 
 /** True for an error that lets the same command be sent again. */
-export function isNotNow(error: unknown): error is Error {
-  return error instanceof Error && NOT_NOW.test(error.message);
+export function isRetryableError(error: unknown): error is Error {
+  return error instanceof Error && RETRYABLE_ERROR.test(error.message);
 }
 
 /** The address that a `MOVED` names. */
-export function movedTo(error: Error, asked: string): string | undefined {
+export function parseMovedAddress(error: Error, asked: string): string | undefined {
   const [, target] = /^MOVED \d+ (\S*:\d+)/.exec(error.message) ?? [];
   if (target === undefined) return undefined;
   const { host, port } = splitAddress(target);
@@ -128,7 +128,7 @@ export function movedTo(error: Error, asked: string): string | undefined {
 }
 
 /** `items` by what `keyOf` makes of each, in their order. */
-export function groupedBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
+export function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
   const groups = new Map<K, T[]>();
   for (const item of items) {
     const key = keyOf(item);

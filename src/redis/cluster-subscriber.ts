@@ -1,25 +1,25 @@
 import { backoff, systemClock } from '../internal/clock.js';
 import { CommandError, ConnectionError } from '../internal/errors.js';
-import { type ClusterClient, CONNECT_DEADLINE, pause, within } from './cluster-node.js';
-import { groupedBy, isNotNow, slotOf } from './cluster-slots.js';
-import type { Topology } from './cluster-topology.js';
+import { type ClusterClientAdapter, CONNECT_DEADLINE, sleep, withNodeTimeout } from './cluster-node.js';
+import { groupBy, isRetryableError, slotOf } from './cluster-slots.js';
+import type { ClusterTopology } from './cluster-topology.js';
 import type { DriverListener, SubscriptionKind } from './driver.js';
 import { hashTagFor } from './hash-tag.js';
-import { Subscriber, type Wire, type WireListener } from './subscriber.js';
+import { type PubSubConnection, type PubSubConnectionListener, Subscriber } from './subscriber.js';
 
 /** Within how many ms a node has to confirm sharded subscriptions: some clients wait for ever. */
 const SUBSCRIBE_DEADLINE = 3_000;
 /** For how long, in ms, to look for the node that has a slot. */
-const PATIENCE = 2_000;
+const RETRY_BUDGET = 2_000;
 /** Between attempts, in ms: the first time, and at most. */
-const FIRST_RETRY = 20;
-const LAST_RETRY = 200;
+const FIRST_RETRY_DELAY = 20;
+const MAX_RETRY_DELAY = 200;
 
 /** For how long, in ms, a node that answers may be in no map. */
-const MISSING = 2_000;
+const MISSING_NODE_GRACE = 2_000;
 
 /** Where a sharded channel is subscribed, or about to be. */
-interface Home {
+interface Placement {
   readonly slot: number;
   readonly address: string;
 }
@@ -29,13 +29,13 @@ interface Home {
  * tell each other what is published, and one to each master for the sharded ones in its slots.
  */
 export class ClusterSubscriber {
-  readonly #client: ClusterClient;
-  readonly #topology: Topology;
+  readonly #client: ClusterClientAdapter;
+  readonly #topology: ClusterTopology;
   readonly #listener: DriverListener;
   readonly #classic: Subscriber;
   #classicAt: string | undefined;
   readonly #shards = new Map<string, Subscriber>();
-  readonly #homes = new Map<string, Home>();
+  readonly #homes = new Map<string, Placement>();
   /** A connection for sharded channels ended: before the next subscribe, look who has which slots. */
   #stale = false;
   #refreshed: Promise<unknown> | undefined;
@@ -43,8 +43,8 @@ export class ClusterSubscriber {
 
   /** `publishing` tells the node that classic messages are published to. */
   constructor(
-    client: ClusterClient,
-    topology: Topology,
+    client: ClusterClientAdapter,
+    topology: ClusterTopology,
     listener: DriverListener,
     publishing: () => string | undefined,
   ) {
@@ -58,7 +58,7 @@ export class ClusterSubscriber {
         // if it is published to another node.
         const address = topology.pick(publishing()) ?? '';
         this.#classicAt = address;
-        return this.#reporting(address, events, false);
+        return this.#openWatched(address, events, false);
       },
       listener,
     );
@@ -69,7 +69,7 @@ export class ClusterSubscriber {
       throw new ConnectionError(`the ${this.#client.client} driver is not connected`);
     if (kind !== 'sharded') return this.#classic.subscribe(kind, names, binary);
 
-    const end = performance.now() + PATIENCE;
+    const end = performance.now() + RETRY_BUDGET;
     let left = names;
     for (let attempt = 0; ; attempt++) {
       if (this.#stale) {
@@ -77,24 +77,24 @@ export class ClusterSubscriber {
         this.#refreshed = this.#topology.refresh();
       }
       await this.#refreshed;
-      const missed = await this.#place(left, binary);
+      const missed = await this.#subscribeAtOwners(left, binary);
       if (missed === undefined) return;
       if (this.#closed || performance.now() > end) throw missed.cause;
       left = missed.names;
       this.#stale = true;
-      await pause(backoff(systemClock, attempt, FIRST_RETRY, LAST_RETRY));
+      await sleep(backoff(systemClock, attempt, FIRST_RETRY_DELAY, MAX_RETRY_DELAY));
     }
   }
 
   async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
     if (kind !== 'sharded') return this.#classic.unsubscribe(kind, names);
-    const groups = groupedBy(names, (name) => this.#homes.get(name)?.address);
+    const groups = groupBy(names, (name) => this.#homes.get(name)?.address);
     for (const name of names) this.#homes.delete(name);
     const calls = [...groups].map(async ([address, group]) => {
       const shard = address === undefined ? undefined : this.#shards.get(address);
       await shard?.unsubscribe(kind, group).catch((error: unknown) => {
         // The connection was given up for it, and with it the server forgot the names.
-        if (!isNotNow((error as Error).cause)) throw error;
+        if (!isRetryableError((error as Error).cause)) throw error;
       });
     });
     await Promise.all(calls);
@@ -102,13 +102,13 @@ export class ClusterSubscriber {
 
   reset(kind: SubscriptionKind, cause: Error, name: string): void {
     if (kind !== 'sharded') {
-      if (this.#classicAt !== undefined) this.#topology.doubt(this.#classicAt);
+      if (this.#classicAt !== undefined) this.#topology.suspect(this.#classicAt);
       return this.#classic.reset(cause);
     }
     const address = this.#homes.get(name)?.address ?? this.#topology.map?.owner(slotOf(name));
     if (address === undefined) return;
     this.#stale = true;
-    this.#topology.doubt(address);
+    this.#topology.suspect(address);
     this.#shards.get(address)?.reset(cause);
   }
 
@@ -123,7 +123,7 @@ export class ClusterSubscriber {
   }
 
   /** The map has changed: what is subscribed at a node that has lost the slot will hear nothing. */
-  follow(): void {
+  onSlotsChanged(): void {
     const { map } = this.#topology;
     if (map === undefined) return;
     const left = new Set<string>();
@@ -140,7 +140,7 @@ export class ClusterSubscriber {
       this.#shards.delete(address);
     }
     const at = this.#classicAt;
-    if (at !== undefined && !map.nodes.includes(at)) void this.#missing(at);
+    if (at !== undefined && !map.nodes.includes(at)) void this.#checkMissingNode(at);
   }
 
   close(): void {
@@ -153,9 +153,9 @@ export class ClusterSubscriber {
    * The node of the classic connection is in no map. A master that has just become a replica is not for
    * a moment, and hears everything all the same; one that is dead, frozen or taken out hears nothing.
    */
-  async #missing(address: string): Promise<void> {
-    if (await this.#topology.answers(address)) {
-      await pause(MISSING);
+  async #checkMissingNode(address: string): Promise<void> {
+    if (await this.#topology.ping(address)) {
+      await sleep(MISSING_NODE_GRACE);
       await this.#topology.refresh();
     }
     if (this.#classicAt !== address || this.#topology.map?.nodes.includes(address) === true) return;
@@ -163,14 +163,14 @@ export class ClusterSubscriber {
   }
 
   /** Subscribes each name where its slot is now; tells those for which there was no such place. */
-  async #place(
+  async #subscribeAtOwners(
     names: readonly string[],
     binary: boolean,
   ): Promise<{ names: string[]; cause: Error } | undefined> {
     const missed: string[] = [];
     let cause: Error = new ConnectionError('no node has the slot of a sharded channel');
     const refused: unknown[] = [];
-    const groups = groupedBy(names, (name) => this.#topology.map?.owner(slotOf(name)));
+    const groups = groupBy(names, (name) => this.#topology.map?.owner(slotOf(name)));
     const calls = [...groups].map(async ([address, group]) => {
       if (address === undefined) return void missed.push(...group);
       for (const name of group) this.#homes.set(name, { slot: slotOf(name), address });
@@ -178,10 +178,10 @@ export class ClusterSubscriber {
         await this.#shard(address).subscribe('sharded', group, binary);
       } catch (error) {
         for (const name of group) this.#homes.delete(name);
-        if (!(error instanceof ConnectionError) && !isNotNow((error as Error).cause)) {
+        if (!(error instanceof ConnectionError) && !isRetryableError((error as Error).cause)) {
           return void refused.push(error);
         }
-        cause = error instanceof ConnectionError ? error : unplaced(error as Error);
+        cause = error instanceof ConnectionError ? error : noOwnerError(error as Error);
         missed.push(...group);
         // A message may have come before it broke, and been taken for the end of a gap: there is another now.
         const open = !(error instanceof ConnectionError) || error.outcome === 'unknown';
@@ -196,7 +196,7 @@ export class ClusterSubscriber {
   #shard(address: string): Subscriber {
     let shard = this.#shards.get(address);
     if (shard === undefined) {
-      const make = (events: WireListener) => this.#sharded(address, events);
+      const make = (events: PubSubConnectionListener) => this.#sharded(address, events);
       shard = new Subscriber(this.#client.client, make, {
         ...this.#listener,
         dropped: (kind, names, cause) => {
@@ -212,37 +212,39 @@ export class ClusterSubscriber {
   }
 
   /** A connection that says of its node when it ends, and does not wait for ever to be let in. */
-  #reporting(address: string, listener: WireListener, sharded: boolean): Wire {
+  #openWatched(address: string, listener: PubSubConnectionListener, sharded: boolean): PubSubConnection {
     const ended = () => {
-      this.#topology.doubt(address);
+      this.#topology.suspect(address);
       listener.ended();
     };
-    const wire = this.#client.subscribing(address, { ...listener, ended }, sharded);
+    const wire = this.#client.openPubSub(address, { ...listener, ended }, sharded);
     return {
       ...wire,
       connect: () =>
-        within(CONNECT_DEADLINE, `connecting to ${address}`, wire.connect()).catch((error: unknown) => {
-          this.#topology.doubt(address);
-          throw error;
-        }),
+        withNodeTimeout(CONNECT_DEADLINE, `connecting to ${address}`, wire.connect()).catch(
+          (error: unknown) => {
+            this.#topology.suspect(address);
+            throw error;
+          },
+        ),
     };
   }
 
   /** One for sharded channels: a command per slot, and none that Redis or the client loses track of. */
-  #sharded(address: string, listener: WireListener): Wire {
+  #sharded(address: string, listener: PubSubConnectionListener): PubSubConnection {
     const ended = () => {
       this.#stale = true;
       listener.ended();
     };
-    const wire = this.#reporting(address, { ...listener, ended }, true);
+    const wire = this.#openWatched(address, { ...listener, ended }, true);
     const send = async (names: readonly string[], command: (group: string[]) => Promise<unknown>) => {
       try {
-        const calls = [...groupedBy(names, slotOf).values()].map(command);
-        await within(SUBSCRIBE_DEADLINE, `subscribing at ${address}`, Promise.all(calls));
+        const calls = [...groupBy(names, slotOf).values()].map(command);
+        await withNodeTimeout(SUBSCRIBE_DEADLINE, `subscribing at ${address}`, Promise.all(calls));
       } catch (error) {
         // Refused by a rule, a name harms no other. Anything else means that the connection may carry
         // more, or less, than its client believes.
-        if (error instanceof ConnectionError || isNotNow(error)) {
+        if (error instanceof ConnectionError || isRetryableError(error)) {
           listener.failed(error);
           ended();
         }
@@ -257,6 +259,6 @@ export class ClusterSubscriber {
   }
 }
 
-function unplaced(cause: Error): ConnectionError {
+function noOwnerError(cause: Error): ConnectionError {
   return new ConnectionError(`a sharded channel could not be subscribed: ${cause.message}`, { cause });
 }

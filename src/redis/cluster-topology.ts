@@ -1,25 +1,25 @@
 import { backoff, jitter, systemClock } from '../internal/clock.js';
 import { messageOf } from '../internal/diagnostics.js';
 import { ConnectionError } from '../internal/errors.js';
-import { type ClusterClient, ClusterNode, pause, within } from './cluster-node.js';
+import { type ClusterClientAdapter, ClusterNode, sleep, withNodeTimeout } from './cluster-node.js';
 import { SlotMap } from './cluster-slots.js';
 
 /** Within how many ms a node has to say who has which slots, or another one is asked. */
-const ASK_DEADLINE = 500;
+const REFRESH_TIMEOUT = 500;
 /** Between two times of asking, in ms, however many want to know. */
-const ASK_PAUSE = 50;
+const MIN_REFRESH_INTERVAL = 50;
 /** How often to ask though nobody wants to know: subscribed connections notice a failover by it. */
-const ASK_INTERVAL = 3_000;
+const REFRESH_INTERVAL = 3_000;
 /** For how long, in ms, a node that failed is asked last. */
-const DOUBT = 5_000;
+const SUSPECT_PERIOD = 5_000;
 /** For how long, in ms, a node that could not be reached is not tried again. */
-const REOPEN_PAUSE = 50;
+const REOPEN_DELAY = 50;
 /** Between attempts to find any node, in ms: the first time, and at most. */
-const FIRST_SEARCH = 50;
-const LAST_SEARCH = 2_000;
+const FIRST_DISCOVERY_DELAY = 50;
+const MAX_DISCOVERY_DELAY = 2_000;
 
-/** What a {@link Topology} tells. */
-export interface TopologyEvents {
+/** What a {@link ClusterTopology} tells. */
+export interface ClusterTopologyEvents {
   /** The map is another than before. */
   changed(map: SlotMap): void;
   /** There is a node in it that was not in the one before. */
@@ -34,9 +34,9 @@ export interface TopologyEvents {
  * Who has which slots, and a connection for commands to each of them. Client libraries have maps of
  * their own, but none notices that a node is frozen, and some not even that one is dead.
  */
-export class Topology {
-  readonly #client: ClusterClient;
-  readonly #events: TopologyEvents;
+export class ClusterTopology {
+  readonly #client: ClusterClientAdapter;
+  readonly #events: ClusterTopologyEvents;
   readonly #nodes = new Map<string, ClusterNode>();
   /** When a node failed last. */
   readonly #doubts = new Map<string, number>();
@@ -49,7 +49,7 @@ export class Topology {
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(client: ClusterClient, events: TopologyEvents) {
+  constructor(client: ClusterClientAdapter, events: ClusterTopologyEvents) {
     this.#client = client;
     this.#events = events;
   }
@@ -70,10 +70,10 @@ export class Topology {
   }
 
   /** Asks until some node has answered, or `until` says that it is of no use. */
-  async search(until: () => boolean): Promise<void> {
+  async discover(until: () => boolean): Promise<void> {
     for (let attempt = 0; !this.#closed && !until(); attempt++) {
       if (await this.refresh()) return;
-      await pause(backoff(systemClock, attempt, FIRST_SEARCH, LAST_SEARCH));
+      await sleep(backoff(systemClock, attempt, FIRST_DISCOVERY_DELAY, MAX_DISCOVERY_DELAY));
     }
   }
 
@@ -82,16 +82,16 @@ export class Topology {
     const known = this.#nodes.get(address);
     if (known !== undefined) return known;
     if (this.#closed) throw new ConnectionError(`the ${this.#client.client} driver is closed`);
-    if (performance.now() - this.#doubted(address) < REOPEN_PAUSE) {
+    if (performance.now() - this.#doubted(address) < REOPEN_DELAY) {
       throw new ConnectionError(`the node at ${address} could not be reached a moment ago`);
     }
     const node = new ClusterNode(address, (listener) => this.#client.open(address, listener), {
-      over: () => {
+      ended: () => {
         if (this.#nodes.get(address) === node) this.#nodes.delete(address);
-        if (!node.retired) this.doubt(address);
+        if (!node.retired) this.suspect(address);
       },
       silent: () => {
-        this.doubt(address);
+        this.suspect(address);
         // If another has taken over, `#adopt` gives it up.
         void this.refresh();
       },
@@ -101,7 +101,7 @@ export class Topology {
   }
 
   /** The node at `address` failed: others are better asked. */
-  doubt(address: string): void {
+  suspect(address: string): void {
     this.#doubts.set(address, performance.now());
   }
 
@@ -109,7 +109,7 @@ export class Topology {
   pick(not?: string): string | undefined {
     const masters = this.#map?.masters ?? [];
     const others = masters.filter((address) => address !== not);
-    const trusted = others.filter((address) => this.trusted(address));
+    const trusted = others.filter((address) => this.isHealthy(address));
     if (trusted.length > 0) return trusted[Math.floor(systemClock.random() * trusted.length)];
     // The one that failed longest ago: whoever fails again goes to the end of the line.
     const byDoubt = (a: string, b: string) => this.#doubted(a) - this.#doubted(b);
@@ -117,18 +117,18 @@ export class Topology {
   }
 
   /** True for a master that has not failed lately, or has answered since. */
-  trusted(address: string): boolean {
+  isHealthy(address: string): boolean {
     if (this.#map?.masters.includes(address) !== true) return false;
     const doubted = this.#doubted(address);
     const node = this.#nodes.get(address);
-    if (node?.silent === true) return false;
-    return performance.now() - doubted > DOUBT || (node !== undefined && node.answered > doubted);
+    if (node?.unresponsive === true) return false;
+    return performance.now() - doubted > SUSPECT_PERIOD || (node !== undefined && node.answered > doubted);
   }
 
   /** Whether the node at `address` answers anything. */
-  async answers(address: string): Promise<boolean> {
+  async ping(address: string): Promise<boolean> {
     try {
-      await within(ASK_DEADLINE, `PING at ${address}`, this.node(address).execute([['PING']]));
+      await withNodeTimeout(REFRESH_TIMEOUT, `PING at ${address}`, this.node(address).execute([['PING']]));
       return true;
     } catch {
       return false;
@@ -150,37 +150,37 @@ export class Topology {
     this.#closed = true;
     clearTimeout(this.#timer);
     for (const node of [...this.#nodes.values()]) {
-      node.giveUp(new ConnectionError(`the ${this.#client.client} driver is closed`));
+      node.destroy(new ConnectionError(`the ${this.#client.client} driver is closed`));
     }
   }
 
   async #askSoon(from: string | undefined): Promise<boolean> {
-    const wait = this.#lastAsked + ASK_PAUSE - performance.now();
-    if (wait > 0) await pause(wait);
+    const wait = this.#lastAsked + MIN_REFRESH_INTERVAL - performance.now();
+    if (wait > 0) await sleep(wait);
     this.#lastAsked = performance.now();
-    const answered = await this.#ask(this.#candidates(from));
+    const answered = await this.#fetchSlots(this.#candidates(from));
     clearTimeout(this.#timer);
     if (!this.#closed && answered) {
-      this.#timer = setTimeout(() => void this.refresh(), jitter(systemClock, ASK_INTERVAL)).unref();
+      this.#timer = setTimeout(() => void this.refresh(), jitter(systemClock, REFRESH_INTERVAL)).unref();
     }
     return answered;
   }
 
-  async #ask(candidates: readonly string[]): Promise<boolean> {
+  async #fetchSlots(candidates: readonly string[]): Promise<boolean> {
     let cause: Error = new ConnectionError('the cluster client knows no node');
     for (const address of candidates) {
       if (this.#closed) return false;
       try {
         const work = this.node(address).execute([['CLUSTER', 'SLOTS']]);
-        const [reply] = await within(ASK_DEADLINE, `CLUSTER SLOTS at ${address}`, work);
+        const [reply] = await withNodeTimeout(REFRESH_TIMEOUT, `CLUSTER SLOTS at ${address}`, work);
         if (reply instanceof Error) throw reply;
         const map = SlotMap.from(reply, address);
         if (map === undefined) throw new ConnectionError(`the node at ${address} knows of no slots`);
         this.#doubts.delete(address);
-        this.#adopt(map);
+        this.#applySlotMap(map);
         return true;
       } catch (error) {
-        this.doubt(address);
+        this.suspect(address);
         cause = error instanceof Error ? error : new ConnectionError(messageOf(error));
       }
     }
@@ -188,7 +188,7 @@ export class Topology {
     this.#reachable = false;
     this.#events.unreachable(cause);
     // Nobody may be asking when they come back.
-    if (was && !this.#closed) void this.search(() => this.#reachable);
+    if (was && !this.#closed) void this.discover(() => this.#reachable);
     return false;
   }
 
@@ -198,7 +198,7 @@ export class Topology {
     const open = masters.filter((address) => this.#nodes.has(address));
     const all = new Set([...open, ...masters, ...nodes, ...this.#client.addresses(), ...this.#known]);
     const now = performance.now();
-    const good = [...all].filter((address) => now - this.#doubted(address) > DOUBT);
+    const good = [...all].filter((address) => now - this.#doubted(address) > SUSPECT_PERIOD);
     // Not everybody asks the same one, nor is a wrong answer repeated for ever.
     const first = Math.floor(systemClock.random() * Math.min(open.length, good.length));
     good.unshift(...good.splice(first, 1));
@@ -213,14 +213,14 @@ export class Topology {
     return this.#doubts.get(address) ?? Number.NEGATIVE_INFINITY;
   }
 
-  #adopt(map: SlotMap): void {
+  #applySlotMap(map: SlotMap): void {
     const before = this.#map;
     const changed = before?.equals(map) !== true;
     const returned = before !== undefined && map.nodes.some((address) => !before.nodes.includes(address));
     this.#map = map;
     for (const address of map.nodes) this.#known.add(address);
     for (const [address, node] of [...this.#nodes]) {
-      if (map.masters.includes(address)) node.keep();
+      if (map.masters.includes(address)) node.unretire();
       else node.retire();
     }
     const was = this.#reachable;

@@ -1,8 +1,8 @@
 import { ConnectionError } from '../internal/errors.js';
-import { type ClusterClient, within } from './cluster-node.js';
-import { Router } from './cluster-router.js';
+import { type ClusterClientAdapter, withNodeTimeout } from './cluster-node.js';
+import { ClusterRouter } from './cluster-router.js';
 import { ClusterSubscriber } from './cluster-subscriber.js';
-import { Topology } from './cluster-topology.js';
+import { ClusterTopology } from './cluster-topology.js';
 import {
   ALL_CAPABILITIES,
   type Capabilities,
@@ -16,7 +16,7 @@ import {
 } from './driver.js';
 
 /** Within how many ms a first subscription has to find a node. */
-const PATIENCE = 2_000;
+const CONNECT_TIMEOUT = 2_000;
 
 /**
  * Drives a Redis Cluster through connections of its own, one to each master; the client it was given is
@@ -26,9 +26,9 @@ export class ClusterDriver implements Driver {
   readonly client: string;
   readonly capabilities: Capabilities;
 
-  readonly #given: ClusterClient;
-  readonly #topology: Topology;
-  readonly #router: Router;
+  readonly #given: ClusterClientAdapter;
+  readonly #topology: ClusterTopology;
+  readonly #router: ClusterRouter;
   #listener: DriverListener | undefined;
   #subscriber: ClusterSubscriber | undefined;
   /** Whether the servers have SSUBSCRIBE; until one was asked, it is assumed. */
@@ -37,7 +37,7 @@ export class ClusterDriver implements Driver {
   #lastError: Error | undefined;
   #closed = false;
 
-  constructor(given: ClusterClient) {
+  constructor(given: ClusterClientAdapter) {
     this.#given = given;
     this.client = given.client;
     const sharded = () => this.#sharded;
@@ -48,8 +48,8 @@ export class ClusterDriver implements Driver {
         return sharded();
       },
     };
-    this.#topology = new Topology(given, {
-      changed: () => this.#subscriber?.follow(),
+    this.#topology = new ClusterTopology(given, {
+      changed: () => this.#subscriber?.onSlotsChanged(),
       returned: () => this.#listener?.returned?.(),
       reachable: () => {
         this.#lastError = undefined;
@@ -60,7 +60,7 @@ export class ClusterDriver implements Driver {
         this.#listener?.connection('lost', cause);
       },
     });
-    this.#router = new Router(this.#topology);
+    this.#router = new ClusterRouter(this.#topology);
   }
 
   get ready(): boolean {
@@ -77,7 +77,7 @@ export class ClusterDriver implements Driver {
     if (this.#closed) throw this.#offline();
     if (!this.ready) {
       await this.#given.connect();
-      await this.#topology.search(() => this.ready);
+      await this.#topology.discover(() => this.ready);
       if (!this.ready) throw this.#offline();
     }
     if (!this.#askedSharded) await this.#askSharded();
@@ -94,7 +94,8 @@ export class ClusterDriver implements Driver {
     options?: DriverSubscribeOptions,
   ): Promise<void> {
     // Where to subscribe is known only after that.
-    if (this.#topology.map === undefined) await within(PATIENCE, 'connecting', this.connect());
+    if (this.#topology.map === undefined)
+      await withNodeTimeout(CONNECT_TIMEOUT, 'connecting', this.connect());
     await this.#subscriber?.subscribe(kind, names, options?.binary);
   }
 

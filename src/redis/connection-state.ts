@@ -40,7 +40,7 @@ export class ConnectionState {
   }
 
   /** The client reported an error; it explains a loss that follows, or one that lasts. */
-  failed(error: unknown): void {
+  setError(error: unknown): void {
     this.#lastError = error instanceof Error ? error : new Error(String(error));
     if (this.#state !== 'ready') this.#listener?.('lost', this.#lastError);
   }
@@ -69,14 +69,14 @@ export class ConnectionState {
     if (this.#state === 'ended') return;
     this.#state = 'ended';
     this.#break('the connection to Redis was closed');
-    const error = this.offline();
+    const error = this.createOfflineError();
     for (const { reject } of this.#waiting) reject(error);
     this.#waiting.clear();
     this.#listener?.('ended', this.#lastError);
   }
 
   /** The error of a call that was not sent. */
-  offline(): ConnectionError {
+  createOfflineError(): ConnectionError {
     const why = this.#state === 'ended' ? 'is closed' : 'is not connected';
     const reason = this.#lastError === undefined ? '' : `: ${this.#lastError.message}`;
     return new ConnectionError(`the ${this.#client} client ${why}${reason}`, { cause: this.#lastError });

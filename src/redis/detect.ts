@@ -34,7 +34,7 @@ export function driverFor(client: RedisClient): Driver {
   if (typeof client !== 'object' || client === null) {
     throw new InvalidArgumentError('redis', 'must be a Redis client or a driver');
   }
-  refuseKeyPrefix(client);
+  assertNoKeyPrefix(client);
   if (isDriver(client)) return client;
   // Before the plain clients, whose shapes they have too.
   if (isNodeRedisClusterClient(client)) return new ClusterDriver(new NodeRedisCluster(client));
@@ -60,15 +60,15 @@ function isDriver(value: object): value is Driver {
 }
 
 /** Where clients, and their clusters and sentinels, have it. */
-interface Prefixed {
+interface ClientWithKeyPrefix {
   options?: { keyPrefix?: unknown; redisOptions?: { keyPrefix?: unknown } };
   _options?: { keyPrefix?: unknown; defaults?: { keyPrefix?: unknown } };
   _keyPrefix?: unknown;
 }
 
 /** Clients put it before keys but neither before channels nor before what scripts are told. */
-function refuseKeyPrefix(client: object): void {
-  const given = client as Prefixed;
+function assertNoKeyPrefix(client: object): void {
+  const given = client as ClientWithKeyPrefix;
   const { options, _options } = given;
   for (const prefix of [
     options?.keyPrefix,

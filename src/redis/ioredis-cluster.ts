@@ -1,8 +1,18 @@
 import { ConnectionError } from '../internal/errors.js';
-import { type ClusterClient, type NodeConnection, type NodeListener, pause } from './cluster-node.js';
+import {
+  type ClusterClientAdapter,
+  type CommandConnection,
+  type CommandConnectionListener,
+  sleep,
+} from './cluster-node.js';
 import { joinAddress, splitAddress } from './cluster-slots.js';
-import { type Client, commandConnection, subscribingWire, type Target } from './ioredis.js';
-import type { Wire, WireListener } from './subscriber.js';
+import {
+  type ConnectionTarget,
+  createCommandConnection,
+  createPubSubConnection,
+  type IoredisLike,
+} from './ioredis.js';
+import type { PubSubConnection, PubSubConnectionListener } from './subscriber.js';
 
 /** The shape by which an ioredis Cluster client (5 or 6) is recognised. */
 export interface IoredisClusterClient {
@@ -16,41 +26,41 @@ export interface IoredisClusterClient {
   nodes(...args: never[]): readonly unknown[];
 }
 
-type Node = Client & { readonly options: { readonly host?: string; readonly port?: number } };
+type Node = IoredisLike & { readonly options: { readonly host?: string; readonly port?: number } };
 
 /** What this adapter calls, in one place, for the client's own types are too overloaded to name. */
-interface Given {
+interface IoredisClusterLike {
   readonly isCluster: boolean;
   readonly status: string;
   connect(): Promise<unknown>;
   nodes(role?: string): readonly Node[];
-  natMapper?(node: { host: string; port: number }): Target | null | undefined;
+  natMapper?(node: { host: string; port: number }): ConnectionTarget | null | undefined;
   on(event: string, listener: (...args: never[]) => void): void;
   off(event: string, listener: (...args: never[]) => void): void;
 }
 
 /** How often, in ms, to look whether the client has made its first node: no event tells. */
-const LOOK = 20;
+const POLL_INTERVAL = 20;
 
 /** True for an ioredis Cluster client, told by its shape. */
 export function isIoredisClusterClient(value: object): value is IoredisClusterClient {
-  const client = value as Partial<Given>;
+  const client = value as Partial<IoredisClusterLike>;
   return client.isCluster === true && typeof client.nodes === 'function';
 }
 
 /** What the driver needs of an ioredis Cluster client. */
-export class IoredisCluster implements ClusterClient {
+export class IoredisCluster implements ClusterClientAdapter {
   readonly client = 'ioredis';
-  readonly #given: Given;
+  readonly #given: IoredisClusterLike;
   readonly #failed = (error: unknown): void => {
     this.#lastError = error;
   };
   #lastError: unknown;
   /** One of its nodes: their options are the same. While all are away, the client has none. */
-  #model: Node | undefined;
+  #templateClient: Node | undefined;
 
   constructor(client: IoredisClusterClient) {
-    this.#given = client as unknown as Given;
+    this.#given = client as unknown as IoredisClusterLike;
     this.#given.on('error', this.#failed);
   }
 
@@ -64,13 +74,13 @@ export class IoredisCluster implements ClusterClient {
     given?.finally(() => {
       tried = true;
     });
-    while (this.#model === undefined) {
-      [this.#model] = this.#given.nodes('all');
-      if (this.#model !== undefined) return;
+    while (this.#templateClient === undefined) {
+      [this.#templateClient] = this.#given.nodes('all');
+      if (this.#templateClient !== undefined) return;
       if (this.#given.status === 'end' && (given === undefined || tried)) {
         throw this.#lastError ?? new ConnectionError('the ioredis cluster client is closed');
       }
-      await pause(LOOK);
+      await sleep(POLL_INTERVAL);
     }
   }
 
@@ -80,24 +90,28 @@ export class IoredisCluster implements ClusterClient {
       .map(({ options }) => joinAddress(options.host ?? '127.0.0.1', options.port ?? 6379));
   }
 
-  open(address: string, listener: NodeListener): NodeConnection {
-    return commandConnection(this.#like(), listener, this.#target(address));
+  open(address: string, listener: CommandConnectionListener): CommandConnection {
+    return createCommandConnection(this.#requireTemplate(), listener, this.#target(address));
   }
 
-  subscribing(address: string, listener: WireListener, sharded: boolean): Wire {
-    return subscribingWire(this.#like(), listener, { target: this.#target(address), sharded });
+  openPubSub(address: string, listener: PubSubConnectionListener, sharded: boolean): PubSubConnection {
+    return createPubSubConnection(this.#requireTemplate(), listener, {
+      target: this.#target(address),
+      sharded,
+    });
   }
 
   close(): void {
     this.#given.off('error', this.#failed);
   }
 
-  #like(): Client {
-    if (this.#model === undefined) throw new ConnectionError('the ioredis cluster client is not connected');
-    return this.#model;
+  #requireTemplate(): IoredisLike {
+    if (this.#templateClient === undefined)
+      throw new ConnectionError('the ioredis cluster client is not connected');
+    return this.#templateClient;
   }
 
-  #target(address: string): Target {
+  #target(address: string): ConnectionTarget {
     const own = splitAddress(address);
     return { ...(this.#given.natMapper?.(own) ?? own), readOnly: false };
   }

@@ -31,11 +31,11 @@ export interface IoredisMockClient {
 }
 
 /** What this adapter calls. */
-interface Client {
+interface IoredisMockLike {
   connected: boolean;
   connect(): Promise<unknown>;
   disconnect(): void;
-  duplicate(): Client;
+  duplicate(): IoredisMockLike;
   multi(commands: (readonly Payload[])[]): { exec(): Promise<[Error | null, Reply][]> };
   eval(source: string, keys: number, ...args: Payload[]): Promise<Reply>;
   subscribe(...names: string[]): Promise<unknown>;
@@ -57,7 +57,7 @@ const CAPABILITIES: Capabilities = {
 
 /** True for an ioredis-mock client: an ioredis without `call` and without connection states. */
 export function isIoredisMockClient(value: object): value is IoredisMockClient {
-  const client = value as Partial<Client> & { call?: unknown; status?: unknown };
+  const client = value as Partial<IoredisMockLike> & { call?: unknown; status?: unknown };
   return (
     typeof client.psubscribe === 'function' &&
     typeof client.eval === 'function' &&
@@ -70,7 +70,7 @@ export function isIoredisMockClient(value: object): value is IoredisMockClient {
  * The mock's TIME puts together seconds and microseconds of two clocks, so it jumps to and fro by
  * up to a second. Scripts get the right time as two more arguments, which this takes off again.
  */
-const CLOCK = [
+const TIME_SHIM = [
   'local seconds, micros, call = ARGV[#ARGV - 1], ARGV[#ARGV], redis.call',
   'ARGV[#ARGV] = nil',
   'ARGV[#ARGV] = nil',
@@ -87,8 +87,8 @@ export class IoredisMockDriver implements Driver {
   readonly client = 'ioredis-mock';
   readonly capabilities = CAPABILITIES;
 
-  readonly #given: Client;
-  #subscriber: Client | undefined;
+  readonly #given: IoredisMockLike;
+  #subscriber: IoredisMockLike | undefined;
   #listener: DriverListener | undefined;
   #closed = false;
   /** What is subscribed, and whether its payloads are wanted as bytes. */
@@ -99,7 +99,7 @@ export class IoredisMockDriver implements Driver {
   };
 
   constructor(client: IoredisMockClient) {
-    this.#given = client as unknown as Client;
+    this.#given = client as unknown as IoredisMockLike;
   }
 
   get ready(): boolean {
@@ -164,7 +164,7 @@ export class IoredisMockDriver implements Driver {
       const { keys, args, script } = call;
       const argv = args.map(String);
       const reply = await this.#given.eval(
-        CLOCK + script.source,
+        TIME_SHIM + script.source,
         keys.length,
         ...keys,
         ...argv,
@@ -212,7 +212,7 @@ export class IoredisMockDriver implements Driver {
     this.#subscriber?.disconnect();
   }
 
-  #open(): Client {
+  #open(): IoredisMockLike {
     if (this.#subscriber !== undefined) return this.#subscriber;
     const subscriber = this.#given.duplicate();
     const listener = this.#listener as DriverListener;

@@ -1,5 +1,5 @@
 import { CommandError } from '../internal/errors.js';
-import type { NodeConnection, NodeListener } from './cluster-node.js';
+import type { CommandConnection, CommandConnectionListener } from './cluster-node.js';
 import { ConnectionState } from './connection-state.js';
 import {
   ALL_CAPABILITIES,
@@ -13,9 +13,14 @@ import {
   type Reply,
   type SubscriptionKind,
 } from './driver.js';
-import { repliesOf, toRollcallError } from './replies.js';
+import { settleReplies, toRollcallError } from './replies.js';
 import { ScriptRunner } from './script.js';
-import { Subscriber, type Wire, type WireListener, type WireMaker } from './subscriber.js';
+import {
+  type PubSubConnection,
+  type PubSubConnectionFactory,
+  type PubSubConnectionListener,
+  Subscriber,
+} from './subscriber.js';
 
 /** The shape by which an ioredis client (5 or 6) is recognised. */
 export interface IoredisClient {
@@ -35,28 +40,28 @@ export interface IoredisClient {
   psubscribe(...args: never[]): unknown;
 }
 
-type Call = 'call' | 'callBuffer';
-type Outcome = [error: Error | null, reply: Reply];
-type Listeners = Record<string, (...args: never[]) => void>;
+type CallMethod = 'call' | 'callBuffer';
+type ExecResult = [error: Error | null, reply: Reply];
+type ListenerMap = Record<string, (...args: never[]) => void>;
 
 /** What this adapter calls, in one place, for the client's own types are too overloaded to name. */
-export interface Client {
+export interface IoredisLike {
   readonly status: string;
   connect(): Promise<unknown>;
   disconnect(reconnect?: boolean): void;
-  duplicate(options: Record<string, unknown>): Client;
+  duplicate(options: Record<string, unknown>): IoredisLike;
   call(name: string, ...args: Payload[]): Promise<Reply>;
   callBuffer(name: string, ...args: Payload[]): Promise<Reply>;
   /** The socket, while there is one. */
   readonly stream?: { cork?(): void; uncork?(): void } | null;
-  multi(commands: (readonly Payload[])[]): { exec(): Promise<Outcome[] | null> };
+  multi(commands: (readonly Payload[])[]): { exec(): Promise<ExecResult[] | null> };
   on(event: string, listener: (...args: never[]) => void): void;
   off(event: string, listener: (...args: never[]) => void): void;
 }
 
 /** True for an ioredis client, told by its shape. */
 export function isIoredisClient(value: object): value is IoredisClient {
-  const client = value as Partial<Client> & { psubscribe?: unknown };
+  const client = value as Partial<IoredisLike> & { psubscribe?: unknown };
   return (
     typeof client.psubscribe === 'function' &&
     typeof client.call === 'function' &&
@@ -66,10 +71,10 @@ export function isIoredisClient(value: object): value is IoredisClient {
 }
 
 /** Follows a client's events, and tells the connection's state from them. */
-function follow(client: Client, state: ConnectionState, up: () => void): () => void {
+function trackConnectionState(client: IoredisLike, state: ConnectionState, up: () => void): () => void {
   const listeners: [string, (...args: never[]) => void][] = [
     ['ready', up],
-    ['error', (error: never) => state.failed(error)],
+    ['error', (error: never) => state.setError(error)],
     ['close', () => state.down()],
     ['end', () => state.end()],
   ];
@@ -92,7 +97,7 @@ export class IoredisDriver implements Driver {
   readonly client = 'ioredis';
   readonly capabilities = ALL_CAPABILITIES;
 
-  readonly #given: Client;
+  readonly #client: IoredisLike;
   readonly #commands = new ConnectionState('ioredis');
   readonly #scripts = new ScriptRunner();
   readonly #unfollow: () => void;
@@ -102,12 +107,12 @@ export class IoredisDriver implements Driver {
   #closed = false;
 
   constructor(client: IoredisClient) {
-    this.#given = client as unknown as Client;
-    this.#unfollow = follow(this.#given, this.#commands, () => this.#commands.up());
+    this.#client = client as unknown as IoredisLike;
+    this.#unfollow = trackConnectionState(this.#client, this.#commands, () => this.#commands.up());
   }
 
   get ready(): boolean {
-    return !this.#closed && this.#given.status === 'ready';
+    return !this.#closed && this.#client.status === 'ready';
   }
 
   attach(listener: DriverListener): void {
@@ -115,22 +120,22 @@ export class IoredisDriver implements Driver {
       if (state !== 'ready') this.#scripts.reset();
       listener.connection(state, cause);
     });
-    const wire: WireMaker = (events) => subscribingWire(this.#given, events);
+    const wire: PubSubConnectionFactory = (events) => createPubSubConnection(this.#client, events);
     this.#classic = new Subscriber('ioredis', wire, listener);
     this.#sharded = new Subscriber('ioredis', wire, listener);
   }
 
   async connect(): Promise<void> {
     if (this.ready) return this.#commands.up();
-    await open(this.#given, this.#commands);
+    await connectClient(this.#client, this.#commands);
   }
 
   async execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
-    if (!this.ready) throw this.#commands.offline();
+    if (!this.ready) throw this.#commands.createOfflineError();
     const atomic = options?.atomic === true;
     const send = atomic
-      ? (batch: readonly PlainCommand[]) => transaction(this.#given, batch)
-      : (batch: readonly PlainCommand[]) => pipeline(this.#given, batch, options?.buffers === true);
+      ? (batch: readonly PlainCommand[]) => transaction(this.#client, batch)
+      : (batch: readonly PlainCommand[]) => pipeline(this.#client, batch, options?.buffers === true);
     try {
       return await this.#commands.track(this.#scripts.run(commands, send, atomic));
     } catch (error) {
@@ -143,15 +148,15 @@ export class IoredisDriver implements Driver {
     names: readonly string[],
     options?: DriverSubscribeOptions,
   ): Promise<void> {
-    await this.#carrying(kind)?.subscribe(kind, names, options?.binary);
+    await this.#subscriberFor(kind)?.subscribe(kind, names, options?.binary);
   }
 
   async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
-    await this.#carrying(kind)?.unsubscribe(kind, names);
+    await this.#subscriberFor(kind)?.unsubscribe(kind, names);
   }
 
   reset(kind: SubscriptionKind, cause: Error): void {
-    this.#carrying(kind)?.reset(cause);
+    this.#subscriberFor(kind)?.reset(cause);
   }
 
   async close(): Promise<void> {
@@ -162,7 +167,7 @@ export class IoredisDriver implements Driver {
     this.#commands.end();
   }
 
-  #carrying(kind: SubscriptionKind): Subscriber | undefined {
+  #subscriberFor(kind: SubscriptionKind): Subscriber | undefined {
     return kind === 'sharded' ? this.#sharded : this.#classic;
   }
 }
@@ -171,18 +176,22 @@ export class IoredisDriver implements Driver {
  * One write for all: ioredis makes one per command, which costs Redis more than the commands do. Its
  * own pipeline would do that too, but costs a promise chain per command.
  */
-function pipeline(client: Client, commands: readonly PlainCommand[], buffers: boolean): Promise<Reply[]> {
-  const call: Call = buffers ? 'callBuffer' : 'call';
+function pipeline(
+  client: IoredisLike,
+  commands: readonly PlainCommand[],
+  buffers: boolean,
+): Promise<Reply[]> {
+  const call: CallMethod = buffers ? 'callBuffer' : 'call';
   const { stream } = client;
   if (commands.length > 1) stream?.cork?.();
   try {
-    return repliesOf(commands.map((command) => client[call](...command)));
+    return settleReplies(commands.map((command) => client[call](...command)));
   } finally {
     if (commands.length > 1) stream?.uncork?.();
   }
 }
 
-async function transaction(client: Client, commands: readonly PlainCommand[]): Promise<Reply[]> {
+async function transaction(client: IoredisLike, commands: readonly PlainCommand[]): Promise<Reply[]> {
   const outcomes = await client
     .multi(commands.map((command) => ['call', ...command]))
     .exec()
@@ -194,12 +203,12 @@ async function transaction(client: Client, commands: readonly PlainCommand[]): P
 }
 
 /** Connects a client that is not connecting yet, and waits until it is ready or gives up. */
-async function open(client: Client, state: ConnectionState): Promise<void> {
+async function connectClient(client: IoredisLike, state: ConnectionState): Promise<void> {
   const ready = state.whenReady();
   if (client.status === 'wait' || client.status === 'end' || client.status === 'close') {
     // A rejection only means that the first attempt failed; `end` says when the client gives up.
     client.connect().catch((error: unknown) => {
-      state.failed(error);
+      state.setError(error);
       if (client.status === 'end') state.end();
     });
   }
@@ -213,13 +222,17 @@ const SUBSCRIBE = { channel: 'subscribe', pattern: 'psubscribe', sharded: 'ssubs
 const UNSUBSCRIBE = { channel: 'unsubscribe', pattern: 'punsubscribe', sharded: 'sunsubscribe' } as const;
 
 /** Options by which a duplicate of `client` leads to another node than its own, if it has to. */
-export type Target = Readonly<Record<string, unknown>>;
+export type ConnectionTarget = Readonly<Record<string, unknown>>;
 
 /**
  * A duplicate of `client` that never reconnects. With sentinels it asks them for the master when it
  * connects, so each new one finds the master of that moment.
  */
-function duplicateOf(client: Client, listener: NodeListener, target: Target = {}): Client {
+function duplicateWithoutReconnect(
+  client: IoredisLike,
+  listener: CommandConnectionListener,
+  target: ConnectionTarget = {},
+): IoredisLike {
   const connection = client.duplicate({
     ...target,
     autoResubscribe: false,
@@ -237,8 +250,12 @@ function duplicateOf(client: Client, listener: NodeListener, target: Target = {}
 }
 
 /** A connection for commands, like that of `client`, which never reconnects. */
-export function commandConnection(client: Client, listener: NodeListener, target: Target): NodeConnection {
-  const connection = duplicateOf(client, listener, target);
+export function createCommandConnection(
+  client: IoredisLike,
+  listener: CommandConnectionListener,
+  target: ConnectionTarget,
+): CommandConnection {
+  const connection = duplicateWithoutReconnect(client, listener, target);
   return {
     get ready() {
       return connection.status === 'ready';
@@ -251,9 +268,9 @@ export function commandConnection(client: Client, listener: NodeListener, target
 }
 
 /** Where a subscribing connection leads, and what it is for. */
-export interface WireOptions {
+export interface PubSubConnectionOptions {
   /** Another node than the client's own. */
-  readonly target?: Target;
+  readonly target?: ConnectionTarget;
   /**
    * It carries sharded channels of a Cluster. When a slot leaves the node, Redis says so by replies that
    * nobody asked for; in the worst case the client takes them for answers to something else. So
@@ -263,8 +280,12 @@ export interface WireOptions {
 }
 
 /** A duplicate of `client` for subscribing. */
-export function subscribingWire(client: Client, listener: WireListener, options: WireOptions = {}): Wire {
-  const connection = duplicateOf(client, listener, options.target);
+export function createPubSubConnection(
+  client: IoredisLike,
+  listener: PubSubConnectionListener,
+  options: PubSubConnectionOptions = {},
+): PubSubConnection {
+  const connection = duplicateWithoutReconnect(client, listener, options.target);
   if (options.sharded === true) {
     connection.on('error', () => listener.ended());
     // Version 5 says this, and nothing else, when a name belongs elsewhere: its SSUBSCRIBE stays open.
@@ -283,7 +304,7 @@ export function subscribingWire(client: Client, listener: WireListener, options:
   // The client makes text of every message as long as anybody listens for text, and hands over
   // bytes too once somebody listens for bytes: so one of the two, for all names.
   let bytes = false;
-  const textListeners: Listeners = {
+  const textListeners: ListenerMap = {
     message: (channel: string, payload: string) => listener.message('channel', channel, channel, payload),
     pmessage: (pattern: string, channel: string, payload: string) =>
       listener.message('pattern', pattern, channel, payload),
@@ -291,7 +312,7 @@ export function subscribingWire(client: Client, listener: WireListener, options:
   };
   const told = (kind: SubscriptionKind, name: string, channel: string, payload: Buffer) =>
     listener.message(kind, name, channel, binary[kind].has(name) ? payload : payload.toString());
-  const byteListeners: Listeners = {
+  const byteListeners: ListenerMap = {
     messageBuffer: (name: Buffer, payload: Buffer) =>
       told('channel', name.toString(), name.toString(), payload),
     pmessageBuffer: (pattern: Buffer | string, channel: Buffer, payload: Buffer) =>
@@ -299,7 +320,7 @@ export function subscribingWire(client: Client, listener: WireListener, options:
     smessageBuffer: (name: Buffer, payload: Buffer) =>
       told('sharded', name.toString(), name.toString(), payload),
   };
-  const listenTo = (listeners: Listeners) => {
+  const listenTo = (listeners: ListenerMap) => {
     for (const [event, handler] of Object.entries(listeners)) connection.on(event, handler);
   };
   listenTo(textListeners);

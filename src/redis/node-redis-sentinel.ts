@@ -1,7 +1,7 @@
 import { backoff, systemClock } from '../internal/clock.js';
 import { ConnectionError, UnsupportedError } from '../internal/errors.js';
-import { ClusterNode, CONNECT_DEADLINE, pause, within } from './cluster-node.js';
-import { isNotNow } from './cluster-slots.js';
+import { ClusterNode, CONNECT_DEADLINE, sleep, withNodeTimeout } from './cluster-node.js';
+import { isRetryableError } from './cluster-slots.js';
 import { ConnectionState } from './connection-state.js';
 import {
   ALL_CAPABILITIES,
@@ -13,9 +13,15 @@ import {
   type Reply,
   type SubscriptionKind,
 } from './driver.js';
-import { type Client, commandConnection, listenTo, subscribingWire, type Target } from './node-redis.js';
+import {
+  addListeners,
+  type ConnectionTarget,
+  createCommandConnection,
+  createPubSubConnection,
+  type NodeRedisLike,
+} from './node-redis.js';
 import { toRollcallError } from './replies.js';
-import { Subscriber, type Wire, type WireListener } from './subscriber.js';
+import { type PubSubConnection, type PubSubConnectionListener, Subscriber } from './subscriber.js';
 
 /** The shape by which a node-redis Sentinel client (`createSentinel` of `redis` 5 or 6) is recognised. */
 export interface NodeRedisSentinelClient {
@@ -30,29 +36,29 @@ export interface NodeRedisSentinelClient {
 }
 
 /** What this adapter calls, in one place, for the client's own types are too generic to name. */
-interface Given {
+interface NodeRedisSentinelLike {
   readonly isOpen: boolean;
   connect(): Promise<unknown>;
   acquire(): Promise<unknown>;
   /** Where the master is, as an address to connect to; nothing while it is looked for. */
-  getMasterNode(): Target | undefined;
+  getMasterNode(): ConnectionTarget | undefined;
   readonly isReady?: boolean;
   /** In no documentation, but the only way to the master's own client, in both versions. */
-  _execute?(readonly: boolean, use: (client: Client) => Promise<void>): Promise<void>;
+  _execute?(readonly: boolean, use: (client: NodeRedisLike) => Promise<void>): Promise<void>;
   on(event: string, listener: (...args: unknown[]) => void): void;
   off(event: string, listener: (...args: unknown[]) => void): void;
   listenerCount(event: string): number;
 }
 
 /** Between attempts to find the master, in ms: the first time, and at most. */
-const FIRST_RETRY = 50;
-const LAST_RETRY = 500;
+const FIRST_RETRY_DELAY = 50;
+const MAX_RETRY_DELAY = 500;
 /** Within how many ms a first subscription has to find the master. */
-const PATIENCE = 2_000;
+const FIND_MASTER_TIMEOUT = 2_000;
 
 /** True for a node-redis Sentinel client, told by its shape. */
 export function isNodeRedisSentinelClient(value: object): value is NodeRedisSentinelClient {
-  const client = value as Partial<Given>;
+  const client = value as Partial<NodeRedisSentinelLike>;
   return typeof client.acquire === 'function' && typeof client.getMasterNode === 'function';
 }
 
@@ -67,11 +73,11 @@ export class NodeRedisSentinelDriver implements Driver {
   readonly client = 'node-redis';
   readonly capabilities = ALL_CAPABILITIES;
 
-  readonly #given: Given;
+  readonly #given: NodeRedisSentinelLike;
   readonly #state = new ConnectionState('node-redis sentinel');
   readonly #unfollow: () => void;
   /** The sentinel client's first client of a master: how to connect. */
-  #model: Client | undefined;
+  #model: NodeRedisLike | undefined;
   /** Our connection for commands. */
   #node: ClusterNode | undefined;
   #subscriber: Subscriber | undefined;
@@ -79,16 +85,16 @@ export class NodeRedisSentinelDriver implements Driver {
   #closed = false;
 
   constructor(client: NodeRedisSentinelClient) {
-    this.#given = client as unknown as Given;
+    this.#given = client as unknown as NodeRedisSentinelLike;
     if (typeof this.#given._execute !== 'function') {
       throw new UnsupportedError(
         'this version of the node-redis sentinel client does not lead to its master',
       );
     }
-    this.#unfollow = listenTo(this.#given, [
+    this.#unfollow = addListeners(this.#given, [
       ['topology-change', (event) => this.#changed(event as { type?: string })],
       // Without a listener for `error`, the first failure to find the master would end the process.
-      ['error', (error) => (this.#state.ready ? undefined : this.#state.failed(error))],
+      ['error', (error) => (this.#state.ready ? undefined : this.#state.setError(error))],
     ]);
   }
 
@@ -102,12 +108,12 @@ export class NodeRedisSentinelDriver implements Driver {
   }
 
   async connect(): Promise<void> {
-    if (this.#closed) throw this.#state.offline();
+    if (this.#closed) throw this.#state.createOfflineError();
     if (this.ready) return;
     const ready = this.#state.whenReady();
     if (!this.#given.isOpen) {
       this.#given.connect().catch((error: unknown) => {
-        this.#state.failed(error);
+        this.#state.setError(error);
         this.#state.end();
       });
     }
@@ -117,17 +123,17 @@ export class NodeRedisSentinelDriver implements Driver {
 
   async execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
     const node = this.#node;
-    if (node === undefined || !this.ready) throw this.#state.offline();
+    if (node === undefined || !this.ready) throw this.#state.createOfflineError();
     try {
       const replies = await node.execute(commands, options?.atomic, options?.buffers);
-      const refusal = replies.find(isNotNow);
-      if (refusal !== undefined) this.#demoted(node, refusal);
+      const refusal = replies.find(isRetryableError);
+      if (refusal !== undefined) this.#handleDemotion(node, refusal);
       // Of these nothing has run: another master may take them.
-      if (replies.length > 0 && replies.every(isNotNow)) throw refusal;
+      if (replies.length > 0 && replies.every(isRetryableError)) throw refusal;
       return replies;
     } catch (error) {
-      if (!isNotNow(error)) throw toRollcallError(error);
-      this.#demoted(node, error);
+      if (!isRetryableError(error)) throw toRollcallError(error);
+      this.#handleDemotion(node, error);
       throw new ConnectionError(`the master does not take commands: ${error.message}`, { cause: error });
     }
   }
@@ -138,7 +144,8 @@ export class NodeRedisSentinelDriver implements Driver {
     options?: DriverSubscribeOptions,
   ): Promise<void> {
     // Where to subscribe is known only after that.
-    if (this.#model === undefined) await within(PATIENCE, 'finding the master', this.connect());
+    if (this.#model === undefined)
+      await withNodeTimeout(FIND_MASTER_TIMEOUT, 'finding the master', this.connect());
     await this.#subscriber?.subscribe(kind, names, options?.binary);
   }
 
@@ -155,20 +162,20 @@ export class NodeRedisSentinelDriver implements Driver {
     this.#unfollow();
     this.#subscriber?.close();
     this.#state.end();
-    this.#node?.giveUp(new ConnectionError('the node-redis sentinel driver is closed'));
+    this.#node?.destroy(new ConnectionError('the node-redis sentinel driver is closed'));
   }
 
   /** The sentinels name another master. The old one may be frozen, or not know it yet. */
   #changed({ type }: { type?: string }): void {
     if (type !== 'MASTER_CHANGE' || this.#node === undefined) return;
     const cause = new ConnectionError('the sentinels name another master');
-    this.#node.giveUp(cause);
+    this.#node.destroy(cause);
     this.#subscriber?.reset(cause);
   }
 
   /** Commands are refused, for it is a replica now, or has not loaded its data: no use waiting here. */
-  #demoted(node: ClusterNode, cause: Error): void {
-    if (/^(?:READONLY|MASTERDOWN)/.test(cause.message)) node.giveUp(cause);
+  #handleDemotion(node: ClusterNode, cause: Error): void {
+    if (/^(?:READONLY|MASTERDOWN)/.test(cause.message)) node.destroy(cause);
   }
 
   #search(): void {
@@ -182,12 +189,13 @@ export class NodeRedisSentinelDriver implements Driver {
       try {
         await this.#findModel();
         const node = await this.#open();
-        if (this.#closed) return node.giveUp(new ConnectionError('the node-redis sentinel driver is closed'));
+        if (this.#closed)
+          return node.destroy(new ConnectionError('the node-redis sentinel driver is closed'));
         this.#node = node;
         return this.#state.up();
       } catch (error) {
-        this.#state.failed(error);
-        await pause(backoff(systemClock, attempt, FIRST_RETRY, LAST_RETRY));
+        this.#state.setError(error);
+        await sleep(backoff(systemClock, attempt, FIRST_RETRY_DELAY, MAX_RETRY_DELAY));
       }
     }
     // Its owner has closed it, or it has given up.
@@ -210,13 +218,13 @@ export class NodeRedisSentinelDriver implements Driver {
     const target = this.#target();
     const node = new ClusterNode(
       `${target.host}:${target.port}`,
-      (listener) => commandConnection(this.#client(), listener, target),
+      (listener) => createCommandConnection(this.#client(), listener, target),
       {
-        over: () => {
+        ended: () => {
           if (this.#node !== node) return;
           this.#node = undefined;
           if (this.#closed) return;
-          if (node.lastError !== undefined) this.#state.failed(node.lastError);
+          if (node.lastError !== undefined) this.#state.setError(node.lastError);
           this.#state.down();
           this.#search();
         },
@@ -227,39 +235,39 @@ export class NodeRedisSentinelDriver implements Driver {
     try {
       await assertMaster(node);
     } catch (error) {
-      node.giveUp(error as Error);
+      node.destroy(error as Error);
       throw error;
     }
     return node;
   }
 
-  #wire(listener: WireListener): Wire {
-    const wire = subscribingWire(this.#client(), listener, { target: this.#target() });
+  #wire(listener: PubSubConnectionListener): PubSubConnection {
+    const wire = createPubSubConnection(this.#client(), listener, { target: this.#target() });
     return {
       ...wire,
       connect: async () => {
         // During a failover this may still be a client of the old one.
-        if (this.#node === undefined) throw this.#state.offline();
+        if (this.#node === undefined) throw this.#state.createOfflineError();
         await assertMaster(this.#node);
-        await within(CONNECT_DEADLINE, 'connecting to the master', wire.connect());
+        await withNodeTimeout(CONNECT_DEADLINE, 'connecting to the master', wire.connect());
       },
     };
   }
 
-  #target(): Target {
+  #target(): ConnectionTarget {
     const target = this.#given.getMasterNode();
     if (target === undefined) throw new ConnectionError('the sentinel client knows no master');
     return target;
   }
 
-  #client(): Client {
-    if (this.#model === undefined) throw this.#state.offline();
+  #client(): NodeRedisLike {
+    if (this.#model === undefined) throw this.#state.createOfflineError();
     return this.#model;
   }
 }
 
 async function assertMaster(node: ClusterNode): Promise<void> {
-  const [reply] = await within(CONNECT_DEADLINE, 'ROLE', node.execute([['ROLE']]));
+  const [reply] = await withNodeTimeout(CONNECT_DEADLINE, 'ROLE', node.execute([['ROLE']]));
   const [role] = Array.isArray(reply) ? (reply as readonly Reply[]) : [];
   // A rule may forbid the question.
   if (role !== 'master' && !(reply instanceof Error)) {

@@ -1,5 +1,5 @@
 import { CommandError } from '../internal/errors.js';
-import type { NodeConnection, NodeListener } from './cluster-node.js';
+import type { CommandConnection, CommandConnectionListener } from './cluster-node.js';
 import { ConnectionState } from './connection-state.js';
 import {
   ALL_CAPABILITIES,
@@ -13,9 +13,9 @@ import {
   type Reply,
   type SubscriptionKind,
 } from './driver.js';
-import { repliesOf, toRollcallError } from './replies.js';
+import { settleReplies, toRollcallError } from './replies.js';
 import { ScriptRunner } from './script.js';
-import { Subscriber, type Wire, type WireListener } from './subscriber.js';
+import { type PubSubConnection, type PubSubConnectionListener, Subscriber } from './subscriber.js';
 
 /** The shape by which a node-redis client (`redis` 5 or 6) is recognised. */
 export interface NodeRedisClient {
@@ -40,8 +40,12 @@ export interface NodeRedisClient {
 }
 
 type PayloadListener = (payload: Payload, channel: Payload) => void;
-type Subscribe = (names: readonly string[], listener: PayloadListener, bufferMode: boolean) => Promise<void>;
-type Unsubscribe = (
+type SubscribeFunction = (
+  names: readonly string[],
+  listener: PayloadListener,
+  bufferMode: boolean,
+) => Promise<void>;
+type UnsubscribeFunction = (
   names: readonly string[],
   listener?: PayloadListener,
   bufferMode?: boolean,
@@ -56,22 +60,22 @@ interface Multi {
 const AS_BUFFERS = { timeout: undefined, typeMapping: { [0x24]: Buffer } };
 
 /** What this adapter calls, in one place, for the client's own types are too generic to name. */
-export interface Client {
+export interface NodeRedisLike {
   readonly isOpen: boolean;
   readonly isReady: boolean;
   readonly options?: { socket?: object };
   connect(): Promise<unknown>;
   destroy(): void;
-  duplicate(overrides: object): Client;
-  withCommandOptions(options: object): Client;
+  duplicate(overrides: object): NodeRedisLike;
+  withCommandOptions(options: object): NodeRedisLike;
   sendCommand(args: readonly Payload[], options?: object): Promise<Reply>;
   multi(): Multi;
-  subscribe: Subscribe;
-  pSubscribe: Subscribe;
-  sSubscribe: Subscribe;
-  unsubscribe: Unsubscribe;
-  pUnsubscribe: Unsubscribe;
-  sUnsubscribe: Unsubscribe;
+  subscribe: SubscribeFunction;
+  pSubscribe: SubscribeFunction;
+  sSubscribe: SubscribeFunction;
+  unsubscribe: UnsubscribeFunction;
+  pUnsubscribe: UnsubscribeFunction;
+  sUnsubscribe: UnsubscribeFunction;
   on(event: string, listener: (...args: unknown[]) => void): void;
   off(event: string, listener: (...args: unknown[]) => void): void;
   listenerCount(event: string): number;
@@ -79,7 +83,7 @@ export interface Client {
 
 /** True for a node-redis client, told by its shape. */
 export function isNodeRedisClient(value: object): value is NodeRedisClient {
-  const client = value as Partial<Client>;
+  const client = value as Partial<NodeRedisLike>;
   return (
     typeof client.pSubscribe === 'function' &&
     typeof client.sendCommand === 'function' &&
@@ -90,38 +94,38 @@ export function isNodeRedisClient(value: object): value is NodeRedisClient {
 }
 
 /** An event that no client emits. */
-const KEPT = 'rollcall';
+const PLACEHOLDER_EVENT = 'rollcall';
 
 /** Follows a client's events, and tells the connection's state from them. */
-function follow(client: Client, state: ConnectionState): () => void {
+function trackConnectionState(client: NodeRedisLike, state: ConnectionState): () => void {
   const listeners: [string, (...args: unknown[]) => void][] = [
     ['ready', () => state.up()],
     // Without a listener for `error`, the first lost connection would end the process.
-    ['error', (error) => (client.isReady ? undefined : state.failed(error))],
+    ['error', (error) => (client.isReady ? undefined : state.setError(error))],
     ['reconnecting', () => state.down()],
     ['end', () => state.end()],
     [
       'terminated',
       (cause) => {
-        if (cause instanceof Error) state.failed(cause);
+        if (cause instanceof Error) state.setError(cause);
         state.end();
       },
     ],
   ];
-  return listenTo(client, listeners);
+  return addListeners(client, listeners);
 }
 
 /** Anything of node-redis that emits. */
-export type Emitter = Pick<Client, 'on' | 'off' | 'listenerCount'>;
+export type EventEmitterLike = Pick<NodeRedisLike, 'on' | 'off' | 'listenerCount'>;
 
 /** Adds listeners to a client that is not ours; the returned function takes them off. */
-export function listenTo(
-  client: Emitter,
+export function addListeners(
+  client: EventEmitterLike,
   listeners: readonly [string, (...args: unknown[]) => void][],
 ): () => void {
   // A client inherits its list of listeners from the object that emits; when the last listener is
   // removed, Node gives the client an empty list of its own, and no event reaches it again. One stays.
-  if (client.listenerCount(KEPT) === 0) client.on(KEPT, () => {});
+  if (client.listenerCount(PLACEHOLDER_EVENT) === 0) client.on(PLACEHOLDER_EVENT, () => {});
   for (const [event, listener] of listeners) client.on(event, listener);
   return () => {
     for (const [event, listener] of listeners) client.off(event, listener);
@@ -133,9 +137,9 @@ export class NodeRedisDriver implements Driver {
   readonly client = 'node-redis';
   readonly capabilities = ALL_CAPABILITIES;
 
-  readonly #given: Client;
+  readonly #given: NodeRedisLike;
   /** The client without its per-command timer, which costs more than the command (facts: 11 µs). */
-  readonly #untimed: Client;
+  readonly #untimed: NodeRedisLike;
   readonly #commands = new ConnectionState('node-redis');
   readonly #scripts = new ScriptRunner();
   readonly #unfollow: () => void;
@@ -143,9 +147,9 @@ export class NodeRedisDriver implements Driver {
   #closed = false;
 
   constructor(client: NodeRedisClient) {
-    this.#given = client as unknown as Client;
+    this.#given = client as unknown as NodeRedisLike;
     this.#untimed = this.#given.withCommandOptions({ timeout: undefined });
-    this.#unfollow = follow(this.#given, this.#commands);
+    this.#unfollow = trackConnectionState(this.#given, this.#commands);
   }
 
   get ready(): boolean {
@@ -157,7 +161,11 @@ export class NodeRedisDriver implements Driver {
       if (state !== 'ready') this.#scripts.reset();
       listener.connection(state, cause);
     });
-    this.#subscriber = new Subscriber('node-redis', (wire) => subscribingWire(this.#given, wire), listener);
+    this.#subscriber = new Subscriber(
+      'node-redis',
+      (wire) => createPubSubConnection(this.#given, wire),
+      listener,
+    );
   }
 
   async connect(): Promise<void> {
@@ -165,7 +173,7 @@ export class NodeRedisDriver implements Driver {
     const ready = this.#commands.whenReady();
     if (!this.#given.isOpen) {
       this.#given.connect().catch((error: unknown) => {
-        this.#commands.failed(error);
+        this.#commands.setError(error);
         this.#commands.end();
       });
     }
@@ -173,7 +181,7 @@ export class NodeRedisDriver implements Driver {
   }
 
   async execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
-    if (this.#closed || !this.#given.isReady) throw this.#commands.offline();
+    if (this.#closed || !this.#given.isReady) throw this.#commands.createOfflineError();
     const client = this.#untimed;
     const atomic = options?.atomic === true;
     const send = atomic
@@ -210,12 +218,16 @@ export class NodeRedisDriver implements Driver {
   }
 }
 
-function pipeline(client: Client, commands: readonly PlainCommand[], buffers: boolean): Promise<Reply[]> {
+function pipeline(
+  client: NodeRedisLike,
+  commands: readonly PlainCommand[],
+  buffers: boolean,
+): Promise<Reply[]> {
   const mapping = buffers ? AS_BUFFERS : undefined;
-  return repliesOf(commands.map((command) => client.sendCommand(command, mapping)));
+  return settleReplies(commands.map((command) => client.sendCommand(command, mapping)));
 }
 
-async function transaction(client: Client, commands: readonly PlainCommand[]): Promise<Reply[]> {
+async function transaction(client: NodeRedisLike, commands: readonly PlainCommand[]): Promise<Reply[]> {
   const multi = client.multi();
   for (const command of commands) multi.addCommand(command);
   try {
@@ -231,15 +243,15 @@ const UNSUBSCRIBE = { channel: 'unsubscribe', pattern: 'pUnsubscribe', sharded: 
 const SUBSCRIBE = { channel: 'subscribe', pattern: 'pSubscribe', sharded: 'sSubscribe' } as const;
 
 /** Where to connect to, instead of where `client` does. */
-export type Target = { readonly host: string; readonly port: number };
+export type ConnectionTarget = { readonly host: string; readonly port: number };
 
 /** A duplicate of `client` that never reconnects; `overrides` win over the client's options. */
-function duplicateOf(
-  client: Client,
-  listener: NodeListener,
-  target?: Target,
+function duplicateWithoutReconnect(
+  client: NodeRedisLike,
+  listener: CommandConnectionListener,
+  target?: ConnectionTarget,
   overrides: object = {},
-): Client {
+): NodeRedisLike {
   const connection = client.duplicate({
     ...overrides,
     socket: { ...client.options?.socket, ...target, reconnectStrategy: false },
@@ -255,8 +267,15 @@ function duplicateOf(
 }
 
 /** A connection for commands, like that of `client`, which never reconnects. */
-export function commandConnection(client: Client, listener: NodeListener, target?: Target): NodeConnection {
-  const connection = duplicateOf(client, listener, target, { readonly: false, disableOfflineQueue: true });
+export function createCommandConnection(
+  client: NodeRedisLike,
+  listener: CommandConnectionListener,
+  target?: ConnectionTarget,
+): CommandConnection {
+  const connection = duplicateWithoutReconnect(client, listener, target, {
+    readonly: false,
+    disableOfflineQueue: true,
+  });
   const untimed = connection.withCommandOptions({ timeout: undefined });
   return {
     get ready() {
@@ -272,9 +291,9 @@ export function commandConnection(client: Client, listener: NodeListener, target
 }
 
 /** Where a subscribing connection leads, and what it is for. */
-export interface WireOptions {
+export interface PubSubConnectionOptions {
   /** Another node than the client's own. */
-  readonly target?: Target;
+  readonly target?: ConnectionTarget;
   /**
    * It carries sharded channels of a Cluster. When a slot leaves the node, Redis says so by replies that
    * nobody asked for; in the worst case the client takes them for answers to something else. So
@@ -284,10 +303,14 @@ export interface WireOptions {
 }
 
 /** A duplicate of `client` for subscribing. */
-export function subscribingWire(client: Client, listener: WireListener, options: WireOptions = {}): Wire {
+export function createPubSubConnection(
+  client: NodeRedisLike,
+  listener: PubSubConnectionListener,
+  options: PubSubConnectionOptions = {},
+): PubSubConnection {
   const { target, sharded = false } = options;
   const overrides = target === undefined ? {} : { readonly: false, ...(sharded ? { pingInterval: 0 } : {}) };
-  const connection = duplicateOf(client, listener, target, overrides);
+  const connection = duplicateWithoutReconnect(client, listener, target, overrides);
   if (sharded) {
     connection.on('error', () => listener.ended());
     connection.on('sharded-channel-moved', () => {

@@ -24,7 +24,7 @@ export function toRollcallError(cause: unknown): RollcallError {
  * The replies of `calls`, an `Error` in the place of each that the server refused; rejects when the
  * connection failed one. By hand, for `catch` and `Promise.all` cost three promises per command.
  */
-export function repliesOf(calls: readonly Promise<Reply>[]): Promise<Reply[]> {
+export function settleReplies(calls: readonly Promise<Reply>[]): Promise<Reply[]> {
   return new Promise((resolve, reject) => {
     const replies = new Array<Reply>(calls.length);
     let open = calls.length;

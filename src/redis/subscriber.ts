@@ -4,7 +4,7 @@ import { type DriverListener, type Payload, SUBSCRIPTION_KINDS, type Subscriptio
 import { toRollcallError } from './replies.js';
 
 /** One connection in subscribed mode, as a client library offers it. Used once: it never reconnects. */
-export interface Wire {
+export interface PubSubConnection {
   /** Connects; rejects when that fails, the first time. */
   connect(): Promise<unknown>;
   /** Resolves when Redis has confirmed all names. */
@@ -15,8 +15,8 @@ export interface Wire {
   destroy(): void;
 }
 
-/** What a {@link Wire} tells. */
-export interface WireListener {
+/** What a {@link PubSubConnection} tells. */
+export interface PubSubConnectionListener {
   /** A message, as {@link DriverListener} wants it. */
   message(kind: SubscriptionKind, name: string, channel: string, payload: Payload): void;
   /** Something went wrong; the connection may go on. */
@@ -27,13 +27,13 @@ export interface WireListener {
   withdrawn(kind: SubscriptionKind, names: readonly string[]): void;
 }
 
-/** Opens a {@link Wire}. */
-export type WireMaker = (listener: WireListener) => Wire;
+/** Opens a {@link PubSubConnection}. */
+export type PubSubConnectionFactory = (listener: PubSubConnectionListener) => PubSubConnection;
 
-/** One {@link Wire} and what is subscribed on it. */
-class Line {
+/** One {@link PubSubConnection} and what is subscribed on it. */
+class ActiveConnection {
   readonly state: ConnectionState;
-  readonly wire: Wire;
+  readonly wire: PubSubConnection;
   readonly opened: Promise<unknown>;
   /** Given up: what it says from now on is nobody's concern. */
   over = false;
@@ -43,13 +43,18 @@ class Line {
     sharded: new Set(),
   };
 
-  constructor(client: string, make: WireMaker, listener: DriverListener, over: (line: Line) => void) {
+  constructor(
+    client: string,
+    make: PubSubConnectionFactory,
+    listener: DriverListener,
+    over: (line: ActiveConnection) => void,
+  ) {
     this.state = new ConnectionState(client);
     this.wire = make({
       message: (kind, name, channel, payload) => {
         if (!this.over) listener.message(kind, name, channel, payload);
       },
-      failed: (error) => this.state.failed(error),
+      failed: (error) => this.state.setError(error),
       ended: () => over(this),
       withdrawn: (kind, names) => {
         if (this.over) return;
@@ -65,9 +70,9 @@ class Line {
         else this.state.up();
       },
       (error: unknown) => {
-        if (!this.over) this.state.failed(error);
+        if (!this.over) this.state.setError(error);
         over(this);
-        throw this.state.offline();
+        throw this.state.createOfflineError();
       },
     );
     // … or neither finish nor fail: who waits is told all the same.
@@ -90,12 +95,12 @@ class Line {
  */
 export class Subscriber {
   readonly #client: string;
-  readonly #make: WireMaker;
+  readonly #make: PubSubConnectionFactory;
   readonly #listener: DriverListener;
-  #line: Line | undefined;
+  #line: ActiveConnection | undefined;
   #closed = false;
 
-  constructor(client: string, make: WireMaker, listener: DriverListener) {
+  constructor(client: string, make: PubSubConnectionFactory, listener: DriverListener) {
     this.#client = client;
     this.#make = make;
     this.#listener = listener;
@@ -103,14 +108,16 @@ export class Subscriber {
 
   async subscribe(kind: SubscriptionKind, names: readonly string[], binary = false): Promise<void> {
     if (this.#closed) throw new ConnectionError(`the ${this.#client} subscriber is closed`);
-    this.#line ??= new Line(this.#client, this.#make, this.#listener, (line) => this.#over(line));
+    this.#line ??= new ActiveConnection(this.#client, this.#make, this.#listener, (line) =>
+      this.#dropConnection(line),
+    );
     const line = this.#line;
     try {
       await line.opened;
     } catch {
-      throw line.state.offline();
+      throw line.state.createOfflineError();
     }
-    if (!line.state.ready) throw line.state.offline();
+    if (!line.state.ready) throw line.state.createOfflineError();
     try {
       await line.state.track(line.wire.subscribe(kind, names, binary));
     } catch (error) {
@@ -138,8 +145,8 @@ export class Subscriber {
   reset(cause: Error): void {
     const line = this.#line;
     if (line === undefined) return;
-    line.state.failed(cause);
-    this.#over(line, cause);
+    line.state.setError(cause);
+    this.#dropConnection(line, cause);
   }
 
   close(): void {
@@ -150,7 +157,7 @@ export class Subscriber {
     line.end();
   }
 
-  #over(line: Line, cause?: Error): void {
+  #dropConnection(line: ActiveConnection, cause?: Error): void {
     if (this.#line !== line) return;
     this.#line = undefined;
     line.end();

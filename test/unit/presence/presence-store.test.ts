@@ -3,6 +3,7 @@ import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../
 import type { Change, SocketChange } from '../../../src/presence/changes.js';
 import { PartitionKeys } from '../../../src/presence/keys.js';
 import { PresenceStore } from '../../../src/presence/presence-store.js';
+import { ClientHandle } from '../../../src/redis/client-handle.js';
 import {
   isScriptCall,
   type Payload,
@@ -10,8 +11,7 @@ import {
   type Reply,
   type ScriptCall,
 } from '../../../src/redis/driver.js';
-import { Link } from '../../../src/redis/link.js';
-import { Session } from '../../../src/redis/session.js';
+import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { type FakeCall, FakeDriver } from '../../support/fake-driver.js';
 import { deferred } from '../../support/wait.js';
@@ -22,7 +22,7 @@ const LATEST = TIMEOUT + TIMEOUT / 8;
 
 let driver: FakeDriver;
 let clock: FakeClock;
-let link: Link;
+let link: ClientHandle;
 let store: PresenceStore;
 let gate: () => Promise<void>;
 let observed: [partition: number, nodeId: string, known: number, was: number, is: number][];
@@ -31,7 +31,7 @@ const keys = [new PartitionKeys('unit', 0), new PartitionKeys('unit', 1)];
 beforeEach(() => {
   driver = new FakeDriver();
   clock = new FakeClock();
-  link = new Link('PresenceService', new Session(driver, () => {}), TIMEOUT, clock);
+  link = new ClientHandle('PresenceService', new SharedClient(driver, () => {}), TIMEOUT, clock);
   gate = async () => {};
   observed = [];
   store = new PresenceStore({

@@ -6,18 +6,18 @@ import { Rooms } from '../../../src/presence/rooms.js';
 import { Audience } from '../../../src/pubsub/delivery.js';
 import { Hub } from '../../../src/pubsub/hub.js';
 import { Leaving } from '../../../src/pubsub/subscribe.js';
-import { Link } from '../../../src/redis/link.js';
-import { Session } from '../../../src/redis/session.js';
+import { ClientHandle } from '../../../src/redis/client-handle.js';
+import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 
 test('a room that is read again and again is read one time after the other: the latest stands', async () => {
   const driver = new FakeDriver();
   const clock = new FakeClock();
-  const session = new Session(driver, () => {});
+  const session = new SharedClient(driver, () => {});
   const reporter = new ErrorReporter(undefined);
   const rooms = new Rooms({
-    link: new Link('PresenceService', session, 500, clock),
+    link: new ClientHandle('PresenceService', session, 500, clock),
     hub: new Hub(session, clock),
     keys: [new PartitionKeys('p', 0)],
     layout: { channels: 'channel' } as Layout,

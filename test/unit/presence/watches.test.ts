@@ -7,8 +7,8 @@ import { Watches } from '../../../src/presence/watches.js';
 import { Audience } from '../../../src/pubsub/delivery.js';
 import { Hub } from '../../../src/pubsub/hub.js';
 import { Leaving } from '../../../src/pubsub/subscribe.js';
-import { Link } from '../../../src/redis/link.js';
-import { Session } from '../../../src/redis/session.js';
+import { ClientHandle } from '../../../src/redis/client-handle.js';
+import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 
@@ -22,11 +22,11 @@ async function watching(userId: string, status: string, version: number) {
   const driver = new FakeDriver({ cluster: true });
   driver.onCall = (call) => call.ack();
   const clock = new FakeClock();
-  const session = new Session(driver, () => {});
+  const session = new SharedClient(driver, () => {});
   const stored = new Map([[userId, recordOf(userId, status, version)]]);
   const reporter = new ErrorReporter(undefined);
   const watches = new Watches({
-    link: new Link('PresenceService', session, 500, clock),
+    link: new ClientHandle('PresenceService', session, 500, clock),
     hub: new Hub(session, clock),
     channels: ['events'],
     layout: { channels: 'sharded' } as Layout,

@@ -7,7 +7,7 @@ import { Audience, Member, type RawHandler } from '../../../src/pubsub/delivery.
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
 import { Hub } from '../../../src/pubsub/hub.js';
 import type { SubscriptionKind } from '../../../src/redis/driver.js';
-import { Session } from '../../../src/redis/session.js';
+import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 
@@ -20,7 +20,7 @@ let reports: [RollcallError, ErrorContext][];
 beforeEach(() => {
   driver = new FakeDriver();
   clock = new FakeClock();
-  hub = new Hub(new Session(driver, () => {}), clock);
+  hub = new Hub(new SharedClient(driver, () => {}), clock);
   reports = [];
   audience = new Audience(new ErrorReporter((error, context) => reports.push([error, context])));
 });
@@ -1087,7 +1087,7 @@ interface Person {
 async function play(actions: Action[]): Promise<void> {
   driver = new FakeDriver();
   clock = new FakeClock();
-  hub = new Hub(new Session(driver, () => {}), clock);
+  hub = new Hub(new SharedClient(driver, () => {}), clock);
   const people: Person[] = [];
   const drops: Record<SubscriptionKind, number> = { channel: 0, pattern: 0, sharded: 0 };
   /** What must not be, seen where nobody would see it thrown. */
@@ -1247,7 +1247,7 @@ describe('in any order', () => {
         fc.array(fc.tuple(fc.nat(3), fc.boolean()), { maxLength: 12, size: 'max' }),
         async (scheduler, people) => {
           driver = new FakeDriver();
-          hub = new Hub(new Session(driver, () => {}), new FakeClock());
+          hub = new Hub(new SharedClient(driver, () => {}), new FakeClock());
           driver.onCall = (call) => {
             void scheduler
               .schedule(Promise.resolve(), `answer ${call.method} ${call.names}`)

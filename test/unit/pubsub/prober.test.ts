@@ -6,7 +6,7 @@ import { Audience, Member } from '../../../src/pubsub/delivery.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
 import { Hub } from '../../../src/pubsub/hub.js';
 import type { Driver, PlainCommand, SubscriptionKind } from '../../../src/redis/driver.js';
-import { Session } from '../../../src/redis/session.js';
+import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { type FakeCall, FakeDriver } from '../../support/fake-driver.js';
 
@@ -16,7 +16,7 @@ const DEADLINE = 5_000;
 
 let driver: FakeDriver;
 let clock: FakeClock;
-let session: Session;
+let session: SharedClient;
 let hub: Hub;
 let reports: [RollcallError, ErrorContext][];
 let gaps: Discontinuity[];
@@ -24,7 +24,7 @@ let gaps: Discontinuity[];
 function set(capabilities?: ConstructorParameters<typeof FakeDriver>[0]): void {
   driver = new FakeDriver(capabilities);
   clock = new FakeClock();
-  session = new Session(driver, () => {});
+  session = new SharedClient(driver, () => {});
   hub = new Hub(session, clock);
   reports = [];
   gaps = [];

@@ -3,9 +3,9 @@ import { historyKeys } from '../../../src/history/keys.js';
 import { APPEND } from '../../../src/history/scripts.js';
 import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../../src/internal/errors.js';
 import { Publisher, type PublishOutcome, type PublishRequest } from '../../../src/pubsub/publisher.js';
+import { ClientHandle } from '../../../src/redis/client-handle.js';
 import { type Command, isScriptCall, type PlainCommand, type ScriptCall } from '../../../src/redis/driver.js';
-import { Link } from '../../../src/redis/link.js';
-import { Session } from '../../../src/redis/session.js';
+import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 
@@ -13,13 +13,13 @@ const TIMEOUT = 800;
 
 let driver: FakeDriver;
 let clock: FakeClock;
-let link: Link;
+let link: ClientHandle;
 let publisher: Publisher;
 
 beforeEach(() => {
   driver = new FakeDriver();
   clock = new FakeClock();
-  link = new Link('PubSubService', new Session(driver, () => {}), TIMEOUT, clock);
+  link = new ClientHandle('PubSubService', new SharedClient(driver, () => {}), TIMEOUT, clock);
   publisher = new Publisher(link);
 });
 

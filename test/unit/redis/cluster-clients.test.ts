@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, test } from 'vitest';
-import type { ClusterClient } from '../../../src/redis/cluster-node.js';
+import type { ClusterClientAdapter } from '../../../src/redis/cluster-node.js';
 import { IoredisCluster } from '../../../src/redis/ioredis-cluster.js';
 import { NodeRedisCluster } from '../../../src/redis/node-redis-cluster.js';
 
@@ -61,7 +61,7 @@ describe('a node-redis cluster', () => {
     }
     nodeClient = async () => this.node;
   }
-  const make = (given: FakeCluster): ClusterClient =>
+  const make = (given: FakeCluster): ClusterClientAdapter =>
     new NodeRedisCluster(given as unknown as ConstructorParameters<typeof NodeRedisCluster>[0]);
 
   test('lends its options to connections of ours', async () => {
@@ -75,9 +75,9 @@ describe('a node-redis cluster', () => {
       disableOfflineQueue: true,
       socket: { host: 'fe80::2', port: 7, tls: true, reconnectStrategy: false },
     });
-    client.subscribing('10.0.0.2:1', listener, true);
+    client.openPubSub('10.0.0.2:1', listener, true);
     expect(given.node.made.pop()).toMatchObject({ readonly: false, pingInterval: 0 });
-    client.subscribing('10.0.0.2:1', listener, false);
+    client.openPubSub('10.0.0.2:1', listener, false);
     expect(given.node.made.pop()).not.toHaveProperty('pingInterval');
   });
 
@@ -109,13 +109,13 @@ describe('a node-redis cluster', () => {
     const client = make(given);
     await client.connect();
     told.length = 0;
-    client.subscribing('10.0.0.2:1', listener, true);
+    client.openPubSub('10.0.0.2:1', listener, true);
     given.node.last?.emit('sharded-channel-moved', 'x', {});
     expect(told.splice(0)).toEqual(['failed the slot of a sharded channel has moved', 'ended']);
-    client.subscribing('10.0.0.2:1', listener, true);
+    client.openPubSub('10.0.0.2:1', listener, true);
     given.node.last?.emit('error', new Error('undefined'));
     expect(told.splice(0)).toEqual(['failed undefined', 'ended']);
-    client.subscribing('10.0.0.2:1', listener, false);
+    client.openPubSub('10.0.0.2:1', listener, false);
     given.node.last?.emit('error', new Error('undefined'));
     expect(told.splice(0)).toEqual(['failed undefined']);
   });
@@ -144,7 +144,7 @@ describe('an ioredis cluster', () => {
     natMapper = ({ host, port }: { host: string; port: number }) =>
       this.nat[`${host}:${port}`] ?? { host, port };
   }
-  const make = (given: FakeCluster): ClusterClient =>
+  const make = (given: FakeCluster): ClusterClientAdapter =>
     new IoredisCluster(given as unknown as ConstructorParameters<typeof IoredisCluster>[0]);
 
   test('lends its options to connections of ours, at the addresses it maps', async () => {
@@ -163,7 +163,7 @@ describe('an ioredis cluster', () => {
       autoResendUnfulfilledCommands: false,
     });
     expect((options['retryStrategy'] as () => unknown)()).toBeNull();
-    client.subscribing('10.0.0.3:1', listener, true);
+    client.openPubSub('10.0.0.3:1', listener, true);
     expect(given.node.made.pop()).toMatchObject({ host: '10.0.0.3', port: 1, autoResubscribe: false });
   });
 
@@ -178,10 +178,10 @@ describe('an ioredis cluster', () => {
     const client = make(given);
     await client.connect();
     told.length = 0;
-    client.subscribing('10.0.0.2:1', listener, true);
+    client.openPubSub('10.0.0.2:1', listener, true);
     given.node.last?.emit('moved');
     expect(told.splice(0)).toEqual(['failed the slot of a sharded channel has moved', 'ended']);
-    client.subscribing('10.0.0.2:1', listener, true);
+    client.openPubSub('10.0.0.2:1', listener, true);
     given.node.last?.emit('error', new Error('Command queue state error'));
     expect(told.splice(0)).toEqual(['failed Command queue state error', 'ended']);
   });

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import {
-  isNotNow,
+  isRetryableError,
   joinAddress,
-  movedTo,
+  parseMovedAddress,
   SLOTS,
   SlotMap,
   slotOf,
@@ -124,14 +124,14 @@ describe('a refusal', () => {
     'LOADING x',
     'MASTERDOWN x',
     'READONLY x',
-  ])('%s says that nothing ran', (message) => expect(isNotNow(new Error(message))).toBe(true));
+  ])('%s says that nothing ran', (message) => expect(isRetryableError(new Error(message))).toBe(true));
   test.each(['ERR MOVED', 'MOVEDX', 'NOPERM x', 'connect ECONNREFUSED'])('%s does not', (message) =>
-    expect(isNotNow(new Error(message))).toBe(false),
+    expect(isRetryableError(new Error(message))).toBe(false),
   );
 
   test('names where the slot is', () => {
-    expect(movedTo(new Error('MOVED 3999 10.0.0.1:7000'), 'a:1')).toBe('10.0.0.1:7000');
-    expect(movedTo(new Error('MOVED 3999 :7000'), 'a:1')).toBe('a:7000');
-    expect(movedTo(new Error('ASK 3999 10.0.0.1:7000'), 'a:1')).toBeUndefined();
+    expect(parseMovedAddress(new Error('MOVED 3999 10.0.0.1:7000'), 'a:1')).toBe('10.0.0.1:7000');
+    expect(parseMovedAddress(new Error('MOVED 3999 :7000'), 'a:1')).toBe('a:7000');
+    expect(parseMovedAddress(new Error('ASK 3999 10.0.0.1:7000'), 'a:1')).toBeUndefined();
   });
 });

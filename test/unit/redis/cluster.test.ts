@@ -6,11 +6,15 @@ import { ConnectionError } from '../../../src/internal/errors.js';
 import { Audience, Member } from '../../../src/pubsub/delivery.js';
 import { hubFor } from '../../../src/pubsub/hub.js';
 import { ClusterDriver } from '../../../src/redis/cluster.js';
-import type { ClusterClient, NodeConnection, NodeListener } from '../../../src/redis/cluster-node.js';
+import type {
+  ClusterClientAdapter,
+  CommandConnection,
+  CommandConnectionListener,
+} from '../../../src/redis/cluster-node.js';
 import { SLOTS, slotOf } from '../../../src/redis/cluster-slots.js';
 import type { PlainCommand, Reply } from '../../../src/redis/driver.js';
-import { Session } from '../../../src/redis/session.js';
-import type { Wire, WireListener } from '../../../src/redis/subscriber.js';
+import { SharedClient } from '../../../src/redis/shared-client.js';
+import type { PubSubConnection, PubSubConnectionListener } from '../../../src/redis/subscriber.js';
 
 // Three masters of our own making, which say and do what a real cluster does only for a moment.
 
@@ -19,7 +23,7 @@ type Answer = (command: PlainCommand) => Reply;
 class FakeNode {
   /** Every command that ran or was refused, without those of the driver's own. */
   readonly log: string[] = [];
-  readonly connections = new Set<NodeListener>();
+  readonly connections = new Set<CommandConnectionListener>();
   readonly wires: FakeWire[] = [];
   /** How often somebody tried to connect. */
   attempts = 0;
@@ -71,7 +75,7 @@ class FakeNode {
   }
 }
 
-class FakeWire implements Wire {
+class FakeWire implements PubSubConnection {
   readonly log: string[] = [];
   destroyed = false;
   refuse: Error | undefined;
@@ -79,7 +83,7 @@ class FakeWire implements Wire {
 
   constructor(
     readonly node: FakeNode,
-    readonly listener: WireListener,
+    readonly listener: PubSubConnectionListener,
     readonly sharded: boolean,
   ) {}
 
@@ -98,7 +102,7 @@ class FakeWire implements Wire {
   };
 }
 
-class FakeCluster implements ClusterClient {
+class FakeCluster implements ClusterClientAdapter {
   readonly client = 'fake';
   readonly nodes = new Map<string, FakeNode>();
   rows: Reply = [];
@@ -137,7 +141,7 @@ class FakeCluster implements ClusterClient {
   close = () => void this.closed++;
   addresses = () => ['a:1', 'b:1', 'c:1'];
 
-  open(address: string, listener: NodeListener): NodeConnection {
+  open(address: string, listener: CommandConnectionListener): CommandConnection {
     const node = this.node(address);
     node.connections.add(listener);
     return {
@@ -158,7 +162,7 @@ class FakeCluster implements ClusterClient {
     };
   }
 
-  subscribing(address: string, listener: WireListener, sharded: boolean): Wire {
+  openPubSub(address: string, listener: PubSubConnectionListener, sharded: boolean): PubSubConnection {
     const node = this.node(address);
     const wire = new FakeWire(node, listener, sharded);
     node.wires.push(wire);
@@ -606,7 +610,7 @@ describe('sharded subscriptions', () => {
   });
 
   test('a connection that breaks before all are confirmed is a gap, though a message ended the last one', async () => {
-    const hub = hubFor(new Session(driver, () => {}), systemClock);
+    const hub = hubFor(new SharedClient(driver, () => {}), systemClock);
     const gaps: string[] = [];
     const audience = new Audience(new ErrorReporter(undefined));
     const member = new Member(audience, () => {}, {

@@ -29,7 +29,7 @@ test('work under way is unknown the moment the connection breaks, whatever the c
   const one = state.track(new Promise(() => {}));
   const two = state.track(Promise.resolve(2));
   expect(await two).toBe(2);
-  state.failed(new Error('ECONNRESET'));
+  state.setError(new Error('ECONNRESET'));
   state.down();
   await expect(one).rejects.toMatchObject({ name: 'ConnectionError', outcome: 'unknown' });
   await expect(state.track(Promise.reject(new Error('ERR no')))).rejects.toThrow('ERR no');
@@ -53,7 +53,7 @@ test('whenReady waits through losses and ends with the client', async () => {
   await state.whenReady();
   state.down();
   const second = state.whenReady();
-  state.failed(new Error('ECONNREFUSED'));
+  state.setError(new Error('ECONNREFUSED'));
   state.end();
   await expect(second).rejects.toMatchObject({
     message: 'the fake client is closed: ECONNREFUSED',
@@ -63,11 +63,11 @@ test('whenReady waits through losses and ends with the client', async () => {
 
 test('errors while away are told, as the reason it lasts; errors while ready are not', () => {
   state.up();
-  state.failed(new Error('odd'));
+  state.setError(new Error('odd'));
   state.down();
-  state.failed('a text');
+  state.setError('a text');
   expect(events).toEqual(['ready', 'lost odd', 'lost a text']);
-  expect(state.offline()).toMatchObject({
+  expect(state.createOfflineError()).toMatchObject({
     outcome: 'failed',
     message: 'the fake client is not connected: a text',
   });

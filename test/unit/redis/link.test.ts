@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../../src/internal/errors.js';
-import { assertAccepted, Link } from '../../../src/redis/link.js';
-import { Session } from '../../../src/redis/session.js';
+import { assertNoErrorReply, ClientHandle } from '../../../src/redis/client-handle.js';
+import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 
@@ -9,12 +9,12 @@ const TIMEOUT = 800;
 
 let driver: FakeDriver;
 let clock: FakeClock;
-let link: Link;
+let link: ClientHandle;
 
 beforeEach(() => {
   driver = new FakeDriver();
   clock = new FakeClock();
-  link = new Link('PubSubService', new Session(driver, () => {}), TIMEOUT, clock);
+  link = new ClientHandle('PubSubService', new SharedClient(driver, () => {}), TIMEOUT, clock);
 });
 
 function watch<T>(promise: Promise<T>) {
@@ -40,13 +40,13 @@ const never = () => new Promise<never>(() => {});
 
 describe('bounded', () => {
   test('passes results and failures on, the latter as ours', async () => {
-    expect(await link.bounded('x', async () => 1)).toBe(1);
+    expect(await link.withDeadline('x', async () => 1)).toBe(1);
     const refusal = new CommandError('no');
-    await expect(link.bounded('x', () => Promise.reject(refusal))).rejects.toBe(refusal);
-    await expect(link.bounded('x', () => Promise.reject(new Error('ERR bad')))).rejects.toBeInstanceOf(
+    await expect(link.withDeadline('x', () => Promise.reject(refusal))).rejects.toBe(refusal);
+    await expect(link.withDeadline('x', () => Promise.reject(new Error('ERR bad')))).rejects.toBeInstanceOf(
       CommandError,
     );
-    await expect(link.bounded('x', () => Promise.reject(new Error('socket')))).rejects.toMatchObject({
+    await expect(link.withDeadline('x', () => Promise.reject(new Error('socket')))).rejects.toMatchObject({
       name: 'ConnectionError',
       outcome: 'unknown',
     });
@@ -56,8 +56,8 @@ describe('bounded', () => {
 
   test('ends at the deadline, unknown unless it can tell', async () => {
     driver.connection('lost', new Error('ECONNRESET'));
-    const unknown = watch(link.bounded('one', never));
-    const failed = watch(link.bounded('two', never, () => false));
+    const unknown = watch(link.withDeadline('one', never));
+    const failed = watch(link.withDeadline('two', never, () => false));
     await expire();
     expect(unknown.error).toBeInstanceOf(TimeoutError);
     expect(unknown.error).toMatchObject({
@@ -69,7 +69,7 @@ describe('bounded', () => {
   });
 
   test('close fails what is open', async () => {
-    const open = watch(link.bounded('x', never));
+    const open = watch(link.withDeadline('x', never));
     await link.close();
     await turn();
     expect(open.error).toBeInstanceOf(ClosedError);
@@ -109,7 +109,7 @@ describe('connect', () => {
 
 describe('run', () => {
   test('sends at once, with its options', async () => {
-    const done = watch(link.run('get', [['GET', 'a']], { atomic: true }));
+    const done = watch(link.execute('get', [['GET', 'a']], { atomic: true }));
     expect(driver.only).toMatchObject({ commands: [['GET', 'a']], options: { atomic: true } });
     driver.only.ack(['1']);
     await turn();
@@ -118,7 +118,7 @@ describe('run', () => {
 
   test('a refused command rejects', async () => {
     const done = watch(
-      link.run('write', [
+      link.execute('write', [
         ['GET', 'a'],
         ['SET', 'a', '1'],
       ]),
@@ -134,7 +134,7 @@ describe('run', () => {
   test.each(['failed', 'unknown'] as const)(
     'is sent again when the connection breaks (%s)',
     async (outcome) => {
-      const done = watch(link.run('write', [['SET', 'a', '1']]));
+      const done = watch(link.execute('write', [['SET', 'a', '1']]));
       driver.only.interrupt(outcome);
       await turn();
       expect(driver.pending).toEqual([]);
@@ -146,7 +146,7 @@ describe('run', () => {
   );
 
   test('is not sent again when Redis refused the whole', async () => {
-    const done = watch(link.run('write', [['SET', 'a', '1']], { atomic: true }));
+    const done = watch(link.execute('write', [['SET', 'a', '1']], { atomic: true }));
     driver.only.refuse('EXECABORT');
     await turn();
     clock.advance(100);
@@ -156,7 +156,7 @@ describe('run', () => {
 
   test('what never went out has failed at the deadline, and stays unsent', async () => {
     driver.connection('lost');
-    const done = watch(link.run('write', [['SET', 'a', '1']]));
+    const done = watch(link.execute('write', [['SET', 'a', '1']]));
     await expire();
     expect(done.error).toMatchObject({ name: 'TimeoutError', outcome: 'failed' });
     driver.connection('ready');
@@ -166,7 +166,7 @@ describe('run', () => {
   });
 
   test('what went out is unknown at the deadline, and not sent again after it', async () => {
-    const done = watch(link.run('write', [['SET', 'a', '1']]));
+    const done = watch(link.execute('write', [['SET', 'a', '1']]));
     const call = driver.only;
     await expire();
     expect(done.error).toMatchObject({ name: 'TimeoutError', outcome: 'unknown' });
@@ -179,7 +179,7 @@ describe('run', () => {
 
 describe('close', () => {
   test('is idempotent, lets go of the session once, and ends every call', async () => {
-    const open = watch(link.run('write', [['SET', 'a', '1']]));
+    const open = watch(link.execute('write', [['SET', 'a', '1']]));
     await Promise.all([link.close(), link.close()]);
     await link.close();
     expect(driver.closed).toBe(1);
@@ -187,14 +187,14 @@ describe('close', () => {
     await turn();
     expect(open.error).toBeInstanceOf(ClosedError);
     expect(() => link.assertOpen()).toThrow('this PubSubService is closed');
-    await expect(link.run('write', [])).rejects.toBeInstanceOf(ClosedError);
+    await expect(link.execute('write', [])).rejects.toBeInstanceOf(ClosedError);
     await expect(link.connect()).rejects.toBeInstanceOf(ClosedError);
   });
 });
 
 test('assertAccepted names the call and the first refusal', () => {
-  assertAccepted('x', ['OK', null, 1]);
-  expect(() => assertAccepted('x', ['OK', new Error('one'), new Error('two')])).toThrow(
+  assertNoErrorReply('x', ['OK', null, 1]);
+  expect(() => assertNoErrorReply('x', ['OK', new Error('one'), new Error('two')])).toThrow(
     'x: Redis refused: one',
   );
 });

@@ -1,17 +1,17 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { ConnectionError } from '../../../src/internal/errors.js';
-import { Session, sessionFor } from '../../../src/redis/session.js';
+import { SharedClient, sharedClientFor } from '../../../src/redis/shared-client.js';
 import { turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 
 let driver: FakeDriver;
 let forgotten: number;
-let session: Session;
+let session: SharedClient;
 
 beforeEach(() => {
   driver = new FakeDriver();
   forgotten = 0;
-  session = new Session(driver, () => forgotten++);
+  session = new SharedClient(driver, () => forgotten++);
 });
 
 /** What the callback of `whenReady` was called with, each time. */
@@ -166,10 +166,10 @@ class IndifferentDriver extends FakeDriver {
 
 test('one client has one session, and a new one after its end', async () => {
   const client = new IndifferentDriver();
-  const first = sessionFor(client);
-  expect(sessionFor(client)).toBe(first);
-  expect(sessionFor(driver)).not.toBe(first);
+  const first = sharedClientFor(client);
+  expect(sharedClientFor(client)).toBe(first);
+  expect(sharedClientFor(driver)).not.toBe(first);
   first.retain();
   await first.release();
-  expect(sessionFor(client)).not.toBe(first);
+  expect(sharedClientFor(client)).not.toBe(first);
 });

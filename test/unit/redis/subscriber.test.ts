@@ -1,17 +1,21 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { CommandError, ConnectionError } from '../../../src/internal/errors.js';
 import type { SubscriptionKind } from '../../../src/redis/driver.js';
-import { Subscriber, type Wire, type WireListener } from '../../../src/redis/subscriber.js';
+import {
+  type PubSubConnection,
+  type PubSubConnectionListener,
+  Subscriber,
+} from '../../../src/redis/subscriber.js';
 import { turn } from '../../support/fake-clock.js';
 import { type Deferred, deferred } from '../../support/wait.js';
 
 /** One connection whose every answer and event is the test's to give. */
-class FakeWire implements Wire {
+class FakeWire implements PubSubConnection {
   readonly connecting: Deferred<unknown> = deferred<unknown>();
   readonly calls: { line: string; answer: Deferred<unknown> }[] = [];
   destroyed = 0;
 
-  constructor(readonly listener: WireListener) {}
+  constructor(readonly listener: PubSubConnectionListener) {}
 
   connect() {
     return this.connecting.promise;
@@ -47,7 +51,7 @@ beforeEach(() => {
   wires = [];
   told = [];
   causes = [];
-  const make = (listener: WireListener) => {
+  const make = (listener: PubSubConnectionListener) => {
     const wire = new FakeWire(listener);
     wires.push(wire);
     return wire;

@@ -4,7 +4,7 @@ import type { Capabilities, Command, Driver, DriverListener, ExecuteOptions, Rep
 import { toRollcallError } from './replies.js';
 
 /** What a session tells those who share it. */
-export type SessionListener = Partial<DriverListener>;
+export type SharedClientListener = Partial<DriverListener>;
 
 /** Called once: without an error when commands can be sent, with one when the client has given up. */
 export type ReadyCallback = (error?: RollcallError) => void;
@@ -14,10 +14,10 @@ export type ReadyCallback = (error?: RollcallError) => void;
  * and a way to wait for that. Nothing is handed to a client that is not connected, so nothing lies
  * in a client's own queue to be executed long after its caller gave up.
  */
-export class Session {
+export class SharedClient {
   readonly driver: Driver;
   readonly #forget: () => void;
-  readonly #listeners = new Set<SessionListener>();
+  readonly #listeners = new Set<SharedClientListener>();
   readonly #waiting = new Set<ReadyCallback>();
   #connecting: Promise<void> | undefined;
   #users = 0;
@@ -81,7 +81,7 @@ export class Session {
   }
 
   /** Messages and connection changes go to `listener` until the returned function is called. */
-  listen(listener: SessionListener): () => void {
+  listen(listener: SharedClientListener): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
   }
@@ -90,7 +90,7 @@ export class Session {
   connect(): Promise<void> {
     this.#connecting ??= this.driver.connect().catch((error: unknown) => {
       this.#connecting = undefined;
-      throw unreachable(error);
+      throw toUnreachableError(error);
     });
     return this.#connecting;
   }
@@ -128,35 +128,35 @@ export class Session {
   #changed(state: 'ready' | 'lost' | 'ended', cause: Error | undefined): void {
     this.#ended = state === 'ended';
     this.#lastError = state === 'ready' ? undefined : (cause ?? this.#lastError);
-    if (state === 'ready') this.#wake();
+    if (state === 'ready') this.#notifyReady();
     if (state === 'ended') {
       this.#connecting = undefined;
-      this.#wake(
+      this.#notifyReady(
         new ConnectionError('the Redis client has given up its connection', { cause: this.#lastError }),
       );
     }
     for (const listener of this.#listeners) listener.connection?.(state, cause);
   }
 
-  #wake(error?: RollcallError): void {
+  #notifyReady(error?: RollcallError): void {
     for (const callback of [...this.#waiting]) callback(error);
   }
 }
 
-function unreachable(cause: unknown): RollcallError {
+function toUnreachableError(cause: unknown): RollcallError {
   const error = toRollcallError(cause);
   if (!(error instanceof ConnectionError)) return error;
   return new ConnectionError(`Redis cannot be reached: ${error.message}`, { cause: error.cause ?? error });
 }
 
-const sessions = new WeakMap<object, Session>();
+const sharedClients = new WeakMap<object, SharedClient>();
 
 /** The session of `client`: one per client, however many services are built on it. */
-export function sessionFor(client: RedisClient): Session {
-  let session = sessions.get(client);
+export function sharedClientFor(client: RedisClient): SharedClient {
+  let session = sharedClients.get(client);
   if (session === undefined) {
-    session = new Session(driverFor(client), () => sessions.delete(client));
-    sessions.set(client, session);
+    session = new SharedClient(driverFor(client), () => sharedClients.delete(client));
+    sharedClients.set(client, session);
   }
   return session;
 }

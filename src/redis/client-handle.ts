@@ -10,7 +10,7 @@ import {
 } from '../internal/errors.js';
 import type { Command, ExecuteOptions, Reply } from './driver.js';
 import { toRollcallError } from './replies.js';
-import type { Session } from './session.js';
+import type { SharedClient } from './shared-client.js';
 
 /** How long to wait before sending again what a broken connection did not deliver, in ms. */
 export const RETRY_DELAY = 20;
@@ -19,8 +19,8 @@ export const RETRY_DELAY = 20;
  * A service's own way to Redis over a shared session: its deadlines, and its end. Every call
  * settles as done, failed or unknown within `timeout`.
  */
-export class Link {
-  readonly session: Session;
+export class ClientHandle {
+  readonly session: SharedClient;
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
   readonly #service: string;
@@ -28,7 +28,7 @@ export class Link {
   readonly #open = new Set<() => void>();
   #closed = false;
 
-  constructor(service: string, session: Session, timeout: number, clock: Clock) {
+  constructor(service: string, session: SharedClient, timeout: number, clock: Clock) {
     this.#service = service;
     this.session = session;
     this.clock = clock;
@@ -62,7 +62,11 @@ export class Link {
   }
 
   /** The result of `work`, or our error at the deadline; late results are of no interest. */
-  bounded<T>(what: string, work: () => Promise<T>, mayHaveHappened: () => boolean = () => true): Promise<T> {
+  withDeadline<T>(
+    what: string,
+    work: () => Promise<T>,
+    mayHaveHappened: () => boolean = () => true,
+  ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       const finish = () => {
         deadline.done();
@@ -90,7 +94,7 @@ export class Link {
   async connect(): Promise<void> {
     this.assertOpen();
     try {
-      await this.bounded('connect', () => this.session.connect());
+      await this.withDeadline('connect', () => this.session.connect());
     } catch (error) {
       if (!(error instanceof TimeoutError)) throw error;
       const reason = this.session.lastError?.message ?? 'no answer';
@@ -104,7 +108,7 @@ export class Link {
    * Sends `commands` once the connection is ready, within the deadline; a refused command rejects.
    * The commands must be idempotent: they are sent again when the connection breaks under them.
    */
-  async run(what: string, commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
+  async execute(what: string, commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
     this.assertOpen();
     let sent = false;
     let over = false;
@@ -122,8 +126,8 @@ export class Link {
         });
       });
     try {
-      const replies = await this.bounded(what, attempt, () => sent);
-      assertAccepted(what, replies);
+      const replies = await this.withDeadline(what, attempt, () => sent);
+      assertNoErrorReply(what, replies);
       return replies;
     } finally {
       over = true;
@@ -141,7 +145,7 @@ export class Link {
 }
 
 /** Throws if Redis refused any of the commands. */
-export function assertAccepted(what: string, replies: readonly Reply[]): void {
+export function assertNoErrorReply(what: string, replies: readonly Reply[]): void {
   for (const reply of replies) {
     if (reply instanceof Error) {
       throw new CommandError(`${what}: Redis refused: ${reply.message}`, { cause: reply });
