@@ -1,4 +1,4 @@
-export type { HistoryOptions } from './history/appends.js';
+export type { HistoryOptions } from './history/append.js';
 export type { Break } from './history/chain.js';
 export type { Position } from './history/position.js';
 export type { Clock, Timer } from './internal/clock.js';

@@ -3,13 +3,13 @@ import { CommandError, ConnectionError, TimeoutError } from '../internal/errors.
 import type { Payload, Reply, ScriptCall } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { SharedClient } from '../redis/shared-client.js';
-import type { Link, Page } from './chain.js';
+import type { ChainLink, Page } from './chain.js';
 import { historyKeys } from './keys.js';
-import { type Position, timeOf } from './position.js';
-import { READ } from './scripts.js';
+import { type Position, positionTime } from './position.js';
+import { readScript } from './scripts.js';
 
 /** A message as history keeps it. */
-export interface StoredMessage extends Link {
+export interface StoredMessage extends ChainLink {
   readonly payload: Payload;
 }
 
@@ -30,7 +30,7 @@ export interface ReadRequest {
   readonly binary?: boolean;
 }
 
-interface Reading {
+interface PendingRead {
   readonly request: ReadRequest;
   readonly resolve: (page: Page<StoredMessage>) => void;
   readonly reject: (error: Error) => void;
@@ -41,26 +41,26 @@ const MAX_PAGE_BYTES = 262_144;
 /** Channels per round trip: many enough to be quick, few enough that all their pages fit in memory. */
 const BATCH = 64;
 /** Errors by which a server says "not now". */
-const TRANSIENT = /^(?:LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|READONLY)\b/;
-const FIRST_RETRY = 50;
-const MAX_RETRY = 2_000;
+const RETRYABLE_ERROR = /^(?:LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|READONLY)\b/;
+const FIRST_RETRY_DELAY = 50;
+const MAX_RETRY_DELAY = 2_000;
 /** Attempts that got no answer, each within its deadline, until reading is given up. */
 const MAX_ATTEMPTS = 3;
 
 /** What reads histories. */
-export interface PatientReader {
+export interface RetryingReader {
   /** See {@link HistoryReader.read}. */
   read(request: ReadRequest): Promise<Page<StoredMessage>>;
-  /** See {@link HistoryReader.readPatiently}. */
-  readPatiently(request: ReadRequest, over: () => boolean): Promise<Page<StoredMessage>>;
+  /** See {@link HistoryReader.readWithRetry}. */
+  readWithRetry(request: ReadRequest, over: () => boolean): Promise<Page<StoredMessage>>;
 }
 
 /** Reads histories. What is asked for in one tick travels together. */
-export class HistoryReader implements PatientReader {
+export class HistoryReader implements RetryingReader {
   readonly #session: SharedClient;
   readonly #clock: Clock;
   readonly #timeout: number;
-  readonly #queues: Record<'text' | 'binary', Reading[]> = { text: [], binary: [] };
+  readonly #queues: Record<'text' | 'binary', PendingRead[]> = { text: [], binary: [] };
   #scheduled = false;
 
   constructor(session: SharedClient, clock: Clock, timeout = 5_000) {
@@ -90,7 +90,7 @@ export class HistoryReader implements PatientReader {
    * One page, however long Redis is away. Rejects when Redis refuses (no permission, say), when it
    * does not answer in three attempts, and when `over` says that nobody waits any more.
    */
-  async readPatiently(request: ReadRequest, over: () => boolean): Promise<Page<StoredMessage>> {
+  async readWithRetry(request: ReadRequest, over: () => boolean): Promise<Page<StoredMessage>> {
     let unanswered = 0;
     for (let attempt = 0; ; attempt++) {
       await this.#ready();
@@ -100,12 +100,12 @@ export class HistoryReader implements PatientReader {
         return await withTimeout(this.#clock, this.#timeout, this.read(request), late);
       } catch (cause) {
         const error = toRollcallError(cause);
-        const lasting = error instanceof CommandError && !TRANSIENT.test(messageOfServer(error));
+        const lasting = error instanceof CommandError && !RETRYABLE_ERROR.test(serverErrorMessage(error));
         if (error instanceof TimeoutError) unanswered++;
         if (over() || lasting || unanswered === MAX_ATTEMPTS) throw error;
       }
       await new Promise<void>((resolve) => {
-        this.#clock.after(backoff(this.#clock, attempt, FIRST_RETRY, MAX_RETRY), resolve);
+        this.#clock.after(backoff(this.#clock, attempt, FIRST_RETRY_DELAY, MAX_RETRY_DELAY), resolve);
       });
     }
   }
@@ -117,14 +117,14 @@ export class HistoryReader implements PatientReader {
     });
   }
 
-  async #send(readings: readonly Reading[], binary: boolean): Promise<void> {
+  async #send(readings: readonly PendingRead[], binary: boolean): Promise<void> {
     for (let at = 0; at < readings.length; at += BATCH) {
       const batch = readings.slice(at, at + BATCH);
       try {
-        const calls = batch.map(({ request }) => callFor(request));
+        const calls = batch.map(({ request }) => toScriptCall(request));
         const replies = await this.#session.execute(calls, { buffers: binary });
         batch.forEach((reading, place) => {
-          settle(reading, replies[place]);
+          completeRead(reading, replies[place]);
         });
       } catch (error) {
         for (const { reject } of batch) reject(error as Error);
@@ -133,14 +133,14 @@ export class HistoryReader implements PatientReader {
   }
 }
 
-function settle({ resolve, reject }: Reading, reply: Reply | undefined): void {
+function completeRead({ resolve, reject }: PendingRead, reply: Reply | undefined): void {
   if (reply instanceof Error) {
     reject(new CommandError(`history: Redis refused: ${reply.message}`, { cause: reply }));
-  } else if (Array.isArray(reply)) resolve(pageOf(reply as readonly Reply[]));
+  } else if (Array.isArray(reply)) resolve(parsePage(reply as readonly Reply[]));
   else reject(new ConnectionError('history: no reply', { outcome: 'unknown' }));
 }
 
-function callFor({
+function toScriptCall({
   channel,
   after,
   before,
@@ -148,13 +148,13 @@ function callFor({
   reverse,
   maxBytes = MAX_PAGE_BYTES,
 }: ReadRequest): ScriptCall {
-  const { log, last } = historyKeys(channel);
+  const { stream: log, lastPosition: last } = historyKeys(channel);
   return {
-    script: READ,
+    script: readScript,
     keys: [log, last],
     args: [
-      after === undefined ? '-' : String(timeOf(after)),
-      before === undefined ? '+' : String(timeOf(before)),
+      after === undefined ? '-' : String(positionTime(after)),
+      before === undefined ? '+' : String(positionTime(before)),
       String(limit),
       String(maxBytes),
       reverse === true ? '1' : '0',
@@ -162,7 +162,7 @@ function callFor({
   };
 }
 
-function pageOf(reply: readonly Reply[]): Page<StoredMessage> {
+function parsePage(reply: readonly Reply[]): Page<StoredMessage> {
   const messages: StoredMessage[] = [];
   for (let at = 3; at + 3 < reply.length; at += 4) {
     messages.push({
@@ -174,6 +174,6 @@ function pageOf(reply: readonly Reply[]): Page<StoredMessage> {
   return { last: String(reply[0]), more: Number(reply[1]) === 1, server: String(reply[2]), messages };
 }
 
-function messageOfServer(error: CommandError): string {
+function serverErrorMessage(error: CommandError): string {
   return error.cause instanceof Error ? error.cause.message : error.message;
 }

@@ -9,11 +9,11 @@ const PREFIX = 'rollcall';
  */
 export interface HistoryKeys {
   /** Stream: the messages. */
-  readonly log: string;
+  readonly stream: string;
   /** String: the last position. */
-  readonly last: string;
+  readonly lastPosition: string;
   /** String: the position of the message that was published under an idempotency key. */
-  once(idempotencyKey: string): string;
+  idempotencyKey(idempotencyKey: string): string;
 }
 
 /**
@@ -23,17 +23,17 @@ export interface HistoryKeys {
  */
 export function historyKeys(channel: string): HistoryKeys {
   // Its length keeps apart what a name and an idempotency key could share.
-  if (hashTagIn(channel) !== undefined) return keysOf(`#${channel.length}:`, channel);
-  if (sharesSlot(channel)) return keysOf(':', `{${channel}}`);
+  if (hashTagIn(channel) !== undefined) return createKeys(`#${channel.length}:`, channel);
+  if (sharesSlot(channel)) return createKeys(':', `{${channel}}`);
   const tag = channel.replaceAll('%', '%25').replaceAll('}', '%7D');
-  return keysOf('!', `{${tag}}`);
+  return createKeys('!', `{${tag}}`);
 }
 
-function keysOf(mark: string, name: string): HistoryKeys {
+function createKeys(mark: string, name: string): HistoryKeys {
   return {
-    log: `${PREFIX}:log${mark}${name}`,
-    last: `${PREFIX}:last${mark}${name}`,
-    once: (idempotencyKey) => `${PREFIX}:once${mark}${name}:${idempotencyKey}`,
+    stream: `${PREFIX}:log${mark}${name}`,
+    lastPosition: `${PREFIX}:last${mark}${name}`,
+    idempotencyKey: (idempotencyKey) => `${PREFIX}:once${mark}${name}:${idempotencyKey}`,
   };
 }
 

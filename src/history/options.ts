@@ -1,22 +1,22 @@
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertOptions, numberOption } from '../internal/validate.js';
-import type { HistoryOptions } from './appends.js';
+import type { HistoryOptions } from './append.js';
 
 const WEEK = 7 * 24 * 60 * 60 * 1_000;
 
 /** `history` as given, checked, its defaults filled in. */
-export function historyOptions(history: HistoryOptions): Required<HistoryOptions> {
+export function resolveHistoryOptions(history: HistoryOptions): Required<HistoryOptions> {
   assertOptions('history', history);
-  const ttl = countOf('history.ttl', history.ttl);
+  const ttl = requiredCount('history.ttl', history.ttl);
   const positionTtl = numberOption('history.positionTtl', history.positionTtl, Math.max(WEEK, ttl), {
     min: ttl,
     integer: true,
   });
-  return Object.freeze({ size: countOf('history.size', history.size), ttl, positionTtl });
+  return Object.freeze({ size: requiredCount('history.size', history.size), ttl, positionTtl });
 }
 
 /** Neither has a default that would fit every channel. */
-function countOf(argument: string, value: unknown): number {
+function requiredCount(argument: string, value: unknown): number {
   if (value === undefined) throw new InvalidArgumentError(argument, 'is missing');
   return numberOption(argument, value, 0, { min: 1, integer: true });
 }

@@ -24,11 +24,11 @@ export function assertPosition(argument: string, value: unknown): asserts value 
 }
 
 /** When the message was appended, in µs by the server's clock: what positions are ordered by. */
-export function timeOf(position: Position): number {
+export function positionTime(position: Position): number {
   return Number(position.slice(0, position.indexOf('-')));
 }
 
 /** The same in whole ms since the epoch: when the message was published. */
 export function publishedAt(position: Position): number {
-  return Math.floor(timeOf(position) / 1_000);
+  return Math.floor(positionTime(position) / 1_000);
 }

@@ -3,6 +3,6 @@ import appendSource from './append.lua';
 import readSource from './read.lua';
 
 /** Appends and publishes; see append.lua. */
-export const APPEND = defineScript('append', appendSource);
+export const appendScript = defineScript('append', appendSource);
 /** Reads a page; see read.lua. */
-export const READ = defineScript('read', readSource);
+export const readScript = defineScript('read', readSource);

@@ -1,5 +1,5 @@
-import { historyOptions } from '../history/options.js';
-import { assertPosition, ORIGIN, type Position, publishedAt, timeOf } from '../history/position.js';
+import { resolveHistoryOptions } from '../history/options.js';
+import { assertPosition, ORIGIN, type Position, positionTime, publishedAt } from '../history/position.js';
 import { encodeJson, type Json, jsonCodec } from '../internal/codec.js';
 import { ErrorReporter } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
@@ -58,7 +58,7 @@ export class NotificationService {
     }
     const { rooms, history = { size: 100, ttl: 30 * DAY }, onError } = options;
     if (onError !== undefined) assertFunction('onError', onError);
-    const { size, ttl } = historyOptions(history);
+    const { size, ttl } = resolveHistoryOptions(history);
     const markTtl = Math.max(YEAR, ttl);
     // Remembered for longer than any mark: a mark must not outlive what it stands on, or all would look lost.
     const positionTtl = history.positionTtl ?? markTtl + ttl;
@@ -152,7 +152,7 @@ export class NotificationService {
       this.#marks.of(userId),
     ]);
     const newest = messages[0]?.position ?? ORIGIN;
-    if (timeOf(newest) <= timeOf(readUpTo)) return { readUpTo };
+    if (positionTime(newest) <= positionTime(readUpTo)) return { readUpTo };
     await this.#marks.move(userId, newest);
     await this.#tell(userId, READ, { id: newest }, except === undefined ? {} : { except });
     return { readUpTo: newest };
@@ -212,10 +212,15 @@ export class NotificationService {
 }
 
 function shown({ position, publishedAt, message }: HistoryMessage<Json>, readUpTo: Position): Notification {
-  return { id: position, at: publishedAt, data: message, read: timeOf(position) <= timeOf(readUpTo) };
+  return {
+    id: position,
+    at: publishedAt,
+    data: message,
+    read: positionTime(position) <= positionTime(readUpTo),
+  };
 }
 
 /** A position that comes after `id`, and before whatever comes after that. */
 function after(id: Position): Position {
-  return `${Math.min(timeOf(id) + 1, Number.MAX_SAFE_INTEGER)}-0`;
+  return `${Math.min(positionTime(id) + 1, Number.MAX_SAFE_INTEGER)}-0`;
 }

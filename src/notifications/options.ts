@@ -1,4 +1,4 @@
-import type { HistoryOptions } from '../history/appends.js';
+import type { HistoryOptions } from '../history/append.js';
 import type { Position } from '../history/position.js';
 import type { Json } from '../internal/codec.js';
 import type { ErrorListener } from '../internal/diagnostics.js';

@@ -1,4 +1,4 @@
-import { assertPosition, ORIGIN, type Position, timeOf } from '../history/position.js';
+import { assertPosition, ORIGIN, type Position, positionTime } from '../history/position.js';
 import { jsonCodec } from '../internal/codec.js';
 import { type ChannelDefinition, type ChannelRef, defineChannel } from '../pubsub/channel-definition.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
@@ -39,7 +39,7 @@ export class ReadMarks {
     let greatest = ORIGIN;
     for (const { message } of messages) {
       const id = idIn(message);
-      if (timeOf(id) > timeOf(greatest)) greatest = id;
+      if (positionTime(id) > positionTime(greatest)) greatest = id;
     }
     return greatest;
   }

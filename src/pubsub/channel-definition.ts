@@ -1,5 +1,5 @@
-import type { HistoryOptions } from '../history/appends.js';
-import { historyOptions } from '../history/options.js';
+import type { HistoryOptions } from '../history/append.js';
+import { resolveHistoryOptions } from '../history/options.js';
 import { assertCodec, type Codec } from '../internal/codec.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertOptions, choiceOption } from '../internal/validate.js';
@@ -164,6 +164,6 @@ function settingsOf(template: string, options: ChannelOptions): ChannelSettings 
     throw new InvalidArgumentError('validate', 'needs a schema');
   }
   const validate = choiceOption('validate', options.validate, 'publish', ['publish', 'both']);
-  const kept = history === undefined ? undefined : historyOptions(history);
+  const kept = history === undefined ? undefined : resolveHistoryOptions(history);
   return { template, schema, validate, history: kept, codec, sharded };
 }

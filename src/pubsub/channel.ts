@@ -1,6 +1,6 @@
-import type { HistoryOptions } from '../history/appends.js';
+import type { HistoryOptions } from '../history/append.js';
 import { sharesSlot } from '../history/keys.js';
-import { historyOptions } from '../history/options.js';
+import { resolveHistoryOptions } from '../history/options.js';
 import type { Codec } from '../internal/codec.js';
 import { InvalidArgumentError, UnsupportedError } from '../internal/errors.js';
 import { assertName } from '../internal/validate.js';
@@ -46,7 +46,7 @@ export interface ChannelCall {
 export function channelOf(given: unknown, call: ChannelCall, defaults: ChannelDefaults): Channel {
   if (typeof given !== 'object' || given === null) {
     assertName('channel', given);
-    const history = call.history === undefined ? undefined : historyOptions(call.history);
+    const history = call.history === undefined ? undefined : resolveHistoryOptions(call.history);
     const kind = call.sharded === true ? 'sharded' : 'channel';
     return able(
       { name: defaults.prefix + given, kind, codec: defaults.codec, checked: undefined, history },

@@ -1,6 +1,12 @@
-import { type Advanced, advance, type Held, type Link, type Page } from '../history/chain.js';
-import type { PatientReader, StoredMessage } from '../history/history-reader.js';
-import { ORIGIN, type Position, timeOf } from '../history/position.js';
+import {
+  type BufferedMessage,
+  type ChainLink,
+  type ChainResult,
+  mergeIntoChain,
+  type Page,
+} from '../history/chain.js';
+import type { RetryingReader, StoredMessage } from '../history/history-reader.js';
+import { ORIGIN, type Position, positionTime } from '../history/position.js';
 import type { RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import type { SubscriptionKind } from '../redis/driver.js';
@@ -58,7 +64,7 @@ interface Tally {
 }
 
 /** A message on its way through a cohort, and its place in the chain. */
-interface Arrived extends Link {
+interface Arrived extends ChainLink {
   readonly delivery: Delivery;
 }
 
@@ -69,7 +75,7 @@ interface Arrived extends Link {
  */
 export class Cohort {
   readonly #home: CohortHome;
-  readonly #reader: PatientReader;
+  readonly #reader: RetryingReader;
   readonly #now: () => number;
   readonly #crowd: Crowd;
   readonly #gate: Gate | undefined;
@@ -100,7 +106,7 @@ export class Cohort {
 
   constructor(
     home: CohortHome,
-    reader: PatientReader,
+    reader: RetryingReader,
     now: () => number,
     { start, gate, crowd = new Crowd(), mixed = false }: CohortOptions = {},
   ) {
@@ -198,13 +204,13 @@ export class Cohort {
   }
 
   /** A message came in. */
-  receive(delivery: Delivery, link: Link | undefined): void {
+  receive(delivery: Delivery, link: ChainLink | undefined): void {
     if (link === undefined) {
       if (!delivery.transient) this.#mixed = true;
       return this.#crowd.hear(delivery);
     }
     if (this.#behind) return this.#hold(delivery, link);
-    const ahead = timeOf(link.position) > this.#floor;
+    const ahead = positionTime(link.position) > this.#floor;
     const next = ahead && (this.#position === undefined || link.previous === this.#position);
     if (next && this.#gate?.full !== true) {
       this.#follow(link.position);
@@ -237,10 +243,10 @@ export class Cohort {
 
   #standAt(position: Position): void {
     this.#position = position;
-    this.#floor = Math.max(this.#floor, timeOf(position));
+    this.#floor = Math.max(this.#floor, positionTime(position));
   }
 
-  #hold(delivery: Delivery, { position, previous }: Link): void {
+  #hold(delivery: Delivery, { position, previous }: ChainLink): void {
     if (this.#held.length >= MAX_HELD) {
       this.#held = [];
       this.#again = true;
@@ -286,7 +292,7 @@ export class Cohort {
       const request = this.#request();
       let page: Page<StoredMessage>;
       try {
-        page = await this.#reader.readPatiently(request, gone);
+        page = await this.#reader.readWithRetry(request, gone);
       } catch (error) {
         if (gone()) return;
         told(error as Error);
@@ -344,7 +350,7 @@ export class Cohort {
     this.#begun();
     this.#judge(page.server);
     const live = new Set(this.#held.map(({ arrived }) => arrived.position));
-    const result = advance<Arrived>(this.#position, arrivals, this.#waiting(), this.#floor);
+    const result = mergeIntoChain<Arrived>(this.#position, arrivals, this.#waiting(), this.#floor);
     for (const step of result.steps) {
       // What does not fit is read again when there is room.
       if (this.#gate?.full === true) {
@@ -386,11 +392,11 @@ export class Cohort {
     return { ...page, messages };
   }
 
-  #waiting(): Held<Arrived>[] {
+  #waiting(): BufferedMessage<Arrived>[] {
     return this.#held.map(({ arrived, reading }) => ({ link: arrived, settled: reading < this.#readings }));
   }
 
-  #keep({ held }: Advanced<Arrived>): void {
+  #keep({ held }: ChainResult<Arrived>): void {
     const kept = new Set(held.map(({ link }) => link));
     this.#held = this.#held.filter(({ arrived }) => kept.has(arrived));
   }
@@ -415,7 +421,7 @@ export class Cohort {
 
   /** When the last message delivered was published. */
   #stood(): Date {
-    return new Date(this.#position === undefined ? this.#now() : timeOf(this.#position) / 1_000);
+    return new Date(this.#position === undefined ? this.#now() : positionTime(this.#position) / 1_000);
   }
 
   #begun(): void {

@@ -1,5 +1,5 @@
-import type { Link } from '../history/chain.js';
-import type { PatientReader } from '../history/history-reader.js';
+import type { ChainLink } from '../history/chain.js';
+import type { RetryingReader } from '../history/history-reader.js';
 import type { Position } from '../history/position.js';
 import { Cohort, type CohortHome, type Gap, type Start } from './cohort.js';
 import type { Crowd } from './crowd.js';
@@ -11,12 +11,12 @@ import type { Delivery, Gate, Member } from './delivery.js';
  */
 export class Cohorts {
   readonly #home: CohortHome;
-  readonly #reader: PatientReader;
+  readonly #reader: RetryingReader;
   readonly #now: () => number;
   #main: Cohort | undefined;
   #others: Cohort[] = [];
 
-  constructor(home: CohortHome, reader: PatientReader, now: () => number) {
+  constructor(home: CohortHome, reader: RetryingReader, now: () => number) {
     this.#home = home;
     this.#reader = reader;
     this.#now = now;
@@ -71,7 +71,7 @@ export class Cohorts {
     this.#clear();
   }
 
-  receive(delivery: Delivery, link: Link | undefined): void {
+  receive(delivery: Delivery, link: ChainLink | undefined): void {
     this.#main?.receive(delivery, link);
     if (this.#others.length === 0) return;
     for (const cohort of [...this.#others]) cohort.receive(delivery, link);

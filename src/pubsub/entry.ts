@@ -1,6 +1,6 @@
-import type { Link } from '../history/chain.js';
+import type { ChainLink } from '../history/chain.js';
 import { unwrap } from '../history/envelope.js';
-import type { PatientReader } from '../history/history-reader.js';
+import type { RetryingReader } from '../history/history-reader.js';
 import type { Position } from '../history/position.js';
 import type { Clock, Timer } from '../internal/clock.js';
 import type { RollcallError } from '../internal/errors.js';
@@ -20,7 +20,7 @@ interface Waiter {
 /** What all entries of one kind have in common. */
 export interface EntryHome {
   readonly kind: SubscriptionKind;
-  readonly reader: PatientReader;
+  readonly reader: RetryingReader;
   readonly clock: Clock;
   /** When, by the clock's `now`, the first of them could be there. */
   readonly began: number;
@@ -164,7 +164,7 @@ export class Entry implements CohortHome {
   }
 
   /** Hands on what came in. */
-  hear(channel: string, payload: Payload, link: Link | undefined, transient: boolean): void {
+  hear(channel: string, payload: Payload, link: ChainLink | undefined, transient: boolean): void {
     const { kind, name } = this;
     const position = link?.position;
     const listening = this.#listening;

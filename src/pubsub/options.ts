@@ -1,4 +1,4 @@
-import type { HistoryOptions } from '../history/appends.js';
+import type { HistoryOptions } from '../history/append.js';
 import type { Break } from '../history/chain.js';
 import type { Position } from '../history/position.js';
 import type { Clock } from '../internal/clock.js';

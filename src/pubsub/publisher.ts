@@ -1,4 +1,4 @@
-import { type Appended, AppendGroup, appendedOf, type HistoryOptions } from '../history/appends.js';
+import { AppendBatch, type AppendResult, type HistoryOptions, parseAppendReply } from '../history/append.js';
 import type { Deadline } from '../internal/deadlines.js';
 import { CommandError, ConnectionError, type RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
@@ -18,7 +18,7 @@ export interface PublishRequest {
 }
 
 /** What became of it; `position` and `duplicate` only with history. */
-export type PublishOutcome = Pick<Appended, 'receivers'> & Partial<Appended>;
+export type PublishOutcome = Pick<AppendResult, 'receivers'> & Partial<AppendResult>;
 
 /** One message on its way. */
 class Publication {
@@ -72,7 +72,7 @@ class Publication {
 }
 
 /** What one command is for: a publication, or some with history for one channel. */
-type Shipment = Publication | AppendGroup<Publication>;
+type Shipment = Publication | AppendBatch<Publication>;
 
 /**
  * Sends publications in the order they were asked for, all of one tick in one go, and only while
@@ -151,7 +151,7 @@ export class Publisher {
   async #ship(batch: readonly Publication[], shipments: readonly Shipment[]): Promise<void> {
     const random = this.#link.clock.random();
     const commands = shipments.map((each) =>
-      each instanceof Publication ? each.command : each.call(random),
+      each instanceof Publication ? each.command : each.toScriptCall(random),
     );
     try {
       const replies = await this.#link.session.execute(commands);
@@ -170,9 +170,9 @@ export class Publisher {
       for (const publication of publications) publication.fail(error);
     } else if (shipment instanceof Publication) shipment.succeed({ receivers: Number(reply) });
     else {
-      const outcomes = appendedOf(reply as readonly Reply[]);
+      const outcomes = parseAppendReply(reply as readonly Reply[]);
       publications.forEach((publication, at) => {
-        publication.succeed(outcomes[at] as Appended);
+        publication.succeed(outcomes[at] as AppendResult);
       });
     }
   }
@@ -225,7 +225,7 @@ export class Publisher {
 function shipmentsOf(batch: readonly Publication[]): readonly Shipment[] {
   if (batch.every(({ request }) => request.history === undefined)) return batch;
   const shipments: Shipment[] = [];
-  const open = new Map<string, AppendGroup<Publication>>();
+  const open = new Map<string, AppendBatch<Publication>>();
   for (const publication of batch) {
     const { channel, sharded, payload, history, idempotencyKey } = publication.request;
     if (history === undefined) {
@@ -235,8 +235,8 @@ function shipmentsOf(batch: readonly Publication[]): readonly Shipment[] {
     }
     const append = { channel, sharded, payload, history, idempotencyKey, item: publication };
     let group = open.get(channel);
-    if (group?.takes(append) !== true) {
-      group = new AppendGroup(append);
+    if (group?.accepts(append) !== true) {
+      group = new AppendBatch(append);
       open.set(channel, group);
       shipments.push(group);
     }

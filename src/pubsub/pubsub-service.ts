@@ -1,4 +1,4 @@
-import { guarded, transient } from '../history/envelope.js';
+import { escapePayload, wrapTransient } from '../history/envelope.js';
 import { assertPosition, type Position } from '../history/position.js';
 import { onAbort } from '../internal/abort.js';
 import { systemClock } from '../internal/clock.js';
@@ -169,7 +169,7 @@ export class PubSubService {
     const outcome = await this.#publisher.publish({
       channel: name,
       sharded,
-      payload: history === undefined ? (passes ? transient : guarded)(payload) : payload,
+      payload: history === undefined ? (passes ? wrapTransient : escapePayload)(payload) : payload,
       history,
       idempotencyKey,
     });

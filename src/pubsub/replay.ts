@@ -1,6 +1,6 @@
-import { advance, type Break, type Page } from '../history/chain.js';
+import { type Break, mergeIntoChain, type Page } from '../history/chain.js';
 import type { HistoryReader, ReadRequest, StoredMessage } from '../history/history-reader.js';
-import { assertPosition, type Position, timeOf } from '../history/position.js';
+import { assertPosition, type Position, positionTime } from '../history/position.js';
 import { numberOption } from '../internal/validate.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { Channel } from './channel.js';
@@ -102,7 +102,7 @@ async function readPages(
   let over = false;
   try {
     return await link.withDeadline(what, () =>
-      Promise.all(requests.map((request) => reader.readPatiently(request, () => over))),
+      Promise.all(requests.map((request) => reader.readWithRetry(request, () => over))),
     );
   } finally {
     over = true;
@@ -111,7 +111,7 @@ async function readPages(
 
 /** Why there is a hole between `since` and `page`, if there is one. */
 function breakIn(since: Position | undefined, page: Page<StoredMessage>): Break | undefined {
-  for (const step of advance(since, page, []).steps) if (step.type === 'break') return step.reason;
+  for (const step of mergeIntoChain(since, page, []).steps) if (step.type === 'break') return step.reason;
   return undefined;
 }
 
@@ -133,7 +133,7 @@ function decoded<T>(
 
 /** When the message at `position` was published. */
 function publishedAt(position: Position): Date {
-  return new Date(timeOf(position) / 1_000);
+  return new Date(positionTime(position) / 1_000);
 }
 
 /** The last position of a page. */

@@ -1,4 +1,4 @@
-import { historyOptions } from '../history/options.js';
+import { resolveHistoryOptions } from '../history/options.js';
 import { assertPosition } from '../history/position.js';
 import { systemClock } from '../internal/clock.js';
 import { type Json, jsonCodec } from '../internal/codec.js';
@@ -293,7 +293,7 @@ class Channels {
   constructor({ history = DEFAULT_HISTORY, sharded = false }: RoomOptions) {
     this.#passing = definitions({ sharded });
     this.#kept =
-      history === false ? this.#passing : definitions({ sharded, history: historyOptions(history) });
+      history === false ? this.#passing : definitions({ sharded, history: resolveHistoryOptions(history) });
   }
 
   get keeps(): boolean {

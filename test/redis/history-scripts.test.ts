@@ -1,7 +1,7 @@
 import { CommandError, type Discontinuity, type Position, PubSubService } from 'rollcall';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { historyKeys } from '../../src/history/keys.js';
-import { APPEND, READ } from '../../src/history/scripts.js';
+import { appendScript, readScript } from '../../src/history/scripts.js';
 import { driverFor } from '../../src/redis/detect.js';
 import { ioredis, nodeRedis } from '../shared/presence-clients.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
@@ -12,7 +12,7 @@ import { waitFor } from '../support/wait.js';
 
 const COMMAND_MS = 5_000;
 const CHANNEL = 'news';
-const { log, last, once } = historyKeys(CHANNEL);
+const { stream: log, lastPosition: last, idempotencyKey: once } = historyKeys(CHANNEL);
 const HOUR = 3_600_000_000;
 
 let server: RedisServer;
@@ -55,7 +55,7 @@ async function append(messages: (string | Message)[], options: Record<string, un
     if (key !== undefined) keys.push(once(key));
     args.push(key === undefined ? '0' : String(keys.length), payload);
   }
-  const call = ['EVAL', APPEND.source, keys.length, ...keys, CHANNEL, 'PUBLISH'];
+  const call = ['EVAL', appendScript.source, keys.length, ...keys, CHANNEL, 'PUBLISH'];
   const all = [...call, size, ttl, lastTtl, onceTtl, nonce, ...args].map(String);
   const reply = await ((on as RespConnection | undefined) ?? commands).send(all, COMMAND_MS);
   if (reply instanceof Error) throw reply;
@@ -77,7 +77,7 @@ interface Read {
 /** Calls read.lua as the reader does. */
 async function read(options: Record<string, unknown> = {}): Promise<Read> {
   const { after = '-', before = '+', limit = 100, maxBytes = 1_000_000, reverse = '0', on } = options;
-  const call = ['EVAL', READ.source, 2, log, last, after, before, limit, maxBytes, reverse];
+  const call = ['EVAL', readScript.source, 2, log, last, after, before, limit, maxBytes, reverse];
   const reply = await ((on as RespConnection | undefined) ?? commands).send(call.map(String), COMMAND_MS);
   if (reply instanceof Error) throw reply;
   const [newest, more, runId, ...flat] = reply as [string, number, string, ...string[]];
@@ -333,9 +333,11 @@ describe('append', () => {
     await driver.subscribe('channel', [CHANNEL], { binary: true });
     const bytes = Buffer.from(Array.from({ length: 512 }, (_, at) => at % 256));
     const args = [CHANNEL, 'PUBLISH', '10', '60000', '60000', '60000', '1', '0', bytes];
-    const [reply] = await driver.execute([{ script: APPEND, keys: [log, last], args }], { buffers: true });
+    const [reply] = await driver.execute([{ script: appendScript, keys: [log, last], args }], {
+      buffers: true,
+    });
     const [position] = reply as [Buffer];
-    const reading = { script: READ, keys: [log, last], args: ['-', '+', '10', '100000', '0'] };
+    const reading = { script: readScript, keys: [log, last], args: ['-', '+', '10', '100000', '0'] };
     const [page] = await driver.execute([reading], { buffers: true });
     expect((page as Buffer[]).at(-1)).toEqual(bytes);
     await waitFor(() => heard.length === 1, { message: 'the message' });

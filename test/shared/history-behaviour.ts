@@ -145,10 +145,10 @@ export function historyBehaviour(
     /** Puts a message into the history that nobody is sent, as if it had been lost on its way. */
     async function loseOne(channel: string, payload: string): Promise<Position> {
       const keys = historyKeys(channel);
-      const last = String(await world.run('GET', keys.last));
+      const last = String(await world.run('GET', keys.lastPosition));
       const id = String(timeOf(last) + 1);
-      await world.run('XADD', keys.log, id, 'n', '7', 'p', last, 'm', payload);
-      await world.run('SET', keys.last, `${id}-7`);
+      await world.run('XADD', keys.stream, id, 'n', '7', 'p', last, 'm', payload);
+      await world.run('SET', keys.lastPosition, `${id}-7`);
       return `${id}-7`;
     }
 
@@ -407,7 +407,7 @@ export function historyBehaviour(
           false,
           'forked',
         ]);
-        await world.run('DEL', historyKeys(channel).log, historyKeys(channel).last);
+        await world.run('DEL', historyKeys(channel).stream, historyKeys(channel).lastPosition);
         expect(await of(channel, two)).toEqual([[], false, 'wiped']);
         await publish(service, channel, [3]);
         expect(await of(channel, two)).toEqual([[3], false, 'wiped']);
@@ -649,16 +649,16 @@ export function historyBehaviour(
         await publish(service, channel, [1, 2]);
         await until('both', () => order.length === 2);
         const keys = historyKeys(channel);
-        await world.run('DEL', keys.log, keys.last);
+        await world.run('DEL', keys.stream, keys.lastPosition);
         await publish(service, channel, [3]);
         await publish(service, channel, [4]);
         await until('all', () => order.length === 5);
         expect(order).toEqual([1, 2, ['wiped', false], 3, 4]);
         // The stream alone: nothing was missed live, so there is nothing to tell.
-        await world.run('DEL', keys.log);
+        await world.run('DEL', keys.stream);
         await publish(service, channel, [5]);
         // The last position alone: the newest message knows it.
-        await world.run('DEL', keys.last);
+        await world.run('DEL', keys.lastPosition);
         await publish(service, channel, [6]);
         await until('all', () => order.includes(6));
         expect(order.slice(5)).toEqual([5, 6]);
@@ -956,7 +956,7 @@ export function historyBehaviour(
         await take(3);
         expect(items).toEqual(['trimmed', 3, 4]);
         const keys = historyKeys(channel);
-        await world.run('DEL', keys.log, keys.last);
+        await world.run('DEL', keys.stream, keys.lastPosition);
         await publish(service, channel, [5]);
         await publish(service, channel, [6]);
         await take(6);
@@ -985,8 +985,8 @@ export function historyBehaviour(
         const back = (await publish(service, name('back'), numbers(0, 3))) as Position[];
         const streamless = (await publish(service, name('streamless'), numbers(0, 3))) as Position[];
         const keys = (text: string) => historyKeys(name(text));
-        await world.run('DEL', keys('lost').log, keys('lost').last);
-        await world.run('DEL', keys('streamless').log);
+        await world.run('DEL', keys('lost').stream, keys('lost').lastPosition);
+        await world.run('DEL', keys('streamless').stream);
         const fork = `${timeOf(back[2]!) + 60_000_000}-3`;
         const { channels, unrecovered } = await service.recover({
           limit: 10,

@@ -1,10 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { advance, breakBetween, type Held, type Link, type Page } from '../../../src/history/chain.js';
+import {
+  type BufferedMessage,
+  type ChainLink,
+  classifyBreak,
+  mergeIntoChain,
+  type Page,
+} from '../../../src/history/chain.js';
 import { ORIGIN, type Position } from '../../../src/history/position.js';
 
 /** A chain of messages after `from`, at these times; `nonce` tells servers apart. */
-function chain(times: readonly number[], from: Position = ORIGIN, nonce = 1): Link[] {
+function chain(times: readonly number[], from: Position = ORIGIN, nonce = 1): ChainLink[] {
   let previous = from;
   return times.map((time) => {
     const position = `${time}-${nonce}`;
@@ -14,26 +20,32 @@ function chain(times: readonly number[], from: Position = ORIGIN, nonce = 1): Li
   });
 }
 
-const page = (messages: readonly Link[], last = messages.at(-1)?.position ?? ORIGIN, more = false) =>
-  ({ last, more, server: 's', messages }) satisfies Page<Link>;
-const settled = (link: Link): Held<Link> => ({ link, settled: true });
-const fresh = (link: Link): Held<Link> => ({ link, settled: false });
+const page = (messages: readonly ChainLink[], last = messages.at(-1)?.position ?? ORIGIN, more = false) =>
+  ({ last, more, server: 's', messages }) satisfies Page<ChainLink>;
+const settled = (link: ChainLink): BufferedMessage<ChainLink> => ({ link, beforeRead: true });
+const fresh = (link: ChainLink): BufferedMessage<ChainLink> => ({ link, beforeRead: false });
 
 /** The steps in short: positions, and breaks by their reason. */
-const shown = (result: ReturnType<typeof advance<Link>>) =>
+const shown = (result: ReturnType<typeof mergeIntoChain<ChainLink>>) =>
   result.steps.map((step) => (step.type === 'break' ? step.reason : step.message.position));
 
-const [a, b, c, d, e] = chain([10, 20, 30, 40, 50]) as [Link, Link, Link, Link, Link];
+const [a, b, c, d, e] = chain([10, 20, 30, 40, 50]) as [
+  ChainLink,
+  ChainLink,
+  ChainLink,
+  ChainLink,
+  ChainLink,
+];
 
 describe('a page alone', () => {
   test('what follows is delivered in order', () => {
-    const result = advance(a.position, page([b, c]), []);
+    const result = mergeIntoChain(a.position, page([b, c]), []);
     expect(shown(result)).toEqual([b.position, c.position]);
     expect(result).toMatchObject({ position: c.position, readAgain: false, held: [] });
   });
 
   test('nothing new is nothing', () => {
-    expect(advance(c.position, page([], c.position), [])).toMatchObject({
+    expect(mergeIntoChain(c.position, page([], c.position), [])).toMatchObject({
       steps: [],
       position: c.position,
       readAgain: false,
@@ -41,13 +53,13 @@ describe('a page alone', () => {
   });
 
   test('a page with more behind it is read on', () => {
-    const result = advance(a.position, page([b], d.position, true), []);
+    const result = mergeIntoChain(a.position, page([b], d.position, true), []);
     expect(result).toMatchObject({ position: b.position, readAgain: true });
   });
 
   test('without a place to begin, everything is taken as it comes', () => {
-    expect(shown(advance(undefined, page([c, d]), []))).toEqual([c.position, d.position]);
-    expect(advance(undefined, page([], c.position), []).position).toBe(c.position);
+    expect(shown(mergeIntoChain(undefined, page([c, d]), []))).toEqual([c.position, d.position]);
+    expect(mergeIntoChain(undefined, page([], c.position), []).position).toBe(c.position);
   });
 });
 
@@ -66,56 +78,61 @@ describe('breaks', () => {
     ['… and went on', page(chain([60], '5-1', 2)), ['forked', '60-2'], '60-2'],
     ['another message has the same time', page([], '10-2'), ['forked'], '10-2'],
   ] as const)('%s', (_, read, steps, position) => {
-    const result = advance(a.position, read, []);
+    const result = mergeIntoChain(a.position, read, []);
     expect(shown(result)).toEqual(steps);
     expect(result).toMatchObject({ position, readAgain: false });
   });
 
   test('a branch whose clock is behind is followed from its end, and nothing comes twice', () => {
-    const [p, q, r] = chain([7, 8, 9], '5-1', 2) as [Link, Link, Link];
-    const result = advance(b.position, page([], q.position), [settled(a), settled(p), settled(q), fresh(r)]);
+    const [p, q, r] = chain([7, 8, 9], '5-1', 2) as [ChainLink, ChainLink, ChainLink];
+    const result = mergeIntoChain(b.position, page([], q.position), [
+      settled(a),
+      settled(p),
+      settled(q),
+      fresh(r),
+    ]);
     expect(shown(result)).toEqual(['forked']);
     // Its time says nothing: whether it has come before only another reading can tell.
     expect(result).toMatchObject({ position: q.position, readAgain: true, held: [fresh(r), settled(a)] });
-    const again = advance(q.position, page([r]), [settled(r)], 20);
+    const again = mergeIntoChain(q.position, page([r]), [settled(r)], 20);
     expect(shown(again)).toEqual([r.position]);
-    expect(shown(advance(q.position, page([], q.position), [settled(r)], 20))).toEqual([]);
+    expect(shown(mergeIntoChain(q.position, page([], q.position), [settled(r)], 20))).toEqual([]);
   });
 
   test('reasons', () => {
-    expect(breakBetween('10-1', ORIGIN)).toBe('wiped');
-    expect(breakBetween('10-1', '9-1')).toBe('forked');
-    expect(breakBetween('10-1', '10-2')).toBe('forked');
-    expect(breakBetween('10-1', '11-1')).toBe('trimmed');
+    expect(classifyBreak('10-1', ORIGIN)).toBe('wiped');
+    expect(classifyBreak('10-1', '9-1')).toBe('forked');
+    expect(classifyBreak('10-1', '10-2')).toBe('forked');
+    expect(classifyBreak('10-1', '11-1')).toBe('trimmed');
   });
 });
 
 describe('with messages that came meanwhile', () => {
   test('duplicates are dropped', () => {
-    const result = advance(a.position, page([b, c]), [fresh(b), fresh(c), fresh(d)]);
+    const result = mergeIntoChain(a.position, page([b, c]), [fresh(b), fresh(c), fresh(d)]);
     expect(shown(result)).toEqual([b.position, c.position, d.position]);
     expect(result).toMatchObject({ held: [], readAgain: false });
   });
 
   test('what history has trimmed and pub/sub has brought is not missing', () => {
-    const result = advance(a.position, page([d, e]), [settled(b), settled(c)]);
+    const result = mergeIntoChain(a.position, page([d, e]), [settled(b), settled(c)]);
     expect(shown(result)).toEqual([b, c, d, e].map(({ position }) => position));
   });
 
   test('a hole before one that came after the reading began is read again', () => {
-    const result = advance(a.position, page([b]), [fresh(d)]);
+    const result = mergeIntoChain(a.position, page([b]), [fresh(d)]);
     expect(shown(result)).toEqual([b.position]);
     expect(result).toMatchObject({ position: b.position, readAgain: true, held: [fresh(d)] });
   });
 
   test('one that was there before is final: the message is of another branch', () => {
-    const [, x] = chain([25, 35], a.position, 2) as [Link, Link];
-    const result = advance(b.position, page([], b.position), [settled(x)]);
+    const [, x] = chain([25, 35], a.position, 2) as [ChainLink, ChainLink];
+    const result = mergeIntoChain(b.position, page([], b.position), [settled(x)]);
     expect(shown(result)).toEqual(['trimmed', x.position]);
   });
 
   test('what is held waits for the rest of the history', () => {
-    const result = advance(a.position, page([b], e.position, true), [settled(d), settled(e)]);
+    const result = mergeIntoChain(a.position, page([b], e.position, true), [settled(d), settled(e)]);
     expect(shown(result)).toEqual([b.position]);
     expect(result.held.map(({ link }) => link)).toEqual([d, e]);
   });
@@ -143,12 +160,15 @@ const scenes = fc
 test('every split of a chain between history and live messages gives every message once, in order', () => {
   fc.assert(
     fc.property(scenes, ({ links, stands, pageSize, live, order }) => {
-      const start = links[stands] as Link;
+      const start = links[stands] as ChainLink;
       // Any of them, any number of times, in any order: all that pub/sub can do to a hand of messages.
-      const arrived = live.map((at) => links[at % links.length] as Link);
+      const arrived = live.map((at) => links[at % links.length] as ChainLink);
       const shuffled = arrived.map((link, at) => ({ link, by: order[at] as number }));
       shuffled.sort((left, right) => left.by - right.by);
-      let held: readonly Held<Link>[] = shuffled.map(({ link, by }) => ({ link, settled: by % 2 === 0 }));
+      let held: readonly BufferedMessage<ChainLink>[] = shuffled.map(({ link, by }) => ({
+        link,
+        settled: by % 2 === 0,
+      }));
       let at: Position | undefined = start.position;
       const got: Position[] = [];
       for (let reading = 0; ; reading++) {
@@ -156,7 +176,7 @@ test('every split of a chain between history and live messages gives every messa
         const from = links.findIndex(({ position }) => position === at) + 1;
         const messages = links.slice(from, from + pageSize);
         const more = from + pageSize < links.length;
-        const result: ReturnType<typeof advance<Link>> = advance(
+        const result: ReturnType<typeof mergeIntoChain<ChainLink>> = mergeIntoChain(
           at,
           page(messages, links.at(-1)?.position, more),
           held,
@@ -178,10 +198,10 @@ test('every split of a chain between history and live messages gives every messa
 test('whatever is trimmed, nothing comes twice or out of order, and a hole is always told', () => {
   fc.assert(
     fc.property(scenes, ({ links, stands, trimmed, live }) => {
-      const start = links[stands] as Link;
+      const start = links[stands] as ChainLink;
       const kept = links.slice(trimmed).filter((_, at) => at + trimmed > stands);
-      const held = live.map((at) => settled(links[at % links.length] as Link));
-      const result = advance(start.position, page(kept, links.at(-1)?.position), held);
+      const held = live.map((at) => settled(links[at % links.length] as ChainLink));
+      const result = mergeIntoChain(start.position, page(kept, links.at(-1)?.position), held);
       let stood = start.position;
       let told = false;
       for (const step of result.steps) {
@@ -209,7 +229,7 @@ test('after a fork it is told, and the new branch is followed to its end', () =>
       fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 10 }),
       fc.boolean(),
       ({ links, stands, live }, gaps, heardLive) => {
-        const start = links[stands] as Link;
+        const start = links[stands] as ChainLink;
         // The new master lost the reader's last message, and perhaps more, and went on by its own clock.
         const common = links.slice(0, Math.floor(stands / 2));
         let time = Number.parseInt(common.at(-1)?.position ?? '0', 10);
@@ -218,13 +238,13 @@ test('after a fork it is told, and the new branch is followed to its end', () =>
           common.at(-1)?.position,
           2,
         );
-        const last = branch.at(-1) as Link;
+        const last = branch.at(-1) as ChainLink;
         const beyond = branch.filter(({ position }) => {
           return Number.parseInt(position, 10) > Number.parseInt(start.position, 10);
         });
-        const old = live.slice(0, 5).map((at) => settled(links[at % (stands + 1)] as Link));
+        const old = live.slice(0, 5).map((at) => settled(links[at % (stands + 1)] as ChainLink));
         const held = [...(heardLive ? branch.map(settled) : []), ...old];
-        const result = advance(start.position, page(beyond, last.position), held);
+        const result = mergeIntoChain(start.position, page(beyond, last.position), held);
         expect(result.steps[0]?.type).toBe('break');
         expect(result.position).toBe(last.position);
         const got = result.steps.flatMap((step) => (step.type === 'message' ? [step.message.position] : []));

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { guarded, transient, unwrap } from '../../../src/history/envelope.js';
+import { escapePayload, unwrap, wrapTransient } from '../../../src/history/envelope.js';
 
 const [position, previous] = ['1795319308000409-432766', '1795319307999458-9'];
 
@@ -38,10 +38,10 @@ test('whatever is published without history comes back as it was', () => {
   const magic = fc.constantFrom('', 'rc1:', 'rc1::\n', `rc1:${position}:${previous}\n`);
   fc.assert(
     fc.property(magic, fc.string({ unit: 'binary' }), (start, rest) => {
-      const sent = guarded(start + rest);
+      const sent = escapePayload(start + rest);
       expect(unwrap(sent)?.payload ?? sent).toBe(start + rest);
       expect(unwrap(sent)?.link).toBeUndefined();
-      const bytes = guarded(Buffer.from(start + rest));
+      const bytes = escapePayload(Buffer.from(start + rest));
       expect(unwrap(bytes)?.payload ?? bytes).toEqual(Buffer.from(start + rest));
     }),
   );
@@ -50,10 +50,10 @@ test('whatever is published without history comes back as it was', () => {
 test('what is transient comes back as it was, and says so', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), (text) => {
-      expect(unwrap(transient(text))).toEqual({ payload: text, link: undefined, transient: true });
+      expect(unwrap(wrapTransient(text))).toEqual({ payload: text, link: undefined, transient: true });
       const bytes = Buffer.from(text);
-      expect(unwrap(transient(bytes))).toEqual({ payload: bytes, link: undefined, transient: true });
-      expect(unwrap(guarded(text))?.transient ?? false).toBe(false);
+      expect(unwrap(wrapTransient(bytes))).toEqual({ payload: bytes, link: undefined, transient: true });
+      expect(unwrap(escapePayload(text))?.transient ?? false).toBe(false);
     }),
   );
 });
@@ -61,7 +61,7 @@ test('what is transient comes back as it was, and says so', () => {
 test('JSON is published as it is', () => {
   fc.assert(
     fc.property(fc.json(), (json) => {
-      expect(guarded(json)).toBe(json);
+      expect(escapePayload(json)).toBe(json);
     }),
   );
 });

@@ -21,13 +21,13 @@ test.each([
   ['a}b', 'rollcall:log!{a%7Db}'],
   ['{}x', 'rollcall:log!{{%7Dx}'],
 ])('%j is kept in %j', (channel, log) => {
-  expect(historyKeys(channel).log).toBe(log);
+  expect(historyKeys(channel).stream).toBe(log);
 });
 
 test('the keys of a channel share a slot; that of the channel, but where no tag can say it', () => {
   fc.assert(
     fc.property(channels, fc.string(), (channel, key) => {
-      const { log, last, once } = historyKeys(channel);
+      const { stream: log, lastPosition: last, idempotencyKey: once } = historyKeys(channel);
       expect(hashed(last)).toBe(hashed(log));
       expect(hashed(once(key))).toBe(hashed(log));
       if (sharesSlot(channel)) expect(hashed(log)).toBe(hashed(channel));
@@ -39,8 +39,8 @@ test('no two channels share a key, and no key is another one of the same channel
   fc.assert(
     fc.property(channels, channels, (one, two) => {
       if (one === two) return;
-      expect(historyKeys(one).log).not.toBe(historyKeys(two).log);
-      expect(historyKeys(one).last).not.toBe(historyKeys(two).last);
+      expect(historyKeys(one).stream).not.toBe(historyKeys(two).stream);
+      expect(historyKeys(one).lastPosition).not.toBe(historyKeys(two).lastPosition);
     }),
     { numRuns: 2_000 },
   );
@@ -51,7 +51,9 @@ test('no two messages share an idempotency key unless both channel and key are t
   fc.assert(
     fc.property(keys, keys, keys, keys, (channel, key, otherChannel, otherKey) => {
       const same = channel === otherChannel && key === otherKey;
-      expect(historyKeys(channel).once(key) === historyKeys(otherChannel).once(otherKey)).toBe(same);
+      expect(
+        historyKeys(channel).idempotencyKey(key) === historyKeys(otherChannel).idempotencyKey(otherKey),
+      ).toBe(same);
     }),
     { numRuns: 2_000 },
   );

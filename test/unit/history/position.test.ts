@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { assertPosition, timeOf } from '../../../src/history/position.js';
+import { assertPosition, positionTime } from '../../../src/history/position.js';
 import { InvalidArgumentError } from '../../../src/internal/errors.js';
 
 test.each(['1795319308000409-432766', '0-0', '1-1'])('%j is a position', (value) => {
@@ -28,5 +28,5 @@ test.each([
 });
 
 test('positions are ordered by time', () => {
-  expect(timeOf('1795319308000409-432766')).toBe(1_795_319_308_000_409);
+  expect(positionTime('1795319308000409-432766')).toBe(1_795_319_308_000_409);
 });

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Page } from '../../../src/history/chain.js';
-import type { PatientReader, ReadRequest, StoredMessage } from '../../../src/history/history-reader.js';
-import { ORIGIN, type Position, timeOf } from '../../../src/history/position.js';
+import type { ReadRequest, RetryingReader, StoredMessage } from '../../../src/history/history-reader.js';
+import { ORIGIN, type Position, positionTime } from '../../../src/history/position.js';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { CommandError, type RollcallError } from '../../../src/internal/errors.js';
@@ -46,7 +46,9 @@ class Server {
   }
 
   page({ after, limit }: ReadRequest): Page<StoredMessage> {
-    const all = this.log.filter(({ position }) => after === undefined || timeOf(position) > timeOf(after));
+    const all = this.log.filter(
+      ({ position }) => after === undefined || positionTime(position) > positionTime(after),
+    );
     return {
       last: this.last,
       more: all.length > limit,
@@ -57,7 +59,7 @@ class Server {
 }
 
 /** Readings that a test answers, each with what the server has at that moment. */
-class Readings implements PatientReader {
+class Readings implements RetryingReader {
   constructor(readonly server: Server) {}
 
   readonly open: {
@@ -71,7 +73,7 @@ class Readings implements PatientReader {
     return this.server.page(request);
   }
 
-  readPatiently(request: ReadRequest): Promise<Page<StoredMessage>> {
+  readWithRetry(request: ReadRequest): Promise<Page<StoredMessage>> {
     return new Promise((resolve, reject) => this.open.push({ request, resolve, reject }));
   }
 }
@@ -207,7 +209,7 @@ describe('a handler that just listens', () => {
     const { cohort, server, live, read, got, gaps } = scene();
     cohort.subscribed();
     live();
-    const since = new Date(timeOf(server.last) / 1_000);
+    const since = new Date(positionTime(server.last) / 1_000);
     server.append();
     live();
     live();

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Page } from '../../../src/history/chain.js';
-import type { PatientReader, StoredMessage } from '../../../src/history/history-reader.js';
+import type { RetryingReader, StoredMessage } from '../../../src/history/history-reader.js';
 import { ORIGIN } from '../../../src/history/position.js';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { ErrorReporter } from '../../../src/internal/diagnostics.js';
@@ -11,7 +11,7 @@ import type { SubscriptionKind } from '../../../src/redis/driver.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 
 /** A channel's history; message n is at `n-1`. */
-class History implements PatientReader {
+class History implements RetryingReader {
   log: StoredMessage[] = [];
 
   /** Publishes one; what comes on the wire. */
@@ -30,7 +30,7 @@ class History implements PatientReader {
     return { last: this.last, more: false, server: 's', messages: [] };
   }
 
-  async readPatiently({ after = ORIGIN, limit }: { after?: string | undefined; limit: number }) {
+  async readWithRetry({ after = ORIGIN, limit }: { after?: string | undefined; limit: number }) {
     const from = Number.parseInt(after, 10);
     const messages = limit === 0 ? [] : this.log.slice(from);
     return { last: this.last, more: false, server: 's', messages };

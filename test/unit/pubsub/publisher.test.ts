@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { historyKeys } from '../../../src/history/keys.js';
-import { APPEND } from '../../../src/history/scripts.js';
+import { appendScript } from '../../../src/history/scripts.js';
 import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../../src/internal/errors.js';
 import { Publisher, type PublishOutcome, type PublishRequest } from '../../../src/pubsub/publisher.js';
 import { ClientHandle } from '../../../src/redis/client-handle.js';
@@ -246,7 +246,7 @@ describe('with history', () => {
   /** What a command carries: the channel and its payloads, with marks for history and keys. */
   function shown(command: Command): string {
     if (!isScriptCall(command)) return `${command[1]} ${command[2]}`;
-    expect(command.script).toBe(APPEND);
+    expect(command.script).toBe(appendScript);
     const [channel, , , , , , , ...messages] = command.args;
     const payloads = messages.flatMap((each, at) =>
       at % 2 === 0 ? [] : [messages[at - 1] === '0' ? each : `${each}*`],
@@ -273,10 +273,10 @@ describe('with history', () => {
     append('a', { idempotencyKey: 'k' });
     append('b', { sharded: false });
     await turn();
-    const { log, last, once } = historyKeys('x');
+    const { stream: log, lastPosition: last, idempotencyKey: once } = historyKeys('x');
     expect(driver.only.commands).toEqual([
       {
-        script: APPEND,
+        script: appendScript,
         keys: [log, last, once('k')],
         args: ['x', 'PUBLISH', '10', '1000', '60000', '600000', '500000', '3', 'a', '0', 'b'],
       },

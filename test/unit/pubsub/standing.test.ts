@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Page } from '../../../src/history/chain.js';
-import type { PatientReader, ReadRequest, StoredMessage } from '../../../src/history/history-reader.js';
+import type { ReadRequest, RetryingReader, StoredMessage } from '../../../src/history/history-reader.js';
 import { ORIGIN } from '../../../src/history/position.js';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { ErrorReporter } from '../../../src/internal/diagnostics.js';
@@ -15,7 +15,7 @@ import { FakeClock, turn } from '../../support/fake-clock.js';
 // Where handlers stand in a channel's history, and who shares the work of following it.
 
 /** A channel's history; message n is at `n-1`. Answers in a later turn. */
-class History implements PatientReader {
+class History implements RetryingReader {
   readonly log: StoredMessage[] = [];
   readings = 0;
 
@@ -30,7 +30,7 @@ class History implements PatientReader {
     return { last: at(this.log.length), more: false, server: 's', messages: [] };
   }
 
-  async readPatiently({ after = ORIGIN, limit }: ReadRequest): Promise<Page<StoredMessage>> {
+  async readWithRetry({ after = ORIGIN, limit }: ReadRequest): Promise<Page<StoredMessage>> {
     this.readings++;
     await turn();
     const from = Number.parseInt(after, 10);

@@ -1,7 +1,7 @@
 import type { Payload, Reply, ScriptCall } from '../redis/driver.js';
 import { historyKeys } from './keys.js';
 import type { Position } from './position.js';
-import { APPEND } from './scripts.js';
+import { appendScript } from './scripts.js';
 
 /** What Redis keeps of a channel's messages. */
 export interface HistoryOptions {
@@ -20,7 +20,7 @@ export interface HistoryOptions {
 }
 
 /** A message to be appended and published, and what it is to its sender. */
-export interface Append<T> {
+export interface AppendRequest<T> {
   readonly channel: string;
   readonly sharded: boolean;
   readonly payload: Payload;
@@ -30,8 +30,8 @@ export interface Append<T> {
   readonly item: T;
 }
 
-/** What became of an {@link Append}. */
-export interface Appended {
+/** What became of an {@link AppendRequest}. */
+export interface AppendResult {
   readonly position: Position;
   readonly receivers: number;
   /** Its idempotency key was known: nothing was published, and `position` is the earlier message's. */
@@ -39,19 +39,19 @@ export interface Appended {
 }
 
 /** How long an idempotency key is remembered, in ms: longer than anybody retries. */
-const ONCE_TTL = 600_000;
+const IDEMPOTENCY_KEY_TTL = 600_000;
 /** Messages per script call, and bytes: a script is one stall for everybody else. */
 const MAX_MESSAGES = 100;
 const MAX_BYTES = 1_048_576;
 
 /** Messages for one channel, in order, that one script call appends. */
-export class AppendGroup<T> {
-  readonly #first: Append<T>;
-  readonly #appends: Append<T>[] = [];
+export class AppendBatch<T> {
+  readonly #first: AppendRequest<T>;
+  readonly #appends: AppendRequest<T>[] = [];
   #bytes = 0;
 
   /** For messages like `first`, which is yet to be added. */
-  constructor(first: Append<T>) {
+  constructor(first: AppendRequest<T>) {
     this.#first = first;
   }
 
@@ -61,7 +61,7 @@ export class AppendGroup<T> {
   }
 
   /** Whether `append` may go with the others. */
-  takes({ payload, sharded, history }: Append<T>): boolean {
+  accepts({ payload, sharded, history }: AppendRequest<T>): boolean {
     const first = this.#first;
     return (
       this.#appends.length < MAX_MESSAGES &&
@@ -73,36 +73,36 @@ export class AppendGroup<T> {
     );
   }
 
-  add(append: Append<T>): void {
+  add(append: AppendRequest<T>): void {
     this.#appends.push(append);
     this.#bytes += append.payload.length;
   }
 
   /** The script call; `random` is in [0, 1). */
-  call(random: number): ScriptCall {
+  toScriptCall(random: number): ScriptCall {
     const { channel, sharded, history } = this.#first;
     const names = historyKeys(channel);
-    const keys = [names.log, names.last];
+    const keys = [names.stream, names.lastPosition];
     const args: Payload[] = [
       channel,
       sharded ? 'SPUBLISH' : 'PUBLISH',
       String(history.size),
       String(history.ttl),
       String(history.positionTtl),
-      String(ONCE_TTL),
+      String(IDEMPOTENCY_KEY_TTL),
       String(Math.floor(random * 1_000_000)),
     ];
     for (const { idempotencyKey, payload } of this.#appends) {
-      if (idempotencyKey !== undefined) keys.push(names.once(idempotencyKey));
+      if (idempotencyKey !== undefined) keys.push(names.idempotencyKey(idempotencyKey));
       args.push(idempotencyKey === undefined ? '0' : String(keys.length), payload);
     }
-    return { script: APPEND, keys, args };
+    return { script: appendScript, keys, args };
   }
 }
 
 /** One outcome per message of a group. */
-export function appendedOf(reply: readonly Reply[]): Appended[] {
-  const outcomes: Appended[] = [];
+export function parseAppendReply(reply: readonly Reply[]): AppendResult[] {
+  const outcomes: AppendResult[] = [];
   for (let at = 0; at + 2 < reply.length; at += 3) {
     outcomes.push({
       position: String(reply[at]),
