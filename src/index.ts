@@ -73,6 +73,7 @@ export type {
   PresenceFrame,
   UserPresence,
 } from './protocol/frames.js';
+export type { Overflow } from './pubsub/bounded-queue.js';
 export type { ChannelLike } from './pubsub/channel.js';
 export type {
   ChannelDefinition,
@@ -85,7 +86,6 @@ export type {
 export { defineChannel } from './pubsub/channel-definition.js';
 export type { MessageContext } from './pubsub/delivery.js';
 export type { Discontinuity, DiscontinuityReason } from './pubsub/discontinuity.js';
-export type { Overflow } from './pubsub/inbox.js';
 export type { MessageStream, ReceivedDiscontinuity, ReceivedMessage } from './pubsub/message-stream.js';
 export type {
   ChannelRecovery,

@@ -1,8 +1,12 @@
 import { systemClock } from '../internal/clock.js';
 import { ErrorReporter } from '../internal/diagnostics.js';
-import { Audience } from '../pubsub/delivery.js';
-import { type Hub, hubFor, PROBE_INTERVAL } from '../pubsub/hub.js';
-import { Leaving } from '../pubsub/subscribe.js';
+import { ServiceContext } from '../pubsub/delivery.js';
+import { DisposableStore } from '../pubsub/subscribe.js';
+import {
+  PROBE_INTERVAL,
+  type SubscriptionManager,
+  subscriptionManagerFor,
+} from '../pubsub/subscription-manager.js';
 import { ClientHandle } from '../redis/client-handle.js';
 import { sharedClientFor } from '../redis/shared-client.js';
 import { PartitionKeys } from './keys.js';
@@ -21,12 +25,12 @@ import { Watches } from './watches.js';
 /** The parts of a presence service. */
 export interface PresenceParts {
   readonly link: ClientHandle;
-  readonly hub: Hub;
+  readonly hub: SubscriptionManager;
   readonly keys: readonly PartitionKeys[];
   readonly layout: Layout;
   readonly reporter: ErrorReporter;
-  readonly audience: Audience;
-  readonly leaving: Leaving;
+  readonly audience: ServiceContext;
+  readonly leaving: DisposableStore;
   readonly keeper: LeaseKeeper;
   readonly store: PresenceStore;
   readonly node: PresenceNode;
@@ -47,12 +51,12 @@ export function assemble(
 ): PresenceParts {
   const { onError, clock = systemClock } = options;
   const reporter = new ErrorReporter(onError);
-  const audience = new Audience(reporter);
-  const leaving = new Leaving();
+  const audience = new ServiceContext(reporter);
+  const leaving = new DisposableStore();
   const session = sharedClientFor(options.redis);
   const link = new ClientHandle('PresenceService', session, settings.timeout, clock);
-  const hub = hubFor(session, clock);
-  hub.probeEvery(PROBE_INTERVAL);
+  const hub = subscriptionManagerFor(session, clock);
+  hub.requestProbeInterval(PROBE_INTERVAL);
   const { partitions = defaultPartitions(session.capabilities.cluster), prefix } = settings;
   const keys = Array.from({ length: partitions }, (_, partition) => new PartitionKeys(prefix, partition));
   const layout = new Layout(link, prefix, keys);

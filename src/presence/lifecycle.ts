@@ -1,6 +1,6 @@
 import { jsonCodec } from '../internal/codec.js';
 import { ConfigurationError } from '../internal/errors.js';
-import { Member } from '../pubsub/delivery.js';
+import { HandlerSubscription } from '../pubsub/delivery.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { PresenceParts } from './assemble.js';
 import type { PartitionKeys } from './keys.js';
@@ -52,16 +52,16 @@ export class Lifecycle {
     const { link, hub, keys, keeper, node, leaving, audience, reporter } = this.#parts;
     const channel = (keys[0] as PartitionKeys).inbox(keeper.process);
     const check = (pairs: readonly string[]): Promise<void> => node.checkRemoved(pairs);
-    const member = new Member(
+    const member = new HandlerSubscription(
       audience,
       (pairs) => check(pairs as readonly string[]),
       // What was said meanwhile was not heard. (Its failures are reported as a handler's.)
       { codec: jsonCodec, onDiscontinuity: () => check(node.keys()) },
     );
-    const leave = () => hub.leave('channel', channel, member);
+    const leave = () => hub.unsubscribe('channel', channel, member);
     leaving.add(leave);
     try {
-      await link.withDeadline('subscribe', () => hub.join('channel', channel, member));
+      await link.withDeadline('subscribe', () => hub.subscribe('channel', channel, member));
       this.#listening = true;
     } catch (error) {
       if (this.#closing === undefined)

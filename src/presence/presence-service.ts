@@ -8,7 +8,7 @@ import {
   assertSignal,
   numberOption,
 } from '../internal/validate.js';
-import { Member } from '../pubsub/delivery.js';
+import { HandlerSubscription } from '../pubsub/delivery.js';
 import { type Subscription, subscribe } from '../pubsub/subscribe.js';
 import { assemble, type PresenceParts } from './assemble.js';
 import { escapeId } from './ids.js';
@@ -222,7 +222,7 @@ export class PresenceService {
     this.#life.assertOpen();
     assertFunction('handler', handler);
     const { link, hub, keys, layout, leaving, audience, reporter } = this.#parts;
-    const member = new Member(
+    const member = new HandlerSubscription(
       audience,
       (batch, context) => {
         for (const packed of batch as readonly unknown[]) {

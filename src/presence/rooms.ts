@@ -2,9 +2,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { onAbort } from '../internal/abort.js';
 import { type Json, jsonCodec } from '../internal/codec.js';
 import type { ErrorReporter } from '../internal/diagnostics.js';
-import { type Audience, Member } from '../pubsub/delivery.js';
-import type { Hub } from '../pubsub/hub.js';
-import { type Leaving, subscribe } from '../pubsub/subscribe.js';
+import { HandlerSubscription, type ServiceContext } from '../pubsub/delivery.js';
+import { type DisposableStore, subscribe } from '../pubsub/subscribe.js';
+import type { SubscriptionManager } from '../pubsub/subscription-manager.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { Command } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
@@ -29,11 +29,11 @@ export type RoomHandler = (change: RoomChangeEvent) => unknown;
 /** What {@link Rooms} needs. */
 export interface RoomsOptions {
   readonly link: ClientHandle;
-  readonly hub: Hub;
+  readonly hub: SubscriptionManager;
   readonly keys: readonly PartitionKeys[];
   readonly layout: Layout;
-  readonly leaving: Leaving;
-  readonly audience: Audience;
+  readonly leaving: DisposableStore;
+  readonly audience: ServiceContext;
   readonly reporter: ErrorReporter;
 }
 
@@ -117,10 +117,14 @@ export class Rooms {
     const { link, hub, keys, layout, leaving, audience, reporter } = this.#options;
     const names = keys[this.partition(room)] as PartitionKeys;
     const view = new RoomView(room, handler, reporter);
-    const member = new Member(audience, (batch) => view.changed(batch as readonly PackedChange[]), {
-      codec: jsonCodec,
-      onDiscontinuity: () => void this.#reread(view),
-    });
+    const member = new HandlerSubscription(
+      audience,
+      (batch) => view.changed(batch as readonly PackedChange[]),
+      {
+        codec: jsonCodec,
+        onDiscontinuity: () => void this.#reread(view),
+      },
+    );
     const channel = names.roomEvents(escapeId(room));
     const subscription = await subscribe({
       link,

@@ -1,8 +1,8 @@
 import { jsonCodec } from '../internal/codec.js';
 import type { ErrorReporter } from '../internal/diagnostics.js';
-import { type Audience, Member } from '../pubsub/delivery.js';
-import type { Hub } from '../pubsub/hub.js';
-import { Leaving, type Subscription, subscribe } from '../pubsub/subscribe.js';
+import { HandlerSubscription, type ServiceContext } from '../pubsub/delivery.js';
+import { DisposableStore, type Subscription, subscribe } from '../pubsub/subscribe.js';
+import type { SubscriptionManager } from '../pubsub/subscription-manager.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { Layout } from './layout.js';
@@ -32,11 +32,11 @@ export type WatchHandler = (change: PresenceChange) => unknown;
 /** What {@link Watches} needs. */
 export interface WatchesOptions {
   readonly link: ClientHandle;
-  readonly hub: Hub;
+  readonly hub: SubscriptionManager;
   readonly channels: readonly string[];
   readonly layout: Layout;
-  readonly leaving: Leaving;
-  readonly audience: Audience;
+  readonly leaving: DisposableStore;
+  readonly audience: ServiceContext;
   readonly reporter: ErrorReporter;
   readonly reader: PresenceReader;
   /** After how many ms a record that vanished is taken for a departure. */
@@ -170,14 +170,18 @@ export class Watches {
   #subscribed(): Promise<Subscription> {
     if (this.#subscription === undefined) {
       const { link, hub, channels, layout, audience } = this.#options;
-      const member = new Member(audience, (batch) => this.#dispatch(batch as readonly unknown[]), {
-        codec: jsonCodec,
-        onDiscontinuity: () => this.#rereadAll(false),
-      });
+      const member = new HandlerSubscription(
+        audience,
+        (batch) => this.#dispatch(batch as readonly unknown[]),
+        {
+          codec: jsonCodec,
+          onDiscontinuity: () => this.#rereadAll(false),
+        },
+      );
       const subscription = subscribe({
         link,
         hub,
-        leaving: new Leaving(),
+        leaving: new DisposableStore(),
         kind: layout.channels,
         names: channels,
         member,

@@ -132,12 +132,12 @@ export function defineChannel<Template extends string>(
   options?: ChannelOptions<undefined>,
 ): ChannelDefinition<ChannelParams<Template>>;
 export function defineChannel(...given: [template?: string, options?: ChannelOptions]): unknown {
-  return given.length === 0 ? define : define(...(given as [string, ChannelOptions?]));
+  return given.length === 0 ? createDefinition : createDefinition(...(given as [string, ChannelOptions?]));
 }
 
-function define(template: string, options: ChannelOptions = {}): ChannelDefinition<Params> {
+function createDefinition(template: string, options: ChannelOptions = {}): ChannelDefinition<Params> {
   const shape = new ChannelTemplate(template);
-  const settings = settingsOf(template, options);
+  const settings = resolveChannelSettings(template, options);
   const channel = (params: Params = {}): ChannelRef =>
     Object.freeze({ name: shape.build(params), definition });
   const definition = Object.freeze(
@@ -154,7 +154,7 @@ function define(template: string, options: ChannelOptions = {}): ChannelDefiniti
   return definition;
 }
 
-function settingsOf(template: string, options: ChannelOptions): ChannelSettings {
+function resolveChannelSettings(template: string, options: ChannelOptions): ChannelSettings {
   assertOptions('options', options);
   const { schema, history, codec, sharded = false } = options;
   if (schema !== undefined) assertSchema('schema', schema);

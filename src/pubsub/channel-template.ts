@@ -13,21 +13,21 @@ export class ChannelTemplate {
   /** The text around the placeholders: always one more than there are placeholders. */
   readonly #literals: readonly string[];
   readonly #names: readonly string[];
-  readonly #shape: RegExp;
+  readonly #pattern: RegExp;
 
   constructor(template: unknown) {
-    const { literals, names } = partsOf(template);
+    const { literals, names } = parseTemplate(template);
     this.#literals = literals;
     this.#names = names;
-    this.#shape = new RegExp(`^${literals.map(escapeRegExp).join(`(${ENCODED_ID}+)`)}$`, 'u');
+    this.#pattern = new RegExp(`^${literals.map(escapeRegExp).join(`(${ENCODED_ID}+)`)}$`, 'u');
   }
 
   /** The name of the channel with these params. */
   build(params: Params): string {
     this.#assertParams(params);
-    const name = this.#filled(
+    const name = this.#render(
       (literal) => literal,
-      (param) => encodeParam(param, ownOf(params, param)),
+      (param) => encodeParam(param, ownParam(params, param)),
     );
     this.#assertLength(name, params);
     return name;
@@ -36,7 +36,7 @@ export class ChannelTemplate {
   /** The params that {@link build} makes `name` of, or `undefined` when it makes that of none. */
   parse(name: unknown): Params | undefined {
     if (typeof name !== 'string' || Buffer.byteLength(name) > MAX_NAME_BYTES) return undefined;
-    const ids = this.#shape.exec(name)?.slice(1).map(decodeId);
+    const ids = this.#pattern.exec(name)?.slice(1).map(decodeId);
     if (ids === undefined || ids.includes(undefined)) return undefined;
     // Unlike assignment, this makes a property of `__proto__` too.
     return Object.fromEntries(this.#names.map((param, at) => [param, ids[at] as string]));
@@ -45,13 +45,13 @@ export class ChannelTemplate {
   /** A pattern that matches every channel with these params. */
   pattern(params: Partial<Params>): string {
     this.#assertParams(params);
-    return this.#filled(escapePattern, (param) => {
-      const id = ownOf(params, param);
+    return this.#render(escapePattern, (param) => {
+      const id = ownParam(params, param);
       return id === undefined ? '*' : escapePattern(encodeParam(param, id));
     });
   }
 
-  #filled(ofLiteral: (literal: string) => string, ofParam: (param: string) => string): string {
+  #render(ofLiteral: (literal: string) => string, ofParam: (param: string) => string): string {
     return this.#literals
       .map((literal, at) => {
         const param = this.#names[at];
@@ -85,9 +85,9 @@ export class ChannelTemplate {
 const PLACEHOLDER = /\{([A-Za-z_$][A-Za-z0-9_$]*)\}/;
 
 /** What encoded ids never contain, so that it shows where one of them ends. */
-const DIVIDER = /[^A-Za-z0-9_\-%\u0080-\uffff]/;
+const SEPARATOR = /[^A-Za-z0-9_\-%\u0080-\uffff]/;
 
-function partsOf(template: unknown): { literals: string[]; names: string[] } {
+function parseTemplate(template: unknown): { literals: string[]; names: string[] } {
   assertName('template', template);
   const bad = (why: string) => new InvalidArgumentError('template', `${JSON.stringify(template)} ${why}`);
   // `split` puts what the group matched between the pieces.
@@ -100,8 +100,8 @@ function partsOf(template: unknown): { literals: string[]; names: string[] } {
   if (new Set(names).size < names.length) throw bad('has the same placeholder twice');
   // `room:{id}_typing` would share its names with `room:{id}`, whose ids may end in "_typing".
   const apart = literals.every((literal, at) => {
-    const begins = at === 0 || DIVIDER.test(literal.charAt(0)) || (literal === '' && at === names.length);
-    const ends = at === names.length || DIVIDER.test(literal.at(-1) ?? '') || (literal === '' && at === 0);
+    const begins = at === 0 || SEPARATOR.test(literal.charAt(0)) || (literal === '' && at === names.length);
+    const ends = at === names.length || SEPARATOR.test(literal.at(-1) ?? '') || (literal === '' && at === 0);
     return begins && ends;
   });
   if (!apart) throw bad('needs a character such as ":" between a placeholder and what is next to it');
@@ -109,7 +109,7 @@ function partsOf(template: unknown): { literals: string[]; names: string[] } {
 }
 
 /** Own properties only: `constructor` is on every object. */
-function ownOf(params: Partial<Params>, param: string): string | undefined {
+function ownParam(params: Partial<Params>, param: string): string | undefined {
   return Object.hasOwn(params, param) ? params[param] : undefined;
 }
 

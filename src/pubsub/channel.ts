@@ -12,14 +12,14 @@ import { type StandardSchema, validate } from './schema.js';
 export type ChannelLike<Input = unknown, Output = Input> = string | ChannelRef<Input, Output>;
 
 /** A channel as a service uses it. */
-export interface Channel {
+export interface ResolvedChannel {
   /** As Redis knows it. */
   readonly name: string;
   readonly kind: Exclude<SubscriptionKind, 'pattern'>;
   /** Reads messages; checks them as well, where the definition wants that. */
   readonly codec: Codec;
   /** Makes of a message what is sent. */
-  readonly checked: ((message: unknown) => unknown) | undefined;
+  readonly validate: ((message: unknown) => unknown) | undefined;
   readonly history: Required<HistoryOptions> | undefined;
 }
 
@@ -32,7 +32,7 @@ export interface ChannelDefaults {
 }
 
 /** What a call says of a channel beside its name. */
-export interface ChannelCall {
+export interface ChannelOverrides {
   readonly sharded?: boolean | undefined;
   readonly history?: HistoryOptions | undefined;
 }
@@ -43,13 +43,17 @@ export interface ChannelCall {
  * @throws {@link InvalidArgumentError} for a bad name or history, or a call that contradicts the
  * definition; {@link UnsupportedError} for what the client or the server cannot do.
  */
-export function channelOf(given: unknown, call: ChannelCall, defaults: ChannelDefaults): Channel {
+export function resolveChannel(
+  given: unknown,
+  call: ChannelOverrides,
+  defaults: ChannelDefaults,
+): ResolvedChannel {
   if (typeof given !== 'object' || given === null) {
     assertName('channel', given);
     const history = call.history === undefined ? undefined : resolveHistoryOptions(call.history);
     const kind = call.sharded === true ? 'sharded' : 'channel';
-    return able(
-      { name: defaults.prefix + given, kind, codec: defaults.codec, checked: undefined, history },
+    return assertSupported(
+      { name: defaults.prefix + given, kind, codec: defaults.codec, validate: undefined, history },
       defaults,
     );
   }
@@ -66,19 +70,23 @@ export function channelOf(given: unknown, call: ChannelCall, defaults: ChannelDe
   }
   const { schema, history } = definition;
   const codec = definition.codec ?? defaults.codec;
-  return able(
+  return assertSupported(
     {
       name: defaults.prefix + name,
       kind: definition.sharded ? 'sharded' : 'channel',
-      codec: schema !== undefined && definition.validate === 'both' ? checking(codec, schema) : codec,
-      checked: schema && senderCheck(schema, definition.validate),
+      codec:
+        schema !== undefined && definition.validate === 'both' ? createValidatingCodec(codec, schema) : codec,
+      validate: schema && createPublishValidator(schema, definition.validate),
       history,
     },
     defaults,
   );
 }
 
-function able(channel: Channel, { client, capabilities }: ChannelDefaults): Channel {
+function assertSupported(
+  channel: ResolvedChannel,
+  { client, capabilities }: ChannelDefaults,
+): ResolvedChannel {
   const { kind, codec, history, name } = channel;
   if (kind === 'sharded' && !capabilities.sharded) {
     throw new UnsupportedError(`${client} has no sharded channels`);
@@ -95,7 +103,10 @@ function able(channel: Channel, { client, capabilities }: ChannelDefaults): Chan
   return channel;
 }
 
-function senderCheck(schema: StandardSchema, mode: 'publish' | 'both'): (message: unknown) => unknown {
+function createPublishValidator(
+  schema: StandardSchema,
+  mode: 'publish' | 'both',
+): (message: unknown) => unknown {
   return (message) => {
     const output = validate(schema, message);
     if (mode === 'publish') return output;
@@ -103,14 +114,14 @@ function senderCheck(schema: StandardSchema, mode: 'publish' | 'both'): (message
   };
 }
 
-const checkingCodecs = new WeakMap<Codec, WeakMap<StandardSchema, Codec>>();
+const validatingCodecs = new WeakMap<Codec, WeakMap<StandardSchema, Codec>>();
 
 /** `codec`, with what it reads checked by `schema`. One for each pair: handlers share what it reads. */
-function checking(codec: Codec, schema: StandardSchema): Codec {
-  let bySchema = checkingCodecs.get(codec);
+function createValidatingCodec(codec: Codec, schema: StandardSchema): Codec {
+  let bySchema = validatingCodecs.get(codec);
   if (bySchema === undefined) {
     bySchema = new WeakMap();
-    checkingCodecs.set(codec, bySchema);
+    validatingCodecs.set(codec, bySchema);
   }
   let known = bySchema.get(schema);
   if (known === undefined) {

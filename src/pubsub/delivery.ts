@@ -22,15 +22,15 @@ export interface MessageContext {
 export type RawHandler = (message: unknown, context: MessageContext) => unknown;
 
 /** What handlers of one service have in common. */
-export class Audience {
+export class ServiceContext {
   /** Promises of asynchronous handlers that are still running. */
   running = 0;
   received = 0;
   delivered = 0;
   failed = 0;
   undecodable = 0;
-  readonly #decoding = new WeakMap<Codec, Form>();
-  readonly #raw = new WeakMap<Codec, Form>();
+  readonly #decoding = new WeakMap<Codec, PayloadFormat>();
+  readonly #raw = new WeakMap<Codec, PayloadFormat>();
 
   constructor(
     readonly reporter: ErrorReporter,
@@ -41,14 +41,14 @@ export class Audience {
   ) {}
 
   /** `name` of a subscription as handlers know it. */
-  shown(kind: SubscriptionKind, name: string): string {
+  stripPrefix(kind: SubscriptionKind, name: string): string {
     const { prefix } = this;
     if (prefix === '') return name;
     return name.slice(kind === 'pattern' ? escapePattern(prefix).length : prefix.length);
   }
 
   /** The form for handlers that get what `codec` reads, or payloads as they came: always the same one. */
-  form(codec: Codec, raw: boolean): Form {
+  formatFor(codec: Codec, raw: boolean): PayloadFormat {
     const forms = raw ? this.#raw : this.#decoding;
     let form = forms.get(codec);
     if (form === undefined) {
@@ -60,48 +60,48 @@ export class Audience {
 }
 
 /** What handlers get, and whose they are; those who get the same share one. */
-export interface Form {
-  readonly audience: Audience;
+export interface PayloadFormat {
+  readonly audience: ServiceContext;
   readonly codec: Codec;
   /** Payloads as they came, undecoded. */
   readonly raw: boolean;
 }
 
-/** How a {@link Member} leaves what it has joined. */
-export interface Exit {
-  leave(member: Member, names: Names): Promise<void>;
-  positionOf(member: Member, names: Names): Position | undefined;
+/** How a {@link HandlerSubscription} leaves what it has joined. */
+export interface SubscriptionOwner {
+  remove(member: HandlerSubscription, names: ChannelNames): Promise<void>;
+  positionOf(member: HandlerSubscription, names: ChannelNames): Position | undefined;
 }
 
 /** One name, as almost always, or some. */
-export type Names = string | readonly string[];
+export type ChannelNames = string | readonly string[];
 
 /**
  * One handler's place in a subscription; also what its owner holds of it. There may be a hundred
  * thousand of them, so whatever some have in common is not in here.
  */
-export class Member {
+export class HandlerSubscription {
   // What every message needs comes first, where one look into memory finds it.
-  readonly form: Form;
+  readonly form: PayloadFormat;
   readonly handler: RawHandler;
   /** False from the moment its owner let go: it is never called again. */
   active = true;
   readonly onDiscontinuity: ((discontinuity: Discontinuity) => void) | undefined;
-  #exit: Exit | undefined = undefined;
-  #names: Names = '';
+  #exit: SubscriptionOwner | undefined = undefined;
+  #names: ChannelNames = '';
   #left: Promise<void> | undefined = undefined;
 
   constructor(
-    audience: Audience,
+    audience: ServiceContext,
     handler: RawHandler,
-    { codec, raw = false, onDiscontinuity }: MemberOptions,
+    { codec, raw = false, onDiscontinuity }: HandlerSubscriptionOptions,
   ) {
     this.handler = handler;
-    this.form = audience.form(codec, raw);
+    this.form = audience.formatFor(codec, raw);
     this.onDiscontinuity = onDiscontinuity;
   }
 
-  get audience(): Audience {
+  get audience(): ServiceContext {
     return this.form.audience;
   }
 
@@ -110,7 +110,7 @@ export class Member {
   }
 
   /** It has joined under `names`, and leaves by `exit`. */
-  joined(names: Names, exit: Exit): void {
+  attachedTo(names: ChannelNames, exit: SubscriptionOwner): void {
     this.#names = names;
     this.#exit = exit;
   }
@@ -120,23 +120,23 @@ export class Member {
   }
 
   /** Leaves, the first time. */
-  leave(): Promise<void> {
-    this.#left ??= this.#exit?.leave(this, this.#names) ?? Promise.resolve();
+  unsubscribe(): Promise<void> {
+    this.#left ??= this.#exit?.remove(this, this.#names) ?? Promise.resolve();
     return this.#left;
   }
 
   /** Made when it is asked for: it works without the member, and takes no room in it. */
   get unsubscribe(): () => Promise<void> {
-    return () => this.leave();
+    return () => this.unsubscribe();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.leave();
+    return this.unsubscribe();
   }
 }
 
-/** What a {@link Member} is told beside. */
-export interface MemberOptions {
+/** What a {@link HandlerSubscription} is told beside. */
+export interface HandlerSubscriptionOptions {
   readonly codec: Codec;
   /** Gets payloads as they came, undecoded. */
   readonly raw?: boolean | undefined;
@@ -144,7 +144,7 @@ export interface MemberOptions {
 }
 
 /** A queue behind a handler. */
-export interface Gate {
+export interface Backpressure {
   /** One message more would be one too many. */
   readonly full: boolean;
   /** Resolves when there is room again, or nobody reads any more. */
@@ -152,34 +152,34 @@ export interface Gate {
 }
 
 /** Stands for what a payload did not hold. */
-export const UNDECODED = Symbol('undecoded');
+export const DECODE_FAILED = Symbol('undecoded');
 
 /** The subscription that a message came by. */
-interface Source {
+interface SubscriptionKey {
   readonly kind: SubscriptionKind;
   readonly name: string;
 }
 
 /** What one codec made of a message. */
-interface Reading {
+interface DecodeResult {
   readonly codec: Codec;
   readonly value: unknown;
   /** Those who know already that it could not be read. */
-  readonly told: Audience[];
+  readonly told: ServiceContext[];
 }
 
 /** What one service's handlers are told of a message. */
-interface Telling {
-  readonly audience: Audience;
+interface CachedContext {
+  readonly audience: ServiceContext;
   readonly binary: boolean | undefined;
   readonly context: MessageContext;
 }
 
 /** One message on its way through a subscription's members; decoded at most once per codec. */
-export class Delivery implements Source {
+export class Delivery implements SubscriptionKey {
   // The latest comes first in either list, for neighbours nearly always have it in common.
-  readonly #readings: Reading[] = [];
-  readonly #tellings: Telling[] = [];
+  readonly #readings: DecodeResult[] = [];
+  readonly #tellings: CachedContext[] = [];
 
   constructor(
     readonly kind: SubscriptionKind,
@@ -196,10 +196,10 @@ export class Delivery implements Source {
    * a thousand handlers this loop is all that counts, so it looks at nothing but them; who leaves
    * meanwhile is taken out of the list.
    */
-  through({ audience, codec, raw }: Form, handlers: readonly RawHandler[]): void {
+  dispatchTo({ audience, codec, raw }: PayloadFormat, handlers: readonly RawHandler[]): void {
     const context = this.#contextFor(audience, codec);
-    const message = raw ? context.raw : this.#read(codec, audience, context);
-    if (message === UNDECODED) return;
+    const message = raw ? context.raw : this.#decodeOnce(codec, audience, context);
+    if (message === DECODE_FAILED) return;
     audience.delivered += handlers.length;
     let at = 0;
     while (at < handlers.length) {
@@ -208,16 +208,16 @@ export class Delivery implements Source {
           // Not as a method of the list.
           const handler = handlers[at] as RawHandler;
           const result = handler(message, context);
-          if (result !== undefined && isThenable(result)) follow(result, audience, context);
+          if (result !== undefined && isThenable(result)) trackAsyncHandler(result, audience, context);
         }
       } catch (error) {
-        failed(error, audience, context);
+        reportHandlerError(error, audience, context);
         at++;
       }
     }
   }
 
-  #contextFor(audience: Audience, codec: Codec): MessageContext {
+  #contextFor(audience: ServiceContext, codec: Codec): MessageContext {
     let met = false;
     for (const telling of this.#tellings) {
       if (telling.audience !== audience) continue;
@@ -225,21 +225,21 @@ export class Delivery implements Source {
       met = true;
     }
     if (!met) audience.received++;
-    const context = contextOf(audience, codec, this, this.channel, this.payload, this.position);
+    const context = createContext(audience, codec, this, this.channel, this.payload, this.position);
     this.#tellings.unshift({ audience, binary: codec.binary, context });
     return context;
   }
 
-  #read(codec: Codec, audience: Audience, context: MessageContext): unknown {
+  #decodeOnce(codec: Codec, audience: ServiceContext, context: MessageContext): unknown {
     const known = this.#readings.find((reading) => reading.codec === codec);
     if (known === undefined) {
-      const value = decodedBy(codec, context.raw, audience, context);
+      const value = decodePayload(codec, context.raw, audience, context);
       this.#readings.unshift({ codec, value, told: [audience] });
       return value;
     }
-    if (known.value === UNDECODED && !known.told.includes(audience)) {
+    if (known.value === DECODE_FAILED && !known.told.includes(audience)) {
       known.told.push(audience);
-      decodedBy(codec, context.raw, audience, context);
+      decodePayload(codec, context.raw, audience, context);
     }
     return known.value;
   }
@@ -247,44 +247,48 @@ export class Delivery implements Source {
 
 /** The same for a handler that is alone in its subscription, as most are. */
 export function deliver(
-  { form: { audience, codec, raw }, handler }: Member,
-  source: Source,
+  { form: { audience, codec, raw }, handler }: HandlerSubscription,
+  source: SubscriptionKey,
   channel: string,
   payload: Payload,
   position: Position | undefined,
 ): void {
-  const context = contextOf(audience, codec, source, channel, payload, position);
+  const context = createContext(audience, codec, source, channel, payload, position);
   audience.received++;
-  const message = raw ? context.raw : decodedBy(codec, context.raw, audience, context);
-  if (message === UNDECODED) return;
+  const message = raw ? context.raw : decodePayload(codec, context.raw, audience, context);
+  if (message === DECODE_FAILED) return;
   audience.delivered++;
   try {
     const result = handler(message, context);
-    if (result !== undefined && isThenable(result)) follow(result, audience, context);
+    if (result !== undefined && isThenable(result)) trackAsyncHandler(result, audience, context);
   } catch (error) {
-    failed(error, audience, context);
+    reportHandlerError(error, audience, context);
   }
 }
 
-function contextOf(
-  audience: Audience,
+function createContext(
+  audience: ServiceContext,
   codec: Codec,
-  { kind, name }: Source,
+  { kind, name }: SubscriptionKey,
   sentTo: string,
   payload: Payload,
   position: Position | undefined,
 ): MessageContext {
-  const channel = audience.shown('channel', sentTo);
+  const channel = audience.stripPrefix('channel', sentTo);
   const raw = codec.binary === true ? bytesOf(payload) : textOf(payload);
   if (kind === 'pattern') {
-    const pattern = audience.shown(kind, name);
+    const pattern = audience.stripPrefix(kind, name);
     return position === undefined ? { channel, pattern, raw } : { channel, pattern, position, raw };
   }
   return position === undefined ? { channel, raw } : { channel, position, raw };
 }
 
 /** Counts a handler that is still running, and reports its failure. */
-function follow(result: PromiseLike<unknown>, audience: Audience, context: MessageContext): void {
+function trackAsyncHandler(
+  result: PromiseLike<unknown>,
+  audience: ServiceContext,
+  context: MessageContext,
+): void {
   audience.running++;
   result.then(
     () => {
@@ -292,28 +296,33 @@ function follow(result: PromiseLike<unknown>, audience: Audience, context: Messa
     },
     (error: unknown) => {
       audience.running--;
-      failed(error, audience, context);
+      reportHandlerError(error, audience, context);
     },
   );
 }
 
-function failed(error: unknown, audience: Audience, context: MessageContext): void {
+function reportHandlerError(error: unknown, audience: ServiceContext, context: MessageContext): void {
   audience.failed++;
-  audience.reporter.reportHandlerError(error, whereOf(context));
+  audience.reporter.reportHandlerError(error, originOf(context));
 }
 
 /** A message's origin, for reports. */
-interface Where {
+interface MessageOrigin {
   readonly channel: string;
   readonly pattern?: string;
 }
 
-function whereOf({ channel, pattern }: Where): Where {
+function originOf({ channel, pattern }: MessageOrigin): MessageOrigin {
   return pattern === undefined ? { channel } : { channel, pattern };
 }
 
-/** What `codec` reads in `payload`, or {@link UNDECODED} once that has been reported. */
-export function decodedBy(codec: Codec, payload: Payload, audience: Audience, where: Where): unknown {
+/** What `codec` reads in `payload`, or {@link DECODE_FAILED} once that has been reported. */
+export function decodePayload(
+  codec: Codec,
+  payload: Payload,
+  audience: ServiceContext,
+  where: MessageOrigin,
+): unknown {
   try {
     return (codec.decode as (payload: Payload) => unknown)(payload);
   } catch (cause) {
@@ -322,8 +331,8 @@ export function decodedBy(codec: Codec, payload: Payload, audience: Audience, wh
       `a message on channel ${JSON.stringify(where.channel)} cannot be decoded: ${messageOf(cause)}`,
       { cause },
     );
-    audience.reporter.report(error, { stage: 'decode', ...whereOf(where) });
-    return UNDECODED;
+    audience.reporter.report(error, { stage: 'decode', ...originOf(where) });
+    return DECODE_FAILED;
   }
 }
 
@@ -336,8 +345,8 @@ function bytesOf(payload: Payload): Buffer {
 }
 
 /** Tells a handler's owner of `channel`; what the listener throws or rejects with goes to the service's `onError`. */
-export function tell(
-  { audience, onDiscontinuity }: Pick<Member, 'audience' | 'onDiscontinuity'>,
+export function callDiscontinuityListener(
+  { audience, onDiscontinuity }: Pick<HandlerSubscription, 'audience' | 'onDiscontinuity'>,
   discontinuity: Discontinuity,
   channel: string,
 ): void {

@@ -8,7 +8,7 @@ import type { Payload } from '../redis/driver.js';
  *
  * @throws {@link InvalidArgumentError} when it cannot, or when that is over `maxBytes` of UTF-8.
  */
-export function encoded(message: unknown, codec: Codec, maxBytes: number): Payload {
+export function encodePayload(message: unknown, codec: Codec, maxBytes: number): Payload {
   let payload: unknown;
   try {
     payload = codec.encode(message);

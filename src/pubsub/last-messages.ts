@@ -12,7 +12,7 @@ export interface LastMessages<T> {
 }
 
 /** The last `count` messages of a channel, at least 1; large ones come in several pages. */
-export async function lastMessages<T>(
+export async function readLastMessages<T>(
   pubsub: Pick<PubSubService, 'history'>,
   channel: ChannelLike<never, T>,
   count: number,

@@ -1,7 +1,7 @@
 import { OverflowError } from '../internal/errors.js';
-import type { Gate, MessageContext } from './delivery.js';
+import { BoundedQueue, type Overflow } from './bounded-queue.js';
+import type { Backpressure, MessageContext } from './delivery.js';
 import type { Discontinuity } from './discontinuity.js';
-import { Inbox, type Overflow } from './inbox.js';
 
 /** One message of {@link MessageStream}. */
 export interface ReceivedMessage<T> extends MessageContext {
@@ -32,7 +32,7 @@ export interface MessageStream<T, Item = ReceivedMessage<T>> extends AsyncIterab
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-interface Options {
+interface MessageStreamOptions {
   readonly capacity: number;
   readonly overflow: Overflow;
   readonly clock: { now(): number };
@@ -45,33 +45,33 @@ interface Options {
 
 type Item<T> = ReceivedMessage<T> | ReceivedDiscontinuity;
 
-type Pull<T> = {
+type PendingNext<T> = {
   resolve(result: IteratorResult<Item<T>>): void;
   reject(error: unknown): void;
 };
 
 /** A message that waits, and the discontinuity in front of it. */
-interface Slot<T> {
+interface QueuedMessage<T> {
   readonly received: ReceivedMessage<T>;
   before: Discontinuity | undefined;
 }
 
 /** The queue between a subscription, which pushes, and a `for await`, which pulls. */
-export class QueuedStream<T> implements MessageStream<T, Item<T>>, Gate {
-  readonly #inbox: Inbox<Slot<T>>;
+export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure {
+  readonly #inbox: BoundedQueue<QueuedMessage<T>>;
   /** A discontinuity after everything that waits. */
   #after: Discontinuity | undefined;
-  readonly #options: Options;
-  #pulls: Pull<T>[] = [];
+  readonly #options: MessageStreamOptions;
+  #pulls: PendingNext<T>[] = [];
   #waiting: (() => void)[] = [];
   #ended = false;
   #error: unknown;
   #left: Promise<void> | undefined;
   ready: Promise<void> = Promise.resolve();
 
-  constructor(options: Options) {
+  constructor(options: MessageStreamOptions) {
     this.#options = options;
-    this.#inbox = new Inbox(options.capacity, options.overflow);
+    this.#inbox = new BoundedQueue(options.capacity, options.overflow);
   }
 
   get dropped(): number {
@@ -99,7 +99,7 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Gate {
   }
 
   /** Ends with `started`'s failure, if it fails. */
-  begin(started: Promise<void>): void {
+  setReady(started: Promise<void>): void {
     this.ready = started;
     started.catch((error: unknown) => this.end(error));
   }
@@ -110,21 +110,21 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Gate {
     const received: ReceivedMessage<T> = { message, ...context };
     const pull = this.#pulls.shift();
     if (pull !== undefined) return pull.resolve({ done: false, value: received });
-    const slot: Slot<T> = { received, before: this.#after };
+    const slot: QueuedMessage<T> = { received, before: this.#after };
     this.#after = undefined;
     const lost = this.#inbox.push(slot);
     if (lost !== undefined) this.#overflowed(lost);
   }
 
-  #overflowed({ before }: Slot<T>): void {
+  #overflowed({ before }: QueuedMessage<T>): void {
     const since = new Date(this.#options.clock.now());
     const discontinuity: Discontinuity = { reason: 'overflow', since, recovered: false };
     // In the place of the message that is lost.
     const next = this.#options.overflow === 'drop-oldest' ? this.#inbox.first : undefined;
     if (this.#options.inBand === true) {
-      const place = joined(before, discontinuity);
-      if (next === undefined) this.#after = joined(this.#after, place);
-      else next.before = joined(place, next.before);
+      const place = mergeDiscontinuities(before, discontinuity);
+      if (next === undefined) this.#after = mergeDiscontinuities(this.#after, place);
+      else next.before = mergeDiscontinuities(place, next.before);
     }
     if (this.#inbox.overflowed) {
       this.end(new OverflowError(`${this.#options.capacity} messages wait and overflow is "close"`));
@@ -133,12 +133,12 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Gate {
   }
 
   /** Messages are missing at this place, or were. */
-  interrupted(discontinuity: Discontinuity): void {
+  pushDiscontinuity(discontinuity: Discontinuity): void {
     if (this.#ended) return;
     if (this.#options.inBand === true) {
       const pull = this.#pulls.shift();
       if (pull !== undefined) pull.resolve({ done: false, value: { discontinuity } });
-      else this.#after = joined(this.#after, discontinuity);
+      else this.#after = mergeDiscontinuities(this.#after, discontinuity);
     }
     this.#options.onDiscontinuity?.(discontinuity);
   }
@@ -193,7 +193,7 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Gate {
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
-  #finish(pull: Pull<T>): void {
+  #finish(pull: PendingNext<T>): void {
     const error = this.#error;
     this.#error = undefined;
     if (error === undefined) pull.resolve({ done: true, value: undefined });
@@ -209,7 +209,7 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Gate {
 }
 
 /** Two discontinuities with no message between them are one. */
-function joined(
+function mergeDiscontinuities(
   earlier: Discontinuity | undefined,
   later: Discontinuity | undefined,
 ): Discontinuity | undefined {

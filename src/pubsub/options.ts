@@ -5,10 +5,10 @@ import type { Clock } from '../internal/clock.js';
 import type { Codec } from '../internal/codec.js';
 import type { ErrorListener } from '../internal/diagnostics.js';
 import type { RedisClient } from '../redis/detect.js';
+import type { Overflow } from './bounded-queue.js';
 import type { ChannelLike } from './channel.js';
 import type { MessageContext } from './delivery.js';
 import type { Discontinuity } from './discontinuity.js';
-import type { Overflow } from './inbox.js';
 
 /** Options of a pub/sub service. */
 export interface PubSubOptions {

@@ -4,21 +4,21 @@ import { ErrorReporter } from '../internal/diagnostics.js';
 import { CommandError, ConnectionError, type RollcallError, TimeoutError } from '../internal/errors.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { SharedClient } from '../redis/shared-client.js';
-import { Audience, Member } from './delivery.js';
+import { HandlerSubscription, ServiceContext } from './delivery.js';
 
 /** One connection that carries subscriptions. */
-export type Family = 'channel' | 'sharded';
+export type ConnectionKind = 'channel' | 'sharded';
 
 /** What is probed: the subscriptions of a client. */
-export interface Probed {
+export interface ProbeTarget {
   /** There is something to be heard. */
-  carries(family: Family): boolean;
+  hasSubscriptions(family: ConnectionKind): boolean;
   /** When something was heard last, on the monotonic clock. */
-  heard(family: Family): number;
-  join(kind: Family, name: string, member: Member): Promise<void>;
-  leave(kind: Family, name: string, member: Member): Promise<void>;
+  lastActivity(family: ConnectionKind): number;
+  join(kind: ConnectionKind, name: string, member: HandlerSubscription): Promise<void>;
+  leave(kind: ConnectionKind, name: string, member: HandlerSubscription): Promise<void>;
   /** Gives up the connection that carries `name`. */
-  reset(family: Family, cause: Error, name: string): void;
+  reset(family: ConnectionKind, cause: Error, name: string): void;
   /** Nobody's failure in particular. */
   report(error: RollcallError): void;
 }
@@ -26,7 +26,7 @@ export interface Probed {
 /** What all probes begin with; followed by something no other process has. */
 const PROBE_PREFIX = 'rollcall:probe:';
 /** Within how many ms a probe has to come through. */
-const DEADLINE = 5_000;
+const PROBE_TIMEOUT = 5_000;
 
 /**
  * Finds subscribed connections that are dead without anybody having noticed: after a stretch of
@@ -37,15 +37,15 @@ const DEADLINE = 5_000;
 export class Prober {
   readonly #session: SharedClient;
   readonly #clock: Clock;
-  readonly #probed: Probed;
-  readonly #single: Readonly<Record<Family, Probe>>;
+  readonly #probed: ProbeTarget;
+  readonly #single: Readonly<Record<ConnectionKind, Probe>>;
   /** Where sharded channels have a connection to each of several nodes: one for each of these. */
   readonly #shards = new Map<string, Probe>();
   readonly #name: string;
   #interval = 0;
   #timer: Timer | undefined;
 
-  constructor(session: SharedClient, clock: Clock, probed: Probed) {
+  constructor(session: SharedClient, clock: Clock, probed: ProbeTarget) {
     this.#session = session;
     this.#clock = clock;
     this.#probed = probed;
@@ -58,14 +58,14 @@ export class Prober {
   }
 
   /** How many subscriptions of its own it has. */
-  joined(family: Family): number {
+  subscriptionCount(family: ConnectionKind): number {
     let joined = Number(this.#single[family].joined);
     if (family === 'sharded') for (const probe of this.#shards.values()) joined += Number(probe.joined);
     return joined;
   }
 
   /** Probes after `interval` ms of silence, or sooner if somebody asked for that; 0 does not ask. */
-  every(interval: number): void {
+  setInterval(interval: number): void {
     if (interval === 0 || !this.#session.capabilities.reconnects) return;
     if (this.#interval !== 0 && this.#interval <= interval) return;
     this.#interval = interval;
@@ -75,23 +75,23 @@ export class Prober {
   #wait(): void {
     // Somebody may have asked for a shorter interval while a probe was under way.
     this.#timer?.cancel();
-    this.#timer = this.#clock.after(jitter(this.#clock, this.#interval), () => void this.#look(), {
+    this.#timer = this.#clock.after(jitter(this.#clock, this.#interval), () => void this.#probeDue(), {
       keepAlive: false,
     });
   }
 
-  async #look(): Promise<void> {
+  async #probeDue(): Promise<void> {
     const due = [...this.#due('channel'), ...this.#due('sharded')];
     await Promise.all(due.map((probe) => this.#probe(probe)));
     if (!this.#session.closed) this.#wait();
   }
 
-  #due(family: Family): Probe[] {
-    if (!this.#session.ready || !this.#probed.carries(family)) return [];
+  #due(family: ConnectionKind): Probe[] {
+    if (!this.#session.ready || !this.#probed.hasSubscriptions(family)) return [];
     const names = family === 'sharded' ? this.#session.driver.probes?.(this.#name) : undefined;
     // What one connection brings says nothing of the others.
     if (names !== undefined) return this.#shardProbes(new Set(names));
-    const silence = this.#clock.monotonic() - this.#probed.heard(family);
+    const silence = this.#clock.monotonic() - this.#probed.lastActivity(family);
     return silence >= this.#interval * 0.9 ? [this.#single[family]] : [];
   }
 
@@ -112,8 +112,8 @@ export class Prober {
   async #probe(probe: Probe): Promise<void> {
     const { family, name } = probe;
     const command = family === 'sharded' ? 'SPUBLISH' : 'PUBLISH';
-    const heard = this.#probed.heard(family);
-    const { renewals } = probe;
+    const heard = this.#probed.lastActivity(family);
+    const { resubscribes: renewals } = probe;
     let published = false;
     const through = async () => {
       if (!probe.joined) {
@@ -123,7 +123,7 @@ export class Prober {
           throw error;
         });
       }
-      const arrived = probe.arrival();
+      const arrived = probe.nextMessage();
       const [reply] = await this.#session.execute([[command, name, '""']]);
       published = true;
       if (reply instanceof Error) throw new CommandError(`probe: ${reply.message}`, { cause: reply });
@@ -131,18 +131,18 @@ export class Prober {
     };
     try {
       const late = () => new TimeoutError('no answer');
-      await withTimeout(this.#clock, DEADLINE, through(), late, { keepAlive: false });
+      await withTimeout(this.#clock, PROBE_TIMEOUT, through(), late, { keepAlive: false });
     } catch (cause) {
       const error = toRollcallError(cause);
       if (this.#session.closed) return;
       if (error instanceof TimeoutError) {
         // Something else came instead; or Redis answers nobody, and another connection would be no better
         // off, but a dead one must not outlive that either.
-        if (!probe.oneOfSeveral && this.#probed.heard(family) > heard) return;
+        if (!probe.oneOfSeveral && this.#probed.lastActivity(family) > heard) return;
         // It went through no connection, or the one before.
-        if (probe.renewals > renewals) return;
+        if (probe.resubscribes > renewals) return;
         const where = published ? 'was published and did not arrive' : 'could not be published';
-        const dead = new TimeoutError(`a probe ${where} within ${DEADLINE} ms`);
+        const dead = new TimeoutError(`a probe ${where} within ${PROBE_TIMEOUT} ms`);
         this.#probed.reset(family, dead, name);
       } else if (!(error instanceof ConnectionError)) this.#probed.report(error);
     }
@@ -153,28 +153,28 @@ export class Prober {
 class Probe {
   joined = false;
   /** How often its subscription came back after a gap. */
-  renewals = 0;
-  readonly member: Member;
+  resubscribes = 0;
+  readonly member: HandlerSubscription;
   #arrived: (() => void) | undefined;
 
   constructor(
-    readonly family: Family,
+    readonly family: ConnectionKind,
     readonly name: string,
     /** There are other connections for the same family. */
     readonly oneOfSeveral = false,
   ) {
-    const audience = new Audience(new ErrorReporter(undefined));
-    this.member = new Member(audience, () => this.#arrived?.(), {
+    const audience = new ServiceContext(new ErrorReporter(undefined));
+    this.member = new HandlerSubscription(audience, () => this.#arrived?.(), {
       codec: jsonCodec,
       raw: true,
       onDiscontinuity: () => {
-        this.renewals++;
+        this.resubscribes++;
       },
     });
   }
 
   /** Resolves with the next message. */
-  arrival(): Promise<void> {
+  nextMessage(): Promise<void> {
     return new Promise((resolve) => {
       this.#arrived = resolve;
     });

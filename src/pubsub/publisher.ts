@@ -18,7 +18,7 @@ export interface PublishRequest {
 }
 
 /** What became of it; `position` and `duplicate` only with history. */
-export type PublishOutcome = Pick<AppendResult, 'receivers'> & Partial<AppendResult>;
+export type PublisherResult = Pick<AppendResult, 'receivers'> & Partial<AppendResult>;
 
 /** One message on its way. */
 class Publication {
@@ -26,14 +26,14 @@ class Publication {
   /** Handed to the client; no answer yet. */
   sent = false;
   /** An earlier attempt may have happened. */
-  doubtful = false;
+  maybePublished = false;
   readonly #watch = telemetry.publish.hasSubscribers ? new Stopwatch() : undefined;
 
   constructor(
     /** Its place among all of its publisher. */
     readonly order: number,
     readonly request: PublishRequest,
-    readonly resolve: (outcome: PublishOutcome) => void,
+    readonly resolve: (outcome: PublisherResult) => void,
     readonly reject: (error: RollcallError) => void,
   ) {}
 
@@ -43,7 +43,7 @@ class Publication {
     return [sharded ? 'SPUBLISH' : 'PUBLISH', channel, payload];
   }
 
-  succeed(outcome: PublishOutcome): void {
+  succeed(outcome: PublisherResult): void {
     this.deadline?.done();
     this.#over(outcome);
     this.resolve(outcome);
@@ -52,11 +52,11 @@ class Publication {
   fail(error: RollcallError): void {
     this.deadline?.done();
     this.#over({}, error);
-    const unsure = this.doubtful && error.outcome === 'failed';
+    const unsure = this.maybePublished && error.outcome === 'failed';
     this.reject(unsure ? new ConnectionError(error.message, { cause: error, outcome: 'unknown' }) : error);
   }
 
-  #over(outcome: Partial<PublishOutcome>, error?: RollcallError): void {
+  #over(outcome: Partial<PublisherResult>, error?: RollcallError): void {
     if (this.#watch === undefined) return;
     const { channel, payload, history } = this.request;
     const { receivers, position } = outcome;
@@ -72,7 +72,7 @@ class Publication {
 }
 
 /** What one command is for: a publication, or some with history for one channel. */
-type Shipment = Publication | AppendBatch<Publication>;
+type PublishCommand = Publication | AppendBatch<Publication>;
 
 /**
  * Sends publications in the order they were asked for, all of one tick in one go, and only while
@@ -82,7 +82,7 @@ type Shipment = Publication | AppendBatch<Publication>;
 export class Publisher {
   readonly #link: ClientHandle;
   #queue: Publication[] = [];
-  #made = 0;
+  #sequence = 0;
   #expiredInQueue = 0;
   #scheduled = false;
   /** Messages with history are on their way. */
@@ -99,10 +99,10 @@ export class Publisher {
   }
 
   /** Publishes. */
-  publish(request: PublishRequest): Promise<PublishOutcome> {
+  publish(request: PublishRequest): Promise<PublisherResult> {
     if (this.#closed) return Promise.reject(this.#link.closedError());
     return new Promise((resolve, reject) => {
-      const publication = new Publication(this.#made++, request, resolve, reject);
+      const publication = new Publication(this.#sequence++, request, resolve, reject);
       publication.deadline = this.#link.deadlines.start(() => this.#expired(publication));
       this.#queue.push(publication);
       this.#schedule();
@@ -138,30 +138,31 @@ export class Publisher {
     if (batch.length === 0 || this.#busy) return;
     this.#queue = [];
     for (const publication of batch) publication.sent = true;
-    const shipments = shipmentsOf(batch);
+    const shipments = groupIntoCommands(batch);
     // Plain publications are shipped as they are.
     this.#busy = shipments !== batch;
-    void this.#ship(batch, shipments).finally(() => {
+    void this.#send(batch, shipments).finally(() => {
       if (shipments === batch) return;
       this.#busy = false;
       if (this.#queue.length > 0) this.#schedule();
     });
   }
 
-  async #ship(batch: readonly Publication[], shipments: readonly Shipment[]): Promise<void> {
+  async #send(batch: readonly Publication[], shipments: readonly PublishCommand[]): Promise<void> {
     const random = this.#link.clock.random();
     const commands = shipments.map((each) =>
       each instanceof Publication ? each.command : each.toScriptCall(random),
     );
     try {
       const replies = await this.#link.session.execute(commands);
-      for (let at = 0; at < shipments.length; at++) this.#answered(shipments[at] as Shipment, replies[at]);
+      for (let at = 0; at < shipments.length; at++)
+        this.#answered(shipments[at] as PublishCommand, replies[at]);
     } catch (cause) {
       this.#failed(batch, toRollcallError(cause));
     }
   }
 
-  #answered(shipment: Shipment, reply: Reply | undefined): void {
+  #answered(shipment: PublishCommand, reply: Reply | undefined): void {
     const publications = shipment instanceof Publication ? [shipment] : shipment.items;
     // A part of a Cluster could not be reached; the others did their part.
     if (reply instanceof ConnectionError) this.#failed(publications, reply);
@@ -184,15 +185,15 @@ export class Publisher {
       if (!(error instanceof ConnectionError)) publication.fail(error);
       else if (error.outcome === 'failed') back.push(publication);
       else if (publication.request.idempotencyKey !== undefined) {
-        publication.doubtful = true;
+        publication.maybePublished = true;
         back.push(publication);
       } else publication.fail(error);
     }
-    this.#takeBack(back);
+    this.#requeue(back);
   }
 
   /** The connection went away: what was not sent, or may be sent again, waits for the next one. */
-  #takeBack(batch: readonly Publication[]): void {
+  #requeue(batch: readonly Publication[]): void {
     const waiting = batch.filter((publication) => publication.deadline?.expired !== true);
     if (waiting.length === 0) return;
     // Of several batches the earliest comes back first.
@@ -205,7 +206,7 @@ export class Publisher {
 
   #expired(publication: Publication): void {
     if (!publication.sent && ++this.#expiredInQueue * 2 > this.#queue.length) this.#dropExpired();
-    const unsure = publication.sent || publication.doubtful;
+    const unsure = publication.sent || publication.maybePublished;
     publication.fail(this.#link.timeoutError('publish', unsure ? 'unknown' : 'failed'));
   }
 
@@ -222,9 +223,9 @@ export class Publisher {
 }
 
 /** `batch` as commands will carry it: those with history together by channel, in the channel's order. */
-function shipmentsOf(batch: readonly Publication[]): readonly Shipment[] {
+function groupIntoCommands(batch: readonly Publication[]): readonly PublishCommand[] {
   if (batch.every(({ request }) => request.history === undefined)) return batch;
-  const shipments: Shipment[] = [];
+  const shipments: PublishCommand[] = [];
   const open = new Map<string, AppendBatch<Publication>>();
   for (const publication of batch) {
     const { channel, sharded, payload, history, idempotencyKey } = publication.request;

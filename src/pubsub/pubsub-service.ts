@@ -19,18 +19,24 @@ import type { SubscriptionKind } from '../redis/driver.js';
 import { escapePattern } from '../redis/pattern.js';
 import { sharedClientFor } from '../redis/shared-client.js';
 import {
-  type Channel,
-  type ChannelCall,
   type ChannelDefaults,
   type ChannelLike,
-  channelOf,
+  type ChannelOverrides,
+  type ResolvedChannel,
+  resolveChannel,
 } from './channel.js';
 import type { ChannelRef } from './channel-definition.js';
-import type { Start } from './cohort.js';
-import { Audience, type Gate, Member, type MessageContext, type RawHandler, tell } from './delivery.js';
+import {
+  type Backpressure,
+  callDiscontinuityListener,
+  HandlerSubscription,
+  type MessageContext,
+  type RawHandler,
+  ServiceContext,
+} from './delivery.js';
 import type { Discontinuity } from './discontinuity.js';
-import { encoded } from './encoding.js';
-import { type Hub, hubFor, PROBE_INTERVAL } from './hub.js';
+import { encodePayload } from './encoding.js';
+import type { StartPosition } from './history-cursor.js';
 import {
   type MessageStream,
   QueuedStream,
@@ -51,8 +57,9 @@ import type {
   SubscribeOptions,
 } from './options.js';
 import { Publisher } from './publisher.js';
-import { limitOption, type Replay, readHistory, recoverAll } from './replay.js';
-import { Leaving, type Subscription, subscribe } from './subscribe.js';
+import { type HistoryContext, limitOption, readHistory, recoverChannels } from './recover.js';
+import { DisposableStore, type Subscription, subscribe } from './subscribe.js';
+import { PROBE_INTERVAL, type SubscriptionManager, subscriptionManagerFor } from './subscription-manager.js';
 
 const DEFAULT_MAX_BYTES = 1_048_576;
 const NOT_SHARDED = 'patterns cannot be sharded in Redis';
@@ -72,14 +79,14 @@ const NO_PATTERN_HISTORY = 'a pattern has no history; its channels have';
  */
 export class PubSubService {
   readonly #link: ClientHandle;
-  readonly #hub: Hub;
-  readonly #audience: Audience;
+  readonly #hub: SubscriptionManager;
+  readonly #audience: ServiceContext;
   readonly #publisher: Publisher;
   readonly #defaults: ChannelDefaults;
-  readonly #replay: Replay;
+  readonly #replay: HistoryContext;
   readonly #maxBytes: number;
   /** What `close` has to undo. */
-  readonly #leaving = new Leaving();
+  readonly #subscriptions = new DisposableStore();
   readonly #streams = new Set<QueuedStream<unknown>>();
   #published = 0;
   #dropped = 0;
@@ -107,9 +114,9 @@ export class PubSubService {
     if (onError !== undefined) assertFunction('onError', onError);
     const session = sharedClientFor(options.redis);
     this.#link = new ClientHandle('PubSubService', session, timeout, clock);
-    this.#hub = hubFor(session, clock);
-    this.#hub.probeEvery(probeInterval);
-    this.#audience = new Audience(new ErrorReporter(onError), prefix, delay);
+    this.#hub = subscriptionManagerFor(session, clock);
+    this.#hub.requestProbeInterval(probeInterval);
+    this.#audience = new ServiceContext(new ErrorReporter(onError), prefix, delay);
     this.#publisher = new Publisher(this.#link);
     this.#replay = {
       link: this.#link,
@@ -159,12 +166,12 @@ export class PubSubService {
       assertName('idempotencyKey', idempotencyKey);
       if (history === undefined) throw new InvalidArgumentError('idempotencyKey', 'needs history');
     }
-    let checked = channel.checked === undefined ? message : channel.checked(message);
+    let checked = channel.validate === undefined ? message : channel.validate(message);
     if (checked instanceof Promise) {
       checked = await checked;
       this.#assertOpen();
     }
-    const payload = encoded(checked, channel.codec, this.#maxBytes);
+    const payload = encodePayload(checked, channel.codec, this.#maxBytes);
     const sharded = kind === 'sharded';
     const outcome = await this.#publisher.publish({
       channel: name,
@@ -200,7 +207,7 @@ export class PubSubService {
     handler: MessageHandler<never>,
     options?: SubscribeOptions,
   ): Promise<Subscription> {
-    return this.#listen(channel, handler as RawHandler, options);
+    return this.#subscribeChannel(channel, handler as RawHandler, options);
   }
 
   /** The same for every channel that matches `pattern` (Redis's glob rules: `*`, `?`, `[a-z]`, `\\`). */
@@ -209,7 +216,7 @@ export class PubSubService {
     handler: MessageHandler<T>,
     options?: SubscribeOptions,
   ): Promise<Subscription> {
-    return this.#plisten(pattern, handler as RawHandler, options);
+    return this.#subscribePattern(pattern, handler as RawHandler, options);
   }
 
   /**
@@ -230,11 +237,11 @@ export class PubSubService {
     this.#assertOpen();
     assertOptions('options', options);
     const { pattern, capacity, overflow, discontinuities, signal, onDiscontinuity, ...subscribing } = options;
-    const shown = shownAs(given);
+    const shown = channelNameOf(given);
     assertName(pattern === true ? 'pattern' : 'channel', shown);
     if (pattern === true && options.sharded === true) throw new InvalidArgumentError('sharded', NOT_SHARDED);
     if (onDiscontinuity !== undefined) assertFunction('onDiscontinuity', onDiscontinuity);
-    startOf(options.since);
+    toStartPosition(options.since);
     assertSignal(signal);
     let leave = (): Promise<void> => Promise.resolve();
     const stream = new QueuedStream<unknown>({
@@ -244,7 +251,7 @@ export class PubSubService {
       clock: this.#link.clock,
       onDiscontinuity: (discontinuity) => {
         if (discontinuity.reason === 'overflow') this.#dropped++;
-        tell({ audience: this.#audience, onDiscontinuity }, discontinuity, shown);
+        callDiscontinuityListener({ audience: this.#audience, onDiscontinuity }, discontinuity, shown);
       },
       leave: () => {
         this.#streams.delete(stream);
@@ -256,10 +263,12 @@ export class PubSubService {
     const push = (message: unknown, context: MessageContext) => stream.push(message, context);
     const inside = {
       ...subscribing,
-      onDiscontinuity: (discontinuity: Discontinuity) => stream.interrupted(discontinuity),
+      onDiscontinuity: (discontinuity: Discontinuity) => stream.pushDiscontinuity(discontinuity),
     };
     const subscribed =
-      pattern === true ? this.#plisten(shown, push, inside) : this.#listen(given, push, inside, stream);
+      pattern === true
+        ? this.#subscribePattern(shown, push, inside)
+        : this.#subscribeChannel(given, push, inside, stream);
     // One that was never subscribed has nothing to leave; its failure is told by `ready` and `next`.
     leave = () =>
       subscribed.then(
@@ -267,7 +276,7 @@ export class PubSubService {
         () => {},
       );
     this.#streams.add(stream);
-    stream.begin(subscribed.then(() => {}));
+    stream.setReady(subscribed.then(() => {}));
     return stream;
   }
 
@@ -300,12 +309,12 @@ export class PubSubService {
     if (request === undefined) throw new InvalidArgumentError('request', 'is missing');
     assertOptions('request', request);
     const limit = limitOption(request.limit);
-    const wanted = pairsOf(request.channels).map(([given, since]) => {
+    const wanted = toEntries(request.channels).map(([given, since]) => {
       const channel = this.#channel(given, {});
-      assertPosition(`channels[${JSON.stringify(shownAs(given))}]`, since);
+      assertPosition(`channels[${JSON.stringify(channelNameOf(given))}]`, since);
       return { channel, since };
     });
-    return recoverAll<T>(this.#replay, wanted, limit);
+    return recoverChannels<T>(this.#replay, wanted, limit);
   }
 
   /** Counters and gauges. */
@@ -316,7 +325,7 @@ export class PubSubService {
       channels: channel,
       patterns: pattern,
       sharded,
-      handlers: this.#leaving.size,
+      handlers: this.#subscriptions.size,
       published: this.#published,
       received,
       delivered,
@@ -344,19 +353,19 @@ export class PubSubService {
 
   async #close(): Promise<void> {
     this.#publisher.close();
-    this.#leaving.ending = true;
+    this.#subscriptions.closing = true;
     for (const stream of this.#streams) stream.end();
-    const gone = Promise.allSettled([...this.#leaving].map((leave) => leave())).then(() =>
-      this.#hub.endDelays(this.#audience),
+    const gone = Promise.allSettled([...this.#subscriptions].map((leave) => leave())).then(() =>
+      this.#hub.flushDelayedUnsubscribes(this.#audience),
     );
     gone.catch(() => {});
     // With Redis away there is nothing to undo: the server forgets us with the connection.
     if (this.#link.session.ready) await this.#link.withDeadline('close', () => gone).catch(() => {});
-    await this.#handlersDone();
+    await this.#waitForHandlers();
     await this.#link.close();
   }
 
-  #handlersDone(): Promise<void> {
+  #waitForHandlers(): Promise<void> {
     const { clock, deadlines } = this.#link;
     const until = clock.monotonic() + deadlines.timeout;
     return new Promise((resolve) => {
@@ -368,28 +377,28 @@ export class PubSubService {
     });
   }
 
-  #channel(given: unknown, call: ChannelCall): Channel {
-    return channelOf(given, call, this.#defaults);
+  #channel(given: unknown, call: ChannelOverrides): ResolvedChannel {
+    return resolveChannel(given, call, this.#defaults);
   }
 
   #assertOpen(): void {
     if (this.#closing !== undefined) throw this.#link.closedError();
   }
 
-  async #listen(
+  async #subscribeChannel(
     given: unknown,
     handler: RawHandler,
     options: SubscribeOptions = {},
-    gate?: Gate,
+    gate?: Backpressure,
   ): Promise<Subscription> {
     this.#assertOpen();
     assertOptions('options', options);
     const { name, kind, codec, history } = this.#channel(given, { sharded: options.sharded });
     const since = options.since === undefined && history !== undefined ? 'latest' : options.since;
-    return this.#subscribe(kind, name, handler, codec, options, startOf(since), gate);
+    return this.#subscribe(kind, name, handler, codec, options, toStartPosition(since), gate);
   }
 
-  async #plisten(
+  async #subscribePattern(
     pattern: string,
     handler: RawHandler,
     options: SubscribeOptions = {},
@@ -409,16 +418,20 @@ export class PubSubService {
     handler: RawHandler,
     codec: Codec,
     { signal, raw, onDiscontinuity }: SubscribeOptions,
-    start?: Start,
-    gate?: Gate,
+    start?: StartPosition,
+    gate?: Backpressure,
   ): Promise<Subscription> {
     assertFunction('handler', handler);
     if (onDiscontinuity !== undefined) assertFunction('onDiscontinuity', onDiscontinuity);
-    const member = new Member(this.#audience, handler, { codec, raw: raw === true, onDiscontinuity });
+    const member = new HandlerSubscription(this.#audience, handler, {
+      codec,
+      raw: raw === true,
+      onDiscontinuity,
+    });
     return subscribe({
       link: this.#link,
       hub: this.#hub,
-      leaving: this.#leaving,
+      leaving: this.#subscriptions,
       kind,
       names: name,
       member,
@@ -429,17 +442,17 @@ export class PubSubService {
   }
 }
 
-function shownAs(given: unknown): string {
+function channelNameOf(given: unknown): string {
   return typeof given === 'object' && given !== null ? (given as ChannelRef).name : (given as string);
 }
 
-function startOf(since: SubscribeOptions['since']): Start | undefined {
+function toStartPosition(since: SubscribeOptions['since']): StartPosition | undefined {
   if (since === undefined || since === 'latest' || since === 'earliest') return since;
   assertPosition('since', since);
   return { after: since };
 }
 
-function pairsOf(channels: unknown): [channel: unknown, since: Position][] {
+function toEntries(channels: unknown): [channel: unknown, since: Position][] {
   if (typeof channels !== 'object' || channels === null) {
     throw new InvalidArgumentError('channels', 'must be positions by channel, or pairs of both');
   }

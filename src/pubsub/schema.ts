@@ -82,37 +82,42 @@ export function validate<Output>(
   try {
     const result = schema['~standard'].validate(value);
     // Whatever has a `then` counts: some libraries bring promises of their own.
-    return isThenable(result) ? validateLater(result as Promise<StandardResult<Output>>) : outputOf(result);
+    return isThenable(result)
+      ? validateAsync(result as Promise<StandardResult<Output>>)
+      : unwrapResult(result);
   } catch (cause) {
-    throw schemaErrorOf(cause);
+    throw toSchemaError(cause);
   }
 }
 
-async function validateLater<Output>(result: Promise<StandardResult<Output>>): Promise<Output> {
+async function validateAsync<Output>(result: Promise<StandardResult<Output>>): Promise<Output> {
   try {
-    return outputOf(await result);
+    return unwrapResult(await result);
   } catch (cause) {
-    throw schemaErrorOf(cause);
+    throw toSchemaError(cause);
   }
 }
 
-function outputOf<Output>(result: StandardResult<Output>): Output {
+function unwrapResult<Output>(result: StandardResult<Output>): Output {
   if (!result.issues) return result.value;
-  const issues = result.issues.map(issueOf);
-  throw new SchemaError(`the message does not match the schema: ${issues.map(textOf).join('; ')}`, issues);
+  const issues = result.issues.map(toSchemaIssue);
+  throw new SchemaError(
+    `the message does not match the schema: ${issues.map(formatIssue).join('; ')}`,
+    issues,
+  );
 }
 
-function issueOf({ message, path = [] }: StandardIssue): SchemaIssue {
+function toSchemaIssue({ message, path = [] }: StandardIssue): SchemaIssue {
   const keys = path.map((step) => (typeof step === 'object' ? step.key : step));
   return Object.freeze({ message, path: Object.freeze(keys) });
 }
 
-function textOf({ message, path }: SchemaIssue): string {
+function formatIssue({ message, path }: SchemaIssue): string {
   return path.length === 0 ? message : `${path.map(String).join('.')}: ${message}`;
 }
 
 /** Validators must not throw, but those written by hand do. */
-function schemaErrorOf(cause: unknown): SchemaError {
+function toSchemaError(cause: unknown): SchemaError {
   if (cause instanceof SchemaError) return cause;
   return new SchemaError(`the schema failed: ${messageOf(cause)}`, [], { cause });
 }

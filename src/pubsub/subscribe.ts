@@ -4,9 +4,9 @@ import { ClosedError } from '../internal/errors.js';
 import { assertSignal } from '../internal/validate.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { SubscriptionKind } from '../redis/driver.js';
-import type { Start } from './cohort.js';
-import type { Exit, Gate, Member, Names } from './delivery.js';
-import type { Hub } from './hub.js';
+import type { Backpressure, ChannelNames, HandlerSubscription, SubscriptionOwner } from './delivery.js';
+import type { StartPosition } from './history-cursor.js';
+import type { SubscriptionManager } from './subscription-manager.js';
 
 /** A handler's place in a subscription. */
 export interface Subscription {
@@ -26,24 +26,24 @@ export interface Subscription {
 }
 
 /** Functions that undo what a service has begun; it calls them all when it closes. */
-export class Leaving {
+export class DisposableStore {
   /** The service is closing: nothing is to outlive its last handler. */
-  ending = false;
+  closing = false;
   /** How its handlers come and go. */
-  readonly doors = new Map<SubscriptionKind, Door>();
+  readonly registries = new Map<SubscriptionKind, HandlerRegistry>();
   readonly #functions = new Set<() => Promise<void>>();
-  readonly #members = new Set<Member>();
+  readonly #members = new Set<HandlerSubscription>();
 
   get size(): number {
     return this.#functions.size + this.#members.size;
   }
 
-  add(leaving: Member | (() => Promise<void>)): void {
+  add(leaving: HandlerSubscription | (() => Promise<void>)): void {
     if (typeof leaving === 'function') this.#functions.add(leaving);
     else this.#members.add(leaving);
   }
 
-  delete(leaving: Member | (() => Promise<void>)): void {
+  delete(leaving: HandlerSubscription | (() => Promise<void>)): void {
     if (typeof leaving === 'function') this.#functions.delete(leaving);
     else this.#members.delete(leaving);
   }
@@ -57,15 +57,15 @@ export class Leaving {
 /** Where a handler is to be added, and by whom. */
 export interface SubscribeRequest {
   readonly link: ClientHandle;
-  readonly hub: Hub;
-  readonly leaving: Leaving;
+  readonly hub: SubscriptionManager;
+  readonly leaving: DisposableStore;
   readonly kind: SubscriptionKind;
-  readonly names: Names;
-  readonly member: Member;
+  readonly names: ChannelNames;
+  readonly member: HandlerSubscription;
   /** Where in the channel's history to begin; without it, with what comes. */
-  readonly start?: Start | undefined;
+  readonly start?: StartPosition | undefined;
   /** Where its messages wait, when that can run full. */
-  readonly gate?: Gate | undefined;
+  readonly gate?: Backpressure | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -76,56 +76,61 @@ export interface SubscribeRequest {
 export async function subscribe(request: SubscribeRequest): Promise<Subscription> {
   const { link, hub, leaving, kind, member, signal } = request;
   assertSignal(signal);
-  let door = leaving.doors.get(kind);
+  let door = leaving.registries.get(kind);
   if (door === undefined) {
-    door = new Door(link, hub, leaving, kind);
-    leaving.doors.set(kind, door);
+    door = new HandlerRegistry(link, hub, leaving, kind);
+    leaving.registries.set(kind, door);
   }
   try {
-    await door.enter(request);
+    await door.add(request);
   } catch (error) {
-    member.leave().catch(() => {});
+    member.unsubscribe().catch(() => {});
     throw error;
   }
   return member;
 }
 
 /** The way in and out of one kind of subscriptions, for all handlers of a service. */
-class Door implements Exit {
+class HandlerRegistry implements SubscriptionOwner {
   readonly #link: ClientHandle;
-  readonly #hub: Hub;
-  readonly #leaving: Leaving;
+  readonly #hub: SubscriptionManager;
+  readonly #leaving: DisposableStore;
   readonly #kind: SubscriptionKind;
   /** For those who have a signal: ends their interest in it. */
-  readonly #forget = new Map<Member, () => void>();
+  readonly #forget = new Map<HandlerSubscription, () => void>();
 
-  constructor(link: ClientHandle, hub: Hub, leaving: Leaving, kind: SubscriptionKind) {
+  constructor(
+    link: ClientHandle,
+    hub: SubscriptionManager,
+    leaving: DisposableStore,
+    kind: SubscriptionKind,
+  ) {
     this.#link = link;
     this.#hub = hub;
     this.#leaving = leaving;
     this.#kind = kind;
   }
 
-  enter({ names, member, start, gate, signal }: SubscribeRequest): Promise<unknown> {
-    member.joined(names, this);
+  add({ names, member, start, gate, signal }: SubscribeRequest): Promise<unknown> {
+    member.attachedTo(names, this);
     this.#leaving.add(member);
-    const join = (name: string) => this.#hub.join(this.#kind, name, member, start, gate);
-    const joined = this.#link.withDeadline('subscribe', () => forEach(names, join));
+    const join = (name: string) => this.#hub.subscribe(this.#kind, name, member, start, gate);
+    const joined = this.#link.withDeadline('subscribe', () => forEachName(names, join));
     return signal === undefined ? joined : Promise.race([joined, this.#aborted(member, signal)]);
   }
 
-  positionOf(member: Member, names: Names): Position | undefined {
+  positionOf(member: HandlerSubscription, names: ChannelNames): Position | undefined {
     return typeof names === 'string' ? this.#hub.positionOf(this.#kind, names, member) : undefined;
   }
 
-  leave(member: Member, names: Names): Promise<void> {
+  remove(member: HandlerSubscription, names: ChannelNames): Promise<void> {
     this.#forget.get(member)?.();
     this.#forget.delete(member);
     this.#leaving.delete(member);
-    const delay = this.#link.closed || this.#leaving.ending ? 0 : member.audience.unsubscribeDelay;
-    const leave = (name: string) => this.#hub.leave(this.#kind, name, member, delay);
+    const delay = this.#link.closed || this.#leaving.closing ? 0 : member.audience.unsubscribeDelay;
+    const leave = (name: string) => this.#hub.unsubscribe(this.#kind, name, member, delay);
     return this.#link
-      .withDeadline('unsubscribe', () => forEach(names, leave))
+      .withDeadline('unsubscribe', () => forEachName(names, leave))
       .then(undefined, (error: unknown) => {
         // The service's end takes everything out; there is nothing to fail.
         if (!(error instanceof ClosedError)) throw error;
@@ -133,10 +138,12 @@ class Door implements Exit {
   }
 
   /** Rejects when `signal` aborts; the member leaves then, also later. */
-  #aborted(member: Member, signal: AbortSignal): Promise<never> {
+  #aborted(member: HandlerSubscription, signal: AbortSignal): Promise<never> {
     return new Promise((_, reject) => {
       const forget = onAbort(signal, (reason) => {
-        member.leave().catch((error) => member.audience.reporter.report(error, { stage: 'unsubscribe' }));
+        member
+          .unsubscribe()
+          .catch((error) => member.audience.reporter.report(error, { stage: 'unsubscribe' }));
         reject(reason);
       });
       this.#forget.set(member, forget);
@@ -145,7 +152,7 @@ class Door implements Exit {
 }
 
 /** Done when `task` is, for every one of `names`. */
-async function forEach(names: Names, task: (name: string) => Promise<void>): Promise<void> {
+async function forEachName(names: ChannelNames, task: (name: string) => Promise<void>): Promise<void> {
   if (typeof names === 'string') return task(names);
   await Promise.all(names.map(task));
 }

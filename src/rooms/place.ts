@@ -3,7 +3,7 @@ import { InvalidArgumentError } from '../internal/errors.js';
 import { assertOptions, numberOption } from '../internal/validate.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
 import type { MessageContext } from '../pubsub/delivery.js';
-import { lastMessages } from '../pubsub/last-messages.js';
+import { readLastMessages } from '../pubsub/last-messages.js';
 import type { SubscribeOptions } from '../pubsub/options.js';
 import type { Subscription } from '../pubsub/subscribe.js';
 import type { RoomHost } from './host.js';
@@ -95,7 +95,7 @@ export class Ear {
 
   /** Sends the last `count` messages; resolves with where they end. */
   async #replay(count: number): Promise<Position> {
-    const { messages, end } = await lastMessages(this.#host.pubsub, this.#channel, count);
+    const { messages, end } = await readLastMessages(this.#host.pubsub, this.#channel, count);
     for (const { raw, position } of messages) {
       const message = readMessage(this.#room, position, raw as string);
       if (message === undefined || message.control) continue;

@@ -4,7 +4,7 @@ import { assertName, numberOption } from '../internal/validate.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
 import type { MessageContext } from '../pubsub/delivery.js';
-import { lastMessages } from '../pubsub/last-messages.js';
+import { readLastMessages } from '../pubsub/last-messages.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import type { Subscription } from '../pubsub/subscribe.js';
 import { eventBlock } from './encode.js';
@@ -97,7 +97,7 @@ export class ChannelSource implements Source {
   async #catchUp(each: Followed, sink: Sink): Promise<Position | 'latest' | undefined> {
     const { channel, name, place, known, keeps, begin, last } = each;
     if (known.since === undefined && last > 0) {
-      const { messages, end } = await lastMessages(this.#pubsub, channel, last);
+      const { messages, end } = await readLastMessages(this.#pubsub, channel, last);
       for (const { raw, position } of messages) this.#past(each, sink, raw, position);
       return end;
     }

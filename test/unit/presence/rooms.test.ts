@@ -3,9 +3,9 @@ import { ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { PartitionKeys } from '../../../src/presence/keys.js';
 import type { Layout } from '../../../src/presence/layout.js';
 import { Rooms } from '../../../src/presence/rooms.js';
-import { Audience } from '../../../src/pubsub/delivery.js';
-import { Hub } from '../../../src/pubsub/hub.js';
-import { Leaving } from '../../../src/pubsub/subscribe.js';
+import { ServiceContext } from '../../../src/pubsub/delivery.js';
+import { DisposableStore } from '../../../src/pubsub/subscribe.js';
+import { SubscriptionManager } from '../../../src/pubsub/subscription-manager.js';
 import { ClientHandle } from '../../../src/redis/client-handle.js';
 import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
@@ -18,11 +18,11 @@ test('a room that is read again and again is read one time after the other: the 
   const reporter = new ErrorReporter(undefined);
   const rooms = new Rooms({
     link: new ClientHandle('PresenceService', session, 500, clock),
-    hub: new Hub(session, clock),
+    hub: new SubscriptionManager(session, clock),
     keys: [new PartitionKeys('p', 0)],
     layout: { channels: 'channel' } as Layout,
-    leaving: new Leaving(),
-    audience: new Audience(reporter),
+    leaving: new DisposableStore(),
+    audience: new ServiceContext(reporter),
     reporter,
   });
   const watching = rooms.watch('lobby', () => {}, undefined);

@@ -4,9 +4,9 @@ import type { Layout } from '../../../src/presence/layout.js';
 import type { PresenceReader } from '../../../src/presence/presence-reader.js';
 import type { PresenceData } from '../../../src/presence/types.js';
 import { Watches } from '../../../src/presence/watches.js';
-import { Audience } from '../../../src/pubsub/delivery.js';
-import { Hub } from '../../../src/pubsub/hub.js';
-import { Leaving } from '../../../src/pubsub/subscribe.js';
+import { ServiceContext } from '../../../src/pubsub/delivery.js';
+import { DisposableStore } from '../../../src/pubsub/subscribe.js';
+import { SubscriptionManager } from '../../../src/pubsub/subscription-manager.js';
 import { ClientHandle } from '../../../src/redis/client-handle.js';
 import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
@@ -27,11 +27,11 @@ async function watching(userId: string, status: string, version: number) {
   const reporter = new ErrorReporter(undefined);
   const watches = new Watches({
     link: new ClientHandle('PresenceService', session, 500, clock),
-    hub: new Hub(session, clock),
+    hub: new SubscriptionManager(session, clock),
     channels: ['events'],
     layout: { channels: 'sharded' } as Layout,
-    leaving: new Leaving(),
-    audience: new Audience(reporter),
+    leaving: new DisposableStore(),
+    audience: new ServiceContext(reporter),
     reporter,
     reader: { lookup: async () => new Map(stored) } as unknown as PresenceReader,
     lease: LEASE,

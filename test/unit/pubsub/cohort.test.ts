@@ -6,9 +6,14 @@ import { ORIGIN, type Position, positionTime } from '../../../src/history/positi
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { CommandError, type RollcallError } from '../../../src/internal/errors.js';
-import { Cohort, type Start } from '../../../src/pubsub/cohort.js';
-import { Audience, Delivery, type Gate, Member } from '../../../src/pubsub/delivery.js';
+import {
+  type Backpressure,
+  Delivery,
+  HandlerSubscription,
+  ServiceContext,
+} from '../../../src/pubsub/delivery.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
+import { HistoryCursor, type StartPosition } from '../../../src/pubsub/history-cursor.js';
 import { turn } from '../../support/fake-clock.js';
 
 /** A server's history of one channel; `size` is what it keeps. Message n of a life says n. */
@@ -80,8 +85,8 @@ class Readings implements RetryingReader {
 
 interface SceneOptions {
   size?: number;
-  start?: Start;
-  gate?: Gate;
+  start?: StartPosition;
+  gate?: Backpressure;
   onMessage?: () => void;
 }
 
@@ -95,10 +100,10 @@ function scene({ size = 1_000, start, gate, onMessage }: SceneOptions = {}) {
   /** How many messages there were when a failover was told. */
   let before = 0;
   const reports: [RollcallError, ErrorContext][] = [];
-  const audience = new Audience(new ErrorReporter((error, context) => reports.push([error, context])));
+  const audience = new ServiceContext(new ErrorReporter((error, context) => reports.push([error, context])));
   const home = { kind: 'channel' as const, name: 'x', binary: false, level: () => {} };
-  const cohort = new Cohort(home, readings, () => 5, { start, gate });
-  const member = new Member(
+  const cohort = new HistoryCursor(home, readings, () => 5, { start, gate });
+  const member = new HandlerSubscription(
     audience,
     (message) => {
       onMessage?.();
@@ -261,7 +266,7 @@ describe('a place to begin', () => {
     server.append();
     cohort.subscribed();
     let begun = false;
-    void cohort.started().then(() => {
+    void cohort.whenPositioned().then(() => {
       begun = true;
     });
     await turn();
@@ -388,7 +393,7 @@ describe('what history cannot give', () => {
 test('a queue that is full waits in the history, and nothing is told', async () => {
   let room = 3;
   let drained = () => {};
-  const gate: Gate = {
+  const gate: Backpressure = {
     get full() {
       return room <= 0;
     },

@@ -2,12 +2,18 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Codec, jsonCodec } from '../../../src/internal/codec.js';
 import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { DecodeError, HandlerError, type RollcallError } from '../../../src/internal/errors.js';
-import { Audience, Delivery, Member, type MessageContext, tell } from '../../../src/pubsub/delivery.js';
+import {
+  callDiscontinuityListener,
+  Delivery,
+  HandlerSubscription,
+  type MessageContext,
+  ServiceContext,
+} from '../../../src/pubsub/delivery.js';
 import { turn } from '../../support/fake-clock.js';
 
 /** Lets one member have the message, as the hub does for all. */
-function give(delivery: Delivery, member: Member): void {
-  delivery.through(member.form, [member.handler]);
+function give(delivery: Delivery, member: HandlerSubscription): void {
+  delivery.dispatchTo(member.form, [member.handler]);
 }
 
 let reports: [RollcallError, ErrorContext][];
@@ -27,11 +33,11 @@ beforeEach(() => {
 });
 
 const reporter = () => new ErrorReporter((error, context) => reports.push([error, context]));
-const audienceOf = (prefix = '') => new Audience(reporter(), prefix);
+const audienceOf = (prefix = '') => new ServiceContext(reporter(), prefix);
 
-function keeping(audience: Audience, raw = false, its = codec) {
+function keeping(audience: ServiceContext, raw = false, its = codec) {
   const got: [unknown, MessageContext][] = [];
-  const member = new Member(audience, (message, context) => got.push([message, context]), {
+  const member = new HandlerSubscription(audience, (message, context) => got.push([message, context]), {
     codec: its,
     raw,
   });
@@ -161,7 +167,8 @@ describe('context', () => {
 });
 
 describe('isolation', () => {
-  const failing = (audience: Audience, fail: () => unknown) => new Member(audience, fail, { codec });
+  const failing = (audience: ServiceContext, fail: () => unknown) =>
+    new HandlerSubscription(audience, fail, { codec });
 
   test('what a handler throws is reported and nobody else notices', () => {
     const audience = audienceOf();
@@ -255,7 +262,7 @@ describe('isolation', () => {
         },
         () => Promise.reject(new Error('in onError')),
       ]) {
-        const audience = new Audience(new ErrorReporter(listener as () => void));
+        const audience = new ServiceContext(new ErrorReporter(listener as () => void));
         give(new Delivery('channel', 'x', 'x', '{oops'), keeping(audience).member);
         give(
           new Delivery('channel', 'x', 'x', '1'),
@@ -276,9 +283,13 @@ describe('isolation', () => {
     const told = vi.fn(() => {
       throw new Error('mine');
     });
-    tell({ audience, onDiscontinuity: told }, gap, 'x');
-    tell({ audience, onDiscontinuity: undefined }, gap, 'x');
-    tell({ audience, onDiscontinuity: () => Promise.reject(new Error('mine')) }, gap, 'y');
+    callDiscontinuityListener({ audience, onDiscontinuity: told }, gap, 'x');
+    callDiscontinuityListener({ audience, onDiscontinuity: undefined }, gap, 'x');
+    callDiscontinuityListener(
+      { audience, onDiscontinuity: () => Promise.reject(new Error('mine')) },
+      gap,
+      'y',
+    );
     await turn();
     expect(told).toHaveBeenCalledWith(gap);
     expect(reports.map(([, context]) => context)).toEqual([

@@ -4,9 +4,9 @@ import type { RetryingReader, StoredMessage } from '../../../src/history/history
 import { ORIGIN } from '../../../src/history/position.js';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { ErrorReporter } from '../../../src/internal/diagnostics.js';
-import { Audience, Member } from '../../../src/pubsub/delivery.js';
+import { HandlerSubscription, ServiceContext } from '../../../src/pubsub/delivery.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
-import { Entry } from '../../../src/pubsub/entry.js';
+import { RedisSubscription } from '../../../src/pubsub/redis-subscription.js';
 import type { SubscriptionKind } from '../../../src/redis/driver.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 
@@ -40,8 +40,8 @@ class History implements RetryingReader {
 function scene(kind: SubscriptionKind = 'channel') {
   const clock = new FakeClock();
   const history = new History();
-  const audience = new Audience(new ErrorReporter(undefined));
-  const entry = new Entry({ kind, reader: history, clock, began: clock.now() }, 'x');
+  const audience = new ServiceContext(new ErrorReporter(undefined));
+  const entry = new RedisSubscription({ kind, reader: history, clock, began: clock.now() }, 'x');
   const person = (act: (message: unknown) => void = () => {}) => {
     const got: unknown[] = [];
     const gaps: Discontinuity[] = [];
@@ -50,7 +50,11 @@ function scene(kind: SubscriptionKind = 'channel') {
       act(message);
     };
     const onDiscontinuity = (gap: Discontinuity) => gaps.push(gap);
-    return { got, gaps, member: new Member(audience, handler, { codec: jsonCodec, onDiscontinuity }) };
+    return {
+      got,
+      gaps,
+      member: new HandlerSubscription(audience, handler, { codec: jsonCodec, onDiscontinuity }),
+    };
   };
   const confirm = () => {
     entry.phase = 'active';
@@ -73,7 +77,7 @@ describe('who listens', () => {
     const hear = () => {
       order.length = 0;
       entry.receive('x', '1');
-      return [order.join(''), entry.active];
+      return [order.join(''), entry.handlerCount];
     };
     expect(hear()).toEqual(['a', 1]);
     entry.add(b.member);
@@ -130,11 +134,11 @@ describe('a gap', () => {
     const { entry, person, confirm } = scene();
     const { member } = person();
     let left = false;
-    const leaver = new Member(member.audience, () => {}, {
+    const leaver = new HandlerSubscription(member.audience, () => {}, {
       codec: jsonCodec,
       onDiscontinuity: () => {
         entry.remove(leaver);
-        void entry.waiting('leaving').then(() => {
+        void entry.waitFor('leaving').then(() => {
           left = true;
         });
       },
@@ -145,7 +149,7 @@ describe('a gap', () => {
     confirm();
     await turn();
     expect(left).toBe(false);
-    entry.answer('leaving');
+    entry.settleWaiters('leaving');
     await turn();
     expect(left).toBe(true);
   });
@@ -171,7 +175,7 @@ describe('history', () => {
     entry.add(plain.member);
     confirm();
     history.append();
-    await entry.add(since.member, { after: ORIGIN })?.started();
+    await entry.add(since.member, { after: ORIGIN })?.whenPositioned();
     await turn();
     entry.receive('x', history.append());
     history.append();
@@ -182,7 +186,7 @@ describe('history', () => {
       [2, 3, 4, 5],
       [1, 2, 3, 4, 5],
     ]);
-    expect(entry.active).toBe(2);
+    expect(entry.handlerCount).toBe(2);
   });
 
   test('messages without it before do not let anybody believe that a gap was closed', async () => {

@@ -3,9 +3,9 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { type BinaryCodec, jsonCodec } from '../../../src/internal/codec.js';
 import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { CommandError, ConnectionError, type RollcallError } from '../../../src/internal/errors.js';
-import { Audience, Member, type RawHandler } from '../../../src/pubsub/delivery.js';
+import { HandlerSubscription, type RawHandler, ServiceContext } from '../../../src/pubsub/delivery.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
-import { Hub } from '../../../src/pubsub/hub.js';
+import { SubscriptionManager } from '../../../src/pubsub/subscription-manager.js';
 import type { SubscriptionKind } from '../../../src/redis/driver.js';
 import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
@@ -13,16 +13,16 @@ import { FakeDriver } from '../../support/fake-driver.js';
 
 let driver: FakeDriver;
 let clock: FakeClock;
-let hub: Hub;
-let audience: Audience;
+let hub: SubscriptionManager;
+let audience: ServiceContext;
 let reports: [RollcallError, ErrorContext][];
 
 beforeEach(() => {
   driver = new FakeDriver();
   clock = new FakeClock();
-  hub = new Hub(new SharedClient(driver, () => {}), clock);
+  hub = new SubscriptionManager(new SharedClient(driver, () => {}), clock);
   reports = [];
-  audience = new Audience(new ErrorReporter((error, context) => reports.push([error, context])));
+  audience = new ServiceContext(new ErrorReporter((error, context) => reports.push([error, context])));
 });
 
 /** JSON again, but as bytes. */
@@ -32,15 +32,15 @@ const bytesCodec: BinaryCodec = {
   decode: (payload) => JSON.parse(payload.toString()),
 };
 
-function memberFor(handler: RawHandler, onDiscontinuity?: (gap: Discontinuity) => void): Member {
-  return new Member(audience, handler, { codec: jsonCodec, onDiscontinuity });
+function memberFor(handler: RawHandler, onDiscontinuity?: (gap: Discontinuity) => void): HandlerSubscription {
+  return new HandlerSubscription(audience, handler, { codec: jsonCodec, onDiscontinuity });
 }
 
 /** A handler that keeps what it gets. */
 function listener({ binary = false, its = audience } = {}) {
   const got: unknown[] = [];
   const gaps: Discontinuity[] = [];
-  const member = new Member(its, (message) => got.push(message), {
+  const member = new HandlerSubscription(its, (message) => got.push(message), {
     codec: binary ? bytesCodec : jsonCodec,
     onDiscontinuity: (gap) => gaps.push(gap),
   });
@@ -64,7 +64,7 @@ function watch(promise: Promise<unknown>): { state: 'pending' | 'done' | 'failed
 
 async function joined(kind: SubscriptionKind, name: string, options?: Parameters<typeof listener>[0]) {
   const one = listener(options);
-  const done = hub.join(kind, name, one.member);
+  const done = hub.subscribe(kind, name, one.member);
   await turn();
   for (const call of driver.pending) call.ack();
   await done;
@@ -76,7 +76,7 @@ const empty = { channel: 0, pattern: 0, sharded: 0 };
 describe('joining and leaving', () => {
   test('resolves only when Redis has confirmed', async () => {
     const { member } = listener();
-    const done = watch(hub.join('channel', 'news', member));
+    const done = watch(hub.subscribe('channel', 'news', member));
     await turn();
     expect(driver.only).toMatchObject({ method: 'subscribe', kind: 'channel', names: ['news'] });
     expect(done.state).toBe('pending');
@@ -87,14 +87,14 @@ describe('joining and leaving', () => {
 
   test('a thousand handlers cost one SUBSCRIBE, and the last to leave one UNSUBSCRIBE', async () => {
     const members = Array.from({ length: 1_000 }, () => listener().member);
-    const all = Promise.all(members.map((member) => hub.join('channel', 'news', member)));
+    const all = Promise.all(members.map((member) => hub.subscribe('channel', 'news', member)));
     await turn();
     driver.only.ack();
     await all;
     const last = members.pop()!;
-    await Promise.all(members.map((member) => hub.leave('channel', 'news', member)));
+    await Promise.all(members.map((member) => hub.unsubscribe('channel', 'news', member)));
     expect(driver.calls).toHaveLength(1);
-    const left = watch(hub.leave('channel', 'news', last));
+    const left = watch(hub.unsubscribe('channel', 'news', last));
     await turn();
     expect(driver.only).toMatchObject({ method: 'unsubscribe', names: ['news'] });
     expect(left.state).toBe('pending');
@@ -107,8 +107,8 @@ describe('joining and leaving', () => {
 
   test('names of one tick travel in one command per kind', async () => {
     for (const name of ['a', 'b', 'c']) {
-      void hub.join('channel', name, listener().member);
-      void hub.join('pattern', name, listener().member);
+      void hub.subscribe('channel', name, listener().member);
+      void hub.subscribe('pattern', name, listener().member);
     }
     await turn();
     expect(driver.calls.map(({ kind, names }) => [kind, names])).toEqual([
@@ -126,7 +126,7 @@ describe('joining and leaving', () => {
     driver.message('channel', 'x', '2');
     driver.message('sharded', 'x', '3');
     expect([channel.got, pattern.got, sharded.got]).toEqual([[2], [1], [3]]);
-    void hub.leave('pattern', 'x', pattern.member);
+    void hub.unsubscribe('pattern', 'x', pattern.member);
     await turn();
     driver.only.ack();
     driver.message('pattern', 'x', '4');
@@ -145,24 +145,24 @@ describe('joining and leaving', () => {
     const handler = (message: unknown) => got.push(message);
     const first = memberFor(handler);
     const second = memberFor(handler);
-    const done = Promise.all([hub.join('channel', 'x', first), hub.join('channel', 'x', second)]);
+    const done = Promise.all([hub.subscribe('channel', 'x', first), hub.subscribe('channel', 'x', second)]);
     await turn();
     driver.only.ack();
     await done;
     driver.message('channel', 'x', '1');
     expect(got).toEqual([1, 1]);
-    await hub.leave('channel', 'x', first);
+    await hub.unsubscribe('channel', 'x', first);
     driver.message('channel', 'x', '2');
     expect(got).toEqual([1, 1, 2]);
   });
 
   test('joining while UNSUBSCRIBE is under way waits for it, then subscribes again', async () => {
     const first = await joined('channel', 'x');
-    const left = watch(hub.leave('channel', 'x', first.member));
+    const left = watch(hub.unsubscribe('channel', 'x', first.member));
     await turn();
     const unsubscribe = driver.only;
     const second = listener();
-    const done = watch(hub.join('channel', 'x', second.member));
+    const done = watch(hub.subscribe('channel', 'x', second.member));
     await turn();
     expect(driver.pending).toEqual([unsubscribe]);
     unsubscribe.ack();
@@ -179,9 +179,9 @@ describe('joining and leaving', () => {
 
   test('leaving while SUBSCRIBE is under way unsubscribes after it', async () => {
     const { member } = listener();
-    void hub.join('channel', 'x', member);
+    void hub.subscribe('channel', 'x', member);
     await turn();
-    const left = watch(hub.leave('channel', 'x', member));
+    const left = watch(hub.unsubscribe('channel', 'x', member));
     expect(driver.only.method).toBe('subscribe');
     driver.only.ack();
     await turn();
@@ -196,9 +196,9 @@ describe('joining and leaving', () => {
   test('leaving twice, and leaving what was never joined, is nothing', async () => {
     const { member } = await joined('channel', 'x');
     const other = await joined('channel', 'x');
-    await hub.leave('channel', 'x', member);
-    await hub.leave('channel', 'x', member);
-    await hub.leave('channel', 'y', listener().member);
+    await hub.unsubscribe('channel', 'x', member);
+    await hub.unsubscribe('channel', 'x', member);
+    await hub.unsubscribe('channel', 'y', listener().member);
     driver.message('channel', 'x', '1');
     expect(other.got).toEqual([1]);
     expect(driver.pending).toEqual([]);
@@ -209,8 +209,8 @@ describe('refusals', () => {
   test('a refused SUBSCRIBE rejects all who waited and leaves no state', async () => {
     const one = listener();
     const two = listener();
-    const first = watch(hub.join('channel', 'x', one.member));
-    const second = watch(hub.join('channel', 'x', two.member));
+    const first = watch(hub.subscribe('channel', 'x', one.member));
+    const second = watch(hub.subscribe('channel', 'x', two.member));
     await turn();
     driver.only.refuse();
     await turn();
@@ -227,13 +227,13 @@ describe('refusals', () => {
 
   test('who was refused and leaves takes nothing from those who came after', async () => {
     const refused = listener();
-    const first = watch(hub.join('channel', 'x', refused.member));
+    const first = watch(hub.subscribe('channel', 'x', refused.member));
     await turn();
     driver.only.refuse();
     await turn();
     expect(first.state).toBe('failed');
     const second = await joined('channel', 'x');
-    await hub.leave('channel', 'x', refused.member);
+    await hub.unsubscribe('channel', 'x', refused.member);
     await turn();
     expect(driver.pending).toEqual([]);
     driver.message('channel', 'x', '1');
@@ -241,7 +241,7 @@ describe('refusals', () => {
   });
 
   test('one refused name does not take the others of its batch with it', async () => {
-    const states = ['a', 'b', 'c'].map((name) => watch(hub.join('channel', name, listener().member)));
+    const states = ['a', 'b', 'c'].map((name) => watch(hub.subscribe('channel', name, listener().member)));
     await turn();
     driver.only.refuse();
     await turn();
@@ -258,7 +258,7 @@ describe('refusals', () => {
 
   test('a refused UNSUBSCRIBE rejects the one who left, and he still gets nothing', async () => {
     const one = await joined('channel', 'x');
-    const left = watch(hub.leave('channel', 'x', one.member));
+    const left = watch(hub.unsubscribe('channel', 'x', one.member));
     await turn();
     driver.only.refuse();
     await turn();
@@ -287,7 +287,7 @@ describe('connections', () => {
   }
 
   test('SUBSCRIBE is sent again after a while when the connection was not there', async () => {
-    const done = watch(hub.join('channel', 'x', listener().member));
+    const done = watch(hub.subscribe('channel', 'x', listener().member));
     await turn();
     expect(await waits(1)).toEqual([25]);
     expect(done.state).toBe('pending');
@@ -313,7 +313,7 @@ describe('connections', () => {
 
   test('… and by chance at once or late, so that processes do not come back together', async () => {
     clock.chance = 0;
-    void hub.join('channel', 'x', listener().member);
+    void hub.subscribe('channel', 'x', listener().member);
     await turn();
     driver.only.interrupt();
     await turn();
@@ -332,7 +332,7 @@ describe('connections', () => {
   });
 
   test('… and at once when commands can be sent again', async () => {
-    const done = watch(hub.join('channel', 'x', listener().member));
+    const done = watch(hub.subscribe('channel', 'x', listener().member));
     await turn();
     driver.only.interrupt('failed');
     await turn();
@@ -360,11 +360,11 @@ describe('connections', () => {
 
   test('who leaves while the connection is away leaves nothing to subscribe', async () => {
     const { member } = listener();
-    void hub.join('channel', 'x', member);
+    void hub.subscribe('channel', 'x', member);
     await turn();
     driver.only.interrupt();
     await turn();
-    const left = watch(hub.leave('channel', 'x', member));
+    const left = watch(hub.unsubscribe('channel', 'x', member));
     await turn();
     expect(left.state).toBe('done');
     expect(hub.sizes).toEqual(empty);
@@ -379,7 +379,7 @@ describe('connections', () => {
     const { member } = await joined('channel', 'x');
     driver.drop();
     clock.advance(25);
-    const left = watch(hub.leave('channel', 'x', member));
+    const left = watch(hub.unsubscribe('channel', 'x', member));
     for (let round = 0; round < 3; round++) {
       await turn();
       for (const call of driver.pending) call.ack();
@@ -484,12 +484,14 @@ describe('connections', () => {
     const first = memberFor(
       () => {},
       () => {
-        void hub.leave('channel', 'x', second.member);
+        void hub.unsubscribe('channel', 'x', second.member);
         throw new Error('mine');
       },
     );
     const third = listener();
-    const done = Promise.all([first, second.member, third.member].map((m) => hub.join('channel', 'x', m)));
+    const done = Promise.all(
+      [first, second.member, third.member].map((m) => hub.subscribe('channel', 'x', m)),
+    );
     await turn();
     driver.only.ack();
     await done;
@@ -504,7 +506,7 @@ describe('connections', () => {
 
   test('a drop while UNSUBSCRIBE is under way does its work', async () => {
     const one = await joined('channel', 'x');
-    const left = watch(hub.leave('channel', 'x', one.member));
+    const left = watch(hub.unsubscribe('channel', 'x', one.member));
     await turn();
     driver.drop();
     await turn();
@@ -517,10 +519,10 @@ describe('connections', () => {
 
   test('… and who joined meanwhile is subscribed, without a gap', async () => {
     const one = await joined('channel', 'x');
-    void hub.leave('channel', 'x', one.member);
+    void hub.unsubscribe('channel', 'x', one.member);
     await turn();
     const two = listener();
-    const done = watch(hub.join('channel', 'x', two.member));
+    const done = watch(hub.subscribe('channel', 'x', two.member));
     driver.drop();
     await turn();
     clock.advance(25);
@@ -533,7 +535,7 @@ describe('connections', () => {
 
   test('a drop that comes with the confirmation is not overlooked', async () => {
     const one = listener();
-    const done = watch(hub.join('channel', 'x', one.member));
+    const done = watch(hub.subscribe('channel', 'x', one.member));
     await turn();
     driver.only.ack();
     driver.drop();
@@ -551,9 +553,9 @@ describe('connections', () => {
     driver.drop();
     clock.advance(25);
     await turn();
-    void hub.leave('channel', 'x', one.member);
+    void hub.unsubscribe('channel', 'x', one.member);
     const two = listener();
-    void hub.join('channel', 'x', two.member);
+    void hub.subscribe('channel', 'x', two.member);
     driver.only.ack();
     await turn();
     expect(driver.known).toContain('channel x');
@@ -571,11 +573,11 @@ describe('a refusal of what was subscribed', () => {
 
   test('is reported to every service that listens, and tried again until it works', async () => {
     const others: ErrorContext[] = [];
-    const its = new Audience(new ErrorReporter((_, context) => others.push(context)), 'p');
+    const its = new ServiceContext(new ErrorReporter((_, context) => others.push(context)), 'p');
     const one = await joined('pattern', 'px*');
     const two = listener({ its });
-    await hub.join('pattern', 'px*', two.member);
-    await hub.join('pattern', 'px*', listener({ its }).member);
+    await hub.subscribe('pattern', 'px*', two.member);
+    await hub.subscribe('pattern', 'px*', listener({ its }).member);
     driver.drop();
     clock.advance(25);
     for (const wait of [50, 100, 200, 400]) {
@@ -627,10 +629,10 @@ describe('a refusal of what was subscribed', () => {
     clock.advance(25);
     await turn();
     const late = listener();
-    const done = watch(hub.join('channel', 'x', late.member));
+    const done = watch(hub.subscribe('channel', 'x', late.member));
     await refused();
     expect(done.error).toBeInstanceOf(CommandError);
-    await hub.leave('channel', 'x', late.member);
+    await hub.unsubscribe('channel', 'x', late.member);
     clock.advance(5_000);
     await turn();
     driver.only.ack();
@@ -645,7 +647,7 @@ describe('a refusal of what was subscribed', () => {
     driver.drop();
     clock.advance(25);
     await refused();
-    await hub.leave('channel', 'x', one.member);
+    await hub.unsubscribe('channel', 'x', one.member);
     expect(hub.sizes).toEqual(empty);
     clock.advance(10_000);
     await turn();
@@ -675,7 +677,7 @@ describe('a refusal of what was subscribed', () => {
     clock.advance(50);
     await turn();
     expect(driver.only.method).toBe('subscribe');
-    const left = watch(hub.leave('channel', 'x', one.member));
+    const left = watch(hub.unsubscribe('channel', 'x', one.member));
     driver.only.ack();
     await turn();
     expect(driver.only.method).toBe('unsubscribe');
@@ -689,10 +691,10 @@ describe('a refusal of what was subscribed', () => {
 
 describe('payloads as bytes', () => {
   test('are asked for once somebody wants them, in a command of their own', async () => {
-    void hub.join('channel', 'text', listener().member);
-    void hub.join('channel', 'bytes', listener({ binary: true }).member);
-    void hub.join('channel', 'both', listener().member);
-    void hub.join('channel', 'both', listener({ binary: true }).member);
+    void hub.subscribe('channel', 'text', listener().member);
+    void hub.subscribe('channel', 'bytes', listener({ binary: true }).member);
+    void hub.subscribe('channel', 'both', listener().member);
+    void hub.subscribe('channel', 'both', listener({ binary: true }).member);
     await turn();
     expect(driver.pending.map(({ names, binary }) => [names, binary])).toEqual([
       [['text'], false],
@@ -703,7 +705,7 @@ describe('payloads as bytes', () => {
   test('a subscription changes to bytes and goes on meanwhile, for everybody', async () => {
     const one = await joined('channel', 'x');
     const two = listener({ binary: true });
-    const done = watch(hub.join('channel', 'x', two.member));
+    const done = watch(hub.subscribe('channel', 'x', two.member));
     await turn();
     expect(driver.only).toMatchObject({ method: 'subscribe', names: ['x'], binary: true });
     expect(done.state).toBe('pending');
@@ -718,15 +720,15 @@ describe('payloads as bytes', () => {
     ]);
     expect([one.gaps, two.gaps]).toEqual([[], []]);
     // They stay bytes: nothing is asked for again.
-    await hub.join('channel', 'x', listener({ binary: true }).member);
-    await hub.join('channel', 'x', listener().member);
+    await hub.subscribe('channel', 'x', listener({ binary: true }).member);
+    await hub.subscribe('channel', 'x', listener().member);
     expect(driver.calls).toHaveLength(2);
   });
 
   test('what comes too late for the SUBSCRIBE under way is sent after it', async () => {
-    const first = watch(hub.join('channel', 'x', listener().member));
+    const first = watch(hub.subscribe('channel', 'x', listener().member));
     await turn();
-    const second = watch(hub.join('channel', 'x', listener({ binary: true }).member));
+    const second = watch(hub.subscribe('channel', 'x', listener({ binary: true }).member));
     await turn();
     expect(driver.only.binary).toBe(false);
     driver.only.ack();
@@ -741,9 +743,9 @@ describe('payloads as bytes', () => {
   test('… or not at all when everybody has left', async () => {
     const { member } = await joined('channel', 'x');
     const other = listener({ binary: true });
-    void hub.join('channel', 'x', other.member);
+    void hub.subscribe('channel', 'x', other.member);
     await turn();
-    for (const each of [member, other.member]) void hub.leave('channel', 'x', each);
+    for (const each of [member, other.member]) void hub.unsubscribe('channel', 'x', each);
     driver.only.ack();
     await turn();
     expect(driver.only.method).toBe('unsubscribe');
@@ -762,7 +764,7 @@ describe('payloads as bytes', () => {
 
   test('a connection that breaks under the change is a gap', async () => {
     const one = await joined('channel', 'x');
-    void hub.join('channel', 'x', listener({ binary: true }).member);
+    void hub.subscribe('channel', 'x', listener({ binary: true }).member);
     await turn();
     driver.drop();
     await turn();
@@ -775,7 +777,7 @@ describe('payloads as bytes', () => {
 
   test('… also where the driver tells of it by the rejection alone', async () => {
     const one = await joined('channel', 'x');
-    void hub.join('channel', 'x', listener({ binary: true }).member);
+    void hub.subscribe('channel', 'x', listener({ binary: true }).member);
     await turn();
     driver.known.clear();
     driver.only.interrupt();
@@ -790,12 +792,12 @@ describe('payloads as bytes', () => {
   test('… also one that breaks after the change was refused', async () => {
     const one = await joined('channel', 'x');
     const late = listener({ binary: true });
-    const done = watch(hub.join('channel', 'x', late.member));
+    const done = watch(hub.subscribe('channel', 'x', late.member));
     await turn();
     driver.only.refuse();
     await turn();
     expect(done.error).toBeInstanceOf(CommandError);
-    await hub.leave('channel', 'x', late.member);
+    await hub.unsubscribe('channel', 'x', late.member);
     driver.drop();
     for (let round = 0; round < 4; round++) {
       clock.advance(50);
@@ -811,11 +813,11 @@ describe('payloads as bytes', () => {
 describe('a delay before UNSUBSCRIBE', () => {
   test('whoever joins within it costs no command', async () => {
     const one = await joined('channel', 'x');
-    await hub.leave('channel', 'x', one.member, 1_000);
+    await hub.unsubscribe('channel', 'x', one.member, 1_000);
     clock.advance(999);
     await turn();
     const two = listener();
-    await hub.join('channel', 'x', two.member);
+    await hub.subscribe('channel', 'x', two.member);
     expect(clock.timers).toBe(0);
     clock.advance(10_000);
     await turn();
@@ -826,7 +828,7 @@ describe('a delay before UNSUBSCRIBE', () => {
 
   test('after it UNSUBSCRIBE goes out', async () => {
     const one = await joined('channel', 'x');
-    await hub.leave('channel', 'x', one.member, 1_000);
+    await hub.unsubscribe('channel', 'x', one.member, 1_000);
     clock.advance(999);
     await turn();
     expect(driver.pending).toEqual([]);
@@ -842,11 +844,11 @@ describe('a delay before UNSUBSCRIBE', () => {
   test('begins anew with each last one', async () => {
     for (let round = 0; round < 3; round++) {
       const one = listener();
-      const done = hub.join('channel', 'x', one.member);
+      const done = hub.subscribe('channel', 'x', one.member);
       await turn();
       for (const call of driver.pending) call.ack();
       await done;
-      await hub.leave('channel', 'x', one.member, 1_000);
+      await hub.unsubscribe('channel', 'x', one.member, 1_000);
       clock.advance(999);
     }
     await turn();
@@ -858,9 +860,9 @@ describe('a delay before UNSUBSCRIBE', () => {
 
   test('holds nothing that is not subscribed', async () => {
     const one = listener();
-    void hub.join('channel', 'x', one.member);
+    void hub.subscribe('channel', 'x', one.member);
     await turn();
-    const left = watch(hub.leave('channel', 'x', one.member, 1_000));
+    const left = watch(hub.unsubscribe('channel', 'x', one.member, 1_000));
     driver.only.ack();
     await turn();
     expect(driver.only.method).toBe('unsubscribe');
@@ -872,7 +874,7 @@ describe('a delay before UNSUBSCRIBE', () => {
 
   test('ends with the connection', async () => {
     const one = await joined('channel', 'x');
-    await hub.leave('channel', 'x', one.member, 1_000);
+    await hub.unsubscribe('channel', 'x', one.member, 1_000);
     driver.drop();
     clock.advance(10_000);
     await turn();
@@ -884,9 +886,9 @@ describe('a delay before UNSUBSCRIBE', () => {
   test('endDelays ends it at once, resolves with the confirmation, and leaves others alone', async () => {
     const [one, two] = [await joined('channel', 'x'), await joined('pattern', 'x')];
     await joined('channel', 'y');
-    await hub.leave('channel', 'x', one.member, 1_000);
-    await hub.leave('pattern', 'x', two.member, 1_000);
-    const ended = watch(hub.endDelays(audience));
+    await hub.unsubscribe('channel', 'x', one.member, 1_000);
+    await hub.unsubscribe('pattern', 'x', two.member, 1_000);
+    const ended = watch(hub.flushDelayedUnsubscribes(audience));
     await turn();
     expect(driver.pending.map(({ method, kind, names }) => [method, kind, names])).toEqual([
       ['unsubscribe', 'channel', ['x']],
@@ -904,9 +906,9 @@ describe('a delay before UNSUBSCRIBE', () => {
 
   test('who joined within it is no newcomer when Redis refuses later', async () => {
     const one = await joined('channel', 'x');
-    await hub.leave('channel', 'x', one.member, 1_000);
+    await hub.unsubscribe('channel', 'x', one.member, 1_000);
     const two = listener();
-    await hub.join('channel', 'x', two.member);
+    await hub.subscribe('channel', 'x', two.member);
     driver.drop();
     clock.advance(25);
     await turn();
@@ -929,7 +931,7 @@ describe('many names', () => {
 
   test('travel a thousand per command, each way, and after a drop as well', async () => {
     const members = all.map((name) => ({ name, member: listener().member }));
-    const done = Promise.all(members.map(({ name, member }) => hub.join('channel', name, member)));
+    const done = Promise.all(members.map(({ name, member }) => hub.subscribe('channel', name, member)));
     await turn();
     expect(sizes()).toEqual(['subscribe 1000', 'subscribe 1000', 'subscribe 500']);
     for (const call of driver.pending) call.ack();
@@ -948,7 +950,7 @@ describe('many names', () => {
     driver.only.ack();
     await turn();
     expect(driver.known.size).toBe(2_500);
-    const left = Promise.all(members.map(({ name, member }) => hub.leave('channel', name, member)));
+    const left = Promise.all(members.map(({ name, member }) => hub.unsubscribe('channel', name, member)));
     await turn();
     expect(sizes()).toEqual(['unsubscribe 1000', 'unsubscribe 1000', 'unsubscribe 500']);
     for (const call of driver.pending) call.ack();
@@ -961,7 +963,7 @@ describe('many names', () => {
 describe('dispatch', () => {
   test('who left gets nothing, not even a message on its way', async () => {
     const one = await joined('channel', 'x');
-    void hub.leave('channel', 'x', one.member);
+    void hub.unsubscribe('channel', 'x', one.member);
     driver.message('channel', 'x', '1');
     await turn();
     driver.message('channel', 'x', '2');
@@ -972,7 +974,7 @@ describe('dispatch', () => {
 
   test('a handler can take out itself and others during dispatch', async () => {
     const order: string[] = [];
-    const members: Member[] = [];
+    const members: HandlerSubscription[] = [];
     const add = (name: string, act = () => {}) =>
       members.push(
         memberFor(() => {
@@ -981,10 +983,10 @@ describe('dispatch', () => {
         }),
       );
     add('first', () => {
-      for (const at of [0, 1, 3]) void hub.leave('channel', 'x', members[at]!);
+      for (const at of [0, 1, 3]) void hub.unsubscribe('channel', 'x', members[at]!);
     });
     for (const name of ['second', 'third', 'fourth', 'fifth']) add(name);
-    const done = Promise.all(members.map((member) => hub.join('channel', 'x', member)));
+    const done = Promise.all(members.map((member) => hub.subscribe('channel', 'x', member)));
     await turn();
     driver.only.ack();
     await done;
@@ -997,9 +999,9 @@ describe('dispatch', () => {
   test('who joins during dispatch does not see that message, but the next', async () => {
     const late = listener();
     const early = memberFor((message) => {
-      if (message === 1) void hub.join('channel', 'x', late.member);
+      if (message === 1) void hub.subscribe('channel', 'x', late.member);
     });
-    const done = hub.join('channel', 'x', early);
+    const done = hub.subscribe('channel', 'x', early);
     await turn();
     driver.only.ack();
     await done;
@@ -1011,12 +1013,12 @@ describe('dispatch', () => {
 
   test('a message inside a message reaches everybody once each', async () => {
     const other = listener();
-    const nested: Member = memberFor((message) => {
+    const nested: HandlerSubscription = memberFor((message) => {
       if (message !== 1) return;
       driver.message('channel', 'x', '2');
-      void hub.leave('channel', 'x', nested);
+      void hub.unsubscribe('channel', 'x', nested);
     });
-    const done = Promise.all([nested, other.member].map((member) => hub.join('channel', 'x', member)));
+    const done = Promise.all([nested, other.member].map((member) => hub.subscribe('channel', 'x', member)));
     await turn();
     driver.only.ack();
     await done;
@@ -1073,7 +1075,7 @@ interface Person {
   kind: SubscriptionKind;
   name: string;
   binary: boolean;
-  member: Member;
+  member: HandlerSubscription;
   got: number[];
   /** Everything that Redis had for it since its join resolved, until it left. */
   due: number[];
@@ -1087,7 +1089,7 @@ interface Person {
 async function play(actions: Action[]): Promise<void> {
   driver = new FakeDriver();
   clock = new FakeClock();
-  hub = new Hub(new SharedClient(driver, () => {}), clock);
+  hub = new SubscriptionManager(new SharedClient(driver, () => {}), clock);
   const people: Person[] = [];
   const drops: Record<SubscriptionKind, number> = { channel: 0, pattern: 0, sharded: 0 };
   /** What must not be, seen where nobody would see it thrown. */
@@ -1097,7 +1099,7 @@ async function play(actions: Action[]): Promise<void> {
   const join = async (at: number, binary: boolean) => {
     const [kind, name] = names[at % names.length]!;
     const got: number[] = [];
-    const member: Member = new Member(
+    const member: HandlerSubscription = new HandlerSubscription(
       audience,
       (message) => {
         if (person.state === 'left' || person.state === 'refused') problems.push('called who was gone');
@@ -1125,7 +1127,7 @@ async function play(actions: Action[]): Promise<void> {
       state: 'joining',
     };
     people.push(person);
-    hub.join(kind, name, member).then(
+    hub.subscribe(kind, name, member).then(
       () => {
         if (person.state !== 'joining') return;
         if (!driver.known.has(`${kind} ${name}`)) problems.push(`${kind} ${name} resolved before Redis knew`);
@@ -1141,7 +1143,7 @@ async function play(actions: Action[]): Promise<void> {
   };
   const leave = (person: Person, delay = 0, state: 'left' | 'refused' = 'left') => {
     person.state = state;
-    person.left = watch(hub.leave(person.kind, person.name, person.member, delay));
+    person.left = watch(hub.unsubscribe(person.kind, person.name, person.member, delay));
   };
   const message = (at: number) => {
     const [kind, name] = names[at % names.length]!;
@@ -1168,7 +1170,7 @@ async function play(actions: Action[]): Promise<void> {
     if (each.do === 'turn') await turn();
     if (each.do === 'wait') clock.advance(each.ms);
     if (each.do === 'ready') driver.connection('ready');
-    if (each.do === 'endDelays') void hub.endDelays(audience);
+    if (each.do === 'endDelays') void hub.flushDelayedUnsubscribes(audience);
     if (each.do === 'drop') {
       const kinds = each.kinds.length === 0 ? (['channel', 'pattern', 'sharded'] as const) : each.kinds;
       for (const kind of kinds) drops[kind]++;
@@ -1247,7 +1249,7 @@ describe('in any order', () => {
         fc.array(fc.tuple(fc.nat(3), fc.boolean()), { maxLength: 12, size: 'max' }),
         async (scheduler, people) => {
           driver = new FakeDriver();
-          hub = new Hub(new SharedClient(driver, () => {}), new FakeClock());
+          hub = new SubscriptionManager(new SharedClient(driver, () => {}), new FakeClock());
           driver.onCall = (call) => {
             void scheduler
               .schedule(Promise.resolve(), `answer ${call.method} ${call.names}`)
@@ -1258,10 +1260,10 @@ describe('in any order', () => {
             const [kind, name] = names[at]!;
             const member = memberFor(() => called++);
             await scheduler.schedule(Promise.resolve(), `join ${kind} ${name}`);
-            await hub.join(kind, name, member);
+            await hub.subscribe(kind, name, member);
             if (stays) return;
             await scheduler.schedule(Promise.resolve(), `leave ${kind} ${name}`);
-            await hub.leave(kind, name, member);
+            await hub.unsubscribe(kind, name, member);
           });
           await scheduler.waitFor(Promise.all(all));
           expect(driver.breaches).toEqual([]);
@@ -1281,7 +1283,7 @@ describe('in any order', () => {
 
 test('an interrupted UNSUBSCRIBE counts as done, whatever the driver calls it', async () => {
   const one = await joined('channel', 'x');
-  const left = watch(hub.leave('channel', 'x', one.member));
+  const left = watch(hub.unsubscribe('channel', 'x', one.member));
   await turn();
   driver.only.fail(new ConnectionError('the connection broke'));
   await turn();

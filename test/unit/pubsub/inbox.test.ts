@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Inbox, type Overflow } from '../../../src/pubsub/inbox.js';
+import { BoundedQueue, type Overflow } from '../../../src/pubsub/bounded-queue.js';
 
 /** The same as a plain array, with no care for cost. */
 class Model {
@@ -43,7 +43,7 @@ describe.each(['drop-oldest', 'drop-newest', 'close'] as const)('%s', (overflow)
   test('behaves as a plain array would', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 200 }), steps, (capacity, all) => {
-        const inbox = new Inbox<number>(capacity, overflow);
+        const inbox = new BoundedQueue<number>(capacity, overflow);
         const model = new Model(capacity, overflow);
         let next = 0;
         for (const { do: what, times } of all) {
@@ -76,7 +76,7 @@ describe.each(['drop-oldest', 'drop-newest', 'close'] as const)('%s', (overflow)
 
 test('what is lost with a capacity of two', () => {
   const left = (overflow: Overflow) => {
-    const inbox = new Inbox<number>(2, overflow);
+    const inbox = new BoundedQueue<number>(2, overflow);
     const lost = [1, 2, 3, 4].map((item) => inbox.push(item));
     return [lost, [inbox.shift(), inbox.shift(), inbox.shift()]];
   };
@@ -95,7 +95,7 @@ test('what is lost with a capacity of two', () => {
 });
 
 test('falsy items are items', () => {
-  const inbox = new Inbox<unknown>(3, 'drop-oldest');
+  const inbox = new BoundedQueue<unknown>(3, 'drop-oldest');
   for (const item of [0, '', null]) inbox.push(item);
   expect([inbox.shift(), inbox.shift(), inbox.shift()]).toEqual([0, '', null]);
 });

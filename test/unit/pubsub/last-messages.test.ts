@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { HistoryMessage, HistoryPage, HistoryReadOptions } from '../../../src/index.js';
-import { lastMessages } from '../../../src/pubsub/last-messages.js';
+import { readLastMessages } from '../../../src/pubsub/last-messages.js';
 
 /** A history of so many messages, of which a page holds only a few, as where they are large. */
 function historyOf(size: number, perPage: number) {
@@ -30,7 +30,7 @@ test('the last messages come oldest first, in however many pages they are, with 
       fc.integer({ min: 1, max: 7 }),
       fc.integer({ min: 1, max: 40 }),
       async (size, perPage, count) => {
-        const { messages, end } = await lastMessages<number>(historyOf(size, perPage), 'x', count);
+        const { messages, end } = await readLastMessages<number>(historyOf(size, perPage), 'x', count);
         const all = Array.from({ length: size }, (_, at) => at);
         expect(messages.map(({ message }) => message)).toEqual(all.slice(-count));
         expect(end).toBe(size === 0 ? '0-0' : `${size}-1`);

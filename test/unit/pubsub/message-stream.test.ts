@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { OverflowError } from '../../../src/internal/errors.js';
+import type { Overflow } from '../../../src/pubsub/bounded-queue.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
-import type { Overflow } from '../../../src/pubsub/inbox.js';
 import { QueuedStream } from '../../../src/pubsub/message-stream.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { deferred } from '../../support/wait.js';
@@ -143,7 +143,7 @@ describe('the end', () => {
 
   test('a subscription that fails rejects the first pull, and ready', async () => {
     const stream = make();
-    stream.begin(Promise.reject(new Error('refused')));
+    stream.setReady(Promise.reject(new Error('refused')));
     await expect(stream.ready).rejects.toThrow('refused');
     await expect(stream.next()).rejects.toThrow('refused');
   });
@@ -217,9 +217,9 @@ describe('discontinuities in their places', () => {
     const stream = inBand();
     const missed = gap('missed');
     push(stream, 1);
-    stream.interrupted(missed);
+    stream.pushDiscontinuity(missed);
     push(stream, 2);
-    stream.interrupted(gap('wiped'));
+    stream.pushDiscontinuity(gap('wiped'));
     expect(gaps).toHaveLength(2);
     expect(await next(stream)).toBe(1);
     expect(await stream.next()).toEqual({ done: false, value: { discontinuity: missed } });
@@ -230,7 +230,7 @@ describe('discontinuities in their places', () => {
   test('come to whoever waits', async () => {
     const stream = inBand();
     const pulls = [stream.next(), stream.next()];
-    stream.interrupted(gap('reconnected'));
+    stream.pushDiscontinuity(gap('reconnected'));
     push(stream, 1, 2);
     expect((await Promise.all(pulls)).map(said)).toEqual(['reconnected', 1]);
     expect(await next(stream)).toBe(2);
@@ -238,7 +238,7 @@ describe('discontinuities in their places', () => {
 
   test('are no items where nobody asked for them', async () => {
     const stream = make(2);
-    stream.interrupted(gap('reconnected'));
+    stream.pushDiscontinuity(gap('reconnected'));
     push(stream, 1, 2, 3);
     stream.end();
     expect(await rest(stream)).toEqual([2, 3]);
@@ -247,11 +247,11 @@ describe('discontinuities in their places', () => {
 
   test('count as no message: neither against the capacity nor as dropped', async () => {
     const stream = inBand(2, 'close');
-    stream.interrupted(gap('missed'));
+    stream.pushDiscontinuity(gap('missed'));
     push(stream, 1);
-    stream.interrupted(gap('missed'));
+    stream.pushDiscontinuity(gap('missed'));
     push(stream, 2);
-    stream.interrupted(gap('missed'));
+    stream.pushDiscontinuity(gap('missed'));
     expect([stream.queued, stream.dropped]).toEqual([2, 0]);
     stream.end();
     expect(await rest(stream)).toEqual(['missed', 1, 'missed', 2, 'missed']);
@@ -297,9 +297,9 @@ describe('discontinuities in their places', () => {
 
   test('one in front of a message that is lost stays, and so does its reason', async () => {
     const stream = inBand(2);
-    stream.interrupted(gap('trimmed', 500));
+    stream.pushDiscontinuity(gap('trimmed', 500));
     push(stream, 1, 2);
-    stream.interrupted(gap('forked', 700));
+    stream.pushDiscontinuity(gap('forked', 700));
     push(stream, 3);
     expect(await stream.next()).toMatchObject({ value: { discontinuity: gap('trimmed', 500) } });
     expect(await next(stream)).toBe(2);
@@ -307,7 +307,7 @@ describe('discontinuities in their places', () => {
     expect(await next(stream)).toBe(3);
     const newest = inBand(1, 'drop-newest');
     push(newest, 1);
-    newest.interrupted(gap('wiped', 500));
+    newest.pushDiscontinuity(gap('wiped', 500));
     push(newest, 2);
     newest.end();
     expect(await next(newest)).toBe(1);
@@ -323,7 +323,7 @@ describe('discontinuities in their places', () => {
       [[gap('trimmed', 1), gap('forked', 2), gap('wiped', 3)], gap('trimmed', 1)],
     ] as const) {
       const stream = inBand();
-      for (const each of all) stream.interrupted(each);
+      for (const each of all) stream.pushDiscontinuity(each);
       expect(await stream.next()).toEqual({ done: false, value: { discontinuity: expected } });
       stream.end();
       expect(await next(stream)).toBe('done');
@@ -336,9 +336,9 @@ describe('discontinuities in their places', () => {
     async (overflow) => {
       const stream = inBand(3, overflow);
       for (let round = 0; round < 1_000; round++) {
-        stream.interrupted(gap('reconnected', round));
+        stream.pushDiscontinuity(gap('reconnected', round));
         push(stream, round);
-        stream.interrupted(gap('missed', round));
+        stream.pushDiscontinuity(gap('missed', round));
       }
       stream.end();
       expect((await rest(stream)).length).toBeLessThanOrEqual(3 + 4);
@@ -347,14 +347,14 @@ describe('discontinuities in their places', () => {
 
   test('before the end are pulled before it, and forgotten with `return`', async () => {
     const stream = inBand();
-    stream.interrupted(gap('missed'));
+    stream.pushDiscontinuity(gap('missed'));
     stream.end(new Error('broken'));
-    stream.interrupted(gap('wiped'));
+    stream.pushDiscontinuity(gap('wiped'));
     expect(await next(stream)).toBe('missed');
     await expect(stream.next()).rejects.toThrow('broken');
     const other = inBand();
     push(other, 1);
-    other.interrupted(gap('missed'));
+    other.pushDiscontinuity(gap('missed'));
     await other.return();
     expect(await next(other)).toBe('done');
   });
@@ -408,7 +408,7 @@ describe('as a gate', () => {
 
   test('pulling a discontinuity drains nothing', async () => {
     const stream = make(1, 'drop-oldest', { inBand: true });
-    stream.interrupted({ reason: 'missed', since: new Date(0), recovered: false });
+    stream.pushDiscontinuity({ reason: 'missed', since: new Date(0), recovered: false });
     push(stream, 1);
     const one = waiting(stream);
     expect(await next(stream)).toBe('missed');

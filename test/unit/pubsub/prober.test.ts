@@ -2,9 +2,9 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { CommandError, ConnectionError, type RollcallError } from '../../../src/internal/errors.js';
-import { Audience, Member } from '../../../src/pubsub/delivery.js';
+import { HandlerSubscription, ServiceContext } from '../../../src/pubsub/delivery.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
-import { Hub } from '../../../src/pubsub/hub.js';
+import { SubscriptionManager } from '../../../src/pubsub/subscription-manager.js';
 import type { Driver, PlainCommand, SubscriptionKind } from '../../../src/redis/driver.js';
 import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
@@ -17,7 +17,7 @@ const DEADLINE = 5_000;
 let driver: FakeDriver;
 let clock: FakeClock;
 let session: SharedClient;
-let hub: Hub;
+let hub: SubscriptionManager;
 let reports: [RollcallError, ErrorContext][];
 let gaps: Discontinuity[];
 
@@ -25,23 +25,23 @@ function set(capabilities?: ConstructorParameters<typeof FakeDriver>[0]): void {
   driver = new FakeDriver(capabilities);
   clock = new FakeClock();
   session = new SharedClient(driver, () => {});
-  hub = new Hub(session, clock);
+  hub = new SubscriptionManager(session, clock);
   reports = [];
   gaps = [];
 }
 beforeEach(() => set());
 
-function member(): Member {
-  const audience = new Audience(new ErrorReporter((error, context) => reports.push([error, context])));
-  return new Member(audience, () => {}, {
+function member(): HandlerSubscription {
+  const audience = new ServiceContext(new ErrorReporter((error, context) => reports.push([error, context])));
+  return new HandlerSubscription(audience, () => {}, {
     codec: jsonCodec,
     onDiscontinuity: (gap) => gaps.push(gap),
   });
 }
 
-async function joined(kind: SubscriptionKind, name: string): Promise<Member> {
+async function joined(kind: SubscriptionKind, name: string): Promise<HandlerSubscription> {
   const one = member();
-  const done = hub.join(kind, name, one);
+  const done = hub.subscribe(kind, name, one);
   await turn();
   driver.only.ack();
   await done;
@@ -79,7 +79,7 @@ async function arrives(call: FakeCall, kind: SubscriptionKind = 'channel'): Prom
 
 describe('a probe is sent', () => {
   test('after silence, through a channel of its own', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await pass(INTERVAL - 1);
     expect(driver.pending).toEqual([]);
@@ -93,14 +93,14 @@ describe('a probe is sent', () => {
   });
 
   test('for patterns as well', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('pattern', 'x*');
     await arrives(await probed());
     expect(executed()).toHaveLength(1);
   });
 
   test('not while messages come', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     for (let round = 0; round < 20; round++) {
       await pass(INTERVAL / 2);
@@ -110,12 +110,12 @@ describe('a probe is sent', () => {
   });
 
   test('not when there is nothing to be heard, nor for a probe alone', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await pass(INTERVAL * 3);
     expect(driver.calls).toEqual([]);
     const one = await joined('channel', 'x');
     await arrives(await probed());
-    void hub.leave('channel', 'x', one);
+    void hub.unsubscribe('channel', 'x', one);
     await turn();
     driver.only.ack();
     await turn();
@@ -126,7 +126,7 @@ describe('a probe is sent', () => {
   });
 
   test('not while commands cannot be sent', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     driver.connection('lost');
     await pass(INTERVAL * 3);
@@ -137,15 +137,15 @@ describe('a probe is sent', () => {
   });
 
   test('not where nobody asked for it, nor where a connection cannot come back', async () => {
-    hub.probeEvery(0);
+    hub.requestProbeInterval(0);
     expect(clock.timers).toBe(0);
     set({ reconnects: false });
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     expect(clock.timers).toBe(0);
   });
 
   test('after the shortest silence that was asked for', async () => {
-    for (const interval of [INTERVAL * 10, INTERVAL, INTERVAL * 5, 0]) hub.probeEvery(interval);
+    for (const interval of [INTERVAL * 10, INTERVAL, INTERVAL * 5, 0]) hub.requestProbeInterval(interval);
     expect(clock.timers).toBe(1);
     await joined('channel', 'x');
     await arrives(await probed());
@@ -160,7 +160,7 @@ describe('a probe is sent', () => {
     ] as const) {
       set();
       clock.chance = chance;
-      hub.probeEvery(INTERVAL);
+      hub.requestProbeInterval(INTERVAL);
       await joined('channel', 'x');
       await pass(INTERVAL * ms - 1);
       expect(driver.pending).toEqual([]);
@@ -170,16 +170,16 @@ describe('a probe is sent', () => {
   });
 
   test('one after the other, also when a shorter interval is asked for under way', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     const call = await probed();
-    hub.probeEvery(INTERVAL / 2);
+    hub.requestProbeInterval(INTERVAL / 2);
     await arrives(call);
     expect(clock.timers).toBe(1);
   });
 
   test('no more once the session is closed', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     session.retain();
     await joined('channel', 'x');
     const call = await probed();
@@ -192,12 +192,12 @@ describe('a probe is sent', () => {
   });
 
   test('… though its subscription is being sought again', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     session.retain();
     const one = await joined('channel', 'x');
     await arrives(await probed());
     driver.drop();
-    await hub.leave('channel', 'x', one);
+    await hub.unsubscribe('channel', 'x', one);
     await session.release();
     driver.onCall = (call) => call.interrupt('failed');
     await pass(INTERVAL);
@@ -208,7 +208,7 @@ describe('a probe is sent', () => {
 });
 
 test('the probe is not counted', async () => {
-  hub.probeEvery(INTERVAL);
+  hub.requestProbeInterval(INTERVAL);
   await joined('channel', 'x');
   await joined('sharded', 'x');
   await pass(INTERVAL);
@@ -235,7 +235,7 @@ describe('where sharded channels have several connections', () => {
   };
 
   test('each is probed, whatever the others bring', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('sharded', 'x');
     answerAll();
     for (let round = 0; round < 3; round++) {
@@ -251,7 +251,7 @@ describe('where sharded channels have several connections', () => {
   });
 
   test('one that brings nothing is given up, though others do', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('sharded', 'x');
     answerAll('two');
     await pass(INTERVAL);
@@ -261,7 +261,7 @@ describe('where sharded channels have several connections', () => {
   });
 
   test('those of connections that are gone are left', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('sharded', 'x');
     answerAll();
     await pass(INTERVAL);
@@ -275,7 +275,7 @@ describe('where sharded channels have several connections', () => {
 
 describe('a connection that brings the probe', () => {
   test('is kept, and counts as heard', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await arrives(await probed());
     await pass(DEADLINE * 2);
@@ -287,7 +287,7 @@ describe('a connection that brings the probe', () => {
   });
 
   test('may bring it before PUBLISH is answered, and anything else as well', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     const call = await probed();
     const [, name, payload] = published(call) as [string, string, string];
@@ -306,7 +306,7 @@ describe('a connection that brings the probe', () => {
 
 describe('a connection that does not', () => {
   test('is given up after a while, and another one brings an `unresponsive` gap', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await joined('channel', 'y');
     await joined('sharded', 'x');
@@ -344,7 +344,7 @@ describe('a connection that does not', () => {
   });
 
   test('is given up as well when Redis answers nobody', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await probed();
     await pass(DEADLINE);
@@ -353,7 +353,7 @@ describe('a connection that does not', () => {
   });
 
   test('… or does not answer the SUBSCRIBE of the probe', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await pass(INTERVAL);
     expect(driver.only.method).toBe('subscribe');
@@ -366,7 +366,7 @@ describe('a connection that does not', () => {
   });
 
   test('for sharded channels is given up alone', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await joined('sharded', 'x');
     await pass(INTERVAL - 1);
@@ -379,7 +379,7 @@ describe('a connection that does not', () => {
   });
 
   test('… and the two are probed at one time, each for itself', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await joined('sharded', 'x');
     await pass(INTERVAL);
@@ -394,7 +394,7 @@ describe('a connection that does not', () => {
   });
 
   test('because it broke just before, and another has taken its place, is not given up', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await arrives(await probed());
     await pass(INTERVAL - 10);
@@ -413,10 +413,14 @@ describe('a connection that does not', () => {
 
 describe('a probe that cannot be made', () => {
   test('because PUBLISH is refused is reported, to each service once, and nothing is given up', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     const one = await joined('channel', 'x');
-    await hub.join('channel', 'x', new Member(one.audience, () => {}, { codec: jsonCodec }));
-    await hub.join('channel', 'x', member());
+    await hub.subscribe(
+      'channel',
+      'x',
+      new HandlerSubscription(one.audience, () => {}, { codec: jsonCodec }),
+    );
+    await hub.subscribe('channel', 'x', member());
     const call = await probed();
     call.ack([new Error('NOPERM no permission')]);
     await turn();
@@ -434,7 +438,7 @@ describe('a probe that cannot be made', () => {
   });
 
   test('because SUBSCRIBE is refused is reported, and tried again', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     for (let round = 1; round <= 2; round++) {
       await pass(INTERVAL);
@@ -450,7 +454,7 @@ describe('a probe that cannot be made', () => {
   });
 
   test('because the connection breaks under it says nothing', async () => {
-    hub.probeEvery(INTERVAL);
+    hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     const call = await probed();
     call.fail(new ConnectionError('gone', { outcome: 'unknown' }));

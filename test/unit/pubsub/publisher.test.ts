@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { historyKeys } from '../../../src/history/keys.js';
 import { appendScript } from '../../../src/history/scripts.js';
 import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../../src/internal/errors.js';
-import { Publisher, type PublishOutcome, type PublishRequest } from '../../../src/pubsub/publisher.js';
+import { Publisher, type PublisherResult, type PublishRequest } from '../../../src/pubsub/publisher.js';
 import { ClientHandle } from '../../../src/redis/client-handle.js';
 import { type Command, isScriptCall, type PlainCommand, type ScriptCall } from '../../../src/redis/driver.js';
 import { SharedClient } from '../../../src/redis/shared-client.js';
@@ -25,7 +25,7 @@ beforeEach(() => {
 
 /** Publishes, and keeps how it ended. */
 function publish(payload: string, more: Partial<PublishRequest> = {}) {
-  const one: Partial<PublishOutcome> & { error?: unknown } = {};
+  const one: Partial<PublisherResult> & { error?: unknown } = {};
   publisher.publish({ channel: 'x', sharded: false, payload, ...more }).then(
     (outcome) => {
       Object.assign(one, outcome);

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Pulse } from '../../../src/pubsub/pulse.js';
+import { ActivityTracker } from '../../../src/pubsub/activity-tracker.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 
 class CountingClock extends FakeClock {
@@ -13,20 +13,20 @@ class CountingClock extends FakeClock {
 
 test('what comes in one go is heard when its first message came, and asks the time once', async () => {
   const clock = new CountingClock();
-  const pulse = new Pulse(clock);
+  const pulse = new ActivityTracker(clock);
   clock.advance(1_000);
   const at = clock.now();
-  for (let message = 0; message < 100; message++) pulse.beat();
+  for (let message = 0; message < 100; message++) pulse.record();
   expect(pulse).toMatchObject({ at, monotonic: 1_000 });
   expect(clock.asked).toBe(1);
 });
 
 test('what comes later is heard later', async () => {
   const clock = new CountingClock();
-  const pulse = new Pulse(clock);
+  const pulse = new ActivityTracker(clock);
   for (let second = 1; second <= 3; second++) {
     clock.advance(1_000);
-    pulse.beat();
+    pulse.record();
     expect(pulse).toMatchObject({ at: clock.now(), monotonic: second * 1_000 });
     await turn();
   }

@@ -5,10 +5,10 @@ import type { ReadRequest, RetryingReader, StoredMessage } from '../../../src/hi
 import { ORIGIN } from '../../../src/history/position.js';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { ErrorReporter } from '../../../src/internal/diagnostics.js';
-import type { Start } from '../../../src/pubsub/cohort.js';
-import { Audience, type Gate, Member } from '../../../src/pubsub/delivery.js';
+import { type Backpressure, HandlerSubscription, ServiceContext } from '../../../src/pubsub/delivery.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
-import { Entry } from '../../../src/pubsub/entry.js';
+import type { StartPosition } from '../../../src/pubsub/history-cursor.js';
+import { RedisSubscription } from '../../../src/pubsub/redis-subscription.js';
 import type { SubscriptionKind } from '../../../src/redis/driver.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 
@@ -41,21 +41,25 @@ class History implements RetryingReader {
 }
 
 const at = (count: number): string => (count === 0 ? ORIGIN : `${count}-1`);
-const past = (count: number): Start => ({ after: at(count) });
+const past = (count: number): StartPosition => ({ after: at(count) });
 
 function scene(kind: SubscriptionKind = 'channel') {
   const clock = new FakeClock();
   const history = new History();
-  const audience = new Audience(new ErrorReporter(undefined));
-  const entry = new Entry({ kind, reader: history, clock, began: clock.now() }, 'x');
+  const audience = new ServiceContext(new ErrorReporter(undefined));
+  const entry = new RedisSubscription({ kind, reader: history, clock, began: clock.now() }, 'x');
   const person = () => {
     const got: number[] = [];
     const gaps: Discontinuity[] = [];
     const onDiscontinuity = (gap: Discontinuity) => void gaps.push(gap);
     const handler = (message: unknown) => void got.push(message as number);
-    return { got, gaps, member: new Member(audience, handler, { codec: jsonCodec, onDiscontinuity }) };
+    return {
+      got,
+      gaps,
+      member: new HandlerSubscription(audience, handler, { codec: jsonCodec, onDiscontinuity }),
+    };
   };
-  const join = (start?: Start, gate?: Gate) => {
+  const join = (start?: StartPosition, gate?: Backpressure) => {
     const one = person();
     entry.add(one.member, start, gate);
     return one;

@@ -1,9 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Effect, type Phase, type SubscriptionEvent, step } from '../../../src/pubsub/subscriptions.js';
+import {
+  type Effect,
+  type SubscriptionEvent,
+  type SubscriptionState,
+  transition,
+} from '../../../src/pubsub/subscription-state.js';
 
 // Every phase, every event, and whether anybody is there after it.
-const table: Record<Phase, Record<SubscriptionEvent, [wanted: string, unwanted: string]>> = {
+const table: Record<SubscriptionState, Record<SubscriptionEvent, [wanted: string, unwanted: string]>> = {
   idle: {
     changed: ['subscribing subscribe', 'idle none'],
     confirmed: ['idle none', 'idle none'],
@@ -39,7 +44,11 @@ describe('step', () => {
     for (const [event, outcomes] of Object.entries(events)) {
       for (const wanted of [true, false]) {
         test(`${phase}, ${event}, ${wanted ? 'wanted' : 'not wanted'}`, () => {
-          const { phase: next, effect } = step(phase as Phase, event as SubscriptionEvent, wanted);
+          const { phase: next, effect } = transition(
+            phase as SubscriptionState,
+            event as SubscriptionEvent,
+            wanted,
+          );
           expect(`${next} ${effect}`).toBe(outcomes[wanted ? 0 : 1]);
         });
       }
@@ -48,14 +57,14 @@ describe('step', () => {
 
   /** Redis and the people at one name, driven by what `step` says. */
   class Name {
-    phase: Phase = 'idle';
+    phase: SubscriptionState = 'idle';
     people = 0;
     known = false;
     command: 'subscribe' | 'unsubscribe' | undefined;
     readonly effects: Effect[] = [];
 
     happens(event: SubscriptionEvent): void {
-      const { phase, effect } = step(this.phase, event, this.people > 0);
+      const { phase, effect } = transition(this.phase, event, this.people > 0);
       this.phase = phase;
       this.effects.push(effect);
       if (effect === 'subscribe' || effect === 'unsubscribe') {

@@ -3,8 +3,8 @@ import { systemClock } from '../../../src/internal/clock.js';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { ConnectionError } from '../../../src/internal/errors.js';
-import { Audience, Member } from '../../../src/pubsub/delivery.js';
-import { hubFor } from '../../../src/pubsub/hub.js';
+import { HandlerSubscription, ServiceContext } from '../../../src/pubsub/delivery.js';
+import { subscriptionManagerFor } from '../../../src/pubsub/subscription-manager.js';
 import { ClusterDriver } from '../../../src/redis/cluster.js';
 import type {
   ClusterClientAdapter,
@@ -610,14 +610,14 @@ describe('sharded subscriptions', () => {
   });
 
   test('a connection that breaks before all are confirmed is a gap, though a message ended the last one', async () => {
-    const hub = hubFor(new SharedClient(driver, () => {}), systemClock);
+    const hub = subscriptionManagerFor(new SharedClient(driver, () => {}), systemClock);
     const gaps: string[] = [];
-    const audience = new Audience(new ErrorReporter(undefined));
-    const member = new Member(audience, () => {}, {
+    const audience = new ServiceContext(new ErrorReporter(undefined));
+    const member = new HandlerSubscription(audience, () => {}, {
       codec: jsonCodec,
       onDiscontinuity: ({ reason }) => gaps.push(reason),
     });
-    expect(await outcome(100, hub.join('sharded', ka, member))).toBeUndefined();
+    expect(await outcome(100, hub.subscribe('sharded', ka, member))).toBeUndefined();
     const [first] = a.wires as [FakeWire];
     a.stuck = true;
     first.listener.ended();

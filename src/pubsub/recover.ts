@@ -3,8 +3,8 @@ import type { HistoryReader, ReadRequest, StoredMessage } from '../history/histo
 import { assertPosition, type Position, positionTime } from '../history/position.js';
 import { numberOption } from '../internal/validate.js';
 import type { ClientHandle } from '../redis/client-handle.js';
-import type { Channel } from './channel.js';
-import { type Audience, decodedBy, UNDECODED } from './delivery.js';
+import type { ResolvedChannel } from './channel.js';
+import { DECODE_FAILED, decodePayload, type ServiceContext } from './delivery.js';
 import type {
   ChannelRecovery,
   HistoryMessage,
@@ -14,17 +14,17 @@ import type {
 } from './options.js';
 
 /** What a service reads histories with. */
-export interface Replay {
+export interface HistoryContext {
   readonly link: ClientHandle;
   readonly reader: HistoryReader;
-  readonly audience: Audience;
+  readonly audience: ServiceContext;
   /** A page ends before the message that would take it over so many bytes. */
   readonly maxBytes: number;
 }
 
 /** One channel to be recovered. */
-export interface Wanted {
-  readonly channel: Channel;
+export interface RecoverTarget {
+  readonly channel: ResolvedChannel;
   readonly since: Position;
 }
 
@@ -38,8 +38,8 @@ export function limitOption(limit: unknown): number {
 
 /** Reads a page of `channel`'s history. */
 export async function readHistory<T>(
-  replay: Replay,
-  channel: Channel,
+  replay: HistoryContext,
+  channel: ResolvedChannel,
   { since, before, limit, reverse = false }: HistoryReadOptions,
 ): Promise<HistoryPage<T>> {
   if (since !== undefined) assertPosition('since', since);
@@ -48,10 +48,10 @@ export async function readHistory<T>(
   const pages = await readPages(replay, 'history', [{ ...request, before, reverse }]);
   const page = pages[0] as Page<StoredMessage>;
   // Only where the chain comes to an end can be said whether it does so in the right place.
-  const reason = reverse || before !== undefined ? undefined : breakIn(since, page);
+  const reason = reverse || before !== undefined ? undefined : findBreak(since, page);
   return {
-    messages: decoded<T>(replay, channel, page.messages),
-    position: endOf(page),
+    messages: decodeMessages<T>(replay, channel, page.messages),
+    position: lastPositionOf(page),
     more: page.more,
     complete: reason === undefined,
     ...(reason === undefined ? {} : { reason }),
@@ -59,9 +59,9 @@ export async function readHistory<T>(
 }
 
 /** Reads what came on some channels after the positions given. */
-export async function recoverAll<T>(
-  replay: Replay,
-  wanted: readonly Wanted[],
+export async function recoverChannels<T>(
+  replay: HistoryContext,
+  wanted: readonly RecoverTarget[],
   limit: number,
 ): Promise<Recovery<T>> {
   const requests = wanted.map(({ channel, since }) => requestFor(replay, channel, limit, since));
@@ -70,12 +70,12 @@ export async function recoverAll<T>(
   const unrecovered: string[] = [];
   wanted.forEach(({ channel, since }, at) => {
     const page = pages[at] as Page<StoredMessage>;
-    const shown = replay.audience.shown(channel.kind, channel.name);
-    const reason = breakIn(since, page) ?? (page.more ? 'limit' : undefined);
+    const shown = replay.audience.stripPrefix(channel.kind, channel.name);
+    const reason = findBreak(since, page) ?? (page.more ? 'limit' : undefined);
     if (reason !== undefined) unrecovered.push(shown);
     channels.set(shown, {
-      messages: decoded<T>(replay, channel, page.messages),
-      position: endOf(page),
+      messages: decodeMessages<T>(replay, channel, page.messages),
+      position: lastPositionOf(page),
       recovered: reason === undefined,
       ...(reason === undefined ? {} : { reason }),
     });
@@ -84,8 +84,8 @@ export async function recoverAll<T>(
 }
 
 function requestFor(
-  { maxBytes }: Replay,
-  { name, codec }: Channel,
+  { maxBytes }: HistoryContext,
+  { name, codec }: ResolvedChannel,
   limit: number,
   after: Position | undefined,
 ): ReadRequest {
@@ -94,7 +94,7 @@ function requestFor(
 
 /** Reads pages of some channels, in as few round trips as there can be, within the deadline. */
 async function readPages(
-  { link, reader }: Replay,
+  { link, reader }: HistoryContext,
   what: string,
   requests: readonly ReadRequest[],
 ): Promise<Page<StoredMessage>[]> {
@@ -110,33 +110,33 @@ async function readPages(
 }
 
 /** Why there is a hole between `since` and `page`, if there is one. */
-function breakIn(since: Position | undefined, page: Page<StoredMessage>): Break | undefined {
+function findBreak(since: Position | undefined, page: Page<StoredMessage>): Break | undefined {
   for (const step of mergeIntoChain(since, page, []).steps) if (step.type === 'break') return step.reason;
   return undefined;
 }
 
 /** The messages of a page. What cannot be decoded goes to `onError` and is left out. */
-function decoded<T>(
-  { audience }: Replay,
-  { name, kind, codec }: Pick<Channel, 'name' | 'kind' | 'codec'>,
+function decodeMessages<T>(
+  { audience }: HistoryContext,
+  { name, kind, codec }: Pick<ResolvedChannel, 'name' | 'kind' | 'codec'>,
   stored: readonly StoredMessage[],
 ): HistoryMessage<T>[] {
   const messages: HistoryMessage<T>[] = [];
-  const where = { channel: audience.shown(kind, name) };
+  const where = { channel: audience.stripPrefix(kind, name) };
   for (const { position, payload } of stored) {
-    const message = decodedBy(codec, payload, audience, where);
-    if (message === UNDECODED) continue;
-    messages.push({ message: message as T, position, publishedAt: publishedAt(position), raw: payload });
+    const message = decodePayload(codec, payload, audience, where);
+    if (message === DECODE_FAILED) continue;
+    messages.push({ message: message as T, position, publishedAt: toPublishedDate(position), raw: payload });
   }
   return messages;
 }
 
 /** When the message at `position` was published. */
-function publishedAt(position: Position): Date {
+function toPublishedDate(position: Position): Date {
   return new Date(positionTime(position) / 1_000);
 }
 
 /** The last position of a page. */
-function endOf(page: Page<StoredMessage>): Position {
+function lastPositionOf(page: Page<StoredMessage>): Position {
   return page.messages.at(-1)?.position ?? page.last;
 }

@@ -1,22 +1,22 @@
 import type { ChainLink } from '../history/chain.js';
 import type { RetryingReader } from '../history/history-reader.js';
 import type { Position } from '../history/position.js';
-import { Cohort, type CohortHome, type Gap, type Start } from './cohort.js';
-import type { Crowd } from './crowd.js';
-import type { Delivery, Gate, Member } from './delivery.js';
+import type { Backpressure, Delivery, HandlerSubscription } from './delivery.js';
+import type { HandlerList } from './handler-list.js';
+import { type CursorOwner, type Gap, HistoryCursor, type StartPosition } from './history-cursor.js';
 
 /**
  * Everybody who listens to one channel with history: most of them in one cohort, others where they
  * stand elsewhere in it, or read it at their own pace.
  */
-export class Cohorts {
-  readonly #home: CohortHome;
+export class HistoryCursors {
+  readonly #home: CursorOwner;
   readonly #reader: RetryingReader;
   readonly #now: () => number;
-  #main: Cohort | undefined;
-  #others: Cohort[] = [];
+  #main: HistoryCursor | undefined;
+  #others: HistoryCursor[] = [];
 
-  constructor(home: CohortHome, reader: RetryingReader, now: () => number) {
+  constructor(home: CursorOwner, reader: RetryingReader, now: () => number) {
     this.#home = home;
     this.#reader = reader;
     this.#now = now;
@@ -29,24 +29,28 @@ export class Cohorts {
     return size;
   }
 
-  *[Symbol.iterator](): Generator<Member> {
+  *[Symbol.iterator](): Generator<HandlerSubscription> {
     for (const cohort of this.#all()) yield* cohort.members;
   }
 
-  has(member: Member): boolean {
+  has(member: HandlerSubscription): boolean {
     return this.#all().some((cohort) => cohort.has(member));
   }
 
   /** Those who have listened so far; `mixed`: to messages without history, too. */
-  begin(crowd: Crowd, mixed: boolean): void {
-    this.#main = new Cohort(this.#home, this.#reader, this.#now, { crowd, mixed });
+  adopt(crowd: HandlerList, mixed: boolean): void {
+    this.#main = new HistoryCursor(this.#home, this.#reader, this.#now, { crowd, mixed });
   }
 
   /** Adds `member`, who begins with the next message, or where `start` says. */
-  add(member: Member, start: Start | undefined, gate: Gate | undefined): Cohort {
-    let cohort = gate === undefined ? this.#fitting(start) : undefined;
+  add(
+    member: HandlerSubscription,
+    start: StartPosition | undefined,
+    gate: Backpressure | undefined,
+  ): HistoryCursor {
+    let cohort = gate === undefined ? this.#findReusable(start) : undefined;
     if (cohort === undefined) {
-      cohort = new Cohort(this.#home, this.#reader, this.#now, { start, gate });
+      cohort = new HistoryCursor(this.#home, this.#reader, this.#now, { start, gate });
       this.#others.push(cohort);
     }
     cohort.add(member);
@@ -54,21 +58,21 @@ export class Cohorts {
   }
 
   /** One that is there already, so that a thousand who come back after one message are one reading. */
-  #fitting(start: Start | undefined): Cohort | undefined {
-    if (typeof start === 'object') return this.#all().find((cohort) => cohort.standsAt(start.after));
-    if (start !== undefined || this.#main?.missing === true) return undefined;
-    this.#main ??= new Cohort(this.#home, this.#reader, this.#now);
+  #findReusable(start: StartPosition | undefined): HistoryCursor | undefined {
+    if (typeof start === 'object') return this.#all().find((cohort) => cohort.isAt(start.after));
+    if (start !== undefined || this.#main?.isIncomplete === true) return undefined;
+    this.#main ??= new HistoryCursor(this.#home, this.#reader, this.#now);
     return this.#main;
   }
 
   /** Where `member` stands in the history, as far as that is known. */
-  positionOf(member: Member): Position | undefined {
+  positionOf(member: HandlerSubscription): Position | undefined {
     return this.#all().find((cohort) => cohort.has(member))?.position;
   }
 
-  delete(member: Member): void {
+  delete(member: HandlerSubscription): void {
     for (const cohort of this.#all()) cohort.remove(member);
-    this.#clear();
+    this.#removeEmpty();
   }
 
   receive(delivery: Delivery, link: ChainLink | undefined): void {
@@ -89,8 +93,8 @@ export class Cohorts {
   }
 
   /** Cohorts that have come to stand at one place become one. */
-  level(cohort: Cohort): void {
-    if (this.#main === undefined && !cohort.paced) {
+  level(cohort: HistoryCursor): void {
+    if (this.#main === undefined && !cohort.hasBackpressure) {
       this.#main = cohort;
       this.#others = this.#others.filter((other) => other !== cohort);
     }
@@ -99,16 +103,16 @@ export class Cohorts {
 
   #merge(): void {
     if (this.#main === undefined) return;
-    for (const other of this.#others) this.#main.absorb(other);
-    this.#clear();
+    for (const other of this.#others) this.#main.merge(other);
+    this.#removeEmpty();
   }
 
-  #all(): Cohort[] {
+  #all(): HistoryCursor[] {
     return this.#main === undefined ? this.#others : [this.#main, ...this.#others];
   }
 
   /** A cohort without handlers follows nothing, and would take up the chain in the wrong place. */
-  #clear(): void {
+  #removeEmpty(): void {
     if (this.#main?.size === 0) this.#main = undefined;
     if (this.#others.length > 0) this.#others = this.#others.filter(({ size }) => size > 0);
   }

@@ -5,7 +5,7 @@
 export type Overflow = 'drop-oldest' | 'drop-newest' | 'close';
 
 /** A bounded first-in, first-out queue with a named overflow policy. Pure: it neither waits nor wakes. */
-export class Inbox<T> {
+export class BoundedQueue<T> {
   readonly #capacity: number;
   readonly #overflow: Overflow;
   #items: T[] = [];

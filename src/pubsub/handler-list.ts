@@ -1,25 +1,32 @@
 import type { Position } from '../history/position.js';
 import { telemetry } from '../internal/telemetry.js';
 import type { Payload, SubscriptionKind } from '../redis/driver.js';
-import { type Audience, type Delivery, type Form, type Member, type RawHandler, tell } from './delivery.js';
+import {
+  callDiscontinuityListener,
+  type Delivery,
+  type HandlerSubscription,
+  type PayloadFormat,
+  type RawHandler,
+  type ServiceContext,
+} from './delivery.js';
 import type { Discontinuity } from './discontinuity.js';
 
 /** Neighbours in a crowd that get the same thing, and so can be called in one tight loop. */
-interface Stretch {
-  readonly form: Form;
-  readonly members: readonly Member[];
+interface HandlerRun {
+  readonly form: PayloadFormat;
+  readonly members: readonly HandlerSubscription[];
   /** The members' own, side by side in memory. */
   readonly handlers: RawHandler[];
 }
 
 /** Members who get the same messages, in the order in which they came. */
-export class Crowd {
-  readonly #members: Set<Member>;
-  #stretches: readonly Stretch[] | undefined;
+export class HandlerList {
+  readonly #members: Set<HandlerSubscription>;
+  #stretches: readonly HandlerRun[] | undefined;
   /** What the message on its way goes through. */
-  #onTheWay: readonly Stretch[] | undefined;
+  #dispatching: readonly HandlerRun[] | undefined;
 
-  constructor(members: Iterable<Member> = []) {
+  constructor(members: Iterable<HandlerSubscription> = []) {
     this.#members = new Set(members);
   }
 
@@ -27,48 +34,48 @@ export class Crowd {
     return this.#members.size;
   }
 
-  [Symbol.iterator](): Iterator<Member> {
+  [Symbol.iterator](): Iterator<HandlerSubscription> {
     return this.#members[Symbol.iterator]();
   }
 
-  has(member: Member): boolean {
+  has(member: HandlerSubscription): boolean {
     return this.#members.has(member);
   }
 
-  add(member: Member): void {
+  add(member: HandlerSubscription): void {
     this.#members.add(member);
     this.#stretches = undefined;
   }
 
   /** False when it was not there. A message on its way does not reach it any more. */
-  delete(member: Member): boolean {
+  delete(member: HandlerSubscription): boolean {
     if (!this.#members.delete(member)) return false;
-    if (this.#onTheWay !== undefined) withdraw(this.#onTheWay, member);
+    if (this.#dispatching !== undefined) skipInRuns(this.#dispatching, member);
     this.#stretches = undefined;
     return true;
   }
 
   /** Takes over all of `other`. */
-  absorb(other: Crowd): void {
+  absorb(other: HandlerList): void {
     for (const member of other.#members) this.add(member);
     other.#members.clear();
     other.#stretches = undefined;
   }
 
   /** Hands a message to everybody who is there, and to nobody who joins meanwhile. */
-  hear(delivery: Delivery): void {
-    reportDelivery(this.size, delivery.kind, delivery.channel, delivery.payload, delivery.position);
-    this.#stretches ??= stretchesOf(this.#members);
-    const before = this.#onTheWay;
-    this.#onTheWay = this.#stretches;
-    for (const { form, handlers } of this.#stretches) delivery.through(form, handlers);
-    this.#onTheWay = before;
+  dispatch(delivery: Delivery): void {
+    emitDeliverEvent(this.size, delivery.kind, delivery.channel, delivery.payload, delivery.position);
+    this.#stretches ??= groupIntoRuns(this.#members);
+    const before = this.#dispatching;
+    this.#dispatching = this.#stretches;
+    for (const { form, handlers } of this.#stretches) delivery.dispatchTo(form, handlers);
+    this.#dispatching = before;
   }
 }
 
 /** `members` in their order, divided into stretches. */
-function stretchesOf(members: Iterable<Member>): Stretch[] {
-  const stretches: (Stretch & { members: Member[] })[] = [];
+function groupIntoRuns(members: Iterable<HandlerSubscription>): HandlerRun[] {
+  const stretches: (HandlerRun & { members: HandlerSubscription[] })[] = [];
   for (const member of members) {
     const { form, handler } = member;
     let last = stretches.at(-1);
@@ -83,7 +90,7 @@ function stretchesOf(members: Iterable<Member>): Stretch[] {
 }
 
 /** Takes `member` out of stretches that a message may be on its way through. */
-function withdraw(stretches: readonly Stretch[], member: Member): void {
+function skipInRuns(stretches: readonly HandlerRun[], member: HandlerSubscription): void {
   for (const { form, members, handlers } of stretches) {
     const at = members.indexOf(member);
     if (at < 0) continue;
@@ -95,7 +102,7 @@ function withdraw(stretches: readonly Stretch[], member: Member): void {
 }
 
 /** Tells whoever listens to telemetry that `handlers` get a message. */
-export function reportDelivery(
+export function emitDeliverEvent(
   handlers: number,
   kind: SubscriptionKind,
   channel: string,
@@ -108,15 +115,15 @@ export function reportDelivery(
 }
 
 /** The services that `members` belong to. */
-export function audiencesOf(members: Iterable<Member>): Set<Audience> {
-  const audiences = new Set<Audience>();
+export function servicesOf(members: Iterable<HandlerSubscription>): Set<ServiceContext> {
+  const audiences = new Set<ServiceContext>();
   for (const { audience } of members) audiences.add(audience);
   return audiences;
 }
 
 /** Tells all `members` of a subscription that messages may be missing, or were. */
-export function tellAll(
-  members: readonly Member[],
+export function notifyDiscontinuity(
+  members: readonly HandlerSubscription[],
   discontinuity: Discontinuity,
   { kind, name }: { readonly kind: SubscriptionKind; readonly name: string },
 ): void {
@@ -126,6 +133,7 @@ export function tellAll(
     telemetry.discontinuity.emit({ kind, channel: name, ...told });
   }
   for (const member of members) {
-    if (member.active) tell(member, discontinuity, member.audience.shown(kind, name));
+    if (member.active)
+      callDiscontinuityListener(member, discontinuity, member.audience.stripPrefix(kind, name));
   }
 }

@@ -10,12 +10,12 @@ import { ORIGIN, type Position, positionTime } from '../history/position.js';
 import type { RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import type { SubscriptionKind } from '../redis/driver.js';
-import { audiencesOf, Crowd, tellAll } from './crowd.js';
-import { Delivery, type Gate, type Member } from './delivery.js';
+import { type Backpressure, Delivery, type HandlerSubscription } from './delivery.js';
 import type { Discontinuity, DiscontinuityReason } from './discontinuity.js';
+import { HandlerList, notifyDiscontinuity, servicesOf } from './handler-list.js';
 
 /** Where in a channel's history a handler begins. */
-export type Start =
+export type StartPosition =
   /** After this message. */
   | { readonly after: Position }
   /** With the next one to be published, or with the oldest that is kept. */
@@ -29,22 +29,22 @@ export interface Gap {
 }
 
 /** The subscription that cohorts belong to. */
-export interface CohortHome {
+export interface CursorOwner {
   readonly kind: SubscriptionKind;
   readonly name: string;
   /** Payloads come as bytes. */
   readonly binary: boolean;
   /** `cohort` has nothing to catch up with any more. */
-  level(cohort: Cohort): void;
+  onCaughtUp(cohort: HistoryCursor): void;
 }
 
 /** What a cohort begins with. */
-export interface CohortOptions {
-  readonly start?: Start | undefined;
+export interface HistoryCursorOptions {
+  readonly start?: StartPosition | undefined;
   /** For a cohort of one, whose queue can run full without harm: what is not taken is read again. */
-  readonly gate?: Gate | undefined;
+  readonly gate?: Backpressure | undefined;
   /** Those who have listened before there was anything to follow. */
-  readonly crowd?: Crowd;
+  readonly crowd?: HandlerList;
   /** They have got messages without a place in the chain. */
   readonly mixed?: boolean;
 }
@@ -52,10 +52,10 @@ export interface CohortOptions {
 /** Messages per reading: more than a hiccup loses, fewer than a stall would notice. */
 const PAGE = 100;
 /** Live messages that wait while history is read. Those beyond are in the history as well. */
-const MAX_HELD = 1_000;
+const MAX_BUFFERED = 1_000;
 
 /** What one recovery came to. */
-interface Tally {
+interface RecoveryStats {
   pages: number;
   /** Messages that had not come live. */
   messages: number;
@@ -64,7 +64,7 @@ interface Tally {
 }
 
 /** A message on its way through a cohort, and its place in the chain. */
-interface Arrived extends ChainLink {
+interface LiveMessage extends ChainLink {
   readonly delivery: Delivery;
 }
 
@@ -73,31 +73,31 @@ interface Arrived extends ChainLink {
  * them following the chain is all of them doing so. A channel without history has one cohort, with
  * nothing to follow; with the first message that has a place in a chain it begins to.
  */
-export class Cohort {
-  readonly #home: CohortHome;
+export class HistoryCursor {
+  readonly #home: CursorOwner;
   readonly #reader: RetryingReader;
   readonly #now: () => number;
-  readonly #crowd: Crowd;
-  readonly #gate: Gate | undefined;
+  readonly #crowd: HandlerList;
+  readonly #gate: Backpressure | undefined;
 
   /** The last message delivered; undefined before the first. */
   #position: Position | undefined;
   /** The time of the latest message delivered, on whichever branch. */
-  #floor = -1;
-  #start: Start | undefined;
+  #highWaterMark = -1;
+  #start: StartPosition | undefined;
   /** History is being read, or has to be; live messages wait. */
-  #behind = false;
+  #catchingUp = false;
   #reading = false;
   #readings = 0;
   /** Something happened under way that makes the reading in progress too old. */
-  #again = false;
+  #rereadNeeded = false;
   #subscribed = false;
-  #held: { readonly arrived: Arrived; readonly reading: number }[] = [];
+  #liveBuffer: { readonly arrived: LiveMessage; readonly reading: number }[] = [];
   #gap: Gap | undefined;
   /** A message came whose predecessor had not. */
-  #hole: Gap | undefined;
+  #pendingGap: Gap | undefined;
   /** Messages without a place in the chain come here too, so no gap is ever known to be closed. */
-  #mixed: boolean;
+  #hasUnchainedMessages: boolean;
   /** The subscription has gone, and is not back yet. */
   #lost = false;
   /** The server that had the last message; undefined before that is known. */
@@ -105,29 +105,29 @@ export class Cohort {
   #started: (() => void)[] = [];
 
   constructor(
-    home: CohortHome,
+    home: CursorOwner,
     reader: RetryingReader,
     now: () => number,
-    { start, gate, crowd = new Crowd(), mixed = false }: CohortOptions = {},
+    { start, gate, crowd = new HandlerList(), mixed = false }: HistoryCursorOptions = {},
   ) {
     this.#home = home;
     this.#reader = reader;
     this.#now = now;
     this.#gate = gate;
     this.#crowd = crowd;
-    this.#mixed = mixed;
+    this.#hasUnchainedMessages = mixed;
     this.#start = start;
-    this.#behind = start !== undefined;
-    if (typeof start === 'object') this.#standAt(start.after);
+    this.#catchingUp = start !== undefined;
+    if (typeof start === 'object') this.#setPosition(start.after);
   }
 
   /** Messages are missing here that are none of the business of whoever joins now. */
-  get missing(): boolean {
-    return this.#behind || this.#lost;
+  get isIncomplete(): boolean {
+    return this.#catchingUp || this.#lost;
   }
 
   /** Reads at its own pace, and so stays apart. */
-  get paced(): boolean {
+  get hasBackpressure(): boolean {
     return this.#gate !== undefined;
   }
 
@@ -137,41 +137,41 @@ export class Cohort {
   }
 
   /** Whoever wants to begin after `position` gets here what he wants, and nothing else. */
-  standsAt(position: Position): boolean {
-    return this.#position === position && !this.paced && !this.#lost && this.#gap === undefined;
+  isAt(position: Position): boolean {
+    return this.#position === position && !this.hasBackpressure && !this.#lost && this.#gap === undefined;
   }
 
   get size(): number {
     return this.#crowd.size;
   }
 
-  get members(): Iterable<Member> {
+  get members(): Iterable<HandlerSubscription> {
     return this.#crowd;
   }
 
-  has(member: Member): boolean {
+  has(member: HandlerSubscription): boolean {
     return this.#crowd.has(member);
   }
 
-  add(member: Member): void {
+  add(member: HandlerSubscription): void {
     this.#crowd.add(member);
   }
 
-  remove(member: Member): void {
+  remove(member: HandlerSubscription): void {
     // Nobody waits for a place in a history that nobody follows.
-    if (this.#crowd.delete(member) && this.size === 0) this.#begun();
+    if (this.#crowd.delete(member) && this.size === 0) this.#resolvePositioned();
   }
 
   /** Takes over all of `other`, if both stand at the same place. */
-  absorb(other: Cohort): boolean {
-    const settled = (cohort: Cohort) => !cohort.#behind && !cohort.paced;
+  merge(other: HistoryCursor): boolean {
+    const settled = (cohort: HistoryCursor) => !cohort.#catchingUp && !cohort.hasBackpressure;
     if (!settled(this) || !settled(other) || this.#position !== other.#position) return false;
     this.#crowd.absorb(other.#crowd);
     return true;
   }
 
   /** Resolves when it is known where its members begin; from then on nothing is missed. */
-  started(): Promise<void> {
+  whenPositioned(): Promise<void> {
     if (this.#start !== 'latest') return Promise.resolve();
     return new Promise((resolve) => this.#started.push(resolve));
   }
@@ -187,9 +187,9 @@ export class Cohort {
     if (gap !== undefined && concerned && this.#start === undefined) {
       if (this.#position === undefined) return this.#announce({ ...gap, recovered: false });
       this.#gap ??= gap;
-      this.#behind = true;
+      this.#catchingUp = true;
     }
-    if (this.#behind && !(known && this.#reading)) this.#catchUp();
+    if (this.#catchingUp && !(known && this.#reading)) this.#catchUp();
   }
 
   /** The subscription is gone, for the time being: what history has still holds, but does not end it. */
@@ -198,38 +198,38 @@ export class Cohort {
     this.#lost = true;
     // Another server may answer now. What is held is in the history; if it is lost there, then it must
     // not be mistaken for the beginning of what the other one has.
-    this.#held = [];
-    this.#again = true;
-    if (this.#position !== undefined) this.#behind = true;
+    this.#liveBuffer = [];
+    this.#rereadNeeded = true;
+    if (this.#position !== undefined) this.#catchingUp = true;
   }
 
   /** A message came in. */
   receive(delivery: Delivery, link: ChainLink | undefined): void {
     if (link === undefined) {
-      if (!delivery.transient) this.#mixed = true;
-      return this.#crowd.hear(delivery);
+      if (!delivery.transient) this.#hasUnchainedMessages = true;
+      return this.#crowd.dispatch(delivery);
     }
-    if (this.#behind) return this.#hold(delivery, link);
-    const ahead = positionTime(link.position) > this.#floor;
+    if (this.#catchingUp) return this.#buffer(delivery, link);
+    const ahead = positionTime(link.position) > this.#highWaterMark;
     const next = ahead && (this.#position === undefined || link.previous === this.#position);
     if (next && this.#gate?.full !== true) {
-      this.#follow(link.position);
-      return this.#crowd.hear(delivery);
+      this.#advanceTo(link.position);
+      return this.#crowd.dispatch(delivery);
     }
-    this.#behind = true;
+    this.#catchingUp = true;
     // With a full gate the history is as good a place to wait as any.
     this.#position ??= link.previous;
     if (!next) {
       // One from before is a duplicate, or of a fork, which the reading will show.
-      if (ahead) this.#hole = { reason: 'missed', since: this.#stood() };
-      this.#hold(delivery, link);
+      if (ahead) this.#pendingGap = { reason: 'missed', since: this.#lastDeliveredAt() };
+      this.#buffer(delivery, link);
     }
     this.#catchUp();
   }
 
-  #follow(position: Position): void {
+  #advanceTo(position: Position): void {
     const begins = this.#position === undefined;
-    this.#standAt(position);
+    this.#setPosition(position);
     if (!begins || this.#server !== undefined) return;
     // Which server that was has to be known before it is replaced by another.
     const { name } = this.#home;
@@ -241,33 +241,33 @@ export class Cohort {
     );
   }
 
-  #standAt(position: Position): void {
+  #setPosition(position: Position): void {
     this.#position = position;
-    this.#floor = Math.max(this.#floor, positionTime(position));
+    this.#highWaterMark = Math.max(this.#highWaterMark, positionTime(position));
   }
 
-  #hold(delivery: Delivery, { position, previous }: ChainLink): void {
-    if (this.#held.length >= MAX_HELD) {
-      this.#held = [];
-      this.#again = true;
+  #buffer(delivery: Delivery, { position, previous }: ChainLink): void {
+    if (this.#liveBuffer.length >= MAX_BUFFERED) {
+      this.#liveBuffer = [];
+      this.#rereadNeeded = true;
     }
-    this.#held.push({ arrived: { position, previous, delivery }, reading: this.#readings });
+    this.#liveBuffer.push({ arrived: { position, previous, delivery }, reading: this.#readings });
   }
 
   #catchUp(): void {
-    this.#again = true;
+    this.#rereadNeeded = true;
     if (this.#reading) return;
     this.#reading = true;
-    this.#readUntilLevel().finally(() => {
+    this.#readUntilCaughtUp().finally(() => {
       this.#reading = false;
       // Asked for again between the last look and now.
-      if (this.#behind && this.#subscribed && this.#again && this.size > 0) this.#catchUp();
+      if (this.#catchingUp && this.#subscribed && this.#rereadNeeded && this.size > 0) this.#catchUp();
     });
   }
 
   /** Reads history and takes in what is held, until both meet. Never rejects. */
-  async #readUntilLevel(): Promise<void> {
-    const tally: Tally = { pages: 0, messages: 0, broken: false };
+  async #readUntilCaughtUp(): Promise<void> {
+    const tally: RecoveryStats = { pages: 0, messages: 0, broken: false };
     const watch = telemetry.recovery.hasSubscribers ? new Stopwatch() : undefined;
     const gone = () => this.size === 0;
     const told = (error?: Error) => {
@@ -287,7 +287,7 @@ export class Cohort {
         await this.#gate.drained();
         continue;
       }
-      this.#again = false;
+      this.#rereadNeeded = false;
       this.#readings++;
       const request = this.#request();
       let page: Page<StoredMessage>;
@@ -303,25 +303,25 @@ export class Cohort {
       // Somebody wants bytes now, and this is text.
       if (request.binary !== this.#home.binary) continue;
       tally.pages++;
-      const done = this.#take(page, tally);
+      const done = this.#deliverPage(page, tally);
       // What history had is taken; whether that was all, only a subscription can tell.
       if (!this.#subscribed) return told();
-      if (done && !this.#again) break;
+      if (done && !this.#rereadNeeded) break;
     }
     told();
-    if (!gone()) this.#isLevel(tally);
+    if (!gone()) this.#onCaughtUp(tally);
   }
 
-  #isLevel({ messages, broken }: Tally): void {
-    this.#behind = false;
+  #onCaughtUp({ messages, broken }: RecoveryStats): void {
+    this.#catchingUp = false;
     // Messages that came twice look like a hole at first.
-    const gap = this.#gap ?? (messages > 0 && !broken ? this.#hole : undefined);
+    const gap = this.#gap ?? (messages > 0 && !broken ? this.#pendingGap : undefined);
     this.#gap = undefined;
-    this.#hole = undefined;
+    this.#pendingGap = undefined;
     this.#start = undefined;
-    this.#begun();
+    this.#resolvePositioned();
     if (gap !== undefined) this.#announce({ ...gap, recovered: true });
-    this.#home.level(this);
+    this.#home.onCaughtUp(this);
   }
 
   #request() {
@@ -340,31 +340,36 @@ export class Cohort {
   }
 
   /** Delivers what a page and the held messages have to give; true when both have met. */
-  #take(page: Page<StoredMessage>, tally: Tally): boolean {
+  #deliverPage(page: Page<StoredMessage>, tally: RecoveryStats): boolean {
     let arrivals = this.#arrivals(page);
     if (this.#fromLatest()) {
-      this.#standAt(page.last);
+      this.#setPosition(page.last);
       arrivals = { ...arrivals, more: false, messages: [] };
     }
     // Where to begin is known, also when there is no room yet.
-    this.#begun();
-    this.#judge(page.server);
-    const live = new Set(this.#held.map(({ arrived }) => arrived.position));
-    const result = mergeIntoChain<Arrived>(this.#position, arrivals, this.#waiting(), this.#floor);
+    this.#resolvePositioned();
+    this.#checkContinuity(page.server);
+    const live = new Set(this.#liveBuffer.map(({ arrived }) => arrived.position));
+    const result = mergeIntoChain<LiveMessage>(
+      this.#position,
+      arrivals,
+      this.#waiting(),
+      this.#highWaterMark,
+    );
     for (const step of result.steps) {
       // What does not fit is read again when there is room.
       if (this.#gate?.full === true) {
-        this.#held = [];
+        this.#liveBuffer = [];
         return false;
       }
       if (step.type === 'break') {
         tally.broken = true;
-        this.#broken(step.reason);
+        this.#emitUnrecovered(step.reason);
         continue;
       }
-      this.#standAt(step.message.position);
+      this.#setPosition(step.message.position);
       if (!live.has(step.message.position)) tally.messages++;
-      this.#crowd.hear(step.message.delivery);
+      this.#crowd.dispatch(step.message.delivery);
     }
     this.#position = result.position;
     this.#keep(result);
@@ -372,17 +377,18 @@ export class Cohort {
   }
 
   /** What leaves no trace in the chain cannot be recovered for certain; that is told before what can. */
-  #judge(server: string): void {
+  #checkContinuity(server: string): void {
     const before = this.#server;
     this.#server = server;
-    if (before !== undefined && before !== server) return this.#broken('failover');
+    if (before !== undefined && before !== server) return this.#emitUnrecovered('failover');
     const gap = this.#gap;
     if (gap === undefined) return;
     // Before the first message, a wipe leaves the chain as it was.
-    if (before === undefined || this.#mixed || this.#position === ORIGIN) this.#broken(gap.reason);
+    if (before === undefined || this.#hasUnchainedMessages || this.#position === ORIGIN)
+      this.#emitUnrecovered(gap.reason);
   }
 
-  #arrivals(page: Page<StoredMessage>): Page<Arrived> {
+  #arrivals(page: Page<StoredMessage>): Page<LiveMessage> {
     const { kind, name } = this.#home;
     const messages = page.messages.map(({ position, previous, payload }) => ({
       position,
@@ -392,50 +398,53 @@ export class Cohort {
     return { ...page, messages };
   }
 
-  #waiting(): BufferedMessage<Arrived>[] {
-    return this.#held.map(({ arrived, reading }) => ({ link: arrived, settled: reading < this.#readings }));
+  #waiting(): BufferedMessage<LiveMessage>[] {
+    return this.#liveBuffer.map(({ arrived, reading }) => ({
+      link: arrived,
+      settled: reading < this.#readings,
+    }));
   }
 
-  #keep({ held }: ChainResult<Arrived>): void {
+  #keep({ held }: ChainResult<LiveMessage>): void {
     const kept = new Set(held.map(({ link }) => link));
-    this.#held = this.#held.filter(({ arrived }) => kept.has(arrived));
+    this.#liveBuffer = this.#liveBuffer.filter(({ arrived }) => kept.has(arrived));
   }
 
   /** History cannot be had: on with what comes, wherever that is. */
   #giveUp(): void {
-    this.#broken('unavailable');
+    this.#emitUnrecovered('unavailable');
     this.#position = undefined;
-    this.#behind = false;
-    const held = this.#held;
-    this.#held = [];
+    this.#catchingUp = false;
+    const held = this.#liveBuffer;
+    this.#liveBuffer = [];
     this.#start = undefined;
-    this.#begun();
+    this.#resolvePositioned();
     for (const { arrived } of held) this.receive(arrived.delivery, arrived);
   }
 
-  #broken(reason: DiscontinuityReason): void {
-    const since = this.#gap?.since ?? this.#stood();
+  #emitUnrecovered(reason: DiscontinuityReason): void {
+    const since = this.#gap?.since ?? this.#lastDeliveredAt();
     this.#gap = undefined;
     this.#announce({ reason, since, recovered: false });
   }
 
   /** When the last message delivered was published. */
-  #stood(): Date {
+  #lastDeliveredAt(): Date {
     return new Date(this.#position === undefined ? this.#now() : positionTime(this.#position) / 1_000);
   }
 
-  #begun(): void {
+  #resolvePositioned(): void {
     for (const resolve of this.#started.splice(0)) resolve();
   }
 
   #report(error: RollcallError): void {
     const { kind, name } = this.#home;
-    for (const audience of audiencesOf(this.#crowd)) {
-      audience.reporter.report(error, { stage: 'recovery', channel: audience.shown(kind, name) });
+    for (const audience of servicesOf(this.#crowd)) {
+      audience.reporter.report(error, { stage: 'recovery', channel: audience.stripPrefix(kind, name) });
     }
   }
 
   #announce(discontinuity: Discontinuity): void {
-    tellAll([...this.#crowd], discontinuity, this.#home);
+    notifyDiscontinuity([...this.#crowd], discontinuity, this.#home);
   }
 }

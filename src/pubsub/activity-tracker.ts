@@ -1,16 +1,16 @@
 import type { Clock } from '../internal/clock.js';
 
 /** Already there: what is chained to it runs when the current turn of the event loop is over. */
-const now = Promise.resolve();
+const resolved = Promise.resolve();
 
 /**
  * When a connection last proved to be there. Messages come many to a read of the socket, and asking the
  * time for each would cost as much as finding its handlers; so the time is asked once for all that come
  * in one go. It is that of the first of them: too early rather than too late.
  */
-export class Pulse {
+export class ActivityTracker {
   /** By the wall clock, for people. */
-  at = 0;
+  wallTime = 0;
   /** By the clock that never steps. */
   monotonic = 0;
   readonly #clock: Clock;
@@ -21,12 +21,12 @@ export class Pulse {
   }
 
   /** Something came. */
-  beat(): void {
+  record(): void {
     if (this.#beating) return;
     this.#beating = true;
-    this.at = this.#clock.now();
+    this.wallTime = this.#clock.now();
     this.monotonic = this.#clock.monotonic();
-    void now.then(this.#over);
+    void resolved.then(this.#over);
   }
 
   readonly #over = (): void => {

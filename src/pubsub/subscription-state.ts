@@ -2,7 +2,7 @@
  * Where one subscription stands. At most one command is under way for a name, so what Redis knows
  * is always either the phase or the step that leads to it.
  */
-export type Phase = 'idle' | 'subscribing' | 'active' | 'unsubscribing';
+export type SubscriptionState = 'idle' | 'subscribing' | 'active' | 'unsubscribing';
 
 /**
  * What can happen to a subscription: somebody joined or left (`changed`), Redis confirmed the
@@ -26,8 +26,8 @@ export type Effect =
   | 'released';
 
 /** The next phase, and what to do on the way there. */
-export interface Step {
-  readonly phase: Phase;
+export interface Transition {
+  readonly phase: SubscriptionState;
   readonly effect: Effect;
 }
 
@@ -40,7 +40,7 @@ export interface Step {
  * - A connection that broke, under SUBSCRIBE or between commands, leaves the subscription wanted: it
  *   is sent again. Under UNSUBSCRIBE it did the work itself.
  */
-export function step(phase: Phase, event: SubscriptionEvent, wanted: boolean): Step {
+export function transition(phase: SubscriptionState, event: SubscriptionEvent, wanted: boolean): Transition {
   switch (phase) {
     case 'idle':
       return event === 'changed' && wanted ? SUBSCRIBE : { phase, effect: 'none' };
@@ -64,6 +64,6 @@ export function step(phase: Phase, event: SubscriptionEvent, wanted: boolean): S
   }
 }
 
-const SUBSCRIBE: Step = { phase: 'subscribing', effect: 'subscribe' };
-const UNSUBSCRIBE: Step = { phase: 'unsubscribing', effect: 'unsubscribe' };
-const RELEASED: Step = { phase: 'idle', effect: 'released' };
+const SUBSCRIBE: Transition = { phase: 'subscribing', effect: 'subscribe' };
+const UNSUBSCRIBE: Transition = { phase: 'unsubscribing', effect: 'unsubscribe' };
+const RELEASED: Transition = { phase: 'idle', effect: 'released' };
