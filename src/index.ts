@@ -53,7 +53,8 @@ export type {
   WatchOptions,
 } from './presence/options.js';
 export { PresenceService } from './presence/presence-service.js';
-export type { RoomHandler, RoomWatch } from './presence/rooms.js';
+export type { PresenceWatch, WatchHandler } from './presence/presence-watches.js';
+export type { RoomHandler, RoomWatch } from './presence/room-presence.js';
 export type {
   PresenceChange,
   PresenceData,
@@ -63,7 +64,6 @@ export type {
   Status,
   WatchedPresence,
 } from './presence/types.js';
-export type { PresenceWatch, WatchHandler } from './presence/watches.js';
 export { CloseCode, mayReturn } from './protocol/close-codes.js';
 export type {
   DiscontinuityFrame,

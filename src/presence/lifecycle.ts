@@ -2,7 +2,7 @@ import { jsonCodec } from '../internal/codec.js';
 import { ConfigurationError } from '../internal/errors.js';
 import { HandlerSubscription } from '../pubsub/delivery.js';
 import { toRollcallError } from '../redis/replies.js';
-import type { PresenceParts } from './assemble.js';
+import type { PresenceComponents } from './components.js';
 import type { PartitionKeys } from './keys.js';
 import type { PresenceSettings } from './settings.js';
 
@@ -12,14 +12,14 @@ const HANDOFF_GRACE = 10_000;
 /** How a presence service begins and ends. */
 export class Lifecycle {
   readonly #settings: PresenceSettings;
-  readonly #parts: PresenceParts;
+  readonly #parts: PresenceComponents;
   #started: Promise<void> | undefined;
   #inbox: Promise<void> | undefined;
   #listening = false;
   #closing: Promise<void> | undefined;
   #unlisten = (): void => {};
 
-  constructor(settings: PresenceSettings, parts: PresenceParts) {
+  constructor(settings: PresenceSettings, parts: PresenceComponents) {
     this.#settings = settings;
     this.#parts = parts;
   }
@@ -50,7 +50,7 @@ export class Lifecycle {
 
   async #joinInbox(): Promise<void> {
     const { link, hub, keys, keeper, node, leaving, audience, reporter } = this.#parts;
-    const channel = (keys[0] as PartitionKeys).inbox(keeper.process);
+    const channel = (keys[0] as PartitionKeys).inbox(keeper.instanceId);
     const check = (pairs: readonly string[]): Promise<void> => node.checkRemoved(pairs);
     const member = new HandlerSubscription(
       audience,
@@ -76,13 +76,13 @@ export class Lifecycle {
    * Redis was wiped. Owners notice by their leases and restore what is theirs; once they had the time,
    * whoever is still missing has gone, and no event told so.
    */
-  wiped(): void {
+  onWipe(): void {
     const { link, layout, reporter, watches, rooms } = this.#parts;
     layout.check().catch((error) => reporter.report(error, { stage: 'configuration' }));
     link.clock.after(
       this.#settings.lease,
       () => {
-        watches.afterWipe();
+        watches.onWipe();
         rooms.rereadAll();
       },
       { keepAlive: false },
@@ -102,7 +102,7 @@ export class Lifecycle {
     if (this.#closing !== undefined) return;
     this.#unlisten = link.session.listen({
       returned: () => {
-        watches.afterReturn();
+        watches.onNodeReturned();
         rooms.rereadAll();
       },
     });
@@ -135,7 +135,7 @@ export class Lifecycle {
     const grace = handoff ? Math.max(this.#settings.grace, HANDOFF_GRACE) : 0;
     const giveBack = async () => {
       await node.removeAll(grace);
-      await keeper.retire();
+      await keeper.release();
     };
     // With Redis away there is nobody to give anything back to; the lease runs out.
     if ((this.#started !== undefined || node.size > 0) && link.session.ready) {

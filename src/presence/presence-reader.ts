@@ -2,7 +2,7 @@ import type { ClientHandle } from '../redis/client-handle.js';
 import type { PlainCommand, Reply } from '../redis/driver.js';
 import { escapeId, unescapeId } from './ids.js';
 import { type PartitionKeys, partitionOf } from './keys.js';
-import { unpackRecord } from './record.js';
+import { decodeRecord } from './record.js';
 import type { PresenceData } from './types.js';
 
 /** Keys per MGET: enough to share its costs, few enough to block Redis for well under a millisecond. */
@@ -18,7 +18,7 @@ export class PresenceReader {
     this.#keys = keys;
   }
 
-  /** The records of `userIds`, in their order, without those nobody knows; see {@link unpackRecord}. */
+  /** The records of `userIds`, in their order, without those nobody knows; see {@link decodeRecord}. */
   async lookup(userIds: ReadonlySet<string>, reveal = false): Promise<Map<string, PresenceData>> {
     const ids = [...userIds];
     const texts = new Map<string, string>();
@@ -29,7 +29,7 @@ export class PresenceReader {
     const found = new Map<string, PresenceData>();
     for (const id of ids) {
       const text = texts.get(id);
-      if (text !== undefined) found.set(id, unpackRecord(id, text, reveal));
+      if (text !== undefined) found.set(id, decodeRecord(id, text, reveal));
     }
     return found;
   }

@@ -10,12 +10,13 @@ import {
 } from '../internal/validate.js';
 import { HandlerSubscription } from '../pubsub/delivery.js';
 import { type Subscription, subscribe } from '../pubsub/subscribe.js';
-import { assemble, type PresenceParts } from './assemble.js';
+import { createComponents, type PresenceComponents } from './components.js';
 import { escapeId } from './ids.js';
 import { joinIds, type PartitionKeys, partitionOf } from './keys.js';
-import { processOf } from './lease-keeper.js';
 import { Lifecycle } from './lifecycle.js';
-import type { PresenceNode } from './node.js';
+import type { LocalPresence } from './local-presence.js';
+import type { LocalMembership, SocketRef } from './local-sockets.js';
+import { instanceIdOf } from './node-lease.js';
 import type {
   ClosePresenceOptions,
   OnlineUsersOptions,
@@ -26,14 +27,13 @@ import type {
   SetStatusOptions,
   WatchOptions,
 } from './options.js';
-import type { Address, Membership } from './owned-sockets.js';
-import type { Waiter } from './presence-store.js';
-import { packFact, unpackChange, unpackRecord } from './record.js';
-import type { RoomHandler, RoomWatch } from './rooms.js';
-import { type PresenceSettings, readSettings } from './settings.js';
+import type { PresenceWatch, WatchHandler } from './presence-watches.js';
+import type { WriteCallbacks } from './presence-writer.js';
+import { decodeChange, decodeRecord, encodeEntry } from './record.js';
+import type { RoomHandler, RoomWatch } from './room-presence.js';
+import { type PresenceSettings, resolveSettings } from './settings.js';
 import type { PresenceChange, PresenceData, RoomMember, Status } from './types.js';
 import { assertStatus } from './validate.js';
-import type { PresenceWatch, WatchHandler } from './watches.js';
 
 /**
  * Who is online, on which sockets, with which status, over all processes on one Redis.
@@ -50,17 +50,17 @@ import type { PresenceWatch, WatchHandler } from './watches.js';
  */
 export class PresenceService {
   readonly #settings: PresenceSettings;
-  readonly #parts: PresenceParts;
-  readonly #life: Lifecycle;
+  readonly #parts: PresenceComponents;
+  readonly #lifecycle: Lifecycle;
 
   /** @throws {@link InvalidArgumentError} for an unknown client or an option out of range. */
   constructor(options: PresenceOptions) {
-    this.#settings = readSettings(options);
-    this.#parts = assemble(options, this.#settings, {
-      start: () => this.#life.start(),
-      wiped: () => this.#life.wiped(),
+    this.#settings = resolveSettings(options);
+    this.#parts = createComponents(options, this.#settings, {
+      start: () => this.#lifecycle.start(),
+      wiped: () => this.#lifecycle.onWipe(),
     });
-    this.#life = new Lifecycle(this.#settings, this.#parts);
+    this.#lifecycle = new Lifecycle(this.#settings, this.#parts);
   }
 
   /**
@@ -71,8 +71,8 @@ export class PresenceService {
    * {@link ConfigurationError} when the keys were written by services with other partitions.
    */
   async connect(): Promise<void> {
-    this.#life.assertOpen();
-    await this.#life.start();
+    this.#lifecycle.assertOpen();
+    await this.#lifecycle.start();
   }
 
   /**
@@ -97,14 +97,14 @@ export class PresenceService {
       const address = this.#address(userId, socketId);
       assertStatus('status', status);
       const text = this.#encode('meta', meta);
-      const listening = this.#life.listenToInbox();
+      const listening = this.#lifecycle.listenToInbox();
       const { node } = this.#parts;
-      const limit = node.registered(address) ? Number.POSITIVE_INFINITY : this.#settings.maxSocketsPerUser;
+      const limit = node.hasSocket(address) ? Number.POSITIVE_INFINITY : this.#settings.maxSocketsPerUser;
       node.set(
         address,
         status,
         text,
-        new Call(userId, socketId, address, limit, node, listening, resolve, failed),
+        new SetPresenceCall(userId, socketId, address, limit, node, listening, resolve, failed),
       );
     });
   }
@@ -128,10 +128,10 @@ export class PresenceService {
     assertOptions('options', options);
     const grace = options?.immediate === true ? 0 : this.#settings.grace;
     const { node } = this.#parts;
-    const record = node.answersFor(address)
+    const record = node.owns(address)
       ? await node.remove(address, grace)
-      : await this.#removeForeign(address, grace, node.released(address));
-    return record === null ? null : unpackRecord(userId, record, true);
+      : await this.#removeRemoteSocket(address, grace, node.wasRecentlyRemoved(address));
+    return record === null ? null : decodeRecord(userId, record, true);
   }
 
   /**
@@ -147,18 +147,18 @@ export class PresenceService {
     status: Status | null,
     options?: SetStatusOptions,
   ): Promise<PresenceData | null> {
-    this.#life.assertOpen();
+    this.#lifecycle.assertOpen();
     assertName('userId', userId);
     assertOptions('options', options);
-    const until = readUntil(options?.until);
+    const until = parseExpiry(options?.until);
     if (status !== null && status !== 'invisible') assertStatus('status', status);
     const user = escapeId(userId);
     const record = await this.#parts.store.apply(this.#partition(userId), {
       kind: 'status',
       user,
-      ...(status === null ? {} : { value: packFact(status, until, undefined) }),
+      ...(status === null ? {} : { value: encodeEntry(status, until, undefined) }),
     });
-    return record === null ? null : unpackRecord(userId, record, true);
+    return record === null ? null : decodeRecord(userId, record, true);
   }
 
   /**
@@ -187,17 +187,17 @@ export class PresenceService {
     userIds: Iterable<string>,
     options?: ReadOptions,
   ): Promise<Map<string, PresenceData>> {
-    this.#life.assertOpen();
+    this.#lifecycle.assertOpen();
     assertOptions('options', options);
-    const ids = idSet('userIds', 'userId', userIds);
-    await this.#life.start();
+    const ids = toIdSet('userIds', 'userId', userIds);
+    await this.#lifecycle.start();
     return ids.size === 0 ? new Map() : this.#parts.reader.lookup(ids, options?.reveal === true);
   }
 
   /** How many users are online, in any status but `offline`. */
   async onlineCount(): Promise<number> {
-    this.#life.assertOpen();
-    await this.#life.start();
+    this.#lifecycle.assertOpen();
+    await this.#lifecycle.start();
     return this.#parts.reader.count();
   }
 
@@ -206,7 +206,7 @@ export class PresenceService {
    * whoever comes or goes meanwhile may be listed or not.
    */
   onlineUsers(options: OnlineUsersOptions = {}): AsyncIterableIterator<string> {
-    this.#life.assertOpen();
+    this.#lifecycle.assertOpen();
     assertOptions('options', options);
     const pageSize = numberOption('pageSize', options.pageSize, 1_000, {
       min: 1,
@@ -219,7 +219,7 @@ export class PresenceService {
 
   /** Calls `handler` with every change of any user's status, in order per user. */
   async onChange(handler: (change: PresenceChange) => unknown): Promise<Subscription> {
-    this.#life.assertOpen();
+    this.#lifecycle.assertOpen();
     assertFunction('handler', handler);
     const { link, hub, keys, layout, leaving, audience, reporter } = this.#parts;
     const member = new HandlerSubscription(
@@ -228,7 +228,7 @@ export class PresenceService {
         for (const packed of batch as readonly unknown[]) {
           // Left in the middle of a batch: the rest is not for this handler any more.
           if (!member.active) return;
-          const change = unpackChange(packed);
+          const change = decodeChange(packed);
           // Restored after a loss: news for watches that knew something else, not for everybody.
           if (change.status === change.previous) continue;
           reporter.runHandler(() => handler(change), { channel: context.channel });
@@ -236,8 +236,8 @@ export class PresenceService {
       },
       { codec: jsonCodec },
     );
-    await this.#life.start();
-    this.#life.assertOpen();
+    await this.#lifecycle.start();
+    this.#lifecycle.assertOpen();
     const names = keys.map(({ events }) => events);
     return subscribe({ link, hub, leaving, kind: layout.channels, names, member });
   }
@@ -251,15 +251,15 @@ export class PresenceService {
     handler: WatchHandler,
     options?: WatchOptions,
   ): Promise<PresenceWatch> {
-    this.#life.assertOpen();
-    const ids = idSet('userIds', 'userId', userIds);
+    this.#lifecycle.assertOpen();
+    const ids = toIdSet('userIds', 'userId', userIds);
     assertFunction('handler', handler);
     assertOptions('options', options);
     assertSignal(options?.signal);
-    await this.#life.start();
-    this.#life.assertOpen();
-    const watch = endWith(await this.#parts.watches.watch(ids, handler), options?.signal);
-    const checked = (more: Iterable<string>) => idSet('userIds', 'userId', more);
+    await this.#lifecycle.start();
+    this.#lifecycle.assertOpen();
+    const watch = closeOnAbort(await this.#parts.watches.watch(ids, handler), options?.signal);
+    const checked = (more: Iterable<string>) => toIdSet('userIds', 'userId', more);
     return {
       ...watch,
       add: async (more) => watch.add(checked(more)),
@@ -274,7 +274,7 @@ export class PresenceService {
   async join(room: string, userId: string, socketId: string, info: Json = null): Promise<void> {
     const membership = this.#membership(room, userId, socketId);
     const text = this.#encode('info', info) as string;
-    this.#life.listenToInbox();
+    this.#lifecycle.listenToInbox();
     await this.#parts.node.join({ ...membership, info: text });
   }
 
@@ -295,28 +295,28 @@ export class PresenceService {
    * whoever comes or goes meanwhile may be listed or not.
    */
   roomMembers(room: string): AsyncIterableIterator<RoomMember> {
-    this.#life.assertOpen();
+    this.#lifecycle.assertOpen();
     assertName('room', room);
     return this.#members(room);
   }
 
   /** How many users are in each of some rooms, in one round trip. */
   async getRoomCounts(rooms: Iterable<string>): Promise<Map<string, number>> {
-    this.#life.assertOpen();
-    const names = idSet('rooms', 'room', rooms);
-    await this.#life.start();
+    this.#lifecycle.assertOpen();
+    const names = toIdSet('rooms', 'room', rooms);
+    await this.#lifecycle.start();
     return this.#parts.rooms.counts(names);
   }
 
   /** Watches a room: who is in it in `current()`, then joins, leaves and updates to `handler`. */
   async watchRoom(room: string, handler: RoomHandler, options?: WatchOptions): Promise<RoomWatch> {
-    this.#life.assertOpen();
+    this.#lifecycle.assertOpen();
     assertName('room', room);
     assertFunction('handler', handler);
     assertOptions('options', options);
     assertSignal(options?.signal);
-    await this.#life.start();
-    this.#life.assertOpen();
+    await this.#lifecycle.start();
+    this.#lifecycle.assertOpen();
     return this.#parts.rooms.watch(room, handler, options?.signal);
   }
 
@@ -341,7 +341,7 @@ export class PresenceService {
    * out. Idempotent.
    */
   close(options?: ClosePresenceOptions): Promise<void> {
-    return this.#life.close(options?.handoff === true);
+    return this.#lifecycle.close(options?.handoff === true);
   }
 
   /** The same, for `await using`. */
@@ -353,8 +353,8 @@ export class PresenceService {
     return partitionOf(userId, this.#parts.keys.length);
   }
 
-  #address(userId: string, socketId: string): Address {
-    this.#life.assertOpen();
+  #address(userId: string, socketId: string): SocketRef {
+    this.#lifecycle.assertOpen();
     assertName('userId', userId);
     assertName('socketId', socketId);
     const user = escapeId(userId);
@@ -362,19 +362,19 @@ export class PresenceService {
     return { user, socket, key: joinIds(user, socket), partition: this.#partition(userId) };
   }
 
-  #membership(room: string, userId: string, socketId: string): Omit<Membership, 'info'> {
+  #membership(room: string, userId: string, socketId: string): Omit<LocalMembership, 'info'> {
     const { user, socket } = this.#address(userId, socketId);
     assertName('room', room);
     return { user, socket, room: escapeId(room), partition: this.#parts.rooms.partition(room) };
   }
 
   /** Removes a socket this process does not own; one it has `released` may live on elsewhere by now. */
-  async #removeForeign(
-    { partition, user, socket }: Address,
+  async #removeRemoteSocket(
+    { partition, user, socket }: SocketRef,
     grace: number,
     released: boolean,
   ): Promise<string | null> {
-    await this.#life.start();
+    await this.#lifecycle.start();
     const { keys, reader, store } = this.#parts;
     const owners = released ? [] : await reader.owners(partition, user, socket);
     if (owners.length === 0) {
@@ -385,7 +385,7 @@ export class PresenceService {
     }
     const records = await Promise.all(
       owners.map((owner) => {
-        const tell = (keys[0] as PartitionKeys).inbox(processOf(owner));
+        const tell = (keys[0] as PartitionKeys).inbox(instanceIdOf(owner));
         return store.apply(partition, { kind: 'socket', user, socket, owner, grace, tell });
       }),
     );
@@ -393,12 +393,12 @@ export class PresenceService {
   }
 
   async *#members(room: string): AsyncGenerator<RoomMember, void, undefined> {
-    await this.#life.start();
+    await this.#lifecycle.start();
     yield* this.#parts.rooms.members(room);
   }
 
   async *#online(pageSize: number, signal: AbortSignal | undefined): AsyncGenerator<string, void, undefined> {
-    await this.#life.start();
+    await this.#lifecycle.start();
     yield* this.#parts.reader.online(pageSize, signal);
   }
 
@@ -415,20 +415,20 @@ export class PresenceService {
 }
 
 /** A call of `setPresence` under way. */
-class Call implements Waiter {
+class SetPresenceCall implements WriteCallbacks {
   constructor(
     readonly userId: string,
     readonly socketId: string,
-    readonly address: Address,
+    readonly address: SocketRef,
     /** How many sockets the user may have if this one shall stay. */
     readonly limit: number,
-    readonly node: PresenceNode,
+    readonly node: LocalPresence,
     readonly listening: Promise<void> | undefined,
     readonly resolve: (presence: PresenceData | Promise<PresenceData>) => void,
-    readonly failed: (error: unknown) => void,
+    readonly onFailed: (error: unknown) => void,
   ) {}
 
-  settled(record: string | null): void {
+  onCommitted(record: string | null): void {
     const { listening } = this;
     try {
       // From now on others may remove the socket, which this process has to hear of.
@@ -436,13 +436,13 @@ class Call implements Waiter {
         listening === undefined ? this.#outcome(record) : listening.then(() => this.#outcome(record)),
       );
     } catch (error) {
-      this.failed(error);
+      this.onFailed(error);
     }
   }
 
   #outcome(record: string | null): PresenceData | Promise<PresenceData> {
-    if (record === null) return absent(this.userId);
-    const data = unpackRecord(this.userId, record, true);
+    if (record === null) return offlinePresence(this.userId);
+    const data = decodeRecord(this.userId, record, true);
     const { limit, socketId } = this;
     const { sockets } = data;
     if (sockets.length <= limit) return data;
@@ -456,7 +456,7 @@ class Call implements Waiter {
   }
 }
 
-function idSet(argument: string, element: string, values: Iterable<string>): Set<string> {
+function toIdSet(argument: string, element: string, values: Iterable<string>): Set<string> {
   if (typeof values === 'string' || typeof values?.[Symbol.iterator] !== 'function') {
     throw new InvalidArgumentError(argument, 'must be an iterable of strings');
   }
@@ -466,20 +466,20 @@ function idSet(argument: string, element: string, values: Iterable<string>): Set
 }
 
 /** The last moment a Date can hold, in ms since the epoch. */
-const LAST_DATE = 8.64e15;
+const MAX_DATE = 8.64e15;
 
 /** When a status ends, in ms since the epoch; 0 for never. */
-function readUntil(until: Date | number | undefined): number {
+function parseExpiry(until: Date | number | undefined): number {
   if (until === undefined) return 0;
   const time = until instanceof Date ? until.getTime() : until;
-  if (typeof time !== 'number' || !(time > 0 && time <= LAST_DATE)) {
+  if (typeof time !== 'number' || !(time > 0 && time <= MAX_DATE)) {
     throw new InvalidArgumentError('until', 'must be a Date, or a number of milliseconds since the epoch');
   }
   return Math.ceil(time);
 }
 
 /** `watch`, closed by `signal` or by hand. */
-function endWith(watch: PresenceWatch, signal: AbortSignal | undefined): PresenceWatch {
+function closeOnAbort(watch: PresenceWatch, signal: AbortSignal | undefined): PresenceWatch {
   if (signal === undefined) return watch;
   const close = (): Promise<void> => {
     forget();
@@ -492,6 +492,6 @@ function endWith(watch: PresenceWatch, signal: AbortSignal | undefined): Presenc
 }
 
 /** A user whom somebody else removed before the answer came. */
-function absent(userId: string): PresenceData {
+function offlinePresence(userId: string): PresenceData {
   return { userId, status: 'offline', lastSeen: new Date(0), socketIds: [], sockets: [], version: 0 };
 }

@@ -5,17 +5,17 @@ import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { Command, Reply } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
-import { removalOf } from './changes.js';
+import { type DeadNode, FailureDetector, type LeaseSnapshot } from './failure-detector.js';
 import type { PartitionKeys } from './keys.js';
-import { type DeadNode, LivenessJudge, type Survey } from './liveness.js';
-import type { PresenceStore } from './presence-store.js';
-import { claimScript, retireScript, surveyScript } from './scripts.js';
+import type { PresenceWriter } from './presence-writer.js';
+import { claimNodeScript, readLeasesScript, removeNodeScript } from './scripts.js';
+import { createRemoval } from './writes.js';
 
 /** Options of {@link Reaper}. Durations in ms. */
 export interface ReaperOptions {
   readonly link: ClientHandle;
   readonly keys: readonly PartitionKeys[];
-  readonly store: PresenceStore;
+  readonly store: PresenceWriter;
   readonly sweepEvery: number;
   readonly lease: number;
   readonly maxDeadShare: number;
@@ -53,7 +53,7 @@ const MAX_ROUNDS = 100;
 export class Reaper {
   readonly stats: ReaperStats = { reapedNodes: 0, reapedSockets: 0, late: [] };
   readonly #options: ReaperOptions;
-  readonly #judges: LivenessJudge[];
+  readonly #judges: FailureDetector[];
   /** Nodes reaped lately, in whichever partition. */
   readonly #reaped = new Set<string>();
   #timer: Timer | undefined;
@@ -69,7 +69,7 @@ export class Reaper {
 
   constructor(options: ReaperOptions) {
     this.#options = options;
-    this.#judges = options.keys.map(() => new LivenessJudge(options));
+    this.#judges = options.keys.map(() => new FailureDetector(options));
   }
 
   /** Sweeps from now on; `layouts` is what the partitions' layout keys hold. */
@@ -86,9 +86,9 @@ export class Reaper {
   }
 
   /** This process's own connection or lease had trouble, there or anywhere: judge nobody for a while. */
-  doubt(partition?: number): void {
-    if (partition === undefined) for (const judge of this.#judges) judge.interrupted();
-    else this.#judges[partition]?.interrupted();
+  suspend(partition?: number): void {
+    if (partition === undefined) for (const judge of this.#judges) judge.reset();
+    else this.#judges[partition]?.reset();
   }
 
   #schedule(): void {
@@ -114,7 +114,7 @@ export class Reaper {
         try {
           this.#late[partition] = await this.#sweepPartition(partition);
         } catch (error) {
-          this.doubt(partition);
+          this.suspend(partition);
           throw error;
         }
       }),
@@ -129,7 +129,7 @@ export class Reaper {
   }
 
   /** Many processes sweep in turn: each one more often than its judge needs would cost N² for nothing. */
-  #restFor(partition: number, nodes: number): void {
+  #scheduleNext(partition: number, nodes: number): void {
     const { link, sweepEvery, lease } = this.#options;
     const turns = Math.min(lease / 6, (sweepEvery * nodes) / SWEEPERS);
     const rest = turns > sweepEvery ? jitter(link.clock, turns) : 0;
@@ -142,30 +142,30 @@ export class Reaper {
 
   async #sweepPartition(partition: number): Promise<readonly string[]> {
     const { link, nodeId } = this.#options;
-    let survey = await this.#survey(partition);
+    let survey = await this.#readLeases(partition);
     // Many come due at once when a large process has died. Whoever cannot be looked after must not
     // keep the sweep from its end.
     for (let round = 0; round < MAX_ROUNDS; round++) {
-      const looked = await this.#lookAfter(partition, survey.due);
+      const looked = await this.#processDueUsers(partition, survey.due);
       if (survey.due.length < BATCH || looked === 0 || this.#stopped) break;
-      survey = await this.#survey(partition);
+      survey = await this.#readLeases(partition);
     }
-    this.#restFor(partition, survey.leases.size);
+    this.#scheduleNext(partition, survey.leases.size);
     survey.leases.delete(nodeId());
-    const verdict = (this.#judges[partition] as LivenessJudge).judge(survey, link.clock.monotonic());
+    const verdict = (this.#judges[partition] as FailureDetector).detect(survey, link.clock.monotonic());
     for (const dead of verdict.dead) {
       // One that cannot be reaped must not keep the others from it.
       await this.#reap(partition, dead).catch((error: unknown) => this.#report(error));
     }
-    return verdict.late;
+    return verdict.suspect;
   }
 
-  async #survey(
+  async #readLeases(
     partition: number,
-  ): Promise<Survey & { leases: Map<string, number>; due: readonly string[] }> {
+  ): Promise<LeaseSnapshot & { leases: Map<string, number>; due: readonly string[] }> {
     const keys = this.#options.keys[partition] as PartitionKeys;
     const names = [keys.nodes, keys.due, keys.layout];
-    const reply = await this.#run({ script: surveyScript, keys: names, args: [String(BATCH)] }, keys);
+    const reply = await this.#run({ script: readLeasesScript, keys: names, args: [String(BATCH)] }, keys);
     const [now, flat, due, layout] = reply as readonly [string, readonly string[], readonly string[], string];
     const known = this.#layouts[partition] ?? '';
     this.#layouts[partition] = layout;
@@ -176,7 +176,7 @@ export class Reaper {
   }
 
   /** Looks after users whose time has come; tells for how many of them that was possible. */
-  async #lookAfter(partition: number, due: readonly string[]): Promise<number> {
+  async #processDueUsers(partition: number, due: readonly string[]): Promise<number> {
     let looked = 0;
     await Promise.all(
       due.map(async (user) => {
@@ -211,7 +211,7 @@ export class Reaper {
       const pairs = reply as readonly string[];
       if (pairs.length === 0) {
         await this.#run(
-          { script: retireScript, keys: [keys.nodes, keys.node(nodeId)], args: [nodeId] },
+          { script: removeNodeScript, keys: [keys.nodes, keys.node(nodeId)], args: [nodeId] },
           keys,
         );
         this.#count(nodeId);
@@ -238,7 +238,7 @@ export class Reaper {
     const { store, grace } = this.#options;
     await Promise.all(
       pairs.map(async (owned) => {
-        const change = removalOf(owned, owner, grace);
+        const change = createRemoval(owned, owner, grace);
         const record = await store.apply(partition, change);
         if (record !== null || change.kind !== 'socket') return;
         await store.apply(partition, { kind: 'look', user: change.user, reason: 'lost' });
@@ -249,7 +249,7 @@ export class Reaper {
   async #claim(keys: PartitionKeys, nodeId: string, score: string, prolong: boolean): Promise<string | null> {
     const holdsFor = Math.max(1_000, this.#options.lease / 3);
     const args = [nodeId, score, String(Math.ceil(holdsFor)), prolong ? '1' : '0'];
-    const reply = await this.#run({ script: claimScript, keys: [keys.nodes], args }, keys);
+    const reply = await this.#run({ script: claimNodeScript, keys: [keys.nodes], args }, keys);
     return reply === null ? null : String(reply);
   }
 

@@ -1,15 +1,15 @@
 import type { Json } from '../internal/codec.js';
 import type { PresenceChange, PresenceData, SocketPresence } from './types.js';
 
-type PackedSocket = [socketId: string, nodeId: string, status: string, connectedAt: number, meta?: Json];
-type PackedRecord = [
+type EncodedSocket = [socketId: string, nodeId: string, status: string, connectedAt: number, meta?: Json];
+type EncodedRecord = [
   status: string,
   version: number,
   lastSeen: number,
-  sockets: PackedSocket[],
-  hidden?: PackedSocket[],
+  sockets: EncodedSocket[],
+  hidden?: EncodedSocket[],
 ];
-type PackedChange = [
+type EncodedChange = [
   userId: string,
   status: string,
   previous: string,
@@ -19,16 +19,16 @@ type PackedChange = [
 ];
 
 /** The value of a socket's field: what settle copies into the record as it stands. */
-export function packFact(status: string, connectedAt: number, meta: string | undefined): string {
+export function encodeEntry(status: string, connectedAt: number, meta: string | undefined): string {
   const fact = `"${status}",${connectedAt}`;
   return meta === undefined ? fact : `${fact},${meta}`;
 }
 
 /** A record as settle wrote it; with `reveal` also what an invisible person hides. */
-export function unpackRecord(userId: string, text: string, reveal = false): PresenceData {
-  const [status, version, lastSeen, visible, hidden] = JSON.parse(text) as PackedRecord;
+export function decodeRecord(userId: string, text: string, reveal = false): PresenceData {
+  const [status, version, lastSeen, visible, hidden] = JSON.parse(text) as EncodedRecord;
   const revealed = reveal && hidden !== undefined;
-  const sockets = (revealed ? hidden : visible).map(unpackSocket);
+  const sockets = (revealed ? hidden : visible).map(decodeSocket);
   if (sockets.length > 1) sockets.sort(byAge);
   return {
     userId,
@@ -40,7 +40,7 @@ export function unpackRecord(userId: string, text: string, reveal = false): Pres
   };
 }
 
-function unpackSocket(packed: PackedSocket): SocketPresence {
+function decodeSocket(packed: EncodedSocket): SocketPresence {
   const socket: SocketPresence = {
     socketId: packed[0],
     nodeId: packed[1],
@@ -60,7 +60,7 @@ function idOf(socket: SocketPresence): string {
 }
 
 /** One of the changes in an event message. */
-export function unpackChange(packed: unknown): PresenceChange {
-  const [userId, status, previous, lastSeen, version, sockets] = packed as PackedChange;
+export function decodeChange(packed: unknown): PresenceChange {
+  const [userId, status, previous, lastSeen, version, sockets] = packed as EncodedChange;
   return { userId, status, previous, lastSeen: new Date(lastSeen), version, sockets };
 }

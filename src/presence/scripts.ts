@@ -1,14 +1,14 @@
 import { defineScript } from '../redis/script.js';
-import claimSource from './claim.lua';
-import renewSource from './renew.lua';
-import retireSource from './retire.lua';
-import roomSource from './room.lua';
-import settleSource from './settle.lua';
-import surveySource from './survey.lua';
+import claimSource from './claim-node.lua';
+import surveySource from './read-leases.lua';
+import retireSource from './remove-node.lua';
+import renewSource from './renew-lease.lua';
+import roomSource from './update-rooms.lua';
+import settleSource from './update-users.lua';
 
-export const settleScript = defineScript('settle', settleSource);
-export const roomScript = defineScript('room', roomSource);
-export const renewScript = defineScript('renew', renewSource);
-export const surveyScript = defineScript('survey', surveySource);
-export const claimScript = defineScript('claim', claimSource);
-export const retireScript = defineScript('retire', retireSource);
+export const updateUsersScript = defineScript('settle', settleSource);
+export const updateRoomsScript = defineScript('room', roomSource);
+export const renewLeaseScript = defineScript('renew', renewSource);
+export const readLeasesScript = defineScript('survey', surveySource);
+export const claimNodeScript = defineScript('claim', claimSource);
+export const removeNodeScript = defineScript('retire', retireSource);

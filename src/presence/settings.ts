@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertFunction, assertOptions, numberOption, prefixOption } from '../internal/validate.js';
-import { defaultNodeName } from './lease-keeper.js';
+import { defaultNodeName } from './node-lease.js';
 import type { PresenceOptions } from './options.js';
 import { assertStatus } from './validate.js';
 
@@ -12,14 +12,14 @@ export interface PresenceSettings {
   readonly nodeName: string;
   readonly grace: number;
   readonly lease: number;
-  readonly renewEvery: number;
-  readonly sweepEvery: number;
+  readonly renewInterval: number;
+  readonly sweepInterval: number;
   readonly statusPriority: readonly string[];
   readonly idleAfter: number;
-  readonly touchEvery: number;
+  readonly touchInterval: number;
   readonly maxSocketsPerUser: number;
   readonly maxMetaBytes: number;
-  readonly backstop: number;
+  readonly keyTtl: number;
   readonly lastSeenTtl: number;
   readonly maxDeadShare: number;
   readonly timeout: number;
@@ -31,7 +31,7 @@ const DAY = 86_400_000;
 const RENEWALS_PER_LEASE = 3;
 
 /** @throws {@link InvalidArgumentError} naming the option, its value and the rule. */
-export function readSettings(options: PresenceOptions): PresenceSettings {
+export function resolveSettings(options: PresenceOptions): PresenceSettings {
   if (options === undefined)
     throw new InvalidArgumentError('options', 'must be an object with a redis client');
   assertOptions('options', options);
@@ -43,30 +43,30 @@ export function readSettings(options: PresenceOptions): PresenceSettings {
     nodeName: prefixOption('nodeName', options.nodeName, defaultNodeName()),
     grace: numberOption('grace', options.grace, 0, { min: 0, max: DAY }),
     lease,
-    renewEvery: lease / RENEWALS_PER_LEASE,
-    sweepEvery: numberOption('sweepInterval', options.sweepInterval, Math.min(1_000, lease / 4), {
+    renewInterval: lease / RENEWALS_PER_LEASE,
+    sweepInterval: numberOption('sweepInterval', options.sweepInterval, Math.min(1_000, lease / 4), {
       min: 10,
       max: DAY,
     }),
-    statusPriority: statusPriority(options.statusPriority),
+    statusPriority: statusPriorityOption(options.statusPriority),
     idleAfter: numberOption('idleAfter', options.idleAfter, 0, { min: 0, max: DAY }),
-    touchEvery: numberOption('touchInterval', options.touchInterval, 60_000, { min: 0, max: DAY }),
+    touchInterval: numberOption('touchInterval', options.touchInterval, 60_000, { min: 0, max: DAY }),
     maxSocketsPerUser: numberOption('maxSocketsPerUser', options.maxSocketsPerUser, 100, {
       min: 1,
       integer: true,
     }),
     maxMetaBytes: numberOption('maxMetaBytes', options.maxMetaBytes, 4_096, { min: 2, integer: true }),
-    backstop: numberOption('backstopTtl', options.backstopTtl, 3_600_000, { min: 1_000, integer: true }),
+    keyTtl: numberOption('backstopTtl', options.backstopTtl, 3_600_000, { min: 1_000, integer: true }),
     lastSeenTtl: numberOption('lastSeenTtl', options.lastSeenTtl, 7 * DAY, { min: 1, integer: true }),
     maxDeadShare: numberOption('maxDeadShare', options.maxDeadShare, 0.5, { min: 0, max: 1 }),
     timeout: numberOption('timeout', options.timeout, 5_000, { min: 1, max: 600_000 }),
   };
-  assertAtMost('sweepInterval', settings.sweepEvery, 'half of lease', lease / 2);
+  assertAtMost('sweepInterval', settings.sweepInterval, 'half of lease', lease / 2);
   assertAtMost(
     'lease and grace together',
     lease + settings.grace,
     'a third of backstopTtl',
-    settings.backstop / 3,
+    settings.keyTtl / 3,
   );
   return settings;
 }
@@ -81,7 +81,7 @@ function partitionsOption(value: unknown): number | undefined {
   return numberOption('partitions', value, 1, { min: 1, max: 1_024, integer: true });
 }
 
-function statusPriority(value: unknown): readonly string[] {
+function statusPriorityOption(value: unknown): readonly string[] {
   if (value === undefined) return ['busy', 'online', 'away'];
   if (!Array.isArray(value) || value.length === 0) {
     throw new InvalidArgumentError('statusPriority', 'must be a non-empty array of statuses');

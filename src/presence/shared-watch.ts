@@ -1,17 +1,17 @@
 import { ClosedError } from '../internal/errors.js';
 import type { PresenceService } from './presence-service.js';
+import type { PresenceWatch } from './presence-watches.js';
 import type { WatchedPresence } from './types.js';
-import type { PresenceWatch } from './watches.js';
 
 /** A user watched by at least one of those who share the watch, or about to be. */
-interface Watched<W> {
+interface SharedUser<W> {
   readonly watchers: Set<W>;
   /** Until the first snapshot is there. */
   ready: Promise<void> | undefined;
 }
 
 /** Users whose snapshots are read together. */
-interface Batch {
+interface SnapshotBatch {
   readonly userIds: Set<string>;
   readonly done: Promise<void>;
 }
@@ -22,11 +22,11 @@ interface Batch {
  */
 export class SharedWatch<W> {
   readonly #presence: Pick<PresenceService, 'watch'>;
-  readonly #tell: (watchers: readonly W[], news: WatchedPresence) => void;
-  readonly #watched = new Map<string, Watched<W>>();
+  readonly #notify: (watchers: readonly W[], news: WatchedPresence) => void;
+  readonly #watched = new Map<string, SharedUser<W>>();
   #opening: Promise<PresenceWatch> | undefined;
   #watch: PresenceWatch | undefined;
-  #next: Batch | undefined;
+  #next: SnapshotBatch | undefined;
   #running: Promise<void> = Promise.resolve();
   #closed = false;
 
@@ -35,7 +35,7 @@ export class SharedWatch<W> {
     tell: (watchers: readonly W[], news: WatchedPresence) => void,
   ) {
     this.#presence = presence;
-    this.#tell = tell;
+    this.#notify = tell;
   }
 
   /** How many users are watched. */
@@ -95,7 +95,7 @@ export class SharedWatch<W> {
     return this.#next.done;
   }
 
-  #batch(): Batch {
+  #batch(): SnapshotBatch {
     const userIds = new Set<string>();
     const done = this.#running.then(() => {
       this.#next = undefined;
@@ -143,6 +143,6 @@ export class SharedWatch<W> {
 
   #changed(news: WatchedPresence): void {
     const watched = this.#watched.get(news.userId);
-    if (watched !== undefined && !this.#closed) this.#tell([...watched.watchers], news);
+    if (watched !== undefined && !this.#closed) this.#notify([...watched.watchers], news);
   }
 }

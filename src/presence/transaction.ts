@@ -1,9 +1,9 @@
 import { CommandError } from '../internal/errors.js';
 import type { Command, Reply, ScriptCall } from '../redis/driver.js';
-import { type Change, isOwn, isRestoring, type RoomChange, type SocketChange } from './changes.js';
 import { joinIds, type PartitionKeys } from './keys.js';
-import type { Layout } from './layout.js';
-import { roomScript, settleScript } from './scripts.js';
+import type { PartitionLayout } from './partition-layout.js';
+import { updateRoomsScript, updateUsersScript } from './scripts.js';
+import { isLocalWrite, isRestoring, type PresenceWrite, type RoomWrite, type SocketWrite } from './writes.js';
 
 /** What a transaction is composed under. Durations in ms. */
 export interface TransactionSettings {
@@ -16,11 +16,11 @@ export interface TransactionSettings {
   readonly backstop: number;
   readonly lastSeenTtl: number;
   readonly statuses: readonly string[];
-  readonly layout: Pick<Layout, 'publish'>;
+  readonly layout: Pick<PartitionLayout, 'publish'>;
 }
 
 /** What a transaction brought about. */
-export interface Settled {
+export interface TransactionResult {
   /** The record of a user, `null` where there is none. */
   recordOf(user: string): string | null;
   /** The node's lease before and after, for each script that saw it; 0 for none. */
@@ -28,11 +28,11 @@ export interface Settled {
 }
 
 /** A user whom settle looks at. */
-interface Turn {
+interface UserUpdate {
   /** Why, in terms of settle. */
   reason: number;
   /** The facts about his sockets that this node changes. */
-  readonly facts: SocketChange[];
+  readonly facts: SocketWrite[];
 }
 
 /**
@@ -43,40 +43,40 @@ interface Turn {
 export class Transaction {
   readonly commands: Command[] = [];
   readonly #settings: TransactionSettings;
-  readonly #users = new Map<string, Turn>();
+  readonly #users = new Map<string, UserUpdate>();
   #scripts = 0;
 
-  constructor(settings: TransactionSettings, changes: readonly Change[]) {
+  constructor(settings: TransactionSettings, changes: readonly PresenceWrite[]) {
     this.#settings = settings;
-    const others = new Map<string, Change>();
+    const others = new Map<string, PresenceWrite>();
     for (const change of changes) {
       if (change.kind === 'socket' && (change.owner ?? settings.node) === settings.node) {
-        replace(this.#look(change).facts, change);
+        replace(this.#addUser(change).facts, change);
         continue;
       }
-      if (change.kind !== 'room') this.#look(change);
+      if (change.kind !== 'room') this.#addUser(change);
       const key = this.#factOf(change);
       // Set anew, the last one also comes last.
       others.delete(key);
       others.set(key, change);
     }
-    const own = changes.some(isOwn);
+    const own = changes.some(isLocalWrite);
     if (others.size > 0) this.#writeOthers([...others.values()], own);
     if (this.#users.size > 0) this.#call(this.#settleCall(own, changes.some(isRestoring)));
   }
 
   /** Makes sense of the replies. */
-  settled(replies: readonly Reply[]): Settled {
+  parseReplies(replies: readonly Reply[]): TransactionResult {
     const results = replies.slice(replies.length - this.#scripts);
     const leases: { was: number; is: number }[] = [];
     for (const result of results) {
-      if (!Array.isArray(result)) throw unexpected();
+      if (!Array.isArray(result)) throw unexpectedReplyError();
       if (result[1] !== '') leases.push({ was: Number(result[0]), is: Number(result[1]) });
     }
     const records = new Map<string, string | null>();
     if (this.#users.size > 0) {
       const settled = results.at(-1) as readonly Reply[];
-      if (settled.length !== this.#users.size + 2) throw unexpected();
+      if (settled.length !== this.#users.size + 2) throw unexpectedReplyError();
       let at = 2;
       for (const user of this.#users.keys()) {
         const record = settled[at++];
@@ -86,7 +86,7 @@ export class Transaction {
     return { recordOf: (user) => records.get(user) ?? null, leases };
   }
 
-  #factOf(change: Change): string {
+  #factOf(change: PresenceWrite): string {
     const owner = 'owner' in change && change.owner !== undefined ? change.owner : this.#settings.node;
     switch (change.kind) {
       case 'socket':
@@ -99,11 +99,11 @@ export class Transaction {
   }
 
   /** Has settle look at a user; of several reasons the one that means most. */
-  #look(change: Exclude<Change, RoomChange>): Turn {
-    const reason = reasonOf(change);
+  #addUser(change: Exclude<PresenceWrite, RoomWrite>): UserUpdate {
+    const reason = toReasonCode(change);
     const turn = this.#users.get(change.user);
     if (turn === undefined) {
-      const first: Turn = { reason, facts: [] };
+      const first: UserUpdate = { reason, facts: [] };
       this.#users.set(change.user, first);
       return first;
     }
@@ -115,12 +115,12 @@ export class Transaction {
   }
 
   /** What people set themselves, what others own, and rooms. */
-  #writeOthers(changes: readonly Change[], own: boolean): void {
+  #writeOthers(changes: readonly PresenceWrite[], own: boolean): void {
     const { keys, node } = this.#settings;
     const removed = new Map<string, string[]>();
     const told = new Map<string, string[]>();
     const joined: string[] = [];
-    const rooms: RoomChange[] = [];
+    const rooms: RoomWrite[] = [];
     for (const change of changes) {
       switch (change.kind) {
         case 'status': {
@@ -189,13 +189,13 @@ export class Transaction {
       restoring ? '1' : '0',
       `,${statuses.join(',')},`,
       String(known),
-      layout.publish,
+      layout.publishCommand,
       lines,
     ];
-    return { script: settleScript, keys: names, args };
+    return { script: updateUsersScript, keys: names, args };
   }
 
-  #roomCall(rooms: readonly RoomChange[], own: boolean): ScriptCall {
+  #roomCall(rooms: readonly RoomWrite[], own: boolean): ScriptCall {
     const { keys, lease, backstop, node, known, layout } = this.#settings;
     const numbers = new Map<string, number>();
     const names = [keys.nodes];
@@ -206,7 +206,7 @@ export class Transaction {
       String(keys.roomPrefix.length),
       keys.roomEventsPrefix,
       String(known),
-      layout.publish,
+      layout.publishCommand,
     ];
     for (const change of rooms) {
       let number = numbers.get(change.room);
@@ -216,20 +216,20 @@ export class Transaction {
       }
       args.push(String(number), change.user, change.owner ?? node, change.socket, change.info ?? '');
     }
-    return { script: roomScript, keys: names, args };
+    return { script: updateRoomsScript, keys: names, args };
   }
 }
 
 const REASONS = { gone: 0, time: -1, active: -2, lost: -3 } as const;
 
 /** Why settle looks at the user, in its terms. */
-function reasonOf(change: Exclude<Change, RoomChange>): number {
+function toReasonCode(change: Exclude<PresenceWrite, RoomWrite>): number {
   if (change.kind === 'socket') return Math.round(change.grace);
   return change.kind === 'look' ? REASONS[change.reason] : REASONS.time;
 }
 
 /** Puts `change` among `facts`, in the place of an earlier change of the same one. */
-function replace(facts: SocketChange[], change: SocketChange): void {
+function replace(facts: SocketWrite[], change: SocketWrite): void {
   const at = facts.findIndex(({ socket }) => socket === change.socket);
   if (at < 0) facts.push(change);
   else facts[at] = change;
@@ -241,6 +241,6 @@ function append(map: Map<string, string[]>, key: string, value: string): void {
   else list.push(value);
 }
 
-function unexpected(): CommandError {
+function unexpectedReplyError(): CommandError {
   return new CommandError('presence: Redis answered something else than the scripts return');
 }

@@ -1,6 +1,6 @@
 import type { Clock } from '../internal/clock.js';
 import type { PresenceService } from '../presence/presence-service.js';
-import type { RoomWatch } from '../presence/rooms.js';
+import type { RoomWatch } from '../presence/room-presence.js';
 import type { RoomMember } from '../presence/types.js';
 import type { Membership } from '../protocol/frames.js';
 import type { Outlet } from './outlet.js';

@@ -1,11 +1,11 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { CommandError, ConfigurationError, type PresenceService } from '../../src/index.js';
 import {
-  claimScript,
-  renewScript,
-  retireScript,
-  settleScript,
-  surveyScript,
+  claimNodeScript,
+  readLeasesScript,
+  removeNodeScript,
+  renewLeaseScript,
+  updateUsersScript,
 } from '../../src/presence/scripts.js';
 import { driverFor } from '../../src/redis/detect.js';
 import type { Driver, Reply, Script } from '../../src/redis/driver.js';
@@ -447,14 +447,17 @@ describe('the scripts', () => {
   describe('renew', () => {
     test('does not bring back a lease that is gone', async () => {
       await server.cli('SET', `${B}:other`, '1');
-      expect(await call(renewScript, [keys.nodes, `${B}:other`], ['n', 9_000, 60_000, 0])).toEqual(['', '']);
+      expect(await call(renewLeaseScript, [keys.nodes, `${B}:other`], ['n', 9_000, 60_000, 0])).toEqual([
+        '',
+        '',
+      ]);
       expect(await server.cli('EXISTS', keys.nodes)).toBe('0');
       expect(await server.cli('PTTL', `${B}:other`)).toBe('-1');
     });
 
     test('does not touch a lease that a reaper claimed', async () => {
       await server.cli('ZADD', keys.nodes, '-123456', 'n');
-      expect(await call(renewScript, [keys.nodes], ['n', 9_000, 60_000, 0])).toEqual(['-123456', '']);
+      expect(await call(renewLeaseScript, [keys.nodes], ['n', 9_000, 60_000, 0])).toEqual(['-123456', '']);
       expect(await scores(keys.nodes)).toEqual({ n: -123456 });
     });
 
@@ -462,7 +465,7 @@ describe('the scripts', () => {
       await server.cli('ZADD', keys.nodes, '1000', 'n', '2000', 'other');
       await server.cli('SET', `${B}:a`, '1');
       const now = await redisNow();
-      const reply = await call(renewScript, [keys.nodes, `${B}:a`, `${B}:b`], ['n', 9_000, 60_000, 0]);
+      const reply = await call(renewLeaseScript, [keys.nodes, `${B}:a`, `${B}:b`], ['n', 9_000, 60_000, 0]);
       expect(reply).toEqual(['1000', near(now + 9_000), 1, 0]);
       expect(await scores(keys.nodes)).toEqual({ n: Number((reply as string[])[1]), other: 2000 });
       const ttl = Number(await server.cli('PTTL', `${B}:a`));
@@ -476,10 +479,13 @@ describe('the scripts', () => {
   describe('a lease that shows a loss', () => {
     test('is not renewed: it goes on showing it', async () => {
       await server.cli('ZADD', keys.nodes, '1000', 'n');
-      expect(await call(renewScript, [keys.nodes], ['n', 9_000, 60_000, 1_001])).toEqual(['1000', '1000']);
+      expect(await call(renewLeaseScript, [keys.nodes], ['n', 9_000, 60_000, 1_001])).toEqual([
+        '1000',
+        '1000',
+      ]);
       expect(await scores(keys.nodes)).toEqual({ n: 1000 });
       const now = await redisNow();
-      expect(await call(renewScript, [keys.nodes], ['n', 9_000, 60_000, 1_000])).toEqual([
+      expect(await call(renewLeaseScript, [keys.nodes], ['n', 9_000, 60_000, 1_000])).toEqual([
         '1000',
         near(now + 9_000),
       ]);
@@ -490,7 +496,7 @@ describe('the scripts', () => {
     test('takes a lease that is still the one that was judged, and makes it negative', async () => {
       await server.cli('ZADD', keys.nodes, '1000', 'n');
       const now = await redisNow();
-      const claim = await call(claimScript, [keys.nodes], ['n', 1000, 3_000, 0]);
+      const claim = await call(claimNodeScript, [keys.nodes], ['n', 1000, 3_000, 0]);
       expect(Number(claim)).toEqual(near(-(now + 3_000)));
       expect(Number(claim)).toBeLessThan(0);
       expect(await scores(keys.nodes)).toEqual({ n: Number(claim) });
@@ -502,25 +508,25 @@ describe('the scripts', () => {
       ['was claimed since', '-1000', 1000],
     ])('does not take one that %s', async (_, score, judged) => {
       if (score !== undefined) await server.cli('ZADD', keys.nodes, score, 'n');
-      expect(await call(claimScript, [keys.nodes], ['n', judged, 3_000, 0])).toBeNull();
+      expect(await call(claimNodeScript, [keys.nodes], ['n', judged, 3_000, 0])).toBeNull();
       expect(await scores(keys.nodes)).toEqual(score === undefined ? {} : { n: Number(score) });
     });
 
     test('does not take one that has not expired after all', async () => {
       const lease = (await redisNow()) + 60_000;
       await server.cli('ZADD', keys.nodes, String(lease), 'n');
-      expect(await call(claimScript, [keys.nodes], ['n', lease, 3_000, 0])).toBeNull();
+      expect(await call(claimNodeScript, [keys.nodes], ['n', lease, 3_000, 0])).toBeNull();
       expect(await scores(keys.nodes)).toEqual({ n: lease });
     });
 
     test('a claim is taken over once it has ended, not before, and prolonged by its holder any time', async () => {
       await server.cli('ZADD', keys.nodes, '-1000', 'n');
-      const taken = String(await call(claimScript, [keys.nodes], ['n', -1000, 3_000, 0]));
-      expect(await call(claimScript, [keys.nodes], ['n', taken, 3_000, 0])).toBeNull();
+      const taken = String(await call(claimNodeScript, [keys.nodes], ['n', -1000, 3_000, 0]));
+      expect(await call(claimNodeScript, [keys.nodes], ['n', taken, 3_000, 0])).toBeNull();
       const now = await redisNow();
-      const prolonged = await call(claimScript, [keys.nodes], ['n', taken, 30_000, 1]);
+      const prolonged = await call(claimNodeScript, [keys.nodes], ['n', taken, 30_000, 1]);
       expect(Number(prolonged)).toEqual(near(-(now + 30_000)));
-      expect(await call(claimScript, [keys.nodes], ['n', taken, 3_000, 1])).toBeNull();
+      expect(await call(claimNodeScript, [keys.nodes], ['n', taken, 3_000, 1])).toBeNull();
       expect(await scores(keys.nodes)).toEqual({ n: Number(prolonged) });
     });
   });
@@ -529,12 +535,12 @@ describe('the scripts', () => {
     test('strikes off a node that owns nothing, and only that', async () => {
       await server.cli('ZADD', keys.nodes, '1000', 'n', '1000', 'other');
       await server.cli('SADD', `${B}:node:n`, 'ann"s1');
-      expect(await call(retireScript, [keys.nodes, `${B}:node:n`], ['n'])).toBe(0);
+      expect(await call(removeNodeScript, [keys.nodes, `${B}:node:n`], ['n'])).toBe(0);
       expect(await scores(keys.nodes)).toEqual({ n: 1000, other: 1000 });
       await server.cli('SREM', `${B}:node:n`, 'ann"s1');
-      expect(await call(retireScript, [keys.nodes, `${B}:node:n`], ['n'])).toBe(1);
+      expect(await call(removeNodeScript, [keys.nodes, `${B}:node:n`], ['n'])).toBe(1);
       expect(await scores(keys.nodes)).toEqual({ other: 1000 });
-      expect(await call(retireScript, [keys.nodes, `${B}:node:n`], ['n'])).toBe(1);
+      expect(await call(removeNodeScript, [keys.nodes, `${B}:node:n`], ['n'])).toBe(1);
     });
   });
 
@@ -544,7 +550,7 @@ describe('the scripts', () => {
       await server.cli('SET', `${B}:layout`, '1 abc');
       await server.cli('ZADD', keys.nodes, '-5', 'claimed', '1000', 'old', String(now + 60_000), 'young');
       await server.cli('ZADD', keys.due, '1', 'ann', '2', 'bob', '3', 'cleo', String(now + 60_000), 'dan');
-      expect(await call(surveyScript, [keys.nodes, keys.due, `${B}:layout`], [2])).toEqual([
+      expect(await call(readLeasesScript, [keys.nodes, keys.due, `${B}:layout`], [2])).toEqual([
         near(now),
         ['claimed', '-5', 'old', '1000', 'young', String(now + 60_000)],
         ['ann', 'bob'],
@@ -554,7 +560,7 @@ describe('the scripts', () => {
     });
 
     test('of nothing', async () => {
-      expect(await call(surveyScript, [keys.nodes, keys.due, `${B}:layout`], [256])).toEqual([
+      expect(await call(readLeasesScript, [keys.nodes, keys.due, `${B}:layout`], [256])).toEqual([
         expect.any(String),
         [],
         [],
@@ -579,7 +585,7 @@ describe('the scripts', () => {
       users = ['ann'],
     ): Promise<Reply> {
       return call(
-        settleScript,
+        updateUsersScript,
         [
           keys.nodes,
           keys.online,

@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
-import { BackstopRefresh } from '../../../src/presence/backstop-refresh.js';
 import { PartitionKeys } from '../../../src/presence/keys.js';
-import { OwnedSockets } from '../../../src/presence/owned-sockets.js';
+import { LocalSockets } from '../../../src/presence/local-sockets.js';
+import { TtlRefresher } from '../../../src/presence/ttl-refresher.js';
 
 const keys = [new PartitionKeys('p', 0)];
 
-function socket(owned: OwnedSockets, user: string): void {
+function socket(owned: LocalSockets, user: string): void {
   owned.sockets.set(`${user}"s`, {
     user,
     key: `${user}"s`,
@@ -19,10 +19,10 @@ function socket(owned: OwnedSockets, user: string): void {
 }
 
 test('everything owned has its turn well within the backstop, however many come and go meanwhile', () => {
-  const owned = new OwnedSockets();
+  const owned = new LocalSockets();
   const backstop = 3_600_000;
   const renewEvery = 10_000;
-  const refresh = new BackstopRefresh({ owned, keys, backstop, renewEvery, grace: 0 });
+  const refresh = new TtlRefresher({ owned, keys, backstop, renewEvery, grace: 0 });
   for (let at = 0; at < 6_000; at++) socket(owned, `old-${at}`);
   socket(owned, 'immortal');
   owned.join({ user: 'immortal', socket: 's', room: 'lobby', partition: 0, info: '1' });

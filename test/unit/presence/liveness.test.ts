@@ -1,6 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { LivenessJudge, type Survey, type Verdict } from '../../../src/presence/liveness.js';
+import {
+  type DetectionResult,
+  FailureDetector,
+  type LeaseSnapshot,
+} from '../../../src/presence/failure-detector.js';
 
 const LEASE = 3_000;
 const SWEEP = 500;
@@ -10,14 +14,14 @@ const REDIS_EPOCH = 1_700_000_000_000;
 
 /** A judge with a Redis of its own: leases by name, and two clocks that go on together. */
 class Court {
-  readonly judge: LivenessJudge;
+  readonly judge: FailureDetector;
   readonly leases = new Map<string, number>();
   time = 0;
   /** By how much Redis's clock was set ahead. */
   step = 0;
 
   constructor(maxDeadShare = 0.5) {
-    this.judge = new LivenessJudge({ lease: LEASE, maxDeadShare });
+    this.judge = new FailureDetector({ lease: LEASE, maxDeadShare });
   }
 
   get now(): number {
@@ -28,14 +32,14 @@ class Court {
     for (const node of nodes) this.leases.set(node, this.now + LEASE);
   }
 
-  survey(): Verdict {
-    const survey: Survey = { now: this.now, leases: new Map(this.leases) };
-    return this.judge.judge(survey, this.time);
+  survey(): DetectionResult {
+    const survey: LeaseSnapshot = { now: this.now, leases: new Map(this.leases) };
+    return this.judge.detect(survey, this.time);
   }
 
   /** Surveys every SWEEP ms for `ms`, all of `living` renewing in between; returns the verdicts. */
-  run(ms: number, living: string[] = []): Verdict[] {
-    const verdicts: Verdict[] = [];
+  run(ms: number, living: string[] = []): DetectionResult[] {
+    const verdicts: DetectionResult[] = [];
     for (const end = this.time + ms; this.time < end; ) {
       this.time += SWEEP;
       if (this.time % RENEWAL === 0) this.renew(...living);
@@ -45,21 +49,25 @@ class Court {
   }
 
   /** Surveys until `node` is judged dead; how long that took, and what was said then. */
-  untilDead(node: string, living: string[] = [], limit = 20 * LEASE): { after: number; verdict: Verdict } {
+  untilDead(
+    node: string,
+    living: string[] = [],
+    limit = 20 * LEASE,
+  ): { after: number; verdict: DetectionResult } {
     const start = this.time;
     while (this.time - start < limit) {
-      const [verdict] = this.run(SWEEP, living) as [Verdict];
+      const [verdict] = this.run(SWEEP, living) as [DetectionResult];
       if (dead(verdict).includes(node)) return { after: this.time - start, verdict };
     }
     throw new Error(`${node} was never judged dead`);
   }
 }
 
-function dead(verdict: Verdict): string[] {
+function dead(verdict: DetectionResult): string[] {
   return verdict.dead.map(({ nodeId }) => nodeId);
 }
 
-function neverDead(verdicts: Verdict[]): void {
+function neverDead(verdicts: DetectionResult[]): void {
   expect(verdicts.flatMap(dead)).toEqual([]);
 }
 
@@ -82,7 +90,7 @@ describe('a node that falls silent', () => {
     court.leases.set('a', court.now + LEASE + SWEEP);
     court.survey();
     neverDead(court.run(LEASE + SWEEP));
-    expect(dead(court.run(SWEEP)[0] as Verdict)).toEqual(['a']);
+    expect(dead(court.run(SWEEP)[0] as DetectionResult)).toEqual(['a']);
   });
 
   test('is spared for a lease when Redis went back to an older state, or its clock stepped', () => {
@@ -165,7 +173,7 @@ describe('a judge whose own view was not unbroken for a lease', () => {
     court.renew('a');
     court.run(2 * LEASE, ['a']);
     court.untilDead('a');
-    court.judge.interrupted();
+    court.judge.reset();
     const since = court.time + SWEEP;
     neverDead(court.run(LEASE));
     court.untilDead('a');
@@ -177,7 +185,7 @@ describe('a judge whose own view was not unbroken for a lease', () => {
     court.leases.set('a', court.now - 1);
     for (let count = 0; count < 20; count++) {
       neverDead(court.run(LEASE - SWEEP));
-      court.judge.interrupted();
+      court.judge.reset();
     }
   });
 });
@@ -248,7 +256,7 @@ describe('self-preservation', () => {
     ['five of eight', 8, 3],
   ])('does not believe for a further lease that %s died', (_, all, living) => {
     const { court, survivors, silent } = massDeath(all, living);
-    const spared = court.run(LEASE + SWEEP, survivors).at(-1) as Verdict;
+    const spared = court.run(LEASE + SWEEP, survivors).at(-1) as DetectionResult;
     expect(spared).toEqual({ dead: [], late: silent, suspended: 'self-preservation' });
     const { after, verdict } = court.untilDead(silent[0] as string, survivors);
     expect(after).toBe(LEASE);
@@ -267,7 +275,7 @@ describe('self-preservation', () => {
     const doubting = massDeath(10, 7, 0);
     expect(doubting.court.run(LEASE + SWEEP, doubting.survivors).at(-1)?.suspended).toBe('self-preservation');
     const believing = massDeath(10, 0, 1);
-    expect(dead(believing.court.run(LEASE + SWEEP).at(-1) as Verdict)).toEqual(believing.silent);
+    expect(dead(believing.court.run(LEASE + SWEEP).at(-1) as DetectionResult)).toEqual(believing.silent);
   });
 });
 
@@ -290,7 +298,7 @@ describe('a claim', () => {
     const court = new Court();
     court.leases.set('gone', -(court.now - 1));
     expect(dead(court.survey())).toEqual(['gone']);
-    court.judge.interrupted();
+    court.judge.reset();
     expect(dead(court.survey())).toEqual(['gone']);
   });
 
@@ -309,10 +317,10 @@ describe('a claim', () => {
     court.run(2 * LEASE, names);
     court.run(LEASE);
     court.leases.set('gone', -(court.now - 1));
-    const [verdict] = court.run(SWEEP) as [Verdict];
+    const [verdict] = court.run(SWEEP) as [DetectionResult];
     expect(dead(verdict)).toEqual(['gone']);
     expect(verdict.suspended).toBe('self-preservation');
-    expect(verdict.late).toEqual(names);
+    expect(verdict.suspect).toEqual(names);
   });
 });
 
@@ -320,7 +328,7 @@ describe('who looks late', () => {
   test('is everybody whose lease has run out, judged or not', () => {
     const court = new Court();
     court.renew('a', 'b', 'c');
-    expect(court.survey().late).toEqual([]);
+    expect(court.survey().suspect).toEqual([]);
     court.time += LEASE + 1;
     court.renew('b');
     expect(court.survey()).toEqual({ dead: [], late: ['a', 'c'], suspended: 'quarantine' });
@@ -337,7 +345,7 @@ function simulate(plan: {
   nodes: number;
   doomedAt: number;
 }): { wronged: string[]; doomed: 'judged' | 'spared'; surveys: number } {
-  const judge = new LivenessJudge({ lease: LEASE, maxDeadShare: 1 });
+  const judge = new FailureDetector({ lease: LEASE, maxDeadShare: 1 });
   const leases = new Map<string, number>();
   let chance = 0;
   const random = () => plan.jitter[chance++ % plan.jitter.length] as number;
@@ -377,11 +385,11 @@ function simulate(plan: {
     const sendAt = thawed('judge', due);
     const runAt = thawed('redis', sendAt + trip());
     plant(runAt, () => {
-      const survey: Survey = { now: REDIS_EPOCH + runAt, leases: new Map(leases) };
+      const survey: LeaseSnapshot = { now: REDIS_EPOCH + runAt, leases: new Map(leases) };
       const readAt = thawed('judge', runAt + trip());
       plant(readAt, () => {
         surveys++;
-        for (const { nodeId, score } of judge.judge(survey, readAt).dead) {
+        for (const { nodeId, score } of judge.detect(survey, readAt).dead) {
           // A verdict binds only while the lease is the one that was judged: the claim checks it.
           if (leases.get(nodeId) !== score) continue;
           if (nodeId === 'doomed') doomed = 'judged';
@@ -452,7 +460,7 @@ test('those who die one after the other, within a lease, are counted together', 
   court.leases.set('c', court.now + LEASE + 3 * SWEEP);
   court.leases.set('d', court.now + LEASE + 3 * SWEEP);
   neverDead(court.run(LEASE, ['survivor']));
-  const judged = (verdicts: Verdict[]) => {
+  const judged = (verdicts: DetectionResult[]) => {
     for (const name of verdicts.flatMap(dead)) court.leases.delete(name);
     return verdicts.flatMap(dead);
   };

@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../../src/internal/errors.js';
-import type { Change, SocketChange } from '../../../src/presence/changes.js';
 import { PartitionKeys } from '../../../src/presence/keys.js';
-import { PresenceStore } from '../../../src/presence/presence-store.js';
+import { PresenceWriter } from '../../../src/presence/presence-writer.js';
+import type { PresenceWrite, SocketWrite } from '../../../src/presence/writes.js';
 import { ClientHandle } from '../../../src/redis/client-handle.js';
 import {
   isScriptCall,
@@ -23,7 +23,7 @@ const LATEST = TIMEOUT + TIMEOUT / 8;
 let driver: FakeDriver;
 let clock: FakeClock;
 let link: ClientHandle;
-let store: PresenceStore;
+let store: PresenceWriter;
 let gate: () => Promise<void>;
 let observed: [partition: number, nodeId: string, known: number, was: number, is: number][];
 const keys = [new PartitionKeys('unit', 0), new PartitionKeys('unit', 1)];
@@ -34,32 +34,32 @@ beforeEach(() => {
   link = new ClientHandle('PresenceService', new SharedClient(driver, () => {}), TIMEOUT, clock);
   gate = async () => {};
   observed = [];
-  store = new PresenceStore({
+  store = new PresenceWriter({
     link,
     keys,
     lease: 9_000,
     backstop: 60_000,
     lastSeenTtl: 90_000,
     statuses: ['busy', 'online', 'away'],
-    layout: { publish: 'PUBLISH' },
-    gate: () => gate(),
+    layout: { publishCommand: 'PUBLISH' },
+    ready: () => gate(),
     nodeId: () => 'node#1',
-    leases: { known: () => 7, observed: (...seen) => observed.push(seen) },
+    leases: { knownLease: () => 7, onLeaseSeen: (...seen) => observed.push(seen) },
   });
 });
 
-function socket(user: string, value: string | undefined = '"online",1', name = 's', more = {}): SocketChange {
+function socket(user: string, value: string | undefined = '"online",1', name = 's', more = {}): SocketWrite {
   return { kind: 'socket', user, socket: name, grace: 0, ...(value === undefined ? {} : { value }), ...more };
 }
 
-function removal(user: string, name = 's', more: Partial<SocketChange> = {}): SocketChange {
+function removal(user: string, name = 's', more: Partial<SocketWrite> = {}): SocketWrite {
   return { kind: 'socket', user, socket: name, grace: 0, ...more };
 }
 
 type Outcome = { value?: string | null; error?: Error & { outcome?: string } };
 
 /** Applies `change`; what comes of it appears in the returned object. */
-function apply(change: Change, partition = 0): Outcome {
+function apply(change: PresenceWrite, partition = 0): Outcome {
   const outcome: Outcome = {};
   store.apply(partition, change).then(
     (value) => {

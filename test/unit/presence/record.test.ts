@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { escapeId } from '../../../src/presence/ids.js';
-import { packFact, unpackChange, unpackRecord } from '../../../src/presence/record.js';
+import { decodeChange, decodeRecord, encodeEntry } from '../../../src/presence/record.js';
 
 describe('packFact', () => {
   test.each([
@@ -9,13 +9,13 @@ describe('packFact', () => {
     ['busy', 1_700_000_000_000, '{"a":"b"}', '"busy",1700000000000,{"a":"b"}'],
     ['away', 0, 'null', '"away",0,null'],
   ])('%s since %d with meta %s', (status, since, meta, expected) => {
-    expect(packFact(status, since, meta)).toBe(expected);
+    expect(encodeEntry(status, since, meta)).toBe(expected);
   });
 });
 
 describe('unpackRecord', () => {
   test('of a user without sockets', () => {
-    expect(unpackRecord('ann', '["offline",12,34,[]]')).toEqual({
+    expect(decodeRecord('ann', '["offline",12,34,[]]')).toEqual({
       userId: 'ann',
       status: 'offline',
       lastSeen: new Date(34),
@@ -28,7 +28,7 @@ describe('unpackRecord', () => {
   test('sorts sockets by age, and keeps the meta they have', () => {
     const text =
       '["busy",1700000000000001,34,[["b","n#1","online",30],["c","n#2","busy",10,null],["a","n#1","away",20,{"x":[1]}]]]';
-    const record = unpackRecord('ann', text);
+    const record = decodeRecord('ann', text);
     expect(record).toEqual({
       userId: 'ann',
       status: 'busy',
@@ -46,8 +46,8 @@ describe('unpackRecord', () => {
 
   test('shows what an invisible person hides only when asked', () => {
     const text = '["offline",12,34,[],[["s","n#1","online",30]]]';
-    expect(unpackRecord('ann', text)).toMatchObject({ status: 'offline', socketIds: [], sockets: [] });
-    expect(unpackRecord('ann', text, true)).toMatchObject({ status: 'invisible', socketIds: ['s'] });
+    expect(decodeRecord('ann', text)).toMatchObject({ status: 'offline', socketIds: [], sockets: [] });
+    expect(decodeRecord('ann', text, true)).toMatchObject({ status: 'invisible', socketIds: ['s'] });
   });
 
   test('gives back whatever ids and meta were spliced into it', () => {
@@ -61,9 +61,9 @@ describe('unpackRecord', () => {
         fc.jsonValue(),
         fc.nat(),
         (socketId, meta, since) => {
-          const fact = packFact('online', since, JSON.stringify(meta));
+          const fact = encodeEntry('online', since, JSON.stringify(meta));
           const text = `["online",1,2,[["${escapeId(socketId)}","n#1",${fact}]]]`;
-          const [socket] = unpackRecord('ann', text).sockets;
+          const [socket] = decodeRecord('ann', text).sockets;
           expect(socket?.socketId).toBe(socketId);
           expect(socket?.connectedAt.getTime()).toBe(since);
           expect(JSON.stringify(socket?.meta)).toBe(JSON.stringify(meta));
@@ -74,7 +74,7 @@ describe('unpackRecord', () => {
 });
 
 test('unpackChange', () => {
-  expect(unpackChange(JSON.parse('["__proto__","away","busy",34,12,3]'))).toEqual({
+  expect(decodeChange(JSON.parse('["__proto__","away","busy",34,12,3]'))).toEqual({
     userId: '__proto__',
     status: 'away',
     previous: 'busy',

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { PartitionKeys } from '../../../src/presence/keys.js';
-import type { Layout } from '../../../src/presence/layout.js';
-import { Rooms } from '../../../src/presence/rooms.js';
+import type { PartitionLayout } from '../../../src/presence/partition-layout.js';
+import { RoomPresence } from '../../../src/presence/room-presence.js';
 import { ServiceContext } from '../../../src/pubsub/delivery.js';
 import { DisposableStore } from '../../../src/pubsub/subscribe.js';
 import { SubscriptionManager } from '../../../src/pubsub/subscription-manager.js';
@@ -16,11 +16,11 @@ test('a room that is read again and again is read one time after the other: the 
   const clock = new FakeClock();
   const session = new SharedClient(driver, () => {});
   const reporter = new ErrorReporter(undefined);
-  const rooms = new Rooms({
+  const rooms = new RoomPresence({
     link: new ClientHandle('PresenceService', session, 500, clock),
     hub: new SubscriptionManager(session, clock),
     keys: [new PartitionKeys('p', 0)],
-    layout: { channels: 'channel' } as Layout,
+    layout: { channels: 'channel' } as PartitionLayout,
     leaving: new DisposableStore(),
     audience: new ServiceContext(reporter),
     reporter,

@@ -1,15 +1,15 @@
 import { describe, expect, test } from 'vitest';
 import { InvalidArgumentError } from '../../../src/internal/errors.js';
 import type { PresenceOptions } from '../../../src/presence/options.js';
-import { readSettings } from '../../../src/presence/settings.js';
+import { resolveSettings } from '../../../src/presence/settings.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 
-const read = (options: object) => readSettings({ redis: new FakeDriver(), ...options } as PresenceOptions);
+const read = (options: object) => resolveSettings({ redis: new FakeDriver(), ...options } as PresenceOptions);
 
 function refusal(options: unknown): InvalidArgumentError {
   try {
     if (typeof options === 'object' && options !== null) read(options);
-    else readSettings(options as PresenceOptions);
+    else resolveSettings(options as PresenceOptions);
   } catch (error) {
     expect(error).toBeInstanceOf(InvalidArgumentError);
     return error as InvalidArgumentError;
@@ -111,7 +111,7 @@ describe('options out of range are refused by name, with the value', () => {
 
 describe('options that do not fit together are refused with both values', () => {
   test('sweeps that are too rare for the lease', () => {
-    expect(read({ lease: 4_000, sweepInterval: 2_000 }).sweepEvery).toBe(2_000);
+    expect(read({ lease: 4_000, sweepInterval: 2_000 }).sweepInterval).toBe(2_000);
     const { argument, message } = refusal({ lease: 4_000, sweepInterval: 2_001 });
     expect(argument).toBe('sweepInterval');
     expect(message).toContain('2001');
@@ -129,6 +129,6 @@ describe('options that do not fit together are refused with both values', () => 
   });
 
   test('a backstop that is just long enough', () => {
-    expect(read({ lease: 20_000, backstopTtl: 60_000 }).backstop).toBe(60_000);
+    expect(read({ lease: 20_000, backstopTtl: 60_000 }).keyTtl).toBe(60_000);
   });
 });

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { ErrorReporter } from '../../../src/internal/diagnostics.js';
-import type { Layout } from '../../../src/presence/layout.js';
+import type { PartitionLayout } from '../../../src/presence/partition-layout.js';
 import type { PresenceReader } from '../../../src/presence/presence-reader.js';
+import { WatchRegistry } from '../../../src/presence/presence-watches.js';
 import type { PresenceData } from '../../../src/presence/types.js';
-import { Watches } from '../../../src/presence/watches.js';
 import { ServiceContext } from '../../../src/pubsub/delivery.js';
 import { DisposableStore } from '../../../src/pubsub/subscribe.js';
 import { SubscriptionManager } from '../../../src/pubsub/subscription-manager.js';
@@ -25,11 +25,11 @@ async function watching(userId: string, status: string, version: number) {
   const session = new SharedClient(driver, () => {});
   const stored = new Map([[userId, recordOf(userId, status, version)]]);
   const reporter = new ErrorReporter(undefined);
-  const watches = new Watches({
+  const watches = new WatchRegistry({
     link: new ClientHandle('PresenceService', session, 500, clock),
     hub: new SubscriptionManager(session, clock),
     channels: ['events'],
-    layout: { channels: 'sharded' } as Layout,
+    layout: { channels: 'sharded' } as PartitionLayout,
     leaving: new DisposableStore(),
     audience: new ServiceContext(reporter),
     reporter,
@@ -47,7 +47,7 @@ test('what a replaced master announced, however new it looks, is unlearnt within
   const { watches, watch, clock, told, announce } = await watching('ann', 'busy', 10);
   announce('away', 20);
   expect(told).toEqual(['busy away']);
-  watches.afterReturn();
+  watches.onNodeReturned();
   await turn();
   expect(watch.current().get('ann')).toMatchObject({ status: 'away', version: 20 });
   clock.advance(LEASE);
@@ -59,7 +59,7 @@ test('what a replaced master announced, however new it looks, is unlearnt within
 test('what is news to its successor, too, stays', async () => {
   const { watches, clock, stored, told, announce } = await watching('ann', 'busy', 10);
   announce('away', 20);
-  watches.afterReturn();
+  watches.onNodeReturned();
   await turn();
   stored.set('ann', recordOf('ann', 'online', 30));
   announce('online', 30);

@@ -1,7 +1,7 @@
 import { splitIds } from './keys.js';
 
 /** A socket of a user appears, changes or goes. Ids, here and below, are escaped. */
-export interface SocketChange {
+export interface SocketWrite {
   readonly kind: 'socket';
   readonly user: string;
   readonly socket: string;
@@ -18,7 +18,7 @@ export interface SocketChange {
 }
 
 /** A person sets a status of his own, or drops it. */
-export interface StatusChange {
+export interface StatusWrite {
   readonly kind: 'status';
   readonly user: string;
   /** The fact to write; `undefined` removes it. */
@@ -29,14 +29,14 @@ export interface StatusChange {
  * No fact changes: a deadline has passed, the user was active, is gone for good, or went while Redis
  * had lost his record.
  */
-export interface Look {
+export interface Reevaluation {
   readonly kind: 'look';
   readonly user: string;
   readonly reason: 'time' | 'active' | 'gone' | 'lost';
 }
 
 /** A socket joins a room, changes its info there, or leaves. */
-export interface RoomChange {
+export interface RoomWrite {
   readonly kind: 'room';
   readonly room: string;
   readonly user: string;
@@ -48,20 +48,20 @@ export interface RoomChange {
 }
 
 /** What a transaction can do. */
-export type Change = SocketChange | StatusChange | Look | RoomChange;
+export type PresenceWrite = SocketWrite | StatusWrite | Reevaluation | RoomWrite;
 
 /** True for what was there before and got lost; such changes travel apart from others. */
-export function isRestoring(change: Change): boolean {
+export function isRestoring(change: PresenceWrite): boolean {
   return (change.kind === 'socket' || change.kind === 'room') && change.restoring === true;
 }
 
 /** True for what changes the facts this process's node answers for; that it was lost must show in its lease. */
-export function isOwn(change: Change): boolean {
+export function isLocalWrite(change: PresenceWrite): boolean {
   return (change.kind === 'socket' || change.kind === 'room') && change.owner === undefined;
 }
 
 /** The change that removes what stands as `owned` in the set of `owner`: a pair, or a triple with a room. */
-export function removalOf(owned: string, owner: string, grace: number): SocketChange | RoomChange {
+export function createRemoval(owned: string, owner: string, grace: number): SocketWrite | RoomWrite {
   const [user, rest = ''] = splitIds(owned);
   const [socket, room] = splitIds(rest);
   return room === undefined

@@ -1,9 +1,9 @@
-import type { RoomChange, SocketChange } from './changes.js';
 import { joinIds } from './keys.js';
-import { packFact } from './record.js';
+import { encodeEntry } from './record.js';
+import type { RoomWrite, SocketWrite } from './writes.js';
 
 /** Where a socket stands. Ids, here and below, are escaped. */
-export interface Address {
+export interface SocketRef {
   readonly user: string;
   readonly socket: string;
   /** Both, as they stand in the node's set of pairs. */
@@ -13,7 +13,7 @@ export interface Address {
 }
 
 /** A socket this process answers for. `meta` and rooms' infos are JSON text. */
-export interface OwnedSocket extends Address {
+export interface LocalSocket extends SocketRef {
   readonly connectedAt: number;
   readonly status: string;
   readonly meta: string | undefined;
@@ -27,13 +27,13 @@ export interface OwnedSocket extends Address {
 const IDLE_STATUS = 'away';
 
 /** The fact of a socket of ours. Its text is made when it is sent: many may wait for that. */
-class OwnedFact implements SocketChange {
+class LocalSocketWrite implements SocketWrite {
   readonly kind = 'socket';
   readonly user: string;
   readonly socket: string;
 
   constructor(
-    readonly owned: OwnedSocket,
+    readonly owned: LocalSocket,
     readonly grace: number,
     readonly restoring: boolean,
   ) {
@@ -43,17 +43,17 @@ class OwnedFact implements SocketChange {
 
   get value(): string {
     const { idle, status, connectedAt, meta } = this.owned;
-    return packFact(idle === true ? IDLE_STATUS : status, connectedAt, meta);
+    return encodeEntry(idle === true ? IDLE_STATUS : status, connectedAt, meta);
   }
 }
 
 /** The fact that ought to be in Redis for `owned`. */
-export function factOf(owned: OwnedSocket, grace: number, restoring = false): SocketChange {
-  return new OwnedFact(owned, grace, restoring);
+export function toSocketWrite(owned: LocalSocket, grace: number, restoring = false): SocketWrite {
+  return new LocalSocketWrite(owned, grace, restoring);
 }
 
 /** A socket's place in a room. */
-export interface Membership {
+export interface LocalMembership {
   readonly user: string;
   readonly socket: string;
   readonly room: string;
@@ -62,7 +62,7 @@ export interface Membership {
 }
 
 /** The fact that ought to be in Redis for `membership`. */
-export function roomFactOf(membership: Membership, restoring = false): RoomChange {
+export function toRoomWrite(membership: LocalMembership, restoring = false): RoomWrite {
   const { room, user, socket, info } = membership;
   return { kind: 'room', room, user, socket, info, restoring };
 }
@@ -71,14 +71,14 @@ export function roomFactOf(membership: Membership, restoring = false): RoomChang
  * What this process answers for: its sockets and the rooms they are in. It is what ought to be in
  * Redis, whatever is there. Keys are pairs of escaped ids, the same as in the node's set of pairs.
  */
-export class OwnedSockets {
-  readonly sockets = new Map<string, OwnedSocket>();
-  readonly memberships = new Map<string, Membership>();
+export class LocalSockets {
+  readonly sockets = new Map<string, LocalSocket>();
+  readonly memberships = new Map<string, LocalMembership>();
   /** Socket's key → keys of its memberships; most sockets are in no room. */
   readonly #rooms = new Map<string, Set<string>>();
 
   /** Notes that a socket is in a room, with that info. */
-  join(membership: Membership): void {
+  join(membership: LocalMembership): void {
     const socket = joinIds(membership.user, membership.socket);
     const key = joinIds(socket, membership.room);
     this.memberships.set(key, membership);
@@ -97,8 +97,8 @@ export class OwnedSockets {
   }
 
   /** Forgets a socket's memberships, and returns them. */
-  leaveAll(socket: string): Membership[] {
-    const gone: Membership[] = [];
+  leaveAll(socket: string): LocalMembership[] {
+    const gone: LocalMembership[] = [];
     for (const key of this.#rooms.get(socket) ?? []) {
       const membership = this.memberships.get(key);
       if (membership !== undefined) gone.push(membership);

@@ -1,5 +1,5 @@
 /** What one look at a partition's leases showed. */
-export interface Survey {
+export interface LeaseSnapshot {
   /** Redis's own time, in ms. */
   readonly now: number;
   /**
@@ -16,20 +16,20 @@ export interface DeadNode {
 }
 
 /** Why nobody was judged although some leases have expired. */
-export type Suspension = 'quarantine' | 'self-preservation';
+export type SuppressionReason = 'quarantine' | 'self-preservation';
 
 /** What to do about a survey. */
-export interface Verdict {
+export interface DetectionResult {
   /** Whose sockets to remove. */
   readonly dead: readonly DeadNode[];
   /** Nodes whose lease has expired, dead or not: they look late. */
-  readonly late: readonly string[];
+  readonly suspect: readonly string[];
   /** Set when `late` nodes were spared. */
-  readonly suspended?: Suspension;
+  readonly suspended?: SuppressionReason;
 }
 
-/** Options of {@link LivenessJudge}. All durations in ms. */
-export interface LivenessOptions {
+/** Options of {@link FailureDetector}. All durations in ms. */
+export interface FailureDetectorOptions {
   /** How long a lease lasts; also how long a judge must have had an unbroken view of Redis. */
   readonly lease: number;
   /**
@@ -55,8 +55,8 @@ export interface LivenessOptions {
  * Whose remains were claimed by a reaper that did not finish has been judged before; the claim's end
  * is all that counts.
  */
-export class LivenessJudge {
-  readonly #options: LivenessOptions;
+export class FailureDetector {
+  readonly #options: FailureDetectorOptions;
   #unbrokenSince: number | undefined;
   #lastLook = 0;
   #lastNow = 0;
@@ -65,18 +65,18 @@ export class LivenessJudge {
   /** Who was judged dead here, and when: leases end one after the other, also in one big fault. */
   readonly #judged = new Map<string, number>();
 
-  constructor(options: LivenessOptions) {
+  constructor(options: FailureDetectorOptions) {
     this.#options = options;
   }
 
   /** A renewal failed or a lease was lost: what is seen from here is not to be trusted for a while. */
-  interrupted(): void {
+  reset(): void {
     this.#unbrokenSince = undefined;
   }
 
   /** Judges `survey`, taken at `monotonic` ms on this process's own clock. */
-  judge(survey: Survey, monotonic: number): Verdict {
-    if (this.#isAnother(survey, monotonic)) this.interrupted();
+  detect(survey: LeaseSnapshot, monotonic: number): DetectionResult {
+    if (this.#looksLikeOtherServer(survey, monotonic)) this.reset();
     this.#lastNow = survey.now;
     const unbroken = this.#unbrokenFor(monotonic);
     const claimable: DeadNode[] = [];
@@ -95,18 +95,18 @@ export class LivenessJudge {
 
     if (expired.length === 0) {
       this.#massDeathSince = undefined;
-      return { dead: claimable, late };
+      return { dead: claimable, suspect: late };
     }
-    if (unbroken < this.#options.lease) return { dead: claimable, late, suspended: 'quarantine' };
-    if (this.#tooMany(expired, survey, monotonic)) {
-      return { dead: claimable, late, suspended: 'self-preservation' };
+    if (unbroken < this.#options.lease) return { dead: claimable, suspect: late, suspended: 'quarantine' };
+    if (this.#exceedsFailureRatio(expired, survey, monotonic)) {
+      return { dead: claimable, suspect: late, suspended: 'self-preservation' };
     }
     for (const { nodeId } of expired) this.#judged.set(nodeId, monotonic);
-    return { dead: [...claimable, ...expired], late };
+    return { dead: [...claimable, ...expired], suspect: late };
   }
 
   /** Redis went back to an older state, or its clock stepped: a replica was promoted. Leases prove nothing. */
-  #isAnother({ now, leases }: Survey, monotonic: number): boolean {
+  #looksLikeOtherServer({ now, leases }: LeaseSnapshot, monotonic: number): boolean {
     const step = now - this.#lastNow - (monotonic - this.#lastLook);
     if (Math.abs(step) > this.#options.lease / 2) return true;
     for (const [nodeId, score] of leases) {
@@ -123,7 +123,7 @@ export class LivenessJudge {
     return monotonic - this.#unbrokenSince;
   }
 
-  #tooMany(expired: readonly DeadNode[], survey: Survey, monotonic: number): boolean {
+  #exceedsFailureRatio(expired: readonly DeadNode[], survey: LeaseSnapshot, monotonic: number): boolean {
     const lately = new Set(expired.map(({ nodeId }) => nodeId));
     for (const [nodeId, at] of this.#judged) {
       if (monotonic - at >= this.#options.lease) this.#judged.delete(nodeId);

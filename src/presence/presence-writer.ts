@@ -3,22 +3,22 @@ import { ConnectionError, type RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import { assertNoErrorReply, type ClientHandle, RETRY_DELAY } from '../redis/client-handle.js';
 import { toRollcallError } from '../redis/replies.js';
-import { type Change, isRestoring } from './changes.js';
 import type { PartitionKeys } from './keys.js';
-import type { Layout } from './layout.js';
+import type { PartitionLayout } from './partition-layout.js';
 import { Transaction } from './transaction.js';
+import { isRestoring, type PresenceWrite } from './writes.js';
 
-/** What {@link PresenceStore} needs to know of its surroundings. */
-export interface StoreOptions {
+/** What {@link PresenceWriter} needs to know of its surroundings. */
+export interface PresenceWriterOptions {
   readonly link: ClientHandle;
   readonly keys: readonly PartitionKeys[];
   readonly lease: number;
   readonly backstop: number;
   readonly lastSeenTtl: number;
   readonly statuses: readonly string[];
-  readonly layout: Pick<Layout, 'publish'>;
+  readonly layout: Pick<PartitionLayout, 'publish'>;
   /** Resolves when writing is allowed. */
-  readonly gate: () => Promise<void>;
+  readonly ready: () => Promise<void>;
   /** The id of this process's node, now. */
   readonly nodeId: () => string;
   /** Called around each transaction in which the node wrote facts, with its lease before and after. */
@@ -28,13 +28,13 @@ export interface StoreOptions {
 /** Compares what a transaction found of the node's lease with what was known when it was sent. */
 export interface LeaseObserver {
   /** The lease last seen by this process. */
-  known(partition: number): number;
+  knownLease(partition: number): number;
   /** What a transaction found (0: not listed) and what it left (0: lost). */
-  observed(partition: number, nodeId: string, known: number, was: number, is: number): void;
+  onLeaseSeen(partition: number, nodeId: string, known: number, was: number, is: number): void;
 }
 
-/** Counters of a {@link PresenceStore}. */
-export interface StoreStats {
+/** Counters of a {@link PresenceWriter}. */
+export interface PresenceWriterStats {
   /** Changes asked for. */
   changes: number;
   /** Transactions they travelled in. */
@@ -47,30 +47,30 @@ export interface StoreStats {
 const USERS_PER_TRANSACTION = 256;
 
 /** Who is told what comes of a change: once, by one of the two. */
-export interface Waiter {
+export interface WriteCallbacks {
   /** It is written; the user's settled record, `null` where there is none. */
-  settled(record: string | null): void;
-  failed(error: RollcallError): void;
+  onCommitted(record: string | null): void;
+  onFailed(error: RollcallError): void;
 }
 
 /** A change on its way, and who waits for it. */
-class Job {
+class PendingWrite {
   sent = false;
   /** Its waiter has been told. */
   over = false;
 
   constructor(
-    readonly change: Change,
-    readonly waiter: Waiter,
-    readonly arrivals: Arrivals,
+    readonly change: PresenceWrite,
+    readonly waiter: WriteCallbacks,
+    readonly arrivals: DeadlineGroup,
   ) {}
 
   settle(record: string | null): void {
-    if (this.#end()) this.waiter.settled(record);
+    if (this.#end()) this.waiter.onCommitted(record);
   }
 
   fail(error: RollcallError): void {
-    if (this.#end()) this.waiter.failed(error);
+    if (this.#end()) this.waiter.onFailed(error);
   }
 
   #end(): boolean {
@@ -82,27 +82,29 @@ class Job {
 }
 
 /** For how long, in ms, calls join those before them. */
-const TOGETHER = 1;
+const DEADLINE_GROUP_WINDOW = 1;
 
 /** Jobs that came at the same time: they share a deadline, for one each would cost more than they do. */
-class Arrivals {
-  readonly jobs: Job[] = [];
+class DeadlineGroup {
+  readonly jobs: PendingWrite[] = [];
   readonly #since: number;
   readonly #deadline: Deadline;
   #open = 0;
 
-  constructor(now: number, deadlines: DeadlineQueue, expire: (jobs: readonly Job[]) => void) {
+  constructor(now: number, deadlines: DeadlineQueue, expire: (jobs: readonly PendingWrite[]) => void) {
     this.#since = now;
     this.#deadline = deadlines.start(() => expire(this.jobs));
   }
 
   /** Whether one more may come: not when the deadline is over, nor when they fill a transaction. */
   open(now: number): boolean {
-    return this.#open > 0 && this.jobs.length < USERS_PER_TRANSACTION && now - this.#since < TOGETHER;
+    return (
+      this.#open > 0 && this.jobs.length < USERS_PER_TRANSACTION && now - this.#since < DEADLINE_GROUP_WINDOW
+    );
   }
 
-  add(change: Change, waiter: Waiter): Job {
-    const job = new Job(change, waiter, this);
+  add(change: PresenceWrite, waiter: WriteCallbacks): PendingWrite {
+    const job = new PendingWrite(change, waiter, this);
     this.jobs.push(job);
     this.#open++;
     return job;
@@ -119,22 +121,26 @@ class Arrivals {
  * changes that arrive meanwhile travel together in the next one, settled by one script call. All of
  * it is idempotent, so a transaction is sent again whenever its fate is unclear.
  */
-export class PresenceStore {
-  readonly stats: StoreStats = { changes: 0, transactions: 0, queued: 0 };
-  readonly #partitions: Partition[];
+export class PresenceWriter {
+  readonly stats: PresenceWriterStats = { changes: 0, transactions: 0, queued: 0 };
+  readonly #partitions: PartitionWriter[];
 
-  constructor(options: StoreOptions) {
-    this.#partitions = options.keys.map((keys, index) => new Partition(options, keys, index, this.stats));
+  constructor(options: PresenceWriterOptions) {
+    this.#partitions = options.keys.map(
+      (keys, index) => new PartitionWriter(options, keys, index, this.stats),
+    );
   }
 
   /** Applies `change`; resolves with the user's settled record, `null` where there is none. */
-  apply(partition: number, change: Change): Promise<string | null> {
-    return new Promise((settled, failed) => this.submit(partition, change, { settled, failed }));
+  apply(partition: number, change: PresenceWrite): Promise<string | null> {
+    return new Promise((settled, failed) =>
+      this.submit(partition, change, { onCommitted: settled, onFailed: failed }),
+    );
   }
 
   /** The same for one who waits without a promise, of which a storm of calls has enough. */
-  submit(partition: number, change: Change, waiter: Waiter): void {
-    (this.#partitions[partition] as Partition).submit(change, waiter);
+  submit(partition: number, change: PresenceWrite, waiter: WriteCallbacks): void {
+    (this.#partitions[partition] as PartitionWriter).submit(change, waiter);
   }
 
   /** Fails what has not been sent; nothing is sent any more. */
@@ -143,26 +149,26 @@ export class PresenceStore {
   }
 }
 
-class Partition {
+class PartitionWriter {
   /** The oldest first: those in front of `#head` have left. */
-  #queue: Job[] = [];
+  #queue: PendingWrite[] = [];
   #head = 0;
-  #arrivals: Arrivals | undefined;
+  #arrivals: DeadlineGroup | undefined;
   #scheduled = false;
   #busy = false;
   #closed: RollcallError | undefined;
 
   constructor(
-    readonly options: StoreOptions,
+    readonly options: PresenceWriterOptions,
     readonly keys: PartitionKeys,
     readonly index: number,
-    readonly stats: StoreStats,
+    readonly stats: PresenceWriterStats,
   ) {}
 
-  submit(change: Change, waiter: Waiter): void {
-    if (this.#closed !== undefined) return waiter.failed(this.#closed);
+  submit(change: PresenceWrite, waiter: WriteCallbacks): void {
+    if (this.#closed !== undefined) return waiter.onFailed(this.#closed);
     const now = this.options.link.clock.monotonic();
-    if (this.#arrivals?.open(now) !== true) this.#arrivals = this.#expect(now);
+    if (this.#arrivals?.open(now) !== true) this.#arrivals = this.#createDeadlineGroup(now);
     this.#queue.push(this.#arrivals.add(change, waiter));
     this.stats.changes++;
     this.stats.queued++;
@@ -176,13 +182,13 @@ class Partition {
 
   failQueued(error: RollcallError): void {
     const jobs = this.#queue.slice(this.#head);
-    this.#leave(this.#queue.length);
+    this.#advanceHead(this.#queue.length);
     for (const job of jobs) job.fail(error);
   }
 
-  #expect(now: number): Arrivals {
+  #createDeadlineGroup(now: number): DeadlineGroup {
     const { link } = this.options;
-    return new Arrivals(now, link.deadlines, (jobs) => {
+    return new DeadlineGroup(now, link.deadlines, (jobs) => {
       for (const job of jobs) {
         if (!job.over) job.fail(link.timeoutError('a change of presence', job.sent ? 'unknown' : 'failed'));
       }
@@ -194,11 +200,11 @@ class Partition {
   #dropExpired(): void {
     let head = this.#head;
     while (this.#queue[head]?.over === true) head++;
-    this.#leave(head);
+    this.#advanceHead(head);
   }
 
   /** Everything in front of `head` has left the queue. */
-  #leave(head: number): void {
+  #advanceHead(head: number): void {
     this.stats.queued -= head - this.#head;
     this.#head = head;
     if (head * 2 < this.#queue.length) return;
@@ -211,7 +217,7 @@ class Partition {
     this.#scheduled = true;
     // After the microtasks: everything that one reply sets off travels together.
     process.nextTick(() => {
-      this.options.gate().then(
+      this.options.ready().then(
         () => this.#whenReady(),
         (error: unknown) => {
           this.#scheduled = false;
@@ -224,14 +230,14 @@ class Partition {
   #whenReady(): void {
     this.options.link.session.whenReady((error) => {
       this.#scheduled = false;
-      if (error === undefined) this.#pump();
+      if (error === undefined) this.#flush();
       else this.failQueued(error);
     });
   }
 
-  #pump(): void {
+  #flush(): void {
     if (this.#busy) return;
-    const batch = this.#take();
+    const batch = this.#nextBatch();
     if (batch.length === 0) return;
     this.#busy = true;
     this.#send(batch).finally(() => {
@@ -241,21 +247,21 @@ class Partition {
   }
 
   /** The oldest jobs that fit into one transaction; what has expired meanwhile never happens. */
-  #take(): Job[] {
-    const batch: Job[] = [];
+  #nextBatch(): PendingWrite[] {
+    const batch: PendingWrite[] = [];
     let at = this.#head;
     for (; at < this.#queue.length && batch.length < USERS_PER_TRANSACTION; at++) {
-      const job = this.#queue[at] as Job;
+      const job = this.#queue[at] as PendingWrite;
       if (job.over) continue;
       const [first] = batch;
       if (first !== undefined && isRestoring(first.change) !== isRestoring(job.change)) break;
       batch.push(job);
     }
-    this.#leave(at);
+    this.#advanceHead(at);
     return batch;
   }
 
-  async #send(batch: Job[]): Promise<void> {
+  async #send(batch: PendingWrite[]): Promise<void> {
     const jobs = batch.filter((job) => !job.over);
     if (jobs.length === 0) return;
     if (this.#closed !== undefined) {
@@ -266,10 +272,10 @@ class Partition {
     }
     for (const job of jobs) job.sent = true;
     try {
-      await this.#transact(jobs);
+      await this.#commit(jobs);
     } catch (cause) {
       const error = toRollcallError(cause);
-      if (error instanceof ConnectionError) return this.#sendAgain(jobs);
+      if (error instanceof ConnectionError) return this.#retry(jobs);
       if (jobs.length > 1 && error.message.includes('WRONGTYPE')) {
         // A key that somebody else put in one user's place must not fail the others.
         const half = jobs.length >> 1;
@@ -280,7 +286,7 @@ class Partition {
     }
   }
 
-  #sendAgain(jobs: Job[]): Promise<void> {
+  #retry(jobs: PendingWrite[]): Promise<void> {
     const { link } = this.options;
     return new Promise((resolve) => {
       link.clock.after(RETRY_DELAY, () => {
@@ -306,11 +312,11 @@ class Partition {
     return work;
   }
 
-  async #transact(jobs: readonly Job[]): Promise<void> {
+  async #commit(jobs: readonly PendingWrite[]): Promise<void> {
     const { link, nodeId, leases } = this.options;
     const node = nodeId();
     const changes = jobs.map((job) => job.change);
-    const known = leases.known(this.index);
+    const known = leases.knownLease(this.index);
     const transaction = new Transaction({ ...this.options, keys: this.keys, node, known }, changes);
     this.stats.transactions++;
     const replies = await this.#timed(
@@ -321,8 +327,8 @@ class Partition {
       }),
     );
     assertNoErrorReply('presence', replies);
-    const { recordOf, leases: seen } = transaction.settled(replies);
-    for (const { was, is } of seen) leases.observed(this.index, node, known, was, is);
+    const { recordOf, leases: seen } = transaction.parseReplies(replies);
+    for (const { was, is } of seen) leases.onLeaseSeen(this.index, node, known, was, is);
     for (const job of jobs) job.settle(recordOf(job.change.user));
   }
 }

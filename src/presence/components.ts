@@ -10,45 +10,45 @@ import {
 import { ClientHandle } from '../redis/client-handle.js';
 import { sharedClientFor } from '../redis/shared-client.js';
 import { PartitionKeys } from './keys.js';
-import { defaultPartitions, Layout } from './layout.js';
-import { LeaseKeeper } from './lease-keeper.js';
-import { PresenceNode } from './node.js';
+import { LocalPresence } from './local-presence.js';
+import { LocalSockets } from './local-sockets.js';
+import { NodeLease } from './node-lease.js';
 import type { PresenceOptions } from './options.js';
-import { OwnedSockets } from './owned-sockets.js';
+import { defaultPartitions, PartitionLayout } from './partition-layout.js';
 import { PresenceReader } from './presence-reader.js';
-import { PresenceStore } from './presence-store.js';
+import { WatchRegistry } from './presence-watches.js';
+import { PresenceWriter } from './presence-writer.js';
 import { Reaper } from './reaper.js';
-import { Rooms } from './rooms.js';
+import { RoomPresence } from './room-presence.js';
 import type { PresenceSettings } from './settings.js';
-import { Watches } from './watches.js';
 
 /** The parts of a presence service. */
-export interface PresenceParts {
+export interface PresenceComponents {
   readonly link: ClientHandle;
   readonly hub: SubscriptionManager;
   readonly keys: readonly PartitionKeys[];
-  readonly layout: Layout;
+  readonly layout: PartitionLayout;
   readonly reporter: ErrorReporter;
   readonly audience: ServiceContext;
   readonly leaving: DisposableStore;
-  readonly keeper: LeaseKeeper;
-  readonly store: PresenceStore;
-  readonly node: PresenceNode;
+  readonly keeper: NodeLease;
+  readonly store: PresenceWriter;
+  readonly node: LocalPresence;
   readonly reader: PresenceReader;
   readonly reaper: Reaper;
-  readonly watches: Watches;
-  readonly rooms: Rooms;
+  readonly watches: WatchRegistry;
+  readonly rooms: RoomPresence;
 }
 
 /**
  * Builds the parts and connects them: the node writes through the store, which asks the keeper for
  * the node's id and shows it every lease; the reaper writes through the store as well.
  */
-export function assemble(
+export function createComponents(
   options: PresenceOptions,
   settings: PresenceSettings,
   life: { start(): Promise<void>; wiped(): void },
-): PresenceParts {
+): PresenceComponents {
   const { onError, clock = systemClock } = options;
   const reporter = new ErrorReporter(onError);
   const audience = new ServiceContext(reporter);
@@ -59,30 +59,30 @@ export function assemble(
   hub.requestProbeInterval(PROBE_INTERVAL);
   const { partitions = defaultPartitions(session.capabilities.cluster), prefix } = settings;
   const keys = Array.from({ length: partitions }, (_, partition) => new PartitionKeys(prefix, partition));
-  const layout = new Layout(link, prefix, keys);
-  const owned = new OwnedSockets();
+  const layout = new PartitionLayout(link, prefix, keys);
+  const owned = new LocalSockets();
   const common = { ...settings, clock, link, hub, keys, layout, reporter, audience, leaving, owned };
 
-  const keeper: LeaseKeeper = new LeaseKeeper({
+  const keeper: NodeLease = new NodeLease({
     ...common,
     name: settings.nodeName,
     afterRenewal: () => node.repair(),
-    onDoubt: (partition) => reaper.doubt(partition),
+    onDoubt: (partition) => reaper.suspend(partition),
   });
   const nodeId = () => keeper.id;
-  const store = new PresenceStore({
+  const store = new PresenceWriter({
     ...common,
     statuses: settings.statusPriority,
-    gate: () => life.start(),
+    ready: () => life.start(),
     nodeId,
     leases: keeper,
   });
   keeper.attach(store);
-  const node: PresenceNode = new PresenceNode({ ...common, keeper, store });
+  const node: LocalPresence = new LocalPresence({ ...common, keeper, store });
   const reader = new PresenceReader(link, keys);
   const reaper: Reaper = new Reaper({ ...common, store, nodeId, onWipe: () => life.wiped() });
-  const watches = new Watches({ ...common, reader, channels: keys.map(({ events }) => events) });
-  const rooms = new Rooms(common);
+  const watches = new WatchRegistry({ ...common, reader, channels: keys.map(({ events }) => events) });
+  const rooms = new RoomPresence(common);
   return {
     link,
     hub,

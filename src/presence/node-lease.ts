@@ -6,15 +6,15 @@ import { CommandError } from '../internal/errors.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { PlainCommand } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
-import { BackstopRefresh, type Refreshable } from './backstop-refresh.js';
-import { removalOf } from './changes.js';
 import { joinIds, type PartitionKeys } from './keys.js';
-import { factOf, type OwnedSocket, type OwnedSockets, roomFactOf } from './owned-sockets.js';
-import type { LeaseObserver, PresenceStore } from './presence-store.js';
-import { renewScript, retireScript } from './scripts.js';
+import { type LocalSocket, type LocalSockets, toRoomWrite, toSocketWrite } from './local-sockets.js';
+import type { LeaseObserver, PresenceWriter } from './presence-writer.js';
+import { removeNodeScript, renewLeaseScript } from './scripts.js';
+import { type RefreshItem, TtlRefresher } from './ttl-refresher.js';
+import { createRemoval } from './writes.js';
 
-/** Options of {@link LeaseKeeper}. Durations in ms. */
-export interface LeaseKeeperOptions {
+/** Options of {@link NodeLease}. Durations in ms. */
+export interface NodeLeaseOptions {
   readonly name: string;
   readonly link: ClientHandle;
   readonly keys: readonly PartitionKeys[];
@@ -23,7 +23,7 @@ export interface LeaseKeeperOptions {
   readonly backstop: number;
   readonly grace: number;
   readonly reporter: ErrorReporter;
-  readonly owned: OwnedSockets;
+  readonly owned: LocalSockets;
   /** After every renewal that came through. */
   readonly afterRenewal: () => Promise<void>;
   /**
@@ -34,10 +34,10 @@ export interface LeaseKeeperOptions {
 }
 
 /** How many facts are restored at a time. */
-const CHUNK = 1_000;
+const RESTORE_BATCH = 1_000;
 
 /** After how many ms a failed renewal is tried again. */
-const HURRY = 1_000;
+const RETRY_INTERVAL = 1_000;
 
 /** A name for this process that is the same after a restart on the same host, within reason. */
 export function defaultNodeName(): string {
@@ -49,7 +49,7 @@ export function defaultNodeName(): string {
 }
 
 /** Of the ids that one process had in turn, what they have in common. */
-export function processOf(nodeId: string): string {
+export function instanceIdOf(nodeId: string): string {
   return nodeId.replace(/(#[\w-]+)\.\d+$/, '$1');
 }
 
@@ -57,33 +57,33 @@ export function processOf(nodeId: string): string {
  * This process's claim to be alive: its id, its lease in each partition it wrote to, and what happens
  * when that is lost. Whenever facts may have been lost, all that is owned is written again.
  */
-export class LeaseKeeper implements LeaseObserver {
+export class NodeLease implements LeaseObserver {
   /** Name and a random part, new at every start: where this process is told things. */
-  readonly process: string;
+  readonly instanceId: string;
   /** Facts written again after Redis lost them. */
   restored = 0;
-  readonly #options: LeaseKeeperOptions;
+  readonly #options: NodeLeaseOptions;
   readonly #clock: Clock;
   /** Partition → the lease as last seen. */
   readonly #leases = new Map<number, number>();
   /** Earlier incarnations that may have left something behind. */
   #former: string[] = [];
-  readonly #refresh: BackstopRefresh;
+  readonly #refresh: TtlRefresher;
   #id: string;
   #incarnations = 0;
-  #store!: PresenceStore;
+  #store!: PresenceWriter;
   #timer: Timer | undefined;
   #stopped = false;
   #restoring = false;
   /** Something asked for a restoration since the last one began. */
   #incomplete = false;
 
-  constructor(options: LeaseKeeperOptions) {
+  constructor(options: NodeLeaseOptions) {
     this.#options = options;
     this.#clock = options.link.clock;
-    this.process = `${options.name}#${randomBytes(6).toString('base64url')}`;
-    this.#id = this.process;
-    this.#refresh = new BackstopRefresh(options);
+    this.instanceId = `${options.name}#${randomBytes(6).toString('base64url')}`;
+    this.#id = this.instanceId;
+    this.#refresh = new TtlRefresher(options);
   }
 
   /** The node's id; a numbered one after every lost lease. */
@@ -92,12 +92,12 @@ export class LeaseKeeper implements LeaseObserver {
   }
 
   /** Earlier incarnations that may have left something behind. */
-  get former(): readonly string[] {
+  get previousIds(): readonly string[] {
     return this.#former;
   }
 
   /** Where facts go; called once, before anything else. */
-  attach(store: PresenceStore): void {
+  attach(store: PresenceWriter): void {
     this.#store = store;
   }
 
@@ -113,12 +113,12 @@ export class LeaseKeeper implements LeaseObserver {
   }
 
   /** Gives the leases back, once nothing is owned any more. */
-  async retire(): Promise<void> {
+  async release(): Promise<void> {
     this.stop();
     const id = this.#id;
     const retired = [...this.#leases.keys()].map((partition) => {
       const keys = this.#options.keys[partition] as PartitionKeys;
-      const call = { script: retireScript, keys: [keys.nodes, keys.node(id)], args: [id] };
+      const call = { script: removeNodeScript, keys: [keys.nodes, keys.node(id)], args: [id] };
       return this.#options.link.execute('close', [call], { key: keys.nodes });
     });
     await Promise.all(retired);
@@ -128,16 +128,16 @@ export class LeaseKeeper implements LeaseObserver {
    * Which of `sockets` Redis does not list as this node's any more. None while the lease shows a loss:
    * then Redis is what is wrong.
    */
-  async missing(sockets: readonly OwnedSocket[]): Promise<OwnedSocket[]> {
-    const missing: OwnedSocket[] = [];
+  async findMissing(sockets: readonly LocalSocket[]): Promise<LocalSocket[]> {
+    const missing: LocalSocket[] = [];
     for (const partition of new Set(sockets.map((owned) => owned.partition))) {
       const own = sockets.filter((owned) => owned.partition === partition);
       const keys = this.#options.keys[partition] as PartitionKeys;
       const id = this.#id;
       // What is on its way goes first.
-      const [first] = own as [OwnedSocket];
+      const [first] = own as [LocalSocket];
       await this.#store.apply(partition, { kind: 'look', user: first.user, reason: 'time' });
-      const known = this.known(partition);
+      const known = this.knownLease(partition);
       const commands: PlainCommand[] = [['ZSCORE', keys.nodes, id]];
       for (const { user, socket } of own) commands.push(['SISMEMBER', keys.node(id), joinIds(user, socket)]);
       const [score, ...listed] = await this.#options.link.execute('removeSocket', commands, {
@@ -151,11 +151,11 @@ export class LeaseKeeper implements LeaseObserver {
     return missing;
   }
 
-  known(partition: number): number {
+  knownLease(partition: number): number {
     return this.#leases.get(partition) ?? 0;
   }
 
-  observed(partition: number, nodeId: string, known: number, was: number, is: number): void {
+  onLeaseSeen(partition: number, nodeId: string, known: number, was: number, is: number): void {
     // What was sent under an earlier incarnation says nothing about this one.
     if (nodeId !== this.#id) return;
     if (is > 0) this.#leases.set(partition, is);
@@ -170,14 +170,14 @@ export class LeaseKeeper implements LeaseObserver {
       // A client that its owner closed, or that gave up, is not for a timer to open again.
       if (this.#options.link.session.ended) {
         this.#options.onDoubt();
-        return this.#schedule(HURRY);
+        return this.#schedule(RETRY_INTERVAL);
       }
       this.#renew().then(
         () => this.#schedule(this.#options.renewEvery),
         (error: unknown) => {
           this.#report(error, 'renew');
           // The lease is running out: be there as soon as Redis is.
-          this.#schedule(Math.min(this.#options.renewEvery, HURRY));
+          this.#schedule(Math.min(this.#options.renewEvery, RETRY_INTERVAL));
         },
       );
     };
@@ -202,21 +202,21 @@ export class LeaseKeeper implements LeaseObserver {
     await this.#options.afterRenewal();
   }
 
-  async #renewIn(partition: number, refresh: readonly Refreshable[]): Promise<void> {
+  async #renewIn(partition: number, refresh: readonly RefreshItem[]): Promise<void> {
     const { link, lease, backstop } = this.#options;
     const keys = this.#options.keys[partition] as PartitionKeys;
     const id = this.#id;
-    const known = this.known(partition);
+    const known = this.knownLease(partition);
     const names = [keys.nodes, keys.node(id), keys.online];
     for (const each of refresh) names.push(...each.keys);
     const call = {
-      script: renewScript,
+      script: renewLeaseScript,
       keys: names,
       args: [id, String(lease), String(backstop), String(known)],
     };
     const [reply] = await link.execute('renew', [call], { key: keys.nodes });
     const replies = reply as readonly (string | number)[];
-    this.observed(partition, id, known, Number(replies[0]), Number(replies[1]));
+    this.onLeaseSeen(partition, id, known, Number(replies[0]), Number(replies[1]));
     // Of a lease that is lost, or shows a loss, nothing was refreshed.
     if (replies.length > 2) await this.#rewriteEvicted(partition, refresh, replies.slice(4));
   }
@@ -224,7 +224,7 @@ export class LeaseKeeper implements LeaseObserver {
   /** A key that has gone although nobody removed it was evicted. */
   async #rewriteEvicted(
     partition: number,
-    refreshed: readonly Refreshable[],
+    refreshed: readonly RefreshItem[],
     found: readonly (string | number)[],
   ): Promise<void> {
     let at = 0;
@@ -241,7 +241,7 @@ export class LeaseKeeper implements LeaseObserver {
   /** Somebody took this incarnation for dead, or Redis was wiped: go on as a new one. */
   #leaseLost(): void {
     this.#former.push(this.#id);
-    this.#id = `${this.process}.${++this.#incarnations}`;
+    this.#id = `${this.instanceId}.${++this.#incarnations}`;
     this.#leases.clear();
     this.#options.onDoubt();
     this.#restore();
@@ -268,15 +268,15 @@ export class LeaseKeeper implements LeaseObserver {
     const { owned, grace, keys } = this.#options;
     await this.#inChunks([...owned.sockets.keys()], (key) => {
       const socket = owned.sockets.get(key);
-      return socket && this.#store.apply(socket.partition, factOf(socket, grace, true));
+      return socket && this.#store.apply(socket.partition, toSocketWrite(socket, grace, true));
     });
     await this.#inChunks([...owned.memberships.keys()], (key) => {
       const membership = owned.memberships.get(key);
-      return membership && this.#store.apply(membership.partition, roomFactOf(membership, true));
+      return membership && this.#store.apply(membership.partition, toRoomWrite(membership, true));
     });
     const former = [...this.#former];
     for (const nodeId of [...former, this.#id]) {
-      await Promise.all(keys.map((_, partition) => this.#removeStrangers(partition, nodeId)));
+      await Promise.all(keys.map((_, partition) => this.#removeOrphans(partition, nodeId)));
     }
     this.#former = this.#former.filter((nodeId) => !former.includes(nodeId));
   }
@@ -286,8 +286,8 @@ export class LeaseKeeper implements LeaseObserver {
     write: (key: string) => Promise<unknown> | undefined,
   ): Promise<void> {
     let refused: CommandError | undefined;
-    for (let at = 0; at < all.length && !this.#stopped; at += CHUNK) {
-      const chunk = all.slice(at, at + CHUNK);
+    for (let at = 0; at < all.length && !this.#stopped; at += RESTORE_BATCH) {
+      const chunk = all.slice(at, at + RESTORE_BATCH);
       await Promise.all(
         chunk.map(async (key) => {
           try {
@@ -300,7 +300,7 @@ export class LeaseKeeper implements LeaseObserver {
           }
         }),
       );
-      if (at + CHUNK < all.length) await this.#pause();
+      if (at + RESTORE_BATCH < all.length) await this.#pause();
     }
     if (refused !== undefined) throw refused;
   }
@@ -313,17 +313,19 @@ export class LeaseKeeper implements LeaseObserver {
   }
 
   /** Removes the facts of `nodeId`, one of ours, that this process does not stand for. */
-  async #removeStrangers(partition: number, nodeId: string): Promise<void> {
+  async #removeOrphans(partition: number, nodeId: string): Promise<void> {
     const { link, grace, owned } = this.#options;
     const keys = this.#options.keys[partition] as PartitionKeys;
     let cursor = '0';
     do {
-      const command = ['SSCAN', keys.node(nodeId), cursor, 'COUNT', String(CHUNK)] as const;
+      const command = ['SSCAN', keys.node(nodeId), cursor, 'COUNT', String(RESTORE_BATCH)] as const;
       const [reply] = await link.execute('restore', [command], { key: keys.nodes });
       const [next, pairs] = reply as unknown as [string, string[]];
       cursor = next;
       const strangers = pairs.filter((key) => nodeId !== this.#id || !owned.has(key));
-      await Promise.all(strangers.map((key) => this.#store.apply(partition, removalOf(key, nodeId, grace))));
+      await Promise.all(
+        strangers.map((key) => this.#store.apply(partition, createRemoval(key, nodeId, grace))),
+      );
     } while (cursor !== '0');
   }
 

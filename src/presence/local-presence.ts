@@ -2,26 +2,26 @@ import { type Clock, jitter, type Timer } from '../internal/clock.js';
 import type { ErrorReporter } from '../internal/diagnostics.js';
 import { CommandError, type RollcallError } from '../internal/errors.js';
 import { toRollcallError } from '../redis/replies.js';
-import type { Change, RoomChange, SocketChange } from './changes.js';
 import { joinIds } from './keys.js';
-import type { LeaseKeeper } from './lease-keeper.js';
 import {
-  type Address,
-  factOf,
-  type Membership,
-  type OwnedSocket,
-  type OwnedSockets,
-  roomFactOf,
-} from './owned-sockets.js';
-import type { PresenceStore, Waiter } from './presence-store.js';
+  type LocalMembership,
+  type LocalSocket,
+  type LocalSockets,
+  type SocketRef,
+  toRoomWrite,
+  toSocketWrite,
+} from './local-sockets.js';
+import type { NodeLease } from './node-lease.js';
+import type { PresenceWriter, WriteCallbacks } from './presence-writer.js';
+import type { PresenceWrite, RoomWrite, SocketWrite } from './writes.js';
 
-/** Options of {@link PresenceNode}. Durations in ms. */
-export interface NodeOptions {
+/** Options of {@link LocalPresence}. Durations in ms. */
+export interface LocalPresenceOptions {
   readonly clock: Clock;
   readonly reporter: ErrorReporter;
-  readonly owned: OwnedSockets;
-  readonly keeper: LeaseKeeper;
-  readonly store: PresenceStore;
+  readonly owned: LocalSockets;
+  readonly keeper: NodeLease;
+  readonly store: PresenceWriter;
   readonly grace: number;
   /** After how long without a sign of life a socket is away; 0 for never. */
   readonly idleAfter: number;
@@ -30,13 +30,13 @@ export interface NodeOptions {
 }
 
 /** How many sockets are checked at a time. */
-const CHUNK = 1_000;
+const CHECK_BATCH = 1_000;
 
 /** How many removed sockets are remembered. */
-const RELEASED = 10_000;
+const MAX_RECENTLY_REMOVED = 10_000;
 
 /** What a failed call wrote, and what was there before it; the latter may have failed as well. */
-class Failures<T extends object> {
+class RollbackHistory<T extends object> {
   readonly #before = new WeakMap<T, { before: T | undefined }>();
 
   /** Notes that `failed` failed, and returns what is left: the last one that did not. */
@@ -57,23 +57,23 @@ interface Activity {
   written: number;
 }
 
-/** A call of {@link PresenceNode.set} under way. */
-class Registration implements Waiter {
+/** A call of {@link LocalPresence.set} under way. */
+class PendingSet implements WriteCallbacks {
   constructor(
-    readonly node: PresenceNode,
-    readonly owned: OwnedSocket,
-    readonly before: OwnedSocket | undefined,
-    readonly waiter: Waiter,
+    readonly node: LocalPresence,
+    readonly owned: LocalSocket,
+    readonly before: LocalSocket | undefined,
+    readonly waiter: WriteCallbacks,
   ) {}
 
-  settled(record: string | null): void {
+  onCommitted(record: string | null): void {
     this.owned.known = true;
-    this.waiter.settled(record);
+    this.waiter.onCommitted(record);
   }
 
-  failed(error: RollcallError): void {
+  onFailed(error: RollcallError): void {
     this.node.failed(this.owned, this.before);
-    this.waiter.failed(error);
+    this.waiter.onFailed(error);
   }
 }
 
@@ -81,21 +81,21 @@ class Registration implements Waiter {
  * This process as an owner of sockets: what its calls change is noted first and written then. A
  * call that failed may have happened; what it touched is doubtful until it has been written again.
  */
-export class PresenceNode {
-  readonly #options: NodeOptions;
-  readonly #owned: OwnedSockets;
-  readonly #store: PresenceStore;
+export class LocalPresence {
+  readonly #options: LocalPresenceOptions;
+  readonly #owned: LocalSockets;
+  readonly #store: PresenceWriter;
   /** What has to be written again: key of the fact → its partition and how to compute the change. */
-  readonly #doubtful = new Map<string, { partition: number; change: () => Change }>();
+  readonly #dirty = new Map<string, { partition: number; change: () => PresenceWrite }>();
   readonly #activity = new Map<string, Activity>();
-  readonly #failedSockets = new Failures<OwnedSocket>();
-  readonly #failedMemberships = new Failures<Membership>();
+  readonly #failedSockets = new RollbackHistory<LocalSocket>();
+  readonly #failedMemberships = new RollbackHistory<LocalMembership>();
   /** Sockets this process removed lately: `error` and `close` handlers both remove one. */
   readonly #released = new Set<string>();
   #idleTimer: Timer | undefined;
   #stopped = false;
 
-  constructor(options: NodeOptions) {
+  constructor(options: LocalPresenceOptions) {
     this.#options = options;
     this.#owned = options.owned;
     this.#store = options.store;
@@ -123,37 +123,37 @@ export class PresenceNode {
   }
 
   /** True when the socket is registered by this process. */
-  registered(address: Address): boolean {
+  hasSocket(address: SocketRef): boolean {
     return this.#owned.sockets.has(address.key);
   }
 
   /** True when this process answers for the socket, or for its place in a room. */
-  answersFor(address: Address): boolean {
+  owns(address: SocketRef): boolean {
     return this.#owned.answersFor(address.key);
   }
 
   /** True when this process has removed the socket lately, and not registered it since. */
-  released(address: Address): boolean {
+  wasRecentlyRemoved(address: SocketRef): boolean {
     return this.#released.has(address.key);
   }
 
   /** Registers or updates a socket; `waiter` is told the user's record. */
-  set(address: Address, status: string, meta: string | undefined, waiter: Waiter): void {
+  set(address: SocketRef, status: string, meta: string | undefined, waiter: WriteCallbacks): void {
     const { user, socket, key, partition } = address;
     const { sockets } = this.#owned;
     const before = sockets.get(key);
     const connectedAt = before?.connectedAt ?? this.#options.clock.now();
     const known = before?.known ?? false;
-    const owned: OwnedSocket = { user, socket, key, partition, connectedAt, status, meta, known };
+    const owned: LocalSocket = { user, socket, key, partition, connectedAt, status, meta, known };
     sockets.set(key, owned);
     this.#released.delete(key);
     if (this.#options.idleAfter > 0) this.#active(key);
-    const registration = new Registration(this, owned, before, waiter);
-    this.#store.submit(partition, factOf(owned, this.#options.grace), registration);
+    const registration = new PendingSet(this, owned, before, waiter);
+    this.#store.submit(partition, toSocketWrite(owned, this.#options.grace), registration);
   }
 
   /** `owned` was not written, or it is not known: it shall be as before, unless a later call says otherwise. */
-  failed(owned: OwnedSocket, before: OwnedSocket | undefined): void {
+  failed(owned: LocalSocket, before: LocalSocket | undefined): void {
     const { key, partition } = owned;
     const { sockets } = this.#owned;
     const last = this.#failedSockets.last(owned, before);
@@ -161,17 +161,17 @@ export class PresenceNode {
       if (last === undefined) this.#forget(key);
       else sockets.set(key, last);
     }
-    this.#doubt(key, partition, () => this.#socketChange(owned));
+    this.#markDirty(key, partition, () => this.#socketChange(owned));
   }
 
   /** Removes a socket this process owns, from its rooms too; resolves with the user's record. */
-  async remove(address: Address, grace: number): Promise<string | null> {
+  async remove(address: SocketRef, grace: number): Promise<string | null> {
     const { user, socket, key, partition } = address;
     const known = this.#owned.sockets.get(key)?.known === true;
     this.#forget(key);
     this.#release(key);
     const left = this.#owned.leaveAll(key).map((membership) => this.#leave(membership));
-    const change: SocketChange = { kind: 'socket', user, socket, grace };
+    const change: SocketWrite = { kind: 'socket', user, socket, grace };
     try {
       const [record] = await Promise.all([this.#applyToAll(partition, change), ...left]);
       if (record !== null || !known) return record;
@@ -179,32 +179,32 @@ export class PresenceNode {
     } catch (error) {
       // A closed connection will not be closed again: the removal is made up for later.
       this.#released.delete(key);
-      this.#doubt(key, partition, () => this.#socketChange(address, grace));
+      this.#markDirty(key, partition, () => this.#socketChange(address, grace));
       throw error;
     }
   }
 
   /** Puts a socket into a room, or changes its info there. */
-  async join(membership: Membership): Promise<void> {
+  async join(membership: LocalMembership): Promise<void> {
     const { user, socket, room, partition } = membership;
     const key = joinIds(joinIds(user, socket), room);
     const before = this.#owned.memberships.get(key);
     this.#owned.join(membership);
     try {
-      await this.#store.apply(partition, roomFactOf(membership));
+      await this.#store.apply(partition, toRoomWrite(membership));
     } catch (error) {
       const last = this.#failedMemberships.last(membership, before);
       if (this.#owned.memberships.get(key) === membership) {
         if (last === undefined) this.#owned.leave(joinIds(user, socket), room);
         else this.#owned.join(last);
       }
-      this.#doubt(key, partition, () => this.#roomChange(membership));
+      this.#markDirty(key, partition, () => this.#roomChange(membership));
       throw error;
     }
   }
 
   /** Takes a socket out of a room. */
-  async leave(membership: Omit<Membership, 'info'>): Promise<void> {
+  async leave(membership: Omit<LocalMembership, 'info'>): Promise<void> {
     this.#owned.leave(joinIds(membership.user, membership.socket), membership.room);
     await this.#leave(membership);
   }
@@ -225,21 +225,21 @@ export class PresenceNode {
   async checkRemoved(pairs: readonly string[]): Promise<void> {
     const { sockets } = this.#owned;
     const checked = pairs.flatMap((key) => sockets.get(key) ?? []);
-    for (let at = 0; at < checked.length; at += CHUNK) {
-      const chunk = checked.slice(at, at + CHUNK);
-      const missing = await this.#options.keeper.missing(chunk);
+    for (let at = 0; at < checked.length; at += CHECK_BATCH) {
+      const chunk = checked.slice(at, at + CHECK_BATCH);
+      const missing = await this.#options.keeper.findMissing(chunk);
       this.#removedElsewhere(missing.filter((owned) => sockets.get(owned.key) === owned));
     }
   }
 
   /** Forgets sockets that another process removed; their rooms are left for us to leave. */
-  #removedElsewhere(gone: readonly OwnedSocket[]): void {
+  #removedElsewhere(gone: readonly LocalSocket[]): void {
     const { grace } = this.#options;
     for (const { user, socket, key, partition } of gone) {
       this.#forget(key);
       // Said again under our own lease: if a failover loses the removal, that shows in it.
       this.#applyToAll(partition, { kind: 'socket', user, socket, grace }).catch((error: unknown) => {
-        this.#doubt(key, partition, () => this.#socketChange({ user, socket, key }));
+        this.#markDirty(key, partition, () => this.#socketChange({ user, socket, key }));
         this.#report(error);
       });
       for (const membership of this.#owned.leaveAll(key)) {
@@ -249,7 +249,7 @@ export class PresenceNode {
   }
 
   /** A sign of life of a socket; false when this process does not own it. */
-  async touch(address: Address): Promise<boolean> {
+  async touch(address: SocketRef): Promise<boolean> {
     const { clock, grace, touchEvery } = this.#options;
     const { key } = address;
     const owned = this.#owned.sockets.get(key);
@@ -261,9 +261,9 @@ export class PresenceNode {
       this.#owned.sockets.set(key, awake);
       activity.written = now;
       try {
-        await this.#store.apply(address.partition, factOf(awake, grace));
+        await this.#store.apply(address.partition, toSocketWrite(awake, grace));
       } catch (error) {
-        this.#doubt(key, address.partition, () => this.#socketChange(address));
+        this.#markDirty(key, address.partition, () => this.#socketChange(address));
         throw error;
       }
     } else if (now - activity.written >= touchEvery) {
@@ -275,14 +275,14 @@ export class PresenceNode {
 
   /** Brings what failed calls left behind into line with what this process owns. */
   async repair(): Promise<void> {
-    const doubtful = [...this.#doubtful];
+    const doubtful = [...this.#dirty];
     await Promise.all(
       doubtful.map(async ([key, doubt]) => {
-        this.#doubtful.delete(key);
+        this.#dirty.delete(key);
         try {
           await this.#applyToAll(doubt.partition, doubt.change());
         } catch (error) {
-          if (!this.#doubtful.has(key)) this.#doubtful.set(key, doubt);
+          if (!this.#dirty.has(key)) this.#dirty.set(key, doubt);
           // Refused for what it is, not for want of a connection: that says nothing about our lease.
           if (!(error instanceof CommandError)) throw error;
           this.#report(error);
@@ -291,51 +291,51 @@ export class PresenceNode {
     );
   }
 
-  async #leave(membership: Omit<Membership, 'info'>): Promise<void> {
+  async #leave(membership: Omit<LocalMembership, 'info'>): Promise<void> {
     const { room, user, socket, partition } = membership;
     try {
       await this.#applyToAll(partition, { kind: 'room', room, user, socket });
     } catch (error) {
-      this.#doubt(joinIds(joinIds(user, socket), room), partition, () => this.#roomChange(membership));
+      this.#markDirty(joinIds(joinIds(user, socket), room), partition, () => this.#roomChange(membership));
       throw error;
     }
   }
 
   /** A removal is for everything this process left under earlier incarnations, too. */
-  async #applyToAll(partition: number, change: Change): Promise<string | null> {
+  async #applyToAll(partition: number, change: PresenceWrite): Promise<string | null> {
     const removes =
       (change.kind === 'socket' && change.value === undefined) ||
       (change.kind === 'room' && change.info === undefined);
-    const former = removes ? this.#options.keeper.former : [];
+    const former = removes ? this.#options.keeper.previousIds : [];
     const [record] = await Promise.all([
       this.#store.apply(partition, change),
-      ...former.map((owner) => this.#store.apply(partition, { ...change, owner } as Change)),
+      ...former.map((owner) => this.#store.apply(partition, { ...change, owner } as PresenceWrite)),
     ]);
     return record;
   }
 
   /** What ought to be in Redis about a socket, now. */
   #socketChange(
-    { user, socket, key }: Omit<Address, 'partition'>,
+    { user, socket, key }: Omit<SocketRef, 'partition'>,
     grace = this.#options.grace,
-  ): SocketChange {
+  ): SocketWrite {
     const owned = this.#owned.sockets.get(key);
-    return owned === undefined ? { kind: 'socket', user, socket, grace } : factOf(owned, grace);
+    return owned === undefined ? { kind: 'socket', user, socket, grace } : toSocketWrite(owned, grace);
   }
 
   /** What ought to be in Redis about a socket in a room, now. */
-  #roomChange({ user, socket, room }: Omit<Membership, 'info'>): RoomChange {
+  #roomChange({ user, socket, room }: Omit<LocalMembership, 'info'>): RoomWrite {
     const membership = this.#owned.memberships.get(joinIds(joinIds(user, socket), room));
-    return membership === undefined ? { kind: 'room', room, user, socket } : roomFactOf(membership);
+    return membership === undefined ? { kind: 'room', room, user, socket } : toRoomWrite(membership);
   }
 
-  #doubt(key: string, partition: number, change: () => Change): void {
-    this.#doubtful.set(key, { partition, change });
+  #markDirty(key: string, partition: number, change: () => PresenceWrite): void {
+    this.#dirty.set(key, { partition, change });
   }
 
   #release(key: string): void {
     this.#released.add(key);
-    if (this.#released.size <= RELEASED) return;
+    if (this.#released.size <= MAX_RECENTLY_REMOVED) return;
     for (const oldest of this.#released) {
       this.#released.delete(oldest);
       return;
@@ -376,10 +376,10 @@ export class PresenceNode {
       if (owned.idle === true || owned.status !== 'online') continue;
       const activity = this.#activity.get(key);
       if (activity === undefined || activity.at > since) continue;
-      const idle: OwnedSocket = { ...owned, idle: true };
+      const idle: LocalSocket = { ...owned, idle: true };
       this.#owned.sockets.set(key, idle);
-      this.#store.apply(owned.partition, factOf(idle, grace)).catch((error: unknown) => {
-        this.#doubt(key, owned.partition, () => this.#socketChange(owned));
+      this.#store.apply(owned.partition, toSocketWrite(idle, grace)).catch((error: unknown) => {
+        this.#markDirty(key, owned.partition, () => this.#socketChange(owned));
         this.#report(error);
       });
     }

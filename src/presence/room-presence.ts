@@ -10,7 +10,7 @@ import type { Command } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
 import { escapeId, unescapeId } from './ids.js';
 import { type PartitionKeys, partitionOf, splitIds } from './keys.js';
-import type { Layout } from './layout.js';
+import type { PartitionLayout } from './partition-layout.js';
 import type { RoomChangeEvent, RoomMember } from './types.js';
 
 /** A room, watched. */
@@ -26,12 +26,12 @@ export interface RoomWatch {
 /** Gets a change of a watched room. */
 export type RoomHandler = (change: RoomChangeEvent) => unknown;
 
-/** What {@link Rooms} needs. */
-export interface RoomsOptions {
+/** What {@link RoomPresence} needs. */
+export interface RoomPresenceOptions {
   readonly link: ClientHandle;
   readonly hub: SubscriptionManager;
   readonly keys: readonly PartitionKeys[];
-  readonly layout: Layout;
+  readonly layout: PartitionLayout;
   readonly leaving: DisposableStore;
   readonly audience: ServiceContext;
   readonly reporter: ErrorReporter;
@@ -40,7 +40,7 @@ export interface RoomsOptions {
 /** How many members one command of a listing asks for, roughly. */
 const PAGE = 1_000;
 
-type PackedChange = [
+type EncodedRoomChange = [
   type: RoomChangeEvent['type'],
   userId: string,
   version: number,
@@ -49,11 +49,11 @@ type PackedChange = [
 ];
 
 /** Reads and watches rooms. What writes them is the node, by room.lua. */
-export class Rooms {
-  readonly #options: RoomsOptions;
-  readonly #views = new Set<RoomView>();
+export class RoomPresence {
+  readonly #options: RoomPresenceOptions;
+  readonly #views = new Set<RoomWatchState>();
 
-  constructor(options: RoomsOptions) {
+  constructor(options: RoomPresenceOptions) {
     this.#options = options;
   }
 
@@ -107,7 +107,7 @@ export class Rooms {
         const user = (page[at] as string).slice(1);
         if (seen.has(user)) continue;
         seen.add(user);
-        yield unpackMember(user, page[at + 1] as string);
+        yield decodeMember(user, page[at + 1] as string);
       }
     } while (cursor !== '0');
   }
@@ -116,10 +116,10 @@ export class Rooms {
   async watch(room: string, handler: RoomHandler, signal: AbortSignal | undefined): Promise<RoomWatch> {
     const { link, hub, keys, layout, leaving, audience, reporter } = this.#options;
     const names = keys[this.partition(room)] as PartitionKeys;
-    const view = new RoomView(room, handler, reporter);
+    const view = new RoomWatchState(room, handler, reporter);
     const member = new HandlerSubscription(
       audience,
-      (batch) => view.changed(batch as readonly PackedChange[]),
+      (batch) => view.changed(batch as readonly EncodedRoomChange[]),
       {
         codec: jsonCodec,
         onDiscontinuity: () => void this.#reread(view),
@@ -153,20 +153,20 @@ export class Rooms {
   }
 
   /** One after the other: of two at once, the older might be the last to be complete. */
-  #snapshot(view: RoomView): Promise<void> {
+  #snapshot(view: RoomWatchState): Promise<void> {
     const taken = view.taken.then(() => this.#take(view));
     view.taken = taken.catch(() => {});
     return taken;
   }
 
-  async #take(view: RoomView): Promise<void> {
+  async #take(view: RoomWatchState): Promise<void> {
     const members: RoomMember[] = [];
     view.begin();
     for await (const member of this.members(view.room)) members.push(member);
-    view.complete(members);
+    view.applySnapshot(members);
   }
 
-  async #reread(view: RoomView): Promise<void> {
+  async #reread(view: RoomWatchState): Promise<void> {
     const { link, reporter } = this.#options;
     try {
       await this.#snapshot(view);
@@ -179,13 +179,13 @@ export class Rooms {
 }
 
 /** What one watch knows of its room. */
-class RoomView {
+class RoomWatchState {
   closed = false;
   /** Settles with the latest snapshot. */
   taken: Promise<void> = Promise.resolve();
   readonly #members = new Map<string, RoomMember>();
   /** Changes that arrive while a snapshot is being read; they come after it. */
-  #held: PackedChange[] | undefined;
+  #buffered: EncodedRoomChange[] | undefined;
   #first = true;
 
   constructor(
@@ -199,36 +199,36 @@ class RoomView {
   }
 
   begin(): void {
-    this.#held ??= [];
+    this.#buffered ??= [];
   }
 
-  changed(batch: readonly PackedChange[]): void {
-    if (this.#held !== undefined) this.#held.push(...batch);
+  changed(batch: readonly EncodedRoomChange[]): void {
+    if (this.#buffered !== undefined) this.#buffered.push(...batch);
     else for (const change of batch) this.#apply(change);
   }
 
   /** A snapshot: whatever differs from what was known is a change, but for the first one. */
-  complete(members: readonly RoomMember[]): void {
-    const held = this.#held ?? [];
-    this.#held = undefined;
+  applySnapshot(members: readonly RoomMember[]): void {
+    const held = this.#buffered ?? [];
+    this.#buffered = undefined;
     const quiet = this.#first;
     this.#first = false;
     const present = new Set(members.map(({ userId }) => userId));
     for (const [userId, member] of [...this.#members]) {
       if (present.has(userId)) continue;
       this.#members.delete(userId);
-      if (!quiet) this.#tell({ ...member, type: 'leave', room: this.room, sockets: 0 });
+      if (!quiet) this.#notify({ ...member, type: 'leave', room: this.room, sockets: 0 });
     }
     for (const member of members) {
       const before = this.#members.get(member.userId);
       this.#members.set(member.userId, member);
-      if (quiet || same(before, member)) continue;
-      this.#tell({ ...member, type: before === undefined ? 'join' : 'update', room: this.room });
+      if (quiet || isSameMember(before, member)) continue;
+      this.#notify({ ...member, type: before === undefined ? 'join' : 'update', room: this.room });
     }
     for (const change of held) this.#apply(change);
   }
 
-  #apply([type, userId, version, info, sockets]: PackedChange): void {
+  #apply([type, userId, version, info, sockets]: EncodedRoomChange): void {
     const before = this.#members.get(userId);
     if (before !== undefined && before.version >= version) return;
     // Somebody the snapshot did not show any more.
@@ -237,26 +237,26 @@ class RoomView {
     if (type === 'leave') this.#members.delete(userId);
     else this.#members.set(userId, member);
     // Restored after a loss that nobody here saw.
-    if (type !== 'leave' && same(before, member)) return;
+    if (type !== 'leave' && isSameMember(before, member)) return;
     // What came twice, once in a snapshot and once as a change, is told for what it is here.
     const told = type === 'leave' ? type : before === undefined ? 'join' : 'update';
-    this.#tell({ ...member, type: told, room: this.room });
+    this.#notify({ ...member, type: told, room: this.room });
   }
 
-  #tell(change: RoomChangeEvent): void {
+  #notify(change: RoomChangeEvent): void {
     if (this.closed) return;
     this.reporter.runHandler(() => this.handler(change), {});
   }
 }
 
-function same(before: RoomMember | undefined, member: RoomMember): boolean {
+function isSameMember(before: RoomMember | undefined, member: RoomMember): boolean {
   return (
     before !== undefined && before.sockets === member.sockets && isDeepStrictEqual(before.info, member.info)
   );
 }
 
 /** A member as room.lua wrote him: his version, then a line per socket, the latest one last. */
-function unpackMember(user: string, text: string): RoomMember {
+function decodeMember(user: string, text: string): RoomMember {
   const [version, ...sockets] = text.split('\n');
   const [, rest = ''] = splitIds(sockets.at(-1) as string);
   const [, info = 'null'] = splitIds(rest);

@@ -5,9 +5,9 @@ import { DisposableStore, type Subscription, subscribe } from '../pubsub/subscri
 import type { SubscriptionManager } from '../pubsub/subscription-manager.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import { toRollcallError } from '../redis/replies.js';
-import type { Layout } from './layout.js';
+import type { PartitionLayout } from './partition-layout.js';
 import type { PresenceReader } from './presence-reader.js';
-import { unpackChange } from './record.js';
+import { decodeChange } from './record.js';
 import type { PresenceChange, PresenceData, WatchedPresence } from './types.js';
 
 /** Some users, watched. */
@@ -29,12 +29,12 @@ export interface PresenceWatch {
 /** Gets a change of a watched user; `previous` is what the watch knew before. */
 export type WatchHandler = (change: PresenceChange) => unknown;
 
-/** What {@link Watches} needs. */
-export interface WatchesOptions {
+/** What {@link WatchRegistry} needs. */
+export interface WatchRegistryOptions {
   readonly link: ClientHandle;
   readonly hub: SubscriptionManager;
   readonly channels: readonly string[];
-  readonly layout: Layout;
+  readonly layout: PartitionLayout;
   readonly leaving: DisposableStore;
   readonly audience: ServiceContext;
   readonly reporter: ErrorReporter;
@@ -44,7 +44,7 @@ export interface WatchesOptions {
 }
 
 /** One watch: what it knows, merged from snapshots and events by version. */
-class Watch {
+class WatchState {
   readonly known = new Map<string, WatchedPresence | null>();
   /** Users whose snapshot is still being read; what is heard of them belongs into it. */
   readonly pending = new Set<string>();
@@ -59,7 +59,7 @@ class Watch {
    * Takes in what was heard or read of a user; tells the handler if it is news. What is older than what
    * is known is none, unless that is no newer than the version `doubted`.
    */
-  learn(news: WatchedPresence, doubted = 0): void {
+  merge(news: WatchedPresence, doubted = 0): void {
     const before = this.known.get(news.userId);
     if (before === undefined) return;
     if (before !== null && before.version >= news.version && before.version > doubted) return;
@@ -77,13 +77,13 @@ class Watch {
  * A watch subscribes first and takes its snapshot second, so nothing falls between the two; what
  * comes twice is recognised by its version. After any gap it takes another one.
  */
-export class Watches {
-  readonly #options: WatchesOptions;
-  readonly #watchers = new Map<string, Set<Watch>>();
-  readonly #all = new Set<Watch>();
+export class WatchRegistry {
+  readonly #options: WatchRegistryOptions;
+  readonly #watchers = new Map<string, Set<WatchState>>();
+  readonly #all = new Set<WatchState>();
   #subscription: Promise<Subscription> | undefined;
 
-  constructor(options: WatchesOptions) {
+  constructor(options: WatchRegistryOptions) {
     this.#options = options;
   }
 
@@ -95,7 +95,7 @@ export class Watches {
   /** Watches `userIds`; resolves with the snapshot taken. */
   async watch(userIds: Iterable<string>, handler: WatchHandler): Promise<PresenceWatch> {
     const { reporter, leaving } = this.#options;
-    const watch = new Watch(handler, reporter);
+    const watch = new WatchState(handler, reporter);
     this.#all.add(watch);
     const close = async (): Promise<void> => {
       if (watch.closed) return;
@@ -114,7 +114,7 @@ export class Watches {
       throw error;
     }
     return {
-      current: () => currentOf(watch),
+      current: () => snapshotOf(watch),
       get: (userId) => {
         const known = watch.known.get(userId);
         return known === null || known === undefined ? undefined : { ...known };
@@ -127,16 +127,16 @@ export class Watches {
   }
 
   /** Reads everything again: who is missing now has gone, and no event told so. */
-  afterWipe(): void {
+  onWipe(): void {
     this.#rereadAll(true);
   }
 
   /** Reads everything again: what a node announced that had been replaced is not so, however new it looks. */
-  afterReturn(): void {
+  onNodeReturned(): void {
     this.#rereadAll(false);
   }
 
-  async #add(watch: Watch, userIds: Iterable<string>): Promise<void> {
+  async #add(watch: WatchState, userIds: Iterable<string>): Promise<void> {
     const added = new Set<string>();
     for (const userId of userIds) {
       if (watch.closed || watch.known.has(userId)) continue;
@@ -149,7 +149,8 @@ export class Watches {
     }
     if (added.size === 0) return;
     try {
-      for (const data of (await this.#options.reader.lookup(added)).values()) watch.learn(summaryOf(data));
+      for (const data of (await this.#options.reader.lookup(added)).values())
+        watch.merge(toWatchedPresence(data));
     } catch (error) {
       this.#drop(watch, added);
       throw error;
@@ -158,7 +159,7 @@ export class Watches {
     }
   }
 
-  #drop(watch: Watch, userIds: Iterable<string>): void {
+  #drop(watch: WatchState, userIds: Iterable<string>): void {
     for (const userId of userIds) {
       watch.known.delete(userId);
       const watchers = this.#watchers.get(userId);
@@ -204,9 +205,9 @@ export class Watches {
     for (const packed of batch) {
       const watchers = this.#watchers.get((packed as readonly [string])[0]);
       if (watchers === undefined) continue;
-      const change = unpackChange(packed);
+      const change = decodeChange(packed);
       const { previous: _, ...news } = change;
-      for (const watch of [...watchers]) if (!watch.closed) watch.learn(news);
+      for (const watch of [...watchers]) if (!watch.closed) watch.merge(news);
     }
   }
 
@@ -235,7 +236,7 @@ export class Watches {
         const watchers = [...(this.#watchers.get(userId) ?? [])];
         if (data !== undefined) {
           for (const watch of watchers) {
-            watch.learn(summaryOf(data), doubted.get(userId));
+            watch.merge(toWatchedPresence(data), doubted.get(userId));
             const version = watch.known.get(userId)?.version ?? 0;
             if (version > data.version) older.set(userId, Math.max(version, older.get(userId) ?? 0));
           }
@@ -256,23 +257,23 @@ export class Watches {
     }
   }
 
-  #departed(watch: Watch, userId: string): void {
+  #departed(watch: WatchState, userId: string): void {
     const known = watch.known.get(userId);
     if (known === undefined || known === null || known.status === 'offline') return;
-    watch.learn({ ...known, status: 'offline', sockets: 0, version: known.version + 1 });
+    watch.merge({ ...known, status: 'offline', sockets: 0, version: known.version + 1 });
   }
 }
 
-function isOnline(watch: Watch, userId: string): boolean {
+function isOnline(watch: WatchState, userId: string): boolean {
   const known = watch.known.get(userId);
   return known !== undefined && known !== null && known.status !== 'offline';
 }
 
-function summaryOf({ userId, status, lastSeen, version, sockets }: PresenceData): WatchedPresence {
+function toWatchedPresence({ userId, status, lastSeen, version, sockets }: PresenceData): WatchedPresence {
   return { userId, status, lastSeen, version, sockets: sockets.length };
 }
 
-function currentOf(watch: Watch): Map<string, WatchedPresence> {
+function snapshotOf(watch: WatchState): Map<string, WatchedPresence> {
   const current = new Map<string, WatchedPresence>();
   for (const [userId, known] of watch.known) if (known !== null) current.set(userId, { ...known });
   return current;

@@ -12,14 +12,14 @@ export function defaultPartitions(cluster: boolean): number {
   return cluster ? CLUSTER_PARTITIONS : 1;
 }
 
-const STORED = /^(\d+)(s?) \S+$/;
+const STORED_LAYOUT = /^(\d+)(s?) \S+$/;
 
 /**
  * What all services under one prefix must agree on, as the first of them wrote it down in every
  * partition: how many partitions there are, and whether changes are announced on sharded channels.
  * A random part tells everybody who looks at it when that partition was wiped in between.
  */
-export class Layout {
+export class PartitionLayout {
   /** What changes are announced on. On a Cluster a classic channel would cost every node something. */
   channels: Exclude<SubscriptionKind, 'pattern'> = 'channel';
   readonly #link: ClientHandle;
@@ -33,7 +33,7 @@ export class Layout {
   }
 
   /** The command that announces. */
-  get publish(): 'PUBLISH' | 'SPUBLISH' {
+  get publishCommand(): 'PUBLISH' | 'SPUBLISH' {
     return this.channels === 'sharded' ? 'SPUBLISH' : 'PUBLISH';
   }
 
@@ -44,7 +44,7 @@ export class Layout {
    */
   async check(): Promise<string[]> {
     const stored = await Promise.all(this.#keys.map((keys) => this.#checkOne(keys)));
-    const shapes = new Set(stored.map((text) => STORED.exec(text)?.slice(1).join('') ?? text));
+    const shapes = new Set(stored.map((text) => STORED_LAYOUT.exec(text)?.slice(1).join('') ?? text));
     const mine = String(this.#keys.length);
     for (const shape of shapes) {
       if (shape !== mine && shape !== `${mine}s`) throw this.#mismatch(shape.replace('s', ''));
