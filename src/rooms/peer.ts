@@ -27,7 +27,7 @@ export interface FrameFormat {
 }
 
 /** Something on its way to some peers: made into a frame once per format, not once per peer. */
-export class Outgoing {
+export class EncodedFrame {
   readonly #content: RoomMessage | Notice;
   readonly #isMessage: boolean;
   /** The first one, for nearly always all peers have the same. */
@@ -40,16 +40,16 @@ export class Outgoing {
     this.#isMessage = isMessage;
   }
 
-  static message(message: RoomMessage): Outgoing {
-    return new Outgoing(message, true);
+  static message(message: RoomMessage): EncodedFrame {
+    return new EncodedFrame(message, true);
   }
 
-  static notice(notice: Notice): Outgoing {
-    return new Outgoing(notice, false);
+  static notice(notice: Notice): EncodedFrame {
+    return new EncodedFrame(notice, false);
   }
 
   /** The frame in `format`. What that throws is thrown once; for others of the format there is no frame. */
-  in(format: FrameFormat): string | Buffer | undefined {
+  encode(format: FrameFormat): string | Buffer | undefined {
     if (this.#format === format) return this.#frame;
     if (this.#format === undefined) {
       this.#format = format;

@@ -33,7 +33,7 @@ export class RoomMessage {
     /** The socket that is not to get it. */
     readonly except: string | undefined,
   ) {
-    this.control = says(json, DISCONNECT);
+    this.control = isEvent(json, DISCONNECT);
   }
 
   /** When it was said, by Redis's clock, in ms since the epoch; only with a position. */
@@ -62,34 +62,34 @@ export class RoomMessage {
   }
 }
 
-const PLAIN = '{"event":"';
+const EVENT_PREFIX = '{"event":"';
 /** Anywhere but at the beginning others wrote it, or it is somewhere in the data. */
 const LATE_EXCEPT = '"except"';
-const EXCEPTING = /^\{"except":("(?:[^"\\]|\\.)*"),(?="event":")/;
+const EXCEPT_PREFIX = /^\{"except":("(?:[^"\\]|\\.)*"),(?="event":")/;
 
 /**
  * The message that a payload holds, unparsed where it is as we write it; `undefined` when it is none.
  * A payload that only begins like one is passed on as it is: clients ignore what they can't read.
  */
-export function readMessage(
+export function parseRoomMessage(
   room: string | undefined,
   position: Position | undefined,
   payload: string,
 ): RoomMessage | undefined {
-  if (payload.startsWith(PLAIN) && !payload.includes(LATE_EXCEPT)) {
+  if (payload.startsWith(EVENT_PREFIX) && !payload.includes(LATE_EXCEPT)) {
     return new RoomMessage(room, position, payload, undefined);
   }
-  const excepting = EXCEPTING.exec(payload);
+  const excepting = EXCEPT_PREFIX.exec(payload);
   if (excepting !== null) {
     const [head, id] = excepting as unknown as [string, string];
-    const except = textOf(id);
+    const except = parseJsonString(id);
     if (except === undefined) return undefined;
     return new RoomMessage(room, position, `{${payload.slice(head.length)}`, except);
   }
-  return readForeign(room, position, payload);
+  return parseForeignMessage(room, position, payload);
 }
 
-function readForeign(
+function parseForeignMessage(
   room: string | undefined,
   position: Position | undefined,
   payload: string,
@@ -107,7 +107,7 @@ function readForeign(
 }
 
 /** What a JSON string says; `undefined` when it only looks like one. */
-function textOf(json: string): string | undefined {
+function parseJsonString(json: string): string | undefined {
   try {
     return JSON.parse(json) as string;
   } catch {
@@ -116,6 +116,6 @@ function textOf(json: string): string | undefined {
 }
 
 /** True for a payload, as rollcall writes them, of this event. */
-export function says(payload: string, event: string): boolean {
-  return payload.startsWith(`${PLAIN}${event}"`);
+export function isEvent(payload: string, event: string): boolean {
+  return payload.startsWith(`${EVENT_PREFIX}${event}"`);
 }

@@ -18,14 +18,14 @@ import { type ChannelOptions, type ChannelRef, defineChannel } from '../pubsub/c
 import type { HistoryPage, HistoryReadOptions, Published } from '../pubsub/options.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import { toRollcallError } from '../redis/replies.js';
-import { type Attached, Reading, type RoomHost } from './host.js';
-import { Keepers } from './keepers.js';
+import { ChannelAnchors } from './channel-anchors.js';
+import { MemberFeeds } from './member-feeds.js';
 import type { AttachOptions, BroadcastOptions, DetachOptions, RoomOptions, RoomStats } from './options.js';
 import type { Peer } from './peer.js';
-import { type RoomEvent, says } from './room-message.js';
+import { PresenceFeed } from './presence-feed.js';
+import { MessageParser, type RoomContext, type SocketIdentifiers } from './room-context.js';
+import { isEvent, type RoomEvent } from './room-message.js';
 import { RoomSocket } from './room-socket.js';
-import { Rosters } from './rosters.js';
-import { WatchedUsers } from './watched-users.js';
 
 const DEFAULT_HISTORY = { size: 100, ttl: 3_600_000 };
 
@@ -47,8 +47,8 @@ export class RoomService {
   readonly pubsub: PubSubService;
   /** Who is where, if it was given. */
   readonly presence: PresenceService | undefined;
-  readonly #host: RoomHost;
-  readonly #channels: Channels;
+  readonly #host: RoomContext;
+  readonly #channels: RoomChannels;
   readonly #sockets = new Map<string, RoomSocket>();
   readonly #byUser = new Map<string, Set<RoomSocket>>();
   #closing: Promise<void> | undefined;
@@ -65,7 +65,7 @@ export class RoomService {
     const slowPeers = choiceOption('slowPeers', options.slowPeers, 'close', ['close', 'drop']);
     this.pubsub = pubsub;
     this.presence = presence;
-    this.#channels = new Channels(options);
+    this.#channels = new RoomChannels(options);
     const undecodable = (channel: string) => {
       const error = new DecodeError(`a payload on channel ${JSON.stringify(channel)} is no room event`);
       reporter.report(error, { stage: 'decode', channel });
@@ -81,11 +81,11 @@ export class RoomService {
         slowPeers,
         counters: { delivered: 0, dropped: 0, closedSlow: 0 },
       },
-      rooms: new Keepers(pubsub, () => {}),
-      users: new Keepers(pubsub, (payload, channel) => this.#heardForUser(payload, channel)),
-      rosters: presence && new Rosters(presence, clock),
-      watched: presence && new WatchedUsers(presence),
-      reading: new Reading(undecodable),
+      rooms: new ChannelAnchors(pubsub, () => {}),
+      users: new ChannelAnchors(pubsub, (payload, channel) => this.#handleUserMessage(payload, channel)),
+      rosters: presence && new MemberFeeds(presence, clock),
+      watched: presence && new PresenceFeed(presence),
+      reading: new MessageParser(undecodable),
       room: (name) => this.#channels.room(name),
       user: (id) => this.#channels.user(id),
       detached: (socket) => this.#detached(socket),
@@ -121,7 +121,7 @@ export class RoomService {
     if (own === undefined) this.#byUser.set(socket.userId, new Set([socket]));
     else own.add(socket);
     try {
-      await socket.begin(options);
+      await socket.start(options);
     } catch (error) {
       await socket.detach();
       throw error;
@@ -169,7 +169,7 @@ export class RoomService {
     assertName('room', room);
     assertName('userId', userId);
     numberOption('ttl', ttl, 0, { min: 0, max: 3_600_000 });
-    const event: RoomEvent = { ...exceptOf(except), event: TYPING, from: userId, data: { ttl } };
+    const event: RoomEvent = { ...toExceptField(except), event: TYPING, from: userId, data: { ttl } };
     await this.pubsub.publish(this.#channels.room(room, false), event, { transient: this.keeps });
   }
 
@@ -255,15 +255,20 @@ export class RoomService {
     if (typeof data === 'function' || typeof data === 'symbol') {
       throw new InvalidArgumentError('data', `must be JSON, not a ${typeof data}`);
     }
-    const message: RoomEvent = { ...exceptOf(except), event, ...(from === undefined ? {} : { from }), data };
+    const message: RoomEvent = {
+      ...toExceptField(except),
+      event,
+      ...(from === undefined ? {} : { from }),
+      data,
+    };
     return this.pubsub.publish(channel, message, {
       transient: this.keeps && !keep,
       ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
     });
   }
 
-  #heardForUser(payload: string, channel: string): void {
-    if (!says(payload, DISCONNECT)) return;
+  #handleUserMessage(payload: string, channel: string): void {
+    if (!isEvent(payload, DISCONNECT)) return;
     const userId = this.#channels.userOf(channel);
     const { data } = JSON.parse(payload) as { data?: { reason?: unknown } };
     const reason = typeof data?.reason === 'string' ? data.reason : '';
@@ -272,7 +277,7 @@ export class RoomService {
     }
   }
 
-  #detached({ id, userId }: Attached): void {
+  #detached({ id, userId }: SocketIdentifiers): void {
     const socket = this.#sockets.get(id);
     if (socket === undefined) return;
     this.#sockets.delete(id);
@@ -286,14 +291,16 @@ export class RoomService {
 }
 
 /** The channels of rooms and users, with history and without. */
-class Channels {
+class RoomChannels {
   readonly #kept: Definitions;
   readonly #passing: Definitions;
 
   constructor({ history = DEFAULT_HISTORY, sharded = false }: RoomOptions) {
-    this.#passing = definitions({ sharded });
+    this.#passing = defineChannels({ sharded });
     this.#kept =
-      history === false ? this.#passing : definitions({ sharded, history: resolveHistoryOptions(history) });
+      history === false
+        ? this.#passing
+        : defineChannels({ sharded, history: resolveHistoryOptions(history) });
   }
 
   get keeps(): boolean {
@@ -313,9 +320,9 @@ class Channels {
   }
 }
 
-type Definitions = ReturnType<typeof definitions>;
+type Definitions = ReturnType<typeof defineChannels>;
 
-function definitions(options: ChannelOptions<undefined>) {
+function defineChannels(options: ChannelOptions<undefined>) {
   // Whatever the service's codec is: peers are relayed what was published.
   const json = { ...options, codec: jsonCodec };
   return {
@@ -324,7 +331,7 @@ function definitions(options: ChannelOptions<undefined>) {
   };
 }
 
-function exceptOf(except: string | undefined): Pick<RoomEvent, 'except'> {
+function toExceptField(except: string | undefined): Pick<RoomEvent, 'except'> {
   if (except === undefined) return {};
   assertName('except', except);
   return { except };

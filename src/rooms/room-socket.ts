@@ -6,11 +6,11 @@ import { assertName } from '../internal/validate.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import type { Status } from '../presence/types.js';
 import { toRollcallError } from '../redis/replies.js';
-import type { RoomHost } from './host.js';
 import type { AttachOptions, DetachOptions, JoinedRoom, JoinOptions } from './options.js';
-import { Outlet } from './outlet.js';
 import type { Peer } from './peer.js';
-import { assertJoin, Ear, Place, settled } from './place.js';
+import { PeerWriter } from './peer-writer.js';
+import type { RoomContext } from './room-context.js';
+import { allOrFirstError, assertJoinOptions, ChannelListener, RoomMembership } from './room-membership.js';
 
 /** An attached peer: a user's one connection, in some rooms. */
 export class RoomSocket {
@@ -18,10 +18,10 @@ export class RoomSocket {
   readonly id: string;
   /** Whose it is. */
   readonly userId: string;
-  readonly #host: RoomHost;
-  readonly #outlet: Outlet;
-  readonly #personal: Ear;
-  readonly #places = new Map<string, Place>();
+  readonly #host: RoomContext;
+  readonly #outlet: PeerWriter;
+  readonly #userListener: ChannelListener;
+  readonly #memberships = new Map<string, RoomMembership>();
   readonly #watched = new Set<string>();
   readonly #meta: Json | undefined;
   /** What `begin` has under way. */
@@ -31,13 +31,13 @@ export class RoomSocket {
   #detaching: Promise<void> | undefined;
 
   /** @internal */
-  constructor(host: RoomHost, peer: Peer, { userId, socketId = randomUUID(), meta }: AttachOptions) {
+  constructor(host: RoomContext, peer: Peer, { userId, socketId = randomUUID(), meta }: AttachOptions) {
     this.id = socketId;
     this.userId = userId;
     this.#meta = meta;
     this.#host = host;
-    this.#outlet = new Outlet(peer, host.outlets, (gone) => void this.detach(gone));
-    this.#personal = new Ear(host, this.#occupant);
+    this.#outlet = new PeerWriter(peer, host.outlets, (gone) => void this.detach(gone));
+    this.#userListener = new ChannelListener(host, this.#occupant);
   }
 
   /** False once it is detached, whoever did that. */
@@ -47,7 +47,7 @@ export class RoomSocket {
 
   /** The rooms it is in, or on its way into. */
   get rooms(): string[] {
-    return [...this.#places].filter(([, { wanted }]) => wanted).map(([room]) => room);
+    return [...this.#memberships].filter(([, { wanted }]) => wanted).map(([room]) => room);
   }
 
   /** How many users it watches. */
@@ -57,20 +57,20 @@ export class RoomSocket {
 
   /** Where it stands in what is sent to its user; `undefined` where nothing is kept. */
   get position(): Position | undefined {
-    return this.#personal.position;
+    return this.#userListener.position;
   }
 
   /** True for a room it is in, or on its way into. */
   isIn(room: string): boolean {
-    return this.#places.get(room)?.wanted === true;
+    return this.#memberships.get(room)?.wanted === true;
   }
 
   /** @internal Begins, with Redis, everything the peer is owed from now on. */
-  async begin({ since, status }: AttachOptions): Promise<void> {
+  async start({ since, status }: AttachOptions): Promise<void> {
     const { presence } = this.#host;
     const online = presence?.setPresence(this.userId, this.id, status ?? 'online', this.#meta);
-    this.#beginning = settled([
-      this.#personal.listen(since),
+    this.#beginning = allOrFirstError([
+      this.#userListener.start(since),
       online?.then(() => {
         this.#present = true;
       }),
@@ -92,18 +92,18 @@ export class RoomSocket {
    */
   async join(room: string, options: JoinOptions = {}): Promise<JoinedRoom> {
     assertName('room', room);
-    assertJoin(options);
+    assertJoinOptions(options);
     this.#assertAttached();
     if (options.members === true) this.#presence();
-    const before = this.#places.get(room);
+    const before = this.#memberships.get(room);
     const came = before?.wanted === true;
-    const place = came ? before : new Place(this.#host, this.#occupant, room, before);
-    this.#places.set(room, place);
-    return place.queue(async () => {
+    const place = came ? before : new RoomMembership(this.#host, this.#occupant, room, before);
+    this.#memberships.set(room, place);
+    return place.enqueue(async () => {
       try {
         this.#assertAttached();
         if (!place.wanted) throw new ClosedError(`the room ${JSON.stringify(room)} was left, or not reached`);
-        await place.enter(options);
+        await place.join(options);
         this.#assertAttached();
         return { position: place.position };
       } catch (error) {
@@ -121,9 +121,9 @@ export class RoomSocket {
   async update(room: string, info: Json): Promise<void> {
     const presence = this.#presence();
     this.#assertAttached();
-    const place = this.#places.get(room);
+    const place = this.#memberships.get(room);
     if (place?.wanted !== true) throw new InvalidArgumentError('room', 'is none that this socket is in');
-    await place.queue(async () => {
+    await place.enqueue(async () => {
       if (place.wanted && this.attached) await presence.join(room, this.userId, this.id, info);
     });
   }
@@ -131,10 +131,10 @@ export class RoomSocket {
   /** Goes out of a room. One it is not in is no error. */
   async leave(room: string): Promise<void> {
     assertName('room', room);
-    const place = this.#places.get(room);
+    const place = this.#memberships.get(room);
     if (place === undefined || !this.attached) return;
     place.wanted = false;
-    await place.queue(() => this.#leave(room, place));
+    await place.enqueue(() => this.#leave(room, place));
   }
 
   /**
@@ -186,7 +186,7 @@ export class RoomSocket {
    * rejects: what Redis refuses goes to `onError`, and self-healing sees to it. Idempotent.
    */
   detach(options: DetachOptions = {}): Promise<void> {
-    this.#detaching ??= this.#undo(options);
+    this.#detaching ??= this.#release(options);
     return this.#detaching;
   }
 
@@ -194,30 +194,30 @@ export class RoomSocket {
     return { id: this.id, userId: this.userId, outlet: this.#outlet };
   }
 
-  async #leave(room: string, place: Place): Promise<void> {
+  async #leave(room: string, place: RoomMembership): Promise<void> {
     place.wanted = false;
     try {
       // A socket's removal takes it out of all rooms.
-      await place.exit(this.attached);
+      await place.leave(this.attached);
     } catch (error) {
       this.#report(error);
     }
-    if (this.#places.get(room) === place) this.#places.delete(room);
+    if (this.#memberships.get(room) === place) this.#memberships.delete(room);
   }
 
-  async #undo({ immediate = false, handoff = false }: DetachOptions): Promise<void> {
+  async #release({ immediate = false, handoff = false }: DetachOptions): Promise<void> {
     this.#outlet.end();
     this.#host.detached(this);
     this.unwatch(this.#watched);
     // Or what is under way would outlast its undoing.
     if (this.#beginning !== undefined) await this.#beginning.catch(() => {});
-    const places = [...this.#places];
-    this.#places.clear();
+    const places = [...this.#memberships];
+    this.#memberships.clear();
     const { presence } = this.#host;
-    const ends = places.map(([room, place]) => place.queue(() => this.#leave(room, place)));
+    const ends = places.map(([room, place]) => place.enqueue(() => this.#leave(room, place)));
     const results = await Promise.allSettled([
       ...ends,
-      this.#personal.close(),
+      this.#userListener.close(),
       this.#present && !handoff ? presence?.removeSocket(this.userId, this.id, { immediate }) : undefined,
     ]);
     for (const result of results) if (result.status === 'rejected') this.#report(result.reason);

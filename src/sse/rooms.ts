@@ -3,7 +3,7 @@ import type { Json } from '../internal/codec.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertName, assertOptions } from '../internal/validate.js';
 import type { Peer } from '../rooms/peer.js';
-import { assertJoin } from '../rooms/place.js';
+import { assertJoinOptions } from '../rooms/room-membership.js';
 import type { RoomService } from '../rooms/room-service.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
 import { movedBy, sseFormat } from './format.js';
@@ -125,6 +125,6 @@ function roomOf(given: unknown, argument: string): StreamRoom {
   const entry = (typeof given === 'string' ? { room: given } : given) as StreamRoom;
   assertOptions(argument, entry ?? null);
   assertName(`${argument}.room`, entry.room);
-  assertJoin(entry, `${argument}.`);
+  assertJoinOptions(entry, `${argument}.`);
   return entry;
 }

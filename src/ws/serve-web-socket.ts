@@ -6,7 +6,7 @@ import { assertFunction, assertOptions, choiceOption, numberOption } from '../in
 import { CloseCode } from '../protocol/close-codes.js';
 import { PROTOCOL_VERSION } from '../protocol/frames.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
-import { TypingService } from '../rooms/typing-service.js';
+import { TypingService } from '../typing/typing-service.js';
 import { Connection, type ConnectionSettings } from './connection.js';
 import { Handshakes, type HttpRefusal } from './handshakes.js';
 import { Heartbeats } from './heartbeats.js';

@@ -1,7 +1,7 @@
 import { PubSubService, RoomService } from 'rollcall';
 import { createEmbeddedRedis } from 'rollcall/testing';
 import { expect, test } from 'vitest';
-import { TypingService } from '../../src/rooms/typing-service.js';
+import { TypingService } from '../../src/typing/typing-service.js';
 import { waitFor } from '../support/wait.js';
 
 test('typing on the embedded Redis is seen on other servers, until it is stopped', async () => {

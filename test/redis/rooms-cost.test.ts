@@ -1,6 +1,6 @@
 import { type FrameFormat, PubSubService, RoomService } from 'rollcall';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { jsonFormat } from '../../src/rooms/json-format.js';
+import { jsonEncoder } from '../../src/rooms/json-encoder.js';
 import { nodeRedis } from '../shared/presence-clients.js';
 import { numbers } from '../shared/rooms-scene.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
@@ -35,9 +35,9 @@ const counts = { frames: 0 };
 const format: FrameFormat = {
   message: (message) => {
     counts.frames++;
-    return jsonFormat.message(message);
+    return jsonEncoder.message(message);
   },
-  notice: jsonFormat.notice,
+  notice: jsonEncoder.notice,
 };
 
 /** `count` peers of a hundred users. */

@@ -1,6 +1,6 @@
 import { PubSubService, RoomService } from 'rollcall';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { TypingService } from '../../src/rooms/typing-service.js';
+import { TypingService } from '../../src/typing/typing-service.js';
 import { ioredis, type Maker, nodeRedis } from '../shared/presence-clients.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { TypingProcess } from '../support/typing-process.js';

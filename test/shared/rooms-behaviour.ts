@@ -10,7 +10,7 @@ import {
 } from 'rollcall';
 import { msgpackCodec } from 'rollcall/msgpack';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { jsonFormat } from '../../src/rooms/json-format.js';
+import { jsonEncoder } from '../../src/rooms/json-encoder.js';
 import { numbers, RoomsScene, type RoomsWorld, TestPeer } from './rooms-scene.js';
 
 const ODD_NAMES = [
@@ -228,9 +228,9 @@ export function roomsBehaviour(
           return {
             message: (message) => {
               calls[at] = (calls[at] as number) + 1;
-              return jsonFormat.message(message);
+              return jsonEncoder.message(message);
             },
-            notice: jsonFormat.notice,
+            notice: jsonEncoder.notice,
           };
         });
         const peers = numbers(0, 60).map((at) => new TestPeer(formats[at % 2]));

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { readMessage } from '../../src/rooms/room-message.js';
+import { parseRoomMessage } from '../../src/rooms/room-message.js';
 import { COMMENT, eventBlock, eventName, idLine, retryLine } from '../../src/sse/encode.js';
 import { sseFormat } from '../../src/sse/format.js';
 import { keyOf, LastEventId, MAX_PLACES, Places } from '../../src/sse/places.js';
@@ -61,7 +61,7 @@ describe('a room as events', () => {
         json,
         (room, position, event, from, data) => {
           const payload = JSON.stringify({ event, from, data: JSON.parse(data) });
-          const message = readMessage(room, position, payload);
+          const message = parseRoomMessage(room, position, payload);
           const { events } = parsed(String(sseFormat.message(message as never)));
           expect(events).toHaveLength(1);
           expect(events[0]?.type).toBe(eventName(event));
@@ -75,7 +75,7 @@ describe('a room as events', () => {
 
   test('what only begins like an event is none, and breaks nothing', () => {
     for (const payload of ['{"event":"', '{"event":"a', '{"event":"a"', '{"event":"a\\']) {
-      const message = readMessage('room', '1-1', payload);
+      const message = parseRoomMessage('room', '1-1', payload);
       expect(parsed(String(sseFormat.message(message as never))).events).toEqual([]);
     }
   });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { defineChannel, PubSubService, type RoomEvent } from '../../../src/index.js';
-import { Keepers } from '../../../src/rooms/keepers.js';
+import { ChannelAnchors } from '../../../src/rooms/channel-anchors.js';
 import { turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 
@@ -10,7 +10,7 @@ function scene() {
   const driver = new FakeDriver();
   const pubsub = new PubSubService({ redis: driver });
   const heard: string[] = [];
-  const keepers = new Keepers(pubsub, (payload) => void heard.push(payload));
+  const keepers = new ChannelAnchors(pubsub, (payload) => void heard.push(payload));
   const ack = async () => {
     await turn();
     for (const call of driver.pending) call.ack();
@@ -22,7 +22,7 @@ function scene() {
 describe('a channel that peers listen to', () => {
   test('is subscribed once for all who come, and until the last of them goes', async () => {
     const { driver, keepers, heard, ack } = scene();
-    const held = [keepers.hold(channel), keepers.hold(channel), keepers.hold(channel)];
+    const held = [keepers.acquire(channel), keepers.acquire(channel), keepers.acquire(channel)];
     await ack();
     await Promise.all(held);
     expect(keepers.size).toBe(1);
@@ -42,12 +42,12 @@ describe('a channel that peers listen to', () => {
 
   test('that is refused counts for nobody, and is tried again by the next', async () => {
     const { driver, keepers, ack } = scene();
-    const held = Promise.allSettled([keepers.hold(channel), keepers.hold(channel)]);
+    const held = Promise.allSettled([keepers.acquire(channel), keepers.acquire(channel)]);
     await turn();
     driver.only.refuse();
     expect((await held).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
     expect(keepers.size).toBe(0);
-    const again = keepers.hold(channel);
+    const again = keepers.acquire(channel);
     await ack();
     await again;
     expect(keepers.size).toBe(1);
@@ -55,12 +55,12 @@ describe('a channel that peers listen to', () => {
 
   test('whose refusal comes after somebody has begun anew leaves that one alone', async () => {
     const { driver, keepers, ack } = scene();
-    const first = keepers.hold(channel);
+    const first = keepers.acquire(channel);
     let second: Promise<unknown> = Promise.resolve();
     const refused = first.catch(() => {
-      second = keepers.hold(channel);
+      second = keepers.acquire(channel);
     });
-    const late = keepers.hold(channel).catch(() => 'refused');
+    const late = keepers.acquire(channel).catch(() => 'refused');
     await turn();
     driver.only.refuse();
     await refused;
@@ -72,11 +72,11 @@ describe('a channel that peers listen to', () => {
 
   test('can be left and come to again while Redis is told of it', async () => {
     const { driver, keepers, heard, ack } = scene();
-    const held = keepers.hold(channel);
+    const held = keepers.acquire(channel);
     await ack();
     await held;
     const released = keepers.release(channel);
-    const again = keepers.hold(channel);
+    const again = keepers.acquire(channel);
     await ack();
     await ack();
     await Promise.all([released, again]);

@@ -2,8 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
 import type { RollcallError } from '../../../src/internal/errors.js';
 import { CloseCode } from '../../../src/protocol/close-codes.js';
-import { Outlet } from '../../../src/rooms/outlet.js';
-import { type FrameFormat, Outgoing, type Peer } from '../../../src/rooms/peer.js';
+import { EncodedFrame, type FrameFormat, type Peer } from '../../../src/rooms/peer.js';
+import { PeerWriter } from '../../../src/rooms/peer-writer.js';
 import { RoomMessage } from '../../../src/rooms/room-message.js';
 import { FakeClock } from '../../support/fake-clock.js';
 
@@ -38,17 +38,17 @@ function scene(slowPeers: 'close' | 'drop' = 'drop', peer = new FakePeer()) {
   const reporter = new ErrorReporter((error, context) => void errors.push([error, context]));
   const gone: unknown[] = [];
   const settings = { clock, reporter, maxBuffered: MAX, slowPeers, counters };
-  const outlet = new Outlet(peer, settings, (options) => void gone.push(options));
+  const outlet = new PeerWriter(peer, settings, (options) => void gone.push(options));
   let count = 0;
   /** Sends the next number. */
   const say = (room?: string) => {
     const json = JSON.stringify({ event: 'said', data: ++count });
-    outlet.message(room, Outgoing.message(new RoomMessage(room, undefined, json, undefined)));
+    outlet.sendMessage(room, EncodedFrame.message(new RoomMessage(room, undefined, json, undefined)));
   };
   return { clock, errors, counters, gone, outlet, peer, say };
 }
 
-const members = Outgoing.notice({ type: 'members', room: 'm', members: [] });
+const members = EncodedFrame.notice({ type: 'members', room: 'm', members: [] });
 
 describe('a peer that keeps up', () => {
   test('gets everything, up to the limit', () => {
@@ -56,8 +56,8 @@ describe('a peer that keeps up', () => {
     say('a');
     peer.bufferedAmount = MAX;
     say();
-    outlet.notice(members);
-    outlet.position('a', '5-1');
+    outlet.sendNotice(members);
+    outlet.sendPosition('a', '5-1');
     expect(peer.log).toEqual(['a 1', 'user 2', 'members m', 'position a']);
     expect(counters).toEqual({ delivered: 2, dropped: 0, closedSlow: 0 });
     expect(clock.timers).toBe(0);
@@ -70,7 +70,7 @@ describe('a slow peer that is closed', () => {
     peer.bufferedAmount = MAX + 1;
     say('a');
     say('a');
-    outlet.notice(members);
+    outlet.sendNotice(members);
     outlet.close(4_999, 'again');
     expect(peer.log).toEqual([`close ${CloseCode.TOO_SLOW} reads too slowly`]);
     expect(gone).toEqual([{}]);
@@ -131,11 +131,11 @@ describe('a slow peer that is left out', () => {
     const { peer, say, outlet } = scene();
     peer.bufferedAmount = MAX + 1;
     say('a');
-    outlet.position('a', '5-1');
-    outlet.position('b', '5-1');
+    outlet.sendPosition('a', '5-1');
+    outlet.sendPosition('b', '5-1');
     expect(peer.log).toEqual(['position b']);
     peer.bufferedAmount = 0;
-    outlet.position('a', '6-1');
+    outlet.sendPosition('a', '6-1');
     expect(peer.log).toEqual(['position b', 'discontinuity a', 'position a']);
   });
 
@@ -144,23 +144,23 @@ describe('a slow peer that is left out', () => {
     peer.bufferedAmount = MAX + 1;
     say('a');
     say('b');
-    outlet.forget('a');
-    outlet.forget('c');
+    outlet.clearDropped('a');
+    outlet.clearDropped('c');
     peer.bufferedAmount = 0;
     clock.advance(250);
     expect(peer.log).toEqual(['discontinuity b']);
     peer.bufferedAmount = MAX + 1;
     say('a');
-    outlet.forget('a');
+    outlet.clearDropped('a');
     expect(clock.timers).toBe(0);
   });
 
   test('gets notices all the same, until it is hopeless', () => {
     const { peer, outlet, counters } = scene();
     peer.bufferedAmount = 4 * MAX;
-    outlet.notice(members);
+    outlet.sendNotice(members);
     peer.bufferedAmount++;
-    outlet.notice(members);
+    outlet.sendNotice(members);
     expect(peer.log).toEqual(['members m', `close ${CloseCode.TOO_SLOW} reads too slowly`]);
     expect(counters.closedSlow).toBe(1);
   });
@@ -201,8 +201,8 @@ describe('a peer that fails', () => {
     for (const act of ['message', 'notice', 'position'] as const) {
       const { outlet, say, errors, counters } = scene('close', peer);
       if (act === 'message') say('a');
-      else if (act === 'notice') outlet.notice(members);
-      else outlet.position('a', '1-1');
+      else if (act === 'notice') outlet.sendNotice(members);
+      else outlet.sendPosition('a', '1-1');
       expect(outlet.open).toBe(false);
       expect(errors).toHaveLength(1);
       expect(counters.closedSlow).toBe(0);
@@ -222,7 +222,7 @@ describe('a peer that fails', () => {
   test('is not one whose frame cannot be made', () => {
     const { peer, outlet, say, errors } = scene();
     const torn = new RoomMessage('a', undefined, '{"event":"x"', undefined);
-    outlet.message('a', Outgoing.message(torn));
+    outlet.sendMessage('a', EncodedFrame.message(torn));
     say('a');
     expect(peer.log).toEqual(['a 1']);
     expect(errors).toHaveLength(1);
@@ -242,11 +242,15 @@ describe('a frame', () => {
         notice: () => undefined,
       }),
     );
-    const outgoing = Outgoing.message(new RoomMessage('a', undefined, '{"event":"x","data":1}', undefined));
+    const outgoing = EncodedFrame.message(
+      new RoomMessage('a', undefined, '{"event":"x","data":1}', undefined),
+    );
     const order = [0, 1, 0, 2, 1, 2, 0];
-    expect(order.map((at) => outgoing.in(formats[at] as FrameFormat))).toEqual(order.map((at) => 'xyz'[at]));
+    expect(order.map((at) => outgoing.encode(formats[at] as FrameFormat))).toEqual(
+      order.map((at) => 'xyz'[at]),
+    );
     expect(calls).toEqual(['x', 'y', 'z']);
-    expect(members.in(formats[1] as FrameFormat)).toBeUndefined();
+    expect(members.encode(formats[1] as FrameFormat)).toBeUndefined();
   });
 
   test('that cannot be made fails once per format', () => {
@@ -259,10 +263,12 @@ describe('a frame', () => {
       notice: () => undefined,
     });
     const [one, two] = [bad(), bad()];
-    const outgoing = Outgoing.message(new RoomMessage('a', undefined, '{"event":"x","data":1}', undefined));
+    const outgoing = EncodedFrame.message(
+      new RoomMessage('a', undefined, '{"event":"x","data":1}', undefined),
+    );
     for (const each of [one, two]) {
-      expect(() => outgoing.in(each)).toThrow('no');
-      expect(outgoing.in(each)).toBeUndefined();
+      expect(() => outgoing.encode(each)).toThrow('no');
+      expect(outgoing.encode(each)).toBeUndefined();
     }
     expect(calls).toBe(2);
   });

@@ -8,7 +8,7 @@ import type {
   WatchedPresence,
 } from '../../../src/index.js';
 import { ErrorReporter } from '../../../src/internal/diagnostics.js';
-import { Outlet } from '../../../src/rooms/outlet.js';
+import { PeerWriter } from '../../../src/rooms/peer-writer.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { type Deferred, deferred } from '../../support/wait.js';
 
@@ -129,7 +129,7 @@ export function presenceScene() {
       slowPeers: 'close',
       counters,
     } as const;
-    return { got, outlet: new Outlet(peer, settings, () => {}) };
+    return { got, outlet: new PeerWriter(peer, settings, () => {}) };
   };
   return {
     presence,

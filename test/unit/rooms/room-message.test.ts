@@ -2,10 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import type { MessageContext } from '../../../src/pubsub/delivery.js';
-import { Reading } from '../../../src/rooms/host.js';
-import { jsonFormat } from '../../../src/rooms/json-format.js';
-import { Outgoing } from '../../../src/rooms/peer.js';
-import { type RoomEvent, type RoomMessage, readMessage } from '../../../src/rooms/room-message.js';
+import { jsonEncoder } from '../../../src/rooms/json-encoder.js';
+import { EncodedFrame } from '../../../src/rooms/peer.js';
+import { MessageParser } from '../../../src/rooms/room-context.js';
+import { parseRoomMessage, type RoomEvent, type RoomMessage } from '../../../src/rooms/room-message.js';
 
 const text = fc.string({ unit: 'grapheme', maxLength: 20 });
 const name = fc.oneof(
@@ -27,7 +27,7 @@ function published({ except, event, from, data }: Partial<RoomEvent>): string {
 }
 
 const frameOf = (message: RoomMessage | undefined): unknown =>
-  JSON.parse(String(jsonFormat.message(message as RoomMessage)));
+  JSON.parse(String(jsonEncoder.message(message as RoomMessage)));
 
 describe('an event', () => {
   test('comes out of its frame as it was said, whatever it is', () => {
@@ -41,7 +41,7 @@ describe('an event', () => {
         position,
         (except, event, from, data, room, place) => {
           const payload = published({ except, event, from, data } as RoomEvent);
-          const message = readMessage(room, place, payload) as RoomMessage;
+          const message = parseRoomMessage(room, place, payload) as RoomMessage;
           const { type, ...frame } = frameOf(message) as { type: string };
           const at = place && Math.floor(Number(place.split('-')[0]) / 1_000);
           const expected = { room, position: place, at, event, from, data: JSON.parse(JSON.stringify(data)) };
@@ -71,7 +71,7 @@ describe('an event', () => {
             null,
             indent,
           );
-          const message = readMessage('r', undefined, foreign) as RoomMessage;
+          const message = parseRoomMessage('r', undefined, foreign) as RoomMessage;
           expect(message.event).toBe(event.event);
           expect(message.from).toBe(kept.includes('from') ? event.from : undefined);
           expect(message.except).toBe(kept.includes('except') ? event.except : undefined);
@@ -87,11 +87,11 @@ describe('an event', () => {
 
   test('is relayed unparsed', () => {
     const payload = '{"event":"x","data":1.0}';
-    expect(readMessage('r', undefined, payload)?.json).toBe(payload);
-    expect(String(jsonFormat.message(readMessage('r', '5999-1', payload) as RoomMessage))).toBe(
+    expect(parseRoomMessage('r', undefined, payload)?.json).toBe(payload);
+    expect(String(jsonEncoder.message(parseRoomMessage('r', '5999-1', payload) as RoomMessage))).toBe(
       '{"type":"event","room":"r","position":"5999-1","at":5,"event":"x","data":1.0}',
     );
-    const excepting = readMessage(undefined, undefined, '{"except":"a\\"b","event":"x","data":1.0}');
+    const excepting = parseRoomMessage(undefined, undefined, '{"except":"a\\"b","event":"x","data":1.0}');
     expect(excepting?.json).toBe(payload);
     expect(excepting?.except).toBe('a"b');
   });
@@ -111,7 +111,7 @@ describe('what is no event', () => {
     '{"except":"a\nb","event":"x"}',
     '{"except":"\\x","event":"x"}',
   ])('is none: %j', (payload) => {
-    expect(readMessage('r', undefined, payload)).toBeUndefined();
+    expect(parseRoomMessage('r', undefined, payload)).toBeUndefined();
   });
 
   test('never throws, whatever comes', () => {
@@ -124,8 +124,8 @@ describe('what is no event', () => {
     );
     fc.assert(
       fc.property(starts, fc.string({ unit: 'binary' }), (start, rest) => {
-        const message = readMessage('r', undefined, start + rest);
-        if (message !== undefined) jsonFormat.message(message);
+        const message = parseRoomMessage('r', undefined, start + rest);
+        if (message !== undefined) jsonEncoder.message(message);
       }),
       { numRuns: 2_000 },
     );
@@ -137,19 +137,19 @@ describe('reading for many', () => {
 
   test('is done once per message', () => {
     const failed: string[] = [];
-    const reading = new Reading((channel) => failed.push(channel));
+    const reading = new MessageParser((channel) => failed.push(channel));
     const [one, two] = [context('a'), context('a')];
     const payload = '{"event":"x","data":1}';
     const first = reading.read('a', payload, one);
     expect(reading.read('a', payload, one)).toBe(first);
     expect(reading.read('a', payload, two)).not.toBe(first);
-    expect(first?.outgoing).toBeInstanceOf(Outgoing);
+    expect(first?.outgoing).toBeInstanceOf(EncodedFrame);
     expect(failed).toEqual([]);
   });
 
   test('what cannot be read is nothing for all, and never the message before it', () => {
     const failed: string[] = [];
-    const reading = new Reading((channel) => failed.push(channel));
+    const reading = new MessageParser((channel) => failed.push(channel));
     reading.read('secret', '{"event":"x","data":1}', context('secret'));
     const bad = context('a');
     expect([1, 2, 3].map(() => reading.read('a', '{"except":"\n","event":"x"}', bad))).toEqual([

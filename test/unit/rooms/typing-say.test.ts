@@ -5,7 +5,7 @@ import {
   ConnectionError,
   InvalidArgumentError,
 } from '../../../src/internal/errors.js';
-import { TypingService } from '../../../src/rooms/typing-service.js';
+import { TypingService } from '../../../src/typing/typing-service.js';
 import { turn } from '../../support/fake-clock.js';
 import type { FakeCall } from '../../support/fake-driver.js';
 import { TypingWorld } from './typing-world.js';

@@ -5,7 +5,7 @@ import {
   HandlerError,
   InvalidArgumentError,
 } from '../../../src/internal/errors.js';
-import type { TypingService } from '../../../src/rooms/typing-service.js';
+import type { TypingService } from '../../../src/typing/typing-service.js';
 import { turn } from '../../support/fake-clock.js';
 import { TypingWorld } from './typing-world.js';
 

@@ -1,5 +1,5 @@
 import { type ErrorContext, PubSubService, type RollcallError, RoomService } from '../../../src/index.js';
-import { TypingService } from '../../../src/rooms/typing-service.js';
+import { TypingService } from '../../../src/typing/typing-service.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { type FakeCall, FakeDriver } from '../../support/fake-driver.js';
 

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { WatchedUsers } from '../../../src/rooms/watched-users.js';
+import { PresenceFeed } from '../../../src/rooms/presence-feed.js';
 import { turn } from '../../support/fake-clock.js';
 import { type FakeWatch, presenceScene } from './presence-scene.js';
 
 function scene() {
   const { presence, watches, outlet, refuse } = presenceScene();
-  const users = new WatchedUsers(presence);
+  const users = new PresenceFeed(presence);
   const watch = () => watches[0] as FakeWatch;
   /** Answers additions until there are none. */
   const read = async () => {

@@ -1,7 +1,7 @@
 import type { Clock, Timer } from '../internal/clock.js';
 
 /** Keys that are there for a while, and go by themselves unless they are kept. */
-export class Expiring<K> {
+export class ExpiringSet<K> {
   readonly #clock: Clock;
   readonly #changed: () => void;
   readonly #timers = new Map<K, Timer>();
@@ -18,7 +18,7 @@ export class Expiring<K> {
   }
 
   /** `key` is there for `ms` from now on; with 0 it goes at once. */
-  keep(key: K, ms: number): void {
+  set(key: K, ms: number): void {
     const before = this.#timers.get(key);
     before?.cancel();
     if (ms > 0) {

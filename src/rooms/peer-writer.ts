@@ -3,22 +3,22 @@ import type { Clock, Timer } from '../internal/clock.js';
 import { type ErrorReporter, messageOf } from '../internal/diagnostics.js';
 import { HandlerError } from '../internal/errors.js';
 import { CloseCode } from '../protocol/close-codes.js';
-import { jsonFormat } from './json-format.js';
+import { jsonEncoder } from './json-encoder.js';
 import type { DetachOptions, SlowPeers } from './options.js';
-import { type FrameFormat, Outgoing, type Peer } from './peer.js';
+import { EncodedFrame, type FrameFormat, type Peer } from './peer.js';
 
 /** What outlets of one service have in common. */
-export interface OutletSettings {
+export interface PeerWriterSettings {
   readonly clock: Clock;
   readonly reporter: ErrorReporter;
   /** How many bytes may wait for a peer. */
   readonly maxBuffered: number;
   readonly slowPeers: SlowPeers;
-  readonly counters: OutletCounters;
+  readonly counters: PeerWriterCounters;
 }
 
 /** What outlets count. */
-export interface OutletCounters {
+export interface PeerWriterCounters {
   /** Messages handed to peers. */
   delivered: number;
   /** Messages that slow peers did not get. */
@@ -28,27 +28,27 @@ export interface OutletCounters {
 }
 
 /** How often it is looked whether a slow peer has caught up, in ms. */
-const LOOK_AGAIN = 250;
+const DRAIN_CHECK_INTERVAL = 250;
 /** Notices are small and few; a peer with so many times `maxBuffered` waiting does not read at all. */
-const HOPELESS = 4;
+const MAX_BUFFER_FACTOR = 4;
 
 /** The way out to one peer: a slow one costs the others nothing. */
-export class Outlet {
+export class PeerWriter {
   readonly #peer: Peer;
   readonly #format: FrameFormat;
-  readonly #settings: OutletSettings;
+  readonly #settings: PeerWriterSettings;
   /** Called once when the peer has to go. */
-  readonly #gone: (options: DetachOptions) => void;
+  readonly #onClose: (options: DetachOptions) => void;
   #open = true;
   /** Since when messages are dropped, by room; `undefined` when none are. */
-  #behind: Map<string | undefined, number> | undefined;
+  #droppedSince: Map<string | undefined, number> | undefined;
   #timer: Timer | undefined;
 
-  constructor(peer: Peer, settings: OutletSettings, gone: (options: DetachOptions) => void) {
+  constructor(peer: Peer, settings: PeerWriterSettings, gone: (options: DetachOptions) => void) {
     this.#peer = peer;
-    this.#format = peer.format ?? jsonFormat;
+    this.#format = peer.format ?? jsonEncoder;
     this.#settings = settings;
-    this.#gone = gone;
+    this.#onClose = gone;
   }
 
   /** False once nothing is sent any more. */
@@ -57,11 +57,11 @@ export class Outlet {
   }
 
   /** Sends a message of `room`, or what is for the user; a slow peer may not get it. */
-  message(room: string | undefined, message: Outgoing): void {
+  sendMessage(room: string | undefined, message: EncodedFrame): void {
     if (!this.#open) return;
     const { maxBuffered, slowPeers, counters } = this.#settings;
-    if (this.#behind !== undefined) this.#lookAgain();
-    if (this.#behind !== undefined || this.#waiting() > maxBuffered) {
+    if (this.#droppedSince !== undefined) this.#checkDrained();
+    if (this.#droppedSince !== undefined || this.#bufferedBytes() > maxBuffered) {
       if (!this.#open) return;
       if (slowPeers === 'close') return this.#tooSlow();
       return this.#drop(room);
@@ -74,23 +74,23 @@ export class Outlet {
    * Tells how far the peer is in `room` by a message that it does not get; not while it lacks others,
    * which it would then never ask for.
    */
-  position(room: string | undefined, position: Position): void {
-    if (this.#behind !== undefined) this.#lookAgain();
-    if (this.#behind?.has(room) === true) return;
+  sendPosition(room: string | undefined, position: Position): void {
+    if (this.#droppedSince !== undefined) this.#checkDrained();
+    if (this.#droppedSince?.has(room) === true) return;
     const where = room === undefined ? {} : { room };
-    this.notice(Outgoing.notice({ type: 'position', ...where, position }));
+    this.sendNotice(EncodedFrame.notice({ type: 'position', ...where, position }));
   }
 
   /** Sends what must not be left out. */
-  notice(notice: Outgoing): void {
+  sendNotice(notice: EncodedFrame): void {
     if (!this.#open) return;
-    if (this.#waiting() > HOPELESS * this.#settings.maxBuffered) return this.#tooSlow();
+    if (this.#bufferedBytes() > MAX_BUFFER_FACTOR * this.#settings.maxBuffered) return this.#tooSlow();
     this.#send(notice);
   }
 
   /** What was dropped of `room` is of no interest any more. */
-  forget(room: string | undefined): void {
-    if (this.#behind?.delete(room) === true && this.#behind.size === 0) this.#caughtUp();
+  clearDropped(room: string | undefined): void {
+    if (this.#droppedSince?.delete(room) === true && this.#droppedSince.size === 0) this.#caughtUp();
   }
 
   /** Nothing is sent from now on. */
@@ -104,7 +104,7 @@ export class Outlet {
     if (!this.#open) return;
     this.end();
     // First, for a peer may say at once that it is closed, and be detached for that, without options.
-    this.#gone(options);
+    this.#onClose(options);
     try {
       this.#peer.close(code, reason);
     } catch (error) {
@@ -112,11 +112,11 @@ export class Outlet {
     }
   }
 
-  #send(outgoing: Outgoing): void {
+  #send(outgoing: EncodedFrame): void {
     if (!this.#open) return;
     let frame: string | Buffer | undefined;
     try {
-      frame = outgoing.in(this.#format);
+      frame = outgoing.encode(this.#format);
     } catch (error) {
       // A payload that cannot be read is not the peer's fault.
       return this.#report('a frame cannot be made', error);
@@ -130,7 +130,7 @@ export class Outlet {
   }
 
   /** How many bytes wait for the peer; all of them for one that cannot say. */
-  #waiting(): number {
+  #bufferedBytes(): number {
     try {
       return this.#peer.bufferedAmount;
     } catch (error) {
@@ -153,36 +153,36 @@ export class Outlet {
   #drop(room: string | undefined): void {
     const { clock, counters } = this.#settings;
     counters.dropped++;
-    if (this.#behind === undefined) {
-      this.#behind = new Map();
+    if (this.#droppedSince === undefined) {
+      this.#droppedSince = new Map();
       this.#watch();
     }
-    if (!this.#behind.has(room)) this.#behind.set(room, clock.now());
+    if (!this.#droppedSince.has(room)) this.#droppedSince.set(room, clock.now());
   }
 
   /** So that the peer learns of it also where nothing more is said. */
   #watch(): void {
     const look = () => {
-      this.#lookAgain();
-      if (this.#behind !== undefined) this.#watch();
+      this.#checkDrained();
+      if (this.#droppedSince !== undefined) this.#watch();
     };
-    this.#timer = this.#settings.clock.after(LOOK_AGAIN, look, { keepAlive: false });
+    this.#timer = this.#settings.clock.after(DRAIN_CHECK_INTERVAL, look, { keepAlive: false });
   }
 
   /** Tells a peer that has caught up what it has missed. */
-  #lookAgain(): void {
-    const behind = this.#behind;
-    if (behind === undefined || this.#waiting() > this.#settings.maxBuffered / 2) return;
+  #checkDrained(): void {
+    const behind = this.#droppedSince;
+    if (behind === undefined || this.#bufferedBytes() > this.#settings.maxBuffered / 2) return;
     this.#caughtUp();
     for (const [room, since] of behind) {
       const where = room === undefined ? {} : { room };
       const reason = 'overflow';
-      this.#send(Outgoing.notice({ type: 'discontinuity', ...where, reason, since, recovered: false }));
+      this.#send(EncodedFrame.notice({ type: 'discontinuity', ...where, reason, since, recovered: false }));
     }
   }
 
   #caughtUp(): void {
-    this.#behind = undefined;
+    this.#droppedSince = undefined;
     this.#timer?.cancel();
     this.#timer = undefined;
   }

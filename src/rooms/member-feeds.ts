@@ -3,26 +3,26 @@ import type { PresenceService } from '../presence/presence-service.js';
 import type { RoomWatch } from '../presence/room-presence.js';
 import type { RoomMember } from '../presence/types.js';
 import type { Membership } from '../protocol/frames.js';
-import type { Outlet } from './outlet.js';
-import { Outgoing } from './peer.js';
+import { EncodedFrame } from './peer.js';
+import type { PeerWriter } from './peer-writer.js';
 
 /** For how long changes of a room's members are collected, in ms: people come in crowds. */
-const COLLECT = 50;
+const BATCH_WINDOW = 50;
 
 /** Who is in one room, for the local peers that want to know. */
-class Roster {
-  readonly outlets = new Set<Outlet>();
+class MemberFeed {
+  readonly outlets = new Set<PeerWriter>();
   readonly changed = new Map<string, Membership>();
   watch: Promise<RoomWatch> | undefined;
   /** Everybody, as a frame; until the next change. */
-  snapshot: Outgoing | undefined;
+  snapshot: EncodedFrame | undefined;
 }
 
 /** One watch per room for all local peers that want to know who is there. */
-export class Rosters {
+export class MemberFeeds {
   readonly #presence: PresenceService;
   readonly #clock: Clock;
-  readonly #rosters = new Map<string, Roster>();
+  readonly #rosters = new Map<string, MemberFeed>();
 
   constructor(presence: PresenceService, clock: Clock) {
     this.#presence = presence;
@@ -30,10 +30,10 @@ export class Rosters {
   }
 
   /** Tells `outlet` who is in `room`, and what changes there, until `leave`. */
-  async join(room: string, outlet: Outlet): Promise<void> {
+  async subscribe(room: string, outlet: PeerWriter): Promise<void> {
     let roster = this.#rosters.get(room);
     if (roster === undefined) {
-      roster = new Roster();
+      roster = new MemberFeed();
       this.#rosters.set(room, roster);
       const own = roster;
       own.watch = this.#presence.watchRoom(room, ({ type, ...member }) => {
@@ -44,13 +44,13 @@ export class Rosters {
     try {
       const watch = (await roster.watch) as RoomWatch;
       if (!roster.outlets.has(outlet)) return;
-      roster.snapshot ??= Outgoing.notice({
+      roster.snapshot ??= EncodedFrame.notice({
         type: 'members',
         room,
         reset: true,
-        members: Array.from(watch.current().values(), shown),
+        members: Array.from(watch.current().values(), toMemberInfo),
       });
-      outlet.notice(roster.snapshot);
+      outlet.sendNotice(roster.snapshot);
     } catch (error) {
       roster.outlets.delete(outlet);
       if (this.#rosters.get(room) === roster) this.#rosters.delete(room);
@@ -59,27 +59,28 @@ export class Rosters {
   }
 
   /** Tells `outlet` no more of `room`. */
-  async leave(room: string, outlet: Outlet): Promise<void> {
+  async unsubscribe(room: string, outlet: PeerWriter): Promise<void> {
     const roster = this.#rosters.get(room);
     if (roster === undefined || !roster.outlets.delete(outlet) || roster.outlets.size > 0) return;
     this.#rosters.delete(room);
     await (await roster.watch)?.close();
   }
 
-  #changed(room: string, roster: Roster, member: RoomMember): void {
+  #changed(room: string, roster: MemberFeed, member: RoomMember): void {
     const { changed } = roster;
     roster.snapshot = undefined;
-    if (changed.size === 0) this.#clock.after(COLLECT, () => this.#tell(room, roster), { keepAlive: false });
-    changed.set(member.userId, shown(member));
+    if (changed.size === 0)
+      this.#clock.after(BATCH_WINDOW, () => this.#tell(room, roster), { keepAlive: false });
+    changed.set(member.userId, toMemberInfo(member));
   }
 
-  #tell(room: string, { outlets, changed }: Roster): void {
-    const notice = Outgoing.notice({ type: 'members', room, members: [...changed.values()] });
+  #tell(room: string, { outlets, changed }: MemberFeed): void {
+    const notice = EncodedFrame.notice({ type: 'members', room, members: [...changed.values()] });
     changed.clear();
-    for (const outlet of [...outlets]) outlet.notice(notice);
+    for (const outlet of [...outlets]) outlet.sendNotice(notice);
   }
 }
 
-function shown({ userId, info, sockets }: RoomMember): Membership {
+function toMemberInfo({ userId, info, sockets }: RoomMember): Membership {
   return { user: userId, info, sockets };
 }

@@ -6,8 +6,8 @@ import { TYPING } from '../protocol/frames.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import type { Subscription } from '../pubsub/subscribe.js';
-import { Expiring } from './expiring.js';
-import { type RoomEvent, readMessage, says } from './room-message.js';
+import { isEvent, parseRoomMessage, type RoomEvent } from '../rooms/room-message.js';
+import { ExpiringSet } from './expiring-set.js';
 
 /** Gets the ids of all who type in a room, in the order in which they began, whenever that changes. */
 export type TypingHandler = (typists: string[]) => unknown;
@@ -22,8 +22,8 @@ export interface TypingWatch {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** What a {@link RoomTyping} is given. */
-export interface TypingEar {
+/** What a {@link RoomTypingWatch} is given. */
+export interface RoomTypingWatchOptions {
   readonly clock: Clock;
   readonly reporter: ErrorReporter;
   readonly pubsub: PubSubService;
@@ -31,23 +31,23 @@ export interface TypingEar {
   readonly handler: TypingHandler;
   readonly signal: AbortSignal | undefined;
   /** Called once when it is over. */
-  readonly ended: (watch: RoomTyping) => void;
+  readonly ended: (watch: RoomTypingWatch) => void;
 }
 
 /** Longer than `broadcastTyping` lets anybody type, in ms. */
 const MAX_TTL = 3_600_000;
 
 /** Who types in one room, as far as this process has heard. */
-export class RoomTyping implements TypingWatch {
-  readonly #ear: TypingEar;
-  readonly #typists: Expiring<string>;
+export class RoomTypingWatch implements TypingWatch {
+  readonly #ear: RoomTypingWatchOptions;
+  readonly #typists: ExpiringSet<string>;
   readonly #forget: () => void;
   #subscribed: Promise<Subscription> | undefined;
   #over = false;
 
-  constructor(ear: TypingEar) {
+  constructor(ear: RoomTypingWatchOptions) {
     this.#ear = ear;
-    this.#typists = new Expiring(ear.clock, () => this.#changed());
+    this.#typists = new ExpiringSet(ear.clock, () => this.#changed());
     this.#forget = onAbort(ear.signal, () => this.#end());
   }
 
@@ -91,8 +91,8 @@ export class RoomTyping implements TypingWatch {
     if (this.#over) return;
     const { reporter, channel } = this.#ear;
     try {
-      const heard = readTyping(payload);
-      if (heard !== undefined) this.#typists.keep(heard.user, heard.ttl);
+      const heard = parseTypingEvent(payload);
+      if (heard !== undefined) this.#typists.set(heard.user, heard.ttl);
     } catch (cause) {
       const error = new DecodeError(`a typing event cannot be read: ${messageOf(cause)}`, { cause });
       reporter.report(error, { stage: 'decode', channel: channel.name });
@@ -106,9 +106,9 @@ export class RoomTyping implements TypingWatch {
 }
 
 /** What a payload says of somebody's typing; throws when it says so in the wrong way. */
-function readTyping(payload: string): { user: string; ttl: number } | undefined {
-  const message = readMessage(undefined, undefined, payload);
-  if (message === undefined || !says(message.json, TYPING)) return undefined;
+function parseTypingEvent(payload: string): { user: string; ttl: number } | undefined {
+  const message = parseRoomMessage(undefined, undefined, payload);
+  if (message === undefined || !isEvent(message.json, TYPING)) return undefined;
   const { from, data } = message as { from?: unknown; data?: unknown };
   const ttl = (data as { ttl?: unknown } | null | undefined)?.ttl;
   if (typeof from !== 'string' || typeof ttl !== 'number' || !(ttl >= 0)) {

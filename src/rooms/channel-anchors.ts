@@ -5,7 +5,7 @@ import type { Subscription } from '../pubsub/subscribe.js';
 import type { RoomEvent } from './room-message.js';
 
 /** One channel that this process listens to for the sake of its peers. */
-class Keeper {
+class ChannelAnchor {
   peers = 0;
   constructor(readonly subscription: Promise<Subscription>) {}
 }
@@ -15,10 +15,10 @@ class Keeper {
  * the first of them came, so that it is known here where the channel's end is: whoever comes later
  * begins there without asking Redis.
  */
-export class Keepers {
+export class ChannelAnchors {
   readonly #pubsub: PubSubService;
   readonly #hear: (payload: string, channel: string) => void;
-  readonly #keepers = new Map<string, Keeper>();
+  readonly #keepers = new Map<string, ChannelAnchor>();
 
   /** `hear` gets every payload; it is on everybody's way, so it must be quick. */
   constructor(pubsub: PubSubService, hear: (payload: string, channel: string) => void) {
@@ -35,11 +35,11 @@ export class Keepers {
    * Counts one more peer, until `release`; resolves with where the channel's history ends, as far as
    * it has one. When it rejects, nothing is counted.
    */
-  async hold(channel: ChannelRef<RoomEvent>): Promise<Position | undefined> {
+  async acquire(channel: ChannelRef<RoomEvent>): Promise<Position | undefined> {
     const { name } = channel;
     let keeper = this.#keepers.get(name);
     if (keeper === undefined) {
-      keeper = new Keeper(
+      keeper = new ChannelAnchor(
         this.#pubsub.subscribe(channel, (payload) => this.#hear(payload as string, name), { raw: true }),
       );
       this.#keepers.set(name, keeper);

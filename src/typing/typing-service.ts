@@ -9,10 +9,10 @@ import {
   numberOption,
 } from '../internal/validate.js';
 import type { WatchOptions } from '../presence/options.js';
-import { OwnTyping } from './own-typing.js';
-import { settled } from './place.js';
-import type { RoomService } from './room-service.js';
-import { RoomTyping, type TypingHandler, type TypingWatch } from './typing-watch.js';
+import { allOrFirstError } from '../rooms/room-membership.js';
+import type { RoomService } from '../rooms/room-service.js';
+import { TypingBroadcaster } from './typing-broadcaster.js';
+import { RoomTypingWatch, type TypingHandler, type TypingWatch } from './typing-watch.js';
 
 /** Options of a typing service. */
 export interface TypingOptions {
@@ -55,8 +55,8 @@ export class TypingService {
   readonly #clock: Clock;
   readonly #reporter: ErrorReporter;
   /** By user, then by room. */
-  readonly #own = new Map<string, Map<string, OwnTyping>>();
-  readonly #watches = new Set<RoomTyping>();
+  readonly #own = new Map<string, Map<string, TypingBroadcaster>>();
+  readonly #watches = new Set<RoomTypingWatch>();
   #closing: Promise<void> | undefined;
 
   /** @throws {@link InvalidArgumentError} for an option out of range. */
@@ -114,7 +114,7 @@ export class TypingService {
    */
   async leave(userId: string, options: TypingSayOptions = {}): Promise<void> {
     const except = this.#check(undefined, userId, options);
-    await settled(Array.from(this.#own.get(userId)?.values() ?? [], (own) => own.stop(except)));
+    await allOrFirstError(Array.from(this.#own.get(userId)?.values() ?? [], (own) => own.stop(except)));
   }
 
   /**
@@ -131,7 +131,7 @@ export class TypingService {
     assertOptions('options', options);
     const { signal } = options;
     assertSignal(signal);
-    const watch = new RoomTyping({
+    const watch = new RoomTypingWatch({
       clock: this.#clock,
       reporter: this.#reporter,
       pubsub: this.#rooms.pubsub,
@@ -162,14 +162,14 @@ export class TypingService {
   async #close(): Promise<void> {
     for (const byRoom of this.#own.values()) for (const own of byRoom.values()) own.close();
     this.#own.clear();
-    await settled(Array.from(this.#watches, (watch) => watch.close()));
+    await allOrFirstError(Array.from(this.#watches, (watch) => watch.close()));
   }
 
-  #typing(room: string, userId: string): OwnTyping {
-    return new OwnTyping({
+  #typing(room: string, userId: string): TypingBroadcaster {
+    return new TypingBroadcaster({
       clock: this.#clock,
       ttl: this.#ttl,
-      say: (ttl, except) => this.#rooms.broadcastTyping(room, userId, ttl, except),
+      send: (ttl, except) => this.#rooms.broadcastTyping(room, userId, ttl, except),
       forget: () => this.#forget(room, userId),
       report: (error) => this.#reporter.report(error, { stage: 'peer' }),
     });

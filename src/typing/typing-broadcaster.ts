@@ -2,13 +2,13 @@ import type { Clock, Timer } from '../internal/clock.js';
 import type { RollcallError } from '../internal/errors.js';
 import { toRollcallError } from '../redis/replies.js';
 
-/** What {@link OwnTyping} is given. */
-export interface TypingVoice {
+/** What {@link TypingBroadcaster} is given. */
+export interface TypingBroadcasterOptions {
   readonly clock: Clock;
   /** For how long a key stroke counts, in ms. */
   readonly ttl: number;
   /** Tells the room that he types for `ttl` ms, or with 0 no longer. */
-  say(ttl: number, except: string | undefined): Promise<void>;
+  send(ttl: number, except: string | undefined): Promise<void>;
   /** There is nothing to be remembered of him any more. */
   forget(): void;
   /** What was to be said later, when nobody waited for it, was not. */
@@ -19,29 +19,29 @@ export interface TypingVoice {
  * One user in one room, as this process tells of him: turns key strokes into as few messages as can be.
  * One message is on its way at a time, so that they arrive in the order of what he did.
  */
-export class OwnTyping {
-  readonly #voice: TypingVoice;
+export class TypingBroadcaster {
+  readonly #voice: TypingBroadcasterOptions;
   #on = false;
   /** When he last struck a key. */
-  #struck = 0;
+  #lastKeystroke = 0;
   /** He has struck one since it was last said that he types. */
-  #news = false;
+  #unsentKeystroke = false;
   /** Others may take him for typing. */
-  #said = false;
+  #sent = false;
   /** That he types must not be said again before. */
   #next = Number.NEGATIVE_INFINITY;
   #except: string | undefined;
   #saying: Promise<void> | undefined;
   #timer: Timer | undefined;
 
-  constructor(voice: TypingVoice) {
+  constructor(voice: TypingBroadcasterOptions) {
     this.#voice = voice;
   }
 
   /** He has struck a key. Resolves when what has to be said now is said. */
   start(except: string | undefined): Promise<void> {
-    this.#on = this.#news = true;
-    this.#struck = this.#voice.clock.monotonic();
+    this.#on = this.#unsentKeystroke = true;
+    this.#lastKeystroke = this.#voice.clock.monotonic();
     this.#except = except;
     return this.#settle();
   }
@@ -56,30 +56,30 @@ export class OwnTyping {
   /** Nothing is said any more. */
   close(): void {
     this.#timer?.cancel();
-    this.#on = this.#said = false;
+    this.#on = this.#sent = false;
   }
 
   #settle(): Promise<void> {
     // Whoever comes while something is being said is served by the same loop.
-    if (this.#saying === undefined && this.#due() !== undefined) this.#saying = this.#sayAll();
+    if (this.#saying === undefined && this.#due() !== undefined) this.#saying = this.#sendAll();
     return this.#saying ?? Promise.resolve();
   }
 
-  async #sayAll(): Promise<void> {
+  async #sendAll(): Promise<void> {
     const { clock, ttl: window } = this.#voice;
     try {
       for (let ttl = this.#due(); ttl !== undefined; ttl = this.#due()) {
-        this.#said = ttl > 0;
+        this.#sent = ttl > 0;
         if (ttl > 0) {
-          this.#news = false;
+          this.#unsentKeystroke = false;
           this.#next = clock.monotonic() + window / 2;
           this.#wakeIn(window / 2);
         }
-        await this.#voice.say(ttl, this.#except);
+        await this.#voice.send(ttl, this.#except);
       }
     } catch (error) {
       // The next key stroke tries again. What may have been said all the same ends by itself.
-      this.#on = this.#said = false;
+      this.#on = this.#sent = false;
       this.#next = Number.NEGATIVE_INFINITY;
       throw error;
     } finally {
@@ -89,10 +89,10 @@ export class OwnTyping {
 
   /** What is to be said now: for how many ms he types. */
   #due(): number | undefined {
-    if (!this.#on) return this.#said ? 0 : undefined;
+    if (!this.#on) return this.#sent ? 0 : undefined;
     const now = this.#voice.clock.monotonic();
-    const left = this.#struck + this.#voice.ttl - now;
-    return this.#news && now >= this.#next && left > 0 ? Math.ceil(left) : undefined;
+    const left = this.#lastKeystroke + this.#voice.ttl - now;
+    return this.#unsentKeystroke && now >= this.#next && left > 0 ? Math.ceil(left) : undefined;
   }
 
   #wakeIn(ms: number): void {
@@ -108,7 +108,7 @@ export class OwnTyping {
       return;
     }
     const now = clock.monotonic();
-    const until = now < this.#next ? this.#next : this.#on ? this.#struck + ttl : now;
+    const until = now < this.#next ? this.#next : this.#on ? this.#lastKeystroke + ttl : now;
     if (until > now) this.#wakeIn(until - now);
     else this.#voice.forget();
   }

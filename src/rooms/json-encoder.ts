@@ -1,7 +1,7 @@
 import type { FrameFormat } from './peer.js';
 
 /** The frames of docs/protocol.md. What was published is taken over as it is, unparsed. */
-export const jsonFormat: FrameFormat = {
+export const jsonEncoder: FrameFormat = {
   message({ room, position, at, json }) {
     let head = '{"type":"event",';
     if (room !== undefined) head += `"room":${JSON.stringify(room)},`;

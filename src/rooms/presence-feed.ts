@@ -2,31 +2,31 @@ import type { PresenceService } from '../presence/presence-service.js';
 import { SharedWatch } from '../presence/shared-watch.js';
 import type { WatchedPresence } from '../presence/types.js';
 import type { UserPresence } from '../protocol/frames.js';
-import type { Outlet } from './outlet.js';
-import { Outgoing } from './peer.js';
+import { EncodedFrame } from './peer.js';
+import type { PeerWriter } from './peer-writer.js';
 
 /** One watch for all users that local peers want to know of. */
-export class WatchedUsers {
-  readonly #watch: SharedWatch<Outlet>;
+export class PresenceFeed {
+  readonly #watch: SharedWatch<PeerWriter>;
 
   constructor(presence: Pick<PresenceService, 'watch'>) {
     this.#watch = new SharedWatch(presence, (outlets, news) => {
-      const notice = Outgoing.notice({ type: 'presence', users: [shown(news.userId, news)] });
-      for (const outlet of outlets) outlet.notice(notice);
+      const notice = EncodedFrame.notice({ type: 'presence', users: [toUserPresence(news.userId, news)] });
+      for (const outlet of outlets) outlet.sendNotice(notice);
     });
   }
 
   /** Tells `outlet` how `userIds` are, and what changes, until `remove`; also when it rejects. */
-  async add(outlet: Outlet, userIds: readonly string[]): Promise<void> {
+  async add(outlet: PeerWriter, userIds: readonly string[]): Promise<void> {
     await this.#watch.add(outlet, userIds);
     const users = userIds
       .filter((userId) => this.#watch.has(outlet, userId))
-      .map((userId) => shown(userId, this.#watch.get(userId)));
-    if (users.length > 0) outlet.notice(Outgoing.notice({ type: 'presence', users }));
+      .map((userId) => toUserPresence(userId, this.#watch.get(userId)));
+    if (users.length > 0) outlet.sendNotice(EncodedFrame.notice({ type: 'presence', users }));
   }
 
   /** Tells `outlet` no more of `userIds`. */
-  remove(outlet: Outlet, userIds: Iterable<string>): void {
+  remove(outlet: PeerWriter, userIds: Iterable<string>): void {
     this.#watch.remove(outlet, userIds);
   }
 
@@ -36,7 +36,7 @@ export class WatchedUsers {
   }
 }
 
-function shown(user: string, presence: WatchedPresence | undefined): UserPresence {
+function toUserPresence(user: string, presence: WatchedPresence | undefined): UserPresence {
   if (presence === undefined) return { user, status: 'offline', lastSeen: 0 };
   return { user, status: presence.status, lastSeen: presence.lastSeen.getTime() };
 }
