@@ -41,7 +41,7 @@ export type {
   NotificationAsker,
   NotificationRequest,
   NotificationRequests,
-} from './notifications/requests.js';
+} from './notifications/request-handlers.js';
 export type {
   ClosePresenceOptions,
   OnlineUsersOptions,

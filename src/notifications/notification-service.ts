@@ -20,8 +20,8 @@ import type {
   NotifyOptions,
   UnreadNotifications,
 } from './options.js';
-import { ReadMarks } from './read-marks.js';
-import { type NotificationRequests, requestsOf } from './requests.js';
+import { ReadMarkers } from './read-markers.js';
+import { createRequestHandlers, type NotificationRequests } from './request-handlers.js';
 
 const DAY = 86_400_000;
 const YEAR = 365 * DAY;
@@ -49,7 +49,7 @@ export class NotificationService {
   readonly #rooms: RoomService;
   readonly #reporter: ErrorReporter;
   readonly #channel: ChannelDefinition<{ readonly userId: string }, Json>;
-  readonly #marks: ReadMarks;
+  readonly #marks: ReadMarkers;
 
   /** @throws {@link InvalidArgumentError} for an option out of range. */
   constructor(options: NotificationOptions) {
@@ -64,7 +64,7 @@ export class NotificationService {
     const positionTtl = history.positionTtl ?? markTtl + ttl;
     this.#rooms = rooms;
     this.#reporter = new ErrorReporter(onError);
-    this.#marks = new ReadMarks(rooms.pubsub, markTtl);
+    this.#marks = new ReadMarkers(rooms.pubsub, markTtl);
     this.#channel = defineChannel<Json>()('notifications:{userId}', {
       history: { size, ttl, positionTtl },
       codec: jsonCodec,
@@ -80,7 +80,7 @@ export class NotificationService {
    * `PubSubService.publish` throws, whose `outcome` tells whether it may be kept all the same.
    */
   async notify(userId: string, notification: Json, options: NotifyOptions = {}): Promise<Notified> {
-    const channel = this.#of(userId);
+    const channel = this.#channelOf(userId);
     assertOptions('options', options);
     const { idempotencyKey, live = true } = options;
     if (typeof live !== 'boolean') throw new InvalidArgumentError('live', 'must be true or false');
@@ -95,7 +95,7 @@ export class NotificationService {
     const id = position as Position;
     const event = { id, at: publishedAt(id), data: notification };
     const [delivered, online] = await Promise.all([
-      live ? this.#tell(userId, NOTIFICATION, event, this.#once(id)) : 0,
+      live ? this.#sendToUser(userId, NOTIFICATION, event, this.#once(id)) : 0,
       this.#online(userId),
     ]);
     return { id, duplicate, delivered, online };
@@ -108,7 +108,7 @@ export class NotificationService {
    * {@link TimeoutError}, {@link ConnectionError} when it cannot be read.
    */
   async list(userId: string, options: NotificationListOptions = {}): Promise<NotificationList> {
-    const channel = this.#of(userId);
+    const channel = this.#channelOf(userId);
     assertOptions('options', options);
     const { before } = options;
     const limit = numberOption('limit', options.limit, 50, { min: 1, max: 1_000, integer: true });
@@ -116,9 +116,9 @@ export class NotificationService {
     const paging = { reverse: true, limit, ...(before === undefined ? {} : { before }) };
     const [{ messages, more }, readUpTo] = await Promise.all([
       this.#rooms.pubsub.history(channel, paging),
-      this.#marks.of(userId),
+      this.#marks.get(userId),
     ]);
-    const notifications = messages.map((message) => shown(message, readUpTo));
+    const notifications = messages.map((message) => toNotification(message, readUpTo));
     return { notifications, more, unread: await this.#unread(channel, readUpTo), readUpTo };
   }
 
@@ -128,8 +128,8 @@ export class NotificationService {
    * @throws as {@link NotificationService.list} does.
    */
   async unread(userId: string): Promise<UnreadNotifications> {
-    const channel = this.#of(userId);
-    return this.#unread(channel, await this.#marks.of(userId));
+    const channel = this.#channelOf(userId);
+    return this.#unread(channel, await this.#marks.get(userId));
   }
 
   /**
@@ -141,20 +141,20 @@ export class NotificationService {
    * `publish` throw. It may be repeated.
    */
   async acknowledge(userId: string, id: Position, options: AcknowledgeOptions = {}): Promise<Acknowledged> {
-    const channel = this.#of(userId);
+    const channel = this.#channelOf(userId);
     assertPosition('id', id);
     assertOptions('options', options);
     const { except } = options;
     if (except !== undefined) assertName('except', except);
     const [{ messages }, readUpTo] = await Promise.all([
       // Ids come from clients: only the place of a notification is ever marked.
-      this.#rooms.pubsub.history(channel, { reverse: true, before: after(id), limit: 1 }),
-      this.#marks.of(userId),
+      this.#rooms.pubsub.history(channel, { reverse: true, before: positionAfter(id), limit: 1 }),
+      this.#marks.get(userId),
     ]);
     const newest = messages[0]?.position ?? ORIGIN;
     if (positionTime(newest) <= positionTime(readUpTo)) return { readUpTo };
-    await this.#marks.move(userId, newest);
-    await this.#tell(userId, READ, { id: newest }, except === undefined ? {} : { except });
+    await this.#marks.advance(userId, newest);
+    await this.#sendToUser(userId, READ, { id: newest }, except === undefined ? {} : { except });
     return { readUpTo: newest };
   }
 
@@ -164,11 +164,11 @@ export class NotificationService {
    * is {@link InvalidArgumentError}.
    */
   requests(): NotificationRequests {
-    return requestsOf(this);
+    return createRequestHandlers(this);
   }
 
   /** The channel of a user; throws for a bad id, also one that makes its name too long. */
-  #of(userId: string): ChannelRef<Json> {
+  #channelOf(userId: string): ChannelRef<Json> {
     assertName('userId', userId);
     // The longer one of the two channels, so that none of them is used in vain.
     this.#marks.channel(userId);
@@ -189,7 +189,7 @@ export class NotificationService {
   }
 
   /** Tells the user's sockets; resolves with how many processes have some. */
-  async #tell(userId: string, event: string, data: Json, options: BroadcastOptions): Promise<number> {
+  async #sendToUser(userId: string, event: string, data: Json, options: BroadcastOptions): Promise<number> {
     try {
       return (await this.#rooms.sendToUser(userId, event, data, options)).receivers;
     } catch (error) {
@@ -211,7 +211,10 @@ export class NotificationService {
   }
 }
 
-function shown({ position, publishedAt, message }: HistoryMessage<Json>, readUpTo: Position): Notification {
+function toNotification(
+  { position, publishedAt, message }: HistoryMessage<Json>,
+  readUpTo: Position,
+): Notification {
   return {
     id: position,
     at: publishedAt,
@@ -221,6 +224,6 @@ function shown({ position, publishedAt, message }: HistoryMessage<Json>, readUpT
 }
 
 /** A position that comes after `id`, and before whatever comes after that. */
-function after(id: Position): Position {
+function positionAfter(id: Position): Position {
   return `${Math.min(positionTime(id) + 1, Number.MAX_SAFE_INTEGER)}-0`;
 }

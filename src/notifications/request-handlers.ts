@@ -33,7 +33,7 @@ export interface NotificationRequests {
 }
 
 /** The part of the service that clients may ask. */
-interface Answering {
+interface NotificationQueries {
   list(userId: string, options?: NotificationListOptions): Promise<NotificationList>;
   unread(userId: string): Promise<UnreadNotifications>;
   acknowledge(userId: string, id: Position, options?: AcknowledgeOptions): Promise<Acknowledged>;
@@ -43,10 +43,10 @@ interface Answering {
 const MAX_LIMIT = 100;
 
 /** The requests that `service` answers. */
-export function requestsOf(service: Answering): NotificationRequests {
+export function createRequestHandlers(service: NotificationQueries): NotificationRequests {
   return Object.freeze({
     'notifications.list': async ({ userId }, data) => {
-      const { before, limit } = membersOf(data ?? {});
+      const { before, limit } = assertObject(data ?? {});
       if (typeof limit === 'number' && limit > MAX_LIMIT) {
         throw new InvalidArgumentError('limit', `must be at most ${MAX_LIMIT}`);
       }
@@ -58,14 +58,14 @@ export function requestsOf(service: Answering): NotificationRequests {
       const { notifications, unread, more, readUpTo } = await service.list(userId, options);
       return {
         notifications: notifications.map(({ at, ...rest }) => ({ ...rest, at: at.getTime() })),
-        unread: answerOf(unread),
+        unread: toUnreadReply(unread),
         more,
         readUpTo,
       };
     },
-    'notifications.unread': async ({ userId }) => answerOf(await service.unread(userId)),
+    'notifications.unread': async ({ userId }) => toUnreadReply(await service.unread(userId)),
     'notifications.acknowledge': async ({ userId, id: socketId }, data) => {
-      const { id } = membersOf(data);
+      const { id } = assertObject(data);
       const except = socketId === undefined ? {} : { except: socketId };
       const { readUpTo } = await service.acknowledge(userId, id as Position, except);
       return { readUpTo };
@@ -74,13 +74,13 @@ export function requestsOf(service: Answering): NotificationRequests {
 }
 
 /** The members of what came with a request. */
-function membersOf(data: unknown): { readonly [name: string]: unknown } {
+function assertObject(data: unknown): { readonly [name: string]: unknown } {
   if (typeof data !== 'object' || data === null || Array.isArray(data)) {
     throw new InvalidArgumentError('data', 'must be an object');
   }
   return data as { readonly [name: string]: unknown };
 }
 
-function answerOf({ count, capped, complete }: UnreadNotifications): Json {
+function toUnreadReply({ count, capped, complete }: UnreadNotifications): Json {
   return { count, capped, complete };
 }

@@ -4,7 +4,7 @@ import { type ChannelDefinition, type ChannelRef, defineChannel } from '../pubsu
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 
 /** Up to which notification, its own id included, a user has read. */
-export interface ReadMark {
+export interface ReadMarker {
   readonly id: Position;
 }
 
@@ -15,43 +15,43 @@ const SIZE = 10;
  * Up to where users have read. A mark only ever moves forward, in whatever order it is moved: nobody
  * overwrites it, the greatest of the last ones counts.
  */
-export class ReadMarks {
+export class ReadMarkers {
   readonly #pubsub: PubSubService;
-  readonly #channel: ChannelDefinition<{ readonly userId: string }, ReadMark>;
+  readonly #channel: ChannelDefinition<{ readonly userId: string }, ReadMarker>;
 
   /** Marks are kept for `ttl` ms. */
   constructor(pubsub: PubSubService, ttl: number) {
     this.#pubsub = pubsub;
-    this.#channel = defineChannel<ReadMark>()('notifications-read:{userId}', {
+    this.#channel = defineChannel<ReadMarker>()('notifications-read:{userId}', {
       history: { size: SIZE, ttl },
       codec: jsonCodec,
     });
   }
 
   /** The channel of a user's marks. */
-  channel(userId: string): ChannelRef<ReadMark> {
+  channel(userId: string): ChannelRef<ReadMarker> {
     return this.#channel({ userId });
   }
 
   /** The id of the last notification that is read, or {@link ORIGIN}. */
-  async of(userId: string): Promise<Position> {
+  async get(userId: string): Promise<Position> {
     const { messages } = await this.#pubsub.history(this.channel(userId), { limit: SIZE, reverse: true });
     let greatest = ORIGIN;
     for (const { message } of messages) {
-      const id = idIn(message);
+      const id = parseMarker(message);
       if (positionTime(id) > positionTime(greatest)) greatest = id;
     }
     return greatest;
   }
 
   /** All up to `id` is read. */
-  async move(userId: string, id: Position): Promise<void> {
+  async advance(userId: string, id: Position): Promise<void> {
     await this.#pubsub.publish(this.channel(userId), { id });
   }
 }
 
 /** What a mark holds; what somebody else has put there marks nothing. */
-function idIn(message: Partial<ReadMark> | null): Position {
+function parseMarker(message: Partial<ReadMarker> | null): Position {
   const id: unknown = message?.id;
   try {
     assertPosition('id', id);
