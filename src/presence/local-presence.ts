@@ -26,7 +26,7 @@ export interface LocalPresenceOptions {
   /** After how long without a sign of life a socket is away; 0 for never. */
   readonly idleAfter: number;
   /** How often activity is written down at most. */
-  readonly touchEvery: number;
+  readonly touchInterval: number;
 }
 
 /** How many sockets are checked at a time. */
@@ -250,7 +250,7 @@ export class LocalPresence {
 
   /** A sign of life of a socket; false when this process does not own it. */
   async touch(address: SocketRef): Promise<boolean> {
-    const { clock, grace, touchEvery } = this.#options;
+    const { clock, grace, touchInterval } = this.#options;
     const { key } = address;
     const owned = this.#owned.sockets.get(key);
     if (owned === undefined) return false;
@@ -266,7 +266,7 @@ export class LocalPresence {
         this.#markDirty(key, address.partition, () => this.#socketChange(address));
         throw error;
       }
-    } else if (now - activity.written >= touchEvery) {
+    } else if (now - activity.written >= touchInterval) {
       activity.written = now;
       await this.#store.apply(address.partition, { kind: 'look', user: address.user, reason: 'active' });
     }

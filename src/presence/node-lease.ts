@@ -19,8 +19,8 @@ export interface NodeLeaseOptions {
   readonly link: ClientHandle;
   readonly keys: readonly PartitionKeys[];
   readonly lease: number;
-  readonly renewEvery: number;
-  readonly backstop: number;
+  readonly renewInterval: number;
+  readonly keyTtl: number;
   readonly grace: number;
   readonly reporter: ErrorReporter;
   readonly owned: LocalSockets;
@@ -103,7 +103,7 @@ export class NodeLease implements LeaseObserver {
 
   /** Starts renewing. */
   start(): void {
-    this.#schedule(this.#options.renewEvery);
+    this.#schedule(this.#options.renewInterval);
   }
 
   /** Stops renewing. */
@@ -173,11 +173,11 @@ export class NodeLease implements LeaseObserver {
         return this.#schedule(RETRY_INTERVAL);
       }
       this.#renew().then(
-        () => this.#schedule(this.#options.renewEvery),
+        () => this.#schedule(this.#options.renewInterval),
         (error: unknown) => {
           this.#report(error, 'renew');
           // The lease is running out: be there as soon as Redis is.
-          this.#schedule(Math.min(this.#options.renewEvery, RETRY_INTERVAL));
+          this.#schedule(Math.min(this.#options.renewInterval, RETRY_INTERVAL));
         },
       );
     };
@@ -203,7 +203,7 @@ export class NodeLease implements LeaseObserver {
   }
 
   async #renewIn(partition: number, refresh: readonly RefreshItem[]): Promise<void> {
-    const { link, lease, backstop } = this.#options;
+    const { link, lease, keyTtl } = this.#options;
     const keys = this.#options.keys[partition] as PartitionKeys;
     const id = this.#id;
     const known = this.knownLease(partition);
@@ -212,7 +212,7 @@ export class NodeLease implements LeaseObserver {
     const call = {
       script: renewLeaseScript,
       keys: names,
-      args: [id, String(lease), String(backstop), String(known)],
+      args: [id, String(lease), String(keyTtl), String(known)],
     };
     const [reply] = await link.execute('renew', [call], { key: keys.nodes });
     const replies = reply as readonly (string | number)[];

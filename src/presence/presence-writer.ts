@@ -13,10 +13,10 @@ export interface PresenceWriterOptions {
   readonly link: ClientHandle;
   readonly keys: readonly PartitionKeys[];
   readonly lease: number;
-  readonly backstop: number;
+  readonly keyTtl: number;
   readonly lastSeenTtl: number;
   readonly statuses: readonly string[];
-  readonly layout: Pick<PartitionLayout, 'publish'>;
+  readonly layout: Pick<PartitionLayout, 'publishCommand'>;
   /** Resolves when writing is allowed. */
   readonly ready: () => Promise<void>;
   /** The id of this process's node, now. */

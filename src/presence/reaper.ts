@@ -16,7 +16,7 @@ export interface ReaperOptions {
   readonly link: ClientHandle;
   readonly keys: readonly PartitionKeys[];
   readonly store: PresenceWriter;
-  readonly sweepEvery: number;
+  readonly sweepInterval: number;
   readonly lease: number;
   readonly maxDeadShare: number;
   readonly grace: number;
@@ -93,9 +93,9 @@ export class Reaper {
 
   #schedule(): void {
     if (this.#stopped) return;
-    const { link, sweepEvery } = this.#options;
+    const { link, sweepInterval } = this.#options;
     this.#timer = link.clock.after(
-      jitter(link.clock, sweepEvery),
+      jitter(link.clock, sweepInterval),
       () => {
         if (link.session.ended) return this.#schedule();
         this.#sweeping = this.#sweep().finally(() => this.#schedule());
@@ -130,9 +130,9 @@ export class Reaper {
 
   /** Many processes sweep in turn: each one more often than its judge needs would cost N² for nothing. */
   #scheduleNext(partition: number, nodes: number): void {
-    const { link, sweepEvery, lease } = this.#options;
-    const turns = Math.min(lease / 6, (sweepEvery * nodes) / SWEEPERS);
-    const rest = turns > sweepEvery ? jitter(link.clock, turns) : 0;
+    const { link, sweepInterval, lease } = this.#options;
+    const turns = Math.min(lease / 6, (sweepInterval * nodes) / SWEEPERS);
+    const rest = turns > sweepInterval ? jitter(link.clock, turns) : 0;
     this.#dueAt[partition] = link.clock.monotonic() + rest;
   }
 

@@ -13,10 +13,10 @@ export interface TransactionSettings {
   /** The node's lease as last seen; 0 for none. */
   readonly known: number;
   readonly lease: number;
-  readonly backstop: number;
+  readonly keyTtl: number;
   readonly lastSeenTtl: number;
   readonly statuses: readonly string[];
-  readonly layout: Pick<PartitionLayout, 'publish'>;
+  readonly layout: Pick<PartitionLayout, 'publishCommand'>;
 }
 
 /** What a transaction brought about. */
@@ -156,9 +156,9 @@ export class Transaction {
 
   /** Notes what the node answers for. */
   #writePairs(owned: readonly string[]): void {
-    const { keys, node, backstop } = this.#settings;
+    const { keys, node, keyTtl } = this.#settings;
     const key = keys.node(node);
-    this.commands.push(['SADD', key, ...owned], ['PEXPIRE', key, String(backstop)]);
+    this.commands.push(['SADD', key, ...owned], ['PEXPIRE', key, String(keyTtl)]);
   }
 
   #call(call: ScriptCall): void {
@@ -167,7 +167,7 @@ export class Transaction {
   }
 
   #settleCall(own: boolean, restoring: boolean): ScriptCall {
-    const { keys, node, lease, backstop, lastSeenTtl, statuses, known, layout } = this.#settings;
+    const { keys, node, lease, keyTtl, lastSeenTtl, statuses, known, layout } = this.#settings;
     const names = [keys.nodes, keys.online, keys.due, keys.node(node)];
     let lines = '';
     for (const [user, { reason, facts }] of this.#users) {
@@ -182,7 +182,7 @@ export class Transaction {
     const args = [
       node,
       own ? String(lease) : '0',
-      String(backstop),
+      String(keyTtl),
       String(lastSeenTtl),
       keys.events,
       String(keys.socketsPrefix.length),
@@ -196,13 +196,13 @@ export class Transaction {
   }
 
   #roomCall(rooms: readonly RoomWrite[], own: boolean): ScriptCall {
-    const { keys, lease, backstop, node, known, layout } = this.#settings;
+    const { keys, lease, keyTtl, node, known, layout } = this.#settings;
     const numbers = new Map<string, number>();
     const names = [keys.nodes];
     const args = [
       own ? node : '',
       String(lease),
-      String(backstop),
+      String(keyTtl),
       String(keys.roomPrefix.length),
       keys.roomEventsPrefix,
       String(known),

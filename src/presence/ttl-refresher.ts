@@ -15,8 +15,8 @@ export interface RefreshItem {
 export interface TtlRefresherOptions {
   readonly owned: LocalSockets;
   readonly keys: readonly PartitionKeys[];
-  readonly backstop: number;
-  readonly renewEvery: number;
+  readonly keyTtl: number;
+  readonly renewInterval: number;
   readonly grace: number;
 }
 
@@ -38,7 +38,7 @@ export class TtlRefresher {
 
   constructor(options: TtlRefresherOptions) {
     this.#options = options;
-    this.#turns = Math.max(1, Math.floor(options.backstop / 3 / options.renewEvery));
+    this.#turns = Math.max(1, Math.floor(options.keyTtl / 3 / options.renewInterval));
   }
 
   /** The next slice, by partition. */

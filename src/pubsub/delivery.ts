@@ -119,19 +119,19 @@ export class HandlerSubscription {
     return this.#exit?.positionOf(this, this.#names);
   }
 
-  /** Leaves, the first time. */
-  unsubscribe(): Promise<void> {
+  /** Repeated calls return the same promise. */
+  #remove(): Promise<void> {
     this.#left ??= this.#exit?.remove(this, this.#names) ?? Promise.resolve();
     return this.#left;
   }
 
-  /** Made when it is asked for: it works without the member, and takes no room in it. */
+  /** A getter, so that it works detached from the subscription and takes no memory in it. */
   get unsubscribe(): () => Promise<void> {
-    return () => this.unsubscribe();
+    return () => this.#remove();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.unsubscribe();
+    return this.#remove();
   }
 }
 

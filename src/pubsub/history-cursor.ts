@@ -401,7 +401,7 @@ export class HistoryCursor {
   #waiting(): BufferedMessage<LiveMessage>[] {
     return this.#liveBuffer.map(({ arrived, reading }) => ({
       link: arrived,
-      settled: reading < this.#readings,
+      beforeRead: reading < this.#readings,
     }));
   }
 

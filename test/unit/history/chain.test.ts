@@ -167,7 +167,7 @@ test('every split of a chain between history and live messages gives every messa
       shuffled.sort((left, right) => left.by - right.by);
       let held: readonly BufferedMessage<ChainLink>[] = shuffled.map(({ link, by }) => ({
         link,
-        settled: by % 2 === 0,
+        beforeRead: by % 2 === 0,
       }));
       let at: Position | undefined = start.position;
       const got: Position[] = [];

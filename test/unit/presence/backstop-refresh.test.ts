@@ -20,9 +20,9 @@ function socket(owned: LocalSockets, user: string): void {
 
 test('everything owned has its turn well within the backstop, however many come and go meanwhile', () => {
   const owned = new LocalSockets();
-  const backstop = 3_600_000;
-  const renewEvery = 10_000;
-  const refresh = new TtlRefresher({ owned, keys, backstop, renewEvery, grace: 0 });
+  const keyTtl = 3_600_000;
+  const renewInterval = 10_000;
+  const refresh = new TtlRefresher({ owned, keys, keyTtl, renewInterval, grace: 0 });
   for (let at = 0; at < 6_000; at++) socket(owned, `old-${at}`);
   socket(owned, 'immortal');
   owned.join({ user: 'immortal', socket: 's', room: 'lobby', partition: 0, info: '1' });
@@ -47,7 +47,7 @@ test('everything owned has its turn well within the backstop, however many come 
   }
   for (const seen of [turns, roomTurns]) {
     const gaps = seen.map((renewal, at) => renewal - (seen[at - 1] ?? 0));
-    expect(Math.max(...gaps) * renewEvery).toBeLessThan(backstop * 0.75);
-    expect(seen.at(-1)).toBeGreaterThan(1_440 - (0.75 * backstop) / renewEvery);
+    expect(Math.max(...gaps) * renewInterval).toBeLessThan(keyTtl * 0.75);
+    expect(seen.at(-1)).toBeGreaterThan(1_440 - (0.75 * keyTtl) / renewInterval);
   }
 });

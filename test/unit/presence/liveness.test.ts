@@ -80,7 +80,7 @@ describe('a node that falls silent', () => {
     const { after, verdict } = court.untilDead('b', ['a']);
     expect(after).toBeGreaterThan(LEASE);
     expect(after).toBeLessThanOrEqual(LEASE + SWEEP);
-    expect(verdict).toEqual({ dead: [{ nodeId: 'b', score: last }], late: ['b'] });
+    expect(verdict).toEqual({ dead: [{ nodeId: 'b', score: last }], suspect: ['b'] });
   });
 
   test('is not judged at the very ms its lease ends', () => {
@@ -122,7 +122,7 @@ describe('a node that falls silent', () => {
     court.renew('a');
     const verdicts = court.run(LEASE);
     neverDead(verdicts);
-    expect(verdicts[0]).toEqual({ dead: [], late: [] });
+    expect(verdicts[0]).toEqual({ dead: [], suspect: [] });
   });
 });
 
@@ -135,7 +135,7 @@ describe('a judge whose own view was not unbroken for a lease', () => {
     const quarantined = court.run(LEASE - SWEEP);
     neverDead(quarantined);
     for (const verdict of quarantined) {
-      expect(verdict).toEqual({ dead: [], late: ['a'], suspended: 'quarantine' });
+      expect(verdict).toEqual({ dead: [], suspect: ['a'], suspended: 'quarantine' });
     }
     expect(court.untilDead('a').verdict.dead).toHaveLength(1);
     expect(court.time - start).toBe(LEASE);
@@ -195,7 +195,7 @@ describe('what a judge has not watched itself', () => {
     const court = new Court();
     court.run(2 * LEASE);
     court.leases.set('stranger', court.now - 10 * LEASE);
-    expect(court.survey()).toEqual({ dead: [], late: ['stranger'] });
+    expect(court.survey()).toEqual({ dead: [], suspect: ['stranger'] });
     expect(dead(court.survey())).toEqual(['stranger']);
   });
 
@@ -208,7 +208,7 @@ describe('what a judge has not watched itself', () => {
     for (let count = 0; count < 5; count++) {
       court.leases.set('a', court.now - 10 + count);
       court.time += SWEEP;
-      expect(court.survey()).toEqual({ dead: [], late: ['a'] });
+      expect(court.survey()).toEqual({ dead: [], suspect: ['a'] });
     }
   });
 
@@ -285,13 +285,13 @@ describe('a claim', () => {
     court.leases.set('gone', -(court.now + 1_000));
     court.survey();
     expect(court.run(1_000)).toEqual([
-      { dead: [], late: [] },
-      { dead: [], late: [] },
+      { dead: [], suspect: [] },
+      { dead: [], suspect: [] },
     ]);
     const score = court.leases.get('gone');
     court.time += 1;
     // A judge that has just started knows enough: whoever claimed has judged.
-    expect(court.survey()).toEqual({ dead: [{ nodeId: 'gone', score }], late: [] });
+    expect(court.survey()).toEqual({ dead: [{ nodeId: 'gone', score }], suspect: [] });
   });
 
   test('is taken over even by a judge who sees it for the first time, or was interrupted', () => {
@@ -331,7 +331,7 @@ describe('who looks late', () => {
     expect(court.survey().suspect).toEqual([]);
     court.time += LEASE + 1;
     court.renew('b');
-    expect(court.survey()).toEqual({ dead: [], late: ['a', 'c'], suspended: 'quarantine' });
+    expect(court.survey()).toEqual({ dead: [], suspect: ['a', 'c'], suspended: 'quarantine' });
   });
 });
 

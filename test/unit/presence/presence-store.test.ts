@@ -38,7 +38,7 @@ beforeEach(() => {
     link,
     keys,
     lease: 9_000,
-    backstop: 60_000,
+    keyTtl: 60_000,
     lastSeenTtl: 90_000,
     statuses: ['busy', 'online', 'away'],
     layout: { publishCommand: 'PUBLISH' },

@@ -23,12 +23,12 @@ test('the defaults', () => {
     nodeName: expect.stringMatching(/^[A-Za-z0-9_.:-]{1,32}$/),
     grace: 0,
     lease: 30_000,
-    renewEvery: 10_000,
-    sweepEvery: 1_000,
+    renewInterval: 10_000,
+    sweepInterval: 1_000,
     statusPriority: ['busy', 'online', 'away'],
     maxSocketsPerUser: 100,
     maxMetaBytes: 4_096,
-    backstop: 3_600_000,
+    keyTtl: 3_600_000,
     lastSeenTtl: 7 * 86_400_000,
     maxDeadShare: 0.5,
     timeout: 5_000,
@@ -36,7 +36,7 @@ test('the defaults', () => {
 });
 
 test('a short lease brings more sweeps and renewals with it', () => {
-  expect(read({ lease: 1_200 })).toMatchObject({ lease: 1_200, renewEvery: 400, sweepEvery: 300 });
+  expect(read({ lease: 1_200 })).toMatchObject({ lease: 1_200, renewInterval: 400, sweepInterval: 300 });
 });
 
 test('the list of statuses is a copy', () => {

@@ -101,7 +101,7 @@ function scene({ size = 1_000, start, gate, onMessage }: SceneOptions = {}) {
   let before = 0;
   const reports: [RollcallError, ErrorContext][] = [];
   const audience = new ServiceContext(new ErrorReporter((error, context) => reports.push([error, context])));
-  const home = { kind: 'channel' as const, name: 'x', binary: false, level: () => {} };
+  const home = { kind: 'channel' as const, name: 'x', binary: false, onCaughtUp: () => {} };
   const cohort = new HistoryCursor(home, readings, () => 5, { start, gate });
   const member = new HandlerSubscription(
     audience,

@@ -17,7 +17,7 @@ test('what comes in one go is heard when its first message came, and asks the ti
   clock.advance(1_000);
   const at = clock.now();
   for (let message = 0; message < 100; message++) pulse.record();
-  expect(pulse).toMatchObject({ at, monotonic: 1_000 });
+  expect(pulse).toMatchObject({ wallTime: at, monotonic: 1_000 });
   expect(clock.asked).toBe(1);
 });
 
@@ -27,7 +27,7 @@ test('what comes later is heard later', async () => {
   for (let second = 1; second <= 3; second++) {
     clock.advance(1_000);
     pulse.record();
-    expect(pulse).toMatchObject({ at: clock.now(), monotonic: second * 1_000 });
+    expect(pulse).toMatchObject({ wallTime: clock.now(), monotonic: second * 1_000 });
     await turn();
   }
 });
