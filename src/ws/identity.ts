@@ -8,7 +8,7 @@ import { CloseCode } from '../protocol/close-codes.js';
 import type { Identity, ServeOptions } from './options.js';
 
 /** Somebody. What the application said of him is read once, and checked, before anything depends on it. */
-export interface Known<User> {
+export interface AuthenticatedUser<User> {
   /** As `authorize` is to see him. */
   readonly user: User;
   readonly userId: string;
@@ -21,17 +21,17 @@ export interface Known<User> {
 }
 
 /** Why somebody is not let in. */
-export interface Refusal {
+export interface ConnectionRejection {
   readonly code: number;
   readonly reason: string;
 }
 
 /** Finds out who asks to come in. Never rejects: what fails is reported, and nobody is let in. */
-export async function identify<User extends Identity>(
+export async function authenticateRequest<User extends Identity>(
   request: IncomingMessage,
   { authenticate, rateLimitKey }: Pick<ServeOptions<User>, 'authenticate' | 'rateLimitKey'>,
   report: (error: unknown) => void,
-): Promise<Known<User> | Refusal> {
+): Promise<AuthenticatedUser<User> | ConnectionRejection> {
   try {
     const given = await authenticate(request);
     if (given === null || given === undefined || given === '') {
@@ -41,7 +41,7 @@ export async function identify<User extends Identity>(
     const { userId, status, meta, expiresAt } = user;
     assertName('userId', userId);
     const rateKey = rateLimitKey?.(user, request) ?? userId;
-    return { user, userId, status, meta, expiresAt: timeOf(expiresAt), rateKey };
+    return { user, userId, status, meta, expiresAt: toExpiryTime(expiresAt), rateKey };
   } catch (error) {
     report(error);
     return { code: CloseCode.UNAVAILABLE, reason: 'not available now' };
@@ -49,13 +49,13 @@ export async function identify<User extends Identity>(
 }
 
 /** Where the client says it stands in what was sent to its user; whatever else it says is nothing. */
-export function sinceOf(request: IncomingMessage | undefined): string | undefined {
+export function readResumePosition(request: IncomingMessage | undefined): string | undefined {
   const url = request?.url ?? '';
   const since = new URLSearchParams(url.slice(url.indexOf('?') + 1)).get('since');
   return isPosition(since) ? since : undefined;
 }
 
-function timeOf(expiresAt: unknown): number | undefined {
+function toExpiryTime(expiresAt: unknown): number | undefined {
   if (expiresAt === undefined || expiresAt === null) return undefined;
   const time = typeof expiresAt === 'number' || expiresAt instanceof Date ? Number(expiresAt) : Number.NaN;
   if (Number.isFinite(time)) return time;

@@ -12,4 +12,4 @@ export type {
 export { RequestError } from './request-error.js';
 export type { Serving } from './serve-web-socket.js';
 export { serveWebSocket } from './serve-web-socket.js';
-export type { WebSocketLike, WebSocketServerLike } from './web-socket.js';
+export type { WebSocketLike, WebSocketServerLike } from './ws-types.js';

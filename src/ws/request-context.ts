@@ -1,11 +1,11 @@
 import type { RoomSocket } from '../rooms/room-socket.js';
-import type { Known } from './identity.js';
+import type { AuthenticatedUser } from './identity.js';
 import type { Identity, ServeOptions } from './options.js';
 
 /** What the requests of one connection are carried out with, and what they leave behind. */
 export interface RequestContext<User extends Identity> {
   readonly options: ServeOptions<User>;
-  readonly known: Known<User>;
+  readonly known: AuthenticatedUser<User>;
   readonly socket: RoomSocket;
   readonly maxRooms: number;
   readonly maxWatched: number;

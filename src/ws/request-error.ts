@@ -19,13 +19,13 @@ export class RequestError extends Error {
 }
 
 /** For how long a client is to wait when Redis is away, in ms. */
-const REDIS_AWAY = 1_000;
+const UNAVAILABLE_RETRY_AFTER = 1_000;
 
 /**
  * The frame that tells a client of `error`. What the server's own code threw is none of its business:
  * then only that it failed is told, and `report` gets the error.
  */
-export function errorFrame(
+export function toErrorFrame(
   error: unknown,
   id: number | undefined,
   report: (error: unknown) => void,
@@ -51,8 +51,8 @@ export function errorFrame(
           type: 'error',
           ...about,
           code: 'UNAVAILABLE',
-          message: awayText(error),
-          retryAfter: REDIS_AWAY,
+          message: unavailableMessage(error),
+          retryAfter: UNAVAILABLE_RETRY_AFTER,
         };
       case 'ERR_UNSUPPORTED':
         return { type: 'error', ...about, code: 'INVALID', message: 'this server does not offer that' };
@@ -62,7 +62,7 @@ export function errorFrame(
   return { type: 'error', ...about, code: 'INTERNAL', message: 'the server failed' };
 }
 
-function awayText({ outcome }: RollcallError): string {
+function unavailableMessage({ outcome }: RollcallError): string {
   return outcome === 'failed'
     ? 'the server cannot do that now'
     : 'the server cannot tell whether that was done';

@@ -7,15 +7,20 @@ import { CloseCode } from '../protocol/close-codes.js';
 import { PROTOCOL_VERSION } from '../protocol/frames.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
 import { TypingService } from '../typing/typing-service.js';
-import { Connection, type ConnectionSettings } from './connection.js';
-import { Handshakes, type HttpRefusal } from './handshakes.js';
-import { Heartbeats } from './heartbeats.js';
-import { identify, type Known, type Refusal, sinceOf } from './identity.js';
+import { HandshakeHooks, type HandshakeRejection } from './handshake-hooks.js';
+import { HeartbeatMonitor } from './heartbeat-monitor.js';
+import {
+  type AuthenticatedUser,
+  authenticateRequest,
+  type ConnectionRejection,
+  readResumePosition,
+} from './identity.js';
 import type { CloseServingOptions, Identity, ServeOptions, ServingStats } from './options.js';
-import { limiting } from './rate-limit.js';
+import { createRateLimit } from './rate-limit.js';
 import { stopTyping } from './request-context.js';
-import type { WebSocketLike, WebSocketServerLike } from './web-socket.js';
+import { WebSocketConnection, type WebSocketConnectionSettings } from './web-socket-connection.js';
 import { OPEN, WebSocketPeer } from './web-socket-peer.js';
+import type { WebSocketLike, WebSocketServerLike } from './ws-types.js';
 
 /** A WebSocket server, served. */
 export interface Serving {
@@ -73,21 +78,21 @@ export function serveWebSocket<User extends Identity = Identity>(
     assertFunction('typing.start', typing?.start);
     assertFunction('typing.stop', typing?.stop);
   }
-  return new Server(server, options);
+  return new RoomWebSocketServer(server, options);
 }
 
-class Server<User extends Identity> implements Serving {
+class RoomWebSocketServer<User extends Identity> implements Serving {
   readonly #server: WebSocketServerLike;
   readonly #options: ServeOptions<User>;
   readonly #ownTyping: TypingService | undefined;
   readonly #reporter: ErrorReporter;
-  readonly #settings: ConnectionSettings;
+  readonly #settings: WebSocketConnectionSettings;
   readonly #limits: Readonly<Record<'maxRooms' | 'maxWatched' | 'heartbeat' | 'pongTimeout', number>>;
-  readonly #handshakes: Handshakes;
-  readonly #heartbeats: Heartbeats<User>;
-  readonly #connections = new Set<Connection<User>>();
+  readonly #handshakes: HandshakeHooks;
+  readonly #heartbeats: HeartbeatMonitor<User>;
+  readonly #connections = new Set<WebSocketConnection<User>>();
   /** Who was identified in his handshake already. */
-  readonly #known = new WeakMap<IncomingMessage, Known<User>>();
+  readonly #known = new WeakMap<IncomingMessage, AuthenticatedUser<User>>();
   readonly #counters = { refused: 0, frames: 0, malformed: 0, limited: 0, silent: 0 };
   #handoff = false;
   #closing: Promise<void> | undefined;
@@ -110,17 +115,17 @@ class Server<User extends Identity> implements Serving {
       this.#ownTyping = new TypingService({ rooms, clock, ...(onError === undefined ? {} : { onError }) });
     }
     this.#options = { ...options, typing: options.typing ?? (this.#ownTyping as TypingService) };
-    const admit = options.rateLimit && limiting(options.rateLimit, report);
-    this.#settings = { clock, admit, report, counters: this.#counters };
+    const admit = options.rateLimit && createRateLimit(options.rateLimit, report);
+    this.#settings = { clock, consumeRate: admit, report, counters: this.#counters };
     this.#server = server;
     const verify = refuseWith === 'status' ? this.#verify : undefined;
-    this.#handshakes = new Handshakes(server, { maxBytes, verify, report });
-    this.#heartbeats = new Heartbeats(this.#connections, {
+    this.#handshakes = new HandshakeHooks(server, { maxBytes, verify, report });
+    this.#heartbeats = new HeartbeatMonitor(this.#connections, {
       ...this.#limits,
       clock,
       counters: this.#counters,
     });
-    server.on('connection', this.#connected);
+    server.on('connection', this.#onConnection);
   }
 
   stats(): ServingStats {
@@ -150,13 +155,13 @@ class Server<User extends Identity> implements Serving {
       }),
     );
     this.#heartbeats.stop();
-    this.#server.off('connection', this.#connected);
+    this.#server.off('connection', this.#onConnection);
     this.#handshakes.restore();
     await this.#ownTyping?.close();
   }
 
   /** Answers a handshake, where that is wished, before there is a connection. */
-  readonly #verify = async (request: IncomingMessage): Promise<HttpRefusal | undefined> => {
+  readonly #verify = async (request: IncomingMessage): Promise<HandshakeRejection | undefined> => {
     const identified = this.#closing === undefined ? await this.#identify(request) : undefined;
     if (identified !== undefined && 'userId' in identified) {
       this.#known.set(request, identified);
@@ -168,14 +173,14 @@ class Server<User extends Identity> implements Serving {
       : { status: 503, text: 'Service Unavailable', headers: { 'Retry-After': '1' } };
   };
 
-  readonly #connected = (socket: WebSocketLike, request: IncomingMessage): void => {
+  readonly #onConnection = (socket: WebSocketLike, request: IncomingMessage): void => {
     // What the client does wrong on the level of WebSockets; `close` follows by itself.
-    let connection: Connection<User> | undefined;
+    let connection: WebSocketConnection<User> | undefined;
     socket.on('error', () => connection?.fail());
     // Whose server tells of it late, and has missed its end.
     if (socket.readyState !== OPEN) return;
     const peer = new WebSocketPeer(socket, this.#settings.clock);
-    const own = new Connection<User>(socket, peer, this.#settings);
+    const own = new WebSocketConnection<User>(socket, peer, this.#settings);
     connection = own;
     this.#connections.add(own);
     const gone = new Promise<undefined>((resolve) => {
@@ -186,12 +191,12 @@ class Server<User extends Identity> implements Serving {
       });
     });
     socket.on('message', (data: Buffer, isBinary: boolean) => own.receive(data, isBinary));
-    const hear = () => own.hear();
+    const hear = () => own.markAlive();
     socket.on('pong', hear);
     socket.on('ping', hear);
-    const served = this.#enter(request, own, peer, gone)
+    const served = this.#attach(request, own, peer, gone)
       // The request is not kept for as long as the connection lasts.
-      .then((entered) => entered && this.#stay(own, peer, entered, gone))
+      .then((entered) => entered && this.#serveUntilClosed(own, peer, entered, gone))
       .catch((error: unknown) => {
         this.#report(error);
         own.close(CloseCode.UNAVAILABLE, 'the server failed');
@@ -200,13 +205,13 @@ class Server<User extends Identity> implements Serving {
   };
 
   /** From the handshake until the peer is attached; `undefined` for who is not let in. */
-  async #enter(
+  async #attach(
     request: IncomingMessage,
-    connection: Connection<User>,
+    connection: WebSocketConnection<User>,
     peer: WebSocketPeer,
     gone: Promise<undefined>,
-  ): Promise<Entered<User> | undefined> {
-    const refuse = ({ code, reason }: Refusal) => {
+  ): Promise<AttachedClient<User> | undefined> {
+    const refuse = ({ code, reason }: ConnectionRejection) => {
       this.#counters.refused++;
       if (connection.open) connection.close(code, reason);
       return undefined;
@@ -219,7 +224,7 @@ class Server<User extends Identity> implements Serving {
     if ('code' in identified) return refuse(identified);
     const { rooms } = this.#options;
     const { userId, status, meta } = identified;
-    const since = sinceOf(request);
+    const since = readResumePosition(request);
     let socket: RoomSocket;
     try {
       socket = await rooms.attach(peer, {
@@ -241,28 +246,28 @@ class Server<User extends Identity> implements Serving {
   }
 
   /** From there to the end of the connection. */
-  async #stay(
-    connection: Connection<User>,
+  async #serveUntilClosed(
+    connection: WebSocketConnection<User>,
     peer: WebSocketPeer,
-    entered: Entered<User>,
+    entered: AttachedClient<User>,
     gone: Promise<undefined>,
   ): Promise<void> {
     try {
-      await this.#converse(connection, peer, entered, gone);
+      await this.#serve(connection, peer, entered, gone);
     } finally {
       await entered.socket.detach({ handoff: this.#handoff });
     }
   }
 
   /** While somebody is there. */
-  async #converse(
-    connection: Connection<User>,
+  async #serve(
+    connection: WebSocketConnection<User>,
     peer: WebSocketPeer,
-    { known, socket, since }: Entered<User>,
+    { known, socket, since }: AttachedClient<User>,
     gone: Promise<undefined>,
   ): Promise<void> {
     // If the connection breaks between this frame and what is held back, that has to be asked for again.
-    const position = peer.holds ? since : socket.position;
+    const position = peer.hasHeldFrames ? since : socket.position;
     const { maxRooms, maxWatched, heartbeat } = this.#limits;
     const context = {
       options: this.#options,
@@ -284,14 +289,14 @@ class Server<User extends Identity> implements Serving {
       heartbeat,
       maxBytes: this.#handshakes.maxBytes,
     });
-    connection.begin(context);
+    connection.start(context);
     await gone;
     // It would end by itself as well, if later.
     stopTyping(context).catch((error: unknown) => this.#report(error));
   }
 
-  #identify(request: IncomingMessage): Promise<Known<User> | Refusal> {
-    return identify(request, this.#options, (error) => this.#report(error));
+  #identify(request: IncomingMessage): Promise<AuthenticatedUser<User> | ConnectionRejection> {
+    return authenticateRequest(request, this.#options, (error) => this.#report(error));
   }
 
   #report(error: unknown): void {
@@ -303,8 +308,8 @@ class Server<User extends Identity> implements Serving {
 }
 
 /** Somebody who was let in. */
-interface Entered<User extends Identity> {
-  readonly known: Known<User>;
+interface AttachedClient<User extends Identity> {
+  readonly known: AuthenticatedUser<User>;
   readonly socket: RoomSocket;
   /** Where he stood, when he came back. */
   readonly since: string | undefined;

@@ -1,15 +1,15 @@
 import type { Clock, Timer } from '../internal/clock.js';
 import type { ServerFrame } from '../protocol/frames.js';
 import type { Peer } from '../rooms/peer.js';
-import type { WebSocketLike } from './web-socket.js';
+import type { WebSocketLike } from './ws-types.js';
 
 /** The `readyState` of a WebSocket that is open. */
 export const OPEN = 1;
-const TEXT = { binary: false };
+const TEXT_FRAME = { binary: false };
 /** A close frame holds so many bytes of text. */
 const MAX_REASON_BYTES = 123;
 /** For how long, in ms, the closing handshake may take: a slow peer's buffers are kept no longer. */
-const CLOSING = 5_000;
+const CLOSE_TIMEOUT = 5_000;
 
 /** A WebSocket as a peer. What it is sent before `welcome` comes after it. */
 export class WebSocketPeer implements Peer {
@@ -30,7 +30,7 @@ export class WebSocketPeer implements Peer {
   }
 
   /** Something waits for `welcome`. */
-  get holds(): boolean {
+  get hasHeldFrames(): boolean {
     return this.#heldBytes > 0;
   }
 
@@ -41,13 +41,13 @@ export class WebSocketPeer implements Peer {
 
   send(frame: string | Buffer): void {
     if (this.#closed) return;
-    if (this.#held === undefined) return this.#socket.send(frame, TEXT);
+    if (this.#held === undefined) return this.#socket.send(frame, TEXT_FRAME);
     this.#held.push(frame);
     this.#heldBytes += frame.length;
   }
 
   /** Sends a frame of this connection's own. */
-  tell(frame: ServerFrame): void {
+  sendFrame(frame: ServerFrame): void {
     if (this.#socket.readyState === OPEN) this.send(JSON.stringify(frame));
   }
 
@@ -56,7 +56,7 @@ export class WebSocketPeer implements Peer {
     const held = this.#held ?? [];
     this.#held = undefined;
     this.#heldBytes = 0;
-    this.tell(frame);
+    this.sendFrame(frame);
     for (const each of held) this.send(each);
   }
 
@@ -66,9 +66,9 @@ export class WebSocketPeer implements Peer {
     this.#held = undefined;
     this.#heldBytes = 0;
     // Whoever does not answer by then is cut off, and what waits for him is forgotten.
-    this.#deadline = this.#clock.after(CLOSING, () => this.#socket.terminate(), { keepAlive: false });
+    this.#deadline = this.#clock.after(CLOSE_TIMEOUT, () => this.#socket.terminate(), { keepAlive: false });
     try {
-      this.#socket.close(code, shortened(reason));
+      this.#socket.close(code, truncateReason(reason));
     } catch (error) {
       // For a code that cannot be sent.
       this.#socket.terminate();
@@ -86,7 +86,7 @@ export class WebSocketPeer implements Peer {
   }
 }
 
-function shortened(reason: string): string {
+function truncateReason(reason: string): string {
   let told = reason.slice(0, MAX_REASON_BYTES);
   while (Buffer.byteLength(told) > MAX_REASON_BYTES) told = told.slice(0, -1);
   return told;

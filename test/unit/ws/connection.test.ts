@@ -1,10 +1,10 @@
 import type { RoomService } from 'rollcall';
 import { expect, test } from 'vitest';
-import { Connection } from '../../../src/ws/connection.js';
 import type { Identity, ServeOptions } from '../../../src/ws/options.js';
 import type { RequestContext } from '../../../src/ws/request-context.js';
-import type { WebSocketLike } from '../../../src/ws/web-socket.js';
+import { WebSocketConnection } from '../../../src/ws/web-socket-connection.js';
 import { WebSocketPeer } from '../../../src/ws/web-socket-peer.js';
+import type { WebSocketLike } from '../../../src/ws/ws-types.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { deferred } from '../../support/wait.js';
 
@@ -50,7 +50,12 @@ function scene({ expiresAt, admit, ...options }: Given = {}) {
   const reported: unknown[] = [];
   const counters = { frames: 0, malformed: 0, limited: 0 };
   const report = (error: unknown) => void reported.push(error);
-  const connection = new Connection<Identity>(socket, peer, { clock, admit, report, counters });
+  const connection = new WebSocketConnection<Identity>(socket, peer, {
+    clock,
+    consumeRate: admit,
+    report,
+    counters,
+  });
   const room = {
     id: 's1',
     userId: 'ann',
@@ -76,7 +81,7 @@ function scene({ expiresAt, admit, ...options }: Given = {}) {
   const begin = () => {
     peer.welcome({ type: 'pong' });
     socket.sent.length = 0;
-    connection.begin(context);
+    connection.start(context);
   };
   return { clock, socket, peer, connection, room, reported, counters, receive, begin };
 }
@@ -209,10 +214,10 @@ test('what the application does not answer ends it with "come back", and is repo
     if (known) begin();
     for (let id = 0; id < 70; id++) receive(request(id));
     clock.advance(1_399);
-    expect(connection.alive(clock.monotonic(), 1_000, 400)).toBe(true);
+    expect(connection.checkAlive(clock.monotonic(), 1_000, 400)).toBe(true);
     expect(socket.done).toEqual([]);
     clock.advance(1);
-    expect(connection.alive(clock.monotonic(), 1_000, 400)).toBe(true);
+    expect(connection.checkAlive(clock.monotonic(), 1_000, 400)).toBe(true);
     expect(socket.done).toEqual(['close 4500']);
     expect(reported).toHaveLength(1);
   }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { readFrame } from '../../../src/ws/read-frame.js';
+import { parseClientFrame } from '../../../src/ws/parse-frame.js';
 import { anyFrame } from '../../shared/ws-frames.js';
 
 const nested = (depth: number) => `{"type":"ping","a":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}}`;
@@ -9,7 +9,7 @@ test('whatever comes is read or refused, and leaves no trace', () => {
   const own = Object.getOwnPropertyNames(Object.prototype);
   fc.assert(
     fc.property(anyFrame, (text) => {
-      const frame = readFrame(text);
+      const frame = parseClientFrame(text);
       if ('problem' in frame) {
         expect(frame.problem).toMatch(/\w/);
         expect(frame.id === undefined || Number.isSafeInteger(frame.id)).toBe(true);
@@ -26,30 +26,33 @@ test('whatever comes is read or refused, and leaves no trace', () => {
 test('any bytes as text are read or refused', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
-      expect(readFrame(Buffer.from(bytes).toString())).toMatchObject({ problem: expect.any(String) });
+      expect(parseClientFrame(Buffer.from(bytes).toString())).toMatchObject({ problem: expect.any(String) });
     }),
   );
 });
 
 test('nesting counts outside of texts alone, to 100', () => {
-  expect(readFrame(nested(100))).toMatchObject({ type: 'ping' });
-  expect(readFrame(nested(101))).toMatchObject({ readable: false, problem: expect.stringMatching(/nested/) });
-  const brackets = `"${'[{'.repeat(500)}\\"${'[{'.repeat(500)}\\\\"`;
-  expect(readFrame(`{"type":"ping","a":${brackets}}`)).toMatchObject({ type: 'ping' });
-  expect(readFrame(`{"type":"ping","a":[${'[],'.repeat(500)}1]}`)).toMatchObject({ type: 'ping' });
-  expect(readFrame(`{"type":"ping","a":"\\\\","b":${'['.repeat(101)}`)).toMatchObject({
+  expect(parseClientFrame(nested(100))).toMatchObject({ type: 'ping' });
+  expect(parseClientFrame(nested(101))).toMatchObject({
+    readable: false,
     problem: expect.stringMatching(/nested/),
   });
-  expect(readFrame('['.repeat(1_000_000))).toMatchObject({ readable: false });
+  const brackets = `"${'[{'.repeat(500)}\\"${'[{'.repeat(500)}\\\\"`;
+  expect(parseClientFrame(`{"type":"ping","a":${brackets}}`)).toMatchObject({ type: 'ping' });
+  expect(parseClientFrame(`{"type":"ping","a":[${'[],'.repeat(500)}1]}`)).toMatchObject({ type: 'ping' });
+  expect(parseClientFrame(`{"type":"ping","a":"\\\\","b":${'['.repeat(101)}`)).toMatchObject({
+    problem: expect.stringMatching(/nested/),
+  });
+  expect(parseClientFrame('['.repeat(1_000_000))).toMatchObject({ readable: false });
 });
 
 test('an id is told where it could be read', () => {
-  expect(readFrame('{"type":"join","id":7}')).toMatchObject({ readable: true, id: 7 });
-  expect(readFrame('{"type":"later","id":7}')).toMatchObject({ readable: true, id: 7 });
-  expect(readFrame('{"id":7}')).toMatchObject({ readable: false, id: 7 });
-  expect(readFrame('{"type":"ping","id":9007199254740993}')).toMatchObject({
+  expect(parseClientFrame('{"type":"join","id":7}')).toMatchObject({ readable: true, id: 7 });
+  expect(parseClientFrame('{"type":"later","id":7}')).toMatchObject({ readable: true, id: 7 });
+  expect(parseClientFrame('{"id":7}')).toMatchObject({ readable: false, id: 7 });
+  expect(parseClientFrame('{"type":"ping","id":9007199254740993}')).toMatchObject({
     readable: false,
     id: undefined,
   });
-  expect(readFrame(undefined)).toMatchObject({ readable: false, id: undefined });
+  expect(parseClientFrame(undefined)).toMatchObject({ readable: false, id: undefined });
 });

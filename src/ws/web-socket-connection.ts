@@ -4,18 +4,18 @@ import { CloseCode } from '../protocol/close-codes.js';
 import type { ClientFrame } from '../protocol/frames.js';
 import type { DetachOptions } from '../rooms/options.js';
 import type { Identity } from './options.js';
-import { type BadFrame, readFrame } from './read-frame.js';
+import { type InvalidFrame, parseClientFrame } from './parse-frame.js';
 import type { RequestContext } from './request-context.js';
-import { errorFrame, RequestError } from './request-error.js';
-import { allowed, assertPossible, carryOut } from './requests.js';
-import type { WebSocketLike } from './web-socket.js';
+import { RequestError, toErrorFrame } from './request-error.js';
+import { assertWithinLimits, authorizeFrame, handleFrame } from './request-handlers.js';
 import type { WebSocketPeer } from './web-socket-peer.js';
+import type { WebSocketLike } from './ws-types.js';
 
 /** What connections of one server share. */
-export interface ConnectionSettings {
+export interface WebSocketConnectionSettings {
   readonly clock: Clock;
   /** Takes one from what `key` has left; resolves with for how many ms to wait when that is nothing. */
-  readonly admit: ((key: string) => Promise<number | undefined>) | undefined;
+  readonly consumeRate: ((key: string) => Promise<number | undefined>) | undefined;
   readonly report: (error: unknown) => void;
   readonly counters: { frames: number; malformed: number; limited: number };
 }
@@ -41,10 +41,10 @@ const MAX_DELAY = 2 ** 31 - 1;
  * What comes in on one connection. Frames are taken one after the other through rate and leave, begun in
  * that order, and answered when they are done. What it holds is bounded, whatever the client does.
  */
-export class Connection<User extends Identity> {
+export class WebSocketConnection<User extends Identity> {
   readonly #socket: WebSocketLike;
   readonly #peer: WebSocketPeer;
-  readonly #settings: ConnectionSettings;
+  readonly #settings: WebSocketConnectionSettings;
   /** As they came, for what they say may take many times the memory; `undefined` for one of bytes. */
   readonly #waiting: (string | undefined)[] = [];
   #waitingLength = 0;
@@ -52,7 +52,7 @@ export class Connection<User extends Identity> {
   #working = false;
   #paused = false;
   #running = 0;
-  #roomAgain: (() => void) | undefined;
+  #onSlotFree: (() => void) | undefined;
   #unreadable = 0;
   #limited = 0;
   #expiry: Timer | undefined;
@@ -62,16 +62,16 @@ export class Connection<User extends Identity> {
   /** When it was pinged, if it was since then. */
   #pinged: number | undefined;
   /** Since when nothing of it can be carried out: until `begin`, and while it is not read. */
-  #stalled: number;
+  #stalledSince: number;
   /** Resolves when the connection has been served to its end. */
   done: Promise<unknown> = Promise.resolve();
 
-  constructor(socket: WebSocketLike, peer: WebSocketPeer, settings: ConnectionSettings) {
+  constructor(socket: WebSocketLike, peer: WebSocketPeer, settings: WebSocketConnectionSettings) {
     this.#socket = socket;
     this.#peer = peer;
     this.#settings = settings;
     this.#heard = settings.clock.monotonic();
-    this.#stalled = this.#heard;
+    this.#stalledSince = this.#heard;
   }
 
   /** False once it is closed, or gone. */
@@ -80,33 +80,33 @@ export class Connection<User extends Identity> {
   }
 
   /** Something came, if only a pong. */
-  hear(): void {
+  markAlive(): void {
     this.#heard = this.#settings.clock.monotonic();
     this.#pinged = undefined;
   }
 
   /** A message came. */
   receive(data: Buffer, isBinary: boolean): void {
-    this.hear();
+    this.markAlive();
     if (!this.open) return;
     this.#settings.counters.frames++;
     const text = isBinary ? undefined : data.toString();
     this.#waiting.push(text);
     this.#waitingLength += text?.length ?? 0;
-    if (this.#fills(MAX_WAITING, MAX_WAITING_LENGTH) && !this.#paused) {
+    if (this.#exceeds(MAX_WAITING, MAX_WAITING_LENGTH) && !this.#paused) {
       this.#paused = true;
-      this.#stalled = this.#heard;
+      this.#stalledSince = this.#heard;
       this.#socket.pause();
     }
-    if (this.#fills(MAX_FRAMES, MAX_LENGTH)) return this.close(CloseCode.TOO_FAST, 'sent too much');
-    this.#work();
+    if (this.#exceeds(MAX_FRAMES, MAX_LENGTH)) return this.close(CloseCode.TOO_FAST, 'sent too much');
+    this.#processQueue();
   }
 
   /** From now on frames are carried out, for `context`. */
-  begin(context: RequestContext<User>): void {
+  start(context: RequestContext<User>): void {
     this.#context = context;
     this.#expire(context.known.expiresAt);
-    this.#work();
+    this.#processQueue();
   }
 
   /** The WebSocket's own rules were broken; `ws` has said so to the client. */
@@ -117,7 +117,7 @@ export class Connection<User extends Identity> {
 
   /** Ends it with a code; what comes from now on is not looked at. */
   close(code: number, reason: string, options: DetachOptions = {}): void {
-    this.#forget();
+    this.#clearQueue();
     this.#context?.socket.close(code, reason, options);
     // Where there is no attached socket, or none any more.
     this.#peer.close(code, reason);
@@ -125,7 +125,7 @@ export class Connection<User extends Identity> {
 
   /** Ends it without a word. */
   terminate(): void {
-    this.#forget();
+    this.#clearQueue();
     this.#peer.end();
     this.#socket.terminate();
   }
@@ -134,24 +134,24 @@ export class Connection<User extends Identity> {
   end(): void {
     this.#ended = true;
     this.#peer.end();
-    this.#forget();
+    this.#clearQueue();
     this.#expiry?.cancel();
-    this.#roomAgain?.();
+    this.#onSlotFree?.();
   }
 
   /** It could not be heard until now. */
-  excuse(now: number): void {
+  resetHeartbeat(now: number): void {
     if (this.#pinged !== undefined) this.#pinged = now;
-    this.#stalled = now;
+    this.#stalledSince = now;
   }
 
   /** Pings it after `heartbeat` ms of silence; false once that was not answered for `pongTimeout` ms. */
-  alive(now: number, heartbeat: number, pongTimeout: number): boolean {
+  checkAlive(now: number, heartbeat: number, pongTimeout: number): boolean {
     // What is closed has a deadline of its own.
-    if (!this.open || this.#orphaned()) return true;
+    if (!this.open || this.#closeIfDetached()) return true;
     if (this.#context === undefined || this.#paused) {
       // What is not read cannot be heard: nor can its end.
-      if (now - this.#stalled >= heartbeat + pongTimeout) this.#giveUp();
+      if (now - this.#stalledSince >= heartbeat + pongTimeout) this.#giveUp();
       return true;
     }
     if (this.#pinged !== undefined) return now - this.#pinged < pongTimeout;
@@ -170,17 +170,17 @@ export class Connection<User extends Identity> {
   }
 
   /** Closes what somebody else has detached: the client is better off on a new connection. */
-  #orphaned(): boolean {
+  #closeIfDetached(): boolean {
     if (this.#context === undefined || this.#context.socket.attached) return false;
     this.close(CloseCode.RESTART, 'detached');
     return true;
   }
 
-  #fills(frames: number, length: number): boolean {
+  #exceeds(frames: number, length: number): boolean {
     return this.#waiting.length > frames || this.#waitingLength > length;
   }
 
-  #forget(): void {
+  #clearQueue(): void {
     this.#waiting.length = 0;
     this.#waitingLength = 0;
   }
@@ -196,26 +196,26 @@ export class Connection<User extends Identity> {
     this.#expiry = clock.after(Math.min(MAX_DELAY, left), then, { keepAlive: false });
   }
 
-  #work(): void {
+  #processQueue(): void {
     if (this.#working || this.#context === undefined) return;
     this.#working = true;
-    void this.#takeAll(this.#context);
+    void this.#drainQueue(this.#context);
   }
 
   /** Never rejects. */
-  async #takeAll(context: RequestContext<User>): Promise<void> {
-    while (this.#waiting.length > 0 && this.open && !this.#orphaned()) {
+  async #drainQueue(context: RequestContext<User>): Promise<void> {
+    while (this.#waiting.length > 0 && this.open && !this.#closeIfDetached()) {
       const text = this.#waiting.shift();
       this.#waitingLength -= text?.length ?? 0;
-      const frame = readFrame(text);
+      const frame = parseClientFrame(text);
       try {
-        await this.#take(context, frame);
+        await this.#handleFrame(context, frame);
       } catch (error) {
-        this.#refuse(error, frame.id);
+        this.#sendError(error, frame.id);
       }
       if (this.#paused && this.#waiting.length === 0) {
         this.#paused = false;
-        this.hear();
+        this.markAlive();
         this.#socket.resume();
       }
     }
@@ -223,8 +223,8 @@ export class Connection<User extends Identity> {
     this.#working = false;
   }
 
-  async #take(context: RequestContext<User>, frame: ClientFrame | BadFrame): Promise<void> {
-    const { admit, counters } = this.#settings;
+  async #handleFrame(context: RequestContext<User>, frame: ClientFrame | InvalidFrame): Promise<void> {
+    const { consumeRate: admit, counters } = this.#settings;
     const bad = 'problem' in frame;
     if (bad) counters.malformed++;
     const wait = await admit?.(context.known.rateKey);
@@ -240,58 +240,58 @@ export class Connection<User extends Identity> {
       }
       throw new RequestError('INVALID', frame.problem);
     }
-    if (frame.type === 'ping') return this.#tell({ type: 'pong' });
-    assertPossible(context, frame);
-    const leave = allowed(context, frame);
+    if (frame.type === 'ping') return this.#send({ type: 'pong' });
+    assertWithinLimits(context, frame);
+    const leave = authorizeFrame(context, frame);
     // Only where it has to be waited for: nothing may come between two frames that are let pass at once.
     if (!(typeof leave === 'boolean' ? leave : await leave)) {
       throw new RequestError('FORBIDDEN', `${frame.type} is not allowed there`);
     }
-    if (this.#running >= MAX_RUNNING) await this.#room();
-    if (this.open && context.socket.attached) void this.#run(context, frame);
+    if (this.#running >= MAX_RUNNING) await this.#waitForSlot();
+    if (this.open && context.socket.attached) void this.#runRequest(context, frame);
   }
 
   /** Never rejects. */
-  async #run(context: RequestContext<User>, frame: ClientFrame): Promise<void> {
+  async #runRequest(context: RequestContext<User>, frame: ClientFrame): Promise<void> {
     this.#running++;
     const { id, type } = frame;
     try {
       if (type === 'send' || type === 'typing' || type === 'status') {
         context.socket.touch().catch(this.#settings.report);
       }
-      const data = await carryOut(context, frame);
-      if (id !== undefined) this.#tell({ type: 'ok', id, ...(data === undefined ? {} : { data }) });
+      const data = await handleFrame(context, frame);
+      if (id !== undefined) this.#send({ type: 'ok', id, ...(data === undefined ? {} : { data }) });
     } catch (error) {
-      this.#refuse(error, id);
+      this.#sendError(error, id);
     } finally {
       this.#running--;
-      this.#roomAgain?.();
+      this.#onSlotFree?.();
     }
   }
 
   /** Resolves when one request less is under way. */
-  #room(): Promise<void> {
+  #waitForSlot(): Promise<void> {
     return new Promise((resolve) => {
-      this.#roomAgain = () => {
-        this.#roomAgain = undefined;
+      this.#onSlotFree = () => {
+        this.#onSlotFree = undefined;
         resolve();
       };
     });
   }
 
   /** Never throws, whatever the error is. */
-  #refuse(error: unknown, id: number | undefined): void {
+  #sendError(error: unknown, id: number | undefined): void {
     const { report } = this.#settings;
     if (!this.open || this.#context?.socket.attached !== true) return;
     try {
-      this.#tell(errorFrame(error, id, report));
+      this.#send(toErrorFrame(error, id, report));
     } catch (failure) {
       report(failure);
     }
   }
 
-  #tell(frame: Parameters<WebSocketPeer['tell']>[0]): void {
+  #send(frame: Parameters<WebSocketPeer['sendFrame']>[0]): void {
     if (this.#peer.bufferedAmount > MAX_UNREAD) return this.close(CloseCode.TOO_SLOW, 'reads too slowly');
-    this.#peer.tell(frame);
+    this.#peer.sendFrame(frame);
   }
 }

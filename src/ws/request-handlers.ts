@@ -24,7 +24,7 @@ import { RequestError } from './request-error.js';
 const PAGE = 50;
 
 /** What a frame asks leave for, with whom or what it is about; several for several users. */
-function leaveFor(frame: ClientFrame): { action: Action; subjects: readonly string[] } | undefined {
+function permissionFor(frame: ClientFrame): { action: Action; subjects: readonly string[] } | undefined {
   switch (frame.type) {
     case 'join':
     case 'send':
@@ -47,11 +47,11 @@ function leaveFor(frame: ClientFrame): { action: Action; subjects: readonly stri
 }
 
 /** Asks the application; at once where it knows at once. */
-export function allowed<User extends Identity>(
+export function authorizeFrame<User extends Identity>(
   { options, known }: RequestContext<User>,
   frame: ClientFrame,
 ): boolean | Promise<boolean> {
-  const leave = leaveFor(frame);
+  const leave = permissionFor(frame);
   if (leave === undefined) return true;
   const details: ActionDetails =
     frame.type === 'send' ? { event: frame.event, data: (frame.data ?? null) as Json } : {};
@@ -67,11 +67,11 @@ export function allowed<User extends Identity>(
     answers.push(isThenable(answer) ? answer : answer === true);
   }
   if (answers.every((answer) => typeof answer === 'boolean')) return !answers.includes(false);
-  return Promise.all(answers).then((all) => all.every((answer) => answer === true), applicationFailed);
+  return Promise.all(answers).then((all) => all.every((answer) => answer === true), rethrowAsHandlerError);
 }
 
 /** What can be refused without asking anybody is: those who ask for it over and over cost little. */
-export function assertPossible<User extends Identity>(
+export function assertWithinLimits<User extends Identity>(
   { options, socket, maxRooms, maxWatched, watched }: RequestContext<User>,
   frame: ClientFrame,
 ): void {
@@ -86,7 +86,7 @@ export function assertPossible<User extends Identity>(
     case 'typing':
       return assertJoined(socket, frame.room);
     case 'watch':
-      if (watched.size + newOf(frame.users, watched).length > maxWatched) {
+      if (watched.size + notYetIn(frame.users, watched).length > maxWatched) {
         throw new RequestError('LIMIT', `a socket may watch ${maxWatched} users`);
       }
       return;
@@ -98,40 +98,40 @@ export function assertPossible<User extends Identity>(
 }
 
 /** Carries out a frame that was let pass; resolves with what to answer. */
-export async function carryOut<User extends Identity>(
+export async function handleFrame<User extends Identity>(
   context: RequestContext<User>,
   frame: ClientFrame,
 ): Promise<unknown> {
   const { socket } = context;
   switch (frame.type) {
     case 'join':
-      return join(context, frame);
+      return handleJoin(context, frame);
     case 'update':
       assertJoined(socket, frame.room);
       return socket.update(frame.room, (frame.info ?? null) as Json);
     case 'leave':
-      return leave(context, frame.room);
+      return handleLeave(context, frame.room);
     case 'send':
-      return send(context, frame);
+      return handleSend(context, frame);
     case 'typing':
-      return type(context, frame);
+      return handleTyping(context, frame);
     case 'status':
       return socket.setStatus(frame.status);
     case 'watch':
-      return watch(context, frame.users);
+      return handleWatch(context, frame.users);
     case 'unwatch':
       for (const userId of frame.users) context.watched.delete(userId);
       return socket.unwatch(frame.users);
     case 'history':
-      return history(context, frame);
+      return handleHistory(context, frame);
     case 'request':
-      return call(context, frame);
+      return handleApplicationRequest(context, frame);
     case 'ping':
       return undefined;
   }
 }
 
-async function join<User extends Identity>(
+async function handleJoin<User extends Identity>(
   { socket, joining }: RequestContext<User>,
   { room, since, last, info, members }: JoinFrame,
 ): Promise<Joined> {
@@ -150,14 +150,17 @@ async function join<User extends Identity>(
   }
 }
 
-async function leave<User extends Identity>(context: RequestContext<User>, room: string): Promise<void> {
+async function handleLeave<User extends Identity>(
+  context: RequestContext<User>,
+  room: string,
+): Promise<void> {
   const { socket, options, typing } = context;
   const left = socket.leave(room);
   if (typing.delete(room)) await options.typing?.stop(room, socket.userId, { except: socket.id });
   await left;
 }
 
-async function type<User extends Identity>(
+async function handleTyping<User extends Identity>(
   { socket, options, typing }: RequestContext<User>,
   { room, on }: TypingFrame,
 ): Promise<void> {
@@ -167,11 +170,11 @@ async function type<User extends Identity>(
   await options.typing?.[on ? 'start' : 'stop'](room, socket.userId, { except: socket.id });
 }
 
-async function watch<User extends Identity>(
+async function handleWatch<User extends Identity>(
   { socket, watched }: RequestContext<User>,
   users: readonly string[],
 ): Promise<void> {
-  const added = newOf(users, watched);
+  const added = notYetIn(users, watched);
   for (const userId of added) watched.add(userId);
   try {
     await socket.watch(users);
@@ -182,23 +185,23 @@ async function watch<User extends Identity>(
 }
 
 /** Those of `users` that are not in `known`, each once. */
-function newOf(users: readonly string[], known: ReadonlySet<string>): string[] {
+function notYetIn(users: readonly string[], known: ReadonlySet<string>): string[] {
   return [...new Set(users)].filter((userId) => !known.has(userId));
 }
 
-async function send<User extends Identity>(
+async function handleSend<User extends Identity>(
   context: RequestContext<User>,
   { room, event, data = null, key, echo = true, keep = true }: SendFrame,
 ): Promise<Sent> {
   const { socket, options } = context;
-  await entered(context, room);
+  await waitForJoin(context, room);
   const { rooms } = options;
   const keyed = key !== undefined && keep && rooms.keeps;
   const { position, duplicate } = await rooms.broadcast(room, event, data as Json, {
     from: socket.userId,
     keep,
     ...(echo ? {} : { except: socket.id }),
-    ...(keyed ? { idempotencyKey: ownKey(socket.userId, key) } : {}),
+    ...(keyed ? { idempotencyKey: scopeIdempotencyKey(socket.userId, key) } : {}),
   });
   return {
     ...(position === undefined ? {} : { position }),
@@ -207,11 +210,11 @@ async function send<User extends Identity>(
 }
 
 /** Keys are the user's own: nobody can take up another's. */
-function ownKey(userId: string, key: string): string {
+function scopeIdempotencyKey(userId: string, key: string): string {
   return createHash('sha256').update(`${key}\n${userId}`).digest('base64url');
 }
 
-function history<User extends Identity>(
+function handleHistory<User extends Identity>(
   context: RequestContext<User>,
   { room, before, limit = PAGE }: HistoryFrame,
 ): Promise<HistoryAnswer> {
@@ -220,7 +223,7 @@ function history<User extends Identity>(
     if (!context.socket.attached) return { events: [], more: false };
     const options = { reverse: true, limit, ...(before === undefined ? {} : { before }) };
     const { messages, more } = await rooms.history(room, options);
-    return { events: messages.flatMap(pastEvent), more };
+    return { events: messages.flatMap(toHistoryEvent), more };
   };
   const done = context.reading.then(read);
   context.reading = done.catch(() => {});
@@ -228,7 +231,7 @@ function history<User extends Identity>(
 }
 
 /** None for what others have published there, and is no event. */
-function pastEvent({ message, position, publishedAt }: HistoryMessage<RoomEvent>): PastEvent[] {
+function toHistoryEvent({ message, position, publishedAt }: HistoryMessage<RoomEvent>): PastEvent[] {
   const { event, from, data = null } = (message ?? {}) as Partial<RoomEvent>;
   if (typeof event !== 'string' || event.startsWith('$')) return [];
   return [
@@ -236,26 +239,26 @@ function pastEvent({ message, position, publishedAt }: HistoryMessage<RoomEvent>
   ];
 }
 
-async function call<User extends Identity>(
+async function handleApplicationRequest<User extends Identity>(
   { options, socket, known }: RequestContext<User>,
   { method, data = null }: CallFrame,
 ): Promise<unknown> {
   try {
     return await options.requests?.[method]?.(socket, data as Json, known.user);
   } catch (error) {
-    return applicationFailed(error);
+    return rethrowAsHandlerError(error);
   }
 }
 
 /** What an argument of the application's own calls should be is no news for the client. */
-function applicationFailed(error: unknown): never {
+function rethrowAsHandlerError(error: unknown): never {
   const own =
     isRollcallError(error) && (error.code === 'ERR_INVALID_ARGUMENT' || error.code === 'ERR_SCHEMA');
   throw own ? new HandlerError(messageOf(error), { cause: error }) : error;
 }
 
 /** Whoever speaks on his way in is to hear himself. */
-async function entered<User extends Identity>(
+async function waitForJoin<User extends Identity>(
   { socket, joining }: RequestContext<User>,
   room: string,
 ): Promise<void> {

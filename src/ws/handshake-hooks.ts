@@ -1,29 +1,29 @@
 import type { IncomingMessage } from 'node:http';
 import { SUBPROTOCOL } from '../protocol/frames.js';
-import type { WebSocketServerLike } from './web-socket.js';
+import type { WebSocketServerLike } from './ws-types.js';
 
 /** How a handshake is refused over HTTP. */
-export interface HttpRefusal {
+export interface HandshakeRejection {
   readonly status: number;
   readonly text: string;
   readonly headers?: Record<string, string>;
 }
 
-type Answer = (ok: boolean, status?: number, text?: string, headers?: Record<string, string>) => void;
+type VerifyCallback = (ok: boolean, status?: number, text?: string, headers?: Record<string, string>) => void;
 
 /** What is asked of the handshakes of a server. */
 export interface HandshakeSettings {
   readonly maxBytes: number;
   /** Asked before the upgrade, where that is wished. Must not reject. */
-  readonly verify: ((request: IncomingMessage) => Promise<HttpRefusal | undefined>) | undefined;
+  readonly verify: ((request: IncomingMessage) => Promise<HandshakeRejection | undefined>) | undefined;
   readonly report: (error: unknown) => void;
 }
 
 /** The options of a `WebSocketServer`, as they have to be while it is served. */
-export class Handshakes {
+export class HandshakeHooks {
   readonly #server: WebSocketServerLike;
   readonly #settings: HandshakeSettings;
-  readonly #before: { maxPayload?: unknown; verifyClient?: unknown; handleProtocols?: unknown };
+  readonly #originalOptions: { maxPayload?: unknown; verifyClient?: unknown; handleProtocols?: unknown };
   /** The longest frame that is let in. */
   readonly maxBytes: number;
 
@@ -31,29 +31,29 @@ export class Handshakes {
     this.#server = server;
     this.#settings = settings;
     const { maxPayload, verifyClient, handleProtocols } = server.options;
-    this.#before = { maxPayload, verifyClient, handleProtocols };
+    this.#originalOptions = { maxPayload, verifyClient, handleProtocols };
     this.maxBytes = Math.min(maxPayload || Number.POSITIVE_INFINITY, settings.maxBytes);
     // What is set here counts for the handshakes to come.
     server.options.maxPayload = this.maxBytes;
-    server.options.handleProtocols = this.#choose;
+    server.options.handleProtocols = this.#handleProtocols;
     if (settings.verify !== undefined) server.options.verifyClient = this.#verify;
   }
 
   /** Leaves the server as it was. */
   restore(): void {
-    Object.assign(this.#server.options, this.#before);
+    Object.assign(this.#server.options, this.#originalOptions);
   }
 
   /** `ws` would take the first that is offered, which may be a token. */
-  readonly #choose = (protocols: Iterable<string>, request: IncomingMessage): string | false => {
-    const { handleProtocols } = this.#before;
+  readonly #handleProtocols = (protocols: Iterable<string>, request: IncomingMessage): string | false => {
+    const { handleProtocols } = this.#originalOptions;
     if ([...protocols].includes(SUBPROTOCOL)) return SUBPROTOCOL;
     return typeof handleProtocols === 'function' ? handleProtocols(protocols, request) : false;
   };
 
-  readonly #verify = (info: { req: IncomingMessage }, answer: Answer): void => {
+  readonly #verify = (info: { req: IncomingMessage }, answer: VerifyCallback): void => {
     const { verify, report } = this.#settings;
-    const { verifyClient } = this.#before;
+    const { verifyClient } = this.#originalOptions;
     const identify = () => {
       verify?.(info.req)
         .then((refusal) => {

@@ -1,7 +1,7 @@
 import type { ClientFrame } from '../protocol/frames.js';
 
 /** A frame that cannot be read, and why. */
-export interface BadFrame {
+export interface InvalidFrame {
   readonly problem: string;
   /** It is a frame of the protocol's form, but not a request that this server knows, or a wrong one. */
   readonly readable: boolean;
@@ -21,28 +21,28 @@ const MAX_USERS = 1_000;
 /** How deep a frame may be nested: what can just be read could not be written again. */
 const MAX_DEPTH = 100;
 
-const flag: Check = (value) => (typeof value === 'boolean' ? undefined : 'must be true or false');
-const name: Check = (value) => text(value, MAX_NAME_BYTES);
-const position: Check = (value) => text(value, MAX_POSITION_BYTES);
+const isBoolean: Check = (value) => (typeof value === 'boolean' ? undefined : 'must be true or false');
+const isName: Check = (value) => text(value, MAX_NAME_BYTES);
+const isPositionText: Check = (value) => text(value, MAX_POSITION_BYTES);
 const optional =
   (check: Check): Check =>
   (value) =>
     value === undefined ? undefined : check(value);
-const matching =
+const matches =
   (pattern: RegExp): Check =>
   (value) =>
     typeof value === 'string' && pattern.test(value) ? undefined : `must match ${pattern.source}`;
-const whole =
+const isIntegerBetween =
   (min: number, max: number): Check =>
   (value) =>
     Number.isInteger(value) && (value as number) >= min && (value as number) <= max
       ? undefined
       : `must be a whole number from ${min} to ${max}`;
-const event: Check = (value) =>
+const isEventName: Check = (value) =>
   text(value, MAX_EVENT_BYTES) ?? ((value as string).startsWith('$') ? 'must not begin with "$"' : undefined);
-const users: Check = (value) => {
+const isUserList: Check = (value) => {
   if (!Array.isArray(value) || value.length > MAX_USERS) return `must be a list of up to ${MAX_USERS} users`;
-  return value.map(name).find((problem) => problem !== undefined);
+  return value.map(isName).find((problem) => problem !== undefined);
 };
 
 function text(value: unknown, maxBytes: number): string | undefined {
@@ -54,47 +54,47 @@ function text(value: unknown, maxBytes: number): string | undefined {
   return fits ? undefined : `must be text of 1 to ${maxBytes} bytes`;
 }
 
-type Shape = readonly (readonly [member: string, check: Check])[];
+type FrameSchema = readonly (readonly [member: string, check: Check])[];
 
 /** The members of each type of frame. Others are ignored. */
-const SHAPES = new Map<string, Shape>(
+const FRAME_SCHEMAS = new Map<string, FrameSchema>(
   Object.entries({
     join: [
-      ['room', name],
-      ['since', optional(position)],
-      ['last', optional(whole(0, 1_000))],
-      ['members', optional(flag)],
+      ['room', isName],
+      ['since', optional(isPositionText)],
+      ['last', optional(isIntegerBetween(0, 1_000))],
+      ['members', optional(isBoolean)],
     ],
-    update: [['room', name]],
-    leave: [['room', name]],
+    update: [['room', isName]],
+    leave: [['room', isName]],
     send: [
-      ['room', name],
-      ['event', event],
-      ['key', optional(matching(KEY))],
-      ['echo', optional(flag)],
-      ['keep', optional(flag)],
+      ['room', isName],
+      ['event', isEventName],
+      ['key', optional(matches(KEY))],
+      ['echo', optional(isBoolean)],
+      ['keep', optional(isBoolean)],
     ],
     typing: [
-      ['room', name],
-      ['on', flag],
+      ['room', isName],
+      ['on', isBoolean],
     ],
-    status: [['status', name]],
-    watch: [['users', users]],
-    unwatch: [['users', users]],
+    status: [['status', isName]],
+    watch: [['users', isUserList]],
+    unwatch: [['users', isUserList]],
     history: [
-      ['room', name],
-      ['before', optional(position)],
-      ['limit', optional(whole(1, 1_000))],
+      ['room', isName],
+      ['before', optional(isPositionText)],
+      ['limit', optional(isIntegerBetween(1, 1_000))],
     ],
-    request: [['method', matching(METHOD)]],
+    request: [['method', matches(METHOD)]],
     ping: [],
-  } satisfies Record<ClientFrame['type'], Shape>),
+  } satisfies Record<ClientFrame['type'], FrameSchema>),
 );
 
 /** Reads what a client sent; `undefined` for bytes. Never throws, whatever it is. */
-export function readFrame(text: string | undefined): ClientFrame | BadFrame {
+export function parseClientFrame(text: string | undefined): ClientFrame | InvalidFrame {
   if (text === undefined) return unreadable('the frame must be text');
-  if (tooDeep(text)) return unreadable(`the frame must not be nested more than ${MAX_DEPTH} deep`);
+  if (exceedsDepth(text)) return unreadable(`the frame must not be nested more than ${MAX_DEPTH} deep`);
   let frame: Record<string, unknown>;
   try {
     frame = JSON.parse(text);
@@ -108,7 +108,7 @@ export function readFrame(text: string | undefined): ClientFrame | BadFrame {
   const id = Number.isSafeInteger(given) ? (given as number) : undefined;
   if (given !== undefined && id === undefined) return unreadable('id must be a whole number');
   if (typeof type !== 'string') return unreadable('type must be text', id);
-  const shape = SHAPES.get(type);
+  const shape = FRAME_SCHEMAS.get(type);
   // It may be one of a later version.
   if (shape === undefined) return { problem: 'type is unknown', readable: true, id };
   for (const [member, check] of shape) {
@@ -118,7 +118,7 @@ export function readFrame(text: string | undefined): ClientFrame | BadFrame {
   return frame as unknown as ClientFrame;
 }
 
-function unreadable(problem: string, id?: number): BadFrame {
+function unreadable(problem: string, id?: number): InvalidFrame {
   return { problem, readable: false, id };
 }
 
@@ -126,7 +126,7 @@ const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
 /** Looks at the brackets alone; whether it is JSON at all is found out later. */
-function tooDeep(text: string): boolean {
+function exceedsDepth(text: string): boolean {
   if (text.length <= MAX_DEPTH) return false;
   let depth = 0;
   let quoted = false;

@@ -1,11 +1,11 @@
 import { type Clock, jitter, type Timer } from '../internal/clock.js';
-import type { Connection } from './connection.js';
 import type { Identity } from './options.js';
+import type { WebSocketConnection } from './web-socket-connection.js';
 
 /** How often connections are looked at, as a share of the shorter limit. */
-const LOOK = 1 / 4;
+const CHECK_FRACTION = 1 / 4;
 
-/** What {@link Heartbeats} looks after. */
+/** What {@link HeartbeatMonitor} looks after. */
 export interface HeartbeatSettings {
   readonly clock: Clock;
   /** After how much silence, in ms, somebody is pinged. */
@@ -16,13 +16,13 @@ export interface HeartbeatSettings {
 }
 
 /** Pings whoever is silent, and gives up who stays so: one timer for all connections. */
-export class Heartbeats<User extends Identity> {
+export class HeartbeatMonitor<User extends Identity> {
   readonly #settings: HeartbeatSettings;
-  readonly #connections: Iterable<Connection<User>>;
+  readonly #connections: Iterable<WebSocketConnection<User>>;
   #looked: number;
   #timer: Timer | undefined;
 
-  constructor(connections: Iterable<Connection<User>>, settings: HeartbeatSettings) {
+  constructor(connections: Iterable<WebSocketConnection<User>>, settings: HeartbeatSettings) {
     this.#connections = connections;
     this.#settings = settings;
     this.#looked = settings.clock.monotonic();
@@ -36,23 +36,23 @@ export class Heartbeats<User extends Identity> {
 
   get #every(): number {
     const { heartbeat, pongTimeout } = this.#settings;
-    return Math.min(heartbeat, pongTimeout) * LOOK;
+    return Math.min(heartbeat, pongTimeout) * CHECK_FRACTION;
   }
 
   #next(): void {
     const { clock } = this.#settings;
-    this.#timer = clock.after(jitter(clock, this.#every), () => this.#look(), { keepAlive: false });
+    this.#timer = clock.after(jitter(clock, this.#every), () => this.#checkAll(), { keepAlive: false });
   }
 
-  #look(): void {
+  #checkAll(): void {
     const { clock, heartbeat, pongTimeout, counters } = this.#settings;
     const now = clock.monotonic();
     // A process that stood still has heard nobody, and that is no fault of theirs.
     const stoodStill = now - this.#looked > 2 * this.#every;
     this.#looked = now;
     for (const connection of this.#connections) {
-      if (stoodStill) connection.excuse(now);
-      if (connection.alive(now, heartbeat, pongTimeout)) continue;
+      if (stoodStill) connection.resetHeartbeat(now);
+      if (connection.checkAlive(now, heartbeat, pongTimeout)) continue;
       counters.silent++;
       connection.terminate();
     }
