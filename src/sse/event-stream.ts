@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from '../internal/errors.js';
-import { Connection } from './connection.js';
-import { NodeWire } from './node-wire.js';
+import { EventStreamConnection } from './event-stream-connection.js';
+import { NodeResponseWriter } from './node-response-writer.js';
 import type {
   EventStreamHandle,
   EventStreamOptions,
@@ -9,8 +9,8 @@ import type {
   NodeResponse,
   WebRequest,
 } from './options.js';
-import { type Settings, settingsOf } from './settings.js';
-import { WebWire } from './web-wire.js';
+import { type EventStreamSettings, resolveSettings } from './settings.js';
+import { WebResponseWriter } from './web-response-writer.js';
 
 /**
  * Answers a Web-standard request with a stream of events: of channels, or of rooms in which the user is
@@ -30,14 +30,21 @@ export function eventStream(request: WebRequest, options: EventStreamOptions): E
   if (typeof request?.headers?.get !== 'function') {
     throw new InvalidArgumentError('request', 'must be a Request; for Node, there is pipeEvents');
   }
-  const settings = settingsOf(options, lastEventIdOf(request.headers.get('last-event-id'), request.url));
+  const settings = resolveSettings(
+    options,
+    readLastEventId(request.headers.get('last-event-id'), request.url),
+  );
   const headers = new Headers();
   for (const [name, value] of Object.entries(settings.headers)) {
     for (const each of typeof value === 'string' ? [value] : value) headers.append(name, each);
   }
-  if (request.method === 'HEAD') return respond(null, headers, answered);
-  const wire = new WebWire(settings.clock, request.signal ?? undefined);
-  return respond(wire.body as ReadableStream<Uint8Array>, headers, new Connection(wire, settings));
+  if (request.method === 'HEAD') return createResponse(null, headers, closedHandle);
+  const wire = new WebResponseWriter(settings.clock, request.signal ?? undefined);
+  return createResponse(
+    wire.body as ReadableStream<Uint8Array>,
+    headers,
+    new EventStreamConnection(wire, settings),
+  );
 }
 
 /**
@@ -65,26 +72,27 @@ export function pipeEvents(
   }
   if (response.headersSent) throw new InvalidArgumentError('response', 'has sent its headers already');
   const header = request.headers['last-event-id'];
-  const settings = settingsOf(
+  const settings = resolveSettings(
     options,
-    lastEventIdOf(Array.isArray(header) ? header[0] : header, request.url),
+    readLastEventId(Array.isArray(header) ? header[0] : header, request.url),
   );
-  sendHead(request, response, settings);
-  if (request.method !== 'HEAD') return new Connection(new NodeWire(response, settings.clock), settings);
+  writeHeaders(request, response, settings);
+  if (request.method !== 'HEAD')
+    return new EventStreamConnection(new NodeResponseWriter(response, settings.clock), settings);
   response.end();
-  return answered;
+  return closedHandle;
 }
 
 /** Of a request that wants nothing but headers. */
-const answered: EventStreamHandle = {
+const closedHandle: EventStreamHandle = {
   closed: Promise.resolve({ code: 1000, reason: '' }),
-  close: () => answered.closed,
+  close: () => closedHandle.closed,
 };
 
-function sendHead(
+function writeHeaders(
   { httpVersionMajor }: NodeRequest,
   response: NodeResponse,
-  { headers }: Pick<Settings, 'headers'>,
+  { headers }: Pick<EventStreamSettings, 'headers'>,
 ): void {
   // It was cut while somebody looked up who it is.
   if (response.destroyed) return;
@@ -94,7 +102,7 @@ function sendHead(
   response.writeHead(200);
 }
 
-function respond(
+function createResponse(
   body: ReadableStream<Uint8Array> | null,
   headers: Headers,
   events: EventStreamHandle,
@@ -103,7 +111,7 @@ function respond(
 }
 
 /** EventSource sends the header once it has an id, whatever its URL says. */
-function lastEventIdOf(header: string | null | undefined, url: string | undefined): string | undefined {
+function readLastEventId(header: string | null | undefined, url: string | undefined): string | undefined {
   if (typeof header === 'string' && header !== '') return header;
   const query = url?.indexOf('?') ?? -1;
   if (query < 0) return undefined;

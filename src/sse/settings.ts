@@ -2,13 +2,13 @@ import { type Clock, systemClock } from '../internal/clock.js';
 import { ErrorReporter } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertFunction, assertOptions, numberOption } from '../internal/validate.js';
-import { ChannelSource } from './channels.js';
+import { ChannelSource } from './channel-source.js';
 import type { EventStreamOptions, StreamOptions } from './options.js';
-import { RoomSource } from './rooms.js';
-import type { Source } from './source.js';
+import { RoomSource } from './room-source.js';
+import type { StreamSource } from './stream-source.js';
 
 /** A stream's options as checked, defaults filled in. */
-export interface Settings {
+export interface EventStreamSettings {
   readonly retry: number;
   readonly keepAlive: number;
   readonly signal: AbortSignal | undefined;
@@ -16,11 +16,14 @@ export interface Settings {
   readonly reporter: ErrorReporter;
   readonly clock: Clock;
   /** What it carries. */
-  readonly source: Source;
+  readonly source: StreamSource;
 }
 
 /** @throws {@link InvalidArgumentError} for an option out of range. */
-export function settingsOf(options: EventStreamOptions, lastEventId: string | undefined): Settings {
+export function resolveSettings(
+  options: EventStreamOptions,
+  lastEventId: string | undefined,
+): EventStreamSettings {
   assertOptions('options', options ?? null);
   const { onError, signal, clock = systemClock } = options;
   if (onError !== undefined) assertFunction('onError', onError);
@@ -38,7 +41,7 @@ export function settingsOf(options: EventStreamOptions, lastEventId: string | un
   };
 }
 
-function sourceOf(options: EventStreamOptions, lastEventId: string | undefined): Source {
+function sourceOf(options: EventStreamOptions, lastEventId: string | undefined): StreamSource {
   const given = options as { pubsub?: unknown; rooms?: unknown };
   if ((given.pubsub === undefined) === (given.rooms === undefined)) {
     throw new InvalidArgumentError('options', 'must have either pubsub and channels, or rooms and a user');

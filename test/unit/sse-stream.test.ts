@@ -3,7 +3,7 @@ import { CloseCode, defineChannel, type PubSubService, type RollcallError, type 
 import { type ChannelStreamOptions, type EventStreamOptions, eventStream, pipeEvents } from 'rollcall/sse';
 import { describe, expect, test } from 'vitest';
 import { TimeoutError } from '../../src/internal/errors.js';
-import { keyOf } from '../../src/sse/places.js';
+import { toChannelKey } from '../../src/sse/last-event-id.js';
 import { FakeClock, turn } from '../support/fake-clock.js';
 import { EventParser } from '../support/sse-client.js';
 import { waitFor } from '../support/wait.js';
@@ -103,7 +103,7 @@ describe('a stream', () => {
     pubsub.publish('{"a":1}', '6-2');
     pubsub.publish('{"a":2}');
     await turn();
-    const key = keyOf('channel:news');
+    const key = toChannelKey('channel:news');
     expect(parser.events).toEqual([
       { type: '$ready', data: '{"returned":false}', lastEventId: `${key}.5-1` },
       { type: 'news', data: '{"a":1}', lastEventId: `${key}.6-2` },
@@ -251,7 +251,7 @@ describe('a slow reader', () => {
     expect(got.length).toBeGreaterThan(3);
     expect(got.length).toBeLessThan(12);
     expect(got.map(({ data }) => data)).toEqual(sent.slice(0, got.length));
-    expect(parser.lastEventId).toBe(`${keyOf('channel:news')}.${9 + got.length}-1`);
+    expect(parser.lastEventId).toBe(`${toChannelKey('channel:news')}.${9 + got.length}-1`);
     expect(parser.events.at(-1)).toMatchObject({ type: '$close' });
     expect(clock.timers).toBe(0);
   });

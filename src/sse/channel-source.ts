@@ -7,18 +7,25 @@ import type { MessageContext } from '../pubsub/delivery.js';
 import { readLastMessages } from '../pubsub/last-messages.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import type { Subscription } from '../pubsub/subscribe.js';
-import { eventBlock } from './encode.js';
+import { formatEvent } from './event-stream-format.js';
+import {
+  LastEventId,
+  MAX_CHANNELS,
+  type ResumePoint,
+  StreamPositions,
+  type TrackedPosition,
+  toChannelKey,
+} from './last-event-id.js';
 import type { ChannelStreamOptions, StreamChannel } from './options.js';
-import { type Known, keyOf, LastEventId, MAX_PLACES, type Place, Places } from './places.js';
-import { type Sink, type Source, tellMissing } from './source.js';
+import { type StreamSink, type StreamSource, sendDiscontinuity } from './stream-source.js';
 
 /** One channel of one stream. */
-interface Followed {
+interface StreamedChannel {
   readonly channel: StreamChannel['channel'];
   readonly name: string;
   readonly event: string;
-  readonly place: Place;
-  readonly known: Known;
+  readonly place: TrackedPosition;
+  readonly known: ResumePoint;
   /** Whether it has history: only a definition says so for certain. */
   readonly keeps: 'always' | 'perhaps' | 'never';
   readonly begin: StreamChannel['since'];
@@ -27,15 +34,15 @@ interface Followed {
 }
 
 /** Events of one message for all who call it alike: it is made once, not once per client. */
-const blocks = new WeakMap<MessageContext, { readonly event: string; readonly block: Buffer }>();
+const encodedEvents = new WeakMap<MessageContext, { readonly event: string; readonly block: Buffer }>();
 
 /** Channels, straight from pub/sub. */
-export class ChannelSource implements Source {
-  readonly places: Places;
-  readonly returns: boolean;
+export class ChannelSource implements StreamSource {
+  readonly places: StreamPositions;
+  readonly isResumed: boolean;
   readonly #pubsub: PubSubService;
   readonly #maxBuffered: number;
-  readonly #followed: readonly Followed[];
+  readonly #followed: readonly StreamedChannel[];
   readonly #subscriptions: Subscription[] = [];
 
   constructor(options: ChannelStreamOptions, lastEventId: string | undefined) {
@@ -43,21 +50,21 @@ export class ChannelSource implements Source {
     if (typeof pubsub?.subscribe !== 'function') {
       throw new InvalidArgumentError('pubsub', 'must be a PubSubService');
     }
-    if (!Array.isArray(channels) || channels.length === 0 || channels.length > MAX_PLACES) {
-      throw new InvalidArgumentError('channels', `must be a list of 1 to ${MAX_PLACES} channels`);
+    if (!Array.isArray(channels) || channels.length === 0 || channels.length > MAX_CHANNELS) {
+      throw new InvalidArgumentError('channels', `must be a list of 1 to ${MAX_CHANNELS} channels`);
     }
     const last = new LastEventId(lastEventId);
-    this.returns = last.returns;
+    this.isResumed = last.isPresent;
     this.#pubsub = pubsub;
     this.#maxBuffered = numberOption('maxBuffered', maxBuffered, 1_048_576, { min: 1 });
-    this.#followed = channels.map((given, at) => followed(given, `channels[${at}]`, last));
+    this.#followed = channels.map((given, at) => toStreamedChannel(given, `channels[${at}]`, last));
     if (new Set(this.#followed.map(({ name }) => name)).size < channels.length) {
       throw new InvalidArgumentError('channels', 'must not name a channel twice');
     }
-    this.places = new Places(this.#followed.map(({ place }) => place));
+    this.places = new StreamPositions(this.#followed.map(({ place }) => place));
   }
 
-  async start(sink: Sink): Promise<Record<string, never>> {
+  async start(sink: StreamSink): Promise<Record<string, never>> {
     await Promise.all(this.#followed.map((each) => this.#follow(each, sink)));
     return {};
   }
@@ -66,23 +73,23 @@ export class ChannelSource implements Source {
     await Promise.allSettled(this.#subscriptions.map(({ unsubscribe }) => unsubscribe()));
   }
 
-  async #follow(each: Followed, sink: Sink): Promise<void> {
+  async #follow(each: StreamedChannel, sink: StreamSink): Promise<void> {
     const { channel, name, place, known, keeps, sharded } = each;
     // Where a chain has not begun, nobody can tell whether that is because nothing is ever kept.
     const untold = known.since === ORIGIN && keeps !== 'always';
-    if (known.lost || untold) tellMissing(sink, { channel: name }, 'reconnected', place);
+    if (known.lost || untold) sendDiscontinuity(sink, { channel: name }, 'reconnected', place);
     const since = await this.#catchUp(each, sink);
     if (!sink.open) return;
     const subscription = await this.#pubsub.subscribe(
       channel,
-      (payload, context) => this.#hear(each, sink, payload, context),
+      (payload, context) => this.#onMessage(each, sink, payload, context),
       {
         raw: true,
         signal: sink.signal,
         ...(since === undefined ? {} : { since }),
         ...(sharded === undefined ? {} : { sharded }),
         onDiscontinuity: ({ reason, since, recovered }) =>
-          sink.tell('$discontinuity', { channel: name, reason, since: since.getTime(), recovered }),
+          sink.sendControl('$discontinuity', { channel: name, reason, since: since.getTime(), recovered }),
       },
     );
     this.#subscriptions.push(subscription);
@@ -94,11 +101,11 @@ export class ChannelSource implements Source {
    * Sends what the client is owed of the past, page by page, as fast as it reads; resolves with where to
    * go on.
    */
-  async #catchUp(each: Followed, sink: Sink): Promise<Position | 'latest' | undefined> {
+  async #catchUp(each: StreamedChannel, sink: StreamSink): Promise<Position | 'latest' | undefined> {
     const { channel, name, place, known, keeps, begin, last } = each;
     if (known.since === undefined && last > 0) {
       const { messages, end } = await readLastMessages(this.#pubsub, channel, last);
-      for (const { raw, position } of messages) this.#past(each, sink, raw, position);
+      for (const { raw, position } of messages) this.#sendStored(each, sink, raw, position);
       return end;
     }
     const from = known.since ?? begin;
@@ -106,42 +113,52 @@ export class ChannelSource implements Source {
     let since = from === 'earliest' ? undefined : from;
     for (;;) {
       const page = await this.#pubsub.history(channel, since === undefined ? {} : { since });
-      if (page.reason !== undefined) tellMissing(sink, { channel: name }, page.reason, place);
-      for (const { raw, position } of page.messages) this.#past(each, sink, raw, position);
+      if (page.reason !== undefined) sendDiscontinuity(sink, { channel: name }, page.reason, place);
+      for (const { raw, position } of page.messages) this.#sendStored(each, sink, raw, position);
       since = page.position;
       if (!page.more || !sink.open) return since;
       await sink.drained();
     }
   }
 
-  #past({ event, place }: Followed, sink: Sink, payload: string | Buffer, position: Position): void {
+  #sendStored(
+    { event, place }: StreamedChannel,
+    sink: StreamSink,
+    payload: string | Buffer,
+    position: Position,
+  ): void {
     place.position = position;
-    sink.send(blockOf(event, payload), true);
+    sink.send(encodeEvent(event, payload), true);
   }
 
-  #hear({ event, place }: Followed, sink: Sink, payload: string | Buffer, context: MessageContext): void {
+  #onMessage(
+    { event, place }: StreamedChannel,
+    sink: StreamSink,
+    payload: string | Buffer,
+    context: MessageContext,
+  ): void {
     if (sink.buffered > this.#maxBuffered) {
       sink.close(CloseCode.TOO_SLOW, 'reads too slowly');
       return;
     }
     const { position } = context;
     if (position !== undefined) place.position = position;
-    let made = blocks.get(context);
+    let made = encodedEvents.get(context);
     if (made?.event !== event) {
-      made = { event, block: blockOf(event, payload) };
-      blocks.set(context, made);
+      made = { event, block: encodeEvent(event, payload) };
+      encodedEvents.set(context, made);
     }
     sink.send(made.block, position !== undefined);
   }
 }
 
 /** Bytes have no form in a stream of text but base64. */
-function blockOf(event: string, payload: string | Buffer): Buffer {
-  return Buffer.from(eventBlock(event, typeof payload === 'string' ? payload : payload.toString('base64')));
+function encodeEvent(event: string, payload: string | Buffer): Buffer {
+  return Buffer.from(formatEvent(event, typeof payload === 'string' ? payload : payload.toString('base64')));
 }
 
-function followed(given: unknown, argument: string, lastEventId: LastEventId): Followed {
-  const entry = entryOf(given);
+function toStreamedChannel(given: unknown, argument: string, lastEventId: LastEventId): StreamedChannel {
+  const entry = toStreamChannel(given);
   const { channel, since, last, history, sharded } = entry;
   const ref = typeof channel === 'object' && channel !== null ? (channel as ChannelRef) : undefined;
   const name = ref === undefined ? channel : ref.name;
@@ -155,33 +172,37 @@ function followed(given: unknown, argument: string, lastEventId: LastEventId): F
   const count = numberOption(`${argument}.last`, last, 0, { min: 0, max: 1_000, integer: true });
   if (count > 0 && since !== undefined)
     throw new InvalidArgumentError(`${argument}.last`, 'cannot go with since');
-  const key = keyOf(`channel:${name}`);
+  const key = toChannelKey(`channel:${name}`);
   const known = lastEventId.of(key);
   return {
     channel,
     name,
-    event: eventOf(entry.event ?? name, argument),
+    event: assertEventName(entry.event ?? name, argument),
     place: { key, position: known.since },
     known,
     keeps:
-      ref === undefined ? perhaps(history) : ref.definition.history ? 'always' : perhaps(history === true),
+      ref === undefined
+        ? historyHint(history)
+        : ref.definition.history
+          ? 'always'
+          : historyHint(history === true),
     begin: since,
     last: count,
     sharded,
   };
 }
 
-function perhaps(history: boolean | undefined): 'perhaps' | 'never' {
+function historyHint(history: boolean | undefined): 'perhaps' | 'never' {
   return history === false ? 'never' : 'perhaps';
 }
 
-function entryOf(given: unknown): StreamChannel {
+function toStreamChannel(given: unknown): StreamChannel {
   // A channel of a definition has a name, and no channel.
   if (typeof given === 'object' && given !== null && 'channel' in given) return given as StreamChannel;
   return { channel: given as StreamChannel['channel'] };
 }
 
-function eventOf(event: unknown, argument: string): string {
+function assertEventName(event: unknown, argument: string): string {
   assertName(`${argument}.event`, event);
   if (/[\r\n]|^\$|^(open|error)$/.test(event)) {
     throw new InvalidArgumentError(

@@ -1,10 +1,10 @@
 import { ReadableStream, type ReadableStreamDefaultController } from 'node:stream/web';
 import { onAbort } from '../internal/abort.js';
 import type { Clock, Timer } from '../internal/clock.js';
-import { FLUSH, type Wire } from './wire.js';
+import { FLUSH_TIMEOUT, type ResponseWriter } from './response-writer.js';
 
 /** A stream over the body of a Web-standard `Response`. */
-export class WebWire implements Wire {
+export class WebResponseWriter implements ResponseWriter {
   /** The body. */
   readonly body: ReadableStream<Uint8Array>;
   readonly #clock: Clock;
@@ -52,7 +52,7 @@ export class WebWire implements Wire {
     this.#ending = true;
     // Closed only when it is empty, for a closed one does not tell when it has been read.
     if (this.buffered === 0) return this.#close();
-    this.#cut = this.#clock.after(FLUSH, () => this.#fail(), { keepAlive: false });
+    this.#cut = this.#clock.after(FLUSH_TIMEOUT, () => this.#fail(), { keepAlive: false });
   }
 
   drained(): Promise<void> {
@@ -60,7 +60,7 @@ export class WebWire implements Wire {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
-  watch(gone: () => void): void {
+  onClose(gone: () => void): void {
     this.#gone = gone;
     if (this.#left) gone();
   }

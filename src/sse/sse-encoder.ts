@@ -1,9 +1,9 @@
 import type { Position } from '../history/position.js';
 import type { FrameFormat } from '../rooms/peer.js';
-import { eventBlock, eventName } from './encode.js';
+import { escapeEventName, formatEvent } from './event-stream-format.js';
 
 /** That a frame is what a place in a history holds. */
-export interface Moved {
+export interface PositionUpdate {
   /** `undefined` for what is sent to the user. */
   readonly room: string | undefined;
   readonly position: Position;
@@ -13,20 +13,20 @@ export interface Moved {
  * Where a frame moves its reader to. Frames are the same for everybody in a room, and only what is behind an
  * id is: each client stands elsewhere in its other rooms.
  */
-const moves = new WeakMap<Buffer, Moved>();
+const positionUpdates = new WeakMap<Buffer, PositionUpdate>();
 
 /** Where `frame` moves its reader to, if anywhere. */
-export function movedBy(frame: Buffer): Moved | undefined {
-  return moves.get(frame);
+export function positionUpdateOf(frame: Buffer): PositionUpdate | undefined {
+  return positionUpdates.get(frame);
 }
 
 /** As the payload begins: a member that is never sent, for it is the event's name. */
-const NAME = /^\{"event":("[^"\\]*(?:\\.[^"\\]*)*"),/;
+const EVENT_NAME = /^\{"event":("[^"\\]*(?:\\.[^"\\]*)*"),/;
 
 /** Rooms as events of a stream. What was published is taken over as it is, unparsed but for its name. */
-export const sseFormat: FrameFormat = {
+export const sseEncoder: FrameFormat = {
   message({ room, position, at, json }) {
-    const [head, name] = NAME.exec(json) ?? [];
+    const [head, name] = EVENT_NAME.exec(json) ?? [];
     let frame: Buffer;
     // It only looked like one of ours.
     if (head === undefined || name === undefined) frame = Buffer.from('\n');
@@ -34,17 +34,18 @@ export const sseFormat: FrameFormat = {
       let start = '{';
       if (room !== undefined) start += `"room":${JSON.stringify(room)},`;
       if (position !== undefined) start += `"position":"${position}","at":${at},`;
-      const event = eventName(JSON.parse(name) as string);
-      frame = Buffer.from(eventBlock(event, start + json.slice(head.length)));
+      const event = escapeEventName(JSON.parse(name) as string);
+      frame = Buffer.from(formatEvent(event, start + json.slice(head.length)));
     }
-    if (position !== undefined) moves.set(frame, { room, position });
+    if (position !== undefined) positionUpdates.set(frame, { room, position });
     return frame;
   },
   notice(notice) {
     const { type, ...rest } = notice;
     // An id alone is no event, and yet it counts.
-    const frame = Buffer.from(type === 'position' ? '\n' : eventBlock(`$${type}`, JSON.stringify(rest)));
-    if (notice.type === 'position') moves.set(frame, { room: notice.room, position: notice.position });
+    const frame = Buffer.from(type === 'position' ? '\n' : formatEvent(`$${type}`, JSON.stringify(rest)));
+    if (notice.type === 'position')
+      positionUpdates.set(frame, { room: notice.room, position: notice.position });
     return frame;
   },
 };

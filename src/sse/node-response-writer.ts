@@ -1,9 +1,9 @@
 import type { Clock, Timer } from '../internal/clock.js';
 import type { NodeResponse } from './options.js';
-import { FLUSH, type Wire } from './wire.js';
+import { FLUSH_TIMEOUT, type ResponseWriter } from './response-writer.js';
 
 /** A stream over a response of `node:http`, or of `node:http2`. */
-export class NodeWire implements Wire {
+export class NodeResponseWriter implements ResponseWriter {
   readonly #response: NodeResponse;
   readonly #clock: Clock;
   #waiting: (() => void)[] = [];
@@ -29,7 +29,7 @@ export class NodeWire implements Wire {
 
   end(): void {
     if (this.#gone) return;
-    this.#cut = this.#clock.after(FLUSH, () => this.#response.destroy(), { keepAlive: false });
+    this.#cut = this.#clock.after(FLUSH_TIMEOUT, () => this.#response.destroy(), { keepAlive: false });
     this.#response.end();
   }
 
@@ -38,7 +38,7 @@ export class NodeWire implements Wire {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
-  watch(gone: () => void): void {
+  onClose(gone: () => void): void {
     const closed = () => {
       if (this.#gone) return;
       this.#gone = true;

@@ -4,22 +4,22 @@ import type { Json } from '../internal/codec.js';
 import { LimitError } from '../internal/errors.js';
 import { CloseCode, mayReturn } from '../protocol/close-codes.js';
 import { toRollcallError } from '../redis/replies.js';
-import { COMMENT, eventBlock, idLine, retryLine } from './encode.js';
+import { formatEvent, formatId, formatRetry, KEEP_ALIVE_COMMENT } from './event-stream-format.js';
 import type { EventStreamEnd, EventStreamHandle } from './options.js';
-import type { Settings } from './settings.js';
-import type { Sink } from './source.js';
-import type { Wire } from './wire.js';
+import type { ResponseWriter } from './response-writer.js';
+import type { EventStreamSettings } from './settings.js';
+import type { StreamSink } from './stream-source.js';
 
 /** A client that went without a word; standard. */
-const GONE = 1006;
+const ABNORMAL_CLOSURE = 1006;
 /** One whom the server ends is told to take up to so many times as long. */
-const SPREAD = 5;
+const MAX_RETRY_FACTOR = 5;
 
 /** One client's stream, from its first byte to its last. */
-export class Connection implements Sink, EventStreamHandle {
+export class EventStreamConnection implements StreamSink, EventStreamHandle {
   readonly closed: Promise<EventStreamEnd>;
-  readonly #wire: Wire;
-  readonly #settings: Settings;
+  readonly #wire: ResponseWriter;
+  readonly #settings: EventStreamSettings;
   readonly #ended = new AbortController();
   readonly #forget: () => void;
   #resolve!: (end: EventStreamEnd) => void;
@@ -29,7 +29,7 @@ export class Connection implements Sink, EventStreamHandle {
   #active = true;
   #timer: Timer | undefined;
 
-  constructor(wire: Wire, settings: Settings) {
+  constructor(wire: ResponseWriter, settings: EventStreamSettings) {
     this.#wire = wire;
     this.#settings = settings;
     this.closed = new Promise((resolve) => {
@@ -39,11 +39,11 @@ export class Connection implements Sink, EventStreamHandle {
     this.#forget = onAbort(settings.signal, restart);
     const { clock, retry } = settings;
     // First bytes at once: proxies pass on the headers with them.
-    this.#write(retryLine(jitter(clock, retry, 0.5)) + COMMENT);
-    wire.watch(() => this.#end({ code: GONE, reason: 'the client has gone' }));
+    this.#write(formatRetry(jitter(clock, retry, 0.5)) + KEEP_ALIVE_COMMENT);
+    wire.onClose(() => this.#end({ code: ABNORMAL_CLOSURE, reason: 'the client has gone' }));
     if (settings.signal?.aborted === true) restart();
     if (!this.#open) return;
-    this.#watchSilence();
+    this.#scheduleKeepAlive();
     this.#starting = this.#start();
   }
 
@@ -63,11 +63,11 @@ export class Connection implements Sink, EventStreamHandle {
     if (!this.#open) return;
     this.#active = true;
     if (!moved) return this.#wire.write(block);
-    this.#wire.write(Buffer.concat([Buffer.from(idLine(this.#settings.source.places.id)), block]));
+    this.#wire.write(Buffer.concat([Buffer.from(formatId(this.#settings.source.places.id)), block]));
   }
 
-  tell(event: string, data: Json): void {
-    this.#write(eventBlock(event, JSON.stringify(data)));
+  sendControl(event: string, data: Json): void {
+    this.#write(formatEvent(event, JSON.stringify(data)));
   }
 
   drained(): Promise<void> {
@@ -79,8 +79,8 @@ export class Connection implements Sink, EventStreamHandle {
     const again = mayReturn(code);
     const { clock, retry } = this.#settings;
     // All who are sent away at one moment must not come back at one moment.
-    const later = again ? retryLine(retry * (1 + (SPREAD - 1) * clock.random())) : '';
-    this.#write(later + eventBlock('$close', JSON.stringify({ code, reason, again })));
+    const later = again ? formatRetry(retry * (1 + (MAX_RETRY_FACTOR - 1) * clock.random())) : '';
+    this.#write(later + formatEvent('$close', JSON.stringify({ code, reason, again })));
     this.#end({ code, reason });
     this.#wire.end();
     return this.closed;
@@ -91,8 +91,8 @@ export class Connection implements Sink, EventStreamHandle {
     try {
       const ready = await source.start(this);
       if (!this.#open) return;
-      const data = JSON.stringify({ returned: source.returns, ...ready });
-      this.send(Buffer.from(eventBlock('$ready', data)), true);
+      const data = JSON.stringify({ returned: source.isResumed, ...ready });
+      this.send(Buffer.from(formatEvent('$ready', data)), true);
     } catch (thrown) {
       // Whoever has gone misses nothing.
       if (!this.#open) return;
@@ -109,13 +109,13 @@ export class Connection implements Sink, EventStreamHandle {
     this.#wire.write(Buffer.from(text));
   }
 
-  #watchSilence(): void {
+  #scheduleKeepAlive(): void {
     const { clock, keepAlive, source } = this.#settings;
     this.#active = false;
     const look = () => {
-      if (source.over === true) return void this.close();
-      if (!this.#active) this.#write(COMMENT);
-      this.#watchSilence();
+      if (source.ended === true) return void this.close();
+      if (!this.#active) this.#write(KEEP_ALIVE_COMMENT);
+      this.#scheduleKeepAlive();
     };
     this.#timer = clock.after(keepAlive, look, { keepAlive: false });
   }

@@ -6,27 +6,34 @@ import type { Peer } from '../rooms/peer.js';
 import { assertJoinOptions } from '../rooms/room-membership.js';
 import type { RoomService } from '../rooms/room-service.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
-import { movedBy, sseFormat } from './format.js';
+import {
+  LastEventId,
+  MAX_CHANNELS,
+  type ResumePoint,
+  StreamPositions,
+  type TrackedPosition,
+  toChannelKey,
+} from './last-event-id.js';
 import type { RoomStreamOptions, StreamRoom, StreamUser } from './options.js';
-import { type Known, keyOf, LastEventId, MAX_PLACES, type Place, Places } from './places.js';
-import { type Sink, type Source, tellMissing } from './source.js';
+import { positionUpdateOf, sseEncoder } from './sse-encoder.js';
+import { type StreamSink, type StreamSource, sendDiscontinuity } from './stream-source.js';
 
 /** What is sent to the user, or in one of his rooms. */
-interface Heard {
-  readonly place: Place;
-  readonly known: Known;
+interface RoomCursor {
+  readonly place: TrackedPosition;
+  readonly known: ResumePoint;
 }
 
 /** Rooms with their reader in them, and what is sent to him. */
-export class RoomSource implements Source {
-  readonly places: Places;
-  readonly returns: boolean;
+export class RoomSource implements StreamSource {
+  readonly places: StreamPositions;
+  readonly isResumed: boolean;
   readonly #rooms: RoomService;
   readonly #user: StreamUser;
   readonly #watch: readonly string[];
   readonly #joins: readonly StreamRoom[];
   /** By room; `undefined` is the user himself. */
-  readonly #heard = new Map<string | undefined, Heard>();
+  readonly #heard = new Map<string | undefined, RoomCursor>();
   #socket: RoomSocket | undefined;
 
   constructor({ rooms, user, join = [], watch = [], ...rest }: RoomStreamOptions, lastEventId?: string) {
@@ -34,30 +41,31 @@ export class RoomSource implements Source {
     if ('maxBuffered' in rest) throw new InvalidArgumentError('maxBuffered', 'is for the RoomService to say');
     assertOptions('user', user ?? null);
     assertName('user.userId', user.userId);
-    if (!Array.isArray(join) || join.length >= MAX_PLACES) {
-      throw new InvalidArgumentError('join', `must be a list of at most ${MAX_PLACES - 1} rooms`);
+    if (!Array.isArray(join) || join.length >= MAX_CHANNELS) {
+      throw new InvalidArgumentError('join', `must be a list of at most ${MAX_CHANNELS - 1} rooms`);
     }
     this.#rooms = rooms;
     this.#user = user;
     this.#watch = [...watch];
     for (const userId of this.#watch) assertName('watch', userId);
-    this.#joins = join.map((given, at) => roomOf(given, `join[${at}]`));
+    this.#joins = join.map((given, at) => toStreamRoom(given, `join[${at}]`));
     const last = new LastEventId(lastEventId);
-    this.returns = last.returns;
-    this.#add(undefined, keyOf(`user:${user.userId}`), last);
-    for (const { room } of this.#joins) this.#add(room, keyOf(`room:${room}`), last);
+    this.isResumed = last.isPresent;
+    this.#add(undefined, toChannelKey(`user:${user.userId}`), last);
+    for (const { room } of this.#joins) this.#add(room, toChannelKey(`room:${room}`), last);
     if (this.#heard.size <= join.length) throw new InvalidArgumentError('join', 'must not name a room twice');
-    this.places = new Places(Array.from(this.#heard.values(), ({ place }) => place));
+    this.places = new StreamPositions(Array.from(this.#heard.values(), ({ place }) => place));
   }
 
-  get over(): boolean {
+  get ended(): boolean {
     return this.#socket?.attached === false;
   }
 
-  async start(sink: Sink): Promise<Record<string, Json>> {
+  async start(sink: StreamSink): Promise<Record<string, Json>> {
     for (const [room, { place, known }] of this.#heard) {
       const untold = known.since === ORIGIN && !this.#rooms.keeps;
-      if (known.lost || untold) tellMissing(sink, room === undefined ? {} : { room }, 'reconnected', place);
+      if (known.lost || untold)
+        sendDiscontinuity(sink, room === undefined ? {} : { room }, 'reconnected', place);
     }
     const { userId, status, meta } = this.#user;
     const since = this.#heard.get(undefined)?.known.since;
@@ -69,7 +77,7 @@ export class RoomSource implements Source {
     });
     this.#socket = socket;
     if (!sink.open) return {};
-    this.#stands(undefined, socket.position);
+    this.#setInitialPosition(undefined, socket.position);
     await Promise.all([
       ...this.#joins.map((join) => this.#join(socket, join)),
       this.#watch.length > 0 ? socket.watch(this.#watch) : undefined,
@@ -89,18 +97,18 @@ export class RoomSource implements Source {
       ...(begin.since === undefined ? {} : { since: begin.since }),
       ...(begin.last === undefined ? {} : { last: begin.last }),
     });
-    this.#stands(room, position);
+    this.#setInitialPosition(room, position);
   }
 
-  #peerOf(sink: Sink): Peer {
+  #peerOf(sink: StreamSink): Peer {
     return {
-      format: sseFormat,
+      format: sseEncoder,
       get bufferedAmount() {
         return sink.buffered;
       },
       send: (frame) => {
         const block = frame as Buffer;
-        const moved = movedBy(block);
+        const moved = positionUpdateOf(block);
         const place = moved && this.#heard.get(moved.room)?.place;
         if (place !== undefined) place.position = moved?.position;
         sink.send(block, moved !== undefined);
@@ -110,7 +118,7 @@ export class RoomSource implements Source {
   }
 
   /** Where it begins, unless something came already. */
-  #stands(room: string | undefined, position: string | undefined): void {
+  #setInitialPosition(room: string | undefined, position: string | undefined): void {
     const place = this.#heard.get(room)?.place;
     if (place !== undefined) place.position ??= position;
   }
@@ -121,7 +129,7 @@ export class RoomSource implements Source {
   }
 }
 
-function roomOf(given: unknown, argument: string): StreamRoom {
+function toStreamRoom(given: unknown, argument: string): StreamRoom {
   const entry = (typeof given === 'string' ? { room: given } : given) as StreamRoom;
   assertOptions(argument, entry ?? null);
   assertName(`${argument}.room`, entry.room);
