@@ -2,10 +2,10 @@ import { InvalidArgumentError } from '../internal/errors.js';
 import { assertName } from '../internal/validate.js';
 import { assertStatus } from '../presence/validate.js';
 import type { SocketIdentity } from './options.js';
-import type { SocketLike } from './shapes.js';
+import type { SocketLike } from './socket-io-types.js';
 
 /** Whose a socket is by `socket.data.user`. */
-export function userOf({ data }: SocketLike): string | undefined {
+export function defaultIdentify({ data }: SocketLike): string | undefined {
   const user: unknown = (data as { user?: unknown } | null | undefined)?.user;
   if (user === undefined || user === null) return undefined;
   const id: unknown = typeof user === 'object' ? (user as { id?: unknown }).id : user;
@@ -18,7 +18,7 @@ export function userOf({ data }: SocketLike): string | undefined {
  *
  * @throws {@link InvalidArgumentError}
  */
-export function identityOf(given: unknown): SocketIdentity | undefined {
+export function parseIdentity(given: unknown): SocketIdentity | undefined {
   if (given === undefined || given === null) return undefined;
   if (typeof given !== 'object') {
     assertName('userId', given);

@@ -1,15 +1,15 @@
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertName, assertOptions } from '../internal/validate.js';
+import { NamespaceTracker } from './namespace-tracker.js';
 import type { PresenceTracking, TrackPresenceOptions } from './options.js';
-import { readSettings } from './settings.js';
+import { resolveSettings } from './settings.js';
 import {
   isServerOrNamespace,
   type NamespaceLike,
   namespaceOf,
   type ServerLike,
   type SocketLike,
-} from './shapes.js';
-import { Tracking } from './tracking.js';
+} from './socket-io-types.js';
 
 export type {
   ChannelEventContext,
@@ -34,7 +34,7 @@ export type {
   ServerLike,
   SocketLike,
   SpaceLike,
-} from './shapes.js';
+} from './socket-io-types.js';
 
 /**
  * Registers the sockets of a Socket.IO namespace (of a server: `/`) with a presence service, from `connection`
@@ -62,7 +62,7 @@ export function trackPresence<S extends SocketLike>(
     throw new InvalidArgumentError('io', 'must be a server or a namespace of Socket.IO 4');
   }
   const space = namespaceOf(io);
-  const tracking = new Tracking<S>(space, readSettings(options));
+  const tracking = new NamespaceTracker<S>(space, resolveSettings(options));
   tracking.start();
   const close = (closing?: { handoff?: boolean }): Promise<void> => tracking.close(closing?.handoff === true);
   return {

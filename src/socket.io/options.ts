@@ -7,7 +7,7 @@ import type { Status } from '../presence/types.js';
 import type { ChannelLike } from '../pubsub/channel.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import type { Subscription } from '../pubsub/subscribe.js';
-import type { SocketLike } from './shapes.js';
+import type { SocketLike } from './socket-io-types.js';
 
 /** What is used of a presence service. */
 export type TrackedPresence = Pick<

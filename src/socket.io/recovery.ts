@@ -1,4 +1,4 @@
-import type { SpaceLike } from './shapes.js';
+import type { SpaceLike } from './socket-io-types.js';
 
 /**
  * The reasons of a disconnection after which Socket.IO keeps the session, where it keeps sessions at all;
@@ -17,13 +17,13 @@ const RECOVERABLE: ReadonlySet<string> = new Set([
 const KEY = '$rollcall';
 
 /** What survives. */
-export interface Carried {
+export interface RecoverableState {
   readonly status: string | undefined;
   readonly watching: readonly string[];
 }
 
 /** For how many ms a socket that was disconnected for `reason` can be recovered; 0 if it can't. */
-export function recoverableFor(space: SpaceLike, reason: string): number {
+export function recoveryWindow(space: SpaceLike, reason: string): number {
   if (!RECOVERABLE.has(reason)) return 0;
   const { server } = space as SpaceLike & { server?: { opts?: unknown; _opts?: unknown } };
   const options = (server?._opts ?? server?.opts) as
@@ -36,14 +36,14 @@ export function recoverableFor(space: SpaceLike, reason: string): number {
 }
 
 /** Puts `carried` into the session, just before Socket.IO keeps it. */
-export function carry(data: unknown, carried: Carried): void {
+export function saveState(data: unknown, carried: RecoverableState): void {
   if (typeof data !== 'object' || data === null || !Object.isExtensible(data)) return;
   (data as Record<string, unknown>)[KEY] = { ...carried, watching: [...carried.watching] };
 }
 
 /** Takes it out again; all of it has been through the adapter's store. */
-export function carriedBy(data: unknown): Carried {
-  const none: Carried = { status: undefined, watching: [] };
+export function restoreState(data: unknown): RecoverableState {
+  const none: RecoverableState = { status: undefined, watching: [] };
   if (typeof data !== 'object' || data === null || !Object.hasOwn(data, KEY)) return none;
   const record = data as Record<string, unknown>;
   const { status, watching } = (record[KEY] ?? {}) as { status?: unknown; watching?: unknown };

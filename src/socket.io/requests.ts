@@ -7,7 +7,7 @@ import {
   TimeoutError,
 } from '../internal/errors.js';
 import type { ErrorCode } from '../protocol/frames.js';
-import type { SocketLike } from './shapes.js';
+import type { SocketLike } from './socket-io-types.js';
 import type { TrackedSocket } from './tracked-socket.js';
 
 /** What a request that failed is answered with. */
@@ -31,7 +31,7 @@ const MESSAGES: ReadonlyMap<ErrorCode, string> = new Map([
 const MAX_WAITING = 100;
 
 /** A refusal that says itself what it is. */
-export class Refusal extends Error {
+export class RejectedRequest extends Error {
   constructor(
     readonly code: ErrorCode,
     message: string,
@@ -41,12 +41,15 @@ export class Refusal extends Error {
 }
 
 /** What an event of a client asks for; resolves with the answer. */
-export type Action<S extends SocketLike> = (tracked: TrackedSocket<S>, payload: unknown) => Promise<object>;
+export type RequestAction<S extends SocketLike> = (
+  tracked: TrackedSocket<S>,
+  payload: unknown,
+) => Promise<object>;
 
 /** Answers the events in `actions` when they come; the returned function stops that. */
-export function answerRequests<S extends SocketLike>(
+export function handleRequests<S extends SocketLike>(
   tracked: TrackedSocket<S>,
-  actions: ReadonlyMap<string, Action<S>>,
+  actions: ReadonlyMap<string, RequestAction<S>>,
   reporter: ErrorReporter,
 ): () => void {
   const { socket } = tracked;
@@ -56,7 +59,7 @@ export function answerRequests<S extends SocketLike>(
       // Whoever wants no answer gives no function, and need not have one.
       const ack = typeof last === 'function' ? (last as (answer: object) => void) : undefined;
       const payload = args[0] === ack ? undefined : args[0];
-      void carriedOut(tracked, () => action(tracked, payload), reporter).then((answer) =>
+      void runRequest(tracked, () => action(tracked, payload), reporter).then((answer) =>
         reporter.runHandler(() => ack?.(answer), {}),
       );
     };
@@ -68,24 +71,25 @@ export function answerRequests<S extends SocketLike>(
   };
 }
 
-async function carriedOut<S extends SocketLike>(
+async function runRequest<S extends SocketLike>(
   tracked: TrackedSocket<S>,
   action: () => Promise<object>,
   reporter: ErrorReporter,
 ): Promise<object> {
   try {
-    if (tracked.waiting >= MAX_WAITING) throw new Refusal('RATE_LIMITED', 'too many requests at once');
-    return await tracked.inTurn(action);
+    if (tracked.waiting >= MAX_WAITING)
+      throw new RejectedRequest('RATE_LIMITED', 'too many requests at once');
+    return await tracked.runExclusive(action);
   } catch (error) {
-    const code = codeOf(error);
+    const code = toErrorCode(error);
     if (code === 'INTERNAL') reporter.reportHandlerError(error, {});
     const answer: ErrorAnswer = { error: { code, message: MESSAGES.get(code) ?? messageOf(error) } };
     return answer;
   }
 }
 
-function codeOf(error: unknown): ErrorCode {
-  if (error instanceof Refusal) return error.code;
+function toErrorCode(error: unknown): ErrorCode {
+  if (error instanceof RejectedRequest) return error.code;
   if (error instanceof InvalidArgumentError) return 'INVALID';
   if (error instanceof LimitError) return 'LIMIT';
   const away =

@@ -4,8 +4,8 @@ import { CommandError, ConnectionError, type RollcallError, TimeoutError } from 
 import { toRollcallError } from '../redis/replies.js';
 
 /** The first and the longest pause between two attempts, in ms. */
-const FIRST_PAUSE = 500;
-const LONGEST_PAUSE = 30_000;
+const FIRST_DELAY = 500;
+const MAX_DELAY = 30_000;
 
 /** What {@link Retry} needs. */
 export interface RetryOptions {
@@ -49,14 +49,14 @@ export class Retry {
       const { clock, reporter } = this.#options;
       const error = toRollcallError(thrown);
       if (this.#attempts === 0) reporter.report(error, { stage: 'repair' });
-      if (!mayPass(error)) return;
-      const pause = FIRST_PAUSE / 2 + backoff(clock, this.#attempts++, FIRST_PAUSE, LONGEST_PAUSE);
+      if (!isRetryable(error)) return;
+      const pause = FIRST_DELAY / 2 + backoff(clock, this.#attempts++, FIRST_DELAY, MAX_DELAY);
       this.#timer = clock.after(pause, () => this.#attempt(run), { keepAlive: false });
     });
   }
 }
 
 /** A bad argument stays bad, and a closed service closed. */
-function mayPass(error: RollcallError): boolean {
+function isRetryable(error: RollcallError): boolean {
   return error instanceof ConnectionError || error instanceof TimeoutError || error instanceof CommandError;
 }

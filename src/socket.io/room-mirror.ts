@@ -1,7 +1,7 @@
 import { toRollcallError } from '../redis/replies.js';
 import type { TrackedPresence } from './options.js';
 import { Retry, type RetryOptions } from './retry.js';
-import type { AdapterLike, SocketLike } from './shapes.js';
+import type { AdapterLike, SocketLike } from './socket-io-types.js';
 import type { TrackedSocket } from './tracked-socket.js';
 
 /** What {@link RoomMirror} needs. */
@@ -14,7 +14,7 @@ export interface RoomMirrorOptions<S extends SocketLike> extends RetryOptions {
 }
 
 /** The listeners on one adapter, as long as a tracked socket has it. */
-interface Ears {
+interface AdapterListeners {
   sockets: number;
   readonly joined: (room: string, socketId: string) => void;
   readonly left: (room: string, socketId: string) => void;
@@ -26,7 +26,7 @@ interface Ears {
  */
 export class RoomMirror<S extends SocketLike> {
   readonly #options: RoomMirrorOptions<S>;
-  readonly #ears = new Map<AdapterLike, Ears>();
+  readonly #ears = new Map<AdapterLike, AdapterListeners>();
   readonly #rooms = new Map<
     TrackedSocket<S>,
     Map<string, { readonly name: string; readonly retry: Retry }>
@@ -38,7 +38,7 @@ export class RoomMirror<S extends SocketLike> {
 
   /** A socket is registered: it comes into the rooms it is in. */
   registered(tracked: TrackedSocket<S>): void {
-    if (!tracked.present) return;
+    if (!tracked.connected) return;
     if (!this.#rooms.has(tracked)) {
       this.#rooms.set(tracked, new Map());
       this.#listen(tracked.socket.nsp.adapter);
@@ -70,7 +70,7 @@ export class RoomMirror<S extends SocketLike> {
       const tracked = this.#options.find(socketId);
       if (tracked !== undefined && this.#rooms.has(tracked)) then(tracked);
     };
-    const ears: Ears = {
+    const ears: AdapterListeners = {
       sockets: 1,
       joined: (room, socketId) => found(socketId, (tracked) => this.#join(tracked, room)),
       left: (room, socketId) => found(socketId, (tracked) => this.#leave(tracked, room)),
@@ -100,7 +100,7 @@ export class RoomMirror<S extends SocketLike> {
     const rooms = this.#rooms.get(tracked);
     const joined = rooms?.get(room);
     // Socket.IO empties the rooms of a socket that disconnects, too.
-    if (joined === undefined || tracked.registration === undefined || !tracked.present) return;
+    if (joined === undefined || tracked.registration === undefined || !tracked.connected) return;
     rooms?.delete(room);
     joined.retry.stop();
     // Two rooms may have one name.

@@ -2,15 +2,15 @@ import { type Clock, systemClock } from '../internal/clock.js';
 import { ErrorReporter } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertFunction, assertOptions, numberOption } from '../internal/validate.js';
-import { userOf } from './identity.js';
+import { defaultIdentify } from './identity.js';
 import type { RelayedPubSub, TrackedPresence, TrackPresenceOptions } from './options.js';
-import type { SocketLike } from './shapes.js';
+import type { SocketLike } from './socket-io-types.js';
 
 /** The longest that a socket stays registered for a recovery, where nothing is said. */
 const RECOVERY_GRACE = 30_000;
 
 /** The options, checked and completed. */
-export interface TrackingSettings<S extends SocketLike> {
+export interface TrackerSettings<S extends SocketLike> {
   readonly presence: TrackedPresence;
   readonly pubsub: RelayedPubSub | undefined;
   readonly identify: (socket: S) => unknown;
@@ -26,10 +26,10 @@ export interface TrackingSettings<S extends SocketLike> {
 }
 
 /** @throws {@link InvalidArgumentError} naming the option, its value and the rule. */
-export function readSettings<S extends SocketLike>(options: TrackPresenceOptions<S>): TrackingSettings<S> {
+export function resolveSettings<S extends SocketLike>(options: TrackPresenceOptions<S>): TrackerSettings<S> {
   if (options === undefined) throw new InvalidArgumentError('options', 'must be an object with presence');
   assertOptions('options', options);
-  const { presence, pubsub, identify = userOf, authorize, onError, rooms, touch = true } = options;
+  const { presence, pubsub, identify = defaultIdentify, authorize, onError, rooms, touch = true } = options;
   assertFunction('presence.setPresence', presence?.setPresence);
   if (pubsub !== undefined) assertFunction('pubsub.subscribe', pubsub?.subscribe);
   assertFunction('identify', identify);
@@ -59,7 +59,7 @@ export function readSettings<S extends SocketLike>(options: TrackPresenceOptions
 
 function roomNames<S extends SocketLike>(
   rooms: TrackPresenceOptions<S>['rooms'],
-): TrackingSettings<S>['roomOf'] {
+): TrackerSettings<S>['roomOf'] {
   if (rooms === undefined || rooms === false) return undefined;
   if (rooms === true) return (room) => room;
   assertFunction('rooms', rooms);

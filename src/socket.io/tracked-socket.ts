@@ -1,21 +1,21 @@
 import { LimitError } from '../internal/errors.js';
 import type { Subscription } from '../pubsub/subscribe.js';
-import type { Registration } from './registration.js';
-import type { SocketLike } from './shapes.js';
+import type { SocketLike } from './socket-io-types.js';
+import type { SocketRegistration } from './socket-registration.js';
 
 /** A connected socket, and all that ends with its connection. */
 export class TrackedSocket<S extends SocketLike = SocketLike> {
   /** Its place in the presence service; none while it is anonymous. */
-  registration: Registration | undefined;
+  registration: SocketRegistration | undefined;
   /** False from the moment it begins to disconnect. */
-  present = true;
+  connected = true;
   /** The users it watches. */
   readonly watching = new Set<string>();
   /** Those it watched before it was recovered, until it does again. */
   restoring: ReadonlySet<string> | undefined;
   readonly subscriptions = new Set<Pick<Subscription, 'unsubscribe'>>();
   /** Takes our listeners off the socket. */
-  silence: () => void = () => {};
+  removeListeners: () => void = () => {};
   #last: Promise<unknown> = Promise.resolve();
   #waiting = 0;
 
@@ -31,7 +31,7 @@ export class TrackedSocket<S extends SocketLike = SocketLike> {
   }
 
   /** Carries `task` out after those before it: watching and unwatching must not overtake each other. */
-  inTurn<T>(task: () => T | Promise<T>): Promise<T> {
+  runExclusive<T>(task: () => T | Promise<T>): Promise<T> {
     this.#waiting++;
     const done = this.#last.then(task).finally(() => {
       this.#waiting--;

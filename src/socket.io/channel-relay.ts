@@ -11,7 +11,7 @@ import type {
   RelayOptions,
   SocketSubscribeOptions,
 } from './options.js';
-import type { BroadcastLike, SpaceLike } from './shapes.js';
+import type { BroadcastLike, SpaceLike } from './socket-io-types.js';
 import type { TrackedSocket } from './tracked-socket.js';
 
 /** Events that Socket.IO or Node keeps for itself; `emit` would throw. */
@@ -25,7 +25,7 @@ const RESERVED: ReadonlySet<string> = new Set([
 ]);
 
 /** What a socket has that was gone before it was subscribed. */
-const OVER: Subscription = {
+const CLOSED_SUBSCRIPTION: Subscription = {
   position: undefined,
   unsubscribe: async () => {},
   [Symbol.asyncDispose]: async () => {},
@@ -35,7 +35,7 @@ const OVER: Subscription = {
  * Channels for sockets. Everything is sent to sockets of this process only: every process subscribes for its own,
  * and the broadcasts of a cluster's adapter would bring it to each as often as there are processes.
  */
-export class Channels {
+export class ChannelRelay {
   readonly #pubsub: RelayedPubSub | undefined;
   readonly #limit: number;
   readonly #relays = new Set<Subscription>();
@@ -61,8 +61,8 @@ export class Channels {
     if (subscriptions.size >= this.#limit) {
       throw new LimitError(`a socket may be subscribed to ${this.#limit} channels`);
     }
-    const begin = this.#beginning(channel, options, (emit) => {
-      if (tracked.present) emit(socket.nsp.local.to(socket.id));
+    const begin = this.#prepare(channel, options, (emit) => {
+      if (tracked.connected) emit(socket.nsp.local.to(socket.id));
     });
     // In its place from the start: the limit counts those under way.
     const place = { unsubscribe: async () => {} };
@@ -73,11 +73,11 @@ export class Channels {
     } finally {
       subscriptions.delete(place);
     }
-    if (!tracked.present) {
+    if (!tracked.connected) {
       await subscription.unsubscribe();
-      return OVER;
+      return CLOSED_SUBSCRIPTION;
     }
-    return kept(subscription, subscriptions);
+    return trackSubscription(subscription, subscriptions);
   }
 
   /** A channel for all sockets of a namespace, or of some of its rooms. */
@@ -91,15 +91,15 @@ export class Channels {
     const rooms = room === undefined ? undefined : [room].flat();
     if (rooms?.length === 0) throw new InvalidArgumentError('room', 'must name one at least');
     for (const each of rooms ?? []) assertName('room', each, Number.POSITIVE_INFINITY);
-    const begin = this.#beginning(channel, options, (emit) =>
+    const begin = this.#prepare(channel, options, (emit) =>
       emit(rooms === undefined ? space.local : space.local.to(rooms)),
     );
     const subscription = await begin();
     if (this.#ended) {
       await subscription.unsubscribe();
-      return OVER;
+      return CLOSED_SUBSCRIPTION;
     }
-    return kept(subscription, this.#relays);
+    return trackSubscription(subscription, this.#relays);
   }
 
   /** Ends the relays. */
@@ -108,7 +108,7 @@ export class Channels {
     await Promise.all([...this.#relays].map((relay) => relay.unsubscribe()));
   }
 
-  #beginning(
+  #prepare(
     channel: ChannelLike<never, unknown>,
     options: SocketSubscribeOptions,
     send: (emit: (target: BroadcastLike) => void) => void,
@@ -139,7 +139,7 @@ export class Channels {
 }
 
 /** `subscription`, in `all` until it ends. */
-function kept(
+function trackSubscription(
   subscription: Subscription,
   all: Set<Subscription> | Set<Pick<Subscription, 'unsubscribe'>>,
 ): Subscription {

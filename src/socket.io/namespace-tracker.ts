@@ -3,54 +3,54 @@ import { ClosedError, InvalidArgumentError, LimitError } from '../internal/error
 import { assertName } from '../internal/validate.js';
 import { assertStatus } from '../presence/validate.js';
 import { toRollcallError } from '../redis/replies.js';
-import { Channels } from './channels.js';
-import { identityOf } from './identity.js';
+import { ChannelRelay } from './channel-relay.js';
+import { parseIdentity } from './identity.js';
 import type { PresencePayload, SocketIdentity, TrackingAction, TrackingStats } from './options.js';
-import { type Carried, carriedBy, carry, recoverableFor } from './recovery.js';
-import { Registration } from './registration.js';
-import { type Action, answerRequests, Refusal } from './requests.js';
+import { SocketWatches } from './presence-watches.js';
+import { type RecoverableState, recoveryWindow, restoreState, saveState } from './recovery.js';
+import { handleRequests, RejectedRequest, type RequestAction } from './requests.js';
 import { RoomMirror } from './room-mirror.js';
-import type { TrackingSettings } from './settings.js';
-import type { NamespaceLike, SocketLike } from './shapes.js';
+import type { TrackerSettings } from './settings.js';
+import type { NamespaceLike, SocketLike } from './socket-io-types.js';
+import { SocketRegistration } from './socket-registration.js';
 import { TrackedSocket } from './tracked-socket.js';
-import { Watching } from './watching.js';
 
 /** A socket that is disconnected and may come back under the same id. */
-interface Recovering {
-  readonly registration: Registration;
+interface RecoverableSocket {
+  readonly registration: SocketRegistration;
   readonly timer: Timer;
 }
 
 /** All sockets of a namespace, from `connection` to `disconnect`, or to where they can't be recovered any more. */
-export class Tracking<S extends SocketLike> {
-  readonly channels: Channels;
+export class NamespaceTracker<S extends SocketLike> {
+  readonly channels: ChannelRelay;
   readonly #space: NamespaceLike<S>;
-  readonly #settings: TrackingSettings<S>;
+  readonly #settings: TrackerSettings<S>;
   readonly #sockets = new Map<string, TrackedSocket<S>>();
-  readonly #recovering = new Map<string, Recovering>();
-  readonly #watching: Watching<S>;
+  readonly #recovering = new Map<string, RecoverableSocket>();
+  readonly #watching: SocketWatches<S>;
   readonly #mirror: RoomMirror<S> | undefined;
-  readonly #actions: ReadonlyMap<string, Action<S>>;
+  readonly #actions: ReadonlyMap<string, RequestAction<S>>;
   #closing: Promise<void> | undefined;
 
-  constructor(space: NamespaceLike<S>, settings: TrackingSettings<S>) {
+  constructor(space: NamespaceLike<S>, settings: TrackerSettings<S>) {
     this.#space = space;
     this.#settings = settings;
     const { pubsub, maxSubscriptions, roomOf } = settings;
-    this.channels = new Channels(pubsub, maxSubscriptions);
-    this.#watching = new Watching(settings);
+    this.channels = new ChannelRelay(pubsub, maxSubscriptions);
+    this.#watching = new SocketWatches(settings);
     const find = (socketId: string) => this.#sockets.get(socketId);
     if (roomOf !== undefined) this.#mirror = new RoomMirror<S>({ ...settings, find, nameOf: roomOf });
-    this.#actions = new Map<string, Action<S>>([
-      ['presence:watch', (tracked, payload) => this.#asksToWatch(tracked, payload)],
+    this.#actions = new Map<string, RequestAction<S>>([
+      ['presence:watch', (tracked, payload) => this.#handleWatch(tracked, payload)],
       [
         'presence:unwatch',
         async (tracked, payload) => {
-          this.#watching.drop(tracked, this.#idsIn(payload));
+          this.#watching.remove(tracked, this.#idsIn(payload));
           return {};
         },
       ],
-      ['presence:status', (tracked, payload) => this.#asksForStatus(tracked, payload)],
+      ['presence:status', (tracked, payload) => this.#handleStatus(tracked, payload)],
     ]);
   }
 
@@ -88,17 +88,17 @@ export class Tracking<S extends SocketLike> {
   }
 
   watch(tracked: TrackedSocket<S>, userIds: ReadonlySet<string>): Promise<PresencePayload[]> {
-    return tracked.inTurn(() => this.#watching.add(tracked, userIds));
+    return tracked.runExclusive(() => this.#watching.add(tracked, userIds));
   }
 
   unwatch(tracked: TrackedSocket<S>, userIds: ReadonlySet<string>): Promise<void> {
-    return tracked.inTurn(() => this.#watching.drop(tracked, userIds));
+    return tracked.runExclusive(() => this.#watching.remove(tracked, userIds));
   }
 
   async setStatus(tracked: TrackedSocket<S>, status: string): Promise<void> {
     assertStatus('status', status);
     // Whose it is, is settled when the handlers of `connection` have run.
-    await tracked.inTurn(async () => {
+    await tracked.runExclusive(async () => {
       if (tracked.registration === undefined) {
         throw new InvalidArgumentError('socket', 'is anonymous: it has no status');
       }
@@ -120,7 +120,7 @@ export class Tracking<S extends SocketLike> {
     this.#recovering.clear();
     const ending: Promise<unknown>[] = [this.#watching.close(), this.channels.close()];
     for (const tracked of [...this.#sockets.values()]) {
-      ending.push(...this.#letGo(tracked));
+      ending.push(...this.#releaseSocket(tracked));
       if (tracked.registration !== undefined) registrations.push(tracked.registration);
     }
     for (const registration of registrations) {
@@ -148,28 +148,28 @@ export class Tracking<S extends SocketLike> {
     socket.on('disconnecting', disconnecting);
     socket.on('disconnect', disconnected);
     if (touch) socket.onAny(heard);
-    const deaf = answerRequests(tracked, this.#actions, reporter);
-    tracked.silence = () => {
+    const deaf = handleRequests(tracked, this.#actions, reporter);
+    tracked.removeListeners = () => {
       socket.off('disconnecting', disconnecting);
       socket.off('disconnect', disconnected);
       if (touch) socket.offAny(heard);
       deaf();
     };
-    const carried: Carried =
-      socket.recovered === true ? carriedBy(socket.data) : { status: undefined, watching: [] };
+    const carried: RecoverableState =
+      socket.recovered === true ? restoreState(socket.data) : { status: undefined, watching: [] };
     // In turn, so that requests find it done; later, so that handlers of `connection` can set `socket.data.user`.
-    void tracked.inTurn(() => this.#identify(tracked, carried));
-    if (carried.watching.length > 0) this.#watching.again(tracked, carried.watching);
+    void tracked.runExclusive(() => this.#identify(tracked, carried));
+    if (carried.watching.length > 0) this.#watching.restore(tracked, carried.watching);
   };
 
-  #identify(tracked: TrackedSocket<S>, carried: Carried): void {
+  #identify(tracked: TrackedSocket<S>, carried: RecoverableState): void {
     const { socket } = tracked;
     const before = this.#recovering.get(socket.id);
     this.#recovering.delete(socket.id);
     before?.timer.cancel();
     let identity: SocketIdentity | undefined;
     try {
-      identity = identityOf(this.#settings.identify(socket));
+      identity = parseIdentity(this.#settings.identify(socket));
     } catch (error) {
       if (error instanceof InvalidArgumentError) this.#settings.reporter.report(error, { stage: 'handler' });
       else this.#settings.reporter.reportHandlerError(error, {});
@@ -180,8 +180,8 @@ export class Tracking<S extends SocketLike> {
     const { userId, meta, status = 'online' } = identity;
     const registration = stays
       ? before.registration
-      : new Registration(this.#settings, userId, socket.id, carried.status ?? status);
-    if (!tracked.present) {
+      : new SocketRegistration(this.#settings, userId, socket.id, carried.status ?? status);
+    if (!tracked.connected) {
       // Gone again in its own `connection` handler.
       if (stays) this.#remove(registration);
       return;
@@ -193,21 +193,21 @@ export class Tracking<S extends SocketLike> {
 
   /** `disconnecting`: Socket.IO is about to keep the session, and to empty the rooms. */
   #disconnecting(tracked: TrackedSocket<S>, reason: string): void {
-    tracked.present = false;
+    tracked.connected = false;
     const { socket, registration, watching, restoring = [] } = tracked;
-    if (recoverableFor(socket.nsp, reason) === 0) return;
+    if (recoveryWindow(socket.nsp, reason) === 0) return;
     const all = new Set([...watching, ...restoring]);
-    carry(socket.data, { status: registration?.status, watching: [...all] });
+    saveState(socket.data, { status: registration?.status, watching: [...all] });
   }
 
   #disconnected(tracked: TrackedSocket<S>, reason: string): void {
     const { registration, socket } = tracked;
-    for (const ending of this.#letGo(tracked)) {
+    for (const ending of this.#releaseSocket(tracked)) {
       ending.catch((error: unknown) => this.#report(error, 'unsubscribe'));
     }
     if (registration === undefined) return;
     const { clock, recoveryGrace } = this.#settings;
-    const grace = Math.min(recoverableFor(socket.nsp, reason), recoveryGrace);
+    const grace = Math.min(recoveryWindow(socket.nsp, reason), recoveryGrace);
     if (grace === 0) return this.#remove(registration);
     const over = (): void => {
       this.#recovering.delete(socket.id);
@@ -218,32 +218,33 @@ export class Tracking<S extends SocketLike> {
   }
 
   /** All that ends with the connection. */
-  #letGo(tracked: TrackedSocket<S>): Promise<unknown>[] {
-    tracked.present = false;
-    tracked.silence();
+  #releaseSocket(tracked: TrackedSocket<S>): Promise<unknown>[] {
+    tracked.connected = false;
+    tracked.removeListeners();
     this.#sockets.delete(tracked.id);
     this.#mirror?.gone(tracked);
-    this.#watching.drop(tracked, [...tracked.watching]);
+    this.#watching.remove(tracked, [...tracked.watching]);
     const ending = [...tracked.subscriptions].map((subscription) => subscription.unsubscribe());
     tracked.subscriptions.clear();
     return ending;
   }
 
-  #remove(registration: Registration): void {
+  #remove(registration: SocketRegistration): void {
     registration.remove().catch((error: unknown) => this.#report(error, 'repair'));
   }
 
-  async #asksToWatch(tracked: TrackedSocket<S>, payload: unknown): Promise<object> {
+  async #handleWatch(tracked: TrackedSocket<S>, payload: unknown): Promise<object> {
     const userIds = this.#idsIn(payload);
     await this.#assertAllowed(tracked, 'watch', [...userIds]);
     return { users: await this.#watching.add(tracked, userIds) };
   }
 
-  async #asksForStatus(tracked: TrackedSocket<S>, payload: unknown): Promise<object> {
+  async #handleStatus(tracked: TrackedSocket<S>, payload: unknown): Promise<object> {
     assertStatus('status', payload);
     await this.#assertAllowed(tracked, 'status', [payload]);
     const { registration } = tracked;
-    if (registration === undefined) throw new Refusal('FORBIDDEN', 'an anonymous socket has no status');
+    if (registration === undefined)
+      throw new RejectedRequest('FORBIDDEN', 'an anonymous socket has no status');
     await registration.setStatus(payload);
     return { status: payload };
   }
@@ -266,8 +267,8 @@ export class Tracking<S extends SocketLike> {
       authorize === undefined
         ? [tracked.registration !== undefined]
         : await Promise.all(subjects.map(async (subject) => authorize(tracked.socket, action, subject)));
-    if (allowed.some((each) => each !== true)) throw new Refusal('FORBIDDEN', 'not allowed');
-    if (!tracked.present) throw new Refusal('UNAVAILABLE', 'the socket is disconnected');
+    if (allowed.some((each) => each !== true)) throw new RejectedRequest('FORBIDDEN', 'not allowed');
+    if (!tracked.connected) throw new RejectedRequest('UNAVAILABLE', 'the socket is disconnected');
   }
 
   #report(error: unknown, stage: 'repair' | 'unsubscribe' | 'close'): void {

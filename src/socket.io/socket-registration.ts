@@ -3,13 +3,13 @@ import type { Status } from '../presence/types.js';
 import type { TrackedPresence } from './options.js';
 import { Retry, type RetryOptions } from './retry.js';
 
-/** What {@link Registration} needs. */
-export interface RegistrationOptions extends RetryOptions {
+/** What {@link SocketRegistration} needs. */
+export interface SocketRegistrationOptions extends RetryOptions {
   readonly presence: TrackedPresence;
 }
 
 /** A socket's place in the presence service, kept through outages and recoveries of its session. */
-export class Registration {
+export class SocketRegistration {
   readonly #presence: TrackedPresence;
   readonly #retry: Retry;
   #status: Status;
@@ -20,7 +20,7 @@ export class Registration {
   #writing = 0;
 
   constructor(
-    options: RegistrationOptions,
+    options: SocketRegistrationOptions,
     readonly userId: string,
     readonly socketId: string,
     status: Status,

@@ -3,21 +3,21 @@ import { SharedWatch } from '../presence/shared-watch.js';
 import type { WatchedPresence } from '../presence/types.js';
 import type { PresencePayload } from './options.js';
 import { Retry } from './retry.js';
-import type { TrackingSettings } from './settings.js';
-import type { SocketLike, SpaceLike } from './shapes.js';
+import type { TrackerSettings } from './settings.js';
+import type { SocketLike, SpaceLike } from './socket-io-types.js';
 import type { TrackedSocket } from './tracked-socket.js';
 
 /** The event that tells of a change of a watched user. */
-const CHANGED = 'presence:changed';
+const CHANGED_EVENT = 'presence:changed';
 
 /** What each socket watches, within its limit, and how it is told. */
-export class Watching<S extends SocketLike> {
-  readonly #settings: TrackingSettings<S>;
+export class SocketWatches<S extends SocketLike> {
+  readonly #settings: TrackerSettings<S>;
   readonly #watch: SharedWatch<TrackedSocket<S>>;
 
-  constructor(settings: TrackingSettings<S>) {
+  constructor(settings: TrackerSettings<S>) {
     this.#settings = settings;
-    this.#watch = new SharedWatch(settings.presence, tell);
+    this.#watch = new SharedWatch(settings.presence, emitChange);
   }
 
   /** How many users are watched. */
@@ -28,38 +28,38 @@ export class Watching<S extends SocketLike> {
   /** Tells the socket of `userIds` too; resolves with how they are. */
   async add(tracked: TrackedSocket<S>, userIds: ReadonlySet<string>): Promise<PresencePayload[]> {
     // Gone while it waited for its turn: nobody would take it out again.
-    if (!tracked.present) throw new ClosedError('the socket is disconnected');
+    if (!tracked.connected) throw new ClosedError('the socket is disconnected');
     const added = tracked.reserve(userIds, this.#settings.maxWatched);
     try {
       await this.#watch.add(tracked, added);
     } catch (error) {
-      this.drop(tracked, added);
+      this.remove(tracked, added);
       throw error;
     }
-    if (!tracked.present) throw new ClosedError('the socket is disconnected');
+    if (!tracked.connected) throw new ClosedError('the socket is disconnected');
     return [...userIds].map((userId) => payloadOf(userId, this.#watch.get(userId)));
   }
 
   /** Tells it no more of `userIds`. */
-  drop(tracked: TrackedSocket<S>, userIds: Iterable<string>): void {
+  remove(tracked: TrackedSocket<S>, userIds: Iterable<string>): void {
     const dropped = [...userIds];
     for (const userId of dropped) tracked.watching.delete(userId);
     this.#watch.remove(tracked, dropped);
   }
 
   /** What a recovered socket watched before; what it may have missed is sent whole, for the newest wins. */
-  again(tracked: TrackedSocket<S>, userIds: readonly string[]): void {
+  restore(tracked: TrackedSocket<S>, userIds: readonly string[]): void {
     const wanted = new Set(userIds.slice(0, this.#settings.maxWatched));
     tracked.restoring = wanted;
-    const { silence } = tracked;
+    const { removeListeners: silence } = tracked;
     // The client does not ask again: it thinks that it watches them.
     const retry = new Retry(this.#settings, async () => {
-      const users = await tracked.inTurn(() => this.add(tracked, wanted));
+      const users = await tracked.runExclusive(() => this.add(tracked, wanted));
       tracked.restoring = undefined;
       const target = tracked.socket.nsp.local.to(tracked.id);
-      for (const user of users) if (user.version > 0) target.emit(CHANGED, user);
+      for (const user of users) if (user.version > 0) target.emit(CHANGED_EVENT, user);
     });
-    tracked.silence = () => {
+    tracked.removeListeners = () => {
       retry.stop();
       silence();
     };
@@ -73,17 +73,20 @@ export class Watching<S extends SocketLike> {
 }
 
 /** Sends news; encoded once for each namespace, and nearly always there is but one. */
-function tell<S extends SocketLike>(watchers: readonly TrackedSocket<S>[], news: WatchedPresence): void {
+function emitChange<S extends SocketLike>(
+  watchers: readonly TrackedSocket<S>[],
+  news: WatchedPresence,
+): void {
   const payload = payloadOf(news.userId, news);
   const bySpace = new Map<SpaceLike, string[]>();
-  for (const { socket, present } of watchers) {
+  for (const { socket, connected: present } of watchers) {
     if (!present) continue;
     const ids = bySpace.get(socket.nsp);
     if (ids === undefined) bySpace.set(socket.nsp, [socket.id]);
     else ids.push(socket.id);
   }
   // This process's sockets only: the others hear of it by their own watches.
-  for (const [space, ids] of bySpace) space.local.to(ids).emit(CHANGED, payload);
+  for (const [space, ids] of bySpace) space.local.to(ids).emit(CHANGED_EVENT, payload);
 }
 
 function payloadOf(userId: string, presence: WatchedPresence | undefined): PresencePayload {
