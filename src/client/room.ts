@@ -1,12 +1,12 @@
 import {
   type EventFrame,
   type HistoryAnswer,
-  type Joined,
   type JoinFrame,
+  type JoinReply,
   type Membership,
   type Sent,
   type ServerFrame,
-  TYPING,
+  TYPING_EVENT,
   type TypingData,
 } from '../protocol/frames.js';
 import { type ClientError, closedError } from './client-error.js';
@@ -163,7 +163,7 @@ export class JoinedRoom implements Room {
   }
 
   /** The server has let the user in. */
-  enter(answer: Joined | undefined): void {
+  enter(answer: JoinReply | undefined): void {
     if (!this.#moved) this.position = answer?.position;
     if (this.position === undefined) this.#tellGap();
     this.#gap = undefined;
@@ -212,7 +212,7 @@ export class JoinedRoom implements Room {
 
   #event(frame: EventFrame): void {
     const { event, data, from } = frame;
-    if (event === TYPING && from !== undefined && from !== this.#line.welcome?.user) {
+    if (event === TYPING_EVENT && from !== undefined && from !== this.#line.welcome?.user) {
       this.#typists.heard(from, (data as TypingData | null)?.ttl ?? 0);
     }
     this.#events.emitEvent(frame);

@@ -1,4 +1,4 @@
-import type { Joined, ServerFrame } from '../protocol/frames.js';
+import type { JoinReply, ServerFrame } from '../protocol/frames.js';
 import { Errand, type Step } from './errand.js';
 import type { Line } from './line.js';
 import type { Outbox } from './outbox.js';
@@ -136,7 +136,7 @@ export class Rooms {
       done: (error, answer) => {
         if (error) seat.inside = undefined;
         if (seat.wanted !== wanted) return;
-        if (!error) return wanted.enter(answer as Joined | undefined);
+        if (!error) return wanted.enter(answer as JoinReply | undefined);
         seat.wanted = undefined;
         wanted.end(error);
         this.#line.report(error);

@@ -11,25 +11,25 @@ export const SUBPROTOCOL = 'rollcall.1';
 export const PROTOCOL_VERSION = 1;
 
 /** The event that says somebody types; `data` is {@link TypingData}. */
-export const TYPING = '$typing';
+export const TYPING_EVENT = '$typing';
 
 /** The event that tells servers to end a user's sockets; never sent to clients. */
-export const DISCONNECT = '$disconnect';
+export const DISCONNECT_EVENT = '$disconnect';
 
-/** What {@link TYPING} carries. */
+/** What {@link TYPING_EVENT} carries. */
 export interface TypingData {
   /** For how many ms it holds, unless it is said again; 0 when it has ended. */
   readonly ttl: number;
 }
 
 /** What a request may carry beside its type: answered under this number by `ok` or `error`. */
-interface Request {
+interface RequestFields {
   /** Chosen by the client, another one for each request of a connection; without it only errors are told. */
   readonly id?: number;
 }
 
 /** Come into a room, and hear what is said there. */
-export interface JoinFrame extends Request {
+export interface JoinFrame extends RequestFields {
   readonly type: 'join';
   readonly room: string;
   /** Begin after this position: what came since is sent before anything else. @default the next event */
@@ -43,20 +43,20 @@ export interface JoinFrame extends Request {
 }
 
 /** Show another info in a room one is in. */
-export interface UpdateFrame extends Request {
+export interface UpdateFrame extends RequestFields {
   readonly type: 'update';
   readonly room: string;
   readonly info: unknown;
 }
 
 /** Go out of a room. */
-export interface LeaveFrame extends Request {
+export interface LeaveFrame extends RequestFields {
   readonly type: 'leave';
   readonly room: string;
 }
 
 /** Say something in a room one is in. */
-export interface SendFrame extends Request {
+export interface SendFrame extends RequestFields {
   readonly type: 'send';
   readonly room: string;
   /** Not beginning with `$`. */
@@ -71,26 +71,26 @@ export interface SendFrame extends Request {
 }
 
 /** Somebody types, or has stopped. */
-export interface TypingFrame extends Request {
+export interface TypingFrame extends RequestFields {
   readonly type: 'typing';
   readonly room: string;
   readonly on: boolean;
 }
 
 /** The status of this socket. */
-export interface StatusFrame extends Request {
+export interface StatusFrame extends RequestFields {
   readonly type: 'status';
   readonly status: string;
 }
 
 /** Send `presence` frames of these users too, or no longer. */
-export interface WatchFrame extends Request {
+export interface WatchFrame extends RequestFields {
   readonly type: 'watch' | 'unwatch';
   readonly users: readonly string[];
 }
 
 /** Read a page of a room's history; the room need not be joined. */
-export interface HistoryFrame extends Request {
+export interface HistoryFrame extends RequestFields {
   readonly type: 'history';
   readonly room: string;
   /** Only what comes before this position, newest first. */
@@ -100,14 +100,14 @@ export interface HistoryFrame extends Request {
 }
 
 /** A request of the application's own. */
-export interface CallFrame extends Request {
+export interface RequestFrame extends RequestFields {
   readonly type: 'request';
   readonly method: string;
   readonly data?: unknown;
 }
 
 /** Answered by `pong`. */
-export interface PingFrame extends Request {
+export interface PingFrame extends RequestFields {
   readonly type: 'ping';
 }
 
@@ -121,7 +121,7 @@ export type ClientFrame =
   | StatusFrame
   | WatchFrame
   | HistoryFrame
-  | CallFrame
+  | RequestFrame
   | PingFrame;
 
 /** The first frame of a connection. */
@@ -143,12 +143,12 @@ export interface WelcomeFrame {
 export interface OkFrame {
   readonly type: 'ok';
   readonly id: number;
-  /** {@link Joined} for `join`, {@link Sent} for `send`, {@link HistoryAnswer} for `history`. */
+  /** {@link JoinReply} for `join`, {@link Sent} for `send`, {@link HistoryAnswer} for `history`. */
   readonly data?: unknown;
 }
 
 /** What `join` is answered with. */
-export interface Joined {
+export interface JoinReply {
   /** Where the room's events begin, where it has history. */
   readonly position?: string;
 }

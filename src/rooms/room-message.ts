@@ -1,6 +1,6 @@
 import { type Position, publishedAt } from '../history/position.js';
 import type { Json } from '../internal/codec.js';
-import { DISCONNECT } from '../protocol/frames.js';
+import { DISCONNECT_EVENT } from '../protocol/frames.js';
 
 /**
  * What is published on a room's or a user's channel, its members in this order. Others may publish
@@ -33,7 +33,7 @@ export class RoomMessage {
     /** The socket that is not to get it. */
     readonly except: string | undefined,
   ) {
-    this.control = isEvent(json, DISCONNECT);
+    this.control = isEvent(json, DISCONNECT_EVENT);
   }
 
   /** When it was said, by Redis's clock, in ms since the epoch; only with a position. */

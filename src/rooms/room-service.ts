@@ -13,7 +13,7 @@ import {
 } from '../internal/validate.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import { CloseCode } from '../protocol/close-codes.js';
-import { DISCONNECT, TYPING } from '../protocol/frames.js';
+import { DISCONNECT_EVENT, TYPING_EVENT } from '../protocol/frames.js';
 import { type ChannelOptions, type ChannelRef, defineChannel } from '../pubsub/channel-definition.js';
 import type { HistoryPage, HistoryReadOptions, Published } from '../pubsub/options.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
@@ -169,7 +169,7 @@ export class RoomService {
     assertName('room', room);
     assertName('userId', userId);
     numberOption('ttl', ttl, 0, { min: 0, max: 3_600_000 });
-    const event: RoomEvent = { ...toExceptField(except), event: TYPING, from: userId, data: { ttl } };
+    const event: RoomEvent = { ...toExceptField(except), event: TYPING_EVENT, from: userId, data: { ttl } };
     await this.pubsub.publish(this.#channels.room(room, false), event, { transient: this.keeps });
   }
 
@@ -180,7 +180,7 @@ export class RoomService {
   async disconnectUser(userId: string, reason = ''): Promise<void> {
     assertName('userId', userId);
     if (typeof reason !== 'string') throw new InvalidArgumentError('reason', 'must be a string');
-    await this.pubsub.publish(this.#channels.user(userId), { event: DISCONNECT, data: { reason } });
+    await this.pubsub.publish(this.#channels.user(userId), { event: DISCONNECT_EVENT, data: { reason } });
   }
 
   /** Reads a page of what was said in a room. See `PubSubService.history`. */
@@ -268,7 +268,7 @@ export class RoomService {
   }
 
   #handleUserMessage(payload: string, channel: string): void {
-    if (!isEvent(payload, DISCONNECT)) return;
+    if (!isEvent(payload, DISCONNECT_EVENT)) return;
     const userId = this.#channels.userOf(channel);
     const { data } = JSON.parse(payload) as { data?: { reason?: unknown } };
     const reason = typeof data?.reason === 'string' ? data.reason : '';

@@ -2,7 +2,7 @@ import { onAbort } from '../internal/abort.js';
 import type { Clock } from '../internal/clock.js';
 import { type ErrorReporter, messageOf } from '../internal/diagnostics.js';
 import { ClosedError, DecodeError } from '../internal/errors.js';
-import { TYPING } from '../protocol/frames.js';
+import { TYPING_EVENT } from '../protocol/frames.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import type { Subscription } from '../pubsub/subscribe.js';
@@ -108,7 +108,7 @@ export class RoomTypingWatch implements TypingWatch {
 /** What a payload says of somebody's typing; throws when it says so in the wrong way. */
 function parseTypingEvent(payload: string): { user: string; ttl: number } | undefined {
   const message = parseRoomMessage(undefined, undefined, payload);
-  if (message === undefined || !isEvent(message.json, TYPING)) return undefined;
+  if (message === undefined || !isEvent(message.json, TYPING_EVENT)) return undefined;
   const { from, data } = message as { from?: unknown; data?: unknown };
   const ttl = (data as { ttl?: unknown } | null | undefined)?.ttl;
   if (typeof from !== 'string' || typeof ttl !== 'number' || !(ttl >= 0)) {

@@ -3,13 +3,13 @@ import type { Json } from '../internal/codec.js';
 import { isThenable, messageOf } from '../internal/diagnostics.js';
 import { HandlerError, isRollcallError } from '../internal/errors.js';
 import type {
-  CallFrame,
   ClientFrame,
   HistoryAnswer,
   HistoryFrame,
-  Joined,
   JoinFrame,
+  JoinReply,
   PastEvent,
+  RequestFrame,
   SendFrame,
   Sent,
   TypingFrame,
@@ -134,7 +134,7 @@ export async function handleFrame<User extends Identity>(
 async function handleJoin<User extends Identity>(
   { socket, joining }: RequestContext<User>,
   { room, since, last, info, members }: JoinFrame,
-): Promise<Joined> {
+): Promise<JoinReply> {
   const joined = socket.join(room, {
     ...(since === undefined ? {} : { since }),
     ...(last === undefined ? {} : { last }),
@@ -241,7 +241,7 @@ function toHistoryEvent({ message, position, publishedAt }: HistoryMessage<RoomE
 
 async function handleApplicationRequest<User extends Identity>(
   { options, socket, known }: RequestContext<User>,
-  { method, data = null }: CallFrame,
+  { method, data = null }: RequestFrame,
 ): Promise<unknown> {
   try {
     return await options.requests?.[method]?.(socket, data as Json, known.user);
