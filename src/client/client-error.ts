@@ -44,7 +44,7 @@ export class ClientError extends Error {
 }
 
 /** The server asks to try again later. */
-export function asksToWait(error: ClientError | undefined): error is ClientError {
+export function isRetryLater(error: ClientError | undefined): error is ClientError {
   return error?.code === 'RATE_LIMITED' || error?.code === 'UNAVAILABLE';
 }
 

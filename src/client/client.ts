@@ -1,12 +1,17 @@
 import type { ServerFrame, UserPresence, WelcomeFrame } from '../protocol/frames.js';
 import { closedError } from './client-error.js';
 import { Emitter, type Unsubscribe } from './emitter.js';
-import { type ClientState, type Ended, Line, type Reconnecting } from './line.js';
-import { type ConnectOptions, check, settingsOf } from './options.js';
-import { type CallOptions, FOREVER, Outbox } from './outbox.js';
-import { Rooms } from './rooms.js';
+import { assertValid, type ConnectOptions, resolveSettings } from './options.js';
+import { PresenceWatches } from './presence-watches.js';
+import {
+  type ClientState,
+  type Ended,
+  type Reconnecting,
+  ReconnectingSocket,
+} from './reconnecting-socket.js';
+import { type CallOptions, NO_TIMEOUT, RequestQueue } from './request-queue.js';
+import { RoomRegistry } from './room-registry.js';
 import type { Discontinuity, EventSource, Events, JoinOptions, PresenceWatch, Room } from './types.js';
-import { Watches } from './watches.js';
 
 /** There is a connection. */
 export interface Opened {
@@ -15,7 +20,7 @@ export interface Opened {
   /** The server's id of the connection. */
   readonly socket: string;
   /** It is not the first one. */
-  readonly again: boolean;
+  readonly reconnected: boolean;
 }
 
 /** What a client itself tells. */
@@ -39,51 +44,51 @@ export interface ClientEvents {
  * Made by {@link connect}.
  */
 export class Client<E extends object = Events> {
-  readonly #notices: Emitter;
+  readonly #clientEvents: Emitter;
   readonly #events: Emitter;
-  readonly #line: Line;
-  readonly #outbox: Outbox;
-  readonly #rooms: Rooms;
-  readonly #watches: Watches;
+  readonly #line: ReconnectingSocket;
+  readonly #outbox: RequestQueue;
+  readonly #rooms: RoomRegistry;
+  readonly #watches: PresenceWatches;
   #status: string | undefined;
   /** How many calls say it. */
-  #saying = 0;
+  #pendingStatusCalls = 0;
 
   /** Events that servers send to the user, in whichever room he is. */
   readonly events: EventSource<E>;
 
   /** @throws {ClientError} `INVALID` for options that can't be. */
   constructor(options: ConnectOptions) {
-    const settings = settingsOf(options);
-    const report = (error: unknown) => this.#notices.emit('error', error);
+    const settings = resolveSettings(options);
+    const report = (error: unknown) => this.#clientEvents.emit('error', error);
     // What a handler of errors throws has nowhere to go.
-    this.#notices = new Emitter((error, name) => name !== 'error' && report(error));
+    this.#clientEvents = new Emitter((error, name) => name !== 'error' && report(error));
     this.#events = new Emitter(report);
     this.events = this.#events as EventSource<E>;
-    const line = new Line(settings, {
-      state: (state) => this.#notices.emit('state', state),
+    const line = new ReconnectingSocket(settings, {
+      state: (state) => this.#clientEvents.emit('state', state),
       open: (welcome, lostAt) => this.#opened(welcome, lostAt),
       frame: (frame) => this.#receive(frame),
       error: report,
-      broken: (code, lostAt) => {
-        this.#outbox.broken(code);
-        this.#rooms.broken(lostAt);
+      connectionLost: (code, lostAt) => {
+        this.#outbox.onConnectionLost(code);
+        this.#rooms.onConnectionLost(lostAt);
       },
-      reconnecting: (info) => this.#notices.emit('reconnecting', info),
+      reconnecting: (info) => this.#clientEvents.emit('reconnecting', info),
       closed: (info) => {
         this.#outbox.fail(closedError());
         this.#watches.close();
         this.#rooms.close();
-        this.#notices.emit('state', 'closed');
-        this.#notices.emit('closed', info);
+        this.#clientEvents.emit('state', 'closed');
+        this.#clientEvents.emit('closed', info);
         this.#events.clear();
-        this.#notices.clear();
+        this.#clientEvents.clear();
       },
     });
     this.#line = line;
-    this.#outbox = new Outbox(line);
-    this.#watches = new Watches(line);
-    this.#rooms = new Rooms(line, this.#outbox);
+    this.#outbox = new RequestQueue(line);
+    this.#watches = new PresenceWatches(line);
+    this.#rooms = new RoomRegistry(line, this.#outbox);
   }
 
   /** Whether there is a connection. */
@@ -103,7 +108,7 @@ export class Client<E extends object = Events> {
 
   /** Calls `handler` for what the client itself tells; for events of the application's there is `events`. */
   on<K extends keyof ClientEvents>(event: K, handler: (info: ClientEvents[K]) => unknown): Unsubscribe {
-    return this.#notices.on(event, handler);
+    return this.#clientEvents.on(event, handler);
   }
 
   /**
@@ -113,7 +118,7 @@ export class Client<E extends object = Events> {
    * @throws {ClientError} `INVALID` when `name` is no text, or empty.
    */
   join<R extends object = Events>(name: string, options: JoinOptions = {}): Room<R> {
-    check(name && typeof name === 'string', 'room: no name');
+    assertValid(name && typeof name === 'string', 'room: no name');
     return this.#rooms.join(name, options) as unknown as Room<R>;
   }
 
@@ -124,7 +129,7 @@ export class Client<E extends object = Events> {
    * @throws {ClientError} `INVALID` when `users` is a single text.
    */
   watch(users: Iterable<string>, handler?: (presence: UserPresence) => unknown): PresenceWatch {
-    check(typeof users !== 'string', 'users: no list');
+    assertValid(typeof users !== 'string', 'users: no list');
     return this.#watches.watch(users, handler);
   }
 
@@ -135,9 +140,9 @@ export class Client<E extends object = Events> {
    * @throws {ClientError} (rejects) When the server refuses, or `CLOSED`.
    */
   async setStatus(status: string): Promise<void> {
-    check(status && typeof status === 'string', 'status: no text');
+    assertValid(status && typeof status === 'string', 'status: no text');
     this.#status = status;
-    await this.#sayStatus();
+    await this.#sendStatus();
   }
 
   /**
@@ -147,7 +152,7 @@ export class Client<E extends object = Events> {
    * written; `TIMEOUT`, `QUEUE_FULL`, `TOO_LARGE`, `CLOSED`, or what the server says.
    */
   request(method: string, data?: unknown, options: CallOptions = {}): Promise<unknown> {
-    return this.#outbox.call({ type: 'request', method, data }, options, () => false);
+    return this.#outbox.request({ type: 'request', method, data }, options, () => false);
   }
 
   /** Drops the connection and comes back after a back-off, as after any break; while waiting, tries at once. */
@@ -166,25 +171,25 @@ export class Client<E extends object = Events> {
     const gap = line.position === undefined || welcome.position === undefined;
     line.position = welcome.position;
     // Calls on their way say the latest one.
-    if (this.#status !== undefined && !this.#saying) this.#sayStatus().catch(line.report);
+    if (this.#status !== undefined && !this.#pendingStatusCalls) this.#sendStatus().catch(line.report);
     this.#watches.open();
-    this.#rooms.open();
+    this.#rooms.onOpen();
     this.#outbox.flush();
     const { user, socket } = welcome;
-    this.#notices.emit('state', line.state);
-    this.#notices.emit('open', { user, socket, again: lostAt !== undefined });
+    this.#clientEvents.emit('state', line.state);
+    this.#clientEvents.emit('open', { user, socket, again: lostAt !== undefined });
     if (gap && lostAt !== undefined) {
-      this.#notices.emit('discontinuity', { reason: 'reconnected', since: lostAt, recovered: false });
+      this.#clientEvents.emit('discontinuity', { reason: 'reconnected', since: lostAt, recovered: false });
     }
   }
 
-  async #sayStatus(): Promise<void> {
+  async #sendStatus(): Promise<void> {
     const status = this.#status;
-    this.#saying++;
+    this.#pendingStatusCalls++;
     try {
-      await this.#outbox.call(
+      await this.#outbox.request(
         () => ({ type: 'status', status: this.#status }),
-        FOREVER,
+        NO_TIMEOUT,
         () => true,
       );
     } catch (error) {
@@ -192,7 +197,7 @@ export class Client<E extends object = Events> {
       if (this.#status === status) this.#status = undefined;
       throw error;
     } finally {
-      this.#saying--;
+      this.#pendingStatusCalls--;
     }
   }
 
@@ -202,6 +207,6 @@ export class Client<E extends object = Events> {
     // What is for the user himself.
     if ('position' in frame) this.#line.position = frame.position ?? this.#line.position;
     if (frame.type === 'event') this.#events.emitEvent(frame);
-    if (frame.type === 'discontinuity') this.#notices.emit('discontinuity', frame);
+    if (frame.type === 'discontinuity') this.#clientEvents.emit('discontinuity', frame);
   }
 }

@@ -13,10 +13,10 @@ export type {
 export type { ClientEvents, Opened } from './client.js';
 export { ClientError, type ClientErrorCode, type ClientErrorOptions } from './client-error.js';
 export type { Unsubscribe } from './emitter.js';
-export type { ClientState, Ended, Reconnecting } from './line.js';
 export type { ConnectOptions } from './options.js';
-export type { Aborter, CallOptions } from './outbox.js';
 export type { ClientClock, Timer, WebSocketConstructor, WebSocketLike } from './platform.js';
+export type { ClientState, Ended, Reconnecting } from './reconnecting-socket.js';
+export type { Aborter, CallOptions } from './request-queue.js';
 export type {
   Discontinuity,
   EventContext,

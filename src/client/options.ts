@@ -1,11 +1,5 @@
 import { ClientError } from './client-error.js';
-import {
-  type ClientClock,
-  platform,
-  randomText,
-  systemClock,
-  type WebSocketConstructor,
-} from './platform.js';
+import { type ClientClock, platform, randomId, systemClock, type WebSocketConstructor } from './platform.js';
 
 /** What {@link connect} takes. */
 export interface ConnectOptions {
@@ -43,7 +37,7 @@ export interface ConnectOptions {
 }
 
 /** The options with everything filled in. */
-export interface Settings {
+export interface ClientSettings {
   readonly url: () => string | Promise<string>;
   readonly WebSocket: WebSocketConstructor;
   readonly first: number;
@@ -58,20 +52,20 @@ export interface Settings {
 }
 
 /** Throws `INVALID` unless `valid`. */
-export function check(valid: unknown, message: string): asserts valid {
+export function assertValid(valid: unknown, message: string): asserts valid {
   if (!valid) throw new ClientError('INVALID', message);
 }
 
-export function settingsOf(options: ConnectOptions): Settings {
+export function resolveSettings(options: ConnectOptions): ClientSettings {
   const { url, timeout = 10_000, backoff, queue, clock = systemClock } = options;
   const { WebSocket = platform.WebSocket, random = () => clock.random() } = options;
   const { first = 500, max = 30_000 } = backoff ?? {};
   const { size = 100, overflow } = queue ?? {};
-  const prefix = randomText();
+  const prefix = randomId();
   let keys = 0;
   const source = typeof url === 'string' ? () => url : url;
   const inRange = first > 0 && max >= first && timeout > 0 && size >= 0;
-  check(
+  assertValid(
     WebSocket && typeof source === 'function' && inRange,
     'url, WebSocket, backoff, timeout or queue: wrong',
   );

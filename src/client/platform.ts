@@ -7,7 +7,7 @@ export interface WebSocketLike {
 }
 
 /** A WebSocket with what the declarations of browsers and of `ws` can't agree on. */
-export interface ListenedSocket extends WebSocketLike {
+export interface WebSocketWithEvents extends WebSocketLike {
   /** Calls `listener` for each event of this type. */
   addEventListener(type: 'message' | 'error' | 'close', listener: (event: never) => void): void;
 }
@@ -42,15 +42,15 @@ export const systemClock: ClientClock = {
   },
 };
 
-interface Target {
+interface EventTargetLike {
   addEventListener?(type: string, listener: () => void): void;
   removeEventListener?(type: string, listener: () => void): void;
 }
 
 /** What may be missing, depending on where this runs. */
-export const platform = globalThis as unknown as Target & {
+export const platform = globalThis as unknown as EventTargetLike & {
   readonly WebSocket?: WebSocketConstructor;
-  readonly document?: Target;
+  readonly document?: EventTargetLike;
   readonly location?: { readonly href: string };
   readonly crypto?: { getRandomValues(numbers: Uint32Array): Uint32Array };
 };
@@ -59,8 +59,8 @@ export const platform = globalThis as unknown as Target & {
  * Calls `task` when the network is back or the page is looked at again (or no more, which does no harm);
  * returns how to stop that.
  */
-export function onWake(task: () => void): () => void {
-  const each = (method: keyof Target) => {
+export function onNetworkOrVisibilityChange(task: () => void): () => void {
+  const each = (method: keyof EventTargetLike) => {
     platform[method]?.('online', task);
     platform.document?.[method]?.('visibilitychange', task);
   };
@@ -69,7 +69,7 @@ export function onWake(task: () => void): () => void {
 }
 
 /** Text that nobody else comes up with. */
-export function randomText(): string {
+export function randomId(): string {
   const { crypto } = platform;
   return crypto ? crypto.getRandomValues(new Uint32Array(4)).join('') : `${Math.random()}${Math.random()}`;
 }

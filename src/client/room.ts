@@ -11,9 +11,9 @@ import {
 } from '../protocol/frames.js';
 import { type ClientError, closedError } from './client-error.js';
 import { Emitter } from './emitter.js';
-import type { Line } from './line.js';
-import { check } from './options.js';
-import { FOREVER, type Outbox } from './outbox.js';
+import { assertValid } from './options.js';
+import type { ReconnectingSocket } from './reconnecting-socket.js';
+import { NO_TIMEOUT, type RequestQueue } from './request-queue.js';
 import type {
   Discontinuity,
   EventHandler,
@@ -23,15 +23,15 @@ import type {
   RoomState,
   SendOptions,
 } from './types.js';
-import { OwnTyping, Typists } from './typing.js';
+import { TypingSender, TypingUsers } from './typing.js';
 
 /** One room, from the first `join` to the last `leave`. `Rooms` says when it is in. */
-export class JoinedRoom implements Room {
+export class ClientRoom implements Room {
   // `declare`: the constructor sets these, and no code is spent on undefined before.
   declare readonly name: string;
   declare readonly ready: Promise<void>;
   /** How often it was joined and not left. */
-  holders = 1;
+  joinCount = 1;
   /** Members are wanted. */
   declare wantsMembers: boolean;
   /** What is shown to others. */
@@ -42,30 +42,30 @@ export class JoinedRoom implements Room {
   state: RoomState = 'joining';
   position: string | undefined;
 
-  readonly #line: Line;
-  readonly #outbox: Outbox;
+  readonly #line: ReconnectingSocket;
+  readonly #outbox: RequestQueue;
   readonly #last: number | undefined;
   readonly #events: Emitter;
   /** What the client itself tells, apart from the application's events, so that no names can meet. */
   readonly #notices: Emitter;
-  readonly #typing: OwnTyping;
-  readonly #typists: Typists;
+  readonly #typing: TypingSender;
+  readonly #typists: TypingUsers;
   #arrived!: () => void;
   #failed!: (error: ClientError) => void;
   /** Something was told already, so that from now on a break is a gap. */
-  #begun = false;
+  #hasReceived = false;
   /** A position has come since the room was asked for. */
-  #moved = false;
+  #positionAdvanced = false;
   /** Since when events may have been missed, while nobody has said what became of them. */
-  #gap: number | undefined;
+  #gapSince: number | undefined;
   readonly #members = new Map<string, Membership>();
   #snapshot: ReadonlyMap<string, Membership> | undefined;
 
   constructor(
     name: string,
     { last, since, info, members }: JoinOptions,
-    line: Line,
-    outbox: Outbox,
+    line: ReconnectingSocket,
+    outbox: RequestQueue,
     leave: () => Promise<void>,
   ) {
     // Throws for what is no JSON, before anything is said.
@@ -86,8 +86,8 @@ export class JoinedRoom implements Room {
     // Whoever wants to know looks at `ready`; nobody has to.
     this.ready.catch(() => {});
     const { clock } = line.settings;
-    this.#typing = new OwnTyping(clock, (on) => line.say({ type: 'typing', room: name, on }));
-    this.#typists = new Typists(clock, () => this.#notices.emit('typists'));
+    this.#typing = new TypingSender(clock, (on) => line.send({ type: 'typing', room: name, on }));
+    this.#typists = new TypingUsers(clock, () => this.#notices.emit('typists'));
     this.info = info;
   }
 
@@ -126,12 +126,12 @@ export class JoinedRoom implements Room {
 
   async send(event: string, data: unknown, options: SendOptions = {}): Promise<Sent> {
     const { echo, keep, key = this.#line.settings.key() } = options;
-    check(event && event[0] !== '$', 'event: no name of yours');
-    this.#usable();
+    assertValid(event && event[0] !== '$', 'event: no name of yours');
+    this.#assertUsable();
     // Only what goes into a history is recognised when it comes again.
     const repeatable = () => keep !== false && this.position !== undefined;
     const frame = { type: 'send', room: this.name, event, data, key, echo, keep };
-    return this.#outbox.call(frame, options, repeatable, this) as Promise<Sent>;
+    return this.#outbox.request(frame, options, repeatable, this) as Promise<Sent>;
   }
 
   typing(on = true): void {
@@ -139,23 +139,23 @@ export class JoinedRoom implements Room {
   }
 
   async update(info: unknown): Promise<void> {
-    this.#usable();
+    this.#assertUsable();
     // Throws for what is no JSON before anything is changed.
     JSON.stringify(info);
     this.info = info ?? null;
     const frame = () => ({ type: 'update', room: this.name, info: this.info });
-    await this.#outbox.call(frame, FOREVER, () => true, this);
+    await this.#outbox.request(frame, NO_TIMEOUT, () => true, this);
   }
 
   history(options: HistoryOptions = {}): Promise<HistoryAnswer> {
     const { before, limit } = options;
     const frame = { type: 'history', room: this.name, before, limit };
-    return this.#outbox.call(frame, options, () => true) as Promise<HistoryAnswer>;
+    return this.#outbox.request(frame, options, () => true) as Promise<HistoryAnswer>;
   }
 
   /** The frame that asks for the room; what comes from now on is its. */
-  ask(): JoinFrame {
-    this.#moved = false;
+  createJoinFrame(): JoinFrame {
+    this.#positionAdvanced = false;
     const since = this.position;
     const last = since === undefined ? this.#last : undefined;
     const members = this.wantsMembers || undefined;
@@ -163,49 +163,49 @@ export class JoinedRoom implements Room {
   }
 
   /** The server has let the user in. */
-  enter(answer: JoinReply | undefined): void {
-    if (!this.#moved) this.position = answer?.position;
-    if (this.position === undefined) this.#tellGap();
-    this.#gap = undefined;
-    this.#begun = true;
+  onJoined(answer: JoinReply | undefined): void {
+    if (!this.#positionAdvanced) this.position = answer?.position;
+    if (this.position === undefined) this.#emitDiscontinuity();
+    this.#gapSince = undefined;
+    this.#hasReceived = true;
     this.#arrived();
-    this.#become('joined');
+    this.#setState('joined');
     if (this.joined) this.#outbox.flush();
   }
 
   /** The room has to be asked for again; events may be missed that come after `lostAt`. */
-  suspend(lostAt: number): void {
+  onConnectionLost(lostAt: number): void {
     this.#typing.reset();
-    if (this.#begun) this.#gap ??= lostAt;
-    if (this.joined) this.#become('joining');
+    if (this.#hasReceived) this.#gapSince ??= lostAt;
+    if (this.joined) this.#setState('joining');
   }
 
   /** It is over: refused by the server with an error, or left. */
-  end(refusal?: ClientError): void {
+  onClosed(refusal?: ClientError): void {
     const error = refusal ?? closedError();
     this.error = refusal;
     this.#typing.reset();
     this.#typists.clear();
     this.#outbox.fail(error, this);
     this.#failed(error);
-    this.#become(refusal ? 'refused' : 'left');
+    this.#setState(refusal ? 'refused' : 'left');
     if (refusal) return;
     this.#events.clear();
     this.#notices.clear();
   }
 
   receive(frame: ServerFrame): void {
-    if (frame.type === 'members') return this.#count(frame.members, frame.reset);
+    if (frame.type === 'members') return this.#applyMembers(frame.members, frame.reset);
     // Without positions nothing makes up for a break, which has to be told before what came after it.
-    if (frame.type === 'event' && this.position === undefined) this.#tellGap();
+    if (frame.type === 'event' && this.position === undefined) this.#emitDiscontinuity();
     if ('position' in frame && frame.position !== undefined) {
       this.position = frame.position;
-      this.#moved = true;
+      this.#positionAdvanced = true;
     }
-    this.#begun = true;
+    this.#hasReceived = true;
     if (frame.type === 'event') this.#event(frame);
     if (frame.type === 'discontinuity') {
-      this.#gap = undefined;
+      this.#gapSince = undefined;
       this.#notices.emit('discontinuity', frame);
     }
   }
@@ -213,12 +213,12 @@ export class JoinedRoom implements Room {
   #event(frame: EventFrame): void {
     const { event, data, from } = frame;
     if (event === TYPING_EVENT && from !== undefined && from !== this.#line.welcome?.user) {
-      this.#typists.heard(from, (data as TypingData | null)?.ttl ?? 0);
+      this.#typists.update(from, (data as TypingData | null)?.ttl ?? 0);
     }
     this.#events.emitEvent(frame);
   }
 
-  #count(members: readonly Membership[], reset: boolean | undefined): void {
+  #applyMembers(members: readonly Membership[], reset: boolean | undefined): void {
     if (reset) this.#members.clear();
     for (const member of members) {
       if (member.sockets === 0) this.#members.delete(member.user);
@@ -228,19 +228,19 @@ export class JoinedRoom implements Room {
     this.#notices.emit('members');
   }
 
-  #tellGap(): void {
-    const since = this.#gap;
-    this.#gap = undefined;
+  #emitDiscontinuity(): void {
+    const since = this.#gapSince;
+    this.#gapSince = undefined;
     if (since !== undefined)
       this.#notices.emit('discontinuity', { reason: 'reconnected', since, recovered: false });
   }
 
-  #become(state: RoomState): void {
+  #setState(state: RoomState): void {
     this.state = state;
     this.#notices.emit('state', state);
   }
 
-  #usable(): void {
+  #assertUsable(): void {
     if (this.error) throw this.error;
     if (this.state === 'left') throw closedError();
   }

@@ -1,7 +1,7 @@
 import type { HistoryAnswer, Membership, Sent, UserPresence } from '../protocol/frames.js';
 import type { ClientError } from './client-error.js';
 import type { Unsubscribe } from './emitter.js';
-import type { CallOptions } from './outbox.js';
+import type { CallOptions } from './request-queue.js';
 
 /** The names of events of the application's, and what each carries. */
 export type Events = Record<string, unknown>;

@@ -1,34 +1,34 @@
 import type { UserPresence } from '../protocol/frames.js';
 import { Emitter } from './emitter.js';
-import { Errand, type Step } from './errand.js';
-import type { Line } from './line.js';
+import { type ReconcileRequest, Reconciler } from './reconciler.js';
+import type { ReconnectingSocket } from './reconnecting-socket.js';
 import type { PresenceWatch } from './types.js';
 
 /** How many users one frame names: with the longest ids it is shorter than any server's limit. */
-const AT_ONCE = 100;
+const BATCH_SIZE = 100;
 
-type Take = (presence: UserPresence) => unknown;
+type PresenceListener = (presence: UserPresence) => unknown;
 
-interface Watched {
+interface WatchedUser {
   /** Who wants to hear of the user. */
-  readonly takes: Set<Take>;
+  readonly listeners: Set<PresenceListener>;
   /** The server has been told on this connection. */
-  told?: boolean;
+  subscribed?: boolean;
   presence?: UserPresence;
 }
 
 /** Who is watched by anybody, and how each of them is. */
-export class Watches {
-  readonly #line: Line;
-  readonly #errand: Errand;
-  readonly #users = new Map<string, Watched>();
+export class PresenceWatches {
+  readonly #line: ReconnectingSocket;
+  readonly #errand: Reconciler;
+  readonly #users = new Map<string, WatchedUser>();
 
-  constructor(line: Line) {
+  constructor(line: ReconnectingSocket) {
     this.#line = line;
-    this.#errand = new Errand(line, () => this.#next());
+    this.#errand = new Reconciler(line, () => this.#next());
   }
 
-  watch(users: Iterable<string>, handler: Take | undefined): PresenceWatch {
+  watch(users: Iterable<string>, handler: PresenceListener | undefined): PresenceWatch {
     const all = this.#users;
     const mine = new Set<string>();
     const handlers = new Emitter(this.#line.report);
@@ -52,23 +52,23 @@ export class Watches {
       for (const user of closed ? [] : users) {
         if (mine.has(user)) continue;
         mine.add(user);
-        const watched = all.get(user) ?? { takes: new Set() };
+        const watched = all.get(user) ?? { listeners: new Set() };
         all.set(user, watched);
-        watched.takes.add(take);
+        watched.listeners.add(take);
       }
       snapshot = undefined;
-      this.#errand.run();
+      this.#errand.reconcile();
     };
     const remove = (users: Iterable<string>) => {
       for (const user of [...users]) {
         const watched = mine.delete(user) && all.get(user);
         if (!watched) continue;
-        watched.takes.delete(take);
+        watched.listeners.delete(take);
         // With a connection, `#next` looks after it.
-        if (!this.#line.open && watched.takes.size === 0) all.delete(user);
+        if (!this.#line.open && watched.listeners.size === 0) all.delete(user);
       }
       snapshot = undefined;
-      this.#errand.run();
+      this.#errand.reconcile();
     };
     const close = () => {
       closed = true;
@@ -88,14 +88,14 @@ export class Watches {
       // After a break the server says again what may be known.
       if (!watched || (known?.status === presence.status && known.lastSeen === presence.lastSeen)) continue;
       watched.presence = presence;
-      for (const take of watched.takes) take(presence);
+      for (const take of watched.listeners) take(presence);
     }
   }
 
   open(): void {
-    for (const watched of this.#users.values()) watched.told = false;
+    for (const watched of this.#users.values()) watched.subscribed = false;
     this.#errand.stop();
-    this.#errand.run();
+    this.#errand.reconcile();
   }
 
   close(): void {
@@ -103,22 +103,22 @@ export class Watches {
     this.#users.clear();
   }
 
-  #next(): Step | undefined {
+  #next(): ReconcileRequest | undefined {
     const fresh: string[] = [];
     const gone: string[] = [];
-    for (const [user, { takes, told }] of this.#users) {
+    for (const [user, { listeners: takes, subscribed: told }] of this.#users) {
       if (takes.size > 0) told || fresh.push(user);
       else if (told) gone.push(user);
       else this.#users.delete(user);
     }
     const told = gone.length === 0;
-    const users = (told ? fresh : gone).slice(0, AT_ONCE);
+    const users = (told ? fresh : gone).slice(0, BATCH_SIZE);
     if (users.length === 0) return;
     return {
       frame: { type: told ? 'watch' : 'unwatch', users },
-      done: (error) => {
+      onReply: (error) => {
         // What is refused is not asked again on this connection.
-        for (const user of users) (this.#users.get(user) as Watched).told = told;
+        for (const user of users) (this.#users.get(user) as WatchedUser).subscribed = told;
         if (error) this.#line.report(error);
       },
     };

@@ -1,17 +1,17 @@
 import type { ClientFrame, ErrorFrame, ServerFrame, WelcomeFrame } from '../protocol/frames.js';
-import { Alarm } from './alarm.js';
 import { ClientError } from './client-error.js';
-import { parse } from './parse.js';
-import { byteLength, type ClientClock, type ListenedSocket } from './platform.js';
+import { parseFrame } from './parse-frame.js';
+import { byteLength, type ClientClock, type WebSocketWithEvents } from './platform.js';
+import { ResettableTimer } from './resettable-timer.js';
 
 /** How long the answer to `ping` may take, in ms. */
-const PONG_WITHIN = 10_000;
+const PONG_TIMEOUT = 10_000;
 
 /** Called once with what became of a request. */
-export type Reply = (error: ClientError | undefined, data?: unknown) => void;
+export type ReplyCallback = (error: ClientError | undefined, data?: unknown) => void;
 
 /** Who hears what happens on a connection. */
-export interface LinkEvents {
+export interface ClientConnectionEvents {
   welcome(frame: WelcomeFrame): void;
   frame(frame: ServerFrame): void;
   error(error: unknown): void;
@@ -20,38 +20,38 @@ export interface LinkEvents {
 }
 
 /** One connection, from the WebSocket's making to its end. What comes after `end` is never heard. */
-export class Link {
-  readonly #socket: ListenedSocket;
+export class ClientConnection {
+  readonly #socket: WebSocketWithEvents;
   readonly #clock: ClientClock;
-  readonly #events: LinkEvents;
-  readonly #replies = new Map<number | undefined, Reply>();
+  readonly #events: ClientConnectionEvents;
+  readonly #replies = new Map<number | undefined, ReplyCallback>();
   /** Goes off when nothing was heard for too long. */
-  readonly #silence: Alarm;
+  readonly #heartbeatTimer: ResettableTimer;
   #id = 0;
   #welcome: WelcomeFrame | undefined;
-  #over = false;
-  #problem = '';
+  #closed = false;
+  #lastErrorMessage = '';
   /** When the last frame came, in ms since the epoch. */
-  declare heardAt: number;
+  declare lastReceivedAt: number;
 
-  constructor(socket: ListenedSocket, clock: ClientClock, events: LinkEvents) {
+  constructor(socket: WebSocketWithEvents, clock: ClientClock, events: ClientConnectionEvents) {
     this.#socket = socket;
     this.#clock = clock;
     this.#events = events;
-    this.#silence = new Alarm(clock);
-    this.heardAt = clock.now();
+    this.#heartbeatTimer = new ResettableTimer(clock);
+    this.lastReceivedAt = clock.now();
     // Listeners stay for good: a `ws` that is closed while it connects throws where nobody hears its error.
-    socket.addEventListener('message', ({ data }: { data: unknown }) => this.#hear(data));
+    socket.addEventListener('message', ({ data }: { data: unknown }) => this.#onMessage(data));
     socket.addEventListener('error', ({ message }: { message?: string }) => {
-      this.#problem = message ?? '';
+      this.#lastErrorMessage = message ?? '';
     });
     socket.addEventListener('close', ({ code, reason }: { code: number; reason: string }) =>
-      this.#lost(code, reason || this.#problem),
+      this.#lost(code, reason || this.#lastErrorMessage),
     );
   }
 
   /** Sends a request, given as the JSON of a frame without `id`. `reply` may be called at once. */
-  request(body: string, reply: Reply): void {
+  request(body: string, reply: ReplyCallback): void {
     const id = ++this.#id;
     const text = `{"id":${id},${body.slice(1)}`;
     const limit = this.#welcome?.maxBytes ?? 0;
@@ -63,21 +63,21 @@ export class Link {
   }
 
   /** Sends a frame that needs no answer. */
-  say(frame: ClientFrame): void {
+  send(frame: ClientFrame): void {
     this.#send(JSON.stringify(frame));
   }
 
   /** Asks for a sign of life, and is lost if none comes. */
   probe(): void {
-    this.#silence.set(PONG_WITHIN, () => this.#lost(1006, 'no sign of life'));
-    this.say({ type: 'ping' });
+    this.#heartbeatTimer.set(PONG_TIMEOUT, () => this.#lost(1006, 'no sign of life'));
+    this.send({ type: 'ping' });
   }
 
   /** Ends it, telling the server `code`, and all who wait for a reply. */
-  end(code: number): void {
-    this.#over = true;
-    this.#silence.off();
-    for (const reply of this.#replies.values()) reply(connectionLost());
+  close(code: number): void {
+    this.#closed = true;
+    this.#heartbeatTimer.clear();
+    for (const reply of this.#replies.values()) reply(connectionLostError());
     try {
       this.#socket.close(code);
     } catch {
@@ -86,7 +86,7 @@ export class Link {
   }
 
   #lost(code: number, reason: string): void {
-    if (!this.#over) this.#events.lost(code, reason);
+    if (!this.#closed) this.#events.lost(code, reason);
   }
 
   #send(text: string): void {
@@ -98,21 +98,21 @@ export class Link {
     }
   }
 
-  #hear(data: unknown): void {
-    if (this.#over) return;
-    this.heardAt = this.#clock.now();
+  #onMessage(data: unknown): void {
+    if (this.#closed) return;
+    this.lastReceivedAt = this.#clock.now();
     try {
-      const frame = parse(data);
+      const frame = parseFrame(data);
       if (frame.type === 'welcome') this.#welcome ??= frame;
-      if (this.#welcome) this.#silence.set(this.#welcome.heartbeat, () => this.probe());
-      this.#take(frame);
+      if (this.#welcome) this.#heartbeatTimer.set(this.#welcome.heartbeat, () => this.probe());
+      this.#dispatch(frame);
     } catch (error) {
       this.#events.error(error);
     }
   }
 
-  #take(frame: ServerFrame): void {
-    const error = frame.type === 'error' ? toError(frame) : undefined;
+  #dispatch(frame: ServerFrame): void {
+    const error = frame.type === 'error' ? toClientError(frame) : undefined;
     if (error || frame.type === 'ok') {
       const { id, data } = frame as { id?: number; data?: unknown };
       const reply = this.#replies.get(id);
@@ -125,11 +125,11 @@ export class Link {
 }
 
 /** The error of a call whose answer will not come any more. */
-export function connectionLost(): ClientError {
+export function connectionLostError(): ClientError {
   return new ClientError('CONNECTION_LOST', 'the connection broke', { outcome: 'unknown' });
 }
 
-function toError({ code, message, retryAfter }: ErrorFrame): ClientError {
+function toClientError({ code, message, retryAfter }: ErrorFrame): ClientError {
   const outcome = code === 'INTERNAL' || code === 'UNAVAILABLE' ? 'unknown' : 'failed';
   return new ClientError(code, message, { outcome, retryAfter });
 }

@@ -1,8 +1,8 @@
-import { Alarm } from './alarm.js';
-import { asksToWait, ClientError, type ClientErrorCode, closedError } from './client-error.js';
-import type { Line } from './line.js';
-import { connectionLost } from './link.js';
-import { Pause } from './pause.js';
+import { connectionLostError } from './client-connection.js';
+import { ClientError, type ClientErrorCode, closedError, isRetryLater } from './client-error.js';
+import type { ReconnectingSocket } from './reconnecting-socket.js';
+import { ResettableTimer } from './resettable-timer.js';
+import { RetryDelay } from './retry-delay.js';
 
 /** What calls take. */
 export interface CallOptions {
@@ -25,20 +25,20 @@ export interface Aborter {
 }
 
 /** The room that a call has to be in before it can be written. */
-export interface Place {
+export interface JoinGate {
   readonly joined: boolean;
 }
 
-interface Call {
+interface PendingRequest {
   /** What to write: made anew each time, so that the latest wish counts. */
   body(): string;
-  readonly place: Place | undefined;
+  readonly room: JoinGate | undefined;
   /** May be carried out twice without harm. */
-  repeatable(): boolean;
+  isIdempotent(): boolean;
   /** Waits for its answer on this connection. */
   written?: boolean;
   /** It may have been carried out. */
-  doubtful?: boolean;
+  maybeProcessed?: boolean;
   /** Why it has not succeeded yet. */
   cause?: ClientError;
   /** Settles it and forgets it. */
@@ -46,29 +46,29 @@ interface Call {
 }
 
 /** For calls that nobody wants to give up. */
-export const FOREVER: CallOptions = { timeout: Infinity };
+export const NO_TIMEOUT: CallOptions = { timeout: Infinity };
 
 /** Calls without an answer, in the order in which they were made: those written, and those that wait. */
-export class Outbox {
-  readonly #line: Line;
-  readonly #calls = new Set<Call>();
+export class RequestQueue {
+  readonly #line: ReconnectingSocket;
+  readonly #calls = new Set<PendingRequest>();
   /** While the server asks to wait. */
-  readonly #pause: Pause;
+  readonly #pause: RetryDelay;
 
-  constructor(line: Line) {
+  constructor(line: ReconnectingSocket) {
     this.#line = line;
-    this.#pause = new Pause(line);
+    this.#pause = new RetryDelay(line);
   }
 
   /**
    * Makes a call, now or as soon as it can be written; in `place`, where it is given. One that is `repeatable`
    * is written again after a break, the others reject as `unknown` then.
    */
-  call(
+  request(
     frame: object | (() => object),
     { timeout, signal }: CallOptions,
     repeatable: () => boolean,
-    place?: Place,
+    place?: JoinGate,
   ): Promise<unknown> {
     return new Promise((resolve, reject) => {
       // Before anything is kept: throws for what is no JSON, and for what was aborted already.
@@ -76,25 +76,25 @@ export class Outbox {
       if (signal?.aborted) throw signal.reason;
       const { state, settings } = this.#line;
       if (state === 'closed') throw closedError();
-      const alarm = new Alarm(settings.clock);
+      const alarm = new ResettableTimer(settings.clock);
       const abort = () => call.settle(signal?.reason);
-      const call: Call = {
+      const call: PendingRequest = {
         body: () => text ?? JSON.stringify((frame as () => object)()),
-        place,
-        repeatable,
+        room: place,
+        isIdempotent: repeatable,
         settle: (error, data) => {
           if (!this.#calls.delete(call)) return;
-          alarm.off();
+          alarm.clear();
           signal?.removeEventListener('abort', abort);
           if (error === undefined) resolve(data);
           else reject(error);
         },
       };
-      alarm.set(timeout ?? settings.timeout, () => fail(call, 'TIMEOUT', 'no answer in time'));
+      alarm.set(timeout ?? settings.timeout, () => failRequest(call, 'TIMEOUT', 'no answer in time'));
       signal?.addEventListener('abort', abort);
       this.#calls.add(call);
       if (this.#ready(call)) this.#write(call);
-      else this.#bound(call);
+      else this.#enforceLimit(call);
     });
   }
 
@@ -103,61 +103,61 @@ export class Outbox {
     for (const call of this.#calls) {
       if (call.written || !this.#ready(call)) continue;
       // The room may have turned out to keep no history any more: nothing is said twice there.
-      if (call.doubtful && !call.repeatable()) call.settle(connectionLost());
+      if (call.maybeProcessed && !call.isIdempotent()) call.settle(connectionLostError());
       else this.#write(call);
     }
   }
 
   /** The connection broke with `code`; to be called before its replies come. */
-  broken(code: number): void {
+  onConnectionLost(code: number): void {
     // What this server asked for is no matter to the next one.
     this.#pause.reset();
     for (const call of this.#calls) {
       if (!call.written) continue;
       call.written = false;
-      call.doubtful = true;
+      call.maybeProcessed = true;
       // 1009: one of them was too long, and would be again.
-      if (code === 1009) fail(call, 'TOO_LARGE', 'too long');
-      else if (!call.repeatable()) call.settle(connectionLost());
+      if (code === 1009) failRequest(call, 'TOO_LARGE', 'too long');
+      else if (!call.isIdempotent()) call.settle(connectionLostError());
     }
   }
 
   /** Rejects all calls, or those of one room. */
-  fail({ code, message }: ClientError, place?: Place): void {
+  fail({ code, message }: ClientError, place?: JoinGate): void {
     if (!place) this.#pause.reset();
-    for (const call of this.#calls) if (!place || call.place === place) fail(call, code, message);
+    for (const call of this.#calls) if (!place || call.room === place) failRequest(call, code, message);
   }
 
-  #ready({ place }: Call): boolean {
-    return this.#line.open && !this.#pause.on && place?.joined !== false;
+  #ready({ room: place }: PendingRequest): boolean {
+    return this.#line.open && !this.#pause.active && place?.joined !== false;
   }
 
-  #write(call: Call): void {
+  #write(call: PendingRequest): void {
     call.written = true;
-    this.#line.ask(call.body(), (error, data) => {
+    this.#line.request(call.body(), (error, data) => {
       if (error?.code === 'CONNECTION_LOST' || !this.#calls.has(call)) return;
-      if (asksToWait(error) && (call.repeatable() || (call.place && error.outcome === 'failed'))) {
+      if (isRetryLater(error) && (call.isIdempotent() || (call.room && error.outcome === 'failed'))) {
         call.written = false;
-        call.doubtful ||= error.outcome === 'unknown';
+        call.maybeProcessed ||= error.outcome === 'unknown';
         call.cause = error;
-        this.#pause.begin(error, () => this.flush());
+        this.#pause.schedule(error, () => this.flush());
       } else {
-        if (!this.#pause.on) this.#pause.reset();
+        if (!this.#pause.active) this.#pause.reset();
         call.settle(error, data);
       }
     });
   }
 
   /** Keeps the number of waiting calls within its limit, after `latest` has come. */
-  #bound(latest: Call): void {
+  #enforceLimit(latest: PendingRequest): void {
     const { size, dropOldest } = this.#line.settings;
     const waiting = [...this.#calls].filter((call) => !call.written);
     if (waiting.length <= size) return;
-    fail((dropOldest && waiting[0]) || latest, 'QUEUE_FULL', 'too many wait');
+    failRequest((dropOldest && waiting[0]) || latest, 'QUEUE_FULL', 'too many wait');
   }
 }
 
-function fail(call: Call, code: ClientErrorCode, message: string): void {
-  const outcome = call.written || call.doubtful ? 'unknown' : 'failed';
+function failRequest(call: PendingRequest, code: ClientErrorCode, message: string): void {
+  const outcome = call.written || call.maybeProcessed ? 'unknown' : 'failed';
   call.settle(new ClientError(code, message, { outcome, cause: call.cause }));
 }

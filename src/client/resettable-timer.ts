@@ -1,7 +1,7 @@
 import type { ClientClock, Timer } from './platform.js';
 
 /** One timer, to be set again and again. */
-export class Alarm {
+export class ResettableTimer {
   readonly #clock: ClientClock;
   #timer: Timer | undefined;
 
@@ -10,20 +10,20 @@ export class Alarm {
   }
 
   /** It will go off. */
-  get on(): boolean {
+  get active(): boolean {
     return !!this.#timer;
   }
 
   /** Calls `task` in `ms`, and not what it was set to before. */
   set(ms: number, task: () => void): void {
-    this.off();
+    this.clear();
     this.#timer = this.#clock.after(ms, () => {
-      this.off();
+      this.clear();
       task();
     });
   }
 
-  off(): void {
+  clear(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
   }
