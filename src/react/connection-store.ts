@@ -1,5 +1,5 @@
 import type { Client, ClientState, Ended, Reconnecting } from '../client/index.js';
-import { Listeners } from './lease.js';
+import { Listeners } from './ref-counted.js';
 
 /** How the client's connection is: the same object until something in it changes. From {@link useConnection}. */
 export interface ConnectionView {
@@ -52,7 +52,7 @@ export class ConnectionStore {
   };
 
   #listen(): void {
-    const changed = () => this.#listeners.tell();
+    const changed = () => this.#listeners.notify();
     const lose = (how: Ended | Reconnecting) => {
       this.#lost = how;
       changed();

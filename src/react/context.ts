@@ -7,7 +7,7 @@ import {
   useContext,
 } from 'react';
 import type { Client, Events } from '../client/index.js';
-import { Registry } from './registry.js';
+import { ClientRegistry } from './registry.js';
 
 /** The client of the components below a {@link RollcallProvider}; undefined where there is none. */
 export const RollcallContext: Context<Client | null | undefined> = createContext<Client | null | undefined>(
@@ -46,9 +46,9 @@ export function useRollcall<E extends object = Events>(): Client<E> {
  *
  * @throws {Error} Without a {@link RollcallProvider}.
  */
-export function useRegistry(): Registry | undefined {
+export function useRegistry(): ClientRegistry | undefined {
   const client = useClient();
-  return client ? Registry.of(client) : undefined;
+  return client ? ClientRegistry.of(client) : undefined;
 }
 
 function useClient(): Client | null {

@@ -1,5 +1,5 @@
 import { mayReturn } from '../protocol/close-codes.js';
-import { Lease, Listeners } from './lease.js';
+import { Listeners, RefCounted } from './ref-counted.js';
 
 /** One event of a stream, as {@link useEventStream} lists it. */
 export interface StreamEvent<T = unknown> {
@@ -41,14 +41,14 @@ interface StreamMessage {
 }
 
 /** The part of the browser's EventSource that is used. */
-interface StreamSource {
+interface EventSourceLike {
   readonly readyState: number;
   addEventListener(type: string, listener: (event: StreamMessage) => void): void;
   close(): void;
 }
 
 const platform = globalThis as unknown as {
-  readonly EventSource?: new (url: string, options: { withCredentials: boolean }) => StreamSource;
+  readonly EventSource?: new (url: string, options: { withCredentials: boolean }) => EventSourceLike;
 };
 
 /** `EventSource.CLOSED` */
@@ -62,15 +62,15 @@ export class EventStreamStore {
   readonly #url: string;
   readonly #settings: StreamSettings;
   readonly #listeners = new Listeners();
-  readonly #lease: Lease;
-  #source: StreamSource | undefined;
+  readonly #lease: RefCounted;
+  #source: EventSourceLike | undefined;
   #view = CONNECTING;
   #serial = 0;
 
   constructor(url: string, settings: StreamSettings) {
     this.#url = url;
     this.#settings = settings;
-    this.#lease = new Lease({
+    this.#lease = new RefCounted({
       open: () => this.#open(),
       close: () => {
         this.#source?.close();
@@ -82,7 +82,7 @@ export class EventStreamStore {
 
   readonly subscribe = (listener: () => void): (() => void) => {
     const forget = this.#listeners.add(listener);
-    const release = this.#lease.hold();
+    const release = this.#lease.acquire();
     return () => {
       forget();
       release();
@@ -114,12 +114,12 @@ export class EventStreamStore {
     const data = parse(text, event);
     const heard = { key: ++this.#serial, event, data, id };
     this.#view = { ...this.#view, events: [...this.#view.events, heard].slice(-limit) };
-    this.#listeners.tell();
+    this.#listeners.notify();
   }
 
   #show(state: StreamState): void {
     if (state === this.#view.state) return;
     this.#view = { ...this.#view, state };
-    this.#listeners.tell();
+    this.#listeners.notify();
   }
 }

@@ -1,26 +1,26 @@
 import type { Client } from '../client/index.js';
 import { ConnectionStore } from './connection-store.js';
-import { People } from './people.js';
+import { PresenceStore } from './presence-store.js';
 import { SharedRoom } from './shared-room.js';
 
-const registries = new WeakMap<Client, Registry>();
+const registries = new WeakMap<Client, ClientRegistry>();
 
 /** What the components of one client share. */
-export class Registry {
+export class ClientRegistry {
   readonly client: Client;
-  readonly people: People;
+  readonly people: PresenceStore;
   readonly connection: ConnectionStore;
   readonly #rooms = new Map<string, SharedRoom>();
 
   private constructor(client: Client) {
     this.client = client;
-    this.people = new People(client);
+    this.people = new PresenceStore(client);
     this.connection = new ConnectionStore(client);
   }
 
   /** That of `client`. Making it does nothing with the client. */
-  static of(client: Client): Registry {
-    const registry = registries.get(client) ?? new Registry(client);
+  static of(client: Client): ClientRegistry {
+    const registry = registries.get(client) ?? new ClientRegistry(client);
     registries.set(client, registry);
     return registry;
   }

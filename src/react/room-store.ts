@@ -5,13 +5,13 @@ import {
   type RoomState,
   type SendOptions,
 } from '../client/index.js';
-import type { Registry } from './registry.js';
-import type { RoomLog } from './room-log.js';
-import type { LogWish, RoomWish, SharedRoom } from './shared-room.js';
+import type { ClientRegistry } from './registry.js';
+import type { RoomTimeline } from './room-timeline.js';
+import type { RoomRequest, SharedRoom, TimelineRequest } from './shared-room.js';
 import type { RoomDiscontinuity, RoomEvent, RoomView } from './types.js';
 
 /** What changes in a view. */
-type Seen = Pick<RoomView, 'state' | 'events' | 'discontinuities' | 'members' | 'hasOlder' | 'error'>;
+type RoomSnapshot = Pick<RoomView, 'state' | 'events' | 'discontinuities' | 'members' | 'hasOlder' | 'error'>;
 
 const NO_EVENTS: readonly RoomEvent[] = [];
 const NO_GAPS: readonly RoomDiscontinuity[] = [];
@@ -19,14 +19,19 @@ const NO_MEMBERS: ReadonlyMap<string, Membership> = new Map();
 
 /** One component's look at a room, for `useSyncExternalStore`. Nothing happens before `subscribe`. */
 export class RoomStore {
-  readonly #registry: Registry | undefined;
+  readonly #registry: ClientRegistry | undefined;
   readonly #name: string | null;
-  readonly #wish: RoomWish;
-  readonly #log: LogWish;
+  readonly #wish: RoomRequest;
+  readonly #log: TimelineRequest;
   readonly #first: RoomView;
   #view: RoomView;
 
-  constructor(registry: Registry | undefined, name: string | null, wish: RoomWish, log: LogWish) {
+  constructor(
+    registry: ClientRegistry | undefined,
+    name: string | null,
+    wish: RoomRequest,
+    log: TimelineRequest,
+  ) {
     this.#registry = registry;
     this.#name = name;
     this.#wish = wish;
@@ -53,21 +58,21 @@ export class RoomStore {
   readonly subscribe = (listener: () => void): (() => void) => {
     if (this.#name === null || !this.#registry) return () => {};
     const shared = this.#registry.room(this.#name);
-    shared.collect(this.#log, this.#wish.last ?? 0);
-    return shared.hold(this.#wish, listener);
+    shared.addTimeline(this.#log, this.#wish.last ?? 0);
+    return shared.acquire(this.#wish, listener);
   };
 
   readonly snapshot = (): RoomView => {
     const shared = this.#shared;
-    const seen = shared ? this.#look(shared, shared.log(this.#log.key)) : this.#first;
-    const names = Object.keys(seen) as (keyof Seen)[];
+    const seen = shared ? this.#readSnapshot(shared, shared.log(this.#log.key)) : this.#first;
+    const names = Object.keys(seen) as (keyof RoomSnapshot)[];
     if (names.some((name) => seen[name] !== this.#view[name])) this.#view = { ...this.#first, ...seen };
     return this.#view;
   };
 
   readonly serverSnapshot = (): RoomView => this.#first;
 
-  #look(shared: SharedRoom, log: RoomLog | undefined): Seen {
+  #readSnapshot(shared: SharedRoom, log: RoomTimeline | undefined): RoomSnapshot {
     const { room } = shared;
     const state: RoomState = room?.state ?? 'joining';
     return {

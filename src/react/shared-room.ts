@@ -1,17 +1,17 @@
 import type { Client, ClientError, Membership, Room } from '../client/index.js';
-import { Lease, Listeners } from './lease.js';
-import { reconcile } from './members.js';
-import { RoomLog } from './room-log.js';
+import { Listeners, RefCounted } from './ref-counted.js';
+import { RoomTimeline } from './room-timeline.js';
+import { shareMembers } from './share-members.js';
 
 /** What a component wants of a room. */
-export interface RoomWish {
+export interface RoomRequest {
   readonly last?: number | undefined;
   readonly info?: unknown;
   readonly members?: boolean | undefined;
 }
 
 /** Which events to collect. */
-export interface LogWish {
+export interface TimelineRequest {
   /** The same for the same events. */
   readonly key: string;
   readonly names: readonly string[] | undefined;
@@ -27,15 +27,15 @@ interface Attachment {
 export class SharedRoom {
   readonly #client: Client;
   readonly #name: string;
-  readonly #lease: Lease;
+  readonly #lease: RefCounted;
   readonly #listeners = new Listeners();
   readonly #attachments = new Set<Attachment>();
-  readonly #logs = new Map<string, RoomLog>();
+  readonly #logs = new Map<string, RoomTimeline>();
   /** The same Map until it changes. */
   members: ReadonlyMap<string, Membership> = new Map();
   /** Undefined until all effects of the first render have run. */
   room: Room | undefined;
-  #wish: RoomWish = {};
+  #wish: RoomRequest = {};
   /** How often it has to be left. */
   #joins = 0;
 
@@ -43,17 +43,17 @@ export class SharedRoom {
   constructor(client: Client, name: string, closed: () => void) {
     this.#client = client;
     this.#name = name;
-    this.#lease = new Lease({
-      open: () => this.#enter(),
+    this.#lease = new RefCounted({
+      open: () => this.#open(),
       close: () => {
         this.#leave();
         closed();
       },
     });
     this.attach((room) => {
-      const changed = () => this.#listeners.tell();
+      const changed = () => this.#listeners.notify();
       const count = () => {
-        this.members = reconcile(this.members, room.members);
+        this.members = shareMembers(this.members, room.members);
       };
       count();
       const stops = [
@@ -71,10 +71,10 @@ export class SharedRoom {
   }
 
   /** Holds the room; returns how to let it go. `listener` is called after anything has changed. */
-  hold(wish: RoomWish, listener: () => void): () => void {
+  acquire(wish: RoomRequest, listener: () => void): () => void {
     this.#merge(wish);
     const forget = this.#listeners.add(listener);
-    const release = this.#lease.hold();
+    const release = this.#lease.acquire();
     return () => {
       forget();
       release();
@@ -93,9 +93,9 @@ export class SharedRoom {
   }
 
   /** Collects events from now on; as long as the room is held at all, so that whoever comes back finds them. */
-  collect({ key, names, limit }: LogWish, last: number): void {
-    const log = this.#logs.get(key) ?? new RoomLog(names, () => this.#listeners.tell());
-    log.atLeast(limit);
+  addTimeline({ key, names, limit }: TimelineRequest, last: number): void {
+    const log = this.#logs.get(key) ?? new RoomTimeline(names, () => this.#listeners.notify());
+    log.raiseLimit(limit);
     if (this.#logs.has(key)) return;
     this.#logs.set(key, log);
     const { room } = this;
@@ -105,7 +105,7 @@ export class SharedRoom {
   }
 
   /** What was collected. */
-  log(key: string): RoomLog | undefined {
+  log(key: string): RoomTimeline | undefined {
     return this.#logs.get(key);
   }
 
@@ -113,8 +113,8 @@ export class SharedRoom {
   retry(): void {
     if (this.room?.state !== 'refused') return;
     this.#leave();
-    this.#enter();
-    this.#listeners.tell();
+    this.#open();
+    this.#listeners.notify();
   }
 
   get error(): ClientError | undefined {
@@ -125,10 +125,10 @@ export class SharedRoom {
    * For `info` the first who says it wins, as long as anybody stays; `last` is the largest, members are for whoever
    * wants them.
    */
-  #merge({ last, info, members }: RoomWish): void {
+  #merge({ last, info, members }: RoomRequest): void {
     const { room } = this;
     const old = this.#wish;
-    const mine = old.info === undefined || (info !== undefined && !this.#lease.held);
+    const mine = old.info === undefined || (info !== undefined && !this.#lease.inUse);
     this.#wish = {
       last: Math.max(last ?? 0, old.last ?? 0),
       info: mine ? info : old.info,
@@ -142,15 +142,15 @@ export class SharedRoom {
     if (news.info !== undefined || news.members) this.#join(news);
   }
 
-  #enter(): void {
+  #open(): void {
     const room = this.#join(this.#wish);
     this.room = room;
     for (const each of this.#attachments) each.detach = each.attach(room);
     // A client that is closed gives a room that is left, and tells nothing.
-    this.#listeners.tell();
+    this.#listeners.notify();
   }
 
-  #join(options: RoomWish): Room {
+  #join(options: RoomRequest): Room {
     this.#joins++;
     return this.#client.join(this.#name, options);
   }

@@ -1,4 +1,4 @@
-import type { Registry } from './registry.js';
+import type { ClientRegistry } from './registry.js';
 
 /** Who types in a room: the same object until that changes. From {@link useTyping}. */
 export interface TypingView {
@@ -14,26 +14,30 @@ const NOBODY: readonly string[] = [];
 
 /** One component's look at who types in a room, for `useSyncExternalStore`. Nothing happens before `subscribe`. */
 export class TypingStore {
-  readonly #registry: Registry | undefined;
+  readonly #registry: ClientRegistry | undefined;
   readonly #name: string | null;
   readonly #first: TypingView;
   #view: TypingView;
   /** This component has said that the user types. */
   #said = false;
 
-  constructor(registry: Registry | undefined, name: string | null) {
+  constructor(registry: ClientRegistry | undefined, name: string | null) {
     this.#registry = registry;
     this.#name = name;
-    this.#first = { typists: NOBODY, typing: () => this.#say(true), stopped: () => this.#say(false) };
+    this.#first = {
+      typists: NOBODY,
+      typing: () => this.#setTyping(true),
+      stopped: () => this.#setTyping(false),
+    };
     this.#view = this.#first;
   }
 
   readonly subscribe = (listener: () => void): (() => void) => {
     if (this.#name === null || !this.#registry) return () => {};
-    const release = this.#registry.room(this.#name).hold({}, listener);
+    const release = this.#registry.room(this.#name).acquire({}, listener);
     return () => {
       // Others may hold the room: whoever can't type here any more has stopped.
-      if (this.#said) this.#say(false);
+      if (this.#said) this.#setTyping(false);
       release();
     };
   };
@@ -47,7 +51,7 @@ export class TypingStore {
 
   readonly serverSnapshot = (): TypingView => this.#first;
 
-  #say(on: boolean): void {
+  #setTyping(on: boolean): void {
     this.#said = on;
     this.#shared?.room?.typing(on);
   }

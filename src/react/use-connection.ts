@@ -9,8 +9,12 @@ import { useRegistry } from './context.js';
  */
 export function useConnection(): ConnectionView {
   const connection = useRegistry()?.connection;
-  return useSyncExternalStore(connection?.subscribe ?? noSubscribe, connection?.snapshot ?? nothing, nothing);
+  return useSyncExternalStore(
+    connection?.subscribe ?? noSubscribe,
+    connection?.snapshot ?? getServerSnapshot,
+    getServerSnapshot,
+  );
 }
 
-const nothing = (): ConnectionView => NO_CONNECTION;
+const getServerSnapshot = (): ConnectionView => NO_CONNECTION;
 const noSubscribe = () => () => {};

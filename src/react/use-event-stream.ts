@@ -1,7 +1,7 @@
 import { useMemo, useSyncExternalStore } from 'react';
-import { checkLimit, namesKey, namesOf } from './check.js';
 import { CONNECTING, EventStreamStore, type EventStreamView } from './event-stream-store.js';
 import { useLatest } from './use-latest.js';
+import { assertLimit, parseNamesKey, toNamesKey } from './validate.js';
 
 /** What {@link useEventStream} takes. */
 export interface UseEventStreamOptions {
@@ -21,7 +21,7 @@ export interface UseEventStreamOptions {
 const MESSAGE = ['message'];
 const parseJson = (text: string): unknown => JSON.parse(text);
 const IDLE: EventStreamView = { state: 'idle', events: [] };
-const none = () => () => {};
+const noopSubscribe = () => () => {};
 
 /**
  * Reads a stream of events, one of `rollcall/sse` say, on the browser's EventSource, as long as the component is
@@ -39,17 +39,17 @@ export function useEventStream<T = unknown>(
   options: UseEventStreamOptions = {},
 ): EventStreamView<T> {
   const { events = MESSAGE, limit = 200, withCredentials = false } = options;
-  checkLimit(limit);
-  const key = namesKey(events, 'events');
+  assertLimit(limit);
+  const key = toNamesKey(events, 'events');
   const parse = useLatest(options.parse ?? parseJson);
   const store = useMemo(
     () =>
       url === null
         ? undefined
-        : new EventStreamStore(url, { names: namesOf(key) ?? MESSAGE, limit, withCredentials, parse }),
+        : new EventStreamStore(url, { names: parseNamesKey(key) ?? MESSAGE, limit, withCredentials, parse }),
     [url, key, limit, withCredentials, parse],
   );
   const first = () => (url === null ? IDLE : CONNECTING);
-  const view = useSyncExternalStore(store?.subscribe ?? none, store?.snapshot ?? first, first);
+  const view = useSyncExternalStore(store?.subscribe ?? noopSubscribe, store?.snapshot ?? first, first);
   return view as EventStreamView<T>;
 }

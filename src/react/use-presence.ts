@@ -1,8 +1,8 @@
 import { useMemo, useSyncExternalStore } from 'react';
 import type { UserPresence } from '../client/index.js';
-import { namesKey, namesOf } from './check.js';
 import { useRegistry } from './context.js';
-import type { Registry } from './registry.js';
+import type { ClientRegistry } from './registry.js';
+import { parseNamesKey, toNamesKey } from './validate.js';
 
 type Presences = ReadonlyMap<string, UserPresence>;
 
@@ -17,18 +17,21 @@ const NOBODY: Presences = new Map();
  */
 export function usePresence(userIds: Iterable<string>): ReadonlyMap<string, UserPresence> {
   const registry = useRegistry();
-  const key = namesKey(userIds, 'userIds');
-  const { subscribe, snapshot } = useMemo(() => presenceStore(registry, namesOf(key) ?? []), [registry, key]);
-  return useSyncExternalStore(subscribe, snapshot, nobody);
+  const key = toNamesKey(userIds, 'userIds');
+  const { subscribe, snapshot } = useMemo(
+    () => presenceStore(registry, parseNamesKey(key) ?? []),
+    [registry, key],
+  );
+  return useSyncExternalStore(subscribe, snapshot, getServerSnapshot);
 }
 
-const nobody = (): Presences => NOBODY;
+const getServerSnapshot = (): Presences => NOBODY;
 
 /** One component's look at some users, for `useSyncExternalStore`. Nothing happens before `subscribe`. */
-function presenceStore(registry: Registry | undefined, users: readonly string[]) {
+function presenceStore(registry: ClientRegistry | undefined, users: readonly string[]) {
   let view = NOBODY;
   return {
-    subscribe: (listener: () => void) => registry?.people.follow(users, listener) ?? (() => {}),
+    subscribe: (listener: () => void) => registry?.people.subscribe(users, listener) ?? (() => {}),
     snapshot: (): Presences => {
       const known = users.flatMap((user) => registry?.people.presence(user) ?? []);
       const same = known.length === view.size && known.every((each) => view.get(each.user) === each);

@@ -1,8 +1,8 @@
 import { useEffect } from 'react';
 import type { EventHandler } from '../client/index.js';
-import { checkRoom } from './check.js';
 import { useRegistry } from './context.js';
 import { useLatest } from './use-latest.js';
+import { assertRoomName } from './validate.js';
 
 /**
  * Calls `handler`, that of the latest render, for each event of this name in a room, or for all with `*`; is in the
@@ -18,13 +18,13 @@ export function useRoomEvent<T = unknown>(
   handler: EventHandler<T>,
 ): void {
   const registry = useRegistry();
-  checkRoom(room);
+  assertRoomName(room);
   const call = useLatest(handler);
   useEffect(() => {
     if (!registry || room === null) return;
     const shared = registry.room(room);
     const detach = shared.attach((joined) => joined.on(event, call as EventHandler<unknown>));
-    const release = shared.hold({}, () => {});
+    const release = shared.acquire({}, () => {});
     return () => {
       detach();
       release();

@@ -1,9 +1,9 @@
 import { useMemo, useSyncExternalStore } from 'react';
 import type { Events } from '../client/index.js';
-import { checkLimit, checkRoom, namesKey, namesOf } from './check.js';
 import { useRegistry } from './context.js';
 import { RoomStore } from './room-store.js';
 import type { RoomView, UseRoomOptions } from './types.js';
+import { assertLimit, assertRoomName, parseNamesKey, toNamesKey } from './validate.js';
 
 /**
  * Is in a room as long as the component is there, and shows it: joined when the first component wants it, left when
@@ -28,14 +28,14 @@ export function useRoom<E extends object = Events>(
   const registry = useRegistry();
   const { last = 0, info, events, limit = Math.max(200, last) } = options;
   const members = options.members === true;
-  checkRoom(name);
-  checkLimit(limit);
-  const key = namesKey(events, 'events');
+  assertRoomName(name);
+  assertLimit(limit);
+  const key = toNamesKey(events, 'events');
   // `last` and `info` are wishes for the joining: another one is no reason to join again.
   // biome-ignore lint/correctness/useExhaustiveDependencies: see above
   const store = useMemo(() => {
     JSON.stringify(info);
-    return new RoomStore(registry, name, { last, info, members }, { key, names: namesOf(key), limit });
+    return new RoomStore(registry, name, { last, info, members }, { key, names: parseNamesKey(key), limit });
   }, [registry, name, key, members, limit]);
   const view = useSyncExternalStore(store.subscribe, store.snapshot, store.serverSnapshot);
   return view as unknown as RoomView<E>;

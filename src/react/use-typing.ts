@@ -1,7 +1,7 @@
 import { useMemo, useSyncExternalStore } from 'react';
-import { checkRoom } from './check.js';
 import { useRegistry } from './context.js';
 import { TypingStore, type TypingView } from './typing-store.js';
+import { assertRoomName } from './validate.js';
 
 /**
  * Who types in a room, and how to say that the user does; is in the room as long as the component is there.
@@ -11,7 +11,7 @@ import { TypingStore, type TypingView } from './typing-store.js';
  */
 export function useTyping(room: string | null): TypingView {
   const registry = useRegistry();
-  checkRoom(room);
+  assertRoomName(room);
   const store = useMemo(() => new TypingStore(registry, room), [registry, room]);
   return useSyncExternalStore(store.subscribe, store.snapshot, store.serverSnapshot);
 }

@@ -1,13 +1,13 @@
 import type { Membership } from '../client/index.js';
 
-const same = (one: Membership, other: Membership): boolean =>
+const isSameMember = (one: Membership, other: Membership): boolean =>
   one === other || (one.sockets === other.sockets && JSON.stringify(one.info) === JSON.stringify(other.info));
 
 /**
  * `next`, but with the objects of `before` where nothing has changed, and `before` itself when nothing has: after a
  * break the server tells again what is known.
  */
-export function reconcile(
+export function shareMembers(
   before: ReadonlyMap<string, Membership>,
   next: ReadonlyMap<string, Membership>,
 ): ReadonlyMap<string, Membership> {
@@ -15,7 +15,7 @@ export function reconcile(
   const members = new Map<string, Membership>();
   for (const [user, member] of next) {
     const known = before.get(user);
-    const kept = known && same(known, member) ? known : member;
+    const kept = known && isSameMember(known, member) ? known : member;
     changed ||= kept !== known;
     members.set(user, kept);
   }

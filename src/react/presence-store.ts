@@ -1,19 +1,19 @@
 import type { Client, PresenceWatch, UserPresence } from '../client/index.js';
-import { Lease, Listeners } from './lease.js';
+import { Listeners, RefCounted } from './ref-counted.js';
 
-interface Person {
-  readonly lease: Lease;
+interface PresenceEntry {
+  readonly lease: RefCounted;
   readonly listeners: Listeners;
   presence: UserPresence | undefined;
 }
 
 /** The users whose presence components want to know: one watch for all. */
-export class People {
+export class PresenceStore {
   readonly #client: Client;
-  readonly #people = new Map<string, Person>();
+  readonly #people = new Map<string, PresenceEntry>();
   #watch: PresenceWatch | undefined;
   /** Those that the client is to be told of. */
-  readonly #fresh: string[] = [];
+  readonly #pending: string[] = [];
 
   constructor(client: Client) {
     this.#client = client;
@@ -25,31 +25,31 @@ export class People {
   }
 
   /** Follows `users`; returns how to stop that. */
-  follow(users: readonly string[], listener: () => void): () => void {
+  subscribe(users: readonly string[], listener: () => void): () => void {
     const stops = users.flatMap((user) => {
       const { lease, listeners } = this.#person(user);
-      return [listeners.add(listener), lease.hold()];
+      return [listeners.add(listener), lease.acquire()];
     });
     return () => {
       for (const stop of stops) stop();
     };
   }
 
-  #person(user: string): Person {
+  #person(user: string): PresenceEntry {
     const known = this.#people.get(user);
     if (known) return known;
-    const lease = new Lease({
+    const lease = new RefCounted({
       open: () => this.#add(user),
       close: () => this.#remove(user),
     });
-    const person: Person = { lease, listeners: new Listeners(), presence: undefined };
+    const person: PresenceEntry = { lease, listeners: new Listeners(), presence: undefined };
     this.#people.set(user, person);
     return person;
   }
 
   #add(user: string): void {
     // Together with the others of this render.
-    if (this.#fresh.push(user) === 1) queueMicrotask(() => this.#follow(this.#fresh.splice(0)));
+    if (this.#pending.push(user) === 1) queueMicrotask(() => this.#follow(this.#pending.splice(0)));
   }
 
   #follow(users: readonly string[]): void {
@@ -75,6 +75,6 @@ export class People {
     const person = this.#people.get(presence.user);
     if (!person) return;
     person.presence = presence;
-    person.listeners.tell();
+    person.listeners.notify();
   }
 }

@@ -4,14 +4,14 @@ import type { RoomDiscontinuity, RoomEvent } from './types.js';
 const NONE: readonly never[] = [];
 const PAGE = 50;
 
-type Heard = Pick<EventContext, 'event' | 'data'> & {
+type TimelineInput = Pick<EventContext, 'event' | 'data'> & {
   readonly from?: string;
   readonly position?: string;
   readonly at?: number;
 };
 
 /** What was said in a room, as far as it is collected: bounded, in order, each event once. */
-export class RoomLog {
+export class RoomTimeline {
   /** The same array until it changes. */
   events: readonly RoomEvent[] = NONE;
   /** The same array until it changes. */
@@ -38,7 +38,7 @@ export class RoomLog {
   }
 
   /** Keeps at least so many. */
-  atLeast(limit: number): void {
+  raiseLimit(limit: number): void {
     this.#limit = Math.max(this.#limit, limit);
   }
 
@@ -50,7 +50,7 @@ export class RoomLog {
   /** Listens to a room; returns how to stop. */
   attach(room: Room): () => void {
     const stops = [
-      room.on('*', (_, context) => this.#hear(context)),
+      room.on('*', (_, context) => this.#append(context)),
       room.onDiscontinuity((discontinuity) => this.#gap(discontinuity)),
     ];
     return () => {
@@ -85,7 +85,7 @@ export class RoomLog {
     const before = this.#oldest;
     const { events, more } = await room.history({ limit, ...(before !== undefined && { before }) });
     // Where nothing was heard before, the page may hold what was heard meanwhile, or is still to be: once is enough.
-    const older = events.filter((heard) => this.#wants(heard)).reverse();
+    const older = events.filter((heard) => this.#shouldInclude(heard)).reverse();
     const oldest = events.at(-1)?.position;
     this.error = undefined;
     if (oldest !== undefined) this.#oldest = oldest;
@@ -96,9 +96,9 @@ export class RoomLog {
     return more;
   }
 
-  #hear(heard: EventContext): void {
+  #append(heard: EventContext): void {
     this.#oldest ??= heard.position;
-    if (!this.#wants(heard)) return;
+    if (!this.#shouldInclude(heard)) return;
     this.events = [...this.events, this.#entry(heard)];
     this.#trim();
     this.#changed();
@@ -111,12 +111,12 @@ export class RoomLog {
   }
 
   /** One of those to collect, that is not there yet. */
-  #wants({ event, position }: Heard): boolean {
+  #shouldInclude({ event, position }: TimelineInput): boolean {
     if (this.#names && !this.#names.has(event)) return false;
     return position === undefined || !this.#positions.has(position);
   }
 
-  #entry({ event, data, from, position, at }: Heard): RoomEvent {
+  #entry({ event, data, from, position, at }: TimelineInput): RoomEvent {
     if (position !== undefined) this.#positions.add(position);
     return { key: position ?? this.#key(), event, data, from, position, at };
   }

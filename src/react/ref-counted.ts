@@ -1,5 +1,5 @@
 /** Something that is there as long as anybody holds it. */
-export interface Leased {
+export interface Resource {
   /** It is wanted, and was not. */
   open(): void;
   /** Nobody wants it any more. It may never have been opened. */
@@ -11,23 +11,23 @@ export interface Leased {
  * together; and closed a macrotask after the last holder has gone, for in strict mode, when a key changes and when
  * one page gives way to another, the next holder comes at once.
  */
-export class Lease {
-  readonly #leased: Leased;
+export class RefCounted {
+  readonly #leased: Resource;
   #holders = 0;
   #open = false;
   #closing: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(leased: Leased) {
+  constructor(leased: Resource) {
     this.#leased = leased;
   }
 
   /** Somebody holds it. */
-  get held(): boolean {
+  get inUse(): boolean {
     return this.#holders > 0;
   }
 
   /** Holds it; returns how to let it go, which may be called more than once. */
-  hold(): () => void {
+  acquire(): () => void {
     clearTimeout(this.#closing);
     this.#holders++;
     queueMicrotask(() => {
@@ -59,7 +59,7 @@ export class Listeners {
     return () => void this.#calls.delete(listener);
   }
 
-  tell(): void {
+  notify(): void {
     for (const { call } of [...this.#calls]) call();
   }
 }
