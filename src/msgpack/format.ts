@@ -27,7 +27,7 @@ const NUMBERS = [4, 8, 1, 2, 4, 8, 1, 2, 4, 8];
  * Walks over one value and calls `extension` for every extension in it. Throws unless `bytes` are exactly
  * one value. Takes no stack, however deep the value is.
  */
-export function scan(bytes: Buffer, extension: (found: Extension) => void): void {
+export function scanValue(bytes: Buffer, extension: (found: Extension) => void): void {
   let at = 0;
   /** Values still to come. */
   let open = 1;
@@ -67,7 +67,7 @@ export function scan(bytes: Buffer, extension: (found: Extension) => void): void
 }
 
 /** What MessagePack puts before `length` bytes. */
-export function bytesHeader(length: number): Buffer {
+export function encodeBinHeader(length: number): Buffer {
   if (length < 0x100) return Buffer.from([0xc4, length]);
   const header = Buffer.alloc(length < 0x1_0000 ? 3 : 5);
   header[0] = length < 0x1_0000 ? 0xc5 : 0xc6;

@@ -3,7 +3,7 @@ import type { BinaryCodec } from '../internal/codec.js';
 import { messageOf } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertOptions, choiceOption } from '../internal/validate.js';
-import { BYTES, bytesHeader, scan, TIMESTAMP } from './format.js';
+import { BYTES, encodeBinHeader, scanValue, TIMESTAMP } from './format.js';
 
 export type { BinaryCodec } from '../internal/codec.js';
 
@@ -60,10 +60,10 @@ export function createMsgpackCodec(options?: MsgpackOptions): BinaryCodec {
           cause,
         });
       }
-      return portable(packed);
+      return toPortable(packed);
     },
     decode(payload) {
-      scan(payload, ({ type, from, to }) => {
+      scanValue(payload, ({ type, from, to }) => {
         if (!isTimestamp(type, to - from)) throw new Error(`extension type ${type} is not supported`);
       });
       // A view of our own: msgpackr leaves a property on what it reads.
@@ -76,14 +76,14 @@ export function createMsgpackCodec(options?: MsgpackOptions): BinaryCodec {
 export const msgpackCodec: BinaryCodec = createMsgpackCodec();
 
 /** `packed` with byte arrays in MessagePack's form instead of msgpackr's; refuses other extensions. */
-function portable(packed: Buffer): Buffer {
+function toPortable(packed: Buffer): Buffer {
   const parts: Uint8Array[] = [];
   let done = 0;
-  scan(packed, ({ type, header, from, to }) => {
+  scanValue(packed, ({ type, header, from, to }) => {
     if (isTimestamp(type, to - from)) return;
     if (type !== BYTES.type || !BYTES.kinds.includes(packed[from] as number)) throw unsupported(nameOf(type));
     // msgpackr's first byte says which kind of array it was.
-    parts.push(packed.subarray(done, header), bytesHeader(to - from - 1), packed.subarray(from + 1, to));
+    parts.push(packed.subarray(done, header), encodeBinHeader(to - from - 1), packed.subarray(from + 1, to));
     done = to;
   });
   return parts.length === 0 ? packed : Buffer.concat([...parts, packed.subarray(done)]);
@@ -94,7 +94,7 @@ function isTimestamp(type: number, length: number): boolean {
 }
 
 /** What msgpackr writes as an extension of its own, for error messages. */
-const NAMES = new Map([
+const EXTENSION_NAMES = new Map([
   [TIMESTAMP.type, 'an invalid Date'],
   [BYTES.type, 'a typed array other than of bytes'],
   [0x42, 'a BigInt over 64 bits'],
@@ -104,7 +104,7 @@ const NAMES = new Map([
 ]);
 
 function nameOf(type: number): string {
-  return NAMES.get(type) ?? `extension type ${type}`;
+  return EXTENSION_NAMES.get(type) ?? `extension type ${type}`;
 }
 
 function unsupported(what: string): InvalidArgumentError {
