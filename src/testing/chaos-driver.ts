@@ -34,10 +34,10 @@ export interface ChaosDriver extends Driver {
 
 /** Puts a {@link ChaosDriver} between a service and `client`. */
 export function createChaosDriver(client: RedisClient): ChaosDriver {
-  return new Chaos(driverFor(client));
+  return new ChaosDriverImpl(driverFor(client));
 }
 
-class Chaos implements ChaosDriver {
+class ChaosDriverImpl implements ChaosDriver {
   readonly client = 'chaos';
   readonly #inner: Driver;
   readonly #pending = new Set<(error: ConnectionError) => void>();

@@ -2,7 +2,7 @@ import { describe, it } from 'vitest';
 import { driverFor, type RedisClient } from '../../src/redis/detect.js';
 import type { Driver } from '../../src/redis/driver.js';
 import { createChaosDriver } from '../../src/testing/chaos-driver.js';
-import { type DriverCase, type DriverUnderTest, driverCases } from '../../src/testing/driver-suite.js';
+import { type DriverCase, type DriverUnderTest, driverCases } from '../../src/testing/driver-conformance.js';
 import { createEmbeddedRedis } from '../../src/testing/embedded.js';
 
 /** The cases whose capability `driver` has, and those it does without. */

@@ -5,7 +5,7 @@ import { createCluster, createSentinel } from 'redis';
 import { createCluster as createClusterFive, createSentinel as createSentinelFive } from 'redis5';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { driverFor, type RedisClient } from '../../src/redis/detect.js';
-import { type DriverUnderTest, driverCases } from '../../src/testing/driver-suite.js';
+import { type DriverUnderTest, driverCases } from '../../src/testing/driver-conformance.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
 import { type RedisSentinel, startRedisSentinel } from '../support/redis-sentinel.js';
 

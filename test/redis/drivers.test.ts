@@ -5,7 +5,7 @@ import { createClient } from 'redis';
 import { createClient as createClientFive } from 'redis5';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { driverFor, type RedisClient } from '../../src/redis/detect.js';
-import { type DriverUnderTest, driverCases } from '../../src/testing/driver-suite.js';
+import { type DriverUnderTest, driverCases } from '../../src/testing/driver-conformance.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 
 let server: RedisServer;

@@ -25,7 +25,7 @@ export interface DriverCase {
   run(make: () => Promise<DriverUnderTest>): Promise<void>;
 }
 
-interface Bench {
+interface DriverHarness {
   readonly driver: Driver;
   readonly under: DriverUnderTest;
   readonly messages: string[];
@@ -42,7 +42,7 @@ const DEADLINE = 3_000;
 
 let serial = 0;
 /** A name that no other case uses. */
-const fresh = (text: string): string => `suite:${process.pid}:${++serial}:${text}`;
+const uniqueName = (text: string): string => `suite:${process.pid}:${++serial}:${text}`;
 
 const ODD_NAMES = [
   '__proto__',
@@ -56,9 +56,9 @@ const ODD_NAMES = [
   'back\\',
 ];
 
-function define(
+function defineCase(
   name: string,
-  body: (bench: Bench) => Promise<void>,
+  body: (bench: DriverHarness) => Promise<void>,
   requires?: keyof Capabilities,
 ): DriverCase {
   return {
@@ -67,7 +67,7 @@ function define(
     async run(make) {
       const under = await make();
       try {
-        await body(await open(under));
+        await body(await openHarness(under));
       } finally {
         await under.driver.close();
         await under.dispose();
@@ -76,7 +76,7 @@ function define(
   };
 }
 
-async function open(under: DriverUnderTest): Promise<Bench> {
+async function openHarness(under: DriverUnderTest): Promise<DriverHarness> {
   const { driver } = under;
   const messages: string[] = [];
   const states: string[] = [];
@@ -131,26 +131,29 @@ const BROKEN = defineScript('broken', "return redis.call('INCR', KEYS[1], 'too',
 
 /** Every rule of the port. */
 export const driverCases: readonly DriverCase[] = [
-  define('connect resolves when commands can be sent, and may be repeated', async ({ driver, command }) => {
-    assert.equal(driver.ready, true);
-    await driver.connect();
-    assert.equal(await command('PING'), 'PONG');
-  }),
+  defineCase(
+    'connect resolves when commands can be sent, and may be repeated',
+    async ({ driver, command }) => {
+      assert.equal(driver.ready, true);
+      await driver.connect();
+      assert.equal(await command('PING'), 'PONG');
+    },
+  ),
 
-  define('execute answers one reply per command, in order', async ({ driver }) => {
-    const key = fresh('key');
+  defineCase('execute answers one reply per command, in order', async ({ driver }) => {
+    const key = uniqueName('key');
     const replies = await driver.execute([
       ['SET', key, 'value'],
       ['GET', key],
-      ['GET', fresh('nothing')],
+      ['GET', uniqueName('nothing')],
       ['STRLEN', key],
       ['MGET', key, `{${key}}nothing`],
-      ['SRANDMEMBER', fresh('nothing'), '10'],
+      ['SRANDMEMBER', uniqueName('nothing'), '10'],
     ]);
     assert.deepEqual(replies, ['OK', 'value', null, 5, ['value', null], []]);
   }),
 
-  define("scripts see the server's time, and it does not go backwards", async ({ driver }) => {
+  defineCase("scripts see the server's time, and it does not go backwards", async ({ driver }) => {
     let before = 0;
     for (let look = 0; look < 20; look++) {
       const [reply] = await driver.execute([{ script: TIME, keys: [], args: [] }]);
@@ -162,10 +165,10 @@ export const driverCases: readonly DriverCase[] = [
     }
   }),
 
-  define(
+  defineCase(
     'a refused command has an error in its place and harms no other',
     async ({ driver }) => {
-      const [key, other] = [fresh('text'), fresh('number')];
+      const [key, other] = [uniqueName('text'), uniqueName('number')];
       const [, refused, fine] = await driver.execute([
         ['SET', key, 'text'],
         ['INCR', key],
@@ -177,9 +180,9 @@ export const driverCases: readonly DriverCase[] = [
     'strict',
   ),
 
-  define('keys and values of any characters come back as they were', async ({ driver }) => {
+  defineCase('keys and values of any characters come back as they were', async ({ driver }) => {
     for (const name of ODD_NAMES) {
-      const key = fresh(name);
+      const key = uniqueName(name);
       const replies = await driver.execute([
         ['SET', key, name],
         ['GET', key],
@@ -188,8 +191,8 @@ export const driverCases: readonly DriverCase[] = [
     }
   }),
 
-  define('an atomic batch answers one reply per command', async ({ driver }) => {
-    const key = fresh('hash');
+  defineCase('an atomic batch answers one reply per command', async ({ driver }) => {
+    const key = uniqueName('hash');
     const replies = await driver.execute(
       [
         ['HSET', key, 'a', '1'],
@@ -201,10 +204,10 @@ export const driverCases: readonly DriverCase[] = [
     assert.deepEqual(replies, [1, 0, '2']);
   }),
 
-  define(
+  defineCase(
     'an atomic batch with a command Redis cannot take is discarded as a whole',
     async ({ driver, command }) => {
-      const key = fresh('discarded');
+      const key = uniqueName('discarded');
       const batch = driver.execute([['SET', key, '1'], ['NOSUCHCOMMAND']], { atomic: true, key });
       await assert.rejects(batch, CommandError);
       assert.equal(await command('GET', key), null);
@@ -212,8 +215,8 @@ export const driverCases: readonly DriverCase[] = [
     'scriptsInTransactions',
   ),
 
-  define('scripts get their keys and arguments, alone and in an atomic batch', async ({ driver }) => {
-    const key = fresh('script');
+  defineCase('scripts get their keys and arguments, alone and in an atomic batch', async ({ driver }) => {
+    const key = uniqueName('script');
     const call = { script: ECHO, keys: [key], args: ['argument'] };
     assert.deepEqual(await driver.execute([call]), [[key, 'argument']]);
     assert.deepEqual(await driver.execute([call, ['SET', key, '1'], call], { atomic: true, key }), [
@@ -223,10 +226,10 @@ export const driverCases: readonly DriverCase[] = [
     ]);
   }),
 
-  define(
+  defineCase(
     'a failing script has an error in its place',
     async ({ driver }) => {
-      const key = fresh('broken');
+      const key = uniqueName('broken');
       const replies = await driver.execute([['SET', key, '1'], { script: BROKEN, keys: [key], args: [] }], {
         atomic: true,
         key,
@@ -237,10 +240,10 @@ export const driverCases: readonly DriverCase[] = [
     'strict',
   ),
 
-  define(
+  defineCase(
     'scripts the server has forgotten run all the same, and the batch around them is whole',
     async ({ driver, under }) => {
-      const key = fresh('forgotten');
+      const key = uniqueName('forgotten');
       const batch = [
         ['SADD', key, 'plain'] as const,
         { script: COUNT, keys: [key], args: ['scripted'] },
@@ -255,11 +258,11 @@ export const driverCases: readonly DriverCase[] = [
     'scriptsInTransactions',
   ),
 
-  define(
+  defineCase(
     'messages of a channel arrive after subscribe resolved, and not after unsubscribe',
     async (bench) => {
       const { driver, messages, until, command } = bench;
-      const [channel, other] = [fresh('channel'), fresh('other')];
+      const [channel, other] = [uniqueName('channel'), uniqueName('other')];
       await driver.subscribe('channel', [channel, other]);
       await command('PUBLISH', channel, 'first');
       await until('the message', () => messages.includes(`channel ${channel} ${channel} first`));
@@ -271,8 +274,8 @@ export const driverCases: readonly DriverCase[] = [
     },
   ),
 
-  define('channels of any name work', async ({ driver, messages, until, command }) => {
-    const names = ODD_NAMES.flatMap((name) => [name, fresh(name)]);
+  defineCase('channels of any name work', async ({ driver, messages, until, command }) => {
+    const names = ODD_NAMES.flatMap((name) => [name, uniqueName(name)]);
     await driver.subscribe('channel', names);
     for (const name of names) await command('PUBLISH', name, 'here');
     await until('all messages', () => messages.length === names.length);
@@ -283,10 +286,10 @@ export const driverCases: readonly DriverCase[] = [
     await driver.unsubscribe('channel', names);
   }),
 
-  define(
+  defineCase(
     'a pattern and a channel of the same spelling are two subscriptions',
     async ({ driver, messages, until, command }) => {
-      const name = fresh('both');
+      const name = uniqueName('both');
       await driver.subscribe('channel', [name]);
       await driver.subscribe('pattern', [name]);
       await command('PUBLISH', name, '1');
@@ -300,10 +303,10 @@ export const driverCases: readonly DriverCase[] = [
     'patterns',
   ),
 
-  define(
+  defineCase(
     'a message tells the pattern it matched and the channel it was published to',
     async ({ driver, messages, until, command }) => {
-      const base = fresh('tree');
+      const base = uniqueName('tree');
       await driver.subscribe('pattern', [`${base}:*`, `${base}:a?`]);
       await command('PUBLISH', `${base}:ab`, 'x');
       await until('both messages', () => messages.length === 2);
@@ -315,20 +318,23 @@ export const driverCases: readonly DriverCase[] = [
     'patterns',
   ),
 
-  define('what was unsubscribed can be subscribed again', async ({ driver, messages, until, command }) => {
-    const channel = fresh('again');
-    for (let round = 1; round <= 3; round++) {
-      await driver.subscribe('channel', [channel]);
-      await command('PUBLISH', channel, String(round));
-      await until('the message', () => messages.length === round);
-      await driver.unsubscribe('channel', [channel]);
-    }
-  }),
+  defineCase(
+    'what was unsubscribed can be subscribed again',
+    async ({ driver, messages, until, command }) => {
+      const channel = uniqueName('again');
+      for (let round = 1; round <= 3; round++) {
+        await driver.subscribe('channel', [channel]);
+        await command('PUBLISH', channel, String(round));
+        await until('the message', () => messages.length === round);
+        await driver.unsubscribe('channel', [channel]);
+      }
+    },
+  ),
 
-  define(
+  defineCase(
     'sharded channels are a kind of their own',
     async ({ driver, messages, until, command }) => {
-      const name = fresh('sharded');
+      const name = uniqueName('sharded');
       await driver.subscribe('sharded', [name]);
       await driver.subscribe('channel', [name]);
       await command('SPUBLISH', name, 'sharded');
@@ -347,30 +353,33 @@ export const driverCases: readonly DriverCase[] = [
     'sharded',
   ),
 
-  define('payloads come as bytes where that was asked for', async ({ driver, messages, until, command }) => {
-    const [text, bytes, later] = [fresh('text'), fresh('bytes'), fresh('later')];
-    await driver.subscribe('channel', [text, later]);
-    await driver.subscribe('channel', [bytes], { binary: true });
-    for (const name of [text, bytes, later]) await command('PUBLISH', name, 'é');
-    await until('the messages', () => messages.length === 3);
-    // A name that is subscribed may change over; nothing comes twice, and nothing is lost.
-    await driver.subscribe('channel', [later], { binary: true });
-    await command('PUBLISH', later, Buffer.from([0x00, 0xff, 0xfe]));
-    await command('PUBLISH', text, 'last');
-    await until('the last message', () => messages.includes(`channel ${text} ${text} last`));
-    assert.deepEqual(messages, [
-      `channel ${text} ${text} é`,
-      `channel ${bytes} ${bytes} c3a9`,
-      `channel ${later} ${later} é`,
-      `channel ${later} ${later} 00fffe`,
-      `channel ${text} ${text} last`,
-    ]);
-  }),
+  defineCase(
+    'payloads come as bytes where that was asked for',
+    async ({ driver, messages, until, command }) => {
+      const [text, bytes, later] = [uniqueName('text'), uniqueName('bytes'), uniqueName('later')];
+      await driver.subscribe('channel', [text, later]);
+      await driver.subscribe('channel', [bytes], { binary: true });
+      for (const name of [text, bytes, later]) await command('PUBLISH', name, 'é');
+      await until('the messages', () => messages.length === 3);
+      // A name that is subscribed may change over; nothing comes twice, and nothing is lost.
+      await driver.subscribe('channel', [later], { binary: true });
+      await command('PUBLISH', later, Buffer.from([0x00, 0xff, 0xfe]));
+      await command('PUBLISH', text, 'last');
+      await until('the last message', () => messages.includes(`channel ${text} ${text} last`));
+      assert.deepEqual(messages, [
+        `channel ${text} ${text} é`,
+        `channel ${bytes} ${bytes} c3a9`,
+        `channel ${later} ${later} é`,
+        `channel ${later} ${later} 00fffe`,
+        `channel ${text} ${text} last`,
+      ]);
+    },
+  ),
 
-  define(
+  defineCase(
     'payloads of patterns come as bytes where that was asked for',
     async ({ driver, messages, until, command }) => {
-      const name = fresh('bytes');
+      const name = uniqueName('bytes');
       await driver.subscribe('pattern', [`${name}*`]);
       await driver.subscribe('pattern', [`${name}*`], { binary: true });
       await command('PUBLISH', name, Buffer.from([0xff]));
@@ -380,8 +389,8 @@ export const driverCases: readonly DriverCase[] = [
     'patterns',
   ),
 
-  define('values of bytes come back as bytes', async ({ driver }) => {
-    const [key, other] = [fresh('bytes'), fresh('other')];
+  defineCase('values of bytes come back as bytes', async ({ driver }) => {
+    const [key, other] = [uniqueName('bytes'), uniqueName('other')];
     const value = Buffer.from([0x00, 0xff, 0xfe, 0x0a]);
     await driver.execute([['SET', key, value]]);
     await driver.execute([['SET', other, value]], { atomic: true, key: other });
@@ -396,10 +405,10 @@ export const driverCases: readonly DriverCase[] = [
     assert.deepEqual(replies, [value, value, 4]);
   }),
 
-  define(
+  defineCase(
     'scripts hand on bytes as they are',
     async ({ driver }) => {
-      const [key, value] = [fresh('bytes'), Buffer.from([0x00, 0xff, 0xfe, 0x0a])];
+      const [key, value] = [uniqueName('bytes'), Buffer.from([0x00, 0xff, 0xfe, 0x0a])];
       const call = { script: ECHO, keys: [key], args: [value] };
       for (const round of [1, 2]) {
         const [reply] = await driver.execute([call], { buffers: true });
@@ -409,10 +418,10 @@ export const driverCases: readonly DriverCase[] = [
     'binaryScripts',
   ),
 
-  define(
+  defineCase(
     'in a pipeline only scripts the server has forgotten run again',
     async ({ driver, under, command }) => {
-      const key = fresh('once');
+      const key = uniqueName('once');
       const batch = [['INCR', key] as const, { script: COUNT, keys: [`{${key}}s`], args: ['x'] }];
       await driver.execute(batch);
       await under.forgetScripts?.();
@@ -421,10 +430,10 @@ export const driverCases: readonly DriverCase[] = [
     },
   ),
 
-  define(
+  defineCase(
     'what a broken connection carried is told, and can be subscribed anew',
     async ({ driver, under, dropped, messages, until, command }) => {
-      const [channel, pattern] = [fresh('lost'), fresh('lost*')];
+      const [channel, pattern] = [uniqueName('lost'), uniqueName('lost*')];
       await driver.subscribe('channel', [channel, '__proto__']);
       await driver.subscribe('pattern', [pattern]);
       await under.breakConnections?.();
@@ -443,10 +452,10 @@ export const driverCases: readonly DriverCase[] = [
     'reconnects',
   ),
 
-  define(
+  defineCase(
     'unsubscribing while the connection breaks resolves, and the name is gone',
     async ({ driver, under, dropped, until }) => {
-      const [gone, kept] = [fresh('gone'), fresh('kept')];
+      const [gone, kept] = [uniqueName('gone'), uniqueName('kept')];
       await driver.subscribe('channel', [gone, kept]);
       const unsubscribed = driver.unsubscribe('channel', [gone]);
       await under.breakConnections?.();
@@ -457,10 +466,10 @@ export const driverCases: readonly DriverCase[] = [
     'reconnects',
   ),
 
-  define(
+  defineCase(
     'a connection that is given up is gone at once',
     async ({ driver, dropped, messages, until, command }) => {
-      const name = fresh('reset');
+      const name = uniqueName('reset');
       await driver.subscribe('channel', [name]);
       driver.reset('channel', new Error('no answer'), name);
       assert.deepEqual(dropped, [`channel ${name}`]);
@@ -471,7 +480,7 @@ export const driverCases: readonly DriverCase[] = [
     },
   ),
 
-  define(
+  defineCase(
     'a call whose connection breaks is rejected as unknown, or was answered',
     async ({ driver, under, states, until }) => {
       states.length = 0;
@@ -497,10 +506,10 @@ export const driverCases: readonly DriverCase[] = [
     'reconnects',
   ),
 
-  define('after close nothing is sent', async ({ driver }) => {
-    await driver.subscribe('channel', [fresh('closed')]);
+  defineCase('after close nothing is sent', async ({ driver }) => {
+    await driver.subscribe('channel', [uniqueName('closed')]);
     await driver.close();
     await driver.close();
-    await assert.rejects(driver.subscribe('channel', [fresh('late')]));
+    await assert.rejects(driver.subscribe('channel', [uniqueName('late')]));
   }),
 ];
