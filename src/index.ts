@@ -84,8 +84,8 @@ export type {
   ChannelSettings,
 } from './pubsub/channel-definition.js';
 export { defineChannel } from './pubsub/channel-definition.js';
-export type { MessageContext } from './pubsub/delivery.js';
 export type { Discontinuity, DiscontinuityReason } from './pubsub/discontinuity.js';
+export type { MessageContext } from './pubsub/message-context.js';
 export type { MessageStream, ReceivedDiscontinuity, ReceivedMessage } from './pubsub/message-stream.js';
 export type {
   ChannelRecovery,

@@ -1,6 +1,6 @@
 import { systemClock } from '../internal/clock.js';
 import { ErrorReporter } from '../internal/diagnostics.js';
-import { ServiceContext } from '../pubsub/delivery.js';
+import { ServiceContext } from '../pubsub/service-context.js';
 import { DisposableStore } from '../pubsub/subscribe.js';
 import {
   PROBE_INTERVAL,

@@ -1,6 +1,6 @@
 import { jsonCodec } from '../internal/codec.js';
 import { ConfigurationError } from '../internal/errors.js';
-import { HandlerSubscription } from '../pubsub/delivery.js';
+import { HandlerSubscription } from '../pubsub/handler-subscription.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { PresenceComponents } from './components.js';
 import type { PartitionKeys } from './keys.js';

@@ -8,7 +8,7 @@ import {
   assertSignal,
   numberOption,
 } from '../internal/validate.js';
-import { HandlerSubscription } from '../pubsub/delivery.js';
+import { HandlerSubscription } from '../pubsub/handler-subscription.js';
 import { type Subscription, subscribe } from '../pubsub/subscribe.js';
 import { createComponents, type PresenceComponents } from './components.js';
 import { escapeId } from './ids.js';

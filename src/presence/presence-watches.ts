@@ -1,6 +1,7 @@
 import { jsonCodec } from '../internal/codec.js';
 import type { ErrorReporter } from '../internal/diagnostics.js';
-import { HandlerSubscription, type ServiceContext } from '../pubsub/delivery.js';
+import { HandlerSubscription } from '../pubsub/handler-subscription.js';
+import type { ServiceContext } from '../pubsub/service-context.js';
 import { DisposableStore, type Subscription, subscribe } from '../pubsub/subscribe.js';
 import type { SubscriptionManager } from '../pubsub/subscription-manager.js';
 import type { ClientHandle } from '../redis/client-handle.js';

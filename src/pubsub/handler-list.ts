@@ -1,15 +1,11 @@
 import type { Position } from '../history/position.js';
 import { telemetry } from '../internal/telemetry.js';
 import type { Payload, SubscriptionKind } from '../redis/driver.js';
-import {
-  callDiscontinuityListener,
-  type Delivery,
-  type HandlerSubscription,
-  type PayloadFormat,
-  type RawHandler,
-  type ServiceContext,
-} from './delivery.js';
+import { callDiscontinuityListener, type Delivery } from './delivery.js';
 import type { Discontinuity } from './discontinuity.js';
+import type { HandlerSubscription } from './handler-subscription.js';
+import type { RawHandler } from './message-context.js';
+import type { PayloadFormat, ServiceContext } from './service-context.js';
 
 /** Neighbours in a crowd that get the same thing, and so can be called in one tight loop. */
 interface HandlerRun {

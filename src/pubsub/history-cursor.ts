@@ -10,9 +10,10 @@ import { ORIGIN, type Position, positionTime } from '../history/position.js';
 import type { RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import type { SubscriptionKind } from '../redis/driver.js';
-import { type Backpressure, Delivery, type HandlerSubscription } from './delivery.js';
+import { type Backpressure, Delivery } from './delivery.js';
 import type { Discontinuity, DiscontinuityReason } from './discontinuity.js';
 import { HandlerList, notifyDiscontinuity, servicesOf } from './handler-list.js';
+import type { HandlerSubscription } from './handler-subscription.js';
 
 /** Where in a channel's history a handler begins. */
 export type StartPosition =

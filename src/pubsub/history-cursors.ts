@@ -1,8 +1,9 @@
 import type { ChainLink } from '../history/chain.js';
 import type { RetryingReader } from '../history/history-reader.js';
 import type { Position } from '../history/position.js';
-import type { Backpressure, Delivery, HandlerSubscription } from './delivery.js';
+import type { Backpressure, Delivery } from './delivery.js';
 import type { HandlerList } from './handler-list.js';
+import type { HandlerSubscription } from './handler-subscription.js';
 import { type CursorOwner, type Gap, HistoryCursor, type StartPosition } from './history-cursor.js';
 
 /**

@@ -1,7 +1,8 @@
 import { OverflowError } from '../internal/errors.js';
 import { BoundedQueue, type Overflow } from './bounded-queue.js';
-import type { Backpressure, MessageContext } from './delivery.js';
+import type { Backpressure } from './delivery.js';
 import type { Discontinuity } from './discontinuity.js';
+import type { MessageContext } from './message-context.js';
 
 /** One message of {@link MessageStream}. */
 export interface ReceivedMessage<T> extends MessageContext {

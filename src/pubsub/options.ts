@@ -7,8 +7,8 @@ import type { ErrorListener } from '../internal/diagnostics.js';
 import type { RedisClient } from '../redis/detect.js';
 import type { Overflow } from './bounded-queue.js';
 import type { ChannelLike } from './channel.js';
-import type { MessageContext } from './delivery.js';
 import type { Discontinuity } from './discontinuity.js';
+import type { MessageContext } from './message-context.js';
 
 /** Options of a pub/sub service. */
 export interface PubSubOptions {

@@ -4,7 +4,8 @@ import { ErrorReporter } from '../internal/diagnostics.js';
 import { CommandError, ConnectionError, type RollcallError, TimeoutError } from '../internal/errors.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { SharedClient } from '../redis/shared-client.js';
-import { HandlerSubscription, ServiceContext } from './delivery.js';
+import { HandlerSubscription } from './handler-subscription.js';
+import { ServiceContext } from './service-context.js';
 
 /** One connection that carries subscriptions. */
 export type ConnectionKind = 'channel' | 'sharded';

@@ -26,17 +26,12 @@ import {
   resolveChannel,
 } from './channel.js';
 import type { ChannelRef } from './channel-definition.js';
-import {
-  type Backpressure,
-  callDiscontinuityListener,
-  HandlerSubscription,
-  type MessageContext,
-  type RawHandler,
-  ServiceContext,
-} from './delivery.js';
+import { type Backpressure, callDiscontinuityListener } from './delivery.js';
 import type { Discontinuity } from './discontinuity.js';
 import { encodePayload } from './encoding.js';
+import { HandlerSubscription } from './handler-subscription.js';
 import type { StartPosition } from './history-cursor.js';
+import type { MessageContext, RawHandler } from './message-context.js';
 import {
   type MessageStream,
   QueuedStream,
@@ -58,6 +53,7 @@ import type {
 } from './options.js';
 import { Publisher } from './publisher.js';
 import { type HistoryContext, limitOption, readHistory, recoverChannels } from './recover.js';
+import { ServiceContext } from './service-context.js';
 import { DisposableStore, type Subscription, subscribe } from './subscribe.js';
 import { PROBE_INTERVAL, type SubscriptionManager, subscriptionManagerFor } from './subscription-manager.js';
 

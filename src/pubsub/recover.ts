@@ -4,7 +4,7 @@ import { assertPosition, type Position, positionTime } from '../history/position
 import { numberOption } from '../internal/validate.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { ResolvedChannel } from './channel.js';
-import { DECODE_FAILED, decodePayload, type ServiceContext } from './delivery.js';
+import { DECODE_FAILED, decodePayload } from './delivery.js';
 import type {
   ChannelRecovery,
   HistoryMessage,
@@ -12,6 +12,7 @@ import type {
   HistoryReadOptions,
   Recovery,
 } from './options.js';
+import type { ServiceContext } from './service-context.js';
 
 /** What a service reads histories with. */
 export interface HistoryContext {

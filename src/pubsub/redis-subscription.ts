@@ -5,17 +5,13 @@ import type { Position } from '../history/position.js';
 import type { Clock, Timer } from '../internal/clock.js';
 import type { RollcallError } from '../internal/errors.js';
 import type { Payload, SubscriptionKind } from '../redis/driver.js';
-import {
-  type Backpressure,
-  Delivery,
-  deliver,
-  HandlerSubscription,
-  type ServiceContext,
-} from './delivery.js';
+import { type Backpressure, Delivery, deliver } from './delivery.js';
 import type { DiscontinuityReason } from './discontinuity.js';
 import { emitDeliverEvent, HandlerList, notifyDiscontinuity, servicesOf } from './handler-list.js';
+import { HandlerSubscription } from './handler-subscription.js';
 import type { CursorOwner, Gap, HistoryCursor, StartPosition } from './history-cursor.js';
 import { HistoryCursors } from './history-cursors.js';
+import type { ServiceContext } from './service-context.js';
 import type { SubscriptionState } from './subscription-state.js';
 
 interface Deferred {

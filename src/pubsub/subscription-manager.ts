@@ -6,12 +6,14 @@ import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import { SUBSCRIPTION_KINDS, type SubscriptionKind } from '../redis/driver.js';
 import type { SharedClient } from '../redis/shared-client.js';
 import { ActivityTracker } from './activity-tracker.js';
-import type { Backpressure, HandlerSubscription, ServiceContext } from './delivery.js';
+import type { Backpressure } from './delivery.js';
 import type { DiscontinuityReason } from './discontinuity.js';
 import { servicesOf } from './handler-list.js';
+import type { HandlerSubscription } from './handler-subscription.js';
 import type { StartPosition } from './history-cursor.js';
 import { type ConnectionKind, Prober } from './prober.js';
 import { RedisSubscription, type SubscriptionGroup } from './redis-subscription.js';
+import type { ServiceContext } from './service-context.js';
 import { type SubscriptionEvent, transition } from './subscription-state.js';
 
 /** Between attempts to subscribe, at most, in ms: the first time, and at last. */

@@ -1,5 +1,5 @@
 import type { Client, ClientState, Ended, Reconnecting } from '../client/index.js';
-import { Listeners } from './ref-counted.js';
+import { Listeners } from './listeners.js';
 
 /** How the client's connection is: the same object until something in it changes. From {@link useConnection}. */
 export interface ConnectionView {

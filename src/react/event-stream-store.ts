@@ -1,5 +1,6 @@
 import { mayReturn } from '../protocol/close-codes.js';
-import { Listeners, RefCounted } from './ref-counted.js';
+import { Listeners } from './listeners.js';
+import { RefCounted } from './ref-counted.js';
 
 /** One event of a stream, as {@link useEventStream} lists it. */
 export interface StreamEvent<T = unknown> {

@@ -1,5 +1,6 @@
 import type { Client, PresenceWatch, UserPresence } from '../client/index.js';
-import { Listeners, RefCounted } from './ref-counted.js';
+import { Listeners } from './listeners.js';
+import { RefCounted } from './ref-counted.js';
 
 interface PresenceEntry {
   readonly lease: RefCounted;

@@ -1,5 +1,6 @@
 import type { Client, ClientError, Membership, Room } from '../client/index.js';
-import { Listeners, RefCounted } from './ref-counted.js';
+import { Listeners } from './listeners.js';
+import { RefCounted } from './ref-counted.js';
 import { RoomTimeline } from './room-timeline.js';
 import { shareMembers } from './share-members.js';
 

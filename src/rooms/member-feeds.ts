@@ -3,7 +3,7 @@ import type { PresenceService } from '../presence/presence-service.js';
 import type { RoomWatch } from '../presence/room-presence.js';
 import type { RoomMember } from '../presence/types.js';
 import type { Membership } from '../protocol/frames.js';
-import { EncodedFrame } from './peer.js';
+import { EncodedFrame } from './encoded-frame.js';
 import type { PeerWriter } from './peer-writer.js';
 
 /** For how long changes of a room's members are collected, in ms: people come in crowds. */

@@ -3,9 +3,10 @@ import type { Clock, Timer } from '../internal/clock.js';
 import { type ErrorReporter, messageOf } from '../internal/diagnostics.js';
 import { HandlerError } from '../internal/errors.js';
 import { CloseCode } from '../protocol/close-codes.js';
+import { EncodedFrame } from './encoded-frame.js';
 import { jsonEncoder } from './json-encoder.js';
 import type { DetachOptions, SlowPeers } from './options.js';
-import { EncodedFrame, type FrameFormat, type Peer } from './peer.js';
+import type { FrameFormat, Peer } from './peer.js';
 
 /** What outlets of one service have in common. */
 export interface PeerWriterSettings {

@@ -2,7 +2,7 @@ import type { PresenceService } from '../presence/presence-service.js';
 import { SharedWatch } from '../presence/shared-watch.js';
 import type { WatchedPresence } from '../presence/types.js';
 import type { UserPresence } from '../protocol/frames.js';
-import { EncodedFrame } from './peer.js';
+import { EncodedFrame } from './encoded-frame.js';
 import type { PeerWriter } from './peer-writer.js';
 
 /** One watch for all users that local peers want to know of. */

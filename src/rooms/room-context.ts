@@ -1,14 +1,13 @@
 import type { ErrorReporter } from '../internal/diagnostics.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
-import type { MessageContext } from '../pubsub/delivery.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import type { ChannelAnchors } from './channel-anchors.js';
+import type { MessageParser } from './encoded-frame.js';
 import type { MemberFeeds } from './member-feeds.js';
-import { EncodedFrame } from './peer.js';
-import type { PeerWriterSettings } from './peer-writer.js';
+import type { PeerWriter, PeerWriterSettings } from './peer-writer.js';
 import type { PresenceFeed } from './presence-feed.js';
-import { parseRoomMessage, type RoomEvent, type RoomMessage } from './room-message.js';
+import type { RoomEvent } from './room-message.js';
 
 /** A socket, as its service knows it. */
 export interface SocketIdentifiers {
@@ -34,33 +33,9 @@ export interface RoomContext {
   detached(socket: SocketIdentifiers): void;
 }
 
-/** A message that was read, and is ready for peers. */
-export interface ParsedMessage {
-  readonly message: RoomMessage;
-  readonly outgoing: EncodedFrame;
-}
-
-/**
- * Reads messages: each once, although every peer has a handler of its own. They are called one after the
- * other with one and the same context, so remembering the last one is enough.
- */
-export class MessageParser {
-  readonly #failed: (channel: string) => void;
-  #context: MessageContext | undefined;
-  #read: ParsedMessage | undefined;
-
-  constructor(failed: (channel: string) => void) {
-    this.#failed = failed;
-  }
-
-  /** What `payload` holds; `undefined` when it is no message, which is reported once. */
-  read(room: string | undefined, payload: string, context: MessageContext): ParsedMessage | undefined {
-    if (context === this.#context) return this.#read;
-    this.#context = context;
-    this.#read = undefined;
-    const message = parseRoomMessage(room, context.position, payload);
-    this.#read = message && { message, outgoing: EncodedFrame.message(message) };
-    if (message === undefined) this.#failed(context.channel);
-    return this.#read;
-  }
+/** Whose place it is, and the way out to him. */
+export interface MemberSocket {
+  readonly id: string;
+  readonly userId: string;
+  readonly outlet: PeerWriter;
 }

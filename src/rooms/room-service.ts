@@ -19,11 +19,12 @@ import type { HistoryPage, HistoryReadOptions, Published } from '../pubsub/optio
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import { toRollcallError } from '../redis/replies.js';
 import { ChannelAnchors } from './channel-anchors.js';
+import { MessageParser } from './encoded-frame.js';
 import { MemberFeeds } from './member-feeds.js';
 import type { AttachOptions, BroadcastOptions, DetachOptions, RoomOptions, RoomStats } from './options.js';
 import type { Peer } from './peer.js';
 import { PresenceFeed } from './presence-feed.js';
-import { MessageParser, type RoomContext, type SocketIdentifiers } from './room-context.js';
+import type { RoomContext, SocketIdentifiers } from './room-context.js';
 import { isEvent, type RoomEvent } from './room-message.js';
 import { RoomSocket } from './room-socket.js';
 

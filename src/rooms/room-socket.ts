@@ -2,15 +2,17 @@ import { randomUUID } from 'node:crypto';
 import type { Position } from '../history/position.js';
 import type { Json } from '../internal/codec.js';
 import { ClosedError, InvalidArgumentError, UnsupportedError } from '../internal/errors.js';
+import { allOrFirstError } from '../internal/promises.js';
 import { assertName } from '../internal/validate.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import type { Status } from '../presence/types.js';
 import { toRollcallError } from '../redis/replies.js';
+import { ChannelListener } from './channel-listener.js';
 import type { AttachOptions, DetachOptions, JoinedRoom, JoinOptions } from './options.js';
 import type { Peer } from './peer.js';
 import { PeerWriter } from './peer-writer.js';
 import type { RoomContext } from './room-context.js';
-import { allOrFirstError, assertJoinOptions, ChannelListener, RoomMembership } from './room-membership.js';
+import { assertJoinOptions, RoomMembership } from './room-membership.js';
 
 /** An attached peer: a user's one connection, in some rooms. */
 export class RoomSocket {

@@ -1,8 +1,8 @@
 import { InvalidArgumentError, LimitError, UnsupportedError } from '../internal/errors.js';
 import { assertName, assertOptions } from '../internal/validate.js';
 import type { ChannelLike } from '../pubsub/channel.js';
-import type { MessageContext } from '../pubsub/delivery.js';
 import type { Discontinuity } from '../pubsub/discontinuity.js';
+import type { MessageContext } from '../pubsub/message-context.js';
 import type { Subscription } from '../pubsub/subscribe.js';
 import type {
   ChannelEventContext,

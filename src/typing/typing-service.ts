@@ -1,6 +1,7 @@
 import { type Clock, systemClock } from '../internal/clock.js';
 import { type ErrorListener, ErrorReporter } from '../internal/diagnostics.js';
 import { ClosedError, InvalidArgumentError } from '../internal/errors.js';
+import { allOrFirstError } from '../internal/promises.js';
 import {
   assertFunction,
   assertName,
@@ -9,7 +10,6 @@ import {
   numberOption,
 } from '../internal/validate.js';
 import type { WatchOptions } from '../presence/options.js';
-import { allOrFirstError } from '../rooms/room-membership.js';
 import type { RoomService } from '../rooms/room-service.js';
 import { TypingBroadcaster } from './typing-broadcaster.js';
 import { RoomTypingWatch, type TypingHandler, type TypingWatch } from './typing-watch.js';

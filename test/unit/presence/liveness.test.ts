@@ -257,7 +257,7 @@ describe('self-preservation', () => {
   ])('does not believe for a further lease that %s died', (_, all, living) => {
     const { court, survivors, silent } = massDeath(all, living);
     const spared = court.run(LEASE + SWEEP, survivors).at(-1) as DetectionResult;
-    expect(spared).toEqual({ dead: [], late: silent, suspended: 'self-preservation' });
+    expect(spared).toEqual({ dead: [], suspect: silent, suspended: 'self-preservation' });
     const { after, verdict } = court.untilDead(silent[0] as string, survivors);
     expect(after).toBe(LEASE);
     expect(dead(verdict)).toEqual(silent);

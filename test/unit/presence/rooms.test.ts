@@ -3,7 +3,7 @@ import { ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { PartitionKeys } from '../../../src/presence/keys.js';
 import type { PartitionLayout } from '../../../src/presence/partition-layout.js';
 import { RoomPresence } from '../../../src/presence/room-presence.js';
-import { ServiceContext } from '../../../src/pubsub/delivery.js';
+import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import { DisposableStore } from '../../../src/pubsub/subscribe.js';
 import { SubscriptionManager } from '../../../src/pubsub/subscription-manager.js';
 import { ClientHandle } from '../../../src/redis/client-handle.js';

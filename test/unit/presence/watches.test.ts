@@ -4,7 +4,7 @@ import type { PartitionLayout } from '../../../src/presence/partition-layout.js'
 import type { PresenceReader } from '../../../src/presence/presence-reader.js';
 import { WatchRegistry } from '../../../src/presence/presence-watches.js';
 import type { PresenceData } from '../../../src/presence/types.js';
-import { ServiceContext } from '../../../src/pubsub/delivery.js';
+import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import { DisposableStore } from '../../../src/pubsub/subscribe.js';
 import { SubscriptionManager } from '../../../src/pubsub/subscription-manager.js';
 import { ClientHandle } from '../../../src/redis/client-handle.js';

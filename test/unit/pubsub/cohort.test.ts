@@ -6,14 +6,11 @@ import { ORIGIN, type Position, positionTime } from '../../../src/history/positi
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { CommandError, type RollcallError } from '../../../src/internal/errors.js';
-import {
-  type Backpressure,
-  Delivery,
-  HandlerSubscription,
-  ServiceContext,
-} from '../../../src/pubsub/delivery.js';
+import { type Backpressure, Delivery } from '../../../src/pubsub/delivery.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
+import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js';
 import { HistoryCursor, type StartPosition } from '../../../src/pubsub/history-cursor.js';
+import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import { turn } from '../../support/fake-clock.js';
 
 /** A server's history of one channel; `size` is what it keeps. Message n of a life says n. */

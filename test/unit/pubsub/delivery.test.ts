@@ -2,13 +2,10 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Codec, jsonCodec } from '../../../src/internal/codec.js';
 import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { DecodeError, HandlerError, type RollcallError } from '../../../src/internal/errors.js';
-import {
-  callDiscontinuityListener,
-  Delivery,
-  HandlerSubscription,
-  type MessageContext,
-  ServiceContext,
-} from '../../../src/pubsub/delivery.js';
+import { callDiscontinuityListener, Delivery } from '../../../src/pubsub/delivery.js';
+import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js';
+import type { MessageContext } from '../../../src/pubsub/message-context.js';
+import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import { turn } from '../../support/fake-clock.js';
 
 /** Lets one member have the message, as the hub does for all. */

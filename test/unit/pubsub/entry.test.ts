@@ -4,9 +4,10 @@ import type { RetryingReader, StoredMessage } from '../../../src/history/history
 import { ORIGIN } from '../../../src/history/position.js';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { ErrorReporter } from '../../../src/internal/diagnostics.js';
-import { HandlerSubscription, ServiceContext } from '../../../src/pubsub/delivery.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
+import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js';
 import { RedisSubscription } from '../../../src/pubsub/redis-subscription.js';
+import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import type { SubscriptionKind } from '../../../src/redis/driver.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 

@@ -5,10 +5,12 @@ import type { ReadRequest, RetryingReader, StoredMessage } from '../../../src/hi
 import { ORIGIN } from '../../../src/history/position.js';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { ErrorReporter } from '../../../src/internal/diagnostics.js';
-import { type Backpressure, HandlerSubscription, ServiceContext } from '../../../src/pubsub/delivery.js';
+import type { Backpressure } from '../../../src/pubsub/delivery.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
+import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js';
 import type { StartPosition } from '../../../src/pubsub/history-cursor.js';
 import { RedisSubscription } from '../../../src/pubsub/redis-subscription.js';
+import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import type { SubscriptionKind } from '../../../src/redis/driver.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 

@@ -3,7 +3,8 @@ import { systemClock } from '../../../src/internal/clock.js';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { ConnectionError } from '../../../src/internal/errors.js';
-import { HandlerSubscription, ServiceContext } from '../../../src/pubsub/delivery.js';
+import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js';
+import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import { subscriptionManagerFor } from '../../../src/pubsub/subscription-manager.js';
 import { ClusterDriver } from '../../../src/redis/cluster.js';
 import type {

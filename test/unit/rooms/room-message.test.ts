@@ -1,10 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { jsonCodec } from '../../../src/internal/codec.js';
-import type { MessageContext } from '../../../src/pubsub/delivery.js';
+import type { MessageContext } from '../../../src/pubsub/message-context.js';
+import { EncodedFrame, MessageParser } from '../../../src/rooms/encoded-frame.js';
 import { jsonEncoder } from '../../../src/rooms/json-encoder.js';
-import { EncodedFrame } from '../../../src/rooms/peer.js';
-import { MessageParser } from '../../../src/rooms/room-context.js';
 import { parseRoomMessage, type RoomEvent, type RoomMessage } from '../../../src/rooms/room-message.js';
 
 const text = fc.string({ unit: 'grapheme', maxLength: 20 });
