@@ -1,5 +1,5 @@
 export type { HistoryOptions } from './history/append.js';
-export type { Break } from './history/chain.js';
+export type { UnrecoverableReason } from './history/chain.js';
 export type { Position } from './history/position.js';
 export type { Clock, Timer } from './internal/clock.js';
 export { systemClock } from './internal/clock.js';
@@ -27,20 +27,20 @@ export type { RollcallEvents, TimedEvent } from './internal/telemetry.js';
 export { onTelemetry } from './internal/telemetry.js';
 export { NotificationService } from './notifications/notification-service.js';
 export type {
-  Acknowledged,
   AcknowledgeOptions,
+  AcknowledgeResult,
   Notification,
   NotificationList,
   NotificationListOptions,
-  NotificationOptions,
-  Notified,
+  NotificationServiceOptions,
   NotifyOptions,
+  NotifyResult,
   UnreadNotifications,
 } from './notifications/options.js';
 export type {
-  NotificationAsker,
-  NotificationRequest,
-  NotificationRequests,
+  NotificationRequester,
+  NotificationRequestHandler,
+  NotificationRequestHandlers,
 } from './notifications/request-handlers.js';
 export type {
   ClosePresenceOptions,
@@ -53,27 +53,27 @@ export type {
   WatchOptions,
 } from './presence/options.js';
 export { PresenceService } from './presence/presence-service.js';
-export type { PresenceWatch, WatchHandler } from './presence/presence-watches.js';
-export type { RoomHandler, RoomWatch } from './presence/room-presence.js';
+export type { PresenceChangeHandler, PresenceWatch } from './presence/presence-watches.js';
+export type { RoomChangeHandler, RoomWatch } from './presence/room-presence.js';
 export type {
   PresenceChange,
   PresenceData,
-  RoomChangeEvent,
+  RoomChange,
   RoomMember,
   SocketPresence,
   Status,
   WatchedPresence,
 } from './presence/types.js';
-export { CloseCode, mayReturn } from './protocol/close-codes.js';
+export { CloseCode, shouldReconnect } from './protocol/close-codes.js';
 export type {
   DiscontinuityFrame,
+  MemberInfo,
   MembersFrame,
-  Membership,
   PositionFrame,
   PresenceFrame,
   UserPresence,
 } from './protocol/frames.js';
-export type { Overflow } from './pubsub/bounded-queue.js';
+export type { OverflowPolicy } from './pubsub/bounded-queue.js';
 export type { ChannelLike } from './pubsub/channel.js';
 export type {
   ChannelDefinition,
@@ -81,25 +81,25 @@ export type {
   ChannelParamNames,
   ChannelParams,
   ChannelRef,
-  ChannelSettings,
+  ResolvedChannelOptions,
 } from './pubsub/channel-definition.js';
 export { defineChannel } from './pubsub/channel-definition.js';
 export type { Discontinuity, DiscontinuityReason } from './pubsub/discontinuity.js';
 export type { MessageContext } from './pubsub/message-context.js';
 export type { MessageStream, ReceivedDiscontinuity, ReceivedMessage } from './pubsub/message-stream.js';
 export type {
-  ChannelRecovery,
+  ChannelRecoverResult,
   HistoryMessage,
   HistoryPage,
   HistoryReadOptions,
   MessageHandler,
   MessagesOptions,
-  Published,
   PublishOptions,
+  PublishResult,
   PubSubOptions,
   PubSubStats,
   RecoverRequest,
-  Recovery,
+  RecoverResult,
   SubscribeOptions,
 } from './pubsub/options.js';
 export { PubSubService } from './pubsub/pubsub-service.js';
@@ -140,17 +140,17 @@ export type {
   AttachOptions,
   BroadcastOptions,
   DetachOptions,
-  JoinedRoom,
   JoinOptions,
-  RoomOptions,
-  RoomStats,
-  SlowPeers,
+  JoinResult,
+  RoomServiceOptions,
+  RoomServiceStats,
+  SlowPeerPolicy,
 } from './rooms/options.js';
-export type { FrameFormat, Notice, Peer } from './rooms/peer.js';
+export type { FrameEncoder, Notice, Peer } from './rooms/peer.js';
 export type { RoomEvent } from './rooms/room-message.js';
 export { RoomMessage } from './rooms/room-message.js';
 export { RoomService } from './rooms/room-service.js';
 export type { RoomSocket } from './rooms/room-socket.js';
-export type { TypingOptions, TypingSayOptions } from './typing/typing-service.js';
+export type { TypingServiceOptions, TypingUpdateOptions } from './typing/typing-service.js';
 export { TypingService } from './typing/typing-service.js';
 export type { TypingHandler, TypingWatch } from './typing/typing-watch.js';

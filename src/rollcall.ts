@@ -5,7 +5,7 @@ import { PresenceService } from './presence/presence-service.js';
 import type { PubSubOptions } from './pubsub/options.js';
 import { PubSubService } from './pubsub/pubsub-service.js';
 import type { RedisClient } from './redis/detect.js';
-import type { RoomOptions } from './rooms/options.js';
+import type { RoomServiceOptions } from './rooms/options.js';
 import { RoomService } from './rooms/room-service.js';
 
 /** Options of {@link createRollcall}; what all services share stands at the top. */
@@ -23,7 +23,7 @@ export interface RollcallOptions {
   /** Options of the presence service alone. */
   presence?: Omit<PresenceOptions, 'redis'>;
   /** Options of the room service alone. */
-  rooms?: Omit<RoomOptions, 'pubsub' | 'presence'>;
+  rooms?: Omit<RoomServiceOptions, 'pubsub' | 'presence'>;
 }
 
 /** All services on one client, and their end. */

@@ -97,7 +97,7 @@ export default {
     return kinds[setting.what](setting, {
       set: (user, socket, status) => presence.setPresence(user, socket, status),
       remove: (user, socket) => presence.removeSocket(user, socket),
-      online: () => presence.onlineCount(),
+      online: () => presence.getOnlineCount(),
     });
   },
 

@@ -2,7 +2,7 @@
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
 import { isRollcallError } from 'rollcall';
-import { pipeEvents } from 'rollcall/sse';
+import { pipeEventStream } from 'rollcall/sse';
 import { serveFile } from './files.js';
 import { HttpError, isSameOrigin, readJson, sendJson, urlOf } from './http.js';
 import { isName, stats } from './settings.js';
@@ -73,7 +73,7 @@ export function createFront({ nodes, presence, pubsub, secret, freeze, signal })
     if (url.pathname === '/connect') {
       sendJson(response, 200, admit(await readJson(request)));
     } else if (url.pathname === '/events') {
-      pipeEvents(request, response, {
+      pipeEventStream(request, response, {
         pubsub,
         channels: [{ channel: stats(), event: 'stats', last: 270 }],
         signal,

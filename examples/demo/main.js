@@ -59,7 +59,7 @@ async function main() {
     freeze: world.freeze?.what ?? null,
     nodes: nodes.list(),
     ...options.presence,
-    online: await presence.onlineCount(),
+    online: await presence.getOnlineCount(),
     rooms: Object.fromEntries(await presence.getRoomCounts(ROOMS)),
   }));
   const nodes = new Nodes(NODES, world.launch, saying.now);

@@ -39,23 +39,33 @@ export async function startNode(name, redis, secret) {
   const serving = serveWebSocket(webSockets, {
     rooms,
     onError,
-    maxBytes: MAX_FRAME_BYTES,
+    maxFrameBytes: MAX_FRAME_BYTES,
     rateLimit: new RateLimiterMemory(RATE),
-    heartbeat: 10_000,
+    heartbeatInterval: 10_000,
     authenticate(request) {
       const ticket = readTicket(secret, urlOf(request).searchParams.get('ticket'));
       if (ticket === null) return null;
       const meta = { node: name, device: deviceOf(request.headers['user-agent']) };
       return { userId: ticket.name, expiresAt: ticket.until, meta };
     },
-    authorize(_user, action, subject, { event }) {
-      if (action === 'watch') return isName(subject);
-      if (action === 'request') return true;
-      if (action === 'status') return STATUSES.includes(subject);
-      return ROOMS.includes(subject) && (action !== 'send' || event === 'message');
+    authorize(_user, request) {
+      switch (request.action) {
+        case 'join':
+        case 'typing':
+        case 'history':
+          return ROOMS.includes(request.room);
+        case 'send':
+          return ROOMS.includes(request.room) && request.event === 'message';
+        case 'watch':
+          return isName(request.userId);
+        case 'status':
+          return STATUSES.includes(request.status);
+        case 'request':
+          return true;
+      }
     },
     requests: {
-      ...notifications.requests(),
+      ...notifications.requestHandlers(),
       /** On which nodes, and by what, the users named are here: one round trip for all of them. */
       async devices(_socket, data) {
         const names = Array.isArray(data) ? data.filter(isName).slice(0, 100) : [];

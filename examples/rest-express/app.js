@@ -9,7 +9,7 @@ const TEMPORARY = new Set(['ERR_CONNECTION', 'ERR_TIMEOUT', 'ERR_CLOSED']);
 /**
  * Who is online, over HTTP.
  *
- * @param {Pick<import('rollcall').PresenceService, 'getMultiplePresence' | 'onlineCount'>} presence
+ * @param {Pick<import('rollcall').PresenceService, 'getMultiplePresence' | 'getOnlineCount'>} presence
  */
 export function createApp(presence) {
   const app = express();
@@ -25,7 +25,7 @@ export function createApp(presence) {
   });
 
   app.get('/presence/count', async (_request, response) => {
-    response.json({ online: await presence.onlineCount() });
+    response.json({ online: await presence.getOnlineCount() });
   });
 
   async function answer(given, response) {

@@ -14,7 +14,7 @@ const TEMPORARY = new Set(['ERR_CONNECTION', 'ERR_TIMEOUT', 'ERR_CLOSED']);
 /**
  * Who is online, over HTTP.
  *
- * @param {Pick<import('rollcall').PresenceService, 'getMultiplePresence' | 'onlineCount'>} presence
+ * @param {Pick<import('rollcall').PresenceService, 'getMultiplePresence' | 'getOnlineCount'>} presence
  */
 export function createApp(presence) {
   const app = fastify();
@@ -31,7 +31,7 @@ export function createApp(presence) {
     answer(/** @type {{ ids: string[] }} */ (request.body).ids, reply),
   );
 
-  app.get('/presence/count', async () => ({ online: await presence.onlineCount() }));
+  app.get('/presence/count', async () => ({ online: await presence.getOnlineCount() }));
 
   /**
    * @param {string[]} userIds

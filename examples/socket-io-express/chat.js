@@ -25,7 +25,7 @@ export async function createChat(redis, { onError = () => {} } = {}) {
   const app = express();
   app.use(express.static(PAGE));
   app.get('/online', async (_request, response) => {
-    response.json({ online: await presence.onlineCount() });
+    response.json({ online: await presence.getOnlineCount() });
   });
 
   const server = createServer(app);

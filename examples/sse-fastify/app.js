@@ -1,7 +1,7 @@
 // @ts-check
 import { readFileSync } from 'node:fs';
 import fastify from 'fastify';
-import { pipeEvents } from 'rollcall/sse';
+import { pipeEventStream } from 'rollcall/sse';
 
 const page = readFileSync(new URL('page.html', import.meta.url));
 const script = readFileSync(new URL('page.js', import.meta.url));
@@ -29,7 +29,7 @@ export function createApp(rooms) {
   app.get('/events', { schema: { querystring } }, (request, reply) => {
     const { user: userId } = /** @type {{ user: string }} */ (request.query);
     reply.hijack();
-    pipeEvents(request.raw, reply.raw, {
+    pipeEventStream(request.raw, reply.raw, {
       rooms,
       user: { userId },
       join: [{ room: 'lobby', last: 50, members: true }],

@@ -25,7 +25,7 @@ export function collectMetrics(registry) {
       timer.observe({ outcome: error?.code ?? 'ok' }, duration / 1_000);
   const stops = [
     onTelemetry('rollcall:publish', time(published)),
-    onTelemetry('rollcall:settle', time(settled)),
+    onTelemetry('rollcall:presence-update', time(settled)),
     onTelemetry('rollcall:recovery', time(recovered)),
     onTelemetry('rollcall:deliver', ({ kind }) => delivered.inc({ kind })),
     onTelemetry('rollcall:discontinuity', ({ reason, recovered }) =>

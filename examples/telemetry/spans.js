@@ -7,7 +7,7 @@ const TIMED = {
   'rollcall:publish': ['publish', SpanKind.PRODUCER],
   'rollcall:subscribe': ['subscribe', SpanKind.CLIENT],
   'rollcall:recovery': ['recover', SpanKind.CONSUMER],
-  'rollcall:settle': ['settle presence', SpanKind.CLIENT],
+  'rollcall:presence-update': ['settle presence', SpanKind.CLIENT],
   'rollcall:reap': ['reap', SpanKind.INTERNAL],
 };
 

@@ -1,5 +1,5 @@
 // @ts-check
-import { createChaosDriver, createEmbeddedRedis, driverCases } from 'rollcall/testing';
+import { createChaosDriver, createEmbeddedRedis, driverConformanceCases } from 'rollcall/testing';
 import { describe, test } from 'vitest';
 
 /**
@@ -28,7 +28,9 @@ const { capabilities } = driver;
 await dispose();
 
 /** What a driver says that it cannot do is not asked of it. */
-const cases = driverCases.filter(({ requires }) => requires === undefined || capabilities[requires]);
+const cases = driverConformanceCases.filter(
+  ({ requires }) => requires === undefined || capabilities[requires],
+);
 
 describe('my driver', () => {
   test.each(cases)('$name', (driverCase) => driverCase.run(make));

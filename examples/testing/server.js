@@ -26,7 +26,7 @@ export async function startServer({ redis, port = 0, presence: presenceOptions =
   };
   // Relayed as it came: nothing is parsed only to be written again.
   await pubsub.subscribe('chat', (/** @type {string} */ text) => toAll(text), { raw: true });
-  await presence.onChange(({ userId, status }) => toAll(JSON.stringify({ userId, status })));
+  await presence.subscribe(({ userId, status }) => toAll(JSON.stringify({ userId, status })));
 
   sockets.on('connection', (ws, request) => {
     // Your own authentication goes here.

@@ -1,8 +1,8 @@
-import type { ErrorCode } from '../protocol/frames.js';
+import type { ProtocolErrorCode } from '../protocol/frames.js';
 
 /** Why a call failed: a code of the protocol's, or one of the client's own. */
 export type ClientErrorCode =
-  | ErrorCode
+  | ProtocolErrorCode
   /** No answer in time. */
   | 'TIMEOUT'
   /** The connection broke before the answer came. */

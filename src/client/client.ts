@@ -5,16 +5,23 @@ import { assertValid, type ConnectOptions, resolveSettings } from './options.js'
 import { PresenceWatches } from './presence-watches.js';
 import {
   type ClientState,
-  type Ended,
+  type CloseInfo,
   type Reconnecting,
   ReconnectingSocket,
 } from './reconnecting-socket.js';
 import { type CallOptions, NO_TIMEOUT, RequestQueue } from './request-queue.js';
 import { RoomRegistry } from './room-registry.js';
-import type { Discontinuity, EventSource, Events, JoinOptions, PresenceWatch, Room } from './types.js';
+import type {
+  ClientDiscontinuity,
+  ClientPresenceWatch,
+  EventMap,
+  EventSubscriber,
+  JoinOptions,
+  Room,
+} from './types.js';
 
 /** There is a connection. */
-export interface Opened {
+export interface OpenEvent {
   /** Who the server says this is. */
   readonly user: string;
   /** The server's id of the connection. */
@@ -28,22 +35,22 @@ export interface ClientEvents {
   /** `client.state` has changed. */
   state: ClientState;
   /** There is a connection. */
-  open: Opened;
+  open: OpenEvent;
   /** The connection broke, or an attempt failed; the client will be back. */
   reconnecting: Reconnecting;
   /** It is over, by `close()` or by a server that says not to come back. The last one to be told. */
-  closed: Ended;
+  closed: CloseInfo;
   /** What nobody awaits: a handler's throw, a malformed frame, a room or watch refused, a URL that can't be had. */
   error: unknown;
   /** Some events sent to the user may be missing. */
-  discontinuity: Discontinuity;
+  discontinuity: ClientDiscontinuity;
 }
 
 /**
  * A connection to a server of `rollcall/ws` that comes back by itself. `E`: the events sent to the user, by name.
  * Made by {@link connect}.
  */
-export class Client<E extends object = Events> {
+export class Client<E extends object = EventMap> {
   readonly #clientEvents: Emitter;
   readonly #events: Emitter;
   readonly #line: ReconnectingSocket;
@@ -55,7 +62,7 @@ export class Client<E extends object = Events> {
   #pendingStatusCalls = 0;
 
   /** Events that servers send to the user, in whichever room he is. */
-  readonly events: EventSource<E>;
+  readonly events: EventSubscriber<E>;
 
   /** @throws {ClientError} `INVALID` for options that can't be. */
   constructor(options: ConnectOptions) {
@@ -64,7 +71,7 @@ export class Client<E extends object = Events> {
     // What a handler of errors throws has nowhere to go.
     this.#clientEvents = new Emitter((error, name) => name !== 'error' && report(error));
     this.#events = new Emitter(report);
-    this.events = this.#events as EventSource<E>;
+    this.events = this.#events as EventSubscriber<E>;
     const line = new ReconnectingSocket(settings, {
       state: (state) => this.#clientEvents.emit('state', state),
       open: (welcome, lostAt) => this.#opened(welcome, lostAt),
@@ -117,7 +124,7 @@ export class Client<E extends object = Events> {
    *
    * @throws {ClientError} `INVALID` when `name` is no text, or empty.
    */
-  join<R extends object = Events>(name: string, options: JoinOptions = {}): Room<R> {
+  join<R extends object = EventMap>(name: string, options: JoinOptions = {}): Room<R> {
     assertValid(name && typeof name === 'string', 'room: no name');
     return this.#rooms.join(name, options) as unknown as Room<R>;
   }
@@ -128,7 +135,7 @@ export class Client<E extends object = Events> {
    *
    * @throws {ClientError} `INVALID` when `users` is a single text.
    */
-  watch(users: Iterable<string>, handler?: (presence: UserPresence) => unknown): PresenceWatch {
+  watch(users: Iterable<string>, handler?: (presence: UserPresence) => unknown): ClientPresenceWatch {
     assertValid(typeof users !== 'string', 'users: no list');
     return this.#watches.watch(users, handler);
   }

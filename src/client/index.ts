@@ -1,32 +1,32 @@
 import { Client } from './client.js';
 import type { ConnectOptions } from './options.js';
-import type { Events } from './types.js';
+import type { EventMap } from './types.js';
 
 export type {
-  ErrorCode,
-  HistoryAnswer,
-  Membership,
-  PastEvent,
-  Sent,
+  HistoryEvent,
+  HistoryResult,
+  MemberInfo,
+  ProtocolErrorCode,
+  SendResult,
   UserPresence,
 } from '../protocol/frames.js';
-export type { ClientEvents, Opened } from './client.js';
+export type { ClientEvents, OpenEvent } from './client.js';
 export { ClientError, type ClientErrorCode, type ClientErrorOptions } from './client-error.js';
 export type { Unsubscribe } from './emitter.js';
 export type { ConnectOptions } from './options.js';
-export type { ClientClock, Timer, WebSocketConstructor, WebSocketLike } from './platform.js';
-export type { ClientState, Ended, Reconnecting } from './reconnecting-socket.js';
-export type { Aborter, CallOptions } from './request-queue.js';
+export type { ClientClock, ClientTimer, WebSocketConstructor, WebSocketLike } from './platform.js';
+export type { ClientState, CloseInfo, Reconnecting } from './reconnecting-socket.js';
+export type { AbortSignalLike, CallOptions } from './request-queue.js';
 export type {
-  Discontinuity,
+  ClientDiscontinuity,
+  ClientPresenceWatch,
   EventContext,
   EventHandler,
+  EventMap,
   EventName,
-  EventSource,
-  Events,
-  HistoryOptions,
+  EventSubscriber,
+  HistoryReadOptions,
   JoinOptions,
-  PresenceWatch,
   Room,
   RoomState,
   SendOptions,
@@ -39,6 +39,6 @@ export type { Client };
  *
  * @throws {ClientError} `INVALID` for options that can't be.
  */
-export function connect<E extends object = Events>(options: ConnectOptions): Client<E> {
+export function connect<E extends object = EventMap>(options: ConnectOptions): Client<E> {
   return new Client<E>(options);
 }

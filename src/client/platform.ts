@@ -16,7 +16,7 @@ export interface WebSocketWithEvents extends WebSocketLike {
 export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike;
 
 /** A timer that can be called off. */
-export interface Timer {
+export interface ClientTimer {
   /** The task is not called any more. */
   cancel(): void;
 }
@@ -28,7 +28,7 @@ export interface ClientClock {
   /** A number in [0, 1). */
   random(): number;
   /** Calls `task` once after `ms` milliseconds. */
-  after(ms: number, task: () => void): Timer;
+  after(ms: number, task: () => void): ClientTimer;
 }
 
 /** The real clock. */

@@ -2,7 +2,7 @@ import type { UserPresence } from '../protocol/frames.js';
 import { Emitter } from './emitter.js';
 import { type ReconcileRequest, Reconciler } from './reconciler.js';
 import type { ReconnectingSocket } from './reconnecting-socket.js';
-import type { PresenceWatch } from './types.js';
+import type { ClientPresenceWatch } from './types.js';
 
 /** How many users one frame names: with the longest ids it is shorter than any server's limit. */
 const BATCH_SIZE = 100;
@@ -28,7 +28,7 @@ export class PresenceWatches {
     this.#errand = new Reconciler(line, () => this.#next());
   }
 
-  watch(users: Iterable<string>, handler: PresenceListener | undefined): PresenceWatch {
+  watch(users: Iterable<string>, handler: PresenceListener | undefined): ClientPresenceWatch {
     const all = this.#users;
     const mine = new Set<string>();
     const handlers = new Emitter(this.#line.report);

@@ -1,4 +1,4 @@
-import { mayReturn } from '../protocol/close-codes.js';
+import { shouldReconnect } from '../protocol/close-codes.js';
 import { type ClientFrame, type ServerFrame, SUBPROTOCOL, type WelcomeFrame } from '../protocol/frames.js';
 import { ClientConnection, type ReplyCallback } from './client-connection.js';
 import type { ClientSettings } from './options.js';
@@ -17,7 +17,7 @@ const MIN_UPTIME = 5_000;
 export type ClientState = 'connecting' | 'open' | 'waiting' | 'closed';
 
 /** How a connection ended. */
-export interface Ended {
+export interface CloseInfo {
   /** The close code; 1006 where the connection broke without one. */
   readonly code: number;
   /** For developers. */
@@ -25,7 +25,7 @@ export interface Ended {
 }
 
 /** A connection ended, or an attempt failed, and the client will be back. */
-export interface Reconnecting extends Ended {
+export interface Reconnecting extends CloseInfo {
   /** How many have failed in a row, from 1. */
   readonly attempt: number;
   /** In how many ms the next attempt begins. */
@@ -41,7 +41,7 @@ export interface ReconnectingSocketEvents {
   /** An open connection has ended; `code` is why. */
   connectionLost(code: number, lostAt: number): void;
   reconnecting(info: Reconnecting): void;
-  closed(info: Ended): void;
+  closed(info: CloseInfo): void;
   state(state: ClientState): void;
 }
 
@@ -154,7 +154,7 @@ export class ReconnectingSocket {
     const turn = ++this.#attemptId;
     this.#link = undefined;
     if (wasOpen) this.#lostAt = link?.lastReceivedAt;
-    if (!mayReturn(code)) {
+    if (!shouldReconnect(code)) {
       this.state = 'closed';
       this.#alarm.clear();
       this.#removeWakeListeners();

@@ -9,11 +9,11 @@ export interface CallOptions {
   /** For how long, in ms, to wait for the answer. @default the client's `timeout` */
   readonly timeout?: number | undefined;
   /** Stops the waiting; the call rejects with the signal's reason. What is written already stays so. */
-  readonly signal?: Aborter | undefined;
+  readonly signal?: AbortSignalLike | undefined;
 }
 
 /** The part of an `AbortSignal` that is used. */
-export interface Aborter {
+export interface AbortSignalLike {
   /** It is over. */
   readonly aborted: boolean;
   /** What to reject with. */

@@ -1,9 +1,9 @@
-import type { ClientClock, Timer } from './platform.js';
+import type { ClientClock, ClientTimer } from './platform.js';
 
 /** One timer, to be set again and again. */
 export class ResettableTimer {
   readonly #clock: ClientClock;
-  #timer: Timer | undefined;
+  #timer: ClientTimer | undefined;
 
   constructor(clock: ClientClock) {
     this.#clock = clock;

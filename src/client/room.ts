@@ -1,10 +1,10 @@
 import {
   type EventFrame,
-  type HistoryAnswer,
+  type HistoryResult,
   type JoinFrame,
   type JoinReply,
-  type Membership,
-  type Sent,
+  type MemberInfo,
+  type SendResult,
   type ServerFrame,
   TYPING_EVENT,
   type TypingData,
@@ -15,9 +15,9 @@ import { assertValid } from './options.js';
 import type { ReconnectingSocket } from './reconnecting-socket.js';
 import { NO_TIMEOUT, type RequestQueue } from './request-queue.js';
 import type {
-  Discontinuity,
+  ClientDiscontinuity,
   EventHandler,
-  HistoryOptions,
+  HistoryReadOptions,
   JoinOptions,
   Room,
   RoomState,
@@ -49,7 +49,7 @@ export class ClientRoom implements Room {
   /** What the client itself tells, apart from the application's events, so that no names can meet. */
   readonly #notices: Emitter;
   readonly #typing: TypingSender;
-  readonly #typists: TypingUsers;
+  readonly #typingUsers: TypingUsers;
   #arrived!: () => void;
   #failed!: (error: ClientError) => void;
   /** Something was told already, so that from now on a break is a gap. */
@@ -58,8 +58,8 @@ export class ClientRoom implements Room {
   #positionAdvanced = false;
   /** Since when events may have been missed, while nobody has said what became of them. */
   #gapSince: number | undefined;
-  readonly #members = new Map<string, Membership>();
-  #snapshot: ReadonlyMap<string, Membership> | undefined;
+  readonly #members = new Map<string, MemberInfo>();
+  #snapshot: ReadonlyMap<string, MemberInfo> | undefined;
 
   constructor(
     name: string,
@@ -87,7 +87,7 @@ export class ClientRoom implements Room {
     this.ready.catch(() => {});
     const { clock } = line.settings;
     this.#typing = new TypingSender(clock, (on) => line.send({ type: 'typing', room: name, on }));
-    this.#typists = new TypingUsers(clock, () => this.#notices.emit('typists'));
+    this.#typingUsers = new TypingUsers(clock, () => this.#notices.emit('typingUsers'));
     this.info = info;
   }
 
@@ -95,47 +95,59 @@ export class ClientRoom implements Room {
     return this.state === 'joined';
   }
 
-  get members(): ReadonlyMap<string, Membership> {
+  get members(): ReadonlyMap<string, MemberInfo> {
     this.#snapshot ??= new Map(this.#members);
     return this.#snapshot;
   }
 
-  get typists(): readonly string[] {
-    return this.#typists.list;
+  get typingUsers(): readonly string[] {
+    return this.#typingUsers.list;
   }
 
   on(event: string, handler: EventHandler<never>): () => void {
     return this.#events.on(event, handler);
   }
 
-  onDiscontinuity(handler: (discontinuity: Discontinuity) => unknown): () => void {
+  onDiscontinuity(handler: (discontinuity: ClientDiscontinuity) => unknown): () => void {
     return this.#notices.on('discontinuity', handler);
   }
 
-  onMembers(handler: (members: ReadonlyMap<string, Membership>) => unknown): () => void {
+  onMembers(handler: (members: ReadonlyMap<string, MemberInfo>) => unknown): () => void {
     return this.#notices.on('members', () => handler(this.members));
   }
 
-  onTypists(handler: (typists: readonly string[]) => unknown): () => void {
-    return this.#notices.on('typists', () => handler(this.typists));
+  onTypingUsers(handler: (typingUsers: readonly string[]) => unknown): () => void {
+    return this.#notices.on('typingUsers', () => handler(this.typingUsers));
   }
 
   onState(handler: (state: RoomState) => unknown): () => void {
     return this.#notices.on('state', handler);
   }
 
-  async send(event: string, data: unknown, options: SendOptions = {}): Promise<Sent> {
-    const { echo, keep, key = this.#line.settings.key() } = options;
+  async send(event: string, data: unknown, options: SendOptions = {}): Promise<SendResult> {
+    const { echo, transient, key = this.#line.settings.key() } = options;
     assertValid(event && event[0] !== '$', 'event: no name of yours');
     this.#assertUsable();
     // Only what goes into a history is recognised when it comes again.
-    const repeatable = () => keep !== false && this.position !== undefined;
-    const frame = { type: 'send', room: this.name, event, data, key, echo, keep };
-    return this.#outbox.request(frame, options, repeatable, this) as Promise<Sent>;
+    const repeatable = () => transient !== true && this.position !== undefined;
+    const frame = {
+      type: 'send',
+      room: this.name,
+      event,
+      data,
+      key,
+      echo,
+      keep: transient === true ? false : undefined,
+    };
+    return this.#outbox.request(frame, options, repeatable, this) as Promise<SendResult>;
   }
 
-  typing(on = true): void {
-    if (this.joined) this.#typing.set(on);
+  startTyping(): void {
+    if (this.joined) this.#typing.set(true);
+  }
+
+  stopTyping(): void {
+    if (this.joined) this.#typing.set(false);
   }
 
   async update(info: unknown): Promise<void> {
@@ -147,10 +159,10 @@ export class ClientRoom implements Room {
     await this.#outbox.request(frame, NO_TIMEOUT, () => true, this);
   }
 
-  history(options: HistoryOptions = {}): Promise<HistoryAnswer> {
+  history(options: HistoryReadOptions = {}): Promise<HistoryResult> {
     const { before, limit } = options;
     const frame = { type: 'history', room: this.name, before, limit };
-    return this.#outbox.request(frame, options, () => true) as Promise<HistoryAnswer>;
+    return this.#outbox.request(frame, options, () => true) as Promise<HistoryResult>;
   }
 
   /** The frame that asks for the room; what comes from now on is its. */
@@ -185,7 +197,7 @@ export class ClientRoom implements Room {
     const error = refusal ?? closedError();
     this.error = refusal;
     this.#typing.reset();
-    this.#typists.clear();
+    this.#typingUsers.clear();
     this.#outbox.fail(error, this);
     this.#failed(error);
     this.#setState(refusal ? 'refused' : 'left');
@@ -213,12 +225,12 @@ export class ClientRoom implements Room {
   #event(frame: EventFrame): void {
     const { event, data, from } = frame;
     if (event === TYPING_EVENT && from !== undefined && from !== this.#line.welcome?.user) {
-      this.#typists.update(from, (data as TypingData | null)?.ttl ?? 0);
+      this.#typingUsers.update(from, (data as TypingData | null)?.ttl ?? 0);
     }
     this.#events.emitEvent(frame);
   }
 
-  #applyMembers(members: readonly Membership[], reset: boolean | undefined): void {
+  #applyMembers(members: readonly MemberInfo[], reset: boolean | undefined): void {
     if (reset) this.#members.clear();
     for (const member of members) {
       if (member.sockets === 0) this.#members.delete(member.user);

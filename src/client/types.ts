@@ -1,10 +1,10 @@
-import type { HistoryAnswer, Membership, Sent, UserPresence } from '../protocol/frames.js';
+import type { HistoryResult, MemberInfo, SendResult, UserPresence } from '../protocol/frames.js';
 import type { ClientError } from './client-error.js';
 import type { Unsubscribe } from './emitter.js';
 import type { CallOptions } from './request-queue.js';
 
 /** The names of events of the application's, and what each carries. */
-export type Events = Record<string, unknown>;
+export type EventMap = Record<string, unknown>;
 
 /** The names of the events in `E`. */
 export type EventName<E> = Extract<keyof E, string>;
@@ -32,7 +32,7 @@ export interface EventContext {
 export type EventHandler<T> = (data: T, context: EventContext) => unknown;
 
 /** Where an application's events can be listened to. */
-export interface EventSource<E extends object> {
+export interface EventSubscriber<E extends object> {
   /** Calls `handler` for every event. */
   on(event: '*', handler: EventHandler<E[EventName<E>]>): Unsubscribe;
   /** Calls `handler` for each event of this name. The same function given twice is two handlers. */
@@ -40,7 +40,7 @@ export interface EventSource<E extends object> {
 }
 
 /** Between the events before and after this some may be missing. */
-export interface Discontinuity {
+export interface ClientDiscontinuity {
   /**
    * `reconnected` is the client's own, where there is no history that could make up for a break; others come from the
    * server: `trimmed`, `wiped`, `forked`, …
@@ -68,14 +68,14 @@ export interface JoinOptions {
 export interface SendOptions extends CallOptions {
   /** False: this connection need not get it itself. @default true */
   readonly echo?: boolean | undefined;
-  /** False: it is not kept in the room's history, and not sent again after a break. @default true */
-  readonly keep?: boolean | undefined;
+  /** Do not store the event in the room's history, and do not send it again after a break. @default false */
+  readonly transient?: boolean | undefined;
   /** Repetitions with the same key, also by another client, are the same message. 1 to 64 characters. @default a random one */
   readonly key?: string | undefined;
 }
 
 /** What {@link Room.history} takes. */
-export interface HistoryOptions extends CallOptions {
+export interface HistoryReadOptions extends CallOptions {
   /** Only what comes before this position, newest first. */
   readonly before?: string | undefined;
   /** At most so many events, 1 to 1,000. @default 50 */
@@ -89,7 +89,7 @@ export interface HistoryOptions extends CallOptions {
 export type RoomState = 'joining' | 'joined' | 'refused' | 'left';
 
 /** A room that the user is in, or is coming into. It is joined again by itself after each break. */
-export interface Room<E extends object = Events> extends EventSource<E> {
+export interface Room<E extends object = EventMap> extends EventSubscriber<E> {
   /** What it was joined by. */
   readonly name: string;
   /** Whether the user is in. */
@@ -101,16 +101,16 @@ export interface Room<E extends object = Events> extends EventSource<E> {
   /** The position of the last event; undefined where there is no history. */
   readonly position: string | undefined;
   /** Who is in the room, where it was joined with `members`: the same Map until it changes. */
-  readonly members: ReadonlyMap<string, Membership>;
+  readonly members: ReadonlyMap<string, MemberInfo>;
   /** Who types now, without the user himself: the same array until it changes. */
-  readonly typists: readonly string[];
+  readonly typingUsers: readonly string[];
 
   /** Calls `handler` where events may be missing. */
-  onDiscontinuity(handler: (discontinuity: Discontinuity) => unknown): Unsubscribe;
+  onDiscontinuity(handler: (discontinuity: ClientDiscontinuity) => unknown): Unsubscribe;
   /** Calls `handler` after `members` has changed. */
-  onMembers(handler: (members: ReadonlyMap<string, Membership>) => unknown): Unsubscribe;
-  /** Calls `handler` after `typists` has changed. */
-  onTypists(handler: (typists: readonly string[]) => unknown): Unsubscribe;
+  onMembers(handler: (members: ReadonlyMap<string, MemberInfo>) => unknown): Unsubscribe;
+  /** Calls `handler` after `typingUsers` has changed. */
+  onTypingUsers(handler: (typingUsers: readonly string[]) => unknown): Unsubscribe;
   /** Calls `handler` after `state` has changed. */
   onState(handler: (state: RoomState) => unknown): Unsubscribe;
 
@@ -121,12 +121,13 @@ export interface Room<E extends object = Events> extends EventSource<E> {
    * @throws {ClientError} (rejects) `CONNECTION_LOST` with the outcome `unknown` where there is no history, and the
    * connection broke after it was written; `TIMEOUT`, `QUEUE_FULL`, `TOO_LARGE`, `CLOSED`, or what the server says.
    */
-  send<K extends EventName<E>>(event: K, data: E[K], options?: SendOptions): Promise<Sent>;
+  send<K extends EventName<E>>(event: K, data: E[K], options?: SendOptions): Promise<SendResult>;
   /**
-   * To be called on every key stroke; with `false` when the text was sent or given up. Without a call for 3 s it
-   * stops by itself. At most one frame in 2 s says that the user types.
+   * Call it on every keystroke. Without a call for 3 s typing stops by itself. At most one frame in 2 s is sent.
    */
-  typing(on?: boolean): void;
+  startTyping(): void;
+  /** Call it when the text was sent or discarded. */
+  stopTyping(): void;
   /**
    * Shows another info in the room from now on, after breaks too. Resolves when the server knows this one or a later.
    *
@@ -138,7 +139,7 @@ export interface Room<E extends object = Events> extends EventSource<E> {
    *
    * @throws {ClientError} (rejects) As {@link Client.request}.
    */
-  history(options?: HistoryOptions): Promise<HistoryAnswer>;
+  history(options?: HistoryReadOptions): Promise<HistoryResult>;
   /**
    * Goes out, when it was called as often as `join` for this room. No handler is called after that. Resolves when the
    * server has carried it out or the connection is gone; never rejects.
@@ -147,7 +148,7 @@ export interface Room<E extends object = Events> extends EventSource<E> {
 }
 
 /** Users whose presence is followed, from {@link Client.watch}. */
-export interface PresenceWatch {
+export interface ClientPresenceWatch {
   /** How they are, as far as the server has said: the same Map until it changes. */
   current(): ReadonlyMap<string, UserPresence>;
   /** Follows these too. */

@@ -12,10 +12,10 @@ export interface ChainLink {
  * any more. `wiped`: the server knows nothing of before. `forked`: the server has lost what the reader
  * has seen, by a failover say, and went on from before it.
  */
-export type Break = 'trimmed' | 'wiped' | 'forked';
+export type UnrecoverableReason = 'trimmed' | 'wiped' | 'forked';
 
 /** Why the chain continues from `previous` instead of from `position`, where a reader stood. */
-export function classifyBreak(position: Position, previous: Position): Break {
+export function classifyBreak(position: Position, previous: Position): UnrecoverableReason {
   if (previous === ORIGIN) return 'wiped';
   return positionTime(previous) <= positionTime(position) ? 'forked' : 'trimmed';
 }
@@ -44,7 +44,7 @@ export interface Page<T extends ChainLink> {
 /** What {@link mergeIntoChain} decides, in the order in which it is to be done. */
 export type ChainStep<T extends ChainLink> =
   | { readonly type: 'message'; readonly message: T }
-  | { readonly type: 'break'; readonly reason: Break };
+  | { readonly type: 'break'; readonly reason: UnrecoverableReason };
 
 /** Where a reader stands after {@link mergeIntoChain}. */
 export interface ChainResult<T extends ChainLink> {

@@ -77,7 +77,7 @@ export interface RollcallEvents {
     readonly recovered: boolean;
   };
   /** Changes of presence were written and settled: one transaction. */
-  'rollcall:settle': TimedEvent & {
+  'rollcall:presence-update': TimedEvent & {
     /** The partition. */
     readonly partition: number;
     /** How many changes. */
@@ -117,7 +117,7 @@ export const telemetry = {
   discontinuity: new TelemetryChannel('rollcall:discontinuity'),
   subscribe: new TelemetryChannel('rollcall:subscribe'),
   recovery: new TelemetryChannel('rollcall:recovery'),
-  settle: new TelemetryChannel('rollcall:settle'),
+  settle: new TelemetryChannel('rollcall:presence-update'),
   reap: new TelemetryChannel('rollcall:reap'),
 };
 

@@ -10,18 +10,18 @@ import { toRollcallError } from '../redis/replies.js';
 import type { BroadcastOptions } from '../rooms/options.js';
 import type { RoomService } from '../rooms/room-service.js';
 import type {
-  Acknowledged,
   AcknowledgeOptions,
+  AcknowledgeResult,
   Notification,
   NotificationList,
   NotificationListOptions,
-  NotificationOptions,
-  Notified,
+  NotificationServiceOptions,
   NotifyOptions,
+  NotifyResult,
   UnreadNotifications,
 } from './options.js';
 import { ReadMarkers } from './read-markers.js';
-import { createRequestHandlers, type NotificationRequests } from './request-handlers.js';
+import { createRequestHandlers, type NotificationRequestHandlers } from './request-handlers.js';
 
 const DAY = 86_400_000;
 const YEAR = 365 * DAY;
@@ -52,7 +52,7 @@ export class NotificationService {
   readonly #marks: ReadMarkers;
 
   /** @throws {@link InvalidArgumentError} for an option out of range. */
-  constructor(options: NotificationOptions) {
+  constructor(options: NotificationServiceOptions) {
     if (typeof options?.rooms?.sendToUser !== 'function') {
       throw new InvalidArgumentError('rooms', 'must be a RoomService');
     }
@@ -79,7 +79,7 @@ export class NotificationService {
    * @throws {@link InvalidArgumentError} for a bad id or option, or what JSON cannot say; and whatever
    * `PubSubService.publish` throws, whose `outcome` tells whether it may be kept all the same.
    */
-  async notify(userId: string, notification: Json, options: NotifyOptions = {}): Promise<Notified> {
+  async notify(userId: string, notification: Json, options: NotifyOptions = {}): Promise<NotifyResult> {
     const channel = this.#channelOf(userId);
     assertOptions('options', options);
     const { idempotencyKey, live = true } = options;
@@ -140,7 +140,11 @@ export class NotificationService {
    * @throws {@link InvalidArgumentError} for a bad id or option; and whatever `PubSubService.history` and
    * `publish` throw. It may be repeated.
    */
-  async acknowledge(userId: string, id: Position, options: AcknowledgeOptions = {}): Promise<Acknowledged> {
+  async acknowledge(
+    userId: string,
+    id: Position,
+    options: AcknowledgeOptions = {},
+  ): Promise<AcknowledgeResult> {
     const channel = this.#channelOf(userId);
     assertPosition('id', id);
     assertOptions('options', options);
@@ -163,7 +167,7 @@ export class NotificationService {
    * users' own sockets ask: the user is the socket's, whatever the request says. What they throw for bad input
    * is {@link InvalidArgumentError}.
    */
-  requests(): NotificationRequests {
+  requestHandlers(): NotificationRequestHandlers {
     return createRequestHandlers(this);
   }
 
@@ -185,7 +189,7 @@ export class NotificationService {
 
   /** Where rooms keep what is sent to users, a repetition of `notify` tells them only what it had not. */
   #once(id: Position): BroadcastOptions {
-    return this.#rooms.keeps ? { idempotencyKey: `${NOTIFICATION}:${id}` } : {};
+    return this.#rooms.hasHistory ? { idempotencyKey: `${NOTIFICATION}:${id}` } : {};
   }
 
   /** Tells the user's sockets; resolves with how many processes have some. */

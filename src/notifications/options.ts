@@ -5,7 +5,7 @@ import type { ErrorListener } from '../internal/diagnostics.js';
 import type { RoomService } from '../rooms/room-service.js';
 
 /** Options of a notification service. */
-export interface NotificationOptions {
+export interface NotificationServiceOptions {
   /** What reaches the users' sockets; its pub/sub and presence services are used too. */
   rooms: RoomService;
   /**
@@ -29,7 +29,7 @@ export interface NotifyOptions {
 }
 
 /** What `notify` resolves with: the notification is kept. */
-export interface Notified {
+export interface NotifyResult {
   /** Names the notification; what `acknowledge` takes. */
   readonly id: Position;
   /** The idempotency key was known: `id` is the earlier notification's. */
@@ -95,7 +95,7 @@ export interface AcknowledgeOptions {
 }
 
 /** What `acknowledge` resolves with. */
-export interface Acknowledged {
+export interface AcknowledgeResult {
   /** Up to where all is read now: never before where it was. `0-0` for nowhere. */
   readonly readUpTo: Position;
 }

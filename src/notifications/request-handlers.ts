@@ -2,15 +2,15 @@ import type { Position } from '../history/position.js';
 import type { Json } from '../internal/codec.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import type {
-  Acknowledged,
   AcknowledgeOptions,
+  AcknowledgeResult,
   NotificationList,
   NotificationListOptions,
   UnreadNotifications,
 } from './options.js';
 
 /** Who asks: a socket that is known to be this user's. A `RoomSocket` will do. */
-export interface NotificationAsker {
+export interface NotificationRequester {
   /** The user. */
   readonly userId: string;
   /** The socket's id: it is not told of what it acknowledges itself. @default it is */
@@ -18,32 +18,32 @@ export interface NotificationAsker {
 }
 
 /** Answers a request; `data` is what came with it, unchecked. */
-export type NotificationRequest = (socket: NotificationAsker, data?: unknown) => Promise<Json>;
+export type NotificationRequestHandler = (socket: NotificationRequester, data?: unknown) => Promise<Json>;
 
 /** Handlers of requests, by method; dates in their answers are ms since the epoch. */
-export interface NotificationRequests {
+export interface NotificationRequestHandlers {
   /** Takes `{ before?, limit? }`, answers as `NotificationService.list` does. */
-  readonly 'notifications.list': NotificationRequest;
+  readonly 'notifications.list': NotificationRequestHandler;
   /** Takes nothing, answers as `NotificationService.unread` does. */
-  readonly 'notifications.unread': NotificationRequest;
+  readonly 'notifications.unread': NotificationRequestHandler;
   /** Takes `{ id }`, answers as `NotificationService.acknowledge` does. */
-  readonly 'notifications.acknowledge': NotificationRequest;
+  readonly 'notifications.acknowledge': NotificationRequestHandler;
   /** There are no others. */
-  readonly [method: string]: NotificationRequest;
+  readonly [method: string]: NotificationRequestHandler;
 }
 
 /** The part of the service that clients may ask. */
 interface NotificationQueries {
   list(userId: string, options?: NotificationListOptions): Promise<NotificationList>;
   unread(userId: string): Promise<UnreadNotifications>;
-  acknowledge(userId: string, id: Position, options?: AcknowledgeOptions): Promise<Acknowledged>;
+  acknowledge(userId: string, id: Position, options?: AcknowledgeOptions): Promise<AcknowledgeResult>;
 }
 
 /** A client's list is read by a person. */
 const MAX_LIMIT = 100;
 
 /** The requests that `service` answers. */
-export function createRequestHandlers(service: NotificationQueries): NotificationRequests {
+export function createRequestHandlers(service: NotificationQueries): NotificationRequestHandlers {
   return Object.freeze({
     'notifications.list': async ({ userId }, data) => {
       const { before, limit } = assertObject(data ?? {});

@@ -36,7 +36,7 @@ export interface FailureDetectorOptions {
    * The share of all nodes that may seem dead at once and be believed. More than that, and more
    * than two, is more likely a fault of Redis or the network: it must last another lease.
    */
-  readonly maxDeadShare: number;
+  readonly maxFailureRatio: number;
 }
 
 /**
@@ -131,7 +131,7 @@ export class FailureDetector {
     }
     const dead = lately.size;
     const all = new Set([...survey.leases.keys(), ...lately]).size;
-    if (dead <= 2 || dead <= all * this.#options.maxDeadShare) {
+    if (dead <= 2 || dead <= all * this.#options.maxFailureRatio) {
       this.#massDeathSince = undefined;
       return false;
     }

@@ -101,7 +101,7 @@ export class Lifecycle {
     const layouts = await layout.check();
     if (this.#closing !== undefined) return;
     this.#unlisten = link.session.listen({
-      returned: () => {
+      nodeReturned: () => {
         watches.onNodeReturned();
         rooms.rereadAll();
       },

@@ -45,14 +45,14 @@ export interface PresenceOptions {
   /** The largest `meta` of a socket and `info` in a room, in bytes of JSON. @default 4_096 */
   maxMetaBytes?: number;
   /** After how many ms without any process looking after them the keys of users vanish. @default 3_600_000 */
-  backstopTtl?: number;
+  keyTtl?: number;
   /** For how many ms it is remembered when an offline user was last seen. @default 604_800_000, 7 days */
   lastSeenTtl?: number;
   /**
    * The share of all nodes that may die at once and be believed at once; see the guide on presence.
    * @default 0.5
    */
-  maxDeadShare?: number;
+  maxFailureRatio?: number;
   /** Within how many ms every call settles as done, failed or unknown. @default 5_000 */
   timeout?: number;
   /** Gets every failure that no caller waits for. */
@@ -85,7 +85,7 @@ export interface WatchOptions {
   signal?: AbortSignal;
 }
 
-/** Options of `onlineUsers`. */
+/** Options of `listOnlineUsers`. */
 export interface OnlineUsersOptions {
   /** How many users one command fetches. @default 1_000 */
   pageSize?: number;
@@ -121,5 +121,5 @@ export interface PresenceStats {
   /** Own sockets written again after Redis lost them. */
   restored: number;
   /** Nodes whose lease has run out, but who are not taken for dead yet: their users may be gone. */
-  lateNodes: string[];
+  suspectNodes: string[];
 }

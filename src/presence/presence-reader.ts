@@ -38,7 +38,7 @@ export class PresenceReader {
   async count(): Promise<number> {
     const counts = await Promise.all(
       this.#keys.map((keys) =>
-        this.#link.execute('onlineCount', [['ZCARD', keys.online]], { key: keys.online }),
+        this.#link.execute('getOnlineCount', [['ZCARD', keys.online]], { key: keys.online }),
       ),
     );
     return counts.reduce((sum, [count]) => sum + Number(count), 0);
@@ -62,7 +62,7 @@ export class PresenceReader {
           '0',
           String(pageSize),
         ];
-        const [page] = (await this.#link.execute('onlineUsers', [command], { key: keys.online })) as [
+        const [page] = (await this.#link.execute('listOnlineUsers', [command], { key: keys.online })) as [
           readonly string[],
         ];
         for (const user of page) {

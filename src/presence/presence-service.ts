@@ -27,10 +27,10 @@ import type {
   SetStatusOptions,
   WatchOptions,
 } from './options.js';
-import type { PresenceWatch, WatchHandler } from './presence-watches.js';
+import type { PresenceChangeHandler, PresenceWatch } from './presence-watches.js';
 import type { WriteCallbacks } from './presence-writer.js';
 import { decodeChange, decodeRecord, encodeEntry } from './record.js';
-import type { RoomHandler, RoomWatch } from './room-presence.js';
+import type { RoomChangeHandler, RoomWatch } from './room-presence.js';
 import { type PresenceSettings, resolveSettings } from './settings.js';
 import type { PresenceChange, PresenceData, RoomMember, Status } from './types.js';
 import { assertStatus } from './validate.js';
@@ -195,7 +195,7 @@ export class PresenceService {
   }
 
   /** How many users are online, in any status but `offline`. */
-  async onlineCount(): Promise<number> {
+  async getOnlineCount(): Promise<number> {
     this.#lifecycle.assertOpen();
     await this.#lifecycle.start();
     return this.#parts.reader.count();
@@ -205,7 +205,7 @@ export class PresenceService {
    * The users online, fetched page by page. Whoever stays online throughout is listed exactly once;
    * whoever comes or goes meanwhile may be listed or not.
    */
-  onlineUsers(options: OnlineUsersOptions = {}): AsyncIterableIterator<string> {
+  listOnlineUsers(options: OnlineUsersOptions = {}): AsyncIterableIterator<string> {
     this.#lifecycle.assertOpen();
     assertOptions('options', options);
     const pageSize = numberOption('pageSize', options.pageSize, 1_000, {
@@ -218,7 +218,7 @@ export class PresenceService {
   }
 
   /** Calls `handler` with every change of any user's status, in order per user. */
-  async onChange(handler: (change: PresenceChange) => unknown): Promise<Subscription> {
+  async subscribe(handler: (change: PresenceChange) => unknown): Promise<Subscription> {
     this.#lifecycle.assertOpen();
     assertFunction('handler', handler);
     const { link, hub, keys, layout, leaving, audience, reporter } = this.#parts;
@@ -248,7 +248,7 @@ export class PresenceService {
    */
   async watch(
     userIds: Iterable<string>,
-    handler: WatchHandler,
+    handler: PresenceChangeHandler,
     options?: WatchOptions,
   ): Promise<PresenceWatch> {
     this.#lifecycle.assertOpen();
@@ -283,10 +283,10 @@ export class PresenceService {
     await this.#parts.node.leave(this.#membership(room, userId, socketId));
   }
 
-  /** Everybody in a room. For rooms of many thousands see {@link PresenceService.roomMembers}. */
-  async getRoom(room: string): Promise<RoomMember[]> {
+  /** Everybody in a room. For rooms of many thousands see {@link PresenceService.listRoomMembers}. */
+  async getRoomMembers(room: string): Promise<RoomMember[]> {
     const members: RoomMember[] = [];
-    for await (const member of this.roomMembers(room)) members.push(member);
+    for await (const member of this.listRoomMembers(room)) members.push(member);
     return members;
   }
 
@@ -294,7 +294,7 @@ export class PresenceService {
    * Everybody in a room, fetched page by page. Whoever stays throughout is listed exactly once;
    * whoever comes or goes meanwhile may be listed or not.
    */
-  roomMembers(room: string): AsyncIterableIterator<RoomMember> {
+  listRoomMembers(room: string): AsyncIterableIterator<RoomMember> {
     this.#lifecycle.assertOpen();
     assertName('room', room);
     return this.#members(room);
@@ -309,7 +309,7 @@ export class PresenceService {
   }
 
   /** Watches a room: who is in it in `current()`, then joins, leaves and updates to `handler`. */
-  async watchRoom(room: string, handler: RoomHandler, options?: WatchOptions): Promise<RoomWatch> {
+  async watchRoom(room: string, handler: RoomChangeHandler, options?: WatchOptions): Promise<RoomWatch> {
     this.#lifecycle.assertOpen();
     assertName('room', room);
     assertFunction('handler', handler);
@@ -331,7 +331,7 @@ export class PresenceService {
       reapedNodes,
       reapedSockets,
       restored: keeper.restored,
-      lateNodes: [...late],
+      suspectNodes: [...late],
     };
   }
 

@@ -28,7 +28,7 @@ export interface PresenceWatch {
 }
 
 /** Gets a change of a watched user; `previous` is what the watch knew before. */
-export type WatchHandler = (change: PresenceChange) => unknown;
+export type PresenceChangeHandler = (change: PresenceChange) => unknown;
 
 /** What {@link WatchRegistry} needs. */
 export interface WatchRegistryOptions {
@@ -52,7 +52,7 @@ class WatchState {
   closed = false;
 
   constructor(
-    readonly handler: WatchHandler,
+    readonly handler: PresenceChangeHandler,
     readonly reporter: ErrorReporter,
   ) {}
 
@@ -94,7 +94,7 @@ export class WatchRegistry {
   }
 
   /** Watches `userIds`; resolves with the snapshot taken. */
-  async watch(userIds: Iterable<string>, handler: WatchHandler): Promise<PresenceWatch> {
+  async watch(userIds: Iterable<string>, handler: PresenceChangeHandler): Promise<PresenceWatch> {
     const { reporter, leaving } = this.#options;
     const watch = new WatchState(handler, reporter);
     this.#all.add(watch);

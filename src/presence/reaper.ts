@@ -18,7 +18,7 @@ export interface ReaperOptions {
   readonly store: PresenceWriter;
   readonly sweepInterval: number;
   readonly lease: number;
-  readonly maxDeadShare: number;
+  readonly maxFailureRatio: number;
   readonly grace: number;
   readonly reporter: ErrorReporter;
   /** This process's own node, which it never judges. */

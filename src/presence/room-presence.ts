@@ -12,7 +12,7 @@ import { toRollcallError } from '../redis/replies.js';
 import { escapeId, unescapeId } from './ids.js';
 import { type PartitionKeys, partitionOf, splitIds } from './keys.js';
 import type { PartitionLayout } from './partition-layout.js';
-import type { RoomChangeEvent, RoomMember } from './types.js';
+import type { RoomChange, RoomMember } from './types.js';
 
 /** A room, watched. */
 export interface RoomWatch {
@@ -25,7 +25,7 @@ export interface RoomWatch {
 }
 
 /** Gets a change of a watched room. */
-export type RoomHandler = (change: RoomChangeEvent) => unknown;
+export type RoomChangeHandler = (change: RoomChange) => unknown;
 
 /** What {@link RoomPresence} needs. */
 export interface RoomPresenceOptions {
@@ -42,7 +42,7 @@ export interface RoomPresenceOptions {
 const PAGE = 1_000;
 
 type EncodedRoomChange = [
-  type: RoomChangeEvent['type'],
+  type: RoomChange['type'],
   userId: string,
   version: number,
   info: Json,
@@ -100,7 +100,7 @@ export class RoomPresence {
     let cursor = '0';
     do {
       const command = ['HSCAN', keys.room(escapeId(room)), cursor, 'COUNT', String(PAGE)] as const;
-      const [reply] = await link.execute('getRoom', [command], { key: keys.nodes });
+      const [reply] = await link.execute('getRoomMembers', [command], { key: keys.nodes });
       const [next, page] = reply as unknown as [string, readonly string[]];
       cursor = next;
       for (let at = 0; at < page.length; at += 2) {
@@ -114,7 +114,7 @@ export class RoomPresence {
   }
 
   /** Watches a room: subscribes first, takes a snapshot second, merges the two by version. */
-  async watch(room: string, handler: RoomHandler, signal: AbortSignal | undefined): Promise<RoomWatch> {
+  async watch(room: string, handler: RoomChangeHandler, signal: AbortSignal | undefined): Promise<RoomWatch> {
     const { link, hub, keys, layout, leaving, audience, reporter } = this.#options;
     const names = keys[this.partition(room)] as PartitionKeys;
     const view = new RoomWatchState(room, handler, reporter);
@@ -191,7 +191,7 @@ class RoomWatchState {
 
   constructor(
     readonly room: string,
-    readonly handler: RoomHandler,
+    readonly handler: RoomChangeHandler,
     readonly reporter: ErrorReporter,
   ) {}
 
@@ -244,7 +244,7 @@ class RoomWatchState {
     this.#notify({ ...member, type: told, room: this.room });
   }
 
-  #notify(change: RoomChangeEvent): void {
+  #notify(change: RoomChange): void {
     if (this.closed) return;
     this.reporter.runHandler(() => this.handler(change), {});
   }

@@ -21,7 +21,7 @@ export interface PresenceSettings {
   readonly maxMetaBytes: number;
   readonly keyTtl: number;
   readonly lastSeenTtl: number;
-  readonly maxDeadShare: number;
+  readonly maxFailureRatio: number;
   readonly timeout: number;
 }
 
@@ -56,18 +56,13 @@ export function resolveSettings(options: PresenceOptions): PresenceSettings {
       integer: true,
     }),
     maxMetaBytes: numberOption('maxMetaBytes', options.maxMetaBytes, 4_096, { min: 2, integer: true }),
-    keyTtl: numberOption('backstopTtl', options.backstopTtl, 3_600_000, { min: 1_000, integer: true }),
+    keyTtl: numberOption('keyTtl', options.keyTtl, 3_600_000, { min: 1_000, integer: true }),
     lastSeenTtl: numberOption('lastSeenTtl', options.lastSeenTtl, 7 * DAY, { min: 1, integer: true }),
-    maxDeadShare: numberOption('maxDeadShare', options.maxDeadShare, 0.5, { min: 0, max: 1 }),
+    maxFailureRatio: numberOption('maxFailureRatio', options.maxFailureRatio, 0.5, { min: 0, max: 1 }),
     timeout: numberOption('timeout', options.timeout, 5_000, { min: 1, max: 600_000 }),
   };
   assertAtMost('sweepInterval', settings.sweepInterval, 'half of lease', lease / 2);
-  assertAtMost(
-    'lease and grace together',
-    lease + settings.grace,
-    'a third of backstopTtl',
-    settings.keyTtl / 3,
-  );
+  assertAtMost('lease and grace together', lease + settings.grace, 'a third of keyTtl', settings.keyTtl / 3);
   return settings;
 }
 

@@ -79,7 +79,7 @@ export interface RoomMember {
 }
 
 /** Somebody came into a room with his first socket, left with his last, or shows another info. */
-export interface RoomChangeEvent extends RoomMember {
+export interface RoomChange extends RoomMember {
   /** What happened. */
   type: 'join' | 'leave' | 'update';
   /** Where. */

@@ -5,7 +5,7 @@
  */
 export const CloseCode = {
   /** Malformed frames, again and again. */
-  BAD_FRAMES: 4400,
+  PROTOCOL_ERROR: 4400,
   /** Nobody the server knows: the credentials are missing or wrong. */
   UNAUTHENTICATED: 4401,
   /** Sent away by `disconnectUser`. */
@@ -17,15 +17,15 @@ export const CloseCode = {
   /** The credentials have run out: come back with new ones. */
   EXPIRED: 4501,
   /** Read too slowly; what was missed can be had on return. */
-  TOO_SLOW: 4508,
+  SLOW_CONSUMER: 4508,
   /** Sent too much. */
-  TOO_FAST: 4529,
+  RATE_LIMITED: 4529,
   /** The server restarts; standard. */
-  RESTART: 1012,
+  SERVICE_RESTART: 1012,
 } as const;
 
 /** Whether a client whose connection ended with `code` should come back. */
-export function mayReturn(code: number): boolean {
+export function shouldReconnect(code: number): boolean {
   if (code >= 4000) return code < 4400 || code >= 4500;
   // 1000: done. 1002, 1003, 1007, 1008, 1010: this client is at fault, and would be again.
   return ![1000, 1002, 1003, 1007, 1008, 1010].includes(code);

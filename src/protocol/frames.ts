@@ -143,7 +143,7 @@ export interface WelcomeFrame {
 export interface OkFrame {
   readonly type: 'ok';
   readonly id: number;
-  /** {@link JoinReply} for `join`, {@link Sent} for `send`, {@link HistoryAnswer} for `history`. */
+  /** {@link JoinReply} for `join`, {@link SendResult} for `send`, {@link HistoryResult} for `history`. */
   readonly data?: unknown;
 }
 
@@ -154,7 +154,7 @@ export interface JoinReply {
 }
 
 /** What `send` is answered with. */
-export interface Sent {
+export interface SendResult {
   /** The event's place in the room's history. */
   readonly position?: string;
   /** The key was known: it had been sent before. */
@@ -162,15 +162,15 @@ export interface Sent {
 }
 
 /** What `history` is answered with. */
-export interface HistoryAnswer {
+export interface HistoryResult {
   /** Newest first. */
-  readonly events: readonly PastEvent[];
+  readonly events: readonly HistoryEvent[];
   /** There are older ones. */
   readonly more: boolean;
 }
 
 /** An event out of a room's history. */
-export interface PastEvent {
+export interface HistoryEvent {
   /** What happened. */
   readonly event: string;
   /** The user who said it; missing when a server did. */
@@ -184,7 +184,7 @@ export interface PastEvent {
 }
 
 /** Why a request was not carried out. */
-export type ErrorCode =
+export type ProtocolErrorCode =
   /** The frame is malformed; nothing was done. */
   | 'INVALID'
   /** It is not allowed. */
@@ -207,7 +207,7 @@ export interface ErrorFrame {
   readonly type: 'error';
   /** Of the request; missing where that had none or could not be read. */
   readonly id?: number;
-  readonly code: ErrorCode;
+  readonly code: ProtocolErrorCode;
   /** For developers. */
   readonly message: string;
   /** After how many ms it may be tried again. */
@@ -261,11 +261,11 @@ export interface MembersFrame {
   /** These are all; forget the others. */
   readonly reset?: boolean;
   /** Who. */
-  readonly members: readonly Membership[];
+  readonly members: readonly MemberInfo[];
 }
 
 /** One user in a room. */
-export interface Membership {
+export interface MemberInfo {
   /** Who. */
   readonly user: string;
   /** What his latest socket shows there. */

@@ -2,18 +2,18 @@
  * What a full queue does with one message more: lose the oldest it holds, lose the new one, or end
  * the stream after what it holds.
  */
-export type Overflow = 'drop-oldest' | 'drop-newest' | 'close';
+export type OverflowPolicy = 'drop-oldest' | 'drop-newest' | 'close';
 
 /** A bounded first-in, first-out queue with a named overflow policy. Pure: it neither waits nor wakes. */
 export class BoundedQueue<T> {
   readonly #capacity: number;
-  readonly #overflow: Overflow;
+  readonly #overflow: OverflowPolicy;
   #items: T[] = [];
   #head = 0;
   #dropped = 0;
   #full = false;
 
-  constructor(capacity: number, overflow: Overflow) {
+  constructor(capacity: number, overflow: OverflowPolicy) {
     this.#capacity = capacity;
     this.#overflow = overflow;
   }

@@ -41,7 +41,7 @@ export interface ChannelOptions<Schema extends StandardSchema | undefined = Stan
 }
 
 /** A definition's options as checked, defaults filled in. */
-export interface ChannelSettings {
+export interface ResolvedChannelOptions {
   /** The template, as given. */
   readonly template: string;
   /** Checks messages. */
@@ -61,7 +61,7 @@ export interface ChannelRef<Input = unknown, Output = Input> {
   /** The channel's name, without the service's prefix. */
   readonly name: string;
   /** The definition it comes from. */
-  readonly definition: ChannelSettings;
+  readonly definition: ResolvedChannelOptions;
   /** Never set: carries what `publish` takes and what handlers get. */
   readonly types?:
     | {
@@ -74,7 +74,7 @@ export interface ChannelRef<Input = unknown, Output = Input> {
 }
 
 /** The channels of one template. Call it with the params for one of them. */
-export interface ChannelDefinition<Params, Input = unknown, Output = Input> extends ChannelSettings {
+export interface ChannelDefinition<Params, Input = unknown, Output = Input> extends ResolvedChannelOptions {
   /**
    * The channel of these params. In its name ASCII letters, digits, `_`, `-` and everything beyond ASCII
    * stand for themselves, all else is percent-encoded: no id can become a pattern, a hash tag or
@@ -154,7 +154,7 @@ function createDefinition(template: string, options: ChannelOptions = {}): Chann
   return definition;
 }
 
-function resolveChannelSettings(template: string, options: ChannelOptions): ChannelSettings {
+function resolveChannelSettings(template: string, options: ChannelOptions): ResolvedChannelOptions {
   assertOptions('options', options);
   const { schema, history, codec, sharded = false } = options;
   if (schema !== undefined) assertSchema('schema', schema);

@@ -1,4 +1,4 @@
-import type { Break } from '../history/chain.js';
+import type { UnrecoverableReason } from '../history/chain.js';
 
 /**
  * Why messages may be missing.
@@ -21,7 +21,7 @@ export type DiscontinuityReason =
   | 'unresponsive'
   | 'withdrawn'
   | 'missed'
-  | Break
+  | UnrecoverableReason
   | 'unavailable'
   | 'overflow';
 

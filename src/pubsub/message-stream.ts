@@ -1,5 +1,5 @@
 import { OverflowError } from '../internal/errors.js';
-import { BoundedQueue, type Overflow } from './bounded-queue.js';
+import { BoundedQueue, type OverflowPolicy } from './bounded-queue.js';
 import type { Backpressure } from './delivery.js';
 import type { Discontinuity } from './discontinuity.js';
 import type { MessageContext } from './message-context.js';
@@ -35,7 +35,7 @@ export interface MessageStream<T, Item = ReceivedMessage<T>> extends AsyncIterab
 
 interface MessageStreamOptions {
   readonly capacity: number;
-  readonly overflow: Overflow;
+  readonly overflow: OverflowPolicy;
   readonly clock: { now(): number };
   readonly onDiscontinuity?: ((discontinuity: Discontinuity) => void) | undefined;
   /** Discontinuities are items too. */

@@ -1,11 +1,11 @@
 import type { HistoryOptions } from '../history/append.js';
-import type { Break } from '../history/chain.js';
+import type { UnrecoverableReason } from '../history/chain.js';
 import type { Position } from '../history/position.js';
 import type { Clock } from '../internal/clock.js';
 import type { Codec } from '../internal/codec.js';
 import type { ErrorListener } from '../internal/diagnostics.js';
 import type { RedisClient } from '../redis/detect.js';
-import type { Overflow } from './bounded-queue.js';
+import type { OverflowPolicy } from './bounded-queue.js';
 import type { ChannelLike } from './channel.js';
 import type { Discontinuity } from './discontinuity.js';
 import type { MessageContext } from './message-context.js';
@@ -61,7 +61,7 @@ export interface PublishOptions {
 }
 
 /** What `publish` resolves with. */
-export interface Published {
+export interface PublishResult {
   /** How many connections Redis handed the message to. On a Cluster this counts one node's only. */
   receivers: number;
   /** The message's place in the channel's history; only with history. */
@@ -103,7 +103,7 @@ export interface MessagesOptions extends SubscribeOptions {
    * What to do with one more. With `since`, what has a place in the history waits there instead.
    * @default 'drop-oldest'
    */
-  overflow?: Overflow;
+  overflow?: OverflowPolicy;
   /** Yield discontinuities too, as `{ discontinuity }` in their place among the messages. @default false */
   discontinuities?: boolean;
 }
@@ -146,11 +146,11 @@ export interface HistoryPage<T> {
   /** False when messages between `since` and the page are missing; `reason` says why. */
   readonly complete: boolean;
   /** Why the page is not complete. */
-  readonly reason?: Break;
+  readonly reason?: UnrecoverableReason;
 }
 
 /** What `recover` found of one channel. */
-export interface ChannelRecovery<T> {
+export interface ChannelRecoverResult<T> {
   /** What was published after the given position, as far as it is kept, oldest first. */
   readonly messages: HistoryMessage<T>[];
   /** Up to where that is. */
@@ -158,7 +158,7 @@ export interface ChannelRecovery<T> {
   /** These are all. */
   readonly recovered: boolean;
   /** Why they are not: what is missing is lost, or there is more than `limit`. */
-  readonly reason?: Break | 'limit';
+  readonly reason?: UnrecoverableReason | 'limit';
 }
 
 /** What `recover` is asked for. */
@@ -172,9 +172,9 @@ export interface RecoverRequest {
 }
 
 /** What `recover` found. */
-export interface Recovery<T = unknown> {
+export interface RecoverResult<T = unknown> {
   /** What was missed of each channel, by name. */
-  readonly channels: Map<string, ChannelRecovery<T>>;
+  readonly channels: Map<string, ChannelRecoverResult<T>>;
   /** The channels of which not everything can be had; `channels` says why, and holds what can. */
   readonly unrecovered: string[];
 }

@@ -89,7 +89,7 @@ export class Prober {
 
   #due(family: ConnectionKind): Probe[] {
     if (!this.#session.ready || !this.#probed.hasSubscriptions(family)) return [];
-    const names = family === 'sharded' ? this.#session.driver.probes?.(this.#name) : undefined;
+    const names = family === 'sharded' ? this.#session.driver.probeChannels?.(this.#name) : undefined;
     // What one connection brings says nothing of the others.
     if (names !== undefined) return this.#shardProbes(new Set(names));
     const silence = this.#clock.monotonic() - this.#probed.lastActivity(family);

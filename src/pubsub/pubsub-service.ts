@@ -43,12 +43,12 @@ import type {
   HistoryReadOptions,
   MessageHandler,
   MessagesOptions,
-  Published,
   PublishOptions,
+  PublishResult,
   PubSubOptions,
   PubSubStats,
   RecoverRequest,
-  Recovery,
+  RecoverResult,
   SubscribeOptions,
 } from './options.js';
 import { Publisher } from './publisher.js';
@@ -148,9 +148,9 @@ export class PubSubService {
     channel: ChannelLike<T, unknown>,
     message: T,
     options?: PublishOptions,
-  ): Promise<Published>;
-  async publish<T>(channel: string, message: T, options?: PublishOptions): Promise<Published>;
-  async publish(given: unknown, message: unknown, options?: PublishOptions): Promise<Published> {
+  ): Promise<PublishResult>;
+  async publish<T>(channel: string, message: T, options?: PublishOptions): Promise<PublishResult>;
+  async publish(given: unknown, message: unknown, options?: PublishOptions): Promise<PublishResult> {
     this.#assertOpen();
     assertOptions('options', options);
     const channel = this.#channel(given, options ?? {});
@@ -300,7 +300,7 @@ export class PubSubService {
    * @throws {@link InvalidArgumentError} for a bad channel, position or option; {@link CommandError},
    * {@link TimeoutError}, {@link ConnectionError} when it cannot be read.
    */
-  async recover<T = unknown>(request: RecoverRequest): Promise<Recovery<T>> {
+  async recover<T = unknown>(request: RecoverRequest): Promise<RecoverResult<T>> {
     this.#assertOpen();
     if (request === undefined) throw new InvalidArgumentError('request', 'is missing');
     assertOptions('request', request);

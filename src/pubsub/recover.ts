@@ -1,4 +1,4 @@
-import { type Break, mergeIntoChain, type Page } from '../history/chain.js';
+import { mergeIntoChain, type Page, type UnrecoverableReason } from '../history/chain.js';
 import type { HistoryReader, ReadRequest, StoredMessage } from '../history/history-reader.js';
 import { assertPosition, type Position, positionTime } from '../history/position.js';
 import { numberOption } from '../internal/validate.js';
@@ -6,11 +6,11 @@ import type { ClientHandle } from '../redis/client-handle.js';
 import type { ResolvedChannel } from './channel.js';
 import { DECODE_FAILED, decodePayload } from './delivery.js';
 import type {
-  ChannelRecovery,
+  ChannelRecoverResult,
   HistoryMessage,
   HistoryPage,
   HistoryReadOptions,
-  Recovery,
+  RecoverResult,
 } from './options.js';
 import type { ServiceContext } from './service-context.js';
 
@@ -64,10 +64,10 @@ export async function recoverChannels<T>(
   replay: HistoryContext,
   wanted: readonly RecoverTarget[],
   limit: number,
-): Promise<Recovery<T>> {
+): Promise<RecoverResult<T>> {
   const requests = wanted.map(({ channel, since }) => requestFor(replay, channel, limit, since));
   const pages = await readPages(replay, 'recover', requests);
-  const channels = new Map<string, ChannelRecovery<T>>();
+  const channels = new Map<string, ChannelRecoverResult<T>>();
   const unrecovered: string[] = [];
   wanted.forEach(({ channel, since }, at) => {
     const page = pages[at] as Page<StoredMessage>;
@@ -111,7 +111,7 @@ async function readPages(
 }
 
 /** Why there is a hole between `since` and `page`, if there is one. */
-function findBreak(since: Position | undefined, page: Page<StoredMessage>): Break | undefined {
+function findBreak(since: Position | undefined, page: Page<StoredMessage>): UnrecoverableReason | undefined {
   for (const step of mergeIntoChain(since, page, []).steps) if (step.type === 'break') return step.reason;
   return undefined;
 }

@@ -191,7 +191,7 @@ export class SubscriptionManager {
   /** Gives up the connection that carries `kind`, and subscribes on another. */
   #reset(kind: SubscriptionKind, cause: Error, name: string): void {
     this.#reason = 'unresponsive';
-    this.#session.driver.reset(kind, cause, name);
+    this.#session.driver.resetSubscriptions(kind, cause, name);
     this.#reason = undefined;
   }
 

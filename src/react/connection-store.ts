@@ -1,4 +1,4 @@
-import type { Client, ClientState, Ended, Reconnecting } from '../client/index.js';
+import type { Client, ClientState, CloseInfo, Reconnecting } from '../client/index.js';
 import { Listeners } from './listeners.js';
 
 /** How the client's connection is: the same object until something in it changes. From {@link useConnection}. */
@@ -10,7 +10,7 @@ export interface ConnectionView {
   /** The server's id of the latest connection; undefined before the first. */
   readonly socket: string | undefined;
   /** How the latest connection or attempt ended, and when the next begins; undefined while there is one that holds. */
-  readonly lost: Ended | Reconnecting | undefined;
+  readonly lost: CloseInfo | Reconnecting | undefined;
 }
 
 /** What is shown where nothing is known. */
@@ -26,7 +26,7 @@ export class ConnectionStore {
   readonly #client: Client;
   readonly #listeners = new Listeners();
   #view = NO_CONNECTION;
-  #lost: Ended | Reconnecting | undefined;
+  #lost: CloseInfo | Reconnecting | undefined;
   #readers = 0;
   #stop = () => {};
 
@@ -53,7 +53,7 @@ export class ConnectionStore {
 
   #listen(): void {
     const changed = () => this.#listeners.notify();
-    const lose = (how: Ended | Reconnecting) => {
+    const lose = (how: CloseInfo | Reconnecting) => {
       this.#lost = how;
       changed();
     };

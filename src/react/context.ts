@@ -6,7 +6,7 @@ import {
   type ReactNode,
   useContext,
 } from 'react';
-import type { Client, Events } from '../client/index.js';
+import type { Client, EventMap } from '../client/index.js';
 import { ClientRegistry } from './registry.js';
 
 /** The client of the components below a {@link RollcallProvider}; undefined where there is none. */
@@ -35,7 +35,7 @@ export function RollcallProvider({ client, children }: RollcallProviderProps): R
  *
  * @throws {Error} Without a {@link RollcallProvider}, or where its client is null.
  */
-export function useRollcall<E extends object = Events>(): Client<E> {
+export function useRollcall<E extends object = EventMap>(): Client<E> {
   const client = useClient();
   if (client) return client as unknown as Client<E>;
   throw new Error('rollcall/react: the client of <RollcallProvider> is null here');

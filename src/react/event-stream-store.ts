@@ -1,4 +1,4 @@
-import { mayReturn } from '../protocol/close-codes.js';
+import { shouldReconnect } from '../protocol/close-codes.js';
 import { Listeners } from './listeners.js';
 import { RefCounted } from './ref-counted.js';
 
@@ -102,7 +102,7 @@ export class EventStreamStore {
       this.#show(source.readyState === CLOSED ? 'closed' : 'connecting'),
     );
     source.addEventListener('$close', ({ data }) => {
-      if (mayReturn((JSON.parse(data) as { code: number }).code)) return;
+      if (shouldReconnect((JSON.parse(data) as { code: number }).code)) return;
       source.close();
       this.#show('closed');
     });

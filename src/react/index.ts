@@ -9,7 +9,7 @@ export {
   useRollcall,
 } from './context.js';
 export type { EventStreamView, StreamEvent, StreamState } from './event-stream-store.js';
-export type { RoomDiscontinuity, RoomEvent, RoomView, UseRoomOptions } from './types.js';
+export type { RoomDiscontinuity, RoomView, TimelineEvent, UseRoomOptions } from './types.js';
 export type { TypingView } from './typing-store.js';
 export { useConnection } from './use-connection.js';
 export { type UseEventStreamOptions, useEventStream } from './use-event-stream.js';

@@ -1,4 +1,4 @@
-import type { Client, PresenceWatch, UserPresence } from '../client/index.js';
+import type { Client, ClientPresenceWatch, UserPresence } from '../client/index.js';
 import { Listeners } from './listeners.js';
 import { RefCounted } from './ref-counted.js';
 
@@ -12,7 +12,7 @@ interface PresenceEntry {
 export class PresenceStore {
   readonly #client: Client;
   readonly #people = new Map<string, PresenceEntry>();
-  #watch: PresenceWatch | undefined;
+  #watch: ClientPresenceWatch | undefined;
   /** Those that the client is to be told of. */
   readonly #pending: string[] = [];
 

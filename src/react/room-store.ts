@@ -1,6 +1,6 @@
 import {
   ClientError,
-  type Membership,
+  type MemberInfo,
   type Room,
   type RoomState,
   type SendOptions,
@@ -8,14 +8,14 @@ import {
 import type { ClientRegistry } from './registry.js';
 import type { RoomTimeline } from './room-timeline.js';
 import type { RoomRequest, SharedRoom, TimelineRequest } from './shared-room.js';
-import type { RoomDiscontinuity, RoomEvent, RoomView } from './types.js';
+import type { RoomDiscontinuity, RoomView, TimelineEvent } from './types.js';
 
 /** What changes in a view. */
 type RoomSnapshot = Pick<RoomView, 'state' | 'events' | 'discontinuities' | 'members' | 'hasOlder' | 'error'>;
 
-const NO_EVENTS: readonly RoomEvent[] = [];
+const NO_EVENTS: readonly TimelineEvent[] = [];
 const NO_GAPS: readonly RoomDiscontinuity[] = [];
-const NO_MEMBERS: ReadonlyMap<string, Membership> = new Map();
+const NO_MEMBERS: ReadonlyMap<string, MemberInfo> = new Map();
 
 /** One component's look at a room, for `useSyncExternalStore`. Nothing happens before `subscribe`. */
 export class RoomStore {

@@ -1,5 +1,5 @@
-import type { ClientError, Discontinuity, EventContext, Room } from '../client/index.js';
-import type { RoomDiscontinuity, RoomEvent } from './types.js';
+import type { ClientDiscontinuity, ClientError, EventContext, Room } from '../client/index.js';
+import type { RoomDiscontinuity, TimelineEvent } from './types.js';
 
 const NONE: readonly never[] = [];
 const PAGE = 50;
@@ -13,7 +13,7 @@ type TimelineInput = Pick<EventContext, 'event' | 'data'> & {
 /** What was said in a room, as far as it is collected: bounded, in order, each event once. */
 export class RoomTimeline {
   /** The same array until it changes. */
-  events: readonly RoomEvent[] = NONE;
+  events: readonly TimelineEvent[] = NONE;
   /** The same array until it changes. */
   discontinuities: readonly RoomDiscontinuity[] = NONE;
   /** Why older events that were asked for could not be had. */
@@ -104,7 +104,7 @@ export class RoomTimeline {
     this.#changed();
   }
 
-  #gap({ reason, since, recovered }: Discontinuity): void {
+  #gap({ reason, since, recovered }: ClientDiscontinuity): void {
     const gap = { key: this.#key(), reason, since, recovered, after: this.events.at(-1)?.key };
     this.discontinuities = [...this.discontinuities, gap].slice(-this.#limit);
     this.#changed();
@@ -116,7 +116,7 @@ export class RoomTimeline {
     return position === undefined || !this.#positions.has(position);
   }
 
-  #entry({ event, data, from, position, at }: TimelineInput): RoomEvent {
+  #entry({ event, data, from, position, at }: TimelineInput): TimelineEvent {
     if (position !== undefined) this.#positions.add(position);
     return { key: position ?? this.#key(), event, data, from, position, at };
   }

@@ -1,6 +1,6 @@
-import type { Membership } from '../client/index.js';
+import type { MemberInfo } from '../client/index.js';
 
-const isSameMember = (one: Membership, other: Membership): boolean =>
+const isSameMember = (one: MemberInfo, other: MemberInfo): boolean =>
   one === other || (one.sockets === other.sockets && JSON.stringify(one.info) === JSON.stringify(other.info));
 
 /**
@@ -8,11 +8,11 @@ const isSameMember = (one: Membership, other: Membership): boolean =>
  * break the server tells again what is known.
  */
 export function shareMembers(
-  before: ReadonlyMap<string, Membership>,
-  next: ReadonlyMap<string, Membership>,
-): ReadonlyMap<string, Membership> {
+  before: ReadonlyMap<string, MemberInfo>,
+  next: ReadonlyMap<string, MemberInfo>,
+): ReadonlyMap<string, MemberInfo> {
   let changed = before.size !== next.size;
-  const members = new Map<string, Membership>();
+  const members = new Map<string, MemberInfo>();
   for (const [user, member] of next) {
     const known = before.get(user);
     const kept = known && isSameMember(known, member) ? known : member;

@@ -1,4 +1,4 @@
-import type { Client, ClientError, Membership, Room } from '../client/index.js';
+import type { Client, ClientError, MemberInfo, Room } from '../client/index.js';
 import { Listeners } from './listeners.js';
 import { RefCounted } from './ref-counted.js';
 import { RoomTimeline } from './room-timeline.js';
@@ -33,7 +33,7 @@ export class SharedRoom {
   readonly #attachments = new Set<Attachment>();
   readonly #logs = new Map<string, RoomTimeline>();
   /** The same Map until it changes. */
-  members: ReadonlyMap<string, Membership> = new Map();
+  members: ReadonlyMap<string, MemberInfo> = new Map();
   /** Undefined until all effects of the first render have run. */
   room: Room | undefined;
   #wish: RoomRequest = {};
@@ -59,7 +59,7 @@ export class SharedRoom {
       count();
       const stops = [
         room.onState(changed),
-        room.onTypists(changed),
+        room.onTypingUsers(changed),
         room.onMembers(() => {
           count();
           changed();

@@ -1,15 +1,15 @@
 import type {
+  ClientDiscontinuity,
   ClientError,
-  Discontinuity,
+  EventMap,
   EventName,
-  Events,
-  Membership,
+  MemberInfo,
   Room,
   RoomState,
 } from '../client/index.js';
 
 /** One event of a room, as {@link useRoom} lists it. */
-export type RoomEvent<E extends object = Events> = {
+export type TimelineEvent<E extends object = EventMap> = {
   [K in EventName<E>]: {
     /** Another one for each event of the list: what React wants as `key`. The position, where there is one. */
     readonly key: string;
@@ -27,7 +27,7 @@ export type RoomEvent<E extends object = Events> = {
 }[EventName<E>];
 
 /** Some events may be missing from a list. */
-export interface RoomDiscontinuity extends Discontinuity {
+export interface RoomDiscontinuity extends ClientDiscontinuity {
   /** Another one for each of them. */
   readonly key: string;
   /** The `key` of the event after which it is; undefined before the first one. */
@@ -49,15 +49,15 @@ export interface UseRoomOptions {
 }
 
 /** A room as it is now: the same object until something in it changes. From {@link useRoom}. */
-export interface RoomView<E extends object = Events> {
+export interface RoomView<E extends object = EventMap> {
   /** `idle`: there is no room, for its name is null. The others are the client's. */
   readonly state: RoomState | 'idle';
   /** What was said, oldest first: the same array until it changes. */
-  readonly events: readonly RoomEvent<E>[];
+  readonly events: readonly TimelineEvent<E>[];
   /** Where events may be missing from it: the same array until it changes. */
   readonly discontinuities: readonly RoomDiscontinuity[];
   /** Who is in the room, where `members` is set: the same Map until it changes, with the same objects in it. */
-  readonly members: ReadonlyMap<string, Membership>;
+  readonly members: ReadonlyMap<string, MemberInfo>;
   /** `loadOlder` may find something. False in rooms without history, and until the room is joined. */
   readonly hasOlder: boolean;
   /** Why the server refused, or why it gave no older events. */

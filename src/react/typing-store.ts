@@ -3,11 +3,11 @@ import type { ClientRegistry } from './registry.js';
 /** Who types in a room: the same object until that changes. From {@link useTyping}. */
 export interface TypingView {
   /** Who types now, without the user himself: the same array until it changes. */
-  readonly typists: readonly string[];
+  readonly typingUsers: readonly string[];
   /** To be called on every key stroke; without it for 3 s, the user has stopped. The same function until the room is another. */
-  readonly typing: () => void;
+  readonly startTyping: () => void;
   /** The text was sent or given up. The same function until the room is another. */
-  readonly stopped: () => void;
+  readonly stopTyping: () => void;
 }
 
 const NOBODY: readonly string[] = [];
@@ -25,9 +25,9 @@ export class TypingStore {
     this.#registry = registry;
     this.#name = name;
     this.#first = {
-      typists: NOBODY,
-      typing: () => this.#setTyping(true),
-      stopped: () => this.#setTyping(false),
+      typingUsers: NOBODY,
+      startTyping: () => this.#setTyping(true),
+      stopTyping: () => this.#setTyping(false),
     };
     this.#view = this.#first;
   }
@@ -43,9 +43,11 @@ export class TypingStore {
   };
 
   readonly snapshot = (): TypingView => {
-    const typists = this.#shared?.room?.typists ?? NOBODY;
-    const same = typists === this.#view.typists || (typists.length === 0 && this.#view.typists.length === 0);
-    if (!same) this.#view = { ...this.#first, typists };
+    const typingUsers = this.#shared?.room?.typingUsers ?? NOBODY;
+    const same =
+      typingUsers === this.#view.typingUsers ||
+      (typingUsers.length === 0 && this.#view.typingUsers.length === 0);
+    if (!same) this.#view = { ...this.#first, typingUsers: typingUsers };
     return this.#view;
   };
 
@@ -53,7 +55,9 @@ export class TypingStore {
 
   #setTyping(on: boolean): void {
     this.#said = on;
-    this.#shared?.room?.typing(on);
+    const room = this.#shared?.room;
+    if (on) room?.startTyping();
+    else room?.stopTyping();
   }
 
   get #shared() {

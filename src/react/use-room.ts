@@ -1,5 +1,5 @@
 import { useMemo, useSyncExternalStore } from 'react';
-import type { Events } from '../client/index.js';
+import type { EventMap } from '../client/index.js';
 import { useRegistry } from './context.js';
 import { RoomStore } from './room-store.js';
 import type { RoomView, UseRoomOptions } from './types.js';
@@ -21,7 +21,7 @@ import { assertLimit, assertRoomName, parseNamesKey, toNamesKey } from './valida
  * @throws {TypeError} When `info` is no JSON.
  * @throws {Error} Without a {@link RollcallProvider}.
  */
-export function useRoom<E extends object = Events>(
+export function useRoom<E extends object = EventMap>(
   name: string | null,
   options: UseRoomOptions = {},
 ): RoomView<E> {

@@ -50,7 +50,7 @@ export class ClusterDriver implements Driver {
     };
     this.#topology = new ClusterTopology(given, {
       changed: () => this.#subscriber?.onSlotsChanged(),
-      returned: () => this.#listener?.returned?.(),
+      returned: () => this.#listener?.nodeReturned?.(),
       reachable: () => {
         this.#lastError = undefined;
         this.#listener?.connection('ready');
@@ -103,11 +103,11 @@ export class ClusterDriver implements Driver {
     await this.#subscriber?.unsubscribe(kind, names);
   }
 
-  reset(kind: SubscriptionKind, cause: Error, name: string): void {
+  resetSubscriptions(kind: SubscriptionKind, cause: Error, name: string): void {
     this.#subscriber?.reset(kind, cause, name);
   }
 
-  probes(base: string): readonly string[] {
+  probeChannels(base: string): readonly string[] {
     return this.#subscriber?.probes(base) ?? [];
   }
 

@@ -104,7 +104,7 @@ export interface DriverListener {
    * have run, before it learned of that, what it had yet to read; and what it published to a sharded
    * channel meanwhile came to the subscribers of its successor.
    */
-  returned?(): void;
+  nodeReturned?(): void;
 }
 
 /**
@@ -169,13 +169,13 @@ export interface Driver {
    * client thinks. MUST tell `dropped` for all it carried, at once; MUST NOT wait for the peer. Where
    * there are several, the one that carries `name`.
    */
-  reset(kind: SubscriptionKind, cause: Error, name: string): void;
+  resetSubscriptions(kind: SubscriptionKind, cause: Error, name: string): void;
 
   /**
    * Names that begin with `base`, one for each connection that carries sharded subscriptions now: what
    * is published to a name comes, if it does, by that connection. MAY be left out where there is one.
    */
-  probes?(base: string): readonly string[];
+  probeChannels?(base: string): readonly string[];
 
   /** Closes what the driver opened, never the client it was given. MUST NOT hang on a dead peer. */
   close(): Promise<void>;

@@ -199,7 +199,7 @@ export class IoredisMockDriver implements Driver {
     await (kind === 'channel' ? subscriber.unsubscribe(...names) : subscriber.punsubscribe(...names));
   }
 
-  reset(_kind: SubscriptionKind, cause: Error): void {
+  resetSubscriptions(_kind: SubscriptionKind, cause: Error): void {
     for (const kind of ['channel', 'pattern'] as const) {
       const names = [...this.#confirmed[kind].keys()];
       this.#confirmed[kind].clear();

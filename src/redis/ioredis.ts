@@ -155,7 +155,7 @@ export class IoredisDriver implements Driver {
     await this.#subscriberFor(kind)?.unsubscribe(kind, names);
   }
 
-  reset(kind: SubscriptionKind, cause: Error): void {
+  resetSubscriptions(kind: SubscriptionKind, cause: Error): void {
     this.#subscriberFor(kind)?.reset(cause);
   }
 

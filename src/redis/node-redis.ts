@@ -206,7 +206,7 @@ export class NodeRedisDriver implements Driver {
     await this.#subscriber?.unsubscribe(kind, names);
   }
 
-  reset(_kind: SubscriptionKind, cause: Error): void {
+  resetSubscriptions(_kind: SubscriptionKind, cause: Error): void {
     this.#subscriber?.reset(cause);
   }
 

@@ -36,8 +36,8 @@ export class SharedClient {
       dropped: (kind, names, cause) => {
         for (const listener of this.#listeners) listener.dropped?.(kind, names, cause);
       },
-      returned: () => {
-        for (const listener of this.#listeners) listener.returned?.();
+      nodeReturned: () => {
+        for (const listener of this.#listeners) listener.nodeReturned?.();
       },
     });
   }

@@ -81,7 +81,7 @@ export class ChannelListener {
     if (read === undefined) return;
     const { outlet, id } = this.#occupant;
     const { message, outgoing } = read;
-    if (message.except !== id && !message.control) return outlet.sendMessage(this.#room, outgoing);
+    if (message.except !== id && !message.internal) return outlet.sendMessage(this.#room, outgoing);
     // The peer has to know the place of what it does not get, or it would ask for it later.
     if (context.position !== undefined) outlet.sendPosition(this.#room, context.position);
   }
@@ -91,7 +91,7 @@ export class ChannelListener {
     const { messages, end } = await readLastMessages(this.#host.pubsub, this.#channel, count);
     for (const { raw, position } of messages) {
       const message = parseRoomMessage(this.#room, position, raw as string);
-      if (message === undefined || message.control) continue;
+      if (message === undefined || message.internal) continue;
       this.#occupant.outlet.sendMessage(this.#room, EncodedFrame.message(message));
     }
     return end;

@@ -1,5 +1,5 @@
 import type { MessageContext } from '../pubsub/message-context.js';
-import type { FrameFormat, Notice } from './peer.js';
+import type { FrameEncoder, Notice } from './peer.js';
 import type { RoomMessage } from './room-message.js';
 import { parseRoomMessage } from './room-message.js';
 
@@ -8,9 +8,9 @@ export class EncodedFrame {
   readonly #content: RoomMessage | Notice;
   readonly #isMessage: boolean;
   /** The first one, for nearly always all peers have the same. */
-  #format: FrameFormat | undefined;
+  #format: FrameEncoder | undefined;
   #frame: string | Buffer | undefined;
-  #others: Map<FrameFormat, string | Buffer | undefined> | undefined;
+  #others: Map<FrameEncoder, string | Buffer | undefined> | undefined;
 
   private constructor(content: RoomMessage | Notice, isMessage: boolean) {
     this.#content = content;
@@ -26,7 +26,7 @@ export class EncodedFrame {
   }
 
   /** The frame in `format`. What that throws is thrown once; for others of the format there is no frame. */
-  encode(format: FrameFormat): string | Buffer | undefined {
+  encode(format: FrameEncoder): string | Buffer | undefined {
     if (this.#format === format) return this.#frame;
     if (this.#format === undefined) {
       this.#format = format;
@@ -41,7 +41,7 @@ export class EncodedFrame {
     return this.#others.get(format);
   }
 
-  #made(format: FrameFormat): string | Buffer | undefined {
+  #made(format: FrameEncoder): string | Buffer | undefined {
     return this.#isMessage
       ? format.message(this.#content as RoomMessage)
       : format.notice(this.#content as Notice);

@@ -1,7 +1,7 @@
-import type { FrameFormat } from './peer.js';
+import type { FrameEncoder } from './peer.js';
 
 /** The frames of docs/protocol.md. What was published is taken over as it is, unparsed. */
-export const jsonEncoder: FrameFormat = {
+export const jsonEncoder: FrameEncoder = {
   message({ room, position, at, json }) {
     let head = '{"type":"event",';
     if (room !== undefined) head += `"room":${JSON.stringify(room)},`;

@@ -2,7 +2,7 @@ import type { Clock } from '../internal/clock.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import type { RoomWatch } from '../presence/room-presence.js';
 import type { RoomMember } from '../presence/types.js';
-import type { Membership } from '../protocol/frames.js';
+import type { MemberInfo } from '../protocol/frames.js';
 import { EncodedFrame } from './encoded-frame.js';
 import type { PeerWriter } from './peer-writer.js';
 
@@ -12,7 +12,7 @@ const BATCH_WINDOW = 50;
 /** Who is in one room, for the local peers that want to know. */
 class MemberFeed {
   readonly outlets = new Set<PeerWriter>();
-  readonly changed = new Map<string, Membership>();
+  readonly changed = new Map<string, MemberInfo>();
   watch: Promise<RoomWatch> | undefined;
   /** Everybody, as a frame; until the next change. */
   snapshot: EncodedFrame | undefined;
@@ -81,6 +81,6 @@ export class MemberFeeds {
   }
 }
 
-function toMemberInfo({ userId, info, sockets }: RoomMember): Membership {
+function toMemberInfo({ userId, info, sockets }: RoomMember): MemberInfo {
   return { user: userId, info, sockets };
 }

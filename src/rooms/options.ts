@@ -8,10 +8,10 @@ import type { Status } from '../presence/types.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 
 /** What to do with a peer that reads more slowly than it is written to. */
-export type SlowPeers = 'close' | 'drop';
+export type SlowPeerPolicy = 'close' | 'drop';
 
 /** Options of a room service. */
-export interface RoomOptions {
+export interface RoomServiceOptions {
   /** What carries the messages. */
   pubsub: PubSubService;
   /** Who is in which room, and online at all. Without it rooms are for messages only. @default none */
@@ -25,13 +25,13 @@ export interface RoomOptions {
   /** Use sharded channels (Redis 7), which spread over the nodes of a Cluster. @default false */
   sharded?: boolean;
   /** How many bytes may wait for a peer before it counts as slow. @default 1_048_576 */
-  maxBuffered?: number;
+  maxBufferedBytes?: number;
   /**
    * What happens to a slow peer: `close` ends its connection with a code that says "come back", and it gets
    * what it missed then; `drop` leaves messages out, and tells it so when it has caught up.
    * @default 'close'
    */
-  slowPeers?: SlowPeers;
+  slowPeers?: SlowPeerPolicy;
   /** Gets every failure that no caller waits for. */
   onError?: ErrorListener;
   /** Where time comes from; for tests. @default the system's */
@@ -65,7 +65,7 @@ export interface JoinOptions {
 }
 
 /** What `join` resolves with. */
-export interface JoinedRoom {
+export interface JoinResult {
   /**
    * After which message the peer's first one of this room comes. A peer that got messages meanwhile is
    * further than that. `undefined` where there is no history, and with `since: 'earliest'` perhaps, until
@@ -80,9 +80,13 @@ export interface BroadcastOptions {
   except?: string;
   /** The user who says it. @default nobody: the server */
   from?: string;
-  /** False: it is not kept, and who is not there now never gets it. @default true, where the service keeps any */
-  keep?: boolean;
-  /** Makes repetitions one message; only where it is kept. See `PublishOptions`. @default none */
+  /**
+   * Do not store the message in the room's history: a peer that is away never gets it, and its loss is no
+   * discontinuity.
+   * @default false
+   */
+  transient?: boolean;
+  /** Makes repetitions one message; only for messages that go into a history. See `PublishOptions`. @default none */
   idempotencyKey?: string;
 }
 
@@ -98,7 +102,7 @@ export interface DetachOptions {
 }
 
 /** Counters of a room service since it was made, and gauges of what is there now. */
-export interface RoomStats {
+export interface RoomServiceStats {
   /** Attached peers. */
   sockets: number;
   /** Users that they belong to. */

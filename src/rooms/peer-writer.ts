@@ -5,16 +5,16 @@ import { HandlerError } from '../internal/errors.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { EncodedFrame } from './encoded-frame.js';
 import { jsonEncoder } from './json-encoder.js';
-import type { DetachOptions, SlowPeers } from './options.js';
-import type { FrameFormat, Peer } from './peer.js';
+import type { DetachOptions, SlowPeerPolicy } from './options.js';
+import type { FrameEncoder, Peer } from './peer.js';
 
 /** What outlets of one service have in common. */
 export interface PeerWriterSettings {
   readonly clock: Clock;
   readonly reporter: ErrorReporter;
   /** How many bytes may wait for a peer. */
-  readonly maxBuffered: number;
-  readonly slowPeers: SlowPeers;
+  readonly maxBufferedBytes: number;
+  readonly slowPeers: SlowPeerPolicy;
   readonly counters: PeerWriterCounters;
 }
 
@@ -30,13 +30,13 @@ export interface PeerWriterCounters {
 
 /** How often it is looked whether a slow peer has caught up, in ms. */
 const DRAIN_CHECK_INTERVAL = 250;
-/** Notices are small and few; a peer with so many times `maxBuffered` waiting does not read at all. */
+/** Notices are small and few; a peer with so many times `maxBufferedBytes` waiting does not read at all. */
 const MAX_BUFFER_FACTOR = 4;
 
 /** The way out to one peer: a slow one costs the others nothing. */
 export class PeerWriter {
   readonly #peer: Peer;
-  readonly #format: FrameFormat;
+  readonly #format: FrameEncoder;
   readonly #settings: PeerWriterSettings;
   /** Called once when the peer has to go. */
   readonly #onClose: (options: DetachOptions) => void;
@@ -60,9 +60,9 @@ export class PeerWriter {
   /** Sends a message of `room`, or what is for the user; a slow peer may not get it. */
   sendMessage(room: string | undefined, message: EncodedFrame): void {
     if (!this.#open) return;
-    const { maxBuffered, slowPeers, counters } = this.#settings;
+    const { maxBufferedBytes, slowPeers, counters } = this.#settings;
     if (this.#droppedSince !== undefined) this.#checkDrained();
-    if (this.#droppedSince !== undefined || this.#bufferedBytes() > maxBuffered) {
+    if (this.#droppedSince !== undefined || this.#bufferedBytes() > maxBufferedBytes) {
       if (!this.#open) return;
       if (slowPeers === 'close') return this.#tooSlow();
       return this.#drop(room);
@@ -85,7 +85,7 @@ export class PeerWriter {
   /** Sends what must not be left out. */
   sendNotice(notice: EncodedFrame): void {
     if (!this.#open) return;
-    if (this.#bufferedBytes() > MAX_BUFFER_FACTOR * this.#settings.maxBuffered) return this.#tooSlow();
+    if (this.#bufferedBytes() > MAX_BUFFER_FACTOR * this.#settings.maxBufferedBytes) return this.#tooSlow();
     this.#send(notice);
   }
 
@@ -148,7 +148,7 @@ export class PeerWriter {
   #tooSlow(): void {
     if (!this.#open) return;
     this.#settings.counters.closedSlow++;
-    this.close(CloseCode.TOO_SLOW, 'reads too slowly');
+    this.close(CloseCode.SLOW_CONSUMER, 'reads too slowly');
   }
 
   #drop(room: string | undefined): void {
@@ -173,7 +173,7 @@ export class PeerWriter {
   /** Tells a peer that has caught up what it has missed. */
   #checkDrained(): void {
     const behind = this.#droppedSince;
-    if (behind === undefined || this.#bufferedBytes() > this.#settings.maxBuffered / 2) return;
+    if (behind === undefined || this.#bufferedBytes() > this.#settings.maxBufferedBytes / 2) return;
     this.#caughtUp();
     for (const [room, since] of behind) {
       const where = room === undefined ? {} : { room };

@@ -12,14 +12,14 @@ export interface Peer {
   /** How many bytes wait to be sent: what tells a slow reader. */
   readonly bufferedAmount: number;
   /** What its frames look like. @default the JSON of docs/protocol.md, as Buffers */
-  readonly format?: FrameFormat;
+  readonly format?: FrameEncoder;
 }
 
 /** What a peer is told beside messages. */
 export type Notice = DiscontinuityFrame | MembersFrame | PositionFrame | PresenceFrame;
 
 /** Makes frames. Peers with the same one share what it makes, so use one object for all. */
-export interface FrameFormat {
+export interface FrameEncoder {
   /** The frame of a message. */
   message(message: RoomMessage): string | Buffer;
   /** The frame of a notice; `undefined` when peers of this format are not told. */

@@ -20,7 +20,7 @@ export interface RoomEvent {
 /** An event on its way to peers. */
 export class RoomMessage {
   /** It is for servers, not for peers. */
-  readonly control: boolean;
+  readonly internal: boolean;
   #parsed: RoomEvent | undefined;
 
   constructor(
@@ -33,7 +33,7 @@ export class RoomMessage {
     /** The socket that is not to get it. */
     readonly except: string | undefined,
   ) {
-    this.control = isEvent(json, DISCONNECT_EVENT);
+    this.internal = isEvent(json, DISCONNECT_EVENT);
   }
 
   /** When it was said, by Redis's clock, in ms since the epoch; only with a position. */

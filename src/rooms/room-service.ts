@@ -15,13 +15,19 @@ import type { PresenceService } from '../presence/presence-service.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { DISCONNECT_EVENT, TYPING_EVENT } from '../protocol/frames.js';
 import { type ChannelOptions, type ChannelRef, defineChannel } from '../pubsub/channel-definition.js';
-import type { HistoryPage, HistoryReadOptions, Published } from '../pubsub/options.js';
+import type { HistoryPage, HistoryReadOptions, PublishResult } from '../pubsub/options.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import { toRollcallError } from '../redis/replies.js';
 import { ChannelAnchors } from './channel-anchors.js';
 import { MessageParser } from './encoded-frame.js';
 import { MemberFeeds } from './member-feeds.js';
-import type { AttachOptions, BroadcastOptions, DetachOptions, RoomOptions, RoomStats } from './options.js';
+import type {
+  AttachOptions,
+  BroadcastOptions,
+  DetachOptions,
+  RoomServiceOptions,
+  RoomServiceStats,
+} from './options.js';
 import type { Peer } from './peer.js';
 import { PresenceFeed } from './presence-feed.js';
 import type { RoomContext, SocketIdentifiers } from './room-context.js';
@@ -55,14 +61,16 @@ export class RoomService {
   #closing: Promise<void> | undefined;
 
   /** @throws {@link InvalidArgumentError} for an option out of range. */
-  constructor(options: RoomOptions) {
+  constructor(options: RoomServiceOptions) {
     if (typeof options?.pubsub?.publish !== 'function') {
       throw new InvalidArgumentError('pubsub', 'must be a PubSubService');
     }
     const { pubsub, presence, clock = systemClock, onError } = options;
     if (onError !== undefined) assertFunction('onError', onError);
     const reporter = new ErrorReporter(onError);
-    const maxBuffered = numberOption('maxBuffered', options.maxBuffered, 1_048_576, { min: 1 });
+    const maxBufferedBytes = numberOption('maxBufferedBytes', options.maxBufferedBytes, 1_048_576, {
+      min: 1,
+    });
     const slowPeers = choiceOption('slowPeers', options.slowPeers, 'close', ['close', 'drop']);
     this.pubsub = pubsub;
     this.presence = presence;
@@ -78,7 +86,7 @@ export class RoomService {
       outlets: {
         clock,
         reporter,
-        maxBuffered,
+        maxBufferedBytes: maxBufferedBytes,
         slowPeers,
         counters: { delivered: 0, dropped: 0, closedSlow: 0 },
       },
@@ -141,9 +149,9 @@ export class RoomService {
     event: string,
     data: Json = null,
     options: BroadcastOptions = {},
-  ): Promise<Published> {
+  ): Promise<PublishResult> {
     assertName('room', room);
-    return this.#publish(this.#channels.room(room, options.keep), event, data, options);
+    return this.#publish(this.#channels.room(room, options.transient), event, data, options);
   }
 
   /**
@@ -157,21 +165,27 @@ export class RoomService {
     event: string,
     data: Json = null,
     options: BroadcastOptions = {},
-  ): Promise<Published> {
+  ): Promise<PublishResult> {
     assertName('userId', userId);
-    return this.#publish(this.#channels.user(userId, options.keep), event, data, options);
+    return this.#publish(this.#channels.user(userId, options.transient), event, data, options);
   }
 
   /**
    * Says that a user types in a room, for `ttl` ms, or has stopped, with 0; nothing is kept of that. Better use
    * a `TypingService`, which does not say it more often than needed.
    */
-  async broadcastTyping(room: string, userId: string, ttl: number, except?: string): Promise<void> {
+  async broadcastTyping(
+    room: string,
+    userId: string,
+    options: { ttl: number; except?: string },
+  ): Promise<void> {
     assertName('room', room);
     assertName('userId', userId);
+    assertOptions('options', options);
+    const { ttl, except } = options;
     numberOption('ttl', ttl, 0, { min: 0, max: 3_600_000 });
     const event: RoomEvent = { ...toExceptField(except), event: TYPING_EVENT, from: userId, data: { ttl } };
-    await this.pubsub.publish(this.#channels.room(room, false), event, { transient: this.keeps });
+    await this.pubsub.publish(this.#channels.room(room, true), event, { transient: this.hasHistory });
   }
 
   /**
@@ -191,8 +205,8 @@ export class RoomService {
   }
 
   /** Whether what is said is kept, unless a call says otherwise. */
-  get keeps(): boolean {
-    return this.#channels.keeps;
+  get hasHistory(): boolean {
+    return this.#channels.hasHistory;
   }
 
   /** The channel of a room, for `PubSubService.subscribe` and the like. */
@@ -207,7 +221,7 @@ export class RoomService {
   }
 
   /** Counters and gauges. */
-  stats(): RoomStats {
+  stats(): RoomServiceStats {
     const { outlets, rooms } = this.#host;
     return {
       sockets: this.#sockets.size,
@@ -246,8 +260,8 @@ export class RoomService {
     channel: ChannelRef<RoomEvent>,
     event: string,
     data: Json,
-    { except, from, keep = true, idempotencyKey }: BroadcastOptions,
-  ): Promise<Published> {
+    { except, from, transient = false, idempotencyKey }: BroadcastOptions,
+  ): Promise<PublishResult> {
     this.#assertOpen();
     assertName('event', event, 128);
     if (event.startsWith('$')) throw new InvalidArgumentError('event', 'must not begin with "$"');
@@ -263,7 +277,7 @@ export class RoomService {
       data,
     };
     return this.pubsub.publish(channel, message, {
-      transient: this.keeps && !keep,
+      transient: this.hasHistory && transient,
       ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
     });
   }
@@ -293,31 +307,31 @@ export class RoomService {
 
 /** The channels of rooms and users, with history and without. */
 class RoomChannels {
-  readonly #kept: Definitions;
-  readonly #passing: Definitions;
+  readonly #stored: Definitions;
+  readonly #transient: Definitions;
 
-  constructor({ history = DEFAULT_HISTORY, sharded = false }: RoomOptions) {
-    this.#passing = defineChannels({ sharded });
-    this.#kept =
+  constructor({ history = DEFAULT_HISTORY, sharded = false }: RoomServiceOptions) {
+    this.#transient = defineChannels({ sharded });
+    this.#stored =
       history === false
-        ? this.#passing
+        ? this.#transient
         : defineChannels({ sharded, history: resolveHistoryOptions(history) });
   }
 
-  get keeps(): boolean {
-    return this.#kept !== this.#passing;
+  get hasHistory(): boolean {
+    return this.#stored !== this.#transient;
   }
 
-  room(room: string, keep = true): ChannelRef<RoomEvent> {
-    return (keep ? this.#kept : this.#passing).room({ room });
+  room(room: string, transient = false): ChannelRef<RoomEvent> {
+    return (transient ? this.#transient : this.#stored).room({ room });
   }
 
-  user(user: string, keep = true): ChannelRef<RoomEvent> {
-    return (keep ? this.#kept : this.#passing).user({ user });
+  user(user: string, transient = false): ChannelRef<RoomEvent> {
+    return (transient ? this.#transient : this.#stored).user({ user });
   }
 
   userOf(channel: string): string | undefined {
-    return this.#kept.user.parse(channel)?.user;
+    return this.#stored.user.parse(channel)?.user;
   }
 }
 

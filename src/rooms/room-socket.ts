@@ -8,7 +8,7 @@ import type { PresenceService } from '../presence/presence-service.js';
 import type { Status } from '../presence/types.js';
 import { toRollcallError } from '../redis/replies.js';
 import { ChannelListener } from './channel-listener.js';
-import type { AttachOptions, DetachOptions, JoinedRoom, JoinOptions } from './options.js';
+import type { AttachOptions, DetachOptions, JoinOptions, JoinResult } from './options.js';
 import type { Peer } from './peer.js';
 import { PeerWriter } from './peer-writer.js';
 import type { RoomContext } from './room-context.js';
@@ -92,7 +92,7 @@ export class RoomSocket {
    * detached; {@link TimeoutError}, {@link ConnectionError}, {@link CommandError} from Redis, after which it is
    * as if it had never come.
    */
-  async join(room: string, options: JoinOptions = {}): Promise<JoinedRoom> {
+  async join(room: string, options: JoinOptions = {}): Promise<JoinResult> {
     assertName('room', room);
     assertJoinOptions(options);
     this.#assertAttached();

@@ -11,7 +11,7 @@ import type {
   RelayOptions,
   SocketSubscribeOptions,
 } from './options.js';
-import type { BroadcastLike, SpaceLike } from './socket-io-types.js';
+import type { BroadcastLike, NamespaceBase } from './socket-io-types.js';
 import type { TrackedSocket } from './tracked-socket.js';
 
 /** Events that Socket.IO or Node keeps for itself; `emit` would throw. */
@@ -82,7 +82,7 @@ export class ChannelRelay {
 
   /** A channel for all sockets of a namespace, or of some of its rooms. */
   async relay(
-    space: SpaceLike,
+    space: NamespaceBase,
     channel: ChannelLike<never, unknown>,
     options: RelayOptions = {},
   ): Promise<Subscription> {

@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertName, assertOptions } from '../internal/validate.js';
 import { NamespaceTracker } from './namespace-tracker.js';
-import type { PresenceTracking, TrackPresenceOptions } from './options.js';
+import type { PresenceTracker, TrackPresenceOptions } from './options.js';
 import { resolveSettings } from './settings.js';
 import {
   isServerOrNamespace,
@@ -15,25 +15,25 @@ export type {
   ChannelEventContext,
   DiscontinuityPayload,
   PresencePayload,
-  PresenceTracking,
+  PresenceTracker,
+  PresenceTrackerRequest,
+  PresenceTrackerStats,
   RelayedPubSub,
   RelayOptions,
   SocketIdentity,
   SocketSubscribeOptions,
   TrackedPresence,
-  TrackingAction,
-  TrackingStats,
   TrackPresenceOptions,
 } from './options.js';
-export type { ErrorAnswer } from './requests.js';
+export type { ErrorAck } from './requests.js';
 export type {
   AdapterLike,
   BroadcastLike,
   Listener,
+  NamespaceBase,
   NamespaceLike,
   ServerLike,
   SocketLike,
-  SpaceLike,
 } from './socket-io-types.js';
 
 /**
@@ -57,7 +57,7 @@ export type {
 export function trackPresence<S extends SocketLike>(
   io: ServerLike<S> | NamespaceLike<S>,
   options: TrackPresenceOptions<S>,
-): PresenceTracking<S> {
+): PresenceTracker<S> {
   if (!isServerOrNamespace(io)) {
     throw new InvalidArgumentError('io', 'must be a server or a namespace of Socket.IO 4');
   }

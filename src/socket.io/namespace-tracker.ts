@@ -5,7 +5,12 @@ import { assertStatus } from '../presence/validate.js';
 import { toRollcallError } from '../redis/replies.js';
 import { ChannelRelay } from './channel-relay.js';
 import { parseIdentity } from './identity.js';
-import type { PresencePayload, SocketIdentity, TrackingAction, TrackingStats } from './options.js';
+import type {
+  PresencePayload,
+  PresenceTrackerRequest,
+  PresenceTrackerStats,
+  SocketIdentity,
+} from './options.js';
 import { SocketWatches } from './presence-watches.js';
 import { type RecoverableState, recoveryWindow, restoreState, saveState } from './recovery.js';
 import { handleRequests, RejectedRequest, type RequestAction } from './requests.js';
@@ -61,7 +66,7 @@ export class NamespaceTracker<S extends SocketLike> {
     for (const socket of this.#space.sockets.values()) this.#connected(socket);
   }
 
-  get stats(): TrackingStats {
+  get stats(): PresenceTrackerStats {
     let subscriptions = this.channels.size;
     for (const tracked of this.#sockets.values()) subscriptions += tracked.subscriptions.size;
     return {
@@ -235,13 +240,16 @@ export class NamespaceTracker<S extends SocketLike> {
 
   async #handleWatch(tracked: TrackedSocket<S>, payload: unknown): Promise<object> {
     const userIds = this.#idsIn(payload);
-    await this.#assertAllowed(tracked, 'watch', [...userIds]);
+    await this.#assertAllowed(
+      tracked,
+      Array.from(userIds, (userId) => ({ action: 'watch' as const, userId })),
+    );
     return { users: await this.#watching.add(tracked, userIds) };
   }
 
   async #handleStatus(tracked: TrackedSocket<S>, payload: unknown): Promise<object> {
     assertStatus('status', payload);
-    await this.#assertAllowed(tracked, 'status', [payload]);
+    await this.#assertAllowed(tracked, [{ action: 'status', status: payload }]);
     const { registration } = tracked;
     if (registration === undefined)
       throw new RejectedRequest('FORBIDDEN', 'an anonymous socket has no status');
@@ -259,14 +267,13 @@ export class NamespaceTracker<S extends SocketLike> {
 
   async #assertAllowed(
     tracked: TrackedSocket<S>,
-    action: TrackingAction,
-    subjects: readonly string[],
+    requests: readonly PresenceTrackerRequest[],
   ): Promise<void> {
     const { authorize } = this.#settings;
     const allowed =
       authorize === undefined
         ? [tracked.registration !== undefined]
-        : await Promise.all(subjects.map(async (subject) => authorize(tracked.socket, action, subject)));
+        : await Promise.all(requests.map(async (request) => authorize(tracked.socket, request)));
     if (allowed.some((each) => each !== true)) throw new RejectedRequest('FORBIDDEN', 'not allowed');
     if (!tracked.connected) throw new RejectedRequest('UNAVAILABLE', 'the socket is disconnected');
   }

@@ -29,7 +29,9 @@ export interface SocketIdentity {
 }
 
 /** What a client asks for: to `watch` a user, or to give his own socket another `status`. */
-export type TrackingAction = 'watch' | 'status';
+export type PresenceTrackerRequest =
+  | { readonly action: 'watch'; readonly userId: string }
+  | { readonly action: 'status'; readonly status: string };
 
 /** Options of {@link trackPresence}. */
 export interface TrackPresenceOptions<S extends SocketLike = SocketLike> {
@@ -45,11 +47,11 @@ export interface TrackPresenceOptions<S extends SocketLike = SocketLike> {
    */
   identify?: (socket: S) => string | SocketIdentity | null | undefined;
   /**
-   * Whether a client may do that: `subject` is the id of a user to watch (asked for each of them), or the
-   * new status. Only `true` lets it pass. @default sockets with a user may watch everybody and set
-   * their status; anonymous ones may do nothing
+   * Decides whether a client may watch a user (called once for each user) or change its status. Only `true`
+   * allows it.
+   * @default sockets with a user may watch every user and set their own status; anonymous sockets may do nothing
    */
-  authorize?: (socket: S, action: TrackingAction, subject: string) => boolean | Promise<boolean>;
+  authorize?: (socket: S, request: PresenceTrackerRequest) => boolean | Promise<boolean>;
   /**
    * Put sockets into presence rooms as they join and leave rooms of Socket.IO: all of them, or those for
    * which this returns true, or the name the room shall have. The sockets' own rooms are left out. Presence
@@ -122,7 +124,7 @@ export interface RelayOptions extends SocketSubscribeOptions {
 }
 
 /** Gauges of a tracking. */
-export interface TrackingStats {
+export interface PresenceTrackerStats {
   /** Connected sockets, anonymous ones included. */
   sockets: number;
   /** Sockets that are disconnected and may be recovered. */
@@ -134,7 +136,7 @@ export interface TrackingStats {
 }
 
 /** What {@link trackPresence} returns. */
-export interface PresenceTracking<S extends SocketLike = SocketLike> {
+export interface PresenceTracker<S extends SocketLike = SocketLike> {
   /**
    * Sends `presence:changed` to the socket whenever the status of one of these users changes; resolves with
    * how they are now. What `presence:watch` does, unasked and without `authorize`.
@@ -173,7 +175,7 @@ export interface PresenceTracking<S extends SocketLike = SocketLike> {
    */
   relay(channel: ChannelLike<never, unknown>, options?: RelayOptions): Promise<Subscription>;
   /** Gauges. */
-  stats(): TrackingStats;
+  stats(): PresenceTrackerStats;
   /**
    * Lets go of everything: listeners, watches, subscriptions, and the sockets, which are removed; with
    * `handoff` they stay for `presence.close({ handoff: true })`. Idempotent, works detached.

@@ -4,7 +4,7 @@ import type { WatchedPresence } from '../presence/types.js';
 import type { PresencePayload } from './options.js';
 import { Retry } from './retry.js';
 import type { TrackerSettings } from './settings.js';
-import type { SocketLike, SpaceLike } from './socket-io-types.js';
+import type { NamespaceBase, SocketLike } from './socket-io-types.js';
 import type { TrackedSocket } from './tracked-socket.js';
 
 /** The event that tells of a change of a watched user. */
@@ -78,7 +78,7 @@ function emitChange<S extends SocketLike>(
   news: WatchedPresence,
 ): void {
   const payload = payloadOf(news.userId, news);
-  const bySpace = new Map<SpaceLike, string[]>();
+  const bySpace = new Map<NamespaceBase, string[]>();
   for (const { socket, connected: present } of watchers) {
     if (!present) continue;
     const ids = bySpace.get(socket.nsp);

@@ -1,4 +1,4 @@
-import type { SpaceLike } from './socket-io-types.js';
+import type { NamespaceBase } from './socket-io-types.js';
 
 /**
  * The reasons of a disconnection after which Socket.IO keeps the session, where it keeps sessions at all;
@@ -23,9 +23,9 @@ export interface RecoverableState {
 }
 
 /** For how many ms a socket that was disconnected for `reason` can be recovered; 0 if it can't. */
-export function recoveryWindow(space: SpaceLike, reason: string): number {
+export function recoveryWindow(space: NamespaceBase, reason: string): number {
   if (!RECOVERABLE.has(reason)) return 0;
-  const { server } = space as SpaceLike & { server?: { opts?: unknown; _opts?: unknown } };
+  const { server } = space as NamespaceBase & { server?: { opts?: unknown; _opts?: unknown } };
   const options = (server?._opts ?? server?.opts) as
     | { connectionStateRecovery?: { maxDisconnectionDuration?: unknown } | boolean }
     | undefined;

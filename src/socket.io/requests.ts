@@ -6,23 +6,23 @@ import {
   LimitError,
   TimeoutError,
 } from '../internal/errors.js';
-import type { ErrorCode } from '../protocol/frames.js';
+import type { ProtocolErrorCode } from '../protocol/frames.js';
 import type { SocketLike } from './socket-io-types.js';
 import type { TrackedSocket } from './tracked-socket.js';
 
 /** What a request that failed is answered with. */
-export interface ErrorAnswer {
+export interface ErrorAck {
   /** Why. */
   error: {
     /** What to branch on. */
-    code: ErrorCode;
+    code: ProtocolErrorCode;
     /** For developers. */
     message: string;
   };
 }
 
 /** What is said instead of messages that may name hosts and keys. */
-const MESSAGES: ReadonlyMap<ErrorCode, string> = new Map([
+const MESSAGES: ReadonlyMap<ProtocolErrorCode, string> = new Map([
   ['UNAVAILABLE', 'not available at the moment'],
   ['INTERNAL', 'the server failed'],
 ]);
@@ -33,7 +33,7 @@ const MAX_WAITING = 100;
 /** A refusal that says itself what it is. */
 export class RejectedRequest extends Error {
   constructor(
-    readonly code: ErrorCode,
+    readonly code: ProtocolErrorCode,
     message: string,
   ) {
     super(message);
@@ -83,12 +83,12 @@ async function runRequest<S extends SocketLike>(
   } catch (error) {
     const code = toErrorCode(error);
     if (code === 'INTERNAL') reporter.reportHandlerError(error, {});
-    const answer: ErrorAnswer = { error: { code, message: MESSAGES.get(code) ?? messageOf(error) } };
+    const answer: ErrorAck = { error: { code, message: MESSAGES.get(code) ?? messageOf(error) } };
     return answer;
   }
 }
 
-function toErrorCode(error: unknown): ErrorCode {
+function toErrorCode(error: unknown): ProtocolErrorCode {
   if (error instanceof RejectedRequest) return error.code;
   if (error instanceof InvalidArgumentError) return 'INVALID';
   if (error instanceof LimitError) return 'LIMIT';

@@ -36,7 +36,7 @@ export interface SocketLike {
   /** What the application keeps of it. */
   readonly data: unknown;
   /** Its namespace. */
-  readonly nsp: SpaceLike;
+  readonly nsp: NamespaceBase;
   /** Adds a listener. */
   on(event: string, listener: Listener): unknown;
   /** Takes it away. */
@@ -48,7 +48,7 @@ export interface SocketLike {
 }
 
 /** A namespace, as far as its sockets are of no interest. */
-export interface SpaceLike {
+export interface NamespaceBase {
   /** Such as `/` or `/chat`. */
   readonly name: string;
   /** Who keeps its rooms. */
@@ -61,7 +61,7 @@ export interface SpaceLike {
 }
 
 /** A `Namespace` of Socket.IO 4: `io.of('/chat')`, also one for many names. */
-export interface NamespaceLike<S extends SocketLike = SocketLike> extends SpaceLike {
+export interface NamespaceLike<S extends SocketLike = SocketLike> extends NamespaceBase {
   /** The sockets connected to this process, by id. */
   readonly sockets: ReadonlyMap<string, S>;
   /** Adds a listener before the others. */

@@ -41,12 +41,12 @@ export class ChannelSource implements StreamSource {
   readonly places: StreamPositions;
   readonly isResumed: boolean;
   readonly #pubsub: PubSubService;
-  readonly #maxBuffered: number;
+  readonly #maxBufferedBytes: number;
   readonly #followed: readonly StreamedChannel[];
   readonly #subscriptions: Subscription[] = [];
 
   constructor(options: ChannelStreamOptions, lastEventId: string | undefined) {
-    const { pubsub, channels, maxBuffered } = options;
+    const { pubsub, channels, maxBufferedBytes } = options;
     if (typeof pubsub?.subscribe !== 'function') {
       throw new InvalidArgumentError('pubsub', 'must be a PubSubService');
     }
@@ -56,7 +56,7 @@ export class ChannelSource implements StreamSource {
     const last = new LastEventId(lastEventId);
     this.isResumed = last.isPresent;
     this.#pubsub = pubsub;
-    this.#maxBuffered = numberOption('maxBuffered', maxBuffered, 1_048_576, { min: 1 });
+    this.#maxBufferedBytes = numberOption('maxBufferedBytes', maxBufferedBytes, 1_048_576, { min: 1 });
     this.#followed = channels.map((given, at) => toStreamedChannel(given, `channels[${at}]`, last));
     if (new Set(this.#followed.map(({ name }) => name)).size < channels.length) {
       throw new InvalidArgumentError('channels', 'must not name a channel twice');
@@ -137,8 +137,8 @@ export class ChannelSource implements StreamSource {
     payload: string | Buffer,
     context: MessageContext,
   ): void {
-    if (sink.buffered > this.#maxBuffered) {
-      sink.close(CloseCode.TOO_SLOW, 'reads too slowly');
+    if (sink.buffered > this.#maxBufferedBytes) {
+      sink.close(CloseCode.SLOW_CONSUMER, 'reads too slowly');
       return;
     }
     const { position } = context;

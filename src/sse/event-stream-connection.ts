@@ -2,7 +2,7 @@ import { onAbort } from '../internal/abort.js';
 import { jitter, type Timer } from '../internal/clock.js';
 import type { Json } from '../internal/codec.js';
 import { LimitError } from '../internal/errors.js';
-import { CloseCode, mayReturn } from '../protocol/close-codes.js';
+import { CloseCode, shouldReconnect } from '../protocol/close-codes.js';
 import { toRollcallError } from '../redis/replies.js';
 import { formatEvent, formatId, formatRetry, KEEP_ALIVE_COMMENT } from './event-stream-format.js';
 import type { EventStreamEnd, EventStreamHandle } from './options.js';
@@ -74,9 +74,9 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
     return this.#open ? this.#wire.drained() : Promise.resolve();
   }
 
-  close(code: number = CloseCode.RESTART, reason = ''): Promise<EventStreamEnd> {
+  close(code: number = CloseCode.SERVICE_RESTART, reason = ''): Promise<EventStreamEnd> {
     if (!this.#open) return this.closed;
-    const again = mayReturn(code);
+    const again = shouldReconnect(code);
     const { clock, retry } = this.#settings;
     // All who are sent away at one moment must not come back at one moment.
     const later = again ? formatRetry(retry * (1 + (MAX_RETRY_FACTOR - 1) * clock.random())) : '';
@@ -110,7 +110,7 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
   }
 
   #scheduleKeepAlive(): void {
-    const { clock, keepAlive, source } = this.#settings;
+    const { clock, keepAliveInterval: keepAlive, source } = this.#settings;
     this.#active = false;
     const look = () => {
       if (source.ended === true) return void this.close();

@@ -28,7 +28,7 @@ import { WebResponseWriter } from './web-response-writer.js';
  */
 export function eventStream(request: WebRequest, options: EventStreamOptions): EventStreamResponse {
   if (typeof request?.headers?.get !== 'function') {
-    throw new InvalidArgumentError('request', 'must be a Request; for Node, there is pipeEvents');
+    throw new InvalidArgumentError('request', 'must be a Request; for Node, there is pipeEventStream');
   }
   const settings = resolveSettings(
     options,
@@ -54,12 +54,12 @@ export function eventStream(request: WebRequest, options: EventStreamOptions): E
  * @example
  * ```ts
  * app.get('/events', (req, res) => {
- *   pipeEvents(req, res, { rooms, user: { userId: req.user.id }, join: ['lobby'] });
+ *   pipeEventStream(req, res, { rooms, user: { userId: req.user.id }, join: ['lobby'] });
  * });
  * ```
  * @throws `InvalidArgumentError` for a bad option, or a response that has been begun.
  */
-export function pipeEvents(
+export function pipeEventStream(
   request: NodeRequest,
   response: NodeResponse,
   options: EventStreamOptions,

@@ -1,4 +1,4 @@
-export { eventStream, pipeEvents } from './event-stream.js';
+export { eventStream, pipeEventStream } from './event-stream.js';
 export type {
   ChannelStreamOptions,
   EventStreamEnd,

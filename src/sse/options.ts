@@ -16,7 +16,7 @@ export interface StreamOptions {
    */
   retry?: number;
   /** After how many ms of silence a comment is sent, so that no proxy takes the connection for dead. @default 15_000 */
-  keepAlive?: number;
+  keepAliveInterval?: number;
   /** Ends the stream when it aborts: this process shuts down, and clients are to come back elsewhere. */
   signal?: AbortSignal;
   /** More headers of the response; `reply.getHeaders()` of Fastify, say. */
@@ -59,7 +59,7 @@ export interface ChannelStreamOptions extends StreamOptions {
   /** Which channels, 1 to 100 of them. */
   channels: readonly (ChannelLike<never, unknown> | StreamChannel)[];
   /** How many bytes may wait for the client; with more the stream ends, and the client comes back. @default 1_048_576 */
-  maxBuffered?: number;
+  maxBufferedBytes?: number;
 }
 
 /** Who reads a stream of rooms. */
@@ -80,7 +80,7 @@ export interface StreamRoom extends JoinOptions {
 
 /** A stream of rooms, in which its reader is present, and of what is sent to him. */
 export interface RoomStreamOptions extends StreamOptions {
-  /** The rooms. Their service's `maxBuffered` and `slowPeers` apply. */
+  /** The rooms. Their service's `maxBufferedBytes` and `slowPeers` apply. */
   rooms: RoomService;
   /** Who reads. */
   user: StreamUser;
@@ -90,7 +90,7 @@ export interface RoomStreamOptions extends StreamOptions {
   watch?: Iterable<string>;
 }
 
-/** Options of {@link eventStream} and {@link pipeEvents}. */
+/** Options of {@link eventStream} and {@link pipeEventStream}. */
 export type EventStreamOptions = ChannelStreamOptions | RoomStreamOptions;
 
 /** How a stream ended. */

@@ -38,7 +38,8 @@ export class RoomSource implements StreamSource {
 
   constructor({ rooms, user, join = [], watch = [], ...rest }: RoomStreamOptions, lastEventId?: string) {
     if (typeof rooms?.attach !== 'function') throw new InvalidArgumentError('rooms', 'must be a RoomService');
-    if ('maxBuffered' in rest) throw new InvalidArgumentError('maxBuffered', 'is for the RoomService to say');
+    if ('maxBufferedBytes' in rest)
+      throw new InvalidArgumentError('maxBufferedBytes', 'is for the RoomService to say');
     assertOptions('user', user ?? null);
     assertName('user.userId', user.userId);
     if (!Array.isArray(join) || join.length >= MAX_CHANNELS) {
@@ -63,7 +64,7 @@ export class RoomSource implements StreamSource {
 
   async start(sink: StreamSink): Promise<Record<string, Json>> {
     for (const [room, { place, known }] of this.#heard) {
-      const untold = known.since === ORIGIN && !this.#rooms.keeps;
+      const untold = known.since === ORIGIN && !this.#rooms.hasHistory;
       if (known.lost || untold)
         sendDiscontinuity(sink, room === undefined ? {} : { room }, 'reconnected', place);
     }

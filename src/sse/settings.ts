@@ -10,7 +10,7 @@ import type { StreamSource } from './stream-source.js';
 /** A stream's options as checked, defaults filled in. */
 export interface EventStreamSettings {
   readonly retry: number;
-  readonly keepAlive: number;
+  readonly keepAliveInterval: number;
   readonly signal: AbortSignal | undefined;
   readonly headers: Readonly<Record<string, string | readonly string[]>>;
   readonly reporter: ErrorReporter;
@@ -32,7 +32,10 @@ export function resolveSettings(
   }
   return {
     retry: numberOption('retry', options.retry, 2_000, { min: 1, max: 86_400_000 }),
-    keepAlive: numberOption('keepAlive', options.keepAlive, 15_000, { min: 1, max: 86_400_000 }),
+    keepAliveInterval: numberOption('keepAliveInterval', options.keepAliveInterval, 15_000, {
+      min: 1,
+      max: 86_400_000,
+    }),
     signal,
     headers: headersOf(options.headers),
     reporter: new ErrorReporter(onError),

@@ -1,5 +1,5 @@
 import type { Position } from '../history/position.js';
-import type { FrameFormat } from '../rooms/peer.js';
+import type { FrameEncoder } from '../rooms/peer.js';
 import { escapeEventName, formatEvent } from './event-stream-format.js';
 
 /** That a frame is what a place in a history holds. */
@@ -24,7 +24,7 @@ export function positionUpdateOf(frame: Buffer): PositionUpdate | undefined {
 const EVENT_NAME = /^\{"event":("[^"\\]*(?:\\.[^"\\]*)*"),/;
 
 /** Rooms as events of a stream. What was published is taken over as it is, unparsed but for its name. */
-export const sseEncoder: FrameFormat = {
+export const sseEncoder: FrameEncoder = {
   message({ room, position, at, json }) {
     const [head, name] = EVENT_NAME.exec(json) ?? [];
     let frame: Buffer;

@@ -15,7 +15,7 @@ import {
 /** How the next calls of a {@link ChaosDriver} fail. */
 export type Fault =
   /** The connection breaks before the commands are sent: they do not happen. */
-  | 'before'
+  | 'request-lost'
   /** The connection breaks before the reply comes: they happen, and the caller cannot know. */
   | 'reply-lost';
 
@@ -74,7 +74,7 @@ class ChaosDriverImpl implements ChaosDriver {
         if (!this.#cut) listener.connection(...change);
       },
       dropped: (kind, names, cause) => this.#drop(kind, names, cause),
-      returned: () => listener.returned?.(),
+      nodeReturned: () => listener.nodeReturned?.(),
     });
   }
 
@@ -85,7 +85,7 @@ class ChaosDriverImpl implements ChaosDriver {
     for (const reject of this.#pending) reject(error);
     this.#pending.clear();
     this.#listener?.connection('lost', error);
-    for (const kind of SUBSCRIPTION_KINDS) this.reset(kind, error);
+    for (const kind of SUBSCRIPTION_KINDS) this.resetSubscriptions(kind, error);
   }
 
   restore(): void {
@@ -107,7 +107,7 @@ class ChaosDriverImpl implements ChaosDriver {
   async execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
     if (this.#cut) throw this.#offline();
     const fault = this.#faults.shift();
-    if (fault === 'before') throw this.#offline();
+    if (fault === 'request-lost') throw this.#offline();
     const replies = await this.#unlessCut(this.#inner.execute(commands, options));
     if (fault === 'reply-lost') throw new ConnectionError('the reply was lost', { outcome: 'unknown' });
     return replies;
@@ -132,7 +132,7 @@ class ChaosDriverImpl implements ChaosDriver {
   }
 
   /** The connection underneath is sound, and goes on: what it brings is not passed on any more. */
-  reset(kind: SubscriptionKind, cause: Error): void {
+  resetSubscriptions(kind: SubscriptionKind, cause: Error): void {
     this.#drop(kind, [...this.#subscribed[kind]], cause);
   }
 

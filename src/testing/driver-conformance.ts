@@ -130,7 +130,7 @@ const TIME = defineScript('time', "return redis.call('TIME')");
 const BROKEN = defineScript('broken', "return redis.call('INCR', KEYS[1], 'too', 'many')");
 
 /** Every rule of the port. */
-export const driverCases: readonly DriverCase[] = [
+export const driverConformanceCases: readonly DriverCase[] = [
   defineCase(
     'connect resolves when commands can be sent, and may be repeated',
     async ({ driver, command }) => {
@@ -471,7 +471,7 @@ export const driverCases: readonly DriverCase[] = [
     async ({ driver, dropped, messages, until, command }) => {
       const name = uniqueName('reset');
       await driver.subscribe('channel', [name]);
-      driver.reset('channel', new Error('no answer'), name);
+      driver.resetSubscriptions('channel', new Error('no answer'), name);
       assert.deepEqual(dropped, [`channel ${name}`]);
       await driver.subscribe('channel', [name]);
       await command('PUBLISH', name, 'heard');

@@ -15,7 +15,7 @@ import { TypingBroadcaster } from './typing-broadcaster.js';
 import { RoomTypingWatch, type TypingHandler, type TypingWatch } from './typing-watch.js';
 
 /** Options of a typing service. */
-export interface TypingOptions {
+export interface TypingServiceOptions {
   /** The rooms in which people type. */
   rooms: RoomService;
   /**
@@ -30,7 +30,7 @@ export interface TypingOptions {
 }
 
 /** Options of `start`, `stop` and `leave`. */
-export interface TypingSayOptions {
+export interface TypingUpdateOptions {
   /** The id of a socket that need not be told: his own. @default none */
   except?: string;
 }
@@ -46,7 +46,7 @@ export interface TypingSayOptions {
  * const typing = new TypingService({ rooms });
  * await typing.start('lobby', 'alice', { except: socketId }); // on every key stroke
  * await typing.stop('lobby', 'alice', { except: socketId }); // when the message is sent
- * const watch = await typing.watch('lobby', (typists) => console.log(typists));
+ * const watch = await typing.watch('lobby', (typingUsers) => console.log(typingUsers));
  * ```
  */
 export class TypingService {
@@ -60,7 +60,7 @@ export class TypingService {
   #closing: Promise<void> | undefined;
 
   /** @throws {@link InvalidArgumentError} for an option out of range. */
-  constructor(options: TypingOptions) {
+  constructor(options: TypingServiceOptions) {
     if (typeof options?.rooms?.broadcastTyping !== 'function') {
       throw new InvalidArgumentError('rooms', 'must be a RoomService');
     }
@@ -80,7 +80,7 @@ export class TypingService {
    * @throws {@link InvalidArgumentError} for a bad name or option; {@link ClosedError}; and whatever
    * `PubSubService.publish` throws. The next call tries again then.
    */
-  async start(room: string, userId: string, options: TypingSayOptions = {}): Promise<void> {
+  async start(room: string, userId: string, options: TypingUpdateOptions = {}): Promise<void> {
     const except = this.#check(room, userId, options);
     let byRoom = this.#own.get(userId);
     if (byRoom === undefined) {
@@ -101,7 +101,7 @@ export class TypingService {
    *
    * @throws as {@link TypingService.start} does; it then ends by itself.
    */
-  async stop(room: string, userId: string, options: TypingSayOptions = {}): Promise<void> {
+  async stop(room: string, userId: string, options: TypingUpdateOptions = {}): Promise<void> {
     const except = this.#check(room, userId, options);
     await this.#own.get(userId)?.get(room)?.stop(except);
   }
@@ -112,7 +112,7 @@ export class TypingService {
    *
    * @throws as {@link TypingService.stop} does, after all rooms have been tried.
    */
-  async leave(userId: string, options: TypingSayOptions = {}): Promise<void> {
+  async stopAll(userId: string, options: TypingUpdateOptions = {}): Promise<void> {
     const except = this.#check(undefined, userId, options);
     await allOrFirstError(Array.from(this.#own.get(userId)?.values() ?? [], (own) => own.stop(except)));
   }
@@ -169,7 +169,8 @@ export class TypingService {
     return new TypingBroadcaster({
       clock: this.#clock,
       ttl: this.#ttl,
-      send: (ttl, except) => this.#rooms.broadcastTyping(room, userId, ttl, except),
+      send: (ttl, except) =>
+        this.#rooms.broadcastTyping(room, userId, except === undefined ? { ttl } : { ttl, except }),
       forget: () => this.#forget(room, userId),
       report: (error) => this.#reporter.report(error, { stage: 'peer' }),
     });
@@ -181,7 +182,7 @@ export class TypingService {
   }
 
   /** The `except` of a call that is right. */
-  #check(room: string | undefined, userId: string, options: TypingSayOptions): string | undefined {
+  #check(room: string | undefined, userId: string, options: TypingUpdateOptions): string | undefined {
     this.#assertOpen();
     // Also for what makes the name of the room's channel too long.
     if (room !== undefined) this.#rooms.channel(room);

@@ -10,7 +10,7 @@ import { isEvent, parseRoomMessage, type RoomEvent } from '../rooms/room-message
 import { ExpiringSet } from './expiring-set.js';
 
 /** Gets the ids of all who type in a room, in the order in which they began, whenever that changes. */
-export type TypingHandler = (typists: string[]) => unknown;
+export type TypingHandler = (typingUsers: string[]) => unknown;
 
 /** A running watch of who types in a room. */
 export interface TypingWatch {
@@ -40,14 +40,14 @@ const MAX_TTL = 3_600_000;
 /** Who types in one room, as far as this process has heard. */
 export class RoomTypingWatch implements TypingWatch {
   readonly #ear: RoomTypingWatchOptions;
-  readonly #typists: ExpiringSet<string>;
+  readonly #typingUsers: ExpiringSet<string>;
   readonly #forget: () => void;
   #subscribed: Promise<Subscription> | undefined;
   #over = false;
 
   constructor(ear: RoomTypingWatchOptions) {
     this.#ear = ear;
-    this.#typists = new ExpiringSet(ear.clock, () => this.#changed());
+    this.#typingUsers = new ExpiringSet(ear.clock, () => this.#changed());
     this.#forget = onAbort(ear.signal, () => this.#end());
   }
 
@@ -67,7 +67,7 @@ export class RoomTypingWatch implements TypingWatch {
   }
 
   current(): string[] {
-    return this.#typists.keys;
+    return this.#typingUsers.keys;
   }
 
   async close(): Promise<void> {
@@ -83,7 +83,7 @@ export class RoomTypingWatch implements TypingWatch {
     if (this.#over) return;
     this.#over = true;
     this.#forget();
-    this.#typists.clear();
+    this.#typingUsers.clear();
     this.#ear.ended(this);
   }
 
@@ -92,7 +92,7 @@ export class RoomTypingWatch implements TypingWatch {
     const { reporter, channel } = this.#ear;
     try {
       const heard = parseTypingEvent(payload);
-      if (heard !== undefined) this.#typists.set(heard.user, heard.ttl);
+      if (heard !== undefined) this.#typingUsers.set(heard.user, heard.ttl);
     } catch (cause) {
       const error = new DecodeError(`a typing event cannot be read: ${messageOf(cause)}`, { cause });
       reporter.report(error, { stage: 'decode', channel: channel.name });

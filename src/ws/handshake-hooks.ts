@@ -13,7 +13,7 @@ type VerifyCallback = (ok: boolean, status?: number, text?: string, headers?: Re
 
 /** What is asked of the handshakes of a server. */
 export interface HandshakeSettings {
-  readonly maxBytes: number;
+  readonly maxFrameBytes: number;
   /** Asked before the upgrade, where that is wished. Must not reject. */
   readonly verify: ((request: IncomingMessage) => Promise<HandshakeRejection | undefined>) | undefined;
   readonly report: (error: unknown) => void;
@@ -32,7 +32,7 @@ export class HandshakeHooks {
     this.#settings = settings;
     const { maxPayload, verifyClient, handleProtocols } = server.options;
     this.#originalOptions = { maxPayload, verifyClient, handleProtocols };
-    this.maxBytes = Math.min(maxPayload || Number.POSITIVE_INFINITY, settings.maxBytes);
+    this.maxBytes = Math.min(maxPayload || Number.POSITIVE_INFINITY, settings.maxFrameBytes);
     // What is set here counts for the handshakes to come.
     server.options.maxPayload = this.maxBytes;
     server.options.handleProtocols = this.#handleProtocols;

@@ -1,5 +1,5 @@
 import { type Clock, jitter, type Timer } from '../internal/clock.js';
-import type { Identity } from './options.js';
+import type { WebSocketIdentity } from './options.js';
 import type { WebSocketConnection } from './web-socket-connection.js';
 
 /** How often connections are looked at, as a share of the shorter limit. */
@@ -9,14 +9,14 @@ const CHECK_FRACTION = 1 / 4;
 export interface HeartbeatSettings {
   readonly clock: Clock;
   /** After how much silence, in ms, somebody is pinged. */
-  readonly heartbeat: number;
+  readonly heartbeatInterval: number;
   /** How long, in ms, the answer may take. */
   readonly pongTimeout: number;
   readonly counters: { silent: number };
 }
 
 /** Pings whoever is silent, and gives up who stays so: one timer for all connections. */
-export class HeartbeatMonitor<User extends Identity> {
+export class HeartbeatMonitor<User extends WebSocketIdentity> {
   readonly #settings: HeartbeatSettings;
   readonly #connections: Iterable<WebSocketConnection<User>>;
   #looked: number;
@@ -35,7 +35,7 @@ export class HeartbeatMonitor<User extends Identity> {
   }
 
   get #every(): number {
-    const { heartbeat, pongTimeout } = this.#settings;
+    const { heartbeatInterval: heartbeat, pongTimeout } = this.#settings;
     return Math.min(heartbeat, pongTimeout) * CHECK_FRACTION;
   }
 
@@ -45,7 +45,7 @@ export class HeartbeatMonitor<User extends Identity> {
   }
 
   #checkAll(): void {
-    const { clock, heartbeat, pongTimeout, counters } = this.#settings;
+    const { clock, heartbeatInterval: heartbeat, pongTimeout, counters } = this.#settings;
     const now = clock.monotonic();
     // A process that stood still has heard nobody, and that is no fault of theirs.
     const stoodStill = now - this.#looked > 2 * this.#every;

@@ -5,7 +5,7 @@ import { InvalidArgumentError } from '../internal/errors.js';
 import { assertName } from '../internal/validate.js';
 import type { Status } from '../presence/types.js';
 import { CloseCode } from '../protocol/close-codes.js';
-import type { Identity, ServeOptions } from './options.js';
+import type { ServeOptions, WebSocketIdentity } from './options.js';
 
 /** Somebody. What the application said of him is read once, and checked, before anything depends on it. */
 export interface AuthenticatedUser<User> {
@@ -27,7 +27,7 @@ export interface ConnectionRejection {
 }
 
 /** Finds out who asks to come in. Never rejects: what fails is reported, and nobody is let in. */
-export async function authenticateRequest<User extends Identity>(
+export async function authenticateRequest<User extends WebSocketIdentity>(
   request: IncomingMessage,
   { authenticate, rateLimitKey }: Pick<ServeOptions<User>, 'authenticate' | 'rateLimitKey'>,
   report: (error: unknown) => void,

@@ -1,15 +1,15 @@
 export type {
-  Action,
-  ActionDetails,
-  CloseServingOptions,
-  Identity,
+  ClientAction,
+  ClientRequest,
   RateLimiter,
   RequestHandler,
+  ServeCloseOptions,
   ServeOptions,
-  ServingStats,
-  Typing,
+  ServeStats,
+  TypingNotifier,
+  WebSocketIdentity,
 } from './options.js';
 export { RequestError } from './request-error.js';
-export type { Serving } from './serve-web-socket.js';
+export type { ServeHandle } from './serve-web-socket.js';
 export { serveWebSocket } from './serve-web-socket.js';
-export type { WebSocketLike, WebSocketServerLike } from './ws-types.js';
+export type { ServerWebSocketLike, WebSocketServerLike } from './ws-types.js';

@@ -7,7 +7,7 @@ import type { RoomService } from '../rooms/room-service.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
 
 /** Who connects, as `authenticate` found out. Add whatever `authorize` needs. */
-export interface Identity {
+export interface WebSocketIdentity {
   /** The user's id. */
   userId: string;
   /** The socket's status at first. @default 'online' */
@@ -22,16 +22,28 @@ export interface Identity {
   expiresAt?: Date | number;
 }
 
-/** What a client wants to do. */
-export type Action = 'join' | 'send' | 'typing' | 'history' | 'watch' | 'status' | 'request';
+/**
+ * What a client asks to do, and the room, user, status or method that the request is about. `data` is what the
+ * client sent, without validation.
+ */
+export type ClientRequest =
+  /** Join a room, or show another `info` in a room that the socket has joined. */
+  | { readonly action: 'join'; readonly room: string }
+  /** Send an event to a room. */
+  | { readonly action: 'send'; readonly room: string; readonly event: string; readonly data: Json }
+  /** Show in a room that the user types. */
+  | { readonly action: 'typing'; readonly room: string }
+  /** Read the stored events of a room. */
+  | { readonly action: 'history'; readonly room: string }
+  /** Watch the presence of one user; a frame that names several users is authorized once for each. */
+  | { readonly action: 'watch'; readonly userId: string }
+  /** Change the status of this socket. */
+  | { readonly action: 'status'; readonly status: Status }
+  /** Call one of `requests`. */
+  | { readonly action: 'request'; readonly method: string; readonly data: Json };
 
-/** More about what a client wants to do. */
-export interface ActionDetails {
-  /** The event, for `send`. */
-  readonly event?: string;
-  /** What belongs to it, as the client gave it: unchecked. */
-  readonly data?: Json;
-}
+/** The kinds of {@link ClientRequest}. */
+export type ClientAction = ClientRequest['action'];
 
 /** Whatever limits rates: `rate-limiter-flexible`, or anything with this method. */
 export interface RateLimiter {
@@ -43,14 +55,14 @@ export interface RateLimiter {
 }
 
 /** Answers the requests of one method; what it returns or resolves with is the answer. */
-export type RequestHandler<User extends Identity = Identity> = (
+export type RequestHandler<User extends WebSocketIdentity = WebSocketIdentity> = (
   socket: RoomSocket,
   data: Json,
   user: User,
 ) => unknown;
 
 /** What `serveWebSocket` needs of a `TypingService`. */
-export interface Typing {
+export interface TypingNotifier {
   /** The user types; called for every frame that says so. */
   start(room: string, userId: string, options?: { except?: string }): Promise<void>;
   /** The user has stopped. */
@@ -58,7 +70,7 @@ export interface Typing {
 }
 
 /** Options of {@link serveWebSocket}. */
-export interface ServeOptions<User extends Identity = Identity> {
+export interface ServeOptions<User extends WebSocketIdentity = WebSocketIdentity> {
   /** What the sockets are attached to. */
   rooms: RoomService;
   /**
@@ -70,19 +82,14 @@ export interface ServeOptions<User extends Identity = Identity> {
     request: IncomingMessage,
   ) => User | string | null | undefined | Promise<User | string | null | undefined>;
   /**
-   * Whether a user may do something; `subject` is the room, the user to be watched, the status, or the method of
-   * a request. Only `true` is yes. Asked for every join, every send, and so on, and as `join` for another info.
+   * Decides whether a user may do what the client requests. Only `true` allows it. Called for every join, every
+   * send and so on; leaving a room and unwatching a user need no authorization.
    */
-  authorize: (
-    user: User,
-    action: Action,
-    subject: string,
-    details: ActionDetails,
-  ) => boolean | Promise<boolean>;
+  authorize: (user: User, request: ClientRequest) => boolean | Promise<boolean>;
   /** Requests of your own, by method. @default none */
   requests?: Readonly<Record<string, RequestHandler<User>>>;
   /** Says who types: one that you share with other transports, or with another `ttl`. @default one of its own */
-  typing?: Typing;
+  typing?: TypingNotifier;
   /** Limits how many frames a user may send, over all his sockets here. @default no limit */
   rateLimit?: RateLimiter;
   /** What `rateLimit` counts by. @default the user's id */
@@ -92,13 +99,13 @@ export interface ServeOptions<User extends Identity = Identity> {
    * `maxPayload` counts as well.
    * @default 65_536
    */
-  maxBytes?: number;
+  maxFrameBytes?: number;
   /** How many rooms a socket may be in. @default 100 */
   maxRooms?: number;
   /** How many users a socket may watch. @default 1_000 */
   maxWatched?: number;
   /** After how much silence, in ms, a client is pinged. @default 25_000 */
-  heartbeat?: number;
+  heartbeatInterval?: number;
   /** How long, in ms, the answer may take before the connection is given up. @default 10_000 */
   pongTimeout?: number;
   /**
@@ -113,15 +120,15 @@ export interface ServeOptions<User extends Identity = Identity> {
 }
 
 /** Options of `close`. */
-export interface CloseServingOptions {
+export interface ServeCloseOptions {
   /** Over how many ms the connections are ended, at random moments, so that not all come back at once. @default 0 */
-  drain?: number;
+  drainPeriod?: number;
   /** Leave the sockets to `PresenceService.close({ handoff: true })`: nobody sees them go. @default false */
   handoff?: boolean;
 }
 
 /** Counters since it began, and gauges of what is there now. */
-export interface ServingStats {
+export interface ServeStats {
   /** Open connections. */
   connections: number;
   /** Connections that were refused, or ended before they were attached. */

@@ -1,9 +1,9 @@
 import type { RoomSocket } from '../rooms/room-socket.js';
 import type { AuthenticatedUser } from './identity.js';
-import type { Identity, ServeOptions } from './options.js';
+import type { ServeOptions, WebSocketIdentity } from './options.js';
 
 /** What the requests of one connection are carried out with, and what they leave behind. */
-export interface RequestContext<User extends Identity> {
+export interface RequestContext<User extends WebSocketIdentity> {
   readonly options: ServeOptions<User>;
   readonly known: AuthenticatedUser<User>;
   readonly socket: RoomSocket;
@@ -20,7 +20,7 @@ export interface RequestContext<User extends Identity> {
 }
 
 /** Where the user types on this connection, he has stopped: it is gone. */
-export async function stopTyping<User extends Identity>({
+export async function stopTyping<User extends WebSocketIdentity>({
   options,
   socket,
   typing,

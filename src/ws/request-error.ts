@@ -1,5 +1,5 @@
 import { isRollcallError, type RollcallError } from '../internal/errors.js';
-import type { ErrorCode, ErrorFrame } from '../protocol/frames.js';
+import type { ErrorFrame, ProtocolErrorCode } from '../protocol/frames.js';
 
 /** Throw it in `authorize` or a request's handler to answer a client with a code and text of yours. */
 export class RequestError extends Error {
@@ -8,7 +8,7 @@ export class RequestError extends Error {
 
   constructor(
     /** What the client is to branch on. */
-    readonly code: ErrorCode,
+    readonly code: ProtocolErrorCode,
     /** Shown to the client. */
     message: string,
     /** After how many ms it may try again. */

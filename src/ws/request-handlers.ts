@@ -4,66 +4,64 @@ import { isThenable, messageOf } from '../internal/diagnostics.js';
 import { HandlerError, isRollcallError } from '../internal/errors.js';
 import type {
   ClientFrame,
-  HistoryAnswer,
+  HistoryEvent,
   HistoryFrame,
+  HistoryResult,
   JoinFrame,
   JoinReply,
-  PastEvent,
   RequestFrame,
   SendFrame,
-  Sent,
+  SendResult,
   TypingFrame,
 } from '../protocol/frames.js';
 import type { HistoryMessage } from '../pubsub/options.js';
 import type { RoomEvent } from '../rooms/room-message.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
-import type { Action, ActionDetails, Identity } from './options.js';
+import type { ClientRequest, WebSocketIdentity } from './options.js';
 import type { RequestContext } from './request-context.js';
 import { RequestError } from './request-error.js';
 
 const PAGE = 50;
 
-/** What a frame asks leave for, with whom or what it is about; several for several users. */
-function permissionFor(frame: ClientFrame): { action: Action; subjects: readonly string[] } | undefined {
+/** The requests that `authorize` must allow for this frame: one per watched user, none for frames that give something up. */
+function requestsOf(frame: ClientFrame): ClientRequest[] {
   switch (frame.type) {
     case 'join':
-    case 'send':
     case 'typing':
     case 'history':
-      return { action: frame.type, subjects: [frame.room] };
+      return [{ action: frame.type, room: frame.room }];
+    case 'send':
+      return [{ action: 'send', room: frame.room, event: frame.event, data: (frame.data ?? null) as Json }];
     case 'update':
-      // Who may not come in any more may not show himself there in another way either.
-      return { action: 'join', subjects: [frame.room] };
+      // A user who may no longer join must not change what the room shows of them either.
+      return [{ action: 'join', room: frame.room }];
     case 'watch':
-      return { action: 'watch', subjects: [...new Set(frame.users)] };
+      return [...new Set(frame.users)].map((userId) => ({ action: 'watch', userId }));
     case 'status':
-      return { action: 'status', subjects: [frame.status] };
+      return [{ action: 'status', status: frame.status }];
     case 'request':
-      return { action: 'request', subjects: [frame.method] };
-    default:
-      // Leaving, looking away, pings.
-      return undefined;
+      return [{ action: 'request', method: frame.method, data: (frame.data ?? null) as Json }];
+    case 'leave':
+    case 'unwatch':
+    case 'ping':
+      return [];
   }
 }
 
-/** Asks the application; at once where it knows at once. */
-export function authorizeFrame<User extends Identity>(
+/** Calls `authorize`. The result is synchronous when every answer of the application is. */
+export function authorizeFrame<User extends WebSocketIdentity>(
   { options, known }: RequestContext<User>,
   frame: ClientFrame,
 ): boolean | Promise<boolean> {
-  const leave = permissionFor(frame);
-  if (leave === undefined) return true;
-  const details: ActionDetails =
-    frame.type === 'send' ? { event: frame.event, data: (frame.data ?? null) as Json } : {};
   const answers: (boolean | Promise<boolean>)[] = [];
-  for (const subject of leave.subjects) {
+  for (const request of requestsOf(frame)) {
     let answer: boolean | Promise<boolean>;
     try {
-      answer = options.authorize(known.user, leave.action, subject, details);
+      answer = options.authorize(known.user, request);
     } catch (error) {
       answer = Promise.reject(error);
     }
-    // Only `true` is leave: whatever else a function without types returns is none.
+    // Only `true` allows it, whatever else a function without types returns.
     answers.push(isThenable(answer) ? answer : answer === true);
   }
   if (answers.every((answer) => typeof answer === 'boolean')) return !answers.includes(false);
@@ -71,7 +69,7 @@ export function authorizeFrame<User extends Identity>(
 }
 
 /** What can be refused without asking anybody is: those who ask for it over and over cost little. */
-export function assertWithinLimits<User extends Identity>(
+export function assertWithinLimits<User extends WebSocketIdentity>(
   { options, socket, maxRooms, maxWatched, watched }: RequestContext<User>,
   frame: ClientFrame,
 ): void {
@@ -98,7 +96,7 @@ export function assertWithinLimits<User extends Identity>(
 }
 
 /** Carries out a frame that was let pass; resolves with what to answer. */
-export async function handleFrame<User extends Identity>(
+export async function handleFrame<User extends WebSocketIdentity>(
   context: RequestContext<User>,
   frame: ClientFrame,
 ): Promise<unknown> {
@@ -131,7 +129,7 @@ export async function handleFrame<User extends Identity>(
   }
 }
 
-async function handleJoin<User extends Identity>(
+async function handleJoin<User extends WebSocketIdentity>(
   { socket, joining }: RequestContext<User>,
   { room, since, last, info, members }: JoinFrame,
 ): Promise<JoinReply> {
@@ -150,7 +148,7 @@ async function handleJoin<User extends Identity>(
   }
 }
 
-async function handleLeave<User extends Identity>(
+async function handleLeave<User extends WebSocketIdentity>(
   context: RequestContext<User>,
   room: string,
 ): Promise<void> {
@@ -160,7 +158,7 @@ async function handleLeave<User extends Identity>(
   await left;
 }
 
-async function handleTyping<User extends Identity>(
+async function handleTyping<User extends WebSocketIdentity>(
   { socket, options, typing }: RequestContext<User>,
   { room, on }: TypingFrame,
 ): Promise<void> {
@@ -170,7 +168,7 @@ async function handleTyping<User extends Identity>(
   await options.typing?.[on ? 'start' : 'stop'](room, socket.userId, { except: socket.id });
 }
 
-async function handleWatch<User extends Identity>(
+async function handleWatch<User extends WebSocketIdentity>(
   { socket, watched }: RequestContext<User>,
   users: readonly string[],
 ): Promise<void> {
@@ -189,17 +187,17 @@ function notYetIn(users: readonly string[], known: ReadonlySet<string>): string[
   return [...new Set(users)].filter((userId) => !known.has(userId));
 }
 
-async function handleSend<User extends Identity>(
+async function handleSend<User extends WebSocketIdentity>(
   context: RequestContext<User>,
   { room, event, data = null, key, echo = true, keep = true }: SendFrame,
-): Promise<Sent> {
+): Promise<SendResult> {
   const { socket, options } = context;
   await waitForJoin(context, room);
   const { rooms } = options;
-  const keyed = key !== undefined && keep && rooms.keeps;
+  const keyed = key !== undefined && keep && rooms.hasHistory;
   const { position, duplicate } = await rooms.broadcast(room, event, data as Json, {
     from: socket.userId,
-    keep,
+    transient: !keep,
     ...(echo ? {} : { except: socket.id }),
     ...(keyed ? { idempotencyKey: scopeIdempotencyKey(socket.userId, key) } : {}),
   });
@@ -214,10 +212,10 @@ function scopeIdempotencyKey(userId: string, key: string): string {
   return createHash('sha256').update(`${key}\n${userId}`).digest('base64url');
 }
 
-function handleHistory<User extends Identity>(
+function handleHistory<User extends WebSocketIdentity>(
   context: RequestContext<User>,
   { room, before, limit = PAGE }: HistoryFrame,
-): Promise<HistoryAnswer> {
+): Promise<HistoryResult> {
   const { rooms } = context.options;
   const read = async () => {
     if (!context.socket.attached) return { events: [], more: false };
@@ -231,7 +229,7 @@ function handleHistory<User extends Identity>(
 }
 
 /** None for what others have published there, and is no event. */
-function toHistoryEvent({ message, position, publishedAt }: HistoryMessage<RoomEvent>): PastEvent[] {
+function toHistoryEvent({ message, position, publishedAt }: HistoryMessage<RoomEvent>): HistoryEvent[] {
   const { event, from, data = null } = (message ?? {}) as Partial<RoomEvent>;
   if (typeof event !== 'string' || event.startsWith('$')) return [];
   return [
@@ -239,7 +237,7 @@ function toHistoryEvent({ message, position, publishedAt }: HistoryMessage<RoomE
   ];
 }
 
-async function handleApplicationRequest<User extends Identity>(
+async function handleApplicationRequest<User extends WebSocketIdentity>(
   { options, socket, known }: RequestContext<User>,
   { method, data = null }: RequestFrame,
 ): Promise<unknown> {
@@ -258,7 +256,7 @@ function rethrowAsHandlerError(error: unknown): never {
 }
 
 /** Whoever speaks on his way in is to hear himself. */
-async function waitForJoin<User extends Identity>(
+async function waitForJoin<User extends WebSocketIdentity>(
   { socket, joining }: RequestContext<User>,
   room: string,
 ): Promise<void> {

@@ -15,24 +15,24 @@ import {
   type ConnectionRejection,
   readResumePosition,
 } from './identity.js';
-import type { CloseServingOptions, Identity, ServeOptions, ServingStats } from './options.js';
+import type { ServeCloseOptions, ServeOptions, ServeStats, WebSocketIdentity } from './options.js';
 import { createRateLimit } from './rate-limit.js';
 import { stopTyping } from './request-context.js';
 import { WebSocketConnection, type WebSocketConnectionSettings } from './web-socket-connection.js';
 import { OPEN, WebSocketPeer } from './web-socket-peer.js';
-import type { WebSocketLike, WebSocketServerLike } from './ws-types.js';
+import type { ServerWebSocketLike, WebSocketServerLike } from './ws-types.js';
 
 /** A WebSocket server, served. */
-export interface Serving {
+export interface ServeHandle {
   /** Counters and gauges. */
-  stats(): ServingStats;
+  stats(): ServeStats;
   /**
    * Ends all connections with "service restart" and accepts no more; resolves when they are detached. The
    * `WebSocketServer` and its HTTP server stay yours to close. Idempotent.
    *
    * @throws `InvalidArgumentError` for an option out of range; nothing is ended then.
    */
-  close(options?: CloseServingOptions): Promise<void>;
+  close(options?: ServeCloseOptions): Promise<void>;
   /** The same, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -53,10 +53,10 @@ export interface Serving {
  * ```
  * @throws `InvalidArgumentError` for an option out of range.
  */
-export function serveWebSocket<User extends Identity = Identity>(
+export function serveWebSocket<User extends WebSocketIdentity = WebSocketIdentity>(
   server: WebSocketServerLike,
   options: ServeOptions<User>,
-): Serving {
+): ServeHandle {
   if (typeof server?.on !== 'function' || typeof server.options !== 'object' || server.options === null) {
     throw new InvalidArgumentError('server', 'must be a WebSocketServer of ws');
   }
@@ -81,13 +81,13 @@ export function serveWebSocket<User extends Identity = Identity>(
   return new RoomWebSocketServer(server, options);
 }
 
-class RoomWebSocketServer<User extends Identity> implements Serving {
+class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle {
   readonly #server: WebSocketServerLike;
   readonly #options: ServeOptions<User>;
   readonly #ownTyping: TypingService | undefined;
   readonly #reporter: ErrorReporter;
   readonly #settings: WebSocketConnectionSettings;
-  readonly #limits: Readonly<Record<'maxRooms' | 'maxWatched' | 'heartbeat' | 'pongTimeout', number>>;
+  readonly #limits: Readonly<Record<'maxRooms' | 'maxWatched' | 'heartbeatInterval' | 'pongTimeout', number>>;
   readonly #handshakes: HandshakeHooks;
   readonly #heartbeats: HeartbeatMonitor<User>;
   readonly #connections = new Set<WebSocketConnection<User>>();
@@ -103,10 +103,13 @@ class RoomWebSocketServer<User extends Identity> implements Serving {
     this.#limits = {
       maxRooms: numberOption('maxRooms', options.maxRooms, 100, whole),
       maxWatched: numberOption('maxWatched', options.maxWatched, 1_000, whole),
-      heartbeat: numberOption('heartbeat', options.heartbeat, 25_000, { min: 10, max: 3_600_000 }),
+      heartbeatInterval: numberOption('heartbeatInterval', options.heartbeatInterval, 25_000, {
+        min: 10,
+        max: 3_600_000,
+      }),
       pongTimeout: numberOption('pongTimeout', options.pongTimeout, 10_000, { min: 10, max: 3_600_000 }),
     };
-    const maxBytes = numberOption('maxBytes', options.maxBytes, 65_536, whole);
+    const maxFrameBytes = numberOption('maxFrameBytes', options.maxFrameBytes, 65_536, whole);
     const refuseWith = choiceOption('refuseWith', options.refuseWith, 'close', ['close', 'status']);
     this.#reporter = new ErrorReporter(options.onError);
     const report = (error: unknown) => this.#report(error);
@@ -119,7 +122,7 @@ class RoomWebSocketServer<User extends Identity> implements Serving {
     this.#settings = { clock, consumeRate: admit, report, counters: this.#counters };
     this.#server = server;
     const verify = refuseWith === 'status' ? this.#verify : undefined;
-    this.#handshakes = new HandshakeHooks(server, { maxBytes, verify, report });
+    this.#handshakes = new HandshakeHooks(server, { maxFrameBytes, verify, report });
     this.#heartbeats = new HeartbeatMonitor(this.#connections, {
       ...this.#limits,
       clock,
@@ -128,13 +131,13 @@ class RoomWebSocketServer<User extends Identity> implements Serving {
     server.on('connection', this.#onConnection);
   }
 
-  stats(): ServingStats {
+  stats(): ServeStats {
     return { connections: this.#connections.size, ...this.#counters };
   }
 
-  async close(options: CloseServingOptions = {}): Promise<void> {
+  async close(options: ServeCloseOptions = {}): Promise<void> {
     assertOptions('options', options);
-    const over = numberOption('drain', options?.drain, 0, { min: 0, max: 3_600_000 });
+    const over = numberOption('drain', options?.drainPeriod, 0, { min: 0, max: 3_600_000 });
     this.#closing ??= this.#close(over, options?.handoff === true);
     await this.#closing;
   }
@@ -150,7 +153,7 @@ class RoomWebSocketServer<User extends Identity> implements Serving {
       Array.from(this.#connections, async (connection) => {
         const ms = over * clock.random();
         if (ms > 0) await new Promise<void>((resolve) => clock.after(ms, resolve));
-        connection.close(CloseCode.RESTART, 'service restart', { handoff });
+        connection.close(CloseCode.SERVICE_RESTART, 'service restart', { handoff });
         await connection.done;
       }),
     );
@@ -173,7 +176,7 @@ class RoomWebSocketServer<User extends Identity> implements Serving {
       : { status: 503, text: 'Service Unavailable', headers: { 'Retry-After': '1' } };
   };
 
-  readonly #onConnection = (socket: WebSocketLike, request: IncomingMessage): void => {
+  readonly #onConnection = (socket: ServerWebSocketLike, request: IncomingMessage): void => {
     // What the client does wrong on the level of WebSockets; `close` follows by itself.
     let connection: WebSocketConnection<User> | undefined;
     socket.on('error', () => connection?.fail());
@@ -216,7 +219,7 @@ class RoomWebSocketServer<User extends Identity> implements Serving {
       if (connection.open) connection.close(code, reason);
       return undefined;
     };
-    const restart = { code: CloseCode.RESTART, reason: 'service restart' };
+    const restart = { code: CloseCode.SERVICE_RESTART, reason: 'service restart' };
     if (this.#closing !== undefined) return refuse(restart);
     // Whoever goes meanwhile is not waited for, and never comes online.
     const identified = this.#known.get(request) ?? (await Promise.race([this.#identify(request), gone]));
@@ -268,7 +271,7 @@ class RoomWebSocketServer<User extends Identity> implements Serving {
   ): Promise<void> {
     // If the connection breaks between this frame and what is held back, that has to be asked for again.
     const position = peer.hasHeldFrames ? since : socket.position;
-    const { maxRooms, maxWatched, heartbeat } = this.#limits;
+    const { maxRooms, maxWatched, heartbeatInterval } = this.#limits;
     const context = {
       options: this.#options,
       known,
@@ -286,7 +289,7 @@ class RoomWebSocketServer<User extends Identity> implements Serving {
       socket: socket.id,
       user: socket.userId,
       ...(position === undefined ? {} : { position }),
-      heartbeat,
+      heartbeat: heartbeatInterval,
       maxBytes: this.#handshakes.maxBytes,
     });
     connection.start(context);
@@ -308,7 +311,7 @@ class RoomWebSocketServer<User extends Identity> implements Serving {
 }
 
 /** Somebody who was let in. */
-interface AttachedClient<User extends Identity> {
+interface AttachedClient<User extends WebSocketIdentity> {
   readonly known: AuthenticatedUser<User>;
   readonly socket: RoomSocket;
   /** Where he stood, when he came back. */

@@ -3,13 +3,13 @@ import { HandlerError } from '../internal/errors.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type { ClientFrame } from '../protocol/frames.js';
 import type { DetachOptions } from '../rooms/options.js';
-import type { Identity } from './options.js';
+import type { WebSocketIdentity } from './options.js';
 import { type InvalidFrame, parseClientFrame } from './parse-frame.js';
 import type { RequestContext } from './request-context.js';
 import { RequestError, toErrorFrame } from './request-error.js';
 import { assertWithinLimits, authorizeFrame, handleFrame } from './request-handlers.js';
 import type { WebSocketPeer } from './web-socket-peer.js';
-import type { WebSocketLike } from './ws-types.js';
+import type { ServerWebSocketLike } from './ws-types.js';
 
 /** What connections of one server share. */
 export interface WebSocketConnectionSettings {
@@ -41,8 +41,8 @@ const MAX_DELAY = 2 ** 31 - 1;
  * What comes in on one connection. Frames are taken one after the other through rate and leave, begun in
  * that order, and answered when they are done. What it holds is bounded, whatever the client does.
  */
-export class WebSocketConnection<User extends Identity> {
-  readonly #socket: WebSocketLike;
+export class WebSocketConnection<User extends WebSocketIdentity> {
+  readonly #socket: ServerWebSocketLike;
   readonly #peer: WebSocketPeer;
   readonly #settings: WebSocketConnectionSettings;
   /** As they came, for what they say may take many times the memory; `undefined` for one of bytes. */
@@ -66,7 +66,7 @@ export class WebSocketConnection<User extends Identity> {
   /** Resolves when the connection has been served to its end. */
   done: Promise<unknown> = Promise.resolve();
 
-  constructor(socket: WebSocketLike, peer: WebSocketPeer, settings: WebSocketConnectionSettings) {
+  constructor(socket: ServerWebSocketLike, peer: WebSocketPeer, settings: WebSocketConnectionSettings) {
     this.#socket = socket;
     this.#peer = peer;
     this.#settings = settings;
@@ -98,7 +98,7 @@ export class WebSocketConnection<User extends Identity> {
       this.#stalledSince = this.#heard;
       this.#socket.pause();
     }
-    if (this.#exceeds(MAX_FRAMES, MAX_LENGTH)) return this.close(CloseCode.TOO_FAST, 'sent too much');
+    if (this.#exceeds(MAX_FRAMES, MAX_LENGTH)) return this.close(CloseCode.RATE_LIMITED, 'sent too much');
     this.#processQueue();
   }
 
@@ -112,7 +112,7 @@ export class WebSocketConnection<User extends Identity> {
   /** The WebSocket's own rules were broken; `ws` has said so to the client. */
   fail(): void {
     this.#settings.counters.malformed++;
-    this.close(CloseCode.BAD_FRAMES, '');
+    this.close(CloseCode.PROTOCOL_ERROR, '');
   }
 
   /** Ends it with a code; what comes from now on is not looked at. */
@@ -172,7 +172,7 @@ export class WebSocketConnection<User extends Identity> {
   /** Closes what somebody else has detached: the client is better off on a new connection. */
   #closeIfDetached(): boolean {
     if (this.#context === undefined || this.#context.socket.attached) return false;
-    this.close(CloseCode.RESTART, 'detached');
+    this.close(CloseCode.SERVICE_RESTART, 'detached');
     return true;
   }
 
@@ -230,13 +230,13 @@ export class WebSocketConnection<User extends Identity> {
     const wait = await admit?.(context.known.rateKey);
     if (wait !== undefined) {
       counters.limited++;
-      if (++this.#limited >= MAX_LIMITED) return this.close(CloseCode.TOO_FAST, 'sent too much');
+      if (++this.#limited >= MAX_LIMITED) return this.close(CloseCode.RATE_LIMITED, 'sent too much');
       throw new RequestError('RATE_LIMITED', 'too much at once', Math.ceil(wait));
     }
     this.#limited = 0;
     if (bad) {
       if (!frame.readable && ++this.#unreadable >= MAX_UNREADABLE) {
-        return this.close(CloseCode.BAD_FRAMES, frame.problem);
+        return this.close(CloseCode.PROTOCOL_ERROR, frame.problem);
       }
       throw new RequestError('INVALID', frame.problem);
     }
@@ -291,7 +291,8 @@ export class WebSocketConnection<User extends Identity> {
   }
 
   #send(frame: Parameters<WebSocketPeer['sendFrame']>[0]): void {
-    if (this.#peer.bufferedAmount > MAX_UNREAD) return this.close(CloseCode.TOO_SLOW, 'reads too slowly');
+    if (this.#peer.bufferedAmount > MAX_UNREAD)
+      return this.close(CloseCode.SLOW_CONSUMER, 'reads too slowly');
     this.#peer.sendFrame(frame);
   }
 }

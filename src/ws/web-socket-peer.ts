@@ -1,7 +1,7 @@
 import type { Clock, Timer } from '../internal/clock.js';
 import type { ServerFrame } from '../protocol/frames.js';
 import type { Peer } from '../rooms/peer.js';
-import type { WebSocketLike } from './ws-types.js';
+import type { ServerWebSocketLike } from './ws-types.js';
 
 /** The `readyState` of a WebSocket that is open. */
 export const OPEN = 1;
@@ -13,14 +13,14 @@ const CLOSE_TIMEOUT = 5_000;
 
 /** A WebSocket as a peer. What it is sent before `welcome` comes after it. */
 export class WebSocketPeer implements Peer {
-  readonly #socket: WebSocketLike;
+  readonly #socket: ServerWebSocketLike;
   readonly #clock: Clock;
   #held: (string | Buffer)[] | undefined = [];
   #heldBytes = 0;
   #closed = false;
   #deadline: Timer | undefined;
 
-  constructor(socket: WebSocketLike, clock: Clock) {
+  constructor(socket: ServerWebSocketLike, clock: Clock) {
     this.#socket = socket;
     this.#clock = clock;
   }

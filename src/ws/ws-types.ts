@@ -6,13 +6,16 @@ export interface WebSocketServerLike {
   // biome-ignore lint/suspicious/noExplicitAny: the types of its functions differ from version to version
   readonly options: any;
   /** Tells of connections. */
-  on(event: 'connection', listener: (socket: WebSocketLike, request: IncomingMessage) => void): unknown;
+  on(event: 'connection', listener: (socket: ServerWebSocketLike, request: IncomingMessage) => void): unknown;
   /** The opposite of `on`. */
-  off(event: 'connection', listener: (socket: WebSocketLike, request: IncomingMessage) => void): unknown;
+  off(
+    event: 'connection',
+    listener: (socket: ServerWebSocketLike, request: IncomingMessage) => void,
+  ): unknown;
 }
 
 /** What is needed of a `WebSocket` of `ws`. */
-export interface WebSocketLike {
+export interface ServerWebSocketLike {
   /** 1 while it is open. */
   readonly readyState: number;
   /** Bytes that wait to be sent. */

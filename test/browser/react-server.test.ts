@@ -18,7 +18,7 @@ import { describe, expect, test, vi } from 'vitest';
 
 function Chat(): ReactNode {
   const { state, events, members, hasOlder } = useRoom('lobby', { last: 10, members: true });
-  const { typists } = useTyping('lobby');
+  const { typingUsers } = useTyping('lobby');
   const presence = usePresence(['ann']);
   const connection = useConnection();
   const stream = useEventStream('/events');
@@ -29,7 +29,7 @@ function Chat(): ReactNode {
     events,
     [...members],
     hasOlder,
-    typists,
+    typingUsers,
     [...presence],
     connection.state,
     stream,

@@ -63,7 +63,7 @@ export async function startWorld(): Promise<ReactWorld> {
       await world.gate;
       return new URL(url, 'http://host').searchParams.get('user');
     },
-    authorize: (_user, _action, subject) => !forbidden.has(subject),
+    authorize: (_user, request) => !('room' in request && forbidden.has(request.room)),
   });
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const browser = await chromium.launch({

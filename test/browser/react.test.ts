@@ -71,7 +71,9 @@ async function watching(name: string): Promise<string[]> {
 }
 
 const emptied = (name: string) =>
-  waitFor(async () => (await world.presence.getRoom(name)).length === 0, { message: `nobody in ${name}` });
+  waitFor(async () => (await world.presence.getRoomMembers(name)).length === 0, {
+    message: `nobody in ${name}`,
+  });
 
 /** Cuts all connections, and lets nobody back before `meanwhile` has ended. */
 async function cut(meanwhile: () => Promise<void>): Promise<void> {
@@ -120,7 +122,7 @@ describe('useRoom', () => {
         ({ views }) => (views.get('a') as RoomView).events === (views.get('b') as RoomView).events,
       ),
     ).toBe(true);
-    const [member] = await world.presence.getRoom(room);
+    const [member] = await world.presence.getRoomMembers(room);
     expect(member).toMatchObject({ userId: 'alice', sockets: 1 });
 
     await alice.show({ id: 'b', hook: 'room', room });
@@ -152,7 +154,7 @@ describe('useRoom', () => {
     });
     await lists('a', [2, 3, 4]);
     await alice.until('the members', ({ views }) => (views.get('c') as RoomView).members.has('alice'));
-    const [member] = await world.presence.getRoom(room);
+    const [member] = await world.presence.getRoomMembers(room);
     expect(member).toMatchObject({ info: { name: 'Alice' }, sockets: 1 });
     expect(await alice.see(({ views }) => (views.get('a') as RoomView).members.size)).toBe(0);
   });
@@ -272,7 +274,7 @@ describe('useRoom', () => {
     await say(0, 6);
     await say(100, 101, room, 'noise');
     await alice.show({ id: 'typing', hook: 'typing', room });
-    await waitFor(async () => (await world.presence.getRoom(room)).length === 1);
+    await waitFor(async () => (await world.presence.getRoomMembers(room)).length === 1);
     const typing = { id: 'typing', hook: 'typing', room } as const;
     const options = { last: 4, events: ['message', 'other'] };
     await alice.show(typing, { id: 'a', hook: 'room', room, options });
@@ -327,7 +329,7 @@ describe('useRoom', () => {
       });
     });
     expect(stable).toBe(true);
-    expect((await world.presence.getRoom(room))[0]?.info).toEqual({ status: 'here' });
+    expect((await world.presence.getRoomMembers(room))[0]?.info).toEqual({ status: 'here' });
   });
 
   test('a client that is closed leaves the room, and what is wrong ends the rendering', async () => {
@@ -446,22 +448,22 @@ describe('useTyping', () => {
     await bob.ready;
     await alice.show({ id: 'a', hook: 'room', room }, { id: 't', hook: 'typing', room });
     await stateOf('a', 'joined');
-    const typists = (names: string) =>
+    const typingUsers = (names: string) =>
       alice.until(
         `typing: ${names}`,
-        ({ views }, names) => String((views.get('t') as TypingView).typists) === names,
+        ({ views }, names) => String((views.get('t') as TypingView).typingUsers) === names,
         names,
       );
-    bob.typing();
-    await typists('bob');
-    bob.typing(false);
-    await typists('');
+    bob.startTyping();
+    await typingUsers('bob');
+    bob.stopTyping();
+    await typingUsers('');
 
-    await alice.see(({ views }) => (views.get('t') as TypingView).typing());
-    await waitFor(() => String(bob.typists) === 'alice');
-    await alice.see(({ views }) => (views.get('t') as TypingView).stopped());
+    await alice.see(({ views }) => (views.get('t') as TypingView).startTyping());
+    await waitFor(() => String(bob.typingUsers) === 'alice');
+    await alice.see(({ views }) => (views.get('t') as TypingView).stopTyping());
     // Sooner than it would end by itself.
-    await waitFor(() => bob.typists.length === 0, { timeout: 2_000 });
+    await waitFor(() => bob.typingUsers.length === 0, { timeout: 2_000 });
 
     // In another room, for one is told at most once in 2 s.
     const there = bobby().join(`${room}.other`);
@@ -469,9 +471,9 @@ describe('useTyping', () => {
     const kept = { id: 'b', hook: 'room', room: there.name } as const;
     await alice.show(kept, { id: 'u', hook: 'typing', room: there.name });
     await stateOf('b', 'joined');
-    await alice.see(({ views }) => (views.get('u') as TypingView).typing());
-    await waitFor(() => String(there.typists) === 'alice');
+    await alice.see(({ views }) => (views.get('u') as TypingView).startTyping());
+    await waitFor(() => String(there.typingUsers) === 'alice');
     await alice.show(kept);
-    await waitFor(() => there.typists.length === 0, { timeout: 2_000 });
+    await waitFor(() => there.typingUsers.length === 0, { timeout: 2_000 });
   });
 });

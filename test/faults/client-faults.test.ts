@@ -40,7 +40,7 @@ async function serve(make: Maker, redisPort: number): Promise<number> {
     rooms,
     authenticate: ({ url = '' }) => new URL(url, 'http://x').searchParams.get('user'),
     authorize: () => true,
-    heartbeat: 300,
+    heartbeatInterval: 300,
     pongTimeout: 300,
   });
   server.listen(0, '127.0.0.1');

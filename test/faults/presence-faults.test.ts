@@ -249,7 +249,7 @@ describe('a process that is killed', () => {
     report('4 of 5 nodes killed, to the last of 400 offline events', gone - killed);
     await wire.expectGone('victim', 400);
     expect(await wire.online('survivor-')).toBe(10);
-    await waitFor(async () => (await survivor.stats()).lateNodes.length === 0);
+    await waitFor(async () => (await survivor.stats()).suspectNodes.length === 0);
   });
 
   test('with all others: whoever starts later sees them offline', async () => {
@@ -262,7 +262,7 @@ describe('a process that is killed', () => {
     const gone = await wire.untilOffline('victim', 150, 3 * LEASE + 2_000 + SLACK);
     report('everybody killed, a reader started: to the last of 150 offline events', gone - killed);
     await wire.expectGone('victim', 150);
-    expect(await reader.ask('call', { method: 'onlineCount', args: [] })).toBe(0);
+    expect(await reader.ask('call', { method: 'getOnlineCount', args: [] })).toBe(0);
   });
 });
 

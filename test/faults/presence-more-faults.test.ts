@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type PresenceChange, PresenceService, type RoomChangeEvent } from '../../src/index.js';
+import { type PresenceChange, PresenceService, type RoomChange } from '../../src/index.js';
 import { type FaultyProxy, startFaultyProxy } from '../support/faulty-proxy.js';
 import { FaultyWire } from '../support/faulty-wire.js';
 import { NodeProcess, type NodeProcessOptions } from '../support/node-process.js';
@@ -109,7 +109,7 @@ describe('a deploy', () => {
     const onlooker = observer();
     const changes: PresenceChange[] = [];
     const heard: PresenceChange[] = [];
-    await onlooker.onChange((change) => changes.push(change));
+    await onlooker.subscribe((change) => changes.push(change));
     const watch = await onlooker.watch(everybody.flat(), (change) => heard.push(change));
 
     const homes = new Map<NodeProcess, string[]>();
@@ -426,8 +426,12 @@ describe('a wall clock that steps', () => {
     expect(await wire.withFacts()).toHaveLength(100 + 100 + 5 * 10 + 1);
     const stats = await Promise.all([stepping.stats(), steady.stats()]);
     expect(stats[0].nodeId).toBe(nodeId);
-    for (const { reapedNodes, restored, lateNodes } of stats) {
-      expect({ reapedNodes, restored, lateNodes }).toEqual({ reapedNodes: 0, restored: 0, lateNodes: [] });
+    for (const { reapedNodes, restored, suspectNodes } of stats) {
+      expect({ reapedNodes, restored, suspectNodes }).toEqual({
+        reapedNodes: 0,
+        restored: 0,
+        suspectNodes: [],
+      });
     }
     // Its death is noticed as anybody else's.
     const killed = performance.now();
@@ -575,7 +579,7 @@ describe('rooms of a process that is killed', () => {
     await join(victim, 'lobby', users('both-', 20), 'victim');
     await join(victim, 'kitchen', users('gone-', 100), 'victim');
     const onlooker = observer();
-    const events: RoomChangeEvent[] = [];
+    const events: RoomChange[] = [];
     const lobby = await onlooker.watchRoom('lobby', (event) => events.push(event));
     const kitchen = await onlooker.watchRoom('kitchen', (event) => events.push(event));
     expect(lobby.current().size).toBe(340);
@@ -592,7 +596,7 @@ describe('rooms of a process that is killed', () => {
     await waitFor(async () => (await wire.leases()).size === 1, {
       message: 'the dead node to be struck off',
     });
-    await onlooker.getRoom('lobby');
+    await onlooker.getRoomMembers('lobby');
     const list = events
       .map(({ type, room, userId, sockets }) => `${type} ${room} ${userId} ${sockets}`)
       .sort();

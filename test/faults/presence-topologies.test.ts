@@ -207,7 +207,9 @@ async function agree(
       expect(found).toEqual(wanted);
       const watched = USERS.map((user) => watch.current().get(user)?.status ?? 'offline');
       expect(watched).toEqual(wanted.map((line) => line.split(' ')[1]));
-      expect(await observer.onlineCount()).toBe(wanted.filter((line) => !line.includes(' offline ')).length);
+      expect(await observer.getOnlineCount()).toBe(
+        wanted.filter((line) => !line.includes(' offline ')).length,
+      );
       return true;
     },
     {

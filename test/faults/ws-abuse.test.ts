@@ -288,7 +288,7 @@ test('flooding without reading the answers', async () => {
 });
 
 test('before anybody knows who they are', async () => {
-  await start({ serve: { heartbeat: 2_000, pongTimeout: 1_000 } });
+  await start({ serve: { heartbeatInterval: 2_000, pongTimeout: 1_000 } });
   const text = JSON.stringify({ type: 'send', room: 'x', event: 'x', data: Array(10_000).fill([]) });
   await endures(
     async () => {
@@ -329,7 +329,7 @@ test('unauthorised', async () => {
 });
 
 test('half-open, and sockets that never say anything', async () => {
-  await start({ serve: { heartbeat: 300, pongTimeout: 300 } });
+  await start({ serve: { heartbeatInterval: 300, pongTimeout: 300 } });
   await endures(async () => {
     const before = await server.stats();
     const deaf = await Promise.all(crowd(20).map((user) => welcome(user)));
@@ -344,7 +344,7 @@ test('half-open, and sockets that never say anything', async () => {
 });
 
 test('slow reading', async () => {
-  await start({ rooms: { maxBuffered: MB / 4 } });
+  await start({ rooms: { maxBufferedBytes: MB / 4 } });
   const data = 'x'.repeat(50_000);
   await endures(
     async () => {

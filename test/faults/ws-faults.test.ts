@@ -119,7 +119,7 @@ test('a server that is killed in mid-conversation costs nobody a message', async
 });
 
 test('a server that stood still for longer than any pong may take gives nobody up for it', async () => {
-  const server = await serve({ serve: { heartbeat: 400, pongTimeout: 400 } });
+  const server = await serve({ serve: { heartbeatInterval: 400, pongTimeout: 400 } });
   const clients = await Promise.all(numbers(10).map((at) => raw(server.url, `user${at}`)));
   // Most are to have an unanswered ping when it stops.
   await new Promise((resolve) => clients[0]?.socket.once('ping', resolve));
@@ -138,7 +138,7 @@ test('a server that stood still for longer than any pong may take gives nobody u
 });
 
 test('a client whose network swallows everything is given up, and others see him go', async () => {
-  const server = await serve({ serve: { heartbeat: 300, pongTimeout: 300 } });
+  const server = await serve({ serve: { heartbeatInterval: 300, pongTimeout: 300 } });
   const way = await swallowing(server.url);
   const bob = await raw(server.url, 'bob');
   const ann = await raw(way.url, 'ann');
@@ -188,7 +188,7 @@ test('a rolling deploy: drained clients come back elsewhere, miss nothing, and a
     }
   })();
   await waitFor(() => said > 5, PATIENT);
-  await one.close({ drain: 500, handoff: true });
+  await one.close({ drainPeriod: 500, handoff: true });
   await one.kill();
   await waitFor(() => clients.every(({ state }) => state === 'open'), PATIENT);
   draining = false;

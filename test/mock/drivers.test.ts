@@ -2,7 +2,11 @@ import { describe, it } from 'vitest';
 import { driverFor, type RedisClient } from '../../src/redis/detect.js';
 import type { Driver } from '../../src/redis/driver.js';
 import { createChaosDriver } from '../../src/testing/chaos-driver.js';
-import { type DriverCase, type DriverUnderTest, driverCases } from '../../src/testing/driver-conformance.js';
+import {
+  type DriverCase,
+  type DriverUnderTest,
+  driverConformanceCases,
+} from '../../src/testing/driver-conformance.js';
 import { createEmbeddedRedis } from '../../src/testing/embedded.js';
 
 /** The cases whose capability `driver` has, and those it does without. */
@@ -11,7 +15,7 @@ async function casesFor(driver: (client: RedisClient) => Driver): Promise<[Drive
   const { capabilities } = driver(embedded.client);
   await embedded.close();
   const applies = ({ requires }: DriverCase) => requires === undefined || capabilities[requires];
-  return [driverCases.filter(applies), driverCases.filter((one) => !applies(one))];
+  return [driverConformanceCases.filter(applies), driverConformanceCases.filter((one) => !applies(one))];
 }
 
 const [plain, without] = await casesFor(driverFor);

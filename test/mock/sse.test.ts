@@ -149,7 +149,7 @@ describe.each(Object.entries(sseServers))('%s', (_name, start) => {
 
     test('a slow reader costs the others nothing, and gets it all in the end', async () => {
       const channel = room({ id: 'a' });
-      answer = () => ({ pubsub, channels: [channel], maxBuffered: 500_000, retry: 20 });
+      answer = () => ({ pubsub, channels: [channel], maxBufferedBytes: 500_000, retry: 20 });
       const { port } = new URL(server.url);
       const slow = connect(Number(port), '127.0.0.1');
       slow.on('error', () => {});
@@ -165,7 +165,7 @@ describe.each(Object.entries(sseServers))('%s', (_name, start) => {
         const { position } = await pubsub.publish(channel, { n: ++n, filler } as { n: number });
         await waitFor(() => quick.lastEventId.endsWith(`.${position}`), { interval: 1 });
       }
-      expect(await closed).toBe(CloseCode.TOO_SLOW);
+      expect(await closed).toBe(CloseCode.SLOW_CONSUMER);
       expect(quick.connections).toBe(1);
       const parser = new EventParser();
       // A chunk's length between two events is none of the parser's fields.
@@ -204,11 +204,11 @@ describe.each(Object.entries(sseServers))('%s', (_name, start) => {
       const user = await presence.getPresence('ann');
       expect(user).toMatchObject({ status: 'online', socketIds: [ready?.socket] });
       expect(user?.sockets[0]?.meta).toEqual({ by: 'sse' });
-      expect((await presence.getRoom('lobby')).map(({ userId }) => userId)).toEqual(['ann']);
+      expect((await presence.getRoomMembers('lobby')).map(({ userId }) => userId)).toEqual(['ann']);
 
       await rooms.broadcast('other', 'news', { a: [1] });
       await rooms.sendToUser('ann', 'told', 'you');
-      await rooms.broadcastTyping('lobby', 'zoe', 3_000);
+      await rooms.broadcastTyping('lobby', 'zoe', { ttl: 3_000 });
       await presence.setPresence('zoe', 'socket', 'busy');
       await Promise.all([source.until('news'), source.until('told'), source.until('$typing')]);
       await source.until('$presence', 2);
@@ -237,7 +237,7 @@ describe.each(Object.entries(sseServers))('%s', (_name, start) => {
       await first.close();
       await allUndone();
       expect((await presence.getPresence('ann'))?.status).toBe('offline');
-      expect(await presence.getRoom('lobby')).toEqual([]);
+      expect(await presence.getRoomMembers('lobby')).toEqual([]);
 
       await rooms.broadcast('lobby', 'said', 2);
       await rooms.broadcast('other', 'said', 3);
@@ -285,7 +285,7 @@ describe.each(Object.entries(sseServers))('%s', (_name, start) => {
       await Promise.all(many.slice(0, 10).map((source) => source.until('$ready')));
       await Promise.all(many.map((source) => source.close()));
       await allUndone();
-      await waitFor(async () => (await presence.onlineCount()) === 0);
+      await waitFor(async () => (await presence.getOnlineCount()) === 0);
     });
   });
 });

@@ -12,7 +12,7 @@ test('typing on the embedded Redis is seen on other servers, until it is stopped
   };
   const [one, two] = [open(), open()];
   const heard: string[][] = [];
-  const watch = await two.typing.watch('lobby', (typists) => heard.push(typists));
+  const watch = await two.typing.watch('lobby', (typingUsers) => heard.push(typingUsers));
   for (let strokes = 0; strokes < 20; strokes++) await one.typing.start('lobby', 'ann', { except: 's1' });
   await one.typing.start('lobby', '{😀}');
   await waitFor(() => watch.current().length === 2);

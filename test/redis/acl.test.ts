@@ -267,7 +267,7 @@ async function visit(
       two.pubsub.subscribe(classic, got, { since: 'latest' }),
       two.pubsub.subscribe(sharded, got, { sharded: true, since: 'latest' }),
       two.pubsub.psubscribe('news:*', got),
-      two.presence.onChange(({ userId, status }) => got(`${userId} ${status}`)),
+      two.presence.subscribe(({ userId, status }) => got(`${userId} ${status}`)),
       two.presence.watchRoom('lobby', ({ type }) => got(type)),
     ]);
     const history = { size: 10, ttl: 60_000 };
@@ -276,11 +276,11 @@ async function visit(
     await one.presence.setPresence('ann', 's1');
     await one.presence.setPresence('ann', 's2');
     await one.presence.join('lobby', 'ann', 's1');
-    expect(await two.presence.onlineCount()).toBe(1);
+    expect(await two.presence.getOnlineCount()).toBe(1);
     expect((await two.presence.getMultiplePresence(['ann', 'bob'])).size).toBe(1);
-    expect((await two.presence.getRoom('lobby')).length).toBe(1);
+    expect((await two.presence.getRoomMembers('lobby')).length).toBe(1);
     const listed: string[] = [];
-    for await (const user of two.presence.onlineUsers()) listed.push(user);
+    for await (const user of two.presence.listOnlineUsers()) listed.push(user);
     expect(listed).toEqual(['ann']);
     await two.presence.removeSocket('ann', 's2');
     expect((await one.pubsub.history(classic)).messages).toHaveLength(1);

@@ -5,7 +5,7 @@ import { createCluster, createSentinel } from 'redis';
 import { createCluster as createClusterFive, createSentinel as createSentinelFive } from 'redis5';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { driverFor, type RedisClient } from '../../src/redis/detect.js';
-import { type DriverUnderTest, driverCases } from '../../src/testing/driver-conformance.js';
+import { type DriverUnderTest, driverConformanceCases } from '../../src/testing/driver-conformance.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
 import { type RedisSentinel, startRedisSentinel } from '../support/redis-sentinel.js';
 
@@ -67,7 +67,7 @@ describe('on a cluster', () => {
   };
 
   describe.each(Object.entries(makers))('the driver for %s', (_name, maker) => {
-    it.each(driverCases)('$name', (driverCase) =>
+    it.each(driverConformanceCases)('$name', (driverCase) =>
       driverCase.run(async () => make(maker, cluster.ports, cluster.cli.bind(cluster))),
     );
   });
@@ -101,7 +101,7 @@ describe('with sentinels', () => {
   };
 
   describe.each(Object.entries(makers))('the driver for %s', (_name, maker) => {
-    it.each(driverCases)('$name', (driverCase) =>
+    it.each(driverConformanceCases)('$name', (driverCase) =>
       driverCase.run(async () => make(maker, [await world.master()], world.cli.bind(world))),
     );
   });

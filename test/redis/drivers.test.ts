@@ -5,7 +5,7 @@ import { createClient } from 'redis';
 import { createClient as createClientFive } from 'redis5';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { driverFor, type RedisClient } from '../../src/redis/detect.js';
-import { type DriverUnderTest, driverCases } from '../../src/testing/driver-conformance.js';
+import { type DriverUnderTest, driverConformanceCases } from '../../src/testing/driver-conformance.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 
 let server: RedisServer;
@@ -59,5 +59,5 @@ describe.each(Object.entries(clients))('the driver for %s', (_name, maker) => {
       dispose: async () => end(),
     };
   };
-  it.each(driverCases)('$name', (driverCase) => driverCase.run(make));
+  it.each(driverConformanceCases)('$name', (driverCase) => driverCase.run(make));
 });

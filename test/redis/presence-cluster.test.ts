@@ -71,11 +71,11 @@ describe.each(Object.entries(clients))('the layout on a cluster with %s', (_name
     try {
       const users = Array.from({ length: 300 }, (_, at) => `user-${at}`);
       await Promise.all(users.map((user) => service.setPresence(user, 's1')));
-      expect(await service.onlineCount()).toBe(300);
+      expect(await service.getOnlineCount()).toBe(300);
       const found = await service.getMultiplePresence(users);
       expect([...found.keys()]).toEqual(users);
       const listed: string[] = [];
-      for await (const user of service.onlineUsers()) listed.push(user);
+      for await (const user of service.listOnlineUsers()) listed.push(user);
       expect(listed.sort()).toEqual([...users].sort());
       for (const size of await everywhere('DBSIZE')) expect(Number(size)).toBeGreaterThan(100);
       const key = new PartitionKeys('rollcall', partitionOf('user-7', 64)).user('user-7');

@@ -103,7 +103,7 @@ class World {
   async begin(): Promise<void> {
     for (let at = 0; at < NODES; at++) this.nodes.push(this.#node());
     this.observer = this.#node();
-    await this.observer.service.onChange((change) => this.changes.push(change));
+    await this.observer.service.subscribe((change) => this.changes.push(change));
     this.watch = await this.observer.service.watch(USERS, (change) => this.heard.push(change));
     this.roomWatch = await this.observer.service.watchRoom('lobby', ({ type, userId, sockets }) => {
       if (type === 'join') expect(this.inRoom.has(userId), `${userId} joins`).toBe(false);
@@ -220,7 +220,9 @@ class World {
         expect(found).toEqual(wanted);
         expect(watched).toEqual(wanted.map((line) => line.split(' ')[0]));
         const room = this.expectedRoom();
-        const members = (await service.getRoom('lobby')).map((one) => [one.userId, one.sockets] as const);
+        const members = (await service.getRoomMembers('lobby')).map(
+          (one) => [one.userId, one.sockets] as const,
+        );
         expect(Object.fromEntries(members)).toEqual(room);
         const seen = [...this.roomWatch.current().values()].map((one) => [one.userId, one.sockets] as const);
         expect(Object.fromEntries(seen), 'the room as watched').toEqual(room);
@@ -235,9 +237,9 @@ class World {
     );
     const online = USERS.filter((_, index) => !(wanted[index] as string).startsWith('offline'));
     const listed: string[] = [];
-    for await (const name of service.onlineUsers()) listed.push(name);
+    for await (const name of service.listOnlineUsers()) listed.push(name);
     expect(listed.sort()).toEqual(online);
-    expect(await service.onlineCount()).toBe(online.length);
+    expect(await service.getOnlineCount()).toBe(online.length);
   }
 
   /** Each transition was published once: every change begins where the last one ended. */

@@ -98,7 +98,7 @@ test('its owner restores everybody else after a loss of all data', async () => {
   await Promise.all(users.map((user) => owner.setPresence(user, 's')));
   await server.cli('FLUSHALL');
   await poison();
-  await waitFor(async () => (await owner.onlineCount()) >= 2_499, {
+  await waitFor(async () => (await owner.getOnlineCount()) >= 2_499, {
     timeout: 2 * LEASE + 4_000,
     message: () => `everybody else to be back (${server.port})`,
   });

@@ -93,7 +93,7 @@ describe.each(both)('on the wire with %s', (_name, make) => {
       .map((line) => /\] "([^"]+)"/.exec(line)?.[1]?.toUpperCase() ?? line);
   }
 
-  const quiet = { sweepInterval: 15_000, lease: 60_000, backstopTtl: 3_600_000 };
+  const quiet = { sweepInterval: 15_000, lease: 60_000, keyTtl: 3_600_000 };
 
   test('a lone change is one script call', async () => {
     const presence = scene.service(quiet);
@@ -132,9 +132,9 @@ describe.each(both)('on the wire with %s', (_name, make) => {
     expect(await sent(() => reader.getMultiplePresence([...users, 'more']))).toEqual(['MGET', 'MGET']);
     expect(await sent(() => reader.getMultiplePresence([]))).toEqual([]);
     expect(await sent(() => reader.getPresence('u1'))).toEqual(['MGET']);
-    expect(await sent(() => reader.onlineCount())).toEqual(['ZCARD']);
+    expect(await sent(() => reader.getOnlineCount())).toEqual(['ZCARD']);
     const listing = await sent(async () => {
-      for await (const _ of reader.onlineUsers({ pageSize: 600 }));
+      for await (const _ of reader.listOnlineUsers({ pageSize: 600 }));
     });
     expect(listing).toEqual(['ZRANGEBYLEX', 'ZRANGEBYLEX']);
   });
@@ -194,7 +194,7 @@ describe.each(both)('on the wire with %s', (_name, make) => {
     const killing = (async () => {
       while (loading) {
         kills += Number(await server.cli('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes'));
-        const reads = services.map((service) => service.onlineCount());
+        const reads = services.map((service) => service.getOnlineCount());
         await Promise.all(reads);
       }
     })();
@@ -271,7 +271,7 @@ describe.each(both)('on the wire with %s', (_name, make) => {
       if (outcome.status === 'rejected') expect(outcome.reason).toBeInstanceOf(CommandError);
     }
     expect(presence.stats().sockets).toBe(99);
-    expect(await presence.onlineCount()).toBe(99);
+    expect(await presence.getOnlineCount()).toBe(99);
     await changes.settled();
     for (const user of users) {
       expect(changes.of(user)).toEqual(failed.includes(user) ? [] : ['offline > online']);
@@ -296,7 +296,7 @@ describe.each(both)('on the wire with %s', (_name, make) => {
 
 describe('what is in Redis', () => {
   const MINUTE = 60_000;
-  const options = { lease: 9_000, sweepInterval: 4_000, backstopTtl: 30 * MINUTE, lastSeenTtl: 90 * MINUTE };
+  const options = { lease: 9_000, sweepInterval: 4_000, keyTtl: 30 * MINUTE, lastSeenTtl: 90 * MINUTE };
 
   beforeEach(() => start(nodeRedis));
   afterEach(() => scene.end());
@@ -387,13 +387,13 @@ describe('what is in Redis', () => {
   });
 
   test('the keys of those who stay online never run out', async () => {
-    const backstopTtl = 2_400;
-    const presence = scene.service({ lease: 600, sweepInterval: 100, backstopTtl });
+    const keyTtl = 2_400;
+    const presence = scene.service({ lease: 600, sweepInterval: 100, keyTtl: keyTtl });
     const users = Array.from({ length: 200 }, (_, index) => `u${index}`);
     await Promise.all(users.map((user) => presence.setPresence(user, 's')));
     await presence.join('quiet room', 'u0', 's');
-    const end = (await redisNow()) + 2 * backstopTtl;
-    let lowest = backstopTtl;
+    const end = (await redisNow()) + 2 * keyTtl;
+    let lowest = keyTtl;
     await waitFor(
       async () => {
         for (const [key, ttl] of Object.entries(await ttls())) {
@@ -404,9 +404,9 @@ describe('what is in Redis', () => {
       },
       { timeout: 15_000, interval: 100 },
     );
-    console.log(`  backstop ${backstopTtl} ms, the lowest TTL seen ${lowest} ms`);
-    expect(lowest).toBeGreaterThan(backstopTtl / 8);
-    expect(await presence.onlineCount()).toBe(200);
+    console.log(`  backstop ${keyTtl} ms, the lowest TTL seen ${lowest} ms`);
+    expect(lowest).toBeGreaterThan(keyTtl / 8);
+    expect(await presence.getOnlineCount()).toBe(200);
     expect((await presence.getRoomCounts(['quiet room'])).get('quiet room')).toBe(1);
     for (const user of users) expect((await derived(user)).sockets).toEqual(['s']);
     // They were refreshed, not lost and written again.
@@ -837,12 +837,12 @@ describe('two processes with different clients', () => {
       process_.ask<T>('call', { method, args });
     expect(await call<{ status: string }>(one, 'getPresence', 'two-7')).toMatchObject({ status: 'busy' });
     expect(await call<{ status: string }>(two, 'getPresence', 'one-7')).toMatchObject({ status: 'online' });
-    expect([await call(one, 'onlineCount'), await call(two, 'onlineCount')]).toEqual([40, 40]);
+    expect([await call(one, 'getOnlineCount'), await call(two, 'getOnlineCount')]).toEqual([40, 40]);
     const ids = (await Promise.all([one.stats(), two.stats()])).map(({ nodeId }) => nodeId);
     expect(new Set(ids).size).toBe(2);
     expect(Object.keys(await scores(`${base}:nodes`)).sort()).toEqual(ids.sort());
     await one.ask('close');
-    expect(await call(two, 'onlineCount')).toBe(21);
+    expect(await call(two, 'getOnlineCount')).toBe(21);
     await changes.settled();
     changes.expectUnbroken();
     expect(changes.of('one-0')).toEqual(['offline > online', 'online > away']);

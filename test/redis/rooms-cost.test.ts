@@ -1,4 +1,4 @@
-import { type FrameFormat, PubSubService, RoomService } from 'rollcall';
+import { type FrameEncoder, PubSubService, RoomService } from 'rollcall';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { jsonEncoder } from '../../src/rooms/json-encoder.js';
 import { nodeRedis } from '../shared/presence-clients.js';
@@ -32,7 +32,7 @@ function service() {
 }
 
 const counts = { frames: 0 };
-const format: FrameFormat = {
+const format: FrameEncoder = {
   message: (message) => {
     counts.frames++;
     return jsonEncoder.message(message);

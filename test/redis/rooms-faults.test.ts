@@ -85,8 +85,8 @@ describe.each([
     await servers[0].rooms.broadcast(room, 'first');
     await scene.fence(servers[0], room, ...peers);
     // What passes anyway is no loss: gaps are made up for all the same.
-    await servers[1].rooms.broadcastTyping(room, 'somebody', 1_000);
-    await servers[0].rooms.broadcast(room, 'passing', null, { keep: false });
+    await servers[1].rooms.broadcastTyping(room, 'somebody', { ttl: 1_000 });
+    await servers[0].rooms.broadcast(room, 'passing', null, { transient: true });
     await scene.until('what passes', () =>
       peers.every((peer) => peer.of('event').some(({ event }) => event === 'passing')),
     );
@@ -198,7 +198,7 @@ describe.each([
     await scene.until('the leaver is gone', async () => {
       const [presence, members] = [
         await two.presence.getPresence('leaver'),
-        await two.presence.getRoom(room),
+        await two.presence.getRoomMembers(room),
       ];
       return presence?.status === 'offline' && members.length === 6;
     });

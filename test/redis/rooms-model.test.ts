@@ -295,7 +295,7 @@ class Day {
     }
     for (const room of this.rooms) {
       const users = new Set(this.people.filter((who) => who.rooms.has(room)).map(({ userId }) => userId));
-      const members = await (this.servers[0] as TestServer).presence.getRoom(room);
+      const members = await (this.servers[0] as TestServer).presence.getRoomMembers(room);
       expect(new Set(members.map(({ userId }) => userId))).toEqual(users);
     }
   }
@@ -308,9 +308,9 @@ class Day {
       expect(errors).toEqual([]);
     }
     for (const room of this.rooms) {
-      expect(await (this.servers[1] as TestServer).presence.getRoom(room)).toEqual([]);
+      expect(await (this.servers[1] as TestServer).presence.getRoomMembers(room)).toEqual([]);
     }
-    expect(await (this.servers[1] as TestServer).presence.onlineCount()).toBe(0);
+    expect(await (this.servers[1] as TestServer).presence.getOnlineCount()).toBe(0);
     await scene.end();
     for (const end of ends.splice(0)) end();
   }

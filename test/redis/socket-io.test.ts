@@ -273,7 +273,7 @@ test('namespaces made by a pattern are tracked each by its sockets', async () =>
   const ann = await world.client(node, 'ann', { namespace: '/room-1' });
   const bob = await world.client(node, 'bob', { namespace: '/room-2' });
   await Promise.all([ann.statuses('cem'), bob.statuses('cem')]);
-  await waitFor(async () => (await node.presence.getRoom('den')).length === 2);
+  await waitFor(async () => (await node.presence.getRoomMembers('den')).length === 2);
   await tracking.relay('all');
   await node.pubsub.publish('all', 'hello');
   const cem = await world.client(node, 'cem', { namespace: '/room-2' });

@@ -180,7 +180,7 @@ describe.each(Object.entries(sseServers))(
         expect(source.of<{ data: number }>(type).map(({ data }) => data)).toEqual(all);
       }
       expect(source.of('$discontinuity')).toEqual([]);
-      expect((await outside.presence.getRoom(lobby)).map((member) => member.userId)).toContain(userId);
+      expect((await outside.presence.getRoomMembers(lobby)).map((member) => member.userId)).toContain(userId);
     });
   },
 );

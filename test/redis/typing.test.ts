@@ -52,7 +52,7 @@ describe.each([
   test('is seen on other servers, and by clients, until it is stopped', async () => {
     const [one, two] = [open(make), open(make)];
     const heard: string[][] = [];
-    const watch = await two.typing.watch(room, (typists) => heard.push(typists));
+    const watch = await two.typing.watch(room, (typingUsers) => heard.push(typingUsers));
     const frames: unknown[] = [];
     const send = (frame: string | Buffer) => void frames.push(JSON.parse(String(frame)));
     const peer = { bufferedAmount: 0, close: () => {}, send };
@@ -63,7 +63,7 @@ describe.each([
     for (let strokes = 0; strokes < 200; strokes++) await one.typing.start(room, 'ann', { except: 'own' });
     await one.typing.start(room, 'bob');
     await waitFor(() => watch.current().length === 2);
-    await one.typing.leave('ann', { except: 'own' });
+    await one.typing.stopAll('ann', { except: 'own' });
     await waitFor(() => watch.current().length === 1);
     expect(heard).toEqual([['ann'], ['ann', 'bob'], ['bob']]);
 
@@ -104,10 +104,10 @@ describe.each([
 });
 
 describe('processes', () => {
-  test('that die or stand still take their typists with them; the others stay', async () => {
+  test('that die or stand still take their typingUsers with them; the others stay', async () => {
     const { typing } = open(nodeRedis);
     const heard: string[][] = [];
-    const watch = await typing.watch(room, (typists) => heard.push(typists.sort()));
+    const watch = await typing.watch(room, (typingUsers) => heard.push(typingUsers.sort()));
     const [ann, bob] = await Promise.all([child('ann', 3_000), child('bob', 3_000), child('cat', 3_000)]);
     await waitFor(() => watch.current().length === 3);
     await ann.kill();

@@ -3,13 +3,13 @@ import {
   PresenceService,
   PubSubService,
   type RollcallError,
-  type RoomOptions,
   RoomService,
+  type RoomServiceOptions,
   type RoomSocket,
 } from 'rollcall';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { NotificationService } from '../../src/notifications/notification-service.js';
-import type { NotificationOptions } from '../../src/notifications/options.js';
+import type { NotificationServiceOptions } from '../../src/notifications/options.js';
 import { waitFor } from '../support/wait.js';
 import type { PresenceWorld } from './presence-scene.js';
 
@@ -24,8 +24,8 @@ export interface NotificationServer {
 }
 
 export interface ServerOptions {
-  notifications?: Partial<NotificationOptions>;
-  rooms?: Partial<RoomOptions>;
+  notifications?: Partial<NotificationServiceOptions>;
+  rooms?: Partial<RoomServiceOptions>;
   timeout?: number;
 }
 
@@ -397,7 +397,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
 
     test('sockets ask by requests, and are answered in JSON', async () => {
       const { notifications } = open();
-      const requests = notifications.requests();
+      const requests = notifications.requestHandlers();
       const [userId, other] = [fresh(), fresh()];
       const ids: string[] = [];
       for (const at of [1, 2, 3]) ids.push((await notifications.notify(userId, at)).id);

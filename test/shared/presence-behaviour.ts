@@ -291,7 +291,7 @@ export function presenceBehaviour(
       expect(after.transactions - before.transactions).toBeLessThanOrEqual(3 * partitions);
       expect(after.queued).toBe(0);
       expect(after.sockets).toBe(300);
-      expect(await presence.onlineCount()).toBe(300);
+      expect(await presence.getOnlineCount()).toBe(300);
     });
   });
 
@@ -369,10 +369,10 @@ export function presenceBehaviour(
         expect(record.socketIds).toEqual([id]);
         expect(record.sockets[0]?.meta).toEqual({ id });
       }
-      expect(await other.onlineCount()).toBe(weirdIds.length);
+      expect(await other.getOnlineCount()).toBe(weirdIds.length);
       for (const pageSize of [1, 7, 1_000]) {
         const listed: string[] = [];
-        for await (const id of other.onlineUsers({ pageSize })) {
+        for await (const id of other.listOnlineUsers({ pageSize })) {
           listed.push(id);
           // A page that does not get ahead would go on for ever.
           expect(listed.length).toBeLessThanOrEqual(weirdIds.length);
@@ -384,7 +384,7 @@ export function presenceBehaviour(
       for (const record of (await other.getMultiplePresence(weirdIds)).values()) {
         expect(record).toMatchObject({ status: 'offline', socketIds: [] });
       }
-      expect(await other.onlineCount()).toBe(0);
+      expect(await other.getOnlineCount()).toBe(0);
       await changes.settled();
       for (const id of weirdIds) expect(changes.of(id)).toEqual(['offline > online', 'online > offline']);
       await waitFor(() => presence.stats().sockets === 0);
@@ -417,7 +417,7 @@ export function presenceBehaviour(
       const presence = scene.service({ lease: 900, sweepInterval: 50 });
       await Promise.all(weirdIds.map((id) => presence.setPresence(id, id)));
       await scene.flush();
-      await waitFor(async () => (await presence.onlineCount()) === weirdIds.length);
+      await waitFor(async () => (await presence.getOnlineCount()) === weirdIds.length);
       for (const [id, record] of await presence.getMultiplePresence(weirdIds)) {
         expect(record.socketIds).toEqual([id]);
       }
@@ -431,7 +431,7 @@ export function presenceBehaviour(
       const doomed = scene.service({ ...options, redis: chaos, timeout: 200, onError: () => {} });
       await Promise.all(weirdIds.map((id) => doomed.setPresence(id, id)));
       chaos.cut();
-      await waitFor(async () => (await survivor.onlineCount()) === 0, { timeout: 8_000 });
+      await waitFor(async () => (await survivor.getOnlineCount()) === 0, { timeout: 8_000 });
       for (const [id, record] of await survivor.getMultiplePresence(weirdIds)) {
         expect(record, id).toMatchObject({ status: 'offline', socketIds: [] });
       }
@@ -471,7 +471,7 @@ export function presenceBehaviour(
         expect(record.userId).toBe(user);
         expect(record.socketIds).toEqual(['s']);
       }
-      expect(await presence.onlineCount()).toBe(2_000);
+      expect(await presence.getOnlineCount()).toBe(2_000);
     }, 60_000);
   });
 
@@ -483,7 +483,7 @@ export function presenceBehaviour(
       await presence.removeSocket('u7', 's');
       for (const pageSize of [1, 7, 49, 50]) {
         const listed: string[] = [];
-        for await (const user of presence.onlineUsers({ pageSize })) listed.push(user);
+        for await (const user of presence.listOnlineUsers({ pageSize })) listed.push(user);
         expect(listed.sort()).toEqual(users.filter((user) => user !== 'u7').sort());
       }
     });
@@ -494,7 +494,7 @@ export function presenceBehaviour(
       const leaving = Array.from({ length: 30 }, (_, index) => `leaves ${index}`);
       await Promise.all([...staying, ...leaving].map((user) => presence.setPresence(user, 's')));
       const listed: string[] = [];
-      for await (const user of presence.onlineUsers({ pageSize: 3 })) {
+      for await (const user of presence.listOnlineUsers({ pageSize: 3 })) {
         listed.push(user);
         const gone = leaving.pop();
         if (gone !== undefined) {
@@ -513,7 +513,7 @@ export function presenceBehaviour(
       const [first] = ['a', 'b', 'c'].sort(
         (one, two) => partitionOf(one, partitions) - partitionOf(two, partitions),
       );
-      for await (const user of presence.onlineUsers({ pageSize: 1 })) {
+      for await (const user of presence.listOnlineUsers({ pageSize: 1 })) {
         expect(user).toBe(first);
         break;
       }
@@ -521,14 +521,14 @@ export function presenceBehaviour(
       const reason = new Error('enough');
       const listed: string[] = [];
       const reading = (async () => {
-        for await (const user of presence.onlineUsers({ pageSize: 10, signal: abort.signal })) {
+        for await (const user of presence.listOnlineUsers({ pageSize: 10, signal: abort.signal })) {
           listed.push(user);
           abort.abort(reason);
         }
       })();
       await expect(reading).rejects.toBe(reason);
       expect(listed).toEqual([first]);
-      expect(() => presence.onlineUsers({ signal: abort.signal })).toThrow(reason);
+      expect(() => presence.listOnlineUsers({ signal: abort.signal })).toThrow(reason);
     });
   });
 
@@ -549,7 +549,7 @@ export function presenceBehaviour(
     test('a listener that left hears nothing any more, even in the middle of a batch', async () => {
       const [presence, changes] = await scene.observer();
       const heard: string[] = [];
-      const subscription: Subscription = await presence.onChange(({ userId }) => {
+      const subscription: Subscription = await presence.subscribe(({ userId }) => {
         heard.push(userId);
         void subscription.unsubscribe();
       });
@@ -568,7 +568,7 @@ export function presenceBehaviour(
     test('a listener that throws or rejects is reported and harms nobody', async () => {
       const errors: unknown[] = [];
       const presence = scene.service({ onError: (error, { stage }) => errors.push([stage, error]) });
-      await presence.onChange(() => {
+      await presence.subscribe(() => {
         throw new Error('broken listener');
       });
       const changes = await Changes.of(presence);
@@ -598,7 +598,7 @@ export function presenceBehaviour(
       await presence.setPresence('ann', 's1', 'busy');
       const gone = await presence.removeSocket('ann', 's1');
       expect(gone).toMatchObject({ status: 'busy', socketIds: [], sockets: [] });
-      expect(await presence.onlineCount()).toBe(1);
+      expect(await presence.getOnlineCount()).toBe(1);
       const change = await changes.until('ann', 'offline');
       expect(change).toMatchObject({ previous: 'busy', sockets: 0 });
       // Last seen when the socket went, not when the grace ended.
@@ -609,7 +609,7 @@ export function presenceBehaviour(
         version: change.version,
       });
       expect(change.version).toBeGreaterThan(gone?.version ?? 0);
-      expect(await presence.onlineCount()).toBe(0);
+      expect(await presence.getOnlineCount()).toBe(0);
       await others.settled();
       expect(others.of('ann')).toEqual(['offline > busy', 'busy > offline']);
     });
@@ -707,7 +707,7 @@ export function presenceBehaviour(
       const users = Array.from({ length: 20 }, (_, index) => `u${index}`);
       await Promise.all(users.map((user) => leaving.setPresence(user, 'old', 'away')));
       await leaving.close({ handoff: true });
-      expect(await observer.onlineCount()).toBe(20);
+      expect(await observer.getOnlineCount()).toBe(20);
       for (const record of (await observer.getMultiplePresence(users)).values()) {
         expect(record).toMatchObject({ status: 'away', socketIds: [] });
       }
@@ -729,9 +729,9 @@ export function presenceBehaviour(
         ['removeSocket', () => presence.removeSocket('ann', 's1')],
         ['getPresence', () => presence.getPresence('ann')],
         ['getMultiplePresence', () => presence.getMultiplePresence(['ann'])],
-        ['onlineCount', () => presence.onlineCount()],
-        ['onlineUsers', async () => presence.onlineUsers().next()],
-        ['onChange', () => presence.onChange(() => {})],
+        ['getOnlineCount', () => presence.getOnlineCount()],
+        ['listOnlineUsers', async () => presence.listOnlineUsers().next()],
+        ['onChange', () => presence.subscribe(() => {})],
         ['connect', () => presence.connect()],
       ];
       for (const [name, call] of calls) await expect(call(), name).rejects.toThrow(ClosedError);
@@ -758,7 +758,7 @@ export function presenceBehaviour(
         const outcome = await call;
         if (outcome instanceof Error) expect(outcome).toBeInstanceOf(ClosedError);
         expect((await observer.getPresence('ann'))?.socketIds ?? [], how).toEqual([]);
-        expect(await observer.onlineCount(), how).toBe(0);
+        expect(await observer.getOnlineCount(), how).toBe(0);
       }
     });
 
@@ -804,7 +804,7 @@ export function presenceBehaviour(
       await two.setPresence('bob', 's1');
       expect(await one.getPresence('bob')).toBeNull();
       expect(await two.getPresence('ann')).toBeNull();
-      expect([await one.onlineCount(), await two.onlineCount()]).toEqual([1, 1]);
+      expect([await one.getOnlineCount(), await two.getOnlineCount()]).toEqual([1, 1]);
       expect(await two.removeSocket('ann', 's1')).toBeNull();
       await Promise.all([first.settled(), second.settled()]);
       expect(first.of('bob')).toEqual([]);
@@ -885,9 +885,9 @@ export function presenceBehaviour(
       ],
       ['getMultiplePresence', 'userId', (it, value) => it.getMultiplePresence(['ann', value]), badIds],
       [
-        'onlineUsers',
+        'listOnlineUsers',
         'pageSize',
-        async (it, value) => it.onlineUsers({ pageSize: value }),
+        async (it, value) => it.listOnlineUsers({ pageSize: value }),
         [
           ['zero', 0],
           ['a fraction', 1.5],
@@ -896,11 +896,16 @@ export function presenceBehaviour(
           ['text', '10'],
         ],
       ],
-      ['onlineUsers', 'signal', async (it, value) => it.onlineUsers({ signal: value }), [['a string', 'x']]],
+      [
+        'listOnlineUsers',
+        'signal',
+        async (it, value) => it.listOnlineUsers({ signal: value }),
+        [['a string', 'x']],
+      ],
       [
         'onChange',
         'handler',
-        (it, value) => it.onChange(value),
+        (it, value) => it.subscribe(value),
         [
           ['nothing', undefined],
           ['an object', {}],

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { InvalidArgumentError, type PresenceWatch, type RoomChangeEvent } from '../../src/index.js';
+import { InvalidArgumentError, type PresenceWatch, type RoomChange } from '../../src/index.js';
 import { createChaosDriver } from '../../src/testing/chaos-driver.js';
 import { waitFor } from '../support/wait.js';
 import { type PresenceWorld, Scene, weirdIds } from './presence-scene.js';
@@ -75,9 +75,9 @@ export function presencePeople(world: () => Promise<PresenceWorld>, { crowd = 3_
           status: 'invisible',
           socketIds: ['s1', 's2'],
         });
-        expect(await service.onlineCount()).toBe(0);
+        expect(await service.getOnlineCount()).toBe(0);
         expect((await service.setStatus('ann', null))?.status).toBe('busy');
-        expect(await service.onlineCount()).toBe(1);
+        expect(await service.getOnlineCount()).toBe(1);
         await changes.settled();
         expect(changes.of('ann')).toEqual(['offline > online', 'online > offline', 'offline > busy']);
         expect(seen).toEqual(['online', 'offline', 'busy']);
@@ -209,7 +209,9 @@ export function presencePeople(world: () => Promise<PresenceWorld>, { crowd = 3_
         const { transactions } = service.stats();
         await waitFor(() => service.stats().transactions > transactions);
         await service.setPresence('ann', 's1', 'away');
-        expect(await other.getRoom('lobby')).toMatchObject([{ userId: 'ann', info: 'first', sockets: 1 }]);
+        expect(await other.getRoomMembers('lobby')).toMatchObject([
+          { userId: 'ann', info: 'first', sockets: 1 },
+        ]);
         expect((await other.getPresence('bob'))?.socketIds ?? []).toEqual([]);
         expect(service.stats().sockets).toBe(1);
         scene.errors.length = 0;
@@ -241,7 +243,7 @@ export function presencePeople(world: () => Promise<PresenceWorld>, { crowd = 3_
         const service = scene.service({ redis: driver });
         const other = scene.service();
         for (let round = 0; round < 10; round++) {
-          driver.failNext(round % 2 === 0 ? 'reply-lost' : 'before');
+          driver.failNext(round % 2 === 0 ? 'reply-lost' : 'request-lost');
           const calls = [
             service.setPresence('ann', 's1', 'busy'),
             service.removeSocket('ann', 's1'),
@@ -423,7 +425,7 @@ export function presencePeople(world: () => Promise<PresenceWorld>, { crowd = 3_
   describe('a room', () => {
     const watched = async (scene: Scene, room: string) => {
       const service = scene.service();
-      const heard: RoomChangeEvent[] = [];
+      const heard: RoomChange[] = [];
       const watch = await service.watchRoom(room, (change) => heard.push(change));
       const lines = () =>
         heard.map((it) => `${it.type} ${it.userId} ${JSON.stringify(it.info)} ${it.sockets}`);
@@ -441,7 +443,7 @@ export function presencePeople(world: () => Promise<PresenceWorld>, { crowd = 3_
         await b.join('lobby', 'bob', 's3');
         await waitFor(() => lines().length === 3);
         expect(watch.current().get('ann')).toMatchObject({ info: { color: 'blue' }, sockets: 2 });
-        const members = new Map((await a.getRoom('lobby')).map((member) => [member.userId, member]));
+        const members = new Map((await a.getRoomMembers('lobby')).map((member) => [member.userId, member]));
         expect(members).toEqual(watch.current());
         expect(await a.getRoomCounts(['lobby', 'empty', 'lobby'])).toEqual(
           new Map([
@@ -462,7 +464,7 @@ export function presencePeople(world: () => Promise<PresenceWorld>, { crowd = 3_
           'leave ann {"color":"blue"} 0',
         ]);
         expect([...watch.current().keys()]).toEqual(['bob']);
-        expect(await a.getRoom('empty')).toEqual([]);
+        expect(await a.getRoomMembers('empty')).toEqual([]);
       }),
     );
 
@@ -554,10 +556,12 @@ export function presencePeople(world: () => Promise<PresenceWorld>, { crowd = 3_
         const service = scene.service();
         for (const room of weirdIds) await service.join(room, room, room, { room });
         for (const room of weirdIds) {
-          expect(await service.getRoom(room)).toMatchObject([{ userId: room, info: { room }, sockets: 1 }]);
+          expect(await service.getRoomMembers(room)).toMatchObject([
+            { userId: room, info: { room }, sockets: 1 },
+          ]);
         }
         for (const user of weirdIds) await service.join('all', user, user);
-        expect((await service.getRoom('all')).map(({ userId }) => userId).sort()).toEqual(
+        expect((await service.getRoomMembers('all')).map(({ userId }) => userId).sort()).toEqual(
           [...weirdIds].sort(),
         );
         await expect(service.join('', 'ann', 's')).rejects.toThrow('room');
@@ -572,7 +576,7 @@ export function presencePeople(world: () => Promise<PresenceWorld>, { crowd = 3_
         const users = Array.from({ length: crowd }, (_, at) => `user-${at}`);
         await Promise.all(users.map((user) => service.join('stadium', user, 's', 1)));
         const listed: string[] = [];
-        for await (const { userId } of service.roomMembers('stadium')) listed.push(userId);
+        for await (const { userId } of service.listRoomMembers('stadium')) listed.push(userId);
         expect(listed).toHaveLength(users.length);
         expect(new Set(listed)).toEqual(new Set(users));
         expect((await service.getRoomCounts(['stadium'])).get('stadium')).toBe(crowd);

@@ -31,7 +31,7 @@ export class Changes {
 
   static async of(service: PresenceService): Promise<Changes> {
     const changes = new Changes(service);
-    ({ unsubscribe: changes.unsubscribe } = await service.onChange((change) => {
+    ({ unsubscribe: changes.unsubscribe } = await service.subscribe((change) => {
       changes.list.push(change);
     }));
     return changes;
@@ -147,7 +147,7 @@ export function counting(driver: Driver): { driver: Driver; calls: string[] } {
       return driver.subscribe(kind, names, options);
     },
     unsubscribe: (kind, names) => driver.unsubscribe(kind, names),
-    reset: (kind, cause, name) => driver.reset(kind, cause, name),
+    resetSubscriptions: (kind, cause, name) => driver.resetSubscriptions(kind, cause, name),
     close: () => driver.close(),
   };
   return { driver: spy, calls };

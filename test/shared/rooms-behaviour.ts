@@ -1,7 +1,7 @@
 import {
   CloseCode,
   ClosedError,
-  type FrameFormat,
+  type FrameEncoder,
   InvalidArgumentError,
   LimitError,
   PubSubService,
@@ -106,8 +106,8 @@ export function roomsBehaviour(
       test('that are not kept reach who is there, and have no place', async () => {
         const { one, room, ann, bob, annSocket, bobSocket } = await pair();
         await annSocket.join(room);
-        await one.rooms.broadcast(room, 'said', 'passing', { keep: false });
-        await one.rooms.broadcastTyping(room, 'bob', 3_000);
+        await one.rooms.broadcast(room, 'said', 'passing', { transient: true });
+        await one.rooms.broadcastTyping(room, 'bob', { ttl: 3_000 });
         await scene.fence(one, room, ann);
         const [passing, typing] = ann.of('event');
         expect(passing).toEqual({ type: 'event', room, event: 'said', data: 'passing' });
@@ -224,7 +224,7 @@ export function roomsBehaviour(
         const one = scene.server();
         const room = scene.fresh('room');
         const calls = [0, 0];
-        const formats = calls.map((_, at): FrameFormat => {
+        const formats = calls.map((_, at): FrameEncoder => {
           return {
             message: (message) => {
               calls[at] = (calls[at] as number) + 1;
@@ -332,11 +332,13 @@ export function roomsBehaviour(
         await one.rooms.broadcast(room, 'said', 'x');
         await scene.fence(one, room, ann);
         expect(ann.said(room)).toEqual(['x']);
-        expect(await two.presence.getRoom(room)).toMatchObject([{ userId: annId, info: 2, sockets: 1 }]);
+        expect(await two.presence.getRoomMembers(room)).toMatchObject([
+          { userId: annId, info: 2, sockets: 1 },
+        ]);
         await annSocket.update(room, 3);
-        expect(await two.presence.getRoom(room)).toMatchObject([{ userId: annId, info: 3 }]);
+        expect(await two.presence.getRoomMembers(room)).toMatchObject([{ userId: annId, info: 3 }]);
         await annSocket.leave(room);
-        expect(await two.presence.getRoom(room)).toEqual([]);
+        expect(await two.presence.getRoomMembers(room)).toEqual([]);
       });
 
       test('and leaving take effect in the order in which they are asked for', async () => {
@@ -351,14 +353,14 @@ export function roomsBehaviour(
         // Whoever is told to leave before he has come may be told that he never did.
         expect(outcomes.at(-1)).toMatchObject({ status: 'fulfilled' });
         expect(annSocket.rooms).toEqual([room]);
-        expect((await one.presence.getRoom(room)).length).toBe(1);
+        expect((await one.presence.getRoomMembers(room)).length).toBe(1);
         await one.rooms.broadcast(room, 'said', 'x');
         await scene.fence(one, room, ann);
         expect(ann.said(room)).toEqual(['x']);
         await Promise.all([annSocket.leave(room), annSocket.leave(room)]);
         expect(one.rooms.stats().rooms).toBe(0);
         expect(annSocket.isIn(room)).toBe(false);
-        expect(await one.presence.getRoom(room)).toEqual([]);
+        expect(await one.presence.getRoomMembers(room)).toEqual([]);
       });
 
       test('nothing comes after leaving, also while others stay', async () => {
@@ -382,7 +384,7 @@ export function roomsBehaviour(
         await annSocket.join(room);
         await expect(annSocket.join(room, { info })).rejects.toThrow(InvalidArgumentError);
         expect(annSocket.rooms).toEqual([room]);
-        expect(await two.presence.getRoom(room)).toHaveLength(1);
+        expect(await two.presence.getRoomMembers(room)).toHaveLength(1);
       });
     });
 
@@ -419,7 +421,7 @@ export function roomsBehaviour(
             .of('members')
             .some(({ members }) => (members as { user: string; sockets: number }[])[0]?.sockets === 0),
         );
-        expect((await two.presence.getRoom(room)).map(({ userId }) => userId)).toEqual([bobId]);
+        expect((await two.presence.getRoomMembers(room)).map(({ userId }) => userId)).toEqual([bobId]);
         expect((await two.presence.getPresence(annId))?.status).toBe('offline');
       });
     });
@@ -522,7 +524,7 @@ export function roomsBehaviour(
         await annSocket.detach();
         await until('no handler', () => one.pubsub.stats().handlers === 0);
         expect(one.rooms.stats()).toMatchObject(nothing);
-        expect(await one.presence.getRoom(room)).toEqual([]);
+        expect(await one.presence.getRoomMembers(room)).toEqual([]);
         expect(one.errors).toEqual([]);
       });
 
@@ -621,7 +623,7 @@ export function roomsBehaviour(
 
     describe('a slow peer', () => {
       const slow = async (slowPeers: 'close' | 'drop') => {
-        const one = scene.server({ rooms: { slowPeers, maxBuffered: 1_000 } });
+        const one = scene.server({ rooms: { slowPeers, maxBufferedBytes: 1_000 } });
         const [room, other] = [scene.fresh('room'), scene.fresh('other')];
         const [ann, bob] = [new TestPeer(), new TestPeer()];
         const annSocket = await one.rooms.attach(ann, { userId: 'ann' });
@@ -643,7 +645,7 @@ export function roomsBehaviour(
         await scene.fence(one, room, bob);
         expect(bob.said(room)).toEqual([1, 2, 3]);
         expect(ann.said(room)).toEqual([1]);
-        expect(ann.closed?.code).toBe(CloseCode.TOO_SLOW);
+        expect(ann.closed?.code).toBe(CloseCode.SLOW_CONSUMER);
         expect(annSocket.attached).toBe(false);
         expect(one.rooms.stats()).toMatchObject({ sockets: 1, closedSlow: 1, dropped: 0 });
         const back = new TestPeer();
@@ -690,7 +692,7 @@ export function roomsBehaviour(
         const { one, ann, annSocket } = await slow('drop');
         ann.bufferedAmount = 4_001;
         await annSocket.watch(['bob']);
-        expect(ann.closed?.code).toBe(CloseCode.TOO_SLOW);
+        expect(ann.closed?.code).toBe(CloseCode.SLOW_CONSUMER);
         expect(one.rooms.stats()).toMatchObject({ sockets: 1, closedSlow: 1 });
       });
     });
@@ -728,8 +730,8 @@ export function roomsBehaviour(
           () => rooms.broadcast(room, 'said', (() => {}) as never),
           () => rooms.broadcast(room, 'said', 1, { from: '' }),
           () => rooms.broadcast(room, 'said', 1, { except: '' }),
-          () => rooms.broadcast(room, 'said', 1, { keep: false, idempotencyKey: 'k' }),
-          () => rooms.broadcastTyping(room, annId, -1),
+          () => rooms.broadcast(room, 'said', 1, { transient: true, idempotencyKey: 'k' }),
+          () => rooms.broadcastTyping(room, annId, { ttl: -1 }),
           () => rooms.sendToUser('', 'said'),
           () => rooms.sendToUser(annId, '$disconnect'),
           () => rooms.disconnectUser(''),
@@ -742,9 +744,13 @@ export function roomsBehaviour(
         expect(rooms.stats()).toEqual(before);
         expect(one.pubsub.stats().handlers).toBe(handlers);
         expect(await one.presence.getPresence('x')).toBeNull();
-        expect(await one.presence.getRoom(room)).toEqual([]);
+        expect(await one.presence.getRoomMembers(room)).toEqual([]);
         expect(() => new RoomService({} as never)).toThrow(InvalidArgumentError);
-        for (const options of [{ maxBuffered: 0 }, { slowPeers: 'wait' }, { history: { size: 0, ttl: 1 } }]) {
+        for (const options of [
+          { maxBufferedBytes: 0 },
+          { slowPeers: 'wait' },
+          { history: { size: 0, ttl: 1 } },
+        ]) {
           expect(() => new RoomService({ pubsub: one.pubsub, ...options } as never)).toThrow(
             InvalidArgumentError,
           );

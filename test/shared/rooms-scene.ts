@@ -1,7 +1,7 @@
 import {
   createRollcall,
   type ErrorContext,
-  type FrameFormat,
+  type FrameEncoder,
   type Peer,
   type RedisClient,
   type Rollcall,
@@ -32,11 +32,11 @@ export class TestPeer implements Peer {
   bufferedAmount = 0;
   closed: { code: number; reason: string } | undefined;
   readonly frames: Frame[] = [];
-  readonly format?: FrameFormat;
+  readonly format?: FrameEncoder;
   /** What it does with a frame beside keeping it. */
   act: (frame: Frame) => void = () => {};
 
-  constructor(format?: FrameFormat) {
+  constructor(format?: FrameEncoder) {
     if (format !== undefined) this.format = format;
   }
 

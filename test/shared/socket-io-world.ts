@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { PresenceService, PubSubService, type RedisClient } from 'rollcall';
-import { type PresenceTracking, type TrackPresenceOptions, trackPresence } from 'rollcall/socket.io';
+import { type PresenceTracker, type TrackPresenceOptions, trackPresence } from 'rollcall/socket.io';
 import { Server, type ServerOptions, type Socket } from 'socket.io';
 import { type Socket as ClientSocket, io as connectTo, type ManagerOptions } from 'socket.io-client';
 import { waitFor } from '../support/wait.js';
@@ -28,7 +28,7 @@ export interface SocketIoNode {
   readonly url: string;
   readonly presence: PresenceService;
   readonly pubsub: PubSubService;
-  readonly tracking: PresenceTracking<Socket>;
+  readonly tracking: PresenceTracker<Socket>;
   readonly errors: string[];
 }
 

@@ -317,7 +317,9 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
       /** A server whose time stands still, with somebody on it. */
       async function still(serve: object = {}) {
         const clock = new FakeClock();
-        const node = await world.node({ serve: { clock, heartbeat: 1_000, pongTimeout: 400, ...serve } });
+        const node = await world.node({
+          serve: { clock, heartbeatInterval: 1_000, pongTimeout: 400, ...serve },
+        });
         return { clock, node };
       }
 
@@ -418,7 +420,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         const bob = await world.client(node, 'bob');
         const chances = [0.2, 0.8];
         clock.random = () => chances.shift() ?? 0.5;
-        const closing = node.serving.close({ drain: 10_000 });
+        const closing = node.serving.close({ drainPeriod: 10_000 });
         expect((await world.open(`${node.url}/?user=cat`).closed).code).toBe(1012);
         await ann.settled();
         clock.advance(2_000);
@@ -443,7 +445,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         const clock = new FakeClock();
         const node = await world.node({ serve: { clock, refuseWith: 'status' } });
         await world.client(node, 'ann');
-        const closing = node.serving.close({ drain: 1_000 });
+        const closing = node.serving.close({ drainPeriod: 1_000 });
         expect(await refusal(world.open(`${node.url}/?user=bob`))).toBe(503);
         clock.advance(1_000);
         await closing;
@@ -452,7 +454,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
       test('with a wrong option ends nothing', async () => {
         const node = await world.node();
         const ann = await world.client(node, 'ann');
-        await expect(node.serving.close({ drain: -1 })).rejects.toThrow(/drain/);
+        await expect(node.serving.close({ drainPeriod: -1 })).rejects.toThrow(/drain/);
         await ann.settled();
         await world.client(node, 'bob');
       });

@@ -1,7 +1,7 @@
 import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { RequestError } from 'rollcall/ws';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { HistoryAnswer, Sent } from '../../src/protocol/frames.js';
+import type { HistoryResult, SendResult } from '../../src/protocol/frames.js';
 import { waitFor } from '../support/wait.js';
 import { type WsBackend, type WsClient, type WsNode, WsWorld } from './ws-world.js';
 
@@ -41,7 +41,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
     describe('send', () => {
       test('reaches all in the room on all servers, once, in order, with its author', async () => {
         const { ann, bob } = await pair();
-        const sent = (await ann.get(send(0))) as Sent;
+        const sent = (await ann.get(send(0))) as SendResult;
         for (const number of numbers(1, 20)) ann.write(send(number));
         await bob.until(() => bob.said('lobby').length === 21, 'all 21');
         await ann.until(() => ann.said('lobby').length === 21, 'all 21');
@@ -70,7 +70,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
 
       test('is not sent to its author without echo, who learns its position all the same', async () => {
         const { ann, bob } = await pair();
-        const { position } = (await ann.get(send(1, { echo: false }))) as Sent;
+        const { position } = (await ann.get(send(1, { echo: false }))) as SendResult;
         await bob.until(() => bob.said('lobby').length === 1, 'what ann said');
         await ann.until(() => ann.of('position').length === 1, 'its position');
         expect(ann.of('position')).toEqual([{ type: 'position', room: 'lobby', position }]);
@@ -87,7 +87,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
 
       test('with the same key is the same message, for the same user', async () => {
         const { one, ann, bob } = await pair();
-        const first = (await ann.get(send(1, { key: 'same' }))) as Sent;
+        const first = (await ann.get(send(1, { key: 'same' }))) as SendResult;
         expect(await ann.get(send(1, { key: 'same' }))).toEqual({ ...first, duplicate: true });
         const again = await world.client(one, 'ann');
         await again.get({ type: 'join', room: 'lobby' });
@@ -117,7 +117,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
 
       test('may follow its join at once', async () => {
         const node = await world.node({
-          serve: { authorize: (_, action) => Promise.resolve(action !== 'status') },
+          serve: { authorize: (_, { action }) => Promise.resolve(action !== 'status') },
         });
         const ann = await world.client(node, 'ann');
         const joined = ann.ask({ type: 'join', room: 'lobby' });
@@ -132,8 +132,8 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
     describe('join', () => {
       test('begins with the last events, or after a position', async () => {
         const { one, ann } = await pair();
-        const sent: Sent[] = [];
-        for (const number of numbers(1, 6)) sent.push((await ann.get(send(number))) as Sent);
+        const sent: SendResult[] = [];
+        for (const number of numbers(1, 6)) sent.push((await ann.get(send(number))) as SendResult);
         const cat = await world.client(one, 'cat');
         await cat.get({ type: 'join', room: 'lobby', last: 2 });
         const dan = await world.client(one, 'dan');
@@ -174,7 +174,10 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
       test('is refused beyond the number of rooms, without asking for leave', async () => {
         const asked: string[] = [];
         const node = await world.node({
-          serve: { maxRooms: 2, authorize: (_, __, room) => asked.push(room) > 0 },
+          serve: {
+            maxRooms: 2,
+            authorize: (_, request) => asked.push('room' in request ? request.room : request.action) > 0,
+          },
         });
         const ann = await world.client(node, 'ann');
         const answers = await Promise.all(
@@ -201,7 +204,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
           room: 'lobby',
           limit: 2,
           ...(before && { before }),
-        })) as HistoryAnswer;
+        })) as HistoryResult;
         pages.push(page.events.map(({ data }) => data));
         before = page.events.at(-1)?.position;
         more = page.more;
@@ -221,7 +224,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         await one.pubsub.publish(one.rooms.channel('lobby'), odd as never);
       }
       await ann.get(send(2));
-      const { events } = (await ann.get({ type: 'history', room: 'lobby' })) as HistoryAnswer;
+      const { events } = (await ann.get({ type: 'history', room: 'lobby' })) as HistoryResult;
       expect(events.map(({ data }) => data)).toEqual([2, 1]);
       expect(one.errors.filter((error) => !error.startsWith('DecodeError'))).toEqual([]);
     });
@@ -342,15 +345,15 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         await ann.get({ type: 'leave', room: 'lobby' });
         const user = { userId: 'ann', role: 'guest' };
         expect(asked).toEqual([
-          [user, 'join', 'lobby', {}],
-          [user, 'send', 'lobby', { event: 'said', data: 1 }],
-          [user, 'join', 'lobby', {}],
-          [user, 'typing', 'lobby', {}],
-          [user, 'history', 'old', {}],
-          [user, 'watch', 'bob', {}],
-          [user, 'watch', 'cat', {}],
-          [user, 'status', 'busy', {}],
-          [user, 'request', 'hello', {}],
+          [user, { action: 'join', room: 'lobby' }],
+          [user, { action: 'send', room: 'lobby', event: 'said', data: 1 }],
+          [user, { action: 'join', room: 'lobby' }],
+          [user, { action: 'typing', room: 'lobby' }],
+          [user, { action: 'history', room: 'old' }],
+          [user, { action: 'watch', userId: 'bob' }],
+          [user, { action: 'watch', userId: 'cat' }],
+          [user, { action: 'status', status: 'busy' }],
+          [user, { action: 'request', method: 'hello', data: null }],
         ]);
       });
 
@@ -359,7 +362,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         async (answer) => {
           const node = await world.node({
             serve: {
-              authorize: ((_: unknown, action: string) =>
+              authorize: ((_: unknown, { action }: { action: string }) =>
                 action === 'join' ? answer : Promise.resolve(answer)) as never,
             },
           });
@@ -385,8 +388,9 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         const secret = 'postgres://admin:hunter2@db';
         const node = await world.node({
           serve: {
-            authorize: (_, action, subject) => {
-              if (subject === 'two') throw new Error(secret);
+            authorize: (_, request) => {
+              const { action } = request;
+              if (Object.values(request).includes('two')) throw new Error(secret);
               if (action === 'history') throw new RequestError('LIMIT', 'not today', 70);
               return Promise.reject(new Error(secret));
             },
@@ -554,7 +558,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         await ann.get(send(data));
         await bob.until(() => bob.said('lobby').length === 1, 'what ann said');
         expect(bob.said('lobby')).toEqual([data]);
-        const { events } = (await bob.get({ type: 'history', room: 'lobby' })) as HistoryAnswer;
+        const { events } = (await bob.get({ type: 'history', room: 'lobby' })) as HistoryResult;
         expect(events[0]?.data).toEqual(data);
       });
     });

@@ -6,10 +6,10 @@ import {
   PresenceService,
   PubSubService,
   type RedisClient,
-  type RoomOptions,
   RoomService,
+  type RoomServiceOptions,
 } from 'rollcall';
-import { type Identity, type ServeOptions, type Serving, serveWebSocket } from 'rollcall/ws';
+import { type ServeHandle, type ServeOptions, serveWebSocket, type WebSocketIdentity } from 'rollcall/ws';
 import { type ServerOptions, WebSocket, WebSocketServer } from 'ws';
 import type { ErrorFrame, OkFrame, ServerFrame, WelcomeFrame } from '../../src/protocol/frames.js';
 import { deferred, waitFor, withDeadline } from '../support/wait.js';
@@ -21,9 +21,9 @@ export interface WsBackend {
 }
 
 export interface WsNodeOptions {
-  serve?: Partial<ServeOptions<Identity>>;
+  serve?: Partial<ServeOptions<WebSocketIdentity>>;
   ws?: ServerOptions;
-  rooms?: Partial<RoomOptions>;
+  rooms?: Partial<RoomServiceOptions>;
   presence?: Partial<PresenceOptions> | false;
   /** Called before the serving begins. */
   prepare?: (wss: WebSocketServer, http: Server) => void;
@@ -36,7 +36,7 @@ export interface WsNode {
   readonly pubsub: PubSubService;
   readonly presence: PresenceService;
   readonly rooms: RoomService;
-  readonly serving: Serving;
+  readonly serving: ServeHandle;
   /** What was reported, as "Name: message". */
   readonly errors: string[];
   readonly port: number;
@@ -172,7 +172,8 @@ export class WsWorld {
     const serving = serveWebSocket(wss, {
       rooms,
       authenticate: userOf,
-      authorize: (_user, _action, subject) => !subject.startsWith('closed'),
+      authorize: (_user, request) =>
+        !Object.values(request).some((value) => String(value).startsWith('closed')),
       onError,
       ...serve,
     });

@@ -116,7 +116,7 @@ export class FakeDriver implements Driver {
   /** Kinds given up so far. */
   readonly resets: SubscriptionKind[] = [];
 
-  reset(kind: SubscriptionKind, cause: Error): void {
+  resetSubscriptions(kind: SubscriptionKind, cause: Error): void {
     this.resets.push(kind);
     this.drop(cause, kind);
   }
@@ -139,7 +139,7 @@ export class FakeDriver implements Driver {
 
   /** A node of the cluster is there that was not. */
   returned(): void {
-    this.#listener?.returned?.();
+    this.#listener?.nodeReturned?.();
   }
 
   /** A subscribed connection breaks: of these kinds, or of all. SUBSCRIBEs under way are interrupted. */

@@ -17,7 +17,7 @@ import {
   eventStream,
   type NodeRequest,
   type NodeResponse,
-  pipeEvents,
+  pipeEventStream,
 } from 'rollcall/sse';
 
 /** What a request gets; `undefined`: 204, which tells EventSource not to come back. */
@@ -58,7 +58,7 @@ function pipe(
   response: NodeResponse,
 ) {
   const options = answer(url);
-  if (options !== undefined) return streams.push(pipeEvents(request, response, options));
+  if (options !== undefined) return streams.push(pipeEventStream(request, response, options));
   response.writeHead(204);
   return response.end();
 }

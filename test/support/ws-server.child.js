@@ -30,7 +30,7 @@ const serving = serveWebSocket(wss, {
     const user = new URL(url, 'http://localhost').searchParams.get('user');
     return user === 'undecided' ? new Promise(() => {}) : user;
   },
-  authorize: async (_, __, subject) => !subject.startsWith('closed'),
+  authorize: async (_, request) => !('room' in request && request.room.startsWith('closed')),
   requests: { echo: (_, data) => data, merge: (_, data) => ({ ...{}, ...data }) },
   ...(rate && {
     rateLimit: new RateLimiterMemory(rate),

@@ -2,8 +2,8 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { RoomOptions, RoomStats } from '../../src/index.js';
-import type { CloseServingOptions, ServeOptions, ServingStats } from '../../src/ws/index.js';
+import type { RoomServiceOptions, RoomServiceStats } from '../../src/index.js';
+import type { ServeCloseOptions, ServeOptions, ServeStats } from '../../src/ws/index.js';
 import { type Deferred, deferred, withDeadline } from './wait.js';
 
 const fixture = fileURLToPath(new URL('ws-server.child.js', import.meta.url));
@@ -13,8 +13,8 @@ export interface WsServerOptions {
   /** Of Redis. */
   port: number;
   prefix: string;
-  serve?: Partial<Pick<ServeOptions, 'heartbeat' | 'pongTimeout' | 'maxRooms' | 'maxBytes'>>;
-  rooms?: Pick<RoomOptions, 'maxBuffered' | 'history'>;
+  serve?: Partial<Pick<ServeOptions, 'heartbeatInterval' | 'pongTimeout' | 'maxRooms' | 'maxFrameBytes'>>;
+  rooms?: Pick<RoomServiceOptions, 'maxBufferedBytes' | 'history'>;
   ws?: object;
   rate?: { points: number; duration: number };
 }
@@ -63,7 +63,7 @@ export class WsServer {
     return this.#ask('memory');
   }
 
-  stats(): Promise<ServingStats & RoomStats> {
+  stats(): Promise<ServeStats & RoomServiceStats> {
     return this.#ask('stats');
   }
 
@@ -76,7 +76,7 @@ export class WsServer {
     return this.#ask('pollution');
   }
 
-  close(options: CloseServingOptions): Promise<void> {
+  close(options: ServeCloseOptions): Promise<void> {
     return this.#ask('close', options);
   }
 

@@ -3,13 +3,13 @@ import {
   bufferCodec,
   type ChannelDefinition,
   type ChannelRef,
-  type ChannelSettings,
   type Codec,
   defineChannel,
   type HistoryOptions,
   type InferInput,
   type InferOutput,
   jsonCodec,
+  type ResolvedChannelOptions,
   SchemaError,
   type SchemaIssue,
   type StandardSchema,
@@ -149,7 +149,7 @@ export const names: readonly string[] = [room({ roomId: 'a' }), news(), own(), b
 
 // What is defined can be read, and not changed.
 same<typeof room.history, Required<HistoryOptions> | undefined>();
-same<ReturnType<typeof room>['definition'], ChannelSettings>();
+same<ReturnType<typeof room>['definition'], ResolvedChannelOptions>();
 // @ts-expect-error
 room.sharded = true;
 // @ts-expect-error

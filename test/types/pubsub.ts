@@ -10,7 +10,7 @@ import {
   type Driver,
   type MessageContext,
   type MessageStream,
-  type Published,
+  type PublishResult,
   type PubSubOptions,
   PubSubService,
   type PubSubStats,
@@ -130,7 +130,7 @@ export async function use(pubsub: PubSubService): Promise<void> {
 
   // Results.
   const published = await pubsub.publish('chat', chat);
-  same<typeof published, Published>();
+  same<typeof published, PublishResult>();
   same<typeof published.receivers, number>();
   await pubsub.publish<Chat>('chat', chat);
   // @ts-expect-error: not a Chat

@@ -1,5 +1,5 @@
 import { createElement, type FunctionComponent } from 'react';
-import { type Client, type ClientError, connect, type Membership, type UserPresence } from 'rollcall/client';
+import { type Client, type ClientError, connect, type MemberInfo, type UserPresence } from 'rollcall/client';
 import {
   RollcallProvider,
   type RollcallProviderProps,
@@ -67,7 +67,7 @@ export function useAll() {
       >();
   }
   same<typeof lobby.state, 'idle' | 'joining' | 'joined' | 'refused' | 'left'>();
-  same<typeof lobby.members, ReadonlyMap<string, Membership>>();
+  same<typeof lobby.members, ReadonlyMap<string, MemberInfo>>();
   same<typeof lobby.discontinuities, readonly RoomDiscontinuity[]>();
   same<typeof lobby.error, ClientError | undefined>();
   same<ReturnType<typeof lobby.loadOlder>, Promise<boolean>>();
@@ -99,7 +99,7 @@ export function useAll() {
 
   same<ReturnType<typeof usePresence>, ReadonlyMap<string, UserPresence>>();
   usePresence(new Set(['ann']));
-  same<ReturnType<typeof useTyping>['typists'], readonly string[]>();
+  same<ReturnType<typeof useTyping>['typingUsers'], readonly string[]>();
 
   const stream = useEventStream<{ n: number }>('/events', { events: ['reading'], parse: (text) => text });
   same<typeof stream.events, readonly StreamEvent<{ n: number }>[]>();

@@ -2,10 +2,10 @@ import { createServer } from 'node:http';
 import { defineChannel, type PresenceService, type PubSubService, type Subscription } from 'rollcall';
 import {
   type PresencePayload,
-  type PresenceTracking,
+  type PresenceTracker,
+  type PresenceTrackerRequest,
   type SocketLike,
   type TrackedPresence,
-  type TrackingAction,
   trackPresence,
 } from 'rollcall/socket.io';
 import { type Namespace, Server, type Socket } from 'socket.io';
@@ -42,12 +42,12 @@ const strict = new Server<FromClients, ToClients, Record<string, never>, Data>()
 const namespace: Namespace<FromClients, ToClients, BetweenServers, Data> = typed.of('/chat');
 
 const tracking = trackPresence(plain, { presence });
-same<typeof tracking, PresenceTracking<Socket>>();
-same<ReturnType<typeof trackPresence<TypedSocket>>, PresenceTracking<TypedSocket>>();
+same<typeof tracking, PresenceTracker<Socket>>();
+same<ReturnType<typeof trackPresence<TypedSocket>>, PresenceTracker<TypedSocket>>();
 trackPresence(plain.of('/chat'), { presence, pubsub });
 trackPresence(plain.of(/^\/room-\d+$/), { presence, rooms: true });
 trackPresence(strict, { presence });
-export const byNamespace: PresenceTracking<TypedSocket> = trackPresence(namespace, {
+export const byNamespace: PresenceTracker<TypedSocket> = trackPresence(namespace, {
   presence,
   rooms: (room, socket) => {
     same<typeof room, string>();
@@ -63,10 +63,9 @@ const typedTracking = trackPresence(typed, {
     same<typeof socket.data, Data>();
     return { userId: String(socket.data.user.id), meta: { name: socket.data.user.name }, status: 'away' };
   },
-  authorize: async (socket, action, subject) => {
-    same<typeof action, TrackingAction>();
-    same<typeof subject, string>();
-    return socket.data.user.name === subject;
+  authorize: async (socket, request) => {
+    same<typeof request, PresenceTrackerRequest>();
+    return request.action === 'watch' && socket.data.user.name === request.userId;
   },
 });
 typed.on('connection', async (socket) => {

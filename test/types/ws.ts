@@ -4,16 +4,16 @@ import { RateLimiterMemory, RateLimiterRedis } from 'rate-limiter-flexible';
 import type { Json, RoomService, RoomSocket } from 'rollcall';
 import { TypingService } from 'rollcall';
 import {
-  type Action,
-  type ActionDetails,
-  type Identity,
+  type ClientAction,
+  type ClientRequest,
   type RateLimiter,
   RequestError,
+  type ServeHandle,
   type ServeOptions,
-  type Serving,
-  type ServingStats,
+  type ServerWebSocketLike,
+  type ServeStats,
   serveWebSocket,
-  type WebSocketLike,
+  type WebSocketIdentity,
 } from 'rollcall/ws';
 import { WebSocket, WebSocketServer } from 'ws';
 
@@ -35,10 +35,10 @@ const asked = { authenticate: () => 'ann', authorize: () => true };
 serveWebSocket(new WebSocketServer({ server }), { rooms, ...asked });
 serveWebSocket(new WebSocketServer({ noServer: true, perMessageDeflate: true }), { rooms, ...asked });
 serveWebSocket(new WebSocketServer({ port: 0, WebSocket: OwnSocket }), { rooms, ...asked });
-export const socketOf = (socket: WebSocket): WebSocketLike => socket;
+export const socketOf = (socket: WebSocket): ServerWebSocketLike => socket;
 
 // What `authenticate` finds out is what everybody else is asked about.
-interface Account extends Identity {
+interface Account extends WebSocketIdentity {
   roles: string[];
 }
 const serving = serveWebSocket(new WebSocketServer({ server }), {
@@ -47,12 +47,23 @@ const serving = serveWebSocket(new WebSocketServer({ server }), {
     same<typeof request.url, string | undefined>();
     return { userId: 'ann', roles: ['admin'], status: 'busy', meta: { from: 'x' }, expiresAt: new Date() };
   },
-  authorize: async (user, action, subject, details) => {
+  authorize: async (user, request) => {
     same<typeof user, Account>();
-    same<typeof action, Action>();
-    same<typeof subject, string>();
-    same<typeof details, ActionDetails>();
-    return user.roles.includes(subject);
+    same<typeof request, ClientRequest>();
+    same<typeof request.action, ClientAction>();
+    switch (request.action) {
+      case 'send':
+        same<typeof request.data, Json>();
+        return user.roles.includes(`${request.room}:${request.event}`);
+      case 'watch':
+        return user.roles.includes(request.userId);
+      case 'status':
+        return request.status !== 'busy';
+      case 'request':
+        return request.method === 'hello';
+      default:
+        return user.roles.includes(request.room);
+    }
   },
   requests: {
     hello: (socket, data, user) => {
@@ -66,14 +77,14 @@ const serving = serveWebSocket(new WebSocketServer({ server }), {
   rateLimit: new RateLimiterMemory({ points: 10, duration: 1 }),
   rateLimitKey: (user, request) => `${user.roles[0]} ${request.socket.remoteAddress}`,
 });
-same<typeof serving, Serving>();
-same<ReturnType<typeof serving.stats>, ServingStats>();
+same<typeof serving, ServeHandle>();
+same<ReturnType<typeof serving.stats>, ServeStats>();
 export const limiter: RateLimiter = new RateLimiterRedis({ storeClient: store, points: 1, duration: 1 });
 same<Awaited<ReturnType<RateLimiterMemory['consume']>>, RateLimiterRes>();
 
 export async function use(): Promise<void> {
   await using _ = serving;
-  await serving.close({ drain: 10_000, handoff: true });
+  await serving.close({ drainPeriod: 10_000, handoff: true });
 }
 export const options: ServeOptions = { rooms, ...asked, refuseWith: 'status' };
 

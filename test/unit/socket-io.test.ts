@@ -8,7 +8,7 @@ import {
   TimeoutError,
 } from 'rollcall';
 import {
-  type PresenceTracking,
+  type PresenceTracker,
   type RelayedPubSub,
   type TrackedPresence,
   type TrackPresenceOptions,
@@ -192,7 +192,7 @@ beforeEach(() => {
   errors = [];
 });
 
-function track(options: Partial<TrackPresenceOptions<FakeSocket>> = {}): PresenceTracking<FakeSocket> {
+function track(options: Partial<TrackPresenceOptions<FakeSocket>> = {}): PresenceTracker<FakeSocket> {
   return trackPresence<FakeSocket>(space, {
     presence: presence as TrackedPresence,
     clock,
@@ -359,7 +359,7 @@ describe('registering', () => {
 
 describe('requests of clients', () => {
   let socket: FakeSocket;
-  let tracking: PresenceTracking<FakeSocket>;
+  let tracking: PresenceTracker<FakeSocket>;
 
   async function connected(options: Partial<TrackPresenceOptions<FakeSocket>> = {}): Promise<void> {
     tracking = track(options);
@@ -461,7 +461,9 @@ describe('requests of clients', () => {
   test('authorize is asked about each user and status', async () => {
     const asked: string[] = [];
     await connected({
-      authorize: (who, action, subject) => {
+      authorize: (who, request) => {
+        const { action } = request;
+        const subject = request.action === 'watch' ? request.userId : request.status;
         asked.push(`${who.id} ${action} ${subject}`);
         if (subject === 'broken') throw new Error('the password is 1234');
         return (subject === 'truthy' ? 1 : subject !== 'secret') as boolean;

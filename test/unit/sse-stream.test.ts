@@ -1,6 +1,11 @@
 import { EventEmitter } from 'node:events';
 import { CloseCode, defineChannel, type PubSubService, type RollcallError, type RoomService } from 'rollcall';
-import { type ChannelStreamOptions, type EventStreamOptions, eventStream, pipeEvents } from 'rollcall/sse';
+import {
+  type ChannelStreamOptions,
+  type EventStreamOptions,
+  eventStream,
+  pipeEventStream,
+} from 'rollcall/sse';
 import { describe, expect, test } from 'vitest';
 import { TimeoutError } from '../../src/internal/errors.js';
 import { toChannelKey } from '../../src/sse/last-event-id.js';
@@ -113,7 +118,7 @@ describe('a stream', () => {
   });
 
   test('a comment breaks every long silence, and nothing else', async () => {
-    const { options, pubsub, clock } = scene({ keepAlive: 1_000 });
+    const { options, pubsub, clock } = scene({ keepAliveInterval: 1_000 });
     const response = eventStream(request(), options);
     const { parser } = reading(response);
     await turn();
@@ -157,9 +162,9 @@ describe('the end', () => {
     expect(parser.retry).toBe(8_000);
     expect(parser.events.at(-1)).toMatchObject({
       type: '$close',
-      data: JSON.stringify({ code: CloseCode.RESTART, reason: '', again: true }),
+      data: JSON.stringify({ code: CloseCode.SERVICE_RESTART, reason: '', again: true }),
     });
-    expect(await response.events.closed).toEqual({ code: CloseCode.RESTART, reason: '' });
+    expect(await response.events.closed).toEqual({ code: CloseCode.SERVICE_RESTART, reason: '' });
     expect([pubsub.hear.size, clock.timers]).toEqual([0, 0]);
 
     const late = eventStream(request(), options);
@@ -220,7 +225,7 @@ describe('the end', () => {
     clock.advance(15_000);
     socket.attached = false;
     clock.advance(15_000);
-    expect((await response.events.closed).code).toBe(CloseCode.RESTART);
+    expect((await response.events.closed).code).toBe(CloseCode.SERVICE_RESTART);
   });
 
   test('because Redis is away: still 200, and the client comes back', async () => {
@@ -237,13 +242,13 @@ describe('the end', () => {
 
 describe('a slow reader', () => {
   test('gets what waits, then the end, and comes back for the rest', async () => {
-    const { options, pubsub, clock } = scene({ maxBuffered: 1_000 });
+    const { options, pubsub, clock } = scene({ maxBufferedBytes: 1_000 });
     const response = eventStream(request(), options);
     await turn();
     const sent = Array.from({ length: 20 }, (_, at) => JSON.stringify('x'.repeat(100) + at));
     sent.forEach((data, at) => void pubsub.publish(data, `${10 + at}-1`));
     // Nothing is kept for it any more, although it still has not read.
-    expect((await response.events.closed).code).toBe(CloseCode.TOO_SLOW);
+    expect((await response.events.closed).code).toBe(CloseCode.SLOW_CONSUMER);
     expect(pubsub.hear.size).toBe(0);
     const { parser, done } = reading(response);
     await done;
@@ -275,7 +280,7 @@ describe('a slow reader', () => {
   });
 
   test('that does not read at all is cut', async () => {
-    const { options, pubsub, clock } = scene({ maxBuffered: 1 });
+    const { options, pubsub, clock } = scene({ maxBufferedBytes: 1 });
     const response = eventStream(request(), options);
     await turn();
     pubsub.publish('1');
@@ -322,7 +327,7 @@ describe("Node's responses", () => {
       [2, undefined],
     ] as const) {
       const response = new FakeResponse();
-      void pipeEvents({ ...get, httpVersionMajor }, response, scene().options).close();
+      void pipeEventStream({ ...get, httpVersionMajor }, response, scene().options).close();
       expect([response.status, response.headers.get('connection')]).toEqual([200, connection]);
     }
   });
@@ -330,7 +335,7 @@ describe("Node's responses", () => {
   test('the end waits for what is under way, not for ever', async () => {
     const { options, clock } = scene();
     const response = new FakeResponse();
-    await pipeEvents(get, response, options).close();
+    await pipeEventStream(get, response, options).close();
     expect([response.ended, response.destroyed, clock.timers]).toEqual([true, false, 1]);
     clock.advance(30_000);
     expect([response.destroyed, clock.timers]).toEqual([true, 0]);
@@ -340,17 +345,17 @@ describe("Node's responses", () => {
     const { options, pubsub, clock } = scene();
     const response = new FakeResponse();
     response.destroyed = true;
-    expect((await pipeEvents(get, response, options).closed).code).toBe(1006);
+    expect((await pipeEventStream(get, response, options).closed).code).toBe(1006);
     expect([response.status, pubsub.subscribed, clock.timers]).toEqual([0, 0, 0]);
   });
 
   test('HEAD, and a response that has been begun', async () => {
     const { options, pubsub } = scene();
     const response = new FakeResponse();
-    await pipeEvents({ ...get, method: 'HEAD' }, response, options).closed;
+    await pipeEventStream({ ...get, method: 'HEAD' }, response, options).closed;
     expect([response.status, response.ended, pubsub.subscribed]).toEqual([200, true, 0]);
     response.headersSent = true;
-    expect(() => pipeEvents(get, response, options)).toThrow(/response: has sent/);
+    expect(() => pipeEventStream(get, response, options)).toThrow(/response: has sent/);
   });
 });
 
@@ -379,13 +384,13 @@ describe('bad options are told before anything happens', () => {
     ['two beginnings', { pubsub, channels: [{ channel: 'a', last: 1, since: '1-1' }] }, 'channels[0].last'],
     ['a bad retry', { pubsub, channels: ['a'], retry: 0 }, 'retry'],
     ['a bad keepAlive', { pubsub, channels: ['a'], keepAlive: 'x' }, 'keepAlive'],
-    ['a bad maxBuffered', { pubsub, channels: ['a'], maxBuffered: 0 }, 'maxBuffered'],
+    ['a bad maxBufferedBytes', { pubsub, channels: ['a'], maxBufferedBytes: 0 }, 'maxBufferedBytes'],
     ['a bad signal', { pubsub, channels: ['a'], signal: {} }, 'signal'],
     ['a bad onError', { pubsub, channels: ['a'], onError: 1 }, 'onError'],
     ['no room service', { rooms: {}, user }, 'rooms'],
     ['no user', { rooms }, 'user'],
     ['a user without an id', { rooms, user: {} }, 'user.userId'],
-    ['a limit that is not ours', { rooms, user, maxBuffered: 1 }, 'maxBuffered'],
+    ['a limit that is not ours', { rooms, user, maxBufferedBytes: 1 }, 'maxBufferedBytes'],
     ['rooms that are no list', { rooms, user, join: 'lobby' }, 'join'],
     ['too many rooms', { rooms, user, join: many.slice(1) }, 'join'],
     ['a room twice', { rooms, user, join: ['a', { room: 'a' }] }, 'join'],
@@ -400,7 +405,7 @@ describe('bad options are told before anything happens', () => {
   test('an odd request', () => {
     const { options } = scene();
     expect(() => eventStream({} as never, options)).toThrow(/request: must be a Request/);
-    expect(() => pipeEvents({} as never, {} as never, options)).toThrow(/request/);
-    expect(() => pipeEvents({ headers: {} } as never, {} as never, options)).toThrow(/response/);
+    expect(() => pipeEventStream({} as never, {} as never, options)).toThrow(/request/);
+    expect(() => pipeEventStream({ headers: {} } as never, {} as never, options)).toThrow(/response/);
   });
 });

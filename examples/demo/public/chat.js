@@ -39,7 +39,10 @@ export class Chat {
       this.#send();
     });
     // Of many key strokes the client makes few frames.
-    text.addEventListener('input', () => this.#current.room.typing(text.value !== ''));
+    text.addEventListener('input', () => {
+      if (text.value === '') this.#current.room.stopTyping();
+      else this.#current.room.startTyping();
+    });
     for (const event of ['visibilitychange', 'viewchange']) {
       document.addEventListener(event, () => this.#looked());
     }
@@ -63,7 +66,7 @@ export class Chat {
   #join(name) {
     const view = new RoomView(this.#client, name, this.#name, {
       changed: () => (view === this.#current ? this.#looked() : this.#showRooms()),
-      typists: () => this.#showTypists(),
+      typingUsers: () => this.#showTypists(),
       members: () => {
         this.#showRooms();
         if (view === this.#current) this.#people.changed();
@@ -138,9 +141,9 @@ export class Chat {
   }
 
   #showTypists() {
-    const { typists } = this.#current.room;
-    const what = typists.length === 1 ? 'is typing' : 'are typing';
-    const shown = typists.length > 3 ? 'Several people are typing' : `${list([...typists])} ${what}`;
-    $('typing').replaceChildren(...(typists.length > 0 ? [dot(), dot(), dot(), shown] : []));
+    const { typingUsers } = this.#current.room;
+    const what = typingUsers.length === 1 ? 'is typing' : 'are typing';
+    const shown = typingUsers.length > 3 ? 'Several people are typing' : `${list([...typingUsers])} ${what}`;
+    $('typing').replaceChildren(...(typingUsers.length > 0 ? [dot(), dot(), dot(), shown] : []));
   }
 }

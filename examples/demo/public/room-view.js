@@ -41,7 +41,7 @@ export class RoomView {
       this.#showReaders();
       hooks.members();
     });
-    this.room.onTypists(() => hooks.typists());
+    this.room.onTypingUsers(() => hooks.typingUsers());
     this.room.onState((state) => this.#stateIs(state));
     this.room.onDiscontinuity((gap) => this.#gap(gap));
 
@@ -58,7 +58,7 @@ export class RoomView {
 
   hide() {
     this.root.hidden = true;
-    this.room.typing(false);
+    this.room.stopTyping();
   }
 
   /** Shows a message at once as on its way; it is in the room when it comes back from there. */
@@ -68,7 +68,7 @@ export class RoomView {
     item.classList.add('pending');
     this.outbox.append(item);
     this.#sending.set(id, item);
-    this.room.typing(false);
+    this.room.stopTyping();
     this.#toEnd();
     const attempt = () => {
       item.querySelector('.retry')?.remove();

@@ -72,7 +72,7 @@ describe('send', () => {
 
   test('what is not kept, and what was sent to a history that is gone, is not said twice', async () => {
     const { all, room, socket } = await inRoom(true);
-    const passing = failure(room.send('wave', 1, { keep: false }));
+    const passing = failure(room.send('wave', 1, { transient: true }));
     const kept = failure(room.send('message', 2));
     socket.end();
     expect(await passing).toMatchObject({ code: 'CONNECTION_LOST', outcome: 'unknown' });

@@ -291,27 +291,27 @@ describe('members, infos and typing', () => {
     const all = new Harness();
     const socket = await all.open();
     const room = all.client.join('lobby');
-    room.typing();
+    room.startTyping();
     socket.answer('join', {});
     const said = () => socket.take('typing').map(({ on }) => on);
     for (let i = 0; i < 40; i++) {
-      room.typing();
+      room.startTyping();
       all.clock.advance(100);
     }
     expect(said()).toEqual([true, true]);
-    room.typing(false);
-    room.typing(false);
+    room.stopTyping();
+    room.stopTyping();
     expect(said()).toEqual([false]);
-    room.typing();
-    room.typing(false);
-    room.typing();
+    room.startTyping();
+    room.stopTyping();
+    room.startTyping();
     all.clock.advance(1_999);
     expect(said()).toEqual([true, false]);
     all.clock.advance(1);
     expect(said()).toEqual([true]);
     all.clock.advance(3_000);
     expect(said()).toEqual([false]);
-    room.typing();
+    room.startTyping();
     all.socket.end();
     const next = await (async () => {
       all.clock.advance(250);
@@ -321,33 +321,33 @@ describe('members, infos and typing', () => {
     expect(next.take('typing')).toEqual([]);
   });
 
-  test('typists come, stay while they are said again, and go by themselves', async () => {
+  test('typingUsers come, stay while they are said again, and go by themselves', async () => {
     const all = new Harness();
     const socket = await all.open();
     const room = all.client.join('lobby');
     const told: (readonly string[])[] = [];
     const events = vi.fn();
-    room.onTypists((typists) => told.push(typists));
+    room.onTypingUsers((typingUsers) => told.push(typingUsers));
     room.on('*', events);
     socket.answer('join', {});
     const types = (from: string, ttl: unknown) =>
       socket.say({ type: 'event', room: 'lobby', event: '$typing', from, data: { ttl } });
     types('bob', 6_000);
     types('alice', 6_000);
-    const first = room.typists;
+    const first = room.typingUsers;
     all.clock.advance(5_000);
     types('bob', 6_000);
-    expect(room.typists).toBe(first);
+    expect(room.typingUsers).toBe(first);
     types('eve', 1_000);
     types('eve', 'x');
     all.clock.advance(5_999);
-    expect(room.typists).toEqual(['bob']);
+    expect(room.typingUsers).toEqual(['bob']);
     all.clock.advance(1);
     expect(told).toEqual([['bob'], ['bob', 'eve'], ['bob'], []]);
     expect(events).not.toHaveBeenCalled();
     types('bob', 6_000);
     void room.leave();
-    expect(room.typists).toEqual([]);
+    expect(room.typingUsers).toEqual([]);
     await turn();
   });
 });

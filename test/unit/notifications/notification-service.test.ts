@@ -99,11 +99,11 @@ describe('requests', () => {
     ['notifications.acknowledge', {}, 'id'],
     ['notifications.acknowledge', { id: { toString: () => ID } }, 'id'],
   ])('%s with %j', (method, data, argument) =>
-    refused(notifications.requests()[method]?.({ userId: 'ann' }, data), argument),
+    refused(notifications.requestHandlers()[method]?.({ userId: 'ann' }, data), argument),
   );
 
   test('are these three', () => {
-    expect(Object.keys(notifications.requests())).toEqual([
+    expect(Object.keys(notifications.requestHandlers())).toEqual([
       'notifications.list',
       'notifications.unread',
       'notifications.acknowledge',
@@ -116,7 +116,7 @@ describe('requests', () => {
       calls.push(args);
       return { readUpTo: ID };
     };
-    const { 'notifications.acknowledge': acknowledge } = notifications.requests();
+    const { 'notifications.acknowledge': acknowledge } = notifications.requestHandlers();
     await acknowledge({ userId: 'ann', id: 's1' }, { id: ID });
     await acknowledge({ userId: 'ann' }, { id: ID });
     expect(calls).toEqual([

@@ -20,8 +20,8 @@ class Court {
   /** By how much Redis's clock was set ahead. */
   step = 0;
 
-  constructor(maxDeadShare = 0.5) {
-    this.judge = new FailureDetector({ lease: LEASE, maxDeadShare });
+  constructor(maxFailureRatio = 0.5) {
+    this.judge = new FailureDetector({ lease: LEASE, maxFailureRatio: maxFailureRatio });
   }
 
   get now(): number {
@@ -230,8 +230,8 @@ describe('self-preservation', () => {
   const nodes = (count: number) => Array.from({ length: count }, (_, index) => `n${index}`);
 
   /** All of `all` live for a while; then only the first `living` of them renew. */
-  function massDeath(all: number, living: number, maxDeadShare = 0.5) {
-    const court = new Court(maxDeadShare);
+  function massDeath(all: number, living: number, maxFailureRatio = 0.5) {
+    const court = new Court(maxFailureRatio);
     const names = nodes(all);
     court.renew(...names);
     court.run(3 * LEASE, names);
@@ -345,7 +345,7 @@ function simulate(plan: {
   nodes: number;
   doomedAt: number;
 }): { wronged: string[]; doomed: 'judged' | 'spared'; surveys: number } {
-  const judge = new FailureDetector({ lease: LEASE, maxDeadShare: 1 });
+  const judge = new FailureDetector({ lease: LEASE, maxFailureRatio: 1 });
   const leases = new Map<string, number>();
   let chance = 0;
   const random = () => plan.jitter[chance++ % plan.jitter.length] as number;

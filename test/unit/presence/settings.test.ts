@@ -30,7 +30,7 @@ test('the defaults', () => {
     maxMetaBytes: 4_096,
     keyTtl: 3_600_000,
     lastSeenTtl: 7 * 86_400_000,
-    maxDeadShare: 0.5,
+    maxFailureRatio: 0.5,
     timeout: 5_000,
   });
 });
@@ -53,9 +53,9 @@ describe('options out of range are refused by name, with the value', () => {
     ['sweepInterval', 10, 86_400_000, false],
     ['maxSocketsPerUser', 1, undefined, true],
     ['maxMetaBytes', 2, undefined, true],
-    ['backstopTtl', 1_000, undefined, true],
+    ['keyTtl', 1_000, undefined, true],
     ['lastSeenTtl', 1, undefined, true],
-    ['maxDeadShare', 0, 1, false],
+    ['maxFailureRatio', 0, 1, false],
     ['timeout', 1, 600_000, false],
   ];
   for (const [option, least, most, whole] of bounds) {
@@ -119,16 +119,16 @@ describe('options that do not fit together are refused with both values', () => 
   });
 
   test.each([
-    ['lease', { lease: 20_000, backstopTtl: 59_999 }, '20000', '19999.'],
-    ['grace', { lease: 10_000, grace: 15_000, backstopTtl: 60_000 }, '25000', '20000'],
+    ['lease', { lease: 20_000, keyTtl: 59_999 }, '20000', '19999.'],
+    ['grace', { lease: 10_000, grace: 15_000, keyTtl: 60_000 }, '25000', '20000'],
   ])('a backstop that is too short for %s', (_, options, value, limit) => {
     const { message } = refusal(options);
     expect(message).toContain('lease and grace together');
     expect(message).toContain(value);
-    expect(message).toContain(`a third of backstopTtl (${limit}`);
+    expect(message).toContain(`a third of keyTtl (${limit}`);
   });
 
   test('a backstop that is just long enough', () => {
-    expect(read({ lease: 20_000, backstopTtl: 60_000 }).keyTtl).toBe(60_000);
+    expect(read({ lease: 20_000, keyTtl: 60_000 }).keyTtl).toBe(60_000);
   });
 });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { BoundedQueue, type Overflow } from '../../../src/pubsub/bounded-queue.js';
+import { BoundedQueue, type OverflowPolicy } from '../../../src/pubsub/bounded-queue.js';
 
 /** The same as a plain array, with no care for cost. */
 class Model {
@@ -10,7 +10,7 @@ class Model {
 
   constructor(
     readonly capacity: number,
-    readonly overflow: Overflow,
+    readonly overflow: OverflowPolicy,
   ) {}
 
   push(item: number): number | undefined {
@@ -75,7 +75,7 @@ describe.each(['drop-oldest', 'drop-newest', 'close'] as const)('%s', (overflow)
 });
 
 test('what is lost with a capacity of two', () => {
-  const left = (overflow: Overflow) => {
+  const left = (overflow: OverflowPolicy) => {
     const inbox = new BoundedQueue<number>(2, overflow);
     const lost = [1, 2, 3, 4].map((item) => inbox.push(item));
     return [lost, [inbox.shift(), inbox.shift(), inbox.shift()]];

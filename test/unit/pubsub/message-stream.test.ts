@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { OverflowError } from '../../../src/internal/errors.js';
-import type { Overflow } from '../../../src/pubsub/bounded-queue.js';
+import type { OverflowPolicy } from '../../../src/pubsub/bounded-queue.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
 import { QueuedStream } from '../../../src/pubsub/message-stream.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
@@ -16,7 +16,7 @@ beforeEach(() => {
 
 function make(
   capacity = 10,
-  overflow: Overflow = 'drop-oldest',
+  overflow: OverflowPolicy = 'drop-oldest',
   more: {
     inBand?: boolean;
     onDiscontinuity?: (gap: Discontinuity) => void;
@@ -210,7 +210,7 @@ describe('discontinuities in their places', () => {
     since: new Date(at),
     recovered,
   });
-  const inBand = (capacity = 10, overflow: Overflow = 'drop-oldest') =>
+  const inBand = (capacity = 10, overflow: OverflowPolicy = 'drop-oldest') =>
     make(capacity, overflow, { inBand: true });
 
   test('come between the messages they came between, and to onDiscontinuity at once', async () => {

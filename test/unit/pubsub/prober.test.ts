@@ -223,7 +223,7 @@ describe('where sharded channels have several connections', () => {
   let names: string[];
   beforeEach(() => {
     names = ['one', 'two'];
-    (driver as Driver).probes = (base: string) => names.map((name) => `${base}:{${name}}`);
+    (driver as Driver).probeChannels = (base: string) => names.map((name) => `${base}:{${name}}`);
   });
 
   /** Answers everything, but for what is published to a name with `deaf` in it. */

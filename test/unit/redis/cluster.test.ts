@@ -189,7 +189,7 @@ beforeEach(() => {
     message: () => {},
     connection: (state) => events.push(state),
     dropped: (kind, names, cause) => events.push(`${kind} ${names.join(' ')}: ${cause.message}`),
-    returned: () => events.push('returned'),
+    nodeReturned: () => events.push('returned'),
   });
 });
 
@@ -576,7 +576,7 @@ describe('classic subscriptions', () => {
   test('try another node after a reset', async () => {
     await driver.subscribe('channel', ['x']);
     const [{ node }] = wires() as [FakeWire];
-    driver.reset('channel', new Error('no answer'), 'x');
+    driver.resetSubscriptions('channel', new Error('no answer'), 'x');
     expect(events.at(-1)).toBe('channel x: no answer');
     await driver.subscribe('channel', ['x']);
     expect(wires().at(-1)?.node === node && wires().length === 1).toBe(false);
@@ -680,20 +680,20 @@ describe('sharded subscriptions', () => {
 
   test('a reset drops those of the node that has the name', async () => {
     await driver.subscribe('sharded', [ka, kb]);
-    driver.reset('sharded', new Error('no answer'), `probe:{${ka}}`);
+    driver.resetSubscriptions('sharded', new Error('no answer'), `probe:{${ka}}`);
     expect(events.slice(1)).toEqual([`sharded ${ka}: no answer`]);
   });
 
   test('every connection can be probed: by a name in its slots', async () => {
-    expect(driver.probes('probe')).toEqual([]);
+    expect(driver.probeChannels('probe')).toEqual([]);
     await driver.subscribe('sharded', [ka, keyAt(0, 1), `${kb}}`, `{${kb}}x`]);
-    const names = [...driver.probes('probe')].sort();
+    const names = [...driver.probeChannels('probe')].sort();
     expect(names).toEqual([`probe:{${ka}}`, `probe:{${kb}}`].sort());
     await driver.subscribe('sharded', names);
     // A probe's own subscription leads to no other.
-    expect([...driver.probes('probe')].sort()).toEqual(names);
+    expect([...driver.probeChannels('probe')].sort()).toEqual(names);
     await driver.unsubscribe('sharded', [ka, keyAt(0, 1)]);
-    expect(driver.probes('probe')).toEqual([`probe:{${kb}}`]);
+    expect(driver.probeChannels('probe')).toEqual([`probe:{${kb}}`]);
   });
 });
 

@@ -115,7 +115,7 @@ test('classic and sharded subscriptions have a connection each, and end apart', 
   expect(given.duplicates).toEqual([classic, sharded]);
   sharded.ends();
   expect(events.map((event) => event.split(':')[0])).toEqual(['sharded a']);
-  driver.reset('pattern', new Error('dead'));
+  driver.resetSubscriptions('pattern', new Error('dead'));
   expect(events.slice(1)).toEqual(['channel a: dead', 'pattern a*: dead']);
   expect(classic.disconnected).toBe(1);
 });

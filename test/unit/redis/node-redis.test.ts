@@ -127,7 +127,7 @@ test('what breaks under SUBSCRIBE rejects; under UNSUBSCRIBE it has done the wor
 test('reset gives the connection up at once', async () => {
   await answered(driver.subscribe('channel', ['x']));
   await answered(driver.subscribe('pattern', ['x*']));
-  driver.reset('channel', new Error('dead'));
+  driver.resetSubscriptions('channel', new Error('dead'));
   expect(events).toEqual(['channel x: dead', 'pattern x*: dead']);
   expect(given.duplicates[0]!.destroyed).toBe(1);
   await answered(driver.subscribe('channel', ['x']));

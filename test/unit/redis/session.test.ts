@@ -133,7 +133,7 @@ test('messages and changes go to every listener until it stops', () => {
     message: (kind, name, channel, payload) => got.push([kind, name, channel, payload].join()),
     connection: (state, cause) => got.push(`${state} ${cause?.message}`),
     dropped: (kind, names, cause) => got.push(`${kind} ${names} ${cause.message}`),
-    returned: () => got.push('returned'),
+    nodeReturned: () => got.push('returned'),
   });
   session.listen({});
   driver.message('pattern', 'x*', '1', 'xy');

@@ -3,7 +3,7 @@ import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnost
 import type { RollcallError } from '../../../src/internal/errors.js';
 import { CloseCode } from '../../../src/protocol/close-codes.js';
 import { EncodedFrame } from '../../../src/rooms/encoded-frame.js';
-import type { FrameFormat, Peer } from '../../../src/rooms/peer.js';
+import type { FrameEncoder, Peer } from '../../../src/rooms/peer.js';
 import { PeerWriter } from '../../../src/rooms/peer-writer.js';
 import { RoomMessage } from '../../../src/rooms/room-message.js';
 import { FakeClock } from '../../support/fake-clock.js';
@@ -11,7 +11,7 @@ import { FakeClock } from '../../support/fake-clock.js';
 const MAX = 1_000;
 
 /** Frames as short text. */
-const format: FrameFormat = {
+const format: FrameEncoder = {
   message: ({ room, data }) => `${room ?? 'user'} ${JSON.stringify(data)}`,
   notice: (notice) => `${notice.type} ${'room' in notice ? notice.room : 'user'}`,
 };
@@ -38,7 +38,7 @@ function scene(slowPeers: 'close' | 'drop' = 'drop', peer = new FakePeer()) {
   const counters = { delivered: 0, dropped: 0, closedSlow: 0 };
   const reporter = new ErrorReporter((error, context) => void errors.push([error, context]));
   const gone: unknown[] = [];
-  const settings = { clock, reporter, maxBuffered: MAX, slowPeers, counters };
+  const settings = { clock, reporter, maxBufferedBytes: MAX, slowPeers, counters };
   const outlet = new PeerWriter(peer, settings, (options) => void gone.push(options));
   let count = 0;
   /** Sends the next number. */
@@ -73,7 +73,7 @@ describe('a slow peer that is closed', () => {
     say('a');
     outlet.sendNotice(members);
     outlet.close(4_999, 'again');
-    expect(peer.log).toEqual([`close ${CloseCode.TOO_SLOW} reads too slowly`]);
+    expect(peer.log).toEqual([`close ${CloseCode.SLOW_CONSUMER} reads too slowly`]);
     expect(gone).toEqual([{}]);
     expect(counters).toEqual({ delivered: 0, dropped: 0, closedSlow: 1 });
     expect(outlet.open).toBe(false);
@@ -162,7 +162,7 @@ describe('a slow peer that is left out', () => {
     outlet.sendNotice(members);
     peer.bufferedAmount++;
     outlet.sendNotice(members);
-    expect(peer.log).toEqual(['members m', `close ${CloseCode.TOO_SLOW} reads too slowly`]);
+    expect(peer.log).toEqual(['members m', `close ${CloseCode.SLOW_CONSUMER} reads too slowly`]);
     expect(counters.closedSlow).toBe(1);
   });
 });
@@ -235,7 +235,7 @@ describe('a frame', () => {
   test('is made once per format, in whichever order they ask', () => {
     const calls: string[] = [];
     const formats = ['x', 'y', 'z'].map(
-      (name): FrameFormat => ({
+      (name): FrameEncoder => ({
         message: () => {
           calls.push(name);
           return name;
@@ -247,16 +247,16 @@ describe('a frame', () => {
       new RoomMessage('a', undefined, '{"event":"x","data":1}', undefined),
     );
     const order = [0, 1, 0, 2, 1, 2, 0];
-    expect(order.map((at) => outgoing.encode(formats[at] as FrameFormat))).toEqual(
+    expect(order.map((at) => outgoing.encode(formats[at] as FrameEncoder))).toEqual(
       order.map((at) => 'xyz'[at]),
     );
     expect(calls).toEqual(['x', 'y', 'z']);
-    expect(members.encode(formats[1] as FrameFormat)).toBeUndefined();
+    expect(members.encode(formats[1] as FrameEncoder)).toBeUndefined();
   });
 
   test('that cannot be made fails once per format', () => {
     let calls = 0;
-    const bad = (): FrameFormat => ({
+    const bad = (): FrameEncoder => ({
       message: () => {
         calls++;
         throw new Error('no');

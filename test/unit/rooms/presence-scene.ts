@@ -2,7 +2,7 @@ import type {
   PresenceChange,
   PresenceService,
   PresenceWatch,
-  RoomChangeEvent,
+  RoomChange,
   RoomMember,
   RoomWatch,
   WatchedPresence,
@@ -20,7 +20,7 @@ export class FakeRoomWatch implements RoomWatch {
 
   constructor(
     readonly room: string,
-    readonly handler: (change: RoomChangeEvent) => unknown,
+    readonly handler: (change: RoomChange) => unknown,
   ) {}
 
   current(): Map<string, RoomMember> {
@@ -101,7 +101,7 @@ export function presenceScene() {
   const watches: FakeWatch[] = [];
   let refused: Error | undefined;
   const presence = {
-    watchRoom: (room: string, handler: (change: RoomChangeEvent) => unknown) => {
+    watchRoom: (room: string, handler: (change: RoomChange) => unknown) => {
       const watch = new FakeRoomWatch(room, handler);
       rooms.push(watch);
       return watch.answer.promise;
@@ -125,7 +125,7 @@ export function presenceScene() {
     const settings = {
       clock,
       reporter: new ErrorReporter(undefined),
-      maxBuffered: 1,
+      maxBufferedBytes: 1,
       slowPeers: 'close',
       counters,
     } as const;

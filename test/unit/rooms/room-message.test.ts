@@ -47,7 +47,7 @@ describe('an event', () => {
           expect(type).toBe('event');
           expect(frame).toEqual(JSON.parse(JSON.stringify(expected)));
           expect(message.except).toBe(except);
-          expect(message.control).toBe(event === '$disconnect');
+          expect(message.internal).toBe(event === '$disconnect');
           expect([message.event, message.from]).toEqual([event, from]);
           expect(message.data).toEqual(expected.data);
         },

@@ -75,7 +75,7 @@ test('few messages, and everybody sees who types', { timeout: 30_000 }, async ()
         } else {
           Object.assign(person, { on: false, stopped: now() });
           if (each.do === 'stop') await server.stop('lobby', name);
-          else await server.leave(name);
+          else await server.stopAll(name);
         }
         await turn();
         check();

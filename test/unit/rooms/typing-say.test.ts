@@ -107,9 +107,9 @@ test('leaving says so in all rooms where he was said to type, and nowhere else',
   await typing.start('a', 'bob');
   await typing.stop('b', 'ann');
   world.said.length = 0;
-  await typing.leave('ann', { except: 's1' });
-  await typing.leave('ann');
-  await typing.leave('nobody');
+  await typing.stopAll('ann', { except: 's1' });
+  await typing.stopAll('ann');
+  await typing.stopAll('nobody');
   expect(world.said.map(({ room, from, ttl }) => [room, from, ttl])).toEqual([
     ['a', 'ann', 0],
     ['c', 'ann', 0],
@@ -246,7 +246,7 @@ describe('with a Redis that refuses', () => {
       tried += call.commands.length;
       call.refuse();
     };
-    expect(await failure(typing.leave('ann'))).toBeInstanceOf(CommandError);
+    expect(await failure(typing.stopAll('ann'))).toBeInstanceOf(CommandError);
     expect(tried).toBe(3);
   });
 });
@@ -291,7 +291,7 @@ describe('bad input', () => {
     ['', undefined, 'userId'],
     ['ann', { except: '' }, 'except'],
   ])('leave %#', async (user, options, argument) => {
-    expect(await failure(typing.leave(user, options))).toMatchObject({ argument });
+    expect(await failure(typing.stopAll(user, options))).toMatchObject({ argument });
   });
 });
 
@@ -305,7 +305,7 @@ test('closed, it says nothing more and refuses to', async () => {
   await world.pass(20_000);
   expect(world.take()).toEqual(['0 ann 6000']);
   expect(world.clock.timers).toBe(0);
-  for (const call of [typing.start('a', 'b'), typing.stop('a', 'b'), typing.leave('b')]) {
+  for (const call of [typing.start('a', 'b'), typing.stop('a', 'b'), typing.stopAll('b')]) {
     expect(await failure(call)).toBeInstanceOf(ClosedError);
   }
 });

@@ -14,7 +14,7 @@ import { TypingWorld } from './typing-world.js';
 let world: TypingWorld;
 let typing: TypingService;
 let heard: string[][];
-const hear = (typists: string[]) => void heard.push(typists);
+const hear = (typingUsers: string[]) => void heard.push(typingUsers);
 
 beforeEach(() => {
   world = new TypingWorld();
@@ -46,8 +46,8 @@ test('the handler gets everybody who types, on changes only', async () => {
 
 test('a typist goes after the ttl that was said, as nobody says another', async () => {
   const watch = await typing.watch('lobby', hear);
-  await world.rooms.broadcastTyping('lobby', 'ann', 500);
-  await world.rooms.broadcastTyping('lobby', 'bob', 1_000);
+  await world.rooms.broadcastTyping('lobby', 'ann', { ttl: 500 });
+  await world.rooms.broadcastTyping('lobby', 'bob', { ttl: 1_000 });
   await world.pass(499, 499);
   expect(watch.current()).toEqual(['ann', 'bob']);
   await world.pass(1);
@@ -60,7 +60,7 @@ test('a typist goes after the ttl that was said, as nobody says another', async 
 test('what else is said in the room is no business of its', async () => {
   await typing.watch('lobby', hear);
   await world.rooms.broadcast('lobby', 'message', { text: '"event":"$typing"' }, { from: 'ann' });
-  await world.rooms.broadcastTyping('other', 'ann', 1_000);
+  await world.rooms.broadcastTyping('other', 'ann', { ttl: 1_000 });
   say('no room event at all');
   say({ event: '$typin', from: 'ann', data: { ttl: 1 } });
   expect(heard).toEqual([]);
@@ -146,7 +146,7 @@ describe('a watch that is over', () => {
 
   test('ends with the service', async () => {
     const watch = await typing.watch('lobby', hear);
-    await world.rooms.broadcastTyping('lobby', 'ann', 3_600_000);
+    await world.rooms.broadcastTyping('lobby', 'ann', { ttl: 3_600_000 });
     await typing.close();
     expect([...world.driver.known]).toEqual([]);
     expect(watch.current()).toEqual([]);

@@ -1,15 +1,15 @@
 import type { RoomService } from 'rollcall';
 import { expect, test } from 'vitest';
-import type { Identity, ServeOptions } from '../../../src/ws/options.js';
+import type { ServeOptions, WebSocketIdentity } from '../../../src/ws/options.js';
 import type { RequestContext } from '../../../src/ws/request-context.js';
 import { WebSocketConnection } from '../../../src/ws/web-socket-connection.js';
 import { WebSocketPeer } from '../../../src/ws/web-socket-peer.js';
-import type { WebSocketLike } from '../../../src/ws/ws-types.js';
+import type { ServerWebSocketLike } from '../../../src/ws/ws-types.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { deferred } from '../../support/wait.js';
 
 /** A WebSocket that remembers what is done to it. */
-class FakeSocket implements WebSocketLike {
+class FakeSocket implements ServerWebSocketLike {
   readyState = 1;
   bufferedAmount = 0;
   paused = false;
@@ -50,7 +50,7 @@ function scene({ expiresAt, admit, ...options }: Given = {}) {
   const reported: unknown[] = [];
   const counters = { frames: 0, malformed: 0, limited: 0 };
   const report = (error: unknown) => void reported.push(error);
-  const connection = new WebSocketConnection<Identity>(socket, peer, {
+  const connection = new WebSocketConnection<WebSocketIdentity>(socket, peer, {
     clock,
     consumeRate: admit,
     report,
@@ -75,7 +75,7 @@ function scene({ expiresAt, admit, ...options }: Given = {}) {
     watched: new Set(),
     typing: new Set(),
     reading: Promise.resolve(),
-  } as unknown as RequestContext<Identity>;
+  } as unknown as RequestContext<WebSocketIdentity>;
   const receive = (frame: object | string) =>
     connection.receive(Buffer.from(typeof frame === 'string' ? frame : JSON.stringify(frame)), false);
   const begin = () => {
@@ -92,7 +92,8 @@ test('requests are begun in their order, however long leave for each takes', asy
   const begun: unknown[] = [];
   const leaves = [deferred<boolean>(), deferred<boolean>(), deferred<boolean>()];
   const { receive, begin } = scene({
-    authorize: (_, __, method) => leaves[Number(method.slice(1))]?.promise ?? true,
+    authorize: (_, request) =>
+      leaves[Number(request.action === 'request' && request.method.slice(1))]?.promise ?? true,
     requests: Object.fromEntries(
       ['m0', 'm1', 'm2', 'm3'].map((method) => [method, () => void begun.push(method)]),
     ),
