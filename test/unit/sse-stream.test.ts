@@ -383,7 +383,7 @@ describe('bad options are told before anything happens', () => {
     ['too many of the last', { pubsub, channels: [{ channel: 'a', last: 1_001 }] }, 'channels[0].last'],
     ['two beginnings', { pubsub, channels: [{ channel: 'a', last: 1, since: '1-1' }] }, 'channels[0].last'],
     ['a bad retry', { pubsub, channels: ['a'], retry: 0 }, 'retry'],
-    ['a bad keepAlive', { pubsub, channels: ['a'], keepAlive: 'x' }, 'keepAlive'],
+    ['a bad keepAliveInterval', { pubsub, channels: ['a'], keepAliveInterval: 'x' }, 'keepAliveInterval'],
     ['a bad maxBufferedBytes', { pubsub, channels: ['a'], maxBufferedBytes: 0 }, 'maxBufferedBytes'],
     ['a bad signal', { pubsub, channels: ['a'], signal: {} }, 'signal'],
     ['a bad onError', { pubsub, channels: ['a'], onError: 1 }, 'onError'],
