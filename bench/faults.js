@@ -31,8 +31,8 @@ const LIMIT_MS = 15 * 60_000;
  * @property {(runs: number, tick: () => void) => Promise<Outcome[] | Record<string, Outcome[]>>} run
  */
 
-const MORE = 'presence-more-faults';
-const FAULTS = 'presence-faults';
+const MORE = 'presence-failover-faults';
+const FAULTS = 'presence-crash-faults';
 
 /** A moment anywhere between two renewals. */
 const anyMoment = () => pause(Math.random() * RENEW);

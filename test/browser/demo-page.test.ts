@@ -15,7 +15,7 @@ import {
   say,
   startDemo,
   Tabs,
-} from './demo-world.js';
+} from './demo-fixture.js';
 
 // The demo's page as different people use it, and its server as a stranger does.
 

@@ -23,7 +23,7 @@ import {
   Tabs,
   tells,
   watchForLoss,
-} from './demo-world.js';
+} from './demo-fixture.js';
 
 let browser: Browser;
 

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { EventStreamView } from 'rollcall/react';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { waitFor } from '../support/wait.js';
-import { ReactTab, type ReactWorld, startWorld } from './react-world.js';
+import { ReactTab, type ReactWorld, startWorld } from './react-fixture.js';
 
 // `useEventStream` on the browser's EventSource.
 

@@ -3,7 +3,7 @@ import type { ConnectionView, RoomView, TypingView } from 'rollcall/react';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { deferred, waitFor } from '../support/wait.js';
-import { ReactTab, type ReactWorld, startWorld } from './react-world.js';
+import { ReactTab, type ReactWorld, startWorld } from './react-fixture.js';
 
 // The hooks in a browser, in strict mode, against a server in this process.
 

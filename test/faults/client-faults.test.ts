@@ -6,9 +6,9 @@ import { type Client, connect, type Room } from 'rollcall/client';
 import { serveWebSocket } from 'rollcall/ws';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
-import { ioredis, type Maker, nodeRedis } from '../shared/presence-clients.js';
+import { ioredis, type Maker, nodeRedis } from '../shared/redis-clients.js';
+import { startRoughProxy } from '../support/chaos-proxy.js';
 import { startRedis } from '../support/redis-server.js';
-import { startRoughProxy } from '../support/rough-proxy.js';
 import { waitFor } from '../support/wait.js';
 
 // Clients and servers, and between them a network that breaks all the time. With history nothing may

@@ -1,9 +1,9 @@
 import { bufferCodec, type Discontinuity, type PubSubOptions, PubSubService } from 'rollcall';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { ioredis, type Maker, nodeRedis } from '../shared/presence-clients.js';
-import { startFaultyProxy } from '../support/faulty-proxy.js';
-import { startNumbProxy } from '../support/numb-proxy.js';
+import { ioredis, type Maker, nodeRedis } from '../shared/redis-clients.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
+import { startNumbProxy } from '../support/subscriber-blackhole-proxy.js';
+import { startFaultyProxy } from '../support/tcp-proxy.js';
 import { waitFor } from '../support/wait.js';
 import {
   counterInRedis,
@@ -12,7 +12,7 @@ import {
   rollcallSystem,
   type System,
   type SystemMaker,
-} from './pubsub-naive.js';
+} from './pubsub-baselines.js';
 
 // Numbered messages at a steady rate while real servers are killed, frozen, wiped and cut off. With history
 // nothing may be lost, doubled or reordered; without it every loss must lie where one was told of.

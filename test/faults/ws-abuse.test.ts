@@ -4,7 +4,7 @@ import { createConnection, type Socket } from 'node:net';
 import { type Client, connect } from 'rollcall/client';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { WsClient } from '../shared/ws-world.js';
+import { WsClient } from '../shared/ws-fixture.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 import { WsServer, type WsServerOptions } from '../support/ws-server.js';

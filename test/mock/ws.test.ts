@@ -1,6 +1,6 @@
 import { createEmbeddedRedis } from 'rollcall/testing';
-import { wsConnections } from '../shared/ws-connections.js';
-import { wsRequests } from '../shared/ws-requests.js';
+import { wsConnections } from '../shared/ws-connections-behaviour.js';
+import { wsRequests } from '../shared/ws-requests-behaviour.js';
 
 async function start() {
   const redis = await createEmbeddedRedis();

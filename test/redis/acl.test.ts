@@ -6,9 +6,9 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { CommandError, createRollcall, PubSubService, type RedisClient } from '../../src/index.js';
 import { type HistoryWorld, historyBehaviour } from '../shared/history-behaviour.js';
 import { presenceBehaviour } from '../shared/presence-behaviour.js';
-import { presencePeople } from '../shared/presence-people.js';
-import type { PresenceWorld } from '../shared/presence-scene.js';
+import type { PresenceWorld } from '../shared/presence-fixture.js';
 import { type Backend, pubsubBehaviour } from '../shared/pubsub-behaviour.js';
+import { userStatusBehaviour } from '../shared/user-status-behaviour.js';
 import { startRedisCluster } from '../support/redis-cluster.js';
 import { startRedisSentinel } from '../support/redis-sentinel.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
@@ -165,7 +165,7 @@ describe.each(Object.entries(makers))('under the rule, with %s', (name, make) =>
   };
   describe('presence', () => {
     presenceBehaviour(world);
-    presencePeople(world);
+    userStatusBehaviour(world);
   });
 
   const backend = async (): Promise<Backend> => {

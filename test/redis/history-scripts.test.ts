@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { historyKeys } from '../../src/history/keys.js';
 import { appendScript, readScript } from '../../src/history/scripts.js';
 import { driverFor } from '../../src/redis/detect.js';
-import { ioredis, nodeRedis } from '../shared/presence-clients.js';
+import { ioredis, nodeRedis } from '../shared/redis-clients.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { type Reply, RespConnection } from '../support/resp.js';
 import { waitFor } from '../support/wait.js';

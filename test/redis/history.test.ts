@@ -1,11 +1,11 @@
 import { type HistoryWorld, historyBehaviour } from '../shared/history-behaviour.js';
-import { presenceClients } from '../shared/presence-clients.js';
+import { redisClients } from '../shared/redis-clients.js';
 import { startRedis } from '../support/redis-server.js';
 import { RespConnection } from '../support/resp.js';
 
 const COMMAND_MS = 5_000;
 
-for (const [name, make] of Object.entries(presenceClients)) {
+for (const [name, make] of Object.entries(redisClients)) {
   const start = async (): Promise<HistoryWorld> => {
     const server = await startRedis();
     const ends: (() => void)[] = [];

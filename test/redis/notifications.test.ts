@@ -7,7 +7,7 @@ import {
   openServer,
   type ServerOptions,
 } from '../shared/notifications-behaviour.js';
-import { ioredis, type Maker, nodeRedis, worldOn } from '../shared/presence-clients.js';
+import { ioredis, type Maker, nodeRedis, worldOn } from '../shared/redis-clients.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 

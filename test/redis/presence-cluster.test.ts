@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ConfigurationError, PresenceService, type RedisClient } from '../../src/index.js';
 import { PartitionKeys, partitionOf } from '../../src/presence/keys.js';
 import { presenceBehaviour } from '../shared/presence-behaviour.js';
-import type { PresenceWorld } from '../shared/presence-scene.js';
+import type { PresenceWorld } from '../shared/presence-fixture.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
 
 // Presence on a Redis Cluster: the same behaviour, over 64 partitions.

@@ -1,8 +1,8 @@
 import { type FrameEncoder, PubSubService, RoomService } from 'rollcall';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { jsonEncoder } from '../../src/rooms/json-encoder.js';
-import { nodeRedis } from '../shared/presence-clients.js';
-import { numbers } from '../shared/rooms-scene.js';
+import { nodeRedis } from '../shared/redis-clients.js';
+import { numbers } from '../shared/rooms-fixture.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 

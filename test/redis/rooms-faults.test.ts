@@ -1,7 +1,7 @@
 import { CommandError, PubSubService, RoomService, TimeoutError } from 'rollcall';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { ioredis, type Maker, nodeRedis } from '../shared/presence-clients.js';
-import { type Frame, numbers, RoomsScene, TestPeer, type TestServer } from '../shared/rooms-scene.js';
+import { ioredis, type Maker, nodeRedis } from '../shared/redis-clients.js';
+import { type Frame, numbers, RoomsScene, TestPeer, type TestServer } from '../shared/rooms-fixture.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 
 // Rooms on two servers through broken connections, a frozen Redis, and refusals.

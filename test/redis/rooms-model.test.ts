@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import type { RoomSocket } from 'rollcall';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { ioredis, nodeRedis } from '../shared/presence-clients.js';
-import { numbers, RoomsScene, TestPeer, type TestServer } from '../shared/rooms-scene.js';
+import { ioredis, nodeRedis } from '../shared/redis-clients.js';
+import { numbers, RoomsScene, TestPeer, type TestServer } from '../shared/rooms-fixture.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 
 // Random days in some rooms on two servers, against a model that knows only who is where, and what was

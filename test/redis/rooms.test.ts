@@ -1,8 +1,8 @@
-import { presenceClients } from '../shared/presence-clients.js';
+import { redisClients } from '../shared/redis-clients.js';
 import { roomsBehaviour } from '../shared/rooms-behaviour.js';
 import { startRedis } from '../support/redis-server.js';
 
-for (const [name, make] of Object.entries(presenceClients)) {
+for (const [name, make] of Object.entries(redisClients)) {
   const start = async () => {
     const server = await startRedis();
     const ends: (() => void)[] = [];

@@ -3,8 +3,8 @@ import { createClient } from 'redis';
 import { defineChannel, type Position, PresenceService } from 'rollcall';
 import type { Server } from 'socket.io';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { Changes } from '../shared/presence-scene.js';
-import { type Client, type SocketIoNode, SocketIoWorld } from '../shared/socket-io-world.js';
+import { Changes } from '../shared/presence-fixture.js';
+import { type Client, type SocketIoNode, SocketIoWorld } from '../shared/socket-io-fixture.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 

@@ -1,7 +1,7 @@
 import { PubSubService, RoomService } from 'rollcall';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { TypingService } from '../../src/typing/typing-service.js';
-import { ioredis, type Maker, nodeRedis } from '../shared/presence-clients.js';
+import { ioredis, type Maker, nodeRedis } from '../shared/redis-clients.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { TypingProcess } from '../support/typing-process.js';
 import { waitFor } from '../support/wait.js';

@@ -11,7 +11,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { NotificationService } from '../../src/notifications/notification-service.js';
 import type { NotificationServiceOptions } from '../../src/notifications/options.js';
 import { waitFor } from '../support/wait.js';
-import type { PresenceWorld } from './presence-scene.js';
+import type { PresenceWorld } from './presence-fixture.js';
 
 /** One server process, as it were. */
 export interface NotificationServer {

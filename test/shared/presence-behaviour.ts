@@ -13,7 +13,7 @@ import { driverFor } from '../../src/redis/detect.js';
 import { createChaosDriver } from '../../src/testing/index.js';
 import { turn } from '../support/fake-clock.js';
 import { waitFor } from '../support/wait.js';
-import { Changes, counting, type PresenceWorld, Scene, weirdIds } from './presence-scene.js';
+import { Changes, counting, type PresenceWorld, Scene, weirdIds } from './presence-fixture.js';
 
 /** What presence does on any Redis and with any client; `make` gives each test a world of its own. */
 export function presenceBehaviour(

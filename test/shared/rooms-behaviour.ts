@@ -11,7 +11,7 @@ import {
 import { msgpackCodec } from 'rollcall/msgpack';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { jsonEncoder } from '../../src/rooms/json-encoder.js';
-import { numbers, RoomsScene, type RoomsWorld, TestPeer } from './rooms-scene.js';
+import { numbers, RoomsScene, type RoomsWorld, TestPeer } from './rooms-fixture.js';
 
 const ODD_NAMES = [
   '__proto__',

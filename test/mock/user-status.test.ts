@@ -1,0 +1,18 @@
+import { describe } from 'vitest';
+import { createEmbeddedRedis } from '../../src/testing/index.js';
+import { userStatusBehaviour } from '../shared/user-status-behaviour.js';
+
+describe('presence of people on the embedded Redis', () => {
+  userStatusBehaviour(
+    async () => {
+      const embedded = await createEmbeddedRedis();
+      return {
+        client: () => embedded.connect(),
+        flush: () => embedded.flush(),
+        end: () => embedded.close(),
+      };
+      // Its Lua runs in JavaScript, a thousand times slower; a crowd here is for the paging only.
+    },
+    { crowd: 300 },
+  );
+});

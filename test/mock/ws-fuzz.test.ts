@@ -1,0 +1,47 @@
+import fc from 'fast-check';
+import { createEmbeddedRedis } from 'rollcall/testing';
+import { afterEach, expect, test } from 'vitest';
+import { anyFrame } from '../shared/frame-arbitraries.js';
+import { WsWorld } from '../shared/ws-fixture.js';
+
+const failures: unknown[] = [];
+const failed = (error: unknown) => void failures.push(error);
+process.on('unhandledRejection', failed);
+afterEach(() => void process.off('unhandledRejection', failed));
+
+test('whatever clients send, the server answers or closes as the protocol says, and goes on', async () => {
+  await using redis = await createEmbeddedRedis();
+  const world = new WsWorld(() => ({ client: () => redis.connect(), end: async () => {} }));
+  const node = await world.node({ serve: { requests: { echo: (_, data) => data } } });
+  const own = Object.getOwnPropertyNames(Object.prototype);
+  const bob = await world.client(node, 'bob');
+  await bob.get({ type: 'join', room: 'den' });
+  await fc.assert(
+    fc.asyncProperty(fc.array(anyFrame, { minLength: 1, maxLength: 30 }), async (frames) => {
+      const eve = await world.client(node, 'eve');
+      await eve.get({ type: 'join', room: 'lobby' });
+      for (const frame of frames) eve.write(frame);
+      // Lone surrogates become U+FFFD on the way, so every text is good UTF-8.
+      eve.write({ type: 'ping', last: true });
+      const ended = eve.closed.then(({ code }) => code);
+      const pings = frames.filter((frame) => /^\{"type":"ping"/.test(frame)).length;
+      await eve.until(() => eve.of('pong').length > 0 || eve.socket.readyState === 3, 'pong, or the end');
+      if (eve.socket.readyState !== 3) {
+        await eve.settled();
+        expect(eve.of('pong').length).toBeLessThanOrEqual(pings + 2);
+        eve.socket.terminate();
+      } else expect(await ended).toBe(4400);
+      for (const error of eve.of('error')) {
+        expect(['INVALID', 'NOT_JOINED', 'UNKNOWN_METHOD', 'LIMIT', 'FORBIDDEN']).toContain(error.code);
+      }
+      expect(eve.of('error').filter(({ id }) => id === undefined).length).toBeLessThanOrEqual(frames.length);
+      // Others notice nothing.
+      await bob.get({ type: 'send', room: 'den', event: 'said', data: 1 });
+    }),
+    { numRuns: 40 },
+  );
+  expect(node.errors).toEqual([]);
+  expect(failures).toEqual([]);
+  expect(Object.getOwnPropertyNames(Object.prototype)).toEqual(own);
+  await world.end();
+}, 60_000);

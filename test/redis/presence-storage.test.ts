@@ -1,0 +1,922 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { CommandError, ConfigurationError, type PresenceService } from '../../src/index.js';
+import {
+  claimNodeScript,
+  readLeasesScript,
+  removeNodeScript,
+  renewLeaseScript,
+  updateUsersScript,
+} from '../../src/presence/scripts.js';
+import { driverFor } from '../../src/redis/detect.js';
+import type { Driver, Reply, Script } from '../../src/redis/driver.js';
+import { Scene } from '../shared/presence-fixture.js';
+import { ioredis, nodeRedis, type redisClients, worldOn } from '../shared/redis-clients.js';
+import { NodeProcess } from '../support/node-process.js';
+import { type RedisServer, startRedis } from '../support/redis-server.js';
+import { waitFor } from '../support/wait.js';
+
+let server: RedisServer;
+let scene: Scene;
+let base: string;
+
+beforeAll(async () => {
+  server = await startRedis();
+});
+
+afterAll(() => server.stop());
+
+function sceneOn(make: (typeof redisClients)[string]): Scene {
+  return new Scene(worldOn(server, make));
+}
+
+async function start(make: (typeof redisClients)[string]): Promise<void> {
+  await server.cli('FLUSHALL');
+  scene = sceneOn(make);
+  base = `{${scene.prefix}:0}`;
+}
+
+const list = (text: string): string[] => text.split('\n').filter((line) => line !== '');
+
+async function scores(key: string): Promise<Record<string, number>> {
+  const flat = list(await server.cli('ZRANGE', key, '0', '-1', 'WITHSCORES'));
+  return Object.fromEntries(
+    flat.flatMap((member, at) => (at % 2 === 0 ? [[member, Number(flat[at + 1])]] : [])),
+  );
+}
+
+/** Every key, and its PTTL. */
+async function ttls(): Promise<Record<string, number>> {
+  const keys = list(await server.cli('KEYS', '*')).sort();
+  const found: Record<string, number> = {};
+  for (const key of keys) found[key.slice(base.length + 1)] = Number(await server.cli('PTTL', key));
+  return found;
+}
+
+async function redisNow(): Promise<number> {
+  const [seconds, micros] = list(await server.cli('TIME'));
+  return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
+}
+
+/** A record's status and sockets as "owner"socket", derived from the facts as a reader of the design would. */
+async function derived(user: string): Promise<{ status: string; sockets: string[] }> {
+  const flat = list(await server.cli('HGETALL', `${base}:sockets:${user}`));
+  const sockets: string[] = [];
+  const statuses: string[] = [];
+  for (let at = 0; at < flat.length; at += 2) {
+    const [owner, socket] = String(flat[at]).split('"') as [string, string];
+    // Facts of the person, not of a socket, have no owner.
+    if (owner === '') continue;
+    sockets.push(socket);
+    statuses.push((JSON.parse(`[${flat[at + 1]}]`) as [string])[0]);
+  }
+  const rank = ['busy', 'online', 'away', 'offline'];
+  statuses.sort((a, b) => rank.indexOf(a) - rank.indexOf(b));
+  return { status: statuses[0] ?? 'offline', sockets: sockets.sort() };
+}
+
+const both: [string, (typeof redisClients)[string]][] = [
+  ['node-redis', nodeRedis],
+  ['ioredis', ioredis],
+];
+
+describe.each(both)('on the wire with %s', (_name, make) => {
+  beforeEach(() => start(make));
+  afterEach(() => scene.end());
+
+  /** The commands clients sent while `work` ran, by name: what runs inside scripts is left out. */
+  async function sent(work: () => Promise<unknown>): Promise<string[]> {
+    const monitor = await server.monitor();
+    await work();
+    const lines = await monitor.stop();
+    return lines
+      .filter((line) => !/\[\d+ lua\]/.test(line))
+      .map((line) => /\] "([^"]+)"/.exec(line)?.[1]?.toUpperCase() ?? line);
+  }
+
+  const quiet = { sweepInterval: 15_000, lease: 60_000, keyTtl: 3_600_000 };
+
+  test('a lone change is one script call', async () => {
+    const presence = scene.service(quiet);
+    await presence.setPresence('warm', 's');
+    expect(await sent(() => presence.setPresence('ann', 's1'))).toEqual(['EVALSHA']);
+    expect(await sent(() => presence.removeSocket('ann', 's1'))).toEqual(['EVALSHA']);
+  });
+
+  test("what is no fact of one's own sockets is one transaction with the script call", async () => {
+    const [presence, other] = [scene.service(quiet), scene.service(quiet)];
+    await presence.setPresence('ann', 's1');
+    await other.setPresence('warm', 's');
+    expect(await sent(() => other.setStatus('ann', 'busy'))).toEqual(['MULTI', 'HSET', 'EVALSHA', 'EXEC']);
+    const removal = ['HKEYS', 'MULTI', 'HDEL', 'SREM', 'PUBLISH', 'EVALSHA', 'EXEC'];
+    // Its owner, who is told, answers to that.
+    const commands = await sent(() => other.removeSocket('ann', 's1'));
+    expect(commands.slice(0, removal.length)).toEqual(removal);
+  });
+
+  test('a thousand changes at once are a few script calls', async () => {
+    const presence = scene.service(quiet);
+    await presence.setPresence('warm', 's');
+    const users = Array.from({ length: 1_000 }, (_, index) => `u${index}`);
+    const commands = await sent(() => Promise.all(users.map((user) => presence.setPresence(user, 's'))));
+    expect(new Set(commands)).toEqual(new Set(['EVALSHA']));
+    expect(commands.length).toBeLessThanOrEqual(6);
+  });
+
+  test('a lookup of a thousand is one MGET, and nothing else', async () => {
+    const presence = scene.service(quiet);
+    const users = Array.from({ length: 1_000 }, (_, index) => `u${index}`);
+    await Promise.all(users.map((user) => presence.setPresence(user, 's')));
+    const reader = scene.service(quiet);
+    await reader.connect();
+    expect(await sent(() => reader.getMultiplePresence(users))).toEqual(['MGET']);
+    expect(await sent(() => reader.getMultiplePresence([...users, 'more']))).toEqual(['MGET', 'MGET']);
+    expect(await sent(() => reader.getMultiplePresence([]))).toEqual([]);
+    expect(await sent(() => reader.getPresence('u1'))).toEqual(['MGET']);
+    expect(await sent(() => reader.getOnlineCount())).toEqual(['ZCARD']);
+    const listing = await sent(async () => {
+      for await (const _ of reader.listOnlineUsers({ pageSize: 600 }));
+    });
+    expect(listing).toEqual(['ZRANGEBYLEX', 'ZRANGEBYLEX']);
+  });
+
+  test('scripts forgotten in the middle of load: nobody notices, and every record is right', async () => {
+    const [, changes] = await scene.observer();
+    const services = [scene.service(), scene.service()];
+    const users = Array.from({ length: 40 }, (_, index) => `u${index}`);
+    const statuses = ['online', 'away', 'busy'];
+    let flushes = 0;
+    let loading = true;
+    const flushing = (async () => {
+      while (loading) {
+        await server.cli('SCRIPT', 'FLUSH', 'SYNC');
+        flushes++;
+      }
+    })();
+    try {
+      for (let round = 0; round < 60; round++) {
+        await Promise.all(
+          services.flatMap((service, index) =>
+            users.map((user, at) => {
+              const turn = round * 31 + index * 17 + at * 7;
+              const socket = `s${turn % 3}`;
+              return turn % 4 === 0
+                ? service.removeSocket(user, socket)
+                : service.setPresence(user, socket, statuses[turn % 3]);
+            }),
+          ),
+        );
+      }
+    } finally {
+      loading = false;
+      await flushing;
+    }
+    expect(flushes).toBeGreaterThan(20);
+    const records = await (services[0] as PresenceService).getMultiplePresence(users);
+    for (const user of users) {
+      const facts = await derived(user);
+      const record = records.get(user);
+      expect({ status: record?.status, sockets: record?.socketIds.sort() }, user).toEqual({
+        status: facts.status,
+        sockets: [...new Set(facts.sockets)],
+      });
+    }
+    await changes.settled();
+    changes.expectUnbroken();
+    console.log(`  4,800 calls, ${flushes} flushes`);
+  });
+
+  test('connections killed in the middle of load: every call settles, and the end state is right', async () => {
+    const services = [scene.service(), scene.service()];
+    await Promise.all(services.map((service) => service.connect()));
+    const users = Array.from({ length: 60 }, (_, index) => `u${index}`);
+    let kills = 0;
+    let loading = true;
+    const killing = (async () => {
+      while (loading) {
+        kills += Number(await server.cli('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes'));
+        const reads = services.map((service) => service.getOnlineCount());
+        await Promise.all(reads);
+      }
+    })();
+    try {
+      for (let round = 0; round < 20; round++) {
+        const calls = services.flatMap((service, index) =>
+          users.map((user, at) =>
+            (round + index + at) % 3 === 0
+              ? service.removeSocket(user, `s${index}`)
+              : service.setPresence(user, `s${index}`, 'online', round),
+          ),
+        );
+        // All of it is idempotent, so all of it is sent again: no call is left in doubt.
+        await Promise.all(calls);
+      }
+    } finally {
+      loading = false;
+      await killing;
+    }
+    expect(kills).toBeGreaterThan(5);
+    const reader = scene.service();
+    for (const [at, user] of users.entries()) {
+      const expected = [0, 1].filter((index) => (19 + index + at) % 3 !== 0).map((index) => `s${index}`);
+      expect((await derived(user)).sockets, user).toEqual(expected);
+      const record = await reader.getPresence(user);
+      expect(record?.socketIds.sort(), user).toEqual(expected);
+      for (const socket of record?.sockets ?? []) expect(socket.meta).toBe(19);
+    }
+    console.log(`  2,400 calls, ${kills} connections killed`);
+    // A renewal or sweep that met a kill may have said so.
+    scene.errors.length = 0;
+  });
+
+  test('without memory left a change is refused, half done it is not, and later all is well', async () => {
+    const [presence, changes] = await scene.observer(quiet);
+    await presence.setPresence('ann', 's1');
+    const before = await server.cli('KEYS', '*');
+    const facts = await server.cli('HGETALL', `${base}:sockets:ann`);
+    await server.cli('CONFIG', 'SET', 'maxmemory-policy', 'noeviction');
+    await server.cli('CONFIG', 'SET', 'maxmemory', '1');
+    try {
+      for (const call of [
+        presence.setPresence('ann', 's1', 'busy'),
+        presence.setPresence('ann', 's2'),
+        presence.setPresence('bob', 's1'),
+      ]) {
+        await expect(call).rejects.toThrow(CommandError);
+        await expect(call).rejects.toThrow(/OOM/);
+        await expect(call).rejects.toMatchObject({ code: 'ERR_COMMAND', outcome: 'failed' });
+      }
+      expect(await server.cli('KEYS', '*')).toBe(before);
+      expect(await server.cli('HGETALL', `${base}:sockets:ann`)).toBe(facts);
+      expect(await presence.getPresence('ann')).toMatchObject({ status: 'online', socketIds: ['s1'] });
+      expect(await presence.getPresence('bob')).toBeNull();
+      expect(presence.stats().sockets).toBe(1);
+    } finally {
+      await server.cli('CONFIG', 'SET', 'maxmemory', '0');
+    }
+    await presence.setPresence('bob', 's1');
+    await presence.setPresence('ann', 's1', 'busy');
+    await changes.settled();
+    expect(changes.of('bob')).toEqual(['offline > online']);
+    expect(changes.of('ann')).toEqual(['offline > online', 'online > busy']);
+  });
+
+  test("a key of another type in one user's place fails only that user's calls", async () => {
+    const [presence, changes] = await scene.observer(quiet);
+    await server.cli('SET', `${base}:sockets:odd`, 'not a hash');
+    const users = Array.from({ length: 100 }, (_, index) => (index === 50 ? 'odd' : `u${index}`));
+    const outcomes = await Promise.allSettled(users.map((user) => presence.setPresence(user, 's')));
+    const failed = users.filter((_, at) => outcomes[at]?.status === 'rejected');
+    expect(failed).toEqual(['odd']);
+    for (const outcome of outcomes) {
+      if (outcome.status === 'rejected') expect(outcome.reason).toBeInstanceOf(CommandError);
+    }
+    expect(presence.stats().sockets).toBe(99);
+    expect(await presence.getOnlineCount()).toBe(99);
+    await changes.settled();
+    for (const user of users) {
+      expect(changes.of(user)).toEqual(failed.includes(user) ? [] : ['offline > online']);
+    }
+    await server.cli('DEL', `${base}:sockets:odd`);
+    expect((await presence.setPresence('odd', 's')).status).toBe('online');
+  });
+
+  test('a service that reckons with another number of partitions refuses to start', async () => {
+    await server.cli('SET', `${base}:layout`, '64');
+    const presence = scene.service();
+    await expect(presence.connect()).rejects.toThrow(ConfigurationError);
+    const refused = presence.setPresence('ann', 's1');
+    await expect(refused).rejects.toThrow(ConfigurationError);
+    await expect(refused).rejects.toThrow(/64 partitions/);
+    expect(list(await server.cli('KEYS', '*'))).toEqual([`${base}:layout`]);
+    await server.cli('DEL', `${base}:layout`);
+    await presence.connect();
+    expect(await server.cli('GET', `${base}:layout`)).toMatch(/^1 \S+$/);
+  });
+});
+
+describe('what is in Redis', () => {
+  const MINUTE = 60_000;
+  const options = { lease: 9_000, sweepInterval: 4_000, keyTtl: 30 * MINUTE, lastSeenTtl: 90 * MINUTE };
+
+  beforeEach(() => start(nodeRedis));
+  afterEach(() => scene.end());
+
+  /** A TTL that was started a moment ago. */
+  const fresh = (ms: number) =>
+    expect.toSatisfy((ttl: number) => ttl > ms - 10_000 && ttl <= ms, `about ${ms}`);
+  const none = -1;
+
+  test('after each kind of change: the keys, their fields and their TTLs', async () => {
+    const presence = scene.service(options);
+    await presence.connect();
+    expect(await ttls()).toEqual({ layout: none });
+
+    const first = await presence.setPresence('ann', 's1', 'away', { a: 1 });
+    const id = presence.stats().nodeId;
+    const since = first.sockets[0]?.connectedAt.getTime();
+    expect(await ttls()).toEqual({
+      layout: none,
+      nodes: none,
+      online: fresh(90 * MINUTE),
+      'sockets:ann': fresh(30 * MINUTE),
+      'user:ann': fresh(30 * MINUTE),
+      [`node:${id}`]: fresh(30 * MINUTE),
+    });
+    expect(await server.cli('HGETALL', `${base}:sockets:ann`)).toBe(`${id}"s1\n"away",${since},{"a":1}`);
+    expect(await server.cli('SMEMBERS', `${base}:node:${id}`)).toBe('ann"s1');
+    expect(await scores(`${base}:online`)).toEqual({ ann: 0 });
+    const lease = (await scores(`${base}:nodes`))[id] as number;
+    expect(lease).toBeGreaterThan((await redisNow()) + 8_000);
+    expect(lease).toBeLessThanOrEqual((await redisNow()) + 9_000);
+    expect(JSON.parse(await server.cli('GET', `${base}:user:ann`))).toEqual([
+      'away',
+      first.version,
+      first.lastSeen.getTime(),
+      [['s1', id, 'away', since, { a: 1 }]],
+    ]);
+
+    await server.cli('PEXPIRE', `${base}:sockets:ann`, '5000');
+    await server.cli('PEXPIRE', `${base}:user:ann`, '5000');
+    await presence.setPresence('ann', 's1', 'away', { a: 1 });
+    expect(await ttls()).toMatchObject({ 'sockets:ann': fresh(30 * MINUTE), 'user:ann': fresh(30 * MINUTE) });
+
+    const offline = await presence.removeSocket('ann', 's1');
+    expect(await ttls()).toEqual({ layout: none, nodes: none, 'user:ann': fresh(90 * MINUTE) });
+    expect(JSON.parse(await server.cli('GET', `${base}:user:ann`))).toEqual([
+      'offline',
+      offline?.version,
+      offline?.lastSeen.getTime(),
+      [],
+    ]);
+
+    await presence.setPresence('ann', 's1');
+    expect(await ttls()).toMatchObject({ 'user:ann': fresh(30 * MINUTE) });
+    await presence.close();
+    expect(await ttls()).toEqual({ layout: none, 'user:ann': fresh(90 * MINUTE) });
+  });
+
+  test('during a grace: when it ends, and a record that lasts', async () => {
+    const presence = scene.service({ ...options, grace: 2 * MINUTE });
+    await presence.setPresence('ann', 's1', 'busy');
+    await presence.removeSocket('ann', 's1');
+    expect(await ttls()).toEqual({
+      layout: none,
+      nodes: none,
+      online: fresh(90 * MINUTE),
+      due: none,
+      'sockets:ann': fresh(30 * MINUTE),
+      'user:ann': fresh(30 * MINUTE),
+    });
+    const graceEnds = (await scores(`${base}:due`))['ann'];
+    expect(await server.cli('HGETALL', `${base}:sockets:ann`)).toBe(`"grace\n${graceEnds}`);
+    const due = (await scores(`${base}:due`))['ann'] as number;
+    expect(due).toBeGreaterThan((await redisNow()) + 2 * MINUTE - 1_000);
+    expect(due).toBeLessThanOrEqual((await redisNow()) + 2 * MINUTE);
+    // A second goodbye changes nothing.
+    await presence.removeSocket('ann', 's1');
+    expect(await scores(`${base}:due`)).toEqual({ ann: due });
+    await presence.setPresence('ann', 's2', 'busy');
+    expect(await ttls()).toEqual({
+      layout: none,
+      nodes: none,
+      online: fresh(90 * MINUTE),
+      'sockets:ann': fresh(30 * MINUTE),
+      'user:ann': fresh(30 * MINUTE),
+      [`node:${presence.stats().nodeId}`]: fresh(30 * MINUTE),
+    });
+  });
+
+  test('the keys of those who stay online never run out', async () => {
+    const keyTtl = 2_400;
+    const presence = scene.service({ lease: 600, sweepInterval: 100, keyTtl: keyTtl });
+    const users = Array.from({ length: 200 }, (_, index) => `u${index}`);
+    await Promise.all(users.map((user) => presence.setPresence(user, 's')));
+    await presence.join('quiet room', 'u0', 's');
+    const end = (await redisNow()) + 2 * keyTtl;
+    let lowest = keyTtl;
+    await waitFor(
+      async () => {
+        for (const [key, ttl] of Object.entries(await ttls())) {
+          if (ttl !== none) lowest = Math.min(lowest, ttl);
+          expect(key).not.toBe('due');
+        }
+        return (await redisNow()) > end;
+      },
+      { timeout: 15_000, interval: 100 },
+    );
+    console.log(`  backstop ${keyTtl} ms, the lowest TTL seen ${lowest} ms`);
+    expect(lowest).toBeGreaterThan(keyTtl / 8);
+    expect(await presence.getOnlineCount()).toBe(200);
+    expect((await presence.getRoomCounts(['quiet room'])).get('quiet room')).toBe(1);
+    for (const user of users) expect((await derived(user)).sockets).toEqual(['s']);
+    // They were refreshed, not lost and written again.
+    expect(presence.stats().restored).toBe(0);
+  }, 30_000);
+});
+
+describe('the scripts', () => {
+  let driver: Driver;
+  let end: () => void;
+  const B = '{scripts:0}';
+  const keys = { nodes: `${B}:nodes`, online: `${B}:online`, due: `${B}:due` };
+
+  beforeEach(async () => {
+    await server.cli('FLUSHALL');
+    const made = nodeRedis(server.port);
+    end = made.end;
+    driver = driverFor(made.client);
+    driver.attach({ message() {}, connection() {}, dropped() {} });
+    await driver.connect();
+  });
+
+  afterEach(async () => {
+    await driver.close();
+    end();
+  });
+
+  async function call(script: Script, names: string[], args: (string | number)[]): Promise<Reply> {
+    const [reply] = await driver.execute([{ script, keys: names, args: args.map(String) }]);
+    if (reply instanceof Error) throw reply;
+    return reply as Reply;
+  }
+
+  function near(time: number) {
+    return expect.toSatisfy((value: unknown) => Math.abs(Number(value) - time) < 5_000, `about ${time}`);
+  }
+
+  describe('renew', () => {
+    test('does not bring back a lease that is gone', async () => {
+      await server.cli('SET', `${B}:other`, '1');
+      expect(await call(renewLeaseScript, [keys.nodes, `${B}:other`], ['n', 9_000, 60_000, 0])).toEqual([
+        '',
+        '',
+      ]);
+      expect(await server.cli('EXISTS', keys.nodes)).toBe('0');
+      expect(await server.cli('PTTL', `${B}:other`)).toBe('-1');
+    });
+
+    test('does not touch a lease that a reaper claimed', async () => {
+      await server.cli('ZADD', keys.nodes, '-123456', 'n');
+      expect(await call(renewLeaseScript, [keys.nodes], ['n', 9_000, 60_000, 0])).toEqual(['-123456', '']);
+      expect(await scores(keys.nodes)).toEqual({ n: -123456 });
+    });
+
+    test('sets the lease by the clock of Redis, and starts TTLs again, telling which keys are gone', async () => {
+      await server.cli('ZADD', keys.nodes, '1000', 'n', '2000', 'other');
+      await server.cli('SET', `${B}:a`, '1');
+      const now = await redisNow();
+      const reply = await call(renewLeaseScript, [keys.nodes, `${B}:a`, `${B}:b`], ['n', 9_000, 60_000, 0]);
+      expect(reply).toEqual(['1000', near(now + 9_000), 1, 0]);
+      expect(await scores(keys.nodes)).toEqual({ n: Number((reply as string[])[1]), other: 2000 });
+      const ttl = Number(await server.cli('PTTL', `${B}:a`));
+      expect(ttl).toBeGreaterThan(55_000);
+      expect(ttl).toBeLessThanOrEqual(60_000);
+      expect(await server.cli('PTTL', keys.nodes)).toBe('-1');
+      expect(await server.cli('EXISTS', `${B}:b`)).toBe('0');
+    });
+  });
+
+  describe('a lease that shows a loss', () => {
+    test('is not renewed: it goes on showing it', async () => {
+      await server.cli('ZADD', keys.nodes, '1000', 'n');
+      expect(await call(renewLeaseScript, [keys.nodes], ['n', 9_000, 60_000, 1_001])).toEqual([
+        '1000',
+        '1000',
+      ]);
+      expect(await scores(keys.nodes)).toEqual({ n: 1000 });
+      const now = await redisNow();
+      expect(await call(renewLeaseScript, [keys.nodes], ['n', 9_000, 60_000, 1_000])).toEqual([
+        '1000',
+        near(now + 9_000),
+      ]);
+    });
+  });
+
+  describe('claim', () => {
+    test('takes a lease that is still the one that was judged, and makes it negative', async () => {
+      await server.cli('ZADD', keys.nodes, '1000', 'n');
+      const now = await redisNow();
+      const claim = await call(claimNodeScript, [keys.nodes], ['n', 1000, 3_000, 0]);
+      expect(Number(claim)).toEqual(near(-(now + 3_000)));
+      expect(Number(claim)).toBeLessThan(0);
+      expect(await scores(keys.nodes)).toEqual({ n: Number(claim) });
+    });
+
+    test.each([
+      ['was renewed since', '2000', 1000],
+      ['is gone', undefined, 1000],
+      ['was claimed since', '-1000', 1000],
+    ])('does not take one that %s', async (_, score, judged) => {
+      if (score !== undefined) await server.cli('ZADD', keys.nodes, score, 'n');
+      expect(await call(claimNodeScript, [keys.nodes], ['n', judged, 3_000, 0])).toBeNull();
+      expect(await scores(keys.nodes)).toEqual(score === undefined ? {} : { n: Number(score) });
+    });
+
+    test('does not take one that has not expired after all', async () => {
+      const lease = (await redisNow()) + 60_000;
+      await server.cli('ZADD', keys.nodes, String(lease), 'n');
+      expect(await call(claimNodeScript, [keys.nodes], ['n', lease, 3_000, 0])).toBeNull();
+      expect(await scores(keys.nodes)).toEqual({ n: lease });
+    });
+
+    test('a claim is taken over once it has ended, not before, and prolonged by its holder any time', async () => {
+      await server.cli('ZADD', keys.nodes, '-1000', 'n');
+      const taken = String(await call(claimNodeScript, [keys.nodes], ['n', -1000, 3_000, 0]));
+      expect(await call(claimNodeScript, [keys.nodes], ['n', taken, 3_000, 0])).toBeNull();
+      const now = await redisNow();
+      const prolonged = await call(claimNodeScript, [keys.nodes], ['n', taken, 30_000, 1]);
+      expect(Number(prolonged)).toEqual(near(-(now + 30_000)));
+      expect(await call(claimNodeScript, [keys.nodes], ['n', taken, 3_000, 1])).toBeNull();
+      expect(await scores(keys.nodes)).toEqual({ n: Number(prolonged) });
+    });
+  });
+
+  describe('retire', () => {
+    test('strikes off a node that owns nothing, and only that', async () => {
+      await server.cli('ZADD', keys.nodes, '1000', 'n', '1000', 'other');
+      await server.cli('SADD', `${B}:node:n`, 'ann"s1');
+      expect(await call(removeNodeScript, [keys.nodes, `${B}:node:n`], ['n'])).toBe(0);
+      expect(await scores(keys.nodes)).toEqual({ n: 1000, other: 1000 });
+      await server.cli('SREM', `${B}:node:n`, 'ann"s1');
+      expect(await call(removeNodeScript, [keys.nodes, `${B}:node:n`], ['n'])).toBe(1);
+      expect(await scores(keys.nodes)).toEqual({ other: 1000 });
+      expect(await call(removeNodeScript, [keys.nodes, `${B}:node:n`], ['n'])).toBe(1);
+    });
+  });
+
+  describe('survey', () => {
+    test('tells the time, all leases, and whose grace is over', async () => {
+      const now = await redisNow();
+      await server.cli('SET', `${B}:layout`, '1 abc');
+      await server.cli('ZADD', keys.nodes, '-5', 'claimed', '1000', 'old', String(now + 60_000), 'young');
+      await server.cli('ZADD', keys.due, '1', 'ann', '2', 'bob', '3', 'cleo', String(now + 60_000), 'dan');
+      expect(await call(readLeasesScript, [keys.nodes, keys.due, `${B}:layout`], [2])).toEqual([
+        near(now),
+        ['claimed', '-5', 'old', '1000', 'young', String(now + 60_000)],
+        ['ann', 'bob'],
+        '1 abc',
+      ]);
+      expect(await server.cli('ZCARD', keys.due)).toBe('4');
+    });
+
+    test('of nothing', async () => {
+      expect(await call(readLeasesScript, [keys.nodes, keys.due, `${B}:layout`], [256])).toEqual([
+        expect.any(String),
+        [],
+        [],
+        '',
+      ]);
+      expect(await server.cli('DBSIZE')).toBe('0');
+    });
+  });
+
+  describe('settle', () => {
+    const facts = `${B}:sockets:ann`;
+    const record = `${B}:user:ann`;
+
+    function settle(
+      {
+        node = '',
+        grace = 0,
+        restoring = 0,
+        known = 0,
+        written = [],
+      }: { node?: string; grace?: number; restoring?: number; known?: number; written?: string[][] } = {},
+      users = ['ann'],
+    ): Promise<Reply> {
+      return call(
+        updateUsersScript,
+        [
+          keys.nodes,
+          keys.online,
+          keys.due,
+          `${B}:node:${node}`,
+          ...users.flatMap((user) => [`${B}:sockets:${user}`, `${B}:user:${user}`]),
+        ],
+        [
+          node,
+          node === '' ? 0 : 9_000,
+          60_000,
+          90_000,
+          `${B}:events`,
+          `${B}:sockets:`.length,
+          restoring,
+          ',busy,online,away,',
+          known,
+          'PUBLISH',
+          users.map((_, at) => `${grace}\n${written[at]?.join('\n') ?? '\n'}\n`).join(''),
+        ],
+      );
+    }
+
+    /** Runs `work`, and returns the messages published meanwhile. */
+    async function published(work: () => Promise<unknown>): Promise<unknown[]> {
+      const monitor = await server.monitor();
+      await work();
+      const lines = await monitor.stop();
+      return lines.flatMap((line) => {
+        const match = /\] "PUBLISH" ("(?:[^"\\]|\\.)*") ("(?:[^"\\]|\\.)*")/i.exec(line);
+        return match === null ? [] : [JSON.parse(JSON.parse(match[2] as string) as string)];
+      });
+    }
+
+    test('nobody, without facts or record: nothing is written', async () => {
+      expect(await settle()).toEqual(['', '', null]);
+      expect(await server.cli('DBSIZE')).toBe('0');
+    });
+
+    test('lists the node that wrote, telling the lease before and after', async () => {
+      const now = await redisNow();
+      expect(await settle({ node: 'n' })).toEqual(['', near(now + 9_000), null]);
+      const [[first]] = [Object.values(await scores(keys.nodes))] as [[number]];
+      expect(await settle({ node: 'n' })).toEqual([String(first), near(now + 9_000), null]);
+      await server.cli('ZADD', keys.nodes, '-77', 'n');
+      expect(await settle({ node: 'n' })).toEqual(['-77', '-77', null]);
+      expect(await scores(keys.nodes)).toEqual({ n: -77 });
+    });
+
+    test('a lease that shows a loss goes on showing it', async () => {
+      // Gone, although the node knows one: one long expired takes its place.
+      expect(await settle({ node: 'n', known: 5_000 })).toEqual(['', '1', null]);
+      expect(await scores(keys.nodes)).toEqual({ n: 1 });
+      await server.cli('ZADD', keys.nodes, '4999', 'n');
+      expect(await settle({ node: 'n', known: 5_000 })).toEqual(['4999', '4999', null]);
+      const now = await redisNow();
+      expect(await settle({ node: 'n', known: 4_999 })).toEqual(['4999', near(now + 9_000), null]);
+    });
+
+    test('one user with a key of another type: nothing is written for the others either', async () => {
+      await server.cli('HSET', facts, 'n"s', '"busy",1');
+      await server.cli('SET', `${B}:sockets:odd`, 'not a hash');
+      await expect(settle({}, ['ann', 'odd'])).rejects.toThrow(/WRONGTYPE/);
+      // Were his record there without index and event, the repetition without the odd one would add neither.
+      expect(await server.cli('EXISTS', record)).toBe('0');
+      expect(await published(() => settle())).toHaveLength(1);
+      expect(await scores(keys.online)).toEqual({ ann: 0 });
+    });
+
+    test('writes, indexes and announces a change, and nothing the second time', async () => {
+      await server.cli('HSET', facts, 'n"s1', '"away",5', 'm"s2', '"online",7,{"x":1}');
+      const now = await redisNow();
+      let reply: Reply = null;
+      const messages = await published(async () => {
+        reply = await settle();
+      });
+      const text = String((reply as unknown as Reply[])[2]);
+      const [status, version, seen, sockets] = JSON.parse(text) as [string, number, number, unknown[]];
+      expect(status).toBe('online');
+      expect(version / 1_000).toEqual(near(now));
+      expect(seen).toEqual(near(now));
+      expect(sockets).toEqual([
+        ['s1', 'n', 'away', 5],
+        ['s2', 'm', 'online', 7, { x: 1 }],
+      ]);
+      expect(messages).toEqual([[['ann', 'online', 'offline', seen, version, 2]]]);
+      expect(await server.cli('GET', record)).toBe(text);
+      expect(await scores(keys.online)).toEqual({ ann: 0 });
+      expect(Number(await server.cli('PTTL', record))).toBeLessThanOrEqual(60_000);
+      expect(Number(await server.cli('PTTL', facts))).toBeGreaterThan(50_000);
+
+      expect(await published(() => settle())).toEqual([]);
+      expect(await server.cli('GET', record)).toBe(text);
+
+      // Gone: offline, remembered for longer than the backstop.
+      await server.cli('DEL', facts);
+      const [[gone]] = (await published(() => settle())) as [[[...unknown[], number, number]]];
+      expect(gone.slice(0, 3)).toEqual(['ann', 'offline', 'online']);
+      expect(Number(gone[4])).toBeGreaterThan(version);
+      expect(await server.cli('EXISTS', keys.online)).toBe('0');
+      expect(Number(await server.cli('PTTL', record))).toBeGreaterThan(60_000);
+    });
+
+    test('writes and removes facts of the node, whole or not at all where memory is short', async () => {
+      const mine = `${B}:node:n`;
+      expect(
+        await settle({ node: 'n', written: [['s1', '"busy",1,{"a":"\\n"}', '', 's2', '"away",2']] }),
+      ).toEqual(['', near((await redisNow()) + 9_000), expect.stringMatching(/^\["busy"/)]);
+      expect(await server.cli('HGETALL', facts)).toBe('n"s1\n"busy",1,{"a":"\\n"}\nn"s2\n"away",2');
+      expect(list(await server.cli('SMEMBERS', mine)).sort()).toEqual(['ann"s1', 'ann"s2']);
+      for (const key of [facts, mine]) expect(Number(await server.cli('PTTL', key))).toBeGreaterThan(50_000);
+
+      await server.cli('CONFIG', 'SET', 'maxmemory', '1');
+      try {
+        await expect(settle({ node: 'n', written: [['s1', '']] })).rejects.toThrow(/OOM/);
+        await expect(settle({ node: 'n', written: [['s3', '"busy",3']] })).rejects.toThrow(/OOM/);
+      } finally {
+        await server.cli('CONFIG', 'SET', 'maxmemory', '0');
+      }
+      expect(list(await server.cli('HKEYS', facts))).toEqual(['n"s1', 'n"s2']);
+      expect(list(await server.cli('SMEMBERS', mine)).sort()).toEqual(['ann"s1', 'ann"s2']);
+
+      await settle({ node: 'n', written: [['s1', '', '', 'unknown', '']] });
+      expect(list(await server.cli('HKEYS', facts))).toEqual(['n"s2']);
+      expect(list(await server.cli('SMEMBERS', mine))).toEqual(['ann"s2']);
+      expect(JSON.parse(await server.cli('GET', record))[3]).toEqual([['s2', 'n', 'away', 2]]);
+    });
+
+    test('a key of another type ends it: what is written by then is listed, and nothing is announced', async () => {
+      await server.cli('SET', `${B}:sockets:odd`, 'not a hash');
+      await server.cli('HSET', `${B}:sockets:cleo`, 'n"s', '"online",1');
+      await server.cli('SADD', `${B}:node:n`, 'cleo"s');
+      const written = [
+        ['s', '"online",1'],
+        ['s', '"online",1'],
+        ['s', ''],
+      ];
+      const events = await published(async () => {
+        await expect(settle({ node: 'n', written }, ['ann', 'odd', 'cleo'])).rejects.toThrow(/WRONGTYPE/);
+      });
+      expect(events).toEqual([]);
+      expect(await server.cli('EXISTS', record, keys.online)).toBe('0');
+      expect(list(await server.cli('SMEMBERS', `${B}:node:n`)).sort()).toEqual(['ann"s', 'cleo"s', 'odd"s']);
+      expect(Object.keys(await scores(keys.nodes))).toEqual(['n']);
+    });
+
+    test('one message for all of a batch', async () => {
+      for (const user of ['ann', 'bob', 'cleo'])
+        await server.cli('HSET', `${B}:sockets:${user}`, 'n"s', '"online",1');
+      const messages = await published(() => settle({}, ['ann', 'bob', 'nobody', 'cleo']));
+      expect(messages).toHaveLength(1);
+      expect((messages[0] as [string][]).map(([user]) => user)).toEqual(['ann', 'bob', 'cleo']);
+      expect(await scores(keys.online)).toEqual({ ann: 0, bob: 0, cleo: 0 });
+    });
+
+    test('a version that is ahead of the clock still grows', async () => {
+      const ahead = 4_000_000_000_000_000;
+      await server.cli('SET', record, `["online",${ahead},1,[["s","n","online",1]]]`);
+      await server.cli('HSET', facts, 'n"s', '"busy",1');
+      await settle();
+      expect(JSON.parse(await server.cli('GET', record))[1]).toBe(ahead + 1);
+      await server.cli('HSET', facts, 'n"s', '"away",1');
+      await settle();
+      expect(JSON.parse(await server.cli('GET', record))[1]).toBe(ahead + 2);
+    });
+
+    test('a record that cannot be read counts as none', async () => {
+      await server.cli('SET', record, 'junk');
+      await server.cli('HSET', facts, 'n"s', '"busy",1');
+      const messages = await published(() => settle());
+      expect(messages).toEqual([[['ann', 'busy', 'offline', expect.any(Number), expect.any(Number), 1]]]);
+    });
+
+    test('restoring: a missing record is indexed but no change, a known one is one', async () => {
+      await server.cli('HSET', facts, 'n"s', '"busy",1');
+      // A message that says that nothing changed is for those only who knew something else of him.
+      expect(await published(() => settle({ restoring: 1 }))).toEqual([
+        [['ann', 'busy', 'busy', expect.any(Number), expect.any(Number), 1]],
+      ]);
+      expect(await scores(keys.online)).toEqual({ ann: 0 });
+      await server.cli('HSET', facts, 'n"s', '"away",1');
+      expect(await published(() => settle({ restoring: 1 }))).toEqual([
+        [['ann', 'away', 'busy', expect.any(Number), expect.any(Number), 1]],
+      ]);
+    });
+
+    test.each([
+      ['0: offline at once, even where one runs', 0, 60_000, 'offline', false],
+      ['0: offline at once', 0, undefined, 'offline', false],
+      ['above 0: from now on', 5_000, undefined, 'busy', true],
+      ['above 0: one that runs goes on as it is', 5_000, 60_000, 'busy', true],
+      ['above 0: one that is over is over', 5_000, -1, 'offline', false],
+      ['-1: none is begun', -1, undefined, 'offline', false],
+      ['-1: one that runs goes on', -1, 60_000, 'busy', true],
+      ['-1: one that is over is over', -1, -1, 'offline', false],
+    ])('grace %s', async (_, grace, ends, status, due) => {
+      const now = await redisNow();
+      await server.cli('SET', record, '["busy",5,1,[]]');
+      await server.cli('ZADD', keys.online, '0', 'ann');
+      if (ends !== undefined) {
+        await server.cli('HSET', facts, '"grace', String(now + ends));
+        await server.cli('ZADD', keys.due, String(now + ends), 'ann');
+      }
+      await settle({ grace });
+      expect(JSON.parse(await server.cli('GET', record))[0]).toBe(status);
+      expect(await server.cli('ZSCORE', keys.online, 'ann')).toBe(status === 'offline' ? '' : '0');
+      const score = await server.cli('ZSCORE', keys.due, 'ann');
+      expect(await server.cli('HGET', facts, '"grace')).toBe(score);
+      if (!due) expect(score).toBe('');
+      else expect(Number(score)).toEqual(near(now + (ends ?? grace)));
+    });
+
+    test('a socket ends the grace', async () => {
+      await server.cli('SET', record, '["busy",5,1,[]]');
+      await server.cli('ZADD', keys.due, '99999999999999', 'ann');
+      await server.cli('HSET', facts, 'n"s', '"busy",1', '"grace', '99999999999999');
+      expect(await published(() => settle())).toEqual([]);
+      expect(await server.cli('EXISTS', keys.due)).toBe('0');
+      expect(await server.cli('HKEYS', facts)).toBe('n"s');
+    });
+  });
+});
+
+describe('two processes with different clients', () => {
+  let processes: NodeProcess[];
+
+  beforeEach(async () => {
+    await start(nodeRedis);
+    processes = [];
+  });
+
+  afterEach(async () => {
+    await Promise.all(processes.map((each) => each.kill()));
+    await scene.end();
+  });
+
+  test('see each other’s users, also with the same node name', async () => {
+    const options = { prefix: scene.prefix, nodeName: 'same' };
+    processes = await Promise.all([
+      NodeProcess.start({ port: server.port, client: 'node-redis', options }),
+      NodeProcess.start({ port: server.port, client: 'ioredis', options }),
+    ]);
+    const [, changes] = await scene.observer();
+    const [one, two] = processes as [NodeProcess, NodeProcess];
+    expect(await one.register('one-', 20)).toEqual({ done: 20 });
+    expect(await two.register('two-', 20, 'busy')).toEqual({ done: 20 });
+    expect(await two.register('one-', 1, 'away')).toEqual({ done: 1 });
+    const call = <T>(process_: NodeProcess, method: string, ...args: unknown[]) =>
+      process_.ask<T>('call', { method, args });
+    expect(await call<{ status: string }>(one, 'getPresence', 'two-7')).toMatchObject({ status: 'busy' });
+    expect(await call<{ status: string }>(two, 'getPresence', 'one-7')).toMatchObject({ status: 'online' });
+    expect([await call(one, 'getOnlineCount'), await call(two, 'getOnlineCount')]).toEqual([40, 40]);
+    const ids = (await Promise.all([one.stats(), two.stats()])).map(({ nodeId }) => nodeId);
+    expect(new Set(ids).size).toBe(2);
+    expect(Object.keys(await scores(`${base}:nodes`)).sort()).toEqual(ids.sort());
+    await one.ask('close');
+    expect(await call(two, 'getOnlineCount')).toBe(21);
+    await changes.settled();
+    changes.expectUnbroken();
+    expect(changes.of('one-0')).toEqual(['offline > online', 'online > away']);
+    expect(changes.of('one-1')).toEqual(['offline > online', 'online > offline']);
+  });
+});
+
+describe('at rest', () => {
+  beforeEach(() => start(nodeRedis));
+  afterEach(() => scene.end());
+
+  const LEASE = 1_500;
+
+  /** How many commands of each kind Redis runs for clients in `ms` of its own time. */
+  async function commandsIn(ms: number): Promise<Record<string, number>> {
+    const monitor = await server.monitor();
+    const end = (await redisNow()) + ms;
+    await waitFor(async () => (await redisNow()) >= end, { timeout: ms + 10_000, interval: 100 });
+    const lines = await monitor.stop();
+    const counts: Record<string, number> = {};
+    for (const line of lines) {
+      if (/\[\d+ lua\]/.test(line)) continue;
+      const name = (/\] "([^"]+)"/.exec(line)?.[1]?.toUpperCase() ?? line).replace('EVALSHA', 'EVAL');
+      if (name !== 'TIME') counts[name] = (counts[name] ?? 0) + 1;
+    }
+    return counts;
+  }
+
+  test('a wipe of many partitions is one wipe', async () => {
+    const presence = scene.service({ lease: 3_000, sweepInterval: 100, partitions: 16 });
+    await presence.setPresence('ann', 's');
+    const monitor = await server.monitor();
+    await server.cli('FLUSHALL');
+    const layouts = async () => (await server.cli('KEYS', `{${scene.prefix}:*}:layout`)).split('\n').length;
+    await waitFor(async () => (await layouts()) === 16);
+    const lines = await monitor.stop();
+    expect(lines.filter((line) => /"SETNX"/i.test(line))).toHaveLength(16);
+  });
+
+  test('many processes take turns to sweep', async () => {
+    const presence = scene.service({ lease: 3_000, sweepInterval: 20 });
+    await presence.setPresence('ann', 's');
+    const alone = await commandsIn(1_000);
+    const nodes = `${base}:nodes`;
+    const later = String((await redisNow()) + 60_000);
+    const others = Array.from({ length: 80 }, (_, index) => [later, `other-${index}`]).flat();
+    await server.cli('ZADD', nodes, ...others);
+    await commandsIn(500);
+    const among = await commandsIn(1_000);
+    console.log(`  in a second: ${JSON.stringify(alone)} alone, ${JSON.stringify(among)} among 80`);
+    expect(alone['EVAL']).toBeGreaterThan(20);
+    // Every 200 ms, and the renewals.
+    expect(among['EVAL']).toBeLessThan(12);
+    expect(among['EVAL']).toBeGreaterThan(1);
+  }, 30_000);
+
+  test('a process sends no more for 2,000 sockets than for 10', async () => {
+    const presence = scene.service({ lease: LEASE, sweepInterval: 250 });
+    const register = (from: number, to: number) =>
+      Promise.all(
+        Array.from({ length: to - from }, (_, index) => presence.setPresence(`u${from + index}`, 's')),
+      );
+    await register(0, 10);
+    const few = await commandsIn(2 * LEASE);
+    await register(10, 2_000);
+    const many = await commandsIn(2 * LEASE);
+    console.log(
+      `  in two leases: ${JSON.stringify(few)} with 10 sockets, ${JSON.stringify(many)} with 2,000`,
+    );
+    expect(Object.keys(many).sort()).toEqual(Object.keys(few).sort());
+    const total = (counts: Record<string, number>) =>
+      Object.values(counts).reduce((sum, count) => sum + count, 0);
+    // 6 renewals and 12 sweeps, give or take their jitter.
+    expect(total(few)).toBeGreaterThan(8);
+    expect(Math.abs(total(many) - total(few))).toBeLessThanOrEqual(6);
+  }, 30_000);
+});

@@ -1,0 +1,121 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import type { PresenceService } from '../../src/index.js';
+import { createChaosDriver } from '../../src/testing/index.js';
+import { type Changes, Scene } from '../shared/presence-fixture.js';
+import { nodeRedis, worldOn } from '../shared/redis-clients.js';
+import { type RedisServer, startRedis } from '../support/redis-server.js';
+import { waitFor } from '../support/wait.js';
+
+// A key that somebody else put in one user's place stays there. It may fail that user for ever, but
+// nobody else: leases, sweeps, reaping, restoring and closing must get past it.
+
+const LEASE = 900;
+const options = { lease: LEASE, sweepInterval: 50, timeout: 2_000 };
+
+let server: RedisServer;
+let scene: Scene;
+let base: string;
+
+beforeAll(async () => {
+  server = await startRedis();
+});
+
+afterAll(() => server.stop());
+
+beforeEach(async () => {
+  await server.cli('FLUSHALL');
+  scene = new Scene(worldOn(server, nodeRedis));
+  base = `{${scene.prefix}:0}`;
+});
+
+afterEach(async () => {
+  await server.cli('DEL', `${base}:sockets:odd`);
+  // What cannot be done about the odd one is reported, and nothing else is.
+  const others = scene.errors.filter((error) => !error.includes('WRONGTYPE'));
+  scene.errors.length = 0;
+  await scene.end();
+  expect(others).toEqual([]);
+});
+
+async function poison(): Promise<void> {
+  await server.cli('DEL', `${base}:sockets:odd`);
+  await server.cli('SET', `${base}:sockets:odd`, 'not a hash');
+}
+
+/** A node that owns users `prefix0` … and can be cut off, as if its process had died. */
+async function doomed(prefix: string, users: string[] = []): Promise<() => void> {
+  const chaos = createChaosDriver(scene.client());
+  const service = scene.service({ ...options, redis: chaos, timeout: 200, onError: () => {} });
+  const all = [...Array.from({ length: 20 }, (_, index) => `${prefix}${index}`), ...users];
+  await Promise.all(all.map((user) => service.setPresence(user, 's')));
+  return () => chaos.cut();
+}
+
+async function untilGone(survivor: PresenceService, changes: Changes, prefix: string): Promise<void> {
+  const users = Array.from({ length: 20 }, (_, index) => `${prefix}${index}`);
+  for (const user of users) await changes.until(user, 'offline', 4 * LEASE + 2_000);
+  for (const record of (await survivor.getMultiplePresence(users)).values()) {
+    expect(record).toMatchObject({ status: 'offline', socketIds: [] });
+  }
+}
+
+test('a dead node owned it: the others on that node, and other dead nodes, are reaped', async () => {
+  const [survivor, changes] = await scene.observer(options);
+  const cutFirst = await doomed('first-', ['odd']);
+  const cutSecond = await doomed('second-');
+  await poison();
+  cutFirst();
+  await untilGone(survivor, changes, 'first-');
+  cutSecond();
+  await untilGone(survivor, changes, 'second-');
+});
+
+test('its grace is over: other graces end, and dead nodes are reaped', async () => {
+  const [survivor, changes] = await scene.observer({ ...options, grace: 150 });
+  const cut = await doomed('dead-');
+  await survivor.setPresence('odd', 's');
+  await survivor.removeSocket('odd', 's');
+  await poison();
+  await survivor.setPresence('waiting', 's');
+  await survivor.removeSocket('waiting', 's');
+  await changes.until('waiting', 'offline', 3_000);
+  cut();
+  await untilGone(survivor, changes, 'dead-');
+});
+
+test('a call for it failed: dead nodes are reaped all the same', async () => {
+  const [survivor, changes] = await scene.observer(options);
+  const cut = await doomed('dead-');
+  await poison();
+  await expect(survivor.setPresence('odd', 's')).rejects.toThrow(/WRONGTYPE/);
+  cut();
+  await untilGone(survivor, changes, 'dead-');
+});
+
+test('its owner restores everybody else after a loss of all data', async () => {
+  const owner = scene.service(options);
+  const users = Array.from({ length: 2_500 }, (_, index) => (index === 500 ? 'odd' : `u${index}`));
+  await Promise.all(users.map((user) => owner.setPresence(user, 's')));
+  await server.cli('FLUSHALL');
+  await poison();
+  await waitFor(async () => (await owner.getOnlineCount()) >= 2_499, {
+    timeout: 2 * LEASE + 4_000,
+    message: () => `everybody else to be back (${server.port})`,
+  });
+});
+
+test('its owner closes: everybody else goes at once', async () => {
+  const [observer, changes] = await scene.observer(options);
+  const leaving = scene.service(options);
+  const users = Array.from({ length: 300 }, (_, index) => (index === 150 ? 'odd' : `u${index}`));
+  await Promise.all(users.map((user) => leaving.setPresence(user, 's')));
+  await poison();
+  await leaving.close();
+  const records = await observer.getMultiplePresence(users.filter((user) => user !== 'odd'));
+  expect(records.size).toBe(299);
+  for (const record of records.values()) expect(record.status).toBe('offline');
+  await changes.settled();
+  expect(
+    changes.list.filter(({ status, userId }) => status === 'offline' && userId.startsWith('u')),
+  ).toHaveLength(299);
+});

@@ -1,0 +1,586 @@
+import { describe, expect, it } from 'vitest';
+import { InvalidArgumentError, type PresenceWatch, type RoomChange } from '../../src/index.js';
+import { createChaosDriver } from '../../src/testing/chaos-driver.js';
+import { waitFor } from '../support/wait.js';
+import { type PresenceWorld, Scene, weirdIds } from './presence-fixture.js';
+
+/** Persons' own statuses, activity, watches and rooms: the same on every client and on the embedded Redis. */
+export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd = 3_000 } = {}): void {
+  const scene = (body: (scene: Scene) => Promise<void>) => async () => {
+    const one = new Scene(await world());
+    try {
+      await body(one);
+    } finally {
+      await one.end();
+    }
+  };
+
+  describe("a person's own status", () => {
+    it(
+      'stands over those of all sockets until it is dropped',
+      scene(async (scene) => {
+        const [service, changes] = await scene.observer();
+        await service.setPresence('ann', 's1', 'away');
+        const busy = await service.setStatus('ann', 'busy');
+        expect(busy?.status).toBe('busy');
+        expect(busy?.sockets[0]?.status).toBe('away');
+        await service.setPresence('ann', 's2', 'online');
+        expect((await service.getPresence('ann'))?.status).toBe('busy');
+        expect((await service.setStatus('ann', null))?.status).toBe('online');
+        await changes.settled();
+        expect(changes.of('ann')).toEqual(['offline > away', 'away > busy', 'busy > online']);
+        changes.expectUnbroken();
+      }),
+    );
+
+    it(
+      'ends by itself at its time, whoever is left to notice',
+      scene(async (scene) => {
+        const [service, changes] = await scene.observer({ sweepInterval: 30 });
+        await service.setPresence('ann', 's1');
+        await service.setStatus('ann', 'busy', { until: new Date(Date.now() + 400) });
+        await changes.until('ann', 'busy');
+        await waitFor(() => changes.of('ann').includes('busy > online'), { message: 'the status to end' });
+        changes.expectUnbroken();
+      }),
+    );
+
+    it(
+      'outlives the last socket, and is no presence by itself',
+      scene(async (scene) => {
+        const [service] = await scene.observer();
+        expect(await service.setStatus('nobody', 'busy')).toBeNull();
+        expect(await service.getPresence('nobody')).toBeNull();
+        await service.setPresence('ann', 's1');
+        await service.setStatus('ann', 'busy');
+        expect((await service.removeSocket('ann', 's1'))?.status).toBe('offline');
+        expect((await service.setPresence('ann', 's2')).status).toBe('busy');
+      }),
+    );
+
+    it(
+      'invisible looks offline to everybody but those it is revealed to',
+      scene(async (scene) => {
+        const [service, changes] = await scene.observer();
+        const seen: string[] = [];
+        const watch = await service.watch(['ann'], ({ status }) => seen.push(status));
+        await service.setPresence('ann', 's1');
+        const before = await service.setStatus('ann', 'invisible');
+        expect(before?.status).toBe('invisible');
+        await service.setPresence('ann', 's2', 'busy');
+        const public_ = await service.getPresence('ann');
+        expect(public_).toMatchObject({ status: 'offline', socketIds: [], sockets: [] });
+        expect(public_?.lastSeen).toEqual(before?.lastSeen);
+        expect(await service.getPresence('ann', { reveal: true })).toMatchObject({
+          status: 'invisible',
+          socketIds: ['s1', 's2'],
+        });
+        expect(await service.getOnlineCount()).toBe(0);
+        expect((await service.setStatus('ann', null))?.status).toBe('busy');
+        expect(await service.getOnlineCount()).toBe(1);
+        await changes.settled();
+        expect(changes.of('ann')).toEqual(['offline > online', 'online > offline', 'offline > busy']);
+        expect(seen).toEqual(['online', 'offline', 'busy']);
+        expect(watch.current().get('ann')?.status).toBe('busy');
+      }),
+    );
+
+    it(
+      'is not a socket that could be removed',
+      scene(async (scene) => {
+        const service = scene.service({ grace: 60_000 });
+        await service.setPresence('ann', 's1');
+        await service.setStatus('ann', 'invisible');
+        await service.removeSocket('ann', 'status');
+        await service.removeSocket('ann', 'grace');
+        expect((await service.getPresence('ann'))?.status).toBe('offline');
+        expect((await service.getPresence('ann', { reveal: true }))?.status).toBe('invisible');
+      }),
+    );
+
+    it(
+      'is refused when it makes no sense',
+      scene(async (scene) => {
+        const service = scene.service();
+        for (const status of ['offline', '', 'two words']) {
+          await expect(service.setStatus('ann', status)).rejects.toBeInstanceOf(InvalidArgumentError);
+        }
+        for (const until of [Number.NaN, -1, 0, new Date(Number.NaN)]) {
+          await expect(service.setStatus('ann', 'busy', { until })).rejects.toThrow('until');
+        }
+        await expect(service.setPresence('ann', 's', 'invisible')).rejects.toThrow('setStatus');
+      }),
+    );
+  });
+
+  describe('a socket removed twice', () => {
+    it(
+      'is removed once: it may live on in another process by then',
+      scene(async (scene) => {
+        const [first, second] = [scene.service(), scene.service()];
+        await first.setPresence('ann', 's1');
+        await first.removeSocket('ann', 's1');
+        // The connection was resumed elsewhere before the first server had seen the last of its events.
+        await second.setPresence('ann', 's1');
+        expect((await first.removeSocket('ann', 's1'))?.socketIds).toEqual(['s1']);
+        expect(second.stats().sockets).toBe(1);
+        // Its own again, it is removed again; and a third process removes what it never had.
+        await first.setPresence('ann', 's1');
+        expect((await first.removeSocket('ann', 's1'))?.socketIds).toEqual(['s1']);
+        expect((await scene.service().removeSocket('ann', 's1'))?.status).toBe('offline');
+        await waitFor(() => second.stats().sockets === 0);
+      }),
+    );
+
+    it(
+      'the second time for good: whoever logs out is not waited for',
+      scene(async (scene) => {
+        const service = scene.service({ grace: 60_000 });
+        await service.setPresence('ann', 's1');
+        expect((await service.removeSocket('ann', 's1'))?.status).toBe('online');
+        expect((await service.removeSocket('ann', 's1', { immediate: true }))?.status).toBe('offline');
+      }),
+    );
+  });
+
+  describe('while Redis is away', () => {
+    it(
+      'what outlasts the deadline has failed, and does not happen when Redis is back',
+      scene(async (scene) => {
+        const driver = createChaosDriver(scene.client());
+        const service = scene.service({ redis: driver, timeout: 200, lease: 900 });
+        const other = scene.service();
+        await service.setPresence('ann', 's1');
+        driver.cut();
+        const late = await service.setPresence('bob', 's1').catch((error: unknown) => error);
+        expect(late).toMatchObject({ name: 'TimeoutError', outcome: 'failed' });
+        driver.restore();
+        // Whatever waited would go before this.
+        await service.setPresence('ann', 's1', 'busy');
+        expect((await other.getPresence('ann'))?.status).toBe('busy');
+        expect(await other.getPresence('bob')).toBeNull();
+        expect(service.stats().sockets).toBe(1);
+        // What is asked after the gap in what others say may still be on its way.
+        await waitFor(() => service.stats().queued === 0);
+        scene.errors.length = 0;
+      }),
+    );
+
+    it(
+      'a connection that closed meanwhile is removed all the same, and one that came is there in time',
+      scene(async (scene) => {
+        const driver = createChaosDriver(scene.client());
+        const service = scene.service({ redis: driver, timeout: 200, lease: 900 });
+        const other = scene.service();
+        await service.setPresence('ann', 's1');
+        await service.setPresence('bob', 's1');
+        driver.cut();
+        const [removed] = await Promise.allSettled([service.removeSocket('ann', 's1')]);
+        expect(removed.status).toBe('rejected');
+        const waiting = service.setPresence('cat', 's1');
+        driver.restore();
+        expect((await waiting).status).toBe('online');
+        await waitFor(async () => (await other.getPresence('ann'))?.status === 'offline', {
+          message: 'the removal to be made up for',
+        });
+        expect((await other.getPresence('bob'))?.status).toBe('online');
+        scene.errors.length = 0;
+      }),
+    );
+
+    it(
+      'what failed leaves things as they were: sockets, and places in rooms',
+      scene(async (scene) => {
+        const driver = createChaosDriver(scene.client());
+        const service = scene.service({ redis: driver, timeout: 200, lease: 900 });
+        const other = scene.service();
+        await service.setPresence('ann', 's1');
+        await service.join('lobby', 'ann', 's1', 'first');
+        driver.cut();
+        const outcomes = await Promise.allSettled([
+          service.join('lobby', 'ann', 's1', 'second'),
+          service.join('lobby', 'ann', 's1', 'third'),
+          service.setPresence('bob', 's1'),
+          service.setPresence('bob', 's1', 'busy'),
+        ]);
+        expect(outcomes.map(({ status }) => status)).toEqual(Array(4).fill('rejected'));
+        driver.restore();
+        // Renewed, and with it repaired, at least once.
+        const { transactions } = service.stats();
+        await waitFor(() => service.stats().transactions > transactions);
+        await service.setPresence('ann', 's1', 'away');
+        expect(await other.getRoomMembers('lobby')).toMatchObject([
+          { userId: 'ann', info: 'first', sockets: 1 },
+        ]);
+        expect((await other.getPresence('bob'))?.socketIds ?? []).toEqual([]);
+        expect(service.stats().sockets).toBe(1);
+        scene.errors.length = 0;
+      }),
+    );
+
+    it(
+      'what another process removed meanwhile stays removed',
+      scene(async (scene) => {
+        const driver = createChaosDriver(scene.client());
+        const service = scene.service({ redis: driver, lease: 900 });
+        const other = scene.service();
+        await service.setPresence('ann', 's1');
+        await service.setPresence('bob', 's1');
+        driver.cut();
+        await other.removeSocket('ann', 's1');
+        driver.restore();
+        await waitFor(() => service.stats().sockets === 1, { message: 'the owner to find out' });
+        expect((await other.getPresence('ann'))?.status).toBe('offline');
+        expect((await other.getPresence('bob'))?.status).toBe('online');
+        scene.errors.length = 0;
+      }),
+    );
+
+    it(
+      'the later of two calls for one socket wins, also over a lost reply',
+      scene(async (scene) => {
+        const driver = createChaosDriver(scene.client());
+        const service = scene.service({ redis: driver });
+        const other = scene.service();
+        for (let round = 0; round < 10; round++) {
+          driver.failNext(round % 2 === 0 ? 'reply-lost' : 'request-lost');
+          const calls = [
+            service.setPresence('ann', 's1', 'busy'),
+            service.removeSocket('ann', 's1'),
+            service.setPresence('ann', 's1', 'away'),
+          ];
+          if (round % 3 === 0) calls.push(service.removeSocket('ann', 's1') as never);
+          await Promise.all(calls);
+          const ann = await other.getPresence('ann');
+          expect(ann?.status ?? 'offline').toBe(round % 3 === 0 ? 'offline' : 'away');
+        }
+      }),
+    );
+  });
+
+  describe('activity', () => {
+    it(
+      'a socket without any goes away, and comes back with the next touch',
+      scene(async (scene) => {
+        const [service, changes] = await scene.observer({ idleAfter: 300 });
+        await service.setPresence('ann', 's1');
+        await service.setPresence('bob', 's1', 'busy');
+        await changes.until('ann', 'away');
+        expect(await service.touch('ann', 's1')).toBe(true);
+        await changes.settled();
+        expect(changes.of('ann').slice(0, 3)).toEqual(['offline > online', 'online > away', 'away > online']);
+        // Only who is online goes away.
+        expect(changes.of('bob')).toEqual(['offline > busy']);
+        changes.expectUnbroken();
+      }),
+    );
+
+    it(
+      'is written down at most once per interval',
+      scene(async (scene) => {
+        const service = scene.service({ touchInterval: 600_000 });
+        const { lastSeen } = await service.setPresence('ann', 's1');
+        await service.touch('ann', 's1');
+        const { changes } = service.stats();
+        for (let count = 0; count < 100; count++) await service.touch('ann', 's1');
+        expect(service.stats().changes).toBe(changes);
+
+        const eager = scene.service({ touchInterval: 0 });
+        await eager.setPresence('bob', 's1');
+        await waitFor(async () => {
+          await eager.touch('bob', 's1');
+          const bob = await eager.getPresence('bob');
+          return bob !== null && bob.lastSeen.getTime() > lastSeen.getTime() + 20;
+        });
+      }),
+    );
+
+    it(
+      'of a socket that is not there changes nothing',
+      scene(async (scene) => {
+        const service = scene.service({ touchInterval: 0 });
+        expect(await service.touch('nobody', 's1')).toBe(false);
+        expect(await service.getPresence('nobody')).toBeNull();
+      }),
+    );
+  });
+
+  describe('a watch', () => {
+    it(
+      'knows its users at once, then hears every change of theirs and of nobody else',
+      scene(async (scene) => {
+        const [service] = await scene.observer();
+        const other = scene.service();
+        await other.setPresence('ann', 's1', 'away');
+        const heard: string[] = [];
+        const watch = await service.watch(['ann', 'bob'], (it) => {
+          heard.push(`${it.userId} ${it.previous} > ${it.status}`);
+        });
+        expect([...watch.current().keys()]).toEqual(['ann']);
+        expect(watch.current().get('ann')).toMatchObject({ status: 'away', sockets: 1 });
+        await other.setPresence('cat', 's1');
+        await other.setPresence('bob', 's1');
+        await other.removeSocket('ann', 's1');
+        await waitFor(() => heard.length === 2);
+        expect(heard).toEqual(['bob offline > online', 'ann away > offline']);
+
+        watch.remove(['bob']);
+        await watch.add(['cat']);
+        expect([...watch.current().keys()].sort()).toEqual(['ann', 'cat']);
+        await other.removeSocket('bob', 's1');
+        await other.removeSocket('cat', 's1');
+        await waitFor(() => heard.length === 3);
+        expect(heard[2]).toBe('cat online > offline');
+
+        await watch.close();
+        await watch.close();
+        await other.setPresence('ann', 's2');
+        await other.getPresence('ann');
+        expect(heard).toHaveLength(3);
+      }),
+    );
+
+    it(
+      'shares one subscription with all others, and ends with its signal',
+      scene(async (scene) => {
+        const [service, changes] = await scene.observer();
+        const controller = new AbortController();
+        const users = Array.from({ length: 500 }, (_, at) => `user-${at}`);
+        const heard: string[] = [];
+        const aborted: string[] = [];
+        const watch = await service.watch(users, ({ userId }) => heard.push(userId));
+        await service.watch(users, ({ userId }) => aborted.push(userId), { signal: controller.signal });
+        await service.setPresence('user-7', 's');
+        await changes.settled();
+        controller.abort();
+        await service.setPresence('user-8', 's');
+        await changes.settled();
+        expect(heard).toEqual(['user-7', 'user-8']);
+        expect(aborted).toEqual(['user-7']);
+        await watch.close();
+      }),
+    );
+
+    it(
+      'ends with the truth when its connection was away',
+      scene(async (scene) => {
+        const driver = createChaosDriver(scene.client());
+        const service = scene.service({ redis: driver });
+        const other = scene.service();
+        await other.setPresence('ann', 's1');
+        await other.setPresence('bob', 's1');
+        const heard: string[] = [];
+        const watch = await service.watch(['ann', 'bob', 'cat'], (it) => {
+          heard.push(`${it.userId} ${it.previous} > ${it.status}`);
+        });
+        driver.cut();
+        await other.removeSocket('ann', 's1');
+        await other.setPresence('cat', 's1', 'busy');
+        // There and back again: nothing to tell.
+        await other.setPresence('bob', 's1', 'away');
+        await other.setPresence('bob', 's1', 'online');
+        driver.restore();
+        await waitFor(() => heard.length === 2);
+        expect(heard.sort()).toEqual(['ann online > offline', 'cat offline > busy']);
+        expect([...watch.current().values()].map(({ status }) => status)).toEqual([
+          'offline',
+          'online',
+          'busy',
+        ]);
+        await other.setPresence('ann', 's2');
+        await waitFor(() => heard.length === 3);
+      }),
+    );
+
+    it(
+      'has no gap between its snapshot and its changes',
+      scene(async (scene) => {
+        const service = scene.service();
+        const other = scene.service();
+        const writing = (async () => {
+          for (let round = 0; round < 40; round++) {
+            await other.setPresence('ann', 's1', round % 2 === 0 ? 'away' : 'online');
+          }
+        })();
+        const watches: { watch: PresenceWatch; chain: string[]; first: string }[] = [];
+        for (let count = 0; count < 10; count++) {
+          const chain: string[] = [];
+          const watch = await service.watch(['ann'], (it) => chain.push(`${it.previous} > ${it.status}`));
+          watches.push({ watch, chain, first: watch.current().get('ann')?.status ?? 'offline' });
+        }
+        await writing;
+        await waitFor(() => watches.every(({ watch }) => watch.current().get('ann')?.status === 'online'));
+        for (const { chain, first } of watches) {
+          let status = first;
+          for (const link of chain) {
+            expect(link.startsWith(`${status} > `), `${link} after ${status}`).toBe(true);
+            status = link.split(' > ')[1] as string;
+          }
+          expect(status).toBe('online');
+        }
+      }),
+    );
+  });
+
+  describe('a room', () => {
+    const watched = async (scene: Scene, room: string) => {
+      const service = scene.service();
+      const heard: RoomChange[] = [];
+      const watch = await service.watchRoom(room, (change) => heard.push(change));
+      const lines = () =>
+        heard.map((it) => `${it.type} ${it.userId} ${JSON.stringify(it.info)} ${it.sockets}`);
+      return { service, watch, heard, lines };
+    };
+
+    it(
+      "is joined with a user's first socket and left with his last",
+      scene(async (scene) => {
+        const [a, b] = [scene.service(), scene.service()];
+        const { watch, lines } = await watched(scene, 'lobby');
+        await a.join('lobby', 'ann', 's1', { color: 'red' });
+        await a.join('lobby', 'ann', 's1', { color: 'red' });
+        await b.join('lobby', 'ann', 's2', { color: 'blue' });
+        await b.join('lobby', 'bob', 's3');
+        await waitFor(() => lines().length === 3);
+        expect(watch.current().get('ann')).toMatchObject({ info: { color: 'blue' }, sockets: 2 });
+        const members = new Map((await a.getRoomMembers('lobby')).map((member) => [member.userId, member]));
+        expect(members).toEqual(watch.current());
+        expect(await a.getRoomCounts(['lobby', 'empty', 'lobby'])).toEqual(
+          new Map([
+            ['lobby', 2],
+            ['empty', 0],
+          ]),
+        );
+        await a.leave('lobby', 'ann', 's1');
+        await b.leave('lobby', 'ann', 's2');
+        await b.leave('lobby', 'ann', 's2');
+        await b.leave('lobby', 'stranger', 's9');
+        await waitFor(() => lines().length === 5);
+        expect(lines()).toEqual([
+          'join ann {"color":"red"} 1',
+          'update ann {"color":"blue"} 2',
+          'join bob null 1',
+          'update ann {"color":"blue"} 1',
+          'leave ann {"color":"blue"} 0',
+        ]);
+        expect([...watch.current().keys()]).toEqual(['bob']);
+        expect(await a.getRoomMembers('empty')).toEqual([]);
+      }),
+    );
+
+    it(
+      'is left with the socket: by its owner, by another process, and when its owner closes',
+      scene(async (scene) => {
+        const [a, b] = [scene.service(), scene.service()];
+        const { lines } = await watched(scene, 'lobby');
+        for (const user of ['ann', 'bob', 'cat']) {
+          await a.setPresence(user, 's');
+          await a.join('lobby', user, 's');
+          await a.join('hall', user, 's');
+        }
+        await a.removeSocket('ann', 's');
+        await b.removeSocket('bob', 's');
+        await waitFor(async () => (await b.getRoomCounts(['hall'])).get('hall') === 1);
+        await a.close();
+        await waitFor(() => lines().length === 6);
+        expect(lines().slice(3)).toEqual(['leave ann null 0', 'leave bob null 0', 'leave cat null 0']);
+        expect(await b.getRoomCounts(['lobby', 'hall'])).toEqual(
+          new Map([
+            ['lobby', 0],
+            ['hall', 0],
+          ]),
+        );
+      }),
+    );
+
+    it(
+      'is left by those whose process died',
+      scene(async (scene) => {
+        const times = { lease: 600, sweepInterval: 50 };
+        const driver = createChaosDriver(scene.client());
+        const dying = scene.service({ ...times, redis: driver });
+        const survivor = scene.service(times);
+        await survivor.setPresence('bob', 's');
+        await survivor.join('lobby', 'bob', 's');
+        await dying.setPresence('ann', 's');
+        await dying.join('lobby', 'ann', 's', 'hello');
+        const { lines } = await watched(scene, 'lobby');
+        driver.cut();
+        await waitFor(() => lines().length === 1, { timeout: 8_000 });
+        expect(lines()).toEqual(['leave ann "hello" 0']);
+        await dying.close();
+        scene.errors.length = 0;
+      }),
+    );
+
+    it(
+      'is restored after a wipe, and its watchers hear nothing',
+      scene(async (scene) => {
+        const service = scene.service({ lease: 600 });
+        await service.setPresence('ann', 's');
+        await service.join('lobby', 'ann', 's', [1, 2]);
+        const { lines, watch } = await watched(scene, 'lobby');
+        await scene.flush();
+        await waitFor(async () => (await service.getRoomCounts(['lobby'])).get('lobby') === 1);
+        await waitFor(async () => (await service.getPresence('ann'))?.status === 'online');
+        await service.join('lobby', 'bob', 's');
+        await waitFor(() => lines().length === 1);
+        expect(lines()).toEqual(['join bob null 1']);
+        expect([...watch.current().keys()]).toEqual(['ann', 'bob']);
+      }),
+    );
+
+    it(
+      'is re-read when its watcher was cut off',
+      scene(async (scene) => {
+        const service = scene.service();
+        await service.join('lobby', 'ann', 's');
+        await service.join('lobby', 'bob', 's');
+        const driver = createChaosDriver(scene.client());
+        const watcher = scene.service({ redis: driver });
+        const heard: string[] = [];
+        const watch = await watcher.watchRoom('lobby', ({ type, userId }) => heard.push(`${type} ${userId}`));
+        driver.cut();
+        await service.leave('lobby', 'ann', 's');
+        await service.join('lobby', 'cat', 's');
+        driver.restore();
+        await waitFor(() => heard.length === 2);
+        expect(heard.sort()).toEqual(['join cat', 'leave ann']);
+        expect([...watch.current().keys()].sort()).toEqual(['bob', 'cat']);
+      }),
+    );
+
+    it(
+      'of any name holds users of any name',
+      scene(async (scene) => {
+        const service = scene.service();
+        for (const room of weirdIds) await service.join(room, room, room, { room });
+        for (const room of weirdIds) {
+          expect(await service.getRoomMembers(room)).toMatchObject([
+            { userId: room, info: { room }, sockets: 1 },
+          ]);
+        }
+        for (const user of weirdIds) await service.join('all', user, user);
+        expect((await service.getRoomMembers('all')).map(({ userId }) => userId).sort()).toEqual(
+          [...weirdIds].sort(),
+        );
+        await expect(service.join('', 'ann', 's')).rejects.toThrow('room');
+        await expect(service.getRoomCounts('lobby')).rejects.toThrow('rooms');
+      }),
+    );
+
+    it(
+      'of thousands is listed in pages, each member once, and counted at once',
+      scene(async (scene) => {
+        const service = scene.service();
+        const users = Array.from({ length: crowd }, (_, at) => `user-${at}`);
+        await Promise.all(users.map((user) => service.join('stadium', user, 's', 1)));
+        const listed: string[] = [];
+        for await (const { userId } of service.listRoomMembers('stadium')) listed.push(userId);
+        expect(listed).toHaveLength(users.length);
+        expect(new Set(listed)).toEqual(new Set(users));
+        expect((await service.getRoomCounts(['stadium'])).get('stadium')).toBe(crowd);
+      }),
+    );
+  });
+}

@@ -1,0 +1,632 @@
+import { RateLimiterMemory } from 'rate-limiter-flexible';
+import { RequestError } from 'rollcall/ws';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { HistoryResult, SendResult } from '../../src/protocol/frames.js';
+import { waitFor } from '../support/wait.js';
+import { type WsBackend, type WsClient, type WsNode, WsWorld } from './ws-fixture.js';
+
+const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, at) => from + at);
+const deep = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
+
+/** What is answered to every kind of frame, whatever Redis is behind. */
+export function wsRequests(name: string, start: () => Promise<WsBackend>): void {
+  describe(`requests: ${name}`, () => {
+    let backend: WsBackend;
+    let world: WsWorld;
+    beforeAll(async () => {
+      backend = await start();
+    });
+    afterAll(() => backend.end());
+    beforeEach(() => {
+      world = new WsWorld(() => backend);
+    });
+    afterEach(() => world.end());
+
+    /** Two who are in one room, on one server each. */
+    async function pair(room = 'lobby'): Promise<{ one: WsNode; two: WsNode; ann: WsClient; bob: WsClient }> {
+      const [one, two] = [await world.node(), await world.node()];
+      const [ann, bob] = [await world.client(one, 'ann'), await world.client(two, 'bob')];
+      await ann.get({ type: 'join', room });
+      await bob.get({ type: 'join', room });
+      return { one, two, ann, bob };
+    }
+    const send = (data: unknown, more: object = {}) => ({
+      type: 'send',
+      room: 'lobby',
+      event: 'said',
+      data,
+      ...more,
+    });
+
+    describe('send', () => {
+      test('reaches all in the room on all servers, once, in order, with its author', async () => {
+        const { ann, bob } = await pair();
+        const sent = (await ann.get(send(0))) as SendResult;
+        for (const number of numbers(1, 20)) ann.write(send(number));
+        await bob.until(() => bob.said('lobby').length === 21, 'all 21');
+        await ann.until(() => ann.said('lobby').length === 21, 'all 21');
+        expect(bob.said('lobby')).toEqual(numbers(0, 20));
+        expect(ann.said('lobby')).toEqual(numbers(0, 20));
+        expect(sent).toEqual({ position: expect.stringMatching(/^\d+-\d+$/) });
+        expect(bob.of('event')[0]).toEqual({
+          type: 'event',
+          room: 'lobby',
+          position: sent.position,
+          at: expect.any(Number),
+          event: 'said',
+          from: 'ann',
+          data: 0,
+        });
+      });
+
+      test('carries any JSON, and null for none', async () => {
+        const { ann, bob } = await pair();
+        const data = ['', 'ü😀\u2028"\\', { a: [{ b: null }] }, [], 1.5, false, null];
+        for (const each of data) await ann.get(send(each));
+        await ann.get({ type: 'send', room: 'lobby', event: 'said' });
+        await bob.until(() => bob.said('lobby').length === data.length + 1, 'all');
+        expect(bob.said('lobby')).toEqual([...data, null]);
+      });
+
+      test('is not sent to its author without echo, who learns its position all the same', async () => {
+        const { ann, bob } = await pair();
+        const { position } = (await ann.get(send(1, { echo: false }))) as SendResult;
+        await bob.until(() => bob.said('lobby').length === 1, 'what ann said');
+        await ann.until(() => ann.of('position').length === 1, 'its position');
+        expect(ann.of('position')).toEqual([{ type: 'position', room: 'lobby', position }]);
+        expect(ann.said('lobby')).toEqual([]);
+      });
+
+      test('is not kept when it need not be', async () => {
+        const { ann, bob } = await pair();
+        expect(await ann.get(send(1, { keep: false, key: 'k' }))).toEqual({});
+        await bob.until(() => bob.said('lobby').length === 1, 'what ann said');
+        expect(bob.of('event')[0]).not.toHaveProperty('position');
+        expect(await bob.get({ type: 'history', room: 'lobby' })).toEqual({ events: [], more: false });
+      });
+
+      test('with the same key is the same message, for the same user', async () => {
+        const { one, ann, bob } = await pair();
+        const first = (await ann.get(send(1, { key: 'same' }))) as SendResult;
+        expect(await ann.get(send(1, { key: 'same' }))).toEqual({ ...first, duplicate: true });
+        const again = await world.client(one, 'ann');
+        await again.get({ type: 'join', room: 'lobby' });
+        expect(await again.get(send(1, { key: 'same' }))).toEqual({ ...first, duplicate: true });
+        expect(await bob.get(send(2, { key: 'same' }))).not.toHaveProperty('duplicate');
+        await ann.until(() => ann.said('lobby').includes(2), 'what bob said');
+        expect(ann.said('lobby')).toEqual([1, 2]);
+      });
+
+      test('says who speaks by itself: what the client claims counts for nothing', async () => {
+        const { ann, bob } = await pair();
+        await ann.get(send(1, { from: 'root', except: 'x', position: '9-9', user: 'root' }));
+        await bob.until(() => bob.said('lobby').length === 1, 'what ann said');
+        expect(bob.of('event')[0]).toMatchObject({ from: 'ann', data: 1 });
+        expect(bob.of('event')[0]?.position).not.toBe('9-9');
+      });
+
+      test('is answered with NOT_JOINED before joining and after leaving', async () => {
+        const { ann } = await pair();
+        expect(await ann.get(send(1, { room: 'elsewhere' }))).toBe('NOT_JOINED');
+        expect(await ann.get({ type: 'typing', room: 'elsewhere', on: true })).toBe('NOT_JOINED');
+        expect(await ann.get({ type: 'update', room: 'elsewhere', info: 1 })).toBe('NOT_JOINED');
+        expect(await ann.get({ type: 'leave', room: 'elsewhere' })).toBeUndefined();
+        await ann.get({ type: 'leave', room: 'lobby' });
+        expect(await ann.get(send(1))).toBe('NOT_JOINED');
+      });
+
+      test('may follow its join at once', async () => {
+        const node = await world.node({
+          serve: { authorize: (_, { action }) => Promise.resolve(action !== 'status') },
+        });
+        const ann = await world.client(node, 'ann');
+        const joined = ann.ask({ type: 'join', room: 'lobby' });
+        const sent = numbers(1, 5).map((number) => ann.get(send(number)));
+        expect((await joined).type).toBe('ok');
+        for (const answer of await Promise.all(sent)) expect(answer).toHaveProperty('position');
+        await ann.until(() => ann.said('lobby').length === 5, 'all five');
+        expect(ann.said('lobby')).toEqual(numbers(1, 5));
+      });
+    });
+
+    describe('join', () => {
+      test('begins with the last events, or after a position', async () => {
+        const { one, ann } = await pair();
+        const sent: SendResult[] = [];
+        for (const number of numbers(1, 6)) sent.push((await ann.get(send(number))) as SendResult);
+        const cat = await world.client(one, 'cat');
+        await cat.get({ type: 'join', room: 'lobby', last: 2 });
+        const dan = await world.client(one, 'dan');
+        await dan.get({ type: 'join', room: 'lobby', since: sent[2]?.position });
+        await ann.get(send(7));
+        await cat.until(() => cat.said('lobby').at(-1) === 7, 'the seventh');
+        await dan.until(() => dan.said('lobby').at(-1) === 7, 'the seventh');
+        expect(cat.said('lobby')).toEqual([5, 6, 7]);
+        expect(dan.said('lobby')).toEqual([4, 5, 6, 7]);
+        expect(await cat.get({ type: 'join', room: 'x', last: 2, since: '1-1' })).toBe('INVALID');
+      });
+
+      test('shows who is there, who changes, and who goes', async () => {
+        const { one, ann } = await pair();
+        await ann.get({ type: 'join', room: 'den', info: { face: 1 }, members: true });
+        expect(ann.of('members')).toEqual([
+          { type: 'members', room: 'den', reset: true, members: [expect.objectContaining({ user: 'ann' })] },
+        ]);
+        const cat = await world.client(one, 'cat');
+        await cat.get({ type: 'join', room: 'den', info: 'tall' });
+        const seen = () =>
+          ann
+            .of('members')
+            .flatMap(({ members }) => members)
+            .filter(({ user }) => user === 'cat');
+        await ann.until(() => seen().length === 1, 'cat');
+        await cat.get({ type: 'update', room: 'den', info: 'small' });
+        await ann.until(() => seen().length === 2, 'another cat');
+        await cat.get({ type: 'leave', room: 'den' });
+        await ann.until(() => seen().length === 3, 'no cat');
+        expect(seen()).toEqual([
+          { user: 'cat', info: 'tall', sockets: 1 },
+          { user: 'cat', info: 'small', sockets: 1 },
+          expect.objectContaining({ user: 'cat', sockets: 0 }),
+        ]);
+      });
+
+      test('is refused beyond the number of rooms, without asking for leave', async () => {
+        const asked: string[] = [];
+        const node = await world.node({
+          serve: {
+            maxRooms: 2,
+            authorize: (_, request) => asked.push('room' in request ? request.room : request.action) > 0,
+          },
+        });
+        const ann = await world.client(node, 'ann');
+        const answers = await Promise.all(
+          ['a', 'b', 'c', 'a'].map((room) => ann.ask({ type: 'join', room })),
+        );
+        expect(answers.map(({ type }) => type)).toEqual(['ok', 'ok', 'error', 'ok']);
+        expect(ann.errors).toEqual(['LIMIT']);
+        expect(asked).toEqual(['a', 'b', 'a']);
+        await ann.get({ type: 'leave', room: 'a' });
+        expect(await ann.get({ type: 'join', room: 'c' })).toHaveProperty('position');
+      });
+    });
+
+    test('history is paged back to the beginning, and needs no joining', async () => {
+      const { one, ann } = await pair();
+      for (const number of numbers(1, 5)) await ann.get(send(number));
+      await ann.until(() => ann.said('lobby').length === 5, 'all five');
+      const cat = await world.client(one, 'cat');
+      const pages: unknown[][] = [];
+      let before: string | undefined;
+      for (let more = true; more; ) {
+        const page = (await cat.get({
+          type: 'history',
+          room: 'lobby',
+          limit: 2,
+          ...(before && { before }),
+        })) as HistoryResult;
+        pages.push(page.events.map(({ data }) => data));
+        before = page.events.at(-1)?.position;
+        more = page.more;
+        const when = (data: unknown) => ann.of('event').find((each) => each.data === data)?.at;
+        for (const each of page.events) {
+          expect(each).toMatchObject({ event: 'said', from: 'ann', at: when(each.data) });
+        }
+      }
+      expect(pages).toEqual([[5, 4], [3, 2], [1]]);
+      expect(cat.of('event')).toEqual([]);
+    });
+
+    test('history leaves out what others have put there, and is no event', async () => {
+      const { one, ann } = await pair();
+      await ann.get(send(1));
+      for (const odd of [null, 5, 'text', {}, { event: 7 }, [1]]) {
+        await one.pubsub.publish(one.rooms.channel('lobby'), odd as never);
+      }
+      await ann.get(send(2));
+      const { events } = (await ann.get({ type: 'history', room: 'lobby' })) as HistoryResult;
+      expect(events.map(({ data }) => data)).toEqual([2, 1]);
+      expect(one.errors.filter((error) => !error.startsWith('DecodeError'))).toEqual([]);
+    });
+
+    describe('presence', () => {
+      test('watching tells how users are and become, on any server', async () => {
+        const { two, ann } = await pair();
+        await ann.get({ type: 'watch', users: ['bob', 'cat'] });
+        await ann.until(() => ann.of('presence').length > 0, 'how they are');
+        expect(ann.of('presence')[0]?.users).toEqual([
+          { user: 'bob', status: 'online', lastSeen: expect.any(Number) },
+          { user: 'cat', status: 'offline', lastSeen: 0 },
+        ]);
+        const told = (user: string) =>
+          ann
+            .of('presence')
+            .slice(1)
+            .flatMap(({ users }) => users)
+            .filter((each) => each.user === user)
+            .map(({ status }) => status);
+        const cat = await world.client(two, 'cat');
+        await ann.until(() => told('cat').at(-1) === 'online', 'cat');
+        expect(await cat.get({ type: 'status', status: 'busy' })).toBeUndefined();
+        await ann.until(() => told('cat').at(-1) === 'busy', 'a busy cat');
+        await ann.get({ type: 'unwatch', users: ['cat'] });
+        await ann.get({ type: 'watch', users: ['dan'] });
+        await cat.end();
+        const dan = await world.client(two, 'dan');
+        await ann.until(() => told('dan').at(-1) === 'online', 'dan');
+        await dan.end();
+        await ann.until(() => told('dan').at(-1) === 'offline', 'no dan');
+        expect(told('cat')).toEqual(['online', 'busy']);
+      });
+
+      test('watching has a limit, which the same users again do not reach', async () => {
+        const node = await world.node({ serve: { maxWatched: 3 } });
+        const ann = await world.client(node, 'ann');
+        const watch = (...users: string[]) => ann.get({ type: 'watch', users });
+        expect(await watch('a', 'b', 'a', 'a')).toBeUndefined();
+        expect(await watch('a', 'b', 'c')).toBeUndefined();
+        expect(await watch('d')).toBe('LIMIT');
+        await ann.get({ type: 'unwatch', users: ['a'] });
+        expect(await watch('d')).toBeUndefined();
+      });
+
+      test('without a presence service it is refused', async () => {
+        const node = await world.node({ presence: false });
+        const ann = await world.client(node, 'ann');
+        expect(await ann.get({ type: 'watch', users: ['a'] })).toBe('INVALID');
+        expect(await ann.get({ type: 'status', status: 'busy' })).toBe('INVALID');
+        expect(node.errors).toEqual([]);
+      });
+
+      test('a status that cannot be is INVALID', async () => {
+        const node = await world.node();
+        const ann = await world.client(node, 'ann');
+        for (const status of ['offline', 'invisible', 'a b', 'x'.repeat(65)]) {
+          expect(await ann.get({ type: 'status', status })).toBe('INVALID');
+        }
+        expect(node.errors).toEqual([]);
+      });
+    });
+
+    describe('typing', () => {
+      const ttls = (client: WsClient, user: string) =>
+        client
+          .of('event')
+          .filter(({ event, from }) => event === '$typing' && from === user)
+          .map(({ data }) => ((data as { ttl: number }).ttl > 0 ? 'on' : 'off'));
+
+      test('is told to others, not to oneself, and not kept', async () => {
+        const { ann, bob } = await pair();
+        ann.write({ type: 'typing', room: 'lobby', on: true });
+        await bob.until(() => ttls(bob, 'ann').length === 1, 'that ann types');
+        ann.write({ type: 'typing', room: 'lobby', on: false });
+        await bob.until(() => ttls(bob, 'ann').length === 2, 'that ann has stopped');
+        expect(ttls(bob, 'ann')).toEqual(['on', 'off']);
+        await ann.settled();
+        expect(ttls(ann, 'ann')).toEqual([]);
+        expect(await ann.get({ type: 'history', room: 'lobby' })).toEqual({ events: [], more: false });
+      });
+
+      test.each(['leaves', 'breaks off'])('ends when the typist %s', async (how) => {
+        const { ann, bob } = await pair();
+        await ann.get({ type: 'typing', room: 'lobby', on: true });
+        await bob.until(() => ttls(bob, 'ann').length === 1, 'that ann types');
+        if (how === 'leaves') await ann.get({ type: 'leave', room: 'lobby' });
+        else ann.socket.terminate();
+        await bob.until(() => ttls(bob, 'ann').at(-1) === 'off', 'that ann has stopped');
+      });
+
+      test('cannot be faked by an event of that name', async () => {
+        const { ann } = await pair();
+        expect(await ann.get(send({ ttl: 1e9 }, { event: '$typing' }))).toBe('INVALID');
+        expect(await ann.get(send({}, { event: '$disconnect' }))).toBe('INVALID');
+      });
+    });
+
+    describe('leave', () => {
+      test('is asked for each action, with whom and what it is about', async () => {
+        const asked: unknown[] = [];
+        const node = await world.node({
+          serve: {
+            authenticate: () => ({ userId: 'ann', role: 'guest' }),
+            authorize: (...given: unknown[]) => asked.push(given) > 0,
+            requests: { hello: () => 1 },
+          },
+        });
+        const ann = await world.client(node, 'ann');
+        await ann.get({ type: 'join', room: 'lobby' });
+        await ann.get(send(1));
+        await ann.get({ type: 'update', room: 'lobby', info: 1 });
+        await ann.get({ type: 'typing', room: 'lobby', on: true });
+        await ann.get({ type: 'history', room: 'old' });
+        await ann.get({ type: 'watch', users: ['bob', 'cat', 'bob'] });
+        await ann.get({ type: 'status', status: 'busy' });
+        await ann.get({ type: 'request', method: 'hello' });
+        await ann.get({ type: 'leave', room: 'lobby' });
+        const user = { userId: 'ann', role: 'guest' };
+        expect(asked).toEqual([
+          [user, { action: 'join', room: 'lobby' }],
+          [user, { action: 'send', room: 'lobby', event: 'said', data: 1 }],
+          [user, { action: 'join', room: 'lobby' }],
+          [user, { action: 'typing', room: 'lobby' }],
+          [user, { action: 'history', room: 'old' }],
+          [user, { action: 'watch', userId: 'bob' }],
+          [user, { action: 'watch', userId: 'cat' }],
+          [user, { action: 'status', status: 'busy' }],
+          [user, { action: 'request', method: 'hello', data: null }],
+        ]);
+      });
+
+      test.each([false, undefined, 1, 'yes', {}, null])(
+        'is only what is true: %j is none',
+        async (answer) => {
+          const node = await world.node({
+            serve: {
+              authorize: ((_: unknown, { action }: { action: string }) =>
+                action === 'join' ? answer : Promise.resolve(answer)) as never,
+            },
+          });
+          const ann = await world.client(node, 'ann');
+          expect(await ann.get({ type: 'join', room: 'lobby' })).toBe('FORBIDDEN');
+          expect(await ann.get({ type: 'history', room: 'lobby' })).toBe('FORBIDDEN');
+          expect(node.rooms.stats().rooms).toBe(0);
+        },
+      );
+
+      test('that is lost counts from the next frame on', async () => {
+        let banned = false;
+        const node = await world.node({ serve: { authorize: () => !banned } });
+        const ann = await world.client(node, 'ann');
+        await ann.get({ type: 'join', room: 'lobby' });
+        banned = true;
+        expect(await ann.get(send(1))).toBe('FORBIDDEN');
+        expect(await ann.get({ type: 'update', room: 'lobby', info: 1 })).toBe('FORBIDDEN');
+        expect(await ann.get({ type: 'leave', room: 'lobby' })).toBeUndefined();
+      });
+
+      test('that cannot be found out is none: what failed is reported, and not told', async () => {
+        const secret = 'postgres://admin:hunter2@db';
+        const node = await world.node({
+          serve: {
+            authorize: (_, request) => {
+              const { action } = request;
+              if (Object.values(request).includes('two')) throw new Error(secret);
+              if (action === 'history') throw new RequestError('LIMIT', 'not today', 70);
+              return Promise.reject(new Error(secret));
+            },
+          },
+        });
+        const ann = await world.client(node, 'ann');
+        expect(await ann.ask({ type: 'join', room: 'one' })).toMatchObject({
+          code: 'INTERNAL',
+          message: 'the server failed',
+        });
+        // Of many questions some are answered by throwing, others by rejecting.
+        expect(await ann.get({ type: 'watch', users: ['one', 'two', 'three'] })).toBe('INTERNAL');
+        expect(await ann.ask({ type: 'history', room: 'one' })).toMatchObject({
+          code: 'LIMIT',
+          message: 'not today',
+          retryAfter: 70,
+        });
+        expect(node.errors).toHaveLength(2);
+        expect(node.errors[0]).toContain(secret);
+        expect(JSON.stringify(ann.frames)).not.toContain('hunter2');
+      });
+    });
+
+    describe('requests of the application', () => {
+      test('are answered with what their handlers return', async () => {
+        const node = await world.node({
+          serve: {
+            requests: {
+              sum: (_, data) => (data as number[]).reduce((a, b) => a + b),
+              later: async (socket, _, user) => ({ socket: socket.id, user: user.userId }),
+              nothing: () => undefined,
+              none: (_, data) => data,
+            },
+          },
+        });
+        const ann = await world.client(node, 'ann');
+        const ask = (method: string, data?: unknown) => ann.get({ type: 'request', method, data });
+        expect(await ask('sum', [1, 2, 3])).toBe(6);
+        expect(await ask('later')).toEqual({ socket: ann.of('welcome')[0]?.socket, user: 'ann' });
+        expect(await ask('nothing')).toBeUndefined();
+        expect(await ask('none')).toBeNull();
+        for (const method of ['toString', 'constructor', '__proto__', 'hasOwnProperty', 'x']) {
+          expect(await ask(method)).toBe('UNKNOWN_METHOD');
+        }
+        ann.write({ type: 'request', method: 'sum', data: [1] });
+        await ann.settled();
+        expect(ann.frames.at(-2)).toMatchObject({ type: 'error', code: 'UNKNOWN_METHOD' });
+      });
+
+      test('fail without ill effect, whatever is thrown or cannot be said', async () => {
+        const circle: { self?: unknown } = {};
+        circle.self = circle;
+        const node = await world.node({
+          serve: {
+            requests: {
+              throws: () => {
+                throw null;
+              },
+              rejects: () => Promise.reject(new Error('inside')),
+              big: () => 1n,
+              circle: () => circle,
+              refuses: () => {
+                throw new RequestError('FORBIDDEN', 'not you');
+              },
+              odd: () => {
+                throw new RequestError('LIMIT', 'odd', 1n as never);
+              },
+              misuses: () => node.rooms.broadcast('', 'secret'),
+              closes: (socket) => socket.close(7, 'no such code'),
+            },
+          },
+        });
+        const ann = await world.client(node, 'ann');
+        const ask = (method: string) => ann.get({ type: 'request', method });
+        for (const method of ['throws', 'rejects', 'big', 'circle', 'misuses']) {
+          expect(await ask(method)).toBe('INTERNAL');
+        }
+        expect(await ask('refuses')).toBe('FORBIDDEN');
+        expect(node.errors).toHaveLength(5);
+        ann.write({ type: 'request', method: 'odd' });
+        await ann.settled();
+        expect(node.errors).toHaveLength(6);
+        ann.write({ type: 'request', method: 'closes' });
+        expect((await ann.closed).code).toBe(1006);
+        await waitFor(() => node.rooms.stats().sockets === 0);
+      });
+    });
+
+    describe('malformed frames', () => {
+      test('that can be read are answered under their id, and never end the connection', async () => {
+        const node = await world.node();
+        const ann = await world.client(node, 'ann');
+        await ann.get({ type: 'join', room: 'lobby' });
+        const wrong: object[] = [
+          { type: 'join' },
+          { type: 'join', room: 7 },
+          { type: 'join', room: '' },
+          { type: 'join', room: 'x'.repeat(513) },
+          { type: 'join', room: 'ü'.repeat(300) },
+          { type: 'join', room: 'x', last: -1 },
+          { type: 'join', room: 'x', last: 1001 },
+          { type: 'join', room: 'x', last: 1.5 },
+          { type: 'join', room: 'x', since: 'yesterday' },
+          { type: 'join', room: 'x', members: 'all' },
+          { type: 'join', room: 'x', info: 'x'.repeat(5_000) },
+          { type: 'update', room: 'lobby', info: 'x'.repeat(5_000) },
+          { type: 'send', room: 'lobby' },
+          { type: 'send', room: 'lobby', event: '' },
+          { type: 'send', room: 'lobby', event: 'x'.repeat(129) },
+          send(1, { key: '' }),
+          send(1, { key: 'a b' }),
+          send(1, { key: 'x'.repeat(65) }),
+          send(1, { echo: 1 }),
+          send(1, { keep: 'no' }),
+          { type: 'typing', room: 'lobby' },
+          { type: 'status' },
+          { type: 'watch', users: 'bob' },
+          { type: 'watch', users: [''] },
+          { type: 'watch', users: [{}] },
+          { type: 'watch', users: Array(1_001).fill('a') },
+          { type: 'history', room: 'lobby', limit: 0 },
+          { type: 'history', room: 'lobby', before: '1' },
+          { type: 'request' },
+          { type: 'request', method: 'a b' },
+          { type: 'nonsense' },
+          { type: 'welcome' },
+        ];
+        for (const frame of wrong) expect([frame, await ann.get(frame)]).toEqual([frame, 'INVALID']);
+        for (const name of ['"\\ud800"', '"a\\udc00"']) {
+          ann.write(`{"id":99,"type":"join","room":${name}}`);
+        }
+        await ann.settled();
+        expect(ann.of('error').filter(({ id }) => id === 99)).toHaveLength(2);
+        expect(node.serving.stats().malformed).toBeGreaterThan(25);
+        expect(node.errors).toEqual([]);
+      });
+
+      test('that cannot be read are answered without an id, and the tenth ends the connection', async () => {
+        const node = await world.node();
+        const ann = await world.client(node, 'ann');
+        const wrong = [
+          '',
+          'x',
+          '{"type":"ping"',
+          '[]',
+          'null',
+          '{"id":"1","type":"ping"}',
+          '{"id":1.5,"type":"ping"}',
+          `{"type":"send","data":${deep(101)}}`,
+          Buffer.from('{"type":"ping"}'),
+        ];
+        for (const frame of wrong) ann.write(frame);
+        await ann.settled();
+        expect(ann.of('error')).toHaveLength(9);
+        for (const frame of ann.of('error')) expect(frame).toMatchObject({ code: 'INVALID' });
+        expect(ann.of('error').some((frame) => 'id' in frame)).toBe(false);
+        ann.write('{}');
+        expect((await ann.closed).code).toBe(4400);
+        expect(node.errors).toEqual([]);
+      });
+
+      test('as deep as can be are carried through all the same', async () => {
+        const { ann, bob } = await pair();
+        const data = JSON.parse(deep(99));
+        await ann.get(send(data));
+        await bob.until(() => bob.said('lobby').length === 1, 'what ann said');
+        expect(bob.said('lobby')).toEqual([data]);
+        const { events } = (await bob.get({ type: 'history', room: 'lobby' })) as HistoryResult;
+        expect(events[0]?.data).toEqual(data);
+      });
+    });
+
+    describe('rates', () => {
+      test('are limited for all sockets of a user, who hears when to try again', async () => {
+        const node = await world.node({
+          serve: { rateLimit: new RateLimiterMemory({ points: 5, duration: 1_000 }) },
+        });
+        const [one, two] = [await world.client(node, 'ann'), await world.client(node, 'ann')];
+        const bob = await world.client(node, 'bob');
+        for (const client of [one, two, one, two, one]) {
+          await client.get({ type: 'join', room: 'lobby' });
+        }
+        for (const client of [one, two]) {
+          const answer = await client.ask({ type: 'join', room: 'other' });
+          expect(answer).toMatchObject({ code: 'RATE_LIMITED', retryAfter: expect.any(Number) });
+          expect(Number.isInteger((answer as { retryAfter: number }).retryAfter)).toBe(true);
+        }
+        expect(await bob.get({ type: 'join', room: 'lobby' })).toHaveProperty('position');
+        for (let at = 0; at < 99; at++) one.write({ type: 'ping' });
+        expect((await one.closed).code).toBe(4529);
+        expect(node.errors).toEqual([]);
+        expect(node.serving.stats().limited).toBe(101);
+      });
+
+      test('are counted by a key of one’s own', async () => {
+        const keys: string[] = [];
+        const node = await world.node({
+          serve: {
+            rateLimit: { consume: async (key) => keys.push(key) },
+            rateLimitKey: ({ userId }, request) => `${userId}@${request.socket.remoteAddress}`,
+          },
+        });
+        await (await world.client(node, 'ann')).settled();
+        expect(keys).toEqual(['ann@127.0.0.1']);
+      });
+
+      test.each([
+        [
+          'throws',
+          () => {
+            throw new Error('no store');
+          },
+        ],
+        ['rejects', () => Promise.reject(new Error('no store'))],
+      ])('do not limit anybody when the limiter %s', async (_, consume) => {
+        const node = await world.node({ serve: { rateLimit: { consume } } });
+        const ann = await world.client(node, 'ann');
+        expect(await ann.get({ type: 'join', room: 'lobby' })).toHaveProperty('position');
+        expect(node.errors).toEqual(["HandlerError: a connection's handler failed: no store"]);
+      });
+
+      test.each([
+        undefined,
+        null,
+        {},
+        { msBeforeNext: Number.NaN },
+        { msBeforeNext: Number.POSITIVE_INFINITY },
+      ])('say a second where the limiter says %j', async (refusal) => {
+        const node = await world.node({ serve: { rateLimit: { consume: () => Promise.reject(refusal) } } });
+        const ann = await world.client(node, 'ann');
+        expect(await ann.ask({ type: 'join', room: 'lobby' })).toMatchObject({
+          code: 'RATE_LIMITED',
+          retryAfter: 1_000,
+        });
+        expect(node.errors).toEqual([]);
+      });
+    });
+  });
+}

@@ -1,0 +1,155 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { assertCodec, bufferCodec, encodeJson, jsonCodec } from '../../../src/internal/codec.js';
+import { InvalidArgumentError } from '../../../src/internal/errors.js';
+import { escapeId, unescapeId } from '../../../src/presence/ids.js';
+
+const anyText = fc.oneof(
+  fc.string({ unit: 'binary' }),
+  fc.string({ unit: 'grapheme' }),
+  fc.string({ unit: fc.constantFrom('"', '\\', '\n', '\0', '\u2028', '\u007f', '😀', 'a', 'n', 'u', '0') }),
+);
+
+describe('escapeId', () => {
+  test('comes back as it was, from a form that is JSON and holds no quote', () => {
+    fc.assert(
+      fc.property(anyText, (id) => {
+        const text = escapeId(id);
+        expect(unescapeId(text)).toBe(id);
+        expect(JSON.parse(`"${text}"`)).toBe(id);
+        expect(text.replaceAll('\\"', '')).not.toContain('"');
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test('two ids never become one', () => {
+    fc.assert(
+      fc.property(anyText, anyText, (one, two) => {
+        expect(escapeId(one) === escapeId(two)).toBe(one === two);
+      }),
+    );
+    // What an escape looks like is not the same as what it stands for.
+    expect(escapeId('\n')).not.toBe(escapeId('\\n'));
+    expect(escapeId('"')).not.toBe(escapeId('\\"'));
+  });
+
+  test('what needs no escape is left alone', () => {
+    expect(escapeId("user:42 {x} <a>'~")).toBe("user:42 {x} <a>'~");
+  });
+
+  test('line breaks and control characters become printable', () => {
+    expect(escapeId('a\nb\0"')).toBe('a\\nb\\u0000\\u0022');
+  });
+});
+
+describe('JSON', () => {
+  test('what it can say comes back', () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ noUnicodeString: false }), (value) => {
+        const text = jsonCodec.encode(value);
+        expect(JSON.stringify(jsonCodec.decode(text))).toBe(text);
+      }),
+    );
+  });
+
+  const cycle: Record<string, unknown> = {};
+  cycle['self'] = cycle;
+  const hostile = {
+    toJSON() {
+      throw new Error('mine');
+    },
+  };
+  test.each([
+    ['undefined', undefined],
+    ['a function', () => {}],
+    ['a symbol', Symbol('s')],
+    ['a BigInt', 1n],
+    ['a cycle', cycle],
+    ['toJSON that throws', hostile],
+    ['toJSON that returns nothing', { toJSON: () => undefined }],
+  ])('%s is an invalid argument', (_, value) => {
+    expect(() => encodeJson('message', value)).toThrow(InvalidArgumentError);
+    expect(() => encodeJson('message', value)).toThrow(/^message: cannot be encoded as JSON/);
+  });
+
+  test('a payload that is no JSON throws', () => {
+    for (const payload of ['', '{', 'undefined', "'a'"])
+      expect(() => jsonCodec.decode(payload)).toThrow(SyntaxError);
+  });
+});
+
+/** The same bytes as everything that holds bytes. */
+function kindsOf(bytes: Uint8Array): [string, unknown][] {
+  const around = new Uint8Array([9, ...bytes, 9]);
+  const shared = new SharedArrayBuffer(bytes.length);
+  new Uint8Array(shared).set(bytes);
+  return [
+    ['a Buffer', Buffer.from(bytes)],
+    ['a Uint8Array', bytes],
+    ['a Uint8Array within a larger buffer', around.subarray(1, -1)],
+    ['an Int16Array', new Int16Array(bytes.slice().buffer)],
+    ['a DataView', new DataView(around.buffer, 1, bytes.length)],
+    ['an ArrayBuffer', bytes.slice().buffer],
+    ['a SharedArrayBuffer', shared],
+  ];
+}
+const someBytes = new Uint8Array([0, 1, 0x7f, 0x80, 0xff, 0xfe, 0xed, 0xa0]);
+
+describe('bytes', () => {
+  test.each(kindsOf(someBytes))('%s comes back byte for byte, as a Buffer', (_, message) => {
+    const payload = Buffer.from(bufferCodec.encode(message));
+    const decoded = bufferCodec.decode(payload);
+    expect(Buffer.isBuffer(decoded)).toBe(true);
+    expect(decoded).toEqual(Buffer.from(someBytes));
+  });
+
+  test.each(kindsOf(someBytes))('%s is refused by JSON, which would list numbers', (_, message) => {
+    expect(() => jsonCodec.encode(message)).toThrow(InvalidArgumentError);
+    expect(() => jsonCodec.encode(message)).toThrow('use bufferCodec');
+  });
+
+  test('no bytes at all is a payload', () => {
+    expect(bufferCodec.encode(Buffer.alloc(0))).toHaveLength(0);
+  });
+
+  test('what is written to a message after it was published is not in the payload', () => {
+    const message = Buffer.from('before');
+    const payload = bufferCodec.encode(message);
+    message.fill('x');
+    expect(Buffer.from(payload).toString()).toBe('before');
+  });
+
+  test.each([undefined, null, 'text', 1, [1, 2], {}, { buffer: new ArrayBuffer(1) }, new Set([1])])(
+    'what is no bytes is refused (%#)',
+    (message) => {
+      expect(() => bufferCodec.encode(message)).toThrow(InvalidArgumentError);
+      expect(() => bufferCodec.encode(message)).toThrow(/^message: must be a Buffer/);
+    },
+  );
+
+  test('it says that payloads are bytes, and JSON does not', () => {
+    expect(bufferCodec.binary).toBe(true);
+    expect(jsonCodec.binary).toBeUndefined();
+  });
+});
+
+test('assertCodec', () => {
+  const both = { encode: () => '', decode: () => {} };
+  for (const codec of [jsonCodec, bufferCodec, both, { ...both, binary: false }]) assertCodec('codec', codec);
+  const bad = [undefined, null, 'json', {}, { encode: both.encode }, { ...both, binary: 1 }, () => {}];
+  for (const codec of bad) {
+    expect(() => assertCodec('codec', codec)).toThrow(/^codec: must/);
+    expect(() => assertCodec('codec', codec)).toThrow(InvalidArgumentError);
+  }
+});
+
+test('an escaped id holds no double quote, so that one can separate two ids', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: fc.constantFrom('"', '\\', 'a', '\n', 'é') }), (id) => {
+      expect(escapeId(id)).not.toContain('"');
+      expect(unescapeId(escapeId(id))).toBe(id);
+      expect(JSON.parse(`"${escapeId(id)}"`)).toBe(id);
+    }),
+  );
+});

@@ -1,0 +1,97 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { type Deadline, DeadlineQueue } from '../../../src/internal/deadlines.js';
+import { FakeClock } from '../../support/fake-clock.js';
+
+test('tells each call once, at its deadline or up to an eighth later', () => {
+  const clock = new FakeClock();
+  const deadlines = new DeadlineQueue(clock, 800);
+  const told: number[] = [];
+  for (let call = 0; call < 5; call++) {
+    deadlines.start(() => told.push(clock.monotonic() - call * 30));
+    clock.advance(30);
+  }
+  clock.advance(2_000);
+  expect(told).toHaveLength(5);
+  for (const after of told) {
+    expect(after).toBeGreaterThanOrEqual(800);
+    expect(after).toBeLessThanOrEqual(900);
+  }
+});
+
+test('a call that is over is not told, and no timer stays for nothing', () => {
+  const clock = new FakeClock();
+  const deadlines = new DeadlineQueue(clock, 800);
+  let told = 0;
+  const deadline = deadlines.start(() => told++);
+  deadline.done();
+  deadline.done();
+  expect(deadline.expired).toBe(false);
+  clock.advance(100);
+  expect(clock.timers).toBe(0);
+  clock.advance(2_000);
+  expect(told).toBe(0);
+  deadlines.start(() => told++);
+  clock.advance(2_000);
+  expect(told).toBe(1);
+  expect(clock.timers).toBe(0);
+});
+
+test('one timer serves all calls', () => {
+  const clock = new FakeClock();
+  const deadlines = new DeadlineQueue(clock, 800);
+  for (let call = 0; call < 1_000; call++) deadlines.start(() => {});
+  expect(clock.timers).toBe(1);
+});
+
+test('a call may start another while it is told', () => {
+  const clock = new FakeClock();
+  const deadlines = new DeadlineQueue(clock, 800);
+  const told: number[] = [];
+  deadlines.start(() => {
+    told.push(clock.monotonic());
+    deadlines.start(() => told.push(clock.monotonic()));
+  });
+  clock.advance(1_700);
+  expect(told).toEqual([800, 1_600]);
+  expect(clock.timers).toBe(0);
+});
+
+test('any mix of calls, ends and pauses', () => {
+  const step = fc.oneof(
+    fc.record({ do: fc.constant('start' as const), n: fc.integer({ min: 1, max: 600 }) }),
+    fc.record({ do: fc.constant('done' as const), n: fc.nat() }),
+    fc.record({ do: fc.constant('wait' as const), n: fc.integer({ min: 1, max: 700 }) }),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      const clock = new FakeClock();
+      const deadlines = new DeadlineQueue(clock, 800);
+      const calls: { deadline: Deadline; at: number; told: number[]; done?: number }[] = [];
+      for (const { do: what, n } of steps) {
+        if (what === 'wait') clock.advance(n);
+        if (what === 'start') {
+          for (let times = 0; times < n; times++) {
+            const told: number[] = [];
+            const deadline = deadlines.start(() => told.push(clock.monotonic()));
+            calls.push({ deadline, at: clock.monotonic(), told });
+          }
+        }
+        if (what === 'done' && calls.length > 0) {
+          const call = calls[n % calls.length]!;
+          call.deadline.done();
+          call.done ??= clock.monotonic();
+        }
+      }
+      clock.advance(2_000);
+      for (const { deadline, at, told, done } of calls) {
+        expect(told.length).toBeLessThanOrEqual(1);
+        expect(deadline.expired).toBe(told.length === 1);
+        if (told.length === 0) expect(done! - at).toBeLessThanOrEqual(900);
+        else expect(told[0]! - at).toSatisfy((ms: number) => ms >= 800 && ms <= 900);
+      }
+      expect(clock.timers).toBe(0);
+    }),
+    { numRuns: 60 },
+  );
+});

@@ -1,0 +1,1032 @@
+import { EventEmitter } from 'node:events';
+import {
+  ConnectionError,
+  InvalidArgumentError,
+  LimitError,
+  type PresenceChange,
+  type PresenceData,
+  TimeoutError,
+} from 'rollcall';
+import {
+  type PresenceTracker,
+  type RelayedPubSub,
+  type TrackedPresence,
+  type TrackPresenceOptions,
+  trackPresence,
+} from 'rollcall/socket.io';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { FakeClock, turn } from '../../support/fake-clock.js';
+import { deferred } from '../../support/wait.js';
+
+type Sent = [to: string | string[], event: string, ...args: unknown[]];
+
+/** A namespace of Socket.IO, as far as rollcall sees one. */
+class Space extends EventEmitter {
+  readonly name = '/';
+  readonly sockets = new Map<string, FakeSocket>();
+  readonly adapter = new EventEmitter();
+  readonly sent: Sent[] = [];
+  server: object = { _opts: {} };
+  readonly local = {
+    emit: (event: string, ...args: unknown[]) => this.sent.push(['*', event, ...args]),
+    to: (to: string | string[]) => ({
+      emit: (event: string, ...args: unknown[]) => this.sent.push([to, event, ...args]),
+    }),
+  };
+
+  recoverable(maxDisconnectionDuration = 120_000): this {
+    this.server = { _opts: { connectionStateRecovery: { maxDisconnectionDuration } } };
+    return this;
+  }
+
+  connect(id: string, data: object = {}, more: { recovered?: boolean; rooms?: string[] } = {}): FakeSocket {
+    const socket = new FakeSocket(this, id, data, more.recovered ?? false);
+    for (const room of [id, ...(more.rooms ?? [])]) socket.rooms.add(room);
+    this.sockets.set(id, socket);
+    this.emit('connection', socket);
+    return socket;
+  }
+}
+
+class FakeSocket extends EventEmitter {
+  connected = true;
+  readonly rooms = new Set<string>();
+  readonly #any = new Set<(...args: unknown[]) => void>();
+
+  constructor(
+    readonly nsp: Space,
+    readonly id: string,
+    readonly data: object,
+    readonly recovered: boolean,
+  ) {
+    super();
+  }
+
+  onAny(listener: (...args: unknown[]) => void): void {
+    this.#any.add(listener);
+  }
+
+  offAny(listener: (...args: unknown[]) => void): void {
+    this.#any.delete(listener);
+  }
+
+  get listening(): number {
+    return this.#any.size + this.eventNames().reduce((sum, name) => sum + this.listenerCount(name), 0);
+  }
+
+  /** An event of the client. */
+  receive(event: string, ...args: unknown[]): void {
+    for (const listener of this.#any) listener(event, ...args);
+    this.emit(event, ...args);
+  }
+
+  ask(event: string, ...args: unknown[]): Promise<object> {
+    return new Promise((answer) => this.receive(event, ...args, answer));
+  }
+
+  join(room: string): void {
+    this.rooms.add(room);
+    this.nsp.adapter.emit('join-room', room, this.id);
+  }
+
+  leave(room: string): void {
+    this.rooms.delete(room);
+    this.nsp.adapter.emit('leave-room', room, this.id);
+  }
+
+  /** In the order in which Socket.IO does it; returns what a store would have of `data`. */
+  disconnect(reason: string): object {
+    this.emit('disconnecting', reason);
+    const stored = JSON.parse(JSON.stringify(this.data)) as object;
+    for (const room of [...this.rooms]) this.leave(room);
+    this.nsp.sockets.delete(this.id);
+    this.connected = false;
+    this.emit('disconnect', reason);
+    return stored;
+  }
+}
+
+class FakePresence {
+  readonly calls: string[] = [];
+  readonly watched = new Set<string>();
+  readonly known = new Map<string, PresenceData>();
+  watches = 0;
+  failure: Error | undefined;
+  /** Holds back the snapshots while it is there. */
+  held: Promise<void> | undefined;
+  /** Holds back registrations. */
+  writing: Promise<void> | undefined;
+  #handler: (change: PresenceChange) => unknown = () => {};
+
+  #done(call: string): void {
+    this.calls.push(this.failure === undefined ? call : `${call} failed`);
+    if (this.failure !== undefined) throw this.failure;
+  }
+
+  async setPresence(userId: string, socketId: string, status = 'online', meta?: unknown) {
+    await this.writing;
+    this.#done(`set ${userId} ${socketId} ${status}${meta === undefined ? '' : ` ${JSON.stringify(meta)}`}`);
+    return {} as PresenceData;
+  }
+
+  async removeSocket(userId: string, socketId: string) {
+    this.#done(`remove ${userId} ${socketId}`);
+    return null;
+  }
+
+  async join(room: string, userId: string, socketId: string) {
+    this.#done(`join ${room} ${userId} ${socketId}`);
+  }
+
+  async leave(room: string, userId: string, socketId: string) {
+    this.#done(`leave ${room} ${userId} ${socketId}`);
+  }
+
+  async touch(userId: string, socketId: string) {
+    this.#done(`touch ${userId} ${socketId}`);
+    return true;
+  }
+
+  async watch(_userIds: Iterable<string>, handler: (change: PresenceChange) => unknown) {
+    if (this.failure !== undefined) throw this.failure;
+    this.watches++;
+    this.#handler = handler;
+    const close = async () => {
+      this.watches--;
+    };
+    return {
+      current: () => new Map(),
+      get: (userId: string) => this.known.get(userId),
+      add: async (more: Iterable<string>) => {
+        const ids = [...more];
+        this.#done(`add ${ids.join(' ')}`);
+        for (const id of ids) this.watched.add(id);
+        await this.held;
+      },
+      remove: (some: Iterable<string>) => {
+        for (const id of some) this.watched.delete(id);
+      },
+      close,
+      [Symbol.asyncDispose]: close,
+    };
+  }
+
+  /** A user becomes something, and whoever watches him is told. */
+  becomes(userId: string, status: string, version: number): void {
+    const lastSeen = new Date(version);
+    this.known.set(userId, { userId, status, lastSeen, version, socketIds: [], sockets: [] });
+    if (!this.watched.has(userId)) return;
+    this.#handler({ userId, status, previous: 'offline', lastSeen, version, sockets: 1 });
+  }
+}
+
+let clock: FakeClock;
+let space: Space;
+let presence: FakePresence;
+let errors: string[];
+
+beforeEach(() => {
+  clock = new FakeClock();
+  space = new Space();
+  presence = new FakePresence();
+  errors = [];
+});
+
+function track(options: Partial<TrackPresenceOptions<FakeSocket>> = {}): PresenceTracker<FakeSocket> {
+  return trackPresence<FakeSocket>(space, {
+    presence: presence as TrackedPresence,
+    clock,
+    onError: (error, { stage }) => errors.push(`${stage}: ${error.message}`),
+    ...options,
+  });
+}
+
+describe('whose a socket is', () => {
+  test.each<[string, object, string[]]>([
+    ['a string', { user: 'ann' }, ['set ann s online']],
+    ['an object with an id', { user: { id: 'ann', name: 'Ann' } }, ['set ann s online']],
+    ['an object whose id is a number', { user: { id: 7 } }, ['set 7 s online']],
+    ['__proto__', { user: '__proto__' }, ['set __proto__ s online']],
+    ['nobody', {}, []],
+  ])('%s in socket.data.user', async (_what, data, calls) => {
+    track();
+    space.connect('s', data);
+    await turn();
+    expect(presence.calls).toEqual(calls);
+    expect(errors).toEqual([]);
+  });
+
+  test('what is no user is reported, and the socket anonymous', async () => {
+    track();
+    for (const user of ['', true, { id: {} }, 'x'.repeat(513)]) space.connect('s', { user });
+    await turn();
+    expect(presence.calls).toEqual([]);
+    expect(errors).toHaveLength(4);
+    for (const error of errors) expect(error).toMatch(/^handler: userId/);
+  });
+
+  test('identify says the user, the status and the meta; it may fail', async () => {
+    let answer: unknown = { userId: 'ann', status: 'away', meta: { tab: 1 } };
+    track({
+      identify: () => {
+        if (answer instanceof Error) throw answer;
+        return answer as string;
+      },
+    });
+    space.connect('one');
+    await turn();
+    expect(presence.calls).toEqual(['set ann one away {"tab":1}']);
+    for (answer of [new Error('no'), { userId: 'ann', status: 'offline' }, Promise.resolve('ann')]) {
+      space.connect('two');
+      await turn();
+    }
+    expect(presence.calls).toHaveLength(1);
+    expect(errors).toEqual([
+      'handler: a handler failed: no',
+      expect.stringMatching(/^handler: status/),
+      expect.stringMatching(/^handler: identify.*asynchronous/),
+    ]);
+  });
+
+  test('is asked when all handlers of connection have run, which may watch already', async () => {
+    presence.becomes('bob', 'busy', 5);
+    let users: unknown;
+    // Before the tracking begins: it comes first all the same.
+    space.on('connection', (socket: FakeSocket) => {
+      Object.assign(socket.data, { user: 'ann' });
+      users = tracking.watch(socket, ['bob']);
+    });
+    const tracking = track();
+    space.connect('s');
+    expect(await users).toEqual([{ userId: 'bob', status: 'busy', lastSeen: 5, version: 5 }]);
+    expect(presence.calls[0]).toBe('set ann s online');
+  });
+
+  test('sockets that are there already are tracked too', async () => {
+    space.connect('s', { user: 'ann' });
+    track();
+    await turn();
+    expect(presence.calls).toEqual(['set ann s online']);
+  });
+
+  test('a socket that goes in its own connection handler is never registered', async () => {
+    track();
+    space.on('connection', (socket: FakeSocket) => socket.disconnect('server namespace disconnect'));
+    space.connect('s', { user: 'ann' });
+    await turn();
+    expect(presence.calls).toEqual([]);
+  });
+});
+
+describe('registering', () => {
+  test('is tried again until Redis is back, and reported once', async () => {
+    track();
+    presence.failure = new TimeoutError('away');
+    space.connect('s', { user: 'ann' });
+    await turn();
+    for (let time = 0; time < 5; time++) {
+      clock.advance(31_000);
+      await turn();
+    }
+    expect(presence.calls.length).toBeGreaterThan(5);
+    expect(errors).toEqual(['repair: away']);
+    presence.failure = undefined;
+    clock.advance(31_000);
+    await turn();
+    expect(presence.calls.at(-1)).toBe('set ann s online');
+    expect(clock.timers).toBe(0);
+  });
+
+  test('ends with the socket, and what was never there is not removed', async () => {
+    track();
+    presence.failure = new ConnectionError('away');
+    const socket = space.connect('s', { user: 'ann' });
+    await turn();
+    socket.disconnect('transport close');
+    presence.failure = undefined;
+    clock.advance(60_000);
+    await turn();
+    expect(presence.calls).toEqual(['set ann s online failed']);
+    expect(clock.timers).toBe(0);
+  });
+
+  test('under way when the socket goes is followed by its removal, and by nothing else', async () => {
+    track();
+    const gate = deferred();
+    presence.writing = gate.promise;
+    const socket = space.connect('s', { user: 'ann' });
+    await turn();
+    socket.disconnect('transport close');
+    expect(presence.calls).toEqual(['remove ann s']);
+    presence.failure = new ConnectionError('away');
+    gate.resolve();
+    await turn();
+    expect([errors, clock.timers]).toEqual([[], 0]);
+  });
+
+  test('one that is refused for what it is, is not tried again', async () => {
+    track();
+    presence.failure = new LimitError('too many sockets');
+    const socket = space.connect('s', { user: 'ann' });
+    await turn();
+    expect(clock.timers).toBe(0);
+    expect(errors).toEqual(['repair: too many sockets']);
+    socket.receive('whatever');
+    socket.disconnect('transport close');
+    expect(presence.calls).toEqual(['set ann s online failed']);
+  });
+
+  test('events of the client are signs of life, unless that is not wanted', async () => {
+    track();
+    const socket = space.connect('s', { user: 'ann' });
+    await turn();
+    socket.receive('whatever');
+    expect(presence.calls.at(-1)).toBe('touch ann s');
+    presence.failure = new ConnectionError('away');
+    socket.receive('whatever');
+    await turn();
+    expect(errors).toEqual(['repair: away']);
+    presence.failure = undefined;
+    const count = presence.calls.length;
+    space = new Space();
+    track({ touch: false });
+    const silent = space.connect('t', { user: 'bob' });
+    await turn();
+    silent.receive('whatever');
+    expect(presence.calls.slice(count)).toEqual(['set bob t online']);
+  });
+});
+
+describe('requests of clients', () => {
+  let socket: FakeSocket;
+  let tracking: PresenceTracker<FakeSocket>;
+
+  async function connected(options: Partial<TrackPresenceOptions<FakeSocket>> = {}): Promise<void> {
+    tracking = track(options);
+    socket = space.connect('s', { user: 'ann' });
+    await turn();
+    presence.calls.length = 0;
+  }
+
+  const lone = '\ud800';
+  test.each<[string, unknown[]]>([
+    ['presence:watch', []],
+    ['presence:watch', [undefined]],
+    ['presence:watch', [null]],
+    ['presence:watch', ['bob']],
+    ['presence:watch', [{ length: 1, 0: 'bob' }]],
+    ['presence:watch', [[1]]],
+    ['presence:watch', [['']]],
+    ['presence:watch', [[null]]],
+    ['presence:watch', [['x'.repeat(513)]]],
+    ['presence:watch', [[lone]]],
+    ['presence:watch', [['bob', ['cem']]]],
+    ['presence:watch', [[[]]]],
+    ['presence:watch', [Buffer.from('bob')]],
+    ['presence:unwatch', []],
+    ['presence:unwatch', [{}]],
+    ['presence:status', []],
+    ['presence:status', ['']],
+    ['presence:status', ['offline']],
+    ['presence:status', ['invisible']],
+    ['presence:status', ['two words']],
+    ['presence:status', ['x'.repeat(65)]],
+    ['presence:status', [{ toString: () => 'busy' }]],
+    ['presence:status', [['busy']]],
+  ])('%s with %o is answered by an error', async (event, payload) => {
+    await connected();
+    expect(await socket.ask(event, ...payload)).toEqual({
+      error: { code: 'INVALID', message: expect.any(String) },
+    });
+    // Nobody waits for an answer, or what is there is none.
+    socket.receive(event, ...payload);
+    socket.receive(event, ...payload, 'no function');
+    await turn();
+    expect(presence.calls.filter((call) => !call.startsWith('touch'))).toEqual([]);
+    expect(tracking.stats().watched).toBe(0);
+    expect(errors).toEqual([]);
+  });
+
+  test('too many users, at once or one after the other, are refused whole', async () => {
+    await connected({ maxWatched: 3 });
+    const refused = { error: { code: 'LIMIT', message: expect.stringContaining('3') } };
+    expect(await socket.ask('presence:watch', ['a', 'b', 'c', 'd'])).toEqual(refused);
+    expect(await socket.ask('presence:watch', ['a', 'b', 'b'])).toHaveProperty('users.length', 2);
+    expect(await socket.ask('presence:watch', ['a', 'c', 'd'])).toEqual(refused);
+    expect([...presence.watched]).toEqual(['a', 'b']);
+    await socket.ask('presence:unwatch', ['a', 'never watched']);
+    expect(await socket.ask('presence:watch', ['c', 'd'])).toHaveProperty('users.length', 2);
+    expect(tracking.stats().watched).toBe(3);
+    await expect(tracking.watch(socket, ['e'])).rejects.toThrow(LimitError);
+  });
+
+  test('take effect in their order, whatever each waits for', async () => {
+    const asked = deferred<boolean>();
+    await connected({ authorize: () => asked.promise });
+    const answers = [
+      socket.ask('presence:watch', ['bob']),
+      socket.ask('presence:unwatch', ['bob']),
+      socket.ask('presence:status', 'busy'),
+      socket.ask('presence:status', 'away'),
+    ];
+    asked.resolve(true);
+    expect(await Promise.all(answers)).toEqual([
+      { users: [{ userId: 'bob', status: 'offline', lastSeen: 0, version: 0 }] },
+      {},
+      { status: 'busy' },
+      { status: 'away' },
+    ]);
+    await turn();
+    expect(tracking.stats().watched).toBe(0);
+    expect(presence.watched.size).toBe(0);
+    expect(presence.calls.filter((call) => call.startsWith('set'))).toEqual([
+      'set ann s busy',
+      'set ann s away',
+    ]);
+  });
+
+  test('who asks without waiting for answers is stopped', async () => {
+    const never = deferred<boolean>();
+    await connected({ authorize: () => never.promise });
+    const answers: object[] = [];
+    for (let n = 0; n < 5_000; n++) {
+      socket.receive('presence:watch', [`user-${n}`], (answer: object) => answers.push(answer));
+    }
+    await turn();
+    expect(answers).toHaveLength(4_900);
+    for (const answer of answers) expect(answer).toMatchObject({ error: { code: 'RATE_LIMITED' } });
+    expect(tracking.stats().watched).toBe(0);
+  });
+
+  test('authorize is asked about each user and status', async () => {
+    const asked: string[] = [];
+    await connected({
+      authorize: (who, request) => {
+        const { action } = request;
+        const subject = request.action === 'watch' ? request.userId : request.status;
+        asked.push(`${who.id} ${action} ${subject}`);
+        if (subject === 'broken') throw new Error('the password is 1234');
+        return (subject === 'truthy' ? 1 : subject !== 'secret') as boolean;
+      },
+    });
+    const forbidden = { error: { code: 'FORBIDDEN', message: 'not allowed' } };
+    expect(await socket.ask('presence:watch', ['bob', 'secret'])).toEqual(forbidden);
+    expect(await socket.ask('presence:watch', ['truthy'])).toEqual(forbidden);
+    expect(await socket.ask('presence:status', 'secret')).toEqual(forbidden);
+    expect(asked).toEqual(['s watch bob', 's watch secret', 's watch truthy', 's status secret']);
+    expect(tracking.stats().watched).toBe(0);
+    expect(await socket.ask('presence:watch', ['broken'])).toEqual({
+      error: { code: 'INTERNAL', message: 'the server failed' },
+    });
+    expect(errors).toEqual(['handler: a handler failed: the password is 1234']);
+    expect(await socket.ask('presence:watch', ['bob'])).toHaveProperty('users');
+    // What the server does itself is not asked about.
+    await tracking.setStatus(socket, 'busy');
+    await tracking.watch(socket, ['secret']);
+    expect(asked).toHaveLength(6);
+  });
+
+  test('anonymous sockets may do nothing, unless authorize says otherwise', async () => {
+    tracking = track();
+    const anonymous = space.connect('a');
+    for (const [event, payload] of [
+      ['presence:watch', ['bob']],
+      ['presence:status', 'busy'],
+    ] as const) {
+      expect(await anonymous.ask(event, payload)).toMatchObject({ error: { code: 'FORBIDDEN' } });
+    }
+    await expect(tracking.setStatus(anonymous, 'busy')).rejects.toThrow(InvalidArgumentError);
+    space = new Space();
+    track({ authorize: () => true });
+    const allowed = space.connect('b');
+    expect(await allowed.ask('presence:watch', ['bob'])).toHaveProperty('users');
+    expect(await allowed.ask('presence:status', 'busy')).toMatchObject({ error: { code: 'FORBIDDEN' } });
+    expect(presence.calls.filter((call) => call.startsWith('set'))).toEqual([]);
+  });
+
+  test('a status that could not be written is not there later', async () => {
+    await connected();
+    presence.failure = new ConnectionError('connect ECONNREFUSED 10.0.0.1:6379');
+    expect(await socket.ask('presence:status', 'busy')).toEqual({
+      error: { code: 'UNAVAILABLE', message: 'not available at the moment' },
+    });
+    presence.failure = undefined;
+    space.recoverable();
+    const data = socket.disconnect('transport close');
+    space.connect('s', data, { recovered: true });
+    await turn();
+    expect(presence.calls.at(-1)).toBe('set ann s online');
+  });
+
+  test('an acknowledgement that throws is reported', async () => {
+    await connected();
+    socket.receive('presence:status', 'busy', () => {
+      throw new Error('broken');
+    });
+    await turn();
+    expect(errors).toEqual(['handler: a handler failed: broken']);
+  });
+});
+
+describe('watching', () => {
+  test('is one watch for all; those who ask at the same time share a snapshot', async () => {
+    const tracking = track();
+    const sockets = ['a', 'b', 'c'].map((id) => space.connect(id, { user: id }));
+    await turn();
+    presence.calls.length = 0;
+    presence.becomes('bob', 'busy', 3);
+    const gate = deferred();
+    presence.held = gate.promise;
+    const answers = sockets.map((socket) => tracking.watch(socket, ['bob', socket.id]));
+    await turn();
+    // Heard while the snapshot is read.
+    presence.becomes('bob', 'away', 4);
+    gate.resolve();
+    for (const users of await Promise.all(answers)) {
+      expect(users[0]).toEqual({ userId: 'bob', status: 'away', lastSeen: 4, version: 4 });
+    }
+    expect(presence.calls).toEqual(['add bob a b c']);
+    expect(presence.watches).toBe(1);
+    space.sent.length = 0;
+    presence.becomes('bob', 'online', 5);
+    const news = { userId: 'bob', status: 'online', lastSeen: 5, version: 5 };
+    expect(space.sent).toEqual([[['a', 'b', 'c'], 'presence:changed', news]]);
+    await tracking.close();
+    expect(presence.watches).toBe(0);
+  });
+
+  test('that fails leaves nothing behind, for any of those who waited', async () => {
+    const tracking = track();
+    const sockets = ['a', 'b'].map((id) => space.connect(id, { user: id }));
+    await turn();
+    presence.failure = new ConnectionError('away');
+    for (const outcome of await Promise.allSettled(sockets.map((it) => tracking.watch(it, ['bob'])))) {
+      expect(outcome).toMatchObject({ status: 'rejected', reason: { name: 'ConnectionError' } });
+    }
+    expect(tracking.stats().watched).toBe(0);
+    presence.failure = undefined;
+    presence.becomes('bob', 'busy', 1);
+    for (const socket of sockets) {
+      expect(await tracking.watch(socket, ['bob'])).toMatchObject([{ status: 'busy' }]);
+    }
+  });
+
+  test('a socket that goes while its snapshot is read takes its users along', async () => {
+    const tracking = track();
+    const [one, two] = ['a', 'b'].map((id) => space.connect(id, { user: id })) as [FakeSocket, FakeSocket];
+    await turn();
+    const gate = deferred();
+    presence.held = gate.promise;
+    const answer = tracking.watch(one, ['bob', 'cem']).catch((error: Error) => error.name);
+    const kept = tracking.watch(two, ['cem']);
+    await turn();
+    one.disconnect('client namespace disconnect');
+    gate.resolve();
+    expect(await answer).toBe('ClosedError');
+    await kept;
+    await turn();
+    expect([...presence.watched]).toEqual(['cem']);
+    expect(tracking.stats()).toMatchObject({ sockets: 1, watched: 1 });
+  });
+
+  test('also one whose snapshot is to be read next', async () => {
+    const tracking = track();
+    const [one, two] = ['a', 'b'].map((id) => space.connect(id, { user: id })) as [FakeSocket, FakeSocket];
+    await turn();
+    const gate = deferred();
+    presence.held = gate.promise;
+    const first = tracking.watch(one, ['bob']);
+    await turn();
+    const second = tracking.watch(two, ['cem']).catch((error: Error) => error.name);
+    await turn();
+    two.disconnect('client namespace disconnect');
+    gate.resolve();
+    await first;
+    expect(await second).toBe('ClosedError');
+    await turn();
+    expect([...presence.watched]).toEqual(['bob']);
+  });
+
+  test.each([0, 1, 2, 3, 4, 5, 6, 7, 8])('nobody has a watch after the end, %i steps on', async (steps) => {
+    const tracking = track();
+    const socket = space.connect('s', { user: 'ann' });
+    const answer = tracking.watch(socket, ['bob']).catch((error: Error) => error.name);
+    for (let step = 0; step < steps; step++) await Promise.resolve();
+    await tracking.close();
+    expect(await answer).toBe('ClosedError');
+    expect(presence.watches).toBe(0);
+  });
+
+  test('sockets of others, and ids that are none, are refused', async () => {
+    const tracking = track();
+    const socket = space.connect('s', { user: 'ann' });
+    const stranger = new FakeSocket(space, 's', {}, false);
+    await expect(tracking.watch(stranger, ['bob'])).rejects.toThrow('not connected here');
+    await expect(tracking.watch(socket, 'bob')).rejects.toThrow(InvalidArgumentError);
+    await expect(tracking.unwatch(socket, [''])).rejects.toThrow(InvalidArgumentError);
+    socket.disconnect('transport close');
+    await expect(tracking.watch(socket, ['bob'])).rejects.toThrow('not connected here');
+  });
+});
+
+describe('a disconnection', () => {
+  const recoverable = [
+    'transport close',
+    'transport error',
+    'ping timeout',
+    'forced close',
+    'server shutting down',
+    'forced server close',
+  ];
+  const final = ['client namespace disconnect', 'server namespace disconnect', 'parse error', 'whatever'];
+
+  test.each([...recoverable, ...final])(
+    'by "%s" is final where sessions are not recovered',
+    async (reason) => {
+      const tracking = track();
+      const socket = space.connect('s', { user: 'ann' });
+      await turn();
+      expect(socket.disconnect(reason)).toEqual({ user: 'ann' });
+      expect(presence.calls.at(-1)).toBe('remove ann s');
+      expect(tracking.stats()).toEqual({ sockets: 0, recovering: 0, watched: 0, subscriptions: 0 });
+      expect(socket.listening).toBe(0);
+    },
+  );
+
+  test.each(final)('by "%s" is final anyway', async (reason) => {
+    space.recoverable();
+    track();
+    const socket = space.connect('s', { user: 'ann' });
+    await turn();
+    socket.disconnect(reason);
+    expect(presence.calls.at(-1)).toBe('remove ann s');
+    expect(clock.timers).toBe(0);
+  });
+
+  test.each([
+    ...recoverable.map((reason) => [reason, 120_000, undefined, 30_000] as const),
+    ['transport close', 10_000, undefined, 10_000] as const,
+    ['transport close', 10_000, 60_000, 10_000] as const,
+    ['transport close', 120_000, 60_000, 60_000] as const,
+  ])(
+    'by "%s" with sessions of %i ms and a grace of %o is final after %i ms',
+    async (reason, max, recoveryGrace, after) => {
+      space.recoverable(max);
+      const tracking = track(recoveryGrace === undefined ? {} : { recoveryGrace });
+      const socket = space.connect('s', { user: 'ann' });
+      await turn();
+      socket.disconnect(reason);
+      clock.advance(after - 1);
+      expect(presence.calls).toEqual(['set ann s online']);
+      expect(tracking.stats().recovering).toBe(1);
+      clock.advance(1);
+      expect(presence.calls.at(-1)).toBe('remove ann s');
+      expect(tracking.stats().recovering).toBe(0);
+    },
+  );
+
+  test('without any grace is final at once', async () => {
+    space.recoverable();
+    track({ recoveryGrace: 0 });
+    const socket = space.connect('s', { user: 'ann' });
+    await turn();
+    socket.disconnect('transport close');
+    expect(presence.calls.at(-1)).toBe('remove ann s');
+  });
+
+  test('before the registration is through keeps trying, until it is given up', async () => {
+    space.recoverable();
+    track();
+    presence.failure = new ConnectionError('away');
+    const socket = space.connect('s', { user: 'ann' });
+    await turn();
+    const data = socket.disconnect('transport close');
+    presence.failure = undefined;
+    const again = space.connect('s', data, { recovered: true });
+    await turn();
+    expect(presence.calls.at(-1)).toBe('set ann s online');
+    again.disconnect('client namespace disconnect');
+    expect(presence.calls.at(-1)).toBe('remove ann s');
+    expect(clock.timers).toBe(0);
+  });
+});
+
+describe('a recovery', () => {
+  beforeEach(() => {
+    space.recoverable();
+  });
+
+  test('calls the removal off, and brings the status and the watched users back', async () => {
+    const tracking = track({ identify: (socket) => ({ userId: 'ann', meta: socket.recovered }) });
+    const socket = space.connect('s');
+    presence.becomes('bob', 'busy', 1);
+    await socket.ask('presence:watch', ['bob', 'nobody']);
+    await socket.ask('presence:status', 'away');
+    const data = socket.disconnect('transport close');
+    expect(tracking.stats()).toMatchObject({ recovering: 1, watched: 0 });
+    presence.becomes('bob', 'offline', 2);
+    const again = space.connect('s', data, { recovered: true });
+    expect(data).toEqual({});
+    await turn();
+    expect(presence.calls).not.toContain('remove ann s');
+    expect(presence.calls).toContain('set ann s away true');
+    expect(clock.timers).toBe(0);
+    await turn();
+    const news = { userId: 'bob', status: 'offline', lastSeen: 2, version: 2 };
+    expect(space.sent).toEqual([['s', 'presence:changed', news]]);
+    presence.becomes('nobody', 'online', 3);
+    expect(space.sent).toHaveLength(2);
+    await again.ask('presence:unwatch', ['bob', 'nobody']);
+    expect(tracking.stats()).toMatchObject({ recovering: 0, watched: 0 });
+  });
+
+  test('by another process goes by what the session holds', async () => {
+    track();
+    const socket = space.connect('s', { user: 'ann' });
+    await socket.ask('presence:status', 'busy');
+    await socket.ask('presence:watch', ['__proto__']);
+    const data = socket.disconnect('ping timeout');
+    const first = presence;
+    presence = new FakePresence();
+    space = new Space().recoverable();
+    const other = track();
+    space.connect('s', data, { recovered: true });
+    await turn();
+    await turn();
+    expect(presence.calls).toEqual(['set ann s busy', 'add __proto__']);
+    expect(other.stats().watched).toBe(1);
+    clock.advance(30_000);
+    expect(first.calls.at(-1)).toBe('remove ann s');
+  });
+
+  test('while Redis is away brings the watched users back when that is, also after another one', async () => {
+    const tracking = track({ identify: () => undefined, authorize: () => true });
+    let socket = space.connect('s');
+    await socket.ask('presence:watch', ['bob']);
+    presence.failure = new ConnectionError('away');
+    for (let time = 0; time < 2; time++) {
+      socket = space.connect('s', socket.disconnect('transport close'), { recovered: true });
+      await turn();
+      expect(tracking.stats()).toMatchObject({ sockets: 1, watched: 0 });
+    }
+    expect(clock.timers).toBe(1);
+    presence.failure = undefined;
+    presence.becomes('bob', 'busy', 1);
+    clock.advance(30_000);
+    await turn();
+    expect(space.sent).toMatchObject([['s', 'presence:changed', { userId: 'bob', status: 'busy' }]]);
+    expect(tracking.stats().watched).toBe(1);
+    expect(clock.timers).toBe(0);
+  });
+
+  test('as somebody else removes who it was before', async () => {
+    track();
+    const socket = space.connect('s', { user: 'ann' });
+    await turn();
+    socket.disconnect('transport close');
+    space.connect('s', { user: 'bob' }, { recovered: true });
+    await turn();
+    expect(presence.calls).toEqual(['set ann s online', 'remove ann s', 'set bob s online']);
+  });
+
+  test.each([null, 1, 'x', [], { status: 1, watching: 'bob' }, { watching: [1, null, {}] }])(
+    'survives %o in the session',
+    async (carried) => {
+      const tracking = track();
+      space.connect('s', { user: 'ann', $rollcall: carried }, { recovered: true });
+      await turn();
+      expect(presence.calls).toEqual(['set ann s online']);
+      expect(tracking.stats().watched).toBe(0);
+      expect(errors).toEqual([]);
+    },
+  );
+
+  test('only of sockets that Socket.IO recovered: others can write what they like', async () => {
+    track();
+    space.connect('s', { user: 'ann', $rollcall: { status: 'busy', watching: ['bob'] } });
+    await turn();
+    expect(presence.calls).toEqual(['set ann s online']);
+  });
+});
+
+describe('rooms', () => {
+  test('are joined and left as those of Socket.IO are', async () => {
+    track({ rooms: (room) => (room === 'secret' ? false : room.startsWith('p:') ? 'project' : true) });
+    const socket = space.connect('s', { user: 'ann' }, { rooms: ['lobby', 'secret'] });
+    space.connect('anonymous', {}, { rooms: ['lobby'] });
+    await turn();
+    expect(presence.calls).toEqual(['set ann s online', 'join lobby ann s']);
+    presence.calls.length = 0;
+    socket.join('p:1');
+    socket.join('p:2');
+    socket.join('secret');
+    socket.leave('p:1');
+    socket.leave('lobby');
+    space.adapter.emit('join-room', 'lobby', 'stranger');
+    await turn();
+    expect(presence.calls).toEqual(['join project ann s', 'join project ann s', 'leave lobby ann s']);
+    socket.leave('p:2');
+    expect(presence.calls.at(-1)).toBe('leave project ann s');
+    socket.join('lobby');
+    socket.disconnect('transport close');
+    // With its removal it leaves them all.
+    expect(presence.calls.slice(-2)).toEqual(['join lobby ann s', 'remove ann s']);
+    expect(space.adapter.eventNames()).toEqual([]);
+  });
+
+  test('are kept while a socket may be recovered, and joined again then', async () => {
+    space.recoverable();
+    track({ rooms: true });
+    const socket = space.connect('s', { user: 'ann' }, { rooms: ['lobby'] });
+    await turn();
+    const data = socket.disconnect('transport close');
+    space.connect('s', data, { recovered: true, rooms: ['lobby'] });
+    await turn();
+    expect(presence.calls).toEqual([
+      'set ann s online',
+      'join lobby ann s',
+      'set ann s online',
+      'join lobby ann s',
+    ]);
+  });
+
+  test('wait for Redis, unless they are left meanwhile', async () => {
+    track({ rooms: true });
+    const socket = space.connect('s', { user: 'ann' });
+    await turn();
+    presence.failure = new ConnectionError('away');
+    socket.join('a');
+    socket.join('b');
+    await turn();
+    socket.leave('b');
+    await turn();
+    presence.failure = undefined;
+    clock.advance(5_000);
+    await turn();
+    expect(presence.calls.slice(-1)).toEqual(['join a ann s']);
+    expect(clock.timers).toBe(0);
+  });
+
+  test('a function that throws does not break socket.join', async () => {
+    track({
+      rooms: () => {
+        throw new Error('broken');
+      },
+    });
+    const socket = space.connect('s', { user: 'ann' });
+    await turn();
+    socket.join('a');
+    expect(errors).toEqual(['handler: a handler failed: broken']);
+  });
+});
+
+describe('channels', () => {
+  let handlers: ((message: unknown, context: object) => void)[];
+  let ended: number;
+  let gate: Promise<void> | undefined;
+  const pubsub = {
+    subscribe: async (_channel: unknown, handler: (message: unknown, context: object) => void) => {
+      await gate;
+      handlers.push(handler);
+      const unsubscribe = async () => {
+        ended++;
+      };
+      return { position: '1-1', unsubscribe, [Symbol.asyncDispose]: unsubscribe };
+    },
+  } as unknown as RelayedPubSub;
+
+  beforeEach(() => {
+    handlers = [];
+    ended = 0;
+    gate = undefined;
+  });
+
+  test('go to the socket, until it unsubscribes or goes', async () => {
+    const tracking = track({ pubsub });
+    const socket = space.connect('s', { user: 'ann' });
+    const subscription = await tracking.subscribe(socket, 'news');
+    await tracking.subscribe(socket, 'other', { event: 'said' });
+    expect(subscription.position).toBe('1-1');
+    handlers[0]?.('hello', { channel: 'news', raw: '"hello"' });
+    handlers[1]?.({ n: 1 }, { channel: 'other', raw: '', position: '2-2' });
+    expect(space.sent).toEqual([
+      ['s', 'news', 'hello', { channel: 'news' }],
+      ['s', 'said', { n: 1 }, { channel: 'other', position: '2-2' }],
+    ]);
+    await subscription.unsubscribe();
+    expect(tracking.stats().subscriptions).toBe(1);
+    socket.disconnect('transport close');
+    expect(ended).toBe(2);
+    handlers[1]?.('late', { channel: 'other', raw: '' });
+    expect(space.sent).toHaveLength(2);
+  });
+
+  test('of a socket that goes before Redis confirmed are over', async () => {
+    const opening = deferred();
+    gate = opening.promise;
+    const tracking = track({ pubsub });
+    const socket = space.connect('s', { user: 'ann' });
+    const subscribing = tracking.subscribe(socket, 'news');
+    socket.disconnect('transport close');
+    opening.resolve();
+    expect((await subscribing).position).toBeUndefined();
+    expect(ended).toBe(1);
+  });
+
+  test('are limited, those under way included', async () => {
+    const tracking = track({ pubsub, maxSubscriptions: 2 });
+    const socket = space.connect('s', { user: 'ann' });
+    const outcomes = await Promise.allSettled(['a', 'b', 'c'].map((it) => tracking.subscribe(socket, it)));
+    expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected']);
+    expect(outcomes[2]).toMatchObject({ reason: { name: 'LimitError' } });
+  });
+
+  test('under names that Socket.IO keeps for itself, or without a pubsub, are refused', async () => {
+    const tracking = track({ pubsub });
+    const socket = space.connect('s', { user: 'ann' });
+    for (const event of ['disconnect', 'connect_error', 'newListener', '']) {
+      await expect(tracking.subscribe(socket, 'x', { event })).rejects.toThrow(InvalidArgumentError);
+    }
+    await expect(tracking.subscribe(socket, 'disconnect')).rejects.toThrow(InvalidArgumentError);
+    await expect(tracking.relay('x', { room: [] })).rejects.toThrow(InvalidArgumentError);
+    expect(tracking.stats().subscriptions).toBe(0);
+    space = new Space();
+    const without = track();
+    await expect(without.relay('x')).rejects.toMatchObject({ name: 'UnsupportedError' });
+  });
+
+  test('relays end with the tracking', async () => {
+    const tracking = track({ pubsub });
+    await tracking.relay('a');
+    await tracking.relay('b', { room: 'lobby', event: 'said' });
+    handlers[0]?.(1, { channel: 'a', raw: '1' });
+    handlers[1]?.(2, { channel: 'b', raw: '2' });
+    expect(space.sent).toEqual([
+      ['*', 'a', 1, { channel: 'a' }],
+      [['lobby'], 'said', 2, { channel: 'b' }],
+    ]);
+    await tracking.close();
+    expect(ended).toBe(2);
+    await expect(tracking.relay('a')).rejects.toMatchObject({ name: 'ClosedError' });
+  });
+});
+
+describe('the end', () => {
+  test.each([false, true])('lets go of everything; with handoff %o', async (handoff) => {
+    space.recoverable();
+    const tracking = track({ rooms: true });
+    const stays = space.connect('a', { user: 'ann' }, { rooms: ['lobby'] });
+    const leaves = space.connect('b', { user: 'bob' });
+    await stays.ask('presence:watch', ['bob']);
+    leaves.disconnect('transport close');
+    presence.failure = new ConnectionError('away');
+    space.connect('c', { user: 'cem' });
+    await turn();
+    presence.failure = undefined;
+    presence.calls.length = 0;
+    const { close } = tracking;
+    expect(close({ handoff })).toBe(close());
+    await close();
+    expect(presence.calls.sort()).toEqual(handoff ? [] : ['remove ann a', 'remove bob b']);
+    expect(clock.timers).toBe(0);
+    expect(stays.listening).toBe(0);
+    expect(space.listenerCount('connection')).toBe(0);
+    expect(space.adapter.eventNames()).toEqual([]);
+    expect(presence.watches).toBe(0);
+    expect(tracking.stats()).toEqual({ sockets: 0, recovering: 0, watched: 0, subscriptions: 0 });
+    stays.disconnect('server shutting down');
+    expect(presence.calls).toHaveLength(handoff ? 0 : 2);
+    await expect(tracking.setStatus(stays, 'busy')).rejects.toMatchObject({ name: 'ClosedError' });
+  });
+
+  test('with Redis away is reported, and ends', async () => {
+    await using tracking = track();
+    space.connect('a', { user: 'ann' });
+    await turn();
+    presence.failure = new ConnectionError('away');
+    await tracking.close();
+    expect(errors).toEqual(['close: away']);
+  });
+});
+
+test('what is no server, and options out of range, are refused', () => {
+  for (const io of [undefined, null, {}, 'io', new EventEmitter()]) {
+    expect(() => trackPresence(io as never, { presence: presence as TrackedPresence })).toThrow(/^io:/);
+  }
+  expect(() => trackPresence(space as never, undefined as never)).toThrow(/^options:/);
+  for (const [name, value] of Object.entries({
+    presence: {},
+    pubsub: {},
+    identify: 'ann',
+    authorize: true,
+    rooms: 'lobby',
+    touch: 1,
+    recoveryGrace: -1,
+    maxWatched: 1.5,
+    maxSubscriptions: Number.NaN,
+    onError: {},
+  })) {
+    expect(() => track({ [name]: value }), name).toThrow(InvalidArgumentError);
+  }
+  expect(space.listenerCount('connection')).toBe(0);
+});

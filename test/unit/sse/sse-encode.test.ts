@@ -1,0 +1,148 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { parseRoomMessage } from '../../../src/rooms/room-message.js';
+import {
+  escapeEventName,
+  formatEvent,
+  formatId,
+  formatRetry,
+  KEEP_ALIVE_COMMENT,
+} from '../../../src/sse/event-stream-format.js';
+import { LastEventId, MAX_CHANNELS, StreamPositions, toChannelKey } from '../../../src/sse/last-event-id.js';
+import { sseEncoder } from '../../../src/sse/sse-encoder.js';
+import { EventParser } from '../../support/sse-client.js';
+
+function parsed(text: string): EventParser {
+  const parser = new EventParser();
+  parser.feed(Buffer.from(text).toString());
+  return parser;
+}
+
+/** Any text that has UTF-8, with the characters that mean something to the format well mixed in. */
+const text = fc
+  .array(
+    fc.oneof(
+      fc.constantFrom('\n', '\r', '\r\n', ':', ' ', '\0', '\ufeff', 'data: '),
+      fc.string({ unit: 'binary' }),
+    ),
+  )
+  .map((parts) => Buffer.from(parts.join('')).toString());
+
+describe('an event', () => {
+  test('any text comes back, with line ends as \\n', () => {
+    fc.assert(
+      fc.property(text, text, (event, data) => {
+        const name = escapeEventName(event);
+        const { events } = parsed(formatEvent(name, data) + formatEvent('message', 'next'));
+        expect(events).toEqual([
+          { type: name || 'message', data: data.replace(/\r\n?/g, '\n'), lastEventId: '' },
+          { type: 'message', data: 'next', lastEventId: '' },
+        ]);
+      }),
+    );
+  });
+
+  test('a name with line ends stays one line, another one what it is', () => {
+    expect(escapeEventName('a\r\nid: 1')).toBe('a\\r\\nid: 1');
+    expect(escapeEventName(' ünïcode: 1 ')).toBe(' ünïcode: 1 ');
+  });
+
+  test('an id alone counts, a comment and retry are no events', () => {
+    const parser = parsed(`${formatRetry(1_234.5)}${KEEP_ALIVE_COMMENT}${formatId('there')}\n`);
+    expect(parser.events).toEqual([]);
+    expect([parser.lastEventId, parser.retry, parser.comments]).toEqual(['there', 1_235, 1]);
+  });
+});
+
+describe('a room as events', () => {
+  const json = fc.json({ noUnicodeString: false }).map((value) => value.replace(/[\r\n]/g, ' '));
+
+  test('data is as it was published, with room and position', () => {
+    fc.assert(
+      fc.property(
+        fc.option(fc.string({ minLength: 1 }), { nil: undefined }),
+        fc.option(fc.constant('12345-3'), { nil: undefined }),
+        fc.string({ minLength: 1, unit: 'grapheme' }),
+        fc.option(fc.string(), { nil: undefined }),
+        json,
+        (room, position, event, from, data) => {
+          const payload = JSON.stringify({ event, from, data: JSON.parse(data) });
+          const message = parseRoomMessage(room, position, payload);
+          const { events } = parsed(String(sseEncoder.message(message as never)));
+          expect(events).toHaveLength(1);
+          expect(events[0]?.type).toBe(escapeEventName(event));
+          const at = position && 12;
+          const want = JSON.stringify({ room, position, at, from, data: JSON.parse(data) });
+          expect(JSON.parse(events[0]?.data ?? '')).toEqual(JSON.parse(want));
+        },
+      ),
+    );
+  });
+
+  test('what only begins like an event is none, and breaks nothing', () => {
+    for (const payload of ['{"event":"', '{"event":"a', '{"event":"a"', '{"event":"a\\']) {
+      const message = parseRoomMessage('room', '1-1', payload);
+      expect(parsed(String(sseEncoder.message(message as never))).events).toEqual([]);
+    }
+  });
+
+  test('notices have names that nobody can broadcast', () => {
+    const members = { type: 'members', room: 'a', members: [] } as const;
+    const { events } = parsed(String(sseEncoder.notice(members)));
+    expect(events).toEqual([{ type: '$members', data: '{"room":"a","members":[]}', lastEventId: '' }]);
+    expect(parsed(String(sseEncoder.notice({ type: 'position', position: '1-1' }))).events).toEqual([]);
+  });
+});
+
+describe('an id', () => {
+  const position = fc.tuple(fc.nat({ max: 2 ** 50 }), fc.nat()).map(([time, node]) => `${time}-${node}`);
+  const places = fc.uniqueArray(
+    fc.record({
+      key: fc.string({ minLength: 1 }).map(toChannelKey),
+      position: fc.option(position, { nil: undefined }),
+    }),
+    { minLength: 1, maxLength: MAX_CHANNELS, selector: ({ key }) => key },
+  );
+
+  test('says where the client stands in every channel', () => {
+    fc.assert(
+      fc.property(places, (given) => {
+        const { id } = new StreamPositions(given);
+        // Goes into a header and a URL as it is.
+        expect(encodeURIComponent(id)).toBe(id);
+        expect(id.length).toBeLessThan(4_800);
+        const last = new LastEventId(id);
+        expect(last.isPresent).toBe(true);
+        for (const { key, position } of given) {
+          expect(last.of(key)).toEqual({ since: position, lost: position === undefined });
+        }
+        // One that is new in the stream.
+        expect(last.of('not-one.')).toEqual({ since: undefined, lost: false });
+      }),
+    );
+  });
+
+  test('nobody who comes for the first time has lost anything', () => {
+    for (const none of [undefined, '']) {
+      const last = new LastEventId(none);
+      expect([last.isPresent, last.of(toChannelKey('a'))]).toEqual([
+        false,
+        { since: undefined, lost: false },
+      ]);
+    }
+  });
+
+  test('what is none of ours never throws: the client has been here, and nobody knows where', () => {
+    const key = toChannelKey('a');
+    const odd = ['17', `${key}.x`, `${key}.1-1.2`, `${key}~${key}`, `${key}.1-1~`, '~', '\0', 'é'.repeat(8)];
+    for (const text of [...odd, `${key}.1-1`.repeat(9_999)]) {
+      expect(new LastEventId(text).of(key), text.slice(0, 50)).toEqual({ since: undefined, lost: true });
+    }
+    fc.assert(
+      fc.property(fc.string({ minLength: 1 }), (text) => {
+        expect(new LastEventId(text).isPresent).toBe(true);
+        expect(new LastEventId(text).of(key).since).toBeUndefined();
+      }),
+    );
+  });
+});

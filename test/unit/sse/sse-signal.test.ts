@@ -1,0 +1,43 @@
+import type { PubSubService } from 'rollcall';
+import { eventStream } from 'rollcall/sse';
+import { expect, test, vi } from 'vitest';
+
+// Streams come and go, and the signal that ends them all lives as long as the process.
+
+const waiting = vi.hoisted(() => new Map<AbortSignal, number>());
+
+vi.mock('../../src/internal/abort.js', async (original) => {
+  const { onAbort } = await original<typeof import('../../../src/internal/abort.js')>();
+  const counting: typeof onAbort = (signal, task) => {
+    const forget = onAbort(signal, task);
+    if (signal === undefined) return forget;
+    const add = (change: number) => waiting.set(signal, (waiting.get(signal) ?? 0) + change);
+    add(1);
+    let forgotten = false;
+    return () => {
+      forget();
+      if (!forgotten) add(-1);
+      forgotten = true;
+    };
+  };
+  return { onAbort: counting };
+});
+
+test('a stream that has ended waits for no signal any more', async () => {
+  const subscribe = async () => ({ position: undefined, unsubscribe: async () => {} });
+  const pubsub = { subscribe } as unknown as PubSubService;
+  const { signal } = new AbortController();
+  const client = new AbortController();
+  const request = new Request('http://host/', { signal: client.signal });
+  const options = { pubsub, channels: ['news'], signal };
+  const cancelled = eventStream(request, options);
+  const closed = eventStream(request, options);
+  const read = closed.text();
+  expect(waiting.get(signal)).toBe(2);
+  expect(waiting.get(request.signal)).toBe(2);
+  await cancelled.body?.cancel();
+  await closed.events.close();
+  await read;
+  expect(waiting.get(signal)).toBe(0);
+  expect(waiting.get(request.signal)).toBe(0);
+});

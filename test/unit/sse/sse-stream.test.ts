@@ -1,0 +1,411 @@
+import { EventEmitter } from 'node:events';
+import { CloseCode, defineChannel, type PubSubService, type RollcallError, type RoomService } from 'rollcall';
+import {
+  type ChannelStreamOptions,
+  type EventStreamOptions,
+  eventStream,
+  pipeEventStream,
+} from 'rollcall/sse';
+import { describe, expect, test } from 'vitest';
+import { TimeoutError } from '../../../src/internal/errors.js';
+import { toChannelKey } from '../../../src/sse/last-event-id.js';
+import { FakeClock, turn } from '../../support/fake-clock.js';
+import { EventParser } from '../../support/sse-client.js';
+import { waitFor } from '../../support/wait.js';
+
+type Hear = (payload: string, context: object) => unknown;
+
+/** A pub/sub service with one channel's handlers, to be called by hand. */
+class FakePubSub {
+  readonly hear = new Set<Hear>();
+  failing: Error | undefined;
+  subscribed = 0;
+
+  async subscribe(_channel: unknown, handler: Hear, { signal }: { signal: AbortSignal }) {
+    this.subscribed++;
+    if (this.failing !== undefined) throw this.failing;
+    this.hear.add(handler);
+    const unsubscribe = async () => void this.hear.delete(handler);
+    signal.addEventListener('abort', unsubscribe);
+    return { position: '5-1', unsubscribe };
+  }
+
+  publish(data: string, position?: string): void {
+    const context = { channel: 'news', raw: data, ...(position === undefined ? {} : { position }) };
+    for (const hear of [...this.hear]) hear(data, context);
+  }
+}
+
+function scene(more: Partial<ChannelStreamOptions> = {}) {
+  const pubsub = new FakePubSub();
+  const clock = new FakeClock();
+  const errors: RollcallError[] = [];
+  const options: ChannelStreamOptions = {
+    pubsub: pubsub as unknown as PubSubService,
+    channels: ['news'],
+    clock,
+    onError: (error) => errors.push(error),
+    ...more,
+  };
+  return { pubsub, clock, errors, options };
+}
+
+function request(url = 'http://host/events', headers: Record<string, string> = {}, init: RequestInit = {}) {
+  return new Request(url, { headers, ...init });
+}
+
+/** Reads a response as it comes. */
+function reading(response: Response) {
+  const parser = new EventParser();
+  const done = (async () => {
+    const decoder = new TextDecoder();
+    for await (const bytes of response.body as unknown as AsyncIterable<Uint8Array>) {
+      parser.feed(decoder.decode(bytes, { stream: true }));
+    }
+  })();
+  done.catch(() => {});
+  return { parser, done };
+}
+
+describe('a stream', () => {
+  test('begins at once: headers for proxies, retry and a comment', async () => {
+    const { options, clock } = scene({ headers: { 'Access-Control-Allow-Origin': '*', 'x-a': undefined } });
+    const response = eventStream(request(), options);
+    expect(response.status).toBe(200);
+    expect(Object.fromEntries(response.headers)).toEqual({
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-cache, no-transform',
+      'x-accel-buffering': 'no',
+      'access-control-allow-origin': '*',
+    });
+    const { parser } = reading(response);
+    await turn();
+    expect([parser.retry, parser.comments]).toEqual([2_000, 1]);
+    await response.events.close();
+    expect(clock.timers).toBe(0);
+  });
+
+  test('every connection is given a retry of its own', async () => {
+    for (const [chance, retry] of [
+      [0, 1_000],
+      [0.999, 2_998],
+    ] as const) {
+      const { options, clock } = scene();
+      clock.chance = chance;
+      const response = eventStream(request(), options);
+      const { parser } = reading(response);
+      await turn();
+      expect(parser.retry).toBe(retry);
+      await response.events.close();
+    }
+  });
+
+  test('says when it is ready, and from then on where the client stands', async () => {
+    const { options, pubsub } = scene();
+    const response = eventStream(request(), options);
+    const { parser } = reading(response);
+    await turn();
+    pubsub.publish('{"a":1}', '6-2');
+    pubsub.publish('{"a":2}');
+    await turn();
+    const key = toChannelKey('channel:news');
+    expect(parser.events).toEqual([
+      { type: '$ready', data: '{"returned":false}', lastEventId: `${key}.5-1` },
+      { type: 'news', data: '{"a":1}', lastEventId: `${key}.6-2` },
+      { type: 'news', data: '{"a":2}', lastEventId: `${key}.6-2` },
+    ]);
+    await response.events.close();
+  });
+
+  test('a comment breaks every long silence, and nothing else', async () => {
+    const { options, pubsub, clock } = scene({ keepAliveInterval: 1_000 });
+    const response = eventStream(request(), options);
+    const { parser } = reading(response);
+    await turn();
+    // `$ready` was sent meanwhile.
+    clock.advance(1_000);
+    await turn();
+    expect(parser.comments).toBe(1);
+    clock.advance(1_000);
+    await turn();
+    expect(parser.comments).toBe(2);
+    pubsub.publish('1');
+    clock.advance(1_000);
+    await turn();
+    expect(parser.comments).toBe(2);
+    await response.events.close();
+    expect(clock.timers).toBe(0);
+  });
+
+  test('HEAD is answered with headers, and nothing is subscribed', async () => {
+    const { options, pubsub } = scene();
+    const response = eventStream(request(undefined, {}, { method: 'HEAD' }), options);
+    expect([response.body, response.headers.get('content-type')]).toEqual([
+      null,
+      'text/event-stream; charset=utf-8',
+    ]);
+    expect(await response.events.closed).toEqual({ code: 1000, reason: '' });
+    expect(pubsub.subscribed).toBe(0);
+  });
+});
+
+describe('the end', () => {
+  test('of the process: the client is told to come back, later than the others', async () => {
+    const shutdown = new AbortController();
+    const { options, pubsub, clock } = scene({ signal: shutdown.signal });
+    clock.chance = 0.75;
+    const response = eventStream(request(), options);
+    const { parser, done } = reading(response);
+    await turn();
+    shutdown.abort();
+    await done;
+    expect(parser.retry).toBe(8_000);
+    expect(parser.events.at(-1)).toMatchObject({
+      type: '$close',
+      data: JSON.stringify({ code: CloseCode.SERVICE_RESTART, reason: '', again: true }),
+    });
+    expect(await response.events.closed).toEqual({ code: CloseCode.SERVICE_RESTART, reason: '' });
+    expect([pubsub.hear.size, clock.timers]).toEqual([0, 0]);
+
+    const late = eventStream(request(), options);
+    const { parser: told, done: over } = reading(late);
+    await over;
+    expect(told.events.map(({ type }) => type)).toEqual(['$close']);
+    expect(pubsub.subscribed).toBe(1);
+  });
+
+  test('by a code that says not to come back', async () => {
+    const { options } = scene();
+    const response = eventStream(request(), options);
+    const { parser, done } = reading(response);
+    await turn();
+    void response.events.close(CloseCode.DISCONNECTED, 'spam');
+    expect(await response.events.close(1012, 'ignored')).toEqual({ code: 4403, reason: 'spam' });
+    await done;
+    expect(parser.retry).toBe(2_000);
+    expect(JSON.parse(parser.events.at(-1)?.data ?? '')).toEqual({
+      code: 4403,
+      reason: 'spam',
+      again: false,
+    });
+  });
+
+  test('by the client: everything is undone', async () => {
+    const { options, pubsub, clock } = scene();
+    const gone = new AbortController();
+    const response = eventStream(request(undefined, {}, { signal: gone.signal }), options);
+    const { done } = reading(response);
+    await turn();
+    expect(pubsub.hear.size).toBe(1);
+    gone.abort();
+    await done;
+    expect((await response.events.closed).code).toBe(1006);
+    expect([pubsub.hear.size, clock.timers]).toEqual([0, 0]);
+    pubsub.publish('1');
+  });
+
+  test('by the client, before it began, and while it begins', async () => {
+    const { options, pubsub, clock } = scene();
+    const before = eventStream(request(undefined, {}, { signal: AbortSignal.abort() }), options);
+    expect((await before.events.closed).code).toBe(1006);
+    expect(pubsub.subscribed).toBe(0);
+    const during = eventStream(request(), options);
+    await during.body?.cancel();
+    expect((await during.events.closed).code).toBe(1006);
+    expect([pubsub.hear.size, clock.timers]).toEqual([0, 0]);
+  });
+
+  test('of the room service, before anybody thought of the streams', async () => {
+    const clock = new FakeClock();
+    const socket = { id: 'a', attached: true, position: undefined, detach: async () => {} };
+    const channel = () => ({ definition: {} });
+    const rooms = { attach: async () => socket, channel } as unknown as RoomService;
+    const response = eventStream(request(), { rooms, user: { userId: 'ann' }, clock });
+    await turn();
+    clock.advance(15_000);
+    socket.attached = false;
+    clock.advance(15_000);
+    expect((await response.events.closed).code).toBe(CloseCode.SERVICE_RESTART);
+  });
+
+  test('because Redis is away: still 200, and the client comes back', async () => {
+    const { options, pubsub, errors } = scene();
+    pubsub.failing = new TimeoutError('subscribe did not finish');
+    const response = eventStream(request(), options);
+    expect(response.status).toBe(200);
+    const { parser, done } = reading(response);
+    await done;
+    expect(JSON.parse(parser.events.at(-1)?.data ?? '')).toMatchObject({ code: 4500, again: true });
+    expect(errors).toEqual([pubsub.failing]);
+  });
+});
+
+describe('a slow reader', () => {
+  test('gets what waits, then the end, and comes back for the rest', async () => {
+    const { options, pubsub, clock } = scene({ maxBufferedBytes: 1_000 });
+    const response = eventStream(request(), options);
+    await turn();
+    const sent = Array.from({ length: 20 }, (_, at) => JSON.stringify('x'.repeat(100) + at));
+    sent.forEach((data, at) => void pubsub.publish(data, `${10 + at}-1`));
+    // Nothing is kept for it any more, although it still has not read.
+    expect((await response.events.closed).code).toBe(CloseCode.SLOW_CONSUMER);
+    expect(pubsub.hear.size).toBe(0);
+    const { parser, done } = reading(response);
+    await done;
+    const got = parser.events.filter(({ type }) => type === 'news');
+    expect(got.length).toBeGreaterThan(3);
+    expect(got.length).toBeLessThan(12);
+    expect(got.map(({ data }) => data)).toEqual(sent.slice(0, got.length));
+    expect(parser.lastEventId).toBe(`${toChannelKey('channel:news')}.${9 + got.length}-1`);
+    expect(parser.events.at(-1)).toMatchObject({ type: '$close' });
+    expect(clock.timers).toBe(0);
+  });
+
+  test('gets the past page by page, as fast as it reads', async () => {
+    const { options, pubsub } = scene({ channels: [{ channel: 'news', since: 'earliest' }] });
+    let pages = 0;
+    const history = async () => {
+      const position = `${++pages}-1`;
+      return { messages: [{ raw: `${pages}`, position }], position, more: pages < 5, complete: true };
+    };
+    Object.assign(pubsub, { history });
+    const response = eventStream(request(), options);
+    await turn();
+    await turn();
+    expect(pages).toBe(1);
+    const { parser } = reading(response);
+    await waitFor(() => parser.events.at(-1)?.type === '$ready');
+    expect(parser.events.slice(0, -1).map(({ data }) => data)).toEqual(['1', '2', '3', '4', '5']);
+    await response.events.close();
+  });
+
+  test('that does not read at all is cut', async () => {
+    const { options, pubsub, clock } = scene({ maxBufferedBytes: 1 });
+    const response = eventStream(request(), options);
+    await turn();
+    pubsub.publish('1');
+    await response.events.closed;
+    expect(clock.timers).toBe(1);
+    clock.advance(30_000);
+    await expect(response.text()).rejects.toThrow('read too slowly');
+    expect(clock.timers).toBe(0);
+  });
+});
+
+describe("Node's responses", () => {
+  class FakeResponse extends EventEmitter {
+    headersSent = false;
+    destroyed = false;
+    writableLength = 0;
+    status = 0;
+    ended = false;
+    readonly headers = new Map<string, unknown>();
+    readonly parser = new EventParser();
+    setHeader(name: string, value: unknown) {
+      this.headers.set(name, value);
+    }
+    writeHead(status: number) {
+      this.status = status;
+    }
+    write(bytes: Uint8Array) {
+      this.parser.feed(Buffer.from(bytes).toString());
+      return true;
+    }
+    end() {
+      this.ended = true;
+    }
+    destroy() {
+      this.destroyed = true;
+      this.emit('close');
+    }
+  }
+  const get = { method: 'GET', url: '/', headers: {}, httpVersionMajor: 1 };
+
+  test('HTTP/1 is kept alive by a header, HTTP/2 has none', () => {
+    for (const [httpVersionMajor, connection] of [
+      [1, 'keep-alive'],
+      [2, undefined],
+    ] as const) {
+      const response = new FakeResponse();
+      void pipeEventStream({ ...get, httpVersionMajor }, response, scene().options).close();
+      expect([response.status, response.headers.get('connection')]).toEqual([200, connection]);
+    }
+  });
+
+  test('the end waits for what is under way, not for ever', async () => {
+    const { options, clock } = scene();
+    const response = new FakeResponse();
+    await pipeEventStream(get, response, options).close();
+    expect([response.ended, response.destroyed, clock.timers]).toEqual([true, false, 1]);
+    clock.advance(30_000);
+    expect([response.destroyed, clock.timers]).toEqual([true, 0]);
+  });
+
+  test('one that was cut before is over at once', async () => {
+    const { options, pubsub, clock } = scene();
+    const response = new FakeResponse();
+    response.destroyed = true;
+    expect((await pipeEventStream(get, response, options).closed).code).toBe(1006);
+    expect([response.status, pubsub.subscribed, clock.timers]).toEqual([0, 0, 0]);
+  });
+
+  test('HEAD, and a response that has been begun', async () => {
+    const { options, pubsub } = scene();
+    const response = new FakeResponse();
+    await pipeEventStream({ ...get, method: 'HEAD' }, response, options).closed;
+    expect([response.status, response.ended, pubsub.subscribed]).toEqual([200, true, 0]);
+    response.headersSent = true;
+    expect(() => pipeEventStream(get, response, options)).toThrow(/response: has sent/);
+  });
+});
+
+describe('bad options are told before anything happens', () => {
+  const pubsub = new FakePubSub() as unknown as PubSubService;
+  const rooms = { attach() {} } as unknown as RoomService;
+  const user = { userId: 'ann' };
+  const room = defineChannel('room:{id}');
+  const many = Array.from({ length: 101 }, (_, at) => `channel-${at}`);
+  test.each<[string, unknown, string]>([
+    ['nothing', undefined, 'options'],
+    ['neither', {}, 'options'],
+    ['both', { pubsub, channels: ['a'], rooms, user }, 'options'],
+    ['no pub/sub service', { pubsub: {}, channels: ['a'] }, 'pubsub'],
+    ['no channels', { pubsub }, 'channels'],
+    ['an empty list', { pubsub, channels: [] }, 'channels'],
+    ['more than an id can hold', { pubsub, channels: many }, 'channels'],
+    ['one twice', { pubsub, channels: ['room:1', room({ id: '1' })] }, 'channels'],
+    ['an empty name', { pubsub, channels: [''] }, 'channels[0]'],
+    ['no channel', { pubsub, channels: [{ channel: { name: 'a' } }] }, 'channels[0]'],
+    ['a name with a line end', { pubsub, channels: ['a\nb'] }, 'channels[0].event'],
+    ['a name of the protocol', { pubsub, channels: ['$ready'] }, 'channels[0].event'],
+    ['a name of EventSource', { pubsub, channels: [{ channel: 'a', event: 'error' }] }, 'channels[0].event'],
+    ['a bad position', { pubsub, channels: [{ channel: 'a', since: 'x' }] }, 'channels[0].since'],
+    ['too many of the last', { pubsub, channels: [{ channel: 'a', last: 1_001 }] }, 'channels[0].last'],
+    ['two beginnings', { pubsub, channels: [{ channel: 'a', last: 1, since: '1-1' }] }, 'channels[0].last'],
+    ['a bad retry', { pubsub, channels: ['a'], retry: 0 }, 'retry'],
+    ['a bad keepAliveInterval', { pubsub, channels: ['a'], keepAliveInterval: 'x' }, 'keepAliveInterval'],
+    ['a bad maxBufferedBytes', { pubsub, channels: ['a'], maxBufferedBytes: 0 }, 'maxBufferedBytes'],
+    ['a bad signal', { pubsub, channels: ['a'], signal: {} }, 'signal'],
+    ['a bad onError', { pubsub, channels: ['a'], onError: 1 }, 'onError'],
+    ['no room service', { rooms: {}, user }, 'rooms'],
+    ['no user', { rooms }, 'user'],
+    ['a user without an id', { rooms, user: {} }, 'user.userId'],
+    ['a limit that is not ours', { rooms, user, maxBufferedBytes: 1 }, 'maxBufferedBytes'],
+    ['rooms that are no list', { rooms, user, join: 'lobby' }, 'join'],
+    ['too many rooms', { rooms, user, join: many.slice(1) }, 'join'],
+    ['a room twice', { rooms, user, join: ['a', { room: 'a' }] }, 'join'],
+    ['a room without a name', { rooms, user, join: [{}] }, 'join[0].room'],
+    ['a bad last', { rooms, user, join: [{ room: 'a', last: -1 }] }, 'join[0].last'],
+    ['nobody to watch', { rooms, user, watch: [''] }, 'watch'],
+  ])('%s', (_what, options, argument) => {
+    const wrong = expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT', argument });
+    expect(() => eventStream(request(), options as EventStreamOptions)).toThrow(wrong);
+  });
+
+  test('an odd request', () => {
+    const { options } = scene();
+    expect(() => eventStream({} as never, options)).toThrow(/request: must be a Request/);
+    expect(() => pipeEventStream({} as never, {} as never, options)).toThrow(/request/);
+    expect(() => pipeEventStream({ headers: {} } as never, {} as never, options)).toThrow(/response/);
+  });
+});

@@ -1,0 +1,311 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import {
+  ClosedError,
+  CommandError,
+  ConnectionError,
+  InvalidArgumentError,
+} from '../../../src/internal/errors.js';
+import { TypingService } from '../../../src/typing/typing-service.js';
+import { turn } from '../../support/fake-clock.js';
+import type { FakeCall } from '../../support/fake-driver.js';
+import { TypingWorld } from './typing-fixture.js';
+
+// What a process says of those who type on it.
+
+let world: TypingWorld;
+let typing: TypingService;
+
+beforeEach(() => {
+  world = new TypingWorld();
+  typing = world.open();
+});
+
+/** What `promise` rejects with. */
+const failure = (promise: Promise<unknown>) =>
+  promise.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+
+test('a key stroke is said at once; a storm of them once in half a ttl', async () => {
+  await typing.start('lobby', 'ann');
+  expect(world.take()).toEqual(['0 ann 6000']);
+  for (let strokes = 0; strokes < 95; strokes++) {
+    await world.pass(100);
+    await typing.start('lobby', 'ann');
+  }
+  expect(world.take()).toEqual(['3000 ann 5900', '6000 ann 5900', '9000 ann 5900']);
+});
+
+test('the last key stroke counts for a whole ttl, though it was not said at its moment', async () => {
+  await typing.start('lobby', 'ann');
+  await world.pass(1_000);
+  await typing.start('lobby', 'ann');
+  await world.pass(20_000);
+  expect(world.take()).toEqual(['0 ann 6000', '3000 ann 4000']);
+});
+
+test('who strikes one key is said to type once', async () => {
+  await typing.start('lobby', 'ann');
+  await world.pass(20_000);
+  expect(world.take()).toEqual(['0 ann 6000']);
+});
+
+test('stopping is said once, and only of somebody who was said to type', async () => {
+  await typing.stop('lobby', 'ann');
+  await typing.start('lobby', 'ann');
+  await typing.stop('lobby', 'ann');
+  await typing.stop('lobby', 'ann');
+  expect(world.take()).toEqual(['0 ann 6000', '0 ann 0']);
+});
+
+test('stopping after the ttl says nothing: it has ended by itself', async () => {
+  await typing.start('lobby', 'ann');
+  await world.pass(6_000);
+  await typing.stop('lobby', 'ann');
+  expect(world.take()).toEqual(['0 ann 6000']);
+});
+
+test('who goes on soon after he has stopped is said to type when that may be said again', async () => {
+  await typing.start('lobby', 'ann');
+  await typing.stop('lobby', 'ann');
+  await world.pass(1_000);
+  await typing.start('lobby', 'ann');
+  expect(world.take()).toEqual(['0 ann 6000', '0 ann 0']);
+  await world.pass(20_000);
+  expect(world.take()).toEqual(['3000 ann 4000']);
+});
+
+test('and not at all if he has stopped again by then', async () => {
+  for (let times = 0; times < 10; times++) {
+    await typing.start('lobby', 'ann');
+    await typing.stop('lobby', 'ann');
+  }
+  await world.pass(20_000);
+  expect(world.take()).toEqual(['0 ann 6000', '0 ann 0']);
+});
+
+test('rooms and users have nothing to do with each other, whatever they are called', async () => {
+  const names = ['__proto__', 'constructor', '{a}b', 'a:b', 'a b', '😀'];
+  for (const room of names) for (const user of names) await typing.start(room, user);
+  expect(world.said).toHaveLength(36);
+  expect(new Set(world.said.map(({ room, from }) => `${room} ${from}`)).size).toBe(36);
+  for (const room of names) await typing.stop(room, '__proto__');
+  expect(world.said.slice(36).map(({ from, ttl }) => [from, ttl])).toEqual(names.map(() => ['__proto__', 0]));
+});
+
+test('his own socket need not be told', async () => {
+  await typing.start('lobby', 'ann', { except: 's1' });
+  await typing.stop('lobby', 'ann', { except: 's2' });
+  expect(world.said.map(({ except }) => except)).toEqual(['s1', 's2']);
+});
+
+test('leaving says so in all rooms where he was said to type, and nowhere else', async () => {
+  await typing.start('a', 'ann');
+  await typing.start('b', 'ann');
+  await typing.start('c', 'ann');
+  await typing.start('a', 'bob');
+  await typing.stop('b', 'ann');
+  world.said.length = 0;
+  await typing.stopAll('ann', { except: 's1' });
+  await typing.stopAll('ann');
+  await typing.stopAll('nobody');
+  expect(world.said.map(({ room, from, ttl }) => [room, from, ttl])).toEqual([
+    ['a', 'ann', 0],
+    ['c', 'ann', 0],
+  ]);
+});
+
+test('nothing is remembered, and no timer runs, once it is over', async () => {
+  const before = world.clock.timers;
+  for (let user = 0; user < 50; user++) await typing.start('lobby', `user${user}`);
+  await typing.stop('lobby', 'user7');
+  expect(world.clock.timers).toBeGreaterThanOrEqual(before + 50);
+  await world.pass(6_000);
+  expect(world.clock.timers).toBe(before);
+  await typing.start('lobby', 'user7');
+  expect(world.said).toHaveLength(52);
+});
+
+describe('with a Redis that is slow', () => {
+  let pending: FakeCall[];
+  beforeEach(() => {
+    pending = [];
+    world.onPublish = (call) => void pending.push(call);
+  });
+  const answer = async () => {
+    world.publish(pending.shift() as FakeCall);
+    await turn();
+  };
+
+  test('calls at one moment are one message', async () => {
+    const calls = [1, 2, 3].map(() => typing.start('lobby', 'ann'));
+    await turn();
+    expect(pending).toHaveLength(1);
+    await answer();
+    await Promise.all(calls);
+    expect(pending).toEqual([]);
+  });
+
+  test('stopping is said after what it ends, and resolves then', async () => {
+    let stopped = false;
+    const started = typing.start('lobby', 'ann');
+    const stopping = typing.stop('lobby', 'ann').then(() => {
+      stopped = true;
+    });
+    await turn();
+    expect(pending).toHaveLength(1);
+    await answer();
+    expect([pending.length, stopped]).toEqual([1, false]);
+    await answer();
+    await Promise.all([started, stopping]);
+    expect(world.take()).toEqual(['0 ann 6000', '0 ann 0']);
+  });
+
+  test('what was started and stopped many times meanwhile is said in the end', async () => {
+    const calls = [typing.start('lobby', 'ann')];
+    await turn();
+    for (let times = 0; times < 20; times++) {
+      calls.push(typing.stop('lobby', 'ann'), typing.start('lobby', 'ann'));
+    }
+    await answer();
+    await Promise.all(calls);
+    expect(pending).toEqual([]);
+    expect(world.take()).toEqual(['0 ann 6000']);
+  });
+
+  test('nothing is said again while the first time is not answered', async () => {
+    const started = typing.start('lobby', 'ann');
+    for (let times = 0; times < 40; times++) {
+      await world.pass(100);
+      typing.start('lobby', 'ann').catch(() => {});
+    }
+    expect(pending).toHaveLength(1);
+    await answer();
+    // What has come meanwhile is said behind it.
+    expect(pending).toHaveLength(1);
+    await answer();
+    await started;
+    expect(world.take()).toEqual(['4000 ann 6000', '4000 ann 6000']);
+  });
+});
+
+test('somebody is remembered for as long as it takes to say it', async () => {
+  typing = world.open(1_000);
+  const pending: FakeCall[] = [];
+  world.onPublish = (call) => void pending.push(call);
+  const calls = [typing.start('lobby', 'ann')];
+  await world.pass(2_000);
+  calls.push(typing.start('lobby', 'ann'));
+  await turn();
+  expect(pending).toHaveLength(1);
+  world.onPublish = undefined;
+  world.publish(pending[0] as FakeCall);
+  await Promise.all(calls);
+  expect(world.take()).toEqual(['2000 ann 1000', '2000 ann 1000']);
+});
+
+describe('with a Redis that refuses', () => {
+  beforeEach(() => {
+    world.onPublish = (call) => call.refuse();
+  });
+
+  test('the caller is told, and the next key stroke tries again', async () => {
+    expect(await failure(typing.start('lobby', 'ann'))).toBeInstanceOf(CommandError);
+    world.onPublish = undefined;
+    await typing.start('lobby', 'ann');
+    expect(world.take()).toEqual(['0 ann 6000']);
+    expect(world.errors).toEqual([]);
+  });
+
+  test('nothing is remembered of it', async () => {
+    const before = world.clock.timers;
+    await failure(typing.start('lobby', 'ann'));
+    await world.pass(6_000);
+    expect(world.clock.timers).toBe(before);
+    await typing.stop('lobby', 'ann');
+    expect(world.take()).toEqual([]);
+  });
+
+  test('what was to be said later goes to onError', async () => {
+    world.onPublish = undefined;
+    await typing.start('lobby', 'ann');
+    await typing.start('lobby', 'ann');
+    world.onPublish = (call) => call.interrupt();
+    await world.pass(3_000);
+    expect(world.errors).toHaveLength(1);
+    expect(world.errors[0]?.[0]).toBeInstanceOf(ConnectionError);
+    expect(world.errors[0]?.[1]).toEqual({ stage: 'peer' });
+  });
+
+  test('leaving tries all rooms, and tells of the first failure', async () => {
+    world.onPublish = undefined;
+    for (const room of ['a', 'b', 'c']) await typing.start(room, 'ann');
+    let tried = 0;
+    world.onPublish = (call) => {
+      tried += call.commands.length;
+      call.refuse();
+    };
+    expect(await failure(typing.stopAll('ann'))).toBeInstanceOf(CommandError);
+    expect(tried).toBe(3);
+  });
+});
+
+describe('bad input', () => {
+  const { rooms } = new TypingWorld();
+  test.each([
+    [undefined, 'rooms'],
+    [{}, 'rooms'],
+    [{ rooms: {} }, 'rooms'],
+    [{ rooms, ttl: 0 }, 'ttl'],
+    [{ rooms, ttl: '6' }, 'ttl'],
+    [{ rooms, ttl: Number.NaN }, 'ttl'],
+    [{ rooms, ttl: 600_001 }, 'ttl'],
+    [{ rooms, onError: 1 }, 'onError'],
+  ])('options %#', (options, argument) => {
+    expect(() => new TypingService(options as never)).toThrow(
+      expect.objectContaining({ name: 'InvalidArgumentError', argument }),
+    );
+  });
+
+  test.each([
+    ['', 'ann', {}, 'room'],
+    [1, 'ann', {}, 'room'],
+    [':'.repeat(512), 'ann', {}, 'room'],
+    ['lobby', '', {}, 'userId'],
+    ['lobby', '\ud800', {}, 'userId'],
+    ['lobby', 'ann', 1, 'options'],
+    ['lobby', 'ann', { except: '' }, 'except'],
+    ['lobby', 'ann', { except: 7 }, 'except'],
+  ])('start and stop %#', async (room, user, options, argument) => {
+    for (const method of ['start', 'stop'] as const) {
+      const error = await failure(typing[method](room as never, user, options as never));
+      expect(error).toBeInstanceOf(InvalidArgumentError);
+      expect(error).toMatchObject({ argument });
+    }
+    expect(world.driver.calls).toEqual([]);
+    expect(world.clock.timers).toBe(0);
+  });
+
+  test.each([
+    ['', undefined, 'userId'],
+    ['ann', { except: '' }, 'except'],
+  ])('leave %#', async (user, options, argument) => {
+    expect(await failure(typing.stopAll(user, options))).toMatchObject({ argument });
+  });
+});
+
+test('closed, it says nothing more and refuses to', async () => {
+  await typing.start('lobby', 'ann');
+  await typing.start('lobby', 'ann');
+  const { timers } = world.clock;
+  const closed = Promise.all([typing.close(), typing.close(), typing[Symbol.asyncDispose]()]);
+  expect(world.clock.timers).toBe(timers - 1);
+  await closed;
+  await world.pass(20_000);
+  expect(world.take()).toEqual(['0 ann 6000']);
+  expect(world.clock.timers).toBe(0);
+  for (const call of [typing.start('a', 'b'), typing.stop('a', 'b'), typing.stopAll('b')]) {
+    expect(await failure(call)).toBeInstanceOf(ClosedError);
+  }
+});

@@ -1,0 +1,100 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { turn } from '../../support/fake-clock.js';
+import { TTL, TypingWorld } from './typing-fixture.js';
+
+// Random typing of some users on two servers, against what ought to be seen of it.
+
+const USERS = ['ann', 'bob', 'cat'];
+const WINDOW = TTL / 2;
+
+type Step =
+  | { do: 'start' | 'stop'; user: number }
+  | { do: 'leave'; user: number }
+  | { do: 'wait'; ms: number };
+
+const user = fc.nat(USERS.length - 1);
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ do: fc.constant('start' as const), user }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('stop' as const), user }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('leave' as const), user }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant('wait' as const),
+      ms: fc.oneof(fc.integer({ min: 1, max: 10 }), fc.integer({ min: 1, max: 70 })).map((n) => n * 100),
+    }),
+  },
+);
+
+/** What one user has really done. */
+interface Doings {
+  on: boolean;
+  struck: number;
+  stopped: number;
+}
+
+test('few messages, and everybody sees who types', { timeout: 30_000 }, async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 60 }), async (steps) => {
+      const world = new TypingWorld();
+      const servers = [world.open(), world.open()];
+      const watches = await Promise.all(servers.map((server) => server.watch('lobby', () => {})));
+      const never = Number.NEGATIVE_INFINITY;
+      const people: Doings[] = USERS.map(() => ({ on: false, struck: never, stopped: never }));
+      const now = () => world.clock.monotonic();
+      const types = ({ on, struck }: Doings) => on && now() < struck + TTL;
+
+      const check = () => {
+        for (const watch of watches) {
+          const seen = watch.current();
+          people.forEach((person, at) => {
+            const name = USERS[at] as string;
+            if (!types(person)) expect(seen, `${name} at ${now()}`).not.toContain(name);
+            // Who went on soon after he had stopped is seen a little later.
+            else if (now() >= person.stopped + WINDOW) expect(seen, `${name} at ${now()}`).toContain(name);
+          });
+        }
+      };
+
+      for (const each of [...steps, { do: 'wait', ms: WINDOW } as const, { do: 'wait', ms: TTL } as const]) {
+        if (each.do === 'wait') {
+          for (let left = each.ms; left > 0; left -= 100) {
+            await world.pass(100);
+            check();
+          }
+          continue;
+        }
+        const name = USERS[each.user] as string;
+        const person = people[each.user] as Doings;
+        // Everybody is on a server of his own choice.
+        const server = servers[each.user % 2] as (typeof servers)[0];
+        if (each.do === 'start') {
+          Object.assign(person, { on: true, struck: now() });
+          await server.start('lobby', name);
+        } else {
+          Object.assign(person, { on: false, stopped: now() });
+          if (each.do === 'stop') await server.stop('lobby', name);
+          else await server.stopAll(name);
+        }
+        await turn();
+        check();
+      }
+
+      for (const name of USERS) {
+        const said = world.said.filter(({ from }) => from === name);
+        const starts = said.filter(({ ttl }) => ttl > 0);
+        expect(starts.length).toBeLessThanOrEqual(Math.floor(now() / WINDOW) + 1);
+        expect(said.length - starts.length).toBeLessThanOrEqual(starts.length);
+        starts.slice(1).forEach(({ at }, before) => {
+          expect(at - (starts[before]?.at as number)).toBeGreaterThanOrEqual(WINDOW);
+        });
+      }
+      // Nobody has typed for a ttl.
+      expect(watches.flatMap((watch) => watch.current())).toEqual([]);
+      expect(world.clock.timers).toBe(0);
+      expect(world.errors).toEqual([]);
+    }),
+    { numRuns: 150 },
+  );
+});

@@ -1,0 +1,192 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import {
+  ClosedError,
+  DecodeError,
+  HandlerError,
+  InvalidArgumentError,
+} from '../../../src/internal/errors.js';
+import type { TypingService } from '../../../src/typing/typing-service.js';
+import { turn } from '../../support/fake-clock.js';
+import { TypingWorld } from './typing-fixture.js';
+
+// Who types, as servers hear of it.
+
+let world: TypingWorld;
+let typing: TypingService;
+let heard: string[][];
+const hear = (typingUsers: string[]) => void heard.push(typingUsers);
+
+beforeEach(() => {
+  world = new TypingWorld();
+  typing = world.open();
+  heard = [];
+});
+
+const say = (payload: unknown) =>
+  world.driver.message(
+    'channel',
+    'room:lobby',
+    typeof payload === 'string' ? payload : JSON.stringify(payload),
+  );
+
+test('the handler gets everybody who types, on changes only', async () => {
+  const watch = await typing.watch('lobby', hear);
+  expect(watch.current()).toEqual([]);
+  await typing.start('lobby', 'bob');
+  await typing.start('lobby', 'ann', { except: 's1' });
+  for (let times = 0; times < 40; times++) {
+    await world.pass(100);
+    await typing.start('lobby', 'bob');
+  }
+  expect(heard).toEqual([['bob'], ['bob', 'ann']]);
+  expect(watch.current()).toEqual(['bob', 'ann']);
+  await typing.stop('lobby', 'bob', { except: 's1' });
+  expect(heard.splice(0)).toEqual([['bob'], ['bob', 'ann'], ['ann']]);
+});
+
+test('a typist goes after the ttl that was said, as nobody says another', async () => {
+  const watch = await typing.watch('lobby', hear);
+  await world.rooms.broadcastTyping('lobby', 'ann', { ttl: 500 });
+  await world.rooms.broadcastTyping('lobby', 'bob', { ttl: 1_000 });
+  await world.pass(499, 499);
+  expect(watch.current()).toEqual(['ann', 'bob']);
+  await world.pass(1);
+  expect(heard).toEqual([['ann'], ['ann', 'bob'], ['bob']]);
+  await world.pass(500);
+  expect(watch.current()).toEqual([]);
+  expect(heard).toHaveLength(4);
+});
+
+test('what else is said in the room is no business of its', async () => {
+  await typing.watch('lobby', hear);
+  await world.rooms.broadcast('lobby', 'message', { text: '"event":"$typing"' }, { from: 'ann' });
+  await world.rooms.broadcastTyping('other', 'ann', { ttl: 1_000 });
+  say('no room event at all');
+  say({ event: '$typin', from: 'ann', data: { ttl: 1 } });
+  expect(heard).toEqual([]);
+  expect(world.errors).toEqual([]);
+});
+
+test('others may say it in their own way', async () => {
+  const watch = await typing.watch('lobby', hear);
+  say({ data: { ttl: 1_000 }, from: '__proto__', event: '$typing' });
+  expect(watch.current()).toEqual(['__proto__']);
+});
+
+test.each([
+  ['{"event":"$typing"'],
+  [{ event: '$typing', data: { ttl: 1_000 } }],
+  [{ event: '$typing', from: 'ann', data: null }],
+  [{ event: '$typing', from: 'ann' }],
+  [{ event: '$typing', from: 'ann', data: { ttl: '1000' } }],
+  [{ event: '$typing', from: 'ann', data: { ttl: -1 } }],
+])('what cannot be read goes to onError: %j', async (payload) => {
+  const watch = await typing.watch('lobby', hear);
+  say(payload);
+  expect(watch.current()).toEqual([]);
+  expect(world.errors).toHaveLength(1);
+  expect(world.errors[0]?.[0]).toBeInstanceOf(DecodeError);
+  expect(world.errors[0]?.[1]).toEqual({ stage: 'decode', channel: 'room:lobby' });
+});
+
+test('nobody types for longer than an hour, whoever says so', async () => {
+  const watch = await typing.watch('lobby', hear);
+  say({ event: '$typing', from: 'ann', data: { ttl: 1e300 } });
+  await world.pass(3_600_000, 3_600_000);
+  expect(watch.current()).toEqual([]);
+});
+
+test('a handler that throws is reported, and the others hear', async () => {
+  await typing.watch('lobby', () => {
+    throw new Error('mine');
+  });
+  await typing.watch('lobby', () => Promise.reject(new Error('later')));
+  await typing.watch('lobby', hear);
+  await typing.start('lobby', 'ann');
+  await turn();
+  await world.pass(6_000);
+  expect(heard).toEqual([['ann'], []]);
+  expect(world.errors).toHaveLength(4);
+  for (const [error, context] of world.errors) {
+    expect(error).toBeInstanceOf(HandlerError);
+    expect(context).toEqual({ stage: 'handler', channel: 'room:lobby' });
+  }
+});
+
+describe('a watch that is over', () => {
+  test('hears nothing, and leaves nothing', async () => {
+    const watch = await typing.watch('lobby', hear);
+    await typing.start('lobby', 'ann');
+    await Promise.all([watch.close(), watch.close(), watch[Symbol.asyncDispose]()]);
+    expect(watch.current()).toEqual([]);
+    expect([...world.driver.known]).toEqual([]);
+    await world.pass(6_000);
+    expect(heard).toEqual([['ann']]);
+    expect(world.clock.timers).toBe(0);
+  });
+
+  test('hears nothing from the moment it is closed', async () => {
+    const watch = await typing.watch('lobby', hear);
+    const closing = watch.close();
+    say({ event: '$typing', from: 'ann', data: { ttl: 1_000 } });
+    expect([heard, watch.current()]).toEqual([[], []]);
+    await closing;
+  });
+
+  test('may end by a signal', async () => {
+    const controller = new AbortController();
+    const watch = await typing.watch('lobby', hear, { signal: controller.signal });
+    await typing.start('lobby', 'ann');
+    controller.abort();
+    await turn();
+    expect(watch.current()).toEqual([]);
+    expect([...world.driver.known]).toEqual([]);
+    await watch.close();
+  });
+
+  test('ends with the service', async () => {
+    const watch = await typing.watch('lobby', hear);
+    await world.rooms.broadcastTyping('lobby', 'ann', { ttl: 3_600_000 });
+    await typing.close();
+    expect([...world.driver.known]).toEqual([]);
+    expect(watch.current()).toEqual([]);
+    // The deadline of the call that unsubscribed.
+    await world.pass(10_000, 10_000);
+    expect(world.clock.timers).toBe(0);
+    await expect(typing.watch('lobby', hear)).rejects.toBeInstanceOf(ClosedError);
+  });
+
+  test('does not begin when the service is closed meanwhile', async () => {
+    const watching = typing.watch('lobby', hear);
+    const refused = expect(watching).rejects.toBeInstanceOf(ClosedError);
+    await typing.close();
+    await refused;
+    await turn();
+    expect([...world.driver.known]).toEqual([]);
+  });
+
+  test('does not begin when Redis refuses', async () => {
+    world.driver.onCall = (call) => call.refuse();
+    await expect(typing.watch('lobby', hear)).rejects.toMatchObject({ code: 'ERR_COMMAND' });
+    expect(world.pubsub.stats().handlers).toBe(0);
+    await typing.close();
+  });
+});
+
+test.each([
+  ['', hear, {}, 'room'],
+  ['lobby', undefined, {}, 'handler'],
+  ['lobby', hear, 1, 'options'],
+  ['lobby', hear, { signal: 1 }, 'signal'],
+])('bad input %#', async (room, handler, options, argument) => {
+  const watching = typing.watch(room, handler as never, options as never);
+  await expect(watching).rejects.toBeInstanceOf(InvalidArgumentError);
+  await expect(watching).rejects.toMatchObject({ argument });
+  expect(world.driver.calls).toEqual([]);
+});
+
+test('a signal that has aborted is refused with its reason', async () => {
+  const reason = new Error('mine');
+  await expect(typing.watch('lobby', hear, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+  expect(world.driver.calls).toEqual([]);
+});
