@@ -2,11 +2,11 @@ import type { PubSubService } from 'rollcall';
 import { eventStream } from 'rollcall/sse';
 import { expect, test, vi } from 'vitest';
 
-// Streams come and go, and the signal that ends them all lives as long as the process.
+// The signal that ends every stream lives as long as the process, so a stream must not leave listeners on it.
 
 const waiting = vi.hoisted(() => new Map<AbortSignal, number>());
 
-vi.mock('../../src/internal/abort.js', async (original) => {
+vi.mock('../../../src/internal/abort.js', async (original) => {
   const { onAbort } = await original<typeof import('../../../src/internal/abort.js')>();
   const counting: typeof onAbort = (signal, task) => {
     const forget = onAbort(signal, task);
@@ -23,7 +23,7 @@ vi.mock('../../src/internal/abort.js', async (original) => {
   return { onAbort: counting };
 });
 
-test('a stream that has ended waits for no signal any more', async () => {
+test('a stream that has ended leaves no listener on either signal', async () => {
   const subscribe = async () => ({ position: undefined, unsubscribe: async () => {} });
   const pubsub = { subscribe } as unknown as PubSubService;
   const { signal } = new AbortController();
