@@ -8,7 +8,6 @@ import {
   subscriptionManagerFor,
 } from '../pubsub/subscription-manager.js';
 import { ClientHandle } from '../redis/client-handle.js';
-import { sharedClientFor } from '../redis/shared-client.js';
 import { PartitionKeys } from './keys.js';
 import { LocalPresence } from './local-presence.js';
 import { LocalSockets } from './local-sockets.js';
@@ -53,11 +52,10 @@ export function createComponents(
   const reporter = new ErrorReporter(onError);
   const audience = new ServiceContext(reporter);
   const leaving = new DisposableStore();
-  const session = sharedClientFor(options.redis);
-  const link = new ClientHandle('PresenceService', session, settings.timeout, clock);
-  const hub = subscriptionManagerFor(session, clock);
+  const link = ClientHandle.open('PresenceService', options.redis, settings.timeout, clock);
+  const hub = subscriptionManagerFor(link.shared, clock);
   hub.requestProbeInterval(PROBE_INTERVAL);
-  const { partitions = defaultPartitions(session.capabilities.cluster), prefix } = settings;
+  const { partitions = defaultPartitions(link.capabilities.cluster), prefix } = settings;
   const keys = Array.from({ length: partitions }, (_, partition) => new PartitionKeys(prefix, partition));
   const layout = new PartitionLayout(link, prefix, keys);
   const owned = new LocalSockets();

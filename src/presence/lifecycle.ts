@@ -100,7 +100,7 @@ export class Lifecycle {
     await link.connect();
     const layouts = await layout.check();
     if (this.#closing !== undefined) return;
-    this.#unlisten = link.session.listen({
+    this.#unlisten = link.listen({
       nodeReturned: () => {
         watches.onNodeReturned();
         rooms.rereadAll();
@@ -138,14 +138,14 @@ export class Lifecycle {
       await keeper.release();
     };
     // With Redis away there is nobody to give anything back to; the lease runs out.
-    if ((this.#started !== undefined || node.size > 0) && link.session.ready) {
+    if ((this.#started !== undefined || node.size > 0) && link.ready) {
       await link.withDeadline('close', giveBack).catch((error) => reporter.report(error, { stage: 'close' }));
     }
     this.#unlisten();
     keeper.stop();
     node.stop();
     const undone = Promise.allSettled([...leaving].map((leave) => leave()));
-    if (link.session.ready) await link.withDeadline('close', () => undone).catch(() => {});
+    if (link.ready) await link.withDeadline('close', () => undone).catch(() => {});
     store.close(link.closedError());
     const stopped = reaper.stop();
     await link.close();

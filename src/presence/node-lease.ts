@@ -168,7 +168,7 @@ export class NodeLease implements LeaseObserver {
     if (this.#stopped) return;
     const renew = () => {
       // A client that its owner closed, or that gave up, is not for a timer to open again.
-      if (this.#options.link.session.ended) {
+      if (this.#options.link.ended) {
         this.#options.onDoubt();
         return this.#schedule(RETRY_INTERVAL);
       }

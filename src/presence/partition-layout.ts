@@ -51,7 +51,7 @@ export class PartitionLayout {
     }
     if (shapes.size > 1) throw this.#mismatch([...shapes].join(' and '));
     const sharded = shapes.has(`${mine}s`);
-    if (sharded && !this.#link.session.capabilities.sharded) {
+    if (sharded && !this.#link.capabilities.sharded) {
       throw new ConfigurationError(
         `the presence data under prefix ${JSON.stringify(this.#prefix)} announces changes on sharded channels, which this client or server does not have`,
       );
@@ -61,7 +61,7 @@ export class PartitionLayout {
   }
 
   async #checkOne({ layout }: PartitionKeys): Promise<string> {
-    const { cluster, sharded } = this.#link.session.capabilities;
+    const { cluster, sharded } = this.#link.capabilities;
     const shape = `${this.#keys.length}${cluster && sharded ? 's' : ''}`;
     const value = `${shape} ${randomBytes(6).toString('base64url')}`;
     const commands: PlainCommand[] = [

@@ -228,7 +228,7 @@ class PartitionWriter {
   }
 
   #whenReady(): void {
-    this.options.link.session.whenReady((error) => {
+    this.options.link.whenReady((error) => {
       this.#scheduled = false;
       if (error === undefined) this.#flush();
       else this.failQueued(error);
@@ -290,7 +290,7 @@ class PartitionWriter {
     const { link } = this.options;
     return new Promise((resolve) => {
       link.clock.after(RETRY_DELAY, () => {
-        link.session.whenReady((error) => {
+        link.whenReady((error) => {
           if (error === undefined) {
             this.#send(jobs).then(resolve);
             return;
@@ -321,7 +321,7 @@ class PartitionWriter {
     this.stats.transactions++;
     const replies = await this.#timed(
       changes.length,
-      link.session.execute(transaction.commands, {
+      link.send(transaction.commands, {
         atomic: transaction.commands.length > 1,
         key: this.keys.nodes,
       }),

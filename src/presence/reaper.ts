@@ -97,7 +97,7 @@ export class Reaper {
     this.#timer = link.clock.after(
       jitter(link.clock, sweepInterval),
       () => {
-        if (link.session.ended) return this.#schedule();
+        if (link.ended) return this.#schedule();
         this.#sweeping = this.#sweep().finally(() => this.#schedule());
       },
       { keepAlive: false },

@@ -120,7 +120,7 @@ export class Publisher {
     this.#scheduled = true;
     // After the microtasks: everything that the replies of one chunk set off travels together.
     process.nextTick(() => {
-      this.#link.session.whenReady((error) => {
+      this.#link.whenReady((error) => {
         this.#scheduled = false;
         if (error === undefined) this.#flush();
         else this.#failAll(error);
@@ -154,7 +154,7 @@ export class Publisher {
       each instanceof Publication ? each.command : each.toScriptCall(random),
     );
     try {
-      const replies = await this.#link.session.execute(commands);
+      const replies = await this.#link.send(commands);
       for (let at = 0; at < shipments.length; at++)
         this.#answered(shipments[at] as PublishCommand, replies[at]);
     } catch (cause) {
@@ -200,7 +200,7 @@ export class Publisher {
     this.#queue = this.#queue.concat(waiting).sort((one, two) => one.order - two.order);
     if (this.#closed) return this.#failAll(this.#link.closedError());
     // A driver that refuses while it says it is ready must not be asked in a tight loop.
-    if (this.#link.session.ready) this.#link.clock.after(RETRY_DELAY, () => this.#schedule());
+    if (this.#link.ready) this.#link.clock.after(RETRY_DELAY, () => this.#schedule());
     else this.#schedule();
   }
 

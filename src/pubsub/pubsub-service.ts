@@ -17,7 +17,6 @@ import {
 import { ClientHandle } from '../redis/client-handle.js';
 import type { SubscriptionKind } from '../redis/driver.js';
 import { escapePattern } from '../redis/pattern.js';
-import { sharedClientFor } from '../redis/shared-client.js';
 import {
   type ChannelDefaults,
   type ChannelLike,
@@ -108,9 +107,8 @@ export class PubSubService {
     const { codec = jsonCodec, onError } = options;
     assertCodec('codec', codec);
     if (onError !== undefined) assertFunction('onError', onError);
-    const session = sharedClientFor(options.redis);
-    this.#link = new ClientHandle('PubSubService', session, timeout, clock);
-    this.#hub = subscriptionManagerFor(session, clock);
+    this.#link = ClientHandle.open('PubSubService', options.redis, timeout, clock);
+    this.#hub = subscriptionManagerFor(this.#link.shared, clock);
     this.#hub.requestProbeInterval(probeInterval);
     this.#audience = new ServiceContext(new ErrorReporter(onError), prefix, delay);
     this.#publisher = new Publisher(this.#link);
@@ -120,8 +118,8 @@ export class PubSubService {
       audience: this.#audience,
       maxBytes: this.#maxBytes,
     };
-    const { client } = session.driver;
-    this.#defaults = { prefix, codec, client, capabilities: session.capabilities };
+    const { client, capabilities } = this.#link.shared.driver;
+    this.#defaults = { prefix, codec, client, capabilities };
   }
 
   /**
@@ -356,7 +354,7 @@ export class PubSubService {
     );
     gone.catch(() => {});
     // With Redis away there is nothing to undo: the server forgets us with the connection.
-    if (this.#link.session.ready) await this.#link.withDeadline('close', () => gone).catch(() => {});
+    if (this.#link.ready) await this.#link.withDeadline('close', () => gone).catch(() => {});
     await this.#waitForHandlers();
     await this.#link.close();
   }

@@ -8,32 +8,47 @@ import {
   type RollcallError,
   TimeoutError,
 } from '../internal/errors.js';
-import type { Command, ExecuteOptions, Reply } from './driver.js';
+import type { RedisClient } from './detect.js';
+import type { Capabilities, Command, ExecuteOptions, Reply } from './driver.js';
 import { toRollcallError } from './replies.js';
-import type { SharedClient } from './shared-client.js';
+import {
+  type ReadyCallback,
+  type SharedClient,
+  type SharedClientListener,
+  sharedClientFor,
+} from './shared-client.js';
 
-/** How long to wait before sending again what a broken connection did not deliver, in ms. */
+/** How long to wait before commands that a broken connection did not deliver are sent again, in ms. */
 export const RETRY_DELAY = 20;
 
 /**
- * A service's own way to Redis over a shared session: its deadlines, and its end. Every call
- * settles as done, failed or unknown within `timeout`.
+ * One service's access to Redis. Every call settles as done, failed or unknown within `timeout`.
+ *
+ * Per service: the deadlines, the calls in progress, and `close`, which rejects those calls. Shared by
+ * all services on the same client ({@link shared}): the driver, its connections, and their state. The
+ * driver is closed when the last service has closed its handle.
  */
 export class ClientHandle {
-  readonly session: SharedClient;
+  /** The part that all services on this client share. */
+  readonly shared: SharedClient;
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
   readonly #service: string;
-  /** Ends each call that is still open. */
-  readonly #open = new Set<() => void>();
+  /** Rejects one call in progress each. */
+  readonly #rejectOpenCalls = new Set<() => void>();
   #closed = false;
 
-  constructor(service: string, session: SharedClient, timeout: number, clock: Clock) {
+  constructor(service: string, shared: SharedClient, timeout: number, clock: Clock) {
     this.#service = service;
-    this.session = session;
+    this.shared = shared;
     this.clock = clock;
     this.deadlines = new DeadlineQueue(clock, timeout);
-    session.retain();
+    shared.retain();
+  }
+
+  /** A handle for `service` (its class name, for error texts) on the user's client. */
+  static open(service: string, client: RedisClient, timeout: number, clock: Clock): ClientHandle {
+    return new ClientHandle(service, sharedClientFor(client), timeout, clock);
   }
 
   /** True once `close` was called. */
@@ -41,27 +56,42 @@ export class ClientHandle {
     return this.#closed;
   }
 
+  /** What the client and its server can do. */
+  get capabilities(): Capabilities {
+    return this.shared.capabilities;
+  }
+
+  /** True while commands are sent at once. */
+  get ready(): boolean {
+    return this.shared.ready;
+  }
+
+  /** True once the client does not reconnect, or its owner has closed it, until it is connected again. */
+  get ended(): boolean {
+    return this.shared.ended;
+  }
+
   /** Throws when the service was closed. */
   assertOpen(): void {
     if (this.closed) throw this.closedError();
   }
 
-  /** The error of a call that the service's end cut short. */
+  /** The error of a call that `close` interrupted. */
   closedError(outcome: Outcome = 'failed'): ClosedError {
     return new ClosedError(`this ${this.#service} is closed`, { outcome });
   }
 
   /** The error of a call whose deadline passed. */
   timeoutError(what: string, outcome: Outcome): TimeoutError {
-    const cause = this.session.lastError;
-    const why = cause === undefined ? '' : ` (${cause.message})`;
-    return new TimeoutError(`${what} did not finish within ${this.deadlines.timeout} ms${why}`, {
+    const cause = this.shared.lastError;
+    const reason = cause === undefined ? '' : ` (${cause.message})`;
+    return new TimeoutError(`${what} did not finish within ${this.deadlines.timeout} ms${reason}`, {
       cause,
       outcome,
     });
   }
 
-  /** The result of `work`, or our error at the deadline; late results are of no interest. */
+  /** Settles as `work` does, or rejects at the deadline; results that come later are ignored. */
   withDeadline<T>(
     what: string,
     work: () => Promise<T>,
@@ -70,7 +100,7 @@ export class ClientHandle {
     return new Promise<T>((resolve, reject) => {
       const finish = () => {
         deadline.done();
-        this.#open.delete(close);
+        this.#rejectOpenCalls.delete(close);
       };
       const fail = (error: RollcallError) => {
         finish();
@@ -79,7 +109,7 @@ export class ClientHandle {
       const outcome = (): Outcome => (mayHaveHappened() ? 'unknown' : 'failed');
       const close = () => fail(this.closedError(outcome()));
       const deadline = this.deadlines.start(() => fail(this.timeoutError(what, outcome())));
-      this.#open.add(close);
+      this.#rejectOpenCalls.add(close);
       work().then(
         (value) => {
           finish();
@@ -90,37 +120,55 @@ export class ClientHandle {
     });
   }
 
-  /** Connects, or rejects with a {@link ConnectionError} at the deadline; the client may go on trying. */
+  /**
+   * Connects. Rejects with a {@link ConnectionError} at the deadline; the client may go on trying after
+   * that.
+   */
   async connect(): Promise<void> {
     this.assertOpen();
     try {
-      await this.withDeadline('connect', () => this.session.connect());
+      await this.withDeadline('connect', () => this.shared.connect());
     } catch (error) {
       if (!(error instanceof TimeoutError)) throw error;
-      const reason = this.session.lastError?.message ?? 'no answer';
+      const reason = this.shared.lastError?.message ?? 'no answer';
       throw new ConnectionError(`Redis cannot be reached within ${this.deadlines.timeout} ms: ${reason}`, {
-        cause: this.session.lastError ?? error,
+        cause: this.shared.lastError ?? error,
       });
     }
   }
 
+  /** Notifies `listener` of messages and connection changes until the returned function is called. */
+  listen(listener: SharedClientListener): () => void {
+    return this.shared.listen(listener);
+  }
+
+  /** Calls `callback` once commands can be sent; see {@link SharedClient.whenReady}. */
+  whenReady(callback: ReadyCallback): () => void {
+    return this.shared.whenReady(callback);
+  }
+
+  /** Sends `commands` now, once, without a deadline; rejects at once while there is no connection. */
+  send(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
+    return this.shared.execute(commands, options);
+  }
+
   /**
-   * Sends `commands` once the connection is ready, within the deadline; a refused command rejects.
-   * The commands must be idempotent: they are sent again when the connection breaks under them.
+   * Sends `commands` once the connection is ready, within the deadline; rejects when Redis refuses one.
+   * The commands must be idempotent: they are sent again when the connection breaks before the replies.
    */
   async execute(what: string, commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
     this.assertOpen();
     let sent = false;
-    let over = false;
-    let forget = (): void => {};
+    let settled = false;
+    let stopWaiting = (): void => {};
     const attempt = (): Promise<Reply[]> =>
       new Promise<Reply[]>((resolve, reject) => {
-        forget = this.session.whenReady((error) => {
-          if (over) return;
+        stopWaiting = this.shared.whenReady((error) => {
+          if (settled) return;
           if (error !== undefined) return reject(error);
           sent = true;
-          this.session.execute(commands, options).then(resolve, (cause: unknown) => {
-            if (over || !(cause instanceof ConnectionError)) return reject(cause as Error);
+          this.shared.execute(commands, options).then(resolve, (cause: unknown) => {
+            if (settled || !(cause instanceof ConnectionError)) return reject(cause as Error);
             this.clock.after(RETRY_DELAY, () => attempt().then(resolve, reject));
           });
         });
@@ -130,17 +178,17 @@ export class ClientHandle {
       assertNoErrorReply(what, replies);
       return replies;
     } finally {
-      over = true;
-      forget();
+      settled = true;
+      stopWaiting();
     }
   }
 
-  /** Fails what is still open and lets go of the session. */
+  /** Rejects the calls in progress and releases the shared client. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    for (const close of [...this.#open]) close();
-    await this.session.release();
+    for (const reject of [...this.#rejectOpenCalls]) reject();
+    await this.shared.release();
   }
 }
 

@@ -3,16 +3,16 @@ import { driverFor, type RedisClient } from './detect.js';
 import type { Capabilities, Command, Driver, DriverListener, ExecuteOptions, Reply } from './driver.js';
 import { toRollcallError } from './replies.js';
 
-/** What a session tells those who share it. */
+/** Events of a {@link SharedClient}. */
 export type SharedClientListener = Partial<DriverListener>;
 
-/** Called once: without an error when commands can be sent, with one when the client has given up. */
+/** Called once: without an error when commands can be sent, with one when the client has stopped reconnecting. */
 export type ReadyCallback = (error?: RollcallError) => void;
 
 /**
- * One Redis client as all services built on it share it: who uses it, whether commands can go out,
- * and a way to wait for that. Nothing is handed to a client that is not connected, so nothing lies
- * in a client's own queue to be executed long after its caller gave up.
+ * What all services on one Redis client share: the driver, the state of its connection, and the count of
+ * services that use it. Commands are passed to the driver only while it is connected, so none waits in
+ * the client's own queue and executes long after its caller timed out.
  */
 export class SharedClient {
   readonly driver: Driver;
@@ -25,6 +25,7 @@ export class SharedClient {
   #ended = false;
   #closed = false;
 
+  /** `forget` is called when the last service has released it. */
   constructor(driver: Driver, forget: () => void) {
     this.driver = driver;
     this.#forget = forget;
@@ -32,7 +33,7 @@ export class SharedClient {
       message: (kind, name, channel, payload) => {
         for (const listener of this.#listeners) listener.message?.(kind, name, channel, payload);
       },
-      connection: (state, cause) => this.#changed(state, cause),
+      connection: (state, cause) => this.#handleConnection(state, cause),
       dropped: (kind, names, cause) => {
         for (const listener of this.#listeners) listener.dropped?.(kind, names, cause);
       },
@@ -47,32 +48,32 @@ export class SharedClient {
     return this.driver.capabilities;
   }
 
-  /** True once the last service has let go of it. */
+  /** True once the last service has released it. */
   get closed(): boolean {
     return this.#closed;
   }
 
-  /** True while commands go out at once. */
+  /** True while commands are sent at once. */
   get ready(): boolean {
     return this.driver.ready;
   }
 
-  /** True once the client has given up, or was closed by its owner, until it is connected again. */
+  /** True once the client does not reconnect, or its owner has closed it, until it is connected again. */
   get ended(): boolean {
     return this.#ended;
   }
 
-  /** The latest connection error, while the connection is away. */
+  /** The latest connection error, while there is no connection. */
   get lastError(): Error | undefined {
     return this.#lastError;
   }
 
-  /** Counts a service in; the connection is closed when the last one has called `release`. */
+  /** Adds a service; the driver is closed when the last one has called `release`. */
   retain(): void {
     this.#users++;
   }
 
-  /** Counts a service out. */
+  /** Removes a service. */
   async release(): Promise<void> {
     if (--this.#users > 0) return;
     this.#closed = true;
@@ -80,7 +81,7 @@ export class SharedClient {
     await this.driver.close();
   }
 
-  /** Messages and connection changes go to `listener` until the returned function is called. */
+  /** Notifies `listener` of messages and connection changes until the returned function is called. */
   listen(listener: SharedClientListener): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
@@ -96,12 +97,12 @@ export class SharedClient {
   }
 
   /**
-   * Calls `callback` once commands can be sent; starts connecting if nobody has. The returned function
-   * calls that off.
+   * Calls `callback` once commands can be sent; connects the client if it is not connecting yet. The
+   * returned function cancels that.
    */
   whenReady(callback: ReadyCallback): () => void {
     if (this.#closed) {
-      // The client is its owner's alone again: nobody here may connect it.
+      // From here on only the owner may connect the client.
       callback(new ConnectionError('the last service on this client was closed'));
       return () => {};
     }
@@ -114,31 +115,31 @@ export class SharedClient {
     };
     this.#waiting.add(once);
     this.connect().then(() => {
-      // An attempt that succeeded long ago says nothing about now.
+      // `connect` may be an attempt that succeeded before the connection was lost again.
       if (this.ready) once();
     }, once);
     return () => void this.#waiting.delete(once);
   }
 
-  /** Sends `commands` now; rejects at once while the connection is away. */
+  /** Sends `commands` now; rejects at once while there is no connection. */
   execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
     return this.driver.execute(commands, options);
   }
 
-  #changed(state: 'ready' | 'lost' | 'ended', cause: Error | undefined): void {
+  #handleConnection(state: 'ready' | 'lost' | 'ended', cause: Error | undefined): void {
     this.#ended = state === 'ended';
     this.#lastError = state === 'ready' ? undefined : (cause ?? this.#lastError);
-    if (state === 'ready') this.#notifyReady();
+    if (state === 'ready') this.#notifyWaiting();
     if (state === 'ended') {
       this.#connecting = undefined;
-      this.#notifyReady(
-        new ConnectionError('the Redis client has given up its connection', { cause: this.#lastError }),
+      this.#notifyWaiting(
+        new ConnectionError('the Redis client has stopped reconnecting', { cause: this.#lastError }),
       );
     }
     for (const listener of this.#listeners) listener.connection?.(state, cause);
   }
 
-  #notifyReady(error?: RollcallError): void {
+  #notifyWaiting(error?: RollcallError): void {
     for (const callback of [...this.#waiting]) callback(error);
   }
 }
@@ -151,12 +152,12 @@ function toUnreachableError(cause: unknown): RollcallError {
 
 const sharedClients = new WeakMap<object, SharedClient>();
 
-/** The session of `client`: one per client, however many services are built on it. */
+/** The one {@link SharedClient} of `client`, however many services are built on it. */
 export function sharedClientFor(client: RedisClient): SharedClient {
-  let session = sharedClients.get(client);
-  if (session === undefined) {
-    session = new SharedClient(driverFor(client), () => sharedClients.delete(client));
-    sharedClients.set(client, session);
+  let shared = sharedClients.get(client);
+  if (shared === undefined) {
+    shared = new SharedClient(driverFor(client), () => sharedClients.delete(client));
+    sharedClients.set(client, shared);
   }
-  return session;
+  return shared;
 }
