@@ -4,35 +4,45 @@ import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { expect, test } from 'vitest';
 
-// Imports point one way: a file may import from its own layer and the ones below it.
+// Every folder of src names the folders that it may import from; a folder may always import from itself.
 
 const src = fileURLToPath(new URL('../../src', import.meta.url));
 
-/** Low to high. */
-const layers = [
-  'internal/',
-  'protocol/',
-  'client/',
-  'react/',
-  'redis/',
-  'history/',
-  'pubsub/',
-  'presence/',
-  'rooms/',
-  'typing/',
-  'notifications/',
-  'rollcall.ts',
-  'index.ts',
-  'ws/',
-  'sse/',
-  'socket.io/',
-  'testing/',
-  'msgpack/',
-];
+const allowed: Readonly<Record<string, readonly string[]>> = {
+  internal: [],
+  protocol: [],
+  client: ['protocol'],
+  react: ['client', 'protocol'],
+  redis: ['internal'],
+  history: ['internal', 'redis'],
+  pubsub: ['history', 'internal', 'redis'],
+  presence: ['internal', 'pubsub', 'redis'],
+  rooms: ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis'],
+  typing: ['internal', 'presence', 'protocol', 'pubsub', 'redis', 'rooms'],
+  notifications: ['history', 'internal', 'pubsub', 'redis', 'rooms'],
+  ws: ['history', 'internal', 'presence', 'protocol', 'pubsub', 'rooms', 'typing'],
+  sse: ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis', 'rooms'],
+  'socket.io': ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis'],
+  msgpack: ['internal'],
+  testing: ['internal', 'redis'],
+  'rollcall.ts': ['internal', 'presence', 'pubsub', 'redis', 'rooms'],
+  'index.ts': [
+    'history',
+    'internal',
+    'notifications',
+    'presence',
+    'protocol',
+    'pubsub',
+    'redis',
+    'rollcall.ts',
+    'rooms',
+    'typing',
+  ],
+};
 
-function layerOf(file: string): string {
-  if (file.includes('/')) return `${file.slice(0, file.indexOf('/'))}/`;
-  return file;
+/** The folder of a file; a file directly in src counts as a folder of its own. */
+function folderOf(file: string): string {
+  return file.includes('/') ? file.slice(0, file.indexOf('/')) : file;
 }
 
 interface Source {
@@ -82,9 +92,9 @@ test('there is something to check', () => {
   expect(sources.length).toBeGreaterThan(0);
 });
 
-test('every folder of src has a layer', () => {
-  const without = sources.filter(({ file }) => !layers.includes(layerOf(file)));
-  expect(without.map(({ file }) => file)).toEqual([]);
+test('every folder of src has an allow-list', () => {
+  const folders = [...new Set(sources.map(({ file }) => folderOf(file)))].sort();
+  expect(folders).toEqual(Object.keys(allowed).sort());
 });
 
 test('imports name files that exist, by their .js names', () => {
@@ -96,13 +106,40 @@ test('imports name files that exist, by their .js names', () => {
   expect(wrong).toEqual([]);
 });
 
-test('no file imports from a layer above its own', () => {
-  const upward = sources.flatMap(({ file, files }) =>
+test('a file imports from the folders on its allow-list only', () => {
+  const forbidden = sources.flatMap(({ file, files }) =>
     files
-      .filter((target) => layers.indexOf(layerOf(target)) > layers.indexOf(layerOf(file)))
+      .filter((target) => folderOf(target) !== folderOf(file))
+      .filter((target) => !allowed[folderOf(file)]?.includes(folderOf(target)))
       .map((target) => `${file} -> ${target}`),
   );
-  expect(upward).toEqual([]);
+  expect(forbidden).toEqual([]);
+});
+
+test('an allow-list names no folder that is not imported', () => {
+  const used = new Set(
+    sources.flatMap(({ file, files }) => files.map((target) => `${folderOf(file)} -> ${folderOf(target)}`)),
+  );
+  const unused = Object.entries(allowed).flatMap(([folder, targets]) =>
+    targets.map((target) => `${folder} -> ${target}`).filter((arrow) => !used.has(arrow)),
+  );
+  expect(unused).toEqual([]);
+});
+
+/** Types of the browser client that mirror those of the core: a file imports from one entry point or the other. */
+const sharedNames = ['HistoryReadOptions', 'JoinOptions'];
+
+test('an exported type name has one definition', () => {
+  const definitions = new Map<string, string[]>();
+  for (const { file, text } of sources) {
+    for (const [, name = ''] of text.matchAll(
+      /^export (?:declare )?(?:abstract )?(?:class|interface|type|enum) (\w+)/gm,
+    )) {
+      definitions.set(name, [...(definitions.get(name) ?? []), file]);
+    }
+  }
+  const twice = [...definitions].filter(([name, files]) => files.length > 1 && !sharedNames.includes(name));
+  expect(twice).toEqual([]);
 });
 
 test('no import cycles', () => {
@@ -121,7 +158,7 @@ test('no import cycles', () => {
 });
 
 test('only src/redis knows the clients', () => {
-  const outside = sources.filter(({ file }) => layerOf(file) !== 'redis/');
+  const outside = sources.filter(({ file }) => folderOf(file) !== 'redis');
   const importing = outside.flatMap(({ file, names }) =>
     names
       .filter((name) => named(name, 'redis') || named(name, 'ioredis') || name.startsWith('@redis/'))
@@ -130,19 +167,19 @@ test('only src/redis knows the clients', () => {
   expect(importing).toEqual([]);
   // The word "redis" is the name of the server too; "ioredis" and "node-redis" are only clients.
   // `index` names the adapters' files, and `testing` is built on one of the clients.
-  const elsewhere = outside.filter(({ file }) => file !== 'index.ts' && layerOf(file) !== 'testing/');
+  const elsewhere = outside.filter(({ file }) => file !== 'index.ts' && folderOf(file) !== 'testing');
   const mentioning = elsewhere.filter(({ text }) => /\b(ioredis(?!-mock)|node-redis)\b/i.test(codeOf(text)));
   expect(mentioning.map(({ file }) => file)).toEqual([]);
 });
 
 test('what runs in a browser imports nothing that does not', () => {
-  const within = ['protocol/', 'client/', 'react/'];
+  const within = ['protocol', 'client', 'react'];
   const outward = sources
-    .filter(({ file }) => within.includes(layerOf(file)))
+    .filter(({ file }) => within.includes(folderOf(file)))
     .flatMap(({ file, names, files }) => [
-      ...files.filter((target) => !within.includes(layerOf(target))).map((target) => `${file} -> ${target}`),
+      ...files.filter((target) => !within.includes(folderOf(target))).map((target) => `${file} -> ${target}`),
       ...names
-        .filter((name) => !name.startsWith('.') && !(named(name, 'react') && layerOf(file) === 'react/'))
+        .filter((name) => !name.startsWith('.') && !(named(name, 'react') && folderOf(file) === 'react'))
         .map((name) => `${file} -> ${name}`),
     ]);
   expect(outward).toEqual([]);
@@ -150,14 +187,14 @@ test('what runs in a browser imports nothing that does not', () => {
 
 test('only src/msgpack imports msgpackr', () => {
   const importing = sources.filter(
-    ({ file, names }) => layerOf(file) !== 'msgpack/' && names.some((name) => named(name, 'msgpackr')),
+    ({ file, names }) => folderOf(file) !== 'msgpack' && names.some((name) => named(name, 'msgpackr')),
   );
   expect(importing.map(({ file }) => file)).toEqual([]);
 });
 
 test('only src/testing imports ioredis-mock', () => {
   const importing = sources.filter(
-    ({ file, names }) => layerOf(file) !== 'testing/' && names.some((name) => named(name, 'ioredis-mock')),
+    ({ file, names }) => folderOf(file) !== 'testing' && names.some((name) => named(name, 'ioredis-mock')),
   );
   expect(importing.map(({ file }) => file)).toEqual([]);
 });
