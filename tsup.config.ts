@@ -1,14 +1,49 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { build } from 'esbuild';
 import { defineConfig } from 'tsup';
+
+const subpaths = ['client', 'msgpack', 'react', 'socket.io', 'sse', 'testing', 'ws'];
+
+/** tsup puts helpers before the directive, where bundlers no longer see it. */
+async function putDirectiveFirst(): Promise<void> {
+  const file = 'dist/react.cjs';
+  const text = (await readFile(file, 'utf8')).replaceAll(/(["'])use client\1;?/g, '');
+  await writeFile(file, `"use client";\n${text}`);
+}
+
+/**
+ * Folders with a package.json each, for resolvers that do not read `exports`: TypeScript's `moduleResolution: node`, the
+ * defaults of Parcel and of older versions of Metro.
+ */
+async function writeStubFolders(): Promise<void> {
+  for (const name of subpaths) {
+    await mkdir(name, { recursive: true });
+    const manifest = {
+      main: `../dist/${name}.cjs`,
+      module: `../dist/${name}.js`,
+      types: `../dist/${name}.d.cts`,
+    };
+    await writeFile(`${name}/package.json`, `${JSON.stringify(manifest, null, 2)}\n`);
+  }
+}
+
+/** The client as one minified file, for `<script type="module">` without a bundler. */
+async function writeMinifiedClient(): Promise<void> {
+  await build({
+    entryPoints: ['src/client/index.ts'],
+    outfile: 'dist/client.min.js',
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    target: 'es2022',
+    logLevel: 'warning',
+  });
+}
 
 export default defineConfig({
   entry: {
     index: 'src/index.ts',
-    ...Object.fromEntries(
-      ['client', 'msgpack', 'react', 'socket.io', 'sse', 'testing', 'ws'].map((name) => [
-        name,
-        `src/${name}/index.ts`,
-      ]),
-    ),
+    ...Object.fromEntries(subpaths.map((name) => [name, `src/${name}/index.ts`])),
   },
   format: ['esm', 'cjs'],
   target: 'node20',
@@ -17,11 +52,14 @@ export default defineConfig({
   splitting: true,
   // tsup sets a baseUrl that TypeScript 6 calls deprecated.
   dts: { compilerOptions: { ignoreDeprecations: '6.0' } },
-  sourcemap: true,
   clean: true,
   loader: { '.lua': 'text' },
   // Keep `node:` on built-in modules, so that they can't be mistaken for packages.
   removeNodeProtocol: false,
   // Optional peers are never bundled, whatever imports them.
   external: ['redis', 'ioredis', 'ioredis-mock', 'msgpackr', 'react'],
+  async onSuccess() {
+    await putDirectiveFirst();
+    await Promise.all([writeStubFolders(), writeMinifiedClient()]);
+  },
 });

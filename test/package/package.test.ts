@@ -1,9 +1,20 @@
 import { execFile } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import ts from 'typescript';
 import { afterAll, describe, expect, test } from 'vitest';
 
 // The built package, as its users load it. Needs `npm run build`, which `npm test` runs first.
@@ -13,6 +24,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 type Exports = string | { [condition: string]: Exports };
 const manifest = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
   exports: { [entry: string]: Exports };
+  peerDependencies: Record<string, string>;
   main: string;
   module: string;
   types: string;
@@ -33,7 +45,80 @@ test('every file that package.json names exists', () => {
   expect(files.filter((file) => !existsSync(root + file))).toEqual([]);
 });
 
-const entries = Object.keys(manifest.exports).filter((entry) => !entry.endsWith('.json'));
+const entries = Object.keys(manifest.exports).filter((entry) => !/\.js(on)?$/.test(entry));
+
+/** Problems that TypeScript finds in a file that uses the package, under the given resolution. */
+function problemsOf(code: string, options: ts.CompilerOptions): string[] {
+  const folder = mkdtempSync(join(root, '.tmp-types-'));
+  try {
+    const installed = join(folder, 'node_modules/rollcall');
+    mkdirSync(join(folder, 'node_modules'));
+    symlinkSync(root, installed, 'junction');
+    const file = join(folder, 'index.ts');
+    writeFileSync(file, code);
+    const program = ts.createProgram([file], {
+      strict: true,
+      noEmit: true,
+      target: ts.ScriptTarget.ES2022,
+      types: [],
+      preserveSymlinks: true,
+      ...options,
+    });
+    return ts
+      .getPreEmitDiagnostics(program)
+      .map((each) => ts.flattenDiagnosticMessageText(each.messageText, '\n'));
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+test('subpaths resolve where exports are not read', () => {
+  const code = entries
+    .map(
+      (entry, at) =>
+        `import * as entry${at} from '${entry.replace(/^\./, 'rollcall')}'; export { entry${at} };`,
+    )
+    .join('\n');
+  expect(
+    problemsOf(code, {
+      module: ts.ModuleKind.CommonJS,
+      moduleResolution: ts.ModuleResolutionKind.Node10,
+      ignoreDeprecations: '6.0',
+      skipLibCheck: true,
+      lib: ['lib.es2023.d.ts', 'lib.esnext.disposable.d.ts', 'lib.dom.d.ts'],
+    }),
+  ).toEqual([]);
+});
+
+test('the types of the client need no types of Node', () => {
+  const code = `import { connect } from 'rollcall/client'; export const client = connect({ url: 'ws://127.0.0.1' });`;
+  expect(
+    problemsOf(code, {
+      module: ts.ModuleKind.ESNext,
+      moduleResolution: ts.ModuleResolutionKind.Bundler,
+      lib: ['lib.es2022.d.ts', 'lib.dom.d.ts', 'lib.dom.iterable.d.ts'],
+    }),
+  ).toEqual([]);
+});
+
+test('"use client" is the first statement of the hooks', () => {
+  for (const file of ['dist/react.js', 'dist/react.cjs']) {
+    expect(readFileSync(`${root}${file}`, 'utf8'), file).toMatch(/^["']use client["'];/);
+  }
+});
+
+test('no source maps are built, and no file refers to one', () => {
+  const files = readdirSync(`${root}dist`);
+  expect(files.filter((file) => file.endsWith('.map'))).toEqual([]);
+  const referring = files
+    .filter((file) => /\.c?js$/.test(file))
+    .filter((file) => readFileSync(`${root}dist/${file}`, 'utf8').includes('sourceMappingURL'));
+  expect(referring).toEqual([]);
+});
+
+test('no optional peer is bound to a range: npm would refuse to install beside another major', () => {
+  expect(Object.entries(manifest.peerDependencies).filter(([, range]) => range !== '*')).toEqual([]);
+});
 
 describe.each(entries.map((entry) => entry.replace(/^\./, 'rollcall')))('%s', (name) => {
   test('import and require give the same names', async () => {
