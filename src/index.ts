@@ -53,8 +53,9 @@ export type {
   WatchOptions,
 } from './presence/options.js';
 export { PresenceService } from './presence/presence-service.js';
-export type { PresenceChangeHandler, PresenceWatch } from './presence/presence-watches.js';
-export type { RoomChangeHandler, RoomWatch } from './presence/room-presence.js';
+export type { PresenceWatch } from './presence/presence-watches.js';
+export type { RoomWatch } from './presence/room-presence.js';
+export type { RoomChangeHandler } from './presence/room-watch-state.js';
 export type {
   PresenceChange,
   PresenceData,
@@ -64,6 +65,7 @@ export type {
   Status,
   WatchedPresence,
 } from './presence/types.js';
+export type { PresenceChangeHandler } from './presence/user-watch-state.js';
 export { CloseCode, shouldReconnect } from './protocol/close-codes.js';
 export type {
   DiscontinuityFrame,

@@ -23,16 +23,16 @@ import type { PresenceSettings } from './settings.js';
 
 /** The parts of a presence service. */
 export interface PresenceComponents {
-  readonly link: ClientHandle;
-  readonly hub: SubscriptionManager;
+  readonly client: ClientHandle;
+  readonly subscriptions: SubscriptionManager;
   readonly keys: readonly PartitionKeys[];
   readonly layout: PartitionLayout;
   readonly reporter: ErrorReporter;
-  readonly audience: ServiceContext;
-  readonly leaving: DisposableStore;
-  readonly keeper: NodeLease;
-  readonly store: PresenceWriter;
-  readonly node: LocalPresence;
+  readonly context: ServiceContext;
+  readonly disposables: DisposableStore;
+  readonly nodeLease: NodeLease;
+  readonly writer: PresenceWriter;
+  readonly local: LocalPresence;
   readonly reader: PresenceReader;
   readonly reaper: Reaper;
   readonly watches: WatchRegistry;
@@ -50,48 +50,59 @@ export function createComponents(
 ): PresenceComponents {
   const { onError, clock = systemClock } = options;
   const reporter = new ErrorReporter(onError);
-  const audience = new ServiceContext(reporter);
-  const leaving = new DisposableStore();
-  const link = ClientHandle.open('PresenceService', options.redis, settings.timeout, clock);
-  const hub = subscriptionManagerFor(link.shared, clock);
-  hub.requestProbeInterval(PROBE_INTERVAL);
-  const { partitions = defaultPartitions(link.capabilities.cluster), prefix } = settings;
+  const context = new ServiceContext(reporter);
+  const disposables = new DisposableStore();
+  const client = ClientHandle.open('PresenceService', options.redis, settings.timeout, clock);
+  const subscriptions = subscriptionManagerFor(client.shared, clock);
+  subscriptions.requestProbeInterval(PROBE_INTERVAL);
+  const { partitions = defaultPartitions(client.capabilities.cluster), prefix } = settings;
   const keys = Array.from({ length: partitions }, (_, partition) => new PartitionKeys(prefix, partition));
-  const layout = new PartitionLayout(link, prefix, keys);
+  const layout = new PartitionLayout(client, prefix, keys);
   const owned = new LocalSockets();
-  const common = { ...settings, clock, link, hub, keys, layout, reporter, audience, leaving, owned };
+  const common = {
+    ...settings,
+    clock,
+    client,
+    subscriptions,
+    keys,
+    layout,
+    reporter,
+    context,
+    disposables,
+    owned,
+  };
 
-  const keeper: NodeLease = new NodeLease({
+  const nodeLease: NodeLease = new NodeLease({
     ...common,
     name: settings.nodeName,
-    afterRenewal: () => node.repair(),
+    afterRenewal: () => local.repair(),
     onDoubt: (partition) => reaper.suspend(partition),
   });
-  const nodeId = () => keeper.id;
-  const store = new PresenceWriter({
+  const nodeId = () => nodeLease.id;
+  const writer = new PresenceWriter({
     ...common,
     statuses: settings.statusPriority,
     ready: () => life.start(),
     nodeId,
-    leases: keeper,
+    leases: nodeLease,
   });
-  keeper.attach(store);
-  const node: LocalPresence = new LocalPresence({ ...common, keeper, store });
-  const reader = new PresenceReader(link, keys);
-  const reaper: Reaper = new Reaper({ ...common, store, nodeId, onWipe: () => life.wiped() });
+  nodeLease.attach(writer);
+  const local: LocalPresence = new LocalPresence({ ...common, nodeLease, writer });
+  const reader = new PresenceReader(client, keys);
+  const reaper: Reaper = new Reaper({ ...common, writer, nodeId, onWipe: () => life.wiped() });
   const watches = new WatchRegistry({ ...common, reader, channels: keys.map(({ events }) => events) });
   const rooms = new RoomPresence(common);
   return {
-    link,
-    hub,
+    client,
+    subscriptions,
     keys,
     layout,
     reporter,
-    audience,
-    leaving,
-    keeper,
-    store,
-    node,
+    context,
+    disposables,
+    nodeLease,
+    writer,
+    local,
     reader,
     reaper,
     watches,

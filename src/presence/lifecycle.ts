@@ -26,7 +26,7 @@ export class Lifecycle {
 
   /** Throws once the service is closed or closing. */
   assertOpen(): void {
-    if (this.#closing !== undefined) throw this.#parts.link.closedError();
+    if (this.#closing !== undefined) throw this.#parts.client.closedError();
   }
 
   /** Connects, checks what is stored, and starts the timers; once, but again after a failure. */
@@ -49,24 +49,24 @@ export class Lifecycle {
   }
 
   async #joinInbox(): Promise<void> {
-    const { link, hub, keys, keeper, node, leaving, audience, reporter } = this.#parts;
-    const channel = (keys[0] as PartitionKeys).inbox(keeper.instanceId);
-    const check = (pairs: readonly string[]): Promise<void> => node.checkRemoved(pairs);
+    const { client, subscriptions, keys, nodeLease, local, disposables, context, reporter } = this.#parts;
+    const channel = (keys[0] as PartitionKeys).inbox(nodeLease.instanceId);
+    const check = (pairs: readonly string[]): Promise<void> => local.checkRemoved(pairs);
     const member = new HandlerSubscription(
-      audience,
+      context,
       (pairs) => check(pairs as readonly string[]),
       // What was said meanwhile was not heard. (Its failures are reported as a handler's.)
-      { codec: jsonCodec, onDiscontinuity: () => check(node.keys()) },
+      { codec: jsonCodec, onDiscontinuity: () => check(local.keys()) },
     );
-    const leave = () => hub.unsubscribe('channel', channel, member);
-    leaving.add(leave);
+    const leave = () => subscriptions.unsubscribe('channel', channel, member);
+    disposables.add(leave);
     try {
-      await link.withDeadline('subscribe', () => hub.subscribe('channel', channel, member));
+      await client.withDeadline('subscribe', () => subscriptions.subscribe('channel', channel, member));
       this.#listening = true;
     } catch (error) {
       if (this.#closing === undefined)
         reporter.report(toRollcallError(error), { stage: 'subscribe', channel });
-      leaving.delete(leave);
+      disposables.delete(leave);
       leave().catch(() => {});
       this.#inbox = undefined;
     }
@@ -77,9 +77,9 @@ export class Lifecycle {
    * whoever is still missing has gone, and no event told so.
    */
   onWipe(): void {
-    const { link, layout, reporter, watches, rooms } = this.#parts;
+    const { client, layout, reporter, watches, rooms } = this.#parts;
     layout.check().catch((error) => reporter.report(error, { stage: 'configuration' }));
-    link.clock.after(
+    client.clock.after(
       this.#settings.lease,
       () => {
         watches.onWipe();
@@ -96,28 +96,28 @@ export class Lifecycle {
   }
 
   async #start(): Promise<void> {
-    const { link, layout, keeper, node, reaper, watches, rooms } = this.#parts;
-    await link.connect();
+    const { client, layout, nodeLease, local, reaper, watches, rooms } = this.#parts;
+    await client.connect();
     const layouts = await layout.check();
     if (this.#closing !== undefined) return;
-    this.#unlisten = link.listen({
+    this.#unlisten = client.listen({
       nodeReturned: () => {
         watches.onNodeReturned();
         rooms.rereadAll();
       },
     });
     void this.#checkEviction();
-    keeper.start();
-    node.start();
+    nodeLease.start();
+    local.start();
     reaper.start(layouts);
   }
 
   /** A Redis that evicts takes presence keys first, for they have TTLs; their users just vanish. */
   async #checkEviction(): Promise<void> {
-    const { link, reporter } = this.#parts;
+    const { client, reporter } = this.#parts;
     let policy: unknown;
     try {
-      const [reply] = await link.execute('connect', [['CONFIG', 'GET', 'maxmemory-policy']]);
+      const [reply] = await client.execute('connect', [['CONFIG', 'GET', 'maxmemory-policy']]);
       policy = Array.isArray(reply)
         ? reply[1]
         : (reply as { 'maxmemory-policy'?: unknown } | null)?.['maxmemory-policy'];
@@ -131,24 +131,26 @@ export class Lifecycle {
   }
 
   async #close(handoff: boolean): Promise<void> {
-    const { link, keeper, node, store, reaper, leaving, reporter } = this.#parts;
+    const { client, nodeLease, local, writer, reaper, disposables, reporter } = this.#parts;
     const grace = handoff ? Math.max(this.#settings.grace, HANDOFF_GRACE) : 0;
     const giveBack = async () => {
-      await node.removeAll(grace);
-      await keeper.release();
+      await local.removeAll(grace);
+      await nodeLease.release();
     };
     // With Redis away there is nobody to give anything back to; the lease runs out.
-    if ((this.#started !== undefined || node.size > 0) && link.ready) {
-      await link.withDeadline('close', giveBack).catch((error) => reporter.report(error, { stage: 'close' }));
+    if ((this.#started !== undefined || local.size > 0) && client.ready) {
+      await client
+        .withDeadline('close', giveBack)
+        .catch((error) => reporter.report(error, { stage: 'close' }));
     }
     this.#unlisten();
-    keeper.stop();
-    node.stop();
-    const undone = Promise.allSettled([...leaving].map((leave) => leave()));
-    if (link.ready) await link.withDeadline('close', () => undone).catch(() => {});
-    store.close(link.closedError());
+    nodeLease.stop();
+    local.stop();
+    const undone = Promise.allSettled([...disposables].map((leave) => leave()));
+    if (client.ready) await client.withDeadline('close', () => undone).catch(() => {});
+    writer.close(client.closedError());
     const stopped = reaper.stop();
-    await link.close();
+    await client.close();
     await stopped;
   }
 }

@@ -20,8 +20,8 @@ export interface LocalPresenceOptions {
   readonly clock: Clock;
   readonly reporter: ErrorReporter;
   readonly owned: LocalSockets;
-  readonly keeper: NodeLease;
-  readonly store: PresenceWriter;
+  readonly nodeLease: NodeLease;
+  readonly writer: PresenceWriter;
   readonly grace: number;
   /** After how long without a sign of life a socket is away; 0 for never. */
   readonly idleAfter: number;
@@ -84,7 +84,7 @@ class PendingSet implements WriteCallbacks {
 export class LocalPresence {
   readonly #options: LocalPresenceOptions;
   readonly #owned: LocalSockets;
-  readonly #store: PresenceWriter;
+  readonly #writer: PresenceWriter;
   /** What has to be written again: key of the fact → its partition and how to compute the change. */
   readonly #dirty = new Map<string, { partition: number; change: () => PresenceWrite }>();
   readonly #activity = new Map<string, Activity>();
@@ -98,7 +98,7 @@ export class LocalPresence {
   constructor(options: LocalPresenceOptions) {
     this.#options = options;
     this.#owned = options.owned;
-    this.#store = options.store;
+    this.#writer = options.writer;
   }
 
   /** The sockets this process owns, as they stand in the node's set. */
@@ -149,7 +149,7 @@ export class LocalPresence {
     this.#released.delete(key);
     if (this.#options.idleAfter > 0) this.#active(key);
     const registration = new PendingSet(this, owned, before, waiter);
-    this.#store.submit(partition, toSocketWrite(owned, this.#options.grace), registration);
+    this.#writer.submit(partition, toSocketWrite(owned, this.#options.grace), registration);
   }
 
   /** `owned` was not written, or it is not known: it shall be as before, unless a later call says otherwise. */
@@ -175,7 +175,7 @@ export class LocalPresence {
     try {
       const [record] = await Promise.all([this.#applyToAll(partition, change), ...left]);
       if (record !== null || !known) return record;
-      return await this.#store.apply(partition, { kind: 'look', user, reason: 'lost' });
+      return await this.#writer.apply(partition, { kind: 'look', user, reason: 'lost' });
     } catch (error) {
       // A closed connection will not be closed again: the removal is made up for later.
       this.#released.delete(key);
@@ -191,7 +191,7 @@ export class LocalPresence {
     const before = this.#owned.memberships.get(key);
     this.#owned.join(membership);
     try {
-      await this.#store.apply(partition, toRoomWrite(membership));
+      await this.#writer.apply(partition, toRoomWrite(membership));
     } catch (error) {
       const last = this.#failedMemberships.last(membership, before);
       if (this.#owned.memberships.get(key) === membership) {
@@ -227,7 +227,7 @@ export class LocalPresence {
     const checked = pairs.flatMap((key) => sockets.get(key) ?? []);
     for (let at = 0; at < checked.length; at += CHECK_BATCH) {
       const chunk = checked.slice(at, at + CHECK_BATCH);
-      const missing = await this.#options.keeper.findMissing(chunk);
+      const missing = await this.#options.nodeLease.findMissing(chunk);
       this.#removedElsewhere(missing.filter((owned) => sockets.get(owned.key) === owned));
     }
   }
@@ -261,14 +261,14 @@ export class LocalPresence {
       this.#owned.sockets.set(key, awake);
       activity.written = now;
       try {
-        await this.#store.apply(address.partition, toSocketWrite(awake, grace));
+        await this.#writer.apply(address.partition, toSocketWrite(awake, grace));
       } catch (error) {
         this.#markDirty(key, address.partition, () => this.#socketChange(address));
         throw error;
       }
     } else if (now - activity.written >= touchInterval) {
       activity.written = now;
-      await this.#store.apply(address.partition, { kind: 'look', user: address.user, reason: 'active' });
+      await this.#writer.apply(address.partition, { kind: 'look', user: address.user, reason: 'active' });
     }
     return true;
   }
@@ -306,10 +306,10 @@ export class LocalPresence {
     const removes =
       (change.kind === 'socket' && change.value === undefined) ||
       (change.kind === 'room' && change.info === undefined);
-    const former = removes ? this.#options.keeper.previousIds : [];
+    const former = removes ? this.#options.nodeLease.previousIds : [];
     const [record] = await Promise.all([
-      this.#store.apply(partition, change),
-      ...former.map((owner) => this.#store.apply(partition, { ...change, owner } as PresenceWrite)),
+      this.#writer.apply(partition, change),
+      ...former.map((owner) => this.#writer.apply(partition, { ...change, owner } as PresenceWrite)),
     ]);
     return record;
   }
@@ -378,7 +378,7 @@ export class LocalPresence {
       if (activity === undefined || activity.at > since) continue;
       const idle: LocalSocket = { ...owned, idle: true };
       this.#owned.sockets.set(key, idle);
-      this.#store.apply(owned.partition, toSocketWrite(idle, grace)).catch((error: unknown) => {
+      this.#writer.apply(owned.partition, toSocketWrite(idle, grace)).catch((error: unknown) => {
         this.#markDirty(key, owned.partition, () => this.#socketChange(owned));
         this.#report(error);
       });

@@ -16,7 +16,7 @@ import { createRemoval } from './writes.js';
 /** Options of {@link NodeLease}. Durations in ms. */
 export interface NodeLeaseOptions {
   readonly name: string;
-  readonly link: ClientHandle;
+  readonly client: ClientHandle;
   readonly keys: readonly PartitionKeys[];
   readonly lease: number;
   readonly renewInterval: number;
@@ -71,7 +71,7 @@ export class NodeLease implements LeaseObserver {
   readonly #refresh: TtlRefresher;
   #id: string;
   #incarnations = 0;
-  #store!: PresenceWriter;
+  #writer!: PresenceWriter;
   #timer: Timer | undefined;
   #stopped = false;
   #restoring = false;
@@ -80,7 +80,7 @@ export class NodeLease implements LeaseObserver {
 
   constructor(options: NodeLeaseOptions) {
     this.#options = options;
-    this.#clock = options.link.clock;
+    this.#clock = options.client.clock;
     this.instanceId = `${options.name}#${randomBytes(6).toString('base64url')}`;
     this.#id = this.instanceId;
     this.#refresh = new TtlRefresher(options);
@@ -97,8 +97,8 @@ export class NodeLease implements LeaseObserver {
   }
 
   /** Where facts go; called once, before anything else. */
-  attach(store: PresenceWriter): void {
-    this.#store = store;
+  attach(writer: PresenceWriter): void {
+    this.#writer = writer;
   }
 
   /** Starts renewing. */
@@ -119,7 +119,7 @@ export class NodeLease implements LeaseObserver {
     const retired = [...this.#leases.keys()].map((partition) => {
       const keys = this.#options.keys[partition] as PartitionKeys;
       const call = { script: removeNodeScript, keys: [keys.nodes, keys.node(id)], args: [id] };
-      return this.#options.link.execute('close', [call], { key: keys.nodes });
+      return this.#options.client.execute('close', [call], { key: keys.nodes });
     });
     await Promise.all(retired);
   }
@@ -136,11 +136,11 @@ export class NodeLease implements LeaseObserver {
       const id = this.#id;
       // What is on its way goes first.
       const [first] = own as [LocalSocket];
-      await this.#store.apply(partition, { kind: 'look', user: first.user, reason: 'time' });
+      await this.#writer.apply(partition, { kind: 'look', user: first.user, reason: 'time' });
       const known = this.knownLease(partition);
       const commands: PlainCommand[] = [['ZSCORE', keys.nodes, id]];
       for (const { user, socket } of own) commands.push(['SISMEMBER', keys.node(id), joinIds(user, socket)]);
-      const [score, ...listed] = await this.#options.link.execute('removeSocket', commands, {
+      const [score, ...listed] = await this.#options.client.execute('removeSocket', commands, {
         key: keys.nodes,
       });
       // A loss that is known is being made up for: until then much is missing that nobody removed.
@@ -168,7 +168,7 @@ export class NodeLease implements LeaseObserver {
     if (this.#stopped) return;
     const renew = () => {
       // A client that its owner closed, or that gave up, is not for a timer to open again.
-      if (this.#options.link.ended) {
+      if (this.#options.client.ended) {
         this.#options.onDoubt();
         return this.#schedule(RETRY_INTERVAL);
       }
@@ -203,7 +203,7 @@ export class NodeLease implements LeaseObserver {
   }
 
   async #renewIn(partition: number, refresh: readonly RefreshItem[]): Promise<void> {
-    const { link, lease, keyTtl } = this.#options;
+    const { client, lease, keyTtl } = this.#options;
     const keys = this.#options.keys[partition] as PartitionKeys;
     const id = this.#id;
     const known = this.knownLease(partition);
@@ -214,7 +214,7 @@ export class NodeLease implements LeaseObserver {
       keys: names,
       args: [id, String(lease), String(keyTtl), String(known)],
     };
-    const [reply] = await link.execute('renew', [call], { key: keys.nodes });
+    const [reply] = await client.execute('renew', [call], { key: keys.nodes });
     const replies = reply as readonly (string | number)[];
     this.onLeaseSeen(partition, id, known, Number(replies[0]), Number(replies[1]));
     // Of a lease that is lost, or shows a loss, nothing was refreshed.
@@ -232,7 +232,7 @@ export class NodeLease implements LeaseObserver {
     for (const each of refreshed) {
       const whole = each.keys.every(() => found[at++] === 1);
       const change = whole ? undefined : each.rewrite();
-      if (change !== undefined) rewritten.push(this.#store.apply(partition, change));
+      if (change !== undefined) rewritten.push(this.#writer.apply(partition, change));
     }
     await Promise.all(rewritten);
     this.restored += rewritten.length;
@@ -268,11 +268,11 @@ export class NodeLease implements LeaseObserver {
     const { owned, grace, keys } = this.#options;
     await this.#inChunks([...owned.sockets.keys()], (key) => {
       const socket = owned.sockets.get(key);
-      return socket && this.#store.apply(socket.partition, toSocketWrite(socket, grace, true));
+      return socket && this.#writer.apply(socket.partition, toSocketWrite(socket, grace, true));
     });
     await this.#inChunks([...owned.memberships.keys()], (key) => {
       const membership = owned.memberships.get(key);
-      return membership && this.#store.apply(membership.partition, toRoomWrite(membership, true));
+      return membership && this.#writer.apply(membership.partition, toRoomWrite(membership, true));
     });
     const former = [...this.#former];
     for (const nodeId of [...former, this.#id]) {
@@ -314,17 +314,17 @@ export class NodeLease implements LeaseObserver {
 
   /** Removes the facts of `nodeId`, one of ours, that this process does not stand for. */
   async #removeOrphans(partition: number, nodeId: string): Promise<void> {
-    const { link, grace, owned } = this.#options;
+    const { client, grace, owned } = this.#options;
     const keys = this.#options.keys[partition] as PartitionKeys;
     let cursor = '0';
     do {
       const command = ['SSCAN', keys.node(nodeId), cursor, 'COUNT', String(RESTORE_BATCH)] as const;
-      const [reply] = await link.execute('restore', [command], { key: keys.nodes });
+      const [reply] = await client.execute('restore', [command], { key: keys.nodes });
       const [next, pairs] = reply as unknown as [string, string[]];
       cursor = next;
       const strangers = pairs.filter((key) => nodeId !== this.#id || !owned.has(key));
       await Promise.all(
-        strangers.map((key) => this.#store.apply(partition, createRemoval(key, nodeId, grace))),
+        strangers.map((key) => this.#writer.apply(partition, createRemoval(key, nodeId, grace))),
       );
     } while (cursor !== '0');
   }

@@ -22,12 +22,12 @@ const STORED_LAYOUT = /^(\d+)(s?) \S+$/;
 export class PartitionLayout {
   /** What changes are announced on. On a Cluster a classic channel would cost every node something. */
   channels: Exclude<SubscriptionKind, 'pattern'> = 'channel';
-  readonly #link: ClientHandle;
+  readonly #client: ClientHandle;
   readonly #prefix: string;
   readonly #keys: readonly PartitionKeys[];
 
-  constructor(link: ClientHandle, prefix: string, keys: readonly PartitionKeys[]) {
-    this.#link = link;
+  constructor(client: ClientHandle, prefix: string, keys: readonly PartitionKeys[]) {
+    this.#client = client;
     this.#prefix = prefix;
     this.#keys = keys;
   }
@@ -51,7 +51,7 @@ export class PartitionLayout {
     }
     if (shapes.size > 1) throw this.#mismatch([...shapes].join(' and '));
     const sharded = shapes.has(`${mine}s`);
-    if (sharded && !this.#link.capabilities.sharded) {
+    if (sharded && !this.#client.capabilities.sharded) {
       throw new ConfigurationError(
         `the presence data under prefix ${JSON.stringify(this.#prefix)} announces changes on sharded channels, which this client or server does not have`,
       );
@@ -61,14 +61,14 @@ export class PartitionLayout {
   }
 
   async #checkOne({ layout }: PartitionKeys): Promise<string> {
-    const { cluster, sharded } = this.#link.capabilities;
+    const { cluster, sharded } = this.#client.capabilities;
     const shape = `${this.#keys.length}${cluster && sharded ? 's' : ''}`;
     const value = `${shape} ${randomBytes(6).toString('base64url')}`;
     const commands: PlainCommand[] = [
       ['SETNX', layout, value],
       ['GET', layout],
     ];
-    const [, reply] = await this.#link.execute('connect', commands, { key: layout });
+    const [, reply] = await this.#client.execute('connect', commands, { key: layout });
     return String(reply);
   }
 

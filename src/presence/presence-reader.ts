@@ -10,11 +10,11 @@ const KEYS_PER_READ = 1_000;
 
 /** Reads records and indexes. Records are all that readers ever look at. */
 export class PresenceReader {
-  readonly #link: ClientHandle;
+  readonly #client: ClientHandle;
   readonly #keys: readonly PartitionKeys[];
 
-  constructor(link: ClientHandle, keys: readonly PartitionKeys[]) {
-    this.#link = link;
+  constructor(client: ClientHandle, keys: readonly PartitionKeys[]) {
+    this.#client = client;
     this.#keys = keys;
   }
 
@@ -38,7 +38,7 @@ export class PresenceReader {
   async count(): Promise<number> {
     const counts = await Promise.all(
       this.#keys.map((keys) =>
-        this.#link.execute('getOnlineCount', [['ZCARD', keys.online]], { key: keys.online }),
+        this.#client.execute('getOnlineCount', [['ZCARD', keys.online]], { key: keys.online }),
       ),
     );
     return counts.reduce((sum, [count]) => sum + Number(count), 0);
@@ -62,7 +62,7 @@ export class PresenceReader {
           '0',
           String(pageSize),
         ];
-        const [page] = (await this.#link.execute('listOnlineUsers', [command], { key: keys.online })) as [
+        const [page] = (await this.#client.execute('listOnlineUsers', [command], { key: keys.online })) as [
           readonly string[],
         ];
         for (const user of page) {
@@ -79,7 +79,7 @@ export class PresenceReader {
   /** The nodes that registered this socket of this user. Ids are escaped. */
   async owners(partition: number, user: string, socket: string): Promise<string[]> {
     const keys = this.#keys[partition] as PartitionKeys;
-    const [fields] = (await this.#link.execute('removeSocket', [['HKEYS', keys.sockets(user)]], {
+    const [fields] = (await this.#client.execute('removeSocket', [['HKEYS', keys.sockets(user)]], {
       key: keys.nodes,
     })) as [readonly string[]];
     return fields.flatMap((field) => {
@@ -92,7 +92,7 @@ export class PresenceReader {
   /** The record of a user (escaped), as text. */
   async record(partition: number, user: string): Promise<string | null> {
     const keys = this.#keys[partition] as PartitionKeys;
-    const [text] = await this.#link.execute('getPresence', [['GET', keys.user(user)]], { key: keys.nodes });
+    const [text] = await this.#client.execute('getPresence', [['GET', keys.user(user)]], { key: keys.nodes });
     return text as string | null;
   }
 
@@ -104,7 +104,7 @@ export class PresenceReader {
       const some = ids.slice(at, at + KEYS_PER_READ);
       commands.push(['MGET', ...some.map((id) => keys.user(escapeId(id)))]);
     }
-    const replies = await this.#link.execute('getMultiplePresence', commands, { key: keys.nodes });
+    const replies = await this.#client.execute('getMultiplePresence', commands, { key: keys.nodes });
     let at = 0;
     for (const reply of replies) {
       for (const text of reply as readonly Reply[]) {

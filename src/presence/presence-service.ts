@@ -1,5 +1,5 @@
 import { onAbort } from '../internal/abort.js';
-import { encodeJson, type Json, jsonCodec } from '../internal/codec.js';
+import { encodeJson, type Json } from '../internal/codec.js';
 import { InvalidArgumentError, LimitError } from '../internal/errors.js';
 import {
   assertFunction,
@@ -8,8 +8,7 @@ import {
   assertSignal,
   numberOption,
 } from '../internal/validate.js';
-import { HandlerSubscription } from '../pubsub/handler-subscription.js';
-import { type Subscription, subscribe } from '../pubsub/subscribe.js';
+import type { Subscription } from '../pubsub/subscribe.js';
 import { createComponents, type PresenceComponents } from './components.js';
 import { escapeId } from './ids.js';
 import { joinIds, type PartitionKeys, partitionOf } from './keys.js';
@@ -27,12 +26,15 @@ import type {
   SetStatusOptions,
   WatchOptions,
 } from './options.js';
-import type { PresenceChangeHandler, PresenceWatch } from './presence-watches.js';
+import type { PresenceWatch } from './presence-watches.js';
 import type { WriteCallbacks } from './presence-writer.js';
 import { decodeChange, decodeRecord, encodeEntry } from './record.js';
-import type { RoomChangeHandler, RoomWatch } from './room-presence.js';
+import type { RoomWatch } from './room-presence.js';
+import type { RoomChangeHandler } from './room-watch-state.js';
 import { type PresenceSettings, resolveSettings } from './settings.js';
-import type { PresenceChange, PresenceData, RoomMember, Status } from './types.js';
+import { subscribeToChanges } from './subscribe-to-changes.js';
+import type { PresenceData, RoomMember, Status } from './types.js';
+import type { PresenceChangeHandler } from './user-watch-state.js';
 import { assertStatus } from './validate.js';
 
 /**
@@ -98,13 +100,13 @@ export class PresenceService {
       assertStatus('status', status);
       const text = this.#encode('meta', meta);
       const listening = this.#lifecycle.listenToInbox();
-      const { node } = this.#parts;
-      const limit = node.hasSocket(address) ? Number.POSITIVE_INFINITY : this.#settings.maxSocketsPerUser;
-      node.set(
+      const { local } = this.#parts;
+      const limit = local.hasSocket(address) ? Number.POSITIVE_INFINITY : this.#settings.maxSocketsPerUser;
+      local.set(
         address,
         status,
         text,
-        new SetPresenceCall(userId, socketId, address, limit, node, listening, resolve, failed),
+        new SetPresenceCall(userId, socketId, address, limit, local, listening, resolve, failed),
       );
     });
   }
@@ -127,10 +129,10 @@ export class PresenceService {
     const address = this.#address(userId, socketId);
     assertOptions('options', options);
     const grace = options?.immediate === true ? 0 : this.#settings.grace;
-    const { node } = this.#parts;
-    const record = node.owns(address)
-      ? await node.remove(address, grace)
-      : await this.#removeRemoteSocket(address, grace, node.wasRecentlyRemoved(address));
+    const { local } = this.#parts;
+    const record = local.owns(address)
+      ? await local.remove(address, grace)
+      : await this.#removeRemoteSocket(address, grace, local.wasRecentlyRemoved(address));
     return record === null ? null : decodeRecord(userId, record, true);
   }
 
@@ -153,7 +155,7 @@ export class PresenceService {
     const until = parseExpiry(options?.until);
     if (status !== null && status !== 'invisible') assertStatus('status', status);
     const user = escapeId(userId);
-    const record = await this.#parts.store.apply(this.#partition(userId), {
+    const record = await this.#parts.writer.apply(this.#partition(userId), {
       kind: 'status',
       user,
       ...(status === null ? {} : { value: encodeEntry(status, until, undefined) }),
@@ -168,7 +170,7 @@ export class PresenceService {
    * @returns whether the socket is one of this process's; for others nothing happens.
    */
   async touch(userId: string, socketId: string): Promise<boolean> {
-    return this.#parts.node.touch(this.#address(userId, socketId));
+    return this.#parts.local.touch(this.#address(userId, socketId));
   }
 
   /**
@@ -218,28 +220,25 @@ export class PresenceService {
   }
 
   /** Calls `handler` with every change of any user's status, in order per user. */
-  async subscribe(handler: (change: PresenceChange) => unknown): Promise<Subscription> {
+  async subscribe(handler: PresenceChangeHandler): Promise<Subscription> {
     this.#lifecycle.assertOpen();
     assertFunction('handler', handler);
-    const { link, hub, keys, layout, leaving, audience, reporter } = this.#parts;
-    const member = new HandlerSubscription(
-      audience,
-      (batch, context) => {
-        for (const packed of batch as readonly unknown[]) {
-          // Left in the middle of a batch: the rest is not for this handler any more.
-          if (!member.active) return;
-          const change = decodeChange(packed);
-          // Restored after a loss: news for watches that knew something else, not for everybody.
-          if (change.status === change.previous) continue;
-          reporter.runHandler(() => handler(change), { channel: context.channel });
-        }
-      },
-      { codec: jsonCodec },
-    );
     await this.#lifecycle.start();
     this.#lifecycle.assertOpen();
-    const names = keys.map(({ events }) => events);
-    return subscribe({ link, hub, leaving, kind: layout.channels, names, member });
+    const { keys, disposables, reporter } = this.#parts;
+    const channels = keys.map(({ events }) => events);
+    return subscribeToChanges(this.#parts, disposables, channels, {
+      onBatch: (batch, channel, isActive) => {
+        for (const encoded of batch) {
+          // The handler may unsubscribe in the middle of a batch.
+          if (!isActive()) return;
+          const change = decodeChange(encoded);
+          // Published when an owner restores a user: only watches that knew another status need it.
+          if (change.status === change.previous) continue;
+          reporter.runHandler(() => handler(change), { channel });
+        }
+      },
+    });
   }
 
   /**
@@ -275,12 +274,12 @@ export class PresenceService {
     const membership = this.#membership(room, userId, socketId);
     const text = this.#encode('info', info) as string;
     this.#lifecycle.listenToInbox();
-    await this.#parts.node.join({ ...membership, info: text });
+    await this.#parts.local.join({ ...membership, info: text });
   }
 
   /** Takes a socket that this process put there out of a room. Unknown ones are no error. */
   async leave(room: string, userId: string, socketId: string): Promise<void> {
-    await this.#parts.node.leave(this.#membership(room, userId, socketId));
+    await this.#parts.local.leave(this.#membership(room, userId, socketId));
   }
 
   /** Everybody in a room. For rooms of many thousands see {@link PresenceService.listRoomMembers}. */
@@ -322,15 +321,15 @@ export class PresenceService {
 
   /** Counters and gauges. */
   stats(): PresenceStats {
-    const { keeper, node, store, reaper } = this.#parts;
+    const { nodeLease, local, writer, reaper } = this.#parts;
     const { reapedNodes, reapedSockets, late } = reaper.stats;
     return {
-      nodeId: keeper.id,
-      sockets: node.size,
-      ...store.stats,
+      nodeId: nodeLease.id,
+      sockets: local.size,
+      ...writer.stats,
       reapedNodes,
       reapedSockets,
-      restored: keeper.restored,
+      restored: nodeLease.restored,
       suspectNodes: [...late],
     };
   }
@@ -375,18 +374,18 @@ export class PresenceService {
     released: boolean,
   ): Promise<string | null> {
     await this.#lifecycle.start();
-    const { keys, reader, store } = this.#parts;
+    const { keys, reader, writer } = this.#parts;
     const owners = released ? [] : await reader.owners(partition, user, socket);
     if (owners.length === 0) {
       // Nothing to remove; but who logs out is not to be waited for any longer.
       return grace === 0
-        ? store.apply(partition, { kind: 'look', user, reason: 'gone' })
+        ? writer.apply(partition, { kind: 'look', user, reason: 'gone' })
         : reader.record(partition, user);
     }
     const records = await Promise.all(
       owners.map((owner) => {
         const tell = (keys[0] as PartitionKeys).inbox(instanceIdOf(owner));
-        return store.apply(partition, { kind: 'socket', user, socket, owner, grace, tell });
+        return writer.apply(partition, { kind: 'socket', user, socket, owner, grace, tell });
       }),
     );
     return records.at(-1) ?? null;
@@ -422,7 +421,7 @@ class SetPresenceCall implements WriteCallbacks {
     readonly address: SocketRef,
     /** How many sockets the user may have if this one shall stay. */
     readonly limit: number,
-    readonly node: LocalPresence,
+    readonly local: LocalPresence,
     readonly listening: Promise<void> | undefined,
     readonly resolve: (presence: PresenceData | Promise<PresenceData>) => void,
     readonly onFailed: (error: unknown) => void,
@@ -450,7 +449,7 @@ class SetPresenceCall implements WriteCallbacks {
   }
 
   async #refuse(): Promise<never> {
-    await this.node.remove(this.address, 0);
+    await this.local.remove(this.address, 0);
     const user = JSON.stringify(this.userId);
     throw new LimitError(`user ${user} has ${this.limit} sockets already (maxSocketsPerUser)`);
   }

@@ -1,192 +1,137 @@
-import { jsonCodec } from '../internal/codec.js';
 import type { ErrorReporter } from '../internal/diagnostics.js';
-import { HandlerSubscription } from '../pubsub/handler-subscription.js';
-import type { ServiceContext } from '../pubsub/service-context.js';
-import { DisposableStore, type Subscription, subscribe } from '../pubsub/subscribe.js';
-import type { SubscriptionManager } from '../pubsub/subscription-manager.js';
-import type { ClientHandle } from '../redis/client-handle.js';
+import { DisposableStore, type Subscription } from '../pubsub/subscribe.js';
 import { toRollcallError } from '../redis/replies.js';
-import type { PartitionLayout } from './partition-layout.js';
 import type { PresenceReader } from './presence-reader.js';
 import { decodeChange } from './record.js';
-import type { PresenceChange, PresenceData, WatchedPresence } from './types.js';
+import { type ChangeSource, subscribeToChanges } from './subscribe-to-changes.js';
+import type { PresenceData, WatchedPresence } from './types.js';
+import { type PresenceChangeHandler, UserWatchState } from './user-watch-state.js';
 
-/** Some users, watched. */
+/** A watch of some users. */
 export interface PresenceWatch {
-  /** What is known now of the watched users, without those nobody has ever seen. A copy. */
+  /** A copy of what is known now. Users who were never seen are missing. */
   current(): Map<string, WatchedPresence>;
-  /** The same for one of them. */
+  /** What is known now of one watched user. */
   get(userId: string): WatchedPresence | undefined;
   /** Watches more users; resolves when they are in `current()`. */
   add(userIds: Iterable<string>): Promise<void>;
-  /** Watches some users no more. */
+  /** Stops watching some users. */
   remove(userIds: Iterable<string>): void;
-  /** Ends the watch: the handler is not called again. Idempotent, works detached. */
+  /** Ends the watch: the handler is not called again. Idempotent; works detached. */
   close(): Promise<void>;
-  /** The same, for `await using`. */
+  /** Calls `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Gets a change of a watched user; `previous` is what the watch knew before. */
-export type PresenceChangeHandler = (change: PresenceChange) => unknown;
-
-/** What {@link WatchRegistry} needs. */
-export interface WatchRegistryOptions {
-  readonly link: ClientHandle;
-  readonly hub: SubscriptionManager;
+/** Options of {@link WatchRegistry}. */
+export interface WatchRegistryOptions extends ChangeSource {
   readonly channels: readonly string[];
-  readonly layout: PartitionLayout;
-  readonly leaving: DisposableStore;
-  readonly audience: ServiceContext;
+  readonly disposables: DisposableStore;
   readonly reporter: ErrorReporter;
   readonly reader: PresenceReader;
-  /** After how many ms a record that vanished is taken for a departure. */
+  /** A record that is missing for this long, in ms, means that the user is offline. */
   readonly lease: number;
 }
 
-/** One watch: what it knows, merged from snapshots and events by version. */
-class WatchState {
-  readonly known = new Map<string, WatchedPresence | null>();
-  /** Users whose snapshot is still being read; what is heard of them belongs into it. */
-  readonly pending = new Set<string>();
-  closed = false;
-
-  constructor(
-    readonly handler: PresenceChangeHandler,
-    readonly reporter: ErrorReporter,
-  ) {}
-
-  /**
-   * Takes in what was heard or read of a user; tells the handler if it is news. What is older than what
-   * is known is none, unless that is no newer than the version `doubted`.
-   */
-  merge(news: WatchedPresence, doubted = 0): void {
-    const before = this.known.get(news.userId);
-    if (before === undefined) return;
-    if (before !== null && before.version >= news.version && before.version > doubted) return;
-    this.known.set(news.userId, news);
-    const previous = before?.status ?? 'offline';
-    if (previous === news.status || this.pending.has(news.userId)) return;
-    this.reporter.runHandler(() => this.handler({ ...news, previous }), {});
-  }
-}
+/** After how many ms a failed read of watched users is repeated. */
+const RETRY_INTERVAL = 1_000;
 
 /**
- * All watches of a service: one subscription per partition, and one look into a map per event,
+ * All watches of a service. They share one subscription per partition, and a change costs one map lookup,
  * however many watches and users there are.
  *
- * A watch subscribes first and takes its snapshot second, so nothing falls between the two; what
- * comes twice is recognised by its version. After any gap it takes another one.
+ * A watch subscribes first and reads its snapshot second, so that no change is missed in between. After
+ * every gap the snapshot is read again.
  */
 export class WatchRegistry {
   readonly #options: WatchRegistryOptions;
-  readonly #watchers = new Map<string, Set<WatchState>>();
-  readonly #all = new Set<WatchState>();
+  readonly #watches = new Set<UserWatchState>();
+  readonly #watchesByUser = new Map<string, Set<UserWatchState>>();
   #subscription: Promise<Subscription> | undefined;
 
   constructor(options: WatchRegistryOptions) {
     this.#options = options;
   }
 
-  /** How many users are watched. */
-  get size(): number {
-    return this.#watchers.size;
-  }
-
-  /** Watches `userIds`; resolves with the snapshot taken. */
+  /** Watches `userIds`; resolves when their snapshot is read. */
   async watch(userIds: Iterable<string>, handler: PresenceChangeHandler): Promise<PresenceWatch> {
-    const { reporter, leaving } = this.#options;
-    const watch = new WatchState(handler, reporter);
-    this.#all.add(watch);
+    const { reporter, disposables } = this.#options;
+    const watch = new UserWatchState(handler, reporter);
+    this.#watches.add(watch);
     const close = async (): Promise<void> => {
       if (watch.closed) return;
       watch.closed = true;
-      leaving.delete(close);
-      this.#all.delete(watch);
-      this.#drop(watch, [...watch.known.keys()]);
-      if (this.#all.size === 0) await this.#unsubscribe();
+      disposables.delete(close);
+      this.#watches.delete(watch);
+      this.#remove(watch, [...watch.userIds]);
+      if (this.#watches.size === 0) await this.#unsubscribe();
     };
-    leaving.add(close);
+    disposables.add(close);
     try {
-      await this.#subscribed();
+      await this.#subscribe();
       await this.#add(watch, userIds);
     } catch (error) {
       close().catch(() => {});
       throw error;
     }
     return {
-      current: () => snapshotOf(watch),
-      get: (userId) => {
-        const known = watch.known.get(userId);
-        return known === null || known === undefined ? undefined : { ...known };
-      },
-      add: (more) => this.#add(watch, more),
-      remove: (some) => this.#drop(watch, some),
+      current: () => watch.current(),
+      get: (userId) => watch.get(userId),
+      add: (added) => this.#add(watch, added),
+      remove: (removed) => this.#remove(watch, removed),
       close,
       [Symbol.asyncDispose]: close,
     };
   }
 
-  /** Reads everything again: who is missing now has gone, and no event told so. */
+  /** Reads all watched users again. Called a lease after a wipe, so a missing record means offline. */
   onWipe(): void {
     this.#rereadAll(true);
   }
 
-  /** Reads everything again: what a node announced that had been replaced is not so, however new it looks. */
+  /**
+   * Reads all watched users again. A replaced master may have published changes of its own, which are
+   * untrue however new their versions are.
+   */
   onNodeReturned(): void {
     this.#rereadAll(false);
   }
 
-  async #add(watch: WatchState, userIds: Iterable<string>): Promise<void> {
+  async #add(watch: UserWatchState, userIds: Iterable<string>): Promise<void> {
     const added = new Set<string>();
     for (const userId of userIds) {
-      if (watch.closed || watch.known.has(userId)) continue;
+      if (!watch.startLoading(userId)) continue;
       added.add(userId);
-      watch.known.set(userId, null);
-      watch.pending.add(userId);
-      const watchers = this.#watchers.get(userId);
-      if (watchers === undefined) this.#watchers.set(userId, new Set([watch]));
-      else watchers.add(watch);
+      const watches = this.#watchesByUser.get(userId);
+      if (watches === undefined) this.#watchesByUser.set(userId, new Set([watch]));
+      else watches.add(watch);
     }
     if (added.size === 0) return;
     try {
-      for (const data of (await this.#options.reader.lookup(added)).values())
-        watch.merge(toWatchedPresence(data));
+      for (const data of (await this.#options.reader.lookup(added)).values()) watch.applyRecord(data);
     } catch (error) {
-      this.#drop(watch, added);
+      this.#remove(watch, added);
       throw error;
     } finally {
-      for (const userId of added) watch.pending.delete(userId);
+      for (const userId of added) watch.finishLoading(userId);
     }
   }
 
-  #drop(watch: WatchState, userIds: Iterable<string>): void {
+  #remove(watch: UserWatchState, userIds: Iterable<string>): void {
     for (const userId of userIds) {
-      watch.known.delete(userId);
-      const watchers = this.#watchers.get(userId);
-      watchers?.delete(watch);
-      if (watchers?.size === 0) this.#watchers.delete(userId);
+      watch.remove(userId);
+      const watches = this.#watchesByUser.get(userId);
+      watches?.delete(watch);
+      if (watches?.size === 0) this.#watchesByUser.delete(userId);
     }
   }
 
-  #subscribed(): Promise<Subscription> {
+  #subscribe(): Promise<Subscription> {
     if (this.#subscription === undefined) {
-      const { link, hub, channels, layout, audience } = this.#options;
-      const member = new HandlerSubscription(
-        audience,
-        (batch) => this.#dispatch(batch as readonly unknown[]),
-        {
-          codec: jsonCodec,
-          onDiscontinuity: () => this.#rereadAll(false),
-        },
-      );
-      const subscription = subscribe({
-        link,
-        hub,
-        leaving: new DisposableStore(),
-        kind: layout.channels,
-        names: channels,
-        member,
+      // Not among the service's disposables: it ends with the last watch, and all watches are closed there.
+      const subscription = subscribeToChanges(this.#options, new DisposableStore(), this.#options.channels, {
+        onBatch: (batch) => this.#onBatch(batch),
+        onGap: () => this.#rereadAll(false),
       });
       this.#subscription = subscription;
       subscription.catch(() => {
@@ -202,80 +147,65 @@ export class WatchRegistry {
     await (await subscription)?.unsubscribe();
   }
 
-  #dispatch(batch: readonly unknown[]): void {
-    for (const packed of batch) {
-      const watchers = this.#watchers.get((packed as readonly [string])[0]);
-      if (watchers === undefined) continue;
-      const change = decodeChange(packed);
-      const { previous: _, ...news } = change;
-      for (const watch of [...watchers]) if (!watch.closed) watch.merge(news);
+  #onBatch(batch: readonly unknown[]): void {
+    for (const encoded of batch) {
+      const watches = this.#watchesByUser.get((encoded as readonly [userId: string])[0]);
+      if (watches === undefined) continue;
+      const change = decodeChange(encoded);
+      for (const watch of [...watches]) watch.applyChange(change);
     }
   }
 
-  #rereadAll(missingHaveGone: boolean): void {
-    if (this.#watchers.size > 0) void this.#reread([...this.#watchers.keys()], missingHaveGone);
+  #rereadAll(missingIsOffline: boolean): void {
+    if (this.#watchesByUser.size > 0) void this.#reread([...this.#watchesByUser.keys()], missingIsOffline);
   }
 
   /**
-   * Reads some users again after a gap, and tells the differences. A record that is missing is no
-   * departure yet: a wiped Redis is restored within a lease. What is missing then has gone. The same goes
-   * for a record older than what is known: a failover lost the newer one, or only a replaced master ever had
-   * it. `doubted` are the users of whom that was so a lease ago, and what was known of them.
+   * Reads some users again after a gap and reports the differences. Two findings are checked once more after
+   * a lease, because by then every owner has restored its sockets: a missing record (a wipe), and a record
+   * older than what is known (a failover lost the newer one, or only a replaced master had it).
+   *
+   * `disputed`: the versions known a lease ago that were newer than the record.
    */
   async #reread(
     userIds: readonly string[],
-    missingHaveGone: boolean,
-    doubted: ReadonlyMap<string, number> = new Map(),
+    missingIsOffline: boolean,
+    disputed: ReadonlyMap<string, number> = new Map(),
   ): Promise<void> {
-    const { link, reader, reporter, lease } = this.#options;
+    const { client, reader, reporter, lease } = this.#options;
+    const schedule = (delay: number, task: () => Promise<void>): void => {
+      client.clock.after(delay, () => void task(), { keepAlive: false });
+    };
     try {
-      const found = await reader.lookup(new Set(userIds));
+      const records = await reader.lookup(new Set(userIds));
       const missing: string[] = [];
       const older = new Map<string, number>();
       for (const userId of userIds) {
-        const data = found.get(userId);
-        const watchers = [...(this.#watchers.get(userId) ?? [])];
-        if (data !== undefined) {
-          for (const watch of watchers) {
-            watch.merge(toWatchedPresence(data), doubted.get(userId));
-            const version = watch.known.get(userId)?.version ?? 0;
-            if (version > data.version) older.set(userId, Math.max(version, older.get(userId) ?? 0));
-          }
-        } else if (missingHaveGone) for (const watch of watchers) this.#departed(watch, userId);
-        else if (watchers.some((watch) => isOnline(watch, userId))) missing.push(userId);
+        const watches = [...(this.#watchesByUser.get(userId) ?? [])];
+        const record = records.get(userId);
+        if (record !== undefined) {
+          const known = applyToAll(watches, record, disputed.get(userId));
+          if (known > 0) older.set(userId, known);
+        } else if (missingIsOffline) for (const watch of watches) watch.applyMissing(userId);
+        else if (watches.some((watch) => watch.isOnline(userId))) missing.push(userId);
       }
       if (missing.length + older.size > 0) {
-        const again = [...missing, ...older.keys()];
-        link.clock.after(lease, () => void this.#reread(again, true, older), { keepAlive: false });
+        schedule(lease, () => this.#reread([...missing, ...older.keys()], true, older));
       }
     } catch (error) {
-      if (link.closed) return;
+      if (client.closed) return;
       reporter.report(toRollcallError(error), { stage: 'watch' });
-      // Until it has succeeded the watch may be wrong, so it goes on trying.
-      link.clock.after(1_000, () => void this.#reread(userIds, missingHaveGone, doubted), {
-        keepAlive: false,
-      });
+      // The watches may be wrong until a read succeeds.
+      schedule(RETRY_INTERVAL, () => this.#reread(userIds, missingIsOffline, disputed));
     }
   }
-
-  #departed(watch: WatchState, userId: string): void {
-    const known = watch.known.get(userId);
-    if (known === undefined || known === null || known.status === 'offline') return;
-    watch.merge({ ...known, status: 'offline', sockets: 0, version: known.version + 1 });
-  }
 }
 
-function isOnline(watch: WatchState, userId: string): boolean {
-  const known = watch.known.get(userId);
-  return known !== undefined && known !== null && known.status !== 'offline';
-}
-
-function toWatchedPresence({ userId, status, lastSeen, version, sockets }: PresenceData): WatchedPresence {
-  return { userId, status, lastSeen, version, sockets: sockets.length };
-}
-
-function snapshotOf(watch: WatchState): Map<string, WatchedPresence> {
-  const current = new Map<string, WatchedPresence>();
-  for (const [userId, known] of watch.known) if (known !== null) current.set(userId, { ...known });
-  return current;
+/** Merges `record` into `watches`; returns the newest known version if one is newer than the record, otherwise 0. */
+function applyToAll(
+  watches: readonly UserWatchState[],
+  record: PresenceData,
+  disputed: number | undefined,
+): number {
+  return watches.reduce((newest, watch) => Math.max(newest, watch.applyRecord(record, disputed)), 0);
 }

@@ -10,7 +10,7 @@ import { isRestoring, type PresenceWrite } from './writes.js';
 
 /** What {@link PresenceWriter} needs to know of its surroundings. */
 export interface PresenceWriterOptions {
-  readonly link: ClientHandle;
+  readonly client: ClientHandle;
   readonly keys: readonly PartitionKeys[];
   readonly lease: number;
   readonly keyTtl: number;
@@ -167,7 +167,7 @@ class PartitionWriter {
 
   submit(change: PresenceWrite, waiter: WriteCallbacks): void {
     if (this.#closed !== undefined) return waiter.onFailed(this.#closed);
-    const now = this.options.link.clock.monotonic();
+    const now = this.options.client.clock.monotonic();
     if (this.#arrivals?.open(now) !== true) this.#arrivals = this.#createDeadlineGroup(now);
     this.#queue.push(this.#arrivals.add(change, waiter));
     this.stats.changes++;
@@ -187,10 +187,10 @@ class PartitionWriter {
   }
 
   #createDeadlineGroup(now: number): DeadlineGroup {
-    const { link } = this.options;
-    return new DeadlineGroup(now, link.deadlines, (jobs) => {
+    const { client } = this.options;
+    return new DeadlineGroup(now, client.deadlines, (jobs) => {
       for (const job of jobs) {
-        if (!job.over) job.fail(link.timeoutError('a change of presence', job.sent ? 'unknown' : 'failed'));
+        if (!job.over) job.fail(client.timeoutError('a change of presence', job.sent ? 'unknown' : 'failed'));
       }
       this.#dropExpired();
     });
@@ -228,7 +228,7 @@ class PartitionWriter {
   }
 
   #whenReady(): void {
-    this.options.link.whenReady((error) => {
+    this.options.client.whenReady((error) => {
       this.#scheduled = false;
       if (error === undefined) this.#flush();
       else this.failQueued(error);
@@ -266,7 +266,7 @@ class PartitionWriter {
     if (jobs.length === 0) return;
     if (this.#closed !== undefined) {
       // What was sent before, and broke off, may have happened.
-      const closed = this.options.link.closedError('unknown');
+      const closed = this.options.client.closedError('unknown');
       for (const job of jobs) job.fail(closed);
       return;
     }
@@ -287,10 +287,10 @@ class PartitionWriter {
   }
 
   #retry(jobs: PendingWrite[]): Promise<void> {
-    const { link } = this.options;
+    const { client } = this.options;
     return new Promise((resolve) => {
-      link.clock.after(RETRY_DELAY, () => {
-        link.whenReady((error) => {
+      client.clock.after(RETRY_DELAY, () => {
+        client.whenReady((error) => {
           if (error === undefined) {
             this.#send(jobs).then(resolve);
             return;
@@ -313,7 +313,7 @@ class PartitionWriter {
   }
 
   async #commit(jobs: readonly PendingWrite[]): Promise<void> {
-    const { link, nodeId, leases } = this.options;
+    const { client, nodeId, leases } = this.options;
     const node = nodeId();
     const changes = jobs.map((job) => job.change);
     const known = leases.knownLease(this.index);
@@ -321,7 +321,7 @@ class PartitionWriter {
     this.stats.transactions++;
     const replies = await this.#timed(
       changes.length,
-      link.send(transaction.commands, {
+      client.send(transaction.commands, {
         atomic: transaction.commands.length > 1,
         key: this.keys.nodes,
       }),

@@ -13,9 +13,9 @@ import { createRemoval } from './writes.js';
 
 /** Options of {@link Reaper}. Durations in ms. */
 export interface ReaperOptions {
-  readonly link: ClientHandle;
+  readonly client: ClientHandle;
   readonly keys: readonly PartitionKeys[];
-  readonly store: PresenceWriter;
+  readonly writer: PresenceWriter;
   readonly sweepInterval: number;
   readonly lease: number;
   readonly maxFailureRatio: number;
@@ -93,11 +93,11 @@ export class Reaper {
 
   #schedule(): void {
     if (this.#stopped) return;
-    const { link, sweepInterval } = this.#options;
-    this.#timer = link.clock.after(
-      jitter(link.clock, sweepInterval),
+    const { client, sweepInterval } = this.#options;
+    this.#timer = client.clock.after(
+      jitter(client.clock, sweepInterval),
       () => {
-        if (link.ended) return this.#schedule();
+        if (client.ended) return this.#schedule();
         this.#sweeping = this.#sweep().finally(() => this.#schedule());
       },
       { keepAlive: false },
@@ -106,8 +106,8 @@ export class Reaper {
 
   /** All partitions that are due at once: one that cannot be reached must not keep the others waiting. */
   async #sweep(): Promise<void> {
-    const { link } = this.#options;
-    const now = link.clock.monotonic();
+    const { client } = this.#options;
+    const now = client.clock.monotonic();
     const due = this.#judges.map((_, partition) => partition).filter((at) => (this.#dueAt[at] ?? 0) <= now);
     const swept = await Promise.allSettled(
       due.map(async (partition) => {
@@ -130,10 +130,10 @@ export class Reaper {
 
   /** Many processes sweep in turn: each one more often than its judge needs would cost N² for nothing. */
   #scheduleNext(partition: number, nodes: number): void {
-    const { link, sweepInterval, lease } = this.#options;
+    const { client, sweepInterval, lease } = this.#options;
     const turns = Math.min(lease / 6, (sweepInterval * nodes) / SWEEPERS);
-    const rest = turns > sweepInterval ? jitter(link.clock, turns) : 0;
-    this.#dueAt[partition] = link.clock.monotonic() + rest;
+    const rest = turns > sweepInterval ? jitter(client.clock, turns) : 0;
+    this.#dueAt[partition] = client.clock.monotonic() + rest;
   }
 
   #report(error: unknown): void {
@@ -141,7 +141,7 @@ export class Reaper {
   }
 
   async #sweepPartition(partition: number): Promise<readonly string[]> {
-    const { link, nodeId } = this.#options;
+    const { client, nodeId } = this.#options;
     let survey = await this.#readLeases(partition);
     // Many come due at once when a large process has died. Whoever cannot be looked after must not
     // keep the sweep from its end.
@@ -152,7 +152,7 @@ export class Reaper {
     }
     this.#scheduleNext(partition, survey.leases.size);
     survey.leases.delete(nodeId());
-    const verdict = (this.#judges[partition] as FailureDetector).detect(survey, link.clock.monotonic());
+    const verdict = (this.#judges[partition] as FailureDetector).detect(survey, client.clock.monotonic());
     for (const dead of verdict.dead) {
       // One that cannot be reaped must not keep the others from it.
       await this.#reap(partition, dead).catch((error: unknown) => this.#report(error));
@@ -181,7 +181,7 @@ export class Reaper {
     await Promise.all(
       due.map(async (user) => {
         try {
-          await this.#options.store.apply(partition, { kind: 'look', user, reason: 'time' });
+          await this.#options.writer.apply(partition, { kind: 'look', user, reason: 'time' });
           looked++;
         } catch (error) {
           // A user whose keys are of another type must not keep everybody else from being looked after.
@@ -201,7 +201,7 @@ export class Reaper {
     let sockets = 0;
     let claim = await this.#claim(keys, nodeId, String(dead.score), false);
     while (claim !== null && !this.#stopped) {
-      const [reply] = await this.#options.link.execute(
+      const [reply] = await this.#options.client.execute(
         'sweep',
         [['SRANDMEMBER', keys.node(nodeId), String(BATCH)]],
         {
@@ -235,13 +235,13 @@ export class Reaper {
   }
 
   async #removeAll(partition: number, owner: string, pairs: readonly string[]): Promise<void> {
-    const { store, grace } = this.#options;
+    const { writer, grace } = this.#options;
     await Promise.all(
       pairs.map(async (owned) => {
         const change = createRemoval(owned, owner, grace);
-        const record = await store.apply(partition, change);
+        const record = await writer.apply(partition, change);
         if (record !== null || change.kind !== 'socket') return;
-        await store.apply(partition, { kind: 'look', user: change.user, reason: 'lost' });
+        await writer.apply(partition, { kind: 'look', user: change.user, reason: 'lost' });
       }),
     );
   }
@@ -254,7 +254,7 @@ export class Reaper {
   }
 
   async #run(command: Command, keys: PartitionKeys): Promise<Reply> {
-    const [reply] = await this.#options.link.execute('sweep', [command], { key: keys.nodes });
+    const [reply] = await this.#options.client.execute('sweep', [command], { key: keys.nodes });
     return reply as Reply;
   }
 }

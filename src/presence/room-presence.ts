@@ -1,58 +1,49 @@
-import { isDeepStrictEqual } from 'node:util';
 import { onAbort } from '../internal/abort.js';
-import { type Json, jsonCodec } from '../internal/codec.js';
+import type { Json } from '../internal/codec.js';
 import type { ErrorReporter } from '../internal/diagnostics.js';
-import { HandlerSubscription } from '../pubsub/handler-subscription.js';
-import type { ServiceContext } from '../pubsub/service-context.js';
-import { type DisposableStore, subscribe } from '../pubsub/subscribe.js';
-import type { SubscriptionManager } from '../pubsub/subscription-manager.js';
-import type { ClientHandle } from '../redis/client-handle.js';
+import type { DisposableStore } from '../pubsub/subscribe.js';
 import type { Command } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
 import { escapeId, unescapeId } from './ids.js';
 import { type PartitionKeys, partitionOf, splitIds } from './keys.js';
-import type { PartitionLayout } from './partition-layout.js';
-import type { RoomChange, RoomMember } from './types.js';
+import { type EncodedRoomChange, type RoomChangeHandler, RoomWatchState } from './room-watch-state.js';
+import { type ChangeSource, subscribeToChanges } from './subscribe-to-changes.js';
+import type { RoomMember } from './types.js';
 
-/** A room, watched. */
+/** A watch of a room. */
 export interface RoomWatch {
-  /** Who is in the room now, by user id. A copy. */
+  /** A copy of the room's members now, by user id. */
   current(): Map<string, RoomMember>;
-  /** Ends the watch: the handler is not called again. Idempotent, works detached. */
+  /** Ends the watch: the handler is not called again. Idempotent; works detached. */
   close(): Promise<void>;
-  /** The same, for `await using`. */
+  /** Calls `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Gets a change of a watched room. */
-export type RoomChangeHandler = (change: RoomChange) => unknown;
-
-/** What {@link RoomPresence} needs. */
-export interface RoomPresenceOptions {
-  readonly link: ClientHandle;
-  readonly hub: SubscriptionManager;
+/** Options of {@link RoomPresence}. */
+export interface RoomPresenceOptions extends ChangeSource {
   readonly keys: readonly PartitionKeys[];
-  readonly layout: PartitionLayout;
-  readonly leaving: DisposableStore;
-  readonly audience: ServiceContext;
+  readonly disposables: DisposableStore;
   readonly reporter: ErrorReporter;
 }
 
-/** How many members one command of a listing asks for, roughly. */
-const PAGE = 1_000;
+/** COUNT of an HSCAN: roughly how many members a page has. */
+const PAGE_SIZE = 1_000;
 
-type EncodedRoomChange = [
-  type: RoomChange['type'],
-  userId: string,
-  version: number,
-  info: Json,
-  sockets: number,
-];
+/** After how many ms a failed read of a watched room is repeated. */
+const RETRY_INTERVAL = 1_000;
 
-/** Reads and watches rooms. What writes them is the node, by room.lua. */
+/** A watch, and the read of its snapshot. */
+interface ActiveWatch {
+  readonly state: RoomWatchState;
+  /** Settles with the latest read. */
+  reading: Promise<void>;
+}
+
+/** Reads and watches rooms. LocalPresence writes them, through update-rooms.lua. */
 export class RoomPresence {
   readonly #options: RoomPresenceOptions;
-  readonly #views = new Set<RoomWatchState>();
+  readonly #watches = new Set<ActiveWatch>();
 
   constructor(options: RoomPresenceOptions) {
     this.#options = options;
@@ -60,7 +51,7 @@ export class RoomPresence {
 
   /** Reads all watched rooms again. */
   rereadAll(): void {
-    for (const view of this.#views) void this.#reread(view);
+    for (const watch of this.#watches) void this.#reread(watch);
   }
 
   /** The partition of a room. */
@@ -68,43 +59,43 @@ export class RoomPresence {
     return partitionOf(room, this.#options.keys.length);
   }
 
-  /** How many users are in each of `rooms`, in their order. */
+  /** How many users are in each of `rooms`, in the order of `rooms`. */
   async counts(rooms: ReadonlySet<string>): Promise<Map<string, number>> {
-    const { link, keys } = this.#options;
+    const { client, keys } = this.#options;
     const byPartition = keys.map((): string[] => []);
     for (const room of rooms) (byPartition[this.partition(room)] as string[]).push(room);
-    const counted = new Map<string, number>();
+    const counts = new Map<string, number>();
     await Promise.all(
-      byPartition.map(async (some, partition) => {
-        if (some.length === 0) return;
-        const names = keys[partition] as PartitionKeys;
-        const commands = some.map((room): Command => ['HLEN', names.room(escapeId(room))]);
-        const replies = await link.execute('getRoomCounts', commands, { key: names.nodes });
-        some.forEach((room, at) => {
-          counted.set(room, Number(replies[at]));
+      byPartition.map(async (names, partition) => {
+        if (names.length === 0) return;
+        const partitionKeys = keys[partition] as PartitionKeys;
+        const commands = names.map((room): Command => ['HLEN', partitionKeys.room(escapeId(room))]);
+        const replies = await client.execute('getRoomCounts', commands, { key: partitionKeys.nodes });
+        names.forEach((room, at) => {
+          counts.set(room, Number(replies[at]));
         });
       }),
     );
-    return new Map([...rooms].map((room) => [room, counted.get(room) ?? 0]));
+    return new Map([...rooms].map((room) => [room, counts.get(room) ?? 0]));
   }
 
   /**
-   * Everybody in `room`, page by page. Whoever stays throughout is listed exactly once; whoever comes
-   * or goes meanwhile may be listed or not.
+   * The members of `room`, page by page. A user who stays throughout is listed exactly once. A user who joins
+   * or leaves in the meantime may be listed or not.
    */
   async *members(room: string): AsyncGenerator<RoomMember, void, undefined> {
-    const { link } = this.#options;
+    const { client } = this.#options;
     const keys = this.#options.keys[this.partition(room)] as PartitionKeys;
-    // A cursor may come by the same field twice.
+    // HSCAN may return a field twice.
     const seen = new Set<string>();
     let cursor = '0';
     do {
-      const command = ['HSCAN', keys.room(escapeId(room)), cursor, 'COUNT', String(PAGE)] as const;
-      const [reply] = await link.execute('getRoomMembers', [command], { key: keys.nodes });
+      const command = ['HSCAN', keys.room(escapeId(room)), cursor, 'COUNT', String(PAGE_SIZE)] as const;
+      const [reply] = await client.execute('getRoomMembers', [command], { key: keys.nodes });
       const [next, page] = reply as unknown as [string, readonly string[]];
       cursor = next;
       for (let at = 0; at < page.length; at += 2) {
-        // Behind the colon, see room.lua.
+        // Fields begin with a colon, see update-rooms.lua.
         const user = (page[at] as string).slice(1);
         if (seen.has(user)) continue;
         seen.add(user);
@@ -113,150 +104,60 @@ export class RoomPresence {
     } while (cursor !== '0');
   }
 
-  /** Watches a room: subscribes first, takes a snapshot second, merges the two by version. */
+  /** Watches a room. Subscribes first and reads the snapshot second, so that no change is missed in between. */
   async watch(room: string, handler: RoomChangeHandler, signal: AbortSignal | undefined): Promise<RoomWatch> {
-    const { link, hub, keys, layout, leaving, audience, reporter } = this.#options;
-    const names = keys[this.partition(room)] as PartitionKeys;
-    const view = new RoomWatchState(room, handler, reporter);
-    const member = new HandlerSubscription(
-      audience,
-      (batch) => view.changed(batch as readonly EncodedRoomChange[]),
-      {
-        codec: jsonCodec,
-        onDiscontinuity: () => void this.#reread(view),
-      },
-    );
-    const channel = names.roomEvents(escapeId(room));
-    const subscription = await subscribe({
-      link,
-      hub,
-      leaving,
-      kind: layout.channels,
-      names: [channel],
-      member,
+    const { keys, disposables, reporter } = this.#options;
+    const channel = (keys[this.partition(room)] as PartitionKeys).roomEvents(escapeId(room));
+    const state = new RoomWatchState(room, handler, reporter);
+    const watch: ActiveWatch = { state, reading: Promise.resolve() };
+    const subscription = await subscribeToChanges(this.#options, disposables, channel, {
+      onBatch: (batch) => state.applyChanges(batch as readonly EncodedRoomChange[]),
+      onGap: () => void this.#reread(watch),
     });
     const close = (): Promise<void> => {
-      view.closed = true;
-      forget();
-      this.#views.delete(view);
+      state.closed = true;
+      stopListening();
+      this.#watches.delete(watch);
       return subscription.unsubscribe();
     };
-    const forget = onAbort(signal, () => void close().catch(() => {}));
-    this.#views.add(view);
+    const stopListening = onAbort(signal, () => void close().catch(() => {}));
+    this.#watches.add(watch);
     try {
-      await this.#snapshot(view);
+      await this.#readSnapshot(watch);
       signal?.throwIfAborted();
     } catch (error) {
       close().catch(() => {});
       throw error;
     }
-    return { current: () => view.current(), close, [Symbol.asyncDispose]: close };
+    return { current: () => state.current(), close, [Symbol.asyncDispose]: close };
   }
 
-  /** One after the other: of two at once, the older might be the last to be complete. */
-  #snapshot(view: RoomWatchState): Promise<void> {
-    const taken = view.taken.then(() => this.#take(view));
-    view.taken = taken.catch(() => {});
-    return taken;
+  /** Reads run one after another. Of two at once, the one that started first might finish last and be stale. */
+  #readSnapshot(watch: ActiveWatch): Promise<void> {
+    const reading = watch.reading.then(async () => {
+      const { state } = watch;
+      const members: RoomMember[] = [];
+      state.startSnapshot();
+      for await (const member of this.members(state.room)) members.push(member);
+      state.applySnapshot(members);
+    });
+    watch.reading = reading.catch(() => {});
+    return reading;
   }
 
-  async #take(view: RoomWatchState): Promise<void> {
-    const members: RoomMember[] = [];
-    view.begin();
-    for await (const member of this.members(view.room)) members.push(member);
-    view.applySnapshot(members);
-  }
-
-  async #reread(view: RoomWatchState): Promise<void> {
-    const { link, reporter } = this.#options;
+  async #reread(watch: ActiveWatch): Promise<void> {
+    const { client, reporter } = this.#options;
     try {
-      await this.#snapshot(view);
+      await this.#readSnapshot(watch);
     } catch (error) {
-      if (link.closed || view.closed) return;
+      if (client.closed || watch.state.closed) return;
       reporter.report(toRollcallError(error), { stage: 'watch' });
-      link.clock.after(1_000, () => void this.#reread(view), { keepAlive: false });
+      client.clock.after(RETRY_INTERVAL, () => void this.#reread(watch), { keepAlive: false });
     }
   }
 }
 
-/** What one watch knows of its room. */
-class RoomWatchState {
-  closed = false;
-  /** Settles with the latest snapshot. */
-  taken: Promise<void> = Promise.resolve();
-  readonly #members = new Map<string, RoomMember>();
-  /** Changes that arrive while a snapshot is being read; they come after it. */
-  #buffered: EncodedRoomChange[] | undefined;
-  #first = true;
-
-  constructor(
-    readonly room: string,
-    readonly handler: RoomChangeHandler,
-    readonly reporter: ErrorReporter,
-  ) {}
-
-  current(): Map<string, RoomMember> {
-    return new Map([...this.#members].map(([userId, member]) => [userId, { ...member }]));
-  }
-
-  begin(): void {
-    this.#buffered ??= [];
-  }
-
-  changed(batch: readonly EncodedRoomChange[]): void {
-    if (this.#buffered !== undefined) this.#buffered.push(...batch);
-    else for (const change of batch) this.#apply(change);
-  }
-
-  /** A snapshot: whatever differs from what was known is a change, but for the first one. */
-  applySnapshot(members: readonly RoomMember[]): void {
-    const held = this.#buffered ?? [];
-    this.#buffered = undefined;
-    const quiet = this.#first;
-    this.#first = false;
-    const present = new Set(members.map(({ userId }) => userId));
-    for (const [userId, member] of [...this.#members]) {
-      if (present.has(userId)) continue;
-      this.#members.delete(userId);
-      if (!quiet) this.#notify({ ...member, type: 'leave', room: this.room, sockets: 0 });
-    }
-    for (const member of members) {
-      const before = this.#members.get(member.userId);
-      this.#members.set(member.userId, member);
-      if (quiet || isSameMember(before, member)) continue;
-      this.#notify({ ...member, type: before === undefined ? 'join' : 'update', room: this.room });
-    }
-    for (const change of held) this.#apply(change);
-  }
-
-  #apply([type, userId, version, info, sockets]: EncodedRoomChange): void {
-    const before = this.#members.get(userId);
-    if (before !== undefined && before.version >= version) return;
-    // Somebody the snapshot did not show any more.
-    if (before === undefined && type === 'leave') return;
-    const member: RoomMember = { userId, info, sockets, version };
-    if (type === 'leave') this.#members.delete(userId);
-    else this.#members.set(userId, member);
-    // Restored after a loss that nobody here saw.
-    if (type !== 'leave' && isSameMember(before, member)) return;
-    // What came twice, once in a snapshot and once as a change, is told for what it is here.
-    const told = type === 'leave' ? type : before === undefined ? 'join' : 'update';
-    this.#notify({ ...member, type: told, room: this.room });
-  }
-
-  #notify(change: RoomChange): void {
-    if (this.closed) return;
-    this.reporter.runHandler(() => this.handler(change), {});
-  }
-}
-
-function isSameMember(before: RoomMember | undefined, member: RoomMember): boolean {
-  return (
-    before !== undefined && before.sockets === member.sockets && isDeepStrictEqual(before.info, member.info)
-  );
-}
-
-/** A member as room.lua wrote him: his version, then a line per socket, the latest one last. */
+/** A member as update-rooms.lua writes it: the version, then a line per socket, the latest socket last. */
 function decodeMember(user: string, text: string): RoomMember {
   const [version, ...sockets] = text.split('\n');
   const [, rest = ''] = splitIds(sockets.at(-1) as string);

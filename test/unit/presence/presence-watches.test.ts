@@ -26,12 +26,12 @@ async function watching(userId: string, status: string, version: number) {
   const stored = new Map([[userId, recordOf(userId, status, version)]]);
   const reporter = new ErrorReporter(undefined);
   const watches = new WatchRegistry({
-    link: new ClientHandle('PresenceService', session, 500, clock),
-    hub: new SubscriptionManager(session, clock),
+    client: new ClientHandle('PresenceService', session, 500, clock),
+    subscriptions: new SubscriptionManager(session, clock),
     channels: ['events'],
     layout: { channels: 'sharded' } as PartitionLayout,
-    leaving: new DisposableStore(),
-    audience: new ServiceContext(reporter),
+    disposables: new DisposableStore(),
+    context: new ServiceContext(reporter),
     reporter,
     reader: { lookup: async () => new Map(stored) } as unknown as PresenceReader,
     lease: LEASE,

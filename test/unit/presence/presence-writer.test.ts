@@ -22,8 +22,8 @@ const LATEST = TIMEOUT + TIMEOUT / 8;
 
 let driver: FakeDriver;
 let clock: FakeClock;
-let link: ClientHandle;
-let store: PresenceWriter;
+let client: ClientHandle;
+let writer: PresenceWriter;
 let gate: () => Promise<void>;
 let observed: [partition: number, nodeId: string, known: number, was: number, is: number][];
 const keys = [new PartitionKeys('unit', 0), new PartitionKeys('unit', 1)];
@@ -31,11 +31,11 @@ const keys = [new PartitionKeys('unit', 0), new PartitionKeys('unit', 1)];
 beforeEach(() => {
   driver = new FakeDriver();
   clock = new FakeClock();
-  link = new ClientHandle('PresenceService', new SharedClient(driver, () => {}), TIMEOUT, clock);
+  client = new ClientHandle('PresenceService', new SharedClient(driver, () => {}), TIMEOUT, clock);
   gate = async () => {};
   observed = [];
-  store = new PresenceWriter({
-    link,
+  writer = new PresenceWriter({
+    client,
     keys,
     lease: 9_000,
     keyTtl: 60_000,
@@ -61,7 +61,7 @@ type Outcome = { value?: string | null; error?: Error & { outcome?: string } };
 /** Applies `change`; what comes of it appears in the returned object. */
 function apply(change: PresenceWrite, partition = 0): Outcome {
   const outcome: Outcome = {};
-  store.apply(partition, change).then(
+  writer.apply(partition, change).then(
     (value) => {
       outcome.value = value;
     },
@@ -162,7 +162,7 @@ describe('one change', () => {
     await ack(call);
     expect(outcome).toEqual({ value: 'record of ann' });
     expect(observed).toEqual([[0, 'node#1', 7, 5, 9]]);
-    expect(store.stats).toEqual({ changes: 1, transactions: 1, queued: 0 });
+    expect(writer.stats).toEqual({ changes: 1, transactions: 1, queued: 0 });
     // Nothing goes on by itself.
     clock.advance(10 * TIMEOUT);
     await turn();
@@ -233,10 +233,10 @@ describe('group commit', () => {
       await turn();
     }
     expect(driver.pending).toEqual([first]);
-    expect(store.stats.queued).toBe(100);
+    expect(writer.stats.queued).toBe(100);
     await ack(first);
     expect(usersOf(driver.only)).toHaveLength(100);
-    expect(store.stats).toEqual({ changes: 101, transactions: 2, queued: 0 });
+    expect(writer.stats).toEqual({ changes: 101, transactions: 2, queued: 0 });
   });
 
   test('partitions do not wait for each other', async () => {
@@ -352,7 +352,7 @@ describe('deadlines', () => {
     await turn();
     const ends = outcomes.map(({ error }) => error?.outcome);
     expect(ends).toEqual(outcomes.map((_, at) => (at < 256 ? undefined : at < 512 ? 'unknown' : 'failed')));
-    expect(store.stats.queued).toBe(0);
+    expect(writer.stats.queued).toBe(0);
     await ack(driver.only);
     expect(driver.pending).toEqual([]);
     expect(clock.timers).toBe(0);
@@ -387,7 +387,7 @@ describe('deadlines', () => {
     await ack(driver.only);
     expect(fresh.value).toBe('record of fresh');
     expect(driver.pending).toEqual([]);
-    expect(store.stats.queued).toBe(0);
+    expect(writer.stats.queued).toBe(0);
   });
 
   test('what is under way at its deadline may have happened; a late reply changes nothing', async () => {
@@ -581,7 +581,7 @@ describe('the gate', () => {
     await turn();
     expect(outcome.error).toBeInstanceOf(CommandError);
     expect(driver.calls).toEqual([]);
-    expect(store.stats.queued).toBe(0);
+    expect(writer.stats.queued).toBe(0);
     gate = async () => {};
     apply(socket('bob'));
     await turn();
@@ -593,12 +593,12 @@ test('close fails what has not been sent, and leaves what has', async () => {
   const sent = apply(socket('ann'));
   await turn();
   const waiting = apply(socket('bob'));
-  store.close(link.closedError());
+  writer.close(client.closedError());
   await turn();
   expect(waiting.error).toBeInstanceOf(ClosedError);
   expect(waiting.error?.outcome).toBe('failed');
   await ack(driver.only);
   expect(sent.value).toBe('record of ann');
   expect(driver.pending).toEqual([]);
-  expect(store.stats.queued).toBe(0);
+  expect(writer.stats.queued).toBe(0);
 });

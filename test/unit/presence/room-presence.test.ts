@@ -17,12 +17,12 @@ test('a room that is read again and again is read one time after the other: the 
   const session = new SharedClient(driver, () => {});
   const reporter = new ErrorReporter(undefined);
   const rooms = new RoomPresence({
-    link: new ClientHandle('PresenceService', session, 500, clock),
-    hub: new SubscriptionManager(session, clock),
+    client: new ClientHandle('PresenceService', session, 500, clock),
+    subscriptions: new SubscriptionManager(session, clock),
     keys: [new PartitionKeys('p', 0)],
     layout: { channels: 'channel' } as PartitionLayout,
-    leaving: new DisposableStore(),
-    audience: new ServiceContext(reporter),
+    disposables: new DisposableStore(),
+    context: new ServiceContext(reporter),
     reporter,
   });
   const watching = rooms.watch('lobby', () => {}, undefined);

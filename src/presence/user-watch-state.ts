@@ -1,0 +1,95 @@
+import type { ErrorReporter } from '../internal/diagnostics.js';
+import type { PresenceChange, PresenceData, WatchedPresence } from './types.js';
+
+/** Gets a change of a watched user; `previous` is what the watch knew before. */
+export type PresenceChangeHandler = (change: PresenceChange) => unknown;
+
+/**
+ * What one watch knows of its users. Snapshots and published changes are merged here, by version, and nowhere
+ * else: whichever arrives second is recognized as known and not reported again.
+ */
+export class UserWatchState {
+  closed = false;
+  /** `null`: watched, and never seen. */
+  readonly #users = new Map<string, WatchedPresence | null>();
+  /** Users whose first snapshot is being read. Changes that arrive before it become part of it. */
+  readonly #loading = new Set<string>();
+  readonly #handler: PresenceChangeHandler;
+  readonly #reporter: ErrorReporter;
+
+  constructor(handler: PresenceChangeHandler, reporter: ErrorReporter) {
+    this.#handler = handler;
+    this.#reporter = reporter;
+  }
+
+  get userIds(): IterableIterator<string> {
+    return this.#users.keys();
+  }
+
+  /** Starts to watch a user, whose first snapshot `finishLoading` completes. False if already watched. */
+  startLoading(userId: string): boolean {
+    if (this.closed || this.#users.has(userId)) return false;
+    this.#users.set(userId, null);
+    this.#loading.add(userId);
+    return true;
+  }
+
+  finishLoading(userId: string): void {
+    this.#loading.delete(userId);
+  }
+
+  remove(userId: string): void {
+    this.#users.delete(userId);
+  }
+
+  get(userId: string): WatchedPresence | undefined {
+    const known = this.#users.get(userId);
+    return known === null || known === undefined ? undefined : { ...known };
+  }
+
+  /** A copy of what is known, without users who were never seen. */
+  current(): Map<string, WatchedPresence> {
+    const current = new Map<string, WatchedPresence>();
+    for (const [userId, known] of this.#users) if (known !== null) current.set(userId, { ...known });
+    return current;
+  }
+
+  isOnline(userId: string): boolean {
+    const known = this.#users.get(userId);
+    return known !== undefined && known !== null && known.status !== 'offline';
+  }
+
+  /** Merges a change that a script published. */
+  applyChange({ previous: _, ...news }: PresenceChange): void {
+    if (!this.closed) this.#merge(news, 0);
+  }
+
+  /**
+   * Merges a record that was read. A record older than what is known replaces it only if what is known is
+   * no newer than `disputed`: the version that the record failed to reach within a lease.
+   *
+   * @returns the known version if it is newer than the record, otherwise 0.
+   */
+  applyRecord({ userId, status, lastSeen, version, sockets }: PresenceData, disputed = 0): number {
+    this.#merge({ userId, status, lastSeen, version, sockets: sockets.length }, disputed);
+    const known = this.#users.get(userId)?.version ?? 0;
+    return known > version ? known : 0;
+  }
+
+  /** The record is gone for good: the user went offline, and no change said so. */
+  applyMissing(userId: string): void {
+    const known = this.#users.get(userId);
+    if (known === undefined || known === null || known.status === 'offline') return;
+    this.#merge({ ...known, status: 'offline', sockets: 0, version: known.version + 1 }, 0);
+  }
+
+  #merge(news: WatchedPresence, disputed: number): void {
+    const before = this.#users.get(news.userId);
+    if (before === undefined) return;
+    if (before !== null && before.version >= news.version && before.version > disputed) return;
+    this.#users.set(news.userId, news);
+    const previous = before?.status ?? 'offline';
+    if (previous === news.status || this.#loading.has(news.userId)) return;
+    this.#reporter.runHandler(() => this.#handler({ ...news, previous }), {});
+  }
+}
