@@ -4,122 +4,123 @@ import type { RedisClient } from '../redis/detect.js';
 
 /** Options of a presence service. */
 export interface PresenceOptions {
-  /** Your Redis client. It stays yours: rollcall connects it if nobody has, and never closes it. */
+  /** Your Redis client. rollcall connects it if it is not connected yet, and never closes it. */
   redis: RedisClient;
-  /** What all keys and channels begin with, inside their hash tag. @default 'rollcall' */
+  /** Prefix of all keys and channels, inside their hash tag. @default 'rollcall' */
   prefix?: string;
   /**
-   * Into how many partitions users and rooms are divided, each in one slot of a Cluster. The same in all
-   * services under one prefix, and for good: another number needs another prefix. 1 to 1,024.
+   * How many partitions users and rooms are divided into; each is one slot of a Cluster. 1 to 1,024. All services
+   * under one prefix need the same number, and it cannot be changed: another number needs another prefix.
    * @default 64 on a Cluster, otherwise 1
    */
   partitions?: number;
-  /** The stable part of this process's node id. @default the host's name */
+  /** The stable part of this process's node id. @default the host name */
   nodeName?: string;
   /**
-   * For how many ms a user whose last socket went stays as he was before he is `offline`. 5 to 10
-   * seconds hide a page reload.
+   * For how many ms a user keeps their status after their last socket is removed, before they are `offline`. 5 to
+   * 10 seconds hide a page reload.
    * @default 0
    */
   grace?: number;
-  /** For how many ms a process that stops renewing is taken to be alive. @default 30_000 */
+  /** For how many ms a process that stops renewing its lease counts as alive. @default 30_000 */
   lease?: number;
-  /** How often leases and graces are looked at, in ms. @default 1_000 */
+  /** How often leases and graces are checked, in ms. @default 1_000 */
   sweepInterval?: number;
   /**
-   * The statuses from the one that wins over all others among a user's sockets to the one that
-   * yields. Others come after them. Use the same list in all processes.
+   * Statuses by priority, highest first. A user has the highest status among their sockets. Statuses that are not
+   * listed rank below, in alphabetical order. Use the same list in all processes.
    * @default ['busy', 'online', 'away']
    */
   statusPriority?: readonly string[];
   /**
-   * After how many ms without `touch` or `setPresence` an `online` socket counts as `away`, until the
-   * next one. 0 for never.
+   * After how many ms without `touch` or `setPresence` an `online` socket counts as `away`, until the next call.
+   * 0: never.
    * @default 0
    */
   idleAfter?: number;
-  /** How often, in ms, `touch` writes `lastSeen` down at most. @default 60_000 */
+  /** `touch` writes `lastSeen` at most once in this many ms. @default 60_000 */
   touchInterval?: number;
-  /** How many sockets one user may have. @default 100 */
+  /** How many sockets a user may have. `setPresence` rejects with `LimitError` beyond it. @default 100 */
   maxSocketsPerUser?: number;
-  /** The largest `meta` of a socket and `info` in a room, in bytes of JSON. @default 4_096 */
+  /** Maximum size of `meta` and of `info`, each in bytes of JSON. @default 4_096 */
   maxMetaBytes?: number;
-  /** After how many ms without any process looking after them the keys of users vanish. @default 3_600_000 */
+  /** TTL of the keys, in ms. Living processes refresh it; it only removes keys that no process owns. @default 3_600_000 */
   keyTtl?: number;
-  /** For how many ms it is remembered when an offline user was last seen. @default 604_800_000, 7 days */
+  /** For how many ms the record (`lastSeen`) of an offline user is kept. @default 604_800_000, 7 days */
   lastSeenTtl?: number;
   /**
-   * The share of all nodes that may die at once and be believed at once; see the guide on presence.
+   * If more than this share of all nodes seems dead at once, their leases must stay expired for one more `lease`. A
+   * fault of Redis or of the network is more likely then. 0 to 1; see "Crash detection" in the guide on presence.
    * @default 0.5
    */
   maxFailureRatio?: number;
-  /** Within how many ms every call settles as done, failed or unknown. @default 5_000 */
+  /** Deadline of every call, in ms. At the deadline the call rejects; its `outcome` is `failed` or `unknown`. @default 5_000 */
   timeout?: number;
-  /** Gets every failure that no caller waits for. */
+  /** Receives every failure that no caller awaits. */
   onError?: ErrorListener;
-  /** Where time and chance come from; for tests. @default the system's */
+  /** Source of time and random numbers, for tests. @default the system's */
   clock?: Clock;
 }
 
 /** Options of `removeSocket`. */
 export interface RemoveSocketOptions {
-  /** No grace: the user logged out. @default false */
+  /** Skip the grace, because the user logged out. @default false */
   immediate?: boolean;
 }
 
 /** Options of `setStatus`. */
 export interface SetStatusOptions {
-  /** When the status ends by itself; a number counts milliseconds since the epoch. @default never */
+  /** When the status ends by itself: a Date, or milliseconds since the epoch. @default never */
   until?: Date | number;
 }
 
 /** Options of `getPresence` and `getMultiplePresence`. */
 export interface ReadOptions {
-  /** Show who is `invisible`, and on which sockets. @default false */
+  /** Show `invisible` users and their sockets. @default false */
   reveal?: boolean;
 }
 
 /** Options of `watch` and `watchRoom`. */
 export interface WatchOptions {
-  /** Ends the watch when it aborts. */
+  /** Aborting it ends the watch. */
   signal?: AbortSignal;
 }
 
 /** Options of `listOnlineUsers`. */
 export interface OnlineUsersOptions {
-  /** How many users one command fetches. @default 1_000 */
+  /** How many users one command reads. @default 1_000 */
   pageSize?: number;
-  /** Ends the iteration with the signal's reason. */
+  /** Aborting it ends the iteration, which throws the signal's reason. */
   signal?: AbortSignal;
 }
 
 /** Options of `close`. */
 export interface ClosePresenceOptions {
   /**
-   * The clients are about to reconnect to another process: leave their users as they are for the
-   * grace, of at least 10 seconds. @default false
+   * The clients are about to reconnect to another process: their users keep their status for the grace, or for 10
+   * seconds if the grace is shorter. @default false
    */
   handoff?: boolean;
 }
 
-/** Counters of a presence service since it was made, and gauges of what is there now. */
+/** Counters of a presence service since its start, and current values. */
 export interface PresenceStats {
-  /** This process's node id; another one after every lost lease. */
+  /** This process's current node id; it changes after every lost lease. */
   nodeId: string;
-  /** Sockets this process owns. */
+  /** Number of sockets this process owns. */
   sockets: number;
-  /** Changes to sockets that were asked for. */
+  /** Requested changes to sockets. */
   changes: number;
-  /** Transactions they travelled in. */
+  /** Transactions that carried them. */
   transactions: number;
-  /** Changes that wait to be sent. */
+  /** Changes waiting to be sent. */
   queued: number;
-  /** Dead nodes whose remains this process removed. */
+  /** Dead nodes that this process removed. */
   reapedNodes: number;
-  /** Sockets among them. */
+  /** Sockets of dead nodes that this process removed. */
   reapedSockets: number;
-  /** Own sockets written again after Redis lost them. */
+  /** Own sockets written again after Redis had lost them. */
   restored: number;
-  /** Nodes whose lease has run out, but who are not taken for dead yet: their users may be gone. */
+  /** Nodes whose lease has expired and that are not removed yet. Their users may be gone. */
   suspectNodes: string[];
 }

@@ -137,12 +137,12 @@ export class PresenceService {
   }
 
   /**
-   * Gives a person a status of his own, over those of all his sockets, for as long as he has any:
-   * `busy`, or `invisible`, with which he looks offline to everybody. `null` drops it. It outlives
-   * reconnects and processes; without `until` it is forgotten `lastSeenTtl` after his last socket.
+   * Sets a status of the user, which overrides those of their sockets while they have any: `busy`, for example, or
+   * `invisible`, with which they appear offline to everyone. `null` removes it. The status survives reconnects and
+   * process restarts. Without `until` it expires `lastSeenTtl` after the user's last socket is removed.
    *
-   * @returns his presence after it, hidden sockets included; `null` for somebody nobody knows.
-   * @throws {@link InvalidArgumentError} for a bad id, status or time, and as `setPresence` does.
+   * @returns the user's presence after the change, including hidden sockets; `null` for an unknown user.
+   * @throws {@link InvalidArgumentError} for an invalid id, status or time, otherwise as `setPresence`.
    */
   async setStatus(
     userId: string,
@@ -174,16 +174,16 @@ export class PresenceService {
   }
 
   /**
-   * What is known of a user; `null` when he was never seen, or is forgotten (`lastSeenTtl`). Who is
-   * invisible looks offline, unless `reveal` is set.
+   * Reads the presence of a user; `null` if they were never seen, or their record has expired (`lastSeenTtl`).
+   * Invisible users appear offline, unless `reveal` is set.
    */
   async getPresence(userId: string, options?: ReadOptions): Promise<PresenceData | null> {
     return (await this.getMultiplePresence([userId], options)).get(userId) ?? null;
   }
 
   /**
-   * What is known of many users, in one round trip: a MGET per 1,000 of them. Users nobody knows
-   * are not in the map; the others stand in it in the order they were asked for.
+   * Reads the presence of many users in one round trip (one MGET per 1,000 users and partition). Unknown users are
+   * left out; the rest keep the order of `userIds`.
    */
   async getMultiplePresence(
     userIds: Iterable<string>,
@@ -196,7 +196,7 @@ export class PresenceService {
     return ids.size === 0 ? new Map() : this.#parts.reader.lookup(ids, options?.reveal === true);
   }
 
-  /** How many users are online, in any status but `offline`. */
+  /** The number of online users: those with any status but `offline`. */
   async getOnlineCount(): Promise<number> {
     this.#lifecycle.assertOpen();
     await this.#lifecycle.start();
@@ -204,8 +204,8 @@ export class PresenceService {
   }
 
   /**
-   * The users online, fetched page by page. Whoever stays online throughout is listed exactly once;
-   * whoever comes or goes meanwhile may be listed or not.
+   * Iterates over the online users, page by page. A user who stays online throughout is listed exactly once. A user
+   * who comes or goes in the meantime may be listed or not.
    */
   listOnlineUsers(options: OnlineUsersOptions = {}): AsyncIterableIterator<string> {
     this.#lifecycle.assertOpen();
@@ -219,7 +219,10 @@ export class PresenceService {
     return this.#online(pageSize, options.signal);
   }
 
-  /** Calls `handler` with every change of any user's status, in order per user. */
+  /**
+   * Calls `handler` with every change of any user's status, in order per user. At-most-once: changes during a lost
+   * connection are missed, and not reported as missed. Use {@link PresenceService.watch} for state that must be right.
+   */
   async subscribe(handler: PresenceChangeHandler): Promise<Subscription> {
     this.#lifecycle.assertOpen();
     assertFunction('handler', handler);
@@ -242,8 +245,8 @@ export class PresenceService {
   }
 
   /**
-   * Watches some users: a snapshot in `current()`, then every change of status to `handler`, without
-   * a gap and without a duplicate. After a lost connection the differences are told as changes.
+   * Watches some users: a snapshot in `current()`, then every change of status to `handler`, without a gap and
+   * without a duplicate. After a lost connection the differences are reported as changes.
    */
   async watch(
     userIds: Iterable<string>,
@@ -258,11 +261,11 @@ export class PresenceService {
     await this.#lifecycle.start();
     this.#lifecycle.assertOpen();
     const watch = closeOnAbort(await this.#parts.watches.watch(ids, handler), options?.signal);
-    const checked = (more: Iterable<string>) => toIdSet('userIds', 'userId', more);
+    const toUserIds = (userIds: Iterable<string>) => toIdSet('userIds', 'userId', userIds);
     return {
       ...watch,
-      add: async (more) => watch.add(checked(more)),
-      remove: (some) => watch.remove(checked(some)),
+      add: async (added) => watch.add(toUserIds(added)),
+      remove: (removed) => watch.remove(toUserIds(removed)),
     };
   }
 
@@ -282,7 +285,7 @@ export class PresenceService {
     await this.#parts.local.leave(this.#membership(room, userId, socketId));
   }
 
-  /** Everybody in a room. For rooms of many thousands see {@link PresenceService.listRoomMembers}. */
+  /** All members of a room. For rooms of many thousands use {@link PresenceService.listRoomMembers}. */
   async getRoomMembers(room: string): Promise<RoomMember[]> {
     const members: RoomMember[] = [];
     for await (const member of this.listRoomMembers(room)) members.push(member);
@@ -290,8 +293,8 @@ export class PresenceService {
   }
 
   /**
-   * Everybody in a room, fetched page by page. Whoever stays throughout is listed exactly once;
-   * whoever comes or goes meanwhile may be listed or not.
+   * Iterates over the members of a room, page by page. A user who stays throughout is listed exactly once. A user who
+   * joins or leaves in the meantime may be listed or not.
    */
   listRoomMembers(room: string): AsyncIterableIterator<RoomMember> {
     this.#lifecycle.assertOpen();
@@ -299,7 +302,7 @@ export class PresenceService {
     return this.#members(room);
   }
 
-  /** How many users are in each of some rooms, in one round trip. */
+  /** The number of members of each room, read in one round trip. */
   async getRoomCounts(rooms: Iterable<string>): Promise<Map<string, number>> {
     this.#lifecycle.assertOpen();
     const names = toIdSet('rooms', 'room', rooms);
@@ -307,7 +310,7 @@ export class PresenceService {
     return this.#parts.rooms.counts(names);
   }
 
-  /** Watches a room: who is in it in `current()`, then joins, leaves and updates to `handler`. */
+  /** Watches a room: its members in `current()`, then joins, leaves and updates to `handler`. */
   async watchRoom(room: string, handler: RoomChangeHandler, options?: WatchOptions): Promise<RoomWatch> {
     this.#lifecycle.assertOpen();
     assertName('room', room);
@@ -464,10 +467,10 @@ function toIdSet(argument: string, element: string, values: Iterable<string>): S
   return ids;
 }
 
-/** The last moment a Date can hold, in ms since the epoch. */
+/** The latest time a Date can hold, in ms since the epoch. */
 const MAX_DATE = 8.64e15;
 
-/** When a status ends, in ms since the epoch; 0 for never. */
+/** When a status ends, in ms since the epoch; 0: never. */
 function parseExpiry(until: Date | number | undefined): number {
   if (until === undefined) return 0;
   const time = until instanceof Date ? until.getTime() : until;
@@ -477,16 +480,16 @@ function parseExpiry(until: Date | number | undefined): number {
   return Math.ceil(time);
 }
 
-/** `watch`, closed by `signal` or by hand. */
+/** `watch`, also closed when `signal` aborts. */
 function closeOnAbort(watch: PresenceWatch, signal: AbortSignal | undefined): PresenceWatch {
   if (signal === undefined) return watch;
   const close = (): Promise<void> => {
-    forget();
+    stopListening();
     return watch.close();
   };
-  const aborted = () => void close().catch(() => {});
-  const forget = onAbort(signal, aborted);
-  if (signal.aborted) aborted();
+  const onAborted = () => void close().catch(() => {});
+  const stopListening = onAbort(signal, onAborted);
+  if (signal.aborted) onAborted();
   return { ...watch, close, [Symbol.asyncDispose]: close };
 }
 

@@ -18,18 +18,18 @@ type EncodedChange = [
   sockets: number,
 ];
 
-/** The value of a socket's field: what settle copies into the record as it stands. */
+/** The value of a socket entry. update-users.lua copies it into the record unchanged. */
 export function encodeEntry(status: string, connectedAt: number, meta: string | undefined): string {
-  const fact = `"${status}",${connectedAt}`;
-  return meta === undefined ? fact : `${fact},${meta}`;
+  const entry = `"${status}",${connectedAt}`;
+  return meta === undefined ? entry : `${entry},${meta}`;
 }
 
-/** A record as settle wrote it; with `reveal` also what an invisible person hides. */
+/** A record as update-users.lua writes it. `reveal`: also show an invisible user's sockets. */
 export function decodeRecord(userId: string, text: string, reveal = false): PresenceData {
   const [status, version, lastSeen, visible, hidden] = JSON.parse(text) as EncodedRecord;
   const revealed = reveal && hidden !== undefined;
   const sockets = (revealed ? hidden : visible).map(decodeSocket);
-  if (sockets.length > 1) sockets.sort(byAge);
+  if (sockets.length > 1) sockets.sort(byConnectedAt);
   return {
     userId,
     status: revealed ? 'invisible' : status,
@@ -40,18 +40,18 @@ export function decodeRecord(userId: string, text: string, reveal = false): Pres
   };
 }
 
-function decodeSocket(packed: EncodedSocket): SocketPresence {
+function decodeSocket(encoded: EncodedSocket): SocketPresence {
   const socket: SocketPresence = {
-    socketId: packed[0],
-    nodeId: packed[1],
-    status: packed[2],
-    connectedAt: new Date(packed[3]),
+    socketId: encoded[0],
+    nodeId: encoded[1],
+    status: encoded[2],
+    connectedAt: new Date(encoded[3]),
   };
-  if (packed.length > 4) socket.meta = packed[4] as Json;
+  if (encoded.length > 4) socket.meta = encoded[4] as Json;
   return socket;
 }
 
-function byAge(a: SocketPresence, b: SocketPresence): number {
+function byConnectedAt(a: SocketPresence, b: SocketPresence): number {
   return a.connectedAt.getTime() - b.connectedAt.getTime() || (a.socketId < b.socketId ? -1 : 1);
 }
 
@@ -59,8 +59,8 @@ function idOf(socket: SocketPresence): string {
   return socket.socketId;
 }
 
-/** One of the changes in an event message. */
-export function decodeChange(packed: unknown): PresenceChange {
-  const [userId, status, previous, lastSeen, version, sockets] = packed as EncodedChange;
+/** One change of a published batch. */
+export function decodeChange(encoded: unknown): PresenceChange {
+  const [userId, status, previous, lastSeen, version, sockets] = encoded as EncodedChange;
   return { userId, status, previous, lastSeen: new Date(lastSeen), version, sockets };
 }

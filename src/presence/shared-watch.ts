@@ -3,10 +3,10 @@ import type { PresenceService } from './presence-service.js';
 import type { PresenceWatch } from './presence-watches.js';
 import type { WatchedPresence } from './types.js';
 
-/** A user watched by at least one of those who share the watch, or about to be. */
+/** A user with at least one watcher, or whose snapshot is being read. */
 interface SharedUser<W> {
   readonly watchers: Set<W>;
-  /** Until the first snapshot is there. */
+  /** Resolves when the first snapshot is read; `undefined` afterwards. */
   ready: Promise<void> | undefined;
 }
 
@@ -17,115 +17,116 @@ interface SnapshotBatch {
 }
 
 /**
- * One watch for many who watch some users each: connections, say. The presence service knows each user
- * once. Users who are new to it are read together, those who come meanwhile in the next batch.
+ * One watch shared by many watchers (connections, for example), each of which watches some users. Counts
+ * references, so that the presence service watches each user once. New users are read in batches: those that are
+ * added during a read form the next batch. What is known of a user is in the watch itself.
  */
 export class SharedWatch<W> {
   readonly #presence: Pick<PresenceService, 'watch'>;
-  readonly #notify: (watchers: readonly W[], news: WatchedPresence) => void;
-  readonly #watched = new Map<string, SharedUser<W>>();
+  readonly #onChange: (watchers: readonly W[], news: WatchedPresence) => void;
+  readonly #users = new Map<string, SharedUser<W>>();
   #opening: Promise<PresenceWatch> | undefined;
   #watch: PresenceWatch | undefined;
-  #next: SnapshotBatch | undefined;
-  #running: Promise<void> = Promise.resolve();
+  #nextBatch: SnapshotBatch | undefined;
+  #currentRead: Promise<void> = Promise.resolve();
   #closed = false;
 
   constructor(
     presence: Pick<PresenceService, 'watch'>,
-    tell: (watchers: readonly W[], news: WatchedPresence) => void,
+    onChange: (watchers: readonly W[], news: WatchedPresence) => void,
   ) {
     this.#presence = presence;
-    this.#notify = tell;
+    this.#onChange = onChange;
   }
 
   /** How many users are watched. */
   get size(): number {
-    return this.#watched.size;
+    return this.#users.size;
   }
 
-  /** Resolves when all of `userIds` are known. When it rejects, `remove` is still to be called. */
+  /** Resolves when all of `userIds` are known. If it rejects, `remove` must still be called. */
   async add(watcher: W, userIds: Iterable<string>): Promise<void> {
-    const waits = new Set<Promise<void>>();
+    const pending = new Set<Promise<void>>();
     for (const userId of userIds) {
-      let watched = this.#watched.get(userId);
-      if (watched === undefined) {
-        watched = { watchers: new Set(), ready: this.#load(userId) };
-        this.#watched.set(userId, watched);
+      let user = this.#users.get(userId);
+      if (user === undefined) {
+        user = { watchers: new Set(), ready: this.#load(userId) };
+        this.#users.set(userId, user);
       }
-      watched.watchers.add(watcher);
-      if (watched.ready !== undefined) waits.add(watched.ready);
+      user.watchers.add(watcher);
+      if (user.ready !== undefined) pending.add(user.ready);
     }
-    await Promise.all(waits);
+    await Promise.all(pending);
   }
 
-  /** No more of `userIds` for this one. */
+  /** Stops watching `userIds` for this watcher. */
   remove(watcher: W, userIds: Iterable<string>): void {
-    const deserted: string[] = [];
+    const unwatched: string[] = [];
     for (const userId of userIds) {
-      const watched = this.#watched.get(userId);
-      if (watched === undefined || !watched.watchers.delete(watcher)) continue;
-      // One whose snapshot is being read is let go when that is there.
-      if (watched.watchers.size > 0 || watched.ready !== undefined) continue;
-      this.#watched.delete(userId);
-      deserted.push(userId);
+      const user = this.#users.get(userId);
+      if (user === undefined || !user.watchers.delete(watcher)) continue;
+      // While a snapshot is being read, keep the entry; the read removes it on completion.
+      if (user.watchers.size > 0 || user.ready !== undefined) continue;
+      this.#users.delete(userId);
+      unwatched.push(userId);
     }
-    if (deserted.length > 0) this.#watch?.remove(deserted);
+    if (unwatched.length > 0) this.#watch?.remove(unwatched);
   }
 
   /** True while `watcher` watches `userId`. */
   has(watcher: W, userId: string): boolean {
-    return this.#watched.get(userId)?.watchers.has(watcher) === true;
+    return this.#users.get(userId)?.watchers.has(watcher) === true;
   }
 
-  /** How a watched user is; `undefined` for somebody nobody has ever seen. */
+  /** What is known of a watched user; `undefined` for a user who was never seen. */
   get(userId: string): WatchedPresence | undefined {
     return this.#watch?.get(userId);
   }
 
-  /** Ends the watch; nobody is told anything any more. */
+  /** Ends the watch: `onChange` is not called again. */
   async close(): Promise<void> {
     this.#closed = true;
-    this.#watched.clear();
+    this.#users.clear();
     await (await this.#opening?.catch(() => undefined))?.close();
   }
 
   #load(userId: string): Promise<void> {
-    this.#next ??= this.#batch();
-    this.#next.userIds.add(userId);
-    return this.#next.done;
+    this.#nextBatch ??= this.#createBatch();
+    this.#nextBatch.userIds.add(userId);
+    return this.#nextBatch.done;
   }
 
-  #batch(): SnapshotBatch {
+  #createBatch(): SnapshotBatch {
     const userIds = new Set<string>();
-    const done = this.#running.then(() => {
-      this.#next = undefined;
+    const done = this.#currentRead.then(() => {
+      this.#nextBatch = undefined;
       return this.#read(userIds);
     });
-    this.#running = done.catch(() => {});
+    this.#currentRead = done.catch(() => {});
     return { userIds, done };
   }
 
   async #read(userIds: ReadonlySet<string>): Promise<void> {
     try {
-      await (await this.#opened()).add(userIds);
+      await (await this.#openWatch()).add(userIds);
     } catch (error) {
-      for (const userId of userIds) this.#watched.delete(userId);
+      for (const userId of userIds) this.#users.delete(userId);
       this.#watch?.remove(userIds);
       throw error;
     }
-    const deserted: string[] = [];
+    const unwatched: string[] = [];
     for (const userId of userIds) {
-      const watched = this.#watched.get(userId);
-      if (watched === undefined) continue;
-      watched.ready = undefined;
-      if (watched.watchers.size > 0) continue;
-      this.#watched.delete(userId);
-      deserted.push(userId);
+      const user = this.#users.get(userId);
+      if (user === undefined) continue;
+      user.ready = undefined;
+      if (user.watchers.size > 0) continue;
+      this.#users.delete(userId);
+      unwatched.push(userId);
     }
-    if (deserted.length > 0) this.#watch?.remove(deserted);
+    if (unwatched.length > 0) this.#watch?.remove(unwatched);
   }
 
-  #opened(): Promise<PresenceWatch> {
+  #openWatch(): Promise<PresenceWatch> {
     if (this.#closed) return Promise.reject(new ClosedError('the watch is closed'));
     this.#opening ??= this.#open();
     return this.#opening;
@@ -133,7 +134,7 @@ export class SharedWatch<W> {
 
   async #open(): Promise<PresenceWatch> {
     try {
-      this.#watch = await this.#presence.watch([], ({ previous: _, ...news }) => this.#changed(news));
+      this.#watch = await this.#presence.watch([], ({ previous: _, ...news }) => this.#dispatch(news));
       return this.#watch;
     } catch (error) {
       this.#opening = undefined;
@@ -141,8 +142,8 @@ export class SharedWatch<W> {
     }
   }
 
-  #changed(news: WatchedPresence): void {
-    const watched = this.#watched.get(news.userId);
-    if (watched !== undefined && !this.#closed) this.#notify([...watched.watchers], news);
+  #dispatch(news: WatchedPresence): void {
+    const user = this.#users.get(news.userId);
+    if (user !== undefined && !this.#closed) this.#onChange([...user.watchers], news);
   }
 }

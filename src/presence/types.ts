@@ -1,87 +1,87 @@
 import type { Json } from '../internal/codec.js';
 
 /**
- * What a user, or one of his sockets, is up to: one of these, or a word of your own. `offline` is a
- * user without sockets; `invisible` one who looks so by his own wish, and is only ever revealed.
+ * The status of a user or of one socket: one of these, or a word of the application. `offline`: a user without
+ * sockets. `invisible`: a user who appears offline by choice; only reads with `reveal` show it.
  */
 export type Status = 'online' | 'away' | 'busy' | 'offline' | 'invisible' | (string & {});
 
 /** One live connection of a user. */
 export interface SocketPresence {
-  /** The server's own id for the connection. */
+  /** The server's id of the connection. */
   socketId: string;
-  /** The process that owns it. */
+  /** The process that owns the socket. */
   nodeId: string;
-  /** Its status; the user's is derived from those of all his sockets. */
+  /** The socket's status. The user's status is derived from those of all their sockets. */
   status: Status;
-  /** When it was first registered, by its owner's clock. */
+  /** When the socket was first registered, by its owner's clock. */
   connectedAt: Date;
-  /** What was given to `setPresence`, where something was. */
+  /** As given to `setPresence`; missing if none was given. */
   meta?: Json;
 }
 
-/** What is known of a user. */
+/** The presence of a user. */
 export interface PresenceData {
-  /** Whose. */
+  /** The user. */
   userId: string;
-  /** `offline` when there is no socket left and no grace is running. */
+  /** `offline` if the user has no socket and no grace is running. */
   status: Status;
-  /** When the record last changed; for a user who is offline, when his last socket went. */
+  /** When the record last changed. For an offline user: when their last socket was removed. */
   lastSeen: Date;
   /** The ids of `sockets`. */
   socketIds: string[];
-  /** His sockets, oldest first. Empty while a grace is running. */
+  /** The user's sockets, oldest first. Empty while a grace is running. */
   sockets: SocketPresence[];
-  /** Grows with every change, also over expiry and loss of data: the greater one is the newer one. */
+  /** Grows with every change, also across expiry and loss of data: the greater version is the newer one. */
   version: number;
 }
 
 /** A change of a user's status. */
 export interface PresenceChange {
-  /** Whose. */
+  /** The user. */
   userId: string;
-  /** The status now. */
+  /** The status after the change. */
   status: Status;
-  /** The status before. */
+  /** The status before the change. */
   previous: Status;
-  /** When the record changed; when he was last seen, for one who is offline now. */
+  /** As in {@link PresenceData}. */
   lastSeen: Date;
-  /** The version of the record that the change led to. */
+  /** The version of the record after the change. */
   version: number;
-  /** How many sockets the user has now. */
+  /** The number of the user's sockets after the change. */
   sockets: number;
 }
 
 /** What a watch knows of a user. */
 export interface WatchedPresence {
-  /** Whose. */
+  /** The user. */
   userId: string;
-  /** His status, as far as the watch has heard. */
+  /** The last status that the watch has read or received. */
   status: Status;
   /** As in {@link PresenceData}. */
   lastSeen: Date;
   /** As in {@link PresenceData}. */
   version: number;
-  /** How many sockets he had when his status last changed. */
+  /** The number of the user's sockets when their status last changed. */
   sockets: number;
 }
 
 /** A user in a room, with at least one socket. */
 export interface RoomMember {
-  /** Who. */
+  /** The user. */
   userId: string;
-  /** What his latest socket gave as `info`. */
+  /** The `info` of the user's latest socket in the room. */
   info: Json;
-  /** How many of his sockets are in the room. */
+  /** How many sockets the user has in the room. */
   sockets: number;
   /** Grows with every change of this member. */
   version: number;
 }
 
-/** Somebody came into a room with his first socket, left with his last, or shows another info. */
+/** A user joined a room with their first socket, left with their last, or changed their info or sockets. */
 export interface RoomChange extends RoomMember {
   /** What happened. */
   type: 'join' | 'leave' | 'update';
-  /** Where. */
+  /** The room. */
   room: string;
 }

@@ -196,7 +196,9 @@ export function presenceBehaviour(
       const first = await presence.setPresence('ann', 's1', 'online', { a: 1 });
       expect(await presence.setPresence('ann', 's1', 'online', { a: 1 })).toEqual(first);
       expect(await presence.removeSocket('ann', 'unknown')).toEqual(first);
-      expect(await presence.removeSocket('nobody', 's1')).toBeNull();
+      expect(
+        await presence.removeSocket('of no user, or of unknown users only, is an empty map', 's1'),
+      ).toBeNull();
       expect(await presence.getPresence('nobody')).toBeNull();
       const offline = await presence.removeSocket('ann', 's1');
       expect(await presence.removeSocket('ann', 's1')).toEqual(offline);
@@ -441,14 +443,14 @@ export function presenceBehaviour(
     });
   });
 
-  describe('looking up many', () => {
+  describe('getMultiplePresence', () => {
     test('nobody', async () => {
       const presence = scene.service();
       expect(await presence.getMultiplePresence([])).toEqual(new Map());
       expect(await presence.getMultiplePresence(['nobody', 'no one'])).toEqual(new Map());
     });
 
-    test('keeps the order asked for, takes each once, and leaves out the unknown', async () => {
+    test('keeps the requested order, contains each user once, and leaves out unknown users', async () => {
       const presence = scene.service();
       await Promise.all(['ann', 'bob', 'cleo'].map((user) => presence.setPresence(user, `${user}'s`)));
       await presence.removeSocket('bob', "bob's");
@@ -461,7 +463,7 @@ export function presenceBehaviour(
       expect(found.get('ann')).toEqual(await presence.getPresence('ann'));
     });
 
-    test('2,500 users at once', async () => {
+    test('reads 2,500 users in one call', async () => {
       const presence = scene.service({ timeout: 60_000 });
       const users = Array.from({ length: 2_500 }, (_, index) => `user ${index}`);
       await Promise.all(users.filter((_, at) => at % 5 !== 0).map((user) => presence.setPresence(user, 's')));
@@ -475,8 +477,8 @@ export function presenceBehaviour(
     }, 60_000);
   });
 
-  describe('listing who is online', () => {
-    test('page by page, each once, whatever the page size', async () => {
+  describe('listOnlineUsers', () => {
+    test('lists each online user once, with any page size', async () => {
       const presence = scene.service();
       const users = Array.from({ length: 50 }, (_, index) => `u${index}`);
       await Promise.all(users.map((user) => presence.setPresence(user, 's')));
@@ -488,7 +490,7 @@ export function presenceBehaviour(
       }
     });
 
-    test('whoever stays is listed once, however many come and go meanwhile', async () => {
+    test('lists users who stay exactly once while others come and go', async () => {
       const presence = scene.service();
       const staying = Array.from({ length: 30 }, (_, index) => `stays ${index}`);
       const leaving = Array.from({ length: 30 }, (_, index) => `leaves ${index}`);
@@ -506,7 +508,7 @@ export function presenceBehaviour(
       expect(new Set(listed).size).toBe(listed.length);
     });
 
-    test('ends early, or by its signal with its reason', async () => {
+    test('ends on break, and throws the reason when its signal aborts', async () => {
       const presence = scene.service();
       await Promise.all(['a', 'b', 'c'].map((user) => presence.setPresence(user, 's')));
       // In lexical order within a partition.
@@ -532,8 +534,8 @@ export function presenceBehaviour(
     });
   });
 
-  describe('listening to changes', () => {
-    test('every listener of every process hears each change once', async () => {
+  describe('subscribe', () => {
+    test('every handler of every process receives each change once', async () => {
       const [one, first] = await scene.observer();
       const second = await Changes.of(one);
       const [two, third] = await scene.observer();
@@ -546,16 +548,16 @@ export function presenceBehaviour(
       }
     });
 
-    test('a listener that left hears nothing any more, even in the middle of a batch', async () => {
+    test('a handler is not called after unsubscribing, also within a batch', async () => {
       const [presence, changes] = await scene.observer();
-      const heard: string[] = [];
+      const received: string[] = [];
       const subscription: Subscription = await presence.subscribe(({ userId }) => {
-        heard.push(userId);
+        received.push(userId);
         void subscription.unsubscribe();
       });
       await Promise.all(['a', 'b', 'c', 'd'].map((user) => presence.setPresence(user, 's')));
       await changes.settled();
-      expect(heard).toHaveLength(1);
+      expect(received).toHaveLength(1);
       await changes.unsubscribe();
       await changes.unsubscribe();
       const [, fresh] = await scene.observer();
@@ -565,7 +567,7 @@ export function presenceBehaviour(
       expect(fresh.of('late')).toEqual(['offline > online']);
     });
 
-    test('a listener that throws or rejects is reported and harms nobody', async () => {
+    test('a handler that throws is reported, and other handlers are still called', async () => {
       const errors: unknown[] = [];
       const presence = scene.service({ onError: (error, { stage }) => errors.push([stage, error]) });
       await presence.subscribe(() => {
@@ -580,7 +582,7 @@ export function presenceBehaviour(
       ]);
     });
 
-    test('all changes of one batch arrive', async () => {
+    test('all changes of a batch of 700 arrive', async () => {
       const [presence, changes] = await scene.observer();
       const users = Array.from({ length: 700 }, (_, index) => `u${index}`);
       await Promise.all(users.map((user) => presence.setPresence(user, 's')));

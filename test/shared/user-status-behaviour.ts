@@ -15,9 +15,9 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     }
   };
 
-  describe("a person's own status", () => {
+  describe('the status of setStatus', () => {
     it(
-      'stands over those of all sockets until it is dropped',
+      'overrides the statuses of all sockets until it is removed',
       scene(async (scene) => {
         const [service, changes] = await scene.observer();
         await service.setPresence('ann', 's1', 'away');
@@ -34,7 +34,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'ends by itself at its time, whoever is left to notice',
+      'ends by itself at `until`, also after the process that set it has gone',
       scene(async (scene) => {
         const [service, changes] = await scene.observer({ sweepInterval: 30 });
         await service.setPresence('ann', 's1');
@@ -46,7 +46,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'outlives the last socket, and is no presence by itself',
+      'survives the last socket, and does not make the user online by itself',
       scene(async (scene) => {
         const [service] = await scene.observer();
         expect(await service.setStatus('nobody', 'busy')).toBeNull();
@@ -59,7 +59,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'invisible looks offline to everybody but those it is revealed to',
+      'of an invisible user is offline, except in reads with reveal',
       scene(async (scene) => {
         const [service, changes] = await scene.observer();
         const seen: string[] = [];
@@ -86,7 +86,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'is not a socket that could be removed',
+      'is not removed by removeSocket',
       scene(async (scene) => {
         const service = scene.service({ grace: 60_000 });
         await service.setPresence('ann', 's1');
@@ -99,7 +99,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'is refused when it makes no sense',
+      'is rejected with invalid arguments',
       scene(async (scene) => {
         const service = scene.service();
         for (const status of ['offline', '', 'two words']) {
@@ -115,7 +115,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
 
   describe('a socket removed twice', () => {
     it(
-      'is removed once: it may live on in another process by then',
+      'is removed once, because another process may own the socket by then',
       scene(async (scene) => {
         const [first, second] = [scene.service(), scene.service()];
         await first.setPresence('ann', 's1');
@@ -133,7 +133,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'the second time for good: whoever logs out is not waited for',
+      'with immediate ends the grace: the user logged out',
       scene(async (scene) => {
         const service = scene.service({ grace: 60_000 });
         await service.setPresence('ann', 's1');
@@ -145,7 +145,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
 
   describe('while Redis is away', () => {
     it(
-      'what outlasts the deadline has failed, and does not happen when Redis is back',
+      'a call that times out does not take effect when Redis is back',
       scene(async (scene) => {
         const driver = createChaosDriver(scene.client());
         const service = scene.service({ redis: driver, timeout: 200, lease: 900 });
@@ -167,7 +167,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'a connection that closed meanwhile is removed all the same, and one that came is there in time',
+      'a socket removed during the outage goes, and one added within the deadline comes',
       scene(async (scene) => {
         const driver = createChaosDriver(scene.client());
         const service = scene.service({ redis: driver, timeout: 200, lease: 900 });
@@ -189,7 +189,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'what failed leaves things as they were: sockets, and places in rooms',
+      'a failed call leaves sockets and room memberships unchanged',
       scene(async (scene) => {
         const driver = createChaosDriver(scene.client());
         const service = scene.service({ redis: driver, timeout: 200, lease: 900 });
@@ -219,7 +219,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'what another process removed meanwhile stays removed',
+      'a socket that another process removed during the outage stays removed',
       scene(async (scene) => {
         const driver = createChaosDriver(scene.client());
         const service = scene.service({ redis: driver, lease: 900 });
@@ -237,7 +237,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'the later of two calls for one socket wins, also over a lost reply',
+      'the later of two calls for one socket wins, also after a lost reply',
       scene(async (scene) => {
         const driver = createChaosDriver(scene.client());
         const service = scene.service({ redis: driver });
@@ -260,7 +260,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
 
   describe('activity', () => {
     it(
-      'a socket without any goes away, and comes back with the next touch',
+      'an idle socket becomes away, and online again with the next touch',
       scene(async (scene) => {
         const [service, changes] = await scene.observer({ idleAfter: 300 });
         await service.setPresence('ann', 's1');
@@ -276,7 +276,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'is written down at most once per interval',
+      'is written at most once per touchInterval',
       scene(async (scene) => {
         const service = scene.service({ touchInterval: 600_000 });
         const { lastSeen } = await service.setPresence('ann', 's1');
@@ -296,7 +296,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'of a socket that is not there changes nothing',
+      'of an unknown socket changes nothing',
       scene(async (scene) => {
         const service = scene.service({ touchInterval: 0 });
         expect(await service.touch('nobody', 's1')).toBe(false);
@@ -307,7 +307,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
 
   describe('a watch', () => {
     it(
-      'knows its users at once, then hears every change of theirs and of nobody else',
+      'has a snapshot at once, then receives every change of its users only',
       scene(async (scene) => {
         const [service] = await scene.observer();
         const other = scene.service();
@@ -341,7 +341,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'shares one subscription with all others, and ends with its signal',
+      'shares one subscription with all other watches, and ends when its signal aborts',
       scene(async (scene) => {
         const [service, changes] = await scene.observer();
         const controller = new AbortController();
@@ -362,7 +362,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'ends with the truth when its connection was away',
+      'is right again after a lost connection',
       scene(async (scene) => {
         const driver = createChaosDriver(scene.client());
         const service = scene.service({ redis: driver });
@@ -393,7 +393,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'has no gap between its snapshot and its changes',
+      'misses no change between its snapshot and its subscription',
       scene(async (scene) => {
         const service = scene.service();
         const other = scene.service();
@@ -433,7 +433,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     };
 
     it(
-      "is joined with a user's first socket and left with his last",
+      "is joined with a user's first socket and left with their last",
       scene(async (scene) => {
         const [a, b] = [scene.service(), scene.service()];
         const { watch, lines } = await watched(scene, 'lobby');
@@ -469,7 +469,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'is left with the socket: by its owner, by another process, and when its owner closes',
+      'is left when the socket is removed by its owner or another process, and when its owner closes',
       scene(async (scene) => {
         const [a, b] = [scene.service(), scene.service()];
         const { lines } = await watched(scene, 'lobby');
@@ -494,7 +494,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'is left by those whose process died',
+      'is left by the users of a dead process',
       scene(async (scene) => {
         const times = { lease: 600, sweepInterval: 50 };
         const driver = createChaosDriver(scene.client());
@@ -514,7 +514,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'is restored after a wipe, and its watchers hear nothing',
+      'is restored after a wipe without reporting a change to watches',
       scene(async (scene) => {
         const service = scene.service({ lease: 600 });
         await service.setPresence('ann', 's');
@@ -531,7 +531,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'is re-read when its watcher was cut off',
+      'is read again when a watch lost its connection',
       scene(async (scene) => {
         const service = scene.service();
         await service.join('lobby', 'ann', 's');
@@ -551,7 +551,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'of any name holds users of any name',
+      'works with any room name and any user id',
       scene(async (scene) => {
         const service = scene.service();
         for (const room of weirdIds) await service.join(room, room, room, { room });
@@ -570,7 +570,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
     );
 
     it(
-      'of thousands is listed in pages, each member once, and counted at once',
+      'of thousands is listed in pages, each member once, and counted in one round trip',
       scene(async (scene) => {
         const service = scene.service();
         const users = Array.from({ length: crowd }, (_, at) => `user-${at}`);

@@ -36,28 +36,30 @@ async function watching(userId: string, status: string, version: number) {
     reader: { lookup: async () => new Map(stored) } as unknown as PresenceReader,
     lease: LEASE,
   });
-  const told: string[] = [];
-  const watch = await watches.watch([userId], ({ previous, status }) => told.push(`${previous} ${status}`));
+  const reported: string[] = [];
+  const watch = await watches.watch([userId], ({ previous, status }) =>
+    reported.push(`${previous} ${status}`),
+  );
   const announce = (news: string, at: number) =>
     driver.message('sharded', 'events', JSON.stringify([[userId, news, status, 0, at, 1]]));
-  return { watches, watch, clock, stored, told, announce };
+  return { watches, watch, clock, stored, reported, announce };
 }
 
-test('what a replaced master announced, however new it looks, is unlearnt within a lease of its return', async () => {
-  const { watches, watch, clock, told, announce } = await watching('ann', 'busy', 10);
+test('a change that only a replaced master published is taken back a lease after its return', async () => {
+  const { watches, watch, clock, reported, announce } = await watching('ann', 'busy', 10);
   announce('away', 20);
-  expect(told).toEqual(['busy away']);
+  expect(reported).toEqual(['busy away']);
   watches.onNodeReturned();
   await turn();
   expect(watch.current().get('ann')).toMatchObject({ status: 'away', version: 20 });
   clock.advance(LEASE);
   await turn();
   expect(watch.current().get('ann')).toMatchObject({ status: 'busy', version: 10 });
-  expect(told).toEqual(['busy away', 'away busy']);
+  expect(reported).toEqual(['busy away', 'away busy']);
 });
 
-test('what is news to its successor, too, stays', async () => {
-  const { watches, clock, stored, told, announce } = await watching('ann', 'busy', 10);
+test('a change that the new master publishes as well is kept', async () => {
+  const { watches, clock, stored, reported, announce } = await watching('ann', 'busy', 10);
   announce('away', 20);
   watches.onNodeReturned();
   await turn();
@@ -65,5 +67,5 @@ test('what is news to its successor, too, stays', async () => {
   announce('online', 30);
   clock.advance(LEASE);
   await turn();
-  expect(told).toEqual(['busy away', 'away online']);
+  expect(reported).toEqual(['busy away', 'away online']);
 });

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { escapeId } from '../../../src/presence/ids.js';
 import { decodeChange, decodeRecord, encodeEntry } from '../../../src/presence/record.js';
 
-describe('packFact', () => {
+describe('encodeEntry', () => {
   test.each([
     ['online', 5, undefined, '"online",5'],
     ['busy', 1_700_000_000_000, '{"a":"b"}', '"busy",1700000000000,{"a":"b"}'],
@@ -13,8 +13,8 @@ describe('packFact', () => {
   });
 });
 
-describe('unpackRecord', () => {
-  test('of a user without sockets', () => {
+describe('decodeRecord', () => {
+  test('reads a user without sockets', () => {
     expect(decodeRecord('ann', '["offline",12,34,[]]')).toEqual({
       userId: 'ann',
       status: 'offline',
@@ -25,7 +25,7 @@ describe('unpackRecord', () => {
     });
   });
 
-  test('sorts sockets by age, and keeps the meta they have', () => {
+  test('sorts sockets by connectedAt, and keeps their meta', () => {
     const text =
       '["busy",1700000000000001,34,[["b","n#1","online",30],["c","n#2","busy",10,null],["a","n#1","away",20,{"x":[1]}]]]';
     const record = decodeRecord('ann', text);
@@ -44,13 +44,13 @@ describe('unpackRecord', () => {
     expect(record.sockets[2]).not.toHaveProperty('meta');
   });
 
-  test('shows what an invisible person hides only when asked', () => {
+  test('shows the sockets of an invisible user only with reveal', () => {
     const text = '["offline",12,34,[],[["s","n#1","online",30]]]';
     expect(decodeRecord('ann', text)).toMatchObject({ status: 'offline', socketIds: [], sockets: [] });
     expect(decodeRecord('ann', text, true)).toMatchObject({ status: 'invisible', socketIds: ['s'] });
   });
 
-  test('gives back whatever ids and meta were spliced into it', () => {
+  test('returns any id and meta that was written', () => {
     const id = fc.oneof(
       fc.string({ unit: 'grapheme', minLength: 1 }),
       fc.string({ unit: 'binary', minLength: 1 }),
@@ -61,8 +61,8 @@ describe('unpackRecord', () => {
         fc.jsonValue(),
         fc.nat(),
         (socketId, meta, since) => {
-          const fact = encodeEntry('online', since, JSON.stringify(meta));
-          const text = `["online",1,2,[["${escapeId(socketId)}","n#1",${fact}]]]`;
+          const entry = encodeEntry('online', since, JSON.stringify(meta));
+          const text = `["online",1,2,[["${escapeId(socketId)}","n#1",${entry}]]]`;
           const [socket] = decodeRecord('ann', text).sockets;
           expect(socket?.socketId).toBe(socketId);
           expect(socket?.connectedAt.getTime()).toBe(since);
@@ -70,10 +70,10 @@ describe('unpackRecord', () => {
         },
       ),
     );
-  });
+  }, 20_000);
 });
 
-test('unpackChange', () => {
+test('decodeChange reads a published change', () => {
   expect(decodeChange(JSON.parse('["__proto__","away","busy",34,12,3]'))).toEqual({
     userId: '__proto__',
     status: 'away',

@@ -11,7 +11,7 @@ import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 
-test('a room that is read again and again is read one time after the other: the latest stands', async () => {
+test('reads of one room run one after another, so that the latest one wins', async () => {
   const driver = new FakeDriver();
   const clock = new FakeClock();
   const session = new SharedClient(driver, () => {});
