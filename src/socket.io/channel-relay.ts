@@ -14,7 +14,7 @@ import type {
 import type { BroadcastLike, NamespaceBase } from './socket-io-types.js';
 import type { TrackedSocket } from './tracked-socket.js';
 
-/** Events that Socket.IO or Node keeps for itself; `emit` would throw. */
+/** Events reserved by Socket.IO and Node; `emit` throws for them. */
 const RESERVED: ReadonlySet<string> = new Set([
   'connect',
   'connect_error',
@@ -24,7 +24,7 @@ const RESERVED: ReadonlySet<string> = new Set([
   'removeListener',
 ]);
 
-/** What a socket has that was gone before it was subscribed. */
+/** The subscription of a socket that disconnected while subscribing. */
 const CLOSED_SUBSCRIPTION: Subscription = {
   position: undefined,
   unsubscribe: async () => {},
@@ -32,26 +32,25 @@ const CLOSED_SUBSCRIPTION: Subscription = {
 };
 
 /**
- * Channels for sockets. Everything is sent to sockets of this process only: every process subscribes for its own,
- * and the broadcasts of a cluster's adapter would bring it to each as often as there are processes.
+ * Sends messages of channels to sockets of this process only (`local`). Every process subscribes by itself, so a
+ * broadcast through a cluster adapter would reach each client once per process.
  */
 export class ChannelRelay {
   readonly #pubsub: RelayedPubSub | undefined;
   readonly #limit: number;
   readonly #relays = new Set<Subscription>();
-  #ended = false;
+  #closed = false;
 
   constructor(pubsub: RelayedPubSub | undefined, limit: number) {
     this.#pubsub = pubsub;
     this.#limit = limit;
   }
 
-  /** How many relays there are. */
   get size(): number {
     return this.#relays.size;
   }
 
-  /** A channel for one socket. */
+  /** Subscribes one socket to a channel. */
   async subscribe(
     tracked: TrackedSocket,
     channel: ChannelLike<never, unknown>,
@@ -59,19 +58,19 @@ export class ChannelRelay {
   ): Promise<Subscription> {
     const { subscriptions, socket } = tracked;
     if (subscriptions.size >= this.#limit) {
-      throw new LimitError(`a socket may be subscribed to ${this.#limit} channels`);
+      throw new LimitError(`a socket may subscribe to at most ${this.#limit} channels`);
     }
-    const begin = this.#prepare(channel, options, (emit) => {
+    const subscribe = this.#prepare(channel, options, (emit) => {
       if (tracked.connected) emit(socket.nsp.local.to(socket.id));
     });
-    // In its place from the start: the limit counts those under way.
-    const place = { unsubscribe: async () => {} };
-    subscriptions.add(place);
+    // Counts towards the limit while SUBSCRIBE is in progress.
+    const pending = { unsubscribe: async () => {} };
+    subscriptions.add(pending);
     let subscription: Subscription;
     try {
-      subscription = await begin();
+      subscription = await subscribe();
     } finally {
-      subscriptions.delete(place);
+      subscriptions.delete(pending);
     }
     if (!tracked.connected) {
       await subscription.unsubscribe();
@@ -80,7 +79,7 @@ export class ChannelRelay {
     return trackSubscription(subscription, subscriptions);
   }
 
-  /** A channel for all sockets of a namespace, or of some of its rooms. */
+  /** Subscribes all sockets of a namespace, or of some of its rooms, to a channel. */
   async relay(
     space: NamespaceBase,
     channel: ChannelLike<never, unknown>,
@@ -89,22 +88,21 @@ export class ChannelRelay {
     assertOptions('options', options);
     const { room } = options;
     const rooms = room === undefined ? undefined : [room].flat();
-    if (rooms?.length === 0) throw new InvalidArgumentError('room', 'must name one at least');
+    if (rooms?.length === 0) throw new InvalidArgumentError('room', 'must name at least one room');
     for (const each of rooms ?? []) assertName('room', each, Number.POSITIVE_INFINITY);
-    const begin = this.#prepare(channel, options, (emit) =>
+    const subscribe = this.#prepare(channel, options, (emit) =>
       emit(rooms === undefined ? space.local : space.local.to(rooms)),
     );
-    const subscription = await begin();
-    if (this.#ended) {
+    const subscription = await subscribe();
+    if (this.#closed) {
       await subscription.unsubscribe();
       return CLOSED_SUBSCRIPTION;
     }
     return trackSubscription(subscription, this.#relays);
   }
 
-  /** Ends the relays. */
   async close(): Promise<void> {
-    this.#ended = true;
+    this.#closed = true;
     await Promise.all([...this.#relays].map((relay) => relay.unsubscribe()));
   }
 
@@ -114,13 +112,13 @@ export class ChannelRelay {
     send: (emit: (target: BroadcastLike) => void) => void,
   ): () => Promise<Subscription> {
     const pubsub = this.#pubsub;
-    if (pubsub === undefined) throw new UnsupportedError('trackPresence was given no pubsub');
+    if (pubsub === undefined) throw new UnsupportedError('channels need the option pubsub of trackPresence');
     assertOptions('options', options);
     const name = typeof channel === 'string' ? channel : channel?.name;
     const { event = name, since, sharded } = options;
     assertName('event', event);
     if (RESERVED.has(event))
-      throw new InvalidArgumentError('event', `must not be "${event}", which is taken`);
+      throw new InvalidArgumentError('event', `must not be "${event}", which Socket.IO reserves`);
     const onMessage = (message: unknown, { position }: MessageContext): void => {
       const context: ChannelEventContext = { channel: name, ...(position === undefined ? {} : { position }) };
       send((target) => target.emit(event, message, context));
@@ -129,31 +127,31 @@ export class ChannelRelay {
       const gap: DiscontinuityPayload = { channel: name, reason, since: from.getTime(), recovered };
       send((target) => target.emit(`${event}:discontinuity`, gap));
     };
-    const subscribing = {
+    const subscribeOptions = {
       onDiscontinuity,
       ...(since === undefined ? {} : { since }),
       ...(sharded === undefined ? {} : { sharded }),
     };
-    return () => pubsub.subscribe(channel, onMessage, subscribing);
+    return () => pubsub.subscribe(channel, onMessage, subscribeOptions);
   }
 }
 
-/** `subscription`, in `all` until it ends. */
+/** Adds the subscription to `all` until it is unsubscribed. */
 function trackSubscription(
   subscription: Subscription,
   all: Set<Subscription> | Set<Pick<Subscription, 'unsubscribe'>>,
 ): Subscription {
   const unsubscribe = (): Promise<void> => {
-    all.delete(held);
+    all.delete(tracked);
     return subscription.unsubscribe();
   };
-  const held: Subscription = {
+  const tracked: Subscription = {
     get position() {
       return subscription.position;
     },
     unsubscribe,
     [Symbol.asyncDispose]: unsubscribe,
   };
-  all.add(held);
-  return held;
+  all.add(tracked);
+  return tracked;
 }

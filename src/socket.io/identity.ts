@@ -4,19 +4,19 @@ import { assertStatus } from '../presence/validate.js';
 import type { SocketIdentity } from './options.js';
 import type { SocketLike } from './socket-io-types.js';
 
-/** Whose a socket is by `socket.data.user`. */
+/** Reads the user id from `socket.data.user`. */
 export function defaultIdentify({ data }: SocketLike): string | undefined {
   const user: unknown = (data as { user?: unknown } | null | undefined)?.user;
   if (user === undefined || user === null) return undefined;
   const id: unknown = typeof user === 'object' ? (user as { id?: unknown }).id : user;
-  // Ids from a database are often numbers.
+  // Database ids are often numbers.
   return typeof id === 'number' ? String(id) : (id as string | undefined);
 }
 
 /**
- * What `identify` returned, checked; undefined for an anonymous socket.
+ * Validates the result of `identify`. Returns undefined for an anonymous socket.
  *
- * @throws {@link InvalidArgumentError}
+ * @throws {@link InvalidArgumentError} for an invalid id or status, or a promise.
  */
 export function parseIdentity(given: unknown): SocketIdentity | undefined {
   if (given === undefined || given === null) return undefined;
@@ -26,7 +26,10 @@ export function parseIdentity(given: unknown): SocketIdentity | undefined {
   }
   const { userId, meta, status } = given as Partial<SocketIdentity>;
   if (typeof (given as PromiseLike<unknown>).then === 'function') {
-    throw new InvalidArgumentError('identify', 'must not be asynchronous: look users up in a middleware');
+    throw new InvalidArgumentError(
+      'identify',
+      'must not return a promise: load the user in a middleware (io.use)',
+    );
   }
   assertName('userId', userId);
   if (status !== undefined) assertStatus('status', status);

@@ -37,52 +37,52 @@ export type {
 } from './socket-io-types.js';
 
 /**
- * Registers the sockets of a Socket.IO namespace (of a server: `/`) with a presence service, from `connection`
- * to `disconnect`, and answers what their clients ask of it: `presence:watch`, `presence:unwatch` and
- * `presence:status`, each with an acknowledgement. Set the server's adapter first.
+ * Registers the sockets of a Socket.IO namespace (for a server: of `/`) with a presence service, from
+ * `connection` to `disconnect`. Handles the events `presence:watch`, `presence:unwatch` and `presence:status` of
+ * their clients, each with an acknowledgement. Set the server's adapter before you call this.
  *
- * A socket whose session Socket.IO may recover stays registered meanwhile. Redis away is no matter for
- * connections: what could not be written is written later.
+ * A socket stays registered while Socket.IO may recover its session. Connections do not depend on Redis: failed
+ * writes are repeated until they succeed.
  *
  * @example
  * ```ts
- * const tracking = trackPresence(io, { presence, pubsub });
+ * const tracker = trackPresence(io, { presence, pubsub });
  * io.use((socket, next) => {
  *   socket.data.user = authenticate(socket.handshake.auth.token);
  *   next();
  * });
  * ```
- * @throws `InvalidArgumentError` for what is no Socket.IO server, or an option out of range.
+ * @throws `InvalidArgumentError` if `io` is not a Socket.IO server or namespace, or for an invalid option.
  */
 export function trackPresence<S extends SocketLike>(
   io: ServerLike<S> | NamespaceLike<S>,
   options: TrackPresenceOptions<S>,
 ): PresenceTracker<S> {
   if (!isServerOrNamespace(io)) {
-    throw new InvalidArgumentError('io', 'must be a server or a namespace of Socket.IO 4');
+    throw new InvalidArgumentError('io', 'must be a Server or Namespace of Socket.IO 4');
   }
-  const space = namespaceOf(io);
-  const tracking = new NamespaceTracker<S>(space, resolveSettings(options));
-  tracking.start();
-  const close = (closing?: { handoff?: boolean }): Promise<void> => tracking.close(closing?.handoff === true);
+  const namespace = namespaceOf(io);
+  const tracker = new NamespaceTracker<S>(namespace, resolveSettings(options));
+  tracker.start();
+  const close = (options?: { handoff?: boolean }): Promise<void> => tracker.close(options?.handoff === true);
   return {
-    watch: async (socket, userIds) => tracking.watch(tracking.find(socket), idSet(userIds)),
-    unwatch: async (socket, userIds) => tracking.unwatch(tracking.find(socket), idSet(userIds)),
-    setStatus: async (socket, status) => tracking.setStatus(tracking.find(socket), status),
-    subscribe: async (socket, channel, subscribing) =>
-      tracking.channels.subscribe(tracking.find(socket), channel, subscribing),
-    relay: async (channel, relaying) => {
-      tracking.assertOpen();
-      assertOptions('options', relaying);
-      return tracking.channels.relay(space, channel, relaying);
+    watch: async (socket, userIds) => tracker.watch(tracker.find(socket), toUserIds(userIds)),
+    unwatch: async (socket, userIds) => tracker.unwatch(tracker.find(socket), toUserIds(userIds)),
+    setStatus: async (socket, status) => tracker.setStatus(tracker.find(socket), status),
+    subscribe: async (socket, channel, options) =>
+      tracker.channels.subscribe(tracker.find(socket), channel, options),
+    relay: async (channel, options) => {
+      tracker.assertOpen();
+      assertOptions('options', options);
+      return tracker.channels.relay(namespace, channel, options);
     },
-    stats: () => tracking.stats,
+    stats: () => tracker.stats,
     close,
     [Symbol.asyncDispose]: () => close(),
   };
 }
 
-function idSet(userIds: Iterable<string>): Set<string> {
+function toUserIds(userIds: Iterable<string>): Set<string> {
   if (typeof userIds === 'string' || typeof userIds?.[Symbol.iterator] !== 'function') {
     throw new InvalidArgumentError('userIds', 'must be an iterable of strings');
   }

@@ -20,30 +20,30 @@ import type { NamespaceLike, SocketLike } from './socket-io-types.js';
 import { SocketRegistration } from './socket-registration.js';
 import { TrackedSocket } from './tracked-socket.js';
 
-/** A socket that is disconnected and may come back under the same id. */
+/** A disconnected socket that may be recovered under the same id. */
 interface RecoverableSocket {
   readonly registration: SocketRegistration;
   readonly timer: Timer;
 }
 
-/** All sockets of a namespace, from `connection` to `disconnect`, or to where they can't be recovered any more. */
+/** Tracks the sockets of a namespace from `connection` until they can no longer be recovered. */
 export class NamespaceTracker<S extends SocketLike> {
   readonly channels: ChannelRelay;
-  readonly #space: NamespaceLike<S>;
+  readonly #namespace: NamespaceLike<S>;
   readonly #settings: TrackerSettings<S>;
   readonly #sockets = new Map<string, TrackedSocket<S>>();
   readonly #recovering = new Map<string, RecoverableSocket>();
-  readonly #watching: SocketWatches<S>;
+  readonly #watches: SocketWatches<S>;
   readonly #mirror: RoomMirror<S> | undefined;
   readonly #actions: ReadonlyMap<string, RequestAction<S>>;
   #closing: Promise<void> | undefined;
 
-  constructor(space: NamespaceLike<S>, settings: TrackerSettings<S>) {
-    this.#space = space;
+  constructor(namespace: NamespaceLike<S>, settings: TrackerSettings<S>) {
+    this.#namespace = namespace;
     this.#settings = settings;
     const { pubsub, maxSubscriptions, roomOf } = settings;
     this.channels = new ChannelRelay(pubsub, maxSubscriptions);
-    this.#watching = new SocketWatches(settings);
+    this.#watches = new SocketWatches(settings);
     const find = (socketId: string) => this.#sockets.get(socketId);
     if (roomOf !== undefined) this.#mirror = new RoomMirror<S>({ ...settings, find, nameOf: roomOf });
     this.#actions = new Map<string, RequestAction<S>>([
@@ -51,7 +51,7 @@ export class NamespaceTracker<S extends SocketLike> {
       [
         'presence:unwatch',
         async (tracked, payload) => {
-          this.#watching.remove(tracked, this.#idsIn(payload));
+          this.#watches.remove(tracked, this.#parseUserIds(payload));
           return {};
         },
       ],
@@ -59,11 +59,11 @@ export class NamespaceTracker<S extends SocketLike> {
     ]);
   }
 
-  /** Begins with the sockets that are there, and goes on with those who come. */
+  /** Tracks the sockets that are connected, and those that connect later. */
   start(): void {
-    // Before the application's own handlers, so that they can watch and subscribe.
-    this.#space.prependListener('connection', this.#connected);
-    for (const socket of this.#space.sockets.values()) this.#connected(socket);
+    // Runs before the application's own handlers, so that they can watch and subscribe.
+    this.#namespace.prependListener('connection', this.#onConnection);
+    for (const socket of this.#namespace.sockets.values()) this.#onConnection(socket);
   }
 
   get stats(): PresenceTrackerStats {
@@ -72,17 +72,17 @@ export class NamespaceTracker<S extends SocketLike> {
     return {
       sockets: this.#sockets.size,
       recovering: this.#recovering.size,
-      watched: this.#watching.size,
+      watched: this.#watches.size,
       subscriptions,
     };
   }
 
   /** @throws {@link ClosedError} */
   assertOpen(): void {
-    if (this.#closing !== undefined) throw new ClosedError('the tracking is closed');
+    if (this.#closing !== undefined) throw new ClosedError('the presence tracker is closed');
   }
 
-  /** What is known of `socket`. @throws {@link ClosedError}, {@link InvalidArgumentError} */
+  /** @throws {@link ClosedError}; {@link InvalidArgumentError} for a socket that is not connected here. */
   find(socket: S): TrackedSocket<S> {
     this.assertOpen();
     const tracked = this.#sockets.get(socket?.id);
@@ -93,19 +93,19 @@ export class NamespaceTracker<S extends SocketLike> {
   }
 
   watch(tracked: TrackedSocket<S>, userIds: ReadonlySet<string>): Promise<PresencePayload[]> {
-    return tracked.runExclusive(() => this.#watching.add(tracked, userIds));
+    return tracked.runExclusive(() => this.#watches.add(tracked, userIds));
   }
 
   unwatch(tracked: TrackedSocket<S>, userIds: ReadonlySet<string>): Promise<void> {
-    return tracked.runExclusive(() => this.#watching.remove(tracked, userIds));
+    return tracked.runExclusive(() => this.#watches.remove(tracked, userIds));
   }
 
   async setStatus(tracked: TrackedSocket<S>, status: string): Promise<void> {
     assertStatus('status', status);
-    // Whose it is, is settled when the handlers of `connection` have run.
+    // Queued, because the socket is identified after the handlers of `connection` have run.
     await tracked.runExclusive(async () => {
       if (tracked.registration === undefined) {
-        throw new InvalidArgumentError('socket', 'is anonymous: it has no status');
+        throw new InvalidArgumentError('socket', 'is anonymous, so it has no status');
       }
       await tracked.registration.setStatus(status);
     });
@@ -117,13 +117,13 @@ export class NamespaceTracker<S extends SocketLike> {
   }
 
   async #close(handoff: boolean): Promise<void> {
-    this.#space.off('connection', this.#connected);
+    this.#namespace.off('connection', this.#onConnection);
     const registrations = [...this.#recovering.values()].map(({ registration, timer }) => {
       timer.cancel();
       return registration;
     });
     this.#recovering.clear();
-    const ending: Promise<unknown>[] = [this.#watching.close(), this.channels.close()];
+    const ending: Promise<unknown>[] = [this.#watches.close(), this.channels.close()];
     for (const tracked of [...this.#sockets.values()]) {
       ending.push(...this.#releaseSocket(tracked));
       if (tracked.registration !== undefined) registrations.push(tracked.registration);
@@ -137,41 +137,41 @@ export class NamespaceTracker<S extends SocketLike> {
     }
   }
 
-  /** Not a method: it is taken off again. */
-  readonly #connected = (socket: S): void => {
+  /** A field, so that the same function can be removed as a listener. */
+  readonly #onConnection = (socket: S): void => {
     if (this.#closing !== undefined || this.#sockets.get(socket.id)?.socket === socket) return;
     const { presence, reporter, touch } = this.#settings;
     const tracked = new TrackedSocket(socket);
     this.#sockets.set(socket.id, tracked);
-    const disconnecting = (reason: string): void => this.#disconnecting(tracked, reason);
-    const disconnected = (reason: string): void => this.#disconnected(tracked, reason);
-    const heard = (): void => {
+    const onDisconnecting = (reason: string): void => this.#onDisconnecting(tracked, reason);
+    const onDisconnect = (reason: string): void => this.#onDisconnect(tracked, reason);
+    const onEvent = (): void => {
       const { registration } = tracked;
       if (registration?.registered !== true) return;
       presence.touch(registration.userId, socket.id).catch((error: unknown) => this.#report(error, 'repair'));
     };
-    socket.on('disconnecting', disconnecting);
-    socket.on('disconnect', disconnected);
-    if (touch) socket.onAny(heard);
-    const deaf = handleRequests(tracked, this.#actions, reporter);
+    socket.on('disconnecting', onDisconnecting);
+    socket.on('disconnect', onDisconnect);
+    if (touch) socket.onAny(onEvent);
+    const removeRequestListeners = handleRequests(tracked, this.#actions, reporter);
     tracked.removeListeners = () => {
-      socket.off('disconnecting', disconnecting);
-      socket.off('disconnect', disconnected);
-      if (touch) socket.offAny(heard);
-      deaf();
+      socket.off('disconnecting', onDisconnecting);
+      socket.off('disconnect', onDisconnect);
+      if (touch) socket.offAny(onEvent);
+      removeRequestListeners();
     };
-    const carried: RecoverableState =
+    const restored: RecoverableState =
       socket.recovered === true ? restoreState(socket.data) : { status: undefined, watching: [] };
-    // In turn, so that requests find it done; later, so that handlers of `connection` can set `socket.data.user`.
-    void tracked.runExclusive(() => this.#identify(tracked, carried));
-    if (carried.watching.length > 0) this.#watching.restore(tracked, carried.watching);
+    // Queued before all requests, and run later, so that handlers of `connection` can set `socket.data.user`.
+    void tracked.runExclusive(() => this.#identify(tracked, restored));
+    if (restored.watching.length > 0) this.#watches.restore(tracked, restored.watching);
   };
 
-  #identify(tracked: TrackedSocket<S>, carried: RecoverableState): void {
+  #identify(tracked: TrackedSocket<S>, restored: RecoverableState): void {
     const { socket } = tracked;
-    const before = this.#recovering.get(socket.id);
+    const recovered = this.#recovering.get(socket.id);
     this.#recovering.delete(socket.id);
-    before?.timer.cancel();
+    recovered?.timer.cancel();
     let identity: SocketIdentity | undefined;
     try {
       identity = parseIdentity(this.#settings.identify(socket));
@@ -179,33 +179,33 @@ export class NamespaceTracker<S extends SocketLike> {
       if (error instanceof InvalidArgumentError) this.#settings.reporter.report(error, { stage: 'handler' });
       else this.#settings.reporter.reportHandlerError(error, {});
     }
-    const stays = before !== undefined && before.registration.userId === identity?.userId;
-    if (before !== undefined && !stays) this.#remove(before.registration);
+    const isSameUser = recovered !== undefined && recovered.registration.userId === identity?.userId;
+    if (recovered !== undefined && !isSameUser) this.#remove(recovered.registration);
     if (identity === undefined) return;
     const { userId, meta, status = 'online' } = identity;
-    const registration = stays
-      ? before.registration
-      : new SocketRegistration(this.#settings, userId, socket.id, carried.status ?? status);
+    const registration = isSameUser
+      ? recovered.registration
+      : new SocketRegistration(this.#settings, userId, socket.id, restored.status ?? status);
     if (!tracked.connected) {
-      // Gone again in its own `connection` handler.
-      if (stays) this.#remove(registration);
+      // A `connection` handler has disconnected the socket.
+      if (isSameUser) this.#remove(registration);
       return;
     }
     tracked.registration = registration;
-    registration.onRegistered = () => this.#mirror?.registered(tracked);
+    registration.onRegistered = () => this.#mirror?.addSocket(tracked);
     registration.begin(meta);
   }
 
-  /** `disconnecting`: Socket.IO is about to keep the session, and to empty the rooms. */
-  #disconnecting(tracked: TrackedSocket<S>, reason: string): void {
+  /** Runs before Socket.IO stores the session, so that the state is stored with it. */
+  #onDisconnecting(tracked: TrackedSocket<S>, reason: string): void {
     tracked.connected = false;
     const { socket, registration, watching, restoring = [] } = tracked;
     if (recoveryWindow(socket.nsp, reason) === 0) return;
-    const all = new Set([...watching, ...restoring]);
-    saveState(socket.data, { status: registration?.status, watching: [...all] });
+    const userIds = new Set([...watching, ...restoring]);
+    saveState(socket.data, { status: registration?.status, watching: [...userIds] });
   }
 
-  #disconnected(tracked: TrackedSocket<S>, reason: string): void {
+  #onDisconnect(tracked: TrackedSocket<S>, reason: string): void {
     const { registration, socket } = tracked;
     for (const ending of this.#releaseSocket(tracked)) {
       ending.catch((error: unknown) => this.#report(error, 'unsubscribe'));
@@ -214,21 +214,21 @@ export class NamespaceTracker<S extends SocketLike> {
     const { clock, recoveryGrace } = this.#settings;
     const grace = Math.min(recoveryWindow(socket.nsp, reason), recoveryGrace);
     if (grace === 0) return this.#remove(registration);
-    const over = (): void => {
+    const onExpired = (): void => {
       this.#recovering.delete(socket.id);
       this.#remove(registration);
     };
-    const timer = clock.after(grace, over, { keepAlive: false });
+    const timer = clock.after(grace, onExpired, { keepAlive: false });
     this.#recovering.set(socket.id, { registration, timer });
   }
 
-  /** All that ends with the connection. */
+  /** Releases what belongs to the connection; returns the unsubscriptions in progress. */
   #releaseSocket(tracked: TrackedSocket<S>): Promise<unknown>[] {
     tracked.connected = false;
     tracked.removeListeners();
     this.#sockets.delete(tracked.id);
-    this.#mirror?.gone(tracked);
-    this.#watching.remove(tracked, [...tracked.watching]);
+    this.#mirror?.removeSocket(tracked);
+    this.#watches.remove(tracked, [...tracked.watching]);
     const ending = [...tracked.subscriptions].map((subscription) => subscription.unsubscribe());
     tracked.subscriptions.clear();
     return ending;
@@ -239,12 +239,12 @@ export class NamespaceTracker<S extends SocketLike> {
   }
 
   async #handleWatch(tracked: TrackedSocket<S>, payload: unknown): Promise<object> {
-    const userIds = this.#idsIn(payload);
+    const userIds = this.#parseUserIds(payload);
     await this.#assertAllowed(
       tracked,
       Array.from(userIds, (userId) => ({ action: 'watch' as const, userId })),
     );
-    return { users: await this.#watching.add(tracked, userIds) };
+    return { users: await this.#watches.add(tracked, userIds) };
   }
 
   async #handleStatus(tracked: TrackedSocket<S>, payload: unknown): Promise<object> {
@@ -257,10 +257,10 @@ export class NamespaceTracker<S extends SocketLike> {
     return { status: payload };
   }
 
-  #idsIn(payload: unknown): Set<string> {
+  #parseUserIds(payload: unknown): Set<string> {
     const { maxWatched } = this.#settings;
     if (!Array.isArray(payload)) throw new InvalidArgumentError('userIds', 'must be an array of strings');
-    if (payload.length > maxWatched) throw new LimitError(`at most ${maxWatched} users can be watched`);
+    if (payload.length > maxWatched) throw new LimitError(`a socket may watch at most ${maxWatched} users`);
     for (const userId of payload as unknown[]) assertName('userId', userId);
     return new Set(payload as string[]);
   }
@@ -279,7 +279,7 @@ export class NamespaceTracker<S extends SocketLike> {
   }
 
   #report(error: unknown, stage: 'repair' | 'unsubscribe' | 'close'): void {
-    // A service that was closed first has removed its sockets and ended its subscriptions itself.
+    // A service that was closed first has removed its sockets and subscriptions itself.
     if (error instanceof ClosedError) return;
     this.#settings.reporter.report(toRollcallError(error), { stage });
   }

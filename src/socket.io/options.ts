@@ -9,41 +9,41 @@ import type { PubSubService } from '../pubsub/pubsub-service.js';
 import type { Subscription } from '../pubsub/subscribe.js';
 import type { SocketLike } from './socket-io-types.js';
 
-/** What is used of a presence service. */
+/** The part of a presence service that the tracker uses. */
 export type TrackedPresence = Pick<
   PresenceService,
   'setPresence' | 'removeSocket' | 'watch' | 'join' | 'leave' | 'touch'
 >;
 
-/** What is used of a pub/sub service. */
+/** The part of a pub/sub service that the tracker uses. */
 export type RelayedPubSub = Pick<PubSubService, 'subscribe'>;
 
-/** Whose a socket is. */
+/** The user of a socket. */
 export interface SocketIdentity {
-  /** The user. */
+  /** The user's id. */
   userId: string;
-  /** Kept with the socket; only readers of `PresenceData` see it. */
+  /** Application data stored with the socket, shown in `PresenceData.sockets`. */
   meta?: Json;
-  /** The socket's status at first. @default 'online' */
+  /** Initial status of the socket. @default 'online' */
   status?: Status;
 }
 
-/** What a client asks for: to `watch` a user, or to give his own socket another `status`. */
+/** A client's request to watch a user, or to change the status of its own socket. */
 export type PresenceTrackerRequest =
   | { readonly action: 'watch'; readonly userId: string }
   | { readonly action: 'status'; readonly status: string };
 
 /** Options of {@link trackPresence}. */
 export interface TrackPresenceOptions<S extends SocketLike = SocketLike> {
-  /** Where the sockets are registered. It stays yours: close it after the tracking. */
+  /** The service that registers the sockets. Close it yourself, after the tracker. */
   presence: TrackedPresence;
-  /** Whose channels `subscribe` and `relay` are about. @default none: these two throw */
+  /** The service behind `subscribe` and `relay`. @default none: both reject with `UnsupportedError` */
   pubsub?: RelayedPubSub;
   /**
-   * Whose a socket is; asked when all your `connection` handlers have run. With `undefined` it is an
-   * anonymous socket: not registered, but the others work for it.
+   * Returns the user of a socket; called after your `connection` handlers have run. With `undefined` the socket
+   * is anonymous: it is not registered, but `watch`, `subscribe` and `relay` work.
    *
-   * @default `socket.data.user`, if that is a string, or an object whose `id` is one or a number
+   * @default `socket.data.user` if it is a string or number, or its `id` if it is an object
    */
   identify?: (socket: S) => string | SocketIdentity | null | undefined;
   /**
@@ -53,113 +53,113 @@ export interface TrackPresenceOptions<S extends SocketLike = SocketLike> {
    */
   authorize?: (socket: S, request: PresenceTrackerRequest) => boolean | Promise<boolean>;
   /**
-   * Put sockets into presence rooms as they join and leave rooms of Socket.IO: all of them, or those for
-   * which this returns true, or the name the room shall have. The sockets' own rooms are left out. Presence
-   * rooms are common to all namespaces of one presence service. @default false
+   * Mirrors Socket.IO rooms as presence rooms: all rooms, or those for which the function returns true or another
+   * name. A socket's own room is left out. All namespaces of one presence service share the presence rooms.
+   * @default false
    */
   rooms?: boolean | ((room: string, socket: S) => boolean | string);
-  /** Take every event of a client for a sign of life, see `PresenceService.touch`. @default true */
+  /** Counts every event of a client as user activity; see `PresenceService.touch`. @default true */
   touch?: boolean;
   /**
-   * For how many ms a socket whose session may be recovered stays registered, where the server has
-   * `connectionStateRecovery`; never longer than its `maxDisconnectionDuration`. @default 30_000
+   * Time in ms that a disconnected socket stays registered if the server has `connectionStateRecovery`; at most
+   * its `maxDisconnectionDuration`. From 0 to 86,400,000. @default 30_000
    */
   recoveryGrace?: number;
-  /** How many users a socket may watch. @default 1_000 */
+  /** Users that one socket may watch. @default 1_000 */
   maxWatched?: number;
-  /** How many channels a socket may be subscribed to. @default 100 */
+  /** Channels that one socket may subscribe to. @default 100 */
   maxSubscriptions?: number;
-  /** Gets every failure that no caller waits for. */
+  /** Receives failures that no caller awaits. */
   onError?: ErrorListener;
-  /** Where time and chance come from; for tests. @default the system's */
+  /** Source of time and randomness, for tests. @default the system's */
   clock?: Clock;
 }
 
-/** How a watched user is: what `presence:watch` answers and `presence:changed` carries. */
+/** The presence of a watched user, in the acknowledgement of `presence:watch` and in `presence:changed`. */
 export interface PresencePayload {
-  /** Whose. */
+  /** The user's id. */
   userId: string;
-  /** `offline` also for somebody nobody knows. */
+  /** `offline` for an unknown user. */
   status: Status;
-  /** In ms since the epoch; 0 for somebody nobody knows. */
+  /** In ms since the epoch; 0 for an unknown user. */
   lastSeen: number;
-  /** The greater one is the newer one; 0 for somebody nobody knows. */
+  /** Increases with each change; 0 for an unknown user. */
   version: number;
 }
 
-/** Comes after the message in each event of a channel. */
+/** Second argument of each event of a channel, after the message. */
 export interface ChannelEventContext {
-  /** The channel. */
+  /** The channel's name. */
   channel: string;
-  /** The message's place in the history, for `since`; only with history. */
+  /** The message's position, to pass as `since` later; only with history. */
   position?: Position;
 }
 
-/** What `<event>:discontinuity` carries. */
+/** The payload of `<event>:discontinuity`. */
 export interface DiscontinuityPayload {
-  /** The channel. */
+  /** The channel's name. */
   channel: string;
-  /** As in `Discontinuity`. */
+  /** The reason; see `Discontinuity`. */
   reason: string;
-  /** Up to when all is known to be well, in ms since the epoch. */
+  /** No message before this time is missing; in ms since the epoch. */
   since: number;
-  /** Everything that was missing has been sent after all. */
+  /** True if all missing messages have been sent since. */
   recovered: boolean;
 }
 
 /** Options of `subscribe`. */
 export interface SocketSubscribeOptions {
-  /** The event that carries the messages. @default the channel's name */
+  /** Name of the Socket.IO event that carries the messages. @default the channel's name */
   event?: string;
-  /** As in `PubSubService.subscribe`: the last position the client has. */
+  /** The last position that the client has; see `PubSubService.subscribe`. @default none: live messages only */
   since?: Position | 'latest' | 'earliest';
-  /** The name is a sharded channel. @default false */
+  /** The channel is a sharded channel. @default as in the channel's definition; otherwise false */
   sharded?: boolean;
 }
 
 /** Options of `relay`. */
 export interface RelayOptions extends SocketSubscribeOptions {
-  /** Only to the sockets in these rooms of Socket.IO. @default all sockets of the namespace */
+  /** Sends to the sockets in these Socket.IO rooms only. @default all sockets of the namespace */
   room?: string | string[];
 }
 
-/** Gauges of a tracking. */
+/** Gauges of a presence tracker, for this process. */
 export interface PresenceTrackerStats {
   /** Connected sockets, anonymous ones included. */
   sockets: number;
-  /** Sockets that are disconnected and may be recovered. */
+  /** Disconnected sockets that may be recovered. */
   recovering: number;
-  /** Users that are watched by somebody. */
+  /** Users that at least one socket watches. */
   watched: number;
-  /** Channels that sockets are subscribed to, each counted once per socket, and relays. */
+  /** Subscriptions of sockets, plus relays. */
   subscriptions: number;
 }
 
 /** What {@link trackPresence} returns. */
 export interface PresenceTracker<S extends SocketLike = SocketLike> {
   /**
-   * Sends `presence:changed` to the socket whenever the status of one of these users changes; resolves with
-   * how they are now. What `presence:watch` does, unasked and without `authorize`.
+   * Sends `presence:changed` to the socket when the presence of one of these users changes. Resolves with their
+   * current presence. Like a client's `presence:watch`, but without `authorize`.
    *
-   * @throws `InvalidArgumentError` for bad ids or a socket that is not connected here;
-   * `LimitError` over `maxWatched`; `ConnectionError`, `TimeoutError` while Redis is away.
+   * @throws `InvalidArgumentError` for invalid ids, or a socket that is not connected here;
+   * `LimitError` beyond `maxWatched`; `ConnectionError` or `TimeoutError` while Redis is unavailable.
    */
   watch(socket: S, userIds: Iterable<string>): Promise<PresencePayload[]>;
-  /** No more of these users. @throws `InvalidArgumentError` as `watch` does. */
+  /** Stops sending changes of these users. @throws `InvalidArgumentError` as `watch` does. */
   unwatch(socket: S, userIds: Iterable<string>): Promise<void>;
   /**
-   * Gives a socket another status. What is set by `presence.setPresence` itself is lost at a recovery.
+   * Changes the status of a socket. Unlike a status set with `presence.setPresence`, it survives a recovery.
    *
-   * @throws `InvalidArgumentError` for a bad status or an anonymous socket, and as `setPresence` does.
+   * @throws `InvalidArgumentError` for an invalid status or an anonymous socket; and as `setPresence` does.
    */
   setStatus(socket: S, status: Status): Promise<void>;
   /**
-   * Sends every message of a channel to the socket, as `event` with the message and a
-   * {@link ChannelEventContext}; gaps as `<event>:discontinuity`. Ends with the connection: begin again in
-   * the `connection` handler, recovered or not. For a socket that has gone meanwhile it resolves with a
-   * subscription that is over.
+   * Sends each message of a channel to the socket, as `event` with the message and a {@link ChannelEventContext}.
+   * Gaps are sent as `<event>:discontinuity`. The subscription ends with the connection: subscribe again in the
+   * `connection` handler, also for a recovered socket. If the socket disconnects while subscribing, this resolves
+   * with a subscription that has ended.
    *
-   * @throws `InvalidArgumentError` for a bad channel, event or position; `LimitError` over
+   * @throws `InvalidArgumentError` for an invalid channel, event or position; `LimitError` beyond
    * `maxSubscriptions`; `UnsupportedError` without `pubsub`; and as `PubSubService.subscribe` does.
    */
   subscribe(
@@ -168,19 +168,19 @@ export interface PresenceTracker<S extends SocketLike = SocketLike> {
     options?: SocketSubscribeOptions,
   ): Promise<Subscription>;
   /**
-   * The same for all sockets of this process in the namespace, or in some rooms: encoded once for all.
-   * Every process does it for its own sockets.
+   * Like `subscribe`, for all sockets of this process in the namespace or in some rooms. Each message is encoded
+   * once. Call it in every process.
    *
    * @throws as `subscribe` does.
    */
   relay(channel: ChannelLike<never, unknown>, options?: RelayOptions): Promise<Subscription>;
-  /** Gauges. */
+  /** Returns the current gauges. */
   stats(): PresenceTrackerStats;
   /**
-   * Lets go of everything: listeners, watches, subscriptions, and the sockets, which are removed; with
-   * `handoff` they stay for `presence.close({ handoff: true })`. Idempotent, works detached.
+   * Removes listeners, watches and subscriptions, and removes the sockets from presence. With `handoff` the
+   * sockets stay registered for `presence.close({ handoff: true })`. Repeated calls return the same promise.
    */
   close(options?: { handoff?: boolean }): Promise<void>;
-  /** The same, for `await using`. */
+  /** Calls `close()`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }

@@ -7,10 +7,9 @@ import type { TrackerSettings } from './settings.js';
 import type { NamespaceBase, SocketLike } from './socket-io-types.js';
 import type { TrackedSocket } from './tracked-socket.js';
 
-/** The event that tells of a change of a watched user. */
 const CHANGED_EVENT = 'presence:changed';
 
-/** What each socket watches, within its limit, and how it is told. */
+/** The users that each socket watches, up to `maxWatched`. All sockets share one watch per user. */
 export class SocketWatches<S extends SocketLike> {
   readonly #settings: TrackerSettings<S>;
   readonly #watch: SharedWatch<TrackedSocket<S>>;
@@ -20,14 +19,14 @@ export class SocketWatches<S extends SocketLike> {
     this.#watch = new SharedWatch(settings.presence, emitChange);
   }
 
-  /** How many users are watched. */
+  /** Number of watched users. */
   get size(): number {
     return this.#watch.size;
   }
 
-  /** Tells the socket of `userIds` too; resolves with how they are. */
+  /** Starts to send changes of `userIds` to the socket. Resolves with their current presence. */
   async add(tracked: TrackedSocket<S>, userIds: ReadonlySet<string>): Promise<PresencePayload[]> {
-    // Gone while it waited for its turn: nobody would take it out again.
+    // Nothing would remove the watches of a socket that disconnected while this request was queued.
     if (!tracked.connected) throw new ClosedError('the socket is disconnected');
     const added = tracked.reserve(userIds, this.#settings.maxWatched);
     try {
@@ -37,59 +36,61 @@ export class SocketWatches<S extends SocketLike> {
       throw error;
     }
     if (!tracked.connected) throw new ClosedError('the socket is disconnected');
-    return [...userIds].map((userId) => payloadOf(userId, this.#watch.get(userId)));
+    return [...userIds].map((userId) => toPayload(userId, this.#watch.get(userId)));
   }
 
-  /** Tells it no more of `userIds`. */
+  /** Stops sending changes of `userIds` to the socket. */
   remove(tracked: TrackedSocket<S>, userIds: Iterable<string>): void {
     const dropped = [...userIds];
     for (const userId of dropped) tracked.watching.delete(userId);
     this.#watch.remove(tracked, dropped);
   }
 
-  /** What a recovered socket watched before; what it may have missed is sent whole, for the newest wins. */
+  /**
+   * Watches again the users that a recovered socket watched before, and sends all their states: changes may have
+   * been missed, and the client keeps the greatest `version`.
+   */
   restore(tracked: TrackedSocket<S>, userIds: readonly string[]): void {
-    const wanted = new Set(userIds.slice(0, this.#settings.maxWatched));
-    tracked.restoring = wanted;
-    const { removeListeners: silence } = tracked;
-    // The client does not ask again: it thinks that it watches them.
+    const restoring = new Set(userIds.slice(0, this.#settings.maxWatched));
+    tracked.restoring = restoring;
+    const { removeListeners } = tracked;
+    // A recovered client does not send `presence:watch` again, so failures must be retried here.
     const retry = new Retry(this.#settings, async () => {
-      const users = await tracked.runExclusive(() => this.add(tracked, wanted));
+      const users = await tracked.runExclusive(() => this.add(tracked, restoring));
       tracked.restoring = undefined;
       const target = tracked.socket.nsp.local.to(tracked.id);
       for (const user of users) if (user.version > 0) target.emit(CHANGED_EVENT, user);
     });
     tracked.removeListeners = () => {
       retry.stop();
-      silence();
+      removeListeners();
     };
     retry.start();
   }
 
-  /** Nobody is told anything any more. */
   close(): Promise<void> {
     return this.#watch.close();
   }
 }
 
-/** Sends news; encoded once for each namespace, and nearly always there is but one. */
+/** Sends one change to all its watchers; Socket.IO encodes it once per namespace. */
 function emitChange<S extends SocketLike>(
   watchers: readonly TrackedSocket<S>[],
-  news: WatchedPresence,
+  presence: WatchedPresence,
 ): void {
-  const payload = payloadOf(news.userId, news);
-  const bySpace = new Map<NamespaceBase, string[]>();
-  for (const { socket, connected: present } of watchers) {
-    if (!present) continue;
-    const ids = bySpace.get(socket.nsp);
-    if (ids === undefined) bySpace.set(socket.nsp, [socket.id]);
+  const payload = toPayload(presence.userId, presence);
+  const byNamespace = new Map<NamespaceBase, string[]>();
+  for (const { socket, connected } of watchers) {
+    if (!connected) continue;
+    const ids = byNamespace.get(socket.nsp);
+    if (ids === undefined) byNamespace.set(socket.nsp, [socket.id]);
     else ids.push(socket.id);
   }
-  // This process's sockets only: the others hear of it by their own watches.
-  for (const [space, ids] of bySpace) space.local.to(ids).emit(CHANGED_EVENT, payload);
+  // `local`: every process has its own watch.
+  for (const [namespace, ids] of byNamespace) namespace.local.to(ids).emit(CHANGED_EVENT, payload);
 }
 
-function payloadOf(userId: string, presence: WatchedPresence | undefined): PresencePayload {
+function toPayload(userId: string, presence: WatchedPresence | undefined): PresencePayload {
   if (presence === undefined) return { userId, status: 'offline', lastSeen: 0, version: 0 };
   const { status, lastSeen, version } = presence;
   return { userId, status, lastSeen: lastSeen.getTime(), version };

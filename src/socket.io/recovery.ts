@@ -1,8 +1,8 @@
 import type { NamespaceBase } from './socket-io-types.js';
 
 /**
- * The reasons of a disconnection after which Socket.IO keeps the session, where it keeps sessions at all;
- * with any other one, such as either side's `disconnect()`, it is over.
+ * Reasons of `disconnect` after which Socket.IO keeps a session for recovery. Any other reason, such as
+ * `disconnect()` by either side, ends the session.
  */
 const RECOVERABLE: ReadonlySet<string> = new Set([
   'transport error',
@@ -13,19 +13,19 @@ const RECOVERABLE: ReadonlySet<string> = new Set([
   'forced server close',
 ]);
 
-/** Under which name a session carries what has to survive its recovery, by whichever process. */
+/** Property of `socket.data` that carries the state to the process that recovers the session. */
 const KEY = '$rollcall';
 
-/** What survives. */
+/** The state of a socket that survives a recovery. */
 export interface RecoverableState {
   readonly status: string | undefined;
   readonly watching: readonly string[];
 }
 
-/** For how many ms a socket that was disconnected for `reason` can be recovered; 0 if it can't. */
-export function recoveryWindow(space: NamespaceBase, reason: string): number {
+/** Time in ms during which a socket disconnected for `reason` may be recovered; 0 if it may not. */
+export function recoveryWindow(namespace: NamespaceBase, reason: string): number {
   if (!RECOVERABLE.has(reason)) return 0;
-  const { server } = space as NamespaceBase & { server?: { opts?: unknown; _opts?: unknown } };
+  const { server } = namespace as NamespaceBase & { server?: { opts?: unknown; _opts?: unknown } };
   const options = (server?._opts ?? server?.opts) as
     | { connectionStateRecovery?: { maxDisconnectionDuration?: unknown } | boolean }
     | undefined;
@@ -35,13 +35,13 @@ export function recoveryWindow(space: NamespaceBase, reason: string): number {
   return typeof duration === 'number' && duration > 0 ? duration : 0;
 }
 
-/** Puts `carried` into the session, just before Socket.IO keeps it. */
-export function saveState(data: unknown, carried: RecoverableState): void {
+/** Adds the state to the session. Call this before Socket.IO stores the session. */
+export function saveState(data: unknown, state: RecoverableState): void {
   if (typeof data !== 'object' || data === null || !Object.isExtensible(data)) return;
-  (data as Record<string, unknown>)[KEY] = { ...carried, watching: [...carried.watching] };
+  (data as Record<string, unknown>)[KEY] = { ...state, watching: [...state.watching] };
 }
 
-/** Takes it out again; all of it has been through the adapter's store. */
+/** Removes the state from the session and checks it, because it comes from the adapter's store. */
 export function restoreState(data: unknown): RecoverableState {
   const none: RecoverableState = { status: undefined, watching: [] };
   if (typeof data !== 'object' || data === null || !Object.hasOwn(data, KEY)) return none;

@@ -10,27 +10,26 @@ import type { ProtocolErrorCode } from '../protocol/frames.js';
 import type { SocketLike } from './socket-io-types.js';
 import type { TrackedSocket } from './tracked-socket.js';
 
-/** What a request that failed is answered with. */
+/** The acknowledgement of a failed request. */
 export interface ErrorAck {
-  /** Why. */
   error: {
-    /** What to branch on. */
+    /** For programs. */
     code: ProtocolErrorCode;
     /** For developers. */
     message: string;
   };
 }
 
-/** What is said instead of messages that may name hosts and keys. */
+/** Sent instead of the error's own message, which may contain host names and Redis keys. */
 const MESSAGES: ReadonlyMap<ProtocolErrorCode, string> = new Map([
-  ['UNAVAILABLE', 'not available at the moment'],
+  ['UNAVAILABLE', 'not available now'],
   ['INTERNAL', 'the server failed'],
 ]);
 
-/** How many requests of one socket may wait. */
+/** Requests of one socket that may be queued or in progress. */
 const MAX_WAITING = 100;
 
-/** A refusal that says itself what it is. */
+/** A request that is rejected with this code. */
 export class RejectedRequest extends Error {
   constructor(
     readonly code: ProtocolErrorCode,
@@ -40,13 +39,13 @@ export class RejectedRequest extends Error {
   }
 }
 
-/** What an event of a client asks for; resolves with the answer. */
+/** Handles an event of a client; resolves with the acknowledgement. */
 export type RequestAction<S extends SocketLike> = (
   tracked: TrackedSocket<S>,
   payload: unknown,
 ) => Promise<object>;
 
-/** Answers the events in `actions` when they come; the returned function stops that. */
+/** Handles the events in `actions`; returns a function that removes the listeners. */
 export function handleRequests<S extends SocketLike>(
   tracked: TrackedSocket<S>,
   actions: ReadonlyMap<string, RequestAction<S>>,
@@ -56,11 +55,11 @@ export function handleRequests<S extends SocketLike>(
   const listeners = [...actions].map(([event, action]) => {
     const listener = (...args: unknown[]): void => {
       const last = args.at(-1);
-      // Whoever wants no answer gives no function, and need not have one.
-      const ack = typeof last === 'function' ? (last as (answer: object) => void) : undefined;
+      // The acknowledgement callback is optional.
+      const ack = typeof last === 'function' ? (last as (response: object) => void) : undefined;
       const payload = args[0] === ack ? undefined : args[0];
-      void runRequest(tracked, () => action(tracked, payload), reporter).then((answer) =>
-        reporter.runHandler(() => ack?.(answer), {}),
+      void runRequest(tracked, () => action(tracked, payload), reporter).then((response) =>
+        reporter.runHandler(() => ack?.(response), {}),
       );
     };
     socket.on(event, listener);
@@ -83,8 +82,8 @@ async function runRequest<S extends SocketLike>(
   } catch (error) {
     const code = toErrorCode(error);
     if (code === 'INTERNAL') reporter.reportHandlerError(error, {});
-    const answer: ErrorAck = { error: { code, message: MESSAGES.get(code) ?? messageOf(error) } };
-    return answer;
+    const response: ErrorAck = { error: { code, message: MESSAGES.get(code) ?? messageOf(error) } };
+    return response;
   }
 }
 
@@ -92,7 +91,7 @@ function toErrorCode(error: unknown): ProtocolErrorCode {
   if (error instanceof RejectedRequest) return error.code;
   if (error instanceof InvalidArgumentError) return 'INVALID';
   if (error instanceof LimitError) return 'LIMIT';
-  const away =
+  const isUnavailable =
     error instanceof ConnectionError || error instanceof TimeoutError || error instanceof ClosedError;
-  return away ? 'UNAVAILABLE' : 'INTERNAL';
+  return isUnavailable ? 'UNAVAILABLE' : 'INTERNAL';
 }

@@ -3,7 +3,7 @@ import type { ErrorReporter } from '../internal/diagnostics.js';
 import { CommandError, ConnectionError, type RollcallError, TimeoutError } from '../internal/errors.js';
 import { toRollcallError } from '../redis/replies.js';
 
-/** The first and the longest pause between two attempts, in ms. */
+/** Delay in ms after the first failure, and the longest delay. */
 const FIRST_DELAY = 500;
 const MAX_DELAY = 30_000;
 
@@ -14,29 +14,29 @@ export interface RetryOptions {
 }
 
 /**
- * Something that is done again until it succeeds, or nobody wants it any more. Reported the first time it
- * fails: in an outage thousands of sockets try at the same time.
+ * Repeats an operation with backoff until it succeeds or is stopped. Only the first failure is reported: in an
+ * outage thousands of sockets retry at the same time.
  */
 export class Retry {
   readonly #options: RetryOptions;
-  readonly #work: () => Promise<unknown>;
+  readonly #operation: () => Promise<unknown>;
   #timer: Timer | undefined;
   #attempts = 0;
   #run = 0;
 
-  constructor(options: RetryOptions, work: () => Promise<unknown>) {
+  constructor(options: RetryOptions, operation: () => Promise<unknown>) {
     this.#options = options;
-    this.#work = work;
+    this.#operation = operation;
   }
 
-  /** Begins, or begins again. */
+  /** Starts, or starts over. */
   start(): void {
     this.stop();
     this.#attempts = 0;
     this.#attempt(this.#run);
   }
 
-  /** No attempt begins any more, and none is reported. */
+  /** Cancels further attempts; a failure of the attempt in progress is not reported. */
   stop(): void {
     this.#run++;
     this.#timer?.cancel();
@@ -44,19 +44,19 @@ export class Retry {
   }
 
   #attempt(run: number): void {
-    this.#work().catch((thrown: unknown) => {
+    this.#operation().catch((thrown: unknown) => {
       if (run !== this.#run) return;
       const { clock, reporter } = this.#options;
       const error = toRollcallError(thrown);
       if (this.#attempts === 0) reporter.report(error, { stage: 'repair' });
       if (!isRetryable(error)) return;
-      const pause = FIRST_DELAY / 2 + backoff(clock, this.#attempts++, FIRST_DELAY, MAX_DELAY);
-      this.#timer = clock.after(pause, () => this.#attempt(run), { keepAlive: false });
+      const delay = FIRST_DELAY / 2 + backoff(clock, this.#attempts++, FIRST_DELAY, MAX_DELAY);
+      this.#timer = clock.after(delay, () => this.#attempt(run), { keepAlive: false });
     });
   }
 }
 
-/** A bad argument stays bad, and a closed service closed. */
+/** Invalid arguments and closed services fail every time. */
 function isRetryable(error: RollcallError): boolean {
   return error instanceof ConnectionError || error instanceof TimeoutError || error instanceof CommandError;
 }

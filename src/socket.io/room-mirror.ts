@@ -7,26 +7,27 @@ import type { TrackedSocket } from './tracked-socket.js';
 /** What {@link RoomMirror} needs. */
 export interface RoomMirrorOptions<S extends SocketLike> extends RetryOptions {
   readonly presence: TrackedPresence;
-  /** The connected socket with that id. */
+  /** Finds a connected socket by its id. */
   readonly find: (socketId: string) => TrackedSocket<S> | undefined;
-  /** The presence room of a room. */
+  /** Maps a Socket.IO room to a presence room; undefined if the room is not tracked. */
   readonly nameOf: (room: string, socket: S) => string | undefined;
 }
 
-/** The listeners on one adapter, as long as a tracked socket has it. */
+/** The listeners on one adapter, with the number of tracked sockets that use it. */
 interface AdapterListeners {
   sockets: number;
-  readonly joined: (room: string, socketId: string) => void;
-  readonly left: (room: string, socketId: string) => void;
+  readonly onJoin: (room: string, socketId: string) => void;
+  readonly onLeave: (room: string, socketId: string) => void;
 }
 
 /**
- * Puts sockets into presence rooms as an adapter says that they join and leave rooms. When a socket is removed
- * it leaves them with that, so what its disconnection makes it leave is no news: it may be recovered.
+ * Joins and leaves presence rooms when the adapter reports that a socket joins or leaves a Socket.IO room. Leaves
+ * that follow a disconnection are ignored, because the socket may be recovered; removing the socket from presence
+ * removes it from its rooms.
  */
 export class RoomMirror<S extends SocketLike> {
   readonly #options: RoomMirrorOptions<S>;
-  readonly #ears = new Map<AdapterLike, AdapterListeners>();
+  readonly #listeners = new Map<AdapterLike, AdapterListeners>();
   readonly #rooms = new Map<
     TrackedSocket<S>,
     Map<string, { readonly name: string; readonly retry: Retry }>
@@ -36,8 +37,8 @@ export class RoomMirror<S extends SocketLike> {
     this.#options = options;
   }
 
-  /** A socket is registered: it comes into the rooms it is in. */
-  registered(tracked: TrackedSocket<S>): void {
+  /** Joins the presence rooms of a socket that has been registered. */
+  addSocket(tracked: TrackedSocket<S>): void {
     if (!tracked.connected) return;
     if (!this.#rooms.has(tracked)) {
       this.#rooms.set(tracked, new Map());
@@ -46,68 +47,70 @@ export class RoomMirror<S extends SocketLike> {
     for (const room of tracked.socket.rooms) this.#join(tracked, room);
   }
 
-  /** A socket disconnects. */
-  gone(tracked: TrackedSocket<S>): void {
+  /** Stops tracking the rooms of a socket that disconnects. */
+  removeSocket(tracked: TrackedSocket<S>): void {
     const rooms = this.#rooms.get(tracked);
     if (rooms === undefined) return;
     this.#rooms.delete(tracked);
     for (const { retry } of rooms.values()) retry.stop();
     const { adapter } = tracked.socket.nsp;
-    const ears = this.#ears.get(adapter);
-    if (ears === undefined || --ears.sockets > 0) return;
-    this.#ears.delete(adapter);
-    adapter.off('join-room', ears.joined);
-    adapter.off('leave-room', ears.left);
+    const listeners = this.#listeners.get(adapter);
+    if (listeners === undefined || --listeners.sockets > 0) return;
+    this.#listeners.delete(adapter);
+    adapter.off('join-room', listeners.onJoin);
+    adapter.off('leave-room', listeners.onLeave);
   }
 
   #listen(adapter: AdapterLike): void {
-    const known = this.#ears.get(adapter);
+    const known = this.#listeners.get(adapter);
     if (known !== undefined) {
       known.sockets++;
       return;
     }
-    const found = (socketId: string, then: (tracked: TrackedSocket<S>) => void) => {
+    const withSocket = (socketId: string, task: (tracked: TrackedSocket<S>) => void) => {
       const tracked = this.#options.find(socketId);
-      if (tracked !== undefined && this.#rooms.has(tracked)) then(tracked);
+      if (tracked !== undefined && this.#rooms.has(tracked)) task(tracked);
     };
-    const ears: AdapterListeners = {
+    const listeners: AdapterListeners = {
       sockets: 1,
-      joined: (room, socketId) => found(socketId, (tracked) => this.#join(tracked, room)),
-      left: (room, socketId) => found(socketId, (tracked) => this.#leave(tracked, room)),
+      onJoin: (room, socketId) => withSocket(socketId, (tracked) => this.#join(tracked, room)),
+      onLeave: (room, socketId) => withSocket(socketId, (tracked) => this.#leave(tracked, room)),
     };
-    this.#ears.set(adapter, ears);
-    adapter.on('join-room', ears.joined);
-    adapter.on('leave-room', ears.left);
+    this.#listeners.set(adapter, listeners);
+    adapter.on('join-room', listeners.onJoin);
+    adapter.on('leave-room', listeners.onLeave);
   }
 
   #join(tracked: TrackedSocket<S>, room: string): void {
     const { registration, socket, id } = tracked;
     if (room === id || registration === undefined) return;
     let name: string | undefined;
-    // Called by Socket.IO in the middle of `socket.join`.
+    // The adapter calls this within `socket.join`, which must not throw an error of `rooms`.
     this.#options.reporter.runHandler(() => {
       name = this.#options.nameOf(room, socket);
     }, {});
     if (name === undefined) return;
-    const into = name;
-    const retry = new Retry(this.#options, () => this.#options.presence.join(into, registration.userId, id));
+    const target = name;
+    const retry = new Retry(this.#options, () =>
+      this.#options.presence.join(target, registration.userId, id),
+    );
     this.#rooms.get(tracked)?.get(room)?.retry.stop();
-    this.#rooms.get(tracked)?.set(room, { name: into, retry });
+    this.#rooms.get(tracked)?.set(room, { name: target, retry });
     retry.start();
   }
 
   #leave(tracked: TrackedSocket<S>, room: string): void {
     const rooms = this.#rooms.get(tracked);
     const joined = rooms?.get(room);
-    // Socket.IO empties the rooms of a socket that disconnects, too.
+    // Socket.IO also leaves the rooms of a socket that disconnects.
     if (joined === undefined || tracked.registration === undefined || !tracked.connected) return;
     rooms?.delete(room);
     joined.retry.stop();
-    // Two rooms may have one name.
+    // `rooms` may map two Socket.IO rooms to one presence room.
     if ([...(rooms?.values() ?? [])].some(({ name }) => name === joined.name)) return;
     const { presence, reporter } = this.#options;
     presence.leave(joined.name, tracked.registration.userId, tracked.id).catch((error: unknown) => {
-      // Made up for by the presence service.
+      // The presence service repeats the removal.
       reporter.report(toRollcallError(error), { stage: 'repair' });
     });
   }

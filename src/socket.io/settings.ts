@@ -6,16 +6,16 @@ import { defaultIdentify } from './identity.js';
 import type { RelayedPubSub, TrackedPresence, TrackPresenceOptions } from './options.js';
 import type { SocketLike } from './socket-io-types.js';
 
-/** The longest that a socket stays registered for a recovery, where nothing is said. */
+/** Default of `recoveryGrace`, in ms. */
 const RECOVERY_GRACE = 30_000;
 
-/** The options, checked and completed. */
+/** The options of `trackPresence`, checked, with defaults filled in. */
 export interface TrackerSettings<S extends SocketLike> {
   readonly presence: TrackedPresence;
   readonly pubsub: RelayedPubSub | undefined;
   readonly identify: (socket: S) => unknown;
   readonly authorize: NonNullable<TrackPresenceOptions<S>['authorize']> | undefined;
-  /** The presence room of a room; undefined when rooms are none of its business. */
+  /** Maps a Socket.IO room to a presence room; undefined if rooms are not tracked. */
   readonly roomOf: ((room: string, socket: S) => string | undefined) | undefined;
   readonly touch: boolean;
   readonly recoveryGrace: number;
@@ -27,7 +27,8 @@ export interface TrackerSettings<S extends SocketLike> {
 
 /** @throws {@link InvalidArgumentError} naming the option, its value and the rule. */
 export function resolveSettings<S extends SocketLike>(options: TrackPresenceOptions<S>): TrackerSettings<S> {
-  if (options === undefined) throw new InvalidArgumentError('options', 'must be an object with presence');
+  if (options === undefined)
+    throw new InvalidArgumentError('options', 'must be an object with the option presence');
   assertOptions('options', options);
   const { presence, pubsub, identify = defaultIdentify, authorize, onError, rooms, touch = true } = options;
   assertFunction('presence.setPresence', presence?.setPresence);
@@ -41,7 +42,7 @@ export function resolveSettings<S extends SocketLike>(options: TrackPresenceOpti
     pubsub,
     identify,
     authorize,
-    roomOf: roomNames(rooms),
+    roomOf: toRoomMapper(rooms),
     touch,
     recoveryGrace: numberOption('recoveryGrace', options.recoveryGrace, RECOVERY_GRACE, {
       min: 0,
@@ -57,7 +58,7 @@ export function resolveSettings<S extends SocketLike>(options: TrackPresenceOpti
   };
 }
 
-function roomNames<S extends SocketLike>(
+function toRoomMapper<S extends SocketLike>(
   rooms: TrackPresenceOptions<S>['rooms'],
 ): TrackerSettings<S>['roomOf'] {
   if (rooms === undefined || rooms === false) return undefined;

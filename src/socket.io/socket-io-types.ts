@@ -1,72 +1,72 @@
 /**
- * What is used of Socket.IO 4, by shape: its own types are generic in four maps of events, and whoever
- * does not use Socket.IO need not have it. `Server`, `Namespace` and `Socket` fit whatever their maps are.
+ * The part of Socket.IO 4 that rollcall uses, declared by shape, so that rollcall does not depend on Socket.IO.
+ * `Server`, `Namespace` and `Socket` fit with any event maps.
  */
 
-/** A listener of any arguments: a method's type, for those may know more of their arguments. */
+/** A listener of any arguments. The type of a method, because listeners may declare narrower arguments. */
 export type Listener = {
-  /** Is called with what the event brings. */
+  /** Called with the arguments of the event. */
   call(...args: unknown[]): void;
 }['call'];
 
-/** Something to send to; what `to` returns. */
+/** A target of broadcasts, as `to` returns it. */
 export interface BroadcastLike {
   /** Sends an event. */
   emit(event: string, ...args: unknown[]): unknown;
 }
 
-/** A namespace's adapter, as far as it tells of rooms. */
+/** The adapter of a namespace, which emits `join-room` and `leave-room`. */
 export interface AdapterLike {
   /** Adds a listener. */
   on(event: string, listener: Listener): unknown;
-  /** Takes it away. */
+  /** Removes a listener. */
   off(event: string, listener: Listener): unknown;
 }
 
 /** A `Socket` of Socket.IO 4, on the server's side. */
 export interface SocketLike {
-  /** The session's id; the same one after a recovery. */
+  /** The session's id; a recovery keeps it. */
   readonly id: string;
-  /** Its session was recovered; from 4.6. */
+  /** True if the session was recovered; Socket.IO 4.6 and later. */
   readonly recovered?: boolean;
-  /** False once it is disconnected. */
+  /** False once the socket is disconnected. */
   readonly connected: boolean;
-  /** The rooms it is in, its own among them. */
+  /** Rooms the socket has joined, including the one named after its id. */
   readonly rooms: ReadonlySet<string>;
-  /** What the application keeps of it. */
+  /** Application data attached to the socket. */
   readonly data: unknown;
-  /** Its namespace. */
+  /** The socket's namespace. */
   readonly nsp: NamespaceBase;
   /** Adds a listener. */
   on(event: string, listener: Listener): unknown;
-  /** Takes it away. */
+  /** Removes a listener. */
   off(event: string, listener: Listener): unknown;
-  /** Adds a listener of all events. */
+  /** Adds a listener of all events that the client sends. */
   onAny(listener: Listener): unknown;
-  /** Takes it away. */
+  /** Removes a listener. */
   offAny(listener: Listener): unknown;
 }
 
-/** A namespace, as far as its sockets are of no interest. */
+/** A namespace without its sockets. */
 export interface NamespaceBase {
-  /** Such as `/` or `/chat`. */
+  /** The name, such as `/` or `/chat`. */
   readonly name: string;
-  /** Who keeps its rooms. */
+  /** The adapter, which holds the rooms. */
   readonly adapter: AdapterLike;
-  /** Sends to the sockets of this process alone. */
+  /** Sends to the sockets of this process only. */
   readonly local: BroadcastLike & {
-    /** Those in some rooms. */
+    /** Sends to the sockets in these rooms. */
     to(room: string | string[]): BroadcastLike;
   };
 }
 
-/** A `Namespace` of Socket.IO 4: `io.of('/chat')`, also one for many names. */
+/** A `Namespace` of Socket.IO 4, for example `io.of('/chat')`; also the parent of dynamic namespaces. */
 export interface NamespaceLike<S extends SocketLike = SocketLike> extends NamespaceBase {
   /** The sockets connected to this process, by id. */
   readonly sockets: ReadonlyMap<string, S>;
   /** Adds a listener before the others. */
   prependListener(event: string, listener: Listener): unknown;
-  /** Takes it away. */
+  /** Removes a listener. */
   off(event: string, listener: Listener): unknown;
 }
 
@@ -74,24 +74,23 @@ export interface NamespaceLike<S extends SocketLike = SocketLike> extends Namesp
 export interface ServerLike<S extends SocketLike = SocketLike> {
   /** The namespace `/`. */
   readonly sockets: NamespaceLike<S>;
-  /** Tells a server from a namespace. */
+  /** Returns a namespace; only a server has this method. */
   of(name: string): NamespaceLike<S>;
 }
 
-/** The namespace that is meant by `io`. */
+/** The namespace `/` of a server, or the namespace itself. */
 export function namespaceOf<S extends SocketLike>(io: ServerLike<S> | NamespaceLike<S>): NamespaceLike<S> {
   return 'of' in io ? io.sockets : io;
 }
 
-/** True for what has the shape of a server or namespace. */
 export function isServerOrNamespace(io: unknown): io is ServerLike | NamespaceLike {
   if (typeof io !== 'object' || io === null) return false;
   const given = io as Partial<ServerLike & NamespaceLike>;
-  const space: Partial<NamespaceLike> | undefined =
+  const namespace: Partial<NamespaceLike> | undefined =
     typeof given.of === 'function' ? (given.sockets as unknown as NamespaceLike) : given;
   return (
-    typeof space?.name === 'string' &&
-    typeof space.prependListener === 'function' &&
-    typeof (space.sockets as unknown as Map<string, unknown> | undefined)?.get === 'function'
+    typeof namespace?.name === 'string' &&
+    typeof namespace.prependListener === 'function' &&
+    typeof (namespace.sockets as unknown as Map<string, unknown> | undefined)?.get === 'function'
   );
 }

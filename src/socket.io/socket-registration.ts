@@ -8,16 +8,16 @@ export interface SocketRegistrationOptions extends RetryOptions {
   readonly presence: TrackedPresence;
 }
 
-/** A socket's place in the presence service, kept through outages and recoveries of its session. */
+/** Registers one socket with the presence service, and keeps it registered through outages and recoveries. */
 export class SocketRegistration {
   readonly #presence: TrackedPresence;
   readonly #retry: Retry;
   #status: Status;
   #meta: Json | undefined;
   #registered = false;
-  /** `onRegistered` has been called since the socket came. */
-  #told = false;
-  #writing = 0;
+  /** `onRegistered` was called since the last `begin`. */
+  #notified = false;
+  #pendingWrites = 0;
 
   constructor(
     options: SocketRegistrationOptions,
@@ -30,59 +30,59 @@ export class SocketRegistration {
     this.#retry = new Retry(options, () => this.#write(this.#status));
   }
 
-  /** True while the presence service has it. */
+  /** True while the presence service knows the socket. */
   get registered(): boolean {
     return this.#registered;
   }
 
-  /** The last status that was written, or is to be. */
+  /** The last status that was written, or the first one to write. */
   get status(): Status {
     return this.#status;
   }
 
-  /** Called once it is there, and again after each `begin`. */
+  /** Called once per `begin`, after the registration. */
   onRegistered: () => void = () => {};
 
-  /** Registers the socket, as soon as that can be done; again for one that was recovered. */
+  /** Registers the socket, with retries. Call this again for a recovered socket. */
   begin(meta: Json | undefined): void {
     this.#meta = meta;
-    this.#told = false;
+    this.#notified = false;
     this.#retry.start();
   }
 
-  /** Writes another status; a failure leaves the one before it. */
+  /** Writes another status; after a failure the former status remains. */
   async setStatus(status: Status): Promise<void> {
     await this.#write(status);
-    // It is there now: nothing has to be tried again.
+    // This write has registered the socket, so a pending retry is not needed.
     this.#retry.stop();
   }
 
-  /** Nothing is tried any more. */
+  /** Cancels retries. */
   stop(): void {
     this.#retry.stop();
     this.onRegistered = () => {};
   }
 
-  /** Takes the socket out. What fails is made up for by the presence service. */
+  /** Removes the socket. The presence service repeats a failed removal. */
   async remove(): Promise<void> {
     this.stop();
-    // A process that owns nothing of a socket would remove what others own, who may have recovered it.
-    if (!this.#registered && this.#writing === 0) return;
+    // Without a registration of its own, this process would remove that of a process that has recovered the socket.
+    if (!this.#registered && this.#pendingWrites === 0) return;
     this.#registered = false;
     await this.#presence.removeSocket(this.userId, this.socketId);
   }
 
   async #write(status: Status): Promise<void> {
-    this.#writing++;
+    this.#pendingWrites++;
     try {
       await this.#presence.setPresence(this.userId, this.socketId, status, this.#meta);
     } finally {
-      this.#writing--;
+      this.#pendingWrites--;
     }
     this.#registered = true;
     this.#status = status;
-    if (this.#told) return;
-    this.#told = true;
+    if (this.#notified) return;
+    this.#notified = true;
     this.onRegistered();
   }
 }

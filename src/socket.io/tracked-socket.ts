@@ -3,18 +3,17 @@ import type { Subscription } from '../pubsub/subscribe.js';
 import type { SocketLike } from './socket-io-types.js';
 import type { SocketRegistration } from './socket-registration.js';
 
-/** A connected socket, and all that ends with its connection. */
+/** A connected socket, with everything that ends with its connection. */
 export class TrackedSocket<S extends SocketLike = SocketLike> {
-  /** Its place in the presence service; none while it is anonymous. */
+  /** Its registration with the presence service; undefined while it is anonymous. */
   registration: SocketRegistration | undefined;
-  /** False from the moment it begins to disconnect. */
+  /** False from `disconnecting` on. */
   connected = true;
-  /** The users it watches. */
   readonly watching = new Set<string>();
-  /** Those it watched before it was recovered, until it does again. */
+  /** Users it watched before a recovery, until they are watched again. */
   restoring: ReadonlySet<string> | undefined;
   readonly subscriptions = new Set<Pick<Subscription, 'unsubscribe'>>();
-  /** Takes our listeners off the socket. */
+  /** Removes rollcall's listeners from the socket. */
   removeListeners: () => void = () => {};
   #last: Promise<unknown> = Promise.resolve();
   #waiting = 0;
@@ -25,12 +24,12 @@ export class TrackedSocket<S extends SocketLike = SocketLike> {
     return this.socket.id;
   }
 
-  /** How many requests wait for their turn, or are being carried out. */
+  /** Requests that are queued or in progress. */
   get waiting(): number {
     return this.#waiting;
   }
 
-  /** Carries `task` out after those before it: watching and unwatching must not overtake each other. */
+  /** Runs `task` after those before it: `watch` and `unwatch` must not overtake each other. */
   runExclusive<T>(task: () => T | Promise<T>): Promise<T> {
     this.#waiting++;
     const done = this.#last.then(task).finally(() => {
@@ -40,12 +39,12 @@ export class TrackedSocket<S extends SocketLike = SocketLike> {
     return done;
   }
 
-  /** Notes those of `userIds` it does not watch yet, and returns them. */
+  /** Adds `userIds` to `watching` and returns those that are new. @throws {@link LimitError} */
   reserve(userIds: ReadonlySet<string>, limit: number): Set<string> {
     const added = new Set<string>();
     for (const userId of userIds) if (!this.watching.has(userId)) added.add(userId);
     if (this.watching.size + added.size > limit) {
-      throw new LimitError(`a socket may watch ${limit} users`);
+      throw new LimitError(`a socket may watch at most ${limit} users`);
     }
     for (const userId of added) this.watching.add(userId);
     return added;

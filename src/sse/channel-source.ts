@@ -19,30 +19,30 @@ import {
 import type { ChannelStreamOptions, StreamChannel } from './options.js';
 import { type StreamSink, type StreamSource, sendDiscontinuity } from './stream-source.js';
 
-/** One channel of one stream. */
+/** One channel of a stream, its options resolved. */
 interface StreamedChannel {
   readonly channel: StreamChannel['channel'];
   readonly name: string;
   readonly event: string;
-  readonly place: TrackedPosition;
-  readonly known: ResumePoint;
-  /** Whether it has history: only a definition says so for certain. */
-  readonly keeps: 'always' | 'perhaps' | 'never';
-  readonly begin: StreamChannel['since'];
+  readonly tracked: TrackedPosition;
+  readonly resume: ResumePoint;
+  /** Whether its messages have history. Only a channel's definition is certain. */
+  readonly history: 'always' | 'perhaps' | 'never';
+  readonly since: StreamChannel['since'];
   readonly last: number;
   readonly sharded: boolean | undefined;
 }
 
-/** Events of one message for all who call it alike: it is made once, not once per client. */
-const encodedEvents = new WeakMap<MessageContext, { readonly event: string; readonly block: Buffer }>();
+/** Encoded events by message: streams that use the same event name share one encoding. */
+const encodedEvents = new WeakMap<MessageContext, { readonly event: string; readonly bytes: Buffer }>();
 
-/** Channels, straight from pub/sub. */
+/** Streams channels directly from pub/sub. */
 export class ChannelSource implements StreamSource {
-  readonly places: StreamPositions;
+  readonly positions: StreamPositions;
   readonly isResumed: boolean;
   readonly #pubsub: PubSubService;
   readonly #maxBufferedBytes: number;
-  readonly #followed: readonly StreamedChannel[];
+  readonly #channels: readonly StreamedChannel[];
   readonly #subscriptions: Subscription[] = [];
 
   constructor(options: ChannelStreamOptions, lastEventId: string | undefined) {
@@ -53,19 +53,19 @@ export class ChannelSource implements StreamSource {
     if (!Array.isArray(channels) || channels.length === 0 || channels.length > MAX_CHANNELS) {
       throw new InvalidArgumentError('channels', `must be a list of 1 to ${MAX_CHANNELS} channels`);
     }
-    const last = new LastEventId(lastEventId);
-    this.isResumed = last.isPresent;
+    const parsed = new LastEventId(lastEventId);
+    this.isResumed = parsed.isPresent;
     this.#pubsub = pubsub;
     this.#maxBufferedBytes = numberOption('maxBufferedBytes', maxBufferedBytes, 1_048_576, { min: 1 });
-    this.#followed = channels.map((given, at) => toStreamedChannel(given, `channels[${at}]`, last));
-    if (new Set(this.#followed.map(({ name }) => name)).size < channels.length) {
+    this.#channels = channels.map((given, at) => toStreamedChannel(given, `channels[${at}]`, parsed));
+    if (new Set(this.#channels.map(({ name }) => name)).size < channels.length) {
       throw new InvalidArgumentError('channels', 'must not name a channel twice');
     }
-    this.places = new StreamPositions(this.#followed.map(({ place }) => place));
+    this.positions = new StreamPositions(this.#channels.map(({ tracked }) => tracked));
   }
 
   async start(sink: StreamSink): Promise<Record<string, never>> {
-    await Promise.all(this.#followed.map((each) => this.#follow(each, sink)));
+    await Promise.all(this.#channels.map((each) => this.#startChannel(each, sink)));
     return {};
   }
 
@@ -73,11 +73,11 @@ export class ChannelSource implements StreamSource {
     await Promise.allSettled(this.#subscriptions.map(({ unsubscribe }) => unsubscribe()));
   }
 
-  async #follow(each: StreamedChannel, sink: StreamSink): Promise<void> {
-    const { channel, name, place, known, keeps, sharded } = each;
-    // Where a chain has not begun, nobody can tell whether that is because nothing is ever kept.
-    const untold = known.since === ORIGIN && keeps !== 'always';
-    if (known.lost || untold) sendDiscontinuity(sink, { channel: name }, 'reconnected', place);
+  async #startChannel(each: StreamedChannel, sink: StreamSink): Promise<void> {
+    const { channel, name, tracked, resume, history, sharded } = each;
+    // An empty history proves nothing if the channel's messages may be published without history.
+    const unknown = resume.since === ORIGIN && history !== 'always';
+    if (resume.lost || unknown) sendDiscontinuity(sink, { channel: name }, 'reconnected', tracked);
     const since = await this.#catchUp(each, sink);
     if (!sink.open) return;
     const subscription = await this.#pubsub.subscribe(
@@ -93,27 +93,27 @@ export class ChannelSource implements StreamSource {
       },
     );
     this.#subscriptions.push(subscription);
-    // Messages may have come already.
-    place.position = subscription.position ?? place.position;
+    // Without history there is no position; keep the one that messages may have set already.
+    tracked.position = subscription.position ?? tracked.position;
   }
 
   /**
-   * Sends what the client is owed of the past, page by page, as fast as it reads; resolves with where to
-   * go on.
+   * Sends missed messages page by page, and waits for the client to read each page. Resolves with the position
+   * from which to continue live.
    */
   async #catchUp(each: StreamedChannel, sink: StreamSink): Promise<Position | 'latest' | undefined> {
-    const { channel, name, place, known, keeps, begin, last } = each;
-    if (known.since === undefined && last > 0) {
+    const { channel, name, tracked, resume, history, last } = each;
+    if (resume.since === undefined && last > 0) {
       const { messages, end } = await readLastMessages(this.#pubsub, channel, last);
       for (const { raw, position } of messages) this.#sendStored(each, sink, raw, position);
       return end;
     }
-    const from = known.since ?? begin;
-    if (from === undefined || from === 'latest') return keeps === 'never' ? undefined : 'latest';
+    const from = resume.since ?? each.since;
+    if (from === undefined || from === 'latest') return history === 'never' ? undefined : 'latest';
     let since = from === 'earliest' ? undefined : from;
     for (;;) {
       const page = await this.#pubsub.history(channel, since === undefined ? {} : { since });
-      if (page.reason !== undefined) sendDiscontinuity(sink, { channel: name }, page.reason, place);
+      if (page.reason !== undefined) sendDiscontinuity(sink, { channel: name }, page.reason, tracked);
       for (const { raw, position } of page.messages) this.#sendStored(each, sink, raw, position);
       since = page.position;
       if (!page.more || !sink.open) return since;
@@ -122,17 +122,17 @@ export class ChannelSource implements StreamSource {
   }
 
   #sendStored(
-    { event, place }: StreamedChannel,
+    { event, tracked }: StreamedChannel,
     sink: StreamSink,
     payload: string | Buffer,
     position: Position,
   ): void {
-    place.position = position;
+    tracked.position = position;
     sink.send(encodeEvent(event, payload), true);
   }
 
   #onMessage(
-    { event, place }: StreamedChannel,
+    { event, tracked }: StreamedChannel,
     sink: StreamSink,
     payload: string | Buffer,
     context: MessageContext,
@@ -142,17 +142,17 @@ export class ChannelSource implements StreamSource {
       return;
     }
     const { position } = context;
-    if (position !== undefined) place.position = position;
-    let made = encodedEvents.get(context);
-    if (made?.event !== event) {
-      made = { event, block: encodeEvent(event, payload) };
-      encodedEvents.set(context, made);
+    if (position !== undefined) tracked.position = position;
+    let encoded = encodedEvents.get(context);
+    if (encoded?.event !== event) {
+      encoded = { event, bytes: encodeEvent(event, payload) };
+      encodedEvents.set(context, encoded);
     }
-    sink.send(made.block, position !== undefined);
+    sink.send(encoded.bytes, position !== undefined);
   }
 }
 
-/** Bytes have no form in a stream of text but base64. */
+/** An event stream is text, so bytes are sent as base64. */
 function encodeEvent(event: string, payload: string | Buffer): Buffer {
   return Buffer.from(formatEvent(event, typeof payload === 'string' ? payload : payload.toString('base64')));
 }
@@ -171,22 +171,22 @@ function toStreamedChannel(given: unknown, argument: string, lastEventId: LastEv
   }
   const count = numberOption(`${argument}.last`, last, 0, { min: 0, max: 1_000, integer: true });
   if (count > 0 && since !== undefined)
-    throw new InvalidArgumentError(`${argument}.last`, 'cannot go with since');
+    throw new InvalidArgumentError(`${argument}.last`, 'must not be given together with since');
   const key = toChannelKey(`channel:${name}`);
-  const known = lastEventId.of(key);
+  const resume = lastEventId.resumePoint(key);
   return {
     channel,
     name,
     event: assertEventName(entry.event ?? name, argument),
-    place: { key, position: known.since },
-    known,
-    keeps:
+    tracked: { key, position: resume.since },
+    resume,
+    history:
       ref === undefined
         ? historyHint(history)
         : ref.definition.history
           ? 'always'
           : historyHint(history === true),
-    begin: since,
+    since,
     last: count,
     sharded,
   };
@@ -197,7 +197,7 @@ function historyHint(history: boolean | undefined): 'perhaps' | 'never' {
 }
 
 function toStreamChannel(given: unknown): StreamChannel {
-  // A channel of a definition has a name, and no channel.
+  // A ChannelRef has `name`, a StreamChannel has `channel`.
   if (typeof given === 'object' && given !== null && 'channel' in given) return given as StreamChannel;
   return { channel: given as StreamChannel['channel'] };
 }
@@ -207,7 +207,7 @@ function assertEventName(event: unknown, argument: string): string {
   if (/[\r\n]|^\$|^(open|error)$/.test(event)) {
     throw new InvalidArgumentError(
       `${argument}.event`,
-      `must be without line ends, not begin with "$", and not be "open" or "error", not ${JSON.stringify(event)}`,
+      `must have no line ends, must not begin with "$", and must not be "open" or "error"; got ${JSON.stringify(event)}`,
     );
   }
   return event;

@@ -10,37 +10,37 @@ import type { ResponseWriter } from './response-writer.js';
 import type { EventStreamSettings } from './settings.js';
 import type { StreamSink } from './stream-source.js';
 
-/** A client that went without a word; standard. */
+/** RFC 6455: the connection closed without a close frame. */
 const ABNORMAL_CLOSURE = 1006;
-/** One whom the server ends is told to take up to so many times as long. */
+/** A client whose stream the server ends waits up to this many times `retry`. */
 const MAX_RETRY_FACTOR = 5;
 
 /** One client's stream, from its first byte to its last. */
 export class EventStreamConnection implements StreamSink, EventStreamHandle {
   readonly closed: Promise<EventStreamEnd>;
-  readonly #wire: ResponseWriter;
+  readonly #writer: ResponseWriter;
   readonly #settings: EventStreamSettings;
-  readonly #ended = new AbortController();
-  readonly #forget: () => void;
+  readonly #abort = new AbortController();
+  readonly #removeAbortListener: () => void;
   #resolve!: (end: EventStreamEnd) => void;
   #starting: Promise<void> = Promise.resolve();
   #open = true;
-  /** Something was sent since the last look. */
+  /** Something was sent since the last check. */
   #active = true;
   #timer: Timer | undefined;
 
-  constructor(wire: ResponseWriter, settings: EventStreamSettings) {
-    this.#wire = wire;
+  constructor(writer: ResponseWriter, settings: EventStreamSettings) {
+    this.#writer = writer;
     this.#settings = settings;
     this.closed = new Promise((resolve) => {
       this.#resolve = resolve;
     });
     const restart = () => void this.close();
-    this.#forget = onAbort(settings.signal, restart);
+    this.#removeAbortListener = onAbort(settings.signal, restart);
     const { clock, retry } = settings;
-    // First bytes at once: proxies pass on the headers with them.
+    // Send bytes at once: some proxies hold the headers back until the body begins.
     this.#write(formatRetry(jitter(clock, retry, 0.5)) + KEEP_ALIVE_COMMENT);
-    wire.onClose(() => this.#end({ code: ABNORMAL_CLOSURE, reason: 'the client has gone' }));
+    writer.onClose(() => this.#end({ code: ABNORMAL_CLOSURE, reason: 'the client has disconnected' }));
     if (settings.signal?.aborted === true) restart();
     if (!this.#open) return;
     this.#scheduleKeepAlive();
@@ -52,18 +52,18 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
   }
 
   get buffered(): number {
-    return this.#wire.buffered;
+    return this.#writer.buffered;
   }
 
   get signal(): AbortSignal {
-    return this.#ended.signal;
+    return this.#abort.signal;
   }
 
-  send(block: Uint8Array, moved: boolean): void {
+  send(event: Uint8Array, moved: boolean): void {
     if (!this.#open) return;
     this.#active = true;
-    if (!moved) return this.#wire.write(block);
-    this.#wire.write(Buffer.concat([Buffer.from(formatId(this.#settings.source.places.id)), block]));
+    if (!moved) return this.#writer.write(event);
+    this.#writer.write(Buffer.concat([Buffer.from(formatId(this.#settings.source.positions.id)), event]));
   }
 
   sendControl(event: string, data: Json): void {
@@ -71,18 +71,18 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
   }
 
   drained(): Promise<void> {
-    return this.#open ? this.#wire.drained() : Promise.resolve();
+    return this.#open ? this.#writer.drained() : Promise.resolve();
   }
 
   close(code: number = CloseCode.SERVICE_RESTART, reason = ''): Promise<EventStreamEnd> {
     if (!this.#open) return this.closed;
     const again = shouldReconnect(code);
     const { clock, retry } = this.#settings;
-    // All who are sent away at one moment must not come back at one moment.
-    const later = again ? formatRetry(retry * (1 + (MAX_RETRY_FACTOR - 1) * clock.random())) : '';
-    this.#write(later + formatEvent('$close', JSON.stringify({ code, reason, again })));
+    // A server that shuts down closes all its streams at once; their clients must not reconnect at once.
+    const delay = again ? formatRetry(retry * (1 + (MAX_RETRY_FACTOR - 1) * clock.random())) : '';
+    this.#write(delay + formatEvent('$close', JSON.stringify({ code, reason, again })));
     this.#end({ code, reason });
-    this.#wire.end();
+    this.#writer.end();
     return this.closed;
   }
 
@@ -94,7 +94,6 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
       const data = JSON.stringify({ returned: source.isResumed, ...ready });
       this.send(Buffer.from(formatEvent('$ready', data)), true);
     } catch (thrown) {
-      // Whoever has gone misses nothing.
       if (!this.#open) return;
       const error = toRollcallError(thrown);
       reporter.report(error, { stage: 'subscribe' });
@@ -106,27 +105,27 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
   #write(text: string): void {
     if (!this.#open) return;
     this.#active = true;
-    this.#wire.write(Buffer.from(text));
+    this.#writer.write(Buffer.from(text));
   }
 
   #scheduleKeepAlive(): void {
-    const { clock, keepAliveInterval: keepAlive, source } = this.#settings;
+    const { clock, keepAliveInterval, source } = this.#settings;
     this.#active = false;
-    const look = () => {
+    const check = () => {
       if (source.ended === true) return void this.close();
       if (!this.#active) this.#write(KEEP_ALIVE_COMMENT);
       this.#scheduleKeepAlive();
     };
-    this.#timer = clock.after(keepAlive, look, { keepAlive: false });
+    this.#timer = clock.after(keepAliveInterval, check, { keepAlive: false });
   }
 
   #end(end: EventStreamEnd): void {
     if (!this.#open) return;
     this.#open = false;
-    this.#forget();
+    this.#removeAbortListener();
     this.#timer?.cancel();
-    this.#ended.abort();
-    // What is being started has to be there before it can be undone.
+    this.#abort.abort();
+    // Stop twice: now, and again for subscriptions that a start in progress has yet to make.
     const { source } = this.#settings;
     void Promise.all([source.stop(), this.#starting.then(() => source.stop())]).then(() =>
       this.#resolve(end),

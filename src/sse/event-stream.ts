@@ -13,22 +13,25 @@ import { type EventStreamSettings, resolveSettings } from './settings.js';
 import { WebResponseWriter } from './web-response-writer.js';
 
 /**
- * Answers a Web-standard request with a stream of events: of channels, or of rooms in which the user is
- * present while he reads. A client that comes back with `Last-Event-ID`, as EventSource does by itself,
- * gets what it missed. Who may read what is for you to decide before.
+ * Answers a Web-standard request with an event stream: of channels, or of rooms in which the user is present
+ * while the stream lasts. A client that reconnects with `Last-Event-ID`, as EventSource does by itself,
+ * receives the messages it missed. Authorize the request before you call this.
  *
- * The answer is 200 also while Redis is away, for EventSource takes any other for the end: the stream ends
- * then, and the client comes back.
+ * The response is 200 even while Redis is unavailable, because EventSource does not reconnect after another
+ * status. The stream then ends with `$close`, and the client reconnects.
  *
  * @example
  * ```ts
  * app.get('/events', (c) => eventStream(c.req.raw, { pubsub, channels: ['news'] }));
  * ```
- * @throws `InvalidArgumentError` for a bad option.
+ * @throws `InvalidArgumentError` for an invalid request or option.
  */
 export function eventStream(request: WebRequest, options: EventStreamOptions): EventStreamResponse {
   if (typeof request?.headers?.get !== 'function') {
-    throw new InvalidArgumentError('request', 'must be a Request; for Node, there is pipeEventStream');
+    throw new InvalidArgumentError(
+      'request',
+      'must be a Request; for a request of node:http call pipeEventStream',
+    );
   }
   const settings = resolveSettings(
     options,
@@ -39,17 +42,17 @@ export function eventStream(request: WebRequest, options: EventStreamOptions): E
     for (const each of typeof value === 'string' ? [value] : value) headers.append(name, each);
   }
   if (request.method === 'HEAD') return createResponse(null, headers, closedHandle);
-  const wire = new WebResponseWriter(settings.clock, request.signal ?? undefined);
+  const writer = new WebResponseWriter(settings.clock, request.signal ?? undefined);
   return createResponse(
-    wire.body as ReadableStream<Uint8Array>,
+    writer.body as ReadableStream<Uint8Array>,
     headers,
-    new EventStreamConnection(wire, settings),
+    new EventStreamConnection(writer, settings),
   );
 }
 
 /**
- * The same for Node's own requests and responses, and for what is built on them: Express's `req` and `res`,
- * Fastify's `request.raw` and `reply.raw` after `reply.hijack()`. Headers that were set before stay.
+ * Like {@link eventStream}, for requests and responses of `node:http` and `node:http2`: Express's `req` and
+ * `res`, Fastify's `request.raw` and `reply.raw` after `reply.hijack()`. Headers that are set already are sent.
  *
  * @example
  * ```ts
@@ -57,7 +60,7 @@ export function eventStream(request: WebRequest, options: EventStreamOptions): E
  *   pipeEventStream(req, res, { rooms, user: { userId: req.user.id }, join: ['lobby'] });
  * });
  * ```
- * @throws `InvalidArgumentError` for a bad option, or a response that has been begun.
+ * @throws `InvalidArgumentError` for an invalid option, or a response whose headers were sent.
  */
 export function pipeEventStream(
   request: NodeRequest,
@@ -83,7 +86,7 @@ export function pipeEventStream(
   return closedHandle;
 }
 
-/** Of a request that wants nothing but headers. */
+/** The handle of a response to HEAD, which has no stream. */
 const closedHandle: EventStreamHandle = {
   closed: Promise.resolve({ code: 1000, reason: '' }),
   close: () => closedHandle.closed,
@@ -94,10 +97,10 @@ function writeHeaders(
   response: NodeResponse,
   { headers }: Pick<EventStreamSettings, 'headers'>,
 ): void {
-  // It was cut while somebody looked up who it is.
+  // The client may have gone before the application called us.
   if (response.destroyed) return;
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
-  // HTTP/2 forbids it.
+  // HTTP/2 forbids this header.
   if (httpVersionMajor < 2) response.setHeader('connection', 'keep-alive');
   response.writeHead(200);
 }
@@ -110,7 +113,7 @@ function createResponse(
   return Object.assign(new Response(body, { headers }), { events });
 }
 
-/** EventSource sends the header once it has an id, whatever its URL says. */
+/** The header takes precedence: EventSource sends the newest id there, while its URL stays the same. */
 function readLastEventId(header: string | null | undefined, url: string | undefined): string | undefined {
   if (typeof header === 'string' && header !== '') return header;
   const query = url?.indexOf('?') ?? -1;

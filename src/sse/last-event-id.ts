@@ -1,40 +1,40 @@
 import { createHash } from 'node:crypto';
 import { isPosition, type Position } from '../history/position.js';
 
-/** How many channels one event id can name: beyond that it would not fit into every proxy's headers. */
+/** Channels that one event id can name: a longer id does not fit into every proxy's header limit. */
 export const MAX_CHANNELS = 100;
-/** Above this an id is none of ours. */
+/** Length of the longest id that {@link StreamPositions} writes, rounded up. */
 const MAX_ID = MAX_CHANNELS * 48;
 
 const KEY = /^[\w-]{8}$/;
 
-/** What stands for a channel in event ids: short, whatever its name, and it gives nothing away. */
+/** Hashes a channel's name for event ids: short for any name, and the id does not reveal the name. */
 export function toChannelKey(name: string): string {
   return createHash('sha256').update(name).digest('base64url').slice(0, 8);
 }
 
-/** One channel of a stream. */
+/** The client's position in one channel of its stream. */
 export interface TrackedPosition {
   readonly key: string;
-  /** The last position of which the client knows. */
+  /** The last position sent to the client. */
   position: Position | undefined;
 }
 
 /**
- * Where a client stands in all channels of its stream: what it names in `Last-Event-ID` when it comes
- * back, so every id holds all of them. Such text goes as it is into headers and URLs.
+ * The client's positions in all channels of its stream. A client reconnects with the last id it received
+ * only, so every id holds all positions. Ids need no escaping in headers and URLs.
  */
 export class StreamPositions {
-  readonly #places: readonly TrackedPosition[];
+  readonly #channels: readonly TrackedPosition[];
 
-  constructor(places: Iterable<TrackedPosition>) {
-    this.#places = [...places];
+  constructor(channels: Iterable<TrackedPosition>) {
+    this.#channels = [...channels];
   }
 
   /** `key.position` of each channel, or its key alone where there is no position. */
   get id(): string {
     let id = '';
-    for (const { key, position } of this.#places) {
+    for (const { key, position } of this.#channels) {
       if (id !== '') id += '~';
       id += position === undefined ? key : `${key}.${position}`;
     }
@@ -42,45 +42,45 @@ export class StreamPositions {
   }
 }
 
-/** Where a client stands in one channel when it comes, or comes back. */
+/** Where to resume one channel for a client that connects. */
 export interface ResumePoint {
-  /** After this position; `undefined` where nothing is known. */
+  /** Resume after this position; `undefined` if the client has none. */
   readonly since: Position | undefined;
-  /** It has been here before, and what it missed since cannot be told. */
+  /** The client was connected before, and its position is unknown: messages may be missing. */
   readonly lost: boolean;
 }
 
-/** What a client's `Last-Event-ID` says. */
+/** A client's `Last-Event-ID`, parsed. */
 export class LastEventId {
-  readonly #places: Map<string, Position | undefined> | undefined;
-  /** It has been here before. */
+  readonly #positions: Map<string, Position | undefined> | undefined;
+  /** False for a client that connects for the first time. */
   readonly isPresent: boolean;
 
   constructor(text: string | undefined) {
     this.isPresent = text !== undefined && text !== '';
-    this.#places = this.isPresent ? parseLastEventId(text as string) : undefined;
+    this.#positions = this.isPresent ? parseLastEventId(text as string) : undefined;
   }
 
-  /** Of the channel with this key. */
-  of(key: string): ResumePoint {
+  /** Where to resume the channel with this key. */
+  resumePoint(key: string): ResumePoint {
     if (!this.isPresent) return { since: undefined, lost: false };
-    // An id that cannot be read, of another server say, tells nothing of any channel.
-    if (this.#places === undefined) return { since: undefined, lost: true };
-    const since = this.#places.get(key);
-    // A channel that it does not name is new in this stream.
-    return { since, lost: since === undefined && this.#places.has(key) };
+    // An unreadable id, for example of another server, holds no position of any channel.
+    if (this.#positions === undefined) return { since: undefined, lost: true };
+    const since = this.#positions.get(key);
+    // A channel that the id does not name is new in this stream, so the client has missed nothing of it.
+    return { since, lost: since === undefined && this.#positions.has(key) };
   }
 }
 
-/** The positions by key; `undefined` for what {@link StreamPositions} did not write. */
+/** Parses positions by channel key; `undefined` for text that {@link StreamPositions} did not write. */
 function parseLastEventId(text: string): Map<string, Position | undefined> | undefined {
   if (text.length > MAX_ID) return undefined;
-  const places = new Map<string, Position | undefined>();
+  const positions = new Map<string, Position | undefined>();
   for (const part of text.split('~')) {
     const [key = '', position, ...rest] = part.split('.');
-    if (!KEY.test(key) || rest.length > 0 || places.has(key)) return undefined;
+    if (!KEY.test(key) || rest.length > 0 || positions.has(key)) return undefined;
     if (position !== undefined && !isPosition(position)) return undefined;
-    places.set(key, position);
+    positions.set(key, position);
   }
-  return places;
+  return positions;
 }

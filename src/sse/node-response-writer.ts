@@ -2,19 +2,19 @@ import type { Clock, Timer } from '../internal/clock.js';
 import type { NodeResponse } from './options.js';
 import { FLUSH_TIMEOUT, type ResponseWriter } from './response-writer.js';
 
-/** A stream over a response of `node:http`, or of `node:http2`. */
+/** Writes to a response of `node:http` or `node:http2`. */
 export class NodeResponseWriter implements ResponseWriter {
   readonly #response: NodeResponse;
   readonly #clock: Clock;
-  #waiting: (() => void)[] = [];
+  #drainWaiters: (() => void)[] = [];
   #full = false;
-  #gone = false;
-  #cut: Timer | undefined;
+  #closed = false;
+  #flushTimer: Timer | undefined;
 
   constructor(response: NodeResponse, clock: Clock) {
     this.#response = response;
     this.#clock = clock;
-    // `close` follows, and that is all there is to know.
+    // `close` follows every error, and handles it.
     response.on('error', () => {});
     response.on('drain', () => this.#release());
   }
@@ -28,33 +28,33 @@ export class NodeResponseWriter implements ResponseWriter {
   }
 
   end(): void {
-    if (this.#gone) return;
-    this.#cut = this.#clock.after(FLUSH_TIMEOUT, () => this.#response.destroy(), { keepAlive: false });
+    if (this.#closed) return;
+    this.#flushTimer = this.#clock.after(FLUSH_TIMEOUT, () => this.#response.destroy(), { keepAlive: false });
     this.#response.end();
   }
 
   drained(): Promise<void> {
-    if (this.#gone || !this.#full) return Promise.resolve();
-    return new Promise((resolve) => this.#waiting.push(resolve));
+    if (this.#closed || !this.#full) return Promise.resolve();
+    return new Promise((resolve) => this.#drainWaiters.push(resolve));
   }
 
-  onClose(gone: () => void): void {
-    const closed = () => {
-      if (this.#gone) return;
-      this.#gone = true;
-      this.#cut?.cancel();
+  onClose(listener: () => void): void {
+    const onClose = () => {
+      if (this.#closed) return;
+      this.#closed = true;
+      this.#flushTimer?.cancel();
       this.#release();
-      gone();
+      listener();
     };
-    this.#response.once('close', closed);
-    // It may have gone while somebody looked up who it is.
-    if (this.#response.destroyed) closed();
+    this.#response.once('close', onClose);
+    // The client may have gone before the application called us; `close` is not emitted again.
+    if (this.#response.destroyed) onClose();
   }
 
   #release(): void {
     this.#full = false;
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const resolve of waiting) resolve();
+    const waiters = this.#drainWaiters;
+    this.#drainWaiters = [];
+    for (const resolve of waiters) resolve();
   }
 }

@@ -8,85 +8,94 @@ import type { PubSubService } from '../pubsub/pubsub-service.js';
 import type { JoinOptions } from '../rooms/options.js';
 import type { RoomService } from '../rooms/room-service.js';
 
-/** What every stream can be told. */
+/** Options of every stream. */
 export interface StreamOptions {
   /**
-   * After how many ms a client that lost its connection comes back; every connection is given its own, up
-   * to a half more or less. One that the server ends is told up to five times as much. @default 2_000
+   * Delay in ms before a client reconnects. Each connection gets its own delay, up to half as much more or
+   * less, and up to five times as much if the server ends the stream. From 1 to 86,400,000. @default 2_000
    */
   retry?: number;
-  /** After how many ms of silence a comment is sent, so that no proxy takes the connection for dead. @default 15_000 */
+  /**
+   * Silence in ms after which the server sends a comment, so that proxies keep the connection. From 1 to
+   * 86,400,000. @default 15_000
+   */
   keepAliveInterval?: number;
-  /** Ends the stream when it aborts: this process shuts down, and clients are to come back elsewhere. */
+  /** Ends the stream when it aborts, for shutdown: clients reconnect to another process. */
   signal?: AbortSignal;
-  /** More headers of the response; `reply.getHeaders()` of Fastify, say. */
+  /** Additional headers of the response, for example Fastify's `reply.getHeaders()`. */
   headers?: Readonly<Record<string, string | number | readonly string[] | undefined>>;
-  /** Gets every failure that no caller waits for. */
+  /** Receives failures that no caller awaits. */
   onError?: ErrorListener;
-  /** Where time and chance come from; for tests. @default the system's */
+  /** Source of time and randomness, for tests. @default the system's */
   clock?: Clock;
 }
 
 /** One channel of a stream. */
 export interface StreamChannel {
-  /** Which. */
+  /** The channel: a name, or an instance of a definition. */
   channel: ChannelLike<never, unknown>;
   /**
-   * The name of its events in the browser; `'message'` has them at `onmessage`. Without line ends, not beginning with
-   * `$`, and not `open` or `error`, which EventSource calls its own. @default the channel's name
+   * Name of its events in the browser; `'message'` events reach `onmessage`. It must have no line ends, must not
+   * begin with `$`, and must not be `open` or `error`, which EventSource uses. @default the channel's name
    */
   event?: string;
   /**
-   * Where a client begins that does not come back: after this position, with the next message, or with the
-   * oldest that is kept. @default 'latest'
+   * Where a client without `Last-Event-ID` begins: after this position, with the next message, or with the
+   * oldest stored message. @default 'latest'
    */
   since?: Position | 'latest' | 'earliest';
-  /** Such a client gets so many of the last messages first, up to 1,000; not together with `since`. @default 0 */
+  /**
+   * Number of last messages that a client without `Last-Event-ID` receives first, up to 1,000. Not together
+   * with `since`. @default 0
+   */
   last?: number;
   /**
-   * False where nothing is published with history: it is not looked for then.
-   * @default what the channel's definition says; true for a channel that is only a name
+   * False if the channel has no history; rollcall then does not read it.
+   * @default as in the channel's definition; true for a channel given by name
    */
   history?: boolean;
-  /** The name is a sharded channel (Redis 7). @default false, or what the channel's definition says */
+  /** The channel is a sharded channel (Redis 7). @default as in the channel's definition; otherwise false */
   sharded?: boolean;
 }
 
-/** A stream of channels, straight from pub/sub. */
+/** Options of a stream of channels. */
 export interface ChannelStreamOptions extends StreamOptions {
-  /** What carries the messages. */
+  /** The service that carries the messages. */
   pubsub: PubSubService;
-  /** Which channels, 1 to 100 of them. */
+  /** The channels, 1 to 100. */
   channels: readonly (ChannelLike<never, unknown> | StreamChannel)[];
-  /** How many bytes may wait for the client; with more the stream ends, and the client comes back. @default 1_048_576 */
+  /**
+   * Bytes that may wait for a slow consumer. With more, the stream ends with `SLOW_CONSUMER`, and the client
+   * reconnects. @default 1_048_576
+   */
   maxBufferedBytes?: number;
 }
 
-/** Who reads a stream of rooms. */
+/** The reader of a stream of rooms. */
 export interface StreamUser {
-  /** His id. */
+  /** The user's id. */
   userId: string;
-  /** The status of this connection at first. @default 'online' */
+  /** Initial status of this connection. @default 'online' */
   status?: Status;
-  /** What to show of the connection in `PresenceData.sockets`. @default nothing */
+  /** Application data about the connection, shown in `PresenceData.sockets`. @default none */
   meta?: Json;
 }
 
 /** One room of a stream. */
 export interface StreamRoom extends JoinOptions {
-  /** Which. */
+  /** The room's name. */
   room: string;
 }
 
-/** A stream of rooms, in which its reader is present, and of what is sent to him. */
+/** Options of a stream of rooms, of which the reader is a member, and of messages to the reader. */
 export interface RoomStreamOptions extends StreamOptions {
-  /** The rooms. Their service's `maxBufferedBytes` and `slowPeers` apply. */
+  /** The room service. Its `maxBufferedBytes` and `slowPeers` apply. */
   rooms: RoomService;
-  /** Who reads. */
+  /** The reader. */
   user: StreamUser;
-  /** Which rooms, at most 99. @default none, only what is sent to the user */
+  /** Rooms to join, at most 99. @default none: only messages to the user */
   join?: readonly (string | StreamRoom)[];
-  /** Users whose presence is told. @default nobody */
+  /** Users whose presence the stream reports. @default none */
   watch?: Iterable<string>;
 }
 
@@ -95,78 +104,78 @@ export type EventStreamOptions = ChannelStreamOptions | RoomStreamOptions;
 
 /** How a stream ended. */
 export interface EventStreamEnd {
-  /** One of the protocol's close codes; 1006 when the client has gone. */
+  /** One of the protocol's close codes; 1006 if the client disconnected. */
   readonly code: number;
-  /** In words, where there are any. */
+  /** Explanation for developers; may be empty. */
   readonly reason: string;
 }
 
-/** A stream under way. */
+/** A stream in progress. */
 export interface EventStreamHandle {
-  /** Resolves when the stream has ended and everything behind it is undone. Never rejects. */
+  /** Resolves when the stream has ended and its subscriptions and memberships are released. Never rejects. */
   readonly closed: Promise<EventStreamEnd>;
   /**
-   * Ends the stream: the client gets `$close`, and comes back, unless the page heeds a code that says not
-   * to. Resolves as `closed` does. Idempotent.
+   * Ends the stream. The client receives `$close` and reconnects, unless the page closes its EventSource because
+   * of the code. Resolves as `closed` does. Repeated calls have no effect.
    *
-   * @param code one of `CloseCode`, by default `RESTART`
+   * @param code one of `CloseCode`; `SERVICE_RESTART` by default
    */
   close(code?: number, reason?: string): Promise<EventStreamEnd>;
 }
 
 /** A response whose body is a stream of events. */
 export interface EventStreamResponse extends Response {
-  /** The stream. */
+  /** The handle of the stream. */
   readonly events: EventStreamHandle;
 }
 
-/** A Web-standard `Request`, as far as it is looked at. */
+/** The part of a Web-standard `Request` that rollcall reads. */
 export interface WebRequest {
-  /** `HEAD` is answered with headers only; any other gets a stream. */
+  /** `HEAD` is answered with headers only; every other method with a stream. */
   readonly method: string;
-  /** Where `lastEventId` may be, for clients that cannot send headers. */
+  /** May have a parameter `lastEventId`, for clients that cannot set headers. */
   readonly url: string;
-  /** Where `Last-Event-ID` is. */
+  /** May have `Last-Event-ID`. */
   readonly headers: {
-    /** The value of a header, if it is there. */
+    /** The value of a header; null if it is missing. */
     get(name: string): string | null;
   };
-  /** Aborts when the client goes. */
+  /** Aborts when the client disconnects. */
   readonly signal?: AbortSignal | null;
 }
 
-/** A request of `node:http` or `node:http2`, as far as it is looked at. */
+/** The part of a request of `node:http` or `node:http2` that rollcall reads. */
 export interface NodeRequest {
-  /** `HEAD` is answered with headers only; any other gets a stream. */
+  /** `HEAD` is answered with headers only; every other method with a stream. */
   readonly method?: string | undefined;
-  /** Where `lastEventId` may be, for clients that cannot send headers. */
+  /** May have a parameter `lastEventId`, for clients that cannot set headers. */
   readonly url?: string | undefined;
-  /** Where `Last-Event-ID` is. */
+  /** May have `Last-Event-ID`. */
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  /** With 1 the connection is kept alive by a header. */
+  /** With 1, the response gets the header `connection: keep-alive`. */
   readonly httpVersionMajor: number;
 }
 
-/** A response of `node:http` or `node:http2`, as far as it is used. */
+/** The part of a response of `node:http` or `node:http2` that rollcall uses. */
 export interface NodeResponse {
-  /** Too late for a stream. */
+  /** True once the headers were sent; a stream cannot begin then. */
   readonly headersSent: boolean;
-  /** The client has gone. */
+  /** True once the connection is closed. */
   readonly destroyed: boolean;
-  /** How many bytes wait. */
+  /** Bytes that wait to be sent. */
   readonly writableLength: number;
-  /** Sets a header, unless it is there. */
+  /** Sets a header. */
   setHeader(name: string, value: string | number | readonly string[]): unknown;
   /** Sends the headers. */
   writeHead(status: number): unknown;
-  /** Sends some bytes; false when more of them had better wait. */
+  /** Sends bytes; false if the buffer is full. */
   write(bytes: Uint8Array): boolean;
   /** Ends the response. */
   end(): unknown;
-  /** Cuts the connection. */
+  /** Closes the connection without sending the rest. */
   destroy(): unknown;
-  /** Listens to `close`, `drain` and `error`. */
+  /** Adds a listener of `close`, `drain` or `error`. */
   on(event: string, listener: () => void): unknown;
-  /** Listens once. */
+  /** Adds a listener that is called once. */
   once(event: string, listener: () => void): unknown;
 }

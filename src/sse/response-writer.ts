@@ -1,16 +1,15 @@
-/** How long, in ms, a stream that has ended may take to send what waits, before it is cut. */
+/** Time in ms that an ended stream has to send its buffered bytes before the connection is cut. */
 export const FLUSH_TIMEOUT = 30_000;
 
-/** What carries a stream's bytes to the client. */
+/** Writes the bytes of one stream to its client. */
 export interface ResponseWriter {
-  /** How many bytes wait to be sent. */
+  /** Bytes that the client has not taken yet. */
   readonly buffered: number;
-  /** Sends some more. */
   write(bytes: Uint8Array): void;
-  /** Ends the stream after what waits; cuts it after {@link FLUSH_TIMEOUT}. */
+  /** Ends the response after the buffered bytes; cuts it after {@link FLUSH_TIMEOUT}. */
   end(): void;
-  /** Resolves when nothing much waits any more, or the client has gone. */
+  /** Resolves when the buffer has drained, or the connection has closed. */
   drained(): Promise<void>;
-  /** Calls `gone` when the client goes, or is gone already. */
-  onClose(gone: () => void): void;
+  /** Calls `listener` once the connection closes; at once if it is closed already. */
+  onClose(listener: () => void): void;
 }

@@ -18,28 +18,31 @@ import type { RoomStreamOptions, StreamRoom, StreamUser } from './options.js';
 import { positionUpdateOf, sseEncoder } from './sse-encoder.js';
 import { type StreamSink, type StreamSource, sendDiscontinuity } from './stream-source.js';
 
-/** What is sent to the user, or in one of his rooms. */
+/** The client's cursor in one room, or in the messages to its user. */
 interface RoomCursor {
-  readonly place: TrackedPosition;
-  readonly known: ResumePoint;
+  readonly tracked: TrackedPosition;
+  readonly resume: ResumePoint;
 }
 
-/** Rooms with their reader in them, and what is sent to him. */
+/** Streams rooms, with the reader as their member, and messages to the user. */
 export class RoomSource implements StreamSource {
-  readonly places: StreamPositions;
+  readonly positions: StreamPositions;
   readonly isResumed: boolean;
   readonly #rooms: RoomService;
   readonly #user: StreamUser;
   readonly #watch: readonly string[];
   readonly #joins: readonly StreamRoom[];
-  /** By room; `undefined` is the user himself. */
-  readonly #heard = new Map<string | undefined, RoomCursor>();
+  /** By room; `undefined` for messages to the user. */
+  readonly #cursors = new Map<string | undefined, RoomCursor>();
   #socket: RoomSocket | undefined;
 
   constructor({ rooms, user, join = [], watch = [], ...rest }: RoomStreamOptions, lastEventId?: string) {
     if (typeof rooms?.attach !== 'function') throw new InvalidArgumentError('rooms', 'must be a RoomService');
     if ('maxBufferedBytes' in rest)
-      throw new InvalidArgumentError('maxBufferedBytes', 'is for the RoomService to say');
+      throw new InvalidArgumentError(
+        'maxBufferedBytes',
+        'is an option of the RoomService, not of a stream of rooms',
+      );
     assertOptions('user', user ?? null);
     assertName('user.userId', user.userId);
     if (!Array.isArray(join) || join.length >= MAX_CHANNELS) {
@@ -50,12 +53,13 @@ export class RoomSource implements StreamSource {
     this.#watch = [...watch];
     for (const userId of this.#watch) assertName('watch', userId);
     this.#joins = join.map((given, at) => toStreamRoom(given, `join[${at}]`));
-    const last = new LastEventId(lastEventId);
-    this.isResumed = last.isPresent;
-    this.#add(undefined, toChannelKey(`user:${user.userId}`), last);
-    for (const { room } of this.#joins) this.#add(room, toChannelKey(`room:${room}`), last);
-    if (this.#heard.size <= join.length) throw new InvalidArgumentError('join', 'must not name a room twice');
-    this.places = new StreamPositions(Array.from(this.#heard.values(), ({ place }) => place));
+    const parsed = new LastEventId(lastEventId);
+    this.isResumed = parsed.isPresent;
+    this.#addCursor(undefined, toChannelKey(`user:${user.userId}`), parsed);
+    for (const { room } of this.#joins) this.#addCursor(room, toChannelKey(`room:${room}`), parsed);
+    if (this.#cursors.size <= join.length)
+      throw new InvalidArgumentError('join', 'must not name a room twice');
+    this.positions = new StreamPositions(Array.from(this.#cursors.values(), ({ tracked }) => tracked));
   }
 
   get ended(): boolean {
@@ -63,13 +67,14 @@ export class RoomSource implements StreamSource {
   }
 
   async start(sink: StreamSink): Promise<Record<string, Json>> {
-    for (const [room, { place, known }] of this.#heard) {
-      const untold = known.since === ORIGIN && !this.#rooms.hasHistory;
-      if (known.lost || untold)
-        sendDiscontinuity(sink, room === undefined ? {} : { room }, 'reconnected', place);
+    for (const [room, { tracked, resume }] of this.#cursors) {
+      // Without history, the position of an empty room says nothing about messages since.
+      const unknown = resume.since === ORIGIN && !this.#rooms.hasHistory;
+      if (resume.lost || unknown)
+        sendDiscontinuity(sink, room === undefined ? {} : { room }, 'reconnected', tracked);
     }
     const { userId, status, meta } = this.#user;
-    const since = this.#heard.get(undefined)?.known.since;
+    const since = this.#cursors.get(undefined)?.resume.since;
     const socket = await this.#rooms.attach(this.#peerOf(sink), {
       userId,
       ...(status === undefined ? {} : { status }),
@@ -91,8 +96,9 @@ export class RoomSource implements StreamSource {
   }
 
   async #join(socket: RoomSocket, { room, since, last, ...rest }: StreamRoom): Promise<void> {
-    const known = this.#heard.get(room)?.known.since;
-    const begin = known === undefined ? { since, last } : { since: known, last: undefined };
+    // A position that the client has replaces the beginning for new clients.
+    const resumeAt = this.#cursors.get(room)?.resume.since;
+    const begin = resumeAt === undefined ? { since, last } : { since: resumeAt, last: undefined };
     const { position } = await socket.join(room, {
       ...rest,
       ...(begin.since === undefined ? {} : { since: begin.since }),
@@ -108,25 +114,25 @@ export class RoomSource implements StreamSource {
         return sink.buffered;
       },
       send: (frame) => {
-        const block = frame as Buffer;
-        const moved = positionUpdateOf(block);
-        const place = moved && this.#heard.get(moved.room)?.place;
-        if (place !== undefined) place.position = moved?.position;
-        sink.send(block, moved !== undefined);
+        const event = frame as Buffer;
+        const update = positionUpdateOf(event);
+        const tracked = update && this.#cursors.get(update.room)?.tracked;
+        if (tracked !== undefined) tracked.position = update?.position;
+        sink.send(event, update !== undefined);
       },
       close: (code, reason) => void sink.close(code, reason),
     };
   }
 
-  /** Where it begins, unless something came already. */
+  /** Sets where the client begins, unless a message has moved it already. */
   #setInitialPosition(room: string | undefined, position: string | undefined): void {
-    const place = this.#heard.get(room)?.place;
-    if (place !== undefined) place.position ??= position;
+    const tracked = this.#cursors.get(room)?.tracked;
+    if (tracked !== undefined) tracked.position ??= position;
   }
 
-  #add(room: string | undefined, key: string, lastEventId: LastEventId): void {
-    const known = lastEventId.of(key);
-    this.#heard.set(room, { place: { key, position: known.since }, known });
+  #addCursor(room: string | undefined, key: string, lastEventId: LastEventId): void {
+    const resume = lastEventId.resumePoint(key);
+    this.#cursors.set(room, { tracked: { key, position: resume.since }, resume });
   }
 }
 

@@ -7,7 +7,7 @@ import type { EventStreamOptions, StreamOptions } from './options.js';
 import { RoomSource } from './room-source.js';
 import type { StreamSource } from './stream-source.js';
 
-/** A stream's options as checked, defaults filled in. */
+/** The options of a stream, checked, with defaults filled in. */
 export interface EventStreamSettings {
   readonly retry: number;
   readonly keepAliveInterval: number;
@@ -15,7 +15,6 @@ export interface EventStreamSettings {
   readonly headers: Readonly<Record<string, string | readonly string[]>>;
   readonly reporter: ErrorReporter;
   readonly clock: Clock;
-  /** What it carries. */
   readonly source: StreamSource;
 }
 
@@ -37,14 +36,14 @@ export function resolveSettings(
       max: 86_400_000,
     }),
     signal,
-    headers: headersOf(options.headers),
+    headers: resolveHeaders(options.headers),
     reporter: new ErrorReporter(onError),
     clock,
-    source: sourceOf(options, lastEventId),
+    source: createSource(options, lastEventId),
   };
 }
 
-function sourceOf(options: EventStreamOptions, lastEventId: string | undefined): StreamSource {
+function createSource(options: EventStreamOptions, lastEventId: string | undefined): StreamSource {
   const given = options as { pubsub?: unknown; rooms?: unknown };
   if ((given.pubsub === undefined) === (given.rooms === undefined)) {
     throw new InvalidArgumentError('options', 'must have either pubsub and channels, or rooms and a user');
@@ -54,11 +53,11 @@ function sourceOf(options: EventStreamOptions, lastEventId: string | undefined):
     : new ChannelSource(options as Exclude<typeof options, { rooms: unknown }>, lastEventId);
 }
 
-function headersOf(given: StreamOptions['headers']): Record<string, string | readonly string[]> {
+function resolveHeaders(given: StreamOptions['headers']): Record<string, string | readonly string[]> {
   assertOptions('headers', given);
   const headers: Record<string, string | readonly string[]> = {
     'cache-control': 'no-cache, no-transform',
-    // nginx would collect events before it passes them on.
+    // nginx would buffer events.
     'x-accel-buffering': 'no',
   };
   for (const [name, value] of Object.entries(given ?? {})) {

@@ -2,33 +2,33 @@ import type { Position } from '../history/position.js';
 import type { FrameEncoder } from '../rooms/peer.js';
 import { escapeEventName, formatEvent } from './event-stream-format.js';
 
-/** That a frame is what a place in a history holds. */
+/** The position to which a frame moves its reader. */
 export interface PositionUpdate {
-  /** `undefined` for what is sent to the user. */
+  /** `undefined` for messages to the user. */
   readonly room: string | undefined;
   readonly position: Position;
 }
 
 /**
- * Where a frame moves its reader to. Frames are the same for everybody in a room, and only what is behind an
- * id is: each client stands elsewhere in its other rooms.
+ * Positions by frame. All members of a room share a frame, but each client has its own positions in its other
+ * rooms, so the event id is written per client, in front of the shared frame.
  */
 const positionUpdates = new WeakMap<Buffer, PositionUpdate>();
 
-/** Where `frame` moves its reader to, if anywhere. */
+/** The position to which `frame` moves its reader, if it has one. */
 export function positionUpdateOf(frame: Buffer): PositionUpdate | undefined {
   return positionUpdates.get(frame);
 }
 
-/** As the payload begins: a member that is never sent, for it is the event's name. */
+/** The first member of a payload. It becomes the event's name, so it is left out of the data. */
 const EVENT_NAME = /^\{"event":("[^"\\]*(?:\\.[^"\\]*)*"),/;
 
-/** Rooms as events of a stream. What was published is taken over as it is, unparsed but for its name. */
+/** Encodes room messages as events of a stream. Published JSON is copied; only the event's name is parsed. */
 export const sseEncoder: FrameEncoder = {
   message({ room, position, at, json }) {
     const [head, name] = EVENT_NAME.exec(json) ?? [];
     let frame: Buffer;
-    // It only looked like one of ours.
+    // The payload is not one of ours; only its position counts.
     if (head === undefined || name === undefined) frame = Buffer.from('\n');
     else {
       let start = '{';
@@ -42,7 +42,7 @@ export const sseEncoder: FrameEncoder = {
   },
   notice(notice) {
     const { type, ...rest } = notice;
-    // An id alone is no event, and yet it counts.
+    // An id without data dispatches no event, but the client stores it.
     const frame = Buffer.from(type === 'position' ? '\n' : formatEvent(`$${type}`, JSON.stringify(rest)));
     if (notice.type === 'position')
       positionUpdates.set(frame, { room: notice.room, position: notice.position });

@@ -2,45 +2,45 @@ import { publishedAt } from '../history/position.js';
 import type { Json } from '../internal/codec.js';
 import type { StreamPositions, TrackedPosition } from './last-event-id.js';
 
-/** What a source writes to. */
+/** Receives the events of a source. */
 export interface StreamSink {
   /** False once the stream has ended. */
   readonly open: boolean;
-  /** How many bytes wait for the client. */
+  /** Bytes that the client has not taken yet. */
   readonly buffered: number;
   /** Aborts when the stream ends. */
   readonly signal: AbortSignal;
-  /** Sends an event, with the id of where the client stands now if `moved`. */
-  send(block: Uint8Array, moved: boolean): void;
-  /** Sends an event of rollcall's own. */
+  /** Sends an event; with the id of the client's positions if `moved`. */
+  send(event: Uint8Array, moved: boolean): void;
+  /** Sends an event of rollcall's own, such as `$ready`. */
   sendControl(event: string, data: Json): void;
   /** Ends the stream with a close code. */
   close(code: number, reason: string): unknown;
-  /** Resolves when there is room for more, or the stream has ended. */
+  /** Resolves when the buffer has drained, or the stream has ended. */
   drained(): Promise<void>;
 }
 
-/** What a stream carries. */
+/** Produces the events of one stream. */
 export interface StreamSource {
-  /** Where the client stands. */
-  readonly places: StreamPositions;
-  /** The client has been here before. */
+  /** The client's position in each channel or room. */
+  readonly positions: StreamPositions;
+  /** The client sent a last event id. */
   readonly isResumed: boolean;
-  /** Nothing comes any more, whatever happens: what it was made from was closed. */
+  /** The service behind the source is closed, so no event can follow. */
   readonly ended?: boolean;
-  /** Begins to send; resolves with what `$ready` says beside, when from now on nothing is missed. */
+  /** Begins to send. Resolves, once later messages cannot be missed, with further fields of `$ready`. */
   start(sink: StreamSink): Promise<Record<string, Json>>;
-  /** Undoes everything. Never rejects. */
+  /** Ends subscriptions and memberships. Never rejects. */
   stop(): Promise<void>;
 }
 
-/** Says that events between what the client has and what comes now may be missing. */
+/** Sends `$discontinuity`: events between the client's position and the next event may be missing. */
 export function sendDiscontinuity(
   sink: StreamSink,
   where: { channel: string } | { room?: string },
   reason: string,
-  place?: Pick<TrackedPosition, 'position'>,
+  tracked?: Pick<TrackedPosition, 'position'>,
 ): void {
-  const since = place?.position === undefined ? {} : { since: publishedAt(place.position) };
+  const since = tracked?.position === undefined ? {} : { since: publishedAt(tracked.position) };
   sink.sendControl('$discontinuity', { ...where, reason, ...since, recovered: false });
 }

@@ -3,20 +3,19 @@ import { onAbort } from '../internal/abort.js';
 import type { Clock, Timer } from '../internal/clock.js';
 import { FLUSH_TIMEOUT, type ResponseWriter } from './response-writer.js';
 
-/** A stream over the body of a Web-standard `Response`. */
+/** Writes to the body of a Web-standard `Response`. */
 export class WebResponseWriter implements ResponseWriter {
-  /** The body. */
   readonly body: ReadableStream<Uint8Array>;
   readonly #clock: Clock;
-  readonly #forget: () => void;
+  readonly #removeAbortListener: () => void;
   #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
-  #waiting: (() => void)[] = [];
+  #drainWaiters: (() => void)[] = [];
   #ending = false;
-  #cut: Timer | undefined;
-  #left = false;
-  #gone: (() => void) | undefined;
+  #flushTimer: Timer | undefined;
+  #closed = false;
+  #onClose: (() => void) | undefined;
 
-  /** `signal` is the request's: it aborts when the client goes. */
+  /** `signal` is the request's: it aborts when the client disconnects. */
   constructor(clock: Clock, signal?: AbortSignal) {
     this.#clock = clock;
     this.body = new ReadableStream<Uint8Array>(
@@ -24,19 +23,19 @@ export class WebResponseWriter implements ResponseWriter {
         start: (controller) => {
           this.#controller = controller;
         },
-        // Called whenever nothing waits.
-        pull: () => this.#empty(),
-        cancel: () => this.#leave(),
+        // Called whenever the queue is empty.
+        pull: () => this.#onDrained(),
+        cancel: () => this.#onClientGone(),
       },
       { highWaterMark: 1, size: (bytes) => bytes.byteLength },
     );
-    const aborted = () => {
-      // Not an error, of which servers would make much: nobody reads on.
+    const onAborted = () => {
+      // Closed, not errored: servers log an errored body, and the client reads no further.
       this.#controller?.close();
-      this.#leave();
+      this.#onClientGone();
     };
-    this.#forget = onAbort(signal, aborted);
-    if (signal?.aborted === true) aborted();
+    this.#removeAbortListener = onAbort(signal, onAborted);
+    if (signal?.aborted === true) onAborted();
   }
 
   get buffered(): number {
@@ -48,24 +47,24 @@ export class WebResponseWriter implements ResponseWriter {
   }
 
   end(): void {
-    if (this.#left || this.#ending) return;
+    if (this.#closed || this.#ending) return;
     this.#ending = true;
-    // Closed only when it is empty, for a closed one does not tell when it has been read.
+    // Close only an empty stream: a closed one does not call `pull` when its queue has been read.
     if (this.buffered === 0) return this.#close();
-    this.#cut = this.#clock.after(FLUSH_TIMEOUT, () => this.#fail(), { keepAlive: false });
+    this.#flushTimer = this.#clock.after(FLUSH_TIMEOUT, () => this.#fail(), { keepAlive: false });
   }
 
   drained(): Promise<void> {
-    if (this.#left || this.buffered === 0) return Promise.resolve();
-    return new Promise((resolve) => this.#waiting.push(resolve));
+    if (this.#closed || this.buffered === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#drainWaiters.push(resolve));
   }
 
-  onClose(gone: () => void): void {
-    this.#gone = gone;
-    if (this.#left) gone();
+  onClose(listener: () => void): void {
+    this.#onClose = listener;
+    if (this.#closed) listener();
   }
 
-  #empty(): void {
+  #onDrained(): void {
     this.#release();
     if (this.#ending) this.#close();
   }
@@ -76,29 +75,29 @@ export class WebResponseWriter implements ResponseWriter {
     this.#controller = undefined;
   }
 
-  /** Lets go of what waits. */
+  /** Errors the stream, which discards its queue. */
   #fail(): void {
     this.#finish();
-    this.#controller?.error(new Error('read too slowly'));
+    this.#controller?.error(new Error('the client reads too slowly'));
     this.#controller = undefined;
   }
 
-  #leave(): void {
+  #onClientGone(): void {
     this.#finish();
-    this.#left = true;
+    this.#closed = true;
     this.#controller = undefined;
-    this.#gone?.();
+    this.#onClose?.();
   }
 
   #finish(): void {
-    this.#cut?.cancel();
-    this.#forget();
+    this.#flushTimer?.cancel();
+    this.#removeAbortListener();
     this.#release();
   }
 
   #release(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const resolve of waiting) resolve();
+    const waiters = this.#drainWaiters;
+    this.#drainWaiters = [];
+    for (const resolve of waiters) resolve();
   }
 }

@@ -10,9 +10,9 @@ import {
 } from 'rollcall/testing';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
-// The servers of docs/rest-lookups.md, as an HTTP client meets them.
+// The servers of docs/rest-lookups.md through an HTTP client.
 
-/** Starts an example's app on a spare port. */
+/** Starts an example's app on a free port. */
 type Start = (presence: PresenceService) => Promise<{ url: string; stop: () => Promise<unknown> }>;
 
 async function example(name: string): Promise<{ createApp(presence: PresenceService): unknown }> {
@@ -78,7 +78,7 @@ describe.each(Object.entries(frameworks))('examples/%s', (_name, start) => {
     return [response.status, await response.json()];
   }
 
-  test('answers for 1,000 users in the order they were asked for, known or not', async () => {
+  test('1,000 users are answered in the requested order, known or unknown', async () => {
     const ids = Array.from({ length: 1_000 }, (_, at) => `user-${at}`);
     await Promise.all(
       ids.filter((_, at) => at % 2 === 0).map((id) => owner.setPresence(id, 'socket', 'busy')),
@@ -92,7 +92,7 @@ describe.each(Object.entries(frameworks))('examples/%s', (_name, start) => {
     expect(new Date(users[0]?.lastSeen as string).getTime()).toBeGreaterThan(0);
   });
 
-  test('takes ids from the query, one or many, of any characters', async () => {
+  test('ids in the query may be one or many, with any characters', async () => {
     await owner.setPresence('__proto__', 'socket');
     await owner.setPresence('ann & bob', 'socket', 'away', { secret: 1 });
     const lastSeen = expect.any(String);
@@ -108,7 +108,7 @@ describe.each(Object.entries(frameworks))('examples/%s', (_name, start) => {
     });
   });
 
-  test('counts', async () => {
+  test('counts are returned', async () => {
     await owner.setPresence('ann', 'socket');
     expect((await get('/presence/count'))[1]).toEqual({ online: 1 });
   });
@@ -133,7 +133,7 @@ describe.each(Object.entries(frameworks))('examples/%s', (_name, start) => {
     expect(body).toMatchObject({ error: expect.stringMatching(/^(BAD_REQUEST|ERR_INVALID_ARGUMENT)$/) });
   });
 
-  test('says 503 while Redis is away, and answers again when it is back', async () => {
+  test('responds 503 while Redis is unavailable, and recovers', async () => {
     await owner.setPresence('ann', 'socket');
     expect((await get('/presence?id=ann'))[0]).toBe(200);
     chaos.cut();
@@ -145,13 +145,13 @@ describe.each(Object.entries(frameworks))('examples/%s', (_name, start) => {
     expect((await get('/presence?id=ann'))[0]).toBe(200);
   });
 
-  test('says 503 once its presence service is closed', async () => {
+  test('responds 503 after its presence service is closed', async () => {
     await reader.close();
     const [status, body] = await get('/presence?id=ann');
     expect([status, body]).toEqual([503, { error: 'ERR_CLOSED' }]);
   });
 
-  test('keeps what it does not expect to itself', async () => {
+  test('unexpected errors are not revealed', async () => {
     const logged = vi.spyOn(console, 'error').mockImplementation(() => {});
     vi.spyOn(reader, 'getMultiplePresence').mockRejectedValue(new Error('the password is 1234'));
     const [status, body] = await get('/presence?id=ann');

@@ -7,7 +7,7 @@ import { io as connectTo, type Socket } from 'socket.io-client';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { waitFor } from '../support/wait.js';
 
-// The chat of docs/socket-io.md, two of them on one Redis, as browsers meet it.
+// Two servers of the chat in docs/socket-io.md on one Redis.
 
 interface Chat {
   server: Server;
@@ -49,7 +49,7 @@ afterEach(async () => {
   expect(errors).toEqual([]);
 });
 
-/** A page: who is there, and what was said. */
+/** A page: the members and the messages it has received. */
 class Page {
   readonly lines: string[] = [];
   readonly statuses = new Map<string, string>();
@@ -80,7 +80,7 @@ class Page {
   }
 }
 
-test('people on two servers see each other, and everything that is said', async () => {
+test('users on two servers see each other and all messages', async () => {
   const ann = new Page(urls[0] as string, 'Ann');
   expect(await ann.say('hello')).toEqual({});
   const bob = new Page(urls[1] as string, 'Bob');
@@ -99,7 +99,7 @@ test('people on two servers see each other, and everything that is said', async 
   await waitFor(() => ann.statuses.get('Bob') === 'offline' && !ann.members.includes('Bob'));
 });
 
-test('after a broken connection nothing is missing and nothing comes twice', async () => {
+test('no message is lost or repeated after a broken connection', async () => {
   const ann = new Page(urls[0] as string, 'Ann');
   const bob = new Page(urls[1] as string, 'Bob');
   await bob.say('one');
@@ -119,7 +119,7 @@ test('after a broken connection nothing is missing and nothing comes twice', asy
   expect(seen).toEqual(['Ann away']);
 });
 
-test('what is no message and no name is refused', async () => {
+test('invalid messages and names are rejected', async () => {
   const ann = new Page(urls[0] as string, 'Ann');
   for (const text of ['', 'x'.repeat(1_001), 1, null, { text: 'x' }]) {
     expect(await ann.say(text)).toMatchObject({ error: { code: 'INVALID' } });
@@ -139,7 +139,7 @@ test('what is no message and no name is refused', async () => {
   expect(await ann.say('still here')).toEqual({});
 });
 
-test('its page is there', async () => {
+test('the page is served', async () => {
   const html = await (await fetch(urls[0] as string)).text();
   expect(html).toContain('<h1>Lobby</h1>');
   const script = await fetch(`${urls[0]}/socket.io/socket.io.js`);

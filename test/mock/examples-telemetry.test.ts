@@ -14,14 +14,14 @@ import { collectMetrics } from '../../examples/telemetry/metrics.js';
 import { traceRollcall } from '../../examples/telemetry/spans.js';
 import { waitFor } from '../support/wait.js';
 
-// The recipes that docs/telemetry.md shows, with something to watch.
+// The recipes of docs/telemetry.md, run with some traffic.
 
 const stops: (() => unknown)[] = [];
 afterEach(async () => {
   for (const stop of stops.splice(0).reverse()) await stop();
 });
 
-/** A little of everything: publications, one of them in vain, a gap with history, presence. */
+/** Publishes messages, one of which fails, causes a gap with history, and writes presence. */
 async function something(): Promise<void> {
   const redis = await createEmbeddedRedis();
   stops.push(() => redis.close());
@@ -57,7 +57,7 @@ test('events become Prometheus metrics', async () => {
   expect(text).toMatch(/rollcall_recovery_seconds_count\{outcome="ok"\} [1-9]/);
 });
 
-test('an error in an event has no cause: clients attach the command to it', async () => {
+test('errors in events have no cause, because clients attach the command to it', async () => {
   const errors: unknown[] = [];
   stops.push(onTelemetry('rollcall:publish', ({ error }) => error && errors.push(error)));
   await something();
@@ -65,7 +65,7 @@ test('an error in an event has no cause: clients attach the command to it', asyn
   expect((errors[0] as Error).cause).toBeUndefined();
 });
 
-test('events become OpenTelemetry spans, and no payload is in them', async () => {
+test('events become OpenTelemetry spans without payloads', async () => {
   const exporter = new InMemorySpanExporter();
   const provider = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
   stops.push(traceRollcall(provider.getTracer('test')));

@@ -1,3 +1,3 @@
-// The tests that docs/testing.md shows, run as they stand.
+// Runs the tests that docs/testing.md shows.
 import '../../examples/testing/driver.test.js';
 import '../../examples/testing/server.test.js';

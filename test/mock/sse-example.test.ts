@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { TestEventSource } from '../support/sse-client.js';
 import { waitFor } from '../support/wait.js';
 
-// examples/sse-fastify, as an HTTP client meets it; test/browser shows its page.
+// examples/sse-fastify through an HTTP client; test/browser tests its page.
 
 interface App {
   listen(options: { port: number; host: string }): Promise<string>;
@@ -16,7 +16,7 @@ interface Said {
   readonly data: { readonly text: string };
 }
 
-test('examples/sse-fastify: a chat, and an end after which its clients come back', async () => {
+test('examples/sse-fastify delivers messages, and tells its clients to reconnect on shutdown', async () => {
   const { createApp } = (await import('../../examples/sse-fastify/app.js' as string)) as {
     createApp(rooms: RoomService): App;
   };
@@ -43,7 +43,7 @@ test('examples/sse-fastify: a chat, and an end after which its clients come back
   await app.close();
   await first.until('$close');
   expect(first.of('$close')).toMatchObject([{ code: 1012, again: true }]);
-  // It would come back by itself, after some seconds.
+  // It would reconnect by itself after some seconds.
   await first.close();
   await rooms.broadcast('lobby', 'message', { text: 'meanwhile' }, { from: 'bob' });
   app = createApp(rooms);

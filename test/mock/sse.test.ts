@@ -23,7 +23,7 @@ const sources: TestEventSource[] = [];
 beforeEach(async () => {
   redis = await createEmbeddedRedis();
   pubsub = new PubSubService({ redis: redis.client });
-  // On a client of its own: its subscriptions are not those of the streams.
+  // A client of its own, so that its subscriptions are not counted as those of the streams.
   presence = new PresenceService({ redis: redis.connect(), grace: 0 });
   rooms = new RoomService({ pubsub, presence });
 });
@@ -37,8 +37,8 @@ afterEach(async () => {
   await redis.close();
 });
 
-/** Nothing is left of any stream. */
-async function allUndone(): Promise<void> {
+/** Checks that ended streams leave no sockets, rooms or subscriptions. */
+async function expectNothingLeft(): Promise<void> {
   await Promise.all(servers.flatMap(({ streams }) => streams.map(({ closed }) => closed)));
   await waitFor(() => rooms.stats().sockets === 0 && pubsub.stats().handlers === 0, {
     message: () => JSON.stringify([rooms.stats(), pubsub.stats()]),
@@ -66,7 +66,7 @@ describe.each(Object.entries(sseServers))('%s', (_name, start) => {
       answer = () => ({ pubsub, channels: ['news', room({ id: 'a' })], retry: 20 });
     });
 
-    test('events come as they were published, named by their channels', async () => {
+    test('events carry published payloads, named by their channels', async () => {
       const source = open();
       await source.until('$ready');
       expect(source.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
@@ -80,17 +80,18 @@ describe.each(Object.entries(sseServers))('%s', (_name, start) => {
       ]);
     });
 
-    test('who comes back gets what was missed of every channel, once and in order', async () => {
+    test('a client that reconnects gets the missed messages of every channel, once and in order', async () => {
       const first = open();
       await first.until('$ready');
       await pubsub.publish('news', 1, { history });
       await pubsub.publish(room({ id: 'a' }), { n: 1 });
       await Promise.all([first.until('news'), first.until('room:a')]);
       await first.close();
+      const published: Promise<unknown>[] = [];
       for (let n = 2; n <= 250; n++) {
-        await pubsub.publish(room({ id: 'a' }), { n });
-        await pubsub.publish('news', n, { history });
+        published.push(pubsub.publish(room({ id: 'a' }), { n }), pubsub.publish('news', n, { history }));
       }
+      await Promise.all(published);
       const second = open('', first.lastEventId);
       await Promise.all([second.until('room:a', 249), second.until('news', 249), second.until('$ready')]);
       await pubsub.publish(room({ id: 'a' }), { n: 251 });
@@ -102,18 +103,18 @@ describe.each(Object.entries(sseServers))('%s', (_name, start) => {
       expect(second.of('$ready')).toEqual([{ returned: true }]);
     });
 
-    test('who has seen nothing yet comes back as well', async () => {
+    test('a client that has received no message yet can resume', async () => {
       const first = open();
       await first.until('$ready');
       await first.close();
       await pubsub.publish(room({ id: 'a' }), { n: 1 });
-      // Also for those who can only put the id into the URL.
+      // Also with the id in the URL.
       const second = open(`?lastEventId=${first.lastEventId}`);
       await second.until('room:a');
       expect(second.of('room:a')).toEqual([{ n: 1 }]);
     });
 
-    test('what cannot be had is told: without history, not kept any more, or an unknown id', async () => {
+    test('messages without history, trimmed messages and unknown ids are reported as discontinuities', async () => {
       const first = open();
       await first.until('$ready');
       await pubsub.publish(room({ id: 'a' }), { n: 1 });
@@ -139,15 +140,15 @@ describe.each(Object.entries(sseServers))('%s', (_name, start) => {
       ]);
     });
 
-    test('a client that goes in the middle leaves nothing behind', async () => {
+    test('a client that disconnects while its stream starts leaves nothing behind', async () => {
       const many = Array.from({ length: 30 }, () => open());
       await Promise.all(many.slice(0, 20).map((source) => source.until('$ready')));
       expect(pubsub.stats().handlers).toBeGreaterThanOrEqual(40);
       await Promise.all(many.map((source) => source.close()));
-      await allUndone();
+      await expectNothingLeft();
     });
 
-    test('a slow reader costs the others nothing, and gets it all in the end', async () => {
+    test('a slow consumer delays no other client, and recovers every message', async () => {
       const channel = room({ id: 'a' });
       answer = () => ({ pubsub, channels: [channel], maxBufferedBytes: 500_000, retry: 20 });
       const { port } = new URL(server.url);
@@ -168,7 +169,7 @@ describe.each(Object.entries(sseServers))('%s', (_name, start) => {
       expect(await closed).toBe(CloseCode.SLOW_CONSUMER);
       expect(quick.connections).toBe(1);
       const parser = new EventParser();
-      // A chunk's length between two events is none of the parser's fields.
+      // The parser ignores the lines with the lengths of HTTP chunks.
       slow.on('data', (bytes) => parser.feed(bytes.toString()));
       slow.resume();
       await waitFor(() => parser.events.some(({ type }) => type === '$close'));
@@ -193,7 +194,7 @@ describe.each(Object.entries(sseServers))('%s', (_name, start) => {
       };
     });
 
-    test('the reader is in the rooms, and hears what is said there and to him', async () => {
+    test('the reader is a member of the rooms and receives messages to them and to the user', async () => {
       await rooms.broadcast('lobby', 'said', 1);
       await rooms.broadcast('lobby', 'said', 2, { from: 'zoe' });
       await rooms.broadcast('lobby', 'said', 3);
@@ -225,17 +226,17 @@ describe.each(Object.entries(sseServers))('%s', (_name, start) => {
       expect(source.of('$presence').at(-1)).toMatchObject({ users: [{ user: 'zoe', status: 'busy' }] });
     });
 
-    test('who comes back gets what was missed of every room and of his own, once', async () => {
+    test('a client that reconnects gets the missed messages of every room and of the user, once', async () => {
       const first = open();
       await first.until('$ready');
       const [ready] = first.of<{ socket: string }>('$ready');
       await rooms.broadcast('other', 'said', 1);
       await first.until('said');
-      // Not for this connection; to the next one, that is past.
+      // Excluded from this connection only; the next connection reads it from history.
       const except = await rooms.broadcast('other', 'said', 'own', { except: ready?.socket as string });
       await waitFor(() => first.lastEventId.includes(String(except.position)));
       await first.close();
-      await allUndone();
+      await expectNothingLeft();
       expect((await presence.getPresence('ann'))?.status).toBe('offline');
       expect(await presence.getRoomMembers('lobby')).toEqual([]);
 
@@ -254,7 +255,7 @@ describe.each(Object.entries(sseServers))('%s', (_name, start) => {
       expect(second.of('$discontinuity')).toEqual([]);
     });
 
-    test("another user's id tells nothing", async () => {
+    test("another user's event id recovers nothing", async () => {
       const ann = open('?user=ann');
       await ann.until('$ready');
       await ann.close();
@@ -266,7 +267,7 @@ describe.each(Object.entries(sseServers))('%s', (_name, start) => {
       expect(bob.of('told')).toMatchObject([{ data: 2 }]);
     });
 
-    test('disconnectUser says so, and 204 keeps the client away', async () => {
+    test('disconnectUser closes with its code, and a 204 stops the client', async () => {
       let banned = false;
       const allowed = answer;
       answer = (url) => (banned ? undefined : allowed(url));
@@ -277,20 +278,20 @@ describe.each(Object.entries(sseServers))('%s', (_name, start) => {
       await source.ended;
       expect(source.of('$close')).toEqual([{ code: CloseCode.DISCONNECTED, reason: 'spam', again: false }]);
       expect(source.status).toBe(204);
-      await allUndone();
+      await expectNothingLeft();
     });
 
-    test('a client that goes in the middle leaves nothing behind', async () => {
+    test('a client that disconnects while its stream starts leaves nothing behind', async () => {
       const many = Array.from({ length: 20 }, (_, at) => open(`?user=user-${at % 7}`));
       await Promise.all(many.slice(0, 10).map((source) => source.until('$ready')));
       await Promise.all(many.map((source) => source.close()));
-      await allUndone();
+      await expectNothingLeft();
       await waitFor(async () => (await presence.getOnlineCount()) === 0);
     });
   });
 });
 
-test('thousands who come and go at any moment leave nothing behind', async () => {
+test('clients that disconnect at any moment leave nothing behind', async () => {
   const options = (at: number): EventStreamOptions =>
     at % 2 === 0
       ? { pubsub, channels: ['news', room({ id: String(at % 5) })] }
@@ -312,10 +313,10 @@ test('thousands who come and go at any moment leave nothing behind', async () =>
       }),
     );
   }
-  await allUndone();
+  await expectNothingLeft();
 }, 60_000);
 
-test('HTTP/2', async () => {
+test('a stream over HTTP/2 without TLS', async () => {
   answer = () => ({ pubsub, channels: ['news'] });
   const server = await startHttp2((url) => answer(url));
   servers.push(server);
@@ -329,7 +330,7 @@ test('HTTP/2', async () => {
   await pubsub.publish('news', 1);
   await waitFor(() => parser.events.length === 2);
   stream.close();
-  await allUndone();
+  await expectNothingLeft();
   session.close();
 });
 
@@ -346,7 +347,7 @@ describe('where a new client begins', () => {
     return parser;
   }
 
-  test('with the next message, some of the last, the oldest, or after a position', async () => {
+  test('a new client begins with the next message, the last ones, the oldest, or after a position', async () => {
     const channel = room({ id: 'a' });
     const positions: string[] = [];
     for (let n = 1; n <= 120; n++) positions.push((await pubsub.publish(channel, { n })).position as string);
@@ -364,7 +365,7 @@ describe('where a new client begins', () => {
     expect(await got({ since: positions[109] })).toEqual(all.slice(110));
   });
 
-  test('of a channel without history there is nothing to look for', async () => {
+  test('the history of a channel without history is not read', async () => {
     const parser = await first({ pubsub, channels: [{ channel: 'news', history: false }] });
     expect(parser.lastEventId).toMatch(/^[\w-]{8}$/);
     expect(pubsub.stats().handlers).toBe(0);

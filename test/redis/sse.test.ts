@@ -22,7 +22,7 @@ afterEach(async () => {
   for (const each of undo.splice(0).reverse()) await each();
 });
 
-/** Services as a process of their own would have them. */
+/** Services on a client of their own, as in a process of their own. */
 function services(timeout = 5_000) {
   const client = createClient({
     url: redis.url,
@@ -44,7 +44,7 @@ function services(timeout = 5_000) {
 
 type Services = ReturnType<typeof services>;
 
-/** A server that can be ended in the middle of everything, and come back on another port. */
+/** A server that can crash at any moment and restart on another port. */
 class Node {
   #server: SseServer | undefined;
   #own: Services | undefined;
@@ -66,7 +66,7 @@ class Node {
     this.#server = await this.start(() => this.options(own, this.shutdown.signal));
   }
 
-  /** As a crash: connections are cut, and whatever was on its way is lost. */
+  /** Cuts all connections, as a crash does; bytes in flight are lost. */
   async down(): Promise<void> {
     const server = this.#server;
     this.#server = undefined;
@@ -89,7 +89,7 @@ function publishing(publish: (n: number) => Promise<unknown>) {
     get count() {
       return n;
     },
-    /** Resolves when so many more have been published. */
+    /** Resolves when `count` more messages have been published. */
     more: (count: number) => {
       const target = n + count;
       return waitFor(() => n >= target, { timeout: 20_000, message: 'messages' });
@@ -111,7 +111,7 @@ function open(node: Node): TestEventSource {
 describe.each(Object.entries(sseServers))(
   '%s: EventSource resumes over restarts of the server',
   (_name, start) => {
-    test('channels', async () => {
+    test('channels lose nothing', async () => {
       const outside = services();
       undo.push(outside.close);
       const name = `${_name}-restart`;
@@ -131,7 +131,7 @@ describe.each(Object.entries(sseServers))(
       });
       for (let round = 0; round < 3; round++) {
         await feeds.more(100);
-        // Once in good order.
+        // An orderly shutdown.
         if (round === 1) node.shutdown.abort();
         await node.down();
         await feeds.more(100);
@@ -146,7 +146,7 @@ describe.each(Object.entries(sseServers))(
       expect(source.connections).toBeGreaterThanOrEqual(4);
     });
 
-    test('rooms, and what is sent to the user', async () => {
+    test('rooms and messages to the user lose nothing', async () => {
       const outside = services();
       undo.push(outside.close);
       const userId = `${_name}-ann`;
@@ -185,7 +185,7 @@ describe.each(Object.entries(sseServers))(
   },
 );
 
-test('the connection that carries the subscriptions is killed: nothing is lost, nothing comes twice', async () => {
+test('a killed subscriber connection loses and repeats no message', async () => {
   const outside = services();
   undo.push(outside.close);
   const channel = feed({ name: 'killed' });
@@ -199,7 +199,7 @@ test('the connection that carries the subscriptions is killed: nothing is lost, 
     await feeds.more(50);
     await redis.cli('CLIENT', 'KILL', 'TYPE', 'pubsub');
     await feeds.more(50);
-    // Told when all of it has come after all.
+    // Reported after all missing messages have been delivered.
     await source.until('$discontinuity', round + 1);
   }
   const all = await feeds.stop();
@@ -210,7 +210,7 @@ test('the connection that carries the subscriptions is killed: nothing is lost, 
   expect(source.connections).toBe(1);
 });
 
-test('Redis away when the client comes: 200, an end that says come back, and all is well in the end', async () => {
+test('a client that connects during an outage gets 200 and $close, and recovers when Redis is back', async () => {
   const own = services(500);
   undo.push(own.close);
   const outside = services();

@@ -7,93 +7,94 @@ import { Server, type ServerOptions, type Socket } from 'socket.io';
 import { type Socket as ClientSocket, io as connectTo, type ManagerOptions } from 'socket.io-client';
 import { waitFor } from '../support/wait.js';
 
-/** What `presence:watch` and `presence:changed` bring. */
-export interface News {
+/** A user in the acknowledgement of `presence:watch` and in `presence:changed`. */
+export interface PresenceUpdate {
   userId: string;
   status: string;
   lastSeen: number;
   version: number;
 }
 
-/** What a request is answered with. */
+/** The acknowledgement of a request. */
 export interface Answer {
-  users?: News[];
+  users?: PresenceUpdate[];
   status?: string;
   error?: { code: string; message: string };
 }
 
-/** One process: a Socket.IO server with rollcall beside it. */
+/** One process: a Socket.IO server with rollcall. */
 export interface SocketIoNode {
   readonly io: Server;
   readonly url: string;
   readonly presence: PresenceService;
   readonly pubsub: PubSubService;
-  readonly tracking: PresenceTracker<Socket>;
+  readonly tracker: PresenceTracker<Socket>;
   readonly errors: string[];
 }
 
 export interface SocketIoNodeOptions {
   io?: Partial<ServerOptions>;
-  tracking?: Partial<TrackPresenceOptions<Socket>>;
+  tracker?: Partial<TrackPresenceOptions<Socket>>;
   /** The grace of the presence service. */
   grace?: number;
   namespace?: string;
-  /** Called before the tracking begins. */
+  /** Called before `trackPresence`. */
   prepare?: (io: Server) => void;
 }
 
-/** A client in a test: what it heard, and requests that are answered. */
+/** A client that records events and sends requests. */
 export class Client {
-  readonly news: News[] = [];
-  /** Everything that came, as event and first argument. */
+  readonly updates: PresenceUpdate[] = [];
+  /** All received events, each with its first two arguments. */
   readonly events: [string, unknown, unknown][] = [];
 
   constructor(readonly socket: ClientSocket) {
-    socket.on('presence:changed', (news: News) => this.news.push(news));
+    socket.on('presence:changed', (update: PresenceUpdate) => this.updates.push(update));
     socket.onAny((event: string, first: unknown, second: unknown) =>
       this.events.push([event, first, second]),
     );
   }
 
-  ask(event: string, ...payload: unknown[]): Promise<Answer> {
+  request(event: string, ...payload: unknown[]): Promise<Answer> {
     return this.socket.timeout(8_000).emitWithAck(event, ...payload) as Promise<Answer>;
   }
 
   async statuses(...userIds: string[]): Promise<string[]> {
-    const { users = [], error } = await this.ask('presence:watch', userIds);
+    const { users = [], error } = await this.request('presence:watch', userIds);
     return error === undefined ? users.map(({ status }) => status) : [error.code];
   }
 
-  heard(userId: string): string[] {
-    return this.news.filter((news) => news.userId === userId).map(({ status }) => status);
+  statusesOf(userId: string): string[] {
+    return this.updates.filter((update) => update.userId === userId).map(({ status }) => status);
   }
 
   async until(userId: string, status: string): Promise<void> {
-    await waitFor(() => this.heard(userId).at(-1) === status, {
+    await waitFor(() => this.statusesOf(userId).at(-1) === status, {
       timeout: 15_000,
-      message: () => `${userId} to become ${status}; heard: ${this.heard(userId).join(', ') || 'nothing'}`,
+      message: () =>
+        `${userId} to become ${status}; received: ${this.statusesOf(userId).join(', ') || 'nothing'}`,
     });
   }
 
-  /** Breaks the connection as a network would; Socket.IO connects again, to `url` where it is given. */
+  /** Breaks the connection. Socket.IO reconnects, to `url` if it is given. */
   async reconnect(url?: string): Promise<void> {
     const { io } = this.socket;
     if (url !== undefined) (io as unknown as { uri: string }).uri = url;
-    const again = once(this.socket as never, 'connect');
+    const reconnected = once(this.socket as never, 'connect');
     io.engine.close();
-    await again;
+    await reconnected;
   }
 }
 
-/** The processes and clients of one test on one Redis; ended together. */
-export class SocketIoWorld {
+/** The processes and clients of one test on one Redis; `end` stops them all. */
+export class SocketIoFixture {
   readonly #nodes: SocketIoNode[] = [];
   readonly #clients: ClientSocket[] = [];
   readonly prefix: string;
   static #count = 0;
 
   constructor(readonly redis: () => RedisClient) {
-    this.prefix = `io-${process.pid}-${++SocketIoWorld.#count}`;
+    this.prefix = `io-${process.pid}-${++SocketIoFixture.#count}`;
   }
 
   async node(options: SocketIoNodeOptions = {}): Promise<SocketIoNode> {
@@ -112,15 +113,15 @@ export class SocketIoWorld {
     const http = createServer();
     const io = new Server(http, { transports: ['websocket'], ...options.io });
     options.prepare?.(io);
-    const space = io.of(options.namespace ?? '/');
-    space.use((socket, next) => {
+    const namespace = io.of(options.namespace ?? '/');
+    namespace.use((socket, next) => {
       socket.data.user = socket.handshake.auth['user'];
       next();
     });
-    const tracking = trackPresence(space, { presence, pubsub, onError, ...options.tracking });
+    const tracker = trackPresence(namespace, { presence, pubsub, onError, ...options.tracker });
     await once(http.listen(0, '127.0.0.1'), 'listening');
     const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}`;
-    const node: SocketIoNode = { io, url, presence, pubsub, tracking, errors };
+    const node: SocketIoNode = { io, url, presence, pubsub, tracker, errors };
     this.#nodes.push(node);
     return node;
   }
@@ -146,8 +147,8 @@ export class SocketIoWorld {
 
   async end(): Promise<void> {
     for (const socket of this.#clients) socket.disconnect();
-    for (const { io, presence, pubsub, tracking } of this.#nodes) {
-      await tracking.close();
+    for (const { io, presence, pubsub, tracker } of this.#nodes) {
+      await tracker.close();
       await io.close();
       await Promise.all([presence.close(), pubsub.close()]);
     }

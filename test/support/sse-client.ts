@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { waitFor } from './wait.js';
 
-/** An event as a browser would hand it over. */
+/** An event as EventSource dispatches it. */
 export interface ServerSentEvent {
   readonly type: string;
   readonly data: string;
@@ -9,8 +9,8 @@ export interface ServerSentEvent {
 }
 
 /**
- * Reads a stream of events by the rules of the HTML standard, "interpreting an event stream"; written for
- * tests, from the standard and not from what it is to test.
+ * Parses an event stream by the HTML standard ("interpreting an event stream"). Written from the standard, so that
+ * it is independent of the code under test.
  */
 export class EventParser {
   lastEventId = '';
@@ -39,12 +39,12 @@ export class EventParser {
       else {
         const line = this.#rest;
         this.#rest = '';
-        this.#line(line);
+        this.#parseLine(line);
       }
     }
   }
 
-  #line(line: string): void {
+  #parseLine(line: string): void {
     if (line === '') return this.#dispatch();
     const colon = line.indexOf(':');
     if (colon === 0) {
@@ -71,10 +71,9 @@ export class EventParser {
   }
 }
 
-/** What EventSource does, over `fetch`: it comes back with the last id, until it is closed or told 204. */
+/** Behaves like EventSource, over `fetch`: reconnects with the last id until it is closed or gets a 204. */
 export class TestEventSource {
   lastEventId: string;
-  /** How often it has connected. */
   connections = 0;
   status = 0;
   headers = new Headers();
@@ -85,19 +84,19 @@ export class TestEventSource {
   readonly #abort = new AbortController();
   readonly ended: Promise<void>;
 
-  /** `url` may change: a server that restarts gets another port. */
+  /** `url` may change, because a restarted server gets another port. */
   constructor(url: string | (() => string), lastEventId = '') {
     this.#url = url;
     this.lastEventId = lastEventId;
     this.ended = this.#run();
   }
 
-  /** The events' data of one type, parsed. */
+  /** The parsed data of all events of one type. */
   of<T = unknown>(type: string): T[] {
     return this.events.filter((event) => event.type === type).map(({ data }) => JSON.parse(data) as T);
   }
 
-  /** Resolves once there are so many of a type. */
+  /** Resolves once `count` events of a type have arrived. */
   async until(type: string, count = 1): Promise<void> {
     await waitFor(() => this.of(type).length >= count, {
       timeout: 10_000,
@@ -115,7 +114,7 @@ export class TestEventSource {
       try {
         await this.#connect();
       } catch {
-        // A connection that breaks, or is refused: EventSource comes back.
+        // The connection broke or was refused; EventSource reconnects.
       }
       await pause(this.retry, undefined, { signal: this.#abort.signal }).catch(() => {});
     }

@@ -20,20 +20,20 @@ import {
   pipeEventStream,
 } from 'rollcall/sse';
 
-/** What a request gets; `undefined`: 204, which tells EventSource not to come back. */
+/** The stream for a request; `undefined` answers 204, after which EventSource does not reconnect. */
 export type Answer = (url: URL) => EventStreamOptions | undefined;
 
 export type StartServer = (answer: Answer, port?: number) => Promise<SseServer>;
 
 export interface SseServer {
   readonly url: string;
-  /** Of every stream so far. */
+  /** The handles of all streams so far. */
   readonly streams: EventStreamHandle[];
-  /** Ends the server as a crash would: connections are cut. */
+  /** Stops the server and cuts its connections, as a crash does. */
   stop(): Promise<void>;
 }
 
-async function started(
+async function listen(
   server: Server | Http2Server,
   streams: EventStreamHandle[],
   port = 0,
@@ -63,7 +63,7 @@ function pipe(
   return response.end();
 }
 
-/** Express brings no types. */
+/** Express has no types of its own. */
 interface ExpressApp extends RequestListener {
   get(
     path: string,
@@ -73,14 +73,14 @@ interface ExpressApp extends RequestListener {
 
 const base = 'http://host';
 
-/** The frameworks of docs/sse.md. */
+/** The frameworks that docs/sse.md shows. */
 export const sseServers = {
   'node:http': (answer: Answer, port?: number) => {
     const streams: EventStreamHandle[] = [];
     const server = createServer((request, response) => {
       pipe(streams, answer, new URL(request.url ?? '', base), request, response);
     });
-    return started(server, streams, port);
+    return listen(server, streams, port);
   },
   Express: async (answer: Answer, port?: number) => {
     const streams: EventStreamHandle[] = [];
@@ -89,7 +89,7 @@ export const sseServers = {
     app.get('/events', (request, response) => {
       pipe(streams, answer, new URL(request.originalUrl, base), request, response);
     });
-    return started(createServer(app), streams, port);
+    return listen(createServer(app), streams, port);
   },
   Fastify: async (answer: Answer, port = 0) => {
     const streams: EventStreamHandle[] = [];
@@ -125,11 +125,11 @@ export const sseServers = {
   },
 } satisfies Record<string, StartServer>;
 
-/** The same over HTTP/2 without TLS, which `fetch` does not speak. */
+/** A server of HTTP/2 without TLS, which `fetch` does not support. */
 export async function startHttp2(answer: Answer): Promise<SseServer> {
   const streams: EventStreamHandle[] = [];
   const server = createHttp2Server((request, response) => {
     pipe(streams, answer, new URL(request.url, base), request, response);
   });
-  return started(server, streams);
+  return listen(server, streams);
 }

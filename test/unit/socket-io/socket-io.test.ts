@@ -20,7 +20,7 @@ import { deferred } from '../../support/wait.js';
 
 type Sent = [to: string | string[], event: string, ...args: unknown[]];
 
-/** A namespace of Socket.IO, as far as rollcall sees one. */
+/** The part of a Socket.IO namespace that rollcall uses. */
 class Space extends EventEmitter {
   readonly name = '/';
   readonly sockets = new Map<string, FakeSocket>();
@@ -74,7 +74,7 @@ class FakeSocket extends EventEmitter {
     return this.#any.size + this.eventNames().reduce((sum, name) => sum + this.listenerCount(name), 0);
   }
 
-  /** An event of the client. */
+  /** Receives an event of the client. */
   receive(event: string, ...args: unknown[]): void {
     for (const listener of this.#any) listener(event, ...args);
     this.emit(event, ...args);
@@ -94,7 +94,7 @@ class FakeSocket extends EventEmitter {
     this.nsp.adapter.emit('leave-room', room, this.id);
   }
 
-  /** In the order in which Socket.IO does it; returns what a store would have of `data`. */
+  /** Disconnects in the order of Socket.IO; returns `data` as an adapter's store would hold it. */
   disconnect(reason: string): object {
     this.emit('disconnecting', reason);
     const stored = JSON.parse(JSON.stringify(this.data)) as object;
@@ -112,9 +112,9 @@ class FakePresence {
   readonly known = new Map<string, PresenceData>();
   watches = 0;
   failure: Error | undefined;
-  /** Holds back the snapshots while it is there. */
+  /** Delays snapshots until it resolves. */
   held: Promise<void> | undefined;
-  /** Holds back registrations. */
+  /** Delays registrations until it resolves. */
   writing: Promise<void> | undefined;
   #handler: (change: PresenceChange) => unknown = () => {};
 
@@ -171,8 +171,8 @@ class FakePresence {
     };
   }
 
-  /** A user becomes something, and whoever watches him is told. */
-  becomes(userId: string, status: string, version: number): void {
+  /** Changes a user's status and notifies the watch. */
+  setStatusOf(userId: string, status: string, version: number): void {
     const lastSeen = new Date(version);
     this.known.set(userId, { userId, status, lastSeen, version, socketIds: [], sockets: [] });
     if (!this.watched.has(userId)) return;
@@ -201,7 +201,7 @@ function track(options: Partial<TrackPresenceOptions<FakeSocket>> = {}): Presenc
   });
 }
 
-describe('whose a socket is', () => {
+describe('identifying a socket', () => {
   test.each<[string, object, string[]]>([
     ['a string', { user: 'ann' }, ['set ann s online']],
     ['an object with an id', { user: { id: 'ann', name: 'Ann' } }, ['set ann s online']],
@@ -216,7 +216,7 @@ describe('whose a socket is', () => {
     expect(errors).toEqual([]);
   });
 
-  test('what is no user is reported, and the socket anonymous', async () => {
+  test('an invalid user is reported, and the socket stays anonymous', async () => {
     track();
     for (const user of ['', true, { id: {} }, 'x'.repeat(513)]) space.connect('s', { user });
     await turn();
@@ -225,7 +225,7 @@ describe('whose a socket is', () => {
     for (const error of errors) expect(error).toMatch(/^handler: userId/);
   });
 
-  test('identify says the user, the status and the meta; it may fail', async () => {
+  test('identify returns the user, the status and the meta; an error leaves the socket anonymous', async () => {
     let answer: unknown = { userId: 'ann', status: 'away', meta: { tab: 1 } };
     track({
       identify: () => {
@@ -244,32 +244,32 @@ describe('whose a socket is', () => {
     expect(errors).toEqual([
       'handler: a handler failed: no',
       expect.stringMatching(/^handler: status/),
-      expect.stringMatching(/^handler: identify.*asynchronous/),
+      expect.stringMatching(/^handler: identify.*promise/),
     ]);
   });
 
-  test('is asked when all handlers of connection have run, which may watch already', async () => {
-    presence.becomes('bob', 'busy', 5);
+  test('identify runs after all connection handlers, which can already watch', async () => {
+    presence.setStatusOf('bob', 'busy', 5);
     let users: unknown;
-    // Before the tracking begins: it comes first all the same.
+    // Added before the tracker, which prepends its own listener.
     space.on('connection', (socket: FakeSocket) => {
       Object.assign(socket.data, { user: 'ann' });
-      users = tracking.watch(socket, ['bob']);
+      users = tracker.watch(socket, ['bob']);
     });
-    const tracking = track();
+    const tracker = track();
     space.connect('s');
     expect(await users).toEqual([{ userId: 'bob', status: 'busy', lastSeen: 5, version: 5 }]);
     expect(presence.calls[0]).toBe('set ann s online');
   });
 
-  test('sockets that are there already are tracked too', async () => {
+  test('sockets that are already connected are tracked', async () => {
     space.connect('s', { user: 'ann' });
     track();
     await turn();
     expect(presence.calls).toEqual(['set ann s online']);
   });
 
-  test('a socket that goes in its own connection handler is never registered', async () => {
+  test('a socket disconnected in its connection handler is never registered', async () => {
     track();
     space.on('connection', (socket: FakeSocket) => socket.disconnect('server namespace disconnect'));
     space.connect('s', { user: 'ann' });
@@ -278,8 +278,8 @@ describe('whose a socket is', () => {
   });
 });
 
-describe('registering', () => {
-  test('is tried again until Redis is back, and reported once', async () => {
+describe('registration', () => {
+  test('a failed registration is retried until Redis is back, and reported once', async () => {
     track();
     presence.failure = new TimeoutError('away');
     space.connect('s', { user: 'ann' });
@@ -297,7 +297,7 @@ describe('registering', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('ends with the socket, and what was never there is not removed', async () => {
+  test('retries end with the socket, and an unregistered socket is not removed', async () => {
     track();
     presence.failure = new ConnectionError('away');
     const socket = space.connect('s', { user: 'ann' });
@@ -310,7 +310,7 @@ describe('registering', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('under way when the socket goes is followed by its removal, and by nothing else', async () => {
+  test('a registration in progress when the socket disconnects is followed by its removal only', async () => {
     track();
     const gate = deferred();
     presence.writing = gate.promise;
@@ -324,7 +324,7 @@ describe('registering', () => {
     expect([errors, clock.timers]).toEqual([[], 0]);
   });
 
-  test('one that is refused for what it is, is not tried again', async () => {
+  test('an invalid registration is not retried', async () => {
     track();
     presence.failure = new LimitError('too many sockets');
     const socket = space.connect('s', { user: 'ann' });
@@ -336,7 +336,7 @@ describe('registering', () => {
     expect(presence.calls).toEqual(['set ann s online failed']);
   });
 
-  test('events of the client are signs of life, unless that is not wanted', async () => {
+  test('events of the client count as activity unless touch is false', async () => {
     track();
     const socket = space.connect('s', { user: 'ann' });
     await turn();
@@ -359,10 +359,10 @@ describe('registering', () => {
 
 describe('requests of clients', () => {
   let socket: FakeSocket;
-  let tracking: PresenceTracker<FakeSocket>;
+  let tracker: PresenceTracker<FakeSocket>;
 
   async function connected(options: Partial<TrackPresenceOptions<FakeSocket>> = {}): Promise<void> {
-    tracking = track(options);
+    tracker = track(options);
     socket = space.connect('s', { user: 'ann' });
     await turn();
     presence.calls.length = 0;
@@ -398,16 +398,16 @@ describe('requests of clients', () => {
     expect(await socket.ask(event, ...payload)).toEqual({
       error: { code: 'INVALID', message: expect.any(String) },
     });
-    // Nobody waits for an answer, or what is there is none.
+    // Without a callback, or with something else in its place.
     socket.receive(event, ...payload);
     socket.receive(event, ...payload, 'no function');
     await turn();
     expect(presence.calls.filter((call) => !call.startsWith('touch'))).toEqual([]);
-    expect(tracking.stats().watched).toBe(0);
+    expect(tracker.stats().watched).toBe(0);
     expect(errors).toEqual([]);
   });
 
-  test('too many users, at once or one after the other, are refused whole', async () => {
+  test('a request over the limit watches none of its users', async () => {
     await connected({ maxWatched: 3 });
     const refused = { error: { code: 'LIMIT', message: expect.stringContaining('3') } };
     expect(await socket.ask('presence:watch', ['a', 'b', 'c', 'd'])).toEqual(refused);
@@ -416,11 +416,11 @@ describe('requests of clients', () => {
     expect([...presence.watched]).toEqual(['a', 'b']);
     await socket.ask('presence:unwatch', ['a', 'never watched']);
     expect(await socket.ask('presence:watch', ['c', 'd'])).toHaveProperty('users.length', 2);
-    expect(tracking.stats().watched).toBe(3);
-    await expect(tracking.watch(socket, ['e'])).rejects.toThrow(LimitError);
+    expect(tracker.stats().watched).toBe(3);
+    await expect(tracker.watch(socket, ['e'])).rejects.toThrow(LimitError);
   });
 
-  test('take effect in their order, whatever each waits for', async () => {
+  test('requests take effect in the order they were sent', async () => {
     const asked = deferred<boolean>();
     await connected({ authorize: () => asked.promise });
     const answers = [
@@ -437,7 +437,7 @@ describe('requests of clients', () => {
       { status: 'away' },
     ]);
     await turn();
-    expect(tracking.stats().watched).toBe(0);
+    expect(tracker.stats().watched).toBe(0);
     expect(presence.watched.size).toBe(0);
     expect(presence.calls.filter((call) => call.startsWith('set'))).toEqual([
       'set ann s busy',
@@ -445,7 +445,7 @@ describe('requests of clients', () => {
     ]);
   });
 
-  test('who asks without waiting for answers is stopped', async () => {
+  test('a client that sends requests without awaiting acknowledgements is rate limited', async () => {
     const never = deferred<boolean>();
     await connected({ authorize: () => never.promise });
     const answers: object[] = [];
@@ -455,10 +455,10 @@ describe('requests of clients', () => {
     await turn();
     expect(answers).toHaveLength(4_900);
     for (const answer of answers) expect(answer).toMatchObject({ error: { code: 'RATE_LIMITED' } });
-    expect(tracking.stats().watched).toBe(0);
+    expect(tracker.stats().watched).toBe(0);
   });
 
-  test('authorize is asked about each user and status', async () => {
+  test('authorize is called for each user and status', async () => {
     const asked: string[] = [];
     await connected({
       authorize: (who, request) => {
@@ -474,20 +474,20 @@ describe('requests of clients', () => {
     expect(await socket.ask('presence:watch', ['truthy'])).toEqual(forbidden);
     expect(await socket.ask('presence:status', 'secret')).toEqual(forbidden);
     expect(asked).toEqual(['s watch bob', 's watch secret', 's watch truthy', 's status secret']);
-    expect(tracking.stats().watched).toBe(0);
+    expect(tracker.stats().watched).toBe(0);
     expect(await socket.ask('presence:watch', ['broken'])).toEqual({
       error: { code: 'INTERNAL', message: 'the server failed' },
     });
     expect(errors).toEqual(['handler: a handler failed: the password is 1234']);
     expect(await socket.ask('presence:watch', ['bob'])).toHaveProperty('users');
-    // What the server does itself is not asked about.
-    await tracking.setStatus(socket, 'busy');
-    await tracking.watch(socket, ['secret']);
+    // Calls of the server are not authorized.
+    await tracker.setStatus(socket, 'busy');
+    await tracker.watch(socket, ['secret']);
     expect(asked).toHaveLength(6);
   });
 
-  test('anonymous sockets may do nothing, unless authorize says otherwise', async () => {
-    tracking = track();
+  test('anonymous sockets may do nothing unless authorize allows it', async () => {
+    tracker = track();
     const anonymous = space.connect('a');
     for (const [event, payload] of [
       ['presence:watch', ['bob']],
@@ -495,7 +495,7 @@ describe('requests of clients', () => {
     ] as const) {
       expect(await anonymous.ask(event, payload)).toMatchObject({ error: { code: 'FORBIDDEN' } });
     }
-    await expect(tracking.setStatus(anonymous, 'busy')).rejects.toThrow(InvalidArgumentError);
+    await expect(tracker.setStatus(anonymous, 'busy')).rejects.toThrow(InvalidArgumentError);
     space = new Space();
     track({ authorize: () => true });
     const allowed = space.connect('b');
@@ -504,11 +504,11 @@ describe('requests of clients', () => {
     expect(presence.calls.filter((call) => call.startsWith('set'))).toEqual([]);
   });
 
-  test('a status that could not be written is not there later', async () => {
+  test('a status whose write failed is not written later', async () => {
     await connected();
     presence.failure = new ConnectionError('connect ECONNREFUSED 10.0.0.1:6379');
     expect(await socket.ask('presence:status', 'busy')).toEqual({
-      error: { code: 'UNAVAILABLE', message: 'not available at the moment' },
+      error: { code: 'UNAVAILABLE', message: 'not available now' },
     });
     presence.failure = undefined;
     space.recoverable();
@@ -528,19 +528,19 @@ describe('requests of clients', () => {
   });
 });
 
-describe('watching', () => {
-  test('is one watch for all; those who ask at the same time share a snapshot', async () => {
-    const tracking = track();
+describe('watches', () => {
+  test('all sockets share one watch, and simultaneous requests share a snapshot', async () => {
+    const tracker = track();
     const sockets = ['a', 'b', 'c'].map((id) => space.connect(id, { user: id }));
     await turn();
     presence.calls.length = 0;
-    presence.becomes('bob', 'busy', 3);
+    presence.setStatusOf('bob', 'busy', 3);
     const gate = deferred();
     presence.held = gate.promise;
-    const answers = sockets.map((socket) => tracking.watch(socket, ['bob', socket.id]));
+    const answers = sockets.map((socket) => tracker.watch(socket, ['bob', socket.id]));
     await turn();
-    // Heard while the snapshot is read.
-    presence.becomes('bob', 'away', 4);
+    // Changes arrive while the snapshot is read.
+    presence.setStatusOf('bob', 'away', 4);
     gate.resolve();
     for (const users of await Promise.all(answers)) {
       expect(users[0]).toEqual({ userId: 'bob', status: 'away', lastSeen: 4, version: 4 });
@@ -548,37 +548,37 @@ describe('watching', () => {
     expect(presence.calls).toEqual(['add bob a b c']);
     expect(presence.watches).toBe(1);
     space.sent.length = 0;
-    presence.becomes('bob', 'online', 5);
+    presence.setStatusOf('bob', 'online', 5);
     const news = { userId: 'bob', status: 'online', lastSeen: 5, version: 5 };
     expect(space.sent).toEqual([[['a', 'b', 'c'], 'presence:changed', news]]);
-    await tracking.close();
+    await tracker.close();
     expect(presence.watches).toBe(0);
   });
 
-  test('that fails leaves nothing behind, for any of those who waited', async () => {
-    const tracking = track();
+  test('a failed watch leaves no users behind for any waiting socket', async () => {
+    const tracker = track();
     const sockets = ['a', 'b'].map((id) => space.connect(id, { user: id }));
     await turn();
     presence.failure = new ConnectionError('away');
-    for (const outcome of await Promise.allSettled(sockets.map((it) => tracking.watch(it, ['bob'])))) {
+    for (const outcome of await Promise.allSettled(sockets.map((it) => tracker.watch(it, ['bob'])))) {
       expect(outcome).toMatchObject({ status: 'rejected', reason: { name: 'ConnectionError' } });
     }
-    expect(tracking.stats().watched).toBe(0);
+    expect(tracker.stats().watched).toBe(0);
     presence.failure = undefined;
-    presence.becomes('bob', 'busy', 1);
+    presence.setStatusOf('bob', 'busy', 1);
     for (const socket of sockets) {
-      expect(await tracking.watch(socket, ['bob'])).toMatchObject([{ status: 'busy' }]);
+      expect(await tracker.watch(socket, ['bob'])).toMatchObject([{ status: 'busy' }]);
     }
   });
 
-  test('a socket that goes while its snapshot is read takes its users along', async () => {
-    const tracking = track();
+  test('a socket that disconnects while its snapshot is read stops watching', async () => {
+    const tracker = track();
     const [one, two] = ['a', 'b'].map((id) => space.connect(id, { user: id })) as [FakeSocket, FakeSocket];
     await turn();
     const gate = deferred();
     presence.held = gate.promise;
-    const answer = tracking.watch(one, ['bob', 'cem']).catch((error: Error) => error.name);
-    const kept = tracking.watch(two, ['cem']);
+    const answer = tracker.watch(one, ['bob', 'cem']).catch((error: Error) => error.name);
+    const kept = tracker.watch(two, ['cem']);
     await turn();
     one.disconnect('client namespace disconnect');
     gate.resolve();
@@ -586,18 +586,18 @@ describe('watching', () => {
     await kept;
     await turn();
     expect([...presence.watched]).toEqual(['cem']);
-    expect(tracking.stats()).toMatchObject({ sockets: 1, watched: 1 });
+    expect(tracker.stats()).toMatchObject({ sockets: 1, watched: 1 });
   });
 
-  test('also one whose snapshot is to be read next', async () => {
-    const tracking = track();
+  test('a socket that disconnects before its snapshot is read stops watching', async () => {
+    const tracker = track();
     const [one, two] = ['a', 'b'].map((id) => space.connect(id, { user: id })) as [FakeSocket, FakeSocket];
     await turn();
     const gate = deferred();
     presence.held = gate.promise;
-    const first = tracking.watch(one, ['bob']);
+    const first = tracker.watch(one, ['bob']);
     await turn();
-    const second = tracking.watch(two, ['cem']).catch((error: Error) => error.name);
+    const second = tracker.watch(two, ['cem']).catch((error: Error) => error.name);
     await turn();
     two.disconnect('client namespace disconnect');
     gate.resolve();
@@ -607,29 +607,32 @@ describe('watching', () => {
     expect([...presence.watched]).toEqual(['bob']);
   });
 
-  test.each([0, 1, 2, 3, 4, 5, 6, 7, 8])('nobody has a watch after the end, %i steps on', async (steps) => {
-    const tracking = track();
-    const socket = space.connect('s', { user: 'ann' });
-    const answer = tracking.watch(socket, ['bob']).catch((error: Error) => error.name);
-    for (let step = 0; step < steps; step++) await Promise.resolve();
-    await tracking.close();
-    expect(await answer).toBe('ClosedError');
-    expect(presence.watches).toBe(0);
-  });
+  test.each([0, 1, 2, 3, 4, 5, 6, 7, 8])(
+    'no watch is left after a close, %i steps after a request',
+    async (steps) => {
+      const tracker = track();
+      const socket = space.connect('s', { user: 'ann' });
+      const answer = tracker.watch(socket, ['bob']).catch((error: Error) => error.name);
+      for (let step = 0; step < steps; step++) await Promise.resolve();
+      await tracker.close();
+      expect(await answer).toBe('ClosedError');
+      expect(presence.watches).toBe(0);
+    },
+  );
 
-  test('sockets of others, and ids that are none, are refused', async () => {
-    const tracking = track();
+  test('unknown sockets and invalid user ids are rejected', async () => {
+    const tracker = track();
     const socket = space.connect('s', { user: 'ann' });
     const stranger = new FakeSocket(space, 's', {}, false);
-    await expect(tracking.watch(stranger, ['bob'])).rejects.toThrow('not connected here');
-    await expect(tracking.watch(socket, 'bob')).rejects.toThrow(InvalidArgumentError);
-    await expect(tracking.unwatch(socket, [''])).rejects.toThrow(InvalidArgumentError);
+    await expect(tracker.watch(stranger, ['bob'])).rejects.toThrow('not connected here');
+    await expect(tracker.watch(socket, 'bob')).rejects.toThrow(InvalidArgumentError);
+    await expect(tracker.unwatch(socket, [''])).rejects.toThrow(InvalidArgumentError);
     socket.disconnect('transport close');
-    await expect(tracking.watch(socket, ['bob'])).rejects.toThrow('not connected here');
+    await expect(tracker.watch(socket, ['bob'])).rejects.toThrow('not connected here');
   });
 });
 
-describe('a disconnection', () => {
+describe('disconnection', () => {
   const recoverable = [
     'transport close',
     'transport error',
@@ -643,17 +646,17 @@ describe('a disconnection', () => {
   test.each([...recoverable, ...final])(
     'by "%s" is final where sessions are not recovered',
     async (reason) => {
-      const tracking = track();
+      const tracker = track();
       const socket = space.connect('s', { user: 'ann' });
       await turn();
       expect(socket.disconnect(reason)).toEqual({ user: 'ann' });
       expect(presence.calls.at(-1)).toBe('remove ann s');
-      expect(tracking.stats()).toEqual({ sockets: 0, recovering: 0, watched: 0, subscriptions: 0 });
+      expect(tracker.stats()).toEqual({ sockets: 0, recovering: 0, watched: 0, subscriptions: 0 });
       expect(socket.listening).toBe(0);
     },
   );
 
-  test.each(final)('by "%s" is final anyway', async (reason) => {
+  test.each(final)('a disconnection by "%s" is final with a recovery grace', async (reason) => {
     space.recoverable();
     track();
     const socket = space.connect('s', { user: 'ann' });
@@ -672,20 +675,20 @@ describe('a disconnection', () => {
     'by "%s" with sessions of %i ms and a grace of %o is final after %i ms',
     async (reason, max, recoveryGrace, after) => {
       space.recoverable(max);
-      const tracking = track(recoveryGrace === undefined ? {} : { recoveryGrace });
+      const tracker = track(recoveryGrace === undefined ? {} : { recoveryGrace });
       const socket = space.connect('s', { user: 'ann' });
       await turn();
       socket.disconnect(reason);
       clock.advance(after - 1);
       expect(presence.calls).toEqual(['set ann s online']);
-      expect(tracking.stats().recovering).toBe(1);
+      expect(tracker.stats().recovering).toBe(1);
       clock.advance(1);
       expect(presence.calls.at(-1)).toBe('remove ann s');
-      expect(tracking.stats().recovering).toBe(0);
+      expect(tracker.stats().recovering).toBe(0);
     },
   );
 
-  test('without any grace is final at once', async () => {
+  test('a disconnection without a grace is final at once', async () => {
     space.recoverable();
     track({ recoveryGrace: 0 });
     const socket = space.connect('s', { user: 'ann' });
@@ -694,7 +697,7 @@ describe('a disconnection', () => {
     expect(presence.calls.at(-1)).toBe('remove ann s');
   });
 
-  test('before the registration is through keeps trying, until it is given up', async () => {
+  test('an unfinished registration is retried until the recovery grace is over', async () => {
     space.recoverable();
     track();
     presence.failure = new ConnectionError('away');
@@ -711,20 +714,20 @@ describe('a disconnection', () => {
   });
 });
 
-describe('a recovery', () => {
+describe('recovery', () => {
   beforeEach(() => {
     space.recoverable();
   });
 
-  test('calls the removal off, and brings the status and the watched users back', async () => {
-    const tracking = track({ identify: (socket) => ({ userId: 'ann', meta: socket.recovered }) });
+  test('a recovery cancels the removal and restores the status and the watched users', async () => {
+    const tracker = track({ identify: (socket) => ({ userId: 'ann', meta: socket.recovered }) });
     const socket = space.connect('s');
-    presence.becomes('bob', 'busy', 1);
+    presence.setStatusOf('bob', 'busy', 1);
     await socket.ask('presence:watch', ['bob', 'nobody']);
     await socket.ask('presence:status', 'away');
     const data = socket.disconnect('transport close');
-    expect(tracking.stats()).toMatchObject({ recovering: 1, watched: 0 });
-    presence.becomes('bob', 'offline', 2);
+    expect(tracker.stats()).toMatchObject({ recovering: 1, watched: 0 });
+    presence.setStatusOf('bob', 'offline', 2);
     const again = space.connect('s', data, { recovered: true });
     expect(data).toEqual({});
     await turn();
@@ -734,13 +737,13 @@ describe('a recovery', () => {
     await turn();
     const news = { userId: 'bob', status: 'offline', lastSeen: 2, version: 2 };
     expect(space.sent).toEqual([['s', 'presence:changed', news]]);
-    presence.becomes('nobody', 'online', 3);
+    presence.setStatusOf('nobody', 'online', 3);
     expect(space.sent).toHaveLength(2);
     await again.ask('presence:unwatch', ['bob', 'nobody']);
-    expect(tracking.stats()).toMatchObject({ recovering: 0, watched: 0 });
+    expect(tracker.stats()).toMatchObject({ recovering: 0, watched: 0 });
   });
 
-  test('by another process goes by what the session holds', async () => {
+  test('another process restores the state from the session', async () => {
     track();
     const socket = space.connect('s', { user: 'ann' });
     await socket.ask('presence:status', 'busy');
@@ -759,27 +762,27 @@ describe('a recovery', () => {
     expect(first.calls.at(-1)).toBe('remove ann s');
   });
 
-  test('while Redis is away brings the watched users back when that is, also after another one', async () => {
-    const tracking = track({ identify: () => undefined, authorize: () => true });
+  test('a recovery during an outage restores the watched users afterwards, also after a second recovery', async () => {
+    const tracker = track({ identify: () => undefined, authorize: () => true });
     let socket = space.connect('s');
     await socket.ask('presence:watch', ['bob']);
     presence.failure = new ConnectionError('away');
     for (let time = 0; time < 2; time++) {
       socket = space.connect('s', socket.disconnect('transport close'), { recovered: true });
       await turn();
-      expect(tracking.stats()).toMatchObject({ sockets: 1, watched: 0 });
+      expect(tracker.stats()).toMatchObject({ sockets: 1, watched: 0 });
     }
     expect(clock.timers).toBe(1);
     presence.failure = undefined;
-    presence.becomes('bob', 'busy', 1);
+    presence.setStatusOf('bob', 'busy', 1);
     clock.advance(30_000);
     await turn();
     expect(space.sent).toMatchObject([['s', 'presence:changed', { userId: 'bob', status: 'busy' }]]);
-    expect(tracking.stats().watched).toBe(1);
+    expect(tracker.stats().watched).toBe(1);
     expect(clock.timers).toBe(0);
   });
 
-  test('as somebody else removes who it was before', async () => {
+  test('a recovery as another user removes the former user', async () => {
     track();
     const socket = space.connect('s', { user: 'ann' });
     await turn();
@@ -792,16 +795,16 @@ describe('a recovery', () => {
   test.each([null, 1, 'x', [], { status: 1, watching: 'bob' }, { watching: [1, null, {}] }])(
     'survives %o in the session',
     async (carried) => {
-      const tracking = track();
+      const tracker = track();
       space.connect('s', { user: 'ann', $rollcall: carried }, { recovered: true });
       await turn();
       expect(presence.calls).toEqual(['set ann s online']);
-      expect(tracking.stats().watched).toBe(0);
+      expect(tracker.stats().watched).toBe(0);
       expect(errors).toEqual([]);
     },
   );
 
-  test('only of sockets that Socket.IO recovered: others can write what they like', async () => {
+  test('state in socket.data is ignored for a socket that was not recovered', async () => {
     track();
     space.connect('s', { user: 'ann', $rollcall: { status: 'busy', watching: ['bob'] } });
     await turn();
@@ -810,7 +813,7 @@ describe('a recovery', () => {
 });
 
 describe('rooms', () => {
-  test('are joined and left as those of Socket.IO are', async () => {
+  test('presence rooms are joined and left with those of Socket.IO', async () => {
     track({ rooms: (room) => (room === 'secret' ? false : room.startsWith('p:') ? 'project' : true) });
     const socket = space.connect('s', { user: 'ann' }, { rooms: ['lobby', 'secret'] });
     space.connect('anonymous', {}, { rooms: ['lobby'] });
@@ -829,12 +832,12 @@ describe('rooms', () => {
     expect(presence.calls.at(-1)).toBe('leave project ann s');
     socket.join('lobby');
     socket.disconnect('transport close');
-    // With its removal it leaves them all.
+    // Its removal from presence leaves all rooms.
     expect(presence.calls.slice(-2)).toEqual(['join lobby ann s', 'remove ann s']);
     expect(space.adapter.eventNames()).toEqual([]);
   });
 
-  test('are kept while a socket may be recovered, and joined again then', async () => {
+  test('presence rooms are kept while a socket may be recovered, and joined again afterwards', async () => {
     space.recoverable();
     track({ rooms: true });
     const socket = space.connect('s', { user: 'ann' }, { rooms: ['lobby'] });
@@ -850,7 +853,7 @@ describe('rooms', () => {
     ]);
   });
 
-  test('wait for Redis, unless they are left meanwhile', async () => {
+  test('a failed join is retried unless the socket leaves the room', async () => {
     track({ rooms: true });
     const socket = space.connect('s', { user: 'ann' });
     await turn();
@@ -901,11 +904,11 @@ describe('channels', () => {
     gate = undefined;
   });
 
-  test('go to the socket, until it unsubscribes or goes', async () => {
-    const tracking = track({ pubsub });
+  test('a channel reaches the socket until it unsubscribes or disconnects', async () => {
+    const tracker = track({ pubsub });
     const socket = space.connect('s', { user: 'ann' });
-    const subscription = await tracking.subscribe(socket, 'news');
-    await tracking.subscribe(socket, 'other', { event: 'said' });
+    const subscription = await tracker.subscribe(socket, 'news');
+    await tracker.subscribe(socket, 'other', { event: 'said' });
     expect(subscription.position).toBe('1-1');
     handlers[0]?.('hello', { channel: 'news', raw: '"hello"' });
     handlers[1]?.({ n: 1 }, { channel: 'other', raw: '', position: '2-2' });
@@ -914,102 +917,105 @@ describe('channels', () => {
       ['s', 'said', { n: 1 }, { channel: 'other', position: '2-2' }],
     ]);
     await subscription.unsubscribe();
-    expect(tracking.stats().subscriptions).toBe(1);
+    expect(tracker.stats().subscriptions).toBe(1);
     socket.disconnect('transport close');
     expect(ended).toBe(2);
     handlers[1]?.('late', { channel: 'other', raw: '' });
     expect(space.sent).toHaveLength(2);
   });
 
-  test('of a socket that goes before Redis confirmed are over', async () => {
+  test('a subscription ends if the socket disconnects before Redis confirms', async () => {
     const opening = deferred();
     gate = opening.promise;
-    const tracking = track({ pubsub });
+    const tracker = track({ pubsub });
     const socket = space.connect('s', { user: 'ann' });
-    const subscribing = tracking.subscribe(socket, 'news');
+    const subscribing = tracker.subscribe(socket, 'news');
     socket.disconnect('transport close');
     opening.resolve();
     expect((await subscribing).position).toBeUndefined();
     expect(ended).toBe(1);
   });
 
-  test('are limited, those under way included', async () => {
-    const tracking = track({ pubsub, maxSubscriptions: 2 });
+  test('pending subscriptions count towards the limit', async () => {
+    const tracker = track({ pubsub, maxSubscriptions: 2 });
     const socket = space.connect('s', { user: 'ann' });
-    const outcomes = await Promise.allSettled(['a', 'b', 'c'].map((it) => tracking.subscribe(socket, it)));
+    const outcomes = await Promise.allSettled(['a', 'b', 'c'].map((it) => tracker.subscribe(socket, it)));
     expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected']);
     expect(outcomes[2]).toMatchObject({ reason: { name: 'LimitError' } });
   });
 
-  test('under names that Socket.IO keeps for itself, or without a pubsub, are refused', async () => {
-    const tracking = track({ pubsub });
+  test('reserved event names, and channels without a pubsub, are rejected', async () => {
+    const tracker = track({ pubsub });
     const socket = space.connect('s', { user: 'ann' });
     for (const event of ['disconnect', 'connect_error', 'newListener', '']) {
-      await expect(tracking.subscribe(socket, 'x', { event })).rejects.toThrow(InvalidArgumentError);
+      await expect(tracker.subscribe(socket, 'x', { event })).rejects.toThrow(InvalidArgumentError);
     }
-    await expect(tracking.subscribe(socket, 'disconnect')).rejects.toThrow(InvalidArgumentError);
-    await expect(tracking.relay('x', { room: [] })).rejects.toThrow(InvalidArgumentError);
-    expect(tracking.stats().subscriptions).toBe(0);
+    await expect(tracker.subscribe(socket, 'disconnect')).rejects.toThrow(InvalidArgumentError);
+    await expect(tracker.relay('x', { room: [] })).rejects.toThrow(InvalidArgumentError);
+    expect(tracker.stats().subscriptions).toBe(0);
     space = new Space();
     const without = track();
     await expect(without.relay('x')).rejects.toMatchObject({ name: 'UnsupportedError' });
   });
 
-  test('relays end with the tracking', async () => {
-    const tracking = track({ pubsub });
-    await tracking.relay('a');
-    await tracking.relay('b', { room: 'lobby', event: 'said' });
+  test('relays end with the tracker', async () => {
+    const tracker = track({ pubsub });
+    await tracker.relay('a');
+    await tracker.relay('b', { room: 'lobby', event: 'said' });
     handlers[0]?.(1, { channel: 'a', raw: '1' });
     handlers[1]?.(2, { channel: 'b', raw: '2' });
     expect(space.sent).toEqual([
       ['*', 'a', 1, { channel: 'a' }],
       [['lobby'], 'said', 2, { channel: 'b' }],
     ]);
-    await tracking.close();
+    await tracker.close();
     expect(ended).toBe(2);
-    await expect(tracking.relay('a')).rejects.toMatchObject({ name: 'ClosedError' });
+    await expect(tracker.relay('a')).rejects.toMatchObject({ name: 'ClosedError' });
   });
 });
 
-describe('the end', () => {
-  test.each([false, true])('lets go of everything; with handoff %o', async (handoff) => {
-    space.recoverable();
-    const tracking = track({ rooms: true });
-    const stays = space.connect('a', { user: 'ann' }, { rooms: ['lobby'] });
-    const leaves = space.connect('b', { user: 'bob' });
-    await stays.ask('presence:watch', ['bob']);
-    leaves.disconnect('transport close');
-    presence.failure = new ConnectionError('away');
-    space.connect('c', { user: 'cem' });
-    await turn();
-    presence.failure = undefined;
-    presence.calls.length = 0;
-    const { close } = tracking;
-    expect(close({ handoff })).toBe(close());
-    await close();
-    expect(presence.calls.sort()).toEqual(handoff ? [] : ['remove ann a', 'remove bob b']);
-    expect(clock.timers).toBe(0);
-    expect(stays.listening).toBe(0);
-    expect(space.listenerCount('connection')).toBe(0);
-    expect(space.adapter.eventNames()).toEqual([]);
-    expect(presence.watches).toBe(0);
-    expect(tracking.stats()).toEqual({ sockets: 0, recovering: 0, watched: 0, subscriptions: 0 });
-    stays.disconnect('server shutting down');
-    expect(presence.calls).toHaveLength(handoff ? 0 : 2);
-    await expect(tracking.setStatus(stays, 'busy')).rejects.toMatchObject({ name: 'ClosedError' });
-  });
+describe('close', () => {
+  test.each([false, true])(
+    'close releases listeners, watches and subscriptions; handoff %o',
+    async (handoff) => {
+      space.recoverable();
+      const tracker = track({ rooms: true });
+      const stays = space.connect('a', { user: 'ann' }, { rooms: ['lobby'] });
+      const leaves = space.connect('b', { user: 'bob' });
+      await stays.ask('presence:watch', ['bob']);
+      leaves.disconnect('transport close');
+      presence.failure = new ConnectionError('away');
+      space.connect('c', { user: 'cem' });
+      await turn();
+      presence.failure = undefined;
+      presence.calls.length = 0;
+      const { close } = tracker;
+      expect(close({ handoff })).toBe(close());
+      await close();
+      expect(presence.calls.sort()).toEqual(handoff ? [] : ['remove ann a', 'remove bob b']);
+      expect(clock.timers).toBe(0);
+      expect(stays.listening).toBe(0);
+      expect(space.listenerCount('connection')).toBe(0);
+      expect(space.adapter.eventNames()).toEqual([]);
+      expect(presence.watches).toBe(0);
+      expect(tracker.stats()).toEqual({ sockets: 0, recovering: 0, watched: 0, subscriptions: 0 });
+      stays.disconnect('server shutting down');
+      expect(presence.calls).toHaveLength(handoff ? 0 : 2);
+      await expect(tracker.setStatus(stays, 'busy')).rejects.toMatchObject({ name: 'ClosedError' });
+    },
+  );
 
-  test('with Redis away is reported, and ends', async () => {
-    await using tracking = track();
+  test('a close while Redis is unavailable reports and settles', async () => {
+    await using tracker = track();
     space.connect('a', { user: 'ann' });
     await turn();
     presence.failure = new ConnectionError('away');
-    await tracking.close();
+    await tracker.close();
     expect(errors).toEqual(['close: away']);
   });
 });
 
-test('what is no server, and options out of range, are refused', () => {
+test('invalid servers and options are rejected', () => {
   for (const io of [undefined, null, {}, 'io', new EventEmitter()]) {
     expect(() => trackPresence(io as never, { presence: presence as TrackedPresence })).toThrow(/^io:/);
   }

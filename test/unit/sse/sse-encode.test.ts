@@ -18,7 +18,7 @@ function parsed(text: string): EventParser {
   return parser;
 }
 
-/** Any text that has UTF-8, with the characters that mean something to the format well mixed in. */
+/** Text that UTF-8 can encode, with many characters that the format gives a meaning. */
 const text = fc
   .array(
     fc.oneof(
@@ -29,7 +29,7 @@ const text = fc
   .map((parts) => Buffer.from(parts.join('')).toString());
 
 describe('an event', () => {
-  test('any text comes back, with line ends as \\n', () => {
+  test('any text survives encoding and parsing, with line ends as \\n', () => {
     fc.assert(
       fc.property(text, text, (event, data) => {
         const name = escapeEventName(event);
@@ -42,22 +42,22 @@ describe('an event', () => {
     );
   });
 
-  test('a name with line ends stays one line, another one what it is', () => {
+  test('line ends in an event name are escaped; other names are unchanged', () => {
     expect(escapeEventName('a\r\nid: 1')).toBe('a\\r\\nid: 1');
     expect(escapeEventName(' ünïcode: 1 ')).toBe(' ünïcode: 1 ');
   });
 
-  test('an id alone counts, a comment and retry are no events', () => {
+  test('an id without data is stored; a comment and retry dispatch no event', () => {
     const parser = parsed(`${formatRetry(1_234.5)}${KEEP_ALIVE_COMMENT}${formatId('there')}\n`);
     expect(parser.events).toEqual([]);
     expect([parser.lastEventId, parser.retry, parser.comments]).toEqual(['there', 1_235, 1]);
   });
 });
 
-describe('a room as events', () => {
+describe('the room encoder', () => {
   const json = fc.json({ noUnicodeString: false }).map((value) => value.replace(/[\r\n]/g, ' '));
 
-  test('data is as it was published, with room and position', () => {
+  test('data is the published JSON with room and position', () => {
     fc.assert(
       fc.property(
         fc.option(fc.string({ minLength: 1 }), { nil: undefined }),
@@ -79,14 +79,14 @@ describe('a room as events', () => {
     );
   });
 
-  test('what only begins like an event is none, and breaks nothing', () => {
+  test('a payload that only begins like an event dispatches none', () => {
     for (const payload of ['{"event":"', '{"event":"a', '{"event":"a"', '{"event":"a\\']) {
       const message = parseRoomMessage('room', '1-1', payload);
       expect(parsed(String(sseEncoder.message(message as never))).events).toEqual([]);
     }
   });
 
-  test('notices have names that nobody can broadcast', () => {
+  test('notices have event names that applications cannot broadcast', () => {
     const members = { type: 'members', room: 'a', members: [] } as const;
     const { events } = parsed(String(sseEncoder.notice(members)));
     expect(events).toEqual([{ type: '$members', data: '{"room":"a","members":[]}', lastEventId: '' }]);
@@ -94,7 +94,7 @@ describe('a room as events', () => {
   });
 });
 
-describe('an id', () => {
+describe('the last event id', () => {
   const position = fc.tuple(fc.nat({ max: 2 ** 50 }), fc.nat()).map(([time, node]) => `${time}-${node}`);
   const places = fc.uniqueArray(
     fc.record({
@@ -104,44 +104,47 @@ describe('an id', () => {
     { minLength: 1, maxLength: MAX_CHANNELS, selector: ({ key }) => key },
   );
 
-  test('says where the client stands in every channel', () => {
+  test('an id holds the position in every channel', () => {
     fc.assert(
       fc.property(places, (given) => {
         const { id } = new StreamPositions(given);
-        // Goes into a header and a URL as it is.
+        // An id needs no escaping in a header or URL.
         expect(encodeURIComponent(id)).toBe(id);
         expect(id.length).toBeLessThan(4_800);
         const last = new LastEventId(id);
         expect(last.isPresent).toBe(true);
         for (const { key, position } of given) {
-          expect(last.of(key)).toEqual({ since: position, lost: position === undefined });
+          expect(last.resumePoint(key)).toEqual({ since: position, lost: position === undefined });
         }
-        // One that is new in the stream.
-        expect(last.of('not-one.')).toEqual({ since: undefined, lost: false });
+        // A channel that is new in the stream.
+        expect(last.resumePoint('not-one.')).toEqual({ since: undefined, lost: false });
       }),
     );
   });
 
-  test('nobody who comes for the first time has lost anything', () => {
+  test('a new client has lost nothing', () => {
     for (const none of [undefined, '']) {
       const last = new LastEventId(none);
-      expect([last.isPresent, last.of(toChannelKey('a'))]).toEqual([
+      expect([last.isPresent, last.resumePoint(toChannelKey('a'))]).toEqual([
         false,
         { since: undefined, lost: false },
       ]);
     }
   });
 
-  test('what is none of ours never throws: the client has been here, and nobody knows where', () => {
+  test('an unreadable id never throws and counts as a loss in every channel', () => {
     const key = toChannelKey('a');
     const odd = ['17', `${key}.x`, `${key}.1-1.2`, `${key}~${key}`, `${key}.1-1~`, '~', '\0', 'é'.repeat(8)];
     for (const text of [...odd, `${key}.1-1`.repeat(9_999)]) {
-      expect(new LastEventId(text).of(key), text.slice(0, 50)).toEqual({ since: undefined, lost: true });
+      expect(new LastEventId(text).resumePoint(key), text.slice(0, 50)).toEqual({
+        since: undefined,
+        lost: true,
+      });
     }
     fc.assert(
       fc.property(fc.string({ minLength: 1 }), (text) => {
         expect(new LastEventId(text).isPresent).toBe(true);
-        expect(new LastEventId(text).of(key).since).toBeUndefined();
+        expect(new LastEventId(text).resumePoint(key).since).toBeUndefined();
       }),
     );
   });

@@ -15,7 +15,7 @@ import { waitFor } from '../../support/wait.js';
 
 type Hear = (payload: string, context: object) => unknown;
 
-/** A pub/sub service with one channel's handlers, to be called by hand. */
+/** A pub/sub service whose handlers the test calls. */
 class FakePubSub {
   readonly hear = new Set<Hear>();
   failing: Error | undefined;
@@ -54,7 +54,7 @@ function request(url = 'http://host/events', headers: Record<string, string> = {
   return new Request(url, { headers, ...init });
 }
 
-/** Reads a response as it comes. */
+/** Reads a response chunk by chunk. */
 function reading(response: Response) {
   const parser = new EventParser();
   const done = (async () => {
@@ -68,7 +68,7 @@ function reading(response: Response) {
 }
 
 describe('a stream', () => {
-  test('begins at once: headers for proxies, retry and a comment', async () => {
+  test('sends headers, retry and a comment at once', async () => {
     const { options, clock } = scene({ headers: { 'Access-Control-Allow-Origin': '*', 'x-a': undefined } });
     const response = eventStream(request(), options);
     expect(response.status).toBe(200);
@@ -85,7 +85,7 @@ describe('a stream', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('every connection is given a retry of its own', async () => {
+  test('each connection gets a retry of its own', async () => {
     for (const [chance, retry] of [
       [0, 1_000],
       [0.999, 2_998],
@@ -100,7 +100,7 @@ describe('a stream', () => {
     }
   });
 
-  test('says when it is ready, and from then on where the client stands', async () => {
+  test('sends $ready, and from then on ids with the positions', async () => {
     const { options, pubsub } = scene();
     const response = eventStream(request(), options);
     const { parser } = reading(response);
@@ -117,12 +117,12 @@ describe('a stream', () => {
     await response.events.close();
   });
 
-  test('a comment breaks every long silence, and nothing else', async () => {
+  test('a comment is sent during silence only', async () => {
     const { options, pubsub, clock } = scene({ keepAliveInterval: 1_000 });
     const response = eventStream(request(), options);
     const { parser } = reading(response);
     await turn();
-    // `$ready` was sent meanwhile.
+    // `$ready` was sent in this interval.
     clock.advance(1_000);
     await turn();
     expect(parser.comments).toBe(1);
@@ -137,7 +137,7 @@ describe('a stream', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('HEAD is answered with headers, and nothing is subscribed', async () => {
+  test('HEAD is answered with headers and subscribes to nothing', async () => {
     const { options, pubsub } = scene();
     const response = eventStream(request(undefined, {}, { method: 'HEAD' }), options);
     expect([response.body, response.headers.get('content-type')]).toEqual([
@@ -149,8 +149,8 @@ describe('a stream', () => {
   });
 });
 
-describe('the end', () => {
-  test('of the process: the client is told to come back, later than the others', async () => {
+describe('the end of a stream', () => {
+  test('on shutdown, clients are told to reconnect after different delays', async () => {
     const shutdown = new AbortController();
     const { options, pubsub, clock } = scene({ signal: shutdown.signal });
     clock.chance = 0.75;
@@ -174,7 +174,7 @@ describe('the end', () => {
     expect(pubsub.subscribed).toBe(1);
   });
 
-  test('by a code that says not to come back', async () => {
+  test('a final close code asks the client not to reconnect', async () => {
     const { options } = scene();
     const response = eventStream(request(), options);
     const { parser, done } = reading(response);
@@ -190,7 +190,7 @@ describe('the end', () => {
     });
   });
 
-  test('by the client: everything is undone', async () => {
+  test('a disconnected client leaves no subscription', async () => {
     const { options, pubsub, clock } = scene();
     const gone = new AbortController();
     const response = eventStream(request(undefined, {}, { signal: gone.signal }), options);
@@ -204,7 +204,7 @@ describe('the end', () => {
     pubsub.publish('1');
   });
 
-  test('by the client, before it began, and while it begins', async () => {
+  test('a client that disconnects before or during the start leaves no subscription', async () => {
     const { options, pubsub, clock } = scene();
     const before = eventStream(request(undefined, {}, { signal: AbortSignal.abort() }), options);
     expect((await before.events.closed).code).toBe(1006);
@@ -215,7 +215,7 @@ describe('the end', () => {
     expect([pubsub.hear.size, clock.timers]).toEqual([0, 0]);
   });
 
-  test('of the room service, before anybody thought of the streams', async () => {
+  test('a stream ends after its room service is closed', async () => {
     const clock = new FakeClock();
     const socket = { id: 'a', attached: true, position: undefined, detach: async () => {} };
     const channel = () => ({ definition: {} });
@@ -228,7 +228,7 @@ describe('the end', () => {
     expect((await response.events.closed).code).toBe(CloseCode.SERVICE_RESTART);
   });
 
-  test('because Redis is away: still 200, and the client comes back', async () => {
+  test('without Redis the response is 200 and the stream ends with a code to reconnect', async () => {
     const { options, pubsub, errors } = scene();
     pubsub.failing = new TimeoutError('subscribe did not finish');
     const response = eventStream(request(), options);
@@ -240,14 +240,14 @@ describe('the end', () => {
   });
 });
 
-describe('a slow reader', () => {
-  test('gets what waits, then the end, and comes back for the rest', async () => {
+describe('backpressure', () => {
+  test('a slow consumer gets its buffered events, then $close, and recovers the rest later', async () => {
     const { options, pubsub, clock } = scene({ maxBufferedBytes: 1_000 });
     const response = eventStream(request(), options);
     await turn();
     const sent = Array.from({ length: 20 }, (_, at) => JSON.stringify('x'.repeat(100) + at));
     sent.forEach((data, at) => void pubsub.publish(data, `${10 + at}-1`));
-    // Nothing is kept for it any more, although it still has not read.
+    // Its subscription has ended although it has not read yet.
     expect((await response.events.closed).code).toBe(CloseCode.SLOW_CONSUMER);
     expect(pubsub.hear.size).toBe(0);
     const { parser, done } = reading(response);
@@ -261,7 +261,7 @@ describe('a slow reader', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('gets the past page by page, as fast as it reads', async () => {
+  test('a slow consumer gets history page by page, at its own speed', async () => {
     const { options, pubsub } = scene({ channels: [{ channel: 'news', since: 'earliest' }] });
     let pages = 0;
     const history = async () => {
@@ -279,7 +279,7 @@ describe('a slow reader', () => {
     await response.events.close();
   });
 
-  test('that does not read at all is cut', async () => {
+  test('a client that never reads is cut', async () => {
     const { options, pubsub, clock } = scene({ maxBufferedBytes: 1 });
     const response = eventStream(request(), options);
     await turn();
@@ -287,7 +287,7 @@ describe('a slow reader', () => {
     await response.events.closed;
     expect(clock.timers).toBe(1);
     clock.advance(30_000);
-    await expect(response.text()).rejects.toThrow('read too slowly');
+    await expect(response.text()).rejects.toThrow('the client reads too slowly');
     expect(clock.timers).toBe(0);
   });
 });
@@ -321,7 +321,7 @@ describe("Node's responses", () => {
   }
   const get = { method: 'GET', url: '/', headers: {}, httpVersionMajor: 1 };
 
-  test('HTTP/1 is kept alive by a header, HTTP/2 has none', () => {
+  test('HTTP/1 gets connection: keep-alive, HTTP/2 does not', () => {
     for (const [httpVersionMajor, connection] of [
       [1, 'keep-alive'],
       [2, undefined],
@@ -332,7 +332,7 @@ describe("Node's responses", () => {
     }
   });
 
-  test('the end waits for what is under way, not for ever', async () => {
+  test('an ended response is cut after the flush timeout', async () => {
     const { options, clock } = scene();
     const response = new FakeResponse();
     await pipeEventStream(get, response, options).close();
@@ -341,7 +341,7 @@ describe("Node's responses", () => {
     expect([response.destroyed, clock.timers]).toEqual([true, 0]);
   });
 
-  test('one that was cut before is over at once', async () => {
+  test('a response that was destroyed before ends at once', async () => {
     const { options, pubsub, clock } = scene();
     const response = new FakeResponse();
     response.destroyed = true;
@@ -349,7 +349,7 @@ describe("Node's responses", () => {
     expect([response.status, pubsub.subscribed, clock.timers]).toEqual([0, 0, 0]);
   });
 
-  test('HEAD, and a response that has been begun', async () => {
+  test('HEAD is answered with headers; a response whose headers were sent is rejected', async () => {
     const { options, pubsub } = scene();
     const response = new FakeResponse();
     await pipeEventStream({ ...get, method: 'HEAD' }, response, options).closed;
@@ -359,7 +359,7 @@ describe("Node's responses", () => {
   });
 });
 
-describe('bad options are told before anything happens', () => {
+describe('invalid options throw', () => {
   const pubsub = new FakePubSub() as unknown as PubSubService;
   const rooms = { attach() {} } as unknown as RoomService;
   const user = { userId: 'ann' };
@@ -402,7 +402,7 @@ describe('bad options are told before anything happens', () => {
     expect(() => eventStream(request(), options as EventStreamOptions)).toThrow(wrong);
   });
 
-  test('an odd request', () => {
+  test('an invalid request throws', () => {
     const { options } = scene();
     expect(() => eventStream({} as never, options)).toThrow(/request: must be a Request/);
     expect(() => pipeEventStream({} as never, {} as never, options)).toThrow(/request/);
