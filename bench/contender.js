@@ -34,7 +34,8 @@ async function carryOut(order) {
   const before = process.cpuUsage();
   const facts = await subject.round(order.count, () => tell({ type: 'armed' }));
   const { user, system } = process.cpuUsage(before);
-  return { cpu: user + system, facts: { ...facts, ...(await subject.after?.()) } };
+  // `after` checks the outcome with commands of its own; compare.js calls it once Redis's CPU time is read.
+  return { cpu: user + system, facts };
 }
 
 process.on('message', (order) => {

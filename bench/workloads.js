@@ -26,6 +26,7 @@ import { pubsubPeers } from './support/peers.js';
  * @property {boolean} [apart] contenders have channels of their own
  * @property {boolean} [flooded] messages are sent to the contender from outside
  * @property {boolean} [watch] what the contender publishes is counted
+ * @property {string[]} [notInRound] commands that check the outcome and must not run while Redis's CPU time is measured
  * @property {(count: number, contender: string) => Record<string, number>} expected what has to be
  *   found after a round
  * @property {Target[]} targets
@@ -40,6 +41,8 @@ export const contenderNames = {
   tuned: 'the raw client, tuned',
   together: 'the raw client, all at once',
   recipe: 'written by hand',
+  tunedRecipe: 'written by hand, tuned',
+  scriptRecipe: 'written by hand, one script',
   mget: 'MGET + JSON.parse',
   graphql: 'graphql-redis-subscriptions',
   yoga: '@graphql-yoga/redis-event-target',
@@ -88,22 +91,28 @@ function receive({
 
 /**
  * @param {{ name: string, title: string, what: string, callers: number, quickCount: number,
- *   left: (calls: number) => number, targets?: Target[] }} options
+ *   left: (calls: number) => number, listener?: boolean, targets?: Target[] }} options
  * @returns {Workload}
  */
-function presence({ name, title, what, callers, quickCount, left, targets = [] }) {
+function presence({ name, title, what, callers, quickCount, left, listener = true, targets = [] }) {
   return {
     name,
     title,
     unit: 'call',
     subject: 'presence',
     quickLibrary: 'node-redis',
-    rivals: (library) => (library === 'ioredis' ? ['recipe', 'colyseus'] : ['recipe']),
+    rivals: (library) => [
+      'recipe',
+      'tunedRecipe',
+      'scriptRecipe',
+      ...(library === 'ioredis' && listener ? ['colyseus'] : []),
+    ],
     setting: { what, callers, users: USERS },
     count: USERS,
     quickCount,
-    watch: true,
-    expected: (calls) => ({ online: left(calls), seen: calls }),
+    watch: listener,
+    notInRound: ['keys', 'hget', 'zcard', 'scan'],
+    expected: (calls) => ({ online: left(calls), ...(listener ? { seen: calls } : {}) }),
     targets,
   };
 }
@@ -215,6 +224,32 @@ export const workloads = [
     targets: [
       { side: 'client', against: 'recipe', atMost: 0.3 },
       { side: 'redis', against: 'recipe', atMost: 2 },
+    ],
+  }),
+  presence({
+    name: 'presence-unheard',
+    title: 'setPresence, 64 callers, 10,000 users, nobody subscribed',
+    what: 'change',
+    callers: 64,
+    quickCount: USERS / 2,
+    left: () => USERS,
+    listener: false,
+    targets: [
+      { side: 'redis', against: 'recipe', atMost: 1.4 },
+      { side: 'client', against: 'tunedRecipe', atMost: 0.45 },
+    ],
+  }),
+  presence({
+    name: 'storm-unheard',
+    title: 'setPresence, 10,000 users arrive at once, nobody subscribed',
+    what: 'storm',
+    callers: USERS,
+    quickCount: USERS,
+    left: () => USERS,
+    listener: false,
+    targets: [
+      { side: 'redis', against: 'recipe', atMost: 2.2 },
+      { side: 'client', against: 'tunedRecipe', atMost: 0.25 },
     ],
   }),
   presence({

@@ -1,10 +1,10 @@
 // @ts-check
 import { RedisPresence } from '@colyseus/redis-presence';
 import { PresenceService } from 'rollcall';
-import { connect, ioredis, nodeRedis } from '../support/clients.js';
+import { connect, ioredis, nodeRedis, tunedClient } from '../support/clients.js';
 import { inFlight } from '../support/in-flight.js';
 import { socketOf, userOf } from '../support/names.js';
-import { colyseusRecipe, countOnline, recipe } from '../support/recipe.js';
+import { colyseusRecipe, countOnline, recipe, scriptRecipe } from '../support/recipe.js';
 
 /**
  * @typedef {object} Setting
@@ -106,6 +106,22 @@ export default {
     const control = await ioredis(port);
     const client = /** @type {any} */ (library === 'ioredis' ? await ioredis(port) : await nodeRedis(port));
     const own = recipe[library](client);
+    return kinds[setting.what](setting, { ...own, online: () => countOnline(control) });
+  },
+
+  async tunedRecipe(setting) {
+    const { library, port } = setting;
+    const control = await ioredis(port);
+    const client = await tunedClient(library, port);
+    const own = recipe[library](client);
+    return kinds[setting.what](setting, { ...own, online: () => countOnline(control) });
+  },
+
+  async scriptRecipe(setting) {
+    const { library, port } = setting;
+    const control = await ioredis(port);
+    const client = await tunedClient(library, port);
+    const own = await scriptRecipe[library](client);
     return kinds[setting.what](setting, { ...own, online: () => countOnline(control) });
   },
 

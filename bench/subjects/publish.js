@@ -1,6 +1,6 @@
 // @ts-check
 import { PubSubService } from 'rollcall';
-import { connect, ioredis, nodeRedis } from '../support/clients.js';
+import { connect, tunedClient } from '../support/clients.js';
 import { inFlight } from '../support/in-flight.js';
 import { message, VARIETY } from '../support/messages.js';
 import { peers } from '../support/peers.js';
@@ -43,11 +43,7 @@ const contenders = {
   },
 
   async tuned(setting) {
-    const client = /** @type {any} */ (
-      setting.library === 'ioredis'
-        ? (await ioredis(setting.port)).duplicate({ enableAutoPipelining: true })
-        : (await nodeRedis(setting.port)).withCommandOptions(/** @type {any} */ ({ timeout: undefined }))
-    );
+    const client = await tunedClient(setting.library, setting.port);
     return publisher(setting, (channel, message) => client.publish(channel, JSON.stringify(message)));
   },
 };

@@ -32,6 +32,24 @@ export function connect(library, port) {
   return library === 'node-redis' ? nodeRedis(port) : ioredis(port);
 }
 
+/**
+ * A client set up for throughput: node-redis without its timer per command (about 11 µs each), ioredis with automatic
+ * pipelining.
+ *
+ * @param {Library} library
+ * @param {number} port
+ * @returns {Promise<any>}
+ */
+export async function tunedClient(library, port) {
+  if (library === 'node-redis') {
+    return (await nodeRedis(port)).withCommandOptions({ timeout: undefined });
+  }
+  const client = new Redis({ host: '127.0.0.1', port, lazyConnect: true, enableAutoPipelining: true });
+  client.on('error', fatal);
+  await client.connect();
+  return client;
+}
+
 /** A measurement over a broken connection would mean nothing.
  *
  * @param {unknown} error

@@ -2,7 +2,7 @@
 import { Contender } from './contender-process.js';
 import { flood, PER_BLOCK, record } from './flood.js';
 import { CHANGES } from './recipe.js';
-import { redisCpu } from './redis-server.js';
+import { commandsRun, redisCpu } from './redis-server.js';
 import { spread } from './spread.js';
 
 /** @typedef {import('../workloads.js').Workload} Workload */
@@ -98,15 +98,39 @@ export async function compare(server, workload, library, { rounds, warmUps, coun
 async function runOnce(server, workload, contender, count, armed, watching) {
   await contender.call('reset');
   await watching?.take();
-  const before = await redisCpu(server.control);
-  const { cpu, facts } = await contender.round(count, armed);
-  const redis = (await redisCpu(server.control)) - before;
+  const { cpu, facts, redis, commands } = await measured(server, contender, count, armed);
+  const foreign = (workload.notInRound ?? []).filter((command) => commands.has(command));
+  if (foreign.length > 0) {
+    throw new Error(`${workload.name}: a round of ${contender.name} includes ${foreign.join(', ')}`);
+  }
+  Object.assign(facts, await contender.call('after'));
   if (watching !== undefined) facts['seen'] = await watching.take();
   for (const [fact, value] of Object.entries(workload.expected(count, contender.name))) {
     if (facts[fact] === value) continue;
     throw new Error(`${workload.name}: ${contender.name} has ${fact} ${facts[fact]} instead of ${value}`);
   }
   return { client: cpu / count, redis: redis / count };
+}
+
+/**
+ * One round, with what Redis did between its start and its end: nothing else may run in this window, or it would be counted as
+ * the contender's cost.
+ *
+ * @param {Server} server
+ * @param {Contender} contender
+ * @param {number} count
+ * @param {() => Promise<void>} [armed]
+ */
+async function measured(server, contender, count, armed) {
+  const commandsBefore = await commandsRun(server.control);
+  const cpuBefore = await redisCpu(server.control);
+  const { cpu, facts } = await contender.round(count, armed);
+  const redis = (await redisCpu(server.control)) - cpuBefore;
+  const commands = new Set();
+  for (const [name, calls] of await commandsRun(server.control)) {
+    if (calls > (commandsBefore.get(name) ?? 0)) commands.add(name);
+  }
+  return { cpu, facts, redis, commands };
 }
 
 /** @param {Contender[]} contenders */

@@ -112,6 +112,49 @@ export const recipe = {
   }),
 };
 
+/** What a user's only hash holds: a status and when it was set. KEYS hash; ARGV TTL in s, status, time in ms, message. */
+const SET_SCRIPT = `
+redis.call('HSET', KEYS[1], 'status', ARGV[2], 'lastSeen', ARGV[3])
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return redis.call('PUBLISH', '${CHANGES}', ARGV[4])`;
+
+/**
+ * The least that a script can do: one hash per user, without sockets. Two tabs are one, and nobody notices a process that dies.
+ *
+ * @param {(key: string, args: string[]) => Promise<unknown>} run
+ */
+function oneHash(run) {
+  /**
+   * @param {string} user
+   * @param {string} status
+   */
+  const write = (user, status) =>
+    run(hashOf(user), [String(TTL), status, String(Date.now()), change(user, status)]);
+  return {
+    /**
+     * @param {string} user
+     * @param {string} _socket
+     * @param {string} status
+     */
+    set: (user, _socket, status) => write(user, status),
+    /** @param {string} user */
+    remove: (user) => write(user, 'offline'),
+  };
+}
+
+export const scriptRecipe = {
+  /** @param {any} client */
+  async 'node-redis'(client) {
+    const sha = await client.scriptLoad(SET_SCRIPT);
+    return oneHash((key, args) => client.evalSha(sha, { keys: [key], arguments: args }));
+  },
+  /** @param {any} client */
+  async ioredis(client) {
+    const sha = await client.script('LOAD', SET_SCRIPT);
+    return oneHash((key, args) => client.evalsha(sha, 1, key, ...args));
+  },
+};
+
 /**
  * The same through `@colyseus/redis-presence`, which offers the commands one by one: nothing is atomic.
  *

@@ -69,6 +69,22 @@ export async function redisCpu(control) {
   return (Number(fields.get('used_cpu_user')) + Number(fields.get('used_cpu_sys'))) * 1e6;
 }
 
+/**
+ * How often Redis has run each command, those of scripts included. `INFO` itself is left out.
+ *
+ * @param {Redis} control
+ * @returns {Promise<Map<string, number>>}
+ */
+export async function commandsRun(control) {
+  const calls = new Map();
+  for (const [name, value] of await info(control, 'commandstats')) {
+    const command = /^cmdstat_(.+)$/.exec(name)?.[1];
+    if (command !== undefined && command !== 'info')
+      calls.set(command, Number(/calls=(\d+)/.exec(value)?.[1]));
+  }
+  return calls;
+}
+
 /** A port on which nothing listens. */
 export async function sparePort() {
   for (;;) {
