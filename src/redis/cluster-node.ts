@@ -1,4 +1,4 @@
-import { systemClock, withTimeout as withinTime } from '../internal/clock.js';
+import { systemClock, withTimeout } from '../internal/clock.js';
 import { ConnectionError } from '../internal/errors.js';
 import { ConnectionState } from './connection-state.js';
 import type { Command, PlainCommand, Reply } from './driver.js';
@@ -6,88 +6,88 @@ import { isServerError } from './replies.js';
 import { ScriptRunner } from './script.js';
 import type { PubSubConnection, PubSubConnectionListener } from './subscriber.js';
 
-/** A connection for commands to one node, as a client library offers it. Used once: it never reconnects. */
+/** A connection for commands to one node, made by a client library. Used once: it never reconnects. */
 export interface CommandConnection {
-  /** False when it would not send: the client may know of an end that it has yet to tell. */
+  /** False when it cannot send. The client may know of its end before it emits the event. */
   readonly ready: boolean;
   /** Connects; resolves when commands can be sent. */
   connect(): Promise<unknown>;
-  /** Sends all at once; a refused command has an `Error` in its place. */
+  /** Sends all commands at once; the reply of a refused command is an `Error`. */
   pipeline(commands: readonly PlainCommand[], buffers: boolean): Promise<Reply[]>;
-  /** The same as one MULTI; rejects with what Redis said of the first command it would not queue. */
+  /** Sends all commands as one MULTI; rejects with the error of the first command that Redis did not queue. */
   transaction(commands: readonly PlainCommand[]): Promise<Reply[]>;
-  /** Closes it at once, whatever the peer does. */
+  /** Closes it at once without waiting for the peer. */
   destroy(): void;
 }
 
-/** What a {@link CommandConnection} tells. */
+/** Events of a {@link CommandConnection}. */
 export interface CommandConnectionListener {
-  /** Something went wrong; it explains an end that follows. */
+  /** An error; the reason if the connection ends next. */
   failed(error: unknown): void;
   /** The connection is gone. */
   ended(): void;
 }
 
-/** What a driver needs of a client library's Cluster client. */
+/** What the Cluster driver needs from a client library's Cluster client. */
 export interface ClusterClientAdapter {
-  /** The client's name, for people. */
+  /** The client's name, for error texts. */
   readonly client: string;
-  /** Connects it, unless its owner did; resolves when it knows at least one node. */
+  /** Connects the client unless it is connected; resolves when it knows at least one node. */
   connect(): Promise<void>;
-  /** Stops listening to it. */
+  /** Removes our listeners from the client. */
   close(): void;
-  /** The nodes it knows, as `host:port`. */
+  /** The nodes that the client knows, as `host:port`. */
   addresses(): string[];
-  /** A connection of our own, with the options of the client's own. */
+  /** Opens our own connection to a node, with the client's options. */
   open(address: string, listener: CommandConnectionListener): CommandConnection;
-  /** The same for subscribing. With `sharded`, anything unexpected ends it. */
+  /** The same for subscribing. With `sharded`, any unexpected event ends the connection. */
   openPubSub(address: string, listener: PubSubConnectionListener, sharded: boolean): PubSubConnection;
 }
 
-/** Within how many ms a node has to let us in. */
+/** How long connecting to a node may take, in ms. */
 export const CONNECT_DEADLINE = 1_000;
-/** A node that owes answers and has given none for so many ms is silent. */
+/** A node is unresponsive when it has not replied to a pending command for this long, in ms. */
 const UNRESPONSIVE_AFTER = 1_000;
-/** How often, in ms, to ask what has become of a silent node. */
+/** How often an unresponsive node is reported, in ms. */
 const UNRESPONSIVE_CHECK_INTERVAL = 250;
 
-/** `work`, or a ConnectionError after `ms`. */
+/** Settles as `work` does, or rejects with a ConnectionError after `ms`. */
 export function withNodeTimeout<T>(ms: number, what: string, work: Promise<T>): Promise<T> {
   const late = () => new ConnectionError(`${what} took longer than ${ms} ms`, { outcome: 'unknown' });
-  return withinTime(systemClock, ms, work, late);
+  return withTimeout(systemClock, ms, work, late);
 }
 
-/** Resolves after `ms`; the process may end meanwhile. */
+/** Resolves after `ms`; does not keep the process alive. */
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => {
     setTimeout(resolve, ms).unref();
   });
 }
 
-/** Told of what happens to a {@link ClusterNode}. */
+/** Events of a {@link ClusterNode}. */
 export interface NodeEvents {
-  /** It cannot be used any more. */
+  /** The connection has ended; the node object is of no further use. */
   ended(node: ClusterNode): void;
-  /** It is silent; told again and again as long as that lasts. */
-  silent(node: ClusterNode): void;
+  /** The node is unresponsive; repeated while that lasts. */
+  unresponsive(node: ClusterNode): void;
 }
 
-/** Our own connection for commands to one node. When it ends it is thrown away. */
+/** Our own connection for commands to one node. Discarded when it ends. */
 export class ClusterNode {
   readonly address: string;
   readonly #state: ConnectionState;
   readonly #scripts = new ScriptRunner();
   readonly #connection: CommandConnection;
   readonly #opened: Promise<void>;
-  #openedOrOver = (): void => {};
+  #resolveOpened = (): void => {};
   readonly #events: NodeEvents;
-  /** When it last answered, on the monotonic clock. */
-  answered = Number.NEGATIVE_INFINITY;
+  /** Time of the last reply, on the monotonic clock. */
+  lastReplyAt = Number.NEGATIVE_INFINITY;
   #inFlight = 0;
-  /** When it last answered, or was first asked after it had answered all. */
-  #heard = 0;
-  #watch: NodeJS.Timeout | undefined;
-  /** It is no master any more; its end says nothing about its health. */
+  /** Since when a reply is pending: the last reply, or the first command sent after all were answered. */
+  #pendingSince = 0;
+  #checkTimer: NodeJS.Timeout | undefined;
+  /** No longer a master. Its end does not make the address suspect. */
   retired = false;
 
   constructor(
@@ -103,12 +103,12 @@ export class ClusterNode {
       ended: () => this.#end(),
     });
     this.#opened = new Promise((resolve) => {
-      this.#openedOrOver = resolve;
+      this.#resolveOpened = resolve;
     });
     withNodeTimeout(CONNECT_DEADLINE, `connecting to ${address}`, this.#connection.connect()).then(
       () => {
         if (!this.#state.ended) this.#state.up();
-        this.#openedOrOver();
+        this.#resolveOpened();
       },
       (error: unknown) => {
         this.#state.setError(error);
@@ -117,53 +117,53 @@ export class ClusterNode {
     );
   }
 
-  /** True when it has answered nothing for a second, although something was asked. */
+  /** True when a command is pending and no reply has arrived for a second. */
   get unresponsive(): boolean {
-    return this.#inFlight > 0 && performance.now() - this.#heard >= UNRESPONSIVE_AFTER;
+    return this.#inFlight > 0 && performance.now() - this.#pendingSince >= UNRESPONSIVE_AFTER;
   }
 
-  /** Why it is over, if it is. */
+  /** The error that ended the connection, if it has ended. */
   get lastError(): Error | undefined {
     return this.#state.lastError;
   }
 
-  /** Rejects with `failed` when there is no connection, and with `unknown` when it breaks. */
+  /** Rejects with outcome `failed` when there is no connection, and `unknown` when it breaks. */
   async execute(commands: readonly Command[], atomic = false, buffers = false): Promise<Reply[]> {
     await this.#opened;
-    // A client that knows of its end before it tells must not be asked again and again.
+    // The client may have ended without an event yet; without this the caller would retry in a loop.
     if (!this.#connection.ready) this.#end();
     if (!this.#state.ready) throw this.#state.createOfflineError();
     const send = (batch: readonly PlainCommand[]) =>
       atomic ? this.#connection.transaction(batch) : this.#connection.pipeline(batch, buffers);
-    if (this.#inFlight++ === 0) this.#heard = performance.now();
-    this.#watch ??= this.#scheduleCheck(UNRESPONSIVE_AFTER);
+    if (this.#inFlight++ === 0) this.#pendingSince = performance.now();
+    this.#checkTimer ??= this.#scheduleCheck(UNRESPONSIVE_AFTER);
     try {
       const replies = await this.#state.track(this.#scripts.run(commands, send, atomic));
-      this.answered = performance.now();
+      this.lastReplyAt = performance.now();
       return replies;
     } catch (error) {
-      // What the server did not say, the client did: whatever that means, the next may do better.
+      // Not a reply of the server but a failure of the client: a new connection may work.
       if (!isServerError(error)) this.destroy(error as Error);
       throw error;
     } finally {
-      this.#heard = performance.now();
+      this.#pendingSince = performance.now();
       if (--this.#inFlight === 0 && this.retired) this.#end();
     }
   }
 
-  /** It is of no use any more: ends as soon as it owes no answer, and at once when it is silent. */
+  /** No longer needed: ends when no reply is pending, or at once when the node is unresponsive. */
   retire(): void {
     this.retired = true;
     if (this.#inFlight === 0 || this.unresponsive)
-      this.destroy(new ConnectionError('the node is no master any more'));
+      this.destroy(new ConnectionError('the node is no longer a master'));
   }
 
-  /** It is needed after all. */
+  /** Cancels `retire`. */
   unretire(): void {
     this.retired = false;
   }
 
-  /** Ends it; what is in flight is `unknown`. */
+  /** Ends the connection; commands in progress have outcome `unknown`. */
   destroy(cause: Error): void {
     this.#state.setError(cause);
     this.#end();
@@ -171,19 +171,19 @@ export class ClusterNode {
 
   #scheduleCheck(ms: number): NodeJS.Timeout {
     return setTimeout(() => {
-      this.#watch = undefined;
+      this.#checkTimer = undefined;
       if (this.#inFlight === 0) return;
-      const { unresponsive: silent } = this;
-      this.#watch = this.#scheduleCheck(silent ? UNRESPONSIVE_CHECK_INTERVAL : UNRESPONSIVE_AFTER);
-      if (silent) this.#events.silent(this);
+      const { unresponsive } = this;
+      this.#checkTimer = this.#scheduleCheck(unresponsive ? UNRESPONSIVE_CHECK_INTERVAL : UNRESPONSIVE_AFTER);
+      if (unresponsive) this.#events.unresponsive(this);
     }, ms).unref();
   }
 
   #end(): void {
     if (this.#state.ended) return;
-    clearTimeout(this.#watch);
+    clearTimeout(this.#checkTimer);
     this.#state.end();
-    this.#openedOrOver();
+    this.#resolveOpened();
     this.#connection.destroy();
     this.#events.ended(this);
   }

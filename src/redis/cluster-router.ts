@@ -6,59 +6,59 @@ import type { ClusterTopology } from './cluster-topology.js';
 import type { Command, ExecuteOptions, Reply } from './driver.js';
 import { toRollcallError } from './replies.js';
 
-/** For how long, in ms, what a node did not take is sent again; then the caller decides. */
+/** How long a command that a node refused is sent again, in ms; after that the call rejects. */
 const RETRY_BUDGET = 2_000;
-/** Between attempts, in ms: the first time, and at most. */
+/** Delay between attempts, in ms: of the first retry, and at most. */
 const FIRST_RETRY_DELAY = 20;
 const MAX_RETRY_DELAY = 200;
-/** In place of a slot: any node will do. */
+/** In place of a slot, for commands that any node can run. */
 const ANY_NODE = -1;
 
-/** What is sent, refused and sent again as one: a command, or a whole transaction. */
+/** The unit of sending and retrying: one command, or a whole transaction. */
 interface RoutedCommand {
   readonly commands: readonly Command[];
   readonly slot: number;
-  /** Where the replies belong. */
+  /** Index of the first reply in the call's replies. */
   readonly at: number;
-  /** Why it has not run yet. */
+  /** Why the last node refused it. */
   cause?: Error;
 }
 
-/** One call of `execute`. */
+/** The state of one call of `execute`. */
 interface ExecuteCall {
   readonly atomic: boolean;
   readonly buffers: boolean;
   readonly replies: Reply[];
   readonly unsent: RoutedCommand[];
-  /** When to give up. */
+  /** When retrying ends, on the monotonic clock. */
   readonly end: number;
-  /** Its caller has been told that it failed. */
-  over: boolean;
+  /** The call has settled; nothing more is sent for it. */
+  settled: boolean;
 }
 
 /**
- * Sends each command to the node that has its slot, and what a node did not take to the next that may.
- * Commands for one slot keep their order: while one is being sent again, later ones wait behind it.
+ * Sends each command to the node that has its slot, and sends refused commands again, to the new owner.
+ * Commands for one slot keep their order: while one is retried, later ones for that slot wait.
  */
 export class ClusterRouter {
   readonly #topology: ClusterTopology;
-  /** Those who wait behind what is sent again, by slot. */
+  /** Calls that wait for a retry in progress, by slot. */
   readonly #waitersBySlot = new Map<number, (() => void)[]>();
-  #anywhere: string | undefined;
+  #keylessNode: string | undefined;
 
   constructor(topology: ClusterTopology) {
     this.#topology = topology;
   }
 
-  /** The node that gets what any node could: always the same one, so that publications keep their order. */
-  get anywhere(): string | undefined {
-    if (this.#anywhere === undefined || !this.#topology.isHealthy(this.#anywhere)) {
-      this.#anywhere = this.#topology.pick();
+  /** The node for commands without a key. Always the same one, so that publications keep their order. */
+  get keylessNode(): string | undefined {
+    if (this.#keylessNode === undefined || !this.#topology.isHealthy(this.#keylessNode)) {
+      this.#keylessNode = this.#topology.pick();
     }
-    return this.#anywhere;
+    return this.#keylessNode;
   }
 
-  /** As `Driver.execute`. */
+  /** See `Driver.execute`. */
   async execute(commands: readonly Command[], options: ExecuteOptions = {}): Promise<Reply[]> {
     const { atomic = false, buffers = false, key } = options;
     const units = atomic
@@ -70,39 +70,39 @@ export class ClusterRouter {
       replies: new Array(commands.length),
       unsent: [],
       end: performance.now() + RETRY_BUDGET,
-      over: false,
+      settled: false,
     };
     try {
       await this.#deliver(call, units);
     } catch (error) {
       throw toRollcallError(error);
     } finally {
-      call.over = true;
+      call.settled = true;
     }
     return collectReplies(call, units);
   }
 
-  /** Sends `units`, or lets them wait behind others for their slots. */
+  /** Sends `units`; those whose slot has a retry in progress wait for it first. */
   async #deliver(call: ExecuteCall, units: readonly RoutedCommand[]): Promise<void> {
-    const ways: Promise<void>[] = [];
+    const deliveries: Promise<void>[] = [];
     const free =
       this.#waitersBySlot.size === 0 ? units : units.filter((unit) => !this.#waitersBySlot.has(unit.slot));
     for (const [address, part] of groupBy(free, (unit) => this.#addressFor(unit))) {
       const sent = this.#send(call, address, part);
-      ways.push(
+      deliveries.push(
         sent.then((refused) => (refused.length > 0 ? this.#handleRefused(call, refused) : undefined)),
       );
     }
-    if (free.length < units.length) ways.push(...this.#wait(call, units));
-    await Promise.all(ways);
+    if (free.length < units.length) deliveries.push(...this.#wait(call, units));
+    await Promise.all(deliveries);
   }
 
   #wait(call: ExecuteCall, units: readonly RoutedCommand[]): Promise<void>[] {
-    const held = units.filter((unit) => this.#waitersBySlot.has(unit.slot));
-    return [...groupBy(held, ({ slot }) => this.#waitersBySlot.get(slot))].map(
-      ([line, group]) =>
+    const waiting = units.filter((unit) => this.#waitersBySlot.has(unit.slot));
+    return [...groupBy(waiting, ({ slot }) => this.#waitersBySlot.get(slot))].map(
+      ([waiters, group]) =>
         new Promise<void>((resolve, reject) => {
-          line?.push(() => {
+          waiters?.push(() => {
             if (performance.now() < call.end) this.#deliver(call, group).then(resolve, reject);
             else {
               call.unsent.push(...group);
@@ -113,30 +113,30 @@ export class ClusterRouter {
     );
   }
 
-  /** Sends again what did not run: what others are sending again for the same slot comes first. */
+  /** Sends refused commands again, after retries for the same slots that other calls have started. */
   async #handleRefused(call: ExecuteCall, refused: readonly RoutedCommand[]): Promise<void> {
     const first = refused.filter((unit) => !this.#waitersBySlot.has(unit.slot));
     await Promise.all([...this.#wait(call, refused), this.#retryUntilAccepted(call, first)]);
   }
 
-  /** Sends `units` again until they run or the time is up; others for their slots wait behind them. */
+  /** Sends `units` again until they run or the time is over; other commands for their slots wait. */
   async #retryUntilAccepted(call: ExecuteCall, units: readonly RoutedCommand[]): Promise<void> {
     const held = new Map<number, (() => void)[]>();
     for (const { slot } of units) held.set(slot, []);
-    for (const [slot, line] of held) this.#waitersBySlot.set(slot, line);
+    for (const [slot, waiters] of held) this.#waitersBySlot.set(slot, waiters);
     const release = (left: readonly RoutedCommand[]): void => {
       const still = new Set(left.map(({ slot }) => slot));
-      for (const [slot, line] of [...held]) {
+      for (const [slot, waiters] of [...held]) {
         if (still.has(slot)) continue;
         held.delete(slot);
         this.#waitersBySlot.delete(slot);
-        // They go on in their order.
-        for (const go of line) go();
+        // Resumed in the order in which they came.
+        for (const resume of waiters) resume();
       }
     };
     let left = units;
     try {
-      for (let attempt = 0; left.length > 0 && !call.over; attempt++) {
+      for (let attempt = 0; left.length > 0 && !call.settled; attempt++) {
         if (performance.now() >= call.end || this.#topology.closed) {
           call.unsent.push(...left);
           return;
@@ -155,7 +155,7 @@ export class ClusterRouter {
     }
   }
 
-  /** Sends `units` to one node; resolves with those that it did not run. */
+  /** Sends `units` to one node; resolves with those that it refused. */
   async #send(
     call: ExecuteCall,
     address: string | undefined,
@@ -165,7 +165,7 @@ export class ClusterRouter {
       for (const unit of units) unit.cause = cause;
       return units;
     };
-    if (call.over) return units;
+    if (call.settled) return units;
     try {
       if (address === undefined) throw new ConnectionError('no node of the cluster has the slot');
       const node = this.#topology.node(address);
@@ -195,7 +195,7 @@ export class ClusterRouter {
   }
 
   #addressFor({ slot }: RoutedCommand): string | undefined {
-    return slot === ANY_NODE ? this.anywhere : this.#topology.map?.owner(slot);
+    return slot === ANY_NODE ? this.keylessNode : this.#topology.map?.owner(slot);
   }
 }
 
@@ -210,13 +210,13 @@ function toRoutedCommand(command: Command, at: number, key: string | undefined):
   return { commands: [command], slot: slot ?? ANY_NODE, at };
 }
 
-/** The replies; where only some commands were not taken by any node, an error stands for each of these. */
+/** The replies. If some commands ran and others did not, each of the latter has an error as its reply. */
 function collectReplies(call: ExecuteCall, units: readonly RoutedCommand[]): Reply[] {
   const { unsent, replies } = call;
   if (unsent.length === 0) return replies;
   const errors = unsent.map(
     ({ cause }) =>
-      new ConnectionError(`the cluster did not take a command: ${cause?.message ?? 'no time left'}`, {
+      new ConnectionError(`the cluster did not run a command: ${cause?.message ?? 'no time left'}`, {
         cause,
       }),
   );

@@ -1,16 +1,16 @@
 import { type Command, isScriptCall, type Payload, type Reply } from './driver.js';
 
-/** How many slots a Cluster has. */
+/** Number of slots of a Cluster. */
 export const SLOTS = 16_384;
 
-/** CRC16 of each byte, in the variant XMODEM. */
+/** CRC16 (XMODEM) of each byte value. */
 const CRC16 = Uint16Array.from({ length: 256 }, (_, byte) => {
   let crc = byte << 8;
   for (let bit = 0; bit < 8; bit++) crc = crc & 0x8000 ? (crc << 1) ^ 0x1021 : crc << 1;
   return crc & 0xffff;
 });
 
-/** The slot of a key or a sharded channel: that of its hash tag, where it has one. */
+/** The slot of a key or a sharded channel, computed from its hash tag if it has one. */
 export function slotOf(key: Payload): number {
   const open = key.indexOf('{');
   const close = open === -1 ? -1 : key.indexOf('}', open + 1);
@@ -21,7 +21,7 @@ export function slotOf(key: Payload): number {
   return crc % SLOTS;
 }
 
-/** Commands that any node answers; classic PUBLISH is among them, for the nodes tell each other. */
+/** Commands that any node can run. Classic PUBLISH is one of them, because nodes forward it to each other. */
 // biome-ignore format: a list
 const KEYLESS = new Set([
   'ACL', 'CLIENT', 'CLUSTER', 'COMMAND', 'CONFIG', 'DBSIZE', 'ECHO', 'FLUSHALL', 'FLUSHDB', 'FUNCTION', 'INFO', 'KEYS',
@@ -29,7 +29,7 @@ const KEYLESS = new Set([
 ]);
 const EVALS = new Set(['EVAL', 'EVALSHA', 'EVAL_RO', 'EVALSHA_RO', 'FCALL', 'FCALL_RO']);
 
-/** The slot a command belongs to; none if any node will do. */
+/** The slot that a command belongs to; undefined if any node can run it. */
 export function slotOfCommand(command: Command): number | undefined {
   const key = keyOf(command);
   return key === undefined ? undefined : slotOf(key);
@@ -43,11 +43,11 @@ function keyOf(command: Command): Payload | undefined {
   return command[1];
 }
 
-/** Which master has which slots, as one node told it. A node goes by its address, `host:port`. */
+/** Slot-to-master map from one node's CLUSTER SLOTS reply. Nodes are identified by `host:port`. */
 export class SlotMap {
   /** The masters that have slots. */
   readonly masters: readonly string[];
-  /** The masters, and the replicas that are well. */
+  /** The masters, and the healthy replicas. */
   readonly nodes: readonly string[];
   readonly #owners: readonly (string | undefined)[];
 
@@ -57,7 +57,7 @@ export class SlotMap {
     this.#owners = owners;
   }
 
-  /** What the node at `asked` answered to CLUSTER SLOTS; nothing if that is no map. */
+  /** Parses the CLUSTER SLOTS reply of the node at `asked`; undefined if it contains no map. */
   static from(reply: Reply | undefined, asked: string): SlotMap | undefined {
     if (!Array.isArray(reply)) return undefined;
     const masters = new Set<string>();
@@ -81,7 +81,7 @@ export class SlotMap {
     return this.#owners[slot];
   }
 
-  /** Whether the other map says the same of every slot, and knows the same nodes. */
+  /** True if both maps have the same owner for every slot, and the same nodes. */
   equals(other: SlotMap): boolean {
     return (
       this.nodes.length === other.nodes.length &&
@@ -91,35 +91,35 @@ export class SlotMap {
   }
 }
 
-/** The address of one node in a reply; without a host it is that of the node which was asked. */
+/** The address of one node in a reply; a node without a host is at the host of the node that replied. */
 function addressIn(node: Reply, asked: string): string | undefined {
   if (!Array.isArray(node)) return undefined;
   const [host, port] = node as readonly Reply[];
-  // A node that does not know its own name, or another's.
+  // The replying node does not know this node's host.
   if (host === '?') return undefined;
   return joinAddress(host === null || host === '' ? splitAddress(asked).host : String(host), Number(port));
 }
 
-/** `host:port`, as one text. */
+/** Formats `host:port`. */
 export function joinAddress(host: string, port: number): string {
   return `${host}:${port}`;
 }
 
-/** The parts of `host:port`; the host may be an IPv6 address, with colons of its own. */
+/** Parses `host:port`; the host may be an IPv6 address, which contains colons. */
 export function splitAddress(address: string): { host: string; port: number } {
   const colon = address.lastIndexOf(':');
   return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
 }
 
-/** A refusal by which a node of a Cluster says "not here", or "not now". What it answers to has not run. */
+/** Error codes by which a node refuses a command for now or redirects it. The command has not run. */
 const RETRYABLE_ERROR = /^(?:MOVED|ASK|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|LOADING|READONLY)\b/;
 
-/** True for an error that lets the same command be sent again. */
+/** True for an error after which the same command may be sent again. */
 export function isRetryableError(error: unknown): error is Error {
   return error instanceof Error && RETRYABLE_ERROR.test(error.message);
 }
 
-/** The address that a `MOVED` names. */
+/** The address in a MOVED error. */
 export function parseMovedAddress(error: Error, asked: string): string | undefined {
   const [, target] = /^MOVED \d+ (\S*:\d+)/.exec(error.message) ?? [];
   if (target === undefined) return undefined;
@@ -127,7 +127,7 @@ export function parseMovedAddress(error: Error, asked: string): string | undefin
   return host === '' ? joinAddress(splitAddress(asked).host, port) : target;
 }
 
-/** `items` by what `keyOf` makes of each, in their order. */
+/** Groups `items` by `keyOf`, keeping their order. */
 export function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
   const groups = new Map<K, T[]>();
   for (const item of items) {

@@ -7,26 +7,26 @@ import type { DriverListener, SubscriptionKind } from './driver.js';
 import { hashTagFor } from './hash-tag.js';
 import { type PubSubConnection, type PubSubConnectionListener, Subscriber } from './subscriber.js';
 
-/** Within how many ms a node has to confirm sharded subscriptions: some clients wait for ever. */
+/** How long a node may take to confirm sharded subscriptions, in ms: some clients never reject. */
 const SUBSCRIBE_DEADLINE = 3_000;
-/** For how long, in ms, to look for the node that has a slot. */
+/** How long to look for the owner of a slot, in ms. */
 const RETRY_BUDGET = 2_000;
-/** Between attempts, in ms: the first time, and at most. */
+/** Delay between attempts, in ms: of the first retry, and at most. */
 const FIRST_RETRY_DELAY = 20;
 const MAX_RETRY_DELAY = 200;
 
-/** For how long, in ms, a node that answers may be in no map. */
+/** How long a node that still replies may be missing from the map, in ms. */
 const MISSING_NODE_GRACE = 2_000;
 
-/** Where a sharded channel is subscribed, or about to be. */
+/** The node at which a sharded channel is subscribed or is being subscribed. */
 interface Placement {
   readonly slot: number;
   readonly address: string;
 }
 
 /**
- * The subscribed side of a Cluster: one connection to any node for classic subscriptions, for the nodes
- * tell each other what is published, and one to each master for the sharded ones in its slots.
+ * The subscribing side of a Cluster: one connection to any node for classic subscriptions, because nodes
+ * forward classic messages to each other, and one to each master for the sharded channels in its slots.
  */
 export class ClusterSubscriber {
   readonly #client: ClusterClientAdapter;
@@ -35,13 +35,13 @@ export class ClusterSubscriber {
   readonly #classic: Subscriber;
   #classicAt: string | undefined;
   readonly #shards = new Map<string, Subscriber>();
-  readonly #homes = new Map<string, Placement>();
-  /** A connection for sharded channels ended: before the next subscribe, look who has which slots. */
+  readonly #placements = new Map<string, Placement>();
+  /** A connection for sharded channels ended: refresh the slot map before the next subscribe. */
   #stale = false;
   #refreshed: Promise<unknown> | undefined;
   #closed = false;
 
-  /** `publishing` tells the node that classic messages are published to. */
+  /** `publishing` returns the node that classic messages are published to. */
   constructor(
     client: ClusterClientAdapter,
     topology: ClusterTopology,
@@ -54,8 +54,8 @@ export class ClusterSubscriber {
     this.#classic = new Subscriber(
       client.client,
       (events) => {
-        // A node that is cut off from the others hears of nothing they publish. A probe shows that only
-        // if it is published to another node.
+        // A node that is partitioned from the others receives nothing they publish. A probe detects that
+        // only if it is published to another node.
         const address = topology.pick(publishing()) ?? '';
         this.#classicAt = address;
         return this.#openWatched(address, events, false);
@@ -88,12 +88,12 @@ export class ClusterSubscriber {
 
   async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
     if (kind !== 'sharded') return this.#classic.unsubscribe(kind, names);
-    const groups = groupBy(names, (name) => this.#homes.get(name)?.address);
-    for (const name of names) this.#homes.delete(name);
+    const groups = groupBy(names, (name) => this.#placements.get(name)?.address);
+    for (const name of names) this.#placements.delete(name);
     const calls = [...groups].map(async ([address, group]) => {
       const shard = address === undefined ? undefined : this.#shards.get(address);
       await shard?.unsubscribe(kind, group).catch((error: unknown) => {
-        // The connection was given up for it, and with it the server forgot the names.
+        // That error has ended the connection, and with it the server has forgotten the names.
         if (!isRetryableError((error as Error).cause)) throw error;
       });
     });
@@ -105,35 +105,35 @@ export class ClusterSubscriber {
       if (this.#classicAt !== undefined) this.#topology.suspect(this.#classicAt);
       return this.#classic.reset(cause);
     }
-    const address = this.#homes.get(name)?.address ?? this.#topology.map?.owner(slotOf(name));
+    const address = this.#placements.get(name)?.address ?? this.#topology.map?.owner(slotOf(name));
     if (address === undefined) return;
     this.#stale = true;
     this.#topology.suspect(address);
     this.#shards.get(address)?.reset(cause);
   }
 
-  /** A name at each node that has something subscribed: in the slot of one of its channels. */
-  probes(base: string): readonly string[] {
+  /** One channel name per node with subscriptions, in the slot of one of its channels. */
+  probeChannels(base: string): readonly string[] {
     const names = new Map<string, string>();
-    for (const [name, { address }] of this.#homes) {
+    for (const [name, { address }] of this.#placements) {
       const tag = names.has(address) || name.startsWith(base) ? undefined : hashTagFor(name);
       if (tag !== undefined) names.set(address, `${base}:{${tag}}`);
     }
     return [...names.values()];
   }
 
-  /** The map has changed: what is subscribed at a node that has lost the slot will hear nothing. */
+  /** The slot map has changed: channels at a node that has lost their slot receive nothing more. */
   onSlotsChanged(): void {
     const { map } = this.#topology;
     if (map === undefined) return;
-    const left = new Set<string>();
-    for (const { slot, address } of this.#homes.values()) {
-      if (map.owner(slot) !== address) left.add(address);
+    const losers = new Set<string>();
+    for (const { slot, address } of this.#placements.values()) {
+      if (map.owner(slot) !== address) losers.add(address);
     }
-    for (const address of left) {
+    for (const address of losers) {
       this.#shards.get(address)?.reset(new CommandError('the slot of a sharded channel has moved'));
     }
-    const used = new Set([...this.#homes.values()].map(({ address }) => address));
+    const used = new Set([...this.#placements.values()].map(({ address }) => address));
     for (const [address, shard] of this.#shards) {
       if (map.masters.includes(address) || used.has(address)) continue;
       shard.close();
@@ -150,8 +150,8 @@ export class ClusterSubscriber {
   }
 
   /**
-   * The node of the classic connection is in no map. A master that has just become a replica is not for
-   * a moment, and hears everything all the same; one that is dead, frozen or taken out hears nothing.
+   * The node of the classic connection is missing from the map. A master that has just become a replica is
+   * missing for a moment and still receives everything; a dead, frozen or removed node receives nothing.
    */
   async #checkMissingNode(address: string): Promise<void> {
     if (await this.#topology.ping(address)) {
@@ -159,10 +159,10 @@ export class ClusterSubscriber {
       await this.#topology.refresh();
     }
     if (this.#classicAt !== address || this.#topology.map?.nodes.includes(address) === true) return;
-    this.#classic.reset(new ConnectionError('the node is no part of the cluster any more'));
+    this.#classic.reset(new ConnectionError('the node is no longer part of the cluster'));
   }
 
-  /** Subscribes each name where its slot is now; tells those for which there was no such place. */
+  /** Subscribes each name at the current owner of its slot; resolves with the names that found no owner. */
   async #subscribeAtOwners(
     names: readonly string[],
     binary: boolean,
@@ -173,17 +173,17 @@ export class ClusterSubscriber {
     const groups = groupBy(names, (name) => this.#topology.map?.owner(slotOf(name)));
     const calls = [...groups].map(async ([address, group]) => {
       if (address === undefined) return void missed.push(...group);
-      for (const name of group) this.#homes.set(name, { slot: slotOf(name), address });
+      for (const name of group) this.#placements.set(name, { slot: slotOf(name), address });
       try {
         await this.#shard(address).subscribe('sharded', group, binary);
       } catch (error) {
-        for (const name of group) this.#homes.delete(name);
+        for (const name of group) this.#placements.delete(name);
         if (!(error instanceof ConnectionError) && !isRetryableError((error as Error).cause)) {
           return void refused.push(error);
         }
         cause = error instanceof ConnectionError ? error : noOwnerError(error as Error);
         missed.push(...group);
-        // A message may have come before it broke, and been taken for the end of a gap: there is another now.
+        // A message may have arrived before it broke and ended a gap above; report the new gap.
         const open = !(error instanceof ConnectionError) || error.outcome === 'unknown';
         if (open && !this.#closed) this.#listener.dropped('sharded', group, cause);
       }
@@ -201,7 +201,7 @@ export class ClusterSubscriber {
         ...this.#listener,
         dropped: (kind, names, cause) => {
           for (const name of names) {
-            if (this.#homes.get(name)?.address === address) this.#homes.delete(name);
+            if (this.#placements.get(name)?.address === address) this.#placements.delete(name);
           }
           this.#listener.dropped(kind, names, cause);
         },
@@ -211,17 +211,17 @@ export class ClusterSubscriber {
     return shard;
   }
 
-  /** A connection that says of its node when it ends, and does not wait for ever to be let in. */
+  /** A connection with a connect timeout, whose end makes its node suspect. */
   #openWatched(address: string, listener: PubSubConnectionListener, sharded: boolean): PubSubConnection {
     const ended = () => {
       this.#topology.suspect(address);
       listener.ended();
     };
-    const wire = this.#client.openPubSub(address, { ...listener, ended }, sharded);
+    const connection = this.#client.openPubSub(address, { ...listener, ended }, sharded);
     return {
-      ...wire,
+      ...connection,
       connect: () =>
-        withNodeTimeout(CONNECT_DEADLINE, `connecting to ${address}`, wire.connect()).catch(
+        withNodeTimeout(CONNECT_DEADLINE, `connecting to ${address}`, connection.connect()).catch(
           (error: unknown) => {
             this.#topology.suspect(address);
             throw error;
@@ -236,7 +236,7 @@ export class ClusterSubscriber {
       this.#stale = true;
       listener.ended();
     };
-    const wire = this.#openWatched(address, { ...listener, ended }, true);
+    const connection = this.#openWatched(address, { ...listener, ended }, true);
     const send = async (names: readonly string[], command: (group: string[]) => Promise<unknown>) => {
       try {
         const calls = [...groupBy(names, slotOf).values()].map(command);
@@ -252,9 +252,9 @@ export class ClusterSubscriber {
       }
     };
     return {
-      ...wire,
-      subscribe: (kind, names, binary) => send(names, (group) => wire.subscribe(kind, group, binary)),
-      unsubscribe: (kind, names) => send(names, (group) => wire.unsubscribe(kind, group)),
+      ...connection,
+      subscribe: (kind, names, binary) => send(names, (group) => connection.subscribe(kind, group, binary)),
+      unsubscribe: (kind, names) => send(names, (group) => connection.unsubscribe(kind, group)),
     };
   }
 }

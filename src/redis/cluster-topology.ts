@@ -4,47 +4,47 @@ import { ConnectionError } from '../internal/errors.js';
 import { type ClusterClientAdapter, ClusterNode, sleep, withNodeTimeout } from './cluster-node.js';
 import { SlotMap } from './cluster-slots.js';
 
-/** Within how many ms a node has to say who has which slots, or another one is asked. */
+/** How long a node may take to reply to CLUSTER SLOTS, in ms, before another is asked. */
 const REFRESH_TIMEOUT = 500;
-/** Between two times of asking, in ms, however many want to know. */
+/** Minimum time between two refreshes, in ms. */
 const MIN_REFRESH_INTERVAL = 50;
-/** How often to ask though nobody wants to know: subscribed connections notice a failover by it. */
+/** Time between periodic refreshes, in ms. Without traffic, subscribers notice a failover only by these. */
 const REFRESH_INTERVAL = 3_000;
-/** For how long, in ms, a node that failed is asked last. */
+/** How long a failed node is suspect and asked last, in ms. */
 const SUSPECT_PERIOD = 5_000;
-/** For how long, in ms, a node that could not be reached is not tried again. */
+/** How long an unreachable node is not connected to again, in ms. */
 const REOPEN_DELAY = 50;
-/** Between attempts to find any node, in ms: the first time, and at most. */
+/** Delay between attempts to find any node, in ms: of the first retry, and at most. */
 const FIRST_DISCOVERY_DELAY = 50;
 const MAX_DISCOVERY_DELAY = 2_000;
 
-/** What a {@link ClusterTopology} tells. */
+/** Events of a {@link ClusterTopology}. */
 export interface ClusterTopologyEvents {
-  /** The map is another than before. */
+  /** The slot map has changed. */
   changed(map: SlotMap): void;
-  /** There is a node in it that was not in the one before. */
+  /** The map contains a node that the previous map did not. */
   returned(): void;
-  /** Some node answers, after none did. */
+  /** A node replies, after none did. */
   reachable(): void;
-  /** No node answers. */
+  /** No node replies. */
   unreachable(cause: Error): void;
 }
 
 /**
- * Who has which slots, and a connection for commands to each of them. Client libraries have maps of
- * their own, but none notices that a node is frozen, and some not even that one is dead.
+ * The slot map, and a connection for commands to each master. Client libraries keep slot maps too, but
+ * none detects a frozen node, and some do not detect a dead one.
  */
 export class ClusterTopology {
   readonly #client: ClusterClientAdapter;
   readonly #events: ClusterTopologyEvents;
   readonly #nodes = new Map<string, ClusterNode>();
-  /** When a node failed last. */
-  readonly #doubts = new Map<string, number>();
-  /** Every node there ever was: one of them may be the first to come back. */
+  /** Time of each node's last failure. */
+  readonly #failedAt = new Map<string, number>();
+  /** Every node ever seen: after an outage any of them may be the first to reply. */
   readonly #known = new Set<string>();
   #map: SlotMap | undefined;
-  #asking: Promise<boolean> | undefined;
-  #lastAsked = Number.NEGATIVE_INFINITY;
+  #refreshing: Promise<boolean> | undefined;
+  #lastRefresh = Number.NEGATIVE_INFINITY;
   #reachable = false;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
@@ -54,35 +54,35 @@ export class ClusterTopology {
     this.#events = events;
   }
 
-  /** What is known, if anything is. */
+  /** The latest map; undefined until a node has replied. */
   get map(): SlotMap | undefined {
     return this.#map;
   }
 
-  /** True while the map is known and some node answers. */
+  /** True while the map is known and a node replies. */
   get ready(): boolean {
     return this.#reachable && !this.#closed;
   }
 
-  /** True once it is of no use any more. */
+  /** True once `close` was called. */
   get closed(): boolean {
     return this.#closed;
   }
 
-  /** Asks until some node has answered, or `until` says that it is of no use. */
-  async discover(until: () => boolean): Promise<void> {
-    for (let attempt = 0; !this.#closed && !until(); attempt++) {
+  /** Refreshes until a node has replied or `done` returns true. */
+  async discover(done: () => boolean): Promise<void> {
+    for (let attempt = 0; !this.#closed && !done(); attempt++) {
       if (await this.refresh()) return;
       await sleep(backoff(systemClock, attempt, FIRST_DISCOVERY_DELAY, MAX_DISCOVERY_DELAY));
     }
   }
 
-  /** The connection to the node at `address`; opens it. */
+  /** The connection to the node at `address`; opened if necessary. */
   node(address: string): ClusterNode {
     const known = this.#nodes.get(address);
     if (known !== undefined) return known;
     if (this.#closed) throw new ConnectionError(`the ${this.#client.client} driver is closed`);
-    if (performance.now() - this.#doubted(address) < REOPEN_DELAY) {
+    if (performance.now() - this.#lastFailure(address) < REOPEN_DELAY) {
       throw new ConnectionError(`the node at ${address} could not be reached a moment ago`);
     }
     const node = new ClusterNode(address, (listener) => this.#client.open(address, listener), {
@@ -90,9 +90,9 @@ export class ClusterTopology {
         if (this.#nodes.get(address) === node) this.#nodes.delete(address);
         if (!node.retired) this.suspect(address);
       },
-      silent: () => {
+      unresponsive: () => {
         this.suspect(address);
-        // If another has taken over, `#adopt` gives it up.
+        // If a replica has been promoted, `#applySlotMap` retires this connection.
         void this.refresh();
       },
     });
@@ -100,32 +100,34 @@ export class ClusterTopology {
     return node;
   }
 
-  /** The node at `address` failed: others are better asked. */
+  /** The node at `address` failed: prefer others for a while. */
   suspect(address: string): void {
-    this.#doubts.set(address, performance.now());
+    this.#failedAt.set(address, performance.now());
   }
 
-  /** A master that may be expected to answer, another than `not` if there is one. */
+  /** A master that is expected to reply; another than `not` if there is one. */
   pick(not?: string): string | undefined {
     const masters = this.#map?.masters ?? [];
     const others = masters.filter((address) => address !== not);
-    const trusted = others.filter((address) => this.isHealthy(address));
-    if (trusted.length > 0) return trusted[Math.floor(systemClock.random() * trusted.length)];
-    // The one that failed longest ago: whoever fails again goes to the end of the line.
-    const byDoubt = (a: string, b: string) => this.#doubted(a) - this.#doubted(b);
-    return (others.length > 0 ? others : [...masters]).sort(byDoubt)[0];
+    const healthy = others.filter((address) => this.isHealthy(address));
+    if (healthy.length > 0) return healthy[Math.floor(systemClock.random() * healthy.length)];
+    // The one that failed longest ago; a node that fails again moves to the end.
+    const byLastFailure = (a: string, b: string) => this.#lastFailure(a) - this.#lastFailure(b);
+    return (others.length > 0 ? others : [...masters]).sort(byLastFailure)[0];
   }
 
-  /** True for a master that has not failed lately, or has answered since. */
+  /** True for a master that has not failed lately, or has replied since. */
   isHealthy(address: string): boolean {
     if (this.#map?.masters.includes(address) !== true) return false;
-    const doubted = this.#doubted(address);
+    const failedAt = this.#lastFailure(address);
     const node = this.#nodes.get(address);
     if (node?.unresponsive === true) return false;
-    return performance.now() - doubted > SUSPECT_PERIOD || (node !== undefined && node.answered > doubted);
+    return (
+      performance.now() - failedAt > SUSPECT_PERIOD || (node !== undefined && node.lastReplyAt > failedAt)
+    );
   }
 
-  /** Whether the node at `address` answers anything. */
+  /** Whether the node at `address` replies to PING. */
   async ping(address: string): Promise<boolean> {
     try {
       await withNodeTimeout(REFRESH_TIMEOUT, `PING at ${address}`, this.node(address).execute([['PING']]));
@@ -136,14 +138,14 @@ export class ClusterTopology {
   }
 
   /**
-   * Asks who has which slots, first the node at `from`; false when nobody answered. All who ask
-   * meanwhile share the answer.
+   * Reads the slot map, from the node at `from` if given; resolves with false when no node replied. Calls
+   * during a refresh share its result.
    */
   refresh(from?: string): Promise<boolean> {
-    this.#asking ??= this.#askSoon(from).finally(() => {
-      this.#asking = undefined;
+    this.#refreshing ??= this.#refreshSoon(from).finally(() => {
+      this.#refreshing = undefined;
     });
-    return this.#asking;
+    return this.#refreshing;
   }
 
   close(): void {
@@ -154,10 +156,10 @@ export class ClusterTopology {
     }
   }
 
-  async #askSoon(from: string | undefined): Promise<boolean> {
-    const wait = this.#lastAsked + MIN_REFRESH_INTERVAL - performance.now();
+  async #refreshSoon(from: string | undefined): Promise<boolean> {
+    const wait = this.#lastRefresh + MIN_REFRESH_INTERVAL - performance.now();
     if (wait > 0) await sleep(wait);
-    this.#lastAsked = performance.now();
+    this.#lastRefresh = performance.now();
     const answered = await this.#fetchSlots(this.#candidates(from));
     clearTimeout(this.#timer);
     if (!this.#closed && answered) {
@@ -176,7 +178,7 @@ export class ClusterTopology {
         if (reply instanceof Error) throw reply;
         const map = SlotMap.from(reply, address);
         if (map === undefined) throw new ConnectionError(`the node at ${address} knows of no slots`);
-        this.#doubts.delete(address);
+        this.#failedAt.delete(address);
         this.#applySlotMap(map);
         return true;
       } catch (error) {
@@ -187,30 +189,30 @@ export class ClusterTopology {
     const was = this.#reachable;
     this.#reachable = false;
     this.#events.unreachable(cause);
-    // Nobody may be asking when they come back.
+    // Without this, no caller may notice that the nodes are back.
     if (was && !this.#closed) void this.discover(() => this.#reachable);
     return false;
   }
 
-  /** Whom to ask, the most promising first. */
+  /** The nodes to ask, the most promising first. */
   #candidates(from: string | undefined): string[] {
     const { masters = [], nodes = [] } = this.#map ?? {};
     const open = masters.filter((address) => this.#nodes.has(address));
     const all = new Set([...open, ...masters, ...nodes, ...this.#client.addresses(), ...this.#known]);
     const now = performance.now();
-    const good = [...all].filter((address) => now - this.#doubted(address) > SUSPECT_PERIOD);
-    // Not everybody asks the same one, nor is a wrong answer repeated for ever.
+    const good = [...all].filter((address) => now - this.#lastFailure(address) > SUSPECT_PERIOD);
+    // Random, to spread the load and so that one node's wrong reply is not used forever.
     const first = Math.floor(systemClock.random() * Math.min(open.length, good.length));
     good.unshift(...good.splice(first, 1));
     // Those that failed longest ago come first.
     const bad = [...all]
       .filter((address) => !good.includes(address))
-      .sort((a, b) => this.#doubted(a) - this.#doubted(b));
+      .sort((a, b) => this.#lastFailure(a) - this.#lastFailure(b));
     return [...new Set([...(from === undefined ? [] : [from]), ...good, ...bad])];
   }
 
-  #doubted(address: string): number {
-    return this.#doubts.get(address) ?? Number.NEGATIVE_INFINITY;
+  #lastFailure(address: string): number {
+    return this.#failedAt.get(address) ?? Number.NEGATIVE_INFINITY;
   }
 
   #applySlotMap(map: SlotMap): void {

@@ -15,12 +15,12 @@ import {
   type SubscriptionKind,
 } from './driver.js';
 
-/** Within how many ms a first subscription has to find a node. */
+/** How long a first subscription waits for a node, in ms. */
 const CONNECT_TIMEOUT = 2_000;
 
 /**
- * Drives a Redis Cluster through connections of its own, one to each master; the client it was given is
- * where their options and the first addresses come from.
+ * Drives a Redis Cluster through our own connections, one to each master. The user's client provides
+ * their options and the first addresses.
  */
 export class ClusterDriver implements Driver {
   readonly client: string;
@@ -31,7 +31,7 @@ export class ClusterDriver implements Driver {
   readonly #router: ClusterRouter;
   #listener: DriverListener | undefined;
   #subscriber: ClusterSubscriber | undefined;
-  /** Whether the servers have SSUBSCRIBE; until one was asked, it is assumed. */
+  /** Whether the servers have SSUBSCRIBE; assumed until one has been asked. */
   #sharded = true;
   #askedSharded = false;
   #lastError: Error | undefined;
@@ -69,7 +69,7 @@ export class ClusterDriver implements Driver {
 
   attach(listener: DriverListener): void {
     this.#listener = listener;
-    const publishing = () => this.#router.anywhere;
+    const publishing = () => this.#router.keylessNode;
     this.#subscriber = new ClusterSubscriber(this.#given, this.#topology, listener, publishing);
   }
 
@@ -93,7 +93,7 @@ export class ClusterDriver implements Driver {
     names: readonly string[],
     options?: DriverSubscribeOptions,
   ): Promise<void> {
-    // Where to subscribe is known only after that.
+    // The node to subscribe at is known only once the slots are known.
     if (this.#topology.map === undefined)
       await withNodeTimeout(CONNECT_TIMEOUT, 'connecting', this.connect());
     await this.#subscriber?.subscribe(kind, names, options?.binary);
@@ -108,7 +108,7 @@ export class ClusterDriver implements Driver {
   }
 
   probeChannels(base: string): readonly string[] {
-    return this.#subscriber?.probes(base) ?? [];
+    return this.#subscriber?.probeChannels(base) ?? [];
   }
 
   async close(): Promise<void> {
@@ -120,7 +120,7 @@ export class ClusterDriver implements Driver {
 
   async #askSharded(): Promise<void> {
     const [reply] = await this.#router.execute([['COMMAND', 'INFO', 'ssubscribe']]).catch(() => []);
-    // A rule may forbid the question; what we use of the answer is only a clear no.
+    // An ACL rule may refuse COMMAND INFO; only a reply without the command counts as "no".
     if (Array.isArray(reply)) {
       this.#askedSharded = true;
       this.#sharded = Array.isArray(reply[0]) && reply[0].length > 0;

@@ -1,11 +1,11 @@
 import { ConnectionError } from '../internal/errors.js';
 
-/** Told of every change of a {@link ConnectionState}. */
+/** Called on every change of a {@link ConnectionState}. */
 export type StateListener = (state: 'ready' | 'lost' | 'ended', cause?: Error) => void;
 
 /**
- * One connection as its adapter sees it. Calls under way are rejected the moment it breaks: client
- * libraries keep them pending, some for ever, and some send them again later.
+ * The state of one connection, kept by its adapter. Commands in progress are rejected as soon as it
+ * breaks: client libraries keep them pending, some forever, and some send them again later.
  */
 export class ConnectionState {
   readonly #client: string;
@@ -19,27 +19,27 @@ export class ConnectionState {
     this.#client = client;
   }
 
-  /** True while commands go out at once. */
+  /** True while commands are sent at once. */
   get ready(): boolean {
     return this.#state === 'ready';
   }
 
-  /** True once the client has given up. */
+  /** True once the client has stopped reconnecting. */
   get ended(): boolean {
     return this.#state === 'ended';
   }
 
-  /** The latest failure, while the connection is away. */
+  /** The latest error, while there is no connection. */
   get lastError(): Error | undefined {
     return this.#lastError;
   }
 
-  /** Where state changes are told. */
+  /** Sets the listener of state changes. */
   attach(listener: StateListener): void {
     this.#listener = listener;
   }
 
-  /** The client reported an error; it explains a loss that follows, or one that lasts. */
+  /** The client emitted an error: the reason of a loss that follows or lasts. */
   setError(error: unknown): void {
     this.#lastError = error instanceof Error ? error : new Error(String(error));
     if (this.#state !== 'ready') this.#listener?.('lost', this.#lastError);
@@ -55,20 +55,20 @@ export class ConnectionState {
     this.#listener?.('ready');
   }
 
-  /** The connection broke; the client is trying to get it back. */
+  /** The connection broke; the client is reconnecting. */
   down(): void {
     if (this.#state === 'ended') return;
-    const was = this.#state;
+    const previous = this.#state;
     this.#state = 'lost';
-    this.#break('the connection to Redis broke');
-    if (was === 'ready') this.#listener?.('lost', this.#lastError);
+    this.#rejectPending('the connection to Redis broke');
+    if (previous === 'ready') this.#listener?.('lost', this.#lastError);
   }
 
-  /** The connection is gone, and the client has given up. */
+  /** The connection is closed, and the client does not reconnect. */
   end(): void {
     if (this.#state === 'ended') return;
     this.#state = 'ended';
-    this.#break('the connection to Redis was closed');
+    this.#rejectPending('the connection to Redis was closed');
     const error = this.createOfflineError();
     for (const { reject } of this.#waiting) reject(error);
     this.#waiting.clear();
@@ -82,14 +82,14 @@ export class ConnectionState {
     return new ConnectionError(`the ${this.#client} client ${why}${reason}`, { cause: this.#lastError });
   }
 
-  /** Resolves when the connection is ready, rejects when the client gives up. */
+  /** Resolves when the connection is ready; rejects when the client stops reconnecting. */
   whenReady(): Promise<void> {
     if (this.#state === 'ready') return Promise.resolve();
     if (this.#state === 'ended') this.#state = 'lost';
     return new Promise((resolve, reject) => this.#waiting.add({ resolve, reject }));
   }
 
-  /** `work`, rejected as `unknown` as soon as the connection breaks under it. */
+  /** Settles as `work` does, or rejects with outcome `unknown` as soon as the connection breaks. */
   track<T>(work: Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       this.#pending.add(reject);
@@ -106,7 +106,7 @@ export class ConnectionState {
     });
   }
 
-  #break(message: string): void {
+  #rejectPending(message: string): void {
     const error = new ConnectionError(message, { cause: this.#lastError, outcome: 'unknown' });
     for (const reject of this.#pending) reject(error);
     this.#pending.clear();

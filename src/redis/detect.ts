@@ -17,7 +17,7 @@ import {
 } from './node-redis-sentinel.js';
 
 /**
- * What the `redis` option takes: a node-redis client, cluster or sentinel client (`redis` 5 and 6), an
+ * Values of the `redis` option: a node-redis client, cluster or sentinel client (`redis` 5 and 6), an
  * ioredis client or Cluster (5 and 6), an ioredis-mock client, or a {@link Driver} of your own.
  */
 export type RedisClient =
@@ -29,14 +29,14 @@ export type RedisClient =
   | IoredisMockClient
   | Driver;
 
-/** The driver for `client`, told by its shape: class names change under bundlers and wrappers. */
+/** The driver for `client`, recognised by its shape because bundlers and wrappers change class names. */
 export function driverFor(client: RedisClient): Driver {
   if (typeof client !== 'object' || client === null) {
     throw new InvalidArgumentError('redis', 'must be a Redis client or a driver');
   }
   assertNoKeyPrefix(client);
   if (isDriver(client)) return client;
-  // Before the plain clients, whose shapes they have too.
+  // Before the plain clients, whose shapes these have as well.
   if (isNodeRedisClusterClient(client)) return new ClusterDriver(new NodeRedisCluster(client));
   if (isIoredisClusterClient(client)) return new ClusterDriver(new IoredisCluster(client));
   if (isNodeRedisSentinelClient(client)) return new NodeRedisSentinelDriver(client);
@@ -59,14 +59,14 @@ function isDriver(value: object): value is Driver {
   );
 }
 
-/** Where clients, and their clusters and sentinels, have it. */
+/** The places where the clients, their clusters and sentinels store it. */
 interface ClientWithKeyPrefix {
   options?: { keyPrefix?: unknown; redisOptions?: { keyPrefix?: unknown } };
   _options?: { keyPrefix?: unknown; defaults?: { keyPrefix?: unknown } };
   _keyPrefix?: unknown;
 }
 
-/** Clients put it before keys but neither before channels nor before what scripts are told. */
+/** Clients add the prefix to keys, but not to channels, nor to the arguments of scripts. */
 function assertNoKeyPrefix(client: object): void {
   const given = client as ClientWithKeyPrefix;
   const { options, _options } = given;

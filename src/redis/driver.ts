@@ -1,18 +1,18 @@
-/** What Redis knows a subscription as: a plain channel, a glob pattern, or a sharded channel. */
+/** The kind of a subscription in Redis: a classic channel, a glob pattern, or a sharded channel. */
 export type SubscriptionKind = 'channel' | 'pattern' | 'sharded';
 
-/** All of them. */
+/** All subscription kinds. */
 export const SUBSCRIPTION_KINDS = ['channel', 'pattern', 'sharded'] as const;
 
-/** What a message carries: text, or bytes where they were asked for. */
+/** The payload of a message: text, or bytes if the subscription asked for bytes. */
 export type Payload = string | Buffer;
 
-/** A command as it goes over the wire, its name first. */
+/** A command as it is sent: its name, then its arguments. */
 export type PlainCommand = readonly [name: string, ...args: Payload[]];
 
-/** A Lua script and the digest Redis knows it by. */
+/** A Lua script and its digest. */
 export interface Script {
-  /** For people. */
+  /** Shown in errors and traces. */
   readonly name: string;
   /** The Lua text. */
   readonly source: string;
@@ -20,60 +20,60 @@ export interface Script {
   readonly sha: string;
 }
 
-/** A call of a script; the driver sees to it that the server has the script. */
+/** A call of a script; the driver makes sure that the server has the script. */
 export interface ScriptCall {
-  /** What to run. */
+  /** The script to run. */
   readonly script: Script;
-  /** All keys it touches, for a Cluster to find its node by. */
+  /** All keys that the script uses (KEYS); on a Cluster the first one picks the node. */
   readonly keys: readonly string[];
-  /** What it is told beside. */
+  /** The other arguments (ARGV). */
   readonly args: readonly Payload[];
 }
 
 /** One command of an {@link Driver.execute} call. */
 export type Command = PlainCommand | ScriptCall;
 
-/** What Redis answers; an `Error` stands for a command that it refused. */
+/** A reply of Redis; an `Error` if Redis refused the command. */
 export type Reply = string | number | null | Buffer | Error | readonly Reply[];
 
-/** What {@link Driver.execute} is told beside the commands. */
+/** Options of {@link Driver.execute}. */
 export interface ExecuteOptions {
   /** One MULTI / EXEC instead of a plain pipeline. Default `false`. */
   readonly atomic?: boolean;
-  /** A key that all commands share their slot with; on a Cluster it picks the node. */
+  /** A key in the slot of all commands; on a Cluster it picks the node. */
   readonly key?: string;
-  /** Strings in replies come as Buffers, byte for byte; not together with `atomic`. Default `false`. */
+  /** Strings in replies are returned as Buffers, byte for byte; not together with `atomic`. Default `false`. */
   readonly buffers?: boolean;
 }
 
-/** What {@link Driver.subscribe} is told beside the names. */
+/** Options of {@link Driver.subscribe}. */
 export interface DriverSubscribeOptions {
-  /** Payloads come as Buffers, byte for byte. Default `false`: as text. */
+  /** Payloads are delivered as Buffers, byte for byte. Default `false`: as text. */
   readonly binary?: boolean;
 }
 
 /**
- * What a client and its server can do. What is `false` here is refused with an `UnsupportedError`
- * or done in the best way left, never silently skipped.
+ * What a client and its server can do. A missing capability is replaced by the next best way, or the call
+ * is refused with an `UnsupportedError`; it is never silently skipped.
  */
 export interface Capabilities {
-  /** Scripts may run inside MULTI. Otherwise they follow the transaction, as calls of their own. */
+  /** Scripts can run inside MULTI. Otherwise they are sent after the transaction, one by one. */
   readonly scriptsInTransactions: boolean;
-  /** Commands that do not fit their key, or their arguments, are refused. */
+  /** Commands with a wrong key type or wrong arguments are refused. */
   readonly strict: boolean;
-  /** SSUBSCRIBE and SPUBLISH. */
+  /** SSUBSCRIBE and SPUBLISH are available. */
   readonly sharded: boolean;
-  /** Patterns on this topology. */
+  /** PSUBSCRIBE is available on this topology. */
   readonly patterns: boolean;
-  /** Keys are spread over slots, so that one transaction must stay in one of them. */
+  /** Keys are spread over slots, so one transaction must stay in one slot. */
   readonly cluster: boolean;
-  /** The connection can break and come back; the embedded engine's cannot. */
+  /** The connection can break and reconnect; that of the embedded Redis cannot. */
   readonly reconnects: boolean;
-  /** Scripts hand on bytes that are not UTF-8 as they are. */
+  /** Scripts keep bytes that are not UTF-8 as they are. */
   readonly binaryScripts: boolean;
 }
 
-/** What a client of a single server can do, where nothing is known to be missing. */
+/** The capabilities of a client of a single server, with nothing missing. */
 export const ALL_CAPABILITIES: Capabilities = {
   scriptsInTransactions: true,
   strict: true,
@@ -84,25 +84,25 @@ export const ALL_CAPABILITIES: Capabilities = {
   binaryScripts: true,
 };
 
-/** What a driver tells its session. All functions are safe to call: they never throw. */
+/** Events of a driver. The functions never throw. */
 export interface DriverListener {
-  /** A message; `name` is what was subscribed: the channel itself, or the pattern it matched. */
+  /** A message; `name` is the subscribed name: the channel itself, or the pattern that it matched. */
   message(kind: SubscriptionKind, name: string, channel: string, payload: Payload): void;
   /**
-   * The connection that commands use. `ready`: they are sent at once. `lost`: gone, the client is
-   * trying to get it back. `ended`: gone, and the client has given up.
+   * The connection for commands. `ready`: commands are sent at once. `lost`: the client is reconnecting.
+   * `ended`: the client does not reconnect, or its owner has closed it.
    */
   connection(state: 'ready' | 'lost' | 'ended', cause?: Error): void;
   /**
-   * These names were subscribed and are not any more, though nobody asked for it: their connection is
-   * gone, or their slot has moved. Names whose first SUBSCRIBE is under way are not among them; it rejects,
-   * unless the driver itself tries it again elsewhere.
+   * These names are no longer subscribed, without an `unsubscribe`: their connection is lost, or their slot
+   * has moved. Names whose first SUBSCRIBE is in progress are not included: that call rejects, unless the
+   * driver itself retries it at another node.
    */
   dropped(kind: SubscriptionKind, names: readonly string[], cause: Error): void;
   /**
-   * A node of the Cluster is there that was not. One that was replaced while it was frozen or cut off may
-   * have run, before it learned of that, what it had yet to read; and what it published to a sharded
-   * channel meanwhile came to the subscribers of its successor.
+   * A node has joined the Cluster or returned to it. A node that was replaced while it was frozen or
+   * partitioned may, before it learned of that, have run commands that were still waiting in its socket; what
+   * it published to a sharded channel did not reach the subscribers at its successor.
    */
   nodeReturned?(): void;
 }
@@ -112,33 +112,33 @@ export interface DriverListener {
  * the conformance suite of `rollcall/testing` against it.
  */
 export interface Driver {
-  /** The client's name, for people: `node-redis`, `ioredis`, … */
+  /** The client's name, for error texts: `node-redis`, `ioredis`, … */
   readonly client: string;
   /** What this client and topology can do. */
   readonly capabilities: Capabilities;
   /** True while a command would be sent at once. */
   readonly ready: boolean;
 
-  /** MUST be called once, before anything else; events go to `listener` from then on. */
+  /** MUST be called once, before anything else; `listener` receives the events from then on. */
   attach(listener: DriverListener): void;
 
   /**
-   * Connects the command connection, unless its owner did.
+   * Connects the connection for commands, unless its owner has done so.
    *
-   * MUST resolve only when commands can be sent. MUST go on waiting while the client retries by its
-   * own policy, and reject when the client has given up. MUST be callable again after a rejection.
+   * MUST resolve only when commands can be sent. MUST wait while the client retries by its own policy,
+   * and reject when the client stops retrying. MUST be callable again after a rejection.
    */
   connect(): Promise<void>;
 
   /**
-   * Sends all commands at once, in order, and resolves with one reply each; a command that Redis
-   * refused has an `Error` in its place.
+   * Sends all commands at once, in order, and resolves with one reply each; the reply of a refused command
+   * is an `Error`.
    *
    * MUST reject with a `ConnectionError` whose `outcome` is `failed`, sending nothing, while the
-   * connection is not ready: no offline queue, so nothing executes long after its caller gave up.
-   * MUST reject with `outcome: 'unknown'` as soon as the connection breaks before the replies came.
+   * connection is not ready: without an offline queue nothing executes long after its caller timed out.
+   * MUST reject with `outcome: 'unknown'` as soon as the connection breaks before the replies arrive.
    * MUST reject with a `CommandError` when a transaction was discarded as a whole.
-   * MUST run scripts a server has forgotten (SCRIPT FLUSH, failover) without the caller noticing; it
+   * MUST run scripts that the server has forgotten (SCRIPT FLUSH, failover) without the caller noticing. It
    * MAY run an atomic batch twice for that, so batches with scripts must be idempotent.
    */
   execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]>;
@@ -146,11 +146,11 @@ export interface Driver {
   /**
    * Subscribes; resolves when Redis has confirmed every name. The first call opens the connection.
    *
-   * The caller never has two commands under way for one name. It MAY call for names that are
-   * subscribed, to have their payloads as bytes from now on; no message is lost by that. MUST reject
-   * with a `ConnectionError` when no connection can be had or it breaks before the confirmation, and
-   * with a `CommandError` when Redis refuses; nothing is subscribed later by itself then, nor after
-   * `dropped`: to subscribe anew, in its own time, is up to the caller.
+   * The caller never has two commands in progress for one name. It MAY call again for subscribed names to
+   * receive their payloads as bytes from then on, without losing a message. MUST reject with a
+   * `ConnectionError` when connecting fails or the connection breaks before the confirmation, and with a
+   * `CommandError` when Redis refuses. MUST NOT subscribe these names later by itself, nor those of
+   * `dropped`: the caller decides when to subscribe again.
    */
   subscribe(
     kind: SubscriptionKind,
@@ -160,24 +160,24 @@ export interface Driver {
 
   /**
    * Unsubscribes; resolves when Redis has confirmed. When the connection breaks first it MUST
-   * resolve too: the server forgot the names with the connection.
+   * resolve too, because the server forgets the names with the connection.
    */
   unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void>;
 
   /**
-   * Gives up the connection that carries subscriptions of `kind`, because it is dead whatever the
-   * client thinks. MUST tell `dropped` for all it carried, at once; MUST NOT wait for the peer. Where
-   * there are several, the one that carries `name`.
+   * Closes the connection that carries subscriptions of `kind`, because it is dead even if the client has
+   * not noticed; of several connections, the one that carries `name`. MUST report all its names by
+   * `dropped` at once; MUST NOT wait for the peer.
    */
   resetSubscriptions(kind: SubscriptionKind, cause: Error, name: string): void;
 
   /**
-   * Names that begin with `base`, one for each connection that carries sharded subscriptions now: what
-   * is published to a name comes, if it does, by that connection. MAY be left out where there is one.
+   * Channel names that begin with `base`, one per connection that carries sharded subscriptions: a message
+   * published to a name arrives by that connection. MAY be left out if there is only one connection.
    */
   probeChannels?(base: string): readonly string[];
 
-  /** Closes what the driver opened, never the client it was given. MUST NOT hang on a dead peer. */
+  /** Closes what the driver opened, never the user's client. MUST NOT wait for a dead peer. */
   close(): Promise<void>;
 }
 

@@ -1,9 +1,9 @@
-/** The hash tag in `name`, by Redis Cluster's rules: what stands between its first `{` and the next `}`, if anything. */
+/** The hash tag of `name` by the rules of Redis Cluster: the non-empty text between the first `{` and the next `}`. */
 export function hashTagIn(name: string): string | undefined {
   return /^[^{]*\{([^}]+)\}/.exec(name)?.[1];
 }
 
-/** What, as a hash tag, leads to the slot of `name`; nothing for the few names that cannot be one. */
+/** A hash tag with the slot of `name`; undefined for names with a `}` but no tag, which cannot be in a tag. */
 export function hashTagFor(name: string): string | undefined {
   return hashTagIn(name) ?? (name.includes('}') ? undefined : name);
 }

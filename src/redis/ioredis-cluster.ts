@@ -6,13 +6,8 @@ import {
   sleep,
 } from './cluster-node.js';
 import { joinAddress, splitAddress } from './cluster-slots.js';
-import {
-  type ConnectionTarget,
-  createCommandConnection,
-  createPubSubConnection,
-  type IoredisLike,
-} from './ioredis.js';
-import type { PubSubConnection, PubSubConnectionListener } from './subscriber.js';
+import { createCommandConnection, createPubSubConnection, type IoredisLike } from './ioredis.js';
+import type { ConnectionTarget, PubSubConnection, PubSubConnectionListener } from './subscriber.js';
 
 /** The shape by which an ioredis Cluster client (5 or 6) is recognised. */
 export interface IoredisClusterClient {
@@ -28,27 +23,27 @@ export interface IoredisClusterClient {
 
 type Node = IoredisLike & { readonly options: { readonly host?: string; readonly port?: number } };
 
-/** What this adapter calls, in one place, for the client's own types are too overloaded to name. */
+/** The part of the client that this adapter uses. Declared here because the client's own types have too many overloads. */
 interface IoredisClusterLike {
   readonly isCluster: boolean;
   readonly status: string;
   connect(): Promise<unknown>;
   nodes(role?: string): readonly Node[];
-  natMapper?(node: { host: string; port: number }): ConnectionTarget | null | undefined;
+  natMapper?(node: ConnectionTarget): ConnectionTarget | null | undefined;
   on(event: string, listener: (...args: never[]) => void): void;
   off(event: string, listener: (...args: never[]) => void): void;
 }
 
-/** How often, in ms, to look whether the client has made its first node: no event tells. */
+/** How often to check whether the client has made its first node client, in ms: there is no event. */
 const POLL_INTERVAL = 20;
 
-/** True for an ioredis Cluster client, told by its shape. */
+/** True for an ioredis Cluster client, recognised by its shape. */
 export function isIoredisClusterClient(value: object): value is IoredisClusterClient {
   const client = value as Partial<IoredisClusterLike>;
   return client.isCluster === true && typeof client.nodes === 'function';
 }
 
-/** What the driver needs of an ioredis Cluster client. */
+/** Adapter of an ioredis Cluster client for {@link ClusterClientAdapter}. */
 export class IoredisCluster implements ClusterClientAdapter {
   readonly client = 'ioredis';
   readonly #given: IoredisClusterLike;
@@ -56,7 +51,7 @@ export class IoredisCluster implements ClusterClientAdapter {
     this.#lastError = error;
   };
   #lastError: unknown;
-  /** One of its nodes: their options are the same. While all are away, the client has none. */
+  /** Any node client: all have the same options. Kept because the client has none while no node is reachable. */
   #templateClient: Node | undefined;
 
   constructor(client: IoredisClusterClient) {
@@ -66,7 +61,7 @@ export class IoredisCluster implements ClusterClientAdapter {
 
   async connect(): Promise<void> {
     const { status } = this.#given;
-    // A rejection only means that the first attempt failed; `end` says when the client gives up.
+    // A rejection only means that the first attempt failed; the status is `end` when the client stops trying.
     const given = ['wait', 'end', 'close'].includes(status)
       ? this.#given.connect().catch(this.#failed)
       : undefined;
@@ -113,6 +108,6 @@ export class IoredisCluster implements ClusterClientAdapter {
 
   #target(address: string): ConnectionTarget {
     const own = splitAddress(address);
-    return { ...(this.#given.natMapper?.(own) ?? own), readOnly: false };
+    return this.#given.natMapper?.(own) ?? own;
   }
 }

@@ -30,7 +30,7 @@ export interface IoredisMockClient {
   psubscribe(...args: never[]): unknown;
 }
 
-/** What this adapter calls. */
+/** The part of the client that this adapter uses. */
 interface IoredisMockLike {
   connected: boolean;
   connect(): Promise<unknown>;
@@ -55,7 +55,7 @@ const CAPABILITIES: Capabilities = {
   binaryScripts: false,
 };
 
-/** True for an ioredis-mock client: an ioredis without `call` and without connection states. */
+/** True for an ioredis-mock client, recognised by its shape: no `call`, no `status`. */
 export function isIoredisMockClient(value: object): value is IoredisMockClient {
   const client = value as Partial<IoredisMockLike> & { call?: unknown; status?: unknown };
   return (
@@ -67,8 +67,8 @@ export function isIoredisMockClient(value: object): value is IoredisMockClient {
 }
 
 /**
- * The mock's TIME puts together seconds and microseconds of two clocks, so it jumps to and fro by
- * up to a second. Scripts get the right time as two more arguments, which this takes off again.
+ * The mock's TIME combines the seconds and microseconds of two clocks, so it jumps back and forth by up to
+ * a second. Scripts get the right time as two more arguments, which this code removes from ARGV.
  */
 const TIME_SHIM = [
   'local seconds, micros, call = ARGV[#ARGV - 1], ARGV[#ARGV], redis.call',
@@ -91,7 +91,7 @@ export class IoredisMockDriver implements Driver {
   #subscriber: IoredisMockLike | undefined;
   #listener: DriverListener | undefined;
   #closed = false;
-  /** What is subscribed, and whether its payloads are wanted as bytes. */
+  /** The subscribed names, and whether their payloads are delivered as bytes. */
   readonly #confirmed: Record<SubscriptionKind, Map<string, boolean>> = {
     channel: new Map(),
     pattern: new Map(),
@@ -127,7 +127,7 @@ export class IoredisMockDriver implements Driver {
     }
   }
 
-  /** The plain commands in one MULTI; `eval` is missing there, so scripts follow one by one. */
+  /** The plain commands in one MULTI; the mock has no `eval` there, so scripts follow one by one. */
   async #transaction(commands: readonly Command[], buffers: boolean): Promise<Reply[]> {
     const plain = commands.filter((command): command is PlainCommand => !isScriptCall(command));
     const replies = plain.length === 0 ? [] : await this.#multi(plain, buffers);
@@ -152,13 +152,13 @@ export class IoredisMockDriver implements Driver {
     const lowered = commands.map(([name, ...args]) => [name.toLowerCase() + mode, ...args]);
     const outcomes = await this.#given.multi(lowered).exec();
     return outcomes.map(([error, reply], at) => {
-      // Asked for several members of a missing set, Redis answers an empty list.
+      // For several members of a missing set, Redis replies with an empty list.
       if (reply === null && commands[at]?.[0] === 'SRANDMEMBER' && commands[at]?.length === 3) return [];
       return error ?? reply;
     });
   }
 
-  /** Lua makes text of everything here; as Buffers its replies are right as long as they are UTF-8. */
+  /** The mock's Lua converts everything to text; replies as Buffers are right if they are UTF-8. */
   async #eval(call: Extract<Command, { script: unknown }>, buffers: boolean): Promise<Reply> {
     try {
       const { keys, args, script } = call;
@@ -192,7 +192,7 @@ export class IoredisMockDriver implements Driver {
   }
 
   async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
-    // The mock may deliver after an unsubscribe; what is not confirmed any more is not passed on.
+    // The mock may emit messages after an unsubscribe; messages of unconfirmed names are dropped.
     for (const name of names) this.#confirmed[kind].delete(name);
     const subscriber = this.#subscriber;
     if (subscriber === undefined || kind === 'sharded') return;
@@ -216,21 +216,21 @@ export class IoredisMockDriver implements Driver {
     if (this.#subscriber !== undefined) return this.#subscriber;
     const subscriber = this.#given.duplicate();
     const listener = this.#listener as DriverListener;
-    const told = (kind: SubscriptionKind, name: string, channel: Payload, payload: Payload) => {
+    const deliver = (kind: SubscriptionKind, name: string, channel: Payload, payload: Payload) => {
       const binary = this.#confirmed[kind].get(name);
       if (binary === undefined) return;
-      const wanted = binary ? Buffer.from(payload as Buffer) : payload.toString();
-      listener.message(kind, name, channel.toString(), wanted);
+      const converted = binary ? Buffer.from(payload as Buffer) : payload.toString();
+      listener.message(kind, name, channel.toString(), converted);
     };
-    // The mock emits one event for text and another for bytes, by what was published.
+    // The mock emits one event for published text and another for published bytes.
     for (const event of ['message', 'messageBuffer']) {
       subscriber.on(event, (channel = '', payload = '') =>
-        told('channel', channel.toString(), channel, payload),
+        deliver('channel', channel.toString(), channel, payload),
       );
     }
     for (const event of ['pmessage', 'pmessageBuffer']) {
       subscriber.on(event, (pattern = '', channel = '', payload = '') =>
-        told('pattern', pattern.toString(), channel, payload),
+        deliver('pattern', pattern.toString(), channel, payload),
       );
     }
     this.#subscriber = subscriber;

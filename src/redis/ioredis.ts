@@ -16,9 +16,11 @@ import {
 import { settleReplies, toRollcallError } from './replies.js';
 import { ScriptRunner } from './script.js';
 import {
+  type ConnectionTarget,
   type PubSubConnection,
   type PubSubConnectionFactory,
   type PubSubConnectionListener,
+  type PubSubConnectionOptions,
   Subscriber,
 } from './subscriber.js';
 
@@ -44,7 +46,7 @@ type CallMethod = 'call' | 'callBuffer';
 type ExecResult = [error: Error | null, reply: Reply];
 type ListenerMap = Record<string, (...args: never[]) => void>;
 
-/** What this adapter calls, in one place, for the client's own types are too overloaded to name. */
+/** The part of the client that this adapter uses. Declared here because the client's own types have too many overloads. */
 export interface IoredisLike {
   readonly status: string;
   connect(): Promise<unknown>;
@@ -59,7 +61,7 @@ export interface IoredisLike {
   off(event: string, listener: (...args: never[]) => void): void;
 }
 
-/** True for an ioredis client, told by its shape. */
+/** True for an ioredis client, recognised by its shape. */
 export function isIoredisClient(value: object): value is IoredisClient {
   const client = value as Partial<IoredisLike> & { psubscribe?: unknown };
   return (
@@ -70,10 +72,10 @@ export function isIoredisClient(value: object): value is IoredisClient {
   );
 }
 
-/** Follows a client's events, and tells the connection's state from them. */
-function trackConnectionState(client: IoredisLike, state: ConnectionState, up: () => void): () => void {
+/** Updates `state` from the client's events until the returned function is called. */
+function trackConnectionState(client: IoredisLike, state: ConnectionState): () => void {
   const listeners: [string, (...args: never[]) => void][] = [
-    ['ready', up],
+    ['ready', () => state.up()],
     ['error', (error: never) => state.setError(error)],
     ['close', () => state.down()],
     ['end', () => state.end()],
@@ -85,13 +87,13 @@ function trackConnectionState(client: IoredisLike, state: ConnectionState, up: (
 }
 
 /**
- * Drives an ioredis client, also one with sentinels: a duplicate of it asks them for the master, so
- * subscriptions find the new one by themselves.
+ * Drives an ioredis client, also one with sentinels: a duplicate of it asks them for the master, so each
+ * new subscribing connection finds the current master.
  *
- * What the client cannot do: its own connection, which commands use, stays with a master that is frozen
- * until that is resumed and demoted, unless it was made with `failoverDetector: true`; and after a
- * failover by command it writes to the old master until the sentinels demote that, about a second
- * later. What that takes meanwhile is acknowledged, and lost.
+ * Limits of the client: its own connection, which commands use, stays at a frozen master until that is
+ * resumed and demoted, unless the client was made with `failoverDetector: true`. After a failover by
+ * command it writes to the old master until the sentinels demote that, about a second later; those writes
+ * are acknowledged, and lost.
  */
 export class IoredisDriver implements Driver {
   readonly client = 'ioredis';
@@ -100,15 +102,15 @@ export class IoredisDriver implements Driver {
   readonly #client: IoredisLike;
   readonly #commands = new ConnectionState('ioredis');
   readonly #scripts = new ScriptRunner();
-  readonly #unfollow: () => void;
+  readonly #untrack: () => void;
   #classic: Subscriber | undefined;
-  /** Classic and sharded subscriptions on one ioredis connection lose messages: one for each. */
+  /** Separate from `#classic`: classic and sharded subscriptions on one ioredis connection lose messages. */
   #sharded: Subscriber | undefined;
   #closed = false;
 
   constructor(client: IoredisClient) {
     this.#client = client as unknown as IoredisLike;
-    this.#unfollow = trackConnectionState(this.#client, this.#commands, () => this.#commands.up());
+    this.#untrack = trackConnectionState(this.#client, this.#commands);
   }
 
   get ready(): boolean {
@@ -120,9 +122,9 @@ export class IoredisDriver implements Driver {
       if (state !== 'ready') this.#scripts.reset();
       listener.connection(state, cause);
     });
-    const wire: PubSubConnectionFactory = (events) => createPubSubConnection(this.#client, events);
-    this.#classic = new Subscriber('ioredis', wire, listener);
-    this.#sharded = new Subscriber('ioredis', wire, listener);
+    const open: PubSubConnectionFactory = (events) => createPubSubConnection(this.#client, events);
+    this.#classic = new Subscriber('ioredis', open, listener);
+    this.#sharded = new Subscriber('ioredis', open, listener);
   }
 
   async connect(): Promise<void> {
@@ -161,7 +163,7 @@ export class IoredisDriver implements Driver {
 
   async close(): Promise<void> {
     this.#closed = true;
-    this.#unfollow();
+    this.#untrack();
     this.#classic?.close();
     this.#sharded?.close();
     this.#commands.end();
@@ -173,8 +175,8 @@ export class IoredisDriver implements Driver {
 }
 
 /**
- * One write for all: ioredis makes one per command, which costs Redis more than the commands do. Its
- * own pipeline would do that too, but costs a promise chain per command.
+ * Corks the socket so that all commands are one write: ioredis writes once per command, which costs Redis
+ * more than the commands do. The client's own pipeline costs a promise chain per command.
  */
 function pipeline(
   client: IoredisLike,
@@ -196,17 +198,17 @@ async function transaction(client: IoredisLike, commands: readonly PlainCommand[
     .multi(commands.map((command) => ['call', ...command]))
     .exec()
     .catch((error: { previousErrors?: Error[] }) => {
-      // EXECABORT alone does not say what was refused.
+      // EXECABORT itself does not name the refused command.
       throw error.previousErrors?.[0] ?? error;
     });
   return (outcomes ?? []).map(([error, reply]) => error ?? reply);
 }
 
-/** Connects a client that is not connecting yet, and waits until it is ready or gives up. */
+/** Connects a client that is not connecting yet; waits until it is ready or stops trying. */
 async function connectClient(client: IoredisLike, state: ConnectionState): Promise<void> {
   const ready = state.whenReady();
   if (client.status === 'wait' || client.status === 'end' || client.status === 'close') {
-    // A rejection only means that the first attempt failed; `end` says when the client gives up.
+    // A rejection only means that the first attempt failed; the client emits `end` when it stops trying.
     client.connect().catch((error: unknown) => {
       state.setError(error);
       if (client.status === 'end') state.end();
@@ -215,29 +217,27 @@ async function connectClient(client: IoredisLike, state: ConnectionState): Promi
   await ready;
 }
 
-/** Redis takes any number of names per command; this many keeps each one's stall short. */
+/** Names per SUBSCRIBE. Redis takes any number, but is blocked while it handles one command. */
 const NAMES_PER_COMMAND = 1000;
 
 const SUBSCRIBE = { channel: 'subscribe', pattern: 'psubscribe', sharded: 'ssubscribe' } as const;
 const UNSUBSCRIBE = { channel: 'unsubscribe', pattern: 'punsubscribe', sharded: 'sunsubscribe' } as const;
 
-/** Options by which a duplicate of `client` leads to another node than its own, if it has to. */
-export type ConnectionTarget = Readonly<Record<string, unknown>>;
-
 /**
- * A duplicate of `client` that never reconnects. With sentinels it asks them for the master when it
- * connects, so each new one finds the master of that moment.
+ * A duplicate of `client` that never reconnects, connected to `target` or to where the client connects.
+ * With sentinels it asks them for the master, so each new duplicate finds the current master.
  */
 function duplicateWithoutReconnect(
   client: IoredisLike,
   listener: CommandConnectionListener,
-  target: ConnectionTarget = {},
+  target?: ConnectionTarget,
 ): IoredisLike {
   const connection = client.duplicate({
-    ...target,
+    // A duplicate of a node client of a Cluster may be one for a replica.
+    ...(target === undefined ? {} : { ...target, readOnly: false }),
     autoResubscribe: false,
     autoResendUnfulfilledCommands: false,
-    // SUBSCRIBE sent before `ready` breaks the client's ready check; `connect` waits for it.
+    // A SUBSCRIBE sent before `ready` breaks the client's ready check; `connect` waits for `ready`.
     enableOfflineQueue: false,
     lazyConnect: true,
     maxRetriesPerRequest: null,
@@ -249,7 +249,7 @@ function duplicateWithoutReconnect(
   return connection;
 }
 
-/** A connection for commands, like that of `client`, which never reconnects. */
+/** A connection for commands to `target`, with the options of `client`, that never reconnects. */
 export function createCommandConnection(
   client: IoredisLike,
   listener: CommandConnectionListener,
@@ -267,18 +267,6 @@ export function createCommandConnection(
   };
 }
 
-/** Where a subscribing connection leads, and what it is for. */
-export interface PubSubConnectionOptions {
-  /** Another node than the client's own. */
-  readonly target?: ConnectionTarget;
-  /**
-   * It carries sharded channels of a Cluster. When a slot leaves the node, Redis says so by replies that
-   * nobody asked for; in the worst case the client takes them for answers to something else. So
-   * anything unexpected ends the connection.
-   */
-  readonly sharded?: boolean;
-}
-
 /** A duplicate of `client` for subscribing. */
 export function createPubSubConnection(
   client: IoredisLike,
@@ -288,21 +276,21 @@ export function createPubSubConnection(
   const connection = duplicateWithoutReconnect(client, listener, options.target);
   if (options.sharded === true) {
     connection.on('error', () => listener.ended());
-    // Version 5 says this, and nothing else, when a name belongs elsewhere: its SSUBSCRIBE stays open.
+    // Version 5 emits only this when a name belongs to another node: its SSUBSCRIBE never settles.
     connection.on('moved', () => {
       listener.failed(new CommandError('the slot of a sharded channel has moved'));
       listener.ended();
     });
   }
 
-  /** The names whose payloads are wanted as bytes. */
+  /** Names whose payloads are delivered as bytes. */
   const binary: Record<SubscriptionKind, Set<string>> = {
     channel: new Set(),
     pattern: new Set(),
     sharded: new Set(),
   };
-  // The client makes text of every message as long as anybody listens for text, and hands over
-  // bytes too once somebody listens for bytes: so one of the two, for all names.
+  // The client decodes every message to text while a listener for text exists, and emits bytes as well
+  // once a listener for bytes exists. To avoid both, there are listeners for one of the two only.
   let bytes = false;
   const textListeners: ListenerMap = {
     message: (channel: string, payload: string) => listener.message('channel', channel, channel, payload),
@@ -310,15 +298,15 @@ export function createPubSubConnection(
       listener.message('pattern', pattern, channel, payload),
     smessage: (channel: string, payload: string) => listener.message('sharded', channel, channel, payload),
   };
-  const told = (kind: SubscriptionKind, name: string, channel: string, payload: Buffer) =>
+  const deliver = (kind: SubscriptionKind, name: string, channel: string, payload: Buffer) =>
     listener.message(kind, name, channel, binary[kind].has(name) ? payload : payload.toString());
   const byteListeners: ListenerMap = {
     messageBuffer: (name: Buffer, payload: Buffer) =>
-      told('channel', name.toString(), name.toString(), payload),
+      deliver('channel', name.toString(), name.toString(), payload),
     pmessageBuffer: (pattern: Buffer | string, channel: Buffer, payload: Buffer) =>
-      told('pattern', pattern.toString(), channel.toString(), payload),
+      deliver('pattern', pattern.toString(), channel.toString(), payload),
     smessageBuffer: (name: Buffer, payload: Buffer) =>
-      told('sharded', name.toString(), name.toString(), payload),
+      deliver('sharded', name.toString(), name.toString(), payload),
   };
   const listenTo = (listeners: ListenerMap) => {
     for (const [event, handler] of Object.entries(listeners)) connection.on(event, handler);

@@ -8,12 +8,11 @@ import {
 import { splitAddress } from './cluster-slots.js';
 import {
   addListeners,
-  type ConnectionTarget,
   createCommandConnection,
   createPubSubConnection,
   type NodeRedisLike,
 } from './node-redis.js';
-import type { PubSubConnection, PubSubConnectionListener } from './subscriber.js';
+import type { ConnectionTarget, PubSubConnection, PubSubConnectionListener } from './subscriber.js';
 
 /** The shape by which a node-redis Cluster client (`createCluster` of `redis` 5 or 6) is recognised. */
 export interface NodeRedisClusterClient {
@@ -31,7 +30,7 @@ interface NodeRedisClusterNode {
   readonly client?: NodeRedisLike | undefined;
 }
 
-/** What this adapter calls, in one place, for the client's own types are too generic to name. */
+/** The part of the client that this adapter uses. Declared here because the client's own generic types are impractical to reference. */
 interface NodeRedisClusterLike {
   readonly isOpen: boolean;
   readonly masters: readonly NodeRedisClusterNode[];
@@ -46,10 +45,10 @@ interface NodeRedisClusterLike {
   listenerCount(event: string): number;
 }
 
-/** How often, in ms, to look whether the client has found its nodes: no event tells. */
+/** How often to check whether the client has found its nodes, in ms: there is no event. */
 const POLL_INTERVAL = 20;
 
-/** True for a node-redis Cluster client, told by its shape. */
+/** True for a node-redis Cluster client, recognised by its shape. */
 export function isNodeRedisClusterClient(value: object): value is NodeRedisClusterClient {
   const client = value as Partial<NodeRedisClusterLike> & { slots?: unknown };
   return (
@@ -57,25 +56,25 @@ export function isNodeRedisClusterClient(value: object): value is NodeRedisClust
   );
 }
 
-/** What the driver needs of a node-redis Cluster client. */
+/** Adapter of a node-redis Cluster client for {@link ClusterClientAdapter}. */
 export class NodeRedisCluster implements ClusterClientAdapter {
   readonly client = 'node-redis';
   readonly #given: NodeRedisClusterLike;
-  readonly #unfollow: () => void;
-  /** One of its clients: its options are those of all. */
-  #model: NodeRedisLike | undefined;
+  readonly #untrack: () => void;
+  /** Any node client: all have the same options. */
+  #templateClient: NodeRedisLike | undefined;
 
   constructor(client: NodeRedisClusterClient) {
     this.#given = client as unknown as NodeRedisClusterLike;
     // Without a listener for `error`, the first failure to find a node would end the process.
-    this.#unfollow = addListeners(this.#given, [['error', () => {}]]);
+    this.#untrack = addListeners(this.#given, [['error', () => {}]]);
   }
 
   async connect(): Promise<void> {
     let connecting = !this.#given.isOpen;
     let failed: unknown;
     if (connecting) {
-      // It waits for every node; we do with one.
+      // `connect` waits for every node; one is enough here.
       this.#given
         .connect()
         .catch((error: unknown) => {
@@ -85,12 +84,12 @@ export class NodeRedisCluster implements ClusterClientAdapter {
           connecting = false;
         });
     }
-    while (this.#model === undefined) {
+    while (this.#templateClient === undefined) {
       if (failed !== undefined) throw failed;
       if (!this.#given.isOpen && !connecting)
         throw new ConnectionError('the node-redis cluster client is closed');
-      this.#model = await this.#anyClient();
-      if (this.#model === undefined) await sleep(POLL_INTERVAL);
+      this.#templateClient = await this.#anyClient();
+      if (this.#templateClient === undefined) await sleep(POLL_INTERVAL);
     }
   }
 
@@ -99,29 +98,32 @@ export class NodeRedisCluster implements ClusterClientAdapter {
   }
 
   open(address: string, listener: CommandConnectionListener): CommandConnection {
-    return createCommandConnection(this.#like(), listener, this.#target(address));
+    return createCommandConnection(this.#requireTemplate(), listener, this.#target(address));
   }
 
   openPubSub(address: string, listener: PubSubConnectionListener, sharded: boolean): PubSubConnection {
-    return createPubSubConnection(this.#like(), listener, { target: this.#target(address), sharded });
+    return createPubSubConnection(this.#requireTemplate(), listener, {
+      target: this.#target(address),
+      sharded,
+    });
   }
 
   close(): void {
-    this.#unfollow();
+    this.#untrack();
   }
 
   async #anyClient(): Promise<NodeRedisLike | undefined> {
     const { nodeByAddress, masters } = this.#given;
     for (const { client } of nodeByAddress.values()) if (client !== undefined) return client;
-    // With `minimizeConnections` there is none until it is asked for.
+    // With `minimizeConnections` the client makes node clients on demand.
     const [first] = masters;
     return first === undefined ? undefined : this.#given.nodeClient(first);
   }
 
-  #like(): NodeRedisLike {
-    if (this.#model === undefined)
+  #requireTemplate(): NodeRedisLike {
+    if (this.#templateClient === undefined)
       throw new ConnectionError('the node-redis cluster client is not connected');
-    return this.#model;
+    return this.#templateClient;
   }
 
   #target(address: string): ConnectionTarget {

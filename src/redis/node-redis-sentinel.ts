@@ -15,13 +15,17 @@ import {
 } from './driver.js';
 import {
   addListeners,
-  type ConnectionTarget,
   createCommandConnection,
   createPubSubConnection,
   type NodeRedisLike,
 } from './node-redis.js';
 import { toRollcallError } from './replies.js';
-import { type PubSubConnection, type PubSubConnectionListener, Subscriber } from './subscriber.js';
+import {
+  type ConnectionTarget,
+  type PubSubConnection,
+  type PubSubConnectionListener,
+  Subscriber,
+} from './subscriber.js';
 
 /** The shape by which a node-redis Sentinel client (`createSentinel` of `redis` 5 or 6) is recognised. */
 export interface NodeRedisSentinelClient {
@@ -35,39 +39,39 @@ export interface NodeRedisSentinelClient {
   getMasterNode(...args: never[]): unknown;
 }
 
-/** What this adapter calls, in one place, for the client's own types are too generic to name. */
+/** The part of the client that this adapter uses. Declared here because the client's own generic types are impractical to reference. */
 interface NodeRedisSentinelLike {
   readonly isOpen: boolean;
   connect(): Promise<unknown>;
   acquire(): Promise<unknown>;
-  /** Where the master is, as an address to connect to; nothing while it is looked for. */
+  /** The address of the master; undefined while the client looks for it. */
   getMasterNode(): ConnectionTarget | undefined;
   readonly isReady?: boolean;
-  /** In no documentation, but the only way to the master's own client, in both versions. */
+  /** Undocumented, but in both versions the only access to the client of the master. */
   _execute?(readonly: boolean, use: (client: NodeRedisLike) => Promise<void>): Promise<void>;
   on(event: string, listener: (...args: unknown[]) => void): void;
   off(event: string, listener: (...args: unknown[]) => void): void;
   listenerCount(event: string): number;
 }
 
-/** Between attempts to find the master, in ms: the first time, and at most. */
+/** Delay between attempts to find the master, in ms: of the first retry, and at most. */
 const FIRST_RETRY_DELAY = 50;
 const MAX_RETRY_DELAY = 500;
-/** Within how many ms a first subscription has to find the master. */
+/** How long a first subscription waits for the master to be found, in ms. */
 const FIND_MASTER_TIMEOUT = 2_000;
 
-/** True for a node-redis Sentinel client, told by its shape. */
+/** True for a node-redis Sentinel client, recognised by its shape. */
 export function isNodeRedisSentinelClient(value: object): value is NodeRedisSentinelClient {
   const client = value as Partial<NodeRedisSentinelLike>;
   return typeof client.acquire === 'function' && typeof client.getMasterNode === 'function';
 }
 
 /**
- * Drives a node-redis Sentinel client: it finds the master, and connections of our own lead there. Its
- * own ways to send would send again what may have run.
+ * Drives a node-redis Sentinel client: the client finds the master, and we open our own connections to
+ * it. The client's own methods would send a command again that may have run already.
  *
- * What no client can do: a failover by command leaves the old master writable for about a second, until
- * the sentinels demote it. What it takes meanwhile is acknowledged, and lost.
+ * No client can prevent this: a failover by command leaves the old master writable for about a second,
+ * until the sentinels demote it. Those writes are acknowledged, and lost.
  */
 export class NodeRedisSentinelDriver implements Driver {
   readonly client = 'node-redis';
@@ -75,9 +79,9 @@ export class NodeRedisSentinelDriver implements Driver {
 
   readonly #given: NodeRedisSentinelLike;
   readonly #state = new ConnectionState('node-redis sentinel');
-  readonly #unfollow: () => void;
-  /** The sentinel client's first client of a master: how to connect. */
-  #model: NodeRedisLike | undefined;
+  readonly #untrack: () => void;
+  /** The client's first client of a master: its options are used to connect. */
+  #templateClient: NodeRedisLike | undefined;
   /** Our connection for commands. */
   #node: ClusterNode | undefined;
   #subscriber: Subscriber | undefined;
@@ -91,8 +95,8 @@ export class NodeRedisSentinelDriver implements Driver {
         'this version of the node-redis sentinel client does not lead to its master',
       );
     }
-    this.#unfollow = addListeners(this.#given, [
-      ['topology-change', (event) => this.#changed(event as { type?: string })],
+    this.#untrack = addListeners(this.#given, [
+      ['topology-change', (event) => this.#handleTopologyChange(event as { type?: string })],
       // Without a listener for `error`, the first failure to find the master would end the process.
       ['error', (error) => (this.#state.ready ? undefined : this.#state.setError(error))],
     ]);
@@ -104,7 +108,7 @@ export class NodeRedisSentinelDriver implements Driver {
 
   attach(listener: DriverListener): void {
     this.#state.attach((state, cause) => listener.connection(state, cause));
-    this.#subscriber = new Subscriber(this.client, (events) => this.#wire(events), listener);
+    this.#subscriber = new Subscriber(this.client, (events) => this.#openPubSub(events), listener);
   }
 
   async connect(): Promise<void> {
@@ -128,7 +132,7 @@ export class NodeRedisSentinelDriver implements Driver {
       const replies = await node.execute(commands, options?.atomic, options?.buffers);
       const refusal = replies.find(isRetryableError);
       if (refusal !== undefined) this.#handleDemotion(node, refusal);
-      // Of these nothing has run: another master may take them.
+      // None of them has run, so another master may run them.
       if (replies.length > 0 && replies.every(isRetryableError)) throw refusal;
       return replies;
     } catch (error) {
@@ -143,8 +147,8 @@ export class NodeRedisSentinelDriver implements Driver {
     names: readonly string[],
     options?: DriverSubscribeOptions,
   ): Promise<void> {
-    // Where to subscribe is known only after that.
-    if (this.#model === undefined)
+    // The template client is known only once the client is connected.
+    if (this.#templateClient === undefined)
       await withNodeTimeout(FIND_MASTER_TIMEOUT, 'finding the master', this.connect());
     await this.#subscriber?.subscribe(kind, names, options?.binary);
   }
@@ -159,21 +163,21 @@ export class NodeRedisSentinelDriver implements Driver {
 
   async close(): Promise<void> {
     this.#closed = true;
-    this.#unfollow();
+    this.#untrack();
     this.#subscriber?.close();
     this.#state.end();
     this.#node?.destroy(new ConnectionError('the node-redis sentinel driver is closed'));
   }
 
-  /** The sentinels name another master. The old one may be frozen, or not know it yet. */
-  #changed({ type }: { type?: string }): void {
+  /** The sentinels announce another master. The old one may be frozen, or not know it yet. */
+  #handleTopologyChange({ type }: { type?: string }): void {
     if (type !== 'MASTER_CHANGE' || this.#node === undefined) return;
-    const cause = new ConnectionError('the sentinels name another master');
+    const cause = new ConnectionError('the sentinels announce another master');
     this.#node.destroy(cause);
     this.#subscriber?.reset(cause);
   }
 
-  /** Commands are refused, for it is a replica now, or has not loaded its data: no use waiting here. */
+  /** The node refuses commands because it is a replica now: look for the new master. */
   #handleDemotion(node: ClusterNode, cause: Error): void {
     if (/^(?:READONLY|MASTERDOWN)/.test(cause.message)) node.destroy(cause);
   }
@@ -187,7 +191,7 @@ export class NodeRedisSentinelDriver implements Driver {
   async #find(): Promise<void> {
     for (let attempt = 0; !this.#closed && this.#given.isOpen; attempt++) {
       try {
-        await this.#findModel();
+        await this.#findTemplate();
         const node = await this.#open();
         if (this.#closed)
           return node.destroy(new ConnectionError('the node-redis sentinel driver is closed'));
@@ -198,19 +202,19 @@ export class NodeRedisSentinelDriver implements Driver {
         await sleep(backoff(systemClock, attempt, FIRST_RETRY_DELAY, MAX_RETRY_DELAY));
       }
     }
-    // Its owner has closed it, or it has given up.
+    // The owner has closed the client, or it has stopped trying.
     this.#state.end();
   }
 
   /**
-   * Once, and while all is well: with a master that has gone, `_execute` asks for another so often that
-   * nothing else in the process gets its turn, and in version 5 for ever.
+   * Called once, and only while the client is ready: without a master, `_execute` retries so often that it
+   * blocks the process, in version 5 forever.
    */
-  async #findModel(): Promise<void> {
-    if (this.#model !== undefined) return;
+  async #findTemplate(): Promise<void> {
+    if (this.#templateClient !== undefined) return;
     if (this.#given.isReady === false) throw new ConnectionError('the sentinel client is not ready');
     await this.#given._execute?.(false, async (client) => {
-      this.#model = client;
+      this.#templateClient = client;
     });
   }
 
@@ -218,7 +222,7 @@ export class NodeRedisSentinelDriver implements Driver {
     const target = this.#target();
     const node = new ClusterNode(
       `${target.host}:${target.port}`,
-      (listener) => createCommandConnection(this.#client(), listener, target),
+      (listener) => createCommandConnection(this.#requireTemplate(), listener, target),
       {
         ended: () => {
           if (this.#node !== node) return;
@@ -228,8 +232,8 @@ export class NodeRedisSentinelDriver implements Driver {
           this.#state.down();
           this.#search();
         },
-        // The sentinels find out as well, and say so.
-        silent: () => {},
+        // The sentinels detect a frozen master and announce another.
+        unresponsive: () => {},
       },
     );
     try {
@@ -241,15 +245,15 @@ export class NodeRedisSentinelDriver implements Driver {
     return node;
   }
 
-  #wire(listener: PubSubConnectionListener): PubSubConnection {
-    const wire = createPubSubConnection(this.#client(), listener, { target: this.#target() });
+  #openPubSub(listener: PubSubConnectionListener): PubSubConnection {
+    const connection = createPubSubConnection(this.#requireTemplate(), listener, { target: this.#target() });
     return {
-      ...wire,
+      ...connection,
       connect: async () => {
-        // During a failover this may still be a client of the old one.
+        // During a failover the client may still lead to the old master.
         if (this.#node === undefined) throw this.#state.createOfflineError();
         await assertMaster(this.#node);
-        await withNodeTimeout(CONNECT_DEADLINE, 'connecting to the master', wire.connect());
+        await withNodeTimeout(CONNECT_DEADLINE, 'connecting to the master', connection.connect());
       },
     };
   }
@@ -260,16 +264,16 @@ export class NodeRedisSentinelDriver implements Driver {
     return target;
   }
 
-  #client(): NodeRedisLike {
-    if (this.#model === undefined) throw this.#state.createOfflineError();
-    return this.#model;
+  #requireTemplate(): NodeRedisLike {
+    if (this.#templateClient === undefined) throw this.#state.createOfflineError();
+    return this.#templateClient;
   }
 }
 
 async function assertMaster(node: ClusterNode): Promise<void> {
   const [reply] = await withNodeTimeout(CONNECT_DEADLINE, 'ROLE', node.execute([['ROLE']]));
   const [role] = Array.isArray(reply) ? (reply as readonly Reply[]) : [];
-  // A rule may forbid the question.
+  // An ACL rule may refuse ROLE; then assume a master.
   if (role !== 'master' && !(reply instanceof Error)) {
     throw new ConnectionError(`the node at ${node.address} is no master`);
   }

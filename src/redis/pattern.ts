@@ -1,4 +1,4 @@
-/** `text` as a glob pattern that matches `text` alone, for `psubscribe` and ACL rules. */
+/** Escapes `text` to a glob pattern that matches only `text`, for `psubscribe` and ACL rules. */
 export function escapePattern(text: string): string {
   return text.replace(/[\\*?[\]^-]/g, '\\$&');
 }

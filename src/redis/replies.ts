@@ -3,17 +3,17 @@ import { CommandError, ConnectionError, isRollcallError, type RollcallError } fr
 import type { Reply } from './driver.js';
 
 /**
- * Redis's own errors begin with a code in capitals ("ERR …", "OOM …", "NOPERM …"); what a client
- * reports of its socket does not. The clients' error classes cannot be imported to tell.
+ * Error replies of Redis begin with a code in capitals ("ERR …", "OOM …", "NOPERM …"); socket errors of a
+ * client do not. The text is tested because the clients' error classes cannot be imported here.
  */
 const SERVER_ERROR = /^[A-Z]{2,}[A-Z0-9_]*(?: |$)/;
 
-/** True for an error that the server answered. */
+/** True for an error reply of the server. */
 export function isServerError(error: unknown): error is Error {
   return error instanceof Error && SERVER_ERROR.test(error.message);
 }
 
-/** The rollcall error for whatever a client rejected with. */
+/** Converts what a client rejected with to a rollcall error. */
 export function toRollcallError(cause: unknown): RollcallError {
   if (isRollcallError(cause)) return cause;
   if (isServerError(cause)) return new CommandError(`Redis refused: ${cause.message}`, { cause });
@@ -21,8 +21,8 @@ export function toRollcallError(cause: unknown): RollcallError {
 }
 
 /**
- * The replies of `calls`, an `Error` in the place of each that the server refused; rejects when the
- * connection failed one. By hand, for `catch` and `Promise.all` cost three promises per command.
+ * Resolves with the replies of `calls`, with an `Error` for each that the server refused; rejects when the
+ * connection failed. Written by hand because `catch` and `Promise.all` cost three promises per command.
  */
 export function settleReplies(calls: readonly Promise<Reply>[]): Promise<Reply[]> {
   return new Promise((resolve, reject) => {
@@ -30,11 +30,11 @@ export function settleReplies(calls: readonly Promise<Reply>[]): Promise<Reply[]
     let open = calls.length;
     if (open === 0) resolve(replies);
     calls.forEach((call, at) => {
-      const answered = (reply: Reply): void => {
+      const settle = (reply: Reply): void => {
         replies[at] = reply;
         if (--open === 0) resolve(replies);
       };
-      call.then(answered, (error: unknown) => (isServerError(error) ? answered(error) : reject(error)));
+      call.then(settle, (error: unknown) => (isServerError(error) ? settle(error) : reject(error)));
     });
   });
 }

@@ -1,27 +1,27 @@
 import { createHash } from 'node:crypto';
 import { type Command, isScriptCall, type PlainCommand, type Reply, type Script } from './driver.js';
 
-/** Names `source` for use in script calls. */
+/** Makes a {@link Script} of `source`. */
 export function defineScript(name: string, source: string): Script {
   return { name, source, sha: createHash('sha1').update(source).digest('hex') };
 }
 
 /**
- * Turns script calls into EVALSHA, and into EVAL where the server is not known to have the script.
+ * Sends script calls as EVALSHA, and as EVAL if the server is not known to have the script.
  *
- * Inside MULTI a missing script answers NOSCRIPT while its neighbours are applied, so the only sound
- * repair is to run the whole, idempotent batch again, with the sources in it. In a pipeline each
- * command stands for itself: those that were not run are sent again, and no other.
+ * Inside MULTI a missing script replies NOSCRIPT while the other commands are applied, so the whole
+ * batch, which must be idempotent, is run again with EVAL. In a pipeline only the commands that
+ * were not run are sent again.
  */
 export class ScriptRunner {
   readonly #known = new Set<string>();
 
-  /** A new connection may lead to another server: nothing is known about it. */
+  /** A new connection may lead to another server, which may not have the scripts. */
   reset(): void {
     this.#known.clear();
   }
 
-  /** Sends `commands` through `send`, which takes commands as they go over the wire. */
+  /** Sends `commands` with `send`, which takes plain commands. */
   async run(
     commands: readonly Command[],
     send: (commands: readonly PlainCommand[]) => Promise<Reply[]>,

@@ -3,40 +3,58 @@ import { ConnectionState } from './connection-state.js';
 import { type DriverListener, type Payload, SUBSCRIPTION_KINDS, type SubscriptionKind } from './driver.js';
 import { toRollcallError } from './replies.js';
 
-/** One connection in subscribed mode, as a client library offers it. Used once: it never reconnects. */
+/** One connection in subscriber mode of a client library. Used once: it never reconnects. */
 export interface PubSubConnection {
-  /** Connects; rejects when that fails, the first time. */
+  /** Connects; rejects when the first attempt fails. */
   connect(): Promise<unknown>;
   /** Resolves when Redis has confirmed all names. */
   subscribe(kind: SubscriptionKind, names: readonly string[], binary: boolean): Promise<unknown>;
   /** Resolves when Redis has confirmed. */
   unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<unknown>;
-  /** Closes it at once, whatever the peer does. Its failures from then on are nobody's. */
+  /** Closes it at once without waiting for the peer. Errors after this are ignored. */
   destroy(): void;
 }
 
-/** What a {@link PubSubConnection} tells. */
+/** Events of a {@link PubSubConnection}. */
 export interface PubSubConnectionListener {
-  /** A message, as {@link DriverListener} wants it. */
+  /** A message; see {@link DriverListener}. */
   message(kind: SubscriptionKind, name: string, channel: string, payload: Payload): void;
-  /** Something went wrong; the connection may go on. */
+  /** An error; the connection may stay usable. */
   failed(error: unknown): void;
   /** The connection is gone. */
   ended(): void;
-  /** Redis itself took these names away: their slot has moved. */
+  /** Redis unsubscribed these names by itself because their slot has moved. */
   withdrawn(kind: SubscriptionKind, names: readonly string[]): void;
 }
 
 /** Opens a {@link PubSubConnection}. */
 export type PubSubConnectionFactory = (listener: PubSubConnectionListener) => PubSubConnection;
 
+/** The address of a node, where a connection has to lead to another node than the client's own. */
+export interface ConnectionTarget {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Where a subscribing connection leads, and what it is for. */
+export interface PubSubConnectionOptions {
+  /** Another node than the client's own. */
+  readonly target?: ConnectionTarget;
+  /**
+   * The connection carries sharded channels of a Cluster. When a slot leaves the node, Redis sends
+   * replies that no command asked for, which a client may take for the reply to another command. So
+   * anything unexpected ends the connection, and no PING is sent on it, because that would hide them.
+   */
+  readonly sharded?: boolean;
+}
+
 /** One {@link PubSubConnection} and what is subscribed on it. */
 class ActiveConnection {
   readonly state: ConnectionState;
-  readonly wire: PubSubConnection;
+  readonly connection: PubSubConnection;
   readonly opened: Promise<unknown>;
-  /** Given up: what it says from now on is nobody's concern. */
-  over = false;
+  /** Discarded: its events are ignored from now on. */
+  discarded = false;
   readonly confirmed: Record<SubscriptionKind, Set<string>> = {
     channel: new Set(),
     pattern: new Set(),
@@ -45,125 +63,125 @@ class ActiveConnection {
 
   constructor(
     client: string,
-    make: PubSubConnectionFactory,
+    open: PubSubConnectionFactory,
     listener: DriverListener,
-    over: (line: ActiveConnection) => void,
+    onEnd: (ended: ActiveConnection) => void,
   ) {
     this.state = new ConnectionState(client);
-    this.wire = make({
+    this.connection = open({
       message: (kind, name, channel, payload) => {
-        if (!this.over) listener.message(kind, name, channel, payload);
+        if (!this.discarded) listener.message(kind, name, channel, payload);
       },
       failed: (error) => this.state.setError(error),
-      ended: () => over(this),
+      ended: () => onEnd(this),
       withdrawn: (kind, names) => {
-        if (this.over) return;
+        if (this.discarded) return;
         const lost = names.filter((name) => this.confirmed[kind].delete(name));
         if (lost.length > 0)
           listener.dropped(kind, lost, new CommandError('Redis withdrew the subscription'));
       },
     });
-    const connected = this.wire.connect().then(
+    const connected = this.connection.connect().then(
       () => {
-        // A client may finish connecting after it was told not to.
-        if (this.over) this.wire.destroy();
+        // A client may finish connecting after `destroy`.
+        if (this.discarded) this.connection.destroy();
         else this.state.up();
       },
       (error: unknown) => {
-        if (!this.over) this.state.setError(error);
-        over(this);
+        if (!this.discarded) this.state.setError(error);
+        onEnd(this);
         throw this.state.createOfflineError();
       },
     );
-    // … or neither finish nor fail: who waits is told all the same.
+    // Some clients neither resolve nor reject: `track` rejects when the connection ends.
     this.opened = this.state.track(connected);
   }
 
-  /** Gives the connection up, and fails what is under way. */
+  /** Closes the connection and rejects the commands in progress. */
   end(): void {
-    this.over = true;
+    this.discarded = true;
     this.state.end();
-    this.wire.destroy();
+    this.connection.destroy();
   }
 }
 
 /**
- * The subscribed side of a driver: a connection of our own, opened with the first subscription. When
- * it breaks it is thrown away with all it carried, and `dropped` is told; the next `subscribe` opens
- * another. So no client library's own idea of resubscribing, of which there are many, comes in: who
- * wants what, in which order and how often to try is decided in one place, above.
+ * The subscribing side of a driver: a connection of our own, opened with the first subscription. When it
+ * breaks, it is discarded, `dropped` reports the names it carried, and the next `subscribe` opens another.
+ * Client libraries differ in how they resubscribe, so none of them does: the subscription manager above
+ * decides what to subscribe again, in which order and when.
  */
 export class Subscriber {
   readonly #client: string;
-  readonly #make: PubSubConnectionFactory;
+  readonly #open: PubSubConnectionFactory;
   readonly #listener: DriverListener;
-  #line: ActiveConnection | undefined;
+  #active: ActiveConnection | undefined;
   #closed = false;
 
-  constructor(client: string, make: PubSubConnectionFactory, listener: DriverListener) {
+  constructor(client: string, open: PubSubConnectionFactory, listener: DriverListener) {
     this.#client = client;
-    this.#make = make;
+    this.#open = open;
     this.#listener = listener;
   }
 
   async subscribe(kind: SubscriptionKind, names: readonly string[], binary = false): Promise<void> {
     if (this.#closed) throw new ConnectionError(`the ${this.#client} subscriber is closed`);
-    this.#line ??= new ActiveConnection(this.#client, this.#make, this.#listener, (line) =>
-      this.#dropConnection(line),
+    this.#active ??= new ActiveConnection(this.#client, this.#open, this.#listener, (ended) =>
+      this.#dropConnection(ended),
     );
-    const line = this.#line;
+    const active = this.#active;
     try {
-      await line.opened;
+      await active.opened;
     } catch {
-      throw line.state.createOfflineError();
+      throw active.state.createOfflineError();
     }
-    if (!line.state.ready) throw line.state.createOfflineError();
+    if (!active.state.ready) throw active.state.createOfflineError();
     try {
-      await line.state.track(line.wire.subscribe(kind, names, binary));
+      await active.state.track(active.connection.subscribe(kind, names, binary));
     } catch (error) {
       throw toRollcallError(error);
     }
-    // It broke between the confirmation and this line: nobody would be told of these names.
-    if (line.over) throw new ConnectionError('the connection to Redis broke', { outcome: 'unknown' });
-    for (const name of names) line.confirmed[kind].add(name);
+    // It broke after the confirmation, so `dropped` did not report these names.
+    if (active.discarded) throw new ConnectionError('the connection to Redis broke', { outcome: 'unknown' });
+    for (const name of names) active.confirmed[kind].add(name);
   }
 
   async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
-    const line = this.#line;
-    for (const name of names) line?.confirmed[kind].delete(name);
-    if (line?.state.ready !== true) return;
+    const active = this.#active;
+    for (const name of names) active?.confirmed[kind].delete(name);
+    if (active?.state.ready !== true) return;
     try {
-      await line.state.track(line.wire.unsubscribe(kind, names));
+      await active.state.track(active.connection.unsubscribe(kind, names));
     } catch (error) {
       const known = toRollcallError(error);
-      // A connection that broke has done the work.
+      // The server forgets the names of a broken connection.
       if (!(known instanceof ConnectionError)) throw known;
     }
   }
 
-  /** Gives up the connection, as if it had broken. */
+  /** Closes the connection, as if it had broken. */
   reset(cause: Error): void {
-    const line = this.#line;
-    if (line === undefined) return;
-    line.state.setError(cause);
-    this.#dropConnection(line, cause);
+    const active = this.#active;
+    if (active === undefined) return;
+    active.state.setError(cause);
+    this.#dropConnection(active, cause);
   }
 
   close(): void {
     this.#closed = true;
-    const line = this.#line;
-    this.#line = undefined;
-    if (line === undefined) return;
-    line.end();
+    const active = this.#active;
+    this.#active = undefined;
+    if (active === undefined) return;
+    active.end();
   }
 
-  #dropConnection(line: ActiveConnection, cause?: Error): void {
-    if (this.#line !== line) return;
-    this.#line = undefined;
-    line.end();
-    const why = cause ?? line.state.lastError ?? new ConnectionError('the connection to Redis was closed');
+  #dropConnection(active: ActiveConnection, cause?: Error): void {
+    if (this.#active !== active) return;
+    this.#active = undefined;
+    active.end();
+    const why = cause ?? active.state.lastError ?? new ConnectionError('the connection to Redis was closed');
     for (const kind of SUBSCRIPTION_KINDS) {
-      const names = [...line.confirmed[kind]];
+      const names = [...active.confirmed[kind]];
       if (names.length > 0) this.#listener.dropped(kind, names, why);
     }
   }
