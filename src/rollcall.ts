@@ -8,25 +8,25 @@ import type { RedisClient } from './redis/detect.js';
 import type { RoomServiceOptions } from './rooms/options.js';
 import { RoomService } from './rooms/room-service.js';
 
-/** Options of {@link createRollcall}; what all services share stands at the top. */
+/** Options of {@link createRollcall}; the top-level ones apply to all services. */
 export interface RollcallOptions {
-  /** Your Redis client. It stays yours: rollcall connects it if nobody has, and never closes it. */
+  /** Your Redis client. rollcall connects it if it is not connected, and never closes it. */
   redis: RedisClient;
-  /** Gets every failure that no caller waits for. */
+  /** Receives every error that no caller awaits. */
   onError?: ErrorListener;
-  /** Within how many ms every call settles. @default 5_000 */
+  /** Deadline of every call, in ms. @default 5_000 */
   timeout?: number;
-  /** Where time and chance come from; for tests. @default the system's */
+  /** Source of time and randomness, for tests. @default the system's */
   clock?: Clock;
-  /** Options of the pub/sub service alone. */
+  /** Options of the pub/sub service only. */
   pubsub?: Omit<PubSubOptions, 'redis'>;
-  /** Options of the presence service alone. */
+  /** Options of the presence service only. */
   presence?: Omit<PresenceOptions, 'redis'>;
-  /** Options of the room service alone. */
+  /** Options of the room service only. */
   rooms?: Omit<RoomServiceOptions, 'pubsub' | 'presence'>;
 }
 
-/** All services on one client, and their end. */
+/** All services on one client. */
 export interface Rollcall {
   /** Publish and subscribe. */
   readonly pubsub: PubSubService;
@@ -57,7 +57,7 @@ export function createRollcall(options: RollcallOptions): Rollcall {
     rooms: roomOptions,
     ...shared
   } = options ?? {};
-  // Presence first: it checks more, and a constructor that throws must leave nothing open.
+  // Presence first: it validates more, and if a constructor throws, nothing may stay open.
   const presence = new PresenceService({ ...shared, ...presenceOptions, redis });
   let pubsub: PubSubService | undefined;
   let rooms: RoomService;

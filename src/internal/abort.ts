@@ -1,9 +1,9 @@
-/** What is to be done when a signal aborts, behind one listener of it. */
+/** The tasks of each signal, run by one event listener. */
 const tasksBySignal = new WeakMap<AbortSignal, Set<(reason: unknown) => void>>();
 
 /**
- * Calls `task` with the signal's reason when it aborts, until the returned function calls that off. One
- * signal may end a thousand subscriptions: Node takes more than ten listeners of one for a leak, and says so.
+ * Calls `task` with the signal's reason when it aborts, unless the returned function is called first. One
+ * signal may end a thousand subscriptions, and Node warns of a leak at more than ten listeners.
  */
 export function onAbort(signal: AbortSignal | undefined, task: (reason: unknown) => void): () => void {
   if (signal === undefined) return () => {};
@@ -20,7 +20,7 @@ export function onAbort(signal: AbortSignal | undefined, task: (reason: unknown)
 
 function runAll(tasks: Set<(reason: unknown) => void>, reason: unknown): void {
   for (const task of tasks) {
-    // A task may call others off.
+    // A task may remove others.
     if (tasks.delete(task)) task(reason);
   }
 }

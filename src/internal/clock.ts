@@ -1,21 +1,21 @@
-/** A timer that can be called off. */
+/** A timer that can be cancelled. */
 export interface Timer {
-  /** The task is not called any more. */
+  /** Prevents the call of the task. */
   cancel(): void;
 }
 
 /**
- * Where rollcall gets time and chance from: one small port, so that every rule that waits can be
- * tested without waiting. Services take it as the `clock` option.
+ * Source of time and randomness, so that timeouts can be tested without waiting. Services take it as the
+ * `clock` option.
  */
 export interface Clock {
-  /** Wall-clock time in milliseconds since the epoch; only ever shown to people, never compared. */
+  /** Wall-clock time in ms since the epoch. Only shown, never compared. */
   now(): number;
-  /** Milliseconds on a clock that never steps; what durations are measured with. */
+  /** Monotonic time in ms; used for durations. */
   monotonic(): number;
   /** A number in [0, 1), for jitter. */
   random(): number;
-  /** Calls `task` once after `ms` milliseconds; `keepAlive: false` lets the process exit meanwhile. */
+  /** Calls `task` once after `ms` milliseconds; with `keepAlive: false` the timer does not keep the process alive. */
   after(ms: number, task: () => void, options?: { keepAlive?: boolean }): Timer;
 }
 
@@ -31,21 +31,21 @@ export const systemClock: Clock = {
   },
 };
 
-/** `ms` changed by up to `spread` of itself in either direction, so that processes do not march in step. */
+/** `ms`, changed at random by up to `spread` of it, so that processes do not act at the same time. */
 export function jitter(clock: Clock, ms: number, spread = 0.1): number {
   return ms * (1 + spread * (2 * clock.random() - 1));
 }
 
 /**
- * How long to wait before attempt number `attempt` (from 0) is repeated: exponential, with full jitter,
- * so that many who were cut off at one moment do not come back at one moment.
+ * Delay before attempt number `attempt` (from 0) is repeated: exponential, with full jitter, so that
+ * many clients that lost their connection together do not reconnect together.
  * Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  */
 export function backoff(clock: Clock, attempt: number, first: number, max: number): number {
   return clock.random() * Math.min(max, first * 2 ** Math.min(attempt, 30));
 }
 
-/** `work`, or the error that `late` makes, once `ms` have passed. */
+/** Settles as `work` does, or rejects with the error of `late` after `ms`. */
 export function withTimeout<T>(
   clock: Clock,
   ms: number,

@@ -2,7 +2,7 @@ import { isAnyArrayBuffer } from 'node:util/types';
 import { messageOf } from './diagnostics.js';
 import { InvalidArgumentError } from './errors.js';
 
-/** Anything JSON can say. */
+/** Any value that JSON can represent. */
 export type Json =
   | string
   | number
@@ -11,27 +11,27 @@ export type Json =
   | readonly Json[]
   | { readonly [key: string]: Json | undefined };
 
-/** Turns messages into payloads of text and back. */
+/** Converts messages to text payloads and back. */
 export interface TextCodec {
   /** Payloads are text. */
   readonly binary?: false;
   /** Throws when `message` cannot be encoded. */
   encode(message: unknown): string;
-  /** Throws when `payload` is not what this codec writes. */
+  /** Throws when `payload` was not written by this codec. */
   decode(payload: string): unknown;
 }
 
-/** Turns messages into payloads of bytes and back. */
+/** Converts messages to byte payloads and back. */
 export interface BinaryCodec {
-  /** Payloads are bytes: they are never taken for UTF-8. */
+  /** Payloads are bytes, never interpreted as UTF-8. */
   readonly binary: true;
-  /** Throws when `message` cannot be encoded. Nobody may write to the result afterwards. */
+  /** Throws when `message` cannot be encoded. The result must not be modified later. */
   encode(message: unknown): Uint8Array;
-  /** Throws when `payload` is not what this codec writes. Must not write to `payload`. */
+  /** Throws when `payload` was not written by this codec. Must not modify `payload`. */
   decode(payload: Buffer): unknown;
 }
 
-/** Turns messages into payloads and back. */
+/** Converts messages to payloads and back. */
 export type Codec = TextCodec | BinaryCodec;
 
 /** Throws {@link InvalidArgumentError} unless `value` is a codec. */
@@ -41,16 +41,13 @@ export function assertCodec(argument: string, value: unknown): asserts value is 
     throw new InvalidArgumentError(argument, 'must be a codec: an object with encode and decode');
   }
   if (binary !== undefined && typeof binary !== 'boolean') {
-    throw new InvalidArgumentError(
-      argument,
-      'must say in `binary` whether payloads are bytes: true or false',
-    );
+    throw new InvalidArgumentError(argument, 'must have a boolean `binary`: true if its payloads are bytes');
   }
 }
 
 /**
- * Plain JSON, so that any other Redis client can join in. Messages that are bytes are refused, for
- * JSON would make lists of numbers of them; {@link bufferCodec} is for those.
+ * Plain JSON, so that any other Redis client can publish and read. Messages that are bytes are refused
+ * because JSON would convert them to lists of numbers; use {@link bufferCodec} for those.
  */
 export const jsonCodec: TextCodec = {
   encode(message) {
@@ -64,7 +61,7 @@ export const jsonCodec: TextCodec = {
 
 /**
  * Bytes as they are: a Buffer, typed array, DataView or ArrayBuffer is published byte for byte and
- * arrives as a Buffer. Handlers of one channel share that Buffer: treat it as read-only.
+ * arrives as a Buffer. Handlers of one channel share that Buffer; do not modify it.
  */
 export const bufferCodec: BinaryCodec = {
   binary: true,
@@ -76,19 +73,19 @@ export const bufferCodec: BinaryCodec = {
         'must be a Buffer, a typed array, a DataView or an ArrayBuffer for bufferCodec',
       );
     }
-    // A copy: the payload may wait for a connection while the caller uses his memory again.
+    // A copy, because the payload may wait for a connection while the caller reuses the memory.
     return Buffer.from(bytes);
   },
   decode: (payload) => payload,
 };
 
-/** The memory of `value` if it is bytes of any kind, not copied. */
+/** The memory of `value` if it is a kind of bytes, without a copy. */
 function bytesOf(value: unknown): Buffer | undefined {
   if (ArrayBuffer.isView(value)) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   return isAnyArrayBuffer(value) ? Buffer.from(value) : undefined;
 }
 
-/** JSON text of `value`; throws {@link InvalidArgumentError} for what JSON cannot say. */
+/** JSON text of `value`; throws {@link InvalidArgumentError} for what JSON cannot represent. */
 export function encodeJson(argument: string, value: unknown): string {
   let text: string | undefined;
   try {

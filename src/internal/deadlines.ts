@@ -1,15 +1,15 @@
 import type { Clock, Timer } from './clock.js';
 
-/** One call's deadline. */
+/** The deadline of one call. */
 export interface Deadline {
-  /** True once the deadline has passed; the call has been told. */
+  /** True once the deadline has passed and `expire` was called. */
   readonly expired: boolean;
-  /** The call is over; its deadline is of no interest any more. */
+  /** The call has settled; `expire` is not called any more. */
   done(): void;
 }
 
 class PendingDeadline implements Deadline {
-  over = false;
+  settled = false;
   expired = false;
 
   constructor(
@@ -18,8 +18,8 @@ class PendingDeadline implements Deadline {
   ) {}
 
   done(): void {
-    this.over = true;
-    // The entry may stand in the queue for a while yet; what it was about need not.
+    this.settled = true;
+    // The entry stays in the queue until the next sweep; this releases what the closure holds.
     this.expire = noop;
   }
 }
@@ -27,11 +27,11 @@ class PendingDeadline implements Deadline {
 const noop = (): void => {};
 
 /**
- * Deadlines of many calls that all have the same time to live, for the price of one coarse timer:
- * calls started later expire later, so the oldest stand in front and nothing needs sorting. A timer
- * per call costs more than the call itself (node-redis's own arms an AbortSignal, about 11 µs).
+ * A queue of deadlines with the same timeout, served by one coarse timer: calls started later expire
+ * later, so the oldest is always first and nothing needs sorting. A timer per call costs more than
+ * the call itself (the AbortSignal that node-redis makes takes about 11 µs).
  *
- * A call is told at its deadline or up to an eighth of the time-out later.
+ * `expire` is called at the deadline, or up to an eighth of the timeout later.
  */
 export class DeadlineQueue {
   readonly timeout: number;
@@ -45,7 +45,7 @@ export class DeadlineQueue {
     this.timeout = timeout;
   }
 
-  /** Starts a deadline `timeout` ms from now; `expire` is called once unless `done()` came first. */
+  /** Starts a deadline `timeout` ms from now; `expire` is called once unless `done()` is called first. */
   start(expire: () => void): Deadline {
     const entry = new PendingDeadline(this.#clock.monotonic() + this.timeout, expire);
     this.#entries.push(entry);
@@ -63,14 +63,14 @@ export class DeadlineQueue {
     let head = this.#head;
     for (; head < entries.length; head++) {
       const entry = entries[head] as PendingDeadline;
-      if (entry.over) continue;
+      if (entry.settled) continue;
       if (entry.at > now) break;
-      entry.over = true;
+      entry.settled = true;
       entry.expired = true;
       entry.expire();
     }
     this.#head = head;
-    // `expire` may have started new deadlines, so the length is read again.
+    // `expire` may have started new deadlines, so read the length again.
     if (head >= this.#entries.length) {
       this.#entries = [];
       this.#head = 0;

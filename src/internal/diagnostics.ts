@@ -1,6 +1,6 @@
 import { HandlerError, type RollcallError } from './errors.js';
 
-/** Where in rollcall something went wrong that no caller was waiting for. */
+/** The part of rollcall in which an error occurred that no caller awaits. */
 export type ErrorStage =
   | 'handler'
   | 'decode'
@@ -17,20 +17,20 @@ export type ErrorStage =
   | 'configuration'
   | 'close';
 
-/** What `onError` is told beside the error. */
+/** The second argument of `onError`. */
 export interface ErrorContext {
-  /** What was being done. */
+  /** The operation that failed. */
   stage: ErrorStage;
-  /** The channel of the message or subscription, where there is one. */
+  /** The channel of the message or subscription, if there is one. */
   channel?: string;
-  /** The pattern, where the subscription is one. */
+  /** The pattern, if the subscription is one. */
   pattern?: string;
 }
 
-/** Receives every failure that has no caller to go to. Whatever it throws is ignored. */
+/** Receives every error that no caller awaits. Errors it throws are ignored. */
 export type ErrorListener = (error: RollcallError, context: ErrorContext) => void;
 
-/** Reports to `onError`, whose own failures must not reach a client library's read loop. */
+/** Reports to `onError`, and keeps errors of `onError` itself out of a client library's read loop. */
 export class ErrorReporter {
   readonly #listener: ErrorListener | undefined;
 
@@ -44,11 +44,11 @@ export class ErrorReporter {
       const result: unknown = this.#listener?.(error, context);
       if (isThenable(result)) result.then(undefined, () => {});
     } catch {
-      // There is nobody left to tell.
+      // An error of the error listener has no other listener.
     }
   }
 
-  /** Calls a handler whose failure, at once or later, is nobody else's business. */
+  /** Calls a handler and reports what it throws, at once or later. */
   runHandler(call: () => unknown, where: Omit<ErrorContext, 'stage'>): void {
     try {
       const result = call();
@@ -70,18 +70,18 @@ export class ErrorReporter {
   }
 }
 
-/** The text of whatever was thrown; never throws, whatever it is. */
+/** The text of a thrown value of any type. Never throws. */
 export function messageOf(thrown: unknown): string {
   try {
     if (!(thrown instanceof Error)) return String(thrown);
-    // An AggregateError of failed connections has a code and no message.
+    // The AggregateError of failed connection attempts has a code and no message.
     return thrown.message || String((thrown as { code?: unknown }).code ?? thrown.name);
   } catch {
-    return 'something without a text form';
+    return 'a value that cannot be converted to text';
   }
 }
 
-/** True for promises and whatever else has a `then`. */
+/** True for promises and other objects with a `then`. */
 export function isThenable(value: unknown): value is PromiseLike<unknown> {
   return (
     typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'

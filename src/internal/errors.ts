@@ -1,6 +1,6 @@
 /**
- * Did a failed call happen or not? `failed`: it did not and will not. `unknown`: Redis may have
- * executed it before the connection or the deadline gave out.
+ * Whether a failed call took effect. `failed`: it did not and will not. `unknown`: Redis may have executed
+ * it before the connection broke or the deadline passed.
  */
 export type Outcome = 'failed' | 'unknown';
 
@@ -20,19 +20,19 @@ export type RollcallErrorCode =
   | 'ERR_HANDLER';
 
 /**
- * The family of every error rollcall creates. An aborted `signal` is not in it: the call rejects
- * with the signal's own reason, as the platform's functions do.
+ * The base class of every error that rollcall creates. An aborted `signal` is an exception: the call
+ * rejects with the signal's own reason, like the functions of the platform.
  */
 export abstract class RollcallError extends Error {
-  /** The class's name, literally, whatever a bundler does. */
+  /** The class name as a literal, so that minified code keeps it. */
   abstract override readonly name: string;
-  /** What to branch on; message texts may change. */
+  /** Stable across releases, unlike the message. */
   abstract readonly code: RollcallErrorCode;
-  /** Whether the call may have happened all the same. */
+  /** Whether the call may have taken effect. */
   readonly outcome: Outcome = 'failed';
 }
 
-/** An argument or option breaks a rule; nothing was sent to Redis. */
+/** An argument or option is invalid; nothing was sent to Redis. */
 export class InvalidArgumentError extends RollcallError {
   override readonly name = 'InvalidArgumentError';
   readonly code = 'ERR_INVALID_ARGUMENT';
@@ -69,7 +69,7 @@ export class ConnectionError extends RollcallError {
   }
 }
 
-/** The call's deadline passed. `cause` is the last connection error, where there was one. */
+/** The call's deadline passed. `cause` is the last connection error, if there was one. */
 export class TimeoutError extends RollcallError {
   override readonly name = 'TimeoutError';
   readonly code = 'ERR_TIMEOUT';
@@ -81,19 +81,19 @@ export class TimeoutError extends RollcallError {
   }
 }
 
-/** Redis answered with an error (no permission, out of memory, read-only replica, …). */
+/** Redis replied with an error (no permission, out of memory, read-only replica, …). */
 export class CommandError extends RollcallError {
   override readonly name = 'CommandError';
   readonly code = 'ERR_COMMAND';
 }
 
-/** This client or server cannot do what was asked, e.g. sharded channels on the embedded Redis. */
+/** This client or server lacks the feature, e.g. sharded channels on the embedded Redis. */
 export class UnsupportedError extends RollcallError {
   override readonly name = 'UnsupportedError';
   readonly code = 'ERR_UNSUPPORTED';
 }
 
-/** What is stored in Redis was written under options that contradict this service's. */
+/** The data in Redis was written with options that contradict those of this service. */
 export class ConfigurationError extends RollcallError {
   override readonly name = 'ConfigurationError';
   readonly code = 'ERR_CONFIGURATION';
@@ -105,31 +105,31 @@ export class LimitError extends RollcallError {
   readonly code = 'ERR_LIMIT';
 }
 
-/** A `messages()` queue with `overflow: 'close'` ran full. */
+/** A `messages()` queue with `overflow: 'close'` is full. */
 export class OverflowError extends RollcallError {
   override readonly name = 'OverflowError';
   readonly code = 'ERR_OVERFLOW';
 }
 
-/** A payload from Redis is not what the codec writes. Only ever passed to `onError`. */
+/** A payload from Redis cannot be decoded by the codec. Only passed to `onError`. */
 export class DecodeError extends RollcallError {
   override readonly name = 'DecodeError';
   readonly code = 'ERR_DECODE';
 }
 
-/** One thing that a schema finds wrong with a message. */
+/** One problem that a schema finds in a message. */
 export interface SchemaIssue {
-  /** What is wrong, in the words of the schema's library. */
+  /** The text of the schema library. */
   readonly message: string;
-  /** Where: the keys that lead to the value; empty for the message itself. */
+  /** The keys that lead to the value; empty for the message itself. */
   readonly path: readonly PropertyKey[];
 }
 
-/** A message is not what the schema of its channel asks for. */
+/** A message does not match the schema of its channel. */
 export class SchemaError extends RollcallError {
   override readonly name = 'SchemaError';
   readonly code = 'ERR_SCHEMA';
-  /** What the schema found; empty when the schema itself failed, which is then the `cause`. */
+  /** The problems found; empty when the schema itself threw, which is then the `cause`. */
   readonly issues: readonly SchemaIssue[];
 
   constructor(message: string, issues: readonly SchemaIssue[], options?: ErrorOptions) {
@@ -138,13 +138,13 @@ export class SchemaError extends RollcallError {
   }
 }
 
-/** A handler threw or rejected; `cause` is what it threw. Only ever passed to `onError`. */
+/** A handler threw or rejected; `cause` is what it threw. Only passed to `onError`. */
 export class HandlerError extends RollcallError {
   override readonly name = 'HandlerError';
   readonly code = 'ERR_HANDLER';
 }
 
-/** True for every error of the {@link RollcallError} family, also from another copy of the package. */
+/** True for every {@link RollcallError}, also one of another copy of the package. */
 export function isRollcallError(error: unknown): error is RollcallError {
   return (
     error instanceof RollcallError ||

@@ -1,4 +1,4 @@
-/** Waits for all of them; then throws the first failure. */
+/** Waits until all tasks have settled, then throws the first error. */
 export async function allOrFirstError(tasks: readonly (Promise<unknown> | undefined)[]): Promise<void> {
   const failed = (await Promise.allSettled(tasks)).find(({ status }) => status === 'rejected');
   if (failed !== undefined) throw (failed as PromiseRejectedResult).reason;

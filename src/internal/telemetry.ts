@@ -1,98 +1,98 @@
 import { type Channel, channel } from 'node:diagnostics_channel';
 
-/** What all events that take time have in common. */
+/** The common fields of events with a duration. */
 export interface TimedEvent {
-  /** When it began, in ms since the epoch. */
+  /** Start time, in ms since the epoch. */
   readonly startedAt: number;
-  /** How long it took, in ms. */
+  /** Duration, in ms. */
   readonly duration: number;
-  /** Why it failed; not there when it did not. */
+  /** The error; absent on success. */
   readonly error?: Error;
 }
 
 /**
- * The events that rollcall publishes on `node:diagnostics_channel`, by the channel's name. They carry
- * names, counts and times, never what a message holds.
+ * The events that rollcall publishes on `node:diagnostics_channel`, by channel name. They contain names,
+ * counts and times, never the content of a message.
  */
 export interface RollcallEvents {
   /** A call of `publish` has ended. */
   'rollcall:publish': TimedEvent & {
     /** The channel, with the service's prefix. */
     readonly channel: string;
-    /** The size of the payload: bytes, or characters where it is text. */
+    /** Size of the payload: bytes, or characters if it is text. */
     readonly size: number;
     /** It was published with history. */
     readonly history: boolean;
-    /** How many connections got it, where that is known. */
+    /** How many subscribed connections received it, if known. */
     readonly receivers?: number;
-    /** Its place in the history. */
+    /** Its position in the history. */
     readonly position?: string;
   };
-  /** A message came in and was handed to the handlers, or was read from history for them. */
+  /** A message was dispatched to handlers: received live, or read from history. */
   'rollcall:deliver': {
-    /** What Redis knows the subscription as: `channel`, `pattern` or `sharded`. */
+    /** Kind of the subscription: `channel`, `pattern` or `sharded`. */
     readonly kind: string;
     /** The channel it was published to. */
     readonly channel: string;
-    /** The size of the payload: bytes, or characters where it is text. */
+    /** Size of the payload: bytes, or characters if it is text. */
     readonly size: number;
-    /** How many handlers there are. */
+    /** Number of handlers. */
     readonly handlers: number;
-    /** Its place in the history, where it has one. */
+    /** Its position in the history, if it has one. */
     readonly position?: string;
   };
-  /** Messages may be missing, or were. */
+  /** Messages may be missing, or were missing until they were recovered. */
   'rollcall:discontinuity': {
-    /** What Redis knows the subscription as. */
+    /** Kind of the subscription. */
     readonly kind: string;
     /** The channel or pattern. */
     readonly channel: string;
-    /** Why; see `DiscontinuityReason`. */
+    /** The reason; see `DiscontinuityReason`. */
     readonly reason: string;
-    /** Up to when all is known to be well, in ms since the epoch. */
+    /** Until when no message is missing, in ms since the epoch. */
     readonly since: number;
-    /** Everything has been delivered after all. */
+    /** All missing messages have been delivered. */
     readonly recovered: boolean;
-    /** How many handlers are concerned. */
+    /** Number of affected handlers. */
     readonly handlers: number;
   };
-  /** Channels were subscribed or unsubscribed: one command, for however many names. */
+  /** Channels were subscribed or unsubscribed: one event per command, with all its names. */
   'rollcall:subscribe': TimedEvent & {
-    /** Which of the two. */
+    /** The command. */
     readonly command: 'subscribe' | 'unsubscribe';
-    /** What Redis knows them as. */
+    /** Kind of the subscriptions. */
     readonly kind: string;
     /** The channels or patterns. */
     readonly channels: readonly string[];
   };
-  /** A subscription has caught up with its channel's history, or could not. */
+  /** A subscription has caught up from its channel's history, or failed to. */
   'rollcall:recovery': TimedEvent & {
     /** The channel. */
     readonly channel: string;
-    /** How many pages were read. */
+    /** Number of pages read. */
     readonly pages: number;
-    /** How many messages had not come live. */
+    /** Number of messages that had not been received live. */
     readonly messages: number;
-    /** Nothing is missing. */
+    /** No message is missing. */
     readonly recovered: boolean;
   };
-  /** Changes of presence were written and settled: one transaction. */
+  /** One transaction of presence changes was written. */
   'rollcall:presence-update': TimedEvent & {
     /** The partition. */
     readonly partition: number;
-    /** How many changes. */
+    /** Number of changes. */
     readonly changes: number;
   };
-  /** What a dead process left was removed. */
+  /** The sockets of a dead node were removed. */
   'rollcall:reap': TimedEvent & {
-    /** The dead process's node id. */
+    /** Id of the dead node. */
     readonly nodeId: string;
-    /** How many of its sockets. */
+    /** Number of its sockets. */
     readonly sockets: number;
   };
 }
 
-/** One of the channels; costs a look at a boolean while nobody listens. */
+/** One diagnostics channel; without subscribers it costs one boolean test. */
 class TelemetryChannel<Name extends keyof RollcallEvents> {
   readonly #channel: Channel;
 
@@ -100,7 +100,7 @@ class TelemetryChannel<Name extends keyof RollcallEvents> {
     this.#channel = channel(name);
   }
 
-  /** Somebody listens. */
+  /** True if the channel has a subscriber. */
   get hasSubscribers(): boolean {
     return this.#channel.hasSubscribers;
   }
@@ -110,7 +110,7 @@ class TelemetryChannel<Name extends keyof RollcallEvents> {
   }
 }
 
-/** Where the parts of rollcall publish their events. */
+/** The channels, used by the parts of rollcall. */
 export const telemetry = {
   publish: new TelemetryChannel('rollcall:publish'),
   deliver: new TelemetryChannel('rollcall:deliver'),
@@ -121,28 +121,28 @@ export const telemetry = {
   reap: new TelemetryChannel('rollcall:reap'),
 };
 
-/** Times something that ends with an event. Nothing is measured unless somebody listens at its beginning. */
+/** Measures the duration of an event. Created only if the channel has a subscriber at the start. */
 export class Stopwatch {
   readonly startedAt = Date.now();
   readonly #began = performance.now();
 
-  /** The common part of the event. */
+  /** The common fields of the event. */
   stop(error?: Error): TimedEvent {
     const timed = { startedAt: this.startedAt, duration: performance.now() - this.#began };
     return error === undefined ? timed : { ...timed, error: redactError(error) };
   }
 }
 
-/** Causes are left out: clients attach to their errors the command, and so the payload. */
+/** Without `cause`, because clients attach the command, and so the payload, to their errors. */
 function redactError({ name, message, stack, ...more }: Error & { code?: unknown }): Error {
-  const told = new Error(message);
-  return Object.assign(told, { name, stack }, 'code' in more ? { code: more.code } : {});
+  const redacted = new Error(message);
+  return Object.assign(redacted, { name, stack }, 'code' in more ? { code: more.code } : {});
 }
 
 /**
- * Calls `listener` with every event of one name, until the returned function is called. The same as
- * `subscribe` of `node:diagnostics_channel`, with types; what the listener throws becomes an uncaught
- * exception there, as Node has it.
+ * Calls `listener` with every event of one name until the returned function is called. The same as
+ * `subscribe` of `node:diagnostics_channel`, with types; as there, an error thrown by the listener becomes
+ * an uncaught exception.
  *
  * @example
  * ```ts

@@ -3,6 +3,7 @@ import { InvalidArgumentError } from './errors.js';
 /** The longest id, channel or pattern, in bytes of UTF-8. */
 export const MAX_NAME_BYTES = 512;
 
+/** A short text of `value` for error messages. */
 export function describeValue(value: unknown): string {
   let text: string;
   if (typeof value === 'string') text = JSON.stringify(value);
@@ -23,14 +24,14 @@ export function assertName(
     throw new InvalidArgumentError(argument, `must be a string, not ${describeValue(value)}`);
   }
   if (value.length === 0) throw new InvalidArgumentError(argument, 'must not be empty');
-  // A UTF-16 unit is at most three bytes, so short names need no counting.
+  // A UTF-16 unit has at most three bytes of UTF-8, so short names need no counting.
   if (value.length * 3 > maxBytes && Buffer.byteLength(value) > maxBytes) {
     throw new InvalidArgumentError(
       argument,
       `must be at most ${maxBytes} bytes long, not ${Buffer.byteLength(value)}`,
     );
   }
-  // Lone surrogates have no UTF-8: two different names would become one in Redis.
+  // Lone surrogates have no UTF-8 form, so two different names could become one in Redis.
   if (!isWellFormed(value)) {
     throw new InvalidArgumentError(argument, `must be well-formed Unicode, not ${describeValue(value)}`);
   }
@@ -50,7 +51,7 @@ export function assertFunction(argument: string, value: unknown): void {
   }
 }
 
-/** An options object, or `undefined` for none; anything else throws. */
+/** Throws unless `value` is an object or undefined. */
 export function assertOptions(argument: string, value: unknown): void {
   if (value !== undefined && (typeof value !== 'object' || value === null)) {
     throw new InvalidArgumentError(argument, `must be an object, not ${describeValue(value)}`);
@@ -92,7 +93,7 @@ export function choiceOption<T extends string>(
   return value as T;
 }
 
-/** Throws the signal's reason if it has already fired; throws ours if it is no AbortSignal. */
+/** Throws the signal's reason if it is aborted; throws an InvalidArgumentError if it is no AbortSignal. */
 export function assertSignal(signal: unknown): void {
   if (signal === undefined) return;
   if (
@@ -108,7 +109,7 @@ export function assertSignal(signal: unknown): void {
 
 const PREFIX = /^[A-Za-z0-9_.:-]{1,64}$/;
 
-/** `value`, or `fallback`; throws unless it can stand inside a Redis hash tag and a pattern. */
+/** `value`, or `fallback`; throws unless it can be part of a Redis hash tag and a pattern. */
 export function prefixOption(argument: string, value: unknown, fallback: string): string {
   if (value === undefined) return fallback;
   if (typeof value !== 'string' || !PREFIX.test(value)) {

@@ -1,18 +1,18 @@
 // The format: https://github.com/msgpack/msgpack/blob/master/spec.md
 
-/** The one extension the specification defines; types of extensions are signed, this is -1. */
+/** The only extension that the specification defines. Extension types are signed. */
 export const TIMESTAMP: { readonly type: number; readonly lengths: readonly number[] } = {
   type: -1,
   lengths: [4, 8, 12],
 };
 
-/** What msgpackr writes byte arrays as: kind, then bytes. The kinds: Uint8Array, clamped, ArrayBuffer, DataView. */
+/** msgpackr's extension for byte arrays: a kind byte (Uint8Array, clamped, ArrayBuffer, DataView), then the bytes. */
 export const BYTES: { readonly type: number; readonly kinds: readonly number[] } = {
   type: 0x74,
   kinds: [1, 2, 16, 17],
 };
 
-/** Where an extension is: its header, and its data from `from` to `to`. */
+/** Offsets of an extension: its header, and its data from `from` to `to`. */
 export interface Extension {
   readonly type: number;
   readonly header: number;
@@ -20,16 +20,16 @@ export interface Extension {
   readonly to: number;
 }
 
-/** Bytes after the token for numbers, 0xca to 0xd3. */
+/** Number of bytes after each number token, 0xca to 0xd3. */
 const NUMBERS = [4, 8, 1, 2, 4, 8, 1, 2, 4, 8];
 
 /**
- * Walks over one value and calls `extension` for every extension in it. Throws unless `bytes` are exactly
- * one value. Takes no stack, however deep the value is.
+ * Scans one value and calls `extension` for every extension in it. Throws unless `bytes` are exactly one
+ * value. Not recursive, so deep values cannot overflow the stack.
  */
 export function scanValue(bytes: Buffer, extension: (found: Extension) => void): void {
   let at = 0;
-  /** Values still to come. */
+  /** Number of values not scanned yet. */
   let open = 1;
   const skip = (size: number): void => {
     at += size;
@@ -66,7 +66,7 @@ export function scanValue(bytes: Buffer, extension: (found: Extension) => void):
   if (at < bytes.length) throw new Error('the payload goes on after its value');
 }
 
-/** What MessagePack puts before `length` bytes. */
+/** The MessagePack header of a bin value of `length` bytes. */
 export function encodeBinHeader(length: number): Buffer {
   if (length < 0x100) return Buffer.from([0xc4, length]);
   const header = Buffer.alloc(length < 0x1_0000 ? 3 : 5);

@@ -10,8 +10,8 @@ export type { BinaryCodec } from '../internal/codec.js';
 /** Options of {@link createMsgpackCodec}. */
 export interface MsgpackOptions {
   /**
-   * What maps are decoded as. Objects: keys that are numbers become strings, `__proto__` becomes `__proto_`,
-   * which sets no prototype, and other keys that are no strings are refused. `Map`: any key, as it is.
+   * The type that maps are decoded to. `object`: number keys become strings, `__proto__` becomes `__proto_`,
+   * which sets no prototype, and other keys that are not strings are refused. `map`: any key, unchanged.
    *
    * @default 'object'
    */
@@ -19,15 +19,15 @@ export interface MsgpackOptions {
 }
 
 /**
- * A codec for MessagePack, by the optional peer `msgpackr`. It writes and reads only what the MessagePack
- * specification defines (with timestamps as Dates), none of msgpackr's own extensions, so that every other
- * implementation can join in, and payloads from anywhere can be decoded: the most they can do is fail.
+ * A codec for MessagePack, based on the optional peer `msgpackr`. It writes and reads only what the
+ * MessagePack specification defines (with timestamps as Dates), none of msgpackr's own extensions, so that
+ * other implementations can read its payloads. Decoding untrusted payloads is safe: they can only fail.
  *
  * - Sets, RegExps, Errors, functions, BigInts over 64 bits, and typed arrays of wider numbers than bytes
  *   are refused; Maps, Dates, Buffers, Uint8Arrays and ArrayBuffers are written. A class may
  *   have a `toJSON`.
  * - `undefined` is left out of objects, and null elsewhere, as in JSON.
- * - Whole numbers beyond 2^53 arrive as BigInts, bytes as Buffers of their own.
+ * - Integers beyond 2^53 are decoded as BigInts, bytes as Buffers with their own memory.
  *
  * @throws `InvalidArgumentError` for a bad option.
  */
@@ -37,8 +37,8 @@ export function createMsgpackCodec(options?: MsgpackOptions): BinaryCodec {
   const settings = {
     useRecords: false,
     mapsAsObjects: maps === 'object',
-    // On, so that what has no form in MessagePack becomes an extension, which we can refuse. Off, a
-    // Float64Array becomes bytes that nobody wrote.
+    // On, so that values without a MessagePack form become extensions, which we refuse. Off, msgpackr
+    // writes a Float64Array as wrong bytes.
     moreTypes: true,
     skipValues: [undefined],
     encodeUndefinedAsNil: true,
@@ -66,7 +66,7 @@ export function createMsgpackCodec(options?: MsgpackOptions): BinaryCodec {
       scanValue(payload, ({ type, from, to }) => {
         if (!isTimestamp(type, to - from)) throw new Error(`extension type ${type} is not supported`);
       });
-      // A view of our own: msgpackr leaves a property on what it reads.
+      // A new view, because msgpackr sets a property on the Buffer it reads.
       return packr.unpack(Buffer.from(payload.buffer, payload.byteOffset, payload.length));
     },
   };
@@ -75,14 +75,14 @@ export function createMsgpackCodec(options?: MsgpackOptions): BinaryCodec {
 /** MessagePack with the default options of {@link createMsgpackCodec}. */
 export const msgpackCodec: BinaryCodec = createMsgpackCodec();
 
-/** `packed` with byte arrays in MessagePack's form instead of msgpackr's; refuses other extensions. */
+/** Converts msgpackr's byte arrays in `packed` to the bin format; refuses other extensions. */
 function toPortable(packed: Buffer): Buffer {
   const parts: Uint8Array[] = [];
   let done = 0;
   scanValue(packed, ({ type, header, from, to }) => {
     if (isTimestamp(type, to - from)) return;
     if (type !== BYTES.type || !BYTES.kinds.includes(packed[from] as number)) throw unsupported(nameOf(type));
-    // msgpackr's first byte says which kind of array it was.
+    // The first byte is msgpackr's kind of array.
     parts.push(packed.subarray(done, header), encodeBinHeader(to - from - 1), packed.subarray(from + 1, to));
     done = to;
   });
@@ -93,7 +93,7 @@ function isTimestamp(type: number, length: number): boolean {
   return type === TIMESTAMP.type && TIMESTAMP.lengths.includes(length);
 }
 
-/** What msgpackr writes as an extension of its own, for error messages. */
+/** Names of msgpackr's own extensions, for error messages. */
 const EXTENSION_NAMES = new Map([
   [TIMESTAMP.type, 'an invalid Date'],
   [BYTES.type, 'a typed array other than of bytes'],

@@ -19,14 +19,14 @@ export type Fault =
   /** The connection breaks before the reply comes: they happen, and the caller cannot know. */
   | 'reply-lost';
 
-/** A driver whose connection breaks on command: what a test, or a demonstration, does to a service. */
+/** A driver whose connection breaks when a test asks for it. */
 export interface ChaosDriver extends Driver {
   /**
-   * Breaks both connections: from now on nothing gets through in either direction. A service that is
-   * cut off for good is, to all others, a process that died.
+   * Breaks both connections: commands reject, and messages do not arrive. To other nodes a service that
+   * is never restored looks like a process that died.
    */
   cut(): void;
-  /** Repairs them. What was published meanwhile is lost, as it is with Redis. */
+  /** Restores both connections. Messages published in between are lost, as with Redis. */
   restore(): void;
   /** Lets the next `count` calls of `execute` fail. */
   failNext(fault: Fault, count?: number): void;
@@ -42,7 +42,7 @@ class ChaosDriverImpl implements ChaosDriver {
   readonly #inner: Driver;
   readonly #pending = new Set<(error: ConnectionError) => void>();
   #listener: DriverListener | undefined;
-  /** What is subscribed, as far as whoever uses this driver knows. */
+  /** The names that the user of this driver has subscribed. */
   readonly #subscribed: Record<SubscriptionKind, Set<string>> = {
     channel: new Set(),
     pattern: new Set(),
@@ -91,7 +91,7 @@ class ChaosDriverImpl implements ChaosDriver {
   restore(): void {
     if (!this.#cut) return;
     this.#cut = false;
-    for (const go of this.#waiting.splice(0)) go();
+    for (const resume of this.#waiting.splice(0)) resume();
     if (this.#inner.ready) this.#listener?.connection('ready');
   }
 
@@ -131,7 +131,7 @@ class ChaosDriverImpl implements ChaosDriver {
     return Promise.resolve();
   }
 
-  /** The connection underneath is sound, and goes on: what it brings is not passed on any more. */
+  /** The inner connection stays open; its messages for these names are no longer passed on. */
   resetSubscriptions(kind: SubscriptionKind, cause: Error): void {
     this.#drop(kind, [...this.#subscribed[kind]], cause);
   }

@@ -3,15 +3,15 @@ import { CommandError, ConnectionError } from '../internal/errors.js';
 import type { Capabilities, Driver, Payload, Reply, SubscriptionKind } from '../redis/driver.js';
 import { defineScript } from '../redis/script.js';
 
-/** A driver to be tested, and what the suite can do to its surroundings. */
+/** A driver under test, and the faults that the suite can cause. */
 export interface DriverUnderTest {
-  /** A driver nobody has used yet, on an empty Redis of its own or one it may share with the suite. */
+  /** An unused driver, on a Redis of its own or one shared with the suite. */
   readonly driver: Driver;
-  /** Breaks all its connections from outside, so that the client has to connect again. */
+  /** Breaks all its connections from outside, so that the client must reconnect. */
   breakConnections?(): Promise<void>;
-  /** Makes the server forget all scripts. */
+  /** Removes all scripts from the server. */
   forgetScripts?(): Promise<void>;
-  /** Ends everything, the client included. */
+  /** Closes everything, including the client. */
   dispose(): Promise<void>;
 }
 
@@ -19,7 +19,7 @@ export interface DriverUnderTest {
 export interface DriverCase {
   /** The rule. */
   readonly name: string;
-  /** The capability without which the case does not apply. */
+  /** The capability that the case needs. */
   readonly requires?: keyof Capabilities;
   /** Throws when the driver breaks the rule. */
   run(make: () => Promise<DriverUnderTest>): Promise<void>;
@@ -30,9 +30,9 @@ interface DriverHarness {
   readonly under: DriverUnderTest;
   readonly messages: string[];
   readonly states: string[];
-  /** What was subscribed and is not any more. */
+  /** Names reported by `dropped`. */
   readonly dropped: string[];
-  /** Resolves when `done` is true; throws after five seconds. */
+  /** Resolves when `done` is true; rejects after {@link DEADLINE} ms. */
   until(what: string, done: () => boolean): Promise<void>;
   /** Runs one command. */
   command(name: string, ...args: Payload[]): Promise<Reply | undefined>;
@@ -58,7 +58,7 @@ const ODD_NAMES = [
 
 function defineCase(
   name: string,
-  body: (bench: DriverHarness) => Promise<void>,
+  body: (harness: DriverHarness) => Promise<void>,
   requires?: keyof Capabilities,
 ): DriverCase {
   return {
@@ -87,8 +87,8 @@ async function openHarness(under: DriverUnderTest): Promise<DriverHarness> {
   };
   driver.attach({
     message(kind: SubscriptionKind, name: string, channel: string, payload: Payload) {
-      const shown = typeof payload === 'string' ? payload : payload.toString('hex');
-      messages.push(`${kind} ${name} ${channel} ${shown}`);
+      const text = typeof payload === 'string' ? payload : payload.toString('hex');
+      messages.push(`${kind} ${name} ${channel} ${text}`);
       wake();
     },
     connection(state: 'ready' | 'lost' | 'ended') {
@@ -107,7 +107,7 @@ async function openHarness(under: DriverUnderTest): Promise<DriverHarness> {
         wakers.delete(check);
         reject(
           new Error(
-            `waited in vain for ${what}; messages: ${messages.join(', ')}; states: ${states.join(', ')}`,
+            `timed out waiting for ${what}; messages: ${messages.join(', ')}; states: ${states.join(', ')}`,
           ),
         );
       }, DEADLINE);
@@ -132,7 +132,7 @@ const BROKEN = defineScript('broken', "return redis.call('INCR', KEYS[1], 'too',
 /** Every rule of the port. */
 export const driverConformanceCases: readonly DriverCase[] = [
   defineCase(
-    'connect resolves when commands can be sent, and may be repeated',
+    'connect resolves when commands can be sent, and can be called again',
     async ({ driver, command }) => {
       assert.equal(driver.ready, true);
       await driver.connect();
@@ -140,7 +140,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
     },
   ),
 
-  defineCase('execute answers one reply per command, in order', async ({ driver }) => {
+  defineCase('execute resolves with one reply per command, in order', async ({ driver }) => {
     const key = uniqueName('key');
     const replies = await driver.execute([
       ['SET', key, 'value'],
@@ -153,7 +153,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
     assert.deepEqual(replies, ['OK', 'value', null, 5, ['value', null], []]);
   }),
 
-  defineCase("scripts see the server's time, and it does not go backwards", async ({ driver }) => {
+  defineCase("scripts read the server's time, which does not go backwards", async ({ driver }) => {
     let before = 0;
     for (let look = 0; look < 20; look++) {
       const [reply] = await driver.execute([{ script: TIME, keys: [], args: [] }]);
@@ -166,7 +166,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
   }),
 
   defineCase(
-    'a refused command has an error in its place and harms no other',
+    'the reply of a refused command is an error, and the others run',
     async ({ driver }) => {
       const [key, other] = [uniqueName('text'), uniqueName('number')];
       const [, refused, fine] = await driver.execute([
@@ -180,7 +180,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
     'strict',
   ),
 
-  defineCase('keys and values of any characters come back as they were', async ({ driver }) => {
+  defineCase('keys and values of any characters are unchanged', async ({ driver }) => {
     for (const name of ODD_NAMES) {
       const key = uniqueName(name);
       const replies = await driver.execute([
@@ -191,7 +191,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
     }
   }),
 
-  defineCase('an atomic batch answers one reply per command', async ({ driver }) => {
+  defineCase('an atomic batch resolves with one reply per command', async ({ driver }) => {
     const key = uniqueName('hash');
     const replies = await driver.execute(
       [
@@ -205,7 +205,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
   }),
 
   defineCase(
-    'an atomic batch with a command Redis cannot take is discarded as a whole',
+    'an atomic batch with an unknown command is discarded as a whole',
     async ({ driver, command }) => {
       const key = uniqueName('discarded');
       const batch = driver.execute([['SET', key, '1'], ['NOSUCHCOMMAND']], { atomic: true, key });
@@ -215,7 +215,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
     'scriptsInTransactions',
   ),
 
-  defineCase('scripts get their keys and arguments, alone and in an atomic batch', async ({ driver }) => {
+  defineCase('scripts receive their keys and arguments, alone and in an atomic batch', async ({ driver }) => {
     const key = uniqueName('script');
     const call = { script: ECHO, keys: [key], args: ['argument'] };
     assert.deepEqual(await driver.execute([call]), [[key, 'argument']]);
@@ -227,7 +227,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
   }),
 
   defineCase(
-    'a failing script has an error in its place',
+    'the reply of a failing script is an error',
     async ({ driver }) => {
       const key = uniqueName('broken');
       const replies = await driver.execute([['SET', key, '1'], { script: BROKEN, keys: [key], args: [] }], {
@@ -241,7 +241,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
   ),
 
   defineCase(
-    'scripts the server has forgotten run all the same, and the batch around them is whole',
+    'scripts that the server has forgotten run, and the batch around them is complete',
     async ({ driver, under }) => {
       const key = uniqueName('forgotten');
       const batch = [
@@ -260,8 +260,8 @@ export const driverConformanceCases: readonly DriverCase[] = [
 
   defineCase(
     'messages of a channel arrive after subscribe resolved, and not after unsubscribe',
-    async (bench) => {
-      const { driver, messages, until, command } = bench;
+    async (harness) => {
+      const { driver, messages, until, command } = harness;
       const [channel, other] = [uniqueName('channel'), uniqueName('other')];
       await driver.subscribe('channel', [channel, other]);
       await command('PUBLISH', channel, 'first');
@@ -304,7 +304,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
   ),
 
   defineCase(
-    'a message tells the pattern it matched and the channel it was published to',
+    'a message names the pattern that it matched and the channel that it was published to',
     async ({ driver, messages, until, command }) => {
       const base = uniqueName('tree');
       await driver.subscribe('pattern', [`${base}:*`, `${base}:a?`]);
@@ -318,18 +318,15 @@ export const driverConformanceCases: readonly DriverCase[] = [
     'patterns',
   ),
 
-  defineCase(
-    'what was unsubscribed can be subscribed again',
-    async ({ driver, messages, until, command }) => {
-      const channel = uniqueName('again');
-      for (let round = 1; round <= 3; round++) {
-        await driver.subscribe('channel', [channel]);
-        await command('PUBLISH', channel, String(round));
-        await until('the message', () => messages.length === round);
-        await driver.unsubscribe('channel', [channel]);
-      }
-    },
-  ),
+  defineCase('an unsubscribed name can be subscribed again', async ({ driver, messages, until, command }) => {
+    const channel = uniqueName('again');
+    for (let round = 1; round <= 3; round++) {
+      await driver.subscribe('channel', [channel]);
+      await command('PUBLISH', channel, String(round));
+      await until('the message', () => messages.length === round);
+      await driver.unsubscribe('channel', [channel]);
+    }
+  }),
 
   defineCase(
     'sharded channels are a kind of their own',
@@ -377,7 +374,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
   ),
 
   defineCase(
-    'payloads of patterns come as bytes where that was asked for',
+    'payloads of patterns arrive as bytes if the subscription asks for bytes',
     async ({ driver, messages, until, command }) => {
       const name = uniqueName('bytes');
       await driver.subscribe('pattern', [`${name}*`]);
@@ -389,7 +386,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
     'patterns',
   ),
 
-  defineCase('values of bytes come back as bytes', async ({ driver }) => {
+  defineCase('byte values are returned as bytes', async ({ driver }) => {
     const [key, other] = [uniqueName('bytes'), uniqueName('other')];
     const value = Buffer.from([0x00, 0xff, 0xfe, 0x0a]);
     await driver.execute([['SET', key, value]]);
@@ -406,7 +403,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
   }),
 
   defineCase(
-    'scripts hand on bytes as they are',
+    'scripts keep bytes as they are',
     async ({ driver }) => {
       const [key, value] = [uniqueName('bytes'), Buffer.from([0x00, 0xff, 0xfe, 0x0a])];
       const call = { script: ECHO, keys: [key], args: [value] };
@@ -419,7 +416,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
   ),
 
   defineCase(
-    'in a pipeline only scripts the server has forgotten run again',
+    'in a pipeline only the scripts that the server has forgotten run again',
     async ({ driver, under, command }) => {
       const key = uniqueName('once');
       const batch = [['INCR', key] as const, { script: COUNT, keys: [`{${key}}s`], args: ['x'] }];
@@ -431,7 +428,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
   ),
 
   defineCase(
-    'what a broken connection carried is told, and can be subscribed anew',
+    'the names of a broken connection are reported as dropped, and can be subscribed again',
     async ({ driver, under, dropped, messages, until, command }) => {
       const [channel, pattern] = [uniqueName('lost'), uniqueName('lost*')];
       await driver.subscribe('channel', [channel, '__proto__']);
@@ -440,7 +437,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
       await until('the loss', () => dropped.length === 3);
       const all = [`channel ${channel}`, 'channel __proto__', `pattern ${pattern}`];
       assert.deepEqual([...dropped].sort(), all.sort());
-      // The other connection's break may still be on its way to the client.
+      // The client may not have noticed yet that the other connection broke.
       const answered = () => command('PING').catch(() => undefined);
       while ((await answered()) !== 'PONG') await until('the return', () => driver.ready);
       await driver.subscribe('channel', [channel]);
@@ -453,7 +450,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
   ),
 
   defineCase(
-    'unsubscribing while the connection breaks resolves, and the name is gone',
+    'an unsubscribe during a broken connection resolves, and the name is not reported as dropped',
     async ({ driver, under, dropped, until }) => {
       const [gone, kept] = [uniqueName('gone'), uniqueName('kept')];
       await driver.subscribe('channel', [gone, kept]);
@@ -467,7 +464,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
   ),
 
   defineCase(
-    'a connection that is given up is gone at once',
+    'resetSubscriptions drops the connection at once',
     async ({ driver, dropped, messages, until, command }) => {
       const name = uniqueName('reset');
       await driver.subscribe('channel', [name]);
@@ -481,7 +478,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
   ),
 
   defineCase(
-    'a call whose connection breaks is rejected as unknown, or was answered',
+    'a call whose connection breaks is answered or rejected with an outcome',
     async ({ driver, under, states, until }) => {
       states.length = 0;
       const broken = under.breakConnections?.();
@@ -498,7 +495,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
       for (const outcome of await Promise.all(calls)) assert.match(outcome, /answered|unknown|failed/);
       let reply: Reply | undefined;
       while (reply !== 'PONG') {
-        // The break may still be on its way to the client.
+        // The client may not have noticed the break yet.
         await until('the return', () => driver.ready);
         [reply] = await driver.execute([['PING']]).catch(() => []);
       }
@@ -506,7 +503,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
     'reconnects',
   ),
 
-  defineCase('after close nothing is sent', async ({ driver }) => {
+  defineCase('after close, subscribe rejects', async ({ driver }) => {
     await driver.subscribe('channel', [uniqueName('closed')]);
     await driver.close();
     await driver.close();

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { UnsupportedError } from '../internal/errors.js';
 import type { IoredisMockClient } from '../redis/ioredis-mock.js';
 
-/** A client of an {@link EmbeddedRedis}: what services take as `redis`. */
+/** A client of an {@link EmbeddedRedis}; pass it as `redis`. */
 export interface EmbeddedClient extends IoredisMockClient {
   /** Removes all keys of this embedded Redis. */
   flushall(): Promise<unknown>;
@@ -14,7 +14,7 @@ export interface EmbeddedClient extends IoredisMockClient {
 export interface EmbeddedRedis {
   /** A client of it. */
   readonly client: EmbeddedClient;
-  /** One client more, as another process of yours would have; all see the same data. */
+  /** Another client of the same data, as another process of the application would have. */
   connect(): EmbeddedClient;
   /** Removes all data. */
   flush(): Promise<void>;
@@ -29,9 +29,9 @@ interface MockConstructor {
 }
 
 /**
- * Makes an embedded Redis with no data, apart from all others. It runs on the optional peer
- * `ioredis-mock`. It is for tests and first steps: it is slow, it forgets everything at the end of
- * the process, and a transaction with a script is not atomic there (no other process could see it).
+ * Makes an empty embedded Redis, separate from all others. It runs on the optional peer `ioredis-mock`. It is
+ * for tests and first steps: it is slow, its data ends with the process, and a transaction with a script
+ * is not atomic (no other process could see that).
  *
  * @throws `UnsupportedError` when `ioredis-mock` is not installed.
  */
