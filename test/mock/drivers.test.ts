@@ -27,7 +27,7 @@ describe('the driver for the embedded Redis', () => {
   };
   it.each(plain)('$name', (driverCase) => driverCase.run(make));
 
-  it('lacks exactly what its capabilities say', ({ expect }) => {
+  it('fails exactly the cases of the capabilities that it lacks', ({ expect }) => {
     expect([...new Set(without.map(({ requires }) => requires))].sort()).toEqual([
       'binaryScripts',
       'reconnects',

@@ -254,7 +254,7 @@ describe.each(Object.entries(clusterMakers))('on a cluster, messages through %s'
     await scene.start();
   }, 60_000);
 
-  it('outlive the death of a master', async () => {
+  it('survive the death of a master', async () => {
     await cluster.kill(victim);
     await scene.flowing();
     await cluster.restart(victim);
@@ -262,14 +262,14 @@ describe.each(Object.entries(clusterMakers))('on a cluster, messages through %s'
     await scene.verify();
   }, 60_000);
 
-  it('outlive a planned failover', async () => {
+  it('survive a planned failover', async () => {
     const [replica] = (await cluster.replicas(victim)) as [number];
     await cluster.failover(replica);
     await scene.flowing();
     await scene.verify();
   }, 60_000);
 
-  it('follow a slot that moves', async () => {
+  it('follow a moved slot', async () => {
     const [, other] = (await cluster.masters()) as [number, number];
     const slot = cluster.slotOf(tag);
     const move = await cluster.startMove([slot], victim, other);
@@ -279,7 +279,7 @@ describe.each(Object.entries(clusterMakers))('on a cluster, messages through %s'
     await cluster.moveSlots([slot], other, victim);
   }, 60_000);
 
-  it('outlive a master that answers nothing any more', async () => {
+  it('survive an unresponsive master', async () => {
     cluster.freeze(victim);
     await scene.flowing();
     cluster.resume(victim);
@@ -299,7 +299,7 @@ describe.each(Object.entries(sentinelMakers))('with sentinels, messages through 
     await scene.start();
   }, 60_000);
 
-  it('outlive the death of a master', async () => {
+  it('survive the death of a master', async () => {
     await sentinel.kill(master);
     await scene.flowing();
     await sentinel.restart(master);
@@ -307,7 +307,7 @@ describe.each(Object.entries(sentinelMakers))('with sentinels, messages through 
     await scene.verify();
   }, 60_000);
 
-  it('outlive a failover by command', async () => {
+  it('survive a failover by command', async () => {
     await sentinel.failover();
     await sentinel.waitUntilOk();
     await scene.flowing();
@@ -316,7 +316,7 @@ describe.each(Object.entries(sentinelMakers))('with sentinels, messages through 
 
   // An ioredis client stays with a master that is frozen until that is resumed, and demoted.
   it.skipIf(name.startsWith('ioredis'))(
-    'outlive a master that answers nothing any more',
+    'survive an unresponsive master',
     async () => {
       sentinel.freeze(master);
       await scene.flowing();

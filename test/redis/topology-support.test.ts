@@ -37,7 +37,7 @@ function runs(pid: number): boolean {
 }
 
 describe('a Redis Cluster', () => {
-  it('keeps its keys over a slot move, a failover, and the death of a master', async () => {
+  it('keeps its keys during a slot move, a failover, and the death of a master', async () => {
     const cluster = kept(await startRedisCluster());
     const masters = await cluster.masters();
     expect(masters).toEqual(cluster.ports.slice(0, 3));
@@ -78,7 +78,7 @@ describe('a Redis Cluster', () => {
 });
 
 describe('a master, replicas and sentinels', () => {
-  it('keep a key over a failover and the freeze of a master, who comes back as one', async () => {
+  it('keep a key during a failover and a frozen master that returns as a master', async () => {
     const world = kept(await startRedisSentinel());
     const first = await world.master();
     expect(first).toBe(world.ports[0]);

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { onAbort } from '../../../src/internal/abort.js';
 
-test('every task is called once, with the reason, unless it was called off', () => {
+test('every task is called once with the reason, unless it was removed', () => {
   const abort = new AbortController();
   const told: string[] = [];
   onAbort(abort.signal, (reason) => told.push(`one: ${reason}`));
@@ -14,7 +14,7 @@ test('every task is called once, with the reason, unless it was called off', () 
   expect(told).toEqual(['one: enough', 'three: enough']);
 });
 
-test('a task may call off those behind it, and itself', () => {
+test('a task can remove later tasks, and itself', () => {
   const abort = new AbortController();
   const told: string[] = [];
   let forgetTwo = () => {};
@@ -28,7 +28,7 @@ test('a task may call off those behind it, and itself', () => {
   expect(told).toEqual(['one']);
 });
 
-test('one listener of a signal does for all', () => {
+test('all tasks of a signal share one listener', () => {
   const abort = new AbortController();
   let listeners = 0;
   abort.signal.addEventListener = () => {
@@ -38,7 +38,7 @@ test('one listener of a signal does for all', () => {
   expect(listeners).toBe(1);
 });
 
-test('without a signal there is nothing to do', () => {
+test('without a signal the returned function does nothing', () => {
   onAbort(undefined, () => {
     throw new Error('called');
   })();

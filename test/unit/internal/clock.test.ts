@@ -15,22 +15,22 @@ describe('backoff', () => {
     ]);
   });
 
-  test('is anything from nothing to that, by chance', () => {
+  test('is random between zero and that', () => {
     expect(waits(0, [0, 3, 100])).toEqual([0, 0, 0]);
     expect(waits(0.25, [0, 3, 100])).toEqual([12.5, 100, 1_250]);
     for (const ms of waits(1 - Number.EPSILON, [0, 3, 100])) expect(ms).toBeLessThanOrEqual(5_000);
   });
 
-  test('stays at its limit however often it is asked', () => {
+  test('stays at its limit for any attempt', () => {
     expect(waits(0.5, [31, 1_000, 1_100, 1e9, Number.MAX_SAFE_INTEGER])).toEqual(new Array(5).fill(2_500));
   });
 
-  test('the first wait can be the limit already', () => {
+  test('the first delay can be the limit already', () => {
     expect(backoff(new FakeClock(), 0, 100, 60)).toBe(30);
   });
 });
 
-test('jitter spreads evenly around what was asked for', () => {
+test('jitter spreads evenly around the given duration', () => {
   const clock = new FakeClock();
   const spread = [0, 0.25, 0.5, 0.75].map((chance) => {
     clock.chance = chance;

@@ -11,7 +11,7 @@ const anyText = fc.oneof(
 );
 
 describe('escapeId', () => {
-  test('comes back as it was, from a form that is JSON and holds no quote', () => {
+  test('an escaped id is valid JSON text without a quote and can be unescaped', () => {
     fc.assert(
       fc.property(anyText, (id) => {
         const text = escapeId(id);
@@ -23,7 +23,7 @@ describe('escapeId', () => {
     );
   });
 
-  test('two ids never become one', () => {
+  test('different ids have different escaped forms', () => {
     fc.assert(
       fc.property(anyText, anyText, (one, two) => {
         expect(escapeId(one) === escapeId(two)).toBe(one === two);
@@ -34,7 +34,7 @@ describe('escapeId', () => {
     expect(escapeId('"')).not.toBe(escapeId('\\"'));
   });
 
-  test('what needs no escape is left alone', () => {
+  test('safe characters are not escaped', () => {
     expect(escapeId("user:42 {x} <a>'~")).toBe("user:42 {x} <a>'~");
   });
 
@@ -44,7 +44,7 @@ describe('escapeId', () => {
 });
 
 describe('JSON', () => {
-  test('what it can say comes back', () => {
+  test('JSON values survive encoding and decoding', () => {
     fc.assert(
       fc.property(fc.jsonValue({ noUnicodeString: false }), (value) => {
         const text = jsonCodec.encode(value);
@@ -73,7 +73,7 @@ describe('JSON', () => {
     expect(() => encodeJson('message', value)).toThrow(/^message: cannot be encoded as JSON/);
   });
 
-  test('a payload that is no JSON throws', () => {
+  test('decoding invalid JSON throws', () => {
     for (const payload of ['', '{', 'undefined', "'a'"])
       expect(() => jsonCodec.decode(payload)).toThrow(SyntaxError);
   });
@@ -97,23 +97,23 @@ function kindsOf(bytes: Uint8Array): [string, unknown][] {
 const someBytes = new Uint8Array([0, 1, 0x7f, 0x80, 0xff, 0xfe, 0xed, 0xa0]);
 
 describe('bytes', () => {
-  test.each(kindsOf(someBytes))('%s comes back byte for byte, as a Buffer', (_, message) => {
+  test.each(kindsOf(someBytes))('%s is decoded byte for byte to a Buffer', (_, message) => {
     const payload = Buffer.from(bufferCodec.encode(message));
     const decoded = bufferCodec.decode(payload);
     expect(Buffer.isBuffer(decoded)).toBe(true);
     expect(decoded).toEqual(Buffer.from(someBytes));
   });
 
-  test.each(kindsOf(someBytes))('%s is refused by JSON, which would list numbers', (_, message) => {
+  test.each(kindsOf(someBytes))('%s is refused by the JSON codec', (_, message) => {
     expect(() => jsonCodec.encode(message)).toThrow(InvalidArgumentError);
     expect(() => jsonCodec.encode(message)).toThrow('use bufferCodec');
   });
 
-  test('no bytes at all is a payload', () => {
+  test('an empty Buffer is a valid payload', () => {
     expect(bufferCodec.encode(Buffer.alloc(0))).toHaveLength(0);
   });
 
-  test('what is written to a message after it was published is not in the payload', () => {
+  test('changing the message after encoding does not change the payload', () => {
     const message = Buffer.from('before');
     const payload = bufferCodec.encode(message);
     message.fill('x');
@@ -121,14 +121,14 @@ describe('bytes', () => {
   });
 
   test.each([undefined, null, 'text', 1, [1, 2], {}, { buffer: new ArrayBuffer(1) }, new Set([1])])(
-    'what is no bytes is refused (%#)',
+    'values other than bytes are refused (%#)',
     (message) => {
       expect(() => bufferCodec.encode(message)).toThrow(InvalidArgumentError);
       expect(() => bufferCodec.encode(message)).toThrow(/^message: must be a Buffer/);
     },
   );
 
-  test('it says that payloads are bytes, and JSON does not', () => {
+  test('bufferCodec is binary, and jsonCodec is not', () => {
     expect(bufferCodec.binary).toBe(true);
     expect(jsonCodec.binary).toBeUndefined();
   });
@@ -144,7 +144,7 @@ test('assertCodec', () => {
   }
 });
 
-test('an escaped id holds no double quote, so that one can separate two ids', () => {
+test('an escaped id contains no double quote, which separates two ids', () => {
   fc.assert(
     fc.property(fc.string({ unit: fc.constantFrom('"', '\\', 'a', '\n', 'é') }), (id) => {
       expect(escapeId(id)).not.toContain('"');

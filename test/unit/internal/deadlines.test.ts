@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { type Deadline, DeadlineQueue } from '../../../src/internal/deadlines.js';
 import { FakeClock } from '../../support/fake-clock.js';
 
-test('tells each call once, at its deadline or up to an eighth later', () => {
+test('each call expires once, at its deadline or up to an eighth later', () => {
   const clock = new FakeClock();
   const deadlines = new DeadlineQueue(clock, 800);
   const told: number[] = [];
@@ -19,7 +19,7 @@ test('tells each call once, at its deadline or up to an eighth later', () => {
   }
 });
 
-test('a call that is over is not told, and no timer stays for nothing', () => {
+test('a settled call does not expire, and no timer stays', () => {
   const clock = new FakeClock();
   const deadlines = new DeadlineQueue(clock, 800);
   let told = 0;
@@ -44,7 +44,7 @@ test('one timer serves all calls', () => {
   expect(clock.timers).toBe(1);
 });
 
-test('a call may start another while it is told', () => {
+test('an expiring call can start another', () => {
   const clock = new FakeClock();
   const deadlines = new DeadlineQueue(clock, 800);
   const told: number[] = [];
@@ -57,7 +57,7 @@ test('a call may start another while it is told', () => {
   expect(clock.timers).toBe(0);
 });
 
-test('any mix of calls, ends and pauses', () => {
+test('any mix of calls, ends and pauses expires each open call once, in time', () => {
   const step = fc.oneof(
     fc.record({ do: fc.constant('start' as const), n: fc.integer({ min: 1, max: 600 }) }),
     fc.record({ do: fc.constant('done' as const), n: fc.nat() }),

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { ErrorReporter, messageOf } from '../../../src/internal/diagnostics.js';
 
-test('messageOf has a text for whatever was thrown', () => {
+test('messageOf has a text for any thrown value', () => {
   expect(messageOf(new Error('why'))).toBe('why');
   expect(messageOf('text')).toBe('text');
   expect(messageOf(undefined)).toBe('undefined');
@@ -9,7 +9,7 @@ test('messageOf has a text for whatever was thrown', () => {
 });
 
 // An object without a prototype has no text form: String() throws for it.
-test('messageOf does not throw for what has no text form', () => {
+test('messageOf does not throw for values without a text form', () => {
   expect(typeof messageOf(Object.create(null))).toBe('string');
   expect(
     typeof messageOf({

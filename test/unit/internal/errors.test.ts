@@ -51,14 +51,14 @@ describe.each(all.map(([error, name, code, outcome]) => [name, error, code, outc
   },
 );
 
-test('every class of the family is listed here', () => {
+test('every exported error class is tested here', () => {
   const classes = Object.values(errors).filter(
     (each) => typeof each === 'function' && each.prototype instanceof RollcallError,
   );
   expect(classes.map((each) => each.name).sort()).toEqual(all.map(([, name]) => name).sort());
 });
 
-test('an outcome can be said', () => {
+test('an outcome can be given', () => {
   expect(new ConnectionError('m', { outcome: 'unknown' }).outcome).toBe('unknown');
   expect(new TimeoutError('m', { outcome: 'failed' }).outcome).toBe('failed');
 });
@@ -74,7 +74,7 @@ test('without a cause there is no `cause`', () => {
   expect('cause' in new ClosedError('m')).toBe(false);
 });
 
-test('isRollcallError knows errors of another copy, and nothing else', () => {
+test('isRollcallError is true for errors of another copy, and for nothing else', () => {
   const copy = Object.assign(new Error('m'), { code: 'ERR_TIMEOUT', outcome: 'unknown' });
   expect(isRollcallError(copy)).toBe(true);
   for (const other of [

@@ -28,13 +28,13 @@ const strange = [undefined, null, 0, 1n, true, Symbol('s'), {}, [], () => {}, Nu
 
 describe('assertName', () => {
   test.each(['x', '__proto__', 'constructor', 'a{b}c', 'a b', 'a\nb', '\0', '😀', ' ', '*?[]^-\\'])(
-    'takes %j',
+    'accepts %j',
     (name) => {
       expect(blamed(() => assertName('channel', name))).toBeUndefined();
     },
   );
 
-  test.each(strange)('refuses what is no string (%#)', (value) => {
+  test.each(strange)('refuses values other than strings (%#)', (value) => {
     expect(blamed(() => assertName('channel', value))).toBe('channel');
   });
 
@@ -93,11 +93,11 @@ test('assertFunction and assertOptions', () => {
 });
 
 describe('numberOption', () => {
-  test('undefined is the fallback, which is not checked', () => {
+  test('undefined gives the fallback, which is not checked', () => {
     expect(numberOption('n', undefined, -1, { min: 0 })).toBe(-1);
   });
 
-  test.each([1, 1.5, 10])('takes %d from 1 to 10', (value) => {
+  test.each([1, 1.5, 10])('accepts %d from 1 to 10', (value) => {
     expect(numberOption('n', value, 5, { min: 1, max: 10 })).toBe(value);
   });
 
@@ -105,7 +105,7 @@ describe('numberOption', () => {
     expect(blamed(() => numberOption('n', value, 5, { min: 1, max: 10 }))).toBe('n');
   });
 
-  test('whole numbers only, where asked for', () => {
+  test('integer accepts whole numbers only', () => {
     expect(numberOption('n', 2, 5, { min: 1, integer: true })).toBe(2);
     expect(() => numberOption('n', 1.5, 5, { min: 1, integer: true })).toThrow(
       'a whole number of at least 1',
@@ -122,7 +122,7 @@ test('choiceOption', () => {
 });
 
 describe('assertSignal', () => {
-  test('takes none and a live one', () => {
+  test('accepts undefined and a signal that is not aborted', () => {
     assertSignal(undefined);
     assertSignal(new AbortController().signal);
   });
@@ -131,7 +131,7 @@ describe('assertSignal', () => {
     expect(blamed(() => assertSignal(value))).toBe('signal');
   });
 
-  test('an aborted one throws its own reason', () => {
+  test('an aborted signal throws its own reason', () => {
     const reason = { my: 'reason' };
     let thrown: unknown;
     try {

@@ -52,11 +52,11 @@ describe.each(['msgpackr', 'msgpackr1'] as const)('on %s', async (peer) => {
   const { createMsgpackCodec, InvalidArgumentError, msgpackCodec } = await codecsOn(peer);
   const through = (message: unknown) => msgpackCodec.decode(Buffer.from(msgpackCodec.encode(message)));
 
-  test('it says that payloads are bytes', () => {
+  test('the codec is binary', () => {
     expect(msgpackCodec.binary).toBe(true);
   });
 
-  test('messages come back as they were', () => {
+  test('messages survive encoding and decoding', () => {
     fc.assert(
       fc.property(anyValue, (message) => {
         expect(through(message)).toEqual(message);
@@ -65,7 +65,7 @@ describe.each(['msgpackr', 'msgpackr1'] as const)('on %s', async (peer) => {
     );
   });
 
-  test('a payload is read where it lies in a larger buffer, and left as it was', () => {
+  test('a payload inside a larger buffer is read in place, and not modified', () => {
     const message = { text: 'a text of more than a few bytes', bytes: Buffer.from([1, 2, 3]) };
     const packed = msgpackCodec.encode(message);
     const around = Buffer.concat([Buffer.from('before'), packed, Buffer.from('after')]);
@@ -78,7 +78,7 @@ describe.each(['msgpackr', 'msgpackr1'] as const)('on %s', async (peer) => {
     expect(decoded.bytes).toEqual(Buffer.from([1, 2, 3]));
   });
 
-  test('bytes of every kind are MessagePack bytes, wherever they are', () => {
+  test('bytes of every kind are encoded as MessagePack bin, at any depth', () => {
     for (const size of [0, 1, 2, 4, 8, 16, 0xfe, 0xff, 0x100, 0xfffe, 0xffff, 0x1_0000]) {
       const bytes = new Uint8Array(size).map((_, at) => at % 251);
       const buffer = Buffer.from(bytes);
@@ -112,7 +112,7 @@ describe.each(['msgpackr', 'msgpackr1'] as const)('on %s', async (peer) => {
     expect(() => msgpackCodec.encode(message)).toThrow(text);
   });
 
-  test('a cycle is an invalid argument, and the codec works on', () => {
+  test('a cycle is an InvalidArgumentError, and the codec stays usable', () => {
     const cycle: Record<string, unknown> = {};
     cycle['self'] = cycle;
     expect(() => msgpackCodec.encode(cycle)).toThrow(InvalidArgumentError);
@@ -129,7 +129,7 @@ describe.each(['msgpackr', 'msgpackr1'] as const)('on %s', async (peer) => {
     expect(through({ a: new Name() })).toEqual({ a: 'b' });
   });
 
-  test('bytes of other implementations', () => {
+  test('payloads of other implementations are decoded', () => {
     // The examples of the specification's own page, and numbers that others write as 64 bits.
     expect(msgpackCodec.decode(hex('82 a7 636f6d70616374 c3 a6 736368656d61 00'))).toEqual({
       compact: true,
@@ -146,19 +146,19 @@ describe.each(['msgpackr', 'msgpackr1'] as const)('on %s', async (peer) => {
     expect(msgpackCodec.decode(pack({ a: [1, 'b'] }))).toEqual({ a: [1, 'b'] });
   });
 
-  test('a payload stays as it was while others are written', () => {
+  test('a payload does not change while others are encoded', () => {
     const messages = Array.from({ length: 3_000 }, (_, n) => ({ n, text: 'x'.repeat(n % 50) }));
     const payloads = messages.map((message) => msgpackCodec.encode(message));
     expect(payloads.map((payload) => msgpackCodec.decode(Buffer.from(payload)))).toEqual(messages);
   });
 
-  test('an object of the same shape is never a record', () => {
+  test('objects of the same shape are not encoded as records', () => {
     for (let n = 0; n < 5; n++) {
       expect(msgpackCodec.encode({ a: n, b: n })).toEqual(hex(`82 a1 61 0${n} a1 62 0${n}`));
     }
   });
 
-  test('maps as Maps', () => {
+  test("with maps: 'map', maps are decoded to Maps", () => {
     const codec = createMsgpackCodec({ maps: 'map' });
     const message = new Map<unknown, unknown>([
       ['__proto__', { a: 1 }],
@@ -175,7 +175,7 @@ describe.each(['msgpackr', 'msgpackr1'] as const)('on %s', async (peer) => {
     expect(() => createMsgpackCodec(null as never)).toThrow(InvalidArgumentError);
   });
 
-  describe('payloads from anywhere', () => {
+  describe('untrusted payloads', () => {
     test('`__proto__` sets no prototype', () => {
       for (const key of ['a9 5f5f70726f746f5f5f', 'd9 09 5f5f70726f746f5f5f', 'da 0009 5f5f70726f746f5f5f']) {
         // { __proto__: { admin: true } } in each way to write it.
@@ -194,7 +194,7 @@ describe.each(['msgpackr', 'msgpackr1'] as const)('on %s', async (peer) => {
       expect(({} as Record<string, unknown>)['admin']).toBeUndefined();
     });
 
-    test('`constructor` and `prototype` are keys like any other', () => {
+    test('`constructor` and `prototype` are ordinary keys', () => {
       const message = { constructor: { prototype: { admin: true } } };
       expect(through(message)).toEqual(message);
       expect(({} as Record<string, unknown>)['admin']).toBeUndefined();
@@ -218,7 +218,7 @@ describe.each(['msgpackr', 'msgpackr1'] as const)('on %s', async (peer) => {
       expect(() => msgpackCodec.decode(hex(`91 ${payload}`))).toThrow();
     });
 
-    test('what ends early or goes on is refused', () => {
+    test('a payload that ends early or has trailing bytes is refused', () => {
       expect(() => msgpackCodec.decode(Buffer.alloc(0))).toThrow('ends within');
       fc.assert(
         fc.property(anyValue, fc.uint8Array({ minLength: 1, maxLength: 4 }), (message, rest) => {
@@ -232,18 +232,18 @@ describe.each(['msgpackr', 'msgpackr1'] as const)('on %s', async (peer) => {
       );
     });
 
-    test('sizes are not believed', () => {
+    test('claimed sizes cause no allocation', () => {
       for (const payload of ['dd ffffffff', 'df ffffffff', 'db ffffffff', 'c6 ffffffff', 'c9 ffffffff 05']) {
         expect(() => msgpackCodec.decode(hex(`${payload} 00`))).toThrow();
       }
     });
 
-    test('depth is an error, not the end', () => {
+    test('a deeply nested payload is an error, not a crash', () => {
       expect(() => msgpackCodec.decode(Buffer.concat([Buffer.alloc(1_000_000, 0x91), hex('01')]))).toThrow();
       expect(through({ a: 1 })).toEqual({ a: 1 });
     });
 
-    test('whatever it is, it decodes to plain data or throws', () => {
+    test('any payload decodes to plain data or throws', () => {
       const plain = (value: unknown): boolean =>
         typeof value !== 'object' ||
         value === null ||

@@ -39,7 +39,7 @@ async function expire() {
 const never = () => new Promise<never>(() => {});
 
 describe('bounded', () => {
-  test('passes results and failures on, the latter as ours', async () => {
+  test('passes results on, and failures as rollcall errors', async () => {
     expect(await link.withDeadline('x', async () => 1)).toBe(1);
     const refusal = new CommandError('no');
     await expect(link.withDeadline('x', () => Promise.reject(refusal))).rejects.toBe(refusal);
@@ -54,7 +54,7 @@ describe('bounded', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('ends at the deadline, unknown unless it can tell', async () => {
+  test('rejects at the deadline, as unknown unless the call knows that nothing was sent', async () => {
     driver.connection('lost', new Error('ECONNRESET'));
     const unknown = watch(link.withDeadline('one', never));
     const failed = watch(link.withDeadline('two', never, () => false));
@@ -68,7 +68,7 @@ describe('bounded', () => {
     expect(failed.error).toMatchObject({ name: 'TimeoutError', outcome: 'failed' });
   });
 
-  test('close fails what is open', async () => {
+  test('close rejects the calls in progress', async () => {
     const open = watch(link.withDeadline('x', never));
     await link.close();
     await turn();
@@ -86,7 +86,7 @@ describe('connect', () => {
     expect(done).toEqual({ value: undefined });
   });
 
-  test('is a ConnectionError with the reason at the deadline, and works later', async () => {
+  test('rejects with a ConnectionError and the reason at the deadline, and works later', async () => {
     driver.ready = false;
     const done = watch(link.connect());
     driver.connection('lost', new Error('ECONNREFUSED'));
@@ -99,7 +99,7 @@ describe('connect', () => {
     expect(later).toEqual({ value: undefined });
   });
 
-  test('fails at once when the client gives up', async () => {
+  test('rejects at once when the client stops reconnecting', async () => {
     const done = watch(link.connect());
     driver.only.fail(new Error('connect ECONNREFUSED'));
     await turn();
@@ -154,7 +154,7 @@ describe('run', () => {
     expect(done.error).toBeInstanceOf(CommandError);
   });
 
-  test('what never went out has failed at the deadline, and stays unsent', async () => {
+  test('an unsent call fails at the deadline, and is never sent', async () => {
     driver.connection('lost');
     const done = watch(link.execute('write', [['SET', 'a', '1']]));
     await expire();
@@ -165,7 +165,7 @@ describe('run', () => {
     expect(driver.calls.filter(({ method }) => method === 'execute')).toEqual([]);
   });
 
-  test('what went out is unknown at the deadline, and not sent again after it', async () => {
+  test('a sent call is unknown at the deadline, and is not sent again', async () => {
     const done = watch(link.execute('write', [['SET', 'a', '1']]));
     const call = driver.only;
     await expire();
@@ -178,7 +178,7 @@ describe('run', () => {
 });
 
 describe('close', () => {
-  test('is idempotent, lets go of the session once, and ends every call', async () => {
+  test('is idempotent, releases the shared client once, and rejects every call', async () => {
     const open = watch(link.execute('write', [['SET', 'a', '1']]));
     await Promise.all([link.close(), link.close()]);
     await link.close();
@@ -192,7 +192,7 @@ describe('close', () => {
   });
 });
 
-test('assertAccepted names the call and the first refusal', () => {
+test('assertNoErrorReply names the call and the first error', () => {
   assertNoErrorReply('x', ['OK', null, 1]);
   expect(() => assertNoErrorReply('x', ['OK', new Error('one'), new Error('two')])).toThrow(
     'x: Redis refused: one',

@@ -64,7 +64,7 @@ describe('a node-redis cluster', () => {
   const make = (given: FakeCluster): ClusterClientAdapter =>
     new NodeRedisCluster(given as unknown as ConstructorParameters<typeof NodeRedisCluster>[0]);
 
-  test('lends its options to connections of ours', async () => {
+  test('our connections have its options', async () => {
     const given = new FakeCluster();
     const client = make(given);
     await client.connect();
@@ -98,13 +98,13 @@ describe('a node-redis cluster', () => {
     expect(given.node.made.pop()?.socket).toMatchObject({ host: '10.0.0.3', port: 1 });
   });
 
-  test('that cannot connect says why', async () => {
+  test('that cannot connect reports the reason', async () => {
     const given = new FakeCluster();
     given.fails = new Error('RootNodesUnavailable');
     await expect(make(given).connect()).rejects.toThrow('RootNodesUnavailable');
   });
 
-  test('a connection for sharded channels ends with the first surprise', async () => {
+  test('a connection for sharded channels ends on any unexpected event', async () => {
     const given = new FakeCluster();
     const client = make(given);
     await client.connect();
@@ -120,7 +120,7 @@ describe('a node-redis cluster', () => {
     expect(told.splice(0)).toEqual(['failed undefined']);
   });
 
-  test('keeps its own listeners when ours are taken off', () => {
+  test('keeps its own listeners when ours are removed', () => {
     const given = new FakeCluster();
     const client = make(given);
     expect(given.listenerCount('error')).toBe(1);
@@ -147,7 +147,7 @@ describe('an ioredis cluster', () => {
   const make = (given: FakeCluster): ClusterClientAdapter =>
     new IoredisCluster(given as unknown as ConstructorParameters<typeof IoredisCluster>[0]);
 
-  test('lends its options to connections of ours, at the addresses it maps', async () => {
+  test('our connections have its options and mapped addresses', async () => {
     const given = new FakeCluster();
     given.nat = { '10.0.0.2:1': { host: 'outside', port: 9 } };
     const client = make(given);
@@ -167,13 +167,13 @@ describe('an ioredis cluster', () => {
     expect(given.node.made.pop()).toMatchObject({ host: '10.0.0.3', port: 1, autoResubscribe: false });
   });
 
-  test('that gives up says why', async () => {
+  test('that stops reconnecting reports the reason', async () => {
     const given = new FakeCluster();
     given.fails = new Error('None of startup nodes is available');
     await expect(make(given).connect()).rejects.toThrow('None of startup nodes is available');
   });
 
-  test('a connection for sharded channels ends with the first surprise', async () => {
+  test('a connection for sharded channels ends on any unexpected event', async () => {
     const given = new FakeCluster();
     const client = make(given);
     await client.connect();

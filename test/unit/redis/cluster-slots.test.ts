@@ -29,13 +29,13 @@ describe('the slot of a key', () => {
     expect(slotOf(Buffer.from(key))).toBe(slot);
   });
 
-  test('an empty tag is none, and only the first pair of braces counts', () => {
+  test('an empty tag is ignored, and only the first pair of braces counts', () => {
     expect(slotOf('a{}b')).not.toBe(slotOf(''));
     expect(slotOf('{}{foo}')).not.toBe(slotOf('foo'));
     expect(slotOf('{{foo}}')).toBe(slotOf('{foo'));
   });
 
-  test('is that of its bytes', () => {
+  test('of a Buffer is the slot of its bytes', () => {
     expect(slotOf('{ünï}')).toBe(slotOf(Buffer.from('ünï')));
     expect(slotOf(Buffer.from([0xff, 0x7b, 0xfe, 0x7d]))).toBe(slotOf(Buffer.from([0xfe])));
   });
@@ -66,7 +66,7 @@ describe('the map of slots', () => {
     [200, SLOTS - 1, ['10.0.0.1', 7000]],
   ];
 
-  test('tells who has a slot, and who there is', () => {
+  test('has the owner of each slot, and all nodes', () => {
     const map = SlotMap.from(rows, 'seed:1');
     expect([0, 99, 100, 150, 200, SLOTS - 1].map((slot) => map?.owner(slot))).toEqual([
       '10.0.0.1:7000',
@@ -80,7 +80,7 @@ describe('the map of slots', () => {
     expect(map?.nodes).toEqual(['10.0.0.1:7000', '10.0.0.3:7000', '10.0.0.2:7001']);
   });
 
-  test('a node without a name is the one that was asked', () => {
+  test('a node without a host is the one that replied', () => {
     expect(SlotMap.from([[0, 1, [null, 7000]]], 'seed:1')?.owner(0)).toBe('seed:7000');
     expect(SlotMap.from([[0, 1, ['', 7000]]], '::1:1')?.owner(0)).toBe('::1:7000');
     expect(
@@ -101,7 +101,7 @@ describe('the map of slots', () => {
     },
   );
 
-  test('equals one that says the same', () => {
+  test('equals a map with the same content', () => {
     const map = SlotMap.from(rows, 'seed:1') as SlotMap;
     expect(map.equals(SlotMap.from(rows, 'other:2') as SlotMap)).toBe(true);
     const moved = [[0, 98, ['10.0.0.1', 7000], ['10.0.0.2', 7001]], ...(rows as Reply[]).slice(1)];
@@ -111,7 +111,7 @@ describe('the map of slots', () => {
   });
 });
 
-test('an address with colons of its own', () => {
+test('an IPv6 address is parsed', () => {
   expect(splitAddress(joinAddress('fe80::1', 6379))).toEqual({ host: 'fe80::1', port: 6379 });
 });
 
@@ -129,7 +129,7 @@ describe('a refusal', () => {
     expect(isRetryableError(new Error(message))).toBe(false),
   );
 
-  test('names where the slot is', () => {
+  test('parses the address in MOVED', () => {
     expect(parseMovedAddress(new Error('MOVED 3999 10.0.0.1:7000'), 'a:1')).toBe('10.0.0.1:7000');
     expect(parseMovedAddress(new Error('MOVED 3999 :7000'), 'a:1')).toBe('a:7000');
     expect(parseMovedAddress(new Error('ASK 3999 10.0.0.1:7000'), 'a:1')).toBeUndefined();

@@ -228,7 +228,7 @@ async function outcome<T>(ms: number, work: Promise<T>): Promise<T | 'open' | Er
 const moved = (key: string, to: string) => new Error(`MOVED ${slotOf(key)} ${to}`);
 
 describe('connecting', () => {
-  test('connects the client, and asks who has which slots', async () => {
+  test('connects the client and reads the slot map', async () => {
     expect(driver.ready).toBe(false);
     await expect(driver.execute([['PING']])).rejects.toMatchObject({ outcome: 'failed' });
     await driver.connect();
@@ -237,14 +237,14 @@ describe('connecting', () => {
     expect(cluster.connected).toBe(1);
   });
 
-  test('asks the next when one does not answer', async () => {
+  test('asks the next node when one does not reply', async () => {
     a.up = false;
     b.frozen = true;
     expect(await outcome(1_000, driver.connect())).toBeUndefined();
     expect(driver.ready).toBe(true);
   });
 
-  test('goes on asking while nobody answers', async () => {
+  test('keeps asking while no node replies', async () => {
     for (const node of [a, b, c]) node.up = false;
     const connecting = driver.connect();
     expect(await outcome(5_000, connecting)).toBe('open');
@@ -254,7 +254,7 @@ describe('connecting', () => {
     expect(driver.ready).toBe(true);
   });
 
-  test('a server that lacks sharded channels is found out', async () => {
+  test('a server without sharded channels is detected', async () => {
     const { capabilities } = driver;
     expect(capabilities.sharded).toBe(true);
     cluster.commandInfo = [null];
@@ -262,12 +262,12 @@ describe('connecting', () => {
     expect(capabilities.sharded).toBe(false);
   });
 
-  test('a subscription connects too', async () => {
+  test('a subscription connects the driver', async () => {
     await driver.subscribe('channel', ['x']);
     expect([driver.ready, cluster.connected]).toEqual([true, 1]);
   });
 
-  test('says when no node can be reached, and when one can again', async () => {
+  test('reports that no node is reachable, and when one is again', async () => {
     await driver.connect();
     for (const node of [a, b, c]) {
       node.up = false;
@@ -286,7 +286,7 @@ describe('connecting', () => {
 describe('a batch', () => {
   beforeEach(() => driver.connect());
 
-  test('is split over the nodes, and answered in its order', async () => {
+  test('is split by node, and its replies keep the order of the commands', async () => {
     for (const node of [a, b, c]) node.answer = ([, key]) => `${String(key)} at ${node.address}`;
     const replies = await driver.execute([
       ['GET', kc],
@@ -304,19 +304,19 @@ describe('a batch', () => {
     ]);
   });
 
-  test('goes where its key is, if it has one', async () => {
+  test('goes to the owner of its key option', async () => {
     await driver.execute([['GET', ka], ['PING']], { key: kb });
     await driver.execute([['PING'], ['GET', kc]], { atomic: true });
     await driver.execute([['GET', ka]], { atomic: true, key: kb });
     expect([a.log, b.log, c.log]).toEqual([[], [`GET ${ka}`, 'PING', `GET ${ka}`], ['PING', `GET ${kc}`]]);
   });
 
-  test('what any node could do, always the same one does', async () => {
+  test('commands without a key always go to the same node', async () => {
     for (let at = 0; at < 30; at++) await driver.execute([['PUBLISH', `channel${at}`, 'x']]);
     expect([a, b, c].map(({ log }) => log.length).sort((x, y) => x - y)).toEqual([0, 0, 30]);
   });
 
-  test('that is refused because its slot has moved runs where it is now, once', async () => {
+  test('refused with MOVED runs at the new owner, once', async () => {
     cluster.share('b:1', 'b:1', 'c:1');
     a.answer = () => moved(ka, 'b:1');
     const [batch, other] = [driver.execute([['INCR', ka]]), driver.execute([['INCR', ka]], { atomic: true })];
@@ -325,7 +325,7 @@ describe('a batch', () => {
     expect(b.log).toEqual([`INCR ${ka}`, `INCR ${ka}`]);
   });
 
-  test('a thousand that are refused at one moment ask once', async () => {
+  test('a thousand refused at the same time cause one refresh', async () => {
     const before = cluster.asked;
     cluster.share('b:1', 'b:1', 'c:1');
     a.answer = () => moved(ka, 'b:1');
@@ -334,7 +334,7 @@ describe('a batch', () => {
     expect(cluster.asked - before).toBeLessThan(5);
   });
 
-  test('that is refused for ever fails after two seconds, without a tight loop', async () => {
+  test('refused forever rejects after two seconds, without a tight loop', async () => {
     const before = cluster.asked;
     a.answer = () => moved(ka, 'a:1');
     const call = driver.execute([['INCR', ka]]);
@@ -350,7 +350,7 @@ describe('a batch', () => {
   });
 
   test.each(['ASK 1 b:1', 'TRYAGAIN Multiple keys', 'CLUSTERDOWN x', 'LOADING x'])(
-    'waits for what passes by itself (%s)',
+    'is retried after a temporary refusal (%s)',
     async (message) => {
       let refusals = 3;
       a.answer = ([name]) => (refusals-- > 0 ? new Error(message) : name);
@@ -361,7 +361,7 @@ describe('a batch', () => {
     },
   );
 
-  test('an error of another kind is an answer', async () => {
+  test('an error of another kind is a reply', async () => {
     a.answer = () => new Error('WRONGTYPE x');
     const [reply] = await driver.execute([['INCR', ka]]);
     expect(reply).toMatchObject({ message: 'WRONGTYPE x' });
@@ -371,7 +371,7 @@ describe('a batch', () => {
     expect(a.log).toHaveLength(2);
   });
 
-  test('part of which no node takes has errors there, and nothing runs twice', async () => {
+  test('partly refused has errors for these commands, and nothing runs twice', async () => {
     a.answer = () => new Error('CLUSTERDOWN x');
     const batch = driver.execute([
       ['INCR', kb],
@@ -384,7 +384,7 @@ describe('a batch', () => {
     expect([b.log, c.log]).toEqual([[`INCR ${kb}`], [`INCR ${kc}`]]);
   });
 
-  test('under which a connection breaks is unknown, and is not sent again', async () => {
+  test('whose connection breaks rejects as unknown, and is not sent again', async () => {
     a.frozen = true;
     const batch = driver.execute([
       ['INCR', kb],
@@ -399,7 +399,7 @@ describe('a batch', () => {
     expect(await outcome(0, driver.execute([['INCR', ka]]))).toEqual(['INCR']);
   });
 
-  test('that becomes unknown while parts of it wait behind others rejects once, and harms nothing', async () => {
+  test('that becomes unknown while parts of it wait for a retry rejects once', async () => {
     await driver.execute([['GET', kb]]);
     a.answer = () => new Error('TRYAGAIN x');
     const first = driver.execute([['GET', ka]]);
@@ -418,7 +418,7 @@ describe('a batch', () => {
     expect(a.log.length).toBe(sent);
   });
 
-  test('a slot that is sent again does not hold up another', async () => {
+  test('a retry for one slot does not delay another slot', async () => {
     const other = keyAt(0, 1);
     let refusals = 2;
     a.answer = ([name, key]) =>
@@ -432,7 +432,7 @@ describe('a batch', () => {
     expect(await outcome(2_500, both)).toMatchObject([{ name: 'ConnectionError' }, 'GET']);
   });
 
-  test('commands for one slot keep their order while the first is sent again', async () => {
+  test('commands for one slot keep their order while the first is retried', async () => {
     let refusals = 2;
     a.answer = ([name]) => (refusals-- > 0 ? new Error('TRYAGAIN x') : name);
     const done: string[] = [];
@@ -452,7 +452,7 @@ describe('a batch', () => {
 describe('a node', () => {
   beforeEach(() => driver.connect());
 
-  test('that is gone is not asked who takes over; the others are', async () => {
+  test('that is dead is not asked for the slot map; the others are', async () => {
     await driver.execute([['GET', ka]]);
     a.up = false;
     a.cut();
@@ -464,7 +464,7 @@ describe('a node', () => {
     expect(a.attempts).toBeLessThan(30);
   });
 
-  test('that answers nothing is given up once another has its slots', async () => {
+  test('that is unresponsive is dropped once another has its slots', async () => {
     await driver.execute([['GET', ka]]);
     a.frozen = true;
     const stuck = driver.execute([['SET', ka]]);
@@ -480,7 +480,7 @@ describe('a node', () => {
     expect(b.log).toEqual([`SET ${ka}`]);
   });
 
-  test('that answers nothing, and that nobody replaces, is waited for', async () => {
+  test('that is unresponsive and not replaced is waited for', async () => {
     await driver.execute([['GET', ka]]);
     a.frozen = true;
     const stuck = driver.execute([['SET', ka]]);
@@ -491,7 +491,7 @@ describe('a node', () => {
     expect(await outcome(1_000, driver.execute([['SET', ka]]))).toEqual(['SET']);
   });
 
-  test('that does not let us in in time takes nothing', async () => {
+  test('that does not connect in time receives no command', async () => {
     a.cut();
     await pass(100);
     a.frozen = true;
@@ -504,7 +504,7 @@ describe('a node', () => {
     expect(a.log).toEqual([]);
   });
 
-  test('whose client fails without a word is given up, and nobody turns in circles', async () => {
+  test('whose client fails without an event is dropped, without a retry loop', async () => {
     await driver.execute([['GET', ka]]);
     a.broken = new Error('The client is offline');
     expect(await outcome(0, driver.execute([['SET', ka]]))).toMatchObject({ outcome: 'unknown' });
@@ -513,7 +513,7 @@ describe('a node', () => {
     expect(await outcome(300, driver.execute([['SET', ka]]))).toEqual(['SET']);
   });
 
-  test('that is there again, as a replica say, is told of; one that went, and what moved, is not', async () => {
+  test('that returns is reported; a node that leaves and a moved slot are not', async () => {
     await pass(4_000);
     cluster.share('b:1', 'b:1', 'c:1');
     await pass(4_000);
@@ -526,7 +526,7 @@ describe('a node', () => {
     expect(events).toHaveLength(2);
   });
 
-  test('that has no slots any more is left alone', async () => {
+  test('without slots is disconnected', async () => {
     await driver.execute([['GET', ka]]);
     cluster.share('b:1', 'b:1', 'c:1');
     await pass(4_000);
@@ -538,7 +538,7 @@ describe('classic subscriptions', () => {
   beforeEach(() => driver.connect());
   const wires = () => [a, b, c].flatMap((node) => node.wires);
 
-  test('are on one node, not on that which is published to', async () => {
+  test('are on one node, and not on the node that is published to', async () => {
     await driver.execute([['PUBLISH', 'x', 'x']]);
     await driver.subscribe('channel', ['x']);
     await driver.subscribe('pattern', ['x*']);
@@ -547,7 +547,7 @@ describe('classic subscriptions', () => {
     expect(wire?.node.log).toEqual([]);
   });
 
-  test('move to another when theirs is gone', async () => {
+  test('move to another node when theirs is dead', async () => {
     await driver.subscribe('channel', ['x']);
     const [wire] = wires() as [FakeWire];
     wire.node.up = false;
@@ -557,7 +557,7 @@ describe('classic subscriptions', () => {
     expect(wires()[0]?.node).not.toBe(wire.node);
   });
 
-  test('leave a node that is in no map and answers nothing, but not one that does', async () => {
+  test('leave a node that is missing from the map and does not reply, but not one that replies', async () => {
     await driver.subscribe('channel', ['x']);
     const [{ node }] = wires() as [FakeWire];
     const others = [a, b, c].filter((each) => each !== node).map(({ address }) => address);
@@ -586,7 +586,7 @@ describe('classic subscriptions', () => {
 describe('sharded subscriptions', () => {
   beforeEach(() => driver.connect());
 
-  test('are where their slots are, one command per slot', async () => {
+  test('are at the owners of their slots, with one command per slot', async () => {
     const tagged = `{${ka}}x`;
     await driver.subscribe('sharded', [ka, kb, tagged, keyAt(0, 1)]);
     expect(a.wires.map(({ log, sharded }) => [log, sharded])).toEqual([
@@ -598,7 +598,7 @@ describe('sharded subscriptions', () => {
     expect([a.wires[0]?.log.at(-1), b.wires[0]?.log.at(-1)]).toEqual([`-${ka}`, `-${kb}`]);
   });
 
-  test('that Redis has elsewhere by now are looked for', async () => {
+  test('refused with MOVED are subscribed at the new owner', async () => {
     await driver.subscribe('sharded', [keyAt(0, 1)]);
     const [wire] = a.wires as [FakeWire];
     wire.refuse = moved(ka, 'b:1');
@@ -610,7 +610,7 @@ describe('sharded subscriptions', () => {
     expect([wire.destroyed, events[1]?.split(':')[0]]).toEqual([true, `sharded ${keyAt(0, 1)}`]);
   });
 
-  test('a connection that breaks before all are confirmed is a gap, though a message ended the last one', async () => {
+  test('a connection that breaks before all names are confirmed is a new gap', async () => {
     const hub = subscriptionManagerFor(new SharedClient(driver, () => {}), systemClock);
     const gaps: string[] = [];
     const audience = new ServiceContext(new ErrorReporter(undefined));
@@ -633,7 +633,7 @@ describe('sharded subscriptions', () => {
     expect(gaps).toEqual(['reconnected', 'reconnected']);
   });
 
-  test('whose connection ends, or does anything unexpected, are dropped; the map is asked for first', async () => {
+  test('whose connection ends or misbehaves are dropped, and the next subscribe refreshes the map first', async () => {
     await driver.subscribe('sharded', [ka, kb]);
     cluster.share('b:1', 'b:1', 'c:1');
     (a.wires[0] as FakeWire).listener.ended();
@@ -642,7 +642,7 @@ describe('sharded subscriptions', () => {
     expect(b.wires.flatMap(({ log }) => log)).toEqual([`+${kb}`, `+${ka}`]);
   });
 
-  test('whose slot has another owner are dropped without a word from Redis', async () => {
+  test('whose slot has another owner are dropped without an event from Redis', async () => {
     await driver.subscribe('sharded', [ka, kb]);
     a.frozen = true;
     cluster.share('b:1', 'b:1', 'c:1');
@@ -651,7 +651,7 @@ describe('sharded subscriptions', () => {
     expect(events).toHaveLength(2);
   });
 
-  test('that no node has are failed, after a while', async () => {
+  test('without an owner reject after two seconds', async () => {
     cluster.share('a:1', 'b:1', 'c:1');
     (cluster.rows as Reply[]).splice(0, 1);
     await pass(4_000);
@@ -661,7 +661,7 @@ describe('sharded subscriptions', () => {
     });
   });
 
-  test('that a rule forbids are refused, and the connection stays', async () => {
+  test('refused by an ACL rule reject, and the connection stays', async () => {
     await driver.subscribe('sharded', [keyAt(0, 1)]);
     const [wire] = a.wires as [FakeWire];
     wire.refuse = new Error('NOPERM x');
@@ -678,13 +678,13 @@ describe('sharded subscriptions', () => {
     expect(wire.destroyed).toBe(true);
   });
 
-  test('a reset drops those of the node that has the name', async () => {
+  test('a reset drops the names at the node of the given name', async () => {
     await driver.subscribe('sharded', [ka, kb]);
     driver.resetSubscriptions('sharded', new Error('no answer'), `probe:{${ka}}`);
     expect(events.slice(1)).toEqual([`sharded ${ka}: no answer`]);
   });
 
-  test('every connection can be probed: by a name in its slots', async () => {
+  test('every connection has a probe channel in its slots', async () => {
     expect(driver.probeChannels('probe')).toEqual([]);
     await driver.subscribe('sharded', [ka, keyAt(0, 1), `${kb}}`, `{${kb}}x`]);
     const names = [...driver.probeChannels('probe')].sort();
@@ -697,7 +697,7 @@ describe('sharded subscriptions', () => {
   });
 });
 
-test('closing ends everything but the client', async () => {
+test('close ends our connections, and leaves the client open', async () => {
   await driver.connect();
   await driver.subscribe('channel', ['x']);
   await driver.subscribe('sharded', [ka]);

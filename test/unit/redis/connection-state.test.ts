@@ -12,7 +12,7 @@ beforeEach(() => {
   state.attach((what, cause) => events.push([what, cause?.message].filter(Boolean).join(' ')));
 });
 
-test('each change is told once', () => {
+test('each change is reported once', () => {
   state.up();
   state.up();
   state.down();
@@ -24,7 +24,7 @@ test('each change is told once', () => {
   expect([state.ready, state.ended]).toEqual([false, true]);
 });
 
-test('work under way is unknown the moment the connection breaks, whatever the client does', async () => {
+test('commands in progress are unknown as soon as the connection breaks, even if the client never settles', async () => {
   state.up();
   const one = state.track(new Promise(() => {}));
   const two = state.track(Promise.resolve(2));
@@ -35,7 +35,7 @@ test('work under way is unknown the moment the connection breaks, whatever the c
   await expect(state.track(Promise.reject(new Error('ERR no')))).rejects.toThrow('ERR no');
 });
 
-test('a late failure of broken work bothers nobody', async () => {
+test('a late rejection of such a command is not unhandled', async () => {
   state.up();
   let fail!: (error: Error) => void;
   const work = state.track(new Promise((_, reject) => (fail = reject)));
@@ -45,7 +45,7 @@ test('a late failure of broken work bothers nobody', async () => {
   await turn();
 });
 
-test('whenReady waits through losses and ends with the client', async () => {
+test('whenReady waits during losses and rejects when the client ends', async () => {
   const first = state.whenReady();
   state.down();
   state.up();
@@ -61,7 +61,7 @@ test('whenReady waits through losses and ends with the client', async () => {
   });
 });
 
-test('errors while away are told, as the reason it lasts; errors while ready are not', () => {
+test('errors are reported while there is no connection, and not while it is ready', () => {
   state.up();
   state.setError(new Error('odd'));
   state.down();

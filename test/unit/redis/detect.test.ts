@@ -11,7 +11,7 @@ import { FakeDriver } from '../../support/fake-driver.js';
 // None of these connects: clients are only looked at.
 const lazy = { lazyConnect: true, host: '127.0.0.1', port: 1 };
 
-describe('a client is told by its shape', () => {
+describe('a client is recognised by its shape', () => {
   test.each([
     ['redis 6', 'node-redis', () => redis6.createClient()],
     ['redis 6, RESP 2', 'node-redis', () => redis6.createClient({ RESP: 2 })],
@@ -53,7 +53,7 @@ describe('a client is told by its shape', () => {
     expect([client, capabilities.cluster]).toEqual([expected, true]);
   });
 
-  test('whatever its class is called', () => {
+  test('under any class name', () => {
     class x extends Redis5 {}
     expect(driverFor(new x(lazy)).client).toBe('ioredis');
     const client = redis6.createClient();
@@ -66,13 +66,13 @@ describe('a client is told by its shape', () => {
     expect(driverFor(wrapped).client).toBe('node-redis');
   });
 
-  test('a driver is taken as it is', () => {
+  test('a driver is used as it is', () => {
     const driver = new FakeDriver();
     expect(driverFor(driver)).toBe(driver);
   });
 });
 
-describe('what would fail later is refused at once', () => {
+describe('an unsuitable client is refused at once', () => {
   test.each([
     ['ioredis 5', () => new Redis5({ ...lazy, keyPrefix: 'app:' })],
     ['ioredis 6', () => new Redis6({ ...lazy, keyPrefix: 'app:' })],
@@ -82,13 +82,13 @@ describe('what would fail later is refused at once', () => {
     expect(() => driverFor(make() as RedisClient)).toThrow(/keyPrefix "app:".*prefix option/);
   });
 
-  test('an empty keyPrefix is none', () => {
+  test('an empty keyPrefix is accepted', () => {
     expect(driverFor(new Redis5({ ...lazy, keyPrefix: '' })).client).toBe('ioredis');
   });
 
   const other = { get() {}, set() {}, publish() {}, subscribe() {}, on() {}, duplicate() {} };
   test.each([undefined, null, 'redis://localhost', 6379, {}, [], () => {}, new Map(), other, Redis5])(
-    'what is no client (%#)',
+    'a value that is not a client (%#)',
     (value) => {
       expect(() => driverFor(value as unknown as RedisClient)).toThrow(InvalidArgumentError);
       expect(() => driverFor(value as unknown as RedisClient)).toThrow(/^redis: /);

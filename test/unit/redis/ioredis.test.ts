@@ -82,13 +82,13 @@ async function subscribed(
   return connection;
 }
 
-test('the connection for subscribing never comes back by itself, nor subscribes anything again', async () => {
+test('the subscribing connection neither reconnects nor resubscribes by itself', async () => {
   const { options } = await subscribed('channel', ['a']);
   expect(options).toMatchObject({ autoResubscribe: false, autoResendUnfulfilledCommands: false });
   expect((options['retryStrategy'] as () => unknown)()).toBeNull();
 });
 
-test('a cut drops the names, and the next subscribe opens another connection', async () => {
+test('a lost connection drops its names, and the next subscribe opens another', async () => {
   const connection = await subscribed('channel', ['a', 'b']);
   connection.emit('error', new Error('read ECONNRESET'));
   connection.ends();
@@ -97,7 +97,7 @@ test('a cut drops the names, and the next subscribe opens another connection', a
   expect(await subscribed('channel', ['a'])).not.toBe(connection);
 });
 
-test('what breaks under SUBSCRIBE rejects, and is not dropped', async () => {
+test('a SUBSCRIBE whose connection breaks rejects, and its names are not reported as dropped', async () => {
   const done = driver.subscribe('channel', ['a']);
   await turn();
   given.duplicates[0]!.ends();
@@ -105,7 +105,7 @@ test('what breaks under SUBSCRIBE rejects, and is not dropped', async () => {
   expect(events).toEqual([]);
 });
 
-test('classic and sharded subscriptions have a connection each, and end apart', async () => {
+test('classic and sharded subscriptions have separate connections', async () => {
   const classic = await subscribed('channel', ['a']);
   const sharded = await subscribed('sharded', ['a']);
   const third = driver.subscribe('pattern', ['a*']);
@@ -120,7 +120,7 @@ test('classic and sharded subscriptions have a connection each, and end apart', 
   expect(classic.disconnected).toBe(1);
 });
 
-test('a thousand names per command at most', async () => {
+test('one command has at most a thousand names', async () => {
   const names = Array.from({ length: 2_001 }, (_, at) => `n${at}`);
   const done = driver.subscribe('channel', names);
   await turn();
@@ -130,7 +130,7 @@ test('a thousand names per command at most', async () => {
   await done;
 });
 
-test('bytes where bytes are wanted, text elsewhere, and each message once', async () => {
+test('each name gets bytes or text as asked for, and each message once', async () => {
   const connection = await subscribed('channel', ['text']);
   connection.emit('message', 'text', 'one');
   expect(messages.splice(0)).toEqual([['channel', 'text', 'text', 'one']]);
@@ -147,7 +147,7 @@ test('bytes where bytes are wanted, text elsewhere, and each message once', asyn
   ]);
 });
 
-test('a name that is subscribed can have bytes from now on, until it is unsubscribed', async () => {
+test('a subscribed name can be switched to bytes until it is unsubscribed', async () => {
   const connection = await subscribed('pattern', ['p*']);
   await subscribed('pattern', ['p*'], { binary: true });
   const message = () => connection.emit('pmessageBuffer', 'p*', Buffer.from('pq'), Buffer.from('x'));

@@ -98,12 +98,12 @@ async function answered(work: Promise<void>): Promise<Call[]> {
 
 const linesOf = (calls: Call[]) => calls.map(({ line }) => line);
 
-test('the connection for subscribing goes where the client does, and never comes back by itself', async () => {
+test("the subscribing connection has the client's address, and does not reconnect", async () => {
   await answered(driver.subscribe('channel', ['x']));
   expect(given.duplicates[0]!.options.socket).toEqual({ host: 'there', reconnectStrategy: false });
 });
 
-test('a cut drops the names, and the next subscribe opens another connection', async () => {
+test('a lost connection drops its names, and the next subscribe opens another', async () => {
   await answered(driver.subscribe('channel', ['x', 'y']));
   const connection = given.duplicates[0]!;
   connection.emit('error', new Error('read ECONNRESET'));
@@ -114,7 +114,7 @@ test('a cut drops the names, and the next subscribe opens another connection', a
   expect(connection.calls).toEqual([]);
 });
 
-test('what breaks under SUBSCRIBE rejects; under UNSUBSCRIBE it has done the work', async () => {
+test('a broken connection rejects SUBSCRIBE and resolves UNSUBSCRIBE', async () => {
   await answered(driver.subscribe('channel', ['x']));
   const [joining, leaving] = [driver.subscribe('channel', ['y']), driver.unsubscribe('channel', ['x'])];
   await turn();
@@ -124,7 +124,7 @@ test('what breaks under SUBSCRIBE rejects; under UNSUBSCRIBE it has done the wor
   expect(events).toEqual([]);
 });
 
-test('reset gives the connection up at once', async () => {
+test('reset closes the connection at once', async () => {
   await answered(driver.subscribe('channel', ['x']));
   await answered(driver.subscribe('pattern', ['x*']));
   driver.resetSubscriptions('channel', new Error('dead'));
@@ -134,7 +134,7 @@ test('reset gives the connection up at once', async () => {
   expect(given.duplicates).toHaveLength(2);
 });
 
-test('a pattern has one listener, however often it is subscribed, and a new one after its end', async () => {
+test('a pattern has one listener however often it is subscribed, and a new one after unsubscribe', async () => {
   const [first] = await answered(driver.subscribe('pattern', ['p*']));
   const [second] = await answered(driver.subscribe('pattern', ['p*']));
   const [other] = await answered(driver.subscribe('pattern', ['q*']));
@@ -162,7 +162,7 @@ test.each([
   expect(messages).toEqual([[kind, 'x', 'x', payload]]);
 });
 
-test('a client that gives up says why', async () => {
+test('a client that stops reconnecting reports the reason', async () => {
   const cause = new Error('connect ECONNREFUSED');
   given.connect = async () => {
     given.isOpen = true;

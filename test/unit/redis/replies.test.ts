@@ -32,7 +32,7 @@ test.each([
   expect(ours).toMatchObject({ cause: error, outcome: 'unknown' });
 });
 
-test('what is ours already stays as it is', () => {
+test('a rollcall error is returned unchanged', () => {
   const ours = new ClosedError('m');
   expect(toRollcallError(ours)).toBe(ours);
   expect(toRollcallError('text')).toMatchObject({ name: 'ConnectionError', message: 'text' });

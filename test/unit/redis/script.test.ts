@@ -22,11 +22,11 @@ function server() {
   return { known, batches, send, names: () => batches.map((batch) => batch.map(([name]) => name)) };
 }
 
-test('the digest is the one Redis computes', () => {
+test('the digest is the SHA-1 that Redis computes', () => {
   expect(one.sha).toBe('e0e1f9fabfc9d4800c877a703b823ac0578ff8db');
 });
 
-test('EVAL at first, EVALSHA from then on, keys and arguments as given', async () => {
+test('the first call is EVAL, later ones EVALSHA, with keys and arguments unchanged', async () => {
   const { send, batches } = server();
   const runner = new ScriptRunner();
   await runner.run([['SET', 'a', '1'], call(one, 'x', 'y')], send, true);
@@ -40,7 +40,7 @@ test('EVAL at first, EVALSHA from then on, keys and arguments as given', async (
   ]);
 });
 
-test('NOSCRIPT sends the whole transaction again, with the sources of all scripts', async () => {
+test('after NOSCRIPT a transaction is sent again as a whole, with all script sources', async () => {
   const { send, known, names } = server();
   const runner = new ScriptRunner();
   await runner.run([call(one), call(two)], send, true);
@@ -55,7 +55,7 @@ test('NOSCRIPT sends the whole transaction again, with the sources of all script
   expect(names().at(-1)).toEqual(['EVALSHA']);
 });
 
-test('in a transaction one missing of two is enough', async () => {
+test('one missing script of two repeats the transaction', async () => {
   const { send, known, names } = server();
   const runner = new ScriptRunner();
   await runner.run([call(one), call(two)], send, true);
@@ -67,7 +67,7 @@ test('in a transaction one missing of two is enough', async () => {
   ]);
 });
 
-test('outside one, only what was not run is sent again, and answers stand in their places', async () => {
+test('in a pipeline only the commands that were not run are sent again, and replies keep their order', async () => {
   const { send, known, batches } = server();
   const numbered: typeof send = async (commands) => {
     const replies = await send(commands);
@@ -99,7 +99,7 @@ test('outside one, only what was not run is sent again, and answers stand in the
   expect(batches.at(-1)!.map(([name]) => name)).toEqual(['EVALSHA', 'EVALSHA']);
 });
 
-test('… and a command that was refused otherwise is not sent again with them', async () => {
+test('in a pipeline a command with another error is not sent again', async () => {
   const runner = new ScriptRunner();
   const sent: unknown[] = [];
   const send = async (commands: readonly PlainCommand[]): Promise<Reply[]> => {
@@ -113,7 +113,7 @@ test('… and a command that was refused otherwise is not sent again with them',
   expect(replies[1]).toBe('done');
 });
 
-test('… and when the second attempt fails, that is the outcome', async () => {
+test('when the second attempt of a pipeline fails, the call rejects', async () => {
   const { send, known, names } = server();
   const runner = new ScriptRunner();
   await runner.run([call(one)], send, false);
@@ -129,7 +129,7 @@ test('… and when the second attempt fails, that is the outcome', async () => {
 });
 
 test.each([true, false])(
-  'a server that never keeps scripts gets each batch twice at most (%s)',
+  'a server that never keeps scripts receives each batch at most twice (%s)',
   async (atomic) => {
     const runner = new ScriptRunner();
     let sent = 0;
@@ -143,7 +143,7 @@ test.each([true, false])(
   },
 );
 
-test('other refusals are the caller’s to see, and repeat nothing', async () => {
+test('other errors are returned to the caller, and nothing is repeated', async () => {
   const runner = new ScriptRunner();
   let sent = 0;
   const replies = await runner.run(
@@ -158,7 +158,7 @@ test('other refusals are the caller’s to see, and repeat nothing', async () =>
   expect(replies[1]).toBe('OK');
 });
 
-test('a new connection may lead to another server', async () => {
+test('after a reset scripts are sent with their source again', async () => {
   const { send, names } = server();
   const runner = new ScriptRunner();
   await runner.run([call(one)], send, true);
@@ -167,14 +167,14 @@ test('a new connection may lead to another server', async () => {
   expect(names()).toEqual([['EVAL'], ['EVAL']]);
 });
 
-test('a batch without scripts goes through as it is', async () => {
+test('a batch without scripts is sent unchanged', async () => {
   const { send, batches } = server();
   const commands: PlainCommand[] = [['PING'], ['GET', 'a']];
   await new ScriptRunner().run(commands, send, true);
   expect(batches).toEqual([commands]);
 });
 
-test('a send that fails is not taken for success', async () => {
+test('a script whose send failed is not treated as known', async () => {
   const { send, names } = server();
   const runner = new ScriptRunner();
   await expect(runner.run([call(one)], () => Promise.reject(new Error('cut')), true)).rejects.toThrow('cut');

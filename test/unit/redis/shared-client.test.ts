@@ -22,7 +22,7 @@ function waiting() {
 }
 
 describe('connecting', () => {
-  test('all callers share one attempt, and later ones its success', async () => {
+  test('all callers share one attempt and its success', async () => {
     driver.ready = false;
     const all = Promise.all([session.connect(), session.connect()]);
     expect(driver.calls).toHaveLength(1);
@@ -32,7 +32,7 @@ describe('connecting', () => {
     expect(driver.calls).toHaveLength(1);
   });
 
-  test('a failure has a cause, and the next call tries again', async () => {
+  test('a failure has a cause, and the next call connects again', async () => {
     driver.ready = false;
     const cause = new Error('connect ECONNREFUSED');
     const failed = expect(session.connect()).rejects.toMatchObject({
@@ -47,7 +47,7 @@ describe('connecting', () => {
     await again;
   });
 
-  test('after the client gave up, connecting starts anew', async () => {
+  test('after the client has stopped reconnecting, connect starts again', async () => {
     const first = session.connect();
     driver.only.ack();
     await first;
@@ -63,7 +63,7 @@ describe('whenReady', () => {
     expect(driver.calls).toEqual([]);
   });
 
-  test('connects if nobody has, and calls back once', async () => {
+  test('connects the client, and calls back once', async () => {
     driver.ready = false;
     const calls = waiting();
     const call = driver.only;
@@ -89,7 +89,7 @@ describe('whenReady', () => {
     expect(calls).toEqual([undefined]);
   });
 
-  test('what becomes of the subscribed connections is another matter', async () => {
+  test('dropped subscriptions do not affect it', async () => {
     driver.ready = false;
     const calls = waiting();
     driver.known.add('channel x');
@@ -99,7 +99,7 @@ describe('whenReady', () => {
     expect(session.ended).toBe(false);
   });
 
-  test('fails when the client gives up, or cannot connect', async () => {
+  test('fails when the client stops reconnecting or cannot connect', async () => {
     driver.ready = false;
     const one = waiting();
     driver.connection('ended', new Error('over'));
@@ -116,7 +116,7 @@ describe('whenReady', () => {
   });
 });
 
-test('lastError is the latest while the connection is away', () => {
+test('lastError is the latest error while there is no connection', () => {
   const [one, two] = [new Error('one'), new Error('two')];
   driver.connection('lost', one);
   driver.connection('lost');
@@ -150,7 +150,7 @@ test('messages and changes go to every listener until it stops', () => {
   expect(got).toEqual(['pattern,x*,xy,1', 'lost cut', 'sharded a,b cut too', 'returned']);
 });
 
-test('the connection is closed when the last service has let go', async () => {
+test('the driver is closed when the last service has released it', async () => {
   session.retain();
   session.retain();
   await session.release();
@@ -164,7 +164,7 @@ class IndifferentDriver extends FakeDriver {
   override attach(): void {}
 }
 
-test('one client has one session, and a new one after its end', async () => {
+test('one client has one shared client, and a new one after its end', async () => {
   const client = new IndifferentDriver();
   const first = sharedClientFor(client);
   expect(sharedClientFor(client)).toBe(first);

@@ -89,7 +89,7 @@ async function subscribed(kind: SubscriptionKind, ...names: string[]): Promise<F
 }
 
 describe('opening', () => {
-  test('the first subscribe opens the one connection, and waits for it', async () => {
+  test('the first subscribe opens the connection, and waits for it', async () => {
     expect(wires).toEqual([]);
     const one = watch(subscriber.subscribe('channel', ['a', 'b']));
     const two = watch(subscriber.subscribe('pattern', ['a*'], true));
@@ -112,7 +112,7 @@ describe('opening', () => {
     expect(told).toEqual([]);
   });
 
-  test('that fails rejects all who waited, with the reason; the next one opens another', async () => {
+  test('that fails rejects all waiting calls with the reason; the next subscribe opens another', async () => {
     const all = [subscriber.subscribe('channel', ['a']), subscriber.subscribe('channel', ['b'])].map(watch);
     await turn();
     wires[0]!.connecting.reject(new Error('connect ECONNREFUSED'));
@@ -127,7 +127,7 @@ describe('opening', () => {
     expect(wires).toHaveLength(2);
   });
 
-  test('that ends before it was open rejects as well, even if the client never answers', async () => {
+  test('that ends before it is open rejects, even if the client never settles', async () => {
     const one = watch(subscriber.subscribe('channel', ['a']));
     await turn();
     wires[0]!.listener.failed(new Error('NOAUTH'));
@@ -138,7 +138,7 @@ describe('opening', () => {
     expect(wires).toHaveLength(2);
   });
 
-  test('that was given up and comes through all the same is not used', async () => {
+  test('that succeeds after it was discarded is not used', async () => {
     const one = watch(subscriber.subscribe('channel', ['a']));
     await turn();
     subscriber.reset(new Error('dead'));
@@ -152,13 +152,13 @@ describe('opening', () => {
 });
 
 describe('subscribing', () => {
-  test('messages go through', async () => {
+  test('messages are passed on', async () => {
     const wire = await subscribed('pattern', 'a*');
     wire.listener.message('pattern', 'a*', 'ab', '1');
     expect(told).toEqual(['pattern a* ab: 1']);
   });
 
-  test('what Redis refuses is a CommandError, and the connection goes on', async () => {
+  test('a refused SUBSCRIBE is a CommandError, and the connection stays', async () => {
     const wire = await subscribed('channel', 'a');
     const one = watch(subscriber.subscribe('channel', ['b']));
     await turn();
@@ -170,7 +170,7 @@ describe('subscribing', () => {
     expect(told).toEqual(['dropped channel a']);
   });
 
-  test('the moment the connection breaks it is unknown, whatever the client does', async () => {
+  test('rejects as unknown as soon as the connection breaks, even if the client never settles', async () => {
     const wire = await subscribed('channel', 'a');
     const one = watch(subscriber.subscribe('channel', ['b']));
     await turn();
@@ -188,7 +188,7 @@ describe('subscribing', () => {
     expect(told).toEqual(['dropped channel a', 'dropped channel b']);
   });
 
-  test('a break together with the confirmation is one or the other, never neither', async () => {
+  test('a break at the moment of the confirmation rejects or is reported as dropped', async () => {
     const wire = await subscribed('channel', 'a');
     const one = watch(subscriber.subscribe('channel', ['b']));
     await turn();
@@ -199,7 +199,7 @@ describe('subscribing', () => {
     expect(toldOf).toBe(one.state === 'done');
   });
 
-  test('… whichever of the promises in between has settled', async () => {
+  test('a break between the confirmation and the result rejects or is reported as dropped', async () => {
     for (let ticks = 0; ticks < 6; ticks++) {
       told = [];
       const wire = await subscribed('channel', 'a');
@@ -215,7 +215,7 @@ describe('subscribing', () => {
 });
 
 describe('unsubscribing', () => {
-  test('resolves when Redis has confirmed; a break does as well', async () => {
+  test('resolves on the confirmation of Redis, and when the connection breaks', async () => {
     const wire = await subscribed('channel', 'a', 'b');
     const [one, two] = [['a'], ['b']].map((names) => watch(subscriber.unsubscribe('channel', names)));
     await turn();
@@ -231,7 +231,7 @@ describe('unsubscribing', () => {
     expect(told).toEqual([]);
   });
 
-  test('a refusal is told', async () => {
+  test('rejects when Redis refuses', async () => {
     const wire = await subscribed('channel', 'a');
     const one = watch(subscriber.unsubscribe('channel', ['a']));
     await turn();
@@ -240,7 +240,7 @@ describe('unsubscribing', () => {
     expect(one.error).toBeInstanceOf(CommandError);
   });
 
-  test('needs no connection, and opens none', async () => {
+  test('without a connection resolves and opens none', async () => {
     await subscriber.unsubscribe('channel', ['a']);
     expect(wires).toEqual([]);
     const wire = await subscribed('channel', 'a');
@@ -251,7 +251,7 @@ describe('unsubscribing', () => {
 });
 
 describe('a break', () => {
-  test('drops what was confirmed, once, by kind, with the reason, and destroys the connection', async () => {
+  test('drops the confirmed names once per kind with the reason, and destroys the connection', async () => {
     const wire = await subscribed('channel', 'a', 'b');
     await subscribed('sharded', 'a');
     await subscribed('pattern', 'a*');
@@ -266,13 +266,13 @@ describe('a break', () => {
     expect(wire.destroyed).toBe(1);
   });
 
-  test('without a reason has one all the same', async () => {
+  test('without an error has a default reason', async () => {
     const wire = await subscribed('channel', 'a');
     wire.listener.ended();
     expect(causes[0]).toBeInstanceOf(ConnectionError);
   });
 
-  test('what an old connection says later is nobody’s concern', async () => {
+  test('later events of the old connection are ignored', async () => {
     const old = await subscribed('channel', 'a');
     old.listener.ended();
     await subscribed('channel', 'a');
@@ -289,7 +289,7 @@ describe('a break', () => {
     expect(causes.at(-1)!.message).not.toContain('late');
   });
 
-  test('a message on its way in an old connection does not come among those of the new one', async () => {
+  test('late messages of the old connection are ignored', async () => {
     const old = await subscribed('channel', 'a');
     old.listener.ended();
     await subscribed('channel', 'a');
@@ -299,8 +299,8 @@ describe('a break', () => {
   });
 });
 
-describe('names that Redis takes away', () => {
-  test('are dropped, the others stay', async () => {
+describe('names that Redis unsubscribes', () => {
+  test('are reported as dropped, and the others stay', async () => {
     const wire = await subscribed('sharded', 'a', 'b', 'c');
     wire.listener.withdrawn('sharded', ['a', 'b']);
     expect(told).toEqual(['dropped sharded a b']);
@@ -310,7 +310,7 @@ describe('names that Redis takes away', () => {
     expect(told).toEqual(['dropped sharded a b', 'dropped sharded c']);
   });
 
-  test('are no news when nobody has them any more', async () => {
+  test('are not reported when they are no longer subscribed', async () => {
     const wire = await subscribed('sharded', 'a');
     void subscriber.unsubscribe('sharded', ['a']);
     wire.listener.withdrawn('sharded', ['a', 'never']);
@@ -327,7 +327,7 @@ describe('names that Redis takes away', () => {
 });
 
 describe('reset', () => {
-  test('is a break with a reason of its own, at once', async () => {
+  test('drops all names at once with the given reason', async () => {
     const wire = await subscribed('channel', 'a');
     wire.listener.failed(new Error('earlier'));
     const one = watch(subscriber.subscribe('channel', ['b']));
@@ -344,12 +344,12 @@ describe('reset', () => {
     expect(told).toHaveLength(1);
   });
 
-  test('of nothing is nothing', () => {
+  test('without a connection does nothing', () => {
     subscriber.reset(new Error('dead'));
     expect([wires, told]).toEqual([[], []]);
   });
 
-  test('while the connection is opened ends the wait for it', async () => {
+  test('during connecting rejects the waiting call', async () => {
     const one = watch(subscriber.subscribe('channel', ['a']));
     await turn();
     subscriber.reset(new Error('dead'));
@@ -360,7 +360,7 @@ describe('reset', () => {
 });
 
 describe('close', () => {
-  test('ends what is open, tells nobody, and opens nothing any more', async () => {
+  test('ends the connection without events, and opens no other', async () => {
     const wire = await subscribed('channel', 'a');
     const joining = watch(subscriber.subscribe('channel', ['b']));
     const leaving = watch(subscriber.unsubscribe('channel', ['a']));
@@ -378,7 +378,7 @@ describe('close', () => {
     expect(wires).toHaveLength(1);
   });
 
-  test('does not wait for a connection that is being opened', async () => {
+  test('does not wait for a connection in progress', async () => {
     const one = watch(subscriber.subscribe('channel', ['a']));
     await turn();
     subscriber.close();
@@ -387,7 +387,7 @@ describe('close', () => {
     expect(wires[0]!.destroyed).toBe(1);
   });
 
-  test('a connection that comes through after it is destroyed again', async () => {
+  test('a connection that opens after it is destroyed', async () => {
     void subscriber.subscribe('channel', ['a']).catch(() => {});
     await turn();
     subscriber.close();
