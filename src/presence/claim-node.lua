@@ -1,12 +1,12 @@
--- Claims the remains of a dead node for one reaper, or prolongs the claim. From then on the node
--- cannot renew its lease any more, so nothing is taken from a living one.
+-- Claims the entries of a dead node for one reaper, or extends the claim. From then on the node cannot
+-- renew its lease, so that no entry of a living node is removed.
 --
 -- KEYS  1 nodes
--- ARGV  1 the dead node   2 the score it was judged by   3 how long the claim holds, in ms
---       4 "1" when the claim is the caller's own and is to be prolonged
--- Returns the new score, or false when the score is another by now
+-- ARGV  1 the dead node   2 the score from which its death was concluded   3 duration of the claim in ms
+--       4 "1" to extend the caller's own claim
+-- Returns the new score, or false when the score has changed
 --
--- A claim is a negative score: minus the time it ends. When its reaper dies too, another takes over.
+-- A claim is a negative score: minus the time at which it ends. If its reaper dies as well, another takes over.
 
 local score = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or 0)
 if score == 0 or score ~= tonumber(ARGV[2]) then return false end

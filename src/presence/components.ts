@@ -8,7 +8,9 @@ import {
   subscriptionManagerFor,
 } from '../pubsub/subscription-manager.js';
 import { ClientHandle } from '../redis/client-handle.js';
+import { Inbox } from './inbox.js';
 import { PartitionKeys } from './keys.js';
+import { LeaseRenewer } from './lease-renewer.js';
 import { LocalPresence } from './local-presence.js';
 import { LocalSockets } from './local-sockets.js';
 import { NodeLease } from './node-lease.js';
@@ -18,8 +20,10 @@ import { PresenceReader } from './presence-reader.js';
 import { WatchRegistry } from './presence-watches.js';
 import { PresenceWriter } from './presence-writer.js';
 import { Reaper } from './reaper.js';
+import { Restorer } from './restorer.js';
 import { RoomPresence } from './room-presence.js';
 import type { PresenceSettings } from './settings.js';
+import { Startup } from './startup.js';
 
 /** The parts of a presence service. */
 export interface PresenceComponents {
@@ -27,27 +31,24 @@ export interface PresenceComponents {
   readonly subscriptions: SubscriptionManager;
   readonly keys: readonly PartitionKeys[];
   readonly layout: PartitionLayout;
+  readonly startup: Startup;
   readonly reporter: ErrorReporter;
   readonly context: ServiceContext;
   readonly disposables: DisposableStore;
   readonly nodeLease: NodeLease;
   readonly writer: PresenceWriter;
   readonly local: LocalPresence;
+  readonly restorer: Restorer;
+  readonly leaseRenewer: LeaseRenewer;
+  readonly inbox: Inbox;
   readonly reader: PresenceReader;
   readonly reaper: Reaper;
   readonly watches: WatchRegistry;
   readonly rooms: RoomPresence;
 }
 
-/**
- * Builds the parts and connects them: the node writes through the store, which asks the keeper for
- * the node's id and shows it every lease; the reaper writes through the store as well.
- */
-export function createComponents(
-  options: PresenceOptions,
-  settings: PresenceSettings,
-  life: { start(): Promise<void>; wiped(): void },
-): PresenceComponents {
+/** Creates the parts. Each one knows only those created before it. */
+export function createComponents(options: PresenceOptions, settings: PresenceSettings): PresenceComponents {
   const { onError, clock = systemClock } = options;
   const reporter = new ErrorReporter(onError);
   const context = new ServiceContext(reporter);
@@ -58,51 +59,47 @@ export function createComponents(
   const { partitions = defaultPartitions(client.capabilities.cluster), prefix } = settings;
   const keys = Array.from({ length: partitions }, (_, partition) => new PartitionKeys(prefix, partition));
   const layout = new PartitionLayout(client, prefix, keys);
-  const owned = new LocalSockets();
-  const common = {
+  const startup = new Startup(client, layout);
+  const shared = {
     ...settings,
     clock,
     client,
     subscriptions,
     keys,
     layout,
+    startup,
     reporter,
     context,
     disposables,
-    owned,
   };
 
-  const nodeLease: NodeLease = new NodeLease({
-    ...common,
-    name: settings.nodeName,
-    afterRenewal: () => local.repair(),
-    onDoubt: (partition) => reaper.suspend(partition),
-  });
-  const nodeId = () => nodeLease.id;
-  const writer = new PresenceWriter({
-    ...common,
-    statuses: settings.statusPriority,
-    ready: () => life.start(),
-    nodeId,
-    leases: nodeLease,
-  });
-  nodeLease.attach(writer);
-  const local: LocalPresence = new LocalPresence({ ...common, nodeLease, writer });
+  const localSockets = new LocalSockets();
+  const nodeLease = new NodeLease(settings.nodeName);
+  const writer = new PresenceWriter({ ...shared, nodeLease });
+  const local = new LocalPresence({ ...shared, localSockets, nodeLease, writer });
+  const restorer = new Restorer({ ...shared, localSockets, nodeLease, writer });
+  const leaseRenewer = new LeaseRenewer({ ...shared, localSockets, nodeLease, writer, restorer, local });
+  const inbox = new Inbox({ ...shared, localSockets, nodeLease, writer, restorer, local });
+
+  const reaper = new Reaper({ ...shared, nodeLease, writer });
   const reader = new PresenceReader(client, keys);
-  const reaper: Reaper = new Reaper({ ...common, writer, nodeId, onWipe: () => life.wiped() });
-  const watches = new WatchRegistry({ ...common, reader, channels: keys.map(({ events }) => events) });
-  const rooms = new RoomPresence(common);
+  const watches = new WatchRegistry({ ...shared, reader, channels: keys.map(({ events }) => events) });
+  const rooms = new RoomPresence(shared);
   return {
     client,
     subscriptions,
     keys,
     layout,
+    startup,
     reporter,
     context,
     disposables,
     nodeLease,
     writer,
     local,
+    restorer,
+    leaseRenewer,
+    inbox,
     reader,
     reaper,
     watches,

@@ -1,141 +1,140 @@
-/** What one look at a partition's leases showed. */
+/** The leases of a partition at one time. */
 export interface LeaseSnapshot {
-  /** Redis's own time, in ms. */
+  /** Time of Redis, in ms. */
   readonly now: number;
   /**
-   * Node id → score in the `nodes` set. Positive: when its lease expires. Negative: it was judged
-   * dead, and a reaper's claim on its remains ends at minus the score.
+   * Node id → score in the `nodes` set. Positive: the lease expires then. Negative: the node is dead, and a reaper's
+   * claim on its entries ends at minus the score.
    */
   readonly leases: ReadonlyMap<string, number>;
 }
 
-/** A node whose remains may be removed, and the score by which it was judged. */
+/** A dead node, and the score from which that was concluded. */
 export interface DeadNode {
   readonly nodeId: string;
   readonly score: number;
 }
 
-/** Why nobody was judged although some leases have expired. */
+/** Why no node was found dead although leases have expired. */
 export type SuppressionReason = 'quarantine' | 'self-preservation';
 
-/** What to do about a survey. */
+/** Result of {@link FailureDetector.detect}. */
 export interface DetectionResult {
-  /** Whose sockets to remove. */
+  /** Nodes whose entries must be removed. */
   readonly dead: readonly DeadNode[];
-  /** Nodes whose lease has expired, dead or not: they look late. */
+  /** Nodes whose lease has expired, dead or not. */
   readonly suspect: readonly string[];
-  /** Set when `late` nodes were spared. */
-  readonly suspended?: SuppressionReason;
+  /** Set when suspect nodes were not taken for dead. */
+  readonly suppressed?: SuppressionReason;
 }
 
 /** Options of {@link FailureDetector}. All durations in ms. */
 export interface FailureDetectorOptions {
-  /** How long a lease lasts; also how long a judge must have had an unbroken view of Redis. */
+  /** Duration of a lease, and of the uninterrupted view of Redis that detection requires. */
   readonly lease: number;
   /**
-   * The share of all nodes that may seem dead at once and be believed. More than that, and more
-   * than two, is more likely a fault of Redis or the network: it must last another lease.
+   * The largest share of nodes that may die at once. If more nodes, and more than two, have expired, a fault of Redis
+   * or of the network is more likely, so detection waits for another lease.
    */
   readonly maxFailureRatio: number;
 }
 
 /**
- * Decides who is dead. Pure: fed with surveys and a monotonic clock, it knows neither Redis nor
- * timers. Wall clocks of different hosts are never compared: a lease is judged by Redis's clock,
- * against which it was written, and by having been watched here, unchanged.
+ * Decides which nodes are dead, from snapshots of the leases and a monotonic clock; it has no I/O and no timers. Wall
+ * clocks of different hosts are never compared: a lease expires by Redis's clock, with which it was written.
  *
- * A node is dead when all of this holds:
- * - its lease has expired, and the same lease was seen in an earlier survey: a node unknown to the
- *   judge is not dead, and one that was merely frozen together with Redis gets its chance to renew;
- * - surveys and own renewals have come through without a break for a whole lease. After a start, or
- *   a freeze of Redis, of the network or of this very process, everybody looks dead at first;
- * - not too many seem dead within a lease (the self-preservation of Netflix's Eureka), or they have
- *   seemed so for a further one.
+ * A node is dead when all of these hold:
+ * - Its lease has expired, and an earlier snapshot contained the same lease. A node seen for the first time is not
+ *   dead, and one that was frozen together with Redis gets the time to renew.
+ * - Snapshots and own renewals have succeeded without interruption for a whole lease. After a start, or after a freeze
+ *   of Redis, of the network or of this process, all nodes look dead at first.
+ * - Not too many nodes have died within a lease (self-preservation, as in Netflix Eureka), or they have been expired
+ *   for another lease.
  *
- * Whose remains were claimed by a reaper that did not finish has been judged before; the claim's end
- * is all that counts.
+ * A node claimed by a reaper that did not finish is known to be dead; it can be claimed when that claim has ended.
  */
 export class FailureDetector {
   readonly #options: FailureDetectorOptions;
   #unbrokenSince: number | undefined;
-  #lastLook = 0;
+  #lastMonotonic = 0;
   #lastNow = 0;
-  #massDeathSince: number | undefined;
-  #watched = new Map<string, number>();
-  /** Who was judged dead here, and when: leases end one after the other, also in one big fault. */
-  readonly #judged = new Map<string, number>();
+  #massFailureSince: number | undefined;
+  /** Leases in the previous snapshot. */
+  #previous = new Map<string, number>();
+  /** Node found dead → when: in one large fault leases still expire one after the other. */
+  readonly #foundDead = new Map<string, number>();
 
   constructor(options: FailureDetectorOptions) {
     this.#options = options;
   }
 
-  /** A renewal failed or a lease was lost: what is seen from here is not to be trusted for a while. */
+  /** A renewal failed or a lease was lost: snapshots prove nothing until a lease has passed without interruption. */
   reset(): void {
     this.#unbrokenSince = undefined;
   }
 
-  /** Judges `survey`, taken at `monotonic` ms on this process's own clock. */
-  detect(survey: LeaseSnapshot, monotonic: number): DetectionResult {
-    if (this.#looksLikeOtherServer(survey, monotonic)) this.reset();
-    this.#lastNow = survey.now;
+  /** Evaluates `snapshot`, taken at `monotonic` ms by this process's clock. */
+  detect(snapshot: LeaseSnapshot, monotonic: number): DetectionResult {
+    if (this.#looksLikeOtherServer(snapshot, monotonic)) this.reset();
+    this.#lastNow = snapshot.now;
     const unbroken = this.#unbrokenFor(monotonic);
     const claimable: DeadNode[] = [];
     const expired: DeadNode[] = [];
-    const late: string[] = [];
-    for (const [nodeId, score] of survey.leases) {
-      if (Math.abs(score) >= survey.now) continue;
+    const suspect: string[] = [];
+    for (const [nodeId, score] of snapshot.leases) {
+      if (Math.abs(score) >= snapshot.now) continue;
       if (score < 0) {
         claimable.push({ nodeId, score });
         continue;
       }
-      late.push(nodeId);
-      if (this.#watched.get(nodeId) === score) expired.push({ nodeId, score });
+      suspect.push(nodeId);
+      if (this.#previous.get(nodeId) === score) expired.push({ nodeId, score });
     }
-    this.#watched = new Map(survey.leases);
+    this.#previous = new Map(snapshot.leases);
 
     if (expired.length === 0) {
-      this.#massDeathSince = undefined;
-      return { dead: claimable, suspect: late };
+      this.#massFailureSince = undefined;
+      return { dead: claimable, suspect };
     }
-    if (unbroken < this.#options.lease) return { dead: claimable, suspect: late, suspended: 'quarantine' };
-    if (this.#exceedsFailureRatio(expired, survey, monotonic)) {
-      return { dead: claimable, suspect: late, suspended: 'self-preservation' };
+    if (unbroken < this.#options.lease) return { dead: claimable, suspect, suppressed: 'quarantine' };
+    if (this.#exceedsFailureRatio(expired, snapshot, monotonic)) {
+      return { dead: claimable, suspect, suppressed: 'self-preservation' };
     }
-    for (const { nodeId } of expired) this.#judged.set(nodeId, monotonic);
-    return { dead: [...claimable, ...expired], suspect: late };
+    for (const { nodeId } of expired) this.#foundDead.set(nodeId, monotonic);
+    return { dead: [...claimable, ...expired], suspect };
   }
 
-  /** Redis went back to an older state, or its clock stepped: a replica was promoted. Leases prove nothing. */
+  /** A lease went back, or Redis's clock stepped, as when a replica is promoted: leases prove nothing then. */
   #looksLikeOtherServer({ now, leases }: LeaseSnapshot, monotonic: number): boolean {
-    const step = now - this.#lastNow - (monotonic - this.#lastLook);
+    const step = now - this.#lastNow - (monotonic - this.#lastMonotonic);
     if (Math.abs(step) > this.#options.lease / 2) return true;
     for (const [nodeId, score] of leases) {
-      if (score > 0 && (this.#watched.get(nodeId) ?? 0) > score) return true;
+      if (score > 0 && (this.#previous.get(nodeId) ?? 0) > score) return true;
     }
     return false;
   }
 
   #unbrokenFor(monotonic: number): number {
-    const gap = monotonic - this.#lastLook;
-    this.#lastLook = monotonic;
-    // Surveys come many times per lease; one that is this late means that something stood still.
+    const gap = monotonic - this.#lastMonotonic;
+    this.#lastMonotonic = monotonic;
+    // There are many snapshots per lease; a gap this long means that something was frozen.
     if (this.#unbrokenSince === undefined || gap > this.#options.lease / 2) this.#unbrokenSince = monotonic;
     return monotonic - this.#unbrokenSince;
   }
 
-  #exceedsFailureRatio(expired: readonly DeadNode[], survey: LeaseSnapshot, monotonic: number): boolean {
-    const lately = new Set(expired.map(({ nodeId }) => nodeId));
-    for (const [nodeId, at] of this.#judged) {
-      if (monotonic - at >= this.#options.lease) this.#judged.delete(nodeId);
-      else lately.add(nodeId);
+  #exceedsFailureRatio(expired: readonly DeadNode[], snapshot: LeaseSnapshot, monotonic: number): boolean {
+    const recent = new Set(expired.map(({ nodeId }) => nodeId));
+    for (const [nodeId, at] of this.#foundDead) {
+      if (monotonic - at >= this.#options.lease) this.#foundDead.delete(nodeId);
+      else recent.add(nodeId);
     }
-    const dead = lately.size;
-    const all = new Set([...survey.leases.keys(), ...lately]).size;
+    const dead = recent.size;
+    const all = new Set([...snapshot.leases.keys(), ...recent]).size;
     if (dead <= 2 || dead <= all * this.#options.maxFailureRatio) {
-      this.#massDeathSince = undefined;
+      this.#massFailureSince = undefined;
       return false;
     }
-    this.#massDeathSince ??= monotonic;
-    return monotonic - this.#massDeathSince < this.#options.lease;
+    this.#massFailureSince ??= monotonic;
+    return monotonic - this.#massFailureSince < this.#options.lease;
   }
 }

@@ -1,28 +1,27 @@
 /**
- * The keys and channels of one presence partition. All carry the hash tag `{<prefix>:<k>}`, so
- * that one transaction can touch any of them, on a Cluster too. Users are escaped by
- * {@link escapeId}: what is in Redis is always printable.
+ * Keys and channels of one presence partition. All contain the hash tag `{<prefix>:<k>}`, so that one
+ * transaction can write to any of them, on a Cluster too. Ids are escaped (`escapeId`): keys are printable.
  */
 export class PartitionKeys {
-  /** What all of them begin with. */
+  /** Common beginning of all of them. */
   readonly base: string;
-  /** Sorted set: node id → lease expiry, or a claim on its remains (liveness.ts). */
+  /** Sorted set: node id → when its lease expires, or minus the end of a reaper's claim (failure-detector.ts). */
   readonly nodes: string;
-  /** Sorted set, all scores 0: the users online, in lexical order. */
+  /** Sorted set with all scores 0: the users online, in lexical order. */
   readonly online: string;
-  /** Sorted set: user → when his grace ends. */
+  /** Sorted set: user → when their grace or their own status ends. */
   readonly due: string;
-  /** Channel: changes of status, one message per transaction. */
+  /** Channel of status changes, one message per transaction. */
   readonly events: string;
-  /** How many partitions there are, as the first service wrote it. */
+  /** String: the number of partitions, written by the first service. */
   readonly layout: string;
-  /** What the keys of users' facts begin with. */
+  /** Common beginning of {@link sockets}. */
   readonly socketsPrefix: string;
-  /** What the keys of users' records begin with. */
+  /** Common beginning of {@link user}. */
   readonly userPrefix: string;
-  /** What the keys of rooms begin with. */
+  /** Common beginning of {@link room}. */
   readonly roomPrefix: string;
-  /** What the channels of rooms' changes begin with. */
+  /** Common beginning of {@link roomEvents}. */
   readonly roomEventsPrefix: string;
 
   constructor(prefix: string, partition: number) {
@@ -38,38 +37,38 @@ export class PartitionKeys {
     this.roomEventsPrefix = `${this.base}:room-events:`;
   }
 
-  /** Hash: who is in a room, on which sockets. */
+  /** Hash: the members of a room and their sockets. */
   room(room: string): string {
     return this.roomPrefix + room;
   }
 
-  /** Channel: who joins, changes and leaves. */
+  /** Channel of a room's joins, updates and leaves. */
   roomEvents(room: string): string {
     return this.roomEventsPrefix + room;
   }
 
-  /** Hash: the facts, one field per socket. */
+  /** Hash: one entry per socket of the user. */
   sockets(user: string): string {
     return this.socketsPrefix + user;
   }
 
-  /** String: the record. */
+  /** String: the user's record. */
   user(user: string): string {
     return this.userPrefix + user;
   }
 
-  /** Set: the (user, socket) pairs a node owns. */
+  /** Set: the (user, socket) pairs and (user, socket, room) triples that a node owns. */
   node(nodeId: string): string {
     return `${this.base}:node:${nodeId}`;
   }
 
-  /** Channel: what a node is told about its own sockets. */
+  /** Channel on which a node is notified of removals of its sockets by other nodes. */
   inbox(nodeId: string): string {
     return `${this.base}:inbox:${nodeId}`;
   }
 }
 
-/** Separates two escaped ids, for none contains it. */
+/** Separates two escaped ids; no escaped id contains it. */
 const SEPARATOR = '"';
 
 /** `left` and `right`, both escaped, as one string. */
@@ -77,15 +76,15 @@ export function joinIds(left: string, right: string): string {
   return left + SEPARATOR + right;
 }
 
-/** What {@link joinIds} joined, cut at the first separator; without one there is no right side. */
+/** Splits what {@link joinIds} joined at the first separator; `right` is undefined without one. */
 export function splitIds(text: string): [left: string, right: string | undefined] {
   const at = text.indexOf(SEPARATOR);
   return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)];
 }
 
 /**
- * The partition of `userId`: FNV-1a over its UTF-16 units, modulo `partitions`. Unsigned
- * throughout; a negative remainder would name a partition that nobody reads.
+ * The partition of `userId`: FNV-1a over its UTF-16 units, modulo `partitions`. Computed unsigned,
+ * because a negative remainder is the index of no partition.
  * Source: http://www.isthe.com/chongo/tech/comp/fnv/
  */
 export function partitionOf(userId: string, partitions: number): number {

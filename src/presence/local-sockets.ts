@@ -2,118 +2,119 @@ import { joinIds } from './keys.js';
 import { encodeEntry } from './record.js';
 import type { RoomWrite, SocketWrite } from './writes.js';
 
-/** Where a socket stands. Ids, here and below, are escaped. */
+/** Identifies a socket of a user. All ids in this file are escaped. */
 export interface SocketRef {
   readonly user: string;
   readonly socket: string;
-  /** Both, as they stand in the node's set of pairs. */
+  /** User and socket, joined as in the node's owner set. */
   readonly key: string;
-  /** The user's. */
+  /** Partition of the user's keys. */
   readonly partition: number;
 }
 
-/** A socket this process answers for. `meta` and rooms' infos are JSON text. */
+/** A socket that this process owns. `meta` is JSON text. */
 export interface LocalSocket extends SocketRef {
   readonly connectedAt: number;
   readonly status: string;
   readonly meta: string | undefined;
-  /** True once Redis has confirmed that it knows of the socket. */
+  /** True once Redis has confirmed the socket. */
   known: boolean;
-  /** Away because nothing was heard of it, not because anybody said so. */
+  /** The socket is away because it was idle, not because the application set that status. */
   readonly idle?: boolean;
 }
 
-/** The status of a socket that has gone idle. */
+/** Status of a socket that has become idle. */
 const IDLE_STATUS = 'away';
 
-/** The fact of a socket of ours. Its text is made when it is sent: many may wait for that. */
+/** Write of a local socket's entry. Its text is created on sending, because many writes may be queued. */
 class LocalSocketWrite implements SocketWrite {
   readonly kind = 'socket';
   readonly user: string;
   readonly socket: string;
 
   constructor(
-    readonly owned: LocalSocket,
+    readonly local: LocalSocket,
     readonly grace: number,
     readonly restoring: boolean,
   ) {
-    this.user = owned.user;
-    this.socket = owned.socket;
+    this.user = local.user;
+    this.socket = local.socket;
   }
 
   get value(): string {
-    const { idle, status, connectedAt, meta } = this.owned;
+    const { idle, status, connectedAt, meta } = this.local;
     return encodeEntry(idle === true ? IDLE_STATUS : status, connectedAt, meta);
   }
 }
 
-/** The fact that ought to be in Redis for `owned`. */
-export function toSocketWrite(owned: LocalSocket, grace: number, restoring = false): SocketWrite {
-  return new LocalSocketWrite(owned, grace, restoring);
+/** The write that brings the socket's entry in Redis to what `local` is. */
+export function toSocketWrite(local: LocalSocket, grace: number, restoring = false): SocketWrite {
+  return new LocalSocketWrite(local, grace, restoring);
 }
 
-/** A socket's place in a room. */
+/** A socket of this process in a room. `info` is JSON text. */
 export interface LocalMembership {
   readonly user: string;
   readonly socket: string;
   readonly room: string;
+  /** Partition of the room's keys. */
   readonly partition: number;
   readonly info: string;
 }
 
-/** The fact that ought to be in Redis for `membership`. */
+/** The write that brings the room's entry in Redis to what `membership` is. */
 export function toRoomWrite(membership: LocalMembership, restoring = false): RoomWrite {
   const { room, user, socket, info } = membership;
   return { kind: 'room', room, user, socket, info, restoring };
 }
 
 /**
- * What this process answers for: its sockets and the rooms they are in. It is what ought to be in
- * Redis, whatever is there. Keys are pairs of escaped ids, the same as in the node's set of pairs.
+ * The sockets of this process and the rooms they are in: the desired state, which writes bring Redis into line with.
+ * Map keys are escaped ids, joined as in the node's owner set.
  */
 export class LocalSockets {
   readonly sockets = new Map<string, LocalSocket>();
   readonly memberships = new Map<string, LocalMembership>();
-  /** Socket's key → keys of its memberships; most sockets are in no room. */
-  readonly #rooms = new Map<string, Set<string>>();
+  /** Key of a socket → keys of its memberships. Sockets without rooms have no entry. */
+  readonly #membershipsBySocket = new Map<string, Set<string>>();
 
-  /** Notes that a socket is in a room, with that info. */
+  /** Adds or updates a membership. */
   join(membership: LocalMembership): void {
     const socket = joinIds(membership.user, membership.socket);
     const key = joinIds(socket, membership.room);
     this.memberships.set(key, membership);
-    const rooms = this.#rooms.get(socket);
-    if (rooms === undefined) this.#rooms.set(socket, new Set([key]));
-    else rooms.add(key);
+    const keys = this.#membershipsBySocket.get(socket);
+    if (keys === undefined) this.#membershipsBySocket.set(socket, new Set([key]));
+    else keys.add(key);
   }
 
-  /** Notes that a socket is not in a room. */
+  /** Removes a membership. `socket` is the key of the socket. */
   leave(socket: string, room: string): void {
     const key = joinIds(socket, room);
     this.memberships.delete(key);
-    const rooms = this.#rooms.get(socket);
-    rooms?.delete(key);
-    if (rooms?.size === 0) this.#rooms.delete(socket);
+    const keys = this.#membershipsBySocket.get(socket);
+    keys?.delete(key);
+    if (keys?.size === 0) this.#membershipsBySocket.delete(socket);
   }
 
-  /** Forgets a socket's memberships, and returns them. */
+  /** Removes all memberships of a socket and returns them. */
   leaveAll(socket: string): LocalMembership[] {
-    const gone: LocalMembership[] = [];
-    for (const key of this.#rooms.get(socket) ?? []) {
+    const removed: LocalMembership[] = [];
+    for (const key of this.#membershipsBySocket.get(socket) ?? []) {
       const membership = this.memberships.get(key);
-      if (membership !== undefined) gone.push(membership);
+      if (membership !== undefined) removed.push(membership);
       this.memberships.delete(key);
     }
-    this.#rooms.delete(socket);
-    return gone;
+    this.#membershipsBySocket.delete(socket);
+    return removed;
   }
 
-  /** True when the socket is ours, or in a room through us. */
+  /** True when this process registered the socket or put it into a room. */
   answersFor(socket: string): boolean {
-    return this.sockets.has(socket) || this.#rooms.has(socket);
+    return this.sockets.has(socket) || this.#membershipsBySocket.has(socket);
   }
 
-  /** True when the pair or triple, as it stands in a node's set, is one of ours. */
+  /** True when a member of a node's owner set, pair or triple, belongs to this process. */
   has(key: string): boolean {
     return this.sockets.has(key) || this.memberships.has(key);
   }

@@ -4,10 +4,10 @@ import type { ClientHandle } from '../redis/client-handle.js';
 import type { PlainCommand, SubscriptionKind } from '../redis/driver.js';
 import type { PartitionKeys } from './keys.js';
 
-/** Partitions on a Cluster: enough for its nodes to share the work, few enough to look after one by one. */
+/** Partitions on a Cluster: enough to spread the load over its masters, few enough to sweep each of them. */
 const CLUSTER_PARTITIONS = 64;
 
-/** How many partitions there are unless somebody says otherwise. */
+/** Default of `partitions`. */
 export function defaultPartitions(cluster: boolean): number {
   return cluster ? CLUSTER_PARTITIONS : 1;
 }
@@ -15,12 +15,12 @@ export function defaultPartitions(cluster: boolean): number {
 const STORED_LAYOUT = /^(\d+)(s?) \S+$/;
 
 /**
- * What all services under one prefix must agree on, as the first of them wrote it down in every
- * partition: how many partitions there are, and whether changes are announced on sharded channels.
- * A random part tells everybody who looks at it when that partition was wiped in between.
+ * Settings that all services under one prefix share. The first service writes them to every partition: the number of
+ * partitions, and whether changes are published on sharded channels. A random part shows that a partition was wiped
+ * and written again.
  */
 export class PartitionLayout {
-  /** What changes are announced on. On a Cluster a classic channel would cost every node something. */
+  /** Kind of channel on which changes are published. On a Cluster, classic channels load every node. */
   channels: Exclude<SubscriptionKind, 'pattern'> = 'channel';
   readonly #client: ClientHandle;
   readonly #prefix: string;
@@ -32,15 +32,15 @@ export class PartitionLayout {
     this.#keys = keys;
   }
 
-  /** The command that announces. */
+  /** Command that publishes changes. */
   get publishCommand(): 'PUBLISH' | 'SPUBLISH' {
     return this.channels === 'sharded' ? 'SPUBLISH' : 'PUBLISH';
   }
 
   /**
-   * Writes the layout where there is none; resolves with each partition's as it is stored.
+   * Writes the layout to partitions that have none. Resolves with the stored layout of each partition.
    *
-   * @throws {@link ConfigurationError} when it is another one.
+   * @throws {@link ConfigurationError} when a stored layout differs.
    */
   async check(): Promise<string[]> {
     const stored = await Promise.all(this.#keys.map((keys) => this.#checkOne(keys)));

@@ -38,7 +38,7 @@ import type { PresenceChangeHandler } from './user-watch-state.js';
 import { assertStatus } from './validate.js';
 
 /**
- * Who is online, on which sockets, with which status, over all processes on one Redis.
+ * Which users are online, on which sockets and with which status, across all processes on one Redis.
  *
  * @example
  * ```ts
@@ -58,19 +58,16 @@ export class PresenceService {
   /** @throws {@link InvalidArgumentError} for an unknown client or an option out of range. */
   constructor(options: PresenceOptions) {
     this.#settings = resolveSettings(options);
-    this.#parts = createComponents(options, this.#settings, {
-      start: () => this.#lifecycle.start(),
-      wiped: () => this.#lifecycle.onWipe(),
-    });
+    this.#parts = createComponents(options, this.#settings);
     this.#lifecycle = new Lifecycle(this.#settings, this.#parts);
   }
 
   /**
-   * Connects the client unless it is connected, and starts to look after leases. Idempotent; the
-   * first use implies it.
+   * Connects the client unless it is connected, and starts renewing and checking leases. Idempotent. Every other
+   * call that uses Redis starts the service as well.
    *
    * @throws {@link ConnectionError} when Redis cannot be reached within `timeout`;
-   * {@link ConfigurationError} when the keys were written by services with other partitions.
+   * {@link ConfigurationError} when services with another number of partitions wrote the keys.
    */
   async connect(): Promise<void> {
     this.#lifecycle.assertOpen();
@@ -78,15 +75,15 @@ export class PresenceService {
   }
 
   /**
-   * Registers a socket of a user, or updates it; resolves with the user's presence after it. The
-   * record is written, and a change of status published, in one atomic step.
+   * Registers or updates a socket of a user; resolves with the user's presence after the write. One atomic step
+   * writes the record and publishes a change of status.
    *
-   * Calls for one socket take effect in the order they were made. Of several under way at once, all
-   * may resolve with the state after the last one.
+   * Calls for one socket take effect in the order they were made. If several are in progress, each of them may
+   * resolve with the state after the last one.
    *
-   * @throws {@link InvalidArgumentError} for bad ids, status or meta; {@link LimitError} when the
-   * user has too many sockets; {@link TimeoutError}, {@link ConnectionError}, {@link CommandError}.
-   * After a failed call the socket is as it was before it; if need be that is made so later.
+   * @throws {@link InvalidArgumentError} for invalid ids, status or meta; {@link LimitError} when the user has
+   * `maxSocketsPerUser` sockets; {@link TimeoutError}, {@link ConnectionError}, {@link CommandError}. After a failed
+   * call the socket is as before; if the write may have happened, it is undone as soon as Redis is back.
    */
   setPresence(
     userId: string,
@@ -94,45 +91,44 @@ export class PresenceService {
     status: Status = 'online',
     meta?: Json,
   ): Promise<PresenceData> {
-    // By hand: in a storm of calls the frames and promises of `async` functions are most of the cost.
-    return new Promise((resolve, failed) => {
-      const address = this.#address(userId, socketId);
+    // Not `async`: in a storm of calls, the frames and promises of `async` functions are most of the cost.
+    return new Promise((resolve, reject) => {
+      const ref = this.#ref(userId, socketId);
       assertStatus('status', status);
       const text = this.#encode('meta', meta);
-      const listening = this.#lifecycle.listenToInbox();
-      const { local } = this.#parts;
-      const limit = local.hasSocket(address) ? Number.POSITIVE_INFINITY : this.#settings.maxSocketsPerUser;
+      const { local, inbox } = this.#parts;
+      const subscribing = inbox.open();
+      const limit = local.hasSocket(ref) ? Number.POSITIVE_INFINITY : this.#settings.maxSocketsPerUser;
       local.set(
-        address,
+        ref,
         status,
         text,
-        new SetPresenceCall(userId, socketId, address, limit, local, listening, resolve, failed),
+        new SetPresenceCall(userId, socketId, ref, limit, local, subscribing, resolve, reject),
       );
     });
   }
 
   /**
-   * Removes a socket; resolves with the user's presence after it, or `null` where nothing is known
-   * of him. Unknown sockets are no error. A socket that this process registered loses that
-   * registration only, and removing it twice is removing it once; a socket of other processes loses all,
-   * and they are told.
+   * Removes a socket; resolves with the user's presence after the removal, or `null` for an unknown user. Removing
+   * an unknown socket is no error. If this process registered the socket, only that registration is removed, and
+   * repeated removals have no further effect. Otherwise the registrations of all processes are removed, and those
+   * processes are notified.
    *
-   * @throws {@link InvalidArgumentError}, {@link TimeoutError}, {@link ConnectionError},
-   * {@link CommandError}. The failed removal of a socket of this process is made up for as soon as
-   * Redis is back.
+   * @throws {@link InvalidArgumentError}, {@link TimeoutError}, {@link ConnectionError}, {@link CommandError}. The
+   * failed removal of a socket of this process is repeated as soon as Redis is back.
    */
   async removeSocket(
     userId: string,
     socketId: string,
     options?: RemoveSocketOptions,
   ): Promise<PresenceData | null> {
-    const address = this.#address(userId, socketId);
+    const ref = this.#ref(userId, socketId);
     assertOptions('options', options);
     const grace = options?.immediate === true ? 0 : this.#settings.grace;
     const { local } = this.#parts;
-    const record = local.owns(address)
-      ? await local.remove(address, grace)
-      : await this.#removeRemoteSocket(address, grace, local.wasRecentlyRemoved(address));
+    const record = local.owns(ref)
+      ? await local.remove(ref, grace)
+      : await this.#removeRemoteSocket(ref, grace, local.wasRecentlyRemoved(ref));
     return record === null ? null : decodeRecord(userId, record, true);
   }
 
@@ -164,13 +160,13 @@ export class PresenceService {
   }
 
   /**
-   * A sign of life of a socket. Cheap enough for every message of a client: it is written down at
-   * most once per `touchInterval`, as the user's `lastSeen`. With `idleAfter`, it ends being away.
+   * Notes activity of a socket. Cheap enough for every message of a client: it writes the user's `lastSeen` at most
+   * once per `touchInterval`. A socket that is away because of `idleAfter` becomes online again.
    *
-   * @returns whether the socket is one of this process's; for others nothing happens.
+   * @returns false, without any effect, for a socket that this process did not register.
    */
   async touch(userId: string, socketId: string): Promise<boolean> {
-    return this.#parts.local.touch(this.#address(userId, socketId));
+    return this.#parts.local.touch(this.#ref(userId, socketId));
   }
 
   /**
@@ -270,17 +266,17 @@ export class PresenceService {
   }
 
   /**
-   * Puts a socket into a room, or changes its `info` there. It leaves with `leave`, with its removal,
-   * or with this process. The user joins with his first socket and leaves with his last.
+   * Puts a socket into a room, or changes its `info` there. The socket leaves with `leave`, when it is removed, or
+   * when this process ends. The user joins with their first socket and leaves with their last.
    */
   async join(room: string, userId: string, socketId: string, info: Json = null): Promise<void> {
     const membership = this.#membership(room, userId, socketId);
     const text = this.#encode('info', info) as string;
-    this.#lifecycle.listenToInbox();
+    void this.#parts.inbox.open();
     await this.#parts.local.join({ ...membership, info: text });
   }
 
-  /** Takes a socket that this process put there out of a room. Unknown ones are no error. */
+  /** Takes a socket out of a room that this process put it into. An unknown socket is no error. */
   async leave(room: string, userId: string, socketId: string): Promise<void> {
     await this.#parts.local.leave(this.#membership(room, userId, socketId));
   }
@@ -324,23 +320,22 @@ export class PresenceService {
 
   /** Counters and gauges. */
   stats(): PresenceStats {
-    const { nodeLease, local, writer, reaper } = this.#parts;
-    const { reapedNodes, reapedSockets, late } = reaper.stats;
+    const { nodeLease, restorer, local, writer, reaper } = this.#parts;
+    const { reapedNodes, reapedSockets, suspectNodes } = reaper.stats;
     return {
       nodeId: nodeLease.id,
       sockets: local.size,
       ...writer.stats,
       reapedNodes,
       reapedSockets,
-      restored: nodeLease.restored,
-      suspectNodes: [...late],
+      restored: restorer.restored,
+      suspectNodes: [...suspectNodes],
     };
   }
 
   /**
-   * Removes this process's sockets, in large transactions, and lets go of its lease and its
-   * subscriptions. With Redis away it gives up after `timeout`: the others then see the lease run
-   * out. Idempotent.
+   * Removes this process's sockets, in large transactions, and releases its lease and its subscriptions. While Redis
+   * cannot be reached it ends after `timeout`; the other processes then see the lease expire. Idempotent.
    */
   close(options?: ClosePresenceOptions): Promise<void> {
     return this.#lifecycle.close(options?.handoff === true);
@@ -355,7 +350,7 @@ export class PresenceService {
     return partitionOf(userId, this.#parts.keys.length);
   }
 
-  #address(userId: string, socketId: string): SocketRef {
+  #ref(userId: string, socketId: string): SocketRef {
     this.#lifecycle.assertOpen();
     assertName('userId', userId);
     assertName('socketId', socketId);
@@ -365,30 +360,30 @@ export class PresenceService {
   }
 
   #membership(room: string, userId: string, socketId: string): Omit<LocalMembership, 'info'> {
-    const { user, socket } = this.#address(userId, socketId);
+    const { user, socket } = this.#ref(userId, socketId);
     assertName('room', room);
     return { user, socket, room: escapeId(room), partition: this.#parts.rooms.partition(room) };
   }
 
-  /** Removes a socket this process does not own; one it has `released` may live on elsewhere by now. */
+  /** Removes a socket of other processes. A socket removed `recently` here may have reconnected to another process since. */
   async #removeRemoteSocket(
     { partition, user, socket }: SocketRef,
     grace: number,
-    released: boolean,
+    recently: boolean,
   ): Promise<string | null> {
     await this.#lifecycle.start();
     const { keys, reader, writer } = this.#parts;
-    const owners = released ? [] : await reader.owners(partition, user, socket);
+    const owners = recently ? [] : await reader.owners(partition, user, socket);
     if (owners.length === 0) {
-      // Nothing to remove; but who logs out is not to be waited for any longer.
+      // Nothing to remove, but a user who logs out has no grace.
       return grace === 0
         ? writer.apply(partition, { kind: 'look', user, reason: 'gone' })
         : reader.record(partition, user);
     }
     const records = await Promise.all(
       owners.map((owner) => {
-        const tell = (keys[0] as PartitionKeys).inbox(instanceIdOf(owner));
-        return writer.apply(partition, { kind: 'socket', user, socket, owner, grace, tell });
+        const notify = (keys[0] as PartitionKeys).inbox(instanceIdOf(owner));
+        return writer.apply(partition, { kind: 'socket', user, socket, owner, grace, notify });
       }),
     );
     return records.at(-1) ?? null;
@@ -416,26 +411,27 @@ export class PresenceService {
   }
 }
 
-/** A call of `setPresence` under way. */
+/** A call of `setPresence` in progress. */
 class SetPresenceCall implements WriteCallbacks {
   constructor(
     readonly userId: string,
     readonly socketId: string,
-    readonly address: SocketRef,
-    /** How many sockets the user may have if this one shall stay. */
+    readonly ref: SocketRef,
+    /** How many sockets the user may have, this one included. */
     readonly limit: number,
     readonly local: LocalPresence,
-    readonly listening: Promise<void> | undefined,
+    /** Pending while the inbox is being subscribed to. */
+    readonly subscribing: Promise<void> | undefined,
     readonly resolve: (presence: PresenceData | Promise<PresenceData>) => void,
     readonly onFailed: (error: unknown) => void,
   ) {}
 
   onCommitted(record: string | null): void {
-    const { listening } = this;
+    const { subscribing } = this;
     try {
-      // From now on others may remove the socket, which this process has to hear of.
+      // From now on other processes may remove the socket, and their notifications must be received.
       this.resolve(
-        listening === undefined ? this.#outcome(record) : listening.then(() => this.#outcome(record)),
+        subscribing === undefined ? this.#outcome(record) : subscribing.then(() => this.#outcome(record)),
       );
     } catch (error) {
       this.onFailed(error);
@@ -452,7 +448,7 @@ class SetPresenceCall implements WriteCallbacks {
   }
 
   async #refuse(): Promise<never> {
-    await this.local.remove(this.address, 0);
+    await this.local.remove(this.ref, 0);
     const user = JSON.stringify(this.userId);
     throw new LimitError(`user ${user} has ${this.limit} sockets already (maxSocketsPerUser)`);
   }
@@ -493,7 +489,7 @@ function closeOnAbort(watch: PresenceWatch, signal: AbortSignal | undefined): Pr
   return { ...watch, close, [Symbol.asyncDispose]: close };
 }
 
-/** A user whom somebody else removed before the answer came. */
+/** Presence of a user whose socket was removed again before the reply arrived. */
 function offlinePresence(userId: string): PresenceData {
   return { userId, status: 'offline', lastSeen: new Date(0), socketIds: [], sockets: [], version: 0 };
 }

@@ -4,122 +4,115 @@ import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import { assertNoErrorReply, type ClientHandle, RETRY_DELAY } from '../redis/client-handle.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { PartitionKeys } from './keys.js';
+import type { NodeLease } from './node-lease.js';
 import type { PartitionLayout } from './partition-layout.js';
+import type { Startup } from './startup.js';
 import { Transaction } from './transaction.js';
 import { isRestoring, type PresenceWrite } from './writes.js';
 
-/** What {@link PresenceWriter} needs to know of its surroundings. */
+/** Options of {@link PresenceWriter}. Durations in ms. */
 export interface PresenceWriterOptions {
   readonly client: ClientHandle;
   readonly keys: readonly PartitionKeys[];
   readonly lease: number;
   readonly keyTtl: number;
   readonly lastSeenTtl: number;
-  readonly statuses: readonly string[];
+  readonly statusPriority: readonly string[];
   readonly layout: Pick<PartitionLayout, 'publishCommand'>;
-  /** Resolves when writing is allowed. */
-  readonly ready: () => Promise<void>;
-  /** The id of this process's node, now. */
-  readonly nodeId: () => string;
-  /** Called around each transaction in which the node wrote facts, with its lease before and after. */
-  readonly leases: LeaseObserver;
-}
-
-/** Compares what a transaction found of the node's lease with what was known when it was sent. */
-export interface LeaseObserver {
-  /** The lease last seen by this process. */
-  knownLease(partition: number): number;
-  /** What a transaction found (0: not listed) and what it left (0: lost). */
-  onLeaseSeen(partition: number, nodeId: string, known: number, was: number, is: number): void;
+  /** Completed before the first write. */
+  readonly startup: Pick<Startup, 'run'>;
+  /** Owns the entries, and checks the lease that every transaction returns. */
+  readonly nodeLease: Pick<NodeLease, 'id' | 'knownLease' | 'onLeaseSeen'>;
 }
 
 /** Counters of a {@link PresenceWriter}. */
 export interface PresenceWriterStats {
-  /** Changes asked for. */
+  /** Writes requested. */
   changes: number;
-  /** Transactions they travelled in. */
+  /** Transactions sent. */
   transactions: number;
-  /** Changes that wait now. */
+  /** Writes waiting to be sent. */
   queued: number;
 }
 
-/** Users per transaction: enough to share its costs, few enough to block Redis for some ms only. */
-const USERS_PER_TRANSACTION = 256;
+/** Writes per transaction: enough to share its cost, few enough to block Redis for a few ms only. */
+const WRITES_PER_TRANSACTION = 256;
 
-/** Who is told what comes of a change: once, by one of the two. */
+/** Receive the result of a write. One of them is called, once. */
 export interface WriteCallbacks {
-  /** It is written; the user's settled record, `null` where there is none. */
+  /** The user's record after the write, `null` if there is none. */
   onCommitted(record: string | null): void;
   onFailed(error: RollcallError): void;
 }
 
-/** A change on its way, and who waits for it. */
+/** A write that is queued or sent. */
 class PendingWrite {
   sent = false;
-  /** Its waiter has been told. */
-  over = false;
+  /** One of the callbacks has been called. */
+  settled = false;
 
   constructor(
-    readonly change: PresenceWrite,
-    readonly waiter: WriteCallbacks,
-    readonly arrivals: DeadlineGroup,
+    readonly write: PresenceWrite,
+    readonly callbacks: WriteCallbacks,
+    readonly deadlineGroup: DeadlineGroup,
   ) {}
 
-  settle(record: string | null): void {
-    if (this.#end()) this.waiter.onCommitted(record);
+  commit(record: string | null): void {
+    if (this.#settle()) this.callbacks.onCommitted(record);
   }
 
   fail(error: RollcallError): void {
-    if (this.#end()) this.waiter.onFailed(error);
+    if (this.#settle()) this.callbacks.onFailed(error);
   }
 
-  #end(): boolean {
-    if (this.over) return false;
-    this.over = true;
-    this.arrivals.left();
+  #settle(): boolean {
+    if (this.settled) return false;
+    this.settled = true;
+    this.deadlineGroup.onSettled();
     return true;
   }
 }
 
-/** For how long, in ms, calls join those before them. */
+/** How long, in ms, a group accepts writes. */
 const DEADLINE_GROUP_WINDOW = 1;
 
-/** Jobs that came at the same time: they share a deadline, for one each would cost more than they do. */
+/** Writes requested at the same time. They share a deadline, because one for each would cost more than the write. */
 class DeadlineGroup {
-  readonly jobs: PendingWrite[] = [];
+  readonly writes: PendingWrite[] = [];
   readonly #since: number;
   readonly #deadline: Deadline;
-  #open = 0;
+  #unsettled = 0;
 
-  constructor(now: number, deadlines: DeadlineQueue, expire: (jobs: readonly PendingWrite[]) => void) {
+  constructor(now: number, deadlines: DeadlineQueue, expire: (writes: readonly PendingWrite[]) => void) {
     this.#since = now;
-    this.#deadline = deadlines.start(() => expire(this.jobs));
+    this.#deadline = deadlines.start(() => expire(this.writes));
   }
 
-  /** Whether one more may come: not when the deadline is over, nor when they fill a transaction. */
-  open(now: number): boolean {
+  /** False once the deadline has ended, or the writes fill a transaction. */
+  accepts(now: number): boolean {
     return (
-      this.#open > 0 && this.jobs.length < USERS_PER_TRANSACTION && now - this.#since < DEADLINE_GROUP_WINDOW
+      this.#unsettled > 0 &&
+      this.writes.length < WRITES_PER_TRANSACTION &&
+      now - this.#since < DEADLINE_GROUP_WINDOW
     );
   }
 
-  add(change: PresenceWrite, waiter: WriteCallbacks): PendingWrite {
-    const job = new PendingWrite(change, waiter, this);
-    this.jobs.push(job);
-    this.#open++;
-    return job;
+  add(write: PresenceWrite, callbacks: WriteCallbacks): PendingWrite {
+    const pending = new PendingWrite(write, callbacks, this);
+    this.writes.push(pending);
+    this.#unsettled++;
+    return pending;
   }
 
-  /** One of them is over. */
-  left(): void {
-    if (--this.#open === 0) this.#deadline.done();
+  onSettled(): void {
+    if (--this.#unsettled === 0) this.#deadline.done();
   }
 }
 
 /**
- * Writes facts, by group commit: a partition has at most one transaction under way per process, and
- * changes that arrive meanwhile travel together in the next one, settled by one script call. All of
- * it is idempotent, so a transaction is sent again whenever its fate is unclear.
+ * Writes presence by group commit: each process has at most one transaction in progress per partition, and writes
+ * requested in the meantime share the next one. Transactions are idempotent, so one whose outcome is unknown is sent
+ * again.
  */
 export class PresenceWriter {
   readonly stats: PresenceWriterStats = { changes: 0, transactions: 0, queued: 0 };
@@ -131,29 +124,29 @@ export class PresenceWriter {
     );
   }
 
-  /** Applies `change`; resolves with the user's settled record, `null` where there is none. */
-  apply(partition: number, change: PresenceWrite): Promise<string | null> {
-    return new Promise((settled, failed) =>
-      this.submit(partition, change, { onCommitted: settled, onFailed: failed }),
+  /** Writes; resolves with the user's record after it, `null` if there is none. */
+  apply(partition: number, write: PresenceWrite): Promise<string | null> {
+    return new Promise((resolve, reject) =>
+      this.submit(partition, write, { onCommitted: resolve, onFailed: reject }),
     );
   }
 
-  /** The same for one who waits without a promise, of which a storm of calls has enough. */
-  submit(partition: number, change: PresenceWrite, waiter: WriteCallbacks): void {
-    (this.#partitions[partition] as PartitionWriter).submit(change, waiter);
+  /** Same as {@link apply} without a promise, which costs too much in a storm of calls. */
+  submit(partition: number, write: PresenceWrite, callbacks: WriteCallbacks): void {
+    (this.#partitions[partition] as PartitionWriter).submit(write, callbacks);
   }
 
-  /** Fails what has not been sent; nothing is sent any more. */
+  /** Fails queued writes and sends no more. */
   close(error: RollcallError): void {
     for (const partition of this.#partitions) partition.close(error);
   }
 }
 
 class PartitionWriter {
-  /** The oldest first: those in front of `#head` have left. */
+  /** Oldest first. Entries before `#head` have left the queue. */
   #queue: PendingWrite[] = [];
   #head = 0;
-  #arrivals: DeadlineGroup | undefined;
+  #deadlineGroup: DeadlineGroup | undefined;
   #scheduled = false;
   #busy = false;
   #closed: RollcallError | undefined;
@@ -165,11 +158,11 @@ class PartitionWriter {
     readonly stats: PresenceWriterStats,
   ) {}
 
-  submit(change: PresenceWrite, waiter: WriteCallbacks): void {
-    if (this.#closed !== undefined) return waiter.onFailed(this.#closed);
+  submit(write: PresenceWrite, callbacks: WriteCallbacks): void {
+    if (this.#closed !== undefined) return callbacks.onFailed(this.#closed);
     const now = this.options.client.clock.monotonic();
-    if (this.#arrivals?.open(now) !== true) this.#arrivals = this.#createDeadlineGroup(now);
-    this.#queue.push(this.#arrivals.add(change, waiter));
+    if (this.#deadlineGroup?.accepts(now) !== true) this.#deadlineGroup = this.#createDeadlineGroup(now);
+    this.#queue.push(this.#deadlineGroup.add(write, callbacks));
     this.stats.changes++;
     this.stats.queued++;
     this.#schedule();
@@ -181,29 +174,30 @@ class PartitionWriter {
   }
 
   failQueued(error: RollcallError): void {
-    const jobs = this.#queue.slice(this.#head);
+    const queued = this.#queue.slice(this.#head);
     this.#advanceHead(this.#queue.length);
-    for (const job of jobs) job.fail(error);
+    for (const pending of queued) pending.fail(error);
   }
 
   #createDeadlineGroup(now: number): DeadlineGroup {
     const { client } = this.options;
-    return new DeadlineGroup(now, client.deadlines, (jobs) => {
-      for (const job of jobs) {
-        if (!job.over) job.fail(client.timeoutError('a change of presence', job.sent ? 'unknown' : 'failed'));
+    return new DeadlineGroup(now, client.deadlines, (writes) => {
+      for (const pending of writes) {
+        if (pending.settled) continue;
+        pending.fail(client.timeoutError('a change of presence', pending.sent ? 'unknown' : 'failed'));
       }
       this.#dropExpired();
     });
   }
 
-  /** In a long outage calls come and expire; they must not pile up. The oldest expire first. */
+  /** Removes expired writes, which would accumulate in a long outage. The oldest expire first. */
   #dropExpired(): void {
     let head = this.#head;
-    while (this.#queue[head]?.over === true) head++;
+    while (this.#queue[head]?.settled === true) head++;
     this.#advanceHead(head);
   }
 
-  /** Everything in front of `head` has left the queue. */
+  /** Removes everything before `head` from the queue. */
   #advanceHead(head: number): void {
     this.stats.queued -= head - this.#head;
     this.#head = head;
@@ -215,9 +209,9 @@ class PartitionWriter {
   #schedule(): void {
     if (this.#scheduled || this.#busy) return;
     this.#scheduled = true;
-    // After the microtasks: everything that one reply sets off travels together.
+    // After the microtasks, so that all writes requested because of one reply share a transaction.
     process.nextTick(() => {
-      this.options.ready().then(
+      this.options.startup.run().then(
         () => this.#whenReady(),
         (error: unknown) => {
           this.#scheduled = false;
@@ -246,57 +240,57 @@ class PartitionWriter {
     });
   }
 
-  /** The oldest jobs that fit into one transaction; what has expired meanwhile never happens. */
+  /** The oldest writes that fit into one transaction, without expired ones. */
   #nextBatch(): PendingWrite[] {
     const batch: PendingWrite[] = [];
     let at = this.#head;
-    for (; at < this.#queue.length && batch.length < USERS_PER_TRANSACTION; at++) {
-      const job = this.#queue[at] as PendingWrite;
-      if (job.over) continue;
+    for (; at < this.#queue.length && batch.length < WRITES_PER_TRANSACTION; at++) {
+      const pending = this.#queue[at] as PendingWrite;
+      if (pending.settled) continue;
       const [first] = batch;
-      if (first !== undefined && isRestoring(first.change) !== isRestoring(job.change)) break;
-      batch.push(job);
+      if (first !== undefined && isRestoring(first.write) !== isRestoring(pending.write)) break;
+      batch.push(pending);
     }
     this.#advanceHead(at);
     return batch;
   }
 
   async #send(batch: PendingWrite[]): Promise<void> {
-    const jobs = batch.filter((job) => !job.over);
-    if (jobs.length === 0) return;
+    const writes = batch.filter((pending) => !pending.settled);
+    if (writes.length === 0) return;
     if (this.#closed !== undefined) {
-      // What was sent before, and broke off, may have happened.
+      // An earlier attempt whose connection broke may have happened.
       const closed = this.options.client.closedError('unknown');
-      for (const job of jobs) job.fail(closed);
+      for (const pending of writes) pending.fail(closed);
       return;
     }
-    for (const job of jobs) job.sent = true;
+    for (const pending of writes) pending.sent = true;
     try {
-      await this.#commit(jobs);
+      await this.#commit(writes);
     } catch (cause) {
       const error = toRollcallError(cause);
-      if (error instanceof ConnectionError) return this.#retry(jobs);
-      if (jobs.length > 1 && error.message.includes('WRONGTYPE')) {
-        // A key that somebody else put in one user's place must not fail the others.
-        const half = jobs.length >> 1;
-        await this.#send(jobs.slice(0, half));
-        return this.#send(jobs.slice(half));
+      if (error instanceof ConnectionError) return this.#retry(writes);
+      if (writes.length > 1 && error.message.includes('WRONGTYPE')) {
+        // One user's key of another type must not fail the writes of other users.
+        const half = writes.length >> 1;
+        await this.#send(writes.slice(0, half));
+        return this.#send(writes.slice(half));
       }
-      for (const job of jobs) job.fail(error);
+      for (const pending of writes) pending.fail(error);
     }
   }
 
-  #retry(jobs: PendingWrite[]): Promise<void> {
+  #retry(writes: PendingWrite[]): Promise<void> {
     const { client } = this.options;
     return new Promise((resolve) => {
       client.clock.after(RETRY_DELAY, () => {
         client.whenReady((error) => {
           if (error === undefined) {
-            this.#send(jobs).then(resolve);
+            this.#send(writes).then(resolve);
             return;
           }
-          const unsure = new ConnectionError(error.message, { cause: error, outcome: 'unknown' });
-          for (const job of jobs) job.fail(unsure);
+          const unknown = new ConnectionError(error.message, { cause: error, outcome: 'unknown' });
+          for (const pending of writes) pending.fail(unknown);
           resolve();
         });
       });
@@ -306,29 +300,32 @@ class PartitionWriter {
   async #timed<T>(changes: number, work: Promise<T>): Promise<T> {
     if (!telemetry.settle.hasSubscribers) return work;
     const watch = new Stopwatch();
-    const ended = (error?: Error) =>
+    const emit = (error?: Error) =>
       telemetry.settle.emit({ partition: this.index, changes, ...watch.stop(error) });
-    work.then(() => ended(), ended);
+    work.then(() => emit(), emit);
     return work;
   }
 
-  async #commit(jobs: readonly PendingWrite[]): Promise<void> {
-    const { client, nodeId, leases } = this.options;
-    const node = nodeId();
-    const changes = jobs.map((job) => job.change);
-    const known = leases.knownLease(this.index);
-    const transaction = new Transaction({ ...this.options, keys: this.keys, node, known }, changes);
+  async #commit(pending: readonly PendingWrite[]): Promise<void> {
+    const { client, nodeLease } = this.options;
+    const nodeId = nodeLease.id;
+    const writes = pending.map(({ write }) => write);
+    const knownLease = nodeLease.knownLease(this.index);
+    const settings = { ...this.options, keys: this.keys, nodeId, knownLease };
+    const transaction = new Transaction(settings, writes);
     this.stats.transactions++;
     const replies = await this.#timed(
-      changes.length,
+      writes.length,
       client.send(transaction.commands, {
         atomic: transaction.commands.length > 1,
         key: this.keys.nodes,
       }),
     );
     assertNoErrorReply('presence', replies);
-    const { recordOf, leases: seen } = transaction.parseReplies(replies);
-    for (const { was, is } of seen) leases.onLeaseSeen(this.index, node, known, was, is);
-    for (const job of jobs) job.settle(recordOf(job.change.user));
+    const { recordOf, leases } = transaction.parseReplies(replies);
+    for (const { before, after } of leases) {
+      nodeLease.onLeaseSeen(this.index, nodeId, knownLease, before, after);
+    }
+    for (const each of pending) each.commit(recordOf(each.write.user));
   }
 }

@@ -1,8 +1,8 @@
--- What a sweep looks at, in one round trip: the time, all leases, and whose grace is over.
+-- Reads what a sweep needs: the time, all leases, and the users whose grace or own status has ended.
 --
 -- KEYS  1 nodes   2 due   3 layout
--- ARGV  1 how many users at most
--- Returns { now in ms, { node, lease expiry in ms, ... }, { user, ... }, the layout as written, or "" }
+-- ARGV  1 largest number of users
+-- Returns { now in ms, { node, lease expiry in ms, ... }, { user, ... }, the stored layout, or "" }
 
 local time = redis.call('TIME')
 local millis = time[1] * 1000.0 + (time[2] - time[2] % 1000) / 1000

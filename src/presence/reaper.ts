@@ -7,6 +7,7 @@ import type { Command, Reply } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
 import { type DeadNode, FailureDetector, type LeaseSnapshot } from './failure-detector.js';
 import type { PartitionKeys } from './keys.js';
+import type { NodeLease } from './node-lease.js';
 import type { PresenceWriter } from './presence-writer.js';
 import { claimNodeScript, readLeasesScript, removeNodeScript } from './scripts.js';
 import { createRemoval } from './writes.js';
@@ -16,79 +17,87 @@ export interface ReaperOptions {
   readonly client: ClientHandle;
   readonly keys: readonly PartitionKeys[];
   readonly writer: PresenceWriter;
+  /** This process's node, which the reaper never finds dead. */
+  readonly nodeLease: NodeLease;
   readonly sweepInterval: number;
   readonly lease: number;
   readonly maxFailureRatio: number;
   readonly grace: number;
   readonly reporter: ErrorReporter;
-  /** This process's own node, which it never judges. */
-  readonly nodeId: () => string;
-  /** Redis was wiped since the last look. */
-  readonly onWipe: () => void;
 }
 
-/** Counters of a {@link Reaper}, and what it saw last. */
+/** Counters of a {@link Reaper}, and its last observation. */
 export interface ReaperStats {
-  /** Dead nodes whose remains this process removed. */
+  /** Dead nodes whose entries this process removed. */
   reapedNodes: number;
-  /** Sockets among them. */
+  /** Sockets among those entries. */
   reapedSockets: number;
-  /** Nodes whose lease has run out but who are not (yet) taken for dead. */
-  late: string[];
+  /** Nodes whose lease has expired and that have not been found dead yet. */
+  suspectNodes: string[];
 }
 
-/** Pairs removed per round: one transaction, short enough not to hold Redis up for others. */
+/** Entries removed, or users updated, per transaction: few enough not to block Redis for other clients. */
 const BATCH = 128;
-/** Up to so many processes each sweep every time; more of them take turns. */
+/** Up to this many nodes sweep in every interval; more of them take turns. */
 const SWEEPERS = 8;
-/** How many reaped nodes are remembered, so as to count each one once. */
+/** How many reaped nodes are remembered, so that each is counted once. */
 const MAX_REMEMBERED = 1_000;
-/** Batches of users whose time has come, per sweep. */
+/** Batches of due users per sweep. */
 const MAX_ROUNDS = 100;
 
+/** What read-leases.lua returns of a partition. */
+interface PartitionState extends LeaseSnapshot {
+  readonly leases: Map<string, number>;
+  /** Users whose grace or own status has ended. */
+  readonly due: readonly string[];
+}
+
 /**
- * Looks after what nobody else does: removes the sockets of dead nodes and ends graces. Every
- * process with a presence service sweeps; claims see to it that one node is reaped by one of them.
+ * Removes the entries of dead nodes and ends graces. Every process sweeps; a claim in Redis makes sure that only one of
+ * them reaps a node.
  */
 export class Reaper {
-  readonly stats: ReaperStats = { reapedNodes: 0, reapedSockets: 0, late: [] };
+  readonly stats: ReaperStats = { reapedNodes: 0, reapedSockets: 0, suspectNodes: [] };
   readonly #options: ReaperOptions;
-  readonly #judges: FailureDetector[];
-  /** Nodes reaped lately, in whichever partition. */
+  /** One per partition. */
+  readonly #detectors: FailureDetector[];
   readonly #reaped = new Set<string>();
   #timer: Timer | undefined;
   #stopped = false;
   #sweeping: Promise<void> | undefined;
-  /** What every partition's layout key holds: a random part of it is new after every wipe. */
+  /** Layout key of each partition; its random part is new after every wipe. */
   #layouts: string[] = [];
-  /** This sweep has found a partition wiped. */
+  #onWipe = (): void => {};
+  /** The sweep in progress found a wiped partition. */
   #wiped = false;
-  /** When each partition is looked at next, by the monotonic clock. */
+  /** When each partition is swept next, by the monotonic clock. */
   readonly #dueAt: number[] = [];
-  readonly #late: (readonly string[])[] = [];
+  readonly #suspects: (readonly string[])[] = [];
 
   constructor(options: ReaperOptions) {
     this.#options = options;
-    this.#judges = options.keys.map(() => new FailureDetector(options));
+    this.#detectors = options.keys.map(() => new FailureDetector(options));
+    options.nodeLease.listen({ onDoubt: (partition) => this.#resetDetectors(partition) });
   }
 
-  /** Sweeps from now on; `layouts` is what the partitions' layout keys hold. */
-  start(layouts: readonly string[]): void {
+  /** Starts sweeping. `layouts` are the layout keys of the partitions; `onWipe` is called when Redis was wiped. */
+  start(layouts: readonly string[], onWipe: () => void): void {
     this.#layouts = [...layouts];
+    this.#onWipe = onWipe;
     this.#schedule();
   }
 
-  /** No sweep starts any more; resolves when the one under way is over. */
+  /** Stops sweeping. Resolves when the sweep in progress has ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
     await this.#sweeping;
   }
 
-  /** This process's own connection or lease had trouble, there or anywhere: judge nobody for a while. */
-  suspend(partition?: number): void {
-    if (partition === undefined) for (const judge of this.#judges) judge.reset();
-    else this.#judges[partition]?.reset();
+  /** Suspends failure detection for a lease, in one partition or in all. */
+  #resetDetectors(partition?: number): void {
+    if (partition === undefined) for (const detector of this.#detectors) detector.reset();
+    else this.#detectors[partition]?.reset();
   }
 
   #schedule(): void {
@@ -104,65 +113,63 @@ export class Reaper {
     );
   }
 
-  /** All partitions that are due at once: one that cannot be reached must not keep the others waiting. */
+  /** Sweeps all due partitions in parallel, so that an unreachable one does not delay the others. */
   async #sweep(): Promise<void> {
-    const { client } = this.#options;
-    const now = client.clock.monotonic();
-    const due = this.#judges.map((_, partition) => partition).filter((at) => (this.#dueAt[at] ?? 0) <= now);
+    const now = this.#options.client.clock.monotonic();
+    const due = [...this.#detectors.keys()].filter((partition) => (this.#dueAt[partition] ?? 0) <= now);
     const swept = await Promise.allSettled(
       due.map(async (partition) => {
         try {
-          this.#late[partition] = await this.#sweepPartition(partition);
+          this.#suspects[partition] = await this.#sweepPartition(partition);
         } catch (error) {
-          this.suspend(partition);
+          this.#resetDetectors(partition);
           throw error;
         }
       }),
     );
-    // Of a server with many partitions all are wiped at once.
-    if (this.#wiped) this.#options.onWipe();
+    // Called once, because a wipe of a server wipes many partitions.
+    if (this.#wiped) this.#onWipe();
     this.#wiped = false;
     for (const outcome of swept) {
       if (outcome.status === 'rejected') return this.#report(outcome.reason);
     }
-    this.stats.late = [...new Set(this.#late.flat())];
+    this.stats.suspectNodes = [...new Set(this.#suspects.flat())];
   }
 
-  /** Many processes sweep in turn: each one more often than its judge needs would cost N² for nothing. */
+  /** With many nodes, each of them sweeps only as often as its detector needs; otherwise the load would grow with N². */
   #scheduleNext(partition: number, nodes: number): void {
     const { client, sweepInterval, lease } = this.#options;
-    const turns = Math.min(lease / 6, (sweepInterval * nodes) / SWEEPERS);
-    const rest = turns > sweepInterval ? jitter(client.clock, turns) : 0;
-    this.#dueAt[partition] = client.clock.monotonic() + rest;
+    const turn = Math.min(lease / 6, (sweepInterval * nodes) / SWEEPERS);
+    const pause = turn > sweepInterval ? jitter(client.clock, turn) : 0;
+    this.#dueAt[partition] = client.clock.monotonic() + pause;
   }
 
   #report(error: unknown): void {
     if (!this.#stopped) this.#options.reporter.report(toRollcallError(error), { stage: 'sweep' });
   }
 
+  /** Returns the suspect nodes. */
   async #sweepPartition(partition: number): Promise<readonly string[]> {
-    const { client, nodeId } = this.#options;
-    let survey = await this.#readLeases(partition);
-    // Many come due at once when a large process has died. Whoever cannot be looked after must not
-    // keep the sweep from its end.
+    const { client, nodeLease } = this.#options;
+    let state = await this.#readLeases(partition);
+    // After the death of a large process many users are due. Users that cannot be updated must not end the loop late.
     for (let round = 0; round < MAX_ROUNDS; round++) {
-      const looked = await this.#processDueUsers(partition, survey.due);
-      if (survey.due.length < BATCH || looked === 0 || this.#stopped) break;
-      survey = await this.#readLeases(partition);
+      const updated = await this.#processDueUsers(partition, state.due);
+      if (state.due.length < BATCH || updated === 0 || this.#stopped) break;
+      state = await this.#readLeases(partition);
     }
-    this.#scheduleNext(partition, survey.leases.size);
-    survey.leases.delete(nodeId());
-    const verdict = (this.#judges[partition] as FailureDetector).detect(survey, client.clock.monotonic());
-    for (const dead of verdict.dead) {
-      // One that cannot be reaped must not keep the others from it.
-      await this.#reap(partition, dead).catch((error: unknown) => this.#report(error));
+    this.#scheduleNext(partition, state.leases.size);
+    state.leases.delete(nodeLease.id);
+    const detector = this.#detectors[partition] as FailureDetector;
+    const { dead, suspect } = detector.detect(state, client.clock.monotonic());
+    for (const node of dead) {
+      // A node that cannot be reaped must not keep the others from being reaped.
+      await this.#reap(partition, node).catch((error: unknown) => this.#report(error));
     }
-    return verdict.suspect;
+    return suspect;
   }
 
-  async #readLeases(
-    partition: number,
-  ): Promise<LeaseSnapshot & { leases: Map<string, number>; due: readonly string[] }> {
+  async #readLeases(partition: number): Promise<PartitionState> {
     const keys = this.#options.keys[partition] as PartitionKeys;
     const names = [keys.nodes, keys.due, keys.layout];
     const reply = await this.#run({ script: readLeasesScript, keys: names, args: [String(BATCH)] }, keys);
@@ -175,57 +182,48 @@ export class Reaper {
     return { now: Number(now), leases, due };
   }
 
-  /** Looks after users whose time has come; tells for how many of them that was possible. */
+  /** Updates users whose grace or own status has ended. Returns how many succeeded. */
   async #processDueUsers(partition: number, due: readonly string[]): Promise<number> {
-    let looked = 0;
+    let updated = 0;
     await Promise.all(
       due.map(async (user) => {
         try {
           await this.#options.writer.apply(partition, { kind: 'look', user, reason: 'time' });
-          looked++;
+          updated++;
         } catch (error) {
-          // A user whose keys are of another type must not keep everybody else from being looked after.
+          // A user with keys of another type must not keep the others from being updated.
           if (!(error instanceof CommandError)) throw error;
           this.#report(error);
         }
       }),
     );
-    return looked;
+    return updated;
   }
 
-  /** Removes what a dead node left, batch by batch, prolonging the claim on it each time. */
-  async #reap(partition: number, dead: DeadNode): Promise<void> {
+  /** Removes the entries of a dead node in batches, and extends the claim on it before each of them. */
+  async #reap(partition: number, { nodeId, score }: DeadNode): Promise<void> {
     const keys = this.#options.keys[partition] as PartitionKeys;
-    const { nodeId } = dead;
     const watch = telemetry.reap.hasSubscribers ? new Stopwatch() : undefined;
+    const readBatch = ['SRANDMEMBER', keys.node(nodeId), String(BATCH)] as const;
     let sockets = 0;
-    let claim = await this.#claim(keys, nodeId, String(dead.score), false);
+    let claim = await this.#claim(keys, nodeId, String(score), false);
     while (claim !== null && !this.#stopped) {
-      const [reply] = await this.#options.client.execute(
-        'sweep',
-        [['SRANDMEMBER', keys.node(nodeId), String(BATCH)]],
-        {
-          key: keys.nodes,
-        },
-      );
-      const pairs = reply as readonly string[];
-      if (pairs.length === 0) {
-        await this.#run(
-          { script: removeNodeScript, keys: [keys.nodes, keys.node(nodeId)], args: [nodeId] },
-          keys,
-        );
+      const members = (await this.#run(readBatch, keys)) as readonly string[];
+      if (members.length === 0) {
+        const names = [keys.nodes, keys.node(nodeId)];
+        await this.#run({ script: removeNodeScript, keys: names, args: [nodeId] }, keys);
         this.#count(nodeId);
         if (watch) telemetry.reap.emit({ nodeId, sockets, ...watch.stop() });
         return;
       }
-      await this.#removeAll(partition, nodeId, pairs);
-      this.stats.reapedSockets += pairs.length;
-      sockets += pairs.length;
+      await this.#removeAll(partition, nodeId, members);
+      this.stats.reapedSockets += members.length;
+      sockets += members.length;
       claim = await this.#claim(keys, nodeId, claim, true);
     }
   }
 
-  /** A node leaves something behind in many partitions; it died once. */
+  /** Counts a reaped node once, although it has entries in many partitions. */
   #count(nodeId: string): void {
     if (this.#reaped.has(nodeId)) return;
     this.#reaped.add(nodeId);
@@ -234,21 +232,22 @@ export class Reaper {
     if (this.#reaped.size > MAX_REMEMBERED) this.#reaped.delete(oldest as string);
   }
 
-  async #removeAll(partition: number, owner: string, pairs: readonly string[]): Promise<void> {
+  async #removeAll(partition: number, owner: string, members: readonly string[]): Promise<void> {
     const { writer, grace } = this.#options;
     await Promise.all(
-      pairs.map(async (owned) => {
-        const change = createRemoval(owned, owner, grace);
-        const record = await writer.apply(partition, change);
-        if (record !== null || change.kind !== 'socket') return;
-        await writer.apply(partition, { kind: 'look', user: change.user, reason: 'lost' });
+      members.map(async (member) => {
+        const write = createRemoval(member, owner, grace);
+        const record = await writer.apply(partition, write);
+        if (record !== null || write.kind !== 'socket') return;
+        await writer.apply(partition, { kind: 'look', user: write.user, reason: 'lost' });
       }),
     );
   }
 
-  async #claim(keys: PartitionKeys, nodeId: string, score: string, prolong: boolean): Promise<string | null> {
-    const holdsFor = Math.max(1_000, this.#options.lease / 3);
-    const args = [nodeId, score, String(Math.ceil(holdsFor)), prolong ? '1' : '0'];
+  /** Returns the new score of a claimed node, or null when another process has claimed or renewed it. */
+  async #claim(keys: PartitionKeys, nodeId: string, score: string, extend: boolean): Promise<string | null> {
+    const duration = Math.max(1_000, this.#options.lease / 3);
+    const args = [nodeId, score, String(Math.ceil(duration)), extend ? '1' : '0'];
     const reply = await this.#run({ script: claimNodeScript, keys: [keys.nodes], args }, keys);
     return reply === null ? null : String(reply);
   }

@@ -1,8 +1,8 @@
--- Strikes a node off the list once it owns nothing. A late write of the node keeps it listed.
+-- Removes a node from the list unless it still owns entries, as after a late write.
 --
--- KEYS  1 nodes   2 the node's pairs
+-- KEYS  1 nodes   2 owner set of the node
 -- ARGV  1 node
--- Returns 1 if it is off the list, 0 if it still owns something
+-- Returns 1 if the node was removed, 0 if it still owns entries
 
 if redis.call('SCARD', KEYS[2]) > 0 then return 0 end
 redis.call('ZREM', KEYS[1], ARGV[1])

@@ -4,10 +4,10 @@ import { defaultNodeName } from './node-lease.js';
 import type { PresenceOptions } from './options.js';
 import { assertStatus } from './validate.js';
 
-/** The options of a presence service, checked and completed. Durations in ms. */
+/** Validated options of a presence service with defaults filled in. Durations in ms. */
 export interface PresenceSettings {
   readonly prefix: string;
-  /** Undefined for what fits the topology. */
+  /** Undefined: the default of the topology. */
   readonly partitions: number | undefined;
   readonly nodeName: string;
   readonly grace: number;
@@ -27,10 +27,10 @@ export interface PresenceSettings {
 
 const DAY = 86_400_000;
 
-/** Renewals per lease: two may fail before anybody wonders. */
+/** Renewals per lease: two may fail before the lease expires. */
 const RENEWALS_PER_LEASE = 3;
 
-/** @throws {@link InvalidArgumentError} naming the option, its value and the rule. */
+/** @throws {@link InvalidArgumentError} with the option, its value and the rule. */
 export function resolveSettings(options: PresenceOptions): PresenceSettings {
   if (options === undefined)
     throw new InvalidArgumentError('options', 'must be an object with a redis client');

@@ -5,40 +5,40 @@ import type { PartitionLayout } from './partition-layout.js';
 import { updateRoomsScript, updateUsersScript } from './scripts.js';
 import { isLocalWrite, isRestoring, type PresenceWrite, type RoomWrite, type SocketWrite } from './writes.js';
 
-/** What a transaction is composed under. Durations in ms. */
+/** Settings of a {@link Transaction}. Durations in ms. */
 export interface TransactionSettings {
   readonly keys: PartitionKeys;
-  /** This process's node, under whose id facts without an owner are written. */
-  readonly node: string;
-  /** The node's lease as last seen; 0 for none. */
-  readonly known: number;
+  /** This node's id, which owns entries without an `owner`. */
+  readonly nodeId: string;
+  /** This node's lease as last seen; 0 for none. */
+  readonly knownLease: number;
   readonly lease: number;
   readonly keyTtl: number;
   readonly lastSeenTtl: number;
-  readonly statuses: readonly string[];
+  readonly statusPriority: readonly string[];
   readonly layout: Pick<PartitionLayout, 'publishCommand'>;
 }
 
-/** What a transaction brought about. */
+/** Result of a {@link Transaction}. */
 export interface TransactionResult {
-  /** The record of a user, `null` where there is none. */
+  /** The record of a user, `null` if there is none. */
   recordOf(user: string): string | null;
-  /** The node's lease before and after, for each script that saw it; 0 for none. */
-  readonly leases: readonly { was: number; is: number }[];
+  /** The node's lease before and after each script that renewed it; 0 for none. */
+  readonly leases: readonly { before: number; after: number }[];
 }
 
-/** A user whom settle looks at. */
+/** A user whose record update-users.lua computes. */
 interface UserUpdate {
-  /** Why, in terms of settle. */
+  /** Reason code of update-users.lua. */
   reason: number;
-  /** The facts about his sockets that this node changes. */
-  readonly facts: SocketWrite[];
+  /** Socket entries of this node that it writes or deletes. */
+  readonly entries: SocketWrite[];
 }
 
 /**
- * What some changes are in Redis: a call of settle, which writes the facts of this node's sockets and
- * derives everything else; before it, as plain commands, whatever is no fact of a socket of this
- * node. Of several changes to one fact only the last one counts.
+ * The Redis commands for some writes: one call of update-users.lua, which writes this node's socket entries and
+ * derives the records. Plain commands before it write all other entries. Of several writes of one entry, only the
+ * last one counts.
  */
 export class Transaction {
   readonly commands: Command[] = [];
@@ -46,119 +46,120 @@ export class Transaction {
   readonly #users = new Map<string, UserUpdate>();
   #scripts = 0;
 
-  constructor(settings: TransactionSettings, changes: readonly PresenceWrite[]) {
+  constructor(settings: TransactionSettings, writes: readonly PresenceWrite[]) {
     this.#settings = settings;
     const others = new Map<string, PresenceWrite>();
-    for (const change of changes) {
-      if (change.kind === 'socket' && (change.owner ?? settings.node) === settings.node) {
-        replace(this.#addUser(change).facts, change);
+    for (const write of writes) {
+      if (write.kind === 'socket' && (write.owner ?? settings.nodeId) === settings.nodeId) {
+        replace(this.#addUser(write).entries, write);
         continue;
       }
-      if (change.kind !== 'room') this.#addUser(change);
-      const key = this.#factOf(change);
-      // Set anew, the last one also comes last.
+      if (write.kind !== 'room') this.#addUser(write);
+      const key = this.#entryKey(write);
+      // Deleted first, so that the last write of an entry is also the last in order.
       others.delete(key);
-      others.set(key, change);
+      others.set(key, write);
     }
-    const own = changes.some(isLocalWrite);
-    if (others.size > 0) this.#writeOthers([...others.values()], own);
-    if (this.#users.size > 0) this.#call(this.#settleCall(own, changes.some(isRestoring)));
+    const renewsLease = writes.some(isLocalWrite);
+    if (others.size > 0) this.#writeOthers([...others.values()], renewsLease);
+    if (this.#users.size > 0) this.#call(this.#updateUsers(renewsLease, writes.some(isRestoring)));
   }
 
-  /** Makes sense of the replies. */
+  /** @throws {@link CommandError} when the replies are not those of the scripts. */
   parseReplies(replies: readonly Reply[]): TransactionResult {
     const results = replies.slice(replies.length - this.#scripts);
-    const leases: { was: number; is: number }[] = [];
+    const leases: { before: number; after: number }[] = [];
     for (const result of results) {
       if (!Array.isArray(result)) throw unexpectedReplyError();
-      if (result[1] !== '') leases.push({ was: Number(result[0]), is: Number(result[1]) });
+      if (result[1] !== '') leases.push({ before: Number(result[0]), after: Number(result[1]) });
     }
     const records = new Map<string, string | null>();
     if (this.#users.size > 0) {
-      const settled = results.at(-1) as readonly Reply[];
-      if (settled.length !== this.#users.size + 2) throw unexpectedReplyError();
+      const updated = results.at(-1) as readonly Reply[];
+      if (updated.length !== this.#users.size + 2) throw unexpectedReplyError();
       let at = 2;
       for (const user of this.#users.keys()) {
-        const record = settled[at++];
+        const record = updated[at++];
         records.set(user, typeof record === 'string' ? record : null);
       }
     }
     return { recordOf: (user) => records.get(user) ?? null, leases };
   }
 
-  #factOf(change: PresenceWrite): string {
-    const owner = 'owner' in change && change.owner !== undefined ? change.owner : this.#settings.node;
-    switch (change.kind) {
+  #entryKey(write: PresenceWrite): string {
+    const owner = 'owner' in write && write.owner !== undefined ? write.owner : this.#settings.nodeId;
+    switch (write.kind) {
       case 'socket':
-        return joinIds(owner, joinIds(change.user, change.socket));
+        return joinIds(owner, joinIds(write.user, write.socket));
       case 'room':
-        return joinIds(owner, joinIds(joinIds(change.user, change.socket), change.room));
+        return joinIds(owner, joinIds(joinIds(write.user, write.socket), write.room));
       default:
-        return joinIds(change.kind, change.user);
+        return joinIds(write.kind, write.user);
     }
   }
 
-  /** Has settle look at a user; of several reasons the one that means most. */
-  #addUser(change: Exclude<PresenceWrite, RoomWrite>): UserUpdate {
-    const reason = toReasonCode(change);
-    const turn = this.#users.get(change.user);
-    if (turn === undefined) {
-      const first: UserUpdate = { reason, facts: [] };
-      this.#users.set(change.user, first);
+  /** Adds the user of a write. Of several reasons to update one user, the strongest counts. */
+  #addUser(write: Exclude<PresenceWrite, RoomWrite>): UserUpdate {
+    const reason = toReasonCode(write);
+    const update = this.#users.get(write.user);
+    if (update === undefined) {
+      const first: UserUpdate = { reason, entries: [] };
+      this.#users.set(write.user, first);
       return first;
     }
-    const before = turn.reason;
-    if (before === 0 || reason === 0) turn.reason = 0;
-    else if (before < 0 && reason < 0) turn.reason = Math.min(before, reason);
-    else turn.reason = Math.max(before, reason);
-    return turn;
+    const before = update.reason;
+    if (before === 0 || reason === 0) update.reason = 0;
+    else if (before < 0 && reason < 0) update.reason = Math.min(before, reason);
+    else update.reason = Math.max(before, reason);
+    return update;
   }
 
-  /** What people set themselves, what others own, and rooms. */
-  #writeOthers(changes: readonly PresenceWrite[], own: boolean): void {
-    const { keys, node } = this.#settings;
+  /** Writes users' own statuses, entries of other nodes, and rooms. */
+  #writeOthers(writes: readonly PresenceWrite[], renewsLease: boolean): void {
+    const { keys, nodeId } = this.#settings;
     const removed = new Map<string, string[]>();
-    const told = new Map<string, string[]>();
+    const notified = new Map<string, string[]>();
     const joined: string[] = [];
     const rooms: RoomWrite[] = [];
-    for (const change of changes) {
-      switch (change.kind) {
+    for (const write of writes) {
+      switch (write.kind) {
         case 'status': {
-          this.#writeFact(change.user, joinIds('', 'status'), change.value);
+          this.#writeEntry(write.user, joinIds('', 'status'), write.value);
           break;
         }
         case 'socket': {
-          const owner = change.owner as string;
-          const owned = joinIds(change.user, change.socket);
-          this.#writeFact(change.user, joinIds(owner, change.socket), change.value);
-          append(removed, owner, owned);
-          if (change.tell !== undefined) append(told, change.tell, owned);
+          const owner = write.owner as string;
+          const member = joinIds(write.user, write.socket);
+          this.#writeEntry(write.user, joinIds(owner, write.socket), write.value);
+          append(removed, owner, member);
+          if (write.notify !== undefined) append(notified, write.notify, member);
           break;
         }
         case 'room': {
-          const owned = joinIds(joinIds(change.user, change.socket), change.room);
-          rooms.push(change);
-          if (change.info !== undefined) joined.push(owned);
-          else append(removed, change.owner ?? node, owned);
+          const member = joinIds(joinIds(write.user, write.socket), write.room);
+          rooms.push(write);
+          if (write.info !== undefined) joined.push(member);
+          else append(removed, write.owner ?? nodeId, member);
         }
       }
     }
-    if (joined.length > 0) this.#writePairs(joined);
-    for (const [owner, owned] of removed) this.commands.push(['SREM', keys.node(owner), ...owned]);
-    for (const [channel, owned] of told) this.commands.push(['PUBLISH', channel, JSON.stringify(owned)]);
-    if (rooms.length > 0) this.#call(this.#roomCall(rooms, own));
+    if (joined.length > 0) this.#addToOwnerSet(joined);
+    for (const [owner, members] of removed) this.commands.push(['SREM', keys.node(owner), ...members]);
+    for (const [channel, members] of notified) {
+      this.commands.push(['PUBLISH', channel, JSON.stringify(members)]);
+    }
+    if (rooms.length > 0) this.#call(this.#updateRooms(rooms, renewsLease));
   }
 
-  #writeFact(user: string, field: string, value: string | undefined): void {
-    const facts = this.#settings.keys.sockets(user);
-    this.commands.push(value === undefined ? ['HDEL', facts, field] : ['HSET', facts, field, value]);
+  #writeEntry(user: string, field: string, value: string | undefined): void {
+    const key = this.#settings.keys.sockets(user);
+    this.commands.push(value === undefined ? ['HDEL', key, field] : ['HSET', key, field, value]);
   }
 
-  /** Notes what the node answers for. */
-  #writePairs(owned: readonly string[]): void {
-    const { keys, node, keyTtl } = this.#settings;
-    const key = keys.node(node);
-    this.commands.push(['SADD', key, ...owned], ['PEXPIRE', key, String(keyTtl)]);
+  #addToOwnerSet(members: readonly string[]): void {
+    const { keys, nodeId, keyTtl } = this.#settings;
+    const key = keys.node(nodeId);
+    this.commands.push(['SADD', key, ...members], ['PEXPIRE', key, String(keyTtl)]);
   }
 
   #call(call: ScriptCall): void {
@@ -166,55 +167,55 @@ export class Transaction {
     this.#scripts++;
   }
 
-  #settleCall(own: boolean, restoring: boolean): ScriptCall {
-    const { keys, node, lease, keyTtl, lastSeenTtl, statuses, known, layout } = this.#settings;
-    const names = [keys.nodes, keys.online, keys.due, keys.node(node)];
+  #updateUsers(renewsLease: boolean, restoring: boolean): ScriptCall {
+    const { keys, nodeId, lease, keyTtl, lastSeenTtl, statusPriority, knownLease, layout } = this.#settings;
+    const names = [keys.nodes, keys.online, keys.due, keys.node(nodeId)];
     let lines = '';
-    for (const [user, { reason, facts }] of this.#users) {
+    for (const [user, update] of this.#users) {
       names.push(keys.sockets(user), keys.user(user));
-      let why = String(reason);
-      for (const { socket, value = '' } of facts) {
-        lines += `${why}\n${socket}\n${value}\n`;
-        why = '';
+      let reason = String(update.reason);
+      for (const { socket, value = '' } of update.entries) {
+        lines += `${reason}\n${socket}\n${value}\n`;
+        reason = '';
       }
-      if (facts.length === 0) lines += `${why}\n\n\n`;
+      if (update.entries.length === 0) lines += `${reason}\n\n\n`;
     }
     const args = [
-      node,
-      own ? String(lease) : '0',
+      nodeId,
+      renewsLease ? String(lease) : '0',
       String(keyTtl),
       String(lastSeenTtl),
       keys.events,
       String(keys.socketsPrefix.length),
       restoring ? '1' : '0',
-      `,${statuses.join(',')},`,
-      String(known),
+      `,${statusPriority.join(',')},`,
+      String(knownLease),
       layout.publishCommand,
       lines,
     ];
     return { script: updateUsersScript, keys: names, args };
   }
 
-  #roomCall(rooms: readonly RoomWrite[], own: boolean): ScriptCall {
-    const { keys, lease, keyTtl, node, known, layout } = this.#settings;
+  #updateRooms(rooms: readonly RoomWrite[], renewsLease: boolean): ScriptCall {
+    const { keys, lease, keyTtl, nodeId, knownLease, layout } = this.#settings;
     const numbers = new Map<string, number>();
     const names = [keys.nodes];
     const args = [
-      own ? node : '',
+      renewsLease ? nodeId : '',
       String(lease),
       String(keyTtl),
       String(keys.roomPrefix.length),
       keys.roomEventsPrefix,
-      String(known),
+      String(knownLease),
       layout.publishCommand,
     ];
-    for (const change of rooms) {
-      let number = numbers.get(change.room);
+    for (const { room, user, owner = nodeId, socket, info = '' } of rooms) {
+      let number = numbers.get(room);
       if (number === undefined) {
-        number = names.push(keys.room(change.room));
-        numbers.set(change.room, number);
+        number = names.push(keys.room(room));
+        numbers.set(room, number);
       }
-      args.push(String(number), change.user, change.owner ?? node, change.socket, change.info ?? '');
+      args.push(String(number), user, owner, socket, info);
     }
     return { script: updateRoomsScript, keys: names, args };
   }
@@ -222,17 +223,17 @@ export class Transaction {
 
 const REASONS = { gone: 0, time: -1, active: -2, lost: -3 } as const;
 
-/** Why settle looks at the user, in its terms. */
-function toReasonCode(change: Exclude<PresenceWrite, RoomWrite>): number {
-  if (change.kind === 'socket') return Math.round(change.grace);
-  return change.kind === 'look' ? REASONS[change.reason] : REASONS.time;
+/** Reason code of update-users.lua for a write. */
+function toReasonCode(write: Exclude<PresenceWrite, RoomWrite>): number {
+  if (write.kind === 'socket') return Math.round(write.grace);
+  return write.kind === 'look' ? REASONS[write.reason] : REASONS.time;
 }
 
-/** Puts `change` among `facts`, in the place of an earlier change of the same one. */
-function replace(facts: SocketWrite[], change: SocketWrite): void {
-  const at = facts.findIndex(({ socket }) => socket === change.socket);
-  if (at < 0) facts.push(change);
-  else facts[at] = change;
+/** Adds `write` to `writes`, in the place of an earlier write of the same entry. */
+function replace(writes: SocketWrite[], write: SocketWrite): void {
+  const at = writes.findIndex(({ socket }) => socket === write.socket);
+  if (at < 0) writes.push(write);
+  else writes[at] = write;
 }
 
 function append(map: Map<string, string[]>, key: string, value: string): void {
@@ -242,5 +243,5 @@ function append(map: Map<string, string[]>, key: string, value: string): void {
 }
 
 function unexpectedReplyError(): CommandError {
-  return new CommandError('presence: Redis answered something else than the scripts return');
+  return new CommandError('presence: unexpected reply from a script');
 }

@@ -2,89 +2,88 @@ import { joinIds, type PartitionKeys } from './keys.js';
 import { type LocalSockets, toRoomWrite, toSocketWrite } from './local-sockets.js';
 import type { PresenceWrite } from './writes.js';
 
-/** Something owned whose keys have TTLs. */
+/** A socket or membership of this process whose keys have TTLs. */
 export interface RefreshItem {
   readonly partition: number;
-  /** The keys whose TTLs start again. */
+  /** Keys whose TTL starts again. */
   readonly keys: readonly string[];
-  /** What to write if one of them is gone; `undefined` when it is not owned any more. */
+  /** The write to send if one of the keys is gone; `undefined` when the item is no longer local. */
   rewrite(): PresenceWrite | undefined;
 }
 
 /** Options of {@link TtlRefresher}. Durations in ms. */
 export interface TtlRefresherOptions {
-  readonly owned: LocalSockets;
+  readonly localSockets: LocalSockets;
   readonly keys: readonly PartitionKeys[];
   readonly keyTtl: number;
   readonly renewInterval: number;
   readonly grace: number;
 }
 
-/** How many one renewal takes along at least, and at most. */
+/** Fewest and most items that one renewal includes. */
 const MIN_BATCH = 64;
 const MAX_BATCH = 2_000;
 
 /**
- * Deals out what is owned in slices, one per renewal, so that each one's turn comes several times per
- * backstop, up to some 700,000 sockets in one process with the defaults. It rides in the renewal: no
- * command more however many sockets there are.
+ * Divides the local sockets and memberships into slices, one per renewal, so that each is refreshed several times
+ * per `keyTtl`: up to some 700,000 in one process with the defaults. Slices add no command to a renewal.
  */
 export class TtlRefresher {
   readonly #options: TtlRefresherOptions;
-  /** Renewals in a third of the backstop: within so many everything has had its turn. */
-  readonly #turns: number;
+  /** Renewals in a third of `keyTtl`, within which everything is refreshed once. */
+  readonly #renewalsPerRound: number;
   #renewals = 0;
-  #rest: Iterator<RefreshItem> | undefined;
+  #remaining: Iterator<RefreshItem> | undefined;
 
   constructor(options: TtlRefresherOptions) {
     this.#options = options;
-    this.#turns = Math.max(1, Math.floor(options.keyTtl / 3 / options.renewInterval));
+    this.#renewalsPerRound = Math.max(1, Math.floor(options.keyTtl / 3 / options.renewInterval));
   }
 
   /** The next slice, by partition. */
   next(): Map<number, RefreshItem[]> {
-    const due = new Map<number, RefreshItem[]>();
-    if (this.#rest === undefined && this.#renewals++ % this.#turns !== 0) return due;
-    this.#rest ??= this.#all();
-    const { sockets, memberships } = this.#options.owned;
-    const fair = Math.ceil((2 * (sockets.size + memberships.size)) / this.#turns);
-    const slice = Math.min(MAX_BATCH, Math.max(MIN_BATCH, fair));
-    for (let count = 0; count < slice; count++) {
-      const next = this.#rest.next();
+    const slice = new Map<number, RefreshItem[]>();
+    if (this.#remaining === undefined && this.#renewals++ % this.#renewalsPerRound !== 0) return slice;
+    this.#remaining ??= this.#all();
+    const { sockets, memberships } = this.#options.localSockets;
+    const fair = Math.ceil((2 * (sockets.size + memberships.size)) / this.#renewalsPerRound);
+    const size = Math.min(MAX_BATCH, Math.max(MIN_BATCH, fair));
+    for (let count = 0; count < size; count++) {
+      const next = this.#remaining.next();
       if (next.done === true) {
-        this.#rest = undefined;
+        this.#remaining = undefined;
         break;
       }
-      const list = due.get(next.value.partition);
-      if (list === undefined) due.set(next.value.partition, [next.value]);
-      else list.push(next.value);
+      const items = slice.get(next.value.partition);
+      if (items === undefined) slice.set(next.value.partition, [next.value]);
+      else items.push(next.value);
     }
-    return due;
+    return slice;
   }
 
   *#all(): Generator<RefreshItem, void, undefined> {
-    const { owned, keys, grace } = this.#options;
-    // Copies: an iterator of a living map also visits what is added meanwhile, and may never end.
-    for (const [key, { user, partition }] of [...owned.sockets]) {
-      if (!owned.sockets.has(key)) continue;
+    const { localSockets, keys, grace } = this.#options;
+    // Copies: an iterator of the live map also visits entries added during the iteration, and may never end.
+    for (const [key, { user, partition }] of [...localSockets.sockets]) {
+      if (!localSockets.sockets.has(key)) continue;
       const names = keys[partition] as PartitionKeys;
       yield {
         partition,
         keys: [names.sockets(user), names.user(user)],
         rewrite: () => {
-          const socket = owned.sockets.get(key);
+          const socket = localSockets.sockets.get(key);
           return socket && toSocketWrite(socket, grace, true);
         },
       };
     }
-    for (const { user, socket, room, partition } of [...owned.memberships.values()]) {
+    for (const { user, socket, room, partition } of [...localSockets.memberships.values()]) {
       const key = joinIds(joinIds(user, socket), room);
-      if (!owned.memberships.has(key)) continue;
+      if (!localSockets.memberships.has(key)) continue;
       yield {
         partition,
         keys: [(keys[partition] as PartitionKeys).room(room)],
         rewrite: () => {
-          const membership = owned.memberships.get(key);
+          const membership = localSockets.memberships.get(key);
           return membership && toRoomWrite(membership, true);
         },
       };

@@ -1,17 +1,17 @@
--- Lets sockets join, update and leave rooms, and announces what that means for their users: one join
--- at a user's first socket in a room, one leave at his last. Idempotent, like settle.lua.
+-- Lets sockets join, update and leave rooms, and publishes the changes of their users: one join for a user's
+-- first socket in a room, one leave for their last. Idempotent, like update-users.lua.
 --
 -- KEYS  1 nodes, then one hash per room
--- ARGV  1 node that joins in this transaction, or "" when none does
---       2 lease in ms   3 backstop TTL in ms
---       4 length of what the rooms' keys begin with   5 what the channels of their changes begin with
---       6 the node's lease as it knows it, 0 for none   7 the command that announces: PUBLISH or SPUBLISH
---       then for each change: number of the room in KEYS, user, node, socket, info (JSON), or "" to leave
--- Returns { the node's lease as it was, or ""; its lease now, or "" }
+-- ARGV  1 node whose lease is renewed, or "" for none
+--       2 lease in ms   3 key TTL in ms
+--       4 length of the common beginning of the room keys   5 beginning of the channels of their changes
+--       6 the node's lease as last seen by it, 0 for none   7 publishing command: PUBLISH or SPUBLISH
+--       then for each write: index of the room in KEYS, user, node, socket, info (JSON), or "" to leave
+-- Returns { the node's lease before, or ""; its lease after, or "" }
 --
--- A room: ":" and the user = version, then a line per socket: node"socket"info. The latest one comes last; its
--- info is the user's. (The colon: the embedded engine has no fields named `constructor` and the like.)
--- JSON text contains no raw line feed, and escaped ids no double quote.
+-- Field of a room: ":" user = version, then a line per socket: node"socket"info. The latest socket is the last line;
+-- its info is the user's. (The colon is there because ioredis-mock has no fields with names like `constructor`.)
+-- JSON text contains no raw line feed, and escaped ids contain no double quote.
 
 local node, lease, backstop = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local skip, prefix, known = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
@@ -20,7 +20,7 @@ local time = redis.call('TIME')
 local micros = time[1] * 1000000.0 + time[2]
 local millis = (micros - micros % 1000) / 1000
 
--- As in settle.lua.
+-- As in update-users.lua.
 local was, is = '', ''
 if node ~= '' then
   was = redis.call('ZSCORE', KEYS[1], node) or ''
@@ -39,7 +39,7 @@ local events = {}
 for i = 8, #ARGV, 5 do
   local k = tonumber(ARGV[i])
   local key, user, info = KEYS[k], ARGV[i + 1], ARGV[i + 4]
-  local place = ARGV[i + 2] .. '"' .. ARGV[i + 3] .. '"'
+  local entry = ARGV[i + 2] .. '"' .. ARGV[i + 3] .. '"'
   local field = ':' .. user
   local value = redis.call('HGET', key, field)
 
@@ -51,7 +51,7 @@ for i = 8, #ARGV, 5 do
       else
         old = old + 1
         shown = string.match(line, '^[^"]*"[^"]*"(.*)$')
-        if string.sub(line, 1, #place) == place then
+        if string.sub(line, 1, #entry) == entry then
           found = shown
         else
           lines[#lines + 1] = line
@@ -60,8 +60,8 @@ for i = 8, #ARGV, 5 do
     end
   end
   if info ~= '' then
-    -- Said again, it is no change, and does not move to the end.
-    if found == info then lines = nil else lines[#lines + 1] = place .. info end
+    -- The same info again is no change; the line does not move to the end.
+    if found == info then lines = nil else lines[#lines + 1] = entry .. info end
   elseif not found then
     lines = nil
   end

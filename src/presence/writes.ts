@@ -1,33 +1,33 @@
 import { splitIds } from './keys.js';
 
-/** A socket of a user appears, changes or goes. Ids, here and below, are escaped. */
+/** Registers, updates or removes a socket of a user. All ids in this file are escaped. */
 export interface SocketWrite {
   readonly kind: 'socket';
   readonly user: string;
   readonly socket: string;
-  /** The fact to write; `undefined` removes it. */
+  /** Socket entry to write; `undefined` removes it. */
   readonly value?: string;
-  /** Whose fact it is. @default this process's node, under its id at the time of sending */
+  /** Node that owns the entry. @default this node, under its id at the time of sending */
   readonly owner?: string;
-  /** For how many ms the user is waited for if it was his last socket. */
+  /** How long, in ms, the user keeps their status if this was their last socket. */
   readonly grace: number;
-  /** The fact was there before and got lost: a missing record is no news. */
+  /** The entry was lost and is written again: a missing record is then no change of status. */
   readonly restoring?: boolean;
-  /** The channel on which its owner, who does not know, is told of the removal. */
-  readonly tell?: string;
+  /** Inbox channel on which the owner is notified that another node removed its socket. */
+  readonly notify?: string;
 }
 
-/** A person sets a status of his own, or drops it. */
+/** Sets or drops a user's own status. */
 export interface StatusWrite {
   readonly kind: 'status';
   readonly user: string;
-  /** The fact to write; `undefined` removes it. */
+  /** Status entry to write; `undefined` removes it. */
   readonly value?: string;
 }
 
 /**
- * No fact changes: a deadline has passed, the user was active, is gone for good, or went while Redis
- * had lost his record.
+ * Recomputes a user's record without writing an entry, because a deadline has passed (`time`), the user
+ * was active (`active`), logged out (`gone`), or lost their last socket while Redis had no record of them (`lost`).
  */
 export interface Reevaluation {
   readonly kind: 'look';
@@ -41,28 +41,28 @@ export interface RoomWrite {
   readonly room: string;
   readonly user: string;
   readonly socket: string;
-  /** JSON text; `undefined` leaves. */
+  /** JSON text; `undefined` leaves the room. */
   readonly info?: string;
   readonly owner?: string;
   readonly restoring?: boolean;
 }
 
-/** What a transaction can do. */
+/** One write that a transaction can contain. */
 export type PresenceWrite = SocketWrite | StatusWrite | Reevaluation | RoomWrite;
 
-/** True for what was there before and got lost; such changes travel apart from others. */
-export function isRestoring(change: PresenceWrite): boolean {
-  return (change.kind === 'socket' || change.kind === 'room') && change.restoring === true;
+/** True for a write that restores a lost entry. Those never share a transaction with other writes. */
+export function isRestoring(write: PresenceWrite): boolean {
+  return (write.kind === 'socket' || write.kind === 'room') && write.restoring === true;
 }
 
-/** True for what changes the facts this process's node answers for; that it was lost must show in its lease. */
-export function isLocalWrite(change: PresenceWrite): boolean {
-  return (change.kind === 'socket' || change.kind === 'room') && change.owner === undefined;
+/** True for a write to entries of this node. Its transaction renews the lease, so that a lost write shows in the lease. */
+export function isLocalWrite(write: PresenceWrite): boolean {
+  return (write.kind === 'socket' || write.kind === 'room') && write.owner === undefined;
 }
 
-/** The change that removes what stands as `owned` in the set of `owner`: a pair, or a triple with a room. */
-export function createRemoval(owned: string, owner: string, grace: number): SocketWrite | RoomWrite {
-  const [user, rest = ''] = splitIds(owned);
+/** Removal of `member` of the owner set of `owner`: user and socket, or user, socket and room. */
+export function createRemoval(member: string, owner: string, grace: number): SocketWrite | RoomWrite {
+  const [user, rest = ''] = splitIds(member);
   const [socket, room] = splitIds(rest);
   return room === undefined
     ? { kind: 'socket', user, socket, owner, grace }

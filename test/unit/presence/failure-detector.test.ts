@@ -135,7 +135,7 @@ describe('a judge whose own view was not unbroken for a lease', () => {
     const quarantined = court.run(LEASE - SWEEP);
     neverDead(quarantined);
     for (const verdict of quarantined) {
-      expect(verdict).toEqual({ dead: [], suspect: ['a'], suspended: 'quarantine' });
+      expect(verdict).toEqual({ dead: [], suspect: ['a'], suppressed: 'quarantine' });
     }
     expect(court.untilDead('a').verdict.dead).toHaveLength(1);
     expect(court.time - start).toBe(LEASE);
@@ -155,7 +155,7 @@ describe('a judge whose own view was not unbroken for a lease', () => {
   });
 
   test('takes a gap of up to half a lease for a slow survey', () => {
-    for (const [gap, suspended] of [
+    for (const [gap, suppressed] of [
       [LEASE / 2, undefined],
       [LEASE / 2 + 1, 'quarantine'],
     ] as const) {
@@ -164,7 +164,7 @@ describe('a judge whose own view was not unbroken for a lease', () => {
       court.run(2 * LEASE, ['a']);
       court.run(LEASE - 1);
       court.time += gap;
-      expect(court.survey().suspended).toBe(suspended);
+      expect(court.survey().suppressed).toBe(suppressed);
     }
   });
 
@@ -257,7 +257,7 @@ describe('self-preservation', () => {
   ])('does not believe for a further lease that %s died', (_, all, living) => {
     const { court, survivors, silent } = massDeath(all, living);
     const spared = court.run(LEASE + SWEEP, survivors).at(-1) as DetectionResult;
-    expect(spared).toEqual({ dead: [], suspect: silent, suspended: 'self-preservation' });
+    expect(spared).toEqual({ dead: [], suspect: silent, suppressed: 'self-preservation' });
     const { after, verdict } = court.untilDead(silent[0] as string, survivors);
     expect(after).toBe(LEASE);
     expect(dead(verdict)).toEqual(silent);
@@ -273,7 +273,7 @@ describe('self-preservation', () => {
 
   test('the share is an option: 0 doubts any three, 1 believes in all', () => {
     const doubting = massDeath(10, 7, 0);
-    expect(doubting.court.run(LEASE + SWEEP, doubting.survivors).at(-1)?.suspended).toBe('self-preservation');
+    expect(doubting.court.run(LEASE + SWEEP, doubting.survivors).at(-1)?.suppressed).toBe('self-preservation');
     const believing = massDeath(10, 0, 1);
     expect(dead(believing.court.run(LEASE + SWEEP).at(-1) as DetectionResult)).toEqual(believing.silent);
   });
@@ -319,7 +319,7 @@ describe('a claim', () => {
     court.leases.set('gone', -(court.now - 1));
     const [verdict] = court.run(SWEEP) as [DetectionResult];
     expect(dead(verdict)).toEqual(['gone']);
-    expect(verdict.suspended).toBe('self-preservation');
+    expect(verdict.suppressed).toBe('self-preservation');
     expect(verdict.suspect).toEqual(names);
   });
 });
@@ -331,7 +331,7 @@ describe('who looks late', () => {
     expect(court.survey().suspect).toEqual([]);
     court.time += LEASE + 1;
     court.renew('b');
-    expect(court.survey()).toEqual({ dead: [], suspect: ['a', 'c'], suspended: 'quarantine' });
+    expect(court.survey()).toEqual({ dead: [], suspect: ['a', 'c'], suppressed: 'quarantine' });
   });
 });
 
@@ -467,6 +467,6 @@ test('those who die one after the other, within a lease, are counted together', 
   expect(judged(court.run(2 * SWEEP, ['survivor'])).sort()).toEqual(['a', 'b']);
   const verdicts = court.run(3 * SWEEP, ['survivor']);
   neverDead(verdicts);
-  expect(verdicts.at(-1)?.suspended).toBe('self-preservation');
+  expect(verdicts.at(-1)?.suppressed).toBe('self-preservation');
   expect(new Set(judged(court.run(LEASE + SWEEP, ['survivor'])))).toEqual(new Set(['c', 'd']));
 });

@@ -40,11 +40,10 @@ beforeEach(() => {
     lease: 9_000,
     keyTtl: 60_000,
     lastSeenTtl: 90_000,
-    statuses: ['busy', 'online', 'away'],
+    statusPriority: ['busy', 'online', 'away'],
     layout: { publishCommand: 'PUBLISH' },
-    ready: () => gate(),
-    nodeId: () => 'node#1',
-    leases: { knownLease: () => 7, onLeaseSeen: (...seen) => observed.push(seen) },
+    startup: { run: () => gate() },
+    nodeLease: { id: 'node#1', knownLease: () => 7, onLeaseSeen: (...seen) => observed.push(seen) },
   });
 });
 
@@ -171,7 +170,7 @@ describe('one change', () => {
   });
 
   test("of another's fact goes before settle, leaves this node's lease alone, and tells the owner", async () => {
-    apply(removal('ann', 's1', { owner: 'other#2', tell: '{unit:0}:inbox:other#2' }));
+    apply(removal('ann', 's1', { owner: 'other#2', notify: '{unit:0}:inbox:other#2' }));
     await turn();
     expect(plain(driver.only)).toEqual([
       ['HDEL', '{unit:0}:sockets:ann', 'other#2"s1'],

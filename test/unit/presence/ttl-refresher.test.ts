@@ -22,7 +22,7 @@ test('everything owned has its turn well within the backstop, however many come 
   const owned = new LocalSockets();
   const keyTtl = 3_600_000;
   const renewInterval = 10_000;
-  const refresh = new TtlRefresher({ owned, keys, keyTtl, renewInterval, grace: 0 });
+  const refresh = new TtlRefresher({ localSockets: owned, keys, keyTtl, renewInterval, grace: 0 });
   for (let at = 0; at < 6_000; at++) socket(owned, `old-${at}`);
   socket(owned, 'immortal');
   owned.join({ user: 'immortal', socket: 's', room: 'lobby', partition: 0, info: '1' });

@@ -1,0 +1,137 @@
+import { jitter } from '../internal/clock.js';
+import type { ErrorReporter } from '../internal/diagnostics.js';
+import { CommandError } from '../internal/errors.js';
+import type { ClientHandle } from '../redis/client-handle.js';
+import { toRollcallError } from '../redis/replies.js';
+import type { PartitionKeys } from './keys.js';
+import { type LocalSockets, toRoomWrite, toSocketWrite } from './local-sockets.js';
+import type { NodeLease } from './node-lease.js';
+import type { PresenceWriter } from './presence-writer.js';
+import { createRemoval } from './writes.js';
+
+/** Options of {@link Restorer}. Durations in ms. */
+export interface RestorerOptions {
+  readonly client: ClientHandle;
+  readonly keys: readonly PartitionKeys[];
+  readonly grace: number;
+  readonly reporter: ErrorReporter;
+  readonly nodeLease: NodeLease;
+  readonly localSockets: LocalSockets;
+  readonly writer: PresenceWriter;
+}
+
+/** How many entries are restored at a time. */
+const RESTORE_BATCH = 1_000;
+
+/** Writes all entries of this process again whenever Redis may have lost some. */
+export class Restorer {
+  /** Entries written again after Redis lost them. */
+  restored = 0;
+  readonly #options: RestorerOptions;
+  #running = false;
+  /** A restoration was requested since the last one began, or the last one failed. */
+  #needed = false;
+  #stopped = false;
+
+  constructor(options: RestorerOptions) {
+    this.#options = options;
+    options.nodeLease.listen({ onEntriesLost: () => this.#request() });
+  }
+
+  /** True while entries may be missing from Redis that no node removed. */
+  get active(): boolean {
+    return this.#running || this.#needed;
+  }
+
+  /** Tries again what failed. */
+  resume(): void {
+    if (this.#needed) this.#request();
+  }
+
+  /** Stops after the batch in progress. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  #request(): void {
+    this.#needed = true;
+    if (this.#running) return;
+    this.#running = true;
+    this.#restoreAll()
+      .catch((error: unknown) => {
+        this.#needed = true;
+        if (!this.#stopped) this.#options.reporter.report(toRollcallError(error), { stage: 'restore' });
+      })
+      .finally(() => {
+        this.#running = false;
+      });
+  }
+
+  /** Writes all local entries in batches, then removes entries of this node that are not local. */
+  async #restoreAll(): Promise<void> {
+    this.#needed = false;
+    const { localSockets, writer, nodeLease, grace, keys } = this.#options;
+    await this.#inBatches([...localSockets.sockets.keys()], (key) => {
+      const socket = localSockets.sockets.get(key);
+      return socket && writer.apply(socket.partition, toSocketWrite(socket, grace, true));
+    });
+    await this.#inBatches([...localSockets.memberships.keys()], (key) => {
+      const membership = localSockets.memberships.get(key);
+      return membership && writer.apply(membership.partition, toRoomWrite(membership, true));
+    });
+    const { previousIds } = nodeLease;
+    for (const nodeId of [...previousIds, nodeLease.id]) {
+      await Promise.all(keys.map((_, partition) => this.#removeOrphans(partition, nodeId)));
+    }
+    nodeLease.forgetPrevious(previousIds);
+  }
+
+  async #inBatches(
+    all: readonly string[],
+    write: (key: string) => Promise<unknown> | undefined,
+  ): Promise<void> {
+    let refused: CommandError | undefined;
+    for (let at = 0; at < all.length && !this.#stopped; at += RESTORE_BATCH) {
+      const batch = all.slice(at, at + RESTORE_BATCH);
+      await Promise.all(
+        batch.map(async (key) => {
+          try {
+            await write(key);
+            this.restored++;
+          } catch (error) {
+            // One refused entry must not keep the others from being restored.
+            if (!(error instanceof CommandError)) throw error;
+            refused ??= error;
+          }
+        }),
+      );
+      if (at + RESTORE_BATCH < all.length) await this.#pause();
+    }
+    if (refused !== undefined) throw refused;
+  }
+
+  /** Leaves room for other processes, which restore at the same time. */
+  #pause(): Promise<void> {
+    const { clock } = this.#options.client;
+    return new Promise((resolve) => {
+      clock.after(jitter(clock, 20, 0.9), resolve);
+    });
+  }
+
+  /** Removes entries that Redis lists for `nodeId`, an id of this process, and that are not local. */
+  async #removeOrphans(partition: number, nodeId: string): Promise<void> {
+    const { client, grace, localSockets, nodeLease, writer } = this.#options;
+    const keys = this.#options.keys[partition] as PartitionKeys;
+    let cursor = '0';
+    do {
+      const command = ['SSCAN', keys.node(nodeId), cursor, 'COUNT', String(RESTORE_BATCH)] as const;
+      const [reply] = await client.execute('restore', [command], { key: keys.nodes });
+      const [next, members] = reply as unknown as [string, string[]];
+      cursor = next;
+      const orphans = members.filter((member) => nodeId !== nodeLease.id || !localSockets.has(member));
+      await Promise.all(
+        orphans.map((member) => writer.apply(partition, createRemoval(member, nodeId, grace))),
+      );
+    } while (cursor !== '0');
+  }
+}

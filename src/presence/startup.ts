@@ -1,0 +1,40 @@
+import type { ClientHandle } from '../redis/client-handle.js';
+import type { PartitionLayout } from './partition-layout.js';
+
+/** Connects the client and checks the layout, once, before anything is read or written. */
+export class Startup {
+  readonly #client: ClientHandle;
+  readonly #layout: PartitionLayout;
+  readonly #listeners: ((layouts: readonly string[]) => void)[] = [];
+  #started: Promise<void> | undefined;
+
+  constructor(client: ClientHandle, layout: PartitionLayout) {
+    this.#client = client;
+    this.#layout = layout;
+  }
+
+  /** True while starting, and once started. */
+  get begun(): boolean {
+    return this.#started !== undefined;
+  }
+
+  /** Calls `listener` once started, with the layout of each partition as stored. */
+  onStarted(listener: (layouts: readonly string[]) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /** Resolves once started. All calls share one attempt; a call after a failed attempt tries again. */
+  run(): Promise<void> {
+    this.#started ??= this.#run().catch((error: unknown) => {
+      this.#started = undefined;
+      throw error;
+    });
+    return this.#started;
+  }
+
+  async #run(): Promise<void> {
+    await this.#client.connect();
+    const layouts = await this.#layout.check();
+    for (const listener of this.#listeners) listener(layouts);
+  }
+}
