@@ -273,7 +273,9 @@ describe('self-preservation', () => {
 
   test('the share is an option: 0 doubts any three, 1 believes in all', () => {
     const doubting = massDeath(10, 7, 0);
-    expect(doubting.court.run(LEASE + SWEEP, doubting.survivors).at(-1)?.suppressed).toBe('self-preservation');
+    expect(doubting.court.run(LEASE + SWEEP, doubting.survivors).at(-1)?.suppressed).toBe(
+      'self-preservation',
+    );
     const believing = massDeath(10, 0, 1);
     expect(dead(believing.court.run(LEASE + SWEEP).at(-1) as DetectionResult)).toEqual(believing.silent);
   });
