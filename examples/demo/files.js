@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 const TYPES = { html: 'text/html', css: 'text/css', js: 'text/javascript' };
 
 const HEADERS = {
-  // Nothing but what this server serves, and nothing inline: text of one person never runs in another's browser.
+  // Files of this server only, and no inline scripts: a user's text never runs in another user's browser.
   'content-security-policy':
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; " +
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -27,14 +27,14 @@ const PAGE = [
   'chart.js',
 ];
 
-/** What the browser loads, by path: the page, and `rollcall/client` as it was built. */
+/** Files by path: the page, and the built `rollcall/client`. */
 const files = new Map([
   ...PAGE.map((name) => /** @type {const} */ ([`/${name}`, new URL(`public/${name}`, import.meta.url)])),
   ...modules(new URL(import.meta.resolve('rollcall/client'))),
 ]);
 
 /**
- * Serves a file; false when there is none of this path.
+ * Serves a file; returns false if the path has none.
  *
  * @param {string} path
  * @param {import('node:http').ServerResponse} response
@@ -50,7 +50,7 @@ export function serveFile(path, response) {
 }
 
 /**
- * A module and those that it imports from beside itself: browsers load them as they are.
+ * A module and the modules it imports from its folder; browsers load them one by one.
  *
  * @param {URL} url
  * @returns {(readonly [string, URL])[]}

@@ -12,29 +12,28 @@ import { issueTicket } from './tickets.js';
 /** @typedef {import('node:http').ServerResponse} Response */
 /** @typedef {import('node:stream').Duplex} Duplex */
 
-/** The most users that one look-up names. */
 const MAX_LOOKUP = 100;
 const MAX_FREEZE = 10_000;
 
 /**
- * The only server the browser talks to. It serves the page, says who goes to which node, hands WebSockets on
- * to the nodes as a load balancer would, streams the dashboard, and has the buttons that break things.
+ * The only server that the browser connects to. It serves the page, assigns a node to each client, forwards
+ * WebSockets to the nodes like a load balancer, streams the dashboard, and handles the buttons that break things.
  *
  * @param {object} parts
  * @param {import('./nodes.js').Nodes} parts.nodes
  * @param {import('rollcall').PresenceService} parts.presence
  * @param {import('rollcall').PubSubService} parts.pubsub
- * @param {string} parts.secret seals tickets
- * @param {(ms: number) => void} [parts.freeze] makes Redis unreachable for a while, where that can be done
+ * @param {string} parts.secret signs tickets
+ * @param {(ms: number) => void} [parts.freeze] makes Redis unreachable for a while, if possible
  * @param {AbortSignal} parts.signal ends the streams
  */
 export function createFront({ nodes, presence, pubsub, secret, freeze, signal }) {
-  /** How many WebSockets go to each node. @type {Map<string, number>} */
+  /** Open WebSockets per node. @type {Map<string, number>} */
   const load = new Map();
 
   const server = createServer(async (request, response) => {
     try {
-      await answer(request, response);
+      await handle(request, response);
     } catch (error) {
       const { message } = /** @type {Error} */ (error);
       if (response.headersSent) response.destroy();
@@ -46,11 +45,11 @@ export function createFront({ nodes, presence, pubsub, secret, freeze, signal })
     socket.on('error', () => socket.destroy());
     const [, name = ''] = /^\/nodes\/([^/]+)\/socket\?/.exec(request.url ?? '') ?? [];
     const port = nodes.port(name);
-    if (!isSameOrigin(request)) return refuse(socket, '403 Forbidden');
-    if (port === undefined) return refuse(socket, '503 Service Unavailable');
+    if (!isSameOrigin(request)) return reject(socket, '403 Forbidden');
+    if (port === undefined) return reject(socket, '503 Service Unavailable');
     load.set(name, (load.get(name) ?? 0) + 1);
     socket.on('close', () => load.set(name, (load.get(name) ?? 0) - 1));
-    passOn(request, socket, head, port);
+    forward(request, socket, head, port);
   });
 
   return server;
@@ -59,7 +58,7 @@ export function createFront({ nodes, presence, pubsub, secret, freeze, signal })
    * @param {Request} request
    * @param {Response} response
    */
-  async function answer(request, response) {
+  async function handle(request, response) {
     const url = urlOf(request);
     const [, kind, name = '', action] = /^\/(nodes|redis)\/(?:([^/]+)\/)?(\w+)$/.exec(url.pathname) ?? [];
     const changes = kind !== undefined || url.pathname === '/connect';
@@ -68,10 +67,11 @@ export function createFront({ nodes, presence, pubsub, secret, freeze, signal })
       response.setHeader('allow', method);
       throw new HttpError(405, `use ${method} here`);
     }
-    if (changes && !isSameOrigin(request)) throw new HttpError(403, 'only for this page');
+    if (changes && !isSameOrigin(request))
+      throw new HttpError(403, 'this request must come from the demo page');
 
     if (url.pathname === '/connect') {
-      sendJson(response, 200, admit(await readJson(request)));
+      sendJson(response, 200, assignNode(await readJson(request)));
     } else if (url.pathname === '/events') {
       pipeEventStream(request, response, {
         pubsub,
@@ -89,23 +89,23 @@ export function createFront({ nodes, presence, pubsub, secret, freeze, signal })
       await nodes[action](name);
       sendJson(response, 200, {});
     } else if (changes || !serveFile(url.pathname, response)) {
-      throw new HttpError(404, 'there is nothing here');
+      throw new HttpError(404, 'not found');
     }
   }
 
   /**
-   * Lets somebody in: a real application would ask for a password first. The node wished for, while it
-   * lives, or the one with the fewest connections.
+   * Issues a ticket for the requested node if it runs, otherwise for the node with the fewest connections. A real
+   * application would authenticate the user first.
    *
-   * @param {Record<string, unknown>} wanted
+   * @param {Record<string, unknown>} request
    */
-  function admit({ name, node }) {
+  function assignNode({ name, node }) {
     if (!isName(name)) {
       throw new HttpError(400, 'A name is 1 to 24 letters, digits, hyphens and underscores.');
     }
     const up = nodes.list().filter((each) => each.up);
-    const [quietest] = up.toSorted((a, b) => (load.get(a.name) ?? 0) - (load.get(b.name) ?? 0));
-    const chosen = up.find((each) => each.name === node) ?? quietest;
+    const [leastLoaded] = up.toSorted((a, b) => (load.get(a.name) ?? 0) - (load.get(b.name) ?? 0));
+    const chosen = up.find((each) => each.name === node) ?? leastLoaded;
     if (chosen === undefined) throw new HttpError(503, 'No node is running.');
     const ticket = issueTicket(secret, name);
     return { node: chosen.name, url: `/nodes/${chosen.name}/socket?ticket=${ticket}` };
@@ -116,7 +116,7 @@ export function createFront({ nodes, presence, pubsub, secret, freeze, signal })
     if (users.length === 0 || users.length > MAX_LOOKUP) {
       throw new HttpError(400, `name 1 to ${MAX_LOOKUP} users: /presence?user=alice&user=bob`);
     }
-    // One round trip for all of them; whoever is not in the map was never seen.
+    // One round trip for all users. Unknown users are missing from the map.
     const found = await presence.getMultiplePresence(users);
     return Object.fromEntries(users.map((user) => [user, found.get(user) ?? null]));
   }
@@ -137,15 +137,15 @@ function statusOf(error) {
 }
 
 /**
- * Passes the upgrade request on to the node that listens on `port`, and then bytes to and fro. When
- * either side ends so does the other: a killed node is a closed connection for the browser.
+ * Forwards the upgrade request to the node that listens on `port`, and then bytes in both directions. When one
+ * side closes, the other is closed: the browser sees a killed node as a closed connection.
  *
  * @param {Request} request
  * @param {Duplex} socket
  * @param {Buffer} head
  * @param {number} port
  */
-function passOn(request, socket, head, port) {
+function forward(request, socket, head, port) {
   const lines = [`GET ${request.url} HTTP/1.1`];
   const headers = request.rawHeaders;
   for (let at = 0; at < headers.length; at += 2) lines.push(`${headers[at]}: ${headers[at + 1]}`);
@@ -163,6 +163,6 @@ function passOn(request, socket, head, port) {
  * @param {Duplex} socket
  * @param {string} status
  */
-function refuse(socket, status) {
+function reject(socket, status) {
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }

@@ -5,7 +5,7 @@
 
 const MAX_BODY_BYTES = 1_024;
 
-/** What the client did wrong, and the status that says so. */
+/** An error that is answered with its status. */
 export class HttpError extends Error {
   /**
    * @param {number} status
@@ -18,7 +18,7 @@ export class HttpError extends Error {
 }
 
 /**
- * The URL of a request; throws for one that is none.
+ * Parses the URL of a request. @throws {HttpError} 400 for an invalid URL.
  *
  * @param {Request} request
  */
@@ -26,13 +26,13 @@ export function urlOf({ url }) {
   try {
     return new URL(`http://front${url}`);
   } catch {
-    throw new HttpError(400, 'the address is malformed');
+    throw new HttpError(400, 'the URL is invalid');
   }
 }
 
 /**
- * Other sites that are open in the same browser have no business here: its WebSockets would carry our
- * cookies, and its forms press our buttons.
+ * True for requests from this page. Other sites in the same browser could open WebSockets that carry our cookies,
+ * and send forms to our endpoints.
  *
  * @param {Request} request
  */
@@ -41,7 +41,7 @@ export function isSameOrigin({ headers }) {
 }
 
 /**
- * The JSON that came with a request.
+ * Reads the JSON body of a request.
  *
  * @param {Request} request
  * @returns {Promise<Record<string, unknown>>}
@@ -50,7 +50,7 @@ export async function readJson(request) {
   let text = '';
   for await (const chunk of request.setEncoding('utf8')) {
     text += chunk;
-    if (text.length > MAX_BODY_BYTES) throw new HttpError(413, 'that is too much');
+    if (text.length > MAX_BODY_BYTES) throw new HttpError(413, 'the body is too large');
   }
   try {
     return Object(JSON.parse(text));

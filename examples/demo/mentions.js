@@ -1,19 +1,19 @@
 // @ts-check
 import { ROOMS } from './settings.js';
 
-/** So many people one message can call. */
-const AT_MOST = 5;
+/** Users that one message can mention. */
+const MAX_MENTIONS = 5;
 
 /**
- * Notifies whoever is mentioned in a room, `@alice`, wherever he is. Every node listens to every room, so that
- * mentions are seen while any node lives; the key makes what several of them see one notification.
+ * Notifies users that are mentioned in a room, such as `@alice`. Every node subscribes to every room, so that
+ * mentions are found as long as one node runs. The idempotency key makes one notification of all their calls.
  *
  * @param {object} services
  * @param {import('rollcall').PubSubService} services.pubsub
  * @param {import('rollcall').RoomService} services.rooms
  * @param {import('rollcall').PresenceService} services.presence
  * @param {import('rollcall').NotificationService} services.notifications
- * @param {{ madeUp: number, lost: number }} totals counts gaps in what this node hears
+ * @param {{ recovered: number, lost: number }} totals counts gaps in this node's subscriptions
  */
 export async function notifyMentions({ pubsub, rooms, presence, notifications }, totals) {
   for (const room of ROOMS) {
@@ -23,7 +23,7 @@ export async function notifyMentions({ pubsub, rooms, presence, notifications },
         const { text } = /** @type {{ text?: unknown }} */ (Object(data));
         if (event !== 'message' || typeof text !== 'string') return;
         for (const name of mentionsIn(text)) {
-          // Somebody who was never here would never read it.
+          // An unknown user would never read it.
           if (name === from || (await presence.getPresence(name)) === null) continue;
           const notification = { room, from: from ?? '', text: text.slice(0, 200) };
           await notifications.notify(name, notification, { idempotencyKey: `${room} ${position}` });
@@ -31,7 +31,7 @@ export async function notifyMentions({ pubsub, rooms, presence, notifications },
       },
       {
         onDiscontinuity({ recovered }) {
-          if (recovered) totals.madeUp++;
+          if (recovered) totals.recovered++;
           else totals.lost++;
         },
       },
@@ -42,5 +42,5 @@ export async function notifyMentions({ pubsub, rooms, presence, notifications },
 /** @param {string} text */
 function mentionsIn(text) {
   const found = text.matchAll(/(?<![\p{L}\p{N}_])@([\p{L}\p{N}][\p{L}\p{N}_-]{0,23})/gu);
-  return new Set([...found].slice(0, AT_MOST).map(([, name = '']) => name));
+  return new Set([...found].slice(0, MAX_MENTIONS).map(([, name = '']) => name));
 }

@@ -1,6 +1,6 @@
 // @ts-check
-// A node as a process of its own: `fork` starts it with the node's name, and REDIS_URL and the secret in its
-// environment. It reports its port, or why it cannot start, and lives until its parent lets go.
+// Runs one node as a process. `fork` passes the node's name as argument, and REDIS_URL and the secret in the
+// environment. It sends its port, or why it cannot start, and runs until its parent disconnects.
 import { startNode } from './node.js';
 import { realRedis } from './redis.js';
 

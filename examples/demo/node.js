@@ -1,6 +1,5 @@
 // @ts-check
-// One server node of the chat. It knows nothing of the other nodes: Redis is all they share. This is the
-// file to copy.
+// One server node of the chat. Nodes share nothing but Redis. This is the file to copy.
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { RateLimiterMemory } from 'rate-limiter-flexible';
@@ -9,17 +8,17 @@ import { serveWebSocket } from 'rollcall/ws';
 import { WebSocketServer } from 'ws';
 import { isSameOrigin, urlOf } from './http.js';
 import { notifyMentions } from './mentions.js';
-import { isName, MAX_FRAME_BYTES, options, RATE, ROOMS, STATUSES, sayEverySecond } from './settings.js';
+import { isName, MAX_FRAME_BYTES, options, publishEverySecond, RATE, ROOMS, STATUSES } from './settings.js';
 import { readTicket } from './tickets.js';
 
 /**
  * @param {string} name
  * @param {import('rollcall').RedisClient} redis
- * @param {string} secret opens tickets
+ * @param {string} secret verifies tickets
  */
 export async function startNode(name, redis, secret) {
   const started = Date.now();
-  const totals = { connects: 0, returns: 0, madeUp: 0, lost: 0, failures: 0 };
+  const totals = { connects: 0, reconnects: 0, recovered: 0, lost: 0, failures: 0 };
   const onError = () => void totals.failures++;
 
   const { pubsub, presence, rooms, close } = createRollcall({
@@ -36,7 +35,7 @@ export async function startNode(name, redis, secret) {
     verifyClient: (/** @type {{ req: import('node:http').IncomingMessage }} */ { req }) => isSameOrigin(req),
   });
 
-  const serving = serveWebSocket(webSockets, {
+  const handle = serveWebSocket(webSockets, {
     rooms,
     onError,
     maxFrameBytes: MAX_FRAME_BYTES,
@@ -66,7 +65,7 @@ export async function startNode(name, redis, secret) {
     },
     requests: {
       ...notifications.requestHandlers(),
-      /** On which nodes, and by what, the users named are here: one round trip for all of them. */
+      /** The devices and nodes of users, read in one round trip. */
       async devices(_socket, data) {
         const names = Array.isArray(data) ? data.filter(isName).slice(0, 100) : [];
         const found = names.length > 0 ? await presence.getMultiplePresence(names) : new Map();
@@ -82,43 +81,43 @@ export async function startNode(name, redis, secret) {
 
   webSockets.on('connection', (_socket, request) => {
     totals.connects++;
-    // A client that was here before, on whichever node, says where it stands.
-    if (urlOf(request).searchParams.has('since')) totals.returns++;
+    // A client that reconnects, to any node, sends its position.
+    if (urlOf(request).searchParams.has('since')) totals.reconnects++;
   });
-  const saying = sayEverySecond(pubsub, () => {
+  const reporter = publishEverySecond(pubsub, () => {
     const { sockets, users, delivered } = rooms.stats();
     return { source: name, started, sockets, users, delivered, ...totals };
   });
 
-  // A spare port, for the front alone.
+  // A free port, for the front only.
   await once(http.listen(0, '127.0.0.1'), 'listening');
   const { port } = /** @type {import('node:net').AddressInfo} */ (http.address());
 
-  /** Cuts all connections, without a word to the clients. */
+  /** Cuts all connections without close frames. */
   const drop = () => {
-    saying.stop();
+    reporter.stop();
     for (const socket of webSockets.clients) socket.terminate();
     http.close();
     http.closeAllConnections();
   };
   return {
     port,
-    /** As for a deploy: clients are told to come back elsewhere, and nobody sees them go. */
+    /** Stops as for a deploy: clients reconnect to another node, and no user is reported offline. */
     async stop() {
-      await serving.close({ handoff: true });
+      await handle.close({ handoff: true });
       await close({ handoff: true });
       drop();
     },
-    /** What a crash leaves of a node in this process, once its link to Redis is cut: nothing. */
+    /** Simulates a crash; the caller has cut the connection to Redis before. */
     crash() {
       drop();
-      void serving.close();
+      void handle.close();
       void close();
     },
   };
 }
 
-/** @param {string | undefined} agent what the browser says of itself */
+/** @param {string | undefined} agent */
 function deviceOf(agent = '') {
   return /mobi/i.test(agent) ? 'phone' : 'computer';
 }

@@ -1,24 +1,24 @@
 // @ts-check
 
-/** The nodes there should be, and which of them run. */
+/** Starts, restarts and kills the nodes of the demo. */
 export class Nodes {
   /** @type {Map<string, Promise<void>>} */
   #starting = new Map();
-  /** @type {Map<string, import('./worlds.js').RunningNode>} */
+  /** @type {Map<string, import('./backends.js').RunningNode>} */
   #running = new Map();
   #names;
   #launch;
-  #changed;
+  #onChange;
 
   /**
    * @param {readonly string[]} names
-   * @param {import('./worlds.js').Launch} launch
-   * @param {() => void} changed called whenever a node came or went
+   * @param {import('./backends.js').Launch} launch
+   * @param {() => void} onChange called when a node starts or ends
    */
-  constructor(names, launch, changed) {
+  constructor(names, launch, onChange) {
     this.#names = names;
     this.#launch = launch;
-    this.#changed = changed;
+    this.#onChange = onChange;
   }
 
   list() {
@@ -31,7 +31,7 @@ export class Nodes {
   }
 
   /**
-   * Where the node listens, while it runs.
+   * The port of a running node.
    * @param {string} name
    */
   port(name) {
@@ -68,24 +68,24 @@ export class Nodes {
   /** @param {string} name */
   async #start(name) {
     try {
-      let gone = false;
+      let exited = false;
       const node = await this.#launch(name, () => {
-        gone = true;
-        if (this.#running.delete(name)) this.#changed();
+        exited = true;
+        if (this.#running.delete(name)) this.#onChange();
       });
-      if (!gone) this.#running.set(name, node);
+      if (!exited) this.#running.set(name, node);
     } finally {
       this.#starting.delete(name);
     }
-    this.#changed();
+    this.#onChange();
   }
 
   /** @param {string} name */
   async #stop(name) {
     const node = this.#running.get(name);
-    // Nobody is sent there any more.
+    // No further clients are assigned to it.
     this.#running.delete(name);
-    this.#changed();
+    this.#onChange();
     await node?.stop();
   }
 }

@@ -13,8 +13,8 @@ import { createEmbeddedRedis } from 'rollcall/testing';
  *     redis-cluster://user:password@host:7000,host:7001
  *     redis-sentinel://user:password@host:26379,host:26380/name-of-the-master
  *
- * (`rediss…://` for TLS.) rollcall connects it and leaves reconnecting to it. The owner of a client
- * listens to its errors; here they are of no interest, as rollcall reports what failed.
+ * (`rediss…://` for TLS.) rollcall connects it, and the client reconnects by itself. The owner of a
+ * client must handle its `error` events; they are ignored here because rollcall reports failed operations.
  *
  * @param {string} url
  * @returns {Promise<RedisClient>}
@@ -26,14 +26,14 @@ export async function realRedis(url) {
   return /** @type {RedisClient} */ (client);
 }
 
-const SEVERAL = /^redis(s?)-(cluster|sentinel):\/\/(?:([^:@]*):([^@]*)@)?([^/]+)(?:\/(.+))?$/;
+const CLUSTER_OR_SENTINEL = /^redis(s?)-(cluster|sentinel):\/\/(?:([^:@]*):([^@]*)@)?([^/]+)(?:\/(.+))?$/;
 
 /**
  * @param {typeof import('redis')} redis
  * @param {string} url
  */
 function clientFor(redis, url) {
-  const match = SEVERAL.exec(url);
+  const match = CLUSTER_OR_SENTINEL.exec(url);
   if (match === null) return redis.createClient({ url });
   const [, tls, kind, username, password, hosts = '', name = 'mymaster'] = match;
   const nodes = hosts.split(',').map((each) => {
@@ -51,22 +51,22 @@ function clientFor(redis, url) {
   return redis.createCluster({ rootNodes: nodes.map((socket) => ({ socket })), defaults: login });
 }
 
-/** A Redis inside this process: nothing to install, gone when the process ends. */
+/** A Redis within this process, which needs no installation and stores nothing on disk. */
 export const embeddedRedis = createEmbeddedRedis;
 
 /**
- * A redis-server of our own, on a spare port of the loopback interface, in memory only. The shell around it
- * ends it when we are gone, however that came about.
+ * Starts a redis-server on a free port of the loopback interface, in memory only. The shell around it kills it when
+ * this process ends for any reason.
  */
 export async function ownRedis() {
-  const port = await sparePort();
+  const port = await findFreePort();
   const { REDIS_SERVER: program = 'redis-server' } = process.env;
   const script =
     'command -v "$0" >/dev/null || exit; ' +
     '"$0" --port "$1" --bind 127.0.0.1 --save "" </dev/null & echo "pid $!"; cat; kill -9 $!; wait';
   const shell = spawn('sh', ['-c', script, program, String(port)], {
     stdio: ['pipe', 'pipe', 'ignore'],
-    // Out of reach of a Ctrl-C, which goes to the whole process group.
+    // In its own process group, so that Ctrl-C does not reach it.
     detached: true,
   });
   let output = '';
@@ -76,7 +76,7 @@ export async function ownRedis() {
   }
   shell.stdout.resume();
   const pid = Number(/^pid (\d+)$/m.exec(output)?.[1]);
-  if (!pid) throw new Error('there is no redis-server to start: install it, or leave out --real');
+  if (!pid) throw new Error('redis-server not found: install it, or omit --real');
   return {
     url: `redis://127.0.0.1:${port}`,
     /** @param {NodeJS.Signals} signal */
@@ -89,7 +89,7 @@ export async function ownRedis() {
   };
 }
 
-async function sparePort() {
+async function findFreePort() {
   const server = createServer();
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
@@ -98,7 +98,7 @@ async function sparePort() {
 }
 
 /**
- * What the demo runs on, for people: never with the password.
+ * Describes the Redis for the page and the console, without the password.
  *
  * @param {string | undefined} url
  */

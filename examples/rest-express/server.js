@@ -6,7 +6,7 @@ import { createApp } from './app.js';
 const redis = createClient({ url: process.env['REDIS_URL'] ?? 'redis://127.0.0.1:6379' });
 redis.on('error', () => {});
 
-// A second is long for a reader: better a quick 503 than a request that hangs.
+// A short timeout: a quick 503 is better than a request that hangs.
 const presence = new PresenceService({
   redis,
   timeout: 1_000,

@@ -10,11 +10,11 @@ const PAGE = fileURLToPath(new URL('public', import.meta.url));
 const ROOM = 'lobby';
 const DAY = 86_400_000;
 
-/** What is said in a room: the last 200 messages of a day, so that nobody misses one. */
-const said = defineChannel('chat:{room}', { history: { size: 200, ttl: DAY } });
+/** The messages of a room, with a history of the last 200 messages of a day, so that clients can catch up. */
+const chat = defineChannel('chat:{room}', { history: { size: 200, ttl: DAY } });
 
 /**
- * A chat server, one of any number on one Redis.
+ * A chat server. Any number of processes can run it on one Redis.
  *
  * @param {import('rollcall').RedisClient} redis
  * @param {{ onError?: import('rollcall').ErrorListener }} [options]
@@ -31,17 +31,17 @@ export async function createChat(redis, { onError = () => {} } = {}) {
   const server = createServer(app);
   const io = new Server(server, { connectionStateRecovery: {}, maxHttpBufferSize: 10_000 });
 
-  // In a real application: who the token in `socket.handshake.auth` belongs to.
+  // Your own authentication goes here, for example with a token in `socket.handshake.auth`.
   io.use((socket, next) => {
     const { name } = socket.handshake.auth;
     const valid = typeof name === 'string' && /^[\p{L}\p{N} _-]{1,40}$/u.test(name);
     if (valid) socket.data.user = name;
-    next(valid ? undefined : new Error('no such name'));
+    next(valid ? undefined : new Error('invalid name'));
   });
 
-  // Each socket is registered while it is connected, and in the presence rooms of the rooms it joins. One whose
-  // connection broke stays for 10 s, for it may be recovered; so does one whose tab was closed.
-  const tracking = trackPresence(io, { presence, pubsub, rooms: true, recoveryGrace: 10_000, onError });
+  // Registers each connected socket, and mirrors its rooms as presence rooms. After a broken connection or a closed
+  // tab the socket stays registered for 10 s, because Socket.IO may recover it.
+  const tracker = trackPresence(io, { presence, pubsub, rooms: true, recoveryGrace: 10_000, onError });
 
   const lobby = await presence.watchRoom(ROOM, () => io.local.to(ROOM).emit('members', members()));
   const members = () => [...lobby.current().keys()];
@@ -50,37 +50,37 @@ export async function createChat(redis, { onError = () => {} } = {}) {
     socket.join(ROOM);
     socket.emit('members', members());
 
-    // Everything said after `since`, the last position that the client has, or all there is.
+    // Sends the messages after `since`, the last position that the client has, or the whole history.
     socket.once('follow', (since, ack) =>
-      answer(ack, () =>
-        tracking.subscribe(socket, said({ room: ROOM }), { event: 'said', since: since ?? 'earliest' }),
+      acknowledge(ack, () =>
+        tracker.subscribe(socket, chat({ room: ROOM }), { event: 'said', since: since ?? 'earliest' }),
       ),
     );
 
     socket.on('say', (text, ack) =>
-      answer(ack, async () => {
+      acknowledge(ack, async () => {
         if (typeof text !== 'string' || text.length === 0 || text.length > 1_000) {
           throw new Error('a message has 1 to 1,000 characters');
         }
-        await pubsub.publish(said({ room: ROOM }), { from: socket.data.user, text, at: Date.now() });
+        await pubsub.publish(chat({ room: ROOM }), { from: socket.data.user, text, at: Date.now() });
       }),
     );
   });
 
-  /** Tells a client how `work` went; whoever gives no callback is told nothing. */
-  async function answer(ack, work) {
-    let told = {};
+  /** Runs `task` and acknowledges its outcome, if the client gave a callback. */
+  async function acknowledge(ack, task) {
+    let result = {};
     try {
-      await work();
+      await task();
     } catch (error) {
-      told = { error: { code: error.code ?? 'INVALID', message: error.message } };
+      result = { error: { code: error.code ?? 'INVALID', message: error.message } };
     }
-    if (typeof ack === 'function') ack(told);
+    if (typeof ack === 'function') ack(result);
   }
 
-  /** The clients go to another server: nobody sees them offline. */
+  /** Shuts down for a deploy: the clients reconnect to another server and are never shown offline. */
   async function close() {
-    await tracking.close({ handoff: true });
+    await tracker.close({ handoff: true });
     await io.close();
     await closeRollcall({ handoff: true });
   }

@@ -3,7 +3,7 @@ import { createChat } from './chat.js';
 
 const onError = (error, { stage }) => console.error(stage, error.message);
 
-/** A real Redis where REDIS_URL names one; otherwise one inside this process. */
+/** Connects to the Redis at REDIS_URL, or starts an embedded one. */
 async function openRedis() {
   const url = process.env['REDIS_URL'];
   if (url === undefined) {

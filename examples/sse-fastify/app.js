@@ -10,21 +10,21 @@ const user = { type: 'string', minLength: 1, maxLength: 40 };
 const text = { type: 'string', minLength: 1, maxLength: 2_000 };
 
 /**
- * A chat of one room: what is said comes by server-sent events, and saying it is a POST.
+ * A chat with one room. Clients receive messages as server-sent events and send them with POST.
  *
  * @param {import('rollcall').RoomService} rooms
  */
 export function createApp(rooms) {
   const app = fastify();
 
-  // Streams never end by themselves. Their clients come back, to this process or to another.
+  // Streams never end by themselves. When this signal ends them, the clients reconnect to any process.
   const closing = new AbortController();
   app.addHook('preClose', async () => closing.abort());
 
   app.get('/', (_request, reply) => reply.type('text/html; charset=utf-8').send(page));
   app.get('/page.js', (_request, reply) => reply.type('text/javascript; charset=utf-8').send(script));
 
-  // In earnest the user is whoever the session's cookie says, here and below.
+  // Your own authentication goes here and below: take the user from a session, not from the request.
   const querystring = { type: 'object', required: ['user'], properties: { user } };
   app.get('/events', { schema: { querystring } }, (request, reply) => {
     const { user: userId } = /** @type {{ user: string }} */ (request.query);

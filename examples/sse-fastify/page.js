@@ -1,9 +1,9 @@
 // @ts-check
-// The page of the chat: http://…/?user=ann says who you are.
+// The page of the chat. The user's name comes from the URL: /?user=ann.
 
 const query = new URLSearchParams(location.search);
 const user = query.get('user') ?? `guest-${Math.floor(Math.random() * 1_000)}`;
-const here = new Map();
+const members = new Map();
 
 /** @param {string} id */
 const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -12,8 +12,8 @@ let lastEventId = '';
 connect();
 
 function connect() {
-  const about = new URLSearchParams({ user, lastEventId });
-  const events = new EventSource(`/events?${about}`);
+  const parameters = new URLSearchParams({ user, lastEventId });
+  const events = new EventSource(`/events?${parameters}`);
 
   /**
    * @param {string} name
@@ -26,29 +26,29 @@ function connect() {
     });
 
   on('message', ({ from, data }) => show(`${from}: ${data.text}`));
-  on('$ready', () => say(`You are ${user}.`));
+  on('$ready', () => showState(`You are ${user}.`));
   on('$discontinuity', ({ recovered }) => recovered || show('… some messages may be missing here …'));
-  on('$members', ({ reset, members }) => {
-    if (reset) here.clear();
-    for (const { user, sockets } of members) sockets > 0 ? here.set(user, sockets) : here.delete(user);
-    element('members').textContent = [...here.keys()].join(', ');
+  on('$members', ({ reset, members: changed }) => {
+    if (reset) members.clear();
+    for (const { user, sockets } of changed) sockets > 0 ? members.set(user, sockets) : members.delete(user);
+    element('members').textContent = [...members.keys()].join(', ');
   });
-  // EventSource would come back even so.
+  // EventSource would reconnect in any case, so close it if the code is final.
   on('$close', ({ again, reason }) => {
     if (again) return;
     events.close();
-    say(`You were sent away. ${reason}`);
+    showState(`Disconnected. ${reason}`);
   });
 
   events.onerror = () => {
-    say('Connecting …');
-    // After an answer other than 200, a proxy's 502 say, EventSource gives up.
+    showState('Connecting …');
+    // EventSource does not reconnect after a response other than 200, such as a proxy's 502.
     if (events.readyState === EventSource.CLOSED) setTimeout(connect, 2_000 + 3_000 * Math.random());
   };
 }
 
 /** @param {string} text */
-function say(text) {
+function showState(text) {
   element('state').textContent = text;
 }
 
@@ -69,7 +69,7 @@ form.addEventListener('submit', async (event) => {
     headers,
     body: JSON.stringify({ user, text }),
   }).catch(() => undefined);
-  // What could not be sent stays in the field.
+  // A message that could not be sent stays in the field.
   if (sent?.ok) form.reset();
-  else say('That could not be sent.');
+  else showState('The message could not be sent.');
 });

@@ -1,6 +1,6 @@
 // @ts-check
 // A chat over server-sent events: `npm run build && node examples/sse-fastify/server.js`, then open the address
-// it prints in two tabs. PORT: 3000; REDIS_URL: a Redis embedded in this process.
+// it prints in two tabs. Environment: PORT (3000), REDIS_URL (default: an embedded Redis).
 import { createClient } from 'redis';
 import { createRollcall } from 'rollcall';
 import { createApp } from './app.js';
@@ -12,7 +12,7 @@ redis.on('error', () => {});
 
 const { rooms, presence, close } = createRollcall({
   redis,
-  // A page that reloads is no news.
+  // A page that reloads within 5 s is never reported offline.
   presence: { grace: 5_000 },
   onError: (error, { stage }) => console.error(stage, error.message),
 });
@@ -23,7 +23,7 @@ console.log('listening', await app.listen({ port: Number(PORT), host: '127.0.0.1
 
 const stop = async () => {
   await app.close();
-  // The others are told that whoever was here is about to come back.
+  // Users of this process stay online while they reconnect elsewhere.
   await close({ handoff: true });
   process.exit();
 };

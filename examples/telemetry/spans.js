@@ -1,5 +1,5 @@
-// rollcall's events as OpenTelemetry spans. An event comes when it is over, so its span is made
-// with the times that it carries.
+// rollcall's telemetry events as OpenTelemetry spans. An event is emitted when the operation has ended, so the
+// span is created with the event's own times.
 import { SpanKind, SpanStatusCode } from '@opentelemetry/api';
 import { onTelemetry } from 'rollcall';
 
@@ -7,15 +7,15 @@ const TIMED = {
   'rollcall:publish': ['publish', SpanKind.PRODUCER],
   'rollcall:subscribe': ['subscribe', SpanKind.CLIENT],
   'rollcall:recovery': ['recover', SpanKind.CONSUMER],
-  'rollcall:presence-update': ['settle presence', SpanKind.CLIENT],
+  'rollcall:presence-update': ['update presence', SpanKind.CLIENT],
   'rollcall:reap': ['reap', SpanKind.INTERNAL],
 };
 
-/** Makes spans with `tracer` from now on; the returned function stops that. */
+/** Creates spans with `tracer` until the returned function is called. */
 export function traceRollcall(tracer) {
   const stops = Object.entries(TIMED).map(([event, [name, kind]]) =>
-    onTelemetry(event, ({ startedAt, duration, error, ...more }) => {
-      const span = tracer.startSpan(name, { kind, startTime: startedAt, attributes: attributesOf(more) });
+    onTelemetry(event, ({ startedAt, duration, error, ...details }) => {
+      const span = tracer.startSpan(name, { kind, startTime: startedAt, attributes: toAttributes(details) });
       if (error !== undefined) {
         span.recordException(error);
         span.setStatus({ code: SpanStatusCode.ERROR, message: error.message });
@@ -28,12 +28,12 @@ export function traceRollcall(tracer) {
   };
 }
 
-function attributesOf({ channel, channels, ...counts }) {
+function toAttributes({ channel, channels, ...counts }) {
   const destination = channel ?? channels?.join(' ');
-  const named = Object.entries(counts).map(([key, value]) => [`rollcall.${key}`, value]);
+  const attributes = Object.entries(counts).map(([key, value]) => [`rollcall.${key}`, value]);
   return {
     'messaging.system': 'redis',
     ...(destination === undefined ? {} : { 'messaging.destination.name': destination }),
-    ...Object.fromEntries(named),
+    ...Object.fromEntries(attributes),
   };
 }

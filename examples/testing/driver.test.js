@@ -3,8 +3,8 @@ import { createChaosDriver, createEmbeddedRedis, driverConformanceCases } from '
 import { describe, test } from 'vitest';
 
 /**
- * What the suite needs: a new driver for each case, on a Redis it may write to. Here a driver that
- * comes with rollcall stands in for yours.
+ * Creates a new driver for each case, on a Redis that the suite may write to. Replace the chaos driver with your
+ * own driver.
  *
  * @returns {Promise<import('rollcall/testing').DriverUnderTest>}
  */
@@ -13,12 +13,12 @@ async function make() {
   const driver = createChaosDriver(redis.client);
   return {
     driver,
-    // On a real server: CLIENT KILL TYPE pubsub and CLIENT KILL TYPE normal, from outside.
+    // On a real server, send CLIENT KILL TYPE pubsub and CLIENT KILL TYPE normal from another client.
     breakConnections: async () => {
       driver.cut();
       setTimeout(() => driver.restore(), 10);
     },
-    // On a real server: SCRIPT FLUSH. The embedded Redis keeps no scripts.
+    // On a real server, add flushScripts, which sends SCRIPT FLUSH. The embedded Redis stores no scripts.
     dispose: () => redis.close(),
   };
 }
@@ -27,7 +27,7 @@ const { driver, dispose } = await make();
 const { capabilities } = driver;
 await dispose();
 
-/** What a driver says that it cannot do is not asked of it. */
+/** Cases that need a capability which the driver does not declare are left out. */
 const cases = driverConformanceCases.filter(
   ({ requires }) => requires === undefined || capabilities[requires],
 );

@@ -387,7 +387,7 @@ describe('what cannot work gets one line and exit code 1', () => {
     expect(failed).toEqual({
       code: 1,
       stdout: '',
-      stderr: `rollcall demo: port ${port} is taken; choose another with PORT=…\n`,
+      stderr: `rollcall demo: port ${port} is in use; choose another with PORT=…\n`,
     });
   });
 

@@ -134,7 +134,7 @@ test('invalid messages and names are rejected', async () => {
   for (const name of ['', '<b>', 1, undefined, 'x'.repeat(41)]) {
     const page = new Page(urls[0] as string, name, false);
     const [error] = await once(page.socket as never, 'connect_error');
-    expect((error as Error).message).toBe('no such name');
+    expect((error as Error).message).toBe('invalid name');
   }
   expect(await ann.say('still here')).toEqual({});
 });

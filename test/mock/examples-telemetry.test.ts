@@ -53,7 +53,7 @@ test('events become Prometheus metrics', async () => {
   expect(text).toContain('rollcall_publish_seconds_count{outcome="ERR_CONNECTION"} 1');
   expect(text).toMatch(/rollcall_delivered_total\{kind="channel"\} [2-9]/);
   expect(text).toContain('rollcall_discontinuities_total{reason="reconnected",recovered="true"} 1');
-  expect(text).toMatch(/rollcall_settle_seconds_count\{outcome="ok"\} [1-9]/);
+  expect(text).toMatch(/rollcall_presence_update_seconds_count\{outcome="ok"\} [1-9]/);
   expect(text).toMatch(/rollcall_recovery_seconds_count\{outcome="ok"\} [1-9]/);
 });
 
@@ -79,7 +79,7 @@ test('events become OpenTelemetry spans without payloads', async () => {
   });
   expect(published[2]?.events[0]?.name).toBe('exception');
   expect(new Set(spans.map(({ name }) => name))).toEqual(
-    new Set(['publish', 'subscribe', 'recover', 'settle presence']),
+    new Set(['publish', 'subscribe', 'recover', 'update presence']),
   );
   for (const { startTime, endTime } of spans) {
     expect(endTime[0] * 1e9 + endTime[1]).toBeGreaterThanOrEqual(startTime[0] * 1e9 + startTime[1]);

@@ -1,9 +1,9 @@
-// Behind the scenes: the nodes and how to break them, what this connection went through, and the dashboard.
+// The backstage panel: the nodes and buttons that break them, the timeline of this connection, and the dashboard.
 import { Chart } from './chart.js';
 import { $, clock, dot, element, keyed, plural, post, setText, toast } from './dom.js';
 
 const FREEZE = 5_000;
-const MAX_TOLD = 30;
+const MAX_ENTRIES = 30;
 
 export class Backstage {
   #charts;
@@ -21,19 +21,19 @@ export class Backstage {
       new Chart('Connects per second', nodes, 'connects', { rate: true }),
       new Chart('Messages per second', nodes, 'delivered', { rate: true }),
       new Chart(
-        'Returns and gaps',
+        'Reconnects and gaps',
         [
-          { label: 'returns', total: 'returns' },
-          { label: 'filled', total: 'madeUp' },
-          { label: 'left open', total: 'lost' },
+          { label: 'reconnects', total: 'reconnects' },
+          { label: 'recovered', total: 'recovered' },
+          { label: 'lost', total: 'lost' },
         ],
         undefined,
         { bars: true },
       ),
     ];
     $('charts').append(...this.#charts.map(({ root }) => root));
-    // EventSource comes back by itself, and says where it was: no second is missing from the plots.
-    new EventSource('/events').addEventListener('stats', ({ data }) => this.#take(JSON.parse(data)));
+    // EventSource reconnects by itself and sends its last event id, so the plots miss no sample.
+    new EventSource('/events').addEventListener('stats', ({ data }) => this.#showSample(JSON.parse(data)));
     $('freeze').addEventListener('click', () => this.#freeze());
   }
 
@@ -41,27 +41,27 @@ export class Backstage {
     this.#onRooms = handler;
   }
 
-  /** The next connection goes there. */
-  heads(node) {
+  /** Sets the node of the next connection. */
+  setNode(node) {
     this.#node = node;
   }
 
-  /** Shows what becomes of the client's connection. */
+  /** Adds the events of the client's connection to the timeline. */
   follow(client) {
     client.on('open', ({ again }) => {
       const after = again ? ` after ${seconds(Date.now() - this.#brokenAt)}` : '';
       this.#brokenAt = undefined;
-      this.tell('good', again ? `Back, on ${this.#node}${after}` : `Connected to ${this.#node}`);
+      this.addEntry('good', again ? `Back, on ${this.#node}${after}` : `Connected to ${this.#node}`);
     });
     client.on('reconnecting', ({ attempt, delay, code, reason }) => {
       const why = reason ? `${code}, ${reason}` : code;
-      if (this.#brokenAt === undefined) this.tell('bad', `Connection to ${this.#node} lost (${why})`);
+      if (this.#brokenAt === undefined) this.addEntry('bad', `Connection to ${this.#node} lost (${why})`);
       this.#brokenAt ??= Date.now();
-      this.tell('wait', `Attempt ${attempt} to come back in ${Math.round(delay)} ms`);
+      this.addEntry('wait', `Reconnect attempt ${attempt} in ${Math.round(delay)} ms`);
     });
-    client.on('closed', ({ code, reason }) => this.tell('bad', `Closed for good (${code} ${reason})`));
+    client.on('closed', ({ code, reason }) => this.addEntry('bad', `Closed (${code} ${reason})`));
     client.on('discontinuity', ({ recovered }) => {
-      if (!recovered) this.tell('bad', 'What was sent to you alone may be missing');
+      if (!recovered) this.addEntry('bad', 'Messages to you may be missing');
     });
     client.on('state', (state) => this.#showState(state));
     $('drop').addEventListener('click', () => client.reconnect());
@@ -69,10 +69,10 @@ export class Backstage {
   }
 
   /** @param kind good, bad or wait */
-  tell(kind, text) {
+  addEntry(kind, text) {
     const item = element('li', { className: kind }, element('time', {}, clock(Date.now(), true)), ' ', text);
     $('timeline').prepend(item);
-    while ($('timeline').children.length > MAX_TOLD) $('timeline').lastElementChild.remove();
+    while ($('timeline').children.length > MAX_ENTRIES) $('timeline').lastElementChild.remove();
   }
 
   #showState(state) {
@@ -82,12 +82,12 @@ export class Backstage {
     setText(pill, text);
   }
 
-  #take(sample) {
+  #showSample(sample) {
     if (sample.source !== 'front') {
-      for (const chart of this.#charts) chart.take(sample);
+      for (const chart of this.#charts) chart.addSample(sample);
       const { source, sockets } = sample;
-      const what = $('nodes').querySelector(`[data-key="${source}"][data-status=online] small`);
-      if (what) setText(what, plural(sockets, 'connection'));
+      const label = $('nodes').querySelector(`[data-key="${source}"][data-status=online] small`);
+      if (label) setText(label, plural(sockets, 'connection'));
       return;
     }
     this.#onRooms(sample.rooms);
@@ -96,8 +96,8 @@ export class Backstage {
     setText($('runs-on'), `The nodes share one ${sample.redis}.`);
     $('freeze').hidden = sample.freeze === null;
     setText($('freeze'), `${sample.freeze} for ${FREEZE / 1_000} s`);
-    const lease = `A killed node says no goodbye: its lease of ${sample.lease / 1_000} s has to run out.`;
-    const hint = `${lease} To freeze a Redis, start the demo with npm start -- --real.`;
+    const lease = `A killed node cannot sign off: its users go offline when its lease of ${sample.lease / 1_000} s has expired.`;
+    const hint = `${lease} To freeze a real Redis, start the demo with npm start -- --real.`;
     setText($('freeze-hint'), sample.freeze === null ? hint : lease);
   }
 
@@ -116,7 +116,7 @@ export class Backstage {
     if (!up) setText(item.querySelector('small'), 'down');
     const focused = item.contains(document.activeElement);
     for (const button of item.querySelectorAll('button')) button.hidden = (button.value === 'start') === up;
-    // The keyboard stays where it was, though what it was on has gone.
+    // Moves the focus from a button that is now hidden to a visible one.
     if (focused && document.activeElement.hidden) item.querySelector('button:not([hidden])').focus();
   }
 
@@ -135,8 +135,8 @@ export class Backstage {
     $('freeze').disabled = true;
     try {
       await post('/redis/freeze', { ms: FREEZE });
-      this.tell('bad', `${textContent}: what you write now waits, and nobody goes offline`);
-      setTimeout(() => this.tell('good', 'Redis can be reached again'), FREEZE);
+      this.addEntry('bad', `${textContent}: messages wait, and no user goes offline`);
+      setTimeout(() => this.addEntry('good', 'Redis can be reached again'), FREEZE);
     } catch (error) {
       toast(error.message);
     } finally {

@@ -1,4 +1,4 @@
-// Notifications: kept for whoever is away, told to all his devices when he is here, read once for all of them.
+// Notifications: stored for offline users, sent to all devices of online users, and marked as read on all of them.
 import { $, clock, element, face, toast } from './dom.js';
 
 export class Bell {
@@ -7,13 +7,13 @@ export class Bell {
 
   constructor(client) {
     this.#client = client;
-    // After every break too: what came meanwhile is in the list.
+    // After each reconnect too, because the list holds notifications that arrived in the meantime.
     client.on('open', () => this.#refresh());
     client.events.on('notification', ({ data }) => {
       toast(`${data.from} mentioned you in ${data.room}`);
       return this.#refresh();
     });
-    // Another device of mine has read them.
+    // Another device of this user has marked them as read.
     client.events.on('notification:read', () => this.#refresh());
     $('read-all').addEventListener('click', () => this.#acknowledge(this.#newest));
     $('notifications').addEventListener('toggle', ({ newState }) => newState === 'open' && this.#refresh());
@@ -29,7 +29,7 @@ export class Bell {
     try {
       this.#show(await this.#client.request('notifications.list', { limit: 20 }));
     } catch {
-      // Shown as they were; asked for again with the next one, or the next connection.
+      // The list stays as it was until the next notification or connection.
     }
   }
 
@@ -41,7 +41,7 @@ export class Bell {
     $('bell').ariaLabel = count === 0 ? 'Notifications' : `Notifications, ${badge.textContent} unread`;
     $('read-all').disabled = count === 0;
     const items = notifications.map((each) => element('li', {}, this.#button(each)));
-    if (items.length === 0) items.push(element('li', { className: 'hint' }, 'Nobody has mentioned you yet.'));
+    if (items.length === 0) items.push(element('li', { className: 'hint' }, 'No mentions yet.'));
     $('notifications')
       .querySelector('ul')
       .replaceChildren(...items);

@@ -1,8 +1,8 @@
-// A plot of the last minute: one line per node, or bars for what happens now and then.
+// A plot of the last minute: one line per node, or bars for rare events.
 import { element, setText, svg } from './dom.js';
 
 const WINDOW = 60_000;
-/** Without a sample for so long there is a gap in the line: the node was dead, or Redis away. */
+/** Time in ms without a sample after which the line has a gap: the node was down, or Redis unavailable. */
 const GAP = 2_600;
 const WIDTH = 300;
 const HEIGHT = 64;
@@ -12,14 +12,14 @@ export class Chart {
   #field;
   #rate;
   #bars;
-  /** The latest sample of each source, to tell differences by. */
+  /** The latest sample of each source, to compute differences. */
   #last = new Map();
   #newest = 0;
-  #due;
+  #frame;
 
   /**
-   * @param series lines: the `source` of the samples each shows; bars: the total whose growth each shows
-   * @param field what the lines show of a sample
+   * @param series lines: the `source` of the samples each shows; bars: the total whose increase each shows
+   * @param field the field of a sample that the lines show
    */
   constructor(title, series, field, { rate = false, bars = false } = {}) {
     this.#field = field;
@@ -56,11 +56,11 @@ export class Chart {
     setText(this.total, text);
   }
 
-  take(sample) {
+  addSample(sample) {
     const before = this.#last.get(sample.source);
     this.#last.set(sample.source, sample);
     this.#newest = Math.max(this.#newest, sample.at);
-    // Totals begin anew with each process.
+    // Totals start at 0 in each process.
     const same = before?.started === sample.started ? before : undefined;
     for (const series of this.#series) {
       if (series.total !== undefined) {
@@ -72,12 +72,12 @@ export class Chart {
         series.points.push({ at: sample.at, value: this.#rate ? Math.max(0, rate) : value });
       }
     }
-    // When a page opens, a minute of samples comes at once.
-    this.#due ??= requestAnimationFrame(() => this.#draw());
+    // Draw once per frame: a page that opens receives a minute of samples at once.
+    this.#frame ??= requestAnimationFrame(() => this.#draw());
   }
 
   #draw() {
-    this.#due = undefined;
+    this.#frame = undefined;
     const from = this.#newest - WINDOW;
     let max = 4;
     for (const { points } of this.#series) {
@@ -91,14 +91,14 @@ export class Chart {
       let d = '';
       let previous;
       for (const { at, value } of points) {
-        // Bars of one moment stand beside each other.
+        // Bars of the same moment are drawn side by side.
         if (this.#bars) d += `M${Number(x(at)) - 8 + index * 4} ${y(0)}V${y(value)}`;
         else d += `${previous !== undefined && at - previous < GAP ? 'L' : 'M'}${x(at)} ${y(value)}`;
         previous = at;
       }
       mark.setAttribute('d', d);
       const sum = points.reduce((all, point) => all + point.value, 0);
-      // A node that says nothing has nobody.
+      // A node without recent samples counts as 0.
       const now = previous !== undefined && this.#newest - previous < GAP ? points.at(-1).value : 0;
       setText(value, String(this.#bars ? sum : Math.round(now * 10) / 10));
     }
@@ -108,7 +108,7 @@ export class Chart {
   }
 }
 
-/** To a number that reads well at the top of a plot. */
+/** Rounds up to a round number for the top of the scale. */
 function roundUp(value) {
   const unit = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 4, 5, 8, 10].map((step) => step * unit).find((step) => step >= value);

@@ -1,10 +1,10 @@
-// The rooms: which there are, which one is shown, what is new in the others.
+// The rooms: their list, the room that is shown, and unread messages in the others.
 import { $, dot, element, keyed, list, plural, setText } from './dom.js';
 import { People } from './people.js';
 import { RoomView } from './room-view.js';
 
 const ROOMS = {
-  lobby: 'Where everybody begins.',
+  lobby: 'Where everyone starts.',
   kitchen: 'What is for lunch, and who left the cup.',
   workshop: 'Things that are broken, and things that will be.',
 };
@@ -38,13 +38,13 @@ export class Chat {
       event.preventDefault();
       this.#send();
     });
-    // Of many key strokes the client makes few frames.
+    // The client sends few frames for many key strokes.
     text.addEventListener('input', () => {
       if (text.value === '') this.#current.room.stopTyping();
       else this.#current.room.startTyping();
     });
     for (const event of ['visibilitychange', 'viewchange']) {
-      document.addEventListener(event, () => this.#looked());
+      document.addEventListener(event, () => this.#markRead());
     }
     document.addEventListener('goto', ({ detail }) => this.show(detail));
     this.show('lobby');
@@ -59,19 +59,19 @@ export class Chat {
     $('room-title').textContent = name;
     $('room-about').textContent = ROOMS[name];
     $('text').placeholder = `Write to ${name}`;
-    this.#showTypists();
-    this.#looked();
+    this.#showTypingUsers();
+    this.#markRead();
   }
 
   #join(name) {
     const view = new RoomView(this.#client, name, this.#name, {
-      changed: () => (view === this.#current ? this.#looked() : this.#showRooms()),
-      typingUsers: () => this.#showTypists(),
+      changed: () => (view === this.#current ? this.#markRead() : this.#showRooms()),
+      typingUsers: () => this.#showTypingUsers(),
       members: () => {
         this.#showRooms();
         if (view === this.#current) this.#people.changed();
       },
-      tell: (kind, text) => this.#backstage.tell(kind, text),
+      addEntry: (kind, text) => this.#backstage.addEntry(kind, text),
     });
     this.#views.set(name, view);
     $('logs').append(view.root);
@@ -95,10 +95,10 @@ export class Chat {
     $('text').value = '';
   }
 
-  /** What is before one's eyes has been read. */
-  #looked() {
-    const seen = document.visibilityState === 'visible' && $('chat').checkVisibility();
-    if (seen) this.#current.markRead();
+  /** Marks visible messages as read. */
+  #markRead() {
+    const visible = document.visibilityState === 'visible' && $('chat').checkVisibility();
+    if (visible) this.#current.markRead();
     this.#showRooms();
   }
 
@@ -114,8 +114,8 @@ export class Chat {
       const badge = item.querySelector('.badge');
       badge.hidden = !view?.unread;
       setText(badge, String(view?.unread ?? 0));
-      const news = view?.unread ? `, ${view.unread} unread` : '';
-      open.ariaLabel = `${name}, ${plural(here, 'person').replace('persons', 'people')}${news}`;
+      const suffix = view?.unread ? `, ${view.unread} unread` : '';
+      open.ariaLabel = `${name}, ${plural(here, 'person').replace('persons', 'people')}${suffix}`;
       leave.hidden = view === undefined || name === 'lobby';
       unread += view?.unread ?? 0;
     }
@@ -140,7 +140,7 @@ export class Chat {
     return element('li', {}, open, leave);
   }
 
-  #showTypists() {
+  #showTypingUsers() {
     const { typingUsers } = this.#current.room;
     const what = typingUsers.length === 1 ? 'is typing' : 'are typing';
     const shown = typingUsers.length > 3 ? 'Several people are typing' : `${list([...typingUsers])} ${what}`;

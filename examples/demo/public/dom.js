@@ -1,8 +1,8 @@
-// Small tools to build the page with. Text only ever becomes text: nothing here parses HTML.
+// Helpers to build the page. Text is only added as text, never parsed as HTML.
 
 export const $ = (id) => document.getElementById(id);
 
-/** An element with properties and children; `dataset` and `style` take objects. */
+/** Creates an element with properties and children; `dataset` takes an object. */
 export function element(tag, { dataset, ...properties } = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   Object.assign(made.dataset, dataset);
@@ -10,7 +10,7 @@ export function element(tag, { dataset, ...properties } = {}, ...children) {
   return made;
 }
 
-/** The same for SVG, with attributes. */
+/** Creates an SVG element with attributes. */
 export function svg(tag, attributes = {}, ...children) {
   const made = document.createElementNS('http://www.w3.org/2000/svg', tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
@@ -18,7 +18,7 @@ export function svg(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** The child of `parent` that stands for `key`, made where there is none: what stays keeps its focus. */
+/** Finds or creates the child of `parent` for `key`, so that unchanged children keep the focus. */
 export function keyed(parent, key, make) {
   for (const child of parent.children) if (child.dataset.key === key) return child;
   const made = make();
@@ -32,12 +32,12 @@ export function keepOnly(parent, keys) {
   for (const child of [...parent.children]) if (!keys.has(child.dataset.key)) child.remove();
 }
 
-/** Written only if it changes: what is written in a live region is read aloud. */
+/** Sets the text only if it changes, because screen readers announce each write to a live region. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** A round picture of somebody: a letter, and a colour that is always the same. */
+/** A user's avatar: the first letter, in a colour derived from the name. */
 export function face(name) {
   const made = element('span', { className: 'face', ariaHidden: 'true' }, [...name][0] ?? '?');
   let hue = 0;
@@ -66,14 +66,14 @@ export function toast(text) {
   setTimeout(() => item.remove(), 5_000);
 }
 
-/** Asks the front for something; throws what it says against that. */
+/** Sends a POST to the front. Throws an Error with its message if it fails. */
 export async function post(path, body = {}) {
   const response = await fetch(path, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),
   });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error);
-  return answer;
+  const result = await response.json();
+  if (!response.ok) throw new Error(result.error);
+  return result;
 }

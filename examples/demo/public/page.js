@@ -1,6 +1,5 @@
-// Where it begins: who you are, and the one connection everything else uses. `connect` keeps it: when it breaks,
-// it asks for a node again, comes back, joins the rooms again and gets what was missed. Nothing here has to
-// know how.
+// The entry form, and the one connection that everything else uses. After a break the client asks for a node,
+// reconnects, joins its rooms and receives the messages it missed, without code here.
 
 import { connect } from '/rollcall/client.js';
 import { Backstage } from './backstage.js';
@@ -11,18 +10,18 @@ import { $, element, face, post } from './dom.js';
 const backstage = new Backstage();
 
 async function enter(name, node) {
-  // Refused names are told in the form, so the first ticket is fetched before there is a client.
+  // The first ticket is fetched before the client exists, so that the form can show a rejected name.
   let ticket = await post('/connect', { name, node });
   const client = connect({
-    // Called for every attempt: a fresh ticket, for a node that lives.
+    // Called for each attempt: gets a new ticket for a running node.
     async url() {
       ticket ??= await post('/connect', { name, node });
       const { url } = ticket;
-      backstage.heads(ticket.node);
+      backstage.setNode(ticket.node);
       ticket = undefined;
       return url;
     },
-    // Slower than the default, so that there is something to see, and to miss.
+    // Slower than the default, so that a break is visible and misses messages.
     backoff: { first: 2_000, max: 4_000 },
     timeout: 20_000,
   });
@@ -50,7 +49,7 @@ async function tryToEnter(name, node) {
   try {
     await enter(name, node);
   } catch (error) {
-    $('refusal').textContent = error.message;
+    $('problem').textContent = error.message;
     button.disabled = false;
     $('name').focus();
   }
@@ -69,7 +68,7 @@ for (const tab of $('tabs').children) {
   });
 }
 
-// A reload is no new beginning; another tab is, and may be somebody else.
+// A reload enters under the same name; another tab may use another name.
 const NAMES = ['ada', 'alan', 'barbara', 'dennis', 'edsger', 'frances', 'grace', 'ken', 'margaret', 'radia'];
 const before = JSON.parse(sessionStorage.getItem('who') ?? 'null');
 $('name').value = before?.name ?? NAMES[Math.floor(Math.random() * NAMES.length)];

@@ -1,18 +1,18 @@
-// Who is in the room that is shown: everybody's status, followed by `watch`, and his devices.
+// The members of the shown room, with their status (from `watch`) and their devices.
 import { $, dot, element, face, keepOnly, keyed, plural, setText } from './dom.js';
 
-/** Changes are collected for so many ms before the devices are asked for: people come in crowds. */
-const COLLECT = 200;
-/** For so many ms somebody who has left stays in the list, unless he is offline before. */
-const KEEP = 4_000;
+/** Delay in ms before the devices are requested, so that many changes need one request. */
+const REQUEST_DELAY = 200;
+/** Time in ms that a user who has left stays in the list, unless they go offline before. */
+const KEEP_LEAVING = 4_000;
 
 export class People {
   #client;
   #name;
   #watch;
   #room;
-  /** The members as last shown, and those who have left since: until when they stay in the list. */
-  #here = new Map();
+  /** The members as last shown, and users who have left since, with the time until which they stay listed. */
+  #members = new Map();
   #leaving = new Map();
   #devices = new Map();
   #timer;
@@ -26,48 +26,48 @@ export class People {
 
   show(room) {
     this.#room = room;
-    this.#here.clear();
+    this.#members.clear();
     this.#leaving.clear();
     this.changed();
   }
 
   changed() {
-    this.#keepWhoMayReturn();
-    const here = new Set([...this.#room.members.keys(), ...this.#leaving.keys()]);
+    this.#keepLeavingUsers();
+    const listed = new Set([...this.#room.members.keys(), ...this.#leaving.keys()]);
     const watched = [...this.#watch.current().keys()];
-    this.#watch.add(here);
-    this.#watch.remove(watched.filter((user) => !here.has(user)));
+    this.#watch.add(listed);
+    this.#watch.remove(watched.filter((user) => !listed.has(user)));
     this.#show();
-    this.#timer ??= setTimeout(() => this.#askDevices(), COLLECT);
+    this.#timer ??= setTimeout(() => this.#requestDevices(), REQUEST_DELAY);
   }
 
   /**
-   * A room forgets at once whose connection has broken; his presence has a grace in which he may come
-   * back, and so has his place here.
+   * A room removes a user as soon as the connection breaks. Their presence has a grace in which they may reconnect,
+   * so they stay listed as well.
    */
-  #keepWhoMayReturn() {
+  #keepLeavingUsers() {
     const { members } = this.#room;
     const now = Date.now();
     for (const [user, until] of this.#leaving) {
       const offline = this.#watch.current().get(user)?.status === 'offline';
       if (members.has(user) || offline || until < now) this.#leaving.delete(user);
     }
-    for (const user of this.#here.keys()) {
+    for (const user of this.#members.keys()) {
       if (members.has(user) || this.#leaving.has(user)) continue;
-      this.#leaving.set(user, now + KEEP);
-      setTimeout(() => this.changed(), KEEP + 50);
+      this.#leaving.set(user, now + KEEP_LEAVING);
+      setTimeout(() => this.changed(), KEEP_LEAVING + 50);
     }
-    this.#here = new Map(members);
+    this.#members = new Map(members);
   }
 
-  async #askDevices() {
+  async #requestDevices() {
     this.#timer = undefined;
     try {
       const found = await this.#client.request('devices', [...this.#room.members.keys()]);
       this.#devices = new Map(found.map(({ user, devices }) => [user, devices]));
       this.#show();
     } catch {
-      // Asked again with the next change.
+      // Requested again with the next change.
     }
   }
 
@@ -96,7 +96,7 @@ export class People {
     }
   }
 
-  /** `2 devices: computer on node-1, phone on node-2`, as far as that is known. */
+  /** For example `2 devices: computer on node-1, phone on node-2`. */
   #describe(user, sockets) {
     const devices = this.#devices.get(user) ?? [];
     const where = devices.map(({ device, node }) => `${device} on ${node}`).join(', ');

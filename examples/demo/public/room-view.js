@@ -1,23 +1,23 @@
-// One room: its messages as they come, older ones on demand, who has read how far, and what is still on its way.
+// One room: live messages, older ones on demand, read receipts, and messages that are being sent.
 import { clock, element, face, list } from './dom.js';
 
-/** Messages of one person within so many ms stand together. */
-const TOGETHER = 180_000;
-/** That one has read is said at most once in so many ms. */
-const READ_EVERY = 300;
+/** Messages of one user within this many ms are grouped. */
+const GROUP_WITHIN = 180_000;
+/** Read receipts are sent at most once in this many ms. */
+const READ_INTERVAL = 300;
 const PAGE = 50;
 
 export class RoomView {
-  /** Messages nobody has looked at. */
+  /** Number of unread messages. */
   unread = 0;
   #name;
   #hooks;
   #items = new Map();
   #sending = new Map();
   #ready = false;
-  /** How many messages of others have come since the connection broke, while it is caught up with. */
+  /** Messages of others received since the connection broke; undefined once caught up. */
   #missed;
-  /** The last message that was said before it was back. */
+  /** Position of the last message before the reconnect. */
   #newest;
   #readTimer;
   #readUpTo;
@@ -26,24 +26,24 @@ export class RoomView {
     this.#name = self;
     this.#hooks = hooks;
     this.messages = element('ol', { className: 'messages' });
-    this.outbox = element('ol', { className: 'messages outbox', ariaLabel: 'On their way' });
+    this.outbox = element('ol', { className: 'messages outbox', ariaLabel: 'Sending' });
     this.older = element('button', { type: 'button', className: 'older', hidden: true }, 'Older messages');
     this.root = element('div', { className: 'log', tabIndex: 0, hidden: true });
     this.root.append(this.older, this.messages, this.outbox);
     this.root.role = 'log';
     this.root.ariaLabel = `Messages in ${name}`;
-    // What was said before is there to be read, not to be read aloud.
+    // Screen readers must not announce history.
     this.root.ariaLive = 'off';
 
     this.room = client.join(name, { last: PAGE, info: {}, members: true });
-    this.room.on('message', (data, context) => this.#take(data, context));
+    this.room.on('message', (data, context) => this.#addMessage(data, context));
     this.room.onMembers(() => {
       this.#showReaders();
       hooks.members();
     });
     this.room.onTypingUsers(() => hooks.typingUsers());
-    this.room.onState((state) => this.#stateIs(state));
-    this.room.onDiscontinuity((gap) => this.#gap(gap));
+    this.room.onState((state) => this.#onState(state));
+    this.room.onDiscontinuity((gap) => this.#showGap(gap));
 
     this.older.addEventListener('click', () => void this.#loadOlder());
     new IntersectionObserver(([entry]) => entry.isIntersecting && this.#ready && this.#loadOlder(), {
@@ -61,7 +61,7 @@ export class RoomView {
     this.room.stopTyping();
   }
 
-  /** Shows a message at once as on its way; it is in the room when it comes back from there. */
+  /** Shows a message as pending until the room delivers it. */
   send(text) {
     const id = crypto.randomUUID?.() ?? String(Math.random());
     const item = this.#item({ text, at: Date.now() }, this.#name);
@@ -72,7 +72,7 @@ export class RoomView {
     this.#toEnd();
     const attempt = () => {
       item.querySelector('.retry')?.remove();
-      // `send` waits for a connection, and says it again with the same key after a break: it is there once.
+      // `send` waits for a connection and repeats after a break; the key keeps the message from being stored twice.
       this.room.send('message', { text, at: Date.now(), id }, { key: id }).catch((error) => {
         if (!this.#sending.has(id)) return;
         const retry = element('button', { type: 'button', className: 'retry' }, 'Not sent. Try again');
@@ -91,14 +91,14 @@ export class RoomView {
     this.#readUpTo = last;
     this.#readTimer ??= setTimeout(() => {
       this.#readTimer = undefined;
-      // How far one has read is what one shows of oneself in the room.
+      // The read position is part of this member's info.
       this.room.update({ read: this.#readUpTo }).catch(() => {});
-    }, READ_EVERY);
+    }, READ_INTERVAL);
   }
 
-  #take(data, { from, position }) {
+  #addMessage(data, { from, position }) {
     const { text, at, id } = Object(data);
-    // Whoever can send can send anything.
+    // Clients can send any data.
     if (typeof text !== 'string' || from === undefined) return;
     const item = this.#item({ text, at }, from, position);
     const follow = this.#atEnd();
@@ -113,14 +113,14 @@ export class RoomView {
     }
     if (follow || from === this.#name) this.#toEnd();
     this.#showReaders();
-    this.#caughtUp();
+    this.#reportRecovered();
     if (this.#ready) this.#hooks.changed();
   }
 
-  #stateIs(state) {
+  #onState(state) {
     if (state === 'joining') this.#missed = 0;
     if (state !== 'joined') return;
-    if (this.#ready) return void this.#back();
+    if (this.#ready) return void this.#countMissed();
     this.#ready = true;
     this.root.ariaLive = 'polite';
     this.older.hidden = this.#items.size < PAGE;
@@ -128,26 +128,27 @@ export class RoomView {
     this.#hooks.changed();
   }
 
-  /** The client gets what was missed by itself; this only finds out how much it was, to tell. */
-  async #back() {
+  /** The client recovers missed messages by itself; this counts them for the timeline. */
+  async #countMissed() {
     const { events } = await this.room.history({ limit: 1 }).catch(() => ({ events: [] }));
     this.#newest = events[0]?.position;
-    this.#caughtUp();
+    this.#reportRecovered();
   }
 
-  #caughtUp() {
+  #reportRecovered() {
     if (this.#missed === undefined || !this.#items.has(this.#newest)) return;
     const what = this.#missed === 1 ? 'message' : 'messages';
     if (this.#missed > 0)
-      this.#hooks.tell('good', `${this.#missed} missed ${what} recovered in ${this.room.name}`);
+      this.#hooks.addEntry('good', `${this.#missed} missed ${what} recovered in ${this.room.name}`);
     this.#missed = undefined;
     this.#newest = undefined;
   }
 
-  #gap({ reason, recovered }) {
+  #showGap({ reason, recovered }) {
     const { name } = this.room;
-    if (recovered) return this.#hooks.tell('good', `A gap in ${name} made up from history (${reason})`);
-    this.#hooks.tell('bad', `Messages in ${name} may be missing (${reason})`);
+    if (recovered)
+      return this.#hooks.addEntry('good', `A gap in ${name} was recovered from history (${reason})`);
+    this.#hooks.addEntry('bad', `Messages in ${name} may be missing (${reason})`);
     this.messages.append(element('li', { className: 'gap' }, 'Messages may be missing here'));
   }
 
@@ -159,7 +160,7 @@ export class RoomView {
       const { events, more } = await this.room.history({ before, limit: PAGE });
       const top = this.messages.firstElementChild;
       const height = this.root.scrollHeight - this.root.scrollTop;
-      // Newest first, so each goes before the one before.
+      // Events come newest first, so each is put before the last one.
       for (const { event, data, from, position } of events) {
         const { text, at } = Object(data);
         if (event !== 'message' || typeof text !== 'string' || this.#items.has(position)) continue;
@@ -171,11 +172,11 @@ export class RoomView {
         group(item);
         if (item === top) break;
       }
-      // What was before one's eyes stays there.
+      // Keeps the visible messages in place.
       this.root.scrollTop = this.root.scrollHeight - height;
       this.older.hidden = !more || events.length === 0;
     } catch {
-      // The button stays, to be pressed again.
+      // The button stays visible for another try.
     } finally {
       this.older.disabled = false;
     }
@@ -209,13 +210,13 @@ export class RoomView {
     });
   }
 
-  /** Everybody's face stands at the last message that he has read. */
+  /** Shows each member's avatar at the last message they have read. */
   #showReaders() {
     const follow = this.#atEnd();
     const readers = new Map();
     for (const { user, info } of this.room.members.values()) {
       const item = this.#items.get(Object(info).read);
-      // Who wrote it has read it.
+      // The author has read it.
       if (item === undefined || user === this.#name || user === item.dataset.from) continue;
       readers.set(item, [...(readers.get(item) ?? []), user]);
     }
@@ -246,9 +247,9 @@ export class RoomView {
   }
 }
 
-/** A message that follows one of the same person soon after has no head of its own. */
+/** Hides the head of a message that soon follows another one of the same user. */
 function group(item) {
   const before = item.previousElementSibling;
-  const soon = Number(item.dataset.at) - Number(before?.dataset.at) < TOGETHER;
+  const soon = Number(item.dataset.at) - Number(before?.dataset.at) < GROUP_WITHIN;
   item.classList.toggle('continued', before?.dataset.from === item.dataset.from && soon);
 }

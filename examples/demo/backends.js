@@ -1,5 +1,5 @@
 // @ts-check
-// What the demo runs on: an embedded Redis, yours, or one it starts itself; and how nodes are started there.
+// The Redis of the demo (embedded, yours, or its own redis-server), and how nodes are started with it.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
@@ -8,98 +8,98 @@ import { startNode } from './node.js';
 import { describeRedis, embeddedRedis, ownRedis, realRedis } from './redis.js';
 
 /**
- * A running node. `kill` is a crash: nobody gets to say goodbye.
+ * A running node. `kill` simulates a crash.
  * @typedef {{ port: number, kill(): void, stop(): Promise<unknown> }} RunningNode
  */
 /**
- * Starts a node; `gone` is to be called when it has ended, however that came about.
- * @typedef {(name: string, gone: () => void) => Promise<RunningNode>} Launch
+ * Starts a node; calls `onExit` when it has ended for any reason.
+ * @typedef {(name: string, onExit: () => void) => Promise<RunningNode>} Launch
  */
 /**
- * @typedef {object} World
- * @property {string} redis what it runs on, for people
+ * @typedef {object} Backend
+ * @property {string} redis description for the page and the console
  * @property {import('rollcall').RedisClient} client for the front
  * @property {Launch} launch
- * @property {{ what: string, begin(): void, end(): void }} [freeze] how nobody reaches Redis for a while, if that can be done
+ * @property {{ what: string, begin(): void, end(): void }} [freeze] makes Redis unreachable, if possible
  * @property {() => Promise<void>} [stop]
  */
 
 /**
- * A Redis within this process, and the nodes too, for nobody else could reach it. Each has a link to it that can
- * be cut: for good, and the node cannot renew its lease or clean up, as if it were killed; or all for a
- * while, as if Redis were frozen.
+ * An embedded Redis, with the nodes in the same process because no other process can reach it. Each node has a
+ * chaos driver. A node whose driver stays cut cannot renew its lease or clean up, like a killed process. Cutting all
+ * drivers for a while is like a frozen Redis.
  *
  * @param {string} secret
- * @returns {Promise<World>}
+ * @returns {Promise<Backend>}
  */
-export async function embeddedWorld(secret) {
+export async function embeddedBackend(secret) {
   const embedded = await embeddedRedis();
   /** @type {Set<import('rollcall/testing').ChaosDriver>} */
-  const links = new Set();
-  const open = () => {
+  const drivers = new Set();
+  const openDriver = () => {
     const client = embedded.connect();
-    const link = createChaosDriver(client);
-    links.add(link);
+    const driver = createChaosDriver(client);
+    drivers.add(driver);
     const close = () => {
-      links.delete(link);
-      void link.close();
+      drivers.delete(driver);
+      void driver.close();
       client.disconnect();
     };
-    return { link, close };
+    return { driver, close };
   };
   return {
     redis: describeRedis(undefined),
-    client: open().link,
-    async launch(name, gone) {
-      const { link, close } = open();
-      const node = await startNode(name, link, secret);
+    client: openDriver().driver,
+    async launch(name, onExit) {
+      const { driver, close } = openDriver();
+      const node = await startNode(name, driver, secret);
       return {
         port: node.port,
         kill() {
-          link.cut();
+          driver.cut();
           node.crash();
           close();
-          gone();
+          onExit();
         },
         async stop() {
           await node.stop();
           close();
-          gone();
+          onExit();
         },
       };
     },
     freeze: {
       what: 'Cut off Redis',
-      begin: () => links.forEach((each) => void each.cut()),
-      end: () => links.forEach((each) => void each.restore()),
+      begin: () => drivers.forEach((each) => void each.cut()),
+      end: () => drivers.forEach((each) => void each.restore()),
     },
     stop: () => embedded.close(),
   };
 }
 
 /**
- * A Redis that runs somewhere. The nodes are processes, and killing one is a SIGKILL.
+ * A real Redis. The nodes are processes, and killing one is a SIGKILL.
  *
  * @param {string} url
  * @param {string} secret
- * @returns {Promise<World>}
+ * @returns {Promise<Backend>}
  */
-export async function realWorld(url, secret) {
+export async function realBackend(url, secret) {
   const program = fileURLToPath(new URL('node-process.js', import.meta.url));
   return {
     redis: describeRedis(url),
     client: await realRedis(url),
-    async launch(name, gone) {
+    async launch(name, onExit) {
       const env = { ...process.env, REDIS_URL: url, DEMO_SECRET: secret };
       const child = fork(program, [name], { env });
-      child.once('exit', gone);
-      const answer = await Promise.race([
+      child.once('exit', onExit);
+      const result = await Promise.race([
         once(child, 'message').then(([message]) => message),
         once(child, 'exit').then(([code, signal]) => ({ error: `ended with ${signal ?? code}` })),
       ]);
-      if (answer.error) throw new Error(`${name} cannot start: ${answer.error}`);
+      if (result.error) throw new Error(`${name} cannot start: ${result.error}`);
       return {
-        port: answer.port,
+        port: result.port,
         kill: () => child.kill('SIGKILL'),
         stop: () => {
           const exited = once(child, 'exit');
@@ -112,15 +112,15 @@ export async function realWorld(url, secret) {
 }
 
 /**
- * The same with a redis-server of the demo's own, which can be frozen.
+ * A redis-server that the demo starts, and can freeze.
  *
  * @param {string} secret
- * @returns {Promise<World>}
+ * @returns {Promise<Backend>}
  */
-export async function ownWorld(secret) {
+export async function ownBackend(secret) {
   const server = await ownRedis();
   return {
-    ...(await realWorld(server.url, secret)),
+    ...(await realBackend(server.url, secret)),
     freeze: {
       what: 'Freeze Redis',
       begin: () => server.signal('SIGSTOP'),
