@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type Plugin, type TestProjectInlineConfiguration } from 'vitest/config';
 import { CountReporter } from './test/support/reporter.js';
@@ -17,24 +18,28 @@ const luaAsText: Plugin = {
   },
 };
 
-// Each project is a group of its own, run one after another, so that tests with real processes
-// and real time limits never share the processors with another project.
-let groupOrder = 0;
+/** For tests that mostly compute, a worker a processor. */
+const processors = Math.max(2, availableParallelism());
+/** For tests that mostly wait for real servers, leases and pages. */
+const waiting = 2 * processors;
+
+/** Projects of one group run at the same time, one group after another. */
 function project(
   name: string,
+  group: number,
+  maxWorkers: number,
   testTimeout: number,
-  options: TestProjectInlineConfiguration['test'] = {},
 ): TestProjectInlineConfiguration {
   return {
     extends: true,
     test: {
       name,
       include: [`test/${name}/**/*.test.ts`],
-      testTimeout,
-      hookTimeout: Math.max(testTimeout, 10_000),
-      maxWorkers: 2,
-      sequence: { groupOrder: groupOrder++ },
-      ...options,
+      // The time limit of a test is scaled to the machine, for each file, in setup.ts.
+      setupFiles: [here('test/support/setup.ts')],
+      provide: { testTimeout },
+      maxWorkers,
+      sequence: { groupOrder: group },
     },
   };
 }
@@ -65,15 +70,15 @@ const requirePrograms: Plugin = {
 };
 
 const projects = [
-  project('unit', 5_000),
-  project('mock', 10_000),
-  project('package', 30_000),
+  project('unit', 0, processors, 20_000),
+  project('mock', 0, processors, 30_000),
+  project('package', 0, processors, 60_000),
   ...needing(findRedisServer(), 'redis-server not found: install it, or set REDIS_SERVER to its path', [
-    project('redis', 30_000),
-    project('faults', 120_000, { fileParallelism: false, maxWorkers: 1 }),
+    project('redis', 1, waiting, 60_000),
+    project('faults', 1, waiting, 180_000),
   ]),
   ...needing(findChromium(), 'chromium not found: install it, or set CHROMIUM to its path', [
-    project('browser', 60_000, { fileParallelism: false, maxWorkers: 1 }),
+    project('browser', 1, waiting, 120_000),
   ]),
 ];
 

@@ -1,8 +1,8 @@
-import fc from 'fast-check';
 import { createEmbeddedRedis } from 'rollcall/testing';
 import { afterEach, expect, test } from 'vitest';
 import { anyFrame } from '../shared/frame-arbitraries.js';
 import { WsWorld } from '../shared/ws-fixture.js';
+import { fc } from '../support/property.js';
 
 const failures: unknown[] = [];
 const failed = (error: unknown) => void failures.push(error);

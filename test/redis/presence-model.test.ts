@@ -1,8 +1,8 @@
-import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type PresenceChange, PresenceService, type PresenceWatch, type RoomWatch } from '../../src/index.js';
 import { type ChaosDriver, createChaosDriver } from '../../src/testing/chaos-driver.js';
+import { type Arbitrary, fc } from '../support/property.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 
@@ -34,7 +34,7 @@ type Step =
 const node = fc.nat(NODES - 1);
 const user = fc.nat(USERS.length - 1);
 const socket = fc.nat(1);
-const call: fc.Arbitrary<Step> = fc.oneof(
+const call: Arbitrary<Step> = fc.oneof(
   {
     weight: 3,
     arbitrary: fc.record({
@@ -52,7 +52,7 @@ const call: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('leave' as const), node, user, socket }) },
 );
-const step: fc.Arbitrary<Step> = fc.oneof(
+const step: Arbitrary<Step> = fc.oneof(
   { weight: 8, arbitrary: call },
   {
     weight: 4,

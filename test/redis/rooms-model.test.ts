@@ -1,8 +1,8 @@
-import fc from 'fast-check';
 import type { RoomSocket } from 'rollcall';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { ioredis, nodeRedis } from '../shared/redis-clients.js';
 import { numbers, RoomsScene, TestPeer, type TestServer } from '../shared/rooms-fixture.js';
+import { type Arbitrary, fc } from '../support/property.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 
 // Random days in some rooms on two servers, against a model that knows only who is where, and what was
@@ -44,7 +44,7 @@ type Step =
 const person = fc.nat(PEOPLE - 1);
 const room = fc.nat(ROOMS - 1);
 const server = fc.nat(1);
-const talk: fc.Arbitrary<Talk> = fc.oneof(
+const talk: Arbitrary<Talk> = fc.oneof(
   {
     weight: 5,
     arbitrary: fc.record(
@@ -61,7 +61,7 @@ const talk: fc.Arbitrary<Talk> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ do: fc.constant('move' as const), person }) },
   { weight: 1, arbitrary: fc.constant({ do: 'kill' as const }) },
 );
-const step: fc.Arbitrary<Step> = fc.oneof(
+const step: Arbitrary<Step> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: fc.constant('join' as const), person, room }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('leave' as const), person, room }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('go' as const), person }) },

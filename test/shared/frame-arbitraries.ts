@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import { type Arbitrary, fc } from '../support/property.js';
 
 /** Names, numbers and texts that have been somebody's undoing. */
 const odd = fc.constantFrom<unknown>(
@@ -92,7 +92,7 @@ const deep = fc
   });
 
 /** Whatever a client may send as text. */
-export const anyFrame: fc.Arbitrary<string> = fc.oneof(
+export const anyFrame: Arbitrary<string> = fc.oneof(
   { weight: 4, arbitrary: nearly },
   { weight: 4, arbitrary: wrong },
   { weight: 1, arbitrary: deep },

@@ -1,5 +1,7 @@
+import { measureSlowness, timeLimit } from './machine.js';
+
 export interface WaitOptions {
-  /** Give up after this many milliseconds (5000). */
+  /** Milliseconds on an idle machine after which the wait fails (5000). */
   timeout?: number;
   /** Milliseconds between tries (10). */
   interval?: number;
@@ -12,27 +14,34 @@ export async function waitFor<T>(
   fn: () => T | Promise<T>,
   { timeout = 5_000, interval = 10, message = 'condition' }: WaitOptions = {},
 ): Promise<T> {
-  const end = performance.now() + timeout;
+  const start = performance.now();
+  let limit = timeLimit(timeout);
   let cause: unknown;
   for (;;) {
-    const left = end - performance.now();
+    let left = start + limit - performance.now();
+    if (left <= 0) {
+      // The machine may have become slower while waiting.
+      measureSlowness();
+      limit = timeLimit(timeout);
+      left = start + limit - performance.now();
+    }
     // One more try at the deadline itself: the condition may have come true during the last pause.
     const last = left <= 0;
     try {
       cause = undefined;
       // A try that never settles must not outlive the deadline by much.
-      const value = await withDeadline(Promise.resolve(fn()), Math.max(left, interval, 1), 'the last try');
+      const value = await settledWithin(Promise.resolve(fn()), Math.max(left, interval, 1), 'the last try');
       if (value) return value;
     } catch (error) {
       cause = error;
     }
     if (last) break;
-    const pause = Math.min(interval, Math.max(end - performance.now(), 0));
+    const pause = Math.min(interval, Math.max(start + limit - performance.now(), 0));
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
   const what = typeof message === 'function' ? message() : message;
   const why = cause instanceof Error ? `: ${cause.message}` : '';
-  throw new Error(`timed out after ${timeout} ms waiting for ${what}${why}`, { cause });
+  throw new Error(`timed out after ${limit} ms waiting for ${what}${why}`, { cause });
 }
 
 export interface Deferred<T> {
@@ -52,11 +61,34 @@ export function deferred<T = void>(): Deferred<T> {
   return { promise, resolve, reject };
 }
 
-/** `promise`, or an error naming `what` when it has not settled after `ms` milliseconds. */
-export async function withDeadline<T>(promise: PromiseLike<T>, ms: number, what: string): Promise<T> {
+/**
+ * `promise`, or an error naming `what` when it has not settled after `ms` milliseconds on an idle
+ * machine, or as much longer as this machine is slower.
+ */
+export function withDeadline<T>(promise: PromiseLike<T>, ms: number, what: string): Promise<T> {
+  return settledWithin(promise, timeLimit(ms), what, () => {
+    measureSlowness();
+    return timeLimit(ms);
+  });
+}
+
+/** `extend` is asked at the deadline for the limit of now; the wait goes on if that is longer. */
+async function settledWithin<T>(
+  promise: PromiseLike<T>,
+  limit: number,
+  what: string,
+  extend: () => number = () => limit,
+): Promise<T> {
+  const start = performance.now();
   let timer: NodeJS.Timeout | undefined;
   const deadline = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what} took longer than ${Math.round(ms)} ms`)), ms);
+    const expire = () => {
+      const now = extend();
+      const left = start + now - performance.now();
+      if (left > 1) timer = setTimeout(expire, left);
+      else reject(new Error(`${what} took longer than ${Math.round(now)} ms`));
+    };
+    timer = setTimeout(expire, limit);
   });
   try {
     return await Promise.race([promise, deadline]);

@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import type { Room } from 'rollcall/client';
 import { expect, test } from 'vitest';
 import { turn } from '../../support/fake-clock.js';
+import { fc } from '../../support/property.js';
 import { Harness, WELCOME } from './harness.js';
 import { Connection, ModelServer } from './model-server.js';
 

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   type BufferedMessage,
@@ -8,6 +7,7 @@ import {
   type Page,
 } from '../../../src/history/chain.js';
 import { ORIGIN, type Position } from '../../../src/history/position.js';
+import { fc } from '../../support/property.js';
 
 /** A chain of messages after `from`, at these times; `nonce` tells servers apart. */
 function chain(times: readonly number[], from: Position = ORIGIN, nonce = 1): ChainLink[] {

@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { escapePayload, unwrap, wrapTransient } from '../../../src/history/envelope.js';
+import { fc } from '../../support/property.js';
 
 const [position, previous] = ['1795319308000409-432766', '1795319307999458-9'];
 

@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { historyKeys, sharesSlot } from '../../../src/history/keys.js';
+import { fc } from '../../support/property.js';
 
 /** What Redis Cluster hashes of a key: what stands in its first braces, unless that is empty. */
 function hashed(key: string): string {

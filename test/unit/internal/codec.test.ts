@@ -1,8 +1,8 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { assertCodec, bufferCodec, encodeJson, jsonCodec } from '../../../src/internal/codec.js';
 import { InvalidArgumentError } from '../../../src/internal/errors.js';
 import { escapeId, unescapeId } from '../../../src/presence/ids.js';
+import { fc } from '../../support/property.js';
 
 const anyText = fc.oneof(
   fc.string({ unit: 'binary' }),

@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type Deadline, DeadlineQueue } from '../../../src/internal/deadlines.js';
 import { FakeClock } from '../../support/fake-clock.js';
+import { fc } from '../../support/property.js';
 
 test('each call expires once, at its deadline or up to an eighth later', () => {
   const clock = new FakeClock();

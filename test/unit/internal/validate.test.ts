@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { InvalidArgumentError } from '../../../src/internal/errors.js';
 import {
@@ -12,6 +11,7 @@ import {
   prefixOption,
 } from '../../../src/internal/validate.js';
 import { assertStatus } from '../../../src/presence/validate.js';
+import { fc } from '../../support/property.js';
 
 /** The argument that `act` blames, or undefined when it accepts. */
 function blamed(act: () => unknown): string | undefined {

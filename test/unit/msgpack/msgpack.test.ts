@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { pack } from 'msgpackr';
 import { afterAll, describe, expect, test, vi } from 'vitest';
+import { fc } from '../../support/property.js';
 
 /** Each major version of the peer that we claim. */
 const peers = {

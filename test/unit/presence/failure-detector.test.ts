@@ -1,10 +1,10 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   type DetectionResult,
   FailureDetector,
   type LeaseSnapshot,
 } from '../../../src/presence/failure-detector.js';
+import { fc } from '../../support/property.js';
 
 const LEASE = 3_000;
 const SWEEP = 500;

@@ -1,9 +1,9 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { escapeId } from '../../../src/presence/ids.js';
 import { joinIds, PartitionKeys, partitionOf, splitIds } from '../../../src/presence/keys.js';
 import { escapePattern } from '../../../src/redis/pattern.js';
 import { globMatches } from '../../support/fake-glob.js';
+import { fc } from '../../support/property.js';
 
 const anyText = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 12 }),

@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { escapeId } from '../../../src/presence/ids.js';
 import { decodeChange, decodeRecord, encodeEntry } from '../../../src/presence/record.js';
+import { fc } from '../../support/property.js';
 
 describe('encodeEntry', () => {
   test.each([

@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { BoundedQueue, type OverflowPolicy } from '../../../src/pubsub/bounded-queue.js';
+import { fc } from '../../support/property.js';
 
 /** The same as a plain array, with no care for cost. */
 class Model {

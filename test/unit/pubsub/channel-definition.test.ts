@@ -1,10 +1,10 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { bufferCodec, jsonCodec } from '../../../src/internal/codec.js';
 import { InvalidArgumentError } from '../../../src/internal/errors.js';
 import { defineChannel } from '../../../src/pubsub/channel-definition.js';
 import type { StandardSchema } from '../../../src/pubsub/schema.js';
 import { globMatches } from '../../support/fake-glob.js';
+import { fc } from '../../support/property.js';
 
 /** The argument that `act` blames, or undefined when it accepts. */
 function blamed(act: () => unknown): string | undefined {

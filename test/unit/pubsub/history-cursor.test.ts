@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Page } from '../../../src/history/chain.js';
 import type { ReadRequest, RetryingReader, StoredMessage } from '../../../src/history/history-reader.js';
@@ -12,6 +11,7 @@ import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js
 import { HistoryCursor, type StartPosition } from '../../../src/pubsub/history-cursor.js';
 import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import { turn } from '../../support/fake-clock.js';
+import { type Arbitrary, fc } from '../../support/property.js';
 
 /** A server's history of one channel; `size` is what it keeps. Message n of a life says n. */
 class Server {
@@ -450,12 +450,12 @@ const gentle = fc.oneof(
   { weight: 4, arbitrary: fc.constant({ type: 'read' }) },
   { weight: 1, arbitrary: fc.constant({ type: 'drop' }) },
   { weight: 2, arbitrary: fc.constant({ type: 'back' }) },
-) as fc.Arbitrary<Event>;
+) as Arbitrary<Event>;
 const harsh = fc.oneof(
   { weight: 12, arbitrary: gentle },
   { weight: 1, arbitrary: fc.constant({ type: 'wipe' }) },
   { weight: 1, arbitrary: fc.nat(4).map((count) => ({ type: 'failover', count })) },
-) as fc.Arbitrary<Event>;
+) as Arbitrary<Event>;
 
 /** More for a soak. */
 const runs = Number(process.env['MODEL_RUNS'] ?? 300);

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Page } from '../../../src/history/chain.js';
 import type { ReadRequest, RetryingReader, StoredMessage } from '../../../src/history/history-reader.js';
@@ -13,6 +12,7 @@ import { RedisSubscription } from '../../../src/pubsub/redis-subscription.js';
 import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import type { SubscriptionKind } from '../../../src/redis/driver.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
+import { fc } from '../../support/property.js';
 
 // Where handlers stand in a channel's history, and who shares the work of following it.
 

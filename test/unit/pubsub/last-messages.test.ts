@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { HistoryMessage, HistoryPage, HistoryReadOptions } from '../../../src/index.js';
 import { readLastMessages } from '../../../src/pubsub/last-messages.js';
+import { fc } from '../../support/property.js';
 
 /** A history of so many messages, of which a page holds only a few, as where they are large. */
 function historyOf(size: number, perPage: number) {

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { type BinaryCodec, jsonCodec } from '../../../src/internal/codec.js';
 import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
@@ -12,6 +11,7 @@ import type { SubscriptionKind } from '../../../src/redis/driver.js';
 import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
+import { type Arbitrary, fc } from '../../support/property.js';
 
 let driver: FakeDriver;
 let clock: FakeClock;
@@ -1051,11 +1051,9 @@ const names: [SubscriptionKind, string][] = [
 ];
 
 const index = fc.nat(1_000);
-const act = <T extends Action['do'], R extends object>(
-  what: T,
-  rest: { [K in keyof R]: fc.Arbitrary<R[K]> },
-) => fc.record({ do: fc.constant(what), ...rest }) as unknown as fc.Arbitrary<Action>;
-const action: fc.Arbitrary<Action> = fc.oneof(
+const act = <T extends Action['do'], R extends object>(what: T, rest: { [K in keyof R]: Arbitrary<R[K]> }) =>
+  fc.record({ do: fc.constant(what), ...rest }) as unknown as Arbitrary<Action>;
+const action: Arbitrary<Action> = fc.oneof(
   { weight: 5, arbitrary: act('join', { name: index, binary: fc.boolean() }) },
   { weight: 4, arbitrary: act('leave', { who: index, delay: fc.constantFrom(0, 0, 40, 1_000) }) },
   {

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   type Effect,
@@ -6,6 +5,7 @@ import {
   type SubscriptionState,
   transition,
 } from '../../../src/pubsub/subscription-state.js';
+import { fc } from '../../support/property.js';
 
 // Every phase, every event, and whether anybody is there after it.
 const table: Record<SubscriptionState, Record<SubscriptionEvent, [wanted: string, unwanted: string]>> = {

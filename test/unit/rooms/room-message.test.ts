@@ -1,17 +1,17 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import type { MessageContext } from '../../../src/pubsub/message-context.js';
 import { EncodedFrame, MessageParser } from '../../../src/rooms/encoded-frame.js';
 import { jsonEncoder } from '../../../src/rooms/json-encoder.js';
 import { parseRoomMessage, type RoomEvent, type RoomMessage } from '../../../src/rooms/room-message.js';
+import { type Arbitrary, fc } from '../../support/property.js';
 
 const text = fc.string({ unit: 'grapheme', maxLength: 20 });
 const name = fc.oneof(
   text.filter((value) => value !== ''),
   fc.constantFrom('__proto__', '"', '\\', '\\"', '{"event":"', 'new\nline', '$disconnect', '\u2028', '😀'),
 );
-const optional = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined });
+const optional = <T>(arbitrary: Arbitrary<T>) => fc.option(arbitrary, { nil: undefined });
 const position = fc.constantFrom(undefined, '0-0', '1795331480927394-331170');
 
 /** As RoomService writes it. */

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { parseRoomMessage } from '../../../src/rooms/room-message.js';
 import {
@@ -10,6 +9,7 @@ import {
 } from '../../../src/sse/event-stream-format.js';
 import { LastEventId, MAX_CHANNELS, StreamPositions, toChannelKey } from '../../../src/sse/last-event-id.js';
 import { sseEncoder } from '../../../src/sse/sse-encoder.js';
+import { fc } from '../../support/property.js';
 import { EventParser } from '../../support/sse-client.js';
 
 function parsed(text: string): EventParser {

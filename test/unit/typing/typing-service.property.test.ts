@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { turn } from '../../support/fake-clock.js';
+import { type Arbitrary, fc } from '../../support/property.js';
 import { TTL, TypingWorld } from './typing-fixture.js';
 
 // Random typing of some users on two servers, against what ought to be seen of it.
@@ -14,7 +14,7 @@ type Step =
   | { do: 'wait'; ms: number };
 
 const user = fc.nat(USERS.length - 1);
-const step: fc.Arbitrary<Step> = fc.oneof(
+const step: Arbitrary<Step> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: fc.constant('start' as const), user }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('stop' as const), user }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('leave' as const), user }) },

@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { parseClientFrame } from '../../../src/ws/parse-frame.js';
 import { anyFrame } from '../../shared/frame-arbitraries.js';
+import { fc } from '../../support/property.js';
 
 const nested = (depth: number) => `{"type":"ping","a":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}}`;
 

@@ -1,0 +1,43 @@
+import original, {
+  type IAsyncProperty,
+  type IProperty,
+  type IRawProperty,
+  type Parameters,
+} from 'fast-check';
+
+/** Runs of each property, however long they take; without it each has a budget: `FC_RUNS=10000 npx vitest run`. */
+const RUNS = Number(process.env['FC_RUNS'] ?? 0);
+/** A property makes as many runs as fit into this many milliseconds, at most its `numRuns`. */
+const BUDGET_MS = 1_000;
+
+export type { Arbitrary } from 'fast-check';
+
+/** fast-check, with a limit on the time of each property. */
+export const fc = { ...original, assert };
+
+function assert<T>(property: IAsyncProperty<T>, params?: Parameters<T>): Promise<void>;
+function assert<T>(property: IProperty<T>, params?: Parameters<T>): void;
+function assert<T>(property: IRawProperty<T>, params: Parameters<T> = {}): Promise<void> | void {
+  // One failure that is run again, from the seed and the path of a report, needs no limit.
+  if (params.path !== undefined) return original.assert(property, params);
+  if (RUNS > 0) return original.assert(property, { ...params, numRuns: RUNS });
+  return original.assert(withBudget(property), params);
+}
+
+/** `property`, which counts as passed without a run once the budget is used up. */
+function withBudget<T>(property: IRawProperty<T>): IRawProperty<T> {
+  let end: number | undefined;
+  const inspect = (failure: Awaited<ReturnType<typeof property.run>>) => {
+    // A failure is shrunk to the end, however long that takes.
+    if (failure !== null) end = Number.POSITIVE_INFINITY;
+    return failure;
+  };
+  const limited: IRawProperty<T> = Object.create(property);
+  limited.run = (value) => {
+    end ??= performance.now() + BUDGET_MS;
+    if (performance.now() > end) return null;
+    const result = property.run(value);
+    return result instanceof Promise ? result.then(inspect) : inspect(result);
+  };
+  return limited;
+}
