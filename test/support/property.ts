@@ -27,15 +27,22 @@ function assert<T>(property: IRawProperty<T>, params: Parameters<T> = {}): Promi
 /** `property`, which counts as passed without a run once the budget is used up. */
 function withBudget<T>(property: IRawProperty<T>): IRawProperty<T> {
   let end: number | undefined;
+  let last: ReturnType<typeof property.generate> | undefined;
+  const isOver = () => end !== undefined && performance.now() > end;
   const inspect = (failure: Awaited<ReturnType<typeof property.run>>) => {
     // A failure is shrunk to the end, however long that takes.
     if (failure !== null) end = Number.POSITIVE_INFINITY;
     return failure;
   };
   const limited: IRawProperty<T> = Object.create(property);
+  // Generating a value can take longer than the run itself.
+  limited.generate = (random, runId) => {
+    if (last === undefined || !isOver()) last = property.generate(random, runId);
+    return last;
+  };
   limited.run = (value) => {
     end ??= performance.now() + BUDGET_MS;
-    if (performance.now() > end) return null;
+    if (isOver()) return null;
     const result = property.run(value);
     return result instanceof Promise ? result.then(inspect) : inspect(result);
   };
