@@ -82,7 +82,7 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
   const inbox = new Inbox({ ...shared, localSockets, nodeLease, writer, restorer, local });
 
   const reaper = new Reaper({ ...shared, nodeLease, writer });
-  const reader = new PresenceReader(client, keys);
+  const reader = new PresenceReader(client, keys, reporter);
   const watches = new WatchRegistry({ ...shared, reader, channels: keys.map(({ events }) => events) });
   const rooms = new RoomPresence(shared);
   return {

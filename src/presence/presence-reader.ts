@@ -1,3 +1,5 @@
+import type { ErrorReporter } from '../internal/diagnostics.js';
+import { DecodeError } from '../internal/errors.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { PlainCommand, Reply } from '../redis/driver.js';
 import { escapeId, unescapeId } from './ids.js';
@@ -8,18 +10,29 @@ import type { PresenceData } from './types.js';
 /** Keys per MGET. More would share the cost of a command further, but block Redis for longer (1,000: under 1 ms). */
 const KEYS_PER_MGET = 1_000;
 
+/** What a lookup found. */
+export interface LookupResult {
+  /** In the order of the lookup, without unknown users. */
+  readonly records: Map<string, PresenceData>;
+  /** Users whose record is there and cannot be read: they are neither known nor gone. */
+  readonly unreadable: ReadonlySet<string>;
+}
+
 /** Reads records and the online index. Socket entries are only read to find a socket's owners. */
 export class PresenceReader {
   readonly #client: ClientHandle;
   readonly #keys: readonly PartitionKeys[];
 
-  constructor(client: ClientHandle, keys: readonly PartitionKeys[]) {
+  readonly #reporter: ErrorReporter;
+
+  constructor(client: ClientHandle, keys: readonly PartitionKeys[], reporter: ErrorReporter) {
     this.#client = client;
     this.#keys = keys;
+    this.#reporter = reporter;
   }
 
-  /** The records of `userIds` in the order of `userIds`. Unknown users are left out. */
-  async lookup(userIds: ReadonlySet<string>, reveal = false): Promise<Map<string, PresenceData>> {
+  /** Reads the records of `userIds`. Reports unreadable ones together, as one error. */
+  async lookup(userIds: ReadonlySet<string>, reveal = false): Promise<LookupResult> {
     const ids = [...userIds];
     const texts = new Map<string, string>();
     const byPartition = this.#keys.map((): string[] => []);
@@ -27,11 +40,30 @@ export class PresenceReader {
     await Promise.all(byPartition.map((part, partition) => this.#readRecords(partition, part, texts)));
 
     const records = new Map<string, PresenceData>();
+    const unreadable = new Set<string>();
+    let firstError: unknown;
     for (const id of ids) {
       const text = texts.get(id);
-      if (text !== undefined) records.set(id, decodeRecord(id, text, reveal));
+      if (text === undefined) continue;
+      try {
+        records.set(id, decodeRecord(id, text, reveal));
+      } catch (error) {
+        unreadable.add(id);
+        firstError ??= error;
+      }
     }
-    return records;
+    if (unreadable.size > 0) this.#reportUnreadable(firstError as DecodeError, unreadable.size);
+    return { records, unreadable };
+  }
+
+  /** The presence that a record describes, hidden sockets included; `null` if the record cannot be read, which is reported. */
+  decode(userId: string, text: string): PresenceData | null {
+    try {
+      return decodeRecord(userId, text, true);
+    } catch (error) {
+      this.#reportUnreadable(error as DecodeError, 1);
+      return null;
+    }
   }
 
   /** The number of online users. */
@@ -94,6 +126,12 @@ export class PresenceReader {
     const keys = this.#keys[partition] as PartitionKeys;
     const [text] = await this.#client.execute('getPresence', [['GET', keys.user(user)]], { key: keys.nodes });
     return text as string | null;
+  }
+
+  #reportUnreadable(error: DecodeError, count: number): void {
+    const message =
+      count === 1 ? error.message : `${count} presence records cannot be read; first: ${error.message}`;
+    this.#reporter.report(new DecodeError(message, { cause: error.cause ?? error }), { stage: 'decode' });
   }
 
   async #readRecords(partition: number, ids: readonly string[], texts: Map<string, string>): Promise<void> {

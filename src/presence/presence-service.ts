@@ -129,7 +129,7 @@ export class PresenceService {
     const record = local.owns(ref)
       ? await local.remove(ref, grace)
       : await this.#removeRemoteSocket(ref, grace, local.wasRecentlyRemoved(ref));
-    return record === null ? null : decodeRecord(userId, record, true);
+    return record === null ? null : this.#parts.reader.decode(userId, record);
   }
 
   /**
@@ -156,7 +156,7 @@ export class PresenceService {
       user,
       ...(status === null ? {} : { value: encodeEntry(status, until, undefined) }),
     });
-    return record === null ? null : decodeRecord(userId, record, true);
+    return record === null ? null : this.#parts.reader.decode(userId, record);
   }
 
   /**
@@ -179,7 +179,8 @@ export class PresenceService {
 
   /**
    * Reads the presence of many users in one round trip (one MGET per 1,000 users and partition). Unknown users are
-   * left out; the rest keep the order of `userIds`.
+   * left out; the rest keep the order of `userIds`. A record that cannot be read (damaged, or of another release) is
+   * left out as well and reported to `onError`, stage `decode`.
    */
   async getMultiplePresence(
     userIds: Iterable<string>,
@@ -189,7 +190,8 @@ export class PresenceService {
     assertOptions('options', options);
     const ids = toIdSet('userIds', 'userId', userIds);
     await this.#lifecycle.start();
-    return ids.size === 0 ? new Map() : this.#parts.reader.lookup(ids, options?.reveal === true);
+    if (ids.size === 0) return new Map();
+    return (await this.#parts.reader.lookup(ids, options?.reveal === true)).records;
   }
 
   /** The number of online users: those with any status but `offline`. */
@@ -227,15 +229,11 @@ export class PresenceService {
     const { keys, disposables, reporter } = this.#parts;
     const channels = keys.map(({ events }) => events);
     return subscribeToChanges(this.#parts, disposables, channels, {
-      onBatch: (batch, channel, isActive) => {
-        for (const encoded of batch) {
-          // The handler may unsubscribe in the middle of a batch.
-          if (!isActive()) return;
-          const change = decodeChange(encoded);
-          // Published when an owner restores a user: only watches that knew another status need it.
-          if (change.status === change.previous) continue;
-          reporter.runHandler(() => handler(change), { channel });
-        }
+      onChange: (encoded, channel) => {
+        const change = decodeChange(encoded);
+        // Published when an owner restores a user: only watches that knew another status need it.
+        if (change.status === change.previous) return;
+        reporter.runHandler(() => handler(change), { channel });
       },
     });
   }

@@ -108,7 +108,8 @@ export class WatchRegistry {
     }
     if (added.size === 0) return;
     try {
-      for (const data of (await this.#options.reader.lookup(added)).values()) watch.applyRecord(data);
+      const { records } = await this.#options.reader.lookup(added);
+      for (const data of records.values()) watch.applyRecord(data);
     } catch (error) {
       this.#remove(watch, added);
       throw error;
@@ -130,7 +131,7 @@ export class WatchRegistry {
     if (this.#subscription === undefined) {
       // Not among the service's disposables: it ends with the last watch, and all watches are closed there.
       const subscription = subscribeToChanges(this.#options, new DisposableStore(), this.#options.channels, {
-        onBatch: (batch) => this.#onBatch(batch),
+        onChange: (encoded) => this.#onChange(encoded),
         onGap: () => this.#rereadAll(false),
       });
       this.#subscription = subscription;
@@ -147,13 +148,12 @@ export class WatchRegistry {
     await (await subscription)?.unsubscribe();
   }
 
-  #onBatch(batch: readonly unknown[]): void {
-    for (const encoded of batch) {
-      const watches = this.#watchesByUser.get((encoded as readonly [userId: string])[0]);
-      if (watches === undefined) continue;
-      const change = decodeChange(encoded);
-      for (const watch of [...watches]) watch.applyChange(change);
-    }
+  #onChange(encoded: unknown): void {
+    // Most changes are of users that no watch of this process is for: do not decode those.
+    const watches = this.#watchesByUser.get((encoded as readonly [userId: string] | null)?.[0] ?? '');
+    if (watches === undefined) return;
+    const change = decodeChange(encoded);
+    for (const watch of [...watches]) watch.applyChange(change);
   }
 
   #rereadAll(missingIsOffline: boolean): void {
@@ -177,10 +177,12 @@ export class WatchRegistry {
       client.clock.after(delay, () => void task(), { keepAlive: false });
     };
     try {
-      const records = await reader.lookup(new Set(userIds));
+      const { records, unreadable } = await reader.lookup(new Set(userIds));
       const missing: string[] = [];
       const older = new Map<string, number>();
       for (const userId of userIds) {
+        // Not missing: the watch keeps what it knows.
+        if (unreadable.has(userId)) continue;
         const watches = [...(this.#watchesByUser.get(userId) ?? [])];
         const record = records.get(userId);
         if (record !== undefined) {

@@ -1,12 +1,13 @@
 import { onAbort } from '../internal/abort.js';
 import type { Json } from '../internal/codec.js';
 import type { ErrorReporter } from '../internal/diagnostics.js';
+import { DecodeError } from '../internal/errors.js';
 import type { DisposableStore } from '../pubsub/subscribe.js';
 import type { Command } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
 import { escapeId, unescapeId } from './ids.js';
 import { type PartitionKeys, partitionOf, splitIds } from './keys.js';
-import { type EncodedRoomChange, type RoomChangeHandler, RoomWatchState } from './room-watch-state.js';
+import { decodeRoomChange, type RoomChangeHandler, RoomWatchState } from './room-watch-state.js';
 import { type ChangeSource, subscribeToChanges } from './subscribe-to-changes.js';
 import type { RoomMember } from './types.js';
 
@@ -88,6 +89,7 @@ export class RoomPresence {
     const keys = this.#options.keys[this.partition(room)] as PartitionKeys;
     // HSCAN may return a field twice.
     const seen = new Set<string>();
+    const unreadable = new Set<string>();
     let cursor = '0';
     do {
       const command = ['HSCAN', keys.room(escapeId(room)), cursor, 'COUNT', String(PAGE_SIZE)] as const;
@@ -99,9 +101,15 @@ export class RoomPresence {
         const user = (page[at] as string).slice(1);
         if (seen.has(user)) continue;
         seen.add(user);
-        yield decodeMember(user, page[at + 1] as string);
+        const member = decodeMember(user, page[at + 1] as string);
+        if (member === undefined) unreadable.add(user);
+        else yield member;
       }
     } while (cursor !== '0');
+    if (unreadable.size > 0) {
+      const message = `${unreadable.size} of ${seen.size} members of room ${JSON.stringify(room)} cannot be read: their entries are damaged, or were written by another release`;
+      this.#options.reporter.report(new DecodeError(message), { stage: 'decode' });
+    }
   }
 
   /** Watches a room. Subscribes first and reads the snapshot second, so that no change is missed in between. */
@@ -111,7 +119,7 @@ export class RoomPresence {
     const state = new RoomWatchState(room, handler, reporter);
     const watch: ActiveWatch = { state, reading: Promise.resolve() };
     const subscription = await subscribeToChanges(this.#options, disposables, channel, {
-      onBatch: (batch) => state.applyChanges(batch as readonly EncodedRoomChange[]),
+      onChange: (encoded) => state.applyChange(decodeRoomChange(encoded)),
       onGap: () => void this.#reread(watch),
     });
     const close = (): Promise<void> => {
@@ -157,15 +165,23 @@ export class RoomPresence {
   }
 }
 
-/** A member as update-rooms.lua writes it: the version, then a line per socket, the latest socket last. */
-function decodeMember(user: string, text: string): RoomMember {
+/**
+ * A member as update-rooms.lua writes it: the version, then a line per socket, the latest socket last.
+ * `undefined` for any other text.
+ */
+function decodeMember(user: string, text: string): RoomMember | undefined {
   const [version, ...sockets] = text.split('\n');
-  const [, rest = ''] = splitIds(sockets.at(-1) as string);
-  const [, info = 'null'] = splitIds(rest);
-  return {
-    userId: unescapeId(user),
-    info: JSON.parse(info) as Json,
-    sockets: sockets.length,
-    version: Number(version),
-  };
+  const [, rest] = splitIds(sockets.at(-1) ?? '');
+  const [, info] = splitIds(rest ?? '');
+  if (info === undefined || !/^\d+$/.test(version as string)) return undefined;
+  try {
+    return {
+      userId: unescapeId(user),
+      info: JSON.parse(info) as Json,
+      sockets: sockets.length,
+      version: Number(version),
+    };
+  } catch {
+    return undefined;
+  }
 }

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Json } from '../internal/codec.js';
 import type { ErrorReporter } from '../internal/diagnostics.js';
+import { DecodeError } from '../internal/errors.js';
 import type { RoomChange, RoomMember } from './types.js';
 
 /** Gets a change of a watched room. */
@@ -14,6 +15,22 @@ export type EncodedRoomChange = [
   info: Json,
   sockets: number,
 ];
+
+/** @throws {@link DecodeError} for anything that update-rooms.lua of this release does not publish. */
+export function decodeRoomChange(encoded: unknown): EncodedRoomChange {
+  if (Array.isArray(encoded)) {
+    const [type, userId, version, , sockets] = encoded as unknown[];
+    if (
+      (type === 'join' || type === 'leave' || type === 'update') &&
+      typeof userId === 'string' &&
+      Number.isSafeInteger(version) &&
+      Number.isSafeInteger(sockets)
+    ) {
+      return encoded as EncodedRoomChange;
+    }
+  }
+  throw new DecodeError('a published room change cannot be read: another release may have published it');
+}
 
 /** What one watch knows of its room. Snapshots and published changes are merged here and nowhere else. */
 export class RoomWatchState {
@@ -44,9 +61,9 @@ export class RoomWatchState {
   }
 
   /** Applies a published change, or keeps it until the snapshot is there. */
-  applyChanges(changes: readonly EncodedRoomChange[]): void {
-    if (this.#buffer !== undefined) this.#buffer.push(...changes);
-    else for (const change of changes) this.#applyChange(change);
+  applyChange(change: EncodedRoomChange): void {
+    if (this.#buffer !== undefined) this.#buffer.push(change);
+    else this.#applyChange(change);
   }
 
   /** Replaces what is known by a snapshot, and reports the differences. */

@@ -1,4 +1,5 @@
 import { jsonCodec } from '../internal/codec.js';
+import { DecodeError } from '../internal/errors.js';
 import { HandlerSubscription } from '../pubsub/handler-subscription.js';
 import type { ServiceContext } from '../pubsub/service-context.js';
 import { type DisposableStore, type Subscription, subscribe } from '../pubsub/subscribe.js';
@@ -16,8 +17,8 @@ export interface ChangeSource {
 
 /** A subscriber of the channels on which the update scripts publish changes. */
 export interface ChangeSubscriber {
-  /** Gets the changes of one transaction, still encoded. `isActive` turns false on unsubscribing, also within a batch. */
-  readonly onBatch: (batch: readonly unknown[], channel: string, isActive: () => boolean) => void;
+  /** Gets each change, still encoded. A `DecodeError` thrown here costs that change only. */
+  readonly onChange: (encoded: unknown, channel: string) => void;
   /** Changes may have been missed. */
   readonly onGap?: () => void;
 }
@@ -30,11 +31,27 @@ export function subscribeToChanges(
   { client, subscriptions, layout, context }: ChangeSource,
   disposables: DisposableStore,
   channels: string | readonly string[],
-  { onBatch, onGap }: ChangeSubscriber,
+  { onChange, onGap }: ChangeSubscriber,
 ): Promise<Subscription> {
+  const { reporter } = context;
+  /** `batch`: the changes of one transaction. */
+  const dispatch = (batch: unknown, channel: string): void => {
+    let first: DecodeError | undefined;
+    for (const encoded of Array.isArray(batch) ? batch : [batch]) {
+      // The handler may unsubscribe in the middle of a batch.
+      if (!member.active) break;
+      try {
+        onChange(encoded, channel);
+      } catch (error) {
+        if (!(error instanceof DecodeError)) throw error;
+        first ??= error;
+      }
+    }
+    if (first !== undefined) reporter.report(first, { stage: 'decode', channel });
+  };
   const member: HandlerSubscription = new HandlerSubscription(
     context,
-    (batch, { channel }) => onBatch(batch as readonly unknown[], channel, () => member.active),
+    (batch, { channel }) => dispatch(batch, channel),
     { codec: jsonCodec, onDiscontinuity: onGap },
   );
   return subscribe({

@@ -463,6 +463,58 @@ export function presenceBehaviour(
       expect(found.get('ann')).toEqual(await presence.getPresence('ann'));
     });
 
+    describe.each([
+      ['an object of another release', '{"v":9,"status":"online","sockets":[]}'],
+      ['a list of another release', '[9,"online",1795881938046219,1795881938046,[["s","n"]]]'],
+      ['a truncated record', '["online",17958819'],
+    ])('with %s in place of one record', (_, text) => {
+      const spoil = async (user: string) => {
+        const { record } = scene.keysOf(user, partitions);
+        await scene.execute(['SET', record, text], record);
+      };
+
+      test('returns all other users and reports the unreadable record once', async () => {
+        const presence = scene.service();
+        const users = Array.from({ length: 30 }, (_, index) => `u${index}`);
+        await Promise.all(users.map((user) => presence.setPresence(user, 's')));
+        await spoil('u7');
+        const found = await presence.getMultiplePresence(users);
+        expect([...found.keys()]).toEqual(users.filter((user) => user !== 'u7'));
+        expect(scene.errors.splice(0)).toEqual([expect.stringMatching(/^decode: .*"u7"/)]);
+        expect(await presence.getPresence('u7')).toBeNull();
+        expect(scene.errors.splice(0)).toEqual([expect.stringMatching(/^decode: .*"u7"/)]);
+      });
+
+      test('publishes no false change when the user connects, and the offline when they leave', async () => {
+        const [presence, changes] = await scene.observer();
+        await presence.setPresence('ann', 's1');
+        await spoil('ann');
+        const watch = await presence.watch(['ann'], () => {});
+        expect(scene.errors.splice(0)).toHaveLength(1);
+        expect((await presence.setPresence('ann', 's2')).socketIds.sort()).toEqual(['s1', 's2']);
+        await waitFor(() => watch.get('ann')?.status === 'online', { message: 'the watch to know ann' });
+        expect(await presence.getOnlineCount()).toBe(1);
+        await spoil('ann');
+        await presence.removeSocket('ann', 's1');
+        await spoil('ann');
+        expect(await presence.removeSocket('ann', 's2')).toMatchObject({ status: 'offline' });
+        await changes.settled();
+        expect(changes.of('ann')).toEqual(['offline > online', 'online > offline']);
+        expect(await presence.getOnlineCount()).toBe(0);
+      });
+
+      test('publishes nothing when an offline user is looked at', async () => {
+        const [presence, changes] = await scene.observer();
+        await presence.setPresence('ann', 's1');
+        await presence.removeSocket('ann', 's1');
+        await spoil('ann');
+        await presence.removeSocket('ann', 's1', { immediate: true });
+        await changes.settled();
+        expect(changes.of('ann')).toEqual(['offline > online', 'online > offline']);
+        scene.errors.length = 0;
+      });
+    });
+
     test('reads 2,500 users in one call', async () => {
       const presence = scene.service({ timeout: 60_000 });
       const users = Array.from({ length: 2_500 }, (_, index) => `user ${index}`);

@@ -7,7 +7,10 @@ import {
   type RedisClient,
   type RollcallError,
 } from '../../src/index.js';
-import type { Driver } from '../../src/redis/driver.js';
+import { escapeId } from '../../src/presence/ids.js';
+import { PartitionKeys, partitionOf } from '../../src/presence/keys.js';
+import { driverFor } from '../../src/redis/detect.js';
+import type { Driver, PlainCommand, Reply } from '../../src/redis/driver.js';
 import { waitFor } from '../support/wait.js';
 
 /** A Redis with nothing in it, and clients of it. */
@@ -110,6 +113,21 @@ export class Scene {
 
   flush(): Promise<void> {
     return this.#world.flush();
+  }
+
+  /** Runs a command past the services, as an operator or another release would. `key` must be one of its keys. */
+  async execute(command: PlainCommand, key: string): Promise<Reply> {
+    const driver = driverFor(this.client());
+    driver.attach({ message: () => {}, connection: () => {}, dropped: () => {} });
+    await driver.connect();
+    const [reply] = await driver.execute([command], { key });
+    return reply as Reply;
+  }
+
+  /** The keys of a user. */
+  keysOf(userId: string, partitions: number): { record: string; sockets: string } {
+    const keys = new PartitionKeys(this.prefix, partitionOf(userId, partitions));
+    return { record: keys.user(escapeId(userId)), sockets: keys.sockets(escapeId(userId)) };
   }
 
   /** A service and what it hears. */

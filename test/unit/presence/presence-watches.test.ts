@@ -24,6 +24,7 @@ async function watching(userId: string, status: string, version: number) {
   const clock = new FakeClock();
   const session = new SharedClient(driver, () => {});
   const stored = new Map([[userId, recordOf(userId, status, version)]]);
+  const unreadable = new Set<string>();
   const reporter = new ErrorReporter(undefined);
   const watches = new WatchRegistry({
     client: new ClientHandle('PresenceService', session, 500, clock),
@@ -33,7 +34,9 @@ async function watching(userId: string, status: string, version: number) {
     disposables: new DisposableStore(),
     context: new ServiceContext(reporter),
     reporter,
-    reader: { lookup: async () => new Map(stored) } as unknown as PresenceReader,
+    reader: {
+      lookup: async () => ({ records: new Map(stored), unreadable: new Set(unreadable) }),
+    } as unknown as PresenceReader,
     lease: LEASE,
   });
   const reported: string[] = [];
@@ -42,7 +45,7 @@ async function watching(userId: string, status: string, version: number) {
   );
   const announce = (news: string, at: number) =>
     driver.message('sharded', 'events', JSON.stringify([[userId, news, status, 0, at, 1]]));
-  return { watches, watch, clock, stored, reported, announce };
+  return { watches, watch, clock, stored, unreadable, reported, announce };
 }
 
 test('a change that only a replaced master published is taken back a lease after its return', async () => {
@@ -68,4 +71,18 @@ test('a change that the new master publishes as well is kept', async () => {
   clock.advance(LEASE);
   await turn();
   expect(reported).toEqual(['busy away', 'away online']);
+});
+
+test('a user whose record becomes unreadable keeps the status that the watch knows', async () => {
+  const { watches, watch, clock, stored, unreadable, reported } = await watching('ann', 'busy', 10);
+  stored.delete('ann');
+  unreadable.add('ann');
+  watches.onNodeReturned();
+  await turn();
+  clock.advance(LEASE);
+  await turn();
+  watches.onWipe();
+  await turn();
+  expect(watch.get('ann')).toMatchObject({ status: 'busy', version: 10 });
+  expect(reported).toEqual([]);
 });

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { DecodeError } from '../../../src/internal/errors.js';
 import { escapeId } from '../../../src/presence/ids.js';
 import { decodeChange, decodeRecord, encodeEntry } from '../../../src/presence/record.js';
 import { fc } from '../../support/property.js';
@@ -50,6 +51,23 @@ describe('decodeRecord', () => {
     expect(decodeRecord('ann', text, true)).toMatchObject({ status: 'invisible', socketIds: ['s'] });
   });
 
+  test.each([
+    ['text that is no JSON', 'online'],
+    ['a truncated record', '["online",17958819'],
+    ['an object', '{"v":2,"status":"online","sockets":[]}'],
+    ['another order', '[2,"online",1795881938046219,1795881938046,[["s","n"]]]'],
+    ['a fractional version', '["online",1.5,2,[]]'],
+    ['a version beyond safe integers', '["online",1e300,2,[]]'],
+    ['sockets that are no list', '["online",1,2,{}]'],
+    ['a socket without its time', '["online",1,2,[["s","n","online"]]]'],
+    ['a socket that is no list', '["online",1,2,[null]]'],
+    ['hidden sockets that are no list', '["offline",1,2,[],5]'],
+    ['null', 'null'],
+  ])('throws DecodeError for %s', (_, text) => {
+    expect(() => decodeRecord('ann', text)).toThrow(DecodeError);
+    expect(() => decodeRecord('ann', text)).toThrow('"ann"');
+  });
+
   test('returns any id and meta that was written', () => {
     const id = fc.oneof(
       fc.string({ unit: 'grapheme', minLength: 1 }),
@@ -83,3 +101,10 @@ test('decodeChange reads a published change', () => {
     sockets: 3,
   });
 });
+
+test.each([['null'], ['{}'], ['[]'], ['["ann","away","busy",34,"12",3]'], ['["ann","away","busy",34,12]']])(
+  'decodeChange throws DecodeError for %s',
+  (text) => {
+    expect(() => decodeChange(JSON.parse(text))).toThrow(DecodeError);
+  },
+);
