@@ -132,9 +132,11 @@ if #added > 0 then
   call('SADD', KEYS[4], unpack(added))
   call('PEXPIRE', KEYS[4], backstop)
 end
+-- Users of whom a socket entry was really removed.
+local hadSocket = {}
 for at = 1, last, 3 do
   if changes[at + 2] == '' then
-    call('HDEL', changes[at], changes[at + 1])
+    if tonumber(call('HDEL', changes[at], changes[at + 1])) > 0 then hadSocket[changes[at]] = true end
   else
     call('HSET', changes[at], changes[at + 1], changes[at + 2])
   end
@@ -165,6 +167,9 @@ for k = 1, n do
       before, version, seen, rest = word, tonumber(number), when, tail
     end
   end
+  -- Damaged, or of another release: the status before is unknown. A user who had a socket or a grace was there.
+  local unreadable = record and rest == ''
+  if unreadable and count == 0 and (deadline or hadSocket[factsKey]) then before = 'online' end
 
   -- Redis lost what he was; that he was there is all that is known.
   local lost = why == -3 and count == 0 and not record
@@ -223,6 +228,8 @@ for k = 1, n do
       if status == 'offline' then ttl = count > 0 and longest or remembered end
       record = '["' .. status .. '",' .. text .. ',' .. seen .. ',' .. tail .. ']'
       call('SET', recordKey, record, 'PX', ttl)
+      -- The index may list a user whose record was unreadable.
+      if unreadable and status == 'offline' and before == 'offline' then departed[#departed + 1] = user end
       if status ~= before then
         if before == 'offline' then
           arrived[#arrived + 1] = '0'
@@ -231,7 +238,8 @@ for k = 1, n do
           departed[#departed + 1] = user
         end
         -- Of one who is restored only those are told who knew something else of him.
-        if rest == '' and restoring then before = status end
+        -- The same goes for one whose record was unreadable, unless they went offline in this call.
+        if unreadable and before == 'offline' or rest == '' and restoring then before = status end
         events[#events + 1] = '["' .. user .. '","' .. status .. '","' .. before .. '",'
           .. seen .. ',' .. text .. ',' .. (visible == 1 and '1' or format('%.0f', visible)) .. ']'
       end
