@@ -1,66 +1,69 @@
 import type { Payload, Reply, ScriptCall } from '../redis/driver.js';
+import { defineScript } from '../redis/script.js';
+import appendSource from './append.lua';
 import { historyKeys } from './keys.js';
 import type { Position } from './position.js';
-import { appendScript } from './scripts.js';
+
+/** Appends messages and publishes them; see append.lua. */
+export const appendScript = defineScript('append', appendSource);
 
 /** What Redis keeps of a channel's messages. */
 export interface HistoryOptions {
-  /** How many messages; at least 1. */
+  /** The maximum number of messages; at least 1. */
   readonly size: number;
   /**
-   * For how long after it was published a message is kept, in whole ms; at least 1. What is older goes
-   * when the next one comes, or when the last one is as old.
+   * Milliseconds that a message is kept, a whole number of at least 1. Older messages are removed when
+   * the next one is published, or when the last one has expired.
    */
   readonly ttl: number;
   /**
-   * For how long after the last message its position is remembered, in whole ms, so that a quiet
-   * channel is told from one that was wiped. @default 7 days, or `ttl` where that is longer
+   * Milliseconds that the position of the last message is kept, a whole number of at least `ttl`. It
+   * distinguishes a quiet channel from one that was wiped. @default 7 days, or `ttl` if that is longer
    */
   readonly positionTtl?: number;
 }
 
-/** A message to be appended and published, and what it is to its sender. */
+/** A message to append and publish. `item` is the sender's own object for it. */
 export interface AppendRequest<T> {
   readonly channel: string;
   readonly sharded: boolean;
   readonly payload: Payload;
   readonly history: Required<HistoryOptions>;
-  /** Published before under this key, it is not published again. */
+  /** A message that was published before under this key is not published again. */
   readonly idempotencyKey?: string | undefined;
   readonly item: T;
 }
 
-/** What became of an {@link AppendRequest}. */
+/** Result of an {@link AppendRequest}. */
 export interface AppendResult {
   readonly position: Position;
   readonly receivers: number;
-  /** Its idempotency key was known: nothing was published, and `position` is the earlier message's. */
+  /** The idempotency key was known: nothing was published, and `position` is that of the earlier message. */
   readonly duplicate: boolean;
 }
 
-/** How long an idempotency key is remembered, in ms: longer than anybody retries. */
+/** Milliseconds that an idempotency key is kept: longer than any caller retries. */
 const IDEMPOTENCY_KEY_TTL = 600_000;
-/** Messages per script call, and bytes: a script is one stall for everybody else. */
+/** Limits of one script call, because Redis runs nothing else in the meantime. */
 const MAX_MESSAGES = 100;
 const MAX_BYTES = 1_048_576;
 
-/** Messages for one channel, in order, that one script call appends. */
+/** Messages for one channel that one script call appends in order. */
 export class AppendBatch<T> {
   readonly #first: AppendRequest<T>;
   readonly #appends: AppendRequest<T>[] = [];
   #bytes = 0;
 
-  /** For messages like `first`, which is yet to be added. */
+  /** For messages with the options of `first`, which must still be added. */
   constructor(first: AppendRequest<T>) {
     this.#first = first;
   }
 
-  /** What the messages are to their sender. */
   get items(): T[] {
     return this.#appends.map(({ item }) => item);
   }
 
-  /** Whether `append` may go with the others. */
+  /** True if `append` has the same options and fits. */
   accepts({ payload, sharded, history }: AppendRequest<T>): boolean {
     const first = this.#first;
     return (
@@ -78,7 +81,7 @@ export class AppendBatch<T> {
     this.#bytes += append.payload.length;
   }
 
-  /** The script call; `random` is in [0, 1). */
+  /** `random`, in [0, 1), becomes the nonce of the positions. */
   toScriptCall(random: number): ScriptCall {
     const { channel, sharded, history } = this.#first;
     const names = historyKeys(channel);
@@ -100,15 +103,15 @@ export class AppendBatch<T> {
   }
 }
 
-/** One outcome per message of a group. */
+/** Parses the reply to {@link AppendBatch.toScriptCall}: one result per message. */
 export function parseAppendReply(reply: readonly Reply[]): AppendResult[] {
-  const outcomes: AppendResult[] = [];
+  const results: AppendResult[] = [];
   for (let at = 0; at + 2 < reply.length; at += 3) {
-    outcomes.push({
+    results.push({
       position: String(reply[at]),
       receivers: Number(reply[at + 1]),
       duplicate: Number(reply[at + 2]) === 1,
     });
   }
-  return outcomes;
+  return results;
 }

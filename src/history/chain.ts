@@ -1,6 +1,6 @@
 import { ORIGIN, type Position, positionTime } from './position.js';
 
-/** A message's place in its channel's chain. */
+/** Links a message to the one before it in its channel. */
 export interface ChainLink {
   readonly position: Position;
   /** The position of the message before it, or {@link ORIGIN}. */
@@ -8,13 +8,15 @@ export interface ChainLink {
 }
 
 /**
- * Why a chain does not go on where a reader stood. `trimmed`: what came next was there, and is not kept
- * any more. `wiped`: the server knows nothing of before. `forked`: the server has lost what the reader
- * has seen, by a failover say, and went on from before it.
+ * Why a chain does not continue at a reader's position.
+ * - `trimmed`: the next message existed and is no longer kept.
+ * - `wiped`: the server has no record of earlier messages.
+ * - `forked`: the server has lost messages that the reader has received, for example in a failover, and
+ *   continued from before them.
  */
 export type UnrecoverableReason = 'trimmed' | 'wiped' | 'forked';
 
-/** Why the chain continues from `previous` instead of from `position`, where a reader stood. */
+/** Returns why the chain continues after `previous` instead of after `position`, the reader's own. */
 export function classifyBreak(position: Position, previous: Position): UnrecoverableReason {
   if (previous === ORIGIN) return 'wiped';
   return positionTime(previous) <= positionTime(position) ? 'forked' : 'trimmed';
@@ -23,7 +25,7 @@ export function classifyBreak(position: Position, previous: Position): Unrecover
 /** A message that arrived while history was being read. */
 export interface BufferedMessage<T extends ChainLink> {
   readonly link: T;
-  /** It arrived before the latest reading began: if it is in the chain at all, it can be reached. */
+  /** It arrived before the latest read began. So if the server still has it, that read or its successors return it. */
   readonly beforeRead: boolean;
 }
 
@@ -34,70 +36,73 @@ export interface Page<T extends ChainLink> {
   /** There are messages after these. */
   readonly more: boolean;
   /**
-   * The server that has them, or '' where it does not say: another one, or the same one restarted, may
-   * have lost what was acknowledged last, without a trace if nobody had got it.
+   * Identifies the server, or '' if it is not known. Another server, or the same one restarted, may have
+   * lost the messages it acknowledged last, without a trace if no reader had received them.
    */
   readonly server: string;
   readonly messages: readonly T[];
 }
 
-/** What {@link mergeIntoChain} decides, in the order in which it is to be done. */
+/** One step of {@link ChainResult.steps}: deliver a message, or report a gap. */
 export type ChainStep<T extends ChainLink> =
   | { readonly type: 'message'; readonly message: T }
   | { readonly type: 'break'; readonly reason: UnrecoverableReason };
 
-/** Where a reader stands after {@link mergeIntoChain}. */
+/** Result of {@link mergeIntoChain}. */
 export interface ChainResult<T extends ChainLink> {
+  /** To be carried out in this order. */
   readonly steps: readonly ChainStep<T>[];
+  /** The reader's position after all steps. */
   readonly position: Position | undefined;
-  /** What still waits, because it needs more of the history. */
-  readonly held: readonly BufferedMessage<T>[];
-  /** History has to be read on, or again. */
+  /** Live messages that can be placed only after another read. */
+  readonly buffered: readonly BufferedMessage<T>[];
+  /** History must be read again, from `position`. */
   readonly readAgain: boolean;
 }
 
 /**
- * The chain rule: a message whose predecessor is the last one delivered is next; any other is a hole.
- * Goes on from `position` (undefined: from wherever it begins) through a page of history and the
- * messages that arrived meanwhile, whatever their split, duplicates and order between the two. Pure.
+ * Merges a page of history with the live messages buffered meanwhile, from `position` on (undefined: from
+ * the first of them). A message is next if its predecessor is the last one delivered; otherwise there is a
+ * gap. Split, duplicates and order between page and buffer do not matter. Pure.
  *
- * A hole before a message of the page is final, for the page begins where the reader stood. One before
- * a message that arrived live is final only if that was there before the reading began; else history
- * is read again. `floor` is the time of the latest message ever delivered, which is not the last one
- * after a fork: what is no later, and not next, has been delivered before.
+ * A gap before a message of the page is final, because the page begins at the reader's position. A gap
+ * before a live message is final only if that arrived before the read began; otherwise history is read
+ * again. `highWaterMark` is the time of the latest message ever delivered; after a fork that is not the
+ * last one. A message that is not later and not next has been delivered before.
  */
 export function mergeIntoChain<T extends ChainLink>(
   position: Position | undefined,
   page: Page<T>,
-  held: readonly BufferedMessage<T>[],
-  floor = position === undefined ? -1 : positionTime(position),
+  buffered: readonly BufferedMessage<T>[],
+  highWaterMark = position === undefined ? -1 : positionTime(position),
 ): ChainResult<T> {
   const steps: ChainStep<T>[] = [];
   let at = position;
 
-  // The server stands behind us: what it has from now on is another branch, or another life. What we
-  // have of its beginning cannot be told from what was delivered before, and is given up.
+  // The server's last message is older than ours: its messages from now on are a fork, or start over
+  // after a wipe. Live messages from its beginning look like messages delivered before, and are dropped.
   const behind = at !== undefined && page.last !== at && positionTime(page.last) <= positionTime(at);
   if (behind && at !== undefined) {
     steps.push({ type: 'break', reason: classifyBreak(at, page.last) });
     at = page.last;
   }
 
-  // Beyond the page's end, while there is more of it, what is held has to wait.
+  // While there are more pages, live messages after this one wait.
   const end = page.more ? positionTime(page.messages.at(-1)?.position ?? ORIGIN) : Number.POSITIVE_INFINITY;
-  const candidates = sortByPosition(page.messages, held);
+  const candidates = sortByPosition(page.messages, buffered);
   let readAgain = page.more;
   let done = 0;
   for (; done < candidates.length; done++) {
     const { link, from } = candidates[done] as MergeCandidate<T>;
     const time = positionTime(link.position);
     if (from !== undefined && time > end) break;
-    // It was there before the reading, and the server does not know it any more.
+    // It arrived before the read, and the server has lost it since.
     if (behind && from?.beforeRead === true && time > positionTime(page.last)) continue;
     if (at !== undefined && time <= positionTime(at)) continue;
     const next = at === undefined || link.previous === at;
-    // Delivered before, or of a branch that is lost; the page knows whether it is next all the same.
-    const doubtful = from !== undefined && time <= floor;
+    // Either already delivered, or written before a failover that lost it. Deliver it only if the page
+    // shows that it is the next message.
+    const doubtful = from !== undefined && time <= highWaterMark;
     if (doubtful && (!next || from.beforeRead)) continue;
     if (from?.beforeRead === false && (doubtful || !next)) {
       readAgain = true;
@@ -108,16 +113,16 @@ export function mergeIntoChain<T extends ChainLink>(
     at = link.position;
   }
 
-  // The newest message is neither kept nor at hand.
+  // The newest message is neither kept nor buffered.
   if (!readAgain && at !== undefined && positionTime(at) < positionTime(page.last)) {
     steps.push({ type: 'break', reason: 'trimmed' });
     at = page.last;
   }
   if (!page.more) at ??= page.last;
 
-  const waiting: BufferedMessage<T>[] = [];
-  for (const { from } of candidates.slice(done)) if (from !== undefined) waiting.push(from);
-  return { steps, position: at, held: waiting, readAgain };
+  const stillBuffered: BufferedMessage<T>[] = [];
+  for (const { from } of candidates.slice(done)) if (from !== undefined) stillBuffered.push(from);
+  return { steps, position: at, buffered: stillBuffered, readAgain };
 }
 
 interface MergeCandidate<T extends ChainLink> {
@@ -126,13 +131,13 @@ interface MergeCandidate<T extends ChainLink> {
   readonly from: BufferedMessage<T> | undefined;
 }
 
-/** Both by time; where one message is in both, the page's copy comes first. */
+/** Sorts both by time. If a message is in both, the page's copy is first. */
 function sortByPosition<T extends ChainLink>(
   page: readonly T[],
-  held: readonly BufferedMessage<T>[],
+  buffered: readonly BufferedMessage<T>[],
 ): MergeCandidate<T>[] {
   const candidates: MergeCandidate<T>[] = page.map((link) => ({ link, from: undefined }));
-  for (const from of held) candidates.push({ link: from.link, from });
+  for (const from of buffered) candidates.push({ link: from.link, from });
   return candidates.sort(
     (left, right) => positionTime(left.link.position) - positionTime(right.link.position),
   );

@@ -2,10 +2,10 @@ import type { Payload } from '../redis/driver.js';
 import type { ChainLink } from './chain.js';
 
 /**
- * On the wire a message with history is its payload behind one line, `rc1:<position>:<previous>`,
- * which append.lua writes. No JSON text begins like that; another payload that does gets an empty such
- * line before it, `rc1::`, so that every payload comes back as it was. `rc1:~` is the line of a transient
- * message: one without a place in the chain, whose loss is none.
+ * In Redis a message with history is one header line, `rc1:<position>:<previous>`, which append.lua writes,
+ * and the payload. No JSON text begins like that. Any other payload that does is published behind an empty
+ * header, `rc1::`, so that every payload arrives unchanged. `rc1:~` is the header of a transient message:
+ * it has no position, and missing it does not matter.
  */
 const MAGIC = 'rc1:';
 const MAGIC_BYTES = Buffer.from(MAGIC);
@@ -15,15 +15,15 @@ const MAGIC_FIRST_BYTE = MAGIC.charCodeAt(0);
 const HEADER = /^rc1:(?:(\d{1,16}-\d{1,10}):(\d{1,16}-\d{1,10})|:|(~))$/;
 const MAX_HEADER = 64;
 
-/** A payload taken out of its envelope, and its place in the chain, where it has one. */
+/** A parsed header, and the payload after it. */
 export interface Envelope {
   readonly payload: Payload;
   readonly link: ChainLink | undefined;
-  /** Its loss is none. */
+  /** Missing the message does not matter. */
   readonly transient: boolean;
 }
 
-/** What is in the envelope; `undefined` when there is none, as with most messages. */
+/** Separates header and payload; `undefined` for a message without a header, as most are. */
 export function unwrap(payload: Payload): Envelope | undefined {
   if (typeof payload === 'string') {
     if (payload.charCodeAt(0) !== MAGIC_FIRST_BYTE || !payload.startsWith(MAGIC)) return undefined;
@@ -35,13 +35,13 @@ export function unwrap(payload: Payload): Envelope | undefined {
   return end < 0 ? undefined : parseHeader(payload.toString('latin1', 0, end), payload.subarray(end + 1));
 }
 
-/** `payload` as it can be published without history, and mistaken for nothing else. */
+/** Prepares a payload to be published without history, so that it cannot be mistaken for a header. */
 export function escapePayload(payload: Payload): Payload {
   if (typeof payload === 'string') return payload.startsWith(MAGIC) ? EMPTY_HEADER + payload : payload;
   return hasMagic(payload) ? Buffer.concat([Buffer.from(EMPTY_HEADER), payload]) : payload;
 }
 
-/** `payload` as a transient message. */
+/** Prepares a payload to be published as a transient message. */
 export function wrapTransient(payload: Payload): Payload {
   return typeof payload === 'string'
     ? TRANSIENT_HEADER + payload
@@ -55,7 +55,7 @@ function hasMagic(payload: Buffer): boolean {
 function parseHeader(header: string, payload: Payload): Envelope | undefined {
   const match = HEADER.exec(header);
   if (match === null) return undefined;
-  const [, position, previous, mark] = match;
+  const [, position, previous, transient] = match;
   const link = position === undefined || previous === undefined ? undefined : { position, previous };
-  return { payload, link, transient: mark !== undefined };
+  return { payload, link, transient: transient !== undefined };
 }

@@ -2,27 +2,31 @@ import { backoff, type Clock, withTimeout } from '../internal/clock.js';
 import { CommandError, ConnectionError, TimeoutError } from '../internal/errors.js';
 import type { Payload, Reply, ScriptCall } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
+import { defineScript } from '../redis/script.js';
 import type { SharedClient } from '../redis/shared-client.js';
 import type { ChainLink, Page } from './chain.js';
 import { historyKeys } from './keys.js';
 import { type Position, positionTime } from './position.js';
-import { readScript } from './scripts.js';
+import readSource from './read.lua';
 
-/** A message as history keeps it. */
+/** Reads a page; see read.lua. */
+export const readScript = defineScript('read', readSource);
+
+/** A message as it is stored in the history. */
 export interface StoredMessage extends ChainLink {
   readonly payload: Payload;
 }
 
-/** What to read of one channel. */
+/** A page to read of one channel. */
 export interface ReadRequest {
   readonly channel: string;
-  /** Only what comes after this. */
+  /** Only messages after this position. */
   readonly after?: Position | undefined;
-  /** Only what comes before this. */
+  /** Only messages before this position. */
   readonly before?: Position | undefined;
-  /** At most so many messages. */
+  /** The maximum number of messages. */
   readonly limit: number;
-  /** At most so many bytes, from the second message on. */
+  /** The maximum number of bytes; applies from the second message on. */
   readonly maxBytes?: number;
   /** Newest first. */
   readonly reverse?: boolean;
@@ -36,40 +40,40 @@ interface PendingRead {
   readonly reject: (error: Error) => void;
 }
 
-/** A page ends before the message that would take it over so many bytes. */
+/** Default of `maxBytes`. */
 const MAX_PAGE_BYTES = 262_144;
-/** Channels per round trip: many enough to be quick, few enough that all their pages fit in memory. */
+/** Channels per round trip: few enough that all their pages fit in memory. */
 const BATCH = 64;
-/** Errors by which a server says "not now". */
+/** Errors that say that the server can answer later. */
 const RETRYABLE_ERROR = /^(?:LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|READONLY)\b/;
 const FIRST_RETRY_DELAY = 50;
 const MAX_RETRY_DELAY = 2_000;
-/** Attempts that got no answer, each within its deadline, until reading is given up. */
+/** Attempts without an answer, after which a read fails. */
 const MAX_ATTEMPTS = 3;
 
-/** What reads histories. */
+/** Reads pages of histories. */
 export interface RetryingReader {
   /** See {@link HistoryReader.read}. */
   read(request: ReadRequest): Promise<Page<StoredMessage>>;
   /** See {@link HistoryReader.readWithRetry}. */
-  readWithRetry(request: ReadRequest, over: () => boolean): Promise<Page<StoredMessage>>;
+  readWithRetry(request: ReadRequest, abandoned: () => boolean): Promise<Page<StoredMessage>>;
 }
 
-/** Reads histories. What is asked for in one tick travels together. */
+/** Reads pages of histories from Redis. Reads requested in one tick share a round trip. */
 export class HistoryReader implements RetryingReader {
-  readonly #session: SharedClient;
+  readonly #client: SharedClient;
   readonly #clock: Clock;
   readonly #timeout: number;
   readonly #queues: Record<'text' | 'binary', PendingRead[]> = { text: [], binary: [] };
   #scheduled = false;
 
-  constructor(session: SharedClient, clock: Clock, timeout = 5_000) {
-    this.#session = session;
+  constructor(client: SharedClient, clock: Clock, timeout = 5_000) {
+    this.#client = client;
     this.#clock = clock;
     this.#timeout = timeout;
   }
 
-  /** One page, sent at once; rejects when it cannot be. */
+  /** Reads a page in one attempt. */
   read(request: ReadRequest): Promise<Page<StoredMessage>> {
     return new Promise((resolve, reject) => {
       this.#queues[request.binary === true ? 'binary' : 'text'].push({ request, resolve, reject });
@@ -78,31 +82,32 @@ export class HistoryReader implements RetryingReader {
       process.nextTick(() => {
         this.#scheduled = false;
         for (const mode of ['text', 'binary'] as const) {
-          const readings = this.#queues[mode];
+          const reads = this.#queues[mode];
           this.#queues[mode] = [];
-          if (readings.length > 0) void this.#send(readings, mode === 'binary');
+          if (reads.length > 0) void this.#send(reads, mode === 'binary');
         }
       });
     });
   }
 
   /**
-   * One page, however long Redis is away. Rejects when Redis refuses (no permission, say), when it
-   * does not answer in three attempts, and when `over` says that nobody waits any more.
+   * Reads a page, and waits for a connection without a limit. Rejects if Redis refuses (no permission, for
+   * example), if it does not answer three attempts, and once `abandoned` returns true.
    */
-  async readWithRetry(request: ReadRequest, over: () => boolean): Promise<Page<StoredMessage>> {
+  async readWithRetry(request: ReadRequest, abandoned: () => boolean): Promise<Page<StoredMessage>> {
     let unanswered = 0;
     for (let attempt = 0; ; attempt++) {
-      await this.#ready();
-      if (over() || this.#session.closed) throw new ConnectionError('nobody waits for the history any more');
+      await this.#whenReady();
+      if (abandoned() || this.#client.closed)
+        throw new ConnectionError('the read of the history was abandoned');
       try {
-        const late = () => new TimeoutError(`history was not read within ${this.#timeout} ms`);
-        return await withTimeout(this.#clock, this.#timeout, this.read(request), late);
+        const onTimeout = () => new TimeoutError(`history was not read within ${this.#timeout} ms`);
+        return await withTimeout(this.#clock, this.#timeout, this.read(request), onTimeout);
       } catch (cause) {
         const error = toRollcallError(cause);
-        const lasting = error instanceof CommandError && !RETRYABLE_ERROR.test(serverErrorMessage(error));
+        const permanent = error instanceof CommandError && !RETRYABLE_ERROR.test(serverErrorMessage(error));
         if (error instanceof TimeoutError) unanswered++;
-        if (over() || lasting || unanswered === MAX_ATTEMPTS) throw error;
+        if (abandoned() || permanent || unanswered === MAX_ATTEMPTS) throw error;
       }
       await new Promise<void>((resolve) => {
         this.#clock.after(backoff(this.#clock, attempt, FIRST_RETRY_DELAY, MAX_RETRY_DELAY), resolve);
@@ -110,21 +115,21 @@ export class HistoryReader implements RetryingReader {
     }
   }
 
-  #ready(): Promise<void> {
+  #whenReady(): Promise<void> {
     return new Promise((resolve) => {
-      // A client that has given up may be connected again by its owner; the next attempt sees.
-      this.#session.whenReady(() => resolve());
+      // Ignores an error: its owner may connect the client again, and the next attempt waits for that.
+      this.#client.whenReady(() => resolve());
     });
   }
 
-  async #send(readings: readonly PendingRead[], binary: boolean): Promise<void> {
-    for (let at = 0; at < readings.length; at += BATCH) {
-      const batch = readings.slice(at, at + BATCH);
+  async #send(reads: readonly PendingRead[], binary: boolean): Promise<void> {
+    for (let at = 0; at < reads.length; at += BATCH) {
+      const batch = reads.slice(at, at + BATCH);
       try {
         const calls = batch.map(({ request }) => toScriptCall(request));
-        const replies = await this.#session.execute(calls, { buffers: binary });
-        batch.forEach((reading, place) => {
-          completeRead(reading, replies[place]);
+        const replies = await this.#client.execute(calls, { buffers: binary });
+        batch.forEach((read, at) => {
+          completeRead(read, replies[at]);
         });
       } catch (error) {
         for (const { reject } of batch) reject(error as Error);
@@ -148,10 +153,10 @@ function toScriptCall({
   reverse,
   maxBytes = MAX_PAGE_BYTES,
 }: ReadRequest): ScriptCall {
-  const { stream: log, lastPosition: last } = historyKeys(channel);
+  const { stream, lastPosition } = historyKeys(channel);
   return {
     script: readScript,
-    keys: [log, last],
+    keys: [stream, lastPosition],
     args: [
       after === undefined ? '-' : String(positionTime(after)),
       before === undefined ? '+' : String(positionTime(before)),

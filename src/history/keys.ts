@@ -1,11 +1,11 @@
 import { hashTagFor, hashTagIn } from '../redis/hash-tag.js';
 
-/** What all keys of histories begin with. */
+/** Prefix of all keys. */
 const PREFIX = 'rollcall';
 
 /**
- * The keys of one channel's history. They share a slot, which is that of the channel itself. A classic and
- * a sharded channel of one name share a history: who moves from one to the other misses nothing.
+ * The keys of one channel's history, in the slot of the channel itself. A classic and a sharded channel of
+ * the same name share a history, so that an application that moves from one to the other loses nothing.
  */
 export interface HistoryKeys {
   /** Stream: the messages. */
@@ -17,12 +17,12 @@ export interface HistoryKeys {
 }
 
 /**
- * The keys of `channel`'s history. Scripts may publish to a sharded channel only in its own slot, so
- * its tag becomes theirs. A channel with a `}` and no tag cannot be a tag; its keys share a slot of
- * their own, which will do for all but sharded channels.
+ * Returns the keys of the channel's history. A script may publish to a sharded channel only in its own slot,
+ * so the keys take over the channel's hash tag. A name with a `}` and without a tag cannot be a hash tag
+ * itself; its keys share another slot, which works for all but sharded channels.
  */
 export function historyKeys(channel: string): HistoryKeys {
-  // Its length keeps apart what a name and an idempotency key could share.
+  // With its length, no name with an idempotency key equals another name.
   if (hashTagIn(channel) !== undefined) return createKeys(`#${channel.length}:`, channel);
   if (sharesSlot(channel)) return createKeys(':', `{${channel}}`);
   const tag = channel.replaceAll('%', '%25').replaceAll('}', '%7D');
@@ -37,7 +37,7 @@ function createKeys(mark: string, name: string): HistoryKeys {
   };
 }
 
-/** Whether the keys of `channel`'s history share the slot of a sharded channel of that name. */
+/** True if the keys of the channel's history are in the slot of the sharded channel of that name. */
 export function sharesSlot(channel: string): boolean {
   return hashTagFor(channel) !== undefined;
 }

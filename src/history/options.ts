@@ -4,7 +4,7 @@ import type { HistoryOptions } from './append.js';
 
 const WEEK = 7 * 24 * 60 * 60 * 1_000;
 
-/** `history` as given, checked, its defaults filled in. */
+/** Validates `history` and fills in its defaults. */
 export function resolveHistoryOptions(history: HistoryOptions): Required<HistoryOptions> {
   assertOptions('history', history);
   const ttl = requiredCount('history.ttl', history.ttl);
@@ -15,7 +15,7 @@ export function resolveHistoryOptions(history: HistoryOptions): Required<History
   return Object.freeze({ size: requiredCount('history.size', history.size), ttl, positionTtl });
 }
 
-/** Neither has a default that would fit every channel. */
+/** No default fits every channel. */
 function requiredCount(argument: string, value: unknown): number {
   if (value === undefined) throw new InvalidArgumentError(argument, 'is missing');
   return numberOption(argument, value, 0, { min: 1, integer: true });

@@ -1,34 +1,34 @@
 import { InvalidArgumentError } from '../internal/errors.js';
 
 /**
- * Names one message of a channel's history: opaque, printable, safe in a URL, a header or an SSE event
- * id. Equal positions of one channel name one message; their order is the order of the messages.
+ * Identifies one message of a channel's history: opaque, printable, safe in a URL, a header or an SSE event
+ * id. Positions of one channel are ordered like its messages.
  */
 export type Position = string;
 
-/** What precedes the first message of a channel. */
+/** The position before the first message of a channel. */
 export const ORIGIN: Position = '0-0';
 
 const POSITION = /^\d{1,16}-\d{1,10}$/;
 
-/** True for what can be a {@link Position}. */
+/** True if `value` has the form of a {@link Position}. */
 export function isPosition(value: unknown): value is Position {
   return typeof value === 'string' && POSITION.test(value);
 }
 
-/** Throws unless `value` can be a {@link Position}. */
+/** @throws {@link InvalidArgumentError} unless `value` has the form of a {@link Position}. */
 export function assertPosition(argument: string, value: unknown): asserts value is Position {
   if (!isPosition(value)) {
-    throw new InvalidArgumentError(argument, 'is not a position that rollcall gave');
+    throw new InvalidArgumentError(argument, 'must be a position returned by rollcall');
   }
 }
 
-/** When the message was appended, in µs by the server's clock: what positions are ordered by. */
+/** When the message was appended, in µs by the server's clock. Positions are ordered by this. */
 export function positionTime(position: Position): number {
   return Number(position.slice(0, position.indexOf('-')));
 }
 
-/** The same in whole ms since the epoch: when the message was published. */
+/** When the message was published, in whole ms since the epoch. */
 export function publishedAt(position: Position): number {
   return Math.floor(positionTime(position) / 1_000);
 }

@@ -1,10 +1,10 @@
 /**
- * What a full queue does with one message more: lose the oldest it holds, lose the new one, or end
- * the stream after what it holds.
+ * What a full queue does with another message: drop the oldest message, drop the new one, or end the
+ * stream after the queued messages.
  */
 export type OverflowPolicy = 'drop-oldest' | 'drop-newest' | 'close';
 
-/** A bounded first-in, first-out queue with a named overflow policy. Pure: it neither waits nor wakes. */
+/** A bounded first-in, first-out queue with a named overflow policy. Pure: it does not wait and notifies no one. */
 export class BoundedQueue<T> {
   readonly #capacity: number;
   readonly #overflow: OverflowPolicy;
@@ -18,27 +18,26 @@ export class BoundedQueue<T> {
     this.#overflow = overflow;
   }
 
-  /** How many items wait. */
   get size(): number {
     return this.#items.length - this.#head;
   }
 
-  /** How many items were lost so far. */
+  /** Number of items dropped so far. */
   get dropped(): number {
     return this.#dropped;
   }
 
-  /** True once `close` was the policy and an item did not fit; nothing is taken in any more. */
+  /** True once an item did not fit under the policy `close`; every later item is dropped. */
   get overflowed(): boolean {
     return this.#full;
   }
 
-  /** The oldest item; `undefined` when there is none. */
+  /** The oldest item. */
   get first(): T | undefined {
     return this.#items[this.#head];
   }
 
-  /** Takes `item` in; returns the one that was lost by it, this one or an older one, if any. */
+  /** Adds `item`. Returns the item that was dropped for it, which may be `item` itself. */
   push(item: T): T | undefined {
     if (!this.#full && this.size < this.#capacity) {
       this.#items.push(item);
@@ -47,18 +46,18 @@ export class BoundedQueue<T> {
     this.#dropped++;
     if (this.#overflow === 'close') this.#full = true;
     if (this.#overflow !== 'drop-oldest') return item;
-    const lost = this.shift();
+    const dropped = this.shift();
     this.#items.push(item);
-    return lost;
+    return dropped;
   }
 
-  /** The oldest item, taken out; `undefined` when there is none. */
+  /** Removes and returns the oldest item. */
   shift(): T | undefined {
     if (this.#head >= this.#items.length) return undefined;
     const item = this.#items[this.#head];
     this.#items[this.#head] = undefined as T;
     this.#head++;
-    // Moving the rest down only now and then keeps shifting O(1) on average.
+    // Compacting only now and then keeps `shift` O(1) on average.
     if (this.#head > 64 && this.#head * 2 > this.#items.length) {
       this.#items = this.#items.slice(this.#head);
       this.#head = 0;
@@ -66,7 +65,6 @@ export class BoundedQueue<T> {
     return item;
   }
 
-  /** Forgets everything that waits. */
   clear(): void {
     this.#items = [];
     this.#head = 0;

@@ -6,7 +6,7 @@ import { assertOptions, choiceOption } from '../internal/validate.js';
 import { ChannelTemplate, type Params } from './channel-template.js';
 import { assertSchema, type InferInput, type InferOutput, type StandardSchema } from './schema.js';
 
-/** The params of a channel template: one string for each `{placeholder}`. */
+/** The params of a channel template: one string per `{placeholder}`. */
 export type ChannelParams<Template extends string> = string extends Template
   ? { readonly [name: string]: string }
   : { readonly [name in ChannelParamNames<Template>]: string };
@@ -17,94 +17,93 @@ export type ChannelParamNames<Template extends string> =
 
 /** Options of {@link defineChannel}. */
 export interface ChannelOptions<Schema extends StandardSchema | undefined = StandardSchema | undefined> {
-  /** Checks messages, and gives them their types. Any Standard Schema validator. @default none */
+  /** Validates messages and defines their type: any Standard Schema validator. @default none */
   schema?: Schema;
   /**
-   * When the schema is applied. Either way exactly once on the way of a message, so that handlers get the
-   * schema's output:
+   * When the schema is applied. In both cases handlers receive the schema's output, applied once:
    *
-   * - `'publish'`: `publish` sends what the schema makes of the message, and receivers trust it. What the
-   *   schema makes must survive the codec: JSON has no Date.
-   * - `'both'`: `publish` checks the message and sends it as it is; every receiving process checks it again
-   *   and hands over what the schema makes of it. For channels that others publish to, and for
+   * - `'publish'`: `publish` sends the schema's output, and receivers trust it. The output must survive
+   *   the codec: JSON has no Date, for example.
+   * - `'both'`: `publish` validates the message and sends it unchanged; every receiving process validates
+   *   it again and passes on the schema's output. For channels that other programs publish to, and for
    *   schemas that transform.
    *
    * @default 'publish'
    */
   validate?: 'publish' | 'both';
-  /** Keep messages, so that what was missed can be recovered. @default none are kept */
+  /** Keeps messages in Redis, so that missed ones can be recovered. @default no history */
   history?: HistoryOptions;
-  /** How messages become payloads. @default the service's codec */
+  /** Encodes and decodes messages. @default the codec of the service */
   codec?: Codec;
-  /** The channels are sharded ones (Redis 7). @default false */
+  /** The channels are sharded channels (Redis 7). @default false */
   sharded?: boolean;
 }
 
-/** A definition's options as checked, defaults filled in. */
+/** The options of a definition, validated, with defaults filled in. */
 export interface ResolvedChannelOptions {
-  /** The template, as given. */
+  /** The template. */
   readonly template: string;
-  /** Checks messages. */
+  /** Validates messages. */
   readonly schema: StandardSchema | undefined;
   /** When the schema is applied. */
   readonly validate: 'publish' | 'both';
-  /** What Redis keeps of the messages. */
+  /** What Redis keeps of the messages; `undefined` for no history. */
   readonly history: Required<HistoryOptions> | undefined;
-  /** How messages become payloads; `undefined` for the service's codec. */
+  /** Encodes and decodes messages; `undefined` for the codec of the service. */
   readonly codec: Codec | undefined;
-  /** Whether the channels are sharded ones. */
+  /** The channels are sharded channels. */
   readonly sharded: boolean;
 }
 
-/** One channel of a definition: goes wherever a channel's name goes, and knows the type of its messages. */
+/** A channel of a definition. Accepted wherever a channel name is, and typed with its messages. */
 export interface ChannelRef<Input = unknown, Output = Input> {
   /** The channel's name, without the service's prefix. */
   readonly name: string;
-  /** The definition it comes from. */
+  /** The definition of the channel. */
   readonly definition: ResolvedChannelOptions;
-  /** Never set: carries what `publish` takes and what handlers get. */
+  /** Never set at run time: carries the types of messages. */
   readonly types?:
     | {
-        /** A function of what `publish` takes: no wider type must do. */
+        /** Type of the messages that `publish` accepts; a function, so that wider types are rejected. */
         readonly input: (message: Input) => void;
-        /** What handlers get. */
+        /** Type of the messages that handlers receive. */
         readonly output: Output;
       }
     | undefined;
 }
 
-/** The channels of one template. Call it with the params for one of them. */
+/** The channels of one template. Call it with params to get one of them. */
 export interface ChannelDefinition<Params, Input = unknown, Output = Input> extends ResolvedChannelOptions {
   /**
-   * The channel of these params. In its name ASCII letters, digits, `_`, `-` and everything beyond ASCII
-   * stand for themselves, all else is percent-encoded: no id can become a pattern, a hash tag or
+   * Returns the channel with these params. In its name, ASCII letters, digits, `_`, `-` and all non-ASCII
+   * characters are kept, everything else is percent-encoded: no param can become a pattern, a hash tag or
    * the name of another channel.
    *
-   * @throws {@link InvalidArgumentError}, with the param's name in `argument`, when one is missing, unknown,
+   * @throws {@link InvalidArgumentError}, with the param's name in `argument`, if one is missing, unknown,
    * not a string, empty or not well-formed, or makes the name longer than 512 bytes.
    */
   (...params: keyof Params extends never ? [] : [params: Params]): ChannelRef<Input, Output>;
   /**
-   * The params of the channel called `name`, or `undefined` when it is none of this definition: also
-   * for other spellings of ids than the one this definition writes. Never throws.
+   * Returns the params of the channel `name`, or `undefined` if this definition does not build that name:
+   * also for other spellings of the same params. Never throws.
    */
   parse(name: string): Params | undefined;
   /**
-   * A pattern for `psubscribe`: the channels with these params, whatever the others are. It matches every
-   * such channel, but a glob can't keep `*` within one param, so that `room:{id}` also gets
-   * the messages of `room:{id}:typing`: leave out those for which `parse(context.channel)` is `undefined`.
+   * Returns a pattern for `psubscribe`: all channels with these params, whatever the other params are. A
+   * glob cannot limit `*` to one param, so that the pattern of `room:{id}` also matches
+   * `room:{id}:typing`: ignore messages for which `parse(context.channel)` is `undefined`.
    *
-   * @throws {@link InvalidArgumentError} for a bad param as above, and for sharded channels,
-   * which Redis has no patterns for.
+   * @throws {@link InvalidArgumentError} for an invalid param as above, and for sharded channels, for which
+   * Redis has no patterns.
    */
   pattern(params?: Partial<Params>): string;
 }
 
 /**
- * Defines channels by a template for their names, the schema of their messages, and what is kept of
- * them. Placeholders are identifiers in braces. What stands beside one must begin or end, on that side,
- * with a character that no escaped id contains: any ASCII one but letters, digits, `_`, `-` and `%`. So
- * no id can reach into the names of another template, unless that spells one out (`room:new`).
+ * Defines channels by a template for their names, a schema for their messages, and their history.
+ * Placeholders are identifiers in braces. The character before and after a placeholder must be one that
+ * encoded params never contain: any ASCII character except letters, digits, `_`, `-` and `%`. So no
+ * param can produce a name of another template, unless that template spells it out (`room:new`).
  *
  * @example
  * ```ts
@@ -113,11 +112,11 @@ export interface ChannelDefinition<Params, Input = unknown, Output = Input> exte
  * room.parse('room:a%3Ab'); // { roomId: 'a:b' }
  * room.pattern(); // 'room:*'
  *
- * const news = defineChannel<{ title: string }>()('news'); // a type nobody checks, and no params
+ * const news = defineChannel<{ title: string }>()('news'); // a type without validation, and no params
  * news().name; // 'news'
  * ```
  *
- * @throws {@link InvalidArgumentError} for a bad template or option.
+ * @throws {@link InvalidArgumentError} for an invalid template or option.
  */
 export function defineChannel<Message>(): <Template extends string>(
   template: Template,
@@ -136,18 +135,18 @@ export function defineChannel(...given: [template?: string, options?: ChannelOpt
 }
 
 function createDefinition(template: string, options: ChannelOptions = {}): ChannelDefinition<Params> {
-  const shape = new ChannelTemplate(template);
-  const settings = resolveChannelSettings(template, options);
+  const channelTemplate = new ChannelTemplate(template);
+  const resolved = resolveChannelSettings(template, options);
   const channel = (params: Params = {}): ChannelRef =>
-    Object.freeze({ name: shape.build(params), definition });
+    Object.freeze({ name: channelTemplate.build(params), definition });
   const definition = Object.freeze(
-    Object.assign(channel, settings, {
-      parse: (name: string) => shape.parse(name),
+    Object.assign(channel, resolved, {
+      parse: (name: string) => channelTemplate.parse(name),
       pattern(params: Partial<Params> = {}) {
-        if (settings.sharded) {
-          throw new InvalidArgumentError('sharded', 'patterns cannot be sharded in Redis');
+        if (resolved.sharded) {
+          throw new InvalidArgumentError('sharded', 'Redis has no patterns for sharded channels');
         }
-        return shape.pattern(params);
+        return channelTemplate.pattern(params);
       },
     }),
   );
@@ -164,6 +163,12 @@ function resolveChannelSettings(template: string, options: ChannelOptions): Reso
     throw new InvalidArgumentError('validate', 'needs a schema');
   }
   const validate = choiceOption('validate', options.validate, 'publish', ['publish', 'both']);
-  const kept = history === undefined ? undefined : resolveHistoryOptions(history);
-  return { template, schema, validate, history: kept, codec, sharded };
+  return {
+    template,
+    schema,
+    validate,
+    history: history === undefined ? undefined : resolveHistoryOptions(history),
+    codec,
+    sharded,
+  };
 }

@@ -2,15 +2,15 @@ import { InvalidArgumentError } from '../internal/errors.js';
 import { assertName, MAX_NAME_BYTES } from '../internal/validate.js';
 import { escapePattern } from '../redis/pattern.js';
 
-/** An id for each placeholder. */
+/** A value for each placeholder. */
 export type Params = { readonly [name: string]: string };
 
 /**
- * A template such as `room:{roomId}`, and the names of channels it stands for. Building and
- * parsing are exact inverses of each other: no two sets of params share a name, and a name has one spelling.
+ * A template such as `room:{roomId}`. `build` and `parse` are exact inverses: no two sets of params have
+ * the same name, and each name has one spelling.
  */
 export class ChannelTemplate {
-  /** The text around the placeholders: always one more than there are placeholders. */
+  /** The text around the placeholders: one more than there are placeholders. */
   readonly #literals: readonly string[];
   readonly #names: readonly string[];
   readonly #pattern: RegExp;
@@ -22,7 +22,7 @@ export class ChannelTemplate {
     this.#pattern = new RegExp(`^${literals.map(escapeRegExp).join(`(${ENCODED_ID}+)`)}$`, 'u');
   }
 
-  /** The name of the channel with these params. */
+  /** Builds the name of the channel with these params. */
   build(params: Params): string {
     this.#assertParams(params);
     const name = this.#render(
@@ -33,16 +33,16 @@ export class ChannelTemplate {
     return name;
   }
 
-  /** The params that {@link build} makes `name` of, or `undefined` when it makes that of none. */
+  /** Returns the params from which {@link build} makes `name`, or `undefined` if there are none. */
   parse(name: unknown): Params | undefined {
     if (typeof name !== 'string' || Buffer.byteLength(name) > MAX_NAME_BYTES) return undefined;
     const ids = this.#pattern.exec(name)?.slice(1).map(decodeId);
     if (ids === undefined || ids.includes(undefined)) return undefined;
-    // Unlike assignment, this makes a property of `__proto__` too.
+    // Unlike an assignment, this also creates a property named `__proto__`.
     return Object.fromEntries(this.#names.map((param, at) => [param, ids[at] as string]));
   }
 
-  /** A pattern that matches every channel with these params. */
+  /** Returns a pattern that matches every channel with these params. */
   pattern(params: Partial<Params>): string {
     this.#assertParams(params);
     return this.#render(escapePattern, (param) => {
@@ -65,11 +65,12 @@ export class ChannelTemplate {
       throw new InvalidArgumentError('params', 'must be an object');
     }
     for (const param of Object.keys(params)) {
-      if (!this.#names.includes(param)) throw new InvalidArgumentError(param, 'is no param of this channel');
+      if (!this.#names.includes(param))
+        throw new InvalidArgumentError(param, 'is not a param of this channel');
     }
   }
 
-  /** A long name is blamed on its longest id. */
+  /** The error names the longest param, because shortening it helps most. */
   #assertLength(name: string, params: Params): void {
     const bytes = Buffer.byteLength(name);
     if (bytes <= MAX_NAME_BYTES) return;
@@ -84,21 +85,21 @@ export class ChannelTemplate {
 
 const PLACEHOLDER = /\{([A-Za-z_$][A-Za-z0-9_$]*)\}/;
 
-/** What encoded ids never contain, so that it shows where one of them ends. */
+/** A character that encoded params never contain, so that it marks their ends. */
 const SEPARATOR = /[^A-Za-z0-9_\-%\u0080-\uffff]/;
 
 function parseTemplate(template: unknown): { literals: string[]; names: string[] } {
   assertName('template', template);
   const bad = (why: string) => new InvalidArgumentError('template', `${JSON.stringify(template)} ${why}`);
-  // `split` puts what the group matched between the pieces.
+  // `split` puts the text of the group between the pieces.
   const pieces = template.split(PLACEHOLDER);
   const literals = pieces.filter((_, at) => at % 2 === 0);
   const names = pieces.filter((_, at) => at % 2 === 1);
   if (literals.some((literal) => /[{}]/.test(literal))) {
-    throw bad('has a brace that is no part of a placeholder such as {roomId}');
+    throw bad('has a brace outside a placeholder such as {roomId}');
   }
   if (new Set(names).size < names.length) throw bad('has the same placeholder twice');
-  // `room:{id}_typing` would share its names with `room:{id}`, whose ids may end in "_typing".
+  // `room:{id}_typing` would share names with `room:{id}`, whose ids may end in "_typing".
   const apart = literals.every((literal, at) => {
     const begins = at === 0 || SEPARATOR.test(literal.charAt(0)) || (literal === '' && at === names.length);
     const ends = at === names.length || SEPARATOR.test(literal.at(-1) ?? '') || (literal === '' && at === 0);
@@ -108,12 +109,12 @@ function parseTemplate(template: unknown): { literals: string[]; names: string[]
   return { literals, names };
 }
 
-/** Own properties only: `constructor` is on every object. */
+/** Own properties only, because every object inherits `constructor`. */
 function ownParam(params: Partial<Params>, param: string): string | undefined {
   return Object.hasOwn(params, param) ? params[param] : undefined;
 }
 
-/** One character of an id in a channel's name. */
+/** One character of a param in a channel's name. */
 const ENCODED_ID = '(?:[A-Za-z0-9_\\-\\u{80}-\\u{10ffff}]|%[0-7][0-9A-F])';
 
 function encodeParam(param: string, id: unknown): string {
@@ -122,18 +123,18 @@ function encodeParam(param: string, id: unknown): string {
   return encodeId(id);
 }
 
-/** `id` with every ASCII character that could mean something in a name, a pattern or a URL as `%XX`. */
+/** Percent-encodes every ASCII character that has a meaning in a name, a pattern or a URL. */
 function encodeId(id: string): string {
-  // What is left of ASCII has one byte in UTF-8, and so one code.
+  // The replaced characters are ASCII, so each is one byte in UTF-8.
   return id.replace(/[^A-Za-z0-9_\-\u0080-\uffff]/g, (char) => {
     return `%${char.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`;
   });
 }
 
-/** The id that {@link encodeId} makes `text` of, or `undefined` when it makes that of none. */
+/** Inverse of {@link encodeId}; `undefined` for a text that it never returns. */
 function decodeId(text: string): string | undefined {
   const id = text.replace(/%(..)/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
-  // Letters have codes too, but encodeId does not use those; and UTF-8 has no lone surrogates.
+  // `%41` is a spelling of "A" that encodeId does not use; lone surrogates do not exist in UTF-8.
   return encodeId(id) === text && !/\p{Surrogate}/u.test(id) ? id : undefined;
 }
 

@@ -8,22 +8,22 @@ import type { Capabilities, SubscriptionKind } from '../redis/driver.js';
 import type { ChannelRef } from './channel-definition.js';
 import { type StandardSchema, validate } from './schema.js';
 
-/** A channel, by its name or of a definition. */
+/** A channel: its name, or a channel of a definition. */
 export type ChannelLike<Input = unknown, Output = Input> = string | ChannelRef<Input, Output>;
 
-/** A channel as a service uses it. */
+/** A channel with the defaults of its service and its definition filled in. */
 export interface ResolvedChannel {
-  /** As Redis knows it. */
+  /** The name in Redis, prefix included. */
   readonly name: string;
   readonly kind: Exclude<SubscriptionKind, 'pattern'>;
-  /** Reads messages; checks them as well, where the definition wants that. */
+  /** Decodes messages, and validates them if the definition says `validate: 'both'`. */
   readonly codec: Codec;
-  /** Makes of a message what is sent. */
+  /** Validates a message before it is encoded; returns the value to encode, or a promise of it. */
   readonly validate: ((message: unknown) => unknown) | undefined;
   readonly history: Required<HistoryOptions> | undefined;
 }
 
-/** What a service brings to all its channels. */
+/** Settings of a service that apply to all its channels. */
 export interface ChannelDefaults {
   readonly prefix: string;
   readonly codec: Codec;
@@ -31,17 +31,17 @@ export interface ChannelDefaults {
   readonly capabilities: Capabilities;
 }
 
-/** What a call says of a channel beside its name. */
+/** Options of a call that concern the channel. */
 export interface ChannelOverrides {
   readonly sharded?: boolean | undefined;
   readonly history?: HistoryOptions | undefined;
 }
 
 /**
- * The channel that a caller means.
+ * Resolves a channel name or reference.
  *
- * @throws {@link InvalidArgumentError} for a bad name or history, or a call that contradicts the
- * definition; {@link UnsupportedError} for what the client or the server cannot do.
+ * @throws {@link InvalidArgumentError} for an invalid name or history, or a call that contradicts the
+ * definition; {@link UnsupportedError} for what the client or the server does not support.
  */
 export function resolveChannel(
   given: unknown,
@@ -60,13 +60,22 @@ export function resolveChannel(
   const { name, definition } = given as Partial<ChannelRef>;
   assertName('channel', name);
   if (typeof (definition as unknown) !== 'function' || definition === undefined) {
-    throw new InvalidArgumentError('channel', 'must be a string, or come from defineChannel');
+    throw new InvalidArgumentError(
+      'channel',
+      'must be a string, or a channel of a definition by defineChannel',
+    );
   }
   if (call.sharded !== undefined && call.sharded !== definition.sharded) {
-    throw new InvalidArgumentError('sharded', 'contradicts the definition of the channel');
+    throw new InvalidArgumentError(
+      'sharded',
+      'contradicts the definition of the channel; leave it out of the call',
+    );
   }
   if (call.history !== undefined) {
-    throw new InvalidArgumentError('history', 'is for the definition of the channel to say');
+    throw new InvalidArgumentError(
+      'history',
+      'must be set in the definition of the channel, not in the call',
+    );
   }
   const { schema, history } = definition;
   const codec = definition.codec ?? defaults.codec;
@@ -89,15 +98,15 @@ function assertSupported(
 ): ResolvedChannel {
   const { kind, codec, history, name } = channel;
   if (kind === 'sharded' && !capabilities.sharded) {
-    throw new UnsupportedError(`${client} has no sharded channels`);
+    throw new UnsupportedError(`${client} does not support sharded channels`);
   }
   if (history === undefined) return channel;
   if (codec.binary === true && !capabilities.binaryScripts) {
-    throw new UnsupportedError(`${client} cannot keep a history of binary messages`);
+    throw new UnsupportedError(`${client} does not support a history of binary messages`);
   }
   if (kind === 'sharded' && capabilities.cluster && !sharesSlot(name)) {
     throw new UnsupportedError(
-      `a sharded channel with a "}" outside a hash tag has no history on a Cluster: ${JSON.stringify(name)}`,
+      `on a Cluster, a sharded channel with a "}" outside a hash tag cannot have history: ${JSON.stringify(name)}`,
     );
   }
   return channel;
@@ -116,28 +125,28 @@ function createPublishValidator(
 
 const validatingCodecs = new WeakMap<Codec, WeakMap<StandardSchema, Codec>>();
 
-/** `codec`, with what it reads checked by `schema`. One for each pair: handlers share what it reads. */
+/** Adds validation to `codec.decode`. One object per pair, because decoded messages are shared by codec. */
 function createValidatingCodec(codec: Codec, schema: StandardSchema): Codec {
   let bySchema = validatingCodecs.get(codec);
   if (bySchema === undefined) {
     bySchema = new WeakMap();
     validatingCodecs.set(codec, bySchema);
   }
-  let known = bySchema.get(schema);
-  if (known === undefined) {
+  let validating = bySchema.get(schema);
+  if (validating === undefined) {
     const decode = codec.decode as (payload: string | Buffer) => unknown;
-    known = {
+    validating = {
       binary: codec.binary,
       encode: (message: unknown) => codec.encode(message),
       decode: (payload: string | Buffer) => {
         const message = validate(schema, decode.call(codec, payload));
         if (!(message instanceof Promise)) return message;
         message.catch(() => {});
-        // Handlers are called in the order of the messages, and nobody waits in between.
-        throw new UnsupportedError('asynchronous schemas cannot check what is received');
+        // Waiting for it would change the order in which messages reach the handlers.
+        throw new UnsupportedError('an asynchronous schema cannot validate received messages');
       },
     } as Codec;
-    bySchema.set(schema, known);
+    bySchema.set(schema, validating);
   }
-  return known;
+  return validating;
 }

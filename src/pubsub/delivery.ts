@@ -1,225 +1,158 @@
 import type { Position } from '../history/position.js';
 import type { Codec } from '../internal/codec.js';
-import { isThenable, messageOf } from '../internal/diagnostics.js';
-import { DecodeError } from '../internal/errors.js';
+import { isThenable } from '../internal/diagnostics.js';
+import { telemetry } from '../internal/telemetry.js';
 import type { Payload, SubscriptionKind } from '../redis/driver.js';
-import type { Discontinuity } from './discontinuity.js';
 import type { HandlerSubscription } from './handler-subscription.js';
 import type { MessageContext, RawHandler } from './message-context.js';
-import type { PayloadFormat, ServiceContext } from './service-context.js';
+import { DECODE_FAILED, type PayloadFormat, type ServiceContext } from './service-context.js';
 
-/** A queue behind a handler. */
-export interface Backpressure {
-  /** One message more would be one too many. */
-  readonly full: boolean;
-  /** Resolves when there is room again, or nobody reads any more. */
-  drained(): Promise<void>;
-}
-
-/** Stands for what a payload did not hold. */
-export const DECODE_FAILED = Symbol('undecoded');
-
-/** The subscription that a message came by. */
-interface SubscriptionKey {
+/** The Redis subscription that messages arrive on. */
+export interface MessageSource {
   readonly kind: SubscriptionKind;
   readonly name: string;
+  /** Payloads arrive as bytes. */
+  readonly binary: boolean;
 }
 
-/** What one codec made of a message. */
+/** The value that one codec decoded from a message. */
 interface DecodeResult {
   readonly codec: Codec;
   readonly value: unknown;
-  /** Those who know already that it could not be read. */
-  readonly told: ServiceContext[];
+  /** Services to which a decoding failure has been reported. */
+  readonly reportedTo: ServiceContext[];
 }
 
-/** What one service's handlers are told of a message. */
+/** The context that handlers of one service receive. */
 interface CachedContext {
-  readonly audience: ServiceContext;
+  readonly service: ServiceContext;
   readonly binary: boolean | undefined;
   readonly context: MessageContext;
 }
 
-/** One message on its way through a subscription's members; decoded at most once per codec. */
-export class Delivery implements SubscriptionKey {
-  // The latest comes first in either list, for neighbours nearly always have it in common.
-  readonly #readings: DecodeResult[] = [];
-  readonly #tellings: CachedContext[] = [];
+/** One message for the handlers of one Redis subscription; decoded at most once per codec. */
+export class Delivery {
+  // The latest entry is first in either list, because consecutive runs nearly always share it.
+  readonly #decoded: DecodeResult[] = [];
+  readonly #contexts: CachedContext[] = [];
 
   constructor(
-    readonly kind: SubscriptionKind,
-    readonly name: string,
+    readonly source: MessageSource,
     readonly channel: string,
     readonly payload: Payload,
     readonly position?: Position | undefined,
-    /** Without a place in the history, and its loss is none. */
-    readonly transient = false,
   ) {}
 
   /**
-   * Calls handlers who get one form. Never throws: this runs inside a client library's read loop. With
-   * a thousand handlers this loop is all that counts, so it looks at nothing but them; who leaves
-   * meanwhile is taken out of the list.
+   * Calls all `callbacks`. Never throws, because it runs inside a client library's read loop. With 1,000
+   * handlers this loop dominates, so it checks nothing per handler; the handler list replaces the
+   * callback of a handler that leaves meanwhile.
    */
-  dispatchTo({ audience, codec, raw }: PayloadFormat, handlers: readonly RawHandler[]): void {
-    const context = this.#contextFor(audience, codec);
-    const message = raw ? context.raw : this.#decodeOnce(codec, audience, context);
+  callAll({ service, codec, raw }: PayloadFormat, callbacks: readonly RawHandler[]): void {
+    const context = this.#contextFor(service, codec);
+    const message = raw ? context.raw : this.#decodeOnce(codec, service, context);
     if (message === DECODE_FAILED) return;
-    audience.delivered += handlers.length;
+    service.delivered += callbacks.length;
     let at = 0;
-    while (at < handlers.length) {
+    while (at < callbacks.length) {
       try {
-        for (; at < handlers.length; at++) {
-          // Not as a method of the list.
-          const handler = handlers[at] as RawHandler;
-          const result = handler(message, context);
-          if (result !== undefined && isThenable(result)) trackAsyncHandler(result, audience, context);
+        for (; at < callbacks.length; at++) {
+          // A local variable, so that `this` in the callback is not the array.
+          const callback = callbacks[at] as RawHandler;
+          const result = callback(message, context);
+          if (result !== undefined && isThenable(result)) service.trackHandler(result, context);
         }
       } catch (error) {
-        reportHandlerError(error, audience, context);
+        service.reportHandlerError(error, context);
         at++;
       }
     }
   }
 
-  #contextFor(audience: ServiceContext, codec: Codec): MessageContext {
-    let met = false;
-    for (const telling of this.#tellings) {
-      if (telling.audience !== audience) continue;
-      if (telling.binary === codec.binary) return telling.context;
-      met = true;
+  #contextFor(service: ServiceContext, codec: Codec): MessageContext {
+    let counted = false;
+    for (const cached of this.#contexts) {
+      if (cached.service !== service) continue;
+      if (cached.binary === codec.binary) return cached.context;
+      counted = true;
     }
-    if (!met) audience.received++;
-    const context = createContext(audience, codec, this, this.channel, this.payload, this.position);
-    this.#tellings.unshift({ audience, binary: codec.binary, context });
+    if (!counted) service.received++;
+    const context = createContext(service, codec, this.source, this.channel, this.payload, this.position);
+    this.#contexts.unshift({ service, binary: codec.binary, context });
     return context;
   }
 
-  #decodeOnce(codec: Codec, audience: ServiceContext, context: MessageContext): unknown {
-    const known = this.#readings.find((reading) => reading.codec === codec);
+  #decodeOnce(codec: Codec, service: ServiceContext, context: MessageContext): unknown {
+    const known = this.#decoded.find((result) => result.codec === codec);
     if (known === undefined) {
-      const value = decodePayload(codec, context.raw, audience, context);
-      this.#readings.unshift({ codec, value, told: [audience] });
+      const value = service.decode(codec, context.raw, context);
+      this.#decoded.unshift({ codec, value, reportedTo: [service] });
       return value;
     }
-    if (known.value === DECODE_FAILED && !known.told.includes(audience)) {
-      known.told.push(audience);
-      decodePayload(codec, context.raw, audience, context);
+    if (known.value === DECODE_FAILED && !known.reportedTo.includes(service)) {
+      known.reportedTo.push(service);
+      service.decode(codec, context.raw, context);
     }
     return known.value;
   }
 }
 
-/** The same for a handler that is alone in its subscription, as most are. */
-export function deliver(
-  { form: { audience, codec, raw }, handler }: HandlerSubscription,
-  source: SubscriptionKey,
+/** Delivers a message to the only handler of a Redis subscription; cheaper than a {@link Delivery}. */
+export function deliverToOne(
+  { format: { service, codec, raw }, callback }: HandlerSubscription,
+  source: MessageSource,
   channel: string,
   payload: Payload,
   position: Position | undefined,
 ): void {
-  const context = createContext(audience, codec, source, channel, payload, position);
-  audience.received++;
-  const message = raw ? context.raw : decodePayload(codec, context.raw, audience, context);
+  emitDeliverEvent(1, source.kind, channel, payload, position);
+  const context = createContext(service, codec, source, channel, payload, position);
+  service.received++;
+  const message = raw ? context.raw : service.decode(codec, context.raw, context);
   if (message === DECODE_FAILED) return;
-  audience.delivered++;
+  service.delivered++;
   try {
-    const result = handler(message, context);
-    if (result !== undefined && isThenable(result)) trackAsyncHandler(result, audience, context);
+    const result = callback(message, context);
+    if (result !== undefined && isThenable(result)) service.trackHandler(result, context);
   } catch (error) {
-    reportHandlerError(error, audience, context);
+    service.reportHandlerError(error, context);
   }
 }
 
 function createContext(
-  audience: ServiceContext,
+  service: ServiceContext,
   codec: Codec,
-  { kind, name }: SubscriptionKey,
-  sentTo: string,
+  { kind, name }: MessageSource,
+  nameInRedis: string,
   payload: Payload,
   position: Position | undefined,
 ): MessageContext {
-  const channel = audience.stripPrefix('channel', sentTo);
-  const raw = codec.binary === true ? bytesOf(payload) : textOf(payload);
+  const channel = service.stripPrefix('channel', nameInRedis);
+  const raw = codec.binary === true ? toBytes(payload) : toText(payload);
   if (kind === 'pattern') {
-    const pattern = audience.stripPrefix(kind, name);
+    const pattern = service.stripPrefix(kind, name);
     return position === undefined ? { channel, pattern, raw } : { channel, pattern, position, raw };
   }
   return position === undefined ? { channel, raw } : { channel, position, raw };
 }
 
-/** Counts a handler that is still running, and reports its failure. */
-function trackAsyncHandler(
-  result: PromiseLike<unknown>,
-  audience: ServiceContext,
-  context: MessageContext,
-): void {
-  audience.running++;
-  result.then(
-    () => {
-      audience.running--;
-    },
-    (error: unknown) => {
-      audience.running--;
-      reportHandlerError(error, audience, context);
-    },
-  );
-}
-
-function reportHandlerError(error: unknown, audience: ServiceContext, context: MessageContext): void {
-  audience.failed++;
-  audience.reporter.reportHandlerError(error, originOf(context));
-}
-
-/** A message's origin, for reports. */
-interface MessageOrigin {
-  readonly channel: string;
-  readonly pattern?: string;
-}
-
-function originOf({ channel, pattern }: MessageOrigin): MessageOrigin {
-  return pattern === undefined ? { channel } : { channel, pattern };
-}
-
-/** What `codec` reads in `payload`, or {@link DECODE_FAILED} once that has been reported. */
-export function decodePayload(
-  codec: Codec,
-  payload: Payload,
-  audience: ServiceContext,
-  where: MessageOrigin,
-): unknown {
-  try {
-    return (codec.decode as (payload: Payload) => unknown)(payload);
-  } catch (cause) {
-    audience.undecodable++;
-    const error = new DecodeError(
-      `a message on channel ${JSON.stringify(where.channel)} cannot be decoded: ${messageOf(cause)}`,
-      { cause },
-    );
-    audience.reporter.report(error, { stage: 'decode', ...originOf(where) });
-    return DECODE_FAILED;
-  }
-}
-
-function textOf(payload: Payload): string {
+function toText(payload: Payload): string {
   return typeof payload === 'string' ? payload : payload.toString();
 }
 
-function bytesOf(payload: Payload): Buffer {
+function toBytes(payload: Payload): Buffer {
   return typeof payload === 'string' ? Buffer.from(payload) : payload;
 }
 
-/** Tells a handler's owner of `channel`; what the listener throws or rejects with goes to the service's `onError`. */
-export function callDiscontinuityListener(
-  { audience, onDiscontinuity }: Pick<HandlerSubscription, 'audience' | 'onDiscontinuity'>,
-  discontinuity: Discontinuity,
+/** Emits the telemetry event of a delivery to `handlers` handlers. */
+export function emitDeliverEvent(
+  handlers: number,
+  kind: SubscriptionKind,
   channel: string,
+  payload: Payload,
+  position: Position | undefined,
 ): void {
-  const failed = (error: unknown) => audience.reporter.reportHandlerError(error, { channel });
-  try {
-    const result: unknown = onDiscontinuity?.(discontinuity);
-    if (isThenable(result)) result.then(undefined, failed);
-  } catch (error) {
-    failed(error);
-  }
+  if (!telemetry.deliver.hasSubscribers) return;
+  const common = { kind, channel, size: payload.length, handlers };
+  telemetry.deliver.emit(position === undefined ? common : { ...common, position });
 }

@@ -3,17 +3,22 @@ import type { UnrecoverableReason } from '../history/chain.js';
 /**
  * Why messages may be missing.
  *
- * The connection that carried the subscription: `reconnected`, it broke (a network failure, a restart, a
- * failover, an output buffer that ran over) and another has taken its place; `failover`, so it did, and the
- * server is another one or was restarted, and may have lost messages that it had acknowledged (only with
- * history); `unresponsive`, a probe did not come through, so it was given up; `withdrawn`, Redis took the
- * subscription away (the slot of a sharded channel has moved) and it is back.
+ * The subscriber connection:
+ * - `reconnected`: it broke (network failure, restart, failover, output buffer limit) and was replaced.
+ * - `failover`: the same, and the server is another one or was restarted, so that it may have lost
+ *   messages it had acknowledged. Only on channels with history.
+ * - `unresponsive`: a probe did not arrive, so the connection was replaced.
+ * - `withdrawn`: Redis ended the subscription (the slot of a sharded channel has moved); it is subscribed again.
  *
- * A channel with history: `missed`, a message came whose predecessor had not; `trimmed`, messages are
- * not kept any more; `wiped`, the server knows nothing of before; `forked`, the server has lost messages
- * and went on from before them; `unavailable`, history could not be read.
+ * A channel with history:
+ * - `missed`: a message arrived whose predecessor had not.
+ * - `trimmed`: the messages are no longer kept.
+ * - `wiped`: the server has no record of what came before.
+ * - `forked`: the server has lost messages and continued from before them.
+ * - `unavailable`: history could not be read.
  *
- * This process: `overflow`, the queue of a `messages()` loop was full.
+ * This process:
+ * - `overflow`: the queue of a `messages()` loop was full.
  */
 export type DiscontinuityReason =
   | 'reconnected'
@@ -25,16 +30,16 @@ export type DiscontinuityReason =
   | 'unavailable'
   | 'overflow';
 
-/** A stretch in which messages may have been missed. */
+/** A period in which messages may have been missed. */
 export interface Discontinuity {
-  /** Why. */
+  /** Why messages may be missing. */
   readonly reason: DiscontinuityReason;
-  /** Up to when all is known to be well. */
+  /** The last time at which no message was missing. */
   readonly since: Date;
   /**
-   * True when everything missed has been delivered after all; only with history. A stretch that was
-   * recovered is told of when it is over, any other one at its place among the messages; one by a
-   * failover before those that are recovered, for they cannot tell where others are missing.
+   * True if every missed message has been delivered since; only with history. A recovered period is
+   * reported after its messages, any other one at its place among the messages. A failover is reported
+   * before the messages that are recovered, because they cannot show where others are missing.
    */
   readonly recovered: boolean;
 }

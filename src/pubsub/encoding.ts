@@ -4,9 +4,9 @@ import { InvalidArgumentError } from '../internal/errors.js';
 import type { Payload } from '../redis/driver.js';
 
 /**
- * `message` as `codec` writes it.
+ * Encodes `message` with `codec`.
  *
- * @throws {@link InvalidArgumentError} when it cannot, or when that is over `maxBytes` of UTF-8.
+ * @throws {@link InvalidArgumentError} if the codec fails or the result is longer than `maxBytes` in UTF-8.
  */
 export function encodePayload(message: unknown, codec: Codec, maxBytes: number): Payload {
   let payload: unknown;
@@ -18,16 +18,19 @@ export function encodePayload(message: unknown, codec: Codec, maxBytes: number):
   }
   if (codec.binary === true) {
     if (!(payload instanceof Uint8Array)) {
-      throw new InvalidArgumentError('message', `was not encoded as bytes but as ${typeof payload}`);
+      throw new InvalidArgumentError(
+        'message',
+        `must be encoded as bytes by a binary codec, not as ${typeof payload}`,
+      );
     }
     assertSize(payload.byteLength, maxBytes);
     const { buffer, byteOffset, byteLength } = payload;
     return Buffer.isBuffer(payload) ? payload : Buffer.from(buffer, byteOffset, byteLength);
   }
   if (typeof payload !== 'string') {
-    throw new InvalidArgumentError('message', `was not encoded as a string but as ${typeof payload}`);
+    throw new InvalidArgumentError('message', `must be encoded as a string, not as ${typeof payload}`);
   }
-  // A UTF-16 unit is at most three bytes: short payloads need no counting.
+  // A UTF-16 unit takes at most three bytes, so that short payloads need not be measured.
   if (payload.length * 3 > maxBytes) assertSize(Buffer.byteLength(payload), maxBytes);
   return payload;
 }

@@ -1,135 +1,299 @@
+import type { ChainLink } from '../history/chain.js';
+import type { RetryingReader } from '../history/history-reader.js';
 import type { Position } from '../history/position.js';
+import type { Clock } from '../internal/clock.js';
+import type { RollcallError } from '../internal/errors.js';
 import { telemetry } from '../internal/telemetry.js';
-import type { Payload, SubscriptionKind } from '../redis/driver.js';
-import { callDiscontinuityListener, type Delivery } from './delivery.js';
+import type { Payload } from '../redis/driver.js';
+import { Delivery, emitDeliverEvent, type MessageSource } from './delivery.js';
 import type { Discontinuity } from './discontinuity.js';
 import type { HandlerSubscription } from './handler-subscription.js';
+import {
+  type Backpressure,
+  type CursorOwner,
+  type Gap,
+  HistoryCursor,
+  type StartPosition,
+} from './history-cursor.js';
 import type { RawHandler } from './message-context.js';
 import type { PayloadFormat, ServiceContext } from './service-context.js';
 
-/** Neighbours in a crowd that get the same thing, and so can be called in one tight loop. */
-interface HandlerRun {
-  readonly form: PayloadFormat;
-  readonly members: readonly HandlerSubscription[];
-  /** The members' own, side by side in memory. */
-  readonly handlers: RawHandler[];
+/** What history is read with. */
+export interface HistorySource {
+  readonly reader: RetryingReader;
+  readonly clock: Clock;
 }
 
-/** Members who get the same messages, in the order in which they came. */
-export class HandlerList {
-  readonly #members: Set<HandlerSubscription>;
-  #stretches: readonly HandlerRun[] | undefined;
-  /** What the message on its way goes through. */
-  #dispatching: readonly HandlerRun[] | undefined;
+/** Consecutive handlers of one format, called in one tight loop. */
+interface HandlerRun {
+  readonly format: PayloadFormat;
+  readonly handlers: readonly HandlerSubscription[];
+  /** The handlers' callbacks, adjacent in memory. */
+  readonly callbacks: RawHandler[];
+}
 
-  constructor(members: Iterable<HandlerSubscription> = []) {
-    this.#members = new Set(members);
+/**
+ * All handlers of one Redis subscription, in the order in which they subscribed; messages are delivered
+ * in this order. On a channel with history each handler also has a {@link HistoryCursor}. Handlers at
+ * the same position share one, so that catching up costs one read for all of them.
+ */
+export class HandlerList implements CursorOwner {
+  readonly #source: MessageSource;
+  readonly #history: HistorySource;
+  readonly #handlers = new Map<HandlerSubscription, HistoryCursor | undefined>();
+  #runs: readonly HandlerRun[] | undefined;
+  /** The runs of some cursors, as dispatched last: usually the next message goes to the same ones. */
+  #partial: { readonly cursors: readonly HistoryCursor[]; readonly runs: readonly HandlerRun[] } | undefined;
+  /** Runs that a dispatch in progress is iterating over, the innermost last. */
+  readonly #dispatching: (readonly HandlerRun[])[] = [];
+  #followsHistory = false;
+  #cursors: readonly HistoryCursor[] = [];
+  /** The cursor for handlers that begin with the next message. */
+  #main: HistoryCursor | undefined;
+
+  constructor(source: MessageSource, history: HistorySource) {
+    this.#source = source;
+    this.#history = history;
+  }
+
+  /** The channel's name. */
+  get name(): string {
+    return this.#source.name;
+  }
+
+  get binary(): boolean {
+    return this.#source.binary;
+  }
+
+  get followsHistory(): boolean {
+    return this.#followsHistory;
   }
 
   get size(): number {
-    return this.#members.size;
+    return this.#handlers.size;
   }
 
   [Symbol.iterator](): Iterator<HandlerSubscription> {
-    return this.#members[Symbol.iterator]();
+    return this.#handlers.keys();
   }
 
-  has(member: HandlerSubscription): boolean {
-    return this.#members.has(member);
+  has(handler: HandlerSubscription): boolean {
+    return this.#handlers.has(handler);
   }
 
-  add(member: HandlerSubscription): void {
-    this.#members.add(member);
-    this.#stretches = undefined;
+  /** The handler's position in the channel's history, as far as it is known. */
+  positionOf(handler: HandlerSubscription): Position | undefined {
+    return this.#handlers.get(handler)?.position;
   }
 
-  /** False when it was not there. A message on its way does not reach it any more. */
-  delete(member: HandlerSubscription): boolean {
-    if (!this.#members.delete(member)) return false;
-    if (this.#dispatching !== undefined) skipInRuns(this.#dispatching, member);
-    this.#stretches = undefined;
-    return true;
+  /** From now on every handler has a cursor. `unchained`: present handlers have received messages without history. */
+  followHistory(unchained: boolean): void {
+    this.#followsHistory = true;
+    if (this.size === 0) return;
+    this.#main = this.#createCursor({ unchained });
+    for (const handler of this.#handlers.keys()) this.#handlers.set(handler, this.#main);
+    this.#main.join(this.size);
   }
 
-  /** Takes over all of `other`. */
-  absorb(other: HandlerList): void {
-    for (const member of other.#members) this.add(member);
-    other.#members.clear();
-    other.#stretches = undefined;
-  }
-
-  /** Hands a message to everybody who is there, and to nobody who joins meanwhile. */
-  dispatch(delivery: Delivery): void {
-    emitDeliverEvent(this.size, delivery.kind, delivery.channel, delivery.payload, delivery.position);
-    this.#stretches ??= groupIntoRuns(this.#members);
-    const before = this.#dispatching;
-    this.#dispatching = this.#stretches;
-    for (const { form, handlers } of this.#stretches) delivery.dispatchTo(form, handlers);
-    this.#dispatching = before;
-  }
-}
-
-/** `members` in their order, divided into stretches. */
-function groupIntoRuns(members: Iterable<HandlerSubscription>): HandlerRun[] {
-  const stretches: (HandlerRun & { members: HandlerSubscription[] })[] = [];
-  for (const member of members) {
-    const { form, handler } = member;
-    let last = stretches.at(-1);
-    if (last?.form !== form) {
-      last = { form, members: [], handlers: [] };
-      stretches.push(last);
+  /** Adds a handler that begins with the next message, or at `start`. */
+  add(
+    handler: HandlerSubscription,
+    start?: StartPosition,
+    backpressure?: Backpressure,
+  ): HistoryCursor | undefined {
+    let cursor: HistoryCursor | undefined;
+    if (this.#followsHistory) {
+      cursor = backpressure === undefined ? this.#findReusableCursor(start) : undefined;
+      cursor ??= this.#createCursor({ start, backpressure });
+      cursor.join(1);
     }
-    last.members.push(member);
-    last.handlers.push(handler);
+    this.#handlers.set(handler, cursor);
+    this.#resetRuns();
+    return cursor;
   }
-  return stretches;
+
+  /** A dispatch in progress skips the handler. */
+  delete(handler: HandlerSubscription): void {
+    const cursor = this.#handlers.get(handler);
+    if (!this.#handlers.delete(handler)) return;
+    for (const runs of this.#dispatching) skipInRuns(runs, handler);
+    this.#resetRuns();
+    cursor?.leave();
+    if (cursor?.handlerCount === 0) this.#removeEmptyCursors();
+  }
+
+  /** Delivers a live message to every handler whose turn it is. Handlers added meanwhile do not receive it. */
+  receive(channel: string, payload: Payload, link: ChainLink | undefined, transient: boolean): void {
+    const cursors = this.#cursors;
+    let ready = cursors;
+    if (link !== undefined) ready = this.#acceptedBy(link, payload);
+    else if (!transient) for (const cursor of cursors) cursor.onUnchainedMessage();
+    if (cursors.length > 0 && ready.length === 0) return;
+    const delivery = new Delivery(this.#source, channel, payload, link?.position);
+    this.#dispatch(delivery, ready.length === cursors.length ? this.#allRuns() : this.#runsAt(ready));
+    if (link !== undefined && cursors.length > 1) this.#mergeCursors();
+  }
+
+  /** The Redis subscription is active, perhaps after a gap. */
+  subscribed(gap: Gap | undefined): void {
+    for (const cursor of this.#cursors) cursor.subscribed(gap);
+  }
+
+  /** The Redis subscription is lost until the next {@link subscribed}. */
+  dropped(): void {
+    for (const cursor of this.#cursors) cursor.dropped();
+  }
+
+  deliver(cursor: HistoryCursor, payload: Payload, position: Position): void {
+    const delivery = new Delivery(this.#source, this.name, payload, position);
+    this.#dispatch(delivery, this.#cursors.length === 1 ? this.#allRuns() : this.#runsAt([cursor]));
+  }
+
+  announce(cursor: HistoryCursor, discontinuity: Discontinuity): void {
+    notifyDiscontinuity(this.#handlersAt([cursor]), discontinuity, this.#source);
+  }
+
+  report(cursor: HistoryCursor, error: RollcallError): void {
+    const { kind, name } = this.#source;
+    for (const service of servicesOf(this.#handlersAt([cursor]))) {
+      service.reporter.report(error, { stage: 'recovery', channel: service.stripPrefix(kind, name) });
+    }
+  }
+
+  onCaughtUp(cursor: HistoryCursor): void {
+    if (this.#main === undefined && !cursor.hasBackpressure) this.#main = cursor;
+    this.#mergeCursors();
+  }
+
+  #acceptedBy(link: ChainLink, payload: Payload): readonly HistoryCursor[] {
+    const cursors = this.#cursors;
+    const ready = cursors.filter((cursor) => cursor.accept(link, payload));
+    return ready.length === cursors.length ? cursors : ready;
+  }
+
+  #createCursor(options: ConstructorParameters<typeof HistoryCursor>[3]): HistoryCursor {
+    const { reader, clock } = this.#history;
+    const cursor = new HistoryCursor(this, reader, () => clock.now(), options);
+    this.#cursors = [...this.#cursors, cursor];
+    return cursor;
+  }
+
+  /** Finds a cursor to share, so that 1,000 handlers that resume after one message cost one read. */
+  #findReusableCursor(start: StartPosition | undefined): HistoryCursor | undefined {
+    if (typeof start === 'object') return this.#cursors.find((cursor) => cursor.isAt(start.after));
+    if (start !== undefined || this.#main?.isIncomplete === true) return undefined;
+    this.#main ??= this.#createCursor({});
+    return this.#main;
+  }
+
+  /** Handlers of cursors that have reached the position of the main cursor move to that. */
+  #mergeCursors(): void {
+    const main = this.#main;
+    if (main === undefined) return;
+    const merged = new Set(this.#cursors.filter((cursor) => cursor.canMergeInto(main)));
+    if (merged.size === 0) return;
+    for (const [handler, cursor] of this.#handlers) {
+      if (cursor === undefined || !merged.has(cursor)) continue;
+      this.#handlers.set(handler, main);
+      cursor.leave();
+      main.join(1);
+    }
+    this.#partial = undefined;
+    this.#removeEmptyCursors();
+  }
+
+  /** A cursor without handlers follows no chain, and would continue it in the wrong place. */
+  #removeEmptyCursors(): void {
+    this.#cursors = this.#cursors.filter(({ handlerCount }) => handlerCount > 0);
+    if (this.#main?.handlerCount === 0) this.#main = undefined;
+  }
+
+  #handlersAt(cursors: readonly HistoryCursor[]): HandlerSubscription[] {
+    const handlers: HandlerSubscription[] = [];
+    for (const [handler, cursor] of this.#handlers) {
+      if (cursor !== undefined && cursors.includes(cursor)) handlers.push(handler);
+    }
+    return handlers;
+  }
+
+  #allRuns(): readonly HandlerRun[] {
+    this.#runs ??= groupIntoRuns(this.#handlers.keys());
+    return this.#runs;
+  }
+
+  #runsAt(cursors: readonly HistoryCursor[]): readonly HandlerRun[] {
+    const last = this.#partial;
+    const same =
+      last?.cursors.length === cursors.length && last.cursors.every((cursor, at) => cursor === cursors[at]);
+    if (last !== undefined && same) return last.runs;
+    const runs = groupIntoRuns(this.#handlersAt(cursors));
+    this.#partial = { cursors, runs };
+    return runs;
+  }
+
+  #resetRuns(): void {
+    this.#runs = undefined;
+    this.#partial = undefined;
+  }
+
+  #dispatch(delivery: Delivery, runs: readonly HandlerRun[]): void {
+    if (telemetry.deliver.hasSubscribers) {
+      const count = runs.reduce((sum, { handlers }) => sum + handlers.length, 0);
+      emitDeliverEvent(count, this.#source.kind, delivery.channel, delivery.payload, delivery.position);
+    }
+    this.#dispatching.push(runs);
+    for (const { format, callbacks } of runs) delivery.callAll(format, callbacks);
+    this.#dispatching.pop();
+  }
 }
 
-/** Takes `member` out of stretches that a message may be on its way through. */
-function skipInRuns(stretches: readonly HandlerRun[], member: HandlerSubscription): void {
-  for (const { form, members, handlers } of stretches) {
-    const at = members.indexOf(member);
+function groupIntoRuns(handlers: Iterable<HandlerSubscription>): HandlerRun[] {
+  const runs: (HandlerRun & { handlers: HandlerSubscription[] })[] = [];
+  for (const handler of handlers) {
+    const { format, callback } = handler;
+    let run = runs.at(-1);
+    if (run?.format !== format) {
+      run = { format, handlers: [], callbacks: [] };
+      runs.push(run);
+    }
+    run.handlers.push(handler);
+    run.callbacks.push(callback);
+  }
+  return runs;
+}
+
+/** Removes a handler from runs that a dispatch in progress is still iterating over. */
+function skipInRuns(runs: readonly HandlerRun[], handler: HandlerSubscription): void {
+  for (const { format, handlers, callbacks } of runs) {
+    const at = handlers.indexOf(handler);
     if (at < 0) continue;
-    // Called in the member's place, if its turn has not come yet.
-    handlers[at] = () => {
-      form.audience.delivered--;
+    // Called instead of the handler, unless its turn has passed.
+    callbacks[at] = () => {
+      format.service.delivered--;
     };
   }
 }
 
-/** Tells whoever listens to telemetry that `handlers` get a message. */
-export function emitDeliverEvent(
-  handlers: number,
-  kind: SubscriptionKind,
-  channel: string,
-  payload: Payload,
-  position: Position | undefined,
-): void {
-  if (!telemetry.deliver.hasSubscribers) return;
-  const common = { kind, channel, size: payload.length, handlers };
-  telemetry.deliver.emit(position === undefined ? common : { ...common, position });
+export function servicesOf(handlers: Iterable<HandlerSubscription>): Set<ServiceContext> {
+  const services = new Set<ServiceContext>();
+  for (const { service } of handlers) services.add(service);
+  return services;
 }
 
-/** The services that `members` belong to. */
-export function servicesOf(members: Iterable<HandlerSubscription>): Set<ServiceContext> {
-  const audiences = new Set<ServiceContext>();
-  for (const { audience } of members) audiences.add(audience);
-  return audiences;
-}
-
-/** Tells all `members` of a subscription that messages may be missing, or were. */
+/** Notifies all `handlers` of a Redis subscription that messages may have been missed, or were recovered. */
 export function notifyDiscontinuity(
-  members: readonly HandlerSubscription[],
+  handlers: readonly HandlerSubscription[],
   discontinuity: Discontinuity,
-  { kind, name }: { readonly kind: SubscriptionKind; readonly name: string },
+  { kind, name }: Pick<MessageSource, 'kind' | 'name'>,
 ): void {
   if (telemetry.discontinuity.hasSubscribers) {
     const { reason, since, recovered } = discontinuity;
-    const told = { reason, since: since.getTime(), recovered, handlers: members.length };
-    telemetry.discontinuity.emit({ kind, channel: name, ...told });
+    const details = { reason, since: since.getTime(), recovered, handlers: handlers.length };
+    telemetry.discontinuity.emit({ kind, channel: name, ...details });
   }
-  for (const member of members) {
-    if (member.active)
-      callDiscontinuityListener(member, discontinuity, member.audience.stripPrefix(kind, name));
+  for (const { active, service, onDiscontinuity } of handlers) {
+    // An earlier listener may have unsubscribed this handler.
+    if (active)
+      service.callDiscontinuityListener(onDiscontinuity, discontinuity, service.stripPrefix(kind, name));
   }
 }

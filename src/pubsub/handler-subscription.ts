@@ -4,65 +4,65 @@ import type { Discontinuity } from './discontinuity.js';
 import type { RawHandler } from './message-context.js';
 import type { PayloadFormat, ServiceContext } from './service-context.js';
 
-/** How a {@link HandlerSubscription} leaves what it has joined. */
+/** Removes a {@link HandlerSubscription} from the Redis subscriptions it was added to. */
 export interface SubscriptionOwner {
-  remove(member: HandlerSubscription, names: ChannelNames): Promise<void>;
-  positionOf(member: HandlerSubscription, names: ChannelNames): Position | undefined;
+  remove(handler: HandlerSubscription, names: ChannelNames): Promise<void>;
+  positionOf(handler: HandlerSubscription, names: ChannelNames): Position | undefined;
 }
 
-/** One name, as almost always, or some. */
+/** One name in nearly every case, or several. */
 export type ChannelNames = string | readonly string[];
 
 /**
- * One handler's place in a subscription; also what its owner holds of it. There may be a hundred
- * thousand of them, so whatever some have in common is not in here.
+ * One handler's subscription; also the `Subscription` that its caller holds. A process may have
+ * 100,000 of them, so whatever several have in common is kept elsewhere.
  */
 export class HandlerSubscription {
-  // What every message needs comes first, where one look into memory finds it.
-  readonly form: PayloadFormat;
-  readonly handler: RawHandler;
-  /** False from the moment its owner let go: it is never called again. */
+  // Fields read for every message are declared first, so that they share a cache line.
+  readonly format: PayloadFormat;
+  readonly callback: RawHandler;
+  /** False as soon as `unsubscribe` is called: the callback is never called again. */
   active = true;
   readonly onDiscontinuity: ((discontinuity: Discontinuity) => void) | undefined;
-  #exit: SubscriptionOwner | undefined = undefined;
+  #owner: SubscriptionOwner | undefined = undefined;
   #names: ChannelNames = '';
-  #left: Promise<void> | undefined = undefined;
+  #removed: Promise<void> | undefined = undefined;
 
   constructor(
-    audience: ServiceContext,
-    handler: RawHandler,
+    service: ServiceContext,
+    callback: RawHandler,
     { codec, raw = false, onDiscontinuity }: HandlerSubscriptionOptions,
   ) {
-    this.handler = handler;
-    this.form = audience.formatFor(codec, raw);
+    this.callback = callback;
+    this.format = service.formatFor(codec, raw);
     this.onDiscontinuity = onDiscontinuity;
   }
 
-  get audience(): ServiceContext {
-    return this.form.audience;
+  get service(): ServiceContext {
+    return this.format.service;
   }
 
   get codec(): Codec {
-    return this.form.codec;
+    return this.format.codec;
   }
 
-  /** It has joined under `names`, and leaves by `exit`. */
-  attachedTo(names: ChannelNames, exit: SubscriptionOwner): void {
+  /** `owner` has added this handler under `names`, and removes it again. */
+  attachedTo(names: ChannelNames, owner: SubscriptionOwner): void {
     this.#names = names;
-    this.#exit = exit;
+    this.#owner = owner;
   }
 
   get position(): Position | undefined {
-    return this.#exit?.positionOf(this, this.#names);
+    return this.#owner?.positionOf(this, this.#names);
   }
 
   /** Repeated calls return the same promise. */
   #remove(): Promise<void> {
-    this.#left ??= this.#exit?.remove(this, this.#names) ?? Promise.resolve();
-    return this.#left;
+    this.#removed ??= this.#owner?.remove(this, this.#names) ?? Promise.resolve();
+    return this.#removed;
   }
 
-  /** A getter, so that it works detached from the subscription and takes no memory in it. */
+  /** A getter: `unsubscribe` works detached from the object, and takes no memory in it. */
   get unsubscribe(): () => Promise<void> {
     return () => this.#remove();
   }
@@ -72,10 +72,10 @@ export class HandlerSubscription {
   }
 }
 
-/** What a {@link HandlerSubscription} is told beside. */
+/** Options of a {@link HandlerSubscription}. */
 export interface HandlerSubscriptionOptions {
   readonly codec: Codec;
-  /** Gets payloads as they came, undecoded. */
+  /** The callback receives payloads undecoded. @default false */
   readonly raw?: boolean | undefined;
   readonly onDiscontinuity?: ((discontinuity: Discontinuity) => void) | undefined;
 }

@@ -9,182 +9,171 @@ import type { RetryingReader, StoredMessage } from '../history/history-reader.js
 import { ORIGIN, type Position, positionTime } from '../history/position.js';
 import type { RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
-import type { SubscriptionKind } from '../redis/driver.js';
-import { type Backpressure, Delivery } from './delivery.js';
+import type { Payload } from '../redis/driver.js';
 import type { Discontinuity, DiscontinuityReason } from './discontinuity.js';
-import { HandlerList, notifyDiscontinuity, servicesOf } from './handler-list.js';
-import type { HandlerSubscription } from './handler-subscription.js';
 
 /** Where in a channel's history a handler begins. */
 export type StartPosition =
   /** After this message. */
   | { readonly after: Position }
-  /** With the next one to be published, or with the oldest that is kept. */
+  /** With the next message, or with the oldest one that is kept. */
   | 'latest'
   | 'earliest';
 
-/** A stretch in which the subscription was not there. */
+/** The queue of a handler that reads at its own pace. */
+export interface Backpressure {
+  /** There is no room for another message. */
+  readonly full: boolean;
+  /** Resolves when there is room again, or when the reader has stopped. */
+  drained(): Promise<void>;
+}
+
+/** A period without a Redis subscription. */
 export interface Gap {
   readonly reason: DiscontinuityReason;
   readonly since: Date;
 }
 
-/** The subscription that cohorts belong to. */
+/** The handlers that a {@link HistoryCursor} delivers to. */
 export interface CursorOwner {
-  readonly kind: SubscriptionKind;
+  /** The channel. */
   readonly name: string;
-  /** Payloads come as bytes. */
+  /** Payloads must be read as bytes. */
   readonly binary: boolean;
-  /** `cohort` has nothing to catch up with any more. */
-  onCaughtUp(cohort: HistoryCursor): void;
+  /** Delivers a message that was read from history, or buffered while history was read. */
+  deliver(cursor: HistoryCursor, payload: Payload, position: Position): void;
+  announce(cursor: HistoryCursor, discontinuity: Discontinuity): void;
+  report(cursor: HistoryCursor, error: RollcallError): void;
+  /** Every message has been delivered; the cursor may be merged with others at its position. */
+  onCaughtUp(cursor: HistoryCursor): void;
 }
 
-/** What a cohort begins with. */
+/** Options of a {@link HistoryCursor}. */
 export interface HistoryCursorOptions {
   readonly start?: StartPosition | undefined;
-  /** For a cohort of one, whose queue can run full without harm: what is not taken is read again. */
-  readonly gate?: Backpressure | undefined;
-  /** Those who have listened before there was anything to follow. */
-  readonly crowd?: HandlerList;
-  /** They have got messages without a place in the chain. */
-  readonly mixed?: boolean;
+  /** For a cursor with one handler. While its queue is full, messages are left in the history and read later. */
+  readonly backpressure?: Backpressure | undefined;
+  /** Its handlers have received messages without history. */
+  readonly unchained?: boolean;
 }
 
-/** Messages per reading: more than a hiccup loses, fewer than a stall would notice. */
+/** Messages per read: more than a short network failure loses, few enough not to block the event loop. */
 const PAGE = 100;
-/** Live messages that wait while history is read. Those beyond are in the history as well. */
+/** Limit of live messages that are buffered while history is read. Those beyond are read from history. */
 const MAX_BUFFERED = 1_000;
 
-/** What one recovery came to. */
+/** The outcome of one recovery, for telemetry. */
 interface RecoveryStats {
   pages: number;
-  /** Messages that had not come live. */
+  /** Messages that had not arrived live. */
   messages: number;
-  /** Something is lost. */
-  broken: boolean;
-}
-
-/** A message on its way through a cohort, and its place in the chain. */
-interface LiveMessage extends ChainLink {
-  readonly delivery: Delivery;
+  /** At least one message is lost. */
+  incomplete: boolean;
 }
 
 /**
- * Handlers of one subscription that stand at the same place in the channel's history, so that one of
- * them following the chain is all of them doing so. A channel without history has one cohort, with
- * nothing to follow; with the first message that has a place in a chain it begins to.
+ * Position of some handlers in a channel's history. It checks that each live message follows the one
+ * before. On a gap it reads history, buffers live messages in the meantime, and delivers both in order.
  */
 export class HistoryCursor {
-  readonly #home: CursorOwner;
+  readonly #owner: CursorOwner;
   readonly #reader: RetryingReader;
   readonly #now: () => number;
-  readonly #crowd: HandlerList;
-  readonly #gate: Backpressure | undefined;
+  readonly #backpressure: Backpressure | undefined;
+  #handlerCount = 0;
 
   /** The last message delivered; undefined before the first. */
   #position: Position | undefined;
-  /** The time of the latest message delivered, on whichever branch. */
+  /** Time of the latest message ever delivered. After a fork it can be later than `#position`. */
   #highWaterMark = -1;
   #start: StartPosition | undefined;
-  /** History is being read, or has to be; live messages wait. */
+  /** History is being read, or has to be; live messages are buffered. */
   #catchingUp = false;
   #reading = false;
-  #readings = 0;
-  /** Something happened under way that makes the reading in progress too old. */
+  #readCount = 0;
+  /** The result of the read in progress is already out of date. */
   #rereadNeeded = false;
   #subscribed = false;
-  #liveBuffer: { readonly arrived: LiveMessage; readonly reading: number }[] = [];
+  #liveBuffer: { readonly message: StoredMessage; readonly readCount: number }[] = [];
   #gap: Gap | undefined;
-  /** A message came whose predecessor had not. */
+  /** A message arrived before its predecessor. */
   #pendingGap: Gap | undefined;
-  /** Messages without a place in the chain come here too, so no gap is ever known to be closed. */
+  /** Messages without history arrive here too, so that no gap is ever known to be recovered. */
   #hasUnchainedMessages: boolean;
-  /** The subscription has gone, and is not back yet. */
+  /** The Redis subscription is lost and not yet back. */
   #lost = false;
-  /** The server that had the last message; undefined before that is known. */
+  /** The server that had the last message; undefined until it is known. */
   #server: string | undefined;
-  #started: (() => void)[] = [];
+  #positionWaiters: (() => void)[] = [];
 
   constructor(
-    home: CursorOwner,
+    owner: CursorOwner,
     reader: RetryingReader,
     now: () => number,
-    { start, gate, crowd = new HandlerList(), mixed = false }: HistoryCursorOptions = {},
+    { start, backpressure, unchained = false }: HistoryCursorOptions = {},
   ) {
-    this.#home = home;
+    this.#owner = owner;
     this.#reader = reader;
     this.#now = now;
-    this.#gate = gate;
-    this.#crowd = crowd;
-    this.#hasUnchainedMessages = mixed;
+    this.#backpressure = backpressure;
+    this.#hasUnchainedMessages = unchained;
     this.#start = start;
     this.#catchingUp = start !== undefined;
     if (typeof start === 'object') this.#setPosition(start.after);
   }
 
-  /** Messages are missing here that are none of the business of whoever joins now. */
+  /** A handler that joined now would receive messages, or a gap, from before it subscribed. */
   get isIncomplete(): boolean {
     return this.#catchingUp || this.#lost;
   }
 
-  /** Reads at its own pace, and so stays apart. */
   get hasBackpressure(): boolean {
-    return this.#gate !== undefined;
+    return this.#backpressure !== undefined;
   }
 
-  /** The last message delivered, or where it begins; undefined before that is known. */
+  /** The last message delivered, or the start position; undefined until it is known. */
   get position(): Position | undefined {
     return this.#position;
   }
 
-  /** Whoever wants to begin after `position` gets here what he wants, and nothing else. */
+  /** A handler that begins after `position` would receive exactly what this cursor's handlers receive. */
   isAt(position: Position): boolean {
     return this.#position === position && !this.hasBackpressure && !this.#lost && this.#gap === undefined;
   }
 
-  get size(): number {
-    return this.#crowd.size;
+  get handlerCount(): number {
+    return this.#handlerCount;
   }
 
-  get members(): Iterable<HandlerSubscription> {
-    return this.#crowd;
+  join(handlers: number): void {
+    this.#handlerCount += handlers;
   }
 
-  has(member: HandlerSubscription): boolean {
-    return this.#crowd.has(member);
+  leave(): void {
+    // Without handlers, the start position is of no interest.
+    if (--this.#handlerCount === 0) this.#resolvePositioned();
   }
 
-  add(member: HandlerSubscription): void {
-    this.#crowd.add(member);
+  /** Both cursors have caught up, to the same position. */
+  canMergeInto(other: HistoryCursor): boolean {
+    const settled = (cursor: HistoryCursor) => !cursor.#catchingUp && !cursor.hasBackpressure;
+    return other !== this && settled(this) && settled(other) && this.#position === other.#position;
   }
 
-  remove(member: HandlerSubscription): void {
-    // Nobody waits for a place in a history that nobody follows.
-    if (this.#crowd.delete(member) && this.size === 0) this.#resolvePositioned();
-  }
-
-  /** Takes over all of `other`, if both stand at the same place. */
-  merge(other: HistoryCursor): boolean {
-    const settled = (cohort: HistoryCursor) => !cohort.#catchingUp && !cohort.hasBackpressure;
-    if (!settled(this) || !settled(other) || this.#position !== other.#position) return false;
-    this.#crowd.absorb(other.#crowd);
-    return true;
-  }
-
-  /** Resolves when it is known where its members begin; from then on nothing is missed. */
+  /** Resolves when the start position is known; no later message is missed. */
   whenPositioned(): Promise<void> {
     if (this.#start !== 'latest') return Promise.resolve();
-    return new Promise((resolve) => this.#started.push(resolve));
+    return new Promise((resolve) => this.#positionWaiters.push(resolve));
   }
 
-  /** The subscription is there, for the first time or, after `gap`, again. */
+  /** The Redis subscription is active: for the first time or, with `gap`, again. */
   subscribed(gap?: Gap): void {
-    // Whoever joins those who are being read for already gets what they get.
+    // A handler that joins while history is being read shares the result of that read.
     const known = this.#subscribed && gap === undefined;
     this.#subscribed = true;
     const concerned = this.#lost;
     this.#lost = false;
-    // Whoever has yet to begin misses nothing.
+    // A handler without a position has missed nothing yet.
     if (gap !== undefined && concerned && this.#start === undefined) {
       if (this.#position === undefined) return this.#announce({ ...gap, recovered: false });
       this.#gap ??= gap;
@@ -193,48 +182,52 @@ export class HistoryCursor {
     if (this.#catchingUp && !(known && this.#reading)) this.#catchUp();
   }
 
-  /** The subscription is gone, for the time being: what history has still holds, but does not end it. */
+  /** The Redis subscription is lost. The read in progress stays valid, but another must follow it. */
   dropped(): void {
     this.#subscribed = false;
     this.#lost = true;
-    // Another server may answer now. What is held is in the history; if it is lost there, then it must
-    // not be mistaken for the beginning of what the other one has.
+    // Another server may be read from now on. Buffered messages are in the history; if that server has
+    // lost them, they must not be taken for the beginning of its own history.
     this.#liveBuffer = [];
     this.#rereadNeeded = true;
     if (this.#position !== undefined) this.#catchingUp = true;
   }
 
-  /** A message came in. */
-  receive(delivery: Delivery, link: ChainLink | undefined): void {
-    if (link === undefined) {
-      if (!delivery.transient) this.#hasUnchainedMessages = true;
-      return this.#crowd.dispatch(delivery);
+  /** A message without history was delivered, and could have been missed. */
+  onUnchainedMessage(): void {
+    this.#hasUnchainedMessages = true;
+  }
+
+  /** True if a live message is to be delivered now. Otherwise it is buffered, or read from history later. */
+  accept(link: ChainLink, payload: Payload): boolean {
+    if (this.#catchingUp) {
+      this.#buffer(link, payload);
+      return false;
     }
-    if (this.#catchingUp) return this.#buffer(delivery, link);
     const ahead = positionTime(link.position) > this.#highWaterMark;
     const next = ahead && (this.#position === undefined || link.previous === this.#position);
-    if (next && this.#gate?.full !== true) {
+    if (next && this.#backpressure?.full !== true) {
       this.#advanceTo(link.position);
-      return this.#crowd.dispatch(delivery);
+      return true;
     }
     this.#catchingUp = true;
-    // With a full gate the history is as good a place to wait as any.
     this.#position ??= link.previous;
+    // If only the queue is full, the message is left in the history.
     if (!next) {
-      // One from before is a duplicate, or of a fork, which the reading will show.
+      // An older message is a duplicate, or belongs to a fork, which the read will show.
       if (ahead) this.#pendingGap = { reason: 'missed', since: this.#lastDeliveredAt() };
-      this.#buffer(delivery, link);
+      this.#buffer(link, payload);
     }
     this.#catchUp();
+    return false;
   }
 
   #advanceTo(position: Position): void {
-    const begins = this.#position === undefined;
+    const isFirst = this.#position === undefined;
     this.#setPosition(position);
-    if (!begins || this.#server !== undefined) return;
-    // Which server that was has to be known before it is replaced by another.
-    const { name } = this.#home;
-    this.#reader.read({ channel: name, limit: 0 }).then(
+    if (!isFirst || this.#server !== undefined) return;
+    // The server must be known before another one can take its place.
+    this.#reader.read({ channel: this.#owner.name, limit: 0 }).then(
       ({ server }) => {
         if (this.#subscribed) this.#server ??= server;
       },
@@ -247,12 +240,12 @@ export class HistoryCursor {
     this.#highWaterMark = Math.max(this.#highWaterMark, positionTime(position));
   }
 
-  #buffer(delivery: Delivery, { position, previous }: ChainLink): void {
+  #buffer({ position, previous }: ChainLink, payload: Payload): void {
     if (this.#liveBuffer.length >= MAX_BUFFERED) {
       this.#liveBuffer = [];
       this.#rereadNeeded = true;
     }
-    this.#liveBuffer.push({ arrived: { position, previous, delivery }, reading: this.#readings });
+    this.#liveBuffer.push({ message: { position, previous, payload }, readCount: this.#readCount });
   }
 
   #catchUp(): void {
@@ -261,123 +254,115 @@ export class HistoryCursor {
     this.#reading = true;
     this.#readUntilCaughtUp().finally(() => {
       this.#reading = false;
-      // Asked for again between the last look and now.
-      if (this.#catchingUp && this.#subscribed && this.#rereadNeeded && this.size > 0) this.#catchUp();
+      // Requested again after the last check in `#readUntilCaughtUp`.
+      if (this.#catchingUp && this.#subscribed && this.#rereadNeeded && this.#handlerCount > 0)
+        this.#catchUp();
     });
   }
 
-  /** Reads history and takes in what is held, until both meet. Never rejects. */
+  /** Reads pages until history and the live messages meet. Never rejects. */
   async #readUntilCaughtUp(): Promise<void> {
-    const tally: RecoveryStats = { pages: 0, messages: 0, broken: false };
-    const watch = telemetry.recovery.hasSubscribers ? new Stopwatch() : undefined;
-    const gone = () => this.size === 0;
-    const told = (error?: Error) => {
-      if (watch === undefined || tally.pages === 0) return;
-      const { pages, messages, broken } = tally;
-      const recovered = error === undefined && !broken;
-      telemetry.recovery.emit({
-        channel: this.#home.name,
-        pages,
-        messages,
-        recovered,
-        ...watch.stop(error),
-      });
+    const stats: RecoveryStats = { pages: 0, messages: 0, incomplete: false };
+    const stopwatch = telemetry.recovery.hasSubscribers ? new Stopwatch() : undefined;
+    const abandoned = () => this.#handlerCount === 0;
+    const emitRecovery = (error?: Error) => {
+      if (stopwatch === undefined || stats.pages === 0) return;
+      const { pages, messages, incomplete } = stats;
+      const recovered = error === undefined && !incomplete;
+      const channel = this.#owner.name;
+      telemetry.recovery.emit({ channel, pages, messages, recovered, ...stopwatch.stop(error) });
     };
-    while (!gone()) {
-      if (this.#gate?.full === true) {
-        await this.#gate.drained();
+    while (!abandoned()) {
+      if (this.#backpressure?.full === true) {
+        await this.#backpressure.drained();
         continue;
       }
       this.#rereadNeeded = false;
-      this.#readings++;
-      const request = this.#request();
+      this.#readCount++;
+      const request = this.#createRequest();
       let page: Page<StoredMessage>;
       try {
-        page = await this.#reader.readWithRetry(request, gone);
+        page = await this.#reader.readWithRetry(request, abandoned);
       } catch (error) {
-        if (gone()) return;
-        told(error as Error);
-        this.#report(error as RollcallError);
-        return this.#giveUp();
+        if (abandoned()) return;
+        emitRecovery(error as Error);
+        this.#owner.report(this, error as RollcallError);
+        return this.#continueWithoutHistory();
       }
-      if (gone()) return;
-      // Somebody wants bytes now, and this is text.
-      if (request.binary !== this.#home.binary) continue;
-      tally.pages++;
-      const done = this.#deliverPage(page, tally);
-      // What history had is taken; whether that was all, only a subscription can tell.
-      if (!this.#subscribed) return told();
+      if (abandoned()) return;
+      // A handler with a binary codec joined during the read, and this page is text.
+      if (request.binary !== this.#owner.binary) continue;
+      stats.pages++;
+      const done = this.#deliverPage(page, stats);
+      // Only an active subscription can show that the page was the last one.
+      if (!this.#subscribed) return emitRecovery();
       if (done && !this.#rereadNeeded) break;
     }
-    told();
-    if (!gone()) this.#onCaughtUp(tally);
+    emitRecovery();
+    if (!abandoned()) this.#finishCatchUp(stats);
   }
 
-  #onCaughtUp({ messages, broken }: RecoveryStats): void {
+  #finishCatchUp({ messages, incomplete }: RecoveryStats): void {
     this.#catchingUp = false;
-    // Messages that came twice look like a hole at first.
-    const gap = this.#gap ?? (messages > 0 && !broken ? this.#pendingGap : undefined);
+    // Duplicates look like a gap until history is read.
+    const gap = this.#gap ?? (messages > 0 && !incomplete ? this.#pendingGap : undefined);
     this.#gap = undefined;
     this.#pendingGap = undefined;
     this.#start = undefined;
     this.#resolvePositioned();
     if (gap !== undefined) this.#announce({ ...gap, recovered: true });
-    this.#home.onCaughtUp(this);
+    this.#owner.onCaughtUp(this);
   }
 
-  #request() {
-    const { name, binary } = this.#home;
-    return {
-      channel: name,
-      after: this.#position,
-      // To begin with the next message, only the place of the last one matters.
-      limit: this.#fromLatest() ? 0 : PAGE,
-      binary,
-    };
+  #createRequest() {
+    const { name, binary } = this.#owner;
+    // To begin with the next message, only the last position is needed.
+    return { channel: name, after: this.#position, limit: this.#startsAtLatest() ? 0 : PAGE, binary };
   }
 
-  #fromLatest(): boolean {
+  #startsAtLatest(): boolean {
     return this.#start === 'latest' && this.#position === undefined;
   }
 
-  /** Delivers what a page and the held messages have to give; true when both have met. */
-  #deliverPage(page: Page<StoredMessage>, tally: RecoveryStats): boolean {
-    let arrivals = this.#arrivals(page);
-    if (this.#fromLatest()) {
+  /** Delivers the messages of a page and those buffered that follow it; true when both have met. */
+  #deliverPage(page: Page<StoredMessage>, stats: RecoveryStats): boolean {
+    let usable = page;
+    if (this.#startsAtLatest()) {
       this.#setPosition(page.last);
-      arrivals = { ...arrivals, more: false, messages: [] };
+      usable = { ...page, more: false, messages: [] };
     }
-    // Where to begin is known, also when there is no room yet.
+    // The start position is known now, even if the queue has no room yet.
     this.#resolvePositioned();
     this.#checkContinuity(page.server);
-    const live = new Set(this.#liveBuffer.map(({ arrived }) => arrived.position));
-    const result = mergeIntoChain<LiveMessage>(
+    const live = new Set(this.#liveBuffer.map(({ message }) => message.position));
+    const result = mergeIntoChain<StoredMessage>(
       this.#position,
-      arrivals,
-      this.#waiting(),
+      usable,
+      this.#bufferedMessages(),
       this.#highWaterMark,
     );
     for (const step of result.steps) {
       // What does not fit is read again when there is room.
-      if (this.#gate?.full === true) {
+      if (this.#backpressure?.full === true) {
         this.#liveBuffer = [];
         return false;
       }
       if (step.type === 'break') {
-        tally.broken = true;
+        stats.incomplete = true;
         this.#emitUnrecovered(step.reason);
         continue;
       }
-      this.#setPosition(step.message.position);
-      if (!live.has(step.message.position)) tally.messages++;
-      this.#crowd.dispatch(step.message.delivery);
+      const { position, payload } = step.message;
+      this.#setPosition(position);
+      if (!live.has(position)) stats.messages++;
+      this.#owner.deliver(this, payload, position);
     }
     this.#position = result.position;
-    this.#keep(result);
+    this.#keepBuffered(result);
     return !result.readAgain;
   }
 
-  /** What leaves no trace in the chain cannot be recovered for certain; that is told before what can. */
+  /** Losses that leave no trace in the chain are announced before what can be recovered. */
   #checkContinuity(server: string): void {
     const before = this.#server;
     this.#server = server;
@@ -389,38 +374,30 @@ export class HistoryCursor {
       this.#emitUnrecovered(gap.reason);
   }
 
-  #arrivals(page: Page<StoredMessage>): Page<LiveMessage> {
-    const { kind, name } = this.#home;
-    const messages = page.messages.map(({ position, previous, payload }) => ({
-      position,
-      previous,
-      delivery: new Delivery(kind, name, name, payload, position),
-    }));
-    return { ...page, messages };
-  }
-
-  #waiting(): BufferedMessage<LiveMessage>[] {
-    return this.#liveBuffer.map(({ arrived, reading }) => ({
-      link: arrived,
-      beforeRead: reading < this.#readings,
+  #bufferedMessages(): BufferedMessage<StoredMessage>[] {
+    return this.#liveBuffer.map(({ message, readCount }) => ({
+      link: message,
+      beforeRead: readCount < this.#readCount,
     }));
   }
 
-  #keep({ held }: ChainResult<LiveMessage>): void {
-    const kept = new Set(held.map(({ link }) => link));
-    this.#liveBuffer = this.#liveBuffer.filter(({ arrived }) => kept.has(arrived));
+  #keepBuffered({ buffered }: ChainResult<StoredMessage>): void {
+    const kept = new Set(buffered.map(({ link }) => link));
+    this.#liveBuffer = this.#liveBuffer.filter(({ message }) => kept.has(message));
   }
 
-  /** History cannot be had: on with what comes, wherever that is. */
-  #giveUp(): void {
+  /** History cannot be read: live messages are delivered from here on, whatever precedes them. */
+  #continueWithoutHistory(): void {
     this.#emitUnrecovered('unavailable');
     this.#position = undefined;
     this.#catchingUp = false;
-    const held = this.#liveBuffer;
+    const buffered = this.#liveBuffer;
     this.#liveBuffer = [];
     this.#start = undefined;
     this.#resolvePositioned();
-    for (const { arrived } of held) this.receive(arrived.delivery, arrived);
+    for (const { message } of buffered) {
+      if (this.accept(message, message.payload)) this.#owner.deliver(this, message.payload, message.position);
+    }
   }
 
   #emitUnrecovered(reason: DiscontinuityReason): void {
@@ -435,17 +412,10 @@ export class HistoryCursor {
   }
 
   #resolvePositioned(): void {
-    for (const resolve of this.#started.splice(0)) resolve();
-  }
-
-  #report(error: RollcallError): void {
-    const { kind, name } = this.#home;
-    for (const audience of servicesOf(this.#crowd)) {
-      audience.reporter.report(error, { stage: 'recovery', channel: audience.stripPrefix(kind, name) });
-    }
+    for (const resolve of this.#positionWaiters.splice(0)) resolve();
   }
 
   #announce(discontinuity: Discontinuity): void {
-    notifyDiscontinuity([...this.#crowd], discontinuity, this.#home);
+    this.#owner.announce(this, discontinuity);
   }
 }

@@ -1,16 +1,16 @@
 import type { Position } from '../history/position.js';
 
-/** What comes with a message. */
+/** What a handler receives with a message. */
 export interface MessageContext {
-  /** The channel it was published to. */
+  /** The channel the message was published to. */
   readonly channel: string;
-  /** The pattern that matched, for handlers of a pattern. */
+  /** The pattern that matched; only for handlers of a pattern. */
   readonly pattern?: string;
-  /** Its place in the channel's history, where it was published with one. */
+  /** The message's position in the channel's history; only if it was published with history. */
   readonly position?: Position;
-  /** The payload as it came, before decoding: text, or a Buffer where the codec is a binary one. */
+  /** The payload before decoding: a string, or a Buffer if the codec is binary. */
   readonly raw: string | Buffer;
 }
 
-/** Gets a message; a rejected promise counts as a failure, and nobody waits for it. */
+/** A handler of any message type. A promise it returns is not awaited; a rejection counts as a failure. */
 export type RawHandler = (message: unknown, context: MessageContext) => unknown;

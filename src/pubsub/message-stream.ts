@@ -1,35 +1,35 @@
 import { OverflowError } from '../internal/errors.js';
 import { BoundedQueue, type OverflowPolicy } from './bounded-queue.js';
-import type { Backpressure } from './delivery.js';
 import type { Discontinuity } from './discontinuity.js';
+import type { Backpressure } from './history-cursor.js';
 import type { MessageContext } from './message-context.js';
 
-/** One message of {@link MessageStream}. */
+/** A message of a {@link MessageStream}. */
 export interface ReceivedMessage<T> extends MessageContext {
-  /** The decoded message, or the payload as it came where `raw` was asked for. */
+  /** The decoded message, or the undecoded payload with the option `raw`. */
   readonly message: T;
 }
 
-/** A place in {@link MessageStream} where messages may be missing; only where `discontinuities` is asked for. */
+/** Marks the place in a {@link MessageStream} where messages may be missing; only with the option `discontinuities`. */
 export interface ReceivedDiscontinuity {
-  /** Why, since when, and whether it could be recovered. */
+  /** Why messages may be missing, since when, and whether they were recovered. */
   readonly discontinuity: Discontinuity;
 }
 
 /**
- * Messages of a channel or pattern as an async iterator, behind a bounded queue. `Item` is
- * {@link ReceivedMessage}, and {@link ReceivedDiscontinuity} where that was asked for.
+ * The messages of a channel or pattern as an async iterator with a bounded queue. `Item` is
+ * {@link ReceivedMessage}, or also {@link ReceivedDiscontinuity} with the option `discontinuities`.
  */
 export interface MessageStream<T, Item = ReceivedMessage<T>> extends AsyncIterableIterator<Item> {
-  /** Resolves when Redis has confirmed the subscription; what is published from then on is seen. */
+  /** Resolves when Redis has confirmed the subscription; messages published later are received. */
   readonly ready: Promise<void>;
-  /** How many messages were lost because the queue was full. */
+  /** Number of messages dropped because the queue was full. */
   readonly dropped: number;
-  /** Unsubscribes and ends the iteration; what waits in the queue is forgotten. */
+  /** Unsubscribes, ends the iteration and discards the queue. */
   return(): Promise<IteratorResult<Item>>;
-  /** The stream itself, for `for await`. */
+  /** Returns the stream itself; for `for await`. */
   [Symbol.asyncIterator](): MessageStream<T, Item>;
-  /** The same as `return`, for `await using`. */
+  /** Calls `return`; for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -38,10 +38,9 @@ interface MessageStreamOptions {
   readonly overflow: OverflowPolicy;
   readonly clock: { now(): number };
   readonly onDiscontinuity?: ((discontinuity: Discontinuity) => void) | undefined;
-  /** Discontinuities are items too. */
+  /** Discontinuities are items of the stream. */
   readonly inBand?: boolean;
-  /** Undoes the subscription. */
-  leave(): Promise<void>;
+  unsubscribe(): Promise<void>;
 }
 
 type Item<T> = ReceivedMessage<T> | ReceivedDiscontinuity;
@@ -51,61 +50,60 @@ type PendingNext<T> = {
   reject(error: unknown): void;
 };
 
-/** A message that waits, and the discontinuity in front of it. */
+/** A queued message, and the discontinuity before it. */
 interface QueuedMessage<T> {
   readonly received: ReceivedMessage<T>;
   before: Discontinuity | undefined;
 }
 
-/** The queue between a subscription, which pushes, and a `for await`, which pulls. */
+/** The queue between a handler, which pushes, and a `for await` loop, which pulls. */
 export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure {
-  readonly #inbox: BoundedQueue<QueuedMessage<T>>;
-  /** A discontinuity after everything that waits. */
+  readonly #queue: BoundedQueue<QueuedMessage<T>>;
+  /** A discontinuity after all queued messages. */
   #after: Discontinuity | undefined;
   readonly #options: MessageStreamOptions;
   #pulls: PendingNext<T>[] = [];
-  #waiting: (() => void)[] = [];
+  #drainWaiters: (() => void)[] = [];
   #ended = false;
   #error: unknown;
-  #left: Promise<void> | undefined;
+  #unsubscribed: Promise<void> | undefined;
   ready: Promise<void> = Promise.resolve();
 
   constructor(options: MessageStreamOptions) {
     this.#options = options;
-    this.#inbox = new BoundedQueue(options.capacity, options.overflow);
+    this.#queue = new BoundedQueue(options.capacity, options.overflow);
   }
 
   get dropped(): number {
-    return this.#inbox.dropped;
+    return this.#queue.dropped;
   }
 
-  /** How many messages wait to be pulled. */
+  /** Number of queued messages. */
   get queued(): number {
-    return this.#inbox.size;
+    return this.#queue.size;
   }
 
   get full(): boolean {
-    // Nobody waits for room in a queue that nobody reads.
-    return !this.#ended && this.#inbox.size >= this.#options.capacity;
+    // An ended stream takes no more messages, so nothing has to wait for room in it.
+    return !this.#ended && this.#queue.size >= this.#options.capacity;
   }
 
-  /** Resolves when half of the queue is free, so that it is not filled one by one. */
+  /** Resolves when half of the queue is free, so that history is read in pages and not message by message. */
   drained(): Promise<void> {
     if (this.#ended || this.#hasRoom) return Promise.resolve();
-    return new Promise((resolve) => this.#waiting.push(resolve));
+    return new Promise((resolve) => this.#drainWaiters.push(resolve));
   }
 
   get #hasRoom(): boolean {
-    return this.#inbox.size * 2 <= this.#options.capacity;
+    return this.#queue.size * 2 <= this.#options.capacity;
   }
 
-  /** Ends with `started`'s failure, if it fails. */
-  setReady(started: Promise<void>): void {
-    this.ready = started;
-    started.catch((error: unknown) => this.end(error));
+  /** Sets `ready`. If it rejects, the stream ends with that error. */
+  setReady(ready: Promise<void>): void {
+    this.ready = ready;
+    ready.catch((error: unknown) => this.end(error));
   }
 
-  /** A message for whoever pulls next. */
   push(message: T, context: MessageContext): void {
     if (this.#ended) return;
     const received: ReceivedMessage<T> = { message, ...context };
@@ -113,27 +111,31 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
     if (pull !== undefined) return pull.resolve({ done: false, value: received });
     const slot: QueuedMessage<T> = { received, before: this.#after };
     this.#after = undefined;
-    const lost = this.#inbox.push(slot);
-    if (lost !== undefined) this.#overflowed(lost);
+    const dropped = this.#queue.push(slot);
+    if (dropped !== undefined) this.#onOverflow(dropped);
   }
 
-  #overflowed({ before }: QueuedMessage<T>): void {
+  #onOverflow({ before }: QueuedMessage<T>): void {
     const since = new Date(this.#options.clock.now());
     const discontinuity: Discontinuity = { reason: 'overflow', since, recovered: false };
-    // In the place of the message that is lost.
-    const next = this.#options.overflow === 'drop-oldest' ? this.#inbox.first : undefined;
+    // The discontinuity takes the place of the dropped message.
+    const next = this.#options.overflow === 'drop-oldest' ? this.#queue.first : undefined;
     if (this.#options.inBand === true) {
       const place = mergeDiscontinuities(before, discontinuity);
       if (next === undefined) this.#after = mergeDiscontinuities(this.#after, place);
       else next.before = mergeDiscontinuities(place, next.before);
     }
-    if (this.#inbox.overflowed) {
-      this.end(new OverflowError(`${this.#options.capacity} messages wait and overflow is "close"`));
+    if (this.#queue.overflowed) {
+      this.end(
+        new OverflowError(
+          `the queue of messages() is full (${this.#options.capacity} messages) and overflow is "close"`,
+        ),
+      );
     }
     this.#options.onDiscontinuity?.(discontinuity);
   }
 
-  /** Messages are missing at this place, or were. */
+  /** Messages are missing at this place, or were recovered. */
   pushDiscontinuity(discontinuity: Discontinuity): void {
     if (this.#ended) return;
     if (this.#options.inBand === true) {
@@ -144,41 +146,41 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
     this.#options.onDiscontinuity?.(discontinuity);
   }
 
-  /** No message comes any more; after those in the queue, `next` rejects with `error` once, or is done. */
+  /** Ends the stream after the queued messages. With `error`, `next` rejects once before it is done. */
   end(error?: unknown): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#error = error;
-    void this.#leave();
-    this.#wake();
+    void this.#unsubscribe();
+    this.#resolveDrained();
     for (const pull of this.#pulls.splice(0)) this.#finish(pull);
   }
 
   next(): Promise<IteratorResult<Item<T>>> {
     return new Promise((resolve, reject) => {
-      const value = this.#take();
-      if (this.#waiting.length > 0 && this.#hasRoom) this.#wake();
+      const value = this.#shift();
+      if (this.#drainWaiters.length > 0 && this.#hasRoom) this.#resolveDrained();
       if (value !== undefined) resolve({ done: false, value });
       else if (this.#ended) this.#finish({ resolve, reject });
       else this.#pulls.push({ resolve, reject });
     });
   }
 
-  #take(): Item<T> | undefined {
-    const first = this.#inbox.first;
+  #shift(): Item<T> | undefined {
+    const first = this.#queue.first;
     const discontinuity = first === undefined ? this.#after : first.before;
-    if (discontinuity === undefined) return this.#inbox.shift()?.received;
+    if (discontinuity === undefined) return this.#queue.shift()?.received;
     if (first === undefined) this.#after = undefined;
     else first.before = undefined;
     return { discontinuity };
   }
 
   async return(): Promise<IteratorResult<Item<T>>> {
-    this.#inbox.clear();
+    this.#queue.clear();
     this.#after = undefined;
     this.end();
     this.#error = undefined;
-    await this.#leave();
+    await this.#unsubscribe();
     return { done: true, value: undefined };
   }
 
@@ -190,8 +192,8 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
     await this.return();
   }
 
-  #wake(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve();
+  #resolveDrained(): void {
+    for (const resolve of this.#drainWaiters.splice(0)) resolve();
   }
 
   #finish(pull: PendingNext<T>): void {
@@ -201,15 +203,15 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
     else pull.reject(error);
   }
 
-  #leave(): Promise<void> {
-    // A failed UNSUBSCRIBE is for whoever awaits `return`; `end` has nobody who does.
-    this.#left ??= this.#options.leave();
-    this.#left.catch(() => {});
-    return this.#left;
+  #unsubscribe(): Promise<void> {
+    // `return` rejects if UNSUBSCRIBE fails; `end` has no caller that awaits it.
+    this.#unsubscribed ??= this.#options.unsubscribe();
+    this.#unsubscribed.catch(() => {});
+    return this.#unsubscribed;
   }
 }
 
-/** Two discontinuities with no message between them are one. */
+/** Two discontinuities without a message between them become one. */
 function mergeDiscontinuities(
   earlier: Discontinuity | undefined,
   later: Discontinuity | undefined,

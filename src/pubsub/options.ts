@@ -12,31 +12,30 @@ import type { MessageContext } from './message-context.js';
 
 /** Options of a pub/sub service. */
 export interface PubSubOptions {
-  /** Your Redis client. It stays yours: rollcall connects it if nobody has, and never closes it. */
+  /** Your Redis client. It stays yours: rollcall connects it if it is not connected, and never closes it. */
   redis: RedisClient;
-  /** Put before every channel and pattern in Redis, and taken off again for handlers. @default '' */
+  /** Added to every channel and pattern in Redis; removed from the names that handlers get. @default '' */
   prefix?: string;
-  /** How messages become payloads. @default JSON */
+  /** Encodes and decodes messages. @default JSON */
   codec?: Codec;
-  /** The largest payload that `publish` sends, in bytes of UTF-8. @default 1_048_576 */
+  /** The longest payload that `publish` sends, in bytes of UTF-8. @default 1_048_576 */
   maxMessageBytes?: number;
-  /** Within how many ms every call settles as done, failed or unknown. @default 5_000 */
+  /** Milliseconds within which every call settles as done, failed or unknown. @default 5_000 */
   timeout?: number;
   /**
-   * For how long, in ms, a subscription outlives its last handler, so that one who comes back soon
-   * finds it there. @default 0
+   * Milliseconds that a subscription in Redis outlives its last handler, so that a handler that
+   * subscribes again soon needs no round trip. @default 0
    */
   unsubscribeDelay?: number;
   /**
-   * After how much silence, in ms, the subscribed connection is probed by a message of our own, and
-   * replaced if that does not come through within 5 s; 0 for never. Services on one client
-   * share the connection: the shortest interval asked for counts, and a presence service asks for
-   * 30 s. @default 30_000
+   * Milliseconds of silence after which the subscriber connection is probed with a message of our own,
+   * and replaced if that does not arrive within 5 s; 0 for never. Services on one client share the
+   * connection, and the shortest interval applies; a presence service sets 30 s. @default 30_000
    */
   probeInterval?: number;
-  /** Gets every failure that no caller waits for. @default they are counted in `stats()` only */
+  /** Receives every failure that no caller awaits. @default failures are only counted in `stats()` */
   onError?: ErrorListener;
-  /** Where time comes from; for tests. @default the system's clock */
+  /** The source of time; for tests. @default the system clock */
   clock?: Clock;
 }
 
@@ -44,52 +43,52 @@ export interface PubSubOptions {
 export interface PublishOptions {
   /** Publish to a sharded channel (Redis 7 SPUBLISH). @default false */
   sharded?: boolean;
-  /** Keep the message, so that whoever missed it can have it. @default it is not kept */
+  /** Keep the message in Redis, so that it can be recovered. @default no history */
   history?: HistoryOptions;
   /**
-   * Its loss is none: of a gap that may have cost such messages only, a handler that follows the channel's
-   * history is told `recovered: true`. For what passes anyway, on channels that keep the rest; other
-   * clients of Redis see it behind a line `rc1:~`. @default false
+   * Missing this message does not matter: a gap that may have lost only such messages is reported with
+   * `recovered: true` to handlers that follow the channel's history. For ephemeral messages on channels
+   * with history; other Redis clients see a line `rc1:~` before the payload. @default false
    */
   transient?: boolean;
   /**
-   * Makes repetitions one message: published again with the same key within 10 minutes, it is neither kept
-   * nor sent again. With a key, `publish` itself repeats what a broken connection left in doubt, as
-   * long as its deadline allows. At most 512 bytes; only with history. @default none
+   * Deduplicates repeated calls: published again with the same key within 10 minutes, the message is
+   * neither stored nor sent again. With a key, `publish` itself retries after a lost connection left
+   * the outcome unknown, within its deadline. At most 512 bytes; only with history. @default none
    */
   idempotencyKey?: string;
 }
 
-/** What `publish` resolves with. */
+/** Result of `publish`. */
 export interface PublishResult {
-  /** How many connections Redis handed the message to. On a Cluster this counts one node's only. */
+  /** The number of connections that Redis sent the message to. On a Cluster only those of one node. */
   receivers: number;
-  /** The message's place in the channel's history; only with history. */
+  /** The message's position in the channel's history; only with history. */
   position?: Position;
-  /** The idempotency key was known: nothing was sent, and `position` is the earlier message's. */
+  /** True if the idempotency key was known: nothing was sent, and `position` is that of the earlier message. */
   duplicate?: boolean;
 }
 
-/** A handler of messages. A promise it returns is not waited for; its rejection goes to `onError`. */
+/** Handles a message. A promise it returns is not awaited; its rejection is reported to `onError`. */
 export type MessageHandler<T> = (message: T, context: MessageContext) => unknown;
 
 /** Options of `subscribe` and `psubscribe`. */
 export interface SubscribeOptions {
   /** Unsubscribes when it aborts. */
   signal?: AbortSignal;
-  /** Hand over payloads as they came, undecoded: relaying them must not pay for parsing. @default false */
+  /** Pass on payloads undecoded, for relays that do not need to parse them. @default false */
   raw?: boolean;
   /** The name is a sharded channel (Redis 7 SSUBSCRIBE). @default false */
   sharded?: boolean;
   /**
-   * Begin after this position, with `'latest'` (the next message) or `'earliest'` (the oldest kept): every
-   * message from there on, once, in order, and after a broken connection the same, or a discontinuity
-   * that says why not. For channels with history. Without it a handler gets what comes, and what was
-   * missed meanwhile as soon as it has seen one message with history. @default 'latest' for a
-   * defined channel with history; otherwise none
+   * Begin after this position, with the next message (`'latest'`) or with the oldest one kept
+   * (`'earliest'`). Every later message is delivered once and in order, also after a lost connection,
+   * or a discontinuity reports why not. For channels with history. Without it a handler receives live
+   * messages, and recovers missed ones once it has received a message with history. @default 'latest'
+   * for a defined channel with history; otherwise none
    */
   since?: Position | 'latest' | 'earliest';
-  /** Told whenever messages may have been missed. */
+  /** Called whenever messages may have been missed. */
   onDiscontinuity?: (discontinuity: Discontinuity) => void;
 }
 
@@ -97,101 +96,101 @@ export interface SubscribeOptions {
 export interface MessagesOptions extends SubscribeOptions {
   /** The name is a pattern. @default false */
   pattern?: boolean;
-  /** How many messages may wait for the loop. @default 1_000 */
+  /** The maximum number of queued messages. @default 1_000 */
   capacity?: number;
   /**
-   * What to do with one more. With `since`, what has a place in the history waits there instead.
-   * @default 'drop-oldest'
+   * What happens to a message when the queue is full. With `since`, messages with history are never
+   * dropped: they stay in the history until there is room. @default 'drop-oldest'
    */
   overflow?: OverflowPolicy;
-  /** Yield discontinuities too, as `{ discontinuity }` in their place among the messages. @default false */
+  /** Yield discontinuities as `{ discontinuity }`, at their place among the messages. @default false */
   discontinuities?: boolean;
 }
 
 /** Options of `history`. */
 export interface HistoryReadOptions {
-  /** Only what comes after this position. */
+  /** Only messages after this position. */
   since?: Position;
-  /** Only what comes before this position. */
+  /** Only messages before this position. */
   before?: Position;
-  /** At most so many messages, 1 to 1,000; fewer where they are large. @default 100 */
+  /** The maximum number of messages, 1 to 1,000; large messages make a page shorter. @default 100 */
   limit?: number;
   /** Newest first. @default false */
   reverse?: boolean;
 }
 
-/** A message out of a channel's history. */
+/** A message from a channel's history. */
 export interface HistoryMessage<T> {
   /** The decoded message. */
   readonly message: T;
-  /** Its place in the history. */
+  /** The message's position in the history. */
   readonly position: Position;
   /** When it was published, by the server's clock. */
   readonly publishedAt: Date;
-  /** The payload as it came. */
+  /** The payload before decoding. */
   readonly raw: string | Buffer;
 }
 
 /** A page of a channel's history. */
 export interface HistoryPage<T> {
-  /** The messages, oldest first unless asked for in reverse. */
+  /** The messages, oldest first unless `reverse` is set. */
   readonly messages: HistoryMessage<T>[];
   /**
-   * Where the page ends: go on with `since: position`, or in reverse with `before: position`. Without
-   * messages it is the position of the channel's last message ever, and `0-0` when there was none.
+   * The end of the page: continue with `since: position`, or in reverse with `before: position`. For a
+   * page without messages, the position of the last message ever published, or `0-0` if there was none.
    */
   readonly position: Position;
-  /** There are more messages beyond the page. */
+  /** There are more messages after this page. */
   readonly more: boolean;
-  /** False when messages between `since` and the page are missing; `reason` says why. */
+  /** False if messages between `since` and the page are missing; `reason` says why. */
   readonly complete: boolean;
   /** Why the page is not complete. */
   readonly reason?: UnrecoverableReason;
 }
 
-/** What `recover` found of one channel. */
+/** The result of `recover` for one channel. */
 export interface ChannelRecoverResult<T> {
-  /** What was published after the given position, as far as it is kept, oldest first. */
+  /** The messages after the given position that are still kept, oldest first. */
   readonly messages: HistoryMessage<T>[];
-  /** Up to where that is. */
+  /** The position to continue from. */
   readonly position: Position;
-  /** These are all. */
+  /** No message is missing. */
   readonly recovered: boolean;
-  /** Why they are not: what is missing is lost, or there is more than `limit`. */
+  /** Why messages are missing; `limit` if there are more of them to read. */
   readonly reason?: UnrecoverableReason | 'limit';
 }
 
-/** What `recover` is asked for. */
+/** Argument of `recover`. */
 export interface RecoverRequest {
-  /** The last position known of each channel, by its name, or in pairs. */
+  /** The last known position of each channel, by name or as pairs. */
   channels:
     | Readonly<Record<string, Position>>
     | Iterable<readonly [channel: ChannelLike<never, unknown>, since: Position]>;
-  /** At most so many messages per channel, 1 to 1,000. @default 100 */
+  /** The maximum number of messages per channel, 1 to 1,000. @default 100 */
   limit?: number;
 }
 
-/** What `recover` found. */
+/** Result of `recover`. */
 export interface RecoverResult<T = unknown> {
-  /** What was missed of each channel, by name. */
+  /** The missed messages of each channel, by name. */
   readonly channels: Map<string, ChannelRecoverResult<T>>;
-  /** The channels of which not everything can be had; `channels` says why, and holds what can. */
+  /** The channels with missing messages; `channels` says why, and has the rest of their messages. */
   readonly unrecovered: string[];
 }
 
-/** Counters of a pub/sub service since it was made, and gauges of what is there now. */
+/** Counters of a pub/sub service since its creation, and current gauges. */
 export interface PubSubStats {
   /** Channels this process is subscribed to, over all services on the same client. */
   channels: number;
-  /** Patterns, likewise. */
+  /** Patterns this process is subscribed to, over all services on the same client. */
   patterns: number;
-  /** Sharded channels, likewise. */
+  /** Sharded channels this process is subscribed to, over all services on the same client. */
   sharded: number;
   /** Handlers of this service. */
   handlers: number;
   /** Messages published. */
   published: number;
-  /** Messages received: once per subscription, however many handlers it has. */
+  /** Messages received, counted once per Redis subscription, regardless of its number of handlers. */
   received: number;
   /** Handler calls. */
   delivered: number;
@@ -201,6 +200,6 @@ export interface PubSubStats {
   undecodable: number;
   /** Messages dropped from full `messages()` queues. */
   dropped: number;
-  /** Publications that wait for a connection. */
+  /** Messages that wait for a connection to be published. */
   queued: number;
 }

@@ -25,11 +25,10 @@ import {
   resolveChannel,
 } from './channel.js';
 import type { ChannelRef } from './channel-definition.js';
-import { type Backpressure, callDiscontinuityListener } from './delivery.js';
 import type { Discontinuity } from './discontinuity.js';
 import { encodePayload } from './encoding.js';
 import { HandlerSubscription } from './handler-subscription.js';
-import type { StartPosition } from './history-cursor.js';
+import type { Backpressure, StartPosition } from './history-cursor.js';
 import type { MessageContext, RawHandler } from './message-context.js';
 import {
   type MessageStream,
@@ -51,18 +50,18 @@ import type {
   SubscribeOptions,
 } from './options.js';
 import { Publisher } from './publisher.js';
-import { type HistoryContext, limitOption, readHistory, recoverChannels } from './recover.js';
+import { type HistoryContext, limitOption, readHistory, recoverChannels } from './read-history.js';
 import { ServiceContext } from './service-context.js';
 import { DisposableStore, type Subscription, subscribe } from './subscribe.js';
 import { PROBE_INTERVAL, type SubscriptionManager, subscriptionManagerFor } from './subscription-manager.js';
 
 const DEFAULT_MAX_BYTES = 1_048_576;
-const NOT_SHARDED = 'patterns cannot be sharded in Redis';
-const NO_PATTERN_HISTORY = 'a pattern has no history; its channels have';
+const NOT_SHARDED = 'Redis has no patterns for sharded channels';
+const NO_PATTERN_HISTORY = 'cannot be used with a pattern: only channels have history';
 
 /**
- * Typed publish / subscribe. One Redis subscription per channel or pattern however many handlers
- * there are, and one subscriber connection for all services built on the same client.
+ * Typed publish / subscribe. There is one Redis subscription per channel or pattern, regardless of the
+ * number of handlers, and one subscriber connection for all services built on the same client.
  *
  * @example
  * ```ts
@@ -73,21 +72,20 @@ const NO_PATTERN_HISTORY = 'a pattern has no history; its channels have';
  * ```
  */
 export class PubSubService {
-  readonly #link: ClientHandle;
-  readonly #hub: SubscriptionManager;
-  readonly #audience: ServiceContext;
+  readonly #handle: ClientHandle;
+  readonly #manager: SubscriptionManager;
+  readonly #service: ServiceContext;
   readonly #publisher: Publisher;
   readonly #defaults: ChannelDefaults;
-  readonly #replay: HistoryContext;
+  readonly #history: HistoryContext;
   readonly #maxBytes: number;
-  /** What `close` has to undo. */
-  readonly #subscriptions = new DisposableStore();
+  readonly #disposables = new DisposableStore();
   readonly #streams = new Set<QueuedStream<unknown>>();
   #published = 0;
   #dropped = 0;
   #closing: Promise<void> | undefined;
 
-  /** @throws {@link InvalidArgumentError} for an unknown client or an option out of range. */
+  /** @throws {@link InvalidArgumentError} for an unsupported client or an invalid option. */
   constructor(options: PubSubOptions) {
     if (options === undefined)
       throw new InvalidArgumentError('options', 'must be an object with a redis client');
@@ -99,7 +97,10 @@ export class PubSubService {
       integer: true,
     });
     const prefix = prefixOption('prefix', options.prefix === '' ? undefined : options.prefix, '');
-    const delay = numberOption('unsubscribeDelay', options.unsubscribeDelay, 0, { min: 0, max: 600_000 });
+    const unsubscribeDelay = numberOption('unsubscribeDelay', options.unsubscribeDelay, 0, {
+      min: 0,
+      max: 600_000,
+    });
     const probeInterval = numberOption('probeInterval', options.probeInterval, PROBE_INTERVAL, {
       min: 0,
       max: 86_400_000,
@@ -107,40 +108,43 @@ export class PubSubService {
     const { codec = jsonCodec, onError } = options;
     assertCodec('codec', codec);
     if (onError !== undefined) assertFunction('onError', onError);
-    this.#link = ClientHandle.open('PubSubService', options.redis, timeout, clock);
-    this.#hub = subscriptionManagerFor(this.#link.shared, clock);
-    this.#hub.requestProbeInterval(probeInterval);
-    this.#audience = new ServiceContext(new ErrorReporter(onError), prefix, delay);
-    this.#publisher = new Publisher(this.#link);
-    this.#replay = {
-      link: this.#link,
-      reader: this.#hub.reader,
-      audience: this.#audience,
+    this.#handle = ClientHandle.open('PubSubService', options.redis, timeout, clock);
+    this.#manager = subscriptionManagerFor(this.#handle.shared, clock);
+    this.#manager.requestProbeInterval(probeInterval);
+    this.#service = new ServiceContext(new ErrorReporter(onError), prefix, unsubscribeDelay);
+    this.#publisher = new Publisher(this.#handle);
+    this.#history = {
+      handle: this.#handle,
+      reader: this.#manager.reader,
+      service: this.#service,
       maxBytes: this.#maxBytes,
     };
-    const { client, capabilities } = this.#link.shared.driver;
+    const { client, capabilities } = this.#handle.shared.driver;
     this.#defaults = { prefix, codec, client, capabilities };
   }
 
   /**
-   * Connects the client unless it is connected. Idempotent; the first use implies it.
+   * Connects the client unless it is connected. Idempotent, and optional: the first call of any other
+   * method connects as well.
    *
-   * @throws {@link ConnectionError} when the client gives up, or when there is no connection within
-   * `timeout`. In the second case the client goes on trying, and later calls may succeed.
+   * @throws {@link ConnectionError} if the client stops trying, or if there is no connection within
+   * `timeout`. In the second case the client continues to try, and later calls may succeed.
    */
   connect(): Promise<void> {
-    return this.#link.connect();
+    return this.#handle.connect();
   }
 
   /**
-   * Publishes `message`. While Redis is away the call waits, at most until its deadline; it is
-   * never sent after that, and never twice, but for what `idempotencyKey` makes one message of.
+   * Publishes `message`. Without a connection the call waits for one until its deadline. The message is
+   * never sent after the deadline, and never twice, unless `idempotencyKey` makes both one message.
+   * Messages of one service on one channel are delivered in the order of the calls. Without history
+   * delivery is at-most-once.
    *
-   * @throws {@link InvalidArgumentError} for a bad channel, a message the codec cannot encode or one
-   * over `maxMessageBytes`; {@link SchemaError} for one that the channel's schema does not let pass;
-   * {@link TimeoutError} or {@link ConnectionError}, whose `outcome` tells
-   * whether it may have happened; {@link CommandError} when Redis refuses; {@link UnsupportedError}
-   * for what the client or server cannot do.
+   * @throws {@link InvalidArgumentError} for an invalid channel, a message that the codec cannot encode or
+   * that is longer than `maxMessageBytes`; {@link SchemaError} if the channel's schema rejects it;
+   * {@link TimeoutError} or {@link ConnectionError}, whose `outcome` says whether the message may have been
+   * published; {@link CommandError} if Redis refuses; {@link UnsupportedError} for what the client or
+   * server does not support.
    */
   async publish<T>(
     channel: ChannelLike<T, unknown>,
@@ -154,37 +158,43 @@ export class PubSubService {
     const channel = this.#channel(given, options ?? {});
     const { name, kind, history } = channel;
     const idempotencyKey = options?.idempotencyKey;
-    const passes = options?.transient === true;
-    if (passes && history !== undefined) throw new InvalidArgumentError('transient', 'cannot be kept');
+    const transient = options?.transient === true;
+    if (transient && history !== undefined) {
+      throw new InvalidArgumentError('transient', 'cannot be combined with history');
+    }
     if (idempotencyKey !== undefined) {
       assertName('idempotencyKey', idempotencyKey);
-      if (history === undefined) throw new InvalidArgumentError('idempotencyKey', 'needs history');
+      if (history === undefined)
+        throw new InvalidArgumentError('idempotencyKey', 'can only be used with history');
     }
-    let checked = channel.validate === undefined ? message : channel.validate(message);
-    if (checked instanceof Promise) {
-      checked = await checked;
+    let validated = channel.validate === undefined ? message : channel.validate(message);
+    if (validated instanceof Promise) {
+      validated = await validated;
       this.#assertOpen();
     }
-    const payload = encodePayload(checked, channel.codec, this.#maxBytes);
+    const payload = encodePayload(validated, channel.codec, this.#maxBytes);
     const sharded = kind === 'sharded';
-    const outcome = await this.#publisher.publish({
+    const result = await this.#publisher.publish({
       channel: name,
       sharded,
-      payload: history === undefined ? (passes ? wrapTransient : escapePayload)(payload) : payload,
+      payload: history === undefined ? (transient ? wrapTransient : escapePayload)(payload) : payload,
       history,
       idempotencyKey,
     });
-    if (outcome.duplicate !== true) this.#published++;
-    return outcome;
+    if (result.duplicate !== true) this.#published++;
+    return result;
   }
 
   /**
-   * Calls `handler` with every message on `channel`; resolves when Redis has confirmed. Handlers of
-   * one channel share the decoded message: treat it as read-only.
+   * Calls `handler` with every message on `channel`; resolves when Redis has confirmed the subscription.
+   * Handlers are called in the order in which they subscribed. Those of one channel share the decoded
+   * message: treat it as read-only.
    *
-   * @throws {@link InvalidArgumentError} for a bad channel, handler or option; {@link CommandError}
-   * when Redis refuses (an ACL, say); {@link TimeoutError} when there was no answer in time, after
-   * which the handler is not subscribed; the signal's reason when it aborts first.
+   * @throws {@link InvalidArgumentError} for an invalid channel, handler or option; {@link CommandError} if
+   * Redis refuses (an ACL rule, for example); {@link TimeoutError} if Redis did not answer in time;
+   * {@link ConnectionError} if the client stops trying to connect; {@link UnsupportedError} for what the
+   * client or server does not support; {@link ClosedError} after `close`; the signal's reason if it
+   * aborts first. After an error the handler is not subscribed.
    */
   async subscribe(
     channel: ChannelLike<never, unknown>,
@@ -204,7 +214,13 @@ export class PubSubService {
     return this.#subscribeChannel(channel, handler as RawHandler, options);
   }
 
-  /** The same for every channel that matches `pattern` (Redis's glob rules: `*`, `?`, `[a-z]`, `\\`). */
+  /**
+   * Calls `handler` with every message on a channel that matches `pattern` (glob rules of Redis: `*`, `?`,
+   * `[a-z]`, `\\`).
+   *
+   * @throws as `subscribe` does, and {@link InvalidArgumentError} for `since` and `sharded`: patterns have
+   * neither history nor sharded channels.
+   */
   async psubscribe<T>(
     pattern: string,
     handler: MessageHandler<T>,
@@ -214,10 +230,10 @@ export class PubSubService {
   }
 
   /**
-   * Messages as an async iterator. The subscription starts at once; `ready` resolves when Redis has
-   * confirmed it. Leaving the loop, `return()` and the signal unsubscribe.
+   * Returns the messages as an async iterator. The subscription starts at once; `ready` resolves when
+   * Redis has confirmed it. Leaving the loop, `return()` and the signal unsubscribe.
    *
-   * @throws {@link InvalidArgumentError} at once; what fails later rejects `next()`.
+   * @throws {@link InvalidArgumentError} synchronously; later errors reject `ready` and `next()`.
    */
   messages<T>(
     channel: ChannelLike<never, T>,
@@ -231,42 +247,42 @@ export class PubSubService {
     this.#assertOpen();
     assertOptions('options', options);
     const { pattern, capacity, overflow, discontinuities, signal, onDiscontinuity, ...subscribing } = options;
-    const shown = channelNameOf(given);
-    assertName(pattern === true ? 'pattern' : 'channel', shown);
+    const name = channelNameOf(given);
+    assertName(pattern === true ? 'pattern' : 'channel', name);
     if (pattern === true && options.sharded === true) throw new InvalidArgumentError('sharded', NOT_SHARDED);
     if (onDiscontinuity !== undefined) assertFunction('onDiscontinuity', onDiscontinuity);
     toStartPosition(options.since);
     assertSignal(signal);
-    let leave = (): Promise<void> => Promise.resolve();
+    let unsubscribe = (): Promise<void> => Promise.resolve();
     const stream = new QueuedStream<unknown>({
       capacity: numberOption('capacity', capacity, 1_000, { min: 1, integer: true }),
       overflow: choiceOption('overflow', overflow, 'drop-oldest', ['drop-oldest', 'drop-newest', 'close']),
       inBand: discontinuities === true,
-      clock: this.#link.clock,
+      clock: this.#handle.clock,
       onDiscontinuity: (discontinuity) => {
         if (discontinuity.reason === 'overflow') this.#dropped++;
-        callDiscontinuityListener({ audience: this.#audience, onDiscontinuity }, discontinuity, shown);
+        this.#service.callDiscontinuityListener(onDiscontinuity, discontinuity, name);
       },
-      leave: () => {
+      unsubscribe: () => {
         this.#streams.delete(stream);
-        forget();
-        return leave();
+        removeAbortListener();
+        return unsubscribe();
       },
     });
-    const forget = onAbort(signal, (reason) => stream.end(reason));
+    const removeAbortListener = onAbort(signal, (reason) => stream.end(reason));
     const push = (message: unknown, context: MessageContext) => stream.push(message, context);
-    const inside = {
+    const streamOptions = {
       ...subscribing,
       onDiscontinuity: (discontinuity: Discontinuity) => stream.pushDiscontinuity(discontinuity),
     };
     const subscribed =
       pattern === true
-        ? this.#subscribePattern(shown, push, inside)
-        : this.#subscribeChannel(given, push, inside, stream);
-    // One that was never subscribed has nothing to leave; its failure is told by `ready` and `next`.
-    leave = () =>
+        ? this.#subscribePattern(name, push, streamOptions)
+        : this.#subscribeChannel(given, push, streamOptions, stream);
+    // If subscribing failed there is nothing to unsubscribe; `ready` and `next()` report the error.
+    unsubscribe = () =>
       subscribed.then(
-        ({ unsubscribe }) => unsubscribe(),
+        (subscription) => subscription.unsubscribe(),
         () => {},
       );
     this.#streams.add(stream);
@@ -277,8 +293,9 @@ export class PubSubService {
   /**
    * Reads a page of the channel's history, without subscribing.
    *
-   * @throws {@link InvalidArgumentError} for a bad channel, position or option; {@link CommandError},
-   * {@link TimeoutError}, {@link ConnectionError} when it cannot be read.
+   * @throws {@link InvalidArgumentError} for an invalid channel, position or option; {@link CommandError},
+   * {@link TimeoutError} or {@link ConnectionError} if it cannot be read; {@link UnsupportedError} for what
+   * the client or server does not support; {@link ClosedError} after `close`.
    */
   async history<T>(
     channel: ChannelLike<never, T>,
@@ -287,39 +304,40 @@ export class PubSubService {
     this.#assertOpen();
     const resolved = this.#channel(channel, {});
     assertOptions('options', options);
-    return readHistory<T>(this.#replay, resolved, options);
+    return readHistory<T>(this.#history, resolved, options);
   }
 
   /**
-   * What was published on some channels after the last positions known of them, in as few round trips
-   * as there can be: what a server asks for when a client comes back. Subscribe first, then recover:
-   * what comes twice has the same position.
+   * Reads what was published on some channels after their last known positions, in as few round trips as
+   * possible; for a server whose client reconnects. Subscribe first, then recover: a message that
+   * arrives twice has the same position.
    *
-   * @throws {@link InvalidArgumentError} for a bad channel, position or option; {@link CommandError},
-   * {@link TimeoutError}, {@link ConnectionError} when it cannot be read.
+   * @throws {@link InvalidArgumentError} for an invalid channel, position or option; {@link CommandError},
+   * {@link TimeoutError} or {@link ConnectionError} if it cannot be read; {@link UnsupportedError} for what
+   * the client or server does not support; {@link ClosedError} after `close`.
    */
   async recover<T = unknown>(request: RecoverRequest): Promise<RecoverResult<T>> {
     this.#assertOpen();
     if (request === undefined) throw new InvalidArgumentError('request', 'is missing');
     assertOptions('request', request);
     const limit = limitOption(request.limit);
-    const wanted = toEntries(request.channels).map(([given, since]) => {
+    const targets = toEntries(request.channels).map(([given, since]) => {
       const channel = this.#channel(given, {});
       assertPosition(`channels[${JSON.stringify(channelNameOf(given))}]`, since);
       return { channel, since };
     });
-    return recoverChannels<T>(this.#replay, wanted, limit);
+    return recoverChannels<T>(this.#history, targets, limit);
   }
 
-  /** Counters and gauges. */
+  /** Returns counters since creation, and current gauges. */
   stats(): PubSubStats {
-    const { channel, pattern, sharded } = this.#hub.sizes;
-    const { received, delivered, failed, undecodable } = this.#audience;
+    const { channel, pattern, sharded } = this.#manager.sizes;
+    const { received, delivered, failed, undecodable } = this.#service;
     return {
       channels: channel,
       patterns: pattern,
       sharded,
-      handlers: this.#subscriptions.size,
+      handlers: this.#disposables.size,
       published: this.#published,
       received,
       delivered,
@@ -331,40 +349,42 @@ export class PubSubService {
   }
 
   /**
-   * Unsubscribes everything, ends the streams, waits for handlers that are still running (within
-   * `timeout`) and closes the connection rollcall opened. After it resolves no handler runs, and
-   * nothing is left on the server. Idempotent; calls still open fail with {@link ClosedError}.
+   * Unsubscribes all handlers, ends the streams, waits for asynchronous handlers that are still running (at
+   * most `timeout`) and closes the connection that rollcall opened. Idempotent; pending calls reject with
+   * {@link ClosedError}.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
   }
 
-  /** The same, for `await using`. */
+  /** Calls `close`; for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
   async #close(): Promise<void> {
     this.#publisher.close();
-    this.#subscriptions.closing = true;
+    this.#disposables.closing = true;
     for (const stream of this.#streams) stream.end();
-    const gone = Promise.allSettled([...this.#subscriptions].map((leave) => leave())).then(() =>
-      this.#hub.flushDelayedUnsubscribes(this.#audience),
+    const unsubscribed = Promise.allSettled([...this.#disposables].map((dispose) => dispose())).then(() =>
+      this.#manager.flushDelayedUnsubscribes(this.#service),
     );
-    gone.catch(() => {});
-    // With Redis away there is nothing to undo: the server forgets us with the connection.
-    if (this.#link.ready) await this.#link.withDeadline('close', () => gone).catch(() => {});
+    unsubscribed.catch(() => {});
+    // Without a connection there is nothing to undo, because the server drops subscriptions with it.
+    if (this.#handle.ready) {
+      await this.#handle.withDeadline('close', () => unsubscribed).catch(() => {});
+    }
     await this.#waitForHandlers();
-    await this.#link.close();
+    await this.#handle.close();
   }
 
   #waitForHandlers(): Promise<void> {
-    const { clock, deadlines } = this.#link;
+    const { clock, deadlines } = this.#handle;
     const until = clock.monotonic() + deadlines.timeout;
     return new Promise((resolve) => {
       const check = () => {
-        if (this.#audience.running === 0 || clock.monotonic() >= until) resolve();
+        if (this.#service.running === 0 || clock.monotonic() >= until) resolve();
         else clock.after(5, check);
       };
       check();
@@ -376,20 +396,20 @@ export class PubSubService {
   }
 
   #assertOpen(): void {
-    if (this.#closing !== undefined) throw this.#link.closedError();
+    if (this.#closing !== undefined) throw this.#handle.closedError();
   }
 
   async #subscribeChannel(
     given: unknown,
     handler: RawHandler,
     options: SubscribeOptions = {},
-    gate?: Backpressure,
+    backpressure?: Backpressure,
   ): Promise<Subscription> {
     this.#assertOpen();
     assertOptions('options', options);
     const { name, kind, codec, history } = this.#channel(given, { sharded: options.sharded });
     const since = options.since === undefined && history !== undefined ? 'latest' : options.since;
-    return this.#subscribe(kind, name, handler, codec, options, toStartPosition(since), gate);
+    return this.#subscribe(kind, name, handler, codec, options, toStartPosition(since), backpressure);
   }
 
   async #subscribePattern(
@@ -413,24 +433,24 @@ export class PubSubService {
     codec: Codec,
     { signal, raw, onDiscontinuity }: SubscribeOptions,
     start?: StartPosition,
-    gate?: Backpressure,
+    backpressure?: Backpressure,
   ): Promise<Subscription> {
     assertFunction('handler', handler);
     if (onDiscontinuity !== undefined) assertFunction('onDiscontinuity', onDiscontinuity);
-    const member = new HandlerSubscription(this.#audience, handler, {
+    const subscription = new HandlerSubscription(this.#service, handler, {
       codec,
       raw: raw === true,
       onDiscontinuity,
     });
     return subscribe({
-      link: this.#link,
-      hub: this.#hub,
-      leaving: this.#subscriptions,
+      link: this.#handle,
+      hub: this.#manager,
+      leaving: this.#disposables,
       kind,
       names: name,
-      member,
+      member: subscription,
       start,
-      gate,
+      backpressure,
       signal,
     });
   }
@@ -448,11 +468,17 @@ function toStartPosition(since: SubscribeOptions['since']): StartPosition | unde
 
 function toEntries(channels: unknown): [channel: unknown, since: Position][] {
   if (typeof channels !== 'object' || channels === null) {
-    throw new InvalidArgumentError('channels', 'must be positions by channel, or pairs of both');
+    throw new InvalidArgumentError(
+      'channels',
+      'must be an object of positions by channel name, or an iterable of [channel, position] pairs',
+    );
   }
   const pairs = Symbol.iterator in channels ? [...(channels as Iterable<unknown>)] : Object.entries(channels);
   if (!pairs.every((pair) => Array.isArray(pair))) {
-    throw new InvalidArgumentError('channels', 'must be positions by channel, or pairs of both');
+    throw new InvalidArgumentError(
+      'channels',
+      'must be an object of positions by channel name, or an iterable of [channel, position] pairs',
+    );
   }
   return pairs as [unknown, Position][];
 }

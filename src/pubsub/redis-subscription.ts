@@ -1,16 +1,13 @@
-import type { ChainLink } from '../history/chain.js';
 import { unwrap } from '../history/envelope.js';
-import type { RetryingReader } from '../history/history-reader.js';
 import type { Position } from '../history/position.js';
-import type { Clock, Timer } from '../internal/clock.js';
+import type { Timer } from '../internal/clock.js';
 import type { RollcallError } from '../internal/errors.js';
 import type { Payload, SubscriptionKind } from '../redis/driver.js';
-import { type Backpressure, Delivery, deliver } from './delivery.js';
+import { deliverToOne } from './delivery.js';
 import type { DiscontinuityReason } from './discontinuity.js';
-import { emitDeliverEvent, HandlerList, notifyDiscontinuity, servicesOf } from './handler-list.js';
+import { HandlerList, type HistorySource, notifyDiscontinuity, servicesOf } from './handler-list.js';
 import { HandlerSubscription } from './handler-subscription.js';
-import type { CursorOwner, Gap, HistoryCursor, StartPosition } from './history-cursor.js';
-import { HistoryCursors } from './history-cursors.js';
+import type { Backpressure, Gap, HistoryCursor, StartPosition } from './history-cursor.js';
 import type { ServiceContext } from './service-context.js';
 import type { SubscriptionState } from './subscription-state.js';
 
@@ -19,219 +16,204 @@ interface Deferred {
   reject(error: Error): void;
 }
 
-/** What all entries of one kind have in common. */
-export interface SubscriptionGroup {
+/** What all subscriptions of one kind share. */
+export interface SubscriptionGroup extends HistorySource {
   readonly kind: SubscriptionKind;
-  readonly reader: RetryingReader;
-  readonly clock: Clock;
-  /** When, by the clock's `now`, the first of them could be there. */
+  /** When the group was created, by the clock's `now`. */
   readonly began: number;
 }
 
-/** What matters only on the way from one phase to the next. */
+/** State that is needed only between two phases of a subscription. */
 class PendingTransition {
   joining: Deferred[] = [];
   leaving: Deferred[] = [];
   timer: Timer | undefined;
-  /** What is missing while it is subscribed anew. */
+  /** The gap that ends when SUBSCRIBE is confirmed again. */
   gap: Gap | undefined;
-  /** Who was there when it began. */
+  /** The handlers that were subscribed when the gap began. */
   affectedHandlers: readonly HandlerSubscription[] = [];
-  /** It outlives its last handler for the sake of this service. */
+  /** The service whose `unsubscribeDelay` keeps a subscription without handlers. */
   keptAliveBy: ServiceContext | undefined;
-  /** Refusals in a row while it is subscribed anew. */
+  /** Consecutive refusals of SUBSCRIBE after a gap. */
   refusals = 0;
-  /** It was dropped while a SUBSCRIBE was under way: an answer that it is there comes too late. */
+  /** The connection was lost while SUBSCRIBE was in flight: a confirmation that still arrives is void. */
   stale = false;
 }
 
 /**
- * One (kind, name) and everybody who listens to it. There may be a hundred thousand of them, nearly
- * all with one handler, no history and nothing under way: the rest is made when it is needed, and even
- * a private method would take room in each.
+ * One (kind, name) in Redis and its handlers. A process may have 100,000 of them, nearly all with one
+ * handler, no history and no transition. So everything else is created on demand, and there are no
+ * private methods, because each would take memory in every object.
  */
-export class RedisSubscription implements CursorOwner {
-  // What every message needs comes first, where one look into memory finds it.
+export class RedisSubscription {
+  // Fields read for every message are declared first, so that they share a cache line.
   transition: PendingTransition | undefined = undefined;
-  /**
-   * One or some; in cohorts from the first message with a place in a chain, or the first who wants to
-   * begin at one.
-   */
-  #handlers: HandlerSubscription | HandlerList | HistoryCursors | undefined = undefined;
-  /** They have got messages without a place in a chain. */
-  #mixed = false;
-  readonly #home: SubscriptionGroup;
+  /** One handler, or a list; always a list on channels with history. */
+  #handlers: HandlerSubscription | HandlerList | undefined = undefined;
+  /** The present handlers have received messages without history. */
+  #hasUnchainedMessages = false;
+  readonly #group: SubscriptionGroup;
   readonly name: string;
   phase: SubscriptionState = 'idle';
-  /** Payloads are wanted as bytes. */
+  /** Payloads are needed as bytes. */
   binary = false;
-  /**
-   * When it became active for those who listen now, in ms since its home began: the time of day would
-   * be too large a number to have room in here.
-   */
+  /** When it became active for the present handlers, in ms since `#group.began`: small enough to need no heap number. */
   #activeSince: number | undefined = undefined;
 
-  constructor(home: SubscriptionGroup, name: string) {
-    this.#home = home;
+  constructor(group: SubscriptionGroup, name: string) {
+    this.#group = group;
     this.name = name;
   }
 
   get kind(): SubscriptionKind {
-    return this.#home.kind;
+    return this.#group.kind;
   }
 
-  /** How many handlers there are. */
   get handlerCount(): number {
-    const listening = this.#handlers;
-    if (listening === undefined) return 0;
-    return listening instanceof HandlerSubscription ? 1 : listening.size;
+    const handlers = this.#handlers;
+    if (handlers === undefined) return 0;
+    return handlers instanceof HandlerSubscription ? 1 : handlers.size;
   }
 
-  /** It has been active since its first handler came: a refusal then is no reason to give it up. */
+  /** It has been active for its present handlers, so that a refusal of SUBSCRIBE is retried. */
   get established(): boolean {
     return this.#activeSince !== undefined;
   }
 
-  /** All members. */
-  members(): HandlerSubscription[] {
-    const listening = this.#handlers;
-    if (listening === undefined) return [];
-    return listening instanceof HandlerSubscription ? [listening] : [...listening];
+  handlers(): HandlerSubscription[] {
+    const handlers = this.#handlers;
+    if (handlers === undefined) return [];
+    return handlers instanceof HandlerSubscription ? [handlers] : [...handlers];
   }
 
-  has(member: HandlerSubscription): boolean {
-    const listening = this.#handlers;
-    if (listening === undefined || listening instanceof HandlerSubscription) return listening === member;
-    return listening.has(member);
+  has(handler: HandlerSubscription): boolean {
+    const handlers = this.#handlers;
+    return handlers instanceof HandlerList ? handlers.has(handler) : handlers === handler;
   }
 
-  /**
-   * Adds `member`, who begins with the next message, or where `start` says: then the cohort knows when
-   * that is known.
-   */
-  add(member: HandlerSubscription, start?: StartPosition, gate?: Backpressure): HistoryCursor | undefined {
-    const listening = this.#handlers;
-    let cohort: HistoryCursor | undefined;
-    if (start !== undefined || listening instanceof HistoryCursors) {
-      const cohorts = ensureCursors(listening, this, this.#home, this.#mixed);
-      this.#handlers = cohorts;
-      cohort = cohorts.add(member, start, gate);
-    } else if (listening === undefined) this.#handlers = member;
-    else if (listening instanceof HandlerList) listening.add(member);
-    else this.#handlers = new HandlerList([listening, member]);
-    if (this.phase === 'active') {
-      // Also where it outlived its last handler for a while.
-      this.#activeSince ??= elapsedSince(this.#home);
-      cohort?.subscribed();
+  /** Adds a handler that begins with the next message, or at `start`. Returns its cursor, if it has one. */
+  add(
+    handler: HandlerSubscription,
+    start?: StartPosition,
+    backpressure?: Backpressure,
+  ): HistoryCursor | undefined {
+    let cursor: HistoryCursor | undefined;
+    if (this.#handlers === undefined && start === undefined) this.#handlers = handler;
+    else {
+      this.ensureList(start !== undefined);
+      cursor = (this.#handlers as HandlerList).add(handler, start, backpressure);
     }
-    return cohort;
+    if (this.phase === 'active') {
+      // Also set if `unsubscribeDelay` has kept the subscription without handlers.
+      this.#activeSince ??= elapsedSince(this.#group);
+      cursor?.subscribed();
+    }
+    return cursor;
   }
 
-  /** Where `member` stands in the channel's history, as far as it has one. */
-  positionOf(member: HandlerSubscription): Position | undefined {
-    return this.#handlers instanceof HistoryCursors ? this.#handlers.positionOf(member) : undefined;
+  /** Turns the handlers into a list; with `history` one that follows the channel's history. */
+  ensureList(history: boolean): void {
+    let handlers = this.#handlers;
+    if (!(handlers instanceof HandlerList)) {
+      const only = handlers;
+      handlers = new HandlerList(this, this.#group);
+      if (only !== undefined) handlers.add(only);
+      this.#handlers = handlers;
+    }
+    if (!history || handlers.followsHistory) return;
+    handlers.followHistory(this.#hasUnchainedMessages);
+    if (this.phase === 'active') handlers.subscribed(undefined);
+    else if (this.transition?.gap !== undefined) handlers.dropped();
   }
 
-  remove(member: HandlerSubscription): void {
-    member.active = false;
-    const listening = this.#handlers;
-    if (listening === undefined) return;
-    if (!(listening instanceof HandlerSubscription)) listening.delete(member);
-    else if (listening === member) this.#handlers = undefined;
+  /** The handler's position in the channel's history, as far as it is known. */
+  positionOf(handler: HandlerSubscription): Position | undefined {
+    return this.#handlers instanceof HandlerList ? this.#handlers.positionOf(handler) : undefined;
+  }
+
+  remove(handler: HandlerSubscription): void {
+    handler.active = false;
+    const handlers = this.#handlers;
+    if (handlers === undefined) return;
+    if (handlers instanceof HandlerList) handlers.delete(handler);
+    else if (handlers === handler) this.#handlers = undefined;
     if (this.handlerCount > 0) return;
     this.#handlers = undefined;
-    this.#mixed = false;
+    this.#hasUnchainedMessages = false;
     this.#activeSince = undefined;
-    // Whoever comes next misses nothing of it.
+    // The next handler misses nothing of this gap.
     if (this.transition !== undefined) this.transition.gap = undefined;
   }
 
-  /** A message came in. */
+  /** Delivers a message from Redis to the handlers. */
   receive(channel: string, payload: Payload): void {
-    // It may come in before the confirmation of SUBSCRIBE is seen; the gap was before it.
+    // A message can arrive before the confirmation of SUBSCRIBE; the gap was before it.
     const { transition } = this;
     if (transition?.gap !== undefined) {
-      const { gap, affectedHandlers: concerned } = transition;
+      const { gap, affectedHandlers } = transition;
       transition.gap = undefined;
       transition.refusals = 0;
-      this.subscribed(gap, concerned);
+      this.subscribed(gap, affectedHandlers);
     }
     const envelope = unwrap(payload);
-    if (envelope === undefined) return this.dispatch(channel, payload, undefined, false);
-    // A pattern's messages belong to many chains.
-    if (envelope.link !== undefined && this.kind !== 'pattern' && this.handlerCount > 0) {
-      this.#handlers = ensureCursors(this.#handlers, this, this.#home, this.#mixed);
-    }
-    this.dispatch(channel, envelope.payload, envelope.link, envelope.transient);
+    const link = envelope?.link;
+    // The messages of a pattern belong to many chains.
+    if (link !== undefined && this.kind !== 'pattern' && this.handlerCount > 0) this.ensureList(true);
+    const handlers = this.#handlers;
+    if (handlers === undefined) return;
+    const transient = envelope?.transient === true;
+    // Written only once: with 100,000 subscriptions a write is likely to miss the CPU cache.
+    if (!this.#hasUnchainedMessages && !transient) this.#hasUnchainedMessages = true;
+    const content = envelope === undefined ? payload : envelope.payload;
+    if (handlers instanceof HandlerList) handlers.receive(channel, content, link, transient);
+    else deliverToOne(handlers, this, channel, content, link?.position);
   }
 
-  /** Hands on what came in. */
-  dispatch(channel: string, payload: Payload, link: ChainLink | undefined, transient: boolean): void {
-    const { kind, name } = this;
-    const position = link?.position;
-    const listening = this.#handlers;
-    if (listening === undefined) return;
-    // Not written again and again: there may be many of these, and few in the processor's cache.
-    if (!this.#mixed && !transient) this.#mixed = true;
-    if (listening instanceof HandlerSubscription) {
-      emitDeliverEvent(1, kind, channel, payload, position);
-      return deliver(listening, this, channel, payload, position);
-    }
-    const delivery = new Delivery(kind, name, channel, payload, position, transient);
-    if (listening instanceof HandlerList) listening.dispatch(delivery);
-    else listening.receive(delivery, link);
-  }
-
-  /** Redis has confirmed it. */
+  /** Redis has confirmed SUBSCRIBE. */
   confirmed(): void {
-    this.#activeSince = elapsedSince(this.#home);
-    const { gap, affectedHandlers: concerned } = this.transition ?? {};
+    this.#activeSince = elapsedSince(this.#group);
+    const { gap, affectedHandlers } = this.transition ?? {};
     this.settleWaiters('leaving');
     this.settleWaiters('joining');
     this.transition = undefined;
-    this.subscribed(gap, concerned);
+    this.subscribed(gap, affectedHandlers);
   }
 
-  /** The subscription is there, perhaps after a gap. */
-  subscribed(gap: Gap | undefined, concerned: readonly HandlerSubscription[] = []): void {
-    if (this.#handlers instanceof HistoryCursors) this.#handlers.subscribed(gap);
-    else if (gap !== undefined) notifyDiscontinuity(concerned, { ...gap, recovered: false }, this);
+  /** Messages arrive, perhaps after a gap. */
+  subscribed(gap: Gap | undefined, affectedHandlers: readonly HandlerSubscription[] = []): void {
+    const handlers = this.#handlers;
+    if (handlers instanceof HandlerList && handlers.followsHistory) handlers.subscribed(gap);
+    else if (gap !== undefined) notifyDiscontinuity(affectedHandlers, { ...gap, recovered: false }, this);
   }
 
-  /** The subscription is gone, for the time being; the connection was last heard at `heard`. */
-  dropped(reason: DiscontinuityReason, heard: number): void {
-    const since = new Date(Math.max(heard, this.#home.began + (this.#activeSince ?? 0)));
+  /** The connection is lost; it was last known to work at `lastActive`. */
+  dropped(reason: DiscontinuityReason, lastActive: number): void {
+    const since = new Date(Math.max(lastActive, this.#group.began + (this.#activeSince ?? 0)));
     const transition = this.ensureTransition();
     if (transition.gap === undefined) {
       transition.gap = { reason, since };
-      transition.affectedHandlers = this.members();
+      transition.affectedHandlers = this.handlers();
     }
-    if (this.#handlers instanceof HistoryCursors) this.#handlers.dropped();
+    if (this.#handlers instanceof HandlerList) this.#handlers.dropped();
   }
 
-  /** Cohorts that have come to stand at one place become one. */
-  onCaughtUp(cohort: HistoryCursor): void {
-    if (this.#handlers instanceof HistoryCursors) this.#handlers.level(cohort);
-  }
-
-  /** What is under way. */
   ensureTransition(): PendingTransition {
     this.transition ??= new PendingTransition();
     return this.transition;
   }
 
-  /** Calls `task` after `ms`: for another attempt, or for the end of the unsubscribe delay. */
-  wait(ms: number, task: () => void, options?: { keepAlive?: boolean }): void {
+  /** Schedules the next attempt to subscribe, or the end of the unsubscribe delay. */
+  schedule(ms: number, task: () => void, options?: { keepAlive?: boolean }): void {
     this.cancel();
     const transition = this.ensureTransition();
-    const over = () => {
+    const run = () => {
       transition.timer = undefined;
       task();
     };
-    transition.timer = this.#home.clock.after(ms, over, options);
+    transition.timer = this.#group.clock.after(ms, run, options);
   }
 
-  /** Ends the wait; false when there was none. */
+  /** Cancels what was scheduled; false if there was nothing. */
   cancel(): boolean {
     const { transition } = this;
     if (transition?.timer === undefined) return false;
@@ -240,12 +222,12 @@ export class RedisSubscription implements CursorOwner {
     return true;
   }
 
-  /** Tells every service that listens that Redis refuses the subscription. */
+  /** Reports to every service with a handler here that Redis refuses the subscription. */
   report(error: RollcallError): void {
-    for (const audience of servicesOf(this.members())) {
-      const shown = audience.stripPrefix(this.kind, this.name);
-      const where = this.kind === 'pattern' ? { channel: shown, pattern: shown } : { channel: shown };
-      audience.reporter.report(error, { stage: 'subscribe', ...where });
+    for (const service of servicesOf(this.handlers())) {
+      const name = service.stripPrefix(this.kind, this.name);
+      const origin = this.kind === 'pattern' ? { channel: name, pattern: name } : { channel: name };
+      service.reporter.report(error, { stage: 'subscribe', ...origin });
     }
   }
 
@@ -253,7 +235,7 @@ export class RedisSubscription implements CursorOwner {
     return new Promise((resolve, reject) => this.ensureTransition()[list].push({ resolve, reject }));
   }
 
-  /** Answers everybody in `list`. */
+  /** Resolves all waiters of `list`, or rejects them with `error`. */
   settleWaiters(list: 'joining' | 'leaving', error?: Error): void {
     if (this.transition === undefined) return;
     const waiters = this.transition[list];
@@ -263,22 +245,6 @@ export class RedisSubscription implements CursorOwner {
       else waiter.reject(error);
     }
   }
-}
-
-/** `listening` in cohorts, which follow the channel's history. */
-function ensureCursors(
-  listening: HandlerSubscription | HandlerList | HistoryCursors | undefined,
-  entry: RedisSubscription,
-  { reader, clock }: SubscriptionGroup,
-  mixed: boolean,
-): HistoryCursors {
-  if (listening instanceof HistoryCursors) return listening;
-  const cohorts = new HistoryCursors(entry, reader, () => clock.now());
-  if (listening === undefined) return cohorts;
-  cohorts.adopt(listening instanceof HandlerSubscription ? new HandlerList([listening]) : listening, mixed);
-  if (entry.phase === 'active') cohorts.subscribed(undefined);
-  else if (entry.transition?.gap !== undefined) cohorts.dropped();
-  return cohorts;
 }
 
 function elapsedSince({ clock, began }: SubscriptionGroup): number {

@@ -2,78 +2,78 @@ import { isThenable, messageOf } from '../internal/diagnostics.js';
 import { InvalidArgumentError, SchemaError, type SchemaIssue } from '../internal/errors.js';
 
 /**
- * A validator of the Standard Schema kind, version 1 (https://standardschema.dev): zod, valibot,
- * arktype and others make them. Only what rollcall uses is typed here.
+ * A validator that implements Standard Schema, version 1 (https://standardschema.dev), as zod, valibot
+ * and arktype do. Only the parts that rollcall uses are typed here.
  */
 export interface StandardSchema<Input = unknown, Output = Input> {
-  /** What the standard says; all else belongs to the library. */
+  /** The members the standard defines. */
   readonly '~standard': {
     /** The version of the standard. */
     readonly version: 1;
     /** The name of the library. */
     readonly vendor: string;
-    /** Checks a value, at once or later. */
+    /** Validates a value, synchronously or asynchronously. */
     readonly validate: (value: unknown) => StandardResult<Output> | Promise<StandardResult<Output>>;
-    /** Never set: carries the types. */
+    /** Never set at run time: carries the types. */
     readonly types?:
       | {
-          /** What the schema takes. */
+          /** Type of the value to validate. */
           readonly input: Input;
-          /** What it makes of that. */
+          /** Type of the validated value. */
           readonly output: Output;
         }
       | undefined;
   };
 }
 
-/** What a {@link StandardSchema} says about a value: the value as it is to be used, or what is wrong. */
+/** The validated value, or the issues found in it. */
 export type StandardResult<Output> =
   | {
-      /** The value as it is to be used. */
+      /** The validated value. */
       readonly value: Output;
-      /** None. */
+      /** Not set: the value is valid. */
       readonly issues?: undefined;
     }
   | {
-      /** What is wrong. */
+      /** At least one issue. */
       readonly issues: readonly StandardIssue[];
     };
 
-/** One thing that is wrong with a value. */
+/** One issue found in a value. */
 export interface StandardIssue {
-  /** What is wrong. */
+  /** A description for people. */
   readonly message: string;
-  /** Where: keys, or objects that hold one. */
+  /** Path to the part of the value at fault: keys, or objects that hold one. */
   readonly path?: readonly (PropertyKey | StandardPathSegment)[] | undefined;
 }
 
-/** One step on the way to a value. */
+/** One segment of an issue's path. */
 export interface StandardPathSegment {
   /** The key. */
   readonly key: PropertyKey;
 }
 
-/** What `Schema` takes. */
+/** Type of the values that `Schema` validates. */
 export type InferInput<Schema extends StandardSchema> = NonNullable<Schema['~standard']['types']>['input'];
 
-/** What `Schema` makes of it. */
+/** Type of the values that `Schema` returns. */
 export type InferOutput<Schema extends StandardSchema> = NonNullable<Schema['~standard']['types']>['output'];
 
-/** Throws {@link InvalidArgumentError} unless `value` is a Standard Schema of version 1. */
+/** @throws {@link InvalidArgumentError} unless `value` is a Standard Schema of version 1. */
 export function assertSchema(argument: string, value: unknown): asserts value is StandardSchema {
-  // Some libraries' schemas are functions.
-  const held = (typeof value === 'object' && value !== null) || typeof value === 'function';
-  const standard = held ? (value as Partial<StandardSchema>)['~standard'] : undefined;
+  // The schemas of some libraries are functions.
+  const isObject = (typeof value === 'object' && value !== null) || typeof value === 'function';
+  const standard = isObject ? (value as Partial<StandardSchema>)['~standard'] : undefined;
   if (standard?.version !== 1 || typeof standard.validate !== 'function') {
     throw new InvalidArgumentError(argument, 'must be a Standard Schema of version 1');
   }
 }
 
 /**
- * What `schema` makes of `value`: a promise only if its validator is asynchronous.
+ * Returns what `schema` makes of `value`; a promise only if its validator is asynchronous.
  *
- * @throws {@link SchemaError} when the value does not match, or when the validator itself fails; the
- * promise rejects with it.
+ * @throws {@link SchemaError} if the value does not match or the validator itself fails. A promise
+ * rejects with it.
  */
 export function validate<Output>(
   schema: StandardSchema<unknown, Output>,
@@ -81,7 +81,7 @@ export function validate<Output>(
 ): Output | Promise<Output> {
   try {
     const result = schema['~standard'].validate(value);
-    // Whatever has a `then` counts: some libraries bring promises of their own.
+    // Anything with a `then`, because some libraries have their own promises.
     return isThenable(result)
       ? validateAsync(result as Promise<StandardResult<Output>>)
       : unwrapResult(result);
@@ -116,7 +116,7 @@ function formatIssue({ message, path }: SchemaIssue): string {
   return path.length === 0 ? message : `${path.map(String).join('.')}: ${message}`;
 }
 
-/** Validators must not throw, but those written by hand do. */
+/** The standard forbids validators to throw, but hand-written ones do. */
 function toSchemaError(cause: unknown): SchemaError {
   if (cause instanceof SchemaError) return cause;
   return new SchemaError(`the schema failed: ${messageOf(cause)}`, [], { cause });

@@ -1,11 +1,22 @@
 import type { Codec } from '../internal/codec.js';
-import type { ErrorReporter } from '../internal/diagnostics.js';
-import type { SubscriptionKind } from '../redis/driver.js';
+import { type ErrorReporter, messageOf } from '../internal/diagnostics.js';
+import { DecodeError } from '../internal/errors.js';
+import type { Payload, SubscriptionKind } from '../redis/driver.js';
 import { escapePattern } from '../redis/pattern.js';
+import type { Discontinuity } from './discontinuity.js';
 
-/** What handlers of one service have in common. */
+/** Returned by {@link ServiceContext.decode} instead of a message. */
+export const DECODE_FAILED = Symbol('undecoded');
+
+/** Where a message comes from, for error reports. */
+export interface MessageOrigin {
+  readonly channel: string;
+  readonly pattern?: string;
+}
+
+/** The prefix, counters and error reporting that all handlers of one service share. */
 export class ServiceContext {
-  /** Promises of asynchronous handlers that are still running. */
+  /** Promises of asynchronous handlers that have not settled. */
   running = 0;
   received = 0;
   delivered = 0;
@@ -16,35 +27,85 @@ export class ServiceContext {
 
   constructor(
     readonly reporter: ErrorReporter,
-    /** What the service puts before every channel; taken off again for handlers. */
+    /** Added to every channel in Redis; removed from the names that handlers get. */
     readonly prefix = '',
-    /** For how long, in ms, a subscription outlives its last handler. */
+    /** Milliseconds that a Redis subscription outlives its last handler. */
     readonly unsubscribeDelay = 0,
   ) {}
 
-  /** `name` of a subscription as handlers know it. */
+  /** Converts the name of a Redis subscription to the name that the service's caller used. */
   stripPrefix(kind: SubscriptionKind, name: string): string {
     const { prefix } = this;
     if (prefix === '') return name;
     return name.slice(kind === 'pattern' ? escapePattern(prefix).length : prefix.length);
   }
 
-  /** The form for handlers that get what `codec` reads, or payloads as they came: always the same one. */
+  /** Equal arguments return the same object, so that formats can be compared by identity. */
   formatFor(codec: Codec, raw: boolean): PayloadFormat {
-    const forms = raw ? this.#raw : this.#decoding;
-    let form = forms.get(codec);
-    if (form === undefined) {
-      form = { audience: this, codec, raw };
-      forms.set(codec, form);
+    const formats = raw ? this.#raw : this.#decoding;
+    let format = formats.get(codec);
+    if (format === undefined) {
+      format = { service: this, codec, raw };
+      formats.set(codec, format);
     }
-    return form;
+    return format;
+  }
+
+  /** Decodes `payload`. Reports a failure and returns {@link DECODE_FAILED}. */
+  decode(codec: Codec, payload: Payload, origin: MessageOrigin): unknown {
+    try {
+      return (codec.decode as (payload: Payload) => unknown)(payload);
+    } catch (cause) {
+      this.undecodable++;
+      const error = new DecodeError(
+        `a message on channel ${JSON.stringify(origin.channel)} cannot be decoded: ${messageOf(cause)}`,
+        { cause },
+      );
+      this.reporter.report(error, { stage: 'decode', ...toOrigin(origin) });
+      return DECODE_FAILED;
+    }
+  }
+
+  /** Counts an asynchronous handler until it settles, and reports its rejection. */
+  trackHandler(result: PromiseLike<unknown>, origin: MessageOrigin): void {
+    this.running++;
+    result.then(
+      () => {
+        this.running--;
+      },
+      (error: unknown) => {
+        this.running--;
+        this.reportHandlerError(error, origin);
+      },
+    );
+  }
+
+  /** Reports what a handler threw or rejected with. */
+  reportHandlerError(error: unknown, origin: MessageOrigin): void {
+    this.failed++;
+    this.reporter.reportHandlerError(error, toOrigin(origin));
+  }
+
+  /** Calls a discontinuity listener; reports what it throws or rejects with. */
+  callDiscontinuityListener(
+    listener: ((discontinuity: Discontinuity) => void) | undefined,
+    discontinuity: Discontinuity,
+    channel: string,
+  ): void {
+    if (listener === undefined) return;
+    this.reporter.runHandler(() => listener(discontinuity), { channel });
   }
 }
 
-/** What handlers get, and whose they are; those who get the same share one. */
+/** What a handler receives, decoded or raw, and for which service. Handlers that receive the same share one. */
 export interface PayloadFormat {
-  readonly audience: ServiceContext;
+  readonly service: ServiceContext;
   readonly codec: Codec;
-  /** Payloads as they came, undecoded. */
+  /** The payload is passed on undecoded. */
   readonly raw: boolean;
+}
+
+/** Leaves out the other fields of a message context, which do not belong into a report. */
+function toOrigin({ channel, pattern }: MessageOrigin): MessageOrigin {
+  return pattern === undefined ? { channel } : { channel, pattern };
 }

@@ -4,58 +4,57 @@ import { ClosedError } from '../internal/errors.js';
 import { assertSignal } from '../internal/validate.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { SubscriptionKind } from '../redis/driver.js';
-import type { Backpressure } from './delivery.js';
 import type { ChannelNames, HandlerSubscription, SubscriptionOwner } from './handler-subscription.js';
-import type { StartPosition } from './history-cursor.js';
+import type { Backpressure, StartPosition } from './history-cursor.js';
 import type { SubscriptionManager } from './subscription-manager.js';
 
-/** A handler's place in a subscription. */
+/** The subscription of one handler. */
 export interface Subscription {
   /**
-   * Where the handler stands in the channel's history: the last message it got, or after which it
-   * begins. `undefined` for channels without history, patterns, and what is unsubscribed.
+   * The handler's position in the channel's history: the last message it received, or the position it
+   * begins after. `undefined` for channels without history, for patterns and after `unsubscribe`.
    */
   readonly position: Position | undefined;
   /**
-   * Takes the handler out; from this moment it is not called again. Resolves when Redis has
-   * confirmed, where it was the last one; with `unsubscribeDelay` at once. Idempotent, and works
-   * detached from the object.
+   * Removes the handler, which is not called again from this moment on. For the last handler it resolves
+   * when Redis has confirmed UNSUBSCRIBE, or at once with `unsubscribeDelay`. Idempotent; works detached
+   * from the object.
    */
   unsubscribe(): Promise<void>;
-  /** The same, for `await using`. */
+  /** Calls `unsubscribe`; for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Functions that undo what a service has begun; it calls them all when it closes. */
+/** What a service has to undo when it closes. */
 export class DisposableStore {
-  /** The service is closing: nothing is to outlive its last handler. */
+  /** The service is closing, so that `unsubscribeDelay` no longer applies. */
   closing = false;
-  /** How its handlers come and go. */
+  /** The registry of each kind of subscription. */
   readonly registries = new Map<SubscriptionKind, HandlerRegistry>();
   readonly #functions = new Set<() => Promise<void>>();
-  readonly #members = new Set<HandlerSubscription>();
+  readonly #handlers = new Set<HandlerSubscription>();
 
   get size(): number {
-    return this.#functions.size + this.#members.size;
+    return this.#functions.size + this.#handlers.size;
   }
 
-  add(leaving: HandlerSubscription | (() => Promise<void>)): void {
-    if (typeof leaving === 'function') this.#functions.add(leaving);
-    else this.#members.add(leaving);
+  add(disposable: HandlerSubscription | (() => Promise<void>)): void {
+    if (typeof disposable === 'function') this.#functions.add(disposable);
+    else this.#handlers.add(disposable);
   }
 
-  delete(leaving: HandlerSubscription | (() => Promise<void>)): void {
-    if (typeof leaving === 'function') this.#functions.delete(leaving);
-    else this.#members.delete(leaving);
+  delete(disposable: HandlerSubscription | (() => Promise<void>)): void {
+    if (typeof disposable === 'function') this.#functions.delete(disposable);
+    else this.#handlers.delete(disposable);
   }
 
   *[Symbol.iterator](): Generator<() => Promise<void>> {
     yield* this.#functions;
-    for (const member of this.#members) yield member.unsubscribe;
+    for (const handler of this.#handlers) yield handler.unsubscribe;
   }
 }
 
-/** Where a handler is to be added, and by whom. */
+/** Arguments of {@link subscribe}. */
 export interface SubscribeRequest {
   readonly link: ClientHandle;
   readonly hub: SubscriptionManager;
@@ -63,27 +62,27 @@ export interface SubscribeRequest {
   readonly kind: SubscriptionKind;
   readonly names: ChannelNames;
   readonly member: HandlerSubscription;
-  /** Where in the channel's history to begin; without it, with what comes. */
+  /** Where in the channel's history to begin. @default with the next message */
   readonly start?: StartPosition | undefined;
-  /** Where its messages wait, when that can run full. */
-  readonly gate?: Backpressure | undefined;
+  /** The queue that the handler fills, if it is bounded. */
+  readonly backpressure?: Backpressure | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Adds a handler under some names, for as long as its subscription and its signal last. When it
- * rejects, the handler is gone.
+ * Subscribes a handler to some names, until it unsubscribes or its signal aborts. If it rejects, the
+ * handler is removed.
  */
 export async function subscribe(request: SubscribeRequest): Promise<Subscription> {
   const { link, hub, leaving, kind, member, signal } = request;
   assertSignal(signal);
-  let door = leaving.registries.get(kind);
-  if (door === undefined) {
-    door = new HandlerRegistry(link, hub, leaving, kind);
-    leaving.registries.set(kind, door);
+  let registry = leaving.registries.get(kind);
+  if (registry === undefined) {
+    registry = new HandlerRegistry(link, hub, leaving, kind);
+    leaving.registries.set(kind, registry);
   }
   try {
-    await door.add(request);
+    await registry.add(request);
   } catch (error) {
     member.unsubscribe().catch(() => {});
     throw error;
@@ -91,68 +90,71 @@ export async function subscribe(request: SubscribeRequest): Promise<Subscription
   return member;
 }
 
-/** The way in and out of one kind of subscriptions, for all handlers of a service. */
+/** Adds and removes all handlers of one service and kind. */
 class HandlerRegistry implements SubscriptionOwner {
-  readonly #link: ClientHandle;
-  readonly #hub: SubscriptionManager;
-  readonly #leaving: DisposableStore;
+  readonly #handle: ClientHandle;
+  readonly #manager: SubscriptionManager;
+  readonly #disposables: DisposableStore;
   readonly #kind: SubscriptionKind;
-  /** For those who have a signal: ends their interest in it. */
-  readonly #forget = new Map<HandlerSubscription, () => void>();
+  /** Removes the abort listener of each handler that has a signal. */
+  readonly #removeListener = new Map<HandlerSubscription, () => void>();
 
   constructor(
-    link: ClientHandle,
-    hub: SubscriptionManager,
-    leaving: DisposableStore,
+    handle: ClientHandle,
+    manager: SubscriptionManager,
+    disposables: DisposableStore,
     kind: SubscriptionKind,
   ) {
-    this.#link = link;
-    this.#hub = hub;
-    this.#leaving = leaving;
+    this.#handle = handle;
+    this.#manager = manager;
+    this.#disposables = disposables;
     this.#kind = kind;
   }
 
-  add({ names, member, start, gate, signal }: SubscribeRequest): Promise<unknown> {
+  add({ names, member, start, backpressure, signal }: SubscribeRequest): Promise<unknown> {
     member.attachedTo(names, this);
-    this.#leaving.add(member);
-    const join = (name: string) => this.#hub.subscribe(this.#kind, name, member, start, gate);
-    const joined = this.#link.withDeadline('subscribe', () => forEachName(names, join));
-    return signal === undefined ? joined : Promise.race([joined, this.#aborted(member, signal)]);
+    this.#disposables.add(member);
+    const subscribeTo = (name: string) =>
+      this.#manager.subscribe(this.#kind, name, member, start, backpressure);
+    const subscribed = this.#handle.withDeadline('subscribe', () => forEachName(names, subscribeTo));
+    if (signal === undefined) return subscribed;
+    return Promise.race([subscribed, this.#rejectOnAbort(member, signal)]);
   }
 
-  positionOf(member: HandlerSubscription, names: ChannelNames): Position | undefined {
-    return typeof names === 'string' ? this.#hub.positionOf(this.#kind, names, member) : undefined;
+  positionOf(handler: HandlerSubscription, names: ChannelNames): Position | undefined {
+    return typeof names === 'string' ? this.#manager.positionOf(this.#kind, names, handler) : undefined;
   }
 
-  remove(member: HandlerSubscription, names: ChannelNames): Promise<void> {
-    this.#forget.get(member)?.();
-    this.#forget.delete(member);
-    this.#leaving.delete(member);
-    const delay = this.#link.closed || this.#leaving.closing ? 0 : member.audience.unsubscribeDelay;
-    const leave = (name: string) => this.#hub.unsubscribe(this.#kind, name, member, delay);
-    return this.#link
-      .withDeadline('unsubscribe', () => forEachName(names, leave))
+  remove(handler: HandlerSubscription, names: ChannelNames): Promise<void> {
+    this.#removeListener.get(handler)?.();
+    this.#removeListener.delete(handler);
+    this.#disposables.delete(handler);
+    const closing = this.#handle.closed || this.#disposables.closing;
+    const delay = closing ? 0 : handler.service.unsubscribeDelay;
+    const unsubscribeFrom = (name: string) => this.#manager.unsubscribe(this.#kind, name, handler, delay);
+    return this.#handle
+      .withDeadline('unsubscribe', () => forEachName(names, unsubscribeFrom))
       .then(undefined, (error: unknown) => {
-        // The service's end takes everything out; there is nothing to fail.
+        // Closing the service unsubscribes everything, so this call has not failed.
         if (!(error instanceof ClosedError)) throw error;
       });
   }
 
-  /** Rejects when `signal` aborts; the member leaves then, also later. */
-  #aborted(member: HandlerSubscription, signal: AbortSignal): Promise<never> {
+  /** Rejects and removes the handler when `signal` aborts, also after the subscription was confirmed. */
+  #rejectOnAbort(handler: HandlerSubscription, signal: AbortSignal): Promise<never> {
     return new Promise((_, reject) => {
-      const forget = onAbort(signal, (reason) => {
-        member
+      const removeListener = onAbort(signal, (reason) => {
+        handler
           .unsubscribe()
-          .catch((error) => member.audience.reporter.report(error, { stage: 'unsubscribe' }));
+          .catch((error) => handler.service.reporter.report(error, { stage: 'unsubscribe' }));
         reject(reason);
       });
-      this.#forget.set(member, forget);
+      this.#removeListener.set(handler, removeListener);
     });
   }
 }
 
-/** Done when `task` is, for every one of `names`. */
+/** Runs `task` for every name; resolves when all have. */
 async function forEachName(names: ChannelNames, task: (name: string) => Promise<void>): Promise<void> {
   if (typeof names === 'string') return task(names);
   await Promise.all(names.map(task));

@@ -5,378 +5,366 @@ import { CommandError, ConnectionError, type RollcallError } from '../internal/e
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import { SUBSCRIPTION_KINDS, type SubscriptionKind } from '../redis/driver.js';
 import type { SharedClient } from '../redis/shared-client.js';
-import { ActivityTracker } from './activity-tracker.js';
-import type { Backpressure } from './delivery.js';
 import type { DiscontinuityReason } from './discontinuity.js';
 import { servicesOf } from './handler-list.js';
 import type { HandlerSubscription } from './handler-subscription.js';
-import type { StartPosition } from './history-cursor.js';
-import { type ConnectionKind, Prober } from './prober.js';
+import type { Backpressure, StartPosition } from './history-cursor.js';
+import { ActivityTracker, type ConnectionKind, Prober } from './prober.js';
 import { RedisSubscription, type SubscriptionGroup } from './redis-subscription.js';
 import type { ServiceContext } from './service-context.js';
 import { type SubscriptionEvent, transition } from './subscription-state.js';
 
-/** Between attempts to subscribe, at most, in ms: the first time, and at last. */
+/** Delays between attempts to subscribe, in ms. */
 const FIRST_RETRY_DELAY = 50;
 const MAX_RETRY_DELAY = 5_000;
-/** Names per command, so that no single one stalls Redis, or the client, for long. */
+/** Names per command, so that no single command blocks Redis or the client for long. */
 const BATCH = 1_000;
 
-/** After how much silence a connection is probed, in ms, where nobody asks for anything else. */
+/** Default silence, in ms, after which a subscriber connection is probed. */
 export const PROBE_INTERVAL = 30_000;
 
-/** The subscriptions of one kind. */
 interface SubscriptionGroupState extends SubscriptionGroup {
-  readonly entries: Map<string, RedisSubscription>;
+  readonly subscriptions: Map<string, RedisSubscription>;
   /** Of the connection that carries them. */
-  readonly pulse: ActivityTracker;
+  readonly activity: ActivityTracker;
 }
 
 /**
- * All subscriptions of one Redis client, shared by the services built on it: counts who listens to
- * what, carries out what {@link transition} decides, subscribes anew what a broken connection took away, and
- * hands each message to everybody concerned.
+ * All subscriptions of one Redis client, shared by the services built on it. Counts handlers per name,
+ * sends the commands that {@link transition} decides on, subscribes again after a lost connection, and
+ * passes each message to its {@link RedisSubscription}.
  */
 export class SubscriptionManager {
   readonly reader: HistoryReader;
-  readonly #session: SharedClient;
+  readonly #client: SharedClient;
   readonly #clock: Clock;
   readonly #prober: Prober;
-  readonly #branches: Readonly<Record<SubscriptionKind, SubscriptionGroupState>>;
+  readonly #groups: Readonly<Record<SubscriptionKind, SubscriptionGroupState>>;
   #toSubscribe: RedisSubscription[] = [];
   #toUnsubscribe: RedisSubscription[] = [];
   readonly #awaitingRetry = new Set<RedisSubscription>();
-  #flushing = false;
-  #retry: Timer | undefined;
+  #flushScheduled = false;
+  #retryTimer: Timer | undefined;
   #attempts = 0;
-  /** Why subscriptions are being given up right now, if it is our own doing. */
+  /** Set while this class itself closes a connection. */
   #reason: DiscontinuityReason | undefined;
 
-  constructor(session: SharedClient, clock: Clock) {
-    this.#session = session;
+  constructor(client: SharedClient, clock: Clock) {
+    this.#client = client;
     this.#clock = clock;
-    const reader = new HistoryReader(session, clock);
+    const reader = new HistoryReader(client, clock);
     this.reader = reader;
     const began = clock.now();
-    const branch = (kind: SubscriptionKind, pulse: ActivityTracker): SubscriptionGroupState => {
-      return { kind, entries: new Map(), pulse, reader, clock, began };
+    const createGroup = (kind: SubscriptionKind, activity: ActivityTracker): SubscriptionGroupState => {
+      return { kind, subscriptions: new Map(), activity, reader, clock, began };
     };
-    // Sharded channels may have a connection of their own.
-    const pulse = new ActivityTracker(clock);
-    this.#branches = {
-      channel: branch('channel', pulse),
-      pattern: branch('pattern', pulse),
-      sharded: branch('sharded', new ActivityTracker(clock)),
+    const activity = new ActivityTracker(clock);
+    this.#groups = {
+      channel: createGroup('channel', activity),
+      pattern: createGroup('pattern', activity),
+      // Sharded channels may have a connection of their own.
+      sharded: createGroup('sharded', new ActivityTracker(clock)),
     };
-    this.#prober = new Prober(session, clock, {
-      hasSubscriptions: (family) => this.#carries(family),
-      lastActivity: (family) => this.#branches[family].pulse.monotonic,
-      join: (kind, name, member) => this.subscribe(kind, name, member),
-      leave: (kind, name, member) => this.unsubscribe(kind, name, member),
-      reset: (family, cause, name) => this.#reset(family, cause, name),
-      report: (error) => this.#report(error),
+    this.#prober = new Prober(client, clock, {
+      hasSubscriptions: (connection) => this.#hasSubscriptions(connection),
+      lastActivity: (connection) => this.#groups[connection].activity.monotonic,
+      join: (kind, name, handler) => this.subscribe(kind, name, handler),
+      leave: (kind, name, handler) => this.unsubscribe(kind, name, handler),
+      reset: (connection, cause, name) => this.#reset(connection, cause, name),
+      report: (error) => this.#reportProbeError(error),
     });
-    session.listen({
+    client.listen({
       message: (kind, name, channel, payload) => {
-        const { pulse, entries } = this.#branches[kind];
-        pulse.record();
-        // None for a message on its way when the last handler left.
-        entries.get(name)?.receive(channel, payload);
+        const { activity, subscriptions } = this.#groups[kind];
+        activity.record();
+        // Undefined if the message was in flight when the last handler left.
+        subscriptions.get(name)?.receive(channel, payload);
       },
       connection: (state) => {
         if (state === 'ready' && this.#awaitingRetry.size > 0) this.#retryNow();
       },
-      dropped: (kind, names, cause) => this.#dropped(kind, names, cause),
+      dropped: (kind, names, cause) => this.#onDropped(kind, names, cause),
     });
   }
 
-  /** How many subscriptions of each kind there are. */
+  /** Number of names subscribed to per kind, without our own probe channels. */
   get sizes(): Record<SubscriptionKind, number> {
-    const { channel, pattern, sharded } = this.#branches;
+    const { channel, pattern, sharded } = this.#groups;
     return {
-      channel: channel.entries.size - this.#prober.subscriptionCount('channel'),
-      pattern: pattern.entries.size,
-      sharded: sharded.entries.size - this.#prober.subscriptionCount('sharded'),
+      channel: channel.subscriptions.size - this.#prober.subscriptionCount('channel'),
+      pattern: pattern.subscriptions.size,
+      sharded: sharded.subscriptions.size - this.#prober.subscriptionCount('sharded'),
     };
   }
 
-  /** Probes the connections after `interval` ms of silence; the shortest that was asked for counts. */
+  /** Probes the connections after `interval` ms of silence. The shortest interval requested wins. */
   requestProbeInterval(interval: number): void {
     this.#prober.setInterval(interval);
   }
 
   /**
-   * Adds `member`; resolves when Redis has confirmed the subscription and it is known where the member
-   * begins. On rejection it is gone again.
+   * Adds `handler`. Resolves when Redis has confirmed the subscription and the handler's start position
+   * is known. If it rejects, the handler is removed.
    */
   subscribe(
     kind: SubscriptionKind,
     name: string,
-    member: HandlerSubscription,
+    handler: HandlerSubscription,
     start?: StartPosition,
-    gate?: Backpressure,
+    backpressure?: Backpressure,
   ): Promise<void> {
-    const branch = this.#branches[kind];
-    let entry = branch.entries.get(name);
-    if (entry === undefined) {
-      entry = new RedisSubscription(branch, name);
-      branch.entries.set(name, entry);
+    const group = this.#groups[kind];
+    let subscription = group.subscriptions.get(name);
+    if (subscription === undefined) {
+      subscription = new RedisSubscription(group, name);
+      group.subscriptions.set(name, subscription);
     }
-    if (entry.handlerCount === 0) entry.cancel();
-    const asBytes = member.codec.binary === true && !entry.binary;
-    // Before anything is read for it.
-    if (asBytes) entry.binary = true;
-    const cohort = entry.add(member, start, gate);
-    this.#applyEvent(entry, 'changed');
-    if (asBytes && entry.phase === 'active') this.#applyEvent(entry, 'again');
-    const confirmed = entry.phase === 'active' ? Promise.resolve() : entry.waitFor('joining');
-    return cohort === undefined ? confirmed : confirmed.then(() => cohort.whenPositioned());
+    if (subscription.handlerCount === 0) subscription.cancel();
+    const switchToBytes = handler.codec.binary === true && !subscription.binary;
+    // Set before `add`, which may start to read history.
+    if (switchToBytes) subscription.binary = true;
+    const cursor = subscription.add(handler, start, backpressure);
+    this.#applyEvent(subscription, 'changed');
+    if (switchToBytes && subscription.phase === 'active') this.#applyEvent(subscription, 'again');
+    const confirmed = subscription.phase === 'active' ? Promise.resolve() : subscription.waitFor('joining');
+    return cursor === undefined ? confirmed : confirmed.then(() => cursor.whenPositioned());
   }
 
   /**
-   * Takes `member` out: it is never called again. Resolves when Redis has confirmed, where it was
-   * the last one and the subscription is not to outlive it for a while.
+   * Removes `handler`: it is never called again. If it was the last one, resolves when Redis has
+   * confirmed UNSUBSCRIBE, or at once with a `delay` (ms), after which UNSUBSCRIBE is sent.
    */
-  unsubscribe(kind: SubscriptionKind, name: string, member: HandlerSubscription, delay = 0): Promise<void> {
-    const entry = this.#branches[kind].entries.get(name);
-    if (entry === undefined || !entry.has(member)) {
-      member.active = false;
+  unsubscribe(kind: SubscriptionKind, name: string, handler: HandlerSubscription, delay = 0): Promise<void> {
+    const subscription = this.#groups[kind].subscriptions.get(name);
+    if (subscription === undefined || !subscription.has(handler)) {
+      handler.active = false;
       return Promise.resolve();
     }
-    entry.remove(member);
-    if (entry.handlerCount === 0 && this.#cancelRetry(entry)) return Promise.resolve();
-    if (entry.handlerCount === 0 && entry.phase === 'active' && delay > 0) {
-      entry.ensureTransition().keptAliveBy = member.audience;
-      entry.wait(delay, () => this.#applyEvent(entry, 'changed'), { keepAlive: false });
+    subscription.remove(handler);
+    if (subscription.handlerCount === 0 && this.#cancelRetry(subscription)) return Promise.resolve();
+    if (subscription.handlerCount === 0 && subscription.phase === 'active' && delay > 0) {
+      subscription.ensureTransition().keptAliveBy = handler.service;
+      subscription.schedule(delay, () => this.#applyEvent(subscription, 'changed'), { keepAlive: false });
       return Promise.resolve();
     }
-    this.#applyEvent(entry, 'changed');
-    if (entry.handlerCount > 0) return Promise.resolve();
-    return entry.waitFor('leaving');
+    this.#applyEvent(subscription, 'changed');
+    if (subscription.handlerCount > 0) return Promise.resolve();
+    return subscription.waitFor('leaving');
   }
 
-  /** Where `member` stands in the history of the channel `name`, as far as it has one. */
-  positionOf(kind: SubscriptionKind, name: string, member: HandlerSubscription): Position | undefined {
-    return this.#branches[kind].entries.get(name)?.positionOf(member);
+  /** The handler's position in the history of the channel `name`, as far as it is known. */
+  positionOf(kind: SubscriptionKind, name: string, handler: HandlerSubscription): Position | undefined {
+    return this.#groups[kind].subscriptions.get(name)?.positionOf(handler);
   }
 
-  /** Unsubscribes now what only the delay of `audience` still holds. */
-  flushDelayedUnsubscribes(audience: ServiceContext): Promise<unknown> {
-    const ends: Promise<void>[] = [];
+  /** Ends the unsubscribe delays of `service` now. */
+  flushDelayedUnsubscribes(service: ServiceContext): Promise<unknown> {
+    const unsubscribes: Promise<void>[] = [];
     for (const kind of SUBSCRIPTION_KINDS) {
-      for (const entry of [...this.#branches[kind].entries.values()]) {
-        if (entry.handlerCount > 0 || entry.transition?.keptAliveBy !== audience || !entry.cancel()) continue;
-        this.#applyEvent(entry, 'changed');
-        ends.push(entry.waitFor('leaving'));
+      for (const subscription of [...this.#groups[kind].subscriptions.values()]) {
+        const delayed = subscription.handlerCount === 0 && subscription.transition?.keptAliveBy === service;
+        if (!delayed || !subscription.cancel()) continue;
+        this.#applyEvent(subscription, 'changed');
+        unsubscribes.push(subscription.waitFor('leaving'));
       }
     }
-    return Promise.all(ends);
+    return Promise.all(unsubscribes);
   }
 
-  #carries(family: ConnectionKind): boolean {
+  #hasSubscriptions(connection: ConnectionKind): boolean {
     const { channel, pattern, sharded } = this.sizes;
-    return family === 'sharded' ? sharded > 0 : channel + pattern > 0;
+    return connection === 'sharded' ? sharded > 0 : channel + pattern > 0;
   }
 
-  #report(error: RollcallError): void {
-    for (const { reporter } of servicesOf(this.#members())) reporter.report(error, { stage: 'probe' });
+  #reportProbeError(error: RollcallError): void {
+    for (const { reporter } of servicesOf(this.#handlers())) reporter.report(error, { stage: 'probe' });
   }
 
-  *#members(): Generator<HandlerSubscription> {
+  *#handlers(): Generator<HandlerSubscription> {
     for (const kind of SUBSCRIPTION_KINDS) {
-      for (const entry of this.#branches[kind].entries.values()) yield* entry.members();
+      for (const subscription of this.#groups[kind].subscriptions.values()) yield* subscription.handlers();
     }
   }
 
-  /** Gives up the connection that carries `kind`, and subscribes on another. */
+  /** Closes the connection that carries `name`; everything on it is subscribed again on another. */
   #reset(kind: SubscriptionKind, cause: Error, name: string): void {
     this.#reason = 'unresponsive';
-    this.#session.driver.resetSubscriptions(kind, cause, name);
+    this.#client.driver.resetSubscriptions(kind, cause, name);
     this.#reason = undefined;
   }
 
-  #applyEvent(entry: RedisSubscription, event: SubscriptionEvent, error?: Error): void {
-    const next = transition(entry.phase, event, entry.handlerCount > 0);
-    entry.phase = next.phase;
+  #applyEvent(subscription: RedisSubscription, event: SubscriptionEvent, error?: Error): void {
+    const next = transition(subscription.phase, event, subscription.handlerCount > 0);
+    subscription.phase = next.phase;
     switch (next.effect) {
       case 'none':
         return;
       case 'subscribe':
-        // Whoever left while UNSUBSCRIBE was under way has what he wanted.
-        entry.settleWaiters('leaving');
-        if (event === 'interrupted') return this.#subscribeLater(entry);
-        this.#toSubscribe.push(entry);
-        return this.#schedule();
+        // Callers waiting for UNSUBSCRIBE can be resolved now.
+        subscription.settleWaiters('leaving');
+        if (event === 'interrupted') return this.#subscribeLater(subscription);
+        this.#toSubscribe.push(subscription);
+        return this.#scheduleFlush();
       case 'unsubscribe':
-        // Whoever joined has left again; nobody waits for that answer.
-        entry.settleWaiters('joining');
-        this.#toUnsubscribe.push(entry);
-        return this.#schedule();
+        // Every handler that waited for SUBSCRIBE has left again.
+        subscription.settleWaiters('joining');
+        this.#toUnsubscribe.push(subscription);
+        return this.#scheduleFlush();
       case 'joined':
         this.#attempts = 0;
-        return entry.confirmed();
+        return subscription.confirmed();
       case 'rejected':
-        for (const member of entry.members()) entry.remove(member);
-        this.#branches[entry.kind].entries.delete(entry.name);
-        entry.settleWaiters('leaving');
-        return entry.settleWaiters('joining', error);
+        for (const handler of subscription.handlers()) subscription.remove(handler);
+        this.#groups[subscription.kind].subscriptions.delete(subscription.name);
+        subscription.settleWaiters('leaving');
+        return subscription.settleWaiters('joining', error);
       case 'released':
-        entry.cancel();
-        this.#branches[entry.kind].entries.delete(entry.name);
-        return entry.settleWaiters('leaving', event === 'refused' ? error : undefined);
+        subscription.cancel();
+        this.#groups[subscription.kind].subscriptions.delete(subscription.name);
+        return subscription.settleWaiters('leaving', event === 'refused' ? error : undefined);
     }
   }
 
-  /** Commands of one tick travel together. */
-  #schedule(): void {
-    if (this.#flushing) return;
-    this.#flushing = true;
+  /** Sends everything requested in one tick together. */
+  #scheduleFlush(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
     process.nextTick(() => {
-      this.#flushing = false;
-      const joining = this.#toSubscribe;
-      const leaving = this.#toUnsubscribe;
+      this.#flushScheduled = false;
+      const toSubscribe = this.#toSubscribe;
+      const toUnsubscribe = this.#toUnsubscribe;
       this.#toSubscribe = [];
       this.#toUnsubscribe = [];
       for (const kind of SUBSCRIPTION_KINDS) {
-        const own = joining.filter((entry) => entry.kind === kind);
+        const ofKind = toSubscribe.filter((subscription) => subscription.kind === kind);
         for (const binary of [false, true]) {
-          this.#sendAll(
-            'subscribe',
-            kind,
-            own.filter((entry) => entry.binary === binary),
-            binary,
-          );
+          const ofFormat = ofKind.filter((subscription) => subscription.binary === binary);
+          this.#sendInBatches('subscribe', kind, ofFormat, binary);
         }
-        this.#sendAll(
-          'unsubscribe',
-          kind,
-          leaving.filter((entry) => entry.kind === kind),
-        );
+        const leaving = toUnsubscribe.filter((subscription) => subscription.kind === kind);
+        this.#sendInBatches('unsubscribe', kind, leaving);
       }
     });
   }
 
-  #sendAll(
+  #sendInBatches(
     command: 'subscribe' | 'unsubscribe',
     kind: SubscriptionKind,
-    entries: RedisSubscription[],
+    subscriptions: RedisSubscription[],
     binary = false,
   ): void {
-    for (let at = 0; at < entries.length; at += BATCH) {
-      void this.#send(command, kind, entries.slice(at, at + BATCH), binary);
+    for (let at = 0; at < subscriptions.length; at += BATCH) {
+      void this.#send(command, kind, subscriptions.slice(at, at + BATCH), binary);
     }
   }
 
   async #send(
     command: 'subscribe' | 'unsubscribe',
     kind: SubscriptionKind,
-    entries: RedisSubscription[],
+    subscriptions: RedisSubscription[],
     binary: boolean,
   ): Promise<void> {
-    const names = entries.map((entry) => entry.name);
-    for (const { transition } of entries) if (transition !== undefined) transition.stale = false;
-    const watch = telemetry.subscribe.hasSubscribers ? new Stopwatch() : undefined;
-    const ended = (error?: Error) =>
-      watch && telemetry.subscribe.emit({ command, kind, channels: names, ...watch.stop(error) });
+    const names = subscriptions.map(({ name }) => name);
+    for (const { transition } of subscriptions) if (transition !== undefined) transition.stale = false;
+    const stopwatch = telemetry.subscribe.hasSubscribers ? new Stopwatch() : undefined;
+    const emitSubscribe = (error?: Error) =>
+      stopwatch && telemetry.subscribe.emit({ command, kind, channels: names, ...stopwatch.stop(error) });
     try {
-      if (command === 'subscribe') await this.#session.driver.subscribe(kind, names, { binary });
-      else await this.#session.driver.unsubscribe(kind, names);
+      if (command === 'subscribe') await this.#client.driver.subscribe(kind, names, { binary });
+      else await this.#client.driver.unsubscribe(kind, names);
     } catch (error) {
-      ended(error as Error);
+      emitSubscribe(error as Error);
       if (error instanceof ConnectionError) {
-        for (const entry of entries) {
-          if (command === 'subscribe' && entry.established) this.#beginGap(entry, error);
-          this.#applyEvent(entry, 'interrupted');
+        for (const subscription of subscriptions) {
+          if (command === 'subscribe' && subscription.established) this.#beginGap(subscription, error);
+          this.#applyEvent(subscription, 'interrupted');
         }
-      } else if (entries.length > 1) {
-        // One refused name (an ACL rule, say) must not take the others with it.
-        for (const entry of entries) void this.#send(command, kind, [entry], binary);
+      } else if (subscriptions.length > 1) {
+        // One refused name (by an ACL rule, for example) must not affect the others.
+        for (const subscription of subscriptions) void this.#send(command, kind, [subscription], binary);
       } else {
-        for (const entry of entries) this.#refused(entry, error as RollcallError);
+        for (const subscription of subscriptions) this.#onRefused(subscription, error as RollcallError);
       }
       return;
     }
-    ended();
-    for (const entry of entries) {
-      if (command === 'unsubscribe') this.#applyEvent(entry, 'confirmed');
-      else if (entry.transition?.stale === true) this.#applyEvent(entry, 'interrupted');
-      else this.#applyEvent(entry, entry.binary === binary ? 'confirmed' : 'again');
+    emitSubscribe();
+    for (const subscription of subscriptions) {
+      if (command === 'unsubscribe') this.#applyEvent(subscription, 'confirmed');
+      else if (subscription.transition?.stale === true) this.#applyEvent(subscription, 'interrupted');
+      else this.#applyEvent(subscription, subscription.binary === binary ? 'confirmed' : 'again');
     }
   }
 
-  #refused(entry: RedisSubscription, error: RollcallError): void {
-    const back = entry.phase === 'subscribing' && entry.established && entry.handlerCount > 0;
-    if (!back) return this.#applyEvent(entry, 'refused', error);
-    // What was subscribed for long is not given up because a rule changed: it is said, and tried on.
-    entry.report(error);
-    entry.settleWaiters('joining', error);
-    const delay = backoff(
-      this.#clock,
-      ++entry.ensureTransition().refusals,
-      FIRST_RETRY_DELAY,
-      MAX_RETRY_DELAY,
-    );
-    entry.wait(delay, () => this.#applyEvent(entry, 'again'));
+  #onRefused(subscription: RedisSubscription, error: RollcallError): void {
+    const { phase, established, handlerCount } = subscription;
+    if (phase !== 'subscribing' || !established || handlerCount === 0) {
+      return this.#applyEvent(subscription, 'refused', error);
+    }
+    // It was active before, so the refusal (a changed ACL, for example) is reported and retried.
+    subscription.report(error);
+    subscription.settleWaiters('joining', error);
+    const refusals = ++subscription.ensureTransition().refusals;
+    const delay = backoff(this.#clock, refusals, FIRST_RETRY_DELAY, MAX_RETRY_DELAY);
+    subscription.schedule(delay, () => this.#applyEvent(subscription, 'again'));
   }
 
-  #subscribeLater(entry: RedisSubscription): void {
-    this.#awaitingRetry.add(entry);
-    // Only the probe is left then, and nobody to hear it; its attempts would keep the process alive.
-    if (this.#session.closed) return;
-    this.#retry ??= this.#clock.after(
+  #subscribeLater(subscription: RedisSubscription): void {
+    this.#awaitingRetry.add(subscription);
+    // On a closed client only the probe is left; retrying would keep the process alive for nothing.
+    if (this.#client.closed) return;
+    this.#retryTimer ??= this.#clock.after(
       backoff(this.#clock, this.#attempts++, FIRST_RETRY_DELAY, MAX_RETRY_DELAY),
       () => this.#retryNow(),
     );
   }
 
-  /** Nobody wants what waits for another attempt any more: Redis knows nothing of it. */
-  #cancelRetry(entry: RedisSubscription): boolean {
-    if (!this.#awaitingRetry.delete(entry) && !(entry.phase === 'subscribing' && entry.cancel()))
-      return false;
-    entry.settleWaiters('joining');
-    this.#applyEvent(entry, 'interrupted');
+  /** Cancels a retry whose last handler has left. Redis has no subscription to remove. */
+  #cancelRetry(subscription: RedisSubscription): boolean {
+    const waitsForRetry = subscription.phase === 'subscribing' && subscription.cancel();
+    if (!this.#awaitingRetry.delete(subscription) && !waitsForRetry) return false;
+    subscription.settleWaiters('joining');
+    this.#applyEvent(subscription, 'interrupted');
     return true;
   }
 
   #retryNow(): void {
-    this.#retry?.cancel();
-    this.#retry = undefined;
-    if (this.#session.closed) return;
-    const entries = [...this.#awaitingRetry];
+    this.#retryTimer?.cancel();
+    this.#retryTimer = undefined;
+    if (this.#client.closed) return;
+    const subscriptions = [...this.#awaitingRetry];
     this.#awaitingRetry.clear();
-    for (const entry of entries) {
-      // Left meanwhile: there is nothing at Redis to take back.
-      if (entry.handlerCount === 0) this.#applyEvent(entry, 'interrupted');
-      else this.#toSubscribe.push(entry);
+    for (const subscription of subscriptions) {
+      // Its handlers have left in the meantime; Redis has no subscription to remove.
+      if (subscription.handlerCount === 0) this.#applyEvent(subscription, 'interrupted');
+      else this.#toSubscribe.push(subscription);
     }
-    this.#schedule();
+    this.#scheduleFlush();
   }
 
-  #dropped(kind: SubscriptionKind, names: readonly string[], cause: Error): void {
+  #onDropped(kind: SubscriptionKind, names: readonly string[], cause: Error): void {
     for (const name of names) {
-      const entry = this.#branches[kind].entries.get(name);
-      if (entry === undefined) continue;
-      if (entry.established) this.#beginGap(entry, cause);
-      entry.ensureTransition().stale = true;
-      if (entry.phase === 'active') this.#applyEvent(entry, 'interrupted');
+      const subscription = this.#groups[kind].subscriptions.get(name);
+      if (subscription === undefined) continue;
+      if (subscription.established) this.#beginGap(subscription, cause);
+      subscription.ensureTransition().stale = true;
+      if (subscription.phase === 'active') this.#applyEvent(subscription, 'interrupted');
     }
   }
 
-  /** From now on messages of `entry` are missing. */
-  #beginGap(entry: RedisSubscription, cause: Error): void {
+  #beginGap(subscription: RedisSubscription, cause: Error): void {
     const reason = this.#reason ?? (cause instanceof CommandError ? 'withdrawn' : 'reconnected');
-    entry.dropped(reason, this.#branches[entry.kind].pulse.wallTime);
+    subscription.dropped(reason, this.#groups[subscription.kind].activity.wallTime);
   }
 }
 
 const managers = new WeakMap<SharedClient, SubscriptionManager>();
 
-/** The hub of `session`: one per client. */
-export function subscriptionManagerFor(session: SharedClient, clock: Clock): SubscriptionManager {
-  let hub = managers.get(session);
-  if (hub === undefined) {
-    hub = new SubscriptionManager(session, clock);
-    managers.set(session, hub);
+/** The subscription manager of `client`: one per client, however many services are built on it. */
+export function subscriptionManagerFor(client: SharedClient, clock: Clock): SubscriptionManager {
+  let manager = managers.get(client);
+  if (manager === undefined) {
+    manager = new SubscriptionManager(client, clock);
+    managers.set(client, manager);
   }
-  return hub;
+  return manager;
 }

@@ -1,44 +1,45 @@
 /**
- * Where one subscription stands. At most one command is under way for a name, so what Redis knows
- * is always either the phase or the step that leads to it.
+ * State of one name in Redis. At most one command per name is in flight, so that the state in Redis is
+ * either this phase or the one before it.
  */
 export type SubscriptionState = 'idle' | 'subscribing' | 'active' | 'unsubscribing';
 
 /**
- * What can happen to a subscription: somebody joined or left (`changed`), Redis confirmed the
- * command under way, refused it, or the connection broke under it (`interrupted`). `again`: SUBSCRIBE
- * has to be sent once more, because payloads are wanted in another form now or the last one was refused.
+ * What can happen to a subscription:
+ * - `changed`: a handler was added or removed.
+ * - `confirmed`, `refused`: the reply to the command in flight.
+ * - `interrupted`: the connection was lost.
+ * - `again`: SUBSCRIBE must be repeated, because payloads are needed in another form or it was refused.
  */
 export type SubscriptionEvent = 'changed' | 'confirmed' | 'refused' | 'interrupted' | 'again';
 
-/** What to do about it. */
+/** What to do next. */
 export type Effect =
   | 'none'
-  /** Send SUBSCRIBE, when there is a connection. */
+  /** Send SUBSCRIBE as soon as there is a connection. */
   | 'subscribe'
   /** Send UNSUBSCRIBE. */
   | 'unsubscribe'
-  /** Everybody who joined is subscribed. */
+  /** Resolve the handlers that wait for SUBSCRIBE. */
   | 'joined'
-  /** Everybody who joined is told of the failure and gone. */
+  /** SUBSCRIBE failed: reject and remove all waiting handlers. */
   | 'rejected'
-  /** Nobody is left, on either side. */
+  /** Neither handlers nor a subscription in Redis are left. */
   | 'released';
 
-/** The next phase, and what to do on the way there. */
+/** The next phase, and what to do to reach it. */
 export interface Transition {
   readonly phase: SubscriptionState;
   readonly effect: Effect;
 }
 
 /**
- * The rule of ref-counting: when SUBSCRIBE and UNSUBSCRIBE go out. Pure: it knows no client and no
- * names, only whether anybody is there after the event (`wanted`).
+ * Reference counting: decides when SUBSCRIBE and UNSUBSCRIBE are sent. Pure: it knows neither client nor
+ * names, only whether there is a handler after the event (`wanted`).
  *
- * - Joins while a command is under way wait for its answer; whatever came in between, the answer
- *   decides the next step by what is wanted then.
- * - A connection that broke, under SUBSCRIBE or between commands, leaves the subscription wanted: it
- *   is sent again. Under UNSUBSCRIBE it did the work itself.
+ * - While a command is in flight, changes wait for its reply; what is wanted then decides the next step.
+ * - A connection lost during SUBSCRIBE, or between commands, leaves the subscription wanted: SUBSCRIBE is
+ *   sent again. Lost during UNSUBSCRIBE, it has ended the subscription by itself.
  */
 export function transition(phase: SubscriptionState, event: SubscriptionEvent, wanted: boolean): Transition {
   switch (phase) {
@@ -53,7 +54,7 @@ export function transition(phase: SubscriptionState, event: SubscriptionEvent, w
       return event === 'again' ? SUBSCRIBE : { phase: 'active', effect: 'joined' };
 
     case 'active':
-      // The connection that carried it is gone.
+      // The connection that carried it is lost.
       if (event === 'interrupted') return wanted ? SUBSCRIBE : RELEASED;
       if (event === 'again' && wanted) return SUBSCRIBE;
       return event === 'changed' && !wanted ? UNSUBSCRIBE : { phase, effect: 'none' };

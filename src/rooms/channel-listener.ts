@@ -1,7 +1,7 @@
 import type { Position } from '../history/position.js';
 import { allOrFirstError } from '../internal/promises.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
-import { readLastMessages } from '../pubsub/last-messages.js';
+import { readLastMessages } from '../pubsub/read-history.js';
 import type { MessageContext } from '../pubsub/message-context.js';
 import type { SubscribeOptions } from '../pubsub/options.js';
 import type { Subscription } from '../pubsub/subscribe.js';

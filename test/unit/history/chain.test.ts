@@ -41,7 +41,7 @@ describe('a page alone', () => {
   test('what follows is delivered in order', () => {
     const result = mergeIntoChain(a.position, page([b, c]), []);
     expect(shown(result)).toEqual([b.position, c.position]);
-    expect(result).toMatchObject({ position: c.position, readAgain: false, held: [] });
+    expect(result).toMatchObject({ position: c.position, readAgain: false, buffered: [] });
   });
 
   test('nothing new is nothing', () => {
@@ -93,7 +93,7 @@ describe('breaks', () => {
     ]);
     expect(shown(result)).toEqual(['forked']);
     // Its time says nothing: whether it has come before only another reading can tell.
-    expect(result).toMatchObject({ position: q.position, readAgain: true, held: [fresh(r), settled(a)] });
+    expect(result).toMatchObject({ position: q.position, readAgain: true, buffered: [fresh(r), settled(a)] });
     const again = mergeIntoChain(q.position, page([r]), [settled(r)], 20);
     expect(shown(again)).toEqual([r.position]);
     expect(shown(mergeIntoChain(q.position, page([], q.position), [settled(r)], 20))).toEqual([]);
@@ -111,7 +111,7 @@ describe('with messages that came meanwhile', () => {
   test('duplicates are dropped', () => {
     const result = mergeIntoChain(a.position, page([b, c]), [fresh(b), fresh(c), fresh(d)]);
     expect(shown(result)).toEqual([b.position, c.position, d.position]);
-    expect(result).toMatchObject({ held: [], readAgain: false });
+    expect(result).toMatchObject({ buffered: [], readAgain: false });
   });
 
   test('what history has trimmed and pub/sub has brought is not missing', () => {
@@ -122,7 +122,7 @@ describe('with messages that came meanwhile', () => {
   test('a hole before one that came after the reading began is read again', () => {
     const result = mergeIntoChain(a.position, page([b]), [fresh(d)]);
     expect(shown(result)).toEqual([b.position]);
-    expect(result).toMatchObject({ position: b.position, readAgain: true, held: [fresh(d)] });
+    expect(result).toMatchObject({ position: b.position, readAgain: true, buffered: [fresh(d)] });
   });
 
   test('one that was there before is final: the message is of another branch', () => {
@@ -134,7 +134,7 @@ describe('with messages that came meanwhile', () => {
   test('what is held waits for the rest of the history', () => {
     const result = mergeIntoChain(a.position, page([b], e.position, true), [settled(d), settled(e)]);
     expect(shown(result)).toEqual([b.position]);
-    expect(result.held.map(({ link }) => link)).toEqual([d, e]);
+    expect(result.buffered.map(({ link }) => link)).toEqual([d, e]);
   });
 });
 
@@ -186,7 +186,7 @@ test('every split of a chain between history and live messages gives every messa
           if (step.type === 'message') got.push(step.message.position);
         }
         at = result.position;
-        held = result.held.map(({ link }) => settled(link));
+        held = result.buffered.map(({ link }) => settled(link));
         if (!result.readAgain) break;
       }
       expect(held).toEqual([]);

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { ActivityTracker } from '../../../src/pubsub/activity-tracker.js';
+import { ActivityTracker } from '../../../src/pubsub/prober.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 
 class CountingClock extends FakeClock {
@@ -11,23 +11,23 @@ class CountingClock extends FakeClock {
   }
 }
 
-test('what comes in one go is heard when its first message came, and asks the time once', async () => {
+test('messages of one turn have the time of the first one, and the clock is read once', async () => {
   const clock = new CountingClock();
-  const pulse = new ActivityTracker(clock);
+  const activity = new ActivityTracker(clock);
   clock.advance(1_000);
   const at = clock.now();
-  for (let message = 0; message < 100; message++) pulse.record();
-  expect(pulse).toMatchObject({ wallTime: at, monotonic: 1_000 });
+  for (let message = 0; message < 100; message++) activity.record();
+  expect(activity).toMatchObject({ wallTime: at, monotonic: 1_000 });
   expect(clock.asked).toBe(1);
 });
 
-test('what comes later is heard later', async () => {
+test('a message of a later turn has a later time', async () => {
   const clock = new CountingClock();
-  const pulse = new ActivityTracker(clock);
+  const activity = new ActivityTracker(clock);
   for (let second = 1; second <= 3; second++) {
     clock.advance(1_000);
-    pulse.record();
-    expect(pulse).toMatchObject({ wallTime: clock.now(), monotonic: second * 1_000 });
+    activity.record();
+    expect(activity).toMatchObject({ wallTime: clock.now(), monotonic: second * 1_000 });
     await turn();
   }
 });

@@ -2,15 +2,18 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Codec, jsonCodec } from '../../../src/internal/codec.js';
 import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { DecodeError, HandlerError, type RollcallError } from '../../../src/internal/errors.js';
-import { callDiscontinuityListener, Delivery } from '../../../src/pubsub/delivery.js';
+import { Delivery, type MessageSource } from '../../../src/pubsub/delivery.js';
 import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js';
 import type { MessageContext } from '../../../src/pubsub/message-context.js';
 import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import { turn } from '../../support/fake-clock.js';
 
-/** Lets one member have the message, as the hub does for all. */
+const channel = (name: string): MessageSource => ({ kind: 'channel', name, binary: false });
+const pattern = (name: string): MessageSource => ({ kind: 'pattern', name, binary: false });
+
+/** Delivers to one handler, as the handler list does to all. */
 function give(delivery: Delivery, member: HandlerSubscription): void {
-  delivery.dispatchTo(member.form, [member.handler]);
+  delivery.callAll(member.format, [member.callback]);
 }
 
 let reports: [RollcallError, ErrorContext][];
@@ -30,11 +33,11 @@ beforeEach(() => {
 });
 
 const reporter = () => new ErrorReporter((error, context) => reports.push([error, context]));
-const audienceOf = (prefix = '') => new ServiceContext(reporter(), prefix);
+const serviceOf = (prefix = '') => new ServiceContext(reporter(), prefix);
 
-function keeping(audience: ServiceContext, raw = false, its = codec) {
+function keeping(service: ServiceContext, raw = false, its = codec) {
   const got: [unknown, MessageContext][] = [];
-  const member = new HandlerSubscription(audience, (message, context) => got.push([message, context]), {
+  const member = new HandlerSubscription(service, (message, context) => got.push([message, context]), {
     codec: its,
     raw,
   });
@@ -43,12 +46,12 @@ function keeping(audience: ServiceContext, raw = false, its = codec) {
 
 describe('decoding', () => {
   test('happens once for all handlers, also of several services with one codec', () => {
-    const members = [audienceOf(), audienceOf()].flatMap((audience) => [
-      keeping(audience),
-      keeping(audience, true),
-      keeping(audience),
+    const members = [serviceOf(), serviceOf()].flatMap((service) => [
+      keeping(service),
+      keeping(service, true),
+      keeping(service),
     ]);
-    const delivery = new Delivery('channel', 'x', 'x', '{"a":1}');
+    const delivery = new Delivery(channel('x'), 'x', '{"a":1}');
     for (const { member } of members) give(delivery, member);
     expect(decoded).toEqual(['{"a":1}']);
     expect(members.map(({ got }) => got[0]?.[0])).toEqual([
@@ -62,28 +65,28 @@ describe('decoding', () => {
   });
 
   test('does not happen when every handler asked for raw', () => {
-    const audience = audienceOf();
-    const delivery = new Delivery('channel', 'x', 'x', 'not JSON at all');
-    for (let at = 0; at < 3; at++) give(delivery, keeping(audience, true).member);
+    const service = serviceOf();
+    const delivery = new Delivery(channel('x'), 'x', 'not JSON at all');
+    for (let at = 0; at < 3; at++) give(delivery, keeping(service, true).member);
     expect(decoded).toEqual([]);
     expect(reports).toEqual([]);
   });
 
   test('each codec decodes once', () => {
     const upper: Codec = { encode: String, decode: (payload) => payload.toUpperCase() };
-    const one = keeping(audienceOf());
-    const two = keeping(audienceOf(), false, upper);
-    const delivery = new Delivery('channel', 'x', 'x', '"a"');
+    const one = keeping(serviceOf());
+    const two = keeping(serviceOf(), false, upper);
+    const delivery = new Delivery(channel('x'), 'x', '"a"');
     give(delivery, one.member);
     give(delivery, two.member);
     expect([one.got[0]?.[0], two.got[0]?.[0]]).toEqual(['a', '"A"']);
   });
 
   test('a payload that does not decode is reported once, with its channel; raw handlers get it', () => {
-    const audience = audienceOf();
-    const plain = [keeping(audience), keeping(audience)];
-    const raw = keeping(audience, true);
-    const delivery = new Delivery('channel', 'x', 'x', '{oops');
+    const service = serviceOf();
+    const plain = [keeping(service), keeping(service)];
+    const raw = keeping(service, true);
+    const delivery = new Delivery(channel('x'), 'x', '{oops');
     for (const { member } of [plain[0]!, raw, plain[1]!]) give(delivery, member);
     expect(decoded).toEqual(['{oops']);
     expect(reports).toHaveLength(1);
@@ -93,7 +96,7 @@ describe('decoding', () => {
     expect(context).toEqual({ stage: 'decode', channel: 'x' });
     expect(plain.flatMap(({ got }) => got)).toEqual([]);
     expect(raw.got[0]?.[0]).toBe('{oops');
-    expect(audience).toMatchObject({ received: 1, delivered: 1, undecodable: 1, failed: 0 });
+    expect(service).toMatchObject({ received: 1, delivered: 1, undecodable: 1, failed: 0 });
   });
 
   test('null, false and a decoded undefined are messages', () => {
@@ -103,8 +106,8 @@ describe('decoding', () => {
       [codec, 'false', false],
       [odd, '', undefined],
     ] as const) {
-      const { member, got } = keeping(audienceOf(), false, its);
-      give(new Delivery('channel', 'x', 'x', payload), member);
+      const { member, got } = keeping(serviceOf(), false, its);
+      give(new Delivery(channel('x'), 'x', payload), member);
       expect(got.map(([message]) => message)).toEqual([expected]);
     }
   });
@@ -112,41 +115,41 @@ describe('decoding', () => {
 
 describe('context', () => {
   test('of a channel names the channel alone', () => {
-    const { member, got } = keeping(audienceOf());
-    give(new Delivery('channel', 'x', 'x', '1'), member);
+    const { member, got } = keeping(serviceOf());
+    give(new Delivery(channel('x'), 'x', '1'), member);
     expect(got[0]?.[1]).toEqual({ channel: 'x', raw: '1' });
   });
 
   test('of a pattern names the pattern too', () => {
-    const { member, got } = keeping(audienceOf());
-    give(new Delivery('pattern', 'x*', 'xy', '1'), member);
+    const { member, got } = keeping(serviceOf());
+    give(new Delivery(pattern('x*'), 'xy', '1'), member);
     expect(got[0]?.[1]).toEqual({ channel: 'xy', pattern: 'x*', raw: '1' });
   });
 
   test('of a message with history names its position', () => {
-    const { member, got } = keeping(audienceOf());
-    give(new Delivery('channel', 'x', 'x', '1', '5-1'), member);
+    const { member, got } = keeping(serviceOf());
+    give(new Delivery(channel('x'), 'x', '1', '5-1'), member);
     expect(got[0]?.[1]).toEqual({ channel: 'x', position: '5-1', raw: '1' });
   });
 
   test('holds bytes for a codec of bytes and text for one of text, whatever came', () => {
     const bytes: Codec = { binary: true, encode: () => Buffer.of(), decode: (payload) => payload.length };
     for (const payload of ['"é"', Buffer.from('"é"')]) {
-      const audience = audienceOf();
-      const delivery = new Delivery('channel', 'x', 'x', payload);
-      const all = [false, true].flatMap((raw) => [keeping(audience, raw), keeping(audience, raw, bytes)]);
+      const service = serviceOf();
+      const delivery = new Delivery(channel('x'), 'x', payload);
+      const all = [false, true].flatMap((raw) => [keeping(service, raw), keeping(service, raw, bytes)]);
       for (const { member } of all) give(delivery, member);
       const [text, length, rawText, rawBytes] = all.map(({ got }) => got[0]!);
       expect([text![0], length![0], rawText![0], rawBytes![0]]).toEqual(['é', 4, '"é"', Buffer.from('"é"')]);
       expect([text![1].raw, length![1].raw]).toEqual(['"é"', Buffer.from('"é"')]);
-      expect(audience).toMatchObject({ received: 1, delivered: 4 });
+      expect(service).toMatchObject({ received: 1, delivered: 4 });
     }
   });
 
   test('the prefix is taken off, also where it is escaped in a pattern', () => {
-    const { member, got } = keeping(audienceOf('app-1.'));
-    give(new Delivery('channel', 'app-1.x', 'app-1.x', '1'), member);
-    give(new Delivery('pattern', 'app\\-1.x*', 'app-1.xy', '1'), member);
+    const { member, got } = keeping(serviceOf('app-1.'));
+    give(new Delivery(channel('app-1.x'), 'app-1.x', '1'), member);
+    give(new Delivery(pattern('app\\-1.x*'), 'app-1.xy', '1'), member);
     expect(got.map(([, context]) => context)).toEqual([
       { channel: 'x', raw: '1' },
       { channel: 'xy', pattern: 'x*', raw: '1' },
@@ -154,9 +157,9 @@ describe('context', () => {
   });
 
   test('services with different prefixes on one name each see their own', () => {
-    const one = keeping(audienceOf());
-    const two = keeping(audienceOf('a:'));
-    const delivery = new Delivery('channel', 'a:b', 'a:b', '1');
+    const one = keeping(serviceOf());
+    const two = keeping(serviceOf('a:'));
+    const delivery = new Delivery(channel('a:b'), 'a:b', '1');
     for (const { member } of [one, two, one]) give(delivery, member);
     expect(one.got.map(([, { channel }]) => channel)).toEqual(['a:b', 'a:b']);
     expect(two.got.map(([, { channel }]) => channel)).toEqual(['b']);
@@ -164,17 +167,17 @@ describe('context', () => {
 });
 
 describe('isolation', () => {
-  const failing = (audience: ServiceContext, fail: () => unknown) =>
-    new HandlerSubscription(audience, fail, { codec });
+  const failing = (service: ServiceContext, fail: () => unknown) =>
+    new HandlerSubscription(service, fail, { codec });
 
   test('what a handler throws is reported and nobody else notices', () => {
-    const audience = audienceOf();
+    const service = serviceOf();
     const cause = new Error('mine');
-    const other = keeping(audience);
-    const delivery = new Delivery('pattern', '*', 'x', '1');
+    const other = keeping(service);
+    const delivery = new Delivery(pattern('*'), 'x', '1');
     give(
       delivery,
-      failing(audience, () => {
+      failing(service, () => {
         throw cause;
       }),
     );
@@ -184,17 +187,17 @@ describe('isolation', () => {
     expect(reports[0]![0]).toBeInstanceOf(HandlerError);
     expect(reports[0]![0].cause).toBe(cause);
     expect(reports[0]![1]).toEqual({ stage: 'handler', channel: 'x', pattern: '*' });
-    expect(audience).toMatchObject({ delivered: 2, failed: 1 });
+    expect(service).toMatchObject({ delivered: 2, failed: 1 });
   });
 
   test.each([[undefined], [null], ['text'], [Symbol('s')], [{ message: 1 }]])(
     'throwing a strange thing is no way out (%#)',
     (thrown) => {
-      const audience = audienceOf();
-      const delivery = new Delivery('channel', 'x', 'x', '1');
+      const service = serviceOf();
+      const delivery = new Delivery(channel('x'), 'x', '1');
       give(
         delivery,
-        failing(audience, () => {
+        failing(service, () => {
           throw thrown;
         }),
       );
@@ -203,39 +206,39 @@ describe('isolation', () => {
   );
 
   test('a rejection is reported, and running counts while it is open', async () => {
-    const audience = audienceOf();
+    const service = serviceOf();
     let reject!: (error: Error) => void;
-    const delivery = new Delivery('channel', 'x', 'x', '1');
+    const delivery = new Delivery(channel('x'), 'x', '1');
     give(
       delivery,
       failing(
-        audience,
+        service,
         () =>
           new Promise((_, no) => {
             reject = no;
           }),
       ),
     );
-    expect(audience.running).toBe(1);
+    expect(service.running).toBe(1);
     reject(new Error('later'));
     await turn();
-    expect(audience).toMatchObject({ running: 0, failed: 1 });
+    expect(service).toMatchObject({ running: 0, failed: 1 });
     expect(reports[0]![1]).toEqual({ stage: 'handler', channel: 'x' });
   });
 
   test('a promise that resolves is no report', async () => {
-    const audience = audienceOf();
+    const service = serviceOf();
     give(
-      new Delivery('channel', 'x', 'x', '1'),
-      failing(audience, async () => 'fine'),
+      new Delivery(channel('x'), 'x', '1'),
+      failing(service, async () => 'fine'),
     );
     await turn();
-    expect(audience).toMatchObject({ running: 0, failed: 0, delivered: 1 });
+    expect(service).toMatchObject({ running: 0, failed: 0, delivered: 1 });
     expect(reports).toEqual([]);
   });
 
   test('an object whose `then` throws is no way out', () => {
-    const audience = audienceOf();
+    const service = serviceOf();
     const hostile = {
       // biome-ignore lint/suspicious/noThenProperty: that is the point
       get then() {
@@ -243,8 +246,8 @@ describe('isolation', () => {
       },
     };
     give(
-      new Delivery('channel', 'x', 'x', '1'),
-      failing(audience, () => hostile),
+      new Delivery(channel('x'), 'x', '1'),
+      failing(service, () => hostile),
     );
     expect(reports).toHaveLength(1);
   });
@@ -259,11 +262,11 @@ describe('isolation', () => {
         },
         () => Promise.reject(new Error('in onError')),
       ]) {
-        const audience = new ServiceContext(new ErrorReporter(listener as () => void));
-        give(new Delivery('channel', 'x', 'x', '{oops'), keeping(audience).member);
+        const service = new ServiceContext(new ErrorReporter(listener as () => void));
+        give(new Delivery(channel('x'), 'x', '{oops'), keeping(service).member);
         give(
-          new Delivery('channel', 'x', 'x', '1'),
-          failing(audience, () => Promise.reject(new Error('a'))),
+          new Delivery(channel('x'), 'x', '1'),
+          failing(service, () => Promise.reject(new Error('a'))),
         );
       }
       await turn();
@@ -276,17 +279,13 @@ describe('isolation', () => {
 
   test('what onDiscontinuity throws or rejects with is reported', async () => {
     const gap = { reason: 'reconnected', since: new Date(0), recovered: false } as const;
-    const audience = audienceOf();
+    const service = serviceOf();
     const told = vi.fn(() => {
       throw new Error('mine');
     });
-    callDiscontinuityListener({ audience, onDiscontinuity: told }, gap, 'x');
-    callDiscontinuityListener({ audience, onDiscontinuity: undefined }, gap, 'x');
-    callDiscontinuityListener(
-      { audience, onDiscontinuity: () => Promise.reject(new Error('mine')) },
-      gap,
-      'y',
-    );
+    service.callDiscontinuityListener(told, gap, 'x');
+    service.callDiscontinuityListener(undefined, gap, 'x');
+    service.callDiscontinuityListener(() => Promise.reject(new Error('mine')), gap, 'y');
     await turn();
     expect(told).toHaveBeenCalledWith(gap);
     expect(reports.map(([, context]) => context)).toEqual([

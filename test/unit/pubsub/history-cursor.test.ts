@@ -2,13 +2,14 @@ import { describe, expect, test } from 'vitest';
 import type { Page } from '../../../src/history/chain.js';
 import type { ReadRequest, RetryingReader, StoredMessage } from '../../../src/history/history-reader.js';
 import { ORIGIN, type Position, positionTime } from '../../../src/history/position.js';
+import { systemClock } from '../../../src/internal/clock.js';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { CommandError, type RollcallError } from '../../../src/internal/errors.js';
-import { type Backpressure, Delivery } from '../../../src/pubsub/delivery.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
+import { HandlerList } from '../../../src/pubsub/handler-list.js';
 import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js';
-import { HistoryCursor, type StartPosition } from '../../../src/pubsub/history-cursor.js';
+import type { Backpressure, HistoryCursor, StartPosition } from '../../../src/pubsub/history-cursor.js';
 import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import { turn } from '../../support/fake-clock.js';
 import { type Arbitrary, fc } from '../../support/property.js';
@@ -60,8 +61,8 @@ class Server {
   }
 }
 
-/** Readings that a test answers, each with what the server has at that moment. */
-class Readings implements RetryingReader {
+/** Reads that a test answers, each with what the server has at that moment. */
+class Reads implements RetryingReader {
   constructor(readonly server: Server) {}
 
   readonly open: {
@@ -83,13 +84,13 @@ class Readings implements RetryingReader {
 interface SceneOptions {
   size?: number;
   start?: StartPosition;
-  gate?: Backpressure;
+  backpressure?: Backpressure;
   onMessage?: () => void;
 }
 
-function scene({ size = 1_000, start, gate, onMessage }: SceneOptions = {}) {
+function scene({ size = 1_000, start, backpressure, onMessage }: SceneOptions = {}) {
   const server = new Server(size);
-  const readings = new Readings(server);
+  const reads = new Reads(server);
   const got: number[] = [];
   const gaps: Discontinuity[] = [];
   /** Numbers of messages, and discontinuities in their places. */
@@ -97,11 +98,11 @@ function scene({ size = 1_000, start, gate, onMessage }: SceneOptions = {}) {
   /** How many messages there were when a failover was told. */
   let before = 0;
   const reports: [RollcallError, ErrorContext][] = [];
-  const audience = new ServiceContext(new ErrorReporter((error, context) => reports.push([error, context])));
-  const home = { kind: 'channel' as const, name: 'x', binary: false, onCaughtUp: () => {} };
-  const cohort = new HistoryCursor(home, readings, () => 5, { start, gate });
-  const member = new HandlerSubscription(
-    audience,
+  const service = new ServiceContext(new ErrorReporter((error, context) => reports.push([error, context])));
+  const source = { kind: 'channel' as const, name: 'x', binary: false };
+  const handlers = new HandlerList(source, { reader: reads, clock: { ...systemClock, now: () => 5 } });
+  const handler = new HandlerSubscription(
+    service,
     (message) => {
       onMessage?.();
       got.push(message as number);
@@ -116,29 +117,34 @@ function scene({ size = 1_000, start, gate, onMessage }: SceneOptions = {}) {
       },
     },
   );
-  cohort.add(member);
-  const hear = ({ position, previous, payload }: StoredMessage) =>
-    cohort.receive(new Delivery('channel', 'x', 'x', payload, position), { position, previous });
-  /** Published, and heard at once. */
-  const live = () => hear(server.append());
-  /** Answers readings until there are none. */
+  handlers.followHistory(false);
+  const cursor = handlers.add(handler, start, backpressure) as HistoryCursor;
+  const receive = ({ position, previous, payload }: StoredMessage) =>
+    handlers.receive('x', payload, { position, previous }, false);
+  const receiveUnchained = (payload: string, transient = false) =>
+    handlers.receive('x', payload, undefined, transient);
+  /** Publishes a message that is received at once. */
+  const live = () => receive(server.append());
+  /** Answers reads until there are none. */
   const read = async () => {
     await turn();
-    for (let next = readings.open.shift(); next !== undefined; next = readings.open.shift()) {
+    for (let next = reads.open.shift(); next !== undefined; next = reads.open.shift()) {
       next.resolve(server.page(next.request));
       await turn();
     }
   };
   return {
     server,
-    readings,
-    cohort,
-    member,
+    reads,
+    cursor,
+    handlers,
+    handler,
     got,
     gaps,
     story,
     reports,
-    hear,
+    receive,
+    receiveUnchained,
     live,
     read,
     failedOver: () => before,
@@ -147,19 +153,19 @@ function scene({ size = 1_000, start, gate, onMessage }: SceneOptions = {}) {
 
 describe('a handler that just listens', () => {
   test('gets what comes, and reads no history', () => {
-    const { cohort, live, got, readings } = scene();
-    cohort.subscribed();
+    const { cursor, live, got, reads } = scene();
+    cursor.subscribed();
     live();
     live();
     expect(got).toEqual([1, 2]);
-    expect(readings.open).toEqual([]);
+    expect(reads.open).toEqual([]);
   });
 
   test('is told of a gap before its first message with history, for nothing can be recovered', () => {
-    const { cohort, gaps } = scene();
-    cohort.subscribed();
-    cohort.dropped();
-    cohort.subscribed({ reason: 'reconnected', since: new Date(1) });
+    const { cursor, gaps } = scene();
+    cursor.subscribed();
+    cursor.dropped();
+    cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
     expect(gaps).toEqual([{ reason: 'reconnected', since: new Date(1), recovered: false }]);
   });
 
@@ -167,28 +173,28 @@ describe('a handler that just listens', () => {
     [true, 'does not count'],
     [false, 'might be missing'],
   ])('a message without a place in the chain, transient: %s, %s in a gap', async (transient) => {
-    const { cohort, server, live, read, got, gaps } = scene();
-    cohort.subscribed();
+    const { cursor, receiveUnchained, server, live, read, got, gaps } = scene();
+    cursor.subscribed();
     live();
     await turn();
-    cohort.receive(new Delivery('channel', 'x', 'x', '7', undefined, transient), undefined);
-    cohort.dropped();
+    receiveUnchained('7', transient);
+    cursor.dropped();
     server.append();
-    cohort.subscribed({ reason: 'reconnected', since: new Date(1) });
+    cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
     await read();
     expect(got).toEqual([1, 7, 2]);
     expect(gaps).toEqual([{ reason: 'reconnected', since: new Date(1), recovered: transient }]);
   });
 
   test('gets what it missed once it has seen a message with history', async () => {
-    const { cohort, server, live, read, got, gaps } = scene();
-    cohort.subscribed();
+    const { cursor, server, live, read, got, gaps } = scene();
+    cursor.subscribed();
     live();
     await turn();
-    cohort.dropped();
+    cursor.dropped();
     server.append();
     server.append();
-    cohort.subscribed({ reason: 'reconnected', since: new Date(1) });
+    cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
     live();
     await read();
     live();
@@ -197,19 +203,19 @@ describe('a handler that just listens', () => {
   });
 
   test('is not told that all is well where other messages came without history', async () => {
-    const { cohort, live, read, gaps } = scene();
-    cohort.subscribed();
+    const { cursor, receiveUnchained, live, read, gaps } = scene();
+    cursor.subscribed();
     live();
-    cohort.receive(new Delivery('channel', 'x', 'x', '"plain"'), undefined);
-    cohort.dropped();
-    cohort.subscribed({ reason: 'reconnected', since: new Date(1) });
+    receiveUnchained('"plain"');
+    cursor.dropped();
+    cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
     await read();
     expect(gaps).toEqual([{ reason: 'reconnected', since: new Date(1), recovered: false }]);
   });
 
   test('reads by itself what a message shows to be missing', async () => {
-    const { cohort, server, live, read, got, gaps } = scene();
-    cohort.subscribed();
+    const { cursor, server, live, read, got, gaps } = scene();
+    cursor.subscribed();
     live();
     const since = new Date(positionTime(server.last) / 1_000);
     server.append();
@@ -221,22 +227,22 @@ describe('a handler that just listens', () => {
   });
 
   test('messages that come twice are no hole', async () => {
-    const { cohort, server, hear, read, got, gaps } = scene();
-    cohort.subscribed();
+    const { cursor, server, receive, read, got, gaps } = scene();
+    cursor.subscribed();
     const [one, two] = [server.append(), server.append()];
-    for (const each of [one, two, one, two]) hear(each);
+    for (const each of [one, two, one, two]) receive(each);
     await read();
     expect(got).toEqual([1, 2]);
     expect(gaps).toEqual([]);
   });
 
   test('messages without history do not wait for those that have one', async () => {
-    const { cohort, server, live, read, got } = scene();
-    cohort.subscribed();
+    const { cursor, receiveUnchained, server, live, read, got } = scene();
+    cursor.subscribed();
     live();
     server.append();
     live();
-    cohort.receive(new Delivery('channel', 'x', 'x', '77'), undefined);
+    receiveUnchained('77');
     expect(got).toEqual([1, 77]);
     await read();
     expect(got).toEqual([1, 77, 2, 3]);
@@ -250,7 +256,7 @@ describe('a place to begin', () => {
     const it = scene({ start: { after: first.position } });
     it.server.append();
     it.server.append();
-    it.cohort.subscribed();
+    it.cursor.subscribed();
     it.live();
     await it.read();
     it.live();
@@ -259,11 +265,11 @@ describe('a place to begin', () => {
   });
 
   test('latest: what comes after it has begun', async () => {
-    const { server, cohort, live, read, got, gaps } = scene({ start: 'latest' });
+    const { server, cursor, live, read, got, gaps } = scene({ start: 'latest' });
     server.append();
-    cohort.subscribed();
+    cursor.subscribed();
     let begun = false;
-    void cohort.whenPositioned().then(() => {
+    void cursor.whenPositioned().then(() => {
       begun = true;
     });
     await turn();
@@ -277,46 +283,46 @@ describe('a place to begin', () => {
   });
 
   test('latest on a channel that has never had a message: a wipe in a gap would leave no trace', async () => {
-    const { cohort, server, live, read, got, gaps } = scene({ start: 'latest' });
-    cohort.subscribed();
+    const { cursor, server, live, read, got, gaps } = scene({ start: 'latest' });
+    cursor.subscribed();
     await read();
-    cohort.dropped();
+    cursor.dropped();
     server.append();
-    cohort.subscribed({ reason: 'reconnected', since: new Date(1) });
+    cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
     await read();
     live();
     expect(got).toEqual([1, 2]);
     expect(gaps.map(({ recovered }) => recovered)).toEqual([false]);
-    cohort.dropped();
-    cohort.subscribed({ reason: 'reconnected', since: new Date(1) });
+    cursor.dropped();
+    cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
     await read();
     expect(gaps.map(({ recovered }) => recovered)).toEqual([false, true]);
   });
 
   test('earliest: everything that is kept, without complaint about what is not', async () => {
-    const { cohort, server, read, got, gaps } = scene({ start: 'earliest', size: 2 });
+    const { cursor, server, read, got, gaps } = scene({ start: 'earliest', size: 2 });
     for (let n = 0; n < 5; n++) server.append();
-    cohort.subscribed();
+    cursor.subscribed();
     await read();
     expect(got).toEqual([4, 5]);
     expect(gaps).toEqual([]);
   });
 
   test('what is lost before it begins is told in its place', async () => {
-    const { cohort, server, story, read } = scene({ start: { after: '1001-1' }, size: 2 });
+    const { cursor, server, story, read } = scene({ start: { after: '1001-1' }, size: 2 });
     for (let n = 0; n < 5; n++) server.append();
-    cohort.subscribed();
+    cursor.subscribed();
     await read();
     const since = new Date(1.001);
     expect(story).toEqual([{ reason: 'trimmed', since, recovered: false }, 4, 5]);
   });
 
   test('a connection lost before it has begun is nothing to be told of', async () => {
-    const { cohort, server, live, read, gaps, got } = scene({ start: 'latest' });
-    cohort.subscribed();
-    cohort.dropped();
+    const { cursor, server, live, read, gaps, got } = scene({ start: 'latest' });
+    cursor.subscribed();
+    cursor.dropped();
     server.append();
-    cohort.subscribed({ reason: 'reconnected', since: new Date(1) });
+    cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
     await read();
     live();
     expect(gaps).toEqual([]);
@@ -326,28 +332,28 @@ describe('a place to begin', () => {
 
 describe('what history cannot give', () => {
   test('what a replaced server may have lost without a trace is told, in its place', async () => {
-    const { cohort, server, live, read, story } = scene();
-    cohort.subscribed();
+    const { cursor, server, live, read, story } = scene();
+    cursor.subscribed();
     live();
     await turn();
-    cohort.dropped();
+    cursor.dropped();
     server.append();
     server.failover(1);
     server.append();
-    cohort.subscribed({ reason: 'reconnected', since: new Date(1) });
+    cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
     await read();
     expect(story).toEqual([1, { reason: 'failover', since: new Date(1), recovered: false }, 3]);
   });
 
   test('when it cannot be read, that is told, and what comes is delivered', async () => {
-    const { cohort, server, readings, live, story, reports } = scene();
-    cohort.subscribed();
+    const { cursor, server, reads, live, story, reports } = scene();
+    cursor.subscribed();
     live();
     server.append();
     live();
     live();
     await turn();
-    readings.open.shift()?.reject(new CommandError('NOPERM'));
+    reads.open.shift()?.reject(new CommandError('NOPERM'));
     await turn();
     live();
     const since = new Date(1.001);
@@ -356,20 +362,20 @@ describe('what history cannot give', () => {
   });
 
   test('a subscription that goes away while history is read is read for again', async () => {
-    const { cohort, server, readings, live, read, got, gaps } = scene();
-    cohort.subscribed();
+    const { cursor, server, reads, live, read, got, gaps } = scene();
+    cursor.subscribed();
     live();
     await turn();
-    cohort.dropped();
+    cursor.dropped();
     server.append();
-    cohort.subscribed({ reason: 'reconnected', since: new Date(1) });
+    cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
     await turn();
-    const first = readings.open.shift();
+    const first = reads.open.shift();
     first?.resolve(server.page(first.request));
-    cohort.dropped();
+    cursor.dropped();
     await turn();
     server.append();
-    cohort.subscribed({ reason: 'reconnected', since: new Date(2) });
+    cursor.subscribed({ reason: 'reconnected', since: new Date(2) });
     await read();
     live();
     expect(got).toEqual([1, 2, 3, 4]);
@@ -377,8 +383,8 @@ describe('what history cannot give', () => {
   });
 
   test('more live messages than can be held are in the history too', async () => {
-    const { cohort, server, live, read, got } = scene({ size: 10_000 });
-    cohort.subscribed();
+    const { cursor, server, live, read, got } = scene({ size: 10_000 });
+    cursor.subscribed();
     live();
     server.append();
     for (let n = 0; n < 5_000; n++) live();
@@ -390,7 +396,7 @@ describe('what history cannot give', () => {
 test('a queue that is full waits in the history, and nothing is told', async () => {
   let room = 3;
   let drained = () => {};
-  const gate: Backpressure = {
+  const backpressure: Backpressure = {
     get full() {
       return room <= 0;
     },
@@ -399,15 +405,15 @@ test('a queue that is full waits in the history, and nothing is told', async () 
         drained = resolve;
       }),
   };
-  const { cohort, server, live, read, got, gaps } = scene({
+  const { cursor, server, live, read, got, gaps } = scene({
     start: { after: ORIGIN },
-    gate,
+    backpressure,
     onMessage: () => {
       room--;
     },
   });
   for (let n = 0; n < 5; n++) server.append();
-  cohort.subscribed();
+  cursor.subscribed();
   await read();
   expect(got).toEqual([1, 2, 3]);
   live();
@@ -420,12 +426,12 @@ test('a queue that is full waits in the history, and nothing is told', async () 
 });
 
 test('whoever leaves while history is read gets nothing more', async () => {
-  const { cohort, member, server, live, read, got } = scene();
-  cohort.subscribed();
+  const { handlers, handler, cursor, server, live, read, got } = scene();
+  cursor.subscribed();
   live();
   server.append();
   live();
-  cohort.remove(member);
+  handlers.delete(handler);
   await read();
   expect(got).toEqual([1]);
 });
@@ -463,10 +469,10 @@ const runs = Number(process.env['MODEL_RUNS'] ?? 300);
 /** Lets `events` happen to a handler, then calm; what it was told. */
 async function played(events: readonly Event[], size: number) {
   const it = scene({ size });
-  const { server, cohort, hear, readings, read } = it;
+  const { server, cursor, receive, reads, read } = it;
   const late: StoredMessage[] = [];
   let up = true;
-  cohort.subscribed();
+  cursor.subscribed();
   it.live();
   await turn();
   for (const event of events) {
@@ -477,32 +483,32 @@ async function played(events: readonly Event[], size: number) {
       late.push(message);
       if (event.arrives !== 'later') {
         // One connection brings everything in order.
-        for (const each of late.splice(0)) hear(each);
-        if (event.arrives === 'twice') hear(message);
+        for (const each of late.splice(0)) receive(each);
+        if (event.arrives === 'twice') receive(message);
       }
     } else if (event.type === 'arrive' && up && late.length > 0) {
-      hear(late.shift() as StoredMessage);
+      receive(late.shift() as StoredMessage);
     } else if (event.type === 'read') {
-      const next = readings.open.shift();
+      const next = reads.open.shift();
       next?.resolve(server.page(next.request));
       await turn();
     } else if (event.type === 'drop' && up) {
       up = false;
       late.length = 0;
-      cohort.dropped();
+      cursor.dropped();
     } else if (event.type === 'back' && !up) {
       up = true;
-      cohort.subscribed({ reason: 'reconnected', since: new Date(1) });
+      cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
     } else if (event.type === 'wipe') server.wipe();
     else if (event.type === 'failover') {
       // It takes the connections of the old master with it.
-      if (up) cohort.dropped();
+      if (up) cursor.dropped();
       up = false;
       late.length = 0;
       server.failover(event.count);
     }
   }
-  if (!up) cohort.subscribed({ reason: 'reconnected', since: new Date(1) });
+  if (!up) cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
   await read();
   // Whatever was missed shows with the next message at the latest.
   it.live();

@@ -4,10 +4,9 @@ import type { ReadRequest, RetryingReader, StoredMessage } from '../../../src/hi
 import { ORIGIN } from '../../../src/history/position.js';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { ErrorReporter } from '../../../src/internal/diagnostics.js';
-import type { Backpressure } from '../../../src/pubsub/delivery.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
 import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js';
-import type { StartPosition } from '../../../src/pubsub/history-cursor.js';
+import type { Backpressure, StartPosition } from '../../../src/pubsub/history-cursor.js';
 import { RedisSubscription } from '../../../src/pubsub/redis-subscription.js';
 import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import type { SubscriptionKind } from '../../../src/redis/driver.js';
@@ -48,7 +47,7 @@ const past = (count: number): StartPosition => ({ after: at(count) });
 function scene(kind: SubscriptionKind = 'channel') {
   const clock = new FakeClock();
   const history = new History();
-  const audience = new ServiceContext(new ErrorReporter(undefined));
+  const service = new ServiceContext(new ErrorReporter(undefined));
   const entry = new RedisSubscription({ kind, reader: history, clock, began: clock.now() }, 'x');
   const person = () => {
     const got: number[] = [];
@@ -58,12 +57,12 @@ function scene(kind: SubscriptionKind = 'channel') {
     return {
       got,
       gaps,
-      member: new HandlerSubscription(audience, handler, { codec: jsonCodec, onDiscontinuity }),
+      member: new HandlerSubscription(service, handler, { codec: jsonCodec, onDiscontinuity }),
     };
   };
-  const join = (start?: StartPosition, gate?: Backpressure) => {
+  const join = (start?: StartPosition, backpressure?: Backpressure) => {
     const one = person();
-    entry.add(one.member, start, gate);
+    entry.add(one.member, start, backpressure);
     return one;
   };
   const confirm = () => {

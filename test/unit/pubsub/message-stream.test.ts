@@ -20,7 +20,7 @@ function make(
   more: {
     inBand?: boolean;
     onDiscontinuity?: (gap: Discontinuity) => void;
-    leave?: () => Promise<void>;
+    unsubscribe?: () => Promise<void>;
   } = {},
 ) {
   return new QueuedStream<number>({
@@ -28,7 +28,7 @@ function make(
     overflow,
     clock: new FakeClock(1_000),
     onDiscontinuity: (gap) => gaps.push(gap),
-    leave: async () => {
+    unsubscribe: async () => {
       left++;
     },
     ...more,
@@ -112,7 +112,7 @@ describe('the end', () => {
 
   test('break unsubscribes, and waits for it', async () => {
     const leaving = deferred();
-    const stream = make(10, 'drop-oldest', { leave: () => leaving.promise });
+    const stream = make(10, 'drop-oldest', { unsubscribe: () => leaving.promise });
     push(stream, 1, 2);
     const over = vi.fn();
     const loop = (async () => {
@@ -149,7 +149,7 @@ describe('the end', () => {
   });
 
   test('a failed unsubscription is told to whoever returns, and to nobody else', async () => {
-    const stream = make(10, 'drop-oldest', { leave: () => Promise.reject(new Error('away')) });
+    const stream = make(10, 'drop-oldest', { unsubscribe: () => Promise.reject(new Error('away')) });
     stream.end();
     await turn();
     await expect(stream.return()).rejects.toThrow('away');

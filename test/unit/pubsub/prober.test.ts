@@ -33,8 +33,8 @@ function set(capabilities?: ConstructorParameters<typeof FakeDriver>[0]): void {
 beforeEach(() => set());
 
 function member(): HandlerSubscription {
-  const audience = new ServiceContext(new ErrorReporter((error, context) => reports.push([error, context])));
-  return new HandlerSubscription(audience, () => {}, {
+  const service = new ServiceContext(new ErrorReporter((error, context) => reports.push([error, context])));
+  return new HandlerSubscription(service, () => {}, {
     codec: jsonCodec,
     onDiscontinuity: (gap) => gaps.push(gap),
   });
@@ -416,11 +416,7 @@ describe('a probe that cannot be made', () => {
   test('because PUBLISH is refused is reported, to each service once, and nothing is given up', async () => {
     hub.requestProbeInterval(INTERVAL);
     const one = await joined('channel', 'x');
-    await hub.subscribe(
-      'channel',
-      'x',
-      new HandlerSubscription(one.audience, () => {}, { codec: jsonCodec }),
-    );
+    await hub.subscribe('channel', 'x', new HandlerSubscription(one.service, () => {}, { codec: jsonCodec }));
     await hub.subscribe('channel', 'x', member());
     const call = await probed();
     call.ack([new Error('NOPERM no permission')]);

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
+import { appendScript } from '../../../src/history/append.js';
 import { historyKeys } from '../../../src/history/keys.js';
-import { appendScript } from '../../../src/history/scripts.js';
 import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../../src/internal/errors.js';
 import { Publisher, type PublisherResult, type PublishRequest } from '../../../src/pubsub/publisher.js';
 import { ClientHandle } from '../../../src/redis/client-handle.js';

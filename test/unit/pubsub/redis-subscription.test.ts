@@ -41,7 +41,7 @@ class History implements RetryingReader {
 function scene(kind: SubscriptionKind = 'channel') {
   const clock = new FakeClock();
   const history = new History();
-  const audience = new ServiceContext(new ErrorReporter(undefined));
+  const service = new ServiceContext(new ErrorReporter(undefined));
   const entry = new RedisSubscription({ kind, reader: history, clock, began: clock.now() }, 'x');
   const person = (act: (message: unknown) => void = () => {}) => {
     const got: unknown[] = [];
@@ -54,7 +54,7 @@ function scene(kind: SubscriptionKind = 'channel') {
     return {
       got,
       gaps,
-      member: new HandlerSubscription(audience, handler, { codec: jsonCodec, onDiscontinuity }),
+      member: new HandlerSubscription(service, handler, { codec: jsonCodec, onDiscontinuity }),
     };
   };
   const confirm = () => {
@@ -135,7 +135,7 @@ describe('a gap', () => {
     const { entry, person, confirm } = scene();
     const { member } = person();
     let left = false;
-    const leaver = new HandlerSubscription(member.audience, () => {}, {
+    const leaver = new HandlerSubscription(member.service, () => {}, {
       codec: jsonCodec,
       onDiscontinuity: () => {
         entry.remove(leaver);

@@ -16,7 +16,7 @@ import { type Arbitrary, fc } from '../../support/property.js';
 let driver: FakeDriver;
 let clock: FakeClock;
 let hub: SubscriptionManager;
-let audience: ServiceContext;
+let service: ServiceContext;
 let reports: [RollcallError, ErrorContext][];
 
 beforeEach(() => {
@@ -24,7 +24,7 @@ beforeEach(() => {
   clock = new FakeClock();
   hub = new SubscriptionManager(new SharedClient(driver, () => {}), clock);
   reports = [];
-  audience = new ServiceContext(new ErrorReporter((error, context) => reports.push([error, context])));
+  service = new ServiceContext(new ErrorReporter((error, context) => reports.push([error, context])));
 });
 
 /** JSON again, but as bytes. */
@@ -35,11 +35,11 @@ const bytesCodec: BinaryCodec = {
 };
 
 function memberFor(handler: RawHandler, onDiscontinuity?: (gap: Discontinuity) => void): HandlerSubscription {
-  return new HandlerSubscription(audience, handler, { codec: jsonCodec, onDiscontinuity });
+  return new HandlerSubscription(service, handler, { codec: jsonCodec, onDiscontinuity });
 }
 
 /** A handler that keeps what it gets. */
-function listener({ binary = false, its = audience } = {}) {
+function listener({ binary = false, its = service } = {}) {
   const got: unknown[] = [];
   const gaps: Discontinuity[] = [];
   const member = new HandlerSubscription(its, (message) => got.push(message), {
@@ -890,7 +890,7 @@ describe('a delay before UNSUBSCRIBE', () => {
     await joined('channel', 'y');
     await hub.unsubscribe('channel', 'x', one.member, 1_000);
     await hub.unsubscribe('pattern', 'x', two.member, 1_000);
-    const ended = watch(hub.flushDelayedUnsubscribes(audience));
+    const ended = watch(hub.flushDelayedUnsubscribes(service));
     await turn();
     expect(driver.pending.map(({ method, kind, names }) => [method, kind, names])).toEqual([
       ['unsubscribe', 'channel', ['x']],
@@ -1100,7 +1100,7 @@ async function play(actions: Action[]): Promise<void> {
     const [kind, name] = names[at % names.length]!;
     const got: number[] = [];
     const member: HandlerSubscription = new HandlerSubscription(
-      audience,
+      service,
       (message) => {
         if (person.state === 'left' || person.state === 'refused') problems.push('called who was gone');
         got.push(message as number);
@@ -1170,7 +1170,7 @@ async function play(actions: Action[]): Promise<void> {
     if (each.do === 'turn') await turn();
     if (each.do === 'wait') clock.advance(each.ms);
     if (each.do === 'ready') driver.connection('ready');
-    if (each.do === 'endDelays') void hub.flushDelayedUnsubscribes(audience);
+    if (each.do === 'endDelays') void hub.flushDelayedUnsubscribes(service);
     if (each.do === 'drop') {
       const kinds = each.kinds.length === 0 ? (['channel', 'pattern', 'sharded'] as const) : each.kinds;
       for (const kind of kinds) drops[kind]++;

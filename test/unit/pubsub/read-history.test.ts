@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { HistoryMessage, HistoryPage, HistoryReadOptions } from '../../../src/index.js';
-import { readLastMessages } from '../../../src/pubsub/last-messages.js';
+import { readLastMessages } from '../../../src/pubsub/read-history.js';
 import { fc } from '../../support/property.js';
 
 /** A history of so many messages, of which a page holds only a few, as where they are large. */

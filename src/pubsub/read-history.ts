@@ -1,0 +1,164 @@
+import { mergeIntoChain, type Page, type UnrecoverableReason } from '../history/chain.js';
+import type { HistoryReader, ReadRequest, StoredMessage } from '../history/history-reader.js';
+import { assertPosition, type Position, positionTime } from '../history/position.js';
+import { numberOption } from '../internal/validate.js';
+import type { ClientHandle } from '../redis/client-handle.js';
+import type { ChannelLike, ResolvedChannel } from './channel.js';
+import type {
+  ChannelRecoverResult,
+  HistoryMessage,
+  HistoryPage,
+  HistoryReadOptions,
+  RecoverResult,
+} from './options.js';
+import { DECODE_FAILED, type ServiceContext } from './service-context.js';
+
+/** What a service needs to read histories. */
+export interface HistoryContext {
+  readonly handle: ClientHandle;
+  readonly reader: HistoryReader;
+  readonly service: ServiceContext;
+  /** Limit of a page in bytes; it applies from the second message on. */
+  readonly maxBytes: number;
+}
+
+/** A channel to recover, and the last position known of it. */
+export interface RecoverTarget {
+  readonly channel: ResolvedChannel;
+  readonly since: Position;
+}
+
+/** The last messages of a channel. */
+export interface LastMessages<T> {
+  /** Oldest first. */
+  readonly messages: HistoryMessage<T>[];
+  /** The position to continue from. */
+  readonly end: Position;
+}
+
+const DEFAULT_LIMIT = 100;
+const MAX_LIMIT = 1_000;
+
+/** Validates the option `limit` and fills in its default. */
+export function limitOption(limit: unknown): number {
+  return numberOption('limit', limit, DEFAULT_LIMIT, { min: 1, max: MAX_LIMIT, integer: true });
+}
+
+/** Reads a page of the channel's history. */
+export async function readHistory<T>(
+  context: HistoryContext,
+  channel: ResolvedChannel,
+  { since, before, limit, reverse = false }: HistoryReadOptions,
+): Promise<HistoryPage<T>> {
+  if (since !== undefined) assertPosition('since', since);
+  if (before !== undefined) assertPosition('before', before);
+  const request = createRequest(context, channel, limitOption(limit), since);
+  const pages = await readPages(context, 'history', [{ ...request, before, reverse }]);
+  const page = pages[0] as Page<StoredMessage>;
+  // Only a page that reads forward to the end of the chain shows whether a message is missing.
+  const reason = reverse || before !== undefined ? undefined : findBreak(since, page);
+  return {
+    messages: decodeMessages<T>(context, channel, page.messages),
+    position: lastPositionOf(page),
+    more: page.more,
+    complete: reason === undefined,
+    ...(reason === undefined ? {} : { reason }),
+  };
+}
+
+/** Reads the last `count` messages of a channel, at least 1; large messages take several pages. */
+export async function readLastMessages<T>(
+  pubsub: {
+    history<T>(channel: ChannelLike<never, T>, options?: HistoryReadOptions): Promise<HistoryPage<T>>;
+  },
+  channel: ChannelLike<never, T>,
+  count: number,
+): Promise<LastMessages<T>> {
+  let page = await pubsub.history(channel, { reverse: true, limit: count });
+  const messages = [...page.messages];
+  const end = messages[0]?.position ?? page.position;
+  while (page.more && page.messages.length > 0 && messages.length < count) {
+    const before = page.position;
+    page = await pubsub.history(channel, { reverse: true, limit: count - messages.length, before });
+    messages.push(...page.messages);
+  }
+  return { messages: messages.reverse(), end };
+}
+
+/** Reads the messages of some channels after the given positions. */
+export async function recoverChannels<T>(
+  context: HistoryContext,
+  targets: readonly RecoverTarget[],
+  limit: number,
+): Promise<RecoverResult<T>> {
+  const requests = targets.map(({ channel, since }) => createRequest(context, channel, limit, since));
+  const pages = await readPages(context, 'recover', requests);
+  const channels = new Map<string, ChannelRecoverResult<T>>();
+  const unrecovered: string[] = [];
+  targets.forEach(({ channel, since }, at) => {
+    const page = pages[at] as Page<StoredMessage>;
+    const name = context.service.stripPrefix(channel.kind, channel.name);
+    const reason = findBreak(since, page) ?? (page.more ? 'limit' : undefined);
+    if (reason !== undefined) unrecovered.push(name);
+    channels.set(name, {
+      messages: decodeMessages<T>(context, channel, page.messages),
+      position: lastPositionOf(page),
+      recovered: reason === undefined,
+      ...(reason === undefined ? {} : { reason }),
+    });
+  });
+  return { channels, unrecovered };
+}
+
+function createRequest(
+  { maxBytes }: HistoryContext,
+  { name, codec }: ResolvedChannel,
+  limit: number,
+  after: Position | undefined,
+): ReadRequest {
+  return { channel: name, after, limit, binary: codec.binary === true, maxBytes };
+}
+
+/** Reads one page per request, in as few round trips as possible, within the deadline. */
+async function readPages(
+  { handle, reader }: HistoryContext,
+  what: string,
+  requests: readonly ReadRequest[],
+): Promise<Page<StoredMessage>[]> {
+  handle.assertOpen();
+  let abandoned = false;
+  try {
+    return await handle.withDeadline(what, () =>
+      Promise.all(requests.map((request) => reader.readWithRetry(request, () => abandoned))),
+    );
+  } finally {
+    abandoned = true;
+  }
+}
+
+/** Returns why messages between `since` and the page are missing; undefined if none are. */
+function findBreak(since: Position | undefined, page: Page<StoredMessage>): UnrecoverableReason | undefined {
+  for (const step of mergeIntoChain(since, page, []).steps) if (step.type === 'break') return step.reason;
+  return undefined;
+}
+
+/** Decodes the messages of a page. Those that cannot be decoded are reported to `onError` and left out. */
+function decodeMessages<T>(
+  { service }: HistoryContext,
+  { name, kind, codec }: Pick<ResolvedChannel, 'name' | 'kind' | 'codec'>,
+  stored: readonly StoredMessage[],
+): HistoryMessage<T>[] {
+  const messages: HistoryMessage<T>[] = [];
+  const origin = { channel: service.stripPrefix(kind, name) };
+  for (const { position, payload } of stored) {
+    const message = service.decode(codec, payload, origin);
+    if (message === DECODE_FAILED) continue;
+    const publishedAt = new Date(positionTime(position) / 1_000);
+    messages.push({ message: message as T, position, publishedAt, raw: payload });
+  }
+  return messages;
+}
+
+function lastPositionOf(page: Page<StoredMessage>): Position {
+  return page.messages.at(-1)?.position ?? page.last;
+}
