@@ -38,13 +38,13 @@ const [a, b, c, d, e] = chain([10, 20, 30, 40, 50]) as [
 ];
 
 describe('a page alone', () => {
-  test('what follows is delivered in order', () => {
+  test('following messages are delivered in order', () => {
     const result = mergeIntoChain(a.position, page([b, c]), []);
     expect(shown(result)).toEqual([b.position, c.position]);
     expect(result).toMatchObject({ position: c.position, readAgain: false, buffered: [] });
   });
 
-  test('nothing new is nothing', () => {
+  test('no new messages cause no steps', () => {
     expect(mergeIntoChain(c.position, page([], c.position), [])).toMatchObject({
       steps: [],
       position: c.position,
@@ -52,12 +52,12 @@ describe('a page alone', () => {
     });
   });
 
-  test('a page with more behind it is read on', () => {
+  test('a page with more after it requires another read', () => {
     const result = mergeIntoChain(a.position, page([b], d.position, true), []);
     expect(result).toMatchObject({ position: b.position, readAgain: true });
   });
 
-  test('without a place to begin, everything is taken as it comes', () => {
+  test('without a position, all messages are delivered', () => {
     expect(shown(mergeIntoChain(undefined, page([c, d]), []))).toEqual([c.position, d.position]);
     expect(mergeIntoChain(undefined, page([], c.position), []).position).toBe(c.position);
   });
@@ -83,7 +83,7 @@ describe('breaks', () => {
     expect(result).toMatchObject({ position, readAgain: false });
   });
 
-  test('a branch whose clock is behind is followed from its end, and nothing comes twice', () => {
+  test('a fork whose clock is behind is followed from its end, without duplicates', () => {
     const [p, q, r] = chain([7, 8, 9], '5-1', 2) as [ChainLink, ChainLink, ChainLink];
     const result = mergeIntoChain(b.position, page([], q.position), [
       settled(a),
@@ -107,31 +107,31 @@ describe('breaks', () => {
   });
 });
 
-describe('with messages that came meanwhile', () => {
+describe('with live messages', () => {
   test('duplicates are dropped', () => {
     const result = mergeIntoChain(a.position, page([b, c]), [fresh(b), fresh(c), fresh(d)]);
     expect(shown(result)).toEqual([b.position, c.position, d.position]);
     expect(result).toMatchObject({ buffered: [], readAgain: false });
   });
 
-  test('what history has trimmed and pub/sub has brought is not missing', () => {
+  test('a message trimmed from the history that arrived live is not missing', () => {
     const result = mergeIntoChain(a.position, page([d, e]), [settled(b), settled(c)]);
     expect(shown(result)).toEqual([b, c, d, e].map(({ position }) => position));
   });
 
-  test('a hole before one that came after the reading began is read again', () => {
+  test('a gap before a message that arrived during the read requires another read', () => {
     const result = mergeIntoChain(a.position, page([b]), [fresh(d)]);
     expect(shown(result)).toEqual([b.position]);
     expect(result).toMatchObject({ position: b.position, readAgain: true, buffered: [fresh(d)] });
   });
 
-  test('one that was there before is final: the message is of another branch', () => {
+  test('a gap before a message that arrived before the read is final: the message belongs to a fork', () => {
     const [, x] = chain([25, 35], a.position, 2) as [ChainLink, ChainLink];
     const result = mergeIntoChain(b.position, page([], b.position), [settled(x)]);
     expect(shown(result)).toEqual(['trimmed', x.position]);
   });
 
-  test('what is held waits for the rest of the history', () => {
+  test('buffered live messages wait for the rest of the history', () => {
     const result = mergeIntoChain(a.position, page([b], e.position, true), [settled(d), settled(e)]);
     expect(shown(result)).toEqual([b.position]);
     expect(result.buffered.map(({ link }) => link)).toEqual([d, e]);
@@ -157,7 +157,7 @@ const scenes = fc
     return { links, stands: stands % links.length, trimmed: trimmed % links.length, ...rest };
   });
 
-test('every split of a chain between history and live messages gives every message once, in order', () => {
+test('any split of a chain between history and live messages yields every message once, in order', () => {
   fc.assert(
     fc.property(scenes, ({ links, stands, pageSize, live, order }) => {
       const start = links[stands] as ChainLink;
@@ -195,7 +195,7 @@ test('every split of a chain between history and live messages gives every messa
   );
 });
 
-test('whatever is trimmed, nothing comes twice or out of order, and a hole is always told', () => {
+test('whatever is trimmed, there are no duplicates, no reordering and no unannounced gap', () => {
   fc.assert(
     fc.property(scenes, ({ links, stands, trimmed, live }) => {
       const start = links[stands] as ChainLink;
@@ -222,7 +222,7 @@ test('whatever is trimmed, nothing comes twice or out of order, and a hole is al
   );
 });
 
-test('after a fork it is told, and the new branch is followed to its end', () => {
+test('a fork is announced, and followed to its end', () => {
   fc.assert(
     fc.property(
       scenes,

@@ -5,7 +5,7 @@ import { fc } from '../../support/property.js';
 const [position, previous] = ['1795319308000409-432766', '1795319307999458-9'];
 
 describe('a message with history', () => {
-  test('comes as text', () => {
+  test('is parsed from text', () => {
     expect(unwrap(`rc1:${position}:${previous}\n{"a":\n1}`)).toEqual({
       payload: '{"a":\n1}',
       link: { position, previous },
@@ -13,7 +13,7 @@ describe('a message with history', () => {
     });
   });
 
-  test('comes as bytes', () => {
+  test('is parsed from bytes', () => {
     const payload = Buffer.from([0x00, 0xff, 0x0a]);
     const unwrapped = unwrap(Buffer.concat([Buffer.from(`rc1:${position}:${previous}\n`), payload]));
     expect(unwrapped).toEqual({ payload, link: { position, previous }, transient: false });
@@ -34,7 +34,7 @@ test.each([
   expect(unwrap(Buffer.from(payload))).toBeUndefined();
 });
 
-test('whatever is published without history comes back as it was', () => {
+test('any payload published without history arrives unchanged', () => {
   const magic = fc.constantFrom('', 'rc1:', 'rc1::\n', `rc1:${position}:${previous}\n`);
   fc.assert(
     fc.property(magic, fc.string({ unit: 'binary' }), (start, rest) => {
@@ -47,7 +47,7 @@ test('whatever is published without history comes back as it was', () => {
   );
 });
 
-test('what is transient comes back as it was, and says so', () => {
+test('any payload published as transient arrives unchanged, and is marked', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), (text) => {
       expect(unwrap(wrapTransient(text))).toEqual({ payload: text, link: undefined, transient: true });
@@ -58,7 +58,7 @@ test('what is transient comes back as it was, and says so', () => {
   );
 });
 
-test('JSON is published as it is', () => {
+test('JSON is published unchanged', () => {
   fc.assert(
     fc.property(fc.json(), (json) => {
       expect(escapePayload(json)).toBe(json);

@@ -24,7 +24,7 @@ test.each([
   expect(historyKeys(channel).stream).toBe(log);
 });
 
-test('the keys of a channel share a slot; that of the channel, but where no tag can say it', () => {
+test("the keys of a channel share a slot: the channel's own, unless no hash tag can express it", () => {
   fc.assert(
     fc.property(channels, fc.string(), (channel, key) => {
       const { stream: log, lastPosition: last, idempotencyKey: once } = historyKeys(channel);

@@ -40,7 +40,7 @@ const steps = fc.array(
 );
 
 describe.each(['drop-oldest', 'drop-newest', 'close'] as const)('%s', (overflow) => {
-  test('behaves as a plain array would', () => {
+  test('behaves like a plain array', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 200 }), steps, (capacity, all) => {
         const inbox = new BoundedQueue<number>(capacity, overflow);
@@ -74,7 +74,7 @@ describe.each(['drop-oldest', 'drop-newest', 'close'] as const)('%s', (overflow)
   });
 });
 
-test('what is lost with a capacity of two', () => {
+test('items dropped with a capacity of two', () => {
   const left = (overflow: OverflowPolicy) => {
     const inbox = new BoundedQueue<number>(2, overflow);
     const lost = [1, 2, 3, 4].map((item) => inbox.push(item));
@@ -94,7 +94,7 @@ test('what is lost with a capacity of two', () => {
   ]);
 });
 
-test('falsy items are items', () => {
+test('falsy items are kept', () => {
   const inbox = new BoundedQueue<unknown>(3, 'drop-oldest');
   for (const item of [0, '', null]) inbox.push(item);
   expect([inbox.shift(), inbox.shift(), inbox.shift()]).toEqual([0, '', null]);

@@ -52,7 +52,7 @@ describe('names', () => {
     expect(room.parse(name)).toEqual({ roomId });
   });
 
-  test('any ids come back', () => {
+  test('build and parse are inverses for any params', () => {
     fc.assert(
       fc.property(ids, (params) => {
         const { name } = pairOf(params);
@@ -63,7 +63,7 @@ describe('names', () => {
     );
   });
 
-  test('what is parsed is spelt the one way that is built', () => {
+  test('parse accepts only the spelling that build returns', () => {
     const text = fc.string({
       unit: fc.constantFrom('%', '2', '5', '3', 'A', 'a', 'F', ':', 'x', '-', 'é'),
       maxLength: 12,
@@ -88,7 +88,7 @@ describe('names', () => {
     );
   });
 
-  test('nor do channels of templates with other dividers', () => {
+  test('two channels of templates with other separators never have one name', () => {
     const dividers = fc.array(fc.constantFrom(':', '.', '/', '::', ' ', '*', '~x~'), {
       minLength: 1,
       maxLength: 4,
@@ -105,7 +105,7 @@ describe('names', () => {
     );
   });
 
-  test('no id puts a character into a name that means something to Redis', () => {
+  test('no param adds a character to a name that has a meaning in Redis', () => {
     fc.assert(
       fc.property(ids, (params) => {
         const { name } = pairOf(params);
@@ -141,7 +141,7 @@ describe('names', () => {
     expect(room.parse(name)).toBeUndefined();
   });
 
-  test('parse takes whatever it is given', () => {
+  test('parse accepts any value', () => {
     for (const value of [undefined, null, 1, {}, ['room:a'], Buffer.from('room:a')]) {
       expect(room.parse(value as string)).toBeUndefined();
     }
@@ -155,7 +155,7 @@ describe('names', () => {
     expect(performance.now() - start).toBeLessThan(1_000);
   });
 
-  test('literals stand for themselves', () => {
+  test('literals are matched exactly', () => {
     const odd = defineChannel('a.b*c?[d]^$|(e)+/\\:{id}');
     expect(odd({ id: '1' }).name).toBe('a.b*c?[d]^$|(e)+/\\:1');
     expect(odd.parse('a.b*c?[d]^$|(e)+/\\:1')).toEqual({ id: '1' });
@@ -171,14 +171,14 @@ describe('params', () => {
     },
   );
 
-  test('all of them, and no others', () => {
+  test('all of them are required, and no others are accepted', () => {
     expect(blamed(() => pairOf({ a: 'x' } as never))).toBe('b');
     expect(blamed(() => pairOf({ a: 'x', b: 'y', c: 'z' } as never))).toBe('c');
     expect(blamed(() => room(undefined as never))).toBe('roomId');
     for (const params of [null, 'text', 1]) expect(blamed(() => room(params as never))).toBe('params');
   });
 
-  test('own ones only, whatever their names', () => {
+  test('only own properties are read, whatever their names', () => {
     const odd = defineChannel('{__proto__}:{constructor}');
     const params = JSON.parse('{"__proto__": "a", "constructor": "b"}');
     expect(odd(params).name).toBe('a:b');
@@ -191,7 +191,7 @@ describe('params', () => {
     expect(odd.pattern()).toBe('*:*');
   });
 
-  test('a name is at most 512 bytes, as it is spelt', () => {
+  test('a name has at most 512 bytes, after encoding', () => {
     expect(room({ roomId: 'a'.repeat(507) }).name).toHaveLength(512);
     expect(blamed(() => room({ roomId: 'a'.repeat(508) }))).toBe('roomId');
     expect(room({ roomId: ':'.repeat(169) }).name).toHaveLength(512);
@@ -213,7 +213,7 @@ describe('pattern', () => {
     expect(pairOf.pattern(params as { a?: string })).toBe(pattern);
   });
 
-  test('matches the channels with these params, and parse tells the rest', () => {
+  test('matches the channels with these params, and parse rejects the others', () => {
     fc.assert(
       fc.property(ids, ids, fc.boolean(), (one, two, both) => {
         const wanted = both ? one : { a: one.a };
@@ -228,14 +228,14 @@ describe('pattern', () => {
     expect(room.parse('room:a:typing')).toBeUndefined();
   });
 
-  test('what is a pattern in the template is none here', () => {
+  test('glob characters of the template are escaped', () => {
     const odd = defineChannel('a*[b]?{id}');
     expect(odd.pattern()).toBe('a\\*\\[b\\]\\?*');
     expect(globMatches(odd.pattern(), odd({ id: 'x' }).name)).toBe(true);
     expect(globMatches(odd.pattern(), 'aXbYx')).toBe(false);
   });
 
-  test('bad params and sharded channels are refused', () => {
+  test('invalid params and sharded channels are rejected', () => {
     expect(blamed(() => pairOf.pattern({ a: '' }))).toBe('a');
     expect(blamed(() => pairOf.pattern({ c: 'x' } as never))).toBe('c');
     expect(blamed(() => pairOf.pattern(null as never))).toBe('params');
@@ -306,7 +306,7 @@ describe('definitions', () => {
     });
   });
 
-  test('what is given is kept', () => {
+  test('options are kept', () => {
     const history = { size: 100, ttl: 60_000 };
     const options = {
       schema: anything,

@@ -114,25 +114,25 @@ describe('decoding', () => {
 });
 
 describe('context', () => {
-  test('of a channel names the channel alone', () => {
+  test('of a channel has the channel only', () => {
     const { member, got } = keeping(serviceOf());
     give(new Delivery(channel('x'), 'x', '1'), member);
     expect(got[0]?.[1]).toEqual({ channel: 'x', raw: '1' });
   });
 
-  test('of a pattern names the pattern too', () => {
+  test('of a pattern has the pattern too', () => {
     const { member, got } = keeping(serviceOf());
     give(new Delivery(pattern('x*'), 'xy', '1'), member);
     expect(got[0]?.[1]).toEqual({ channel: 'xy', pattern: 'x*', raw: '1' });
   });
 
-  test('of a message with history names its position', () => {
+  test('of a message with history has its position', () => {
     const { member, got } = keeping(serviceOf());
     give(new Delivery(channel('x'), 'x', '1', '5-1'), member);
     expect(got[0]?.[1]).toEqual({ channel: 'x', position: '5-1', raw: '1' });
   });
 
-  test('holds bytes for a codec of bytes and text for one of text, whatever came', () => {
+  test('has bytes for a binary codec and text for a text codec, whatever Redis sent', () => {
     const bytes: Codec = { binary: true, encode: () => Buffer.of(), decode: (payload) => payload.length };
     for (const payload of ['"é"', Buffer.from('"é"')]) {
       const service = serviceOf();
@@ -146,7 +146,7 @@ describe('context', () => {
     }
   });
 
-  test('the prefix is taken off, also where it is escaped in a pattern', () => {
+  test('has no prefix, also where it is escaped in a pattern', () => {
     const { member, got } = keeping(serviceOf('app-1.'));
     give(new Delivery(channel('app-1.x'), 'app-1.x', '1'), member);
     give(new Delivery(pattern('app\\-1.x*'), 'app-1.xy', '1'), member);
@@ -170,7 +170,7 @@ describe('isolation', () => {
   const failing = (service: ServiceContext, fail: () => unknown) =>
     new HandlerSubscription(service, fail, { codec });
 
-  test('what a handler throws is reported and nobody else notices', () => {
+  test('an error of a handler is reported and does not affect other handlers', () => {
     const service = serviceOf();
     const cause = new Error('mine');
     const other = keeping(service);
@@ -191,7 +191,7 @@ describe('isolation', () => {
   });
 
   test.each([[undefined], [null], ['text'], [Symbol('s')], [{ message: 1 }]])(
-    'throwing a strange thing is no way out (%#)',
+    'a handler may throw any value (%#)',
     (thrown) => {
       const service = serviceOf();
       const delivery = new Delivery(channel('x'), 'x', '1');
@@ -226,7 +226,7 @@ describe('isolation', () => {
     expect(reports[0]![1]).toEqual({ stage: 'handler', channel: 'x' });
   });
 
-  test('a promise that resolves is no report', async () => {
+  test('a promise that resolves is not reported', async () => {
     const service = serviceOf();
     give(
       new Delivery(channel('x'), 'x', '1'),
@@ -237,7 +237,7 @@ describe('isolation', () => {
     expect(reports).toEqual([]);
   });
 
-  test('an object whose `then` throws is no way out', () => {
+  test('an object whose `then` throws is reported', () => {
     const service = serviceOf();
     const hostile = {
       // biome-ignore lint/suspicious/noThenProperty: that is the point
@@ -252,7 +252,7 @@ describe('isolation', () => {
     expect(reports).toHaveLength(1);
   });
 
-  test('onError that throws or rejects is no way out', async () => {
+  test('onError may throw or reject', async () => {
     const unhandled = vi.fn();
     process.on('unhandledRejection', unhandled);
     try {
@@ -277,7 +277,7 @@ describe('isolation', () => {
     }
   });
 
-  test('what onDiscontinuity throws or rejects with is reported', async () => {
+  test('an error of onDiscontinuity is reported', async () => {
     const gap = { reason: 'reconnected', since: new Date(0), recovered: false } as const;
     const service = serviceOf();
     const told = vi.fn(() => {

@@ -151,8 +151,8 @@ function scene({ size = 1_000, start, backpressure, onMessage }: SceneOptions = 
   };
 }
 
-describe('a handler that just listens', () => {
-  test('gets what comes, and reads no history', () => {
+describe('a handler without a start position', () => {
+  test('receives live messages, and reads no history', () => {
     const { cursor, live, got, reads } = scene();
     cursor.subscribed();
     live();
@@ -161,7 +161,7 @@ describe('a handler that just listens', () => {
     expect(reads.open).toEqual([]);
   });
 
-  test('is told of a gap before its first message with history, for nothing can be recovered', () => {
+  test('is notified of a gap before its first message with history, because nothing can be recovered', () => {
     const { cursor, gaps } = scene();
     cursor.subscribed();
     cursor.dropped();
@@ -186,7 +186,7 @@ describe('a handler that just listens', () => {
     expect(gaps).toEqual([{ reason: 'reconnected', since: new Date(1), recovered: transient }]);
   });
 
-  test('gets what it missed once it has seen a message with history', async () => {
+  test('recovers missed messages once it has received a message with history', async () => {
     const { cursor, server, live, read, got, gaps } = scene();
     cursor.subscribed();
     live();
@@ -202,7 +202,7 @@ describe('a handler that just listens', () => {
     expect(gaps).toEqual([{ reason: 'reconnected', since: new Date(1), recovered: true }]);
   });
 
-  test('is not told that all is well where other messages came without history', async () => {
+  test('is notified of an unrecovered gap if other messages came without history', async () => {
     const { cursor, receiveUnchained, live, read, gaps } = scene();
     cursor.subscribed();
     live();
@@ -213,7 +213,7 @@ describe('a handler that just listens', () => {
     expect(gaps).toEqual([{ reason: 'reconnected', since: new Date(1), recovered: false }]);
   });
 
-  test('reads by itself what a message shows to be missing', async () => {
+  test('reads messages that a later message shows to be missing', async () => {
     const { cursor, server, live, read, got, gaps } = scene();
     cursor.subscribed();
     live();
@@ -226,7 +226,7 @@ describe('a handler that just listens', () => {
     expect(gaps).toEqual([{ reason: 'missed', since, recovered: true }]);
   });
 
-  test('messages that come twice are no hole', async () => {
+  test('duplicates cause no gap', async () => {
     const { cursor, server, receive, read, got, gaps } = scene();
     cursor.subscribed();
     const [one, two] = [server.append(), server.append()];
@@ -236,7 +236,7 @@ describe('a handler that just listens', () => {
     expect(gaps).toEqual([]);
   });
 
-  test('messages without history do not wait for those that have one', async () => {
+  test('messages without history do not wait for those with history', async () => {
     const { cursor, receiveUnchained, server, live, read, got } = scene();
     cursor.subscribed();
     live();
@@ -249,8 +249,8 @@ describe('a handler that just listens', () => {
   });
 });
 
-describe('a place to begin', () => {
-  test('a position: everything after it, then what comes', async () => {
+describe('a start position', () => {
+  test('a position: all messages after it, then live messages', async () => {
     const { server } = scene();
     const [first] = [server.append(), server.append()];
     const it = scene({ start: { after: first.position } });
@@ -264,7 +264,7 @@ describe('a place to begin', () => {
     expect(it.gaps).toEqual([]);
   });
 
-  test('latest: what comes after it has begun', async () => {
+  test('latest: messages published after the subscription', async () => {
     const { server, cursor, live, read, got, gaps } = scene({ start: 'latest' });
     server.append();
     cursor.subscribed();
@@ -282,7 +282,7 @@ describe('a place to begin', () => {
     expect(gaps).toEqual([]);
   });
 
-  test('latest on a channel that has never had a message: a wipe in a gap would leave no trace', async () => {
+  test('latest on an empty channel: a wipe in a gap would leave no trace', async () => {
     const { cursor, server, live, read, got, gaps } = scene({ start: 'latest' });
     cursor.subscribed();
     await read();
@@ -299,7 +299,7 @@ describe('a place to begin', () => {
     expect(gaps.map(({ recovered }) => recovered)).toEqual([false, true]);
   });
 
-  test('earliest: everything that is kept, without complaint about what is not', async () => {
+  test('earliest: all messages that are kept, without a gap for those that are not', async () => {
     const { cursor, server, read, got, gaps } = scene({ start: 'earliest', size: 2 });
     for (let n = 0; n < 5; n++) server.append();
     cursor.subscribed();
@@ -308,7 +308,7 @@ describe('a place to begin', () => {
     expect(gaps).toEqual([]);
   });
 
-  test('what is lost before it begins is told in its place', async () => {
+  test('messages lost after the start position are announced at their place', async () => {
     const { cursor, server, story, read } = scene({ start: { after: '1001-1' }, size: 2 });
     for (let n = 0; n < 5; n++) server.append();
     cursor.subscribed();
@@ -317,7 +317,7 @@ describe('a place to begin', () => {
     expect(story).toEqual([{ reason: 'trimmed', since, recovered: false }, 4, 5]);
   });
 
-  test('a connection lost before it has begun is nothing to be told of', async () => {
+  test('a connection lost before the start position is known causes no gap', async () => {
     const { cursor, server, live, read, gaps, got } = scene({ start: 'latest' });
     cursor.subscribed();
     cursor.dropped();
@@ -330,8 +330,8 @@ describe('a place to begin', () => {
   });
 });
 
-describe('what history cannot give', () => {
-  test('what a replaced server may have lost without a trace is told, in its place', async () => {
+describe('what cannot be recovered', () => {
+  test('messages that another server may have lost without a trace are announced at their place', async () => {
     const { cursor, server, live, read, story } = scene();
     cursor.subscribed();
     live();
@@ -345,7 +345,7 @@ describe('what history cannot give', () => {
     expect(story).toEqual([1, { reason: 'failover', since: new Date(1), recovered: false }, 3]);
   });
 
-  test('when it cannot be read, that is told, and what comes is delivered', async () => {
+  test('if history cannot be read, that is announced, and live messages are delivered', async () => {
     const { cursor, server, reads, live, story, reports } = scene();
     cursor.subscribed();
     live();
@@ -361,7 +361,7 @@ describe('what history cannot give', () => {
     expect(reports).toMatchObject([[{ message: 'NOPERM' }, { stage: 'recovery', channel: 'x' }]]);
   });
 
-  test('a subscription that goes away while history is read is read for again', async () => {
+  test('history is read again after a subscription is lost during a read', async () => {
     const { cursor, server, reads, live, read, got, gaps } = scene();
     cursor.subscribed();
     live();
@@ -382,7 +382,7 @@ describe('what history cannot give', () => {
     expect(gaps).toEqual([{ reason: 'reconnected', since: new Date(1), recovered: true }]);
   });
 
-  test('more live messages than can be held are in the history too', async () => {
+  test('live messages beyond the buffer limit are read from history', async () => {
     const { cursor, server, live, read, got } = scene({ size: 10_000 });
     cursor.subscribed();
     live();
@@ -393,7 +393,7 @@ describe('what history cannot give', () => {
   });
 });
 
-test('a queue that is full waits in the history, and nothing is told', async () => {
+test('messages for a full queue stay in the history, without a gap', async () => {
   let room = 3;
   let drained = () => {};
   const backpressure: Backpressure = {
@@ -425,7 +425,7 @@ test('a queue that is full waits in the history, and nothing is told', async () 
   expect(gaps).toEqual([]);
 });
 
-test('whoever leaves while history is read gets nothing more', async () => {
+test('a handler that leaves during a read receives nothing', async () => {
   const { handlers, handler, cursor, server, live, read, got } = scene();
   cursor.subscribed();
   live();
@@ -516,7 +516,7 @@ async function played(events: readonly Event[], size: number) {
   return it;
 }
 
-test('with history kept, everything arrives once and in order, whatever pub/sub does', async () => {
+test('with enough history every message arrives once and in order, whatever pub/sub does', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(gentle, { maxLength: 60, size: 'max' }), async (events) => {
       const { got, gaps, server } = await played(events, 1_000);
@@ -527,7 +527,7 @@ test('with history kept, everything arrives once and in order, whatever pub/sub 
   );
 });
 
-test('where it is not, every loss is told in its place; nothing comes twice or out of order, nothing gets stuck', async () => {
+test('with too little history every loss is announced at its place, without duplicates, reordering or deadlock', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(harsh, { maxLength: 60, size: 'max' }),

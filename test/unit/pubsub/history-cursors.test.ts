@@ -80,8 +80,8 @@ function scene(kind: SubscriptionKind = 'channel') {
   return { entry, history, join, confirm, drop, say, quiet };
 }
 
-describe('where a handler stands', () => {
-  test('is known from its first message with a place on, and not before', async () => {
+describe('the position of a handler', () => {
+  test('is known from its first message with history on', async () => {
     const { entry, join, confirm, say } = scene();
     const { member } = join();
     confirm();
@@ -94,7 +94,7 @@ describe('where a handler stands', () => {
     expect(entry.positionOf(member)).toBe(at(2));
   });
 
-  test('is where it begins, at first', async () => {
+  test('is its start position at first', async () => {
     const { entry, history, join, confirm, quiet } = scene();
     for (let count = 0; count < 3; count++) history.append();
     const [given, latest, earliest] = [join(past(1)), join('latest'), join('earliest')];
@@ -106,7 +106,7 @@ describe('where a handler stands', () => {
     expect([given.got, latest.got, earliest.got]).toEqual([[2, 3], [], [1, 2, 3]]);
   });
 
-  test('is nowhere once it has left, or was never there', async () => {
+  test('is undefined after unsubscribing, and for a handler that never subscribed', async () => {
     const { entry, join, confirm, say } = scene();
     const [one, two] = [join('latest'), join('latest')];
     confirm();
@@ -118,7 +118,7 @@ describe('where a handler stands', () => {
     expect(scene().entry.positionOf(one.member)).toBeUndefined();
   });
 
-  test('is nowhere for a pattern', () => {
+  test('is undefined for a pattern', () => {
     const { entry, join, confirm, say } = scene('pattern');
     const { member, got } = join();
     confirm();
@@ -128,8 +128,8 @@ describe('where a handler stands', () => {
   });
 });
 
-describe('who begins where others stand', () => {
-  test('costs no reading, and gets what comes', async () => {
+describe('a handler that begins at the position of others', () => {
+  test('costs no read, and receives live messages', async () => {
     const { entry, history, join, confirm, say, quiet } = scene();
     const first = join('latest');
     confirm();
@@ -146,7 +146,7 @@ describe('who begins where others stand', () => {
     for (const { got, gaps } of late) expect([got, gaps]).toEqual([[2], []]);
   });
 
-  test('in the past costs one reading together, also when some come while it is under way', async () => {
+  test('shares one read with the others, also if it subscribes during the read', async () => {
     const { history, join, confirm, say, quiet } = scene();
     join('latest');
     confirm();
@@ -165,7 +165,7 @@ describe('who begins where others stand', () => {
     expect(history.readings).toBe(readings + 1);
   });
 
-  test('is told of no gap that began before his time', async () => {
+  test('is not notified of a gap that began before it subscribed', async () => {
     const { history, join, confirm, drop, say, quiet } = scene();
     const first = join('latest');
     confirm();
@@ -181,7 +181,7 @@ describe('who begins where others stand', () => {
     expect([late.got, late.gaps]).toEqual([[2], []]);
   });
 
-  test('waits for nobody who reads at his own pace', async () => {
+  test('does not wait for a handler with backpressure', async () => {
     const { history, join, confirm, say, quiet } = scene();
     const full = true;
     const slow = join(past(0), { full, drained: () => new Promise(() => {}) });
@@ -195,7 +195,7 @@ describe('who begins where others stand', () => {
   });
 });
 
-test('everybody gets what comes after his place, once and in order, whoever shares it', async () => {
+test('every handler receives all messages after its position, once and in order', async () => {
   const step = fc.oneof(
     { weight: 4, arbitrary: fc.constant({ do: 'say' as const }) },
     { weight: 4, arbitrary: fc.record({ do: fc.constant('join' as const), back: fc.nat(3) }) },

@@ -76,7 +76,7 @@ test('several pulls at once are served in order', async () => {
 });
 
 describe('the end', () => {
-  test('comes after what waits in the queue, and unsubscribes once', async () => {
+  test('follows the queued messages, and unsubscribes once', async () => {
     const stream = make();
     push(stream, 1, 2);
     stream.end();
@@ -87,7 +87,7 @@ describe('the end', () => {
     expect(left).toBe(1);
   });
 
-  test('an error rejects one pull, after the queue', async () => {
+  test('an error rejects one `next`, after the queued messages', async () => {
     const stream = make();
     push(stream, 1);
     stream.end(new Error('broken'));
@@ -96,14 +96,14 @@ describe('the end', () => {
     expect(await next(stream)).toBe('done');
   });
 
-  test('an error reaches the first of several waiting pulls, the others are done', async () => {
+  test('an error rejects the first of several pending `next` calls; the others are done', async () => {
     const stream = make();
     const results = Promise.allSettled([stream.next(), stream.next()]);
     stream.end(new Error('broken'));
     expect((await results).map(({ status }) => status)).toEqual(['rejected', 'fulfilled']);
   });
 
-  test('the first end decides', async () => {
+  test('a second `end` changes nothing', async () => {
     const stream = make();
     stream.end();
     stream.end(new Error('late'));
@@ -125,7 +125,7 @@ describe('the end', () => {
     expect(await rest(stream)).toEqual([]);
   });
 
-  test('return forgets the queue and a pending error', async () => {
+  test('`return` discards the queue and a pending error', async () => {
     const stream = make();
     push(stream, 1);
     stream.end(new Error('broken'));
@@ -133,7 +133,7 @@ describe('the end', () => {
     expect(await next(stream)).toBe('done');
   });
 
-  test('return ends the pulls that wait', async () => {
+  test('`return` ends pending `next` calls', async () => {
     const stream = make();
     const pull = stream.next();
     await stream[Symbol.asyncDispose]();
@@ -141,14 +141,14 @@ describe('the end', () => {
     expect(left).toBe(1);
   });
 
-  test('a subscription that fails rejects the first pull, and ready', async () => {
+  test('a failed subscription rejects `ready` and the first `next`', async () => {
     const stream = make();
     stream.setReady(Promise.reject(new Error('refused')));
     await expect(stream.ready).rejects.toThrow('refused');
     await expect(stream.next()).rejects.toThrow('refused');
   });
 
-  test('a failed unsubscription is told to whoever returns, and to nobody else', async () => {
+  test('a failed unsubscription rejects `return`, and is not an unhandled rejection', async () => {
     const stream = make(10, 'drop-oldest', { unsubscribe: () => Promise.reject(new Error('away')) });
     stream.end();
     await turn();
@@ -157,7 +157,7 @@ describe('the end', () => {
 });
 
 describe('a full queue', () => {
-  test('drop-oldest and drop-newest go on, count and report', async () => {
+  test('drop-oldest and drop-newest continue, count and report', async () => {
     for (const [overflow, kept] of [
       ['drop-oldest', [2, 3]],
       ['drop-newest', [1, 2]],
@@ -173,7 +173,7 @@ describe('a full queue', () => {
     }
   });
 
-  test('close ends with an OverflowError after what waits', async () => {
+  test('close ends with an OverflowError after the queued messages', async () => {
     const stream = make(2, 'close');
     push(stream, 1, 2, 3, 4);
     expect(left).toBe(1);
@@ -195,7 +195,7 @@ describe('a full queue', () => {
     expect(left).toBe(1);
   });
 
-  test('a message that somebody waits for does not count against the capacity', async () => {
+  test('a message for a pending `next` does not count against the capacity', async () => {
     const stream = make(1, 'close');
     const pull = stream.next();
     push(stream, 1, 2);
@@ -213,7 +213,7 @@ describe('discontinuities in their places', () => {
   const inBand = (capacity = 10, overflow: OverflowPolicy = 'drop-oldest') =>
     make(capacity, overflow, { inBand: true });
 
-  test('come between the messages they came between, and to onDiscontinuity at once', async () => {
+  test('are yielded between the messages they came between, and passed to onDiscontinuity at once', async () => {
     const stream = inBand();
     const missed = gap('missed');
     push(stream, 1);
@@ -227,7 +227,7 @@ describe('discontinuities in their places', () => {
     expect(await rest(stream)).toEqual([2, 'wiped']);
   });
 
-  test('come to whoever waits', async () => {
+  test('resolve a pending `next`', async () => {
     const stream = inBand();
     const pulls = [stream.next(), stream.next()];
     stream.pushDiscontinuity(gap('reconnected'));
@@ -236,7 +236,7 @@ describe('discontinuities in their places', () => {
     expect(await next(stream)).toBe(2);
   });
 
-  test('are no items where nobody asked for them', async () => {
+  test('are not yielded without the option', async () => {
     const stream = make(2);
     stream.pushDiscontinuity(gap('reconnected'));
     push(stream, 1, 2, 3);
@@ -245,7 +245,7 @@ describe('discontinuities in their places', () => {
     expect(gaps.map(({ reason }) => reason)).toEqual(['reconnected', 'overflow']);
   });
 
-  test('count as no message: neither against the capacity nor as dropped', async () => {
+  test('do not count against the capacity or as dropped', async () => {
     const stream = inBand(2, 'close');
     stream.pushDiscontinuity(gap('missed'));
     push(stream, 1);
@@ -278,7 +278,7 @@ describe('discontinuities in their places', () => {
     expect(got).toEqual(expected);
   });
 
-  test('drop-newest goes on after the hole', async () => {
+  test('drop-newest continues after the gap', async () => {
     const stream = inBand(2, 'drop-newest');
     push(stream, 1, 2, 3);
     expect(await next(stream)).toBe(1);
@@ -295,7 +295,7 @@ describe('discontinuities in their places', () => {
     expect(stream.dropped).toBe(2);
   });
 
-  test('one in front of a message that is lost stays, and so does its reason', async () => {
+  test('one before a dropped message stays, with its reason', async () => {
     const stream = inBand(2);
     stream.pushDiscontinuity(gap('trimmed', 500));
     push(stream, 1, 2);
@@ -315,7 +315,7 @@ describe('discontinuities in their places', () => {
     expect(await next(newest)).toBe('done');
   });
 
-  test('with no message between them are one: the first, unless that was recovered', async () => {
+  test('without a message between them become one: the first, unless that was recovered', async () => {
     for (const [all, expected] of [
       [[gap('missed', 1, true), gap('missed', 2, true)], gap('missed', 1, true)],
       [[gap('missed', 1, true), gap('wiped', 2)], gap('wiped', 1)],
@@ -345,7 +345,7 @@ describe('discontinuities in their places', () => {
     },
   );
 
-  test('before the end are pulled before it, and forgotten with `return`', async () => {
+  test('before the end are yielded before it, and discarded by `return`', async () => {
     const stream = inBand();
     stream.pushDiscontinuity(gap('missed'));
     stream.end(new Error('broken'));
@@ -360,7 +360,7 @@ describe('discontinuities in their places', () => {
   });
 });
 
-describe('as a gate', () => {
+describe('backpressure', () => {
   /** Whether `drained` has resolved by now. */
   function waiting(stream: QueuedStream<number>) {
     const one = { drained: false };
@@ -370,7 +370,7 @@ describe('as a gate', () => {
     return one;
   }
 
-  test('is full when one message more would be lost', () => {
+  test('is full when another message would be dropped', () => {
     const stream = make(2);
     expect(stream.full).toBe(false);
     push(stream, 1);
@@ -416,7 +416,7 @@ describe('as a gate', () => {
     expect(one.drained).toBe(false);
   });
 
-  test.each(['end', 'return'] as const)('nobody waits for room after %s', async (over) => {
+  test.each(['end', 'return'] as const)('%s resolves `drained`', async (over) => {
     const stream = make(1);
     push(stream, 1);
     const one = waiting(stream);

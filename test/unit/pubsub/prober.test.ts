@@ -79,7 +79,7 @@ async function arrives(call: FakeCall, kind: SubscriptionKind = 'channel'): Prom
 }
 
 describe('a probe is sent', () => {
-  test('after silence, through a channel of its own', async () => {
+  test('after silence, on a channel of its own', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await pass(INTERVAL - 1);
@@ -100,7 +100,7 @@ describe('a probe is sent', () => {
     expect(executed()).toHaveLength(1);
   });
 
-  test('not while messages come', async () => {
+  test('not while messages arrive', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     for (let round = 0; round < 20; round++) {
@@ -110,7 +110,7 @@ describe('a probe is sent', () => {
     expect(driver.calls).toHaveLength(1);
   });
 
-  test('not when there is nothing to be heard, nor for a probe alone', async () => {
+  test('not without subscriptions, nor for the probe alone', async () => {
     hub.requestProbeInterval(INTERVAL);
     await pass(INTERVAL * 3);
     expect(driver.calls).toEqual([]);
@@ -137,7 +137,7 @@ describe('a probe is sent', () => {
     expect(driver.resets).toEqual([]);
   });
 
-  test('not where nobody asked for it, nor where a connection cannot come back', async () => {
+  test('not without an interval, nor where a connection cannot be restored', async () => {
     hub.requestProbeInterval(0);
     expect(clock.timers).toBe(0);
     set({ reconnects: false });
@@ -145,7 +145,7 @@ describe('a probe is sent', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('after the shortest silence that was asked for', async () => {
+  test('after the shortest interval requested', async () => {
     for (const interval of [INTERVAL * 10, INTERVAL, INTERVAL * 5, 0]) hub.requestProbeInterval(interval);
     expect(clock.timers).toBe(1);
     await joined('channel', 'x');
@@ -170,7 +170,7 @@ describe('a probe is sent', () => {
     }
   });
 
-  test('one after the other, also when a shorter interval is asked for under way', async () => {
+  test('one after the other, also if a shorter interval is requested meanwhile', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     const call = await probed();
@@ -179,7 +179,7 @@ describe('a probe is sent', () => {
     expect(clock.timers).toBe(1);
   });
 
-  test('no more once the session is closed', async () => {
+  test('no longer once the client is closed', async () => {
     hub.requestProbeInterval(INTERVAL);
     session.retain();
     await joined('channel', 'x');
@@ -192,7 +192,7 @@ describe('a probe is sent', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('… though its subscription is being sought again', async () => {
+  test('no longer once the client is closed while its subscription is restored', async () => {
     hub.requestProbeInterval(INTERVAL);
     session.retain();
     const one = await joined('channel', 'x');
@@ -235,7 +235,7 @@ describe('where sharded channels have several connections', () => {
     };
   };
 
-  test('each is probed, whatever the others bring', async () => {
+  test('each is probed, regardless of activity on the others', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('sharded', 'x');
     answerAll();
@@ -251,7 +251,7 @@ describe('where sharded channels have several connections', () => {
     expect(hub.sizes.sharded).toBe(1);
   });
 
-  test('one that brings nothing is given up, though others do', async () => {
+  test('one without a reply is replaced, though others reply', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('sharded', 'x');
     answerAll('two');
@@ -261,7 +261,7 @@ describe('where sharded channels have several connections', () => {
     expect(driver.resets).toEqual(['sharded']);
   });
 
-  test('those of connections that are gone are left', async () => {
+  test('probes of closed connections are unsubscribed', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('sharded', 'x');
     answerAll();
@@ -274,8 +274,8 @@ describe('where sharded channels have several connections', () => {
   });
 });
 
-describe('a connection that brings the probe', () => {
-  test('is kept, and counts as heard', async () => {
+describe('a connection that delivers the probe', () => {
+  test('is kept, and counts as active', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await arrives(await probed());
@@ -287,7 +287,7 @@ describe('a connection that brings the probe', () => {
     expect(gaps).toEqual([]);
   });
 
-  test('may bring it before PUBLISH is answered, and anything else as well', async () => {
+  test('may deliver it before the reply to PUBLISH, and deliver other messages', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     const call = await probed();
@@ -305,8 +305,8 @@ describe('a connection that brings the probe', () => {
   });
 });
 
-describe('a connection that does not', () => {
-  test('is given up after a while, and another one brings an `unresponsive` gap', async () => {
+describe('a connection that does not deliver the probe', () => {
+  test('is replaced after the timeout, with an `unresponsive` gap', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await joined('channel', 'y');
@@ -344,7 +344,7 @@ describe('a connection that does not', () => {
     expect(driver.resets).toHaveLength(1);
   });
 
-  test('is given up as well when Redis answers nobody', async () => {
+  test('is replaced as well if Redis does not answer at all', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await probed();
@@ -353,7 +353,7 @@ describe('a connection that does not', () => {
     expect(reports).toEqual([]);
   });
 
-  test('… or does not answer the SUBSCRIBE of the probe', async () => {
+  test('is replaced as well if Redis does not answer the SUBSCRIBE of the probe', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await pass(INTERVAL);
@@ -366,7 +366,7 @@ describe('a connection that does not', () => {
     expect(gaps).toMatchObject([{ reason: 'unresponsive' }]);
   });
 
-  test('for sharded channels is given up alone', async () => {
+  test('for sharded channels is replaced alone', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await joined('sharded', 'x');
@@ -379,7 +379,7 @@ describe('a connection that does not', () => {
     expect(driver.resets).toEqual(['sharded']);
   });
 
-  test('… and the two are probed at one time, each for itself', async () => {
+  test('is probed at the same time as the other one, independently', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await joined('sharded', 'x');
@@ -394,7 +394,7 @@ describe('a connection that does not', () => {
     expect(driver.resets).toEqual(['sharded']);
   });
 
-  test('because it broke just before, and another has taken its place, is not given up', async () => {
+  test('because it was just replaced, is kept', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await arrives(await probed());
@@ -412,8 +412,8 @@ describe('a connection that does not', () => {
   });
 });
 
-describe('a probe that cannot be made', () => {
-  test('because PUBLISH is refused is reported, to each service once, and nothing is given up', async () => {
+describe('a probe that fails', () => {
+  test('because PUBLISH is refused is reported once to each service, and the connection is kept', async () => {
     hub.requestProbeInterval(INTERVAL);
     const one = await joined('channel', 'x');
     await hub.subscribe('channel', 'x', new HandlerSubscription(one.service, () => {}, { codec: jsonCodec }));
@@ -434,7 +434,7 @@ describe('a probe that cannot be made', () => {
     await arrives(driver.only);
   });
 
-  test('because SUBSCRIBE is refused is reported, and tried again', async () => {
+  test('because SUBSCRIBE is refused is reported, and retried', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     for (let round = 1; round <= 2; round++) {
@@ -450,7 +450,7 @@ describe('a probe that cannot be made', () => {
     await arrives(await probed());
   });
 
-  test('because the connection breaks under it says nothing', async () => {
+  test('because the connection breaks is not reported', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     const call = await probed();

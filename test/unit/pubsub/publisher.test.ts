@@ -48,7 +48,7 @@ async function offline() {
   await turn();
 }
 
-test('all of one tick travel in one pipeline, in order, and not in a transaction', async () => {
+test('messages of one tick are sent in one pipeline, in order, not in a transaction', async () => {
   const all = ['a', 'b', 'c'].map((payload) => publish(payload));
   await Promise.resolve();
   all.push(publish('d'));
@@ -60,7 +60,7 @@ test('all of one tick travel in one pipeline, in order, and not in a transaction
   expect(all).toEqual([1, 0, 3, 2].map((receivers) => ({ receivers })));
 });
 
-test('the next tick does not wait for the answer to the one before', async () => {
+test('the next tick does not wait for the reply to the previous one', async () => {
   publish('a');
   await turn();
   publish('b');
@@ -68,7 +68,7 @@ test('the next tick does not wait for the answer to the one before', async () =>
   expect(sent()).toEqual([['a'], ['b']]);
 });
 
-test('a refused publication is a CommandError, and the others of its pipeline are done', async () => {
+test('a refused message rejects with a CommandError, and the others of its pipeline resolve', async () => {
   const [a, b] = [publish('a'), publish('b')];
   await turn();
   driver.only.ack([new Error('NOPERM no'), 4]);
@@ -78,8 +78,8 @@ test('a refused publication is a CommandError, and the others of its pipeline ar
   expect(b.receivers).toBe(4);
 });
 
-describe('while Redis is away', () => {
-  test('it waits, and goes out in order once the connection is back', async () => {
+describe('without a connection', () => {
+  test('messages wait, and are sent in order after the reconnect', async () => {
     await offline();
     const one = publish('a');
     await turn();
@@ -96,7 +96,7 @@ describe('while Redis is away', () => {
     expect(publisher.queued).toBe(0);
   });
 
-  test('at its deadline it has failed, and it is never sent', async () => {
+  test('a message fails at its deadline, and is never sent', async () => {
     await offline();
     const one = publish('a');
     await turn();
@@ -113,7 +113,7 @@ describe('while Redis is away', () => {
     expect(two.receivers).toBe(1);
   });
 
-  test('it fails at once when the client gives up', async () => {
+  test('a message fails at once when the client stops reconnecting', async () => {
     await offline();
     const one = publish('a');
     await turn();
@@ -124,7 +124,7 @@ describe('while Redis is away', () => {
     expect(publisher.queued).toBe(0);
   });
 
-  test('what was handed over just too late is taken back, ahead of what came after', async () => {
+  test('messages that the driver could not send are queued again, before later ones', async () => {
     const one = publish('a');
     await turn();
     const call = driver.only;
@@ -142,7 +142,7 @@ describe('while Redis is away', () => {
     expect(one.receivers).toBe(1);
   });
 
-  test('what was taken back still has its first deadline', async () => {
+  test('a message queued again keeps its deadline', async () => {
     const one = publish('a');
     await turn();
     const call = driver.only;
@@ -155,7 +155,7 @@ describe('while Redis is away', () => {
     expect(one.error).toMatchObject({ name: 'TimeoutError', outcome: 'failed' });
   });
 
-  test('what expired under way is not taken back', async () => {
+  test('a message whose deadline passed in flight is not queued again', async () => {
     const one = publish('a');
     await turn();
     const call = driver.only;
@@ -172,7 +172,7 @@ describe('while Redis is away', () => {
   });
 });
 
-test('what breaks under way is unknown, and not sent again', async () => {
+test('a message in flight when the connection breaks has an unknown outcome, and is not sent again', async () => {
   const one = publish('a');
   await turn();
   driver.only.interrupt('unknown');
@@ -184,7 +184,7 @@ test('what breaks under way is unknown, and not sent again', async () => {
   expect(sent()).toEqual([['a']]);
 });
 
-test('the deadline is kept within an eighth, and an answer in time calls it off', async () => {
+test('the deadline is accurate to an eighth, and a reply in time cancels it', async () => {
   const [late, done] = [publish('a'), publish('b')];
   await turn();
   clock.advance(TIMEOUT - 1);
@@ -209,7 +209,7 @@ test('the deadline is kept within an eighth, and an answer in time calls it off'
 });
 
 describe('close', () => {
-  test('fails what has not been sent, at once', async () => {
+  test('fails unsent messages at once', async () => {
     await offline();
     const one = publish('a');
     await turn();
@@ -223,7 +223,7 @@ describe('close', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('nothing is taken back any more', async () => {
+  test('nothing is queued again', async () => {
     const one = publish('a');
     await turn();
     publisher.close();
@@ -260,7 +260,7 @@ describe('with history', () => {
   const appended = (first: number, count: number, duplicate = 0) =>
     Array.from({ length: count }, (_, at) => [`${first + at}-1`, 2, duplicate]).flat();
 
-  test('messages of one channel travel in one call, in order, and each gets its own answer', async () => {
+  test('messages of one channel are sent in one call, in order, each with its own result', async () => {
     const all = ['a', 'b', 'c'].map((payload) => append(payload));
     await turn();
     expect(batches()).toEqual([['x [a b c]']]);
@@ -269,7 +269,7 @@ describe('with history', () => {
     expect(all).toEqual([5, 6, 7].map((at) => ({ position: `${at}-1`, receivers: 2, duplicate: false })));
   });
 
-  test('the call names what the script needs', async () => {
+  test('the call has the keys and arguments of the script', async () => {
     append('a', { idempotencyKey: 'k' });
     append('b', { sharded: false });
     await turn();
@@ -283,7 +283,7 @@ describe('with history', () => {
     ]);
   });
 
-  test('each channel keeps its order, whatever comes between', async () => {
+  test('each channel keeps its order, whatever is published in between', async () => {
     for (const [payload, channel] of [
       ['a', 'x'],
       ['b', 'y'],
@@ -297,7 +297,7 @@ describe('with history', () => {
     expect(batches()).toEqual([['x [a c]', 'y [b e]', 'z [d]']]);
   });
 
-  test('a plain publication to the channel ends its group, and only that', async () => {
+  test('a message without history ends the batch of its channel, and no other', async () => {
     const all = [
       append('a'),
       append('b', { channel: 'y' }),
@@ -318,7 +318,7 @@ describe('with history', () => {
     ]);
   });
 
-  test('what is kept otherwise, or sharded, has a call of its own', async () => {
+  test('other history options, or sharded channels, have a call of their own', async () => {
     append('a');
     append('b', { history: { ...history } });
     append('c', { history: { ...history, size: 11 } });
@@ -339,7 +339,7 @@ describe('with history', () => {
     expect(counts).toEqual([100, 100, 50, 1, 1, 1]);
   });
 
-  test('a refusal is for the messages of that call alone', async () => {
+  test('a refusal concerns only the messages of that call', async () => {
     const [a, b, c] = [append('a'), append('b'), append('c', { channel: 'y' })];
     await turn();
     driver.only.ack([new Error('OOM no memory'), appended(1, 1)]);
@@ -351,7 +351,7 @@ describe('with history', () => {
     expect(c.position).toBe('1-1');
   });
 
-  test('while messages are on their way, those behind them wait for the answer', async () => {
+  test('while messages are in flight, later ones wait for the reply', async () => {
     append('a');
     await turn();
     const plain = publish('plain');
@@ -373,7 +373,7 @@ describe('with history', () => {
     expect(driver.pending).toHaveLength(2);
   });
 
-  test('a known idempotency key is no second message', async () => {
+  test('a known idempotency key returns the earlier message', async () => {
     const one = append('a', { idempotencyKey: 'k' });
     await turn();
     expect(batches()).toEqual([['x [a*]']]);
@@ -394,7 +394,7 @@ describe('with history', () => {
       return { plain, keyed };
     }
 
-    test('only what has an idempotency key is sent again, ahead of what came after', async () => {
+    test('only messages with an idempotency key are sent again, before later ones', async () => {
       const { plain, keyed } = await cut();
       expect(plain.error).toMatchObject({ name: 'ConnectionError', outcome: 'unknown' });
       expect(keyed.error).toBeUndefined();
@@ -409,7 +409,7 @@ describe('with history', () => {
       expect(keyed).toEqual({ position: '1-1', receivers: 2, duplicate: true });
     });
 
-    test('… again and again, within its deadline', async () => {
+    test('a message with a key is retried until its deadline', async () => {
       const { keyed } = await cut();
       for (let round = 0; round < 3; round++) {
         driver.connection('ready');
@@ -428,7 +428,7 @@ describe('with history', () => {
       expect(batches()).toHaveLength(4);
     });
 
-    test('whatever ends it then, it may have happened', async () => {
+    test('any error after a retry has an unknown outcome', async () => {
       const timed = (await cut()).keyed;
       clock.advance(TIMEOUT * 1.2);
       await turn();
@@ -451,7 +451,7 @@ describe('with history', () => {
       expect(closed.error).toMatchObject({ outcome: 'unknown', cause: { name: 'ClosedError' } });
     });
 
-    test('what was never sent has failed, with a key or without', async () => {
+    test('a message that was never sent has failed, with a key or without', async () => {
       await offline();
       const [plain, keyed] = [append('a'), append('b', { idempotencyKey: 'k' })];
       await turn();
@@ -461,7 +461,7 @@ describe('with history', () => {
         expect(error).toMatchObject({ name: 'TimeoutError', outcome: 'failed' });
     });
 
-    test('what was handed over just too late is sent again, key or not, and has failed if it cannot be', async () => {
+    test('a message that the driver could not send is sent again, with or without a key, and fails otherwise', async () => {
       const [plain, keyed] = [append('a'), append('b', { idempotencyKey: 'k' })];
       await turn();
       const call = driver.only;

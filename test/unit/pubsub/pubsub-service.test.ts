@@ -47,7 +47,7 @@ test.each([
 });
 
 describe('subscribing', () => {
-  test('that is not answered in time is over: no handler stays, and Redis is told', async () => {
+  test('without an answer in time rejects, removes the handler and unsubscribes', async () => {
     const one = watch(service.subscribe('x', () => {}));
     await turn();
     const call = driver.only;
@@ -63,7 +63,7 @@ describe('subscribing', () => {
     expect(service.stats().channels).toBe(0);
   });
 
-  test('that is aborted on its way rejects at once, and is undone later', async () => {
+  test('that is aborted before its confirmation rejects at once, and unsubscribes later', async () => {
     const controller = new AbortController();
     let called = 0;
     const one = watch(service.subscribe('x', () => void called++, { signal: controller.signal }));
@@ -80,7 +80,7 @@ describe('subscribing', () => {
     expect(called).toBe(0);
   });
 
-  test('an unsubscription that is not answered fails at its deadline, the handler is out all the same', async () => {
+  test('an unsubscription without an answer rejects at its deadline, and the handler is removed all the same', async () => {
     let called = 0;
     driver.onCall = (call) => call.ack();
     const { unsubscribe } = await service.subscribe('x', () => void called++);
@@ -94,7 +94,7 @@ describe('subscribing', () => {
   });
 });
 
-describe('a codec of one’s own', () => {
+describe('a custom codec', () => {
   test.each([
     [
       'throws',
@@ -111,7 +111,7 @@ describe('a codec of one’s own', () => {
 });
 
 describe('close', () => {
-  test('a stream whose subscription fails with nobody looking is no unhandled rejection', async () => {
+  test('a failed subscription of an unread stream is not an unhandled rejection', async () => {
     driver.onCall = (call) => call.refuse();
     const stream = service.messages('x');
     await turn();
@@ -119,7 +119,7 @@ describe('close', () => {
     await expect(stream.next()).rejects.toThrow('refused');
   });
 
-  test('publishing while the service closes is refused, and never sent', async () => {
+  test('publishing while the service closes rejects, and is never sent', async () => {
     driver.connection('lost');
     const closing = service.close();
     await expect(service.publish('x', 1)).rejects.toBeInstanceOf(ClosedError);
@@ -128,7 +128,7 @@ describe('close', () => {
     expect(driver.closed).toBe(1);
   });
 
-  test('does not wait for Redis when the connection is away', async () => {
+  test('does not wait for Redis without a connection', async () => {
     driver.onCall = (call) => call.ack();
     const { unsubscribe } = await service.subscribe('x', () => {});
     driver.onCall = undefined;

@@ -23,7 +23,7 @@ function historyOf(size: number, perPage: number) {
   };
 }
 
-test('the last messages come oldest first, in however many pages they are, with where they end', async () => {
+test('the last messages are returned oldest first, over any number of pages, with the position to continue from', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.nat(30),

@@ -64,8 +64,8 @@ function scene(kind: SubscriptionKind = 'channel') {
   return { clock, history, entry, person, confirm };
 }
 
-describe('who listens', () => {
-  test('one, some, one and nobody: each of them hears what comes, in the order in which they came', () => {
+describe('handlers', () => {
+  test('any number of handlers receive messages in the order in which they subscribed', () => {
     const { entry, person, confirm } = scene();
     const order: string[] = [];
     const [a, b, c] = ['a', 'b', 'c'].map((name) => person(() => order.push(name))) as [
@@ -97,7 +97,7 @@ describe('who listens', () => {
     expect(hear()).toEqual(['c', 1]);
   });
 
-  test('one who was alone and brings another in the middle of a message: that one hears the next', () => {
+  test('a handler added by the only handler during a message receives the next one', () => {
     const { entry, person, confirm } = scene();
     const late = person();
     const early = person((message) => {
@@ -114,7 +114,7 @@ describe('who listens', () => {
 });
 
 describe('a gap', () => {
-  test.each([1, 2])('is told to all of %i, once, when it is over', (count) => {
+  test.each([1, 2])('is announced once to all of %i handlers when it is over', (count) => {
     const { clock, entry, person, confirm } = scene();
     const people = Array.from({ length: count }, () => person());
     for (const { member } of people) entry.add(member);
@@ -131,7 +131,7 @@ describe('a gap', () => {
     );
   });
 
-  test('leaves nothing behind for who leaves when told of it', async () => {
+  test('does not resolve the unsubscription of a handler that leaves when notified', async () => {
     const { entry, person, confirm } = scene();
     const { member } = person();
     let left = false;
@@ -157,7 +157,7 @@ describe('a gap', () => {
 });
 
 describe('history', () => {
-  test.each([1, 2])('is followed from its first message on, by all of %i', async (count) => {
+  test.each([1, 2])('is followed from its first message on, by all of %i handlers', async (count) => {
     const { history, entry, person, confirm } = scene();
     const people = Array.from({ length: count }, () => person());
     for (const { member } of people) entry.add(member);
@@ -170,7 +170,7 @@ describe('history', () => {
     for (const { got } of people) expect(got).toEqual([1, 2, 3, 4]);
   });
 
-  test('whoever begins at a place in it leaves the others where they are, and they follow it too', async () => {
+  test('a handler with a start position does not move the others, which follow the history too', async () => {
     const { history, entry, person, confirm } = scene();
     const [plain, since] = [person(), person()];
     entry.add(plain.member);
@@ -190,7 +190,7 @@ describe('history', () => {
     expect(entry.handlerCount).toBe(2);
   });
 
-  test('messages without it before do not let anybody believe that a gap was closed', async () => {
+  test('after messages without history no gap is announced as recovered', async () => {
     const { history, entry, person, confirm } = scene();
     const { member, gaps } = person();
     entry.add(member);
@@ -204,7 +204,7 @@ describe('history', () => {
     expect(gaps.map(({ recovered }) => recovered)).toEqual([false]);
   });
 
-  test('who leaves in the middle of the message in which another begins with it is not called', () => {
+  test('a handler removed during a message, in which another one begins with history, is not called', () => {
     const { entry, person, confirm } = scene();
     const [late, gone] = [person(), person()];
     const first = person(() => {
@@ -218,7 +218,7 @@ describe('history', () => {
     expect([first.got, gone.got, late.got]).toEqual([[1], [], []]);
   });
 
-  test('of a pattern is that of many channels, and nobody follows it', () => {
+  test('is not followed for patterns', () => {
     const { entry, person, confirm } = scene('pattern');
     const { member, got, gaps } = person();
     entry.add(member);

@@ -27,7 +27,7 @@ function thrown(act: () => unknown): SchemaError {
 }
 
 describe('validate', () => {
-  test('what the schema makes of the value', () => {
+  test('the output of the schema is returned', () => {
     const doubled = schemaOf((value) => ({ value: Number(value) * 2 }));
     expect(validate(doubled, 2)).toBe(4);
     expect(
@@ -38,7 +38,7 @@ describe('validate', () => {
     ).toBeUndefined();
   });
 
-  test('issues are an error that tells them', () => {
+  test('issues become a SchemaError that lists them', () => {
     const error = thrown(() =>
       validate(
         schemaOf(() => ({
@@ -78,7 +78,7 @@ describe('validate', () => {
     ).rejects.toMatchObject({ name: 'SchemaError', issues: [{ message: 'no', path: [] }] });
   });
 
-  test('a validator that throws, rejects or answers nonsense is an error of the family too', async () => {
+  test('a validator that throws, rejects or returns an invalid result becomes a SchemaError', async () => {
     const cause = new Error('mine');
     const throwing = schemaOf(() => {
       throw cause;
@@ -119,7 +119,7 @@ describe('validate', () => {
 });
 
 describe('assertSchema', () => {
-  test('takes objects and functions', () => {
+  test('accepts objects and functions', () => {
     const schema = schemaOf((value) => ({ value }));
     assertSchema('schema', schema);
     assertSchema(
@@ -163,7 +163,7 @@ describe.each([
     expect(validate(schema, { at: '5' })).toEqual({ at: 5, tags: [] });
   });
 
-  test('says what is wrong, and where', () => {
+  test('reports what is wrong, and where', () => {
     const { issues, message } = thrown(() => validate(schema, { at: '5', tags: ['a', 1] }));
     expect(issues).toEqual([{ message: expect.any(String), path: ['tags', 1] }]);
     expect(message).toContain('tags.1: ');

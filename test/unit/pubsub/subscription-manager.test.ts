@@ -75,7 +75,7 @@ async function joined(kind: SubscriptionKind, name: string, options?: Parameters
 
 const empty = { channel: 0, pattern: 0, sharded: 0 };
 
-describe('joining and leaving', () => {
+describe('subscribing and unsubscribing', () => {
   test('resolves only when Redis has confirmed', async () => {
     const { member } = listener();
     const done = watch(hub.subscribe('channel', 'news', member));
@@ -87,7 +87,7 @@ describe('joining and leaving', () => {
     expect(done.state).toBe('done');
   });
 
-  test('a thousand handlers cost one SUBSCRIBE, and the last to leave one UNSUBSCRIBE', async () => {
+  test('1,000 handlers cost one SUBSCRIBE, and the last to leave one UNSUBSCRIBE', async () => {
     const members = Array.from({ length: 1_000 }, () => listener().member);
     const all = Promise.all(members.map((member) => hub.subscribe('channel', 'news', member)));
     await turn();
@@ -107,7 +107,7 @@ describe('joining and leaving', () => {
     expect(hub.sizes).toEqual(empty);
   });
 
-  test('names of one tick travel in one command per kind', async () => {
+  test('names of one tick are sent in one command per kind', async () => {
     for (const name of ['a', 'b', 'c']) {
       void hub.subscribe('channel', name, listener().member);
       void hub.subscribe('pattern', name, listener().member);
@@ -119,7 +119,7 @@ describe('joining and leaving', () => {
     ]);
   });
 
-  test('a channel, a pattern and a sharded channel of one spelling are three things', async () => {
+  test('a channel, a pattern and a sharded channel of one name are separate subscriptions', async () => {
     const channel = await joined('channel', 'x');
     const pattern = await joined('pattern', 'x');
     const sharded = await joined('sharded', 'x');
@@ -136,13 +136,13 @@ describe('joining and leaving', () => {
     expect([channel.got, pattern.got]).toEqual([[2, 5], [1]]);
   });
 
-  test.each(['__proto__', 'constructor', 'toString', ''])('%j is a name like any other', async (name) => {
+  test.each(['__proto__', 'constructor', 'toString', ''])('%j is a valid name', async (name) => {
     const one = await joined('channel', name);
     driver.message('channel', name, '1');
     expect(one.got).toEqual([1]);
   });
 
-  test('the same function twice is two handlers', async () => {
+  test('the same function subscribed twice is two handlers', async () => {
     const got: unknown[] = [];
     const handler = (message: unknown) => got.push(message);
     const first = memberFor(handler);
@@ -158,7 +158,7 @@ describe('joining and leaving', () => {
     expect(got).toEqual([1, 1, 2]);
   });
 
-  test('joining while UNSUBSCRIBE is under way waits for it, then subscribes again', async () => {
+  test('subscribing while UNSUBSCRIBE is in flight waits for it, then subscribes again', async () => {
     const first = await joined('channel', 'x');
     const left = watch(hub.unsubscribe('channel', 'x', first.member));
     await turn();
@@ -179,7 +179,7 @@ describe('joining and leaving', () => {
     expect([first.got, second.got]).toEqual([[], [1]]);
   });
 
-  test('leaving while SUBSCRIBE is under way unsubscribes after it', async () => {
+  test('unsubscribing while SUBSCRIBE is in flight sends UNSUBSCRIBE after it', async () => {
     const { member } = listener();
     void hub.subscribe('channel', 'x', member);
     await turn();
@@ -195,7 +195,7 @@ describe('joining and leaving', () => {
     expect(hub.sizes).toEqual(empty);
   });
 
-  test('leaving twice, and leaving what was never joined, is nothing', async () => {
+  test('unsubscribing twice, or without a subscription, does nothing', async () => {
     const { member } = await joined('channel', 'x');
     const other = await joined('channel', 'x');
     await hub.unsubscribe('channel', 'x', member);
@@ -208,7 +208,7 @@ describe('joining and leaving', () => {
 });
 
 describe('refusals', () => {
-  test('a refused SUBSCRIBE rejects all who waited and leaves no state', async () => {
+  test('a refused SUBSCRIBE rejects all waiting handlers and leaves no state', async () => {
     const one = listener();
     const two = listener();
     const first = watch(hub.subscribe('channel', 'x', one.member));
@@ -227,7 +227,7 @@ describe('refusals', () => {
     expect(third.got).toEqual([2]);
   });
 
-  test('who was refused and leaves takes nothing from those who came after', async () => {
+  test('unsubscribing after a refusal does not affect later handlers', async () => {
     const refused = listener();
     const first = watch(hub.subscribe('channel', 'x', refused.member));
     await turn();
@@ -242,7 +242,7 @@ describe('refusals', () => {
     expect([refused.got, second.got]).toEqual([[], [1]]);
   });
 
-  test('one refused name does not take the others of its batch with it', async () => {
+  test('one refused name does not affect the others of its batch', async () => {
     const states = ['a', 'b', 'c'].map((name) => watch(hub.subscribe('channel', name, listener().member)));
     await turn();
     driver.only.refuse();
@@ -258,7 +258,7 @@ describe('refusals', () => {
     expect(driver.breaches).toEqual([]);
   });
 
-  test('a refused UNSUBSCRIBE rejects the one who left, and he still gets nothing', async () => {
+  test('a refused UNSUBSCRIBE rejects `unsubscribe`, and the handler is not called', async () => {
     const one = await joined('channel', 'x');
     const left = watch(hub.unsubscribe('channel', 'x', one.member));
     await turn();
@@ -288,7 +288,7 @@ describe('connections', () => {
     return waited;
   }
 
-  test('SUBSCRIBE is sent again after a while when the connection was not there', async () => {
+  test('SUBSCRIBE is retried after a delay without a connection', async () => {
     const done = watch(hub.subscribe('channel', 'x', listener().member));
     await turn();
     expect(await waits(1)).toEqual([25]);
@@ -299,7 +299,7 @@ describe('connections', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('… ever later, up to a limit, and from the beginning once it was there', async () => {
+  test('the delay between retries grows to a limit, and is reset by a success', async () => {
     await joined('channel', 'x');
     driver.drop();
     clock.advance(25);
@@ -313,7 +313,7 @@ describe('connections', () => {
     expect(driver.only.names).toEqual(['x']);
   });
 
-  test('… and by chance at once or late, so that processes do not come back together', async () => {
+  test('the delay between retries has jitter', async () => {
     clock.chance = 0;
     void hub.subscribe('channel', 'x', listener().member);
     await turn();
@@ -333,7 +333,7 @@ describe('connections', () => {
     expect(driver.only.method).toBe('subscribe');
   });
 
-  test('… and at once when commands can be sent again', async () => {
+  test('SUBSCRIBE is retried at once when the command connection is ready', async () => {
     const done = watch(hub.subscribe('channel', 'x', listener().member));
     await turn();
     driver.only.interrupt('failed');
@@ -346,7 +346,7 @@ describe('connections', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('all that a connection carried is subscribed anew together', async () => {
+  test('all subscriptions of a lost connection are restored together', async () => {
     for (const name of ['a', 'b', 'c']) await joined('channel', name);
     await joined('pattern', 'a*');
     driver.drop();
@@ -360,7 +360,7 @@ describe('connections', () => {
     ]);
   });
 
-  test('who leaves while the connection is away leaves nothing to subscribe', async () => {
+  test('a handler that unsubscribes without a connection leaves nothing to subscribe', async () => {
     const { member } = listener();
     void hub.subscribe('channel', 'x', member);
     await turn();
@@ -377,7 +377,7 @@ describe('connections', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('… and between the end of the wait and the command, as little', async () => {
+  test('a handler that unsubscribes just before the retry leaves nothing to subscribe', async () => {
     const { member } = await joined('channel', 'x');
     driver.drop();
     clock.advance(25);
@@ -391,7 +391,7 @@ describe('connections', () => {
     expect(hub.sizes).toEqual(empty);
   });
 
-  test('a drop is a gap for every handler, once, when it is over', async () => {
+  test('a lost connection is announced once to every handler when it is over', async () => {
     const channel = await joined('channel', 'x');
     const pattern = await joined('pattern', 'x*');
     const since = new Date(clock.now());
@@ -408,7 +408,7 @@ describe('connections', () => {
     expect(channel.got).toEqual([1]);
   });
 
-  test('all was well up to the last message on the connection, whosever it was', async () => {
+  test('a gap begins at the last message on the connection, of any channel', async () => {
     const [x] = [await joined('channel', 'x'), await joined('pattern', 'y*')];
     await joined('sharded', 'z');
     clock.advance(1_000);
@@ -425,7 +425,7 @@ describe('connections', () => {
     expect(x.gaps).toEqual([{ reason: 'reconnected', since, recovered: false }]);
   });
 
-  test('drops on the way back are one gap with the first', async () => {
+  test('connections lost before the confirmation are one gap with the first', async () => {
     const { gaps } = await joined('channel', 'x');
     const since = new Date(clock.now());
     driver.drop();
@@ -449,7 +449,7 @@ describe('connections', () => {
     expect(gaps.map(({ since: when }) => when.getTime() - since.getTime())).toEqual([0, 4_000]);
   });
 
-  test('what Redis itself took away is withdrawn', async () => {
+  test('a subscription ended by Redis is a gap with the reason `withdrawn`', async () => {
     const { gaps } = await joined('sharded', 'x');
     driver.drop(new CommandError('the slot has moved'));
     clock.advance(25);
@@ -459,7 +459,7 @@ describe('connections', () => {
     expect(gaps).toMatchObject([{ reason: 'withdrawn', recovered: false }]);
   });
 
-  test('the command connection and the first connection are no gap', async () => {
+  test('the command connection and the first connection cause no gap', async () => {
     driver.connection('ready');
     const one = await joined('channel', 'x');
     driver.connection('lost');
@@ -469,7 +469,7 @@ describe('connections', () => {
     expect(driver.calls).toHaveLength(1);
   });
 
-  test('a connection for sharded channels alone concerns only those', async () => {
+  test('losing the connection for sharded channels concerns only those', async () => {
     const channel = await joined('channel', 'x');
     const sharded = await joined('sharded', 'x');
     driver.drop(new ConnectionError('gone'), 'sharded');
@@ -481,7 +481,7 @@ describe('connections', () => {
     expect([channel.gaps.length, sharded.gaps.length]).toEqual([0, 1]);
   });
 
-  test('who is told of a gap can leave, and takes nobody with him', async () => {
+  test('a handler can unsubscribe when notified of a gap without affecting others', async () => {
     const second = listener();
     const first = memberFor(
       () => {},
@@ -506,7 +506,7 @@ describe('connections', () => {
     expect(reports.map(([, context]) => context)).toEqual([{ stage: 'handler', channel: 'x' }]);
   });
 
-  test('a drop while UNSUBSCRIBE is under way does its work', async () => {
+  test('a connection lost while UNSUBSCRIBE is in flight ends the subscription', async () => {
     const one = await joined('channel', 'x');
     const left = watch(hub.unsubscribe('channel', 'x', one.member));
     await turn();
@@ -519,7 +519,7 @@ describe('connections', () => {
     expect(driver.pending).toEqual([]);
   });
 
-  test('… and who joined meanwhile is subscribed, without a gap', async () => {
+  test('a handler that subscribed before the connection was lost under UNSUBSCRIBE is subscribed, without a gap', async () => {
     const one = await joined('channel', 'x');
     void hub.unsubscribe('channel', 'x', one.member);
     await turn();
@@ -535,7 +535,7 @@ describe('connections', () => {
     expect(two.gaps).toEqual([]);
   });
 
-  test('a drop that comes with the confirmation is not overlooked', async () => {
+  test('a connection lost together with the confirmation is noticed', async () => {
     const one = listener();
     const done = watch(hub.subscribe('channel', 'x', one.member));
     await turn();
@@ -550,7 +550,7 @@ describe('connections', () => {
     expect(driver.known).toContain('channel x');
   });
 
-  test('who joins after everybody has left is not told of a gap before his time', async () => {
+  test('a handler that subscribes after all others have left is not notified of an earlier gap', async () => {
     const one = await joined('channel', 'x');
     driver.drop();
     clock.advance(25);
@@ -565,7 +565,7 @@ describe('connections', () => {
   });
 });
 
-describe('a refusal of what was subscribed', () => {
+describe('a refusal after a gap', () => {
   /** Refuses all until nobody asks any more. */
   async function refused(): Promise<void> {
     await turn();
@@ -573,7 +573,7 @@ describe('a refusal of what was subscribed', () => {
     await turn();
   }
 
-  test('is reported to every service that listens, and tried again until it works', async () => {
+  test('is reported to every service with a handler, and retried until it succeeds', async () => {
     const others: ErrorContext[] = [];
     const its = new ServiceContext(new ErrorReporter((_, context) => others.push(context)), 'p');
     const one = await joined('pattern', 'px*');
@@ -604,7 +604,7 @@ describe('a refusal of what was subscribed', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('never takes the other names with it, however many there are', async () => {
+  test('does not affect other names', async () => {
     const all = new Map<string, Awaited<ReturnType<typeof joined>>>();
     for (const name of ['a', 'b', 'c']) all.set(name, await joined('channel', name));
     driver.drop();
@@ -625,7 +625,7 @@ describe('a refusal of what was subscribed', () => {
     expect(hub.sizes).toEqual({ ...empty, channel: 3 });
   });
 
-  test('rejects who joins meanwhile, as any refusal would', async () => {
+  test('rejects handlers that subscribe in the meantime', async () => {
     await joined('channel', 'x');
     driver.drop();
     clock.advance(25);
@@ -644,7 +644,7 @@ describe('a refusal of what was subscribed', () => {
     expect(hub.sizes).toEqual({ ...empty, channel: 1 });
   });
 
-  test('that nobody waits out any more is over', async () => {
+  test('is not retried after the last handler has left', async () => {
     const one = await joined('channel', 'x');
     driver.drop();
     clock.advance(25);
@@ -657,7 +657,7 @@ describe('a refusal of what was subscribed', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('that works again is a first time for the next refusal', async () => {
+  test('resets the retry delay after a success', async () => {
     await joined('channel', 'x');
     for (let round = 0; round < 2; round++) {
       driver.drop();
@@ -671,7 +671,7 @@ describe('a refusal of what was subscribed', () => {
     expect(reports).toHaveLength(2);
   });
 
-  test('who leaves while the next attempt is under way has it undone', async () => {
+  test('a handler that leaves during the next attempt has it undone', async () => {
     const one = await joined('channel', 'x');
     driver.drop();
     clock.advance(25);
@@ -692,7 +692,7 @@ describe('a refusal of what was subscribed', () => {
 });
 
 describe('payloads as bytes', () => {
-  test('are asked for once somebody wants them, in a command of their own', async () => {
+  test('are requested for the first binary handler, in a command of their own', async () => {
     void hub.subscribe('channel', 'text', listener().member);
     void hub.subscribe('channel', 'bytes', listener({ binary: true }).member);
     void hub.subscribe('channel', 'both', listener().member);
@@ -704,7 +704,7 @@ describe('payloads as bytes', () => {
     ]);
   });
 
-  test('a subscription changes to bytes and goes on meanwhile, for everybody', async () => {
+  test('a subscription switches to bytes without interruption', async () => {
     const one = await joined('channel', 'x');
     const two = listener({ binary: true });
     const done = watch(hub.subscribe('channel', 'x', two.member));
@@ -727,7 +727,7 @@ describe('payloads as bytes', () => {
     expect(driver.calls).toHaveLength(2);
   });
 
-  test('what comes too late for the SUBSCRIBE under way is sent after it', async () => {
+  test('a switch during SUBSCRIBE is sent after it', async () => {
     const first = watch(hub.subscribe('channel', 'x', listener().member));
     await turn();
     const second = watch(hub.subscribe('channel', 'x', listener({ binary: true }).member));
@@ -742,7 +742,7 @@ describe('payloads as bytes', () => {
     expect(driver.breaches).toEqual([]);
   });
 
-  test('… or not at all when everybody has left', async () => {
+  test('a switch during SUBSCRIBE is not sent if all handlers have left', async () => {
     const { member } = await joined('channel', 'x');
     const other = listener({ binary: true });
     void hub.subscribe('channel', 'x', other.member);
@@ -756,7 +756,7 @@ describe('payloads as bytes', () => {
     expect(hub.sizes).toEqual(empty);
   });
 
-  test('are asked for again with a new connection', async () => {
+  test('are requested again on a new connection', async () => {
     await joined('channel', 'x', { binary: true });
     driver.drop();
     clock.advance(25);
@@ -764,7 +764,7 @@ describe('payloads as bytes', () => {
     expect(driver.only.binary).toBe(true);
   });
 
-  test('a connection that breaks under the change is a gap', async () => {
+  test('a connection lost during the switch is a gap', async () => {
     const one = await joined('channel', 'x');
     void hub.subscribe('channel', 'x', listener({ binary: true }).member);
     await turn();
@@ -777,7 +777,7 @@ describe('payloads as bytes', () => {
     expect(one.gaps).toMatchObject([{ reason: 'reconnected', recovered: false }]);
   });
 
-  test('… also where the driver tells of it by the rejection alone', async () => {
+  test('a connection lost during the switch is a gap, also if only the rejection shows it', async () => {
     const one = await joined('channel', 'x');
     void hub.subscribe('channel', 'x', listener({ binary: true }).member);
     await turn();
@@ -791,7 +791,7 @@ describe('payloads as bytes', () => {
     expect(one.gaps).toMatchObject([{ reason: 'reconnected', recovered: false }]);
   });
 
-  test('… also one that breaks after the change was refused', async () => {
+  test('a connection lost after a refused switch is a gap', async () => {
     const one = await joined('channel', 'x');
     const late = listener({ binary: true });
     const done = watch(hub.subscribe('channel', 'x', late.member));
@@ -813,7 +813,7 @@ describe('payloads as bytes', () => {
 });
 
 describe('a delay before UNSUBSCRIBE', () => {
-  test('whoever joins within it costs no command', async () => {
+  test('a handler that subscribes within it costs no command', async () => {
     const one = await joined('channel', 'x');
     await hub.unsubscribe('channel', 'x', one.member, 1_000);
     clock.advance(999);
@@ -828,7 +828,7 @@ describe('a delay before UNSUBSCRIBE', () => {
     expect([one.got, two.got]).toEqual([[], [1]]);
   });
 
-  test('after it UNSUBSCRIBE goes out', async () => {
+  test('UNSUBSCRIBE is sent after it', async () => {
     const one = await joined('channel', 'x');
     await hub.unsubscribe('channel', 'x', one.member, 1_000);
     clock.advance(999);
@@ -843,7 +843,7 @@ describe('a delay before UNSUBSCRIBE', () => {
     expect(hub.sizes).toEqual(empty);
   });
 
-  test('begins anew with each last one', async () => {
+  test('begins again with each last handler', async () => {
     for (let round = 0; round < 3; round++) {
       const one = listener();
       const done = hub.subscribe('channel', 'x', one.member);
@@ -860,7 +860,7 @@ describe('a delay before UNSUBSCRIBE', () => {
     expect(driver.only.method).toBe('unsubscribe');
   });
 
-  test('holds nothing that is not subscribed', async () => {
+  test('does not keep what is not subscribed', async () => {
     const one = listener();
     void hub.subscribe('channel', 'x', one.member);
     await turn();
@@ -885,7 +885,7 @@ describe('a delay before UNSUBSCRIBE', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('endDelays ends it at once, resolves with the confirmation, and leaves others alone', async () => {
+  test('flushDelayedUnsubscribes ends it at once, resolves with the confirmation, and does not affect other services', async () => {
     const [one, two] = [await joined('channel', 'x'), await joined('pattern', 'x')];
     await joined('channel', 'y');
     await hub.unsubscribe('channel', 'x', one.member, 1_000);
@@ -906,7 +906,7 @@ describe('a delay before UNSUBSCRIBE', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('who joined within it is no newcomer when Redis refuses later', async () => {
+  test('a handler that subscribed within it is kept if Redis refuses later', async () => {
     const one = await joined('channel', 'x');
     await hub.unsubscribe('channel', 'x', one.member, 1_000);
     const two = listener();
@@ -931,7 +931,7 @@ describe('many names', () => {
   const all = Array.from({ length: 2_500 }, (_, at) => `n${at}`);
   const sizes = () => driver.pending.map(({ method, names: { length } }) => `${method} ${length}`);
 
-  test('travel a thousand per command, each way, and after a drop as well', async () => {
+  test('are sent 1,000 per command, each way, and after a lost connection', async () => {
     const members = all.map((name) => ({ name, member: listener().member }));
     const done = Promise.all(members.map(({ name, member }) => hub.subscribe('channel', name, member)));
     await turn();
@@ -963,7 +963,7 @@ describe('many names', () => {
 });
 
 describe('dispatch', () => {
-  test('who left gets nothing, not even a message on its way', async () => {
+  test('a removed handler receives nothing, not even a message in flight', async () => {
     const one = await joined('channel', 'x');
     void hub.unsubscribe('channel', 'x', one.member);
     driver.message('channel', 'x', '1');
@@ -974,7 +974,7 @@ describe('dispatch', () => {
     expect(one.got).toEqual([]);
   });
 
-  test('a handler can take out itself and others during dispatch', async () => {
+  test('a handler can remove itself and others during dispatch', async () => {
     const order: string[] = [];
     const members: HandlerSubscription[] = [];
     const add = (name: string, act = () => {}) =>
@@ -998,7 +998,7 @@ describe('dispatch', () => {
     expect(order).toEqual(['first', 'third', 'fifth', 'third', 'fifth']);
   });
 
-  test('who joins during dispatch does not see that message, but the next', async () => {
+  test('a handler added during dispatch receives the next message, not that one', async () => {
     const late = listener();
     const early = memberFor((message) => {
       if (message === 1) void hub.subscribe('channel', 'x', late.member);
@@ -1013,7 +1013,7 @@ describe('dispatch', () => {
     expect(late.got).toEqual([2]);
   });
 
-  test('a message inside a message reaches everybody once each', async () => {
+  test('a message received during dispatch reaches every handler once', async () => {
     const other = listener();
     const nested: HandlerSubscription = memberFor((message) => {
       if (message !== 1) return;
@@ -1236,13 +1236,13 @@ async function play(actions: Action[]): Promise<void> {
 }
 
 describe('in any order', () => {
-  test('subscriptions follow their handlers', { timeout: 30_000 }, async () => {
+  test('subscriptions follow their handlers in any order of events', { timeout: 30_000 }, async () => {
     await fc.assert(fc.asyncProperty(fc.array(action, { maxLength: 80, size: 'max' }), play), {
       numRuns: 500,
     });
   });
 
-  test('the answers to concurrent calls may come in any order', { timeout: 30_000 }, async () => {
+  test('the replies to concurrent calls may arrive in any order', { timeout: 30_000 }, async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.scheduler(),
@@ -1281,7 +1281,7 @@ describe('in any order', () => {
   });
 });
 
-test('an interrupted UNSUBSCRIBE counts as done, whatever the driver calls it', async () => {
+test('an interrupted UNSUBSCRIBE counts as done, whatever the driver returns', async () => {
   const one = await joined('channel', 'x');
   const left = watch(hub.unsubscribe('channel', 'x', one.member));
   await turn();

@@ -105,7 +105,7 @@ describe('step', () => {
     ...(['dropped', 'wanted otherwise'] as const),
   );
 
-  test('whatever happens, it ends with: subscribed if and only if somebody is there', () => {
+  test('any events end with a subscription if and only if there is a handler', () => {
     fc.assert(
       fc.property(fc.array(action, { maxLength: 80, size: 'max' }), (actions) => {
         const name = new Name();
