@@ -1,9 +1,9 @@
 import type { Position } from '../history/position.js';
 import { allOrFirstError } from '../internal/promises.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
-import { readLastMessages } from '../pubsub/read-history.js';
 import type { MessageContext } from '../pubsub/message-context.js';
 import type { SubscribeOptions } from '../pubsub/options.js';
+import { readLastMessages } from '../pubsub/read-history.js';
 import type { Subscription } from '../pubsub/subscribe.js';
 import type { ChannelAnchors } from './channel-anchors.js';
 import { EncodedFrame } from './encoded-frame.js';

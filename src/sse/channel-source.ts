@@ -3,9 +3,9 @@ import { InvalidArgumentError } from '../internal/errors.js';
 import { assertName, numberOption } from '../internal/validate.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
-import { readLastMessages } from '../pubsub/read-history.js';
 import type { MessageContext } from '../pubsub/message-context.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
+import { readLastMessages } from '../pubsub/read-history.js';
 import type { Subscription } from '../pubsub/subscribe.js';
 import { formatEvent } from './event-stream-format.js';
 import {

@@ -1,8 +1,8 @@
 import { CommandError, type Discontinuity, type Position, PubSubService } from 'rollcall';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { historyKeys } from '../../src/history/keys.js';
 import { appendScript } from '../../src/history/append.js';
 import { readScript } from '../../src/history/history-reader.js';
+import { historyKeys } from '../../src/history/keys.js';
 import { driverFor } from '../../src/redis/detect.js';
 import { ioredis, nodeRedis } from '../shared/redis-clients.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
