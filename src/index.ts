@@ -148,8 +148,8 @@ export type {
   RoomServiceStats,
   SlowPeerPolicy,
 } from './rooms/options.js';
-export type { FrameEncoder, Notice, Peer } from './rooms/peer.js';
-export type { RoomEvent } from './rooms/room-message.js';
+export type { Peer } from './rooms/peer-writer.js';
+export type { FrameEncoder, Notice, RoomEvent } from './rooms/room-message.js';
 export { RoomMessage } from './rooms/room-message.js';
 export { RoomService } from './rooms/room-service.js';
 export type { RoomSocket } from './rooms/room-socket.js';

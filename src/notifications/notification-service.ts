@@ -25,17 +25,16 @@ import { createRequestHandlers, type NotificationRequestHandlers } from './reque
 
 const DAY = 86_400_000;
 const YEAR = 365 * DAY;
-/** More unread ones are not counted: counting is reading. */
+/** Unread notifications are counted up to this number, because counting reads them. */
 const MAX_COUNT = 100;
 
-/** The events by which a user's sockets are told. */
+/** Events that a user's sockets receive. */
 const NOTIFICATION = 'notification';
 const READ = 'notification:read';
 
 /**
- * Notifications for users, wherever they are: told to all their sockets now, and kept for when they come
- * back, to be listed, counted and acknowledged. It holds no connection and no timer of its own: there is
- * nothing to close.
+ * Notifications for users: sent to all their sockets now, and stored, to be listed, counted and acknowledged later.
+ * The service has no connection or timer of its own, so there is nothing to close.
  *
  * @example
  * ```ts
@@ -49,7 +48,7 @@ export class NotificationService {
   readonly #rooms: RoomService;
   readonly #reporter: ErrorReporter;
   readonly #channel: ChannelDefinition<{ readonly userId: string }, Json>;
-  readonly #marks: ReadMarkers;
+  readonly #readMarkers: ReadMarkers;
 
   /** @throws {@link InvalidArgumentError} for an option out of range. */
   constructor(options: NotificationServiceOptions) {
@@ -60,11 +59,11 @@ export class NotificationService {
     if (onError !== undefined) assertFunction('onError', onError);
     const { size, ttl } = resolveHistoryOptions(history);
     const markTtl = Math.max(YEAR, ttl);
-    // Remembered for longer than any mark: a mark must not outlive what it stands on, or all would look lost.
+    // Longer than any read marker: a marker whose position is no longer known would make `unread` look incomplete.
     const positionTtl = history.positionTtl ?? markTtl + ttl;
     this.#rooms = rooms;
     this.#reporter = new ErrorReporter(onError);
-    this.#marks = new ReadMarkers(rooms.pubsub, markTtl);
+    this.#readMarkers = new ReadMarkers(rooms.pubsub, markTtl);
     this.#channel = defineChannel<Json>()('notifications:{userId}', {
       history: { size, ttl, positionTtl },
       codec: jsonCodec,
@@ -72,19 +71,19 @@ export class NotificationService {
   }
 
   /**
-   * Keeps a notification, then tells all sockets of the user by the event `notification` with
-   * `{ id, at, data }`, `at` in ms since the epoch. It resolves when it is kept: a failure to tell goes to
-   * `onError`, and the user finds it in his list. A client may get one twice, with the same id.
+   * Stores a notification, then sends all sockets of the user the event `notification` with `{ id, at, data }`, `at`
+   * in ms since the epoch. If only sending fails, the error goes to `onError`, and the user finds the notification in
+   * the list. At-least-once: a client may receive one twice, with the same id.
    *
-   * @throws {@link InvalidArgumentError} for a bad id or option, or what JSON cannot say; and whatever
-   * `PubSubService.publish` throws, whose `outcome` tells whether it may be kept all the same.
+   * @throws {@link InvalidArgumentError} for a bad id or option, or data that is not JSON; and all errors of
+   * `PubSubService.publish`, whose `outcome` says whether it may have been stored.
    */
   async notify(userId: string, notification: Json, options: NotifyOptions = {}): Promise<NotifyResult> {
     const channel = this.#channelOf(userId);
     assertOptions('options', options);
     const { idempotencyKey, live = true } = options;
     if (typeof live !== 'boolean') throw new InvalidArgumentError('live', 'must be true or false');
-    // The argument is to be called by its name.
+    // Here, so that the error names this argument, not `publish`'s.
     encodeJson('notification', notification);
     const publishing = idempotencyKey === undefined ? {} : { idempotencyKey };
     const { position, duplicate = false } = await this.#rooms.pubsub.publish(
@@ -95,17 +94,17 @@ export class NotificationService {
     const id = position as Position;
     const event = { id, at: publishedAt(id), data: notification };
     const [delivered, online] = await Promise.all([
-      live ? this.#sendToUser(userId, NOTIFICATION, event, this.#once(id)) : 0,
+      live ? this.#sendToUser(userId, NOTIFICATION, event, this.#idempotencyOption(id)) : 0,
       this.#online(userId),
     ]);
     return { id, duplicate, delivered, online };
   }
 
   /**
-   * Reads a page of what is kept for a user, newest first, whether read or not.
+   * Reads a page of a user's stored notifications, read and unread, newest first.
    *
    * @throws {@link InvalidArgumentError} for a bad id or option; {@link CommandError},
-   * {@link TimeoutError}, {@link ConnectionError} when it cannot be read.
+   * {@link TimeoutError}, {@link ConnectionError} if the read fails.
    */
   async list(userId: string, options: NotificationListOptions = {}): Promise<NotificationList> {
     const channel = this.#channelOf(userId);
@@ -116,29 +115,29 @@ export class NotificationService {
     const paging = { reverse: true, limit, ...(before === undefined ? {} : { before }) };
     const [{ messages, more }, readUpTo] = await Promise.all([
       this.#rooms.pubsub.history(channel, paging),
-      this.#marks.get(userId),
+      this.#readMarkers.get(userId),
     ]);
     const notifications = messages.map((message) => toNotification(message, readUpTo));
     return { notifications, more, unread: await this.#unread(channel, readUpTo), readUpTo };
   }
 
   /**
-   * How many notifications of a user are unread.
+   * Counts the unread notifications of a user.
    *
-   * @throws as {@link NotificationService.list} does.
+   * @throws the errors of {@link NotificationService.list}.
    */
   async unread(userId: string): Promise<UnreadNotifications> {
     const channel = this.#channelOf(userId);
-    return this.#unread(channel, await this.#marks.get(userId));
+    return this.#unread(channel, await this.#readMarkers.get(userId));
   }
 
   /**
-   * Marks everything up to this notification, itself included, as read, and tells the user's sockets by the event
-   * `notification:read` with `{ id }`, if that is new. Never moves back, in whatever order devices
-   * acknowledge. An id beyond the newest one means that; one that is older than all that is kept, nothing.
+   * Marks all notifications up to this one as read, and sends the user's sockets the event `notification:read` with
+   * `{ id }` if the marker has moved. The marker never moves back, in whatever order devices acknowledge. An id
+   * beyond the newest marks the newest; an id older than all stored ones does nothing.
    *
-   * @throws {@link InvalidArgumentError} for a bad id or option; and whatever `PubSubService.history` and
-   * `publish` throw. It may be repeated.
+   * @throws {@link InvalidArgumentError} for a bad id or option; and all errors of `PubSubService.history` and
+   * `publish`. It is idempotent.
    */
   async acknowledge(
     userId: string,
@@ -151,31 +150,30 @@ export class NotificationService {
     const { except } = options;
     if (except !== undefined) assertName('except', except);
     const [{ messages }, readUpTo] = await Promise.all([
-      // Ids come from clients: only the place of a notification is ever marked.
+      // Ids come from clients: only the position of a stored notification is ever marked.
       this.#rooms.pubsub.history(channel, { reverse: true, before: positionAfter(id), limit: 1 }),
-      this.#marks.get(userId),
+      this.#readMarkers.get(userId),
     ]);
     const newest = messages[0]?.position ?? ORIGIN;
     if (positionTime(newest) <= positionTime(readUpTo)) return { readUpTo };
-    await this.#marks.advance(userId, newest);
+    await this.#readMarkers.advance(userId, newest);
     await this.#sendToUser(userId, READ, { id: newest }, except === undefined ? {} : { except });
     return { readUpTo: newest };
   }
 
   /**
-   * Handlers of the requests `notifications.list`, `notifications.unread` and `notifications.acknowledge`, by which
-   * users' own sockets ask: the user is the socket's, whatever the request says. What they throw for bad input
-   * is {@link InvalidArgumentError}.
+   * Handlers of the requests `notifications.list`, `notifications.unread` and `notifications.acknowledge` of users'
+   * own sockets: the user is always the socket's. Bad input throws {@link InvalidArgumentError}.
    */
   requestHandlers(): NotificationRequestHandlers {
     return createRequestHandlers(this);
   }
 
-  /** The channel of a user; throws for a bad id, also one that makes its name too long. */
+  /** Throws for an invalid id, also one that makes a channel name too long. */
   #channelOf(userId: string): ChannelRef<Json> {
     assertName('userId', userId);
-    // The longer one of the two channels, so that none of them is used in vain.
-    this.#marks.channel(userId);
+    // Validates the longer of the two channel names, before either is used.
+    this.#readMarkers.channel(userId);
     return this.#channel({ userId });
   }
 
@@ -187,12 +185,12 @@ export class NotificationService {
     return { count: messages.length, capped: more, complete };
   }
 
-  /** Where rooms keep what is sent to users, a repetition of `notify` tells them only what it had not. */
-  #once(id: Position): BroadcastOptions {
+  /** If rooms store messages, a repeated `notify` sends only what had not been sent. */
+  #idempotencyOption(id: Position): BroadcastOptions {
     return this.#rooms.hasHistory ? { idempotencyKey: `${NOTIFICATION}:${id}` } : {};
   }
 
-  /** Tells the user's sockets; resolves with how many processes have some. */
+  /** Resolves with the number of processes that have sockets of the user. */
   async #sendToUser(userId: string, event: string, data: Json, options: BroadcastOptions): Promise<number> {
     try {
       return (await this.#rooms.sendToUser(userId, event, data, options)).receivers;
@@ -227,7 +225,7 @@ function toNotification(
   };
 }
 
-/** A position that comes after `id`, and before whatever comes after that. */
+/** The smallest position after `id`. */
 function positionAfter(id: Position): Position {
   return `${Math.min(positionTime(id) + 1, Number.MAX_SAFE_INTEGER)}-0`;
 }

@@ -6,73 +6,73 @@ import type { RoomService } from '../rooms/room-service.js';
 
 /** Options of a notification service. */
 export interface NotificationServiceOptions {
-  /** What reaches the users' sockets; its pub/sub and presence services are used too. */
+  /** Room service that reaches the users' sockets; its pub/sub and presence services are used too. */
   rooms: RoomService;
   /**
-   * What is kept for each user. Of all services on one Redis the latest call decides, so give
-   * all the same. @default the last 100 for 30 days
+   * How many notifications of each user are stored, and for how long. All services on one Redis must have the same
+   * value, because each call applies its own. @default the last 100 for 30 days
    */
   history?: HistoryOptions;
-  /** Gets every failure that no caller waits for. @default nobody */
+  /** Receives every failure that no caller awaits. */
   onError?: ErrorListener;
 }
 
 /** Options of `notify`. */
 export interface NotifyOptions {
   /**
-   * Makes repetitions one notification, for 10 minutes: with the same key, and the same content, call
-   * `notify` again when it failed. At most 512 bytes. @default none
+   * Stores repeated calls once, for 10 minutes: if `notify` has failed, call it again with the same key and the same
+   * content. At most 512 bytes. @default none
    */
   idempotencyKey?: string;
-  /** False: it is only kept; no socket is told now. @default true */
+  /** `false` only stores it: no socket receives it now. @default true */
   live?: boolean;
 }
 
-/** What `notify` resolves with: the notification is kept. */
+/** What `notify` resolves with, once the notification is stored. */
 export interface NotifyResult {
-  /** Names the notification; what `acknowledge` takes. */
+  /** Id of the notification, for `acknowledge`. */
   readonly id: Position;
-  /** The idempotency key was known: `id` is the earlier notification's. */
+  /** True if the idempotency key was known: `id` is that of the earlier notification. */
   readonly duplicate: boolean;
   /**
-   * How many processes with sockets of the user got it just now; on a Cluster those of one node at most. 0
-   * when there are none, when they had got it before, and when telling them failed (see `onError`).
+   * How many processes with sockets of the user received it; on a Cluster those of one node at most. 0 if there are
+   * none, if they had received it before, or if sending failed (see `onError`).
    */
   readonly delivered: number;
   /**
-   * The user has sockets, or had until a moment ago (the presence service's `grace`), be he invisible or not. If
-   * not, send him a push message or mail. `undefined` without a presence service, or when it failed.
+   * True if the user has sockets, invisible ones included, or is within the presence service's `grace`. If false, send
+   * a push message or mail. `undefined` without a presence service, or if reading it failed.
    */
   readonly online: boolean | undefined;
 }
 
-/** A notification as it is kept. */
+/** A stored notification. */
 export interface Notification {
-  /** What names it. Grows from one to the next. */
+  /** Its id; later notifications have greater ones. */
   readonly id: Position;
-  /** When it was made, by Redis's clock. */
+  /** When it was stored, by Redis's clock. */
   readonly at: Date;
-  /** What was given to `notify`. */
+  /** The data passed to `notify`. */
   readonly data: Json;
-  /** It, or a later one, was acknowledged. */
+  /** True if it or a later one was acknowledged. */
   readonly read: boolean;
 }
 
 /** Options of `list`. */
 export interface NotificationListOptions {
-  /** Only what is older than this one: the last one of the page before. @default from the newest on */
+  /** Only notifications older than this id: the last one of the previous page. @default from the newest on */
   before?: Position;
-  /** At most so many, 1 to 1,000; fewer where they are large. @default 50 */
+  /** Maximum number, 1 to 1,000; fewer if they are large. @default 50 */
   limit?: number;
 }
 
-/** How many notifications are unread. */
+/** Number of unread notifications. */
 export interface UnreadNotifications {
-  /** How many there are; no more than 100 are counted. */
+  /** The number; at most 100 are counted. */
   readonly count: number;
-  /** There are more than that. */
+  /** True if there are more than `count`. */
   readonly capped: boolean;
-  /** False when some that were never acknowledged are not kept any more, or were lost with Redis's memory. */
+  /** False if some that were never acknowledged are no longer stored, or were lost by Redis. */
   readonly complete: boolean;
 }
 
@@ -80,22 +80,22 @@ export interface UnreadNotifications {
 export interface NotificationList {
   /** Newest first. */
   readonly notifications: Notification[];
-  /** There are older ones: go on with `before` the last one of these. */
+  /** True if there are older ones: pass the last id as `before`. */
   readonly more: boolean;
-  /** How many are unread, on whichever page. */
+  /** Number of unread notifications on all pages. */
   readonly unread: UnreadNotifications;
-  /** The latest one that was acknowledged; `0-0` for none. */
+  /** Id of the latest acknowledged one; `0-0` for none. */
   readonly readUpTo: Position;
 }
 
 /** Options of `acknowledge`. */
 export interface AcknowledgeOptions {
-  /** The id of a socket that need not be told: the one it came from. @default none */
+  /** Id of a socket that must not receive the event: the one that acknowledges. @default none */
   except?: string;
 }
 
 /** What `acknowledge` resolves with. */
 export interface AcknowledgeResult {
-  /** Up to where all is read now: never before where it was. `0-0` for nowhere. */
+  /** Id up to which all is read now; never moves back. `0-0` for none. */
   readonly readUpTo: Position;
 }

@@ -3,23 +3,23 @@ import { jsonCodec } from '../internal/codec.js';
 import { type ChannelDefinition, type ChannelRef, defineChannel } from '../pubsub/channel-definition.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 
-/** Up to which notification, its own id included, a user has read. */
+/** Id of the last notification that a user has read. */
 export interface ReadMarker {
   readonly id: Position;
 }
 
-/** Of so many marks the greatest counts: more than there are devices that move it at one moment. */
+/** The greatest of this many markers counts: more than devices that acknowledge at once. */
 const SIZE = 10;
 
 /**
- * Up to where users have read. A mark only ever moves forward, in whatever order it is moved: nobody
- * overwrites it, the greatest of the last ones counts.
+ * Stores up to where users have read. A marker only moves forward: markers are appended, and the greatest of the last
+ * ones counts.
  */
 export class ReadMarkers {
   readonly #pubsub: PubSubService;
   readonly #channel: ChannelDefinition<{ readonly userId: string }, ReadMarker>;
 
-  /** Marks are kept for `ttl` ms. */
+  /** Markers expire after `ttl` ms. */
   constructor(pubsub: PubSubService, ttl: number) {
     this.#pubsub = pubsub;
     this.#channel = defineChannel<ReadMarker>()('notifications-read:{userId}', {
@@ -28,12 +28,12 @@ export class ReadMarkers {
     });
   }
 
-  /** The channel of a user's marks. */
+  /** Channel of a user's markers. */
   channel(userId: string): ChannelRef<ReadMarker> {
     return this.#channel({ userId });
   }
 
-  /** The id of the last notification that is read, or {@link ORIGIN}. */
+  /** Id of the last read notification; {@link ORIGIN} for none. */
   async get(userId: string): Promise<Position> {
     const { messages } = await this.#pubsub.history(this.channel(userId), { limit: SIZE, reverse: true });
     let greatest = ORIGIN;
@@ -44,13 +44,13 @@ export class ReadMarkers {
     return greatest;
   }
 
-  /** All up to `id` is read. */
+  /** Marks all notifications up to `id` as read. */
   async advance(userId: string, id: Position): Promise<void> {
     await this.#pubsub.publish(this.channel(userId), { id });
   }
 }
 
-/** What a mark holds; what somebody else has put there marks nothing. */
+/** {@link ORIGIN} for a payload of another program that is no marker. */
 function parseMarker(message: Partial<ReadMarker> | null): Position {
   const id: unknown = message?.id;
   try {

@@ -9,40 +9,39 @@ import type {
   UnreadNotifications,
 } from './options.js';
 
-/** Who asks: a socket that is known to be this user's. A `RoomSocket` will do. */
+/** An authenticated socket of a user, for example a `RoomSocket`. */
 export interface NotificationRequester {
-  /** The user. */
+  /** Id of the user. */
   readonly userId: string;
-  /** The socket's id: it is not told of what it acknowledges itself. @default it is */
+  /** Id of the socket, which does not receive events about its own acknowledgements. @default it receives them */
   readonly id?: string;
 }
 
-/** Answers a request; `data` is what came with it, unchecked. */
+/** Handles a request; `data` is the client's, without validation. */
 export type NotificationRequestHandler = (socket: NotificationRequester, data?: unknown) => Promise<Json>;
 
-/** Handlers of requests, by method; dates in their answers are ms since the epoch. */
+/** Request handlers by method; dates in their replies are ms since the epoch. */
 export interface NotificationRequestHandlers {
-  /** Takes `{ before?, limit? }`, answers as `NotificationService.list` does. */
+  /** Takes `{ before?, limit? }`; replies like `NotificationService.list`. */
   readonly 'notifications.list': NotificationRequestHandler;
-  /** Takes nothing, answers as `NotificationService.unread` does. */
+  /** Takes nothing; replies like `NotificationService.unread`. */
   readonly 'notifications.unread': NotificationRequestHandler;
-  /** Takes `{ id }`, answers as `NotificationService.acknowledge` does. */
+  /** Takes `{ id }`; replies like `NotificationService.acknowledge`. */
   readonly 'notifications.acknowledge': NotificationRequestHandler;
-  /** There are no others. */
+  /** No other methods. */
   readonly [method: string]: NotificationRequestHandler;
 }
 
-/** The part of the service that clients may ask. */
+/** The part of the service that clients may call. */
 interface NotificationQueries {
   list(userId: string, options?: NotificationListOptions): Promise<NotificationList>;
   unread(userId: string): Promise<UnreadNotifications>;
   acknowledge(userId: string, id: Position, options?: AcknowledgeOptions): Promise<AcknowledgeResult>;
 }
 
-/** A client's list is read by a person. */
+/** The largest page of a client, which is shown to a person. */
 const MAX_LIMIT = 100;
 
-/** The requests that `service` answers. */
 export function createRequestHandlers(service: NotificationQueries): NotificationRequestHandlers {
   return Object.freeze({
     'notifications.list': async ({ userId }, data) => {
@@ -50,7 +49,7 @@ export function createRequestHandlers(service: NotificationQueries): Notificatio
       if (typeof limit === 'number' && limit > MAX_LIMIT) {
         throw new InvalidArgumentError('limit', `must be at most ${MAX_LIMIT}`);
       }
-      // The service checks what they are.
+      // The service validates both types.
       const options = {
         ...(before === undefined ? {} : { before: before as Position }),
         ...(limit === undefined ? {} : { limit: limit as number }),
@@ -73,7 +72,6 @@ export function createRequestHandlers(service: NotificationQueries): Notificatio
   });
 }
 
-/** The members of what came with a request. */
 function assertObject(data: unknown): { readonly [name: string]: unknown } {
   if (typeof data !== 'object' || data === null || Array.isArray(data)) {
     throw new InvalidArgumentError('data', 'must be an object');

@@ -4,61 +4,60 @@ import type { PubSubService } from '../pubsub/pubsub-service.js';
 import type { Subscription } from '../pubsub/subscribe.js';
 import type { RoomEvent } from './room-message.js';
 
-/** One channel that this process listens to for the sake of its peers. */
+/** The service's own subscription of one channel, held while local peers listen to it. */
 class ChannelAnchor {
   peers = 0;
   constructor(readonly subscription: Promise<Subscription>) {}
 }
 
 /**
- * One handler of our own on every channel that local peers listen to. It follows the channel from when
- * the first of them came, so that it is known here where the channel's end is: whoever comes later
- * begins there without asking Redis.
+ * One handler of the service's own on every channel that local peers listen to. It follows the channel from
+ * its first local peer on and so knows the end of the history: later peers start there without a read in Redis.
  */
 export class ChannelAnchors {
   readonly #pubsub: PubSubService;
-  readonly #hear: (payload: string, channel: string) => void;
-  readonly #keepers = new Map<string, ChannelAnchor>();
+  readonly #onPayload: (payload: string, channel: string) => void;
+  readonly #anchors = new Map<string, ChannelAnchor>();
 
-  /** `hear` gets every payload; it is on everybody's way, so it must be quick. */
-  constructor(pubsub: PubSubService, hear: (payload: string, channel: string) => void) {
+  /** `onPayload` receives every payload before the peers do, so it must be fast. */
+  constructor(pubsub: PubSubService, onPayload: (payload: string, channel: string) => void) {
     this.#pubsub = pubsub;
-    this.#hear = hear;
+    this.#onPayload = onPayload;
   }
 
-  /** How many channels there are. */
+  /** Number of channels. */
   get size(): number {
-    return this.#keepers.size;
+    return this.#anchors.size;
   }
 
   /**
-   * Counts one more peer, until `release`; resolves with where the channel's history ends, as far as
-   * it has one. When it rejects, nothing is counted.
+   * Counts one more peer of the channel, until `release`. Resolves with the end of its history, `undefined`
+   * without one. When it rejects, the peer is not counted.
    */
   async acquire(channel: ChannelRef<RoomEvent>): Promise<Position | undefined> {
     const { name } = channel;
-    let keeper = this.#keepers.get(name);
-    if (keeper === undefined) {
-      keeper = new ChannelAnchor(
-        this.#pubsub.subscribe(channel, (payload) => this.#hear(payload as string, name), { raw: true }),
+    let anchor = this.#anchors.get(name);
+    if (anchor === undefined) {
+      anchor = new ChannelAnchor(
+        this.#pubsub.subscribe(channel, (payload) => this.#onPayload(payload as string, name), { raw: true }),
       );
-      this.#keepers.set(name, keeper);
+      this.#anchors.set(name, anchor);
     }
-    keeper.peers++;
+    anchor.peers++;
     try {
-      return (await keeper.subscription).position;
+      return (await anchor.subscription).position;
     } catch (error) {
-      // All who wait for it get the error; the next one tries again.
-      if (this.#keepers.get(name) === keeper) this.#keepers.delete(name);
+      // Every waiting peer receives the error; the next one subscribes again.
+      if (this.#anchors.get(name) === anchor) this.#anchors.delete(name);
       throw error;
     }
   }
 
-  /** Counts one peer less. */
+  /** Counts one peer less; the last one unsubscribes. */
   async release({ name }: ChannelRef<RoomEvent>): Promise<void> {
-    const keeper = this.#keepers.get(name);
-    if (keeper === undefined || --keeper.peers > 0) return;
-    this.#keepers.delete(name);
-    await (await keeper.subscription).unsubscribe();
+    const anchor = this.#anchors.get(name);
+    if (anchor === undefined || --anchor.peers > 0) return;
+    this.#anchors.delete(name);
+    await (await anchor.subscription).unsubscribe();
   }
 }

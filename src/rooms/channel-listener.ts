@@ -6,29 +6,28 @@ import type { SubscribeOptions } from '../pubsub/options.js';
 import { readLastMessages } from '../pubsub/read-history.js';
 import type { Subscription } from '../pubsub/subscribe.js';
 import type { ChannelAnchors } from './channel-anchors.js';
-import { EncodedFrame } from './encoded-frame.js';
 import type { MemberSocket, RoomContext } from './room-context.js';
-import { parseRoomMessage, type RoomEvent } from './room-message.js';
+import { EncodedFrame, parseRoomMessage, type RoomEvent } from './room-message.js';
 
 /**
- * A socket's ear on one channel: a room's or, without a room, its user's. Every peer has a handler of its
- * own, because each may stand elsewhere in the history; those who stand together share the work.
+ * One socket's subscription of a room's channel or, without a room, of its user's. Every socket has a handler
+ * of its own because each may be at another position; handlers at the same position share the work.
  */
 export class ChannelListener {
-  readonly #host: RoomContext;
-  readonly #occupant: MemberSocket;
+  readonly #context: RoomContext;
+  readonly #socket: MemberSocket;
   readonly #room: string | undefined;
   readonly #channel: ChannelRef<RoomEvent>;
-  readonly #keepers: ChannelAnchors;
-  #held = false;
+  readonly #anchors: ChannelAnchors;
+  #anchored = false;
   #subscription: Subscription | undefined;
 
-  constructor(host: RoomContext, occupant: MemberSocket, room?: string) {
-    this.#host = host;
-    this.#occupant = occupant;
+  constructor(context: RoomContext, socket: MemberSocket, room?: string) {
+    this.#context = context;
+    this.#socket = socket;
     this.#room = room;
-    this.#channel = room === undefined ? host.user(occupant.userId) : host.room(room);
-    this.#keepers = room === undefined ? host.users : host.rooms;
+    this.#channel = room === undefined ? context.userChannel(socket.userId) : context.roomChannel(room);
+    this.#anchors = room === undefined ? context.userAnchors : context.roomAnchors;
   }
 
   get open(): boolean {
@@ -39,60 +38,59 @@ export class ChannelListener {
     return this.#subscription?.position;
   }
 
-  /** Listens from `since` on, or where the channel's history ends, after its `last` messages. */
+  /** Subscribes from `since`; without it, from the end of the history after replaying its `last` messages. */
   async start(since: SubscribeOptions['since'] | undefined, last = 0): Promise<void> {
-    const end = await this.#keepers.acquire(this.#channel);
-    this.#held = true;
-    const kept = this.#channel.definition.history !== undefined;
-    const begin = since ?? (last > 0 && kept ? await this.#replay(last) : end);
-    this.#subscription = await this.#host.pubsub.subscribe(
+    const end = await this.#anchors.acquire(this.#channel);
+    this.#anchored = true;
+    const hasHistory = this.#channel.definition.history !== undefined;
+    const start = since ?? (last > 0 && hasHistory ? await this.#replay(last) : end);
+    this.#subscription = await this.#context.pubsub.subscribe(
       this.#channel,
       (payload, context) => this.#onMessage(payload as string, context),
       {
         raw: true,
-        ...(begin === undefined ? {} : { since: begin }),
+        ...(start === undefined ? {} : { since: start }),
         onDiscontinuity: ({ reason, since, recovered }) => {
           const notice = { type: 'discontinuity', reason, since: since.getTime(), recovered } as const;
-          this.#occupant.outlet.sendNotice(EncodedFrame.notice({ ...notice, ...this.#where }));
+          this.#socket.writer.sendNotice(EncodedFrame.notice({ ...notice, ...this.#roomField }));
         },
       },
     );
   }
 
-  /** Listens no more. */
   async close(): Promise<void> {
     const subscription = this.#subscription;
     this.#subscription = undefined;
-    const held = this.#held;
-    this.#held = false;
-    this.#occupant.outlet.clearDropped(this.#room);
+    const anchored = this.#anchored;
+    this.#anchored = false;
+    this.#socket.writer.clearDropped(this.#room);
     await allOrFirstError([
       subscription?.unsubscribe(),
-      held ? this.#keepers.release(this.#channel) : undefined,
+      anchored ? this.#anchors.release(this.#channel) : undefined,
     ]);
   }
 
-  get #where(): { room?: string } {
+  get #roomField(): { room?: string } {
     return this.#room === undefined ? {} : { room: this.#room };
   }
 
   #onMessage(payload: string, context: MessageContext): void {
-    const read = this.#host.reading.read(this.#room, payload, context);
-    if (read === undefined) return;
-    const { outlet, id } = this.#occupant;
-    const { message, outgoing } = read;
-    if (message.except !== id && !message.internal) return outlet.sendMessage(this.#room, outgoing);
-    // The peer has to know the place of what it does not get, or it would ask for it later.
-    if (context.position !== undefined) outlet.sendPosition(this.#room, context.position);
+    const parsed = this.#context.parser.parse(this.#room, payload, context);
+    if (parsed === undefined) return;
+    const { writer, id } = this.#socket;
+    const { message, frame } = parsed;
+    if (message.except !== id && !message.internal) return writer.sendMessage(this.#room, frame);
+    // Without the position, the peer would request the message when it recovers.
+    if (context.position !== undefined) writer.sendPosition(this.#room, context.position);
   }
 
-  /** Sends the last `count` messages; resolves with where they end. */
+  /** Sends the last `count` messages; resolves with the position of the last one. */
   async #replay(count: number): Promise<Position> {
-    const { messages, end } = await readLastMessages(this.#host.pubsub, this.#channel, count);
+    const { messages, end } = await readLastMessages(this.#context.pubsub, this.#channel, count);
     for (const { raw, position } of messages) {
       const message = parseRoomMessage(this.#room, position, raw as string);
       if (message === undefined || message.internal) continue;
-      this.#occupant.outlet.sendMessage(this.#room, EncodedFrame.message(message));
+      this.#socket.writer.sendMessage(this.#room, EncodedFrame.message(message));
     }
     return end;
   }

@@ -7,112 +7,112 @@ import type { PresenceService } from '../presence/presence-service.js';
 import type { Status } from '../presence/types.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 
-/** What to do with a peer that reads more slowly than it is written to. */
+/** What happens to a slow consumer: a peer that reads more slowly than messages arrive for it. */
 export type SlowPeerPolicy = 'close' | 'drop';
 
 /** Options of a room service. */
 export interface RoomServiceOptions {
-  /** What carries the messages. */
+  /** Carries the messages. */
   pubsub: PubSubService;
-  /** Who is in which room, and online at all. Without it rooms are for messages only. @default none */
+  /** Tracks users and room members. Without it rooms carry messages only. @default none */
   presence?: PresenceService;
   /**
-   * What rooms keep of their messages, so that whoever comes back gets what he missed; `false` for
-   * nothing. What is sent to users is kept alike.
+   * How many messages of each room and user are stored, and for how long, so that a client that reconnects
+   * receives those it missed; `false` stores none.
    * @default the last 100 for an hour
    */
   history?: HistoryOptions | false;
-  /** Use sharded channels (Redis 7), which spread over the nodes of a Cluster. @default false */
+  /** Use sharded channels (Redis 7), which are spread over the nodes of a Cluster. @default false */
   sharded?: boolean;
-  /** How many bytes may wait for a peer before it counts as slow. @default 1_048_576 */
+  /** Bytes that may wait for a peer before it counts as slow. @default 1_048_576 */
   maxBufferedBytes?: number;
   /**
-   * What happens to a slow peer: `close` ends its connection with a code that says "come back", and it gets
-   * what it missed then; `drop` leaves messages out, and tells it so when it has caught up.
+   * Policy for slow peers. `close` ends the connection with 4508, on which clients reconnect and receive the
+   * messages they missed. `drop` drops messages, and sends the peer a discontinuity once it has caught up.
    * @default 'close'
    */
   slowPeers?: SlowPeerPolicy;
-  /** Gets every failure that no caller waits for. */
+  /** Receives every failure that no caller awaits. */
   onError?: ErrorListener;
-  /** Where time comes from; for tests. @default the system's */
+  /** Source of time; for tests. @default the system's */
   clock?: Clock;
 }
 
-/** Whose peer is attached. */
+/** Options of `attach`. */
 export interface AttachOptions {
-  /** The user's id. */
+  /** Id of the user. */
   userId: string;
-  /** The server's own id for the connection; another one for every connection. @default a random one */
+  /** Id of the connection; must be unique. @default a random one */
   socketId?: string;
-  /** Its status at first. @default 'online' */
+  /** First status of the socket. @default 'online' */
   status?: Status;
-  /** What to show of the socket in `PresenceData.sockets`. @default nothing */
+  /** Shown with the socket in `PresenceData.sockets`. @default nothing */
   meta?: Json;
-  /** Begin with what was sent to the user after this position. @default with what comes */
+  /** First send the messages to the user after this position. @default only new messages */
   since?: Position;
 }
 
 /** Options of `join`. */
 export interface JoinOptions {
-  /** Begin after this position, or with the oldest message that is kept. @default with what comes */
+  /** First send the messages after this position, or every stored one. @default only new messages */
   since?: Position | 'earliest';
-  /** Begin with so many of the last messages, up to 1,000; not together with `since`. @default 0 */
+  /** First send this many of the last messages, up to 1,000; cannot be combined with `since`. @default 0 */
   last?: number;
-  /** Shown to others in the room. @default null */
+  /** Shown to the other members of the room. @default null */
   info?: Json;
-  /** Send the peer who is in the room, and what changes there. @default false */
+  /** Send the peer the room's members and their changes. @default false */
   members?: boolean;
 }
 
 /** What `join` resolves with. */
 export interface JoinResult {
   /**
-   * After which message the peer's first one of this room comes. A peer that got messages meanwhile is
-   * further than that. `undefined` where there is no history, and with `since: 'earliest'` perhaps, until
-   * the first message tells.
+   * Position in the room's history when `join` resolves: messages sent to the peer in the meantime are
+   * included. `undefined` without history; with `since: 'earliest'` possibly until the first message.
    */
   readonly position: Position | undefined;
 }
 
 /** Options of `broadcast` and `sendToUser`. */
 export interface BroadcastOptions {
-  /** The id of a socket that is not to get it. @default none */
+  /** Id of a socket that must not receive the message. @default none */
   except?: string;
-  /** The user who says it. @default nobody: the server */
+  /** Id of the user who sends it. @default none: the server sends it */
   from?: string;
   /**
-   * Do not store the message in the room's history: a peer that is away never gets it, and its loss is no
-   * discontinuity.
+   * Do not store the message in the history: a peer that is disconnected never receives it, and its loss is not
+   * reported as a discontinuity.
    * @default false
    */
   transient?: boolean;
-  /** Makes repetitions one message; only for messages that go into a history. See `PublishOptions`. @default none */
+  /** Publishes repeated calls once; only with history. See `PublishOptions`. @default none */
   idempotencyKey?: string;
 }
 
 /** Options of `detach`. */
 export interface DetachOptions {
-  /** No grace: the user logged out. @default false */
+  /** Skip the grace period: the user has logged out. @default false */
   immediate?: boolean;
   /**
-   * Leave the socket to `PresenceService.close({ handoff: true })`: this process ends, and the client is
-   * about to reconnect to another. @default false
+   * Leave the socket to `PresenceService.close({ handoff: true })`: this process ends, and the client
+   * reconnects to another one.
+   * @default false
    */
   handoff?: boolean;
 }
 
-/** Counters of a room service since it was made, and gauges of what is there now. */
+/** Counters since the service was created, and gauges of the current state. */
 export interface RoomServiceStats {
   /** Attached peers. */
   sockets: number;
-  /** Users that they belong to. */
+  /** Users of the attached peers. */
   users: number;
-  /** Rooms that at least one of them is in. */
+  /** Rooms with at least one attached peer. */
   rooms: number;
-  /** Messages handed to peers. */
+  /** Messages sent to peers. */
   delivered: number;
-  /** Messages that slow peers did not get. */
+  /** Messages that slow peers did not receive. */
   dropped: number;
-  /** Peers closed because they were too slow. */
+  /** Peers closed as slow consumers. */
   closedSlow: number;
 }

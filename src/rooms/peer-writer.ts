@@ -3,108 +3,118 @@ import type { Clock, Timer } from '../internal/clock.js';
 import { type ErrorReporter, messageOf } from '../internal/diagnostics.js';
 import { HandlerError } from '../internal/errors.js';
 import { CloseCode } from '../protocol/close-codes.js';
-import { EncodedFrame } from './encoded-frame.js';
-import { jsonEncoder } from './json-encoder.js';
 import type { DetachOptions, SlowPeerPolicy } from './options.js';
-import type { FrameEncoder, Peer } from './peer.js';
+import { EncodedFrame, type FrameEncoder, jsonEncoder } from './room-message.js';
 
-/** What outlets of one service have in common. */
+/** One connection to a user on any transport: a WebSocket, an event stream, a test's array. */
+export interface Peer {
+  /** Sends a frame, encoded by `format`. Called for every message: it must neither wait nor parse. */
+  send(frame: string | Buffer): void;
+  /** Ends the connection; `code` is one of the protocol's close codes. */
+  close(code: number, reason: string): void;
+  /** Bytes that wait to be sent. A slow consumer is detected by them. */
+  readonly bufferedAmount: number;
+  /** Encoder of the frames for this peer. @default the JSON of docs/protocol.md, as Buffers */
+  readonly format?: FrameEncoder;
+}
+
+/** Settings that all writers of one service share. */
 export interface PeerWriterSettings {
   readonly clock: Clock;
   readonly reporter: ErrorReporter;
-  /** How many bytes may wait for a peer. */
+  /** Bytes that may wait for a peer before it counts as slow. */
   readonly maxBufferedBytes: number;
   readonly slowPeers: SlowPeerPolicy;
   readonly counters: PeerWriterCounters;
 }
 
-/** What outlets count. */
+/** Counters that all writers of one service share. */
 export interface PeerWriterCounters {
-  /** Messages handed to peers. */
+  /** Messages sent to peers. */
   delivered: number;
-  /** Messages that slow peers did not get. */
+  /** Messages that slow peers did not receive. */
   dropped: number;
-  /** Peers closed because they were too slow. */
+  /** Peers closed as slow consumers. */
   closedSlow: number;
 }
 
-/** How often it is looked whether a slow peer has caught up, in ms. */
+/** How often a slow peer's buffer is checked, in ms. */
 const DRAIN_CHECK_INTERVAL = 250;
-/** Notices are small and few; a peer with so many times `maxBufferedBytes` waiting does not read at all. */
+/** Notices are small and few: a peer with this many times `maxBufferedBytes` waiting does not read at all. */
 const MAX_BUFFER_FACTOR = 4;
 
-/** The way out to one peer: a slow one costs the others nothing. */
+/** Sends frames to one peer, and applies the slow-peer policy, so that a slow peer does not delay the others. */
 export class PeerWriter {
   readonly #peer: Peer;
-  readonly #format: FrameEncoder;
+  readonly #encoder: FrameEncoder;
   readonly #settings: PeerWriterSettings;
-  /** Called once when the peer has to go. */
   readonly #onClose: (options: DetachOptions) => void;
   #open = true;
-  /** Since when messages are dropped, by room; `undefined` when none are. */
+  /** Time of the first dropped message by room; `undefined` while none are dropped. */
   #droppedSince: Map<string | undefined, number> | undefined;
   #timer: Timer | undefined;
 
-  constructor(peer: Peer, settings: PeerWriterSettings, gone: (options: DetachOptions) => void) {
+  /** `onClose` is called once, when the writer closes the peer. */
+  constructor(peer: Peer, settings: PeerWriterSettings, onClose: (options: DetachOptions) => void) {
     this.#peer = peer;
-    this.#format = peer.format ?? jsonEncoder;
+    this.#encoder = peer.format ?? jsonEncoder;
     this.#settings = settings;
-    this.#onClose = gone;
+    this.#onClose = onClose;
   }
 
-  /** False once nothing is sent any more. */
+  /** False after `end` or `close`: nothing is sent. */
   get open(): boolean {
     return this.#open;
   }
 
-  /** Sends a message of `room`, or what is for the user; a slow peer may not get it. */
-  sendMessage(room: string | undefined, message: EncodedFrame): void {
+  /** Sends a message of `room`, or of the user without one. A slow peer may not receive it. */
+  sendMessage(room: string | undefined, frame: EncodedFrame): void {
     if (!this.#open) return;
     const { maxBufferedBytes, slowPeers, counters } = this.#settings;
     if (this.#droppedSince !== undefined) this.#checkDrained();
     if (this.#droppedSince !== undefined || this.#bufferedBytes() > maxBufferedBytes) {
       if (!this.#open) return;
-      if (slowPeers === 'close') return this.#tooSlow();
+      if (slowPeers === 'close') return this.#closeSlow();
       return this.#drop(room);
     }
     counters.delivered++;
-    this.#send(message);
+    this.#send(frame);
   }
 
   /**
-   * Tells how far the peer is in `room` by a message that it does not get; not while it lacks others,
-   * which it would then never ask for.
+   * Sends the position of a message that the peer does not receive. While messages before it are dropped,
+   * nothing is sent: the peer would skip them when it recovers.
    */
   sendPosition(room: string | undefined, position: Position): void {
     if (this.#droppedSince !== undefined) this.#checkDrained();
     if (this.#droppedSince?.has(room) === true) return;
-    const where = room === undefined ? {} : { room };
-    this.sendNotice(EncodedFrame.notice({ type: 'position', ...where, position }));
+    const roomField = room === undefined ? {} : { room };
+    this.sendNotice(EncodedFrame.notice({ type: 'position', ...roomField, position }));
   }
 
-  /** Sends what must not be left out. */
-  sendNotice(notice: EncodedFrame): void {
+  /** Sends a frame that must not be dropped; a peer that does not read at all is closed instead. */
+  sendNotice(frame: EncodedFrame): void {
     if (!this.#open) return;
-    if (this.#bufferedBytes() > MAX_BUFFER_FACTOR * this.#settings.maxBufferedBytes) return this.#tooSlow();
-    this.#send(notice);
+    if (this.#bufferedBytes() > MAX_BUFFER_FACTOR * this.#settings.maxBufferedBytes) return this.#closeSlow();
+    this.#send(frame);
   }
 
-  /** What was dropped of `room` is of no interest any more. */
+  /** Forgets dropped messages of a room that the peer has left. */
   clearDropped(room: string | undefined): void {
-    if (this.#droppedSince?.delete(room) === true && this.#droppedSince.size === 0) this.#caughtUp();
+    if (this.#droppedSince?.delete(room) === true && this.#droppedSince.size === 0) this.#stopDropping();
   }
 
-  /** Nothing is sent from now on. */
+  /** Stops sending; the connection stays open. */
   end(): void {
     this.#open = false;
-    this.#caughtUp();
+    this.#stopDropping();
   }
 
-  /** Ends the connection as well. */
+  /** Stops sending and ends the connection. */
   close(code: number, reason: string, options: DetachOptions = {}): void {
     if (!this.#open) return;
     this.end();
-    // First, for a peer may say at once that it is closed, and be detached for that, without options.
+    // Before `peer.close`, which may report the end synchronously and so detach without these options.
     this.#onClose(options);
     try {
       this.#peer.close(code, reason);
@@ -113,39 +123,39 @@ export class PeerWriter {
     }
   }
 
-  #send(outgoing: EncodedFrame): void {
+  #send(encoded: EncodedFrame): void {
     if (!this.#open) return;
     let frame: string | Buffer | undefined;
     try {
-      frame = outgoing.encode(this.#format);
+      frame = encoded.encode(this.#encoder);
     } catch (error) {
-      // A payload that cannot be read is not the peer's fault.
-      return this.#report('a frame cannot be made', error);
+      // The payload is at fault, not the peer: keep it open.
+      return this.#report('a frame cannot be encoded', error);
     }
     if (frame === undefined) return;
     try {
       this.#peer.send(frame);
     } catch (error) {
-      this.#failed(error);
+      this.#closeFailed(error);
     }
   }
 
-  /** How many bytes wait for the peer; all of them for one that cannot say. */
+  /** Infinity for a peer whose `bufferedAmount` throws, which is closed. */
   #bufferedBytes(): number {
     try {
       return this.#peer.bufferedAmount;
     } catch (error) {
-      this.#failed(error);
+      this.#closeFailed(error);
       return Number.POSITIVE_INFINITY;
     }
   }
 
-  #failed(error: unknown): void {
+  #closeFailed(error: unknown): void {
     this.#report('a peer failed', error);
     this.close(CloseCode.UNAVAILABLE, 'sending failed');
   }
 
-  #tooSlow(): void {
+  #closeSlow(): void {
     if (!this.#open) return;
     this.#settings.counters.closedSlow++;
     this.close(CloseCode.SLOW_CONSUMER, 'reads too slowly');
@@ -156,40 +166,42 @@ export class PeerWriter {
     counters.dropped++;
     if (this.#droppedSince === undefined) {
       this.#droppedSince = new Map();
-      this.#watch();
+      this.#scheduleDrainCheck();
     }
     if (!this.#droppedSince.has(room)) this.#droppedSince.set(room, clock.now());
   }
 
-  /** So that the peer learns of it also where nothing more is said. */
-  #watch(): void {
-    const look = () => {
+  /** Without a timer, a peer in quiet rooms would never be notified of the gap. */
+  #scheduleDrainCheck(): void {
+    const check = () => {
       this.#checkDrained();
-      if (this.#droppedSince !== undefined) this.#watch();
+      if (this.#droppedSince !== undefined) this.#scheduleDrainCheck();
     };
-    this.#timer = this.#settings.clock.after(DRAIN_CHECK_INTERVAL, look, { keepAlive: false });
+    this.#timer = this.#settings.clock.after(DRAIN_CHECK_INTERVAL, check, { keepAlive: false });
   }
 
-  /** Tells a peer that has caught up what it has missed. */
+  /** Once half of the buffer has drained, sends a discontinuity for every room with dropped messages. */
   #checkDrained(): void {
-    const behind = this.#droppedSince;
-    if (behind === undefined || this.#bufferedBytes() > this.#settings.maxBufferedBytes / 2) return;
-    this.#caughtUp();
-    for (const [room, since] of behind) {
-      const where = room === undefined ? {} : { room };
+    const dropped = this.#droppedSince;
+    if (dropped === undefined || this.#bufferedBytes() > this.#settings.maxBufferedBytes / 2) return;
+    this.#stopDropping();
+    for (const [room, since] of dropped) {
+      const roomField = room === undefined ? {} : { room };
       const reason = 'overflow';
-      this.#send(EncodedFrame.notice({ type: 'discontinuity', ...where, reason, since, recovered: false }));
+      this.#send(
+        EncodedFrame.notice({ type: 'discontinuity', ...roomField, reason, since, recovered: false }),
+      );
     }
   }
 
-  #caughtUp(): void {
+  #stopDropping(): void {
     this.#droppedSince = undefined;
     this.#timer?.cancel();
     this.#timer = undefined;
   }
 
-  #report(what: string, cause: unknown): void {
+  #report(problem: string, cause: unknown): void {
     const { reporter } = this.#settings;
-    reporter.report(new HandlerError(`${what}: ${messageOf(cause)}`, { cause }), { stage: 'peer' });
+    reporter.report(new HandlerError(`${problem}: ${messageOf(cause)}`, { cause }), { stage: 'peer' });
   }
 }

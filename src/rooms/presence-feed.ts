@@ -2,35 +2,37 @@ import type { PresenceService } from '../presence/presence-service.js';
 import { SharedWatch } from '../presence/shared-watch.js';
 import type { WatchedPresence } from '../presence/types.js';
 import type { UserPresence } from '../protocol/frames.js';
-import { EncodedFrame } from './encoded-frame.js';
 import type { PeerWriter } from './peer-writer.js';
+import { EncodedFrame } from './room-message.js';
 
-/** One watch for all users that local peers want to know of. */
+/** One presence watch for all users that local peers watch. */
 export class PresenceFeed {
   readonly #watch: SharedWatch<PeerWriter>;
 
   constructor(presence: Pick<PresenceService, 'watch'>) {
-    this.#watch = new SharedWatch(presence, (outlets, news) => {
-      const notice = EncodedFrame.notice({ type: 'presence', users: [toUserPresence(news.userId, news)] });
-      for (const outlet of outlets) outlet.sendNotice(notice);
+    this.#watch = new SharedWatch(presence, (writers, change) => {
+      const frame = EncodedFrame.notice({
+        type: 'presence',
+        users: [toUserPresence(change.userId, change)],
+      });
+      for (const writer of writers) writer.sendNotice(frame);
     });
   }
 
-  /** Tells `outlet` how `userIds` are, and what changes, until `remove`; also when it rejects. */
-  async add(outlet: PeerWriter, userIds: readonly string[]): Promise<void> {
-    await this.#watch.add(outlet, userIds);
+  /** Sends the presence of `userIds`, then their changes, until `remove`; call `remove` also when it rejects. */
+  async add(writer: PeerWriter, userIds: readonly string[]): Promise<void> {
+    await this.#watch.add(writer, userIds);
     const users = userIds
-      .filter((userId) => this.#watch.has(outlet, userId))
+      .filter((userId) => this.#watch.has(writer, userId))
       .map((userId) => toUserPresence(userId, this.#watch.get(userId)));
-    if (users.length > 0) outlet.sendNotice(EncodedFrame.notice({ type: 'presence', users }));
+    if (users.length > 0) writer.sendNotice(EncodedFrame.notice({ type: 'presence', users }));
   }
 
-  /** Tells `outlet` no more of `userIds`. */
-  remove(outlet: PeerWriter, userIds: Iterable<string>): void {
-    this.#watch.remove(outlet, userIds);
+  /** Stops sending the presence of `userIds` to this peer. */
+  remove(writer: PeerWriter, userIds: Iterable<string>): void {
+    this.#watch.remove(writer, userIds);
   }
 
-  /** Ends the watch. */
   close(): Promise<void> {
     return this.#watch.close();
   }

@@ -6,79 +6,80 @@ import { ChannelListener } from './channel-listener.js';
 import type { JoinOptions } from './options.js';
 import type { MemberSocket, RoomContext } from './room-context.js';
 
-/** A socket's place in one room. What is asked of it is done one after the other. */
+/** One socket in one room. Its operations run one after the other. */
 export class RoomMembership {
-  /** It is there, or was told to come and has not been told to leave since. */
-  wanted = true;
-  readonly #host: RoomContext;
-  readonly #occupant: MemberSocket;
+  /** Desired state: true from the call of `join` to the call of `leave`. */
+  desired = true;
+  readonly #context: RoomContext;
+  readonly #socket: MemberSocket;
   readonly #room: string;
-  readonly #ear: ChannelListener;
-  /** The user is a member of the presence room by it. */
+  readonly #listener: ChannelListener;
+  /** The user is a member of the presence room through this socket. */
   #present = false;
-  #watching = false;
+  #receivesMembers = false;
   #tail: Promise<unknown>;
 
-  /** What is asked of it waits for `before`. */
-  constructor(host: RoomContext, occupant: MemberSocket, room: string, before?: RoomMembership) {
-    this.#tail = before === undefined ? Promise.resolve() : before.#tail;
-    this.#host = host;
-    this.#occupant = occupant;
+  /** Operations wait for those of `previous`, the socket's former membership of the room. */
+  constructor(context: RoomContext, socket: MemberSocket, room: string, previous?: RoomMembership) {
+    this.#tail = previous === undefined ? Promise.resolve() : previous.#tail;
+    this.#context = context;
+    this.#socket = socket;
     this.#room = room;
-    this.#ear = new ChannelListener(host, occupant, room);
+    this.#listener = new ChannelListener(context, socket, room);
   }
 
   get position(): Position | undefined {
-    return this.#ear.position;
+    return this.#listener.position;
   }
 
-  /** Does `task` when everything before it is done. */
+  /** Runs `task` after all earlier ones have settled. */
   enqueue<T>(task: () => Promise<T>): Promise<T> {
     const done = this.#tail.then(task);
     this.#tail = done.catch(() => {});
     return done;
   }
 
-  /** Comes in; one who is there already shows another `info`. */
+  /** Joins the room; a socket that has joined already only changes its `info`. */
   async join({ since, last, info, members = false }: JoinOptions): Promise<void> {
-    const { presence, rosters } = this.#host;
-    const { id, userId, outlet } = this.#occupant;
-    const comes = !this.#ear.open;
-    const shown = comes || info !== undefined ? presence?.join(this.#room, userId, id, info) : undefined;
+    const { presence, memberFeeds } = this.#context;
+    const { id, userId, writer } = this.#socket;
+    const joins = !this.#listener.open;
+    const presenceJoin =
+      joins || info !== undefined ? presence?.join(this.#room, userId, id, info) : undefined;
     await allOrFirstError([
-      comes ? this.#ear.start(since, last) : undefined,
-      shown?.then(() => {
+      joins ? this.#listener.start(since, last) : undefined,
+      presenceJoin?.then(() => {
         this.#present = true;
       }),
     ]);
-    if (!members || this.#watching) return;
-    await rosters?.subscribe(this.#room, outlet);
-    this.#watching = true;
+    if (!members || this.#receivesMembers) return;
+    await memberFeeds?.subscribe(this.#room, writer);
+    this.#receivesMembers = true;
   }
 
-  /** Goes out; `present`: out of the presence room as well. */
+  /** Leaves the room. `present`: also remove the user from the room's presence. */
   async leave(present: boolean): Promise<void> {
-    const { presence, rosters } = this.#host;
-    const { id, userId, outlet } = this.#occupant;
-    const watching = this.#watching;
-    this.#watching = false;
-    // What failed to come in is made up for by the presence service.
-    const leaves = present && this.#present;
+    const { presence, memberFeeds } = this.#context;
+    const { id, userId, writer } = this.#socket;
+    const receivesMembers = this.#receivesMembers;
+    this.#receivesMembers = false;
+    // A presence join that failed is undone by the presence service.
+    const leavesPresence = present && this.#present;
     this.#present = false;
     await allOrFirstError([
-      this.#ear.close(),
-      watching ? rosters?.unsubscribe(this.#room, outlet) : undefined,
-      leaves ? presence?.leave(this.#room, userId, id) : undefined,
+      this.#listener.close(),
+      receivesMembers ? memberFeeds?.unsubscribe(this.#room, writer) : undefined,
+      leavesPresence ? presence?.leave(this.#room, userId, id) : undefined,
     ]);
   }
 }
 
-/** Throws unless `options` can be those of `join`. */
-export function assertJoinOptions(options: JoinOptions, within = ''): void {
+/** Throws unless `options` are valid for `join`; `prefix` comes before the option's name in the error. */
+export function assertJoinOptions(options: JoinOptions, prefix = ''): void {
   assertOptions('options', options);
   const { since, last } = options;
-  if (since !== undefined && since !== 'earliest') assertPosition(`${within}since`, since);
-  const count = numberOption(`${within}last`, last, 0, { min: 0, max: 1_000, integer: true });
+  if (since !== undefined && since !== 'earliest') assertPosition(`${prefix}since`, since);
+  const count = numberOption(`${prefix}last`, last, 0, { min: 0, max: 1_000, integer: true });
   if (count > 0 && since !== undefined)
-    throw new InvalidArgumentError(`${within}last`, 'cannot go with since');
+    throw new InvalidArgumentError(`${prefix}last`, 'cannot be combined with since');
 }

@@ -1,75 +1,85 @@
 import { type Position, publishedAt } from '../history/position.js';
 import type { Json } from '../internal/codec.js';
-import { DISCONNECT_EVENT } from '../protocol/frames.js';
+import {
+  DISCONNECT_EVENT,
+  type DiscontinuityFrame,
+  type MembersFrame,
+  type PositionFrame,
+  type PresenceFrame,
+} from '../protocol/frames.js';
+import type { MessageContext } from '../pubsub/message-context.js';
+
+// From the payload on a room's or user's channel to the frame that its peers receive: parsed once per
+// process, encoded once per frame format.
 
 /**
- * What is published on a room's or a user's channel, its members in this order. Others may publish
- * there too; those who write plain JSON in another order cost a parsing per process.
+ * The payload on a room's or user's channel. rollcall writes the members in this order; other programs may
+ * publish there too, and plain JSON in another order is parsed once per process instead of relayed.
  */
 export interface RoomEvent {
-  /** The id of the socket that is not to get it; first, so that nobody has to look for it. */
+  /** Id of the socket that must not receive it. First member, so that it is found without parsing. */
   readonly except?: string;
-  /** What happened. */
+  /** Name of the event. */
   readonly event: string;
-  /** The user who said it; missing when a server did. */
+  /** Id of the user who sent it; missing when a server did. */
   readonly from?: string;
-  /** What belongs to it. */
+  /** Data of the event. */
   readonly data: Json;
 }
 
-/** An event on its way to peers. */
+/** A parsed event on its way to peers. */
 export class RoomMessage {
-  /** It is for servers, not for peers. */
+  /** True for an event between servers: peers receive only its position. */
   readonly internal: boolean;
   #parsed: RoomEvent | undefined;
 
   constructor(
-    /** The room; `undefined` for what is for one user. */
+    /** The room; `undefined` for a message to one user. */
     readonly room: string | undefined,
-    /** Its place in the history, where there is one. */
+    /** Position in the history; `undefined` when the message is not stored. */
     readonly position: Position | undefined,
-    /** The event as JSON, beginning with `{"event":`, without `except`. */
+    /** The event as JSON: begins with `{"event":` and has no `except`. */
     readonly json: string,
-    /** The socket that is not to get it. */
+    /** Id of the socket that must not receive it. */
     readonly except: string | undefined,
   ) {
     this.internal = isEvent(json, DISCONNECT_EVENT);
   }
 
-  /** When it was said, by Redis's clock, in ms since the epoch; only with a position. */
+  /** Redis's time of the publish, in ms since the epoch; only with a position. */
   get at(): number | undefined {
     return this.position === undefined ? undefined : publishedAt(this.position);
   }
 
-  /** What happened; parses the event at the first call. */
+  /** Name of the event. The first access parses `json`. */
   get event(): string {
-    return this.#read().event;
+    return this.#parse().event;
   }
 
-  /** The user who said it. */
+  /** Id of the user who sent it. */
   get from(): string | undefined {
-    return this.#read().from;
+    return this.#parse().from;
   }
 
-  /** What belongs to it. */
+  /** Data of the event. */
   get data(): Json {
-    return this.#read().data;
+    return this.#parse().data;
   }
 
-  #read(): RoomEvent {
+  #parse(): RoomEvent {
     this.#parsed ??= JSON.parse(this.json) as RoomEvent;
     return this.#parsed;
   }
 }
 
 const EVENT_PREFIX = '{"event":"';
-/** Anywhere but at the beginning others wrote it, or it is somewhere in the data. */
+/** Behind the prefix, another program wrote it, or it is part of the data: only parsing can tell. */
 const LATE_EXCEPT = '"except"';
 const EXCEPT_PREFIX = /^\{"except":("(?:[^"\\]|\\.)*"),(?="event":")/;
 
 /**
- * The message that a payload holds, unparsed where it is as we write it; `undefined` when it is none.
- * A payload that only begins like one is passed on as it is: clients ignore what they can't read.
+ * Reads a payload without parsing it when rollcall wrote it; `undefined` when it is no event. A payload that
+ * only begins like an event is relayed unchanged: clients ignore what they cannot parse.
  */
 export function parseRoomMessage(
   room: string | undefined,
@@ -79,14 +89,19 @@ export function parseRoomMessage(
   if (payload.startsWith(EVENT_PREFIX) && !payload.includes(LATE_EXCEPT)) {
     return new RoomMessage(room, position, payload, undefined);
   }
-  const excepting = EXCEPT_PREFIX.exec(payload);
-  if (excepting !== null) {
-    const [head, id] = excepting as unknown as [string, string];
+  const match = EXCEPT_PREFIX.exec(payload);
+  if (match !== null) {
+    const [prefix, id] = match as unknown as [string, string];
     const except = parseJsonString(id);
     if (except === undefined) return undefined;
-    return new RoomMessage(room, position, `{${payload.slice(head.length)}`, except);
+    return new RoomMessage(room, position, `{${payload.slice(prefix.length)}`, except);
   }
   return parseForeignMessage(room, position, payload);
+}
+
+/** True for a payload of this event, as rollcall writes it. */
+export function isEvent(payload: string, event: string): boolean {
+  return payload.startsWith(`${EVENT_PREFIX}${event}"`);
 }
 
 function parseForeignMessage(
@@ -106,7 +121,7 @@ function parseForeignMessage(
   return new RoomMessage(room, position, json, typeof except === 'string' ? except : undefined);
 }
 
-/** What a JSON string says; `undefined` when it only looks like one. */
+/** `undefined` when `json` matched the pattern of a string, but is not valid JSON. */
 function parseJsonString(json: string): string | undefined {
   try {
     return JSON.parse(json) as string;
@@ -115,7 +130,91 @@ function parseJsonString(json: string): string | undefined {
   }
 }
 
-/** True for a payload, as rollcall writes them, of this event. */
-export function isEvent(payload: string, event: string): boolean {
-  return payload.startsWith(`${EVENT_PREFIX}${event}"`);
+/** Frames that a peer receives besides messages. */
+export type Notice = DiscontinuityFrame | MembersFrame | PositionFrame | PresenceFrame;
+
+/** Encodes frames. Peers that share one encoder object share the encoded frames. */
+export interface FrameEncoder {
+  /** Encodes a message. */
+  message(message: RoomMessage): string | Buffer;
+  /** Encodes a notice; `undefined` when peers of this format do not receive it. */
+  notice(notice: Notice): string | Buffer | undefined;
+}
+
+/** The frames of docs/protocol.md. Published JSON is copied into the frame without parsing it. */
+export const jsonEncoder: FrameEncoder = {
+  message({ room, position, at, json }) {
+    let prefix = '{"type":"event",';
+    if (room !== undefined) prefix += `"room":${JSON.stringify(room)},`;
+    if (position !== undefined) prefix += `"position":"${position}","at":${at},`;
+    return Buffer.from(prefix + json.slice(1));
+  },
+  notice: (notice) => Buffer.from(JSON.stringify(notice)),
+};
+
+/** A message or notice for many peers: encoded once per encoder, not once per peer. */
+export class EncodedFrame {
+  readonly #encode: (encoder: FrameEncoder) => string | Buffer | undefined;
+  /** The first encoder has fields of its own, because nearly always all peers share it. */
+  #encoder: FrameEncoder | undefined;
+  #frame: string | Buffer | undefined;
+  #others: Map<FrameEncoder, string | Buffer | undefined> | undefined;
+
+  private constructor(encode: (encoder: FrameEncoder) => string | Buffer | undefined) {
+    this.#encode = encode;
+  }
+
+  static message(message: RoomMessage): EncodedFrame {
+    return new EncodedFrame((encoder) => encoder.message(message));
+  }
+
+  static notice(notice: Notice): EncodedFrame {
+    return new EncodedFrame((encoder) => encoder.notice(notice));
+  }
+
+  /** Encodes the frame. If the encoder throws, only the first call throws; later calls return `undefined`. */
+  encode(encoder: FrameEncoder): string | Buffer | undefined {
+    if (this.#encoder === encoder) return this.#frame;
+    if (this.#encoder === undefined) {
+      this.#encoder = encoder;
+      this.#frame = this.#encode(encoder);
+      return this.#frame;
+    }
+    this.#others ??= new Map();
+    if (!this.#others.has(encoder)) {
+      this.#others.set(encoder, undefined);
+      this.#others.set(encoder, this.#encode(encoder));
+    }
+    return this.#others.get(encoder);
+  }
+}
+
+/** A message with the frame that all its peers share. */
+export interface ParsedMessage {
+  readonly message: RoomMessage;
+  readonly frame: EncodedFrame;
+}
+
+/**
+ * Parses each message once, although every peer has a handler of its own: the handlers of a message run one
+ * after the other with the same context object, so remembering the last context is enough.
+ */
+export class MessageParser {
+  readonly #onUndecodable: (channel: string) => void;
+  #context: MessageContext | undefined;
+  #parsed: ParsedMessage | undefined;
+
+  constructor(onUndecodable: (channel: string) => void) {
+    this.#onUndecodable = onUndecodable;
+  }
+
+  /** Returns `undefined` for a payload that is no event, and reports it once per message. */
+  parse(room: string | undefined, payload: string, context: MessageContext): ParsedMessage | undefined {
+    if (context === this.#context) return this.#parsed;
+    this.#context = context;
+    const message = parseRoomMessage(room, context.position, payload);
+    this.#parsed = message && { message, frame: EncodedFrame.message(message) };
+    if (message === undefined) this.#onUndecodable(context.channel);
+    return this.#parsed;
+  }
 }

@@ -19,7 +19,6 @@ import type { HistoryPage, HistoryReadOptions, PublishResult } from '../pubsub/o
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import { toRollcallError } from '../redis/replies.js';
 import { ChannelAnchors } from './channel-anchors.js';
-import { MessageParser } from './encoded-frame.js';
 import { MemberFeeds } from './member-feeds.js';
 import type {
   AttachOptions,
@@ -28,18 +27,18 @@ import type {
   RoomServiceOptions,
   RoomServiceStats,
 } from './options.js';
-import type { Peer } from './peer.js';
+import type { Peer } from './peer-writer.js';
 import { PresenceFeed } from './presence-feed.js';
 import type { RoomContext, SocketIdentifiers } from './room-context.js';
-import { isEvent, type RoomEvent } from './room-message.js';
+import { isEvent, MessageParser, type RoomEvent } from './room-message.js';
 import { RoomSocket } from './room-socket.js';
 
 const DEFAULT_HISTORY = { size: 100, ttl: 3_600_000 };
 
 /**
- * Rooms for peers on any transport: what is said in a room reaches every peer in it, on whichever
- * process, and what is sent to a user all his peers. One Redis subscription per room that has local
- * peers, one per local user; payloads are relayed unparsed, each made into a frame once.
+ * Rooms for peers on any transport: a message to a room reaches every peer in it, and a message to a user every
+ * peer of the user, on all processes. A process holds one Redis subscription per room with local peers and one
+ * per local user; payloads are relayed without parsing and encoded once for all peers.
  *
  * @example
  * ```ts
@@ -50,11 +49,11 @@ const DEFAULT_HISTORY = { size: 100, ttl: 3_600_000 };
  * ```
  */
 export class RoomService {
-  /** What carries the messages. */
+  /** Carries the messages. */
   readonly pubsub: PubSubService;
-  /** Who is where, if it was given. */
+  /** Tracks users and room members; `undefined` without the option. */
   readonly presence: PresenceService | undefined;
-  readonly #host: RoomContext;
+  readonly #context: RoomContext;
   readonly #channels: RoomChannels;
   readonly #sockets = new Map<string, RoomSocket>();
   readonly #byUser = new Map<string, Set<RoomSocket>>();
@@ -75,40 +74,44 @@ export class RoomService {
     this.pubsub = pubsub;
     this.presence = presence;
     this.#channels = new RoomChannels(options);
-    const undecodable = (channel: string) => {
-      const error = new DecodeError(`a payload on channel ${JSON.stringify(channel)} is no room event`);
+    const onUndecodable = (channel: string) => {
+      const error = new DecodeError(
+        `a payload on channel ${JSON.stringify(channel)} is not a room event: publish with broadcast or sendToUser`,
+      );
       reporter.report(error, { stage: 'decode', channel });
     };
-    this.#host = {
+    this.#context = {
       pubsub,
       presence,
       reporter,
-      outlets: {
+      writerSettings: {
         clock,
         reporter,
-        maxBufferedBytes: maxBufferedBytes,
+        maxBufferedBytes,
         slowPeers,
         counters: { delivered: 0, dropped: 0, closedSlow: 0 },
       },
-      rooms: new ChannelAnchors(pubsub, () => {}),
-      users: new ChannelAnchors(pubsub, (payload, channel) => this.#handleUserMessage(payload, channel)),
-      rosters: presence && new MemberFeeds(presence, clock),
-      watched: presence && new PresenceFeed(presence),
-      reading: new MessageParser(undecodable),
-      room: (name) => this.#channels.room(name),
-      user: (id) => this.#channels.user(id),
-      detached: (socket) => this.#detached(socket),
+      parser: new MessageParser(onUndecodable),
+      roomAnchors: new ChannelAnchors(pubsub, () => {}),
+      userAnchors: new ChannelAnchors(pubsub, (payload, channel) =>
+        this.#handleUserMessage(payload, channel),
+      ),
+      memberFeeds: presence && new MemberFeeds(presence, clock),
+      presenceFeed: presence && new PresenceFeed(presence),
+      roomChannel: (room) => this.#channels.room(room),
+      userChannel: (userId) => this.#channels.user(userId),
+      onDetached: (socket) => this.#onDetached(socket),
     };
   }
 
   /**
-   * Attaches a peer: its user is online with one more socket, and what is sent to him reaches it. Who is
-   * attached must be detached when the connection ends. Whom `disconnectUser` or `close` meets on his way
-   * in is detached already when this resolves: `attached` tells.
+   * Attaches a peer: its user is online with one more socket, and the peer receives messages to the user. Detach
+   * the socket when the connection ends. If `disconnectUser` or `close` ran while the peer was being attached,
+   * the socket is detached already when this resolves: check `attached`.
    *
    * @throws {@link InvalidArgumentError} for a bad peer, id or option, and for a socket id in use here;
    * {@link LimitError} when the user has too many sockets; {@link TimeoutError}, {@link ConnectionError},
-   * {@link CommandError} from Redis. The peer is not attached then, and stays open.
+   * {@link CommandError} from Redis. After an error the peer is not attached, and stays open.
    */
   async attach(peer: Peer, options: AttachOptions): Promise<RoomSocket> {
     this.#assertOpen();
@@ -117,18 +120,22 @@ export class RoomService {
       typeof peer.close !== 'function' ||
       typeof peer.bufferedAmount !== 'number'
     ) {
-      throw new InvalidArgumentError('peer', 'must have send, close and bufferedAmount');
+      throw new InvalidArgumentError(
+        'peer',
+        'must have the methods send and close, and the number bufferedAmount',
+      );
     }
     assertOptions('options', options);
     assertName('userId', options?.userId);
     if (options.socketId !== undefined) assertName('socketId', options.socketId);
     if (options.since !== undefined) assertPosition('since', options.since);
-    const socket = new RoomSocket(this.#host, peer, options);
-    if (this.#sockets.has(socket.id)) throw new InvalidArgumentError('socketId', 'is attached already');
+    const socket = new RoomSocket(this.#context, peer, options);
+    if (this.#sockets.has(socket.id))
+      throw new InvalidArgumentError('socketId', 'is attached already: use another id for every connection');
     this.#sockets.set(socket.id, socket);
-    const own = this.#byUser.get(socket.userId);
-    if (own === undefined) this.#byUser.set(socket.userId, new Set([socket]));
-    else own.add(socket);
+    const ofUser = this.#byUser.get(socket.userId);
+    if (ofUser === undefined) this.#byUser.set(socket.userId, new Set([socket]));
+    else ofUser.add(socket);
     try {
       await socket.start(options);
     } catch (error) {
@@ -139,10 +146,11 @@ export class RoomService {
   }
 
   /**
-   * Sends an event to everybody in a room, from any process.
+   * Sends an event to every peer in a room, from any process. At-least-once with history for clients that
+   * recover after a reconnect, at-most-once without.
    *
-   * @throws {@link InvalidArgumentError} for a bad name, data JSON cannot say, or an event that begins with
-   * `$`; and whatever `PubSubService.publish` throws.
+   * @throws {@link InvalidArgumentError} for a bad name, data that is not JSON, or an event that begins with
+   * `$`; and all errors of `PubSubService.publish`.
    */
   async broadcast(
     room: string,
@@ -155,10 +163,10 @@ export class RoomService {
   }
 
   /**
-   * Sends an event to all sockets of a user, on whichever processes they are. One who comes back later with
-   * his last position gets it as well.
+   * Sends an event to all sockets of a user on all processes. With history, a client that reconnects with its
+   * last position receives it too.
    *
-   * @throws as {@link RoomService.broadcast} does.
+   * @throws the errors of {@link RoomService.broadcast}.
    */
   async sendToUser(
     userId: string,
@@ -171,8 +179,8 @@ export class RoomService {
   }
 
   /**
-   * Says that a user types in a room, for `ttl` ms, or has stopped, with 0; nothing is kept of that. Better use
-   * a `TypingService`, which does not say it more often than needed.
+   * Tells a room that a user types for the next `ttl` ms, or with 0 has stopped. Nothing is stored. Prefer
+   * `TypingService`, which limits how often this is published.
    */
   async broadcastTyping(
     room: string,
@@ -189,8 +197,8 @@ export class RoomService {
   }
 
   /**
-   * Ends all connections of a user, on whichever processes they are, with a code that says not to come
-   * back, and without grace. What keeps him from coming back all the same is your `authenticate`.
+   * Ends all connections of a user on all processes with 4403, on which clients do not reconnect, and without
+   * grace period. To keep the user out, `authenticate` must also refuse them.
    */
   async disconnectUser(userId: string, reason = ''): Promise<void> {
     assertName('userId', userId);
@@ -198,18 +206,18 @@ export class RoomService {
     await this.pubsub.publish(this.#channels.user(userId), { event: DISCONNECT_EVENT, data: { reason } });
   }
 
-  /** Reads a page of what was said in a room. See `PubSubService.history`. */
+  /** Reads a page of a room's history. See `PubSubService.history`. */
   async history(room: string, options?: HistoryReadOptions): Promise<HistoryPage<RoomEvent>> {
     assertName('room', room);
     return this.pubsub.history<RoomEvent>(this.#channels.room(room), options);
   }
 
-  /** Whether what is said is kept, unless a call says otherwise. */
+  /** True if messages are stored, except those sent with `transient`. */
   get hasHistory(): boolean {
     return this.#channels.hasHistory;
   }
 
-  /** The channel of a room, for `PubSubService.subscribe` and the like. */
+  /** The channel of a room, for `PubSubService.subscribe` and other calls of the pub/sub service. */
   channel(room: string): ChannelRef<RoomEvent> {
     assertName('room', room);
     return this.#channels.room(room);
@@ -222,36 +230,36 @@ export class RoomService {
 
   /** Counters and gauges. */
   stats(): RoomServiceStats {
-    const { outlets, rooms } = this.#host;
+    const { writerSettings, roomAnchors } = this.#context;
     return {
       sockets: this.#sockets.size,
       users: this.#byUser.size,
-      rooms: rooms.size,
-      ...outlets.counters,
+      rooms: roomAnchors.size,
+      ...writerSettings.counters,
     };
   }
 
   /**
-   * Detaches everybody; connections are their transport's to end. With `handoff` their sockets are left to
-   * `PresenceService.close({ handoff: true })`. Idempotent.
+   * Detaches all sockets; their transport ends the connections. With `handoff` the sockets are left to
+   * `PresenceService.close({ handoff: true })`. Repeated calls return the same promise.
    */
   close({ handoff = false }: Pick<DetachOptions, 'handoff'> = {}): Promise<void> {
     this.#closing ??= this.#close(handoff);
     return this.#closing;
   }
 
-  /** The same, for `await using`. */
+  /** Calls `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
   async #close(handoff: boolean): Promise<void> {
     await Promise.all([...this.#sockets.values()].map((socket) => socket.detach({ handoff })));
-    const { watched, reporter } = this.#host;
+    const { presenceFeed, reporter } = this.#context;
     try {
-      await watched?.close();
+      await presenceFeed?.close();
     } catch (error) {
-      // Redis is away, and forgets us with the connection.
+      // Without Redis the watch cannot unsubscribe; the subscription ends with the connection.
       reporter.report(toRollcallError(error), { stage: 'close' });
     }
   }
@@ -264,9 +272,13 @@ export class RoomService {
   ): Promise<PublishResult> {
     this.#assertOpen();
     assertName('event', event, 128);
-    if (event.startsWith('$')) throw new InvalidArgumentError('event', 'must not begin with "$"');
+    if (event.startsWith('$'))
+      throw new InvalidArgumentError(
+        'event',
+        'must not begin with "$", which rollcall uses for its own events',
+      );
     if (from !== undefined) assertName('from', from);
-    // Others are refused on the way to JSON; these would be left out.
+    // JSON.stringify rejects other bad values, but leaves these out silently.
     if (typeof data === 'function' || typeof data === 'symbol') {
       throw new InvalidArgumentError('data', `must be JSON, not a ${typeof data}`);
     }
@@ -284,7 +296,7 @@ export class RoomService {
 
   #handleUserMessage(payload: string, channel: string): void {
     if (!isEvent(payload, DISCONNECT_EVENT)) return;
-    const userId = this.#channels.userOf(channel);
+    const userId = this.#channels.parseUser(channel);
     const { data } = JSON.parse(payload) as { data?: { reason?: unknown } };
     const reason = typeof data?.reason === 'string' ? data.reason : '';
     for (const socket of userId === undefined ? [] : this.socketsOf(userId)) {
@@ -292,12 +304,12 @@ export class RoomService {
     }
   }
 
-  #detached({ id, userId }: SocketIdentifiers): void {
+  #onDetached({ id, userId }: SocketIdentifiers): void {
     const socket = this.#sockets.get(id);
     if (socket === undefined) return;
     this.#sockets.delete(id);
-    const own = this.#byUser.get(userId);
-    if (own?.delete(socket) === true && own.size === 0) this.#byUser.delete(userId);
+    const ofUser = this.#byUser.get(userId);
+    if (ofUser?.delete(socket) === true && ofUser.size === 0) this.#byUser.delete(userId);
   }
 
   #assertOpen(): void {
@@ -305,7 +317,7 @@ export class RoomService {
   }
 }
 
-/** The channels of rooms and users, with history and without. */
+/** Channels of rooms and users, with history and without. */
 class RoomChannels {
   readonly #stored: Definitions;
   readonly #transient: Definitions;
@@ -330,7 +342,7 @@ class RoomChannels {
     return (transient ? this.#transient : this.#stored).user({ user });
   }
 
-  userOf(channel: string): string | undefined {
+  parseUser(channel: string): string | undefined {
     return this.#stored.user.parse(channel)?.user;
   }
 }
@@ -338,7 +350,7 @@ class RoomChannels {
 type Definitions = ReturnType<typeof defineChannels>;
 
 function defineChannels(options: ChannelOptions<undefined>) {
-  // Whatever the service's codec is: peers are relayed what was published.
+  // Always JSON, whatever codec the pub/sub service has: payloads are relayed to peers as they are.
   const json = { ...options, codec: jsonCodec };
   return {
     room: defineChannel<RoomEvent>()('room:{room}', json),

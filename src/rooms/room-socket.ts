@@ -9,161 +9,165 @@ import type { Status } from '../presence/types.js';
 import { toRollcallError } from '../redis/replies.js';
 import { ChannelListener } from './channel-listener.js';
 import type { AttachOptions, DetachOptions, JoinOptions, JoinResult } from './options.js';
-import type { Peer } from './peer.js';
-import { PeerWriter } from './peer-writer.js';
+import { type Peer, PeerWriter } from './peer-writer.js';
 import type { RoomContext } from './room-context.js';
 import { assertJoinOptions, RoomMembership } from './room-membership.js';
 
-/** An attached peer: a user's one connection, in some rooms. */
+/** An attached peer: one connection of a user, and the rooms it has joined. */
 export class RoomSocket {
-  /** The server's own id for the connection. */
+  /** Id of the connection. */
   readonly id: string;
-  /** Whose it is. */
+  /** Id of the user. */
   readonly userId: string;
-  readonly #host: RoomContext;
-  readonly #outlet: PeerWriter;
+  readonly #context: RoomContext;
+  readonly #writer: PeerWriter;
   readonly #userListener: ChannelListener;
   readonly #memberships = new Map<string, RoomMembership>();
   readonly #watched = new Set<string>();
   readonly #meta: Json | undefined;
-  /** What `begin` has under way. */
-  #beginning: Promise<void> | undefined;
-  /** The user is online by it. */
+  /** Pending while `start` runs. */
+  #starting: Promise<void> | undefined;
+  /** Presence has this socket. */
   #present = false;
   #detaching: Promise<void> | undefined;
 
   /** @internal */
-  constructor(host: RoomContext, peer: Peer, { userId, socketId = randomUUID(), meta }: AttachOptions) {
+  constructor(context: RoomContext, peer: Peer, { userId, socketId = randomUUID(), meta }: AttachOptions) {
     this.id = socketId;
     this.userId = userId;
     this.#meta = meta;
-    this.#host = host;
-    this.#outlet = new PeerWriter(peer, host.outlets, (gone) => void this.detach(gone));
-    this.#userListener = new ChannelListener(host, this.#occupant);
+    this.#context = context;
+    this.#writer = new PeerWriter(peer, context.writerSettings, (options) => void this.detach(options));
+    this.#userListener = new ChannelListener(context, this.#memberSocket);
   }
 
-  /** False once it is detached, whoever did that. */
+  /** False after `detach`, also if the server, a slow peer or `disconnectUser` caused it. */
   get attached(): boolean {
     return this.#detaching === undefined;
   }
 
-  /** The rooms it is in, or on its way into. */
+  /** Rooms that it has joined or is joining. */
   get rooms(): string[] {
-    return [...this.#memberships].filter(([, { wanted }]) => wanted).map(([room]) => room);
+    return [...this.#memberships].filter(([, { desired }]) => desired).map(([room]) => room);
   }
 
-  /** How many users it watches. */
+  /** Number of watched users. */
   get watching(): number {
     return this.#watched.size;
   }
 
-  /** Where it stands in what is sent to its user; `undefined` where nothing is kept. */
+  /** Position in the messages to its user; `undefined` without history. */
   get position(): Position | undefined {
     return this.#userListener.position;
   }
 
-  /** True for a room it is in, or on its way into. */
+  /** True for a room that it has joined or is joining. */
   isIn(room: string): boolean {
-    return this.#memberships.get(room)?.wanted === true;
+    return this.#memberships.get(room)?.desired === true;
   }
 
-  /** @internal Begins, with Redis, everything the peer is owed from now on. */
+  /** @internal Subscribes to the user's channel, and adds the socket to presence. */
   async start({ since, status }: AttachOptions): Promise<void> {
-    const { presence } = this.#host;
+    const { presence } = this.#context;
     const online = presence?.setPresence(this.userId, this.id, status ?? 'online', this.#meta);
-    this.#beginning = allOrFirstError([
+    this.#starting = allOrFirstError([
       this.#userListener.start(since),
       online?.then(() => {
         this.#present = true;
       }),
     ]);
     try {
-      await this.#beginning;
+      await this.#starting;
     } finally {
-      this.#beginning = undefined;
+      this.#starting = undefined;
     }
   }
 
   /**
-   * Goes into a room: from now on the peer gets what is said there, and the user is one of its members.
-   * In a room it is in already, it shows another `info`.
+   * Joins a room: the peer receives its messages, and the user becomes a member. In a room that the socket has
+   * joined already, it only changes `info`.
    *
-   * @throws {@link InvalidArgumentError} for a bad name or option; {@link ClosedError} when it is
-   * detached; {@link TimeoutError}, {@link ConnectionError}, {@link CommandError} from Redis, after which it is
-   * as if it had never come.
+   * @throws {@link InvalidArgumentError} for a bad name or option; {@link ClosedError} when the socket is
+   * detached; {@link TimeoutError}, {@link ConnectionError}, {@link CommandError} from Redis. After an error the
+   * socket has not joined.
    */
   async join(room: string, options: JoinOptions = {}): Promise<JoinResult> {
     assertName('room', room);
     assertJoinOptions(options);
     this.#assertAttached();
     if (options.members === true) this.#presence();
-    const before = this.#memberships.get(room);
-    const came = before?.wanted === true;
-    const place = came ? before : new RoomMembership(this.#host, this.#occupant, room, before);
-    this.#memberships.set(room, place);
-    return place.enqueue(async () => {
+    const previous = this.#memberships.get(room);
+    const joined = previous?.desired === true;
+    const membership = joined
+      ? previous
+      : new RoomMembership(this.#context, this.#memberSocket, room, previous);
+    this.#memberships.set(room, membership);
+    return membership.enqueue(async () => {
       try {
         this.#assertAttached();
-        if (!place.wanted) throw new ClosedError(`the room ${JSON.stringify(room)} was left, or not reached`);
-        await place.join(options);
+        if (!membership.desired) {
+          throw new ClosedError(`the room ${JSON.stringify(room)} was left before it was joined`);
+        }
+        await membership.join(options);
         this.#assertAttached();
-        return { position: place.position };
+        return { position: membership.position };
       } catch (error) {
-        if (!came) await this.#leave(room, place);
+        if (!joined) await this.#leave(room, membership);
         throw error;
       }
     });
   }
 
   /**
-   * Shows another `info` in a room it is in.
+   * Changes the `info` that a joined room shows of the user.
    *
-   * @throws {@link InvalidArgumentError} when it is in no such room, or `info` is too large.
+   * @throws {@link InvalidArgumentError} for a room that is not joined, or an `info` that is too large.
    */
   async update(room: string, info: Json): Promise<void> {
     const presence = this.#presence();
     this.#assertAttached();
-    const place = this.#memberships.get(room);
-    if (place?.wanted !== true) throw new InvalidArgumentError('room', 'is none that this socket is in');
-    await place.enqueue(async () => {
-      if (place.wanted && this.attached) await presence.join(room, this.userId, this.id, info);
+    const membership = this.#memberships.get(room);
+    if (membership?.desired !== true) throw new InvalidArgumentError('room', 'must be joined first');
+    await membership.enqueue(async () => {
+      if (membership.desired && this.attached) await presence.join(room, this.userId, this.id, info);
     });
   }
 
-  /** Goes out of a room. One it is not in is no error. */
+  /** Leaves a room. Does nothing in a room that is not joined. */
   async leave(room: string): Promise<void> {
     assertName('room', room);
-    const place = this.#memberships.get(room);
-    if (place === undefined || !this.attached) return;
-    place.wanted = false;
-    await place.enqueue(() => this.#leave(room, place));
+    const membership = this.#memberships.get(room);
+    if (membership === undefined || !this.attached) return;
+    membership.desired = false;
+    await membership.enqueue(() => this.#leave(room, membership));
   }
 
   /**
-   * Sends the peer how some users are, and every change of that.
+   * Sends the peer the presence of users, and every change of it.
    *
    * @throws {@link UnsupportedError} without a presence service.
    */
   async watch(userIds: Iterable<string>): Promise<void> {
     this.#presence();
     this.#assertAttached();
-    if (typeof userIds === 'string') throw new InvalidArgumentError('userIds', 'must be several strings');
-    const wanted = [...new Set(userIds)];
-    for (const userId of wanted) assertName('userIds', userId);
-    const added = wanted.filter((userId) => !this.#watched.has(userId));
+    if (typeof userIds === 'string')
+      throw new InvalidArgumentError('userIds', 'must be an array of ids, not one string');
+    const unique = [...new Set(userIds)];
+    for (const userId of unique) assertName('userIds', userId);
+    const added = unique.filter((userId) => !this.#watched.has(userId));
     for (const userId of added) this.#watched.add(userId);
     try {
-      await this.#host.watched?.add(this.#outlet, wanted);
+      await this.#context.presenceFeed?.add(this.#writer, unique);
     } catch (error) {
       this.unwatch(added);
       throw error;
     }
   }
 
-  /** Sends it no more of them. */
+  /** Stops sending the presence of users. */
   unwatch(userIds: Iterable<string>): void {
     const removed = [...userIds].filter((userId) => this.#watched.delete(userId));
-    this.#host.watched?.remove(this.#outlet, removed);
+    this.#context.presenceFeed?.remove(this.#writer, removed);
   }
 
   /** Sets this socket's status. */
@@ -173,52 +177,55 @@ export class RoomSocket {
     await presence.setPresence(this.userId, this.id, status, this.#meta);
   }
 
-  /** The user did something just now. See `PresenceService.touch`. */
+  /** Reports activity of the user. See `PresenceService.touch`. */
   async touch(): Promise<void> {
-    if (this.attached) await this.#host.presence?.touch(this.userId, this.id);
+    if (this.attached) await this.#context.presence?.touch(this.userId, this.id);
   }
 
-  /** Ends the connection with a close code, and detaches it. */
+  /** Ends the connection with a close code, and detaches the socket. */
   close(code: number, reason: string, options: DetachOptions = {}): void {
-    this.#outlet.close(code, reason, options);
+    this.#writer.close(code, reason, options);
   }
 
   /**
-   * Leaves everything: rooms, presence, subscriptions. Nothing is sent from this moment on. Never
-   * rejects: what Redis refuses goes to `onError`, and self-healing sees to it. Idempotent.
+   * Leaves all rooms, presence and subscriptions; sends nothing to the peer from the call on. Never rejects: errors
+   * of Redis go to `onError`, and the failure detector removes the socket later. Repeated calls return the same
+   * promise.
    */
   detach(options: DetachOptions = {}): Promise<void> {
     this.#detaching ??= this.#release(options);
     return this.#detaching;
   }
 
-  get #occupant() {
-    return { id: this.id, userId: this.userId, outlet: this.#outlet };
+  get #memberSocket() {
+    return { id: this.id, userId: this.userId, writer: this.#writer };
   }
 
-  async #leave(room: string, place: RoomMembership): Promise<void> {
-    place.wanted = false;
+  async #leave(room: string, membership: RoomMembership): Promise<void> {
+    membership.desired = false;
     try {
-      // A socket's removal takes it out of all rooms.
-      await place.leave(this.attached);
+      // A detached socket is removed from presence, and so from all its rooms at once.
+      await membership.leave(this.attached);
     } catch (error) {
       this.#report(error);
     }
-    if (this.#memberships.get(room) === place) this.#memberships.delete(room);
+    if (this.#memberships.get(room) === membership) this.#memberships.delete(room);
   }
 
   async #release({ immediate = false, handoff = false }: DetachOptions): Promise<void> {
-    this.#outlet.end();
-    this.#host.detached(this);
+    this.#writer.end();
+    this.#context.onDetached(this);
     this.unwatch(this.#watched);
-    // Or what is under way would outlast its undoing.
-    if (this.#beginning !== undefined) await this.#beginning.catch(() => {});
-    const places = [...this.#memberships];
+    // Otherwise `start` would subscribe and add the socket after it was removed.
+    if (this.#starting !== undefined) await this.#starting.catch(() => {});
+    const memberships = [...this.#memberships];
     this.#memberships.clear();
-    const { presence } = this.#host;
-    const ends = places.map(([room, place]) => place.enqueue(() => this.#leave(room, place)));
+    const { presence } = this.#context;
+    const leaves = memberships.map(([room, membership]) =>
+      membership.enqueue(() => this.#leave(room, membership)),
+    );
     const results = await Promise.allSettled([
-      ...ends,
+      ...leaves,
       this.#userListener.close(),
       this.#present && !handoff ? presence?.removeSocket(this.userId, this.id, { immediate }) : undefined,
     ]);
@@ -226,8 +233,9 @@ export class RoomSocket {
   }
 
   #presence(): PresenceService {
-    const { presence } = this.#host;
-    if (presence === undefined) throw new UnsupportedError('this RoomService has no presence service');
+    const { presence } = this.#context;
+    if (presence === undefined)
+      throw new UnsupportedError('this RoomService has no presence: pass the option presence');
     return presence;
   }
 
@@ -237,6 +245,6 @@ export class RoomSocket {
 
   #report(error: unknown): void {
     if (error instanceof ClosedError) return;
-    this.#host.reporter.report(toRollcallError(error), { stage: 'peer' });
+    this.#context.reporter.report(toRollcallError(error), { stage: 'peer' });
   }
 }

@@ -2,7 +2,7 @@ import { ORIGIN } from '../history/position.js';
 import type { Json } from '../internal/codec.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertName, assertOptions } from '../internal/validate.js';
-import type { Peer } from '../rooms/peer.js';
+import type { Peer } from '../rooms/peer-writer.js';
 import { assertJoinOptions } from '../rooms/room-membership.js';
 import type { RoomService } from '../rooms/room-service.js';
 import type { RoomSocket } from '../rooms/room-socket.js';

@@ -1,5 +1,5 @@
 import type { Position } from '../history/position.js';
-import type { FrameEncoder } from '../rooms/peer.js';
+import type { FrameEncoder } from '../rooms/room-message.js';
 import { escapeEventName, formatEvent } from './event-stream-format.js';
 
 /** The position to which a frame moves its reader. */

@@ -1,39 +1,39 @@
 import type { Clock, Timer } from '../internal/clock.js';
 
-/** Keys that are there for a while, and go by themselves unless they are kept. */
+/** A set whose keys expire unless they are set again. */
 export class ExpiringSet<K> {
   readonly #clock: Clock;
-  readonly #changed: () => void;
+  readonly #onChange: () => void;
   readonly #timers = new Map<K, Timer>();
 
-  /** `changed` is called after a key has come or gone, not when one is kept for longer. */
-  constructor(clock: Clock, changed: () => void) {
+  /** `onChange` is called after a key was added, removed or has expired, not when a key is extended. */
+  constructor(clock: Clock, onChange: () => void) {
     this.#clock = clock;
-    this.#changed = changed;
+    this.#onChange = onChange;
   }
 
-  /** Those that are there, in the order in which they came. */
+  /** The keys in the order in which they were added. */
   get keys(): K[] {
     return [...this.#timers.keys()];
   }
 
-  /** `key` is there for `ms` from now on; with 0 it goes at once. */
+  /** Keeps `key` for `ms` from now on; 0 removes it. */
   set(key: K, ms: number): void {
-    const before = this.#timers.get(key);
-    before?.cancel();
+    const previous = this.#timers.get(key);
+    previous?.cancel();
     if (ms > 0) {
-      const gone = () => {
+      const expire = () => {
         this.#timers.delete(key);
-        this.#changed();
+        this.#onChange();
       };
-      this.#timers.set(key, this.#clock.after(ms, gone, { keepAlive: false }));
+      this.#timers.set(key, this.#clock.after(ms, expire, { keepAlive: false }));
     } else {
       this.#timers.delete(key);
     }
-    if ((before === undefined) === ms > 0) this.#changed();
+    if ((previous === undefined) === ms > 0) this.#onChange();
   }
 
-  /** Takes all away; nobody is told. */
+  /** Removes all keys without calling `onChange`. */
   clear(): void {
     for (const timer of this.#timers.values()) timer.cancel();
     this.#timers.clear();

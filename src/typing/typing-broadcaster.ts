@@ -2,114 +2,113 @@ import type { Clock, Timer } from '../internal/clock.js';
 import type { RollcallError } from '../internal/errors.js';
 import { toRollcallError } from '../redis/replies.js';
 
-/** What {@link TypingBroadcaster} is given. */
+/** Options of a {@link TypingBroadcaster}. */
 export interface TypingBroadcasterOptions {
   readonly clock: Clock;
-  /** For how long a key stroke counts, in ms. */
+  /** How long a keystroke counts, in ms. */
   readonly ttl: number;
-  /** Tells the room that he types for `ttl` ms, or with 0 no longer. */
+  /** Publishes that the user types for the next `ttl` ms, or with 0 has stopped. */
   send(ttl: number, except: string | undefined): Promise<void>;
-  /** There is nothing to be remembered of him any more. */
-  forget(): void;
-  /** What was to be said later, when nobody waited for it, was not. */
+  /** Called when the broadcaster has no state left. */
+  onIdle(): void;
+  /** Reports a failure of a message that no caller awaits. */
   report(error: RollcallError): void;
 }
 
 /**
- * One user in one room, as this process tells of him: turns key strokes into as few messages as can be.
- * One message is on its way at a time, so that they arrive in the order of what he did.
+ * Publishes that one user types in one room: turns keystrokes into as few messages as possible. Only one message is
+ * in flight at a time, so that they arrive in order.
  */
 export class TypingBroadcaster {
-  readonly #voice: TypingBroadcasterOptions;
+  readonly #options: TypingBroadcasterOptions;
   #on = false;
-  /** When he last struck a key. */
   #lastKeystroke = 0;
-  /** He has struck one since it was last said that he types. */
+  /** A keystroke after the last message. */
   #unsentKeystroke = false;
-  /** Others may take him for typing. */
+  /** Others may show the user as typing. */
   #sent = false;
-  /** That he types must not be said again before. */
-  #next = Number.NEGATIVE_INFINITY;
+  /** Earliest time of the next message that the user types. */
+  #nextSend = Number.NEGATIVE_INFINITY;
   #except: string | undefined;
-  #saying: Promise<void> | undefined;
+  #sending: Promise<void> | undefined;
   #timer: Timer | undefined;
 
-  constructor(voice: TypingBroadcasterOptions) {
-    this.#voice = voice;
+  constructor(options: TypingBroadcasterOptions) {
+    this.#options = options;
   }
 
-  /** He has struck a key. Resolves when what has to be said now is said. */
+  /** Records a keystroke. Resolves when the message that is due now, if any, is published. */
   start(except: string | undefined): Promise<void> {
     this.#on = this.#unsentKeystroke = true;
-    this.#lastKeystroke = this.#voice.clock.monotonic();
+    this.#lastKeystroke = this.#options.clock.monotonic();
     this.#except = except;
-    return this.#settle();
+    return this.#sendDue();
   }
 
-  /** He types no longer. */
+  /** The user has stopped. */
   stop(except: string | undefined): Promise<void> {
     this.#on = false;
     this.#except = except;
-    return this.#settle();
+    return this.#sendDue();
   }
 
-  /** Nothing is said any more. */
+  /** Sends nothing from now on. */
   close(): void {
     this.#timer?.cancel();
     this.#on = this.#sent = false;
   }
 
-  #settle(): Promise<void> {
-    // Whoever comes while something is being said is served by the same loop.
-    if (this.#saying === undefined && this.#due() !== undefined) this.#saying = this.#sendAll();
-    return this.#saying ?? Promise.resolve();
+  #sendDue(): Promise<void> {
+    // While a message is in flight, the running loop sends the next one.
+    if (this.#sending === undefined && this.#dueTtl() !== undefined) this.#sending = this.#sendAll();
+    return this.#sending ?? Promise.resolve();
   }
 
   async #sendAll(): Promise<void> {
-    const { clock, ttl: window } = this.#voice;
+    const { clock, ttl: window } = this.#options;
     try {
-      for (let ttl = this.#due(); ttl !== undefined; ttl = this.#due()) {
+      for (let ttl = this.#dueTtl(); ttl !== undefined; ttl = this.#dueTtl()) {
         this.#sent = ttl > 0;
         if (ttl > 0) {
           this.#unsentKeystroke = false;
-          this.#next = clock.monotonic() + window / 2;
+          this.#nextSend = clock.monotonic() + window / 2;
           this.#wakeIn(window / 2);
         }
-        await this.#voice.send(ttl, this.#except);
+        await this.#options.send(ttl, this.#except);
       }
     } catch (error) {
-      // The next key stroke tries again. What may have been said all the same ends by itself.
+      // The next keystroke tries again. If the message was published all the same, it expires by its `ttl`.
       this.#on = this.#sent = false;
-      this.#next = Number.NEGATIVE_INFINITY;
+      this.#nextSend = Number.NEGATIVE_INFINITY;
       throw error;
     } finally {
-      this.#saying = undefined;
+      this.#sending = undefined;
     }
   }
 
-  /** What is to be said now: for how many ms he types. */
-  #due(): number | undefined {
+  /** The `ttl` of the message that is due now; `undefined` for none. */
+  #dueTtl(): number | undefined {
     if (!this.#on) return this.#sent ? 0 : undefined;
-    const now = this.#voice.clock.monotonic();
-    const left = this.#lastKeystroke + this.#voice.ttl - now;
-    return this.#unsentKeystroke && now >= this.#next && left > 0 ? Math.ceil(left) : undefined;
+    const now = this.#options.clock.monotonic();
+    const left = this.#lastKeystroke + this.#options.ttl - now;
+    return this.#unsentKeystroke && now >= this.#nextSend && left > 0 ? Math.ceil(left) : undefined;
   }
 
   #wakeIn(ms: number): void {
     this.#timer?.cancel();
-    this.#timer = this.#voice.clock.after(ms, () => this.#wake(), { keepAlive: false });
+    this.#timer = this.#options.clock.after(ms, () => this.#wake(), { keepAlive: false });
   }
 
   #wake(): void {
-    const { clock, ttl } = this.#voice;
-    if (this.#saying !== undefined) return this.#wakeIn(ttl / 2);
-    if (this.#due() !== undefined) {
-      this.#settle().catch((error: unknown) => this.#voice.report(toRollcallError(error)));
+    const { clock, ttl } = this.#options;
+    if (this.#sending !== undefined) return this.#wakeIn(ttl / 2);
+    if (this.#dueTtl() !== undefined) {
+      this.#sendDue().catch((error: unknown) => this.#options.report(toRollcallError(error)));
       return;
     }
     const now = clock.monotonic();
-    const until = now < this.#next ? this.#next : this.#on ? this.#lastKeystroke + ttl : now;
+    const until = now < this.#nextSend ? this.#nextSend : this.#on ? this.#lastKeystroke + ttl : now;
     if (until > now) this.#wakeIn(until - now);
-    else this.#voice.forget();
+    else this.#options.onIdle();
   }
 }

@@ -16,35 +16,34 @@ import { RoomTypingWatch, type TypingHandler, type TypingWatch } from './typing-
 
 /** Options of a typing service. */
 export interface TypingServiceOptions {
-  /** The rooms in which people type. */
+  /** Room service that carries the messages. */
   rooms: RoomService;
   /**
-   * For how long, in ms, a key stroke counts: who strikes no other one has stopped. From 100 to 600_000;
-   * with `rollcall/client`, which tells of key strokes every 2 s, at least 4_000. @default 6_000
+   * How long a keystroke counts, in ms: without another one, the user has stopped. From 100 to 600_000; with
+   * `rollcall/client`, which reports keystrokes every 2 s, at least 4_000. @default 6_000
    */
   ttl?: number;
-  /** Gets every failure that no caller waits for. @default nobody */
+  /** Receives every failure that no caller awaits. */
   onError?: ErrorListener;
-  /** Where time comes from; for tests. @default the system's clock */
+  /** Source of time; for tests. @default the system's */
   clock?: Clock;
 }
 
-/** Options of `start`, `stop` and `leave`. */
+/** Options of `start`, `stop` and `stopAll`. */
 export interface TypingUpdateOptions {
-  /** The id of a socket that need not be told: his own. @default none */
+  /** Id of a socket that must not receive it: the user's own. @default none */
   except?: string;
 }
 
 /**
- * Who types in which room. A user types from a key stroke until he stops, or has struck no key for `ttl` ms,
- * or the process that told of it has been gone for as long: nothing of it is kept in Redis, so
- * nothing can be left behind there. However fast somebody types, others are told at most once in
- * half a `ttl`.
+ * Typing indicators. A user types from a keystroke until `stop`, or until `ttl` ms after the last keystroke, also if
+ * the process dies in between: nothing is stored in Redis, so nothing can be left behind. However fast a user types,
+ * at most one message per half a `ttl` is published.
  *
  * @example
  * ```ts
  * const typing = new TypingService({ rooms });
- * await typing.start('lobby', 'alice', { except: socketId }); // on every key stroke
+ * await typing.start('lobby', 'alice', { except: socketId }); // on every keystroke
  * await typing.stop('lobby', 'alice', { except: socketId }); // when the message is sent
  * const watch = await typing.watch('lobby', (typingUsers) => console.log(typingUsers));
  * ```
@@ -55,7 +54,7 @@ export class TypingService {
   readonly #clock: Clock;
   readonly #reporter: ErrorReporter;
   /** By user, then by room. */
-  readonly #own = new Map<string, Map<string, TypingBroadcaster>>();
+  readonly #broadcasters = new Map<string, Map<string, TypingBroadcaster>>();
   readonly #watches = new Set<RoomTypingWatch>();
   #closing: Promise<void> | undefined;
 
@@ -73,56 +72,56 @@ export class TypingService {
   }
 
   /**
-   * Somebody has struck a key in a room. Call it as often as that happens: it is said at once the first
-   * time, and then at most once in half a `ttl`. Resolves when it is said, or at once when there is nothing
-   * to say now.
+   * Reports a keystroke of a user in a room. Call it on every keystroke: the first one is published at once, later
+   * ones at most once in half a `ttl`. Resolves when the message is published, or at once if none is due.
    *
-   * @throws {@link InvalidArgumentError} for a bad name or option; {@link ClosedError}; and whatever
-   * `PubSubService.publish` throws. The next call tries again then.
+   * @throws {@link InvalidArgumentError} for a bad name or option; {@link ClosedError}; and all errors of
+   * `PubSubService.publish`, after which the next call tries again.
    */
   async start(room: string, userId: string, options: TypingUpdateOptions = {}): Promise<void> {
-    const except = this.#check(room, userId, options);
-    let byRoom = this.#own.get(userId);
+    const except = this.#validate(room, userId, options);
+    let byRoom = this.#broadcasters.get(userId);
     if (byRoom === undefined) {
       byRoom = new Map();
-      this.#own.set(userId, byRoom);
+      this.#broadcasters.set(userId, byRoom);
     }
-    let own = byRoom.get(room);
-    if (own === undefined) {
-      own = this.#typing(room, userId);
-      byRoom.set(room, own);
+    let broadcaster = byRoom.get(room);
+    if (broadcaster === undefined) {
+      broadcaster = this.#createBroadcaster(room, userId);
+      byRoom.set(room, broadcaster);
     }
-    await own.start(except);
+    await broadcaster.start(except);
   }
 
   /**
-   * He has stopped: the message is sent, or the field is empty. Says so if this process had said that he
-   * types, and nothing otherwise.
+   * Reports that a user has stopped: the message is sent, or the field is empty. Publishes it only if this process
+   * had published that the user types.
    *
-   * @throws as {@link TypingService.start} does; it then ends by itself.
+   * @throws the errors of {@link TypingService.start}; the indicator then expires by its `ttl`.
    */
   async stop(room: string, userId: string, options: TypingUpdateOptions = {}): Promise<void> {
-    const except = this.#check(room, userId, options);
-    await this.#own.get(userId)?.get(room)?.stop(except);
+    const except = this.#validate(room, userId, options);
+    await this.#broadcasters.get(userId)?.get(room)?.stop(except);
   }
 
   /**
-   * He has stopped everywhere: for when his connection ends. Where he types on another connection as
-   * well, the next key stroke there says so again.
+   * Stops a user in all rooms; for when a connection ends. If the user types on another connection as well, the next
+   * keystroke there publishes it again.
    *
-   * @throws as {@link TypingService.stop} does, after all rooms have been tried.
+   * @throws the errors of {@link TypingService.stop}, after all rooms have been tried.
    */
   async stopAll(userId: string, options: TypingUpdateOptions = {}): Promise<void> {
-    const except = this.#check(undefined, userId, options);
-    await allOrFirstError(Array.from(this.#own.get(userId)?.values() ?? [], (own) => own.stop(except)));
+    const except = this.#validate(undefined, userId, options);
+    const broadcasters = this.#broadcasters.get(userId)?.values() ?? [];
+    await allOrFirstError(Array.from(broadcasters, (broadcaster) => broadcaster.stop(except)));
   }
 
   /**
-   * Watches who types in a room, for servers; clients get the same by the protocol. `handler` is called on
-   * every change, for the first time after the first one. Resolves when Redis has confirmed.
+   * Watches which users type in a room, on a server; clients receive the same through the protocol. `handler` is
+   * called on every change. Resolves when Redis has confirmed the subscription.
    *
-   * @throws {@link InvalidArgumentError} for a bad name, handler or option; {@link ClosedError}; whatever
-   * `PubSubService.subscribe` throws; the signal's reason when it aborts first.
+   * @throws {@link InvalidArgumentError} for a bad name, handler or option; {@link ClosedError}; all errors of
+   * `PubSubService.subscribe`; the signal's reason if it aborts first.
    */
   async watch(room: string, handler: TypingHandler, options: WatchOptions = {}): Promise<TypingWatch> {
     this.#assertOpen();
@@ -138,53 +137,55 @@ export class TypingService {
       channel,
       handler,
       signal,
-      ended: (ended) => this.#watches.delete(ended),
+      onEnd: (ended) => this.#watches.delete(ended),
     });
     this.#watches.add(watch);
-    await watch.begin();
+    await watch.start();
     return watch;
   }
 
   /**
-   * Ends all watches. Of those who type nothing more is said: it ends by itself, unless they go on
-   * typing on another server. Idempotent.
+   * Ends all watches and publishes nothing more: indicators of users who type expire by their `ttl`, unless they
+   * continue on another server. Repeated calls return the same promise.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
   }
 
-  /** The same, for `await using`. */
+  /** Calls `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
   async #close(): Promise<void> {
-    for (const byRoom of this.#own.values()) for (const own of byRoom.values()) own.close();
-    this.#own.clear();
+    for (const byRoom of this.#broadcasters.values()) {
+      for (const broadcaster of byRoom.values()) broadcaster.close();
+    }
+    this.#broadcasters.clear();
     await allOrFirstError(Array.from(this.#watches, (watch) => watch.close()));
   }
 
-  #typing(room: string, userId: string): TypingBroadcaster {
+  #createBroadcaster(room: string, userId: string): TypingBroadcaster {
     return new TypingBroadcaster({
       clock: this.#clock,
       ttl: this.#ttl,
       send: (ttl, except) =>
         this.#rooms.broadcastTyping(room, userId, except === undefined ? { ttl } : { ttl, except }),
-      forget: () => this.#forget(room, userId),
+      onIdle: () => this.#removeBroadcaster(room, userId),
       report: (error) => this.#reporter.report(error, { stage: 'peer' }),
     });
   }
 
-  #forget(room: string, userId: string): void {
-    const byRoom = this.#own.get(userId);
-    if (byRoom?.delete(room) === true && byRoom.size === 0) this.#own.delete(userId);
+  #removeBroadcaster(room: string, userId: string): void {
+    const byRoom = this.#broadcasters.get(userId);
+    if (byRoom?.delete(room) === true && byRoom.size === 0) this.#broadcasters.delete(userId);
   }
 
-  /** The `except` of a call that is right. */
-  #check(room: string | undefined, userId: string, options: TypingUpdateOptions): string | undefined {
+  /** Validates the arguments of a call; returns `except`. */
+  #validate(room: string | undefined, userId: string, options: TypingUpdateOptions): string | undefined {
     this.#assertOpen();
-    // Also for what makes the name of the room's channel too long.
+    // Also rejects a name that makes the room's channel name too long.
     if (room !== undefined) this.#rooms.channel(room);
     assertName('userId', userId);
     assertOptions('options', options);

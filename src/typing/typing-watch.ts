@@ -9,20 +9,20 @@ import type { Subscription } from '../pubsub/subscribe.js';
 import { isEvent, parseRoomMessage, type RoomEvent } from '../rooms/room-message.js';
 import { ExpiringSet } from './expiring-set.js';
 
-/** Gets the ids of all who type in a room, in the order in which they began, whenever that changes. */
+/** Receives the ids of all users who type in a room, in the order in which they started, on every change. */
 export type TypingHandler = (typingUsers: string[]) => unknown;
 
-/** A running watch of who types in a room. */
+/** A running watch of the users who type in a room. */
 export interface TypingWatch {
-  /** Who types now, in the order in which they began. */
+  /** Ids of the users who type now, in the order in which they started. */
   current(): string[];
-  /** Ends the watch: the handler is not called again from this moment on. Idempotent. */
+  /** Ends the watch: the handler is not called after the call. Repeated calls do nothing. */
   close(): Promise<void>;
-  /** The same, for `await using`. */
+  /** Calls `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** What a {@link RoomTypingWatch} is given. */
+/** Options of a {@link RoomTypingWatch}. */
 export interface RoomTypingWatchOptions {
   readonly clock: Clock;
   readonly reporter: ErrorReporter;
@@ -30,40 +30,40 @@ export interface RoomTypingWatchOptions {
   readonly channel: ChannelRef<RoomEvent>;
   readonly handler: TypingHandler;
   readonly signal: AbortSignal | undefined;
-  /** Called once when it is over. */
-  readonly ended: (watch: RoomTypingWatch) => void;
+  /** Called once when the watch has ended. */
+  readonly onEnd: (watch: RoomTypingWatch) => void;
 }
 
-/** Longer than `broadcastTyping` lets anybody type, in ms. */
+/** The longest `ttl` that is accepted, in ms: the maximum of `broadcastTyping`. */
 const MAX_TTL = 3_600_000;
 
-/** Who types in one room, as far as this process has heard. */
+/** The users who type in one room, from the messages that this process has received. */
 export class RoomTypingWatch implements TypingWatch {
-  readonly #ear: RoomTypingWatchOptions;
+  readonly #options: RoomTypingWatchOptions;
   readonly #typingUsers: ExpiringSet<string>;
-  readonly #forget: () => void;
+  readonly #removeAbortListener: () => void;
   #subscribed: Promise<Subscription> | undefined;
-  #over = false;
+  #ended = false;
 
-  constructor(ear: RoomTypingWatchOptions) {
-    this.#ear = ear;
-    this.#typingUsers = new ExpiringSet(ear.clock, () => this.#changed());
-    this.#forget = onAbort(ear.signal, () => this.#end());
+  constructor(options: RoomTypingWatchOptions) {
+    this.#options = options;
+    this.#typingUsers = new ExpiringSet(options.clock, () => this.#onChange());
+    this.#removeAbortListener = onAbort(options.signal, () => this.#end());
   }
 
-  /** Resolves when Redis has confirmed. */
-  async begin(): Promise<void> {
-    const { pubsub, channel, signal } = this.#ear;
-    const hear = (payload: string | Buffer) => this.#hear(String(payload));
-    const options = signal === undefined ? {} : { signal };
-    this.#subscribed = pubsub.subscribe(channel, hear, { raw: true, ...options });
+  /** Resolves when Redis has confirmed the subscription. */
+  async start(): Promise<void> {
+    const { pubsub, channel, signal } = this.#options;
+    const handler = (payload: string | Buffer) => this.#onPayload(String(payload));
+    const signalOption = signal === undefined ? {} : { signal };
+    this.#subscribed = pubsub.subscribe(channel, handler, { raw: true, ...signalOption });
     try {
       await this.#subscribed;
     } catch (error) {
       this.#end();
       throw error;
     }
-    if (this.#over) throw new ClosedError('the watch was closed before it began');
+    if (this.#ended) throw new ClosedError('the watch was closed before it was subscribed');
   }
 
   current(): string[] {
@@ -80,39 +80,39 @@ export class RoomTypingWatch implements TypingWatch {
   }
 
   #end(): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#forget();
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#removeAbortListener();
     this.#typingUsers.clear();
-    this.#ear.ended(this);
+    this.#options.onEnd(this);
   }
 
-  #hear(payload: string): void {
-    if (this.#over) return;
-    const { reporter, channel } = this.#ear;
+  #onPayload(payload: string): void {
+    if (this.#ended) return;
+    const { reporter, channel } = this.#options;
     try {
-      const heard = parseTypingEvent(payload);
-      if (heard !== undefined) this.#typingUsers.set(heard.user, heard.ttl);
+      const event = parseTypingEvent(payload);
+      if (event !== undefined) this.#typingUsers.set(event.user, event.ttl);
     } catch (cause) {
-      const error = new DecodeError(`a typing event cannot be read: ${messageOf(cause)}`, { cause });
+      const error = new DecodeError(`a typing event is invalid: ${messageOf(cause)}`, { cause });
       reporter.report(error, { stage: 'decode', channel: channel.name });
     }
   }
 
-  #changed(): void {
-    const { reporter, channel, handler } = this.#ear;
+  #onChange(): void {
+    const { reporter, channel, handler } = this.#options;
     reporter.runHandler(() => handler(this.current()), { channel: channel.name });
   }
 }
 
-/** What a payload says of somebody's typing; throws when it says so in the wrong way. */
+/** Returns `undefined` for other events. Throws for an invalid typing event. */
 function parseTypingEvent(payload: string): { user: string; ttl: number } | undefined {
   const message = parseRoomMessage(undefined, undefined, payload);
   if (message === undefined || !isEvent(message.json, TYPING_EVENT)) return undefined;
   const { from, data } = message as { from?: unknown; data?: unknown };
   const ttl = (data as { ttl?: unknown } | null | undefined)?.ttl;
   if (typeof from !== 'string' || typeof ttl !== 'number' || !(ttl >= 0)) {
-    throw new TypeError('it needs a user in "from", and a number of ms in "data.ttl"');
+    throw new TypeError('it needs a user id in "from" and a number of ms in "data.ttl"');
   }
   return { user: from, ttl: Math.min(ttl, MAX_TTL) };
 }

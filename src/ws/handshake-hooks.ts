@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { SUBPROTOCOL } from '../protocol/frames.js';
 import type { WebSocketServerLike } from './ws-types.js';
 
-/** How a handshake is refused over HTTP. */
+/** HTTP response that rejects a handshake. */
 export interface HandshakeRejection {
   readonly status: number;
   readonly text: string;
@@ -11,20 +11,20 @@ export interface HandshakeRejection {
 
 type VerifyCallback = (ok: boolean, status?: number, text?: string, headers?: Record<string, string>) => void;
 
-/** What is asked of the handshakes of a server. */
+/** Settings of {@link HandshakeHooks}. */
 export interface HandshakeSettings {
   readonly maxFrameBytes: number;
-  /** Asked before the upgrade, where that is wished. Must not reject. */
+  /** Called before the upgrade, with `refuseWith: 'status'`; resolves with a rejection. Must not reject itself. */
   readonly verify: ((request: IncomingMessage) => Promise<HandshakeRejection | undefined>) | undefined;
   readonly report: (error: unknown) => void;
 }
 
-/** The options of a `WebSocketServer`, as they have to be while it is served. */
+/** Sets the options of a `WebSocketServer` while it is served. */
 export class HandshakeHooks {
   readonly #server: WebSocketServerLike;
   readonly #settings: HandshakeSettings;
   readonly #originalOptions: { maxPayload?: unknown; verifyClient?: unknown; handleProtocols?: unknown };
-  /** The longest frame that is let in. */
+  /** The longest frame that clients may send: the smaller of the server's and our limit. */
   readonly maxBytes: number;
 
   constructor(server: WebSocketServerLike, settings: HandshakeSettings) {
@@ -33,18 +33,18 @@ export class HandshakeHooks {
     const { maxPayload, verifyClient, handleProtocols } = server.options;
     this.#originalOptions = { maxPayload, verifyClient, handleProtocols };
     this.maxBytes = Math.min(maxPayload || Number.POSITIVE_INFINITY, settings.maxFrameBytes);
-    // What is set here counts for the handshakes to come.
+    // `ws` reads the options at every handshake.
     server.options.maxPayload = this.maxBytes;
     server.options.handleProtocols = this.#handleProtocols;
     if (settings.verify !== undefined) server.options.verifyClient = this.#verify;
   }
 
-  /** Leaves the server as it was. */
+  /** Restores the server's own options. */
   restore(): void {
     Object.assign(this.#server.options, this.#originalOptions);
   }
 
-  /** `ws` would take the first that is offered, which may be a token. */
+  /** Without this, `ws` selects the first offered subprotocol, which may be a token. */
   readonly #handleProtocols = (protocols: Iterable<string>, request: IncomingMessage): string | false => {
     const { handleProtocols } = this.#originalOptions;
     if ([...protocols].includes(SUBPROTOCOL)) return SUBPROTOCOL;
@@ -54,20 +54,20 @@ export class HandshakeHooks {
   readonly #verify = (info: { req: IncomingMessage }, answer: VerifyCallback): void => {
     const { verify, report } = this.#settings;
     const { verifyClient } = this.#originalOptions;
-    const identify = () => {
+    const verifyIdentity = () => {
       verify?.(info.req)
-        .then((refusal) => {
-          if (refusal === undefined) return answer(true);
-          answer(false, refusal.status, refusal.text, refusal.headers);
+        .then((rejection) => {
+          if (rejection === undefined) return answer(true);
+          answer(false, rejection.status, rejection.text, rejection.headers);
         })
-        // Where the owner's own listeners throw.
+        // `answer` runs listeners of the application, which may throw.
         .catch(report);
     };
-    if (typeof verifyClient !== 'function') return identify();
-    // The owner's own check comes first; it may be of either form.
+    if (typeof verifyClient !== 'function') return verifyIdentity();
+    // The application's own check runs first. `ws` accepts a synchronous form and one with a callback.
     if (verifyClient.length === 2) {
-      verifyClient(info, (ok: boolean, ...rest: never[]) => (ok ? identify() : answer(false, ...rest)));
-    } else if (verifyClient(info)) identify();
+      verifyClient(info, (ok: boolean, ...rest: never[]) => (ok ? verifyIdentity() : answer(false, ...rest)));
+    } else if (verifyClient(info)) verifyIdentity();
     else answer(false, 401, 'Unauthorized');
   };
 }

@@ -2,60 +2,60 @@ import { type Clock, jitter, type Timer } from '../internal/clock.js';
 import type { WebSocketIdentity } from './options.js';
 import type { WebSocketConnection } from './web-socket-connection.js';
 
-/** How often connections are looked at, as a share of the shorter limit. */
+/** Interval of the checks, as a share of the shorter of the two limits. */
 const CHECK_FRACTION = 1 / 4;
 
-/** What {@link HeartbeatMonitor} looks after. */
+/** Settings of a {@link HeartbeatMonitor}. */
 export interface HeartbeatSettings {
   readonly clock: Clock;
-  /** After how much silence, in ms, somebody is pinged. */
+  /** Silence in ms after which a client is pinged. */
   readonly heartbeatInterval: number;
-  /** How long, in ms, the answer may take. */
+  /** How long the answer may take, in ms. */
   readonly pongTimeout: number;
   readonly counters: { silent: number };
 }
 
-/** Pings whoever is silent, and gives up who stays so: one timer for all connections. */
+/** Pings silent clients and cuts those that do not answer: one timer for all connections. */
 export class HeartbeatMonitor<User extends WebSocketIdentity> {
   readonly #settings: HeartbeatSettings;
   readonly #connections: Iterable<WebSocketConnection<User>>;
-  #looked: number;
+  #lastCheck: number;
   #timer: Timer | undefined;
 
   constructor(connections: Iterable<WebSocketConnection<User>>, settings: HeartbeatSettings) {
     this.#connections = connections;
     this.#settings = settings;
-    this.#looked = settings.clock.monotonic();
-    this.#next();
+    this.#lastCheck = settings.clock.monotonic();
+    this.#schedule();
   }
 
-  /** Looks no more. */
   stop(): void {
     this.#timer?.cancel();
   }
 
-  get #every(): number {
-    const { heartbeatInterval: heartbeat, pongTimeout } = this.#settings;
-    return Math.min(heartbeat, pongTimeout) * CHECK_FRACTION;
+  get #checkInterval(): number {
+    const { heartbeatInterval, pongTimeout } = this.#settings;
+    return Math.min(heartbeatInterval, pongTimeout) * CHECK_FRACTION;
   }
 
-  #next(): void {
+  #schedule(): void {
     const { clock } = this.#settings;
-    this.#timer = clock.after(jitter(clock, this.#every), () => this.#checkAll(), { keepAlive: false });
+    const delay = jitter(clock, this.#checkInterval);
+    this.#timer = clock.after(delay, () => this.#checkAll(), { keepAlive: false });
   }
 
   #checkAll(): void {
-    const { clock, heartbeatInterval: heartbeat, pongTimeout, counters } = this.#settings;
+    const { clock, heartbeatInterval, pongTimeout, counters } = this.#settings;
     const now = clock.monotonic();
-    // A process that stood still has heard nobody, and that is no fault of theirs.
-    const stoodStill = now - this.#looked > 2 * this.#every;
-    this.#looked = now;
+    // A process that was frozen has received nothing, which is not the clients' silence.
+    const frozen = now - this.#lastCheck > 2 * this.#checkInterval;
+    this.#lastCheck = now;
     for (const connection of this.#connections) {
-      if (stoodStill) connection.resetHeartbeat(now);
-      if (connection.checkAlive(now, heartbeat, pongTimeout)) continue;
+      if (frozen) connection.resetHeartbeat(now);
+      if (connection.checkAlive(now, heartbeatInterval, pongTimeout)) continue;
       counters.silent++;
       connection.terminate();
     }
-    this.#next();
+    this.#schedule();
   }
 }

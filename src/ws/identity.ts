@@ -7,37 +7,37 @@ import type { Status } from '../presence/types.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type { ServeOptions, WebSocketIdentity } from './options.js';
 
-/** Somebody. What the application said of him is read once, and checked, before anything depends on it. */
+/** An authenticated user. The result of `authenticate` is read and validated once, here. */
 export interface AuthenticatedUser<User> {
-  /** As `authorize` is to see him. */
+  /** The result of `authenticate`, as `authorize` receives it. */
   readonly user: User;
   readonly userId: string;
   readonly status: Status | undefined;
   readonly meta: Json | undefined;
   /** In ms since the epoch. */
   readonly expiresAt: number | undefined;
-  /** What his rate is counted by. */
+  /** Key of the rate limiter. */
   readonly rateKey: string;
 }
 
-/** Why somebody is not let in. */
+/** Close code and reason of a rejected connection. */
 export interface ConnectionRejection {
   readonly code: number;
   readonly reason: string;
 }
 
-/** Finds out who asks to come in. Never rejects: what fails is reported, and nobody is let in. */
+/** Calls `authenticate`. Never rejects: a failure is reported, and the connection is rejected as unavailable. */
 export async function authenticateRequest<User extends WebSocketIdentity>(
   request: IncomingMessage,
   { authenticate, rateLimitKey }: Pick<ServeOptions<User>, 'authenticate' | 'rateLimitKey'>,
   report: (error: unknown) => void,
 ): Promise<AuthenticatedUser<User> | ConnectionRejection> {
   try {
-    const given = await authenticate(request);
-    if (given === null || given === undefined || given === '') {
+    const result = await authenticate(request);
+    if (result === null || result === undefined || result === '') {
       return { code: CloseCode.UNAUTHENTICATED, reason: 'not authenticated' };
     }
-    const user = typeof given === 'string' ? ({ userId: given } as User) : given;
+    const user = typeof result === 'string' ? ({ userId: result } as User) : result;
     const { userId, status, meta, expiresAt } = user;
     assertName('userId', userId);
     const rateKey = rateLimitKey?.(user, request) ?? userId;
@@ -48,7 +48,7 @@ export async function authenticateRequest<User extends WebSocketIdentity>(
   }
 }
 
-/** Where the client says it stands in what was sent to its user; whatever else it says is nothing. */
+/** The client's last position in the messages to its user, from the URL; anything invalid is ignored. */
 export function readResumePosition(request: IncomingMessage | undefined): string | undefined {
   const url = request?.url ?? '';
   const since = new URLSearchParams(url.slice(url.indexOf('?') + 1)).get('since');

@@ -6,17 +6,17 @@ import type { Status } from '../presence/types.js';
 import type { RoomService } from '../rooms/room-service.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
 
-/** Who connects, as `authenticate` found out. Add whatever `authorize` needs. */
+/** The user of a connection, as `authenticate` returns it. Add the properties that `authorize` needs. */
 export interface WebSocketIdentity {
-  /** The user's id. */
+  /** Id of the user. */
   userId: string;
-  /** The socket's status at first. @default 'online' */
+  /** First status of the socket. @default 'online' */
   status?: Status;
-  /** What to show of the socket to others. @default nothing */
+  /** Shown with the socket in `PresenceData.sockets`. @default nothing */
   meta?: Json;
   /**
-   * When the credentials run out, as a Date or in ms since the epoch: the connection ends then, and the client
-   * comes back with new ones.
+   * When the credentials expire, as a Date or in ms since the epoch: the connection is closed then with 4501, and
+   * the client reconnects with new ones.
    * @default never
    */
   expiresAt?: Date | number;
@@ -45,25 +45,25 @@ export type ClientRequest =
 /** The kinds of {@link ClientRequest}. */
 export type ClientAction = ClientRequest['action'];
 
-/** Whatever limits rates: `rate-limiter-flexible`, or anything with this method. */
+/** A rate limiter: one of `rate-limiter-flexible`, or any object with this method. */
 export interface RateLimiter {
   /**
-   * Takes one from what is left for `key`. Rejects when nothing is left, with an object whose
-   * `msBeforeNext` says for how long; or, when it fails itself, with an Error: the frame is let pass then.
+   * Consumes one point of `key`. If none is left, rejects with an object whose `msBeforeNext` is the ms to wait. If
+   * the limiter itself fails, rejects with an Error: the frame passes.
    */
   consume(key: string): Promise<unknown>;
 }
 
-/** Answers the requests of one method; what it returns or resolves with is the answer. */
+/** Handles the requests of one method; the client receives what it returns or resolves with. */
 export type RequestHandler<User extends WebSocketIdentity = WebSocketIdentity> = (
   socket: RoomSocket,
   data: Json,
   user: User,
 ) => unknown;
 
-/** What `serveWebSocket` needs of a `TypingService`. */
+/** The part of a `TypingService` that `serveWebSocket` uses. */
 export interface TypingNotifier {
-  /** The user types; called for every frame that says so. */
+  /** The user types; called for every such frame of the client. */
   start(room: string, userId: string, options?: { except?: string }): Promise<void>;
   /** The user has stopped. */
   stop(room: string, userId: string, options?: { except?: string }): Promise<void>;
@@ -71,12 +71,12 @@ export interface TypingNotifier {
 
 /** Options of {@link serveWebSocket}. */
 export interface ServeOptions<User extends WebSocketIdentity = WebSocketIdentity> {
-  /** What the sockets are attached to. */
+  /** Room service that the sockets are attached to. */
   rooms: RoomService;
   /**
-   * Finds out who connects: an identity, a user id, or nothing for somebody unknown. When it throws, gives what
-   * can be no identity, or has not answered after `heartbeat + pongTimeout`, that is reported, and the connection is
-   * refused with a code that says to come back.
+   * Authenticates a connection: returns an identity, a user id, or nothing to reject it with 4401. If it throws,
+   * returns an invalid identity or has not settled after `heartbeatInterval + pongTimeout`, the error is reported and
+   * the connection is closed with 4500, on which clients reconnect.
    */
   authenticate: (
     request: IncomingMessage,
@@ -86,59 +86,59 @@ export interface ServeOptions<User extends WebSocketIdentity = WebSocketIdentity
    * send and so on; leaving a room and unwatching a user need no authorization.
    */
   authorize: (user: User, request: ClientRequest) => boolean | Promise<boolean>;
-  /** Requests of your own, by method. @default none */
+  /** Handlers of the application's own requests, by method. @default none */
   requests?: Readonly<Record<string, RequestHandler<User>>>;
-  /** Says who types: one that you share with other transports, or with another `ttl`. @default one of its own */
+  /** Typing service to share with other transports, or with another `ttl`. @default one of its own */
   typing?: TypingNotifier;
-  /** Limits how many frames a user may send, over all his sockets here. @default no limit */
+  /** Limits how many frames a user may send, over all their sockets on this server. @default no limit */
   rateLimit?: RateLimiter;
-  /** What `rateLimit` counts by. @default the user's id */
+  /** Key that `rateLimit` counts by. @default the user's id */
   rateLimitKey?: (user: User, request: IncomingMessage) => string;
   /**
-   * The longest frame a client may send, in bytes; a longer one ends its connection. The server's own
-   * `maxPayload` counts as well.
+   * The longest frame a client may send, in bytes; a longer one closes its connection. If the server's own
+   * `maxPayload` is smaller, that is the limit.
    * @default 65_536
    */
   maxFrameBytes?: number;
-  /** How many rooms a socket may be in. @default 100 */
+  /** How many rooms a socket may join. @default 100 */
   maxRooms?: number;
   /** How many users a socket may watch. @default 1_000 */
   maxWatched?: number;
-  /** After how much silence, in ms, a client is pinged. @default 25_000 */
+  /** Silence in ms after which a client is pinged. @default 25_000 */
   heartbeatInterval?: number;
-  /** How long, in ms, the answer may take before the connection is given up. @default 10_000 */
+  /** How long the answer to a ping may take, in ms, before the connection is cut. @default 10_000 */
   pongTimeout?: number;
   /**
-   * How somebody unknown is refused: `close` opens the connection and closes it with 4401, which a browser can
-   * see; `status` answers the handshake with HTTP 401. @default 'close'
+   * How unauthenticated connections are rejected: `close` accepts the connection and closes it with 4401, which a
+   * browser can see; `status` answers the handshake with HTTP 401. @default 'close'
    */
   refuseWith?: 'close' | 'status';
-  /** Gets every failure that no caller waits for. */
+  /** Receives every failure that no caller awaits. */
   onError?: ErrorListener;
-  /** Where time and chance come from; for tests. @default the system's */
+  /** Source of time and randomness; for tests. @default the system's */
   clock?: Clock;
 }
 
 /** Options of `close`. */
 export interface ServeCloseOptions {
-  /** Over how many ms the connections are ended, at random moments, so that not all come back at once. @default 0 */
+  /** Period in ms over which connections are closed at random times, so that clients do not reconnect all at once. @default 0 */
   drainPeriod?: number;
-  /** Leave the sockets to `PresenceService.close({ handoff: true })`: nobody sees them go. @default false */
+  /** Leave the sockets to `PresenceService.close({ handoff: true })`: no user goes offline. @default false */
   handoff?: boolean;
 }
 
-/** Counters since it began, and gauges of what is there now. */
+/** Counters since the start, and gauges of the current state. */
 export interface ServeStats {
   /** Open connections. */
   connections: number;
-  /** Connections that were refused, or ended before they were attached. */
+  /** Connections that were rejected, or ended before they were attached. */
   refused: number;
-  /** Frames that came. */
+  /** Frames received. */
   frames: number;
-  /** Frames that were malformed, and connections that broke the rules of WebSockets. */
+  /** Malformed frames, and connections that broke the WebSocket protocol. */
   malformed: number;
-  /** Frames over the rate. */
+  /** Frames over the rate limit. */
   limited: number;
-  /** Connections given up because nothing was heard of them. */
+  /** Connections cut because a ping had no answer. */
   silent: number;
 }

@@ -1,15 +1,15 @@
 import type { ClientFrame } from '../protocol/frames.js';
 
-/** A frame that cannot be read, and why. */
+/** An invalid frame, and why it is invalid. */
 export interface InvalidFrame {
   readonly problem: string;
-  /** It is a frame of the protocol's form, but not a request that this server knows, or a wrong one. */
+  /** True if it has the protocol's form, but an unknown type or a wrong member. */
   readonly readable: boolean;
-  /** Of the request, where that much could be read. */
+  /** Id of the request, if it could be read. */
   readonly id: number | undefined;
 }
 
-/** What is wrong with a member of a frame, if anything. */
+/** Returns the problem with a member of a frame, if any. */
 type Check = (value: unknown) => string | undefined;
 
 const KEY = /^[\w.:-]{1,64}$/;
@@ -18,7 +18,7 @@ const MAX_NAME_BYTES = 512;
 const MAX_EVENT_BYTES = 128;
 const MAX_POSITION_BYTES = 64;
 const MAX_USERS = 1_000;
-/** How deep a frame may be nested: what can just be read could not be written again. */
+/** The deepest nesting of a frame: JSON that can just be parsed could overflow the stack when it is stringified. */
 const MAX_DEPTH = 100;
 
 const isBoolean: Check = (value) => (typeof value === 'boolean' ? undefined : 'must be true or false');
@@ -56,7 +56,7 @@ function text(value: unknown, maxBytes: number): string | undefined {
 
 type FrameSchema = readonly (readonly [member: string, check: Check])[];
 
-/** The members of each type of frame. Others are ignored. */
+/** The checked members of each type of frame. Other members are ignored. */
 const FRAME_SCHEMAS = new Map<string, FrameSchema>(
   Object.entries({
     join: [
@@ -91,7 +91,7 @@ const FRAME_SCHEMAS = new Map<string, FrameSchema>(
   } satisfies Record<ClientFrame['type'], FrameSchema>),
 );
 
-/** Reads what a client sent; `undefined` for bytes. Never throws, whatever it is. */
+/** Parses a client's message; `undefined` for a binary one. Never throws. */
 export function parseClientFrame(text: string | undefined): ClientFrame | InvalidFrame {
   if (text === undefined) return unreadable('the frame must be text');
   if (exceedsDepth(text)) return unreadable(`the frame must not be nested more than ${MAX_DEPTH} deep`);
@@ -104,14 +104,14 @@ export function parseClientFrame(text: string | undefined): ClientFrame | Invali
   if (typeof frame !== 'object' || frame === null || Array.isArray(frame)) {
     return unreadable('the frame must be an object');
   }
-  const { id: given, type } = frame;
-  const id = Number.isSafeInteger(given) ? (given as number) : undefined;
-  if (given !== undefined && id === undefined) return unreadable('id must be a whole number');
+  const { id: rawId, type } = frame;
+  const id = Number.isSafeInteger(rawId) ? (rawId as number) : undefined;
+  if (rawId !== undefined && id === undefined) return unreadable('id must be a whole number');
   if (typeof type !== 'string') return unreadable('type must be text', id);
-  const shape = FRAME_SCHEMAS.get(type);
-  // It may be one of a later version.
-  if (shape === undefined) return { problem: 'type is unknown', readable: true, id };
-  for (const [member, check] of shape) {
+  const schema = FRAME_SCHEMAS.get(type);
+  // Readable, because it may be a type of a later version.
+  if (schema === undefined) return { problem: 'type is unknown', readable: true, id };
+  for (const [member, check] of schema) {
     const problem = check(frame[member]);
     if (problem !== undefined) return { problem: `${member} ${problem}`, readable: true, id };
   }
@@ -125,7 +125,7 @@ function unreadable(problem: string, id?: number): InvalidFrame {
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
-/** Looks at the brackets alone; whether it is JSON at all is found out later. */
+/** Counts brackets outside strings; whether it is valid JSON is checked later. */
 function exceedsDepth(text: string): boolean {
   if (text.length <= MAX_DEPTH) return false;
   let depth = 0;

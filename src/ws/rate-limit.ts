@@ -1,11 +1,11 @@
 import type { RateLimiter } from './options.js';
 
-/** How long to wait where a limiter does not say. */
+/** Wait in ms if a limiter rejects without `msBeforeNext`. */
 const DEFAULT_RETRY_AFTER = 1_000;
 
 /**
- * `limiter` as a function that resolves with for how many ms to wait, or `undefined` for not at all. A
- * limiter that fails, because its store is away, lets everything pass: chat goes on.
+ * Wraps `limiter`: resolves with the ms to wait, or `undefined` if the frame may pass. A limiter that fails, because
+ * its store is unreachable, lets every frame pass, so that an outage of the store does not stop the chat.
  */
 export function createRateLimit(
   limiter: RateLimiter,
@@ -15,12 +15,12 @@ export function createRateLimit(
     try {
       await limiter.consume(key);
       return undefined;
-    } catch (refused) {
-      if (refused instanceof Error) {
-        report(refused);
+    } catch (rejection) {
+      if (rejection instanceof Error) {
+        report(rejection);
         return undefined;
       }
-      const ms = (refused as { msBeforeNext?: unknown } | undefined)?.msBeforeNext;
+      const ms = (rejection as { msBeforeNext?: unknown } | undefined)?.msBeforeNext;
       return typeof ms === 'number' && ms >= 0 && ms < Number.POSITIVE_INFINITY ? ms : DEFAULT_RETRY_AFTER;
     }
   };

@@ -1,25 +1,73 @@
+import type { ServerFrame } from '../protocol/frames.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
 import type { AuthenticatedUser } from './identity.js';
 import type { ServeOptions, WebSocketIdentity } from './options.js';
 
-/** What the requests of one connection are carried out with, and what they leave behind. */
-export interface RequestContext<User extends WebSocketIdentity> {
+/** What the requests of one connection run with, and the state they leave behind. */
+export interface RequestContext<User extends WebSocketIdentity> extends RequestOutput {
   readonly options: ServeOptions<User>;
   readonly known: AuthenticatedUser<User>;
   readonly socket: RoomSocket;
   readonly maxRooms: number;
   readonly maxWatched: number;
-  /** Rooms that it is on its way into. */
+  readonly slots: RequestSlots;
+  /** Joins in progress by room. */
   readonly joining: Map<string, Promise<unknown>>;
-  /** Whom it watches. */
   readonly watched: Set<string>;
-  /** Where it has said that the user types. */
+  /** Rooms that show this user as typing. */
   readonly typing: Set<string>;
-  /** Pages of history are read one after the other, or they would fill the memory at once. */
-  reading: Promise<unknown>;
+  /** Pages of history are read one after the other: read at once, they could fill the memory. */
+  lastHistoryRead: Promise<unknown>;
 }
 
-/** Where the user types on this connection, he has stopped: it is gone. */
+/** Where replies of requests go: the connection. */
+export interface RequestOutput {
+  /** False once replies can no longer be sent. */
+  isOpen(): boolean;
+  send(frame: ServerFrame): void;
+  /** Answers a request with an error. Never throws. */
+  sendError(error: unknown, id: number | undefined): void;
+  report(error: unknown): void;
+}
+
+/** Limits how many requests of one connection run at once. Only one caller waits at a time. */
+export class RequestSlots {
+  readonly #size: number;
+  #used = 0;
+  #onFree: (() => void) | undefined;
+
+  constructor(size: number) {
+    this.#size = size;
+  }
+
+  get full(): boolean {
+    return this.#used >= this.#size;
+  }
+
+  acquire(): void {
+    this.#used++;
+  }
+
+  release(): void {
+    this.#used--;
+    this.wake();
+  }
+
+  /** Resolves after the next `release` or `wake`. */
+  waitForSlot(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onFree = resolve;
+    });
+  }
+
+  /** Ends a wait; called when the connection ends. */
+  wake(): void {
+    this.#onFree?.();
+    this.#onFree = undefined;
+  }
+}
+
+/** Stops typing in all rooms of a connection that has ended. */
 export async function stopTyping<User extends WebSocketIdentity>({
   options,
   socket,

@@ -21,9 +21,99 @@ import type { ClientRequest, WebSocketIdentity } from './options.js';
 import type { RequestContext } from './request-context.js';
 import { RequestError } from './request-error.js';
 
+/** Events in a page of history unless the client asks for another number. */
 const PAGE = 50;
 
-/** The requests that `authorize` must allow for this frame: one per watched user, none for frames that give something up. */
+/**
+ * Handles one request of a client: checks limits, calls `authorize`, waits for a free slot and runs the request,
+ * whose reply is sent when it is done. Resolves when the request has started, so that the requests of a
+ * connection start in order and run concurrently.
+ *
+ * @throws what the client is answered with, if the request was not started.
+ */
+export async function handleFrame<User extends WebSocketIdentity>(
+  context: RequestContext<User>,
+  frame: ClientFrame,
+): Promise<void> {
+  if (frame.type === 'ping') return context.send({ type: 'pong' });
+  // Before `authorize`: a client that repeats a hopeless request costs the application nothing.
+  assertWithinLimits(context, frame);
+  const allowed = authorizeFrame(context, frame);
+  // Awaited only if it is a promise: two frames that are authorized synchronously start in the same turn.
+  if (!(typeof allowed === 'boolean' ? allowed : await allowed)) {
+    throw new RequestError('FORBIDDEN', `${frame.type} is not allowed there`);
+  }
+  if (context.slots.full) await context.slots.waitForSlot();
+  if (context.isOpen()) void runRequest(context, frame);
+}
+
+/** Never rejects. */
+async function runRequest<User extends WebSocketIdentity>(
+  context: RequestContext<User>,
+  frame: ClientFrame,
+): Promise<void> {
+  const { id, type } = frame;
+  context.slots.acquire();
+  try {
+    if (type === 'send' || type === 'typing' || type === 'status') {
+      context.socket.touch().catch(context.report);
+    }
+    const data = await executeFrame(context, frame);
+    if (id !== undefined) context.send({ type: 'ok', id, ...(data === undefined ? {} : { data }) });
+  } catch (error) {
+    context.sendError(error, id);
+  } finally {
+    context.slots.release();
+  }
+}
+
+function assertWithinLimits<User extends WebSocketIdentity>(
+  { options, socket, maxRooms, maxWatched, watched }: RequestContext<User>,
+  frame: ClientFrame,
+): void {
+  switch (frame.type) {
+    case 'join':
+      if (!socket.isIn(frame.room) && socket.rooms.length >= maxRooms) {
+        throw new RequestError('LIMIT', `a socket may join ${maxRooms} rooms: leave one first`);
+      }
+      return;
+    case 'update':
+    case 'send':
+    case 'typing':
+      return assertJoined(socket, frame.room);
+    case 'watch':
+      if (watched.size + notYetIn(frame.users, watched).length > maxWatched) {
+        throw new RequestError('LIMIT', `a socket may watch ${maxWatched} users: unwatch some first`);
+      }
+      return;
+    case 'request':
+      if (!Object.hasOwn(options.requests ?? {}, frame.method)) {
+        throw new RequestError('UNKNOWN_METHOD', `there is no method ${frame.method}`);
+      }
+  }
+}
+
+/** Calls `authorize`. The result is synchronous when every answer of the application is. */
+function authorizeFrame<User extends WebSocketIdentity>(
+  { options, known }: RequestContext<User>,
+  frame: ClientFrame,
+): boolean | Promise<boolean> {
+  const answers: (boolean | Promise<boolean>)[] = [];
+  for (const request of requestsOf(frame)) {
+    let answer: boolean | Promise<boolean>;
+    try {
+      answer = options.authorize(known.user, request);
+    } catch (error) {
+      answer = Promise.reject(error);
+    }
+    // Only `true` allows it, whatever else an untyped function returns.
+    answers.push(isThenable(answer) ? answer : answer === true);
+  }
+  if (answers.every((answer) => typeof answer === 'boolean')) return !answers.includes(false);
+  return Promise.all(answers).then((all) => all.every((answer) => answer === true), rethrowAsHandlerError);
+}
+
+/** The requests that `authorize` must allow: one per watched user; none for frames that only give something up. */
 function requestsOf(frame: ClientFrame): ClientRequest[] {
   switch (frame.type) {
     case 'join':
@@ -48,55 +138,8 @@ function requestsOf(frame: ClientFrame): ClientRequest[] {
   }
 }
 
-/** Calls `authorize`. The result is synchronous when every answer of the application is. */
-export function authorizeFrame<User extends WebSocketIdentity>(
-  { options, known }: RequestContext<User>,
-  frame: ClientFrame,
-): boolean | Promise<boolean> {
-  const answers: (boolean | Promise<boolean>)[] = [];
-  for (const request of requestsOf(frame)) {
-    let answer: boolean | Promise<boolean>;
-    try {
-      answer = options.authorize(known.user, request);
-    } catch (error) {
-      answer = Promise.reject(error);
-    }
-    // Only `true` allows it, whatever else a function without types returns.
-    answers.push(isThenable(answer) ? answer : answer === true);
-  }
-  if (answers.every((answer) => typeof answer === 'boolean')) return !answers.includes(false);
-  return Promise.all(answers).then((all) => all.every((answer) => answer === true), rethrowAsHandlerError);
-}
-
-/** What can be refused without asking anybody is: those who ask for it over and over cost little. */
-export function assertWithinLimits<User extends WebSocketIdentity>(
-  { options, socket, maxRooms, maxWatched, watched }: RequestContext<User>,
-  frame: ClientFrame,
-): void {
-  switch (frame.type) {
-    case 'join':
-      if (!socket.isIn(frame.room) && socket.rooms.length >= maxRooms) {
-        throw new RequestError('LIMIT', `a socket may be in ${maxRooms} rooms`);
-      }
-      return;
-    case 'update':
-    case 'send':
-    case 'typing':
-      return assertJoined(socket, frame.room);
-    case 'watch':
-      if (watched.size + notYetIn(frame.users, watched).length > maxWatched) {
-        throw new RequestError('LIMIT', `a socket may watch ${maxWatched} users`);
-      }
-      return;
-    case 'request':
-      if (!Object.hasOwn(options.requests ?? {}, frame.method)) {
-        throw new RequestError('UNKNOWN_METHOD', `there is no method ${frame.method}`);
-      }
-  }
-}
-
-/** Carries out a frame that was let pass; resolves with what to answer. */
-export async function handleFrame<User extends WebSocketIdentity>(
+/** Resolves with the data of the reply. */
+async function executeFrame<User extends WebSocketIdentity>(
   context: RequestContext<User>,
   frame: ClientFrame,
 ): Promise<unknown> {
@@ -182,7 +225,7 @@ async function handleWatch<User extends WebSocketIdentity>(
   }
 }
 
-/** Those of `users` that are not in `known`, each once. */
+/** The ids of `users` that are not in `known`, without repetitions. */
 function notYetIn(users: readonly string[], known: ReadonlySet<string>): string[] {
   return [...new Set(users)].filter((userId) => !known.has(userId));
 }
@@ -207,7 +250,7 @@ async function handleSend<User extends WebSocketIdentity>(
   };
 }
 
-/** Keys are the user's own: nobody can take up another's. */
+/** Makes a key valid for one user only: the key of another user must not suppress a message. */
 function scopeIdempotencyKey(userId: string, key: string): string {
   return createHash('sha256').update(`${key}\n${userId}`).digest('base64url');
 }
@@ -223,12 +266,12 @@ function handleHistory<User extends WebSocketIdentity>(
     const { messages, more } = await rooms.history(room, options);
     return { events: messages.flatMap(toHistoryEvent), more };
   };
-  const done = context.reading.then(read);
-  context.reading = done.catch(() => {});
+  const done = context.lastHistoryRead.then(read);
+  context.lastHistoryRead = done.catch(() => {});
   return done;
 }
 
-/** None for what others have published there, and is no event. */
+/** Empty for payloads of other programs that are no events. */
 function toHistoryEvent({ message, position, publishedAt }: HistoryMessage<RoomEvent>): HistoryEvent[] {
   const { event, from, data = null } = (message ?? {}) as Partial<RoomEvent>;
   if (typeof event !== 'string' || event.startsWith('$')) return [];
@@ -248,14 +291,14 @@ async function handleApplicationRequest<User extends WebSocketIdentity>(
   }
 }
 
-/** What an argument of the application's own calls should be is no news for the client. */
+/** Hides errors about arguments that the application passed itself: the client cannot correct them. */
 function rethrowAsHandlerError(error: unknown): never {
   const own =
     isRollcallError(error) && (error.code === 'ERR_INVALID_ARGUMENT' || error.code === 'ERR_SCHEMA');
   throw own ? new HandlerError(messageOf(error), { cause: error }) : error;
 }
 
-/** Whoever speaks on his way in is to hear himself. */
+/** Waits for a join in progress: otherwise the socket would not receive its own message. */
 async function waitForJoin<User extends WebSocketIdentity>(
   { socket, joining }: RequestContext<User>,
   room: string,

@@ -22,24 +22,25 @@ import { WebSocketConnection, type WebSocketConnectionSettings } from './web-soc
 import { OPEN, WebSocketPeer } from './web-socket-peer.js';
 import type { ServerWebSocketLike, WebSocketServerLike } from './ws-types.js';
 
-/** A WebSocket server, served. */
+/** Handle of a WebSocket server that is being served. */
 export interface ServeHandle {
   /** Counters and gauges. */
   stats(): ServeStats;
   /**
-   * Ends all connections with "service restart" and accepts no more; resolves when they are detached. The
-   * `WebSocketServer` and its HTTP server stay yours to close. Idempotent.
+   * Closes all connections with 1012 (service restart) and accepts no new ones; resolves when all sockets are
+   * detached. Closing the `WebSocketServer` and its HTTP server stays up to you. Repeated calls return the same
+   * promise.
    *
-   * @throws `InvalidArgumentError` for an option out of range; nothing is ended then.
+   * @throws `InvalidArgumentError` for an option out of range; no connection is closed.
    */
   close(options?: ServeCloseOptions): Promise<void>;
-  /** The same, for `await using`. */
+  /** Calls `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
- * Attaches every WebSocket of a server to a room service, and lets its clients speak the protocol
- * of docs/protocol.md: join rooms, send, watch, and come back without missing anything.
+ * Attaches every WebSocket of a server to a room service. Clients speak the protocol of docs/protocol.md: they
+ * join rooms, send, watch users, and recover missed messages when they reconnect.
  *
  * @example
  * ```ts
@@ -47,8 +48,7 @@ export interface ServeHandle {
  * const serving = serveWebSocket(wss, {
  *   rooms,
  *   authenticate: async (request) => userOf(await session(request)),
- *   authorize: (user, action, subject) =>
- *     ['watch', 'status', 'request'].includes(action) || mayEnter(user, subject),
+ *   authorize: (user, request) => !('room' in request) || mayEnter(user, request.room),
  * });
  * ```
  * @throws `InvalidArgumentError` for an option out of range.
@@ -91,8 +91,8 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
   readonly #handshakes: HandshakeHooks;
   readonly #heartbeats: HeartbeatMonitor<User>;
   readonly #connections = new Set<WebSocketConnection<User>>();
-  /** Who was identified in his handshake already. */
-  readonly #known = new WeakMap<IncomingMessage, AuthenticatedUser<User>>();
+  /** Users who were authenticated before the upgrade. */
+  readonly #authenticated = new WeakMap<IncomingMessage, AuthenticatedUser<User>>();
   readonly #counters = { refused: 0, frames: 0, malformed: 0, limited: 0, silent: 0 };
   #handoff = false;
   #closing: Promise<void> | undefined;
@@ -118,8 +118,8 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
       this.#ownTyping = new TypingService({ rooms, clock, ...(onError === undefined ? {} : { onError }) });
     }
     this.#options = { ...options, typing: options.typing ?? (this.#ownTyping as TypingService) };
-    const admit = options.rateLimit && createRateLimit(options.rateLimit, report);
-    this.#settings = { clock, consumeRate: admit, report, counters: this.#counters };
+    const consumeRate = options.rateLimit && createRateLimit(options.rateLimit, report);
+    this.#settings = { clock, consumeRate, report, counters: this.#counters };
     this.#server = server;
     const verify = refuseWith === 'status' ? this.#verify : undefined;
     this.#handshakes = new HandshakeHooks(server, { maxFrameBytes, verify, report });
@@ -137,8 +137,8 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
 
   async close(options: ServeCloseOptions = {}): Promise<void> {
     assertOptions('options', options);
-    const over = numberOption('drain', options?.drainPeriod, 0, { min: 0, max: 3_600_000 });
-    this.#closing ??= this.#close(over, options?.handoff === true);
+    const drainPeriod = numberOption('drainPeriod', options?.drainPeriod, 0, { min: 0, max: 3_600_000 });
+    this.#closing ??= this.#close(drainPeriod, options?.handoff === true);
     await this.#closing;
   }
 
@@ -146,12 +146,12 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     return this.close();
   }
 
-  async #close(over: number, handoff: boolean): Promise<void> {
+  async #close(drainPeriod: number, handoff: boolean): Promise<void> {
     const { clock } = this.#settings;
     this.#handoff = handoff;
     await Promise.all(
       Array.from(this.#connections, async (connection) => {
-        const ms = over * clock.random();
+        const ms = drainPeriod * clock.random();
         if (ms > 0) await new Promise<void>((resolve) => clock.after(ms, resolve));
         connection.close(CloseCode.SERVICE_RESTART, 'service restart', { handoff });
         await connection.done;
@@ -163,70 +163,71 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     await this.#ownTyping?.close();
   }
 
-  /** Answers a handshake, where that is wished, before there is a connection. */
+  /** Authenticates before the upgrade, with `refuseWith: 'status'`. */
   readonly #verify = async (request: IncomingMessage): Promise<HandshakeRejection | undefined> => {
-    const identified = this.#closing === undefined ? await this.#identify(request) : undefined;
-    if (identified !== undefined && 'userId' in identified) {
-      this.#known.set(request, identified);
+    const result = this.#closing === undefined ? await this.#authenticate(request) : undefined;
+    if (result !== undefined && 'userId' in result) {
+      this.#authenticated.set(request, result);
       return undefined;
     }
     this.#counters.refused++;
-    return identified?.code === CloseCode.UNAUTHENTICATED
+    return result?.code === CloseCode.UNAUTHENTICATED
       ? { status: 401, text: 'Unauthorized' }
       : { status: 503, text: 'Service Unavailable', headers: { 'Retry-After': '1' } };
   };
 
   readonly #onConnection = (socket: ServerWebSocketLike, request: IncomingMessage): void => {
-    // What the client does wrong on the level of WebSockets; `close` follows by itself.
+    // `ws` emits `error` when the client breaks the WebSocket protocol; `close` follows.
     let connection: WebSocketConnection<User> | undefined;
     socket.on('error', () => connection?.fail());
-    // Whose server tells of it late, and has missed its end.
+    // A server that emits `connection` late may emit it for a connection that has ended: `close` would not follow.
     if (socket.readyState !== OPEN) return;
     const peer = new WebSocketPeer(socket, this.#settings.clock);
-    const own = new WebSocketConnection<User>(socket, peer, this.#settings);
-    connection = own;
-    this.#connections.add(own);
-    const gone = new Promise<undefined>((resolve) => {
+    const created = new WebSocketConnection<User>(socket, peer, this.#settings);
+    connection = created;
+    this.#connections.add(created);
+    const ended = new Promise<undefined>((resolve) => {
       socket.on('close', () => {
-        own.end();
-        this.#connections.delete(own);
+        created.end();
+        this.#connections.delete(created);
         resolve(undefined);
       });
     });
-    socket.on('message', (data: Buffer, isBinary: boolean) => own.receive(data, isBinary));
-    const hear = () => own.markAlive();
-    socket.on('pong', hear);
-    socket.on('ping', hear);
-    const served = this.#attach(request, own, peer, gone)
-      // The request is not kept for as long as the connection lasts.
-      .then((entered) => entered && this.#serveUntilClosed(own, peer, entered, gone))
+    socket.on('message', (data: Buffer, isBinary: boolean) => created.receive(data, isBinary));
+    const markAlive = () => created.markAlive();
+    socket.on('pong', markAlive);
+    socket.on('ping', markAlive);
+    const served = this.#attach(request, created, peer, ended)
+      // In a callback of its own, so that `request` can be collected while the connection lasts.
+      .then((client) => client && this.#serveUntilClosed(created, peer, client, ended))
       .catch((error: unknown) => {
         this.#report(error);
-        own.close(CloseCode.UNAVAILABLE, 'the server failed');
+        created.close(CloseCode.UNAVAILABLE, 'the server failed');
       });
-    own.done = Promise.all([served, gone]);
+    created.done = Promise.all([served, ended]);
   };
 
-  /** From the handshake until the peer is attached; `undefined` for who is not let in. */
+  /** Authenticates the user and attaches the peer; resolves with `undefined` if the connection was rejected. */
   async #attach(
     request: IncomingMessage,
     connection: WebSocketConnection<User>,
     peer: WebSocketPeer,
-    gone: Promise<undefined>,
+    ended: Promise<undefined>,
   ): Promise<AttachedClient<User> | undefined> {
-    const refuse = ({ code, reason }: ConnectionRejection) => {
+    const reject = ({ code, reason }: ConnectionRejection) => {
       this.#counters.refused++;
       if (connection.open) connection.close(code, reason);
       return undefined;
     };
     const restart = { code: CloseCode.SERVICE_RESTART, reason: 'service restart' };
-    if (this.#closing !== undefined) return refuse(restart);
-    // Whoever goes meanwhile is not waited for, and never comes online.
-    const identified = this.#known.get(request) ?? (await Promise.race([this.#identify(request), gone]));
-    if (identified === undefined || !connection.open) return refuse(restart);
-    if ('code' in identified) return refuse(identified);
+    if (this.#closing !== undefined) return reject(restart);
+    // A client that disconnects during `authenticate` never comes online.
+    const known =
+      this.#authenticated.get(request) ?? (await Promise.race([this.#authenticate(request), ended]));
+    if (known === undefined || !connection.open) return reject(restart);
+    if ('code' in known) return reject(known);
     const { rooms } = this.#options;
-    const { userId, status, meta } = identified;
+    const { userId, status, meta } = known;
     const since = readResumePosition(request);
     let socket: RoomSocket;
     try {
@@ -238,51 +239,40 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
       });
     } catch (error) {
       if (error instanceof LimitError) {
-        return refuse({ code: CloseCode.TOO_MANY_SOCKETS, reason: 'too many sockets' });
+        return reject({ code: CloseCode.TOO_MANY_SOCKETS, reason: 'too many sockets' });
       }
       this.#report(error);
-      return refuse({ code: CloseCode.UNAVAILABLE, reason: 'not available now' });
+      return reject({ code: CloseCode.UNAVAILABLE, reason: 'not available now' });
     }
-    if (connection.open && this.#closing === undefined) return { known: identified, socket, since };
+    if (connection.open && this.#closing === undefined) return { known, socket, since };
     await socket.detach({ handoff: this.#handoff });
-    return refuse(restart);
+    return reject(restart);
   }
 
-  /** From there to the end of the connection. */
+  /** Serves the client, then detaches its socket. */
   async #serveUntilClosed(
     connection: WebSocketConnection<User>,
     peer: WebSocketPeer,
-    entered: AttachedClient<User>,
-    gone: Promise<undefined>,
+    client: AttachedClient<User>,
+    ended: Promise<undefined>,
   ): Promise<void> {
     try {
-      await this.#serve(connection, peer, entered, gone);
+      await this.#serve(connection, peer, client, ended);
     } finally {
-      await entered.socket.detach({ handoff: this.#handoff });
+      await client.socket.detach({ handoff: this.#handoff });
     }
   }
 
-  /** While somebody is there. */
+  /** Sends `welcome` and handles frames; resolves when the connection has ended. */
   async #serve(
     connection: WebSocketConnection<User>,
     peer: WebSocketPeer,
     { known, socket, since }: AttachedClient<User>,
-    gone: Promise<undefined>,
+    ended: Promise<undefined>,
   ): Promise<void> {
-    // If the connection breaks between this frame and what is held back, that has to be asked for again.
+    // If messages are held for `welcome`, the client must not count them as received: it may disconnect in between.
     const position = peer.hasHeldFrames ? since : socket.position;
     const { maxRooms, maxWatched, heartbeatInterval } = this.#limits;
-    const context = {
-      options: this.#options,
-      known,
-      socket,
-      maxRooms,
-      maxWatched,
-      joining: new Map<string, Promise<unknown>>(),
-      watched: new Set<string>(),
-      typing: new Set<string>(),
-      reading: Promise.resolve(),
-    };
     peer.welcome({
       type: 'welcome',
       version: PROTOCOL_VERSION,
@@ -292,28 +282,38 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
       heartbeat: heartbeatInterval,
       maxBytes: this.#handshakes.maxBytes,
     });
-    connection.start(context);
-    await gone;
-    // It would end by itself as well, if later.
+    const context = connection.start({
+      options: this.#options,
+      known,
+      socket,
+      maxRooms,
+      maxWatched,
+      joining: new Map<string, Promise<unknown>>(),
+      watched: new Set<string>(),
+      typing: new Set<string>(),
+      lastHistoryRead: Promise.resolve(),
+    });
+    await ended;
+    // Not awaited: without it, typing would expire after its `ttl`.
     stopTyping(context).catch((error: unknown) => this.#report(error));
   }
 
-  #identify(request: IncomingMessage): Promise<AuthenticatedUser<User> | ConnectionRejection> {
+  #authenticate(request: IncomingMessage): Promise<AuthenticatedUser<User> | ConnectionRejection> {
     return authenticateRequest(request, this.#options, (error) => this.#report(error));
   }
 
   #report(error: unknown): void {
-    const told = isRollcallError(error)
+    const reported = isRollcallError(error)
       ? error
       : new HandlerError(`a connection's handler failed: ${messageOf(error)}`, { cause: error });
-    this.#reporter.report(told, { stage: 'peer' });
+    this.#reporter.report(reported, { stage: 'peer' });
   }
 }
 
-/** Somebody who was let in. */
+/** A client whose peer is attached. */
 interface AttachedClient<User extends WebSocketIdentity> {
   readonly known: AuthenticatedUser<User>;
   readonly socket: RoomSocket;
-  /** Where he stood, when he came back. */
+  /** The client's last position when it reconnected. */
   readonly since: string | undefined;
 }

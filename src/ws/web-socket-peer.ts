@@ -1,24 +1,24 @@
 import type { Clock, Timer } from '../internal/clock.js';
 import type { ServerFrame } from '../protocol/frames.js';
-import type { Peer } from '../rooms/peer.js';
+import type { Peer } from '../rooms/peer-writer.js';
 import type { ServerWebSocketLike } from './ws-types.js';
 
-/** The `readyState` of a WebSocket that is open. */
+/** The `readyState` of an open WebSocket. */
 export const OPEN = 1;
 const TEXT_FRAME = { binary: false };
-/** A close frame holds so many bytes of text. */
+/** Bytes of text that fit into a close frame (RFC 6455, section 5.5). */
 const MAX_REASON_BYTES = 123;
-/** For how long, in ms, the closing handshake may take: a slow peer's buffers are kept no longer. */
+/** How long the closing handshake may take, in ms: bounds how long a slow peer's buffers are kept. */
 const CLOSE_TIMEOUT = 5_000;
 
-/** A WebSocket as a peer. What it is sent before `welcome` comes after it. */
+/** A WebSocket as a peer. Frames sent before `welcome` are held and follow it. */
 export class WebSocketPeer implements Peer {
   readonly #socket: ServerWebSocketLike;
   readonly #clock: Clock;
   #held: (string | Buffer)[] | undefined = [];
   #heldBytes = 0;
   #closed = false;
-  #deadline: Timer | undefined;
+  #closeDeadline: Timer | undefined;
 
   constructor(socket: ServerWebSocketLike, clock: Clock) {
     this.#socket = socket;
@@ -29,12 +29,12 @@ export class WebSocketPeer implements Peer {
     return this.#socket.bufferedAmount + this.#heldBytes;
   }
 
-  /** Something waits for `welcome`. */
+  /** True if a frame waits for `welcome`. */
   get hasHeldFrames(): boolean {
     return this.#heldBytes > 0;
   }
 
-  /** True from `close` on: nothing is sent any more, and nothing that comes counts. */
+  /** True from `close` on: nothing is sent, and incoming messages are ignored. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -46,12 +46,12 @@ export class WebSocketPeer implements Peer {
     this.#heldBytes += frame.length;
   }
 
-  /** Sends a frame of this connection's own. */
+  /** Sends a frame to this connection only. */
   sendFrame(frame: ServerFrame): void {
     if (this.#socket.readyState === OPEN) this.send(JSON.stringify(frame));
   }
 
-  /** Sends the first frame, and then what was held back. */
+  /** Sends the first frame, then the held ones. */
   welcome(frame: ServerFrame): void {
     const held = this.#held ?? [];
     this.#held = undefined;
@@ -65,29 +65,30 @@ export class WebSocketPeer implements Peer {
     this.#closed = true;
     this.#held = undefined;
     this.#heldBytes = 0;
-    // Whoever does not answer by then is cut off, and what waits for him is forgotten.
-    this.#deadline = this.#clock.after(CLOSE_TIMEOUT, () => this.#socket.terminate(), { keepAlive: false });
+    // A client that does not complete the closing handshake is cut off, and its buffers are freed.
+    const onDeadline = () => this.#socket.terminate();
+    this.#closeDeadline = this.#clock.after(CLOSE_TIMEOUT, onDeadline, { keepAlive: false });
     try {
       this.#socket.close(code, truncateReason(reason));
     } catch (error) {
-      // For a code that cannot be sent.
+      // `ws` throws for a code that cannot be sent.
       this.#socket.terminate();
       throw error;
     }
-    // The answer must not wait behind what is not read any more.
+    // While reading is paused, the client's close frame would never be read.
     this.#socket.resume();
   }
 
-  /** The connection is gone. */
+  /** The connection has ended. */
   end(): void {
     this.#closed = true;
     this.#held = undefined;
-    this.#deadline?.cancel();
+    this.#closeDeadline?.cancel();
   }
 }
 
 function truncateReason(reason: string): string {
-  let told = reason.slice(0, MAX_REASON_BYTES);
-  while (Buffer.byteLength(told) > MAX_REASON_BYTES) told = told.slice(0, -1);
-  return told;
+  let text = reason.slice(0, MAX_REASON_BYTES);
+  while (Buffer.byteLength(text) > MAX_REASON_BYTES) text = text.slice(0, -1);
+  return text;
 }

@@ -1,20 +1,20 @@
 import type { IncomingMessage } from 'node:http';
 
-/** What is needed of a `WebSocketServer` of `ws`; told by its shape, so that no version of it is imported. */
+/** The part of a `WebSocketServer` of `ws` that is used; structural, so that every version of `ws` fits. */
 export interface WebSocketServerLike {
-  /** The options it was made with; what is set here counts for the next handshake. */
+  /** Its options; `ws` reads them at every handshake. */
   // biome-ignore lint/suspicious/noExplicitAny: the types of its functions differ from version to version
   readonly options: any;
-  /** Tells of connections. */
+  /** Adds a listener for connections. */
   on(event: 'connection', listener: (socket: ServerWebSocketLike, request: IncomingMessage) => void): unknown;
-  /** The opposite of `on`. */
+  /** Removes a listener. */
   off(
     event: 'connection',
     listener: (socket: ServerWebSocketLike, request: IncomingMessage) => void,
   ): unknown;
 }
 
-/** What is needed of a `WebSocket` of `ws`. */
+/** The part of a `WebSocket` of `ws` that is used. */
 export interface ServerWebSocketLike {
   /** 1 while it is open. */
   readonly readyState: number;
@@ -24,14 +24,14 @@ export interface ServerWebSocketLike {
   send(data: string | Buffer, options: { binary: boolean }): void;
   /** Sends a ping. */
   ping(): void;
-  /** Begins the closing handshake. */
+  /** Starts the closing handshake. */
   close(code: number, reason: string): void;
-  /** Ends it at once. */
+  /** Cuts the connection at once. */
   terminate(): void;
-  /** Reads no more for now. */
+  /** Stops reading. */
   pause(): void;
-  /** Reads again. */
+  /** Resumes reading. */
   resume(): void;
-  /** Tells of messages, pongs, errors and the end. */
+  /** Adds a listener for messages, pings, pongs, errors and the end. */
   on(event: string, listener: (...given: never[]) => void): unknown;
 }

@@ -1,6 +1,6 @@
 import { type FrameEncoder, PubSubService, RoomService } from 'rollcall';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { jsonEncoder } from '../../src/rooms/json-encoder.js';
+import { jsonEncoder } from '../../src/rooms/room-message.js';
 import { nodeRedis } from '../shared/redis-clients.js';
 import { numbers } from '../shared/rooms-fixture.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';

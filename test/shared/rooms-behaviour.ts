@@ -10,7 +10,7 @@ import {
 } from 'rollcall';
 import { msgpackCodec } from 'rollcall/msgpack';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { jsonEncoder } from '../../src/rooms/json-encoder.js';
+import { jsonEncoder } from '../../src/rooms/room-message.js';
 import { numbers, RoomsScene, type RoomsWorld, TestPeer } from './rooms-fixture.js';
 
 const ODD_NAMES = [

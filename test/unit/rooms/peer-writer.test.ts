@@ -2,10 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
 import type { RollcallError } from '../../../src/internal/errors.js';
 import { CloseCode } from '../../../src/protocol/close-codes.js';
-import { EncodedFrame } from '../../../src/rooms/encoded-frame.js';
-import type { FrameEncoder, Peer } from '../../../src/rooms/peer.js';
-import { PeerWriter } from '../../../src/rooms/peer-writer.js';
-import { RoomMessage } from '../../../src/rooms/room-message.js';
+import { type Peer, PeerWriter } from '../../../src/rooms/peer-writer.js';
+import { EncodedFrame, type FrameEncoder, RoomMessage } from '../../../src/rooms/room-message.js';
 import { FakeClock } from '../../support/fake-clock.js';
 
 const MAX = 1_000;

@@ -1,9 +1,14 @@
 import { describe, expect, test } from 'vitest';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import type { MessageContext } from '../../../src/pubsub/message-context.js';
-import { EncodedFrame, MessageParser } from '../../../src/rooms/encoded-frame.js';
-import { jsonEncoder } from '../../../src/rooms/json-encoder.js';
-import { parseRoomMessage, type RoomEvent, type RoomMessage } from '../../../src/rooms/room-message.js';
+import {
+  EncodedFrame,
+  jsonEncoder,
+  MessageParser,
+  parseRoomMessage,
+  type RoomEvent,
+  type RoomMessage,
+} from '../../../src/rooms/room-message.js';
 import { type Arbitrary, fc } from '../../support/property.js';
 
 const text = fc.string({ unit: 'grapheme', maxLength: 20 });
@@ -136,22 +141,22 @@ describe('reading for many', () => {
 
   test('is done once per message', () => {
     const failed: string[] = [];
-    const reading = new MessageParser((channel) => failed.push(channel));
+    const parser = new MessageParser((channel) => failed.push(channel));
     const [one, two] = [context('a'), context('a')];
     const payload = '{"event":"x","data":1}';
-    const first = reading.read('a', payload, one);
-    expect(reading.read('a', payload, one)).toBe(first);
-    expect(reading.read('a', payload, two)).not.toBe(first);
-    expect(first?.outgoing).toBeInstanceOf(EncodedFrame);
+    const first = parser.parse('a', payload, one);
+    expect(parser.parse('a', payload, one)).toBe(first);
+    expect(parser.parse('a', payload, two)).not.toBe(first);
+    expect(first?.frame).toBeInstanceOf(EncodedFrame);
     expect(failed).toEqual([]);
   });
 
   test('what cannot be read is nothing for all, and never the message before it', () => {
     const failed: string[] = [];
-    const reading = new MessageParser((channel) => failed.push(channel));
-    reading.read('secret', '{"event":"x","data":1}', context('secret'));
+    const parser = new MessageParser((channel) => failed.push(channel));
+    parser.parse('secret', '{"event":"x","data":1}', context('secret'));
     const bad = context('a');
-    expect([1, 2, 3].map(() => reading.read('a', '{"except":"\n","event":"x"}', bad))).toEqual([
+    expect([1, 2, 3].map(() => parser.parse('a', '{"except":"\n","event":"x"}', bad))).toEqual([
       undefined,
       undefined,
       undefined,

@@ -1,8 +1,7 @@
 import type { RoomService } from 'rollcall';
 import { expect, test } from 'vitest';
 import type { ServeOptions, WebSocketIdentity } from '../../../src/ws/options.js';
-import type { RequestContext } from '../../../src/ws/request-context.js';
-import { WebSocketConnection } from '../../../src/ws/web-socket-connection.js';
+import { type AttachedContext, WebSocketConnection } from '../../../src/ws/web-socket-connection.js';
 import { WebSocketPeer } from '../../../src/ws/web-socket-peer.js';
 import type { ServerWebSocketLike } from '../../../src/ws/ws-types.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
@@ -74,8 +73,8 @@ function scene({ expiresAt, admit, ...options }: Given = {}) {
     joining: new Map(),
     watched: new Set(),
     typing: new Set(),
-    reading: Promise.resolve(),
-  } as unknown as RequestContext<WebSocketIdentity>;
+    lastHistoryRead: Promise.resolve(),
+  } as unknown as AttachedContext<WebSocketIdentity>;
   const receive = (frame: object | string) =>
     connection.receive(Buffer.from(typeof frame === 'string' ? frame : JSON.stringify(frame)), false);
   const begin = () => {
