@@ -9,7 +9,7 @@ const failed = (error: unknown) => void failures.push(error);
 process.on('unhandledRejection', failed);
 afterEach(() => void process.off('unhandledRejection', failed));
 
-test('whatever clients send, the server answers or closes as the protocol says, and goes on', async () => {
+test('whatever clients send, the server answers or closes as the protocol says, and keeps serving', async () => {
   await using redis = await createEmbeddedRedis();
   const world = new WsWorld(() => ({ client: () => redis.connect(), end: async () => {} }));
   const node = await world.node({ serve: { requests: { echo: (_, data) => data } } });

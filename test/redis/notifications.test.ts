@@ -72,7 +72,7 @@ test.each(makers)('%s: a restart with its data changes nothing', async (_, make)
   expect(await notifications.acknowledge('ann', id)).toEqual({ readUpTo: id });
 });
 
-test.each(makers)('%s: a restart without its data begins anew', async (_, make) => {
+test.each(makers)('%s: a restart without its data starts from nothing', async (_, make) => {
   const server = await redis();
   const { notifications } = open(server, make);
   const { id: lost } = await notifications.notify('ann', 1);
@@ -87,38 +87,41 @@ test.each(makers)('%s: a restart without its data begins anew', async (_, make) 
   });
 });
 
-test.each(makers)('%s: with Redis away every call says whether it may have happened', async (_, make) => {
-  const server = await redis('--appendonly', 'yes', '--appendfsync', 'always');
-  const { notifications, rooms } = open(server, make, { timeout: 500 });
-  const phone = await device({ rooms }, 'ann');
-  const { id } = await notifications.notify('ann', 1);
-  await waitFor(() => phone.told.length === 1);
-  await server.kill();
-  const key = { idempotencyKey: 'k' };
-  const failures = await Promise.all(
-    [
-      () => notifications.notify('ann', 2, key),
-      () => notifications.list('ann'),
-      () => notifications.unread('ann'),
-      () => notifications.acknowledge('ann', id),
-    ].map((call) =>
-      call().then(
-        () => undefined,
-        (error: RollcallError) => error,
+test.each(makers)(
+  '%s: while Redis is unreachable every error says whether the call may have happened',
+  async (_, make) => {
+    const server = await redis('--appendonly', 'yes', '--appendfsync', 'always');
+    const { notifications, rooms } = open(server, make, { timeout: 500 });
+    const phone = await device({ rooms }, 'ann');
+    const { id } = await notifications.notify('ann', 1);
+    await waitFor(() => phone.told.length === 1);
+    await server.kill();
+    const key = { idempotencyKey: 'k' };
+    const failures = await Promise.all(
+      [
+        () => notifications.notify('ann', 2, key),
+        () => notifications.list('ann'),
+        () => notifications.unread('ann'),
+        () => notifications.acknowledge('ann', id),
+      ].map((call) =>
+        call().then(
+          () => undefined,
+          (error: RollcallError) => error,
+        ),
       ),
-    ),
-  );
-  for (const error of failures) {
-    expect(['ERR_CONNECTION', 'ERR_TIMEOUT']).toContain(error?.code);
-    expect(['failed', 'unknown']).toContain(error?.outcome);
-  }
-  await server.restart();
-  // With the same key it is one notification, whatever became of the first try.
-  await sooner(() => notifications.notify('ann', 2, key));
-  await notifications.notify('ann', 2, key);
-  await waitFor(() => phone.told.length === 2, { timeout: 15_000 });
-  expect(phone.told.map((each) => each.data)).toEqual([1, 2]);
-  const list = await notifications.list('ann');
-  expect(list.notifications.map((each) => each.data)).toEqual([2, 1]);
-  expect(list.unread.count).toBe(2);
-});
+    );
+    for (const error of failures) {
+      expect(['ERR_CONNECTION', 'ERR_TIMEOUT']).toContain(error?.code);
+      expect(['failed', 'unknown']).toContain(error?.outcome);
+    }
+    await server.restart();
+    // With the same key it is one notification, whatever became of the first try.
+    await sooner(() => notifications.notify('ann', 2, key));
+    await notifications.notify('ann', 2, key);
+    await waitFor(() => phone.told.length === 2, { timeout: 15_000 });
+    expect(phone.told.map((each) => each.data)).toEqual([1, 2]);
+    const list = await notifications.list('ann');
+    expect(list.notifications.map((each) => each.data)).toEqual([2, 1]);
+    expect(list.unread.count).toBe(2);
+  },
+);

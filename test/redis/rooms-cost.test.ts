@@ -63,7 +63,7 @@ async function commands(): Promise<Record<string, number>> {
 const subscribers = async (channel: string) =>
   Number((await redis.cli('PUBSUB', 'NUMSUB', channel)).split('\n')[1]);
 
-test('ten thousand peers in a room are one subscription per process, and one frame per message', async () => {
+test('ten thousand peers in a room cost one subscription per process and one frame per message', async () => {
   const [one, two] = [service(), service()];
   const crowd = await attach(one.rooms, 10_000);
   const few = await attach(two.rooms, 10);
@@ -87,7 +87,7 @@ test('ten thousand peers in a room are one subscription per process, and one fra
   expect(one.rooms.stats().rooms).toBe(0);
 });
 
-test('a thousand who come back after one message are one reading', async () => {
+test('a thousand peers that recover from one position cost one read', async () => {
   const { rooms } = service();
   const { sockets, got } = await attach(rooms, 1_001);
   await sockets[0]?.join('back');

@@ -79,7 +79,7 @@ describe.each([
     make = maker;
   });
 
-  test('with history everybody gets every message once, through broken connections', async () => {
+  test('with history every peer receives every message once, despite broken connections', async () => {
     const { servers, room, peers } = await crowd(KEPT);
     // Before the first message nobody can tell whether there was one.
     await servers[0].rooms.broadcast(room, 'first');
@@ -101,7 +101,7 @@ describe.each([
     }
   });
 
-  test('without it every loss is inside a discontinuity', async () => {
+  test('without history every loss is inside a discontinuity', async () => {
     const { servers, room, peers } = await crowd({ rooms: { history: false } });
     await sayThroughKills(servers, room);
     const back = () => peers.every((peer) => peer.of('event').some(({ event }) => event === 'last'));
@@ -121,7 +121,7 @@ describe.each([
     }
   });
 
-  test('who comes back to the other server in the meantime gets the rest', async () => {
+  test('a peer that reconnects to the other server in the meantime receives the rest', async () => {
     const { servers, room, peers } = await crowd(KEPT);
     const [one, two] = servers;
     await one.rooms.broadcast(room, 'said', -1);
@@ -143,7 +143,7 @@ describe.each([
     }
   });
 
-  test('who is disconnected while his server hears nothing is disconnected when it does', async () => {
+  test('disconnectUser during a broken subscription takes effect when it is restored', async () => {
     const [one, two] = [scene.server(), scene.server()];
     let receivers = -1;
     // Once the server may be back before the message; not five times.
@@ -167,7 +167,7 @@ describe.each([
     expect(receivers).toBe(0);
   });
 
-  test('a frozen Redis fails calls, and leaves nothing wrong behind', async () => {
+  test('calls fail while Redis is frozen, and no wrong state remains', async () => {
     const options = { timeout: 500, presence: { lease: 2_000 } };
     const { servers, room, peers } = await crowd(options);
     const [one, two] = servers;
@@ -208,7 +208,7 @@ describe.each([
     expect(leaver.of('event')).toEqual([]);
   });
 
-  test('a close with Redis frozen ends, too', async () => {
+  test('close ends while Redis is frozen', async () => {
     const { servers } = await crowd({ timeout: 500 });
     redis.freeze();
     try {
@@ -220,7 +220,7 @@ describe.each([
   });
 });
 
-test('a room that Redis refuses is not joined, and can be later', async () => {
+test('a room that Redis rejects is not joined, and can be joined later', async () => {
   make = (port) => {
     const { client, end } = ioredis(port);
     (client as unknown as { options: Record<string, unknown> }).options['username'] = 'limited';

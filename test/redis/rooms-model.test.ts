@@ -327,7 +327,9 @@ function distinct(steps: readonly Talk[]): Talk[] {
   });
 }
 
-test('everybody gets what is said while he is there, once and in order', { timeout: 120_000 }, async () => {
+test('every peer receives the messages of its rooms while it is joined, once and in order', {
+  timeout: 120_000,
+}, async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 30 }), async (steps) => {
       const day = new Day();

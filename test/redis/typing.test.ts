@@ -85,7 +85,7 @@ describe.each([
     expect(await redis.cli('KEYS', '*')).toBe(before);
   });
 
-  test('goes on after a lost connection, and what was said before ends by itself', async () => {
+  test('continues after a lost connection, and earlier indicators expire', async () => {
     const [one, two] = [open(make, 1_000), open(make, 1_000)];
     const watch = await two.typing.watch(room, () => {});
     await one.typing.start(room, 'ann');
@@ -104,7 +104,7 @@ describe.each([
 });
 
 describe('processes', () => {
-  test('that die or stand still take their typingUsers with them; the others stay', async () => {
+  test('that die or freeze lose their typing users; those of other processes stay', async () => {
     const { typing } = open(nodeRedis);
     const heard: string[][] = [];
     const watch = await typing.watch(room, (typingUsers) => heard.push(typingUsers.sort()));
@@ -120,7 +120,7 @@ describe('processes', () => {
     expect(heard).toHaveLength(5);
   });
 
-  test('say it once in half a ttl, however fast somebody types', async () => {
+  test('publish once in half a ttl, however fast a user types', async () => {
     const { pubsub, rooms } = open(nodeRedis);
     let said = 0;
     await pubsub.subscribe(rooms.channel(room), () => void said++);

@@ -127,7 +127,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
     const data = async (server: NotificationServer, user: string) =>
       (await server.notifications.list(user)).notifications.map((each) => each.data);
 
-    test('who is there is told on all devices, on whichever server', async () => {
+    test('a connected user is notified on all devices, on any server', async () => {
       const [one, two] = [open(), open()];
       const user = fresh();
       const devices = [await device(one, user), await device(one, user), await device(two, user)];
@@ -150,7 +150,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect(other.told).toEqual([]);
     });
 
-    test('who is away finds them on return, newest first, and acknowledges them', async () => {
+    test('a user who was offline lists notifications newest first, and acknowledges them', async () => {
       const { notifications } = open();
       const user = fresh();
       const ids: string[] = [];
@@ -180,7 +180,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect(await notifications.unread(user)).toEqual(NOBODY);
     });
 
-    test('a device that was away for a moment gets them with what else it missed', async () => {
+    test('a device that reconnects receives missed notifications with its other missed messages', async () => {
       const server = open();
       const user = fresh();
       const before = await device(server, user);
@@ -194,7 +194,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect(after.told.map((each) => each.data)).toEqual([2]);
     });
 
-    test('what one device acknowledges, the others hear', async () => {
+    test('an acknowledgement is sent to the other devices', async () => {
       const [one, two] = [open(), open()];
       const user = fresh();
       const [phone, laptop] = [await device(one, user), await device(two, user)];
@@ -208,7 +208,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect(phone.read).toEqual([last]);
     });
 
-    test('what is read never becomes unread, in whatever order devices acknowledge', async () => {
+    test('a read notification never becomes unread, in whatever order devices acknowledge', async () => {
       const servers = [open(), open()];
       const [one, two] = servers as [NotificationServer, NotificationServer];
       const user = fresh();
@@ -231,7 +231,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect(watcher.read).not.toContain(ids[2]);
     });
 
-    test('pages lead through all of them, each once', async () => {
+    test('pages contain every notification once', async () => {
       const { notifications } = open({ notifications: { history: { size: 300, ttl: 60_000 } } });
       const user = fresh();
       await Promise.all(numbers(0, 250).map((at) => notifications.notify(user, at, { live: false })));
@@ -256,7 +256,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect(await notifications.unread(user)).toEqual({ count: 7, capped: false, complete: true });
     });
 
-    test('what is not kept any more is not made up: the count says that it is not complete', async () => {
+    test('the count is not complete when unread notifications are no longer stored', async () => {
       const { notifications } = open({ notifications: { history: { size: 10, ttl: 60_000 } } });
       const user = fresh();
       const send = async (count: number) => {
@@ -279,7 +279,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect(await notifications.unread(user)).toEqual({ count: 10, capped: false, complete: false });
     });
 
-    test('a key makes repetitions one notification, and tells nobody twice', async () => {
+    test('an idempotency key stores and sends repeated calls once', async () => {
       const [one, two] = [open(), open()];
       const user = fresh();
       const phone = await device(one, user);
@@ -300,7 +300,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect(await data(one, user)).toEqual(['end', 'sent', 'paid']);
     });
 
-    test('what was kept and could not be told is told by a repetition', async () => {
+    test('a repeated call sends a notification that was stored but not sent', async () => {
       const [broken, sound] = [open(), open()];
       expected = ['ClosedError'];
       const user = fresh();
@@ -315,7 +315,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect(phone.told[0]?.id).toBe(first.id);
     });
 
-    test('rooms that keep nothing do for it: those who are there are told', async () => {
+    test('rooms without history suffice to notify connected users', async () => {
       const server = open({ rooms: { history: false } });
       const user = fresh();
       const phone = await device(server, user);
@@ -327,7 +327,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect(await data(server, user)).toEqual([1]);
     });
 
-    test('not live, it is kept and nobody is told', async () => {
+    test('with live: false it is stored, and no socket receives it', async () => {
       const server = open();
       const user = fresh();
       const phone = await device(server, user);
@@ -339,7 +339,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect(await data(server, user)).toEqual(['loud', 'quiet']);
     });
 
-    test('online is who has a socket, be he invisible; without presence nobody knows', async () => {
+    test('online is true for a user with a socket, also an invisible one, and undefined without presence', async () => {
       const server = open();
       const user = fresh();
       const { socket } = await device(server, user);
@@ -352,7 +352,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect((await without.notify(user, 1)).online).toBeUndefined();
     });
 
-    test('users have nothing to do with each other, whatever they are called', async () => {
+    test('users are independent, whatever their names are', async () => {
       const server = open();
       const users = ODD_NAMES.map((odd) => fresh(odd)).concat(ODD_NAMES);
       const before = await Promise.all(users.map((user) => server.notifications.list(user)));
@@ -367,7 +367,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       }
     });
 
-    test('only places of notifications can be marked, whatever clients say', async () => {
+    test('only positions of stored notifications are marked, whatever id a client sends', async () => {
       const { notifications } = open();
       const user = fresh();
       const at = (id: string, by: number) => `${BigInt(id.split('-')[0] as string) + BigInt(by)}-7`;
@@ -382,7 +382,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect(await notifications.unread(user)).toEqual({ count: 1, capped: false, complete: true });
     });
 
-    test('what others put among the marks, and what comes late, moves nothing', async () => {
+    test('payloads of other programs and late markers do not move the read marker', async () => {
       const { notifications, pubsub } = open();
       const user = fresh();
       const { id: older } = await notifications.notify(user, 0);
@@ -395,7 +395,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect(await notifications.list(user)).toMatchObject({ readUpTo: id, unread: NOBODY });
     });
 
-    test('sockets ask by requests, and are answered in JSON', async () => {
+    test('sockets send requests, and receive JSON replies', async () => {
       const { notifications } = open();
       const requests = notifications.requestHandlers();
       const [userId, other] = [fresh(), fresh()];
@@ -428,7 +428,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect((await notifications.unread(other)).count).toBe(1);
     });
 
-    test('a wiped Redis has nothing, and what comes then is unread', async () => {
+    test('after a wipe of Redis the list is empty, and new notifications are unread', async () => {
       const { notifications } = open();
       const user = fresh();
       const { id: lost } = await notifications.notify(user, 1);

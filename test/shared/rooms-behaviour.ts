@@ -60,7 +60,7 @@ export function roomsBehaviour(
     const nothing = { sockets: 0, users: 0, rooms: 0 };
 
     describe('messages', () => {
-      test('reach everybody in the room on every server, once and in order', async () => {
+      test('reach every peer in the room on every server, once and in order', async () => {
         const { one, two, room, ann, bob, annId, annSocket, bobSocket } = await pair();
         await annSocket.join(room);
         await bobSocket.join(room);
@@ -81,7 +81,7 @@ export function roomsBehaviour(
         expect(ann.of('event')[1]).not.toHaveProperty('from');
       });
 
-      test('do not reach other rooms, nor who is in none', async () => {
+      test('do not reach other rooms, nor peers without a room', async () => {
         const { one, room, ann, bob, annSocket } = await pair();
         const other = scene.fresh('room');
         await annSocket.join(room);
@@ -91,7 +91,7 @@ export function roomsBehaviour(
         expect(bob.frames).toEqual([]);
       });
 
-      test('pass over the excepted socket, which hears their place', async () => {
+      test('skip the excepted socket, which receives their position', async () => {
         const { one, room, ann, bob, annSocket, bobSocket } = await pair();
         await annSocket.join(room);
         await bobSocket.join(room);
@@ -103,7 +103,7 @@ export function roomsBehaviour(
         expect(bob.of('position')).toEqual([]);
       });
 
-      test('that are not kept reach who is there, and have no place', async () => {
+      test('that are transient reach present peers, and have no position', async () => {
         const { one, room, ann, bob, annSocket, bobSocket } = await pair();
         await annSocket.join(room);
         await one.rooms.broadcast(room, 'said', 'passing', { transient: true });
@@ -117,7 +117,7 @@ export function roomsBehaviour(
         expect(bob.said(room)).toEqual([]);
       });
 
-      test('with one idempotency key are one message', async () => {
+      test('with one idempotency key are published once', async () => {
         const { one, two, room, ann, annSocket } = await pair();
         await annSocket.join(room);
         const first = await one.rooms.broadcast(room, 'said', 1, { idempotencyKey: 'k' });
@@ -127,7 +127,7 @@ export function roomsBehaviour(
         expect(ann.said(room)).toEqual([1]);
       });
 
-      test('to a user reach all his sockets and nobody else', async () => {
+      test('to a user reach all sockets of the user and no other', async () => {
         const { one, two, ann, bob, annId, bobId } = await pair();
         const more = new TestPeer();
         await two.rooms.attach(more, { userId: annId });
@@ -140,7 +140,7 @@ export function roomsBehaviour(
         expect(ann.of('event')[0]).not.toHaveProperty('room');
       });
 
-      test.each(ODD_NAMES)('go by any name: %j', async (odd) => {
+      test.each(ODD_NAMES)('can have any name: %j', async (odd) => {
         const { one, two } = { one: scene.server(), two: scene.server() };
         const [peer, other] = [new TestPeer(), new TestPeer()];
         const socket = await one.rooms.attach(peer, { userId: odd, socketId: odd, meta: { odd } });
@@ -162,7 +162,7 @@ export function roomsBehaviour(
         expect(other.closed).toBeUndefined();
       });
 
-      test('that others publish are taken over where they are events, and reported once where not', async () => {
+      test('of other programs are relayed if they are events, and otherwise reported once', async () => {
         const { one, two, room, ann, bob, annSocket, bobSocket } = await pair();
         await annSocket.join(room);
         await bobSocket.join(room);
@@ -188,7 +188,7 @@ export function roomsBehaviour(
         }
       });
 
-      test('that only begin like events harm nobody', async () => {
+      test('that only begin like events do no harm', async () => {
         const raw = { encode: (message: unknown) => String(message), decode: (payload: string) => payload };
         const { one, room, ann, annSocket, annId } = await pair();
         await annSocket.join(room);
@@ -208,7 +208,7 @@ export function roomsBehaviour(
         expect([ann.closed, other.closed]).toEqual([undefined, undefined]);
       });
 
-      test('do not depend on the codec of the service', async () => {
+      test('do not depend on the codec of the pub/sub service', async () => {
         const { one, room, ann, bob, annId, annSocket, bobSocket } = await pair({
           pubsub: { codec: msgpackCodec },
         });
@@ -220,7 +220,7 @@ export function roomsBehaviour(
         expect(bob.said(room)).toEqual([{ text: 'x' }]);
       });
 
-      test('are made into frames once per format, however many peers there are', async () => {
+      test('are encoded once per encoder, however many peers there are', async () => {
         const one = scene.server();
         const room = scene.fresh('room');
         const calls = [0, 0];
@@ -248,7 +248,7 @@ export function roomsBehaviour(
     });
 
     describe('joining', () => {
-      test('begins with what comes, and says where that is', async () => {
+      test('starts with new messages, and resolves with the position', async () => {
         const { one, room, ann, bob, annSocket, bobSocket } = await pair();
         await one.rooms.broadcast(room, 'said', 'before');
         const { position } = await annSocket.join(room);
@@ -261,7 +261,7 @@ export function roomsBehaviour(
         expect(bob.of('discontinuity')).toEqual([]);
       });
 
-      test('begins after any position, on any server, with each message once and in order', async () => {
+      test('starts after any position, on any server, with each message once and in order', async () => {
         const { one, two, room, bob, bobSocket } = await pair();
         const positions = [];
         for (const number of numbers(0, 30)) {
@@ -280,7 +280,7 @@ export function roomsBehaviour(
         ).toEqual(positions.slice(10));
       });
 
-      test('begins with the last messages, or with the oldest', async () => {
+      test('starts with the last messages, or with the oldest', async () => {
         const { one, room, ann, bob, annSocket, bobSocket } = await pair();
         for (const number of numbers(0, 10)) await one.rooms.broadcast(room, 'said', number);
         await annSocket.join(room, { last: 3 });
@@ -292,7 +292,7 @@ export function roomsBehaviour(
         expect(ann.of('event')[0]).toHaveProperty('position');
       });
 
-      test('with as many as wished, also where they are large', async () => {
+      test('with `last` sends that many messages, also large ones', async () => {
         const { one, room, ann, annSocket } = await pair();
         const data = 'x'.repeat(150_000);
         for (const number of numbers(0, 16)) await one.rooms.broadcast(room, 'said', `${number} ${data}`);
@@ -301,7 +301,7 @@ export function roomsBehaviour(
         expect(ann.said(room).map((said) => Number.parseInt(String(said), 10))).toEqual(numbers(1, 16));
       });
 
-      test('with more than there is gives what there is', async () => {
+      test('with a `last` beyond the history sends all of it', async () => {
         const { one, room, ann, annSocket } = await pair({ rooms: { history: { size: 5, ttl: 60_000 } } });
         await annSocket.join(room, { last: 10 });
         expect(ann.frames).toEqual([]);
@@ -312,7 +312,7 @@ export function roomsBehaviour(
         expect(ann.said(room)).toEqual(numbers(0, 4));
       });
 
-      test('says so when what came since is not kept any more', async () => {
+      test('reports a discontinuity when messages after `since` are no longer stored', async () => {
         const { one, room, ann, annSocket } = await pair({ rooms: { history: { size: 5, ttl: 60_000 } } });
         const { position } = await one.rooms.broadcast(room, 'said', 0);
         for (const number of numbers(1, 400)) await one.rooms.broadcast(room, 'said', number);
@@ -325,7 +325,7 @@ export function roomsBehaviour(
         expect(ann.frames.indexOf(gap as never)).toBe(0);
       });
 
-      test('twice is being there once, with the newer info', async () => {
+      test('twice counts once, with the newer info', async () => {
         const { one, two, room, ann, annId, annSocket } = await pair();
         await Promise.all([annSocket.join(room, { info: 1 }), annSocket.join(room, { info: 2, last: 5 })]);
         await annSocket.join(room);
@@ -341,7 +341,7 @@ export function roomsBehaviour(
         expect(await two.presence.getRoomMembers(room)).toEqual([]);
       });
 
-      test('and leaving take effect in the order in which they are asked for', async () => {
+      test('and leaving take effect in the order of the calls', async () => {
         const { one, room, ann, annSocket } = await pair();
         const outcomes = await Promise.allSettled([
           annSocket.join(room),
@@ -363,7 +363,7 @@ export function roomsBehaviour(
         expect(await one.presence.getRoomMembers(room)).toEqual([]);
       });
 
-      test('nothing comes after leaving, also while others stay', async () => {
+      test('sends nothing after leaving, also while other peers stay', async () => {
         const { one, room, ann, bob, annSocket } = await pair();
         const bobHere = await one.rooms.attach(bob, { userId: 'bob here' });
         await annSocket.join(room);
@@ -375,7 +375,7 @@ export function roomsBehaviour(
         expect(one.rooms.stats().rooms).toBe(1);
       });
 
-      test('of a room that failed is as if it had never been', async () => {
+      test('that failed leaves nothing behind', async () => {
         const { one, two, room, annSocket } = await pair();
         const info = 'x'.repeat(1_000_000);
         await expect(annSocket.join(room, { info, members: true })).rejects.toThrow(InvalidArgumentError);
@@ -389,7 +389,7 @@ export function roomsBehaviour(
     });
 
     describe('members', () => {
-      test('are sent at first, and then their changes, also who asks later', async () => {
+      test('are sent first, then their changes, also to a peer that asks later', async () => {
         const { room, ann, bob, annId, bobId, annSocket, bobSocket } = await pair();
         await annSocket.join(room, { info: 'a', members: true });
         expect(ann.of('members')).toEqual([
@@ -411,7 +411,7 @@ export function roomsBehaviour(
         expect(ann.of('members')).toHaveLength(2);
       });
 
-      test('are left by detaching, at once', async () => {
+      test('leave at once when the socket is detached', async () => {
         const { two, room, bob, annId, bobId, annSocket, bobSocket } = await pair();
         await annSocket.join(room);
         await bobSocket.join(room, { members: true });
@@ -427,7 +427,7 @@ export function roomsBehaviour(
     });
 
     describe('watched users', () => {
-      test('are sent at first, and when they change', async () => {
+      test('are sent first, and on every change', async () => {
         const { one, two, ann, bobId, annSocket, bobSocket } = await pair();
         await annSocket.watch([bobId, 'nobody']);
         expect(ann.of('presence')).toEqual([
@@ -453,7 +453,7 @@ export function roomsBehaviour(
         expect((await two.presence.getPresence(bobId))?.status).toBe('offline');
       });
 
-      test('that are watched already stay so when more are asked for in vain', async () => {
+      test('stay watched when adding others fails', async () => {
         const { ann, bobId, annSocket, bobSocket } = await pair();
         await annSocket.watch([bobId]);
         await expect(annSocket.watch([bobId, ''])).rejects.toThrow(InvalidArgumentError);
@@ -496,7 +496,7 @@ export function roomsBehaviour(
         return { peer, socket };
       }
 
-      test('while it is being attached leaves nothing behind either', async () => {
+      test('during attach leaves nothing behind', async () => {
         const one = scene.server();
         const userId = scene.fresh('user');
         const attaching = one.rooms.attach(new TestPeer(), { userId });
@@ -512,7 +512,7 @@ export function roomsBehaviour(
         expect(one.errors).toEqual([]);
       });
 
-      test('while it joins leaves nothing behind either', async () => {
+      test('during join leaves nothing behind', async () => {
         const { one, room, annSocket } = await pair();
         const joining = annSocket.join(room, { members: true, last: 10 });
         const queued = annSocket.join(room, { info: 2 });
@@ -528,7 +528,7 @@ export function roomsBehaviour(
         expect(one.errors).toEqual([]);
       });
 
-      test('in the middle of a message reaches those whose turn has not come', async () => {
+      test('during the dispatch of a message takes effect for the peers that come later', async () => {
         const one = scene.server();
         const room = scene.fresh('room');
         const peers = numbers(0, 5).map(() => new TestPeer());
@@ -549,7 +549,7 @@ export function roomsBehaviour(
         expect(one.rooms.stats().sockets).toBe(2);
       });
 
-      test('comes when sending to it fails; nobody else notices', async () => {
+      test('follows a failed send, without effect on other peers', async () => {
         const { one, room, ann, annSocket } = await pair();
         const bad = new TestPeer();
         bad.act = () => {
@@ -570,7 +570,7 @@ export function roomsBehaviour(
         expect(one.rooms.stats()).toMatchObject({ sockets: 1, rooms: 1 });
       });
 
-      test('comes to all sockets of a user who is disconnected, without grace', async () => {
+      test('is caused by disconnectUser for all sockets of the user, without grace', async () => {
         const { one, two, ann, bob, annId, annSocket, bobSocket } = await pair({
           presence: { grace: 60_000 },
         });
@@ -596,7 +596,7 @@ export function roomsBehaviour(
         expect(back.of('event').map(({ event }) => event)).toEqual(['fence']);
       });
 
-      test('keeps its options when the peer says at once that it is closed', async () => {
+      test('keeps its options when the peer reports its close synchronously', async () => {
         const { one, two, annId } = await pair({ presence: { grace: 60_000 } });
         for (const socket of one.rooms.socketsOf(annId)) await socket.detach({ immediate: true });
         const peer = new TestPeer();
@@ -606,7 +606,7 @@ export function roomsBehaviour(
         await until('offline', async () => (await two.presence.getPresence(annId))?.status === 'offline');
       });
 
-      test('of a service is that of all its sockets', async () => {
+      test('follows the close of the service', async () => {
         const { one, two, room, annId, annSocket } = await pair();
         await annSocket.join(room, { members: true });
         const attaching = one.rooms.attach(new TestPeer(), { userId: annId });
@@ -635,7 +635,7 @@ export function roomsBehaviour(
         return { one, room, other, ann, bob, annSocket };
       };
 
-      test('is closed with a code to come back by, and gets what it missed then', async () => {
+      test('is closed with 4508, and recovers missed messages when it reconnects', async () => {
         const { one, room, ann, bob, annSocket } = await slow('close');
         await one.rooms.broadcast(room, 'said', 1);
         await scene.fence(one, room, ann, bob);
@@ -655,7 +655,7 @@ export function roomsBehaviour(
         expect(back.said(room)).toEqual([2, 3]);
       });
 
-      test('or is left out, and told so once per room', async () => {
+      test('with `drop` loses messages, and receives one discontinuity per room', async () => {
         const { one, room, other, ann, bob, annSocket } = await slow('drop');
         ann.bufferedAmount = 1_001;
         for (const number of numbers(0, 3)) {
@@ -688,7 +688,7 @@ export function roomsBehaviour(
         expect(one.rooms.stats()).toMatchObject({ closedSlow: 0, dropped: 8 });
       });
 
-      test('that does not read at all is closed in any case', async () => {
+      test('that does not read at all is closed under either policy', async () => {
         const { one, ann, annSocket } = await slow('drop');
         ann.bufferedAmount = 4_001;
         await annSocket.watch(['bob']);
@@ -697,8 +697,8 @@ export function roomsBehaviour(
       });
     });
 
-    describe('refused', () => {
-      test('bad arguments, before anything happens', async () => {
+    describe('rejected', () => {
+      test('invalid arguments have no side effects', async () => {
         const { one, room, annSocket, annId } = await pair();
         const { rooms } = one;
         const peer = new TestPeer();
@@ -757,7 +757,7 @@ export function roomsBehaviour(
         }
       });
 
-      test('one socket too many, which changes nothing for the others', async () => {
+      test('one socket too many changes nothing for the others', async () => {
         const { one, ann, annId } = await pair({ presence: { maxSocketsPerUser: 1 } });
         await expect(one.rooms.attach(new TestPeer(), { userId: annId })).rejects.toThrow(LimitError);
         expect(one.rooms.stats()).toMatchObject({ sockets: 1, users: 1 });
@@ -769,8 +769,8 @@ export function roomsBehaviour(
       });
     });
 
-    describe('what is sent to a user', () => {
-      test('is had by one who comes back with his last position', async () => {
+    describe('messages to a user', () => {
+      test('are recovered by a client that reconnects with its last position', async () => {
         const { one, two, ann, annId, annSocket } = await pair();
         await one.rooms.sendToUser(annId, 'note', 1);
         await scene.fenceUser(one, annId, ann);
@@ -786,7 +786,7 @@ export function roomsBehaviour(
     });
 
     describe('without', () => {
-      test('history, messages reach who is there, and nothing has a position', async () => {
+      test('history, messages reach present peers, and have no position', async () => {
         const { one, two, room, ann, bob, annId, annSocket, bobSocket } = await pair({
           rooms: { history: false },
         });
@@ -804,7 +804,7 @@ export function roomsBehaviour(
         await until('the end', () => !annSocket.attached);
       });
 
-      test('presence, rooms are for messages', async () => {
+      test('presence, rooms carry messages', async () => {
         const pubsub = new PubSubService({ redis: world.client() });
         const rooms = new RoomService({ pubsub });
         const peer = new TestPeer();

@@ -34,7 +34,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
     }
 
     describe('the handshake', () => {
-      test('chooses our subprotocol among all that are offered', async () => {
+      test('selects our subprotocol among all offered ones', async () => {
         const node = await world.node();
         for (const [offered, chosen] of [
           [['rollcall.1'], 'rollcall.1'],
@@ -51,14 +51,14 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         expect((await other.closed).code).toBe(1006);
       });
 
-      test('leaves other subprotocols to the server’s own choice', async () => {
+      test('leaves the selection of other subprotocols to the server', async () => {
         const node = await world.node({ ws: { handleProtocols: () => 'soap' } });
         const client = world.open(`${node.url}/?user=ann`, ['soap']);
         await client.welcome();
         expect(client.socket.protocol).toBe('soap');
       });
 
-      test('tells the size of frames that is really let in', async () => {
+      test('announces the effective maximum frame size', async () => {
         const node = await world.node({ ws: { maxPayload: 1_000 } });
         expect(await (await world.client(node, 'ann')).welcome()).toMatchObject({
           version: 1,
@@ -68,7 +68,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         });
       });
 
-      test('lets in whom the owner of a server without a port hands over', async () => {
+      test('accepts connections that the application upgrades itself', async () => {
         const node = await world.node({
           ws: { noServer: true },
           prepare: (wss, http) =>
@@ -80,7 +80,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         expect(await ann.get({ type: 'join', room: 'lobby' })).toHaveProperty('position');
       });
 
-      test('closes a connection of which nobody tells where it comes from', async () => {
+      test('closes a connection that is emitted without a request', async () => {
         const node = await world.node({
           ws: { noServer: true },
           prepare: (wss, http) =>
@@ -93,7 +93,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
       });
     });
 
-    describe('somebody unknown', () => {
+    describe('an unauthenticated client', () => {
       test('is closed with 4401, and is never online', async () => {
         const node = await world.node();
         const client = world.open(node.url);
@@ -105,7 +105,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         expect(node.errors).toEqual([]);
       });
 
-      test('is answered with 401 where that is wished, after the server’s own check', async () => {
+      test('is answered with 401 if so configured, after the server’s own check', async () => {
         const seen: string[] = [];
         const own = (async: boolean) => {
           const check = ({ req }: { req: { url?: string } }) => {
@@ -141,7 +141,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         }
       });
 
-      test('is told to come back when it cannot be found out who he is', async () => {
+      test('is closed with 4500 when authenticate fails', async () => {
         const authenticate = () => Promise.reject(new ConnectionError('no database'));
         const node = await world.node({ serve: { authenticate } });
         expect((await world.open(node.url).closed).code).toBe(4500);
@@ -179,14 +179,14 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         await waitFor(() => node.rooms.stats().sockets === 0);
       });
 
-      test('is so before the upgrade, too, where that is wished', async () => {
+      test('is answered with 503 when authenticate fails before the upgrade', async () => {
         const authenticate = () => ({ name: 'ann' }) as never;
         const node = await world.node({ serve: { refuseWith: 'status', authenticate } });
         expect(await refusal(world.open(node.url))).toBe(503);
         expect(node.errors).toHaveLength(1);
       });
 
-      test('is whose rate cannot be counted', async () => {
+      test('is closed with 4500 when rateLimitKey throws', async () => {
         const node = await world.node({
           serve: {
             rateLimitKey: () => {
@@ -199,7 +199,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
       });
     });
 
-    test('what is sent before it is known who comes is carried out after that, in order', async () => {
+    test('frames sent during authenticate are handled afterwards, in order', async () => {
       const known = deferred<string>();
       const node = await world.node({ serve: { authenticate: () => known.promise } });
       const ann = world.open(node.url);
@@ -215,7 +215,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
       await ann.until(() => ann.of('pong').length === 300, 'all answers');
     });
 
-    test('who goes before it is known who he is never comes online', async () => {
+    test('a client that disconnects during authenticate never comes online', async () => {
       const known = deferred<string>();
       const node = await world.node({ serve: { authenticate: () => known.promise } });
       const attached: unknown[] = [];
@@ -235,7 +235,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
       expect(node.serving.stats().refused).toBe(1);
     });
 
-    test('who goes while he is being attached leaves nothing behind', async () => {
+    test('a client that disconnects during attach leaves nothing behind', async () => {
       const node = await world.node();
       const attach = node.rooms.attach.bind(node.rooms);
       const [begun, go] = [deferred(), deferred()];
@@ -255,7 +255,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
       expect(node.errors).toEqual([]);
     });
 
-    test('a user has no more sockets than he may', async () => {
+    test('a user has at most maxSocketsPerUser sockets', async () => {
       const node = await world.node({ presence: { maxSocketsPerUser: 2 } });
       await world.client(node, 'ann');
       const second = await world.client(node, 'ann');
@@ -266,7 +266,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
       expect(node.errors).toEqual([]);
     });
 
-    test('a user who comes back with his position gets what was sent to him meanwhile, once', async () => {
+    test('a user who reconnects with a position receives missed messages once', async () => {
       const [one, two] = [await world.node(), await world.node()];
       const ann = await world.client(one, 'ann');
       await two.rooms.sendToUser('ann', 'note', 1);
@@ -294,7 +294,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
       expect(one.errors).toEqual([]);
     });
 
-    test('who is sent away is closed with 4403, on every server', async () => {
+    test('disconnectUser closes with 4403 on every server', async () => {
       const [one, two] = [await world.node(), await world.node()];
       const [here, there] = [await world.client(one, 'ann'), await world.client(two, 'ann')];
       const bob = await world.client(one, 'bob');
@@ -304,7 +304,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
       await bob.settled();
     });
 
-    test('whom the application detaches is closed, and may come back', async () => {
+    test('a socket that the application detaches is closed with a code to reconnect', async () => {
       const node = await world.node({ serve: { requests: { off: (socket) => socket.detach() } } });
       const ann = await world.client(node, 'ann');
       ann.write({ type: 'request', method: 'off' });
@@ -323,7 +323,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         return { clock, node };
       }
 
-      test('who answers pings stays, and who does not is given up', async () => {
+      test('a client that answers pings stays, and one that does not is cut', async () => {
         const { clock, node } = await still();
         const ann = await world.client(node, 'ann');
         const bob = world.open(`${node.url}/?user=bob`, ['rollcall.1'], { autoPong: false });
@@ -345,7 +345,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         await waitFor(() => node.rooms.stats().sockets === 1);
       });
 
-      test('a ping of the client, of either kind, counts as a sign of life', async () => {
+      test('a ping of the client, of either kind, shows that it is alive', async () => {
         const { clock, node } = await still();
         const ann = world.open(`${node.url}/?user=ann`, ['rollcall.1'], { autoPong: false });
         await ann.welcome();
@@ -359,27 +359,30 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         expect(node.serving.stats().silent).toBe(0);
       });
 
-      test.each(['a number', 'a Date'])('a connection ends when its credentials do, as %s', async (form) => {
-        const end = new FakeClock().now() + 900;
-        const { clock, node } = await still({
-          authenticate: () => ({ userId: 'ann', expiresAt: form === 'a Date' ? new Date(end) : end }),
-        });
-        const ann = world.open(node.url);
-        await ann.welcome();
-        clock.advance(899);
-        await ann.settled();
-        clock.advance(1);
-        expect(await ann.closed).toEqual({ code: 4501, reason: 'the credentials have run out' });
-      });
+      test.each(['a number', 'a Date'])(
+        'a connection ends when its credentials expire, given as %s',
+        async (form) => {
+          const end = new FakeClock().now() + 900;
+          const { clock, node } = await still({
+            authenticate: () => ({ userId: 'ann', expiresAt: form === 'a Date' ? new Date(end) : end }),
+          });
+          const ann = world.open(node.url);
+          await ann.welcome();
+          clock.advance(899);
+          await ann.settled();
+          clock.advance(1);
+          expect(await ann.closed).toEqual({ code: 4501, reason: 'the credentials have expired' });
+        },
+      );
 
-      test('credentials that have run out already end it at once', async () => {
+      test('credentials that have expired already end it at once', async () => {
         const node = await world.node({
           serve: { authenticate: () => ({ userId: 'ann', expiresAt: 1 }) },
         });
         expect((await world.open(node.url).closed).code).toBe(4501);
       });
 
-      test('no timer outlives its connection, and none the serving', async () => {
+      test('no timer outlives its connection or the server', async () => {
         const { clock, node } = await still({
           authenticate: (request: never) => ({ userId: userOf(request) ?? 'x', expiresAt: 2e12 }),
         });
@@ -399,7 +402,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         expect(clock.timers).toBe(0);
       });
 
-      test('who does not answer the closing is cut off', async () => {
+      test('a client that does not complete the closing handshake is cut', async () => {
         const { clock, node } = await still();
         const ann = await world.client(node, 'ann');
         ann.socket.pause();
@@ -413,7 +416,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
     });
 
     describe('draining', () => {
-      test('ends all connections with 1012, spread over the time given, and lets nobody in', async () => {
+      test('closes all connections with 1012, spread over drainPeriod, and accepts no new ones', async () => {
         const clock = new FakeClock();
         const node = await world.node({ serve: { clock } });
         const ann = await world.client(node, 'ann');
@@ -433,7 +436,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         expect(node.errors).toEqual([]);
       });
 
-      test('does not wait for whoever is not let in yet', async () => {
+      test('does not wait for connections in authenticate', async () => {
         const node = await world.node({ serve: { authenticate: () => new Promise<never>(() => {}) } });
         const ann = world.open(node.url);
         await once(ann.socket, 'open');
@@ -441,7 +444,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         expect((await ann.closed).code).toBe(1012);
       });
 
-      test('refuses handshakes with 503 where they are answered so', async () => {
+      test('answers handshakes with 503 if so configured', async () => {
         const clock = new FakeClock();
         const node = await world.node({ serve: { clock, refuseWith: 'status' } });
         await world.client(node, 'ann');
@@ -451,7 +454,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         await closing;
       });
 
-      test('with a wrong option ends nothing', async () => {
+      test('with an invalid option closes nothing', async () => {
         const node = await world.node();
         const ann = await world.client(node, 'ann');
         await expect(node.serving.close({ drainPeriod: -1 })).rejects.toThrow(/drain/);
@@ -459,7 +462,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         await world.client(node, 'bob');
       });
 
-      test('leaves the server as it was before', async () => {
+      test('restores the options of the server', async () => {
         const check = () => true;
         const node = await world.node({ ws: { verifyClient: check }, serve: { refuseWith: 'status' } });
         await Promise.all([node.serving.close(), node.serving.close()]);
@@ -468,7 +471,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         expect(node.wss.listenerCount('connection')).toBe(0);
       });
 
-      test('with a handoff shows nobody as gone, and nobody misses anything', async () => {
+      test('with a handoff shows no user as offline, and no client misses a message', async () => {
         const options = { presence: { grace: 0 } };
         const [one, two] = [await world.node(options), await world.node(options)];
         const bob = await world.client(two, 'bob');

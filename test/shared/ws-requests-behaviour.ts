@@ -39,7 +39,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
     });
 
     describe('send', () => {
-      test('reaches all in the room on all servers, once, in order, with its author', async () => {
+      test('reaches all peers in the room on all servers, once, in order, with its author', async () => {
         const { ann, bob } = await pair();
         const sent = (await ann.get(send(0))) as SendResult;
         for (const number of numbers(1, 20)) ann.write(send(number));
@@ -59,7 +59,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         });
       });
 
-      test('carries any JSON, and null for none', async () => {
+      test('carries any JSON, and null without data', async () => {
         const { ann, bob } = await pair();
         const data = ['', 'ü😀\u2028"\\', { a: [{ b: null }] }, [], 1.5, false, null];
         for (const each of data) await ann.get(send(each));
@@ -68,7 +68,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         expect(bob.said('lobby')).toEqual([...data, null]);
       });
 
-      test('is not sent to its author without echo, who learns its position all the same', async () => {
+      test('with echo: false is not sent to its author, who receives its position', async () => {
         const { ann, bob } = await pair();
         const { position } = (await ann.get(send(1, { echo: false }))) as SendResult;
         await bob.until(() => bob.said('lobby').length === 1, 'what ann said');
@@ -77,7 +77,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         expect(ann.said('lobby')).toEqual([]);
       });
 
-      test('is not kept when it need not be', async () => {
+      test('with keep: false is not stored', async () => {
         const { ann, bob } = await pair();
         expect(await ann.get(send(1, { keep: false, key: 'k' }))).toEqual({});
         await bob.until(() => bob.said('lobby').length === 1, 'what ann said');
@@ -85,7 +85,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         expect(await bob.get({ type: 'history', room: 'lobby' })).toEqual({ events: [], more: false });
       });
 
-      test('with the same key is the same message, for the same user', async () => {
+      test('with the same key is published once per user', async () => {
         const { one, ann, bob } = await pair();
         const first = (await ann.get(send(1, { key: 'same' }))) as SendResult;
         expect(await ann.get(send(1, { key: 'same' }))).toEqual({ ...first, duplicate: true });
@@ -97,7 +97,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         expect(ann.said('lobby')).toEqual([1, 2]);
       });
 
-      test('says who speaks by itself: what the client claims counts for nothing', async () => {
+      test('has the authenticated user as author, whatever the client claims', async () => {
         const { ann, bob } = await pair();
         await ann.get(send(1, { from: 'root', except: 'x', position: '9-9', user: 'root' }));
         await bob.until(() => bob.said('lobby').length === 1, 'what ann said');
@@ -115,7 +115,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         expect(await ann.get(send(1))).toBe('NOT_JOINED');
       });
 
-      test('may follow its join at once', async () => {
+      test('may directly follow its join', async () => {
         const node = await world.node({
           serve: { authorize: (_, { action }) => Promise.resolve(action !== 'status') },
         });
@@ -130,7 +130,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
     });
 
     describe('join', () => {
-      test('begins with the last events, or after a position', async () => {
+      test('starts with the last events, or after a position', async () => {
         const { one, ann } = await pair();
         const sent: SendResult[] = [];
         for (const number of numbers(1, 6)) sent.push((await ann.get(send(number))) as SendResult);
@@ -146,7 +146,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         expect(await cat.get({ type: 'join', room: 'x', last: 2, since: '1-1' })).toBe('INVALID');
       });
 
-      test('shows who is there, who changes, and who goes', async () => {
+      test('shows members, their changes and their leaving', async () => {
         const { one, ann } = await pair();
         await ann.get({ type: 'join', room: 'den', info: { face: 1 }, members: true });
         expect(ann.of('members')).toEqual([
@@ -171,7 +171,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         ]);
       });
 
-      test('is refused beyond the number of rooms, without asking for leave', async () => {
+      test('is rejected beyond maxRooms, without calling authorize', async () => {
         const asked: string[] = [];
         const node = await world.node({
           serve: {
@@ -191,7 +191,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
       });
     });
 
-    test('history is paged back to the beginning, and needs no joining', async () => {
+    test('history is paged back to the beginning, without joining the room', async () => {
       const { one, ann } = await pair();
       for (const number of numbers(1, 5)) await ann.get(send(number));
       await ann.until(() => ann.said('lobby').length === 5, 'all five');
@@ -217,7 +217,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
       expect(cat.of('event')).toEqual([]);
     });
 
-    test('history leaves out what others have put there, and is no event', async () => {
+    test('history leaves out payloads of other programs that are no events', async () => {
       const { one, ann } = await pair();
       await ann.get(send(1));
       for (const odd of [null, 5, 'text', {}, { event: 7 }, [1]]) {
@@ -230,7 +230,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
     });
 
     describe('presence', () => {
-      test('watching tells how users are and become, on any server', async () => {
+      test('watching sends the presence of users and its changes, on any server', async () => {
         const { two, ann } = await pair();
         await ann.get({ type: 'watch', users: ['bob', 'cat'] });
         await ann.until(() => ann.of('presence').length > 0, 'how they are');
@@ -259,7 +259,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         expect(told('cat')).toEqual(['online', 'busy']);
       });
 
-      test('watching has a limit, which the same users again do not reach', async () => {
+      test('watching has a limit, to which users watched already do not count again', async () => {
         const node = await world.node({ serve: { maxWatched: 3 } });
         const ann = await world.client(node, 'ann');
         const watch = (...users: string[]) => ann.get({ type: 'watch', users });
@@ -270,7 +270,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         expect(await watch('d')).toBeUndefined();
       });
 
-      test('without a presence service it is refused', async () => {
+      test('without a presence service it is rejected', async () => {
         const node = await world.node({ presence: false });
         const ann = await world.client(node, 'ann');
         expect(await ann.get({ type: 'watch', users: ['a'] })).toBe('INVALID');
@@ -278,7 +278,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         expect(node.errors).toEqual([]);
       });
 
-      test('a status that cannot be is INVALID', async () => {
+      test('an invalid status is answered with INVALID', async () => {
         const node = await world.node();
         const ann = await world.client(node, 'ann');
         for (const status of ['offline', 'invisible', 'a b', 'x'.repeat(65)]) {
@@ -295,7 +295,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
           .filter(({ event, from }) => event === '$typing' && from === user)
           .map(({ data }) => ((data as { ttl: number }).ttl > 0 ? 'on' : 'off'));
 
-      test('is told to others, not to oneself, and not kept', async () => {
+      test('is sent to others, not to the user’s own socket, and not stored', async () => {
         const { ann, bob } = await pair();
         ann.write({ type: 'typing', room: 'lobby', on: true });
         await bob.until(() => ttls(bob, 'ann').length === 1, 'that ann types');
@@ -307,7 +307,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         expect(await ann.get({ type: 'history', room: 'lobby' })).toEqual({ events: [], more: false });
       });
 
-      test.each(['leaves', 'breaks off'])('ends when the typist %s', async (how) => {
+      test.each(['leaves', 'breaks off'])('ends when the user who types %s', async (how) => {
         const { ann, bob } = await pair();
         await ann.get({ type: 'typing', room: 'lobby', on: true });
         await bob.until(() => ttls(bob, 'ann').length === 1, 'that ann types');
@@ -316,15 +316,15 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         await bob.until(() => ttls(bob, 'ann').at(-1) === 'off', 'that ann has stopped');
       });
 
-      test('cannot be faked by an event of that name', async () => {
+      test('cannot be forged by an event of that name', async () => {
         const { ann } = await pair();
         expect(await ann.get(send({ ttl: 1e9 }, { event: '$typing' }))).toBe('INVALID');
         expect(await ann.get(send({}, { event: '$disconnect' }))).toBe('INVALID');
       });
     });
 
-    describe('leave', () => {
-      test('is asked for each action, with whom and what it is about', async () => {
+    describe('authorization', () => {
+      test('is requested for each action with its subject', async () => {
         const asked: unknown[] = [];
         const node = await world.node({
           serve: {
@@ -373,7 +373,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         },
       );
 
-      test('that is lost counts from the next frame on', async () => {
+      test('that is withdrawn counts from the next frame on', async () => {
         let banned = false;
         const node = await world.node({ serve: { authorize: () => !banned } });
         const ann = await world.client(node, 'ann');
@@ -384,7 +384,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         expect(await ann.get({ type: 'leave', room: 'lobby' })).toBeUndefined();
       });
 
-      test('that cannot be found out is none: what failed is reported, and not told', async () => {
+      test('that fails denies the request: the error is reported, and not sent to the client', async () => {
         const secret = 'postgres://admin:hunter2@db';
         const node = await world.node({
           serve: {
@@ -415,7 +415,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
     });
 
     describe('requests of the application', () => {
-      test('are answered with what their handlers return', async () => {
+      test('are answered with the results of their handlers', async () => {
         const node = await world.node({
           serve: {
             requests: {
@@ -440,7 +440,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         expect(ann.frames.at(-2)).toMatchObject({ type: 'error', code: 'UNKNOWN_METHOD' });
       });
 
-      test('fail without ill effect, whatever is thrown or cannot be said', async () => {
+      test('fail without further effect, whatever is thrown or cannot be encoded', async () => {
         const circle: { self?: unknown } = {};
         circle.self = circle;
         const node = await world.node({
@@ -480,7 +480,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
     });
 
     describe('malformed frames', () => {
-      test('that can be read are answered under their id, and never end the connection', async () => {
+      test('that are readable are answered with their id, and never end the connection', async () => {
         const node = await world.node();
         const ann = await world.client(node, 'ann');
         await ann.get({ type: 'join', room: 'lobby' });
@@ -528,7 +528,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         expect(node.errors).toEqual([]);
       });
 
-      test('that cannot be read are answered without an id, and the tenth ends the connection', async () => {
+      test('that are unreadable are answered without an id, and the tenth ends the connection', async () => {
         const node = await world.node();
         const ann = await world.client(node, 'ann');
         const wrong = [
@@ -552,7 +552,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         expect(node.errors).toEqual([]);
       });
 
-      test('as deep as can be are carried through all the same', async () => {
+      test('at the nesting limit are relayed', async () => {
         const { ann, bob } = await pair();
         const data = JSON.parse(deep(99));
         await ann.get(send(data));
@@ -563,8 +563,8 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
       });
     });
 
-    describe('rates', () => {
-      test('are limited for all sockets of a user, who hears when to try again', async () => {
+    describe('rate limits', () => {
+      test('count all sockets of a user, and answer with retryAfter', async () => {
         const node = await world.node({
           serve: { rateLimit: new RateLimiterMemory({ points: 5, duration: 1_000 }) },
         });
@@ -585,7 +585,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         expect(node.serving.stats().limited).toBe(101);
       });
 
-      test('are counted by a key of one’s own', async () => {
+      test('count by a custom key', async () => {
         const keys: string[] = [];
         const node = await world.node({
           serve: {
@@ -605,7 +605,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
           },
         ],
         ['rejects', () => Promise.reject(new Error('no store'))],
-      ])('do not limit anybody when the limiter %s', async (_, consume) => {
+      ])('let frames pass when the limiter %s', async (_, consume) => {
         const node = await world.node({ serve: { rateLimit: { consume } } });
         const ann = await world.client(node, 'ann');
         expect(await ann.get({ type: 'join', room: 'lobby' })).toHaveProperty('position');
@@ -618,7 +618,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         {},
         { msBeforeNext: Number.NaN },
         { msBeforeNext: Number.POSITIVE_INFINITY },
-      ])('say a second where the limiter says %j', async (refusal) => {
+      ])('answer with one second when the limiter rejects with %j', async (refusal) => {
         const node = await world.node({ serve: { rateLimit: { consume: () => Promise.reject(refusal) } } });
         const ann = await world.client(node, 'ann');
         expect(await ann.ask({ type: 'join', room: 'lobby' })).toMatchObject({

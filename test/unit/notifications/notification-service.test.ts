@@ -102,7 +102,7 @@ describe('requests', () => {
     refused(notifications.requestHandlers()[method]?.({ userId: 'ann' }, data), argument),
   );
 
-  test('are these three', () => {
+  test('are exactly three', () => {
     expect(Object.keys(notifications.requestHandlers())).toEqual([
       'notifications.list',
       'notifications.unread',
@@ -110,7 +110,7 @@ describe('requests', () => {
     ]);
   });
 
-  test('acknowledge without telling the socket that asks', async () => {
+  test('acknowledge without an event to the requesting socket', async () => {
     const calls: unknown[][] = [];
     notifications.acknowledge = async (...args) => {
       calls.push(args);

@@ -10,77 +10,77 @@ function scene() {
   const driver = new FakeDriver();
   const pubsub = new PubSubService({ redis: driver });
   const heard: string[] = [];
-  const keepers = new ChannelAnchors(pubsub, (payload) => void heard.push(payload));
+  const anchors = new ChannelAnchors(pubsub, (payload) => void heard.push(payload));
   const ack = async () => {
     await turn();
     for (const call of driver.pending) call.ack();
     await turn();
   };
-  return { driver, keepers, heard, ack };
+  return { driver, anchors, heard, ack };
 }
 
 describe('a channel that peers listen to', () => {
-  test('is subscribed once for all who come, and until the last of them goes', async () => {
-    const { driver, keepers, heard, ack } = scene();
-    const held = [keepers.acquire(channel), keepers.acquire(channel), keepers.acquire(channel)];
+  test('is subscribed once for all peers, until the last of them is released', async () => {
+    const { driver, anchors, heard, ack } = scene();
+    const held = [anchors.acquire(channel), anchors.acquire(channel), anchors.acquire(channel)];
     await ack();
     await Promise.all(held);
-    expect(keepers.size).toBe(1);
+    expect(anchors.size).toBe(1);
     driver.message('channel', channel.name, 'x');
     expect(heard).toEqual(['x']);
-    await keepers.release(channel);
-    await keepers.release(channel);
-    expect(keepers.size).toBe(1);
-    const released = keepers.release(channel);
-    expect(keepers.size).toBe(0);
+    await anchors.release(channel);
+    await anchors.release(channel);
+    expect(anchors.size).toBe(1);
+    const released = anchors.release(channel);
+    expect(anchors.size).toBe(0);
     await ack();
     await released;
     expect(driver.calls.map(({ method }) => method)).toEqual(['subscribe', 'unsubscribe']);
-    await keepers.release(channel);
+    await anchors.release(channel);
     expect(driver.breaches).toEqual([]);
   });
 
-  test('that is refused counts for nobody, and is tried again by the next', async () => {
-    const { driver, keepers, ack } = scene();
-    const held = Promise.allSettled([keepers.acquire(channel), keepers.acquire(channel)]);
+  test('a refused subscription counts no peer, and the next peer tries again', async () => {
+    const { driver, anchors, ack } = scene();
+    const held = Promise.allSettled([anchors.acquire(channel), anchors.acquire(channel)]);
     await turn();
     driver.only.refuse();
     expect((await held).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
-    expect(keepers.size).toBe(0);
-    const again = keepers.acquire(channel);
+    expect(anchors.size).toBe(0);
+    const again = anchors.acquire(channel);
     await ack();
     await again;
-    expect(keepers.size).toBe(1);
+    expect(anchors.size).toBe(1);
   });
 
-  test('whose refusal comes after somebody has begun anew leaves that one alone', async () => {
-    const { driver, keepers, ack } = scene();
-    const first = keepers.acquire(channel);
+  test('a refusal that arrives after a new attempt does not affect that attempt', async () => {
+    const { driver, anchors, ack } = scene();
+    const first = anchors.acquire(channel);
     let second: Promise<unknown> = Promise.resolve();
     const refused = first.catch(() => {
-      second = keepers.acquire(channel);
+      second = anchors.acquire(channel);
     });
-    const late = keepers.acquire(channel).catch(() => 'refused');
+    const late = anchors.acquire(channel).catch(() => 'refused');
     await turn();
     driver.only.refuse();
     await refused;
     expect(await late).toBe('refused');
     await ack();
     await second;
-    expect(keepers.size).toBe(1);
+    expect(anchors.size).toBe(1);
   });
 
-  test('can be left and come to again while Redis is told of it', async () => {
-    const { driver, keepers, heard, ack } = scene();
-    const held = keepers.acquire(channel);
+  test('can be released and acquired again while UNSUBSCRIBE is in flight', async () => {
+    const { driver, anchors, heard, ack } = scene();
+    const held = anchors.acquire(channel);
     await ack();
     await held;
-    const released = keepers.release(channel);
-    const again = keepers.acquire(channel);
+    const released = anchors.release(channel);
+    const again = anchors.acquire(channel);
     await ack();
     await ack();
     await Promise.all([released, again]);
-    expect(keepers.size).toBe(1);
+    expect(anchors.size).toBe(1);
     expect([...driver.known]).toEqual([`channel ${channel.name}`]);
     driver.message('channel', channel.name, 'x');
     expect(heard).toEqual(['x']);

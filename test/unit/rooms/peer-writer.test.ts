@@ -37,26 +37,26 @@ function scene(slowPeers: 'close' | 'drop' = 'drop', peer = new FakePeer()) {
   const reporter = new ErrorReporter((error, context) => void errors.push([error, context]));
   const gone: unknown[] = [];
   const settings = { clock, reporter, maxBufferedBytes: MAX, slowPeers, counters };
-  const outlet = new PeerWriter(peer, settings, (options) => void gone.push(options));
+  const writer = new PeerWriter(peer, settings, (options) => void gone.push(options));
   let count = 0;
   /** Sends the next number. */
   const say = (room?: string) => {
     const json = JSON.stringify({ event: 'said', data: ++count });
-    outlet.sendMessage(room, EncodedFrame.message(new RoomMessage(room, undefined, json, undefined)));
+    writer.sendMessage(room, EncodedFrame.message(new RoomMessage(room, undefined, json, undefined)));
   };
-  return { clock, errors, counters, gone, outlet, peer, say };
+  return { clock, errors, counters, gone, writer, peer, say };
 }
 
 const members = EncodedFrame.notice({ type: 'members', room: 'm', members: [] });
 
 describe('a peer that keeps up', () => {
-  test('gets everything, up to the limit', () => {
-    const { outlet, peer, say, counters, clock } = scene();
+  test('receives everything, up to the limit', () => {
+    const { writer, peer, say, counters, clock } = scene();
     say('a');
     peer.bufferedAmount = MAX;
     say();
-    outlet.sendNotice(members);
-    outlet.sendPosition('a', '5-1');
+    writer.sendNotice(members);
+    writer.sendPosition('a', '5-1');
     expect(peer.log).toEqual(['a 1', 'user 2', 'members m', 'position a']);
     expect(counters).toEqual({ delivered: 2, dropped: 0, closedSlow: 0 });
     expect(clock.timers).toBe(0);
@@ -64,22 +64,22 @@ describe('a peer that keeps up', () => {
 });
 
 describe('a slow peer that is closed', () => {
-  test('is closed once, and gets nothing more', () => {
-    const { peer, say, counters, gone, outlet } = scene('close');
+  test('is closed once, and receives nothing more', () => {
+    const { peer, say, counters, gone, writer } = scene('close');
     peer.bufferedAmount = MAX + 1;
     say('a');
     say('a');
-    outlet.sendNotice(members);
-    outlet.close(4_999, 'again');
+    writer.sendNotice(members);
+    writer.close(4_999, 'again');
     expect(peer.log).toEqual([`close ${CloseCode.SLOW_CONSUMER} reads too slowly`]);
     expect(gone).toEqual([{}]);
     expect(counters).toEqual({ delivered: 0, dropped: 0, closedSlow: 1 });
-    expect(outlet.open).toBe(false);
+    expect(writer.open).toBe(false);
   });
 });
 
-describe('a slow peer that is left out', () => {
-  test('gets nothing until half of what may wait is left, then one notice per room, then the rest', () => {
+describe('a slow peer whose messages are dropped', () => {
+  test('receives nothing until half of its buffer has drained, then one discontinuity per room, then new messages', () => {
     const { peer, say, counters } = scene();
     peer.bufferedAmount = MAX + 1;
     say('a');
@@ -96,7 +96,7 @@ describe('a slow peer that is left out', () => {
     expect(counters).toEqual({ delivered: 2, dropped: 5, closedSlow: 0 });
   });
 
-  test('is told also where nothing more is said, once', () => {
+  test('receives one discontinuity even if its rooms are quiet', () => {
     const { clock, peer, say } = scene();
     peer.bufferedAmount = MAX + 1;
     say('a');
@@ -110,8 +110,8 @@ describe('a slow peer that is left out', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('has one timer, however often it falls behind', () => {
-    const { clock, peer, say, outlet } = scene();
+  test('has one timer, however often messages are dropped', () => {
+    const { clock, peer, say, writer } = scene();
     for (let turn = 0; turn < 50; turn++) {
       peer.bufferedAmount = MAX + 1;
       say('a');
@@ -122,51 +122,51 @@ describe('a slow peer that is left out', () => {
     }
     peer.bufferedAmount = MAX + 1;
     say('a');
-    outlet.end();
+    writer.end();
     expect(clock.timers).toBe(0);
   });
 
-  test('does not hear of places behind what it lacks, but of others', () => {
-    const { peer, say, outlet } = scene();
+  test('receives no positions of a room with dropped messages, but those of other rooms', () => {
+    const { peer, say, writer } = scene();
     peer.bufferedAmount = MAX + 1;
     say('a');
-    outlet.sendPosition('a', '5-1');
-    outlet.sendPosition('b', '5-1');
+    writer.sendPosition('a', '5-1');
+    writer.sendPosition('b', '5-1');
     expect(peer.log).toEqual(['position b']);
     peer.bufferedAmount = 0;
-    outlet.sendPosition('a', '6-1');
+    writer.sendPosition('a', '6-1');
     expect(peer.log).toEqual(['position b', 'discontinuity a', 'position a']);
   });
 
-  test('is told nothing of a room it has left', () => {
-    const { clock, peer, say, outlet } = scene();
+  test('receives no discontinuity of a room it has left', () => {
+    const { clock, peer, say, writer } = scene();
     peer.bufferedAmount = MAX + 1;
     say('a');
     say('b');
-    outlet.clearDropped('a');
-    outlet.clearDropped('c');
+    writer.clearDropped('a');
+    writer.clearDropped('c');
     peer.bufferedAmount = 0;
     clock.advance(250);
     expect(peer.log).toEqual(['discontinuity b']);
     peer.bufferedAmount = MAX + 1;
     say('a');
-    outlet.clearDropped('a');
+    writer.clearDropped('a');
     expect(clock.timers).toBe(0);
   });
 
-  test('gets notices all the same, until it is hopeless', () => {
-    const { peer, outlet, counters } = scene();
+  test('still receives notices, until four times the limit waits', () => {
+    const { peer, writer, counters } = scene();
     peer.bufferedAmount = 4 * MAX;
-    outlet.sendNotice(members);
+    writer.sendNotice(members);
     peer.bufferedAmount++;
-    outlet.sendNotice(members);
+    writer.sendNotice(members);
     expect(peer.log).toEqual(['members m', `close ${CloseCode.SLOW_CONSUMER} reads too slowly`]);
     expect(counters.closedSlow).toBe(1);
   });
 });
 
 describe('a peer that fails', () => {
-  test('is closed, and reported once', () => {
+  test('is closed, and the failure is reported once', () => {
     const { peer, say, errors, gone } = scene();
     peer.fails = true;
     say('a');
@@ -178,7 +178,7 @@ describe('a peer that fails', () => {
     expect(gone).toHaveLength(1);
   });
 
-  test('in the middle of several notices gets none of the others', () => {
+  test('receives no further notice of a batch in which it failed', () => {
     const { peer, say, errors } = scene();
     peer.bufferedAmount = MAX + 1;
     say('a');
@@ -190,7 +190,7 @@ describe('a peer that fails', () => {
     expect(peer.log).toHaveLength(1);
   });
 
-  test('also by not telling what waits, which is its own affair', () => {
+  test('is closed if reading its bufferedAmount throws', () => {
     const peer = new FakePeer();
     Object.defineProperty(peer, 'bufferedAmount', {
       get: () => {
@@ -198,39 +198,39 @@ describe('a peer that fails', () => {
       },
     });
     for (const act of ['message', 'notice', 'position'] as const) {
-      const { outlet, say, errors, counters } = scene('close', peer);
+      const { writer, say, errors, counters } = scene('close', peer);
       if (act === 'message') say('a');
-      else if (act === 'notice') outlet.sendNotice(members);
-      else outlet.sendPosition('a', '1-1');
-      expect(outlet.open).toBe(false);
+      else if (act === 'notice') writer.sendNotice(members);
+      else writer.sendPosition('a', '1-1');
+      expect(writer.open).toBe(false);
       expect(errors).toHaveLength(1);
       expect(counters.closedSlow).toBe(0);
     }
   });
 
-  test('to close is reported, and gone all the same', () => {
-    const { peer, outlet, errors, gone } = scene();
+  test('is detached even if closing it throws, which is reported', () => {
+    const { peer, writer, errors, gone } = scene();
     peer.close = () => {
       throw new Error('closed already');
     };
-    outlet.close(1012, 'restart', { handoff: true });
+    writer.close(1012, 'restart', { handoff: true });
     expect(gone).toEqual([{ handoff: true }]);
     expect(errors).toHaveLength(1);
   });
 
-  test('is not one whose frame cannot be made', () => {
-    const { peer, outlet, say, errors } = scene();
+  test('is not closed for a frame that cannot be encoded', () => {
+    const { peer, writer, say, errors } = scene();
     const torn = new RoomMessage('a', undefined, '{"event":"x"', undefined);
-    outlet.sendMessage('a', EncodedFrame.message(torn));
+    writer.sendMessage('a', EncodedFrame.message(torn));
     say('a');
     expect(peer.log).toEqual(['a 1']);
     expect(errors).toHaveLength(1);
-    expect(outlet.open).toBe(true);
+    expect(writer.open).toBe(true);
   });
 });
 
 describe('a frame', () => {
-  test('is made once per format, in whichever order they ask', () => {
+  test('is encoded once per encoder, in any order', () => {
     const calls: string[] = [];
     const formats = ['x', 'y', 'z'].map(
       (name): FrameEncoder => ({
@@ -252,7 +252,7 @@ describe('a frame', () => {
     expect(members.encode(formats[1] as FrameEncoder)).toBeUndefined();
   });
 
-  test('that cannot be made fails once per format', () => {
+  test('that cannot be encoded fails once per encoder', () => {
     let calls = 0;
     const bad = (): FrameEncoder => ({
       message: () => {

@@ -4,7 +4,7 @@ import { turn } from '../../support/fake-clock.js';
 import { type FakeWatch, presenceScene } from './presence-fixture.js';
 
 function scene() {
-  const { presence, watches, outlet, refuse } = presenceScene();
+  const { presence, watches, writer, refuse } = presenceScene();
   const users = new PresenceFeed(presence);
   const watch = () => watches[0] as FakeWatch;
   /** Answers additions until there are none. */
@@ -15,7 +15,7 @@ function scene() {
       await turn();
     }
   };
-  return { users, watches, outlet, refuse, watch, read };
+  return { users, watches, writer, refuse, watch, read };
 }
 
 const shown = (user: string, status = 'offline', lastSeen = 0) => ({
@@ -24,10 +24,10 @@ const shown = (user: string, status = 'offline', lastSeen = 0) => ({
 });
 
 describe('watched users', () => {
-  test('are one watch for all who want to know', async () => {
-    const { users, watches, outlet, watch, read } = scene();
-    const [one, two] = [outlet(), outlet()];
-    const adding = [users.add(one.outlet, ['ann']), users.add(two.outlet, ['ann', 'bob'])];
+  test('share one watch for all peers', async () => {
+    const { users, watches, writer, watch, read } = scene();
+    const [one, two] = [writer(), writer()];
+    const adding = [users.add(one.writer, ['ann']), users.add(two.writer, ['ann', 'bob'])];
     await read();
     await Promise.all(adding);
     expect(watches).toHaveLength(1);
@@ -35,10 +35,10 @@ describe('watched users', () => {
     watch().change('bob', 'busy');
     expect(one.got).toEqual([shown('ann'), shown('ann', 'online', 5)]);
     expect(two.got.slice(1)).toEqual([shown('ann', 'online', 5), shown('bob', 'busy', 5)]);
-    users.remove(one.outlet, ['ann', 'nobody']);
+    users.remove(one.writer, ['ann', 'nobody']);
     await read();
     expect(watch().watched).toEqual(new Set(['ann', 'bob']));
-    users.remove(two.outlet, ['ann', 'bob']);
+    users.remove(two.writer, ['ann', 'bob']);
     await read();
     expect(watch().watched).toEqual(new Set());
     watch().change('ann', 'offline');
@@ -47,11 +47,11 @@ describe('watched users', () => {
     expect(watch().closed).toBe(1);
   });
 
-  test('that are let go while they are being read are let go', async () => {
-    const { users, outlet, watch, read } = scene();
-    const one = outlet();
-    const adding = users.add(one.outlet, ['ann']);
-    users.remove(one.outlet, ['ann']);
+  test('removed during the read are unwatched afterwards', async () => {
+    const { users, writer, watch, read } = scene();
+    const one = writer();
+    const adding = users.add(one.writer, ['ann']);
+    users.remove(one.writer, ['ann']);
     await read();
     await adding;
     await read();
@@ -59,13 +59,13 @@ describe('watched users', () => {
     expect(one.got).toEqual([]);
   });
 
-  test('… but not those whom somebody else has come for meanwhile', async () => {
-    const { users, outlet, watch, read } = scene();
-    const [one, two] = [outlet(), outlet()];
-    const first = users.add(one.outlet, ['ann']);
+  test('removed during the read stay watched if another peer has added them', async () => {
+    const { users, writer, watch, read } = scene();
+    const [one, two] = [writer(), writer()];
+    const first = users.add(one.writer, ['ann']);
     await turn();
-    users.remove(one.outlet, ['ann']);
-    const second = users.add(two.outlet, ['ann']);
+    users.remove(one.writer, ['ann']);
+    const second = users.add(two.writer, ['ann']);
     await read();
     await Promise.all([first, second]);
     await read();
@@ -73,12 +73,12 @@ describe('watched users', () => {
     expect(two.got).toEqual([shown('ann')]);
   });
 
-  test('of whom one addition fails do not fail the others', async () => {
-    const { users, outlet, watch, read } = scene();
-    const [one, two] = [outlet(), outlet()];
-    const first = users.add(one.outlet, ['ann']).catch((error: Error) => error.message);
+  test('a failed addition does not fail the other additions', async () => {
+    const { users, writer, watch, read } = scene();
+    const [one, two] = [writer(), writer()];
+    const first = users.add(one.writer, ['ann']).catch((error: Error) => error.message);
     await turn();
-    const second = users.add(two.outlet, ['bob']);
+    const second = users.add(two.writer, ['bob']);
     watch().adding.shift()?.reject(new Error('no'));
     await read();
     expect(await first).toBe('no');
@@ -86,14 +86,14 @@ describe('watched users', () => {
     expect(two.got).toEqual([shown('bob')]);
   });
 
-  test('are asked for again where the watch could not begin', async () => {
-    const { users, watches, outlet, refuse, read } = scene();
-    const one = outlet();
+  test('can be added again after the watch could not start', async () => {
+    const { users, watches, writer, refuse, read } = scene();
+    const one = writer();
     refuse(new Error('no'));
-    await expect(users.add(one.outlet, ['ann'])).rejects.toThrow('no');
-    users.remove(one.outlet, ['ann']);
+    await expect(users.add(one.writer, ['ann'])).rejects.toThrow('no');
+    users.remove(one.writer, ['ann']);
     refuse(undefined);
-    const adding = users.add(one.outlet, ['ann']);
+    const adding = users.add(one.writer, ['ann']);
     await read();
     await adding;
     expect(watches).toHaveLength(1);

@@ -114,7 +114,7 @@ export function presenceScene() {
     },
   } as unknown as PresenceService;
   const clock = new FakeClock();
-  const outlet = () => {
+  const writer = () => {
     const got: unknown[] = [];
     const peer = {
       bufferedAmount: 0,
@@ -129,14 +129,14 @@ export function presenceScene() {
       slowPeers: 'close',
       counters,
     } as const;
-    return { got, outlet: new PeerWriter(peer, settings, () => {}) };
+    return { got, writer: new PeerWriter(peer, settings, () => {}) };
   };
   return {
     presence,
     clock,
     rooms,
     watches,
-    outlet,
+    writer,
     refuse: (error: Error | undefined) => {
       refused = error;
     },

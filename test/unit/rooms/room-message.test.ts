@@ -34,7 +34,7 @@ const frameOf = (message: RoomMessage | undefined): unknown =>
   JSON.parse(String(jsonEncoder.message(message as RoomMessage)));
 
 describe('an event', () => {
-  test('comes out of its frame as it was said, whatever it is', () => {
+  test('has the same content in its frame as when it was published', () => {
     fc.assert(
       fc.property(
         optional(name),
@@ -61,7 +61,7 @@ describe('an event', () => {
     );
   });
 
-  test('that another program wrote is the same, in whichever order it wrote it', () => {
+  test('of another program is the same, in any order of its members', () => {
     fc.assert(
       fc.property(
         fc.record({ except: name, event: name, from: name, data: fc.jsonValue() }),
@@ -89,7 +89,7 @@ describe('an event', () => {
     );
   });
 
-  test('is relayed unparsed', () => {
+  test('is relayed without parsing', () => {
     const payload = '{"event":"x","data":1.0}';
     expect(parseRoomMessage('r', undefined, payload)?.json).toBe(payload);
     expect(String(jsonEncoder.message(parseRoomMessage('r', '5999-1', payload) as RoomMessage))).toBe(
@@ -101,7 +101,7 @@ describe('an event', () => {
   });
 });
 
-describe('what is no event', () => {
+describe('a payload that is no event', () => {
   test.each([
     '',
     'x',
@@ -114,11 +114,11 @@ describe('what is no event', () => {
     '{"data":{"event":"x"}}',
     '{"except":"a\nb","event":"x"}',
     '{"except":"\\x","event":"x"}',
-  ])('is none: %j', (payload) => {
+  ])('is rejected: %j', (payload) => {
     expect(parseRoomMessage('r', undefined, payload)).toBeUndefined();
   });
 
-  test('never throws, whatever comes', () => {
+  test('no payload makes parsing throw', () => {
     const starts = fc.constantFrom(
       '',
       '{"event":"',
@@ -136,10 +136,10 @@ describe('what is no event', () => {
   });
 });
 
-describe('reading for many', () => {
+describe('parsing for many peers', () => {
   const context = (channel: string): MessageContext => ({ channel, raw: '' });
 
-  test('is done once per message', () => {
+  test('happens once per message', () => {
     const failed: string[] = [];
     const parser = new MessageParser((channel) => failed.push(channel));
     const [one, two] = [context('a'), context('a')];
@@ -151,7 +151,7 @@ describe('reading for many', () => {
     expect(failed).toEqual([]);
   });
 
-  test('what cannot be read is nothing for all, and never the message before it', () => {
+  test('gives no peer a message for an invalid payload, and never the previous message', () => {
     const failed: string[] = [];
     const parser = new MessageParser((channel) => failed.push(channel));
     parser.parse('secret', '{"event":"x","data":1}', context('secret'));

@@ -45,8 +45,8 @@ function scene() {
 
 const nothing = { sockets: 0, users: 0, rooms: 0 };
 
-describe('a socket that presence refuses', () => {
-  test('is not attached, and not removed from where it never was', async () => {
+describe('a socket that presence rejects', () => {
+  test('is not attached, and not removed from presence either', async () => {
     const { rooms, peer, pubsub, calls, refuse } = scene();
     refuse('setPresence');
     await expect(rooms.attach(peer, { userId: 'ann' })).rejects.toThrow('setPresence refused');
@@ -55,7 +55,7 @@ describe('a socket that presence refuses', () => {
     expect(calls).toEqual(['setPresence']);
   });
 
-  test('leaves nothing either when it is detached before that is known', async () => {
+  test('leaves nothing behind when it is detached before the rejection', async () => {
     const { rooms, peer, pubsub, instead } = scene();
     const answer = deferred();
     instead.set('setPresence', () => answer.promise);
@@ -69,7 +69,7 @@ describe('a socket that presence refuses', () => {
     expect(pubsub.stats()).toMatchObject({ handlers: 0, channels: 0 });
   });
 
-  test('is removed once, and after it has come, when it is detached before', async () => {
+  test('detached while presence adds it, is removed once, after the addition', async () => {
     const { rooms, peer, pubsub, calls, instead } = scene();
     const answer = deferred();
     instead.set('setPresence', () => answer.promise);
@@ -83,7 +83,7 @@ describe('a socket that presence refuses', () => {
     expect(pubsub.stats()).toMatchObject({ handlers: 0, channels: 0 });
   });
 
-  test('… or left to others, when it is handed off', async () => {
+  test('detached with handoff, is not removed', async () => {
     const { rooms, peer, calls } = scene();
     const attaching = rooms.attach(peer, { userId: 'ann' });
     const detached = rooms.socketsOf('ann')[0]?.detach({ handoff: true });
@@ -92,8 +92,8 @@ describe('a socket that presence refuses', () => {
   });
 });
 
-describe('a room that presence refuses', () => {
-  test('is not joined, and not left', async () => {
+describe('a room that presence rejects', () => {
+  test('is not joined, and not left either', async () => {
     const { rooms, peer, calls, refuse, instead } = scene();
     const socket = await rooms.attach(peer, { userId: 'ann' });
     refuse('join');
@@ -107,7 +107,7 @@ describe('a room that presence refuses', () => {
     expect(calls.slice(2)).toEqual(['join', 'leave']);
   });
 
-  test('the members of can be asked for again', async () => {
+  test('members can be requested again after a failure', async () => {
     const { rooms, peer, calls, refuse, instead } = scene();
     const socket = await rooms.attach(peer, { userId: 'ann' });
     await socket.join('a');
@@ -121,7 +121,7 @@ describe('a room that presence refuses', () => {
   });
 });
 
-test('a service closes also where its watch cannot be ended, which it reports', async () => {
+test('a service closes even if its watch cannot be closed, which is reported', async () => {
   const { rooms, peer, errors, closing } = scene();
   const socket = await rooms.attach(peer, { userId: 'ann' });
   await socket.watch(['bob']);

@@ -27,7 +27,7 @@ const failure = (promise: Promise<unknown>) =>
     (error: unknown) => error,
   );
 
-test('a key stroke is said at once; a storm of them once in half a ttl', async () => {
+test('a keystroke is published at once, many keystrokes once in half a ttl', async () => {
   await typing.start('lobby', 'ann');
   expect(world.take()).toEqual(['0 ann 6000']);
   for (let strokes = 0; strokes < 95; strokes++) {
@@ -37,7 +37,7 @@ test('a key stroke is said at once; a storm of them once in half a ttl', async (
   expect(world.take()).toEqual(['3000 ann 5900', '6000 ann 5900', '9000 ann 5900']);
 });
 
-test('the last key stroke counts for a whole ttl, though it was not said at its moment', async () => {
+test('the last keystroke counts for a whole ttl, although it was published later', async () => {
   await typing.start('lobby', 'ann');
   await world.pass(1_000);
   await typing.start('lobby', 'ann');
@@ -45,13 +45,13 @@ test('the last key stroke counts for a whole ttl, though it was not said at its 
   expect(world.take()).toEqual(['0 ann 6000', '3000 ann 4000']);
 });
 
-test('who strikes one key is said to type once', async () => {
+test('one keystroke is published once', async () => {
   await typing.start('lobby', 'ann');
   await world.pass(20_000);
   expect(world.take()).toEqual(['0 ann 6000']);
 });
 
-test('stopping is said once, and only of somebody who was said to type', async () => {
+test('a stop is published once, and only after a start was published', async () => {
   await typing.stop('lobby', 'ann');
   await typing.start('lobby', 'ann');
   await typing.stop('lobby', 'ann');
@@ -59,14 +59,14 @@ test('stopping is said once, and only of somebody who was said to type', async (
   expect(world.take()).toEqual(['0 ann 6000', '0 ann 0']);
 });
 
-test('stopping after the ttl says nothing: it has ended by itself', async () => {
+test('a stop after the ttl publishes nothing, because the indicator has expired', async () => {
   await typing.start('lobby', 'ann');
   await world.pass(6_000);
   await typing.stop('lobby', 'ann');
   expect(world.take()).toEqual(['0 ann 6000']);
 });
 
-test('who goes on soon after he has stopped is said to type when that may be said again', async () => {
+test('a user who continues soon after a stop is published as soon as the rate allows', async () => {
   await typing.start('lobby', 'ann');
   await typing.stop('lobby', 'ann');
   await world.pass(1_000);
@@ -76,7 +76,7 @@ test('who goes on soon after he has stopped is said to type when that may be sai
   expect(world.take()).toEqual(['3000 ann 4000']);
 });
 
-test('and not at all if he has stopped again by then', async () => {
+test('a user who continues and stops again before the rate allows it is not published', async () => {
   for (let times = 0; times < 10; times++) {
     await typing.start('lobby', 'ann');
     await typing.stop('lobby', 'ann');
@@ -85,7 +85,7 @@ test('and not at all if he has stopped again by then', async () => {
   expect(world.take()).toEqual(['0 ann 6000', '0 ann 0']);
 });
 
-test('rooms and users have nothing to do with each other, whatever they are called', async () => {
+test('rooms and users are independent, whatever their names are', async () => {
   const names = ['__proto__', 'constructor', '{a}b', 'a:b', 'a b', '😀'];
   for (const room of names) for (const user of names) await typing.start(room, user);
   expect(world.said).toHaveLength(36);
@@ -94,13 +94,13 @@ test('rooms and users have nothing to do with each other, whatever they are call
   expect(world.said.slice(36).map(({ from, ttl }) => [from, ttl])).toEqual(names.map(() => ['__proto__', 0]));
 });
 
-test('his own socket need not be told', async () => {
+test('the excepted socket is passed on', async () => {
   await typing.start('lobby', 'ann', { except: 's1' });
   await typing.stop('lobby', 'ann', { except: 's2' });
   expect(world.said.map(({ except }) => except)).toEqual(['s1', 's2']);
 });
 
-test('leaving says so in all rooms where he was said to type, and nowhere else', async () => {
+test('stopAll publishes in all rooms where the user types, and in no other', async () => {
   await typing.start('a', 'ann');
   await typing.start('b', 'ann');
   await typing.start('c', 'ann');
@@ -116,7 +116,7 @@ test('leaving says so in all rooms where he was said to type, and nowhere else',
   ]);
 });
 
-test('nothing is remembered, and no timer runs, once it is over', async () => {
+test('after expiry no state and no timer is left', async () => {
   const before = world.clock.timers;
   for (let user = 0; user < 50; user++) await typing.start('lobby', `user${user}`);
   await typing.stop('lobby', 'user7');
@@ -127,7 +127,7 @@ test('nothing is remembered, and no timer runs, once it is over', async () => {
   expect(world.said).toHaveLength(52);
 });
 
-describe('with a Redis that is slow', () => {
+describe('with a slow Redis', () => {
   let pending: FakeCall[];
   beforeEach(() => {
     pending = [];
@@ -138,7 +138,7 @@ describe('with a Redis that is slow', () => {
     await turn();
   };
 
-  test('calls at one moment are one message', async () => {
+  test('concurrent calls publish one message', async () => {
     const calls = [1, 2, 3].map(() => typing.start('lobby', 'ann'));
     await turn();
     expect(pending).toHaveLength(1);
@@ -147,7 +147,7 @@ describe('with a Redis that is slow', () => {
     expect(pending).toEqual([]);
   });
 
-  test('stopping is said after what it ends, and resolves then', async () => {
+  test('a stop is published after the start in flight, and resolves then', async () => {
     let stopped = false;
     const started = typing.start('lobby', 'ann');
     const stopping = typing.stop('lobby', 'ann').then(() => {
@@ -162,7 +162,7 @@ describe('with a Redis that is slow', () => {
     expect(world.take()).toEqual(['0 ann 6000', '0 ann 0']);
   });
 
-  test('what was started and stopped many times meanwhile is said in the end', async () => {
+  test('only the final state of many starts and stops is published', async () => {
     const calls = [typing.start('lobby', 'ann')];
     await turn();
     for (let times = 0; times < 20; times++) {
@@ -174,7 +174,7 @@ describe('with a Redis that is slow', () => {
     expect(world.take()).toEqual(['0 ann 6000']);
   });
 
-  test('nothing is said again while the first time is not answered', async () => {
+  test('nothing is published while the first message is in flight', async () => {
     const started = typing.start('lobby', 'ann');
     for (let times = 0; times < 40; times++) {
       await world.pass(100);
@@ -190,7 +190,7 @@ describe('with a Redis that is slow', () => {
   });
 });
 
-test('somebody is remembered for as long as it takes to say it', async () => {
+test('state is kept while a message is in flight', async () => {
   typing = world.open(1_000);
   const pending: FakeCall[] = [];
   world.onPublish = (call) => void pending.push(call);
@@ -205,12 +205,12 @@ test('somebody is remembered for as long as it takes to say it', async () => {
   expect(world.take()).toEqual(['2000 ann 1000', '2000 ann 1000']);
 });
 
-describe('with a Redis that refuses', () => {
+describe('with a Redis that rejects', () => {
   beforeEach(() => {
     world.onPublish = (call) => call.refuse();
   });
 
-  test('the caller is told, and the next key stroke tries again', async () => {
+  test('the call rejects, and the next keystroke tries again', async () => {
     expect(await failure(typing.start('lobby', 'ann'))).toBeInstanceOf(CommandError);
     world.onPublish = undefined;
     await typing.start('lobby', 'ann');
@@ -218,7 +218,7 @@ describe('with a Redis that refuses', () => {
     expect(world.errors).toEqual([]);
   });
 
-  test('nothing is remembered of it', async () => {
+  test('no state is left', async () => {
     const before = world.clock.timers;
     await failure(typing.start('lobby', 'ann'));
     await world.pass(6_000);
@@ -227,7 +227,7 @@ describe('with a Redis that refuses', () => {
     expect(world.take()).toEqual([]);
   });
 
-  test('what was to be said later goes to onError', async () => {
+  test('a failure of a delayed message goes to onError', async () => {
     world.onPublish = undefined;
     await typing.start('lobby', 'ann');
     await typing.start('lobby', 'ann');
@@ -238,7 +238,7 @@ describe('with a Redis that refuses', () => {
     expect(world.errors[0]?.[1]).toEqual({ stage: 'peer' });
   });
 
-  test('leaving tries all rooms, and tells of the first failure', async () => {
+  test('stopAll tries all rooms, and rejects with the first failure', async () => {
     world.onPublish = undefined;
     for (const room of ['a', 'b', 'c']) await typing.start(room, 'ann');
     let tried = 0;
@@ -290,12 +290,12 @@ describe('bad input', () => {
   test.each([
     ['', undefined, 'userId'],
     ['ann', { except: '' }, 'except'],
-  ])('leave %#', async (user, options, argument) => {
+  ])('stopAll %#', async (user, options, argument) => {
     expect(await failure(typing.stopAll(user, options))).toMatchObject({ argument });
   });
 });
 
-test('closed, it says nothing more and refuses to', async () => {
+test('a closed service publishes nothing and rejects calls', async () => {
   await typing.start('lobby', 'ann');
   await typing.start('lobby', 'ann');
   const { timers } = world.clock;

@@ -34,7 +34,9 @@ interface Doings {
   stopped: number;
 }
 
-test('few messages, and everybody sees who types', { timeout: 30_000 }, async () => {
+test('few messages are published, and every watcher sees the users who type', {
+  timeout: 30_000,
+}, async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 60 }), async (steps) => {
       const world = new TypingWorld();

@@ -29,7 +29,7 @@ const say = (payload: unknown) =>
     typeof payload === 'string' ? payload : JSON.stringify(payload),
   );
 
-test('the handler gets everybody who types, on changes only', async () => {
+test('the handler receives all users who type, only on changes', async () => {
   const watch = await typing.watch('lobby', hear);
   expect(watch.current()).toEqual([]);
   await typing.start('lobby', 'bob');
@@ -44,7 +44,7 @@ test('the handler gets everybody who types, on changes only', async () => {
   expect(heard.splice(0)).toEqual([['bob'], ['bob', 'ann'], ['ann']]);
 });
 
-test('a typist goes after the ttl that was said, as nobody says another', async () => {
+test('a user is removed after the ttl of the last message', async () => {
   const watch = await typing.watch('lobby', hear);
   await world.rooms.broadcastTyping('lobby', 'ann', { ttl: 500 });
   await world.rooms.broadcastTyping('lobby', 'bob', { ttl: 1_000 });
@@ -57,7 +57,7 @@ test('a typist goes after the ttl that was said, as nobody says another', async 
   expect(heard).toHaveLength(4);
 });
 
-test('what else is said in the room is no business of its', async () => {
+test('other events of the room are ignored', async () => {
   await typing.watch('lobby', hear);
   await world.rooms.broadcast('lobby', 'message', { text: '"event":"$typing"' }, { from: 'ann' });
   await world.rooms.broadcastTyping('other', 'ann', { ttl: 1_000 });
@@ -67,7 +67,7 @@ test('what else is said in the room is no business of its', async () => {
   expect(world.errors).toEqual([]);
 });
 
-test('others may say it in their own way', async () => {
+test('typing events of other programs count', async () => {
   const watch = await typing.watch('lobby', hear);
   say({ data: { ttl: 1_000 }, from: '__proto__', event: '$typing' });
   expect(watch.current()).toEqual(['__proto__']);
@@ -80,7 +80,7 @@ test.each([
   [{ event: '$typing', from: 'ann' }],
   [{ event: '$typing', from: 'ann', data: { ttl: '1000' } }],
   [{ event: '$typing', from: 'ann', data: { ttl: -1 } }],
-])('what cannot be read goes to onError: %j', async (payload) => {
+])('an invalid typing event goes to onError: %j', async (payload) => {
   const watch = await typing.watch('lobby', hear);
   say(payload);
   expect(watch.current()).toEqual([]);
@@ -89,14 +89,14 @@ test.each([
   expect(world.errors[0]?.[1]).toEqual({ stage: 'decode', channel: 'room:lobby' });
 });
 
-test('nobody types for longer than an hour, whoever says so', async () => {
+test('a user types for an hour at most, whatever ttl the event has', async () => {
   const watch = await typing.watch('lobby', hear);
   say({ event: '$typing', from: 'ann', data: { ttl: 1e300 } });
   await world.pass(3_600_000, 3_600_000);
   expect(watch.current()).toEqual([]);
 });
 
-test('a handler that throws is reported, and the others hear', async () => {
+test('a handler that throws is reported, and the other handlers run', async () => {
   await typing.watch('lobby', () => {
     throw new Error('mine');
   });
@@ -113,8 +113,8 @@ test('a handler that throws is reported, and the others hear', async () => {
   }
 });
 
-describe('a watch that is over', () => {
-  test('hears nothing, and leaves nothing', async () => {
+describe('a watch that has ended', () => {
+  test('receives nothing and leaves nothing behind', async () => {
     const watch = await typing.watch('lobby', hear);
     await typing.start('lobby', 'ann');
     await Promise.all([watch.close(), watch.close(), watch[Symbol.asyncDispose]()]);
@@ -125,7 +125,7 @@ describe('a watch that is over', () => {
     expect(world.clock.timers).toBe(0);
   });
 
-  test('hears nothing from the moment it is closed', async () => {
+  test('receives nothing after the call of close', async () => {
     const watch = await typing.watch('lobby', hear);
     const closing = watch.close();
     say({ event: '$typing', from: 'ann', data: { ttl: 1_000 } });
@@ -133,7 +133,7 @@ describe('a watch that is over', () => {
     await closing;
   });
 
-  test('may end by a signal', async () => {
+  test('can end by an AbortSignal', async () => {
     const controller = new AbortController();
     const watch = await typing.watch('lobby', hear, { signal: controller.signal });
     await typing.start('lobby', 'ann');
@@ -156,7 +156,7 @@ describe('a watch that is over', () => {
     await expect(typing.watch('lobby', hear)).rejects.toBeInstanceOf(ClosedError);
   });
 
-  test('does not begin when the service is closed meanwhile', async () => {
+  test('does not start when the service is closed first', async () => {
     const watching = typing.watch('lobby', hear);
     const refused = expect(watching).rejects.toBeInstanceOf(ClosedError);
     await typing.close();
@@ -165,7 +165,7 @@ describe('a watch that is over', () => {
     expect([...world.driver.known]).toEqual([]);
   });
 
-  test('does not begin when Redis refuses', async () => {
+  test('does not start when Redis rejects', async () => {
     world.driver.onCall = (call) => call.refuse();
     await expect(typing.watch('lobby', hear)).rejects.toMatchObject({ code: 'ERR_COMMAND' });
     expect(world.pubsub.stats().handlers).toBe(0);
@@ -185,7 +185,7 @@ test.each([
   expect(world.driver.calls).toEqual([]);
 });
 
-test('a signal that has aborted is refused with its reason', async () => {
+test('an aborted signal rejects with its reason', async () => {
   const reason = new Error('mine');
   await expect(typing.watch('lobby', hear, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
   expect(world.driver.calls).toEqual([]);

@@ -87,7 +87,7 @@ function scene({ expiresAt, admit, ...options }: Given = {}) {
 
 const request = (id: number, method = 'go') => ({ type: 'request', id, method });
 
-test('requests are begun in their order, however long leave for each takes', async () => {
+test('requests start in order, however long authorize takes for each', async () => {
   const begun: unknown[] = [];
   const leaves = [deferred<boolean>(), deferred<boolean>(), deferred<boolean>()];
   const { receive, begin } = scene({
@@ -108,7 +108,7 @@ test('requests are begun in their order, however long leave for each takes', asy
   expect(begun).toEqual(['m0', 'm2', 'm3']);
 });
 
-test('a frame that comes the moment the last one was taken is taken too', async () => {
+test('a frame that arrives as the queue empties is handled', async () => {
   const { receive, begin, socket } = scene();
   begin();
   // At every microtask of the way.
@@ -120,7 +120,7 @@ test('a frame that comes the moment the last one was taken is taken too', async 
   expect(socket.sent).toHaveLength(20);
 });
 
-test('reading pauses while more waits than is held, and goes on after that', async () => {
+test('reading pauses while the queue is full, and resumes afterwards', async () => {
   const go = deferred<boolean>();
   const { receive, begin, socket } = scene({ authorize: () => go.promise, requests: { go: () => 1 } });
   begin();
@@ -132,7 +132,7 @@ test('reading pauses while more waits than is held, and goes on after that', asy
   expect(socket.sent).toHaveLength(66);
 });
 
-test('long frames pause it sooner, and a flood of them ends it', () => {
+test('long frames pause reading sooner, and a flood of them closes the connection', () => {
   const { receive, socket } = scene();
   const long = { type: 'ping', pad: 'ü'.repeat(60_000) };
   for (let at = 0; at < 4; at++) receive(long);
@@ -144,7 +144,7 @@ test('long frames pause it sooner, and a flood of them ends it', () => {
   expect(socket.paused).toBe(false);
 });
 
-test('what has been counted as waiting is counted no more when it was taken', async () => {
+test('a handled frame no longer counts as waiting', async () => {
   const { receive, begin, socket } = scene();
   begin();
   for (let at = 0; at < 100; at++) {
@@ -155,7 +155,7 @@ test('what has been counted as waiting is counted no more when it was taken', as
   expect(socket.done).toEqual([]);
 });
 
-test('no more requests are under way than there may be', async () => {
+test('at most 64 requests run at once', async () => {
   const running: (() => void)[] = [];
   const { receive, begin, socket } = scene({
     requests: { go: () => new Promise<void>((resolve) => running.push(resolve)) },
@@ -170,7 +170,7 @@ test('no more requests are under way than there may be', async () => {
   expect(socket.sent).toHaveLength(1);
 });
 
-test('nothing that comes after the end is carried out, nor what waited', async () => {
+test('frames that wait or arrive at the close are not handled', async () => {
   const called: unknown[] = [];
   const go = deferred<boolean>();
   const { receive, begin, connection, socket, counters } = scene({
@@ -186,7 +186,7 @@ test('nothing that comes after the end is carried out, nor what waited', async (
   expect([called, socket.sent, counters.frames]).toEqual([[], [], 10]);
 });
 
-test('who does not read his answers is closed', async () => {
+test('a client that does not read its replies is closed', async () => {
   const { receive, begin, socket } = scene();
   begin();
   socket.bufferedAmount = 5 * 1_048_576;
@@ -195,7 +195,7 @@ test('who does not read his answers is closed', async () => {
   expect(socket.done).toEqual(['close 4508']);
 });
 
-test('credentials of more days than a timer can wait end in their time', async () => {
+test('credentials that outlast the longest timer expire on time', async () => {
   const days = 86_400_000;
   const { clock, begin, socket } = scene({ expiresAt: new FakeClock().now() + 60 * days });
   begin();
@@ -205,7 +205,7 @@ test('credentials of more days than a timer can wait end in their time', async (
   expect(socket.done).toEqual(['close 4501']);
 });
 
-test('what the application does not answer ends it with "come back", and is reported', async () => {
+test('an authorize that never settles closes the connection with 4500, and is reported', async () => {
   for (const known of [false, true]) {
     const { clock, connection, begin, receive, socket, reported } = scene({
       authorize: () => new Promise<never>(() => {}),
@@ -223,7 +223,7 @@ test('what the application does not answer ends it with "come back", and is repo
   }
 });
 
-test('a limiter that fails in an unheard-of way stops nothing', async () => {
+test('a limiter that throws synchronously lets frames pass', async () => {
   const { receive, begin, socket, reported } = scene({ admit: () => Promise.reject(new Error('odd')) });
   begin();
   receive({ type: 'ping' });

@@ -26,7 +26,7 @@ test.each<[string, object]>([
   ['heartbeatInterval', { heartbeatInterval: 0 }],
   ['pongTimeout', { pongTimeout: '10s' }],
   ['refuseWith', { refuseWith: 'silence' }],
-])('a wrong %s is refused before anything happens: %j', (argument, wrong) => {
+])('an invalid %s is rejected without side effects: %j', (argument, wrong) => {
   const wss = server();
   wss.on = () => expect.fail('it has begun');
   const options = { clock: new FakeClock(), ...right, ...wrong } as ServeOptions;
@@ -35,7 +35,7 @@ test.each<[string, object]>([
   expect(wss.options).toEqual({});
 });
 
-test('what is no WebSocket server is refused', () => {
+test('an object that is no WebSocketServer is rejected', () => {
   for (const wrong of [undefined, null, {}, { on: () => {} }, { on: () => {}, options: null }]) {
     expect(() => serveWebSocket(wrong as never, right)).toThrow(/server/);
   }

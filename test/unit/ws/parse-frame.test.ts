@@ -5,7 +5,7 @@ import { fc } from '../../support/property.js';
 
 const nested = (depth: number) => `{"type":"ping","a":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}}`;
 
-test('whatever comes is read or refused, and leaves no trace', () => {
+test('any JSON is parsed or rejected, without side effects', () => {
   const own = Object.getOwnPropertyNames(Object.prototype);
   fc.assert(
     fc.property(anyFrame, (text) => {
@@ -23,7 +23,7 @@ test('whatever comes is read or refused, and leaves no trace', () => {
   expect(Object.getOwnPropertyNames(Object.prototype)).toEqual(own);
 });
 
-test('any bytes as text are read or refused', () => {
+test('any text is parsed or rejected', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
       expect(parseClientFrame(Buffer.from(bytes).toString())).toMatchObject({ problem: expect.any(String) });
@@ -31,7 +31,7 @@ test('any bytes as text are read or refused', () => {
   );
 });
 
-test('nesting counts outside of texts alone, to 100', () => {
+test('nesting is limited to 100, and brackets in strings do not count', () => {
   expect(parseClientFrame(nested(100))).toMatchObject({ type: 'ping' });
   expect(parseClientFrame(nested(101))).toMatchObject({
     readable: false,
@@ -46,7 +46,7 @@ test('nesting counts outside of texts alone, to 100', () => {
   expect(parseClientFrame('['.repeat(1_000_000))).toMatchObject({ readable: false });
 });
 
-test('an id is told where it could be read', () => {
+test('the id of an invalid frame is returned if it is readable', () => {
   expect(parseClientFrame('{"type":"join","id":7}')).toMatchObject({ readable: true, id: 7 });
   expect(parseClientFrame('{"type":"later","id":7}')).toMatchObject({ readable: true, id: 7 });
   expect(parseClientFrame('{"id":7}')).toMatchObject({ readable: false, id: 7 });
