@@ -1,38 +1,38 @@
 import type { ProtocolErrorCode } from '../protocol/frames.js';
 
-/** Why a call failed: a code of the protocol's, or one of the client's own. */
+/** Why a call failed: a code of the protocol, or one of the client. */
 export type ClientErrorCode =
   | ProtocolErrorCode
-  /** No answer in time. */
+  /** No reply in time. */
   | 'TIMEOUT'
-  /** The connection broke before the answer came. */
+  /** The connection was lost before the reply arrived. */
   | 'CONNECTION_LOST'
-  /** The client was closed or ended by the server, or the room was left. */
+  /** The application or the server closed the client, or the room was left. */
   | 'CLOSED'
-  /** More calls than `queue.size` wait. */
+  /** More than `queue.size` calls are waiting. */
   | 'QUEUE_FULL'
-  /** Longer than the server takes. */
+  /** The frame is larger than the server accepts. */
   | 'TOO_LARGE';
 
-/** What is known about an error beside its code. */
+/** Details of a {@link ClientError}. */
 export interface ClientErrorOptions {
-  /** Whether it may have happened all the same. @default 'failed' */
+  /** Whether the call may have taken effect. @default 'failed' */
   readonly outcome?: 'failed' | 'unknown' | undefined;
-  /** After how many ms it may be tried again. */
+  /** Retry after so many ms. */
   readonly retryAfter?: number | undefined;
-  /** What led to it. */
+  /** The error that led to this one. */
   readonly cause?: unknown;
 }
 
-/** What calls of the client reject with. An aborted `signal` rejects with its own reason instead. */
+/** The error that calls of the client reject with. A call with an aborted `signal` rejects with the signal's reason. */
 export class ClientError extends Error {
-  /** The class's name, literally, whatever a bundler does. */
+  /** Literal, so that minifiers do not change it. */
   override readonly name = 'ClientError';
-  /** What to branch on; message texts may change. */
+  /** Stable, unlike `message`. */
   readonly code: ClientErrorCode;
-  /** `failed`: it did not happen and will not. `unknown`: the server may have carried it out. */
+  /** `failed`: the call did not and will not take effect. `unknown`: the server may have processed it. */
   readonly outcome: 'failed' | 'unknown';
-  /** After how many ms it may be tried again, where the server said so. */
+  /** Retry after so many ms, if the server named it. */
   readonly retryAfter: number | undefined;
 
   constructor(code: ClientErrorCode, message: string, options: ClientErrorOptions = {}) {
@@ -43,12 +43,17 @@ export class ClientError extends Error {
   }
 }
 
-/** The server asks to try again later. */
+/** The server asks to retry later. */
 export function isRetryLater(error: ClientError | undefined): error is ClientError {
   return error?.code === 'RATE_LIMITED' || error?.code === 'UNAVAILABLE';
 }
 
-/** The error of whatever can't be done any more. */
+/** The error of calls on a closed client or a room that was left. */
 export function closedError(): ClientError {
   return new ClientError('CLOSED', 'closed or left');
+}
+
+/** Throws `INVALID` unless `valid`. */
+export function assertValid(valid: unknown, message: string): asserts valid {
+  if (!valid) throw new ClientError('INVALID', message);
 }

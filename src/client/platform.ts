@@ -1,32 +1,29 @@
-/** A WebSocket: a browser's, Node's, or that of `ws`. Its `addEventListener` is used too. */
+/** A WebSocket of a browser, of Node, or of the package `ws`. The client calls its `addEventListener`, too. */
 export interface WebSocketLike {
   /** Sends one text message. */
   send(text: string): void;
-  /** Begins to close. */
+  /** Starts the closing handshake. */
   close(code?: number, reason?: string): void;
 }
 
-/** A WebSocket with what the declarations of browsers and of `ws` can't agree on. */
+/** The members that the declarations of browsers and of `ws` type differently. */
 export interface WebSocketWithEvents extends WebSocketLike {
-  /** Calls `listener` for each event of this type. */
   addEventListener(type: 'message' | 'error' | 'close', listener: (event: never) => void): void;
 }
 
-/** What makes a WebSocket. */
+/** Constructor of {@link WebSocketLike}. */
 export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike;
 
-/** A timer that can be called off. */
+/** A timer that can be cancelled. */
 export interface ClientTimer {
-  /** The task is not called any more. */
+  /** Prevents the task from being called. */
   cancel(): void;
 }
 
-/** Where the client gets time and chance from. */
+/** Source of time. */
 export interface ClientClock {
   /** Milliseconds since the epoch. */
   now(): number;
-  /** A number in [0, 1). */
-  random(): number;
   /** Calls `task` once after `ms` milliseconds. */
   after(ms: number, task: () => void): ClientTimer;
 }
@@ -34,9 +31,8 @@ export interface ClientClock {
 /** The real clock. */
 export const systemClock: ClientClock = {
   now: () => Date.now(),
-  random: () => Math.random(),
   after(ms, task) {
-    // A longer delay than fits into 31 bits would fire at once.
+    // `setTimeout` fires at once for a delay above 31 bits.
     const timeout = setTimeout(task, Math.min(ms, 2 ** 31 - 1));
     return { cancel: () => clearTimeout(timeout) };
   },
@@ -47,17 +43,16 @@ interface EventTargetLike {
   removeEventListener?(type: string, listener: () => void): void;
 }
 
-/** What may be missing, depending on where this runs. */
+/** Globals that are missing on some platforms. */
 export const platform = globalThis as unknown as EventTargetLike & {
   readonly WebSocket?: WebSocketConstructor;
   readonly document?: EventTargetLike;
   readonly location?: { readonly href: string };
-  readonly crypto?: { getRandomValues(numbers: Uint32Array): Uint32Array };
 };
 
 /**
- * Calls `task` when the network is back or the page is looked at again (or no more, which does no harm);
- * returns how to stop that.
+ * Calls `task` when the network returns, and when the page becomes visible or hidden (for a hidden page the call is
+ * superfluous but harmless). Returns a function that removes the listeners.
  */
 export function onNetworkOrVisibilityChange(task: () => void): () => void {
   const each = (method: keyof EventTargetLike) => {
@@ -68,14 +63,13 @@ export function onNetworkOrVisibilityChange(task: () => void): () => void {
   return () => each('removeEventListener');
 }
 
-/** Text that nobody else comes up with. */
-export function randomId(): string {
-  const { crypto } = platform;
-  return crypto ? crypto.getRandomValues(new Uint32Array(4)).join('') : `${Math.random()}${Math.random()}`;
+/** A text that no other client has. Not secret: the server keeps the keys of different users apart. */
+export function uniqueId(): string {
+  return String(Math.random()).slice(2) + Date.now();
 }
 
-/** How many bytes a JSON text has in UTF-8. */
+/** Length of a JSON text in UTF-8, in bytes. */
 export function byteLength(json: string): number {
-  // In JSON.stringify's there are no halves of surrogate pairs, which this would throw at.
+  // Throws for lone surrogates, which JSON.stringify escapes.
   return encodeURI(json).replace(/%../g, '_').length;
 }

@@ -1,55 +1,55 @@
 import type { ClientFrame } from '../protocol/frames.js';
 import { type ClientError, isRetryLater } from './client-error.js';
 import type { ReconnectingSocket } from './reconnecting-socket.js';
-import { RetryDelay } from './retry-delay.js';
+import { createTimer } from './timer.js';
 
-/** The next thing to tell the server. */
+/** The next request towards the desired state. */
 export interface ReconcileRequest {
   readonly frame: ClientFrame;
-  /** It was carried out or, with an error, refused. */
+  /** The server has carried it out or, with an error, refused it. */
   onReply(error: ClientError | undefined, data?: unknown): void;
-  /** The server asks to try again later, which happens by itself. */
+  /** The server asks to retry later, which the reconciler does. */
   onRetryLater?(): void;
 }
 
+export type Reconciler = ReturnType<typeof createReconciler>;
+
 /**
- * Brings the server to a state that is wanted of it: one request at a time, decided on when it is written, so
- * that only the latest wish counts; again when the server asks to wait, and over again with each connection.
+ * Brings the server's state to the desired one with one request at a time. Each request is decided when it is written,
+ * so that only the latest desired state counts. Requests are repeated while the server asks to retry later.
  */
-export class Reconciler {
-  readonly #line: ReconnectingSocket;
-  readonly #next: () => ReconcileRequest | undefined;
-  readonly #pause: RetryDelay;
-  #busy = false;
+export function createReconciler(
+  socket: ReconnectingSocket,
+  nextRequest: () => ReconcileRequest | undefined,
+) {
+  const retryTimer = createTimer(socket.settings);
+  let pending = false;
 
-  constructor(line: ReconnectingSocket, next: () => ReconcileRequest | undefined) {
-    this.#line = line;
-    this.#next = next;
-    this.#pause = new RetryDelay(line);
-  }
-
-  /** To be called whenever there may be something to do. */
-  reconcile(): void {
-    if (this.#busy || this.#pause.active || !this.#line.open) return;
-    const step = this.#next();
-    if (!step) return;
-    this.#busy = true;
-    this.#line.request(JSON.stringify(step.frame), (error, data) => {
-      this.#busy = false;
-      if (error?.code === 'CONNECTION_LOST') return;
+  /** To be called whenever the desired state may have changed. */
+  const reconcile = (): void => {
+    if (pending || retryTimer.isActive() || !socket.isOpen()) return;
+    const next = nextRequest();
+    if (!next) return;
+    pending = true;
+    socket.request(JSON.stringify(next.frame), (error, data) => {
+      pending = false;
       if (isRetryLater(error)) {
-        step.onRetryLater?.();
-        this.#pause.schedule(error, () => this.reconcile());
+        next.onRetryLater?.();
+        retryTimer.retry(reconcile, error.retryAfter);
       } else {
-        this.stop();
-        step.onReply(error, data);
+        retryTimer.clear();
+        next.onReply(error, data);
       }
-      this.reconcile();
+      reconcile();
     });
-  }
+  };
 
-  /** No timer is left. */
-  stop(): void {
-    this.#pause.reset();
-  }
+  return {
+    reconcile,
+    /** To be called when the connection is lost: the request in flight gets no reply, and no timer is left. */
+    reset(): void {
+      pending = false;
+      retryTimer.clear();
+    },
+  };
 }

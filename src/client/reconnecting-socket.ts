@@ -1,181 +1,243 @@
 import { shouldReconnect } from '../protocol/close-codes.js';
-import { type ClientFrame, type ServerFrame, SUBPROTOCOL, type WelcomeFrame } from '../protocol/frames.js';
-import { ClientConnection, type ReplyCallback } from './client-connection.js';
+import {
+  type ClientFrame,
+  type ErrorFrame,
+  type ServerFrame,
+  SUBPROTOCOL,
+  type WelcomeFrame,
+} from '../protocol/frames.js';
+import { ClientError } from './client-error.js';
 import type { ClientSettings } from './options.js';
-import { onNetworkOrVisibilityChange, platform, type WebSocketWithEvents } from './platform.js';
-import { ResettableTimer } from './resettable-timer.js';
+import { parseFrame } from './parse-frame.js';
+import { byteLength, onNetworkOrVisibilityChange, platform, type WebSocketWithEvents } from './platform.js';
+import type { Recovery } from './recovery.js';
+import { createTimer } from './timer.js';
+import type { ClientEvents, ClientState, CloseInfo } from './types.js';
 
-/** How long an attempt may take until `welcome`, the URL's fetching included, in ms. */
+/** Time limit of an attempt until `welcome`, including the URL function, in ms. */
 const WELCOME_TIMEOUT = 10_000;
-/** How long a connection must hold, in ms, before the next failure counts as the first again. */
+/** After a connection has lasted so long, in ms, the back-off starts again from `first`. */
 const MIN_UPTIME = 5_000;
+/** Time limit for the reply to `ping`, in ms. */
+const PONG_TIMEOUT = 10_000;
 
-/**
- * Whether there is a connection. `connecting`: an attempt runs. `waiting`: the next attempt is some way off.
- * `closed`: for good, by `close()` or by a server that says not to come back.
- */
-export type ClientState = 'connecting' | 'open' | 'waiting' | 'closed';
+/** Called once with the reply to a request; never when the connection is lost first. */
+export type ReplyCallback = (error: ClientError | undefined, data?: unknown) => void;
 
-/** How a connection ended. */
-export interface CloseInfo {
-  /** The close code; 1006 where the connection broke without one. */
-  readonly code: number;
-  /** For developers. */
-  readonly reason: string;
+/** Emits an event of the client. */
+export type EmitClientEvent = <K extends keyof ClientEvents>(name: K, info: ClientEvents[K]) => void;
+
+/** Listener of a {@link ReconnectingSocket}. */
+export interface ReconnectingSocketListener {
+  /** The connection is open. */
+  onOpen(welcome: WelcomeFrame, reconnected: boolean): void;
+  /** A frame that is neither `welcome` nor a reply. */
+  receive(frame: ServerFrame): void;
+  /** An open connection is lost: the last frame arrived at `lostAt`. */
+  onConnectionLost(code: number, lostAt: number): void;
+  /** The client will not reconnect. */
+  onClosed(info: CloseInfo): void;
 }
 
-/** A connection ended, or an attempt failed, and the client will be back. */
-export interface Reconnecting extends CloseInfo {
-  /** How many have failed in a row, from 1. */
-  readonly attempt: number;
-  /** In how many ms the next attempt begins. */
-  readonly delay: number;
-}
+export type ReconnectingSocket = ReturnType<typeof createReconnectingSocket>;
 
-/** Who hears what happens on the line. */
-export interface ReconnectingSocketEvents {
-  /** `lostAt`: until when the connection before was heard, in ms since the epoch; undefined for the first one. */
-  open(welcome: WelcomeFrame, lostAt: number | undefined): void;
-  frame(frame: ServerFrame): void;
-  error(error: unknown): void;
-  /** An open connection has ended; `code` is why. */
-  connectionLost(code: number, lostAt: number): void;
-  reconnecting(info: Reconnecting): void;
-  closed(info: CloseInfo): void;
-  state(state: ClientState): void;
-}
+/** The connection to the server: one WebSocket after another, as long as the close codes allow. */
+export function createReconnectingSocket(
+  settings: ClientSettings,
+  emit: EmitClientEvent,
+  recovery: Recovery,
+  listener: ReconnectingSocketListener,
+) {
+  const { WebSocket, clock } = settings;
+  const replies = new Map<number | undefined, ReplyCallback>();
+  /** Ends the attempt, the uptime period or the delay before the next attempt: only one of them runs at a time. */
+  const timer = createTimer(settings);
+  /** Runs until the next ping or, after a ping, until its reply is overdue. */
+  const heartbeatTimer = createTimer(settings);
+  let state: ClientState = 'waiting';
+  let webSocket: WebSocketWithEvents | undefined;
+  let welcome: WelcomeFrame | undefined;
+  /** Counts attempts, so that late events of an older WebSocket are ignored. */
+  let attemptId = 0;
+  let requestId = 0;
+  let lastReceivedAt = 0;
 
-/** One connection after the other, for as long as the servers' close codes allow. */
-export class ReconnectingSocket {
-  // `declare`: the constructor sets it, and no code is spent on undefined before.
-  declare readonly settings: ClientSettings;
-  readonly #events: ReconnectingSocketEvents;
-  /** Ends the wait, the attempt, or the connection's probation: there is only one of these at a time. */
-  readonly #alarm: ResettableTimer;
-  readonly #removeWakeListeners: () => void;
-  state: ClientState = 'waiting';
-  /** What the latest connection began with. */
-  welcome: WelcomeFrame | undefined;
-  #link: ClientConnection | undefined;
-  /** Counts attempts, so that what an old one still brings is not taken for the present one's. */
-  #attemptId = 0;
-  #failures = 0;
-  #lostAt: number | undefined;
-  /** The position from which the user's own events are wanted. */
-  position: string | undefined;
-  /** Takes errors that nobody awaits. */
-  declare readonly report: (error: unknown) => void;
+  const isOpen = (): boolean => state === 'open';
+  const report = (error: unknown): void => emit('error', error);
+  const setState = (next: ClientState): void => {
+    state = next;
+    emit('state', next);
+  };
+  /** Wraps `task` so that it does nothing once the present attempt or connection has ended. */
+  const duringAttempt = <A extends unknown[]>(task: (...args: A) => void) => {
+    const id = attemptId;
+    return (...args: A): void => {
+      if (id === attemptId) task(...args);
+    };
+  };
 
-  constructor(settings: ClientSettings, events: ReconnectingSocketEvents) {
-    this.settings = settings;
-    this.#events = events;
-    this.report = events.error;
-    this.#alarm = new ResettableTimer(settings.clock);
-    this.#removeWakeListeners = onNetworkOrVisibilityChange(() => {
-      if (this.state === 'waiting') this.#connect();
-      // After a sleep the connection may be dead without anybody having noticed.
-      else if (this.open) this.#link?.probe();
-    });
-    this.#connect();
-  }
-
-  /** Requests can be written. */
-  get open(): boolean {
-    return this.state === 'open';
-  }
-
-  /** Sends a request on the open connection; see `Link`. */
-  request(body: string, reply: ReplyCallback): void {
-    this.#link?.request(body, reply);
-  }
-
-  /** Sends a frame that needs no answer, if there is a connection. */
-  send(frame: ClientFrame): void {
-    if (this.open) this.#link?.send(frame);
-  }
-
-  /** How long to wait after `attempt` (from 0) has failed: with full jitter. */
-  backoffDelay(attempt: number): number {
-    const { random, first, max } = this.settings;
-    return random() * Math.min(max, first * 2 ** attempt);
-  }
-
-  /** Breaks off the connection or the attempt, and comes back as after any other break; ends a wait. */
-  reconnect(): void {
-    if (this.state === 'waiting') this.#connect();
-    else this.#handleDisconnect(1006, 'reconnect');
-  }
-
-  /** Ends it for good. */
-  close(): void {
-    this.#handleDisconnect(1000, 'close');
-  }
-
-  #connect(): void {
-    const turn = ++this.#attemptId;
-    this.#alarm.set(WELCOME_TIMEOUT, () => this.#handleDisconnect(1006, 'no welcome'));
-    this.#setState('connecting');
-    // Never at once: whoever makes a client must get to attach handlers before anything fails.
+  const connect = (): void => {
+    ++attemptId;
+    timer.set(WELCOME_TIMEOUT, () => disconnect(1006, 'no welcome'));
+    setState('connecting');
+    // Asynchronous, so that the application can attach handlers before anything fails.
     Promise.resolve()
-      .then(this.settings.url)
-      .then((url) => turn === this.#attemptId && this.#open(url))
-      .catch((error: unknown) => {
-        if (turn === this.#attemptId) this.report(error);
-        // Asked again, for a handler may have closed the client.
-        if (turn === this.#attemptId) this.#handleDisconnect(1006, 'no URL');
-      });
-  }
+      .then(settings.url)
+      .then(duringAttempt(open))
+      .catch(
+        duringAttempt((error: unknown) => {
+          const fail = duringAttempt(disconnect);
+          report(error);
+          fail(1006, 'no URL');
+        }),
+      );
+  };
 
-  #open(address: string): void {
-    const { WebSocket, clock } = this.settings;
+  const open = (address: string): void => {
     const url = new URL(address, platform.location?.href);
     url.protocol = url.protocol.replace('http', 'ws');
-    if (this.position !== undefined) url.searchParams.set('since', this.position);
-    this.#link = new ClientConnection(new WebSocket(url.href, [SUBPROTOCOL]) as WebSocketWithEvents, clock, {
-      ...this.#events,
-      welcome: (welcome) => {
-        // A server that accepts and closes at once must not be asked at once again and again.
-        this.#alarm.set(MIN_UPTIME, () => {
-          this.#failures = 0;
-        });
-        this.state = 'open';
-        this.welcome = welcome;
-        this.#events.open(welcome, this.#lostAt);
-      },
-      lost: (code, reason) => this.#handleDisconnect(code, reason),
+    const since = recovery.resume();
+    if (since !== undefined) url.searchParams.set('since', since);
+    webSocket = new WebSocket(url.href, [SUBPROTOCOL]) as WebSocketWithEvents;
+    lastReceivedAt = clock.now();
+    let lastErrorMessage = '';
+    // The listeners stay: `ws` throws when a socket without `error` listener is closed while it connects.
+    webSocket.addEventListener('message', duringAttempt(handleMessage));
+    webSocket.addEventListener('error', ({ message }: { message?: string }) => {
+      lastErrorMessage = message ?? '';
     });
-  }
+    webSocket.addEventListener(
+      'close',
+      duringAttempt(({ code, reason }: { code: number; reason: string }) =>
+        disconnect(code, reason || lastErrorMessage),
+      ),
+    );
+  };
 
-  /** The connection or the attempt is over. */
-  #handleDisconnect(code: number, reason: string): void {
-    if (this.state === 'closed') return;
-    const link = this.#link;
-    const wasOpen = this.open;
-    const turn = ++this.#attemptId;
-    this.#link = undefined;
-    if (wasOpen) this.#lostAt = link?.lastReceivedAt;
-    if (!shouldReconnect(code)) {
-      this.state = 'closed';
-      this.#alarm.clear();
-      this.#removeWakeListeners();
-      this.#events.closed({ code, reason });
-      link?.close(1000);
-      return;
+  const handleMessage = ({ data }: { data: unknown }): void => {
+    lastReceivedAt = clock.now();
+    try {
+      const frame = parseFrame(data);
+      if (isOpen()) {
+        scheduleHeartbeat();
+        dispatch(frame);
+      } else if (frame.type === 'welcome' && frame.heartbeat > 0) {
+        const reconnected = !!welcome;
+        welcome = frame;
+        state = 'open';
+        // Otherwise a client would reconnect without back-off to a server that accepts and closes at once.
+        timer.set(MIN_UPTIME, timer.clear);
+        scheduleHeartbeat();
+        listener.onOpen(frame, reconnected);
+      }
+    } catch (error) {
+      report(error);
     }
-    this.state = 'waiting';
-    const delay = this.backoffDelay(this.#failures);
-    const attempt = ++this.#failures;
-    this.#alarm.set(delay, () => this.#connect());
-    if (wasOpen) this.#events.connectionLost(code, this.#lostAt ?? 0);
-    // Nothing that a server should take for a goodbye.
-    link?.close(4000);
-    // Each time, a handler may have ended the wait, or everything.
-    if (turn === this.#attemptId) this.#setState('waiting');
-    if (turn === this.#attemptId) this.#events.reconnecting({ attempt, delay, code, reason });
-  }
+  };
 
-  #setState(state: ClientState): void {
-    this.state = state;
-    this.#events.state(state);
-  }
+  const dispatch = (frame: ServerFrame): void => {
+    const error = frame.type === 'error' ? toClientError(frame) : undefined;
+    if (!error && frame.type !== 'ok') return listener.receive(frame);
+    const { id, data } = frame as { id?: number; data?: unknown };
+    const reply = replies.get(id);
+    replies.delete(id);
+    if (reply) reply(error, data);
+    else if (error) report(error);
+  };
+
+  const scheduleHeartbeat = (): void => heartbeatTimer.set(welcome?.heartbeat ?? 0, ping);
+
+  /** Without a reply the connection counts as lost. */
+  const ping = (): void => {
+    heartbeatTimer.set(PONG_TIMEOUT, () => disconnect(1006, 'no sign of life'));
+    send({ type: 'ping' });
+  };
+
+  const write = (text: string): void => {
+    try {
+      webSocket?.send(text);
+    } catch (error) {
+      // Asynchronous, because the caller may be about to send more.
+      queueMicrotask(duringAttempt(() => disconnect(1006, String(error))));
+    }
+  };
+
+  /** Sends a frame that needs no reply, if the connection is open. */
+  const send = (frame: ClientFrame): void => {
+    if (isOpen()) write(JSON.stringify(frame));
+  };
+
+  /** The connection is lost, or the attempt has failed. */
+  const disconnect = (code: number, reason: string): void => {
+    if (state === 'closed') return;
+    const lost = webSocket;
+    const wasOpen = isOpen();
+    const close = (code: number): void => {
+      try {
+        lost?.close(code);
+      } catch {
+        // Its events are ignored from now on, in whichever state it is.
+      }
+    };
+    ++attemptId;
+    webSocket = undefined;
+    heartbeatTimer.clear();
+    replies.clear();
+    if (!shouldReconnect(code)) {
+      state = 'closed';
+      timer.clear();
+      removeWakeListeners();
+      listener.onClosed({ code, reason });
+      return close(1000);
+    }
+    state = 'waiting';
+    const retry = timer.retry(connect);
+    // Each of these calls handlers, which may reconnect or close the client.
+    const setWaiting = duringAttempt(setState);
+    const emitReconnecting = duringAttempt(emit);
+    if (wasOpen) listener.onConnectionLost(code, lastReceivedAt);
+    // No code that the server takes for a logout.
+    close(4000);
+    setWaiting('waiting');
+    emitReconnecting('reconnecting', { ...retry, code, reason });
+  };
+
+  const removeWakeListeners = onNetworkOrVisibilityChange(() => {
+    if (state === 'waiting') connect();
+    // After the device has slept, the connection may be dead although no event reported it.
+    else if (isOpen()) ping();
+  });
+  connect();
+
+  return {
+    settings,
+    emit,
+    /** Reports an error that no caller awaits. */
+    report,
+    state: () => state,
+    /** Requests can be written. */
+    isOpen,
+    /** The last `welcome`. */
+    welcome: () => welcome,
+    send,
+    /** Sends a request on the open connection: the JSON of a frame without `id`. May call `reply` at once. */
+    request(body: string, reply: ReplyCallback): void {
+      const id = ++requestId;
+      const text = `{"id":${id},${body.slice(1)}`;
+      if (byteLength(text) > (welcome?.maxBytes ?? 0)) return reply(new ClientError('TOO_LARGE', 'too long'));
+      replies.set(id, reply);
+      write(text);
+    },
+    /** Drops the connection or the attempt and reconnects after a back-off; while waiting, connects at once. */
+    reconnect(): void {
+      if (state === 'waiting') connect();
+      else disconnect(1006, 'reconnect');
+    },
+    close: () => disconnect(1000, 'close'),
+  };
+}
+
+function toClientError({ code, message, retryAfter }: ErrorFrame): ClientError {
+  const outcome = code === 'INTERNAL' || code === 'UNAVAILABLE' ? 'unknown' : 'failed';
+  return new ClientError(code, message, { outcome, retryAfter });
 }

@@ -1,163 +1,134 @@
-import { connectionLostError } from './client-connection.js';
 import { ClientError, type ClientErrorCode, closedError, isRetryLater } from './client-error.js';
 import type { ReconnectingSocket } from './reconnecting-socket.js';
-import { ResettableTimer } from './resettable-timer.js';
-import { RetryDelay } from './retry-delay.js';
+import { createTimer } from './timer.js';
+import type { CallOptions } from './types.js';
 
-/** What calls take. */
-export interface CallOptions {
-  /** For how long, in ms, to wait for the answer. @default the client's `timeout` */
-  readonly timeout?: number | undefined;
-  /** Stops the waiting; the call rejects with the signal's reason. What is written already stays so. */
-  readonly signal?: AbortSignalLike | undefined;
-}
-
-/** The part of an `AbortSignal` that is used. */
-export interface AbortSignalLike {
-  /** It is over. */
-  readonly aborted: boolean;
-  /** What to reject with. */
-  readonly reason: unknown;
-  /** Calls `listener` when it is over. */
-  addEventListener(type: 'abort', listener: () => void): void;
-  /** Calls it no more. */
-  removeEventListener(type: 'abort', listener: () => void): void;
-}
-
-/** The room that a call has to be in before it can be written. */
+/** The room that must be joined before the call can be written. */
 export interface JoinGate {
-  readonly joined: boolean;
+  joined(): boolean;
 }
 
 interface PendingRequest {
-  /** What to write: made anew each time, so that the latest wish counts. */
+  /** The JSON of the frame, without `id`. Called for each repetition, so that it carries the latest desired value. */
   body(): string;
   readonly room: JoinGate | undefined;
-  /** May be carried out twice without harm. */
+  /** The server may process it twice without a second effect. */
   isIdempotent(): boolean;
-  /** Waits for its answer on this connection. */
+  /** Waiting for the reply on this connection. */
   written?: boolean;
-  /** It may have been carried out. */
+  /** The server may have processed it. */
   maybeProcessed?: boolean;
-  /** Why it has not succeeded yet. */
+  /** The latest reply that asked to retry later. */
   cause?: ClientError;
-  /** Settles it and forgets it. */
+  /** Settles the call and removes it from the queue. */
   settle(error: unknown, data?: unknown): void;
 }
 
-/** For calls that nobody wants to give up. */
+/** For calls that wait as long as it takes. */
 export const NO_TIMEOUT: CallOptions = { timeout: Infinity };
 
-/** Calls without an answer, in the order in which they were made: those written, and those that wait. */
-export class RequestQueue {
-  readonly #line: ReconnectingSocket;
-  readonly #calls = new Set<PendingRequest>();
-  /** While the server asks to wait. */
-  readonly #pause: RetryDelay;
+export type RequestQueue = ReturnType<typeof createRequestQueue>;
 
-  constructor(line: ReconnectingSocket) {
-    this.#line = line;
-    this.#pause = new RetryDelay(line);
-  }
+/** Calls without a reply, in the order in which they were made: both written and waiting ones. */
+export function createRequestQueue(socket: ReconnectingSocket) {
+  const { settings } = socket;
+  const calls = new Set<PendingRequest>();
+  /** Rate-limit back-off: active until the server's `retryAfter` has passed. */
+  const retryTimer = createTimer(settings);
 
-  /**
-   * Makes a call, now or as soon as it can be written; in `place`, where it is given. One that is `repeatable`
-   * is written again after a break, the others reject as `unknown` then.
-   */
-  request(
-    frame: object | (() => object),
-    { timeout, signal }: CallOptions,
-    repeatable: () => boolean,
-    place?: JoinGate,
-  ): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      // Before anything is kept: throws for what is no JSON, and for what was aborted already.
-      const text = typeof frame === 'function' ? undefined : JSON.stringify(frame);
-      if (signal?.aborted) throw signal.reason;
-      const { state, settings } = this.#line;
-      if (state === 'closed') throw closedError();
-      const alarm = new ResettableTimer(settings.clock);
-      const abort = () => call.settle(signal?.reason);
-      const call: PendingRequest = {
-        body: () => text ?? JSON.stringify((frame as () => object)()),
-        room: place,
-        isIdempotent: repeatable,
-        settle: (error, data) => {
-          if (!this.#calls.delete(call)) return;
-          alarm.clear();
-          signal?.removeEventListener('abort', abort);
-          if (error === undefined) resolve(data);
-          else reject(error);
-        },
-      };
-      alarm.set(timeout ?? settings.timeout, () => failRequest(call, 'TIMEOUT', 'no answer in time'));
-      signal?.addEventListener('abort', abort);
-      this.#calls.add(call);
-      if (this.#ready(call)) this.#write(call);
-      else this.#enforceLimit(call);
-    });
-  }
+  const isReady = ({ room }: PendingRequest): boolean =>
+    socket.isOpen() && !retryTimer.isActive() && room?.joined() !== false;
 
-  /** Writes what can be written by now. */
-  flush(): void {
-    for (const call of this.#calls) {
-      if (call.written || !this.#ready(call)) continue;
-      // The room may have turned out to keep no history any more: nothing is said twice there.
-      if (call.maybeProcessed && !call.isIdempotent()) call.settle(connectionLostError());
-      else this.#write(call);
-    }
-  }
-
-  /** The connection broke with `code`; to be called before its replies come. */
-  onConnectionLost(code: number): void {
-    // What this server asked for is no matter to the next one.
-    this.#pause.reset();
-    for (const call of this.#calls) {
-      if (!call.written) continue;
-      call.written = false;
-      call.maybeProcessed = true;
-      // 1009: one of them was too long, and would be again.
-      if (code === 1009) failRequest(call, 'TOO_LARGE', 'too long');
-      else if (!call.isIdempotent()) call.settle(connectionLostError());
-    }
-  }
-
-  /** Rejects all calls, or those of one room. */
-  fail({ code, message }: ClientError, place?: JoinGate): void {
-    if (!place) this.#pause.reset();
-    for (const call of this.#calls) if (!place || call.room === place) failRequest(call, code, message);
-  }
-
-  #ready({ room: place }: PendingRequest): boolean {
-    return this.#line.open && !this.#pause.active && place?.joined !== false;
-  }
-
-  #write(call: PendingRequest): void {
+  const write = (call: PendingRequest): void => {
     call.written = true;
-    this.#line.request(call.body(), (error, data) => {
-      if (error?.code === 'CONNECTION_LOST' || !this.#calls.has(call)) return;
+    socket.request(call.body(), (error, data) => {
+      if (!calls.has(call)) return;
       if (isRetryLater(error) && (call.isIdempotent() || (call.room && error.outcome === 'failed'))) {
         call.written = false;
         call.maybeProcessed ||= error.outcome === 'unknown';
         call.cause = error;
-        this.#pause.schedule(error, () => this.flush());
+        retryTimer.retry(flush, error.retryAfter);
       } else {
-        if (!this.#pause.active) this.#pause.reset();
+        if (!retryTimer.isActive()) retryTimer.clear();
         call.settle(error, data);
       }
     });
-  }
+  };
 
-  /** Keeps the number of waiting calls within its limit, after `latest` has come. */
-  #enforceLimit(latest: PendingRequest): void {
-    const { size, dropOldest } = this.#line.settings;
-    const waiting = [...this.#calls].filter((call) => !call.written);
-    if (waiting.length <= size) return;
-    failRequest((dropOldest && waiting[0]) || latest, 'QUEUE_FULL', 'too many wait');
-  }
+  /** Writes every waiting call that can be written now. */
+  const flush = (): void => {
+    for (const call of calls) {
+      if (call.written || !isReady(call)) continue;
+      // The room may have lost its history in the meantime, and with it the recognition of repetitions.
+      if (call.maybeProcessed && !call.isIdempotent()) failLost(call);
+      else write(call);
+    }
+  };
+
+  return {
+    flush,
+    /**
+     * Writes a call as soon as the connection is open and `room`, if given, is joined. After a lost connection an
+     * idempotent call is written again; any other one rejects as `unknown`.
+     */
+    request: (
+      body: () => string,
+      { timeout = settings.timeout, signal }: CallOptions,
+      room?: JoinGate,
+      isIdempotent: () => boolean = () => true,
+    ): Promise<unknown> =>
+      new Promise((resolve, reject) => {
+        if (signal?.aborted) throw signal.reason;
+        if (socket.state() === 'closed') throw closedError();
+        const timer = createTimer(settings);
+        const abort = () => call.settle(signal?.reason);
+        const call: PendingRequest = {
+          body,
+          room,
+          isIdempotent,
+          settle(error, data) {
+            if (!calls.delete(call)) return;
+            timer.clear();
+            signal?.removeEventListener('abort', abort);
+            if (error === undefined) resolve(data);
+            else reject(error);
+          },
+        };
+        timer.set(timeout, () => fail(call, 'TIMEOUT', 'no reply in time'));
+        signal?.addEventListener('abort', abort);
+        calls.add(call);
+        if (isReady(call)) return write(call);
+        const waiting = [...calls].filter(({ written }) => !written);
+        if (waiting.length > settings.size) {
+          fail((settings.dropOldest && waiting[0]) || call, 'QUEUE_FULL', 'too many calls are waiting');
+        }
+      }),
+    /** The connection was lost with the close code `code`. */
+    onConnectionLost(code: number): void {
+      // The rate limit was one of this connection.
+      retryTimer.clear();
+      for (const call of calls) {
+        if (!call.written) continue;
+        call.written = false;
+        call.maybeProcessed = true;
+        // 1009: one of the frames was too large, and would be again.
+        if (code === 1009) fail(call, 'TOO_LARGE', 'too long');
+        else if (!call.isIdempotent()) failLost(call);
+      }
+    },
+    /** Rejects all calls, or those of one room. */
+    failAll({ code, message }: ClientError, room?: JoinGate): void {
+      if (!room) retryTimer.clear();
+      for (const call of calls) if (!room || call.room === room) fail(call, code, message);
+    },
+  };
 }
 
-function failRequest(call: PendingRequest, code: ClientErrorCode, message: string): void {
+function fail(call: PendingRequest, code: ClientErrorCode, message: string): void {
   const outcome = call.written || call.maybeProcessed ? 'unknown' : 'failed';
   call.settle(new ClientError(code, message, { outcome, cause: call.cause }));
+}
+
+function failLost(call: PendingRequest): void {
+  fail(call, 'CONNECTION_LOST', 'the connection was lost');
 }

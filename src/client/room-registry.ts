@@ -1,153 +1,135 @@
 import type { JoinReply, ServerFrame } from '../protocol/frames.js';
-import { type ReconcileRequest, Reconciler } from './reconciler.js';
+import { createReconciler, type ReconcileRequest, type Reconciler } from './reconciler.js';
 import type { ReconnectingSocket } from './reconnecting-socket.js';
 import type { RequestQueue } from './request-queue.js';
-import { ClientRoom } from './room.js';
-import type { JoinOptions } from './types.js';
+import { type ClientRoom, createRoom } from './room.js';
+import type { JoinOptions, Room } from './types.js';
 
-/** What is wanted of a room's name, and how it stands on this connection. */
+/** The desired and the actual state of one room name. */
 interface RoomSlot {
-  readonly name: string;
-  readonly errand: Reconciler;
-  /** Who should be in. */
+  readonly reconciler: Reconciler;
+  /** The room that should be joined. */
   desired?: ClientRoom | undefined;
-  /** For whom the server was asked to let the user in, and was not yet asked to let him out. */
+  /** The room for which a join was sent on this connection, and no leave yet. */
   actual?: ClientRoom | undefined;
-  /** The server has been asked for members. */
-  members: boolean;
-  /** To be called when the user is out. */
+  /** The server was asked for members. */
+  members?: boolean | undefined;
+  /** Called when the room is left. */
   readonly leaveWaiters: (() => void)[];
 }
 
 /**
- * The rooms, by name. Of each name at most one request is under way, so that a quick leave and join can't overtake
- * each other, and what is said between them is nobody's.
+ * The rooms by name. Each name has at most one request in flight, so that a quick leave and join cannot overtake each
+ * other. Events between them belong to neither room.
  */
-export class RoomRegistry {
-  readonly #line: ReconnectingSocket;
-  readonly #outbox: RequestQueue;
-  readonly #seats = new Map<string, RoomSlot>();
+export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQueue) {
+  const slots = new Map<string, RoomSlot>();
 
-  constructor(line: ReconnectingSocket, outbox: RequestQueue) {
-    this.#line = line;
-    this.#outbox = outbox;
-  }
-
-  join(name: string, options: JoinOptions): ClientRoom {
-    const seat = this.#seatOf(name);
-    if (seat.desired) {
-      // One more holder of it.
-      const { info, members } = options;
-      seat.desired.joinCount++;
-      if (info !== undefined) seat.desired.update(info).catch(() => {});
-      seat.desired.wantsMembers ||= members === true;
-      seat.errand.reconcile();
-      return seat.desired;
-    }
-    const room: ClientRoom = new ClientRoom(name, options, this.#line, this.#outbox, () =>
-      this.#leave(seat, room),
-    );
-    seat.desired = room;
-    if (this.#line.state === 'closed') this.close();
-    else seat.errand.reconcile();
-    return room;
-  }
-
-  receive(name: string, frame: ServerFrame): void {
-    const seat = this.#seats.get(name);
-    // What comes for a membership that is on its way out has nobody to hear it.
-    if (seat?.desired && seat.desired === seat.actual) seat.desired.receive(frame);
-  }
-
-  /** The connection is gone, last heard at `lostAt`. */
-  onConnectionLost(lostAt: number): void {
-    for (const seat of this.#seats.values()) {
-      seat.errand.stop();
-      this.#markLeft(seat);
-      seat.desired?.onConnectionLost(lostAt);
-      if (!seat.desired) this.#seats.delete(seat.name);
-    }
-  }
-
-  /** There is a connection. */
-  onOpen(): void {
-    for (const { errand } of this.#seats.values()) errand.reconcile();
-  }
-
-  close(): void {
-    for (const seat of this.#seats.values()) {
-      const room = seat.desired;
-      seat.desired = undefined;
-      seat.errand.stop();
-      this.#markLeft(seat);
-      room?.onClosed();
-    }
-    this.#seats.clear();
-  }
-
-  #seatOf(name: string): RoomSlot {
-    const known = this.#seats.get(name);
+  const slotOf = (name: string): RoomSlot => {
+    const known = slots.get(name);
     if (known) return known;
-    const errand = new Reconciler(this.#line, () => this.#nextRequest(seat));
-    const seat: RoomSlot = { name, errand, members: false, leaveWaiters: [] };
-    this.#seats.set(name, seat);
-    return seat;
-  }
+    const slot: RoomSlot = {
+      reconciler: createReconciler(socket, () => nextRequest(name, slot)),
+      leaveWaiters: [],
+    };
+    slots.set(name, slot);
+    return slot;
+  };
 
-  #leave(seat: RoomSlot, room: ClientRoom): Promise<void> {
-    if (seat.desired === room && --room.joinCount === 0) {
-      seat.desired = undefined;
+  const leave = (slot: RoomSlot, room: ClientRoom): Promise<void> => {
+    if (slot.desired === room && --room.joins === 0) {
+      slot.desired = undefined;
       room.onClosed();
-      seat.errand.reconcile();
+      slot.reconciler.reconcile();
     }
     return new Promise((resolve) => {
-      if (seat.desired === room || seat.actual !== room) resolve();
-      else seat.leaveWaiters.push(resolve);
+      if (slot.desired === room || slot.actual !== room) resolve();
+      else slot.leaveWaiters.push(resolve);
     });
-  }
+  };
 
-  /** What the server has to be told next about this name. */
-  #nextRequest(seat: RoomSlot): ReconcileRequest | undefined {
-    const { desired: wanted, actual: inside, name: room } = seat;
-    if (inside && inside !== wanted)
-      return { frame: { type: 'leave', room }, onReply: () => this.#markLeft(seat) };
-    if (!wanted) {
-      if (this.#seats.get(room) === seat) this.#seats.delete(room);
+  const nextRequest = (name: string, slot: RoomSlot): ReconcileRequest | undefined => {
+    const { desired, actual } = slot;
+    if (actual && actual !== desired) {
+      return { frame: { type: 'leave', room: name }, onReply: () => markLeft(slot) };
+    }
+    if (!desired) {
+      slots.delete(name);
       return;
     }
-    const { wantsMembers } = wanted;
-    if (inside && wantsMembers !== seat.members) {
-      // Whoever joins again stays where he is, and gets what he has not asked for before.
+    const { members } = desired;
+    if (actual && members !== slot.members) {
+      // Joining again keeps the position and adds the members.
       return {
-        frame: { type: 'join', room, members: true },
-        onReply: (error) => {
-          seat.members = true;
-          if (error) this.#line.report(error);
+        frame: { type: 'join', room: name, members: true },
+        onReply(error) {
+          slot.members = members;
+          if (error) socket.report(error);
         },
       };
     }
-    if (inside) return;
-    seat.actual = wanted;
-    seat.members = wantsMembers;
+    if (actual) return;
+    slot.actual = desired;
+    slot.members = members;
     return {
-      frame: wanted.createJoinFrame(),
-      onRetryLater: () => {
-        seat.actual = undefined;
+      frame: desired.createJoinFrame(),
+      onRetryLater() {
+        slot.actual = undefined;
       },
-      onReply: (error, answer) => {
-        if (error) seat.actual = undefined;
-        if (seat.desired !== wanted) return;
-        if (!error) return wanted.onJoined(answer as JoinReply | undefined);
-        seat.desired = undefined;
-        wanted.onClosed(error);
-        this.#line.report(error);
+      onReply(error, reply) {
+        if (error) slot.actual = undefined;
+        if (slot.desired !== desired) return;
+        if (!error) return desired.onJoined(reply as JoinReply | undefined);
+        slot.desired = undefined;
+        desired.onClosed(error);
+        socket.report(error);
       },
     };
-  }
+  };
 
-  /** On this connection the user is not in. */
-  #markLeft(seat: RoomSlot): void {
-    seat.actual = undefined;
-    for (const resolve of seat.leaveWaiters.splice(0)) resolve();
-  }
+  const markLeft = (slot: RoomSlot): void => {
+    slot.actual = undefined;
+    for (const resolve of slot.leaveWaiters.splice(0)) resolve();
+  };
+
+  const close = (): void => {
+    for (const slot of slots.values()) {
+      const room = slot.desired;
+      slot.desired = undefined;
+      slot.reconciler.reset();
+      markLeft(slot);
+      room?.onClosed();
+    }
+    slots.clear();
+  };
+
+  return {
+    join(name: string, options: JoinOptions): Room {
+      const slot = slotOf(name);
+      const known = slot.desired;
+      if (known) known.rejoin(options);
+      const room: ClientRoom = known ?? createRoom(name, options, socket, queue, () => leave(slot, room));
+      slot.desired = room;
+      if (socket.state() === 'closed') close();
+      else slot.reconciler.reconcile();
+      return room.room;
+    },
+    receive(name: string, frame: ServerFrame): void {
+      const slot = slots.get(name);
+      // While a leave is in flight, frames are for the room that was left.
+      if (slot?.desired === slot?.actual) slot?.desired?.receive(frame);
+    },
+    onConnectionLost(lostAt: number): void {
+      for (const [name, slot] of slots) {
+        slot.reconciler.reset();
+        markLeft(slot);
+        if (slot.desired) slot.desired.onConnectionLost(lostAt);
+        else slots.delete(name);
+      }
+    },
+    onOpen(): void {
+      for (const { reconciler } of slots.values()) reconciler.reconcile();
+    },
+    close,
+  };
 }

@@ -1,111 +1,176 @@
 import type { HistoryResult, MemberInfo, SendResult, UserPresence } from '../protocol/frames.js';
 import type { ClientError } from './client-error.js';
 import type { Unsubscribe } from './emitter.js';
-import type { CallOptions } from './request-queue.js';
 
-/** The names of events of the application's, and what each carries. */
+/** Events of the application: data type by event name. */
 export type EventMap = Record<string, unknown>;
 
 /** The names of the events in `E`. */
 export type EventName<E> = Extract<keyof E, string>;
 
-/** The frame that an event came in. */
+/** The frame of an event. */
 export interface EventContext {
-  /** Its name. */
   readonly event: string;
-  /** The user who said it; missing when a server did. */
+  /** The user who sent it; missing for events of a server. */
   readonly from?: string;
-  /** Its place in the history, where it has one. */
+  /** Position in the history, if there is one. */
   readonly position?: string;
-  /** When it was said, by Redis's clock, in ms since the epoch; only with a position. */
+  /** Time of publishing by Redis's clock, in ms since the epoch; only with a position. */
   readonly at?: number;
-  /** The room it was said in; missing in events sent to the user. */
+  /** Missing for events sent to the user. */
   readonly room?: string;
-  /** What the handler gets as its first argument. */
+  /** The first argument of the handler. */
   readonly data: unknown;
 }
 
 /**
- * Takes events, one at a time, in the order in which they came. What it throws, or what a promise it returns rejects
- * with, goes to `error` of the client.
+ * Receives events one at a time, in the order of arrival. What it throws, or what a returned promise rejects with, is
+ * emitted as `error` of the client.
  */
 export type EventHandler<T> = (data: T, context: EventContext) => unknown;
 
-/** Where an application's events can be listened to. */
+/** Source of the application's events. */
 export interface EventSubscriber<E extends object> {
   /** Calls `handler` for every event. */
   on(event: '*', handler: EventHandler<E[EventName<E>]>): Unsubscribe;
-  /** Calls `handler` for each event of this name. The same function given twice is two handlers. */
+  /** Calls `handler` for each event with this name. The same function given twice is two handlers. */
   on<K extends EventName<E>>(event: K, handler: EventHandler<E[K]>): Unsubscribe;
 }
 
-/** Between the events before and after this some may be missing. */
+/**
+ * Whether the client is connected. `connecting`: an attempt is in progress. `waiting`: for the next attempt.
+ * `closed`: permanently, by `close()` or by a close code that forbids to reconnect.
+ */
+export type ClientState = 'connecting' | 'open' | 'waiting' | 'closed';
+
+/** The client is connected. */
+export interface OpenEvent {
+  /** The user, as authenticated by the server. */
+  readonly user: string;
+  /** The server's id of the connection. */
+  readonly socket: string;
+  /** False for the first connection. */
+  readonly reconnected: boolean;
+}
+
+/** How a connection ended. */
+export interface CloseInfo {
+  /** The close code; 1006 if the connection was lost without one. */
+  readonly code: number;
+  /** For developers. */
+  readonly reason: string;
+}
+
+/** A connection was lost or an attempt failed, and the client will reconnect. */
+export interface Reconnecting extends CloseInfo {
+  /** Failures in a row, from 1. */
+  readonly attempt: number;
+  /** Time until the next attempt, in ms. */
+  readonly delay: number;
+}
+
+/** Events of the client itself. */
+export interface ClientEvents {
+  /** `client.state` has changed. */
+  state: ClientState;
+  /** The client is connected. */
+  open: OpenEvent;
+  /** The connection was lost or an attempt failed, and the client will reconnect. */
+  reconnecting: Reconnecting;
+  /** The client will not reconnect, because of `close()` or a close code that forbids it. The last event. */
+  closed: CloseInfo;
+  /** An error that no caller awaits: of a handler, a malformed frame, a refused room or watch, the URL function. */
+  error: unknown;
+  /** Events sent to the user may be missing. */
+  discontinuity: ClientDiscontinuity;
+}
+
+/** Events before this point may be missing. */
 export interface ClientDiscontinuity {
   /**
-   * `reconnected` is the client's own, where there is no history that could make up for a break; others come from the
-   * server: `trimmed`, `wiped`, `forked`, …
+   * `reconnected` is reported by the client, where no history can fill the gap. The server reports `trimmed`, `wiped`,
+   * `forked`, …
    */
   readonly reason: string;
-  /** Since when, in ms since the epoch. */
+  /** Events after this time may be missing, in ms since the epoch. */
   readonly since: number;
-  /** It was made up for: what had been missing has come by now, in its place. */
+  /** No event is missing: the missed events were delivered in their place. */
   readonly recovered: boolean;
 }
 
-/** What {@link Client.join} takes. */
+/** Options of every call. */
+export interface CallOptions {
+  /** How long to wait for the reply, in ms. @default the client's `timeout` */
+  readonly timeout?: number | undefined;
+  /** Ends the wait; the call rejects with the signal's reason. A written frame is not taken back. */
+  readonly signal?: AbortSignalLike | undefined;
+}
+
+/** The members of an `AbortSignal` that the client uses. */
+export interface AbortSignalLike {
+  /** The signal is aborted. */
+  readonly aborted: boolean;
+  /** The error of calls with this signal. */
+  readonly reason: unknown;
+  /** Calls `listener` when the signal is aborted. */
+  addEventListener(type: 'abort', listener: () => void): void;
+  /** Removes `listener`. */
+  removeEventListener(type: 'abort', listener: () => void): void;
+}
+
+/** Options of {@link Client.join}. */
 export interface JoinOptions {
-  /** Begin with so many of the last events, 0 to 1,000. @default 0 */
+  /** Begin with so many of the latest events, 0 to 1,000. @default 0 */
   readonly last?: number | undefined;
-  /** Begin after this position, one that a {@link Room.position} was before; `last` is not looked at then. */
+  /** Begin after this position, an earlier {@link Room.position}; `last` is then ignored. */
   readonly since?: string | undefined;
-  /** Shown to others in the room. */
+  /** Shown to the other members. JSON. */
   readonly info?: unknown;
-  /** Keep {@link Room.members} current. @default false */
+  /** Keep {@link Room.members} up to date. @default false */
   readonly members?: boolean | undefined;
 }
 
-/** What {@link Room.send} takes. */
+/** Options of {@link Room.send}. */
 export interface SendOptions extends CallOptions {
-  /** False: this connection need not get it itself. @default true */
+  /** False: this connection does not receive its own event. @default true */
   readonly echo?: boolean | undefined;
-  /** Do not store the event in the room's history, and do not send it again after a break. @default false */
+  /** Do not store the event in the room's history, and do not repeat it after a lost connection. @default false */
   readonly transient?: boolean | undefined;
-  /** Repetitions with the same key, also by another client, are the same message. 1 to 64 characters. @default a random one */
+  /** Idempotency key, 1 to 64 characters: sends with the same key, also of another client, are one event. @default a random one */
   readonly key?: string | undefined;
 }
 
-/** What {@link Room.history} takes. */
+/** Options of {@link Room.history}. */
 export interface HistoryReadOptions extends CallOptions {
-  /** Only what comes before this position, newest first. */
+  /** Only events before this position. */
   readonly before?: string | undefined;
   /** At most so many events, 1 to 1,000. @default 50 */
   readonly limit?: number | undefined;
 }
 
 /**
- * Whether the user is in the room. `joining`: not yet, or not again yet after a break. `refused`: the server said no,
- * and is not asked again. `left`: by `leave()`, or because the client is closed.
+ * Whether the room is joined. `joining`: also after a lost connection. `refused`: by the server, which is not asked
+ * again. `left`: by `leave()`, or because the client is closed.
  */
 export type RoomState = 'joining' | 'joined' | 'refused' | 'left';
 
-/** A room that the user is in, or is coming into. It is joined again by itself after each break. */
+/** A room of the user. The client joins it again after each lost connection. */
 export interface Room<E extends object = EventMap> extends EventSubscriber<E> {
-  /** What it was joined by. */
   readonly name: string;
-  /** Whether the user is in. */
+  /** Whether the room is joined. */
   readonly state: RoomState;
-  /** Why the server refused; undefined in every other state. */
+  /** Why the server refused the room; undefined in every other state. */
   readonly error: ClientError | undefined;
-  /** Resolves when the room is joined for the first time; rejects when that is refused, or the room left before. */
+  /** Resolves when the room is joined for the first time; rejects if it is refused or left first. Need not be awaited. */
   readonly ready: Promise<void>;
-  /** The position of the last event; undefined where there is no history. */
+  /** Position of the last event; undefined without history. */
   readonly position: string | undefined;
-  /** Who is in the room, where it was joined with `members`: the same Map until it changes. */
+  /** The room's members, if joined with `members`: the same Map until it changes. */
   readonly members: ReadonlyMap<string, MemberInfo>;
-  /** Who types now, without the user himself: the same array until it changes. */
+  /** The other users who are typing: the same array until it changes. */
   readonly typingUsers: readonly string[];
 
-  /** Calls `handler` where events may be missing. */
+  /** Calls `handler` when events may be missing. */
   onDiscontinuity(handler: (discontinuity: ClientDiscontinuity) => unknown): Unsubscribe;
   /** Calls `handler` after `members` has changed. */
   onMembers(handler: (members: ReadonlyMap<string, MemberInfo>) => unknown): Unsubscribe;
@@ -115,46 +180,94 @@ export interface Room<E extends object = EventMap> extends EventSubscriber<E> {
   onState(handler: (state: RoomState) => unknown): Unsubscribe;
 
   /**
-   * Says something in the room. Waits for a connection, and is said again after a break, until `timeout`; in a room
-   * with history it is one message all the same.
+   * Publishes an event in the room. Waits for the connection and the room. In a room with history it is repeated after a
+   * lost connection, until `timeout`, and is one event nevertheless.
    *
-   * @throws {ClientError} (rejects) `CONNECTION_LOST` with the outcome `unknown` where there is no history, and the
-   * connection broke after it was written; `TIMEOUT`, `QUEUE_FULL`, `TOO_LARGE`, `CLOSED`, or what the server says.
+   * @throws {ClientError} (rejects) Without history, `CONNECTION_LOST` with the outcome `unknown` when the connection is
+   * lost after the event was written; `TIMEOUT`, `QUEUE_FULL`, `TOO_LARGE`, `CLOSED`, or the error of the server.
    */
   send<K extends EventName<E>>(event: K, data: E[K], options?: SendOptions): Promise<SendResult>;
-  /**
-   * Call it on every keystroke. Without a call for 3 s typing stops by itself. At most one frame in 2 s is sent.
-   */
+  /** To be called on every keystroke. Typing stops by itself after 3 s. The client sends at most one frame in 2 s. */
   startTyping(): void;
-  /** Call it when the text was sent or discarded. */
+  /** To be called when the text is sent or discarded. */
   stopTyping(): void;
   /**
-   * Shows another info in the room from now on, after breaks too. Resolves when the server knows this one or a later.
+   * Shows another `info` to the other members, also after a reconnect. Resolves when the server has this one or a later.
    *
-   * @throws {ClientError} (rejects) When the server refuses, or the room is left before.
+   * @throws {ClientError} (rejects) With the error of the server, or if the room is left first.
    */
   update(info: unknown): Promise<void>;
   /**
-   * Reads a page of what was said. Repeated after a break, until `timeout`.
+   * Reads a page of past events, newest first. Repeated after a lost connection, until `timeout`.
    *
    * @throws {ClientError} (rejects) As {@link Client.request}.
    */
   history(options?: HistoryReadOptions): Promise<HistoryResult>;
   /**
-   * Goes out, when it was called as often as `join` for this room. No handler is called after that. Resolves when the
-   * server has carried it out or the connection is gone; never rejects.
+   * Leaves the room, if called as often as `join` for this room; afterwards no handler is called. Resolves when the
+   * server has carried it out or the connection is lost; never rejects.
    */
   leave(): Promise<void>;
 }
 
-/** Users whose presence is followed, from {@link Client.watch}. */
+/** A watch of users, from {@link Client.watch}. */
 export interface ClientPresenceWatch {
-  /** How they are, as far as the server has said: the same Map until it changes. */
+  /** The presence of the users, as far as the server has reported it: the same Map until it changes. */
   current(): ReadonlyMap<string, UserPresence>;
-  /** Follows these too. */
+  /** Watches these users, too. */
   add(users: Iterable<string>): void;
-  /** Follows these no longer. */
+  /** Stops watching these users. */
   remove(users: Iterable<string>): void;
-  /** Ends it; the handler is not called any more. */
+  /** Ends the watch; the handler is not called afterwards. */
+  close(): void;
+}
+
+/**
+ * A connection to a server of `rollcall/ws` that reconnects by itself. `E`: the events sent to the user, by name.
+ * Created by {@link connect}.
+ */
+export interface Client<E extends object = EventMap> {
+  /** Whether the client is connected. */
+  readonly state: ClientState;
+  /** The user, as authenticated by the server; undefined before the first connection. */
+  readonly user: string | undefined;
+  /** The server's id of the latest connection; undefined before the first. */
+  readonly socket: string | undefined;
+  /** Events that servers send to the user, independent of rooms. */
+  readonly events: EventSubscriber<E>;
+
+  /** Calls `handler` for an event of the client itself. Events of the application are in `events`. */
+  on<K extends keyof ClientEvents>(event: K, handler: (info: ClientEvents[K]) => unknown): Unsubscribe;
+  /**
+   * Joins a room, and joins it again after each lost connection. Returns at once, so that handlers attached in the same
+   * tick miss nothing. While the room is joined, another `join` returns the same Room, which then must be left as often.
+   *
+   * @throws {ClientError} `INVALID` when `name` is not a string, or empty.
+   */
+  join<R extends object = EventMap>(name: string, options?: JoinOptions): Room<R>;
+  /**
+   * Watches the presence of users. `handler` receives each change of `current()`. Users that another watch already
+   * watches are in `current()` at once. The server is asked once per user.
+   *
+   * @throws {ClientError} `INVALID` when `users` is a string.
+   */
+  watch(users: Iterable<string>, handler?: (presence: UserPresence) => unknown): ClientPresenceWatch;
+  /**
+   * Sets the status of this connection and of those after it. Resolves when the server has this status or a later one,
+   * however long that takes.
+   *
+   * @throws {ClientError} (rejects) With the error of the server, or `CLOSED`.
+   */
+  setStatus(status: string): Promise<void>;
+  /**
+   * Calls a method of the application. Waits for a connection; is never repeated.
+   *
+   * @throws {ClientError} (rejects) `CONNECTION_LOST` with the outcome `unknown` when the connection is lost after the
+   * request was written; `TIMEOUT`, `QUEUE_FULL`, `TOO_LARGE`, `CLOSED`, or the error of the server.
+   */
+  request(method: string, data?: unknown, options?: CallOptions): Promise<unknown>;
+  /** Drops the connection and reconnects after a back-off, as after a lost connection; while waiting, connects at once. */
+  reconnect(): void;
+  /** Closes the client permanently. Pending calls reject with `CLOSED`; after the event `closed` no handler is called. */
   close(): void;
 }

@@ -1,87 +1,78 @@
-import type { ClientClock } from './platform.js';
-import { ResettableTimer } from './resettable-timer.js';
+import { createTimer, type Timer, type TimerSettings } from './timer.js';
 
-/** The server is told at most once in so many ms that somebody types. */
+/** The user is reported as typing at most once in so many ms. */
 const SEND_INTERVAL = 2_000;
-/** Who strikes no key for so many ms has stopped. */
+/** Without a keystroke for so many ms, the user has stopped typing. */
 const IDLE_TIMEOUT = 3_000;
 
-/** Turns key strokes into as few calls of `say` as possible. */
-export class TypingSender {
-  readonly #send: (on: boolean) => void;
-  readonly #idle: ResettableTimer;
-  readonly #pause: ResettableTimer;
-  #on = false;
-  #sent = false;
+/** Turns keystrokes into as few calls of `send` as possible. */
+export function createTypingSender(settings: TimerSettings, send: (on: boolean) => void) {
+  const idleTimer = createTimer(settings);
+  const intervalTimer = createTimer(settings);
+  let typing = false;
+  /** The last frame that was sent says that the user types. */
+  let sent = false;
 
-  constructor(clock: ClientClock, say: (on: boolean) => void) {
-    this.#send = say;
-    this.#idle = new ResettableTimer(clock);
-    this.#pause = new ResettableTimer(clock);
-  }
-
-  set(on: boolean): void {
-    this.#on = on;
-    this.#idle.clear();
-    if (on) {
-      this.#idle.set(IDLE_TIMEOUT, () => this.set(false));
-      if (!this.#pause.active) this.#start();
-    } else if (this.#sent) {
-      this.#sent = false;
-      this.#send(false);
-    }
-  }
-
-  /** The connection is gone, or the room: nothing is to be said any more. */
-  reset(): void {
-    this.#idle.clear();
-    this.#pause.clear();
-    this.#sent = false;
-  }
-
-  #start(): void {
-    this.#sent = true;
-    this.#send(true);
-    this.#pause.set(SEND_INTERVAL, () => {
-      // Stopped and begun again meanwhile.
-      if (this.#on && !this.#sent) this.#start();
+  const start = (): void => {
+    sent = true;
+    send(true);
+    intervalTimer.set(SEND_INTERVAL, () => {
+      // Typing has stopped and started again within the interval.
+      if (typing && !sent) start();
     });
-  }
+  };
+  const set = (on: boolean): void => {
+    typing = on;
+    idleTimer.clear();
+    if (on) {
+      idleTimer.set(IDLE_TIMEOUT, () => set(false));
+      if (!intervalTimer.isActive()) start();
+    } else if (sent) {
+      sent = false;
+      send(false);
+    }
+  };
+
+  return {
+    set,
+    /** The connection is lost or the room is left. */
+    reset(): void {
+      idleTimer.clear();
+      intervalTimer.clear();
+      sent = false;
+    },
+  };
 }
 
-/** Who else types. */
-export class TypingUsers {
-  readonly #clock: ClientClock;
-  readonly #changed: () => void;
-  readonly #alarms = new Map<string, ResettableTimer>();
-  /** The same array until it changes. */
-  list: readonly string[] = [];
+/** The other users who are typing. `onChange` is called after `list` has changed. */
+export function createTypingUsers(settings: TimerSettings, onChange: () => void) {
+  const timers = new Map<string, Timer>();
+  let list: readonly string[] = [];
 
-  /** `changed` is called after that has changed. */
-  constructor(clock: ClientClock, changed: () => void) {
-    this.#clock = clock;
-    this.#changed = changed;
-  }
-
-  /** `user` types for `ttl` ms; with 0 he has stopped. */
-  update(user: string, ttl: number): void {
-    const known = this.#alarms.get(user);
+  /** `user` types for `ttl` ms, or has stopped if `ttl` is 0. */
+  const update = (user: string, ttl: number): void => {
+    const known = timers.get(user);
     known?.clear();
-    this.#alarms.delete(user);
+    timers.delete(user);
     if (ttl > 0) {
-      const alarm = known ?? new ResettableTimer(this.#clock);
-      alarm.set(ttl, () => this.update(user, 0));
-      this.#alarms.set(user, alarm);
+      const timer = known ?? createTimer(settings);
+      timer.set(ttl, () => update(user, 0));
+      timers.set(user, timer);
     }
     if (!known === !(ttl > 0)) return;
-    this.list = [...this.#alarms.keys()];
-    this.#changed();
-  }
+    list = [...timers.keys()];
+    onChange();
+  };
 
-  /** Nobody is told. */
-  clear(): void {
-    for (const alarm of this.#alarms.values()) alarm.clear();
-    this.#alarms.clear();
-    this.list = [];
-  }
+  return {
+    /** The same array until it changes. */
+    list: () => list,
+    update,
+    /** Does not call `onChange`. */
+    clear(): void {
+      for (const timer of timers.values()) timer.clear();
+      timers.clear();
+      list = [];
+    },
+  };
 }

@@ -100,6 +100,7 @@ export class Harness {
       url: 'wss://chat.test/ws?token=1',
       WebSocket: Socket,
       clock: this.clock,
+      random: () => this.clock.random(),
       ...options,
     });
     for (const name of ['state', 'open', 'reconnecting', 'closed', 'error', 'discontinuity'] as const) {

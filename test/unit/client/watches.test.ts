@@ -54,7 +54,7 @@ describe('watch', () => {
     expect(socket.answer('watch')).toMatchObject({ users: ['bob'] });
     const back = all.client.watch(['bob']);
     expect(socket.answer('unwatch')).toMatchObject({ users: ['bob'] });
-    expect(socket.answer('watch')).toMatchObject({ users: ['bob', 'eve'] });
+    expect(socket.answer('watch')).toMatchObject({ users: ['eve', 'bob'] });
     socket.say({ type: 'presence', users: [presence('bob')] });
     expect(back.current().get('bob')).toEqual(presence('bob'));
     expect(socket.sent).toEqual([]);
