@@ -1,32 +1,32 @@
 /**
- * Why a server ends a connection; the number alone tells a client whether to come back. From 4400 to
- * 4499: no, the same would happen again. From 4500 to 4599, and what the WebSocket standard calls
- * going away (1001), restart (1012) and overload (1013): yes, after a while.
+ * Why a server closes a connection. The code determines whether the client reconnects: not after 4400 to 4499, because
+ * the same would happen again; after a back-off for 4500 to 4599 and for the registered codes 1001 (going away), 1012
+ * (service restart) and 1013 (try again later).
  */
 export const CloseCode = {
-  /** Malformed frames, again and again. */
+  /** Too many malformed frames. */
   PROTOCOL_ERROR: 4400,
-  /** Nobody the server knows: the credentials are missing or wrong. */
+  /** Unauthenticated: the credentials are missing or invalid. */
   UNAUTHENTICATED: 4401,
-  /** Sent away by `disconnectUser`. */
+  /** The server called `disconnectUser`. */
   DISCONNECTED: 4403,
-  /** The user has as many sockets as he may have. */
+  /** The user has reached `maxSocketsPerUser`. */
   TOO_MANY_SOCKETS: 4409,
-  /** The server failed, or Redis is away. */
+  /** The server failed, or Redis is unavailable. */
   UNAVAILABLE: 4500,
-  /** The credentials have run out: come back with new ones. */
+  /** The credentials have expired: reconnect with new ones. */
   EXPIRED: 4501,
-  /** Read too slowly; what was missed can be had on return. */
+  /** The client read too slowly. After the reconnect it catches up. */
   SLOW_CONSUMER: 4508,
-  /** Sent too much. */
+  /** The client sent too much. */
   RATE_LIMITED: 4529,
-  /** The server restarts; standard. */
+  /** The server restarts (registered code). */
   SERVICE_RESTART: 1012,
 } as const;
 
-/** Whether a client whose connection ended with `code` should come back. */
+/** Whether a client should reconnect after its connection was closed with `code`. */
 export function shouldReconnect(code: number): boolean {
   if (code >= 4000) return code < 4400 || code >= 4500;
-  // 1000: done. 1002, 1003, 1007, 1008, 1010: this client is at fault, and would be again.
+  // 1000: normal closure. 1002, 1003, 1007, 1008, 1010: an error of the client, which would happen again.
   return ![1000, 1002, 1003, 1007, 1008, 1010].includes(code);
 }

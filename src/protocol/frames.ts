@@ -1,105 +1,104 @@
 /**
- * The frames of the protocol between a rollcall server and its clients: JSON objects, one per WebSocket
- * text message. Whoever gets a frame of a type, or with a member, that is unknown to him ignores it;
- * what would break an older reader gets another version.
+ * The frames between a rollcall server and its clients: JSON objects, one per WebSocket text message. Clients ignore
+ * types, and both sides ignore members, that they do not know. A change that breaks older peers needs another version.
  */
 
-/** The subprotocol's name in `Sec-WebSocket-Protocol`. */
+/** Value of `Sec-WebSocket-Protocol`. */
 export const SUBPROTOCOL = 'rollcall.1';
 
-/** The version that `welcome` names. */
+/** Value of `version` in `welcome`. */
 export const PROTOCOL_VERSION = 1;
 
-/** The event that says somebody types; `data` is {@link TypingData}. */
+/** Event name of typing indicators; `data` is {@link TypingData}. */
 export const TYPING_EVENT = '$typing';
 
-/** The event that tells servers to end a user's sockets; never sent to clients. */
+/** Event between servers to close a user's sockets; never sent to clients. */
 export const DISCONNECT_EVENT = '$disconnect';
 
-/** What {@link TYPING_EVENT} carries. */
+/** Data of {@link TYPING_EVENT}. */
 export interface TypingData {
-  /** For how many ms it holds, unless it is said again; 0 when it has ended. */
+  /** The user types for so many ms, unless the event is repeated; 0: the user has stopped. */
   readonly ttl: number;
 }
 
-/** What a request may carry beside its type: answered under this number by `ok` or `error`. */
+/** Members of every request. */
 interface RequestFields {
-  /** Chosen by the client, another one for each request of a connection; without it only errors are told. */
+  /** Chosen by the client, unique per connection; repeated in `ok` or `error`. Without it the server sends errors only. */
   readonly id?: number;
 }
 
-/** Come into a room, and hear what is said there. */
+/** Joins a room. */
 export interface JoinFrame extends RequestFields {
   readonly type: 'join';
   readonly room: string;
-  /** Begin after this position: what came since is sent before anything else. @default the next event */
+  /** Begin after this position: missed events are sent first. @default the next event */
   readonly since?: string;
-  /** Begin with so many of the last events, 0 to 1,000; not together with `since`. @default 0 */
+  /** Begin with so many of the latest events, 0 to 1,000; not together with `since`. @default 0 */
   readonly last?: number;
-  /** Shown to others in the room. */
+  /** Shown to the other members. */
   readonly info?: unknown;
   /** Send `members` frames. @default false */
   readonly members?: boolean;
 }
 
-/** Show another info in a room one is in. */
+/** Replaces the user's `info` in a joined room. */
 export interface UpdateFrame extends RequestFields {
   readonly type: 'update';
   readonly room: string;
   readonly info: unknown;
 }
 
-/** Go out of a room. */
+/** Leaves a room. */
 export interface LeaveFrame extends RequestFields {
   readonly type: 'leave';
   readonly room: string;
 }
 
-/** Say something in a room one is in. */
+/** Publishes an event in a joined room. */
 export interface SendFrame extends RequestFields {
   readonly type: 'send';
   readonly room: string;
-  /** Not beginning with `$`. */
+  /** Does not begin with `$`. */
   readonly event: string;
   readonly data?: unknown;
-  /** The same key makes a repetition the same message, where the room has history. 1 to 64 characters. */
+  /** Idempotency key, 1 to 64 characters: in a room with history, sends with the same key are one event. */
   readonly key?: string;
-  /** False: this socket need not get it itself. @default true */
+  /** False: not to this socket. @default true */
   readonly echo?: boolean;
-  /** False: it is not kept in the room's history. @default true */
+  /** False: not stored in the room's history. @default true */
   readonly keep?: boolean;
 }
 
-/** Somebody types, or has stopped. */
+/** The user types, or has stopped. */
 export interface TypingFrame extends RequestFields {
   readonly type: 'typing';
   readonly room: string;
   readonly on: boolean;
 }
 
-/** The status of this socket. */
+/** Sets the presence status of this socket. */
 export interface StatusFrame extends RequestFields {
   readonly type: 'status';
   readonly status: string;
 }
 
-/** Send `presence` frames of these users too, or no longer. */
+/** Starts or stops `presence` frames for these users. */
 export interface WatchFrame extends RequestFields {
   readonly type: 'watch' | 'unwatch';
   readonly users: readonly string[];
 }
 
-/** Read a page of a room's history; the room need not be joined. */
+/** Reads a page of a room's history, newest first; the room need not be joined. */
 export interface HistoryFrame extends RequestFields {
   readonly type: 'history';
   readonly room: string;
-  /** Only what comes before this position, newest first. */
+  /** Only events before this position. */
   readonly before?: string;
   /** 1 to 1,000. @default 50 */
   readonly limit?: number;
 }
 
-/** A request of the application's own. */
+/** Calls a method of the application. */
 export interface RequestFrame extends RequestFields {
   readonly type: 'request';
   readonly method: string;
@@ -111,7 +110,7 @@ export interface PingFrame extends RequestFields {
   readonly type: 'ping';
 }
 
-/** What clients send. */
+/** Every frame that clients send. */
 export type ClientFrame =
   | JoinFrame
   | UpdateFrame
@@ -128,18 +127,18 @@ export type ClientFrame =
 export interface WelcomeFrame {
   readonly type: 'welcome';
   readonly version: number;
-  /** The server's id for this socket. */
+  /** The server's id of this socket. */
   readonly socket: string;
   readonly user: string;
-  /** Where the events for the user begin, for `since` in the URL of the next connection. */
+  /** Position of the events for the user: the next connection passes the latest one as `since` in its URL. */
   readonly position?: string;
-  /** After so many ms without a frame the client may send `ping`. */
+  /** The client sends `ping` after so many ms without a frame. */
   readonly heartbeat: number;
-  /** The longest frame the server takes, in bytes. */
+  /** The largest frame that the server accepts, in bytes. */
   readonly maxBytes: number;
 }
 
-/** A request was carried out. */
+/** Reply to a request that succeeded. */
 export interface OkFrame {
   readonly type: 'ok';
   readonly id: number;
@@ -147,157 +146,145 @@ export interface OkFrame {
   readonly data?: unknown;
 }
 
-/** What `join` is answered with. */
+/** Result of `join`. */
 export interface JoinReply {
-  /** Where the room's events begin, where it has history. */
+  /** The stream continues after this position; missing without history. */
   readonly position?: string;
 }
 
-/** What `send` is answered with. */
+/** Result of `send`. */
 export interface SendResult {
-  /** The event's place in the room's history. */
+  /** Position in the room's history, if it has one. */
   readonly position?: string;
-  /** The key was known: it had been sent before. */
+  /** An event with this key had been sent before. */
   readonly duplicate?: boolean;
 }
 
-/** What `history` is answered with. */
+/** Result of `history`. */
 export interface HistoryResult {
   /** Newest first. */
   readonly events: readonly HistoryEvent[];
-  /** There are older ones. */
+  /** Older events exist. */
   readonly more: boolean;
 }
 
-/** An event out of a room's history. */
+/** A past event of a room. */
 export interface HistoryEvent {
-  /** What happened. */
   readonly event: string;
-  /** The user who said it; missing when a server did. */
+  /** The user who sent it; missing for events of a server. */
   readonly from?: string;
-  /** What belongs to it. */
   readonly data: unknown;
-  /** Its place in the history; what `before` takes. */
+  /** Position in the history; a value for `before`. */
   readonly position: string;
-  /** When it was said, by Redis's clock, in ms since the epoch. */
+  /** Time of publishing by Redis's clock, in ms since the epoch. */
   readonly at: number;
 }
 
-/** Why a request was not carried out. */
+/** Why a request failed. */
 export type ProtocolErrorCode =
-  /** The frame is malformed; nothing was done. */
+  /** Malformed; nothing was done. */
   | 'INVALID'
-  /** It is not allowed. */
+  /** Not authorized. */
   | 'FORBIDDEN'
-  /** The room has to be joined first. */
+  /** The room must be joined first. */
   | 'NOT_JOINED'
-  /** There is no such method. */
+  /** No such method. */
   | 'UNKNOWN_METHOD'
   /** Too many rooms or watched users, or too large. */
   | 'LIMIT'
-  /** Too much at once; again after `retryAfter`. */
+  /** Too many requests; retry after `retryAfter`. */
   | 'RATE_LIMITED'
-  /** Redis is away; it has not happened, or with a key may be repeated. */
+  /** Redis is unavailable. A `send` may be repeated with the same `key`. */
   | 'UNAVAILABLE'
   /** The server failed. */
   | 'INTERNAL';
 
-/** A request was not carried out, or what came was none. */
+/** Reply to a request that failed, or to a malformed frame. */
 export interface ErrorFrame {
   readonly type: 'error';
-  /** Of the request; missing where that had none or could not be read. */
+  /** Missing if the request had none, or it could not be read. */
   readonly id?: number;
   readonly code: ProtocolErrorCode;
   /** For developers. */
   readonly message: string;
-  /** After how many ms it may be tried again. */
+  /** Retry after so many ms. */
   readonly retryAfter?: number;
 }
 
-/** Something was said in a room or, without `room`, to the user. */
+/** An event of a room or, without `room`, an event for the user. */
 export interface EventFrame {
   readonly type: 'event';
   readonly room?: string;
-  /** Its place in the history; what `since` takes. */
+  /** Position in the history; a value for `since`. */
   readonly position?: string;
-  /** When it was said, by Redis's clock, in ms since the epoch; only with a position. */
+  /** Time of publishing by Redis's clock, in ms since the epoch; only with a position. */
   readonly at?: number;
   readonly event: string;
-  /** The user who said it; missing when a server did. */
+  /** The user who sent it; missing for events of a server. */
   readonly from?: string;
   readonly data: unknown;
 }
 
-/** An event that is none of this socket's business has this place: counts as received. */
+/** An event at this position was not meant for this socket. The client stores the position as received. */
 export interface PositionFrame {
-  /** What it is. */
   readonly type: 'position';
-  /** Where; missing for what is sent to the user. */
+  /** Missing for events sent to the user. */
   readonly room?: string;
-  /** The place. */
   readonly position: string;
 }
 
-/** Events may be missing here. */
+/** Events before this frame may be missing. */
 export interface DiscontinuityFrame {
-  /** What it is. */
   readonly type: 'discontinuity';
-  /** Where; missing for what is sent to the user. */
+  /** Missing for events sent to the user. */
   readonly room?: string;
-  /** Why: one of the reasons that `Discontinuity` has. */
+  /** One of the reasons of `Discontinuity`. */
   readonly reason: string;
-  /** Since when, in ms since the epoch. */
+  /** Events after this time may be missing, in ms since the epoch. */
   readonly since: number;
-  /** It was made up for: what had been missing has come by now, in its place. */
+  /** No event is missing: the missed events were sent in their place. */
   readonly recovered: boolean;
 }
 
-/** Who is in a room, or has come, changed or gone. */
+/** Members of a room that joined, changed or left. */
 export interface MembersFrame {
-  /** What it is. */
   readonly type: 'members';
-  /** Where. */
   readonly room: string;
-  /** These are all; forget the others. */
+  /** The list is complete and replaces the earlier one. */
   readonly reset?: boolean;
-  /** Who. */
   readonly members: readonly MemberInfo[];
 }
 
-/** One user in a room. */
+/** A user in a room. */
 export interface MemberInfo {
-  /** Who. */
   readonly user: string;
-  /** What his latest socket shows there. */
+  /** The `info` of the user's latest socket in the room. */
   readonly info: unknown;
-  /** How many of his sockets are there; 0 when he has gone. */
+  /** Number of the user's sockets in the room; 0: the user has left. */
   readonly sockets: number;
 }
 
-/** How watched users are, or have become. */
+/** The presence of watched users: first the current state, then each change. */
 export interface PresenceFrame {
-  /** What it is. */
   readonly type: 'presence';
-  /** How each of them is. */
   readonly users: readonly UserPresence[];
 }
 
 /** The presence of one user. */
 export interface UserPresence {
-  /** Who. */
   readonly user: string;
-  /** `offline` for somebody without sockets. */
+  /** `offline` for a user without sockets. */
   readonly status: string;
-  /** In ms since the epoch; 0 for somebody who was never seen. */
+  /** In ms since the epoch; 0 for a user who was never seen. */
   readonly lastSeen: number;
 }
 
-/** The answer to `ping`. */
+/** Reply to `ping`. */
 export interface PongFrame {
   readonly type: 'pong';
 }
 
-/** What servers send. */
+/** Every frame that servers send. */
 export type ServerFrame =
   | WelcomeFrame
   | OkFrame
