@@ -10,7 +10,7 @@ export interface TimerSettings {
   readonly max: number;
 }
 
-export type Timer = ReturnType<typeof createTimer>;
+export type ResettableTimer = ReturnType<typeof createTimer>;
 
 /** One timer that can be set again, and that counts retries for an exponential back-off with full jitter. */
 export function createTimer({ clock, random, first, max }: TimerSettings) {

@@ -1,4 +1,4 @@
-import { createTimer, type Timer, type TimerSettings } from './timer.js';
+import { createTimer, type ResettableTimer, type TimerSettings } from './timer.js';
 
 /** The user is reported as typing at most once in so many ms. */
 const SEND_INTERVAL = 2_000;
@@ -46,7 +46,7 @@ export function createTypingSender(settings: TimerSettings, send: (on: boolean) 
 
 /** The other users who are typing. `onChange` is called after `list` has changed. */
 export function createTypingUsers(settings: TimerSettings, onChange: () => void) {
-  const timers = new Map<string, Timer>();
+  const timers = new Map<string, ResettableTimer>();
   let list: readonly string[] = [];
 
   /** `user` types for `ttl` ms, or has stopped if `ttl` is 0. */
