@@ -1,12 +1,8 @@
 // @ts-check
 import fastify from 'fastify';
 
-const ids = {
-  type: 'array',
-  minItems: 1,
-  maxItems: 1_000,
-  items: { type: 'string', minLength: 1, maxLength: 512 },
-};
+const id = { type: 'string', minLength: 1, maxLength: 512 };
+const ids = { type: 'array', minItems: 1, maxItems: 1_000, items: id };
 
 /** Temporary errors: Redis is unavailable, or this process is shutting down. */
 const TEMPORARY = new Set(['ERR_CONNECTION', 'ERR_TIMEOUT', 'ERR_CLOSED']);
@@ -17,12 +13,13 @@ const TEMPORARY = new Set(['ERR_CONNECTION', 'ERR_TIMEOUT', 'ERR_CLOSED']);
  * @param {Pick<import('rollcall').PresenceService, 'getMultiplePresence' | 'getOnlineCount'>} presence
  */
 export function createApp(presence) {
-  const app = fastify();
+  // Fastify's default turns other types into strings; ids that are not strings must be rejected.
+  const app = fastify({ ajv: { customOptions: { coerceTypes: false } } });
 
   // GET /presence?id=ann&id=bob, for as many users as fit into a URL.
-  const querystring = { type: 'object', required: ['id'], properties: { id: ids } };
+  const querystring = { type: 'object', required: ['id'], properties: { id: { anyOf: [id, ids] } } };
   app.get('/presence', { schema: { querystring } }, (request, reply) =>
-    sendPresence(/** @type {{ id: string[] }} */ (request.query).id, reply),
+    sendPresence([/** @type {{ id: string | string[] }} */ (request.query).id].flat(), reply),
   );
 
   // POST /presence with {"ids":["ann","bob"]}, for up to 1,000 users.

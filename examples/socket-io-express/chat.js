@@ -67,13 +67,19 @@ export async function createChat(redis, { onError = () => {} } = {}) {
     );
   });
 
-  /** Runs `task` and acknowledges its outcome, if the client gave a callback. */
+  /**
+   * Runs `task` and acknowledges its outcome, if the client gave a callback.
+   *
+   * @param {unknown} ack
+   * @param {() => Promise<unknown>} task
+   */
   async function acknowledge(ack, task) {
     let result = {};
     try {
       await task();
     } catch (error) {
-      result = { error: { code: error.code ?? 'INVALID', message: error.message } };
+      const { code = 'INVALID', message } = /** @type {Error & { code?: string }} */ (error);
+      result = { error: { code, message } };
     }
     if (typeof ack === 'function') ack(result);
   }

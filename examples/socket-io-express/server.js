@@ -1,6 +1,7 @@
 // @ts-check
 import { createChat } from './chat.js';
 
+/** @type {import('rollcall').ErrorListener} */
 const onError = (error, { stage }) => console.error(stage, error.message);
 
 /** Connects to the Redis at REDIS_URL, or starts an embedded one. */

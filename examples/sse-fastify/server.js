@@ -7,8 +7,7 @@ import { createApp } from './app.js';
 
 const { PORT = '3000', REDIS_URL: url } = process.env;
 
-const redis = url ? createClient({ url }) : await embedded();
-redis.on('error', () => {});
+const redis = url ? connectTo(url) : await embedded();
 
 const { rooms, presence, close } = createRollcall({
   redis,
@@ -29,6 +28,13 @@ const stop = async () => {
 };
 process.once('SIGTERM', stop);
 process.once('SIGINT', stop);
+
+/** @param {string} url */
+function connectTo(url) {
+  const client = createClient({ url });
+  client.on('error', () => {}); // the client reconnects by itself; failures reach onError
+  return client;
+}
 
 async function embedded() {
   const { createEmbeddedRedis } = await import('rollcall/testing');

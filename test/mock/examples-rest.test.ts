@@ -108,11 +108,19 @@ describe.each(Object.entries(frameworks))('examples/%s', (_name, start) => {
     });
   });
 
+  test('1,000 ids in the query are all answered, also behind other parameters', async () => {
+    const query = Array.from({ length: 1_000 }, (_, at) => `id=${at}`).join('&');
+    const [status, body] = await get(`/presence?${'x&'.repeat(500)}${query}`);
+    expect(status).toBe(200);
+    expect((body as { users: unknown[] }).users).toHaveLength(1_000);
+  });
+
   test('counts are returned', async () => {
     await owner.setPresence('ann', 'socket');
     expect((await get('/presence/count'))[1]).toEqual({ online: 1 });
   });
 
+  const manyInQuery = Array.from({ length: 1_200 }, (_, at) => `id=${at}`).join('&');
   const many = JSON.stringify({ ids: Array.from({ length: 1_001 }, (_, at) => `user-${at}`) });
   test.each([
     ['no ids', () => get('/presence')],
@@ -124,7 +132,12 @@ describe.each(Object.entries(frameworks))('examples/%s', (_name, start) => {
     ['an empty list', () => post('{"ids":[]}')],
     ['a list that is none', () => post('{"ids":{"length":1}}')],
     ['an id that is an object', () => post('{"ids":[{}]}')],
+    ['a list with a number', () => post('{"ids":["ann",1]}')],
+    ['a list with null', () => post('{"ids":["ann",null]}')],
+    ['a string instead of a list', () => post('{"ids":"ann"}')],
     ['too many ids', () => post(many)],
+    ['too many ids in a query', () => get(`/presence?${manyInQuery}`)],
+    ['too many ids behind other parameters', () => get(`/presence?${'x&'.repeat(500)}${manyInQuery}`)],
     ['no body', () => post('{}')],
     ['a body that is no JSON', () => post('{')],
   ])('refuses %s with 400', async (_what, ask) => {
