@@ -14,6 +14,7 @@ import {
   type SubscriptionKind,
 } from './driver.js';
 import { settleReplies, toRollcallError } from './replies.js';
+import { assertNotReplica, isReplicaError, parseIdentity, RoleMonitor } from './role-monitor.js';
 import { ScriptRunner } from './script.js';
 import {
   type ConnectionTarget,
@@ -49,6 +50,8 @@ type ListenerMap = Record<string, (...args: never[]) => void>;
 /** The part of the client that this adapter uses. Declared here because the client's own types have too many overloads. */
 export interface IoredisLike {
   readonly status: string;
+  /** Fields of INFO, read by the client's own check that the server is ready. */
+  readonly serverInfo?: { readonly role?: string; readonly run_id?: string };
   connect(): Promise<unknown>;
   disconnect(reconnect?: boolean): void;
   duplicate(options: Record<string, unknown>): IoredisLike;
@@ -73,12 +76,16 @@ export function isIoredisClient(value: object): value is IoredisClient {
 }
 
 /** Updates `state` from the client's events until the returned function is called. */
-function trackConnectionState(client: IoredisLike, state: ConnectionState): () => void {
+function trackConnectionState(client: IoredisLike, state: ConnectionState, monitor: RoleMonitor): () => void {
+  const lost = (change: () => void) => () => {
+    monitor.handleLost();
+    change();
+  };
   const listeners: [string, (...args: never[]) => void][] = [
-    ['ready', () => state.up()],
+    ['ready', () => monitor.handleReady()],
     ['error', (error: never) => state.setError(error)],
-    ['close', () => state.down()],
-    ['end', () => state.end()],
+    ['close', lost(() => state.down())],
+    ['end', lost(() => state.end())],
   ];
   for (const [event, listener] of listeners) client.on(event, listener);
   return () => {
@@ -102,6 +109,7 @@ export class IoredisDriver implements Driver {
   readonly #client: IoredisLike;
   readonly #commands = new ConnectionState('ioredis');
   readonly #scripts = new ScriptRunner();
+  readonly #monitor: RoleMonitor;
   readonly #untrack: () => void;
   #classic: Subscriber | undefined;
   /** Separate from `#classic`: classic and sharded subscriptions on one ioredis connection lose messages. */
@@ -110,11 +118,23 @@ export class IoredisDriver implements Driver {
 
   constructor(client: IoredisClient) {
     this.#client = client as unknown as IoredisLike;
-    this.#untrack = trackConnectionState(this.#client, this.#commands);
+    this.#monitor = new RoleMonitor(
+      {
+        isReady: () => this.#client.status === 'ready',
+        info: (sections) => Promise.all(sections.map((section) => this.#client.call('INFO', section))),
+        reconnect: () => this.#client.disconnect(true),
+      },
+      this.#commands,
+      {
+        demoted: (cause) => this.#eachSubscriber((subscriber) => subscriber.reset(cause)),
+        master: (runId) => this.#eachSubscriber((subscriber) => subscriber.followMaster(runId)),
+      },
+    );
+    this.#untrack = trackConnectionState(this.#client, this.#commands, this.#monitor);
   }
 
   get ready(): boolean {
-    return !this.#closed && this.#client.status === 'ready';
+    return !this.#closed && this.#client.status === 'ready' && this.#monitor.usable;
   }
 
   attach(listener: DriverListener): void {
@@ -139,9 +159,10 @@ export class IoredisDriver implements Driver {
       ? (batch: readonly PlainCommand[]) => transaction(this.#client, batch)
       : (batch: readonly PlainCommand[]) => pipeline(this.#client, batch, options?.buffers === true);
     try {
-      return await this.#commands.track(this.#scripts.run(commands, send, atomic));
+      const replies = await this.#commands.track(this.#scripts.run(commands, send, atomic));
+      return this.#monitor.handleReplies(replies);
     } catch (error) {
-      throw toRollcallError(error);
+      throw isReplicaError(error) ? this.#monitor.handleRefusal(error) : toRollcallError(error);
     }
   }
 
@@ -164,9 +185,13 @@ export class IoredisDriver implements Driver {
   async close(): Promise<void> {
     this.#closed = true;
     this.#untrack();
-    this.#classic?.close();
-    this.#sharded?.close();
+    this.#monitor.close();
+    this.#eachSubscriber((subscriber) => subscriber.close());
     this.#commands.end();
+  }
+
+  #eachSubscriber(action: (subscriber: Subscriber) => void): void {
+    for (const subscriber of [this.#classic, this.#sharded]) if (subscriber !== undefined) action(subscriber);
   }
 
   #subscriberFor(kind: SubscriptionKind): Subscriber | undefined {
@@ -321,8 +346,20 @@ export function createPubSubConnection(
     await Promise.all(calls);
   };
 
+  let runId: string | undefined;
   return {
-    connect: () => connection.connect(),
+    get runId() {
+      return runId;
+    },
+    async connect() {
+      await connection.connect();
+      // Only for a single server: in a Cluster a replica receives every message, and has other duties.
+      if (options.target !== undefined) return;
+      const { role, run_id = '' } = connection.serverInfo ?? {};
+      const identity = parseIdentity([`role:${role}`, `run_id:${run_id}`]);
+      assertNotReplica(identity);
+      runId = identity.runId;
+    },
     async subscribe(kind, names, wantsBytes) {
       if (wantsBytes) for (const name of names) binary[kind].add(name);
       if (wantsBytes && !bytes) {

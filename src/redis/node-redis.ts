@@ -13,7 +13,14 @@ import {
   type Reply,
   type SubscriptionKind,
 } from './driver.js';
-import { settleReplies, toRollcallError } from './replies.js';
+import { isServerError, settleReplies, toRollcallError } from './replies.js';
+import {
+  assertNotReplica,
+  IDENTITY_SECTIONS,
+  isReplicaError,
+  parseIdentity,
+  RoleMonitor,
+} from './role-monitor.js';
 import { ScriptRunner } from './script.js';
 import {
   type ConnectionTarget,
@@ -103,16 +110,27 @@ export function isNodeRedisClient(value: object): value is NodeRedisClient {
 const PLACEHOLDER_EVENT = 'rollcall';
 
 /** Updates `state` from the client's events until the returned function is called. */
-function trackConnectionState(client: NodeRedisLike, state: ConnectionState): () => void {
+function trackConnectionState(
+  client: NodeRedisLike,
+  state: ConnectionState,
+  monitor: RoleMonitor,
+): () => void {
   const listeners: [string, (...args: unknown[]) => void][] = [
-    ['ready', () => state.up()],
+    ['ready', () => monitor.handleReady()],
     // Without a listener for `error`, the first lost connection would end the process.
     ['error', (error) => (client.isReady ? undefined : state.setError(error))],
-    ['reconnecting', () => state.down()],
+    [
+      'reconnecting',
+      () => {
+        monitor.handleLost();
+        state.down();
+      },
+    ],
     ['end', () => state.end()],
     [
       'terminated',
       (cause) => {
+        monitor.handleLost();
         if (cause instanceof Error) state.setError(cause);
         state.end();
       },
@@ -148,6 +166,7 @@ export class NodeRedisDriver implements Driver {
   readonly #untimed: NodeRedisLike;
   readonly #commands = new ConnectionState('node-redis');
   readonly #scripts = new ScriptRunner();
+  readonly #monitor: RoleMonitor;
   readonly #untrack: () => void;
   #subscriber: Subscriber | undefined;
   #closed = false;
@@ -155,11 +174,24 @@ export class NodeRedisDriver implements Driver {
   constructor(client: NodeRedisClient) {
     this.#given = client as unknown as NodeRedisLike;
     this.#untimed = this.#given.withCommandOptions({ timeout: undefined });
-    this.#untrack = trackConnectionState(this.#given, this.#commands);
+    this.#monitor = new RoleMonitor(
+      {
+        isReady: () => this.#given.isReady,
+        info: (sections) => readInfo(this.#untimed, sections),
+        // The client has no method for this. The server answers QUIT by closing the connection.
+        reconnect: () => void this.#untimed.sendCommand(['QUIT']).catch(() => {}),
+      },
+      this.#commands,
+      {
+        demoted: (cause) => this.#subscriber?.reset(cause),
+        master: (runId) => this.#subscriber?.followMaster(runId),
+      },
+    );
+    this.#untrack = trackConnectionState(this.#given, this.#commands, this.#monitor);
   }
 
   get ready(): boolean {
-    return !this.#closed && this.#given.isReady;
+    return !this.#closed && this.#given.isReady && this.#monitor.usable;
   }
 
   attach(listener: DriverListener): void {
@@ -175,7 +207,7 @@ export class NodeRedisDriver implements Driver {
   }
 
   async connect(): Promise<void> {
-    if (this.#given.isReady) return this.#commands.up();
+    if (this.ready) return this.#commands.up();
     const ready = this.#commands.whenReady();
     if (!this.#given.isOpen) {
       this.#given.connect().catch((error: unknown) => {
@@ -187,16 +219,17 @@ export class NodeRedisDriver implements Driver {
   }
 
   async execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
-    if (this.#closed || !this.#given.isReady) throw this.#commands.createOfflineError();
+    if (!this.ready) throw this.#commands.createOfflineError();
     const client = this.#untimed;
     const atomic = options?.atomic === true;
     const send = atomic
       ? (batch: readonly PlainCommand[]) => transaction(client, batch)
       : (batch: readonly PlainCommand[]) => pipeline(client, batch, options?.buffers === true);
     try {
-      return await this.#commands.track(this.#scripts.run(commands, send, atomic));
+      const replies = await this.#commands.track(this.#scripts.run(commands, send, atomic));
+      return this.#monitor.handleReplies(replies);
     } catch (error) {
-      throw toRollcallError(error);
+      throw isReplicaError(error) ? this.#monitor.handleRefusal(error) : toRollcallError(error);
     }
   }
 
@@ -219,6 +252,7 @@ export class NodeRedisDriver implements Driver {
   async close(): Promise<void> {
     this.#closed = true;
     this.#untrack();
+    this.#monitor.close();
     this.#subscriber?.close();
     this.#commands.end();
   }
@@ -231,6 +265,10 @@ function pipeline(
 ): Promise<Reply[]> {
   const mapping = buffers ? AS_BUFFERS : undefined;
   return settleReplies(commands.map((command) => client.sendCommand(command, mapping)));
+}
+
+function readInfo(client: NodeRedisLike, sections: readonly string[]): Promise<Reply[]> {
+  return Promise.all(sections.map((section) => client.sendCommand(['INFO', section])));
 }
 
 async function transaction(client: NodeRedisLike, commands: readonly PlainCommand[]): Promise<Reply[]> {
@@ -338,8 +376,24 @@ export function createPubSubConnection(
     return own;
   };
 
+  let runId: string | undefined;
   return {
-    connect: () => connection.connect(),
+    get runId() {
+      return runId;
+    },
+    async connect() {
+      await connection.connect();
+      // Only for a single server: in a Cluster a replica receives every message, and has other duties.
+      if (target !== undefined) return;
+      const info = await readInfo(connection, IDENTITY_SECTIONS).catch((error: unknown) => {
+        // The user may not be allowed to read it.
+        if (isServerError(error)) return [];
+        throw error;
+      });
+      const identity = parseIdentity(info);
+      assertNotReplica(identity);
+      runId = identity.runId;
+    },
     async subscribe(kind, names, binary) {
       if (kind !== 'pattern') {
         await connection[SUBSCRIBE[kind]](names, (binary ? bytes : texts)[kind], binary);

@@ -5,8 +5,10 @@ import { toRollcallError } from './replies.js';
 
 /** One connection in subscriber mode of a client library. Used once: it never reconnects. */
 export interface PubSubConnection {
-  /** Connects; rejects when the first attempt fails. */
+  /** Connects; rejects when the first attempt fails, or when the server is a replica. */
   connect(): Promise<unknown>;
+  /** The run id of the server that it is connected to, if known. */
+  readonly runId?: string | undefined;
   /** Resolves when Redis has confirmed all names. */
   subscribe(kind: SubscriptionKind, names: readonly string[], binary: boolean): Promise<unknown>;
   /** Resolves when Redis has confirmed. */
@@ -165,6 +167,13 @@ export class Subscriber {
     if (active === undefined) return;
     active.state.setError(cause);
     this.#dropConnection(active, cause);
+  }
+
+  /** The server with this run id is the master: closes a connection that leads to another. */
+  followMaster(runId: string): void {
+    const connected = this.#active?.connection.runId;
+    if (connected === undefined || connected === runId) return;
+    this.reset(new ConnectionError('the subscribing connection led to a server that is not the master'));
   }
 
   close(): void {

@@ -11,6 +11,10 @@ export interface FaultyProxy {
   restore(): void;
   /** From now on connections lead to another port; those that are open break. */
   switchTo(port: number): void;
+  /** From now on new connections lead to another port; those that are open stay. */
+  leadTo(port: number): void;
+  /** How many connections it has accepted so far. */
+  readonly accepted: number;
   stop(): Promise<void>;
 }
 
@@ -20,7 +24,9 @@ export async function startFaultyProxy(target: number): Promise<FaultyProxy> {
   let refusing = false;
   const wires = new Set<Socket>();
 
+  let accepted = 0;
   const server = createServer({ noDelay: true }, (near) => {
+    accepted++;
     if (refusing) {
       near.resetAndDestroy();
       return;
@@ -60,6 +66,12 @@ export async function startFaultyProxy(target: number): Promise<FaultyProxy> {
     switchTo: (other) => {
       port = other;
       breakAll();
+    },
+    leadTo: (other) => {
+      port = other;
+    },
+    get accepted() {
+      return accepted;
     },
     stop: async () => {
       refusing = true;

@@ -50,6 +50,9 @@ class FakeClient extends EventEmitter {
   withCommandOptions() {
     return this;
   }
+  async sendCommand([name]: string[]) {
+    return name === 'INFO' ? 'role:master\r\nrun_id:1\r\n' : 'OK';
+  }
   #called(name: string, names: readonly string[], listener?: unknown, binary = false) {
     const answer = deferred();
     this.calls.push({ line: `${name} ${names.join(' ')}`, listener, binary, answer });
