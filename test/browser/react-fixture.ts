@@ -34,7 +34,7 @@ async function bundle(): Promise<string> {
 }
 
 /** A server on the embedded Redis, and a browser. */
-export interface ReactWorld extends Rollcall {
+export interface ReactFixture extends Rollcall {
   readonly browser: Browser;
   readonly url: string;
   readonly sockets: WebSocketServer;
@@ -47,7 +47,7 @@ export interface ReactWorld extends Rollcall {
   end(): Promise<void>;
 }
 
-export async function startWorld(): Promise<ReactWorld> {
+export async function startFixture(): Promise<ReactFixture> {
   const [script, redis] = await Promise.all([bundle(), createEmbeddedRedis()]);
   const rollcall = createRollcall({ redis: redis.client, rooms: { history: { size: 100, ttl: 600_000 } } });
   const server = createServer((request, response) => {
@@ -78,7 +78,7 @@ export async function startWorld(): Promise<ReactWorld> {
       '--disable-quic',
     ],
   });
-  const world: ReactWorld = {
+  const world: ReactFixture = {
     ...rollcall,
     browser,
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
@@ -109,7 +109,7 @@ export class ReactTab {
     this.problems = problems;
   }
 
-  static async open({ browser, url }: ReactWorld, user: string): Promise<ReactTab> {
+  static async open({ browser, url }: ReactFixture, user: string): Promise<ReactTab> {
     const tab = await browser.newPage();
     const problems: string[] = [];
     tab.on('pageerror', (error) => problems.push(String(error)));

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { EventStreamView } from 'rollcall/react';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { waitFor } from '../support/wait.js';
-import { ReactTab, type ReactWorld, startWorld } from './react-fixture.js';
+import { type ReactFixture, ReactTab, startFixture } from './react-fixture.js';
 
 // `useEventStream` on the browser's EventSource.
 
@@ -12,12 +12,12 @@ interface Stream {
   closed: boolean;
 }
 
-let world: ReactWorld;
+let world: ReactFixture;
 let tab: ReactTab;
 let streams: Stream[];
 
 beforeAll(async () => {
-  world = await startWorld();
+  world = await startFixture();
 });
 afterAll(() => world?.end());
 beforeEach(async () => {

@@ -3,20 +3,20 @@ import type { ConnectionView, RoomView, TypingView } from 'rollcall/react';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { deferred, waitFor } from '../support/wait.js';
-import { ReactTab, type ReactWorld, startWorld } from './react-fixture.js';
+import { type ReactFixture, ReactTab, startFixture } from './react-fixture.js';
 
 // The hooks in a browser, in strict mode, against a server in this process.
 
 type Presences = ReadonlyMap<string, { readonly status: string }>;
 
-let world: ReactWorld;
+let world: ReactFixture;
 let alice: ReactTab;
 let room: string;
 let bobs: Client[];
 let serial = 0;
 
 beforeAll(async () => {
-  world = await startWorld();
+  world = await startFixture();
 });
 afterAll(() => world?.end());
 beforeEach(async () => {

@@ -2,7 +2,7 @@ import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type PresenceChange, PresenceService, type RoomChange } from '../../src/index.js';
 import { NodeProcess, type NodeProcessOptions } from '../support/node-process.js';
-import { FaultyWire } from '../support/presence-observer.js';
+import { PresenceObserver } from '../support/presence-observer.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { type FaultyProxy, startFaultyProxy } from '../support/tcp-proxy.js';
 import { waitFor } from '../support/wait.js';
@@ -18,7 +18,7 @@ const BASE = `{${PREFIX}:0}`;
 const HOUR = 3_600_000;
 
 let server: RedisServer;
-let wire: FaultyWire;
+let wire: PresenceObserver;
 let nodes: NodeProcess[];
 /** What a test has started besides, to be ended in turn. */
 let undo: (() => unknown)[];
@@ -27,7 +27,7 @@ beforeEach(async () => {
   nodes = [];
   undo = [];
   server = await startRedis();
-  wire = await FaultyWire.open(server.port, BASE);
+  wire = await PresenceObserver.open(server.port, BASE);
 });
 
 afterEach(async () => {
@@ -214,7 +214,7 @@ describe('a grace', () => {
 describe('a replica promoted without the last writes', () => {
   let replica: RedisServer;
   let proxy: FaultyProxy;
-  let after: FaultyWire;
+  let after: PresenceObserver;
 
   beforeEach(async () => {
     replica = await startRedis({ args: ['--replicaof', '127.0.0.1', String(server.port)] });
@@ -234,7 +234,7 @@ describe('a replica promoted without the last writes', () => {
     const written = Number(await offset(server, 'master_repl_offset'));
     await waitFor(async () => Number(await offset(replica, 'slave_repl_offset')) >= written);
     await replica.cli('REPLICAOF', 'NO', 'ONE');
-    after = await FaultyWire.open(replica.port, BASE);
+    after = await PresenceObserver.open(replica.port, BASE);
     undo.push(() => after.close());
   }
 

@@ -1,5 +1,5 @@
 import { createEmbeddedRedis } from 'rollcall/testing';
-import { type HistoryWorld, historyBehaviour } from '../shared/history-behaviour.js';
+import { type HistoryBackend, historyBehaviour } from '../shared/history-behaviour.js';
 
 /** What the raw client calls of ioredis-mock. */
 interface MockClient {
@@ -8,7 +8,7 @@ interface MockClient {
   [command: string]: (...args: never[]) => unknown;
 }
 
-async function start(): Promise<HistoryWorld> {
+async function start(): Promise<HistoryBackend> {
   const redis = await createEmbeddedRedis();
   const connect = () => redis.connect() as unknown as MockClient;
   const commands = connect();

@@ -1,7 +1,7 @@
 import { createEmbeddedRedis } from 'rollcall/testing';
 import { afterEach, expect, test } from 'vitest';
 import { anyFrame } from '../shared/frame-arbitraries.js';
-import { WsWorld } from '../shared/ws-fixture.js';
+import { WsFixture } from '../shared/ws-fixture.js';
 import { fc } from '../support/property.js';
 
 const failures: unknown[] = [];
@@ -11,7 +11,7 @@ afterEach(() => void process.off('unhandledRejection', failed));
 
 test('whatever clients send, the server answers or closes as the protocol says, and keeps serving', async () => {
   await using redis = await createEmbeddedRedis();
-  const world = new WsWorld(() => ({ client: () => redis.connect(), end: async () => {} }));
+  const world = new WsFixture(() => ({ client: () => redis.connect(), end: async () => {} }));
   const node = await world.node({ serve: { requests: { echo: (_, data) => data } } });
   const own = Object.getOwnPropertyNames(Object.prototype);
   const bob = await world.client(node, 'bob');

@@ -4,9 +4,9 @@ import { Cluster as IoredisCluster, Redis } from 'ioredis';
 import { createClient, createCluster, createSentinel } from 'redis';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { CommandError, createRollcall, PubSubService, type RedisClient } from '../../src/index.js';
-import { type HistoryWorld, historyBehaviour } from '../shared/history-behaviour.js';
+import { type HistoryBackend, historyBehaviour } from '../shared/history-behaviour.js';
 import { presenceBehaviour } from '../shared/presence-behaviour.js';
-import type { PresenceWorld } from '../shared/presence-fixture.js';
+import type { PresenceBackend } from '../shared/presence-fixture.js';
 import { type Backend, pubsubBehaviour } from '../shared/pubsub-behaviour.js';
 import { userStatusBehaviour } from '../shared/user-status-behaviour.js';
 import { startRedisCluster } from '../support/redis-cluster.js';
@@ -152,7 +152,7 @@ describe.each(Object.entries(makers))('under the rule, with %s', (name, make) =>
     };
   };
 
-  const world = async (): Promise<PresenceWorld> => {
+  const world = async (): Promise<PresenceBackend> => {
     await watched.run('FLUSHALL');
     const { client, ends } = clients();
     return {
@@ -214,7 +214,7 @@ describe.each(Object.entries(makers))('under the rule, with %s', (name, make) =>
   };
   pubsubBehaviour(name, backend, { sharded: true });
 
-  const history = async (): Promise<HistoryWorld> => {
+  const history = async (): Promise<HistoryBackend> => {
     const { client, ends } = clients();
     return {
       client,

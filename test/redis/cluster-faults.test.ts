@@ -190,7 +190,7 @@ class Flow {
 }
 
 /** What every fault does to: four channels, and what they are published and subscribed through. */
-class Scene {
+class PresenceFixture {
   readonly flows: Flow[];
   readonly #ends: (() => unknown)[] = [];
   readonly #maker: Maker;
@@ -238,7 +238,7 @@ class Scene {
   }
 }
 
-let scene: Scene;
+let scene: PresenceFixture;
 afterEach(() => scene.end());
 
 describe.each(Object.entries(clusterMakers))('on a cluster, messages through %s', (_name, maker) => {
@@ -250,7 +250,7 @@ describe.each(Object.entries(clusterMakers))('on a cluster, messages through %s'
     await cluster.waitUntilOk();
     [victim] = (await cluster.masters()) as [number];
     tag = await tagAt(victim);
-    scene = new Scene(maker, tag);
+    scene = new PresenceFixture(maker, tag);
     await scene.start();
   }, 60_000);
 
@@ -295,7 +295,7 @@ describe.each(Object.entries(sentinelMakers))('with sentinels, messages through 
   beforeEach(async () => {
     await sentinel.waitUntilOk();
     master = await sentinel.master();
-    scene = new Scene(maker, 'sentinel');
+    scene = new PresenceFixture(maker, 'sentinel');
     await scene.start();
   }, 60_000);
 

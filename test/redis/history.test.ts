@@ -1,12 +1,12 @@
-import { type HistoryWorld, historyBehaviour } from '../shared/history-behaviour.js';
-import { redisClients } from '../shared/redis-clients.js';
+import { type HistoryBackend, historyBehaviour } from '../shared/history-behaviour.js';
+import { serviceClients } from '../shared/redis-clients.js';
 import { startRedis } from '../support/redis-server.js';
 import { RespConnection } from '../support/resp.js';
 
 const COMMAND_MS = 5_000;
 
-for (const [name, make] of Object.entries(redisClients)) {
-  const start = async (): Promise<HistoryWorld> => {
+for (const [name, make] of serviceClients) {
+  const start = async (): Promise<HistoryBackend> => {
     const server = await startRedis();
     const ends: (() => void)[] = [];
     return {

@@ -7,7 +7,7 @@ import {
   openServer,
   type ServerOptions,
 } from '../shared/notifications-behaviour.js';
-import { ioredis, type Maker, nodeRedis, worldOn } from '../shared/redis-clients.js';
+import { backendOn, ioredis, type Maker, nodeRedis } from '../shared/redis-clients.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 
@@ -19,7 +19,7 @@ const makers: [string, Maker][] = [
 for (const [name, make] of makers) {
   notificationsBehaviour(`notifications on ${name}`, async () => {
     const server = await startRedis();
-    const world = worldOn(server, make);
+    const world = backendOn(server, make);
     const end = async () => {
       await world.end();
       await server.stop();

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ConfigurationError, PresenceService, type RedisClient } from '../../src/index.js';
 import { PartitionKeys, partitionOf } from '../../src/presence/keys.js';
 import { presenceBehaviour } from '../shared/presence-behaviour.js';
-import type { PresenceWorld } from '../shared/presence-fixture.js';
+import type { PresenceBackend } from '../shared/presence-fixture.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
 
 // Presence on a Redis Cluster: the same behaviour, over 64 partitions.
@@ -36,7 +36,7 @@ async function everywhere(...command: string[]): Promise<string[]> {
   return Promise.all(cluster.ports.map((port) => cluster.cli(port, ...command)));
 }
 
-function world(make: () => { client: RedisClient; end: () => unknown }): PresenceWorld {
+function world(make: () => { client: RedisClient; end: () => unknown }): PresenceBackend {
   const ends: (() => unknown)[] = [];
   return {
     client: () => {

@@ -79,7 +79,7 @@ const DELETE_ALL = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.c
 
 let runs = 0;
 
-class World {
+class Model {
   readonly prefix = `model-${++runs}`;
   readonly nodes: Node[] = [];
   /** node, user and socket → status: all there is to know. */
@@ -277,7 +277,7 @@ test('readers, watchers and the model agree after any day', { timeout: 600_000 }
       fc.constantFrom(1, 1, 3),
       fc.array(step, { minLength: 4, maxLength: 16 }),
       async (grace, partitions, steps) => {
-        const world = new World(grace, partitions);
+        const world = new Model(grace, partitions);
         await world.begin();
         try {
           for (const one of steps) await world.take(one);

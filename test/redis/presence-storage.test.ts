@@ -9,14 +9,14 @@ import {
 } from '../../src/presence/scripts.js';
 import { driverFor } from '../../src/redis/detect.js';
 import type { Driver, Reply, Script } from '../../src/redis/driver.js';
-import { Scene } from '../shared/presence-fixture.js';
-import { ioredis, nodeRedis, type redisClients, worldOn } from '../shared/redis-clients.js';
+import { PresenceFixture } from '../shared/presence-fixture.js';
+import { backendOn, ioredis, type Maker, nodeRedis } from '../shared/redis-clients.js';
 import { NodeProcess } from '../support/node-process.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 
 let server: RedisServer;
-let scene: Scene;
+let scene: PresenceFixture;
 let base: string;
 
 beforeAll(async () => {
@@ -25,11 +25,11 @@ beforeAll(async () => {
 
 afterAll(() => server.stop());
 
-function sceneOn(make: (typeof redisClients)[string]): Scene {
-  return new Scene(worldOn(server, make));
+function sceneOn(make: Maker): PresenceFixture {
+  return new PresenceFixture(backendOn(server, make));
 }
 
-async function start(make: (typeof redisClients)[string]): Promise<void> {
+async function start(make: Maker): Promise<void> {
   await server.cli('FLUSHALL');
   scene = sceneOn(make);
   base = `{${scene.prefix}:0}`;
@@ -74,7 +74,7 @@ async function derived(user: string): Promise<{ status: string; sockets: string[
   return { status: statuses[0] ?? 'offline', sockets: sockets.sort() };
 }
 
-const both: [string, (typeof redisClients)[string]][] = [
+const both: [string, Maker][] = [
   ['node-redis', nodeRedis],
   ['ioredis', ioredis],
 ];

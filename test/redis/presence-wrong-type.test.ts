@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { PresenceService } from '../../src/index.js';
 import { createChaosDriver } from '../../src/testing/index.js';
-import { type Changes, Scene } from '../shared/presence-fixture.js';
-import { nodeRedis, worldOn } from '../shared/redis-clients.js';
+import { type Changes, PresenceFixture } from '../shared/presence-fixture.js';
+import { backendOn, nodeRedis } from '../shared/redis-clients.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 
@@ -13,7 +13,7 @@ const LEASE = 900;
 const options = { lease: LEASE, sweepInterval: 50, timeout: 2_000 };
 
 let server: RedisServer;
-let scene: Scene;
+let scene: PresenceFixture;
 let base: string;
 
 beforeAll(async () => {
@@ -24,7 +24,7 @@ afterAll(() => server.stop());
 
 beforeEach(async () => {
   await server.cli('FLUSHALL');
-  scene = new Scene(worldOn(server, nodeRedis));
+  scene = new PresenceFixture(backendOn(server, nodeRedis));
   base = `{${scene.prefix}:0}`;
 });
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe } from 'vitest';
 import { presenceBehaviour } from '../shared/presence-behaviour.js';
-import { redisClients, worldOn } from '../shared/redis-clients.js';
+import { backendOn, serviceClients } from '../shared/redis-clients.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 
 let server: RedisServer;
@@ -11,9 +11,9 @@ beforeAll(async () => {
 
 afterAll(() => server.stop());
 
-describe.each(Object.entries(redisClients))('presence with %s', (_name, make) => {
+describe.each(serviceClients)('presence with %s', (_name, make) => {
   presenceBehaviour(async () => {
     await server.cli('FLUSHALL');
-    return worldOn(server, make);
+    return backendOn(server, make);
   });
 });

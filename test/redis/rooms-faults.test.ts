@@ -1,7 +1,7 @@
 import { CommandError, PubSubService, RoomService, TimeoutError } from 'rollcall';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { ioredis, type Maker, nodeRedis } from '../shared/redis-clients.js';
-import { type Frame, numbers, RoomsScene, TestPeer, type TestServer } from '../shared/rooms-fixture.js';
+import { type Frame, numbers, RoomsFixture, TestPeer, type TestServer } from '../shared/rooms-fixture.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 
 // Rooms on two servers through broken connections, a frozen Redis, and refusals.
@@ -9,7 +9,7 @@ import { type RedisServer, startRedis } from '../support/redis-server.js';
 let redis: RedisServer;
 let make: Maker;
 const ends: (() => void)[] = [];
-const scene = new RoomsScene(() => ({
+const scene = new RoomsFixture(() => ({
   client: () => {
     const { client, end } = make(redis.port);
     ends.push(end);
@@ -35,7 +35,7 @@ const KEPT = { rooms: { history: { size: 1_000, ttl: 60_000 } } };
 const PATIENCE = 15_000;
 
 /** Peers of a room on two servers. */
-async function crowd(options: Parameters<RoomsScene['server']>[0] = {}) {
+async function crowd(options: Parameters<RoomsFixture['server']>[0] = {}) {
   const servers: [TestServer, TestServer] = [scene.server(options), scene.server(options)];
   const room = scene.fresh('room');
   const peers: TestPeer[] = [];

@@ -1,7 +1,7 @@
 import type { RoomSocket } from 'rollcall';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { ioredis, nodeRedis } from '../shared/redis-clients.js';
-import { numbers, RoomsScene, TestPeer, type TestServer } from '../shared/rooms-fixture.js';
+import { numbers, RoomsFixture, TestPeer, type TestServer } from '../shared/rooms-fixture.js';
 import { type Arbitrary, fc } from '../support/property.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 
@@ -14,7 +14,7 @@ const ROOMS = 2;
 let redis: RedisServer;
 const ends: (() => void)[] = [];
 let makers = 0;
-const scene = new RoomsScene(() => ({
+const scene = new RoomsFixture(() => ({
   client: () => {
     const { client, end } = (makers++ % 2 === 0 ? nodeRedis : ioredis)(redis.port);
     ends.push(end);

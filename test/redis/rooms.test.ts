@@ -1,8 +1,8 @@
-import { redisClients } from '../shared/redis-clients.js';
+import { serviceClients } from '../shared/redis-clients.js';
 import { roomsBehaviour } from '../shared/rooms-behaviour.js';
 import { startRedis } from '../support/redis-server.js';
 
-for (const [name, make] of Object.entries(redisClients)) {
+for (const [name, make] of serviceClients) {
   const start = async () => {
     const server = await startRedis();
     const ends: (() => void)[] = [];

@@ -1,9 +1,9 @@
-import { redisClients } from '../shared/redis-clients.js';
+import { serviceClients } from '../shared/redis-clients.js';
 import { wsConnections } from '../shared/ws-connections-behaviour.js';
 import { wsRequests } from '../shared/ws-requests-behaviour.js';
 import { startRedis } from '../support/redis-server.js';
 
-for (const [name, make] of Object.entries(redisClients)) {
+for (const [name, make] of serviceClients) {
   const start = async () => {
     const server = await startRedis();
     const ends: (() => void)[] = [];

@@ -25,7 +25,7 @@ import { historyKeys } from '../../src/history/keys.js';
 import { waitFor } from '../support/wait.js';
 
 /** One Redis, and clients of one library. */
-export interface HistoryWorld {
+export interface HistoryBackend {
   /** A new client, as another process would have. */
   client(): RedisClient;
   /** Another program's subscription, as plain as can be. Resolves when Redis has confirmed. */
@@ -76,11 +76,11 @@ const textCodec: TextCodec = { encode: (message) => String(message), decode: (pa
 /** What histories do, whatever client and server they are built on. */
 export function historyBehaviour(
   name: string,
-  start: () => Promise<HistoryWorld>,
+  start: () => Promise<HistoryBackend>,
   { embedded }: { embedded: boolean },
 ): void {
   describe(name, () => {
-    let world: HistoryWorld;
+    let world: HistoryBackend;
     let opened: PubSubService[] = [];
     let errors: [RollcallError, ErrorContext][] = [];
 

@@ -11,7 +11,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { NotificationService } from '../../src/notifications/notification-service.js';
 import type { NotificationServiceOptions } from '../../src/notifications/options.js';
 import { waitFor } from '../support/wait.js';
-import type { PresenceWorld } from './presence-fixture.js';
+import type { PresenceBackend } from './presence-fixture.js';
 
 /** One server process, as it were. */
 export interface NotificationServer {
@@ -31,7 +31,7 @@ export interface ServerOptions {
 
 /** Services on a client of their own. */
 export function openServer(
-  redis: ReturnType<PresenceWorld['client']>,
+  redis: ReturnType<PresenceBackend['client']>,
   { notifications = {}, rooms: roomOptions = {}, timeout = 5_000 }: ServerOptions = {},
 ): NotificationServer {
   const errors: [RollcallError, ErrorContext][] = [];
@@ -101,9 +101,9 @@ const ODD_NAMES = [
 ];
 
 /** What notifications do, whatever server they are on. */
-export function notificationsBehaviour(name: string, start: () => Promise<PresenceWorld>): void {
+export function notificationsBehaviour(name: string, start: () => Promise<PresenceBackend>): void {
   describe(name, () => {
-    let world: PresenceWorld;
+    let world: PresenceBackend;
     let opened: NotificationServer[] = [];
     let expected: string[] = [];
 

@@ -13,17 +13,17 @@ import { driverFor } from '../../src/redis/detect.js';
 import { createChaosDriver } from '../../src/testing/index.js';
 import { turn } from '../support/fake-clock.js';
 import { waitFor } from '../support/wait.js';
-import { Changes, counting, type PresenceWorld, Scene, weirdIds } from './presence-fixture.js';
+import { Changes, counting, type PresenceBackend, PresenceFixture, weirdIds } from './presence-fixture.js';
 
 /** What presence does on any Redis and with any client; `make` gives each test a world of its own. */
 export function presenceBehaviour(
-  make: () => PresenceWorld | Promise<PresenceWorld>,
+  make: () => PresenceBackend | Promise<PresenceBackend>,
   { partitions = 1 }: { partitions?: number } = {},
 ): void {
-  let scene: Scene;
+  let scene: PresenceFixture;
 
   beforeEach(async () => {
-    scene = new Scene(await make());
+    scene = new PresenceFixture(await make());
   });
 
   afterEach(() => scene.end());

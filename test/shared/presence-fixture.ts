@@ -14,7 +14,7 @@ import type { Driver, PlainCommand, Reply } from '../../src/redis/driver.js';
 import { waitFor } from '../support/wait.js';
 
 /** A Redis with nothing in it, and clients of it. */
-export interface PresenceWorld {
+export interface PresenceBackend {
   /** One client more of the same Redis, as another process would have. */
   client(): RedisClient;
   /** Removes all data. */
@@ -79,17 +79,17 @@ export class Changes {
 }
 
 /** The services of one test, all in one presence space; closed at its end. */
-export class Scene {
+export class PresenceFixture {
   /** What services reported, as "stage: message"; a test that expects some takes it out. */
   readonly errors: string[] = [];
   readonly prefix: string;
-  readonly #world: PresenceWorld;
+  readonly #world: PresenceBackend;
   readonly #services: PresenceService[] = [];
   static #count = 0;
 
-  constructor(world: PresenceWorld) {
+  constructor(world: PresenceBackend) {
     this.#world = world;
-    this.prefix = `scene-${++Scene.#count}`;
+    this.prefix = `scene-${++PresenceFixture.#count}`;
   }
 
   /** A service on a client of its own, as if in a process of its own. */

@@ -5,9 +5,9 @@ import { createClient } from 'redis';
 import { createClient as createClientFive } from 'redis5';
 import type { RedisClient } from '../../src/index.js';
 import type { RedisServer } from '../support/redis-server.js';
-import type { PresenceWorld } from './presence-fixture.js';
+import type { PresenceBackend } from './presence-fixture.js';
 
-/** A client, and how its owner ends it. */
+/** A client, and how its owner closes it. */
 export interface OwnedClient {
   client: RedisClient;
   end: () => void;
@@ -15,7 +15,7 @@ export interface OwnedClient {
 
 export type Maker = (port: number) => OwnedClient;
 
-/** After rollcall has let go of a client, its errors are its owner's business again. */
+/** After rollcall has detached from a client, the client's errors are its owner's to handle. */
 function owned(client: RedisClient & object, end: () => void): OwnedClient {
   (client as unknown as EventEmitter).on('error', () => {});
   return { client, end };
@@ -24,12 +24,12 @@ function owned(client: RedisClient & object, end: () => void): OwnedClient {
 const url = (port: number) => `redis://127.0.0.1:${port}`;
 
 function destroy(client: { isOpen: boolean; destroy(): void }): void {
-  // One that was never connected cannot be destroyed.
+  // `destroy` throws on a client that was never connected.
   if (client.isOpen) client.destroy();
 }
 
-/** Every client library and protocol that presence must work with. */
-export const redisClients: Readonly<Record<string, Maker>> = {
+/** Every client library and protocol that rollcall supports on a single Redis. */
+export const allClients: Readonly<Record<string, Maker>> = {
   'node-redis 6, RESP 3': (port) => {
     const client = createClient({ url: url(port), RESP: 3, socket: { reconnectStrategy: 50 } });
     return owned(client, () => destroy(client));
@@ -52,11 +52,25 @@ export const redisClients: Readonly<Record<string, Maker>> = {
   },
 };
 
-export const nodeRedis = redisClients['node-redis 6, RESP 3'] as Maker;
-export const ioredis = redisClients['ioredis 5'] as Maker;
+export const nodeRedis = allClients['node-redis 6, RESP 3'] as Maker;
+export const ioredis = allClients['ioredis 5'] as Maker;
 
-/** `server` as a world of presence, with clients that `make` makes. */
-export function worldOn(server: RedisServer, make: Maker): PresenceWorld {
+/** Whether services are tested on every client: `MATRIX=all npm test`. */
+export const MATRIX_ALL = process.env['MATRIX'] === 'all';
+
+/**
+ * The clients that services are tested on: one of each library, because the driver conformance suite
+ * (drivers.test.ts, cluster-drivers.test.ts) already holds that all clients behave the same.
+ */
+export const serviceClients: [name: string, make: Maker][] = MATRIX_ALL
+  ? Object.entries(allClients)
+  : [
+      ['node-redis 6, RESP 3', nodeRedis],
+      ['ioredis 5', ioredis],
+    ];
+
+/** `server` as a backend of presence, with clients that `make` makes. */
+export function backendOn(server: RedisServer, make: Maker): PresenceBackend {
   const ends: (() => void)[] = [];
   return {
     client: () => {

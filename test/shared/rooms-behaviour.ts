@@ -11,7 +11,7 @@ import {
 import { msgpackCodec } from 'rollcall/msgpack';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { jsonEncoder } from '../../src/rooms/room-message.js';
-import { numbers, RoomsScene, type RoomsWorld, TestPeer } from './rooms-fixture.js';
+import { numbers, type RoomsBackend, RoomsFixture, TestPeer } from './rooms-fixture.js';
 
 const ODD_NAMES = [
   '__proto__',
@@ -32,12 +32,12 @@ const ODD_NAMES = [
 /** What rooms do, whatever client and server they are built on. */
 export function roomsBehaviour(
   name: string,
-  start: () => Promise<RoomsWorld>,
+  start: () => Promise<RoomsBackend>,
   { embedded }: { embedded: boolean },
 ): void {
   describe(name, () => {
-    let world: RoomsWorld;
-    const scene = new RoomsScene(() => world);
+    let world: RoomsBackend;
+    const scene = new RoomsFixture(() => world);
     const { until } = { until: scene.until.bind(scene) };
 
     beforeAll(async () => {
@@ -47,7 +47,7 @@ export function roomsBehaviour(
     afterEach(() => scene.end());
 
     /** A room on two servers, with a peer on each. */
-    async function pair(options: Parameters<RoomsScene['server']>[0] = {}) {
+    async function pair(options: Parameters<RoomsFixture['server']>[0] = {}) {
       const one = scene.server(options);
       const two = scene.server(options);
       const room = scene.fresh('room');
@@ -489,7 +489,7 @@ export function roomsBehaviour(
         expect(await annSocket.touch()).toBeUndefined();
       });
 
-      async function attachTo({ rooms }: ReturnType<RoomsScene['server']>, room: string) {
+      async function attachTo({ rooms }: ReturnType<RoomsFixture['server']>, room: string) {
         const peer = new TestPeer();
         const socket = await rooms.attach(peer, { userId: scene.fresh('user') });
         await socket.join(room);

@@ -11,7 +11,7 @@ import {
 import { waitFor } from '../support/wait.js';
 
 /** One Redis, and clients of one library. */
-export interface RoomsWorld {
+export interface RoomsBackend {
   /** A new client, as another process would have. */
   client(): RedisClient;
   end(): Promise<void>;
@@ -74,12 +74,12 @@ export interface TestServer extends Rollcall {
 }
 
 /** Servers on one Redis, and peers. */
-export class RoomsScene {
-  readonly #world: () => RoomsWorld;
+export class RoomsFixture {
+  readonly #world: () => RoomsBackend;
   #servers: TestServer[] = [];
   #serial = 0;
 
-  constructor(world: () => RoomsWorld) {
+  constructor(world: () => RoomsBackend) {
     this.#world = world;
   }
 

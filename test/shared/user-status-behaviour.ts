@@ -2,12 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { InvalidArgumentError, type PresenceWatch, type RoomChange } from '../../src/index.js';
 import { createChaosDriver } from '../../src/testing/chaos-driver.js';
 import { waitFor } from '../support/wait.js';
-import { type PresenceWorld, Scene, weirdIds } from './presence-fixture.js';
+import { type PresenceBackend, PresenceFixture, weirdIds } from './presence-fixture.js';
 
 /** Persons' own statuses, activity, watches and rooms: the same on every client and on the embedded Redis. */
-export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd = 3_000 } = {}): void {
-  const scene = (body: (scene: Scene) => Promise<void>) => async () => {
-    const one = new Scene(await world());
+export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { crowd = 3_000 } = {}): void {
+  const scene = (body: (scene: PresenceFixture) => Promise<void>) => async () => {
+    const one = new PresenceFixture(await world());
     try {
       await body(one);
     } finally {
@@ -423,7 +423,7 @@ export function userStatusBehaviour(world: () => Promise<PresenceWorld>, { crowd
   });
 
   describe('a room', () => {
-    const watched = async (scene: Scene, room: string) => {
+    const watched = async (scene: PresenceFixture, room: string) => {
       const service = scene.service();
       const heard: RoomChange[] = [];
       const watch = await service.watchRoom(room, (change) => heard.push(change));

@@ -6,19 +6,19 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { WebSocket } from 'ws';
 import { FakeClock, turn } from '../support/fake-clock.js';
 import { deferred, waitFor, withDeadline } from '../support/wait.js';
-import { userOf, type WsBackend, type WsClient, WsWorld } from './ws-fixture.js';
+import { userOf, type WsBackend, type WsClient, WsFixture } from './ws-fixture.js';
 
 /** How connections begin, live and end, whatever Redis is behind. */
 export function wsConnections(name: string, start: () => Promise<WsBackend>): void {
   describe(`connections: ${name}`, () => {
     let backend: WsBackend;
-    let world: WsWorld;
+    let world: WsFixture;
     beforeAll(async () => {
       backend = await start();
     });
     afterAll(() => backend.end());
     beforeEach(() => {
-      world = new WsWorld(() => backend);
+      world = new WsFixture(() => backend);
     });
     afterEach(() => world.end());
 

@@ -135,7 +135,7 @@ export class WsClient {
 let count = 0;
 
 /** Some servers of one application, and their clients. */
-export class WsWorld {
+export class WsFixture {
   readonly prefix = `ws-${++count}`;
   readonly #backend: () => WsBackend;
   readonly #ends: (() => unknown)[] = [];

@@ -3,7 +3,7 @@ import { RequestError } from 'rollcall/ws';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { HistoryResult, SendResult } from '../../src/protocol/frames.js';
 import { waitFor } from '../support/wait.js';
-import { type WsBackend, type WsClient, type WsNode, WsWorld } from './ws-fixture.js';
+import { type WsBackend, type WsClient, WsFixture, type WsNode } from './ws-fixture.js';
 
 const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, at) => from + at);
 const deep = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
@@ -12,13 +12,13 @@ const deep = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
 export function wsRequests(name: string, start: () => Promise<WsBackend>): void {
   describe(`requests: ${name}`, () => {
     let backend: WsBackend;
-    let world: WsWorld;
+    let world: WsFixture;
     beforeAll(async () => {
       backend = await start();
     });
     afterAll(() => backend.end());
     beforeEach(() => {
-      world = new WsWorld(() => backend);
+      world = new WsFixture(() => backend);
     });
     afterEach(() => world.end());
 

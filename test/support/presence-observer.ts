@@ -13,7 +13,7 @@ export interface WireChange {
 const COMMAND_MS = 10_000;
 
 /** What anybody can see of presence from outside: what is published, and what is in Redis. */
-export class FaultyWire {
+export class PresenceObserver {
   readonly changes: WireChange[] = [];
   /** Messages published, of any number of changes each. */
   messages = 0;
@@ -26,8 +26,8 @@ export class FaultyWire {
     this.#commands = commands;
   }
 
-  static async open(port: number, base: string): Promise<FaultyWire> {
-    const wire = new FaultyWire(base, await RespConnection.open(port, COMMAND_MS));
+  static async open(port: number, base: string): Promise<PresenceObserver> {
+    const wire = new PresenceObserver(base, await RespConnection.open(port, COMMAND_MS));
     wire.#subscription = await RespConnection.open(port, COMMAND_MS, (reply) => wire.#receive(reply));
     await wire.#subscription.send(['SUBSCRIBE', `${base}:events`], COMMAND_MS);
     return wire;

@@ -70,7 +70,7 @@ export async function startRedisSentinel(options: RedisSentinelOptions = {}): Pr
   const args = ['--repl-diskless-sync', 'no', '--shutdown-timeout', '1', ...(options.args ?? [])];
   const servers: RedisServer[] = [];
   const watchers: Sentinel[] = [];
-  const world = new World('main', servers, watchers);
+  const world = new SentinelTopology('main', servers, watchers);
   try {
     const started = Array.from({ length: 1 + replicas }, () => startRedis({ args }));
     for (const one of await Promise.allSettled(started)) {
@@ -214,7 +214,7 @@ class Sentinel {
   }
 }
 
-class World implements RedisSentinel {
+class SentinelTopology implements RedisSentinel {
   readonly #servers: readonly RedisServer[];
   readonly #watchers: readonly Sentinel[];
   /** Those that were killed or frozen. */

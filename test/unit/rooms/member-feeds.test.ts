@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { MemberFeeds } from '../../../src/rooms/member-feeds.js';
 import { turn } from '../../support/fake-clock.js';
-import { type FakeRoomWatch, presenceScene } from './presence-fixture.js';
+import { type FakeRoomWatch, presenceFixture } from './presence-fixture.js';
 
 function scene() {
-  const { presence, clock, rooms, writer } = presenceScene();
+  const { presence, clock, rooms, writer } = presenceFixture();
   const memberFeeds = new MemberFeeds(presence, clock);
   return { memberFeeds, clock, rooms, writer, first: () => rooms[0] as FakeRoomWatch };
 }

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { PresenceFeed } from '../../../src/rooms/presence-feed.js';
 import { turn } from '../../support/fake-clock.js';
-import { type FakeWatch, presenceScene } from './presence-fixture.js';
+import { type FakeWatch, presenceFixture } from './presence-fixture.js';
 
 function scene() {
-  const { presence, watches, writer, refuse } = presenceScene();
+  const { presence, watches, writer, refuse } = presenceFixture();
   const users = new PresenceFeed(presence);
   const watch = () => watches[0] as FakeWatch;
   /** Answers additions until there are none. */

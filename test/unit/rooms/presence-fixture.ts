@@ -96,7 +96,7 @@ export class FakeWatch implements PresenceWatch {
 }
 
 /** A presence service of which a test holds the other end. */
-export function presenceScene() {
+export function presenceFixture() {
   const rooms: FakeRoomWatch[] = [];
   const watches: FakeWatch[] = [];
   let refused: Error | undefined;

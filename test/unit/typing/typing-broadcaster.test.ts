@@ -8,15 +8,15 @@ import {
 import { TypingService } from '../../../src/typing/typing-service.js';
 import { turn } from '../../support/fake-clock.js';
 import type { FakeCall } from '../../support/fake-driver.js';
-import { TypingWorld } from './typing-fixture.js';
+import { TypingFixture } from './typing-fixture.js';
 
 // What a process says of those who type on it.
 
-let world: TypingWorld;
+let world: TypingFixture;
 let typing: TypingService;
 
 beforeEach(() => {
-  world = new TypingWorld();
+  world = new TypingFixture();
   typing = world.open();
 });
 
@@ -252,7 +252,7 @@ describe('with a Redis that rejects', () => {
 });
 
 describe('bad input', () => {
-  const { rooms } = new TypingWorld();
+  const { rooms } = new TypingFixture();
   test.each([
     [undefined, 'rooms'],
     [{}, 'rooms'],

@@ -15,7 +15,7 @@ export interface Said {
 }
 
 /** Real services on a Redis of which a test can decide how it answers, and time that stands still. */
-export class TypingWorld {
+export class TypingFixture {
   readonly clock = new FakeClock();
   readonly driver = new FakeDriver();
   readonly errors: [RollcallError, ErrorContext][] = [];

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { turn } from '../../support/fake-clock.js';
 import { type Arbitrary, fc } from '../../support/property.js';
-import { TTL, TypingWorld } from './typing-fixture.js';
+import { TTL, TypingFixture } from './typing-fixture.js';
 
 // Random typing of some users on two servers, against what ought to be seen of it.
 
@@ -39,7 +39,7 @@ test('few messages are published, and every watcher sees the users who type', {
 }, async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 60 }), async (steps) => {
-      const world = new TypingWorld();
+      const world = new TypingFixture();
       const servers = [world.open(), world.open()];
       const watches = await Promise.all(servers.map((server) => server.watch('lobby', () => {})));
       const never = Number.NEGATIVE_INFINITY;

@@ -7,17 +7,17 @@ import {
 } from '../../../src/internal/errors.js';
 import type { TypingService } from '../../../src/typing/typing-service.js';
 import { turn } from '../../support/fake-clock.js';
-import { TypingWorld } from './typing-fixture.js';
+import { TypingFixture } from './typing-fixture.js';
 
 // Who types, as servers hear of it.
 
-let world: TypingWorld;
+let world: TypingFixture;
 let typing: TypingService;
 let heard: string[][];
 const hear = (typingUsers: string[]) => void heard.push(typingUsers);
 
 beforeEach(() => {
-  world = new TypingWorld();
+  world = new TypingFixture();
   typing = world.open();
   heard = [];
 });
