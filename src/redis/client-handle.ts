@@ -61,6 +61,11 @@ export class ClientHandle {
     return this.shared.capabilities;
   }
 
+  /** The logical database of the client. */
+  get database(): number {
+    return this.shared.driver.database ?? 0;
+  }
+
   /** True while commands are sent at once. */
   get ready(): boolean {
     return this.shared.ready;

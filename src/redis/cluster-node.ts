@@ -32,6 +32,8 @@ export interface CommandConnectionListener {
 export interface ClusterClientAdapter {
   /** The client's name, for error texts. */
   readonly client: string;
+  /** The logical database of all its connections. */
+  readonly database: number;
   /** Connects the client unless it is connected; resolves when it knows at least one node. */
   connect(): Promise<void>;
   /** Removes our listeners from the client. */

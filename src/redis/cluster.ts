@@ -25,6 +25,7 @@ const CONNECT_TIMEOUT = 2_000;
 export class ClusterDriver implements Driver {
   readonly client: string;
   readonly capabilities: Capabilities;
+  readonly database: number;
 
   readonly #given: ClusterClientAdapter;
   readonly #topology: ClusterTopology;
@@ -40,6 +41,7 @@ export class ClusterDriver implements Driver {
   constructor(given: ClusterClientAdapter) {
     this.#given = given;
     this.client = given.client;
+    this.database = given.database;
     const sharded = () => this.#sharded;
     this.capabilities = {
       ...ALL_CAPABILITIES,

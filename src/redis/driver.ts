@@ -116,6 +116,11 @@ export interface Driver {
   readonly client: string;
   /** What this client and topology can do. */
   readonly capabilities: Capabilities;
+  /**
+   * The logical database (SELECT) of the connection. MUST NOT change. rollcall's own channels carry it unless it is 0,
+   * because channels belong to the server and not to a database. @default 0
+   */
+  readonly database?: number;
   /** True while a command would be sent at once. */
   readonly ready: boolean;
 

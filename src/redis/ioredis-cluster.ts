@@ -6,6 +6,7 @@ import {
   sleep,
 } from './cluster-node.js';
 import { joinAddress, splitAddress } from './cluster-slots.js';
+import { databaseOf } from './database.js';
 import { createCommandConnection, createPubSubConnection, type IoredisLike } from './ioredis.js';
 import type { ConnectionTarget, PubSubConnection, PubSubConnectionListener } from './subscriber.js';
 
@@ -46,6 +47,7 @@ export function isIoredisClusterClient(value: object): value is IoredisClusterCl
 /** Adapter of an ioredis Cluster client for {@link ClusterClientAdapter}. */
 export class IoredisCluster implements ClusterClientAdapter {
   readonly client = 'ioredis';
+  readonly database: number;
   readonly #given: IoredisClusterLike;
   readonly #failed = (error: unknown): void => {
     this.#lastError = error;
@@ -56,6 +58,7 @@ export class IoredisCluster implements ClusterClientAdapter {
 
   constructor(client: IoredisClusterClient) {
     this.#given = client as unknown as IoredisClusterLike;
+    this.database = databaseOf(client);
     this.#given.on('error', this.#failed);
   }
 

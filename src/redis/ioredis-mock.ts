@@ -1,4 +1,5 @@
 import { ConnectionError, UnsupportedError } from '../internal/errors.js';
+import { databaseOf } from './database.js';
 import type {
   Capabilities,
   Command,
@@ -86,6 +87,7 @@ function redisTime(): [seconds: string, micros: string] {
 export class IoredisMockDriver implements Driver {
   readonly client = 'ioredis-mock';
   readonly capabilities = CAPABILITIES;
+  readonly database: number;
 
   readonly #given: IoredisMockLike;
   #subscriber: IoredisMockLike | undefined;
@@ -100,6 +102,7 @@ export class IoredisMockDriver implements Driver {
 
   constructor(client: IoredisMockClient) {
     this.#given = client as unknown as IoredisMockLike;
+    this.database = databaseOf(client);
   }
 
   get ready(): boolean {

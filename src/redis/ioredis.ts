@@ -1,6 +1,7 @@
 import { CommandError } from '../internal/errors.js';
 import type { CommandConnection, CommandConnectionListener } from './cluster-node.js';
 import { ConnectionState } from './connection-state.js';
+import { databaseOf } from './database.js';
 import {
   ALL_CAPABILITIES,
   type Command,
@@ -105,6 +106,7 @@ function trackConnectionState(client: IoredisLike, state: ConnectionState, monit
 export class IoredisDriver implements Driver {
   readonly client = 'ioredis';
   readonly capabilities = ALL_CAPABILITIES;
+  readonly database: number;
 
   readonly #client: IoredisLike;
   readonly #commands = new ConnectionState('ioredis');
@@ -118,6 +120,7 @@ export class IoredisDriver implements Driver {
 
   constructor(client: IoredisClient) {
     this.#client = client as unknown as IoredisLike;
+    this.database = databaseOf(client);
     this.#monitor = new RoleMonitor(
       {
         isReady: () => this.#client.status === 'ready',

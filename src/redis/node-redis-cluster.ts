@@ -6,6 +6,7 @@ import {
   sleep,
 } from './cluster-node.js';
 import { splitAddress } from './cluster-slots.js';
+import { databaseOf } from './database.js';
 import {
   addListeners,
   createCommandConnection,
@@ -59,6 +60,7 @@ export function isNodeRedisClusterClient(value: object): value is NodeRedisClust
 /** Adapter of a node-redis Cluster client for {@link ClusterClientAdapter}. */
 export class NodeRedisCluster implements ClusterClientAdapter {
   readonly client = 'node-redis';
+  readonly database: number;
   readonly #given: NodeRedisClusterLike;
   readonly #untrack: () => void;
   /** Any node client: all have the same options. */
@@ -66,6 +68,7 @@ export class NodeRedisCluster implements ClusterClientAdapter {
 
   constructor(client: NodeRedisClusterClient) {
     this.#given = client as unknown as NodeRedisClusterLike;
+    this.database = databaseOf(client);
     // Without a listener for `error`, the first failure to find a node would end the process.
     this.#untrack = addListeners(this.#given, [['error', () => {}]]);
   }

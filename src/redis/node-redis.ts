@@ -1,6 +1,7 @@
 import { CommandError } from '../internal/errors.js';
 import type { CommandConnection, CommandConnectionListener } from './cluster-node.js';
 import { ConnectionState } from './connection-state.js';
+import { databaseOf } from './database.js';
 import {
   ALL_CAPABILITIES,
   type Command,
@@ -160,6 +161,7 @@ export function addListeners(
 export class NodeRedisDriver implements Driver {
   readonly client = 'node-redis';
   readonly capabilities = ALL_CAPABILITIES;
+  readonly database: number;
 
   readonly #given: NodeRedisLike;
   /** The client without its timer per command, which costs about 11 µs, more than the command itself. */
@@ -173,6 +175,7 @@ export class NodeRedisDriver implements Driver {
 
   constructor(client: NodeRedisClient) {
     this.#given = client as unknown as NodeRedisLike;
+    this.database = databaseOf(client);
     this.#untimed = this.#given.withCommandOptions({ timeout: undefined });
     this.#monitor = new RoleMonitor(
       {

@@ -60,6 +60,10 @@ class ChaosDriverImpl implements ChaosDriver {
     return { ...this.#inner.capabilities, reconnects: true };
   }
 
+  get database(): number {
+    return this.#inner.database ?? 0;
+  }
+
   get ready(): boolean {
     return !this.#cut && this.#inner.ready;
   }

@@ -148,6 +148,7 @@ export function counting(driver: Driver): { driver: Driver; calls: string[] } {
   const calls: string[] = [];
   const spy: Driver = {
     client: driver.client,
+    database: driver.database ?? 0,
     get capabilities() {
       return driver.capabilities;
     },

@@ -104,6 +104,7 @@ class FakeWire implements PubSubConnection {
 }
 
 class FakeCluster implements ClusterClientAdapter {
+  readonly database = 0;
   readonly client = 'fake';
   readonly nodes = new Map<string, FakeNode>();
   rows: Reply = [];
