@@ -7,13 +7,13 @@
 --
 -- KEYS  1 stream: the messages; 2 string: the last position; 3… one per idempotency key
 -- ARGV  1 channel; 2 PUBLISH or SPUBLISH; 3 size, in messages; 4 ttl, in ms; 5 ttl of the last
---       position, in ms; 6 ttl of idempotency keys, in ms; 7 nonce; then two per message: the number
---       of its idempotency key in KEYS, or 0; the payload
+--       position, in ms; 6 ttl of idempotency keys, in ms; 7 nonce; 8 start of the header (envelope.ts);
+--       then two per message: the number of its idempotency key in KEYS, or 0; the payload
 -- Returns three per message: its position; receivers; 1 if its idempotency key was known, else 0
 
 local log, lastKey = KEYS[1], KEYS[2]
-local channel, verb, size, ttl, lastTtl, onceTtl, nonce =
-  ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7]
+local channel, verb, size, ttl, lastTtl, onceTtl, nonce, header =
+  ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 
 -- The embedded engine hands lists within lists over as they are in JavaScript, counted from 0.
 local function item(list, at)
@@ -39,7 +39,7 @@ local micros = time[1] * 1000000.0 + time[2]
 local at = tonumber(string.match(last, '^%d+')) * 1.0
 local replies = {}
 
-for i = 8, #ARGV, 2 do
+for i = 9, #ARGV, 2 do
   local once = tonumber(ARGV[i])
   local known = once > 0 and redis.call('GET', KEYS[once])
   if type(known) == 'string' then
@@ -51,7 +51,7 @@ for i = 8, #ARGV, 2 do
     local id = string.format('%.0f', at)
     local position = id .. '-' .. nonce
     redis.call('XADD', log, 'MAXLEN', size, id, 'n', nonce, 'p', last, 'm', ARGV[i + 1])
-    local sent = redis.pcall(verb, channel, 'rc1:' .. position .. ':' .. last .. '\n' .. ARGV[i + 1])
+    local sent = redis.pcall(verb, channel, header .. position .. ':' .. last .. '\n' .. ARGV[i + 1])
     if type(sent) == 'table' and sent.err then
       -- No permission for the channel: nothing may be stored that was not published either.
       redis.call('XDEL', log, id)

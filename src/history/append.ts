@@ -1,6 +1,7 @@
 import type { Payload, Reply, ScriptCall } from '../redis/driver.js';
 import { defineScript } from '../redis/script.js';
 import appendSource from './append.lua';
+import { headerStart } from './envelope.js';
 import { historyKeys } from './keys.js';
 import type { Position } from './position.js';
 
@@ -81,8 +82,8 @@ export class AppendBatch<T> {
     this.#bytes += append.payload.length;
   }
 
-  /** `random`, in [0, 1), becomes the nonce of the positions. */
-  toScriptCall(random: number): ScriptCall {
+  /** `random`, in [0, 1), becomes the nonce of the positions. `suffix`: the {@link databaseSuffix} of the publisher. */
+  toScriptCall(random: number, suffix = ''): ScriptCall {
     const { channel, sharded, history } = this.#first;
     const names = historyKeys(channel);
     const keys = [names.stream, names.lastPosition];
@@ -94,6 +95,7 @@ export class AppendBatch<T> {
       String(history.positionTtl),
       String(IDEMPOTENCY_KEY_TTL),
       String(Math.floor(random * 1_000_000)),
+      headerStart(suffix),
     ];
     for (const { idempotencyKey, payload } of this.#appends) {
       if (idempotencyKey !== undefined) keys.push(names.idempotencyKey(idempotencyKey));

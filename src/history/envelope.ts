@@ -6,13 +6,15 @@ import type { ChainLink } from './chain.js';
  * and the payload. No JSON text begins like that. Any other payload that does is published behind an empty
  * header, `rc1::`, so that every payload arrives unchanged. `rc1:~` is the header of a transient message:
  * it has no position, and missing it does not matter.
+ *
+ * A channel belongs to the server, a history to a logical database. So a header written in database 1 begins with
+ * `rc1@1:`, and subscribers in other databases skip the message.
  */
-const MAGIC = 'rc1:';
+const MAGIC = 'rc1';
 const MAGIC_BYTES = Buffer.from(MAGIC);
 const EMPTY_HEADER = 'rc1::\n';
-const TRANSIENT_HEADER = 'rc1:~\n';
 const MAGIC_FIRST_BYTE = MAGIC.charCodeAt(0);
-const HEADER = /^rc1:(?:(\d{1,16}-\d{1,10}):(\d{1,16}-\d{1,10})|:|(~))$/;
+const HEADER = /^rc1(@\d{1,10})?:(?:(\d{1,16}-\d{1,10}):(\d{1,16}-\d{1,10})|:|(~))$/;
 const MAX_HEADER = 64;
 
 /** A parsed header, and the payload after it. */
@@ -23,16 +25,29 @@ export interface Envelope {
   readonly transient: boolean;
 }
 
-/** Separates header and payload; `undefined` for a message without a header, as most are. */
-export function unwrap(payload: Payload): Envelope | undefined {
+/** Stands for every message that was published in another logical database. */
+export const OF_OTHER_DATABASE: Envelope = { payload: '', link: undefined, transient: true };
+
+/** What a header begins with in the logical database with this {@link databaseSuffix}. */
+export function headerStart(suffix: string): string {
+  return `${MAGIC}${suffix}:`;
+}
+
+/**
+ * Separates header and payload; `undefined` for a message without a header, as most are. `suffix`: the
+ * {@link databaseSuffix} of the subscriber.
+ */
+export function unwrap(payload: Payload, suffix = ''): Envelope | undefined {
   if (typeof payload === 'string') {
     if (payload.charCodeAt(0) !== MAGIC_FIRST_BYTE || !payload.startsWith(MAGIC)) return undefined;
     const end = payload.slice(0, MAX_HEADER).indexOf('\n');
-    return end < 0 ? undefined : parseHeader(payload.slice(0, end), payload.slice(end + 1));
+    return end < 0 ? undefined : parseHeader(payload.slice(0, end), payload.slice(end + 1), suffix);
   }
   if (!hasMagic(payload)) return undefined;
   const end = payload.subarray(0, MAX_HEADER).indexOf(0x0a);
-  return end < 0 ? undefined : parseHeader(payload.toString('latin1', 0, end), payload.subarray(end + 1));
+  return end < 0
+    ? undefined
+    : parseHeader(payload.toString('latin1', 0, end), payload.subarray(end + 1), suffix);
 }
 
 /** Prepares a payload to be published without history, so that it cannot be mistaken for a header. */
@@ -42,20 +57,22 @@ export function escapePayload(payload: Payload): Payload {
 }
 
 /** Prepares a payload to be published as a transient message. */
-export function wrapTransient(payload: Payload): Payload {
-  return typeof payload === 'string'
-    ? TRANSIENT_HEADER + payload
-    : Buffer.concat([Buffer.from(TRANSIENT_HEADER), payload]);
+export function wrapTransient(payload: Payload, suffix = ''): Payload {
+  const header = `${headerStart(suffix)}~\n`;
+  return typeof payload === 'string' ? header + payload : Buffer.concat([Buffer.from(header), payload]);
 }
 
 function hasMagic(payload: Buffer): boolean {
   return payload[0] === MAGIC_FIRST_BYTE && payload.subarray(0, MAGIC_BYTES.length).equals(MAGIC_BYTES);
 }
 
-function parseHeader(header: string, payload: Payload): Envelope | undefined {
+function parseHeader(header: string, payload: Payload, suffix: string): Envelope | undefined {
   const match = HEADER.exec(header);
   if (match === null) return undefined;
-  const [, position, previous, transient] = match;
+  const [, database = '', position, previous, transient] = match;
+  // An empty header only escapes a payload: the message has no history and belongs to no database.
+  const escapes = position === undefined && transient === undefined;
+  if (database !== suffix && !escapes) return OF_OTHER_DATABASE;
   const link = position === undefined || previous === undefined ? undefined : { position, previous };
   return { payload, link, transient: transient !== undefined };
 }

@@ -57,7 +57,10 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
   const subscriptions = subscriptionManagerFor(client.shared, clock);
   subscriptions.requestProbeInterval(PROBE_INTERVAL);
   const { partitions = defaultPartitions(client.capabilities.cluster), prefix } = settings;
-  const keys = Array.from({ length: partitions }, (_, partition) => new PartitionKeys(prefix, partition));
+  const keys = Array.from(
+    { length: partitions },
+    (_, partition) => new PartitionKeys(prefix, partition, client.database),
+  );
   const layout = new PartitionLayout(client, prefix, keys);
   const startup = new Startup(client, layout);
   const shared = {

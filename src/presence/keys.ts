@@ -1,3 +1,5 @@
+import { databaseSuffix } from '../redis/database.js';
+
 /**
  * Keys and channels of one presence partition. All contain the hash tag `{<prefix>:<k>}`, so that one
  * transaction can write to any of them, on a Cluster too. Ids are escaped (`escapeId`): keys are printable.
@@ -24,17 +26,21 @@ export class PartitionKeys {
   /** Common beginning of {@link roomEvents}. */
   readonly roomEventsPrefix: string;
 
-  constructor(prefix: string, partition: number) {
+  readonly #suffix: string;
+
+  /** `database`: the logical one. Keys belong to it, channels to the server: they carry its number. */
+  constructor(prefix: string, partition: number, database = 0) {
+    this.#suffix = databaseSuffix(database);
     this.base = `{${prefix}:${partition}}`;
     this.nodes = `${this.base}:nodes`;
     this.online = `${this.base}:online`;
     this.due = `${this.base}:due`;
-    this.events = `${this.base}:events`;
+    this.events = `${this.base}:events${this.#suffix}`;
     this.layout = `${this.base}:layout`;
     this.socketsPrefix = `${this.base}:sockets:`;
     this.userPrefix = `${this.base}:user:`;
     this.roomPrefix = `${this.base}:room:`;
-    this.roomEventsPrefix = `${this.base}:room-events:`;
+    this.roomEventsPrefix = `${this.base}:room-events${this.#suffix}:`;
   }
 
   /** Hash: the members of a room and their sockets. */
@@ -64,7 +70,7 @@ export class PartitionKeys {
 
   /** Channel on which a node is notified of removals of its sockets by other nodes. */
   inbox(nodeId: string): string {
-    return `${this.base}:inbox:${nodeId}`;
+    return `${this.base}:inbox${this.#suffix}:${nodeId}`;
   }
 }
 

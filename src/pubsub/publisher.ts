@@ -3,6 +3,7 @@ import type { Deadline } from '../internal/deadlines.js';
 import { CommandError, ConnectionError, type RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import { type ClientHandle, RETRY_DELAY } from '../redis/client-handle.js';
+import { databaseSuffix } from '../redis/database.js';
 import type { Payload, PlainCommand, Reply } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
 
@@ -149,8 +150,9 @@ export class Publisher {
 
   async #send(batch: readonly Publication[], commands: readonly PublishCommand[]): Promise<void> {
     const random = this.#handle.clock.random();
+    const suffix = databaseSuffix(this.#handle.database);
     const encoded = commands.map((command) =>
-      command instanceof Publication ? command.command : command.toScriptCall(random),
+      command instanceof Publication ? command.command : command.toScriptCall(random, suffix),
     );
     try {
       const replies = await this.#handle.send(encoded);

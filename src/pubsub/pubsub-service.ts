@@ -15,7 +15,8 @@ import {
   prefixOption,
 } from '../internal/validate.js';
 import { ClientHandle } from '../redis/client-handle.js';
-import type { SubscriptionKind } from '../redis/driver.js';
+import { databaseSuffix } from '../redis/database.js';
+import type { Payload, SubscriptionKind } from '../redis/driver.js';
 import { escapePattern } from '../redis/pattern.js';
 import {
   type ChannelDefaults,
@@ -123,6 +124,11 @@ export class PubSubService {
     this.#defaults = { prefix, codec, client, capabilities };
   }
 
+  /** The logical database of the client. Channels belong to the whole server; rollcall keeps its own channels apart by it. */
+  get database(): number {
+    return this.#handle.database;
+  }
+
   /**
    * Connects the client unless it is connected. Idempotent, and optional: the first call of any other
    * method connects as well.
@@ -177,7 +183,7 @@ export class PubSubService {
     const result = await this.#publisher.publish({
       channel: name,
       sharded,
-      payload: history === undefined ? (transient ? wrapTransient : escapePayload)(payload) : payload,
+      payload: history === undefined ? this.#wrap(payload, transient) : payload,
       history,
       idempotencyKey,
     });
@@ -393,6 +399,10 @@ export class PubSubService {
 
   #channel(given: unknown, call: ChannelOverrides): ResolvedChannel {
     return resolveChannel(given, call, this.#defaults);
+  }
+
+  #wrap(payload: Payload, transient: boolean): Payload {
+    return transient ? wrapTransient(payload, databaseSuffix(this.database)) : escapePayload(payload);
   }
 
   #assertOpen(): void {

@@ -1,4 +1,4 @@
-import { unwrap } from '../history/envelope.js';
+import { OF_OTHER_DATABASE, unwrap } from '../history/envelope.js';
 import type { Position } from '../history/position.js';
 import type { Timer } from '../internal/clock.js';
 import type { RollcallError } from '../internal/errors.js';
@@ -19,6 +19,8 @@ interface Deferred {
 /** What all subscriptions of one kind share. */
 export interface SubscriptionGroup extends HistorySource {
   readonly kind: SubscriptionKind;
+  /** See {@link databaseSuffix}. */
+  readonly databaseSuffix: string;
   /** When the group was created, by the clock's `now`. */
   readonly began: number;
 }
@@ -155,7 +157,8 @@ export class RedisSubscription {
       transition.refusals = 0;
       this.subscribed(gap, affectedHandlers);
     }
-    const envelope = unwrap(payload);
+    const envelope = unwrap(payload, this.#group.databaseSuffix);
+    if (envelope === OF_OTHER_DATABASE) return;
     const link = envelope?.link;
     // The messages of a pattern belong to many chains.
     if (link !== undefined && this.kind !== 'pattern' && this.handlerCount > 0) this.ensureList(true);

@@ -3,6 +3,7 @@ import type { Position } from '../history/position.js';
 import { backoff, type Clock, type Timer } from '../internal/clock.js';
 import { CommandError, ConnectionError, type RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
+import { databaseSuffix } from '../redis/database.js';
 import { SUBSCRIPTION_KINDS, type SubscriptionKind } from '../redis/driver.js';
 import type { SharedClient } from '../redis/shared-client.js';
 import type { DiscontinuityReason } from './discontinuity.js';
@@ -55,8 +56,9 @@ export class SubscriptionManager {
     const reader = new HistoryReader(client, clock);
     this.reader = reader;
     const began = clock.now();
+    const suffix = databaseSuffix(client.driver.database);
     const createGroup = (kind: SubscriptionKind, activity: ActivityTracker): SubscriptionGroupState => {
-      return { kind, subscriptions: new Map(), activity, reader, clock, began };
+      return { kind, subscriptions: new Map(), activity, reader, clock, began, databaseSuffix: suffix };
     };
     const activity = new ActivityTracker(clock);
     this.#groups = {

@@ -17,6 +17,7 @@ import { DISCONNECT_EVENT, TYPING_EVENT } from '../protocol/frames.js';
 import { type ChannelOptions, type ChannelRef, defineChannel } from '../pubsub/channel-definition.js';
 import type { HistoryPage, HistoryReadOptions, PublishResult } from '../pubsub/options.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
+import { databaseSuffix } from '../redis/database.js';
 import { toRollcallError } from '../redis/replies.js';
 import { ChannelAnchors } from './channel-anchors.js';
 import { MemberFeeds } from './member-feeds.js';
@@ -73,7 +74,7 @@ export class RoomService {
     const slowPeers = choiceOption('slowPeers', options.slowPeers, 'close', ['close', 'drop']);
     this.pubsub = pubsub;
     this.presence = presence;
-    this.#channels = new RoomChannels(options);
+    this.#channels = new RoomChannels(options, databaseSuffix(pubsub.database));
     const onUndecodable = (channel: string) => {
       const error = new DecodeError(
         `a payload on channel ${JSON.stringify(channel)} is not a room event: publish with broadcast or sendToUser`,
@@ -322,12 +323,12 @@ class RoomChannels {
   readonly #stored: Definitions;
   readonly #transient: Definitions;
 
-  constructor({ history = DEFAULT_HISTORY, sharded = false }: RoomServiceOptions) {
-    this.#transient = defineChannels({ sharded });
+  constructor({ history = DEFAULT_HISTORY, sharded = false }: RoomServiceOptions, suffix: string) {
+    this.#transient = defineChannels(suffix, { sharded });
     this.#stored =
       history === false
         ? this.#transient
-        : defineChannels({ sharded, history: resolveHistoryOptions(history) });
+        : defineChannels(suffix, { sharded, history: resolveHistoryOptions(history) });
   }
 
   get hasHistory(): boolean {
@@ -349,12 +350,13 @@ class RoomChannels {
 
 type Definitions = ReturnType<typeof defineChannels>;
 
-function defineChannels(options: ChannelOptions<undefined>) {
+/** `suffix`: of {@link databaseSuffix}, because channels belong to the server and not to a database. */
+function defineChannels(suffix: string, options: ChannelOptions<undefined>) {
   // Always JSON, whatever codec the pub/sub service has: payloads are relayed to peers as they are.
   const json = { ...options, codec: jsonCodec };
   return {
-    room: defineChannel<RoomEvent>()('room:{room}', json),
-    user: defineChannel<RoomEvent>()('user:{user}', json),
+    room: defineChannel<RoomEvent>()(`room${suffix}:{room}`, json),
+    user: defineChannel<RoomEvent>()(`user${suffix}:{user}`, json),
   };
 }
 

@@ -57,7 +57,7 @@ async function append(messages: (string | Message)[], options: Record<string, un
     args.push(key === undefined ? '0' : String(keys.length), payload);
   }
   const call = ['EVAL', appendScript.source, keys.length, ...keys, CHANNEL, 'PUBLISH'];
-  const all = [...call, size, ttl, lastTtl, onceTtl, nonce, ...args].map(String);
+  const all = [...call, size, ttl, lastTtl, onceTtl, nonce, 'rc1:', ...args].map(String);
   const reply = await ((on as RespConnection | undefined) ?? commands).send(all, COMMAND_MS);
   if (reply instanceof Error) throw reply;
   const flat = reply as [string, number, number];
@@ -333,7 +333,7 @@ describe('append', () => {
     await driver.connect();
     await driver.subscribe('channel', [CHANNEL], { binary: true });
     const bytes = Buffer.from(Array.from({ length: 512 }, (_, at) => at % 256));
-    const args = [CHANNEL, 'PUBLISH', '10', '60000', '60000', '60000', '1', '0', bytes];
+    const args = [CHANNEL, 'PUBLISH', '10', '60000', '60000', '60000', '1', 'rc1:', '0', bytes];
     const [reply] = await driver.execute([{ script: appendScript, keys: [log, last], args }], {
       buffers: true,
     });

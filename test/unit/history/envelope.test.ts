@@ -1,5 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { escapePayload, unwrap, wrapTransient } from '../../../src/history/envelope.js';
+import {
+  escapePayload,
+  headerStart,
+  OF_OTHER_DATABASE,
+  unwrap,
+  wrapTransient,
+} from '../../../src/history/envelope.js';
 import { fc } from '../../support/property.js';
 
 const [position, previous] = ['1795319308000409-432766', '1795319307999458-9'];
@@ -64,4 +70,33 @@ test('JSON is published unchanged', () => {
       expect(escapePayload(json)).toBe(json);
     }),
   );
+});
+
+describe('a header of a logical database', () => {
+  const bodies = ['1-0:0-0\npayload', '~\npayload'];
+
+  test.each(bodies)('is read in that database only: %j', (body) => {
+    for (const [written, read] of [
+      ['', ''],
+      ['@1', '@1'],
+      ['@12', '@12'],
+    ]) {
+      expect(unwrap(headerStart(written as string) + body, read)?.payload).toBe('payload');
+    }
+    for (const [written, read] of [
+      ['', '@1'],
+      ['@1', ''],
+      ['@1', '@2'],
+      ['@1', '@12'],
+    ]) {
+      const text = headerStart(written as string) + body;
+      expect(unwrap(text, read)).toBe(OF_OTHER_DATABASE);
+      expect(unwrap(Buffer.from(text), read)).toBe(OF_OTHER_DATABASE);
+    }
+  });
+
+  test('an escaped payload belongs to no database', () => {
+    const escaped = escapePayload('rc1@1:~\n');
+    for (const suffix of ['', '@1', '@2']) expect(unwrap(escaped, suffix)?.payload).toBe('rc1@1:~\n');
+  });
 });

@@ -247,7 +247,7 @@ describe('with history', () => {
   function shown(command: Command): string {
     if (!isScriptCall(command)) return `${command[1]} ${command[2]}`;
     expect(command.script).toBe(appendScript);
-    const [channel, , , , , , , ...messages] = command.args;
+    const [channel, , , , , , , , ...messages] = command.args;
     const payloads = messages.flatMap((each, at) =>
       at % 2 === 0 ? [] : [messages[at - 1] === '0' ? each : `${each}*`],
     );
@@ -278,7 +278,7 @@ describe('with history', () => {
       {
         script: appendScript,
         keys: [log, last, once('k')],
-        args: ['x', 'PUBLISH', '10', '1000', '60000', '600000', '500000', '3', 'a', '0', 'b'],
+        args: ['x', 'PUBLISH', '10', '1000', '60000', '600000', '500000', 'rc1:', '3', 'a', '0', 'b'],
       },
     ]);
   });
@@ -335,7 +335,7 @@ describe('with history', () => {
     const big = 'b'.repeat(600_000);
     for (let at = 0; at < 3; at++) append(big, { channel: 'y' });
     await turn();
-    const counts = driver.only.commands.map((command) => ((command as ScriptCall).args.length - 7) / 2);
+    const counts = driver.only.commands.map((command) => ((command as ScriptCall).args.length - 8) / 2);
     expect(counts).toEqual([100, 100, 50, 1, 1, 1]);
   });
 

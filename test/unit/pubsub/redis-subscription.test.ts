@@ -42,7 +42,10 @@ function scene(kind: SubscriptionKind = 'channel') {
   const clock = new FakeClock();
   const history = new History();
   const service = new ServiceContext(new ErrorReporter(undefined));
-  const entry = new RedisSubscription({ kind, reader: history, clock, began: clock.now() }, 'x');
+  const entry = new RedisSubscription(
+    { kind, reader: history, clock, databaseSuffix: '', began: clock.now() },
+    'x',
+  );
   const person = (act: (message: unknown) => void = () => {}) => {
     const got: unknown[] = [];
     const gaps: Discontinuity[] = [];
