@@ -82,7 +82,10 @@ export class AppendBatch<T> {
     this.#bytes += append.payload.length;
   }
 
-  /** `random`, in [0, 1), becomes the nonce of the positions. `suffix`: the {@link databaseSuffix} of the publisher. */
+  /**
+   * `random`, in [0, 1), becomes the nonce of the positions, which is never 0. `suffix`: the
+   * {@link databaseSuffix} of the publisher.
+   */
   toScriptCall(random: number, suffix = ''): ScriptCall {
     const { channel, sharded, history } = this.#first;
     const names = historyKeys(channel);
@@ -94,7 +97,7 @@ export class AppendBatch<T> {
       String(history.ttl),
       String(history.positionTtl),
       String(IDEMPOTENCY_KEY_TTL),
-      String(Math.floor(random * 1_000_000)),
+      String(1 + Math.floor(random * 999_999)),
       headerStart(suffix),
     ];
     for (const { idempotencyKey, payload } of this.#appends) {

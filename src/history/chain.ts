@@ -1,4 +1,5 @@
-import { ORIGIN, type Position, positionTime } from './position.js';
+import { isOrigin, ORIGIN, type Position, positionTime } from './position.js';
+import type { HistoryServer } from './server-identity.js';
 
 /** Links a message to the one before it in its channel. */
 export interface ChainLink {
@@ -18,7 +19,7 @@ export type UnrecoverableReason = 'trimmed' | 'wiped' | 'forked';
 
 /** Returns why the chain continues after `previous` instead of after `position`, the reader's own. */
 export function classifyBreak(position: Position, previous: Position): UnrecoverableReason {
-  if (previous === ORIGIN) return 'wiped';
+  if (isOrigin(previous)) return 'wiped';
   return positionTime(previous) <= positionTime(position) ? 'forked' : 'trimmed';
 }
 
@@ -36,10 +37,10 @@ export interface Page<T extends ChainLink> {
   /** There are messages after these. */
   readonly more: boolean;
   /**
-   * Identifies the server, or '' if it is not known. Another server, or the same one restarted, may have
-   * lost the messages it acknowledged last, without a trace if no reader had received them.
+   * The server the page was read from, if that was requested. Another server may have lost the messages
+   * that were acknowledged last, without a trace if no reader had received them.
    */
-  readonly server: string;
+  readonly server: HistoryServer | undefined;
   readonly messages: readonly T[];
 }
 
@@ -99,7 +100,7 @@ export function mergeIntoChain<T extends ChainLink>(
     // It arrived before the read, and the server has lost it since.
     if (behind && from?.beforeRead === true && time > positionTime(page.last)) continue;
     if (at !== undefined && time <= positionTime(at)) continue;
-    const next = at === undefined || link.previous === at;
+    const next = at === undefined || follows(at, link.previous);
     // Either already delivered, or written before a failover that lost it. Deliver it only if the page
     // shows that it is the next message.
     const doubtful = from !== undefined && time <= highWaterMark;
@@ -113,9 +114,11 @@ export function mergeIntoChain<T extends ChainLink>(
     at = link.position;
   }
 
-  // The newest message is neither kept nor buffered.
   if (!readAgain && at !== undefined && positionTime(at) < positionTime(page.last)) {
-    steps.push({ type: 'break', reason: 'trimmed' });
+    // The newest message is neither kept nor buffered, or the channel was wiped and is empty.
+    if (!follows(at, page.last)) {
+      steps.push({ type: 'break', reason: isOrigin(page.last) ? 'wiped' : 'trimmed' });
+    }
     at = page.last;
   }
   if (!page.more) at ??= page.last;
@@ -123,6 +126,11 @@ export function mergeIntoChain<T extends ChainLink>(
   const stillBuffered: BufferedMessage<T>[] = [];
   for (const { from } of candidates.slice(done)) if (from !== undefined) stillBuffered.push(from);
   return { steps, position: at, buffered: stillBuffered, readAgain };
+}
+
+/** True if `previous`, the predecessor of a message, is where a reader at `position` is. */
+export function follows(position: Position, previous: Position): boolean {
+  return previous === position || (position === ORIGIN && isOrigin(previous));
 }
 
 interface MergeCandidate<T extends ChainLink> {

@@ -6,8 +6,10 @@ import { defineScript } from '../redis/script.js';
 import type { SharedClient } from '../redis/shared-client.js';
 import type { ChainLink, Page } from './chain.js';
 import { historyKeys } from './keys.js';
+import { DEFAULT_POSITION_TTL } from './options.js';
 import { type Position, positionTime } from './position.js';
 import readSource from './read.lua';
+import type { HistoryServer } from './server-identity.js';
 
 /** Reads a page; see read.lua. */
 export const readScript = defineScript('read', readSource);
@@ -32,6 +34,10 @@ export interface ReadRequest {
   readonly reverse?: boolean;
   /** Payloads as bytes. */
   readonly binary?: boolean;
+  /** Identify the server: as known of the present connection, or as it is now. @default not at all */
+  readonly identify?: 'cached' | 'now';
+  /** On a channel without a position, create one, so that a later wipe shows. @default false */
+  readonly createOrigin?: boolean;
 }
 
 interface PendingRead {
@@ -53,8 +59,8 @@ const MAX_ATTEMPTS = 3;
 
 /** Reads pages of histories. */
 export interface RetryingReader {
-  /** See {@link HistoryReader.read}. */
-  read(request: ReadRequest): Promise<Page<StoredMessage>>;
+  /** See {@link HistoryReader.identify}. */
+  identify(channel: string): Promise<HistoryServer>;
   /** See {@link HistoryReader.readWithRetry}. */
   readWithRetry(request: ReadRequest, abandoned: () => boolean): Promise<Page<StoredMessage>>;
 }
@@ -64,6 +70,10 @@ export class HistoryReader implements RetryingReader {
   readonly #client: SharedClient;
   readonly #clock: Clock;
   readonly #timeout: number;
+  /** The server of the command connection, once it is known. On a Cluster each slot has its own. */
+  #server: HistoryServer | undefined;
+  /** Counts connections: a reply from an earlier one says nothing about this one. */
+  #connection = 0;
   readonly #queues: Record<'text' | 'binary', PendingRead[]> = { text: [], binary: [] };
   #scheduled = false;
 
@@ -71,10 +81,22 @@ export class HistoryReader implements RetryingReader {
     this.#client = client;
     this.#clock = clock;
     this.#timeout = timeout;
+    client.listen({
+      connection: () => {
+        this.#server = undefined;
+        this.#connection++;
+      },
+    });
   }
 
-  /** Reads a page in one attempt. */
-  read(request: ReadRequest): Promise<Page<StoredMessage>> {
+  /** Returns the server that has the channel's history; needs no round trip if it is known. */
+  async identify(channel: string): Promise<HistoryServer> {
+    if (this.#server !== undefined) return this.#server;
+    const { server } = await this.#read({ channel, limit: 0, identify: 'cached' });
+    return server ?? '';
+  }
+
+  #read(request: ReadRequest): Promise<Page<StoredMessage>> {
     return new Promise((resolve, reject) => {
       this.#queues[request.binary === true ? 'binary' : 'text'].push({ request, resolve, reject });
       if (this.#scheduled) return;
@@ -102,7 +124,7 @@ export class HistoryReader implements RetryingReader {
         throw new ConnectionError('the read of the history was abandoned');
       try {
         const onTimeout = () => new TimeoutError(`history was not read within ${this.#timeout} ms`);
-        return await withTimeout(this.#clock, this.#timeout, this.read(request), onTimeout);
+        return await withTimeout(this.#clock, this.#timeout, this.#read(request), onTimeout);
       } catch (cause) {
         const error = toRollcallError(cause);
         const permanent = error instanceof CommandError && !RETRYABLE_ERROR.test(serverErrorMessage(error));
@@ -125,34 +147,51 @@ export class HistoryReader implements RetryingReader {
   async #send(reads: readonly PendingRead[], binary: boolean): Promise<void> {
     for (let at = 0; at < reads.length; at += BATCH) {
       const batch = reads.slice(at, at + BATCH);
+      const connection = this.#connection;
       try {
-        const calls = batch.map(({ request }) => toScriptCall(request));
+        const identifying = this.#identifyingReads(batch);
+        const calls = batch.map((read) => toScriptCall(read.request, identifying.has(read)));
         const replies = await this.#client.execute(calls, { buffers: binary });
-        batch.forEach((read, at) => {
-          completeRead(read, replies[at]);
-        });
+        const pages = batch.map((read, place) => parseReply(replies[place], identifying.has(read)));
+        let server: HistoryServer | undefined;
+        if (!this.#client.capabilities.cluster) {
+          for (const page of pages) if (!(page instanceof Error)) server ??= page.server;
+          if (server !== undefined && connection === this.#connection) this.#server = server;
+        }
+        for (const [place, read] of batch.entries()) {
+          this.#complete(read, pages[place] as Page<StoredMessage> | Error, server);
+        }
       } catch (error) {
         for (const { reject } of batch) reject(error as Error);
       }
     }
   }
+
+  /** The reads that ask the server for its identity: on a Cluster each, otherwise at most one per round trip. */
+  #identifyingReads(batch: readonly PendingRead[]): ReadonlySet<PendingRead> {
+    const requested = batch.filter(({ request }) => request.identify !== undefined);
+    if (this.#client.capabilities.cluster || requested.length === 0) return new Set(requested);
+    const needed = this.#server === undefined || requested.some(({ request }) => request.identify === 'now');
+    // Not always the first one: if its channel cannot be read, a retry asks with another.
+    const chosen = requested[Math.floor(this.#clock.random() * requested.length)] as PendingRead;
+    return new Set(needed ? [chosen] : []);
+  }
+
+  #complete(
+    { request, resolve, reject }: PendingRead,
+    page: Page<StoredMessage> | Error,
+    server: HistoryServer | undefined,
+  ): void {
+    if (page instanceof Error) return reject(page);
+    if (request.identify === undefined || page.server !== undefined) return resolve(page);
+    const known = request.identify === 'cached' ? (server ?? this.#server) : server;
+    if (known !== undefined) return resolve({ ...page, server: known });
+    reject(new ConnectionError('history: the server was not identified', { outcome: 'failed' }));
+  }
 }
 
-function completeRead({ resolve, reject }: PendingRead, reply: Reply | undefined): void {
-  if (reply instanceof Error) {
-    reject(new CommandError(`history: Redis refused: ${reply.message}`, { cause: reply }));
-  } else if (Array.isArray(reply)) resolve(parsePage(reply as readonly Reply[]));
-  else reject(new ConnectionError('history: no reply', { outcome: 'unknown' }));
-}
-
-function toScriptCall({
-  channel,
-  after,
-  before,
-  limit,
-  reverse,
-  maxBytes = MAX_PAGE_BYTES,
-}: ReadRequest): ScriptCall {
+function toScriptCall(request: ReadRequest, identify: boolean): ScriptCall {
+  const { channel, after, before, limit, reverse, maxBytes = MAX_PAGE_BYTES, createOrigin } = request;
   const { stream, lastPosition } = historyKeys(channel);
   return {
     script: readScript,
@@ -163,20 +202,28 @@ function toScriptCall({
       String(limit),
       String(maxBytes),
       reverse === true ? '1' : '0',
+      identify ? '1' : '0',
+      createOrigin === true ? String(DEFAULT_POSITION_TTL) : '0',
     ],
   };
 }
 
-function parsePage(reply: readonly Reply[]): Page<StoredMessage> {
+function parseReply(reply: Reply | undefined, identified: boolean): Page<StoredMessage> | Error {
+  if (reply instanceof Error) {
+    return new CommandError(`history: Redis refused: ${reply.message}`, { cause: reply });
+  }
+  if (!Array.isArray(reply)) return new ConnectionError('history: no reply', { outcome: 'unknown' });
+  const fields = reply as readonly Reply[];
   const messages: StoredMessage[] = [];
-  for (let at = 3; at + 3 < reply.length; at += 4) {
+  for (let at = 3; at + 3 < fields.length; at += 4) {
     messages.push({
-      position: `${String(reply[at])}-${String(reply[at + 1])}`,
-      previous: String(reply[at + 2]),
-      payload: reply[at + 3] as Payload,
+      position: `${String(fields[at])}-${String(fields[at + 1])}`,
+      previous: String(fields[at + 2]),
+      payload: fields[at + 3] as Payload,
     });
   }
-  return { last: String(reply[0]), more: Number(reply[1]) === 1, server: String(reply[2]), messages };
+  const server = identified ? String(fields[2]) : undefined;
+  return { last: String(fields[0]), more: Number(fields[1]) === 1, server, messages };
 }
 
 function serverErrorMessage(error: CommandError): string {

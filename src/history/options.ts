@@ -2,16 +2,22 @@ import { InvalidArgumentError } from '../internal/errors.js';
 import { assertOptions, numberOption } from '../internal/validate.js';
 import type { HistoryOptions } from './append.js';
 
-const WEEK = 7 * 24 * 60 * 60 * 1_000;
+/** Default of `positionTtl`: 7 days, in ms. */
+export const DEFAULT_POSITION_TTL = 7 * 24 * 60 * 60 * 1_000;
 
 /** Validates `history` and fills in its defaults. */
 export function resolveHistoryOptions(history: HistoryOptions): Required<HistoryOptions> {
   assertOptions('history', history);
   const ttl = requiredCount('history.ttl', history.ttl);
-  const positionTtl = numberOption('history.positionTtl', history.positionTtl, Math.max(WEEK, ttl), {
-    min: ttl,
-    integer: true,
-  });
+  const positionTtl = numberOption(
+    'history.positionTtl',
+    history.positionTtl,
+    Math.max(DEFAULT_POSITION_TTL, ttl),
+    {
+      min: ttl,
+      integer: true,
+    },
+  );
   return Object.freeze({ size: requiredCount('history.size', history.size), ttl, positionTtl });
 }
 

@@ -6,7 +6,7 @@ import { InvalidArgumentError } from '../internal/errors.js';
  */
 export type Position = string;
 
-/** The position before the first message of a channel. */
+/** The position of a channel that has none: it has had no messages, or was wiped. */
 export const ORIGIN: Position = '0-0';
 
 const POSITION = /^\d{1,16}-\d{1,10}$/;
@@ -21,6 +21,14 @@ export function assertPosition(argument: string, value: unknown): asserts value 
   if (!isPosition(value)) {
     throw new InvalidArgumentError(argument, 'must be a position returned by rollcall');
   }
+}
+
+/**
+ * True for a position before the first message: {@link ORIGIN}, or one with the nonce 0, which read.lua
+ * creates for a channel without messages. In contrast to ORIGIN, it does not survive a wipe.
+ */
+export function isOrigin(position: Position): boolean {
+  return position.endsWith('-0');
 }
 
 /** When the message was appended, in µs by the server's clock. Positions are ordered by this. */

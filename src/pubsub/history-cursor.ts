@@ -2,11 +2,13 @@ import {
   type BufferedMessage,
   type ChainLink,
   type ChainResult,
+  follows,
   mergeIntoChain,
   type Page,
 } from '../history/chain.js';
-import type { RetryingReader, StoredMessage } from '../history/history-reader.js';
+import type { ReadRequest, RetryingReader, StoredMessage } from '../history/history-reader.js';
 import { ORIGIN, type Position, positionTime } from '../history/position.js';
+import { type HistoryServer, isSameServer } from '../history/server-identity.js';
 import type { RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import type { Payload } from '../redis/driver.js';
@@ -103,7 +105,7 @@ export class HistoryCursor {
   /** The Redis subscription is lost and not yet back. */
   #lost = false;
   /** The server that had the last message; undefined until it is known. */
-  #server: string | undefined;
+  #server: HistoryServer | undefined;
   #positionWaiters: (() => void)[] = [];
 
   constructor(
@@ -205,7 +207,7 @@ export class HistoryCursor {
       return false;
     }
     const ahead = positionTime(link.position) > this.#highWaterMark;
-    const next = ahead && (this.#position === undefined || link.previous === this.#position);
+    const next = ahead && (this.#position === undefined || follows(this.#position, link.previous));
     if (next && this.#backpressure?.full !== true) {
       this.#advanceTo(link.position);
       return true;
@@ -227,8 +229,8 @@ export class HistoryCursor {
     this.#setPosition(position);
     if (!isFirst || this.#server !== undefined) return;
     // The server must be known before another one can take its place.
-    this.#reader.read({ channel: this.#owner.name, limit: 0 }).then(
-      ({ server }) => {
+    this.#reader.identify(this.#owner.name).then(
+      (server) => {
         if (this.#subscribed) this.#server ??= server;
       },
       () => {},
@@ -314,10 +316,18 @@ export class HistoryCursor {
     this.#owner.onCaughtUp(this);
   }
 
-  #createRequest() {
+  #createRequest(): ReadRequest & { binary: boolean } {
     const { name, binary } = this.#owner;
-    // To begin with the next message, only the last position is needed.
-    return { channel: name, after: this.#position, limit: this.#startsAtLatest() ? 0 : PAGE, binary };
+    return {
+      channel: name,
+      after: this.#position,
+      // To begin with the next message, only the last position is needed.
+      limit: this.#startsAtLatest() ? 0 : PAGE,
+      binary,
+      // A connection that was lost says nothing about the server that is there now.
+      identify: this.#gap !== undefined || this.#lost ? 'now' : 'cached',
+      createOrigin: this.#position === undefined || this.#position === ORIGIN,
+    };
   }
 
   #startsAtLatest(): boolean {
@@ -333,6 +343,10 @@ export class HistoryCursor {
     }
     // The start position is known now, even if the queue has no room yet.
     this.#resolvePositioned();
+    if (typeof this.#start === 'object' && this.#start.after === this.#position) {
+      // A start position that the server has not reached must not make every later message look old.
+      this.#highWaterMark = Math.min(this.#highWaterMark, positionTime(page.last));
+    }
     this.#checkContinuity(page.server);
     const live = new Set(this.#liveBuffer.map(({ message }) => message.position));
     const result = mergeIntoChain<StoredMessage>(
@@ -363,13 +377,15 @@ export class HistoryCursor {
   }
 
   /** Losses that leave no trace in the chain are announced before what can be recovered. */
-  #checkContinuity(server: string): void {
+  #checkContinuity(server: HistoryServer | undefined): void {
     const before = this.#server;
-    this.#server = server;
-    if (before !== undefined && before !== server) return this.#emitUnrecovered('failover');
+    this.#server = server ?? before;
+    if (before !== undefined && server !== undefined && !isSameServer(before, server)) {
+      return this.#emitUnrecovered('failover');
+    }
     const gap = this.#gap;
     if (gap === undefined) return;
-    // Before the first message, a wipe leaves the chain as it was.
+    // Without a position, a wipe leaves the chain as it was.
     if (before === undefined || this.#hasUnchainedMessages || this.#position === ORIGIN)
       this.#emitUnrecovered(gap.reason);
   }

@@ -137,7 +137,7 @@ export interface HistoryPage<T> {
   readonly messages: HistoryMessage<T>[];
   /**
    * The end of the page: continue with `since: position`, or in reverse with `before: position`. For a
-   * page without messages, the position of the last message ever published, or `0-0` if there was none.
+   * page without messages, the position of the last message ever published, or one before the first.
    */
   readonly position: Position;
   /** There are more messages after this page. */

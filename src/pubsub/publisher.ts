@@ -130,13 +130,14 @@ export class Publisher {
 
   /**
    * A script call that the server answers with NOSCRIPT is sent again, and messages sent in the meantime
-   * would overtake it. So while the reply to messages with history is pending, all others wait.
+   * would overtake it. So while the reply to messages with history is pending, all others wait, and
+   * messages without history are not sent together with earlier ones of their channel that have one.
    */
   #flush(): void {
     this.#removeExpired();
-    const batch = this.#queue;
-    if (batch.length === 0 || this.#busy) return;
-    this.#queue = [];
+    if (this.#queue.length === 0 || this.#busy) return;
+    const { batch, rest } = splitAfterAppends(this.#queue);
+    this.#queue = rest;
     for (const publication of batch) publication.sent = true;
     const commands = groupIntoCommands(batch);
     const hasHistory = commands !== batch;
@@ -222,6 +223,22 @@ export class Publisher {
     this.#queue = [];
     for (const publication of queue) publication.fail(error);
   }
+}
+
+/** Splits off the messages that must wait for the reply to a message with history on the same channel. */
+function splitAfterAppends(queue: Publication[]): { batch: Publication[]; rest: Publication[] } {
+  const appended = new Set<string>();
+  const waiting = new Set<string>();
+  const rest: Publication[] = [];
+  const batch = queue.filter((publication) => {
+    const { channel, history } = publication.request;
+    if (history !== undefined) appended.add(channel);
+    else if (appended.has(channel)) waiting.add(channel);
+    if (!waiting.has(channel)) return true;
+    rest.push(publication);
+    return false;
+  });
+  return { batch: rest.length === 0 ? queue : batch, rest };
 }
 
 /** Groups messages with history by channel, in the order of each channel. Returns `batch` itself if none has history. */

@@ -7,7 +7,9 @@ export function defineScript(name: string, source: string): Script {
 }
 
 /**
- * Sends script calls as EVALSHA, and as EVAL if the server is not known to have the script.
+ * Sends script calls as EVALSHA, and as EVAL if the server is not known to have the script. In a pipeline
+ * SCRIPT LOAD precedes the first EVAL: servers from Redis 7.4 and Valkey 8 on keep only the latest 500
+ * scripts that were sent by EVAL, but all that were loaded.
  *
  * Inside MULTI a missing script replies NOSCRIPT while the other commands are applied, so the whole
  * batch, which must be idempotent, is run again with EVAL. In a pipeline only the commands that
@@ -15,10 +17,13 @@ export function defineScript(name: string, source: string): Script {
  */
 export class ScriptRunner {
   readonly #known = new Set<string>();
+  /** SCRIPT LOAD is not supported or not permitted. */
+  #cannotLoad = false;
 
   /** A new connection may lead to another server, which may not have the scripts. */
   reset(): void {
     this.#known.clear();
+    this.#cannotLoad = false;
   }
 
   /** Sends `commands` with `send`, which takes plain commands. */
@@ -31,16 +36,16 @@ export class ScriptRunner {
     for (const command of commands) if (isScriptCall(command)) scripts.add(command.script);
     if (scripts.size === 0) return send(commands as readonly PlainCommand[]);
 
-    const replies = await send(this.#expand(commands, (script) => this.#known.has(script.sha)));
+    const unknown = [...scripts].filter(({ sha }) => !this.#known.has(sha));
+    const replies = await this.#sendLoading(atomic ? [] : unknown, this.#expand(commands), send);
     if (replies.some(isNoScript)) {
       for (const script of scripts) this.#known.delete(script.sha);
       const again = [...commands.keys()].filter((at) => atomic || isNoScript(replies[at]));
-      const more = await send(
-        this.#expand(
-          again.map((at) => commands[at] as Command),
-          () => false,
-        ),
+      const repeated = again.map((at) => commands[at] as Command);
+      const missing = [...scripts].filter((script) =>
+        repeated.some((command) => isScriptCall(command) && command.script === script),
       );
+      const more = await this.#sendLoading(atomic ? [] : missing, this.#expand(repeated), send);
       again.forEach((at, place) => {
         replies[at] = more[place] as Reply;
       });
@@ -49,12 +54,26 @@ export class ScriptRunner {
     return replies;
   }
 
-  #expand(commands: readonly Command[], byDigest: (script: Script) => boolean): PlainCommand[] {
+  /** Loads `scripts` before `commands`, in the same round trip. Not in MULTI, which a refused command aborts. */
+  async #sendLoading(
+    scripts: readonly Script[],
+    commands: readonly PlainCommand[],
+    send: (commands: readonly PlainCommand[]) => Promise<Reply[]>,
+  ): Promise<Reply[]> {
+    if (scripts.length === 0 || this.#cannotLoad) return send(commands);
+    const loads = scripts.map(({ source }): PlainCommand => ['SCRIPT', 'LOAD', source]);
+    const replies = await send([...loads, ...commands]);
+    const loaded = replies.splice(0, loads.length);
+    if (loaded.some((reply) => reply instanceof Error)) this.#cannotLoad = true;
+    return replies;
+  }
+
+  #expand(commands: readonly Command[]): PlainCommand[] {
     return commands.map((command): PlainCommand => {
       if (!isScriptCall(command)) return command;
       const { script, keys, args } = command;
       const count = String(keys.length);
-      return byDigest(script)
+      return this.#known.has(script.sha)
         ? ['EVALSHA', script.sha, count, ...keys, ...args]
         : ['EVAL', script.source, count, ...keys, ...args];
     });

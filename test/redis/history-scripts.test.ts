@@ -78,12 +78,36 @@ interface Read {
 /** Calls read.lua as the reader does. */
 async function read(options: Record<string, unknown> = {}): Promise<Read> {
   const { after = '-', before = '+', limit = 100, maxBytes = 1_000_000, reverse = '0', on } = options;
-  const call = ['EVAL', readScript.source, 2, log, last, after, before, limit, maxBytes, reverse];
+  const { originTtl = 0 } = options;
+  const call = [
+    'EVAL',
+    readScript.source,
+    2,
+    log,
+    last,
+    after,
+    before,
+    limit,
+    maxBytes,
+    reverse,
+    1,
+    originTtl,
+  ];
   const reply = await ((on as RespConnection | undefined) ?? commands).send(call.map(String), COMMAND_MS);
   if (reply instanceof Error) throw reply;
-  const [newest, more, runId, ...flat] = reply as [string, number, string, ...string[]];
-  // A replica says its own.
-  if (on === undefined) expect(String(await run('INFO', 'server'))).toContain(`run_id:${runId}`);
+  const [newest, more, identity, ...flat] = reply as [string, number, string, ...string[]];
+  const [runId, replicationId, previousId] = identity.split(':');
+  // A replica has ids of its own.
+  if (on === undefined) {
+    const info = String(await run('INFO'));
+    for (const line of [
+      `run_id:${runId}`,
+      `master_replid:${replicationId}`,
+      `master_replid2:${previousId}`,
+    ]) {
+      expect(info).toContain(line);
+    }
+  }
   const messages: Read['messages'] = [];
   for (let at = 0; at < flat.length; at += 4) {
     const [time, nonce, previous, payload] = flat.slice(at, at + 4) as [string, string, string, string];
@@ -204,6 +228,15 @@ describe('append', () => {
     for (let at = 1; at < 100; at++) {
       expect(timeOf(many[at]!.position)).toBe(timeOf(many[at - 1]!.position) + 1);
     }
+  });
+
+  test('a clock behind the last id of an empty stream', async () => {
+    const future = (await redisMicros()) + HOUR;
+    await run('XADD', log, `${future}-0`, 'n', '1', 'p', '0-0', 'm', 'x');
+    await run('XTRIM', log, 'MAXLEN', '0');
+    const outcomes = await append(['a', 'b']);
+    expect(outcomes.map(({ position }) => timeOf(position))).toEqual([future + 1, future + 2]);
+    expect((await read()).messages.map(({ previous }) => previous)).toEqual(['0-0', outcomes[0]?.position]);
   });
 
   test('the last position evicted alone: the newest message knows it, also of the future', async () => {
@@ -338,7 +371,11 @@ describe('append', () => {
       buffers: true,
     });
     const [position] = reply as [Buffer];
-    const reading = { script: readScript, keys: [log, last], args: ['-', '+', '10', '100000', '0'] };
+    const reading = {
+      script: readScript,
+      keys: [log, last],
+      args: ['-', '+', '10', '100000', '0', '0', '0'],
+    };
     const [page] = await driver.execute([reading], { buffers: true });
     expect((page as Buffer[]).at(-1)).toEqual(bytes);
     await waitFor(() => heard.length === 1, { message: 'the message' });
@@ -393,6 +430,33 @@ describe('read', () => {
     expect(await count({ maxBytes: 40_000 })).toEqual([40, 1]);
     expect(await count({ maxBytes: 49_999 })).toEqual([49, 1]);
     expect(await count({ maxBytes: 50_000 })).toEqual([50, 0]);
+  });
+
+  test('creates a position for an empty channel if requested, and only then', async () => {
+    expect((await read()).last).toBe('0-0');
+    const { last: origin } = await read({ originTtl: 60_000 });
+    expect(origin).toMatch(/^\d{16}-0$/);
+    expect(await read()).toEqual({ last: origin, more: 0, messages: [] });
+    expect((await read({ originTtl: 60_000 })).last).toBe(origin);
+    expect(await run('PTTL', last)).toBeGreaterThan(50_000);
+    const [one] = await append(['a']);
+    expect(timeOf(one!.position)).toBeGreaterThan(timeOf(origin));
+    expect((await read({ originTtl: 60_000 })).messages).toMatchObject([{ previous: origin }]);
+  });
+
+  test('creates no position where the server refuses writes', async () => {
+    cleanUps.push(() => run('CONFIG', 'SET', 'maxmemory', '0'));
+    await run('CONFIG', 'SET', 'maxmemory', '100kb');
+    expect((await read({ originTtl: 60_000 })).last).toBe('0-0');
+  });
+
+  test('before the first position, and after one in the future, there is nothing', async () => {
+    const [one] = await append(['a']);
+    for (const reverse of ['0', '1']) {
+      for (const range of [{ before: '0' }, { before: '1' }, { after: '9999999999999999' }]) {
+        expect(await read({ ...range, reverse })).toEqual({ last: one?.position, more: 0, messages: [] });
+      }
+    }
   });
 
   test('changes nothing', async () => {

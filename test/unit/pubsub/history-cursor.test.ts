@@ -21,6 +21,7 @@ class Server {
   /** Goes on over wipes, as a server's clock does. */
   time = 1_000;
   nonce = 1;
+  refusesWrites = false;
   count = 0;
 
   constructor(readonly size = 1_000) {}
@@ -48,14 +49,20 @@ class Server {
     this.nonce++;
   }
 
-  page({ after, limit }: ReadRequest): Page<StoredMessage> {
+  /** As read.lua returns it: a failover makes it another server. */
+  get identity(): string {
+    return `s${this.nonce}:r${this.nonce}:0`;
+  }
+
+  page({ after, limit, createOrigin }: ReadRequest): Page<StoredMessage> {
+    if (createOrigin === true && this.last === ORIGIN && !this.refusesWrites) this.last = `${++this.time}-0`;
     const all = this.log.filter(
       ({ position }) => after === undefined || positionTime(position) > positionTime(after),
     );
     return {
       last: this.last,
       more: all.length > limit,
-      server: `s${this.nonce}`,
+      server: this.identity,
       messages: all.slice(0, limit),
     };
   }
@@ -72,8 +79,8 @@ class Reads implements RetryingReader {
   }[] = [];
 
   /** A look at the server, answered at once. */
-  async read(request: ReadRequest): Promise<Page<StoredMessage>> {
-    return this.server.page(request);
+  async identify(): Promise<string> {
+    return this.server.identity;
   }
 
   readWithRetry(request: ReadRequest): Promise<Page<StoredMessage>> {
@@ -282,7 +289,19 @@ describe('a start position', () => {
     expect(gaps).toEqual([]);
   });
 
-  test('latest on an empty channel: a wipe in a gap would leave no trace', async () => {
+  test('latest on an empty channel: nothing is missing after a gap without messages', async () => {
+    const { cursor, live, read, got, gaps } = scene({ start: 'latest' });
+    cursor.subscribed();
+    await read();
+    cursor.dropped();
+    cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
+    await read();
+    live();
+    expect(got).toEqual([1]);
+    expect(gaps.map(({ recovered }) => recovered)).toEqual([true]);
+  });
+
+  test('latest on an empty channel: the first messages are recovered after a gap', async () => {
     const { cursor, server, live, read, got, gaps } = scene({ start: 'latest' });
     cursor.subscribed();
     await read();
@@ -292,11 +311,54 @@ describe('a start position', () => {
     await read();
     live();
     expect(got).toEqual([1, 2]);
-    expect(gaps.map(({ recovered }) => recovered)).toEqual([false]);
+    expect(gaps.map(({ recovered }) => recovered)).toEqual([true]);
+  });
+
+  test.each([false, true])(
+    'latest on an empty channel: a wipe in a gap is announced, another reader since: %s',
+    async (another) => {
+      const { cursor, server, live, read, got, gaps } = scene({ start: 'latest' });
+      cursor.subscribed();
+      await read();
+      cursor.dropped();
+      server.append();
+      server.wipe();
+      if (another) server.page({ channel: 'x', limit: 0, createOrigin: true });
+      cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
+      await read();
+      live();
+      await read();
+      expect(got).toEqual([2]);
+      expect(gaps).toMatchObject([{ reason: 'wiped', recovered: false }]);
+    },
+  );
+
+  test('latest on an empty channel whose server refuses writes: a wipe would leave no trace', async () => {
+    const { cursor, server, live, read, got, gaps } = scene({ start: 'latest' });
+    server.refusesWrites = true;
+    cursor.subscribed();
+    await read();
     cursor.dropped();
+    server.append();
     cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
     await read();
-    expect(gaps.map(({ recovered }) => recovered)).toEqual([false, true]);
+    live();
+    expect(got).toEqual([1, 2]);
+    expect(gaps.map(({ recovered }) => recovered)).toEqual([false]);
+  });
+
+  test('a position that the server has not reached: live messages are delivered without reads', async () => {
+    const { cursor, server, live, read, got, gaps, reads } = scene({
+      start: { after: '9999999999999999-9' },
+    });
+    server.append();
+    cursor.subscribed();
+    await read();
+    live();
+    live();
+    expect(reads.open).toEqual([]);
+    expect(got).toEqual([2, 3]);
+    expect(gaps.map(({ recovered }) => recovered)).toEqual([false]);
   });
 
   test('earliest: all messages that are kept, without a gap for those that are not', async () => {

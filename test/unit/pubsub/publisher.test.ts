@@ -297,7 +297,7 @@ describe('with history', () => {
     expect(batches()).toEqual([['x [a c]', 'y [b e]', 'z [d]']]);
   });
 
-  test('a message without history ends the batch of its channel, and no other', async () => {
+  test('a message without history waits for earlier ones of its channel that have one, and for no other', async () => {
     const all = [
       append('a'),
       append('b', { channel: 'y' }),
@@ -306,8 +306,14 @@ describe('with history', () => {
       append('e', { channel: 'y' }),
     ];
     await turn();
-    expect(batches()).toEqual([['x [a]', 'y [b e]', 'x c', 'x [d]']]);
-    driver.only.ack([appended(1, 1), appended(10, 2), 7, appended(2, 1)]);
+    expect(batches()).toEqual([['x [a]', 'y [b e]']]);
+    driver.only.ack([appended(1, 1), appended(10, 2)]);
+    await turn();
+    expect(batches()).toEqual([
+      ['x [a]', 'y [b e]'],
+      ['x c', 'x [d]'],
+    ]);
+    driver.only.ack([7, appended(2, 1)]);
     await turn();
     expect(all.map(({ position, receivers }) => position ?? receivers)).toEqual([
       '1-1',

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import type { Page } from '../../../src/history/chain.js';
 import type { RetryingReader, StoredMessage } from '../../../src/history/history-reader.js';
 import { ORIGIN } from '../../../src/history/position.js';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { ErrorReporter } from '../../../src/internal/diagnostics.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
 import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js';
+import type { StartPosition } from '../../../src/pubsub/history-cursor.js';
 import { RedisSubscription } from '../../../src/pubsub/redis-subscription.js';
 import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import type { SubscriptionKind } from '../../../src/redis/driver.js';
@@ -27,8 +27,8 @@ class History implements RetryingReader {
     return this.log.at(-1)?.position ?? ORIGIN;
   }
 
-  async read(): Promise<Page<StoredMessage>> {
-    return { last: this.last, more: false, server: 's', messages: [] };
+  async identify(): Promise<string> {
+    return 's';
   }
 
   async readWithRetry({ after = ORIGIN, limit }: { after?: string | undefined; limit: number }) {
@@ -191,6 +191,28 @@ describe('history', () => {
       [1, 2, 3, 4, 5],
     ]);
     expect(entry.handlerCount).toBe(2);
+  });
+
+  test('handlers are called in the order of subscription, also after one has caught up', async () => {
+    const { history, entry, person, confirm } = scene();
+    const order: string[] = [];
+    const add = (name: string, start?: StartPosition) => {
+      const { member, got } = person((message) => order.push(`${name}${message}`));
+      entry.add(member, start);
+      return { member, got };
+    };
+    confirm();
+    history.append();
+    add('a', 'earliest');
+    add('b');
+    add('c', { after: ORIGIN });
+    add('d', 'latest');
+    await turn();
+    await turn();
+    order.length = 0;
+    for (let message = 0; message < 2; message++) entry.receive('x', history.append());
+    await turn();
+    expect(order).toEqual(['a2', 'b2', 'c2', 'd2', 'a3', 'b3', 'c3', 'd3']);
   });
 
   test('after messages without history no gap is announced as recovered', async () => {

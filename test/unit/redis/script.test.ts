@@ -16,6 +16,7 @@ function server() {
       const what = String(args[0]);
       if (name === 'EVALSHA' && !known.has(what)) return new Error('NOSCRIPT No matching script.');
       if (name === 'EVAL') known.add(defineScript('', what).sha);
+      if (name === 'SCRIPT') known.add(defineScript('', String(args[1])).sha);
       return 'OK';
     });
   };
@@ -90,11 +91,12 @@ test('in a pipeline only the commands that were not run are sent again, and repl
       ['EVALSHA', two.sha, '1', 'k', 'c'],
     ],
     [
+      ['SCRIPT', 'LOAD', 'return 2'],
       ['EVAL', 'return 2', '1', 'k', 'a'],
       ['EVAL', 'return 2', '1', 'k', 'c'],
     ],
   ]);
-  expect(replies).toEqual(['3.0', '2.1', '2.2', '3.1']);
+  expect(replies).toEqual(['3.1', '2.1', '2.2', '3.2']);
   await runner.run([call(one), call(two)], numbered, false);
   expect(batches.at(-1)!.map(([name]) => name)).toEqual(['EVALSHA', 'EVALSHA']);
 });
@@ -104,11 +106,14 @@ test('in a pipeline a command with another error is not sent again', async () =>
   const sent: unknown[] = [];
   const send = async (commands: readonly PlainCommand[]): Promise<Reply[]> => {
     sent.push(commands.map(([name]) => name));
-    if (sent.length > 1) return ['done'];
-    return [new Error('WRONGTYPE Operation against a key'), new Error('NOSCRIPT No matching script.')];
+    if (sent.length > 1) return ['sha', 'done'];
+    return ['sha', new Error('WRONGTYPE Operation against a key'), new Error('NOSCRIPT No matching script.')];
   };
   const replies = await runner.run([['INCR', 'list'], call(one)], send, false);
-  expect(sent).toEqual([['INCR', 'EVAL'], ['EVAL']]);
+  expect(sent).toEqual([
+    ['SCRIPT', 'INCR', 'EVAL'],
+    ['SCRIPT', 'EVAL'],
+  ]);
   expect(replies[0]).toMatchObject({ message: 'WRONGTYPE Operation against a key' });
   expect(replies[1]).toBe('done');
 });
@@ -125,7 +130,7 @@ test('when the second attempt of a pipeline fails, the call rejects', async () =
   };
   await expect(runner.run([call(one)], cut, false)).rejects.toThrow('cut');
   await runner.run([call(one)], send, false);
-  expect(names().at(-1)).toEqual(['EVAL']);
+  expect(names().at(-1)).toEqual(['SCRIPT', 'EVAL']);
 });
 
 test.each([true, false])(
@@ -135,13 +140,36 @@ test.each([true, false])(
     let sent = 0;
     const send = async () => {
       sent++;
-      return [new Error('NOSCRIPT No matching script.')];
+      return [...(atomic ? [] : ['sha']), new Error('NOSCRIPT No matching script.')];
     };
     const replies = await runner.run([call(one)], send, atomic);
     expect(sent).toBe(2);
     expect(replies[0]).toBeInstanceOf(Error);
   },
 );
+
+test('in a pipeline scripts are loaded before their first EVAL, so that the server keeps them', async () => {
+  const { send, names } = server();
+  const runner = new ScriptRunner();
+  expect(await runner.run([['GET', 'a'], call(one), call(two), call(one)], send, false)).toHaveLength(4);
+  await runner.run([call(one), call(two)], send, false);
+  expect(names()).toEqual([
+    ['SCRIPT', 'SCRIPT', 'GET', 'EVAL', 'EVAL', 'EVAL'],
+    ['EVALSHA', 'EVALSHA'],
+  ]);
+});
+
+test('where SCRIPT LOAD is refused, scripts are sent by EVAL alone', async () => {
+  const { send, names } = server();
+  const refusing: typeof send = async (commands) => {
+    const replies = await send(commands);
+    return commands.map(([name], at) => (name === 'SCRIPT' ? new Error('NOPERM') : (replies[at] as Reply)));
+  };
+  const runner = new ScriptRunner();
+  expect(await runner.run([call(one)], refusing, false)).toEqual(['OK']);
+  expect(await runner.run([call(two)], refusing, false)).toEqual(['OK']);
+  expect(names()).toEqual([['SCRIPT', 'EVAL'], ['EVAL']]);
+});
 
 test('other errors are returned to the caller, and nothing is repeated', async () => {
   const runner = new ScriptRunner();
