@@ -25,8 +25,8 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
   #resolve!: (end: EventStreamEnd) => void;
   #starting: Promise<void> = Promise.resolve();
   #open = true;
-  /** Something was sent since the last check. */
-  #active = true;
+  /** When something was last sent, by the clock's `monotonic`. */
+  #lastSent = 0;
   #timer: Timer | undefined;
 
   constructor(writer: ResponseWriter, settings: EventStreamSettings) {
@@ -43,7 +43,7 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
     writer.onClose(() => this.#end({ code: ABNORMAL_CLOSURE, reason: 'the client has disconnected' }));
     if (settings.signal?.aborted === true) restart();
     if (!this.#open) return;
-    this.#scheduleKeepAlive();
+    this.#scheduleKeepAlive(settings.keepAliveInterval);
     this.#starting = this.#start();
   }
 
@@ -61,7 +61,7 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
 
   send(event: Uint8Array, moved: boolean): void {
     if (!this.#open) return;
-    this.#active = true;
+    this.#lastSent = this.#settings.clock.monotonic();
     if (!moved) return this.#writer.write(event);
     this.#writer.write(Buffer.concat([Buffer.from(formatId(this.#settings.source.positions.id)), event]));
   }
@@ -104,19 +104,20 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
 
   #write(text: string): void {
     if (!this.#open) return;
-    this.#active = true;
+    this.#lastSent = this.#settings.clock.monotonic();
     this.#writer.write(Buffer.from(text));
   }
 
-  #scheduleKeepAlive(): void {
+  /** Sends a comment once nothing was sent for `keepAliveInterval`. */
+  #scheduleKeepAlive(delay: number): void {
     const { clock, keepAliveInterval, source } = this.#settings;
-    this.#active = false;
     const check = () => {
       if (source.ended === true) return void this.close();
-      if (!this.#active) this.#write(KEEP_ALIVE_COMMENT);
-      this.#scheduleKeepAlive();
+      const silence = clock.monotonic() - this.#lastSent;
+      if (silence >= keepAliveInterval) this.#write(KEEP_ALIVE_COMMENT);
+      this.#scheduleKeepAlive(silence >= keepAliveInterval ? keepAliveInterval : keepAliveInterval - silence);
     };
-    this.#timer = clock.after(keepAliveInterval, check, { keepAlive: false });
+    this.#timer = clock.after(delay, check, { keepAlive: false });
   }
 
   #end(end: EventStreamEnd): void {

@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from '../internal/errors.js';
 import { EventStreamConnection } from './event-stream-connection.js';
-import { NodeResponseWriter } from './node-response-writer.js';
+import { isClosed, NodeResponseWriter } from './node-response-writer.js';
 import type {
   EventStreamHandle,
   EventStreamOptions,
@@ -81,7 +81,7 @@ export function pipeEventStream(
   );
   writeHeaders(request, response, settings);
   if (request.method !== 'HEAD')
-    return new EventStreamConnection(new NodeResponseWriter(response, settings.clock), settings);
+    return new EventStreamConnection(new NodeResponseWriter(request, response, settings.clock), settings);
   response.end();
   return closedHandle;
 }
@@ -93,15 +93,15 @@ const closedHandle: EventStreamHandle = {
 };
 
 function writeHeaders(
-  { httpVersionMajor }: NodeRequest,
+  request: NodeRequest,
   response: NodeResponse,
   { headers }: Pick<EventStreamSettings, 'headers'>,
 ): void {
   // The client may have gone before the application called us.
-  if (response.destroyed) return;
+  if (isClosed(request, response)) return;
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
   // HTTP/2 forbids this header.
-  if (httpVersionMajor < 2) response.setHeader('connection', 'keep-alive');
+  if (request.httpVersionMajor < 2) response.setHeader('connection', 'keep-alive');
   response.writeHead(200);
 }
 

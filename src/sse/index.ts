@@ -7,6 +7,7 @@ export type {
   EventStreamResponse,
   NodeRequest,
   NodeResponse,
+  NodeSocket,
   RoomStreamOptions,
   StreamChannel,
   StreamOptions,

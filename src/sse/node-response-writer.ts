@@ -1,9 +1,18 @@
 import type { Clock, Timer } from '../internal/clock.js';
-import type { NodeResponse } from './options.js';
+import type { NodeRequest, NodeResponse, NodeSocket } from './options.js';
 import { FLUSH_TIMEOUT, type ResponseWriter } from './response-writer.js';
+
+/**
+ * True if the connection of `response` is closed. `Http2ServerResponse` has no `destroyed`, and a response that was
+ * still queued behind others when its connection closed is not destroyed.
+ */
+export function isClosed({ socket }: NodeRequest, { destroyed, stream }: NodeResponse): boolean {
+  return destroyed === true || stream?.destroyed === true || socket?.destroyed === true;
+}
 
 /** Writes to a response of `node:http` or `node:http2`. */
 export class NodeResponseWriter implements ResponseWriter {
+  readonly #request: NodeRequest;
   readonly #response: NodeResponse;
   readonly #clock: Clock;
   #drainWaiters: (() => void)[] = [];
@@ -11,7 +20,8 @@ export class NodeResponseWriter implements ResponseWriter {
   #closed = false;
   #flushTimer: Timer | undefined;
 
-  constructor(response: NodeResponse, clock: Clock) {
+  constructor(request: NodeRequest, response: NodeResponse, clock: Clock) {
+    this.#request = request;
     this.#response = response;
     this.#clock = clock;
     // `close` follows every error, and handles it.
@@ -39,16 +49,28 @@ export class NodeResponseWriter implements ResponseWriter {
   }
 
   onClose(listener: () => void): void {
+    const socket = this.#queuedOn();
     const onClose = () => {
       if (this.#closed) return;
       this.#closed = true;
+      socket?.off('close', onClose);
       this.#flushTimer?.cancel();
       this.#release();
       listener();
     };
     this.#response.once('close', onClose);
+    socket?.once('close', onClose);
     // The client may have gone before the application called us; `close` is not emitted again.
-    if (this.#response.destroyed) onClose();
+    if (isClosed(this.#request, this.#response)) onClose();
+  }
+
+  /**
+   * The connection on which this response to a pipelined HTTP/1 request waits for earlier responses. Such a response
+   * does not emit `close` when its connection closes.
+   */
+  #queuedOn(): NodeSocket | undefined {
+    const { httpVersionMajor, socket } = this.#request;
+    return httpVersionMajor < 2 && this.#response.socket === null ? (socket ?? undefined) : undefined;
   }
 
   #release(): void {

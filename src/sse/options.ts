@@ -154,14 +154,30 @@ export interface NodeRequest {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   /** With 1, the response gets the header `connection: keep-alive`. */
   readonly httpVersionMajor: number;
+  /** The connection. */
+  readonly socket?: NodeSocket | null;
+}
+
+/** The part of a connection of `node:net` that rollcall uses. */
+export interface NodeSocket {
+  /** True once the connection is closed. */
+  readonly destroyed?: boolean;
+  /** Adds a listener of `close` that is called once. */
+  once(event: string, listener: () => void): unknown;
+  /** Removes a listener. */
+  off(event: string, listener: () => void): unknown;
 }
 
 /** The part of a response of `node:http` or `node:http2` that rollcall uses. */
 export interface NodeResponse {
   /** True once the headers were sent; a stream cannot begin then. */
   readonly headersSent: boolean;
-  /** True once the connection is closed. */
-  readonly destroyed: boolean;
+  /** True once the connection is closed; `node:http2` has no such property. */
+  readonly destroyed?: boolean | undefined;
+  /** The HTTP/2 stream; `node:http` has no such property. */
+  readonly stream?: { readonly destroyed: boolean } | null;
+  /** Null while earlier responses to pipelined requests occupy the connection. */
+  readonly socket?: object | null;
   /** Bytes that wait to be sent. */
   readonly writableLength: number;
   /** Sets a header. */

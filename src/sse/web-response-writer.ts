@@ -12,6 +12,8 @@ export class WebResponseWriter implements ResponseWriter {
   #drainWaiters: (() => void)[] = [];
   #ending = false;
   #flushTimer: Timer | undefined;
+  /** Runs until the first read: a server that drops a response neither reads nor cancels its body. */
+  #unreadTimer: Timer | undefined;
   #closed = false;
   #onClose: (() => void) | undefined;
 
@@ -36,6 +38,7 @@ export class WebResponseWriter implements ResponseWriter {
     };
     this.#removeAbortListener = onAbort(signal, onAborted);
     if (signal?.aborted === true) onAborted();
+    else this.#unreadTimer = clock.after(FLUSH_TIMEOUT, onAborted, { keepAlive: false });
   }
 
   get buffered(): number {
@@ -49,6 +52,7 @@ export class WebResponseWriter implements ResponseWriter {
   end(): void {
     if (this.#closed || this.#ending) return;
     this.#ending = true;
+    this.#unreadTimer?.cancel();
     // Close only an empty stream: a closed one does not call `pull` when its queue has been read.
     if (this.buffered === 0) return this.#close();
     this.#flushTimer = this.#clock.after(FLUSH_TIMEOUT, () => this.#fail(), { keepAlive: false });
@@ -65,6 +69,7 @@ export class WebResponseWriter implements ResponseWriter {
   }
 
   #onDrained(): void {
+    this.#unreadTimer?.cancel();
     this.#release();
     if (this.#ending) this.#close();
   }
@@ -91,6 +96,7 @@ export class WebResponseWriter implements ResponseWriter {
 
   #finish(): void {
     this.#flushTimer?.cancel();
+    this.#unreadTimer?.cancel();
     this.#removeAbortListener();
     this.#release();
   }

@@ -334,6 +334,57 @@ test('a stream over HTTP/2 without TLS', async () => {
   session.close();
 });
 
+test('a client of HTTP/2 that disconnects before the stream begins leaves nothing behind', async () => {
+  answer = (url) => ({ rooms, user: { userId: url.pathname.slice(1) } });
+  const arrived: (() => void)[] = [];
+  const server = await startHttp2(
+    (url) => answer(url),
+    () => new Promise<void>((resolve) => arrived.push(resolve)),
+  );
+  servers.push(server);
+  const session = connectHttp2(server.url);
+  session.on('error', () => {});
+  const stream = session.request({ ':path': '/ann' });
+  stream.on('error', () => {});
+  await waitFor(() => arrived.length === 1);
+  stream.close();
+  await once(stream, 'close');
+  session.request({ ':path': '/bob' }).on('error', () => {});
+  await waitFor(() => arrived.length === 2);
+  session.destroy();
+  await once(session, 'close');
+  for (const proceed of arrived) proceed();
+  await waitFor(() => server.streams.length === 2);
+  await expectNothingLeft();
+  expect((await server.streams[0]?.closed)?.code).toBe(1006);
+});
+
+test.each(['while their streams are queued', 'before their streams begin'])(
+  'pipelined requests of HTTP/1 whose connection closes %s leave nothing behind',
+  async (when) => {
+    answer = () => ({ rooms, user: { userId: 'ann' } });
+    const arrived: (() => void)[] = [];
+    const server = await sseServers['node:http'](
+      (url) => answer(url),
+      undefined,
+      () => new Promise<void>((resolve) => arrived.push(resolve)),
+    );
+    servers.push(server);
+    const socket = connect(Number(new URL(server.url).port));
+    socket.write('GET /1 HTTP/1.1\r\nhost: x\r\n\r\nGET /2 HTTP/1.1\r\nhost: x\r\n\r\n');
+    await waitFor(() => arrived.length === 2);
+    const proceed = async () => {
+      for (const next of arrived) next();
+      await waitFor(() => server.streams.length === 2);
+    };
+    if (when.startsWith('while')) await proceed();
+    socket.destroy();
+    await once(socket, 'close');
+    if (when.startsWith('before')) await proceed();
+    await expectNothingLeft();
+  },
+);
+
 describe('where a new client begins', () => {
   async function first(options: EventStreamOptions): Promise<EventParser> {
     const response = eventStream(new Request('http://host/'), options);

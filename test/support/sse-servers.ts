@@ -20,6 +20,9 @@ import {
   pipeEventStream,
 } from 'rollcall/sse';
 
+/** Runs before a stream begins, as authentication does. */
+export type Prepare = () => Promise<unknown>;
+
 /** The stream for a request; `undefined` answers 204, after which EventSource does not reconnect. */
 export type Answer = (url: URL) => EventStreamOptions | undefined;
 
@@ -75,9 +78,10 @@ const base = 'http://host';
 
 /** The frameworks that docs/sse.md shows. */
 export const sseServers = {
-  'node:http': (answer: Answer, port?: number) => {
+  'node:http': (answer: Answer, port?: number, prepare?: Prepare) => {
     const streams: EventStreamHandle[] = [];
-    const server = createServer((request, response) => {
+    const server = createServer(async (request, response) => {
+      await prepare?.();
       pipe(streams, answer, new URL(request.url ?? '', base), request, response);
     });
     return listen(server, streams, port);
@@ -126,9 +130,10 @@ export const sseServers = {
 } satisfies Record<string, StartServer>;
 
 /** A server of HTTP/2 without TLS, which `fetch` does not support. */
-export async function startHttp2(answer: Answer): Promise<SseServer> {
+export async function startHttp2(answer: Answer, prepare?: Prepare): Promise<SseServer> {
   const streams: EventStreamHandle[] = [];
-  const server = createHttp2Server((request, response) => {
+  const server = createHttp2Server(async (request, response) => {
+    await prepare?.();
     pipe(streams, answer, new URL(request.url, base), request, response);
   });
   return listen(server, streams);

@@ -122,17 +122,22 @@ describe('a stream', () => {
     const response = eventStream(request(), options);
     const { parser } = reading(response);
     await turn();
-    // `$ready` was sent in this interval.
-    clock.advance(1_000);
+    expect(parser.comments).toBe(1);
+    clock.advance(999);
     await turn();
     expect(parser.comments).toBe(1);
-    clock.advance(1_000);
+    clock.advance(1);
     await turn();
     expect(parser.comments).toBe(2);
+    // Silence begins at the last message, wherever in the interval that was.
+    clock.advance(100);
     pubsub.publish('1');
-    clock.advance(1_000);
+    clock.advance(999);
     await turn();
     expect(parser.comments).toBe(2);
+    clock.advance(1);
+    await turn();
+    expect(parser.comments).toBe(3);
     await response.events.close();
     expect(clock.timers).toBe(0);
   });
@@ -221,6 +226,7 @@ describe('the end of a stream', () => {
     const channel = () => ({ definition: {} });
     const rooms = { attach: async () => socket, channel } as unknown as RoomService;
     const response = eventStream(request(), { rooms, user: { userId: 'ann' }, clock });
+    void reading(response);
     await turn();
     clock.advance(15_000);
     socket.attached = false;
@@ -279,6 +285,17 @@ describe('backpressure', () => {
     await response.events.close();
   });
 
+  test('a response whose body nothing reads ends', async () => {
+    const { options, pubsub, clock } = scene({ keepAliveInterval: 86_400_000 });
+    const unread = eventStream(request(), options);
+    const { parser } = reading(eventStream(request(), options));
+    await turn();
+    expect(parser.events).toHaveLength(1);
+    clock.advance(30_000);
+    expect((await unread.events.closed).code).toBe(1006);
+    expect(pubsub.hear.size).toBe(1);
+  });
+
   test('a client that never reads is cut', async () => {
     const { options, pubsub, clock } = scene({ maxBufferedBytes: 1 });
     const response = eventStream(request(), options);
@@ -295,7 +312,7 @@ describe('backpressure', () => {
 describe("Node's responses", () => {
   class FakeResponse extends EventEmitter {
     headersSent = false;
-    destroyed = false;
+    destroyed: boolean | undefined = false;
     writableLength = 0;
     status = 0;
     ended = false;
@@ -347,6 +364,34 @@ describe("Node's responses", () => {
     response.destroyed = true;
     expect((await pipeEventStream(get, response, options).closed).code).toBe(1006);
     expect([response.status, pubsub.subscribed, clock.timers]).toEqual([0, 0, 0]);
+  });
+
+  test('a response of HTTP/2 whose stream was closed before ends at once', async () => {
+    const { options, pubsub, clock } = scene();
+    const response = Object.assign(new FakeResponse(), { destroyed: undefined, stream: { destroyed: true } });
+    expect((await pipeEventStream({ ...get, httpVersionMajor: 2 }, response, options).closed).code).toBe(
+      1006,
+    );
+    expect([response.status, pubsub.subscribed, clock.timers]).toEqual([0, 0, 0]);
+  });
+
+  test('a queued response ends with its connection, and leaves no listener there', async () => {
+    const { options, pubsub, clock } = scene();
+    const socket = Object.assign(new EventEmitter(), { destroyed: false });
+    const queued = pipeEventStream(
+      { ...get, socket },
+      Object.assign(new FakeResponse(), { socket: null }),
+      options,
+    );
+    const sent = pipeEventStream({ ...get, socket }, Object.assign(new FakeResponse(), { socket }), options);
+    expect(socket.listenerCount('close')).toBe(1);
+    socket.emit('close');
+    expect((await queued.closed).code).toBe(1006);
+    expect([socket.listenerCount('close'), pubsub.subscribed]).toEqual([0, 1]);
+    await sent.close();
+    socket.destroyed = true;
+    expect((await pipeEventStream({ ...get, socket }, new FakeResponse(), options).closed).code).toBe(1006);
+    expect(clock.timers).toBe(1);
   });
 
   test('HEAD is answered with headers; a response whose headers were sent is rejected', async () => {
