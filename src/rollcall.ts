@@ -1,10 +1,15 @@
 import type { Clock } from './internal/clock.js';
 import type { ErrorListener } from './internal/diagnostics.js';
+import { InvalidArgumentError } from './internal/errors.js';
+import { assertOptions, type OptionNames } from './internal/validate.js';
+import { PRESENCE_OPTION_NAMES } from './presence/option-names.js';
 import type { PresenceOptions } from './presence/options.js';
 import { PresenceService } from './presence/presence-service.js';
+import { PUBSUB_OPTION_NAMES } from './pubsub/option-names.js';
 import type { PubSubOptions } from './pubsub/options.js';
 import { PubSubService } from './pubsub/pubsub-service.js';
 import type { RedisClient } from './redis/detect.js';
+import { ROOM_SERVICE_OPTION_NAMES } from './rooms/option-names.js';
 import type { RoomServiceOptions } from './rooms/options.js';
 import { RoomService } from './rooms/room-service.js';
 
@@ -12,8 +17,8 @@ import { RoomService } from './rooms/room-service.js';
 export interface RollcallOptions {
   /** Your Redis client. rollcall connects it if it is not connected, and never closes it. */
   redis: RedisClient;
-  /** Receives every error that no caller awaits. */
-  onError?: ErrorListener;
+  /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
+  onError?: ErrorListener | null;
   /** Deadline of every call, in ms. @default 5_000 */
   timeout?: number;
   /** Source of time and randomness, for tests. @default the system's */
@@ -50,6 +55,7 @@ export interface Rollcall {
  * @throws {@link InvalidArgumentError} for an unknown client or an option out of range.
  */
 export function createRollcall(options: RollcallOptions): Rollcall {
+  assertRollcallOptions(options);
   const {
     redis,
     pubsub: pubsubOptions,
@@ -75,4 +81,29 @@ export function createRollcall(options: RollcallOptions): Rollcall {
     await Promise.all([presence.close(closing), pubsub.close()]);
   };
   return { pubsub, presence, rooms, close, [Symbol.asyncDispose]: () => close() };
+}
+
+const NAMES: OptionNames<RollcallOptions> = {
+  redis: true,
+  onError: true,
+  timeout: true,
+  clock: true,
+  pubsub: true,
+  presence: true,
+  rooms: true,
+};
+
+function assertRollcallOptions(options: RollcallOptions): void {
+  for (const [service, names] of [
+    ['presence', PRESENCE_OPTION_NAMES],
+    ['pubsub', PUBSUB_OPTION_NAMES],
+    ['rooms', ROOM_SERVICE_OPTION_NAMES],
+  ] as const) {
+    const misplaced = Object.keys(options ?? {}).find((name) => !Object.hasOwn(NAMES, name) && name in names);
+    if (misplaced !== undefined) {
+      const hint = `{ redis, ${service}: { ${misplaced} } }`;
+      throw new InvalidArgumentError('options', `${misplaced} is an option of ${service}: pass ${hint}`);
+    }
+  }
+  assertOptions('options', options, NAMES);
 }

@@ -93,8 +93,20 @@ export function encodeJson(argument: string, value: unknown): string {
   } catch (cause) {
     throw new InvalidArgumentError(argument, `cannot be encoded as JSON: ${messageOf(cause)}`, { cause });
   }
-  if (text === undefined) {
-    throw new InvalidArgumentError(argument, `cannot be encoded as JSON: ${typeof value} has no JSON form`);
+  const lost = lostInJson(value, text);
+  if (lost !== undefined || text === undefined) {
+    throw new InvalidArgumentError(argument, `cannot be encoded as JSON: ${lost} has no JSON form`);
   }
   return text;
+}
+
+const EMPTY_IN_JSON = /^\[object (Map|Set|WeakMap|WeakSet|Promise|RegExp|Error)\]$/;
+
+/** What `value` is, if `text` has nothing of it. Only the value itself is tested, not what it contains. */
+function lostInJson(value: unknown, text: string | undefined): string | undefined {
+  if (text === undefined) return value === undefined ? 'undefined' : `a ${typeof value}`;
+  if (text === 'null') return typeof value === 'number' ? String(value) : undefined;
+  if (text !== '{}') return undefined;
+  const [, kind] = EMPTY_IN_JSON.exec(Object.prototype.toString.call(value)) ?? [];
+  return kind === 'Promise' ? 'a Promise (await it)' : kind && `${kind === 'Error' ? 'an' : 'a'} ${kind}`;
 }

@@ -1,4 +1,5 @@
 import { HandlerError, type RollcallError } from './errors.js';
+import { assertFunction } from './validate.js';
 
 /** The part of rollcall in which an error occurred that no caller awaits. */
 export type ErrorStage =
@@ -30,18 +31,54 @@ export interface ErrorContext {
 /** Receives every error that no caller awaits. Errors it throws are ignored. */
 export type ErrorListener = (error: RollcallError, context: ErrorContext) => void;
 
-/** Reports to `onError`, and keeps errors of `onError` itself out of a client library's read loop. */
-export class ErrorReporter {
-  readonly #listener: ErrorListener | undefined;
+/** Throws unless `value` can be the option `onError`: a function, `null` to silence errors, or nothing. */
+export function assertErrorListener(value: unknown): void {
+  if (value !== undefined && value !== null) assertFunction('onError', value);
+}
 
-  constructor(listener: ErrorListener | undefined) {
+/** Time between two warnings of the same stage and code, in ms. */
+const WARNING_INTERVAL = 60_000;
+
+/** When each kind of error was warned about last, on the monotonic clock, and how many were left out since. */
+const warned = new Map<string, { at: number; omitted: number }>();
+
+/** Warns about an error that no listener receives: once per stage and code in a minute. */
+function warn(error: RollcallError, { stage, channel, pattern }: ErrorContext): void {
+  const kind = `${stage} ${error.code}`;
+  const now = performance.now();
+  const last = warned.get(kind);
+  if (last !== undefined && now - last.at < WARNING_INTERVAL) {
+    last.omitted++;
+    return;
+  }
+  warned.set(kind, { at: now, omitted: 0 });
+  const subject = pattern ?? channel;
+  const where = subject === undefined ? stage : `${stage}, ${JSON.stringify(subject)}`;
+  const omitted =
+    last === undefined || last.omitted === 0 ? '' : ` (and ${last.omitted} more since the last warning)`;
+  const message = `rollcall [${where}]: ${error.message}${omitted}. Pass onError to receive these errors, or onError: null to silence them.`;
+  const { cause } = error;
+  const detail = cause instanceof Error && error.code === 'ERR_HANDLER' ? cause.stack : undefined;
+  process.emitWarning(message, { type: 'RollcallWarning', code: error.code, ...(detail && { detail }) });
+}
+
+/**
+ * Reports to `onError`, and keeps errors of `onError` itself out of a client library's read loop. Without a
+ * listener it warns; with `null` it is silent.
+ */
+export class ErrorReporter {
+  readonly #listener: ErrorListener | null | undefined;
+
+  constructor(listener: ErrorListener | null | undefined) {
     this.#listener = listener;
   }
 
-  /** Hands `error` to the listener. */
+  /** Passes `error` to the listener. */
   report(error: RollcallError, context: ErrorContext): void {
+    if (this.#listener === null) return;
     try {
-      const result: unknown = this.#listener?.(error, context);
+      if (this.#listener === undefined) return warn(error, context);
+      const result: unknown = this.#listener(error, context);
       if (isThenable(result)) result.then(undefined, () => {});
     } catch {
       // An error of the error listener has no other listener.

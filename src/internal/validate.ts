@@ -51,11 +51,63 @@ export function assertFunction(argument: string, value: unknown): void {
   }
 }
 
-/** Throws unless `value` is an object or undefined. */
-export function assertOptions(argument: string, value: unknown): void {
-  if (value !== undefined && (typeof value !== 'object' || value === null)) {
+/** The names of all options of `T`; the compiler checks that none is missing. */
+export type OptionNames<T> = { readonly [Name in keyof T]-?: true };
+
+/**
+ * Throws unless `value` is an object or undefined. With `known`, an option of another name is refused, since
+ * a misspelt option would have no effect.
+ */
+export function assertOptions(
+  argument: string,
+  value: unknown,
+  known?: Readonly<Record<string, unknown>>,
+): void {
+  if (value === undefined) return;
+  if (typeof value !== 'object' || value === null) {
     throw new InvalidArgumentError(argument, `must be an object, not ${describeValue(value)}`);
   }
+  if (known === undefined) return;
+  for (const name of Object.keys(value)) {
+    if (!Object.hasOwn(known, name)) throw unknownOption(argument, name, Object.keys(known));
+  }
+}
+
+function unknownOption(argument: string, name: string, known: readonly string[]): InvalidArgumentError {
+  const nearest = nearestName(name, known);
+  const hint = nearest === undefined ? `known are ${known.join(', ')}` : `did you mean "${nearest}"?`;
+  return new InvalidArgumentError(argument, `has an unknown option ${describeValue(name)}; ${hint}`);
+}
+
+/** The name in `known` with the fewest differences from `name`, if that is close enough to be a typo of it. */
+export function nearestName(name: string, known: readonly string[]): string | undefined {
+  let nearest: string | undefined;
+  let least = Math.floor(name.length / 3) + 1;
+  const given = name.toLowerCase();
+  for (const each of known) {
+    const other = each.toLowerCase();
+    // An abbreviation counts as close, however much is missing.
+    const distance = given.length > 3 && other.startsWith(given) ? 1 : editDistance(given, other);
+    if (distance < least || (distance === least && nearest === undefined)) {
+      nearest = each;
+      least = distance;
+    }
+  }
+  return nearest;
+}
+
+/** Levenshtein distance. */
+function editDistance(one: string, other: string): number {
+  let row = Array.from({ length: other.length + 1 }, (_, at) => at);
+  for (let at = 1; at <= one.length; at++) {
+    const next = [at];
+    for (let to = 1; to <= other.length; to++) {
+      const replace = (row[to - 1] as number) + Number(one[at - 1] !== other[to - 1]);
+      next[to] = Math.min(replace, (row[to] as number) + 1, (next[to - 1] as number) + 1);
+    }
+    row = next;
+  }
+  return row[other.length] as number;
 }
 
 /** `value`, or `fallback` when it is undefined; throws unless it is a finite number in [min, max]. */

@@ -32,7 +32,7 @@ export interface MsgpackOptions {
  * @throws `InvalidArgumentError` for a bad option.
  */
 export function createMsgpackCodec(options?: MsgpackOptions): BinaryCodec {
-  assertOptions('options', options);
+  assertOptions('options', options, { maps: true });
   const maps = choiceOption('maps', options?.maps, 'object', ['object', 'map']);
   const settings = {
     useRecords: false,

@@ -1,14 +1,20 @@
 import { resolveHistoryOptions } from '../history/options.js';
 import { assertPosition, ORIGIN, type Position, positionTime, publishedAt } from '../history/position.js';
 import { encodeJson, type Json, jsonCodec } from '../internal/codec.js';
-import { ErrorReporter } from '../internal/diagnostics.js';
+import { assertErrorListener, ErrorReporter } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
-import { assertFunction, assertName, assertOptions, numberOption } from '../internal/validate.js';
+import { assertName, assertOptions, numberOption } from '../internal/validate.js';
 import { type ChannelDefinition, type ChannelRef, defineChannel } from '../pubsub/channel-definition.js';
 import type { HistoryMessage } from '../pubsub/options.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { BroadcastOptions } from '../rooms/options.js';
 import type { RoomService } from '../rooms/room-service.js';
+import {
+  ACKNOWLEDGE_OPTION_NAMES,
+  NOTIFICATION_LIST_OPTION_NAMES,
+  NOTIFICATION_SERVICE_OPTION_NAMES,
+  NOTIFY_OPTION_NAMES,
+} from './option-names.js';
 import type {
   AcknowledgeOptions,
   AcknowledgeResult,
@@ -55,8 +61,9 @@ export class NotificationService {
     if (typeof options?.rooms?.sendToUser !== 'function') {
       throw new InvalidArgumentError('rooms', 'must be a RoomService');
     }
+    assertOptions('options', options, NOTIFICATION_SERVICE_OPTION_NAMES);
     const { rooms, history = { size: 100, ttl: 30 * DAY }, onError } = options;
-    if (onError !== undefined) assertFunction('onError', onError);
+    assertErrorListener(onError);
     const { size, ttl } = resolveHistoryOptions(history);
     const markTtl = Math.max(YEAR, ttl);
     // Longer than any read marker: a marker whose position is no longer known would make `unread` look incomplete.
@@ -80,7 +87,7 @@ export class NotificationService {
    */
   async notify(userId: string, notification: Json, options: NotifyOptions = {}): Promise<NotifyResult> {
     const channel = this.#channelOf(userId);
-    assertOptions('options', options);
+    assertOptions('options', options, NOTIFY_OPTION_NAMES);
     const { idempotencyKey, live = true } = options;
     if (typeof live !== 'boolean') throw new InvalidArgumentError('live', 'must be true or false');
     // Here, so that the error names this argument, not `publish`'s.
@@ -108,7 +115,7 @@ export class NotificationService {
    */
   async list(userId: string, options: NotificationListOptions = {}): Promise<NotificationList> {
     const channel = this.#channelOf(userId);
-    assertOptions('options', options);
+    assertOptions('options', options, NOTIFICATION_LIST_OPTION_NAMES);
     const { before } = options;
     const limit = numberOption('limit', options.limit, 50, { min: 1, max: 1_000, integer: true });
     if (before !== undefined) assertPosition('before', before);
@@ -146,7 +153,7 @@ export class NotificationService {
   ): Promise<AcknowledgeResult> {
     const channel = this.#channelOf(userId);
     assertPosition('id', id);
-    assertOptions('options', options);
+    assertOptions('options', options, ACKNOWLEDGE_OPTION_NAMES);
     const { except } = options;
     if (except !== undefined) assertName('except', except);
     const [{ messages }, readUpTo] = await Promise.all([

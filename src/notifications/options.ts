@@ -13,8 +13,8 @@ export interface NotificationServiceOptions {
    * value, because each call applies its own. @default the last 100 for 30 days
    */
   history?: HistoryOptions;
-  /** Receives every failure that no caller awaits. */
-  onError?: ErrorListener;
+  /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
+  onError?: ErrorListener | null;
 }
 
 /** Options of `notify`. */

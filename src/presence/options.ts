@@ -56,8 +56,8 @@ export interface PresenceOptions {
   maxFailureRatio?: number;
   /** Deadline of every call, in ms. At the deadline the call rejects; its `outcome` is `failed` or `unknown`. @default 5_000 */
   timeout?: number;
-  /** Receives every failure that no caller awaits. */
-  onError?: ErrorListener;
+  /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
+  onError?: ErrorListener | null;
   /** Source of time and random numbers, for tests. @default the system's */
   clock?: Clock;
 }

@@ -16,6 +16,13 @@ import { Lifecycle } from './lifecycle.js';
 import type { LocalPresence } from './local-presence.js';
 import type { LocalMembership, SocketRef } from './local-sockets.js';
 import { instanceIdOf } from './node-lease.js';
+import {
+  ONLINE_USERS_OPTION_NAMES,
+  READ_OPTION_NAMES,
+  REMOVE_SOCKET_OPTION_NAMES,
+  SET_STATUS_OPTION_NAMES,
+  WATCH_OPTION_NAMES,
+} from './option-names.js';
 import type {
   ClosePresenceOptions,
   OnlineUsersOptions,
@@ -123,7 +130,7 @@ export class PresenceService {
     options?: RemoveSocketOptions,
   ): Promise<PresenceData | null> {
     const ref = this.#ref(userId, socketId);
-    assertOptions('options', options);
+    assertOptions('options', options, REMOVE_SOCKET_OPTION_NAMES);
     const grace = options?.immediate === true ? 0 : this.#settings.grace;
     const { local } = this.#parts;
     const record = local.owns(ref)
@@ -147,7 +154,7 @@ export class PresenceService {
   ): Promise<PresenceData | null> {
     this.#lifecycle.assertOpen();
     assertName('userId', userId);
-    assertOptions('options', options);
+    assertOptions('options', options, SET_STATUS_OPTION_NAMES);
     const until = parseExpiry(options?.until);
     if (status !== null && status !== 'invisible') assertStatus('status', status);
     const user = escapeId(userId);
@@ -187,7 +194,7 @@ export class PresenceService {
     options?: ReadOptions,
   ): Promise<Map<string, PresenceData>> {
     this.#lifecycle.assertOpen();
-    assertOptions('options', options);
+    assertOptions('options', options, READ_OPTION_NAMES);
     const ids = toIdSet('userIds', 'userId', userIds);
     await this.#lifecycle.start();
     if (ids.size === 0) return new Map();
@@ -207,7 +214,7 @@ export class PresenceService {
    */
   listOnlineUsers(options: OnlineUsersOptions = {}): AsyncIterableIterator<string> {
     this.#lifecycle.assertOpen();
-    assertOptions('options', options);
+    assertOptions('options', options, ONLINE_USERS_OPTION_NAMES);
     const pageSize = numberOption('pageSize', options.pageSize, 1_000, {
       min: 1,
       max: 100_000,
@@ -250,7 +257,7 @@ export class PresenceService {
     this.#lifecycle.assertOpen();
     const ids = toIdSet('userIds', 'userId', userIds);
     assertFunction('handler', handler);
-    assertOptions('options', options);
+    assertOptions('options', options, WATCH_OPTION_NAMES);
     assertSignal(options?.signal);
     await this.#lifecycle.start();
     this.#lifecycle.assertOpen();
@@ -309,7 +316,7 @@ export class PresenceService {
     this.#lifecycle.assertOpen();
     assertName('room', room);
     assertFunction('handler', handler);
-    assertOptions('options', options);
+    assertOptions('options', options, WATCH_OPTION_NAMES);
     assertSignal(options?.signal);
     await this.#lifecycle.start();
     this.#lifecycle.assertOpen();

@@ -1,6 +1,8 @@
+import { assertErrorListener } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
-import { assertFunction, assertOptions, numberOption, prefixOption } from '../internal/validate.js';
+import { assertOptions, numberOption, prefixOption } from '../internal/validate.js';
 import { defaultNodeName } from './node-lease.js';
+import { PRESENCE_OPTION_NAMES } from './option-names.js';
 import type { PresenceOptions } from './options.js';
 import { assertStatus } from './validate.js';
 
@@ -34,8 +36,8 @@ const RENEWALS_PER_LEASE = 3;
 export function resolveSettings(options: PresenceOptions): PresenceSettings {
   if (options === undefined)
     throw new InvalidArgumentError('options', 'must be an object with a redis client');
-  assertOptions('options', options);
-  if (options.onError !== undefined) assertFunction('onError', options.onError);
+  assertOptions('options', options, PRESENCE_OPTION_NAMES);
+  assertErrorListener(options.onError);
   const lease = numberOption('lease', options.lease, 30_000, { min: 500, max: DAY });
   const settings: PresenceSettings = {
     prefix: prefixOption('prefix', options.prefix, 'rollcall'),

@@ -2,7 +2,7 @@ import type { HistoryOptions } from '../history/append.js';
 import { resolveHistoryOptions } from '../history/options.js';
 import { assertCodec, type Codec } from '../internal/codec.js';
 import { InvalidArgumentError } from '../internal/errors.js';
-import { assertOptions, choiceOption } from '../internal/validate.js';
+import { assertOptions, choiceOption, type OptionNames } from '../internal/validate.js';
 import { ChannelTemplate, type Params } from './channel-template.js';
 import { assertSchema, type InferInput, type InferOutput, type StandardSchema } from './schema.js';
 
@@ -153,8 +153,16 @@ function createDefinition(template: string, options: ChannelOptions = {}): Chann
   return definition;
 }
 
+const OPTION_NAMES: OptionNames<ChannelOptions> = {
+  schema: true,
+  validate: true,
+  history: true,
+  codec: true,
+  sharded: true,
+};
+
 function resolveChannelSettings(template: string, options: ChannelOptions): ResolvedChannelOptions {
-  assertOptions('options', options);
+  assertOptions('options', options, OPTION_NAMES);
   const { schema, history, codec, sharded = false } = options;
   if (schema !== undefined) assertSchema('schema', schema);
   if (codec !== undefined) assertCodec('codec', codec);

@@ -33,8 +33,8 @@ export interface PubSubOptions {
    * connection, and the shortest interval applies; a presence service sets 30 s. @default 30_000
    */
   probeInterval?: number;
-  /** Receives every failure that no caller awaits. @default failures are only counted in `stats()` */
-  onError?: ErrorListener;
+  /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
+  onError?: ErrorListener | null;
   /** The source of time; for tests. @default the system clock */
   clock?: Clock;
 }

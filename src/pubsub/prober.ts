@@ -192,7 +192,7 @@ class Probe {
     /** There are other connections of this kind. */
     readonly oneOfSeveral = false,
   ) {
-    const service = new ServiceContext(new ErrorReporter(undefined));
+    const service = new ServiceContext(new ErrorReporter(null));
     this.handler = new HandlerSubscription(service, () => this.#onMessage?.(), {
       codec: jsonCodec,
       raw: true,

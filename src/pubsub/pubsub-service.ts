@@ -3,7 +3,7 @@ import { assertPosition, type Position } from '../history/position.js';
 import { onAbort } from '../internal/abort.js';
 import { systemClock } from '../internal/clock.js';
 import { assertCodec, type Codec, jsonCodec } from '../internal/codec.js';
-import { ErrorReporter } from '../internal/diagnostics.js';
+import { assertErrorListener, ErrorReporter } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import {
   assertFunction,
@@ -37,6 +37,14 @@ import {
   type ReceivedDiscontinuity,
   type ReceivedMessage,
 } from './message-stream.js';
+import {
+  HISTORY_READ_OPTION_NAMES,
+  MESSAGES_OPTION_NAMES,
+  PUBLISH_OPTION_NAMES,
+  PUBSUB_OPTION_NAMES,
+  RECOVER_REQUEST_NAMES,
+  SUBSCRIBE_OPTION_NAMES,
+} from './option-names.js';
 import type {
   HistoryPage,
   HistoryReadOptions,
@@ -90,7 +98,7 @@ export class PubSubService {
   constructor(options: PubSubOptions) {
     if (options === undefined)
       throw new InvalidArgumentError('options', 'must be an object with a redis client');
-    assertOptions('options', options);
+    assertOptions('options', options, PUBSUB_OPTION_NAMES);
     const clock = options.clock ?? systemClock;
     const timeout = numberOption('timeout', options.timeout, 5_000, { min: 1, max: 600_000 });
     this.#maxBytes = numberOption('maxMessageBytes', options.maxMessageBytes, DEFAULT_MAX_BYTES, {
@@ -108,7 +116,7 @@ export class PubSubService {
     });
     const { codec = jsonCodec, onError } = options;
     assertCodec('codec', codec);
-    if (onError !== undefined) assertFunction('onError', onError);
+    assertErrorListener(onError);
     this.#handle = ClientHandle.open('PubSubService', options.redis, timeout, clock);
     this.#manager = subscriptionManagerFor(this.#handle.shared, clock);
     this.#manager.requestProbeInterval(probeInterval);
@@ -160,7 +168,7 @@ export class PubSubService {
   async publish<T>(channel: string, message: T, options?: PublishOptions): Promise<PublishResult>;
   async publish(given: unknown, message: unknown, options?: PublishOptions): Promise<PublishResult> {
     this.#assertOpen();
-    assertOptions('options', options);
+    assertOptions('options', options, PUBLISH_OPTION_NAMES);
     const channel = this.#channel(given, options ?? {});
     const { name, kind, history } = channel;
     const idempotencyKey = options?.idempotencyKey;
@@ -251,7 +259,7 @@ export class PubSubService {
   ): MessageStream<T, ReceivedMessage<T> | ReceivedDiscontinuity>;
   messages(given: ChannelLike, options: MessagesOptions = {}): unknown {
     this.#assertOpen();
-    assertOptions('options', options);
+    assertOptions('options', options, MESSAGES_OPTION_NAMES);
     const { pattern, capacity, overflow, discontinuities, signal, onDiscontinuity, ...subscribing } = options;
     const name = channelNameOf(given);
     assertName(pattern === true ? 'pattern' : 'channel', name);
@@ -309,7 +317,7 @@ export class PubSubService {
   ): Promise<HistoryPage<T>> {
     this.#assertOpen();
     const resolved = this.#channel(channel, {});
-    assertOptions('options', options);
+    assertOptions('options', options, HISTORY_READ_OPTION_NAMES);
     return readHistory<T>(this.#history, resolved, options);
   }
 
@@ -325,7 +333,7 @@ export class PubSubService {
   async recover<T = unknown>(request: RecoverRequest): Promise<RecoverResult<T>> {
     this.#assertOpen();
     if (request === undefined) throw new InvalidArgumentError('request', 'is missing');
-    assertOptions('request', request);
+    assertOptions('request', request, RECOVER_REQUEST_NAMES);
     const limit = limitOption(request.limit);
     const targets = toEntries(request.channels).map(([given, since]) => {
       const channel = this.#channel(given, {});
@@ -416,7 +424,7 @@ export class PubSubService {
     backpressure?: Backpressure,
   ): Promise<Subscription> {
     this.#assertOpen();
-    assertOptions('options', options);
+    assertOptions('options', options, SUBSCRIBE_OPTION_NAMES);
     const { name, kind, codec, history } = this.#channel(given, { sharded: options.sharded });
     const since = options.since === undefined && history !== undefined ? 'latest' : options.since;
     return this.#subscribe(kind, name, handler, codec, options, toStartPosition(since), backpressure);
@@ -429,7 +437,7 @@ export class PubSubService {
   ): Promise<Subscription> {
     this.#assertOpen();
     assertName('pattern', pattern);
-    assertOptions('options', options);
+    assertOptions('options', options, SUBSCRIBE_OPTION_NAMES);
     if (options.sharded === true) throw new InvalidArgumentError('sharded', NOT_SHARDED);
     if (options.since !== undefined) throw new InvalidArgumentError('since', NO_PATTERN_HISTORY);
     const { prefix, codec } = this.#defaults;

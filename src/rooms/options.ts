@@ -32,8 +32,8 @@ export interface RoomServiceOptions {
    * @default 'close'
    */
   slowPeers?: SlowPeerPolicy;
-  /** Receives every failure that no caller awaits. */
-  onError?: ErrorListener;
+  /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
+  onError?: ErrorListener | null;
   /** Source of time; for tests. @default the system's */
   clock?: Clock;
 }

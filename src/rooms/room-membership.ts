@@ -3,6 +3,7 @@ import { InvalidArgumentError } from '../internal/errors.js';
 import { allOrFirstError } from '../internal/promises.js';
 import { assertOptions, numberOption } from '../internal/validate.js';
 import { ChannelListener } from './channel-listener.js';
+import { JOIN_OPTION_NAMES } from './option-names.js';
 import type { JoinOptions } from './options.js';
 import type { MemberSocket, RoomContext } from './room-context.js';
 
@@ -76,7 +77,7 @@ export class RoomMembership {
 
 /** Throws unless `options` are valid for `join`; `prefix` comes before the option's name in the error. */
 export function assertJoinOptions(options: JoinOptions, prefix = ''): void {
-  assertOptions('options', options);
+  assertOptions('options', options, JOIN_OPTION_NAMES);
   const { since, last } = options;
   if (since !== undefined && since !== 'earliest') assertPosition(`${prefix}since`, since);
   const count = numberOption(`${prefix}last`, last, 0, { min: 0, max: 1_000, integer: true });

@@ -2,15 +2,9 @@ import { resolveHistoryOptions } from '../history/options.js';
 import { assertPosition } from '../history/position.js';
 import { systemClock } from '../internal/clock.js';
 import { type Json, jsonCodec } from '../internal/codec.js';
-import { ErrorReporter } from '../internal/diagnostics.js';
+import { assertErrorListener, ErrorReporter } from '../internal/diagnostics.js';
 import { ClosedError, DecodeError, InvalidArgumentError } from '../internal/errors.js';
-import {
-  assertFunction,
-  assertName,
-  assertOptions,
-  choiceOption,
-  numberOption,
-} from '../internal/validate.js';
+import { assertName, assertOptions, choiceOption, numberOption } from '../internal/validate.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { DISCONNECT_EVENT, TYPING_EVENT } from '../protocol/frames.js';
@@ -21,6 +15,7 @@ import { databaseSuffix } from '../redis/database.js';
 import { toRollcallError } from '../redis/replies.js';
 import { ChannelAnchors } from './channel-anchors.js';
 import { MemberFeeds } from './member-feeds.js';
+import { ATTACH_OPTION_NAMES, BROADCAST_OPTION_NAMES, ROOM_SERVICE_OPTION_NAMES } from './option-names.js';
 import type {
   AttachOptions,
   BroadcastOptions,
@@ -65,8 +60,9 @@ export class RoomService {
     if (typeof options?.pubsub?.publish !== 'function') {
       throw new InvalidArgumentError('pubsub', 'must be a PubSubService');
     }
+    assertOptions('options', options, ROOM_SERVICE_OPTION_NAMES);
     const { pubsub, presence, clock = systemClock, onError } = options;
-    if (onError !== undefined) assertFunction('onError', onError);
+    assertErrorListener(onError);
     const reporter = new ErrorReporter(onError);
     const maxBufferedBytes = numberOption('maxBufferedBytes', options.maxBufferedBytes, 1_048_576, {
       min: 1,
@@ -126,7 +122,7 @@ export class RoomService {
         'must have the methods send and close, and the number bufferedAmount',
       );
     }
-    assertOptions('options', options);
+    assertOptions('options', options, ATTACH_OPTION_NAMES);
     assertName('userId', options?.userId);
     if (options.socketId !== undefined) assertName('socketId', options.socketId);
     if (options.since !== undefined) assertPosition('since', options.since);
@@ -160,6 +156,7 @@ export class RoomService {
     options: BroadcastOptions = {},
   ): Promise<PublishResult> {
     assertName('room', room);
+    assertOptions('options', options, BROADCAST_OPTION_NAMES);
     return this.#publish(this.#channels.room(room, options.transient), event, data, options);
   }
 
@@ -176,6 +173,7 @@ export class RoomService {
     options: BroadcastOptions = {},
   ): Promise<PublishResult> {
     assertName('userId', userId);
+    assertOptions('options', options, BROADCAST_OPTION_NAMES);
     return this.#publish(this.#channels.user(userId, options.transient), event, data, options);
   }
 
@@ -190,7 +188,7 @@ export class RoomService {
   ): Promise<void> {
     assertName('room', room);
     assertName('userId', userId);
-    assertOptions('options', options);
+    assertOptions('options', options, { ttl: true, except: true });
     const { ttl, except } = options;
     numberOption('ttl', ttl, 0, { min: 0, max: 3_600_000 });
     const event: RoomEvent = { ...toExceptField(except), event: TYPING_EVENT, from: userId, data: { ttl } };

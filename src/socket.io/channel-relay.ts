@@ -4,6 +4,7 @@ import type { ChannelLike } from '../pubsub/channel.js';
 import type { Discontinuity } from '../pubsub/discontinuity.js';
 import type { MessageContext } from '../pubsub/message-context.js';
 import type { Subscription } from '../pubsub/subscribe.js';
+import { RELAY_OPTION_NAMES, SOCKET_SUBSCRIBE_OPTION_NAMES } from './option-names.js';
 import type {
   ChannelEventContext,
   DiscontinuityPayload,
@@ -60,6 +61,7 @@ export class ChannelRelay {
     if (subscriptions.size >= this.#limit) {
       throw new LimitError(`a socket may subscribe to at most ${this.#limit} channels`);
     }
+    assertOptions('options', options, SOCKET_SUBSCRIBE_OPTION_NAMES);
     const subscribe = this.#prepare(channel, options, (emit) => {
       if (tracked.connected) emit(socket.nsp.local.to(socket.id));
     });
@@ -85,7 +87,7 @@ export class ChannelRelay {
     channel: ChannelLike<never, unknown>,
     options: RelayOptions = {},
   ): Promise<Subscription> {
-    assertOptions('options', options);
+    assertOptions('options', options, RELAY_OPTION_NAMES);
     const { room } = options;
     const rooms = room === undefined ? undefined : [room].flat();
     if (rooms?.length === 0) throw new InvalidArgumentError('room', 'must name at least one room');
@@ -113,7 +115,6 @@ export class ChannelRelay {
   ): () => Promise<Subscription> {
     const pubsub = this.#pubsub;
     if (pubsub === undefined) throw new UnsupportedError('channels need the option pubsub of trackPresence');
-    assertOptions('options', options);
     const name = typeof channel === 'string' ? channel : channel?.name;
     const { event = name, since, sharded } = options;
     assertName('event', event);

@@ -69,8 +69,8 @@ export interface TrackPresenceOptions<S extends SocketLike = SocketLike> {
   maxWatched?: number;
   /** Channels that one socket may subscribe to. @default 100 */
   maxSubscriptions?: number;
-  /** Receives failures that no caller awaits. */
-  onError?: ErrorListener;
+  /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
+  onError?: ErrorListener | null;
   /** Source of time and randomness, for tests. @default the system's */
   clock?: Clock;
 }

@@ -1,8 +1,9 @@
 import { type Clock, systemClock } from '../internal/clock.js';
-import { ErrorReporter } from '../internal/diagnostics.js';
+import { assertErrorListener, ErrorReporter } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertFunction, assertOptions, numberOption } from '../internal/validate.js';
 import { defaultIdentify } from './identity.js';
+import { TRACK_PRESENCE_OPTION_NAMES } from './option-names.js';
 import type { RelayedPubSub, TrackedPresence, TrackPresenceOptions } from './options.js';
 import type { SocketLike } from './socket-io-types.js';
 
@@ -29,13 +30,13 @@ export interface TrackerSettings<S extends SocketLike> {
 export function resolveSettings<S extends SocketLike>(options: TrackPresenceOptions<S>): TrackerSettings<S> {
   if (options === undefined)
     throw new InvalidArgumentError('options', 'must be an object with the option presence');
-  assertOptions('options', options);
+  assertOptions('options', options, TRACK_PRESENCE_OPTION_NAMES);
   const { presence, pubsub, identify = defaultIdentify, authorize, onError, rooms, touch = true } = options;
   assertFunction('presence.setPresence', presence?.setPresence);
   if (pubsub !== undefined) assertFunction('pubsub.subscribe', pubsub?.subscribe);
   assertFunction('identify', identify);
   if (authorize !== undefined) assertFunction('authorize', authorize);
-  if (onError !== undefined) assertFunction('onError', onError);
+  assertErrorListener(onError);
   if (typeof touch !== 'boolean') throw new InvalidArgumentError('touch', 'must be true or false');
   return {
     presence,

@@ -1,6 +1,6 @@
 import { assertPosition, ORIGIN, type Position } from '../history/position.js';
 import { InvalidArgumentError } from '../internal/errors.js';
-import { assertName, numberOption } from '../internal/validate.js';
+import { assertName, assertOptions, numberOption } from '../internal/validate.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
 import type { MessageContext } from '../pubsub/message-context.js';
@@ -16,6 +16,7 @@ import {
   type TrackedPosition,
   toChannelKey,
 } from './last-event-id.js';
+import { STREAM_CHANNEL_NAMES } from './option-names.js';
 import type { ChannelStreamOptions, StreamChannel } from './options.js';
 import { type StreamSink, type StreamSource, sendDiscontinuity } from './stream-source.js';
 
@@ -160,6 +161,7 @@ function encodeEvent(event: string, payload: string | Buffer): Buffer {
 function toStreamedChannel(given: unknown, argument: string, lastEventId: LastEventId): StreamedChannel {
   const entry = toStreamChannel(given);
   const { channel, since, last, history, sharded } = entry;
+  if (entry === given) assertOptions(argument, entry, STREAM_CHANNEL_NAMES);
   const ref = typeof channel === 'object' && channel !== null ? (channel as ChannelRef) : undefined;
   const name = ref === undefined ? channel : ref.name;
   assertName(argument, name);

@@ -24,8 +24,8 @@ export interface StreamOptions {
   signal?: AbortSignal;
   /** Additional headers of the response, for example Fastify's `reply.getHeaders()`. */
   headers?: Readonly<Record<string, string | number | readonly string[] | undefined>>;
-  /** Receives failures that no caller awaits. */
-  onError?: ErrorListener;
+  /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
+  onError?: ErrorListener | null;
   /** Source of time and randomness, for tests. @default the system's */
   clock?: Clock;
 }

@@ -14,6 +14,7 @@ import {
   type TrackedPosition,
   toChannelKey,
 } from './last-event-id.js';
+import { STREAM_ROOM_NAMES } from './option-names.js';
 import type { RoomStreamOptions, StreamRoom, StreamUser } from './options.js';
 import { positionUpdateOf, sseEncoder } from './sse-encoder.js';
 import { type StreamSink, type StreamSource, sendDiscontinuity } from './stream-source.js';
@@ -138,8 +139,9 @@ export class RoomSource implements StreamSource {
 
 function toStreamRoom(given: unknown, argument: string): StreamRoom {
   const entry = (typeof given === 'string' ? { room: given } : given) as StreamRoom;
-  assertOptions(argument, entry ?? null);
+  assertOptions(argument, entry ?? null, STREAM_ROOM_NAMES);
   assertName(`${argument}.room`, entry.room);
-  assertJoinOptions(entry, `${argument}.`);
+  const { room: _, ...options } = entry;
+  assertJoinOptions(options, `${argument}.`);
   return entry;
 }

@@ -1,8 +1,9 @@
 import { type Clock, systemClock } from '../internal/clock.js';
-import { ErrorReporter } from '../internal/diagnostics.js';
+import { assertErrorListener, ErrorReporter } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
-import { assertFunction, assertOptions, numberOption } from '../internal/validate.js';
+import { assertOptions, numberOption } from '../internal/validate.js';
 import { ChannelSource } from './channel-source.js';
+import { CHANNEL_STREAM_OPTION_NAMES, ROOM_STREAM_OPTION_NAMES } from './option-names.js';
 import type { EventStreamOptions, StreamOptions } from './options.js';
 import { RoomSource } from './room-source.js';
 import type { StreamSource } from './stream-source.js';
@@ -25,7 +26,7 @@ export function resolveSettings(
 ): EventStreamSettings {
   assertOptions('options', options ?? null);
   const { onError, signal, clock = systemClock } = options;
-  if (onError !== undefined) assertFunction('onError', onError);
+  assertErrorListener(onError);
   if (signal !== undefined && typeof signal?.addEventListener !== 'function') {
     throw new InvalidArgumentError('signal', 'must be an AbortSignal');
   }
@@ -48,6 +49,9 @@ function createSource(options: EventStreamOptions, lastEventId: string | undefin
   if ((given.pubsub === undefined) === (given.rooms === undefined)) {
     throw new InvalidArgumentError('options', 'must have either pubsub and channels, or rooms and a user');
   }
+  const known = given.rooms === undefined ? CHANNEL_STREAM_OPTION_NAMES : ROOM_STREAM_OPTION_NAMES;
+  // The source of rooms says itself why it has no maxBufferedBytes.
+  assertOptions('options', options, { ...known, maxBufferedBytes: true, rooms: true, pubsub: true });
   return 'rooms' in options && options.rooms !== undefined
     ? new RoomSource(options, lastEventId)
     : new ChannelSource(options as Exclude<typeof options, { rooms: unknown }>, lastEventId);

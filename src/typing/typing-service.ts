@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from '../internal/clock.js';
-import { type ErrorListener, ErrorReporter } from '../internal/diagnostics.js';
+import { assertErrorListener, type ErrorListener, ErrorReporter } from '../internal/diagnostics.js';
 import { ClosedError, InvalidArgumentError } from '../internal/errors.js';
 import { allOrFirstError } from '../internal/promises.js';
 import {
@@ -8,6 +8,7 @@ import {
   assertOptions,
   assertSignal,
   numberOption,
+  type OptionNames,
 } from '../internal/validate.js';
 import type { WatchOptions } from '../presence/options.js';
 import type { RoomService } from '../rooms/room-service.js';
@@ -23,11 +24,13 @@ export interface TypingServiceOptions {
    * `rollcall/client`, which reports keystrokes every 2 s, at least 4_000. @default 6_000
    */
   ttl?: number;
-  /** Receives every failure that no caller awaits. */
-  onError?: ErrorListener;
+  /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
+  onError?: ErrorListener | null;
   /** Source of time; for tests. @default the system's */
   clock?: Clock;
 }
+
+const NAMES: OptionNames<TypingServiceOptions> = { rooms: true, ttl: true, onError: true, clock: true };
 
 /** Options of `start`, `stop` and `stopAll`. */
 export interface TypingUpdateOptions {
@@ -63,8 +66,9 @@ export class TypingService {
     if (typeof options?.rooms?.broadcastTyping !== 'function') {
       throw new InvalidArgumentError('rooms', 'must be a RoomService');
     }
+    assertOptions('options', options, NAMES);
     const { rooms, ttl, onError, clock = systemClock } = options;
-    if (onError !== undefined) assertFunction('onError', onError);
+    assertErrorListener(onError);
     this.#ttl = numberOption('ttl', ttl, 6_000, { min: 100, max: 600_000 });
     this.#rooms = rooms;
     this.#clock = clock;
@@ -127,7 +131,7 @@ export class TypingService {
     this.#assertOpen();
     const channel = this.#rooms.channel(room);
     assertFunction('handler', handler);
-    assertOptions('options', options);
+    assertOptions('options', options, { signal: true });
     const { signal } = options;
     assertSignal(signal);
     const watch = new RoomTypingWatch({
@@ -188,7 +192,7 @@ export class TypingService {
     // Also rejects a name that makes the room's channel name too long.
     if (room !== undefined) this.#rooms.channel(room);
     assertName('userId', userId);
-    assertOptions('options', options);
+    assertOptions('options', options, { except: true });
     const { except } = options;
     if (except !== undefined) assertName('except', except);
     return except;

@@ -113,8 +113,8 @@ export interface ServeOptions<User extends WebSocketIdentity = WebSocketIdentity
    * browser can see; `status` answers the handshake with HTTP 401. @default 'close'
    */
   refuseWith?: 'close' | 'status';
-  /** Receives every failure that no caller awaits. */
-  onError?: ErrorListener;
+  /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
+  onError?: ErrorListener | null;
   /** Source of time and randomness; for tests. @default the system's */
   clock?: Clock;
 }

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { systemClock } from '../internal/clock.js';
-import { ErrorReporter, messageOf } from '../internal/diagnostics.js';
+import { assertErrorListener, ErrorReporter, messageOf } from '../internal/diagnostics.js';
 import { HandlerError, InvalidArgumentError, isRollcallError, LimitError } from '../internal/errors.js';
 import { assertFunction, assertOptions, choiceOption, numberOption } from '../internal/validate.js';
 import { CloseCode } from '../protocol/close-codes.js';
@@ -15,6 +15,7 @@ import {
   type ConnectionRejection,
   readResumePosition,
 } from './identity.js';
+import { SERVE_CLOSE_OPTION_NAMES, SERVE_OPTION_NAMES } from './option-names.js';
 import type { ServeCloseOptions, ServeOptions, ServeStats, WebSocketIdentity } from './options.js';
 import { createRateLimit } from './rate-limit.js';
 import { stopTyping } from './request-context.js';
@@ -60,14 +61,14 @@ export function serveWebSocket<User extends WebSocketIdentity = WebSocketIdentit
   if (typeof server?.on !== 'function' || typeof server.options !== 'object' || server.options === null) {
     throw new InvalidArgumentError('server', 'must be a WebSocketServer of ws');
   }
-  assertOptions('options', options);
+  assertOptions('options', options, SERVE_OPTION_NAMES);
   if (typeof options?.rooms?.attach !== 'function') {
     throw new InvalidArgumentError('rooms', 'must be a RoomService');
   }
   const { onError, rateLimit, rateLimitKey, requests, typing } = options;
   assertFunction('authenticate', options.authenticate);
   assertFunction('authorize', options.authorize);
-  if (onError !== undefined) assertFunction('onError', onError);
+  assertErrorListener(onError);
   if (rateLimit !== undefined) assertFunction('rateLimit.consume', rateLimit?.consume);
   if (rateLimitKey !== undefined) assertFunction('rateLimitKey', rateLimitKey);
   assertOptions('requests', requests);
@@ -136,7 +137,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
   }
 
   async close(options: ServeCloseOptions = {}): Promise<void> {
-    assertOptions('options', options);
+    assertOptions('options', options, SERVE_CLOSE_OPTION_NAMES);
     const drainPeriod = numberOption('drainPeriod', options?.drainPeriod, 0, { min: 0, max: 3_600_000 });
     this.#closing ??= this.#close(drainPeriod, options?.handoff === true);
     await this.#closing;

@@ -153,3 +153,31 @@ test('an escaped id contains no double quote, which separates two ids', () => {
     }),
   );
 });
+
+test.each([
+  ['a Map', new Map([[1, 2]])],
+  ['a Set', new Set([1])],
+  ['a RegExp', /x/],
+  ['an Error', new Error('x')],
+  ['a Promise (await it)', Promise.resolve(1)],
+  ['NaN', Number.NaN],
+  ['-Infinity', Number.NEGATIVE_INFINITY],
+  ['undefined', undefined],
+  ['a function', () => {}],
+  ['a symbol', Symbol('x')],
+])('the JSON codec refuses %s as the message itself', (what, message) => {
+  expect(() => jsonCodec.encode(message)).toThrow(
+    `message: cannot be encoded as JSON: ${what} has no JSON form`,
+  );
+});
+
+test.each([
+  [null],
+  [{}],
+  [[]],
+  [new (class Empty {})()],
+  [Object.assign(new Map(), { toJSON: () => [1] })],
+  [new Date(0)],
+])('the JSON codec encodes %j', (message) => {
+  expect(jsonCodec.encode(message)).toBe(JSON.stringify(message));
+});

@@ -159,3 +159,31 @@ test('prefixOption', () => {
     expect(blamed(() => prefixOption('prefix', value, ''))).toBe('prefix');
   }
 });
+
+describe('assertOptions with known names', () => {
+  const known = { timeout: true, prefix: true, maxBufferedBytes: true };
+  const textOf = (options: object) => {
+    try {
+      assertOptions('options', options, known);
+      return undefined;
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+
+  test.each([
+    [{ timout: 1 }, 'has an unknown option "timout"; did you mean "timeout"?'],
+    [{ timeOut: 1 }, 'did you mean "timeout"?'],
+    [{ prefx: undefined }, 'did you mean "prefix"?'],
+    [{ maxBuffered: 1 }, 'did you mean "maxBufferedBytes"?'],
+    [{ constructor: 1 }, 'known are timeout, prefix, maxBufferedBytes'],
+    [{ zzz: 1 }, 'known are timeout, prefix, maxBufferedBytes'],
+  ])('refuses %j', (options, text) => {
+    expect(textOf(options)).toContain(text);
+  });
+
+  test('accepts known names, and what is inherited', () => {
+    expect(textOf({ timeout: 1, prefix: undefined })).toBeUndefined();
+    expect(textOf(Object.create({ other: 1 }))).toBeUndefined();
+  });
+});

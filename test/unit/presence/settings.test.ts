@@ -99,7 +99,7 @@ describe('options out of range are refused by name, with the value', () => {
     ['statusPriority', ['busy', 'busy']],
     ['statusPriority', [1]],
     ['onError', 'console'],
-    ['onError', null],
+    ['onError', 1],
   ])('%s: %j', (option, value) => {
     expect(refusal({ [option]: value }).argument).toBe(option);
   });

@@ -1,0 +1,48 @@
+import type { OptionNames } from '../internal/validate.js';
+import type {
+  AttachOptions,
+  BroadcastOptions,
+  DetachOptions,
+  JoinOptions,
+  RoomServiceOptions,
+} from './options.js';
+
+// The names of all options, so that a misspelt one is refused: the compiler keeps them complete.
+
+export const ROOM_SERVICE_OPTION_NAMES: OptionNames<RoomServiceOptions> = {
+  pubsub: true,
+  presence: true,
+  history: true,
+  sharded: true,
+  maxBufferedBytes: true,
+  slowPeers: true,
+  onError: true,
+  clock: true,
+};
+
+export const ATTACH_OPTION_NAMES: OptionNames<AttachOptions> = {
+  userId: true,
+  socketId: true,
+  status: true,
+  meta: true,
+  since: true,
+};
+
+export const JOIN_OPTION_NAMES: OptionNames<JoinOptions> = {
+  since: true,
+  last: true,
+  info: true,
+  members: true,
+};
+
+export const BROADCAST_OPTION_NAMES: OptionNames<BroadcastOptions> = {
+  except: true,
+  from: true,
+  transient: true,
+  idempotencyKey: true,
+};
+
+export const DETACH_OPTION_NAMES: OptionNames<DetachOptions> = {
+  immediate: true,
+  handoff: true,
+};

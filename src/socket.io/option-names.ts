@@ -1,0 +1,31 @@
+import type { OptionNames } from '../internal/validate.js';
+import type { RelayOptions, SocketSubscribeOptions, TrackPresenceOptions } from './options.js';
+
+// The names of all options, so that a misspelt one is refused: the compiler keeps them complete.
+
+export const TRACK_PRESENCE_OPTION_NAMES: OptionNames<TrackPresenceOptions> = {
+  presence: true,
+  pubsub: true,
+  identify: true,
+  authorize: true,
+  rooms: true,
+  touch: true,
+  recoveryGrace: true,
+  maxWatched: true,
+  maxSubscriptions: true,
+  onError: true,
+  clock: true,
+};
+
+export const SOCKET_SUBSCRIBE_OPTION_NAMES: OptionNames<SocketSubscribeOptions> = {
+  event: true,
+  since: true,
+  sharded: true,
+};
+
+export const RELAY_OPTION_NAMES: OptionNames<RelayOptions> = {
+  event: true,
+  since: true,
+  sharded: true,
+  room: true,
+};

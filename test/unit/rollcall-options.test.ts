@@ -1,0 +1,41 @@
+import { expect, test } from 'vitest';
+import { createRollcall, type RedisClient } from '../../src/index.js';
+import { FakeDriver } from '../support/fake-driver.js';
+
+// A misspelt option has no effect, so it is refused: by every service, and by createRollcall.
+
+test.each([
+  [{ timout: 1 }, 'did you mean "timeout"?'],
+  [{ presense: { grace: 1 } }, 'did you mean "presence"?'],
+  [{ grace: 10_000 }, 'grace is an option of presence: pass { redis, presence: { grace } }'],
+  [{ maxMessageBytes: 1 }, 'pass { redis, pubsub: { maxMessageBytes } }'],
+  [{ slowPeers: 'drop' }, 'pass { redis, rooms: { slowPeers } }'],
+  [{ presence: { grase: 1 } }, 'did you mean "grace"?'],
+  [{ pubsub: { prefx: 'a' } }, 'did you mean "prefix"?'],
+  [{ rooms: { sharde: true } }, 'did you mean "sharded"?'],
+])('createRollcall refuses %j', (options, text) => {
+  const redis = new FakeDriver() as unknown as RedisClient;
+  expect(() => createRollcall({ redis, ...options } as never)).toThrow(text);
+});
+
+test('methods refuse unknown options', async () => {
+  const { pubsub, presence, rooms, close } = createRollcall({
+    redis: new FakeDriver() as unknown as RedisClient,
+  });
+  const wrong = { sinze: '1' } as never;
+  await expect(pubsub.publish('a', 1, wrong)).rejects.toThrow('sinze');
+  await expect(pubsub.publish('a', 1, { history: { size: 1, ttl: 1, tll: 5 } as never })).rejects.toThrow(
+    '"ttl"',
+  );
+  await expect(pubsub.subscribe('a', () => {}, { onDiscontinutiy: () => {} } as never)).rejects.toThrow(
+    '"onDiscontinuity"',
+  );
+  await expect(pubsub.psubscribe('a*', () => {}, wrong)).rejects.toThrow('sinze');
+  expect(() => pubsub.messages('a', wrong)).toThrow('sinze');
+  await expect(pubsub.history('a', wrong)).rejects.toThrow('sinze');
+  await expect(presence.removeSocket('a', 's', wrong)).rejects.toThrow('sinze');
+  await expect(presence.getMultiplePresence(['a'], wrong)).rejects.toThrow('sinze');
+  await expect(rooms.broadcast('a', 'e', 1, wrong)).rejects.toThrow('sinze');
+  await expect(rooms.sendToUser('a', 'e', 1, wrong)).rejects.toThrow('sinze');
+  await close();
+});
