@@ -224,6 +224,6 @@ export function topologyBehaviour(
         },
       };
     };
-    historyBehaviour(name, historyBackend, { embedded: false });
+    historyBehaviour(name, historyBackend, { embedded: false, lateDelivery: kind === 'a cluster' });
   });
 }

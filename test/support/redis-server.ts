@@ -109,6 +109,8 @@ async function launch(program: string, dir: string, port: number, extra: string[
     '--save', '',
     '--appendonly', 'no',
     '--daemonize', 'no',
+    // A master waits 5 s for more replicas before it sends its data, unless told otherwise.
+    '--repl-diskless-sync-delay', '0',
     ...extra,
   ];
   const child = spawn(program, args, { stdio: ['ignore', out, out], cwd: dir });
