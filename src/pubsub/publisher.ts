@@ -11,7 +11,8 @@ import { toRollcallError } from '../redis/replies.js';
 export interface PublishRequest {
   readonly channel: string;
   readonly sharded: boolean;
-  readonly payload: Payload;
+  /** A promise while an asynchronous schema validates the message; it counts towards the deadline. */
+  readonly payload: Payload | Promise<Payload>;
   /** What Redis keeps of the message. @default nothing */
   readonly history?: Required<HistoryOptions> | undefined;
   /** Only with `history`. */
@@ -24,6 +25,9 @@ export type PublisherResult = Pick<AppendResult, 'receivers'> & Partial<AppendRe
 /** A {@link PublishRequest} until its promise settles. */
 class Publication {
   deadline: Deadline | undefined;
+  payload: Payload = '';
+  /** Sequence number within its publisher. */
+  order = 0;
   /** Passed to the client; the reply is pending. */
   sent = false;
   /** An earlier attempt may have published the message. */
@@ -31,8 +35,6 @@ class Publication {
   readonly #stopwatch = telemetry.publish.hasSubscribers ? new Stopwatch() : undefined;
 
   constructor(
-    /** Sequence number within its publisher. */
-    readonly order: number,
     readonly request: PublishRequest,
     readonly resolve: (result: PublisherResult) => void,
     readonly reject: (error: RollcallError) => void,
@@ -40,8 +42,8 @@ class Publication {
 
   /** Its command, if it has no history. */
   get command(): PlainCommand {
-    const { channel, sharded, payload } = this.request;
-    return [sharded ? 'SPUBLISH' : 'PUBLISH', channel, payload];
+    const { channel, sharded } = this.request;
+    return [sharded ? 'SPUBLISH' : 'PUBLISH', channel, this.payload];
   }
 
   succeed(result: PublisherResult): void {
@@ -59,11 +61,11 @@ class Publication {
 
   #emitPublish(result: Partial<PublisherResult>, error?: RollcallError): void {
     if (this.#stopwatch === undefined) return;
-    const { channel, payload, history } = this.request;
+    const { channel, history } = this.request;
     const { receivers, position } = result;
     telemetry.publish.emit({
       channel,
-      size: payload.length,
+      size: this.payload.length,
       history: history !== undefined,
       ...(receivers === undefined ? {} : { receivers }),
       ...(position === undefined ? {} : { position }),
@@ -83,6 +85,8 @@ type PublishCommand = Publication | AppendBatch<Publication>;
 export class Publisher {
   readonly #handle: ClientHandle;
   #queue: Publication[] = [];
+  /** Messages whose payload is a pending promise. */
+  readonly #preparing = new Set<Publication>();
   #sequence = 0;
   #expiredInQueue = 0;
   #scheduled = false;
@@ -102,16 +106,45 @@ export class Publisher {
   publish(request: PublishRequest): Promise<PublisherResult> {
     if (this.#closed) return Promise.reject(this.#handle.closedError());
     return new Promise((resolve, reject) => {
-      const publication = new Publication(this.#sequence++, request, resolve, reject);
+      const publication = new Publication(request, resolve, reject);
       publication.deadline = this.#handle.deadlines.start(() => this.#onDeadline(publication));
-      this.#queue.push(publication);
-      this.#schedule();
+      if (request.payload instanceof Promise) this.#prepare(publication, request.payload);
+      else this.#enqueue(publication, request.payload);
     });
+  }
+
+  /** Emits the telemetry event of a message that was rejected before it reached the publisher. */
+  emitRejected({ channel, history }: Pick<PublishRequest, 'channel' | 'history'>, error: Error): void {
+    if (!telemetry.publish.hasSubscribers) return;
+    const times = new Stopwatch().stop(error);
+    telemetry.publish.emit({ channel, size: 0, history: history !== undefined, ...times });
+  }
+
+  #prepare(publication: Publication, payload: Promise<Payload>): void {
+    this.#preparing.add(publication);
+    payload.then(
+      (ready) => {
+        // Deleted at its deadline, or by `close`.
+        if (this.#preparing.delete(publication)) this.#enqueue(publication, ready);
+      },
+      (error: unknown) => {
+        if (this.#preparing.delete(publication)) publication.fail(toRollcallError(error));
+      },
+    );
+  }
+
+  #enqueue(publication: Publication, payload: Payload): void {
+    publication.payload = payload;
+    publication.order = this.#sequence++;
+    this.#queue.push(publication);
+    this.#schedule();
   }
 
   /** Rejects every message that has not been sent, and all later ones. */
   close(): void {
     this.#closed = true;
+    for (const publication of this.#preparing) publication.fail(this.#handle.closedError());
+    this.#preparing.clear();
     this.#failQueue(this.#handle.closedError());
   }
 
@@ -208,7 +241,9 @@ export class Publisher {
   }
 
   #onDeadline(publication: Publication): void {
-    if (!publication.sent && ++this.#expiredInQueue * 2 > this.#queue.length) this.#removeExpired();
+    const preparing = this.#preparing.delete(publication);
+    if (!preparing && !publication.sent && ++this.#expiredInQueue * 2 > this.#queue.length)
+      this.#removeExpired();
     const unknown = publication.sent || publication.maybePublished;
     publication.fail(this.#handle.timeoutError('publish', unknown ? 'unknown' : 'failed'));
   }
@@ -247,7 +282,8 @@ function groupIntoCommands(batch: readonly Publication[]): readonly PublishComma
   const commands: PublishCommand[] = [];
   const openBatches = new Map<string, AppendBatch<Publication>>();
   for (const publication of batch) {
-    const { channel, sharded, payload, history, idempotencyKey } = publication.request;
+    const { payload } = publication;
+    const { channel, sharded, history, idempotencyKey } = publication.request;
     if (history === undefined) {
       openBatches.delete(channel);
       commands.push(publication);

@@ -181,17 +181,18 @@ export class PubSubService {
       if (history === undefined)
         throw new InvalidArgumentError('idempotencyKey', 'can only be used with history');
     }
-    let validated = channel.validate === undefined ? message : channel.validate(message);
-    if (validated instanceof Promise) {
-      validated = await validated;
-      this.#assertOpen();
+    let payload: Payload | Promise<Payload>;
+    try {
+      payload = this.#toPayload(channel, message, transient);
+    } catch (error) {
+      this.#publisher.emitRejected({ channel: name, history }, error as Error);
+      throw error;
     }
-    const payload = encodePayload(validated, channel.codec, this.#maxBytes);
     const sharded = kind === 'sharded';
     const result = await this.#publisher.publish({
       channel: name,
       sharded,
-      payload: history === undefined ? this.#wrap(payload, transient) : payload,
+      payload,
       history,
       idempotencyKey,
     });
@@ -402,6 +403,31 @@ export class PubSubService {
         else clock.after(5, check);
       };
       check();
+    });
+  }
+
+  /** Validates and encodes a message; returns a promise only if the channel's schema is asynchronous. */
+  #toPayload(channel: ResolvedChannel, message: unknown, transient: boolean): Payload | Promise<Payload> {
+    const { validate, codec, history } = channel;
+    const encode = (value: unknown): Payload => {
+      const payload = encodePayload(value, codec, this.#maxBytes);
+      return history === undefined ? this.#wrap(payload, transient) : payload;
+    };
+    if (validate === undefined) return encode(message);
+    const validated = validate(message);
+    if (!(validated instanceof Promise)) return encode(validated);
+    // The caller may change the object before the schema is done; what it was at the call is sent.
+    let encoded: Payload | undefined;
+    let failure: unknown;
+    try {
+      encoded = encode(message);
+    } catch (error) {
+      failure = error;
+    }
+    return validated.then((value) => {
+      if (value !== message) return encode(value);
+      if (encoded === undefined) throw failure;
+      return encoded;
     });
   }
 

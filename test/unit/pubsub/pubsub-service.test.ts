@@ -1,8 +1,17 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { ClosedError, InvalidArgumentError, TimeoutError } from '../../../src/internal/errors.js';
+import {
+  ClosedError,
+  InvalidArgumentError,
+  SchemaError,
+  TimeoutError,
+} from '../../../src/internal/errors.js';
+import { onTelemetry, type RollcallEvents } from '../../../src/internal/telemetry.js';
+import { defineChannel } from '../../../src/pubsub/channel-definition.js';
 import { PubSubService } from '../../../src/pubsub/pubsub-service.js';
+import type { StandardResult, StandardSchema } from '../../../src/pubsub/schema.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
+import { deferred } from '../../support/wait.js';
 
 const TIMEOUT = 800;
 
@@ -25,6 +34,97 @@ function watch<T>(promise: Promise<T>) {
   );
   return one;
 }
+
+describe('an asynchronous schema', () => {
+  /** Validates when the test says so. */
+  function asyncChannel(mode: 'publish' | 'both' = 'publish', output?: (message: unknown) => unknown) {
+    const done = deferred<StandardResult<unknown>>();
+    const schema: StandardSchema = {
+      '~standard': {
+        version: 1,
+        vendor: 'test',
+        validate: (value) => done.promise.then((result) => (output ? { value: output(value) } : result)),
+      },
+    };
+    const channel = defineChannel('x', { schema, validate: mode })();
+    return { channel, done };
+  }
+
+  test('that hangs rejects with a TimeoutError at the deadline, and nothing is sent later', async () => {
+    const { channel, done } = asyncChannel();
+    const one = watch(service.publish(channel, 'a'));
+    clock.advance(TIMEOUT * 1.2);
+    await turn();
+    expect(one.error).toBeInstanceOf(TimeoutError);
+    expect(one.error).toMatchObject({ outcome: 'failed' });
+    done.resolve({ value: 'a' });
+    await turn();
+    expect(driver.calls).toEqual([]);
+  });
+
+  test('that hangs rejects with a ClosedError when the service closes', async () => {
+    const { channel, done } = asyncChannel();
+    const one = watch(service.publish(channel, 'a'));
+    await service.close();
+    await turn();
+    expect(one.error).toBeInstanceOf(ClosedError);
+    done.resolve({ value: 'a' });
+    await turn();
+    expect(driver.calls).toEqual([]);
+  });
+
+  test('shares one deadline with sending', async () => {
+    const { channel, done } = asyncChannel();
+    const one = watch(service.publish(channel, 'a'));
+    clock.advance(TIMEOUT * 0.9);
+    done.resolve({ value: 'a' });
+    await turn();
+    expect(driver.only.method).toBe('execute');
+    clock.advance(TIMEOUT * 0.3);
+    await turn();
+    expect(one.error).toMatchObject({ name: 'TimeoutError', outcome: 'unknown' });
+  });
+
+  test.each(['publish', 'both'] as const)(
+    'mode %s: the message is sent as it was when publish was called',
+    async (mode) => {
+      const { channel, done } = asyncChannel(mode, (message) => message);
+      const message = { n: 1 };
+      void service.publish(channel, message);
+      message.n = 2;
+      done.resolve({ value: message });
+      await turn();
+      expect(driver.only.commands).toEqual([['PUBLISH', 'x', '{"n":1}']]);
+      driver.only.ack([1]);
+    },
+  );
+
+  test('whose output is another value sends that', async () => {
+    const { channel, done } = asyncChannel('publish', () => ({ n: 7 }));
+    void service.publish(channel, { n: 1 });
+    done.resolve({ value: 0 });
+    await turn();
+    expect(driver.only.commands).toEqual([['PUBLISH', 'x', '{"n":7}']]);
+    driver.only.ack([1]);
+  });
+});
+
+test.each([[false], [true]])(
+  'a message that its schema rejects has a telemetry event, async: %s',
+  async (later) => {
+    const result = { issues: [{ message: 'wrong' }] };
+    const validate = () => (later ? Promise.resolve(result) : result);
+    const schema: StandardSchema = { '~standard': { version: 1, vendor: 'test', validate } };
+    const events: RollcallEvents['rollcall:publish'][] = [];
+    const stop = onTelemetry('rollcall:publish', (event) => events.push(event));
+    try {
+      await expect(service.publish(defineChannel('x', { schema })(), 1)).rejects.toBeInstanceOf(SchemaError);
+    } finally {
+      stop();
+    }
+    expect(events).toMatchObject([{ channel: 'x', size: 0, history: false, error: { name: 'SchemaError' } }]);
+  },
+);
 
 test.each([
   [undefined],
