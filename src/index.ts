@@ -83,6 +83,7 @@ export type {
   ChannelParamNames,
   ChannelParams,
   ChannelRef,
+  DefineChannelOf,
   ResolvedChannelOptions,
 } from './pubsub/channel-definition.js';
 export { defineChannel } from './pubsub/channel-definition.js';
@@ -98,6 +99,7 @@ export type {
   MessagesOptions,
   PublishOptions,
   PublishResult,
+  PublishResultWithHistory,
   PubSubOptions,
   PubSubStats,
   RecoverRequest,

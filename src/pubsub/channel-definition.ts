@@ -56,7 +56,7 @@ export interface ResolvedChannelOptions {
 }
 
 /** A channel of a definition. Accepted wherever a channel name is, and typed with its messages. */
-export interface ChannelRef<Input = unknown, Output = Input> {
+export interface ChannelRef<Input = unknown, Output = Input, History extends boolean = boolean> {
   /** The channel's name, without the service's prefix. */
   readonly name: string;
   /** The definition of the channel. */
@@ -68,12 +68,15 @@ export interface ChannelRef<Input = unknown, Output = Input> {
         readonly input: (message: Input) => void;
         /** Type of the messages that handlers receive. */
         readonly output: Output;
+        /** The definition has a history, so that every message has a position. */
+        readonly history: History;
       }
     | undefined;
 }
 
 /** The channels of one template. Call it with params to get one of them. */
-export interface ChannelDefinition<Params, Input = unknown, Output = Input> extends ResolvedChannelOptions {
+export interface ChannelDefinition<Params, Input = unknown, Output = Input, History extends boolean = boolean>
+  extends ResolvedChannelOptions {
   /**
    * Returns the channel with these params. In its name, ASCII letters, digits, `_`, `-` and all non-ASCII
    * characters are kept, everything else is percent-encoded: no param can become a pattern, a hash tag or
@@ -82,7 +85,7 @@ export interface ChannelDefinition<Params, Input = unknown, Output = Input> exte
    * @throws {@link InvalidArgumentError}, with the param's name in `argument`, if one is missing, unknown,
    * not a string, empty or not well-formed, or makes the name longer than 512 bytes.
    */
-  (...params: keyof Params extends never ? [] : [params: Params]): ChannelRef<Input, Output>;
+  (...params: keyof Params extends never ? [] : [params: Params]): ChannelRef<Input, Output, History>;
   /**
    * Returns the params of the channel `name`, or `undefined` if this definition does not build that name:
    * also for other spellings of the same params. Never throws.
@@ -97,6 +100,20 @@ export interface ChannelDefinition<Params, Input = unknown, Output = Input> exte
    * Redis has no patterns.
    */
   pattern(params?: Partial<Params>): string;
+}
+
+/** {@link defineChannel} for a message type without a schema. */
+export interface DefineChannelOf<Message> {
+  /** Defines channels with a history. */
+  <Template extends string>(
+    template: Template,
+    options: ChannelOptions<undefined> & { history: HistoryOptions },
+  ): ChannelDefinition<ChannelParams<Template>, Message, Message, true>;
+  /** Defines channels. */
+  <Template extends string>(
+    template: Template,
+    options?: ChannelOptions<undefined>,
+  ): ChannelDefinition<ChannelParams<Template>, Message>;
 }
 
 /**
@@ -118,14 +135,19 @@ export interface ChannelDefinition<Params, Input = unknown, Output = Input> exte
  *
  * @throws {@link InvalidArgumentError} for an invalid template or option.
  */
-export function defineChannel<Message>(): <Template extends string>(
+export function defineChannel<Message>(): DefineChannelOf<Message>;
+export function defineChannel<Template extends string, Schema extends StandardSchema>(
   template: Template,
-  options?: ChannelOptions<undefined>,
-) => ChannelDefinition<ChannelParams<Template>, Message>;
+  options: ChannelOptions<Schema> & { schema: Schema; history: HistoryOptions },
+): ChannelDefinition<ChannelParams<Template>, InferInput<Schema>, InferOutput<Schema>, true>;
 export function defineChannel<Template extends string, Schema extends StandardSchema>(
   template: Template,
   options: ChannelOptions<Schema> & { schema: Schema },
 ): ChannelDefinition<ChannelParams<Template>, InferInput<Schema>, InferOutput<Schema>>;
+export function defineChannel<Template extends string>(
+  template: Template,
+  options: ChannelOptions<undefined> & { history: HistoryOptions },
+): ChannelDefinition<ChannelParams<Template>, unknown, unknown, true>;
 export function defineChannel<Template extends string>(
   template: Template,
   options?: ChannelOptions<undefined>,

@@ -61,12 +61,21 @@ export interface PublishOptions {
 
 /** Result of `publish`. */
 export interface PublishResult {
-  /** The number of connections that Redis sent the message to. On a Cluster only those of one node. */
+  /**
+   * The number of Redis subscriptions that the message was sent to: a connection counts once for the channel
+   * and once for each pattern that matches. On a Cluster only those of one node.
+   */
   receivers: number;
   /** The message's position in the channel's history; only with history. */
   position?: Position;
   /** True if the idempotency key was known: nothing was sent, and `position` is that of the earlier message. */
   duplicate?: boolean;
+}
+
+/** Result of `publish` with history. */
+export interface PublishResultWithHistory extends PublishResult {
+  /** The message's position in the channel's history. */
+  position: Position;
 }
 
 /** Handles a message. A promise it returns is not awaited; its rejection is reported to `onError`. */

@@ -1,6 +1,8 @@
+import type { HistoryOptions } from '../history/append.js';
 import { escapePayload, wrapTransient } from '../history/envelope.js';
 import { assertPosition, type Position } from '../history/position.js';
 import { onAbort } from '../internal/abort.js';
+import { bindAsyncContext } from '../internal/async-context.js';
 import { systemClock } from '../internal/clock.js';
 import { assertCodec, type Codec, jsonCodec } from '../internal/codec.js';
 import { assertErrorListener, ErrorReporter } from '../internal/diagnostics.js';
@@ -52,6 +54,7 @@ import type {
   MessagesOptions,
   PublishOptions,
   PublishResult,
+  PublishResultWithHistory,
   PubSubOptions,
   PubSubStats,
   RecoverRequest,
@@ -161,6 +164,16 @@ export class PubSubService {
    * server does not support.
    */
   async publish<T>(
+    channel: ChannelRef<T, unknown, true>,
+    message: T,
+    options?: PublishOptions,
+  ): Promise<PublishResultWithHistory>;
+  async publish<T>(
+    channel: string,
+    message: T,
+    options: PublishOptions & { history: HistoryOptions },
+  ): Promise<PublishResultWithHistory>;
+  async publish<T>(
     channel: ChannelLike<T, unknown>,
     message: T,
     options?: PublishOptions,
@@ -268,6 +281,7 @@ export class PubSubService {
     if (onDiscontinuity !== undefined) assertFunction('onDiscontinuity', onDiscontinuity);
     toStartPosition(options.since);
     assertSignal(signal);
+    const listener = onDiscontinuity && bindAsyncContext(onDiscontinuity);
     let unsubscribe = (): Promise<void> => Promise.resolve();
     const stream = new QueuedStream<unknown>({
       capacity: numberOption('capacity', capacity, 1_000, { min: 1, integer: true }),
@@ -276,7 +290,7 @@ export class PubSubService {
       clock: this.#handle.clock,
       onDiscontinuity: (discontinuity) => {
         if (discontinuity.reason === 'overflow') this.#dropped++;
-        this.#service.callDiscontinuityListener(onDiscontinuity, discontinuity, name);
+        this.#service.callDiscontinuityListener(listener, discontinuity, name);
       },
       unsubscribe: () => {
         this.#streams.delete(stream);
@@ -481,10 +495,10 @@ export class PubSubService {
   ): Promise<Subscription> {
     assertFunction('handler', handler);
     if (onDiscontinuity !== undefined) assertFunction('onDiscontinuity', onDiscontinuity);
-    const subscription = new HandlerSubscription(this.#service, handler, {
+    const subscription = new HandlerSubscription(this.#service, bindAsyncContext(handler), {
       codec,
       raw: raw === true,
-      onDiscontinuity,
+      onDiscontinuity: onDiscontinuity && bindAsyncContext(onDiscontinuity),
     });
     return subscribe({
       link: this.#handle,

@@ -93,7 +93,7 @@ subscribe(room({ roomId: 'a' }), (message) => {
 
 // A named type goes both ways.
 const named = defineChannel<Chat>()('room:{roomId}', { history: { size: 1, ttl: 1 }, codec: jsonCodec });
-same<typeof named, ChannelDefinition<{ readonly roomId: string }, Chat>>();
+same<typeof named, ChannelDefinition<{ readonly roomId: string }, Chat, Chat, true>>();
 publish(named({ roomId: 'a' }), chat);
 publish(named({ roomId: 'a' }), { from: 'a', text: 'b' });
 subscribe(named({ roomId: 'a' }), (message) => {

@@ -8,9 +8,11 @@ import {
   type Discontinuity,
   type DiscontinuityReason,
   type Driver,
+  defineChannel,
   type MessageContext,
   type MessageStream,
   type PublishResult,
+  type PublishResultWithHistory,
   type PubSubOptions,
   PubSubService,
   type PubSubStats,
@@ -135,6 +137,24 @@ export async function use(pubsub: PubSubService): Promise<void> {
   await pubsub.publish<Chat>('chat', chat);
   // @ts-expect-error: not a Chat
   await pubsub.publish<Chat>('chat', { from: 1 });
+
+  // With history, the position is known.
+  const history = { size: 1, ttl: 1 };
+  const kept = await pubsub.publish('chat', chat, { history });
+  same<typeof kept, PublishResultWithHistory>();
+  same<typeof kept.position, string>();
+  const keptRoom = defineChannel<Chat>()('room:{id}', { history });
+  const position: string = (await pubsub.publish(keptRoom({ id: 'a' }), chat)).position;
+  const byOption: string = (await pubsub.publish(keptRoom({ id: 'a' }), chat, { idempotencyKey: position }))
+    .position;
+  await pubsub.history(keptRoom({ id: 'a' }), { since: byOption });
+  // @ts-expect-error: not a Chat
+  await pubsub.publish(keptRoom({ id: 'a' }), { from: 1 });
+  const plainRoom = defineChannel<Chat>()('room:{id}');
+  same<Awaited<ReturnType<typeof publishPlain>>, PublishResult>();
+  function publishPlain() {
+    return pubsub.publish(plainRoom({ id: 'a' }), chat);
+  }
 
   const stream = pubsub.messages<Chat>('chat', { capacity: 10, overflow: 'close' });
   same<typeof stream, MessageStream<Chat>>();
