@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Timer } from '../internal/clock.js';
 import { ClosedError, InvalidArgumentError, LimitError } from '../internal/errors.js';
 import { assertName } from '../internal/validate.js';
@@ -12,16 +13,18 @@ import type {
   SocketIdentity,
 } from './options.js';
 import { SocketWatches } from './presence-watches.js';
-import { type RecoverableState, recoveryWindow, restoreState, saveState } from './recovery.js';
+import { NO_STATE, type RecoverableState, recoveryWindow, restoreState, saveState } from './recovery.js';
+import { RecoveryNotifier } from './recovery-notifier.js';
 import { handleRequests, RejectedRequest, type RequestAction } from './requests.js';
 import { RoomMirror } from './room-mirror.js';
 import type { TrackerSettings } from './settings.js';
-import type { NamespaceLike, SocketLike } from './socket-io-types.js';
+import type { NamespaceBase, NamespaceLike, SocketLike } from './socket-io-types.js';
 import { SocketRegistration } from './socket-registration.js';
 import { TrackedSocket } from './tracked-socket.js';
 
 /** A disconnected socket that may be recovered under the same id. */
 interface RecoverableSocket {
+  readonly namespace: NamespaceBase;
   readonly registration: SocketRegistration;
   readonly timer: Timer;
 }
@@ -33,6 +36,9 @@ export class NamespaceTracker<S extends SocketLike> {
   readonly #settings: TrackerSettings<S>;
   readonly #sockets = new Map<string, TrackedSocket<S>>();
   readonly #recovering = new Map<string, RecoverableSocket>();
+  readonly #notifier = new RecoveryNotifier((socketId) => this.#abandonRecovery(socketId));
+  /** Tells sessions of this tracker from those of other servers. */
+  readonly #id = randomUUID();
   readonly #watches: SocketWatches<S>;
   readonly #mirror: RoomMirror<S> | undefined;
   readonly #actions: ReadonlyMap<string, RequestAction<S>>;
@@ -118,14 +124,15 @@ export class NamespaceTracker<S extends SocketLike> {
 
   async #close(handoff: boolean): Promise<void> {
     this.#namespace.off('connection', this.#onConnection);
-    const registrations = [...this.#recovering.values()].map(({ registration, timer }) => {
-      timer.cancel();
-      return registration;
-    });
-    this.#recovering.clear();
+    const registrations: SocketRegistration[] = [];
+    for (const socketId of [...this.#recovering.keys()]) {
+      const recoverable = this.#takeRecoverable(socketId);
+      if (recoverable !== undefined) registrations.push(recoverable.registration);
+    }
     const ending: Promise<unknown>[] = [this.#watches.close(), this.channels.close()];
     for (const tracked of [...this.#sockets.values()]) {
       ending.push(...this.#releaseSocket(tracked));
+      tracked.notifyRecovery?.();
       if (tracked.registration !== undefined) registrations.push(tracked.registration);
     }
     for (const registration of registrations) {
@@ -160,8 +167,13 @@ export class NamespaceTracker<S extends SocketLike> {
       if (touch) socket.offAny(onEvent);
       removeRequestListeners();
     };
-    const restored: RecoverableState =
-      socket.recovered === true ? restoreState(socket.data) : { status: undefined, watching: [] };
+    const restored = socket.recovered === true ? restoreState(socket.data) : NO_STATE;
+    if (socket.recovered === true && restored.trackerId !== this.#id) {
+      tracked.notifyRecovery = () => {
+        tracked.notifyRecovery = undefined;
+        this.#notifier.notify(socket.nsp, socket.id);
+      };
+    }
     // Queued before all requests, and run later, so that handlers of `connection` can set `socket.data.user`.
     void tracked.runExclusive(() => this.#identify(tracked, restored));
     if (restored.watching.length > 0) this.#watches.restore(tracked, restored.watching);
@@ -169,9 +181,7 @@ export class NamespaceTracker<S extends SocketLike> {
 
   #identify(tracked: TrackedSocket<S>, restored: RecoverableState): void {
     const { socket } = tracked;
-    const recovered = this.#recovering.get(socket.id);
-    this.#recovering.delete(socket.id);
-    recovered?.timer.cancel();
+    const recovered = this.#takeRecoverable(socket.id);
     let identity: SocketIdentity | undefined;
     try {
       identity = parseIdentity(this.#settings.identify(socket));
@@ -181,7 +191,10 @@ export class NamespaceTracker<S extends SocketLike> {
     }
     const isSameUser = recovered !== undefined && recovered.registration.userId === identity?.userId;
     if (recovered !== undefined && !isSameUser) this.#remove(recovered.registration);
-    if (identity === undefined) return;
+    if (identity === undefined) {
+      tracked.notifyRecovery?.();
+      return;
+    }
     const { userId, meta, status = 'online' } = identity;
     const registration = isSameUser
       ? recovered.registration
@@ -192,7 +205,13 @@ export class NamespaceTracker<S extends SocketLike> {
       return;
     }
     tracked.registration = registration;
-    registration.onRegistered = () => this.#mirror?.addSocket(tracked);
+    // Notify last: the removal elsewhere must not leave the user without a registration, or without a room.
+    registration.onRegistered = () => {
+      const joined = this.#mirror?.addSocket(tracked) ?? Promise.resolve();
+      void joined.then(() => {
+        if (tracked.connected) tracked.notifyRecovery?.();
+      });
+    };
     registration.begin(meta);
   }
 
@@ -202,7 +221,7 @@ export class NamespaceTracker<S extends SocketLike> {
     const { socket, registration, watching, restoring = [] } = tracked;
     if (recoveryWindow(socket.nsp, reason) === 0) return;
     const userIds = new Set([...watching, ...restoring]);
-    saveState(socket.data, { status: registration?.status, watching: [...userIds] });
+    saveState(socket.data, { status: registration?.status, watching: [...userIds], trackerId: this.#id });
   }
 
   #onDisconnect(tracked: TrackedSocket<S>, reason: string): void {
@@ -210,16 +229,30 @@ export class NamespaceTracker<S extends SocketLike> {
     for (const ending of this.#releaseSocket(tracked)) {
       ending.catch((error: unknown) => this.#report(error, 'unsubscribe'));
     }
-    if (registration === undefined) return;
     const { clock, recoveryGrace } = this.#settings;
     const grace = Math.min(recoveryWindow(socket.nsp, reason), recoveryGrace);
+    if (grace === 0) tracked.notifyRecovery?.();
+    if (registration === undefined) return;
     if (grace === 0) return this.#remove(registration);
-    const onExpired = (): void => {
-      this.#recovering.delete(socket.id);
-      this.#remove(registration);
-    };
-    const timer = clock.after(grace, onExpired, { keepAlive: false });
-    this.#recovering.set(socket.id, { registration, timer });
+    const timer = clock.after(grace, () => this.#abandonRecovery(socket.id), { keepAlive: false });
+    this.#recovering.set(socket.id, { namespace: socket.nsp, registration, timer });
+    this.#notifier.acquire(socket.nsp);
+  }
+
+  /** Ends the wait for a recovery; returns undefined if the socket is not waiting. */
+  #takeRecoverable(socketId: string): RecoverableSocket | undefined {
+    const recoverable = this.#recovering.get(socketId);
+    if (recoverable === undefined) return undefined;
+    this.#recovering.delete(socketId);
+    recoverable.timer.cancel();
+    this.#notifier.release(recoverable.namespace);
+    return recoverable;
+  }
+
+  /** Removes the registration of a socket that this server will not recover. */
+  #abandonRecovery(socketId: string): void {
+    const recoverable = this.#takeRecoverable(socketId);
+    if (recoverable !== undefined) this.#remove(recoverable.registration);
   }
 
   /** Releases what belongs to the connection; returns the unsubscriptions in progress. */

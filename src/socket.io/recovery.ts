@@ -20,7 +20,12 @@ const KEY = '$rollcall';
 export interface RecoverableState {
   readonly status: string | undefined;
   readonly watching: readonly string[];
+  /** The tracker that stored the state. */
+  readonly trackerId: string | undefined;
 }
+
+/** The state of a socket that was not recovered. */
+export const NO_STATE: RecoverableState = { status: undefined, watching: [], trackerId: undefined };
 
 /** Time in ms during which a socket disconnected for `reason` may be recovered; 0 if it may not. */
 export function recoveryWindow(namespace: NamespaceBase, reason: string): number {
@@ -43,13 +48,13 @@ export function saveState(data: unknown, state: RecoverableState): void {
 
 /** Removes the state from the session and checks it, because it comes from the adapter's store. */
 export function restoreState(data: unknown): RecoverableState {
-  const none: RecoverableState = { status: undefined, watching: [] };
-  if (typeof data !== 'object' || data === null || !Object.hasOwn(data, KEY)) return none;
+  if (typeof data !== 'object' || data === null || !Object.hasOwn(data, KEY)) return NO_STATE;
   const record = data as Record<string, unknown>;
-  const { status, watching } = (record[KEY] ?? {}) as { status?: unknown; watching?: unknown };
+  const { status, watching, trackerId } = (record[KEY] ?? {}) as Record<keyof RecoverableState, unknown>;
   if (Object.isExtensible(data)) delete record[KEY];
   return {
     status: typeof status === 'string' ? status : undefined,
     watching: Array.isArray(watching) ? watching.filter((id): id is string => typeof id === 'string') : [],
+    trackerId: typeof trackerId === 'string' ? trackerId : undefined,
   };
 }

@@ -29,11 +29,11 @@ export class Retry {
     this.#operation = operation;
   }
 
-  /** Starts, or starts over. */
-  start(): void {
+  /** Starts, or starts over. Resolves after the first attempt, whether it failed or not. */
+  start(): Promise<void> {
     this.stop();
     this.#attempts = 0;
-    this.#attempt(this.#run);
+    return this.#attempt(this.#run);
   }
 
   /** Cancels further attempts; a failure of the attempt in progress is not reported. */
@@ -43,16 +43,18 @@ export class Retry {
     this.#timer = undefined;
   }
 
-  #attempt(run: number): void {
-    this.#operation().catch((thrown: unknown) => {
+  async #attempt(run: number): Promise<void> {
+    try {
+      await this.#operation();
+    } catch (thrown) {
       if (run !== this.#run) return;
       const { clock, reporter } = this.#options;
       const error = toRollcallError(thrown);
       if (this.#attempts === 0) reporter.report(error, { stage: 'repair' });
       if (!isRetryable(error)) return;
       const delay = FIRST_DELAY / 2 + backoff(clock, this.#attempts++, FIRST_DELAY, MAX_DELAY);
-      this.#timer = clock.after(delay, () => this.#attempt(run), { keepAlive: false });
-    });
+      this.#timer = clock.after(delay, () => void this.#attempt(run), { keepAlive: false });
+    }
   }
 }
 

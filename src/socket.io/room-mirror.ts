@@ -37,14 +37,14 @@ export class RoomMirror<S extends SocketLike> {
     this.#options = options;
   }
 
-  /** Joins the presence rooms of a socket that has been registered. */
-  addSocket(tracked: TrackedSocket<S>): void {
+  /** Joins the presence rooms of a socket that has been registered. Resolves after the first attempt of each. */
+  async addSocket(tracked: TrackedSocket<S>): Promise<void> {
     if (!tracked.connected) return;
     if (!this.#rooms.has(tracked)) {
       this.#rooms.set(tracked, new Map());
       this.#listen(tracked.socket.nsp.adapter);
     }
-    for (const room of tracked.socket.rooms) this.#join(tracked, room);
+    await Promise.all(Array.from(tracked.socket.rooms, (room) => this.#join(tracked, room)));
   }
 
   /** Stops tracking the rooms of a socket that disconnects. */
@@ -73,7 +73,7 @@ export class RoomMirror<S extends SocketLike> {
     };
     const listeners: AdapterListeners = {
       sockets: 1,
-      onJoin: (room, socketId) => withSocket(socketId, (tracked) => this.#join(tracked, room)),
+      onJoin: (room, socketId) => withSocket(socketId, (tracked) => void this.#join(tracked, room)),
       onLeave: (room, socketId) => withSocket(socketId, (tracked) => this.#leave(tracked, room)),
     };
     this.#listeners.set(adapter, listeners);
@@ -81,7 +81,7 @@ export class RoomMirror<S extends SocketLike> {
     adapter.on('leave-room', listeners.onLeave);
   }
 
-  #join(tracked: TrackedSocket<S>, room: string): void {
+  async #join(tracked: TrackedSocket<S>, room: string): Promise<void> {
     const { registration, socket, id } = tracked;
     if (room === id || registration === undefined) return;
     let name: string | undefined;
@@ -96,7 +96,7 @@ export class RoomMirror<S extends SocketLike> {
     );
     this.#rooms.get(tracked)?.get(room)?.retry.stop();
     this.#rooms.get(tracked)?.set(room, { name: target, retry });
-    retry.start();
+    await retry.start();
   }
 
   #leave(tracked: TrackedSocket<S>, room: string): void {

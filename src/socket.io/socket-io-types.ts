@@ -58,6 +58,12 @@ export interface NamespaceBase {
     /** Sends to the sockets in these rooms. */
     to(room: string | string[]): BroadcastLike;
   };
+  /** Adds a listener of events from other servers. */
+  on?(event: string, listener: Listener): unknown;
+  /** Removes a listener. */
+  off?(event: string, listener: Listener): unknown;
+  /** Sends an event to the other servers of the cluster. */
+  serverSideEmit?(event: string, ...args: unknown[]): unknown;
 }
 
 /** A `Namespace` of Socket.IO 4, for example `io.of('/chat')`; also the parent of dynamic namespaces. */

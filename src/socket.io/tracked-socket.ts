@@ -12,6 +12,8 @@ export class TrackedSocket<S extends SocketLike = SocketLike> {
   readonly watching = new Set<string>();
   /** Users it watched before a recovery, until they are watched again. */
   restoring: ReadonlySet<string> | undefined;
+  /** Notifies the other servers that this one has recovered the socket; undefined once done, or not needed. */
+  notifyRecovery: (() => void) | undefined;
   readonly subscriptions = new Set<Pick<Subscription, 'unsubscribe'>>();
   /** Removes rollcall's listeners from the socket. */
   removeListeners: () => void = () => {};

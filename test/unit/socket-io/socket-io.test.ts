@@ -26,6 +26,7 @@ class Space extends EventEmitter {
   readonly sockets = new Map<string, FakeSocket>();
   readonly adapter = new EventEmitter();
   readonly sent: Sent[] = [];
+  cluster: readonly Space[] = [];
   server: object = { _opts: {} };
   readonly local = {
     emit: (event: string, ...args: unknown[]) => this.sent.push(['*', event, ...args]),
@@ -33,6 +34,11 @@ class Space extends EventEmitter {
       emit: (event: string, ...args: unknown[]) => this.sent.push([to, event, ...args]),
     }),
   };
+
+  /** Carries events to the other servers of a cluster. */
+  serverSideEmit(event: string, ...args: unknown[]): void {
+    for (const other of this.cluster) if (other !== this) other.emit(event, ...args);
+  }
 
   recoverable(maxDisconnectionDuration = 120_000): this {
     this.server = { _opts: { connectionStateRecovery: { maxDisconnectionDuration } } };
@@ -760,6 +766,74 @@ describe('recovery', () => {
     expect(other.stats().watched).toBe(1);
     clock.advance(30_000);
     expect(first.calls.at(-1)).toBe('remove ann s');
+  });
+
+  describe('by another server', () => {
+    async function recoverElsewhere(options: Partial<TrackPresenceOptions<FakeSocket>> = {}) {
+      const one = { space: space.recoverable(), presence, tracker: track({ rooms: true, ...options }) };
+      const socket = space.connect('s', { user: 'ann' }, { rooms: ['den'] });
+      await turn();
+      const data = socket.disconnect('transport close');
+      expect(one.tracker.stats().recovering).toBe(1);
+      presence = new FakePresence();
+      space = new Space().recoverable();
+      const two = { space, presence, tracker: track({ rooms: true, ...options }) };
+      one.space.cluster = two.space.cluster = [one.space, two.space];
+      return { one, two, recover: () => space.connect('s', data, { recovered: true, rooms: ['den'] }) };
+    }
+
+    test('the first server removes its registration once the second has registered the socket', async () => {
+      const { one, two, recover } = await recoverElsewhere();
+      const gate = deferred();
+      two.presence.writing = gate.promise;
+      const socket = recover();
+      await turn();
+      expect(one.presence.calls).not.toContain('remove ann s');
+      gate.resolve();
+      await turn();
+      expect(two.presence.calls).toEqual(['set ann s online', 'join den ann s']);
+      expect(one.presence.calls.at(-1)).toBe('remove ann s');
+      expect(one.tracker.stats()).toMatchObject({ sockets: 0, recovering: 0 });
+      expect(one.space.listenerCount('rollcall:recovered')).toBe(0);
+      socket.disconnect('client namespace disconnect');
+      expect(two.presence.calls.at(-1)).toBe('remove ann s');
+    });
+
+    test('a final disconnection before that removes the registrations of both servers', async () => {
+      const { one, two, recover } = await recoverElsewhere();
+      two.presence.writing = new Promise(() => {});
+      const socket = recover();
+      await turn();
+      socket.disconnect('server namespace disconnect');
+      await turn();
+      expect(one.presence.calls.at(-1)).toBe('remove ann s');
+      expect(two.presence.calls.at(-1)).toBe('remove ann s');
+    });
+
+    test('an anonymous recovery removes the registration of the first server', async () => {
+      let anonymous = false;
+      const { one, recover } = await recoverElsewhere({
+        identify: ({ data }) => (anonymous ? undefined : (data as { user: string }).user),
+      });
+      anonymous = true;
+      recover();
+      await turn();
+      expect(one.presence.calls.at(-1)).toBe('remove ann s');
+    });
+
+    test('a server that recovers its own session notifies no other server', async () => {
+      space.recoverable();
+      const other = new Space();
+      space.cluster = [space, other];
+      const notified: unknown[] = [];
+      other.on('rollcall:recovered', (id) => notified.push(id));
+      track({ recoveryGrace: 0 });
+      const data = space.connect('s', { user: 'ann' }).disconnect('transport close');
+      await turn();
+      space.connect('s', data, { recovered: true });
+      await turn();
+      expect(notified).toEqual([]);
+    });
   });
 
   test('a recovery during an outage restores the watched users afterwards, also after a second recovery', async () => {
