@@ -189,7 +189,9 @@ export class NotificationService {
       since,
       limit: MAX_COUNT,
     });
-    return { count: messages.length, capped: more, complete };
+    const count = messages.length;
+    // With a history of MAX_COUNT messages, further unread notifications are trimmed instead of being left to count.
+    return { count, capped: more || (count >= MAX_COUNT && !complete), complete };
   }
 
   /** If rooms store messages, a repeated `notify` sends only what had not been sent. */

@@ -70,7 +70,7 @@ export interface NotificationListOptions {
 export interface UnreadNotifications {
   /** The number; at most 100 are counted. */
   readonly count: number;
-  /** True if there are more than `count`. */
+  /** True if there are more than `count`, stored or no longer stored; only with the maximum `count`. */
   readonly capped: boolean;
   /** False if some that were never acknowledged are no longer stored, or were lost by Redis. */
   readonly complete: boolean;

@@ -256,6 +256,15 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect(await notifications.unread(user)).toEqual({ count: 7, capped: false, complete: true });
     });
 
+    test('the count is capped at the default size of the history', async () => {
+      const { notifications } = open();
+      const user = fresh();
+      await Promise.all(numbers(0, 100).map((at) => notifications.notify(user, at, { live: false })));
+      expect(await notifications.unread(user)).toEqual({ count: 100, capped: false, complete: true });
+      await notifications.notify(user, 100, { live: false });
+      expect(await notifications.unread(user)).toEqual({ count: 100, capped: true, complete: false });
+    });
+
     test('the count is not complete when unread notifications are no longer stored', async () => {
       const { notifications } = open({ notifications: { history: { size: 10, ttl: 60_000 } } });
       const user = fresh();
