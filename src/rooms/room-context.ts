@@ -7,6 +7,7 @@ import type { MemberFeeds } from './member-feeds.js';
 import type { PeerWriter, PeerWriterSettings } from './peer-writer.js';
 import type { PresenceFeed } from './presence-feed.js';
 import type { MessageParser, RoomEvent } from './room-message.js';
+import type { TaskQueue } from './task-queue.js';
 
 /** Ids of an attached socket. */
 export interface SocketIdentifiers {
@@ -26,6 +27,8 @@ export interface RoomContext {
   readonly reporter: ErrorReporter;
   readonly writerSettings: PeerWriterSettings;
   readonly parser: MessageParser;
+  /** Releases detached sockets, many at a time. */
+  readonly releases: TaskQueue;
   readonly roomAnchors: ChannelAnchors;
   /** Their listener also handles `disconnectUser`. */
   readonly userAnchors: ChannelAnchors;

@@ -28,6 +28,7 @@ import { PresenceFeed } from './presence-feed.js';
 import type { RoomContext, SocketIdentifiers } from './room-context.js';
 import { isEvent, MessageParser, type RoomEvent } from './room-message.js';
 import { RoomSocket } from './room-socket.js';
+import { runInSlices, TaskQueue } from './task-queue.js';
 
 const DEFAULT_HISTORY = { size: 100, ttl: 3_600_000 };
 
@@ -89,6 +90,7 @@ export class RoomService {
         counters: { delivered: 0, dropped: 0, closedSlow: 0 },
       },
       parser: new MessageParser(onUndecodable),
+      releases: new TaskQueue(clock),
       roomAnchors: new ChannelAnchors(pubsub, () => {}),
       userAnchors: new ChannelAnchors(pubsub, (payload, channel) =>
         this.#handleUserMessage(payload, channel),
@@ -239,7 +241,7 @@ export class RoomService {
   }
 
   /**
-   * Detaches all sockets; their transport ends the connections. With `handoff` the sockets are left to
+   * Detaches all sockets, some hundred at a time; their transport ends the connections. With `handoff` the sockets are left to
    * `PresenceService.close({ handoff: true })`. Repeated calls return the same promise.
    */
   close({ handoff = false }: Pick<DetachOptions, 'handoff'> = {}): Promise<void> {
@@ -253,7 +255,7 @@ export class RoomService {
   }
 
   async #close(handoff: boolean): Promise<void> {
-    await Promise.all([...this.#sockets.values()].map((socket) => socket.detach({ handoff })));
+    await runInSlices([...this.#sockets.values()], (socket) => socket.detach({ handoff }));
     const { presenceFeed, reporter } = this.#context;
     try {
       await presenceFeed?.close();

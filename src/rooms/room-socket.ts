@@ -193,7 +193,7 @@ export class RoomSocket {
    * promise.
    */
   detach(options: DetachOptions = {}): Promise<void> {
-    this.#detaching ??= this.#release(options);
+    this.#detaching ??= this.#detach(options);
     return this.#detaching;
   }
 
@@ -212,9 +212,13 @@ export class RoomSocket {
     if (this.#memberships.get(room) === membership) this.#memberships.delete(room);
   }
 
-  async #release({ immediate = false, handoff = false }: DetachOptions): Promise<void> {
+  #detach(options: DetachOptions): Promise<void> {
     this.#writer.end();
     this.#context.onDetached(this);
+    return this.#context.releases.run(() => this.#release(options));
+  }
+
+  async #release({ immediate = false, handoff = false }: DetachOptions): Promise<void> {
     this.unwatch(this.#watched);
     // Otherwise `start` would subscribe and add the socket after it was removed.
     if (this.#starting !== undefined) await this.#starting.catch(() => {});

@@ -6,6 +6,7 @@ import { assertFunction, assertOptions, choiceOption, numberOption } from '../in
 import { CloseCode } from '../protocol/close-codes.js';
 import { PROTOCOL_VERSION } from '../protocol/frames.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
+import { runInSlices } from '../rooms/task-queue.js';
 import { TypingService } from '../typing/typing-service.js';
 import { HandshakeHooks, type HandshakeRejection } from './handshake-hooks.js';
 import { HeartbeatMonitor } from './heartbeat-monitor.js';
@@ -150,14 +151,12 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
   async #close(drainPeriod: number, handoff: boolean): Promise<void> {
     const { clock } = this.#settings;
     this.#handoff = handoff;
-    await Promise.all(
-      Array.from(this.#connections, async (connection) => {
-        const ms = drainPeriod * clock.random();
-        if (ms > 0) await new Promise<void>((resolve) => clock.after(ms, resolve));
-        connection.close(CloseCode.SERVICE_RESTART, 'service restart', { handoff });
-        await connection.done;
-      }),
-    );
+    await runInSlices([...this.#connections], async (connection) => {
+      const ms = drainPeriod * clock.random();
+      if (ms > 0) await new Promise<void>((resolve) => clock.after(ms, resolve));
+      connection.close(CloseCode.SERVICE_RESTART, 'service restart', { handoff });
+      await connection.done;
+    });
     this.#heartbeats.stop();
     this.#server.off('connection', this.#onConnection);
     this.#handshakes.restore();

@@ -1,4 +1,4 @@
-import { type FrameEncoder, PubSubService, RoomService } from 'rollcall';
+import { createRollcall, type FrameEncoder, PubSubService, RoomService, type RoomSocket } from 'rollcall';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { jsonEncoder } from '../../src/rooms/room-message.js';
 import { nodeRedis } from '../shared/redis-clients.js';
@@ -108,3 +108,43 @@ test('a thousand peers that recover from one position cost one read', async () =
   expect((await commands())['evalsha']).toBe(1);
   expect(counts.frames).toBe(11);
 });
+
+test.each(['close', 'detach'])(
+  'thousands of sockets that end by %s block nothing, time out nowhere and are all offline',
+  { timeout: 60_000 },
+  async (how) => {
+    const { client, end } = nodeRedis(redis.port);
+    const errors: unknown[] = [];
+    // So short that calls which had to wait for their turn would time out.
+    const onError = (error: unknown) => void errors.push(error);
+    const { presence, rooms, close } = createRollcall({ redis: client, timeout: 1_000, onError });
+    const peer = { send: () => {}, close: () => {}, bufferedAmount: 0 };
+    const sockets: RoomSocket[] = [];
+    for (let from = 0; from < 6_000; from += 200) {
+      const slice = numbers(from, from + 200).map(async (at) => {
+        const socket = await rooms.attach(peer, { userId: `user ${at}` });
+        await socket.join('big');
+        return socket;
+      });
+      sockets.push(...(await Promise.all(slice)));
+    }
+    expect(await presence.getOnlineCount()).toBe(6_000);
+    let turns = 0;
+    let ended = false;
+    const count = () => {
+      turns++;
+      if (!ended) setImmediate(count);
+    };
+    setImmediate(count);
+    if (how === 'close') await rooms.close();
+    else await Promise.all(sockets.map((socket) => socket.detach()));
+    ended = true;
+    expect(errors).toEqual([]);
+    expect(await presence.getOnlineCount()).toBe(0);
+    expect(await presence.getRoomCounts(['big'])).toEqual(new Map([['big', 0]]));
+    // One block of all would be a handful of turns.
+    expect(turns).toBeGreaterThan(100);
+    await close();
+    end();
+  },
+);

@@ -1,0 +1,97 @@
+import type { Clock, Timer } from '../internal/clock.js';
+import { allOrFirstError } from '../internal/promises.js';
+
+/** Tasks that run at once: their Redis calls share few pipelines, and their deadlines start with the call. */
+const CONCURRENCY = 250;
+/** Tasks started before other work of the process gets a turn: their synchronous part takes a few ms. */
+const SLICE = 50;
+/** After this many ms without a start, running tasks no longer count: with Redis unreachable each takes its full deadline. */
+const STALL_TIMEOUT = 250;
+
+/**
+ * Runs tasks in the order of the calls with bounded concurrency, and starts many in slices, so that thousands of
+ * sockets can be released at once without blocking the event loop and without timing out while they wait.
+ */
+export class TaskQueue {
+  readonly #clock: Clock;
+  #waiting: (() => void)[] = [];
+  /** Index of the first waiting task: `shift` would copy a long array for every task. */
+  #next = 0;
+  #running = 0;
+  /** Incremented when running tasks stop counting. */
+  #generation = 0;
+  #startedInTurn = 0;
+  #turnScheduled = false;
+  #stallTimer: Timer | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Starts `task` at once unless others wait. Settles as the task does. */
+  run<T>(task: () => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.#waiting.push(() => {
+        const generation = this.#generation;
+        task()
+          .then(resolve, reject)
+          .finally(() => {
+            if (generation !== this.#generation) return;
+            this.#running--;
+            this.#startNext();
+          });
+      });
+      this.#startNext();
+    });
+  }
+
+  #startNext(): void {
+    const { length } = this.#waiting;
+    while (this.#next < length && this.#running < CONCURRENCY && this.#startedInTurn < SLICE) {
+      this.#startedInTurn++;
+      this.#scheduleTurn();
+      this.#running++;
+      this.#stallTimer?.cancel();
+      this.#stallTimer = undefined;
+      this.#waiting[this.#next++]?.();
+    }
+    if (this.#next < length) return this.#watchStall();
+    this.#waiting = [];
+    this.#next = 0;
+  }
+
+  #scheduleTurn(): void {
+    if (this.#turnScheduled) return;
+    this.#turnScheduled = true;
+    setImmediate(() => {
+      this.#turnScheduled = false;
+      this.#startedInTurn = 0;
+      this.#startNext();
+    });
+  }
+
+  #watchStall(): void {
+    this.#stallTimer ??= this.#clock.after(STALL_TIMEOUT, () => {
+      this.#stallTimer = undefined;
+      this.#generation++;
+      this.#running = 0;
+      this.#startNext();
+    });
+  }
+}
+
+/** Items handled before other work of the process gets a turn. */
+const ITEMS_PER_SLICE = 250;
+
+/** Calls `task` for every item, with turns for other work in between; rejects with the first failure after all. */
+export async function runInSlices<T>(
+  items: readonly T[],
+  task: (item: T) => Promise<unknown>,
+): Promise<void> {
+  const done: Promise<unknown>[] = [];
+  for (let start = 0; start < items.length; start += ITEMS_PER_SLICE) {
+    if (start > 0) await new Promise<void>((resolve) => setImmediate(resolve));
+    for (const item of items.slice(start, start + ITEMS_PER_SLICE)) done.push(task(item));
+  }
+  await allOrFirstError(done);
+}
