@@ -140,7 +140,7 @@ export class NotificationService {
 
   /**
    * Marks all notifications up to this one as read, and sends the user's sockets the event `notification:read` with
-   * `{ id }` if the marker has moved. The marker never moves back, in whatever order devices acknowledge. An id
+   * `{ id }` if the marker has moved. The marker moves in one atomic step and never back, in whatever order devices acknowledge. An id
    * beyond the newest marks the newest; an id older than all stored ones does nothing.
    *
    * @throws {@link InvalidArgumentError} for a bad id or option; and all errors of `PubSubService.history` and
@@ -156,16 +156,18 @@ export class NotificationService {
     assertOptions('options', options, ACKNOWLEDGE_OPTION_NAMES);
     const { except } = options;
     if (except !== undefined) assertName('except', except);
-    const [{ messages }, readUpTo] = await Promise.all([
-      // Ids come from clients: only the position of a stored notification is ever marked.
-      this.#rooms.pubsub.history(channel, { reverse: true, before: positionAfter(id), limit: 1 }),
-      this.#readMarkers.get(userId),
-    ]);
+    // Ids come from clients: only the position of a stored notification is ever marked.
+    const { messages } = await this.#rooms.pubsub.history(channel, {
+      reverse: true,
+      before: positionAfter(id),
+      limit: 1,
+    });
     const newest = messages[0]?.position ?? ORIGIN;
-    if (positionTime(newest) <= positionTime(readUpTo)) return { readUpTo };
-    await this.#readMarkers.advance(userId, newest);
-    await this.#sendToUser(userId, READ, { id: newest }, except === undefined ? {} : { except });
-    return { readUpTo: newest };
+    const { readUpTo, moved } = await this.#readMarkers.advance(userId, newest);
+    if (moved) {
+      await this.#sendToUser(userId, READ, { id: readUpTo }, except === undefined ? {} : { except });
+    }
+    return { readUpTo };
   }
 
   /**
@@ -179,8 +181,6 @@ export class NotificationService {
   /** Throws for an invalid id, also one that makes a channel name too long. */
   #channelOf(userId: string): ChannelRef<Json> {
     assertName('userId', userId);
-    // Validates the longer of the two channel names, before either is used.
-    this.#readMarkers.channel(userId);
     return this.#channel({ userId });
   }
 

@@ -1,62 +1,50 @@
-import { assertPosition, ORIGIN, type Position, positionTime } from '../history/position.js';
-import { jsonCodec } from '../internal/codec.js';
-import { type ChannelDefinition, type ChannelRef, defineChannel } from '../pubsub/channel-definition.js';
+import { isPosition, ORIGIN, type Position } from '../history/position.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
+import type { Reply } from '../redis/driver.js';
+import { defineScript } from '../redis/script.js';
+import advanceMarkerSource from './advance-marker.lua';
 
-/** Id of the last notification that a user has read. */
+const advanceMarkerScript = defineScript('advance-marker', advanceMarkerSource);
+
+/** A user's read marker after it was advanced. */
 export interface ReadMarker {
-  readonly id: Position;
+  /** Id of the last read notification. */
+  readonly readUpTo: Position;
+  /** False if it had been at this notification or a later one. */
+  readonly moved: boolean;
 }
 
-/** The greatest of this many markers counts: more than devices that acknowledge at once. */
-const SIZE = 10;
-
-/**
- * Stores up to where users have read. A marker only moves forward: markers are appended, and the greatest of the last
- * ones counts.
- */
+/** Stores up to where users have read: one key per user, which a script moves forward in one step. */
 export class ReadMarkers {
   readonly #pubsub: PubSubService;
-  readonly #channel: ChannelDefinition<{ readonly userId: string }, ReadMarker>;
+  readonly #ttl: string;
 
-  /** Markers expire after `ttl` ms. */
+  /** Markers expire after `ttl` ms without an acknowledgement. */
   constructor(pubsub: PubSubService, ttl: number) {
     this.#pubsub = pubsub;
-    this.#channel = defineChannel<ReadMarker>()('notifications-read:{userId}', {
-      history: { size: SIZE, ttl },
-      codec: jsonCodec,
-    });
-  }
-
-  /** Channel of a user's markers. */
-  channel(userId: string): ChannelRef<ReadMarker> {
-    return this.#channel({ userId });
+    this.#ttl = String(ttl);
   }
 
   /** Id of the last read notification; {@link ORIGIN} for none. */
   async get(userId: string): Promise<Position> {
-    const { messages } = await this.#pubsub.history(this.channel(userId), { limit: SIZE, reverse: true });
-    let greatest = ORIGIN;
-    for (const { message } of messages) {
-      const id = parseMarker(message);
-      if (positionTime(id) > positionTime(greatest)) greatest = id;
-    }
-    return greatest;
+    const [marker] = await this.#pubsub.execute('unread', [['GET', this.#key(userId)]]);
+    return toPosition(marker);
   }
 
   /** Marks all notifications up to `id` as read. */
-  async advance(userId: string, id: Position): Promise<void> {
-    await this.#pubsub.publish(this.channel(userId), { id });
+  async advance(userId: string, id: Position): Promise<ReadMarker> {
+    const call = { script: advanceMarkerScript, keys: [this.#key(userId)], args: [id, this.#ttl] };
+    const [reply] = await this.#pubsub.execute('acknowledge', [call]);
+    const [marker, moved] = reply as readonly Reply[];
+    return { readUpTo: toPosition(marker), moved: Number(moved) === 1 };
+  }
+
+  #key(userId: string): string {
+    return `rollcall:read:${this.#pubsub.prefix}notifications:${userId}`;
   }
 }
 
-/** {@link ORIGIN} for a payload of another program that is no marker. */
-function parseMarker(message: Partial<ReadMarker> | null): Position {
-  const id: unknown = message?.id;
-  try {
-    assertPosition('id', id);
-    return id;
-  } catch {
-    return ORIGIN;
-  }
+function toPosition(marker: Reply | undefined): Position {
+  const text = String(marker);
+  return isPosition(text) ? text : ORIGIN;
 }

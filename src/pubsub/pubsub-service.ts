@@ -18,7 +18,7 @@ import {
 } from '../internal/validate.js';
 import { ClientHandle } from '../redis/client-handle.js';
 import { databaseSuffix } from '../redis/database.js';
-import type { Payload, SubscriptionKind } from '../redis/driver.js';
+import type { Command, Payload, Reply, SubscriptionKind } from '../redis/driver.js';
 import { escapePattern } from '../redis/pattern.js';
 import {
   type ChannelDefaults,
@@ -356,6 +356,16 @@ export class PubSubService {
       return { channel, since };
     });
     return recoverChannels<T>(this.#history, targets, limit);
+  }
+
+  /** @internal Runs idempotent commands on this service's client, within its deadline. */
+  execute(what: string, commands: readonly Command[]): Promise<Reply[]> {
+    return this.#handle.execute(what, commands);
+  }
+
+  /** @internal Added to every channel in Redis. */
+  get prefix(): string {
+    return this.#defaults.prefix;
   }
 
   /** Returns counters since creation, and current gauges. */

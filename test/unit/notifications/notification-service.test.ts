@@ -47,7 +47,7 @@ test.each([
   [7, 1, {}, 'userId'],
   ['\ud800', 1, {}, 'userId'],
   // Makes the name of a channel too long.
-  ['x'.repeat(495), 1, {}, 'userId'],
+  ['x'.repeat(500), 1, {}, 'userId'],
   [':'.repeat(200), 1, {}, 'userId'],
   ['ann', undefined, {}, 'notification'],
   ['ann', 1n, {}, 'notification'],
