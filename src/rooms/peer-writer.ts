@@ -40,7 +40,7 @@ export interface PeerWriterCounters {
 
 /** How often a slow peer's buffer is checked, in ms. */
 const DRAIN_CHECK_INTERVAL = 250;
-/** Notices are small and few: a peer with this many times `maxBufferedBytes` waiting does not read at all. */
+/** A peer with this many times `maxBufferedBytes` waiting does not read at all: it is closed under either policy. */
 const MAX_BUFFER_FACTOR = 4;
 
 /** Sends frames to one peer, and applies the slow-peer policy, so that a slow peer does not delay the others. */
@@ -72,9 +72,10 @@ export class PeerWriter {
     if (!this.#open) return;
     const { maxBufferedBytes, slowPeers, counters } = this.#settings;
     if (this.#droppedSince !== undefined) this.#checkDrained();
-    if (this.#droppedSince !== undefined || this.#bufferedBytes() > maxBufferedBytes) {
+    const buffered = this.#bufferedBytes();
+    if (this.#droppedSince !== undefined || buffered > maxBufferedBytes) {
       if (!this.#open) return;
-      if (slowPeers === 'close') return this.#closeSlow();
+      if (slowPeers === 'close' || buffered > MAX_BUFFER_FACTOR * maxBufferedBytes) return this.#closeSlow();
       return this.#drop(room);
     }
     counters.delivered++;
@@ -182,8 +183,11 @@ export class PeerWriter {
 
   /** Once half of the buffer has drained, sends a discontinuity for every room with dropped messages. */
   #checkDrained(): void {
+    const { maxBufferedBytes } = this.#settings;
     const dropped = this.#droppedSince;
-    if (dropped === undefined || this.#bufferedBytes() > this.#settings.maxBufferedBytes / 2) return;
+    const buffered = this.#bufferedBytes();
+    if (buffered > MAX_BUFFER_FACTOR * maxBufferedBytes) return this.#closeSlow();
+    if (dropped === undefined || buffered > maxBufferedBytes / 2) return;
     this.#stopDropping();
     for (const [room, since] of dropped) {
       const roomField = room === undefined ? {} : { room };

@@ -154,6 +154,29 @@ describe('a slow peer whose messages are dropped', () => {
     expect(clock.timers).toBe(0);
   });
 
+  test('is closed once more than four times the limit waits, at a message', () => {
+    const { peer, say, counters, gone, clock } = scene();
+    peer.bufferedAmount = 4 * MAX;
+    say('a');
+    expect(peer.log).toEqual([]);
+    peer.bufferedAmount = 4 * MAX + 1;
+    say('a');
+    expect(peer.log).toEqual([`close ${CloseCode.SLOW_CONSUMER} reads too slowly`]);
+    expect(gone).toEqual([{}]);
+    expect(counters).toEqual({ delivered: 0, dropped: 1, closedSlow: 1 });
+    expect(clock.timers).toBe(0);
+  });
+
+  test('is closed once more than four times the limit waits, also in quiet rooms', () => {
+    const { peer, say, clock } = scene();
+    peer.bufferedAmount = MAX + 1;
+    say('a');
+    peer.bufferedAmount = 1_000 * MAX;
+    clock.advance(250);
+    expect(peer.log).toEqual([`close ${CloseCode.SLOW_CONSUMER} reads too slowly`]);
+    expect(clock.timers).toBe(0);
+  });
+
   test('still receives notices, until four times the limit waits', () => {
     const { peer, writer, counters } = scene();
     peer.bufferedAmount = 4 * MAX;
