@@ -31,6 +31,7 @@ export async function authenticateRequest<User extends WebSocketIdentity>(
   request: IncomingMessage,
   { authenticate, rateLimitKey }: Pick<ServeOptions<User>, 'authenticate' | 'rateLimitKey'>,
   report: (error: unknown) => void,
+  now: () => number,
 ): Promise<AuthenticatedUser<User> | ConnectionRejection> {
   try {
     const result = await authenticate(request);
@@ -40,8 +41,12 @@ export async function authenticateRequest<User extends WebSocketIdentity>(
     const user = typeof result === 'string' ? ({ userId: result } as User) : result;
     const { userId, status, meta, expiresAt } = user;
     assertName('userId', userId);
+    const expiry = toExpiryTime(expiresAt);
+    if (expiry !== undefined && expiry <= now()) {
+      return { code: CloseCode.EXPIRED, reason: 'the credentials have expired' };
+    }
     const rateKey = rateLimitKey?.(user, request) ?? userId;
-    return { user, userId, status, meta, expiresAt: toExpiryTime(expiresAt), rateKey };
+    return { user, userId, status, meta, expiresAt: expiry, rateKey };
   } catch (error) {
     report(error);
     return { code: CloseCode.UNAVAILABLE, reason: 'not available now' };

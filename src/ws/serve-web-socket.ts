@@ -8,6 +8,8 @@ import { PROTOCOL_VERSION } from '../protocol/frames.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
 import { runInSlices } from '../rooms/task-queue.js';
 import { TypingService } from '../typing/typing-service.js';
+import { FrameEncoders } from './frame-encoder.js';
+import { FrameWriter, OPEN } from './frame-writer.js';
 import { HandshakeHooks, type HandshakeRejection } from './handshake-hooks.js';
 import { HeartbeatMonitor } from './heartbeat-monitor.js';
 import {
@@ -21,7 +23,7 @@ import type { ServeCloseOptions, ServeOptions, ServeStats, WebSocketIdentity } f
 import { createRateLimit } from './rate-limit.js';
 import { stopTyping } from './request-context.js';
 import { WebSocketConnection, type WebSocketConnectionSettings } from './web-socket-connection.js';
-import { OPEN, WebSocketPeer } from './web-socket-peer.js';
+import { WebSocketPeer } from './web-socket-peer.js';
 import type { ServerWebSocketLike, WebSocketServerLike } from './ws-types.js';
 
 /** Handle of a WebSocket server that is being served. */
@@ -53,7 +55,7 @@ export interface ServeHandle {
  *   authorize: (user, request) => !('room' in request) || mayEnter(user, request.room),
  * });
  * ```
- * @throws `InvalidArgumentError` for an option out of range.
+ * @throws `InvalidArgumentError` for an option out of range, and for a server that is being served already.
  */
 export function serveWebSocket<User extends WebSocketIdentity = WebSocketIdentity>(
   server: WebSocketServerLike,
@@ -80,8 +82,21 @@ export function serveWebSocket<User extends WebSocketIdentity = WebSocketIdentit
     assertFunction('typing.start', typing?.start);
     assertFunction('typing.stop', typing?.stop);
   }
+  if (served.has(server)) {
+    throw new InvalidArgumentError(
+      'server',
+      'is being served already: close the first handle, or use another server',
+    );
+  }
   return new RoomWebSocketServer(server, options);
 }
+
+/** On the global object, so that two copies of the package in one process share it. */
+const SERVED = Symbol.for('rollcall.servedWebSocketServers');
+const registry = globalThis as { [SERVED]?: WeakSet<object> };
+registry[SERVED] ??= new WeakSet();
+/** Servers that are being served: a second handler would answer every frame twice. */
+const served = registry[SERVED];
 
 class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle {
   readonly #server: WebSocketServerLike;
@@ -91,6 +106,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
   readonly #settings: WebSocketConnectionSettings;
   readonly #limits: Readonly<Record<'maxRooms' | 'maxWatched' | 'heartbeatInterval' | 'pongTimeout', number>>;
   readonly #handshakes: HandshakeHooks;
+  readonly #encoders: FrameEncoders;
   readonly #heartbeats: HeartbeatMonitor<User>;
   readonly #connections = new Set<WebSocketConnection<User>>();
   /** Users who were authenticated before the upgrade. */
@@ -123,6 +139,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     const consumeRate = options.rateLimit && createRateLimit(options.rateLimit, report);
     this.#settings = { clock, consumeRate, report, counters: this.#counters };
     this.#server = server;
+    this.#encoders = new FrameEncoders(server);
     const verify = refuseWith === 'status' ? this.#verify : undefined;
     this.#handshakes = new HandshakeHooks(server, { maxFrameBytes, verify, report });
     this.#heartbeats = new HeartbeatMonitor(this.#connections, {
@@ -131,6 +148,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
       counters: this.#counters,
     });
     server.on('connection', this.#onConnection);
+    served.add(server);
   }
 
   stats(): ServeStats {
@@ -160,6 +178,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     this.#heartbeats.stop();
     this.#server.off('connection', this.#onConnection);
     this.#handshakes.restore();
+    served.delete(this.#server);
     await this.#ownTyping?.close();
   }
 
@@ -171,7 +190,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
       return undefined;
     }
     this.#counters.refused++;
-    return result?.code === CloseCode.UNAUTHENTICATED
+    return result?.code === CloseCode.UNAUTHENTICATED || result?.code === CloseCode.EXPIRED
       ? { status: 401, text: 'Unauthorized' }
       : { status: 503, text: 'Service Unavailable', headers: { 'Retry-After': '1' } };
   };
@@ -182,7 +201,8 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     socket.on('error', () => connection?.fail());
     // A server that emits `connection` late may emit it for a connection that has ended: `close` would not follow.
     if (socket.readyState !== OPEN) return;
-    const peer = new WebSocketPeer(socket, this.#settings.clock);
+    const writer = FrameWriter.create(socket, request, this.#encoders.for(socket, request));
+    const peer = new WebSocketPeer(socket, this.#settings.clock, writer);
     const created = new WebSocketConnection<User>(socket, peer, this.#settings);
     connection = created;
     this.#connections.add(created);
@@ -299,7 +319,12 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
   }
 
   #authenticate(request: IncomingMessage): Promise<AuthenticatedUser<User> | ConnectionRejection> {
-    return authenticateRequest(request, this.#options, (error) => this.#report(error));
+    return authenticateRequest(
+      request,
+      this.#options,
+      (error) => this.#report(error),
+      () => this.#settings.clock.now(),
+    );
   }
 
   #report(error: unknown): void {

@@ -1,11 +1,12 @@
 import type { Clock, Timer } from '../internal/clock.js';
 import type { ServerFrame } from '../protocol/frames.js';
 import type { Peer } from '../rooms/peer-writer.js';
+import { type FrameEncoder, jsonEncoder } from '../rooms/room-message.js';
+import { type FrameWriter, OPEN } from './frame-writer.js';
 import type { ServerWebSocketLike } from './ws-types.js';
 
-/** The `readyState` of an open WebSocket. */
-export const OPEN = 1;
-const TEXT_FRAME = { binary: false };
+/** Compressed messages would wait for zlib inside `ws`, where they count as not read by the peer. */
+const TEXT_FRAME = { binary: false, compress: false };
 /** Bytes of text that fit into a close frame (RFC 6455, section 5.5). */
 const MAX_REASON_BYTES = 123;
 /** How long the closing handshake may take, in ms: bounds how long a slow peer's buffers are kept. */
@@ -15,18 +16,25 @@ const CLOSE_TIMEOUT = 5_000;
 export class WebSocketPeer implements Peer {
   readonly #socket: ServerWebSocketLike;
   readonly #clock: Clock;
+  readonly #writer: FrameWriter | undefined;
   #held: (string | Buffer)[] | undefined = [];
   #heldBytes = 0;
   #closed = false;
   #closeDeadline: Timer | undefined;
 
-  constructor(socket: ServerWebSocketLike, clock: Clock) {
+  /** Without `writer` frames are sent by the `send` of `ws`. */
+  constructor(socket: ServerWebSocketLike, clock: Clock, writer?: FrameWriter) {
     this.#socket = socket;
     this.#clock = clock;
+    this.#writer = writer;
   }
 
   get bufferedAmount(): number {
-    return this.#socket.bufferedAmount + this.#heldBytes;
+    return (this.#writer ?? this.#socket).bufferedAmount + this.#heldBytes;
+  }
+
+  get format(): FrameEncoder {
+    return this.#writer?.encoder ?? jsonEncoder;
   }
 
   /** True if a frame waits for `welcome`. */
@@ -41,14 +49,16 @@ export class WebSocketPeer implements Peer {
 
   send(frame: string | Buffer): void {
     if (this.#closed) return;
-    if (this.#held === undefined) return this.#socket.send(frame, TEXT_FRAME);
+    if (this.#held === undefined) return this.#write(frame);
     this.#held.push(frame);
     this.#heldBytes += frame.length;
   }
 
   /** Sends a frame to this connection only. */
   sendFrame(frame: ServerFrame): void {
-    if (this.#socket.readyState === OPEN) this.send(JSON.stringify(frame));
+    if (this.#socket.readyState !== OPEN) return;
+    const text = JSON.stringify(frame);
+    this.send(this.#writer === undefined ? text : this.#writer.encoder.encode(text));
   }
 
   /** Sends the first frame, then the held ones. */
@@ -68,6 +78,7 @@ export class WebSocketPeer implements Peer {
     // A client that does not complete the closing handshake is cut off, and its buffers are freed.
     const onDeadline = () => this.#socket.terminate();
     this.#closeDeadline = this.#clock.after(CLOSE_TIMEOUT, onDeadline, { keepAlive: false });
+    this.#writer?.flush();
     try {
       this.#socket.close(code, truncateReason(reason));
     } catch (error) {
@@ -77,6 +88,11 @@ export class WebSocketPeer implements Peer {
     }
     // While reading is paused, the client's close frame would never be read.
     this.#socket.resume();
+  }
+
+  #write(frame: string | Buffer): void {
+    if (this.#writer === undefined) return this.#socket.send(frame, TEXT_FRAME);
+    this.#writer.write(frame as Buffer);
   }
 
   /** The connection has ended. */

@@ -20,8 +20,10 @@ export interface ServerWebSocketLike {
   readonly readyState: number;
   /** Bytes that wait to be sent. */
   readonly bufferedAmount: number;
+  /** Names of the negotiated extensions, separated by commas. */
+  readonly extensions?: string;
   /** Sends one message. */
-  send(data: string | Buffer, options: { binary: boolean }): void;
+  send(data: string | Buffer, options: { binary: boolean; compress: boolean }): void;
   /** Sends a ping. */
   ping(): void;
   /** Starts the closing handshake. */

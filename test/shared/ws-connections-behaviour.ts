@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import { ConnectionError } from 'rollcall';
 import { connect as connectClient } from 'rollcall/client';
+import { serveWebSocket } from 'rollcall/ws';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { FakeClock, turn } from '../support/fake-clock.js';
@@ -375,11 +376,27 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         },
       );
 
-      test('credentials that have expired already end it at once', async () => {
-        const node = await world.node({
-          serve: { authenticate: () => ({ userId: 'ann', expiresAt: 1 }) },
-        });
-        expect((await world.open(node.url).closed).code).toBe(4501);
+      test('credentials that have expired already are rejected: no welcome, and never online', async () => {
+        const expired = { userId: 'ann', expiresAt: 1 };
+        const node = await world.node({ serve: { authenticate: () => expired } });
+        const changes: unknown[] = [];
+        await node.presence.subscribe((change) => changes.push(change));
+        const client = world.open(node.url);
+        expect((await client.closed).code).toBe(4501);
+        expect(client.frames).toEqual([]);
+        expect(changes).toEqual([]);
+        expect(node.serving.stats().refused).toBe(1);
+        const other = await world.node({ serve: { authenticate: () => expired, refuseWith: 'status' } });
+        expect(await refusal(world.open(other.url))).toBe(401);
+      });
+
+      test('a server is served once at a time', async () => {
+        const node = await world.node();
+        const again = () =>
+          serveWebSocket(node.wss, { rooms: node.rooms, authenticate: userOf, authorize: () => true });
+        expect(again).toThrow(/server.*served already/);
+        await node.serving.close();
+        await again().close();
       });
 
       test('no timer outlives its connection or the server', async () => {

@@ -1,0 +1,118 @@
+import type { IncomingMessage } from 'node:http';
+import { constants, deflateRawSync, type ZlibOptions } from 'node:zlib';
+import { type FrameEncoder, jsonEncoder } from '../rooms/room-message.js';
+import type { ServerWebSocketLike, WebSocketServerLike } from './ws-types.js';
+
+/** First byte of a frame (RFC 6455, section 5.2): FIN and opcode text; RSV1 marks a compressed message (RFC 7692). */
+const TEXT = 0x81;
+const COMPRESSED_TEXT = TEXT | 0x40;
+const MAX_HEADER = 10;
+/** Bytes 00 00 ff ff, with which a sync flush ends and which are left out (RFC 7692, section 7.2.1). */
+const FLUSH_TAIL = 4;
+/** Longer messages are sent uncompressed, because compressing them would block the event loop for too long. */
+const MAX_COMPRESSED_BYTES = 1_048_576;
+/** Compression of the `ws` package: its default threshold, and the windows that raw deflate supports. */
+const DEFAULT_THRESHOLD = 1_024;
+const MIN_WINDOW_BITS = 9;
+const MAX_WINDOW_BITS = 15;
+
+/** Settings of permessage-deflate for one window size. */
+export interface DeflateSettings {
+  /** Shorter messages are sent uncompressed, in bytes. */
+  readonly threshold: number;
+  readonly zlib: ZlibOptions;
+}
+
+/**
+ * Encodes whole WebSocket frames, header included, so that a message to many peers is encoded and compressed once
+ * and each peer costs one write. Compression uses no context of earlier messages, which every receiver accepts.
+ */
+export class WebSocketFrameEncoder implements FrameEncoder {
+  readonly #deflate: DeflateSettings | undefined;
+
+  constructor(deflate?: DeflateSettings) {
+    this.#deflate = deflate;
+  }
+
+  message(message: Parameters<FrameEncoder['message']>[0]): Buffer {
+    return this.encode(jsonEncoder.message(message) as Buffer);
+  }
+
+  notice(notice: Parameters<FrameEncoder['notice']>[0]): Buffer {
+    return this.encode(jsonEncoder.notice(notice) as Buffer);
+  }
+
+  /** Encodes a text message. */
+  encode(text: string | Buffer): Buffer {
+    const payload = typeof text === 'string' ? Buffer.from(text) : text;
+    const deflate = this.#deflate;
+    if (
+      deflate === undefined ||
+      payload.length < deflate.threshold ||
+      payload.length > MAX_COMPRESSED_BYTES
+    ) {
+      return encodeFrame(TEXT, payload);
+    }
+    const compressed = deflateRawSync(payload, { ...deflate.zlib, finishFlush: constants.Z_SYNC_FLUSH });
+    return encodeFrame(COMPRESSED_TEXT, compressed.subarray(0, compressed.length - FLUSH_TAIL));
+  }
+}
+
+function encodeFrame(firstByte: number, payload: Buffer): Buffer {
+  const { length } = payload;
+  const frame = Buffer.allocUnsafe(length + MAX_HEADER);
+  frame[0] = firstByte;
+  let header = 2;
+  if (length < 126) frame[1] = length;
+  else if (length < 65_536) {
+    frame[1] = 126;
+    frame.writeUInt16BE(length, 2);
+    header = 4;
+  } else {
+    frame[1] = 127;
+    frame.writeBigUInt64BE(BigInt(length), 2);
+    header = 10;
+  }
+  payload.copy(frame, header);
+  return frame.subarray(0, header + length);
+}
+
+const plainEncoder = new WebSocketFrameEncoder();
+
+/** The frame encoders of one server: connections with equal parameters share one. */
+export class FrameEncoders {
+  readonly #server: WebSocketServerLike;
+  readonly #byWindow = new Map<number, WebSocketFrameEncoder>();
+
+  constructor(server: WebSocketServerLike) {
+    this.#server = server;
+  }
+
+  /** Returns `undefined` for a connection with unknown extensions or a window that zlib does not support. */
+  for(socket: ServerWebSocketLike, request: IncomingMessage): WebSocketFrameEncoder | undefined {
+    const { extensions } = socket;
+    if (extensions === '') return plainEncoder;
+    if (extensions !== 'permessage-deflate') return undefined;
+    const options = this.#server.options.perMessageDeflate;
+    const settings = typeof options === 'object' && options !== null ? options : {};
+    const windowBits = readWindowBits(request, settings.serverMaxWindowBits);
+    if (windowBits < MIN_WINDOW_BITS) return undefined;
+    let encoder = this.#byWindow.get(windowBits);
+    if (encoder === undefined) {
+      const { threshold = DEFAULT_THRESHOLD, zlibDeflateOptions } = settings;
+      encoder = new WebSocketFrameEncoder({ threshold, zlib: { ...zlibDeflateOptions, windowBits } });
+      this.#byWindow.set(windowBits, encoder);
+    }
+    return encoder;
+  }
+}
+
+/** The smallest window that client or server asked for: a smaller one than negotiated is always valid. */
+function readWindowBits(request: IncomingMessage, serverMaxWindowBits: unknown): number {
+  const offers = String(request?.headers['sec-websocket-extensions'] ?? '');
+  let bits = typeof serverMaxWindowBits === 'number' ? serverMaxWindowBits : MAX_WINDOW_BITS;
+  for (const [, offered] of offers.matchAll(/server_max_window_bits\s*=\s*"?(\d+)/g)) {
+    bits = Math.min(bits, Number(offered));
+  }
+  return bits;
+}
