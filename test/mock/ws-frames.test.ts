@@ -2,13 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { PerMessageDeflateOptions } from 'ws';
 import { createEmbeddedRedis, type EmbeddedRedis } from '../../src/testing/embedded.js';
-import { type WsNode, WsWorld } from '../shared/ws-fixture.js';
+import { type WsNode, WsFixture } from '../shared/ws-fixture.js';
 import { waitFor } from '../support/wait.js';
 
 // Frames as WebSocket clients receive them: every length of header, with and without compression.
 
 let redis: EmbeddedRedis;
-let world: WsWorld;
+let world: WsFixture;
 beforeAll(async () => {
   redis = await createEmbeddedRedis();
 });
@@ -21,7 +21,7 @@ async function join(
   offer: boolean | PerMessageDeflateOptions,
   prepare?: (node: WsNode['wss']) => void,
 ) {
-  world = new WsWorld(() => ({ client: () => redis.client, end: async () => {} }));
+  world = new WsFixture(() => ({ client: () => redis.client, end: async () => {} }));
   const node = await world.node({
     ws: { perMessageDeflate },
     rooms: { maxBufferedBytes: 4_000_000 },
@@ -71,7 +71,7 @@ test.each([
 });
 
 test('with compression, healthy readers survive a burst that exceeds the limit uncompressed', async () => {
-  world = new WsWorld(() => ({ client: () => redis.client, end: async () => {} }));
+  world = new WsFixture(() => ({ client: () => redis.client, end: async () => {} }));
   const node = await world.node({ ws: { perMessageDeflate: true }, rooms: { maxBufferedBytes: 200_000 } });
   const clients = Array.from({ length: 20 }, (_, at) =>
     world.open(`${node.url}/?user=u${at}`, undefined, { perMessageDeflate: true }),
