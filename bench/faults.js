@@ -467,7 +467,7 @@ async function promoted(runs, tick) {
         const records = await replica.control.mget(all.map((user) => `${group.base}:user:${user}`));
         return all.every((user, at) => {
           const record = records[at];
-          const status = typeof record === 'string' ? JSON.parse(record)[0] : 'offline';
+          const status = typeof record === 'string' ? record.slice(1, record.indexOf('"')) : 'offline';
           return status === (truth.get(user) ?? 'offline');
         });
       };

@@ -3,7 +3,7 @@
 --
 -- KEYS  1 nodes
 -- ARGV  1 the dead node   2 the score from which its death was concluded   3 duration of the claim in ms
---       4 "1" to extend the caller's own claim
+--       4 "1" to extend the caller's own claim   5 how far in the future, in ms, a lease or claim can end
 -- Returns the new score, or false when the score has changed
 --
 -- A claim is a negative score: minus the time at which it ends. If its reaper dies as well, another takes over.
@@ -13,7 +13,8 @@ if score == 0 or score ~= tonumber(ARGV[2]) then return false end
 
 local time = redis.call('TIME')
 local millis = time[1] * 1000.0 + (time[2] - time[2] % 1000) / 1000
-if ARGV[4] ~= '1' and math.abs(score) >= millis then return false end
+local left = math.abs(score) - millis
+if ARGV[4] ~= '1' and left >= 0 and left <= tonumber(ARGV[5]) then return false end
 local claim = string.format('%.0f', -(millis + tonumber(ARGV[3])))
 redis.call('ZADD', KEYS[1], claim, ARGV[1])
 return claim

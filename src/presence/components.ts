@@ -20,6 +20,7 @@ import { PresenceReader } from './presence-reader.js';
 import { WatchRegistry } from './presence-watches.js';
 import { PresenceWriter } from './presence-writer.js';
 import { Reaper } from './reaper.js';
+import { RedisClock } from './redis-clock.js';
 import { Restorer } from './restorer.js';
 import { RoomPresence } from './room-presence.js';
 import type { PresenceSettings } from './settings.js';
@@ -61,7 +62,8 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
     { length: partitions },
     (_, partition) => new PartitionKeys(prefix, partition, client.database),
   );
-  const layout = new PartitionLayout(client, prefix, keys);
+  const redisClock = new RedisClock(clock);
+  const layout = new PartitionLayout(client, prefix, keys, redisClock);
   const startup = new Startup(client, layout);
   const shared = {
     ...settings,
@@ -71,6 +73,7 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
     keys,
     layout,
     startup,
+    redisClock,
     reporter,
     context,
     disposables,
@@ -80,9 +83,17 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
   const nodeLease = new NodeLease(settings.nodeName);
   const writer = new PresenceWriter({ ...shared, nodeLease });
   const local = new LocalPresence({ ...shared, localSockets, nodeLease, writer });
-  const restorer = new Restorer({ ...shared, localSockets, nodeLease, writer });
-  const leaseRenewer = new LeaseRenewer({ ...shared, localSockets, nodeLease, writer, restorer, local });
-  const inbox = new Inbox({ ...shared, localSockets, nodeLease, writer, restorer, local });
+  const inbox = new Inbox({ ...shared, nodeLease, local });
+  const restorer = new Restorer({ ...shared, localSockets, nodeLease, writer, inbox });
+  const leaseRenewer = new LeaseRenewer({
+    ...shared,
+    localSockets,
+    nodeLease,
+    writer,
+    local,
+    inbox,
+    restorer,
+  });
 
   const reaper = new Reaper({ ...shared, nodeLease, writer });
   const reader = new PresenceReader(client, keys, reporter);

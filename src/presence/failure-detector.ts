@@ -28,6 +28,15 @@ export interface DetectionResult {
   readonly suppressed?: SuppressionReason;
 }
 
+/**
+ * How far in the future, in ms, the end of a lease or claim can be. If it is further, Redis's clock stepped back after it
+ * was written, and it is treated as expired; its node has until then to renew it. Twice the lease leaves room for
+ * processes with another `lease`, as in a rolling deploy that changes it.
+ */
+export function farthestLease(lease: number): number {
+  return 2 * Math.max(lease, 1_000);
+}
+
 /** Options of {@link FailureDetector}. All durations in ms. */
 export interface FailureDetectorOptions {
   /** Duration of a lease, and of the uninterrupted view of Redis that detection requires. */
@@ -44,7 +53,7 @@ export interface FailureDetectorOptions {
  * clocks of different hosts are never compared: a lease expires by Redis's clock, with which it was written.
  *
  * A node is dead when all of these hold:
- * - Its lease has expired, and an earlier snapshot contained the same lease. A node seen for the first time is not
+ * - Its lease has expired, or ends further in the future than a lease can. An earlier snapshot contained the same lease. A node seen for the first time is not
  *   dead, and one that was frozen together with Redis gets the time to renew.
  * - Snapshots and own renewals have succeeded without interruption for a whole lease. After a start, or after a freeze
  *   of Redis, of the network or of this process, all nodes look dead at first.
@@ -58,6 +67,7 @@ export class FailureDetector {
   #unbrokenSince: number | undefined;
   #lastMonotonic = 0;
   #lastNow = 0;
+  #otherServer = false;
   #massFailureSince: number | undefined;
   /** Leases in the previous snapshot. */
   #previous = new Map<string, number>();
@@ -68,6 +78,11 @@ export class FailureDetector {
     this.#options = options;
   }
 
+  /** The last snapshot was the first one, or Redis's clock or data had gone back: deadlines in Redis prove nothing. */
+  get otherServer(): boolean {
+    return this.#otherServer;
+  }
+
   /** A renewal failed or a lease was lost: snapshots prove nothing until a lease has passed without interruption. */
   reset(): void {
     this.#unbrokenSince = undefined;
@@ -75,15 +90,18 @@ export class FailureDetector {
 
   /** Evaluates `snapshot`, taken at `monotonic` ms by this process's clock. */
   detect(snapshot: LeaseSnapshot, monotonic: number): DetectionResult {
-    if (this.#looksLikeOtherServer(snapshot, monotonic)) this.reset();
+    this.#otherServer = this.#looksLikeOtherServer(snapshot, monotonic);
+    if (this.#otherServer) this.reset();
     this.#lastNow = snapshot.now;
     const unbroken = this.#unbrokenFor(monotonic);
     const claimable: DeadNode[] = [];
     const expired: DeadNode[] = [];
     const suspect: string[] = [];
     for (const [nodeId, score] of snapshot.leases) {
-      if (Math.abs(score) >= snapshot.now) continue;
-      if (score < 0) {
+      const left = Math.abs(score) - snapshot.now;
+      const tooFar = left > farthestLease(this.#options.lease);
+      if (left >= 0 && !tooFar) continue;
+      if (score < 0 && !tooFar) {
         claimable.push({ nodeId, score });
         continue;
       }

@@ -5,14 +5,10 @@ import type { ServiceContext } from '../pubsub/service-context.js';
 import type { DisposableStore } from '../pubsub/subscribe.js';
 import type { SubscriptionManager } from '../pubsub/subscription-manager.js';
 import type { ClientHandle } from '../redis/client-handle.js';
-import type { PlainCommand } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
-import type { PartitionKeys } from './keys.js';
+import { joinIds, type PartitionKeys, splitIds } from './keys.js';
 import type { LocalPresence } from './local-presence.js';
-import type { LocalSocket, LocalSockets } from './local-sockets.js';
 import type { NodeLease } from './node-lease.js';
-import type { PresenceWriter } from './presence-writer.js';
-import type { Restorer } from './restorer.js';
 
 /** Options of {@link Inbox}. */
 export interface InboxOptions {
@@ -23,16 +19,16 @@ export interface InboxOptions {
   readonly reporter: ErrorReporter;
   readonly keys: readonly PartitionKeys[];
   readonly nodeLease: NodeLease;
-  readonly localSockets: LocalSockets;
-  readonly writer: PresenceWriter;
-  readonly restorer: Restorer;
   readonly local: LocalPresence;
 }
 
-/** How many sockets are checked at a time. */
-const CHECK_BATCH = 1_000;
+/** Pause, in ms, before missed notifications are asked for again after an error. */
+const RETRY_INTERVAL = 1_000;
 
-/** Receives notifications that another node removed sockets of this process. */
+/**
+ * Receives notifications that another node removed sockets of this process. Each is also stored, in the transaction that
+ * removes the socket, so that a removal is final although its notification was missed.
+ */
 export class Inbox {
   readonly #options: InboxOptions;
   #subscribing: Promise<void> | undefined;
@@ -49,15 +45,22 @@ export class Inbox {
     return this.#subscribing;
   }
 
+  /** Applies the stored removals of a partition. Call it before entries of the partition are restored. */
+  async readStored(partition: number): Promise<void> {
+    const { client, nodeLease } = this.#options;
+    const keys = this.#options.keys[partition] as PartitionKeys;
+    const command = ['SMEMBERS', keys.inbox(nodeLease.instanceId)] as const;
+    const [removals] = await client.execute('restore', [command], { key: keys.nodes });
+    this.#apply(removals as readonly string[]);
+  }
+
   async #subscribe(): Promise<void> {
-    const { client, subscriptions, keys, nodeLease, localSockets, disposables, context, reporter } =
-      this.#options;
+    const { client, subscriptions, keys, nodeLease, disposables, context, reporter } = this.#options;
     const channel = (keys[0] as PartitionKeys).inbox(nodeLease.instanceId);
     const handler = new HandlerSubscription(
       context,
-      (removed) => this.#checkRemoved(removed as readonly string[]),
-      // Notifications may have been missed. Errors are reported as those of a handler.
-      { codec: jsonCodec, onDiscontinuity: () => this.#checkRemoved([...localSockets.sockets.keys()]) },
+      (removals) => this.#apply(removals as readonly string[]),
+      { codec: jsonCodec, onDiscontinuity: () => void this.#readAllStored() },
     );
     const unsubscribe = () => subscriptions.unsubscribe('channel', channel, handler);
     disposables.add(unsubscribe);
@@ -72,41 +75,30 @@ export class Inbox {
     }
   }
 
-  /** A notification can be lost or come late, so Redis is asked which of the sockets it still has. */
-  async #checkRemoved(keys: readonly string[]): Promise<void> {
-    const { localSockets, local } = this.#options;
-    const checked = keys.flatMap((key) => localSockets.sockets.get(key) ?? []);
-    for (let at = 0; at < checked.length; at += CHECK_BATCH) {
-      local.onRemovedElsewhere(await this.#findMissing(checked.slice(at, at + CHECK_BATCH)));
-    }
+  /** Notifications may have been missed. Asks until every partition has answered. */
+  async #readAllStored(partitions = this.#options.nodeLease.partitions): Promise<void> {
+    const { client, reporter } = this.#options;
+    const failed: number[] = [];
+    let failure: unknown;
+    await Promise.all(
+      partitions.map((partition) =>
+        this.readStored(partition).catch((error: unknown) => {
+          failed.push(partition);
+          failure = error;
+        }),
+      ),
+    );
+    if (failed.length === 0 || client.closed) return;
+    reporter.report(toRollcallError(failure), { stage: 'repair' });
+    client.clock.after(RETRY_INTERVAL, () => void this.#readAllStored(failed), { keepAlive: false });
   }
 
-  /**
-   * The sockets among `sockets` that Redis no longer lists for this node. None while entries are being restored: then
-   * Redis lost them, and no node removed them.
-   */
-  async #findMissing(sockets: readonly LocalSocket[]): Promise<LocalSocket[]> {
-    const missing: LocalSocket[] = [];
-    for (const partition of new Set(sockets.map((socket) => socket.partition))) {
-      const some = sockets.filter((socket) => socket.partition === partition);
-      missing.push(...(await this.#findMissingIn(partition, some)));
+  /** Each removal is user, socket and registration, joined. */
+  #apply(removals: readonly string[]): void {
+    for (const removal of removals) {
+      const [user, rest = ''] = splitIds(removal);
+      const [socket, registration = ''] = splitIds(rest);
+      this.#options.local.onRemovedElsewhere(joinIds(user, socket), registration);
     }
-    return missing;
-  }
-
-  async #findMissingIn(partition: number, sockets: readonly LocalSocket[]): Promise<LocalSocket[]> {
-    const { client, nodeLease, restorer, writer } = this.#options;
-    const keys = this.#options.keys[partition] as PartitionKeys;
-    const { id } = nodeLease;
-    // Send queued writes first; otherwise this check reads a state they are about to change.
-    const [first] = sockets as readonly [LocalSocket];
-    await writer.apply(partition, { kind: 'look', user: first.user, reason: 'time' });
-    const known = nodeLease.knownLease(partition);
-    const commands: PlainCommand[] = [['ZSCORE', keys.nodes, id]];
-    for (const { key } of sockets) commands.push(['SISMEMBER', keys.node(id), key]);
-    const [score, ...listed] = await client.execute('removeSocket', commands, { key: keys.nodes });
-    if (restorer.active) return [];
-    if (id !== nodeLease.id || score === null || Number(score) < known) return [];
-    return sockets.filter((_, at) => Number(listed[at]) === 0);
   }
 }

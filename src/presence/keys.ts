@@ -9,7 +9,7 @@ export class PartitionKeys {
   readonly base: string;
   /** Sorted set: node id → when its lease expires, or minus the end of a reaper's claim (failure-detector.ts). */
   readonly nodes: string;
-  /** Sorted set with all scores 0: the users online, in lexical order. */
+  /** Set: the users online. */
   readonly online: string;
   /** Sorted set: user → when their grace or their own status ends. */
   readonly due: string;
@@ -63,12 +63,15 @@ export class PartitionKeys {
     return this.userPrefix + user;
   }
 
-  /** Set: the (user, socket) pairs and (user, socket, room) triples that a node owns. */
+  /** Set: the sockets of a node, as user"socket, and the rooms that some of them are in, as "room. */
   node(nodeId: string): string {
     return `${this.base}:node:${nodeId}`;
   }
 
-  /** Channel on which a node is notified of removals of its sockets by other nodes. */
+  /**
+   * Channel on which a node is notified of removals of its sockets by other nodes; and a set of the same removals, for
+   * when a notification was missed.
+   */
   inbox(nodeId: string): string {
     return `${this.base}:inbox${this.#suffix}:${nodeId}`;
   }
@@ -80,6 +83,11 @@ const SEPARATOR = '"';
 /** `left` and `right`, both escaped, as one string. */
 export function joinIds(left: string, right: string): string {
   return left + SEPARATOR + right;
+}
+
+/** The member of a node's owner set for a room. */
+export function roomMember(room: string): string {
+  return joinIds('', room);
 }
 
 /** Splits what {@link joinIds} joined at the first separator; `right` is undefined without one. */

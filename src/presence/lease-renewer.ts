@@ -1,10 +1,12 @@
 import { type Clock, jitter, type Timer } from '../internal/clock.js';
 import type { ErrorReporter } from '../internal/diagnostics.js';
+import { ConnectionError } from '../internal/errors.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import { toRollcallError } from '../redis/replies.js';
+import type { Inbox } from './inbox.js';
 import type { PartitionKeys } from './keys.js';
 import type { LocalPresence } from './local-presence.js';
-import type { LocalSockets } from './local-sockets.js';
+import type { LocalSocket, LocalSockets } from './local-sockets.js';
 import type { NodeLease } from './node-lease.js';
 import type { PresenceWriter } from './presence-writer.js';
 import type { Restorer } from './restorer.js';
@@ -18,14 +20,19 @@ export interface LeaseRenewerOptions {
   readonly lease: number;
   readonly renewInterval: number;
   readonly keyTtl: number;
+  readonly lastSeenTtl: number;
   readonly grace: number;
   readonly reporter: ErrorReporter;
   readonly nodeLease: NodeLease;
   readonly localSockets: LocalSockets;
   readonly writer: PresenceWriter;
+  readonly inbox: Inbox;
   readonly restorer: Restorer;
   readonly local: LocalPresence;
 }
+
+/** Most items of one call: it takes Redis a few ms. */
+const ITEMS_PER_CALL = 2_000;
 
 /** Longest pause, in ms, between a failed renewal and the next attempt. */
 const RETRY_INTERVAL = 1_000;
@@ -37,6 +44,9 @@ export class LeaseRenewer {
   readonly #refresher: TtlRefresher;
   #timer: Timer | undefined;
   #stopped = false;
+  #unlisten = (): void => {};
+  /** The client ended, and that has been reported. */
+  #clientEnded = false;
 
   constructor(options: LeaseRenewerOptions) {
     this.#options = options;
@@ -44,8 +54,19 @@ export class LeaseRenewer {
     this.#refresher = new TtlRefresher(options);
   }
 
+  /** False while the client is closed or does not reconnect, so that the leases run out. */
+  get renewing(): boolean {
+    return !this.#options.client.ended;
+  }
+
   /** Starts renewing. */
   start(): void {
+    this.#unlisten = this.#options.client.listen({
+      connection: (state) => {
+        if (state === 'ended') this.#onClientEnded();
+        else if (state === 'ready') this.#clientEnded = false;
+      },
+    });
     this.#schedule(this.#options.renewInterval);
   }
 
@@ -53,6 +74,7 @@ export class LeaseRenewer {
   stop(): void {
     this.#stopped = true;
     this.#timer?.cancel();
+    this.#unlisten();
   }
 
   /** Removes the node from every partition. Call it once all sockets are removed. */
@@ -62,7 +84,8 @@ export class LeaseRenewer {
     const { id } = nodeLease;
     const removed = nodeLease.partitions.map((partition) => {
       const keys = this.#options.keys[partition] as PartitionKeys;
-      const call = { script: removeNodeScript, keys: [keys.nodes, keys.node(id)], args: [id] };
+      const names = [keys.nodes, keys.node(id), keys.inbox(nodeLease.instanceId)];
+      const call = { script: removeNodeScript, keys: names, args: [id] };
       return client.execute('close', [call], { key: keys.nodes });
     });
     await Promise.all(removed);
@@ -74,6 +97,7 @@ export class LeaseRenewer {
     const renew = () => {
       // A timer must not reopen a client that its owner closed, or that has stopped reconnecting.
       if (client.ended) {
+        this.#onClientEnded();
         nodeLease.onRenewalFailed();
         return this.#schedule(RETRY_INTERVAL);
       }
@@ -89,14 +113,25 @@ export class LeaseRenewer {
     this.#timer = this.#clock.after(jitter(this.#clock, delay), renew, { keepAlive: false });
   }
 
+  /** Reports once that the leases run out. Without sockets, there is no lease. */
+  #onClientEnded(): void {
+    const { client, nodeLease } = this.#options;
+    if (this.#clientEnded || client.closed || nodeLease.partitions.length === 0) return;
+    this.#clientEnded = true;
+    const message =
+      'the Redis client was closed or has stopped reconnecting, so the lease of this process expires and its users go offline: close the presence service before its client, or connect the client again';
+    this.#report(new ConnectionError(message));
+  }
+
   async #renew(): Promise<void> {
-    const { nodeLease, restorer, local } = this.#options;
-    const slice = this.#refresher.next();
+    const { nodeLease, localSockets, restorer, local } = this.#options;
+    const slice = this.#nextSlice();
+    const oldest = localSockets.oldestOf(nodeLease.partitions);
     // In parallel: an unreachable partition must not cost the node its lease in the others.
     const renewed = await Promise.allSettled(
       nodeLease.partitions.map(async (partition) => {
         try {
-          await this.#renewIn(partition, slice.get(partition) ?? []);
+          await this.#renewIn(partition, slice.get(partition) ?? [], oldest.get(partition));
         } catch (error) {
           nodeLease.onRenewalFailed(partition);
           throw error;
@@ -108,41 +143,77 @@ export class LeaseRenewer {
     await local.repair();
   }
 
-  async #renewIn(partition: number, items: readonly RefreshItem[]): Promise<void> {
-    const { client, lease, keyTtl, nodeLease } = this.#options;
+  /** The items to refresh with this renewal. A round that is too slow is reported, and must not keep leases from being renewed. */
+  #nextSlice(): Map<number, RefreshItem[]> {
+    try {
+      return this.#refresher.next(this.#clock.monotonic());
+    } catch (error) {
+      this.#report(error);
+      return new Map();
+    }
+  }
+
+  /** Renews the lease, in as many calls as the items need: one call must not block Redis for long. */
+  async #renewIn(
+    partition: number,
+    items: readonly RefreshItem[],
+    oldest: LocalSocket | undefined,
+  ): Promise<void> {
+    let at = 0;
+    do {
+      const batch = items.slice(at, at + ITEMS_PER_CALL);
+      at += ITEMS_PER_CALL;
+      if (!(await this.#renewWith(partition, batch, oldest))) return;
+    } while (at < items.length);
+  }
+
+  /** Returns false when the lease is lost or shows a loss. Then nothing was refreshed, and everything is restored. */
+  async #renewWith(
+    partition: number,
+    items: readonly RefreshItem[],
+    oldest: LocalSocket | undefined,
+  ): Promise<boolean> {
+    const { client, lease, keyTtl, lastSeenTtl, nodeLease, restorer } = this.#options;
     const keys = this.#options.keys[partition] as PartitionKeys;
     const { id } = nodeLease;
     const known = nodeLease.knownLease(partition);
-    const names = [keys.nodes, keys.node(id), keys.online];
-    for (const item of items) names.push(...item.keys);
-    const call = {
-      script: renewLeaseScript,
-      keys: names,
-      args: [id, String(lease), String(keyTtl), String(known)],
-    };
+    const sorted = [
+      ...items.filter(({ kind }) => kind === 'user'),
+      ...items.filter(({ kind }) => kind === 'room'),
+    ];
+    const users = sorted.filter(({ kind }) => kind === 'user').length;
+    // A socket whose first write is not confirmed may be missing.
+    const probe = oldest?.known === true ? oldest : undefined;
+    const names = [keys.nodes, keys.node(id), keys.online, keys.user(probe?.user ?? '')];
+    const longest = String(Math.max(keyTtl, lastSeenTtl));
+    const args = [id, String(lease), String(keyTtl), longest, String(known), String(users)];
+    args.push(probe?.key ?? '', probe?.user ?? '');
+    for (const item of sorted) {
+      names.push(...item.keys);
+      args.push(...item.entry(id));
+    }
+    const call = { script: renewLeaseScript, keys: names, args };
     const [reply] = await client.execute('renew', [call], { key: keys.nodes });
-    const replies = reply as readonly (string | number)[];
-    nodeLease.onLeaseSeen(partition, id, known, Number(replies[0]), Number(replies[1]));
-    // A lost lease, or one that shows a loss, refreshes nothing.
-    if (replies.length > 2) await this.#rewriteEvicted(partition, items, replies.slice(4));
+    const [before, after, lost, ...missing] = reply as readonly (string | number)[];
+    nodeLease.onLeaseSeen(partition, id, known, Number(before), Number(after));
+    if (lost === undefined) return false;
+    if (lost !== '') restorer.request();
+    await this.#rewrite(
+      partition,
+      missing.map((number) => sorted[Number(number) - 1] as RefreshItem),
+    );
+    return true;
   }
 
-  /** Writes entries again whose keys are gone although no node removed them. `found` is 1 for each key that exists. */
-  async #rewriteEvicted(
-    partition: number,
-    items: readonly RefreshItem[],
-    found: readonly (string | number)[],
-  ): Promise<void> {
-    const { writer, restorer } = this.#options;
-    let at = 0;
-    const rewritten: Promise<unknown>[] = [];
-    for (const item of items) {
-      const complete = item.keys.every(() => found[at++] === 1);
-      const write = complete ? undefined : item.rewrite();
-      if (write !== undefined) rewritten.push(writer.apply(partition, write));
-    }
-    await Promise.all(rewritten);
-    restorer.restored += rewritten.length;
+  /** Writes missing entries again. */
+  async #rewrite(partition: number, items: readonly RefreshItem[]): Promise<void> {
+    const { writer, restorer, inbox } = this.#options;
+    if (items.length === 0) return;
+    // Missing because another node removed it, perhaps.
+    await inbox.readStored(partition);
+    const writes = items.flatMap((item) => item.rewrite());
+    await Promise.all(writes.map((write) => writer.apply(partition, write)));
+    restorer.restored += writes.length;
   }
 
   #report(error: unknown): void {

@@ -14,11 +14,14 @@ import {
 } from './local-sockets.js';
 import type { NodeLease } from './node-lease.js';
 import type { PresenceWriter, WriteCallbacks } from './presence-writer.js';
+import { encodeRegistration } from './record.js';
+import type { RedisClock } from './redis-clock.js';
 import type { PresenceWrite, RoomWrite, SocketWrite } from './writes.js';
 
 /** Options of {@link LocalPresence}. Durations in ms. */
 export interface LocalPresenceOptions {
   readonly clock: Clock;
+  readonly redisClock: RedisClock;
   readonly reporter: ErrorReporter;
   readonly localSockets: LocalSockets;
   readonly nodeLease: NodeLease;
@@ -125,12 +128,11 @@ export class LocalPresence {
   /** Registers or updates a socket; `callbacks` receive the user's record. */
   set(ref: SocketRef, status: string, meta: string | undefined, callbacks: WriteCallbacks): void {
     const { user, socket, key, partition } = ref;
-    const { sockets } = this.#localSockets;
-    const before = sockets.get(key);
-    const connectedAt = before?.connectedAt ?? this.#options.clock.now();
+    const before = this.#localSockets.sockets.get(key);
+    const connectedAt = before?.connectedAt ?? this.#options.redisClock.now(partition);
     const known = before?.known ?? false;
     const local: LocalSocket = { user, socket, key, partition, connectedAt, status, meta, known };
-    sockets.set(key, local);
+    this.#localSockets.put(local);
     this.#recentlyRemoved.delete(key);
     this.#idle.onSet(key);
     const pending = new PendingSet(this, local, before, callbacks);
@@ -144,7 +146,7 @@ export class LocalPresence {
     const last = this.#failedSockets.lastGood(socket, before);
     if (sockets.get(key) === socket) {
       if (last === undefined) this.#forget(key);
-      else sockets.set(key, last);
+      else this.#localSockets.put(last);
     }
     this.#markDirty(key, partition, () => this.#toSocketWrite(socket));
   }
@@ -203,22 +205,24 @@ export class LocalPresence {
     await this.repair();
   }
 
-  /** Forgets sockets that another node removed, and leaves their rooms. */
-  onRemovedElsewhere(removed: readonly LocalSocket[]): void {
-    const { grace } = this.#options;
-    for (const socket of removed) {
-      const { user, key, partition } = socket;
-      if (this.#localSockets.sockets.get(key) !== socket) continue;
-      this.#forget(key);
-      // Removed again under our own lease: if a failover loses the removal, the lease shows it.
-      const write: SocketWrite = { kind: 'socket', user, socket: socket.socket, grace };
-      this.#applyToAllIds(partition, write).catch((error: unknown) => {
-        this.#markDirty(key, partition, () => this.#toSocketWrite(socket));
-        this.#report(error);
-      });
-      for (const membership of this.#localSockets.leaveAll(key)) {
-        this.#writeLeave(membership).catch((error: unknown) => this.#report(error));
-      }
+  /**
+   * Another node removed a socket: forgets it, for good, and leaves its rooms. A later `registration` of the same
+   * socket stays.
+   */
+  onRemovedElsewhere(key: string, registration: string): void {
+    const socket = this.#localSockets.sockets.get(key);
+    if (socket === undefined || encodeRegistration(socket.connectedAt) !== registration) return;
+    const { user, partition } = socket;
+    this.#forget(key);
+    // Removed again under our own lease: an update of the socket may have been written after its removal, and if a
+    // failover loses the removal, the lease shows it.
+    const write: SocketWrite = { kind: 'socket', user, socket: socket.socket, grace: this.#options.grace };
+    this.#applyToAllIds(partition, write).catch((error: unknown) => {
+      this.#markDirty(key, partition, () => this.#toSocketWrite(socket));
+      this.#report(error);
+    });
+    for (const membership of this.#localSockets.leaveAll(key)) {
+      this.#writeLeave(membership).catch((error: unknown) => this.#report(error));
     }
   }
 
@@ -230,7 +234,7 @@ export class LocalPresence {
     const write = this.#idle.onTouch(key, socket.idle === true);
     if (socket.idle === true) {
       const { idle: _, ...awake } = socket;
-      this.#localSockets.sockets.set(key, awake);
+      this.#localSockets.put(awake);
       try {
         await this.#writer.apply(partition, toSocketWrite(awake, this.#options.grace));
       } catch (error) {
@@ -264,7 +268,7 @@ export class LocalPresence {
   async #writeLeave(membership: Omit<LocalMembership, 'info'>): Promise<void> {
     const { room, user, socket, partition } = membership;
     try {
-      await this.#applyToAllIds(partition, { kind: 'room', room, user, socket });
+      await this.#applyToAllIds(partition, this.#toRoomWrite(membership));
     } catch (error) {
       this.#markDirty(joinIds(joinIds(user, socket), room), partition, () => this.#toRoomWrite(membership));
       throw error;
@@ -296,7 +300,18 @@ export class LocalPresence {
   /** The write that brings a membership into line with the local state at the time of the call. */
   #toRoomWrite({ user, socket, room }: Omit<LocalMembership, 'info'>): RoomWrite {
     const membership = this.#localSockets.memberships.get(joinIds(joinIds(user, socket), room));
-    return membership === undefined ? { kind: 'room', room, user, socket } : toRoomWrite(membership);
+    if (membership !== undefined) return toRoomWrite(membership);
+    const localSockets = this.#localSockets;
+    return {
+      kind: 'room',
+      room,
+      user,
+      socket,
+      // Evaluated when the write is sent: others may have joined by then.
+      get isLast() {
+        return !localSockets.isInRoom(room);
+      },
+    };
   }
 
   #markDirty(key: string, partition: number, toWrite: () => PresenceWrite): void {
@@ -320,7 +335,7 @@ export class LocalPresence {
   #setIdle(socket: LocalSocket): void {
     const { key, partition } = socket;
     const idle: LocalSocket = { ...socket, idle: true };
-    this.#localSockets.sockets.set(key, idle);
+    this.#localSockets.put(idle);
     this.#writer.apply(partition, toSocketWrite(idle, this.#options.grace)).catch((error: unknown) => {
       this.#markDirty(key, partition, () => this.#toSocketWrite(socket));
       this.#report(error);

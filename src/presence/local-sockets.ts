@@ -23,9 +23,6 @@ export interface LocalSocket extends SocketRef {
   readonly idle?: boolean;
 }
 
-/** Status of a socket that has become idle. */
-const IDLE_STATUS = 'away';
-
 /** Write of a local socket's entry. Its text is created on sending, because many writes may be queued. */
 class LocalSocketWrite implements SocketWrite {
   readonly kind = 'socket';
@@ -43,7 +40,7 @@ class LocalSocketWrite implements SocketWrite {
 
   get value(): string {
     const { idle, status, connectedAt, meta } = this.local;
-    return encodeEntry(idle === true ? IDLE_STATUS : status, connectedAt, meta);
+    return encodeEntry(status, connectedAt, meta, idle);
   }
 }
 
@@ -73,16 +70,61 @@ export function toRoomWrite(membership: LocalMembership, restoring = false): Roo
  * Map keys are escaped ids, joined as in the node's owner set.
  */
 export class LocalSockets {
+  /** The least recently written first. */
   readonly sockets = new Map<string, LocalSocket>();
   readonly memberships = new Map<string, LocalMembership>();
   /** Key of a socket → keys of its memberships. Sockets without rooms have no entry. */
   readonly #membershipsBySocket = new Map<string, Set<string>>();
+  /** Room → its memberships by key, the least recently written first. */
+  readonly #membershipsByRoom = new Map<string, Map<string, LocalMembership>>();
+
+  /** Adds or updates a socket. */
+  put(socket: LocalSocket): void {
+    // Deleted first, so that it becomes the last in order.
+    this.sockets.delete(socket.key);
+    this.sockets.set(socket.key, socket);
+  }
+
+  /** The least recently written socket of each of `partitions` that has one. */
+  oldestOf(partitions: readonly number[]): Map<number, LocalSocket> {
+    const oldest = new Map<number, LocalSocket>();
+    for (const socket of this.sockets.values()) {
+      if (oldest.size === partitions.length) break;
+      if (!oldest.has(socket.partition) && partitions.includes(socket.partition)) {
+        oldest.set(socket.partition, socket);
+      }
+    }
+    return oldest;
+  }
+
+  /** The rooms that sockets of this process are in. */
+  get rooms(): string[] {
+    return [...this.#membershipsByRoom.keys()];
+  }
+
+  /** The memberships of this process in a room, the least recently written first. */
+  membershipsIn(room: string): LocalMembership[] {
+    return [...(this.#membershipsByRoom.get(room)?.values() ?? [])];
+  }
+
+  /** The least recently written membership in a room. */
+  oldestIn(room: string): LocalMembership | undefined {
+    for (const membership of this.#membershipsByRoom.get(room)?.values() ?? []) return membership;
+    return undefined;
+  }
 
   /** Adds or updates a membership. */
   join(membership: LocalMembership): void {
+    const { room } = membership;
     const socket = joinIds(membership.user, membership.socket);
-    const key = joinIds(socket, membership.room);
+    const key = joinIds(socket, room);
     this.memberships.set(key, membership);
+    const members = this.#membershipsByRoom.get(room);
+    if (members === undefined) this.#membershipsByRoom.set(room, new Map([[key, membership]]));
+    else {
+      members.delete(key);
+      members.set(key, membership);
+    }
     const keys = this.#membershipsBySocket.get(socket);
     if (keys === undefined) this.#membershipsBySocket.set(socket, new Set([key]));
     else keys.add(key);
@@ -92,6 +134,7 @@ export class LocalSockets {
   leave(socket: string, room: string): void {
     const key = joinIds(socket, room);
     this.memberships.delete(key);
+    this.#leaveRoom(room, key);
     const keys = this.#membershipsBySocket.get(socket);
     keys?.delete(key);
     if (keys?.size === 0) this.#membershipsBySocket.delete(socket);
@@ -102,8 +145,10 @@ export class LocalSockets {
     const removed: LocalMembership[] = [];
     for (const key of this.#membershipsBySocket.get(socket) ?? []) {
       const membership = this.memberships.get(key);
-      if (membership !== undefined) removed.push(membership);
       this.memberships.delete(key);
+      if (membership === undefined) continue;
+      removed.push(membership);
+      this.#leaveRoom(membership.room, key);
     }
     this.#membershipsBySocket.delete(socket);
     return removed;
@@ -114,8 +159,14 @@ export class LocalSockets {
     return this.sockets.has(socket) || this.#membershipsBySocket.has(socket);
   }
 
-  /** True when a member of a node's owner set, pair or triple, belongs to this process. */
-  has(key: string): boolean {
-    return this.sockets.has(key) || this.memberships.has(key);
+  /** True when a socket of this process is in the room. */
+  isInRoom(room: string): boolean {
+    return this.#membershipsByRoom.has(room);
+  }
+
+  #leaveRoom(room: string, key: string): void {
+    const members = this.#membershipsByRoom.get(room);
+    members?.delete(key);
+    if (members?.size === 0) this.#membershipsByRoom.delete(room);
   }
 }

@@ -1,12 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 
-/** Default of `nodeName`: the host's name, and so the same after a restart on that host. */
+/** Longest default node name: every socket's entry and record contain the node id. */
+const MAX_DEFAULT_NAME = 12;
+
+/** Default of `nodeName`: the end of the host's name, which is what differs between pods of one deployment. */
 export function defaultNodeName(): string {
   return (
     hostname()
       .replace(/[^A-Za-z0-9_.:-]/g, '-')
-      .slice(0, 32) || 'node'
+      .slice(-MAX_DEFAULT_NAME) || 'node'
   );
 }
 
@@ -41,7 +44,7 @@ export class NodeLease {
   #incarnations = 0;
 
   constructor(name: string) {
-    this.instanceId = `${name}#${randomBytes(6).toString('base64url')}`;
+    this.instanceId = `${name}#${randomBytes(5).toString('base64url').slice(0, 6)}`;
     this.#id = this.instanceId;
   }
 

@@ -119,6 +119,11 @@ export interface PresenceStats {
   reapedNodes: number;
   /** Sockets of dead nodes that this process removed. */
   reapedSockets: number;
+  /**
+   * False while the Redis client is closed or has stopped reconnecting: the lease of this process is not renewed, and
+   * its users go offline when it expires.
+   */
+  renewing: boolean;
   /** Own sockets written again after Redis had lost them. */
   restored: number;
   /** Nodes whose lease has expired and that are not removed yet. Their users may be gone. */

@@ -3,6 +3,8 @@ import { ConfigurationError } from '../internal/errors.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { PlainCommand, SubscriptionKind } from '../redis/driver.js';
 import type { PartitionKeys } from './keys.js';
+import { FORMAT } from './record.js';
+import type { RedisClock } from './redis-clock.js';
 
 /** Partitions on a Cluster: enough to spread the load over its masters, few enough to sweep each of them. */
 const CLUSTER_PARTITIONS = 64;
@@ -12,11 +14,12 @@ export function defaultPartitions(cluster: boolean): number {
   return cluster ? CLUSTER_PARTITIONS : 1;
 }
 
-const STORED_LAYOUT = /^(\d+)(s?) \S+$/;
+/** Format, number of partitions, `s` for sharded channels, and a random part. Releases before format 2 wrote no format. */
+const STORED_LAYOUT = /^(?:f(\d+) )?(\d+)(s?) \S+$/;
 
 /**
- * Settings that all services under one prefix share. The first service writes them to every partition: the number of
- * partitions, and whether changes are published on sharded channels. A random part shows that a partition was wiped
+ * Settings that all services under one prefix share. The first service writes them to every partition: the format, the
+ * number of partitions, and whether changes are published on sharded channels. A random part shows that a partition was wiped
  * and written again.
  */
 export class PartitionLayout {
@@ -25,11 +28,13 @@ export class PartitionLayout {
   readonly #client: ClientHandle;
   readonly #prefix: string;
   readonly #keys: readonly PartitionKeys[];
+  readonly #redisClock: RedisClock;
 
-  constructor(client: ClientHandle, prefix: string, keys: readonly PartitionKeys[]) {
+  constructor(client: ClientHandle, prefix: string, keys: readonly PartitionKeys[], redisClock: RedisClock) {
     this.#client = client;
     this.#prefix = prefix;
     this.#keys = keys;
+    this.#redisClock = redisClock;
   }
 
   /** Command that publishes changes. */
@@ -43,8 +48,11 @@ export class PartitionLayout {
    * @throws {@link ConfigurationError} when a stored layout differs.
    */
   async check(): Promise<string[]> {
-    const stored = await Promise.all(this.#keys.map((keys) => this.#checkOne(keys)));
-    const shapes = new Set(stored.map((text) => STORED_LAYOUT.exec(text)?.slice(1).join('') ?? text));
+    const stored = await Promise.all(this.#keys.map((keys, partition) => this.#checkOne(keys, partition)));
+    const layouts = stored.map((text) => STORED_LAYOUT.exec(text));
+    const formats = new Set(layouts.map((layout) => layout?.[1] ?? '1'));
+    for (const format of formats) if (format !== String(FORMAT)) throw this.#formatMismatch(format);
+    const shapes = new Set(layouts.map((layout) => `${layout?.[2]}${layout?.[3]}`));
     const mine = String(this.#keys.length);
     for (const shape of shapes) {
       if (shape !== mine && shape !== `${mine}s`) throw this.#mismatch(shape.replace('s', ''));
@@ -60,16 +68,21 @@ export class PartitionLayout {
     return stored;
   }
 
-  async #checkOne({ layout }: PartitionKeys): Promise<string> {
+  async #checkOne({ layout }: PartitionKeys, partition: number): Promise<string> {
     const { cluster, sharded } = this.#client.capabilities;
-    const shape = `${this.#keys.length}${cluster && sharded ? 's' : ''}`;
+    const shape = `f${FORMAT} ${this.#keys.length}${cluster && sharded ? 's' : ''}`;
     const value = `${shape} ${randomBytes(6).toString('base64url')}`;
-    const commands: PlainCommand[] = [
-      ['SETNX', layout, value],
-      ['GET', layout],
-    ];
-    const [, reply] = await this.#client.execute('connect', commands, { key: layout });
+    const commands: PlainCommand[] = [['SETNX', layout, value], ['GET', layout], ['TIME']];
+    const [, reply, time] = await this.#client.execute('connect', commands, { key: layout });
+    const [seconds, micros] = Array.isArray(time) ? time : [];
+    this.#redisClock.observe(partition, Number(seconds) * 1_000 + Number(micros) / 1_000);
     return String(reply);
+  }
+
+  #formatMismatch(found: string): ConfigurationError {
+    return new ConfigurationError(
+      `the presence data under prefix ${JSON.stringify(this.#prefix)} has format ${found}, written by another release of rollcall; this release uses format ${FORMAT}: stop all processes of the other release and delete its keys, or use another prefix`,
+    );
   }
 
   #mismatch(found: string): ConfigurationError {

@@ -3,8 +3,8 @@ import { DecodeError } from '../internal/errors.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { PlainCommand, Reply } from '../redis/driver.js';
 import { escapeId, unescapeId } from './ids.js';
-import { type PartitionKeys, partitionOf } from './keys.js';
-import { decodeRecord } from './record.js';
+import { type PartitionKeys, partitionOf, splitIds } from './keys.js';
+import { decodeRecord, registrationOf } from './record.js';
 import type { PresenceData } from './types.js';
 
 /** Keys per MGET. More would share the cost of a command further, but block Redis for longer (1,000: under 1 ms). */
@@ -16,6 +16,13 @@ export interface LookupResult {
   readonly records: Map<string, PresenceData>;
   /** Users whose record is there and cannot be read: they are neither known nor gone. */
   readonly unreadable: ReadonlySet<string>;
+}
+
+/** A node that registered a socket. */
+export interface SocketOwner {
+  readonly nodeId: string;
+  /** Identifies the registration. */
+  readonly registration: string;
 }
 
 /** Reads records and the online index. Socket entries are only read to find a socket's owners. */
@@ -70,54 +77,56 @@ export class PresenceReader {
   async count(): Promise<number> {
     const counts = await Promise.all(
       this.#keys.map((keys) =>
-        this.#client.execute('getOnlineCount', [['ZCARD', keys.online]], { key: keys.online }),
+        this.#client.execute('getOnlineCount', [['SCARD', keys.online]], { key: keys.online }),
       ),
     );
     return counts.reduce((sum, [count]) => sum + Number(count), 0);
   }
 
   /**
-   * The online users, page by page, in lexical order within a partition. So a user who stays online throughout is
-   * listed exactly once, however many others come and go in the meantime.
+   * The online users, page by page, in no order. A user who stays online throughout is listed exactly once, however many
+   * others come and go in the meantime.
    */
   async *online(pageSize: number, signal: AbortSignal | undefined): AsyncGenerator<string, void, undefined> {
     for (const keys of this.#keys) {
-      let after = '-';
-      for (;;) {
+      // SSCAN may return a member twice.
+      const seen = new Set<string>();
+      let cursor = '0';
+      do {
         signal?.throwIfAborted();
-        const command: PlainCommand = [
-          'ZRANGEBYLEX',
-          keys.online,
-          after,
-          '+',
-          'LIMIT',
-          '0',
-          String(pageSize),
-        ];
-        const [page] = (await this.#client.execute('listOnlineUsers', [command], { key: keys.online })) as [
-          readonly string[],
-        ];
+        const command: PlainCommand = ['SSCAN', keys.online, cursor, 'COUNT', String(pageSize)];
+        const [reply] = await this.#client.execute('listOnlineUsers', [command], { key: keys.online });
+        const [next, page] = reply as unknown as [string, readonly string[]];
+        cursor = next;
         for (const user of page) {
           signal?.throwIfAborted();
+          if (seen.has(user)) continue;
+          seen.add(user);
           yield unescapeId(user);
         }
-        if (page.length < pageSize) break;
-        // `\0` makes the smallest string greater than the last user of this page.
-        after = `[${page.at(-1)}\0`;
-      }
+      } while (cursor !== '0');
     }
   }
 
-  /** The nodes that registered this socket. All ids are escaped. */
-  async owners(partition: number, user: string, socket: string): Promise<string[]> {
+  /** The nodes that registered this socket, and their registrations of it. All ids are escaped. */
+  async owners(partition: number, user: string, socket: string): Promise<SocketOwner[]> {
     const keys = this.#keys[partition] as PartitionKeys;
-    const [fields] = (await this.#client.execute('removeSocket', [['HKEYS', keys.sockets(user)]], {
-      key: keys.nodes,
-    })) as [readonly string[]];
-    return fields.flatMap((field) => {
-      const at = field.indexOf('"');
+    const key = keys.sockets(user);
+    // HGETALL would reply with a map in RESP3.
+    const commands: PlainCommand[] = [
+      ['HKEYS', key],
+      ['HVALS', key],
+    ];
+    const options = { key: keys.nodes, atomic: true };
+    const [fields, values] = (await this.#client.execute('removeSocket', commands, options)) as [
+      readonly string[],
+      readonly string[],
+    ];
+    return fields.flatMap((field, at) => {
+      const [nodeId, name] = splitIds(field);
       // Fields without a node are the user's own: their status and their grace.
-      return at > 0 && field.slice(at + 1) === socket ? [field.slice(0, at)] : [];
+      if (nodeId === '' || name !== socket) return [];
+      return [{ nodeId, registration: registrationOf(values[at] as string) }];
     });
   }
 

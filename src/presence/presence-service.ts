@@ -11,7 +11,7 @@ import {
 import type { Subscription } from '../pubsub/subscribe.js';
 import { createComponents, type PresenceComponents } from './components.js';
 import { escapeId } from './ids.js';
-import { joinIds, type PartitionKeys, partitionOf } from './keys.js';
+import { joinIds, partitionOf } from './keys.js';
 import { Lifecycle } from './lifecycle.js';
 import type { LocalPresence } from './local-presence.js';
 import type { LocalMembership, SocketRef } from './local-sockets.js';
@@ -35,7 +35,7 @@ import type {
 } from './options.js';
 import type { PresenceWatch } from './presence-watches.js';
 import type { WriteCallbacks } from './presence-writer.js';
-import { decodeChange, decodeRecord, encodeEntry } from './record.js';
+import { decodeChange, decodeRecord, encodeOwnStatus } from './record.js';
 import type { RoomWatch } from './room-presence.js';
 import type { RoomChangeHandler } from './room-watch-state.js';
 import { type PresenceSettings, resolveSettings } from './settings.js';
@@ -161,7 +161,7 @@ export class PresenceService {
     const record = await this.#parts.writer.apply(this.#partition(userId), {
       kind: 'status',
       user,
-      ...(status === null ? {} : { value: encodeEntry(status, until, undefined) }),
+      ...(status === null ? {} : { value: encodeOwnStatus(status, until) }),
     });
     return record === null ? null : this.#parts.reader.decode(userId, record);
   }
@@ -325,7 +325,7 @@ export class PresenceService {
 
   /** Counters and gauges. */
   stats(): PresenceStats {
-    const { nodeLease, restorer, local, writer, reaper } = this.#parts;
+    const { nodeLease, leaseRenewer, restorer, local, writer, reaper } = this.#parts;
     const { reapedNodes, reapedSockets, suspectNodes } = reaper.stats;
     return {
       nodeId: nodeLease.id,
@@ -333,6 +333,7 @@ export class PresenceService {
       ...writer.stats,
       reapedNodes,
       reapedSockets,
+      renewing: leaseRenewer.renewing,
       restored: restorer.restored,
       suspectNodes: [...suspectNodes],
     };
@@ -377,7 +378,7 @@ export class PresenceService {
     recently: boolean,
   ): Promise<string | null> {
     await this.#lifecycle.start();
-    const { keys, reader, writer } = this.#parts;
+    const { reader, writer } = this.#parts;
     const owners = recently ? [] : await reader.owners(partition, user, socket);
     if (owners.length === 0) {
       // Nothing to remove, but a user who logs out has no grace.
@@ -387,8 +388,10 @@ export class PresenceService {
     }
     const records = await Promise.all(
       owners.map((owner) => {
-        const notify = (keys[0] as PartitionKeys).inbox(instanceIdOf(owner));
-        return writer.apply(partition, { kind: 'socket', user, socket, owner, grace, notify });
+        const notify = instanceIdOf(owner.nodeId);
+        const { nodeId, registration } = owner;
+        const write = { kind: 'socket', user, socket, owner: nodeId, grace, notify, registration } as const;
+        return writer.apply(partition, write);
       }),
     );
     return records.at(-1) ?? null;

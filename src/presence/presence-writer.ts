@@ -1,5 +1,5 @@
 import type { Deadline, DeadlineQueue } from '../internal/deadlines.js';
-import { ConnectionError, type RollcallError } from '../internal/errors.js';
+import { CommandError, ConnectionError, type RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import { assertNoErrorReply, type ClientHandle, RETRY_DELAY } from '../redis/client-handle.js';
 import { toRollcallError } from '../redis/replies.js';
@@ -37,6 +37,11 @@ export interface PresenceWriterStats {
 
 /** Writes per transaction: enough to share its cost, few enough to block Redis for a few ms only. */
 const WRITES_PER_TRANSACTION = 256;
+
+/** True for a refusal because one key has another type. It says nothing about other keys. */
+export function isWrongType(error: unknown): boolean {
+  return error instanceof CommandError && error.message.includes('WRONGTYPE');
+}
 
 /** Receive the result of a write. One of them is called, once. */
 export interface WriteCallbacks {
@@ -270,7 +275,7 @@ class PartitionWriter {
     } catch (cause) {
       const error = toRollcallError(cause);
       if (error instanceof ConnectionError) return this.#retry(writes);
-      if (writes.length > 1 && error.message.includes('WRONGTYPE')) {
+      if (writes.length > 1 && isWrongType(error)) {
         // One user's key of another type must not fail the writes of other users.
         const half = writes.length >> 1;
         await this.#send(writes.slice(0, half));
@@ -311,7 +316,9 @@ class PartitionWriter {
     const nodeId = nodeLease.id;
     const writes = pending.map(({ write }) => write);
     const knownLease = nodeLease.knownLease(this.index);
-    const settings = { ...this.options, keys: this.keys, nodeId, knownLease };
+    const inboxChannel = (instanceId: string): string =>
+      (this.options.keys[0] as PartitionKeys).inbox(instanceId);
+    const settings = { ...this.options, keys: this.keys, nodeId, knownLease, inboxChannel };
     const transaction = new Transaction(settings, writes);
     this.stats.transactions++;
     const replies = await this.#timed(

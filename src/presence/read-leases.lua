@@ -4,6 +4,10 @@
 -- ARGV  1 largest number of users
 -- Returns { now in ms, { node, lease expiry in ms, ... }, { user, ... }, the stored layout, or "" }
 
+-- Changes nothing, and is refused whenever renewals are: out of memory, too few replicas, read-only, ACL. A process that
+-- owns no entries in this partition has no other way to learn that the leases it sees could not be renewed.
+redis.call('ZADD', KEYS[1], 'XX', '0', '')
+
 local time = redis.call('TIME')
 local millis = time[1] * 1000.0 + (time[2] - time[2] % 1000) / 1000
 local now = string.format('%.0f', millis)

@@ -5,12 +5,13 @@ import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { Command, Reply } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
-import { type DeadNode, FailureDetector, type LeaseSnapshot } from './failure-detector.js';
+import { type DeadNode, FailureDetector, farthestLease, type LeaseSnapshot } from './failure-detector.js';
 import type { PartitionKeys } from './keys.js';
-import type { NodeLease } from './node-lease.js';
-import type { PresenceWriter } from './presence-writer.js';
-import { claimNodeScript, readLeasesScript, removeNodeScript } from './scripts.js';
-import { createRemoval } from './writes.js';
+import { instanceIdOf, type NodeLease } from './node-lease.js';
+import { removeOwned } from './owned-entries.js';
+import { isWrongType, type PresenceWriter } from './presence-writer.js';
+import type { RedisClock } from './redis-clock.js';
+import { claimNodeScript, readLeasesScript, removeNodeScript, sweepOnlineScript } from './scripts.js';
 
 /** Options of {@link Reaper}. Durations in ms. */
 export interface ReaperOptions {
@@ -19,6 +20,9 @@ export interface ReaperOptions {
   readonly writer: PresenceWriter;
   /** This process's node, which the reaper never finds dead. */
   readonly nodeLease: NodeLease;
+  readonly redisClock: RedisClock;
+  readonly keyTtl: number;
+  readonly lastSeenTtl: number;
   readonly sweepInterval: number;
   readonly lease: number;
   readonly maxFailureRatio: number;
@@ -42,6 +46,8 @@ const BATCH = 128;
 const SWEEPERS = 8;
 /** How many reaped nodes are remembered, so that each is counted once. */
 const MAX_REMEMBERED = 1_000;
+/** Members of the online index looked at per lease: a fraction of a millisecond. */
+const INDEX_PAGE = 1_000;
 /** Batches of due users per sweep. */
 const MAX_ROUNDS = 100;
 
@@ -73,6 +79,8 @@ export class Reaper {
   /** When each partition is swept next, by the monotonic clock. */
   readonly #dueAt: number[] = [];
   readonly #suspects: (readonly string[])[] = [];
+  /** Of each partition: where the next page of the online index begins, and when it is read. */
+  readonly #indexPages: { cursor: string; dueAt: number }[] = [];
 
   constructor(options: ReaperOptions) {
     this.#options = options;
@@ -162,11 +170,52 @@ export class Reaper {
     state.leases.delete(nodeLease.id);
     const detector = this.#detectors[partition] as FailureDetector;
     const { dead, suspect } = detector.detect(state, client.clock.monotonic());
+    if (detector.otherServer) await this.#checkDeadlines(partition);
+    await this.#keepOwnerSets(partition, suspect);
     for (const node of dead) {
       // A node that cannot be reaped must not keep the others from being reaped.
-      await this.#reap(partition, node).catch((error: unknown) => this.#report(error));
+      await this.#reap(partition, node, state.now).catch((error: unknown) =>
+        this.#onWriteFailed(partition, error),
+      );
     }
+    await this.#sweepIndex(partition);
     return suspect;
+  }
+
+  /** Redis's clock may have stepped back, and graces would last longer than they can: recomputes the users in question. */
+  async #checkDeadlines(partition: number): Promise<void> {
+    const keys = this.#options.keys[partition] as PartitionKeys;
+    for (let offset = 0; !this.#stopped; offset += BATCH) {
+      const page = ['ZRANGE', keys.due, String(offset), String(offset + BATCH - 1)] as const;
+      const users = (await this.#run(page, keys)) as readonly string[];
+      await this.#processDueUsers(partition, users);
+      if (users.length < BATCH) return;
+    }
+  }
+
+  /** The owner set of a suspect node leads to its entries, and nothing else renews its TTL. Extended once, when first seen. */
+  async #keepOwnerSets(partition: number, suspect: readonly string[]): Promise<void> {
+    const { keys: all, keyTtl, lastSeenTtl } = this.#options;
+    const keys = all[partition] as PartitionKeys;
+    const ttl = String(Math.max(keyTtl, lastSeenTtl));
+    const known = new Set(this.#suspects[partition]);
+    for (const nodeId of suspect) {
+      if (!known.has(nodeId)) await this.#run(['PEXPIRE', keys.node(nodeId), ttl], keys);
+    }
+  }
+
+  /** Removes members of the online index that have no record: one page per lease. */
+  async #sweepIndex(partition: number): Promise<void> {
+    const { client, lease } = this.#options;
+    const keys = this.#options.keys[partition] as PartitionKeys;
+    const now = client.clock.monotonic();
+    const page = this.#indexPages[partition] ?? { cursor: '0', dueAt: 0 };
+    if (page.dueAt > now) return;
+    const args = [page.cursor, String(INDEX_PAGE), keys.userPrefix];
+    const reply = await this.#run({ script: sweepOnlineScript, keys: [keys.online], args }, keys);
+    const [cursor, users] = reply as readonly [string, readonly string[]];
+    this.#indexPages[partition] = { cursor, dueAt: now + jitter(client.clock, lease) };
+    await this.#processDueUsers(partition, users);
   }
 
   async #readLeases(partition: number): Promise<PartitionState> {
@@ -178,6 +227,7 @@ export class Reaper {
     this.#layouts[partition] = layout;
     if (known !== '' && known !== layout) this.#wiped = true;
     const leases = new Map<string, number>();
+    this.#options.redisClock.observe(partition, Number(now));
     for (let at = 0; at < flat.length; at += 2) leases.set(flat[at] as string, Number(flat[at + 1]));
     return { now: Number(now), leases, due };
   }
@@ -191,34 +241,48 @@ export class Reaper {
           await this.#options.writer.apply(partition, { kind: 'look', user, reason: 'time' });
           updated++;
         } catch (error) {
-          // A user with keys of another type must not keep the others from being updated.
+          // A user that cannot be updated must not keep the others from being updated.
           if (!(error instanceof CommandError)) throw error;
-          this.#report(error);
+          this.#onWriteFailed(partition, error);
         }
       }),
     );
     return updated;
   }
 
+  /**
+   * A write that was refused, timed out or has an unknown outcome may have failed for other nodes too, and so their
+   * renewals. A key of another type concerns one user only.
+   */
+  #onWriteFailed(partition: number, error: unknown): void {
+    if (!isWrongType(error)) this.#resetDetectors(partition);
+    this.#report(error);
+  }
+
   /** Removes the entries of a dead node in batches, and extends the claim on it before each of them. */
-  async #reap(partition: number, { nodeId, score }: DeadNode): Promise<void> {
+  async #reap(partition: number, { nodeId, score }: DeadNode, now: number): Promise<void> {
+    const { client, writer, grace, lease } = this.#options;
     const keys = this.#options.keys[partition] as PartitionKeys;
     const watch = telemetry.reap.hasSubscribers ? new Stopwatch() : undefined;
     const readBatch = ['SRANDMEMBER', keys.node(nodeId), String(BATCH)] as const;
+    // The last renewal. A claim no longer shows it.
+    const lastAlive = score > 0 && score - lease <= now ? Math.round(score - lease) : undefined;
+    const request = { client, writer, keys, partition, owner: nodeId, grace, lastAlive };
     let sockets = 0;
     let claim = await this.#claim(keys, nodeId, String(score), false);
     while (claim !== null && !this.#stopped) {
       const members = (await this.#run(readBatch, keys)) as readonly string[];
       if (members.length === 0) {
-        const names = [keys.nodes, keys.node(nodeId)];
+        const names = [keys.nodes, keys.node(nodeId), keys.inbox(instanceIdOf(nodeId))];
         await this.#run({ script: removeNodeScript, keys: names, args: [nodeId] }, keys);
         this.#count(nodeId);
         if (watch) telemetry.reap.emit({ nodeId, sockets, ...watch.stop() });
         return;
       }
-      await this.#removeAll(partition, nodeId, members);
-      this.stats.reapedSockets += members.length;
-      sockets += members.length;
+      const removed = await Promise.all(members.map((member) => removeOwned(request, member)));
+      const count = removed.reduce((sum, one) => sum + one, 0);
+      this.stats.reapedSockets += count;
+      sockets += count;
       claim = await this.#claim(keys, nodeId, claim, true);
     }
   }
@@ -232,22 +296,12 @@ export class Reaper {
     if (this.#reaped.size > MAX_REMEMBERED) this.#reaped.delete(oldest as string);
   }
 
-  async #removeAll(partition: number, owner: string, members: readonly string[]): Promise<void> {
-    const { writer, grace } = this.#options;
-    await Promise.all(
-      members.map(async (member) => {
-        const write = createRemoval(member, owner, grace);
-        const record = await writer.apply(partition, write);
-        if (record !== null || write.kind !== 'socket') return;
-        await writer.apply(partition, { kind: 'look', user: write.user, reason: 'lost' });
-      }),
-    );
-  }
-
   /** Returns the new score of a claimed node, or null when another process has claimed or renewed it. */
   async #claim(keys: PartitionKeys, nodeId: string, score: string, extend: boolean): Promise<string | null> {
-    const duration = Math.max(1_000, this.#options.lease / 3);
-    const args = [nodeId, score, String(Math.ceil(duration)), extend ? '1' : '0'];
+    const { lease } = this.#options;
+    const duration = Math.max(1_000, lease / 3);
+    const farthest = String(farthestLease(lease));
+    const args = [nodeId, score, String(Math.ceil(duration)), extend ? '1' : '0', farthest];
     const reply = await this.#run({ script: claimNodeScript, keys: [keys.nodes], args }, keys);
     return reply === null ? null : String(reply);
   }

@@ -1,16 +1,12 @@
 import type { Json } from '../internal/codec.js';
 import { messageOf } from '../internal/diagnostics.js';
 import { DecodeError } from '../internal/errors.js';
+import { unescapeId } from './ids.js';
 import type { PresenceChange, PresenceData, SocketPresence } from './types.js';
 
-type EncodedSocket = [socketId: string, nodeId: string, status: string, connectedAt: number, meta?: Json];
-type EncodedRecord = [
-  status: string,
-  version: number,
-  lastSeen: number,
-  sockets: EncodedSocket[],
-  hidden?: EncodedSocket[],
-];
+/** Version mark of everything stored per user and room; see update-users.lua and update-rooms.lua. */
+export const FORMAT = 2;
+
 type EncodedChange = [
   userId: string,
   status: string,
@@ -20,68 +16,71 @@ type EncodedChange = [
   sockets: number,
 ];
 
-/** The value of a socket entry. update-users.lua copies it into the record unchanged. */
-export function encodeEntry(status: string, connectedAt: number, meta: string | undefined): string {
-  const entry = `"${status}",${connectedAt}`;
-  return meta === undefined ? entry : `${entry},${meta}`;
+/** Stored status of a socket that is away because it was idle. */
+const IDLE = '~';
+
+/** A socket's entry, which update-users.lua copies into the record. `meta` is JSON text. */
+export function encodeEntry(
+  status: string,
+  connectedAt: number,
+  meta: string | undefined,
+  idle = false,
+): string {
+  const since = encodeRegistration(connectedAt);
+  const word = idle ? IDLE : status === 'online' ? '' : status;
+  if (meta !== undefined) return `${since}"${word}"${meta}`;
+  return word === '' ? since : `${since}"${word}`;
 }
 
+/** When a socket was registered, as it is stored; it identifies the registration. */
+export function encodeRegistration(connectedAt: number): string {
+  return connectedAt.toString(36);
+}
+
+/** The registration in an entry. */
+export function registrationOf(entry: string): string {
+  const at = entry.indexOf('"');
+  return at < 0 ? entry : entry.slice(0, at);
+}
+
+/** The entry of a user's own status. `until` is 0 for a status without an end. */
+export function encodeOwnStatus(status: string, until: number): string {
+  return `${status}"${until}`;
+}
+
+const HEADER = /^2([^"]*)"(\d+)"(\d*)("h)?$/;
+
 /**
- * A record as update-users.lua writes it. `reveal`: also show an invisible user's sockets.
+ * Decodes a record that update-users.lua wrote; with `reveal`, also what an invisible user hides.
  *
  * @throws {@link DecodeError} for any other text: it is damaged, or of another release.
  */
 export function decodeRecord(userId: string, text: string, reveal = false): PresenceData {
-  const [status, version, lastSeen, visible, hidden] = parseRecord(userId, text);
-  const revealed = reveal && hidden !== undefined;
-  const sockets = (revealed ? hidden : visible).map(decodeSocket);
-  if (sockets.length > 1) sockets.sort(byConnectedAt);
-  return {
-    userId,
-    status: revealed ? 'invisible' : status,
-    lastSeen: new Date(lastSeen),
-    socketIds: sockets.map(idOf),
-    sockets,
-    version,
-  };
-}
-
-function parseRecord(userId: string, text: string): EncodedRecord {
-  let record: unknown;
+  const [header, ...lines] = text.split('\n') as [string, ...string[]];
+  const match = HEADER.exec(header);
+  if (match === null) throw unreadable(userId, 'unknown format');
+  const [, status, version, lastSeen, hidden] = match as unknown as [
+    string,
+    string,
+    string,
+    string,
+    string | undefined,
+  ];
+  let sockets: SocketPresence[];
   try {
-    record = JSON.parse(text);
+    sockets = hidden === undefined || reveal ? lines.map(decodeSocket) : [];
   } catch (cause) {
     throw unreadable(userId, messageOf(cause), cause);
   }
-  if (!isRecord(record)) throw unreadable(userId, 'unknown format');
-  return record;
-}
-
-function isRecord(value: unknown): value is EncodedRecord {
-  if (!Array.isArray(value)) return false;
-  const [status, version, lastSeen, visible, hidden] = value as unknown[];
-  return (
-    typeof status === 'string' &&
-    Number.isSafeInteger(version) &&
-    Number.isSafeInteger(lastSeen) &&
-    isSocketList(visible) &&
-    (hidden === undefined || isSocketList(hidden))
-  );
-}
-
-function isSocketList(value: unknown): value is EncodedSocket[] {
-  return Array.isArray(value) && value.every(isSocket);
-}
-
-function isSocket(value: unknown): value is EncodedSocket {
-  if (!Array.isArray(value)) return false;
-  const [socketId, nodeId, status, connectedAt] = value as unknown[];
-  return (
-    typeof socketId === 'string' &&
-    typeof nodeId === 'string' &&
-    typeof status === 'string' &&
-    Number.isSafeInteger(connectedAt)
-  );
+  if (sockets.length > 1) sockets.sort(byConnectedAt);
+  return {
+    userId,
+    status: hidden !== undefined && reveal ? 'invisible' : status,
+    lastSeen: new Date(Number(lastSeen === '' ? version.slice(0, -3) : lastSeen)),
+    socketIds: sockets.map(idOf),
+    sockets,
+    version: Number(version),
+  };
 }
 
 function unreadable(userId: string, why: string, cause?: unknown): DecodeError {
@@ -91,15 +90,31 @@ function unreadable(userId: string, why: string, cause?: unknown): DecodeError {
   );
 }
 
-function decodeSocket(encoded: EncodedSocket): SocketPresence {
+function decodeSocket(line: string): SocketPresence {
+  const [socketId, nodeId, since, word = '', meta] = splitLine(line);
+  if (since === undefined || !/^[\da-z]+$/.test(since)) throw new TypeError('not a socket');
   const socket: SocketPresence = {
-    socketId: encoded[0],
-    nodeId: encoded[1],
-    status: encoded[2],
-    connectedAt: new Date(encoded[3]),
+    socketId: unescapeId(socketId),
+    nodeId: unescapeId(nodeId),
+    status: word === '' ? 'online' : word === IDLE ? 'away' : word,
+    connectedAt: new Date(Number.parseInt(since, 36)),
   };
-  if (encoded.length > 4) socket.meta = encoded[4] as Json;
+  if (meta !== undefined) socket.meta = JSON.parse(meta) as Json;
   return socket;
+}
+
+/** socket"node"since["status["meta]]; only `meta` can contain double quotes. */
+function splitLine(line: string): [string, string, string?, string?, string?] {
+  const parts: string[] = [];
+  let from = 0;
+  while (parts.length < 4) {
+    const at = line.indexOf('"', from);
+    if (at < 0) break;
+    parts.push(line.slice(from, at));
+    from = at + 1;
+  }
+  parts.push(line.slice(from));
+  return parts as [string, string, string?, string?, string?];
 }
 
 function byConnectedAt(a: SocketPresence, b: SocketPresence): number {

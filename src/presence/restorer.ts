@@ -3,11 +3,12 @@ import type { ErrorReporter } from '../internal/diagnostics.js';
 import { CommandError } from '../internal/errors.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import { toRollcallError } from '../redis/replies.js';
-import type { PartitionKeys } from './keys.js';
+import type { Inbox } from './inbox.js';
+import { type PartitionKeys, splitIds } from './keys.js';
 import { type LocalSockets, toRoomWrite, toSocketWrite } from './local-sockets.js';
 import type { NodeLease } from './node-lease.js';
+import { removeOwned } from './owned-entries.js';
 import type { PresenceWriter } from './presence-writer.js';
-import { createRemoval } from './writes.js';
 
 /** Options of {@link Restorer}. Durations in ms. */
 export interface RestorerOptions {
@@ -18,6 +19,7 @@ export interface RestorerOptions {
   readonly nodeLease: NodeLease;
   readonly localSockets: LocalSockets;
   readonly writer: PresenceWriter;
+  readonly inbox: Inbox;
 }
 
 /** How many entries are restored at a time. */
@@ -41,6 +43,11 @@ export class Restorer {
   /** True while entries may be missing from Redis that no node removed. */
   get active(): boolean {
     return this.#running || this.#needed;
+  }
+
+  /** Restores all entries; a request during a restoration starts another one. */
+  request(): void {
+    this.#request();
   }
 
   /** Tries again what failed. */
@@ -70,7 +77,9 @@ export class Restorer {
   /** Writes all local entries in batches, then removes entries of this node that are not local. */
   async #restoreAll(): Promise<void> {
     this.#needed = false;
-    const { localSockets, writer, nodeLease, grace, keys } = this.#options;
+    const { localSockets, writer, nodeLease, grace, keys, inbox } = this.#options;
+    // Sockets that another node removed while this one was away must not be restored.
+    await Promise.all(this.#partitions().map((partition) => inbox.readStored(partition)));
     await this.#inBatches([...localSockets.sockets.keys()], (key) => {
       const socket = localSockets.sockets.get(key);
       return socket && writer.apply(socket.partition, toSocketWrite(socket, grace, true));
@@ -128,10 +137,22 @@ export class Restorer {
       const [reply] = await client.execute('restore', [command], { key: keys.nodes });
       const [next, members] = reply as unknown as [string, string[]];
       cursor = next;
-      const orphans = members.filter((member) => nodeId !== nodeLease.id || !localSockets.has(member));
+      const isCurrent = nodeId === nodeLease.id;
+      const orphans = members.filter((member) => !isCurrent || !localSockets.sockets.has(member));
+      const request = { client, writer, keys, partition, owner: nodeId, grace };
+      const keep = (key: string): boolean => isCurrent && localSockets.memberships.has(key);
       await Promise.all(
-        orphans.map((member) => writer.apply(partition, createRemoval(member, nodeId, grace))),
+        orphans.map(async (member) => {
+          const [user, room = ''] = splitIds(member);
+          if (isCurrent && user === '' && localSockets.isInRoom(room)) return;
+          await removeOwned({ ...request, keep }, member);
+        }),
       );
     } while (cursor !== '0');
+  }
+
+  /** Partitions with local sockets. */
+  #partitions(): number[] {
+    return [...new Set([...this.#options.localSockets.sockets.values()].map(({ partition }) => partition))];
   }
 }

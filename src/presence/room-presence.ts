@@ -173,13 +173,14 @@ function decodeMember(user: string, text: string): RoomMember | undefined {
   const [version, ...sockets] = text.split('\n');
   const [, rest] = splitIds(sockets.at(-1) ?? '');
   const [, info] = splitIds(rest ?? '');
-  if (info === undefined || !/^\d+$/.test(version as string)) return undefined;
+  if (info === undefined || !/^2\d+$/.test(version as string)) return undefined;
   try {
     return {
       userId: unescapeId(user),
       info: JSON.parse(info) as Json,
       sockets: sockets.length,
-      version: Number(version),
+      // Behind the version mark.
+      version: Number((version as string).slice(1)),
     };
   } catch {
     return undefined;

@@ -1,6 +1,6 @@
 import { CommandError } from '../internal/errors.js';
 import type { Command, Reply, ScriptCall } from '../redis/driver.js';
-import { joinIds, type PartitionKeys } from './keys.js';
+import { joinIds, type PartitionKeys, roomMember } from './keys.js';
 import type { PartitionLayout } from './partition-layout.js';
 import { updateRoomsScript, updateUsersScript } from './scripts.js';
 import { isLocalWrite, isRestoring, type PresenceWrite, type RoomWrite, type SocketWrite } from './writes.js';
@@ -17,6 +17,8 @@ export interface TransactionSettings {
   readonly lastSeenTtl: number;
   readonly statusPriority: readonly string[];
   readonly layout: Pick<PartitionLayout, 'publishCommand'>;
+  /** Channel of an instance's inbox; all of them are in one partition. */
+  readonly inboxChannel: (instanceId: string) => string;
 }
 
 /** Result of a {@link Transaction}. */
@@ -31,6 +33,10 @@ export interface TransactionResult {
 interface UserUpdate {
   /** Reason code of update-users.lua. */
   reason: number;
+  /** A socket was registered and removed again within this transaction. */
+  visited: boolean;
+  /** When the node that had the user's sockets was last alive, in ms; 0 if it did not die. */
+  lastAlive: number;
   /** Socket entries of this node that it writes or deletes. */
   readonly entries: SocketWrite[];
 }
@@ -44,14 +50,15 @@ export class Transaction {
   readonly commands: Command[] = [];
   readonly #settings: TransactionSettings;
   readonly #users = new Map<string, UserUpdate>();
-  #scripts = 0;
+  /** Positions of the script calls in `commands`. */
+  readonly #scripts: number[] = [];
 
   constructor(settings: TransactionSettings, writes: readonly PresenceWrite[]) {
     this.#settings = settings;
     const others = new Map<string, PresenceWrite>();
     for (const write of writes) {
       if (write.kind === 'socket' && (write.owner ?? settings.nodeId) === settings.nodeId) {
-        replace(this.#addUser(write).entries, write);
+        this.#addEntry(this.#addUser(write), write);
         continue;
       }
       if (write.kind !== 'room') this.#addUser(write);
@@ -67,7 +74,7 @@ export class Transaction {
 
   /** @throws {@link CommandError} when the replies are not those of the scripts. */
   parseReplies(replies: readonly Reply[]): TransactionResult {
-    const results = replies.slice(replies.length - this.#scripts);
+    const results = this.#scripts.map((at) => replies[at]);
     const leases: { before: number; after: number }[] = [];
     for (const result of results) {
       if (!Array.isArray(result)) throw unexpectedReplyError();
@@ -101,12 +108,14 @@ export class Transaction {
   /** Adds the user of a write. Of several reasons to update one user, the strongest counts. */
   #addUser(write: Exclude<PresenceWrite, RoomWrite>): UserUpdate {
     const reason = toReasonCode(write);
+    const lastAlive = (write.kind !== 'status' && write.lastAlive) || 0;
     const update = this.#users.get(write.user);
     if (update === undefined) {
-      const first: UserUpdate = { reason, entries: [] };
+      const first: UserUpdate = { reason, visited: false, lastAlive, entries: [] };
       this.#users.set(write.user, first);
       return first;
     }
+    update.lastAlive = Math.max(update.lastAlive, lastAlive);
     const before = update.reason;
     if (before === 0 || reason === 0) update.reason = 0;
     else if (before < 0 && reason < 0) update.reason = Math.min(before, reason);
@@ -114,12 +123,25 @@ export class Transaction {
     return update;
   }
 
+  /** Of several writes of one entry, the last one counts. */
+  #addEntry(update: UserUpdate, write: SocketWrite): void {
+    const { entries } = update;
+    const at = entries.findIndex(({ socket }) => socket === write.socket);
+    if (at < 0) {
+      entries.push(write);
+      return;
+    }
+    update.visited = write.value === undefined && (update.visited || entries[at]?.value !== undefined);
+    entries[at] = write;
+  }
+
   /** Writes users' own statuses, entries of other nodes, and rooms. */
   #writeOthers(writes: readonly PresenceWrite[], renewsLease: boolean): void {
     const { keys, nodeId } = this.#settings;
     const removed = new Map<string, string[]>();
     const notified = new Map<string, string[]>();
-    const joined: string[] = [];
+    const joined = new Set<string>();
+    const left = new Set<string>();
     const rooms: RoomWrite[] = [];
     for (const write of writes) {
       switch (write.kind) {
@@ -132,23 +154,35 @@ export class Transaction {
           const member = joinIds(write.user, write.socket);
           this.#writeEntry(write.user, joinIds(owner, write.socket), write.value);
           append(removed, owner, member);
-          if (write.notify !== undefined) append(notified, write.notify, member);
+          if (write.notify !== undefined) {
+            append(notified, write.notify, joinIds(member, write.registration ?? ''));
+          }
           break;
         }
         case 'room': {
-          const member = joinIds(joinIds(write.user, write.socket), write.room);
           rooms.push(write);
-          if (write.info !== undefined) joined.push(member);
-          else append(removed, write.owner ?? nodeId, member);
+          if (write.info !== undefined) joined.add(roomMember(write.room));
+          else if (write.owner === undefined && write.isLast === true) left.add(roomMember(write.room));
         }
       }
     }
-    if (joined.length > 0) this.#addToOwnerSet(joined);
+    if (joined.size > 0) this.#addToOwnerSet([...joined]);
     for (const [owner, members] of removed) this.commands.push(['SREM', keys.node(owner), ...members]);
-    for (const [channel, members] of notified) {
-      this.commands.push(['PUBLISH', channel, JSON.stringify(members)]);
-    }
+    for (const [instanceId, removals] of notified) this.#notify(instanceId, removals);
     if (rooms.length > 0) this.#call(this.#updateRooms(rooms, renewsLease));
+    // After the script: an entry that could not be removed must stay reapable.
+    if (left.size > 0) this.commands.push(['SREM', keys.node(nodeId), ...left]);
+  }
+
+  /** Notifies an owner of removals, and stores them for when the notification is missed. */
+  #notify(instanceId: string, removals: readonly string[]): void {
+    const { keys, keyTtl, inboxChannel } = this.#settings;
+    const key = keys.inbox(instanceId);
+    this.commands.push(
+      ['SADD', key, ...removals],
+      ['PEXPIRE', key, String(keyTtl)],
+      ['PUBLISH', inboxChannel(instanceId), JSON.stringify(removals)],
+    );
   }
 
   #writeEntry(user: string, field: string, value: string | undefined): void {
@@ -157,14 +191,13 @@ export class Transaction {
   }
 
   #addToOwnerSet(members: readonly string[]): void {
-    const { keys, nodeId, keyTtl } = this.#settings;
+    const { keys, nodeId, keyTtl, lastSeenTtl } = this.#settings;
     const key = keys.node(nodeId);
-    this.commands.push(['SADD', key, ...members], ['PEXPIRE', key, String(keyTtl)]);
+    this.commands.push(['SADD', key, ...members], ['PEXPIRE', key, String(Math.max(keyTtl, lastSeenTtl))]);
   }
 
   #call(call: ScriptCall): void {
-    this.commands.push(call);
-    this.#scripts++;
+    this.#scripts.push(this.commands.push(call) - 1);
   }
 
   #updateUsers(renewsLease: boolean, restoring: boolean): ScriptCall {
@@ -173,7 +206,8 @@ export class Transaction {
     let lines = '';
     for (const [user, update] of this.#users) {
       names.push(keys.sockets(user), keys.user(user));
-      let reason = String(update.reason);
+      let reason = `${update.visited ? 'v' : ''}${update.reason}`;
+      if (update.lastAlive > 0) reason += `@${update.lastAlive}`;
       for (const { socket, value = '' } of update.entries) {
         lines += `${reason}\n${socket}\n${value}\n`;
         reason = '';
@@ -227,13 +261,6 @@ const REASONS = { gone: 0, time: -1, active: -2, lost: -3 } as const;
 function toReasonCode(write: Exclude<PresenceWrite, RoomWrite>): number {
   if (write.kind === 'socket') return Math.round(write.grace);
   return write.kind === 'look' ? REASONS[write.reason] : REASONS.time;
-}
-
-/** Adds `write` to `writes`, in the place of an earlier write of the same entry. */
-function replace(writes: SocketWrite[], write: SocketWrite): void {
-  const at = writes.findIndex(({ socket }) => socket === write.socket);
-  if (at < 0) writes.push(write);
-  else writes[at] = write;
 }
 
 function append(map: Map<string, string[]>, key: string, value: string): void {

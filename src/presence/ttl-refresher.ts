@@ -1,14 +1,18 @@
+import { TimeoutError } from '../internal/errors.js';
 import { joinIds, type PartitionKeys } from './keys.js';
 import { type LocalSockets, toRoomWrite, toSocketWrite } from './local-sockets.js';
 import type { PresenceWrite } from './writes.js';
 
-/** A socket or membership of this process whose keys have TTLs. */
+/** Keys with TTLs that contain entries of this process. */
 export interface RefreshItem {
   readonly partition: number;
+  readonly kind: 'user' | 'room';
   /** Keys whose TTL starts again. */
   readonly keys: readonly string[];
-  /** The write to send if one of the keys is gone; `undefined` when the item is no longer local. */
-  rewrite(): PresenceWrite | undefined;
+  /** Identifies the entry that must be there, see renew-lease.lua. `nodeId` is this node. */
+  entry(nodeId: string): readonly [string, string];
+  /** The writes to send if the entry is missing; none when it is no longer local. */
+  rewrite(): PresenceWrite[];
 }
 
 /** Options of {@link TtlRefresher}. Durations in ms. */
@@ -20,34 +24,56 @@ export interface TtlRefresherOptions {
   readonly grace: number;
 }
 
-/** Fewest and most items that one renewal includes. */
+/** Fewest items that one renewal includes. */
 const MIN_BATCH = 64;
-const MAX_BATCH = 2_000;
 
 /**
- * Divides the local sockets and memberships into slices, one per renewal, so that each is refreshed several times
- * per `keyTtl`: up to some 700,000 in one process with the defaults. Slices add no command to a renewal.
+ * Divides the local sockets and their rooms into slices, one per renewal, so that each key is refreshed at least twice
+ * per `keyTtl`. A room is one item however many of its members are local: if it lost members, it lost the least recently
+ * written one among them.
  */
 export class TtlRefresher {
   readonly #options: TtlRefresherOptions;
   /** Renewals in a third of `keyTtl`, within which everything is refreshed once. */
   readonly #renewalsPerRound: number;
+  /** When the rounds in progress began, by the monotonic clock. */
+  #roundBegan = 0;
   #renewals = 0;
   #remaining: Iterator<RefreshItem> | undefined;
+  /** Items per slice of the round in progress. */
+  #size = MIN_BATCH;
 
   constructor(options: TtlRefresherOptions) {
     this.#options = options;
     this.#renewalsPerRound = Math.max(1, Math.floor(options.keyTtl / 3 / options.renewInterval));
   }
 
-  /** The next slice, by partition. */
-  next(): Map<number, RefreshItem[]> {
+  /**
+   * The next slice, by partition. `now` is the time by the monotonic clock.
+   *
+   * @throws {@link TimeoutError} when the round has taken so long that keys may have expired; the next call begins anew.
+   */
+  next(now: number): Map<number, RefreshItem[]> {
     const slice = new Map<number, RefreshItem[]>();
-    if (this.#remaining === undefined && this.#renewals++ % this.#renewalsPerRound !== 0) return slice;
-    this.#remaining ??= this.#all();
-    const { sockets, memberships } = this.#options.localSockets;
-    const fair = Math.ceil((2 * (sockets.size + memberships.size)) / this.#renewalsPerRound);
-    const size = Math.min(MAX_BATCH, Math.max(MIN_BATCH, fair));
+    if (this.#remaining === undefined) {
+      if (this.#renewals++ % this.#renewalsPerRound !== 0) return slice;
+      this.#roundBegan = now;
+      this.#remaining = this.#all();
+      const { sockets, rooms } = this.#options.localSockets;
+      this.#size = Math.max(
+        MIN_BATCH,
+        Math.ceil((2 * (sockets.size + rooms.length)) / this.#renewalsPerRound),
+      );
+    }
+    if (now - this.#roundBegan > this.#options.keyTtl / 2) {
+      this.#remaining = undefined;
+      this.#renewals = 0;
+      throw new TimeoutError(
+        `presence: refreshing the keys of this process took longer than half of keyTtl (${this.#options.keyTtl} ms), so some of them may expire: raise keyTtl, or run fewer sockets per process`,
+        { outcome: 'unknown' },
+      );
+    }
+    const size = this.#size;
     for (let count = 0; count < size; count++) {
       const next = this.#remaining.next();
       if (next.done === true) {
@@ -64,28 +90,30 @@ export class TtlRefresher {
   *#all(): Generator<RefreshItem, void, undefined> {
     const { localSockets, keys, grace } = this.#options;
     // Copies: an iterator of the live map also visits entries added during the iteration, and may never end.
-    for (const [key, { user, partition }] of [...localSockets.sockets]) {
+    for (const [key, { user, socket, partition }] of [...localSockets.sockets]) {
       if (!localSockets.sockets.has(key)) continue;
       const names = keys[partition] as PartitionKeys;
       yield {
         partition,
+        kind: 'user',
         keys: [names.sockets(user), names.user(user)],
+        entry: (nodeId) => [joinIds(nodeId, socket), user],
         rewrite: () => {
-          const socket = localSockets.sockets.get(key);
-          return socket && toSocketWrite(socket, grace, true);
+          const local = localSockets.sockets.get(key);
+          return local === undefined ? [] : [toSocketWrite(local, grace, true)];
         },
       };
     }
-    for (const { user, socket, room, partition } of [...localSockets.memberships.values()]) {
-      const key = joinIds(joinIds(user, socket), room);
-      if (!localSockets.memberships.has(key)) continue;
+    for (const room of localSockets.rooms) {
+      const oldest = localSockets.oldestIn(room);
+      if (oldest === undefined) continue;
+      const { user, socket, partition } = oldest;
       yield {
         partition,
+        kind: 'room',
         keys: [(keys[partition] as PartitionKeys).room(room)],
-        rewrite: () => {
-          const membership = localSockets.memberships.get(key);
-          return membership && toRoomWrite(membership, true);
-        },
+        entry: (nodeId) => [`:${user}`, joinIds(nodeId, joinIds(socket, ''))],
+        rewrite: () => localSockets.membershipsIn(room).map((membership) => toRoomWrite(membership, true)),
       };
     }
   }

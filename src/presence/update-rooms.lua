@@ -9,11 +9,11 @@
 --       then for each write: index of the room in KEYS, user, node, socket, info (JSON), or "" to leave
 -- Returns { the node's lease before, or ""; its lease after, or "" }
 --
--- Field of a room: ":" user = version, then a line per socket: node"socket"info. The latest socket is the last line;
--- its info is the user's. (The colon is there because ioredis-mock has no fields with names like `constructor`.)
+-- Field of a room, format 2: ":" user = "2" version, then a line per socket: node"socket"info. The latest socket is the
+-- last line; its info is the user's. (The colon is there because ioredis-mock has no fields with names like `constructor`.)
 -- JSON text contains no raw line feed, and escaped ids contain no double quote.
 
-local node, lease, backstop = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local node, lease, keyTtl = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local skip, prefix, known = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 
 local time = redis.call('TIME')
@@ -34,7 +34,7 @@ if node ~= '' then
   end
 end
 
-local events = {}
+local events, written = {}, {}
 
 for i = 8, #ARGV, 5 do
   local k = tonumber(ARGV[i])
@@ -45,17 +45,15 @@ for i = 8, #ARGV, 5 do
 
   local version, lines, old, shown, found = 0, {}, 0, nil, nil
   if value then
-    for line in string.gmatch(value, '[^\n]+') do
-      if version == 0 then
-        version = tonumber(line)
+    local number, rest = string.match(value, '^2(%d+)(.*)$')
+    version = tonumber(number or 0)
+    for line in string.gmatch(rest or '', '[^\n]+') do
+      old = old + 1
+      shown = string.match(line, '^[^"]*"[^"]*"(.*)$')
+      if string.sub(line, 1, #entry) == entry then
+        found = shown
       else
-        old = old + 1
-        shown = string.match(line, '^[^"]*"[^"]*"(.*)$')
-        if string.sub(line, 1, #entry) == entry then
-          found = shown
-        else
-          lines[#lines + 1] = line
-        end
+        lines[#lines + 1] = line
       end
     end
   end
@@ -73,7 +71,7 @@ for i = 8, #ARGV, 5 do
       redis.call('HDEL', key, field)
       event = '"leave","' .. user .. '",' .. version .. ',' .. shown .. ',0'
     else
-      redis.call('HSET', key, field, version .. '\n' .. table.concat(lines, '\n'))
+      redis.call('HSET', key, field, '2' .. version .. '\n' .. table.concat(lines, '\n'))
       local shows = string.match(lines[#lines], '^[^"]*"[^"]*"(.*)$')
       local kind = 'update'
       if old == 0 then kind = 'join' end
@@ -82,9 +80,10 @@ for i = 8, #ARGV, 5 do
     events[k] = events[k] or {}
     events[k][#events[k] + 1] = '[' .. event .. ']'
   end
-  redis.call('PEXPIRE', key, backstop)
+  written[k] = true
 end
 
+for k in pairs(written) do redis.call('PEXPIRE', KEYS[k], keyTtl) end
 for k, list in pairs(events) do
   redis.call(ARGV[7], prefix .. string.sub(KEYS[k], skip + 1), '[' .. table.concat(list, ',') .. ']')
 end

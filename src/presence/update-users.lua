@@ -1,53 +1,51 @@
--- Derives what is to be known of some users from their facts, writes it down, and announces what
--- changed: the only place where a status is decided. Idempotent: run twice, it changes nothing the
--- second time.
+-- Writes and deletes socket entries of one node, derives the records of their users, and publishes the changes.
+-- No other script decides a status. Idempotent: a second run changes nothing.
 --
--- KEYS  1 nodes  2 online  3 due  4 the node's set of pairs, then for each user: the facts, the record
--- ARGV  1 node whose facts are written here
---       2 lease in ms, 0 to leave its lease alone: nothing it answers for changes
---       3 backstop TTL in ms   4 TTL of an offline user's record in ms
---       5 channel of changes   6 length of what the facts' keys begin with
---       7 "1" to take a missing record for a lost one: the change says that nothing changed
+-- KEYS  1 nodes  2 online  3 due  4 owner set of the node, then for each user: hash of entries, record
+-- ARGV  1 node whose entries are written
+--       2 lease in ms, 0 to leave the lease alone because none of the node's entries changes
+--       3 TTL of users' keys in ms   4 TTL of an offline user's record in ms
+--       5 channel of changes   6 length of the common beginning of the hashes' keys
+--       7 "1" if the entries were lost and are restored: a missing record is then no change of status
 --       8 statuses by priority, each between commas
---       9 the node's lease as it knows it, 0 for none
---       10 the command that announces, PUBLISH or SPUBLISH
---       11 three lines for each user, and for each more of his facts; they end with line feeds, which
---          neither ids nor JSON text contain:
---          why he is looked at, empty in further facts of the same user: 0 or above, for how many ms he is
---          waited for if his last socket has gone; -1 some time of his has come; -2 he was active; -3 his
---          last socket has gone, and no record was found: he is offline, and nobody knows yet
---          a socket of the node whose fact changes, or nothing
---          what its fact is now, or nothing: it is removed
--- Returns { the node's lease as it was, or ""; its lease now, or ""; for each user his record, or false }
+--       9 the node's lease as last seen by it, 0 for none
+--       10 publishing command, PUBLISH or SPUBLISH
+--       11 three lines for each user, and three more for each further entry of theirs:
+--          reason, empty for further entries: 0 or more: an entry changes; grace in ms if it was the last one;
+--            -1 some time has passed; -2 the user was active; -3 the last entry was removed and there was no record.
+--            "v" before it: the user came and went within this transaction.
+--            "@" and a time in ms after it: the user was last seen then, because their node died
+--          socket of the node, or nothing
+--          its entry, or nothing to delete it
+-- Returns { the node's lease before, or ""; its lease after, or ""; for each user the record, or false }
 --
--- Facts:    node"socket = "status",connectedAt[,meta]   one per socket
---           "status = "status",until                    the person's own status; until 0: for good
---           "grace = deadline                           he has no socket and is waited for
--- A record: ["status",version,lastSeen,[socket,...]], where he is invisible followed by the sockets
---           he really has: ["offline",version,lastSeen,[],[socket,...]]
--- A socket: ["socket","node","status",connectedAt,meta?]
+-- Format 2. Ids are escaped: neither they nor JSON text contain a line feed, and ids no double quote.
+-- Entry:   node"socket = connectedAt ["status ["meta]]   connectedAt in ms, base 36; no status: online; "~": idle
+--          "status = status"until                        the user's own status; until 0: without an end
+--          "grace = deadline"duration                    there is no socket; the user keeps their status until then
+-- Record:  2status"version"lastSeen ["h] {LF socket"node"entry}
+--          no lastSeen: it is the version's millisecond. "h: the user is invisible; the status is offline, and version
+--          and lastSeen are those of the last change that others could see (0 if there was none).
 
-local node, lease, backstop, remembered = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local node, lease, keyTtl, lastSeenTtl = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local channel, skip, restoring, priorities = ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1', ARGV[8]
 local known = tonumber(ARGV[9])
-local longest = backstop
-if tonumber(remembered) > tonumber(backstop) then longest = remembered end
+local longest = keyTtl
+if tonumber(lastSeenTtl) > tonumber(keyTtl) then longest = lastSeenTtl end
 
--- Most of the time this script takes goes into its own text, not into the commands: functions and
--- numbers used for every user are looked up and formatted once.
+-- Most of the time goes into Lua itself, not into commands: what every user needs is looked up and formatted once.
 local call, find, sub, match, gmatch, format = redis.call, string.find, string.sub, string.match, string.gmatch, string.format
 local tonumber, type = tonumber, type
 
 local time = call('TIME')
--- In floating point throughout: the embedded engine's whole numbers have 32 bits only.
+-- Floating point throughout, because integers of ioredis-mock have 32 bits.
 local micros = time[1] * 1000000.0 + time[2]
 local millis = (micros - micros % 1000) / 1000
 local now, nowMicros = format('%.0f', millis), format('%.0f', micros)
 
--- Whoever writes facts is listed, so that nothing is written that cannot be reaped. That it also
--- renews the lease lets the node see whether its last write is still there. A lease that shows a loss
--- is not renewed, so that it goes on showing it until the node has got the message: claimed (negative),
--- older than the one known, or gone, in which case one long expired takes its place.
+-- A node that writes entries is listed, so that every entry can be reaped. A lease that shows a loss is not renewed, so that
+-- it keeps showing it until the node has received a reply: claimed (negative), older than the known one, or missing. A
+-- missing one is replaced by one that expired long ago.
 local was, is = '', ''
 if lease > 0 then
   was = call('ZSCORE', KEYS[1], node) or ''
@@ -61,7 +59,7 @@ if lease > 0 then
   end
 end
 
--- Statuses nobody ranked come after all others, in alphabetical order.
+-- Statuses without a priority come last, in alphabetical order.
 local function outranks(a, b)
   local rankA = find(priorities, ',' .. a .. ',', 1, true) or 1000000
   local rankB = find(priorities, ',' .. b .. ',', 1, true) or 1000000
@@ -69,130 +67,168 @@ local function outranks(a, b)
   return a < b
 end
 
--- What the facts say: status, sockets and their count, the person's own status and its end, the
--- deadline of a grace. A socket that two nodes registered counts once: the later connection is the
--- one it was resumed on.
-local function read(facts)
-  -- One socket and nothing else, as nearly all have.
-  if #facts == 2 then
-    local field, value = facts[1], facts[2]
-    local quote = find(field, '"', 1, true)
-    if quote > 1 then
-      local text = '[["' .. sub(field, quote + 1) .. '","' .. sub(field, 1, quote - 1) .. '",' .. value .. ']]'
-      return sub(value, 2, find(value, '"', 2, true) - 1), text, 1, nil, 0, nil
-    end
-  end
-  local status, texts, winners = nil, {}, {}
-  local own, till, deadline = nil, 0, nil
-  for i = 1, #facts, 2 do
-    local owner, socket = match(facts[i], '^([^"]*)"(.*)$')
-    if owner == '' and socket == 'grace' then
-      deadline = tonumber(facts[i + 1])
-    else
-      local word, number = match(facts[i + 1], '^"([^"]*)",(%d+)')
-      if owner == '' then
-        own, till = word, tonumber(number)
+local function statusOf(entry)
+  local from = find(entry, '"', 1, true)
+  if not from then return 'online' end
+  local to = find(entry, '"', from + 1, true)
+  local status = to and sub(entry, from + 1, to - 1) or sub(entry, from + 1)
+  if status == '' then return 'online' end
+  if status == '~' then return 'away' end
+  return status
+end
+
+-- Base 36, without leading zeros.
+local function isLater(a, b)
+  if #a ~= #b then return #a > #b end
+  return a > b
+end
+
+-- Status, lines and number of the sockets, the user's own status and its end, deadline and duration of a grace. A socket
+-- registered by two nodes counts once: the later registration is where the client is connected.
+local function read(entries)
+  local status, lines, winners = nil, {}, {}
+  local own, till, deadline, duration = nil, 0, nil, nil
+  for i = 1, #entries, 2 do
+    local owner, socket = match(entries[i], '^([^"]*)"(.*)$')
+    local value = entries[i + 1]
+    if owner == '' then
+      local first, second = match(value, '^([^"]*)"(%d+)')
+      if socket == 'grace' then
+        deadline, duration = tonumber(first), tonumber(second)
       else
-        local entry = { since = tonumber(number), owner = owner, status = word, value = facts[i + 1] }
-        local other = winners[socket]
-        if other == nil or entry.since > other.since or (entry.since == other.since and owner > other.owner) then
-          winners[socket] = entry
-        end
+        own, till = first, tonumber(second)
+      end
+    else
+      local since = match(value, '^[^"]*')
+      local other = winners[socket]
+      if other == nil or isLater(since, other.since) or (since == other.since and owner > other.owner) then
+        winners[socket] = { since = since, owner = owner, value = value }
       end
     end
   end
   for socket, entry in pairs(winners) do
-    if status == nil or outranks(entry.status, status) then status = entry.status end
-    texts[#texts + 1] = '["' .. socket .. '","' .. entry.owner .. '",' .. entry.value .. ']'
+    local word = statusOf(entry.value)
+    if status == nil or outranks(word, status) then status = word end
+    lines[#lines + 1] = '\n' .. socket .. '"' .. entry.owner .. '"' .. entry.value
   end
-  if #texts > 1 then table.sort(texts) end
-  return status, '[' .. table.concat(texts, ',') .. ']', #texts, own, till, deadline
+  if #lines > 1 then table.sort(lines) end
+  return status, table.concat(lines), #lines, own, till, deadline, duration
 end
 
 local users, reasons, recordKeys, n = {}, {}, {}, 0
-local changes, last, added, removed = {}, 0, {}, {}
-local mine = node .. '"'
-for why, socket, value in gmatch(ARGV[11], '([^\n]*)\n([^\n]*)\n([^\n]*)\n') do
-  if why ~= '' then
+-- Of each user: the number of entries written, the last one's socket and value, and how many fields the hash got.
+local written, lastSocket, lastValue, isNew = {}, {}, {}, {}
+local lines, last, added, removed = {}, 0, {}, {}
+for reason, socket, value in gmatch(ARGV[11], '([^\n]*)\n([^\n]*)\n([^\n]*)\n') do
+  if reason ~= '' then
     n = n + 1
-    users[n], reasons[n], recordKeys[n] = sub(KEYS[2 * n + 3], skip + 1), tonumber(why), KEYS[2 * n + 4]
+    users[n], reasons[n], recordKeys[n] = sub(KEYS[2 * n + 3], skip + 1), reason, KEYS[2 * n + 4]
+    written[n] = 0
   end
   if socket ~= '' then
-    changes[last + 1], changes[last + 2], changes[last + 3] = KEYS[2 * n + 3], mine .. socket, value
+    lines[last + 1], lines[last + 2], lines[last + 3] = n, socket, value
     last = last + 3
     local owned = value == '' and removed or added
     owned[#owned + 1] = users[n] .. '"' .. socket
+    if value ~= '' then
+      written[n], lastSocket[n], lastValue[n] = written[n] + 1, socket, value
+    end
   end
 end
 
--- A key of another type ends the script, and whatever fact is there by then must be one that is reaped: its
--- pair comes before it and goes after it.
--- unpack() has room for some thousand arguments; a transaction is kept far below that.
+-- A key of another type ends the script: HLEN finds it before anything is written.
+local sizes = {}
+for k = 1, n do sizes[k] = call('HLEN', KEYS[2 * k + 3]) end
+
+-- Still, every entry must be reapable at any time: its member of the owner set is added before it and removed after it.
+-- unpack() has room for some thousand arguments; a transaction stays far below that.
 if #added > 0 then
   call('SADD', KEYS[4], unpack(added))
-  call('PEXPIRE', KEYS[4], backstop)
+  call('PEXPIRE', KEYS[4], longest)
 end
--- Users of whom a socket entry was really removed.
-local hadSocket = {}
+local mine = node .. '"'
+-- Users of whom an entry was deleted; other nodes' entries are deleted before this script.
+local touched = {}
+for k = 1, n do touched[k] = written[k] == 0 and tonumber(reasons[k]) ~= 0 end
 for at = 1, last, 3 do
-  if changes[at + 2] == '' then
-    if tonumber(call('HDEL', changes[at], changes[at + 1])) > 0 then hadSocket[changes[at]] = true end
-  else
-    call('HSET', changes[at], changes[at + 1], changes[at + 2])
+  local k, value = lines[at], lines[at + 2]
+  if value == '' then
+    local deleted = call('HDEL', KEYS[2 * k + 3], mine .. lines[at + 1])
+    sizes[k] = sizes[k] - deleted
+    if deleted > 0 then touched[k] = true end
+  elseif call('HSET', KEYS[2 * k + 3], mine .. lines[at + 1], value) == 1 then
+    isNew[k] = (isNew[k] or 0) + 1
+    sizes[k] = sizes[k] + 1
   end
 end
 if #removed > 0 then call('SREM', KEYS[4], unpack(removed)) end
 
 local replies, events, arrived, departed = { was, is }, {}, {}, {}
 
--- All records at once: a call for each would cost more than reading them does.
+-- One call for all records, because a call costs more than a read.
 local records = n > 0 and call('MGET', unpack(recordKeys)) or {}
 
--- All facts before any record is written: a key of another type ends the script, and what was written
--- by then would never be indexed nor announced.
-local all = {}
-for k = 1, n do all[k] = call('HGETALL', KEYS[2 * k + 3]) end
-
 for k = 1, n do
-  local factsKey, recordKey, user, why = KEYS[2 * k + 3], recordKeys[k], users[k], reasons[k]
-  local status, sockets, count, own, till, deadline = read(all[k])
-  -- What is missing is false, and something of its own on the embedded engine.
+  local entriesKey, recordKey, user = KEYS[2 * k + 3], recordKeys[k], users[k]
+  local reason, visited, lastAlive = tonumber(reasons[k]), false, nil
+  if reason == nil then
+    local mark, number, at = match(reasons[k], '^(v?)(-?%d+)@?(%d*)$')
+    reason, visited = tonumber(number), mark == 'v'
+    if at ~= '' then lastAlive = at end
+  end
+
+  local status, sockets, count, own, till, deadline, duration
+  if sizes[k] == 0 then
+    sockets, count, till = '', 0, 0
+  elseif sizes[k] == 1 and written[k] == 1 then
+    -- The entry just written is the only one.
+    local value = lastValue[k]
+    status, sockets, count, till = statusOf(value), '\n' .. lastSocket[k] .. '"' .. mine .. value, 1, 0
+  else
+    status, sockets, count, own, till, deadline, duration = read(call('HGETALL', entriesKey))
+  end
+
+  -- A missing record is false, and another falsy value on ioredis-mock.
   local record = records[k]
   if type(record) ~= 'string' then record = false end
-
-  local before, version, seen, rest = 'offline', 0, now, ''
+  local missing = not record
+  local before, version, versionText, seen, rest, unreadable = 'offline', 0, '0', now, '', false
   if record then
-    local word, number, when, tail = match(record, '^%["([^"]*)",(%d+),(%d+),(.*)%]$')
+    local word, number, seenAt, tail = match(record, '^2([^"\n]*)"(%d+)"(%d*)(.*)$')
     if word then
-      before, version, seen, rest = word, tonumber(number), when, tail
+      before, version, versionText, seen, rest = word, tonumber(number), number, seenAt, tail
+      if seen == '' then seen = sub(number, 1, -4) end
+    else
+      unreadable = true
     end
   end
-  -- Damaged, or of another release: the status before is unknown. A user who had a socket or a grace was there.
-  local unreadable = record and rest == ''
-  if unreadable and count == 0 and (deadline or hadSocket[factsKey]) then before = 'online' end
 
-  -- Redis lost what he was; that he was there is all that is known.
-  local lost = why == -3 and count == 0 and not record
+  -- Redis lost the record, or cannot read it: all that is known is that the user was there.
+  local lost = count == 0 and ((reason == -3 and not record) or (unreadable and (deadline or (reason >= 0 and touched[k]))))
   if lost then before = 'online' end
 
-  -- What has an end, and when the user is to be looked at again for it.
-  local watched = why == -1 or deadline ~= nil or till > 0
+  local watched = reason == -1 or deadline ~= nil or till > 0
   if own and till > 0 and till <= millis then
-    call('HDEL', factsKey, '"status')
+    call('HDEL', entriesKey, '"status')
     own, till = nil, 0
   end
   local waiting = false
-  if count == 0 and before ~= 'offline' and why ~= 0 then
+  if count == 0 and before ~= 'offline' and reason ~= 0 then
     if deadline then
+      -- Longer than it can be: the clock stepped back.
+      if deadline - millis > duration then
+        deadline = millis + duration
+        call('HSET', entriesKey, '"grace', format('%.0f', deadline) .. '"' .. format('%.0f', duration))
+      end
       waiting = deadline > millis
-    elseif why > 0 then
+    elseif reason > 0 then
       waiting, watched = true, true
-      deadline = millis + why
-      call('HSET', factsKey, '"grace', format('%.0f', deadline))
+      deadline = millis + reason
+      call('HSET', entriesKey, '"grace', format('%.0f', deadline) .. '"' .. format('%.0f', reason))
     end
   end
   if deadline and not waiting then
-    call('HDEL', factsKey, '"grace')
+    call('HDEL', entriesKey, '"grace')
     deadline = nil
   end
   if watched then
@@ -210,58 +246,70 @@ for k = 1, n do
     status = 'offline'
     if waiting then status = before end
   elseif own == 'invisible' then
-    status, tail, visible = 'offline', '[],' .. sockets, 0
+    status, tail, visible = 'offline', '"h' .. sockets, 0
   elseif own then
     status = own
   end
 
-  if status ~= before or tail ~= rest or (why == -2 and visible > 0 and seen ~= now) then
-    if not record and count == 0 and not lost then
-      -- His record has expired or was evicted; the index must not outlive it.
+  if status ~= 'offline' and (restoring or isNew[k] or before == 'offline' or unreadable) then
+    arrived[#arrived + 1] = user
+  end
+  local changed = status ~= before or tail ~= rest or unreadable
+  if changed or (reason == -2 and visible > 0 and seen ~= now) or (visited and count == 0) then
+    if not record and count == 0 and not lost and not visited then
+      -- The record has expired or was evicted; the index must not outlive it.
       departed[#departed + 1] = user
     else
-      -- Who is or stays offline was last seen when he went, or began to be waited for.
-      if status ~= 'offline' or (before ~= 'offline' and rest ~= '[]') then seen = now end
-      local text = nowMicros
-      if version >= micros then text = format('%.0f', version + 1) end
-      local ttl = backstop
-      if status == 'offline' then ttl = count > 0 and longest or remembered end
-      record = '["' .. status .. '",' .. text .. ',' .. seen .. ',' .. tail .. ']'
-      call('SET', recordKey, record, 'PX', ttl)
-      -- The index may list a user whose record was unreadable.
-      if unreadable and status == 'offline' and before == 'offline' then departed[#departed + 1] = user end
-      if status ~= before then
-        if before == 'offline' then
-          arrived[#arrived + 1] = '0'
-          arrived[#arrived + 1] = user
-        elseif status == 'offline' then
-          departed[#departed + 1] = user
+      local text = versionText
+      if status == 'offline' and before == 'offline' and not visited and not unreadable then
+        -- Others see no change.
+        if missing then seen = '0' end
+      else
+        text = nowMicros
+        if version >= micros then text = format('%.0f', version + 1) end
+        if status ~= 'offline' and not waiting then
+          seen = now
+        elseif visited or unreadable or lost or (before ~= 'offline' and rest ~= '') then
+          -- The last socket has gone; a grace that ends later changes nothing about that.
+          local at = lastAlive or now
+          if missing or unreadable or tonumber(at) > tonumber(seen) then seen = at end
         end
-        -- Of one who is restored only those are told who knew something else of him.
-        -- The same goes for one whose record was unreadable, unless they went offline in this call.
-        if unreadable and before == 'offline' or rest == '' and restoring then before = status end
-        events[#events + 1] = '["' .. user .. '","' .. status .. '","' .. before .. '",'
+      end
+      local shown = seen
+      if seen == sub(text, 1, -4) then shown = '' end
+      record = '2' .. status .. '"' .. text .. '"' .. shown .. tail
+      local ttl = keyTtl
+      if status == 'offline' then ttl = count > 0 and longest or lastSeenTtl end
+      call('SET', recordKey, record, 'PX', ttl)
+      if status == 'offline' and (before ~= 'offline' or unreadable) then departed[#departed + 1] = user end
+      if status ~= before then
+        -- The record was lost, and now is derived again: no change, but watches that have missed it receive it.
+        local shownBefore = before
+        if (missing and count > 0 and (restoring or count > (isNew[k] or 0))) or (unreadable and not lost) then shownBefore = status end
+        events[#events + 1] = '["' .. user .. '","' .. status .. '","' .. shownBefore .. '",'
           .. seen .. ',' .. text .. ',' .. (visible == 1 and '1' or format('%.0f', visible)) .. ']'
       end
     end
-  elseif count > 0 then
-    call('PEXPIRE', recordKey, status == 'offline' and longest or backstop)
+  elseif count > 0 and (restoring or isNew[k]) then
+    call('PEXPIRE', recordKey, status == 'offline' and longest or keyTtl)
   end
 
-  if count > 0 or deadline then
-    call('PEXPIRE', factsKey, backstop)
+  if count > 0 then
+    -- Renewals refresh the TTL of a hash that exists.
+    if isNew[k] or restoring or own then call('PEXPIRE', entriesKey, keyTtl) end
+  elseif deadline then
+    call('PEXPIRE', entriesKey, keyTtl)
   elseif own then
-    call('PEXPIRE', factsKey, remembered)
+    call('PEXPIRE', entriesKey, lastSeenTtl)
   end
   replies[k + 2] = record
 end
 
 if #arrived > 0 then
-  call('ZADD', KEYS[2], unpack(arrived))
-  -- Renewals prolong it, so that it goes with the records when nobody is left to look after them.
+  call('SADD', KEYS[2], unpack(arrived))
   call('PEXPIRE', KEYS[2], longest)
 end
-if #departed > 0 then call('ZREM', KEYS[2], unpack(departed)) end
+if #departed > 0 then call('SREM', KEYS[2], unpack(departed)) end
 if #events > 0 then call(ARGV[10], channel, '[' .. table.concat(events, ',') .. ']') end
--- The embedded engine returns nothing for a table that grew.
+-- ioredis-mock returns nothing for a table that has grown.
 return { unpack(replies) }

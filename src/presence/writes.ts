@@ -1,5 +1,3 @@
-import { splitIds } from './keys.js';
-
 /** Registers, updates or removes a socket of a user. All ids in this file are escaped. */
 export interface SocketWrite {
   readonly kind: 'socket';
@@ -13,8 +11,12 @@ export interface SocketWrite {
   readonly grace: number;
   /** The entry was lost and is written again: a missing record is then no change of status. */
   readonly restoring?: boolean;
-  /** Inbox channel on which the owner is notified that another node removed its socket. */
+  /** Instance id of the owner, which is notified that another node removed its socket. */
   readonly notify?: string;
+  /** Identifies the removed registration, so that a later one of the same socket stays. */
+  readonly registration?: string;
+  /** When the user was last seen, in ms, if the owner died. @default the time of the removal */
+  readonly lastAlive?: number;
 }
 
 /** Sets or drops a user's own status. */
@@ -33,6 +35,8 @@ export interface Reevaluation {
   readonly kind: 'look';
   readonly user: string;
   readonly reason: 'time' | 'active' | 'gone' | 'lost';
+  /** As in {@link SocketWrite}. */
+  readonly lastAlive?: number;
 }
 
 /** A socket joins a room, changes its info there, or leaves. */
@@ -43,6 +47,8 @@ export interface RoomWrite {
   readonly socket: string;
   /** JSON text; `undefined` leaves the room. */
   readonly info?: string;
+  /** With a leave: no socket of this process is left in the room. */
+  readonly isLast?: boolean;
   readonly owner?: string;
   readonly restoring?: boolean;
 }
@@ -58,13 +64,4 @@ export function isRestoring(write: PresenceWrite): boolean {
 /** True for a write to entries of this node. Its transaction renews the lease, so that a lost write shows in the lease. */
 export function isLocalWrite(write: PresenceWrite): boolean {
   return (write.kind === 'socket' || write.kind === 'room') && write.owner === undefined;
-}
-
-/** Removal of `member` of the owner set of `owner`: user and socket, or user, socket and room. */
-export function createRemoval(member: string, owner: string, grace: number): SocketWrite | RoomWrite {
-  const [user, rest = ''] = splitIds(member);
-  const [socket, room] = splitIds(rest);
-  return room === undefined
-    ? { kind: 'socket', user, socket, owner, grace }
-    : { kind: 'room', room, user, socket, owner };
 }

@@ -85,11 +85,15 @@ class Wire {
   }
 
   online(prefix = ''): Promise<number> {
-    return this.members(`${BASE}:online`, prefix);
+    return this.members(`${BASE}:online`, prefix, ['SMEMBERS']);
   }
 
-  async members(key: string, prefix = ''): Promise<number> {
-    const list = await this.#server.cli('ZRANGE', key, '0', '-1');
+  async members(
+    key: string,
+    prefix = '',
+    [command = '', ...range]: string[] = ['ZRANGE', '0', '-1'],
+  ): Promise<number> {
+    const list = await this.#server.cli(command, key, ...range);
     return list.split('\n').filter((member) => member !== '' && member.startsWith(prefix)).length;
   }
 

@@ -80,9 +80,11 @@ export class PresenceObserver {
     keys.forEach((key, at) => {
       const record = records[at];
       if (record === null || record === undefined) return;
-      const [status, , , sockets] = JSON.parse(record) as [string, number, number, [string, string][]];
+      // See update-users.lua.
+      const [header, ...lines] = record.split('\n') as [string, ...string[]];
+      const status = header.slice(1).split('"')[0];
       if (status === 'offline') return;
-      const ids = sockets.map(([socket]) => socket).sort();
+      const ids = lines.map((line) => line.split('"')[0]).sort();
       seen.set(key.slice(`${this.#base}:user:`.length), `${status} ${ids.join(',')}`);
     });
     return seen;
@@ -104,7 +106,7 @@ export class PresenceObserver {
 
   /** How many users are online, by the index. */
   async online(): Promise<number> {
-    return Number(await this.run('ZCARD', `${this.#base}:online`));
+    return Number(await this.run('SCARD', `${this.#base}:online`));
   }
 
   /** How many users are waited for: under grace. */

@@ -170,12 +170,14 @@ describe('one change', () => {
   });
 
   test("of another's fact goes before settle, leaves this node's lease alone, and tells the owner", async () => {
-    apply(removal('ann', 's1', { owner: 'other#2', notify: '{unit:0}:inbox:other#2' }));
+    apply(removal('ann', 's1', { owner: 'other#2', notify: 'other#2', registration: '5' }));
     await turn();
     expect(plain(driver.only)).toEqual([
       ['HDEL', '{unit:0}:sockets:ann', 'other#2"s1'],
       ['SREM', '{unit:0}:node:other#2', 'ann"s1'],
-      ['PUBLISH', '{unit:0}:inbox:other#2', '["ann\\"s1"]'],
+      ['SADD', '{unit:0}:inbox:other#2', 'ann"s1"5'],
+      ['PEXPIRE', '{unit:0}:inbox:other#2', '60000'],
+      ['PUBLISH', '{unit:0}:inbox:other#2', '["ann\\"s1\\"5"]'],
     ]);
     expect(driver.only.options).toMatchObject({ atomic: true });
     expect(driver.only.commands.at(-1)).toBe(settleOf(driver.only));
@@ -279,7 +281,7 @@ describe('group commit', () => {
           ['other', '"away",1'],
         ],
       },
-      bob: { why: '0', facts: [['s', '']] },
+      bob: { why: 'v0', facts: [['s', '']] },
     });
     expect(driver.only.commands).toHaveLength(1);
     await ack(driver.only);
@@ -338,7 +340,7 @@ test("a change named by this node's own id is its own, and the last of several t
   apply(removal('ann', 's', { owner: 'node#1' }));
   await turn();
   expect(plain(driver.only)).toEqual([]);
-  expect(turnsOf(driver.only)).toEqual({ ann: { why: '0', facts: [['s', '']] } });
+  expect(turnsOf(driver.only)).toEqual({ ann: { why: 'v0', facts: [['s', '']] } });
 });
 
 describe('deadlines', () => {

@@ -6,17 +6,21 @@ import { fc } from '../../support/property.js';
 
 describe('encodeEntry', () => {
   test.each([
-    ['online', 5, undefined, '"online",5'],
-    ['busy', 1_700_000_000_000, '{"a":"b"}', '"busy",1700000000000,{"a":"b"}'],
-    ['away', 0, 'null', '"away",0,null'],
+    ['online', 5, undefined, '5'],
+    ['busy', 1_700_000_000_000, '{"a":"b"}', 'loyw3v28"busy"{"a":"b"}'],
+    ['away', 0, 'null', '0"away"null'],
   ])('%s since %d with meta %s', (status, since, meta, expected) => {
     expect(encodeEntry(status, since, meta)).toBe(expected);
+  });
+
+  test('an idle socket', () => {
+    expect(encodeEntry('online', 5, undefined, true)).toBe('5"~');
   });
 });
 
 describe('decodeRecord', () => {
   test('reads a user without sockets', () => {
-    expect(decodeRecord('ann', '["offline",12,34,[]]')).toEqual({
+    expect(decodeRecord('ann', '2offline"12"34')).toEqual({
       userId: 'ann',
       status: 'offline',
       lastSeen: new Date(34),
@@ -27,26 +31,37 @@ describe('decodeRecord', () => {
   });
 
   test('sorts sockets by connectedAt, and keeps their meta', () => {
-    const text =
-      '["busy",1700000000000001,34,[["b","n#1","online",30],["c","n#2","busy",10,null],["a","n#1","away",20,{"x":[1]}]]]';
+    const text = '2busy"1700000000000001"34\nb"n#1"u\nc"n#2"a"busy"null\na"n#1"k"away"{"x":[1]}\nd"n#1"z"~';
     const record = decodeRecord('ann', text);
     expect(record).toEqual({
       userId: 'ann',
       status: 'busy',
       lastSeen: new Date(34),
-      socketIds: ['c', 'a', 'b'],
+      socketIds: ['c', 'a', 'b', 'd'],
       sockets: [
         { socketId: 'c', nodeId: 'n#2', status: 'busy', connectedAt: new Date(10), meta: null },
         { socketId: 'a', nodeId: 'n#1', status: 'away', connectedAt: new Date(20), meta: { x: [1] } },
         { socketId: 'b', nodeId: 'n#1', status: 'online', connectedAt: new Date(30) },
+        { socketId: 'd', nodeId: 'n#1', status: 'away', connectedAt: new Date(35) },
       ],
       version: 1_700_000_000_000_001,
     });
     expect(record.sockets[2]).not.toHaveProperty('meta');
   });
 
+  test('without a lastSeen it is the millisecond of the version', () => {
+    expect(decodeRecord('ann', '2online"1700000000000001"').lastSeen).toEqual(new Date(1_700_000_000_000));
+  });
+
+  test.each(['junk', '', '["busy",5,1,[]]', '3busy"5"'])(
+    'a record of another format, %s, is an error',
+    (text) => {
+      expect(() => decodeRecord('ann', text)).toThrow(DecodeError);
+    },
+  );
+
   test('shows the sockets of an invisible user only with reveal', () => {
-    const text = '["offline",12,34,[],[["s","n#1","online",30]]]';
+    const text = '2offline"12"34"h\ns"n#1"u';
     expect(decodeRecord('ann', text)).toMatchObject({ status: 'offline', socketIds: [], sockets: [] });
     expect(decodeRecord('ann', text, true)).toMatchObject({ status: 'invisible', socketIds: ['s'] });
   });
@@ -80,7 +95,7 @@ describe('decodeRecord', () => {
         fc.nat(),
         (socketId, meta, since) => {
           const entry = encodeEntry('online', since, JSON.stringify(meta));
-          const text = `["online",1,2,[["${escapeId(socketId)}","n#1",${entry}]]]`;
+          const text = `2online"1"2\n${escapeId(socketId)}"n#1"${entry}`;
           const [socket] = decodeRecord('ann', text).sockets;
           expect(socket?.socketId).toBe(socketId);
           expect(socket?.connectedAt.getTime()).toBe(since);

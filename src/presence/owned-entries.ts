@@ -1,0 +1,73 @@
+import type { ClientHandle } from '../redis/client-handle.js';
+import { joinIds, type PartitionKeys, splitIds } from './keys.js';
+import type { PresenceWriter } from './presence-writer.js';
+import type { RoomWrite } from './writes.js';
+
+/** Which entries {@link removeOwned} removes. */
+export interface OwnedEntriesRequest {
+  readonly client: ClientHandle;
+  readonly writer: PresenceWriter;
+  readonly keys: PartitionKeys;
+  readonly partition: number;
+  /** The node that owns them. */
+  readonly owner: string;
+  readonly grace: number;
+  /** When the owner was last known to be alive, in ms; for the users' `lastSeen`. */
+  readonly lastAlive?: number | undefined;
+  /** True for entries of a room to be left alone. Keys are user, socket and room, joined. */
+  readonly keep?: (key: string) => boolean;
+}
+
+/** Fields per HSCAN. */
+const PAGE_SIZE = 500;
+
+/**
+ * Removes the entries that a member of a node's owner set stands for: a socket, or all of the node's sockets in a room.
+ * Resolves with how many sockets of users were removed.
+ */
+export async function removeOwned(request: OwnedEntriesRequest, member: string): Promise<number> {
+  const [user, rest = ''] = splitIds(member);
+  if (user === '') {
+    await leaveRoom(request, rest);
+    return 0;
+  }
+  const { writer, partition, owner, grace, lastAlive } = request;
+  const seen = lastAlive === undefined ? {} : { lastAlive };
+  const record = await writer.apply(partition, { kind: 'socket', user, socket: rest, owner, grace, ...seen });
+  // Without a record nothing was published, although the user was online when the owner died.
+  if (record === null) await writer.apply(partition, { kind: 'look', user, reason: 'lost', ...seen });
+  return 1;
+}
+
+async function leaveRoom(request: OwnedEntriesRequest, room: string): Promise<void> {
+  const { client, writer, keys, partition, owner, keep } = request;
+  let kept = false;
+  let cursor = '0';
+  do {
+    const command = ['HSCAN', keys.room(room), cursor, 'COUNT', String(PAGE_SIZE)] as const;
+    const [reply] = await client.execute('sweep', [command], { key: keys.nodes });
+    const [next, page] = reply as unknown as [string, readonly string[]];
+    cursor = next;
+    const leaves: RoomWrite[] = [];
+    for (let at = 0; at < page.length; at += 2) {
+      const user = (page[at] as string).slice(1);
+      for (const socket of socketsOf(page[at + 1] as string, owner)) {
+        if (keep?.(joinIds(joinIds(user, socket), room)) === true) kept = true;
+        else leaves.push({ kind: 'room', room, user, socket, owner });
+      }
+    }
+    await Promise.all(leaves.map((write) => writer.apply(partition, write)));
+  } while (cursor !== '0');
+  if (kept) return;
+  await client.execute('sweep', [['SREM', keys.node(owner), joinIds('', room)]], { key: keys.nodes });
+}
+
+/** The sockets of `owner` in a member of a room, see update-rooms.lua. */
+function socketsOf(value: string, owner: string): string[] {
+  const sockets: string[] = [];
+  for (const line of value.split('\n').slice(1)) {
+    const [node, rest = ''] = splitIds(line);
+    if (node === owner) sockets.push(splitIds(rest)[0]);
+  }
+  return sockets;
+}
