@@ -41,6 +41,8 @@ export interface Page<T extends ChainLink> {
    * that were acknowledged last, without a trace if no reader had received them.
    */
   readonly server: HistoryServer | undefined;
+  /** The server is another one only because the channel's slot has moved, which loses nothing. */
+  readonly moved?: boolean;
   readonly messages: readonly T[];
 }
 

@@ -5,11 +5,12 @@ import { toRollcallError } from '../redis/replies.js';
 import { defineScript } from '../redis/script.js';
 import type { SharedClient } from '../redis/shared-client.js';
 import type { ChainLink, Page } from './chain.js';
+import { ClusterMasters } from './cluster-masters.js';
 import { historyKeys } from './keys.js';
 import { DEFAULT_POSITION_TTL } from './options.js';
 import { type Position, positionTime } from './position.js';
 import readSource from './read.lua';
-import type { HistoryServer } from './server-identity.js';
+import { type HistoryServer, isSameServer } from './server-identity.js';
 
 /** Reads a page; see read.lua. */
 export const readScript = defineScript('read', readSource);
@@ -36,6 +37,11 @@ export interface ReadRequest {
   readonly binary?: boolean;
   /** Identify the server: as known of the present connection, or as it is now. @default not at all */
   readonly identify?: 'cached' | 'now';
+  /**
+   * The server of the last page, and the time of the last message or the beginning of the gap, in ms. On a
+   * Cluster it serves to recognise a slot that has moved.
+   */
+  readonly previous?: { readonly server: HistoryServer; readonly since: number } | undefined;
   /** On a channel without a position, create one, so that a later wipe shows. @default false */
   readonly createOrigin?: boolean;
 }
@@ -74,6 +80,7 @@ export class HistoryReader implements RetryingReader {
   #server: HistoryServer | undefined;
   /** Counts connections: a reply from an earlier one says nothing about this one. */
   #connection = 0;
+  readonly #masters: ClusterMasters;
   readonly #queues: Record<'text' | 'binary', PendingRead[]> = { text: [], binary: [] };
   #scheduled = false;
 
@@ -81,6 +88,7 @@ export class HistoryReader implements RetryingReader {
     this.#client = client;
     this.#clock = clock;
     this.#timeout = timeout;
+    this.#masters = new ClusterMasters(client, clock);
     client.listen({
       connection: () => {
         this.#server = undefined;
@@ -92,6 +100,7 @@ export class HistoryReader implements RetryingReader {
   /** Returns the server that has the channel's history; needs no round trip if it is known. */
   async identify(channel: string): Promise<HistoryServer> {
     if (this.#server !== undefined) return this.#server;
+    await this.#rememberMasters();
     const { server } = await this.#read({ channel, limit: 0, identify: 'cached' });
     return server ?? '';
   }
@@ -124,7 +133,7 @@ export class HistoryReader implements RetryingReader {
         throw new ConnectionError('the read of the history was abandoned');
       try {
         const onTimeout = () => new TimeoutError(`history was not read within ${this.#timeout} ms`);
-        return await withTimeout(this.#clock, this.#timeout, this.#read(request), onTimeout);
+        return await withTimeout(this.#clock, this.#timeout, this.#readAndIdentify(request), onTimeout);
       } catch (cause) {
         const error = toRollcallError(cause);
         const permanent = error instanceof CommandError && !RETRYABLE_ERROR.test(serverErrorMessage(error));
@@ -135,6 +144,23 @@ export class HistoryReader implements RetryingReader {
         this.#clock.after(backoff(this.#clock, attempt, FIRST_RETRY_DELAY, MAX_RETRY_DELAY), resolve);
       });
     }
+  }
+
+  /** Reads a page. On a Cluster, also tells a slot that has moved from a failover. */
+  async #readAndIdentify(request: ReadRequest): Promise<Page<StoredMessage>> {
+    const { identify, previous } = request;
+    if (identify === undefined || !this.#client.capabilities.cluster) return this.#read(request);
+    await this.#rememberMasters();
+    const page = await this.#read(request);
+    const { server } = page;
+    if (server === undefined) return page;
+    if (previous === undefined || isSameServer(previous.server, server)) return page;
+    return { ...page, moved: await this.#masters.isSlotMove(previous.server, server, previous.since) };
+  }
+
+  /** On a Cluster, before the first read: only what was known before can be compared later. */
+  async #rememberMasters(): Promise<void> {
+    if (this.#client.capabilities.cluster) await this.#masters.remember();
   }
 
   #whenReady(): Promise<void> {

@@ -19,3 +19,15 @@ export function isSameServer(before: HistoryServer, now: HistoryServer): boolean
   // then has no previous one.
   return runId === runIdNow && (replicationId === replicationIdNow || NO_ID.test(previousId));
 }
+
+/** True if the server has been a replica before. */
+export function wasPromoted(server: HistoryServer): boolean {
+  return !NO_ID.test(server.split(':')[2] ?? '');
+}
+
+/** Reads the identity from the text of INFO, as read.lua does. */
+export function parseServer(info: string): HistoryServer {
+  const field = (name: string) => new RegExp(`^${name}:([0-9a-f]+)`, 'm').exec(info)?.[1] ?? '';
+  const runId = field('run_id');
+  return runId === '' ? '' : `${runId}:${field('master_replid')}:${field('master_replid2')}`;
+}

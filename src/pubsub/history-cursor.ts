@@ -106,6 +106,8 @@ export class HistoryCursor {
   #lost = false;
   /** The server that had the last message; undefined until it is known. */
   #server: HistoryServer | undefined;
+  /** When `#server` was read from. */
+  #serverSeenAt = 0;
   #positionWaiters: (() => void)[] = [];
 
   constructor(
@@ -231,10 +233,15 @@ export class HistoryCursor {
     // The server must be known before another one can take its place.
     this.#reader.identify(this.#owner.name).then(
       (server) => {
-        if (this.#subscribed) this.#server ??= server;
+        if (this.#subscribed && this.#server === undefined) this.#setServer(server);
       },
       () => {},
     );
+  }
+
+  #setServer(server: HistoryServer): void {
+    this.#server = server;
+    this.#serverSeenAt = this.#now();
   }
 
   #setPosition(position: Position): void {
@@ -326,6 +333,10 @@ export class HistoryCursor {
       binary,
       // A connection that was lost says nothing about the server that is there now.
       identify: this.#gap !== undefined || this.#lost ? 'now' : 'cached',
+      previous:
+        this.#server === undefined
+          ? undefined
+          : { server: this.#server, since: Math.max(this.#serverSeenAt, this.#unbrokenUntil().getTime()) },
       createOrigin: this.#position === undefined || this.#position === ORIGIN,
     };
   }
@@ -347,7 +358,7 @@ export class HistoryCursor {
       // A start position that the server has not reached must not make every later message look old.
       this.#highWaterMark = Math.min(this.#highWaterMark, positionTime(page.last));
     }
-    this.#checkContinuity(page.server);
+    this.#checkContinuity(page);
     const live = new Set(this.#liveBuffer.map(({ message }) => message.position));
     const result = mergeIntoChain<StoredMessage>(
       this.#position,
@@ -377,10 +388,10 @@ export class HistoryCursor {
   }
 
   /** Losses that leave no trace in the chain are announced before what can be recovered. */
-  #checkContinuity(server: HistoryServer | undefined): void {
+  #checkContinuity({ server, moved }: Page<StoredMessage>): void {
     const before = this.#server;
-    this.#server = server ?? before;
-    if (before !== undefined && server !== undefined && !isSameServer(before, server)) {
+    if (server !== undefined) this.#setServer(server);
+    if (before !== undefined && server !== undefined && moved !== true && !isSameServer(before, server)) {
       return this.#emitUnrecovered('failover');
     }
     const gap = this.#gap;
@@ -417,9 +428,14 @@ export class HistoryCursor {
   }
 
   #emitUnrecovered(reason: DiscontinuityReason): void {
-    const since = this.#gap?.since ?? this.#lastDeliveredAt();
+    const since = this.#unbrokenUntil();
     this.#gap = undefined;
     this.#announce({ reason, since, recovered: false });
+  }
+
+  /** The last time at which no message was missing. */
+  #unbrokenUntil(): Date {
+    return this.#gap?.since ?? this.#lastDeliveredAt();
   }
 
   /** When the last message delivered was published. */

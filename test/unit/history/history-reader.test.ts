@@ -60,6 +60,12 @@ test('a page of a user does not ask for the server', async () => {
 
 test('on a Cluster every read asks its own node', async () => {
   set({ cluster: true });
+  const first = read('a', 'cached');
+  await turn();
+  expect(driver.only.commands).toEqual([['CLUSTER', 'SLOTS']]);
+  driver.only.ack([[]]);
+  await answer('one');
+  await first;
   const pages = Promise.all([read('a', 'cached'), read('b', 'now'), read('c')]);
   expect(count(await answer('one'))).toBe(2);
   expect((await pages).map(({ server }) => server)).toEqual(['one', 'one', undefined]);

@@ -1,0 +1,92 @@
+import type { Clock } from '../internal/clock.js';
+import { slotOf } from '../redis/cluster-slots.js';
+import type { Reply } from '../redis/driver.js';
+import type { SharedClient } from '../redis/shared-client.js';
+import { type HistoryServer, isSameServer, parseServer, wasPromoted } from './server-identity.js';
+
+/** Names to try for a key in a given slot; a master with a single slot needs 16,384 on average. */
+const MAX_TRIES = 262_144;
+
+interface Master {
+  readonly server: HistoryServer;
+  /** When its process started, by the clock's `now`. */
+  readonly startedAt: number;
+}
+
+/**
+ * The masters of a Cluster, and since when each is known. They tell a slot that was moved, which loses
+ * nothing, from a failover: after a move both the old and the new owner are the masters they were before.
+ */
+export class ClusterMasters {
+  readonly #client: SharedClient;
+  readonly #clock: Clock;
+  /** When each server was seen for the first time, by the clock's `now`. */
+  readonly #firstSeen = new Map<HistoryServer, number>();
+  #remembered: Promise<unknown> | undefined;
+
+  constructor(client: SharedClient, clock: Clock) {
+    this.#client = client;
+    this.#clock = clock;
+  }
+
+  /** Reads all masters, once, to compare with later. Never rejects. */
+  remember(): Promise<unknown> {
+    this.#remembered ??= this.#readAll().catch(() => {
+      this.#remembered = undefined;
+    });
+    return this.#remembered;
+  }
+
+  /** True if a slot has moved from `before` to `now`, and neither has failed over since the time `since`. */
+  async isSlotMove(before: HistoryServer, now: HistoryServer, since: number): Promise<boolean> {
+    const masters = await this.#readAll().catch(() => []);
+    const find = (server: HistoryServer) => masters.find((master) => isSameServer(server, master.server));
+    const owner = find(now);
+    if (owner === undefined || find(before) === undefined) return false;
+    if ([...this.#firstSeen].some(([server, at]) => at <= since && isSameServer(server, now))) return true;
+    // A node that was added since then: it has been a master from its start.
+    return owner.startedAt <= since && !wasPromoted(now);
+  }
+
+  async #readAll(): Promise<Master[]> {
+    const [slots] = await this.#client.execute([['CLUSTER', 'SLOTS']]);
+    const keys = Array.isArray(slots) ? keysOfMasters(slots as readonly Reply[]) : [];
+    const replies = await Promise.all(
+      keys.map((key) =>
+        this.#client.execute(
+          [
+            ['INFO', 'server'],
+            ['INFO', 'replication'],
+          ],
+          { key },
+        ),
+      ),
+    );
+    const at = this.#clock.now();
+    return replies.map((sections) => {
+      const info = sections.map(String).join('\n');
+      const server = parseServer(info);
+      if (!this.#firstSeen.has(server)) this.#firstSeen.set(server, at);
+      const uptime = Number(/^uptime_in_seconds:(\d+)/m.exec(info)?.[1] ?? 0);
+      return { server, startedAt: at - uptime * 1_000 };
+    });
+  }
+}
+
+/** Returns one key for each master, in one of its slots. `slots`: the reply to CLUSTER SLOTS. */
+function keysOfMasters(slots: readonly Reply[]): string[] {
+  const owners: (string | undefined)[] = [];
+  const missing = new Set<string>();
+  for (const range of slots as readonly (readonly Reply[])[]) {
+    const master = String(range[2]);
+    missing.add(master);
+    for (let slot = Number(range[0]); slot <= Number(range[1]); slot++) owners[slot] = master;
+  }
+  const keys: string[] = [];
+  for (let at = 0; at < MAX_TRIES && missing.size > 0; at++) {
+    const key = at.toString(36);
+    const owner = owners[slotOf(key)];
+    if (owner !== undefined && missing.delete(owner)) keys.push(key);
+  }
+  return keys;
+}
