@@ -48,6 +48,8 @@ type Item<T> = ReceivedMessage<T> | ReceivedDiscontinuity;
 type PendingNext<T> = {
   resolve(result: IteratorResult<Item<T>>): void;
   reject(error: unknown): void;
+  /** Kept from collection until the call settles. */
+  readonly owner?: unknown;
 };
 
 /** A queued message, and the discontinuity before it. */
@@ -156,13 +158,14 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
     for (const pull of this.#pulls.splice(0)) this.#finish(pull);
   }
 
-  next(): Promise<IteratorResult<Item<T>>> {
+  /** `owner` is not collected before the returned promise settles. */
+  next(owner?: unknown): Promise<IteratorResult<Item<T>>> {
     return new Promise((resolve, reject) => {
       const value = this.#shift();
       if (this.#drainWaiters.length > 0 && this.#hasRoom) this.#resolveDrained();
       if (value !== undefined) resolve({ done: false, value });
       else if (this.#ended) this.#finish({ resolve, reject });
-      else this.#pulls.push({ resolve, reject });
+      else this.#pulls.push({ resolve, reject, owner });
     });
   }
 
@@ -208,6 +211,44 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
     this.#unsubscribed ??= this.#options.unsubscribe();
     this.#unsubscribed.catch(() => {});
     return this.#unsubscribed;
+  }
+}
+
+/** Ends the queue of a stream that was collected, because nothing can read it any longer. */
+const collected = new FinalizationRegistry<QueuedStream<unknown>>((queue) => queue.end());
+
+/**
+ * The stream that `messages()` returns. Its queue is reachable from the subscription, so that only a
+ * separate object can be collected, and with it end a subscription that is never iterated.
+ */
+export class CollectableStream<T> implements MessageStream<T, Item<T>> {
+  readonly #queue: QueuedStream<T>;
+  readonly ready: Promise<void>;
+
+  constructor(queue: QueuedStream<T>) {
+    this.#queue = queue;
+    this.ready = queue.ready;
+    collected.register(this, queue as QueuedStream<unknown>);
+  }
+
+  get dropped(): number {
+    return this.#queue.dropped;
+  }
+
+  next(): Promise<IteratorResult<Item<T>>> {
+    return this.#queue.next(this);
+  }
+
+  return(): Promise<IteratorResult<Item<T>>> {
+    return this.#queue.return();
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#queue.return();
   }
 }
 

@@ -165,7 +165,7 @@ export interface ChannelRecoverResult<T> {
   readonly position: Position;
   /** No message is missing. */
   readonly recovered: boolean;
-  /** Why messages are missing; `limit` if there are more of them to read. */
+  /** Why messages are missing; `limit` if there are more than `limit`, or more than `maxMessageBytes` bytes. */
   readonly reason?: UnrecoverableReason | 'limit';
 }
 
@@ -175,7 +175,7 @@ export interface RecoverRequest {
   channels:
     | Readonly<Record<string, Position>>
     | Iterable<readonly [channel: ChannelLike<never, unknown>, since: Position]>;
-  /** The maximum number of messages per channel, 1 to 1,000. @default 100 */
+  /** The maximum number of messages per channel, 1 to 1,000; large messages make it fewer. @default 100 */
   limit?: number;
 }
 

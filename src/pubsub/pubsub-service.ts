@@ -34,6 +34,7 @@ import { HandlerSubscription } from './handler-subscription.js';
 import type { Backpressure, StartPosition } from './history-cursor.js';
 import type { MessageContext, RawHandler } from './message-context.js';
 import {
+  CollectableStream,
   type MessageStream,
   QueuedStream,
   type ReceivedDiscontinuity,
@@ -259,7 +260,8 @@ export class PubSubService {
 
   /**
    * Returns the messages as an async iterator. The subscription starts at once; `ready` resolves when
-   * Redis has confirmed it. Leaving the loop, `return()` and the signal unsubscribe.
+   * Redis has confirmed it. Leaving the loop, `return()` and the signal unsubscribe. A stream that is never
+   * iterated fills its queue; it unsubscribes when it is garbage collected.
    *
    * @throws {@link InvalidArgumentError} synchronously; later errors reject `ready` and `next()`.
    */
@@ -316,7 +318,7 @@ export class PubSubService {
       );
     this.#streams.add(stream);
     stream.setReady(subscribed.then(() => {}));
-    return stream;
+    return new CollectableStream(stream);
   }
 
   /**

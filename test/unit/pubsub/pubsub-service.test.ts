@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
   ClosedError,
@@ -11,7 +13,7 @@ import { PubSubService } from '../../../src/pubsub/pubsub-service.js';
 import type { StandardResult, StandardSchema } from '../../../src/pubsub/schema.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
-import { deferred } from '../../support/wait.js';
+import { deferred, waitFor } from '../../support/wait.js';
 
 const TIMEOUT = 800;
 
@@ -34,6 +36,35 @@ function watch<T>(promise: Promise<T>) {
   );
   return one;
 }
+
+describe('a stream that is garbage collected', () => {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage = runInNewContext('gc') as () => void;
+
+  beforeEach(() => {
+    driver.onCall = (call) => call.ack();
+  });
+
+  const collected = async () => {
+    collectGarbage();
+    await turn();
+    return service.stats().handlers === 0;
+  };
+
+  test('unsubscribes', async () => {
+    await (() => service.messages('x').ready)();
+    expect(service.stats().handlers).toBe(1);
+    await waitFor(collected, { message: 'the stream to be collected' });
+    expect([...driver.known]).toEqual([]);
+  });
+
+  test('is kept while it is awaited', async () => {
+    const next = service.messages('x').next();
+    for (let round = 0; round < 5; round++) expect(await collected()).toBe(false);
+    driver.message('channel', 'x', '7');
+    expect((await next).value).toMatchObject({ message: 7 });
+  });
+});
 
 describe('an asynchronous schema', () => {
   /** Validates when the test says so. */
