@@ -3,6 +3,8 @@ export type { UnrecoverableReason } from './history/chain.js';
 export type { Position } from './history/position.js';
 export type { Clock, Timer } from './internal/clock.js';
 export { systemClock } from './internal/clock.js';
+export type { CloseOnSignalsOptions } from './internal/close-on-signals.js';
+export { closeOnSignals } from './internal/close-on-signals.js';
 export type { BinaryCodec, Codec, Json, TextCodec } from './internal/codec.js';
 export { bufferCodec, jsonCodec } from './internal/codec.js';
 export type { ErrorContext, ErrorListener, ErrorStage } from './internal/diagnostics.js';

@@ -15,7 +15,7 @@
 // `npm start -- --real` starts a redis-server that the page can freeze.
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { createRollcall } from 'rollcall';
+import { closeOnSignals, createRollcall } from 'rollcall';
 import { embeddedBackend, ownBackend, realBackend } from './backends.js';
 import { createFront } from './front.js';
 import { Nodes } from './nodes.js';
@@ -91,17 +91,14 @@ async function main() {
   const shown = host.includes(':') ? `[${host}]` : host;
   console.log(`rollcall demo: http://${shown}:${port} on ${backend.redis}`);
 
-  for (const signal of ['SIGINT', 'SIGTERM']) {
-    process.once(signal, async () => {
-      if (frozen) backend.freeze?.end();
-      reporter.stop();
-      ended.abort();
-      await nodes.stopAll();
-      await close();
-      await backend.stop?.();
-      process.exit();
-    });
-  }
+  closeOnSignals(async () => {
+    if (frozen) backend.freeze?.end();
+    reporter.stop();
+    ended.abort();
+    await nodes.stopAll();
+    await close();
+    await backend.stop?.();
+  });
 }
 
 /** @param {any} error */

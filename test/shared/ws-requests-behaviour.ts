@@ -217,6 +217,19 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
       expect(cat.of('event')).toEqual([]);
     });
 
+    test('history before any position is a page or INVALID, never UNAVAILABLE', async () => {
+      const node = await world.node();
+      const ann = await world.client(node, 'ann');
+      await ann.get({ type: 'join', room: 'paged' });
+      await ann.get({ type: 'send', room: 'paged', event: 'said', data: 1 });
+      const page = (before: string) => ann.get({ type: 'history', room: 'paged', before });
+      expect(await page('0-0')).toEqual({ events: [], more: false });
+      expect(await page('1-0')).toEqual({ events: [], more: false });
+      expect(await page('9999999999999999-9999999999')).toMatchObject({ events: [{ data: 1 }] });
+      for (const invalid of ['yesterday', '-1-0', '0', '1-1-1']) expect(await page(invalid)).toBe('INVALID');
+      expect(node.errors).toEqual([]);
+    });
+
     test('history leaves out payloads of other programs that are no events', async () => {
       const { one, ann } = await pair();
       await ann.get(send(1));
