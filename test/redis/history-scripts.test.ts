@@ -274,8 +274,9 @@ describe('append', () => {
       () => listening.close(),
       () => on.close(),
     );
-    await listening.send(['SUBSCRIBE', CHANNEL], COMMAND_MS);
+    // Subscribed afterwards, because the replica also receives what its master publishes.
     await waitFor(async () => (await read({ on })).messages.length === 1, { message: 'the replica' });
+    await listening.send(['SUBSCRIBE', CHANNEL], COMMAND_MS);
     await expect(append(['a'], { on })).rejects.toThrow('READONLY');
     await expect(append(['a', { payload: 'b', key: 'k' }], { on })).rejects.toThrow('READONLY');
     await expect(append([{ payload: 'before', key: 'before' }], { on })).rejects.toThrow('READONLY');
@@ -468,6 +469,37 @@ describe('read', () => {
     await read({ reverse: '1', limit: 1 });
     expect(String(await run('INFO', 'persistence'))).toContain(dirty);
   });
+});
+
+test('a master that was replaced and is master again is reported as a failover', async () => {
+  const replica = await startRedis({ args: ['--replicaof', '127.0.0.1', String(server.port)] });
+  cleanUps.push(() => replica.stop());
+  const onReplica = await RespConnection.open(replica.port, COMMAND_MS);
+  cleanUps.push(() => onReplica.close());
+  const service = serviceOn();
+  const got: unknown[] = [];
+  const gaps: Discontinuity[] = [];
+  await service.subscribe(CHANNEL, (message) => got.push(message), {
+    since: 'latest',
+    onDiscontinuity: (gap) => void gaps.push(gap),
+  });
+  const history = { size: 100, ttl: 60_000 };
+  await service.publish(CHANNEL, 1, { history });
+  await waitFor(() => got.length === 1, { message: 'message 1' });
+  const linked = async (on: RespConnection) =>
+    String(await on.send(['INFO', 'replication'], COMMAND_MS)).includes('master_link_status:up');
+  await waitFor(() => linked(onReplica), { message: 'the replica' });
+  await onReplica.send(['REPLICAOF', 'NO', 'ONE'], COMMAND_MS);
+  await run('REPLICAOF', '127.0.0.1', replica.port);
+  await waitFor(() => linked(commands), { message: 'the demoted master' });
+  await run('REPLICAOF', 'NO', 'ONE');
+  await run('CLIENT', 'KILL', 'TYPE', 'pubsub');
+  await run('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+  await waitFor(() => gaps.length > 0, { message: 'the gap' });
+  await service.publish(CHANNEL, 2, { history });
+  await waitFor(() => got.includes(2), { message: 'message 2' });
+  expect(gaps[0]).toMatchObject({ reason: 'failover', recovered: false });
+  expect(got).toEqual([1, 2]);
 });
 
 describe('what is gone from the server', () => {
