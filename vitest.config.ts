@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type Plugin, type TestProjectInlineConfiguration } from 'vitest/config';
@@ -60,11 +61,16 @@ function needing(program: string | undefined, what: string, projects: TestProjec
   return [];
 }
 
-/** Runs only for the projects asked for, so that `--project unit` needs no server even in CI. */
+/** Projects with tests that start processes, pages or packages from dist/. */
+const needBuild = new Set(['package', 'redis', 'faults', 'browser']);
+
+/** Runs only for the projects asked for, so that `--project unit` needs no server or build even in CI. */
 const requirePrograms: Plugin = {
   name: 'require-programs',
   configureVitest({ project: { name } }) {
-    const what = missing.get(name);
+    const what =
+      missing.get(name) ??
+      (needBuild.has(name) && !existsSync(here('dist/index.js')) ? 'run npm run build' : undefined);
     if (what) throw new Error(`can't run the ${name} tests: ${what}`);
   },
 };
