@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 import { expect } from 'vitest';
+import { timeLimit } from '../support/machine.js';
 import { findChromium } from '../support/tools.js';
 import { waitFor, withDeadline } from '../support/wait.js';
 
@@ -12,9 +13,9 @@ import { waitFor, withDeadline } from '../support/wait.js';
 const program = fileURLToPath(new URL('../../examples/demo/main.js', import.meta.url));
 
 /** Lease and grace of the demo, the sweeps between them, and some patience. */
-const UNTIL_GONE = 20_000;
+const UNTIL_GONE = timeLimit(20_000);
 /** The longest wait of a client before it comes back, and some patience. */
-const UNTIL_BACK = 15_000;
+const UNTIL_BACK = timeLimit(15_000);
 
 const children = new Set<ChildProcess>();
 
@@ -91,7 +92,7 @@ export class Tabs {
   async open(options: BrowserContextOptions = {}): Promise<Page> {
     const page = await this.#browser.newPage({ viewport: { width: 1300, height: 800 }, ...options });
     this.#pages.push(page);
-    page.setDefaultTimeout(10_000);
+    page.setDefaultTimeout(timeLimit(10_000));
     page.on('pageerror', (error) => this.problems.push(String(error)));
     page.on('console', (message) => {
       if (['error', 'warning'].includes(message.type())) this.problems.push(message.text());

@@ -5,6 +5,7 @@ import { type Browser, chromium, type Page } from 'playwright-core';
 import { CloseCode, defineChannel, PresenceService, PubSubService, RoomService } from 'rollcall';
 import { createEmbeddedRedis, type EmbeddedRedis } from 'rollcall/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { timeLimit } from '../support/machine.js';
 import { type SseServer, sseServers } from '../support/sse-servers.js';
 import { findChromium } from '../support/tools.js';
 import { waitFor } from '../support/wait.js';
@@ -46,7 +47,7 @@ async function serve(listener: RequestListener): Promise<string> {
 async function openPage(url?: string): Promise<Page> {
   const page = await browser.newPage();
   undo.push(() => page.close());
-  page.setDefaultTimeout(10_000);
+  page.setDefaultTimeout(timeLimit(10_000));
   const blank: RequestListener = (_request, response) => {
     response.setHeader('content-type', 'text/html');
     response.end('<title>test</title>');
@@ -220,8 +221,8 @@ test('examples/sse-fastify: two people chat over a restart', async () => {
   app = createApp(rooms);
   await app.listen({ port: Number(new URL(url).port), host: '127.0.0.1' });
   // Up to five times `retry`, so that not all come at once.
-  await ann.getByText('You are ann.').waitFor({ timeout: 20_000 });
-  await bob.getByText('You are bob.').waitFor({ timeout: 20_000 });
+  await ann.getByText('You are ann.').waitFor({ timeout: timeLimit(20_000) });
+  await bob.getByText('You are bob.').waitFor({ timeout: timeLimit(20_000) });
   await say(ann, 'hello bob');
   for (const page of [ann, bob]) {
     await page.getByText('ann: hello bob').waitFor();

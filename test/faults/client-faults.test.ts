@@ -8,6 +8,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import { ioredis, type Maker, nodeRedis } from '../shared/redis-clients.js';
 import { startRoughProxy } from '../support/chaos-proxy.js';
+import { timeLimit } from '../support/machine.js';
 import { startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 
@@ -116,7 +117,7 @@ test.each([
   ['ioredis', ioredis],
 ] as const)(
   'through a network that cuts, delays, half-closes and falls silent: nothing lost, doubled or out of order (%s)',
-  { timeout: (SECONDS + 120) * 1_000 },
+  { timeout: timeLimit((SECONDS + 120) * 1_000) },
   async (_, make) => {
     const redis = await startRedis();
     cleanUps.push(() => redis.stop());

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { period } from '../support/machine.js';
 import { NodeProcess, type NodeProcessOptions, type Outcomes } from '../support/node-process.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { RespConnection } from '../support/resp.js';
@@ -7,7 +8,7 @@ import { waitFor } from '../support/wait.js';
 // Real processes, killed and stopped by signals. Bounds are those the documentation promises, with
 // a slack for a machine that has other things to do; what was measured is printed.
 
-const LEASE = 2_000;
+const LEASE = period(2_000);
 const SLACK = 2_500;
 const PREFIX = 'faults';
 const BASE = `{${PREFIX}:0}`;

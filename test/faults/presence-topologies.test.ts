@@ -9,6 +9,7 @@ import {
   type RedisClient,
 } from '../../src/index.js';
 import { PartitionKeys, partitionOf } from '../../src/presence/keys.js';
+import { period, timeLimit } from '../support/machine.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
 import { startRedisSentinel } from '../support/redis-sentinel.js';
 import { waitFor } from '../support/wait.js';
@@ -16,7 +17,7 @@ import { waitFor } from '../support/wait.js';
 // Presence under way while masters are killed, frozen, replaced and relieved of slots: when it is calm
 // again, readers, watchers and the model agree, whatever was lost on the way.
 
-const LEASE = 5_000;
+const LEASE = period(5_000);
 const USERS = Array.from({ length: 40 }, (_, at) => `user-${at}`);
 const STATUSES = ['online', 'away', 'busy'];
 const host = '127.0.0.1';
@@ -225,7 +226,7 @@ test.each([
   ['Sentinel', underSentinel],
 ] as const)(
   'on %s, through every fault: readers, watchers and the model agree',
-  { timeout: 180_000 },
+  { timeout: timeLimit(180_000) },
   async (_, start) => {
     const world = await start();
     const ends: (() => unknown)[] = [];
@@ -274,7 +275,7 @@ test.each([
 );
 
 test('what a frozen master announces when it wakes is unlearnt, by watches of users and of rooms', {
-  timeout: 120_000,
+  timeout: timeLimit(120_000),
 }, async () => {
   const world = await onCluster();
   const { cluster } = world;

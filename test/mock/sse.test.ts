@@ -314,7 +314,7 @@ test('clients that disconnect at any moment leave nothing behind', async () => {
     );
   }
   await expectNothingLeft();
-}, 60_000);
+});
 
 test('a stream over HTTP/2 without TLS', async () => {
   answer = () => ({ pubsub, channels: ['news'] });

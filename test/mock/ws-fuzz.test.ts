@@ -44,4 +44,4 @@ test('whatever clients send, the server answers or closes as the protocol says, 
   expect(failures).toEqual([]);
   expect(Object.getOwnPropertyNames(Object.prototype)).toEqual(own);
   await world.end();
-}, 60_000);
+});

@@ -450,7 +450,7 @@ function startLater<T extends { stop(): Promise<void> }>(start: () => Promise<T>
   let started: T | undefined;
   beforeAll(async () => {
     started = await start();
-  }, 60_000);
+  });
   afterAll(() => started?.stop());
   return () => started as T;
 }

@@ -22,7 +22,7 @@ let cluster: RedisCluster;
 let sentinel: RedisSentinel;
 beforeAll(async () => {
   [cluster, sentinel] = await Promise.all([startRedisCluster(), startRedisSentinel()]);
-}, 60_000);
+});
 afterAll(() => Promise.all([cluster?.stop(), sentinel?.stop()]));
 
 type Maker = () => { client: RedisClient; end: () => unknown };
@@ -252,7 +252,7 @@ describe.each(Object.entries(clusterMakers))('on a cluster, messages through %s'
     tag = await tagAt(victim);
     scene = new PresenceFixture(maker, tag);
     await scene.start();
-  }, 60_000);
+  });
 
   it('survive the death of a master', async () => {
     await cluster.kill(victim);
@@ -260,14 +260,14 @@ describe.each(Object.entries(clusterMakers))('on a cluster, messages through %s'
     await cluster.restart(victim);
     await cluster.waitUntilOk();
     await scene.verify();
-  }, 60_000);
+  });
 
   it('survive a planned failover', async () => {
     const [replica] = (await cluster.replicas(victim)) as [number];
     await cluster.failover(replica);
     await scene.flowing();
     await scene.verify();
-  }, 60_000);
+  });
 
   it('follow a moved slot', async () => {
     const [, other] = (await cluster.masters()) as [number, number];
@@ -277,7 +277,7 @@ describe.each(Object.entries(clusterMakers))('on a cluster, messages through %s'
     await scene.flowing();
     await scene.verify();
     await cluster.moveSlots([slot], other, victim);
-  }, 60_000);
+  });
 
   it('survive an unresponsive master', async () => {
     cluster.freeze(victim);
@@ -286,7 +286,7 @@ describe.each(Object.entries(clusterMakers))('on a cluster, messages through %s'
     await cluster.waitUntilOk();
     await scene.flowing();
     await scene.verify();
-  }, 60_000);
+  });
 });
 
 describe.each(Object.entries(sentinelMakers))('with sentinels, messages through %s', (name, maker) => {
@@ -297,7 +297,7 @@ describe.each(Object.entries(sentinelMakers))('with sentinels, messages through 
     master = await sentinel.master();
     scene = new PresenceFixture(maker, 'sentinel');
     await scene.start();
-  }, 60_000);
+  });
 
   it('survive the death of a master', async () => {
     await sentinel.kill(master);
@@ -305,28 +305,24 @@ describe.each(Object.entries(sentinelMakers))('with sentinels, messages through 
     await sentinel.restart(master);
     await sentinel.waitUntilOk();
     await scene.verify();
-  }, 60_000);
+  });
 
   it('survive a failover by command', async () => {
     await sentinel.failover();
     await sentinel.waitUntilOk();
     await scene.flowing();
     await scene.verify();
-  }, 60_000);
+  });
 
   // An ioredis client stays with a master that is frozen until that is resumed, and demoted.
-  it.skipIf(name.startsWith('ioredis'))(
-    'survive an unresponsive master',
-    async () => {
-      sentinel.freeze(master);
-      await scene.flowing();
-      sentinel.resume(master);
-      await sentinel.waitUntilOk();
-      await scene.flowing();
-      await scene.verify();
-    },
-    60_000,
-  );
+  it.skipIf(name.startsWith('ioredis'))('survive an unresponsive master', async () => {
+    sentinel.freeze(master);
+    await scene.flowing();
+    sentinel.resume(master);
+    await sentinel.waitUntilOk();
+    await scene.flowing();
+    await scene.verify();
+  });
 });
 
 /** A hash tag whose slot `port` has. */

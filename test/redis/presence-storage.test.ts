@@ -401,7 +401,7 @@ describe('what is in Redis', () => {
     for (const user of users) expect((await derived(user)).sockets).toEqual(['s']);
     // They were refreshed, not lost and written again.
     expect(presence.stats().restored).toBe(0);
-  }, 30_000);
+  });
 });
 
 describe('the scripts', () => {
@@ -991,7 +991,7 @@ describe('at rest', () => {
     // Every 200 ms, and the renewals.
     expect(among['EVAL']).toBeLessThan(12);
     expect(among['EVAL']).toBeGreaterThan(1);
-  }, 30_000);
+  });
 
   test('a process sends no more for 2,000 sockets than for 10', async () => {
     const presence = scene.service({ lease: LEASE, sweepInterval: 250 });
@@ -1011,5 +1011,5 @@ describe('at rest', () => {
     // 6 renewals and 12 sweeps, give or take their jitter.
     expect(total(few)).toBeGreaterThan(8);
     expect(Math.abs(total(many) - total(few))).toBeLessThanOrEqual(6);
-  }, 30_000);
+  });
 });

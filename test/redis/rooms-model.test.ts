@@ -327,9 +327,7 @@ function distinct(steps: readonly Talk[]): Talk[] {
   });
 }
 
-test('every peer receives the messages of its rooms while it is joined, once and in order', {
-  timeout: 120_000,
-}, async () => {
+test('every peer receives the messages of its rooms while it is joined, once and in order', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 30 }), async (steps) => {
       const day = new Day();

@@ -527,7 +527,7 @@ export function presenceBehaviour(
         expect(record.socketIds).toEqual(['s']);
       }
       expect(await presence.getOnlineCount()).toBe(2_000);
-    }, 60_000);
+    });
   });
 
   describe('listOnlineUsers', () => {

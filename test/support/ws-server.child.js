@@ -30,7 +30,8 @@ const serving = serveWebSocket(wss, {
     const user = new URL(url, 'http://localhost').searchParams.get('user');
     return user === 'undecided' ? new Promise(() => {}) : user;
   },
-  authorize: async (_, request) => !('room' in request && request.room.startsWith('closed')),
+  authorize: async (_, { room = '', userId = '' }) =>
+    !(room.startsWith('closed') || userId.startsWith('closed')),
   requests: { echo: (_, data) => data, merge: (_, data) => ({ ...{}, ...data }) },
   ...(rate && {
     rateLimit: new RateLimiterMemory(rate),
