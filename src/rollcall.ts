@@ -1,5 +1,5 @@
 import type { Clock } from './internal/clock.js';
-import type { ErrorListener } from './internal/diagnostics.js';
+import { type ErrorListener, isThenable } from './internal/diagnostics.js';
 import { InvalidArgumentError } from './internal/errors.js';
 import { assertOptions, type OptionNames } from './internal/validate.js';
 import { PRESENCE_OPTION_NAMES } from './presence/option-names.js';
@@ -8,7 +8,7 @@ import { PresenceService } from './presence/presence-service.js';
 import { PUBSUB_OPTION_NAMES } from './pubsub/option-names.js';
 import type { PubSubOptions } from './pubsub/options.js';
 import { PubSubService } from './pubsub/pubsub-service.js';
-import type { RedisClient } from './redis/detect.js';
+import { looksLikeClient, type RedisClient } from './redis/detect.js';
 import { ROOM_SERVICE_OPTION_NAMES } from './rooms/option-names.js';
 import type { RoomServiceOptions } from './rooms/options.js';
 import { RoomService } from './rooms/room-service.js';
@@ -94,6 +94,12 @@ const NAMES: OptionNames<RollcallOptions> = {
 };
 
 function assertRollcallOptions(options: RollcallOptions): void {
+  if (looksLikeClient(options)) {
+    throw new InvalidArgumentError('options', 'is a Redis client: call createRollcall({ redis: client })');
+  }
+  if (isThenable(options)) {
+    throw new InvalidArgumentError('options', 'is a Promise: call createRollcall({ redis: await client })');
+  }
   for (const [service, names] of [
     ['presence', PRESENCE_OPTION_NAMES],
     ['pubsub', PUBSUB_OPTION_NAMES],

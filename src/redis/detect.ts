@@ -1,3 +1,4 @@
+import { isThenable } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { ClusterDriver } from './cluster.js';
 import type { Driver } from './driver.js';
@@ -31,9 +32,7 @@ export type RedisClient =
 
 /** The driver for `client`, recognised by its shape because bundlers and wrappers change class names. */
 export function driverFor(client: RedisClient): Driver {
-  if (typeof client !== 'object' || client === null) {
-    throw new InvalidArgumentError('redis', 'must be a Redis client or a driver');
-  }
+  if (typeof client !== 'object' || client === null) throw unsuitable(client);
   assertNoKeyPrefix(client);
   if (isDriver(client)) return client;
   // Before the plain clients, whose shapes these have as well.
@@ -43,9 +42,43 @@ export function driverFor(client: RedisClient): Driver {
   if (isNodeRedisClient(client)) return new NodeRedisDriver(client);
   if (isIoredisClient(client)) return new IoredisDriver(client);
   if (isIoredisMockClient(client)) return new IoredisMockDriver(client);
-  throw new InvalidArgumentError(
-    'redis',
-    'is neither a client of redis (5 or 6), ioredis (5 or 6) or ioredis-mock (8), nor a driver',
+  throw unsuitable(client);
+}
+
+const SUITABLE =
+  'pass a client, cluster or sentinel client of redis 5 or 6 (createClient({ url })), a Redis or Cluster of ioredis 5 or 6 (new Redis(url)), a client of ioredis-mock 8, or a Driver of your own';
+
+function unsuitable(value: unknown): InvalidArgumentError {
+  return new InvalidArgumentError('redis', `${describeUnsuitable(value)}; ${SUITABLE}`);
+}
+
+/** What was given instead of a client, with its class and version if they can be told. */
+function describeUnsuitable(value: unknown): string {
+  if (value === undefined || value === null) return 'is missing';
+  if (typeof value === 'string') return 'is a string';
+  if (typeof value === 'function') return 'is a function, not what it returns';
+  if (typeof value !== 'object') return `is a ${typeof value}`;
+  if (isThenable(value)) return 'is a Promise: await it, as in { redis: await client.connect() }';
+  const client = value as Record<string, unknown>;
+  const has = (...names: string[]) => names.every((name) => client[name] !== undefined);
+  if (has('send_command', 'psubscribe')) return 'is a client of redis 3 or of a package modelled on it';
+  if (has('slots', 'masters', 'nodeClient')) return 'is a cluster client of redis 4';
+  if (has('isOpen', 'sendCommand')) return 'is a client of redis 4';
+  if (has('send', 'connected', 'onclose'))
+    return "is Bun's RedisClient, which loses subscriptions when it reconnects";
+  if (has('url') || has('host') || has('socket')) return 'is an object of options, not a client';
+  const name = value.constructor?.name;
+  return name === undefined || name === 'Object' || name === ''
+    ? 'is no Redis client'
+    : `is of class ${name}, which is no client that rollcall knows`;
+}
+
+/** Whether `value` looks like a Redis client, suitable or not. */
+export function looksLikeClient(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || 'redis' in value) return false;
+  const client = value as Record<string, unknown>;
+  return ['subscribe', 'sendCommand', 'call', 'nodes', 'acquire', 'execute'].some(
+    (name) => typeof client[name] === 'function',
   );
 }
 

@@ -58,10 +58,15 @@ const CAPABILITIES: Capabilities = {
 
 /** True for an ioredis-mock client, recognised by its shape: no `call`, no `status`. */
 export function isIoredisMockClient(value: object): value is IoredisMockClient {
-  const client = value as Partial<IoredisMockLike> & { call?: unknown; status?: unknown };
+  const client = value as Partial<IoredisMockLike> & Record<'call' | 'send' | 'send_command', unknown>;
   return (
     typeof client.psubscribe === 'function' &&
     typeof client.eval === 'function' &&
+    // redis 3, redis-mock and Bun's client look similar, but lack `disconnect` or have commands of their own.
+    typeof client.disconnect === 'function' &&
+    typeof client.multi === 'function' &&
+    client.send_command === undefined &&
+    client.send === undefined &&
     client.call === undefined &&
     typeof client.connected === 'boolean'
   );

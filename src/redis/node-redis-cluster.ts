@@ -51,9 +51,13 @@ const POLL_INTERVAL = 20;
 
 /** True for a node-redis Cluster client, recognised by its shape. */
 export function isNodeRedisClusterClient(value: object): value is NodeRedisClusterClient {
-  const client = value as Partial<NodeRedisClusterLike> & { slots?: unknown };
+  const client = value as Partial<NodeRedisClusterLike> & { slots?: unknown; withCommandOptions?: unknown };
   return (
-    Array.isArray(client.slots) && Array.isArray(client.masters) && typeof client.nodeClient === 'function'
+    Array.isArray(client.slots) &&
+    Array.isArray(client.masters) &&
+    typeof client.nodeClient === 'function' &&
+    // Version 4 has no such method, and no type mapping.
+    typeof client.withCommandOptions === 'function'
   );
 }
 

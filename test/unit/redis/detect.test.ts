@@ -4,6 +4,7 @@ import { Cluster as Cluster6, Redis as Redis6 } from 'ioredis6';
 import * as redis6 from 'redis';
 import * as redis5 from 'redis5';
 import { describe, expect, test } from 'vitest';
+import { createRollcall } from '../../../src/index.js';
 import { InvalidArgumentError } from '../../../src/internal/errors.js';
 import { driverFor, type RedisClient } from '../../../src/redis/detect.js';
 import { FakeDriver } from '../../support/fake-driver.js';
@@ -87,11 +88,71 @@ describe('an unsuitable client is refused at once', () => {
   });
 
   const other = { get() {}, set() {}, publish() {}, subscribe() {}, on() {}, duplicate() {} };
-  test.each([undefined, null, 'redis://localhost', 6379, {}, [], () => {}, new Map(), other, Redis5])(
-    'a value that is not a client (%#)',
-    (value) => {
-      expect(() => driverFor(value as unknown as RedisClient)).toThrow(InvalidArgumentError);
-      expect(() => driverFor(value as unknown as RedisClient)).toThrow(/^redis: /);
-    },
-  );
+  class Unknown {}
+  const nothing = () => {};
+  // The shapes of clients that are not installed here.
+  const redis3 = {
+    send_command: nothing,
+    psubscribe: nothing,
+    eval: nothing,
+    multi: nothing,
+    connected: true,
+    duplicate: nothing,
+    quit: nothing,
+  };
+  const redis4 = {
+    isOpen: false,
+    isReady: false,
+    sendCommand: nothing,
+    pSubscribe: nothing,
+    multi: nothing,
+    duplicate: nothing,
+  };
+  const redis4cluster = { isOpen: false, slots: [], masters: [], nodeClient: nothing, sendCommand: nothing };
+  const bun = {
+    send: nothing,
+    connected: false,
+    onclose: null,
+    psubscribe: nothing,
+    eval: nothing,
+    duplicate: nothing,
+    close: nothing,
+  };
+  const promise = Promise.resolve();
+  test.each<[unknown, string]>([
+    [undefined, 'is missing'],
+    [null, 'is missing'],
+    ['redis://localhost', 'is a string'],
+    [6379, 'is a number'],
+    [{ url: 'redis://localhost' }, 'is an object of options'],
+    [{}, 'is no Redis client'],
+    [[], 'is of class Array'],
+    [nothing, 'is a function'],
+    [Redis5, 'is a function'],
+    [promise, 'is a Promise: await it'],
+    [new Map(), 'is of class Map'],
+    [new Unknown(), 'is of class Unknown'],
+    [other, 'is no Redis client'],
+    [redis3, 'is a client of redis 3'],
+    [redis4, 'is a client of redis 4'],
+    [redis4cluster, 'is a cluster client of redis 4'],
+    [bun, "is Bun's RedisClient"],
+  ])('a value that is not a client (%#), with what fits', (value, text) => {
+    const make = () => driverFor(value as unknown as RedisClient);
+    expect(make).toThrow(InvalidArgumentError);
+    expect(make).toThrow(`redis: ${text}`);
+    expect(make).toThrow('createClient({ url })');
+  });
+});
+
+test('createRollcall(client) names the call that works', () => {
+  for (const client of [
+    redis6.createClient(),
+    redis5.createClient(),
+    new Redis5(lazy),
+    new RedisMock({ lazyConnect: true }),
+  ]) {
+    expect(() => createRollcall(client as never)).toThrow('call createRollcall({ redis: client })');
+  }
+  expect(() => createRollcall(Promise.resolve() as never)).toThrow('await');
 });
