@@ -53,6 +53,7 @@ export interface IoredisLike {
   readonly status: string;
   /** Fields of INFO, read by the client's own check that the server is ready. */
   readonly serverInfo?: { readonly role?: string; readonly run_id?: string };
+  readonly options?: { enableAutoPipelining?: boolean };
   connect(): Promise<unknown>;
   disconnect(reconnect?: boolean): void;
   duplicate(options: Record<string, unknown>): IoredisLike;
@@ -212,12 +213,17 @@ function pipeline(
   buffers: boolean,
 ): Promise<Reply[]> {
   const call: CallMethod = buffers ? 'callBuffer' : 'call';
-  const { stream } = client;
+  const { stream, options } = client;
+  // Under auto-pipelining the client makes text of replies that are to be Buffers. The option is read
+  // during the call, so the user's own commands are not affected.
+  const autoPipelining = options?.enableAutoPipelining === true;
+  if (autoPipelining) options.enableAutoPipelining = false;
   if (commands.length > 1) stream?.cork?.();
   try {
     return settleReplies(commands.map((command) => client[call](...command)));
   } finally {
     if (commands.length > 1) stream?.uncork?.();
+    if (autoPipelining) options.enableAutoPipelining = true;
   }
 }
 
@@ -264,6 +270,7 @@ function duplicateWithoutReconnect(
     // A duplicate of a node client of a Cluster may be one for a replica.
     ...(target === undefined ? {} : { ...target, readOnly: false }),
     autoResubscribe: false,
+    enableAutoPipelining: false,
     autoResendUnfulfilledCommands: false,
     // A SUBSCRIBE sent before `ready` breaks the client's ready check; `connect` waits for `ready`.
     enableOfflineQueue: false,

@@ -73,6 +73,7 @@ describe('a node-redis cluster', () => {
     expect(given.node.made.pop()).toEqual({
       readonly: false,
       disableOfflineQueue: true,
+      commandOptions: { typeMapping: {} },
       socket: { host: 'fe80::2', port: 7, tls: true, reconnectStrategy: false },
     });
     client.openPubSub('10.0.0.2:1', listener, true);
