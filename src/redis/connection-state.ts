@@ -14,6 +14,7 @@ export class ConnectionState {
   #listener: StateListener | undefined;
   #state: 'new' | 'ready' | 'lost' | 'ended' = 'new';
   #lastError: Error | undefined;
+  #closedByOwner = false;
 
   constructor(client: string) {
     this.#client = client;
@@ -27,6 +28,11 @@ export class ConnectionState {
   /** True once the client has stopped reconnecting. */
   get ended(): boolean {
     return this.#state === 'ended';
+  }
+
+  /** True once the owner of the client has closed it, until the owner connects it again: we must not. */
+  get closedByOwner(): boolean {
+    return this.#closedByOwner;
   }
 
   /** The latest error, while there is no connection. */
@@ -49,6 +55,7 @@ export class ConnectionState {
   up(): void {
     if (this.#state === 'ready') return;
     this.#state = 'ready';
+    this.#closedByOwner = false;
     this.#lastError = undefined;
     for (const { resolve } of this.#waiting) resolve();
     this.#waiting.clear();
@@ -75,6 +82,14 @@ export class ConnectionState {
     this.#listener?.('ended', this.#lastError);
   }
 
+  /** The owner has closed the client. */
+  endByOwner(): void {
+    if (this.#state === 'ended') return;
+    this.#closedByOwner = true;
+    this.#lastError = new ConnectionError('its owner has closed it');
+    this.end();
+  }
+
   /** The error of a call that was not sent. */
   createOfflineError(): ConnectionError {
     const why = this.#state === 'ended' ? 'is closed' : 'is not connected';
@@ -85,6 +100,7 @@ export class ConnectionState {
   /** Resolves when the connection is ready; rejects when the client stops reconnecting. */
   whenReady(): Promise<void> {
     if (this.#state === 'ready') return Promise.resolve();
+    if (this.#closedByOwner) return Promise.reject(this.createOfflineError());
     if (this.#state === 'ended') this.#state = 'lost';
     return new Promise((resolve, reject) => this.#waiting.add({ resolve, reject }));
   }

@@ -53,7 +53,12 @@ export interface IoredisLike {
   readonly status: string;
   /** Fields of INFO, read by the client's own check that the server is ready. */
   readonly serverInfo?: { readonly role?: string; readonly run_id?: string };
-  readonly options?: { enableAutoPipelining?: boolean };
+  readonly options?: {
+    enableAutoPipelining?: boolean;
+    readonly retryStrategy?: ((attempt: number) => unknown) | null;
+    readonly sentinels?: unknown;
+    readonly sentinelRetryStrategy?: ((attempt: number) => unknown) | null;
+  };
   connect(): Promise<unknown>;
   disconnect(reconnect?: boolean): void;
   duplicate(options: Record<string, unknown>): IoredisLike;
@@ -87,12 +92,21 @@ function trackConnectionState(client: IoredisLike, state: ConnectionState, monit
     ['ready', () => monitor.handleReady()],
     ['error', (error: never) => state.setError(error)],
     ['close', lost(() => state.down())],
-    ['end', lost(() => state.end())],
+    ['end', lost(() => (wouldReconnect(client) ? state.endByOwner() : state.end()))],
   ];
   for (const [event, listener] of listeners) client.on(event, listener);
   return () => {
     for (const [event, listener] of listeners) client.off(event, listener);
   };
+}
+
+/**
+ * Whether the client's policy is to reconnect. A client with such a policy emits `end` only if its owner has
+ * closed it; there is no other sign of that.
+ */
+function wouldReconnect({ options }: IoredisLike): boolean {
+  const policy = options?.sentinels ? options.sentinelRetryStrategy : options?.retryStrategy;
+  return typeof policy === 'function' && typeof policy(1) === 'number';
 }
 
 /**
@@ -241,6 +255,7 @@ async function transaction(client: IoredisLike, commands: readonly PlainCommand[
 /** Connects a client that is not connecting yet; waits until it is ready or stops trying. */
 async function connectClient(client: IoredisLike, state: ConnectionState): Promise<void> {
   const ready = state.whenReady();
+  if (state.closedByOwner) return ready;
   if (client.status === 'wait' || client.status === 'end' || client.status === 'close') {
     // A rejection only means that the first attempt failed; the client emits `end` when it stops trying.
     client.connect().catch((error: unknown) => {

@@ -115,6 +115,11 @@ export class NodeRedisSentinelDriver implements Driver {
     if (this.#closed) throw this.#state.createOfflineError();
     if (this.ready) return;
     const ready = this.#state.whenReady();
+    // It was open once: its owner has closed it.
+    if (!this.#given.isOpen && this.#templateClient !== undefined) {
+      this.#state.endByOwner();
+      return ready;
+    }
     if (!this.#given.isOpen) {
       this.#given.connect().catch((error: unknown) => {
         this.#state.setError(error);

@@ -132,7 +132,8 @@ function trackConnectionState(
         state.down();
       },
     ],
-    ['end', () => state.end()],
+    // Emitted by `close` and `destroy` only.
+    ['end', () => state.endByOwner()],
     [
       'terminated',
       (cause) => {
@@ -217,7 +218,7 @@ export class NodeRedisDriver implements Driver {
   async connect(): Promise<void> {
     if (this.ready) return this.#commands.up();
     const ready = this.#commands.whenReady();
-    if (!this.#given.isOpen) {
+    if (!this.#given.isOpen && !this.#commands.closedByOwner) {
       this.#given.connect().catch((error: unknown) => {
         this.#commands.setError(error);
         this.#commands.end();

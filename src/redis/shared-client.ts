@@ -133,7 +133,12 @@ export class SharedClient {
     if (state === 'ended') {
       this.#connecting = undefined;
       this.#notifyWaiting(
-        new ConnectionError('the Redis client has stopped reconnecting', { cause: this.#lastError }),
+        new ConnectionError(
+          this.#lastError === undefined
+            ? 'the Redis client has stopped reconnecting'
+            : `the Redis client is closed: ${this.#lastError.message}`,
+          { cause: this.#lastError },
+        ),
       );
     }
     for (const listener of this.#listeners) listener.connection?.(state, cause);
