@@ -144,13 +144,41 @@ export class HandlerError extends RollcallError {
   readonly code = 'ERR_HANDLER';
 }
 
+/** The literal names of the classes, which a minifier does not change. */
+const names = new Map<unknown, string>([
+  [InvalidArgumentError, 'InvalidArgumentError'],
+  [ClosedError, 'ClosedError'],
+  [ConnectionError, 'ConnectionError'],
+  [TimeoutError, 'TimeoutError'],
+  [CommandError, 'CommandError'],
+  [UnsupportedError, 'UnsupportedError'],
+  [ConfigurationError, 'ConfigurationError'],
+  [LimitError, 'LimitError'],
+  [OverflowError, 'OverflowError'],
+  [DecodeError, 'DecodeError'],
+  [SchemaError, 'SchemaError'],
+  [HandlerError, 'HandlerError'],
+]);
+
+// `instanceof` is also true for an error of another copy of the package, for example the CommonJS build
+// beside the ES modules: there it compares the literal names.
+Object.defineProperty(RollcallError, Symbol.hasInstance, {
+  value(this: unknown, value: unknown): boolean {
+    if (Function.prototype[Symbol.hasInstance].call(this as () => void, value)) return true;
+    return hasErrorShape(value) && (this === RollcallError || names.get(this) === value.name);
+  },
+});
+
+function hasErrorShape(error: unknown): error is RollcallError {
+  return (
+    error instanceof Error &&
+    'outcome' in error &&
+    'code' in error &&
+    /^ERR_[A-Z_]+$/.test(String(error.code))
+  );
+}
+
 /** True for every {@link RollcallError}, also one of another copy of the package. */
 export function isRollcallError(error: unknown): error is RollcallError {
-  return (
-    error instanceof RollcallError ||
-    (error instanceof Error &&
-      'outcome' in error &&
-      'code' in error &&
-      /^ERR_[A-Z_]+$/.test(String(error.code)))
-  );
+  return error instanceof RollcallError;
 }

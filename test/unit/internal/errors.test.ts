@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import * as errors from '../../../src/internal/errors.js';
 import {
   ClosedError,
@@ -88,4 +88,19 @@ test('isRollcallError is true for errors of another copy, and for nothing else',
   ]) {
     expect(isRollcallError(other)).toBe(false);
   }
+});
+
+test('instanceof is true for an error of another copy of the package, by its class', async () => {
+  vi.resetModules();
+  const copy = await import('../../../src/internal/errors.js');
+  expect(copy.ClosedError).not.toBe(ClosedError);
+  const closed: unknown = new copy.ClosedError('m');
+  expect(closed instanceof ClosedError).toBe(true);
+  expect(closed instanceof RollcallError).toBe(true);
+  expect(closed instanceof ConnectionError).toBe(false);
+  expect(new Error('m') instanceof RollcallError).toBe(false);
+  expect((undefined as unknown) instanceof ClosedError).toBe(false);
+  class Own extends ClosedError {}
+  expect(new Own('m') instanceof Own).toBe(true);
+  expect(closed instanceof Own).toBe(false);
 });
