@@ -18,6 +18,7 @@ export function createPresenceWatches(socket: ReconnectingSocket) {
   const watches = new Set<Watch>();
   /** Users that the server was asked to watch on this connection. */
   const subscribed = new Set<string>();
+  let batchSize = BATCH_SIZE;
   const presences = new Map<string, UserPresence>();
 
   const { reconcile, reset } = createReconciler(socket, () => {
@@ -26,11 +27,16 @@ export function createPresenceWatches(socket: ReconnectingSocket) {
     const removed = [...subscribed].filter((user) => !desired.has(user));
     const unwatch = removed.length > 0;
     const added = [...desired].filter((user) => !subscribed.has(user));
-    const users = (unwatch ? removed : added).slice(0, BATCH_SIZE);
+    const users = (unwatch ? removed : added).slice(0, batchSize);
     if (users.length === 0) return;
     return {
       frame: { type: unwatch ? 'unwatch' : 'watch', users },
       onReply(error) {
+        if (error && users.length > 1) {
+          // One user who may not be watched must not keep the others from being watched.
+          batchSize = 1;
+          return;
+        }
         // Users that the server refuses are not asked for again on this connection.
         for (const user of users) subscribed[unwatch ? 'delete' : 'add'](user);
         if (error) socket.report(error);
@@ -97,6 +103,7 @@ export function createPresenceWatches(socket: ReconnectingSocket) {
     },
     onOpen(): void {
       subscribed.clear();
+      batchSize = BATCH_SIZE;
       reset();
       reconcile();
     },

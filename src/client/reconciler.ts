@@ -8,7 +8,7 @@ export interface ReconcileRequest {
   readonly frame: ClientFrame;
   /** The server has carried it out or, with an error, refused it. */
   onReply(error: ClientError | undefined, data?: unknown): void;
-  /** The server asks to retry later, which the reconciler does. */
+  /** The server fails or asks to retry later, which the reconciler does. */
   onRetryLater?(): void;
 }
 
@@ -16,7 +16,7 @@ export type Reconciler = ReturnType<typeof createReconciler>;
 
 /**
  * Brings the server's state to the desired one with one request at a time. Each request is decided when it is written,
- * so that only the latest desired state counts. Requests are repeated while the server asks to retry later.
+ * so that only the latest desired state counts. Requests are repeated while the server fails or asks to retry later.
  */
 export function createReconciler(
   socket: ReconnectingSocket,
@@ -33,7 +33,10 @@ export function createReconciler(
     pending = true;
     socket.request(JSON.stringify(next.frame), (error, data) => {
       pending = false;
-      if (isRetryLater(error)) {
+      // INTERNAL is a passing failure, for example of the database that `authorize` asks.
+      const isInternal = error?.code === 'INTERNAL';
+      if (isInternal) socket.report(error);
+      if (isInternal || isRetryLater(error)) {
         next.onRetryLater?.();
         retryTimer.retry(reconcile, error.retryAfter);
       } else {

@@ -36,9 +36,10 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
     return slot;
   };
 
-  const leave = (slot: RoomSlot, room: ClientRoom): Promise<void> => {
-    if (slot.desired === room && --room.joins === 0) {
-      slot.desired = undefined;
+  const leave = (name: string, room: ClientRoom): Promise<void> => {
+    const slot = slotOf(name);
+    if (room.joins && !--room.joins) {
+      if (slot.desired === room) slot.desired = undefined;
       room.onClosed();
       slot.reconciler.reconcile();
     }
@@ -46,6 +47,14 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
       if (slot.desired === room || slot.actual !== room) resolve();
       else slot.leaveWaiters.push(resolve);
     });
+  };
+
+  const retry = (name: string, room: ClientRoom): void => {
+    const slot = slotOf(name);
+    if (room.room.state !== 'refused' || slot.desired) return;
+    slot.desired = room;
+    room.onRetry();
+    slot.reconciler.reconcile();
   };
 
   const nextRequest = (name: string, slot: RoomSlot): ReconcileRequest | undefined => {
@@ -108,7 +117,12 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
       const slot = slotOf(name);
       const known = slot.desired;
       if (known) known.rejoin(options);
-      const room: ClientRoom = known ?? createRoom(name, options, socket, queue, () => leave(slot, room));
+      const room: ClientRoom =
+        known ??
+        createRoom(name, options, socket, queue, {
+          leave: () => leave(name, room),
+          retry: () => retry(name, room),
+        });
       slot.desired = room;
       if (socket.state() === 'closed') close();
       else slot.reconciler.reconcile();

@@ -28,6 +28,8 @@ export interface ClientRoom extends JoinGate {
   createJoinFrame(): JoinFrame;
   onJoined(reply: JoinReply | undefined): void;
   onConnectionLost(lostAt: number): void;
+  /** The room was refused, and is asked for again. */
+  onRetry(): void;
   /** The room is left or, with an error, refused by the server. */
   onClosed(refusal?: ClientError): void;
   receive(frame: ServerFrame): void;
@@ -39,7 +41,7 @@ export function createRoom(
   { last, since, info, members: wantsMembers }: JoinOptions,
   socket: ReconnectingSocket,
   queue: RequestQueue,
-  leave: () => Promise<void>,
+  membership: Pick<Room, 'leave' | 'retry'>,
 ): ClientRoom {
   // Throws for anything but JSON, before the join is sent.
   JSON.stringify(info);
@@ -56,12 +58,17 @@ export function createRoom(
   let error: ClientError | undefined;
   let resolveReady!: () => void;
   let rejectReady!: (error: ClientError) => void;
-  const ready = new Promise<void>((resolve, reject) => {
-    resolveReady = resolve;
-    rejectReady = reject;
-  });
-  // `ready` need not be awaited.
-  ready.catch(() => {});
+  let ready!: Promise<void>;
+  const begin = (): void => {
+    error = undefined;
+    ready = new Promise<void>((resolve, reject) => {
+      resolveReady = resolve;
+      rejectReady = reject;
+    });
+    // `ready` need not be awaited.
+    ready.catch(() => {});
+  };
+  begin();
 
   const joined = (): boolean => state === 'joined';
   const setState = (next: RoomState): void => {
@@ -74,8 +81,11 @@ export function createRoom(
   };
 
   const room: Room = {
+    ...membership,
     name,
-    ready,
+    get ready() {
+      return ready;
+    },
     get state() {
       return state;
     },
@@ -125,7 +135,6 @@ export function createRoom(
         () => JSON.stringify({ type: 'history', room: name, before, limit }),
         options,
       ) as Promise<HistoryResult>,
-    leave,
   };
 
   const self: ClientRoom = {
@@ -150,6 +159,10 @@ export function createRoom(
         info,
         members: wantsMembers || undefined,
       } as JoinFrame;
+    },
+    onRetry() {
+      begin();
+      setState('joining');
     },
     onJoined(reply) {
       recovery.onResumed(reply?.position);

@@ -150,7 +150,7 @@ export interface HistoryReadOptions extends CallOptions {
 
 /**
  * Whether the room is joined. `joining`: also after a lost connection. `refused`: by the server, which is not asked
- * again. `left`: by `leave()`, or because the client is closed.
+ * again until `retry()`. `left`: by `leave()`, or because the client is closed.
  */
 export type RoomState = 'joining' | 'joined' | 'refused' | 'left';
 
@@ -161,7 +161,10 @@ export interface Room<E extends object = EventMap> extends EventSubscriber<E> {
   readonly state: RoomState;
   /** Why the server refused the room; undefined in every other state. */
   readonly error: ClientError | undefined;
-  /** Resolves when the room is joined for the first time; rejects if it is refused or left first. Need not be awaited. */
+  /**
+   * Resolves when the room is joined for the first time; rejects if it is refused or left first. Need not be awaited.
+   * After `retry()` it is a new promise.
+   */
   readonly ready: Promise<void>;
   /** Position of the last event; undefined without history. */
   readonly position: string | undefined;
@@ -203,6 +206,11 @@ export interface Room<E extends object = EventMap> extends EventSubscriber<E> {
    * @throws {ClientError} (rejects) As {@link Client.request}.
    */
   history(options?: HistoryReadOptions): Promise<HistoryResult>;
+  /**
+   * Asks again for a refused room, and resumes after its last position. Does nothing in any other state, and after
+   * another `join` has taken the place of this room.
+   */
+  retry(): void;
   /**
    * Leaves the room, if called as often as `join` for this room; afterwards no handler is called. Resolves when the
    * server has carried it out or the connection is lost; never rejects.

@@ -123,6 +123,87 @@ describe('joining', () => {
     },
   );
 
+  test('INTERNAL is temporary: the join is repeated after a back-off, and the error is reported', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby');
+    for (const delay of [250, 500]) {
+      socket.refuse('join', 'INTERNAL');
+      expect(room.state).toBe('joining');
+      all.clock.advance(delay - 1);
+      expect(socket.sent).toEqual([]);
+      all.clock.advance(1);
+    }
+    socket.answer('join', {});
+    await room.ready;
+    expect(all.of('error')).toMatchObject([{ code: 'INTERNAL' }, { code: 'INTERNAL' }]);
+  });
+
+  test('a rejoin that failed with INTERNAL resumes after the last position', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby', { last: 2 });
+    socket.answer('join', { position: 'p1' });
+    const next = await all.comeBack();
+    next.refuse('join', 'INTERNAL');
+    all.clock.advance(250);
+    expect(next.answer('join', { position: 'p1' })).toMatchObject({ since: 'p1' });
+    expect(room).toMatchObject({ state: 'joined', position: 'p1' });
+  });
+
+  test('retry joins a refused room again, after its last position', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby', { last: 2 });
+    const received: unknown[] = [];
+    room.on('*', (data) => received.push(data));
+    room.retry();
+    socket.answer('join', { position: 'p1' });
+    const next = await all.comeBack();
+    next.refuse('join', 'FORBIDDEN');
+    expect(room.state).toBe('refused');
+    room.retry();
+    expect(room).toMatchObject({ state: 'joining', error: undefined });
+    const sending = room.send('message', 'mine');
+    expect(next.sent).toMatchObject([{ type: 'join', since: 'p1' }]);
+    next.say({ type: 'event', room: 'lobby', event: 'message', position: 'p2', data: 'missed' });
+    next.answer('join', { position: 'p1' });
+    await room.ready;
+    expect(received).toEqual(['missed']);
+    next.answer('send', { position: 'p3' });
+    await sending;
+  });
+
+  test('retry without history reports the gap', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby');
+    const gaps = vi.fn();
+    room.onDiscontinuity(gaps);
+    socket.answer('join', {});
+    const next = await all.comeBack();
+    next.refuse('join', 'FORBIDDEN');
+    room.retry();
+    next.answer('join', {});
+    expect(gaps.mock.calls).toMatchObject([[{ reason: 'reconnected', recovered: false }]]);
+  });
+
+  test('retry does nothing once the room is left, or another join has taken its place', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const [left, replaced] = [all.client.join('left'), all.client.join('replaced')];
+    socket.refuse('join', 'FORBIDDEN');
+    socket.refuse('join', 'FORBIDDEN');
+    await left.leave();
+    left.retry();
+    const second = all.client.join('replaced');
+    replaced.retry();
+    expect(left.state).toBe('left');
+    expect(replaced.state).toBe('refused');
+    expect(second.state).toBe('joining');
+    expect(socket.take('join')).toHaveLength(1);
+  });
+
   test('names and infos that can not be are refused at once', async () => {
     const all = new Harness();
     const socket = await all.open();

@@ -80,6 +80,29 @@ describe('watch', () => {
     expect(all.of('error')).toMatchObject([{ code: 'LIMIT' }]);
   });
 
+  test('INTERNAL is temporary: the users are asked for again, and the error is reported', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    all.client.watch(['bob']);
+    socket.refuse('watch', 'INTERNAL');
+    expect(all.of('error')).toMatchObject([{ code: 'INTERNAL' }]);
+    all.clock.advance(250);
+    expect(socket.answer('watch')).toMatchObject({ users: ['bob'] });
+  });
+
+  test('a user who may not be watched does not keep the others from being watched', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    all.client.watch(['ann', 'bob', 'eve']);
+    socket.refuse('watch', 'FORBIDDEN');
+    expect(socket.answer('watch')).toMatchObject({ users: ['ann'] });
+    expect(socket.refuse('watch', 'FORBIDDEN')).toMatchObject({ users: ['bob'] });
+    expect(socket.answer('watch')).toMatchObject({ users: ['eve'] });
+    expect(all.of('error')).toHaveLength(1);
+    expect(socket.sent).toEqual([]);
+    expect((await all.comeBack()).answer('watch')).toMatchObject({ users: ['ann', 'bob', 'eve'] });
+  });
+
   test('a handler that throws disturbs nobody, and none is called after close', async () => {
     const all = new Harness();
     const socket = await all.open();
