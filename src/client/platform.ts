@@ -39,28 +39,37 @@ export const systemClock: ClientClock = {
 };
 
 interface EventTargetLike {
-  addEventListener?(type: string, listener: () => void): void;
-  removeEventListener?(type: string, listener: () => void): void;
+  addEventListener?(type: string, listener: (event: { readonly type: string }) => void): void;
+  removeEventListener?(type: string, listener: (event: { readonly type: string }) => void): void;
 }
 
 /** Globals that are missing on some platforms. */
 export const platform = globalThis as unknown as EventTargetLike & {
   readonly WebSocket?: WebSocketConstructor;
-  readonly document?: EventTargetLike;
+  readonly document?: EventTargetLike & { readonly baseURI?: string; readonly hidden?: boolean };
   readonly location?: { readonly href: string };
+  readonly origin?: string;
+  readonly navigator?: { readonly connection?: EventTargetLike };
 };
 
-/**
- * Calls `task` when the network returns, and when the page becomes visible or hidden (for a hidden page the call is
- * superfluous but harmless). Returns a function that removes the listeners.
- */
-export function onNetworkOrVisibilityChange(task: () => void): () => void {
+/** Calls `task` for every event after which the connection may be dead. Returns a function that removes the listeners. */
+export function onPageEvent(task: (event: { readonly type: string }) => void): () => void {
+  const { document, navigator } = platform;
   const each = (method: keyof EventTargetLike) => {
-    platform[method]?.('online', task);
-    platform.document?.[method]?.('visibilitychange', task);
+    for (const type of ['online', 'offline', 'pagehide', 'pageshow']) platform[method]?.(type, task);
+    document?.[method]?.('visibilitychange', task);
+    navigator?.connection?.[method]?.('change', task);
   };
   each('addEventListener');
   return () => each('removeEventListener');
+}
+
+/** `address` as an absolute URL. React Native's URL has no setters and rewrites paths, so that only paths are resolved. */
+export function resolveUrl(address: string): string {
+  const { document, location, origin } = platform;
+  // A `srcdoc` frame has its parent's base; a worker made from a blob has only an origin.
+  const base = [document?.baseURI, location?.href, origin].find((url) => url && /^http/.test(url));
+  return (/^\w+:/.test(address) ? address : new URL(address, base).href).replace(/^http/, 'ws');
 }
 
 /** A text that no other client has. Not secret: the server keeps the keys of different users apart. */

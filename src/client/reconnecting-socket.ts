@@ -8,8 +8,7 @@ import {
 } from '../protocol/frames.js';
 import { ClientError } from './client-error.js';
 import type { ClientSettings } from './options.js';
-import { parseFrame } from './parse-frame.js';
-import { byteLength, onNetworkOrVisibilityChange, platform, type WebSocketWithEvents } from './platform.js';
+import { byteLength, onPageEvent, platform, resolveUrl, type WebSocketWithEvents } from './platform.js';
 import type { Recovery } from './recovery.js';
 import { createTimer } from './timer.js';
 import type { ClientEvents, ClientState, CloseInfo } from './types.js';
@@ -19,7 +18,9 @@ const WELCOME_TIMEOUT = 10_000;
 /** After a connection has lasted so long, in ms, the back-off starts again from `first`. */
 const MIN_UPTIME = 5_000;
 /** Time limit for the reply to `ping`, in ms. */
-const PONG_TIMEOUT = 10_000;
+const PONG_TIMEOUT = 5_000;
+/** A request without reply for so long makes the client ping; the time limit of a ping that an event of the page causes. */
+const DOUBT_TIMEOUT = 2_000;
 
 /** Called once with the reply to a request; never when the connection is lost first. */
 export type ReplyCallback = (error: ClientError | undefined, data?: unknown) => void;
@@ -61,6 +62,8 @@ export function createReconnectingSocket(
   let attemptId = 0;
   let requestId = 0;
   let lastReceivedAt = 0;
+  /** How the last connection or attempt ended. */
+  let lastClose: CloseInfo | undefined;
 
   const isOpen = (): boolean => state === 'open';
   const report = (error: unknown): void => emit('error', error);
@@ -94,18 +97,22 @@ export function createReconnectingSocket(
   };
 
   const open = (address: string): void => {
-    const url = new URL(address, platform.location?.href);
-    url.protocol = url.protocol.replace('http', 'ws');
+    let url = resolveUrl(address);
     const since = recovery.resume();
-    if (since !== undefined) url.searchParams.set('since', since);
-    webSocket = new WebSocket(url.href, [SUBPROTOCOL]) as WebSocketWithEvents;
+    if (since !== undefined) url += `${url.includes('?') ? '&' : '?'}since=${encodeURIComponent(since)}`;
+    webSocket = new WebSocket(url, [SUBPROTOCOL]) as WebSocketWithEvents;
     lastReceivedAt = clock.now();
     let lastErrorMessage = '';
     // The listeners stay: `ws` throws when a socket without `error` listener is closed while it connects.
     webSocket.addEventListener('message', duringAttempt(handleMessage));
-    webSocket.addEventListener('error', ({ message }: { message?: string }) => {
-      lastErrorMessage = message ?? '';
-    });
+    webSocket.addEventListener(
+      'error',
+      duringAttempt(({ message, error }: { message?: string; error?: { code?: string } }) => {
+        lastErrorMessage = message || error?.code || '';
+        // Node 22's own WebSocket reports a failed handshake by `error` alone.
+        if (!isOpen()) disconnect(1006, lastErrorMessage);
+      }),
+    );
     webSocket.addEventListener(
       'close',
       duringAttempt(({ code, reason }: { code: number; reason: string }) =>
@@ -118,21 +125,19 @@ export function createReconnectingSocket(
     lastReceivedAt = clock.now();
     try {
       const frame = parseFrame(data);
-      if (isOpen()) {
-        scheduleHeartbeat();
-        dispatch(frame);
-      } else if (frame.type === 'welcome' && frame.heartbeat > 0) {
+      if (isOpen()) dispatch(frame);
+      else if (frame.type === 'welcome' && frame.heartbeat > 0) {
         const reconnected = !!welcome;
         welcome = frame;
         state = 'open';
         // Otherwise a client would reconnect without back-off to a server that accepts and closes at once.
         timer.set(MIN_UPTIME, timer.clear);
-        scheduleHeartbeat();
         listener.onOpen(frame, reconnected);
       }
     } catch (error) {
       report(error);
     }
+    if (isOpen()) scheduleHeartbeat();
   };
 
   const dispatch = (frame: ServerFrame): void => {
@@ -145,11 +150,13 @@ export function createReconnectingSocket(
     else if (error) report(error);
   };
 
-  const scheduleHeartbeat = (): void => heartbeatTimer.set(welcome?.heartbeat ?? 0, ping);
+  const scheduleHeartbeat = (): void => {
+    heartbeatTimer.set(replies.size ? DOUBT_TIMEOUT : (welcome?.heartbeat ?? 0), ping);
+  };
 
   /** Without a reply the connection counts as lost. */
-  const ping = (): void => {
-    heartbeatTimer.set(PONG_TIMEOUT, () => disconnect(1006, 'no sign of life'));
+  const ping = (timeout = PONG_TIMEOUT): void => {
+    heartbeatTimer.set(timeout, () => disconnect(1006, 'no reply to ping'));
     send({ type: 'ping' });
   };
 
@@ -181,12 +188,13 @@ export function createReconnectingSocket(
     };
     ++attemptId;
     webSocket = undefined;
+    lastClose = { code, reason };
     heartbeatTimer.clear();
     replies.clear();
     if (!shouldReconnect(code)) {
       state = 'closed';
       timer.clear();
-      removeWakeListeners();
+      removePageListeners();
       listener.onClosed({ code, reason });
       return close(1000);
     }
@@ -202,10 +210,15 @@ export function createReconnectingSocket(
     emitReconnecting('reconnecting', { ...retry, code, reason });
   };
 
-  const removeWakeListeners = onNetworkOrVisibilityChange(() => {
-    if (state === 'waiting') connect();
-    // After the device has slept, the connection may be dead although no event reported it.
-    else if (isOpen()) ping();
+  const removePageListeners = onPageEvent(({ type }) => {
+    if (type === 'pagehide') {
+      // The back/forward cache keeps the page, and with it the connection: the user would stay online.
+      disconnect(1001, type);
+      timer.clear();
+    } else if (type === 'visibilitychange' && platform.document?.hidden) return;
+    else if (state === 'waiting') connect();
+    // After the device has slept or changed its network, the connection may be dead although no event reported it.
+    else if (isOpen()) ping(DOUBT_TIMEOUT);
   });
   connect();
 
@@ -226,6 +239,7 @@ export function createReconnectingSocket(
       const text = `{"id":${id},${body.slice(1)}`;
       if (byteLength(text) > (welcome?.maxBytes ?? 0)) return reply(new ClientError('TOO_LARGE', 'too long'));
       replies.set(id, reply);
+      if (replies.size === 1) heartbeatTimer.set(DOUBT_TIMEOUT, ping);
       write(text);
     },
     /** Drops the connection or the attempt and reconnects after a back-off; while waiting, connects at once. */
@@ -234,7 +248,19 @@ export function createReconnectingSocket(
       else disconnect(1006, 'reconnect');
     },
     close: () => disconnect(1000, 'close'),
+    lastClose: () => lastClose,
   };
+}
+
+/** @throws {ClientError} `INVALID` for anything but a frame. The server is trusted with the types of other members. */
+function parseFrame(data: unknown): ServerFrame {
+  try {
+    const frame: ServerFrame = JSON.parse(data as string);
+    if (typeof frame.type === 'string') return frame;
+  } catch {
+    // Neither JSON nor an object: malformed, too.
+  }
+  throw new ClientError('INVALID', 'malformed frame');
 }
 
 function toClientError({ code, message, retryAfter }: ErrorFrame): ClientError {

@@ -5,6 +5,22 @@ import { FakeSocket, failure, Harness, WELCOME } from './harness.js';
 
 afterEach(() => vi.unstubAllGlobals());
 
+/** Page and network, as far as the client listens to them. */
+function stubPage() {
+  const listeners = new Map<string, (event: { type: string }) => void>();
+  const target = {
+    addEventListener: (type: string, listener: (event: { type: string }) => void) =>
+      listeners.set(type, listener),
+    removeEventListener: (type: string) => listeners.delete(type),
+  };
+  const document = { ...target, hidden: false };
+  vi.stubGlobal('addEventListener', target.addEventListener);
+  vi.stubGlobal('removeEventListener', target.removeEventListener);
+  vi.stubGlobal('document', document);
+  vi.stubGlobal('navigator', { connection: target });
+  return { listeners, document, emit: (type: string) => listeners.get(type)?.({ type }) };
+}
+
 describe('a connection', () => {
   test('offers the subprotocol and is open with welcome', async () => {
     const all = new Harness();
@@ -87,7 +103,7 @@ describe('a connection', () => {
     all.clock.advance(1);
     expect(socket.take('ping')).toHaveLength(1);
     socket.say({ type: 'pong' });
-    all.clock.advance(34_999);
+    all.clock.advance(29_999);
     expect(all.client.state).toBe('open');
     all.clock.advance(1);
     expect(all.client.state).toBe('waiting');
@@ -152,28 +168,101 @@ describe('coming back', () => {
   );
 
   test('the network and the page cut the wait short, and test an open connection', async () => {
-    const listeners = new Map<string, () => void>();
-    const target = {
-      addEventListener: (type: string, listener: () => void) => listeners.set(type, listener),
-      removeEventListener: (type: string) => listeners.delete(type),
-    };
-    vi.stubGlobal('addEventListener', target.addEventListener);
-    vi.stubGlobal('removeEventListener', target.removeEventListener);
-    vi.stubGlobal('document', target);
+    const { emit, listeners } = stubPage();
     const all = new Harness();
     await turn();
     for (const type of ['online', 'visibilitychange']) {
       all.socket.end();
       expect(all.client.state).toBe('waiting');
-      listeners.get(type)?.();
+      emit(type);
       expect(all.client.state).toBe('connecting');
       await turn();
     }
     const socket = await all.open();
-    listeners.get('online')?.();
+    emit('online');
     expect(socket.take('ping')).toHaveLength(1);
     all.client.close();
     expect(listeners.size).toBe(0);
+  });
+
+  test.each(['offline', 'online', 'pageshow', 'visibilitychange', 'change'])(
+    'after %s a connection that does not answer within 2 s is lost',
+    async (type) => {
+      const { emit } = stubPage();
+      const all = new Harness();
+      const socket = await all.open();
+      emit(type);
+      expect(socket.take('ping')).toHaveLength(1);
+      all.clock.advance(1_999);
+      expect(all.client.state).toBe('open');
+      all.clock.advance(1);
+      expect(all.client.state).toBe('waiting');
+    },
+  );
+
+  test('a page that goes into the back/forward cache closes its connection, and reconnects when it is shown', async () => {
+    const { emit, document } = stubPage();
+    const all = new Harness();
+    const socket = await all.open();
+    emit('pagehide');
+    document.hidden = true;
+    emit('visibilitychange');
+    expect(socket.closed).toBe(4000);
+    all.clock.advance(100_000);
+    expect(all.client.state).toBe('waiting');
+    document.hidden = false;
+    emit('pageshow');
+    await all.open();
+    expect(all.client.state).toBe('open');
+  });
+
+  test('a request without a reply makes the client ping after 2 s, and the connection is lost 5 s later', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    all.clock.advance(10_000);
+    const asking = failure(all.client.request('sum', 1, { timeout: 60_000 }));
+    all.clock.advance(1_000);
+    void all.client.request('sum', 2, { timeout: 60_000 }).catch(() => {});
+    all.clock.advance(999);
+    expect(socket.take('ping')).toEqual([]);
+    all.clock.advance(1);
+    expect(socket.take('ping')).toHaveLength(1);
+    all.clock.advance(5_000);
+    expect(await asking).toMatchObject({ code: 'CONNECTION_LOST', outcome: 'unknown' });
+  });
+
+  test('a failed handshake that is reported by error alone is a failed attempt, with its reason', async () => {
+    const all = new Harness();
+    await turn();
+    all.socket.emit('error', { message: '', error: { code: 'ECONNREFUSED' } });
+    expect(all.of('reconnecting')).toMatchObject([{ code: 1006, reason: 'ECONNREFUSED' }]);
+    all.socket.end();
+    expect(all.of('reconnecting')).toHaveLength(1);
+  });
+
+  test('addresses are built without setters of URL, which React Native lacks', async () => {
+    const RealUrl = URL;
+    vi.stubGlobal(
+      'URL',
+      class {
+        readonly href: string;
+        constructor(address: string, base?: string) {
+          this.href = new RealUrl(address, base).href;
+        }
+      },
+    );
+    vi.stubGlobal('location', { href: 'about:srcdoc' });
+    vi.stubGlobal('origin', 'https://chat.test');
+    for (const [url, opened] of [
+      ['wss://chat.test/ws?token=a', 'wss://chat.test/ws?token=a&since=p%2F1'],
+      ['https://chat.test/ws', 'wss://chat.test/ws?since=p%2F1'],
+      ['/ws', 'wss://chat.test/ws?since=p%2F1'],
+    ] as const) {
+      const all = new Harness({ url });
+      await all.open({ position: 'p/1' });
+      expect((await all.comeBack()).url).toBe(opened);
+      all.client.close();
+    }
   });
 
   test('reconnect drops the connection, and ends a wait', async () => {
@@ -243,8 +332,8 @@ describe('frames', () => {
   test('malformed ones are errors, unknown ones nothing', async () => {
     const all = new Harness();
     const socket = await all.open();
-    const bad = ['{', 'null', '7', '[]', '{}', '{"type":7}', '{"type":"event","event":7}'];
-    bad.push('{"type":"position","position":{}}', '{"type":"members","room":"r","members":7}');
+    const bad = ['{', 'null', '7', '[]', '{}', '{"type":7}', '{"type":"event"}'];
+    bad.push('{"type":"members","room":"r","members":7}');
     bad.push('{"type":"presence"}', '{"type":"error","id":"x","code":"INTERNAL"}');
     const room = all.client.join('r', { members: true });
     socket.answer('join', {});
