@@ -26,14 +26,15 @@ export interface ClientErrorOptions {
 
 /** The error that calls of the client reject with. A call with an aborted `signal` rejects with the signal's reason. */
 export class ClientError extends Error {
+  // `declare`: the constructor assigns these, so that no code is generated for a first value.
   /** Literal, so that minifiers do not change it. */
   override readonly name = 'ClientError';
   /** Stable, unlike `message`. */
-  readonly code: ClientErrorCode;
+  declare readonly code: ClientErrorCode;
   /** `failed`: the call did not and will not take effect. `unknown`: the server may have processed it. */
-  readonly outcome: 'failed' | 'unknown';
+  declare readonly outcome: 'failed' | 'unknown';
   /** Retry after so many ms, if the server named it. */
-  readonly retryAfter: number | undefined;
+  declare readonly retryAfter: number | undefined;
 
   constructor(code: ClientErrorCode, message: string, options: ClientErrorOptions = {}) {
     super(message, options);
@@ -48,12 +49,25 @@ export function isRetryLater(error: ClientError | undefined): error is ClientErr
   return error?.code === 'RATE_LIMITED' || error?.code === 'UNAVAILABLE';
 }
 
-/** The error of calls on a closed client or a room that was left. */
-export function closedError(): ClientError {
-  return new ClientError('CLOSED', 'closed or left');
-}
-
 /** Throws `INVALID` unless `valid`. */
 export function assertValid(valid: unknown, message: string): asserts valid {
   if (!valid) throw new ClientError('INVALID', message);
+}
+
+/**
+ * The JSON of `value`.
+ *
+ * @throws {ClientError} `INVALID` for a value that JSON cannot represent, or would silently replace.
+ */
+export function toJson(value: unknown, name: string): string {
+  let json: string | undefined;
+  let cause: unknown;
+  try {
+    json = JSON.stringify(value);
+  } catch (error) {
+    cause = error;
+  }
+  const isReplaced = (json === 'null' && value !== null) || value instanceof Map || value instanceof Set;
+  if (json !== undefined && !isReplaced) return json;
+  throw new ClientError('INVALID', `${name}: not JSON`, { cause });
 }

@@ -1,4 +1,4 @@
-import { assertValid, closedError } from './client-error.js';
+import { assertValid, toJson } from './client-error.js';
 import { createEmitter } from './emitter.js';
 import { type ConnectOptions, resolveSettings } from './options.js';
 import { createPresenceWatches } from './presence-watches.js';
@@ -42,7 +42,7 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
   const socket = createReconnectingSocket(settings, emit, recovery, {
     onOpen({ user, socket: id, position }, reconnected) {
       // A pending call sends the latest status anyway.
-      if (status !== undefined && !pendingStatusCalls) sendStatus().catch(report);
+      if (status && !pendingStatusCalls) sendStatus().catch(report);
       watches.onOpen();
       rooms.onOpen();
       queue.flush();
@@ -52,7 +52,7 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
     },
     receive(frame) {
       if (frame.type === 'presence') return watches.receive(frame.users);
-      if ('room' in frame && frame.room !== undefined) return rooms.receive(frame.room, frame);
+      if ('room' in frame && frame.room) return rooms.receive(frame.room, frame);
       recovery.receive(frame);
       if (frame.type === 'event') events.emitEvent(frame);
     },
@@ -62,7 +62,7 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
       rooms.onConnectionLost(lostAt);
     },
     onClosed(info) {
-      queue.failAll(closedError());
+      queue.failAll(socket.closedError());
       watches.close();
       rooms.close();
       emit('state', 'closed');
@@ -98,6 +98,7 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
       await sendStatus();
     },
     async request(method, data, options = {}) {
+      if (data !== undefined) toJson(data, 'data');
       const body = JSON.stringify({ type: 'request', method, data });
       return queue.request(
         () => body,

@@ -1,5 +1,5 @@
 import { assertValid } from './client-error.js';
-import { type ClientClock, platform, systemClock, uniqueId, type WebSocketConstructor } from './platform.js';
+import { type ClientClock, platform, systemClock, type WebSocketConstructor } from './platform.js';
 import type { TimerSettings } from './timer.js';
 
 /** Options of {@link connect}. */
@@ -44,25 +44,21 @@ export interface ClientSettings extends TimerSettings {
   readonly timeout: number;
   readonly size: number;
   readonly dropOldest: boolean;
-  /** Returns a new idempotency key each time. */
-  key(): string;
 }
 
 export function resolveSettings(options: ConnectOptions): ClientSettings {
-  const { url, timeout = 10_000, backoff, queue, clock = systemClock } = options;
+  const { url, timeout = 10_000, backoff = {}, queue = {}, clock = systemClock } = options;
   const { WebSocket = platform.WebSocket, random = Math.random } = options;
-  const { first = 500, max = 30_000 } = backoff ?? {};
-  const { size = 100, overflow } = queue ?? {};
-  const prefix = uniqueId();
-  let keys = 0;
-  const source = typeof url === 'string' ? () => url : url;
-  const inRange = first > 0 && max >= first && timeout > 0 && size >= 0;
+  const { first = 500, max = 30_000 } = backoff;
+  const { size = 100, overflow } = queue;
+  assertValid(url && /^(string|function)$/.test(typeof url), 'url: must be a string or a function');
+  assertValid(WebSocket, 'no global WebSocket: pass `WebSocket` from ws');
   assertValid(
-    WebSocket && typeof source === 'function' && inRange,
-    'url, WebSocket, backoff, timeout or queue: invalid',
+    first > 0 && max >= first && timeout > 0 && size >= 0,
+    'backoff, timeout or queue: out of range',
   );
   return {
-    url: source,
+    url: typeof url === 'string' ? () => url : url,
     WebSocket,
     first,
     max,
@@ -71,6 +67,5 @@ export function resolveSettings(options: ConnectOptions): ClientSettings {
     size,
     dropOldest: overflow === 'drop-oldest',
     clock,
-    key: () => `${prefix}-${++keys}`,
   };
 }

@@ -30,7 +30,7 @@ export interface ClientClock {
 
 /** The real clock. */
 export const systemClock: ClientClock = {
-  now: () => Date.now(),
+  now: Date.now,
   after(ms, task) {
     // `setTimeout` fires at once for a delay above 31 bits.
     const timeout = setTimeout(task, Math.min(ms, 2 ** 31 - 1));
@@ -47,7 +47,6 @@ interface EventTargetLike {
 export const platform = globalThis as unknown as EventTargetLike & {
   readonly WebSocket?: WebSocketConstructor;
   readonly document?: EventTargetLike & { readonly baseURI?: string; readonly hidden?: boolean };
-  readonly location?: { readonly href: string };
   readonly origin?: string;
   readonly navigator?: { readonly connection?: EventTargetLike };
 };
@@ -66,13 +65,12 @@ export function onPageEvent(task: (event: { readonly type: string }) => void): (
 
 /** `address` as an absolute URL. React Native's URL has no setters and rewrites paths, so that only paths are resolved. */
 export function resolveUrl(address: string): string {
-  const { document, location, origin } = platform;
-  // A `srcdoc` frame has its parent's base; a worker made from a blob has only an origin.
-  const base = [document?.baseURI, location?.href, origin].find((url) => url && /^http/.test(url));
+  // A `srcdoc` frame has its parent's base; a worker, also one made from a blob, has the origin.
+  const base = platform.document?.baseURI ?? platform.origin;
   return (/^\w+:/.test(address) ? address : new URL(address, base).href).replace(/^http/, 'ws');
 }
 
-/** A text that no other client has. Not secret: the server keeps the keys of different users apart. */
+/** A new text each time, different from those of other clients. Not secret: the server keeps the keys of different users apart. */
 export function uniqueId(): string {
   return String(Math.random()).slice(2) + Date.now();
 }

@@ -71,12 +71,7 @@ export function createPresenceWatches(socket: ReconnectingSocket) {
       add(list);
       return {
         current() {
-          snapshot ??= new Map(
-            [...users].flatMap((user) => {
-              const presence = presences.get(user);
-              return presence ? [[user, presence]] : [];
-            }),
-          );
+          snapshot ??= new Map([...presences].filter(([user]) => users.has(user)));
           return snapshot;
         },
         add,

@@ -62,8 +62,8 @@ export function createReconnectingSocket(
   let attemptId = 0;
   let requestId = 0;
   let lastReceivedAt = 0;
-  /** How the last connection or attempt ended. */
-  let lastClose: CloseInfo | undefined;
+  /** Why the last connection or attempt ended. */
+  let lastReason = '';
 
   const isOpen = (): boolean => state === 'open';
   const report = (error: unknown): void => emit('error', error);
@@ -99,7 +99,7 @@ export function createReconnectingSocket(
   const open = (address: string): void => {
     let url = resolveUrl(address);
     const since = recovery.resume();
-    if (since !== undefined) url += `${url.includes('?') ? '&' : '?'}since=${encodeURIComponent(since)}`;
+    if (since) url += `${url.includes('?') ? '&' : '?'}since=${encodeURIComponent(since)}`;
     webSocket = new WebSocket(url, [SUBPROTOCOL]) as WebSocketWithEvents;
     lastReceivedAt = clock.now();
     let lastErrorMessage = '';
@@ -151,7 +151,7 @@ export function createReconnectingSocket(
   };
 
   const scheduleHeartbeat = (): void => {
-    heartbeatTimer.set(replies.size ? DOUBT_TIMEOUT : (welcome?.heartbeat ?? 0), ping);
+    heartbeatTimer.set(replies.size ? DOUBT_TIMEOUT : (welcome as WelcomeFrame).heartbeat, ping);
   };
 
   /** Without a reply the connection counts as lost. */
@@ -188,7 +188,7 @@ export function createReconnectingSocket(
     };
     ++attemptId;
     webSocket = undefined;
-    lastClose = { code, reason };
+    lastReason = `${code} ${reason}`;
     heartbeatTimer.clear();
     replies.clear();
     if (!shouldReconnect(code)) {
@@ -237,7 +237,8 @@ export function createReconnectingSocket(
     request(body: string, reply: ReplyCallback): void {
       const id = ++requestId;
       const text = `{"id":${id},${body.slice(1)}`;
-      if (byteLength(text) > (welcome?.maxBytes ?? 0)) return reply(new ClientError('TOO_LARGE', 'too long'));
+      if (byteLength(text) > (welcome as WelcomeFrame).maxBytes)
+        return reply(new ClientError('TOO_LARGE', 'too long'));
       replies.set(id, reply);
       if (replies.size === 1) heartbeatTimer.set(DOUBT_TIMEOUT, ping);
       write(text);
@@ -248,7 +249,13 @@ export function createReconnectingSocket(
       else disconnect(1006, 'reconnect');
     },
     close: () => disconnect(1000, 'close'),
-    lastClose: () => lastClose,
+    lastReason: () => lastReason,
+    /** The error of calls on a closed client or, while the client is not closed, on a room that was left. */
+    closedError: () =>
+      new ClientError(
+        'CLOSED',
+        state === 'closed' ? `the client is closed: ${lastReason}` : 'the room was left',
+      ),
   };
 }
 

@@ -23,7 +23,7 @@ export function createRecovery(
   const reportGap = (): void => {
     const since = gapSince;
     gapSince = undefined;
-    if (since !== undefined) emitDiscontinuity({ reason: 'reconnected', since, recovered: false });
+    if (since) emitDiscontinuity({ reason: 'reconnected', since, recovered: false });
   };
 
   return {
@@ -42,13 +42,13 @@ export function createRecovery(
     /** The server has accepted, and the stream continues at `at`. */
     onResumed(at: string | undefined): void {
       if (!advanced) position = at;
-      if (position === undefined || since === undefined) reportGap();
+      if (!position || !since) reportGap();
       gapSince = undefined;
       started = true;
     },
     /** To be called before the event of the frame is emitted. */
     receive(frame: ServerFrame): void {
-      if (frame.type === 'event' && position === undefined) reportGap();
+      if (frame.type === 'event' && !position) reportGap();
       if ('position' in frame) {
         position = frame.position;
         advanced = true;

@@ -1,4 +1,4 @@
-import { ClientError, type ClientErrorCode, closedError, isRetryLater } from './client-error.js';
+import { ClientError, type ClientErrorCode, isRetryLater } from './client-error.js';
 import type { ReconnectingSocket } from './reconnecting-socket.js';
 import { createTimer } from './timer.js';
 import type { CallOptions } from './types.js';
@@ -79,7 +79,7 @@ export function createRequestQueue(socket: ReconnectingSocket) {
     ): Promise<unknown> =>
       new Promise((resolve, reject) => {
         if (signal?.aborted) throw signal.reason;
-        if (socket.state() === 'closed') throw closedError();
+        if (socket.state() === 'closed') throw socket.closedError();
         const timer = createTimer(settings);
         const abort = () => call.settle(signal?.reason);
         const call: PendingRequest = {
@@ -94,13 +94,19 @@ export function createRequestQueue(socket: ReconnectingSocket) {
             else reject(error);
           },
         };
-        timer.set(timeout, () => fail(call, 'TIMEOUT', 'no reply in time'));
+        timer.set(timeout, () =>
+          fail(
+            call,
+            'TIMEOUT',
+            socket.isOpen() ? 'no reply in time' : `not connected: ${socket.lastReason()}`,
+          ),
+        );
         signal?.addEventListener('abort', abort);
         calls.add(call);
         if (isReady(call)) return write(call);
         const waiting = [...calls].filter(({ written }) => !written);
         if (waiting.length > settings.size) {
-          fail((settings.dropOldest && waiting[0]) || call, 'QUEUE_FULL', 'too many calls are waiting');
+          fail((settings.dropOldest && waiting[0]) || call, 'QUEUE_FULL', 'the queue is full');
         }
       }),
     /** The connection was lost with the close code `code`. */
@@ -130,5 +136,5 @@ function fail(call: PendingRequest, code: ClientErrorCode, message: string): voi
 }
 
 function failLost(call: PendingRequest): void {
-  fail(call, 'CONNECTION_LOST', 'the connection was lost');
+  fail(call, 'CONNECTION_LOST', 'connection lost');
 }

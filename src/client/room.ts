@@ -8,8 +8,9 @@ import {
   TYPING_EVENT,
   type TypingData,
 } from '../protocol/frames.js';
-import { assertValid, type ClientError, closedError } from './client-error.js';
+import { assertValid, type ClientError, toJson } from './client-error.js';
 import { createEmitter } from './emitter.js';
+import { uniqueId } from './platform.js';
 import type { ReconnectingSocket } from './reconnecting-socket.js';
 import { createRecovery } from './recovery.js';
 import { type JoinGate, NO_TIMEOUT, type RequestQueue } from './request-queue.js';
@@ -43,8 +44,7 @@ export function createRoom(
   queue: RequestQueue,
   membership: Pick<Room, 'leave' | 'retry'>,
 ): ClientRoom {
-  // Throws for anything but JSON, before the join is sent.
-  JSON.stringify(info);
+  if (info !== undefined) toJson(info, 'info');
   const { settings } = socket;
   const events = createEmitter(socket.report);
   /** Events of the client, kept apart from those of the application because their names may be equal. */
@@ -77,7 +77,7 @@ export function createRoom(
   };
   const assertUsable = (): void => {
     if (error) throw error;
-    if (state === 'left') throw closedError();
+    if (state === 'left') throw socket.closedError();
   };
 
   const room: Room = {
@@ -108,13 +108,21 @@ export function createRoom(
     onTypingUsers: (handler) => on('typingUsers', handler),
     onState: (handler) => on('state', handler),
     async send(event, data, options = {}) {
-      const { echo, transient, key = settings.key() } = options;
+      const { echo, transient, key = uniqueId() } = options;
       assertValid(event && event[0] !== '$', 'event: empty, or begins with $');
       assertUsable();
       // Only a history recognizes a repeated key.
-      const isIdempotent = () => transient !== true && recovery.position() !== undefined;
-      const keep = transient === true ? false : undefined;
-      const body = JSON.stringify({ type: 'send', room: name, event, data, key, echo, keep });
+      const isIdempotent = () => !transient && !!recovery.position();
+      toJson(data, 'data');
+      const body = JSON.stringify({
+        type: 'send',
+        room: name,
+        event,
+        data,
+        key,
+        echo,
+        keep: !transient && undefined,
+      });
       return queue.request(() => body, options, self, isIdempotent) as Promise<SendResult>;
     },
     startTyping() {
@@ -125,9 +133,8 @@ export function createRoom(
     },
     async update(next) {
       assertUsable();
-      // Throws for anything but JSON, before anything is changed.
-      JSON.stringify(next);
       info = next ?? null;
+      toJson(info, 'info');
       await queue.request(() => JSON.stringify({ type: 'update', room: name, info }), NO_TIMEOUT, self);
     },
     history: ({ before, limit, ...options } = {}) =>
@@ -155,7 +162,7 @@ export function createRoom(
         type: 'join',
         room: name,
         since,
-        last: since === undefined ? last : undefined,
+        last: since ? undefined : last,
         info,
         members: wantsMembers || undefined,
       } as JoinFrame;
@@ -176,7 +183,7 @@ export function createRoom(
       if (joined()) setState('joining');
     },
     onClosed(refusal) {
-      const reason = refusal ?? closedError();
+      const reason = refusal ?? socket.closedError();
       error = refusal;
       typing.reset();
       typingUsers.clear();
@@ -200,7 +207,7 @@ export function createRoom(
       recovery.receive(frame);
       if (frame.type !== 'event') return;
       const { event, data, from } = frame;
-      if (event === TYPING_EVENT && from !== undefined && from !== socket.welcome()?.user) {
+      if (event === TYPING_EVENT && from && from !== socket.welcome()?.user) {
         typingUsers.update(from, (data as TypingData | null)?.ttl ?? 0);
       }
       events.emitEvent(frame);

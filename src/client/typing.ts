@@ -55,7 +55,7 @@ export function createTypingUsers(settings: TimerSettings, onChange: () => void)
     known?.clear();
     timers.delete(user);
     if (ttl > 0) {
-      const timer = known ?? createTimer(settings);
+      const timer = createTimer(settings);
       timer.set(ttl, () => update(user, 0));
       timers.set(user, timer);
     }

@@ -251,7 +251,6 @@ describe('coming back', () => {
         }
       },
     );
-    vi.stubGlobal('location', { href: 'about:srcdoc' });
     vi.stubGlobal('origin', 'https://chat.test');
     for (const [url, opened] of [
       ['wss://chat.test/ws?token=a', 'wss://chat.test/ws?token=a&since=p%2F1'],
@@ -403,5 +402,59 @@ test('options that can not be are refused at once', () => {
     expect(() => connect(options)).toThrow(expect.objectContaining({ code: 'INVALID' } as ClientError));
   }
   vi.stubGlobal('WebSocket', undefined);
-  expect(() => connect({ url })).toThrow(/WebSocket/);
+  expect(() => connect({ url })).toThrow('no global WebSocket: pass `WebSocket` from ws');
+  expect(() => connect({ WebSocket } as never)).toThrow('url: must be a string or a function');
+});
+
+test('a call on a client that the server has closed is told the close code and the reason', async () => {
+  const all = new Harness();
+  const socket = await all.open();
+  const room = all.client.join('lobby');
+  const ready = failure(room.ready);
+  socket.end(4401, 'who are you?');
+  const text = 'the client is closed: 4401 who are you?';
+  expect(await ready).toMatchObject({ code: 'CLOSED', message: text });
+  expect(await failure(all.client.request('sum'))).toMatchObject({ code: 'CLOSED', message: text });
+  expect(await failure(room.send('message', 1))).toMatchObject({ code: 'CLOSED', message: text });
+});
+
+test('a call that times out without a connection is told why there is none', async () => {
+  const all = new Harness({ timeout: 1_000 });
+  const asking = failure(all.client.request('sum'));
+  await turn();
+  all.socket.emit('error', { message: 'connect ECONNREFUSED 127.0.0.1:1' });
+  all.clock.advance(1_000);
+  expect(await asking).toMatchObject({
+    code: 'TIMEOUT',
+    outcome: 'failed',
+    message: 'not connected: 1006 connect ECONNREFUSED 127.0.0.1:1',
+  });
+});
+
+test.each([
+  ['a Map', new Map([[1, 2]])],
+  ['a Set', new Set([1])],
+  ['NaN', Number.NaN],
+  ['a function', () => 1],
+  ['a BigInt', 1n],
+])('%s is refused as data, because JSON would change it', async (_, data) => {
+  const all = new Harness();
+  const socket = await all.open();
+  const room = all.client.join('lobby');
+  socket.answer('join', {});
+  const refusal = { code: 'INVALID', message: 'data: not JSON' };
+  expect(await failure(room.send('message', data))).toMatchObject(refusal);
+  expect(await failure(all.client.request('sum', data))).toMatchObject(refusal);
+  expect(socket.sent).toEqual([]);
+});
+
+test('an event without data is refused, a request without data is not', async () => {
+  const all = new Harness();
+  const socket = await all.open();
+  const room = all.client.join('lobby');
+  socket.answer('join', {});
+  expect(await failure(room.send('message', undefined))).toMatchObject({ code: 'INVALID' });
+  void all.client.request('sum').catch(() => {});
+  await turn();
+  expect(socket.sent).toMatchObject([{ type: 'request' }]);
 });
