@@ -27,8 +27,7 @@ export class ConnectionStore {
   readonly #listeners = new Listeners();
   #view = NO_CONNECTION;
   #lost: CloseInfo | Reconnecting | undefined;
-  #readers = 0;
-  #stop = () => {};
+  #listening = false;
 
   constructor(client: Client) {
     this.#client = client;
@@ -36,11 +35,8 @@ export class ConnectionStore {
 
   readonly subscribe = (listener: () => void): (() => void) => {
     const forget = this.#listeners.add(listener);
-    if (this.#readers++ === 0) this.#listen();
-    return () => {
-      forget();
-      if (--this.#readers === 0) this.#stop();
-    };
+    this.#listen();
+    return forget;
   };
 
   readonly snapshot = (): ConnectionView => {
@@ -51,20 +47,17 @@ export class ConnectionStore {
     return this.#view;
   };
 
+  /** Once and for the client's lifetime, so that components that mount later know why the connection is lost. */
   #listen(): void {
+    if (this.#listening) return;
+    this.#listening = true;
     const changed = () => this.#listeners.notify();
     const lose = (how: CloseInfo | Reconnecting) => {
       this.#lost = how;
       changed();
     };
-    const stops = [
-      this.#client.on('state', changed),
-      this.#client.on('reconnecting', lose),
-      this.#client.on('closed', lose),
-    ];
-    this.#lost = undefined;
-    this.#stop = () => {
-      for (const stop of stops) stop();
-    };
+    this.#client.on('state', changed);
+    this.#client.on('reconnecting', lose);
+    this.#client.on('closed', lose);
   }
 }

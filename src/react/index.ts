@@ -14,6 +14,6 @@ export type { TypingView } from './typing-store.js';
 export { useConnection } from './use-connection.js';
 export { type UseEventStreamOptions, useEventStream } from './use-event-stream.js';
 export { usePresence } from './use-presence.js';
-export { useRoom } from './use-room.js';
+export { useMember, useRoom, useRoomCount } from './use-room.js';
 export { useRoomEvent, useUserEvent } from './use-room-event.js';
 export { useTyping } from './use-typing.js';

@@ -25,6 +25,7 @@ export class RoomStore {
   readonly #log: TimelineRequest;
   readonly #first: RoomView;
   #view: RoomView;
+  #subscribed = false;
 
   constructor(
     registry: ClientRegistry | undefined,
@@ -43,13 +44,11 @@ export class RoomStore {
       members: NO_MEMBERS,
       hasOlder: false,
       error: undefined,
-      send: async (event: string, data: unknown, options?: SendOptions) =>
-        (await this.#room()).send(event, data, options),
-      update: async (info) => (await this.#room()).update(info),
-      loadOlder: async (limit) => {
-        const room = await this.#room();
-        return (await this.#shared?.log(log.key)?.loadOlder(room, limit)) ?? false;
-      },
+      send: (event: string, data: unknown, options?: SendOptions) =>
+        this.#call((room) => room.send(event, data, options)),
+      update: (info) => this.#call((room) => room.update(info)),
+      loadOlder: (limit) =>
+        this.#call(async (room) => (await this.#shared?.log(log.key)?.loadOlder(room, limit)) ?? false),
       retry: () => this.#shared?.retry(),
     };
     this.#view = this.#first;
@@ -59,7 +58,9 @@ export class RoomStore {
     if (this.#name === null || !this.#registry) return () => {};
     const shared = this.#registry.room(this.#name);
     shared.addTimeline(this.#log, this.#wish.last ?? 0);
-    return shared.acquire(this.#wish, listener);
+    const release = shared.acquire(this.#wish, listener);
+    this.#subscribed = true;
+    return release;
   };
 
   readonly snapshot = (): RoomView => {
@@ -89,11 +90,21 @@ export class RoomStore {
     return this.#name === null ? undefined : this.#registry?.known(this.#name);
   }
 
-  async #room(): Promise<Room> {
-    // An effect may say something right after the room was subscribed to, and before it is joined.
-    if (this.#shared && !this.#shared.room) await Promise.resolve();
-    const room = this.#shared?.room;
-    if (!room) throw new ClientError('CLOSED', 'there is no room');
-    return room;
+  /**
+   * Calls the room, and keeps it joined until the call settles: its component may unmount in the meantime ("send and
+   * close"). A child's effects run before the component subscribes; their calls open the room and wait for it.
+   */
+  async #call<T>(call: (room: Room) => Promise<T>): Promise<T> {
+    const hasUnmounted = this.#subscribed && !this.#shared;
+    if (this.#name === null || !this.#registry || hasUnmounted) {
+      throw new ClientError('CLOSED', 'the component is not in a room');
+    }
+    const shared = this.#registry.room(this.#name);
+    const release = shared.acquire(this.#wish, () => {});
+    try {
+      return await call(await shared.whenOpen());
+    } finally {
+      release();
+    }
   }
 }

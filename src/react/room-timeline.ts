@@ -3,6 +3,8 @@ import type { RoomDiscontinuity, TimelineEvent } from './types.js';
 
 const NONE: readonly never[] = [];
 const PAGE = 50;
+/** The largest page that the server sends. */
+const MAX_PAGE = 1_000;
 
 type TimelineInput = Pick<EventContext, 'event' | 'data'> & {
   readonly from?: string;
@@ -23,6 +25,8 @@ export class RoomTimeline {
   readonly #changed: () => void;
   readonly #positions = new Set<string>();
   #limit = 0;
+  /** How many past events the list begins with. */
+  #last = 0;
   /** How many events were fetched beyond the limit, because somebody wanted to see them. */
   #fetched = 0;
   #serial = 0;
@@ -37,9 +41,12 @@ export class RoomTimeline {
     this.#changed = changed;
   }
 
-  /** Keeps at least so many. */
-  raiseLimit(limit: number): void {
+  /** A component lists up to `limit` events and begins with the last `last` ones of `room`, now or once there is one. */
+  require(limit: number, last: number, room: Room | undefined): void {
     this.#limit = Math.max(this.#limit, limit);
+    if (last <= this.#last) return;
+    this.#last = last;
+    if (room) void this.#fill(room);
   }
 
   /** Whether there may be older events. */
@@ -49,6 +56,7 @@ export class RoomTimeline {
 
   /** Listens to a room; returns how to stop. */
   attach(room: Room): () => void {
+    void this.#fill(room);
     const stops = [
       room.on('*', (_, context) => this.#append(context)),
       room.onDiscontinuity((discontinuity) => this.#gap(discontinuity)),
@@ -58,11 +66,18 @@ export class RoomTimeline {
     };
   }
 
-  /** Begins with the last events of a room that is joined already. */
-  async fill(room: Room, last: number): Promise<void> {
+  /**
+   * Reads older events until the list has the last `#last` ones. The room itself begins with fewer of them when it was
+   * joined for another component, or when some of its events are not listed.
+   */
+  async #fill(room: Room): Promise<void> {
+    if (this.#last === 0) return;
     try {
       await room.ready;
-      await this.loadOlder(room, last);
+      while (
+        this.events.length < this.#last &&
+        (await this.loadOlder(room, this.#last - this.events.length))
+      );
     } catch (error) {
       // That the room was refused or left, its state tells.
       if (room.state === 'refused' || room.state === 'left') return;
@@ -82,18 +97,29 @@ export class RoomTimeline {
   }
 
   async #load(room: Room, limit: number): Promise<boolean> {
-    const before = this.#oldest;
-    const { events, more } = await room.history({ limit, ...(before !== undefined && { before }) });
-    // Where nothing was heard before, the page may hold what was heard meanwhile, or is still to be: once is enough.
-    const older = events.filter((heard) => this.#shouldInclude(heard)).reverse();
-    const oldest = events.at(-1)?.position;
+    let missing = limit;
+    // A page may hold events that are not listed: `limit` counts those that are.
+    while (missing > 0 && !this.#exhausted) {
+      const before = this.#oldest;
+      const pageSize = this.#names ? MAX_PAGE : missing;
+      const { events, more } = await room.history({
+        limit: pageSize,
+        ...(before !== undefined && { before }),
+      });
+      const listed = events.filter((event) => this.#shouldInclude(event));
+      const older = listed.slice(0, missing);
+      // The rest of a page with more listed events than asked for is read again.
+      const oldest = (listed.length > older.length ? older : events).at(-1)?.position;
+      if (oldest !== undefined) this.#oldest = oldest;
+      this.#exhausted = !more && listed.length === older.length;
+      this.#fetched += older.length;
+      missing -= older.length;
+      // Without an older position the page may overlap with events that arrived meanwhile: each is listed once.
+      this.events = [...older.reverse().map((event) => this.#entry(event)), ...this.events];
+    }
     this.error = undefined;
-    if (oldest !== undefined) this.#oldest = oldest;
-    this.#exhausted = !more;
-    this.#fetched += older.length;
-    this.events = [...older.map((heard) => this.#entry(heard)), ...this.events];
     this.#changed();
-    return more;
+    return !this.#exhausted;
   }
 
   #append(heard: EventContext): void {
@@ -129,7 +155,8 @@ export class RoomTimeline {
   #trim(): boolean {
     const surplus = this.#loading ? 0 : this.events.length - this.#limit - this.#fetched;
     if (surplus <= 0) return false;
-    const gone = new Set<string | undefined>();
+    // A gap before the first event is older than the list, too.
+    const gone = new Set<string | undefined>([undefined]);
     for (const { key, position } of this.events.slice(0, surplus)) {
       gone.add(key);
       if (position !== undefined) this.#positions.delete(position);

@@ -62,7 +62,7 @@ export class SharedRoom {
         room.onTypingUsers(changed),
         room.onMembers(() => {
           count();
-          changed();
+          this.#changedSoon();
         }),
       ];
       return () => {
@@ -82,6 +82,13 @@ export class SharedRoom {
     };
   }
 
+  /** The room, once it is opened. To be called while the room is held. */
+  async whenOpen(): Promise<Room> {
+    // It is opened in a microtask after `acquire`, together with the wishes of all components of a render.
+    while (!this.room) await Promise.resolve();
+    return this.room;
+  }
+
   /** Does something with the room now or when there is one, and with each that takes its place; returns how to undo it. */
   attach(attach: (room: Room) => () => void): () => void {
     const attachment: Attachment = { attach };
@@ -95,14 +102,16 @@ export class SharedRoom {
 
   /** Collects events from now on; as long as the room is held at all, so that whoever comes back finds them. */
   addTimeline({ key, names, limit }: TimelineRequest, last: number): void {
-    const log = this.#logs.get(key) ?? new RoomTimeline(names, () => this.#listeners.notify());
-    log.raiseLimit(limit);
+    const log = this.#logs.get(key) ?? new RoomTimeline(names, () => this.#changedSoon());
+    log.require(limit, last, this.room);
     if (this.#logs.has(key)) return;
     this.#logs.set(key, log);
-    const { room } = this;
     this.attach((each) => log.attach(each));
-    // Too late for what the room begins with.
-    if (room && last > 0) void log.fill(room, last);
+  }
+
+  /** Shows a burst of changes in one render. While the room is being joined, its next state shows them. */
+  #changedSoon(): void {
+    if (this.room?.state !== 'joining') this.#listeners.notifySoon();
   }
 
   /** What was collected. */
@@ -110,12 +119,9 @@ export class SharedRoom {
     return this.#logs.get(key);
   }
 
-  /** Asks again for a room that was refused. */
+  /** Asks again for a room that was refused: it resumes where its lists end. */
   retry(): void {
-    if (this.room?.state !== 'refused') return;
-    this.#leave();
-    this.#open();
-    this.#listeners.notify();
+    this.room?.retry();
   }
 
   get error(): ClientError | undefined {

@@ -44,6 +44,8 @@ export interface UseRoomOptions {
   readonly members?: boolean | undefined;
   /** The names of the events to list. @default all */
   readonly events?: readonly string[] | undefined;
+  /** False: as with the name null, there is no room. @default true */
+  readonly enabled?: boolean | undefined;
   /** How many events to list, at least 1; older ones that are loaded come on top. @default 200, or `last` if that is more */
   readonly limit?: number | undefined;
 }
@@ -81,6 +83,6 @@ export interface RoomView<E extends object = EventMap> {
    * @throws {ClientError} (rejects) As `Room.history`; `CLOSED` while there is no room.
    */
   readonly loadOlder: (limit?: number) => Promise<boolean>;
-  /** Asks again for a room that was refused; does nothing otherwise. */
+  /** Asks again for a room that was refused: its list goes on where it ends. Does nothing otherwise. */
   readonly retry: () => void;
 }

@@ -1,5 +1,5 @@
 import { useMemo, useSyncExternalStore } from 'react';
-import type { EventMap } from '../client/index.js';
+import type { EventMap, MemberInfo } from '../client/index.js';
 import { useRegistry } from './context.js';
 import { RoomStore } from './room-store.js';
 import type { RoomView, UseRoomOptions } from './types.js';
@@ -23,10 +23,20 @@ import { assertLimit, assertRoomName, parseNamesKey, toNamesKey } from './valida
  */
 export function useRoom<E extends object = EventMap>(
   name: string | null,
-  options: UseRoomOptions = {},
-): RoomView<E> {
+  options?: UseRoomOptions,
+): RoomView<E>;
+/** As above, but returns what `select` makes of the view: the component renders only when that has changed. */
+export function useRoom<E extends object = EventMap, S = unknown>(
+  name: string | null,
+  options: UseRoomOptions & { readonly select: (view: RoomView<E>) => S },
+): S;
+export function useRoom(
+  roomName: string | null,
+  options: UseRoomOptions & { readonly select?: (view: RoomView) => unknown } = {},
+): unknown {
   const registry = useRegistry();
-  const { last = 0, info, events, limit = Math.max(200, last) } = options;
+  const { last = 0, info, events, limit = Math.max(200, last), enabled = true, select } = options;
+  const name = enabled ? roomName : null;
   const members = options.members === true;
   assertRoomName(name);
   assertLimit(limit);
@@ -37,6 +47,40 @@ export function useRoom<E extends object = EventMap>(
     JSON.stringify(info);
     return new RoomStore(registry, name, { last, info, members }, { key, names: parseNamesKey(key), limit });
   }, [registry, name, key, members, limit]);
-  const view = useSyncExternalStore(store.subscribe, store.snapshot, store.serverSnapshot);
-  return view as unknown as RoomView<E>;
+  const getSnapshot = useMemo(() => selectFrom(store.snapshot, select), [store, select]);
+  const getServerSnapshot = useMemo(() => selectFrom(store.serverSnapshot, select), [store, select]);
+  return useSyncExternalStore(store.subscribe, getSnapshot, getServerSnapshot);
+}
+
+/** The members of a room: how many users are in it. Renders only when that changes. */
+export function useRoomCount(room: string | null): number {
+  return useRoom(room, { members: true, events: NONE, select: countMembers });
+}
+
+/** One user's membership in a room; undefined while the user is not in it. Renders only when that changes. */
+export function useMember(room: string | null, userId: string): MemberInfo | undefined {
+  return useRoom(room, {
+    members: true,
+    events: NONE,
+    select: ({ members }: RoomView) => members.get(userId),
+  });
+}
+
+const NONE: readonly string[] = [];
+const countMembers = ({ members }: RoomView): number => members.size;
+
+/** Selects once per view, so that the result is the same until the view changes. */
+function selectFrom<S>(
+  getView: () => RoomView,
+  select: ((view: RoomView) => S) | undefined,
+): () => S | RoomView {
+  if (!select) return getView;
+  let view: RoomView | undefined;
+  let selected: S;
+  return () => {
+    const next = getView();
+    if (next !== view) selected = select(next);
+    view = next;
+    return selected;
+  };
 }

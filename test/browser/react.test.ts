@@ -278,15 +278,15 @@ describe('useRoom', () => {
     const typing = { id: 'typing', hook: 'typing', room } as const;
     const options = { last: 4, events: ['message', 'other'] };
     await alice.show(typing, { id: 'a', hook: 'room', room, options });
-    await lists('a', [3, 4, 5]);
+    await lists('a', [2, 3, 4, 5]);
     await say(101, 102, room, 'noise');
     await say(6, 8);
-    await lists('a', [3, 4, 5, 6, 7]);
+    await lists('a', [2, 3, 4, 5, 6, 7]);
     // The list goes on while nobody looks at it.
     await alice.show(typing);
     await say(8, 9);
     await alice.show(typing, { id: 'b', hook: 'room', room, options });
-    await lists('b', [3, 4, 5, 6, 7, 8]);
+    await lists('b', [2, 3, 4, 5, 6, 7, 8]);
   });
 
   test('a refused room says why, and can be asked for again', async () => {
@@ -304,6 +304,51 @@ describe('useRoom', () => {
     await say(0, 1);
     await lists('a', [0]);
     expect((await alice.see(({ errors }) => errors)).length).toBe(1);
+  });
+
+  test('a room that is refused on its return goes on where its list ends after retry', async () => {
+    await alice.show({ id: 'a', hook: 'room', room });
+    await stateOf('a', 'joined');
+    await say(0, 1);
+    await lists('a', [0]);
+    world.forbidden.add(room);
+    await cut(() => say(1, 2));
+    await stateOf('a', 'refused');
+    world.forbidden.delete(room);
+    await alice.see(({ views }) => (views.get('a') as RoomView).retry());
+    await say(2, 3);
+    await lists('a', [0, 1, 2]);
+    expect(await alice.see(({ views }) => (views.get('a') as RoomView).discontinuities.length)).toBe(0);
+  });
+
+  test('the last 100 events take at most 3 renders', async () => {
+    await say(0, 100);
+    await alice.show({ id: 'a', hook: 'room', room, options: { last: 100 } });
+    await lists('a', numbers(0, 100));
+    expect(await alice.see(({ changes }) => changes.get('a') ?? 0)).toBeLessThanOrEqual(3);
+  });
+
+  test('a send keeps the room joined when its component unmounts at once', async () => {
+    await alice.show({ id: 'a', hook: 'room', room });
+    await stateOf('a', 'joined');
+    const result = await alice.see(({ views, show }) => {
+      const sending = (views.get('a') as RoomView).send('message', 7);
+      show([]);
+      return sending.then(
+        () => 'sent',
+        (error) => error.code,
+      );
+    });
+    expect(result).toBe('sent');
+    await emptied(room);
+    const { messages } = await world.rooms.history(room, { limit: 1 });
+    expect(messages).toMatchObject([{ message: { data: 7 } }]);
+  });
+
+  test('a list that counts in an empty room has nothing older', async () => {
+    await alice.show({ id: 'a', hook: 'room', room, options: { last: 5 } });
+    await stateOf('a', 'joined');
+    await alice.until('the end of the history', ({ views }) => !(views.get('a') as RoomView).hasOlder);
   });
 
   test('a view is the same until something changes, whatever else is rendered', async () => {
