@@ -15,6 +15,8 @@ import type { RoomMember } from './types.js';
 export interface RoomWatch {
   /** A copy of the room's members now, by user id. */
   current(): Map<string, RoomMember>;
+  /** How many members the room has now. */
+  readonly size: number;
   /** Ends the watch: the handler is not called again. Idempotent; works detached. */
   close(): Promise<void>;
   /** Calls `close`, for `await using`. */
@@ -137,7 +139,14 @@ export class RoomPresence {
       close().catch(() => {});
       throw error;
     }
-    return { current: () => state.current(), close, [Symbol.asyncDispose]: close };
+    return {
+      current: () => state.current(),
+      get size() {
+        return state.size;
+      },
+      close,
+      [Symbol.asyncDispose]: close,
+    };
   }
 
   /** Reads run one after another. Of two at once, the one that started first might finish last and be stale. */

@@ -50,6 +50,10 @@ export class RoomWatchState {
     this.#reporter = reporter;
   }
 
+  get size(): number {
+    return this.#members.size;
+  }
+
   /** A copy of what is known now, by user id. */
   current(): Map<string, RoomMember> {
     return new Map([...this.#members].map(([userId, member]) => [userId, { ...member }]));

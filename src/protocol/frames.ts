@@ -37,8 +37,8 @@ export interface JoinFrame extends RequestFields {
   readonly last?: number;
   /** Shown to the other members. */
   readonly info?: unknown;
-  /** Send `members` frames. @default false */
-  readonly members?: boolean;
+  /** Send `members` frames; `'count'`: with the number of members only. @default false */
+  readonly members?: boolean | 'count';
 }
 
 /** Replaces the user's `info` in a joined room. */
@@ -250,8 +250,12 @@ export interface DiscontinuityFrame {
 export interface MembersFrame {
   readonly type: 'members';
   readonly room: string;
-  /** The list is complete and replaces the earlier one. */
+  /** Discard the earlier list: a complete list begins with this frame. Frames without `reset` add to it. */
   readonly reset?: boolean;
+  /** More frames of the same list follow. */
+  readonly more?: boolean;
+  /** The number of members, if the join asked for it only; `members` is empty then. */
+  readonly count?: number;
   readonly members: readonly MemberInfo[];
 }
 

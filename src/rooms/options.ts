@@ -60,8 +60,11 @@ export interface JoinOptions {
   last?: number;
   /** Shown to the other members of the room. @default null */
   info?: Json;
-  /** Send the peer the room's members and their changes. @default false */
-  members?: boolean;
+  /**
+   * Send the peer the room's members, in frames of up to 250, and their changes. `'count'`: send only how many members
+   * there are, whenever it changes. @default false
+   */
+  members?: boolean | 'count';
 }
 
 /** What `join` resolves with. */

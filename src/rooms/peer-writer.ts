@@ -14,6 +14,11 @@ export interface Peer {
   close(code: number, reason: string): void;
   /** Bytes that wait to be sent. A slow consumer is detected by them. */
   readonly bufferedAmount: number;
+  /**
+   * Calls `done` when the peer has received all frames that were sent before. Lists of members are paced by it; without
+   * it they are paced by `bufferedAmount`, which does not contain what waits in the network. @default none
+   */
+  confirm?(done: () => void): void;
   /** Encoder of the frames for this peer. @default the JSON of docs/protocol.md, as Buffers */
   readonly format?: FrameEncoder;
 }
@@ -65,6 +70,22 @@ export class PeerWriter {
   /** False after `end` or `close`: nothing is sent. */
   get open(): boolean {
     return this.#open;
+  }
+
+  /** Bytes that wait for the peer. Infinity for a peer whose `bufferedAmount` throws, which is closed. */
+  get bufferedBytes(): number {
+    return this.#bufferedBytes();
+  }
+
+  /** Calls `done` when the peer has received everything that was sent; at once for a peer that cannot tell. */
+  confirm(done: () => void): void {
+    if (!this.#open) return;
+    if (this.#peer.confirm === undefined) return done();
+    try {
+      this.#peer.confirm(done);
+    } catch (error) {
+      this.#closeFailed(error);
+    }
   }
 
   /** Sends a message of `room`, or of the user without one. A slow peer may not receive it. */
@@ -141,7 +162,6 @@ export class PeerWriter {
     }
   }
 
-  /** Infinity for a peer whose `bufferedAmount` throws, which is closed. */
   #bufferedBytes(): number {
     try {
       return this.#peer.bufferedAmount;

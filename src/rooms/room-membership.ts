@@ -17,7 +17,7 @@ export class RoomMembership {
   readonly #listener: ChannelListener;
   /** The user is a member of the presence room through this socket. */
   #present = false;
-  #receivesMembers = false;
+  #receivesMembers: boolean | 'count' = false;
   #tail: Promise<unknown>;
 
   /** Operations wait for those of `previous`, the socket's former membership of the room. */
@@ -53,9 +53,9 @@ export class RoomMembership {
         this.#present = true;
       }),
     ]);
-    if (!members || this.#receivesMembers) return;
-    await memberFeeds?.subscribe(this.#room, writer);
-    this.#receivesMembers = true;
+    if (members === false || this.#receivesMembers === true || this.#receivesMembers === members) return;
+    await memberFeeds?.subscribe(this.#room, writer, members === 'count');
+    this.#receivesMembers = members;
   }
 
   /** Leaves the room. `present`: also remove the user from the room's presence. */
@@ -69,7 +69,7 @@ export class RoomMembership {
     this.#present = false;
     await allOrFirstError([
       this.#listener.close(),
-      receivesMembers ? memberFeeds?.unsubscribe(this.#room, writer) : undefined,
+      receivesMembers !== false ? memberFeeds?.unsubscribe(this.#room, writer) : undefined,
       leavesPresence ? presence?.leave(this.#room, userId, id) : undefined,
     ]);
   }
@@ -78,7 +78,9 @@ export class RoomMembership {
 /** Throws unless `options` are valid for `join`; `prefix` comes before the option's name in the error. */
 export function assertJoinOptions(options: JoinOptions, prefix = ''): void {
   assertOptions('options', options, JOIN_OPTION_NAMES);
-  const { since, last } = options;
+  const { since, last, members = false } = options;
+  if (typeof members !== 'boolean' && members !== 'count')
+    throw new InvalidArgumentError(`${prefix}members`, "must be true, false or 'count'");
   if (since !== undefined && since !== 'earliest') assertPosition(`${prefix}since`, since);
   const count = numberOption(`${prefix}last`, last, 0, { min: 0, max: 1_000, integer: true });
   if (count > 0 && since !== undefined)

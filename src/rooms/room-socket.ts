@@ -95,7 +95,7 @@ export class RoomSocket {
     assertName('room', room);
     assertJoinOptions(options);
     this.#assertAttached();
-    if (options.members === true) this.#presence();
+    if (options.members !== undefined && options.members !== false) this.#presence();
     const previous = this.#memberships.get(room);
     const joined = previous?.desired === true;
     const membership = joined

@@ -22,6 +22,8 @@ const MAX_USERS = 1_000;
 const MAX_DEPTH = 100;
 
 const isBoolean: Check = (value) => (typeof value === 'boolean' ? undefined : 'must be true or false');
+const isBooleanOrCount: Check = (value) =>
+  typeof value === 'boolean' || value === 'count' ? undefined : 'must be true, false or "count"';
 const isName: Check = (value) => text(value, MAX_NAME_BYTES);
 const isPositionText: Check = (value) => text(value, MAX_POSITION_BYTES);
 const optional =
@@ -63,7 +65,7 @@ const FRAME_SCHEMAS = new Map<string, FrameSchema>(
       ['room', isName],
       ['since', optional(isPositionText)],
       ['last', optional(isIntegerBetween(0, 1_000))],
-      ['members', optional(isBoolean)],
+      ['members', optional(isBooleanOrCount)],
     ],
     update: [['room', isName]],
     leave: [['room', isName]],

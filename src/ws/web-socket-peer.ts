@@ -21,12 +21,16 @@ export class WebSocketPeer implements Peer {
   #heldBytes = 0;
   #closed = false;
   #closeDeadline: Timer | undefined;
+  /** Callbacks of `confirm` by the number in their ping, in order. */
+  readonly #unconfirmed = new Map<number, () => void>();
+  #pings = 0;
 
   /** Without `writer` frames are sent by the `send` of `ws`. */
   constructor(socket: ServerWebSocketLike, clock: Clock, writer?: FrameWriter) {
     this.#socket = socket;
     this.#clock = clock;
     this.#writer = writer;
+    socket.on('pong', (data: Buffer) => this.#onPong(String(data ?? '')));
   }
 
   get bufferedAmount(): number {
@@ -54,6 +58,14 @@ export class WebSocketPeer implements Peer {
     this.#heldBytes += frame.length;
   }
 
+  confirm(done: () => void): void {
+    if (this.#closed || this.#socket.readyState !== OPEN) return;
+    // `ws` writes the ping at once; the frames before it must not wait for the end of the tick.
+    this.#writer?.flush();
+    this.#unconfirmed.set(++this.#pings, done);
+    this.#socket.ping(String(this.#pings));
+  }
+
   /** Sends a frame to this connection only. */
   sendFrame(frame: ServerFrame): void {
     if (this.#socket.readyState !== OPEN) return;
@@ -70,9 +82,20 @@ export class WebSocketPeer implements Peer {
     for (const each of held) this.send(each);
   }
 
+  #onPong(data: string): void {
+    // A client may answer only the latest of several pings (RFC 6455, section 5.5.3), which may be a heartbeat's.
+    const latest = data === '' ? this.#pings : Number(data);
+    for (const [ping, done] of this.#unconfirmed) {
+      if (!(ping <= latest)) return;
+      this.#unconfirmed.delete(ping);
+      done();
+    }
+  }
+
   close(code: number, reason: string): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#unconfirmed.clear();
     this.#held = undefined;
     this.#heldBytes = 0;
     // A client that does not complete the closing handshake is cut off, and its buffers are freed.
@@ -99,6 +122,7 @@ export class WebSocketPeer implements Peer {
   end(): void {
     this.#closed = true;
     this.#held = undefined;
+    this.#unconfirmed.clear();
     this.#closeDeadline?.cancel();
   }
 }

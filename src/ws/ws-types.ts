@@ -24,8 +24,8 @@ export interface ServerWebSocketLike {
   readonly extensions?: string;
   /** Sends one message. */
   send(data: string | Buffer, options: { binary: boolean; compress: boolean }): void;
-  /** Sends a ping. */
-  ping(): void;
+  /** Sends a ping; the pong repeats `data`. */
+  ping(data?: string): void;
   /** Starts the closing handshake. */
   close(code: number, reason: string): void;
   /** Cuts the connection at once. */

@@ -154,6 +154,7 @@ export function roomsBehaviour(
         await scene.fenceUser(two, odd, peer);
         expect(peer.said(odd)).toEqual([odd]);
         expect(peer.said()).toEqual([odd]);
+        await until('the list', () => peer.of('members', odd).length > 0);
         expect(peer.of('members', odd)[0]).toMatchObject({ members: [{ user: odd, info: { odd } }] });
         expect(other.of('event')).toEqual([]);
         await two.rooms.disconnectUser(odd, odd);
@@ -392,6 +393,7 @@ export function roomsBehaviour(
       test('are sent first, then their changes, also to a peer that asks later', async () => {
         const { room, ann, bob, annId, bobId, annSocket, bobSocket } = await pair();
         await annSocket.join(room, { info: 'a', members: true });
+        await until('the list', () => ann.of('members').length > 0);
         expect(ann.of('members')).toEqual([
           { type: 'members', room, reset: true, members: [{ user: annId, info: 'a', sockets: 1 }] },
         ]);
@@ -403,6 +405,7 @@ export function roomsBehaviour(
           members: [{ user: bobId, info: 'b', sockets: 1 }],
         });
         await bobSocket.join(room, { members: true });
+        await until('the list', () => bob.of('members').length > 0);
         expect(bob.of('members')[0]).toMatchObject({ reset: true });
         expect(bob.of('members')[0]?.['members']).toHaveLength(2);
         await annSocket.leave(room);

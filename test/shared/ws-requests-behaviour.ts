@@ -149,6 +149,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
       test('shows members, their changes and their leaving', async () => {
         const { one, ann } = await pair();
         await ann.get({ type: 'join', room: 'den', info: { face: 1 }, members: true });
+        await ann.until(() => ann.of('members').length > 0, 'the list');
         expect(ann.of('members')).toEqual([
           { type: 'members', room: 'den', reset: true, members: [expect.objectContaining({ user: 'ann' })] },
         ]);
@@ -169,6 +170,20 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
           { user: 'cat', info: 'small', sockets: 1 },
           expect.objectContaining({ user: 'cat', sockets: 0 }),
         ]);
+      });
+
+      test('with members: "count" sends how many members there are, and nothing else of them', async () => {
+        const { one, ann } = await pair();
+        await ann.get({ type: 'join', room: 'den', members: 'count' });
+        await ann.until(() => ann.of('members').length > 0, 'the number');
+        const cat = await world.client(one, 'cat');
+        await cat.get({ type: 'join', room: 'den' });
+        await ann.until(() => ann.of('members').length > 1, 'the next number');
+        expect(ann.of('members')).toEqual([
+          { type: 'members', room: 'den', count: 1, members: [] },
+          { type: 'members', room: 'den', count: 2, members: [] },
+        ]);
+        expect(await cat.get({ type: 'join', room: 'den', members: 'all' })).toBe('INVALID');
       });
 
       test('is rejected beyond maxRooms, without calling authorize', async () => {

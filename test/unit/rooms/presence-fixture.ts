@@ -23,6 +23,10 @@ export class FakeRoomWatch implements RoomWatch {
     readonly handler: (change: RoomChange) => unknown,
   ) {}
 
+  get size(): number {
+    return this.members.size;
+  }
+
   current(): Map<string, RoomMember> {
     return new Map(this.members);
   }
@@ -118,18 +122,23 @@ export function presenceFixture() {
     const got: unknown[] = [];
     const peer = {
       bufferedAmount: 0,
-      send: (frame: string | Buffer) => void got.push(JSON.parse(String(frame))),
+      onSend: undefined as (() => void) | undefined,
+      confirm: undefined as unknown as (done: () => void) => void,
+      send: (frame: string | Buffer) => {
+        got.push(JSON.parse(String(frame)));
+        peer.onSend?.();
+      },
       close: () => {},
     };
     const counters = { delivered: 0, dropped: 0, closedSlow: 0 };
     const settings = {
       clock,
       reporter: new ErrorReporter(undefined),
-      maxBufferedBytes: 1,
+      maxBufferedBytes: 1_000_000,
       slowPeers: 'close',
       counters,
     } as const;
-    return { got, writer: new PeerWriter(peer, settings, () => {}) };
+    return { got, peer, writer: new PeerWriter(peer, settings, () => {}) };
   };
   return {
     presence,
