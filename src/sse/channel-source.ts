@@ -1,4 +1,4 @@
-import { assertPosition, ORIGIN, type Position } from '../history/position.js';
+import { assertPosition, isOrigin, type Position } from '../history/position.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertName, assertOptions, numberOption } from '../internal/validate.js';
 import { CloseCode } from '../protocol/close-codes.js';
@@ -77,7 +77,7 @@ export class ChannelSource implements StreamSource {
   async #startChannel(each: StreamedChannel, sink: StreamSink): Promise<void> {
     const { channel, name, tracked, resume, history, sharded } = each;
     // An empty history proves nothing if the channel's messages may be published without history.
-    const unknown = resume.since === ORIGIN && history !== 'always';
+    const unknown = resume.since !== undefined && isOrigin(resume.since) && history !== 'always';
     if (resume.lost || unknown) sendDiscontinuity(sink, { channel: name }, 'reconnected', tracked);
     const since = await this.#catchUp(each, sink);
     if (!sink.open) return;

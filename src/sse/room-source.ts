@@ -1,4 +1,4 @@
-import { ORIGIN } from '../history/position.js';
+import { isOrigin } from '../history/position.js';
 import type { Json } from '../internal/codec.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertName, assertOptions } from '../internal/validate.js';
@@ -70,7 +70,7 @@ export class RoomSource implements StreamSource {
   async start(sink: StreamSink): Promise<Record<string, Json>> {
     for (const [room, { tracked, resume }] of this.#cursors) {
       // Without history, the position of an empty room says nothing about messages since.
-      const unknown = resume.since === ORIGIN && !this.#rooms.hasHistory;
+      const unknown = resume.since !== undefined && isOrigin(resume.since) && !this.#rooms.hasHistory;
       if (resume.lost || unknown)
         sendDiscontinuity(sink, room === undefined ? {} : { room }, 'reconnected', tracked);
     }
