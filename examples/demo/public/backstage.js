@@ -48,10 +48,11 @@ export class Backstage {
 
   /** Adds the events of the client's connection to the timeline. */
   follow(client) {
-    client.on('open', ({ again }) => {
-      const after = again ? ` after ${seconds(Date.now() - this.#brokenAt)}` : '';
+    client.on('open', ({ reconnected }) => {
+      const after = reconnected ? ` after ${seconds(Date.now() - this.#brokenAt)}` : '';
       this.#brokenAt = undefined;
-      this.addEntry('good', again ? `Back, on ${this.#node}${after}` : `Connected to ${this.#node}`);
+      const text = reconnected ? `Back, on ${this.#node}${after}` : `Connected to ${this.#node}`;
+      this.addEntry('good', text);
     });
     client.on('reconnecting', ({ attempt, delay, code, reason }) => {
       const why = reason ? `${code}, ${reason}` : code;
