@@ -8,7 +8,6 @@ import {
   type PresenceService,
   type Subscription,
 } from '../../src/index.js';
-import { partitionOf } from '../../src/presence/keys.js';
 import { driverFor } from '../../src/redis/detect.js';
 import { createChaosDriver } from '../../src/testing/index.js';
 import { turn } from '../support/fake-clock.js';
