@@ -6,19 +6,18 @@ import type { MemberInfo } from '../protocol/frames.js';
 import type { PeerWriter } from './peer-writer.js';
 import { EncodedFrame } from './room-message.js';
 
-/** For how long changes of a room's members are collected into one frame, in ms: many join at once. */
+/** Changes of a room's members within this time, in ms, share one frame, because many users join at once. */
 const BATCH_WINDOW = 50;
 
-/** The members of one room, for the local peers that receive them. */
 class MemberFeed {
   readonly writers = new Set<PeerWriter>();
   readonly changed = new Map<string, MemberInfo>();
   watch: Promise<RoomWatch> | undefined;
-  /** The frame with all members; dropped at the next change. */
+  /** The frame with all members; `undefined` after a change. */
   snapshot: EncodedFrame | undefined;
 }
 
-/** One watch per room for all local peers that receive its members. */
+/** One watch per room, shared by all local peers that receive its members. */
 export class MemberFeeds {
   readonly #presence: PresenceService;
   readonly #clock: Clock;
@@ -29,7 +28,7 @@ export class MemberFeeds {
     this.#clock = clock;
   }
 
-  /** Sends the members of `room`, then their changes, until `unsubscribe`. */
+  /** Sends all members of `room`, then their changes. */
   async subscribe(room: string, writer: PeerWriter): Promise<void> {
     let feed = this.#feeds.get(room);
     if (feed === undefined) {
@@ -58,7 +57,7 @@ export class MemberFeeds {
     }
   }
 
-  /** Stops sending the members of `room`; the last peer ends the watch. */
+  /** The last peer ends the watch. */
   async unsubscribe(room: string, writer: PeerWriter): Promise<void> {
     const feed = this.#feeds.get(room);
     if (feed === undefined || !feed.writers.delete(writer) || feed.writers.size > 0) return;

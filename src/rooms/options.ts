@@ -7,19 +7,18 @@ import type { PresenceService } from '../presence/presence-service.js';
 import type { Status } from '../presence/types.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 
-/** What happens to a slow consumer: a peer that reads more slowly than messages arrive for it. */
+/** Policy for a slow consumer: a peer that reads more slowly than messages arrive. */
 export type SlowPeerPolicy = 'close' | 'drop';
 
 /** Options of a room service. */
 export interface RoomServiceOptions {
   /** Carries the messages. */
   pubsub: PubSubService;
-  /** Tracks users and room members. Without it rooms carry messages only. @default none */
+  /** Tracks users and room members. @default none: rooms carry messages only */
   presence?: PresenceService;
   /**
-   * How many messages of each room and user are stored, and for how long, so that a client that reconnects
-   * receives those it missed; `false` stores none.
-   * @default the last 100 for an hour
+   * How many messages of each room and user are stored, and for how long. Clients that reconnect receive those
+   * they missed; `false` stores none. @default the last 100 for an hour
    */
   history?: HistoryOptions | false;
   /** Use sharded channels (Redis 7), which are spread over the nodes of a Cluster. @default false */
@@ -27,8 +26,8 @@ export interface RoomServiceOptions {
   /** Bytes that may wait for a peer before it counts as slow. @default 1_048_576 */
   maxBufferedBytes?: number;
   /**
-   * Policy for slow peers. `close` ends the connection with 4508, on which clients reconnect and receive the
-   * messages they missed. `drop` drops messages, and sends the peer a discontinuity once it has caught up.
+   * Policy for slow peers. `close` ends the connection with 4508; the client reconnects and receives the
+   * messages it missed. `drop` drops messages, and sends the peer a discontinuity once it has caught up.
    * @default 'close'
    */
   slowPeers?: SlowPeerPolicy;
@@ -42,33 +41,33 @@ export interface RoomServiceOptions {
 export interface AttachOptions {
   /** Id of the user. */
   userId: string;
-  /** Id of the connection; must be unique. @default a random one */
+  /** Id of the connection, unique. @default a random one */
   socketId?: string;
   /** First status of the socket. @default 'online' */
   status?: Status;
   /** Shown with the socket in `PresenceData.sockets`. @default nothing */
   meta?: Json;
-  /** First send the messages to the user after this position. @default only new messages */
+  /** Sends the messages to the user after this position first. @default only new messages */
   since?: Position;
 }
 
 /** Options of `join`. */
 export interface JoinOptions {
-  /** First send the messages after this position, or every stored one. @default only new messages */
+  /** Sends the messages after this position, or all stored ones, first. @default only new messages */
   since?: Position | 'earliest';
-  /** First send this many of the last messages, up to 1,000; cannot be combined with `since`. @default 0 */
+  /** Sends this many of the last messages first, up to 1,000; not together with `since`. @default 0 */
   last?: number;
   /** Shown to the other members of the room. @default null */
   info?: Json;
-  /** Send the peer the room's members and their changes. @default false */
+  /** Sends the peer the room's members and their changes. @default false */
   members?: boolean;
 }
 
-/** What `join` resolves with. */
+/** Result of `join`. */
 export interface JoinResult {
   /**
-   * Position in the room's history when `join` resolves: messages sent to the peer in the meantime are
-   * included. `undefined` without history; with `since: 'earliest'` possibly until the first message.
+   * Position in the room's history, after the messages that the peer has received. `undefined` without history;
+   * with `since: 'earliest'` possibly until the first message.
    */
   readonly position: Position | undefined;
 }
@@ -77,11 +76,10 @@ export interface JoinResult {
 export interface BroadcastOptions {
   /** Id of a socket that must not receive the message. @default none */
   except?: string;
-  /** Id of the user who sends it. @default none: the server sends it */
+  /** Id of the user who sends it. @default none: the server */
   from?: string;
   /**
-   * Do not store the message in the history: a peer that is disconnected never receives it, and its loss is not
-   * reported as a discontinuity.
+   * Does not store the message: a disconnected peer never receives it, and no discontinuity reports its loss.
    * @default false
    */
   transient?: boolean;
@@ -91,17 +89,16 @@ export interface BroadcastOptions {
 
 /** Options of `detach`. */
 export interface DetachOptions {
-  /** Skip the grace period: the user has logged out. @default false */
+  /** Skips the grace period: the user has logged out. @default false */
   immediate?: boolean;
   /**
-   * Leave the socket to `PresenceService.close({ handoff: true })`: this process ends, and the client
-   * reconnects to another one.
-   * @default false
+   * Leaves the socket to `PresenceService.close({ handoff: true })`: this process ends, and the client
+   * reconnects to another one. @default false
    */
   handoff?: boolean;
 }
 
-/** Counters since the service was created, and gauges of the current state. */
+/** Counters since the start, and gauges of the current state. */
 export interface RoomServiceStats {
   /** Attached peers. */
   sockets: number;

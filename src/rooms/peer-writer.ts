@@ -6,44 +6,39 @@ import { CloseCode } from '../protocol/close-codes.js';
 import type { DetachOptions, SlowPeerPolicy } from './options.js';
 import { EncodedFrame, type FrameEncoder, jsonEncoder } from './room-message.js';
 
-/** One connection to a user on any transport: a WebSocket, an event stream, a test's array. */
+/** One connection of a user on any transport: a WebSocket, an event stream, an array in a test. */
 export interface Peer {
-  /** Sends a frame, encoded by `format`. Called for every message: it must neither wait nor parse. */
+  /** Sends a frame, encoded by `format`. It runs for every message, so it must neither wait nor parse. */
   send(frame: string | Buffer): void;
-  /** Ends the connection; `code` is one of the protocol's close codes. */
+  /** Ends the connection; `code` is a close code of the protocol. */
   close(code: number, reason: string): void;
-  /** Bytes that wait to be sent. A slow consumer is detected by them. */
+  /** Bytes that wait to be sent; too many mark a slow consumer. */
   readonly bufferedAmount: number;
   /** Encoder of the frames for this peer. @default the JSON of docs/protocol.md, as Buffers */
   readonly format?: FrameEncoder;
 }
 
-/** Settings that all writers of one service share. */
 export interface PeerWriterSettings {
   readonly clock: Clock;
   readonly reporter: ErrorReporter;
-  /** Bytes that may wait for a peer before it counts as slow. */
   readonly maxBufferedBytes: number;
   readonly slowPeers: SlowPeerPolicy;
   readonly counters: PeerWriterCounters;
 }
 
-/** Counters that all writers of one service share. */
 export interface PeerWriterCounters {
-  /** Messages sent to peers. */
   delivered: number;
   /** Messages that slow peers did not receive. */
   dropped: number;
-  /** Peers closed as slow consumers. */
   closedSlow: number;
 }
 
-/** How often a slow peer's buffer is checked, in ms. */
+/** Interval in ms at which a slow peer's buffer is checked. */
 const DRAIN_CHECK_INTERVAL = 250;
-/** A peer with this many times `maxBufferedBytes` waiting does not read at all: it is closed under either policy. */
+/** With this many times `maxBufferedBytes` waiting, a peer does not read at all; either policy closes it. */
 const MAX_BUFFER_FACTOR = 4;
 
-/** Sends frames to one peer, and applies the slow-peer policy, so that a slow peer does not delay the others. */
+/** Sends frames to one peer, and applies the slow-peer policy, so that a slow peer does not delay others. */
 export class PeerWriter {
   readonly #peer: Peer;
   readonly #encoder: FrameEncoder;
@@ -54,7 +49,7 @@ export class PeerWriter {
   #droppedSince: Map<string | undefined, number> | undefined;
   #timer: Timer | undefined;
 
-  /** `onClose` is called once, when the writer closes the peer. */
+  /** `onClose` runs once, when the writer closes the peer. */
   constructor(peer: Peer, settings: PeerWriterSettings, onClose: (options: DetachOptions) => void) {
     this.#peer = peer;
     this.#encoder = peer.format ?? jsonEncoder;
@@ -62,12 +57,12 @@ export class PeerWriter {
     this.#onClose = onClose;
   }
 
-  /** False after `end` or `close`: nothing is sent. */
+  /** False after `end` or `close`. */
   get open(): boolean {
     return this.#open;
   }
 
-  /** Sends a message of `room`, or of the user without one. A slow peer may not receive it. */
+  /** `room` is `undefined` for a message to the user. A slow peer may not receive it. */
   sendMessage(room: string | undefined, frame: EncodedFrame): void {
     if (!this.#open) return;
     const { maxBufferedBytes, slowPeers, counters } = this.#settings;
@@ -83,8 +78,8 @@ export class PeerWriter {
   }
 
   /**
-   * Sends the position of a message that the peer does not receive. While messages before it are dropped,
-   * nothing is sent: the peer would skip them when it recovers.
+   * Sends the position of a message that the peer does not receive, unless messages before it were dropped: the
+   * peer would skip them when it recovers.
    */
   sendPosition(room: string | undefined, position: Position): void {
     if (this.#droppedSince !== undefined) this.#checkDrained();
@@ -93,29 +88,27 @@ export class PeerWriter {
     this.sendNotice(EncodedFrame.notice({ type: 'position', ...roomField, position }));
   }
 
-  /** Sends a frame that must not be dropped; a peer that does not read at all is closed instead. */
+  /** Sends a frame that must not be dropped; closes a peer that does not read at all. */
   sendNotice(frame: EncodedFrame): void {
     if (!this.#open) return;
     if (this.#bufferedBytes() > MAX_BUFFER_FACTOR * this.#settings.maxBufferedBytes) return this.#closeSlow();
     this.#send(frame);
   }
 
-  /** Forgets dropped messages of a room that the peer has left. */
+  /** The peer has left the room, so its dropped messages no longer matter. */
   clearDropped(room: string | undefined): void {
     if (this.#droppedSince?.delete(room) === true && this.#droppedSince.size === 0) this.#stopDropping();
   }
 
-  /** Stops sending; the connection stays open. */
   end(): void {
     this.#open = false;
     this.#stopDropping();
   }
 
-  /** Stops sending and ends the connection. */
   close(code: number, reason: string, options: DetachOptions = {}): void {
     if (!this.#open) return;
     this.end();
-    // Before `peer.close`, which may report the end synchronously and so detach without these options.
+    // Before `peer.close`, which may report the end synchronously and detach without these options.
     this.#onClose(options);
     try {
       this.#peer.close(code, reason);
@@ -141,7 +134,7 @@ export class PeerWriter {
     }
   }
 
-  /** Infinity for a peer whose `bufferedAmount` throws, which is closed. */
+  /** Closes a peer whose `bufferedAmount` throws, and returns Infinity. */
   #bufferedBytes(): number {
     try {
       return this.#peer.bufferedAmount;
@@ -172,7 +165,7 @@ export class PeerWriter {
     if (!this.#droppedSince.has(room)) this.#droppedSince.set(room, clock.now());
   }
 
-  /** Without a timer, a peer in quiet rooms would never be notified of the gap. */
+  /** Without a timer, a peer in quiet rooms would not be notified of the gap. */
   #scheduleDrainCheck(): void {
     const check = () => {
       this.#checkDrained();
