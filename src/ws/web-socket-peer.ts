@@ -5,14 +5,14 @@ import { type FrameEncoder, jsonEncoder } from '../rooms/room-message.js';
 import { type FrameWriter, OPEN } from './frame-writer.js';
 import type { ServerWebSocketLike } from './ws-types.js';
 
-/** Compressed messages would wait for zlib inside `ws`, where they count as not read by the peer. */
+/** Compressed messages would wait for zlib inside `ws`, where they count as unread by the peer. */
 const TEXT_FRAME = { binary: false, compress: false };
 /** Bytes of text that fit into a close frame (RFC 6455, section 5.5). */
 const MAX_REASON_BYTES = 123;
-/** How long the closing handshake may take, in ms: bounds how long a slow peer's buffers are kept. */
+/** Limit of the closing handshake, in ms: bounds how long a slow peer's buffers are kept. */
 const CLOSE_TIMEOUT = 5_000;
 
-/** A WebSocket as a peer. Frames sent before `welcome` are held and follow it. */
+/** Frames sent before `welcome` are held and follow it. */
 export class WebSocketPeer implements Peer {
   readonly #socket: ServerWebSocketLike;
   readonly #clock: Clock;
@@ -22,7 +22,7 @@ export class WebSocketPeer implements Peer {
   #closed = false;
   #closeDeadline: Timer | undefined;
 
-  /** Without `writer` frames are sent by the `send` of `ws`. */
+  /** Without `writer`, `ws` sends the frames. */
   constructor(socket: ServerWebSocketLike, clock: Clock, writer?: FrameWriter) {
     this.#socket = socket;
     this.#clock = clock;
@@ -42,7 +42,7 @@ export class WebSocketPeer implements Peer {
     return this.#heldBytes > 0;
   }
 
-  /** True from `close` on: nothing is sent, and incoming messages are ignored. */
+  /** After `close`, nothing is sent, and incoming messages are ignored. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -54,14 +54,13 @@ export class WebSocketPeer implements Peer {
     this.#heldBytes += frame.length;
   }
 
-  /** Sends a frame to this connection only. */
   sendFrame(frame: ServerFrame): void {
     if (this.#socket.readyState !== OPEN) return;
     const text = JSON.stringify(frame);
     this.send(this.#writer === undefined ? text : this.#writer.encoder.encode(text));
   }
 
-  /** Sends the first frame, then the held ones. */
+  /** Sends `frame`, then the held frames. */
   welcome(frame: ServerFrame): void {
     const held = this.#held ?? [];
     this.#held = undefined;
@@ -75,7 +74,7 @@ export class WebSocketPeer implements Peer {
     this.#closed = true;
     this.#held = undefined;
     this.#heldBytes = 0;
-    // A client that does not complete the closing handshake is cut off, and its buffers are freed.
+    // Cuts off a client that does not complete the closing handshake, which frees its buffers.
     const onDeadline = () => this.#socket.terminate();
     this.#closeDeadline = this.#clock.after(CLOSE_TIMEOUT, onDeadline, { keepAlive: false });
     this.#writer?.flush();
@@ -86,7 +85,7 @@ export class WebSocketPeer implements Peer {
       this.#socket.terminate();
       throw error;
     }
-    // While reading is paused, the client's close frame would never be read.
+    // While reading is paused, the client's close frame would not be read.
     this.#socket.resume();
   }
 
@@ -95,7 +94,6 @@ export class WebSocketPeer implements Peer {
     this.#writer.write(frame as Buffer);
   }
 
-  /** The connection has ended. */
   end(): void {
     this.#closed = true;
     this.#held = undefined;
