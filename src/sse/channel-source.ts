@@ -20,24 +20,22 @@ import { STREAM_CHANNEL_NAMES } from './option-names.js';
 import type { ChannelStreamOptions, StreamChannel } from './options.js';
 import { type StreamSink, type StreamSource, sendDiscontinuity } from './stream-source.js';
 
-/** One channel of a stream, its options resolved. */
 interface StreamedChannel {
   readonly channel: StreamChannel['channel'];
   readonly name: string;
   readonly event: string;
   readonly tracked: TrackedPosition;
   readonly resume: ResumePoint;
-  /** Whether its messages have history. Only a channel's definition is certain. */
+  /** Whether its messages have history; only a channel's definition is certain. */
   readonly history: 'always' | 'perhaps' | 'never';
   readonly since: StreamChannel['since'];
   readonly last: number;
   readonly sharded: boolean | undefined;
 }
 
-/** Encoded events by message: streams that use the same event name share one encoding. */
+/** Encoded events by message: streams with the same event name share them. */
 const encodedEvents = new WeakMap<MessageContext, { readonly event: string; readonly bytes: Buffer }>();
 
-/** Streams channels directly from pub/sub. */
 export class ChannelSource implements StreamSource {
   readonly positions: StreamPositions;
   readonly isResumed: boolean;
@@ -76,7 +74,7 @@ export class ChannelSource implements StreamSource {
 
   async #startChannel(each: StreamedChannel, sink: StreamSink): Promise<void> {
     const { channel, name, tracked, resume, history, sharded } = each;
-    // An empty history proves nothing if the channel's messages may be published without history.
+    // An empty history proves nothing if messages may be published without history.
     const unknown = resume.since === ORIGIN && history !== 'always';
     if (resume.lost || unknown) sendDiscontinuity(sink, { channel: name }, 'reconnected', tracked);
     const since = await this.#catchUp(each, sink);
@@ -94,13 +92,13 @@ export class ChannelSource implements StreamSource {
       },
     );
     this.#subscriptions.push(subscription);
-    // Without history there is no position; keep the one that messages may have set already.
+    // Without history there is no position; keep the one that messages may have set.
     tracked.position = subscription.position ?? tracked.position;
   }
 
   /**
    * Sends missed messages page by page, and waits for the client to read each page. Resolves with the position
-   * from which to continue live.
+   * for the live subscription.
    */
   async #catchUp(each: StreamedChannel, sink: StreamSink): Promise<Position | 'latest' | undefined> {
     const { channel, name, tracked, resume, history, last } = each;

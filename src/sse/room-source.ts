@@ -19,13 +19,12 @@ import type { RoomStreamOptions, StreamRoom, StreamUser } from './options.js';
 import { positionUpdateOf, sseEncoder } from './sse-encoder.js';
 import { type StreamSink, type StreamSource, sendDiscontinuity } from './stream-source.js';
 
-/** The client's cursor in one room, or in the messages to its user. */
 interface RoomCursor {
   readonly tracked: TrackedPosition;
   readonly resume: ResumePoint;
 }
 
-/** Streams rooms, with the reader as their member, and messages to the user. */
+/** Streams rooms, with the reader as member, and messages to the user. */
 export class RoomSource implements StreamSource {
   readonly positions: StreamPositions;
   readonly isResumed: boolean;
@@ -69,7 +68,7 @@ export class RoomSource implements StreamSource {
 
   async start(sink: StreamSink): Promise<Record<string, Json>> {
     for (const [room, { tracked, resume }] of this.#cursors) {
-      // Without history, the position of an empty room says nothing about messages since.
+      // Without history, the position of an empty room says nothing about later messages.
       const unknown = resume.since === ORIGIN && !this.#rooms.hasHistory;
       if (resume.lost || unknown)
         sendDiscontinuity(sink, room === undefined ? {} : { room }, 'reconnected', tracked);
@@ -97,7 +96,7 @@ export class RoomSource implements StreamSource {
   }
 
   async #join(socket: RoomSocket, { room, since, last, ...rest }: StreamRoom): Promise<void> {
-    // A position that the client has replaces the beginning for new clients.
+    // The client's position replaces the beginning for new clients.
     const resumeAt = this.#cursors.get(room)?.resume.since;
     const begin = resumeAt === undefined ? { since, last } : { since: resumeAt, last: undefined };
     const { position } = await socket.join(room, {
@@ -125,7 +124,7 @@ export class RoomSource implements StreamSource {
     };
   }
 
-  /** Sets where the client begins, unless a message has moved it already. */
+  /** Keeps a position that a message has set already. */
   #setInitialPosition(room: string | undefined, position: string | undefined): void {
     const tracked = this.#cursors.get(room)?.tracked;
     if (tracked !== undefined) tracked.position ??= position;
