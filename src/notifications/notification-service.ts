@@ -31,7 +31,7 @@ import { createRequestHandlers, type NotificationRequestHandlers } from './reque
 
 const DAY = 86_400_000;
 const YEAR = 365 * DAY;
-/** Unread notifications are counted up to this number, because counting reads them. */
+/** Counting reads the unread notifications, so it stops at this number. */
 const MAX_COUNT = 100;
 
 /** Events that a user's sockets receive. */
@@ -39,8 +39,8 @@ const NOTIFICATION = 'notification';
 const READ = 'notification:read';
 
 /**
- * Notifications for users: sent to all their sockets now, and stored, to be listed, counted and acknowledged later.
- * The service has no connection or timer of its own, so there is nothing to close.
+ * Notifications for users: sent to all their sockets now, and stored to be listed, counted and acknowledged
+ * later. There is nothing to close: the service has no connection or timer of its own.
  *
  * @example
  * ```ts
@@ -66,7 +66,7 @@ export class NotificationService {
     assertErrorListener(onError);
     const { size, ttl } = resolveHistoryOptions(history);
     const markTtl = Math.max(YEAR, ttl);
-    // Longer than any read marker: a marker whose position is no longer known would make `unread` look incomplete.
+    // Longer than any read marker: a marker at an unknown position would make `unread` look incomplete.
     const positionTtl = history.positionTtl ?? markTtl + ttl;
     this.#rooms = rooms;
     this.#reporter = new ErrorReporter(onError);
@@ -78,19 +78,19 @@ export class NotificationService {
   }
 
   /**
-   * Stores a notification, then sends all sockets of the user the event `notification` with `{ id, at, data }`, `at`
-   * in ms since the epoch. If only sending fails, the error goes to `onError`, and the user finds the notification in
-   * the list. At-least-once: a client may receive one twice, with the same id.
+   * Stores a notification, then sends the user's sockets the event `notification` with `{ id, at, data }`, `at`
+   * in ms since the epoch. If only sending fails, the error goes to `onError`, and the list has the
+   * notification. At-least-once: a client may receive one twice, with the same id.
    *
-   * @throws {@link InvalidArgumentError} for a bad id or option, or data that is not JSON; and all errors of
-   * `PubSubService.publish`, whose `outcome` says whether it may have been stored.
+   * @throws {@link InvalidArgumentError} for a bad id or option, or data that is not JSON; all errors of
+   * `PubSubService.publish`, whose `outcome` shows whether it may have been stored.
    */
   async notify(userId: string, notification: Json, options: NotifyOptions = {}): Promise<NotifyResult> {
     const channel = this.#channelOf(userId);
     assertOptions('options', options, NOTIFY_OPTION_NAMES);
     const { idempotencyKey, live = true } = options;
     if (typeof live !== 'boolean') throw new InvalidArgumentError('live', 'must be true or false');
-    // Here, so that the error names this argument, not `publish`'s.
+    // Here, so that the error names this argument, not that of `publish`.
     encodeJson('notification', notification);
     const publishing = idempotencyKey === undefined ? {} : { idempotencyKey };
     const { position, duplicate = false } = await this.#rooms.pubsub.publish(
@@ -139,12 +139,13 @@ export class NotificationService {
   }
 
   /**
-   * Marks all notifications up to this one as read, and sends the user's sockets the event `notification:read` with
-   * `{ id }` if the marker has moved. The marker moves in one atomic step and never back, in whatever order devices acknowledge. An id
-   * beyond the newest marks the newest; an id older than all stored ones does nothing.
+   * Marks all notifications up to this one as read, and sends the user's sockets the event `notification:read`
+   * with `{ id }` if the marker has moved. The marker moves atomically and never back, so devices may
+   * acknowledge in any order. An id beyond the newest marks the newest; an id older than all stored ones does
+   * nothing. Idempotent.
    *
-   * @throws {@link InvalidArgumentError} for a bad id or option; and all errors of `PubSubService.history` and
-   * `publish`. It is idempotent.
+   * @throws {@link InvalidArgumentError} for a bad id or option; all errors of `PubSubService.history` and
+   * `publish`.
    */
   async acknowledge(
     userId: string,
@@ -156,7 +157,7 @@ export class NotificationService {
     assertOptions('options', options, ACKNOWLEDGE_OPTION_NAMES);
     const { except } = options;
     if (except !== undefined) assertName('except', except);
-    // Ids come from clients: only the position of a stored notification is ever marked.
+    // Ids come from clients, so only positions of stored notifications are marked.
     const { messages } = await this.#rooms.pubsub.history(channel, {
       reverse: true,
       before: positionAfter(id),
@@ -171,8 +172,8 @@ export class NotificationService {
   }
 
   /**
-   * Handlers of the requests `notifications.list`, `notifications.unread` and `notifications.acknowledge` of users'
-   * own sockets: the user is always the socket's. Bad input throws {@link InvalidArgumentError}.
+   * Handlers of `notifications.list`, `notifications.unread` and `notifications.acknowledge`, always for the
+   * socket's own user. Bad input throws {@link InvalidArgumentError}.
    */
   requestHandlers(): NotificationRequestHandlers {
     return createRequestHandlers(this);
@@ -190,11 +191,11 @@ export class NotificationService {
       limit: MAX_COUNT,
     });
     const count = messages.length;
-    // With a history of MAX_COUNT messages, further unread notifications are trimmed instead of being left to count.
+    // A history of MAX_COUNT messages trims further unread notifications, which then cannot be counted.
     return { count, capped: more || (count >= MAX_COUNT && !complete), complete };
   }
 
-  /** If rooms store messages, a repeated `notify` sends only what had not been sent. */
+  /** If rooms store messages, a repeated `notify` sends only messages not sent before. */
   #idempotencyOption(id: Position): BroadcastOptions {
     return this.#rooms.hasHistory ? { idempotencyKey: `${NOTIFICATION}:${id}` } : {};
   }

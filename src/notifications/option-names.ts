@@ -6,7 +6,7 @@ import type {
   NotifyOptions,
 } from './options.js';
 
-// The names of all options, so that a misspelt one is refused: the compiler keeps them complete.
+// The compiler keeps these names complete, so that a misspelt option is rejected.
 
 export const NOTIFICATION_SERVICE_OPTION_NAMES: OptionNames<NotificationServiceOptions> = {
   rooms: true,

@@ -6,10 +6,10 @@ import type { RoomService } from '../rooms/room-service.js';
 
 /** Options of a notification service. */
 export interface NotificationServiceOptions {
-  /** Room service that reaches the users' sockets; its pub/sub and presence services are used too. */
+  /** Room service for the users' sockets; its pub/sub and presence services are used too. */
   rooms: RoomService;
   /**
-   * How many notifications of each user are stored, and for how long. All services on one Redis must have the same
+   * How many notifications of each user are stored, and for how long. All services on one Redis need the same
    * value, because each call applies its own. @default the last 100 for 30 days
    */
   history?: HistoryOptions;
@@ -20,28 +20,28 @@ export interface NotificationServiceOptions {
 /** Options of `notify`. */
 export interface NotifyOptions {
   /**
-   * Stores repeated calls once, for 10 minutes: if `notify` has failed, call it again with the same key and the same
-   * content. At most 512 bytes. @default none
+   * Stores repeated calls once, for 10 minutes: if `notify` fails, repeat it with the same key and content. At
+   * most 512 bytes. @default none
    */
   idempotencyKey?: string;
   /** `false` only stores it: no socket receives it now. @default true */
   live?: boolean;
 }
 
-/** What `notify` resolves with, once the notification is stored. */
+/** Result of `notify`, once the notification is stored. */
 export interface NotifyResult {
   /** Id of the notification, for `acknowledge`. */
   readonly id: Position;
   /** True if the idempotency key was known: `id` is that of the earlier notification. */
   readonly duplicate: boolean;
   /**
-   * How many processes with sockets of the user received it; on a Cluster those of one node at most. 0 if there are
-   * none, if they had received it before, or if sending failed (see `onError`).
+   * Processes with sockets of the user that received it; on a Cluster those of one node at most. 0 also if they
+   * had received it before, or if sending failed (see `onError`).
    */
   readonly delivered: number;
   /**
-   * True if the user has sockets, invisible ones included, or is within the presence service's `grace`. If false, send
-   * a push message or mail. `undefined` without a presence service, or if reading it failed.
+   * True if the user has sockets, invisible ones included, or is within the presence service's `grace`. If
+   * false, send a push message or mail. `undefined` without a presence service, or if the read failed.
    */
   readonly online: boolean | undefined;
 }
@@ -70,13 +70,13 @@ export interface NotificationListOptions {
 export interface UnreadNotifications {
   /** The number; at most 100 are counted. */
   readonly count: number;
-  /** True if there are more than `count`, stored or no longer stored; only with the maximum `count`. */
+  /** True if there are more than `count`, stored or not; only with the maximum `count`. */
   readonly capped: boolean;
-  /** False if some that were never acknowledged are no longer stored, or were lost by Redis. */
+  /** False if unread ones are no longer stored, or were lost by Redis. */
   readonly complete: boolean;
 }
 
-/** What `list` resolves with. */
+/** Result of `list`. */
 export interface NotificationList {
   /** Newest first. */
   readonly notifications: Notification[];
@@ -90,12 +90,12 @@ export interface NotificationList {
 
 /** Options of `acknowledge`. */
 export interface AcknowledgeOptions {
-  /** Id of a socket that must not receive the event: the one that acknowledges. @default none */
+  /** Id of the socket that acknowledges, which must not receive the event. @default none */
   except?: string;
 }
 
-/** What `acknowledge` resolves with. */
+/** Result of `acknowledge`. */
 export interface AcknowledgeResult {
-  /** Id up to which all is read now; never moves back. `0-0` for none. */
+  /** Id up to which all is read; never moves back. `0-0` for none. */
   readonly readUpTo: Position;
 }

@@ -6,15 +6,15 @@ import advanceMarkerSource from './advance-marker.lua';
 
 const advanceMarkerScript = defineScript('advance-marker', advanceMarkerSource);
 
-/** A user's read marker after it was advanced. */
+/** A user's read marker after an acknowledgement. */
 export interface ReadMarker {
   /** Id of the last read notification. */
   readonly readUpTo: Position;
-  /** False if it had been at this notification or a later one. */
+  /** False if it was at this notification or a later one. */
   readonly moved: boolean;
 }
 
-/** Stores up to where users have read: one key per user, which a script moves forward in one step. */
+/** One key per user with the last read notification, which a script moves forward atomically. */
 export class ReadMarkers {
   readonly #pubsub: PubSubService;
   readonly #ttl: string;
@@ -25,13 +25,12 @@ export class ReadMarkers {
     this.#ttl = String(ttl);
   }
 
-  /** Id of the last read notification; {@link ORIGIN} for none. */
+  /** {@link ORIGIN} if no notification is read. */
   async get(userId: string): Promise<Position> {
     const [marker] = await this.#pubsub.execute('unread', [['GET', this.#key(userId)]]);
     return toPosition(marker);
   }
 
-  /** Marks all notifications up to `id` as read. */
   async advance(userId: string, id: Position): Promise<ReadMarker> {
     const call = { script: advanceMarkerScript, keys: [this.#key(userId)], args: [id, this.#ttl] };
     const [reply] = await this.#pubsub.execute('acknowledge', [call]);

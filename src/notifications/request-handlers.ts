@@ -20,7 +20,7 @@ export interface NotificationRequester {
 /** Handles a request; `data` is the client's, without validation. */
 export type NotificationRequestHandler = (socket: NotificationRequester, data?: unknown) => Promise<Json>;
 
-/** Request handlers by method; dates in their replies are ms since the epoch. */
+/** Request handlers by method; dates in replies are ms since the epoch. */
 export interface NotificationRequestHandlers {
   /** Takes `{ before?, limit? }`; replies like `NotificationService.list`. */
   readonly 'notifications.list': NotificationRequestHandler;
@@ -39,7 +39,7 @@ interface NotificationQueries {
   acknowledge(userId: string, id: Position, options?: AcknowledgeOptions): Promise<AcknowledgeResult>;
 }
 
-/** The largest page of a client, which is shown to a person. */
+/** Largest page of a client, which shows it to a person. */
 const MAX_LIMIT = 100;
 
 export function createRequestHandlers(service: NotificationQueries): NotificationRequestHandlers {

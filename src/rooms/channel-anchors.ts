@@ -4,35 +4,33 @@ import type { PubSubService } from '../pubsub/pubsub-service.js';
 import type { Subscription } from '../pubsub/subscribe.js';
 import type { RoomEvent } from './room-message.js';
 
-/** The service's own subscription of one channel, held while local peers listen to it. */
 class ChannelAnchor {
   peers = 0;
   constructor(readonly subscription: Promise<Subscription>) {}
 }
 
 /**
- * One handler of the service's own on every channel that local peers listen to. It follows the channel from
- * its first local peer on and so knows the end of the history: later peers start there without a read in Redis.
+ * Holds one subscription per channel with local peers. It knows the end of the history from the first peer on,
+ * so later peers start there without a read in Redis.
  */
 export class ChannelAnchors {
   readonly #pubsub: PubSubService;
   readonly #onPayload: (payload: string, channel: string) => void;
   readonly #anchors = new Map<string, ChannelAnchor>();
 
-  /** `onPayload` receives every payload before the peers do, so it must be fast. */
+  /** `onPayload` runs before the peers receive the payload, so it must be fast. */
   constructor(pubsub: PubSubService, onPayload: (payload: string, channel: string) => void) {
     this.#pubsub = pubsub;
     this.#onPayload = onPayload;
   }
 
-  /** Number of channels. */
   get size(): number {
     return this.#anchors.size;
   }
 
   /**
-   * Counts one more peer of the channel, until `release`. Resolves with the end of its history, `undefined`
-   * without one. When it rejects, the peer is not counted.
+   * Counts one more peer of the channel. Resolves with the end of its history, `undefined` without one. If it
+   * rejects, the peer is not counted.
    */
   async acquire(channel: ChannelRef<RoomEvent>): Promise<Position | undefined> {
     const { name } = channel;
@@ -47,13 +45,13 @@ export class ChannelAnchors {
     try {
       return (await anchor.subscription).position;
     } catch (error) {
-      // Every waiting peer receives the error; the next one subscribes again.
+      // Every waiting peer receives the error; the next peer subscribes again.
       if (this.#anchors.get(name) === anchor) this.#anchors.delete(name);
       throw error;
     }
   }
 
-  /** Counts one peer less; the last one unsubscribes. */
+  /** The last peer unsubscribes. */
   async release({ name }: ChannelRef<RoomEvent>): Promise<void> {
     const anchor = this.#anchors.get(name);
     if (anchor === undefined || --anchor.peers > 0) return;

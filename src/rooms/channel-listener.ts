@@ -10,8 +10,8 @@ import type { MemberSocket, RoomContext } from './room-context.js';
 import { EncodedFrame, parseRoomMessage, type RoomEvent } from './room-message.js';
 
 /**
- * One socket's subscription of a room's channel or, without a room, of its user's. Every socket has a handler
- * of its own because each may be at another position; handlers at the same position share the work.
+ * One socket's subscription of a room's channel or, without a room, of its user's. Every socket has its own
+ * handler because each may be at another position; handlers at one position share the work.
  */
 export class ChannelListener {
   readonly #context: RoomContext;
@@ -38,7 +38,7 @@ export class ChannelListener {
     return this.#subscription?.position;
   }
 
-  /** Subscribes from `since`; without it, from the end of the history after replaying its `last` messages. */
+  /** Starts after `since`; without it, after the last stored messages, of which `last` are sent first. */
   async start(since: SubscribeOptions['since'] | undefined, last = 0): Promise<void> {
     const end = await this.#anchors.acquire(this.#channel);
     this.#anchored = true;
@@ -84,7 +84,7 @@ export class ChannelListener {
     if (context.position !== undefined) writer.sendPosition(this.#room, context.position);
   }
 
-  /** Sends the last `count` messages; resolves with the position of the last one. */
+  /** Resolves with the position of the last message. */
   async #replay(count: number): Promise<Position> {
     const { messages, end } = await readLastMessages(this.#context.pubsub, this.#channel, count);
     for (const { raw, position } of messages) {

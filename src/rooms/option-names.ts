@@ -7,7 +7,7 @@ import type {
   RoomServiceOptions,
 } from './options.js';
 
-// The names of all options, so that a misspelt one is refused: the compiler keeps them complete.
+// The compiler keeps these names complete, so that a misspelt option is rejected.
 
 export const ROOM_SERVICE_OPTION_NAMES: OptionNames<RoomServiceOptions> = {
   pubsub: true,

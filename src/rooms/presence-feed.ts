@@ -19,7 +19,7 @@ export class PresenceFeed {
     });
   }
 
-  /** Sends the presence of `userIds`, then their changes, until `remove`; call `remove` also when it rejects. */
+  /** Sends the presence of `userIds`, then their changes. Call `remove` also when it rejects. */
   async add(writer: PeerWriter, userIds: readonly string[]): Promise<void> {
     await this.#watch.add(writer, userIds);
     const users = userIds
@@ -28,7 +28,6 @@ export class PresenceFeed {
     if (users.length > 0) writer.sendNotice(EncodedFrame.notice({ type: 'presence', users }));
   }
 
-  /** Stops sending the presence of `userIds` to this peer. */
   remove(writer: PeerWriter, userIds: Iterable<string>): void {
     this.#watch.remove(writer, userIds);
   }

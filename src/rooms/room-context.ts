@@ -9,18 +9,16 @@ import type { PresenceFeed } from './presence-feed.js';
 import type { MessageParser, RoomEvent } from './room-message.js';
 import type { TaskQueue } from './task-queue.js';
 
-/** Ids of an attached socket. */
 export interface SocketIdentifiers {
   readonly id: string;
   readonly userId: string;
 }
 
-/** A socket as its channel listeners and memberships need it. */
 export interface MemberSocket extends SocketIdentifiers {
   readonly writer: PeerWriter;
 }
 
-/** What the sockets of one service share. */
+/** State that the sockets of one service share. */
 export interface RoomContext {
   readonly pubsub: PubSubService;
   readonly presence: PresenceService | undefined;

@@ -9,13 +9,13 @@ import type { MemberSocket, RoomContext } from './room-context.js';
 
 /** One socket in one room. Its operations run one after the other. */
 export class RoomMembership {
-  /** Desired state: true from the call of `join` to the call of `leave`. */
+  /** Desired state, from the call of `join` to the call of `leave`. */
   desired = true;
   readonly #context: RoomContext;
   readonly #socket: MemberSocket;
   readonly #room: string;
   readonly #listener: ChannelListener;
-  /** The user is a member of the presence room through this socket. */
+  /** The user is in the presence room through this socket. */
   #present = false;
   #receivesMembers: boolean | 'count' = false;
   #tail: Promise<unknown>;
@@ -33,14 +33,13 @@ export class RoomMembership {
     return this.#listener.position;
   }
 
-  /** Runs `task` after all earlier ones have settled. */
   enqueue<T>(task: () => Promise<T>): Promise<T> {
     const done = this.#tail.then(task);
     this.#tail = done.catch(() => {});
     return done;
   }
 
-  /** Joins the room; a socket that has joined already only changes its `info`. */
+  /** A socket that has joined already only changes its `info`. */
   async join({ since, last, info, members = false }: JoinOptions): Promise<void> {
     const { presence, memberFeeds } = this.#context;
     const { id, userId, writer } = this.#socket;
@@ -58,13 +57,13 @@ export class RoomMembership {
     this.#receivesMembers = members;
   }
 
-  /** Leaves the room. `present`: also remove the user from the room's presence. */
+  /** `present`: also remove the user from the room's presence. */
   async leave(present: boolean): Promise<void> {
     const { presence, memberFeeds } = this.#context;
     const { id, userId, writer } = this.#socket;
     const receivesMembers = this.#receivesMembers;
     this.#receivesMembers = false;
-    // A presence join that failed is undone by the presence service.
+    // The presence service undoes a presence join that failed.
     const leavesPresence = present && this.#present;
     this.#present = false;
     await allOrFirstError([
@@ -75,7 +74,7 @@ export class RoomMembership {
   }
 }
 
-/** Throws unless `options` are valid for `join`; `prefix` comes before the option's name in the error. */
+/** `prefix` precedes the option's name in the error. */
 export function assertJoinOptions(options: JoinOptions, prefix = ''): void {
   assertOptions('options', options, JOIN_OPTION_NAMES);
   const { since, last, members = false } = options;

@@ -9,19 +9,18 @@ import {
 } from '../protocol/frames.js';
 import type { MessageContext } from '../pubsub/message-context.js';
 
-// From the payload on a room's or user's channel to the frame that its peers receive: parsed once per
-// process, encoded once per frame format.
+// Payloads of rooms and users become frames: parsed once per process, encoded once per frame format.
 
 /**
- * The payload on a room's or user's channel. rollcall writes the members in this order; other programs may
- * publish there too, and plain JSON in another order is parsed once per process instead of relayed.
+ * The payload on a room's or user's channel. rollcall writes the members in this order. JSON of other programs
+ * may have another order; each process then parses it once instead of relaying it.
  */
 export interface RoomEvent {
-  /** Id of the socket that must not receive it. First member, so that it is found without parsing. */
+  /** Id of the socket that must not receive it. First, so that it is found without parsing. */
   readonly except?: string;
   /** Name of the event. */
   readonly event: string;
-  /** Id of the user who sent it; missing when a server did. */
+  /** Id of the user who sent it; missing if a server did. */
   readonly from?: string;
   /** Data of the event. */
   readonly data: Json;
@@ -36,7 +35,7 @@ export class RoomMessage {
   constructor(
     /** The room; `undefined` for a message to one user. */
     readonly room: string | undefined,
-    /** Position in the history; `undefined` when the message is not stored. */
+    /** Position in the history; `undefined` if the message is not stored. */
     readonly position: Position | undefined,
     /** The event as JSON: begins with `{"event":` and has no `except`. */
     readonly json: string,
@@ -73,13 +72,13 @@ export class RoomMessage {
 }
 
 const EVENT_PREFIX = '{"event":"';
-/** Behind the prefix, another program wrote it, or it is part of the data: only parsing can tell. */
+/** After the prefix, it is part of the data or written by another program: only parsing shows which. */
 const LATE_EXCEPT = '"except"';
 const EXCEPT_PREFIX = /^\{"except":("(?:[^"\\]|\\.)*"),(?="event":")/;
 
 /**
- * Reads a payload without parsing it when rollcall wrote it; `undefined` when it is no event. A payload that
- * only begins like an event is relayed unchanged: clients ignore what they cannot parse.
+ * Reads rollcall's own payloads without parsing; `undefined` for a payload that is no event. A payload that
+ * only begins like an event is relayed unchanged: clients ignore text they cannot parse.
  */
 export function parseRoomMessage(
   room: string | undefined,
@@ -99,7 +98,7 @@ export function parseRoomMessage(
   return parseForeignMessage(room, position, payload);
 }
 
-/** True for a payload of this event, as rollcall writes it. */
+/** Compares with the form that rollcall writes. */
 export function isEvent(payload: string, event: string): boolean {
   return payload.startsWith(`${EVENT_PREFIX}${event}"`);
 }
@@ -121,7 +120,7 @@ function parseForeignMessage(
   return new RoomMessage(room, position, json, typeof except === 'string' ? except : undefined);
 }
 
-/** `undefined` when `json` matched the pattern of a string, but is not valid JSON. */
+/** `undefined` for text that matched the pattern of a string, but is not valid JSON. */
 function parseJsonString(json: string): string | undefined {
   try {
     return JSON.parse(json) as string;
@@ -137,11 +136,11 @@ export type Notice = DiscontinuityFrame | MembersFrame | PositionFrame | Presenc
 export interface FrameEncoder {
   /** Encodes a message. */
   message(message: RoomMessage): string | Buffer;
-  /** Encodes a notice; `undefined` when peers of this format do not receive it. */
+  /** Encodes a notice; `undefined` if peers of this format do not receive it. */
   notice(notice: Notice): string | Buffer | undefined;
 }
 
-/** The frames of docs/protocol.md. Published JSON is copied into the frame without parsing it. */
+/** The frames of docs/protocol.md. Published JSON is copied without parsing. */
 export const jsonEncoder: FrameEncoder = {
   message({ room, position, at, json }) {
     let prefix = '{"type":"event",';
@@ -152,10 +151,10 @@ export const jsonEncoder: FrameEncoder = {
   notice: (notice) => Buffer.from(JSON.stringify(notice)),
 };
 
-/** A message or notice for many peers: encoded once per encoder, not once per peer. */
+/** A message or notice for many peers, encoded once per encoder. */
 export class EncodedFrame {
   readonly #encode: (encoder: FrameEncoder) => string | Buffer | undefined;
-  /** The first encoder has fields of its own, because nearly always all peers share it. */
+  /** The first encoder has its own fields, because nearly always all peers share it. */
   #encoder: FrameEncoder | undefined;
   #frame: string | Buffer | undefined;
   #others: Map<FrameEncoder, string | Buffer | undefined> | undefined;
@@ -172,7 +171,7 @@ export class EncodedFrame {
     return new EncodedFrame((encoder) => encoder.notice(notice));
   }
 
-  /** Encodes the frame. If the encoder throws, only the first call throws; later calls return `undefined`. */
+  /** If the encoder throws, only the first call throws; later calls return `undefined`. */
   encode(encoder: FrameEncoder): string | Buffer | undefined {
     if (this.#encoder === encoder) return this.#frame;
     if (this.#encoder === undefined) {
@@ -189,15 +188,14 @@ export class EncodedFrame {
   }
 }
 
-/** A message with the frame that all its peers share. */
 export interface ParsedMessage {
   readonly message: RoomMessage;
   readonly frame: EncodedFrame;
 }
 
 /**
- * Parses each message once, although every peer has a handler of its own: the handlers of a message run one
- * after the other with the same context object, so remembering the last context is enough.
+ * Parses each message once for all peers. Their handlers of one message run one after the other with the same
+ * context object, so it is enough to remember the last context.
  */
 export class MessageParser {
   readonly #onUndecodable: (channel: string) => void;
@@ -208,7 +206,7 @@ export class MessageParser {
     this.#onUndecodable = onUndecodable;
   }
 
-  /** Returns `undefined` for a payload that is no event, and reports it once per message. */
+  /** `undefined` for a payload that is no event, which is reported once per message. */
   parse(room: string | undefined, payload: string, context: MessageContext): ParsedMessage | undefined {
     if (context === this.#context) return this.#parsed;
     this.#context = context;

@@ -35,7 +35,7 @@ const DEFAULT_HISTORY = { size: 100, ttl: 3_600_000 };
 /**
  * Rooms for peers on any transport: a message to a room reaches every peer in it, and a message to a user every
  * peer of the user, on all processes. A process holds one Redis subscription per room with local peers and one
- * per local user; payloads are relayed without parsing and encoded once for all peers.
+ * per local user.
  *
  * @example
  * ```ts
@@ -104,13 +104,13 @@ export class RoomService {
   }
 
   /**
-   * Attaches a peer: its user is online with one more socket, and the peer receives messages to the user. Detach
-   * the socket when the connection ends. If `disconnectUser` or `close` ran while the peer was being attached,
-   * the socket is detached already when this resolves: check `attached`.
+   * Attaches a peer: its user is online with one more socket, and the peer receives messages to the user.
+   * Detach the socket when the connection ends. Check `attached` afterwards: `disconnectUser` or `close` may
+   * have detached the socket in the meantime.
    *
    * @throws {@link InvalidArgumentError} for a bad peer, id or option, and for a socket id in use here;
    * {@link LimitError} when the user has too many sockets; {@link TimeoutError}, {@link ConnectionError},
-   * {@link CommandError} from Redis. After an error the peer is not attached, and stays open.
+   * {@link CommandError} from Redis. After an error the peer stays open without being attached.
    */
   async attach(peer: Peer, options: AttachOptions): Promise<RoomSocket> {
     this.#assertOpen();
@@ -146,10 +146,10 @@ export class RoomService {
 
   /**
    * Sends an event to every peer in a room, from any process. At-least-once with history for clients that
-   * recover after a reconnect, at-most-once without.
+   * reconnect, at-most-once without.
    *
    * @throws {@link InvalidArgumentError} for a bad name, data that is not JSON, or an event that begins with
-   * `$`; and all errors of `PubSubService.publish`.
+   * `$`; all errors of `PubSubService.publish`.
    */
   async broadcast(
     room: string,
@@ -180,8 +180,8 @@ export class RoomService {
   }
 
   /**
-   * Tells a room that a user types for the next `ttl` ms, or with 0 has stopped. Nothing is stored. Prefer
-   * `TypingService`, which limits how often this is published.
+   * Publishes that a user types for the next `ttl` ms, or with 0 has stopped. Nothing is stored. Prefer
+   * `TypingService`, which limits the rate.
    */
   async broadcastTyping(
     room: string,
@@ -198,8 +198,8 @@ export class RoomService {
   }
 
   /**
-   * Ends all connections of a user on all processes with 4403, on which clients do not reconnect, and without
-   * grace period. To keep the user out, `authenticate` must also refuse them.
+   * Closes all connections of a user on all processes with 4403, without grace period; clients do not
+   * reconnect. To keep the user out, `authenticate` must also reject them.
    */
   async disconnectUser(userId: string, reason = ''): Promise<void> {
     assertName('userId', userId);
@@ -213,12 +213,12 @@ export class RoomService {
     return this.pubsub.history<RoomEvent>(this.#channels.room(room), options);
   }
 
-  /** True if messages are stored, except those sent with `transient`. */
+  /** True if messages without `transient` are stored. */
   get hasHistory(): boolean {
     return this.#channels.hasHistory;
   }
 
-  /** The channel of a room, for `PubSubService.subscribe` and other calls of the pub/sub service. */
+  /** The channel of a room, for calls of the pub/sub service. */
   channel(room: string): ChannelRef<RoomEvent> {
     assertName('room', room);
     return this.#channels.room(room);
@@ -241,8 +241,8 @@ export class RoomService {
   }
 
   /**
-   * Detaches all sockets, some hundred at a time; their transport ends the connections. With `handoff` the sockets are left to
-   * `PresenceService.close({ handoff: true })`. Repeated calls return the same promise.
+   * Detaches all sockets, some hundred at a time; their transport ends the connections. `handoff` leaves the
+   * sockets to `PresenceService.close({ handoff: true })`. Repeated calls return the same promise.
    */
   close({ handoff = false }: Pick<DetachOptions, 'handoff'> = {}): Promise<void> {
     this.#closing ??= this.#close(handoff);
@@ -279,7 +279,7 @@ export class RoomService {
         'must not begin with "$", which rollcall uses for its own events',
       );
     if (from !== undefined) assertName('from', from);
-    // JSON.stringify rejects other bad values, but leaves these out silently.
+    // JSON.stringify rejects other bad values, but silently omits these.
     if (typeof data === 'function' || typeof data === 'symbol') {
       throw new InvalidArgumentError('data', `must be JSON, not a ${typeof data}`);
     }
@@ -318,7 +318,6 @@ export class RoomService {
   }
 }
 
-/** Channels of rooms and users, with history and without. */
 class RoomChannels {
   readonly #stored: Definitions;
   readonly #transient: Definitions;
@@ -350,9 +349,9 @@ class RoomChannels {
 
 type Definitions = ReturnType<typeof defineChannels>;
 
-/** `suffix`: of {@link databaseSuffix}, because channels belong to the server and not to a database. */
+/** `suffix` comes from {@link databaseSuffix}, because channels belong to the server, not to a database. */
 function defineChannels(suffix: string, options: ChannelOptions<undefined>) {
-  // Always JSON, whatever codec the pub/sub service has: payloads are relayed to peers as they are.
+  // JSON whatever codec the pub/sub service has, because payloads are relayed to peers unchanged.
   const json = { ...options, codec: jsonCodec };
   return {
     room: defineChannel<RoomEvent>()(`room${suffix}:{room}`, json),

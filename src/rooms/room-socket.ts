@@ -25,7 +25,6 @@ export class RoomSocket {
   readonly #memberships = new Map<string, RoomMembership>();
   readonly #watched = new Set<string>();
   readonly #meta: Json | undefined;
-  /** Pending while `start` runs. */
   #starting: Promise<void> | undefined;
   /** Presence has this socket. */
   #present = false;
@@ -66,7 +65,7 @@ export class RoomSocket {
     return this.#memberships.get(room)?.desired === true;
   }
 
-  /** @internal Subscribes to the user's channel, and adds the socket to presence. */
+  /** @internal */
   async start({ since, status }: AttachOptions): Promise<void> {
     const { presence } = this.#context;
     const online = presence?.setPresence(this.userId, this.id, status ?? 'online', this.#meta);
@@ -84,12 +83,12 @@ export class RoomSocket {
   }
 
   /**
-   * Joins a room: the peer receives its messages, and the user becomes a member. In a room that the socket has
-   * joined already, it only changes `info`.
+   * Joins a room: the peer receives its messages, and the user becomes a member. In a joined room, it only
+   * changes `info`.
    *
    * @throws {@link InvalidArgumentError} for a bad name or option; {@link ClosedError} when the socket is
-   * detached; {@link TimeoutError}, {@link ConnectionError}, {@link CommandError} from Redis. After an error the
-   * socket has not joined.
+   * detached; {@link TimeoutError}, {@link ConnectionError}, {@link CommandError} from Redis. After an error
+   * the socket is not in the room.
    */
   async join(room: string, options: JoinOptions = {}): Promise<JoinResult> {
     assertName('room', room);
@@ -121,7 +120,7 @@ export class RoomSocket {
   /**
    * Changes the `info` that a joined room shows of the user.
    *
-   * @throws {@link InvalidArgumentError} for a room that is not joined, or an `info` that is too large.
+   * @throws {@link InvalidArgumentError} for a room that is not joined, or a too large `info`.
    */
   async update(room: string, info: Json): Promise<void> {
     const presence = this.#presence();
@@ -143,7 +142,7 @@ export class RoomSocket {
   }
 
   /**
-   * Sends the peer the presence of users, and every change of it.
+   * Sends the peer the presence of users, then every change.
    *
    * @throws {@link UnsupportedError} without a presence service.
    */
@@ -188,8 +187,8 @@ export class RoomSocket {
   }
 
   /**
-   * Leaves all rooms, presence and subscriptions; sends nothing to the peer from the call on. Never rejects: errors
-   * of Redis go to `onError`, and the failure detector removes the socket later. Repeated calls return the same
+   * Leaves all rooms, presence and subscriptions; the peer receives nothing more. Never rejects: errors of
+   * Redis go to `onError`, and the failure detector removes the socket later. Repeated calls return the same
    * promise.
    */
   detach(options: DetachOptions = {}): Promise<void> {
@@ -204,7 +203,7 @@ export class RoomSocket {
   async #leave(room: string, membership: RoomMembership): Promise<void> {
     membership.desired = false;
     try {
-      // A detached socket is removed from presence, and so from all its rooms at once.
+      // Presence removes a detached socket from all its rooms at once.
       await membership.leave(this.attached);
     } catch (error) {
       this.#report(error);
@@ -220,7 +219,7 @@ export class RoomSocket {
 
   async #release({ immediate = false, handoff = false }: DetachOptions): Promise<void> {
     this.unwatch(this.#watched);
-    // Otherwise `start` would subscribe and add the socket after it was removed.
+    // Otherwise `start` would subscribe and add the socket after its removal.
     if (this.#starting !== undefined) await this.#starting.catch(() => {});
     const memberships = [...this.#memberships];
     this.#memberships.clear();

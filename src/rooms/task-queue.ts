@@ -1,21 +1,24 @@
 import type { Clock, Timer } from '../internal/clock.js';
 import { allOrFirstError } from '../internal/promises.js';
 
-/** Tasks that run at once: their Redis calls share few pipelines, and their deadlines start with the call. */
+/** Tasks that run at once: they share few pipelines, and their deadlines start with the call. */
 const CONCURRENCY = 250;
-/** Tasks started before other work of the process gets a turn: their synchronous part takes a few ms. */
+/** Tasks started before other work of the process runs: their synchronous part takes a few ms. */
 const SLICE = 50;
-/** After this many ms without a start, running tasks no longer count: with Redis unreachable each takes its full deadline. */
+/**
+ * After this many ms without a start, running tasks no longer count, because without Redis each takes its full
+ * deadline.
+ */
 const STALL_TIMEOUT = 250;
 
 /**
- * Runs tasks in the order of the calls with bounded concurrency, and starts many in slices, so that thousands of
- * sockets can be released at once without blocking the event loop and without timing out while they wait.
+ * Runs tasks in the order of the calls, with bounded concurrency and in slices, so that releasing thousands of
+ * sockets neither blocks the event loop nor times out in the queue.
  */
 export class TaskQueue {
   readonly #clock: Clock;
   #waiting: (() => void)[] = [];
-  /** Index of the first waiting task: `shift` would copy a long array for every task. */
+  /** Index of the first waiting task, because `shift` would copy a long array for every task. */
   #next = 0;
   #running = 0;
   /** Incremented when running tasks stop counting. */
@@ -28,7 +31,6 @@ export class TaskQueue {
     this.#clock = clock;
   }
 
-  /** Starts `task` at once unless others wait. Settles as the task does. */
   run<T>(task: () => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       this.#waiting.push(() => {
@@ -80,10 +82,10 @@ export class TaskQueue {
   }
 }
 
-/** Items handled before other work of the process gets a turn. */
+/** Items handled before other work of the process runs. */
 const ITEMS_PER_SLICE = 250;
 
-/** Calls `task` for every item, with turns for other work in between; rejects with the first failure after all. */
+/** Lets other work run in between. Rejects with the first failure after all tasks have settled. */
 export async function runInSlices<T>(
   items: readonly T[],
   task: (item: T) => Promise<unknown>,

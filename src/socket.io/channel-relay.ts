@@ -15,7 +15,7 @@ import type {
 import type { BroadcastLike, NamespaceBase } from './socket-io-types.js';
 import type { TrackedSocket } from './tracked-socket.js';
 
-/** Events reserved by Socket.IO and Node; `emit` throws for them. */
+/** Reserved by Socket.IO and Node; `emit` throws for them. */
 const RESERVED: ReadonlySet<string> = new Set([
   'connect',
   'connect_error',
@@ -25,7 +25,7 @@ const RESERVED: ReadonlySet<string> = new Set([
   'removeListener',
 ]);
 
-/** The subscription of a socket that disconnected while subscribing. */
+/** Returned to a socket that disconnected while subscribing. */
 const CLOSED_SUBSCRIPTION: Subscription = {
   position: undefined,
   unsubscribe: async () => {},
@@ -33,8 +33,8 @@ const CLOSED_SUBSCRIPTION: Subscription = {
 };
 
 /**
- * Sends messages of channels to sockets of this process only (`local`). Every process subscribes by itself, so a
- * broadcast through a cluster adapter would reach each client once per process.
+ * Sends messages of channels to `local` sockets only: every process subscribes by itself, so a broadcast
+ * through a cluster adapter would reach each client once per process.
  */
 export class ChannelRelay {
   readonly #pubsub: RelayedPubSub | undefined;
@@ -51,7 +51,6 @@ export class ChannelRelay {
     return this.#relays.size;
   }
 
-  /** Subscribes one socket to a channel. */
   async subscribe(
     tracked: TrackedSocket,
     channel: ChannelLike<never, unknown>,
@@ -81,7 +80,6 @@ export class ChannelRelay {
     return trackSubscription(subscription, subscriptions);
   }
 
-  /** Subscribes all sockets of a namespace, or of some of its rooms, to a channel. */
   async relay(
     space: NamespaceBase,
     channel: ChannelLike<never, unknown>,
@@ -137,7 +135,7 @@ export class ChannelRelay {
   }
 }
 
-/** Adds the subscription to `all` until it is unsubscribed. */
+/** Keeps the subscription in `all` until it is unsubscribed. */
 function trackSubscription(
   subscription: Subscription,
   all: Set<Subscription> | Set<Pick<Subscription, 'unsubscribe'>>,

@@ -14,7 +14,7 @@ export function defaultIdentify({ data }: SocketLike): string | undefined {
 }
 
 /**
- * Validates the result of `identify`. Returns undefined for an anonymous socket.
+ * Returns `undefined` for an anonymous socket.
  *
  * @throws {@link InvalidArgumentError} for an invalid id or status, or a promise.
  */

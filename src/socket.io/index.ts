@@ -37,9 +37,9 @@ export type {
 } from './socket-io-types.js';
 
 /**
- * Registers the sockets of a Socket.IO namespace (for a server: of `/`) with a presence service, from
- * `connection` to `disconnect`. Handles the events `presence:watch`, `presence:unwatch` and `presence:status` of
- * their clients, each with an acknowledgement. Set the server's adapter before you call this.
+ * Registers the sockets of a Socket.IO namespace (for a server: of `/`) with a presence service while they are
+ * connected. Handles and acknowledges their clients' events `presence:watch`, `presence:unwatch` and
+ * `presence:status`. Set the server's adapter first.
  *
  * A socket stays registered while Socket.IO may recover its session. Connections do not depend on Redis: failed
  * writes are repeated until they succeed.

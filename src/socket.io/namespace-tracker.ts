@@ -37,7 +37,7 @@ export class NamespaceTracker<S extends SocketLike> {
   readonly #sockets = new Map<string, TrackedSocket<S>>();
   readonly #recovering = new Map<string, RecoverableSocket>();
   readonly #notifier = new RecoveryNotifier((socketId) => this.#abandonRecovery(socketId));
-  /** Tells sessions of this tracker from those of other servers. */
+  /** Distinguishes sessions of this tracker from those of other servers. */
   readonly #id = randomUUID();
   readonly #watches: SocketWatches<S>;
   readonly #mirror: RoomMirror<S> | undefined;
@@ -65,9 +65,9 @@ export class NamespaceTracker<S extends SocketLike> {
     ]);
   }
 
-  /** Tracks the sockets that are connected, and those that connect later. */
+  /** Tracks the connected sockets, and those that connect later. */
   start(): void {
-    // Runs before the application's own handlers, so that they can watch and subscribe.
+    // Before the application's own handlers, so that they can watch and subscribe.
     this.#namespace.prependListener('connection', this.#onConnection);
     for (const socket of this.#namespace.sockets.values()) this.#onConnection(socket);
   }
@@ -108,7 +108,7 @@ export class NamespaceTracker<S extends SocketLike> {
 
   async setStatus(tracked: TrackedSocket<S>, status: string): Promise<void> {
     assertStatus('status', status);
-    // Queued, because the socket is identified after the handlers of `connection` have run.
+    // Queued, because the socket is identified after the handlers of `connection`.
     await tracked.runExclusive(async () => {
       if (tracked.registration === undefined) {
         throw new InvalidArgumentError('socket', 'is anonymous, so it has no status');
@@ -144,7 +144,7 @@ export class NamespaceTracker<S extends SocketLike> {
     }
   }
 
-  /** A field, so that the same function can be removed as a listener. */
+  /** A field, so that the listener can be removed. */
   readonly #onConnection = (socket: S): void => {
     if (this.#closing !== undefined || this.#sockets.get(socket.id)?.socket === socket) return;
     const { presence, reporter, touch } = this.#settings;
@@ -174,7 +174,7 @@ export class NamespaceTracker<S extends SocketLike> {
         this.#notifier.notify(socket.nsp, socket.id);
       };
     }
-    // Queued before all requests, and run later, so that handlers of `connection` can set `socket.data.user`.
+    // Queued before all requests, so that handlers of `connection` can set `socket.data.user` first.
     void tracked.runExclusive(() => this.#identify(tracked, restored));
     if (restored.watching.length > 0) this.#watches.restore(tracked, restored.watching);
   };
@@ -205,7 +205,7 @@ export class NamespaceTracker<S extends SocketLike> {
       return;
     }
     tracked.registration = registration;
-    // Notify last: the removal elsewhere must not leave the user without a registration, or without a room.
+    // Notify last: the removal elsewhere must not leave the user without a registration or a room.
     registration.onRegistered = () => {
       const joined = this.#mirror?.addSocket(tracked) ?? Promise.resolve();
       void joined.then(() => {
@@ -239,7 +239,7 @@ export class NamespaceTracker<S extends SocketLike> {
     this.#notifier.acquire(socket.nsp);
   }
 
-  /** Ends the wait for a recovery; returns undefined if the socket is not waiting. */
+  /** Ends the wait for a recovery; `undefined` if the socket is not waiting. */
   #takeRecoverable(socketId: string): RecoverableSocket | undefined {
     const recoverable = this.#recovering.get(socketId);
     if (recoverable === undefined) return undefined;
@@ -255,7 +255,7 @@ export class NamespaceTracker<S extends SocketLike> {
     if (recoverable !== undefined) this.#remove(recoverable.registration);
   }
 
-  /** Releases what belongs to the connection; returns the unsubscriptions in progress. */
+  /** Returns the unsubscriptions in progress. */
   #releaseSocket(tracked: TrackedSocket<S>): Promise<unknown>[] {
     tracked.connected = false;
     tracked.removeListeners();
@@ -312,7 +312,7 @@ export class NamespaceTracker<S extends SocketLike> {
   }
 
   #report(error: unknown, stage: 'repair' | 'unsubscribe' | 'close'): void {
-    // A service that was closed first has removed its sockets and subscriptions itself.
+    // A service closed earlier has removed its sockets and subscriptions itself.
     if (error instanceof ClosedError) return;
     this.#settings.reporter.report(toRollcallError(error), { stage });
   }

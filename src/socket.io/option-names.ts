@@ -1,7 +1,7 @@
 import type { OptionNames } from '../internal/validate.js';
 import type { RelayOptions, SocketSubscribeOptions, TrackPresenceOptions } from './options.js';
 
-// The names of all options, so that a misspelt one is refused: the compiler keeps them complete.
+// The compiler keeps these names complete, so that a misspelt option is rejected.
 
 export const TRACK_PRESENCE_OPTION_NAMES: OptionNames<TrackPresenceOptions> = {
   presence: true,

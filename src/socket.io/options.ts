@@ -22,47 +22,47 @@ export type RelayedPubSub = Pick<PubSubService, 'subscribe'>;
 export interface SocketIdentity {
   /** The user's id. */
   userId: string;
-  /** Application data stored with the socket, shown in `PresenceData.sockets`. */
+  /** Data stored with the socket, shown in `PresenceData.sockets`. */
   meta?: Json;
   /** Initial status of the socket. @default 'online' */
   status?: Status;
 }
 
-/** A client's request to watch a user, or to change the status of its own socket. */
+/** A client's request to watch a user, or to change its own status. */
 export type PresenceTrackerRequest =
   | { readonly action: 'watch'; readonly userId: string }
   | { readonly action: 'status'; readonly status: string };
 
 /** Options of {@link trackPresence}. */
 export interface TrackPresenceOptions<S extends SocketLike = SocketLike> {
-  /** The service that registers the sockets. Close it yourself, after the tracker. */
+  /** The service that registers the sockets. Close it after the tracker. */
   presence: TrackedPresence;
   /** The service behind `subscribe` and `relay`. @default none: both reject with `UnsupportedError` */
   pubsub?: RelayedPubSub;
   /**
-   * Returns the user of a socket; called after your `connection` handlers have run. With `undefined` the socket
-   * is anonymous: it is not registered, but `watch`, `subscribe` and `relay` work.
-   *
+   * Returns the user of a socket; runs after your `connection` handlers. With `undefined` the socket is
+   * anonymous: it is not registered, but `watch`, `subscribe` and `relay` work.
    * @default `socket.data.user` if it is a string or number, or its `id` if it is an object
    */
   identify?: (socket: S) => string | SocketIdentity | null | undefined;
   /**
-   * Decides whether a client may watch a user (called once for each user) or change its status. Only `true`
-   * allows it.
-   * @default sockets with a user may watch every user and set their own status; anonymous sockets may do nothing
+   * Decides whether a client may watch a user (once for each user) or change its status. Only `true` allows it.
+   * @default sockets with a user may watch every user and set their own status; anonymous sockets may do
+   * nothing
    */
   authorize?: (socket: S, request: PresenceTrackerRequest) => boolean | Promise<boolean>;
   /**
-   * Mirrors Socket.IO rooms as presence rooms: all rooms, or those for which the function returns true or another
-   * name. A socket's own room is left out. All namespaces of one presence service share the presence rooms.
+   * Mirrors Socket.IO rooms as presence rooms: all rooms, or those for which the function returns true or
+   * another name, but never a socket's own room. The namespaces of one presence service share the presence
+   * rooms.
    * @default false
    */
   rooms?: boolean | ((room: string, socket: S) => boolean | string);
   /** Counts every event of a client as user activity; see `PresenceService.touch`. @default true */
   touch?: boolean;
   /**
-   * Time in ms that a disconnected socket stays registered if the server has `connectionStateRecovery`; at most
-   * its `maxDisconnectionDuration`. From 0 to 86,400,000. @default 30_000
+   * Time in ms that a disconnected socket stays registered with `connectionStateRecovery`; at most its
+   * `maxDisconnectionDuration`. From 0 to 86,400,000. @default 30_000
    */
   recoveryGrace?: number;
   /** Users that one socket may watch. @default 1_000 */
@@ -75,7 +75,7 @@ export interface TrackPresenceOptions<S extends SocketLike = SocketLike> {
   clock?: Clock;
 }
 
-/** The presence of a watched user, in the acknowledgement of `presence:watch` and in `presence:changed`. */
+/** Presence of a watched user, in the acknowledgement of `presence:watch` and in `presence:changed`. */
 export interface PresencePayload {
   /** The user's id. */
   userId: string;
@@ -111,15 +111,15 @@ export interface DiscontinuityPayload {
 export interface SocketSubscribeOptions {
   /** Name of the Socket.IO event that carries the messages. @default the channel's name */
   event?: string;
-  /** The last position that the client has; see `PubSubService.subscribe`. @default none: live messages only */
+  /** Last position of the client; see `PubSubService.subscribe`. @default live messages only */
   since?: Position | 'latest' | 'earliest';
-  /** The channel is a sharded channel. @default as in the channel's definition; otherwise false */
+  /** The channel is sharded. @default as in the channel's definition; otherwise false */
   sharded?: boolean;
 }
 
 /** Options of `relay`. */
 export interface RelayOptions extends SocketSubscribeOptions {
-  /** Sends to the sockets in these Socket.IO rooms only. @default all sockets of the namespace */
+  /** Sends only to the sockets in these Socket.IO rooms. @default all sockets of the namespace */
   room?: string | string[];
 }
 
@@ -135,29 +135,29 @@ export interface PresenceTrackerStats {
   subscriptions: number;
 }
 
-/** What {@link trackPresence} returns. */
+/** Result of {@link trackPresence}. */
 export interface PresenceTracker<S extends SocketLike = SocketLike> {
   /**
-   * Sends `presence:changed` to the socket when the presence of one of these users changes. Resolves with their
-   * current presence. Like a client's `presence:watch`, but without `authorize`.
+   * Sends `presence:changed` to the socket when the presence of these users changes. Resolves with their
+   * current presence. Does not call `authorize`.
    *
-   * @throws `InvalidArgumentError` for invalid ids, or a socket that is not connected here;
-   * `LimitError` beyond `maxWatched`; `ConnectionError` or `TimeoutError` while Redis is unavailable.
+   * @throws `InvalidArgumentError` for invalid ids, or a socket that is not connected here; `LimitError` beyond
+   * `maxWatched`; `ConnectionError` or `TimeoutError` while Redis is unavailable.
    */
   watch(socket: S, userIds: Iterable<string>): Promise<PresencePayload[]>;
   /** Stops sending changes of these users. @throws `InvalidArgumentError` as `watch` does. */
   unwatch(socket: S, userIds: Iterable<string>): Promise<void>;
   /**
-   * Changes the status of a socket. Unlike a status set with `presence.setPresence`, it survives a recovery.
+   * Changes the status of a socket. Unlike with `presence.setPresence`, the status survives a recovery.
    *
    * @throws `InvalidArgumentError` for an invalid status or an anonymous socket; and as `setPresence` does.
    */
   setStatus(socket: S, status: Status): Promise<void>;
   /**
-   * Sends each message of a channel to the socket, as `event` with the message and a {@link ChannelEventContext}.
-   * Gaps are sent as `<event>:discontinuity`. The subscription ends with the connection: subscribe again in the
-   * `connection` handler, also for a recovered socket. If the socket disconnects while subscribing, this resolves
-   * with a subscription that has ended.
+   * Sends each message of a channel to the socket, as `event` with the message and a
+   * {@link ChannelEventContext}. Gaps are sent as `<event>:discontinuity`. The subscription ends with the
+   * connection: subscribe in the `connection` handler, also for a recovered socket. If the socket disconnects
+   * meanwhile, resolves with an ended subscription.
    *
    * @throws `InvalidArgumentError` for an invalid channel, event or position; `LimitError` beyond
    * `maxSubscriptions`; `UnsupportedError` without `pubsub`; and as `PubSubService.subscribe` does.
@@ -168,8 +168,8 @@ export interface PresenceTracker<S extends SocketLike = SocketLike> {
     options?: SocketSubscribeOptions,
   ): Promise<Subscription>;
   /**
-   * Like `subscribe`, for all sockets of this process in the namespace or in some rooms. Each message is encoded
-   * once. Call it in every process.
+   * Like `subscribe`, for all sockets of this process in the namespace or in some rooms. Each message is
+   * encoded once. Call it in every process.
    *
    * @throws as `subscribe` does.
    */
@@ -177,8 +177,8 @@ export interface PresenceTracker<S extends SocketLike = SocketLike> {
   /** Returns the current gauges. */
   stats(): PresenceTrackerStats;
   /**
-   * Removes listeners, watches and subscriptions, and removes the sockets from presence. With `handoff` the
-   * sockets stay registered for `presence.close({ handoff: true })`. Repeated calls return the same promise.
+   * Removes listeners, watches and subscriptions, and removes the sockets from presence. `handoff` leaves the
+   * sockets to `presence.close({ handoff: true })`. Repeated calls return the same promise.
    */
   close(options?: { handoff?: boolean }): Promise<void>;
   /** Calls `close()`, for `await using`. */

@@ -19,14 +19,13 @@ export class SocketWatches<S extends SocketLike> {
     this.#watch = new SharedWatch(settings.presence, emitChange);
   }
 
-  /** Number of watched users. */
   get size(): number {
     return this.#watch.size;
   }
 
-  /** Starts to send changes of `userIds` to the socket. Resolves with their current presence. */
+  /** Resolves with the current presence of `userIds`. */
   async add(tracked: TrackedSocket<S>, userIds: ReadonlySet<string>): Promise<PresencePayload[]> {
-    // Nothing would remove the watches of a socket that disconnected while this request was queued.
+    // The watches of a socket that disconnected while its request was queued would never be removed.
     if (!tracked.connected) throw new ClosedError('the socket is disconnected');
     const added = tracked.reserve(userIds, this.#settings.maxWatched);
     try {
@@ -39,7 +38,6 @@ export class SocketWatches<S extends SocketLike> {
     return [...userIds].map((userId) => toPayload(userId, this.#watch.get(userId)));
   }
 
-  /** Stops sending changes of `userIds` to the socket. */
   remove(tracked: TrackedSocket<S>, userIds: Iterable<string>): void {
     const dropped = [...userIds];
     for (const userId of dropped) tracked.watching.delete(userId);
@@ -47,14 +45,14 @@ export class SocketWatches<S extends SocketLike> {
   }
 
   /**
-   * Watches again the users that a recovered socket watched before, and sends all their states: changes may have
-   * been missed, and the client keeps the greatest `version`.
+   * Watches the users of a recovered socket again, and sends all their states: it may have missed changes. The
+   * client keeps the greatest `version`.
    */
   restore(tracked: TrackedSocket<S>, userIds: readonly string[]): void {
     const restoring = new Set(userIds.slice(0, this.#settings.maxWatched));
     tracked.restoring = restoring;
     const { removeListeners } = tracked;
-    // A recovered client does not send `presence:watch` again, so failures must be retried here.
+    // A recovered client does not send `presence:watch` again, so this code retries failures.
     const retry = new Retry(this.#settings, async () => {
       const users = await tracked.runExclusive(() => this.add(tracked, restoring));
       tracked.restoring = undefined;
@@ -73,7 +71,7 @@ export class SocketWatches<S extends SocketLike> {
   }
 }
 
-/** Sends one change to all its watchers; Socket.IO encodes it once per namespace. */
+/** Socket.IO encodes the change once per namespace. */
 function emitChange<S extends SocketLike>(
   watchers: readonly TrackedSocket<S>[],
   presence: WatchedPresence,
@@ -86,7 +84,7 @@ function emitChange<S extends SocketLike>(
     if (ids === undefined) byNamespace.set(socket.nsp, [socket.id]);
     else ids.push(socket.id);
   }
-  // `local`: every process has its own watch.
+  // `local`, because every process has its own watch.
   for (const [namespace, ids] of byNamespace) namespace.local.to(ids).emit(CHANGED_EVENT, payload);
 }
 

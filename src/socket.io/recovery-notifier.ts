@@ -4,9 +4,8 @@ import type { Listener, NamespaceBase } from './socket-io-types.js';
 const RECOVERED_EVENT = 'rollcall:recovered';
 
 /**
- * Notifies the other servers of a namespace when this one has recovered a session of theirs, so that they remove
- * their registrations of the socket at once. If the adapter does not carry events between servers, or loses one, they
- * remove them when the recovery grace is over.
+ * Notifies the other servers of a namespace that this one has recovered a session, so that they remove their
+ * registrations of the socket at once. Without such an event, they remove them when the recovery grace is over.
  */
 export class RecoveryNotifier {
   /** Sockets that may be recovered elsewhere, by namespace. */
@@ -19,7 +18,7 @@ export class RecoveryNotifier {
     };
   }
 
-  /** Listens to the namespace, until `release` was called as often. */
+  /** Each call needs one `release`. */
   acquire(namespace: NamespaceBase): void {
     const count = this.#counts.get(namespace) ?? 0;
     this.#counts.set(namespace, count + 1);
@@ -36,7 +35,6 @@ export class RecoveryNotifier {
     namespace.off?.(RECOVERED_EVENT, this.#listener);
   }
 
-  /** Tells the other servers that this one has recovered the socket. */
   notify(namespace: NamespaceBase, socketId: string): void {
     namespace.serverSideEmit?.(RECOVERED_EVENT, socketId);
   }

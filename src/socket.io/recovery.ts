@@ -1,8 +1,8 @@
 import type { NamespaceBase } from './socket-io-types.js';
 
 /**
- * Reasons of `disconnect` after which Socket.IO keeps a session for recovery. Any other reason, such as
- * `disconnect()` by either side, ends the session.
+ * Reasons of `disconnect` after which Socket.IO keeps a session for recovery. Others, such as `disconnect()` by
+ * either side, end the session.
  */
 const RECOVERABLE: ReadonlySet<string> = new Set([
   'transport error',
@@ -16,18 +16,17 @@ const RECOVERABLE: ReadonlySet<string> = new Set([
 /** Property of `socket.data` that carries the state to the process that recovers the session. */
 const KEY = '$rollcall';
 
-/** The state of a socket that survives a recovery. */
+/** State that survives a recovery. */
 export interface RecoverableState {
   readonly status: string | undefined;
   readonly watching: readonly string[];
-  /** The tracker that stored the state. */
   readonly trackerId: string | undefined;
 }
 
 /** The state of a socket that was not recovered. */
 export const NO_STATE: RecoverableState = { status: undefined, watching: [], trackerId: undefined };
 
-/** Time in ms during which a socket disconnected for `reason` may be recovered; 0 if it may not. */
+/** Time in ms for the recovery of a socket that disconnected for `reason`; 0 if it cannot recover. */
 export function recoveryWindow(namespace: NamespaceBase, reason: string): number {
   if (!RECOVERABLE.has(reason)) return 0;
   const { server } = namespace as NamespaceBase & { server?: { opts?: unknown; _opts?: unknown } };
@@ -40,7 +39,7 @@ export function recoveryWindow(namespace: NamespaceBase, reason: string): number
   return typeof duration === 'number' && duration > 0 ? duration : 0;
 }
 
-/** Adds the state to the session. Call this before Socket.IO stores the session. */
+/** Must run before Socket.IO stores the session. */
 export function saveState(data: unknown, state: RecoverableState): void {
   if (typeof data !== 'object' || data === null || !Object.isExtensible(data)) return;
   (data as Record<string, unknown>)[KEY] = { ...state, watching: [...state.watching] };

@@ -10,7 +10,7 @@ import type { ProtocolErrorCode } from '../protocol/frames.js';
 import type { SocketLike } from './socket-io-types.js';
 import type { TrackedSocket } from './tracked-socket.js';
 
-/** The acknowledgement of a failed request. */
+/** Acknowledgement of a failed request. */
 export interface ErrorAck {
   error: {
     /** For programs. */
@@ -20,7 +20,7 @@ export interface ErrorAck {
   };
 }
 
-/** Sent instead of the error's own message, which may contain host names and Redis keys. */
+/** Sent instead of the error's message, which may contain host names and Redis keys. */
 const MESSAGES: ReadonlyMap<ProtocolErrorCode, string> = new Map([
   ['UNAVAILABLE', 'not available now'],
   ['INTERNAL', 'the server failed'],
@@ -29,7 +29,6 @@ const MESSAGES: ReadonlyMap<ProtocolErrorCode, string> = new Map([
 /** Requests of one socket that may be queued or in progress. */
 const MAX_WAITING = 100;
 
-/** A request that is rejected with this code. */
 export class RejectedRequest extends Error {
   constructor(
     readonly code: ProtocolErrorCode,
@@ -39,13 +38,13 @@ export class RejectedRequest extends Error {
   }
 }
 
-/** Handles an event of a client; resolves with the acknowledgement. */
+/** Resolves with the acknowledgement of a client's event. */
 export type RequestAction<S extends SocketLike> = (
   tracked: TrackedSocket<S>,
   payload: unknown,
 ) => Promise<object>;
 
-/** Handles the events in `actions`; returns a function that removes the listeners. */
+/** Returns a function that removes the listeners. */
 export function handleRequests<S extends SocketLike>(
   tracked: TrackedSocket<S>,
   actions: ReadonlyMap<string, RequestAction<S>>,

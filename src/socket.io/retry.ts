@@ -7,15 +7,14 @@ import { toRollcallError } from '../redis/replies.js';
 const FIRST_DELAY = 500;
 const MAX_DELAY = 30_000;
 
-/** What {@link Retry} needs. */
 export interface RetryOptions {
   readonly clock: Clock;
   readonly reporter: ErrorReporter;
 }
 
 /**
- * Repeats an operation with backoff until it succeeds or is stopped. Only the first failure is reported: in an
- * outage thousands of sockets retry at the same time.
+ * Repeats an operation with backoff until it succeeds or is stopped. Reports only the first failure, because
+ * thousands of sockets retry in an outage.
  */
 export class Retry {
   readonly #options: RetryOptions;
@@ -29,14 +28,14 @@ export class Retry {
     this.#operation = operation;
   }
 
-  /** Starts, or starts over. Resolves after the first attempt, whether it failed or not. */
+  /** Starts, or starts over. Resolves after the first attempt, even if it failed. */
   start(): Promise<void> {
     this.stop();
     this.#attempts = 0;
     return this.#attempt(this.#run);
   }
 
-  /** Cancels further attempts; a failure of the attempt in progress is not reported. */
+  /** Also silences a failure of the attempt in progress. */
   stop(): void {
     this.#run++;
     this.#timer?.cancel();

@@ -4,16 +4,14 @@ import { Retry, type RetryOptions } from './retry.js';
 import type { AdapterLike, SocketLike } from './socket-io-types.js';
 import type { TrackedSocket } from './tracked-socket.js';
 
-/** What {@link RoomMirror} needs. */
 export interface RoomMirrorOptions<S extends SocketLike> extends RetryOptions {
   readonly presence: TrackedPresence;
-  /** Finds a connected socket by its id. */
   readonly find: (socketId: string) => TrackedSocket<S> | undefined;
-  /** Maps a Socket.IO room to a presence room; undefined if the room is not tracked. */
+  /** `undefined` if the room is not tracked. */
   readonly nameOf: (room: string, socket: S) => string | undefined;
 }
 
-/** The listeners on one adapter, with the number of tracked sockets that use it. */
+/** Listeners on one adapter, with the number of tracked sockets that use it. */
 interface AdapterListeners {
   sockets: number;
   readonly onJoin: (room: string, socketId: string) => void;
@@ -21,9 +19,8 @@ interface AdapterListeners {
 }
 
 /**
- * Joins and leaves presence rooms when the adapter reports that a socket joins or leaves a Socket.IO room. Leaves
- * that follow a disconnection are ignored, because the socket may be recovered; removing the socket from presence
- * removes it from its rooms.
+ * Joins and leaves presence rooms with the Socket.IO rooms of a socket. Leaves after a disconnection are
+ * ignored, because the socket may be recovered; its removal from presence removes it from its rooms.
  */
 export class RoomMirror<S extends SocketLike> {
   readonly #options: RoomMirrorOptions<S>;
@@ -37,7 +34,7 @@ export class RoomMirror<S extends SocketLike> {
     this.#options = options;
   }
 
-  /** Joins the presence rooms of a socket that has been registered. Resolves after the first attempt of each. */
+  /** Joins the presence rooms of a registered socket. Resolves after the first attempt of each. */
   async addSocket(tracked: TrackedSocket<S>): Promise<void> {
     if (!tracked.connected) return;
     if (!this.#rooms.has(tracked)) {
@@ -47,7 +44,7 @@ export class RoomMirror<S extends SocketLike> {
     await Promise.all(Array.from(tracked.socket.rooms, (room) => this.#join(tracked, room)));
   }
 
-  /** Stops tracking the rooms of a socket that disconnects. */
+  /** For a socket that disconnects. */
   removeSocket(tracked: TrackedSocket<S>): void {
     const rooms = this.#rooms.get(tracked);
     if (rooms === undefined) return;
@@ -85,7 +82,7 @@ export class RoomMirror<S extends SocketLike> {
     const { registration, socket, id } = tracked;
     if (room === id || registration === undefined) return;
     let name: string | undefined;
-    // The adapter calls this within `socket.join`, which must not throw an error of `rooms`.
+    // Runs within `socket.join`, which must not throw an error of `rooms`.
     this.#options.reporter.runHandler(() => {
       name = this.#options.nameOf(room, socket);
     }, {});

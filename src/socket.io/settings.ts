@@ -7,16 +7,15 @@ import { TRACK_PRESENCE_OPTION_NAMES } from './option-names.js';
 import type { RelayedPubSub, TrackedPresence, TrackPresenceOptions } from './options.js';
 import type { SocketLike } from './socket-io-types.js';
 
-/** Default of `recoveryGrace`, in ms. */
+/** In ms. */
 const RECOVERY_GRACE = 30_000;
 
-/** The options of `trackPresence`, checked, with defaults filled in. */
 export interface TrackerSettings<S extends SocketLike> {
   readonly presence: TrackedPresence;
   readonly pubsub: RelayedPubSub | undefined;
   readonly identify: (socket: S) => unknown;
   readonly authorize: NonNullable<TrackPresenceOptions<S>['authorize']> | undefined;
-  /** Maps a Socket.IO room to a presence room; undefined if rooms are not tracked. */
+  /** `undefined` if rooms are not tracked. */
   readonly roomOf: ((room: string, socket: S) => string | undefined) | undefined;
   readonly touch: boolean;
   readonly recoveryGrace: number;
@@ -26,7 +25,7 @@ export interface TrackerSettings<S extends SocketLike> {
   readonly clock: Clock;
 }
 
-/** @throws {@link InvalidArgumentError} naming the option, its value and the rule. */
+/** @throws {@link InvalidArgumentError} with the option, its value and the rule. */
 export function resolveSettings<S extends SocketLike>(options: TrackPresenceOptions<S>): TrackerSettings<S> {
   if (options === undefined)
     throw new InvalidArgumentError('options', 'must be an object with the option presence');

@@ -1,9 +1,9 @@
 /**
- * The part of Socket.IO 4 that rollcall uses, declared by shape, so that rollcall does not depend on Socket.IO.
- * `Server`, `Namespace` and `Socket` fit with any event maps.
+ * The part of Socket.IO 4 that is used, by shape, so that rollcall does not depend on Socket.IO. `Server`,
+ * `Namespace` and `Socket` fit with any event maps.
  */
 
-/** A listener of any arguments. The type of a method, because listeners may declare narrower arguments. */
+/** A listener of any arguments; as type of a method it accepts listeners with narrower arguments. */
 export type Listener = {
   /** Called with the arguments of the event. */
   call(...args: unknown[]): void;
@@ -84,7 +84,7 @@ export interface ServerLike<S extends SocketLike = SocketLike> {
   of(name: string): NamespaceLike<S>;
 }
 
-/** The namespace `/` of a server, or the namespace itself. */
+/** `/` of a server, or the namespace itself. */
 export function namespaceOf<S extends SocketLike>(io: ServerLike<S> | NamespaceLike<S>): NamespaceLike<S> {
   return 'of' in io ? io.sockets : io;
 }

@@ -3,19 +3,18 @@ import type { Status } from '../presence/types.js';
 import type { TrackedPresence } from './options.js';
 import { Retry, type RetryOptions } from './retry.js';
 
-/** What {@link SocketRegistration} needs. */
 export interface SocketRegistrationOptions extends RetryOptions {
   readonly presence: TrackedPresence;
 }
 
-/** Registers one socket with the presence service, and keeps it registered through outages and recoveries. */
+/** Keeps one socket registered with the presence service, through outages and recoveries. */
 export class SocketRegistration {
   readonly #presence: TrackedPresence;
   readonly #retry: Retry;
   #status: Status;
   #meta: Json | undefined;
   #registered = false;
-  /** `onRegistered` was called since the last `begin`. */
+  /** `onRegistered` has run since the last `begin`. */
   #notified = false;
   #pendingWrites = 0;
 
@@ -30,43 +29,42 @@ export class SocketRegistration {
     this.#retry = new Retry(options, () => this.#write(this.#status));
   }
 
-  /** True while the presence service knows the socket. */
+  /** True while the presence service has the socket. */
   get registered(): boolean {
     return this.#registered;
   }
 
-  /** The last status that was written, or the first one to write. */
+  /** The last written status, or the first one to write. */
   get status(): Status {
     return this.#status;
   }
 
-  /** Called once per `begin`, after the registration. */
+  /** Runs once per `begin`, after the registration. */
   onRegistered: () => void = () => {};
 
-  /** Registers the socket, with retries. Call this again for a recovered socket. */
+  /** Registers the socket, with retries. Call it again for a recovered socket. */
   begin(meta: Json | undefined): void {
     this.#meta = meta;
     this.#notified = false;
     this.#retry.start();
   }
 
-  /** Writes another status; after a failure the former status remains. */
+  /** After a failure the former status remains. */
   async setStatus(status: Status): Promise<void> {
     await this.#write(status);
-    // This write has registered the socket, so a pending retry is not needed.
+    // This write has registered the socket, so a retry is not needed.
     this.#retry.stop();
   }
 
-  /** Cancels retries. */
   stop(): void {
     this.#retry.stop();
     this.onRegistered = () => {};
   }
 
-  /** Removes the socket. The presence service repeats a failed removal. */
+  /** The presence service repeats a failed removal. */
   async remove(): Promise<void> {
     this.stop();
-    // Without a registration of its own, this process would remove that of a process that has recovered the socket.
+    // Otherwise this process would remove the registration of a process that has recovered the socket.
     if (!this.#registered && this.#pendingWrites === 0) return;
     this.#registered = false;
     await this.#presence.removeSocket(this.userId, this.socketId);

@@ -3,16 +3,16 @@ import type { Subscription } from '../pubsub/subscribe.js';
 import type { SocketLike } from './socket-io-types.js';
 import type { SocketRegistration } from './socket-registration.js';
 
-/** A connected socket, with everything that ends with its connection. */
+/** A connected socket, with all state that ends with its connection. */
 export class TrackedSocket<S extends SocketLike = SocketLike> {
-  /** Its registration with the presence service; undefined while it is anonymous. */
+  /** `undefined` while the socket is anonymous. */
   registration: SocketRegistration | undefined;
   /** False from `disconnecting` on. */
   connected = true;
   readonly watching = new Set<string>();
   /** Users it watched before a recovery, until they are watched again. */
   restoring: ReadonlySet<string> | undefined;
-  /** Notifies the other servers that this one has recovered the socket; undefined once done, or not needed. */
+  /** Notifies the other servers of the recovery; `undefined` once done, or not needed. */
   notifyRecovery: (() => void) | undefined;
   readonly subscriptions = new Set<Pick<Subscription, 'unsubscribe'>>();
   /** Removes rollcall's listeners from the socket. */
@@ -31,7 +31,7 @@ export class TrackedSocket<S extends SocketLike = SocketLike> {
     return this.#waiting;
   }
 
-  /** Runs `task` after those before it: `watch` and `unwatch` must not overtake each other. */
+  /** Runs `task` after earlier ones, because `watch` and `unwatch` must not overtake each other. */
   runExclusive<T>(task: () => T | Promise<T>): Promise<T> {
     this.#waiting++;
     const done = this.#last.then(task).finally(() => {
@@ -41,7 +41,7 @@ export class TrackedSocket<S extends SocketLike = SocketLike> {
     return done;
   }
 
-  /** Adds `userIds` to `watching` and returns those that are new. @throws {@link LimitError} */
+  /** Returns those of `userIds` that are new in `watching`. @throws {@link LimitError} */
   reserve(userIds: ReadonlySet<string>, limit: number): Set<string> {
     const added = new Set<string>();
     for (const userId of userIds) if (!this.watching.has(userId)) added.add(userId);

@@ -38,7 +38,7 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
     const restart = () => void this.close();
     this.#removeAbortListener = onAbort(settings.signal, restart);
     const { clock, retry } = settings;
-    // Send bytes at once: some proxies hold the headers back until the body begins.
+    // Some proxies hold the headers back until the body begins.
     this.#write(formatRetry(jitter(clock, retry, 0.5)) + KEEP_ALIVE_COMMENT);
     writer.onClose(() => this.#end({ code: ABNORMAL_CLOSURE, reason: 'the client has disconnected' }));
     if (settings.signal?.aborted === true) restart();
@@ -78,7 +78,7 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
     if (!this.#open) return this.closed;
     const again = shouldReconnect(code);
     const { clock, retry } = this.#settings;
-    // A server that shuts down closes all its streams at once; their clients must not reconnect at once.
+    // A shutdown closes all streams at once; their clients must not reconnect at once.
     const delay = again ? formatRetry(retry * (1 + (MAX_RETRY_FACTOR - 1) * clock.random())) : '';
     this.#write(delay + formatEvent('$close', JSON.stringify({ code, reason, again })));
     this.#end({ code, reason });
@@ -109,7 +109,7 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
     this.#writer.write(Buffer.from(text));
   }
 
-  /** Sends a comment once nothing was sent for `keepAliveInterval`. */
+  /** Sends a comment after `keepAliveInterval` of silence. */
   #scheduleKeepAlive(delay: number): void {
     const { clock, keepAliveInterval, source } = this.#settings;
     const check = () => {
@@ -127,7 +127,7 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
     this.#removeAbortListener();
     this.#timer?.cancel();
     this.#abort.abort();
-    // Stop twice: now, and again for subscriptions that a start in progress has yet to make.
+    // Stop twice: now, and again for subscriptions of a start in progress.
     const { source } = this.#settings;
     void Promise.all([source.stop(), this.#starting.then(() => source.stop())]).then(() =>
       this.#resolve(end),

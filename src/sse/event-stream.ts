@@ -13,12 +13,12 @@ import { type EventStreamSettings, resolveSettings } from './settings.js';
 import { WebResponseWriter } from './web-response-writer.js';
 
 /**
- * Answers a Web-standard request with an event stream: of channels, or of rooms in which the user is present
- * while the stream lasts. A client that reconnects with `Last-Event-ID`, as EventSource does by itself,
- * receives the messages it missed. Authorize the request before you call this.
+ * Answers a Web-standard request with an event stream of channels, or of rooms in which the user is present
+ * while the stream lasts. A client that reconnects with `Last-Event-ID`, as EventSource does, receives the
+ * messages it missed. Authorize the request first.
  *
- * The response is 200 even while Redis is unavailable, because EventSource does not reconnect after another
- * status. The stream then ends with `$close`, and the client reconnects.
+ * While Redis is unavailable, the response is 200 too, because EventSource does not reconnect after another
+ * status. The stream ends with `$close`, and the client reconnects.
  *
  * @example
  * ```ts
@@ -51,8 +51,8 @@ export function eventStream(request: WebRequest, options: EventStreamOptions): E
 }
 
 /**
- * Like {@link eventStream}, for requests and responses of `node:http` and `node:http2`: Express's `req` and
- * `res`, Fastify's `request.raw` and `reply.raw` after `reply.hijack()`. Headers that are set already are sent.
+ * Like {@link eventStream}, for `node:http` and `node:http2`: Express's `req` and `res`, Fastify's
+ * `request.raw` and `reply.raw` after `reply.hijack()`. Sends headers that are set already.
  *
  * @example
  * ```ts
@@ -86,7 +86,7 @@ export function pipeEventStream(
   return closedHandle;
 }
 
-/** The handle of a response to HEAD, which has no stream. */
+/** For a response to HEAD, which has no stream. */
 const closedHandle: EventStreamHandle = {
   closed: Promise.resolve({ code: 1000, reason: '' }),
   close: () => closedHandle.closed,
@@ -97,7 +97,7 @@ function writeHeaders(
   response: NodeResponse,
   { headers }: Pick<EventStreamSettings, 'headers'>,
 ): void {
-  // The client may have gone before the application called us.
+  // The client may have disconnected before this call.
   if (isClosed(request, response)) return;
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
   // HTTP/2 forbids this header.

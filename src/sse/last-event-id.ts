@@ -1,28 +1,27 @@
 import { createHash } from 'node:crypto';
 import { isPosition, type Position } from '../history/position.js';
 
-/** Channels that one event id can name: a longer id does not fit into every proxy's header limit. */
+/** Channels that one event id can name: a longer id may exceed a proxy's header limit. */
 export const MAX_CHANNELS = 100;
 /** Length of the longest id that {@link StreamPositions} writes, rounded up. */
 const MAX_ID = MAX_CHANNELS * 48;
 
 const KEY = /^[\w-]{8}$/;
 
-/** Hashes a channel's name for event ids: short for any name, and the id does not reveal the name. */
+/** The hash is short for any name, and the id does not reveal the name. */
 export function toChannelKey(name: string): string {
   return createHash('sha256').update(name).digest('base64url').slice(0, 8);
 }
 
-/** The client's position in one channel of its stream. */
 export interface TrackedPosition {
   readonly key: string;
-  /** The last position sent to the client. */
+  /** Last position sent to the client. */
   position: Position | undefined;
 }
 
 /**
- * The client's positions in all channels of its stream. A client reconnects with the last id it received
- * only, so every id holds all positions. Ids need no escaping in headers and URLs.
+ * The client's positions in all channels of its stream. A client reconnects with its last id only, so every id
+ * holds all positions. Ids need no escaping in headers and URLs.
  */
 export class StreamPositions {
   readonly #channels: readonly TrackedPosition[];
@@ -31,7 +30,7 @@ export class StreamPositions {
     this.#channels = [...channels];
   }
 
-  /** `key.position` of each channel, or its key alone where there is no position. */
+  /** `key.position` of each channel, or its key alone without a position. */
   get id(): string {
     let id = '';
     for (const { key, position } of this.#channels) {
@@ -42,11 +41,11 @@ export class StreamPositions {
   }
 }
 
-/** Where to resume one channel for a client that connects. */
+/** Where a client that connects resumes one channel. */
 export interface ResumePoint {
   /** Resume after this position; `undefined` if the client has none. */
   readonly since: Position | undefined;
-  /** The client was connected before, and its position is unknown: messages may be missing. */
+  /** A returning client without a known position: messages may be missing. */
   readonly lost: boolean;
 }
 
@@ -61,18 +60,17 @@ export class LastEventId {
     this.#positions = this.isPresent ? parseLastEventId(text as string) : undefined;
   }
 
-  /** Where to resume the channel with this key. */
   resumePoint(key: string): ResumePoint {
     if (!this.isPresent) return { since: undefined, lost: false };
-    // An unreadable id, for example of another server, holds no position of any channel.
+    // An unreadable id, for example of another server, holds no positions.
     if (this.#positions === undefined) return { since: undefined, lost: true };
     const since = this.#positions.get(key);
-    // A channel that the id does not name is new in this stream, so the client has missed nothing of it.
+    // The id does not name the channel, which is new in this stream: the client has missed nothing of it.
     return { since, lost: since === undefined && this.#positions.has(key) };
   }
 }
 
-/** Parses positions by channel key; `undefined` for text that {@link StreamPositions} did not write. */
+/** `undefined` for text that {@link StreamPositions} did not write. */
 function parseLastEventId(text: string): Map<string, Position | undefined> | undefined {
   if (text.length > MAX_ID) return undefined;
   const positions = new Map<string, Position | undefined>();

@@ -3,14 +3,13 @@ import type { NodeRequest, NodeResponse, NodeSocket } from './options.js';
 import { FLUSH_TIMEOUT, type ResponseWriter } from './response-writer.js';
 
 /**
- * True if the connection of `response` is closed. `Http2ServerResponse` has no `destroyed`, and a response that was
- * still queued behind others when its connection closed is not destroyed.
+ * `Http2ServerResponse` has no `destroyed`. A response queued behind others is not destroyed when its
+ * connection closes.
  */
 export function isClosed({ socket }: NodeRequest, { destroyed, stream }: NodeResponse): boolean {
   return destroyed === true || stream?.destroyed === true || socket?.destroyed === true;
 }
 
-/** Writes to a response of `node:http` or `node:http2`. */
 export class NodeResponseWriter implements ResponseWriter {
   readonly #request: NodeRequest;
   readonly #response: NodeResponse;
@@ -60,12 +59,12 @@ export class NodeResponseWriter implements ResponseWriter {
     };
     this.#response.once('close', onClose);
     socket?.once('close', onClose);
-    // The client may have gone before the application called us; `close` is not emitted again.
+    // The client may have disconnected before this call; `close` is not emitted again.
     if (isClosed(this.#request, this.#response)) onClose();
   }
 
   /**
-   * The connection on which this response to a pipelined HTTP/1 request waits for earlier responses. Such a response
+   * The connection on which this response to a pipelined HTTP/1 request waits for earlier ones. Such a response
    * does not emit `close` when its connection closes.
    */
   #queuedOn(): NodeSocket | undefined {

@@ -7,7 +7,7 @@ import type {
   StreamUser,
 } from './options.js';
 
-// The names of all options, so that a misspelt one is refused: the compiler keeps them complete.
+// The compiler keeps these names complete, so that a misspelt option is rejected.
 
 export const CHANNEL_STREAM_OPTION_NAMES: OptionNames<ChannelStreamOptions> = {
   retry: true,

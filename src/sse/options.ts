@@ -11,8 +11,8 @@ import type { RoomService } from '../rooms/room-service.js';
 /** Options of every stream. */
 export interface StreamOptions {
   /**
-   * Delay in ms before a client reconnects. Each connection gets its own delay, up to half as much more or
-   * less, and up to five times as much if the server ends the stream. From 1 to 86,400,000. @default 2_000
+   * Delay in ms before a client reconnects, from 1 to 86,400,000. Each connection's delay is up to half as much
+   * more or less, and up to five times as much if the server ends the stream. @default 2_000
    */
   retry?: number;
   /**
@@ -35,26 +35,26 @@ export interface StreamChannel {
   /** The channel: a name, or an instance of a definition. */
   channel: ChannelLike<never, unknown>;
   /**
-   * Name of its events in the browser; `'message'` events reach `onmessage`. It must have no line ends, must not
-   * begin with `$`, and must not be `open` or `error`, which EventSource uses. @default the channel's name
+   * Name of its events in the browser; `'message'` events reach `onmessage`. No line ends, no `$` at the start,
+   * and not `open` or `error`, which EventSource uses. @default the channel's name
    */
   event?: string;
   /**
    * Where a client without `Last-Event-ID` begins: after this position, with the next message, or with the
-   * oldest stored message. @default 'latest'
+   * oldest stored one. @default 'latest'
    */
   since?: Position | 'latest' | 'earliest';
   /**
-   * Number of last messages that a client without `Last-Event-ID` receives first, up to 1,000. Not together
-   * with `since`. @default 0
+   * Last messages that a client without `Last-Event-ID` receives first, up to 1,000. Not together with `since`.
+   * @default 0
    */
   last?: number;
   /**
-   * False if the channel has no history; rollcall then does not read it.
-   * @default as in the channel's definition; true for a channel given by name
+   * False if the channel has no history; rollcall then does not read it. @default as in the channel's
+   * definition; true for a channel given by name
    */
   history?: boolean;
-  /** The channel is a sharded channel (Redis 7). @default as in the channel's definition; otherwise false */
+  /** The channel is sharded (Redis 7). @default as in the channel's definition; otherwise false */
   sharded?: boolean;
 }
 
@@ -77,7 +77,7 @@ export interface StreamUser {
   userId: string;
   /** Initial status of this connection. @default 'online' */
   status?: Status;
-  /** Application data about the connection, shown in `PresenceData.sockets`. @default none */
+  /** Data of the connection, shown in `PresenceData.sockets`. @default none */
   meta?: Json;
 }
 
@@ -87,7 +87,7 @@ export interface StreamRoom extends JoinOptions {
   room: string;
 }
 
-/** Options of a stream of rooms, of which the reader is a member, and of messages to the reader. */
+/** Options of a stream of rooms, with the reader as member, and of messages to the reader. */
 export interface RoomStreamOptions extends StreamOptions {
   /** The room service. Its `maxBufferedBytes` and `slowPeers` apply. */
   rooms: RoomService;
@@ -115,8 +115,8 @@ export interface EventStreamHandle {
   /** Resolves when the stream has ended and its subscriptions and memberships are released. Never rejects. */
   readonly closed: Promise<EventStreamEnd>;
   /**
-   * Ends the stream. The client receives `$close` and reconnects, unless the page closes its EventSource because
-   * of the code. Resolves as `closed` does. Repeated calls have no effect.
+   * Ends the stream. The client receives `$close` and reconnects, unless the page closes its EventSource.
+   * Resolves as `closed` does. Repeated calls have no effect.
    *
    * @param code one of `CloseCode`; `SERVICE_RESTART` by default
    */
@@ -131,7 +131,7 @@ export interface EventStreamResponse extends Response {
 
 /** The part of a Web-standard `Request` that rollcall reads. */
 export interface WebRequest {
-  /** `HEAD` is answered with headers only; every other method with a stream. */
+  /** `HEAD` is answered with headers only. */
   readonly method: string;
   /** May have a parameter `lastEventId`, for clients that cannot set headers. */
   readonly url: string;
@@ -146,7 +146,7 @@ export interface WebRequest {
 
 /** The part of a request of `node:http` or `node:http2` that rollcall reads. */
 export interface NodeRequest {
-  /** `HEAD` is answered with headers only; every other method with a stream. */
+  /** `HEAD` is answered with headers only. */
   readonly method?: string | undefined;
   /** May have a parameter `lastEventId`, for clients that cannot set headers. */
   readonly url?: string | undefined;

@@ -1,7 +1,6 @@
-/** Time in ms that an ended stream has to send its buffered bytes before the connection is cut. */
+/** Time in ms for an ended stream to send its buffered bytes before the connection is cut. */
 export const FLUSH_TIMEOUT = 30_000;
 
-/** Writes the bytes of one stream to its client. */
 export interface ResponseWriter {
   /** Bytes that the client has not taken yet. */
   readonly buffered: number;
@@ -10,6 +9,6 @@ export interface ResponseWriter {
   end(): void;
   /** Resolves when the buffer has drained, or the connection has closed. */
   drained(): Promise<void>;
-  /** Calls `listener` once the connection closes; at once if it is closed already. */
+  /** Calls `listener` once the connection closes, at once if it is closed already. */
   onClose(listener: () => void): void;
 }

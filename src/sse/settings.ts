@@ -8,7 +8,6 @@ import type { EventStreamOptions, StreamOptions } from './options.js';
 import { RoomSource } from './room-source.js';
 import type { StreamSource } from './stream-source.js';
 
-/** The options of a stream, checked, with defaults filled in. */
 export interface EventStreamSettings {
   readonly retry: number;
   readonly keepAliveInterval: number;
@@ -50,7 +49,7 @@ function createSource(options: EventStreamOptions, lastEventId: string | undefin
     throw new InvalidArgumentError('options', 'must have either pubsub and channels, or rooms and a user');
   }
   const known = given.rooms === undefined ? CHANNEL_STREAM_OPTION_NAMES : ROOM_STREAM_OPTION_NAMES;
-  // The source of rooms says itself why it has no maxBufferedBytes.
+  // RoomSource has its own error for maxBufferedBytes.
   assertOptions('options', options, { ...known, maxBufferedBytes: true, rooms: true, pubsub: true });
   return 'rooms' in options && options.rooms !== undefined
     ? new RoomSource(options, lastEventId)

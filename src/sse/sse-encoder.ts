@@ -2,7 +2,7 @@ import type { Position } from '../history/position.js';
 import type { FrameEncoder } from '../rooms/room-message.js';
 import { escapeEventName, formatEvent } from './event-stream-format.js';
 
-/** The position to which a frame moves its reader. */
+/** The reader's position after a frame. */
 export interface PositionUpdate {
   /** `undefined` for messages to the user. */
   readonly room: string | undefined;
@@ -10,25 +10,24 @@ export interface PositionUpdate {
 }
 
 /**
- * Positions by frame. All members of a room share a frame, but each client has its own positions in its other
- * rooms, so the event id is written per client, in front of the shared frame.
+ * Positions by frame. All members of a room share a frame, but each client has its own positions in other
+ * rooms, so the event id is written per client, before the shared frame.
  */
 const positionUpdates = new WeakMap<Buffer, PositionUpdate>();
 
-/** The position to which `frame` moves its reader, if it has one. */
 export function positionUpdateOf(frame: Buffer): PositionUpdate | undefined {
   return positionUpdates.get(frame);
 }
 
-/** The first member of a payload. It becomes the event's name, so it is left out of the data. */
+/** The first member of a payload becomes the event's name, so the data omits it. */
 const EVENT_NAME = /^\{"event":("[^"\\]*(?:\\.[^"\\]*)*"),/;
 
-/** Encodes room messages as events of a stream. Published JSON is copied; only the event's name is parsed. */
+/** Published JSON is copied; only the event's name is parsed. */
 export const sseEncoder: FrameEncoder = {
   message({ room, position, at, json }) {
     const [head, name] = EVENT_NAME.exec(json) ?? [];
     let frame: Buffer;
-    // The payload is not one of ours; only its position counts.
+    // Another program wrote the payload; only its position counts.
     if (head === undefined || name === undefined) frame = Buffer.from('\n');
     else {
       let start = '{';

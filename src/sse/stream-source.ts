@@ -2,7 +2,6 @@ import { publishedAt } from '../history/position.js';
 import type { Json } from '../internal/codec.js';
 import type { StreamPositions, TrackedPosition } from './last-event-id.js';
 
-/** Receives the events of a source. */
 export interface StreamSink {
   /** False once the stream has ended. */
   readonly open: boolean;
@@ -10,17 +9,15 @@ export interface StreamSink {
   readonly buffered: number;
   /** Aborts when the stream ends. */
   readonly signal: AbortSignal;
-  /** Sends an event; with the id of the client's positions if `moved`. */
+  /** `moved`: with the id of the client's new positions. */
   send(event: Uint8Array, moved: boolean): void;
   /** Sends an event of rollcall's own, such as `$ready`. */
   sendControl(event: string, data: Json): void;
-  /** Ends the stream with a close code. */
   close(code: number, reason: string): unknown;
   /** Resolves when the buffer has drained, or the stream has ended. */
   drained(): Promise<void>;
 }
 
-/** Produces the events of one stream. */
 export interface StreamSource {
   /** The client's position in each channel or room. */
   readonly positions: StreamPositions;
@@ -28,13 +25,13 @@ export interface StreamSource {
   readonly isResumed: boolean;
   /** The service behind the source is closed, so no event can follow. */
   readonly ended?: boolean;
-  /** Begins to send. Resolves, once later messages cannot be missed, with further fields of `$ready`. */
+  /** Resolves, once later messages cannot be missed, with further fields of `$ready`. */
   start(sink: StreamSink): Promise<Record<string, Json>>;
   /** Ends subscriptions and memberships. Never rejects. */
   stop(): Promise<void>;
 }
 
-/** Sends `$discontinuity`: events between the client's position and the next event may be missing. */
+/** Sends `$discontinuity`: events after the client's position may be missing. */
 export function sendDiscontinuity(
   sink: StreamSink,
   where: { channel: string } | { room?: string },

@@ -3,7 +3,6 @@ import { onAbort } from '../internal/abort.js';
 import type { Clock, Timer } from '../internal/clock.js';
 import { FLUSH_TIMEOUT, type ResponseWriter } from './response-writer.js';
 
-/** Writes to the body of a Web-standard `Response`. */
 export class WebResponseWriter implements ResponseWriter {
   readonly body: ReadableStream<Uint8Array>;
   readonly #clock: Clock;
@@ -12,7 +11,7 @@ export class WebResponseWriter implements ResponseWriter {
   #drainWaiters: (() => void)[] = [];
   #ending = false;
   #flushTimer: Timer | undefined;
-  /** Runs until the first read: a server that drops a response neither reads nor cancels its body. */
+  /** Runs until the first read, because a server that drops a response neither reads nor cancels its body. */
   #unreadTimer: Timer | undefined;
   #closed = false;
   #onClose: (() => void) | undefined;
@@ -32,7 +31,7 @@ export class WebResponseWriter implements ResponseWriter {
       { highWaterMark: 1, size: (bytes) => bytes.byteLength },
     );
     const onAborted = () => {
-      // Closed, not errored: servers log an errored body, and the client reads no further.
+      // Closed, not errored, because servers log an errored body.
       this.#controller?.close();
       this.#onClientGone();
     };
@@ -53,7 +52,7 @@ export class WebResponseWriter implements ResponseWriter {
     if (this.#closed || this.#ending) return;
     this.#ending = true;
     this.#unreadTimer?.cancel();
-    // Close only an empty stream: a closed one does not call `pull` when its queue has been read.
+    // Close only an empty stream: a closed one does not call `pull` once its queue was read.
     if (this.buffered === 0) return this.#close();
     this.#flushTimer = this.#clock.after(FLUSH_TIMEOUT, () => this.#fail(), { keepAlive: false });
   }
@@ -80,7 +79,7 @@ export class WebResponseWriter implements ResponseWriter {
     this.#controller = undefined;
   }
 
-  /** Errors the stream, which discards its queue. */
+  /** An error discards the stream's queue. */
   #fail(): void {
     this.#finish();
     this.#controller?.error(new Error('the client reads too slowly'));

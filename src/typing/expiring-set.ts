@@ -6,18 +6,17 @@ export class ExpiringSet<K> {
   readonly #onChange: () => void;
   readonly #timers = new Map<K, Timer>();
 
-  /** `onChange` is called after a key was added, removed or has expired, not when a key is extended. */
+  /** `onChange` runs after a key was added, removed or has expired, not when it is extended. */
   constructor(clock: Clock, onChange: () => void) {
     this.#clock = clock;
     this.#onChange = onChange;
   }
 
-  /** The keys in the order in which they were added. */
   get keys(): K[] {
     return [...this.#timers.keys()];
   }
 
-  /** Keeps `key` for `ms` from now on; 0 removes it. */
+  /** 0 ms removes the key. */
   set(key: K, ms: number): void {
     const previous = this.#timers.get(key);
     previous?.cancel();
@@ -33,7 +32,7 @@ export class ExpiringSet<K> {
     if ((previous === undefined) === ms > 0) this.#onChange();
   }
 
-  /** Removes all keys without calling `onChange`. */
+  /** Does not call `onChange`. */
   clear(): void {
     for (const timer of this.#timers.values()) timer.cancel();
     this.#timers.clear();

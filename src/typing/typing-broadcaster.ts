@@ -2,7 +2,6 @@ import type { Clock, Timer } from '../internal/clock.js';
 import type { RollcallError } from '../internal/errors.js';
 import { toRollcallError } from '../redis/replies.js';
 
-/** Options of a {@link TypingBroadcaster}. */
 export interface TypingBroadcasterOptions {
   readonly clock: Clock;
   /** How long a keystroke counts, in ms. */
@@ -11,13 +10,12 @@ export interface TypingBroadcasterOptions {
   send(ttl: number, except: string | undefined): Promise<void>;
   /** Called when the broadcaster has no state left. */
   onIdle(): void;
-  /** Reports a failure of a message that no caller awaits. */
   report(error: RollcallError): void;
 }
 
 /**
- * Publishes that one user types in one room: turns keystrokes into as few messages as possible. Only one message is
- * in flight at a time, so that they arrive in order.
+ * Turns the keystrokes of one user in one room into as few messages as possible. Only one message is in flight
+ * at a time, so that they arrive in order.
  */
 export class TypingBroadcaster {
   readonly #options: TypingBroadcasterOptions;
@@ -37,7 +35,7 @@ export class TypingBroadcaster {
     this.#options = options;
   }
 
-  /** Records a keystroke. Resolves when the message that is due now, if any, is published. */
+  /** Resolves when the message that is due now, if any, is published. */
   start(except: string | undefined): Promise<void> {
     this.#on = this.#unsentKeystroke = true;
     this.#lastKeystroke = this.#options.clock.monotonic();
@@ -45,14 +43,12 @@ export class TypingBroadcaster {
     return this.#sendDue();
   }
 
-  /** The user has stopped. */
   stop(except: string | undefined): Promise<void> {
     this.#on = false;
     this.#except = except;
     return this.#sendDue();
   }
 
-  /** Sends nothing from now on. */
   close(): void {
     this.#timer?.cancel();
     this.#on = this.#sent = false;
@@ -77,7 +73,7 @@ export class TypingBroadcaster {
         await this.#options.send(ttl, this.#except);
       }
     } catch (error) {
-      // The next keystroke tries again. If the message was published all the same, it expires by its `ttl`.
+      // The next keystroke tries again. If the message was published after all, it expires by its `ttl`.
       this.#on = this.#sent = false;
       this.#nextSend = Number.NEGATIVE_INFINITY;
       throw error;
@@ -86,7 +82,7 @@ export class TypingBroadcaster {
     }
   }
 
-  /** The `ttl` of the message that is due now; `undefined` for none. */
+  /** `undefined` if no message is due now. */
   #dueTtl(): number | undefined {
     if (!this.#on) return this.#sent ? 0 : undefined;
     const now = this.#options.clock.monotonic();

@@ -20,8 +20,8 @@ export interface TypingServiceOptions {
   /** Room service that carries the messages. */
   rooms: RoomService;
   /**
-   * How long a keystroke counts, in ms: without another one, the user has stopped. From 100 to 600_000; with
-   * `rollcall/client`, which reports keystrokes every 2 s, at least 4_000. @default 6_000
+   * How long a keystroke counts, in ms: without another one, the user has stopped. From 100 to 600_000; at
+   * least 4_000 with `rollcall/client`, which reports keystrokes every 2 s. @default 6_000
    */
   ttl?: number;
   /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
@@ -34,14 +34,13 @@ const NAMES: OptionNames<TypingServiceOptions> = { rooms: true, ttl: true, onErr
 
 /** Options of `start`, `stop` and `stopAll`. */
 export interface TypingUpdateOptions {
-  /** Id of a socket that must not receive it: the user's own. @default none */
+  /** Id of the user's own socket, which must not receive it. @default none */
   except?: string;
 }
 
 /**
- * Typing indicators. A user types from a keystroke until `stop`, or until `ttl` ms after the last keystroke, also if
- * the process dies in between: nothing is stored in Redis, so nothing can be left behind. However fast a user types,
- * at most one message per half a `ttl` is published.
+ * Typing indicators. A user types from a keystroke until `stop`, or until `ttl` ms after the last keystroke,
+ * also if the process dies: nothing is stored in Redis. At most one message per half a `ttl` is published.
  *
  * @example
  * ```ts
@@ -76,10 +75,10 @@ export class TypingService {
   }
 
   /**
-   * Reports a keystroke of a user in a room. Call it on every keystroke: the first one is published at once, later
-   * ones at most once in half a `ttl`. Resolves when the message is published, or at once if none is due.
+   * Reports a keystroke; call it on every one. The first is published at once, later ones at most once in half
+   * a `ttl`. Resolves when the message is published, or at once if none is due.
    *
-   * @throws {@link InvalidArgumentError} for a bad name or option; {@link ClosedError}; and all errors of
+   * @throws {@link InvalidArgumentError} for a bad name or option; {@link ClosedError}; all errors of
    * `PubSubService.publish`, after which the next call tries again.
    */
   async start(room: string, userId: string, options: TypingUpdateOptions = {}): Promise<void> {
@@ -98,8 +97,7 @@ export class TypingService {
   }
 
   /**
-   * Reports that a user has stopped: the message is sent, or the field is empty. Publishes it only if this process
-   * had published that the user types.
+   * Reports that a user has stopped. Publishes it only if this process had published that the user types.
    *
    * @throws the errors of {@link TypingService.start}; the indicator then expires by its `ttl`.
    */
@@ -109,10 +107,10 @@ export class TypingService {
   }
 
   /**
-   * Stops a user in all rooms; for when a connection ends. If the user types on another connection as well, the next
-   * keystroke there publishes it again.
+   * Stops a user in all rooms, for the end of a connection. If the user types on another connection too, the
+   * next keystroke there publishes it again.
    *
-   * @throws the errors of {@link TypingService.stop}, after all rooms have been tried.
+   * @throws the errors of {@link TypingService.stop}, after all rooms were tried.
    */
   async stopAll(userId: string, options: TypingUpdateOptions = {}): Promise<void> {
     const except = this.#validate(undefined, userId, options);
@@ -121,8 +119,8 @@ export class TypingService {
   }
 
   /**
-   * Watches which users type in a room, on a server; clients receive the same through the protocol. `handler` is
-   * called on every change. Resolves when Redis has confirmed the subscription.
+   * Watches which users type in a room; `handler` runs on every change. Clients receive the same through the
+   * protocol. Resolves when Redis has confirmed the subscription.
    *
    * @throws {@link InvalidArgumentError} for a bad name, handler or option; {@link ClosedError}; all errors of
    * `PubSubService.subscribe`; the signal's reason if it aborts first.
@@ -149,8 +147,8 @@ export class TypingService {
   }
 
   /**
-   * Ends all watches and publishes nothing more: indicators of users who type expire by their `ttl`, unless they
-   * continue on another server. Repeated calls return the same promise.
+   * Ends all watches and publishes nothing more: indicators expire by their `ttl`, unless the users continue on
+   * another server. Repeated calls return the same promise.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -186,7 +184,7 @@ export class TypingService {
     if (byRoom?.delete(room) === true && byRoom.size === 0) this.#broadcasters.delete(userId);
   }
 
-  /** Validates the arguments of a call; returns `except`. */
+  /** Returns `except`. */
   #validate(room: string | undefined, userId: string, options: TypingUpdateOptions): string | undefined {
     this.#assertOpen();
     // Also rejects a name that makes the room's channel name too long.

@@ -16,13 +16,12 @@ export type TypingHandler = (typingUsers: string[]) => unknown;
 export interface TypingWatch {
   /** Ids of the users who type now, in the order in which they started. */
   current(): string[];
-  /** Ends the watch: the handler is not called after the call. Repeated calls do nothing. */
+  /** Ends the watch: the handler does not run after this call. Repeated calls do nothing. */
   close(): Promise<void>;
   /** Calls `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Options of a {@link RoomTypingWatch}. */
 export interface RoomTypingWatchOptions {
   readonly clock: Clock;
   readonly reporter: ErrorReporter;
@@ -30,11 +29,11 @@ export interface RoomTypingWatchOptions {
   readonly channel: ChannelRef<RoomEvent>;
   readonly handler: TypingHandler;
   readonly signal: AbortSignal | undefined;
-  /** Called once when the watch has ended. */
+  /** Runs once when the watch has ended. */
   readonly onEnd: (watch: RoomTypingWatch) => void;
 }
 
-/** The longest `ttl` that is accepted, in ms: the maximum of `broadcastTyping`. */
+/** Longest accepted `ttl`, in ms: the maximum of `broadcastTyping`. */
 const MAX_TTL = 3_600_000;
 
 /** The users who type in one room, from the messages that this process has received. */
@@ -105,7 +104,7 @@ export class RoomTypingWatch implements TypingWatch {
   }
 }
 
-/** Returns `undefined` for other events. Throws for an invalid typing event. */
+/** `undefined` for other events. Throws for an invalid typing event. */
 function parseTypingEvent(payload: string): { user: string; ttl: number } | undefined {
   const message = parseRoomMessage(undefined, undefined, payload);
   if (message === undefined || !isEvent(message.json, TYPING_EVENT)) return undefined;

@@ -3,29 +3,29 @@ import { constants, deflateRawSync, type ZlibOptions } from 'node:zlib';
 import { type FrameEncoder, jsonEncoder } from '../rooms/room-message.js';
 import type { ServerWebSocketLike, WebSocketServerLike } from './ws-types.js';
 
-/** First byte of a frame (RFC 6455, section 5.2): FIN and opcode text; RSV1 marks a compressed message (RFC 7692). */
+/** First byte of a frame (RFC 6455, section 5.2): FIN and opcode text. RSV1 marks compression (RFC 7692). */
 const TEXT = 0x81;
 const COMPRESSED_TEXT = TEXT | 0x40;
 const MAX_HEADER = 10;
-/** Bytes 00 00 ff ff, with which a sync flush ends and which are left out (RFC 7692, section 7.2.1). */
+/** A sync flush ends with the bytes 00 00 ff ff, which are left out (RFC 7692, section 7.2.1). */
 const FLUSH_TAIL = 4;
-/** Longer messages are sent uncompressed, because compressing them would block the event loop for too long. */
+/** Longer messages stay uncompressed: compressing them would block the event loop. */
 const MAX_COMPRESSED_BYTES = 1_048_576;
-/** Compression of the `ws` package: its default threshold, and the windows that raw deflate supports. */
+/** Default threshold of `ws`, and the windows that raw deflate supports. */
 const DEFAULT_THRESHOLD = 1_024;
 const MIN_WINDOW_BITS = 9;
 const MAX_WINDOW_BITS = 15;
 
 /** Settings of permessage-deflate for one window size. */
 export interface DeflateSettings {
-  /** Shorter messages are sent uncompressed, in bytes. */
+  /** In bytes; shorter messages are sent uncompressed. */
   readonly threshold: number;
   readonly zlib: ZlibOptions;
 }
 
 /**
- * Encodes whole WebSocket frames, header included, so that a message to many peers is encoded and compressed once
- * and each peer costs one write. Compression uses no context of earlier messages, which every receiver accepts.
+ * Encodes whole frames, header included: a message to many peers is encoded and compressed once, and each peer
+ * costs one write. Compression uses no context of earlier messages, which every receiver accepts.
  */
 export class WebSocketFrameEncoder implements FrameEncoder {
   readonly #deflate: DeflateSettings | undefined;
@@ -42,7 +42,6 @@ export class WebSocketFrameEncoder implements FrameEncoder {
     return this.encode(jsonEncoder.notice(notice) as Buffer);
   }
 
-  /** Encodes a text message. */
   encode(text: string | Buffer): Buffer {
     const payload = typeof text === 'string' ? Buffer.from(text) : text;
     const deflate = this.#deflate;
@@ -79,7 +78,7 @@ function encodeFrame(firstByte: number, payload: Buffer): Buffer {
 
 const plainEncoder = new WebSocketFrameEncoder();
 
-/** The frame encoders of one server: connections with equal parameters share one. */
+/** Connections of one server with equal parameters share an encoder. */
 export class FrameEncoders {
   readonly #server: WebSocketServerLike;
   readonly #byWindow = new Map<number, WebSocketFrameEncoder>();
@@ -88,7 +87,7 @@ export class FrameEncoders {
     this.#server = server;
   }
 
-  /** Returns `undefined` for a connection with unknown extensions or a window that zlib does not support. */
+  /** `undefined` for unknown extensions or a window that zlib does not support. */
   for(socket: ServerWebSocketLike, request: IncomingMessage): WebSocketFrameEncoder | undefined {
     const { extensions } = socket;
     if (extensions === '') return plainEncoder;
@@ -107,7 +106,7 @@ export class FrameEncoders {
   }
 }
 
-/** The smallest window that client or server asked for: a smaller one than negotiated is always valid. */
+/** The smallest window that client or server requests: a smaller one than negotiated is always valid. */
 function readWindowBits(request: IncomingMessage, serverMaxWindowBits: unknown): number {
   const offers = String(request?.headers['sec-websocket-extensions'] ?? '');
   let bits = typeof serverMaxWindowBits === 'number' ? serverMaxWindowBits : MAX_WINDOW_BITS;

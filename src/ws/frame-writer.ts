@@ -5,15 +5,15 @@ import type { ServerWebSocketLike } from './ws-types.js';
 
 /** The `readyState` of an open WebSocket. */
 export const OPEN = 1;
-/** Frames of one tick up to this many bytes are copied into one buffer; more are written as they are. */
+/** In bytes; frames of one tick up to this size are copied into one buffer, larger ones are not copied. */
 const MAX_COPIED_BYTES = 65_536;
 
 /** Writers with frames of the current tick. */
 let dirty: FrameWriter[] = [];
 
 /**
- * Writes encoded frames to the TCP socket of a WebSocket: those of one tick in one write. `ws` writes its own frames
- * (ping, pong, close) to the same socket, each as a whole, so frames never interleave.
+ * Writes the frames of one tick to a WebSocket's TCP socket in one write. `ws` writes its own frames (ping,
+ * pong, close) to the same socket, each as a whole, so frames never interleave.
  */
 export class FrameWriter {
   readonly encoder: WebSocketFrameEncoder;
@@ -29,8 +29,8 @@ export class FrameWriter {
   }
 
   /**
-   * Returns `undefined` unless `request.socket` is the very stream that the WebSocket writes to. `ws` documents
-   * nothing that tells, so its private field is read for the comparison only; otherwise frames go through `send`.
+   * Returns `undefined` unless the WebSocket writes to `request.socket`: frames then go through `send`. `ws` has
+   * no documented way to compare them, so its private field is read for the comparison only.
    */
   static create(
     socket: ServerWebSocketLike,
@@ -49,7 +49,6 @@ export class FrameWriter {
     return this.#stream.writableLength + this.#bytes;
   }
 
-  /** Writes a frame at the end of the tick. */
   write(frame: Buffer): void {
     if (this.#frames.length === 0) {
       if (dirty.length === 0) process.nextTick(flushAll);
@@ -59,7 +58,7 @@ export class FrameWriter {
     this.#bytes += frame.length;
   }
 
-  /** Writes the frames of this tick now; before a close frame, for example. */
+  /** Writes the frames of this tick now, for example before a close frame. */
   flush(): void {
     const frames = this.#frames;
     const bytes = this.#bytes;
@@ -67,7 +66,7 @@ export class FrameWriter {
     this.#frames = [];
     this.#bytes = 0;
     const stream = this.#stream;
-    // After a close frame of `ws`, as reply to the client's, no other frame may follow.
+    // No frame may follow a close frame, which `ws` sends as reply to the client's.
     if (this.#socket.readyState !== OPEN || stream.destroyed || !stream.writable) return;
     if (frames.length === 1) stream.write(frames[0]);
     else if (bytes <= MAX_COPIED_BYTES) stream.write(Buffer.concat(frames, bytes));

@@ -11,10 +11,9 @@ export interface HandshakeRejection {
 
 type VerifyCallback = (ok: boolean, status?: number, text?: string, headers?: Record<string, string>) => void;
 
-/** Settings of {@link HandshakeHooks}. */
 export interface HandshakeSettings {
   readonly maxFrameBytes: number;
-  /** Called before the upgrade, with `refuseWith: 'status'`; resolves with a rejection. Must not reject itself. */
+  /** Runs before the upgrade, with `refuseWith: 'status'`; resolves with a rejection. Must not reject itself. */
   readonly verify: ((request: IncomingMessage) => Promise<HandshakeRejection | undefined>) | undefined;
   readonly report: (error: unknown) => void;
 }
@@ -24,7 +23,7 @@ export class HandshakeHooks {
   readonly #server: WebSocketServerLike;
   readonly #settings: HandshakeSettings;
   readonly #originalOptions: { maxPayload?: unknown; verifyClient?: unknown; handleProtocols?: unknown };
-  /** The longest frame that clients may send: the smaller of the server's and our limit. */
+  /** The smaller of the server's and the configured limit. */
   readonly maxBytes: number;
 
   constructor(server: WebSocketServerLike, settings: HandshakeSettings) {
@@ -39,7 +38,6 @@ export class HandshakeHooks {
     if (settings.verify !== undefined) server.options.verifyClient = this.#verify;
   }
 
-  /** Restores the server's own options. */
   restore(): void {
     Object.assign(this.#server.options, this.#originalOptions);
   }
@@ -64,7 +62,7 @@ export class HandshakeHooks {
         .catch(report);
     };
     if (typeof verifyClient !== 'function') return verifyIdentity();
-    // The application's own check runs first. `ws` accepts a synchronous form and one with a callback.
+    // The application's check runs first; `ws` accepts a synchronous form and one with a callback.
     if (verifyClient.length === 2) {
       verifyClient(info, (ok: boolean, ...rest: never[]) => (ok ? verifyIdentity() : answer(false, ...rest)));
     } else if (verifyClient(info)) verifyIdentity();

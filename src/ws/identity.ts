@@ -7,26 +7,24 @@ import type { Status } from '../presence/types.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type { ServeOptions, WebSocketIdentity } from './options.js';
 
-/** An authenticated user. The result of `authenticate` is read and validated once, here. */
+/** An authenticated user; the result of `authenticate` is validated here only. */
 export interface AuthenticatedUser<User> {
-  /** The result of `authenticate`, as `authorize` receives it. */
+  /** The result of `authenticate`, for `authorize`. */
   readonly user: User;
   readonly userId: string;
   readonly status: Status | undefined;
   readonly meta: Json | undefined;
   /** In ms since the epoch. */
   readonly expiresAt: number | undefined;
-  /** Key of the rate limiter. */
   readonly rateKey: string;
 }
 
-/** Close code and reason of a rejected connection. */
 export interface ConnectionRejection {
   readonly code: number;
   readonly reason: string;
 }
 
-/** Calls `authenticate`. Never rejects: a failure is reported, and the connection is rejected as unavailable. */
+/** Never rejects: a failure is reported, and the connection is rejected as unavailable. */
 export async function authenticateRequest<User extends WebSocketIdentity>(
   request: IncomingMessage,
   { authenticate, rateLimitKey }: Pick<ServeOptions<User>, 'authenticate' | 'rateLimitKey'>,
@@ -53,7 +51,7 @@ export async function authenticateRequest<User extends WebSocketIdentity>(
   }
 }
 
-/** The client's last position in the messages to its user, from the URL; anything invalid is ignored. */
+/** The client's last position in the messages to its user, from the URL; an invalid one is ignored. */
 export function readResumePosition(request: IncomingMessage | undefined): string | undefined {
   const url = request?.url ?? '';
   const since = new URLSearchParams(url.slice(url.indexOf('?') + 1)).get('since');

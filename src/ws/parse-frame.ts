@@ -1,15 +1,14 @@
 import type { ClientFrame } from '../protocol/frames.js';
 
-/** An invalid frame, and why it is invalid. */
 export interface InvalidFrame {
   readonly problem: string;
-  /** True if it has the protocol's form, but an unknown type or a wrong member. */
+  /** True for the protocol's form with an unknown type or a wrong member. */
   readonly readable: boolean;
-  /** Id of the request, if it could be read. */
+  /** Id of the request, if readable. */
   readonly id: number | undefined;
 }
 
-/** Returns the problem with a member of a frame, if any. */
+/** Returns the problem with a member, if any. */
 type Check = (value: unknown) => string | undefined;
 
 const KEY = /^[\w.:-]{1,64}$/;
@@ -18,7 +17,7 @@ const MAX_NAME_BYTES = 512;
 const MAX_EVENT_BYTES = 128;
 const MAX_POSITION_BYTES = 64;
 const MAX_USERS = 1_000;
-/** The deepest nesting of a frame: JSON that can just be parsed could overflow the stack when it is stringified. */
+/** Deepest nesting of a frame: stringifying deeper JSON could overflow the stack, even if it can be parsed. */
 const MAX_DEPTH = 100;
 
 const isBoolean: Check = (value) => (typeof value === 'boolean' ? undefined : 'must be true or false');
@@ -58,7 +57,7 @@ function text(value: unknown, maxBytes: number): string | undefined {
 
 type FrameSchema = readonly (readonly [member: string, check: Check])[];
 
-/** The checked members of each type of frame. Other members are ignored. */
+/** Checked members by type of frame; others are ignored. */
 const FRAME_SCHEMAS = new Map<string, FrameSchema>(
   Object.entries({
     join: [
@@ -93,7 +92,7 @@ const FRAME_SCHEMAS = new Map<string, FrameSchema>(
   } satisfies Record<ClientFrame['type'], FrameSchema>),
 );
 
-/** Parses a client's message; `undefined` for a binary one. Never throws. */
+/** `text` is `undefined` for a binary message. Never throws. */
 export function parseClientFrame(text: string | undefined): ClientFrame | InvalidFrame {
   if (text === undefined) return unreadable('the frame must be text');
   if (exceedsDepth(text)) return unreadable(`the frame must not be nested more than ${MAX_DEPTH} deep`);
@@ -111,7 +110,7 @@ export function parseClientFrame(text: string | undefined): ClientFrame | Invali
   if (rawId !== undefined && id === undefined) return unreadable('id must be a whole number');
   if (typeof type !== 'string') return unreadable('type must be text', id);
   const schema = FRAME_SCHEMAS.get(type);
-  // Readable, because it may be a type of a later version.
+  // Readable, because a later version may have this type.
   if (schema === undefined) return { problem: 'type is unknown', readable: true, id };
   for (const [member, check] of schema) {
     const problem = check(frame[member]);
@@ -127,7 +126,7 @@ function unreadable(problem: string, id?: number): InvalidFrame {
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
-/** Counts brackets outside strings; whether it is valid JSON is checked later. */
+/** Counts brackets outside strings; JSON.parse checks the rest later. */
 function exceedsDepth(text: string): boolean {
   if (text.length <= MAX_DEPTH) return false;
   let depth = 0;

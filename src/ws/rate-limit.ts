@@ -4,8 +4,8 @@ import type { RateLimiter } from './options.js';
 const DEFAULT_RETRY_AFTER = 1_000;
 
 /**
- * Wraps `limiter`: resolves with the ms to wait, or `undefined` if the frame may pass. A limiter that fails, because
- * its store is unreachable, lets every frame pass, so that an outage of the store does not stop the chat.
+ * Resolves with the wait in ms, or `undefined` if the frame may pass. A limiter that fails lets every frame
+ * pass, so that an outage of its store does not stop the chat.
  */
 export function createRateLimit(
   limiter: RateLimiter,

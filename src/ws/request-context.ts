@@ -3,7 +3,7 @@ import type { RoomSocket } from '../rooms/room-socket.js';
 import type { AuthenticatedUser } from './identity.js';
 import type { ServeOptions, WebSocketIdentity } from './options.js';
 
-/** What the requests of one connection run with, and the state they leave behind. */
+/** Input and state of one connection's requests. */
 export interface RequestContext<User extends WebSocketIdentity> extends RequestOutput {
   readonly options: ServeOptions<User>;
   readonly known: AuthenticatedUser<User>;
@@ -16,21 +16,21 @@ export interface RequestContext<User extends WebSocketIdentity> extends RequestO
   readonly watched: Set<string>;
   /** Rooms that show this user as typing. */
   readonly typing: Set<string>;
-  /** Pages of history are read one after the other: read at once, they could fill the memory. */
+  /** Pages of history are read one after the other, because together they could fill the memory. */
   lastHistoryRead: Promise<unknown>;
 }
 
-/** Where replies of requests go: the connection. */
+/** The connection, which sends the replies. */
 export interface RequestOutput {
-  /** False once replies can no longer be sent. */
+  /** False once replies cannot be sent. */
   isOpen(): boolean;
   send(frame: ServerFrame): void;
-  /** Answers a request with an error. Never throws. */
+  /** Never throws. */
   sendError(error: unknown, id: number | undefined): void;
   report(error: unknown): void;
 }
 
-/** Limits how many requests of one connection run at once. Only one caller waits at a time. */
+/** Limits the requests of one connection that run at once. Only one caller waits at a time. */
 export class RequestSlots {
   readonly #size: number;
   #used = 0;
@@ -60,14 +60,13 @@ export class RequestSlots {
     });
   }
 
-  /** Ends a wait; called when the connection ends. */
+  /** Ends a wait when the connection ends. */
   wake(): void {
     this.#onFree?.();
     this.#onFree = undefined;
   }
 }
 
-/** Stops typing in all rooms of a connection that has ended. */
 export async function stopTyping<User extends WebSocketIdentity>({
   options,
   socket,

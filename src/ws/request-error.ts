@@ -18,12 +18,12 @@ export class RequestError extends Error {
   }
 }
 
-/** Ms that a client waits when Redis is unavailable. */
+/** Wait in ms for clients while Redis is unavailable. */
 const UNAVAILABLE_RETRY_AFTER = 1_000;
 
 /**
- * The error frame for a client. An error of the application's own code is reported; the client receives only
- * `INTERNAL`, so that no detail leaks.
+ * An error of the application's own code is reported, and the client receives only `INTERNAL`, so that no
+ * detail leaks.
  */
 export function toErrorFrame(
   error: unknown,

@@ -21,25 +21,25 @@ import type { ClientRequest, WebSocketIdentity } from './options.js';
 import type { RequestContext } from './request-context.js';
 import { RequestError } from './request-error.js';
 
-/** Events in a page of history unless the client asks for another number. */
+/** Default number of events in a page of history. */
 const PAGE = 50;
 
 /**
- * Handles one request of a client: checks limits, calls `authorize`, waits for a free slot and runs the request,
- * whose reply is sent when it is done. Resolves when the request has started, so that the requests of a
- * connection start in order and run concurrently.
+ * Checks limits, calls `authorize`, waits for a free slot and runs the request, which sends its own reply.
+ * Resolves when the request has started, so that the requests of a connection start in order and run
+ * concurrently.
  *
- * @throws what the client is answered with, if the request was not started.
+ * @throws the answer for the client, if the request was not started.
  */
 export async function handleFrame<User extends WebSocketIdentity>(
   context: RequestContext<User>,
   frame: ClientFrame,
 ): Promise<void> {
   if (frame.type === 'ping') return context.send({ type: 'pong' });
-  // Before `authorize`: a client that repeats a hopeless request costs the application nothing.
+  // Before `authorize`, so that a client that repeats a hopeless request costs the application nothing.
   assertWithinLimits(context, frame);
   const allowed = authorizeFrame(context, frame);
-  // Awaited only if it is a promise: two frames that are authorized synchronously start in the same turn.
+  // Awaited only if it is a promise: two frames with synchronous authorization start in the same turn.
   if (!(typeof allowed === 'boolean' ? allowed : await allowed)) {
     throw new RequestError('FORBIDDEN', `${frame.type} is not allowed there`);
   }
@@ -93,7 +93,7 @@ function assertWithinLimits<User extends WebSocketIdentity>(
   }
 }
 
-/** Calls `authorize`. The result is synchronous when every answer of the application is. */
+/** Synchronous if every answer of the application is. */
 function authorizeFrame<User extends WebSocketIdentity>(
   { options, known }: RequestContext<User>,
   frame: ClientFrame,
@@ -106,14 +106,14 @@ function authorizeFrame<User extends WebSocketIdentity>(
     } catch (error) {
       answer = Promise.reject(error);
     }
-    // Only `true` allows it, whatever else an untyped function returns.
+    // Only `true` allows it, because an untyped function may return anything.
     answers.push(isThenable(answer) ? answer : answer === true);
   }
   if (answers.every((answer) => typeof answer === 'boolean')) return !answers.includes(false);
   return Promise.all(answers).then((all) => all.every((answer) => answer === true), rethrowAsHandlerError);
 }
 
-/** The requests that `authorize` must allow: one per watched user; none for frames that only give something up. */
+/** Requests that `authorize` must allow: one per watched user; none for frames that only give something up. */
 function requestsOf(frame: ClientFrame): ClientRequest[] {
   switch (frame.type) {
     case 'join':
@@ -123,7 +123,7 @@ function requestsOf(frame: ClientFrame): ClientRequest[] {
     case 'send':
       return [{ action: 'send', room: frame.room, event: frame.event, data: (frame.data ?? null) as Json }];
     case 'update':
-      // A user who may no longer join must not change what the room shows of them either.
+      // A user who may not join must not change their `info` in the room either.
       return [{ action: 'join', room: frame.room }];
     case 'watch':
       return [...new Set(frame.users)].map((userId) => ({ action: 'watch', userId }));
@@ -250,7 +250,7 @@ async function handleSend<User extends WebSocketIdentity>(
   };
 }
 
-/** Makes a key valid for one user only: the key of another user must not suppress a message. */
+/** Scopes a key to one user: another user's key must not suppress a message. */
 function scopeIdempotencyKey(userId: string, key: string): string {
   return createHash('sha256').update(`${key}\n${userId}`).digest('base64url');
 }
@@ -291,7 +291,7 @@ async function handleApplicationRequest<User extends WebSocketIdentity>(
   }
 }
 
-/** Hides errors about arguments that the application passed itself: the client cannot correct them. */
+/** Hides errors about arguments of the application, which the client cannot correct. */
 function rethrowAsHandlerError(error: unknown): never {
   const own =
     isRollcallError(error) && (error.code === 'ERR_INVALID_ARGUMENT' || error.code === 'ERR_SCHEMA');

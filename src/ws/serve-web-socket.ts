@@ -26,14 +26,13 @@ import { WebSocketConnection, type WebSocketConnectionSettings } from './web-soc
 import { WebSocketPeer } from './web-socket-peer.js';
 import type { ServerWebSocketLike, WebSocketServerLike } from './ws-types.js';
 
-/** Handle of a WebSocket server that is being served. */
+/** Handle of a served WebSocket server. */
 export interface ServeHandle {
   /** Counters and gauges. */
   stats(): ServeStats;
   /**
    * Closes all connections with 1012 (service restart) and accepts no new ones; resolves when all sockets are
-   * detached. Closing the `WebSocketServer` and its HTTP server stays up to you. Repeated calls return the same
-   * promise.
+   * detached. Does not close the `WebSocketServer` and its HTTP server. Repeated calls return the same promise.
    *
    * @throws `InvalidArgumentError` for an option out of range; no connection is closed.
    */
@@ -43,8 +42,8 @@ export interface ServeHandle {
 }
 
 /**
- * Attaches every WebSocket of a server to a room service. Clients speak the protocol of docs/protocol.md: they
- * join rooms, send, watch users, and recover missed messages when they reconnect.
+ * Attaches every WebSocket of a server to a room service, with the protocol of docs/protocol.md. Clients
+ * receive the messages they missed when they reconnect.
  *
  * @example
  * ```ts
@@ -55,7 +54,7 @@ export interface ServeHandle {
  *   authorize: (user, request) => !('room' in request) || mayEnter(user, request.room),
  * });
  * ```
- * @throws `InvalidArgumentError` for an option out of range, and for a server that is being served already.
+ * @throws `InvalidArgumentError` for an option out of range, and for a server that is served already.
  */
 export function serveWebSocket<User extends WebSocketIdentity = WebSocketIdentity>(
   server: WebSocketServerLike,
@@ -91,11 +90,11 @@ export function serveWebSocket<User extends WebSocketIdentity = WebSocketIdentit
   return new RoomWebSocketServer(server, options);
 }
 
-/** On the global object, so that two copies of the package in one process share it. */
+/** On the global object, so that all copies of the package in one process share it. */
 const SERVED = Symbol.for('rollcall.servedWebSocketServers');
 const registry = globalThis as { [SERVED]?: WeakSet<object> };
 registry[SERVED] ??= new WeakSet();
-/** Servers that are being served: a second handler would answer every frame twice. */
+/** Servers with a handle: a second handler would answer every frame twice. */
 const served = registry[SERVED];
 
 class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle {
@@ -109,7 +108,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
   readonly #encoders: FrameEncoders;
   readonly #heartbeats: HeartbeatMonitor<User>;
   readonly #connections = new Set<WebSocketConnection<User>>();
-  /** Users who were authenticated before the upgrade. */
+  /** Users authenticated before the upgrade. */
   readonly #authenticated = new WeakMap<IncomingMessage, AuthenticatedUser<User>>();
   readonly #counters = { refused: 0, frames: 0, malformed: 0, limited: 0, silent: 0 };
   #handoff = false;
@@ -182,7 +181,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     await this.#ownTyping?.close();
   }
 
-  /** Authenticates before the upgrade, with `refuseWith: 'status'`. */
+  /** Runs before the upgrade, with `refuseWith: 'status'`. */
   readonly #verify = async (request: IncomingMessage): Promise<HandshakeRejection | undefined> => {
     const result = this.#closing === undefined ? await this.#authenticate(request) : undefined;
     if (result !== undefined && 'userId' in result) {
@@ -199,7 +198,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     // `ws` emits `error` when the client breaks the WebSocket protocol; `close` follows.
     let connection: WebSocketConnection<User> | undefined;
     socket.on('error', () => connection?.fail());
-    // A server that emits `connection` late may emit it for a connection that has ended: `close` would not follow.
+    // A late `connection` event may be for a connection that has ended: `close` would not follow.
     if (socket.readyState !== OPEN) return;
     const writer = FrameWriter.create(socket, request, this.#encoders.for(socket, request));
     const peer = new WebSocketPeer(socket, this.#settings.clock, writer);
@@ -218,7 +217,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     socket.on('pong', markAlive);
     socket.on('ping', markAlive);
     const served = this.#attach(request, created, peer, ended)
-      // In a callback of its own, so that `request` can be collected while the connection lasts.
+      // In its own callback, so that `request` can be collected while the connection lasts.
       .then((client) => client && this.#serveUntilClosed(created, peer, client, ended))
       .catch((error: unknown) => {
         this.#report(error);
@@ -227,7 +226,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     created.done = Promise.all([served, ended]);
   };
 
-  /** Authenticates the user and attaches the peer; resolves with `undefined` if the connection was rejected. */
+  /** Resolves with `undefined` if the connection was rejected. */
   async #attach(
     request: IncomingMessage,
     connection: WebSocketConnection<User>,
@@ -271,7 +270,6 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     return reject(restart);
   }
 
-  /** Serves the client, then detaches its socket. */
   async #serveUntilClosed(
     connection: WebSocketConnection<User>,
     peer: WebSocketPeer,
@@ -285,14 +283,14 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     }
   }
 
-  /** Sends `welcome` and handles frames; resolves when the connection has ended. */
+  /** Resolves when the connection has ended. */
   async #serve(
     connection: WebSocketConnection<User>,
     peer: WebSocketPeer,
     { known, socket, since }: AttachedClient<User>,
     ended: Promise<undefined>,
   ): Promise<void> {
-    // If messages are held for `welcome`, the client must not count them as received: it may disconnect in between.
+    // Messages held for `welcome` are not received yet: the client may disconnect in between.
     const position = peer.hasHeldFrames ? since : socket.position;
     const { maxRooms, maxWatched, heartbeatInterval } = this.#limits;
     peer.welcome({
@@ -316,7 +314,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
       lastHistoryRead: Promise.resolve(),
     });
     await ended;
-    // Not awaited: without it, typing would expire after its `ttl`.
+    // Not awaited: if it fails, typing expires after its `ttl`.
     stopTyping(context).catch((error: unknown) => this.#report(error));
   }
 
@@ -337,10 +335,9 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
   }
 }
 
-/** A client whose peer is attached. */
 interface AttachedClient<User extends WebSocketIdentity> {
   readonly known: AuthenticatedUser<User>;
   readonly socket: RoomSocket;
-  /** The client's last position when it reconnected. */
+  /** The client's last position, if it has reconnected. */
   readonly since: string | undefined;
 }

@@ -11,25 +11,25 @@ import { handleFrame } from './request-handlers.js';
 import type { WebSocketPeer } from './web-socket-peer.js';
 import type { ServerWebSocketLike } from './ws-types.js';
 
-/** What the connections of one server share. */
+/** State that the connections of one server share. */
 export interface WebSocketConnectionSettings {
   readonly clock: Clock;
-  /** Consumes one point of `key`; resolves with the ms to wait if none was left. */
+  /** Consumes one point of `key`; resolves with the wait in ms if none was left. */
   readonly consumeRate: ((key: string) => Promise<number | undefined>) | undefined;
   readonly report: (error: unknown) => void;
   readonly counters: { frames: number; malformed: number; limited: number };
 }
 
-/** The part of a {@link RequestContext} that is known when the socket is attached. */
+/** The part of a {@link RequestContext} known when the socket is attached. */
 export type AttachedContext<User extends WebSocketIdentity> = Omit<
   RequestContext<User>,
   keyof RequestOutput | 'slots'
 >;
 
-/** Frames, and characters of frames, that may wait before reading from the connection pauses. */
+/** Frames, and characters of frames, that may wait before reading pauses. */
 const MAX_WAITING = 64;
 const MAX_WAITING_LENGTH = 262_144;
-/** More than can be in flight at the pause, unless it was compressed: closes the connection as a flood. */
+/** More than can be in flight at the pause, unless compressed: closes the connection as a flood. */
 const MAX_FRAMES = 32_768;
 const MAX_LENGTH = 2 * 1_048_576;
 /** Requests that run at once; the next one waits. */
@@ -44,8 +44,8 @@ const MAX_UNREAD = 4 * 1_048_576;
 const MAX_DELAY = 2 ** 31 - 1;
 
 /**
- * The incoming side of one connection: a bounded queue of frames, taken one after the other through rate limit
- * and `authorize`, then run concurrently. Memory is bounded, whatever the client sends.
+ * Incoming side of one connection: a bounded queue of frames, which pass the rate limit and `authorize` one
+ * after the other, then run concurrently. Memory is bounded, whatever the client sends.
  */
 export class WebSocketConnection<User extends WebSocketIdentity> {
   readonly #socket: ServerWebSocketLike;
@@ -62,11 +62,11 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
   #limited = 0;
   #expiry: Timer | undefined;
   #ended = false;
-  /** Time of the last incoming message or pong, by the clock's `monotonic`. */
+  /** When the last message or pong arrived, by the clock's `monotonic`. */
   #lastReceived: number;
-  /** Time of the ping that has no answer yet. */
+  /** When the unanswered ping was sent. */
   #pinged: number | undefined;
-  /** Since when frames are not handled: until `start`, and while reading is paused. */
+  /** Start of the time without handling frames: before `start`, or while reading is paused. */
   #stalledSince: number;
   /** Resolves when the connection has ended and its socket is detached. */
   done: Promise<unknown> = Promise.resolve();
@@ -79,18 +79,17 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
     this.#stalledSince = this.#lastReceived;
   }
 
-  /** False once it is closed or has ended. */
+  /** False once closed or ended. */
   get open(): boolean {
     return !this.#ended && !this.#peer.closed;
   }
 
-  /** Records that the client is alive: a message, ping or pong has arrived. */
+  /** A message, ping or pong has arrived. */
   markAlive(): void {
     this.#lastReceived = this.#settings.clock.monotonic();
     this.#pinged = undefined;
   }
 
-  /** Queues a message of the client. */
   receive(data: Buffer, isBinary: boolean): void {
     this.markAlive();
     if (!this.open) return;
@@ -107,7 +106,7 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
     this.#processQueue();
   }
 
-  /** Starts to handle frames. Frames that arrived earlier are handled first. */
+  /** Handles frames that arrived earlier first. */
   start(attached: AttachedContext<User>): RequestContext<User> {
     this.#context = {
       ...attached,
@@ -128,7 +127,7 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
     this.close(CloseCode.PROTOCOL_ERROR, '');
   }
 
-  /** Closes the connection with a code; later frames are ignored. */
+  /** Later frames are ignored. */
   close(code: number, reason: string, options: DetachOptions = {}): void {
     this.#clearQueue();
     this.#context?.socket.close(code, reason, options);
@@ -143,7 +142,6 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
     this.#socket.terminate();
   }
 
-  /** The connection has ended. */
   end(): void {
     this.#ended = true;
     this.#peer.end();
@@ -152,13 +150,13 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
     this.#slots.wake();
   }
 
-  /** The process was frozen until `now`: silence before that is not the client's. */
+  /** The process was frozen until `now`, so earlier silence does not count. */
   resetHeartbeat(now: number): void {
     if (this.#pinged !== undefined) this.#pinged = now;
     this.#stalledSince = now;
   }
 
-  /** Pings after `heartbeatInterval` ms of silence; returns false if a ping had no answer for `pongTimeout` ms. */
+  /** Pings after `heartbeatInterval` ms of silence; false if a ping had no answer for `pongTimeout` ms. */
   checkAlive(now: number, heartbeatInterval: number, pongTimeout: number): boolean {
     // A closed connection has the deadline of its closing handshake.
     if (!this.open || this.#closeIfDetached()) return true;
@@ -184,7 +182,7 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
     this.close(CloseCode.UNAVAILABLE, 'not available now');
   }
 
-  /** Closes a connection whose socket the application has detached: the client can reconnect. */
+  /** The application has detached the socket: the client can reconnect. */
   #closeIfDetached(): boolean {
     if (this.#context === undefined || this.#context.socket.attached) return false;
     this.close(CloseCode.SERVICE_RESTART, 'detached');
@@ -229,18 +227,18 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
         this.#socket.resume();
       }
     }
-    // In the turn of the last check: a frame that arrives later must start a new drain.
+    // In the turn of the last check, so that a later frame starts a new drain.
     this.#processing = false;
   }
 
-  /** Rate limit, then parse errors, then the request. Never rejects. */
+  /** Applies the rate limit, answers parse errors, then runs the request. Never rejects. */
   async #handleText(context: RequestContext<User>, text: string | undefined): Promise<void> {
     const { consumeRate, counters } = this.#settings;
     const frame = parseClientFrame(text);
     const invalid = 'problem' in frame;
     if (invalid) counters.malformed++;
     try {
-      // Before the parse error is answered: a flood of malformed frames is limited as well.
+      // Before the answer to a parse error, so that a flood of malformed frames is limited too.
       const wait = await consumeRate?.(context.known.rateKey);
       if (wait !== undefined) {
         counters.limited++;
