@@ -44,12 +44,10 @@ export class ClientError extends Error {
   }
 }
 
-/** The server asks to retry later. */
 export function isRetryLater(error: ClientError | undefined): error is ClientError {
   return error?.code === 'RATE_LIMITED' || error?.code === 'UNAVAILABLE';
 }
 
-/** Throws `INVALID` unless `valid`. */
 export function assertValid(valid: unknown, message: string): asserts valid {
   if (!valid) throw new ClientError('INVALID', message);
 }

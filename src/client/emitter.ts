@@ -7,7 +7,7 @@ type Handler = (...args: never[]) => unknown;
 
 export type Emitter = ReturnType<typeof createEmitter>;
 
-/** Handlers by event name. An error of a handler is reported, and the other handlers still run. */
+/** An error of a handler is reported, and the other handlers still run. */
 export function createEmitter(report: (error: unknown, name: string) => void) {
   const handlersByName = new Map<string, Set<{ readonly call: Handler }>>();
 

@@ -37,7 +37,6 @@ export interface ConnectOptions {
   readonly clock?: ClientClock | undefined;
 }
 
-/** The options with all defaults filled in. */
 export interface ClientSettings extends TimerSettings {
   readonly url: () => string | Promise<string>;
   readonly WebSocket: WebSocketConstructor;

@@ -28,7 +28,6 @@ export interface ClientClock {
   after(ms: number, task: () => void): ClientTimer;
 }
 
-/** The real clock. */
 export const systemClock: ClientClock = {
   now: Date.now,
   after(ms, task) {
@@ -51,7 +50,7 @@ export const platform = globalThis as unknown as EventTargetLike & {
   readonly navigator?: { readonly connection?: EventTargetLike };
 };
 
-/** Calls `task` for every event after which the connection may be dead. Returns a function that removes the listeners. */
+/** Calls `task` for every event after which the connection may be dead. */
 export function onPageEvent(task: (event: { readonly type: string }) => void): () => void {
   const { document, navigator } = platform;
   const each = (method: keyof EventTargetLike) => {
@@ -70,7 +69,7 @@ export function resolveUrl(address: string): string {
   return (/^\w+:/.test(address) ? address : new URL(address, base).href).replace(/^http/, 'ws');
 }
 
-/** A new text each time, different from those of other clients. Not secret: the server keeps the keys of different users apart. */
+/** Unique, but not secret: the server keeps the keys of different users apart. */
 export function uniqueId(): string {
   return String(Math.random()).slice(2) + Date.now();
 }

@@ -13,7 +13,7 @@ interface Watch {
   onChange(presence: UserPresence): void;
 }
 
-/** The users whom the application watches, and their presence. The server is asked once per user. */
+/** The server is asked once per user, however many watches include the user. */
 export function createPresenceWatches(socket: ReconnectingSocket) {
   const watches = new Set<Watch>();
   /** Users that the server was asked to watch on this connection. */

@@ -3,7 +3,6 @@ import { type ClientError, isRetryLater } from './client-error.js';
 import type { ReconnectingSocket } from './reconnecting-socket.js';
 import { createTimer } from './timer.js';
 
-/** The next request towards the desired state. */
 export interface ReconcileRequest {
   readonly frame: ClientFrame;
   /** The server has carried it out or, with an error, refused it. */

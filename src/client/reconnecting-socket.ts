@@ -25,12 +25,9 @@ const DOUBT_TIMEOUT = 2_000;
 /** Called once with the reply to a request; never when the connection is lost first. */
 export type ReplyCallback = (error: ClientError | undefined, data?: unknown) => void;
 
-/** Emits an event of the client. */
 export type EmitClientEvent = <K extends keyof ClientEvents>(name: K, info: ClientEvents[K]) => void;
 
-/** Listener of a {@link ReconnectingSocket}. */
 export interface ReconnectingSocketListener {
-  /** The connection is open. */
   onOpen(welcome: WelcomeFrame, reconnected: boolean): void;
   /** A frame that is neither `welcome` nor a reply. */
   receive(frame: ServerFrame): void;
@@ -174,7 +171,6 @@ export function createReconnectingSocket(
     if (isOpen()) write(JSON.stringify(frame));
   };
 
-  /** The connection is lost, or the attempt has failed. */
   const disconnect = (code: number, reason: string): void => {
     if (state === 'closed') return;
     const lost = webSocket;
@@ -228,9 +224,7 @@ export function createReconnectingSocket(
     /** Reports an error that no caller awaits. */
     report,
     state: () => state,
-    /** Requests can be written. */
     isOpen,
-    /** The last `welcome`. */
     welcome: () => welcome,
     send,
     /** Sends a request on the open connection: the JSON of a frame without `id`. May call `reply` at once. */

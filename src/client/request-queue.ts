@@ -24,7 +24,6 @@ interface PendingRequest {
   settle(error: unknown, data?: unknown): void;
 }
 
-/** For calls that wait as long as it takes. */
 export const NO_TIMEOUT: CallOptions = { timeout: Infinity };
 
 export type RequestQueue = ReturnType<typeof createRequestQueue>;
@@ -109,7 +108,6 @@ export function createRequestQueue(socket: ReconnectingSocket) {
           fail((settings.dropOldest && waiting[0]) || call, 'QUEUE_FULL', 'the queue is full');
         }
       }),
-    /** The connection was lost with the close code `code`. */
     onConnectionLost(code: number): void {
       // The rate limit was one of this connection.
       retryTimer.clear();

@@ -12,9 +12,8 @@ interface RoomSlot {
   desired?: ClientRoom | undefined;
   /** The room for which a join was sent on this connection, and no leave yet. */
   actual?: ClientRoom | undefined;
-  /** The server was asked for members. */
+  /** The join on this connection asked for members. */
   members?: boolean | undefined;
-  /** Called when the room is left. */
   readonly leaveWaiters: (() => void)[];
 }
 

@@ -17,19 +17,16 @@ import { type JoinGate, NO_TIMEOUT, type RequestQueue } from './request-queue.js
 import type { JoinOptions, Room, RoomState } from './types.js';
 import { createTypingSender, createTypingUsers } from './typing.js';
 
-/** A room, and what `RoomRegistry` needs of it. */
+/** A room with the methods that only `RoomRegistry` calls. */
 export interface ClientRoom extends JoinGate {
   readonly room: Room;
   /** Calls of `join` minus calls of `leave`. */
   joins: number;
-  /** Members are wanted. */
   readonly members: boolean | undefined;
-  /** Another `join` of the same room. */
   rejoin(options: JoinOptions): void;
   createJoinFrame(): JoinFrame;
   onJoined(reply: JoinReply | undefined): void;
   onConnectionLost(lostAt: number): void;
-  /** The room was refused, and is asked for again. */
   onRetry(): void;
   /** The room is left or, with an error, refused by the server. */
   onClosed(refusal?: ClientError): void;

@@ -1,6 +1,5 @@
 import type { ClientClock, ClientTimer } from './platform.js';
 
-/** Time, and the range of the back-off. */
 export interface TimerSettings {
   readonly clock: ClientClock;
   readonly random: () => number;

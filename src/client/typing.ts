@@ -10,7 +10,7 @@ export function createTypingSender(settings: TimerSettings, send: (on: boolean) 
   const idleTimer = createTimer(settings);
   const intervalTimer = createTimer(settings);
   let typing = false;
-  /** The last frame that was sent says that the user types. */
+  /** The last frame sent had `on: true`. */
   let sent = false;
 
   const start = (): void => {

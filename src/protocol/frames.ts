@@ -21,13 +21,11 @@ export interface TypingData {
   readonly ttl: number;
 }
 
-/** Members of every request. */
 interface RequestFields {
   /** Chosen by the client, unique per connection; repeated in `ok` or `error`. Without it the server sends errors only. */
   readonly id?: number;
 }
 
-/** Joins a room. */
 export interface JoinFrame extends RequestFields {
   readonly type: 'join';
   readonly room: string;
@@ -48,7 +46,6 @@ export interface UpdateFrame extends RequestFields {
   readonly info: unknown;
 }
 
-/** Leaves a room. */
 export interface LeaveFrame extends RequestFields {
   readonly type: 'leave';
   readonly room: string;
@@ -105,12 +102,10 @@ export interface RequestFrame extends RequestFields {
   readonly data?: unknown;
 }
 
-/** Answered by `pong`. */
 export interface PingFrame extends RequestFields {
   readonly type: 'ping';
 }
 
-/** Every frame that clients send. */
 export type ClientFrame =
   | JoinFrame
   | UpdateFrame
@@ -146,7 +141,6 @@ export interface OkFrame {
   readonly data?: unknown;
 }
 
-/** Result of `join`. */
 export interface JoinReply {
   /** The stream continues after this position; missing without history. */
   readonly position?: string;
@@ -288,7 +282,6 @@ export interface PongFrame {
   readonly type: 'pong';
 }
 
-/** Every frame that servers send. */
 export type ServerFrame =
   | WelcomeFrame
   | OkFrame

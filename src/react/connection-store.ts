@@ -1,19 +1,18 @@
 import type { Client, ClientState, CloseInfo, Reconnecting } from '../client/index.js';
 import { Listeners } from './listeners.js';
 
-/** How the client's connection is: the same object until something in it changes. From {@link useConnection}. */
+/** The client's connection, from {@link useConnection}: the same object until something in it changes. */
 export interface ConnectionView {
-  /** Whether there is a connection; `connecting` where there is no client. */
+  /** `connecting` where there is no client. */
   readonly state: ClientState;
-  /** Who the server says this is; undefined before the first connection. */
+  /** The user, as authenticated by the server; undefined before the first connection. */
   readonly user: string | undefined;
   /** The server's id of the latest connection; undefined before the first. */
   readonly socket: string | undefined;
-  /** How the latest connection or attempt ended, and when the next begins; undefined while there is one that holds. */
+  /** How the last connection or attempt ended, and when the next attempt starts; undefined while connected. */
   readonly lost: CloseInfo | Reconnecting | undefined;
 }
 
-/** What is shown where nothing is known. */
 export const NO_CONNECTION: ConnectionView = {
   state: 'connecting',
   user: undefined,
@@ -21,7 +20,6 @@ export const NO_CONNECTION: ConnectionView = {
   lost: undefined,
 };
 
-/** A client's connection, for `useSyncExternalStore`. */
 export class ConnectionStore {
   readonly #client: Client;
   readonly #listeners = new Listeners();
@@ -47,7 +45,7 @@ export class ConnectionStore {
     return this.#view;
   };
 
-  /** Once and for the client's lifetime, so that components that mount later know why the connection is lost. */
+  /** Listens for the client's lifetime, so that components that mount later know why the connection was lost. */
   #listen(): void {
     if (this.#listening) return;
     this.#listening = true;

@@ -14,24 +14,24 @@ export const RollcallContext: Context<Client | null | undefined> = createContext
   undefined,
 );
 
-/** A client, whichever events are sent to its user. */
+/** A client with any event map. */
 export type AnyClient = Omit<Client, 'events'>;
 
-/** What {@link RollcallProvider} takes. */
+/** Props of {@link RollcallProvider}. */
 export interface RollcallProviderProps {
-  /** From `connect`; it stays yours to close. Null on the server: the hooks show how they begin. */
+  /** From `connect`. The application closes it. Null on the server: the hooks return their initial state. */
   readonly client: AnyClient | null;
-  /** Who gets it. */
+  /** The components that use the client. */
   readonly children?: ReactNode;
 }
 
-/** Gives a client to the hooks of all components below. */
+/** Provides a client to the hooks of all components below. */
 export function RollcallProvider({ client, children }: RollcallProviderProps): ReactElement {
   return createElement(RollcallContext.Provider, { value: client as Client | null }, children);
 }
 
 /**
- * The client. `E`: the events sent to the user, by name.
+ * The client of the nearest {@link RollcallProvider}. `E`: the events sent to the user, by name.
  *
  * @throws {Error} Without a {@link RollcallProvider}, or where its client is null.
  */
@@ -42,7 +42,7 @@ export function useRollcall<E extends object = EventMap>(): Client<E> {
 }
 
 /**
- * What the components share; undefined where the client is null.
+ * Undefined where the client is null.
  *
  * @throws {Error} Without a {@link RollcallProvider}.
  */

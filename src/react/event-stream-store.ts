@@ -4,31 +4,31 @@ import { RefCounted } from './ref-counted.js';
 
 /** One event of a stream, as {@link useEventStream} lists it. */
 export interface StreamEvent<T = unknown> {
-  /** Another one for each event of the list: what React wants as `key`. */
+  /** Unique in the list, for React's `key`. */
   readonly key: number;
-  /** Its name. */
+  /** Name of the event. */
   readonly event: string;
-  /** What it carries, as `parse` has made it of the text. */
+  /** Data of the event, as returned by `parse`. */
   readonly data: T;
-  /** The stream's `lastEventId` with it; empty where the server gives none. */
+  /** `lastEventId` of the event; empty if the server sends none. */
   readonly id: string;
 }
 
 /**
- * `connecting`: for the first time or again. `closed`: for good, because the server said so, or its answer was none
- * that a browser comes back from. `idle`: there is no stream, for its URL is null.
+ * `connecting`: also before a reconnect. `closed`: permanently, because the server forbids to reconnect or sent a
+ * response after which browsers do not reconnect, or because there is no EventSource. `idle`: the URL is null.
  */
 export type StreamState = 'connecting' | 'open' | 'closed' | 'idle';
 
-/** A stream as it is now: the same object until something in it changes. From {@link useEventStream}. */
+/** A stream, from {@link useEventStream}: the same object until something in it changes. */
 export interface EventStreamView<T = unknown> {
-  /** Whether it is connected. */
+  /** Whether the stream is connected. */
   readonly state: StreamState;
-  /** What came, oldest first: the same array until it changes. */
+  /** The events received, oldest first: the same array until it changes. */
   readonly events: readonly StreamEvent<T>[];
 }
 
-/** What makes a stream another one. */
+/** A change of any of these makes a new stream. */
 export interface StreamSettings {
   readonly names: readonly string[];
   readonly limit: number;
@@ -41,7 +41,6 @@ interface StreamMessage {
   readonly lastEventId: string;
 }
 
-/** The part of the browser's EventSource that is used. */
 interface EventSourceLike {
   readonly readyState: number;
   addEventListener(type: string, listener: (event: StreamMessage) => void): void;
@@ -55,10 +54,9 @@ const platform = globalThis as unknown as {
 /** `EventSource.CLOSED` */
 const CLOSED = 2;
 
-/** What a URL is before anything has come. */
 export const CONNECTING: EventStreamView = { state: 'connecting', events: [] };
 
-/** One component's stream, for `useSyncExternalStore`. Nothing happens before `subscribe`. */
+/** One component's stream. It connects after `subscribe`. */
 export class EventStreamStore {
   readonly #url: string;
   readonly #settings: StreamSettings;
@@ -111,7 +109,7 @@ export class EventStreamStore {
 
   #hear(event: string, { data: text, lastEventId: id }: StreamMessage): void {
     const { limit, parse } = this.#settings;
-    // What it throws the browser reports, like that of any listener; the other events are none the worse.
+    // The browser reports an error of `parse`, like that of any listener; other events are still listed.
     const data = parse(text, event);
     const heard = { key: ++this.#serial, event, data, id };
     this.#view = { ...this.#view, events: [...this.#view.events, heard].slice(-limit) };

@@ -1,9 +1,8 @@
-/** A burst of changes ends after so many ms without another one. */
+/** A burst of changes ends after so many ms without a change. */
 const BURST_GAP = 8;
-/** A longer burst is shown in between, after so many ms. */
+/** A burst that lasts longer than so many ms also notifies in between. */
 const MAX_DELAY = 200;
 
-/** The components that render again when a snapshot changes. */
 export class Listeners {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #burstBegan = 0;
@@ -11,13 +10,13 @@ export class Listeners {
   readonly #calls = new Set<{ readonly call: () => void }>();
 
   add(call: () => void): () => void {
-    // An object of its own, so that the same function given twice is two listeners.
+    // A new object per call, so that the same function given twice is two listeners.
     const listener = { call };
     this.#calls.add(listener);
     return () => void this.#calls.delete(listener);
   }
 
-  /** Notifies once for a burst of changes, such as the events of a catch-up: they arrive in a task each. */
+  /** Notifies once for a burst of changes, such as the events of a catch-up, each of which arrives in its own task. */
   notifySoon(): void {
     this.#changedAt = Date.now();
     if (this.#timer !== undefined) return;

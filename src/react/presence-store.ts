@@ -8,24 +8,23 @@ interface PresenceEntry {
   presence: UserPresence | undefined;
 }
 
-/** The users whose presence components want to know: one watch for all. */
+/** The presence of the users that components show: one watch for all. */
 export class PresenceStore {
   readonly #client: Client;
   readonly #people = new Map<string, PresenceEntry>();
   #watch: ClientPresenceWatch | undefined;
-  /** Those that the client is to be told of. */
+  /** Users to add to the watch once all effects of this render have run. */
   readonly #pending: string[] = [];
 
   constructor(client: Client) {
     this.#client = client;
   }
 
-  /** How a user is, as far as that is known. */
+  /** Undefined until the server has reported it. */
   presence(user: string): UserPresence | undefined {
     return this.#people.get(user)?.presence;
   }
 
-  /** Follows `users`; returns how to stop that. */
   subscribe(users: readonly string[], listener: () => void): () => void {
     const stops = users.flatMap((user) => {
       const { lease, listeners } = this.#person(user);
@@ -49,7 +48,7 @@ export class PresenceStore {
   }
 
   #add(user: string): void {
-    // Together with the others of this render.
+    // One request for all users of this render.
     if (this.#pending.push(user) === 1) queueMicrotask(() => this.#follow(this.#pending.splice(0)));
   }
 
@@ -58,7 +57,7 @@ export class PresenceStore {
     this.#watch.add(users);
     const known = this.#watch.current();
     for (const user of users) {
-      // Of somebody whom the application watches too, the client has heard already.
+      // The client already knows the presence of users whom the application watches, too.
       const presence = known.get(user);
       if (presence) this.#heard(presence);
     }

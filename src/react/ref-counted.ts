@@ -1,15 +1,14 @@
-/** Something that is there as long as anybody holds it. */
 export interface Resource {
-  /** It is wanted, and was not. */
+  /** Called after the first `acquire`. */
   open(): void;
-  /** Nobody wants it any more. It may never have been opened. */
+  /** Called after the last release, even if `open` was never called. */
   close(): void;
 }
 
 /**
- * Counts who holds something. It is opened when all effects of a render have run, so that their wishes can be put
- * together; and closed a macrotask after the last holder has gone, for in strict mode, when a key changes and when
- * one page gives way to another, the next holder comes at once.
+ * A reference count. The resource opens when all effects of a render have run, so that their requests can be merged. It
+ * closes one macrotask after the last release, because the next `acquire` follows at once in strict mode, when a key
+ * changes, and when one page replaces another.
  */
 export class RefCounted {
   readonly #leased: Resource;
@@ -21,12 +20,11 @@ export class RefCounted {
     this.#leased = leased;
   }
 
-  /** Somebody holds it. */
   get inUse(): boolean {
     return this.#holders > 0;
   }
 
-  /** Holds it; returns how to let it go, which may be called more than once. */
+  /** Returns the release function, which may be called more than once. */
   acquire(): () => void {
     clearTimeout(this.#closing);
     this.#holders++;

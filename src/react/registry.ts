@@ -5,7 +5,7 @@ import { SharedRoom } from './shared-room.js';
 
 const registries = new WeakMap<Client, ClientRegistry>();
 
-/** What the components of one client share. */
+/** State that all components of one client share. */
 export class ClientRegistry {
   readonly client: Client;
   readonly people: PresenceStore;
@@ -18,14 +18,14 @@ export class ClientRegistry {
     this.connection = new ConnectionStore(client);
   }
 
-  /** That of `client`. Making it does nothing with the client. */
+  /** The registry of `client`. Creating it has no effect on the client, so that it may happen while rendering. */
   static of(client: Client): ClientRegistry {
     const registry = registries.get(client) ?? new ClientRegistry(client);
     registries.set(client, registry);
     return registry;
   }
 
-  /** A room, which has to be held. */
+  /** The caller must acquire the room; it is removed after the last release. */
   room(name: string): SharedRoom {
     const known = this.#rooms.get(name);
     if (known) return known;
@@ -34,7 +34,6 @@ export class ClientRegistry {
     return room;
   }
 
-  /** A room that somebody holds. */
   known(name: string): SharedRoom | undefined {
     return this.#rooms.get(name);
   }

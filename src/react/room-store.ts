@@ -10,14 +10,13 @@ import type { RoomTimeline } from './room-timeline.js';
 import type { RoomRequest, SharedRoom, TimelineRequest } from './shared-room.js';
 import type { RoomDiscontinuity, RoomView, TimelineEvent } from './types.js';
 
-/** What changes in a view. */
 type RoomSnapshot = Pick<RoomView, 'state' | 'events' | 'discontinuities' | 'members' | 'hasOlder' | 'error'>;
 
 const NO_EVENTS: readonly TimelineEvent[] = [];
 const NO_GAPS: readonly RoomDiscontinuity[] = [];
 const NO_MEMBERS: ReadonlyMap<string, MemberInfo> = new Map();
 
-/** One component's look at a room, for `useSyncExternalStore`. Nothing happens before `subscribe`. */
+/** One component's view of a room. It has no effect before `subscribe` or a call. */
 export class RoomStore {
   readonly #registry: ClientRegistry | undefined;
   readonly #name: string | null;
@@ -91,8 +90,8 @@ export class RoomStore {
   }
 
   /**
-   * Calls the room, and keeps it joined until the call settles: its component may unmount in the meantime ("send and
-   * close"). A child's effects run before the component subscribes; their calls open the room and wait for it.
+   * The room stays joined until the call settles, because the component may unmount first ("send and close"). A child's
+   * effects run before the component subscribes: their calls open the room and wait for it.
    */
   async #call<T>(call: (room: Room) => Promise<T>): Promise<T> {
     const hasUnmounted = this.#subscribed && !this.#shared;

@@ -12,36 +12,36 @@ type TimelineInput = Pick<EventContext, 'event' | 'data'> & {
   readonly at?: number;
 };
 
-/** What was said in a room, as far as it is collected: bounded, in order, each event once. */
+/** The collected events of a room: bounded, in order, each event once. */
 export class RoomTimeline {
   /** The same array until it changes. */
   events: readonly TimelineEvent[] = NONE;
   /** The same array until it changes. */
   discontinuities: readonly RoomDiscontinuity[] = NONE;
-  /** Why older events that were asked for could not be had. */
+  /** Why the last read of older events failed. */
   error: ClientError | undefined;
 
   readonly #names: ReadonlySet<string> | undefined;
   readonly #changed: () => void;
   readonly #positions = new Set<string>();
   #limit = 0;
-  /** How many past events the list begins with. */
+  /** The list begins with so many past events. */
   #last = 0;
-  /** How many events were fetched beyond the limit, because somebody wanted to see them. */
+  /** Number of older events that were loaded; they do not count towards the limit. */
   #fetched = 0;
   #serial = 0;
-  /** What is older than this may be fetched; undefined while nothing with a position was heard. */
+  /** Events before this position can be loaded; undefined until an event with a position was received. */
   #oldest: string | undefined;
   #exhausted = false;
   #loading: Promise<boolean> | undefined;
 
-  /** `names`: which events to collect; undefined for all. `changed` is called after something has changed. */
+  /** `names`: undefined for all events. */
   constructor(names: readonly string[] | undefined, changed: () => void) {
     this.#names = names && new Set(names);
     this.#changed = changed;
   }
 
-  /** A component lists up to `limit` events and begins with the last `last` ones of `room`, now or once there is one. */
+  /** Raises the limit and the number of initial events. Without `room`, they are loaded when one is attached. */
   require(limit: number, last: number, room: Room | undefined): void {
     this.#limit = Math.max(this.#limit, limit);
     if (last <= this.#last) return;
@@ -54,7 +54,6 @@ export class RoomTimeline {
     return position !== undefined && !this.#exhausted;
   }
 
-  /** Listens to a room; returns how to stop. */
   attach(room: Room): () => void {
     void this.#fill(room);
     const stops = [
@@ -67,8 +66,8 @@ export class RoomTimeline {
   }
 
   /**
-   * Reads older events until the list has the last `#last` ones. The room itself begins with fewer of them when it was
-   * joined for another component, or when some of its events are not listed.
+   * Reads older events until the list has `#last`. The room itself begins with fewer when it was joined for another
+   * component, or when some of its events are not listed.
    */
   async #fill(room: Room): Promise<void> {
     if (this.#last === 0) return;
@@ -79,14 +78,14 @@ export class RoomTimeline {
         (await this.loadOlder(room, this.#last - this.events.length))
       );
     } catch (error) {
-      // That the room was refused or left, its state tells.
+      // The state already shows that the room was refused or left.
       if (room.state === 'refused' || room.state === 'left') return;
       this.error = error as ClientError;
       this.#changed();
     }
   }
 
-  /** Puts a page before the others; resolves with whether there are more. */
+  /** Adds a page before the other events. Resolves with whether older events may exist. */
   loadOlder(room: Room, limit = PAGE): Promise<boolean> {
     if (!this.hasOlder(room)) return Promise.resolve(false);
     this.#loading ??= this.#load(room, limit).finally(() => {
@@ -98,7 +97,7 @@ export class RoomTimeline {
 
   async #load(room: Room, limit: number): Promise<boolean> {
     let missing = limit;
-    // A page may hold events that are not listed: `limit` counts those that are.
+    // A page may contain events that are not listed: `limit` counts listed events only.
     while (missing > 0 && !this.#exhausted) {
       const before = this.#oldest;
       const pageSize = this.#names ? MAX_PAGE : missing;
@@ -108,13 +107,13 @@ export class RoomTimeline {
       });
       const listed = events.filter((event) => this.#shouldInclude(event));
       const older = listed.slice(0, missing);
-      // The rest of a page with more listed events than asked for is read again.
+      // The next call reads again the listed events of this page beyond `limit`.
       const oldest = (listed.length > older.length ? older : events).at(-1)?.position;
       if (oldest !== undefined) this.#oldest = oldest;
       this.#exhausted = !more && listed.length === older.length;
       this.#fetched += older.length;
       missing -= older.length;
-      // Without an older position the page may overlap with events that arrived meanwhile: each is listed once.
+      // Without `before` the page may overlap with events that arrived during the read; `#shouldInclude` drops those.
       this.events = [...older.reverse().map((event) => this.#entry(event)), ...this.events];
     }
     this.error = undefined;
@@ -136,7 +135,6 @@ export class RoomTimeline {
     this.#changed();
   }
 
-  /** One of those to collect, that is not there yet. */
   #shouldInclude({ event, position }: TimelineInput): boolean {
     if (this.#names && !this.#names.has(event)) return false;
     return position === undefined || !this.#positions.has(position);
@@ -151,11 +149,11 @@ export class RoomTimeline {
     return `#${++this.#serial}`;
   }
 
-  /** Gives up what is too much. */
+  /** Removes the oldest events above the limit. Waits while a page is loading. Returns whether it removed any. */
   #trim(): boolean {
     const surplus = this.#loading ? 0 : this.events.length - this.#limit - this.#fetched;
     if (surplus <= 0) return false;
-    // A gap before the first event is older than the list, too.
+    // `undefined`: a gap before the first event is removed, too.
     const gone = new Set<string | undefined>([undefined]);
     for (const { key, position } of this.events.slice(0, surplus)) {
       gone.add(key);

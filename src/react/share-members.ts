@@ -4,8 +4,8 @@ const isSameMember = (one: MemberInfo, other: MemberInfo): boolean =>
   one === other || (one.sockets === other.sockets && JSON.stringify(one.info) === JSON.stringify(other.info));
 
 /**
- * `next`, but with the objects of `before` where nothing has changed, and `before` itself when nothing has: after a
- * break the server tells again what is known.
+ * `next`, with the objects of `before` for unchanged members, and `before` itself if nothing has changed: after a
+ * reconnect the server repeats the whole list.
  */
 export function shareMembers(
   before: ReadonlyMap<string, MemberInfo>,

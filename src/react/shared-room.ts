@@ -4,16 +4,14 @@ import { RefCounted } from './ref-counted.js';
 import { RoomTimeline } from './room-timeline.js';
 import { shareMembers } from './share-members.js';
 
-/** What a component wants of a room. */
 export interface RoomRequest {
   readonly last?: number | undefined;
   readonly info?: unknown;
   readonly members?: boolean | undefined;
 }
 
-/** Which events to collect. */
 export interface TimelineRequest {
-  /** The same for the same events. */
+  /** Equal for equal `names`. */
   readonly key: string;
   readonly names: readonly string[] | undefined;
   readonly limit: number;
@@ -24,7 +22,7 @@ interface Attachment {
   detach?: (() => void) | undefined;
 }
 
-/** One room of a client, for all components that want it: joined once, left when the last of them has gone. */
+/** One room of a client, shared by all components that use it: left after the last release. */
 export class SharedRoom {
   readonly #client: Client;
   readonly #name: string;
@@ -37,10 +35,9 @@ export class SharedRoom {
   /** Undefined until all effects of the first render have run. */
   room: Room | undefined;
   #wish: RoomRequest = {};
-  /** How often it has to be left. */
+  /** Calls of `join`, each of which needs a `leave`. */
   #joins = 0;
 
-  /** `closed` is called when nobody wants it any more. */
   constructor(client: Client, name: string, closed: () => void) {
     this.#client = client;
     this.#name = name;
@@ -71,7 +68,7 @@ export class SharedRoom {
     });
   }
 
-  /** Holds the room; returns how to let it go. `listener` is called after anything has changed. */
+  /** Returns the release function. `listener` is called after every change. */
   acquire(wish: RoomRequest, listener: () => void): () => void {
     this.#merge(wish);
     const forget = this.#listeners.add(listener);
@@ -82,14 +79,14 @@ export class SharedRoom {
     };
   }
 
-  /** The room, once it is opened. To be called while the room is held. */
+  /** To be called between `acquire` and release; otherwise it may never resolve. */
   async whenOpen(): Promise<Room> {
-    // It is opened in a microtask after `acquire`, together with the wishes of all components of a render.
+    // The room opens in a microtask after `acquire`, with the merged requests of all components of a render.
     while (!this.room) await Promise.resolve();
     return this.room;
   }
 
-  /** Does something with the room now or when there is one, and with each that takes its place; returns how to undo it. */
+  /** Calls `attach` with the current room and with every later one. Returns a function that detaches. */
   attach(attach: (room: Room) => () => void): () => void {
     const attachment: Attachment = { attach };
     this.#attachments.add(attachment);
@@ -100,7 +97,7 @@ export class SharedRoom {
     };
   }
 
-  /** Collects events from now on; as long as the room is held at all, so that whoever comes back finds them. */
+  /** Collects events until the last release of the room, so that a component that mounts again finds them. */
   addTimeline({ key, names, limit }: TimelineRequest, last: number): void {
     const log = this.#logs.get(key) ?? new RoomTimeline(names, () => this.#changedSoon());
     log.require(limit, last, this.room);
@@ -109,17 +106,15 @@ export class SharedRoom {
     this.attach((each) => log.attach(each));
   }
 
-  /** Shows a burst of changes in one render. While the room is being joined, its next state shows them. */
+  /** One render for a burst of changes; none while the room is being joined, because its next state notifies anyway. */
   #changedSoon(): void {
     if (this.room?.state !== 'joining') this.#listeners.notifySoon();
   }
 
-  /** What was collected. */
   log(key: string): RoomTimeline | undefined {
     return this.#logs.get(key);
   }
 
-  /** Asks again for a room that was refused: it resumes where its lists end. */
   retry(): void {
     this.room?.retry();
   }
@@ -128,10 +123,7 @@ export class SharedRoom {
     return this.room?.error;
   }
 
-  /**
-   * For `info` the first who says it wins, as long as anybody stays; `last` is the largest, members are for whoever
-   * wants them.
-   */
+  /** The first `info` counts until the last release; the largest `last`; members if any component asks for them. */
   #merge({ last, info, members }: RoomRequest): void {
     const { room } = this;
     const old = this.#wish;
@@ -153,7 +145,7 @@ export class SharedRoom {
     const room = this.#join(this.#wish);
     this.room = room;
     for (const each of this.#attachments) each.detach = each.attach(room);
-    // A client that is closed gives a room that is left, and tells nothing.
+    // A closed client returns a room that is already `left` and emits no state.
     this.#listeners.notify();
   }
 

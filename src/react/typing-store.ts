@@ -1,24 +1,24 @@
 import type { ClientRegistry } from './registry.js';
 
-/** Who types in a room: the same object until that changes. From {@link useTyping}. */
+/** The users who are typing in a room, from {@link useTyping}: the same object until that changes. */
 export interface TypingView {
-  /** Who types now, without the user himself: the same array until it changes. */
+  /** The other users who are typing: the same array until it changes. */
   readonly typingUsers: readonly string[];
-  /** To be called on every key stroke; without it for 3 s, the user has stopped. The same function until the room is another. */
+  /** To be called on every keystroke. Typing stops by itself after 3 s. The same function until the room changes. */
   readonly startTyping: () => void;
-  /** The text was sent or given up. The same function until the room is another. */
+  /** To be called when the text is sent or discarded. The same function until the room changes. */
   readonly stopTyping: () => void;
 }
 
 const NOBODY: readonly string[] = [];
 
-/** One component's look at who types in a room, for `useSyncExternalStore`. Nothing happens before `subscribe`. */
+/** One component's view of the typing users. It has no effect before `subscribe`. */
 export class TypingStore {
   readonly #registry: ClientRegistry | undefined;
   readonly #name: string | null;
   readonly #first: TypingView;
   #view: TypingView;
-  /** This component has said that the user types. */
+  /** The last call of this component was `startTyping`. */
   #said = false;
 
   constructor(registry: ClientRegistry | undefined, name: string | null) {
@@ -36,7 +36,7 @@ export class TypingStore {
     if (this.#name === null || !this.#registry) return () => {};
     const release = this.#registry.room(this.#name).acquire({}, listener);
     return () => {
-      // Others may hold the room: whoever can't type here any more has stopped.
+      // Other components may keep the room joined, but the user can no longer type in this one.
       if (this.#said) this.#setTyping(false);
       release();
     };

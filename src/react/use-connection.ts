@@ -3,7 +3,7 @@ import { type ConnectionView, NO_CONNECTION } from './connection-store.js';
 import { useRegistry } from './context.js';
 
 /**
- * Whether the client is connected, as whom, and if not, why.
+ * The client's connection: its state, its user, and why it was lost.
  *
  * @throws {Error} Without a {@link RollcallProvider}.
  */

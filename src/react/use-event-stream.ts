@@ -3,18 +3,18 @@ import { CONNECTING, EventStreamStore, type EventStreamView } from './event-stre
 import { useLatest } from './use-latest.js';
 import { assertLimit, parseNamesKey, toNamesKey } from './validate.js';
 
-/** What {@link useEventStream} takes. */
+/** Options of {@link useEventStream}. */
 export interface UseEventStreamOptions {
   /**
-   * The names of the events to list; an EventSource hears only those it is asked for. `$discontinuity`, `$members`
-   * and so on are the server's own. @default ['message']
+   * The names of the events to list. An EventSource has no way to receive all. Names with `$`, such as
+   * `$discontinuity`, are the server's own. @default ['message']
    */
   readonly events?: readonly string[] | undefined;
   /** How many events to list, at least 1. @default 200 */
   readonly limit?: number | undefined;
   /** Send cookies to other origins too. @default false */
   readonly withCredentials?: boolean | undefined;
-  /** Makes the data of an event's text. @default JSON.parse */
+  /** Converts the text of an event to its `data`. @default JSON.parse */
   readonly parse?: ((text: string, event: string) => unknown) | undefined;
 }
 
@@ -24,15 +24,15 @@ const IDLE: EventStreamView = { state: 'idle', events: [] };
 const noopSubscribe = () => () => {};
 
 /**
- * Reads a stream of events, one of `rollcall/sse` say, on the browser's EventSource, as long as the component is
- * there. The browser comes back by itself and goes on where it was; a `$close` that says not to is heeded. With
- * another URL the list begins anew; with null there is no stream. Needs no {@link RollcallProvider}.
+ * Reads an event stream, for example of `rollcall/sse`, with the browser's EventSource while the component is mounted.
+ * The browser reconnects and resumes by itself, unless `$close` forbids it. Another URL starts a new list; with null
+ * there is no stream. Needs no {@link RollcallProvider}.
  *
  * @example
  * ```tsx
  * const { events, state } = useEventStream<Reading>('/events', { events: ['reading'] });
  * ```
- * @throws {ClientError} `INVALID` for a `limit` below 1, and for `events` that are no list.
+ * @throws {ClientError} `INVALID` for a `limit` below 1, and if `events` is a string.
  */
 export function useEventStream<T = unknown>(
   url: string | null,

@@ -9,10 +9,10 @@ type Presences = ReadonlyMap<string, UserPresence>;
 const NOBODY: Presences = new Map();
 
 /**
- * How users are, as far as the server has said: the same Map until something in it changes. The list may be another
- * array at each render. However many components follow a user, the server is told once.
+ * The presence of users, as far as the server has reported it: the same Map until something in it changes. `userIds`
+ * may be a new array in each render. The server is asked once per user, however many components watch the user.
  *
- * @throws {ClientError} `INVALID` when `userIds` is a single text.
+ * @throws {ClientError} `INVALID` when `userIds` is a string.
  * @throws {Error} Without a {@link RollcallProvider}.
  */
 export function usePresence(userIds: Iterable<string>): ReadonlyMap<string, UserPresence> {
@@ -27,7 +27,7 @@ export function usePresence(userIds: Iterable<string>): ReadonlyMap<string, User
 
 const getServerSnapshot = (): Presences => NOBODY;
 
-/** One component's look at some users, for `useSyncExternalStore`. Nothing happens before `subscribe`. */
+/** One component's view of some users. It has no effect before `subscribe`. */
 function presenceStore(registry: ClientRegistry | undefined, users: readonly string[]) {
   let view = NOBODY;
   return {

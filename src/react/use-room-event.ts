@@ -5,11 +5,11 @@ import { useLatest } from './use-latest.js';
 import { assertRoomName } from './validate.js';
 
 /**
- * Calls `handler`, that of the latest render, for each event of this name in a room, or for all with `*`; is in the
- * room as long as the component is there. It hears what the room begins with (`last` of {@link useRoom}) only when it
- * comes together with the first component that wants the room. What it throws goes to `error` of the client.
+ * Calls the latest render's `handler` for each event with this name in a room, or with `*` for every event. The room is
+ * joined while the component is mounted. The handler receives the initial events (`last` of {@link useRoom}) only if it
+ * mounts together with the first component of the room. An error it throws is emitted as `error` of the client.
  *
- * @throws {ClientError} `INVALID` for an empty name of a room.
+ * @throws {ClientError} `INVALID` for an empty room name.
  * @throws {Error} Without a {@link RollcallProvider}.
  */
 export function useRoomEvent<T = unknown>(
@@ -33,8 +33,8 @@ export function useRoomEvent<T = unknown>(
 }
 
 /**
- * Calls `handler`, that of the latest render, for each event of this name that servers send to the user, or for all
- * with `*`.
+ * Calls the latest render's `handler` for each event with this name that servers send to the user, or with `*` for
+ * every event.
  *
  * @throws {Error} Without a {@link RollcallProvider}.
  */

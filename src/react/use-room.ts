@@ -6,26 +6,26 @@ import type { RoomView, UseRoomOptions } from './types.js';
 import { assertLimit, assertRoomName, parseNamesKey, toNamesKey } from './validate.js';
 
 /**
- * Is in a room as long as the component is there, and shows it: joined when the first component wants it, left when
- * the last one has gone. With another name it leaves the one and joins the other; with null it is in none. `E`: the
- * room's events, by name.
+ * Joins a room while the component is mounted, and returns its state. Components share the room: the first joins it,
+ * the last leaves it. Another name leaves the room and joins the other one; null joins none. `E`: the room's events, by
+ * name.
  *
- * Where components in the same room differ, the first `info` counts, the largest `last` of those that come together,
- * and the largest `limit` of those that list the same `events`.
+ * If the options of components in a room differ, the first `info` counts, the largest `last` of those that mount
+ * together, and the largest `limit` of those with the same `events`.
  *
  * @example
  * ```tsx
  * const { events, send } = useRoom('lobby', { last: 50 });
  * ```
- * @throws {ClientError} `INVALID` for an empty name, for a `limit` below 1, and for `events` that are no list.
- * @throws {TypeError} When `info` is no JSON.
+ * @throws {ClientError} `INVALID` for an empty name, for a `limit` below 1, and if `events` is a string.
+ * @throws {TypeError} When `info` is not JSON.
  * @throws {Error} Without a {@link RollcallProvider}.
  */
 export function useRoom<E extends object = EventMap>(
   name: string | null,
   options?: UseRoomOptions,
 ): RoomView<E>;
-/** As above, but returns what `select` makes of the view: the component renders only when that has changed. */
+/** As above, but returns the result of `select`: the component renders only when the result has changed. */
 export function useRoom<E extends object = EventMap, S = unknown>(
   name: string | null,
   options: UseRoomOptions & { readonly select: (view: RoomView<E>) => S },
@@ -41,7 +41,7 @@ export function useRoom(
   assertRoomName(name);
   assertLimit(limit);
   const key = toNamesKey(events, 'events');
-  // `last` and `info` are wishes for the joining: another one is no reason to join again.
+  // `last` and `info` only matter when the room is joined: a change of them does not join again.
   // biome-ignore lint/correctness/useExhaustiveDependencies: see above
   const store = useMemo(() => {
     JSON.stringify(info);
@@ -52,12 +52,12 @@ export function useRoom(
   return useSyncExternalStore(store.subscribe, getSnapshot, getServerSnapshot);
 }
 
-/** The members of a room: how many users are in it. Renders only when that changes. */
+/** The number of users in a room. Renders only when it changes. */
 export function useRoomCount(room: string | null): number {
   return useRoom(room, { members: true, events: NONE, select: countMembers });
 }
 
-/** One user's membership in a room; undefined while the user is not in it. Renders only when that changes. */
+/** One member of a room; undefined while the user is not in it. Renders only when it changes. */
 export function useMember(room: string | null, userId: string): MemberInfo | undefined {
   return useRoom(room, {
     members: true,

@@ -4,7 +4,8 @@ import { TypingStore, type TypingView } from './typing-store.js';
 import { assertRoomName } from './validate.js';
 
 /**
- * Who types in a room, and how to say that the user does; is in the room as long as the component is there.
+ * The other users who are typing in a room, and functions to report that this user types. Joins the room while the
+ * component is mounted.
  *
  * @throws {ClientError} `INVALID` for an empty name.
  * @throws {Error} Without a {@link RollcallProvider}.
