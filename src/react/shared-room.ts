@@ -1,4 +1,4 @@
-import type { Client, ClientError, MemberInfo, Room } from '../client/index.js';
+import { type Client, ClientError, type MemberInfo, type Room } from '../client/index.js';
 import { Listeners } from './listeners.js';
 import { RefCounted } from './ref-counted.js';
 import { RoomTimeline } from './room-timeline.js';
@@ -30,6 +30,7 @@ export class SharedRoom {
   readonly #listeners = new Listeners();
   readonly #attachments = new Set<Attachment>();
   readonly #logs = new Map<string, RoomTimeline>();
+  readonly #waiters: { resolve: (room: Room) => void; reject: (error: unknown) => void }[] = [];
   /** The same Map until it changes. */
   members: ReadonlyMap<string, MemberInfo> = new Map();
   /** Undefined until all effects of the first render have run. */
@@ -79,11 +80,13 @@ export class SharedRoom {
     };
   }
 
-  /** To be called between `acquire` and release; otherwise it may never resolve. */
-  async whenOpen(): Promise<Room> {
-    // The room opens in a microtask after `acquire`, with the merged requests of all components of a render.
-    while (!this.room) await Promise.resolve();
-    return this.room;
+  /**
+   * Resolves with the room when it opens: in a microtask after `acquire`, with the requests of all components of a render.
+   * Rejects when the room cannot be joined, or is released before.
+   */
+  whenOpen(): Promise<Room> {
+    if (this.room) return Promise.resolve(this.room);
+    return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
   }
 
   /** Calls `attach` with the current room and with every later one. Returns a function that detaches. */
@@ -142,8 +145,15 @@ export class SharedRoom {
   }
 
   #open(): void {
-    const room = this.#join(this.#wish);
+    let room: Room;
+    try {
+      room = this.#join(this.#wish);
+    } catch (error) {
+      for (const { reject } of this.#waiters.splice(0)) reject(error);
+      throw error;
+    }
     this.room = room;
+    for (const { resolve } of this.#waiters.splice(0)) resolve(room);
     for (const each of this.#attachments) each.detach = each.attach(room);
     // A closed client returns a room that is already `left` and emits no state.
     this.#listeners.notify();
@@ -155,6 +165,8 @@ export class SharedRoom {
   }
 
   #leave(): void {
+    for (const { reject } of this.#waiters.splice(0))
+      reject(new ClientError('CLOSED', `the room ${this.#name} is not in use any longer`));
     for (const each of this.#attachments) {
       each.detach?.();
       each.detach = undefined;

@@ -1,4 +1,5 @@
 import { useMemo, useSyncExternalStore } from 'react';
+import { toJson } from '../client/client-error.js';
 import type { EventMap, MemberInfo } from '../client/index.js';
 import { useRegistry } from './context.js';
 import { RoomStore } from './room-store.js';
@@ -44,7 +45,7 @@ export function useRoom(
   // `last` and `info` only matter when the room is joined: a change of them does not join again.
   // biome-ignore lint/correctness/useExhaustiveDependencies: see above
   const store = useMemo(() => {
-    JSON.stringify(info);
+    if (info !== undefined) toJson(info, 'info');
     return new RoomStore(registry, name, { last, info, members }, { key, names: parseNamesKey(key), limit });
   }, [registry, name, key, members, limit]);
   const getSnapshot = useMemo(() => selectFrom(store.snapshot, select), [store, select]);

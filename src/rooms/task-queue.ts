@@ -93,7 +93,12 @@ export async function runInSlices<T>(
   const done: Promise<unknown>[] = [];
   for (let start = 0; start < items.length; start += ITEMS_PER_SLICE) {
     if (start > 0) await new Promise<void>((resolve) => setImmediate(resolve));
-    for (const item of items.slice(start, start + ITEMS_PER_SLICE)) done.push(task(item));
+    for (const item of items.slice(start, start + ITEMS_PER_SLICE)) {
+      const running = task(item);
+      // A task that fails before the last slice starts would otherwise be an unhandled rejection, which ends the process.
+      running.catch(() => {});
+      done.push(running);
+    }
   }
   await allOrFirstError(done);
 }
