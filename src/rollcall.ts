@@ -17,7 +17,10 @@ import { RoomService } from './rooms/room-service.js';
 export interface RollcallOptions {
   /** Your Redis client. rollcall connects it if it is not connected, and never closes it. */
   redis: RedisClient;
-  /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
+  /**
+   * Receives every failure that no caller awaits; `null` silences them. @default warns with
+   * `process.emitWarning`
+   */
   onError?: ErrorListener | null;
   /** Deadline of every call, in ms. @default 5_000 */
   timeout?: number;
@@ -35,7 +38,7 @@ export interface RollcallOptions {
 export interface Rollcall {
   /** Publish and subscribe. */
   readonly pubsub: PubSubService;
-  /** Who is online. */
+  /** Presence of users. */
   readonly presence: PresenceService;
   /** Rooms for peers on any transport. */
   readonly rooms: RoomService;

@@ -1,9 +1,8 @@
 -- Appends messages to a channel's history and publishes them, in one atomic step.
 --
--- Every message gets a position greater than all before it, also if a failover has lost the last of
--- them: max(last + 1, the server's microseconds), and a nonce, so that two servers that both act as
--- master never give one position to two messages. Each message carries the position of its
--- predecessor; a reader whose last message has another position has missed some.
+-- Every position is greater than all before it, even if a failover lost the last of them: max(last + 1,
+-- the server's microseconds). A nonce keeps two servers that both act as master from giving one position
+-- to two messages. Each message carries its predecessor's position, so that a reader detects a gap.
 --
 -- KEYS  1 stream: the messages; 2 string: the last position; 3… one per idempotency key
 -- ARGV  1 channel; 2 PUBLISH or SPUBLISH; 3 size, in messages; 4 ttl, in ms; 5 ttl of the last
@@ -15,7 +14,7 @@ local log, lastKey = KEYS[1], KEYS[2]
 local channel, verb, size, ttl, lastTtl, onceTtl, nonce, header =
   ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 
--- The embedded engine passes nested lists as JavaScript arrays, counted from 0.
+-- The embedded engine passes nested lists as JavaScript arrays, indexed from 0.
 local function item(list, at)
   if type(list) == 'table' then return list[at] end
   return list[at - 1]
@@ -23,8 +22,8 @@ end
 
 local function failed(reply) return type(reply) == 'table' and reply.err end
 
--- A message that is not stored must not be published. So the first write is one that Redis can refuse:
--- on a replica (READONLY) or a full server (OOM) the script ends there.
+-- An unstored message must not be published. So the first write is one that Redis can refuse: on a replica
+-- (READONLY) or a full server (OOM) the script ends there.
 local last = redis.call('GET', lastKey)
 if type(last) ~= 'string' then
   -- If only this key was evicted, the newest message has the position.
@@ -45,8 +44,8 @@ local function add(payload)
   return redis.pcall('XADD', log, 'MAXLEN', size, string.format('%.0f', at), 'n', nonce, 'p', last, 'm', payload)
 end
 
--- A stream remembers its last id also when it is empty. After the clock has stepped back, this can be
--- later than both the clock and the last position.
+-- An empty stream keeps its last id. After the clock steps back, that can be later than the clock and the
+-- last position.
 local function skipLastId()
   local info = redis.pcall('XINFO', 'STREAM', log)
   if type(info) ~= 'table' or info.err then return false end
@@ -77,7 +76,7 @@ for i = 9, #ARGV, 2 do
     local position = id .. '-' .. nonce
     local sent = redis.pcall(verb, channel, header .. position .. ':' .. last .. '\n' .. ARGV[i + 1])
     if failed(sent) then
-      -- No permission for the channel. A message that was not published must not be stored.
+      -- No permission for the channel: an unpublished message must not be stored.
       redis.call('XDEL', log, id)
       return sent
     end
@@ -90,8 +89,8 @@ for i = 9, #ARGV, 2 do
   end
 end
 
--- In a busy channel `size` limits the history, in a quiet one the ttl of the key. This removes what is
--- too old in between; not on the embedded engine, nor before Redis 6.2.
+-- `size` limits a busy channel, the key's ttl a quiet one. This removes old messages in between; not on the
+-- embedded engine, nor before Redis 6.2.
 redis.pcall('XTRIM', log, 'MINID', string.format('%.0f', micros - ttl * 1000.0))
 redis.call('PEXPIRE', log, ARGV[4])
 return { unpack(replies) }

@@ -5,57 +5,54 @@ import { headerStart } from './envelope.js';
 import { historyKeys } from './keys.js';
 import type { Position } from './position.js';
 
-/** Appends messages and publishes them; see append.lua. */
 export const appendScript = defineScript('append', appendSource);
 
-/** What Redis keeps of a channel's messages. */
+/** History of a channel in Redis. */
 export interface HistoryOptions {
-  /** The maximum number of messages; at least 1. */
+  /** Maximum number of messages; at least 1. */
   readonly size: number;
   /**
-   * Milliseconds that a message is kept, a whole number of at least 1. Older messages are removed when
-   * the next one is published, or when the last one has expired.
+   * Milliseconds that a message is kept, a whole number of at least 1. Older messages are removed at the next
+   * publish, or when the last one has expired.
    */
   readonly ttl: number;
   /**
-   * Milliseconds that the position of the last message is kept, a whole number of at least `ttl`. It
-   * distinguishes a quiet channel from one that was wiped. @default 7 days, or `ttl` if that is longer
+   * Milliseconds that the last position is kept, a whole number of at least `ttl`. It distinguishes a quiet
+   * channel from a wiped one. @default 7 days, or `ttl` if that is longer
    */
   readonly positionTtl?: number;
 }
 
-/** A message to append and publish. `item` is the sender's own object for it. */
 export interface AppendRequest<T> {
   readonly channel: string;
   readonly sharded: boolean;
   readonly payload: Payload;
   readonly history: Required<HistoryOptions>;
-  /** A message that was published before under this key is not published again. */
+  /** A message with a known key is not published again. */
   readonly idempotencyKey?: string | undefined;
   readonly item: T;
 }
 
-/** Result of an {@link AppendRequest}. */
 export interface AppendResult {
   readonly position: Position;
   readonly receivers: number;
-  /** The idempotency key was known: nothing was published, and `position` is that of the earlier message. */
+  /** The key was known: nothing was published, `position` is that of the earlier message. */
   readonly duplicate: boolean;
 }
 
-/** Milliseconds that an idempotency key is kept: longer than any caller retries. */
+/** In ms: longer than any caller retries. */
 const IDEMPOTENCY_KEY_TTL = 600_000;
-/** Limits of one script call, because Redis runs nothing else in the meantime. */
+/** Per script call, because a script blocks Redis. */
 const MAX_MESSAGES = 100;
 const MAX_BYTES = 1_048_576;
 
-/** Messages for one channel that one script call appends in order. */
+/** One script call, in order, for one channel. */
 export class AppendBatch<T> {
   readonly #first: AppendRequest<T>;
   readonly #appends: AppendRequest<T>[] = [];
   #bytes = 0;
 
-  /** For messages with the options of `first`, which must still be added. */
+  /** `first` sets the options; it must still be added. */
   constructor(first: AppendRequest<T>) {
     this.#first = first;
   }
@@ -64,7 +61,7 @@ export class AppendBatch<T> {
     return this.#appends.map(({ item }) => item);
   }
 
-  /** True if `append` has the same options and fits. */
+  /** Same options, and enough room. */
   accepts({ payload, sharded, history }: AppendRequest<T>): boolean {
     const first = this.#first;
     return (
@@ -83,8 +80,8 @@ export class AppendBatch<T> {
   }
 
   /**
-   * `random`, in [0, 1), becomes the nonce of the positions, which is never 0. `suffix`: the
-   * {@link databaseSuffix} of the publisher.
+   * `random`, in [0, 1), becomes the nonce of the positions, never 0. `suffix`: the publisher's {@link
+   * databaseSuffix}.
    */
   toScriptCall(random: number, suffix = ''): ScriptCall {
     const { channel, sharded, history } = this.#first;
@@ -108,7 +105,6 @@ export class AppendBatch<T> {
   }
 }
 
-/** Parses the reply to {@link AppendBatch.toScriptCall}: one result per message. */
 export function parseAppendReply(reply: readonly Reply[]): AppendResult[] {
   const results: AppendResult[] = [];
   for (let at = 0; at + 2 < reply.length; at += 3) {

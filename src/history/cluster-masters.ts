@@ -4,23 +4,23 @@ import type { Reply } from '../redis/driver.js';
 import type { SharedClient } from '../redis/shared-client.js';
 import { type HistoryServer, isSameServer, parseServer, wasPromoted } from './server-identity.js';
 
-/** Names to try for a key in a given slot; a master with a single slot needs 16,384 on average. */
+/** A master with a single slot needs 16,384 tries on average. */
 const MAX_TRIES = 262_144;
 
 interface Master {
   readonly server: HistoryServer;
-  /** When its process started, by the clock's `now`. */
+  /** By the clock's `now`. */
   readonly startedAt: number;
 }
 
 /**
- * The masters of a Cluster, and since when each is known. They tell a slot that was moved, which loses
- * nothing, from a failover: after a move both the old and the new owner are the masters they were before.
+ * Tells a moved slot, which loses nothing, from a failover: after a move, old and new owner are the same
+ * masters as before.
  */
 export class ClusterMasters {
   readonly #client: SharedClient;
   readonly #clock: Clock;
-  /** When each server was seen for the first time, by the clock's `now`. */
+  /** By the clock's `now`. */
   readonly #firstSeen = new Map<HistoryServer, number>();
   #remembered: Promise<unknown> | undefined;
 
@@ -29,7 +29,7 @@ export class ClusterMasters {
     this.#clock = clock;
   }
 
-  /** Reads all masters, once, to compare with later. Never rejects. */
+  /** Reads all masters once, to compare later. Never rejects. */
   remember(): Promise<unknown> {
     this.#remembered ??= this.#readAll().catch(() => {
       this.#remembered = undefined;
@@ -37,14 +37,14 @@ export class ClusterMasters {
     return this.#remembered;
   }
 
-  /** True if a slot has moved from `before` to `now`, and neither has failed over since the time `since`. */
+  /** The slot moved, and neither master has failed over since `since`. */
   async isSlotMove(before: HistoryServer, now: HistoryServer, since: number): Promise<boolean> {
     const masters = await this.#readAll().catch(() => []);
     const find = (server: HistoryServer) => masters.find((master) => isSameServer(server, master.server));
     const owner = find(now);
     if (owner === undefined || find(before) === undefined) return false;
     if ([...this.#firstSeen].some(([server, at]) => at <= since && isSameServer(server, now))) return true;
-    // A node that was added since then: it has been a master from its start.
+    // A node added since then, and a master from its start.
     return owner.startedAt <= since && !wasPromoted(now);
   }
 
@@ -73,7 +73,7 @@ export class ClusterMasters {
   }
 }
 
-/** Returns one key for each master, in one of its slots. `slots`: the reply to CLUSTER SLOTS. */
+/** One key in a slot of each master. `slots`: reply to CLUSTER SLOTS. */
 function keysOfMasters(slots: readonly Reply[]): string[] {
   const owners: (string | undefined)[] = [];
   const missing = new Set<string>();

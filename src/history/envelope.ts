@@ -2,13 +2,11 @@ import type { Payload } from '../redis/driver.js';
 import type { ChainLink } from './chain.js';
 
 /**
- * In Redis a message with history is one header line, `rc1:<position>:<previous>`, which append.lua writes,
- * and the payload. No JSON text begins like that. Any other payload that does is published behind an empty
- * header, `rc1::`, so that every payload arrives unchanged. `rc1:~` is the header of a transient message:
- * it has no position, and missing it does not matter.
- *
- * A channel belongs to the server, a history to a logical database. So a header written in database 1 begins with
- * `rc1@1:`, and subscribers in other databases skip the message.
+ * A message with history has a header line, `rc1:<position>:<previous>`, written by append.lua. No JSON text
+ * begins like that; any other payload that does gets an empty header, `rc1::`, so that every payload arrives
+ * unchanged. `rc1:~` marks a transient message: no position, and missing it does not matter.
+ * A channel belongs to the server, a history to a logical database. A header of database 1 begins with
+ * `rc1@1:`; subscribers in other databases skip the message.
  */
 const MAGIC = 'rc1';
 const MAGIC_BYTES = Buffer.from(MAGIC);
@@ -17,26 +15,22 @@ const MAGIC_FIRST_BYTE = MAGIC.charCodeAt(0);
 const HEADER = /^rc1(@\d{1,10})?:(?:(\d{1,16}-\d{1,10}):(\d{1,16}-\d{1,10})|:|(~))$/;
 const MAX_HEADER = 64;
 
-/** A parsed header, and the payload after it. */
 export interface Envelope {
   readonly payload: Payload;
   readonly link: ChainLink | undefined;
-  /** Missing the message does not matter. */
+  /** Missing it does not matter. */
   readonly transient: boolean;
 }
 
-/** Stands for every message that was published in another logical database. */
+/** Every message of another logical database. */
 export const OF_OTHER_DATABASE: Envelope = { payload: '', link: undefined, transient: true };
 
-/** What a header begins with in the logical database with this {@link databaseSuffix}. */
+/** In the logical database with this {@link databaseSuffix}. */
 export function headerStart(suffix: string): string {
   return `${MAGIC}${suffix}:`;
 }
 
-/**
- * Separates header and payload; `undefined` for a message without a header, as most are. `suffix`: the
- * {@link databaseSuffix} of the subscriber.
- */
+/** `undefined` without a header, as for most messages. `suffix`: the subscriber's {@link databaseSuffix}. */
 export function unwrap(payload: Payload, suffix = ''): Envelope | undefined {
   if (typeof payload === 'string') {
     if (payload.charCodeAt(0) !== MAGIC_FIRST_BYTE || !payload.startsWith(MAGIC)) return undefined;
@@ -50,13 +44,12 @@ export function unwrap(payload: Payload, suffix = ''): Envelope | undefined {
     : parseHeader(payload.toString('latin1', 0, end), payload.subarray(end + 1), suffix);
 }
 
-/** Prepares a payload to be published without history, so that it cannot be mistaken for a header. */
+/** For a message without history that looks like a header. */
 export function escapePayload(payload: Payload): Payload {
   if (typeof payload === 'string') return payload.startsWith(MAGIC) ? EMPTY_HEADER + payload : payload;
   return hasMagic(payload) ? Buffer.concat([Buffer.from(EMPTY_HEADER), payload]) : payload;
 }
 
-/** Prepares a payload to be published as a transient message. */
 export function wrapTransient(payload: Payload, suffix = ''): Payload {
   const header = `${headerStart(suffix)}~\n`;
   return typeof payload === 'string' ? header + payload : Buffer.concat([Buffer.from(header), payload]);
@@ -70,7 +63,7 @@ function parseHeader(header: string, payload: Payload, suffix: string): Envelope
   const match = HEADER.exec(header);
   if (match === null) return undefined;
   const [, database = '', position, previous, transient] = match;
-  // An empty header only escapes a payload: the message has no history and belongs to no database.
+  // An empty header only escapes a payload: no history, no database.
   const escapes = position === undefined && transient === undefined;
   if (database !== suffix && !escapes) return OF_OTHER_DATABASE;
   const link = position === undefined || previous === undefined ? undefined : { position, previous };

@@ -12,37 +12,32 @@ import { type Position, positionTime } from './position.js';
 import readSource from './read.lua';
 import { type HistoryServer, isSameServer } from './server-identity.js';
 
-/** Reads a page; see read.lua. */
 export const readScript = defineScript('read', readSource);
 
-/** A message as it is stored in the history. */
 export interface StoredMessage extends ChainLink {
   readonly payload: Payload;
 }
 
-/** A page to read of one channel. */
 export interface ReadRequest {
   readonly channel: string;
-  /** Only messages after this position. */
+  /** Exclusive. */
   readonly after?: Position | undefined;
-  /** Only messages before this position. */
+  /** Exclusive. */
   readonly before?: Position | undefined;
-  /** The maximum number of messages. */
+  /** In messages. */
   readonly limit: number;
-  /** The maximum number of bytes; applies from the second message on. */
+  /** From the second message on. */
   readonly maxBytes?: number;
-  /** Newest first. */
   readonly reverse?: boolean;
-  /** Payloads as bytes. */
   readonly binary?: boolean;
-  /** Identify the server: as known of the present connection, or as it is now. @default not at all */
+  /** `cached`: as known of the connection; `now`: as it is. @default not at all */
   readonly identify?: 'cached' | 'now';
   /**
-   * The server of the last page, and the time of the last message or the beginning of the gap, in ms. On a
-   * Cluster it serves to recognise a slot that has moved.
+   * Server of the last page, and time (ms) of the last message or the gap. On a Cluster it reveals a moved
+   * slot.
    */
   readonly previous?: { readonly server: HistoryServer; readonly since: number } | undefined;
-  /** On a channel without a position, create one, so that a later wipe shows. @default false */
+  /** Creates a position if there is none, so that a later wipe shows. @default false */
   readonly createOrigin?: boolean;
 }
 
@@ -54,31 +49,28 @@ interface PendingRead {
 
 /** Default of `maxBytes`. */
 const MAX_PAGE_BYTES = 262_144;
-/** Channels per round trip: few enough that all their pages fit in memory. */
+/** Channels per round trip; all pages must fit in memory. */
 const BATCH = 64;
-/** Errors that say that the server can answer later. */
+/** The server can answer later. */
 const RETRYABLE_ERROR = /^(?:LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|READONLY)\b/;
 const FIRST_RETRY_DELAY = 50;
 const MAX_RETRY_DELAY = 2_000;
-/** Attempts without an answer, after which a read fails. */
+/** Then a read fails. */
 const MAX_ATTEMPTS = 3;
 
-/** Reads pages of histories. */
 export interface RetryingReader {
-  /** See {@link HistoryReader.identify}. */
   identify(channel: string): Promise<HistoryServer>;
-  /** See {@link HistoryReader.readWithRetry}. */
   readWithRetry(request: ReadRequest, abandoned: () => boolean): Promise<Page<StoredMessage>>;
 }
 
-/** Reads pages of histories from Redis. Reads requested in one tick share a round trip. */
+/** Reads requested in one tick share a round trip. */
 export class HistoryReader implements RetryingReader {
   readonly #client: SharedClient;
   readonly #clock: Clock;
   readonly #timeout: number;
-  /** The server of the command connection, once it is known. On a Cluster each slot has its own. */
+  /** Known once read; on a Cluster each slot has its own. */
   #server: HistoryServer | undefined;
-  /** Counts connections: a reply from an earlier one says nothing about this one. */
+  /** A reply from an earlier connection is not valid for this one. */
   #connection = 0;
   readonly #masters: ClusterMasters;
   readonly #queues: Record<'text' | 'binary', PendingRead[]> = { text: [], binary: [] };
@@ -97,7 +89,7 @@ export class HistoryReader implements RetryingReader {
     });
   }
 
-  /** Returns the server that has the channel's history; needs no round trip if it is known. */
+  /** Needs no round trip if the server is known. */
   async identify(channel: string): Promise<HistoryServer> {
     if (this.#server !== undefined) return this.#server;
     await this.#rememberMasters();
@@ -122,8 +114,8 @@ export class HistoryReader implements RetryingReader {
   }
 
   /**
-   * Reads a page, and waits for a connection without a limit. Rejects if Redis refuses (no permission, for
-   * example), if it does not answer three attempts, and once `abandoned` returns true.
+   * Waits for a connection without limit. Rejects if Redis refuses, after three attempts without an answer,
+   * and once `abandoned` returns true.
    */
   async readWithRetry(request: ReadRequest, abandoned: () => boolean): Promise<Page<StoredMessage>> {
     let unanswered = 0;
@@ -146,7 +138,7 @@ export class HistoryReader implements RetryingReader {
     }
   }
 
-  /** Reads a page. On a Cluster, also tells a slot that has moved from a failover. */
+  /** On a Cluster, also tells a moved slot from a failover. */
   async #readAndIdentify(request: ReadRequest): Promise<Page<StoredMessage>> {
     const { identify, previous } = request;
     if (identify === undefined || !this.#client.capabilities.cluster) return this.#read(request);
@@ -158,14 +150,14 @@ export class HistoryReader implements RetryingReader {
     return { ...page, moved: await this.#masters.isSlotMove(previous.server, server, previous.since) };
   }
 
-  /** On a Cluster, before the first read: only what was known before can be compared later. */
+  /** Before the first read on a Cluster: later comparisons need the earlier state. */
   async #rememberMasters(): Promise<void> {
     if (this.#client.capabilities.cluster) await this.#masters.remember();
   }
 
   #whenReady(): Promise<void> {
     return new Promise((resolve) => {
-      // Ignores an error: its owner may connect the client again, and the next attempt waits for that.
+      // Ignores an error: the next attempt waits until the owner connects the client again.
       this.#client.whenReady(() => resolve());
     });
   }
@@ -193,12 +185,12 @@ export class HistoryReader implements RetryingReader {
     }
   }
 
-  /** The reads that ask the server for its identity: on a Cluster each, otherwise at most one per round trip. */
+  /** On a Cluster each read, otherwise at most one per round trip. */
   #identifyingReads(batch: readonly PendingRead[]): ReadonlySet<PendingRead> {
     const requested = batch.filter(({ request }) => request.identify !== undefined);
     if (this.#client.capabilities.cluster || requested.length === 0) return new Set(requested);
     const needed = this.#server === undefined || requested.some(({ request }) => request.identify === 'now');
-    // Not always the first one: if its channel cannot be read, a retry asks with another.
+    // Random: if one channel cannot be read, a retry asks with another.
     const chosen = requested[Math.floor(this.#clock.random() * requested.length)] as PendingRead;
     return new Set(needed ? [chosen] : []);
   }

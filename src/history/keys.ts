@@ -1,28 +1,27 @@
 import { hashTagFor, hashTagIn } from '../redis/hash-tag.js';
 
-/** Prefix of all keys. */
 const PREFIX = 'rollcall';
 
 /**
- * The keys of one channel's history, in the slot of the channel itself. A classic and a sharded channel of
- * the same name share a history, so that an application that moves from one to the other loses nothing.
+ * In the channel's own slot. A classic and a sharded channel of one name share a history, so that an
+ * application can change between them.
  */
 export interface HistoryKeys {
-  /** Stream: the messages. */
+  /** The messages. */
   readonly stream: string;
-  /** String: the last position. */
+  /** The last position. */
   readonly lastPosition: string;
-  /** String: the position of the message that was published under an idempotency key. */
+  /** The position of the message with this key. */
   idempotencyKey(idempotencyKey: string): string;
 }
 
 /**
- * Returns the keys of the channel's history. A script may publish to a sharded channel only in its own slot,
- * so the keys take over the channel's hash tag. A name with a `}` and without a tag cannot be a hash tag
- * itself; its keys share another slot, which works for all but sharded channels.
+ * A script may publish to a sharded channel only in its slot, so the keys contain the channel's hash tag. A
+ * name with a `}` and no tag cannot be a hash tag; its keys share another slot, which works except for
+ * sharded channels.
  */
 export function historyKeys(channel: string): HistoryKeys {
-  // With its length, no name with an idempotency key equals another name.
+  // With its length, no combination of name and idempotency key equals another name.
   if (hashTagIn(channel) !== undefined) return createKeys(`#${channel.length}:`, channel);
   if (sharesSlot(channel)) return createKeys(':', `{${channel}}`);
   const tag = channel.replaceAll('%', '%25').replaceAll('}', '%7D');
@@ -37,7 +36,7 @@ function createKeys(mark: string, name: string): HistoryKeys {
   };
 }
 
-/** True if the keys of the channel's history are in the slot of the sharded channel of that name. */
+/** False: the keys are in another slot than the sharded channel. */
 export function sharesSlot(channel: string): boolean {
   return hashTagFor(channel) !== undefined;
 }

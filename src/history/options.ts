@@ -2,11 +2,10 @@ import { InvalidArgumentError } from '../internal/errors.js';
 import { assertOptions, numberOption, type OptionNames } from '../internal/validate.js';
 import type { HistoryOptions } from './append.js';
 
-/** Default of `positionTtl`: 7 days, in ms. */
+/** 7 days, in ms. */
 export const DEFAULT_POSITION_TTL = 7 * 24 * 60 * 60 * 1_000;
 const NAMES: OptionNames<HistoryOptions> = { size: true, ttl: true, positionTtl: true };
 
-/** Validates `history` and fills in its defaults. */
 export function resolveHistoryOptions(history: HistoryOptions): Required<HistoryOptions> {
   assertOptions('history', history, NAMES);
   const ttl = requiredCount('history.ttl', history.ttl);

@@ -2,16 +2,15 @@ import { InvalidArgumentError } from '../internal/errors.js';
 
 /**
  * Identifies one message of a channel's history: opaque, printable, safe in a URL, a header or an SSE event
- * id. Positions of one channel are ordered like its messages.
+ * id. Ordered like the channel's messages.
  */
 export type Position = string;
 
-/** The position of a channel that has none: it has had no messages, or was wiped. */
+/** The channel has had no messages, or was wiped. */
 export const ORIGIN: Position = '0-0';
 
 const POSITION = /^\d{1,16}-\d{1,10}$/;
 
-/** True if `value` has the form of a {@link Position}. */
 export function isPosition(value: unknown): value is Position {
   return typeof value === 'string' && POSITION.test(value);
 }
@@ -24,19 +23,19 @@ export function assertPosition(argument: string, value: unknown): asserts value 
 }
 
 /**
- * True for a position before the first message: {@link ORIGIN}, or one with the nonce 0, which read.lua
- * creates for a channel without messages. In contrast to ORIGIN, it does not survive a wipe.
+ * Before the first message: {@link ORIGIN}, or the nonce 0, which read.lua creates for an empty channel.
+ * Unlike ORIGIN, it does not survive a wipe.
  */
 export function isOrigin(position: Position): boolean {
   return position.endsWith('-0');
 }
 
-/** When the message was appended, in µs by the server's clock. Positions are ordered by this. */
+/** In µs, by the server's clock. Positions are ordered by this. */
 export function positionTime(position: Position): number {
   return Number(position.slice(0, position.indexOf('-')));
 }
 
-/** When the message was published, in whole ms since the epoch. */
+/** In whole ms since the epoch. */
 export function publishedAt(position: Position): number {
   return Math.floor(positionTime(position) / 1_000);
 }

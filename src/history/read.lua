@@ -12,10 +12,10 @@
 local log, lastKey = KEYS[1], KEYS[2]
 local after, before, limit, maxBytes, reverse, identify, originTtl =
   ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1', ARGV[7]
--- Limits how many large messages are in memory before they are counted.
+-- Limits the large messages in memory before they are counted.
 local CHUNK = 32
 
--- The embedded engine passes nested lists as JavaScript arrays, counted from 0.
+-- The embedded engine passes nested lists as JavaScript arrays, indexed from 0.
 local function item(list, at)
   if type(list) == 'table' then return list[at] end
   return list[at - 1]
@@ -39,9 +39,8 @@ else
   if #newest > 0 then
     result[1] = timeOf(newest[1]) .. '-' .. item(item(newest[1], 2), 2)
   elseif originTtl ~= '0' then
-    -- Without a position, a reader could not distinguish an empty channel from one that was wiped.
-    -- The nonce 0 marks a position before the first message. If the server refuses (a replica, no
-    -- memory, no permission), the channel stays without a position.
+    -- Without a position, an empty channel looks like a wiped one. The nonce 0 marks a position before the
+    -- first message. If the server refuses (replica, memory, permission), the channel stays without one.
     local time = redis.call('TIME')
     local origin = string.format('%.0f', time[1] * 1000000.0 + time[2]) .. '-0'
     local set = redis.pcall('SET', lastKey, origin, 'PX', originTtl)
@@ -49,8 +48,8 @@ else
   end
 end
 
--- The run id changes with a restart, the replication id with a failover; either may have lost the
--- messages acknowledged last.
+-- The run id changes with a restart, the replication id with a failover; either may lose the last
+-- acknowledged messages.
 if identify then
   local server = redis.pcall('INFO', 'server')
   local replication = redis.pcall('INFO', 'replication')
@@ -66,14 +65,14 @@ if identify then
   end
 end
 
--- No message is before time 0, and XRANGE knows no smaller id.
+-- No message is before time 0, and XRANGE has no smaller id.
 if before ~= '+' and tonumber(before) == 0 then return { unpack(result) } end
 if after ~= '-' then after = shifted(after, 1) end
 if before ~= '+' then before = shifted(before, -1) end
 
 local count, bytes, more = 0, 0, true
 while more do
-  -- One message beyond the limit shows whether there is more.
+  -- One message more shows whether there is more.
   local wanted = math.min(CHUNK, limit - count + 1)
   local entries = page(wanted)
   more = #entries == wanted

@@ -1,9 +1,9 @@
-/** The tasks of each signal, run by one event listener. */
+/** One event listener per signal. */
 const tasksBySignal = new WeakMap<AbortSignal, Set<(reason: unknown) => void>>();
 
 /**
- * Calls `task` with the signal's reason when it aborts, unless the returned function is called first. One
- * signal may end a thousand subscriptions, and Node warns of a leak at more than ten listeners.
+ * The returned function removes `task`. One signal may end a thousand subscriptions, and Node warns of a leak
+ * above ten listeners.
  */
 export function onAbort(signal: AbortSignal | undefined, task: (reason: unknown) => void): () => void {
   if (signal === undefined) return () => {};

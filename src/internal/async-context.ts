@@ -1,15 +1,14 @@
 import { AsyncLocalStorage, executionAsyncResource } from 'node:async_hooks';
 
 /**
- * Before AsyncContextFrame (Node 24), an AsyncLocalStorage keeps its store as a property of the current
- * async resource. There it can be seen whether any store is set; otherwise one has to be assumed.
+ * Before AsyncContextFrame (Node 24), a store is a visible property of the current async resource. Otherwise
+ * a store is assumed.
  */
 const storesAreVisible = detectVisibleStores();
 
 /**
- * Binds `callback` to the async context of the caller: it then sees the same AsyncLocalStorage stores
- * whenever it is called. Without any store it is returned as it is, because a bound function takes about
- * 200 bytes and 0.1 µs per call.
+ * Keeps the AsyncLocalStorage stores of the caller. Without a store it returns `callback`: a bound function
+ * takes about 200 bytes and 0.1 µs per call.
  */
 export function bindAsyncContext<Arguments extends unknown[], Result>(
   callback: (...args: Arguments) => Result,
@@ -28,7 +27,7 @@ function hasStore(): boolean {
 function detectVisibleStores(): boolean {
   const probe = new AsyncLocalStorage<true>();
   const visible = probe.run(true, hasStore);
-  // Otherwise it would keep the hooks enabled that make every promise more expensive.
+  // Otherwise the hooks stay enabled and make every promise more expensive.
   probe.disable();
   return visible;
 }

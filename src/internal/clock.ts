@@ -4,18 +4,15 @@ export interface Timer {
   cancel(): void;
 }
 
-/**
- * Source of time and randomness, so that timeouts can be tested without waiting. Services take it as the
- * `clock` option.
- */
+/** Source of time and randomness: the `clock` option of services, so that tests need not wait. */
 export interface Clock {
-  /** Wall-clock time in ms since the epoch. Only shown, never compared. */
+  /** Wall-clock ms since the epoch, for display. */
   now(): number;
-  /** Monotonic time in ms; used for durations. */
+  /** Monotonic ms, for durations. */
   monotonic(): number;
   /** A number in [0, 1), for jitter. */
   random(): number;
-  /** Calls `task` once after `ms` milliseconds; with `keepAlive: false` the timer does not keep the process alive. */
+  /** Calls `task` once after `ms`; with `keepAlive: false` the process may end first. */
   after(ms: number, task: () => void, options?: { keepAlive?: boolean }): Timer;
 }
 
@@ -31,21 +28,20 @@ export const systemClock: Clock = {
   },
 };
 
-/** `ms`, changed at random by up to `spread` of it, so that processes do not act at the same time. */
+/** `ms` changed at random by up to `spread`, so that processes do not act together. */
 export function jitter(clock: Clock, ms: number, spread = 0.1): number {
   return ms * (1 + spread * (2 * clock.random() - 1));
 }
 
 /**
- * Delay before attempt number `attempt` (from 0) is repeated: exponential, with full jitter, so that
- * many clients that lost their connection together do not reconnect together.
+ * Exponential with full jitter, so that many clients do not reconnect together; `attempt` counts from 0.
  * Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  */
 export function backoff(clock: Clock, attempt: number, first: number, max: number): number {
   return clock.random() * Math.min(max, first * 2 ** Math.min(attempt, 30));
 }
 
-/** Settles as `work` does, or rejects with the error of `late` after `ms`. */
+/** Rejects with the error of `late` after `ms`. */
 export function withTimeout<T>(
   clock: Clock,
   ms: number,

@@ -10,7 +10,7 @@ export interface CloseOnSignalsOptions {
   exit?: (code?: number) => unknown;
 }
 
-/** A repeated signal while `close` runs is ignored, because supervisors often send two; this one forces the end. */
+/** Supervisors often send two signals; the third one forces the end. */
 const FORCING_SIGNAL = 3;
 
 /**

@@ -34,7 +34,7 @@ export interface BinaryCodec {
 /** Converts messages to payloads and back. */
 export type Codec = TextCodec | BinaryCodec;
 
-/** Throws {@link InvalidArgumentError} unless `value` is a codec. */
+/** Throws {@link InvalidArgumentError}. */
 export function assertCodec(argument: string, value: unknown): asserts value is Codec {
   const { encode, decode, binary } = (value ?? {}) as Partial<Codec>;
   if (typeof encode !== 'function' || typeof decode !== 'function') {
@@ -46,8 +46,8 @@ export function assertCodec(argument: string, value: unknown): asserts value is 
 }
 
 /**
- * Plain JSON, so that any other Redis client can publish and read. Messages that are bytes are refused
- * because JSON would convert them to lists of numbers; use {@link bufferCodec} for those.
+ * Plain JSON, for any other Redis client. Bytes are refused because JSON would make them lists of numbers;
+ * use {@link bufferCodec}.
  */
 export const jsonCodec: TextCodec = {
   encode(message) {
@@ -60,8 +60,8 @@ export const jsonCodec: TextCodec = {
 };
 
 /**
- * Bytes as they are: a Buffer, typed array, DataView or ArrayBuffer is published byte for byte and
- * arrives as a Buffer. Handlers of one channel share that Buffer; do not modify it.
+ * Publishes a Buffer, typed array, DataView or ArrayBuffer byte for byte; delivers a Buffer. Handlers of one
+ * channel share it; do not modify it.
  */
 export const bufferCodec: BinaryCodec = {
   binary: true,
@@ -73,19 +73,19 @@ export const bufferCodec: BinaryCodec = {
         'must be a Buffer, a typed array, a DataView or an ArrayBuffer for bufferCodec',
       );
     }
-    // A copy, because the payload may wait for a connection while the caller reuses the memory.
+    // A copy, because the caller may reuse the memory while the payload waits for a connection.
     return Buffer.from(bytes);
   },
   decode: (payload) => payload,
 };
 
-/** The memory of `value` if it is a kind of bytes, without a copy. */
+/** Shares the memory; undefined if `value` is not bytes. */
 function bytesOf(value: unknown): Buffer | undefined {
   if (ArrayBuffer.isView(value)) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   return isAnyArrayBuffer(value) ? Buffer.from(value) : undefined;
 }
 
-/** JSON text of `value`; throws {@link InvalidArgumentError} for what JSON cannot represent. */
+/** Throws {@link InvalidArgumentError} if JSON cannot represent `value`. */
 export function encodeJson(argument: string, value: unknown): string {
   let text: string | undefined;
   try {
@@ -102,7 +102,7 @@ export function encodeJson(argument: string, value: unknown): string {
 
 const EMPTY_IN_JSON = /^\[object (Map|Set|WeakMap|WeakSet|Promise|RegExp|Error)\]$/;
 
-/** What `value` is, if `text` has nothing of it. Only the value itself is tested, not what it contains. */
+/** The kind of `value`, if `text` has lost it. Does not test nested values. */
 function lostInJson(value: unknown, text: string | undefined): string | undefined {
   if (text === undefined) return value === undefined ? 'undefined' : `a ${typeof value}`;
   if (text === 'null') return typeof value === 'number' ? String(value) : undefined;

@@ -1,10 +1,9 @@
 import type { Clock, Timer } from './clock.js';
 
-/** The deadline of one call. */
 export interface Deadline {
-  /** True once the deadline has passed and `expire` was called. */
+  /** `expire` was called. */
   readonly expired: boolean;
-  /** The call has settled; `expire` is not called any more. */
+  /** The call has settled; `expire` will not be called. */
   done(): void;
 }
 
@@ -19,7 +18,7 @@ class PendingDeadline implements Deadline {
 
   done(): void {
     this.settled = true;
-    // The entry stays in the queue until the next sweep; this releases what the closure holds.
+    // The entry stays until the next sweep; this releases its closure.
     this.expire = noop;
   }
 }
@@ -27,11 +26,9 @@ class PendingDeadline implements Deadline {
 const noop = (): void => {};
 
 /**
- * A queue of deadlines with the same timeout, served by one coarse timer: calls started later expire
- * later, so the oldest is always first and nothing needs sorting. A timer per call costs more than
- * the call itself (the AbortSignal that node-redis makes takes about 11 µs).
- *
- * `expire` is called at the deadline, or up to an eighth of the timeout later.
+ * Deadlines with one timeout: the oldest is always first, so one coarse timer suffices. A timer per call
+ * costs more than the call (the AbortSignal of node-redis takes about 11 µs). `expire` is called at the
+ * deadline, or up to an eighth of the timeout later.
  */
 export class DeadlineQueue {
   readonly timeout: number;
@@ -45,7 +42,7 @@ export class DeadlineQueue {
     this.timeout = timeout;
   }
 
-  /** Starts a deadline `timeout` ms from now; `expire` is called once unless `done()` is called first. */
+  /** Calls `expire` once after the timeout, unless `done()` is called first. */
   start(expire: () => void): Deadline {
     const entry = new PendingDeadline(this.#clock.monotonic() + this.timeout, expire);
     this.#entries.push(entry);
@@ -70,7 +67,7 @@ export class DeadlineQueue {
       entry.expire();
     }
     this.#head = head;
-    // `expire` may have started new deadlines, so read the length again.
+    // `expire` may start new deadlines: read the length again.
     if (head >= this.#entries.length) {
       this.#entries = [];
       this.#head = 0;

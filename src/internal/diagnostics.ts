@@ -31,18 +31,18 @@ export interface ErrorContext {
 /** Receives every error that no caller awaits. Errors it throws are ignored. */
 export type ErrorListener = (error: RollcallError, context: ErrorContext) => void;
 
-/** Throws unless `value` can be the option `onError`: a function, `null` to silence errors, or nothing. */
+/** A function, `null` to silence errors, or nothing. */
 export function assertErrorListener(value: unknown): void {
   if (value !== undefined && value !== null) assertFunction('onError', value);
 }
 
-/** Time between two warnings of the same stage and code, in ms. */
+/** Per stage and code, in ms. */
 const WARNING_INTERVAL = 60_000;
 
-/** When each kind of error was warned about last, on the monotonic clock, and how many were left out since. */
+/** Last warning by kind, on the monotonic clock, and warnings omitted since. */
 const warned = new Map<string, { at: number; omitted: number }>();
 
-/** Warns about an error that no listener receives: once per stage and code in a minute. */
+/** Once per stage and code in a minute. */
 function warn(error: RollcallError, { stage, channel, pattern }: ErrorContext): void {
   const kind = `${stage} ${error.code}`;
   const now = performance.now();
@@ -63,8 +63,8 @@ function warn(error: RollcallError, { stage, channel, pattern }: ErrorContext): 
 }
 
 /**
- * Reports to `onError`, and keeps errors of `onError` itself out of a client library's read loop. Without a
- * listener it warns; with `null` it is silent.
+ * Keeps errors of `onError` out of a client library's read loop. Without a listener it warns; with `null` it
+ * is silent.
  */
 export class ErrorReporter {
   readonly #listener: ErrorListener | null | undefined;
@@ -73,7 +73,6 @@ export class ErrorReporter {
     this.#listener = listener;
   }
 
-  /** Passes `error` to the listener. */
   report(error: RollcallError, context: ErrorContext): void {
     if (this.#listener === null) return;
     try {
@@ -85,7 +84,7 @@ export class ErrorReporter {
     }
   }
 
-  /** Calls a handler and reports what it throws, at once or later. */
+  /** Reports immediate and later errors. */
   runHandler(call: () => unknown, where: Omit<ErrorContext, 'stage'>): void {
     try {
       const result = call();
@@ -96,7 +95,6 @@ export class ErrorReporter {
     }
   }
 
-  /** Reports what a handler threw or rejected with. */
   reportHandlerError(cause: unknown, where: Omit<ErrorContext, 'stage'>): void {
     const subject =
       where.channel === undefined ? 'a handler' : `a handler of channel ${JSON.stringify(where.channel)}`;
@@ -107,18 +105,17 @@ export class ErrorReporter {
   }
 }
 
-/** The text of a thrown value of any type. Never throws. */
+/** Never throws. */
 export function messageOf(thrown: unknown): string {
   try {
     if (!(thrown instanceof Error)) return String(thrown);
-    // The AggregateError of failed connection attempts has a code and no message.
+    // The AggregateError of failed connection attempts has a code but no message.
     return thrown.message || String((thrown as { code?: unknown }).code ?? thrown.name);
   } catch {
     return 'a value that cannot be converted to text';
   }
 }
 
-/** True for promises and other objects with a `then`. */
 export function isThenable(value: unknown): value is PromiseLike<unknown> {
   return (
     typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'

@@ -20,11 +20,11 @@ export type RollcallErrorCode =
   | 'ERR_HANDLER';
 
 /**
- * The base class of every error that rollcall creates. An aborted `signal` is an exception: the call
- * rejects with the signal's own reason, like the functions of the platform.
+ * The base class of all rollcall errors. An aborted `signal` is an exception: the call rejects with the
+ * signal's reason, like platform functions.
  */
 export abstract class RollcallError extends Error {
-  /** The class name as a literal, so that minified code keeps it. */
+  /** A literal, so that minified code keeps it. */
   abstract override readonly name: string;
   /** Stable across releases, unlike the message. */
   abstract readonly code: RollcallErrorCode;
@@ -135,7 +135,7 @@ export interface SchemaIssue {
   readonly path: readonly PropertyKey[];
 }
 
-/** A message does not match the schema of its channel. */
+/** A message does not match its channel's schema. */
 export class SchemaError extends RollcallError {
   override readonly name = 'SchemaError';
   readonly code = 'ERR_SCHEMA';
@@ -154,7 +154,7 @@ export class HandlerError extends RollcallError {
   readonly code = 'ERR_HANDLER';
 }
 
-/** The literal names of the classes, which a minifier does not change. */
+/** Literal names, which a minifier does not change. */
 const names = new Map<unknown, string>([
   [InvalidArgumentError, 'InvalidArgumentError'],
   [ClosedError, 'ClosedError'],
@@ -170,8 +170,8 @@ const names = new Map<unknown, string>([
   [HandlerError, 'HandlerError'],
 ]);
 
-// `instanceof` is also true for an error of another copy of the package, for example the CommonJS build
-// beside the ES modules: there it compares the literal names.
+// `instanceof` is also true for an error of another copy of the package (the CommonJS build beside the ES
+// modules): it compares the literal names.
 Object.defineProperty(RollcallError, Symbol.hasInstance, {
   value(this: unknown, value: unknown): boolean {
     if (Function.prototype[Symbol.hasInstance].call(this as () => void, value)) return true;

@@ -11,8 +11,8 @@ export interface TimedEvent {
 }
 
 /**
- * The events that rollcall publishes on `node:diagnostics_channel`, by channel name. They contain names,
- * counts and times, never the content of a message.
+ * The events on `node:diagnostics_channel`, by channel name. They contain names, counts and times, never the
+ * content of a message.
  */
 export interface RollcallEvents {
   /** A call of `publish` has ended. */
@@ -92,7 +92,7 @@ export interface RollcallEvents {
   };
 }
 
-/** One diagnostics channel; without subscribers it costs one boolean test. */
+/** Without subscribers it costs one boolean test. */
 class TelemetryChannel<Name extends keyof RollcallEvents> {
   readonly #channel: Channel;
 
@@ -100,7 +100,6 @@ class TelemetryChannel<Name extends keyof RollcallEvents> {
     this.#channel = channel(name);
   }
 
-  /** True if the channel has a subscriber. */
   get hasSubscribers(): boolean {
     return this.#channel.hasSubscribers;
   }
@@ -110,7 +109,6 @@ class TelemetryChannel<Name extends keyof RollcallEvents> {
   }
 }
 
-/** The channels, used by the parts of rollcall. */
 export const telemetry = {
   publish: new TelemetryChannel('rollcall:publish'),
   deliver: new TelemetryChannel('rollcall:deliver'),
@@ -121,28 +119,26 @@ export const telemetry = {
   reap: new TelemetryChannel('rollcall:reap'),
 };
 
-/** Measures the duration of an event. Created only if the channel has a subscriber at the start. */
+/** Created only if the channel has a subscriber at the start. */
 export class Stopwatch {
   readonly startedAt = Date.now();
   readonly #began = performance.now();
 
-  /** The common fields of the event. */
   stop(error?: Error): TimedEvent {
     const timed = { startedAt: this.startedAt, duration: performance.now() - this.#began };
     return error === undefined ? timed : { ...timed, error: redactError(error) };
   }
 }
 
-/** Without `cause`, because clients attach the command, and so the payload, to their errors. */
+/** Omits `cause`, because clients attach the command, and so the payload, to their errors. */
 function redactError({ name, message, stack, ...more }: Error & { code?: unknown }): Error {
   const redacted = new Error(message);
   return Object.assign(redacted, { name, stack }, 'code' in more ? { code: more.code } : {});
 }
 
 /**
- * Calls `listener` with every event of one name until the returned function is called. The same as
- * `subscribe` of `node:diagnostics_channel`, with types; as there, an error thrown by the listener becomes
- * an uncaught exception.
+ * Calls `listener` with every event of one name until the returned function is called. A typed `subscribe` of
+ * `node:diagnostics_channel`; as there, an error thrown by the listener becomes an uncaught exception.
  *
  * @example
  * ```ts

@@ -1,9 +1,8 @@
 import { InvalidArgumentError } from './errors.js';
 
-/** The longest id, channel or pattern, in bytes of UTF-8. */
+/** In bytes of UTF-8. */
 export const MAX_NAME_BYTES = 512;
 
-/** A short text of `value` for error messages. */
 export function describeValue(value: unknown): string {
   let text: string;
   if (typeof value === 'string') text = JSON.stringify(value);
@@ -14,7 +13,7 @@ export function describeValue(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
-/** Throws unless `value` is a non-empty, well-formed string of at most `maxBytes` bytes. */
+/** Non-empty, well-formed, at most `maxBytes` bytes. */
 export function assertName(
   argument: string,
   value: unknown,
@@ -24,14 +23,14 @@ export function assertName(
     throw new InvalidArgumentError(argument, `must be a string, not ${describeValue(value)}`);
   }
   if (value.length === 0) throw new InvalidArgumentError(argument, 'must not be empty');
-  // A UTF-16 unit has at most three bytes of UTF-8, so short names need no counting.
+  // A UTF-16 unit has at most three bytes of UTF-8.
   if (value.length * 3 > maxBytes && Buffer.byteLength(value) > maxBytes) {
     throw new InvalidArgumentError(
       argument,
       `must be at most ${maxBytes} bytes long, not ${Buffer.byteLength(value)}`,
     );
   }
-  // Lone surrogates have no UTF-8 form, so two different names could become one in Redis.
+  // Lone surrogates have no UTF-8 form: two names could become one in Redis.
   if (!isWellFormed(value)) {
     throw new InvalidArgumentError(argument, `must be well-formed Unicode, not ${describeValue(value)}`);
   }
@@ -44,20 +43,16 @@ function isWellFormed(value: string): boolean {
   return !ANY_SURROGATE.test(value) || !LONE_SURROGATE.test(value);
 }
 
-/** Throws unless `value` is a function. */
 export function assertFunction(argument: string, value: unknown): void {
   if (typeof value !== 'function') {
     throw new InvalidArgumentError(argument, `must be a function, not ${describeValue(value)}`);
   }
 }
 
-/** The names of all options of `T`; the compiler checks that none is missing. */
+/** The compiler checks that no option is missing. */
 export type OptionNames<T> = { readonly [Name in keyof T]-?: true };
 
-/**
- * Throws unless `value` is an object or undefined. With `known`, an option of another name is refused, since
- * a misspelt option would have no effect.
- */
+/** With `known`, other options are refused, because a misspelt option would have no effect. */
 export function assertOptions(
   argument: string,
   value: unknown,
@@ -79,14 +74,14 @@ function unknownOption(argument: string, name: string, known: readonly string[])
   return new InvalidArgumentError(argument, `has an unknown option ${describeValue(name)}; ${hint}`);
 }
 
-/** The name in `known` with the fewest differences from `name`, if that is close enough to be a typo of it. */
+/** Undefined if no name is close enough for a typo. */
 export function nearestName(name: string, known: readonly string[]): string | undefined {
   let nearest: string | undefined;
   let least = Math.floor(name.length / 3) + 1;
   const given = name.toLowerCase();
   for (const each of known) {
     const other = each.toLowerCase();
-    // An abbreviation counts as close, however much is missing.
+    // An abbreviation counts as close at any length.
     const distance = given.length > 3 && other.startsWith(given) ? 1 : editDistance(given, other);
     if (distance < least || (distance === least && nearest === undefined)) {
       nearest = each;
@@ -96,7 +91,6 @@ export function nearestName(name: string, known: readonly string[]): string | un
   return nearest;
 }
 
-/** Levenshtein distance. */
 function editDistance(one: string, other: string): number {
   let row = Array.from({ length: other.length + 1 }, (_, at) => at);
   for (let at = 1; at <= one.length; at++) {
@@ -110,7 +104,7 @@ function editDistance(one: string, other: string): number {
   return row[other.length] as number;
 }
 
-/** `value`, or `fallback` when it is undefined; throws unless it is a finite number in [min, max]. */
+/** Throws unless the result is a finite number in [min, max]. */
 export function numberOption(
   argument: string,
   value: unknown,
@@ -128,7 +122,7 @@ export function numberOption(
   return value;
 }
 
-/** `value`, or `fallback` when it is undefined; throws unless it is one of `choices`. */
+/** Throws unless the result is one of `choices`. */
 export function choiceOption<T extends string>(
   argument: string,
   value: unknown,
@@ -145,7 +139,7 @@ export function choiceOption<T extends string>(
   return value as T;
 }
 
-/** Throws the signal's reason if it is aborted; throws an InvalidArgumentError if it is no AbortSignal. */
+/** Throws the reason of an aborted signal; an InvalidArgumentError if it is no AbortSignal. */
 export function assertSignal(signal: unknown): void {
   if (signal === undefined) return;
   if (
@@ -161,7 +155,7 @@ export function assertSignal(signal: unknown): void {
 
 const PREFIX = /^[A-Za-z0-9_.:-]{1,64}$/;
 
-/** `value`, or `fallback`; throws unless it can be part of a Redis hash tag and a pattern. */
+/** Throws unless the result fits in a Redis hash tag and a pattern. */
 export function prefixOption(argument: string, value: unknown, fallback: string): string {
   if (value === undefined) return fallback;
   if (typeof value !== 'string' || !PREFIX.test(value)) {

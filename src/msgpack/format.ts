@@ -1,18 +1,18 @@
 // The format: https://github.com/msgpack/msgpack/blob/master/spec.md
 
-/** The only extension that the specification defines. Extension types are signed. */
+/** The only extension of the specification. Extension types are signed. */
 export const TIMESTAMP: { readonly type: number; readonly lengths: readonly number[] } = {
   type: -1,
   lengths: [4, 8, 12],
 };
 
-/** msgpackr's extension for byte arrays: a kind byte (Uint8Array, clamped, ArrayBuffer, DataView), then the bytes. */
+/** msgpackr's byte arrays: a kind byte (Uint8Array, clamped, ArrayBuffer, DataView), then the bytes. */
 export const BYTES: { readonly type: number; readonly kinds: readonly number[] } = {
   type: 0x74,
   kinds: [1, 2, 16, 17],
 };
 
-/** Offsets of an extension: its header, and its data from `from` to `to`. */
+/** Offsets: header, and data from `from` to `to`. */
 export interface Extension {
   readonly type: number;
   readonly header: number;
@@ -20,21 +20,21 @@ export interface Extension {
   readonly to: number;
 }
 
-/** Number of bytes after each number token, 0xca to 0xd3. */
+/** Bytes after each number token, 0xca to 0xd3. */
 const NUMBERS = [4, 8, 1, 2, 4, 8, 1, 2, 4, 8];
 
 /**
- * Scans one value and calls `extension` for every extension in it. Throws unless `bytes` are exactly one
- * value. Not recursive, so deep values cannot overflow the stack.
+ * Calls `extension` for each extension. Throws unless `bytes` are exactly one value. Not recursive: deep
+ * values cannot overflow the stack.
  */
 export function scanValue(bytes: Buffer, extension: (found: Extension) => void): void {
   let at = 0;
-  /** Number of values not scanned yet. */
+  /** Values not scanned yet. */
   let open = 1;
   const skip = (size: number): void => {
     at += size;
   };
-  /** An unsigned number of `size` bytes; reading past the end throws. */
+  /** Reading past the end throws. */
   const length = (size: number): number => {
     skip(size);
     return bytes.readUIntBE(at - size, size);
@@ -66,7 +66,6 @@ export function scanValue(bytes: Buffer, extension: (found: Extension) => void):
   if (at < bytes.length) throw new Error('the payload goes on after its value');
 }
 
-/** The MessagePack header of a bin value of `length` bytes. */
 export function encodeBinHeader(length: number): Buffer {
   if (length < 0x100) return Buffer.from([0xc4, length]);
   const header = Buffer.alloc(length < 0x1_0000 ? 3 : 5);

@@ -10,22 +10,19 @@ export type { BinaryCodec } from '../internal/codec.js';
 /** Options of {@link createMsgpackCodec}. */
 export interface MsgpackOptions {
   /**
-   * The type that maps are decoded to. `object`: number keys become strings, `__proto__` becomes `__proto_`,
-   * which sets no prototype, and other keys that are not strings are refused. `map`: any key, unchanged.
-   *
-   * @default 'object'
+   * Type of decoded maps. `object`: number keys become strings, `__proto__` becomes `__proto_` (sets no
+   * prototype), other keys that are not strings are refused. `map`: any key, unchanged. @default 'object'
    */
   maps?: 'object' | 'map';
 }
 
 /**
- * A codec for MessagePack, based on the optional peer `msgpackr`. It writes and reads only what the
- * MessagePack specification defines (with timestamps as Dates), none of msgpackr's own extensions, so that
- * other implementations can read its payloads. Decoding untrusted payloads is safe: they can only fail.
+ * A MessagePack codec on the optional peer `msgpackr`. It writes and reads only the MessagePack specification
+ * (timestamps as Dates), not msgpackr's extensions, so other implementations can read its payloads. Untrusted
+ * payloads are safe: decoding can only fail.
  *
- * - Sets, RegExps, Errors, functions, BigInts over 64 bits, and typed arrays of wider numbers than bytes
- *   are refused; Maps, Dates, Buffers, Uint8Arrays and ArrayBuffers are written. A class may
- *   have a `toJSON`.
+ * - Written: Maps, Dates, Buffers, Uint8Arrays, ArrayBuffers, classes with `toJSON`. Refused: Sets, RegExps,
+ *   Errors, functions, BigInts over 64 bits, and typed arrays of numbers wider than bytes.
  * - `undefined` is left out of objects, and null elsewhere, as in JSON.
  * - Integers beyond 2^53 are decoded as BigInts, bytes as Buffers with their own memory.
  *
@@ -37,8 +34,8 @@ export function createMsgpackCodec(options?: MsgpackOptions): BinaryCodec {
   const settings = {
     useRecords: false,
     mapsAsObjects: maps === 'object',
-    // On, so that values without a MessagePack form become extensions, which we refuse. Off, msgpackr
-    // writes a Float64Array as wrong bytes.
+    // Makes values without a MessagePack form extensions, which we refuse. Without it, msgpackr writes a
+    // Float64Array as wrong bytes.
     moreTypes: true,
     skipValues: [undefined],
     encodeUndefinedAsNil: true,
@@ -66,7 +63,7 @@ export function createMsgpackCodec(options?: MsgpackOptions): BinaryCodec {
       scanValue(payload, ({ type, from, to }) => {
         if (!isTimestamp(type, to - from)) throw new Error(`extension type ${type} is not supported`);
       });
-      // A new view, because msgpackr sets a property on the Buffer it reads.
+      // msgpackr sets a property on the Buffer it reads.
       return packr.unpack(Buffer.from(payload.buffer, payload.byteOffset, payload.length));
     },
   };
@@ -75,14 +72,14 @@ export function createMsgpackCodec(options?: MsgpackOptions): BinaryCodec {
 /** MessagePack with the default options of {@link createMsgpackCodec}. */
 export const msgpackCodec: BinaryCodec = createMsgpackCodec();
 
-/** Converts msgpackr's byte arrays in `packed` to the bin format; refuses other extensions. */
+/** Converts msgpackr's byte arrays to the bin format; refuses other extensions. */
 function toPortable(packed: Buffer): Buffer {
   const parts: Uint8Array[] = [];
   let done = 0;
   scanValue(packed, ({ type, header, from, to }) => {
     if (isTimestamp(type, to - from)) return;
     if (type !== BYTES.type || !BYTES.kinds.includes(packed[from] as number)) throw unsupported(nameOf(type));
-    // The first byte is msgpackr's kind of array.
+    // The first byte is the kind of array.
     parts.push(packed.subarray(done, header), encodeBinHeader(to - from - 1), packed.subarray(from + 1, to));
     done = to;
   });
@@ -93,7 +90,7 @@ function isTimestamp(type: number, length: number): boolean {
   return type === TIMESTAMP.type && TIMESTAMP.lengths.includes(length);
 }
 
-/** Names of msgpackr's own extensions, for error messages. */
+/** For error messages. */
 const EXTENSION_NAMES = new Map([
   [TIMESTAMP.type, 'an invalid Date'],
   [BYTES.type, 'a typed array other than of bytes'],

@@ -1,10 +1,7 @@
-/**
- * What a full queue does with another message: drop the oldest message, drop the new one, or end the
- * stream after the queued messages.
- */
+/** A full queue drops the oldest message, drops the new one, or ends the stream after the queued messages. */
 export type OverflowPolicy = 'drop-oldest' | 'drop-newest' | 'close';
 
-/** A bounded first-in, first-out queue with a named overflow policy. Pure: it does not wait and notifies no one. */
+/** Pure: it neither waits nor notifies. */
 export class BoundedQueue<T> {
   readonly #capacity: number;
   readonly #overflow: OverflowPolicy;
@@ -22,22 +19,20 @@ export class BoundedQueue<T> {
     return this.#items.length - this.#head;
   }
 
-  /** Number of items dropped so far. */
   get dropped(): number {
     return this.#dropped;
   }
 
-  /** True once an item did not fit under the policy `close`; every later item is dropped. */
+  /** An item did not fit under the policy `close`; every later item is dropped. */
   get overflowed(): boolean {
     return this.#full;
   }
 
-  /** The oldest item. */
   get first(): T | undefined {
     return this.#items[this.#head];
   }
 
-  /** Adds `item`. Returns the item that was dropped for it, which may be `item` itself. */
+  /** Returns the dropped item, if any, which may be `item`. */
   push(item: T): T | undefined {
     if (!this.#full && this.size < this.#capacity) {
       this.#items.push(item);
@@ -51,7 +46,6 @@ export class BoundedQueue<T> {
     return dropped;
   }
 
-  /** Removes and returns the oldest item. */
   shift(): T | undefined {
     if (this.#head >= this.#items.length) return undefined;
     const item = this.#items[this.#head];

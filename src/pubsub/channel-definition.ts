@@ -20,13 +20,12 @@ export interface ChannelOptions<Schema extends StandardSchema | undefined = Stan
   /** Validates messages and defines their type: any Standard Schema validator. @default none */
   schema?: Schema;
   /**
-   * When the schema is applied. In both cases handlers receive the schema's output, applied once:
+   * In both cases handlers receive the schema's output, applied once:
    *
-   * - `'publish'`: `publish` sends the schema's output, and receivers trust it. The output must survive
-   *   the codec: JSON has no Date, for example.
-   * - `'both'`: `publish` validates the message and sends it unchanged; every receiving process validates
-   *   it again and passes on the schema's output. For channels that other programs publish to, and for
-   *   schemas that transform.
+   * - `'publish'`: `publish` sends the output, and receivers trust it. The codec must preserve it: JSON has
+   *   no Date, for example.
+   * - `'both'`: `publish` validates the message and sends it unchanged; each receiving process applies the
+   *   schema again. For channels that other programs publish to, and schemas that transform.
    *
    * @default 'publish'
    */
@@ -39,7 +38,7 @@ export interface ChannelOptions<Schema extends StandardSchema | undefined = Stan
   sharded?: boolean;
 }
 
-/** The options of a definition, validated, with defaults filled in. */
+/** Validated, with defaults. */
 export interface ResolvedChannelOptions {
   /** The template. */
   readonly template: string;
@@ -47,9 +46,9 @@ export interface ResolvedChannelOptions {
   readonly schema: StandardSchema | undefined;
   /** When the schema is applied. */
   readonly validate: 'publish' | 'both';
-  /** What Redis keeps of the messages; `undefined` for no history. */
+  /** `undefined`: no history. */
   readonly history: Required<HistoryOptions> | undefined;
-  /** Encodes and decodes messages; `undefined` for the codec of the service. */
+  /** `undefined`: the codec of the service. */
   readonly codec: Codec | undefined;
   /** The channels are sharded channels. */
   readonly sharded: boolean;
@@ -64,11 +63,11 @@ export interface ChannelRef<Input = unknown, Output = Input, History extends boo
   /** Never set at run time: carries the types of messages. */
   readonly types?:
     | {
-        /** Type of the messages that `publish` accepts; a function, so that wider types are rejected. */
+        /** A function, so that wider types are rejected. */
         readonly input: (message: Input) => void;
         /** Type of the messages that handlers receive. */
         readonly output: Output;
-        /** The definition has a history, so that every message has a position. */
+        /** Every message has a position. */
         readonly history: History;
       }
     | undefined;

@@ -2,15 +2,12 @@ import { InvalidArgumentError } from '../internal/errors.js';
 import { assertName, MAX_NAME_BYTES } from '../internal/validate.js';
 import { escapePattern } from '../redis/pattern.js';
 
-/** A value for each placeholder. */
+/** By placeholder. */
 export type Params = { readonly [name: string]: string };
 
-/**
- * A template such as `room:{roomId}`. `build` and `parse` are exact inverses: no two sets of params have
- * the same name, and each name has one spelling.
- */
+/** `build` and `parse` are exact inverses: each name has one spelling and one set of params. */
 export class ChannelTemplate {
-  /** The text around the placeholders: one more than there are placeholders. */
+  /** One more than there are placeholders. */
   readonly #literals: readonly string[];
   readonly #names: readonly string[];
   readonly #pattern: RegExp;
@@ -22,7 +19,6 @@ export class ChannelTemplate {
     this.#pattern = new RegExp(`^${literals.map(escapeRegExp).join(`(${ENCODED_ID}+)`)}$`, 'u');
   }
 
-  /** Builds the name of the channel with these params. */
   build(params: Params): string {
     this.#assertParams(params);
     const name = this.#render(
@@ -33,7 +29,7 @@ export class ChannelTemplate {
     return name;
   }
 
-  /** Returns the params from which {@link build} makes `name`, or `undefined` if there are none. */
+  /** `undefined` if {@link build} never returns `name`. */
   parse(name: unknown): Params | undefined {
     if (typeof name !== 'string' || Buffer.byteLength(name) > MAX_NAME_BYTES) return undefined;
     const ids = this.#pattern.exec(name)?.slice(1).map(decodeId);
@@ -42,7 +38,6 @@ export class ChannelTemplate {
     return Object.fromEntries(this.#names.map((param, at) => [param, ids[at] as string]));
   }
 
-  /** Returns a pattern that matches every channel with these params. */
   pattern(params: Partial<Params>): string {
     this.#assertParams(params);
     return this.#render(escapePattern, (param) => {
@@ -85,7 +80,7 @@ export class ChannelTemplate {
 
 const PLACEHOLDER = /\{([A-Za-z_$][A-Za-z0-9_$]*)\}/;
 
-/** A character that encoded params never contain, so that it marks their ends. */
+/** Never in encoded params, so it marks their ends. */
 const SEPARATOR = /[^A-Za-z0-9_\-%\u0080-\uffff]/;
 
 function parseTemplate(template: unknown): { literals: string[]; names: string[] } {
@@ -109,12 +104,12 @@ function parseTemplate(template: unknown): { literals: string[]; names: string[]
   return { literals, names };
 }
 
-/** Own properties only, because every object inherits `constructor`. */
+/** Every object inherits `constructor`. */
 function ownParam(params: Partial<Params>, param: string): string | undefined {
   return Object.hasOwn(params, param) ? params[param] : undefined;
 }
 
-/** One character of a param in a channel's name. */
+/** One character. */
 const ENCODED_ID = '(?:[A-Za-z0-9_\\-\\u{80}-\\u{10ffff}]|%[0-7][0-9A-F])';
 
 function encodeParam(param: string, id: unknown): string {
@@ -131,7 +126,7 @@ function encodeId(id: string): string {
   });
 }
 
-/** Inverse of {@link encodeId}; `undefined` for a text that it never returns. */
+/** `undefined` for a text that {@link encodeId} never returns. */
 function decodeId(text: string): string | undefined {
   const id = text.replace(/%(..)/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
   // `%41` is a spelling of "A" that encodeId does not use; lone surrogates do not exist in UTF-8.

@@ -11,19 +11,18 @@ import { type StandardSchema, validate } from './schema.js';
 /** A channel: its name, or a channel of a definition. */
 export type ChannelLike<Input = unknown, Output = Input> = string | ChannelRef<Input, Output>;
 
-/** A channel with the defaults of its service and its definition filled in. */
+/** With the defaults of service and definition. */
 export interface ResolvedChannel {
-  /** The name in Redis, prefix included. */
+  /** With prefix. */
   readonly name: string;
   readonly kind: Exclude<SubscriptionKind, 'pattern'>;
-  /** Decodes messages, and validates them if the definition says `validate: 'both'`. */
+  /** Also validates under `validate: 'both'`. */
   readonly codec: Codec;
-  /** Validates a message before it is encoded; returns the value to encode, or a promise of it. */
+  /** Returns the value to encode, or a promise of it. */
   readonly validate: ((message: unknown) => unknown) | undefined;
   readonly history: Required<HistoryOptions> | undefined;
 }
 
-/** Settings of a service that apply to all its channels. */
 export interface ChannelDefaults {
   readonly prefix: string;
   readonly codec: Codec;
@@ -31,7 +30,6 @@ export interface ChannelDefaults {
   readonly capabilities: Capabilities;
 }
 
-/** Options of a call that concern the channel. */
 export interface ChannelOverrides {
   readonly sharded?: boolean | undefined;
   readonly history?: HistoryOptions | undefined;
@@ -125,7 +123,7 @@ function createPublishValidator(
 
 const validatingCodecs = new WeakMap<Codec, WeakMap<StandardSchema, Codec>>();
 
-/** Adds validation to `codec.decode`. One object per pair, because decoded messages are shared by codec. */
+/** One object per pair, because decoded messages are shared by codec. */
 function createValidatingCodec(codec: Codec, schema: StandardSchema): Codec {
   let bySchema = validatingCodecs.get(codec);
   if (bySchema === undefined) {
@@ -142,7 +140,7 @@ function createValidatingCodec(codec: Codec, schema: StandardSchema): Codec {
         const message = validate(schema, decode.call(codec, payload));
         if (!(message instanceof Promise)) return message;
         message.catch(() => {});
-        // Waiting for it would change the order in which messages reach the handlers.
+        // Waiting would change the order of messages.
         throw new UnsupportedError('an asynchronous schema cannot validate received messages');
       },
     } as Codec;

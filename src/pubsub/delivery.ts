@@ -7,32 +7,30 @@ import type { HandlerSubscription } from './handler-subscription.js';
 import type { MessageContext, RawHandler } from './message-context.js';
 import { DECODE_FAILED, type PayloadFormat, type ServiceContext } from './service-context.js';
 
-/** The Redis subscription that messages arrive on. */
 export interface MessageSource {
   readonly kind: SubscriptionKind;
   readonly name: string;
-  /** Payloads arrive as bytes. */
+  /** As bytes. */
   readonly binary: boolean;
 }
 
-/** The value that one codec decoded from a message. */
 interface DecodeResult {
   readonly codec: Codec;
   readonly value: unknown;
-  /** Services to which a decoding failure has been reported. */
+  /** Services that already have the report of a failure. */
   readonly reportedTo: ServiceContext[];
 }
 
-/** The context that handlers of one service receive. */
+/** Per service. */
 interface CachedContext {
   readonly service: ServiceContext;
   readonly binary: boolean | undefined;
   readonly context: MessageContext;
 }
 
-/** One message for the handlers of one Redis subscription; decoded at most once per codec. */
+/** Decoded at most once per codec. */
 export class Delivery {
-  // The latest entry is first in either list, because consecutive runs nearly always share it.
+  // The latest entry is first, because consecutive runs nearly always share it.
   readonly #decoded: DecodeResult[] = [];
   readonly #contexts: CachedContext[] = [];
 
@@ -44,9 +42,8 @@ export class Delivery {
   ) {}
 
   /**
-   * Calls all `callbacks`. Never throws, because it runs inside a client library's read loop. With 1,000
-   * handlers this loop dominates, so it checks nothing per handler; the handler list replaces the
-   * callback of a handler that leaves meanwhile.
+   * Never throws, because it runs inside a client's read loop. With 1,000 handlers this loop dominates, so it
+   * checks nothing per handler; the handler list replaces the callback of a handler that leaves.
    */
   callAll({ service, codec, raw }: PayloadFormat, callbacks: readonly RawHandler[]): void {
     const context = this.#contextFor(service, codec);
@@ -97,7 +94,7 @@ export class Delivery {
   }
 }
 
-/** Delivers a message to the only handler of a Redis subscription; cheaper than a {@link Delivery}. */
+/** Cheaper than a {@link Delivery}. */
 export function deliverToOne(
   { format: { service, codec, raw }, callback }: HandlerSubscription,
   source: MessageSource,
@@ -144,7 +141,6 @@ function toBytes(payload: Payload): Buffer {
   return typeof payload === 'string' ? Buffer.from(payload) : payload;
 }
 
-/** Emits the telemetry event of a delivery to `handlers` handlers. */
 export function emitDeliverEvent(
   handlers: number,
   kind: SubscriptionKind,

@@ -4,8 +4,6 @@ import { InvalidArgumentError } from '../internal/errors.js';
 import type { Payload } from '../redis/driver.js';
 
 /**
- * Encodes `message` with `codec`.
- *
  * @throws {@link InvalidArgumentError} if the codec fails or the result is longer than `maxBytes` in UTF-8.
  */
 export function encodePayload(message: unknown, codec: Codec, maxBytes: number): Payload {

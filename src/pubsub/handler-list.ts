@@ -18,37 +18,35 @@ import {
 import type { RawHandler } from './message-context.js';
 import type { PayloadFormat, ServiceContext } from './service-context.js';
 
-/** What history is read with. */
 export interface HistorySource {
   readonly reader: RetryingReader;
   readonly clock: Clock;
 }
 
-/** Consecutive handlers of one format, called in one tight loop. */
+/** Consecutive handlers of one format. */
 interface HandlerRun {
   readonly format: PayloadFormat;
   readonly handlers: readonly HandlerSubscription[];
-  /** The handlers' callbacks, adjacent in memory. */
+  /** Adjacent in memory. */
   readonly callbacks: RawHandler[];
 }
 
 /**
- * All handlers of one Redis subscription, in the order in which they subscribed; messages are delivered
- * in this order. On a channel with history each handler also has a {@link HistoryCursor}. Handlers at
- * the same position share one, so that catching up costs one read for all of them.
+ * Handlers of one Redis subscription, called in the order they subscribed. With history each has a {@link
+ * HistoryCursor}; handlers at the same position share one, so that catching up costs one read.
  */
 export class HandlerList implements CursorOwner {
   readonly #source: MessageSource;
   readonly #history: HistorySource;
   readonly #handlers = new Map<HandlerSubscription, HistoryCursor | undefined>();
   #runs: readonly HandlerRun[] | undefined;
-  /** The runs of some cursors, as dispatched last: usually the next message goes to the same ones. */
+  /** Cached, because the next message usually has the same cursors. */
   #partial: { readonly cursors: readonly HistoryCursor[]; readonly runs: readonly HandlerRun[] } | undefined;
-  /** Runs that a dispatch in progress is iterating over, the innermost last. */
+  /** The innermost dispatch is last. */
   readonly #dispatching: (readonly HandlerRun[])[] = [];
   #followsHistory = false;
   #cursors: readonly HistoryCursor[] = [];
-  /** The cursor for handlers that begin with the next message. */
+  /** For handlers that begin with the next message. */
   #main: HistoryCursor | undefined;
 
   constructor(source: MessageSource, history: HistorySource) {
@@ -56,7 +54,6 @@ export class HandlerList implements CursorOwner {
     this.#history = history;
   }
 
-  /** The channel's name. */
   get name(): string {
     return this.#source.name;
   }
@@ -81,12 +78,11 @@ export class HandlerList implements CursorOwner {
     return this.#handlers.has(handler);
   }
 
-  /** The handler's position in the channel's history, as far as it is known. */
   positionOf(handler: HandlerSubscription): Position | undefined {
     return this.#handlers.get(handler)?.position;
   }
 
-  /** From now on every handler has a cursor. `unchained`: present handlers have received messages without history. */
+  /** `unchained`: present handlers have received messages without history. */
   followHistory(unchained: boolean): void {
     this.#followsHistory = true;
     if (this.size === 0) return;
@@ -95,7 +91,7 @@ export class HandlerList implements CursorOwner {
     this.#main.join(this.size);
   }
 
-  /** Adds a handler that begins with the next message, or at `start`. */
+  /** Without `start`, begins with the next message. */
   add(
     handler: HandlerSubscription,
     start?: StartPosition,
@@ -122,7 +118,7 @@ export class HandlerList implements CursorOwner {
     if (cursor?.handlerCount === 0) this.#removeEmptyCursors();
   }
 
-  /** Delivers a live message to every handler whose turn it is. Handlers added meanwhile do not receive it. */
+  /** Handlers added meanwhile do not receive the message. */
   receive(channel: string, payload: Payload, link: ChainLink | undefined, transient: boolean): void {
     const cursors = this.#cursors;
     let ready = cursors;
@@ -134,12 +130,10 @@ export class HandlerList implements CursorOwner {
     if (link !== undefined && cursors.length > 1) this.#mergeCursors();
   }
 
-  /** The Redis subscription is active, perhaps after a gap. */
   subscribed(gap: Gap | undefined): void {
     for (const cursor of this.#cursors) cursor.subscribed(gap);
   }
 
-  /** The Redis subscription is lost until the next {@link subscribed}. */
   dropped(): void {
     for (const cursor of this.#cursors) cursor.dropped();
   }
@@ -178,7 +172,7 @@ export class HandlerList implements CursorOwner {
     return cursor;
   }
 
-  /** Finds a cursor to share, so that 1,000 handlers that resume after one message cost one read. */
+  /** 1,000 handlers that resume after one message cost one read. */
   #findReusableCursor(start: StartPosition | undefined): HistoryCursor | undefined {
     if (typeof start === 'object') return this.#cursors.find((cursor) => cursor.isAt(start.after));
     if (start !== undefined || this.#main?.isIncomplete === true) return undefined;
@@ -186,7 +180,7 @@ export class HandlerList implements CursorOwner {
     return this.#main;
   }
 
-  /** Handlers of cursors that have reached the position of the main cursor move to that. */
+  /** Moves handlers at the main cursor's position to it. */
   #mergeCursors(): void {
     const main = this.#main;
     if (main === undefined) return;
@@ -202,7 +196,7 @@ export class HandlerList implements CursorOwner {
     this.#removeEmptyCursors();
   }
 
-  /** A cursor without handlers follows no chain, and would continue it in the wrong place. */
+  /** Without handlers, a cursor would continue the chain in the wrong place. */
   #removeEmptyCursors(): void {
     this.#cursors = this.#cursors.filter(({ handlerCount }) => handlerCount > 0);
     if (this.#main?.handlerCount === 0) this.#main = undefined;
@@ -262,12 +256,12 @@ function groupIntoRuns(handlers: Iterable<HandlerSubscription>): HandlerRun[] {
   return runs;
 }
 
-/** Removes a handler from runs that a dispatch in progress is still iterating over. */
+/** Only a dispatch in progress is affected. */
 function skipInRuns(runs: readonly HandlerRun[], handler: HandlerSubscription): void {
   for (const { format, handlers, callbacks } of runs) {
     const at = handlers.indexOf(handler);
     if (at < 0) continue;
-    // Called instead of the handler, unless its turn has passed.
+    // Replaces the handler, unless its turn has passed.
     callbacks[at] = () => {
       format.service.delivered--;
     };
@@ -280,7 +274,6 @@ export function servicesOf(handlers: Iterable<HandlerSubscription>): Set<Service
   return services;
 }
 
-/** Notifies all `handlers` of a Redis subscription that messages may have been missed, or were recovered. */
 export function notifyDiscontinuity(
   handlers: readonly HandlerSubscription[],
   discontinuity: Discontinuity,

@@ -4,24 +4,20 @@ import type { Discontinuity } from './discontinuity.js';
 import type { RawHandler } from './message-context.js';
 import type { PayloadFormat, ServiceContext } from './service-context.js';
 
-/** Removes a {@link HandlerSubscription} from the Redis subscriptions it was added to. */
 export interface SubscriptionOwner {
   remove(handler: HandlerSubscription, names: ChannelNames): Promise<void>;
   positionOf(handler: HandlerSubscription, names: ChannelNames): Position | undefined;
 }
 
-/** One name in nearly every case, or several. */
+/** Nearly always one name. */
 export type ChannelNames = string | readonly string[];
 
-/**
- * One handler's subscription; also the `Subscription` that its caller holds. A process may have
- * 100,000 of them, so whatever several have in common is kept elsewhere.
- */
+/** Also the caller's `Subscription`. A process may have 100,000, so common state is kept elsewhere. */
 export class HandlerSubscription {
-  // Fields read for every message are declared first, so that they share a cache line.
+  // Fields read per message come first, to share a cache line.
   readonly format: PayloadFormat;
   readonly callback: RawHandler;
-  /** False as soon as `unsubscribe` is called: the callback is never called again. */
+  /** False from `unsubscribe` on: the callback is not called. */
   active = true;
   readonly onDiscontinuity: ((discontinuity: Discontinuity) => void) | undefined;
   #owner: SubscriptionOwner | undefined = undefined;
@@ -46,7 +42,7 @@ export class HandlerSubscription {
     return this.format.codec;
   }
 
-  /** `owner` has added this handler under `names`, and removes it again. */
+  /** `owner` removes the handler later. */
   attachedTo(names: ChannelNames, owner: SubscriptionOwner): void {
     this.#names = names;
     this.#owner = owner;
@@ -62,7 +58,7 @@ export class HandlerSubscription {
     return this.#removed;
   }
 
-  /** A getter: `unsubscribe` works detached from the object, and takes no memory in it. */
+  /** A getter: works detached, and takes no memory per object. */
   get unsubscribe(): () => Promise<void> {
     return () => this.#remove();
   }
@@ -72,10 +68,9 @@ export class HandlerSubscription {
   }
 }
 
-/** Options of a {@link HandlerSubscription}. */
 export interface HandlerSubscriptionOptions {
   readonly codec: Codec;
-  /** The callback receives payloads undecoded. @default false */
+  /** @default false */
   readonly raw?: boolean | undefined;
   readonly onDiscontinuity?: ((discontinuity: Discontinuity) => void) | undefined;
 }

@@ -14,19 +14,17 @@ import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import type { Payload } from '../redis/driver.js';
 import type { Discontinuity, DiscontinuityReason } from './discontinuity.js';
 
-/** Where in a channel's history a handler begins. */
+/** The position of a handler's first message. */
 export type StartPosition =
-  /** After this message. */
   | { readonly after: Position }
-  /** With the next message, or with the oldest one that is kept. */
+  /** The next message, or the oldest one kept. */
   | 'latest'
   | 'earliest';
 
-/** The queue of a handler that reads at its own pace. */
+/** A handler's bounded queue. */
 export interface Backpressure {
-  /** There is no room for another message. */
   readonly full: boolean;
-  /** Resolves when there is room again, or when the reader has stopped. */
+  /** Also resolves when the reader has stopped. */
   drained(): Promise<void>;
 }
 
@@ -36,24 +34,20 @@ export interface Gap {
   readonly since: Date;
 }
 
-/** The handlers that a {@link HistoryCursor} delivers to. */
 export interface CursorOwner {
-  /** The channel. */
   readonly name: string;
-  /** Payloads must be read as bytes. */
   readonly binary: boolean;
-  /** Delivers a message that was read from history, or buffered while history was read. */
+  /** A message read from history, or buffered meanwhile. */
   deliver(cursor: HistoryCursor, payload: Payload, position: Position): void;
   announce(cursor: HistoryCursor, discontinuity: Discontinuity): void;
   report(cursor: HistoryCursor, error: RollcallError): void;
-  /** Every message has been delivered; the cursor may be merged with others at its position. */
+  /** The cursor may now be merged with others at its position. */
   onCaughtUp(cursor: HistoryCursor): void;
 }
 
-/** Options of a {@link HistoryCursor}. */
 export interface HistoryCursorOptions {
   readonly start?: StartPosition | undefined;
-  /** For a cursor with one handler. While its queue is full, messages are left in the history and read later. */
+  /** Only with one handler. While its queue is full, messages stay in the history and are read later. */
   readonly backpressure?: Backpressure | undefined;
   /** Its handlers have received messages without history. */
   readonly unchained?: boolean;
@@ -61,21 +55,19 @@ export interface HistoryCursorOptions {
 
 /** Messages per read: more than a short network failure loses, few enough not to block the event loop. */
 const PAGE = 100;
-/** Limit of live messages that are buffered while history is read. Those beyond are read from history. */
+/** Buffered live messages. Those beyond are read from history. */
 const MAX_BUFFERED = 1_000;
 
-/** The outcome of one recovery, for telemetry. */
 interface RecoveryStats {
   pages: number;
-  /** Messages that had not arrived live. */
   messages: number;
   /** At least one message is lost. */
   incomplete: boolean;
 }
 
 /**
- * Position of some handlers in a channel's history. It checks that each live message follows the one
- * before. On a gap it reads history, buffers live messages in the meantime, and delivers both in order.
+ * Position of some handlers in a channel's history. On a gap it reads history, buffers live messages
+ * meanwhile, and delivers both in order.
  */
 export class HistoryCursor {
   readonly #owner: CursorOwner;
@@ -84,29 +76,27 @@ export class HistoryCursor {
   readonly #backpressure: Backpressure | undefined;
   #handlerCount = 0;
 
-  /** The last message delivered; undefined before the first. */
+  /** Undefined before the first message. */
   #position: Position | undefined;
-  /** Time of the latest message ever delivered. After a fork it can be later than `#position`. */
+  /** After a fork it can be later than `#position`. */
   #highWaterMark = -1;
   #start: StartPosition | undefined;
-  /** History is being read, or has to be; live messages are buffered. */
+  /** Live messages are buffered. */
   #catchingUp = false;
   #reading = false;
   #readCount = 0;
-  /** The result of the read in progress is already out of date. */
+  /** The read in progress is out of date. */
   #rereadNeeded = false;
   #subscribed = false;
   #liveBuffer: { readonly message: StoredMessage; readonly readCount: number }[] = [];
   #gap: Gap | undefined;
   /** A message arrived before its predecessor. */
   #pendingGap: Gap | undefined;
-  /** Messages without history arrive here too, so that no gap is ever known to be recovered. */
+  /** With messages without history, a gap never counts as recovered. */
   #hasUnchainedMessages: boolean;
-  /** The Redis subscription is lost and not yet back. */
   #lost = false;
-  /** The server that had the last message; undefined until it is known. */
+  /** The server that had the last message. */
   #server: HistoryServer | undefined;
-  /** When `#server` was read from. */
   #serverSeenAt = 0;
   #positionWaiters: (() => void)[] = [];
 
@@ -135,12 +125,11 @@ export class HistoryCursor {
     return this.#backpressure !== undefined;
   }
 
-  /** The last message delivered, or the start position; undefined until it is known. */
   get position(): Position | undefined {
     return this.#position;
   }
 
-  /** A handler that begins after `position` would receive exactly what this cursor's handlers receive. */
+  /** A handler that begins after `position` would receive the same messages. */
   isAt(position: Position): boolean {
     return this.#position === position && !this.hasBackpressure && !this.#lost && this.#gap === undefined;
   }
@@ -154,25 +143,24 @@ export class HistoryCursor {
   }
 
   leave(): void {
-    // Without handlers, the start position is of no interest.
+    // Without handlers, the start position is not needed.
     if (--this.#handlerCount === 0) this.#resolvePositioned();
   }
 
-  /** Both cursors have caught up, to the same position. */
   canMergeInto(other: HistoryCursor): boolean {
     const settled = (cursor: HistoryCursor) => !cursor.#catchingUp && !cursor.hasBackpressure;
     return other !== this && settled(this) && settled(other) && this.#position === other.#position;
   }
 
-  /** Resolves when the start position is known; no later message is missed. */
+  /** No message after the start position is missed. */
   whenPositioned(): Promise<void> {
     if (this.#start !== 'latest') return Promise.resolve();
     return new Promise((resolve) => this.#positionWaiters.push(resolve));
   }
 
-  /** The Redis subscription is active: for the first time or, with `gap`, again. */
+  /** With `gap`, the Redis subscription is active again. */
   subscribed(gap?: Gap): void {
-    // A handler that joins while history is being read shares the result of that read.
+    // A handler that joins during a read shares the result.
     const known = this.#subscribed && gap === undefined;
     this.#subscribed = true;
     const concerned = this.#lost;
@@ -186,23 +174,23 @@ export class HistoryCursor {
     if (this.#catchingUp && !(known && this.#reading)) this.#catchUp();
   }
 
-  /** The Redis subscription is lost. The read in progress stays valid, but another must follow it. */
+  /** The read in progress stays valid, but another must follow it. */
   dropped(): void {
     this.#subscribed = false;
     this.#lost = true;
-    // Another server may be read from now on. Buffered messages are in the history; if that server has
-    // lost them, they must not be taken for the beginning of its own history.
+    // The next server may differ. Buffered messages are in the history; if that server has lost them, they
+    // must not pass as the beginning of its own history.
     this.#liveBuffer = [];
     this.#rereadNeeded = true;
     if (this.#position !== undefined) this.#catchingUp = true;
   }
 
-  /** A message without history was delivered, and could have been missed. */
+  /** Such a message could have been missed. */
   onUnchainedMessage(): void {
     this.#hasUnchainedMessages = true;
   }
 
-  /** True if a live message is to be delivered now. Otherwise it is buffered, or read from history later. */
+  /** False: the message is buffered, or read from history later. */
   accept(link: ChainLink, payload: Payload): boolean {
     if (this.#catchingUp) {
       this.#buffer(link, payload);
@@ -216,7 +204,7 @@ export class HistoryCursor {
     }
     this.#catchingUp = true;
     this.#position ??= link.previous;
-    // If only the queue is full, the message is left in the history.
+    // If only the queue is full, the message stays in the history.
     if (!next) {
       // An older message is a duplicate, or belongs to a fork, which the read will show.
       if (ahead) this.#pendingGap = { reason: 'missed', since: this.#lastDeliveredAt() };
@@ -230,7 +218,7 @@ export class HistoryCursor {
     const isFirst = this.#position === undefined;
     this.#setPosition(position);
     if (!isFirst || this.#server !== undefined) return;
-    // The server must be known before another one can take its place.
+    // The server must be known before another one can replace it.
     this.#reader.identify(this.#owner.name).then(
       (server) => {
         if (this.#subscribed && this.#server === undefined) this.#setServer(server);
@@ -269,7 +257,7 @@ export class HistoryCursor {
     });
   }
 
-  /** Reads pages until history and the live messages meet. Never rejects. */
+  /** Reads pages until history and live messages meet. Never rejects. */
   async #readUntilCaughtUp(): Promise<void> {
     const stats: RecoveryStats = { pages: 0, messages: 0, incomplete: false };
     const stopwatch = telemetry.recovery.hasSubscribers ? new Stopwatch() : undefined;
@@ -331,7 +319,7 @@ export class HistoryCursor {
       // To begin with the next message, only the last position is needed.
       limit: this.#startsAtLatest() ? 0 : PAGE,
       binary,
-      // A connection that was lost says nothing about the server that is there now.
+      // The server may differ after a lost connection.
       identify: this.#gap !== undefined || this.#lost ? 'now' : 'cached',
       previous:
         this.#server === undefined
@@ -345,14 +333,14 @@ export class HistoryCursor {
     return this.#start === 'latest' && this.#position === undefined;
   }
 
-  /** Delivers the messages of a page and those buffered that follow it; true when both have met. */
+  /** Returns true when the page and the buffered messages have met. */
   #deliverPage(page: Page<StoredMessage>, stats: RecoveryStats): boolean {
     let usable = page;
     if (this.#startsAtLatest()) {
       this.#setPosition(page.last);
       usable = { ...page, more: false, messages: [] };
     }
-    // The start position is known now, even if the queue has no room yet.
+    // The start position is known, even if the queue is full.
     this.#resolvePositioned();
     if (typeof this.#start === 'object' && this.#start.after === this.#position) {
       // A start position that the server has not reached must not make every later message look old.
@@ -367,7 +355,7 @@ export class HistoryCursor {
       this.#highWaterMark,
     );
     for (const step of result.steps) {
-      // What does not fit is read again when there is room.
+      // Messages that do not fit are read again later.
       if (this.#backpressure?.full === true) {
         this.#liveBuffer = [];
         return false;
@@ -387,7 +375,7 @@ export class HistoryCursor {
     return !result.readAgain;
   }
 
-  /** Losses that leave no trace in the chain are announced before what can be recovered. */
+  /** Losses without a trace in the chain are reported before recovered messages. */
   #checkContinuity({ server, moved }: Page<StoredMessage>): void {
     const before = this.#server;
     if (server !== undefined) this.#setServer(server);
@@ -413,7 +401,7 @@ export class HistoryCursor {
     this.#liveBuffer = this.#liveBuffer.filter(({ message }) => kept.has(message));
   }
 
-  /** History cannot be read: live messages are delivered from here on, whatever precedes them. */
+  /** Live messages are delivered from here on, even with a gap before them. */
   #continueWithoutHistory(): void {
     this.#emitUnrecovered('unavailable');
     this.#position = undefined;
@@ -438,7 +426,7 @@ export class HistoryCursor {
     return this.#gap?.since ?? this.#lastDeliveredAt();
   }
 
-  /** When the last message delivered was published. */
+  /** When the last delivered message was published. */
   #lastDeliveredAt(): Date {
     return new Date(this.#position === undefined ? this.#now() : positionTime(this.#position) / 1_000);
   }

@@ -1,6 +1,6 @@
 import type { Position } from '../history/position.js';
 
-/** What a handler receives with a message. */
+/** The second argument of a handler. */
 export interface MessageContext {
   /** The channel the message was published to. */
   readonly channel: string;
@@ -12,5 +12,5 @@ export interface MessageContext {
   readonly raw: string | Buffer;
 }
 
-/** A handler of any message type. A promise it returns is not awaited; a rejection counts as a failure. */
+/** A returned promise is not awaited; a rejection counts as a failure. */
 export type RawHandler = (message: unknown, context: MessageContext) => unknown;

@@ -38,7 +38,6 @@ interface MessageStreamOptions {
   readonly overflow: OverflowPolicy;
   readonly clock: { now(): number };
   readonly onDiscontinuity?: ((discontinuity: Discontinuity) => void) | undefined;
-  /** Discontinuities are items of the stream. */
   readonly inBand?: boolean;
   unsubscribe(): Promise<void>;
 }
@@ -52,16 +51,15 @@ type PendingNext<T> = {
   readonly owner?: unknown;
 };
 
-/** A queued message, and the discontinuity before it. */
 interface QueuedMessage<T> {
   readonly received: ReceivedMessage<T>;
   before: Discontinuity | undefined;
 }
 
-/** The queue between a handler, which pushes, and a `for await` loop, which pulls. */
+/** Connects a handler, which pushes, to a `for await` loop, which pulls. */
 export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure {
   readonly #queue: BoundedQueue<QueuedMessage<T>>;
-  /** A discontinuity after all queued messages. */
+  /** After all queued messages. */
   #after: Discontinuity | undefined;
   readonly #options: MessageStreamOptions;
   #pulls: PendingNext<T>[] = [];
@@ -80,17 +78,16 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
     return this.#queue.dropped;
   }
 
-  /** Number of queued messages. */
   get queued(): number {
     return this.#queue.size;
   }
 
   get full(): boolean {
-    // An ended stream takes no more messages, so nothing has to wait for room in it.
+    // An ended stream takes no messages, so waiting is useless.
     return !this.#ended && this.#queue.size >= this.#options.capacity;
   }
 
-  /** Resolves when half of the queue is free, so that history is read in pages and not message by message. */
+  /** Resolves when half of the queue is free, so that history is read in pages. */
   drained(): Promise<void> {
     if (this.#ended || this.#hasRoom) return Promise.resolve();
     return new Promise((resolve) => this.#drainWaiters.push(resolve));
@@ -100,7 +97,7 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
     return this.#queue.size * 2 <= this.#options.capacity;
   }
 
-  /** Sets `ready`. If it rejects, the stream ends with that error. */
+  /** If `ready` rejects, the stream ends with that error. */
   setReady(ready: Promise<void>): void {
     this.ready = ready;
     ready.catch((error: unknown) => this.end(error));
@@ -137,7 +134,6 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
     this.#options.onDiscontinuity?.(discontinuity);
   }
 
-  /** Messages are missing at this place, or were recovered. */
   pushDiscontinuity(discontinuity: Discontinuity): void {
     if (this.#ended) return;
     if (this.#options.inBand === true) {
@@ -148,7 +144,7 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
     this.#options.onDiscontinuity?.(discontinuity);
   }
 
-  /** Ends the stream after the queued messages. With `error`, `next` rejects once before it is done. */
+  /** Ends after the queued messages. With `error`, `next` rejects once first. */
   end(error?: unknown): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -158,7 +154,7 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
     for (const pull of this.#pulls.splice(0)) this.#finish(pull);
   }
 
-  /** `owner` is not collected before the returned promise settles. */
+  /** `owner` is not collected before the promise settles. */
   next(owner?: unknown): Promise<IteratorResult<Item<T>>> {
     return new Promise((resolve, reject) => {
       const value = this.#shift();
@@ -214,12 +210,12 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
   }
 }
 
-/** Ends the queue of a stream that was collected, because nothing can read it any longer. */
+/** Nothing can read the queue of a collected stream. */
 const collected = new FinalizationRegistry<QueuedStream<unknown>>((queue) => queue.end());
 
 /**
- * The stream that `messages()` returns. Its queue is reachable from the subscription, so that only a
- * separate object can be collected, and with it end a subscription that is never iterated.
+ * The stream that `messages()` returns. The subscription references its queue, so only a separate object can
+ * be collected and end a subscription that is never iterated.
  */
 export class CollectableStream<T> implements MessageStream<T, Item<T>> {
   readonly #queue: QueuedStream<T>;
@@ -252,7 +248,7 @@ export class CollectableStream<T> implements MessageStream<T, Item<T>> {
   }
 }
 
-/** Two discontinuities without a message between them become one. */
+/** Merges adjacent discontinuities. */
 function mergeDiscontinuities(
   earlier: Discontinuity | undefined,
   later: Discontinuity | undefined,

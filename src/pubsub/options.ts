@@ -12,7 +12,7 @@ import type { MessageContext } from './message-context.js';
 
 /** Options of a pub/sub service. */
 export interface PubSubOptions {
-  /** Your Redis client. It stays yours: rollcall connects it if it is not connected, and never closes it. */
+  /** Your Redis client. rollcall connects it if necessary, and never closes it. */
   redis: RedisClient;
   /** Added to every channel and pattern in Redis; removed from the names that handlers get. @default '' */
   prefix?: string;
@@ -20,17 +20,17 @@ export interface PubSubOptions {
   codec?: Codec;
   /** The longest payload that `publish` sends, in bytes of UTF-8. @default 1_048_576 */
   maxMessageBytes?: number;
-  /** Milliseconds within which every call settles as done, failed or unknown. @default 5_000 */
+  /** Limit in ms for every call to settle as done, failed or unknown. @default 5_000 */
   timeout?: number;
   /**
-   * Milliseconds that a subscription in Redis outlives its last handler, so that a handler that
-   * subscribes again soon needs no round trip. @default 0
+   * Milliseconds that a Redis subscription outlives its last handler; subscribing again meanwhile needs no
+   * round trip. @default 0
    */
   unsubscribeDelay?: number;
   /**
-   * Milliseconds of silence after which the subscriber connection is probed with a message of our own,
-   * and replaced if that does not arrive within 5 s; 0 for never. Services on one client share the
-   * connection, and the shortest interval applies; a presence service sets 30 s. @default 30_000
+   * Milliseconds of silence before the subscriber connection is probed by a message, and replaced if that
+   * does not arrive within 5 s; 0 for never. Services on one client share the connection and the shortest
+   * interval; a presence service sets 30 s. @default 30_000
    */
   probeInterval?: number;
   /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
@@ -46,15 +46,15 @@ export interface PublishOptions {
   /** Keep the message in Redis, so that it can be recovered. @default no history */
   history?: HistoryOptions;
   /**
-   * Missing this message does not matter: a gap that may have lost only such messages is reported with
-   * `recovered: true` to handlers that follow the channel's history. For ephemeral messages on channels
-   * with history; other Redis clients see a line `rc1:~` before the payload. @default false
+   * For ephemeral messages on channels with history: a gap that may have lost only such messages is reported
+   * with `recovered: true` to handlers that follow the history. Other Redis clients see a line `rc1:~` before
+   * the payload. @default false
    */
   transient?: boolean;
   /**
-   * Deduplicates repeated calls: published again with the same key within 10 minutes, the message is
-   * neither stored nor sent again. With a key, `publish` itself retries after a lost connection left
-   * the outcome unknown, within its deadline. At most 512 bytes; only with history. @default none
+   * Deduplicates calls: a message with the same key within 10 minutes is neither stored nor sent again. With
+   * a key, `publish` retries within its deadline when a lost connection left the outcome unknown. At most 512
+   * bytes; only with history. @default none
    */
   idempotencyKey?: string;
 }
@@ -62,13 +62,13 @@ export interface PublishOptions {
 /** Result of `publish`. */
 export interface PublishResult {
   /**
-   * The number of Redis subscriptions that the message was sent to: a connection counts once for the channel
-   * and once for each pattern that matches. On a Cluster only those of one node.
+   * Redis subscriptions that the message was sent to: a connection counts once for the channel and once for
+   * each matching pattern. On a Cluster only those of one node.
    */
   receivers: number;
   /** The message's position in the channel's history; only with history. */
   position?: Position;
-  /** True if the idempotency key was known: nothing was sent, and `position` is that of the earlier message. */
+  /** The idempotency key was known: nothing was sent, and `position` is that of the earlier message. */
   duplicate?: boolean;
 }
 
@@ -90,11 +90,10 @@ export interface SubscribeOptions {
   /** The name is a sharded channel (Redis 7 SSUBSCRIBE). @default false */
   sharded?: boolean;
   /**
-   * Begin after this position, with the next message (`'latest'`) or with the oldest one kept
-   * (`'earliest'`). Every later message is delivered once and in order, also after a lost connection,
-   * or a discontinuity reports why not. For channels with history. Without it a handler receives live
-   * messages, and recovers missed ones once it has received a message with history. @default 'latest'
-   * for a defined channel with history; otherwise none
+   * Begin after this position, with the next message (`'latest'`) or the oldest one kept (`'earliest'`).
+   * Every later message is delivered once and in order, also after a lost connection, or a discontinuity
+   * reports why not. Only for channels with history. Without it a handler recovers missed messages once it
+   * has received a message with history. @default 'latest' for a defined channel with history; otherwise none
    */
   since?: Position | 'latest' | 'earliest';
   /** Called whenever messages may have been missed. */
@@ -108,8 +107,8 @@ export interface MessagesOptions extends SubscribeOptions {
   /** The maximum number of queued messages. @default 1_000 */
   capacity?: number;
   /**
-   * What happens to a message when the queue is full. With `since`, messages with history are never
-   * dropped: they stay in the history until there is room. @default 'drop-oldest'
+   * Policy of a full queue. With `since`, messages with history are never dropped: they stay in the history
+   * until there is room. @default 'drop-oldest'
    */
   overflow?: OverflowPolicy;
   /** Yield discontinuities as `{ discontinuity }`, at their place among the messages. @default false */
@@ -145,8 +144,8 @@ export interface HistoryPage<T> {
   /** The messages, oldest first unless `reverse` is set. */
   readonly messages: HistoryMessage<T>[];
   /**
-   * The end of the page: continue with `since: position`, or in reverse with `before: position`. For a
-   * page without messages, the position of the last message ever published, or one before the first.
+   * End of the page: continue with `since: position`, or in reverse with `before: position`. For an empty
+   * page, the position of the last message ever published, or one before the first.
    */
   readonly position: Position;
   /** There are more messages after this page. */
@@ -189,17 +188,17 @@ export interface RecoverResult<T = unknown> {
 
 /** Counters of a pub/sub service since its creation, and current gauges. */
 export interface PubSubStats {
-  /** Channels this process is subscribed to, over all services on the same client. */
+  /** Subscribed by this process, over all services on the client. */
   channels: number;
-  /** Patterns this process is subscribed to, over all services on the same client. */
+  /** Subscribed by this process, over all services on the client. */
   patterns: number;
-  /** Sharded channels this process is subscribed to, over all services on the same client. */
+  /** Subscribed by this process, over all services on the client. */
   sharded: number;
   /** Handlers of this service. */
   handlers: number;
   /** Messages published. */
   published: number;
-  /** Messages received, counted once per Redis subscription, regardless of its number of handlers. */
+  /** Counted once per Redis subscription. */
   received: number;
   /** Handler calls. */
   delivered: number;
@@ -207,8 +206,8 @@ export interface PubSubStats {
   failed: number;
   /** Messages that could not be decoded. */
   undecodable: number;
-  /** Messages dropped from full `messages()` queues. */
+  /** From full `messages()` queues. */
   dropped: number;
-  /** Messages that wait for a connection to be published. */
+  /** Messages that wait for a connection. */
   queued: number;
 }

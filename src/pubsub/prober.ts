@@ -7,20 +7,20 @@ import type { SharedClient } from '../redis/shared-client.js';
 import { HandlerSubscription } from './handler-subscription.js';
 import { ServiceContext } from './service-context.js';
 
-/** The subscriber connections of a client: one for channels and patterns, one or more for sharded channels. */
+/** One connection for channels and patterns, one or more for sharded channels. */
 export type ConnectionKind = 'channel' | 'sharded';
 
 const resolved = Promise.resolve();
 
 /**
- * When a subscriber connection last received something. One read of the socket brings many messages,
- * and reading the clock for each would cost as much as finding its handlers. So the clock is read once
- * per turn of the event loop, at the first message: the time is too early rather than too late.
+ * Time of the last data on a subscriber connection. Reading the clock per message would cost as much as
+ * finding its handlers, so it is read once per turn of the event loop, at the first message: too early rather
+ * than too late.
  */
 export class ActivityTracker {
-  /** Wall clock, for people. */
+  /** For display. */
   wallTime = 0;
-  /** Monotonic clock, for comparisons. */
+  /** For comparisons. */
   monotonic = 0;
   readonly #clock: Clock;
   #recorded = false;
@@ -42,10 +42,9 @@ export class ActivityTracker {
   };
 }
 
-/** The subscriptions that a {@link Prober} watches over. */
 export interface ProbeTarget {
   hasSubscriptions(connection: ConnectionKind): boolean;
-  /** When the connection last received something, by the monotonic clock. */
+  /** By the monotonic clock. */
   lastActivity(connection: ConnectionKind): number;
   join(kind: ConnectionKind, name: string, handler: HandlerSubscription): Promise<void>;
   leave(kind: ConnectionKind, name: string, handler: HandlerSubscription): Promise<void>;
@@ -54,22 +53,21 @@ export interface ProbeTarget {
   report(error: RollcallError): void;
 }
 
-/** Prefix of all probe channels; the rest is random. */
+/** A random part follows. */
 const PROBE_PREFIX = 'rollcall:probe:';
-/** Milliseconds within which a probe must arrive. */
+/** In ms. */
 const PROBE_TIMEOUT = 5_000;
 
 /**
- * Detects dead subscriber connections: after a period of silence it publishes a message to itself, and
- * closes a connection that does not deliver it. It publishes like any other message, because a connection
- * to a server that is no longer the master still answers PING.
+ * After a period of silence, publishes a message to itself, and closes a connection that does not deliver it.
+ * Not PING, because a connection to a former master still answers that.
  */
 export class Prober {
   readonly #client: SharedClient;
   readonly #clock: Clock;
   readonly #target: ProbeTarget;
   readonly #single: Readonly<Record<ConnectionKind, Probe>>;
-  /** Probes by channel, where sharded channels have connections to several nodes. */
+  /** By channel, where sharded channels have several connections. */
   readonly #shards = new Map<string, Probe>();
   readonly #name: string;
   #interval = 0;
@@ -87,14 +85,13 @@ export class Prober {
     };
   }
 
-  /** Number of its own subscriptions. */
   subscriptionCount(connection: ConnectionKind): number {
     let count = Number(this.#single[connection].joined);
     if (connection === 'sharded') for (const probe of this.#shards.values()) count += Number(probe.joined);
     return count;
   }
 
-  /** Probes after `interval` ms of silence; a shorter interval set before stays. 0 changes nothing. */
+  /** In ms of silence; a shorter interval set before stays. 0 changes nothing. */
   setInterval(interval: number): void {
     if (interval === 0 || !this.#client.capabilities.reconnects) return;
     if (this.#interval !== 0 && this.#interval <= interval) return;
@@ -125,7 +122,7 @@ export class Prober {
     return silence >= this.#interval * 0.9 ? [this.#single[connection]] : [];
   }
 
-  /** Returns a probe for each name. Probes of other names are ended, because their connections are closed. */
+  /** Ends probes of other names, because their connections are closed. */
   #shardProbes(names: ReadonlySet<string>): Probe[] {
     for (const [name, probe] of this.#shards) {
       if (names.has(name)) continue;
@@ -165,10 +162,10 @@ export class Prober {
       const error = toRollcallError(cause);
       if (this.#client.closed) return;
       if (error instanceof TimeoutError) {
-        // Another message arrived. If Redis answers nobody, a new connection is no better, but then this
-        // one may be dead as well.
+        // Another message arrived. If Redis does not deliver probes, a new connection is no better; of
+        // several connections this one may still be dead.
         if (!probe.oneOfSeveral && this.#target.lastActivity(connection) > activityBefore) return;
-        // The connection was replaced in the meantime.
+        // The connection was replaced meanwhile.
         if (probe.resubscribes > resubscribes) return;
         const failure = published ? 'was published and did not arrive' : 'could not be published';
         const timeout = new TimeoutError(`a probe ${failure} within ${PROBE_TIMEOUT} ms`);
@@ -178,10 +175,9 @@ export class Prober {
   }
 }
 
-/** A channel that probes are published to. */
 class Probe {
   joined = false;
-  /** How often its subscription was restored after a gap. */
+  /** Subscriptions restored after a gap. */
   resubscribes = 0;
   readonly handler: HandlerSubscription;
   #onMessage: (() => void) | undefined;
@@ -189,7 +185,7 @@ class Probe {
   constructor(
     readonly connection: ConnectionKind,
     readonly name: string,
-    /** There are other connections of this kind. */
+    /** Other connections of this kind exist. */
     readonly oneOfSeveral = false,
   ) {
     const service = new ServiceContext(new ErrorReporter(null));

@@ -7,28 +7,26 @@ import { databaseSuffix } from '../redis/database.js';
 import type { Payload, PlainCommand, Reply } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
 
-/** A message to publish. */
 export interface PublishRequest {
   readonly channel: string;
   readonly sharded: boolean;
-  /** A promise while an asynchronous schema validates the message; it counts towards the deadline. */
+  /** A promise during asynchronous validation, which counts towards the deadline. */
   readonly payload: Payload | Promise<Payload>;
-  /** What Redis keeps of the message. @default nothing */
+  /** @default nothing */
   readonly history?: Required<HistoryOptions> | undefined;
   /** Only with `history`. */
   readonly idempotencyKey?: string | undefined;
 }
 
-/** Result of a {@link PublishRequest}; `position` and `duplicate` only with history. */
 export type PublisherResult = Pick<AppendResult, 'receivers'> & Partial<AppendResult>;
 
-/** A {@link PublishRequest} until its promise settles. */
+/** Exists until its promise settles. */
 class Publication {
   deadline: Deadline | undefined;
   payload: Payload = '';
-  /** Sequence number within its publisher. */
+  /** Within its publisher. */
   order = 0;
-  /** Passed to the client; the reply is pending. */
+  /** The reply is pending. */
   sent = false;
   /** An earlier attempt may have published the message. */
   maybePublished = false;
@@ -40,7 +38,6 @@ class Publication {
     readonly reject: (error: RollcallError) => void,
   ) {}
 
-  /** Its command, if it has no history. */
   get command(): PlainCommand {
     const { channel, sharded } = this.request;
     return [sharded ? 'SPUBLISH' : 'PUBLISH', channel, this.payload];
@@ -74,23 +71,23 @@ class Publication {
   }
 }
 
-/** One command: a message without history, or several with history for one channel. */
+/** A message without history, or several with history for one channel. */
 type PublishCommand = Publication | AppendBatch<Publication>;
 
 /**
- * Sends messages in the order of the `publish` calls, all of one tick together, and only while there is a
- * connection: a message still queued at its deadline was definitely not published. A message is never
- * sent twice, unless an idempotency key makes both attempts one message.
+ * Sends messages in the order of the calls, one batch per tick, only while connected: a message queued at its
+ * deadline was not published. No message is sent twice, unless an idempotency key makes both attempts one
+ * message.
  */
 export class Publisher {
   readonly #handle: ClientHandle;
   #queue: Publication[] = [];
-  /** Messages whose payload is a pending promise. */
+  /** Their payload is a pending promise. */
   readonly #preparing = new Set<Publication>();
   #sequence = 0;
   #expiredInQueue = 0;
   #scheduled = false;
-  /** The reply to messages with history is pending. */
+  /** A reply to messages with history is pending. */
   #busy = false;
   #closed = false;
 
@@ -98,7 +95,6 @@ export class Publisher {
     this.#handle = handle;
   }
 
-  /** Number of messages that wait for a connection. */
   get queued(): number {
     return this.#queue.length;
   }
@@ -113,7 +109,7 @@ export class Publisher {
     });
   }
 
-  /** Emits the telemetry event of a message that was rejected before it reached the publisher. */
+  /** For a message rejected before it reached the publisher. */
   emitRejected({ channel, history }: Pick<PublishRequest, 'channel' | 'history'>, error: Error): void {
     if (!telemetry.publish.hasSubscribers) return;
     const times = new Stopwatch().stop(error);
@@ -140,7 +136,7 @@ export class Publisher {
     this.#schedule();
   }
 
-  /** Rejects every message that has not been sent, and all later ones. */
+  /** Rejects all unsent and later messages. */
   close(): void {
     this.#closed = true;
     for (const publication of this.#preparing) publication.fail(this.#handle.closedError());
@@ -151,7 +147,7 @@ export class Publisher {
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    // After the microtasks, so that messages published in reaction to one chunk of replies are sent together.
+    // After the microtasks, so that reactions to one chunk of replies are sent together.
     process.nextTick(() => {
       this.#handle.whenReady((error) => {
         this.#scheduled = false;
@@ -162,9 +158,9 @@ export class Publisher {
   }
 
   /**
-   * A script call that the server answers with NOSCRIPT is sent again, and messages sent in the meantime
-   * would overtake it. So while the reply to messages with history is pending, all others wait, and
-   * messages without history are not sent together with earlier ones of their channel that have one.
+   * After NOSCRIPT a script call is repeated, and other messages would overtake it. So all others wait while
+   * a reply to messages with history is pending, and messages without history are not sent together with
+   * earlier ones with history on their channel.
    */
   #flush(): void {
     this.#removeExpired();
@@ -200,7 +196,7 @@ export class Publisher {
 
   #settle(command: PublishCommand, reply: Reply | undefined): void {
     const publications = command instanceof Publication ? [command] : command.items;
-    // One node of a Cluster could not be reached; the others have replied.
+    // One Cluster node was unreachable; the others replied.
     if (reply instanceof ConnectionError) this.#onSendError(publications, reply);
     else if (reply instanceof Error) {
       const error = new CommandError(`publish: Redis refused: ${reply.message}`, { cause: reply });
@@ -228,14 +224,13 @@ export class Publisher {
     this.#requeue(retry);
   }
 
-  /** Queues messages for the next connection. */
   #requeue(batch: readonly Publication[]): void {
     const waiting = batch.filter((publication) => publication.deadline?.expired !== true);
     if (waiting.length === 0) return;
-    // Several batches may fail; their messages keep the order of the `publish` calls.
+    // Several batches may fail; messages keep the order of the calls.
     this.#queue = this.#queue.concat(waiting).sort((left, right) => left.order - right.order);
     if (this.#closed) return this.#failQueue(this.#handle.closedError());
-    // A driver that is ready and still refuses must not be asked in a tight loop.
+    // Prevents a tight loop if a ready driver refuses.
     if (this.#handle.ready) this.#handle.clock.after(RETRY_DELAY, () => this.#schedule());
     else this.#schedule();
   }
@@ -260,7 +255,7 @@ export class Publisher {
   }
 }
 
-/** Splits off the messages that must wait for the reply to a message with history on the same channel. */
+/** Those that must wait for a message with history on the same channel. */
 function splitAfterAppends(queue: Publication[]): { batch: Publication[]; rest: Publication[] } {
   const appended = new Set<string>();
   const waiting = new Set<string>();
@@ -276,7 +271,7 @@ function splitAfterAppends(queue: Publication[]): { batch: Publication[]; rest: 
   return { batch: rest.length === 0 ? queue : batch, rest };
 }
 
-/** Groups messages with history by channel, in the order of each channel. Returns `batch` itself if none has history. */
+/** Keeps each channel's order. Returns `batch` itself if no message has history. */
 function groupIntoCommands(batch: readonly Publication[]): readonly PublishCommand[] {
   if (batch.every(({ request }) => request.history === undefined)) return batch;
   const commands: PublishCommand[] = [];

@@ -310,7 +310,7 @@ export class PubSubService {
       pattern === true
         ? this.#subscribePattern(name, push, streamOptions)
         : this.#subscribeChannel(given, push, streamOptions, stream);
-    // If subscribing failed there is nothing to unsubscribe; `ready` and `next()` report the error.
+    // If subscribing failed, `ready` and `next()` report the error.
     unsubscribe = () =>
       subscribed.then(
         (subscription) => subscription.unsubscribe(),
@@ -360,7 +360,7 @@ export class PubSubService {
     return recoverChannels<T>(this.#history, targets, limit);
   }
 
-  /** @internal Runs idempotent commands on this service's client, within its deadline. */
+  /** @internal Runs idempotent commands within the service's deadline. */
   execute(what: string, commands: readonly Command[]): Promise<Reply[]> {
     return this.#handle.execute(what, commands);
   }
@@ -412,7 +412,7 @@ export class PubSubService {
       this.#manager.flushDelayedUnsubscribes(this.#service),
     );
     unsubscribed.catch(() => {});
-    // Without a connection there is nothing to undo, because the server drops subscriptions with it.
+    // Without a connection the server has no subscriptions.
     if (this.#handle.ready) {
       await this.#handle.withDeadline('close', () => unsubscribed).catch(() => {});
     }
@@ -432,7 +432,7 @@ export class PubSubService {
     });
   }
 
-  /** Validates and encodes a message; returns a promise only if the channel's schema is asynchronous. */
+  /** Returns a promise only if the schema is asynchronous. */
   #toPayload(channel: ResolvedChannel, message: unknown, transient: boolean): Payload | Promise<Payload> {
     const { validate, codec, history } = channel;
     const encode = (value: unknown): Payload => {
@@ -442,7 +442,7 @@ export class PubSubService {
     if (validate === undefined) return encode(message);
     const validated = validate(message);
     if (!(validated instanceof Promise)) return encode(validated);
-    // The caller may change the object before the schema is done; what it was at the call is sent.
+    // Encoded at once, because the caller may change the object before an asynchronous schema is done.
     let encoded: Payload | undefined;
     let failure: unknown;
     try {

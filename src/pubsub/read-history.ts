@@ -13,38 +13,33 @@ import type {
 } from './options.js';
 import { DECODE_FAILED, type ServiceContext } from './service-context.js';
 
-/** What a service needs to read histories. */
 export interface HistoryContext {
   readonly handle: ClientHandle;
   readonly reader: HistoryReader;
   readonly service: ServiceContext;
-  /** Limit of a page in bytes; it applies from the second message on. */
+  /** In bytes; applies from the second message on. */
   readonly maxBytes: number;
 }
 
-/** A channel to recover, and the last position known of it. */
 export interface RecoverTarget {
   readonly channel: ResolvedChannel;
   readonly since: Position;
 }
 
-/** The last messages of a channel. */
 export interface LastMessages<T> {
   /** Oldest first. */
   readonly messages: HistoryMessage<T>[];
-  /** The position to continue from. */
+  /** Continue from here. */
   readonly end: Position;
 }
 
 const DEFAULT_LIMIT = 100;
 const MAX_LIMIT = 1_000;
 
-/** Validates the option `limit` and fills in its default. */
 export function limitOption(limit: unknown): number {
   return numberOption('limit', limit, DEFAULT_LIMIT, { min: 1, max: MAX_LIMIT, integer: true });
 }
 
-/** Reads a page of the channel's history. */
 export async function readHistory<T>(
   context: HistoryContext,
   channel: ResolvedChannel,
@@ -55,7 +50,7 @@ export async function readHistory<T>(
   const request = createRequest(context, channel, limitOption(limit), since);
   const pages = await readPages(context, 'history', [{ ...request, before, reverse }]);
   const page = pages[0] as Page<StoredMessage>;
-  // Only a page that reads forward to the end of the chain shows whether a message is missing.
+  // Only a page that reads forward to the chain's end can reveal a missing message.
   const reason = reverse || before !== undefined ? undefined : findBreak(since, page);
   return {
     messages: decodeMessages<T>(context, channel, page.messages),
@@ -66,7 +61,7 @@ export async function readHistory<T>(
   };
 }
 
-/** Reads the last `count` messages of a channel, at least 1; large messages take several pages. */
+/** At least 1; large messages take several pages. */
 export async function readLastMessages<T>(
   pubsub: {
     history<T>(channel: ChannelLike<never, T>, options?: HistoryReadOptions): Promise<HistoryPage<T>>;
@@ -85,7 +80,6 @@ export async function readLastMessages<T>(
   return { messages: messages.reverse(), end };
 }
 
-/** Reads the messages of some channels after the given positions. */
 export async function recoverChannels<T>(
   context: HistoryContext,
   targets: readonly RecoverTarget[],
@@ -119,7 +113,7 @@ function createRequest(
   return { channel: name, after, limit, binary: codec.binary === true, maxBytes };
 }
 
-/** Reads one page per request, in as few round trips as possible, within the deadline. */
+/** Batched, within the deadline. */
 async function readPages(
   { handle, reader }: HistoryContext,
   what: string,
@@ -136,13 +130,13 @@ async function readPages(
   }
 }
 
-/** Returns why messages between `since` and the page are missing; undefined if none are. */
+/** Undefined if no message is missing. */
 function findBreak(since: Position | undefined, page: Page<StoredMessage>): UnrecoverableReason | undefined {
   for (const step of mergeIntoChain(since, page, []).steps) if (step.type === 'break') return step.reason;
   return undefined;
 }
 
-/** Decodes the messages of a page. Those that cannot be decoded are reported to `onError` and left out. */
+/** Messages that cannot be decoded are reported to `onError` and left out. */
 function decodeMessages<T>(
   { service }: HistoryContext,
   { name, kind, codec }: Pick<ResolvedChannel, 'name' | 'kind' | 'codec'>,

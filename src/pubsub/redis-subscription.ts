@@ -16,50 +16,49 @@ interface Deferred {
   reject(error: Error): void;
 }
 
-/** What all subscriptions of one kind share. */
+/** Shared by all subscriptions of one kind. */
 export interface SubscriptionGroup extends HistorySource {
   readonly kind: SubscriptionKind;
-  /** See {@link databaseSuffix}. */
   readonly databaseSuffix: string;
-  /** When the group was created, by the clock's `now`. */
+  /** By the clock's `now`. */
   readonly began: number;
 }
 
-/** State that is needed only between two phases of a subscription. */
+/** Only needed between two phases. */
 class PendingTransition {
   joining: Deferred[] = [];
   leaving: Deferred[] = [];
   timer: Timer | undefined;
-  /** The gap that ends when SUBSCRIBE is confirmed again. */
+  /** Ends when SUBSCRIBE is confirmed again. */
   gap: Gap | undefined;
-  /** The handlers that were subscribed when the gap began. */
+  /** Handlers at the beginning of the gap. */
   affectedHandlers: readonly HandlerSubscription[] = [];
-  /** The service whose `unsubscribeDelay` keeps a subscription without handlers. */
+  /** Its `unsubscribeDelay` keeps a subscription without handlers. */
   keptAliveBy: ServiceContext | undefined;
   /** Consecutive refusals of SUBSCRIBE after a gap. */
   refusals = 0;
-  /** The connection was lost while SUBSCRIBE was in flight: a confirmation that still arrives is void. */
+  /** The connection was lost during SUBSCRIBE: ignore a late confirmation. */
   stale = false;
 }
 
 /**
- * One (kind, name) in Redis and its handlers. A process may have 100,000 of them, nearly all with one
- * handler, no history and no transition. So everything else is created on demand, and there are no
- * private methods, because each would take memory in every object.
+ * One (kind, name) in Redis. A process may have 100,000, nearly all with one handler, no history and no
+ * transition. So the rest is created on demand, and private methods are avoided because each takes memory per
+ * object.
  */
 export class RedisSubscription {
-  // Fields read for every message are declared first, so that they share a cache line.
+  // Fields read per message come first, to share a cache line.
   transition: PendingTransition | undefined = undefined;
-  /** One handler, or a list; always a list on channels with history. */
+  /** Always a list on channels with history. */
   #handlers: HandlerSubscription | HandlerList | undefined = undefined;
-  /** The present handlers have received messages without history. */
+  /** Of the present handlers. */
   #hasUnchainedMessages = false;
   readonly #group: SubscriptionGroup;
   readonly name: string;
   phase: SubscriptionState = 'idle';
-  /** Payloads are needed as bytes. */
+  /** Payloads as bytes. */
   binary = false;
-  /** When it became active for the present handlers, in ms since `#group.began`: small enough to need no heap number. */
+  /** In ms since `#group.began`: small enough to need no heap number. */
   #activeSince: number | undefined = undefined;
 
   constructor(group: SubscriptionGroup, name: string) {
@@ -77,7 +76,7 @@ export class RedisSubscription {
     return handlers instanceof HandlerSubscription ? 1 : handlers.size;
   }
 
-  /** It has been active for its present handlers, so that a refusal of SUBSCRIBE is retried. */
+  /** Was active for its present handlers, so a refused SUBSCRIBE is retried. */
   get established(): boolean {
     return this.#activeSince !== undefined;
   }
@@ -93,7 +92,7 @@ export class RedisSubscription {
     return handlers instanceof HandlerList ? handlers.has(handler) : handlers === handler;
   }
 
-  /** Adds a handler that begins with the next message, or at `start`. Returns its cursor, if it has one. */
+  /** Returns the handler's cursor, if it has one. */
   add(
     handler: HandlerSubscription,
     start?: StartPosition,
@@ -106,14 +105,14 @@ export class RedisSubscription {
       cursor = (this.#handlers as HandlerList).add(handler, start, backpressure);
     }
     if (this.phase === 'active') {
-      // Also set if `unsubscribeDelay` has kept the subscription without handlers.
+      // Already set if `unsubscribeDelay` kept the subscription.
       this.#activeSince ??= elapsedSince(this.#group);
       cursor?.subscribed();
     }
     return cursor;
   }
 
-  /** Turns the handlers into a list; with `history` one that follows the channel's history. */
+  /** With `history`, the list follows the channel's history. */
   ensureList(history: boolean): void {
     let handlers = this.#handlers;
     if (!(handlers instanceof HandlerList)) {
@@ -128,7 +127,6 @@ export class RedisSubscription {
     else if (this.transition?.gap !== undefined) handlers.dropped();
   }
 
-  /** The handler's position in the channel's history, as far as it is known. */
   positionOf(handler: HandlerSubscription): Position | undefined {
     return this.#handlers instanceof HandlerList ? this.#handlers.positionOf(handler) : undefined;
   }
@@ -147,9 +145,8 @@ export class RedisSubscription {
     if (this.transition !== undefined) this.transition.gap = undefined;
   }
 
-  /** Delivers a message from Redis to the handlers. */
   receive(channel: string, payload: Payload): void {
-    // A message can arrive before the confirmation of SUBSCRIBE; the gap was before it.
+    // A message can arrive before the confirmation; the gap was before it.
     const { transition } = this;
     if (transition?.gap !== undefined) {
       const { gap, affectedHandlers } = transition;
@@ -165,14 +162,13 @@ export class RedisSubscription {
     const handlers = this.#handlers;
     if (handlers === undefined) return;
     const transient = envelope?.transient === true;
-    // Written only once: with 100,000 subscriptions a write is likely to miss the CPU cache.
+    // Written once: a write is likely to miss the CPU cache.
     if (!this.#hasUnchainedMessages && !transient) this.#hasUnchainedMessages = true;
     const content = envelope === undefined ? payload : envelope.payload;
     if (handlers instanceof HandlerList) handlers.receive(channel, content, link, transient);
     else deliverToOne(handlers, this, channel, content, link?.position);
   }
 
-  /** Redis has confirmed SUBSCRIBE. */
   confirmed(): void {
     this.#activeSince = elapsedSince(this.#group);
     const { gap, affectedHandlers } = this.transition ?? {};
@@ -182,14 +178,12 @@ export class RedisSubscription {
     this.subscribed(gap, affectedHandlers);
   }
 
-  /** Messages arrive, perhaps after a gap. */
   subscribed(gap: Gap | undefined, affectedHandlers: readonly HandlerSubscription[] = []): void {
     const handlers = this.#handlers;
     if (handlers instanceof HandlerList && handlers.followsHistory) handlers.subscribed(gap);
     else if (gap !== undefined) notifyDiscontinuity(affectedHandlers, { ...gap, recovered: false }, this);
   }
 
-  /** The connection is lost; it was last known to work at `lastActive`. */
   dropped(reason: DiscontinuityReason, lastActive: number): void {
     const since = new Date(Math.max(lastActive, this.#group.began + (this.#activeSince ?? 0)));
     const transition = this.ensureTransition();
@@ -205,7 +199,7 @@ export class RedisSubscription {
     return this.transition;
   }
 
-  /** Schedules the next attempt to subscribe, or the end of the unsubscribe delay. */
+  /** The next attempt to subscribe, or the end of the unsubscribe delay. */
   schedule(ms: number, task: () => void, options?: { keepAlive?: boolean }): void {
     this.cancel();
     const transition = this.ensureTransition();
@@ -216,7 +210,6 @@ export class RedisSubscription {
     transition.timer = this.#group.clock.after(ms, run, options);
   }
 
-  /** Cancels what was scheduled; false if there was nothing. */
   cancel(): boolean {
     const { transition } = this;
     if (transition?.timer === undefined) return false;
@@ -225,7 +218,7 @@ export class RedisSubscription {
     return true;
   }
 
-  /** Reports to every service with a handler here that Redis refuses the subscription. */
+  /** Reports to every service with a handler here. */
   report(error: RollcallError): void {
     for (const service of servicesOf(this.handlers())) {
       const name = service.stripPrefix(this.kind, this.name);
@@ -238,7 +231,7 @@ export class RedisSubscription {
     return new Promise((resolve, reject) => this.ensureTransition()[list].push({ resolve, reject }));
   }
 
-  /** Resolves all waiters of `list`, or rejects them with `error`. */
+  /** Rejects with `error`, or resolves. */
   settleWaiters(list: 'joining' | 'leaving', error?: Error): void {
     if (this.transition === undefined) return;
     const waiters = this.transition[list];

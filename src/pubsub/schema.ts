@@ -59,7 +59,7 @@ export type InferInput<Schema extends StandardSchema> = NonNullable<Schema['~sta
 /** Type of the values that `Schema` returns. */
 export type InferOutput<Schema extends StandardSchema> = NonNullable<Schema['~standard']['types']>['output'];
 
-/** @throws {@link InvalidArgumentError} unless `value` is a Standard Schema of version 1. */
+/** @throws {@link InvalidArgumentError} unless `value` is a Standard Schema, version 1. */
 export function assertSchema(argument: string, value: unknown): asserts value is StandardSchema {
   // The schemas of some libraries are functions.
   const isObject = (typeof value === 'object' && value !== null) || typeof value === 'function';
@@ -70,10 +70,8 @@ export function assertSchema(argument: string, value: unknown): asserts value is
 }
 
 /**
- * Returns what `schema` makes of `value`; a promise only if its validator is asynchronous.
- *
- * @throws {@link SchemaError} if the value does not match or the validator itself fails. A promise
- * rejects with it.
+ * Returns the schema's output; a promise only if its validator is asynchronous. @throws {@link SchemaError}
+ * if the value does not match or the validator fails; a promise rejects with it.
  */
 export function validate<Output>(
   schema: StandardSchema<unknown, Output>,

@@ -5,18 +5,17 @@ import type { Payload, SubscriptionKind } from '../redis/driver.js';
 import { escapePattern } from '../redis/pattern.js';
 import type { Discontinuity } from './discontinuity.js';
 
-/** Returned by {@link ServiceContext.decode} instead of a message. */
 export const DECODE_FAILED = Symbol('undecoded');
 
-/** Where a message comes from, for error reports. */
+/** For error reports. */
 export interface MessageOrigin {
   readonly channel: string;
   readonly pattern?: string;
 }
 
-/** The prefix, counters and error reporting that all handlers of one service share. */
+/** Shared by all handlers of one service. */
 export class ServiceContext {
-  /** Promises of asynchronous handlers that have not settled. */
+  /** Asynchronous handlers in progress. */
   running = 0;
   received = 0;
   delivered = 0;
@@ -27,20 +26,20 @@ export class ServiceContext {
 
   constructor(
     readonly reporter: ErrorReporter,
-    /** Added to every channel in Redis; removed from the names that handlers get. */
+    /** Part of every name in Redis; handlers get names without it. */
     readonly prefix = '',
-    /** Milliseconds that a Redis subscription outlives its last handler. */
+    /** Time a Redis subscription outlives its last handler, in ms. */
     readonly unsubscribeDelay = 0,
   ) {}
 
-  /** Converts the name of a Redis subscription to the name that the service's caller used. */
+  /** Restores the name that the caller used. */
   stripPrefix(kind: SubscriptionKind, name: string): string {
     const { prefix } = this;
     if (prefix === '') return name;
     return name.slice(kind === 'pattern' ? escapePattern(prefix).length : prefix.length);
   }
 
-  /** Equal arguments return the same object, so that formats can be compared by identity. */
+  /** Equal arguments return the same object: formats are compared by identity. */
   formatFor(codec: Codec, raw: boolean): PayloadFormat {
     const formats = raw ? this.#raw : this.#decoding;
     let format = formats.get(codec);
@@ -51,7 +50,7 @@ export class ServiceContext {
     return format;
   }
 
-  /** Decodes `payload`. Reports a failure and returns {@link DECODE_FAILED}. */
+  /** Reports a failure and returns {@link DECODE_FAILED}. */
   decode(codec: Codec, payload: Payload, origin: MessageOrigin): unknown {
     try {
       return (codec.decode as (payload: Payload) => unknown)(payload);
@@ -66,7 +65,7 @@ export class ServiceContext {
     }
   }
 
-  /** Counts an asynchronous handler until it settles, and reports its rejection. */
+  /** Reports a rejection. */
   trackHandler(result: PromiseLike<unknown>, origin: MessageOrigin): void {
     this.running++;
     result.then(
@@ -80,13 +79,12 @@ export class ServiceContext {
     );
   }
 
-  /** Reports what a handler threw or rejected with. */
   reportHandlerError(error: unknown, origin: MessageOrigin): void {
     this.failed++;
     this.reporter.reportHandlerError(error, toOrigin(origin));
   }
 
-  /** Calls a discontinuity listener; reports what it throws or rejects with. */
+  /** Reports what the listener throws or rejects with. */
   callDiscontinuityListener(
     listener: ((discontinuity: Discontinuity) => void) | undefined,
     discontinuity: Discontinuity,
@@ -97,15 +95,15 @@ export class ServiceContext {
   }
 }
 
-/** What a handler receives, decoded or raw, and for which service. Handlers that receive the same share one. */
+/** Handlers of one service that receive the same share one format. */
 export interface PayloadFormat {
   readonly service: ServiceContext;
   readonly codec: Codec;
-  /** The payload is passed on undecoded. */
+  /** Undecoded. */
   readonly raw: boolean;
 }
 
-/** Leaves out the other fields of a message context, which do not belong into a report. */
+/** Omits the fields of a message context that reports must not contain. */
 function toOrigin({ channel, pattern }: MessageOrigin): MessageOrigin {
   return pattern === undefined ? { channel } : { channel, pattern };
 }

@@ -25,11 +25,10 @@ export interface Subscription {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** What a service has to undo when it closes. */
+/** Undone when the service closes. */
 export class DisposableStore {
-  /** The service is closing, so that `unsubscribeDelay` no longer applies. */
+  /** `unsubscribeDelay` no longer applies. */
   closing = false;
-  /** The registry of each kind of subscription. */
   readonly registries = new Map<SubscriptionKind, HandlerRegistry>();
   readonly #functions = new Set<() => Promise<void>>();
   readonly #handlers = new Set<HandlerSubscription>();
@@ -54,7 +53,6 @@ export class DisposableStore {
   }
 }
 
-/** Arguments of {@link subscribe}. */
 export interface SubscribeRequest {
   readonly link: ClientHandle;
   readonly hub: SubscriptionManager;
@@ -62,17 +60,13 @@ export interface SubscribeRequest {
   readonly kind: SubscriptionKind;
   readonly names: ChannelNames;
   readonly member: HandlerSubscription;
-  /** Where in the channel's history to begin. @default with the next message */
+  /** @default with the next message */
   readonly start?: StartPosition | undefined;
-  /** The queue that the handler fills, if it is bounded. */
   readonly backpressure?: Backpressure | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/**
- * Subscribes a handler to some names, until it unsubscribes or its signal aborts. If it rejects, the
- * handler is removed.
- */
+/** Ends when the handler unsubscribes or its signal aborts. A rejection removes the handler. */
 export async function subscribe(request: SubscribeRequest): Promise<Subscription> {
   const { link, hub, leaving, kind, member, signal } = request;
   assertSignal(signal);
@@ -90,13 +84,11 @@ export async function subscribe(request: SubscribeRequest): Promise<Subscription
   return member;
 }
 
-/** Adds and removes all handlers of one service and kind. */
 class HandlerRegistry implements SubscriptionOwner {
   readonly #handle: ClientHandle;
   readonly #manager: SubscriptionManager;
   readonly #disposables: DisposableStore;
   readonly #kind: SubscriptionKind;
-  /** Removes the abort listener of each handler that has a signal. */
   readonly #removeListener = new Map<HandlerSubscription, () => void>();
 
   constructor(
@@ -135,12 +127,12 @@ class HandlerRegistry implements SubscriptionOwner {
     return this.#handle
       .withDeadline('unsubscribe', () => forEachName(names, unsubscribeFrom))
       .then(undefined, (error: unknown) => {
-        // Closing the service unsubscribes everything, so this call has not failed.
+        // `close` unsubscribes everything, so this call has not failed.
         if (!(error instanceof ClosedError)) throw error;
       });
   }
 
-  /** Rejects and removes the handler when `signal` aborts, also after the subscription was confirmed. */
+  /** Also after the subscription was confirmed. */
   #rejectOnAbort(handler: HandlerSubscription, signal: AbortSignal): Promise<never> {
     return new Promise((_, reject) => {
       const removeListener = onAbort(signal, (reason) => {
@@ -154,7 +146,7 @@ class HandlerRegistry implements SubscriptionOwner {
   }
 }
 
-/** Runs `task` for every name; resolves when all have. */
+/** Resolves when all tasks have. */
 async function forEachName(names: ChannelNames, task: (name: string) => Promise<void>): Promise<void> {
   if (typeof names === 'string') return task(names);
   await Promise.all(names.map(task));

@@ -15,25 +15,23 @@ import { RedisSubscription, type SubscriptionGroup } from './redis-subscription.
 import type { ServiceContext } from './service-context.js';
 import { type SubscriptionEvent, transition } from './subscription-state.js';
 
-/** Delays between attempts to subscribe, in ms. */
+/** In ms. */
 const FIRST_RETRY_DELAY = 50;
 const MAX_RETRY_DELAY = 5_000;
-/** Names per command, so that no single command blocks Redis or the client for long. */
+/** Names per command: a larger one would block Redis or the client. */
 const BATCH = 1_000;
 
-/** Default silence, in ms, after which a subscriber connection is probed. */
+/** In ms. */
 export const PROBE_INTERVAL = 30_000;
 
 interface SubscriptionGroupState extends SubscriptionGroup {
   readonly subscriptions: Map<string, RedisSubscription>;
-  /** Of the connection that carries them. */
   readonly activity: ActivityTracker;
 }
 
 /**
- * All subscriptions of one Redis client, shared by the services built on it. Counts handlers per name,
- * sends the commands that {@link transition} decides on, subscribes again after a lost connection, and
- * passes each message to its {@link RedisSubscription}.
+ * Shared by all services on one Redis client. Counts handlers per name, sends the commands of {@link
+ * transition}, and subscribes again after a lost connection.
  */
 export class SubscriptionManager {
   readonly reader: HistoryReader;
@@ -47,7 +45,7 @@ export class SubscriptionManager {
   #flushScheduled = false;
   #retryTimer: Timer | undefined;
   #attempts = 0;
-  /** Set while this class itself closes a connection. */
+  /** Set while this class closes a connection. */
   #reason: DiscontinuityReason | undefined;
 
   constructor(client: SharedClient, clock: Clock) {
@@ -64,7 +62,7 @@ export class SubscriptionManager {
     this.#groups = {
       channel: createGroup('channel', activity),
       pattern: createGroup('pattern', activity),
-      // Sharded channels may have a connection of their own.
+      // Sharded channels may have another connection.
       sharded: createGroup('sharded', new ActivityTracker(clock)),
     };
     this.#prober = new Prober(client, clock, {
@@ -89,7 +87,7 @@ export class SubscriptionManager {
     });
   }
 
-  /** Number of names subscribed to per kind, without our own probe channels. */
+  /** Names per kind, without probe channels. */
   get sizes(): Record<SubscriptionKind, number> {
     const { channel, pattern, sharded } = this.#groups;
     return {
@@ -99,15 +97,12 @@ export class SubscriptionManager {
     };
   }
 
-  /** Probes the connections after `interval` ms of silence. The shortest interval requested wins. */
+  /** The shortest interval (ms) wins. */
   requestProbeInterval(interval: number): void {
     this.#prober.setInterval(interval);
   }
 
-  /**
-   * Adds `handler`. Resolves when Redis has confirmed the subscription and the handler's start position
-   * is known. If it rejects, the handler is removed.
-   */
+  /** Resolves after the confirmation, with a known start position. A rejection removes the handler. */
   subscribe(
     kind: SubscriptionKind,
     name: string,
@@ -133,8 +128,8 @@ export class SubscriptionManager {
   }
 
   /**
-   * Removes `handler`: it is never called again. If it was the last one, resolves when Redis has
-   * confirmed UNSUBSCRIBE, or at once with a `delay` (ms), after which UNSUBSCRIBE is sent.
+   * The handler is never called again. The last one waits for the confirmation of UNSUBSCRIBE, unless `delay`
+   * (ms) postpones that command.
    */
   unsubscribe(kind: SubscriptionKind, name: string, handler: HandlerSubscription, delay = 0): Promise<void> {
     const subscription = this.#groups[kind].subscriptions.get(name);
@@ -154,12 +149,10 @@ export class SubscriptionManager {
     return subscription.waitFor('leaving');
   }
 
-  /** The handler's position in the history of the channel `name`, as far as it is known. */
   positionOf(kind: SubscriptionKind, name: string, handler: HandlerSubscription): Position | undefined {
     return this.#groups[kind].subscriptions.get(name)?.positionOf(handler);
   }
 
-  /** Ends the unsubscribe delays of `service` now. */
   flushDelayedUnsubscribes(service: ServiceContext): Promise<unknown> {
     const unsubscribes: Promise<void>[] = [];
     for (const kind of SUBSCRIPTION_KINDS) {
@@ -188,7 +181,7 @@ export class SubscriptionManager {
     }
   }
 
-  /** Closes the connection that carries `name`; everything on it is subscribed again on another. */
+  /** All its names are subscribed again on another connection. */
   #reset(kind: SubscriptionKind, cause: Error, name: string): void {
     this.#reason = 'unresponsive';
     this.#client.driver.resetSubscriptions(kind, cause, name);
@@ -208,7 +201,7 @@ export class SubscriptionManager {
         this.#toSubscribe.push(subscription);
         return this.#scheduleFlush();
       case 'unsubscribe':
-        // Every handler that waited for SUBSCRIBE has left again.
+        // All handlers that waited for SUBSCRIBE have left.
         subscription.settleWaiters('joining');
         this.#toUnsubscribe.push(subscription);
         return this.#scheduleFlush();
@@ -227,7 +220,6 @@ export class SubscriptionManager {
     }
   }
 
-  /** Sends everything requested in one tick together. */
   #scheduleFlush(): void {
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
@@ -302,7 +294,7 @@ export class SubscriptionManager {
     if (phase !== 'subscribing' || !established || handlerCount === 0) {
       return this.#applyEvent(subscription, 'refused', error);
     }
-    // It was active before, so the refusal (a changed ACL, for example) is reported and retried.
+    // The subscription was active, so the refusal (a changed ACL, for example) is reported and retried.
     subscription.report(error);
     subscription.settleWaiters('joining', error);
     const refusals = ++subscription.ensureTransition().refusals;
@@ -312,7 +304,7 @@ export class SubscriptionManager {
 
   #subscribeLater(subscription: RedisSubscription): void {
     this.#awaitingRetry.add(subscription);
-    // On a closed client only the probe is left; retrying would keep the process alive for nothing.
+    // Only the probe is left; a retry would keep the process alive.
     if (this.#client.closed) return;
     this.#retryTimer ??= this.#clock.after(
       backoff(this.#clock, this.#attempts++, FIRST_RETRY_DELAY, MAX_RETRY_DELAY),
@@ -320,7 +312,7 @@ export class SubscriptionManager {
     );
   }
 
-  /** Cancels a retry whose last handler has left. Redis has no subscription to remove. */
+  /** Redis has no subscription to remove. */
   #cancelRetry(subscription: RedisSubscription): boolean {
     const waitsForRetry = subscription.phase === 'subscribing' && subscription.cancel();
     if (!this.#awaitingRetry.delete(subscription) && !waitsForRetry) return false;
@@ -336,7 +328,7 @@ export class SubscriptionManager {
     const subscriptions = [...this.#awaitingRetry];
     this.#awaitingRetry.clear();
     for (const subscription of subscriptions) {
-      // Its handlers have left in the meantime; Redis has no subscription to remove.
+      // The handlers have left; Redis has no subscription to remove.
       if (subscription.handlerCount === 0) this.#applyEvent(subscription, 'interrupted');
       else this.#toSubscribe.push(subscription);
     }
@@ -361,7 +353,6 @@ export class SubscriptionManager {
 
 const managers = new WeakMap<SharedClient, SubscriptionManager>();
 
-/** The subscription manager of `client`: one per client, however many services are built on it. */
 export function subscriptionManagerFor(client: SharedClient, clock: Clock): SubscriptionManager {
   let manager = managers.get(client);
   if (manager === undefined) {

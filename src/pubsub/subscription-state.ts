@@ -1,45 +1,36 @@
-/**
- * State of one name in Redis. At most one command per name is in flight, so that the state in Redis is
- * either this phase or the one before it.
- */
+/** Of one name. With one command in flight at most, Redis is in this phase or the one before. */
 export type SubscriptionState = 'idle' | 'subscribing' | 'active' | 'unsubscribing';
 
 /**
- * What can happen to a subscription:
  * - `changed`: a handler was added or removed.
  * - `confirmed`, `refused`: the reply to the command in flight.
  * - `interrupted`: the connection was lost.
- * - `again`: SUBSCRIBE must be repeated, because payloads are needed in another form or it was refused.
+ * - `again`: SUBSCRIBE must be repeated: payloads in another form, or it was refused.
  */
 export type SubscriptionEvent = 'changed' | 'confirmed' | 'refused' | 'interrupted' | 'again';
 
-/** What to do next. */
 export type Effect =
   | 'none'
-  /** Send SUBSCRIBE as soon as there is a connection. */
+  /** As soon as there is a connection. */
   | 'subscribe'
-  /** Send UNSUBSCRIBE. */
   | 'unsubscribe'
-  /** Resolve the handlers that wait for SUBSCRIBE. */
+  /** Resolve handlers that wait for SUBSCRIBE. */
   | 'joined'
-  /** SUBSCRIBE failed: reject and remove all waiting handlers. */
+  /** SUBSCRIBE failed: reject and remove waiting handlers. */
   | 'rejected'
-  /** Neither handlers nor a subscription in Redis are left. */
+  /** No handlers, no subscription in Redis. */
   | 'released';
 
-/** The next phase, and what to do to reach it. */
 export interface Transition {
   readonly phase: SubscriptionState;
   readonly effect: Effect;
 }
 
 /**
- * Reference counting: decides when SUBSCRIBE and UNSUBSCRIBE are sent. Pure: it knows neither client nor
- * names, only whether there is a handler after the event (`wanted`).
+ * Decides when SUBSCRIBE and UNSUBSCRIBE are sent. Pure. `wanted`: a handler exists after the event.
  *
- * - While a command is in flight, changes wait for its reply; what is wanted then decides the next step.
- * - A connection lost during SUBSCRIBE, or between commands, leaves the subscription wanted: SUBSCRIBE is
- *   sent again. Lost during UNSUBSCRIBE, it has ended the subscription by itself.
+ * - A change during a command waits for its reply; `wanted` then decides.
+ * - A connection lost during UNSUBSCRIBE ends the subscription; otherwise SUBSCRIBE is sent again.
  */
 export function transition(phase: SubscriptionState, event: SubscriptionEvent, wanted: boolean): Transition {
   switch (phase) {

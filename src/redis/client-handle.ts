@@ -18,23 +18,19 @@ import {
   sharedClientFor,
 } from './shared-client.js';
 
-/** How long to wait before commands that a broken connection did not deliver are sent again, in ms. */
+/** Delay before undelivered commands are sent again, in ms. */
 export const RETRY_DELAY = 20;
 
 /**
- * One service's access to Redis. Every call settles as done, failed or unknown within `timeout`.
- *
- * Per service: the deadlines, the calls in progress, and `close`, which rejects those calls. Shared by
- * all services on the same client ({@link shared}): the driver, its connections, and their state. The
- * driver is closed when the last service has closed its handle.
+ * One service's access to Redis: deadlines, calls in progress, and `close`, which rejects those calls. Every
+ * call settles as done, failed or unknown within `timeout`. Services on one client share {@link shared}; its
+ * driver is closed with the last handle.
  */
 export class ClientHandle {
-  /** The part that all services on this client share. */
   readonly shared: SharedClient;
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
   readonly #service: string;
-  /** Rejects one call in progress each. */
   readonly #rejectOpenCalls = new Set<() => void>();
   #closed = false;
 
@@ -46,47 +42,40 @@ export class ClientHandle {
     shared.retain();
   }
 
-  /** A handle for `service` (its class name, for error texts) on the user's client. */
+  /** `service`: class name for error texts. */
   static open(service: string, client: RedisClient, timeout: number, clock: Clock): ClientHandle {
     return new ClientHandle(service, sharedClientFor(client), timeout, clock);
   }
 
-  /** True once `close` was called. */
   get closed(): boolean {
     return this.#closed;
   }
 
-  /** What the client and its server can do. */
   get capabilities(): Capabilities {
     return this.shared.capabilities;
   }
 
-  /** The logical database of the client. */
   get database(): number {
     return this.shared.driver.database ?? 0;
   }
 
-  /** True while commands are sent at once. */
   get ready(): boolean {
     return this.shared.ready;
   }
 
-  /** True once the client does not reconnect, or its owner has closed it, until it is connected again. */
+  /** The client does not reconnect, or its owner has closed it; false again once connected. */
   get ended(): boolean {
     return this.shared.ended;
   }
 
-  /** Throws when the service was closed. */
   assertOpen(): void {
     if (this.closed) throw this.closedError();
   }
 
-  /** The error of a call that `close` interrupted. */
   closedError(outcome: Outcome = 'failed'): ClosedError {
     return new ClosedError(`this ${this.#service} is closed`, { outcome });
   }
 
-  /** The error of a call whose deadline passed. */
   timeoutError(what: string, outcome: Outcome): TimeoutError {
     const cause = this.shared.lastError;
     const reason = cause === undefined ? '' : ` (${cause.message})`;
@@ -96,7 +85,7 @@ export class ClientHandle {
     });
   }
 
-  /** Settles as `work` does, or rejects at the deadline; results that come later are ignored. */
+  /** Rejects at the deadline; later results are ignored. */
   withDeadline<T>(
     what: string,
     work: () => Promise<T>,
@@ -125,10 +114,7 @@ export class ClientHandle {
     });
   }
 
-  /**
-   * Connects. Rejects with a {@link ConnectionError} at the deadline; the client may go on trying after
-   * that.
-   */
+  /** Rejects with a {@link ConnectionError} at the deadline; the client may go on trying. */
   async connect(): Promise<void> {
     this.assertOpen();
     try {
@@ -142,24 +128,23 @@ export class ClientHandle {
     }
   }
 
-  /** Notifies `listener` of messages and connection changes until the returned function is called. */
   listen(listener: SharedClientListener): () => void {
     return this.shared.listen(listener);
   }
 
-  /** Calls `callback` once commands can be sent; see {@link SharedClient.whenReady}. */
+  /** See {@link SharedClient.whenReady}. */
   whenReady(callback: ReadyCallback): () => void {
     return this.shared.whenReady(callback);
   }
 
-  /** Sends `commands` now, once, without a deadline; rejects at once while there is no connection. */
+  /** Sends once, without a deadline; rejects at once without a connection. */
   send(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
     return this.shared.execute(commands, options);
   }
 
   /**
-   * Sends `commands` once the connection is ready, within the deadline; rejects when Redis refuses one.
-   * The commands must be idempotent: they are sent again when the connection breaks before the replies.
+   * Waits for the connection, within the deadline; rejects when Redis refuses one command. Commands must be
+   * idempotent: they are sent again when the connection breaks before the replies.
    */
   async execute(what: string, commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
     this.assertOpen();
@@ -188,7 +173,6 @@ export class ClientHandle {
     }
   }
 
-  /** Rejects the calls in progress and releases the shared client. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -197,7 +181,6 @@ export class ClientHandle {
   }
 }
 
-/** Throws if Redis refused any of the commands. */
 export function assertNoErrorReply(what: string, replies: readonly Reply[]): void {
   for (const reply of replies) {
     if (reply instanceof Error) {

@@ -6,75 +6,67 @@ import { isServerError } from './replies.js';
 import { ScriptRunner } from './script.js';
 import type { PubSubConnection, PubSubConnectionListener } from './subscriber.js';
 
-/** A connection for commands to one node, made by a client library. Used once: it never reconnects. */
+/** Used once: it never reconnects. */
 export interface CommandConnection {
-  /** False when it cannot send. The client may know of its end before it emits the event. */
+  /** The client may know of the end before it emits the event. */
   readonly ready: boolean;
-  /** Connects; resolves when commands can be sent. */
   connect(): Promise<unknown>;
-  /** Sends all commands at once; the reply of a refused command is an `Error`. */
+  /** The reply of a refused command is an `Error`. */
   pipeline(commands: readonly PlainCommand[], buffers: boolean): Promise<Reply[]>;
-  /** Sends all commands as one MULTI; rejects with the error of the first command that Redis did not queue. */
+  /** One MULTI; rejects with the error of the first command that Redis did not queue. */
   transaction(commands: readonly PlainCommand[]): Promise<Reply[]>;
-  /** Closes it at once without waiting for the peer. */
+  /** Does not wait for the peer. */
   destroy(): void;
 }
 
-/** Events of a {@link CommandConnection}. */
 export interface CommandConnectionListener {
-  /** An error; the reason if the connection ends next. */
+  /** The reason if the connection ends next. */
   failed(error: unknown): void;
-  /** The connection is gone. */
   ended(): void;
 }
 
-/** What the Cluster driver needs from a client library's Cluster client. */
 export interface ClusterClientAdapter {
-  /** The client's name, for error texts. */
   readonly client: string;
-  /** The logical database of all its connections. */
   readonly database: number;
-  /** Connects the client unless it is connected; resolves when it knows at least one node. */
+  /** Resolves when the client knows at least one node. */
   connect(): Promise<void>;
-  /** Removes our listeners from the client. */
   close(): void;
-  /** The nodes that the client knows, as `host:port`. */
+  /** As `host:port`. */
   addresses(): string[];
-  /** Opens our own connection to a node, with the client's options. */
+  /** Uses the client's options. */
   open(address: string, listener: CommandConnectionListener): CommandConnection;
-  /** The same for subscribing. With `sharded`, any unexpected event ends the connection. */
+  /** With `sharded`, any unexpected event ends the connection. */
   openPubSub(address: string, listener: PubSubConnectionListener, sharded: boolean): PubSubConnection;
 }
 
-/** How long connecting to a node may take, in ms. */
+/** In ms. */
 export const CONNECT_DEADLINE = 1_000;
-/** A node is unresponsive when it has not replied to a pending command for this long, in ms. */
+/** Time without a reply to a pending command, in ms. */
 const UNRESPONSIVE_AFTER = 1_000;
-/** How often an unresponsive node is reported, in ms. */
+/** In ms. */
 const UNRESPONSIVE_CHECK_INTERVAL = 250;
 
-/** Settles as `work` does, or rejects with a ConnectionError after `ms`. */
+/** Rejects with a ConnectionError after `ms`. */
 export function withNodeTimeout<T>(ms: number, what: string, work: Promise<T>): Promise<T> {
   const late = () => new ConnectionError(`${what} took longer than ${ms} ms`, { outcome: 'unknown' });
   return withTimeout(systemClock, ms, work, late);
 }
 
-/** Resolves after `ms`; does not keep the process alive. */
+/** Does not keep the process alive. */
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => {
     setTimeout(resolve, ms).unref();
   });
 }
 
-/** Events of a {@link ClusterNode}. */
 export interface NodeEvents {
-  /** The connection has ended; the node object is of no further use. */
+  /** The node object is of no further use. */
   ended(node: ClusterNode): void;
-  /** The node is unresponsive; repeated while that lasts. */
+  /** Repeated while the node is unresponsive. */
   unresponsive(node: ClusterNode): void;
 }
 
-/** Our own connection for commands to one node. Discarded when it ends. */
+/** A connection for commands to one node. Discarded when it ends. */
 export class ClusterNode {
   readonly address: string;
   readonly #state: ConnectionState;
@@ -83,13 +75,13 @@ export class ClusterNode {
   readonly #opened: Promise<void>;
   #resolveOpened = (): void => {};
   readonly #events: NodeEvents;
-  /** Time of the last reply, on the monotonic clock. */
+  /** On the monotonic clock. */
   lastReplyAt = Number.NEGATIVE_INFINITY;
   #inFlight = 0;
-  /** Since when a reply is pending: the last reply, or the first command sent after all were answered. */
+  /** The last reply, or the first command sent after all were answered. */
   #pendingSince = 0;
   #checkTimer: NodeJS.Timeout | undefined;
-  /** No longer a master. Its end does not make the address suspect. */
+  /** No longer a master; its end does not make the address suspect. */
   retired = false;
 
   constructor(
@@ -119,20 +111,19 @@ export class ClusterNode {
     );
   }
 
-  /** True when a command is pending and no reply has arrived for a second. */
+  /** A command is pending and no reply has arrived for a second. */
   get unresponsive(): boolean {
     return this.#inFlight > 0 && performance.now() - this.#pendingSince >= UNRESPONSIVE_AFTER;
   }
 
-  /** The error that ended the connection, if it has ended. */
   get lastError(): Error | undefined {
     return this.#state.lastError;
   }
 
-  /** Rejects with outcome `failed` when there is no connection, and `unknown` when it breaks. */
+  /** Outcome `failed` without a connection, `unknown` when it breaks. */
   async execute(commands: readonly Command[], atomic = false, buffers = false): Promise<Reply[]> {
     await this.#opened;
-    // The client may have ended without an event yet; without this the caller would retry in a loop.
+    // The client may end before its event; otherwise the caller would retry in a loop.
     if (!this.#connection.ready) this.#end();
     if (!this.#state.ready) throw this.#state.createOfflineError();
     const send = (batch: readonly PlainCommand[]) =>
@@ -144,7 +135,7 @@ export class ClusterNode {
       this.lastReplyAt = performance.now();
       return replies;
     } catch (error) {
-      // Not a reply of the server but a failure of the client: a new connection may work.
+      // A failure of the client, not a reply: a new connection may work.
       if (!isServerError(error)) this.destroy(error as Error);
       throw error;
     } finally {
@@ -153,19 +144,18 @@ export class ClusterNode {
     }
   }
 
-  /** No longer needed: ends when no reply is pending, or at once when the node is unresponsive. */
+  /** Ends when no reply is pending, or at once when the node is unresponsive. */
   retire(): void {
     this.retired = true;
     if (this.#inFlight === 0 || this.unresponsive)
       this.destroy(new ConnectionError('the node is no longer a master'));
   }
 
-  /** Cancels `retire`. */
   unretire(): void {
     this.retired = false;
   }
 
-  /** Ends the connection; commands in progress have outcome `unknown`. */
+  /** Commands in progress have outcome `unknown`. */
   destroy(cause: Error): void {
     this.#state.setError(cause);
     this.#end();

@@ -6,43 +6,41 @@ import type { ClusterTopology } from './cluster-topology.js';
 import type { Command, ExecuteOptions, Reply } from './driver.js';
 import { toRollcallError } from './replies.js';
 
-/** How long a command that a node refused is sent again, in ms; after that the call rejects. */
+/** Time during which a refused command is retried, in ms. */
 const RETRY_BUDGET = 2_000;
-/** Delay between attempts, in ms: of the first retry, and at most. */
+/** In ms. */
 const FIRST_RETRY_DELAY = 20;
 const MAX_RETRY_DELAY = 200;
-/** In place of a slot, for commands that any node can run. */
+/** Replaces a slot for commands that any node can run. */
 const ANY_NODE = -1;
 
-/** The unit of sending and retrying: one command, or a whole transaction. */
+/** The unit of retrying: one command, or a whole transaction. */
 interface RoutedCommand {
   readonly commands: readonly Command[];
   readonly slot: number;
-  /** Index of the first reply in the call's replies. */
+  /** Index of the first reply. */
   readonly at: number;
-  /** Why the last node refused it. */
   cause?: Error;
 }
 
-/** The state of one call of `execute`. */
 interface ExecuteCall {
   readonly atomic: boolean;
   readonly buffers: boolean;
   readonly replies: Reply[];
   readonly unsent: RoutedCommand[];
-  /** When retrying ends, on the monotonic clock. */
+  /** On the monotonic clock. */
   readonly end: number;
-  /** The call has settled; nothing more is sent for it. */
+  /** Nothing more is sent for the call. */
   settled: boolean;
 }
 
 /**
- * Sends each command to the node that has its slot, and sends refused commands again, to the new owner.
- * Commands for one slot keep their order: while one is retried, later ones for that slot wait.
+ * Sends each command to the owner of its slot, and refused ones to the new owner. Commands for one slot keep
+ * their order: later ones wait for a retry.
  */
 export class ClusterRouter {
   readonly #topology: ClusterTopology;
-  /** Calls that wait for a retry in progress, by slot. */
+  /** Calls that wait for a retry. */
   readonly #waitersBySlot = new Map<number, (() => void)[]>();
   #keylessNode: string | undefined;
 
@@ -50,7 +48,7 @@ export class ClusterRouter {
     this.#topology = topology;
   }
 
-  /** The node for commands without a key. Always the same one, so that publications keep their order. */
+  /** Always the same node, so that publications keep their order. */
   get keylessNode(): string | undefined {
     if (this.#keylessNode === undefined || !this.#topology.isHealthy(this.#keylessNode)) {
       this.#keylessNode = this.#topology.pick();
@@ -58,7 +56,6 @@ export class ClusterRouter {
     return this.#keylessNode;
   }
 
-  /** See `Driver.execute`. */
   async execute(commands: readonly Command[], options: ExecuteOptions = {}): Promise<Reply[]> {
     const { atomic = false, buffers = false, key } = options;
     const units = atomic
@@ -82,7 +79,7 @@ export class ClusterRouter {
     return collectReplies(call, units);
   }
 
-  /** Sends `units`; those whose slot has a retry in progress wait for it first. */
+  /** Waits for retries of the same slots first. */
   async #deliver(call: ExecuteCall, units: readonly RoutedCommand[]): Promise<void> {
     const deliveries: Promise<void>[] = [];
     const free =
@@ -113,13 +110,13 @@ export class ClusterRouter {
     );
   }
 
-  /** Sends refused commands again, after retries for the same slots that other calls have started. */
+  /** Runs after retries of the same slots by other calls. */
   async #handleRefused(call: ExecuteCall, refused: readonly RoutedCommand[]): Promise<void> {
     const first = refused.filter((unit) => !this.#waitersBySlot.has(unit.slot));
     await Promise.all([...this.#wait(call, refused), this.#retryUntilAccepted(call, first)]);
   }
 
-  /** Sends `units` again until they run or the time is over; other commands for their slots wait. */
+  /** Other commands for these slots wait until all units run or the time is over. */
   async #retryUntilAccepted(call: ExecuteCall, units: readonly RoutedCommand[]): Promise<void> {
     const held = new Map<number, (() => void)[]>();
     for (const { slot } of units) held.set(slot, []);
@@ -155,7 +152,7 @@ export class ClusterRouter {
     }
   }
 
-  /** Sends `units` to one node; resolves with those that it refused. */
+  /** Resolves with the refused units. */
   async #send(
     call: ExecuteCall,
     address: string | undefined,
@@ -210,7 +207,7 @@ function toRoutedCommand(command: Command, at: number, key: string | undefined):
   return { commands: [command], slot: slot ?? ANY_NODE, at };
 }
 
-/** The replies. If some commands ran and others did not, each of the latter has an error as its reply. */
+/** If only some commands ran, each of the others has an error as its reply. */
 function collectReplies(call: ExecuteCall, units: readonly RoutedCommand[]): Reply[] {
   const { unsent, replies } = call;
   if (unsent.length === 0) return replies;

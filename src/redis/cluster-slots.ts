@@ -1,16 +1,15 @@
 import { type Command, isScriptCall, type Payload, type Reply } from './driver.js';
 
-/** Number of slots of a Cluster. */
 export const SLOTS = 16_384;
 
-/** CRC16 (XMODEM) of each byte value. */
+/** CRC16 (XMODEM) by byte value. */
 const CRC16 = Uint16Array.from({ length: 256 }, (_, byte) => {
   let crc = byte << 8;
   for (let bit = 0; bit < 8; bit++) crc = crc & 0x8000 ? (crc << 1) ^ 0x1021 : crc << 1;
   return crc & 0xffff;
 });
 
-/** The slot of a key or a sharded channel, computed from its hash tag if it has one. */
+/** Computed from the hash tag if there is one. */
 export function slotOf(key: Payload): number {
   const open = key.indexOf('{');
   const close = open === -1 ? -1 : key.indexOf('}', open + 1);
@@ -29,7 +28,7 @@ const KEYLESS = new Set([
 ]);
 const EVALS = new Set(['EVAL', 'EVALSHA', 'EVAL_RO', 'EVALSHA_RO', 'FCALL', 'FCALL_RO']);
 
-/** The slot that a command belongs to; undefined if any node can run it. */
+/** Undefined if any node can run the command. */
 export function slotOfCommand(command: Command): number | undefined {
   const key = keyOf(command);
   return key === undefined ? undefined : slotOf(key);
@@ -43,11 +42,10 @@ function keyOf(command: Command): Payload | undefined {
   return command[1];
 }
 
-/** Slot-to-master map from one node's CLUSTER SLOTS reply. Nodes are identified by `host:port`. */
+/** From one node's CLUSTER SLOTS reply. Nodes are identified by `host:port`. */
 export class SlotMap {
-  /** The masters that have slots. */
   readonly masters: readonly string[];
-  /** The masters, and the healthy replicas. */
+  /** Masters and healthy replicas. */
   readonly nodes: readonly string[];
   readonly #owners: readonly (string | undefined)[];
 
@@ -57,7 +55,7 @@ export class SlotMap {
     this.#owners = owners;
   }
 
-  /** Parses the CLUSTER SLOTS reply of the node at `asked`; undefined if it contains no map. */
+  /** Undefined if the reply of the node at `asked` contains no map. */
   static from(reply: Reply | undefined, asked: string): SlotMap | undefined {
     if (!Array.isArray(reply)) return undefined;
     const masters = new Set<string>();
@@ -76,12 +74,11 @@ export class SlotMap {
     return new SlotMap([...masters], [...new Set([...masters, ...replicas])], owners);
   }
 
-  /** The address of the master that has `slot`. */
   owner(slot: number): string | undefined {
     return this.#owners[slot];
   }
 
-  /** True if both maps have the same owner for every slot, and the same nodes. */
+  /** Same owners, same nodes. */
   equals(other: SlotMap): boolean {
     return (
       this.nodes.length === other.nodes.length &&
@@ -91,7 +88,7 @@ export class SlotMap {
   }
 }
 
-/** The address of one node in a reply; a node without a host is at the host of the node that replied. */
+/** A node without a host is at the host of the node that replied. */
 function addressIn(node: Reply, asked: string): string | undefined {
   if (!Array.isArray(node)) return undefined;
   const [host, port] = node as readonly Reply[];
@@ -100,12 +97,11 @@ function addressIn(node: Reply, asked: string): string | undefined {
   return joinAddress(host === null || host === '' ? splitAddress(asked).host : String(host), Number(port));
 }
 
-/** Formats `host:port`. */
 export function joinAddress(host: string, port: number): string {
   return `${host}:${port}`;
 }
 
-/** Parses `host:port`; the host may be an IPv6 address, which contains colons. */
+/** The host may be an IPv6 address, which contains colons. */
 export function splitAddress(address: string): { host: string; port: number } {
   const colon = address.lastIndexOf(':');
   return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
@@ -114,12 +110,11 @@ export function splitAddress(address: string): { host: string; port: number } {
 /** Error codes by which a node refuses a command for now or redirects it. The command has not run. */
 const RETRYABLE_ERROR = /^(?:MOVED|ASK|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|LOADING|READONLY)\b/;
 
-/** True for an error after which the same command may be sent again. */
+/** The same command may be sent again. */
 export function isRetryableError(error: unknown): error is Error {
   return error instanceof Error && RETRYABLE_ERROR.test(error.message);
 }
 
-/** The address in a MOVED error. */
 export function parseMovedAddress(error: Error, asked: string): string | undefined {
   const [, target] = /^MOVED \d+ (\S*:\d+)/.exec(error.message) ?? [];
   if (target === undefined) return undefined;
@@ -127,7 +122,7 @@ export function parseMovedAddress(error: Error, asked: string): string | undefin
   return host === '' ? joinAddress(splitAddress(asked).host, port) : target;
 }
 
-/** Groups `items` by `keyOf`, keeping their order. */
+/** Keeps the order. */
 export function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
   const groups = new Map<K, T[]>();
   for (const item of items) {

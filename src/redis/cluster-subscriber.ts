@@ -7,26 +7,25 @@ import type { DriverListener, SubscriptionKind } from './driver.js';
 import { hashTagFor } from './hash-tag.js';
 import { type PubSubConnection, type PubSubConnectionListener, Subscriber } from './subscriber.js';
 
-/** How long a node may take to confirm sharded subscriptions, in ms: some clients never reject. */
+/** In ms: some clients never reject. */
 const SUBSCRIBE_DEADLINE = 3_000;
-/** How long to look for the owner of a slot, in ms. */
+/** Limit for finding the owner of a slot, in ms. */
 const RETRY_BUDGET = 2_000;
-/** Delay between attempts, in ms: of the first retry, and at most. */
+/** In ms. */
 const FIRST_RETRY_DELAY = 20;
 const MAX_RETRY_DELAY = 200;
 
-/** How long a node that still replies may be missing from the map, in ms. */
+/** Time a node that replies may be missing from the map, in ms. */
 const MISSING_NODE_GRACE = 2_000;
 
-/** The node at which a sharded channel is subscribed or is being subscribed. */
 interface Placement {
   readonly slot: number;
   readonly address: string;
 }
 
 /**
- * The subscribing side of a Cluster: one connection to any node for classic subscriptions, because nodes
- * forward classic messages to each other, and one to each master for the sharded channels in its slots.
+ * One connection to any node for classic subscriptions, because nodes forward classic messages, and one to
+ * each master for its sharded channels.
  */
 export class ClusterSubscriber {
   readonly #client: ClusterClientAdapter;
@@ -36,12 +35,11 @@ export class ClusterSubscriber {
   #classicAt: string | undefined;
   readonly #shards = new Map<string, Subscriber>();
   readonly #placements = new Map<string, Placement>();
-  /** A connection for sharded channels ended: refresh the slot map before the next subscribe. */
+  /** Refresh the slot map before the next subscribe. */
   #stale = false;
   #refreshed: Promise<unknown> | undefined;
   #closed = false;
 
-  /** `publishing` returns the node that classic messages are published to. */
   constructor(
     client: ClusterClientAdapter,
     topology: ClusterTopology,
@@ -54,8 +52,8 @@ export class ClusterSubscriber {
     this.#classic = new Subscriber(
       client.client,
       (events) => {
-        // A node that is partitioned from the others receives nothing they publish. A probe detects that
-        // only if it is published to another node.
+        // A partitioned node receives nothing from the others. A probe detects that only if published at
+        // another node.
         const address = topology.pick(publishing()) ?? '';
         this.#classicAt = address;
         return this.#openWatched(address, events, false);
@@ -93,7 +91,7 @@ export class ClusterSubscriber {
     const calls = [...groups].map(async ([address, group]) => {
       const shard = address === undefined ? undefined : this.#shards.get(address);
       await shard?.unsubscribe(kind, group).catch((error: unknown) => {
-        // That error has ended the connection, and with it the server has forgotten the names.
+        // That error ended the connection, and the server forgot the names.
         if (!isRetryableError((error as Error).cause)) throw error;
       });
     });
@@ -112,7 +110,7 @@ export class ClusterSubscriber {
     this.#shards.get(address)?.reset(cause);
   }
 
-  /** One channel name per node with subscriptions, in the slot of one of its channels. */
+  /** One name per node with subscriptions, in the slot of one of its channels. */
   probeChannels(base: string): readonly string[] {
     const names = new Map<string, string>();
     for (const [name, { address }] of this.#placements) {
@@ -122,7 +120,7 @@ export class ClusterSubscriber {
     return [...names.values()];
   }
 
-  /** The slot map has changed: channels at a node that has lost their slot receive nothing more. */
+  /** Channels at a node that has lost their slot receive nothing. */
   onSlotsChanged(): void {
     const { map } = this.#topology;
     if (map === undefined) return;
@@ -150,8 +148,8 @@ export class ClusterSubscriber {
   }
 
   /**
-   * The node of the classic connection is missing from the map. A master that has just become a replica is
-   * missing for a moment and still receives everything; a dead, frozen or removed node receives nothing.
+   * A master that became a replica is missing from the map for a moment and still receives everything; a
+   * dead, frozen or removed node receives nothing.
    */
   async #checkMissingNode(address: string): Promise<void> {
     if (await this.#topology.ping(address)) {
@@ -162,7 +160,7 @@ export class ClusterSubscriber {
     this.#classic.reset(new ConnectionError('the node is no longer part of the cluster'));
   }
 
-  /** Subscribes each name at the current owner of its slot; resolves with the names that found no owner. */
+  /** Resolves with the names that found no owner. */
   async #subscribeAtOwners(
     names: readonly string[],
     binary: boolean,
@@ -183,7 +181,7 @@ export class ClusterSubscriber {
         }
         cause = error instanceof ConnectionError ? error : noOwnerError(error as Error);
         missed.push(...group);
-        // A message may have arrived before it broke and ended a gap above; report the new gap.
+        // A message may have arrived before the break and ended a gap above; report the new gap.
         const open = !(error instanceof ConnectionError) || error.outcome === 'unknown';
         if (open && !this.#closed) this.#listener.dropped('sharded', group, cause);
       }
@@ -211,7 +209,7 @@ export class ClusterSubscriber {
     return shard;
   }
 
-  /** A connection with a connect timeout, whose end makes its node suspect. */
+  /** Has a connect timeout; its end makes the node suspect. */
   #openWatched(address: string, listener: PubSubConnectionListener, sharded: boolean): PubSubConnection {
     const ended = () => {
       this.#topology.suspect(address);
@@ -230,7 +228,7 @@ export class ClusterSubscriber {
     };
   }
 
-  /** One for sharded channels: a command per slot, and none that Redis or the client loses track of. */
+  /** One command per slot, and none that Redis or the client loses track of. */
   #sharded(address: string, listener: PubSubConnectionListener): PubSubConnection {
     const ended = () => {
       this.#stale = true;
@@ -242,8 +240,8 @@ export class ClusterSubscriber {
         const calls = [...groupBy(names, slotOf).values()].map(command);
         await withNodeTimeout(SUBSCRIBE_DEADLINE, `subscribing at ${address}`, Promise.all(calls));
       } catch (error) {
-        // Refused by a rule, a name harms no other. Anything else means that the connection may carry
-        // more, or less, than its client believes.
+        // A refusal by an ACL rule concerns one name. After any other error the connection may carry other
+        // names than the client believes.
         if (error instanceof ConnectionError || isRetryableError(error)) {
           listener.failed(error);
           ended();

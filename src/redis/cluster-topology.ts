@@ -4,43 +4,39 @@ import { ConnectionError } from '../internal/errors.js';
 import { type ClusterClientAdapter, ClusterNode, sleep, withNodeTimeout } from './cluster-node.js';
 import { SlotMap } from './cluster-slots.js';
 
-/** How long a node may take to reply to CLUSTER SLOTS, in ms, before another is asked. */
+/** Time for a reply to CLUSTER SLOTS, in ms, before another node is asked. */
 const REFRESH_TIMEOUT = 500;
-/** Minimum time between two refreshes, in ms. */
+/** In ms. */
 const MIN_REFRESH_INTERVAL = 50;
-/** Time between periodic refreshes, in ms. Without traffic, subscribers notice a failover only by these. */
+/** In ms. Without traffic, subscribers notice a failover only by these. */
 const REFRESH_INTERVAL = 3_000;
-/** How long a failed node is suspect and asked last, in ms. */
+/** Time in ms during which a failed node is asked last. */
 const SUSPECT_PERIOD = 5_000;
-/** How long an unreachable node is not connected to again, in ms. */
+/** In ms. */
 const REOPEN_DELAY = 50;
-/** Delay between attempts to find any node, in ms: of the first retry, and at most. */
+/** In ms. */
 const FIRST_DISCOVERY_DELAY = 50;
 const MAX_DISCOVERY_DELAY = 2_000;
 
-/** Events of a {@link ClusterTopology}. */
 export interface ClusterTopologyEvents {
-  /** The slot map has changed. */
   changed(map: SlotMap): void;
   /** The map contains a node that the previous map did not. */
   returned(): void;
   /** A node replies, after none did. */
   reachable(): void;
-  /** No node replies. */
   unreachable(cause: Error): void;
 }
 
 /**
- * The slot map, and a connection for commands to each master. Client libraries keep slot maps too, but
- * none detects a frozen node, and some do not detect a dead one.
+ * The slot map, and a connection for commands to each master. No client library detects a frozen node, and
+ * some miss a dead one.
  */
 export class ClusterTopology {
   readonly #client: ClusterClientAdapter;
   readonly #events: ClusterTopologyEvents;
   readonly #nodes = new Map<string, ClusterNode>();
-  /** Time of each node's last failure. */
   readonly #failedAt = new Map<string, number>();
-  /** Every node ever seen: after an outage any of them may be the first to reply. */
+  /** After an outage any node may be the first to reply. */
   readonly #known = new Set<string>();
   #map: SlotMap | undefined;
   #refreshing: Promise<boolean> | undefined;
@@ -54,22 +50,20 @@ export class ClusterTopology {
     this.#events = events;
   }
 
-  /** The latest map; undefined until a node has replied. */
   get map(): SlotMap | undefined {
     return this.#map;
   }
 
-  /** True while the map is known and a node replies. */
+  /** The map is known and a node replies. */
   get ready(): boolean {
     return this.#reachable && !this.#closed;
   }
 
-  /** True once `close` was called. */
   get closed(): boolean {
     return this.#closed;
   }
 
-  /** Refreshes until a node has replied or `done` returns true. */
+  /** Ends when a node has replied or `done` returns true. */
   async discover(done: () => boolean): Promise<void> {
     for (let attempt = 0; !this.#closed && !done(); attempt++) {
       if (await this.refresh()) return;
@@ -77,7 +71,7 @@ export class ClusterTopology {
     }
   }
 
-  /** The connection to the node at `address`; opened if necessary. */
+  /** Opens the connection if necessary. */
   node(address: string): ClusterNode {
     const known = this.#nodes.get(address);
     if (known !== undefined) return known;
@@ -100,23 +94,22 @@ export class ClusterTopology {
     return node;
   }
 
-  /** The node at `address` failed: prefer others for a while. */
+  /** Prefers other nodes for a while. */
   suspect(address: string): void {
     this.#failedAt.set(address, performance.now());
   }
 
-  /** A master that is expected to reply; another than `not` if there is one. */
+  /** A master that is expected to reply; not `not` if there is another. */
   pick(not?: string): string | undefined {
     const masters = this.#map?.masters ?? [];
     const others = masters.filter((address) => address !== not);
     const healthy = others.filter((address) => this.isHealthy(address));
     if (healthy.length > 0) return healthy[Math.floor(systemClock.random() * healthy.length)];
-    // The one that failed longest ago; a node that fails again moves to the end.
     const byLastFailure = (a: string, b: string) => this.#lastFailure(a) - this.#lastFailure(b);
     return (others.length > 0 ? others : [...masters]).sort(byLastFailure)[0];
   }
 
-  /** True for a master that has not failed lately, or has replied since. */
+  /** The master has not failed lately, or has replied since. */
   isHealthy(address: string): boolean {
     if (this.#map?.masters.includes(address) !== true) return false;
     const failedAt = this.#lastFailure(address);
@@ -127,7 +120,6 @@ export class ClusterTopology {
     );
   }
 
-  /** Whether the node at `address` replies to PING. */
   async ping(address: string): Promise<boolean> {
     try {
       await withNodeTimeout(REFRESH_TIMEOUT, `PING at ${address}`, this.node(address).execute([['PING']]));
@@ -137,10 +129,7 @@ export class ClusterTopology {
     }
   }
 
-  /**
-   * Reads the slot map, from the node at `from` if given; resolves with false when no node replied. Calls
-   * during a refresh share its result.
-   */
+  /** Asks `from` first; resolves with false when no node replied. Calls during a refresh share its result. */
   refresh(from?: string): Promise<boolean> {
     this.#refreshing ??= this.#refreshSoon(from).finally(() => {
       this.#refreshing = undefined;
@@ -189,19 +178,18 @@ export class ClusterTopology {
     const was = this.#reachable;
     this.#reachable = false;
     this.#events.unreachable(cause);
-    // Without this, no caller may notice that the nodes are back.
+    // Otherwise no caller may notice that the nodes are back.
     if (was && !this.#closed) void this.discover(() => this.#reachable);
     return false;
   }
 
-  /** The nodes to ask, the most promising first. */
   #candidates(from: string | undefined): string[] {
     const { masters = [], nodes = [] } = this.#map ?? {};
     const open = masters.filter((address) => this.#nodes.has(address));
     const all = new Set([...open, ...masters, ...nodes, ...this.#client.addresses(), ...this.#known]);
     const now = performance.now();
     const good = [...all].filter((address) => now - this.#lastFailure(address) > SUSPECT_PERIOD);
-    // Random, to spread the load and so that one node's wrong reply is not used forever.
+    // Random, to spread the load and not to trust one node's wrong reply forever.
     const first = Math.floor(systemClock.random() * Math.min(open.length, good.length));
     good.unshift(...good.splice(first, 1));
     // Those that failed longest ago come first.

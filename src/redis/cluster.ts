@@ -15,12 +15,11 @@ import {
   type SubscriptionKind,
 } from './driver.js';
 
-/** How long a first subscription waits for a node, in ms. */
+/** In ms. */
 const CONNECT_TIMEOUT = 2_000;
 
 /**
- * Drives a Redis Cluster through our own connections, one to each master. The user's client provides
- * their options and the first addresses.
+ * Uses our own connections, one to each master. The user's client provides options and the first addresses.
  */
 export class ClusterDriver implements Driver {
   readonly client: string;
@@ -32,7 +31,7 @@ export class ClusterDriver implements Driver {
   readonly #router: ClusterRouter;
   #listener: DriverListener | undefined;
   #subscriber: ClusterSubscriber | undefined;
-  /** Whether the servers have SSUBSCRIBE; assumed until one has been asked. */
+  /** SSUBSCRIBE is available; assumed until a server has answered. */
   #sharded = true;
   #askedSharded = false;
   #lastError: Error | undefined;

@@ -1,11 +1,10 @@
 import { ConnectionError } from '../internal/errors.js';
 
-/** Called on every change of a {@link ConnectionState}. */
 export type StateListener = (state: 'ready' | 'lost' | 'ended', cause?: Error) => void;
 
 /**
- * The state of one connection, kept by its adapter. Commands in progress are rejected as soon as it
- * breaks: client libraries keep them pending, some forever, and some send them again later.
+ * Kept by a client's adapter. Commands in progress are rejected when the connection breaks: client libraries
+ * keep them pending, some forever, and some send them again later.
  */
 export class ConnectionState {
   readonly #client: string;
@@ -20,38 +19,35 @@ export class ConnectionState {
     this.#client = client;
   }
 
-  /** True while commands are sent at once. */
   get ready(): boolean {
     return this.#state === 'ready';
   }
 
-  /** True once the client has stopped reconnecting. */
+  /** The client has stopped reconnecting. */
   get ended(): boolean {
     return this.#state === 'ended';
   }
 
-  /** True once the owner of the client has closed it, until the owner connects it again: we must not. */
+  /** Only the owner may connect the client again. */
   get closedByOwner(): boolean {
     return this.#closedByOwner;
   }
 
-  /** The latest error, while there is no connection. */
+  /** Undefined while connected. */
   get lastError(): Error | undefined {
     return this.#lastError;
   }
 
-  /** Sets the listener of state changes. */
   attach(listener: StateListener): void {
     this.#listener = listener;
   }
 
-  /** The client emitted an error: the reason of a loss that follows or lasts. */
+  /** The reason of a loss that follows or lasts. */
   setError(error: unknown): void {
     this.#lastError = error instanceof Error ? error : new Error(String(error));
     if (this.#state !== 'ready') this.#listener?.('lost', this.#lastError);
   }
 
-  /** The connection can be used. */
   up(): void {
     if (this.#state === 'ready') return;
     this.#state = 'ready';
@@ -62,7 +58,7 @@ export class ConnectionState {
     this.#listener?.('ready');
   }
 
-  /** The connection broke; the client is reconnecting. */
+  /** The client is reconnecting. */
   down(): void {
     if (this.#state === 'ended') return;
     const previous = this.#state;
@@ -71,7 +67,7 @@ export class ConnectionState {
     if (previous === 'ready') this.#listener?.('lost', this.#lastError);
   }
 
-  /** The connection is closed, and the client does not reconnect. */
+  /** The client does not reconnect. */
   end(): void {
     if (this.#state === 'ended') return;
     this.#state = 'ended';
@@ -82,7 +78,6 @@ export class ConnectionState {
     this.#listener?.('ended', this.#lastError);
   }
 
-  /** The owner has closed the client. */
   endByOwner(): void {
     if (this.#state === 'ended') return;
     this.#closedByOwner = true;
@@ -90,14 +85,13 @@ export class ConnectionState {
     this.end();
   }
 
-  /** The error of a call that was not sent. */
   createOfflineError(): ConnectionError {
     const why = this.#state === 'ended' ? 'is closed' : 'is not connected';
     const reason = this.#lastError === undefined ? '' : `: ${this.#lastError.message}`;
     return new ConnectionError(`the ${this.#client} client ${why}${reason}`, { cause: this.#lastError });
   }
 
-  /** Resolves when the connection is ready; rejects when the client stops reconnecting. */
+  /** Rejects when the client stops reconnecting. */
   whenReady(): Promise<void> {
     if (this.#state === 'ready') return Promise.resolve();
     if (this.#closedByOwner) return Promise.reject(this.createOfflineError());
@@ -105,7 +99,7 @@ export class ConnectionState {
     return new Promise((resolve, reject) => this.#waiting.add({ resolve, reject }));
   }
 
-  /** Settles as `work` does, or rejects with outcome `unknown` as soon as the connection breaks. */
+  /** Rejects with outcome `unknown` as soon as the connection breaks. */
   track<T>(work: Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       this.#pending.add(reject);

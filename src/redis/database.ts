@@ -1,10 +1,10 @@
-/** The places where the clients and their clusters keep the number of their logical database. */
+/** The database in clients and clusters. */
 interface ClientWithDatabase {
   options?: { database?: unknown; db?: unknown; redisOptions?: { db?: unknown } };
   _options?: { defaults?: { database?: unknown } };
 }
 
-/** The logical database that `client` is configured for. A later SELECT is not seen. */
+/** As configured: a later SELECT is ignored. */
 export function databaseOf(client: object): number {
   const { options, _options } = client as ClientWithDatabase;
   const configured = [
@@ -21,8 +21,8 @@ export function databaseOf(client: object): number {
 }
 
 /**
- * What names of channels carry so that two logical databases of one server never receive each other's messages:
- * unlike keys, channels belong to the server. Empty for database 0.
+ * Part of channel names, so that two logical databases never receive each other's messages: channels belong
+ * to the server. Empty for database 0.
  */
 export function databaseSuffix(database: number | undefined): string {
   return database === undefined || database === 0 ? '' : `@${database}`;

@@ -30,7 +30,7 @@ export type RedisClient =
   | IoredisMockClient
   | Driver;
 
-/** The driver for `client`, recognised by its shape because bundlers and wrappers change class names. */
+/** Tests the shape, because bundlers and wrappers change class names. */
 export function driverFor(client: RedisClient): Driver {
   if (typeof client !== 'object' || client === null) throw unsuitable(client);
   assertNoKeyPrefix(client);
@@ -52,7 +52,7 @@ function unsuitable(value: unknown): InvalidArgumentError {
   return new InvalidArgumentError('redis', `${describeUnsuitable(value)}; ${SUITABLE}`);
 }
 
-/** What was given instead of a client, with its class and version if they can be told. */
+/** Includes class and version if known. */
 function describeUnsuitable(value: unknown): string {
   if (value === undefined || value === null) return 'is missing';
   if (typeof value === 'string') return 'is a string';
@@ -73,7 +73,7 @@ function describeUnsuitable(value: unknown): string {
     : `is of class ${name}, which is no client that rollcall knows`;
 }
 
-/** Whether `value` looks like a Redis client, suitable or not. */
+/** Also true for unsupported clients. */
 export function looksLikeClient(value: unknown): boolean {
   if (typeof value !== 'object' || value === null || 'redis' in value) return false;
   const client = value as Record<string, unknown>;
@@ -92,7 +92,7 @@ function isDriver(value: object): value is Driver {
   );
 }
 
-/** The places where the clients, their clusters and sentinels store it. */
+/** The prefix in clients, clusters and sentinels. */
 interface ClientWithKeyPrefix {
   options?: { keyPrefix?: unknown; redisOptions?: { keyPrefix?: unknown } };
   _options?: { keyPrefix?: unknown; defaults?: { keyPrefix?: unknown } };

@@ -1,13 +1,12 @@
 /** The kind of a subscription in Redis: a classic channel, a glob pattern, or a sharded channel. */
 export type SubscriptionKind = 'channel' | 'pattern' | 'sharded';
 
-/** All subscription kinds. */
 export const SUBSCRIPTION_KINDS = ['channel', 'pattern', 'sharded'] as const;
 
 /** The payload of a message: text, or bytes if the subscription asked for bytes. */
 export type Payload = string | Buffer;
 
-/** A command as it is sent: its name, then its arguments. */
+/** A command's name, then its arguments. */
 export type PlainCommand = readonly [name: string, ...args: Payload[]];
 
 /** A Lua script and its digest. */
@@ -20,7 +19,7 @@ export interface Script {
   readonly sha: string;
 }
 
-/** A call of a script; the driver makes sure that the server has the script. */
+/** A call of a script. The driver makes sure that the server has the script. */
 export interface ScriptCall {
   /** The script to run. */
   readonly script: Script;
@@ -53,8 +52,8 @@ export interface DriverSubscribeOptions {
 }
 
 /**
- * What a client and its server can do. A missing capability is replaced by the next best way, or the call
- * is refused with an `UnsupportedError`; it is never silently skipped.
+ * Capabilities of a client and its server. rollcall uses the next best way without one, or refuses the call
+ * with an `UnsupportedError`.
  */
 export interface Capabilities {
   /** Scripts can run inside MULTI. Otherwise they are sent after the transaction, one by one. */
@@ -86,7 +85,7 @@ export const ALL_CAPABILITIES: Capabilities = {
 
 /** Events of a driver. The functions never throw. */
 export interface DriverListener {
-  /** A message; `name` is the subscribed name: the channel itself, or the pattern that it matched. */
+  /** `name` is the subscribed name: the channel, or the pattern that it matched. */
   message(kind: SubscriptionKind, name: string, channel: string, payload: Payload): void;
   /**
    * The connection for commands. `ready`: commands are sent at once. `lost`: the client is reconnecting.
@@ -94,15 +93,15 @@ export interface DriverListener {
    */
   connection(state: 'ready' | 'lost' | 'ended', cause?: Error): void;
   /**
-   * These names are no longer subscribed, without an `unsubscribe`: their connection is lost, or their slot
-   * has moved. Names whose first SUBSCRIBE is in progress are not included: that call rejects, unless the
-   * driver itself retries it at another node.
+   * These names lost their subscription without an `unsubscribe`: the connection broke, or their slot moved.
+   * Excludes names whose first SUBSCRIBE is in progress: that call rejects, unless the driver retries it at
+   * another node.
    */
   dropped(kind: SubscriptionKind, names: readonly string[], cause: Error): void;
   /**
-   * A node has joined the Cluster or returned to it. A node that was replaced while it was frozen or
-   * partitioned may, before it learned of that, have run commands that were still waiting in its socket; what
-   * it published to a sharded channel did not reach the subscribers at its successor.
+   * A node has joined the Cluster or returned to it. A node that was replaced while frozen or partitioned may
+   * have run commands that waited in its socket. Its messages on sharded channels did not reach the
+   * subscribers at its successor.
    */
   nodeReturned?(): void;
 }
@@ -117,8 +116,8 @@ export interface Driver {
   /** What this client and topology can do. */
   readonly capabilities: Capabilities;
   /**
-   * The logical database (SELECT) of the connection. MUST NOT change. rollcall's own channels carry it unless it is 0,
-   * because channels belong to the server and not to a database. @default 0
+   * The logical database (SELECT) of the connection. MUST NOT change. rollcall's own channels carry it unless
+   * it is 0, because channels belong to the server, not to a database. @default 0
    */
   readonly database?: number;
   /** True while a command would be sent at once. */
@@ -128,34 +127,34 @@ export interface Driver {
   attach(listener: DriverListener): void;
 
   /**
-   * Connects the connection for commands, unless its owner has done so.
-   *
-   * MUST resolve only when commands can be sent. MUST wait while the client retries by its own policy,
-   * and reject when the client stops retrying. MUST be callable again after a rejection.
+   * Connects the connection for commands, unless its owner has done so. MUST resolve only when commands can
+   * be sent, wait while the client retries by its own policy, and reject when the client stops retrying. MUST
+   * be callable again after a rejection.
    */
   connect(): Promise<void>;
 
   /**
-   * Sends all commands at once, in order, and resolves with one reply each; the reply of a refused command
-   * is an `Error`.
+   * Sends all commands at once, in order; resolves with one reply each. The reply of a refused command is an
+   * `Error`.
    *
-   * MUST reject with a `ConnectionError` whose `outcome` is `failed`, sending nothing, while the
-   * connection is not ready: without an offline queue nothing executes long after its caller timed out.
-   * MUST reject with `outcome: 'unknown'` as soon as the connection breaks before the replies arrive.
-   * MUST reject with a `CommandError` when a transaction was discarded as a whole.
-   * MUST run scripts that the server has forgotten (SCRIPT FLUSH, failover) without the caller noticing. It
-   * MAY run an atomic batch twice for that, so batches with scripts must be idempotent.
+   * MUST reject with a `ConnectionError` with `outcome: 'failed'`, sending nothing, while the connection is
+   * not ready: an offline queue would run commands long after the caller timed out. MUST reject with
+   * `outcome: 'unknown'` as soon as the connection breaks before the replies. MUST reject with a
+   * `CommandError` when a whole transaction was discarded.
+   *
+   * MUST reload scripts that the server has forgotten (SCRIPT FLUSH, failover). It MAY run an atomic batch
+   * twice for that, so batches with scripts must be idempotent.
    */
   execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]>;
 
   /**
-   * Subscribes; resolves when Redis has confirmed every name. The first call opens the connection.
+   * Resolves when Redis has confirmed every name. The first call opens the connection. The caller never has
+   * two commands in progress for one name. The caller MAY subscribe a name again to receive bytes from then
+   * on; no message may be lost.
    *
-   * The caller never has two commands in progress for one name. It MAY call again for subscribed names to
-   * receive their payloads as bytes from then on, without losing a message. MUST reject with a
-   * `ConnectionError` when connecting fails or the connection breaks before the confirmation, and with a
+   * MUST reject with a `ConnectionError` when connecting fails or the connection breaks first, and with a
    * `CommandError` when Redis refuses. MUST NOT subscribe these names later by itself, nor those of
-   * `dropped`: the caller decides when to subscribe again.
+   * `dropped`: the caller decides when.
    */
   subscribe(
     kind: SubscriptionKind,
@@ -164,21 +163,21 @@ export interface Driver {
   ): Promise<void>;
 
   /**
-   * Unsubscribes; resolves when Redis has confirmed. When the connection breaks first it MUST
-   * resolve too, because the server forgets the names with the connection.
+   * Resolves when Redis has confirmed. MUST resolve too when the connection breaks first, because the server
+   * forgets the names with the connection.
    */
   unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void>;
 
   /**
-   * Closes the connection that carries subscriptions of `kind`, because it is dead even if the client has
-   * not noticed; of several connections, the one that carries `name`. MUST report all its names by
-   * `dropped` at once; MUST NOT wait for the peer.
+   * Closes the connection that carries subscriptions of `kind`; of several, the one that carries `name`. It is
+   * dead, even if the client has not noticed.
+   * MUST report all its names by `dropped` at once; MUST NOT wait for the peer.
    */
   resetSubscriptions(kind: SubscriptionKind, cause: Error, name: string): void;
 
   /**
-   * Channel names that begin with `base`, one per connection that carries sharded subscriptions: a message
-   * published to a name arrives by that connection. MAY be left out if there is only one connection.
+   * Channel names that begin with `base`, one per connection with sharded subscriptions: a message published
+   * to a name arrives by that connection. MAY be left out with one connection only.
    */
   probeChannels?(base: string): readonly string[];
 
@@ -186,7 +185,6 @@ export interface Driver {
   close(): Promise<void>;
 }
 
-/** True for a script call, false for a plain command. */
 export function isScriptCall(command: Command): command is ScriptCall {
   return 'script' in command;
 }

@@ -24,7 +24,7 @@ export interface IoredisClusterClient {
 
 type Node = IoredisLike & { readonly options: { readonly host?: string; readonly port?: number } };
 
-/** The part of the client that this adapter uses. Declared here because the client's own types have too many overloads. */
+/** The client's own types have too many overloads. */
 interface IoredisClusterLike {
   readonly isCluster: boolean;
   readonly status: string;
@@ -35,16 +35,14 @@ interface IoredisClusterLike {
   off(event: string, listener: (...args: never[]) => void): void;
 }
 
-/** How often to check whether the client has made its first node client, in ms: there is no event. */
+/** In ms: the client has no event for this. */
 const POLL_INTERVAL = 20;
 
-/** True for an ioredis Cluster client, recognised by its shape. */
 export function isIoredisClusterClient(value: object): value is IoredisClusterClient {
   const client = value as Partial<IoredisClusterLike>;
   return client.isCluster === true && typeof client.nodes === 'function';
 }
 
-/** Adapter of an ioredis Cluster client for {@link ClusterClientAdapter}. */
 export class IoredisCluster implements ClusterClientAdapter {
   readonly client = 'ioredis';
   readonly database: number;
@@ -53,7 +51,7 @@ export class IoredisCluster implements ClusterClientAdapter {
     this.#lastError = error;
   };
   #lastError: unknown;
-  /** Any node client: all have the same options. Kept because the client has none while no node is reachable. */
+  /** Kept because the client has none while no node is reachable. All have the same options. */
   #templateClient: Node | undefined;
 
   constructor(client: IoredisClusterClient) {
@@ -64,7 +62,7 @@ export class IoredisCluster implements ClusterClientAdapter {
 
   async connect(): Promise<void> {
     const { status } = this.#given;
-    // A rejection only means that the first attempt failed; the status is `end` when the client stops trying.
+    // A rejection means that the first attempt failed; the status is `end` when the client stops trying.
     const given = ['wait', 'end', 'close'].includes(status)
       ? this.#given.connect().catch(this.#failed)
       : undefined;

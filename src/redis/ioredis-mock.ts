@@ -31,7 +31,6 @@ export interface IoredisMockClient {
   psubscribe(...args: never[]): unknown;
 }
 
-/** The part of the client that this adapter uses. */
 interface IoredisMockLike {
   connected: boolean;
   connect(): Promise<unknown>;
@@ -56,13 +55,13 @@ const CAPABILITIES: Capabilities = {
   binaryScripts: false,
 };
 
-/** True for an ioredis-mock client, recognised by its shape: no `call`, no `status`. */
+/** Unlike ioredis it has no `call` and no `status`. */
 export function isIoredisMockClient(value: object): value is IoredisMockClient {
   const client = value as Partial<IoredisMockLike> & Record<'call' | 'send' | 'send_command', unknown>;
   return (
     typeof client.psubscribe === 'function' &&
     typeof client.eval === 'function' &&
-    // redis 3, redis-mock and Bun's client look similar, but lack `disconnect` or have commands of their own.
+    // redis 3, redis-mock and Bun's client look similar, but lack `disconnect` or have their own commands.
     typeof client.disconnect === 'function' &&
     typeof client.multi === 'function' &&
     client.send_command === undefined &&
@@ -73,8 +72,8 @@ export function isIoredisMockClient(value: object): value is IoredisMockClient {
 }
 
 /**
- * The mock's TIME combines the seconds and microseconds of two clocks, so it jumps back and forth by up to
- * a second. Scripts get the right time as two more arguments, which this code removes from ARGV.
+ * The mock's TIME combines two clocks and jumps by up to a second. Scripts get the right time as two more
+ * arguments, which this code removes from ARGV.
  */
 const TIME_SHIM = [
   'local seconds, micros, call = ARGV[#ARGV - 1], ARGV[#ARGV], redis.call',
@@ -88,7 +87,7 @@ function redisTime(): [seconds: string, micros: string] {
   return [String(Math.floor(micros / 1_000_000)), String(micros % 1_000_000)];
 }
 
-/** Drives an ioredis-mock client: the embedded Redis of unit tests and first steps. */
+/** The embedded Redis of unit tests and first steps. */
 export class IoredisMockDriver implements Driver {
   readonly client = 'ioredis-mock';
   readonly capabilities = CAPABILITIES;
@@ -98,7 +97,7 @@ export class IoredisMockDriver implements Driver {
   #subscriber: IoredisMockLike | undefined;
   #listener: DriverListener | undefined;
   #closed = false;
-  /** The subscribed names, and whether their payloads are delivered as bytes. */
+  /** True: payloads as bytes. */
   readonly #confirmed: Record<SubscriptionKind, Map<string, boolean>> = {
     channel: new Map(),
     pattern: new Map(),
@@ -135,7 +134,7 @@ export class IoredisMockDriver implements Driver {
     }
   }
 
-  /** The plain commands in one MULTI; the mock has no `eval` there, so scripts follow one by one. */
+  /** The mock has no `eval` in MULTI, so scripts follow one by one. */
   async #transaction(commands: readonly Command[], buffers: boolean): Promise<Reply[]> {
     const plain = commands.filter((command): command is PlainCommand => !isScriptCall(command));
     const replies = plain.length === 0 ? [] : await this.#multi(plain, buffers);
@@ -166,7 +165,7 @@ export class IoredisMockDriver implements Driver {
     });
   }
 
-  /** The mock's Lua converts everything to text; replies as Buffers are right if they are UTF-8. */
+  /** The mock's Lua converts everything to text; Buffers are right if they are UTF-8. */
   async #eval(call: Extract<Command, { script: unknown }>, buffers: boolean): Promise<Reply> {
     try {
       const { keys, args, script } = call;

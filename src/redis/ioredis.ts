@@ -48,7 +48,7 @@ type CallMethod = 'call' | 'callBuffer';
 type ExecResult = [error: Error | null, reply: Reply];
 type ListenerMap = Record<string, (...args: never[]) => void>;
 
-/** The part of the client that this adapter uses. Declared here because the client's own types have too many overloads. */
+/** The part of the client in use. The client's own types have too many overloads. */
 export interface IoredisLike {
   readonly status: string;
   /** Fields of INFO, read by the client's own check that the server is ready. */
@@ -64,14 +64,12 @@ export interface IoredisLike {
   duplicate(options: Record<string, unknown>): IoredisLike;
   call(name: string, ...args: Payload[]): Promise<Reply>;
   callBuffer(name: string, ...args: Payload[]): Promise<Reply>;
-  /** The socket, while there is one. */
   readonly stream?: { cork?(): void; uncork?(): void } | null;
   multi(commands: (readonly Payload[])[]): { exec(): Promise<ExecResult[] | null> };
   on(event: string, listener: (...args: never[]) => void): void;
   off(event: string, listener: (...args: never[]) => void): void;
 }
 
-/** True for an ioredis client, recognised by its shape. */
 export function isIoredisClient(value: object): value is IoredisClient {
   const client = value as Partial<IoredisLike> & { psubscribe?: unknown };
   return (
@@ -82,7 +80,7 @@ export function isIoredisClient(value: object): value is IoredisClient {
   );
 }
 
-/** Updates `state` from the client's events until the returned function is called. */
+/** Runs until the returned function is called. */
 function trackConnectionState(client: IoredisLike, state: ConnectionState, monitor: RoleMonitor): () => void {
   const lost = (change: () => void) => () => {
     monitor.handleLost();
@@ -101,8 +99,7 @@ function trackConnectionState(client: IoredisLike, state: ConnectionState, monit
 }
 
 /**
- * Whether the client's policy is to reconnect. A client with such a policy emits `end` only if its owner has
- * closed it; there is no other sign of that.
+ * True if the client's policy is to reconnect. Such a client emits `end` only when its owner has closed it.
  */
 function wouldReconnect({ options }: IoredisLike): boolean {
   const policy = options?.sentinels ? options.sentinelRetryStrategy : options?.retryStrategy;
@@ -110,13 +107,10 @@ function wouldReconnect({ options }: IoredisLike): boolean {
 }
 
 /**
- * Drives an ioredis client, also one with sentinels: a duplicate of it asks them for the master, so each
- * new subscribing connection finds the current master.
- *
- * Limits of the client: its own connection, which commands use, stays at a frozen master until that is
- * resumed and demoted, unless the client was made with `failoverDetector: true`. After a failover by
- * command it writes to the old master until the sentinels demote that, about a second later; those writes
- * are acknowledged, and lost.
+ * Drives an ioredis client, also with sentinels: each duplicate asks them for the current master.
+ * Limits: the user's client stays at a frozen master until that is resumed and demoted, unless created with
+ * `failoverDetector: true`. After a failover by command it writes to the old master for about a second, until
+ * the sentinels demote it; those writes are acknowledged and lost.
  */
 export class IoredisDriver implements Driver {
   readonly client = 'ioredis';
@@ -129,7 +123,7 @@ export class IoredisDriver implements Driver {
   readonly #monitor: RoleMonitor;
   readonly #untrack: () => void;
   #classic: Subscriber | undefined;
-  /** Separate from `#classic`: classic and sharded subscriptions on one ioredis connection lose messages. */
+  /** Separate, because classic and sharded subscriptions on one ioredis connection lose messages. */
   #sharded: Subscriber | undefined;
   #closed = false;
 
@@ -219,7 +213,7 @@ export class IoredisDriver implements Driver {
 
 /**
  * Corks the socket so that all commands are one write: ioredis writes once per command, which costs Redis
- * more than the commands do. The client's own pipeline costs a promise chain per command.
+ * more than the commands. The client's pipeline costs a promise chain per command.
  */
 function pipeline(
   client: IoredisLike,
@@ -228,8 +222,8 @@ function pipeline(
 ): Promise<Reply[]> {
   const call: CallMethod = buffers ? 'callBuffer' : 'call';
   const { stream, options } = client;
-  // Under auto-pipelining the client makes text of replies that are to be Buffers. The option is read
-  // during the call, so the user's own commands are not affected.
+  // Auto-pipelining turns Buffer replies into text. The client reads the option during the call, so the
+  // user's commands are not affected.
   const autoPipelining = options?.enableAutoPipelining === true;
   if (autoPipelining) options.enableAutoPipelining = false;
   if (commands.length > 1) stream?.cork?.();
@@ -257,7 +251,7 @@ async function connectClient(client: IoredisLike, state: ConnectionState): Promi
   const ready = state.whenReady();
   if (state.closedByOwner) return ready;
   if (client.status === 'wait' || client.status === 'end' || client.status === 'close') {
-    // A rejection only means that the first attempt failed; the client emits `end` when it stops trying.
+    // A rejection means that the first attempt failed; the client emits `end` when it stops trying.
     client.connect().catch((error: unknown) => {
       state.setError(error);
       if (client.status === 'end') state.end();
@@ -266,16 +260,13 @@ async function connectClient(client: IoredisLike, state: ConnectionState): Promi
   await ready;
 }
 
-/** Names per SUBSCRIBE. Redis takes any number, but is blocked while it handles one command. */
+/** Names per SUBSCRIBE: one command blocks Redis while it runs. */
 const NAMES_PER_COMMAND = 1000;
 
 const SUBSCRIBE = { channel: 'subscribe', pattern: 'psubscribe', sharded: 'ssubscribe' } as const;
 const UNSUBSCRIBE = { channel: 'unsubscribe', pattern: 'punsubscribe', sharded: 'sunsubscribe' } as const;
 
-/**
- * A duplicate of `client` that never reconnects, connected to `target` or to where the client connects.
- * With sentinels it asks them for the master, so each new duplicate finds the current master.
- */
+/** A duplicate that never reconnects. With sentinels it asks them for the current master. */
 function duplicateWithoutReconnect(
   client: IoredisLike,
   listener: CommandConnectionListener,
@@ -299,7 +290,7 @@ function duplicateWithoutReconnect(
   return connection;
 }
 
-/** A connection for commands to `target`, with the options of `client`, that never reconnects. */
+/** Never reconnects. */
 export function createCommandConnection(
   client: IoredisLike,
   listener: CommandConnectionListener,
@@ -317,7 +308,6 @@ export function createCommandConnection(
   };
 }
 
-/** A duplicate of `client` for subscribing. */
 export function createPubSubConnection(
   client: IoredisLike,
   listener: PubSubConnectionListener,
@@ -339,8 +329,8 @@ export function createPubSubConnection(
     pattern: new Set(),
     sharded: new Set(),
   };
-  // The client decodes every message to text while a listener for text exists, and emits bytes as well
-  // once a listener for bytes exists. To avoid both, there are listeners for one of the two only.
+  // A listener for text makes the client decode every message; one for bytes makes it emit bytes as well. So
+  // only one of the two has listeners.
   let bytes = false;
   const textListeners: ListenerMap = {
     message: (channel: string, payload: string) => listener.message('channel', channel, channel, payload),

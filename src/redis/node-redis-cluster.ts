@@ -31,7 +31,7 @@ interface NodeRedisClusterNode {
   readonly client?: NodeRedisLike | undefined;
 }
 
-/** The part of the client that this adapter uses. Declared here because the client's own generic types are impractical to reference. */
+/** The client's generic types are impractical to reference. */
 interface NodeRedisClusterLike {
   readonly isOpen: boolean;
   readonly masters: readonly NodeRedisClusterNode[];
@@ -46,10 +46,9 @@ interface NodeRedisClusterLike {
   listenerCount(event: string): number;
 }
 
-/** How often to check whether the client has found its nodes, in ms: there is no event. */
+/** In ms: the client has no event for this. */
 const POLL_INTERVAL = 20;
 
-/** True for a node-redis Cluster client, recognised by its shape. */
 export function isNodeRedisClusterClient(value: object): value is NodeRedisClusterClient {
   const client = value as Partial<NodeRedisClusterLike> & { slots?: unknown; withCommandOptions?: unknown };
   return (
@@ -61,19 +60,18 @@ export function isNodeRedisClusterClient(value: object): value is NodeRedisClust
   );
 }
 
-/** Adapter of a node-redis Cluster client for {@link ClusterClientAdapter}. */
 export class NodeRedisCluster implements ClusterClientAdapter {
   readonly client = 'node-redis';
   readonly database: number;
   readonly #given: NodeRedisClusterLike;
   readonly #untrack: () => void;
-  /** Any node client: all have the same options. */
+  /** All node clients have the same options. */
   #templateClient: NodeRedisLike | undefined;
 
   constructor(client: NodeRedisClusterClient) {
     this.#given = client as unknown as NodeRedisClusterLike;
     this.database = databaseOf(client);
-    // Without a listener for `error`, the first failure to find a node would end the process.
+    // Without a listener for `error`, a failure would end the process.
     this.#untrack = addListeners(this.#given, [['error', () => {}]]);
   }
 

@@ -39,39 +39,36 @@ export interface NodeRedisSentinelClient {
   getMasterNode(...args: never[]): unknown;
 }
 
-/** The part of the client that this adapter uses. Declared here because the client's own generic types are impractical to reference. */
+/** The client's generic types are impractical to reference. */
 interface NodeRedisSentinelLike {
   readonly isOpen: boolean;
   connect(): Promise<unknown>;
   acquire(): Promise<unknown>;
-  /** The address of the master; undefined while the client looks for it. */
+  /** Undefined while the client looks for the master. */
   getMasterNode(): ConnectionTarget | undefined;
   readonly isReady?: boolean;
-  /** Undocumented, but in both versions the only access to the client of the master. */
+  /** Undocumented, but the only access to the master's client in both versions. */
   _execute?(readonly: boolean, use: (client: NodeRedisLike) => Promise<void>): Promise<void>;
   on(event: string, listener: (...args: unknown[]) => void): void;
   off(event: string, listener: (...args: unknown[]) => void): void;
   listenerCount(event: string): number;
 }
 
-/** Delay between attempts to find the master, in ms: of the first retry, and at most. */
+/** In ms. */
 const FIRST_RETRY_DELAY = 50;
 const MAX_RETRY_DELAY = 500;
-/** How long a first subscription waits for the master to be found, in ms. */
+/** Limit for a first subscription, in ms. */
 const FIND_MASTER_TIMEOUT = 2_000;
 
-/** True for a node-redis Sentinel client, recognised by its shape. */
 export function isNodeRedisSentinelClient(value: object): value is NodeRedisSentinelClient {
   const client = value as Partial<NodeRedisSentinelLike>;
   return typeof client.acquire === 'function' && typeof client.getMasterNode === 'function';
 }
 
 /**
- * Drives a node-redis Sentinel client: the client finds the master, and we open our own connections to
- * it. The client's own methods would send a command again that may have run already.
- *
- * No client can prevent this: a failover by command leaves the old master writable for about a second,
- * until the sentinels demote it. Those writes are acknowledged, and lost.
+ * The client finds the master, and we open our own connections to it, because the client's methods would
+ * repeat a command that may have run. No client can prevent this: a failover by command leaves the old master
+ * writable for about a second, and those writes are acknowledged and lost.
  */
 export class NodeRedisSentinelDriver implements Driver {
   readonly client = 'node-redis';
@@ -80,9 +77,8 @@ export class NodeRedisSentinelDriver implements Driver {
   readonly #given: NodeRedisSentinelLike;
   readonly #state = new ConnectionState('node-redis sentinel');
   readonly #untrack: () => void;
-  /** The client's first client of a master: its options are used to connect. */
+  /** Its options are used to connect. */
   #templateClient: NodeRedisLike | undefined;
-  /** Our connection for commands. */
   #node: ClusterNode | undefined;
   #subscriber: Subscriber | undefined;
   #searching: Promise<void> | undefined;
@@ -97,7 +93,7 @@ export class NodeRedisSentinelDriver implements Driver {
     }
     this.#untrack = addListeners(this.#given, [
       ['topology-change', (event) => this.#handleTopologyChange(event as { type?: string })],
-      // Without a listener for `error`, the first failure to find the master would end the process.
+      // Without a listener for `error`, a failure would end the process.
       ['error', (error) => (this.#state.ready ? undefined : this.#state.setError(error))],
     ]);
   }
@@ -115,7 +111,7 @@ export class NodeRedisSentinelDriver implements Driver {
     if (this.#closed) throw this.#state.createOfflineError();
     if (this.ready) return;
     const ready = this.#state.whenReady();
-    // It was open once: its owner has closed it.
+    // It was open before: its owner has closed it.
     if (!this.#given.isOpen && this.#templateClient !== undefined) {
       this.#state.endByOwner();
       return ready;
@@ -174,7 +170,7 @@ export class NodeRedisSentinelDriver implements Driver {
     this.#node?.destroy(new ConnectionError('the node-redis sentinel driver is closed'));
   }
 
-  /** The sentinels announce another master. The old one may be frozen, or not know it yet. */
+  /** The old master may be frozen, or not know of the new one yet. */
   #handleTopologyChange({ type }: { type?: string }): void {
     if (type !== 'MASTER_CHANGE' || this.#node === undefined) return;
     const cause = new ConnectionError('the sentinels announce another master');
@@ -182,7 +178,7 @@ export class NodeRedisSentinelDriver implements Driver {
     this.#subscriber?.reset(cause);
   }
 
-  /** The node refuses commands because it is a replica now: look for the new master. */
+  /** The node is a replica now. */
   #handleDemotion(node: ClusterNode, cause: Error): void {
     if (/^(?:READONLY|MASTERDOWN)/.test(cause.message)) node.destroy(cause);
   }
@@ -212,8 +208,8 @@ export class NodeRedisSentinelDriver implements Driver {
   }
 
   /**
-   * Called once, and only while the client is ready: without a master, `_execute` retries so often that it
-   * blocks the process, in version 5 forever.
+   * Called once, while the client is ready: without a master, `_execute` retries so often that it blocks the
+   * process, in version 5 forever.
    */
   async #findTemplate(): Promise<void> {
     if (this.#templateClient !== undefined) return;
@@ -278,7 +274,7 @@ export class NodeRedisSentinelDriver implements Driver {
 async function assertMaster(node: ClusterNode): Promise<void> {
   const [reply] = await withNodeTimeout(CONNECT_DEADLINE, 'ROLE', node.execute([['ROLE']]));
   const [role] = Array.isArray(reply) ? (reply as readonly Reply[]) : [];
-  // An ACL rule may refuse ROLE; then assume a master.
+  // An ACL rule may refuse ROLE; the server is then taken for a master.
   if (role !== 'master' && !(reply instanceof Error)) {
     throw new ConnectionError(`the node at ${node.address} is no master`);
   }

@@ -71,14 +71,14 @@ interface Multi {
 }
 
 /**
- * Options of our commands. They replace those of the user's client, whose `typeMapping` would change the
- * replies, and whose timer per command costs about 11 µs, more than the command itself.
+ * Options of our commands. The user's `typeMapping` would change the replies, and the timer per command costs
+ * about 11 µs, more than the command.
  */
 const AS_TEXT = { timeout: undefined, typeMapping: {} };
-/** The same, with strings (RESP type "blob string", `$`) returned as Buffers. */
+/** Strings (RESP type `$`) as Buffers. */
 const AS_BUFFERS = { timeout: undefined, typeMapping: { [0x24]: Buffer } };
 
-/** The part of the client that this adapter uses. Declared here because the client's own generic types are impractical to reference. */
+/** The part of the client in use. The client's generic types are impractical to reference. */
 export interface NodeRedisLike {
   readonly isOpen: boolean;
   readonly isReady: boolean;
@@ -100,7 +100,6 @@ export interface NodeRedisLike {
   listenerCount(event: string): number;
 }
 
-/** True for a node-redis client, recognised by its shape. */
 export function isNodeRedisClient(value: object): value is NodeRedisClient {
   const client = value as Partial<NodeRedisLike>;
   return (
@@ -112,10 +111,9 @@ export function isNodeRedisClient(value: object): value is NodeRedisClient {
   );
 }
 
-/** An event that no client emits. */
 const PLACEHOLDER_EVENT = 'rollcall';
 
-/** Updates `state` from the client's events until the returned function is called. */
+/** Runs until the returned function is called. */
 function trackConnectionState(
   client: NodeRedisLike,
   state: ConnectionState,
@@ -123,7 +121,7 @@ function trackConnectionState(
 ): () => void {
   const listeners: [string, (...args: unknown[]) => void][] = [
     ['ready', () => monitor.handleReady()],
-    // Without a listener for `error`, the first lost connection would end the process.
+    // Without a listener for `error`, a lost connection would end the process.
     ['error', (error) => (client.isReady ? undefined : state.setError(error))],
     [
       'reconnecting',
@@ -146,16 +144,15 @@ function trackConnectionState(
   return addListeners(client, listeners);
 }
 
-/** Any event emitter of node-redis. */
 export type EventEmitterLike = Pick<NodeRedisLike, 'on' | 'off' | 'listenerCount'>;
 
-/** Adds listeners to the user's client; the returned function removes them. */
+/** The returned function removes them. */
 export function addListeners(
   client: EventEmitterLike,
   listeners: readonly [string, (...args: unknown[]) => void][],
 ): () => void {
-  // A client inherits its list of listeners from the object that emits. When the last listener is removed,
-  // Node gives the client an empty list of its own, and it receives no event again. So one listener stays.
+  // A client inherits its listeners from the object that emits. Removing the last listener would give the
+  // client its own empty list, and it would receive no event again. So one listener stays.
   if (client.listenerCount(PLACEHOLDER_EVENT) === 0) client.on(PLACEHOLDER_EVENT, () => {});
   for (const [event, listener] of listeners) client.on(event, listener);
   return () => {
@@ -163,14 +160,12 @@ export function addListeners(
   };
 }
 
-/** Drives a node-redis client. */
 export class NodeRedisDriver implements Driver {
   readonly client = 'node-redis';
   readonly capabilities = ALL_CAPABILITIES;
   readonly database: number;
 
   readonly #given: NodeRedisLike;
-  /** The client with our command options. */
   readonly #view: NodeRedisLike;
   readonly #commands = new ConnectionState('node-redis');
   readonly #scripts = new ScriptRunner();
@@ -296,7 +291,7 @@ async function transaction(client: NodeRedisLike, commands: readonly PlainComman
 const UNSUBSCRIBE = { channel: 'unsubscribe', pattern: 'pUnsubscribe', sharded: 'sUnsubscribe' } as const;
 const SUBSCRIBE = { channel: 'subscribe', pattern: 'pSubscribe', sharded: 'sSubscribe' } as const;
 
-/** A duplicate of `client` that never reconnects; `overrides` win over the client's options. */
+/** Never reconnects; `overrides` win over the client's options. */
 function duplicateWithoutReconnect(
   client: NodeRedisLike,
   listener: CommandConnectionListener,
@@ -318,7 +313,7 @@ function duplicateWithoutReconnect(
   return connection;
 }
 
-/** A connection for commands to `target`, with the options of `client`, that never reconnects. */
+/** Never reconnects. */
 export function createCommandConnection(
   client: NodeRedisLike,
   listener: CommandConnectionListener,
@@ -342,7 +337,6 @@ export function createCommandConnection(
   };
 }
 
-/** A duplicate of `client` for subscribing. */
 export function createPubSubConnection(
   client: NodeRedisLike,
   listener: PubSubConnectionListener,
@@ -359,7 +353,7 @@ export function createPubSubConnection(
     });
   }
 
-  // One listener per name and mode, always the same function, because the client keeps listeners in a Set.
+  // One function per mode, because the client keeps listeners in a Set.
   const texts = {
     channel: (payload: Payload, channel: Payload) =>
       listener.message('channel', channel as string, channel as string, payload),
@@ -376,7 +370,7 @@ export function createPubSubConnection(
       listener.message('sharded', name, name, payload);
     },
   };
-  // The client does not pass the matched pattern to the listener, so each pattern has its own listener.
+  // The client does not pass the matched pattern, so each pattern has its own listener.
   const patterns = new Map<string, PayloadListener>();
   const patternListener = (name: string): PayloadListener => {
     let own = patterns.get(name);
@@ -394,7 +388,7 @@ export function createPubSubConnection(
     },
     async connect() {
       await connection.connect();
-      // Only for a single server: in a Cluster a replica receives every message, and has other duties.
+      // Only for a single server: in a Cluster a replica receives every message.
       if (target !== undefined) return;
       const info = await readInfo(connection, IDENTITY_SECTIONS).catch((error: unknown) => {
         // The user may not be allowed to read it.
@@ -408,7 +402,7 @@ export function createPubSubConnection(
     async subscribe(kind, names, binary) {
       if (kind !== 'pattern') {
         await connection[SUBSCRIBE[kind]](names, (binary ? bytes : texts)[kind], binary);
-        // With both modes each message would arrive twice. Removing the text listener sends no command.
+        // With both modes each message would arrive twice. Removing a listener sends no command.
         if (binary) await forget(kind, names, () => texts[kind]);
         return;
       }

@@ -3,17 +3,15 @@ import { CommandError, ConnectionError, isRollcallError, type RollcallError } fr
 import type { Reply } from './driver.js';
 
 /**
- * Error replies of Redis begin with a code in capitals ("ERR …", "OOM …", "NOPERM …"); socket errors of a
- * client do not. The text is tested because the clients' error classes cannot be imported here.
+ * Replies of Redis begin with a code in capitals ("ERR …"); a client's socket errors do not. The clients'
+ * error classes cannot be imported here.
  */
 const SERVER_ERROR = /^[A-Z]{2,}[A-Z0-9_]*(?: |$)/;
 
-/** True for an error reply of the server. */
 export function isServerError(error: unknown): error is Error {
   return error instanceof Error && SERVER_ERROR.test(error.message);
 }
 
-/** Converts what a client rejected with to a rollcall error. */
 export function toRollcallError(cause: unknown): RollcallError {
   if (isRollcallError(cause)) return cause;
   if (isServerError(cause)) return new CommandError(`Redis refused: ${cause.message}`, { cause });
@@ -21,8 +19,8 @@ export function toRollcallError(cause: unknown): RollcallError {
 }
 
 /**
- * Resolves with the replies of `calls`, with an `Error` for each that the server refused; rejects when the
- * connection failed. Written by hand because `catch` and `Promise.all` cost three promises per command.
+ * Resolves with an `Error` for each refused call; rejects when the connection failed. Without `catch` and
+ * `Promise.all`, which cost three promises per command.
  */
 export function settleReplies(calls: readonly Promise<Reply>[]): Promise<Reply[]> {
   return new Promise((resolve, reject) => {

@@ -4,33 +4,30 @@ import type { ConnectionState } from './connection-state.js';
 import type { Reply } from './driver.js';
 import { isServerError } from './replies.js';
 
-/** Time between two checks of the server's role, in ms. */
+/** In ms. */
 const CHECK_INTERVAL = 2_000;
-/** How long the reply to a check may take, in ms; a later reply is ignored. */
+/** In ms; a later reply is ignored. */
 const CHECK_TIMEOUT = 2_000;
-/** Delay before a connection that leads to a replica is made again, in ms: at first, and at most. */
+/** Delay before another attempt after a connection to a replica, in ms. */
 const FIRST_RECONNECT_DELAY = 100;
 const MAX_RECONNECT_DELAY = 1_000;
 
-/** Error replies of a server that is a replica now. */
 const REPLICA_ERROR = /^(?:READONLY|MASTERDOWN)\b/;
 
-/** True for an error reply of a server that is a replica. The command has not run. */
+/** The command has not run. */
 export function isReplicaError(error: unknown): error is Error {
   return error instanceof Error && REPLICA_ERROR.test(error.message);
 }
 
-/** What INFO says of a server; a field is undefined if the server does not report it. */
+/** From INFO; undefined if the server does not report it. */
 export interface ServerIdentity {
   readonly replica: boolean;
-  /** A new one for each process of a server. */
+  /** New for each process of a server. */
   readonly runId: string | undefined;
 }
 
-/** The sections of INFO that {@link parseIdentity} reads. */
 export const IDENTITY_SECTIONS = ['server', 'replication'] as const;
 
-/** Parses the texts of INFO. */
 export function parseIdentity(replies: readonly Reply[]): ServerIdentity {
   const text = replies.map(String).join('\n');
   return {
@@ -41,43 +38,37 @@ export function parseIdentity(replies: readonly Reply[]): ServerIdentity {
 
 const REPLICA = 'the server is a replica, not the master';
 
-/** Throws if the server is a replica. */
 export function assertNotReplica(identity: ServerIdentity): void {
   if (identity.replica) throw new ConnectionError(REPLICA);
 }
 
-/** The connection for commands, as {@link RoleMonitor} needs it. */
 export interface MonitoredConnection {
-  /** Whether the client itself can send commands. */
   isReady(): boolean;
-  /** Sends INFO for these sections. Rejects when Redis refuses or the connection breaks. */
+  /** Rejects when Redis refuses or the connection breaks. */
   info(sections: readonly string[]): Promise<Reply[]>;
-  /** Ends the connection in a way after which the client reconnects by its own policy. */
+  /** The client then reconnects by its own policy. */
   reconnect(): void;
 }
 
-/** Events of a {@link RoleMonitor}. */
 export interface RoleMonitorListener {
-  /** The server is a replica now: subscriptions at it may miss messages. */
+  /** Subscriptions at a replica may miss messages. */
   demoted(cause: Error): void;
   /** The connection leads to the master with this run id. */
   master(runId: string): void;
 }
 
 /**
- * Makes sure that the connection for commands leads to a master.
- *
- * After a planned failover behind a stable address (a managed primary endpoint, a virtual IP, a proxy)
- * the demoted server keeps its connections and goes on to accept PUBLISH, which no client of the new
- * master receives. So the role is checked regularly and after each reconnect, and an error like READONLY
- * tells it as well. A connection to a replica is ended, and made again until it leads to a master.
+ * Keeps the connection for commands at a master. After a planned failover behind a stable address (managed
+ * endpoint, virtual IP, proxy) the demoted server keeps its connections and accepts PUBLISH, which no client
+ * of the new master receives. So the role is checked regularly, after each reconnect, and on errors like
+ * READONLY. A connection to a replica is replaced until it leads to a master.
  */
 export class RoleMonitor {
   readonly #connection: MonitoredConnection;
   readonly #state: ConnectionState;
   readonly #listener: RoleMonitorListener;
   #demoted = false;
-  /** Redis refuses INFO to this user: roles cannot be checked. */
+  /** Redis refuses INFO to this user. */
   #refused = false;
   #runId: string | undefined;
   #wasReady = false;
@@ -96,7 +87,6 @@ export class RoleMonitor {
     return !this.#demoted;
   }
 
-  /** The client has connected, for the first time or again. */
   handleReady(): void {
     const reconnected = this.#wasReady;
     this.#wasReady = true;
@@ -106,13 +96,12 @@ export class RoleMonitor {
     else this.#schedule();
   }
 
-  /** The client has lost its connection. */
   handleLost(): void {
     clearTimeout(this.#timer);
     this.#runId = undefined;
   }
 
-  /** The replies, with a ConnectionError in the place of each that a replica refused. */
+  /** Replaces each refusal of a replica with a ConnectionError. */
   handleReplies(replies: Reply[]): Reply[] {
     const refusal = replies.find(isReplicaError);
     if (refusal === undefined) return replies;
@@ -121,7 +110,7 @@ export class RoleMonitor {
     return replies.map((reply) => (isReplicaError(reply) ? error : reply));
   }
 
-  /** A command was refused because the server is a replica. Returns the error for its caller. */
+  /** Returns the error for the caller. */
   handleRefusal(cause: Error): ConnectionError {
     if (!this.#demoted) this.#demote(new CommandError(`Redis refused: ${cause.message}`, { cause }));
     return new ConnectionError(`the server is a replica now: ${cause.message}`, { cause });
@@ -172,7 +161,7 @@ export class RoleMonitor {
     this.#state.setError(cause);
     this.#state.down();
     if (!known) this.#listener.demoted(cause);
-    // At once the first time. Later attempts wait, because the address may lead to the replica for a while.
+    // Later attempts wait, because the address may lead to the replica for a while.
     const first = this.#attempt === 0 ? 0 : FIRST_RECONNECT_DELAY;
     const delay = first + backoff(systemClock, this.#attempt++, first, MAX_RECONNECT_DELAY);
     clearTimeout(this.#timer);

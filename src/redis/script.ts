@@ -1,23 +1,20 @@
 import { createHash } from 'node:crypto';
 import { type Command, isScriptCall, type PlainCommand, type Reply, type Script } from './driver.js';
 
-/** Makes a {@link Script} of `source`. */
 export function defineScript(name: string, source: string): Script {
   return { name, source, sha: createHash('sha1').update(source).digest('hex') };
 }
 
 /**
- * Sends script calls as EVALSHA, and as EVAL if the server is not known to have the script. In a pipeline
- * SCRIPT LOAD precedes the first EVAL: servers from Redis 7.4 and Valkey 8 on keep only the latest 500
- * scripts that were sent by EVAL, but all that were loaded.
- *
- * Inside MULTI a missing script replies NOSCRIPT while the other commands are applied, so the whole
- * batch, which must be idempotent, is run again with EVAL. In a pipeline only the commands that
- * were not run are sent again.
+ * Sends EVALSHA, or EVAL if the server may lack the script. In a pipeline SCRIPT LOAD precedes the first
+ * EVAL: Redis 7.4 and Valkey 8 keep only the latest 500 scripts sent by EVAL, but all loaded ones.
+ * Inside MULTI a missing script replies NOSCRIPT while the other commands are applied, so the whole batch,
+ * which must be idempotent, runs again with EVAL. In a pipeline only the commands that did not run are sent
+ * again.
  */
 export class ScriptRunner {
   readonly #known = new Set<string>();
-  /** SCRIPT LOAD is not supported or not permitted. */
+  /** SCRIPT LOAD is unsupported or not permitted. */
   #cannotLoad = false;
 
   /** A new connection may lead to another server, which may not have the scripts. */
@@ -26,7 +23,7 @@ export class ScriptRunner {
     this.#cannotLoad = false;
   }
 
-  /** Sends `commands` with `send`, which takes plain commands. */
+  /** `send` takes plain commands. */
   async run(
     commands: readonly Command[],
     send: (commands: readonly PlainCommand[]) => Promise<Reply[]>,
@@ -54,7 +51,7 @@ export class ScriptRunner {
     return replies;
   }
 
-  /** Loads `scripts` before `commands`, in the same round trip. Not in MULTI, which a refused command aborts. */
+  /** One round trip. Not in MULTI, which a refused command aborts. */
   async #sendLoading(
     scripts: readonly Script[],
     commands: readonly PlainCommand[],

@@ -3,16 +3,14 @@ import { driverFor, type RedisClient } from './detect.js';
 import type { Capabilities, Command, Driver, DriverListener, ExecuteOptions, Reply } from './driver.js';
 import { toRollcallError } from './replies.js';
 
-/** Events of a {@link SharedClient}. */
 export type SharedClientListener = Partial<DriverListener>;
 
-/** Called once: without an error when commands can be sent, with one when the client has stopped reconnecting. */
+/** Called once: without an error when commands can be sent, with one when the client stopped reconnecting. */
 export type ReadyCallback = (error?: RollcallError) => void;
 
 /**
- * What all services on one Redis client share: the driver, the state of its connection, and the count of
- * services that use it. Commands are passed to the driver only while it is connected, so none waits in
- * the client's own queue and executes long after its caller timed out.
+ * Shared by all services on one Redis client. Commands reach the driver only while it is connected, so none
+ * waits in the client's queue and runs after its caller timed out.
  */
 export class SharedClient {
   readonly driver: Driver;
@@ -25,7 +23,7 @@ export class SharedClient {
   #ended = false;
   #closed = false;
 
-  /** `forget` is called when the last service has released it. */
+  /** `forget` is called after the last `release`. */
   constructor(driver: Driver, forget: () => void) {
     this.driver = driver;
     this.#forget = forget;
@@ -43,37 +41,33 @@ export class SharedClient {
     });
   }
 
-  /** What the client and its server can do. */
   get capabilities(): Capabilities {
     return this.driver.capabilities;
   }
 
-  /** True once the last service has released it. */
   get closed(): boolean {
     return this.#closed;
   }
 
-  /** True while commands are sent at once. */
   get ready(): boolean {
     return this.driver.ready;
   }
 
-  /** True once the client does not reconnect, or its owner has closed it, until it is connected again. */
+  /** The client does not reconnect, or its owner has closed it; false again once connected. */
   get ended(): boolean {
     return this.#ended;
   }
 
-  /** The latest connection error, while there is no connection. */
+  /** Undefined while connected. */
   get lastError(): Error | undefined {
     return this.#lastError;
   }
 
-  /** Adds a service; the driver is closed when the last one has called `release`. */
+  /** The last `release` closes the driver. */
   retain(): void {
     this.#users++;
   }
 
-  /** Removes a service. */
   async release(): Promise<void> {
     if (--this.#users > 0) return;
     this.#closed = true;
@@ -81,13 +75,12 @@ export class SharedClient {
     await this.driver.close();
   }
 
-  /** Notifies `listener` of messages and connection changes until the returned function is called. */
   listen(listener: SharedClientListener): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
   }
 
-  /** Connects the client unless it is connected; all callers share one attempt. */
+  /** All callers share one attempt. */
   connect(): Promise<void> {
     this.#connecting ??= this.driver.connect().catch((error: unknown) => {
       this.#connecting = undefined;
@@ -96,13 +89,10 @@ export class SharedClient {
     return this.#connecting;
   }
 
-  /**
-   * Calls `callback` once commands can be sent; connects the client if it is not connecting yet. The
-   * returned function cancels that.
-   */
+  /** Connects the client if necessary. The returned function cancels the call. */
   whenReady(callback: ReadyCallback): () => void {
     if (this.#closed) {
-      // From here on only the owner may connect the client.
+      // Only the owner may connect the client after this.
       callback(new ConnectionError('the last service on this client was closed'));
       return () => {};
     }
@@ -121,7 +111,7 @@ export class SharedClient {
     return () => void this.#waiting.delete(once);
   }
 
-  /** Sends `commands` now; rejects at once while there is no connection. */
+  /** Rejects at once without a connection. */
   execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
     return this.driver.execute(commands, options);
   }
@@ -157,7 +147,7 @@ function toUnreachableError(cause: unknown): RollcallError {
 
 const sharedClients = new WeakMap<object, SharedClient>();
 
-/** The one {@link SharedClient} of `client`, however many services are built on it. */
+/** One per client. */
 export function sharedClientFor(client: RedisClient): SharedClient {
   let shared = sharedClients.get(client);
   if (shared === undefined) {

@@ -3,59 +3,50 @@ import { ConnectionState } from './connection-state.js';
 import { type DriverListener, type Payload, SUBSCRIPTION_KINDS, type SubscriptionKind } from './driver.js';
 import { toRollcallError } from './replies.js';
 
-/** One connection in subscriber mode of a client library. Used once: it never reconnects. */
+/** Used once: it never reconnects. */
 export interface PubSubConnection {
-  /** Connects; rejects when the first attempt fails, or when the server is a replica. */
+  /** Rejects when the first attempt fails, or when the server is a replica. */
   connect(): Promise<unknown>;
-  /** The run id of the server that it is connected to, if known. */
   readonly runId?: string | undefined;
   /** Resolves when Redis has confirmed all names. */
   subscribe(kind: SubscriptionKind, names: readonly string[], binary: boolean): Promise<unknown>;
-  /** Resolves when Redis has confirmed. */
   unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<unknown>;
-  /** Closes it at once without waiting for the peer. Errors after this are ignored. */
+  /** Does not wait for the peer. Later errors are ignored. */
   destroy(): void;
 }
 
-/** Events of a {@link PubSubConnection}. */
 export interface PubSubConnectionListener {
-  /** A message; see {@link DriverListener}. */
   message(kind: SubscriptionKind, name: string, channel: string, payload: Payload): void;
-  /** An error; the connection may stay usable. */
+  /** The connection may stay usable. */
   failed(error: unknown): void;
-  /** The connection is gone. */
   ended(): void;
-  /** Redis unsubscribed these names by itself because their slot has moved. */
+  /** Redis unsubscribed these names because their slot has moved. */
   withdrawn(kind: SubscriptionKind, names: readonly string[]): void;
 }
 
-/** Opens a {@link PubSubConnection}. */
 export type PubSubConnectionFactory = (listener: PubSubConnectionListener) => PubSubConnection;
 
-/** The address of a node, where a connection has to lead to another node than the client's own. */
+/** A node other than the client's own. */
 export interface ConnectionTarget {
   readonly host: string;
   readonly port: number;
 }
 
-/** Where a subscribing connection leads, and what it is for. */
 export interface PubSubConnectionOptions {
-  /** Another node than the client's own. */
   readonly target?: ConnectionTarget;
   /**
-   * The connection carries sharded channels of a Cluster. When a slot leaves the node, Redis sends
-   * replies that no command asked for, which a client may take for the reply to another command. So
-   * anything unexpected ends the connection, and no PING is sent on it, because that would hide them.
+   * For sharded channels of a Cluster. When a slot leaves the node, Redis sends replies that no command asked
+   * for, and a client may assign them to another command. So anything unexpected ends the connection, and no
+   * PING is sent, because it would hide them.
    */
   readonly sharded?: boolean;
 }
 
-/** One {@link PubSubConnection} and what is subscribed on it. */
 class ActiveConnection {
   readonly state: ConnectionState;
   readonly connection: PubSubConnection;
   readonly opened: Promise<unknown>;
-  /** Discarded: its events are ignored from now on. */
+  /** Later events are ignored. */
   discarded = false;
   readonly confirmed: Record<SubscriptionKind, Set<string>> = {
     channel: new Set(),
@@ -95,11 +86,10 @@ class ActiveConnection {
         throw this.state.createOfflineError();
       },
     );
-    // Some clients neither resolve nor reject: `track` rejects when the connection ends.
+    // Some clients never settle: `track` rejects when the connection ends.
     this.opened = this.state.track(connected);
   }
 
-  /** Closes the connection and rejects the commands in progress. */
   end(): void {
     this.discarded = true;
     this.state.end();
@@ -108,10 +98,9 @@ class ActiveConnection {
 }
 
 /**
- * The subscribing side of a driver: a connection of our own, opened with the first subscription. When it
- * breaks, it is discarded, `dropped` reports the names it carried, and the next `subscribe` opens another.
- * Client libraries differ in how they resubscribe, so none of them does: the subscription manager above
- * decides what to subscribe again, in which order and when.
+ * The subscribing connection, opened with the first subscription. When it breaks, `dropped` reports its
+ * names, and the next `subscribe` opens another. Client libraries differ in how they resubscribe, so the
+ * subscription manager does it, in its own order and time.
  */
 export class Subscriber {
   readonly #client: string;
@@ -161,7 +150,7 @@ export class Subscriber {
     }
   }
 
-  /** Closes the connection, as if it had broken. */
+  /** As if the connection had broken. */
   reset(cause: Error): void {
     const active = this.#active;
     if (active === undefined) return;
@@ -169,7 +158,7 @@ export class Subscriber {
     this.#dropConnection(active, cause);
   }
 
-  /** The server with this run id is the master: closes a connection that leads to another. */
+  /** Closes a connection that does not lead to the master with this run id. */
   followMaster(runId: string): void {
     const connected = this.#active?.connection.runId;
     if (connected === undefined || connected === runId) return;

@@ -14,12 +14,12 @@ import {
 
 /** How the next calls of a {@link ChaosDriver} fail. */
 export type Fault =
-  /** The connection breaks before the commands are sent: they do not happen. */
+  /** The connection breaks before the commands are sent: they do not run. */
   | 'request-lost'
-  /** The connection breaks before the reply comes: they happen, and the caller cannot know. */
+  /** The connection breaks before the reply: they run, and the caller cannot know. */
   | 'reply-lost';
 
-/** A driver whose connection breaks when a test asks for it. */
+/** A driver whose connection a test can break. */
 export interface ChaosDriver extends Driver {
   /**
    * Breaks both connections: commands reject, and messages do not arrive. To other nodes a service that
@@ -42,7 +42,6 @@ class ChaosDriverImpl implements ChaosDriver {
   readonly #inner: Driver;
   readonly #pending = new Set<(error: ConnectionError) => void>();
   #listener: DriverListener | undefined;
-  /** The names that the user of this driver has subscribed. */
   readonly #subscribed: Record<SubscriptionKind, Set<string>> = {
     channel: new Set(),
     pattern: new Set(),
