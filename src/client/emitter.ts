@@ -5,8 +5,6 @@ export type Unsubscribe = () => void;
 
 type Handler = (...args: never[]) => unknown;
 
-export type Emitter = ReturnType<typeof createEmitter>;
-
 /** An error of a handler is reported, and the other handlers still run. */
 export function createEmitter(report: (error: unknown, name: string) => void) {
   const handlersByName = new Map<string, Set<{ readonly call: Handler }>>();

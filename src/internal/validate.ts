@@ -75,7 +75,7 @@ function unknownOption(argument: string, name: string, known: readonly string[])
 }
 
 /** Undefined if no name is close enough for a typo. */
-export function nearestName(name: string, known: readonly string[]): string | undefined {
+function nearestName(name: string, known: readonly string[]): string | undefined {
   let nearest: string | undefined;
   let least = Math.floor(name.length / 3) + 1;
   const given = name.toLowerCase();

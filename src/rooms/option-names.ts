@@ -1,11 +1,5 @@
 import type { OptionNames } from '../internal/validate.js';
-import type {
-  AttachOptions,
-  BroadcastOptions,
-  DetachOptions,
-  JoinOptions,
-  RoomServiceOptions,
-} from './options.js';
+import type { AttachOptions, BroadcastOptions, JoinOptions, RoomServiceOptions } from './options.js';
 
 // The compiler keeps these names complete, so that a misspelt option is rejected.
 
@@ -40,9 +34,4 @@ export const BROADCAST_OPTION_NAMES: OptionNames<BroadcastOptions> = {
   from: true,
   transient: true,
   idempotencyKey: true,
-};
-
-export const DETACH_OPTION_NAMES: OptionNames<DetachOptions> = {
-  immediate: true,
-  handoff: true,
 };
