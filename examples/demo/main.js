@@ -47,6 +47,8 @@ async function main() {
   // The front owns no sockets. Like every process with a PresenceService it detects crashed nodes, so their users
   // go offline even if no node is left.
   const { presence, pubsub, close } = createRollcall({
+    // The page shows the faults that its buttons cause; the console stays readable.
+    onError: null,
     redis: backend.client,
     ...options,
     presence: { ...options.presence, nodeName: 'front' },

@@ -419,7 +419,7 @@ describe('what cannot work gets one line and exit code 1', () => {
   test('--real where there is no redis-server, or beside REDIS_URL', async () => {
     const missing = await failure({ REDIS_SERVER: '/nowhere/redis-server' }, ['--real']);
     expect(missing).toMatchObject({ code: 1, stdout: '' });
-    expect(missing.stderr).toMatch(/^rollcall demo: there is no redis-server.+\n$/);
+    expect(missing.stderr).toMatch(/^rollcall demo: redis-server not found.+\n$/);
     const both = await failure({ REDIS_URL: 'redis://127.0.0.1:1' }, ['--real']);
     expect(both).toMatchObject({ code: 1, stdout: '' });
     expect(both.stderr).toMatch(/REDIS_URL.+\n$/);
