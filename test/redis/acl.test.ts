@@ -133,12 +133,18 @@ const flows: Readonly<Record<string, (stage: Stage) => Promise<void>>> = {
     const since = messages[0]?.position as string;
     const { unrecovered } = await two.pubsub.recover({ channels: { 'news:kept': since } });
     expect(unrecovered).toEqual([]);
+    // A stream that is empty and ahead of the clock.
+    const { stream } = historyKeys('news:ahead');
+    const ahead = `${Date.now() * 1_000 + 60_000_000}-0`;
+    await run('XADD', stream, ahead, 'n', '1', 'p', '0-0', 'm', '0');
+    await run('XDEL', stream, ahead);
+    await one.pubsub.publish('news:ahead', 1, KEPT);
     // The last position is read from the newest message when its key was evicted.
     await run('DEL', historyKeys('news:kept').lastPosition);
     await one.pubsub.publish('news:kept', 26, KEPT);
     await waitFor(() => got.includes(26), { message: () => `the message after the eviction; so far ${got}` });
   },
-  'presence of users, rooms, statuses and watches': async ({ one, two }) => {
+  'presence of users, rooms, statuses and watches': async ({ one, two, run }) => {
     const seen: string[] = [];
     await two.presence.subscribe(({ userId, status }) => void seen.push(`${userId} ${status}`));
     await two.presence.watch(['ann'], ({ status }) => void seen.push(`watched ${status}`));
@@ -156,6 +162,8 @@ const flows: Readonly<Record<string, (stage: Stage) => Promise<void>>> = {
     expect(await two.presence.getRoomCounts(['lobby'])).toEqual(new Map([['lobby', expect.anything()]]));
     for await (const member of two.presence.listRoomMembers('lobby')) expect(member.userId).toBe('ann');
     for await (const user of two.presence.listOnlineUsers()) expect(user).toBe('ann');
+    // A renewal of the lease checks that the entries are still there.
+    await waitFor(async () => (await callsOf(run)).has('hexists'), { message: 'a renewal' });
     // A socket of another process: its owner is told.
     await two.presence.removeSocket('ann', 's2');
     await one.presence.removeSocket('ann', 's1');
@@ -228,6 +236,8 @@ describe.each(Object.entries(makers))('under the rules, with %s', (_name, make) 
   });
 
   test('the flows together use every command of the rules', async () => {
+    // The message is stored before it is published, so a channel that is not allowed needs a removal.
+    await expect(stage.one.pubsub.publish('mail:1', 1, KEPT)).rejects.toThrow(CommandError);
     const calls = await callsOf(run);
     expect(commandsOf(single).filter((name) => !calls.has(name))).toEqual([]);
   });

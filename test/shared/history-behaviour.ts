@@ -388,8 +388,8 @@ export function historyBehaviour(
       test.skipIf(embedded)('drops what is too old while newer messages come', async () => {
         const service = open();
         const channel = fresh();
-        const published = Date.now();
         await publish(service, channel, ['old']);
+        const published = Date.now();
         await waitFor(() => Date.now() > published + 1_100, { message: 'it to grow old' });
         await publish(service, channel, ['new'], { history: { size: 100, ttl: 1_000 } });
         expect(messagesOf(await service.history(channel))).toEqual(['new']);
@@ -641,6 +641,7 @@ export function historyBehaviour(
         await world.run('PUBLISH', channel, `rc1:${third}:${second}\n3`);
         await publish(service, channel, [4]);
         await fenced(service, channel);
+        await until('the fence', () => one.got.includes('fence'));
         expect(one.got).toEqual([1, 2, 3, 4, 'fence']);
         expect(one.gaps).toEqual([]);
       });
