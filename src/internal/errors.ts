@@ -103,6 +103,16 @@ export class ConfigurationError extends RollcallError {
 export class LimitError extends RollcallError {
   override readonly name = 'LimitError';
   readonly code = 'ERR_LIMIT';
+  /**
+   * After how many ms it is worth trying again: what was counted may include sockets of a process that has died and is not
+   * known to be dead yet. Undefined when trying again changes nothing.
+   */
+  readonly retryAfter: number | undefined;
+
+  constructor(message: string, options?: ErrorOptions & { retryAfter?: number | undefined }) {
+    super(message, options);
+    this.retryAfter = options?.retryAfter;
+  }
 }
 
 /** A `messages()` queue with `overflow: 'close'` is full. */

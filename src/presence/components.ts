@@ -28,6 +28,8 @@ import { Startup } from './startup.js';
 
 /** The parts of a presence service. */
 export interface PresenceComponents {
+  /** Duration of a lease in ms. */
+  readonly lease: number;
   readonly client: ClientHandle;
   readonly subscriptions: SubscriptionManager;
   readonly keys: readonly PartitionKeys[];
@@ -100,6 +102,7 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
   const watches = new WatchRegistry({ ...shared, reader, channels: keys.map(({ events }) => events) });
   const rooms = new RoomPresence(shared);
   return {
+    lease: settings.lease,
     client,
     subscriptions,
     keys,

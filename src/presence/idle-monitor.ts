@@ -1,5 +1,5 @@
 import { type Clock, jitter, type Timer } from '../internal/clock.js';
-import type { LocalSocket, LocalSockets } from './local-sockets.js';
+import type { LocalSocket, LocalSockets, SocketRef } from './local-sockets.js';
 
 /** Options of {@link IdleMonitor}. Durations in ms. */
 export interface IdleMonitorOptions {
@@ -17,10 +17,18 @@ interface Activity {
   written: number;
 }
 
+/** Activity of a user on all local sockets. It outlives them for a while, because reconnecting is no activity. */
+interface UserActivity {
+  at: number;
+  sockets: number;
+  leftAt: number;
+}
+
 /** Knows when each socket was last active, and finds the ones that have become idle. */
 export class IdleMonitor {
   readonly #options: IdleMonitorOptions;
   readonly #activity = new Map<string, Activity>();
+  readonly #users = new Map<string, UserActivity>();
   #timer: Timer | undefined;
   #stopped = false;
 
@@ -39,22 +47,39 @@ export class IdleMonitor {
     this.#timer?.cancel();
   }
 
-  /** `setPresence` counts as activity. */
-  onSet(key: string): void {
-    if (this.#options.idleAfter > 0) this.#touch(key);
+  /** `setPresence` counts as activity, unless it registers a socket of a user who was here before. Returns true if they are idle. */
+  onSet({ key, user }: SocketRef): boolean {
+    const { idleAfter, clock } = this.#options;
+    if (idleAfter === 0) return false;
+    const now = clock.monotonic();
+    const known = this.#users.get(user);
+    if (this.#activity.has(key) || known === undefined) {
+      if (known === undefined) this.#users.set(user, { at: now, sockets: 1, leftAt: now });
+      else known.at = now;
+      this.#activity.set(key, { at: now, written: now });
+      return false;
+    }
+    known.sockets++;
+    this.#activity.set(key, { at: known.at, written: now });
+    return known.at <= now - idleAfter;
   }
 
   /** Notes activity of a socket. Returns true when it must be written to Redis: if `force`, or once per `touchInterval`. */
-  onTouch(key: string, force: boolean): boolean {
+  onTouch({ key, user }: SocketRef, force: boolean): boolean {
     const activity = this.#touch(key);
+    const known = this.#users.get(user);
+    if (known !== undefined) known.at = activity.at;
     if (!force && activity.at - activity.written < this.#options.touchInterval) return false;
     activity.written = activity.at;
     return true;
   }
 
   /** Forgets a removed socket. */
-  forget(key: string): void {
-    this.#activity.delete(key);
+  forget({ key, user }: SocketRef): void {
+    const known = this.#users.get(user);
+    if (!this.#activity.delete(key) || known === undefined) return;
+    known.sockets--;
+    known.leftAt = this.#options.clock.monotonic();
   }
 
   #touch(key: string): Activity {
@@ -81,6 +106,9 @@ export class IdleMonitor {
   #check(onIdle: (socket: LocalSocket) => void): void {
     const { clock, idleAfter, localSockets } = this.#options;
     const since = clock.monotonic() - idleAfter;
+    for (const [user, { sockets, leftAt }] of this.#users) {
+      if (sockets <= 0 && leftAt <= since) this.#users.delete(user);
+    }
     for (const [key, socket] of localSockets.sockets) {
       if (socket.idle === true || socket.status !== 'online') continue;
       const activity = this.#activity.get(key);

@@ -131,10 +131,11 @@ export class LocalPresence {
     const before = this.#localSockets.sockets.get(key);
     const connectedAt = before?.connectedAt ?? this.#options.redisClock.now(partition);
     const known = before?.known ?? false;
-    const local: LocalSocket = { user, socket, key, partition, connectedAt, status, meta, known };
+    const wasIdle = this.#idle.onSet(ref) && status === 'online';
+    const socketState = { user, socket, key, partition, connectedAt, status, meta, known };
+    const local: LocalSocket = wasIdle ? { ...socketState, idle: true } : socketState;
     this.#localSockets.put(local);
     this.#recentlyRemoved.delete(key);
-    this.#idle.onSet(key);
     const pending = new PendingSet(this, local, before, callbacks);
     this.#writer.submit(partition, toSocketWrite(local, this.#options.grace), pending);
   }
@@ -145,7 +146,7 @@ export class LocalPresence {
     const { sockets } = this.#localSockets;
     const last = this.#failedSockets.lastGood(socket, before);
     if (sockets.get(key) === socket) {
-      if (last === undefined) this.#forget(key);
+      if (last === undefined) this.#forget(socket);
       else this.#localSockets.put(last);
     }
     this.#markDirty(key, partition, () => this.#toSocketWrite(socket));
@@ -155,7 +156,7 @@ export class LocalPresence {
   async remove(ref: SocketRef, grace: number): Promise<string | null> {
     const { user, socket, key, partition } = ref;
     const known = this.#localSockets.sockets.get(key)?.known === true;
-    this.#forget(key);
+    this.#forget(ref);
     this.#rememberRemoved(key);
     const left = this.#localSockets.leaveAll(key).map((membership) => this.#writeLeave(membership));
     const write: SocketWrite = { kind: 'socket', user, socket, grace };
@@ -213,7 +214,7 @@ export class LocalPresence {
     const socket = this.#localSockets.sockets.get(key);
     if (socket === undefined || encodeRegistration(socket.connectedAt) !== registration) return;
     const { user, partition } = socket;
-    this.#forget(key);
+    this.#forget(socket);
     // Removed again under our own lease: an update of the socket may have been written after its removal, and if a
     // failover loses the removal, the lease shows it.
     const write: SocketWrite = { kind: 'socket', user, socket: socket.socket, grace: this.#options.grace };
@@ -231,7 +232,7 @@ export class LocalPresence {
     const { key, partition, user } = ref;
     const socket = this.#localSockets.sockets.get(key);
     if (socket === undefined) return false;
-    const write = this.#idle.onTouch(key, socket.idle === true);
+    const write = this.#idle.onTouch(ref, socket.idle === true);
     if (socket.idle === true) {
       const { idle: _, ...awake } = socket;
       this.#localSockets.put(awake);
@@ -327,9 +328,9 @@ export class LocalPresence {
     }
   }
 
-  #forget(key: string): void {
-    this.#localSockets.sockets.delete(key);
-    this.#idle.forget(key);
+  #forget(ref: SocketRef): void {
+    this.#localSockets.sockets.delete(ref.key);
+    this.#idle.forget(ref);
   }
 
   #setIdle(socket: LocalSocket): void {

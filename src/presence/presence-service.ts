@@ -13,7 +13,6 @@ import { createComponents, type PresenceComponents } from './components.js';
 import { escapeId } from './ids.js';
 import { joinIds, partitionOf } from './keys.js';
 import { Lifecycle } from './lifecycle.js';
-import type { LocalPresence } from './local-presence.js';
 import type { LocalMembership, SocketRef } from './local-sockets.js';
 import { instanceIdOf } from './node-lease.js';
 import {
@@ -40,7 +39,7 @@ import type { RoomWatch } from './room-presence.js';
 import type { RoomChangeHandler } from './room-watch-state.js';
 import { type PresenceSettings, resolveSettings } from './settings.js';
 import { subscribeToChanges } from './subscribe-to-changes.js';
-import type { PresenceData, RoomMember, Status } from './types.js';
+import type { PresenceData, RoomMember, SocketPresence, Status } from './types.js';
 import type { PresenceChangeHandler } from './user-watch-state.js';
 import { assertStatus } from './validate.js';
 
@@ -89,7 +88,7 @@ export class PresenceService {
    * resolve with the state after the last one.
    *
    * @throws {@link InvalidArgumentError} for invalid ids, status or meta; {@link LimitError} when the user has
-   * `maxSocketsPerUser` sockets; {@link TimeoutError}, {@link ConnectionError}, {@link CommandError}. After a failed
+   * `maxSocketsPerUser` sockets, with `retryAfter` if some of them are of processes that may have died; {@link TimeoutError}, {@link ConnectionError}, {@link CommandError}. After a failed
    * call the socket is as before; if the write may have happened, it is undone as soon as Redis is back.
    */
   setPresence(
@@ -110,7 +109,7 @@ export class PresenceService {
         ref,
         status,
         text,
-        new SetPresenceCall(userId, socketId, ref, limit, local, subscribing, resolve, reject),
+        new SetPresenceCall(userId, socketId, ref, limit, this.#parts, subscribing, resolve, reject),
       );
     });
   }
@@ -427,7 +426,7 @@ class SetPresenceCall implements WriteCallbacks {
     readonly ref: SocketRef,
     /** How many sockets the user may have, this one included. */
     readonly limit: number,
-    readonly local: LocalPresence,
+    readonly parts: Pick<PresenceComponents, 'local' | 'nodeLease' | 'reaper' | 'lease'>,
     /** Pending while the inbox is being subscribed to. */
     readonly subscribing: Promise<void> | undefined,
     readonly resolve: (presence: PresenceData | Promise<PresenceData>) => void,
@@ -452,13 +451,21 @@ class SetPresenceCall implements WriteCallbacks {
     const { limit, socketId } = this;
     const { sockets } = data;
     if (sockets.length <= limit) return data;
-    return sockets.findIndex((one) => one.socketId === socketId) < limit ? data : this.#refuse();
+    // Sockets of a process whose lease has expired are most likely gone.
+    const { suspectNodes } = this.parts.reaper.stats;
+    const living = sockets.filter(({ nodeId }) => !suspectNodes.includes(nodeId));
+    return living.findIndex((one) => one.socketId === socketId) < limit ? data : this.#refuse(living);
   }
 
-  async #refuse(): Promise<never> {
-    await this.local.remove(this.ref, 0);
+  async #refuse(living: readonly SocketPresence[]): Promise<never> {
+    const { local, nodeLease, lease } = this.parts;
+    await local.remove(this.ref, 0);
     const user = JSON.stringify(this.userId);
-    throw new LimitError(`user ${user} has ${this.limit} sockets already (maxSocketsPerUser)`);
+    // Any other process may have died within the last lease.
+    const mayBeGone = living.some(({ nodeId }) => instanceIdOf(nodeId) !== nodeLease.instanceId);
+    throw new LimitError(`user ${user} has ${this.limit} sockets already (maxSocketsPerUser)`, {
+      retryAfter: mayBeGone ? lease : undefined,
+    });
   }
 }
 

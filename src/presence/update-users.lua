@@ -254,7 +254,7 @@ for k = 1, n do
   if status ~= 'offline' and (restoring or isNew[k] or before == 'offline' or unreadable) then
     arrived[#arrived + 1] = user
   end
-  local changed = status ~= before or tail ~= rest or unreadable
+  local changed = status ~= before or tail ~= rest or unreadable or (missing and count == 0)
   if changed or (reason == -2 and visible > 0 and seen ~= now) or (visited and count == 0) then
     if not record and count == 0 and not lost and not visited then
       -- The record has expired or was evicted; the index must not outlive it.

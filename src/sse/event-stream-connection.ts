@@ -97,7 +97,8 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
       if (!this.#open) return;
       const error = toRollcallError(thrown);
       reporter.report(error, { stage: 'subscribe' });
-      if (error instanceof LimitError) void this.close(CloseCode.TOO_MANY_SOCKETS, 'too many sockets');
+      if (error instanceof LimitError && error.retryAfter === undefined)
+        void this.close(CloseCode.TOO_MANY_SOCKETS, 'too many sockets');
       else void this.close(CloseCode.UNAVAILABLE, 'not available now');
     }
   }

@@ -259,7 +259,9 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
       });
     } catch (error) {
       if (error instanceof LimitError) {
-        return reject({ code: CloseCode.TOO_MANY_SOCKETS, reason: 'too many sockets' });
+        // With a `retryAfter` some of the sockets may belong to a process that has died: the client must try again.
+        const code = error.retryAfter === undefined ? CloseCode.TOO_MANY_SOCKETS : CloseCode.UNAVAILABLE;
+        return reject({ code, reason: 'too many sockets' });
       }
       this.#report(error);
       return reject({ code: CloseCode.UNAVAILABLE, reason: 'not available now' });

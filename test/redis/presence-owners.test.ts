@@ -1,0 +1,255 @@
+import { createClient } from 'redis';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { LimitError, type PresenceService, type RedisClient } from '../../src/index.js';
+import { createChaosDriver } from '../../src/testing/index.js';
+import { PresenceFixture } from '../shared/presence-fixture.js';
+import { backendOn, nodeRedis } from '../shared/redis-clients.js';
+import { type RedisServer, startRedis } from '../support/redis-server.js';
+import { waitFor } from '../support/wait.js';
+
+// What owners of sockets do about lost entries, removals by others, and a Redis that refuses writes.
+
+const LEASE = 900;
+const options = { lease: LEASE, sweepInterval: 50, timeout: 2_000, keyTtl: 4_000 };
+
+let server: RedisServer;
+let scene: PresenceFixture;
+let base: string;
+
+beforeAll(async () => {
+  server = await startRedis();
+});
+
+afterAll(() => server.stop());
+
+beforeEach(async () => {
+  await server.cli('FLUSHALL');
+  scene = new PresenceFixture(backendOn(server, nodeRedis));
+  base = `{${scene.prefix}:0}`;
+});
+
+afterEach(() => scene.end());
+
+async function redisNow(): Promise<number> {
+  const [seconds, micros] = (await server.cli('TIME')).split('\n');
+  return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
+}
+
+async function redisTime(ms: number): Promise<void> {
+  const end = (await redisNow()) + ms;
+  await waitFor(async () => (await redisNow()) >= end, { timeout: ms + 20_000, interval: 50 });
+}
+
+/** A service that owns sockets and can be cut off, as if its process had died. */
+function mortal(more: object = {}): { service: PresenceService; die: () => void } {
+  const chaos = createChaosDriver(scene.client());
+  const service = scene.service({ ...options, ...more, redis: chaos, timeout: 200, onError: () => {} });
+  return { service, die: () => chaos.cut() };
+}
+
+async function onlineUsers(service: PresenceService): Promise<string[]> {
+  const users: string[] = [];
+  for await (const user of service.listOnlineUsers()) users.push(user);
+  return users.sort();
+}
+
+test.each([1, 16])(
+  'writes refused for four leases, %i partitions: no user goes offline, also with a process that only reads',
+  async (partitions) => {
+    const [reader, changes] = await scene.observer({ ...options, partitions });
+    const owners = [0, 1, 2, 3].map(() => scene.service({ ...options, partitions }));
+    const users = owners.flatMap((_, index) => [0, 1, 2].map((at) => `u${index}-${at}`));
+    await Promise.all(users.map((user, at) => (owners[at % 4] as PresenceService).setPresence(user, 's')));
+    await server.cli('CONFIG', 'SET', 'min-replicas-to-write', '1');
+    await redisTime(4 * LEASE);
+    await server.cli('CONFIG', 'SET', 'min-replicas-to-write', '0');
+    await redisTime(4 * LEASE);
+    for (const user of users) expect(changes.of(user), user).toEqual(['offline > online']);
+    expect(await reader.getOnlineCount()).toBe(users.length);
+    // Refused renewals and sweeps were reported.
+    expect(scene.errors.filter((error) => !error.includes('NOREPLICAS'))).toEqual([]);
+    scene.errors.length = 0;
+  },
+  60_000,
+);
+
+test('a removal by another process whose notification was missed is final, also after a lost lease', async () => {
+  const chaos = createChaosDriver(scene.client());
+  const owner = scene.service({ ...options, redis: chaos, onError: () => {} });
+  const admin = scene.service(options);
+  await owner.setPresence('ann', 'kicked');
+  await owner.setPresence('ann', 'stays');
+  chaos.cut();
+  await admin.removeSocket('ann', 'kicked');
+  expect(await admin.getPresence('ann')).toMatchObject({ socketIds: ['stays'] });
+  // Its lease runs out meanwhile, so that it restores all it knows of when it is back.
+  await waitFor(async () => (await admin.getPresence('ann'))?.status === 'offline', { timeout: 20_000 });
+  chaos.restore();
+  await waitFor(async () => (await admin.getPresence('ann'))?.status === 'online', { timeout: 20_000 });
+  await redisTime(2 * LEASE);
+  expect(await admin.getPresence('ann')).toMatchObject({ socketIds: ['stays'] });
+  expect(owner.stats().sockets).toBe(1);
+}, 60_000);
+
+test('a removal by another process leaves a later registration of the same socket alone', async () => {
+  const [owner, admin] = [scene.service(options), scene.service(options)];
+  const first = await owner.setPresence('ann', 's');
+  const since = first.sockets[0]?.connectedAt.getTime() ?? 0;
+  await server.cli(
+    'PUBLISH',
+    `${base}:inbox:${owner.stats().nodeId}`,
+    `["ann\\"s\\"${(since - 5).toString(36)}"]`,
+  );
+  await redisTime(LEASE);
+  expect(await admin.getPresence('ann')).toMatchObject({ status: 'online', socketIds: ['s'] });
+  expect(owner.stats().sockets).toBe(1);
+}, 30_000);
+
+test('after an eviction each process restores its own entries of a room, a user and the index', async () => {
+  const [a, changes] = await scene.observer(options);
+  const b = scene.service(options);
+  for (const [service, name] of [
+    [a, 'a'],
+    [b, 'b'],
+  ] as const) {
+    for (let at = 0; at < 20; at++) {
+      await service.setPresence(`${name}${at}`, 's');
+      await service.join('lobby', `${name}${at}`, 's');
+    }
+    await service.setPresence('ann', `on-${name}`);
+  }
+  await server.cli('DEL', `${base}:room:lobby`, `${base}:sockets:ann`, `${base}:user:ann`, `${base}:online`);
+  await a.setPresence('late', 's');
+  await a.join('lobby', 'late', 's');
+  const complete = async () =>
+    (await b.getRoomCounts(['lobby'])).get('lobby') === 41 &&
+    (await b.getPresence('ann'))?.socketIds.length === 2 &&
+    (await onlineUsers(b)).length === 42;
+  await waitFor(complete, { timeout: 20_000 });
+  await a.removeSocket('ann', 'on-a');
+  expect(await b.getPresence('ann')).toMatchObject({ status: 'online', socketIds: ['on-b'] });
+  expect(changes.of('ann')).toEqual(['offline > online']);
+}, 60_000);
+
+test('the owner set of a node that lost members leads the reaper to all of its sockets again', async () => {
+  const [survivor, changes] = await scene.observer(options);
+  const { service, die } = mortal();
+  await service.setPresence('ann', 's');
+  await server.cli('DEL', `${base}:node:${service.stats().nodeId}`);
+  await service.setPresence('bob', 's');
+  await waitFor(async () => (await server.cli('SCARD', `${base}:node:${service.stats().nodeId}`)) === '2', {
+    timeout: 20_000,
+  });
+  die();
+  await changes.until('ann', 'offline', 20_000);
+  await changes.until('bob', 'offline', 20_000);
+  expect(await survivor.getOnlineCount()).toBe(0);
+}, 60_000);
+
+test('all processes die, and the next one starts after keyTtl: nobody is left in the index and in rooms', async () => {
+  const { service, die } = mortal();
+  await service.setPresence('ann', 's');
+  await service.join('lobby', 'ann', 's');
+  const alive = await redisNow();
+  die();
+  await redisTime(options.keyTtl + 1_000);
+  const [late, changes] = await scene.observer(options);
+  await late.setPresence('zoe', 's');
+  await late.join('lobby', 'zoe', 's');
+  await changes.until('ann', 'offline', 20_000);
+  expect(await onlineUsers(late)).toEqual(['zoe']);
+  await waitFor(async () => (await late.getRoomCounts(['lobby'])).get('lobby') === 1, { timeout: 20_000 });
+  const lastSeen = (await late.getPresence('ann'))?.lastSeen.getTime() ?? 0;
+  expect(Math.abs(lastSeen - alive)).toBeLessThan(LEASE);
+}, 60_000);
+
+test('a member of the index without a record is removed from it', async () => {
+  await server.cli('SADD', `${base}:online`, 'ghost');
+  const presence = scene.service(options);
+  await presence.setPresence('ann', 's');
+  await waitFor(async () => (await onlineUsers(presence)).length === 1, { timeout: 20_000 });
+  expect(await onlineUsers(presence)).toEqual(['ann']);
+}, 30_000);
+
+test('a death is found although Redis’s clock stepped back by an hour', async () => {
+  const [, changes] = await scene.observer(options);
+  const { service, die } = mortal();
+  await service.setPresence('ann', 's');
+  die();
+  // What a step back by an hour makes of the lease: it ends an hour too late.
+  await server.cli('ZADD', `${base}:nodes`, String((await redisNow()) + 3_600_000), service.stats().nodeId);
+  await changes.until('ann', 'offline', 20_000);
+}, 40_000);
+
+test('a running grace ends although Redis’s clock stepped back by an hour', async () => {
+  const first = scene.service({ ...options, grace: 300 });
+  await first.setPresence('ann', 's');
+  await first.removeSocket('ann', 's');
+  await first.close();
+  const due = (await redisNow()) + 3_600_000;
+  await server.cli('HSET', `${base}:sockets:ann`, '"grace', `${due}"300`);
+  await server.cli('ZADD', `${base}:due`, String(due), 'ann');
+  await server.cli('SET', `${base}:user:ann`, '2online"5"4');
+  const [, changes] = await scene.observer({ ...options, grace: 300 });
+  await changes.until('ann', 'offline', 20_000);
+}, 40_000);
+
+test('a client that its owner closes before the service is reported at once, and shown in stats', async () => {
+  const redis = createClient({ url: `redis://127.0.0.1:${server.port}` });
+  redis.on('error', () => {});
+  const presence = scene.service({ ...options, redis: redis as unknown as RedisClient });
+  await presence.setPresence('ann', 's');
+  expect(presence.stats().renewing).toBe(true);
+  redis.destroy();
+  await waitFor(() => scene.errors.some((error) => error.startsWith('renew: the Redis client was closed')));
+  expect(presence.stats().renewing).toBe(false);
+  await redisTime(2 * LEASE);
+  expect(scene.errors.filter((error) => error.includes('was closed'))).toHaveLength(1);
+  scene.errors.length = 0;
+}, 30_000);
+
+test('a socket too many is refused for good among own sockets, and for a lease among those of other processes', async () => {
+  const limited = { ...options, maxSocketsPerUser: 2 };
+  const presence = scene.service(limited);
+  const { service, die } = mortal(limited);
+  await presence.setPresence('bob', 's1');
+  await presence.setPresence('bob', 's2');
+  const forGood = await presence.setPresence('bob', 's3').catch((error: unknown) => error);
+  expect(forGood).toBeInstanceOf(LimitError);
+  expect(forGood).toMatchObject({ retryAfter: undefined });
+
+  await service.setPresence('ann', 's1');
+  await service.setPresence('ann', 's2');
+  die();
+  await expect(presence.setPresence('ann', 's3')).rejects.toMatchObject({
+    name: 'LimitError',
+    retryAfter: LEASE,
+  });
+  const admitted = async () =>
+    (await presence.setPresence('ann', 's3').catch(() => undefined))?.socketIds.includes('s3') === true;
+  await waitFor(admitted, { timeout: 20_000, interval: 50 });
+}, 40_000);
+
+test('a process of another format refuses to start, and says what to do', async () => {
+  await server.cli('SET', `${base}:layout`, '1 kJ3x_9aQ');
+  const presence = scene.service(options);
+  await expect(presence.connect()).rejects.toMatchObject({ name: 'ConfigurationError' });
+  await expect(presence.connect()).rejects.toThrow(/format 1.*format 2.*another prefix/);
+  expect(await server.cli('KEYS', '*')).toBe(`${base}:layout`);
+  await server.cli('SET', `${base}:layout`, 'f3 1 kJ3x_9aQ');
+  await expect(presence.connect()).rejects.toThrow(/format 3/);
+});
+
+test('a reconnect is no activity: an idle user stays away', async () => {
+  const [presence, changes] = await scene.observer({ ...options, idleAfter: 400, grace: 1_000, keyTtl: 10_000 });
+  await presence.setPresence('ann', 's1');
+  await changes.until('ann', 'away', 10_000);
+  await presence.removeSocket('ann', 's1');
+  expect(await presence.setPresence('ann', 's2')).toMatchObject({ status: 'away' });
+  expect(changes.of('ann')).toEqual(['offline > online', 'online > away']);
+  await presence.touch('ann', 's2');
+  await changes.until('ann', 'online', 10_000);
+  // A call for a socket that is there counts as activity.
+  await changes.until('ann', 'away', 10_000);
+  expect(await presence.setPresence('ann', 's2')).toMatchObject({ status: 'online' });
+}, 30_000);
