@@ -47,7 +47,6 @@ while key <= #KEYS do
     complete = call('HEXISTS', KEYS[key], field) == 1
       and call('PEXPIRE', KEYS[key], keyTtl) == 1
       and call('PEXPIRE', KEYS[key + 1], keyTtl) == 1
-      and call('SISMEMBER', KEYS[2], user .. string.sub(field, #ARGV[1] + 1)) == 1
       -- Not in the index while invisible: the node then writes the entry again, which changes nothing.
       and call('SISMEMBER', KEYS[3], user) == 1
     key = key + 2
