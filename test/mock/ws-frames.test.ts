@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { PerMessageDeflateOptions } from 'ws';
 import { createEmbeddedRedis, type EmbeddedRedis } from '../../src/testing/embedded.js';
-import { type WsNode, WsFixture } from '../shared/ws-fixture.js';
+import { WsFixture, type WsNode } from '../shared/ws-fixture.js';
 import { waitFor } from '../support/wait.js';
 
 // Frames as WebSocket clients receive them: every length of header, with and without compression.

@@ -241,7 +241,12 @@ test('a process of another format refuses to start, and says what to do', async 
 });
 
 test('a reconnect is no activity: an idle user stays away', async () => {
-  const [presence, changes] = await scene.observer({ ...options, idleAfter: 400, grace: 1_000, keyTtl: 10_000 });
+  const [presence, changes] = await scene.observer({
+    ...options,
+    idleAfter: 400,
+    grace: 1_000,
+    keyTtl: 10_000,
+  });
   await presence.setPresence('ann', 's1');
   await changes.until('ann', 'away', 10_000);
   await presence.removeSocket('ann', 's1');
