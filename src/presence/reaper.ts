@@ -7,7 +7,7 @@ import type { Command, Reply } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
 import { type DeadNode, FailureDetector, farthestLease, type LeaseSnapshot } from './failure-detector.js';
 import type { PartitionKeys } from './keys.js';
-import { instanceIdOf, type NodeLease } from './node-lease.js';
+import type { NodeLease } from './node-lease.js';
 import { removeOwned } from './owned-entries.js';
 import { isWrongType, type PresenceWriter } from './presence-writer.js';
 import type { RedisClock } from './redis-clock.js';
@@ -273,7 +273,8 @@ export class Reaper {
     while (claim !== null && !this.#stopped) {
       const members = (await this.#run(readBatch, keys)) as readonly string[];
       if (members.length === 0) {
-        const names = [keys.nodes, keys.node(nodeId), keys.inbox(instanceIdOf(nodeId))];
+        // Not its inbox: if it was only frozen, it must not restore what others have removed.
+        const names = [keys.nodes, keys.node(nodeId)];
         await this.#run({ script: removeNodeScript, keys: names, args: [nodeId] }, keys);
         this.#count(nodeId);
         if (watch) telemetry.reap.emit({ nodeId, sockets, ...watch.stop() });

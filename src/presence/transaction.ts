@@ -176,11 +176,12 @@ export class Transaction {
 
   /** Notifies an owner of removals, and stores them for when the notification is missed. */
   #notify(instanceId: string, removals: readonly string[]): void {
-    const { keys, keyTtl, inboxChannel } = this.#settings;
+    const { keys, keyTtl, lastSeenTtl, inboxChannel } = this.#settings;
     const key = keys.inbox(instanceId);
+    const ttl = Math.max(keyTtl, lastSeenTtl);
     this.commands.push(
       ['SADD', key, ...removals],
-      ['PEXPIRE', key, String(keyTtl)],
+      ['PEXPIRE', key, String(ttl)],
       ['PUBLISH', inboxChannel(instanceId), JSON.stringify(removals)],
     );
   }

@@ -176,7 +176,7 @@ describe('one change', () => {
       ['HDEL', '{unit:0}:sockets:ann', 'other#2"s1'],
       ['SREM', '{unit:0}:node:other#2', 'ann"s1'],
       ['SADD', '{unit:0}:inbox:other#2', 'ann"s1"5'],
-      ['PEXPIRE', '{unit:0}:inbox:other#2', '60000'],
+      ['PEXPIRE', '{unit:0}:inbox:other#2', '90000'],
       ['PUBLISH', '{unit:0}:inbox:other#2', '["ann\\"s1\\"5"]'],
     ]);
     expect(driver.only.options).toMatchObject({ atomic: true });
