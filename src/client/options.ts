@@ -50,7 +50,7 @@ export function resolveSettings(options: ConnectOptions): ClientSettings {
   const { WebSocket = platform.WebSocket, random = Math.random } = options;
   const { first = 500, max = 30_000 } = backoff;
   const { size = 100, overflow } = queue;
-  assertValid(url && /^(string|function)$/.test(typeof url), 'url: must be a string or a function');
+  assertValid(url && /^(string|function)$/.test(typeof url), 'url: not a string or function');
   assertValid(WebSocket, 'no global WebSocket: pass `WebSocket` from ws');
   assertValid(
     first > 0 && max >= first && timeout > 0 && size >= 0,

@@ -403,7 +403,7 @@ test('options that can not be are refused at once', () => {
   }
   vi.stubGlobal('WebSocket', undefined);
   expect(() => connect({ url })).toThrow('no global WebSocket: pass `WebSocket` from ws');
-  expect(() => connect({ WebSocket } as never)).toThrow('url: must be a string or a function');
+  expect(() => connect({ WebSocket } as never)).toThrow('url: not a string or function');
 });
 
 test('a call on a client that the server has closed is told the close code and the reason', async () => {
