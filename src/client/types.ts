@@ -10,6 +10,7 @@ export type EventName<E> = Extract<keyof E, string>;
 
 /** The frame of an event. */
 export interface EventContext {
+  /** The name of the event. */
   readonly event: string;
   /** The user who sent it; missing for events of a server. */
   readonly from?: string;
@@ -156,6 +157,7 @@ export type RoomState = 'joining' | 'joined' | 'refused' | 'left';
 
 /** A room of the user. The client joins it again after each lost connection. */
 export interface Room<E extends object = EventMap> extends EventSubscriber<E> {
+  /** The name of the room. */
   readonly name: string;
   /** Whether the room is joined. */
   readonly state: RoomState;

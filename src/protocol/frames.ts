@@ -164,9 +164,11 @@ export interface HistoryResult {
 
 /** A past event of a room. */
 export interface HistoryEvent {
+  /** The name of the event. */
   readonly event: string;
   /** The user who sent it; missing for events of a server. */
   readonly from?: string;
+  /** What was sent with the event. */
   readonly data: unknown;
   /** Position in the history; a value for `before`. */
   readonly position: string;
@@ -221,14 +223,17 @@ export interface EventFrame {
 
 /** An event at this position was not meant for this socket. The client stores the position as received. */
 export interface PositionFrame {
+  /** Marks the frame. */
   readonly type: 'position';
   /** Missing for events sent to the user. */
   readonly room?: string;
+  /** The position that the socket has reached. */
   readonly position: string;
 }
 
 /** Events before this frame may be missing. */
 export interface DiscontinuityFrame {
+  /** Marks the frame. */
   readonly type: 'discontinuity';
   /** Missing for events sent to the user. */
   readonly room?: string;
@@ -242,7 +247,9 @@ export interface DiscontinuityFrame {
 
 /** Members of a room that joined, changed or left. */
 export interface MembersFrame {
+  /** Marks the frame. */
   readonly type: 'members';
+  /** The room that the members are in. */
   readonly room: string;
   /** Discard the earlier list: a complete list begins with this frame. Frames without `reset` add to it. */
   readonly reset?: boolean;
@@ -250,11 +257,13 @@ export interface MembersFrame {
   readonly more?: boolean;
   /** The number of members, if the join asked for it only; `members` is empty then. */
   readonly count?: number;
+  /** The members, or those that changed. */
   readonly members: readonly MemberInfo[];
 }
 
 /** A user in a room. */
 export interface MemberInfo {
+  /** The id of the user. */
   readonly user: string;
   /** The `info` of the user's latest socket in the room. */
   readonly info: unknown;
@@ -264,12 +273,15 @@ export interface MemberInfo {
 
 /** The presence of watched users: first the current state, then each change. */
 export interface PresenceFrame {
+  /** Marks the frame. */
   readonly type: 'presence';
+  /** The watched users that changed, or all of them at first. */
   readonly users: readonly UserPresence[];
 }
 
 /** The presence of one user. */
 export interface UserPresence {
+  /** The id of the user. */
   readonly user: string;
   /** `offline` for a user without sockets. */
   readonly status: string;

@@ -30,8 +30,20 @@ export interface SocketIdentity {
 
 /** A client's request to watch a user, or to change its own status. */
 export type PresenceTrackerRequest =
-  | { readonly action: 'watch'; readonly userId: string }
-  | { readonly action: 'status'; readonly status: string };
+  /** Watch the presence of one user. */
+  | {
+      /** The kind of request. */
+      readonly action: 'watch';
+      /** The user to watch. */
+      readonly userId: string;
+    }
+  /** Change the status of this socket. */
+  | {
+      /** The kind of request. */
+      readonly action: 'status';
+      /** The new status. */
+      readonly status: string;
+    };
 
 /** Options of {@link trackPresence}. */
 export interface TrackPresenceOptions<S extends SocketLike = SocketLike> {

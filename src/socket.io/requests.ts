@@ -12,6 +12,7 @@ import type { TrackedSocket } from './tracked-socket.js';
 
 /** Acknowledgement of a failed request. */
 export interface ErrorAck {
+  /** Why the request failed: a stable code and a text. */
   error: {
     /** For programs. */
     code: ProtocolErrorCode;

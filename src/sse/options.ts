@@ -175,7 +175,10 @@ export interface NodeResponse {
   /** True once the connection is closed; `node:http2` has no such property. */
   readonly destroyed?: boolean | undefined;
   /** The HTTP/2 stream; `node:http` has no such property. */
-  readonly stream?: { readonly destroyed: boolean } | null;
+  readonly stream?: {
+    /** True once the stream is closed. */
+    readonly destroyed: boolean;
+  } | null;
   /** Null while earlier responses to pipelined requests occupy the connection. */
   readonly socket?: object | null;
   /** Bytes that wait to be sent. */

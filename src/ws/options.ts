@@ -24,19 +24,60 @@ export interface WebSocketIdentity {
 /** A client's request, with its room, user, status or method. `data` comes from the client, without validation. */
 export type ClientRequest =
   /** Join a room, or change `info` in a joined room. */
-  | { readonly action: 'join'; readonly room: string }
+  | {
+      /** The kind of request. */
+      readonly action: 'join';
+      /** The room. */
+      readonly room: string;
+    }
   /** Send an event to a room. */
-  | { readonly action: 'send'; readonly room: string; readonly event: string; readonly data: Json }
+  | {
+      /** The kind of request. */
+      readonly action: 'send';
+      /** The room. */
+      readonly room: string;
+      /** The name of the event. */
+      readonly event: string;
+      /** What the client sent, without validation. */
+      readonly data: Json;
+    }
   /** Show in a room that the user types. */
-  | { readonly action: 'typing'; readonly room: string }
+  | {
+      /** The kind of request. */
+      readonly action: 'typing';
+      /** The room. */
+      readonly room: string;
+    }
   /** Read the stored events of a room. */
-  | { readonly action: 'history'; readonly room: string }
+  | {
+      /** The kind of request. */
+      readonly action: 'history';
+      /** The room. */
+      readonly room: string;
+    }
   /** Watch the presence of one user; a frame with several users is authorized once for each. */
-  | { readonly action: 'watch'; readonly userId: string }
+  | {
+      /** The kind of request. */
+      readonly action: 'watch';
+      /** The user to watch. */
+      readonly userId: string;
+    }
   /** Change the status of this socket. */
-  | { readonly action: 'status'; readonly status: Status }
+  | {
+      /** The kind of request. */
+      readonly action: 'status';
+      /** The new status. */
+      readonly status: Status;
+    }
   /** Call one of `requests`. */
-  | { readonly action: 'request'; readonly method: string; readonly data: Json };
+  | {
+      /** The kind of request. */
+      readonly action: 'request';
+      /** The name of the request. */
+      readonly method: string;
+      /** What the client sent, without validation. */
+      readonly data: Json;
+    };
 
 /** Kinds of {@link ClientRequest}. */
 export type ClientAction = ClientRequest['action'];
