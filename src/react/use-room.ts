@@ -18,8 +18,8 @@ import { assertLimit, assertRoomName, parseNamesKey, toNamesKey } from './valida
  * ```tsx
  * const { events, send } = useRoom('lobby', { last: 50 });
  * ```
- * @throws {ClientError} `INVALID` for an empty name, for a `limit` below 1, and if `events` is a string.
- * @throws {TypeError} When `info` is not JSON.
+ * @throws {ClientError} `INVALID` for an empty name, for a `limit` below 1, if `events` is a string, and if `info` is not
+ * JSON.
  * @throws {Error} Without a {@link RollcallProvider}.
  */
 export function useRoom<E extends object = EventMap>(
