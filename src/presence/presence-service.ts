@@ -454,15 +454,24 @@ class SetPresenceCall implements WriteCallbacks {
     // Sockets of a process whose lease has expired are most likely gone.
     const { suspectNodes } = this.parts.reaper.stats;
     const living = sockets.filter(({ nodeId }) => !suspectNodes.includes(nodeId));
-    return living.findIndex((one) => one.socketId === socketId) < limit ? data : this.#refuse(living);
+    // The record is the one of this call's transaction, so other processes' sockets in it came first, whatever
+    // their times are: the processes' estimates of Redis's clock differ by some ms. Own sockets may share the
+    // transaction; the list is in the order of their times.
+    const own = living.findIndex((one) => one.socketId === socketId);
+    const earlier = living.filter((one, index) => index < own || (index > own && !this.#isOwn(one)));
+    return own === -1 || earlier.length < limit ? data : this.#refuse(living);
+  }
+
+  #isOwn({ nodeId }: SocketPresence): boolean {
+    return instanceIdOf(nodeId) === this.parts.nodeLease.instanceId;
   }
 
   async #refuse(living: readonly SocketPresence[]): Promise<never> {
-    const { local, nodeLease, lease } = this.parts;
+    const { local, lease } = this.parts;
     await local.remove(this.ref, 0);
     const user = JSON.stringify(this.userId);
     // Any other process may have died within the last lease.
-    const mayBeGone = living.some(({ nodeId }) => instanceIdOf(nodeId) !== nodeLease.instanceId);
+    const mayBeGone = living.some((one) => !this.#isOwn(one));
     throw new LimitError(`user ${user} has ${this.limit} sockets already (maxSocketsPerUser)`, {
       retryAfter: mayBeGone ? lease : undefined,
     });

@@ -388,7 +388,8 @@ describe('an outage of Redis', () => {
     const node = await fixture.node();
     const ann = await fixture.client(node, 'ann');
     const bob = await fixture.client(node, 'bob');
-    await waitFor(async () => (await ann.statuses('bob'))[0] === 'online');
+    await waitFor(async () => (await node.presence.getPresence('bob'))?.status === 'online');
+    expect(await ann.statuses('bob')).toEqual(['online']);
     await own.restart();
     await waitFor(async () => (await node.presence.getPresence('bob'))?.status === 'online', {
       timeout: 15_000,
