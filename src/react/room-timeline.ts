@@ -5,6 +5,9 @@ const NONE: readonly never[] = [];
 const PAGE = 50;
 /** The largest page that the server sends. */
 const MAX_PAGE = 1_000;
+/** Wait before the initial events are read again after a failure, in ms: doubled each time, up to the maximum. */
+const FIRST_RETRY = 1_000;
+const MAX_RETRY = 30_000;
 
 type TimelineInput = Pick<EventContext, 'event' | 'data'> & {
   readonly from?: string;
@@ -27,6 +30,10 @@ export class RoomTimeline {
   #limit = 0;
   /** The list begins with so many past events. */
   #last = 0;
+  /** The list has begun with `#last` events, or with all there were. */
+  #filled = false;
+  #retryDelay = FIRST_RETRY;
+  #retryTimer: ReturnType<typeof setTimeout> | undefined;
   /** Number of older events that were loaded; they do not count towards the limit. */
   #fetched = 0;
   #serial = 0;
@@ -46,6 +53,7 @@ export class RoomTimeline {
     this.#limit = Math.max(this.#limit, limit);
     if (last <= this.#last) return;
     this.#last = last;
+    this.#filled = false;
     if (room) void this.#fill(room);
   }
 
@@ -57,10 +65,13 @@ export class RoomTimeline {
   attach(room: Room): () => void {
     void this.#fill(room);
     const stops = [
+      // A room that was refused at first is joined by `retry`.
+      room.onState((state) => state === 'joined' && void this.#fill(room)),
       room.on('*', (_, context) => this.#append(context)),
       room.onDiscontinuity((discontinuity) => this.#gap(discontinuity)),
     ];
     return () => {
+      clearTimeout(this.#retryTimer);
       for (const stop of stops) stop();
     };
   }
@@ -70,18 +81,24 @@ export class RoomTimeline {
    * component, or when some of its events are not listed.
    */
   async #fill(room: Room): Promise<void> {
-    if (this.#last === 0) return;
+    if (this.#last === 0 || this.#filled) return;
+    clearTimeout(this.#retryTimer);
     try {
       await room.ready;
       while (
         this.events.length < this.#last &&
         (await this.loadOlder(room, this.#last - this.events.length))
       );
+      this.#filled = true;
+      this.#retryDelay = FIRST_RETRY;
     } catch (error) {
       // The state already shows that the room was refused or left.
       if (room.state === 'refused' || room.state === 'left') return;
       this.error = error as ClientError;
       this.#changed();
+      clearTimeout(this.#retryTimer);
+      this.#retryTimer = setTimeout(() => void this.#fill(room), this.#retryDelay);
+      this.#retryDelay = Math.min(this.#retryDelay * 2, MAX_RETRY);
     }
   }
 

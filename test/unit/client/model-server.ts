@@ -12,11 +12,13 @@ interface Subscriber {
 }
 
 /** How a connection behaves: what it does with each request it receives. */
-type Fate = 'answer' | 'drop-before' | 'drop-after' | 'limit';
+export type Fate = 'answer' | 'drop-before' | 'drop-after' | 'limit' | 'fail' | 'forbid';
 
 /** A room with history, as the protocol promises it. */
 class ModelRoom {
   readonly history: Kept[] = [];
+  /** How many of the oldest events the history has lost. */
+  trimmed = 0;
   readonly #keys = new Map<string, string>();
 
   /** Appends, unless the key is known. */
@@ -30,8 +32,19 @@ class ModelRoom {
   }
 
   after(position: string): Kept[] {
-    return this.history.slice(Number(position.slice(1)));
+    return this.history.slice(Math.max(this.trimmed, indexAfter(position)));
   }
+
+  /** A page of events before a position, newest first. */
+  before(position: string | undefined, limit: number): { events: Kept[]; more: boolean } {
+    const end = position === undefined ? this.history.length : indexAfter(position) - 1;
+    const from = Math.max(this.trimmed, end - limit);
+    return { events: this.history.slice(from, end).reverse(), more: from > this.trimmed };
+  }
+}
+
+function indexAfter(position: string): number {
+  return Number(position.slice(1));
 }
 
 /** Rooms with history, positions and keys, and connections that break at any point. */
@@ -49,8 +62,8 @@ export class ModelServer {
   }
 
   /** Somebody else says something. */
-  say(name: string, data: unknown): void {
-    const { kept } = this.room(name).append('message', data, `server-${Math.random()}`);
+  say(name: string, data: unknown, event = 'message'): void {
+    const { kept } = this.room(name).append(event, data, `server-${this.room(name).history.length}`);
     this.#tell(name, kept);
   }
 
@@ -74,9 +87,18 @@ export class ModelServer {
     const name = frame['room'] as string;
     const ok = (data?: unknown) => connection.queue({ type: 'ok', id, data });
     if (type === 'join') {
-      const { history } = this.room(name);
-      const last = `p${history.length}`;
-      const since = (frame['since'] as string | undefined) ?? last;
+      const { history, trimmed } = this.room(name);
+      const last = Math.min((frame['last'] as number | undefined) ?? 0, history.length - trimmed);
+      const since = (frame['since'] as string | undefined) ?? `p${history.length - last}`;
+      if (indexAfter(since) < trimmed) {
+        connection.queue({
+          type: 'discontinuity',
+          room: name,
+          reason: 'trimmed',
+          since: 0,
+          recovered: false,
+        });
+      }
       this.#subscribers.add({ room: name, connection });
       const missed = this.room(name).after(since);
       // Some of it comes before the answer, some after.
@@ -84,6 +106,8 @@ export class ModelServer {
       for (const kept of early) connection.queue({ type: 'event', room: name, ...kept });
       ok({ position: since });
       for (const kept of missed.slice(early.length)) connection.queue({ type: 'event', room: name, ...kept });
+    } else if (type === 'history') {
+      ok(this.room(name).before(frame['before'] as string | undefined, (frame['limit'] as number) ?? 50));
     } else if (type === 'leave') {
       for (const each of this.#subscribers) {
         if (each.room === name && each.connection === connection) this.#subscribers.delete(each);
@@ -124,7 +148,11 @@ export class Connection {
       const frame = this.socket.sent.shift() as Frame;
       const fate = frame.type === 'ping' ? 'answer' : this.server.fate();
       if (fate === 'drop-before') return this.end();
-      if (fate === 'limit') {
+      if (fate === 'fail') {
+        this.queue({ type: 'error', id: frame.id, code: 'INTERNAL', message: 'down' });
+      } else if (fate === 'forbid' && frame.type === 'join') {
+        this.queue({ type: 'error', id: frame.id, code: 'FORBIDDEN', message: 'no' });
+      } else if (fate === 'limit') {
         this.queue({ type: 'error', id: frame.id, code: 'RATE_LIMITED', message: 'slow', retryAfter: 50 });
       } else this.server.take(frame, this);
       if (fate === 'drop-after') return this.end();

@@ -1,0 +1,184 @@
+import { expect, test } from 'vitest';
+import { ClientRegistry } from '../../../src/react/registry.js';
+import { RoomStore } from '../../../src/react/room-store.js';
+import type { RoomView } from '../../../src/react/types.js';
+import { toNamesKey } from '../../../src/react/validate.js';
+import { turn } from '../../support/fake-clock.js';
+import { fc } from '../../support/property.js';
+import { Harness, WELCOME } from '../client/harness.js';
+import { Connection, type Fate, ModelServer } from '../client/model-server.js';
+
+const ROOM = 'lobby';
+
+/** The options of a component; two of them list only some events. */
+const COMPONENTS = [
+  { last: 0, limit: 1_000, events: undefined },
+  { last: 3, limit: 1_000, events: undefined },
+  { last: 4, limit: 6, events: undefined },
+  { last: 2, limit: 1_000, events: ['message'] },
+  { last: 0, limit: 3, events: ['reaction'] },
+];
+
+const component = fc.nat({ max: COMPONENTS.length - 1 });
+const operation = fc.oneof(
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('mount' as const), component }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('unmount' as const), component }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant('publish' as const),
+      event: fc.constantFrom('message', 'message', 'reaction'),
+    }),
+  },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      do: fc.constant('step' as const),
+      requests: fc.nat({ max: 4 }),
+      frames: fc.nat({ max: 4 }),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.integer({ min: 1, max: 600 }) }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('retry' as const), component }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('cut' as const) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('renew token' as const) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('load older' as const), component }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('trim' as const), kept: fc.nat({ max: 3 }) }) },
+);
+const fates = fc.array(
+  fc.constantFrom<Fate>(
+    ...([
+      'answer',
+      'answer',
+      'answer',
+      'answer',
+      'drop-before',
+      'drop-after',
+      'limit',
+      'fail',
+      'forbid',
+    ] as const),
+  ),
+  { maxLength: 40 },
+);
+
+/** A mounted component. */
+interface Mounted {
+  readonly store: RoomStore;
+  readonly unmount: () => void;
+}
+
+/** Everything that a component has asked React to do is done: a room is left one macrotask after its last component. */
+const settleTimers = () => new Promise((resolve) => setTimeout(resolve));
+
+/** The numbers of the events in a view; each hole must have a gap told where it is. */
+function check(
+  view: RoomView,
+  server: ModelServer,
+  names: readonly string[] | undefined,
+  isFinal: boolean,
+): void {
+  const { history } = server.room(ROOM);
+  const wanted = history.filter(({ event }) => names === undefined || names.includes(event));
+  const indexes = view.events.map(({ key }) => wanted.findIndex(({ position }) => position === key));
+  expect(indexes).not.toContain(-1);
+  expect(indexes).toEqual([...new Set(indexes)].sort((a, b) => a - b));
+  const told = new Set(view.discontinuities.map(({ after }) => after));
+  for (const [at, index] of indexes.entries()) {
+    const next = indexes[at + 1] ?? (isFinal ? wanted.length : index + 1);
+    if (next !== index + 1) expect(told).toContain(view.events[at]?.key);
+  }
+}
+
+test('whatever is mounted, refused, cut and retried: each view lists every event in order, or tells its gap', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(operation, { maxLength: 50 }), fates, async (operations, planned) => {
+      const coming = [...planned];
+      const server = new ModelServer(() => coming.shift() ?? 'answer');
+      const harness = new Harness({ timeout: 1e9, backoff: { first: 100, max: 200 } });
+      const registry = ClientRegistry.of(harness.client);
+      const connections: Connection[] = [];
+      const mounted = new Map<number, Mounted>();
+      const settle = async () => {
+        await turn();
+        for (const socket of harness.sockets.slice(connections.length)) {
+          connections.push(new Connection(server, socket));
+          socket.say(WELCOME);
+        }
+        await turn();
+      };
+      const checkAll = (isFinal: boolean) => {
+        for (const [index, { store }] of mounted) {
+          check(store.snapshot(), server, COMPONENTS[index]!.events, isFinal);
+        }
+      };
+      let count = 0;
+      for (const each of operations) {
+        await settle();
+        if (each.do === 'mount') {
+          if (mounted.has(each.component)) continue;
+          const { last, limit, events } = COMPONENTS[each.component]!;
+          const store = new RoomStore(
+            registry,
+            ROOM,
+            { last },
+            { key: toNamesKey(events, 'events'), names: events, limit },
+          );
+          mounted.set(each.component, { store, unmount: store.subscribe(() => {}) });
+        } else if (each.do === 'unmount') {
+          mounted.get(each.component)?.unmount();
+          mounted.delete(each.component);
+          if (mounted.size === 0) await settleTimers();
+        } else if (each.do === 'publish') server.say(ROOM, ++count, each.event);
+        else if (each.do === 'step') connections.at(-1)?.step(each.requests, each.frames);
+        else if (each.do === 'wait') harness.clock.advance(each.ms);
+        else if (each.do === 'retry') mounted.get(each.component)?.store.snapshot().retry();
+        else if (each.do === 'cut') connections.at(-1)?.end();
+        else if (each.do === 'renew token') harness.client.reconnect();
+        else if (each.do === 'trim') {
+          const room = server.room(ROOM);
+          room.trimmed = Math.max(room.trimmed, room.history.length - each.kept);
+        } else
+          void mounted
+            .get(each.component)
+            ?.store.snapshot()
+            .loadOlder(2)
+            .catch(() => {});
+        await turn();
+        checkAll(false);
+      }
+      coming.length = 0;
+      for (let i = 0; i < 40; i++) {
+        await settle();
+        connections.at(-1)?.step(1_000, 1_000);
+        harness.clock.advance(100);
+        for (const { store } of mounted.values()) {
+          if (store.snapshot().state === 'refused') store.snapshot().retry();
+        }
+      }
+      await settle();
+      checkAll(true);
+      for (const [index, { store, unmount }] of mounted) {
+        const { last, limit, events } = COMPONENTS[index]!;
+        const view = store.snapshot();
+        expect(view.state).toBe('joined');
+        if (server.room(ROOM).trimmed === 0) expect(view.discontinuities).toEqual([]);
+        const { history, trimmed } = server.room(ROOM);
+        const available = history
+          .slice(trimmed)
+          .filter(({ event }) => events === undefined || events.includes(event)).length;
+        // A failed read of the past is shown, and tried again a second later.
+        if (view.error !== undefined) expect(view.error.code).toBe('INTERNAL');
+        else expect(view.events.length).toBeGreaterThanOrEqual(Math.min(last, limit, available));
+        unmount();
+      }
+      await settleTimers();
+      harness.client.close();
+      expect(harness.clock.timers).toBe(0);
+    }),
+    { numRuns: 300 },
+  );
+}, 60_000);
