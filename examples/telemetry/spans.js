@@ -1,6 +1,7 @@
 // rollcall's telemetry events as OpenTelemetry spans. An event is emitted when the operation has ended, so the
-// span is created with the event's own times.
-import { SpanKind, SpanStatusCode } from '@opentelemetry/api';
+// span is created with the event's own times. The span of a publish is a child of the caller's span. All other
+// operations may serve several callers, so their spans are roots.
+import { context, ROOT_CONTEXT, SpanKind, SpanStatusCode } from '@opentelemetry/api';
 import { onTelemetry } from 'rollcall';
 
 const TIMED = {
@@ -15,7 +16,9 @@ const TIMED = {
 export function traceRollcall(tracer) {
   const stops = Object.entries(TIMED).map(([event, [name, kind]]) =>
     onTelemetry(event, ({ startedAt, duration, error, ...details }) => {
-      const span = tracer.startSpan(name, { kind, startTime: startedAt, attributes: toAttributes(details) });
+      const parent = event === 'rollcall:publish' ? context.active() : ROOT_CONTEXT;
+      const options = { kind, startTime: startedAt, attributes: toAttributes(details) };
+      const span = tracer.startSpan(name, options, parent);
       if (error !== undefined) {
         span.recordException(error);
         span.setStatus({ code: SpanStatusCode.ERROR, message: error.message });

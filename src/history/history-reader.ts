@@ -1,3 +1,4 @@
+import { runWithoutAsyncContext } from '../internal/async-context.js';
 import { backoff, type Clock, withTimeout } from '../internal/clock.js';
 import { CommandError, ConnectionError, TimeoutError } from '../internal/errors.js';
 import type { Payload, Reply, ScriptCall } from '../redis/driver.js';
@@ -102,14 +103,15 @@ export class HistoryReader implements RetryingReader {
       this.#queues[request.binary === true ? 'binary' : 'text'].push({ request, resolve, reject });
       if (this.#scheduled) return;
       this.#scheduled = true;
-      process.nextTick(() => {
+      const flush = () => {
         this.#scheduled = false;
         for (const mode of ['text', 'binary'] as const) {
           const reads = this.#queues[mode];
           this.#queues[mode] = [];
           if (reads.length > 0) void this.#send(reads, mode === 'binary');
         }
-      });
+      };
+      runWithoutAsyncContext(() => process.nextTick(flush));
     });
   }
 

@@ -17,6 +17,24 @@ export function bindAsyncContext<Arguments extends unknown[], Result>(
   return AsyncLocalStorage.bind(callback);
 }
 
+/** Without a store; with that of loading the package, if there was one. */
+const runOutside: <Result>(callback: () => Result) => Result = AsyncLocalStorage.snapshot();
+
+/**
+ * Calls `callback` outside of the caller's async context. For what outlives the call or serves several callers:
+ * timers, connections, batches of commands. Otherwise they would stay in the context of the first caller.
+ */
+export function runWithoutAsyncContext<Result>(callback: () => Result): Result {
+  if (storesAreVisible && !hasStore()) return callback();
+  return runOutside(callback);
+}
+
+/** Returns a function that calls a callback in the caller's async context, or outside of any if there is none. */
+export function captureAsyncContext(): <Result>(callback: () => Result) => Result {
+  if (storesAreVisible && !hasStore()) return runWithoutAsyncContext;
+  return AsyncLocalStorage.snapshot();
+}
+
 function hasStore(): boolean {
   const resource = executionAsyncResource() as Record<symbol, unknown>;
   return Object.getOwnPropertySymbols(resource).some(

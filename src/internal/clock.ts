@@ -1,3 +1,5 @@
+import { runWithoutAsyncContext } from './async-context.js';
+
 /** A timer that can be cancelled. */
 export interface Timer {
   /** Prevents the call of the task. */
@@ -22,7 +24,7 @@ export const systemClock: Clock = {
   monotonic: () => performance.now(),
   random: () => Math.random(),
   after(ms, task, options) {
-    const timeout = setTimeout(task, ms);
+    const timeout = runWithoutAsyncContext(() => setTimeout(task, ms));
     if (options?.keepAlive === false) timeout.unref();
     return { cancel: () => clearTimeout(timeout) };
   },

@@ -1,3 +1,4 @@
+import { runWithoutAsyncContext } from './async-context.js';
 import { HandlerError, type RollcallError } from './errors.js';
 import { assertFunction } from './validate.js';
 
@@ -76,8 +77,9 @@ export class ErrorReporter {
   report(error: RollcallError, context: ErrorContext): void {
     if (this.#listener === null) return;
     try {
-      if (this.#listener === undefined) return warn(error, context);
-      const result: unknown = this.#listener(error, context);
+      const listener = this.#listener;
+      if (listener === undefined) return warn(error, context);
+      const result: unknown = runWithoutAsyncContext(() => listener(error, context));
       if (isThenable(result)) result.then(undefined, () => {});
     } catch {
       // An error of the error listener has no other listener.

@@ -1,4 +1,5 @@
 import { type Channel, channel } from 'node:diagnostics_channel';
+import { captureAsyncContext, runWithoutAsyncContext } from './async-context.js';
 
 /** The common fields of events with a duration. */
 export interface TimedEvent {
@@ -104,8 +105,16 @@ class TelemetryChannel<Name extends keyof RollcallEvents> {
     return this.#channel.hasSubscribers;
   }
 
+  /** Outside of any async context, because an operation may serve several callers. */
   emit(event: RollcallEvents[Name]): void {
-    this.#channel.publish(event);
+    runWithoutAsyncContext(() => this.#channel.publish(event));
+  }
+
+  /** Returns a function that emits in the async context of this call; `undefined` without subscribers. */
+  emitterForCaller(): ((event: RollcallEvents[Name]) => void) | undefined {
+    if (!this.hasSubscribers) return undefined;
+    const run = captureAsyncContext();
+    return (event) => run(() => this.#channel.publish(event));
   }
 }
 

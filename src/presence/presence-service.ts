@@ -1,4 +1,5 @@
 import { onAbort } from '../internal/abort.js';
+import { bindAsyncContext } from '../internal/async-context.js';
 import { encodeJson, type Json } from '../internal/codec.js';
 import { InvalidArgumentError, LimitError } from '../internal/errors.js';
 import {
@@ -230,6 +231,7 @@ export class PresenceService {
   async subscribe(handler: PresenceChangeHandler): Promise<Subscription> {
     this.#lifecycle.assertOpen();
     assertFunction('handler', handler);
+    const bound = bindAsyncContext(handler);
     await this.#lifecycle.start();
     this.#lifecycle.assertOpen();
     const { keys, disposables, reporter } = this.#parts;
@@ -239,7 +241,7 @@ export class PresenceService {
         const change = decodeChange(encoded);
         // Published when an owner restores a user: only watches that knew another status need it.
         if (change.status === change.previous) return;
-        reporter.runHandler(() => handler(change), { channel });
+        reporter.runHandler(() => bound(change), { channel });
       },
     });
   }
@@ -260,7 +262,10 @@ export class PresenceService {
     assertSignal(options?.signal);
     await this.#lifecycle.start();
     this.#lifecycle.assertOpen();
-    const watch = closeOnAbort(await this.#parts.watches.watch(ids, handler), options?.signal);
+    const watch = closeOnAbort(
+      await this.#parts.watches.watch(ids, bindAsyncContext(handler)),
+      options?.signal,
+    );
     const toUserIds = (userIds: Iterable<string>) => toIdSet('userIds', 'userId', userIds);
     return {
       ...watch,
@@ -319,7 +324,7 @@ export class PresenceService {
     assertSignal(options?.signal);
     await this.#lifecycle.start();
     this.#lifecycle.assertOpen();
-    return this.#parts.rooms.watch(room, handler, options?.signal);
+    return this.#parts.rooms.watch(room, bindAsyncContext(handler), options?.signal);
   }
 
   /** Counters and gauges. */

@@ -1,3 +1,4 @@
+import { runWithoutAsyncContext } from '../internal/async-context.js';
 import type { Deadline, DeadlineQueue } from '../internal/deadlines.js';
 import { CommandError, ConnectionError, type RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
@@ -215,7 +216,7 @@ class PartitionWriter {
     if (this.#scheduled || this.#busy) return;
     this.#scheduled = true;
     // After the microtasks, so that all writes requested because of one reply share a transaction.
-    process.nextTick(() => {
+    const flush = () => {
       this.options.startup.run().then(
         () => this.#whenReady(),
         (error: unknown) => {
@@ -223,7 +224,8 @@ class PartitionWriter {
           this.failQueued(toRollcallError(error));
         },
       );
-    });
+    };
+    runWithoutAsyncContext(() => process.nextTick(flush));
   }
 
   #whenReady(): void {

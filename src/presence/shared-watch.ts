@@ -1,3 +1,4 @@
+import { runWithoutAsyncContext } from '../internal/async-context.js';
 import { ClosedError } from '../internal/errors.js';
 import type { PresenceService } from './presence-service.js';
 import type { PresenceWatch } from './presence-watches.js';
@@ -128,7 +129,8 @@ export class SharedWatch<W> {
 
   #openWatch(): Promise<PresenceWatch> {
     if (this.#closed) return Promise.reject(new ClosedError('the watch is closed'));
-    this.#opening ??= this.#open();
+    // Serves all watchers, so it must not stay in the async context of the first.
+    this.#opening ??= runWithoutAsyncContext(() => this.#open());
     return this.#opening;
   }
 

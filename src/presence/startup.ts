@@ -1,3 +1,4 @@
+import { runWithoutAsyncContext } from '../internal/async-context.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { PartitionLayout } from './partition-layout.js';
 
@@ -25,7 +26,8 @@ export class Startup {
 
   /** Resolves once started. All calls share one attempt; a call after a failed attempt tries again. */
   run(): Promise<void> {
-    this.#started ??= this.#run().catch((error: unknown) => {
+    // Its timers and subscriptions outlive the call.
+    this.#started ??= runWithoutAsyncContext(() => this.#run()).catch((error: unknown) => {
       this.#started = undefined;
       throw error;
     });

@@ -9,6 +9,7 @@ import {
 import type { ReadRequest, RetryingReader, StoredMessage } from '../history/history-reader.js';
 import { ORIGIN, type Position, positionTime } from '../history/position.js';
 import { type HistoryServer, isSameServer } from '../history/server-identity.js';
+import { runWithoutAsyncContext } from '../internal/async-context.js';
 import type { RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import type { Payload } from '../redis/driver.js';
@@ -249,7 +250,8 @@ export class HistoryCursor {
     this.#rereadNeeded = true;
     if (this.#reading) return;
     this.#reading = true;
-    this.#readUntilCaughtUp().finally(() => {
+    // Other handlers may join the cursor.
+    runWithoutAsyncContext(() => this.#readUntilCaughtUp()).finally(() => {
       this.#reading = false;
       // Requested again after the last check in `#readUntilCaughtUp`.
       if (this.#catchingUp && this.#subscribed && this.#rereadNeeded && this.#handlerCount > 0)

@@ -1,4 +1,5 @@
 import { AppendBatch, type AppendResult, type HistoryOptions, parseAppendReply } from '../history/append.js';
+import { runWithoutAsyncContext } from '../internal/async-context.js';
 import type { Deadline } from '../internal/deadlines.js';
 import { CommandError, ConnectionError, type RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
@@ -30,7 +31,8 @@ class Publication {
   sent = false;
   /** An earlier attempt may have published the message. */
   maybePublished = false;
-  readonly #stopwatch = telemetry.publish.hasSubscribers ? new Stopwatch() : undefined;
+  readonly #emit = telemetry.publish.emitterForCaller();
+  readonly #stopwatch = this.#emit && new Stopwatch();
 
   constructor(
     readonly request: PublishRequest,
@@ -57,10 +59,10 @@ class Publication {
   }
 
   #emitPublish(result: Partial<PublisherResult>, error?: RollcallError): void {
-    if (this.#stopwatch === undefined) return;
+    if (this.#emit === undefined || this.#stopwatch === undefined) return;
     const { channel, history } = this.request;
     const { receivers, position } = result;
-    telemetry.publish.emit({
+    this.#emit({
       channel,
       size: this.payload.length,
       history: history !== undefined,
@@ -111,9 +113,8 @@ export class Publisher {
 
   /** For a message rejected before it reached the publisher. */
   emitRejected({ channel, history }: Pick<PublishRequest, 'channel' | 'history'>, error: Error): void {
-    if (!telemetry.publish.hasSubscribers) return;
-    const times = new Stopwatch().stop(error);
-    telemetry.publish.emit({ channel, size: 0, history: history !== undefined, ...times });
+    const emit = telemetry.publish.emitterForCaller();
+    emit?.({ channel, size: 0, history: history !== undefined, ...new Stopwatch().stop(error) });
   }
 
   #prepare(publication: Publication, payload: Promise<Payload>): void {
@@ -148,13 +149,14 @@ export class Publisher {
     if (this.#scheduled) return;
     this.#scheduled = true;
     // After the microtasks, so that reactions to one chunk of replies are sent together.
-    process.nextTick(() => {
+    const flush = () => {
       this.#handle.whenReady((error) => {
         this.#scheduled = false;
         if (error === undefined) this.#flush();
         else this.#failQueue(error);
       });
-    });
+    };
+    runWithoutAsyncContext(() => process.nextTick(flush));
   }
 
   /**

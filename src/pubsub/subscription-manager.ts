@@ -1,5 +1,6 @@
 import { HistoryReader } from '../history/history-reader.js';
 import type { Position } from '../history/position.js';
+import { runWithoutAsyncContext } from '../internal/async-context.js';
 import { backoff, type Clock, type Timer } from '../internal/clock.js';
 import { CommandError, ConnectionError, type RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
@@ -223,7 +224,7 @@ export class SubscriptionManager {
   #scheduleFlush(): void {
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
-    process.nextTick(() => {
+    const flush = () => {
       this.#flushScheduled = false;
       const toSubscribe = this.#toSubscribe;
       const toUnsubscribe = this.#toUnsubscribe;
@@ -238,7 +239,9 @@ export class SubscriptionManager {
         const leaving = toUnsubscribe.filter((subscription) => subscription.kind === kind);
         this.#sendInBatches('unsubscribe', kind, leaving);
       }
-    });
+    };
+    // The connection may be opened now, and serves all handlers.
+    runWithoutAsyncContext(() => process.nextTick(flush));
   }
 
   #sendInBatches(

@@ -1,4 +1,5 @@
-import { systemClock, withTimeout } from '../internal/clock.js';
+import { runWithoutAsyncContext } from '../internal/async-context.js';
+import { systemClock, type Timer, withTimeout } from '../internal/clock.js';
 import { ConnectionError } from '../internal/errors.js';
 import { ConnectionState } from './connection-state.js';
 import type { Command, PlainCommand, Reply } from './driver.js';
@@ -55,7 +56,7 @@ export function withNodeTimeout<T>(ms: number, what: string, work: Promise<T>): 
 /** Does not keep the process alive. */
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => {
-    setTimeout(resolve, ms).unref();
+    systemClock.after(ms, resolve, { keepAlive: false });
   });
 }
 
@@ -80,7 +81,7 @@ export class ClusterNode {
   #inFlight = 0;
   /** The last reply, or the first command sent after all were answered. */
   #pendingSince = 0;
-  #checkTimer: NodeJS.Timeout | undefined;
+  #checkTimer: Timer | undefined;
   /** No longer a master; its end does not make the address suspect. */
   retired = false;
 
@@ -92,14 +93,14 @@ export class ClusterNode {
     this.address = address;
     this.#events = events;
     this.#state = new ConnectionState(`Redis (${address})`);
-    this.#connection = open({
-      failed: (error) => this.#state.setError(error),
-      ended: () => this.#end(),
-    });
+    this.#connection = runWithoutAsyncContext(() =>
+      open({ failed: (error) => this.#state.setError(error), ended: () => this.#end() }),
+    );
     this.#opened = new Promise((resolve) => {
       this.#resolveOpened = resolve;
     });
-    withNodeTimeout(CONNECT_DEADLINE, `connecting to ${address}`, this.#connection.connect()).then(
+    const connected = runWithoutAsyncContext(() => this.#connection.connect());
+    withNodeTimeout(CONNECT_DEADLINE, `connecting to ${address}`, connected).then(
       () => {
         if (!this.#state.ended) this.#state.up();
         this.#resolveOpened();
@@ -161,19 +162,20 @@ export class ClusterNode {
     this.#end();
   }
 
-  #scheduleCheck(ms: number): NodeJS.Timeout {
-    return setTimeout(() => {
+  #scheduleCheck(ms: number): Timer {
+    const check = () => {
       this.#checkTimer = undefined;
       if (this.#inFlight === 0) return;
       const { unresponsive } = this;
       this.#checkTimer = this.#scheduleCheck(unresponsive ? UNRESPONSIVE_CHECK_INTERVAL : UNRESPONSIVE_AFTER);
       if (unresponsive) this.#events.unresponsive(this);
-    }, ms).unref();
+    };
+    return systemClock.after(ms, check, { keepAlive: false });
   }
 
   #end(): void {
     if (this.#state.ended) return;
-    clearTimeout(this.#checkTimer);
+    this.#checkTimer?.cancel();
     this.#state.end();
     this.#resolveOpened();
     this.#connection.destroy();

@@ -1,4 +1,4 @@
-import { backoff, jitter, systemClock } from '../internal/clock.js';
+import { backoff, jitter, systemClock, type Timer } from '../internal/clock.js';
 import { messageOf } from '../internal/diagnostics.js';
 import { ConnectionError } from '../internal/errors.js';
 import { type ClusterClientAdapter, ClusterNode, sleep, withNodeTimeout } from './cluster-node.js';
@@ -42,7 +42,7 @@ export class ClusterTopology {
   #refreshing: Promise<boolean> | undefined;
   #lastRefresh = Number.NEGATIVE_INFINITY;
   #reachable = false;
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
   #closed = false;
 
   constructor(client: ClusterClientAdapter, events: ClusterTopologyEvents) {
@@ -139,7 +139,7 @@ export class ClusterTopology {
 
   close(): void {
     this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     for (const node of [...this.#nodes.values()]) {
       node.destroy(new ConnectionError(`the ${this.#client.client} driver is closed`));
     }
@@ -150,9 +150,10 @@ export class ClusterTopology {
     if (wait > 0) await sleep(wait);
     this.#lastRefresh = performance.now();
     const answered = await this.#fetchSlots(this.#candidates(from));
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     if (!this.#closed && answered) {
-      this.#timer = setTimeout(() => void this.refresh(), jitter(systemClock, REFRESH_INTERVAL)).unref();
+      const delay = jitter(systemClock, REFRESH_INTERVAL);
+      this.#timer = systemClock.after(delay, () => void this.refresh(), { keepAlive: false });
     }
     return answered;
   }

@@ -1,3 +1,4 @@
+import { runWithoutAsyncContext } from '../internal/async-context.js';
 import { ConnectionError, UnsupportedError } from '../internal/errors.js';
 import { databaseOf } from './database.js';
 import type {
@@ -227,7 +228,8 @@ export class IoredisMockDriver implements Driver {
       const binary = this.#confirmed[kind].get(name);
       if (binary === undefined) return;
       const converted = binary ? Buffer.from(payload as Buffer) : payload.toString();
-      listener.message(kind, name, channel.toString(), converted);
+      // The mock emits within the call of the publisher.
+      runWithoutAsyncContext(() => listener.message(kind, name, channel.toString(), converted));
     };
     // The mock emits one event for published text and another for published bytes.
     for (const event of ['message', 'messageBuffer']) {

@@ -1,4 +1,4 @@
-import { backoff, jitter, systemClock, withTimeout } from '../internal/clock.js';
+import { backoff, jitter, systemClock, type Timer, withTimeout } from '../internal/clock.js';
 import { CommandError, ConnectionError } from '../internal/errors.js';
 import type { ConnectionState } from './connection-state.js';
 import type { Reply } from './driver.js';
@@ -73,7 +73,7 @@ export class RoleMonitor {
   #runId: string | undefined;
   #wasReady = false;
   #attempt = 0;
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
   #closed = false;
 
   constructor(connection: MonitoredConnection, state: ConnectionState, listener: RoleMonitorListener) {
@@ -97,7 +97,7 @@ export class RoleMonitor {
   }
 
   handleLost(): void {
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#runId = undefined;
   }
 
@@ -118,11 +118,11 @@ export class RoleMonitor {
 
   close(): void {
     this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
   }
 
   async #check(): Promise<void> {
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     if (this.#closed || !this.#connection.isReady()) return;
     if (this.#refused) return this.#handleMaster(undefined);
     const sections = this.#runId === undefined ? IDENTITY_SECTIONS : (['replication'] as const);
@@ -164,15 +164,17 @@ export class RoleMonitor {
     // Later attempts wait, because the address may lead to the replica for a while.
     const first = this.#attempt === 0 ? 0 : FIRST_RECONNECT_DELAY;
     const delay = first + backoff(systemClock, this.#attempt++, first, MAX_RECONNECT_DELAY);
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
+    this.#timer?.cancel();
+    const reconnect = () => {
       if (!this.#closed && this.#connection.isReady()) this.#connection.reconnect();
-    }, delay).unref();
+    };
+    this.#timer = systemClock.after(delay, reconnect, { keepAlive: false });
   }
 
   #schedule(): void {
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     if (this.#closed || this.#refused) return;
-    this.#timer = setTimeout(() => void this.#check(), jitter(systemClock, CHECK_INTERVAL)).unref();
+    const delay = jitter(systemClock, CHECK_INTERVAL);
+    this.#timer = systemClock.after(delay, () => void this.#check(), { keepAlive: false });
   }
 }

@@ -1,3 +1,4 @@
+import { runWithoutAsyncContext } from '../internal/async-context.js';
 import { ConnectionError, type RollcallError } from '../internal/errors.js';
 import { driverFor, type RedisClient } from './detect.js';
 import type { Capabilities, Command, Driver, DriverListener, ExecuteOptions, Reply } from './driver.js';
@@ -31,12 +32,17 @@ export class SharedClient {
       message: (kind, name, channel, payload) => {
         for (const listener of this.#listeners) listener.message?.(kind, name, channel, payload);
       },
-      connection: (state, cause) => this.#handleConnection(state, cause),
+      // The owner may have connected the client in some async context.
+      connection: (state, cause) => runWithoutAsyncContext(() => this.#handleConnection(state, cause)),
       dropped: (kind, names, cause) => {
-        for (const listener of this.#listeners) listener.dropped?.(kind, names, cause);
+        runWithoutAsyncContext(() => {
+          for (const listener of this.#listeners) listener.dropped?.(kind, names, cause);
+        });
       },
       nodeReturned: () => {
-        for (const listener of this.#listeners) listener.nodeReturned?.();
+        runWithoutAsyncContext(() => {
+          for (const listener of this.#listeners) listener.nodeReturned?.();
+        });
       },
     });
   }
@@ -82,7 +88,7 @@ export class SharedClient {
 
   /** All callers share one attempt. */
   connect(): Promise<void> {
-    this.#connecting ??= this.driver.connect().catch((error: unknown) => {
+    this.#connecting ??= runWithoutAsyncContext(() => this.driver.connect()).catch((error: unknown) => {
       this.#connecting = undefined;
       throw toUnreachableError(error);
     });

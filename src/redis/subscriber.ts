@@ -1,3 +1,4 @@
+import { runWithoutAsyncContext } from '../internal/async-context.js';
 import { CommandError, ConnectionError } from '../internal/errors.js';
 import { ConnectionState } from './connection-state.js';
 import { type DriverListener, type Payload, SUBSCRIPTION_KINDS, type SubscriptionKind } from './driver.js';
@@ -117,8 +118,11 @@ export class Subscriber {
 
   async subscribe(kind: SubscriptionKind, names: readonly string[], binary = false): Promise<void> {
     if (this.#closed) throw new ConnectionError(`the ${this.#client} subscriber is closed`);
-    this.#active ??= new ActiveConnection(this.#client, this.#open, this.#listener, (ended) =>
-      this.#dropConnection(ended),
+    this.#active ??= runWithoutAsyncContext(
+      () =>
+        new ActiveConnection(this.#client, this.#open, this.#listener, (ended) =>
+          this.#dropConnection(ended),
+        ),
     );
     const active = this.#active;
     try {

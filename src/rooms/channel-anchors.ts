@@ -1,4 +1,5 @@
 import type { Position } from '../history/position.js';
+import { runWithoutAsyncContext } from '../internal/async-context.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import type { Subscription } from '../pubsub/subscribe.js';
@@ -36,9 +37,11 @@ export class ChannelAnchors {
     const { name } = channel;
     let anchor = this.#anchors.get(name);
     if (anchor === undefined) {
-      anchor = new ChannelAnchor(
+      // Serves all peers, so it must not stay in the async context of the first.
+      const subscription = runWithoutAsyncContext(() =>
         this.#pubsub.subscribe(channel, (payload) => this.#onPayload(payload as string, name), { raw: true }),
       );
+      anchor = new ChannelAnchor(subscription);
       this.#anchors.set(name, anchor);
     }
     anchor.peers++;

@@ -1,3 +1,4 @@
+import { runWithoutAsyncContext } from '../internal/async-context.js';
 import type { Clock } from '../internal/clock.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import type { RoomWatch } from '../presence/room-presence.js';
@@ -94,9 +95,12 @@ export class MemberFeeds {
   #open(room: string): MemberFeed {
     const feed = new MemberFeed();
     this.#feeds.set(room, feed);
-    feed.watch = this.#presence.watchRoom(room, ({ type, ...member }) => {
-      this.#onChange(room, feed, type === 'leave' ? { ...member, sockets: 0 } : member);
-    });
+    // Serves all peers, so it must not stay in the async context of the first.
+    feed.watch = runWithoutAsyncContext(() =>
+      this.#presence.watchRoom(room, ({ type, ...member }) => {
+        this.#onChange(room, feed, type === 'leave' ? { ...member, sockets: 0 } : member);
+      }),
+    );
     return feed;
   }
 

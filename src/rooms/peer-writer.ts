@@ -1,4 +1,5 @@
 import type { Position } from '../history/position.js';
+import { captureAsyncContext } from '../internal/async-context.js';
 import type { Clock, Timer } from '../internal/clock.js';
 import { type ErrorReporter, messageOf } from '../internal/diagnostics.js';
 import { HandlerError } from '../internal/errors.js';
@@ -54,6 +55,8 @@ export class PeerWriter {
   readonly #encoder: FrameEncoder;
   readonly #settings: PeerWriterSettings;
   readonly #onClose: (options: DetachOptions) => void;
+  /** Messages need it not: their subscription runs in that context. */
+  readonly #runInContext = captureAsyncContext();
   #open = true;
   /** Time of the first dropped message by room; `undefined` while none are dropped. */
   #droppedSince: Map<string | undefined, number> | undefined;
@@ -118,7 +121,7 @@ export class PeerWriter {
   sendNotice(frame: EncodedFrame): void {
     if (!this.#open) return;
     if (this.#bufferedBytes() > MAX_BUFFER_FACTOR * this.#settings.maxBufferedBytes) return this.#closeSlow();
-    this.#send(frame);
+    this.#runInContext(() => this.#send(frame));
   }
 
   /** Forgets dropped messages of a room that the peer has left. */
@@ -139,7 +142,7 @@ export class PeerWriter {
     // Before `peer.close`, which may report the end synchronously and so detach without these options.
     this.#onClose(options);
     try {
-      this.#peer.close(code, reason);
+      this.#runInContext(() => this.#peer.close(code, reason));
     } catch (error) {
       this.#report('a peer failed', error);
     }

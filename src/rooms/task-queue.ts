@@ -1,3 +1,4 @@
+import { runWithoutAsyncContext } from '../internal/async-context.js';
 import type { Clock, Timer } from '../internal/clock.js';
 import { allOrFirstError } from '../internal/promises.js';
 
@@ -65,11 +66,12 @@ export class TaskQueue {
   #scheduleTurn(): void {
     if (this.#turnScheduled) return;
     this.#turnScheduled = true;
-    setImmediate(() => {
+    const startTurn = () => {
       this.#turnScheduled = false;
       this.#startedInTurn = 0;
       this.#startNext();
-    });
+    };
+    runWithoutAsyncContext(() => setImmediate(startTurn));
   }
 
   #watchStall(): void {

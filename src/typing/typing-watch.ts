@@ -1,4 +1,5 @@
 import { onAbort } from '../internal/abort.js';
+import { bindAsyncContext } from '../internal/async-context.js';
 import type { Clock } from '../internal/clock.js';
 import { type ErrorReporter, messageOf } from '../internal/diagnostics.js';
 import { ClosedError, DecodeError } from '../internal/errors.js';
@@ -45,7 +46,7 @@ export class RoomTypingWatch implements TypingWatch {
   #ended = false;
 
   constructor(options: RoomTypingWatchOptions) {
-    this.#options = options;
+    this.#options = { ...options, handler: bindAsyncContext(options.handler) };
     this.#typingUsers = new ExpiringSet(options.clock, () => this.#onChange());
     this.#removeAbortListener = onAbort(options.signal, () => this.#end());
   }

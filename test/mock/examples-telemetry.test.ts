@@ -1,4 +1,5 @@
-import { SpanKind } from '@opentelemetry/api';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { type Context, context, ROOT_CONTEXT, SpanKind, trace } from '@opentelemetry/api';
 import {
   BasicTracerProvider,
   InMemorySpanExporter,
@@ -85,4 +86,49 @@ test('events become OpenTelemetry spans without payloads', async () => {
     expect(endTime[0] * 1e9 + endTime[1]).toBeGreaterThanOrEqual(startTime[0] * 1e9 + startTime[1]);
   }
   expect(JSON.stringify(spans.map(({ attributes }) => attributes))).not.toContain('secret');
+});
+
+test('the span of a publish is a child of the span of its caller, and all others are roots', async () => {
+  const stores = new AsyncLocalStorage<Context>();
+  context.setGlobalContextManager({
+    active: () => stores.getStore() ?? ROOT_CONTEXT,
+    with: (active, call, self, ...args) => stores.run(active, () => call.apply(self, args)),
+    bind: (_, target) => target,
+    enable() {
+      return this;
+    },
+    disable() {
+      return this;
+    },
+  });
+  stops.push(() => context.disable());
+  const exporter = new InMemorySpanExporter();
+  const provider = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
+  const tracer = provider.getTracer('test');
+  stops.push(traceRollcall(tracer));
+  const redis = await createEmbeddedRedis();
+  stops.push(() => redis.close());
+  const { pubsub, presence, close } = createRollcall({ redis: redis.client });
+  stops.push(() => close());
+  const request = (name: string) => {
+    const span = tracer.startSpan(name);
+    return context.with(trace.setSpan(ROOT_CONTEXT, span), async () => {
+      await Promise.all([
+        pubsub.publish(name, 1),
+        pubsub.subscribe(`${name} too`, () => {}),
+        presence.setPresence(name, 's1'),
+      ]);
+      return span.spanContext().spanId;
+    });
+  };
+  const [ann, bob] = await Promise.all(['ann', 'bob'].map(request));
+  const parents = exporter.getFinishedSpans().map(({ name, attributes, parentSpanContext }) => {
+    const subject = name === 'publish' ? ` ${attributes['messaging.destination.name']}` : '';
+    return [name + subject, parentSpanContext?.spanId];
+  });
+  const roots = parents.filter(([name]) => name !== 'publish ann' && name !== 'publish bob');
+  expect(parents).toContainEqual(['publish ann', ann]);
+  expect(parents).toContainEqual(['publish bob', bob]);
+  expect(new Set(roots.map(([name]) => name))).toEqual(new Set(['subscribe', 'update presence']));
+  expect(roots.filter(([, parent]) => parent !== undefined)).toEqual([]);
 });
