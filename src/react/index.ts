@@ -9,10 +9,12 @@ export {
   useRollcall,
 } from './context.js';
 export type { EventStreamView, StreamEvent, StreamState } from './event-stream-store.js';
+export type { ClientNotification, NotificationsView } from './notification-store.js';
 export type { RoomDiscontinuity, RoomView, TimelineEvent, UseRoomOptions } from './types.js';
 export type { TypingView } from './typing-store.js';
 export { useConnection } from './use-connection.js';
 export { type UseEventStreamOptions, useEventStream } from './use-event-stream.js';
+export { useNotifications } from './use-notifications.js';
 export { usePresence } from './use-presence.js';
 export { useMember, useRoom, useRoomCount } from './use-room.js';
 export { useRoomEvent, useUserEvent } from './use-room-event.js';

@@ -3,6 +3,8 @@ export interface Resource {
   open(): void;
   /** Called after the last release, even if `open` was never called. */
   close(): void;
+  /** How long the resource stays open after the last release, in ms. @default 0: one macrotask */
+  linger?(): number;
 }
 
 /**
@@ -35,7 +37,8 @@ export class RefCounted {
     });
     let held = true;
     return () => {
-      if (held && --this.#holders === 0) this.#closing = setTimeout(() => this.#close());
+      if (held && --this.#holders === 0)
+        this.#closing = setTimeout(() => this.#close(), this.#leased.linger?.());
       held = false;
     };
   }

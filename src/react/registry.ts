@@ -1,5 +1,6 @@
 import type { Client } from '../client/index.js';
 import { ConnectionStore } from './connection-store.js';
+import { NotificationStore } from './notification-store.js';
 import { PresenceStore } from './presence-store.js';
 import { SharedRoom } from './shared-room.js';
 
@@ -10,12 +11,14 @@ export class ClientRegistry {
   readonly client: Client;
   readonly people: PresenceStore;
   readonly connection: ConnectionStore;
+  readonly notifications: NotificationStore;
   readonly #rooms = new Map<string, SharedRoom>();
 
   private constructor(client: Client) {
     this.client = client;
     this.people = new PresenceStore(client);
     this.connection = new ConnectionStore(client);
+    this.notifications = new NotificationStore(client);
   }
 
   /** The registry of `client`. Creating it has no effect on the client, so that it may happen while rendering. */

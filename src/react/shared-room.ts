@@ -8,6 +8,7 @@ export interface RoomRequest {
   readonly last?: number | undefined;
   readonly info?: unknown;
   readonly members?: boolean | undefined;
+  readonly linger?: number | undefined;
 }
 
 export interface TimelineRequest {
@@ -48,6 +49,7 @@ export class SharedRoom {
         this.#leave();
         closed();
       },
+      linger: () => this.#wish.linger ?? 0,
     });
     this.attach((room) => {
       const changed = () => this.#listeners.notify();
@@ -126,8 +128,8 @@ export class SharedRoom {
     return this.room?.error;
   }
 
-  /** The first `info` counts until the last release; the largest `last`; members if any component asks for them. */
-  #merge({ last, info, members }: RoomRequest): void {
+  /** The first `info` counts until the last release; the largest `last` and `linger`; members if any component asks for them. */
+  #merge({ last, info, members, linger }: RoomRequest): void {
     const { room } = this;
     const old = this.#wish;
     const mine = old.info === undefined || (info !== undefined && !this.#lease.inUse);
@@ -135,6 +137,7 @@ export class SharedRoom {
       last: Math.max(last ?? 0, old.last ?? 0),
       info: mine ? info : old.info,
       members: old.members || members,
+      linger: Math.max(linger ?? 0, old.linger ?? 0),
     };
     if (room?.state !== 'joining' && room?.state !== 'joined') return;
     const news = {

@@ -46,6 +46,12 @@ export interface UseRoomOptions {
   readonly events?: readonly string[] | undefined;
   /** False: do not join, as with the name null. @default true */
   readonly enabled?: boolean | undefined;
+  /**
+   * How long the user stays in the room after its last component has unmounted, in ms, up to an hour, so that going to
+   * another page and back is no leave and join. The list is kept as long. The largest value of a room's components counts.
+   * @default 0
+   */
+  readonly linger?: number | undefined;
   /** How many events to list, at least 1, besides older ones that were loaded. @default 200, or `last` if larger */
   readonly limit?: number | undefined;
 }

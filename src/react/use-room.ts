@@ -4,7 +4,7 @@ import type { EventMap, MemberInfo } from '../client/index.js';
 import { useRegistry } from './context.js';
 import { RoomStore } from './room-store.js';
 import type { RoomView, UseRoomOptions } from './types.js';
-import { assertLimit, assertRoomName, parseNamesKey, toNamesKey } from './validate.js';
+import { assertLimit, assertLinger, assertRoomName, parseNamesKey, toNamesKey } from './validate.js';
 
 /**
  * Joins a room while the component is mounted, and returns its state. Components share the room: the first joins it,
@@ -18,7 +18,7 @@ import { assertLimit, assertRoomName, parseNamesKey, toNamesKey } from './valida
  * ```tsx
  * const { events, send } = useRoom('lobby', { last: 50 });
  * ```
- * @throws {ClientError} `INVALID` for an empty name, for a `limit` below 1, if `events` is a string, and if `info` is not
+ * @throws {ClientError} `INVALID` for an empty name, for a `limit` below 1, for a `linger` out of bounds, if `events` is a string, and if `info` is not
  * JSON.
  * @throws {Error} Without a {@link RollcallProvider}.
  */
@@ -36,18 +36,24 @@ export function useRoom(
   options: UseRoomOptions & { readonly select?: (view: RoomView) => unknown } = {},
 ): unknown {
   const registry = useRegistry();
-  const { last = 0, info, events, limit = Math.max(200, last), enabled = true, select } = options;
+  const { last = 0, info, events, linger = 0, limit = Math.max(200, last), enabled = true, select } = options;
   const name = enabled ? roomName : null;
   const members = options.members === true;
   assertRoomName(name);
   assertLimit(limit);
+  assertLinger(linger);
   const key = toNamesKey(events, 'events');
   // `last` and `info` only matter when the room is joined: a change of them does not join again.
   // biome-ignore lint/correctness/useExhaustiveDependencies: see above
   const store = useMemo(() => {
     if (info !== undefined) toJson(info, 'info');
-    return new RoomStore(registry, name, { last, info, members }, { key, names: parseNamesKey(key), limit });
-  }, [registry, name, key, members, limit]);
+    return new RoomStore(
+      registry,
+      name,
+      { last, info, members, linger },
+      { key, names: parseNamesKey(key), limit },
+    );
+  }, [registry, name, key, members, limit, linger]);
   const getSnapshot = useMemo(() => selectFrom(store.snapshot, select), [store, select]);
   const getServerSnapshot = useMemo(() => selectFrom(store.serverSnapshot, select), [store, select]);
   return useSyncExternalStore(store.subscribe, getSnapshot, getServerSnapshot);

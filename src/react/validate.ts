@@ -12,6 +12,13 @@ export function assertLimit(limit: number): void {
   assertValid(Number.isInteger(limit) && limit > 0, 'limit: no number from 1');
 }
 
+/** An hour. */
+const MAX_LINGER = 3_600_000;
+
+export function assertLinger(linger: number): void {
+  assertValid(linger >= 0 && linger <= MAX_LINGER, `linger: no number of ms from 0 to ${MAX_LINGER}`);
+}
+
 /** The same text for the same names in any order, so that a new array in each render changes nothing. */
 export function toNamesKey(names: Iterable<string> | undefined, what: string): string {
   if (names === undefined) return '*';

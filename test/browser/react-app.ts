@@ -7,6 +7,7 @@ import {
   type UseRoomOptions,
   useConnection,
   useEventStream,
+  useNotifications,
   usePresence,
   useRollcall,
   useRoom,
@@ -25,6 +26,7 @@ export type Part = { readonly id: string; readonly inside?: readonly Part[] } & 
   | { readonly hook: 'typing'; readonly room: string }
   | { readonly hook: 'presence'; readonly users: readonly string[] }
   | { readonly hook: 'connection' }
+  | { readonly hook: 'notifications' }
   | { readonly hook: 'client' }
   | { readonly hook: 'stream'; readonly url: string | null; readonly options?: UseEventStreamOptions }
 );
@@ -80,6 +82,7 @@ const hooks = {
   typing: ({ id, room }: Hook<'typing'>) => useSeen(id, useTyping(room)),
   presence: ({ id, users }: Hook<'presence'>) => useSeen(id, usePresence([...users])),
   connection: ({ id }: Hook<'connection'>) => useSeen(id, useConnection()),
+  notifications: ({ id }: Hook<'notifications'>) => useSeen(id, useNotifications()),
   client: ({ id }: Hook<'client'>) => useSeen(id, useRollcall()),
   stream: ({ id, url, options }: Hook<'stream'>) => useSeen(id, useEventStream(url, options)),
 };

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { type Browser, chromium, type Page as Tab } from 'playwright-core';
-import { createRollcall, type Rollcall } from 'rollcall';
+import { createRollcall, NotificationService, type Rollcall } from 'rollcall';
 import { createEmbeddedRedis } from 'rollcall/testing';
 import { serveWebSocket } from 'rollcall/ws';
 import { WebSocketServer } from 'ws';
@@ -35,6 +35,7 @@ async function bundle(): Promise<string> {
 
 /** A server on the embedded Redis, and a browser. */
 export interface ReactFixture extends Rollcall {
+  readonly notifications: NotificationService;
   readonly browser: Browser;
   readonly url: string;
   readonly sockets: WebSocketServer;
@@ -57,12 +58,14 @@ export async function startFixture(): Promise<ReactFixture> {
   });
   const sockets = new WebSocketServer({ server });
   const forbidden = new Set<string>();
+  const notifications = new NotificationService({ rooms: rollcall.rooms });
   const serving = serveWebSocket(sockets, {
     rooms: rollcall.rooms,
     authenticate: async ({ url = '' }) => {
       await world.gate;
       return new URL(url, 'http://host').searchParams.get('user');
     },
+    requests: { ...notifications.requestHandlers() },
     authorize: (_user, request) => !('room' in request && forbidden.has(request.room)),
   });
   await once(server.listen(0, '127.0.0.1'), 'listening');
@@ -80,6 +83,7 @@ export async function startFixture(): Promise<ReactFixture> {
   });
   const world: ReactFixture = {
     ...rollcall,
+    notifications,
     browser,
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     sockets,

@@ -1,5 +1,5 @@
 import { type Client, connect } from 'rollcall/client';
-import type { ConnectionView, RoomView, TypingView } from 'rollcall/react';
+import type { ConnectionView, NotificationsView, RoomView, TypingView } from 'rollcall/react';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { deferred, waitFor } from '../support/wait.js';
@@ -484,6 +484,35 @@ describe('usePresence', () => {
     await alice.show();
     await alice.show({ id: 'p', hook: 'presence', users: [ben] });
     await becomes('p', `${ben} offline`);
+  });
+});
+
+describe('useNotifications', () => {
+  test('lists and counts what was sent before and after, and marks on all devices', async () => {
+    await world.notifications.notify('alice', 'first');
+    const other = await ReactTab.open(world, 'alice');
+    const shows = (tab: ReactTab, shown: string, unread: number) =>
+      tab.until(
+        `${shown}, ${unread} unread`,
+        ({ views }, { shown, unread }) => {
+          const view = views.get('n') as NotificationsView | undefined;
+          return String(view?.notifications.map(({ data }) => data)) === shown && view?.unread === unread;
+        },
+        { shown, unread },
+      );
+    await alice.show({ id: 'n', hook: 'notifications' });
+    await other.show({ id: 'n', hook: 'notifications' });
+    await shows(alice, 'first', 1);
+    await shows(other, 'first', 1);
+    await world.notifications.notify('alice', 'second');
+    await shows(alice, 'second,first', 2);
+    await alice.see(({ views }) => (views.get('n') as NotificationsView).markRead());
+    await shows(alice, 'second,first', 0);
+    await shows(other, 'second,first', 0);
+    await cut(async () => void (await world.notifications.notify('alice', 'third')));
+    await shows(alice, 'third,second,first', 1);
+    await other.tab.close();
+    expect(other.problems).toEqual([]);
   });
 });
 

@@ -1,0 +1,55 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { ClientRegistry } from '../../../src/react/registry.js';
+import { RoomStore } from '../../../src/react/room-store.js';
+import { turn } from '../../support/fake-clock.js';
+import { type FakeSocket, Harness } from '../client/harness.js';
+
+let harness: Harness;
+let socket: FakeSocket;
+
+function mount(linger?: number): { store: RoomStore; unmount: () => void } {
+  const registry = ClientRegistry.of(harness.client);
+  const store = new RoomStore(registry, 'lobby', { linger }, { key: '*', names: undefined, limit: 10 });
+  return { store, unmount: store.subscribe(() => {}) };
+}
+
+beforeEach(async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  harness = new Harness();
+  socket = await harness.open();
+});
+
+afterEach(() => {
+  harness.client.close();
+  vi.useRealTimers();
+});
+
+test('a room outlives its last component by the largest linger, with its list', async () => {
+  const first = mount(500);
+  const second = mount(2_000);
+  await turn();
+  socket.answer('join', { position: 'p1' });
+  first.unmount();
+  second.unmount();
+  vi.advanceTimersByTime(1_000);
+  socket.say({ type: 'event', room: 'lobby', event: 'message', data: 1, position: 'p2' });
+  const third = mount();
+  await turn();
+  expect(socket.sent.filter(({ type }) => type === 'join' || type === 'leave')).toEqual([]);
+  expect(third.store.snapshot().events.map(({ data }) => data)).toEqual([1]);
+  third.unmount();
+  vi.advanceTimersByTime(1_999);
+  expect(socket.take('leave')).toEqual([]);
+  vi.advanceTimersByTime(1);
+  expect(socket.take('leave')).toHaveLength(1);
+});
+
+test('without linger a room is left a macrotask after its last component', async () => {
+  const { unmount } = mount();
+  await turn();
+  socket.answer('join', { position: 'p1' });
+  unmount();
+  expect(socket.take('leave')).toEqual([]);
+  vi.advanceTimersByTime(0);
+  expect(socket.take('leave')).toHaveLength(1);
+});
