@@ -8,6 +8,7 @@ import {
   subscriptionManagerFor,
 } from '../pubsub/subscription-manager.js';
 import { ClientHandle } from '../redis/client-handle.js';
+import { HiddenUsers } from './hidden-users.js';
 import { Inbox } from './inbox.js';
 import { PartitionKeys } from './keys.js';
 import { LeaseRenewer } from './lease-renewer.js';
@@ -41,6 +42,7 @@ export interface PresenceComponents {
   readonly nodeLease: NodeLease;
   readonly writer: PresenceWriter;
   readonly local: LocalPresence;
+  readonly hidden: HiddenUsers;
   readonly restorer: Restorer;
   readonly leaseRenewer: LeaseRenewer;
   readonly inbox: Inbox;
@@ -83,8 +85,9 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
 
   const localSockets = new LocalSockets();
   const nodeLease = new NodeLease(settings.nodeName);
-  const writer = new PresenceWriter({ ...shared, nodeLease });
-  const local = new LocalPresence({ ...shared, localSockets, nodeLease, writer });
+  const hidden = new HiddenUsers({ localSockets, nodeLease });
+  const writer = new PresenceWriter({ ...shared, nodeLease, hidden });
+  const local = new LocalPresence({ ...shared, localSockets, nodeLease, writer, hidden });
   const inbox = new Inbox({ ...shared, nodeLease, local });
   const restorer = new Restorer({ ...shared, localSockets, nodeLease, writer, inbox });
   const leaseRenewer = new LeaseRenewer({
@@ -114,6 +117,7 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
     nodeLease,
     writer,
     local,
+    hidden,
     restorer,
     leaseRenewer,
     inbox,

@@ -26,8 +26,9 @@ export interface InboxOptions {
 const RETRY_INTERVAL = 1_000;
 
 /**
- * Receives notifications that another node removed sockets of this process. Each is also stored, in the transaction that
- * removes the socket, so that a removal is final although its notification was missed.
+ * Receives notifications that another node removed sockets of this process, and that users of it became invisible or
+ * visible. Each is also stored, in the transaction that made the change, so that it takes effect although its notification
+ * was missed.
  */
 export class Inbox {
   readonly #options: InboxOptions;
@@ -50,8 +51,14 @@ export class Inbox {
     const { client, nodeLease } = this.#options;
     const keys = this.#options.keys[partition] as PartitionKeys;
     const command = ['SMEMBERS', keys.inbox(nodeLease.instanceId)] as const;
-    const [removals] = await client.execute('restore', [command], { key: keys.nodes });
-    this.#apply(removals as readonly string[]);
+    const [reply] = await client.execute('restore', [command], { key: keys.nodes });
+    const stored = reply as readonly string[];
+    // Deleted first: a change in between is stored again. Removals stay, because they name one registration.
+    const users = stored.filter((text) => !isRemoval(text));
+    if (users.length > 0) {
+      await client.execute('restore', [['SREM', command[1], ...users]], { key: keys.nodes });
+    }
+    this.#apply(stored);
   }
 
   async #subscribe(): Promise<void> {
@@ -59,7 +66,7 @@ export class Inbox {
     const channel = (keys[0] as PartitionKeys).inbox(nodeLease.instanceId);
     const handler = new HandlerSubscription(
       context,
-      (removals) => this.#apply(removals as readonly string[]),
+      (notifications) => this.#apply(notifications as readonly string[]),
       { codec: jsonCodec, onDiscontinuity: () => void this.#readAllStored() },
     );
     const unsubscribe = () => subscriptions.unsubscribe('channel', channel, handler);
@@ -93,12 +100,20 @@ export class Inbox {
     client.clock.after(RETRY_INTERVAL, () => void this.#readAllStored(failed), { keepAlive: false });
   }
 
-  /** Each removal is user, socket and registration, joined. */
-  #apply(removals: readonly string[]): void {
-    for (const removal of removals) {
-      const [user, rest = ''] = splitIds(removal);
+  /** Each is a removal, of user, socket and registration, joined; or a user whose own status changed. */
+  #apply(notifications: readonly string[]): void {
+    for (const notification of notifications) {
+      const [user, rest = ''] = splitIds(notification);
+      if (!isRemoval(notification)) {
+        this.#options.local.onStatusChangedElsewhere(user);
+        continue;
+      }
       const [socket, registration = ''] = splitIds(rest);
       this.#options.local.onRemovedElsewhere(joinIds(user, socket), registration);
     }
   }
+}
+
+function isRemoval(notification: string): boolean {
+  return splitIds(notification)[1] !== undefined;
 }

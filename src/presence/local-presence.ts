@@ -2,8 +2,10 @@ import type { Clock } from '../internal/clock.js';
 import type { ErrorReporter } from '../internal/diagnostics.js';
 import { CommandError, type RollcallError } from '../internal/errors.js';
 import { toRollcallError } from '../redis/replies.js';
+import type { HiddenUsers } from './hidden-users.js';
 import { IdleMonitor } from './idle-monitor.js';
-import { joinIds } from './keys.js';
+import { unescapeId } from './ids.js';
+import { joinIds, partitionOf } from './keys.js';
 import {
   type LocalMembership,
   type LocalSocket,
@@ -16,7 +18,7 @@ import type { NodeLease } from './node-lease.js';
 import type { PresenceWriter, WriteCallbacks } from './presence-writer.js';
 import { encodeRegistration } from './record.js';
 import type { RedisClock } from './redis-clock.js';
-import type { PresenceWrite, RoomWrite, SocketWrite } from './writes.js';
+import type { PresenceWrite, Reevaluation, RoomWrite, SocketWrite } from './writes.js';
 
 /** Options of {@link LocalPresence}. Durations in ms. */
 export interface LocalPresenceOptions {
@@ -26,6 +28,9 @@ export interface LocalPresenceOptions {
   readonly localSockets: LocalSockets;
   readonly nodeLease: NodeLease;
   readonly writer: PresenceWriter;
+  readonly hidden: HiddenUsers;
+  /** One per partition. */
+  readonly keys: readonly unknown[];
   readonly grace: number;
   readonly idleAfter: number;
   readonly touchInterval: number;
@@ -92,6 +97,10 @@ export class LocalPresence {
     this.#localSockets = options.localSockets;
     this.#writer = options.writer;
     this.#idle = new IdleMonitor(options);
+    options.hidden.listen({
+      onHidden: (user) => this.#hide(user),
+      onShown: (user) => this.#show(user),
+    });
   }
 
   /** How many sockets this process owns. */
@@ -172,19 +181,33 @@ export class LocalPresence {
     }
   }
 
-  /** Puts a socket into a room, or changes its info there. */
+  /** Puts a socket into a room, or changes its info there. Those of invisible users are kept here until they are visible. */
   async join(membership: LocalMembership): Promise<void> {
     const { user, socket, room, partition } = membership;
-    const key = joinIds(joinIds(user, socket), room);
-    const before = this.#localSockets.memberships.get(key);
-    this.#localSockets.join(membership);
+    const { hidden } = this.#options;
+    const { memberships } = this.#localSockets;
+    const socketKey = joinIds(user, socket);
+    const key = joinIds(socketKey, room);
+    const before = memberships.get(key);
+    const registered = this.#localSockets.sockets.get(socketKey);
+    const undecided = registered?.known === false;
+    this.#localSockets.join(membership, !undecided && hidden.until(user) === undefined);
     try {
-      await this.#writer.apply(partition, toRoomWrite(membership));
+      if (undecided) {
+        // The reply to the registration shows whether the user is invisible.
+        await this.#writer.apply(registered.partition, { kind: 'look', user, reason: 'time' });
+        // Left or changed in the meantime.
+        if (memberships.get(key) !== membership) return;
+        this.#localSockets.setWritten(membership, hidden.until(user) === undefined);
+      }
+      if (this.#localSockets.isWritten(key, room)) {
+        await this.#writer.apply(partition, toRoomWrite(membership));
+      }
     } catch (error) {
       const last = this.#failedMemberships.lastGood(membership, before);
-      if (this.#localSockets.memberships.get(key) === membership) {
-        if (last === undefined) this.#localSockets.leave(joinIds(user, socket), room);
-        else this.#localSockets.join(last);
+      if (memberships.get(key) === membership) {
+        if (last === undefined) this.#localSockets.leave(socketKey, room);
+        else this.#localSockets.join(last, hidden.until(user) === undefined);
       }
       this.#markDirty(key, partition, () => this.#toRoomWrite(membership));
       throw error;
@@ -225,6 +248,16 @@ export class LocalPresence {
     for (const membership of this.#localSockets.leaveAll(key)) {
       this.#writeLeave(membership).catch((error: unknown) => this.#report(error));
     }
+  }
+
+  /** Another process has changed a user's own status, to `invisible` or from it: the record shows which. */
+  onStatusChangedElsewhere(user: string): void {
+    const partition = partitionOf(unescapeId(user), this.#options.keys.length);
+    const look: Reevaluation = { kind: 'look', user, reason: 'time' };
+    this.#writer.apply(partition, look).catch((error: unknown) => {
+      this.#markDirty(user, partition, () => look);
+      this.#report(error);
+    });
   }
 
   /** Notes activity of a socket. Resolves with false when this process does not own it. */
@@ -300,9 +333,10 @@ export class LocalPresence {
 
   /** The write that brings a membership into line with the local state at the time of the call. */
   #toRoomWrite({ user, socket, room }: Omit<LocalMembership, 'info'>): RoomWrite {
-    const membership = this.#localSockets.memberships.get(joinIds(joinIds(user, socket), room));
-    if (membership !== undefined) return toRoomWrite(membership);
     const localSockets = this.#localSockets;
+    const key = joinIds(joinIds(user, socket), room);
+    const membership = localSockets.memberships.get(key);
+    if (membership !== undefined && localSockets.isWritten(key, room)) return toRoomWrite(membership);
     return {
       kind: 'room',
       room,
@@ -313,6 +347,27 @@ export class LocalPresence {
         return !localSockets.isInRoom(room);
       },
     };
+  }
+
+  /** A user has become invisible: their sockets leave all rooms, and stay in them here. */
+  #hide(user: string): void {
+    for (const membership of this.#localSockets.membershipsOf(user)) {
+      this.#localSockets.setWritten(membership, false);
+      this.#writeLeave(membership).catch((error: unknown) => this.#report(error));
+    }
+  }
+
+  /** A user is visible again: their sockets join the rooms that they are in here. */
+  #show(user: string): void {
+    for (const membership of this.#localSockets.membershipsOf(user)) {
+      const { socket, room, partition } = membership;
+      this.#localSockets.setWritten(membership, true);
+      this.#writer.apply(partition, toRoomWrite(membership)).catch((error: unknown) => {
+        const key = joinIds(joinIds(user, socket), room);
+        this.#markDirty(key, partition, () => this.#toRoomWrite(membership));
+        this.#report(error);
+      });
+    }
   }
 
   #markDirty(key: string, partition: number, toWrite: () => PresenceWrite): void {

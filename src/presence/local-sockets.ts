@@ -1,4 +1,4 @@
-import { joinIds } from './keys.js';
+import { joinIds, splitIds } from './keys.js';
 import { encodeEntry } from './record.js';
 import type { RoomWrite, SocketWrite } from './writes.js';
 
@@ -73,9 +73,9 @@ export class LocalSockets {
   /** The least recently written first. */
   readonly sockets = new Map<string, LocalSocket>();
   readonly memberships = new Map<string, LocalMembership>();
-  /** Key of a socket → keys of its memberships. Sockets without rooms have no entry. */
-  readonly #membershipsBySocket = new Map<string, Set<string>>();
-  /** Room → its memberships by key, the least recently written first. */
+  /** User → key of a socket → keys of its memberships. Users and sockets without rooms have no entry. */
+  readonly #membershipsByUser = new Map<string, Map<string, Set<string>>>();
+  /** Room → its memberships by key, the least recently written first. Those of invisible users are not written. */
   readonly #membershipsByRoom = new Map<string, Map<string, LocalMembership>>();
 
   /** Adds or updates a socket. */
@@ -102,32 +102,64 @@ export class LocalSockets {
     return [...this.#membershipsByRoom.keys()];
   }
 
-  /** The memberships of this process in a room, the least recently written first. */
+  /** The written memberships of this process in a room, the least recently written first. */
   membershipsIn(room: string): LocalMembership[] {
     return [...(this.#membershipsByRoom.get(room)?.values() ?? [])];
   }
 
-  /** The least recently written membership in a room. */
+  /** The least recently written one of them. */
   oldestIn(room: string): LocalMembership | undefined {
     for (const membership of this.#membershipsByRoom.get(room)?.values() ?? []) return membership;
     return undefined;
   }
 
-  /** Adds or updates a membership. */
-  join(membership: LocalMembership): void {
-    const { room } = membership;
-    const socket = joinIds(membership.user, membership.socket);
+  /** Adds or updates a membership. Unless it is `written`, it is not in Redis and must not be. */
+  join(membership: LocalMembership, written = true): void {
+    const { user, room } = membership;
+    const socket = joinIds(user, membership.socket);
     const key = joinIds(socket, room);
     this.memberships.set(key, membership);
+    this.setWritten(membership, written);
+    let sockets = this.#membershipsByUser.get(user);
+    if (sockets === undefined) {
+      sockets = new Map();
+      this.#membershipsByUser.set(user, sockets);
+    }
+    const keys = sockets.get(socket);
+    if (keys === undefined) sockets.set(socket, new Set([key]));
+    else keys.add(key);
+  }
+
+  /** Notes whether a membership is, or is about to be, in Redis. */
+  setWritten(membership: LocalMembership, written: boolean): void {
+    const { user, socket, room } = membership;
+    const key = joinIds(joinIds(user, socket), room);
     const members = this.#membershipsByRoom.get(room);
-    if (members === undefined) this.#membershipsByRoom.set(room, new Map([[key, membership]]));
+    if (!written) this.#leaveRoom(room, key);
+    else if (members === undefined) this.#membershipsByRoom.set(room, new Map([[key, membership]]));
     else {
+      // Deleted first, so that it becomes the last in order.
       members.delete(key);
       members.set(key, membership);
     }
-    const keys = this.#membershipsBySocket.get(socket);
-    if (keys === undefined) this.#membershipsBySocket.set(socket, new Set([key]));
-    else keys.add(key);
+  }
+
+  /** True for a membership that is, or is about to be, in Redis. */
+  isWritten(key: string, room: string): boolean {
+    return this.#membershipsByRoom.get(room)?.has(key) === true;
+  }
+
+  /** The memberships of a user, written or not. */
+  membershipsOf(user: string): LocalMembership[] {
+    const sockets = this.#membershipsByUser.get(user)?.values() ?? [];
+    return [...sockets].flatMap((keys) =>
+      [...keys].map((key) => this.memberships.get(key) as LocalMembership),
+    );
+  }
+
+  /** True if a socket of the user is in a room. */
+  hasMemberships(user: string): boolean {
+    return this.#membershipsByUser.has(user);
   }
 
   /** Removes a membership. `socket` is the key of the socket. */
@@ -135,33 +167,44 @@ export class LocalSockets {
     const key = joinIds(socket, room);
     this.memberships.delete(key);
     this.#leaveRoom(room, key);
-    const keys = this.#membershipsBySocket.get(socket);
+    const keys = this.#keysOf(socket);
     keys?.delete(key);
-    if (keys?.size === 0) this.#membershipsBySocket.delete(socket);
+    if (keys?.size === 0) this.#deleteKeysOf(socket);
   }
 
   /** Removes all memberships of a socket and returns them. */
   leaveAll(socket: string): LocalMembership[] {
     const removed: LocalMembership[] = [];
-    for (const key of this.#membershipsBySocket.get(socket) ?? []) {
+    for (const key of this.#keysOf(socket) ?? []) {
       const membership = this.memberships.get(key);
       this.memberships.delete(key);
       if (membership === undefined) continue;
       removed.push(membership);
       this.#leaveRoom(membership.room, key);
     }
-    this.#membershipsBySocket.delete(socket);
+    this.#deleteKeysOf(socket);
     return removed;
   }
 
   /** True when this process registered the socket or put it into a room. */
   answersFor(socket: string): boolean {
-    return this.sockets.has(socket) || this.#membershipsBySocket.has(socket);
+    return this.sockets.has(socket) || this.#keysOf(socket) !== undefined;
   }
 
-  /** True when a socket of this process is in the room. */
+  /** True when a written membership of this process is in the room. */
   isInRoom(room: string): boolean {
     return this.#membershipsByRoom.has(room);
+  }
+
+  /** Keys of a socket's memberships. */
+  #keysOf(socket: string): Set<string> | undefined {
+    return this.#membershipsByUser.get(splitIds(socket)[0])?.get(socket);
+  }
+
+  #deleteKeysOf(socket: string): void {
+    const [user] = splitIds(socket);
+    const sockets = this.#membershipsByUser.get(user);
+    if (sockets?.delete(socket) === true && sockets.size === 0) this.#membershipsByUser.delete(user);
   }
 
   #leaveRoom(room: string, key: string): void {

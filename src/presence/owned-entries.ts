@@ -15,7 +15,7 @@ export interface OwnedEntriesRequest {
   /** When the owner was last known to be alive, in ms; for the users' `lastSeen`. */
   readonly lastAlive?: number | undefined;
   /** True for entries of a room to be left alone. Keys are user, socket and room, joined. */
-  readonly keep?: (key: string) => boolean;
+  readonly keep?: (key: string, room: string) => boolean;
 }
 
 /** Fields per HSCAN. */
@@ -52,7 +52,7 @@ async function leaveRoom(request: OwnedEntriesRequest, room: string): Promise<vo
     for (let at = 0; at < page.length; at += 2) {
       const user = (page[at] as string).slice(1);
       for (const socket of socketsOf(page[at + 1] as string, owner)) {
-        if (keep?.(joinIds(joinIds(user, socket), room)) === true) kept = true;
+        if (keep?.(joinIds(joinIds(user, socket), room), room) === true) kept = true;
         else leaves.push({ kind: 'room', room, user, socket, owner });
       }
     }

@@ -201,6 +201,15 @@ export class PresenceService {
     return (await this.#parts.reader.lookup(ids, options?.reveal === true)).records;
   }
 
+  /**
+   * True if this process has a socket of the user and they are `invisible`. Needs no command. Check it before you
+   * publish on a user's behalf something that they do not send themselves.
+   */
+  isInvisible(userId: string): boolean {
+    assertName('userId', userId);
+    return this.#parts.hidden.until(escapeId(userId)) !== undefined;
+  }
+
   /** The number of online users: those with any status but `offline`. */
   async getOnlineCount(): Promise<number> {
     this.#lifecycle.assertOpen();

@@ -4,6 +4,7 @@ import { CommandError, ConnectionError, type RollcallError } from '../internal/e
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import { assertNoErrorReply, type ClientHandle, RETRY_DELAY } from '../redis/client-handle.js';
 import { toRollcallError } from '../redis/replies.js';
+import type { HiddenUsers } from './hidden-users.js';
 import type { PartitionKeys } from './keys.js';
 import type { NodeLease } from './node-lease.js';
 import type { PartitionLayout } from './partition-layout.js';
@@ -24,6 +25,8 @@ export interface PresenceWriterOptions {
   readonly startup: Pick<Startup, 'run'>;
   /** Owns the entries, and checks the lease that every transaction returns. */
   readonly nodeLease: Pick<NodeLease, 'id' | 'knownLease' | 'onLeaseSeen'>;
+  /** Receives every record that a transaction returns. */
+  readonly hidden: Pick<HiddenUsers, 'until' | 'observe'>;
 }
 
 /** Counters of a {@link PresenceWriter}. */
@@ -314,7 +317,7 @@ class PartitionWriter {
   }
 
   async #commit(pending: readonly PendingWrite[]): Promise<void> {
-    const { client, nodeLease } = this.options;
+    const { client, nodeLease, hidden } = this.options;
     const nodeId = nodeLease.id;
     const writes = pending.map(({ write }) => write);
     const knownLease = nodeLease.knownLease(this.index);
@@ -331,10 +334,11 @@ class PartitionWriter {
       }),
     );
     assertNoErrorReply('presence', replies);
-    const { recordOf, leases } = transaction.parseReplies(replies);
+    const { recordOf, records, leases } = transaction.parseReplies(replies);
     for (const { before, after } of leases) {
       nodeLease.onLeaseSeen(this.index, nodeId, knownLease, before, after);
     }
+    for (const [user, record] of records) hidden.observe(user, record);
     for (const each of pending) each.commit(recordOf(each.write.user));
   }
 }

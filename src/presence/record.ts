@@ -48,7 +48,26 @@ export function encodeOwnStatus(status: string, until: number): string {
   return `${status}"${until}`;
 }
 
-const HEADER = /^2([^"]*)"(\d+)"(\d*)("h)?$/;
+const HEADER = /^2([^"]*)"(\d+)"(\d*)(?:"h(\d*))?$/;
+
+/**
+ * Until when, in ms, the user of this record is invisible; 0: without an end. `undefined`: the user is visible.
+ * Everybody's writes pass through here, so it looks at the beginning first.
+ */
+export function hiddenUntil(record: string): number | undefined {
+  if (!record.startsWith('2offline"')) return undefined;
+  const end = record.indexOf('\n');
+  const until = HEADER.exec(end < 0 ? record : record.slice(0, end))?.[4];
+  return until === undefined ? undefined : Number(until);
+}
+
+/** True if the record lists a socket of a node for which `isOwn` is true. */
+export function listsSocketOf(record: string, isOwn: (nodeId: string) => boolean): boolean {
+  return record
+    .split('\n')
+    .slice(1)
+    .some((line) => isOwn(splitLine(line)[1]));
+}
 
 /**
  * Decodes a record that update-users.lua wrote; with `reveal`, also what an invisible user hides.

@@ -86,7 +86,8 @@ export class Restorer {
     });
     await this.#inBatches([...localSockets.memberships.keys()], (key) => {
       const membership = localSockets.memberships.get(key);
-      return membership && writer.apply(membership.partition, toRoomWrite(membership, true));
+      if (membership === undefined || !localSockets.isWritten(key, membership.room)) return undefined;
+      return writer.apply(membership.partition, toRoomWrite(membership, true));
     });
     const { previousIds } = nodeLease;
     for (const nodeId of [...previousIds, nodeLease.id]) {
@@ -105,8 +106,9 @@ export class Restorer {
       await Promise.all(
         batch.map(async (key) => {
           try {
-            await write(key);
-            this.restored++;
+            const written = write(key);
+            await written;
+            if (written !== undefined) this.restored++;
           } catch (error) {
             // One refused entry must not keep the others from being restored.
             if (!(error instanceof CommandError)) throw error;
@@ -140,7 +142,7 @@ export class Restorer {
       const isCurrent = nodeId === nodeLease.id;
       const orphans = members.filter((member) => !isCurrent || !localSockets.sockets.has(member));
       const request = { client, writer, keys, partition, owner: nodeId, grace };
-      const keep = (key: string): boolean => isCurrent && localSockets.memberships.has(key);
+      const keep = (key: string, room: string): boolean => isCurrent && localSockets.isWritten(key, room);
       await Promise.all(
         orphans.map(async (member) => {
           const [user, room = ''] = splitIds(member);

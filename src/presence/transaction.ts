@@ -1,5 +1,6 @@
 import { CommandError } from '../internal/errors.js';
 import type { Command, Reply, ScriptCall } from '../redis/driver.js';
+import type { HiddenUsers } from './hidden-users.js';
 import { joinIds, type PartitionKeys, roomMember } from './keys.js';
 import type { PartitionLayout } from './partition-layout.js';
 import { updateRoomsScript, updateUsersScript } from './scripts.js';
@@ -16,6 +17,7 @@ export interface TransactionSettings {
   readonly keyTtl: number;
   readonly lastSeenTtl: number;
   readonly statusPriority: readonly string[];
+  readonly hidden: Pick<HiddenUsers, 'until'>;
   readonly layout: Pick<PartitionLayout, 'publishCommand'>;
   /** Channel of an instance's inbox; all of them are in one partition. */
   readonly inboxChannel: (instanceId: string) => string;
@@ -25,6 +27,8 @@ export interface TransactionSettings {
 export interface TransactionResult {
   /** The record of a user, `null` if there is none. */
   recordOf(user: string): string | null;
+  /** The records of all users of the transaction. */
+  readonly records: ReadonlyMap<string, string | null>;
   /** The node's lease before and after each script that renewed it; 0 for none. */
   readonly leases: readonly { before: number; after: number }[];
 }
@@ -35,6 +39,8 @@ interface UserUpdate {
   reason: number;
   /** A socket was registered and removed again within this transaction. */
   visited: boolean;
+  /** Their own status was set or removed. */
+  stated: boolean;
   /** When the node that had the user's sockets was last alive, in ms; 0 if it did not die. */
   lastAlive: number;
   /** Socket entries of this node that it writes or deletes. */
@@ -90,7 +96,7 @@ export class Transaction {
         records.set(user, typeof record === 'string' ? record : null);
       }
     }
-    return { recordOf: (user) => records.get(user) ?? null, leases };
+    return { recordOf: (user) => records.get(user) ?? null, records, leases };
   }
 
   #entryKey(write: PresenceWrite): string {
@@ -109,12 +115,14 @@ export class Transaction {
   #addUser(write: Exclude<PresenceWrite, RoomWrite>): UserUpdate {
     const reason = toReasonCode(write);
     const lastAlive = (write.kind !== 'status' && write.lastAlive) || 0;
+    const stated = write.kind === 'status';
     const update = this.#users.get(write.user);
     if (update === undefined) {
-      const first: UserUpdate = { reason, visited: false, lastAlive, entries: [] };
+      const first: UserUpdate = { reason, visited: false, stated, lastAlive, entries: [] };
       this.#users.set(write.user, first);
       return first;
     }
+    update.stated ||= stated;
     update.lastAlive = Math.max(update.lastAlive, lastAlive);
     const before = update.reason;
     if (before === 0 || reason === 0) update.reason = 0;
@@ -202,13 +210,16 @@ export class Transaction {
   }
 
   #updateUsers(renewsLease: boolean, restoring: boolean): ScriptCall {
-    const { keys, nodeId, lease, keyTtl, lastSeenTtl, statusPriority, knownLease, layout } = this.#settings;
+    const { keys, nodeId, lease, keyTtl, lastSeenTtl, statusPriority, knownLease, layout, hidden } =
+      this.#settings;
     const names = [keys.nodes, keys.online, keys.due, keys.node(nodeId)];
     let lines = '';
     for (const [user, update] of this.#users) {
       names.push(keys.sockets(user), keys.user(user));
-      let reason = `${update.visited ? 'v' : ''}${update.reason}`;
+      let reason = `${update.visited ? 'v' : ''}${update.stated ? 's' : ''}${update.reason}`;
       if (update.lastAlive > 0) reason += `@${update.lastAlive}`;
+      const until = update.entries.length > 0 ? hidden.until(user) : undefined;
+      if (until !== undefined) reason += `h${until}`;
       for (const { socket, value = '' } of update.entries) {
         lines += `${reason}\n${socket}\n${value}\n`;
         reason = '';

@@ -13,8 +13,9 @@
 --       11 three lines for each user, and three more for each further entry of theirs:
 --          reason, empty for further entries: 0 or more: an entry changes; grace in ms if it was the last one;
 --            -1 some time has passed; -2 the user was active; -3 the last entry was removed and there was no record.
---            "v" before it: the user came and went within this transaction.
---            "@" and a time in ms after it: the user was last seen then, because their node died
+--            "v" before it: the user came and went within this transaction; "s": their own status was written.
+--            "@" and a time in ms after it: the user was last seen then, because their node died.
+--            "h" and an end after that: the node knows that the user is invisible until then; 0: without an end
 --          socket of the node, or nothing
 --          its entry, or nothing to delete it
 -- Returns { the node's lease before, or ""; its lease after, or ""; for each user the record, or false }
@@ -23,9 +24,9 @@
 -- Entry:   node"socket = connectedAt ["status ["meta]]   connectedAt in ms, base 36; no status: online; "~": idle
 --          "status = status"until                        the user's own status; until 0: without an end
 --          "grace = deadline"duration                    there is no socket; the user keeps their status until then
--- Record:  2status"version"lastSeen ["h] {LF socket"node"entry}
---          no lastSeen: it is the version's millisecond. "h: the user is invisible; the status is offline, and version
---          and lastSeen are those of the last change that others could see (0 if there was none).
+-- Record:  2status"version"lastSeen ["h until] {LF socket"node"entry}
+--          no lastSeen: it is the version's millisecond. "h: the user is invisible, until then if it is there; the status
+--          is offline, and version and lastSeen are those of the last change that others could see (0 if there was none).
 
 local node, lease, keyTtl, lastSeenTtl = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local channel, skip, restoring, priorities = ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1', ARGV[8]
@@ -147,6 +148,25 @@ if #added > 0 then
   call('PEXPIRE', KEYS[4], longest)
 end
 local mine = node .. '"'
+
+-- A user has become invisible, or is no longer: tells the nodes that own their sockets, which keep invisible users out of
+-- rooms. The names of the inboxes are those of PartitionKeys.inbox; they are not in KEYS, because only the hash names them.
+local function notifyOwners(entriesKey, user)
+  local base = sub(KEYS[1], 1, -#':nodes' - 1)
+  local inbox = ':inbox' .. sub(channel, #base + #':events' + 1) .. ':'
+  local first = string.gsub(base, ':%d+}$', ':0}')
+  local notified = {}
+  for _, field in ipairs(call('HKEYS', entriesKey)) do
+    local instance = string.gsub(match(field, '^[^"]*'), '(#[%w_-]+)%.%d+$', '%1')
+    if instance ~= '' and not notified[instance] then
+      notified[instance] = true
+      call('SADD', base .. inbox .. instance, user)
+      call('PEXPIRE', base .. inbox .. instance, longest)
+      call('PUBLISH', first .. inbox .. instance, '["' .. user .. '"]')
+    end
+  end
+end
+
 -- Users of whom an entry was deleted; other nodes' entries are deleted before this script.
 local touched = {}
 for k = 1, n do touched[k] = written[k] == 0 and tonumber(reasons[k]) ~= 0 end
@@ -170,11 +190,12 @@ local records = n > 0 and call('MGET', unpack(recordKeys)) or {}
 
 for k = 1, n do
   local entriesKey, recordKey, user = KEYS[2 * k + 3], recordKeys[k], users[k]
-  local reason, visited, lastAlive = tonumber(reasons[k]), false, nil
+  local reason, visited, stated, lastAlive, knownHidden = tonumber(reasons[k]), false, false, nil, nil
   if reason == nil then
-    local mark, number, at = match(reasons[k], '^(v?)(-?%d+)@?(%d*)$')
-    reason, visited = tonumber(number), mark == 'v'
+    local came, set, number, at, hidden = match(reasons[k], '^(v?)(s?)(-?%d+)@?(%d*)h?(%d*)$')
+    reason, visited, stated = tonumber(number), came == 'v', set == 's'
     if at ~= '' then lastAlive = at end
+    if hidden ~= '' then knownHidden = hidden end
   end
 
   local status, sockets, count, own, till, deadline, duration
@@ -206,6 +227,16 @@ for k = 1, n do
   -- Redis lost the record, or cannot read it: all that is known is that the user was there.
   local lost = count == 0 and ((reason == -3 and not record) or (unreadable and (deadline or (reason >= 0 and touched[k]))))
   if lost then before = 'online' end
+
+  -- Nobody has removed the status `invisible`, so Redis has lost it: it is written back before anything is published.
+  local hiddenBefore = sub(rest, 1, 2) == '"h' and match(rest, '^"h%d*') or nil
+  if not own and not stated and (hiddenBefore or (knownHidden and (missing or restoring))) then
+    local ends = tonumber(hiddenBefore and sub(hiddenBefore, 3) or knownHidden) or 0
+    if ends == 0 or ends > millis then
+      own, till = 'invisible', ends
+      call('HSET', entriesKey, '"status', 'invisible"' .. format('%.0f', ends))
+    end
+  end
 
   local watched = reason == -1 or deadline ~= nil or till > 0
   if own and till > 0 and till <= millis then
@@ -241,15 +272,19 @@ for k = 1, n do
     end
   end
 
-  local tail, visible = sockets, count
+  local tail, visible, hiddenNow = sockets, count, nil
   if count == 0 then
     status = 'offline'
     if waiting then status = before end
   elseif own == 'invisible' then
-    status, tail, visible = 'offline', '"h' .. sockets, 0
+    hiddenNow = till > 0 and '"h' .. format('%.0f', till) or '"h'
+    status, tail, visible = 'offline', hiddenNow .. sockets, 0
   elseif own then
     status = own
   end
+
+  -- The node that registers the first sockets finds it in the reply.
+  if hiddenNow ~= hiddenBefore and count > (isNew[k] or 0) then notifyOwners(entriesKey, user) end
 
   if status ~= 'offline' and (restoring or isNew[k] or before == 'offline' or unreadable) then
     arrived[#arrived + 1] = user

@@ -181,7 +181,8 @@ export class RoomService {
 
   /**
    * Publishes that a user types for the next `ttl` ms, or with 0 has stopped. Nothing is stored. Prefer
-   * `TypingService`, which limits the rate.
+   * `TypingService`, which limits the rate. Publishes nothing for an `invisible` user; for a user without sockets on
+   * this process, their presence is read to find out.
    */
   async broadcastTyping(
     room: string,
@@ -193,6 +194,14 @@ export class RoomService {
     assertOptions('options', options, { ttl: true, except: true });
     const { ttl, except } = options;
     numberOption('ttl', ttl, 0, { min: 0, max: 3_600_000 });
+    const { presence } = this;
+    if (presence !== undefined) {
+      if (presence.isInvisible(userId)) return;
+      if (!this.#byUser.has(userId)) {
+        const found = await presence.getPresence(userId, { reveal: true });
+        if (found?.status === 'invisible') return;
+      }
+    }
     const event: RoomEvent = { ...toExceptField(except), event: TYPING_EVENT, from: userId, data: { ttl } };
     await this.pubsub.publish(this.#channels.room(room, true), event, { transient: this.hasHistory });
   }

@@ -878,7 +878,8 @@ describe('the scripts', () => {
     test('nothing that an invisible user does shows in the version or lastSeen', async () => {
       await server.cli('SET', record, '2offline"5"4');
       await server.cli('HSET', facts, 'n"s', '1', '"status', 'invisible"0');
-      expect(await published(() => settle())).toEqual([]);
+      // The owner of the socket is told to look; nothing goes to the channel of changes.
+      expect(await published(() => settle())).toEqual([['ann']]);
       expect(await server.cli('GET', record)).toBe('2offline"5"4"h\ns"n"1');
       await server.cli('HSET', facts, 'n"s', '1"busy');
       await settle({ grace: -2 });
@@ -890,6 +891,29 @@ describe('the scripts', () => {
       await server.cli('HSET', facts, 'n"s', '1');
       await settle();
       expect(await server.cli('GET', record)).toBe('2offline"0"0"h\ns"n"1');
+    });
+
+    test('the status invisible that Redis lost is written back, unless somebody removed it or it has ended', async () => {
+      const now = await redisNow();
+      const ends = now + 60_000;
+      await server.cli('SET', record, `2offline"5"4"h${ends}\ns"n"1`);
+      await server.cli('HSET', facts, 'n"s', '1');
+      expect(await published(() => settle({ grace: -1 }))).toEqual([]);
+      expect(await server.cli('HGET', facts, '"status')).toBe(`invisible"${ends}`);
+      expect(await server.cli('GET', record)).toBe(`2offline"5"4"h${ends}\ns"n"1`);
+      // What the owner knows counts when the record is lost too.
+      await server.cli('DEL', record);
+      await server.cli('HDEL', facts, '"status');
+      expect(await published(() => settle({ grace: '0h0' }))).toEqual([['ann']]);
+      expect(await server.cli('HGET', facts, '"status')).toBe('invisible"0');
+      // Removed on purpose, ended in the meantime, or visible in a record that is there: visible.
+      await server.cli('HDEL', facts, '"status');
+      expect(await published(() => settle({ grace: 's-1' }))).toHaveLength(2);
+      await server.cli('SET', record, `2offline"5"4"h${now - 1}\ns"n"1`);
+      await settle({ grace: -1 });
+      expect(await server.cli('GET', record)).toMatch(/^2online"\d+"\ns"n"1$/);
+      await settle({ grace: '0h0' });
+      expect(await server.cli('GET', record)).toMatch(/^2online"\d+"\ns"n"1$/);
     });
 
     test('a socket ends the grace', async () => {

@@ -1,4 +1,4 @@
-import { PubSubService, RoomService } from 'rollcall';
+import { createRollcall, PubSubService, RoomService } from 'rollcall';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { TypingService } from '../../src/typing/typing-service.js';
 import { ioredis, type Maker, nodeRedis } from '../shared/redis-clients.js';
@@ -132,4 +132,37 @@ describe('processes', () => {
     const most = Math.floor((performance.now() - from) / 500) + 2;
     expect(said - already).toBeLessThanOrEqual(most);
   });
+});
+
+test('typing of an invisible user is not published, from whichever server', async () => {
+  const servers = [0, 1].map(() => {
+    const { client, end } = nodeRedis(redis.port);
+    const rollcall = createRollcall({ redis: client, presence: { prefix: `typing-${serial}` } });
+    const typing = new TypingService({ rooms: rollcall.rooms, ttl: 60_000 });
+    ends.push(async () => {
+      await typing.close();
+      await rollcall.close();
+      end();
+    });
+    return { ...rollcall, typing };
+  });
+  const [one, two] = servers as [(typeof servers)[0], (typeof servers)[0]];
+  const heard: string[][] = [];
+  const watch = await two.typing.watch(room, (typingUsers) => heard.push(typingUsers));
+  const peer = { bufferedAmount: 0, close: () => {}, send: () => {} };
+  await one.presence.setStatus('ann', 'invisible');
+  const ann = await one.rooms.attach(peer, { userId: 'ann' });
+  await ann.join(room);
+  await one.typing.start(room, 'ann');
+  await two.typing.start(room, 'ann');
+  await one.typing.start(room, 'bob');
+  await waitFor(() => watch.current().length > 0);
+  expect(heard).toEqual([['bob']]);
+  await two.presence.setStatus('ann', null);
+  await waitFor(() => !one.presence.isInvisible('ann'));
+  await one.typing.start(`${room} 2`, 'ann');
+  const second = await two.typing.watch(`${room} 2`, () => {});
+  await one.typing.stop(`${room} 2`, 'ann');
+  await one.typing.start(`${room} 2`, 'ann');
+  await waitFor(() => second.current().join() === 'ann');
 });

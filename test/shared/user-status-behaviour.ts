@@ -86,6 +86,83 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
     );
 
     it(
+      'invisible takes the user out of rooms, on all processes, and puts them back when it is removed',
+      scene(async (scene) => {
+        const [here, there, other] = [scene.service(), scene.service(), scene.service()];
+        const heard: string[] = [];
+        await other.watchRoom('lobby', ({ type, userId, info }) =>
+          heard.push(`${type} ${userId} ${String(info)}`),
+        );
+        await other.setPresence('bob', 's');
+        await other.join('lobby', 'bob', 's', 0);
+        await here.setPresence('ann', 's1');
+        await here.join('lobby', 'ann', 's1', 1);
+        await there.setPresence('ann', 's2');
+        await there.join('lobby', 'ann', 's2', 2);
+        await waitFor(() => heard.includes('update ann 2'));
+        heard.length = 0;
+        // From a process without sockets of hers; the others are told.
+        await other.setStatus('ann', 'invisible');
+        await waitFor(() => heard.some((one) => one.startsWith('leave ann')));
+        expect([here.isInvisible('ann'), there.isInvisible('ann'), other.isInvisible('ann')]).toEqual([
+          true,
+          true,
+          false,
+        ]);
+        heard.length = 0;
+        // While she is hidden she joins, changes her info, leaves and comes with one more socket.
+        await here.join('lobby', 'ann', 's1', 3);
+        await here.join('hall', 'ann', 's1');
+        await there.leave('lobby', 'ann', 's2');
+        await here.setPresence('ann', 's3');
+        await here.join('lobby', 'ann', 's3', 4);
+        await other.join('lobby', 'bob', 's', 5);
+        await waitFor(() => heard.length > 0);
+        expect(heard).toEqual(['update bob 5']);
+        expect(await other.getRoomCounts(['lobby', 'hall'])).toEqual(
+          new Map([
+            ['lobby', 1],
+            ['hall', 0],
+          ]),
+        );
+        heard.length = 0;
+        await other.setStatus('ann', null);
+        await waitFor(() => heard.includes('update ann 4'));
+        expect(heard).toEqual(['join ann 3', 'update ann 4']);
+        expect(await other.getRoomCounts(['lobby', 'hall'])).toEqual(
+          new Map([
+            ['lobby', 2],
+            ['hall', 1],
+          ]),
+        );
+        expect(here.isInvisible('ann')).toBe(false);
+      }),
+    );
+
+    it(
+      'invisible hides a user from the first moment, also if they join before they are registered',
+      scene(async (scene) => {
+        const [service, other] = [scene.service({ sweepInterval: 30 }), scene.service()];
+        const heard: string[] = [];
+        await other.watchRoom('lobby', ({ type, userId }) => heard.push(`${type} ${userId}`));
+        await other.setStatus('ann', 'invisible');
+        const registered = service.setPresence('ann', 's');
+        const joined = service.join('lobby', 'ann', 's');
+        const left = [service.join('hall', 'ann', 's'), service.leave('hall', 'ann', 's')];
+        await Promise.all([registered, joined, ...left]);
+        await other.join('lobby', 'bob', 's');
+        await waitFor(() => heard.length > 0);
+        expect(heard).toEqual(['join bob']);
+        // Now it has an end, and ends by itself.
+        await other.setStatus('ann', 'invisible', { until: Date.now() + 200 });
+        await waitFor(() => heard.length > 1);
+        expect(heard).toEqual(['join bob', 'join ann']);
+        expect((await other.getPresence('ann'))?.status).toBe('online');
+        expect(await other.getRoomMembers('hall')).toEqual([]);
+      }),
+    );
+
+    it(
       'is not removed by removeSocket',
       scene(async (scene) => {
         const service = scene.service({ grace: 60_000 });

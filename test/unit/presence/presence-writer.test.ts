@@ -43,6 +43,7 @@ beforeEach(() => {
     statusPriority: ['busy', 'online', 'away'],
     layout: { publishCommand: 'PUBLISH' },
     startup: { run: () => gate() },
+    hidden: { until: () => undefined, observe: () => {} },
     nodeLease: { id: 'node#1', knownLease: () => 7, onLeaseSeen: (...seen) => observed.push(seen) },
   });
 });

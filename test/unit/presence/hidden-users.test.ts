@@ -1,0 +1,112 @@
+import { expect, test } from 'vitest';
+import { HiddenUsers } from '../../../src/presence/hidden-users.js';
+import { LocalSockets } from '../../../src/presence/local-sockets.js';
+import { decodeRecord, hiddenUntil, listsSocketOf } from '../../../src/presence/record.js';
+import { fc } from '../../support/property.js';
+
+const node = fc.constantFrom('me#abc', 'me#abc.3', 'other#xyz');
+const line = fc.tuple(
+  fc.constantFrom('s1', 's2'),
+  node,
+  fc.constantFrom('', '"busy', '"~', '"online"{"a":"\\"h"}'),
+);
+const record = fc
+  .record({
+    hidden: fc.option(fc.constantFrom('', '1690000000000'), { nil: undefined }),
+    status: fc.constantFrom('online', 'busy', 'offline'),
+    lines: fc.array(line, { maxLength: 3 }),
+  })
+  .map(({ hidden, status, lines }) => ({
+    hidden,
+    own: lines.some(([, id]) => id.startsWith('me#')),
+    text: [
+      hidden === undefined ? `2${status}"5"4` : `2offline"5"4"h${hidden}`,
+      ...lines.map(([socket, id, rest]) => `${socket}"${id}"kf12${rest}`),
+    ].join('\n'),
+  }));
+
+test('a record says whether its user is invisible, until when, and whose sockets it lists', () => {
+  fc.assert(
+    fc.property(record, ({ hidden, own, text }) => {
+      expect(hiddenUntil(text)).toBe(hidden === undefined ? undefined : Number(hidden));
+      expect(decodeRecord('ann', text, true).status === 'invisible').toBe(hidden !== undefined);
+      expect(listsSocketOf(text, (id) => id.startsWith('me#'))).toBe(own);
+    }),
+  );
+});
+
+test('users are hidden and shown alternately, only while they have sockets here, and no record changes nothing', () => {
+  fc.assert(
+    fc.property(fc.array(fc.option(record)), (records) => {
+      const hidden = new HiddenUsers({
+        localSockets: new LocalSockets(),
+        nodeLease: { instanceId: 'me#abc' },
+      });
+      const heard: string[] = [];
+      hidden.listen({ onHidden: () => heard.push('hidden'), onShown: () => heard.push('shown') });
+      let isHidden = false;
+      for (const one of records) {
+        hidden.observe('ann', one?.text ?? null);
+        if (one?.hidden !== undefined) isHidden = one.own;
+        else if (one !== null) isHidden = false;
+        expect(hidden.until('ann') !== undefined).toBe(isHidden);
+      }
+      expect(heard.filter((event, at) => event === heard[at - 1] && event === 'shown')).toEqual([]);
+    }),
+  );
+});
+
+test('memberships are written or not, and found by user, socket and room', () => {
+  const step = fc.record({
+    what: fc.constantFrom(
+      'join' as const,
+      'leave' as const,
+      'leaveAll' as const,
+      'hide' as const,
+      'show' as const,
+    ),
+    user: fc.constantFrom('ann', 'bob'),
+    socket: fc.constantFrom('s1', 's2'),
+    room: fc.constantFrom('a', 'b'),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      const local = new LocalSockets();
+      const model = new Map<string, { user: string; socket: string; room: string; written: boolean }>();
+      for (const { what, user, socket, room } of steps) {
+        const key = `${user}"${socket}"${room}`;
+        if (what === 'join') {
+          local.join({ user, socket, room, partition: 0, info: 'null' });
+          model.set(key, { user, socket, room, written: true });
+        } else if (what === 'leave') {
+          local.leave(`${user}"${socket}`, room);
+          model.delete(key);
+        } else if (what === 'leaveAll') {
+          local.leaveAll(`${user}"${socket}`);
+          for (const [k, one] of model) if (one.user === user && one.socket === socket) model.delete(k);
+        } else {
+          for (const one of local.membershipsOf(user)) local.setWritten(one, what === 'show');
+          for (const one of model.values()) if (one.user === user) one.written = what === 'show';
+        }
+        const all = [...model.values()];
+        expect([...local.memberships.keys()].sort()).toEqual([...model.keys()].sort());
+        for (const name of ['ann', 'bob']) {
+          expect(local.hasMemberships(name)).toBe(all.some((one) => one.user === name));
+          expect(local.membershipsOf(name)).toHaveLength(all.filter((one) => one.user === name).length);
+          for (const s of ['s1', 's2'])
+            expect(local.answersFor(`${name}"${s}`)).toBe(
+              all.some((one) => one.user === name && one.socket === s),
+            );
+        }
+        for (const name of ['a', 'b']) {
+          const written = all.filter((one) => one.room === name && one.written);
+          expect(local.isInRoom(name)).toBe(written.length > 0);
+          expect(local.membershipsIn(name)).toHaveLength(written.length);
+        }
+        expect(local.rooms.sort()).toEqual(
+          [...new Set(all.filter((one) => one.written).map((one) => one.room))].sort(),
+        );
+      }
+    }),
+  );
+});
