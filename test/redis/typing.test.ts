@@ -160,9 +160,7 @@ test('typing of an invisible user is not published, from whichever server', asyn
   expect(heard).toEqual([['bob']]);
   await two.presence.setStatus('ann', null);
   await waitFor(() => !one.presence.isInvisible('ann'));
-  await one.typing.start(`${room} 2`, 'ann');
   const second = await two.typing.watch(`${room} 2`, () => {});
-  await one.typing.stop(`${room} 2`, 'ann');
   await one.typing.start(`${room} 2`, 'ann');
   await waitFor(() => second.current().join() === 'ann');
 });
