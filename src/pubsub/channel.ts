@@ -1,10 +1,12 @@
 import type { HistoryOptions } from '../history/append.js';
+import { escapePayload, wrapTransient } from '../history/envelope.js';
 import { sharesSlot } from '../history/keys.js';
 import { resolveHistoryOptions } from '../history/options.js';
 import type { Codec } from '../internal/codec.js';
+import { messageOf } from '../internal/diagnostics.js';
 import { InvalidArgumentError, UnsupportedError } from '../internal/errors.js';
 import { assertName } from '../internal/validate.js';
-import type { Capabilities, SubscriptionKind } from '../redis/driver.js';
+import type { Capabilities, Payload, SubscriptionKind } from '../redis/driver.js';
 import type { ChannelRef } from './channel-definition.js';
 import { type StandardSchema, validate } from './schema.js';
 
@@ -147,4 +149,79 @@ function createValidatingCodec(codec: Codec, schema: StandardSchema): Codec {
     bySchema.set(schema, validating);
   }
   return validating;
+}
+
+export interface EncodeOptions {
+  /** Limit of an encoded message. */
+  readonly maxBytes: number;
+  readonly transient: boolean;
+  /** Of the publisher. */
+  readonly databaseSuffix: string;
+}
+
+/**
+ * Validates and encodes a message. Returns a promise only if the channel's schema is asynchronous.
+ *
+ * @throws {@link InvalidArgumentError} if the codec fails or the result is longer than `maxBytes` in UTF-8;
+ * {@link SchemaError} if the schema rejects the message.
+ */
+export function toPayload(
+  { validate, codec, history }: ResolvedChannel,
+  message: unknown,
+  { maxBytes, transient, databaseSuffix }: EncodeOptions,
+): Payload | Promise<Payload> {
+  const encodeValue = (value: unknown): Payload => {
+    const payload = encode(value, codec, maxBytes);
+    // The script that appends to a history writes the header.
+    if (history !== undefined) return payload;
+    return transient ? wrapTransient(payload, databaseSuffix) : escapePayload(payload);
+  };
+  if (validate === undefined) return encodeValue(message);
+  const validated = validate(message);
+  if (!(validated instanceof Promise)) return encodeValue(validated);
+  // Encoded at once, because the caller may change the object before an asynchronous schema is done.
+  let encoded: Payload | undefined;
+  let failure: unknown;
+  try {
+    encoded = encodeValue(message);
+  } catch (error) {
+    failure = error;
+  }
+  return validated.then((value) => {
+    if (value !== message) return encodeValue(value);
+    if (encoded === undefined) throw failure;
+    return encoded;
+  });
+}
+
+function encode(message: unknown, codec: Codec, maxBytes: number): Payload {
+  let payload: unknown;
+  try {
+    payload = codec.encode(message);
+  } catch (cause) {
+    if (cause instanceof InvalidArgumentError) throw cause;
+    throw new InvalidArgumentError('message', `cannot be encoded: ${messageOf(cause)}`, { cause });
+  }
+  if (codec.binary === true) {
+    if (!(payload instanceof Uint8Array)) {
+      throw new InvalidArgumentError(
+        'message',
+        `must be encoded as bytes by a binary codec, not as ${typeof payload}`,
+      );
+    }
+    assertSize(payload.byteLength, maxBytes);
+    const { buffer, byteOffset, byteLength } = payload;
+    return Buffer.isBuffer(payload) ? payload : Buffer.from(buffer, byteOffset, byteLength);
+  }
+  if (typeof payload !== 'string') {
+    throw new InvalidArgumentError('message', `must be encoded as a string, not as ${typeof payload}`);
+  }
+  // A UTF-16 unit takes at most three bytes, so that short payloads need not be measured.
+  if (payload.length * 3 > maxBytes) assertSize(Buffer.byteLength(payload), maxBytes);
+  return payload;
+}
+
+function assertSize(bytes: number, maxBytes: number): void {
+  if (bytes <= maxBytes) return;
+  throw new InvalidArgumentError('message', `is ${bytes} bytes long; maxMessageBytes is ${maxBytes}`);
 }

@@ -1,5 +1,4 @@
 import type { HistoryOptions } from '../history/append.js';
-import { escapePayload, wrapTransient } from '../history/envelope.js';
 import { assertPosition, type Position } from '../history/position.js';
 import { onAbort } from '../internal/abort.js';
 import { bindAsyncContext } from '../internal/async-context.js';
@@ -26,10 +25,10 @@ import {
   type ChannelOverrides,
   type ResolvedChannel,
   resolveChannel,
+  toPayload,
 } from './channel.js';
 import type { ChannelRef } from './channel-definition.js';
 import type { Discontinuity } from './discontinuity.js';
-import { encodePayload } from './encoding.js';
 import { HandlerSubscription } from './handler-subscription.js';
 import type { Backpressure, StartPosition } from './history-cursor.js';
 import type { MessageContext, RawHandler } from './message-context.js';
@@ -92,6 +91,7 @@ export class PubSubService {
   readonly #defaults: ChannelDefaults;
   readonly #history: HistoryContext;
   readonly #maxBytes: number;
+  readonly #databaseSuffix: string;
   readonly #disposables = new DisposableStore();
   readonly #streams = new Set<QueuedStream<unknown>>();
   #published = 0;
@@ -125,6 +125,7 @@ export class PubSubService {
     this.#manager = subscriptionManagerFor(this.#handle.shared, clock);
     this.#manager.requestProbeInterval(probeInterval);
     this.#service = new ServiceContext(new ErrorReporter(onError), prefix, unsubscribeDelay);
+    this.#databaseSuffix = databaseSuffix(this.#handle.database);
     this.#publisher = new Publisher(this.#handle);
     this.#history = {
       handle: this.#handle,
@@ -197,7 +198,11 @@ export class PubSubService {
     }
     let payload: Payload | Promise<Payload>;
     try {
-      payload = this.#toPayload(channel, message, transient);
+      payload = toPayload(channel, message, {
+        maxBytes: this.#maxBytes,
+        transient,
+        databaseSuffix: this.#databaseSuffix,
+      });
     } catch (error) {
       this.#publisher.emitRejected({ channel: name, history }, error as Error);
       throw error;
@@ -432,37 +437,8 @@ export class PubSubService {
     });
   }
 
-  /** Returns a promise only if the schema is asynchronous. */
-  #toPayload(channel: ResolvedChannel, message: unknown, transient: boolean): Payload | Promise<Payload> {
-    const { validate, codec, history } = channel;
-    const encode = (value: unknown): Payload => {
-      const payload = encodePayload(value, codec, this.#maxBytes);
-      return history === undefined ? this.#wrap(payload, transient) : payload;
-    };
-    if (validate === undefined) return encode(message);
-    const validated = validate(message);
-    if (!(validated instanceof Promise)) return encode(validated);
-    // Encoded at once, because the caller may change the object before an asynchronous schema is done.
-    let encoded: Payload | undefined;
-    let failure: unknown;
-    try {
-      encoded = encode(message);
-    } catch (error) {
-      failure = error;
-    }
-    return validated.then((value) => {
-      if (value !== message) return encode(value);
-      if (encoded === undefined) throw failure;
-      return encoded;
-    });
-  }
-
   #channel(given: unknown, call: ChannelOverrides): ResolvedChannel {
     return resolveChannel(given, call, this.#defaults);
-  }
-
-  #wrap(payload: Payload, transient: boolean): Payload {
-    return transient ? wrapTransient(payload, databaseSuffix(this.database)) : escapePayload(payload);
   }
 
   #assertOpen(): void {
