@@ -10,38 +10,6 @@ import { ServiceContext } from './service-context.js';
 /** One connection for channels and patterns, one or more for sharded channels. */
 export type ConnectionKind = 'channel' | 'sharded';
 
-const resolved = Promise.resolve();
-
-/**
- * Time of the last data on a subscriber connection. Reading the clock per message would cost as much as
- * finding its handlers, so it is read once per turn of the event loop, at the first message: too early rather
- * than too late.
- */
-export class ActivityTracker {
-  /** For display. */
-  wallTime = 0;
-  /** For comparisons. */
-  monotonic = 0;
-  readonly #clock: Clock;
-  #recorded = false;
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  record(): void {
-    if (this.#recorded) return;
-    this.#recorded = true;
-    this.wallTime = this.#clock.now();
-    this.monotonic = this.#clock.monotonic();
-    void resolved.then(this.#reset);
-  }
-
-  readonly #reset = (): void => {
-    this.#recorded = false;
-  };
-}
-
 export interface ProbeTarget {
   hasSubscriptions(connection: ConnectionKind): boolean;
   /** By the monotonic clock. */

@@ -11,7 +11,7 @@ import type { DiscontinuityReason } from './discontinuity.js';
 import { servicesOf } from './handler-list.js';
 import type { HandlerSubscription } from './handler-subscription.js';
 import type { Backpressure, StartPosition } from './history-cursor.js';
-import { ActivityTracker, type ConnectionKind, Prober } from './prober.js';
+import { type ConnectionKind, Prober } from './prober.js';
 import { RedisSubscription, type SubscriptionGroup } from './redis-subscription.js';
 import type { ServiceContext } from './service-context.js';
 import { type SubscriptionEvent, transition } from './subscription-state.js';
@@ -24,6 +24,38 @@ const BATCH = 1_000;
 
 /** In ms. */
 export const PROBE_INTERVAL = 30_000;
+
+const resolved = Promise.resolve();
+
+/**
+ * Time of the last data on a subscriber connection. Reading the clock per message would cost as much as
+ * finding its handlers, so it is read once per turn of the event loop, at the first message: too early rather
+ * than too late.
+ */
+export class ActivityTracker {
+  /** For display. */
+  wallTime = 0;
+  /** For comparisons. */
+  monotonic = 0;
+  readonly #clock: Clock;
+  #recorded = false;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  record(): void {
+    if (this.#recorded) return;
+    this.#recorded = true;
+    this.wallTime = this.#clock.now();
+    this.monotonic = this.#clock.monotonic();
+    void resolved.then(this.#reset);
+  }
+
+  readonly #reset = (): void => {
+    this.#recorded = false;
+  };
+}
 
 interface SubscriptionGroupState extends SubscriptionGroup {
   readonly subscriptions: Map<string, RedisSubscription>;

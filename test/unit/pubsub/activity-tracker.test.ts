@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { ActivityTracker } from '../../../src/pubsub/prober.js';
+import { ActivityTracker } from '../../../src/pubsub/subscription-manager.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 
 class CountingClock extends FakeClock {
