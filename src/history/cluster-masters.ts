@@ -1,7 +1,7 @@
 import type { Clock } from '../internal/clock.js';
+import type { SharedClient } from '../redis/client-handle.js';
 import { slotOf } from '../redis/cluster-slots.js';
 import type { Reply } from '../redis/driver.js';
-import type { SharedClient } from '../redis/shared-client.js';
 import { type HistoryServer, isSameServer, parseServer, wasPromoted } from './server-identity.js';
 
 /** A master with a single slot needs 16,384 tries on average. */

@@ -1,10 +1,10 @@
 import { runWithoutAsyncContext } from '../internal/async-context.js';
 import { backoff, type Clock, withTimeout } from '../internal/clock.js';
 import { CommandError, ConnectionError, TimeoutError } from '../internal/errors.js';
+import type { SharedClient } from '../redis/client-handle.js';
 import type { Payload, Reply, ScriptCall } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
 import { defineScript } from '../redis/script.js';
-import type { SharedClient } from '../redis/shared-client.js';
 import type { ChainLink, Page } from './chain.js';
 import { ClusterMasters } from './cluster-masters.js';
 import { historyKeys } from './keys.js';

@@ -2,8 +2,8 @@ import { type Clock, jitter, type Timer, withTimeout } from '../internal/clock.j
 import { jsonCodec } from '../internal/codec.js';
 import { ErrorReporter } from '../internal/diagnostics.js';
 import { CommandError, ConnectionError, type RollcallError, TimeoutError } from '../internal/errors.js';
+import type { SharedClient } from '../redis/client-handle.js';
 import { toRollcallError } from '../redis/replies.js';
-import type { SharedClient } from '../redis/shared-client.js';
 import { HandlerSubscription } from './handler-subscription.js';
 import { ServiceContext } from './service-context.js';
 

@@ -1,8 +1,8 @@
 import { beforeEach, expect, test } from 'vitest';
 import { ClusterMasters } from '../../../src/history/cluster-masters.js';
+import { SharedClient } from '../../../src/redis/client-handle.js';
 import { slotOf } from '../../../src/redis/cluster-slots.js';
 import type { Driver, PlainCommand, Reply } from '../../../src/redis/driver.js';
-import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 

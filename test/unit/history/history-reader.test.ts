@@ -1,7 +1,7 @@
 import { beforeEach, expect, test } from 'vitest';
 import { HistoryReader } from '../../../src/history/history-reader.js';
+import { SharedClient } from '../../../src/redis/client-handle.js';
 import type { ScriptCall } from '../../../src/redis/driver.js';
-import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 

@@ -7,8 +7,7 @@ import type { PresenceData } from '../../../src/presence/types.js';
 import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import { DisposableStore } from '../../../src/pubsub/subscribe.js';
 import { SubscriptionManager } from '../../../src/pubsub/subscription-manager.js';
-import { ClientHandle } from '../../../src/redis/client-handle.js';
-import { SharedClient } from '../../../src/redis/shared-client.js';
+import { ClientHandle, SharedClient } from '../../../src/redis/client-handle.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 

@@ -3,7 +3,7 @@ import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../
 import { PartitionKeys } from '../../../src/presence/keys.js';
 import { PresenceWriter } from '../../../src/presence/presence-writer.js';
 import type { PresenceWrite, SocketWrite } from '../../../src/presence/writes.js';
-import { ClientHandle } from '../../../src/redis/client-handle.js';
+import { ClientHandle, SharedClient } from '../../../src/redis/client-handle.js';
 import {
   isScriptCall,
   type Payload,
@@ -11,7 +11,6 @@ import {
   type Reply,
   type ScriptCall,
 } from '../../../src/redis/driver.js';
-import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { type FakeCall, FakeDriver } from '../../support/fake-driver.js';
 import { deferred } from '../../support/wait.js';

@@ -6,8 +6,8 @@ import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
 import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js';
 import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import { SubscriptionManager } from '../../../src/pubsub/subscription-manager.js';
+import { SharedClient } from '../../../src/redis/client-handle.js';
 import type { Driver, PlainCommand, SubscriptionKind } from '../../../src/redis/driver.js';
-import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { type FakeCall, FakeDriver } from '../../support/fake-driver.js';
 

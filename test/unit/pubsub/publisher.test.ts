@@ -3,9 +3,8 @@ import { appendScript } from '../../../src/history/append.js';
 import { historyKeys } from '../../../src/history/keys.js';
 import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../../src/internal/errors.js';
 import { Publisher, type PublisherResult, type PublishRequest } from '../../../src/pubsub/publisher.js';
-import { ClientHandle } from '../../../src/redis/client-handle.js';
+import { ClientHandle, SharedClient } from '../../../src/redis/client-handle.js';
 import { type Command, isScriptCall, type PlainCommand, type ScriptCall } from '../../../src/redis/driver.js';
-import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 

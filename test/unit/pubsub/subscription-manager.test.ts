@@ -7,8 +7,8 @@ import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js
 import type { RawHandler } from '../../../src/pubsub/message-context.js';
 import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import { SubscriptionManager } from '../../../src/pubsub/subscription-manager.js';
+import { SharedClient } from '../../../src/redis/client-handle.js';
 import type { SubscriptionKind } from '../../../src/redis/driver.js';
-import { SharedClient } from '../../../src/redis/shared-client.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 import { type Arbitrary, fc } from '../../support/property.js';

@@ -1,7 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../../src/internal/errors.js';
-import { assertNoErrorReply, ClientHandle } from '../../../src/redis/client-handle.js';
-import { SharedClient } from '../../../src/redis/shared-client.js';
+import { assertNoErrorReply, ClientHandle, SharedClient } from '../../../src/redis/client-handle.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 

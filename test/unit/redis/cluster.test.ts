@@ -6,6 +6,7 @@ import { ConnectionError } from '../../../src/internal/errors.js';
 import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js';
 import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import { subscriptionManagerFor } from '../../../src/pubsub/subscription-manager.js';
+import { SharedClient } from '../../../src/redis/client-handle.js';
 import { ClusterDriver } from '../../../src/redis/cluster.js';
 import type {
   ClusterClientAdapter,
@@ -14,7 +15,6 @@ import type {
 } from '../../../src/redis/cluster-node.js';
 import { SLOTS, slotOf } from '../../../src/redis/cluster-slots.js';
 import type { PlainCommand, Reply } from '../../../src/redis/driver.js';
-import { SharedClient } from '../../../src/redis/shared-client.js';
 import type { PubSubConnection, PubSubConnectionListener } from '../../../src/redis/subscriber.js';
 
 // Three masters of our own making, which say and do what a real cluster does only for a moment.

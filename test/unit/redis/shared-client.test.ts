@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { ConnectionError } from '../../../src/internal/errors.js';
-import { SharedClient, sharedClientFor } from '../../../src/redis/shared-client.js';
+import { SharedClient, sharedClientFor } from '../../../src/redis/client-handle.js';
 import { turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 
