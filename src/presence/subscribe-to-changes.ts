@@ -39,7 +39,7 @@ export function subscribeToChanges(
     let first: DecodeError | undefined;
     for (const encoded of Array.isArray(batch) ? batch : [batch]) {
       // The handler may unsubscribe in the middle of a batch.
-      if (!member.active) break;
+      if (!handler.active) break;
       try {
         onChange(encoded, channel);
       } catch (error) {
@@ -49,17 +49,17 @@ export function subscribeToChanges(
     }
     if (first !== undefined) reporter.report(first, { stage: 'decode', channel });
   };
-  const member: HandlerSubscription = new HandlerSubscription(
+  const handler: HandlerSubscription = new HandlerSubscription(
     context,
     (batch, { channel }) => dispatch(batch, channel),
     { codec: jsonCodec, onDiscontinuity: onGap },
   );
   return subscribe({
-    link: client,
-    hub: subscriptions,
-    leaving: disposables,
+    handle: client,
+    manager: subscriptions,
+    disposables,
     kind: layout.channels,
     names: channels,
-    member,
+    handler,
   });
 }

@@ -489,12 +489,12 @@ export class PubSubService {
       onDiscontinuity: onDiscontinuity && bindAsyncContext(onDiscontinuity),
     });
     return subscribe({
-      link: this.#handle,
-      hub: this.#manager,
-      leaving: this.#disposables,
+      handle: this.#handle,
+      manager: this.#manager,
+      disposables: this.#disposables,
       kind,
       names: name,
-      member: subscription,
+      handler: subscription,
       start,
       backpressure,
       signal,

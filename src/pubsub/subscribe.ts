@@ -54,12 +54,12 @@ export class DisposableStore {
 }
 
 export interface SubscribeRequest {
-  readonly link: ClientHandle;
-  readonly hub: SubscriptionManager;
-  readonly leaving: DisposableStore;
+  readonly handle: ClientHandle;
+  readonly manager: SubscriptionManager;
+  readonly disposables: DisposableStore;
   readonly kind: SubscriptionKind;
   readonly names: ChannelNames;
-  readonly member: HandlerSubscription;
+  readonly handler: HandlerSubscription;
   /** @default with the next message */
   readonly start?: StartPosition | undefined;
   readonly backpressure?: Backpressure | undefined;
@@ -68,20 +68,20 @@ export interface SubscribeRequest {
 
 /** Ends when the handler unsubscribes or its signal aborts. A rejection removes the handler. */
 export async function subscribe(request: SubscribeRequest): Promise<Subscription> {
-  const { link, hub, leaving, kind, member, signal } = request;
+  const { handle, manager, disposables, kind, handler, signal } = request;
   assertSignal(signal);
-  let registry = leaving.registries.get(kind);
+  let registry = disposables.registries.get(kind);
   if (registry === undefined) {
-    registry = new HandlerRegistry(link, hub, leaving, kind);
-    leaving.registries.set(kind, registry);
+    registry = new HandlerRegistry(handle, manager, disposables, kind);
+    disposables.registries.set(kind, registry);
   }
   try {
     await registry.add(request);
   } catch (error) {
-    member.unsubscribe().catch(() => {});
+    handler.unsubscribe().catch(() => {});
     throw error;
   }
-  return member;
+  return handler;
 }
 
 class HandlerRegistry implements SubscriptionOwner {
@@ -103,14 +103,14 @@ class HandlerRegistry implements SubscriptionOwner {
     this.#kind = kind;
   }
 
-  add({ names, member, start, backpressure, signal }: SubscribeRequest): Promise<unknown> {
-    member.attachedTo(names, this);
-    this.#disposables.add(member);
+  add({ names, handler, start, backpressure, signal }: SubscribeRequest): Promise<unknown> {
+    handler.attachedTo(names, this);
+    this.#disposables.add(handler);
     const subscribeTo = (name: string) =>
-      this.#manager.subscribe(this.#kind, name, member, start, backpressure);
+      this.#manager.subscribe(this.#kind, name, handler, start, backpressure);
     const subscribed = this.#handle.withDeadline('subscribe', () => forEachName(names, subscribeTo));
     if (signal === undefined) return subscribed;
-    return Promise.race([subscribed, this.#rejectOnAbort(member, signal)]);
+    return Promise.race([subscribed, this.#rejectOnAbort(handler, signal)]);
   }
 
   positionOf(handler: HandlerSubscription, names: ChannelNames): Position | undefined {
