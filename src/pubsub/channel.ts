@@ -13,6 +13,10 @@ import { type StandardSchema, validate } from './schema.js';
 /** A channel: its name, or a channel of a definition. */
 export type ChannelLike<Input = unknown, Output = Input> = string | ChannelRef<Input, Output>;
 
+export function channelNameOf(given: unknown): string {
+  return typeof given === 'object' && given !== null ? (given as ChannelRef).name : (given as string);
+}
+
 /** With the defaults of service and definition. */
 export interface ResolvedChannel {
   /** With prefix. */

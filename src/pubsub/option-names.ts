@@ -38,11 +38,7 @@ export const SUBSCRIBE_OPTION_NAMES: OptionNames<SubscribeOptions> = {
 };
 
 export const MESSAGES_OPTION_NAMES: OptionNames<MessagesOptions> = {
-  signal: true,
-  raw: true,
-  sharded: true,
-  since: true,
-  onDiscontinuity: true,
+  ...SUBSCRIBE_OPTION_NAMES,
   pattern: true,
   capacity: true,
   overflow: true,

@@ -1,20 +1,10 @@
 import type { HistoryOptions } from '../history/append.js';
-import { assertPosition, type Position } from '../history/position.js';
 import { onAbort } from '../internal/abort.js';
 import { bindAsyncContext } from '../internal/async-context.js';
-import { systemClock } from '../internal/clock.js';
-import { assertCodec, type Codec, jsonCodec } from '../internal/codec.js';
-import { assertErrorListener, ErrorReporter } from '../internal/diagnostics.js';
+import type { Codec } from '../internal/codec.js';
+import { ErrorReporter } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
-import {
-  assertFunction,
-  assertName,
-  assertOptions,
-  assertSignal,
-  choiceOption,
-  numberOption,
-  prefixOption,
-} from '../internal/validate.js';
+import { assertFunction, assertName, assertOptions } from '../internal/validate.js';
 import { ClientHandle } from '../redis/client-handle.js';
 import { databaseSuffix } from '../redis/database.js';
 import type { Command, Payload, Reply, SubscriptionKind } from '../redis/driver.js';
@@ -23,6 +13,7 @@ import {
   type ChannelDefaults,
   type ChannelLike,
   type ChannelOverrides,
+  channelNameOf,
   type ResolvedChannel,
   resolveChannel,
   toPayload,
@@ -43,8 +34,6 @@ import {
   HISTORY_READ_OPTION_NAMES,
   MESSAGES_OPTION_NAMES,
   PUBLISH_OPTION_NAMES,
-  PUBSUB_OPTION_NAMES,
-  RECOVER_REQUEST_NAMES,
   SUBSCRIBE_OPTION_NAMES,
 } from './option-names.js';
 import type {
@@ -62,12 +51,12 @@ import type {
   SubscribeOptions,
 } from './options.js';
 import { Publisher } from './publisher.js';
-import { type HistoryContext, limitOption, readHistory, recoverChannels } from './read-history.js';
+import { type HistoryContext, parseRecoverRequest, readHistory, recoverChannels } from './read-history.js';
 import { ServiceContext } from './service-context.js';
+import { resolveQueueSettings, resolveSettings, toStartPosition } from './settings.js';
 import { DisposableStore, type Subscription, subscribe } from './subscribe.js';
-import { PROBE_INTERVAL, type SubscriptionManager, subscriptionManagerFor } from './subscription-manager.js';
+import { type SubscriptionManager, subscriptionManagerFor } from './subscription-manager.js';
 
-const DEFAULT_MAX_BYTES = 1_048_576;
 const NOT_SHARDED = 'Redis has no patterns for sharded channels';
 const NO_PATTERN_HISTORY = 'cannot be used with a pattern: only channels have history';
 
@@ -100,30 +89,12 @@ export class PubSubService {
 
   /** @throws {@link InvalidArgumentError} for an unsupported client or an invalid option. */
   constructor(options: PubSubOptions) {
-    if (options === undefined)
-      throw new InvalidArgumentError('options', 'must be an object with a redis client');
-    assertOptions('options', options, PUBSUB_OPTION_NAMES);
-    const clock = options.clock ?? systemClock;
-    const timeout = numberOption('timeout', options.timeout, 5_000, { min: 1, max: 600_000 });
-    this.#maxBytes = numberOption('maxMessageBytes', options.maxMessageBytes, DEFAULT_MAX_BYTES, {
-      min: 1,
-      integer: true,
-    });
-    const prefix = prefixOption('prefix', options.prefix === '' ? undefined : options.prefix, '');
-    const unsubscribeDelay = numberOption('unsubscribeDelay', options.unsubscribeDelay, 0, {
-      min: 0,
-      max: 600_000,
-    });
-    const probeInterval = numberOption('probeInterval', options.probeInterval, PROBE_INTERVAL, {
-      min: 0,
-      max: 86_400_000,
-    });
-    const { codec = jsonCodec, onError } = options;
-    assertCodec('codec', codec);
-    assertErrorListener(onError);
-    this.#handle = ClientHandle.open('PubSubService', options.redis, timeout, clock);
+    const settings = resolveSettings(options);
+    const { clock, codec, onError, prefix, unsubscribeDelay } = settings;
+    this.#maxBytes = settings.maxMessageBytes;
+    this.#handle = ClientHandle.open('PubSubService', options.redis, settings.timeout, clock);
     this.#manager = subscriptionManagerFor(this.#handle.shared, clock);
-    this.#manager.requestProbeInterval(probeInterval);
+    this.#manager.requestProbeInterval(settings.probeInterval);
     this.#service = new ServiceContext(new ErrorReporter(onError), prefix, unsubscribeDelay);
     this.#databaseSuffix = databaseSuffix(this.#handle.database);
     this.#publisher = new Publisher(this.#handle);
@@ -285,14 +256,11 @@ export class PubSubService {
     const name = channelNameOf(given);
     assertName(pattern === true ? 'pattern' : 'channel', name);
     if (pattern === true && options.sharded === true) throw new InvalidArgumentError('sharded', NOT_SHARDED);
-    if (onDiscontinuity !== undefined) assertFunction('onDiscontinuity', onDiscontinuity);
-    toStartPosition(options.since);
-    assertSignal(signal);
+    const queue = resolveQueueSettings(options);
     const listener = onDiscontinuity && bindAsyncContext(onDiscontinuity);
     let unsubscribe = (): Promise<void> => Promise.resolve();
     const stream = new QueuedStream<unknown>({
-      capacity: numberOption('capacity', capacity, 1_000, { min: 1, integer: true }),
-      overflow: choiceOption('overflow', overflow, 'drop-oldest', ['drop-oldest', 'drop-newest', 'close']),
+      ...queue,
       inBand: discontinuities === true,
       clock: this.#handle.clock,
       onDiscontinuity: (discontinuity) => {
@@ -354,14 +322,7 @@ export class PubSubService {
    */
   async recover<T = unknown>(request: RecoverRequest): Promise<RecoverResult<T>> {
     this.#assertOpen();
-    if (request === undefined) throw new InvalidArgumentError('request', 'is missing');
-    assertOptions('request', request, RECOVER_REQUEST_NAMES);
-    const limit = limitOption(request.limit);
-    const targets = toEntries(request.channels).map(([given, since]) => {
-      const channel = this.#channel(given, {});
-      assertPosition(`channels[${JSON.stringify(channelNameOf(given))}]`, since);
-      return { channel, since };
-    });
+    const { targets, limit } = parseRecoverRequest(request, (given) => this.#channel(given, {}));
     return recoverChannels<T>(this.#history, targets, limit);
   }
 
@@ -500,31 +461,4 @@ export class PubSubService {
       signal,
     });
   }
-}
-
-function channelNameOf(given: unknown): string {
-  return typeof given === 'object' && given !== null ? (given as ChannelRef).name : (given as string);
-}
-
-function toStartPosition(since: SubscribeOptions['since']): StartPosition | undefined {
-  if (since === undefined || since === 'latest' || since === 'earliest') return since;
-  assertPosition('since', since);
-  return { after: since };
-}
-
-function toEntries(channels: unknown): [channel: unknown, since: Position][] {
-  if (typeof channels !== 'object' || channels === null) {
-    throw new InvalidArgumentError(
-      'channels',
-      'must be an object of positions by channel name, or an iterable of [channel, position] pairs',
-    );
-  }
-  const pairs = Symbol.iterator in channels ? [...(channels as Iterable<unknown>)] : Object.entries(channels);
-  if (!pairs.every((pair) => Array.isArray(pair))) {
-    throw new InvalidArgumentError(
-      'channels',
-      'must be an object of positions by channel name, or an iterable of [channel, position] pairs',
-    );
-  }
-  return pairs as [unknown, Position][];
 }

@@ -1,14 +1,17 @@
 import { mergeIntoChain, type Page, type UnrecoverableReason } from '../history/chain.js';
 import type { HistoryReader, ReadRequest, StoredMessage } from '../history/history-reader.js';
 import { assertPosition, type Position, positionTime } from '../history/position.js';
-import { numberOption } from '../internal/validate.js';
+import { InvalidArgumentError } from '../internal/errors.js';
+import { assertOptions, numberOption } from '../internal/validate.js';
 import type { ClientHandle } from '../redis/client-handle.js';
-import type { ChannelLike, ResolvedChannel } from './channel.js';
+import { type ChannelLike, channelNameOf, type ResolvedChannel } from './channel.js';
+import { RECOVER_REQUEST_NAMES } from './option-names.js';
 import type {
   ChannelRecoverResult,
   HistoryMessage,
   HistoryPage,
   HistoryReadOptions,
+  RecoverRequest,
   RecoverResult,
 } from './options.js';
 import { DECODE_FAILED, type ServiceContext } from './service-context.js';
@@ -78,6 +81,43 @@ export async function readLastMessages<T>(
     messages.push(...page.messages);
   }
   return { messages: messages.reverse(), end };
+}
+
+/**
+ * Validates the argument of `recover`.
+ *
+ * @throws {@link InvalidArgumentError} with the invalid field.
+ */
+export function parseRecoverRequest(
+  request: RecoverRequest,
+  resolve: (channel: unknown) => ResolvedChannel,
+): { readonly targets: readonly RecoverTarget[]; readonly limit: number } {
+  if (request === undefined) throw new InvalidArgumentError('request', 'is missing');
+  assertOptions('request', request, RECOVER_REQUEST_NAMES);
+  const limit = limitOption(request.limit);
+  const targets = toEntries(request.channels).map(([given, since]) => {
+    const channel = resolve(given);
+    assertPosition(`channels[${JSON.stringify(channelNameOf(given))}]`, since);
+    return { channel, since };
+  });
+  return { targets, limit };
+}
+
+function toEntries(channels: unknown): [channel: unknown, since: Position][] {
+  if (typeof channels !== 'object' || channels === null) {
+    throw new InvalidArgumentError(
+      'channels',
+      'must be an object of positions by channel name, or an iterable of [channel, position] pairs',
+    );
+  }
+  const pairs = Symbol.iterator in channels ? [...(channels as Iterable<unknown>)] : Object.entries(channels);
+  if (!pairs.every((pair) => Array.isArray(pair))) {
+    throw new InvalidArgumentError(
+      'channels',
+      'must be an object of positions by channel name, or an iterable of [channel, position] pairs',
+    );
+  }
+  return pairs as [unknown, Position][];
 }
 
 export async function recoverChannels<T>(
