@@ -2,7 +2,8 @@ import type { Clock } from '../internal/clock.js';
 import type { SharedClient } from '../redis/client-handle.js';
 import { slotOf } from '../redis/cluster-slots.js';
 import type { Reply } from '../redis/driver.js';
-import { type HistoryServer, isSameServer, parseServer, wasPromoted } from './server-identity.js';
+import { INFO_SECTIONS, parseServerInfo } from '../redis/server-info.js';
+import { type HistoryServer, historyServerOf, isSameServer, wasPromoted } from './server-identity.js';
 
 /** A master with a single slot needs 16,384 tries on average. */
 const MAX_TRIES = 262_144;
@@ -54,21 +55,17 @@ export class ClusterMasters {
     const replies = await Promise.all(
       keys.map((key) =>
         this.#client.execute(
-          [
-            ['INFO', 'server'],
-            ['INFO', 'replication'],
-          ],
+          INFO_SECTIONS.map((section) => ['INFO', section] as const),
           { key },
         ),
       ),
     );
     const at = this.#clock.now();
     return replies.map((sections) => {
-      const info = sections.map(String).join('\n');
-      const server = parseServer(info);
+      const info = parseServerInfo(sections);
+      const server = historyServerOf(info);
       if (!this.#firstSeen.has(server)) this.#firstSeen.set(server, at);
-      const uptime = Number(/^uptime_in_seconds:(\d+)/m.exec(info)?.[1] ?? 0);
-      return { server, startedAt: at - uptime * 1_000 };
+      return { server, startedAt: at - info.uptime * 1_000 };
     });
   }
 }

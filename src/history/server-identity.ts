@@ -1,3 +1,5 @@
+import type { ServerInfo } from '../redis/server-info.js';
+
 /**
  * Run id, replication id and previous replication id, joined by ':'; '' if the server does not permit INFO.
  * See read.lua.
@@ -24,9 +26,7 @@ export function wasPromoted(server: HistoryServer): boolean {
   return !NO_ID.test(server.split(':')[2] ?? '');
 }
 
-/** As read.lua does. */
-export function parseServer(info: string): HistoryServer {
-  const field = (name: string) => new RegExp(`^${name}:([0-9a-f]+)`, 'm').exec(info)?.[1] ?? '';
-  const runId = field('run_id');
-  return runId === '' ? '' : `${runId}:${field('master_replid')}:${field('master_replid2')}`;
+/** The same text as read.lua returns. */
+export function historyServerOf({ runId, replicationId, previousReplicationId }: ServerInfo): HistoryServer {
+  return runId === undefined ? '' : `${runId}:${replicationId ?? ''}:${previousReplicationId ?? ''}`;
 }

@@ -15,8 +15,9 @@ import {
   type SubscriptionKind,
 } from './driver.js';
 import { settleReplies, toRollcallError } from './replies.js';
-import { assertNotReplica, isReplicaError, parseIdentity, RoleMonitor } from './role-monitor.js';
+import { assertNotReplica, isReplicaError, RoleMonitor } from './role-monitor.js';
 import { ScriptRunner } from './script.js';
+import { isReplicaRole } from './server-info.js';
 import {
   type ConnectionTarget,
   type PubSubConnection,
@@ -370,10 +371,9 @@ export function createPubSubConnection(
       await connection.connect();
       // Only for a single server: in a Cluster a replica receives every message, and has other duties.
       if (options.target !== undefined) return;
-      const { role, run_id = '' } = connection.serverInfo ?? {};
-      const identity = parseIdentity([`role:${role}`, `run_id:${run_id}`]);
-      assertNotReplica(identity);
-      runId = identity.runId;
+      const { role, run_id } = connection.serverInfo ?? {};
+      assertNotReplica(isReplicaRole(role));
+      runId = run_id;
     },
     async subscribe(kind, names, wantsBytes) {
       if (wantsBytes) for (const name of names) binary[kind].add(name);

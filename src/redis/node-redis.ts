@@ -15,14 +15,9 @@ import {
   type SubscriptionKind,
 } from './driver.js';
 import { isServerError, settleReplies, toRollcallError } from './replies.js';
-import {
-  assertNotReplica,
-  IDENTITY_SECTIONS,
-  isReplicaError,
-  parseIdentity,
-  RoleMonitor,
-} from './role-monitor.js';
+import { assertNotReplica, isReplicaError, RoleMonitor } from './role-monitor.js';
 import { ScriptRunner } from './script.js';
+import { INFO_SECTIONS, parseServerInfo } from './server-info.js';
 import {
   type ConnectionTarget,
   type PubSubConnection,
@@ -390,14 +385,14 @@ export function createPubSubConnection(
       await connection.connect();
       // Only for a single server: in a Cluster a replica receives every message.
       if (target !== undefined) return;
-      const info = await readInfo(connection, IDENTITY_SECTIONS).catch((error: unknown) => {
+      const sections = await readInfo(connection, INFO_SECTIONS).catch((error: unknown) => {
         // The user may not be allowed to read it.
         if (isServerError(error)) return [];
         throw error;
       });
-      const identity = parseIdentity(info);
-      assertNotReplica(identity);
-      runId = identity.runId;
+      const info = parseServerInfo(sections);
+      assertNotReplica(info.replica);
+      runId = info.runId;
     },
     async subscribe(kind, names, binary) {
       if (kind !== 'pattern') {

@@ -3,6 +3,7 @@ import { CommandError, ConnectionError } from '../internal/errors.js';
 import type { ConnectionState } from './connection-state.js';
 import type { Reply } from './driver.js';
 import { isServerError } from './replies.js';
+import { INFO_SECTIONS, parseServerInfo } from './server-info.js';
 
 /** In ms. */
 const CHECK_INTERVAL = 2_000;
@@ -19,27 +20,10 @@ export function isReplicaError(error: unknown): error is Error {
   return error instanceof Error && REPLICA_ERROR.test(error.message);
 }
 
-/** From INFO; undefined if the server does not report it. */
-export interface ServerIdentity {
-  readonly replica: boolean;
-  /** New for each process of a server. */
-  readonly runId: string | undefined;
-}
-
-export const IDENTITY_SECTIONS = ['server', 'replication'] as const;
-
-export function parseIdentity(replies: readonly Reply[]): ServerIdentity {
-  const text = replies.map(String).join('\n');
-  return {
-    replica: /^role:(?:slave|replica)/m.test(text),
-    runId: /^run_id:(\w+)/m.exec(text)?.[1],
-  };
-}
-
 const REPLICA = 'the server is a replica, not the master';
 
-export function assertNotReplica(identity: ServerIdentity): void {
-  if (identity.replica) throw new ConnectionError(REPLICA);
+export function assertNotReplica(replica: boolean): void {
+  if (replica) throw new ConnectionError(REPLICA);
 }
 
 export interface MonitoredConnection {
@@ -125,13 +109,13 @@ export class RoleMonitor {
     this.#timer?.cancel();
     if (this.#closed || !this.#connection.isReady()) return;
     if (this.#refused) return this.#handleMaster(undefined);
-    const sections = this.#runId === undefined ? IDENTITY_SECTIONS : (['replication'] as const);
+    const sections = this.#runId === undefined ? INFO_SECTIONS : (['replication'] as const);
     const late = () => new ConnectionError('INFO took too long');
     const work = this.#connection.info(sections);
     try {
       const replies = await withTimeout(systemClock, CHECK_TIMEOUT, work, late, { keepAlive: false });
       if (this.#closed || !this.#connection.isReady()) return;
-      const { replica, runId } = parseIdentity(replies);
+      const { replica, runId } = parseServerInfo(replies);
       if (replica) return this.#demote(new ConnectionError(REPLICA));
       this.#attempt = 0;
       this.#handleMaster(runId);
