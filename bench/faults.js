@@ -4,19 +4,19 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
-import { FaultGroup, FaultProxy, FaultServer, pause, until, users } from './support/fault-world.js';
+import { FaultGroup, FaultProxy, FaultServer, pause, until, users } from './support/fault-setup.js';
 
-/** Short, so that there can be many runs; everything waited for scales with it. */
+/** Short, so that many runs are possible; all waits scale with it. */
 const LEASE = 2_000;
 const RENEW = LEASE / 3;
 const SWEEP = LEASE / 4;
-/** How many runs of faults that harm a process only go on at the same time. */
-const LANES = 4;
+/** Number of concurrent runs of faults that affect a process only. */
+const CONCURRENT_RUNS = 4;
 const LIMIT_MS = 15 * 60_000;
 
 /**
- * What one run showed: how long it took in ms, and how many were announced offline who should not
- * have been, or announced twice.
+ * The result of one run: its duration in ms, and the number of users that were wrongly announced
+ * offline, or announced twice.
  *
  * @typedef {{ ms: number, wrong: number }} Outcome
  *
@@ -31,8 +31,8 @@ const LIMIT_MS = 15 * 60_000;
  * @property {(runs: number, tick: () => void) => Promise<Outcome[] | Record<string, Outcome[]>>} run
  */
 
-const MORE = 'presence-failover-faults';
-const FAULTS = 'presence-crash-faults';
+const FAILOVER = 'presence-failover-faults';
+const CRASH = 'presence-crash-faults';
 
 /** A moment anywhere between two renewals. */
 const anyMoment = () => pause(Math.random() * RENEW);
@@ -47,7 +47,7 @@ const anyMoment = () => pause(Math.random() * RENEW);
  * @param {(server: FaultServer, lane: number) => Promise<{ group: FaultGroup, setting: T }>} prepare
  * @param {(group: FaultGroup, setting: T, turn: number) => Promise<Outcome | undefined>} once
  */
-async function inLanes(runs, tick, width, prepare, once) {
+async function inParallel(runs, tick, width, prepare, once) {
   const server = await FaultServer.start();
   /** @type {Outcome[]} */
   const outcomes = [];
@@ -86,7 +86,7 @@ function wrongOf(/** @type {FaultGroup} */ group, /** @type {string} */ prefix, 
   return all.length - right.size + Math.abs(count - right.size);
 }
 
-/** Processes that live on, with some users of their own. */
+/** Processes that stay alive, with users of their own. */
 async function survivors(
   /** @type {FaultServer} */ server,
   /** @type {string} */ prefix,
@@ -116,12 +116,12 @@ const scenarios = [
     promise: 'lease + 2 s',
     bound: LEASE + 2_000,
     usual: '32 s',
-    test: `${FAULTS}: a process that is killed; ${MORE}: a process of 50,000 sockets`,
+    test: `${CRASH}: a process that is killed; ${FAILOVER}: a process of 50,000 sockets`,
     run: (runs, tick) =>
-      inLanes(
+      inParallel(
         runs,
         tick,
-        LANES,
+        CONCURRENT_RUNS,
         (server, lane) => survivors(server, `kill-${lane}`, 2),
         async (group, _, turn) => {
           const [victim] = await group.start(1);
@@ -143,12 +143,12 @@ const scenarios = [
     promise: '2 leases + 2 s',
     bound: 2 * LEASE + 2_000,
     usual: '62 s',
-    test: `${FAULTS}: … and all others but one with it`,
+    test: `${CRASH}: a process that is killed together with all others but one`,
     run: (runs, tick) =>
-      inLanes(
+      inParallel(
         runs,
         tick,
-        LANES,
+        CONCURRENT_RUNS,
         (server, lane) => survivors(server, `most-${lane}`, 1),
         async (group, _, turn) => {
           const victims = await group.start(4);
@@ -165,14 +165,14 @@ const scenarios = [
   },
   {
     name: 'reaper',
-    fault: 'process of 5,000 sockets SIGKILLed, and its reaper half-way',
+    fault: 'process of 5,000 sockets SIGKILLed, then its reaper half-way through',
     measured: 'first kill to the last `offline`',
     promise: 'lease + 2 s, + the claim (lease / 3, at least 1 s) + 2 sweeps',
     bound: LEASE + 2_000 + Math.max(1_000, LEASE / 3) + 2 * SWEEP,
     usual: '44 s',
-    test: `${FAULTS}: … in the middle of reaping another`,
+    test: `${CRASH}: a process that is killed while it reaps another process`,
     run: (runs, tick) =>
-      inLanes(
+      inParallel(
         runs,
         tick,
         3,
@@ -191,7 +191,7 @@ const scenarios = [
           const half = group.offline(`v${turn}-`).length;
           const gone = await group.last(`v${turn}-`, 'offline', 5_000);
           await onlyLeases(group, 1);
-          // Too late: it had finished.
+          // The reaper had finished before it was killed: this run does not count.
           if (half >= 5_000) return undefined;
           return { ms: gone - killed, wrong: wrongOf(group, `v${turn}-`, 5_000) };
         },
@@ -203,12 +203,12 @@ const scenarios = [
     measured: 'call to the last `offline`',
     promise: 'at once',
     usual: 'at once',
-    test: `${MORE}: a deploy with a plain close()`,
+    test: `${FAILOVER}: a deploy with close() without options`,
     run: (runs, tick) =>
-      inLanes(
+      inParallel(
         runs,
         tick,
-        LANES,
+        CONCURRENT_RUNS,
         (server, lane) => survivors(server, `close-${lane}`, 1),
         async (group, _, turn) => {
           const [closing] = await group.start(1);
@@ -224,45 +224,45 @@ const scenarios = [
   {
     name: 'handoff',
     fault: '`close({ handoff: true })`, its 100 clients reconnect elsewhere at once',
-    measured: 'call to the last one registered again',
+    measured: 'call to the last client registered again',
     promise: 'at once; no `offline`',
     usual: 'at once',
-    test: `${MORE}: a deploy, process by process`,
+    test: `${FAILOVER}: a deploy, process by process`,
     run: (runs, tick) =>
-      inLanes(
+      inParallel(
         runs,
         tick,
-        LANES,
+        CONCURRENT_RUNS,
         (server, lane) => survivors(server, `handoff-${lane}`, 1),
-        async (group, [heir], turn) => {
+        async (group, [successor], turn) => {
           const [closing] = await group.start(1);
           await closing?.register(users(`v${turn}-`, 100));
           const start = performance.now();
           await closing?.ask('close', { handoff: true });
-          await heir?.register(users(`v${turn}-`, 100), 'online', 'again');
+          await successor?.register(users(`v${turn}-`, 100), 'online', 'again');
           const ms = performance.now() - start;
           await closing?.kill();
-          // Whoever were still waited for would go offline later.
-          const waitedFor = await group.server.control.zcard(`${group.base}:due`);
+          // Users that presence still waits for would go offline later.
+          const stillDue = await group.server.control.zcard(`${group.base}:due`);
           await pause(2 * SWEEP);
-          return { ms, wrong: wrongOf(group, `v${turn}-`, 0) + waitedFor };
+          return { ms, wrong: wrongOf(group, `v${turn}-`, 0) + stillDue };
         },
       ),
   },
   {
     name: 'frozen',
-    fault: 'process SIGSTOPped past its lease, then SIGCONT, 100 users',
+    fault: 'process SIGSTOPped for longer than its lease, then SIGCONT, 100 users',
     measured: '',
     promise: '',
     usual: '',
-    test: `${FAULTS}: a process that is frozen for longer than its lease`,
+    test: `${CRASH}: a process that is frozen for longer than its lease`,
     run: async (runs, tick) => {
       /** @type {Outcome[]} */
       const back = [];
-      const gone = await inLanes(
+      const gone = await inParallel(
         runs,
         tick,
-        LANES,
+        CONCURRENT_RUNS,
         async (server, lane) => {
           const { group, setting } = await survivors(server, `frozen-${lane}`, 2);
           const [sleeper] = await group.start(1);
@@ -290,10 +290,10 @@ const scenarios = [
   {
     name: 'redis-frozen',
     fault: 'Redis SIGSTOPped for 3 leases, 6 processes, 300 users',
-    measured: '`offline` events in it and in the 3 leases after',
+    measured: '`offline` events during the freeze and the 3 leases after it',
     promise: 'none',
     usual: 'none',
-    test: `${FAULTS}: Redis frozen for longer than a lease`,
+    test: `${CRASH}: Redis frozen for longer than a lease`,
     run: async (runs, tick) => {
       const server = await FaultServer.start();
       const groups = Array.from(
@@ -331,11 +331,11 @@ const scenarios = [
   {
     name: 'wiped',
     fault: 'FLUSHALL, 3 processes, 3,000 users',
-    measured: 'to all of them back',
-    promise: 'a renewal and a tenth of it, + the time to write',
+    measured: 'to all users online again',
+    promise: '1.1 renewal periods, + the time to write',
     bound: RENEW * 1.1 + 500,
     usual: '11 s',
-    test: `${FAULTS}: Redis wiped under load`,
+    test: `${CRASH}: Redis wiped under load`,
     run: (runs, tick) =>
       withThousands(runs, tick, async (server) => {
         const start = performance.now();
@@ -345,12 +345,12 @@ const scenarios = [
   },
   {
     name: 'restarted',
-    fault: 'Redis restarted with nothing in it, 3 processes, 3,000 users',
-    measured: 'from its first answer to all of them back',
-    promise: 'a renewal and a tenth of it (at least 1.1 s), + the time to write',
+    fault: 'Redis restarted without data, 3 processes, 3,000 users',
+    measured: 'from its first reply to all users online again',
+    promise: '1.1 renewal periods (at least 1.1 s), + the time to write',
     bound: 1_100 + 500,
     usual: '11 s',
-    test: `${FAULTS}: Redis restarted with nothing in it`,
+    test: `${CRASH}: Redis restarted without data`,
     run: (runs, tick) =>
       withThousands(runs, tick, async (server) => {
         await server.restart();
@@ -360,23 +360,23 @@ const scenarios = [
   {
     name: 'promoted',
     fault: 'replica promoted without the last writes, 3 processes, 320 users',
-    measured: 'from the switch to the truth: the lost are back, the ghosts gone',
-    promise: 'a renewal and a tenth of it (at least 1.1 s), + the time to write',
+    measured: 'from the switch until every record is right: lost users online again, removed users offline',
+    promise: '1.1 renewal periods (at least 1.1 s), + the time to write',
     bound: 1_100 + 500,
     usual: '11 s',
-    test: `${MORE}: a replica promoted without the last writes`,
+    test: `${FAILOVER}: a replica promoted without the last writes`,
     run: promoted,
   },
 ];
 
 /**
- * 3 processes of 1,000 users each; `harm` makes Redis forget them.
+ * 3 processes of 1,000 users each; `fault` makes Redis lose them.
  *
  * @param {number} runs
  * @param {() => void} tick
- * @param {(server: FaultServer) => Promise<number>} harm resolves with the moment that counts
+ * @param {(server: FaultServer) => Promise<number>} fault resolves with the moment from which the time is measured
  */
-async function withThousands(runs, tick, harm) {
+async function withThousands(runs, tick, fault) {
   const server = await FaultServer.start();
   const group = new FaultGroup(server, 'thousands', LEASE);
   /** @type {Outcome[]} */
@@ -387,7 +387,7 @@ async function withThousands(runs, tick, harm) {
     for (let turn = 0; turn < runs; turn++) {
       await pause(1.5 * LEASE);
       await anyMoment();
-      const start = await harm(server);
+      const start = await fault(server);
       await until(async () => (await group.online()) === 3_000, '3,000 users to be back');
       const ms = performance.now() - start;
       await pause(LEASE);
@@ -403,8 +403,8 @@ async function withThousands(runs, tick, harm) {
 }
 
 /**
- * Two servers take turns: one's replica is cut off, some things happen that only the master gets to
- * know of, and then the replica takes its place.
+ * Two servers alternate as master: the replica is disconnected, some writes reach the master only, and
+ * then the replica becomes the master.
  *
  * @param {number} runs
  * @param {() => void} tick
@@ -419,18 +419,18 @@ async function promoted(runs, tick) {
   try {
     const [a, b, c] = await group.start(3);
     /** @type {Map<string, string>} user → status */
-    const truth = new Map();
+    const expected = new Map();
     const set = async (
       /** @type {typeof a} */ node,
       /** @type {string[]} */ some,
       /** @type {string} */ status,
     ) => {
       await node?.register(some, status);
-      for (const user of some) truth.set(user, status);
+      for (const user of some) expected.set(user, status);
     };
     const drop = async (/** @type {typeof a} */ node, /** @type {string[]} */ some) => {
       await node?.ask('remove', { users: some });
-      for (const user of some) truth.delete(user);
+      for (const user of some) expected.delete(user);
     };
     for (let turn = 0; turn < runs; turn++) {
       await set(a, users('a-', 100), 'online');
@@ -452,14 +452,14 @@ async function promoted(runs, tick) {
         'the replica to follow',
       );
       await replica.control.replicaof('NO', 'ONE');
-      // The lost stretch.
+      // These writes are lost.
       await drop(a, users('a-', 20));
       await set(b, users('b-', 20), 'busy');
       await set(c, users(`new${turn}-`, 20), 'online');
       group.changes.length = 0;
       const start = performance.now();
       proxy.switchTo(replica.port);
-      const isTrue = async () => {
+      const isRight = async () => {
         const all = [
           ...['a-', 'b-', 'c-'].flatMap((prefix) => users(prefix, 100)),
           ...users(`new${turn}-`, 20),
@@ -468,15 +468,15 @@ async function promoted(runs, tick) {
         return all.every((user, at) => {
           const record = records[at];
           const status = typeof record === 'string' ? record.slice(1, record.indexOf('"')) : 'offline';
-          return status === (truth.get(user) ?? 'offline');
+          return status === (expected.get(user) ?? 'offline');
         });
       };
-      await until(isTrue, 'the truth');
+      await until(isRight, 'every record to be right');
       const ms = performance.now() - start;
       await pause(LEASE);
-      const stillTrue = (await isTrue()) && (await group.online(replica.control)) === truth.size;
-      // Who left in the lost stretch leaves again.
-      outcomes.push({ ms, wrong: wrongOf(group, 'a-', 20) + (stillTrue ? 0 : 1) });
+      const stillRight = (await isRight()) && (await group.online(replica.control)) === expected.size;
+      // Users whose removal was lost are removed again, which announces them offline.
+      outcomes.push({ ms, wrong: wrongOf(group, 'a-', 20) + (stillRight ? 0 : 1) });
       [master, replica] = [replica, master];
       tick();
     }
@@ -507,8 +507,8 @@ function rowsOf(/** @type {Scenario} */ scenario) {
   const lease = { ...scenario, measured: 'SIGSTOP to the last `offline`', promise: 'lease + 2 s' };
   const renewal = {
     ...scenario,
-    measured: 'SIGCONT to all of them back',
-    promise: 'a renewal and a tenth of it, + the time to write',
+    measured: 'SIGCONT to all users online again',
+    promise: '1.1 renewal periods, + the time to write',
   };
   return [
     { ...lease, bound: LEASE + 2_000, usual: '32 s' },
@@ -531,7 +531,7 @@ const limit = setTimeout(() => {
 const results = new Map();
 const started = performance.now();
 
-async function work(/** @type {Scenario[]} */ track) {
+async function runAll(/** @type {Scenario[]} */ track) {
   for (const scenario of track) {
     let done = 0;
     const began = performance.now();
@@ -543,11 +543,11 @@ async function work(/** @type {Scenario[]} */ track) {
   }
 }
 
-// Faults of a server have servers of their own: two such tracks do not meet.
+// Faults of a server run on servers of their own, beside the other faults.
 const ofServers = new Set(['wiped', 'restarted', 'promoted']);
 await Promise.all([
-  work(chosen.filter(({ name }) => !ofServers.has(name))),
-  work(chosen.filter(({ name }) => ofServers.has(name))),
+  runAll(chosen.filter(({ name }) => !ofServers.has(name))),
+  runAll(chosen.filter(({ name }) => ofServers.has(name))),
 ]);
 clearTimeout(limit);
 
@@ -566,7 +566,7 @@ for (const scenario of chosen) {
     const worst = Math.max(...times);
     if (wrong > 0 || (row.bound !== undefined && worst > row.bound)) broken++;
     const promise = row.bound === undefined ? row.promise : `${row.promise}: ${seconds(row.bound)}`;
-    // What takes no time of its own is counted only.
+    // A scenario without a duration is only counted.
     const timed = worst > 0 ? `${seconds(median(times))} | ${seconds(worst)}` : '– | –';
     table.push(`| ${row.fault} | ${row.measured} | ${promise} | ${timed} | ${wrong} | ${row.usual} |`);
   });

@@ -1,9 +1,10 @@
 // @ts-check
 // node bench/guard.js [--write]
 //
-// Fails when an operation costs Redis more than bench/guard.json says: commands, those of scripts
-// included, and bytes in either direction. It counts and never measures time, so it can be trusted on
-// any machine. Whoever makes something cheaper, or dearer with good reason, writes the file anew.
+// Fails when an operation costs Redis more than bench/guard.json allows: commands, including those of
+// scripts, and bytes in either direction. It measures no time, so that the result is the same on any
+// machine. A change that makes an operation cheaper, or more expensive for a good reason, updates the
+// file with --write.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { PresenceService, PubSubService } from 'rollcall';
 import { connect, disconnect } from './support/clients.js';
@@ -17,20 +18,20 @@ import { startRedis } from './support/redis-server.js';
 /** @typedef {{ commands: number, bytesIn: number, bytesOut: number }} Cost */
 
 const EXPECTED = new URL('./guard.json', import.meta.url);
-/** By how much bytes may grow: an id, a digit. */
+/** Factor by which bytes may grow: an id or a number may have one more digit. */
 const TOLERANCE = 1.02;
 const SLACK = 8;
 
 const LEASE = 30_000;
 const RENEW = LEASE / 3;
-/** At other times than renewals, so that each can be counted by itself. */
+/** Not a divisor of the renewal interval, so that sweeps and renewals can be counted separately. */
 const SWEEP = 7_000;
 
-/** Bytes of `INFO all` on its way to Redis. */
-const QUESTION = '*2\r\n$4\r\ninfo\r\n$3\r\nall\r\n'.length;
+/** Bytes of the command `INFO all`. */
+const INFO_REQUEST = '*2\r\n$4\r\ninfo\r\n$3\r\nall\r\n'.length;
 
 /** @param {Server} server */
-async function look({ control }) {
+async function readInfo({ control }) {
   const text = await control.info('all');
   const fields = new Map(
     text.split('\r\n').map((line) => /** @type {[string, string]} */ (line.split(':', 2))),
@@ -45,7 +46,7 @@ async function look({ control }) {
     commands,
     bytesIn: Number(fields.get('total_net_input_bytes')),
     bytesOut: Number(fields.get('total_net_output_bytes')),
-    answer: `$${length}\r\n`.length + length + 2,
+    replyBytes: `$${length}\r\n`.length + length + 2,
   };
 }
 
@@ -55,13 +56,13 @@ async function look({ control }) {
  * @returns {Promise<Cost>}
  */
 async function costOf(server, work) {
-  const before = await look(server);
+  const before = await readInfo(server);
   await work();
-  const after = await look(server);
+  const after = await readInfo(server);
   return {
     commands: after.commands - before.commands,
-    bytesIn: after.bytesIn - before.bytesIn - QUESTION,
-    bytesOut: after.bytesOut - before.bytesOut - before.answer,
+    bytesIn: after.bytesIn - before.bytesIn - INFO_REQUEST,
+    bytesOut: after.bytesOut - before.bytesOut - before.replyBytes,
   };
 }
 
@@ -86,14 +87,14 @@ async function pubsubCosts(server, library) {
     Promise.all(upTo(100).map(() => pubsub.publish('channel', text))),
   );
   /** @type {{ unsubscribe(): Promise<void> }[]} */
-  let joined = [];
+  let subscriptions = [];
   costs['subscribe'] = await costOf(server, () => pubsub.subscribe('channel-0000', () => {}));
   costs['subscribe, 1,000 at once'] = await costOf(server, async () => {
     const names = upTo(1_000).map((n) => `channel-${1_000 + n}`);
-    joined = await Promise.all(names.map((name) => pubsub.subscribe(name, () => {})));
+    subscriptions = await Promise.all(names.map((name) => pubsub.subscribe(name, () => {})));
   });
   costs['unsubscribe, 1,000 at once'] = await costOf(server, () =>
-    Promise.all(joined.map(({ unsubscribe }) => unsubscribe())),
+    Promise.all(subscriptions.map(({ unsubscribe }) => unsubscribe())),
   );
   await pubsub.close();
   disconnect(redis);
@@ -141,8 +142,7 @@ async function presenceCosts(server, library) {
 }
 
 /**
- * What a process that only owns sockets costs: a renewal, in which a slice of their TTLs is refreshed,
- * and a sweep.
+ * Costs of a process that only owns sockets: a renewal, which refreshes a part of their TTLs, and a sweep.
  *
  * @param {Server} server
  * @param {Library} library
@@ -159,7 +159,7 @@ async function restCosts(server, library, sockets) {
     clock.advance(ms);
     await clock.armed(timer);
   };
-  // Each once before it counts, for the scripts: at 7 and 10 s, then at 14 and 20 s.
+  // The first sweep (7 s) and renewal (10 s) load the scripts; those at 14 and 20 s are counted.
   await advance(SWEEP, SWEEP);
   await advance(RENEW - SWEEP, RENEW);
   const sweep = await costOf(server, () => advance(2 * SWEEP - RENEW, SWEEP));
@@ -175,24 +175,24 @@ async function restCosts(server, library, sockets) {
  * @param {Record<string, Record<string, Cost>>} expected
  */
 function compare(found, expected) {
-  const [grown, shrunk] = [/** @type {string[]} */ ([]), /** @type {string[]} */ ([])];
+  const [exceeded, shrunk] = [/** @type {string[]} */ ([]), /** @type {string[]} */ ([])];
   for (const [library, costs] of Object.entries(found)) {
     for (const [operation, cost] of Object.entries(costs)) {
       const limit = expected[library]?.[operation];
       if (limit === undefined) {
-        grown.push(`${library}, ${operation}: not in guard.json`);
+        exceeded.push(`${library}, ${operation}: not in guard.json`);
         continue;
       }
       for (const key of /** @type {(keyof Cost)[]} */ (['commands', 'bytesIn', 'bytesOut'])) {
         const most = key === 'commands' ? limit[key] : limit[key] * TOLERANCE + SLACK;
         const line = `${library}, ${operation}: ${cost[key]} ${key}, expected ${limit[key]}`;
-        if (cost[key] > most) grown.push(line);
+        if (cost[key] > most) exceeded.push(line);
         else if (cost[key] < limit[key] * (2 - TOLERANCE) - SLACK) shrunk.push(line);
         else if (key === 'commands' && cost[key] < limit[key]) shrunk.push(line);
       }
     }
   }
-  return { grown, shrunk };
+  return { exceeded, shrunk };
 }
 
 async function main() {
@@ -217,11 +217,11 @@ async function main() {
     console.log('bench/guard.json written');
     return;
   }
-  const { grown, shrunk } = compare(found, JSON.parse(readFileSync(EXPECTED, 'utf8')));
+  const { exceeded, shrunk } = compare(found, JSON.parse(readFileSync(EXPECTED, 'utf8')));
   for (const line of shrunk) console.log(`less than expected: ${line}`);
-  if (shrunk.length > 0) console.log('Hold on to it: node bench/guard.js --write');
-  if (grown.length > 0) {
-    for (const line of grown) console.error(`work has grown: ${line}`);
+  if (shrunk.length > 0) console.log('To make this the new limit: node bench/guard.js --write');
+  if (exceeded.length > 0) {
+    for (const line of exceeded) console.error(`work has exceeded: ${line}`);
     console.error('If there is a good reason: node bench/guard.js --write, and say why in the commit');
     process.exit(1);
   }
@@ -229,7 +229,7 @@ async function main() {
   console.log(`guard: ${operations} operations cost no more than expected`);
 }
 
-// What the clients keep open must not keep this process.
+// Open connections of the clients must not keep this process alive.
 main().then(
   () => process.exit(),
   (error) => {

@@ -1,17 +1,17 @@
 // @ts-check
 // npm run bench -- [--quick] [--docs] [--rounds N] [--client node-redis|ioredis] [name ...]
 // npm run bench -- scale [--sockets N] [--docs]
-// npm run bench -- crowd [--connections N] [--docs]
+// npm run bench -- fan-out [--connections N] [--docs]
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { cpus, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
-import { runCrowd, writeCrowd } from './crowd.js';
-import { heap } from './measures/heap.js';
-import { memory } from './measures/memory.js';
-import { reap } from './measures/reap.js';
-import { recovery } from './measures/recovery.js';
-import { rest } from './measures/rest.js';
+import { runFanOut, writeFanOut } from './fan-out.js';
+import { heap } from './measurements/heap.js';
+import { memory } from './measurements/memory.js';
+import { reap } from './measurements/reap.js';
+import { recovery } from './measurements/recovery.js';
+import { rest } from './measurements/rest.js';
 import { runScale, writeScale } from './scale.js';
 import { compare } from './support/compare.js';
 import { writeResults } from './support/page.js';
@@ -22,16 +22,16 @@ import { workloads } from './workloads.js';
 /** @typedef {import('./support/clients.js').Library} Library */
 /** @typedef {import('./support/redis-server.js').Server} Server */
 /** @typedef {import('./support/report.js').Result} Result */
-/** @typedef {import('./measures/measure.js').Finding} Finding */
+/** @typedef {import('./measurements/measurement.js').Finding} Finding */
 
-/** What is measured against nobody. Whatever is added here gets into the table of targets. */
-const measures = [rest, heap, memory, reap, recovery];
+/** Measurements without competitors. Each entry adds rows to the table of targets. */
+const measurements = [rest, heap, memory, reap, recovery];
 
 const RESULTS = new URL('./results/', import.meta.url);
 const SCALE = 'scale';
-const CROWD = 'crowd';
-/** Runs of their own, which only happen when asked for. */
-const APART = [SCALE, CROWD];
+const FAN_OUT = 'fan-out';
+/** Separate runs, which start only if they are named. */
+const SEPARATE_RUNS = [SCALE, FAN_OUT];
 
 /** @param {string} text */
 const progress = (text) => process.stderr.write(`${process.uptime().toFixed(0).padStart(4)} s: ${text} …\n`);
@@ -67,11 +67,13 @@ function readArguments(argv) {
       connections: { type: 'string' },
     },
   });
-  const names = [...workloads, ...measures].map(({ name }) => name);
+  const names = [...workloads, ...measurements].map(({ name }) => name);
   const wanted = positionals.length === 0 ? names : positionals;
-  const unknown = wanted.filter((name) => !APART.includes(name) && !names.includes(name));
+  const unknown = wanted.filter((name) => !SEPARATE_RUNS.includes(name) && !names.includes(name));
   if (unknown.length > 0) {
-    throw new Error(`no workload ${unknown.join(', ')}; there are ${[...names, ...APART].join(', ')}`);
+    throw new Error(
+      `no workload ${unknown.join(', ')}; there are ${[...names, ...SEPARATE_RUNS].join(', ')}`,
+    );
   }
   /** @type {Library[]} */
   const all = ['node-redis', 'ioredis'];
@@ -80,7 +82,7 @@ function readArguments(argv) {
   const { quick } = values;
   return {
     quick,
-    // A quick run is too coarse to be shown unless somebody says so.
+    // A quick run is too coarse for the documentation, unless --docs is given.
     docs: values.docs || (positionals.length === 0 && values.client === undefined && !quick),
     rounds: whole('--rounds', values.rounds ?? (quick ? '3' : '7'), 1, 100),
     connections: whole('--connections', values.connections ?? (quick ? '1000' : '10000'), 2, 15_000),
@@ -114,8 +116,8 @@ async function measureAll(server, { quick, rounds, wanted, libraries }) {
   /** @type {(Finding & { measure: string })[]} */
   const findings = [];
   for (const workload of workloads.filter(({ name }) => wanted.includes(name))) {
-    const some = libraries.filter((library) => !quick || library === workload.quickLibrary);
-    for (const library of some.length > 0 ? some : libraries) {
+    const chosen = libraries.filter((library) => !quick || library === workload.quickLibrary);
+    for (const library of chosen.length > 0 ? chosen : libraries) {
       progress(`${workload.name}, ${library}`);
       const extent = {
         rounds,
@@ -125,12 +127,12 @@ async function measureAll(server, { quick, rounds, wanted, libraries }) {
       results.push({
         workload: workload.name,
         library,
-        standings: await compare(server, workload, library, extent),
+        competitors: await compare(server, workload, library, extent),
       });
     }
     console.log(`\n${workload.title}\n\n${aligned(workloadTable(results, workload.name))}\n`);
   }
-  for (const measure of measures.filter(({ name }) => wanted.includes(name))) {
+  for (const measure of measurements.filter(({ name }) => wanted.includes(name))) {
     progress(measure.title);
     const found = await measure.run({
       server,
@@ -144,7 +146,7 @@ async function measureAll(server, { quick, rounds, wanted, libraries }) {
 }
 
 /**
- * What an earlier run found out and this one did not measure.
+ * Adds the results of the last run for workloads that this run did not measure.
  *
  * @template {{ results: Result[], findings: (Finding & { measure: string })[] }} Outcome
  * @param {Outcome} outcome
@@ -158,16 +160,16 @@ function mergeWithLast(outcome) {
     return outcome;
   }
   const key = (/** @type {Result} */ { workload, library }) => `${workload} ${library}`;
-  const fresh = new Map(outcome.results.map((result) => [key(result), result]));
+  const current = new Map(outcome.results.map((result) => [key(result), result]));
   const names = new Set(outcome.findings.map(({ measure }) => measure));
-  const kept = last.results.filter((result) => !fresh.has(key(result)));
+  const kept = last.results.filter((result) => !current.has(key(result)));
   const order = workloads.map(({ name }) => name);
   return {
     ...outcome,
     results: [...kept, ...outcome.results].sort(
       (a, b) => order.indexOf(a.workload) - order.indexOf(b.workload) || b.library.localeCompare(a.library),
     ),
-    findings: measures.flatMap(({ name }) =>
+    findings: measurements.flatMap(({ name }) =>
       (names.has(name) ? outcome : last).findings.filter(({ measure }) => measure === name),
     ),
   };
@@ -196,7 +198,7 @@ async function main() {
   try {
     const machine = await describeMachine(server);
     console.log(`${aboutOf(machine)}\n`);
-    if (how.wanted.some((name) => !APART.includes(name))) {
+    if (how.wanted.some((name) => !SEPARATE_RUNS.includes(name))) {
       const found = await measureAll(server, how);
       console.log(`${aligned(targetTable([...judge(found.results), ...found.findings]))}\n`);
       const { quick, rounds } = how;
@@ -214,10 +216,10 @@ async function main() {
       writeJson(`${stamp}-scale.json`, { machine, ...outcome });
       writeScale(outcome, `${aboutOf(machine)}.`, how.docs);
     }
-    if (how.wanted.includes(CROWD)) {
-      const outcome = await runCrowd(server, how, progress);
-      writeJson(`${stamp}-crowd.json`, { machine, ...outcome });
-      writeCrowd(outcome, `${aboutOf(machine)}.`, how.docs);
+    if (how.wanted.includes(FAN_OUT)) {
+      const outcome = await runFanOut(server, how, progress);
+      writeJson(`${stamp}-fan-out.json`, { machine, ...outcome });
+      writeFanOut(outcome, `${aboutOf(machine)}.`, how.docs);
     }
   } finally {
     await server.stop();

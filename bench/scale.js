@@ -1,16 +1,16 @@
 // @ts-check
-// The scale run: many nodes, many sockets, one Redis, and what goes wrong in the life of such a thing.
+// The scale run: many nodes, many sockets, one Redis, a killed node and a storm of reconnects.
 import { readFileSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Contender } from './support/contender-process.js';
+import { Competitor } from './support/competitor-process.js';
 import { monitor } from './support/monitor.js';
 import { writePlot, writeSection } from './support/page.js';
 import { lines } from './support/plot.js';
 import { info } from './support/redis-server.js';
 import { table } from './support/report.js';
-import { quantile } from './support/spread.js';
-import { readStalls, watchStalls } from './support/stalls.js';
+import { readSlowlog, startSlowlog } from './support/slowlog.js';
+import { quantile } from './support/statistics.js';
 
 /** @typedef {import('./support/redis-server.js').Server} Server */
 /** @typedef {{ at: number, memory: number, commands: number, online: number, redisCpu: number, lookups: number[] }} Sample */
@@ -23,16 +23,16 @@ const STORM_MS = 10_000;
 /** Of all sockets. */
 const STORM_SHARE = 0.1;
 
-/** What a socket needs in Redis and in its process together, with room to spare, and what all the rest needs. */
+/** Bytes per socket, in Redis and in its process together, with a reserve; and bytes for everything else. */
 const BYTES_PER_SOCKET = 4_000;
-const BYTES_BESIDES = 1.5 * 2 ** 30;
+const BASE_BYTES = 1.5 * 2 ** 30;
 
-/** After the one and before the next. */
+/** Milliseconds between two phases. */
 const CALM_MS = 5_000;
 
 const LIMIT_MS = 10 * 60_000;
 
-/** Bytes that can be had without anybody being driven out. */
+/** Bytes that can be allocated without swapping. */
 function availableMemory() {
   try {
     return Number(/MemAvailable:\s+(\d+) kB/.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]) * 1_024;
@@ -41,7 +41,7 @@ function availableMemory() {
   }
 }
 
-/** Looks at Redis and at the reader every second. */
+/** Samples Redis and the reader every second. */
 class Timeline {
   /** @type {Sample[]} */
   samples = [];
@@ -54,7 +54,7 @@ class Timeline {
 
   /**
    * @param {Server} server
-   * @param {Contender} reader
+   * @param {Competitor} reader
    */
   constructor(server, reader) {
     this.server = server;
@@ -92,9 +92,9 @@ class Timeline {
         at,
         memory: Number(fields.get('used_memory')),
         commands: Number.isNaN(before) ? 0 : (commands - before) / (at - last),
-        online: await this.server.control.zcard('{rollcall:0}:online'),
+        online: await this.server.control.scard('{rollcall:0}:online'),
         redisCpu: used,
-        lookups: await this.reader.call('take'),
+        lookups: await this.reader.call('takeDurations'),
       });
       before = commands;
       last = at;
@@ -103,7 +103,7 @@ class Timeline {
   }
 
   /**
-   * The lookups of a stretch of time.
+   * The lookups between two moments, in seconds from the start.
    *
    * @param {number} from
    * @param {number} to
@@ -133,7 +133,7 @@ async function until(what, holds) {
  * @param {(text: string) => void} progress
  */
 export async function runScale(server, { sockets: asked, quick, libraries }, progress) {
-  const fit = Math.floor((availableMemory() - BYTES_BESIDES) / BYTES_PER_SOCKET);
+  const fit = Math.floor((availableMemory() - BASE_BYTES) / BYTES_PER_SOCKET);
   const perNode = Math.floor(Math.min(asked, fit) / NODES);
   const sockets = perNode * NODES;
   if (sockets < asked) progress(`scale: memory for ${sockets} of ${asked} sockets`);
@@ -142,13 +142,13 @@ export async function runScale(server, { sockets: asked, quick, libraries }, pro
   const { control, port } = server;
   await control.flushall();
   const setting = { library, port, grace: GRACE_MS, sockets, perNode };
-  const processes = LAYOUT.map(() => new Contender('rollcall'));
-  const reader = new Contender('reader');
-  const victim = /** @type {Contender} */ (processes.at(-1));
+  const processes = LAYOUT.map(() => new Competitor('rollcall'));
+  const reader = new Competitor('reader');
+  const victim = /** @type {Competitor} */ (processes.at(-1));
   const living = processes.filter((each) => each !== victim);
   const timeline = new Timeline(server, reader);
-  // Whatever happens, it comes to an end.
-  const alarm = setTimeout(() => {
+  // The run ends after LIMIT_MS even if a process hangs.
+  const limit = setTimeout(() => {
     for (const each of [...processes, reader]) void each.stop();
   }, LIMIT_MS);
   try {
@@ -165,13 +165,13 @@ export async function runScale(server, { sockets: asked, quick, libraries }, pro
     const filling = timeline.mark('arrival');
     await Promise.all(processes.map((each) => each.call('fill', undefined, LIMIT_MS)));
     const filled = timeline.seconds;
-    const online = await control.zcard('{rollcall:0}:online');
+    const online = await control.scard('{rollcall:0}:online');
     if (online !== sockets) throw new Error(`scale: ${online} of ${sockets} users are online`);
 
     const restSeconds = quick ? 10 : 30;
     progress(`scale: at rest for ${restSeconds} s`);
     const resting = timeline.mark('at rest');
-    const watching = await monitor(port, ['MGET', 'INFO', 'ZCARD']);
+    const watching = await monitor(port, ['MGET', 'INFO', 'SCARD']);
     await sleep(restSeconds * 1_000);
     watching.stop();
     const rested = timeline.seconds;
@@ -180,34 +180,34 @@ export async function runScale(server, { sockets: asked, quick, libraries }, pro
 
     progress('scale: a node is killed');
     const [nodeId] = facts.at(-1).nodeIds;
-    await watchStalls(control);
+    await startSlowlog(control);
     const killed = timeline.mark('node killed');
     await victim.stop();
     const score = () => control.zscore('{rollcall:0}:nodes', nodeId);
-    await until('the death’s detection', async () => Number((await score()) ?? -1) < 0);
+    await until('detection', async () => Number((await score()) ?? -1) < 0);
     const detected = timeline.mark('detected');
     await until('reaping', async () => (await score()) === null);
     const reaped = timeline.seconds;
     await until(
       'going offline',
-      async () => (await control.zcard('{rollcall:0}:online')) <= sockets - perNode,
+      async () => (await control.scard('{rollcall:0}:online')) <= sockets - perNode,
     );
     const offline = timeline.mark('offline');
-    const killStalls = await readStalls(control);
+    const killStalls = await readSlowlog(control);
 
     await sleep(CALM_MS);
 
     const reconnects = Math.floor((sockets * STORM_SHARE) / living.length) * living.length;
     progress(`scale: ${reconnects} reconnects in ${STORM_MS / 1_000} s`);
-    await watchStalls(control);
+    await startSlowlog(control);
     const storming = timeline.mark('storm');
     const storms = await Promise.all(
       living.map((each) => each.call('storm', { count: reconnects / living.length, ms: STORM_MS }, LIMIT_MS)),
     );
-    const calmed = timeline.mark('over');
-    const stormStalls = await readStalls(control);
+    const calmed = timeline.mark('end of the storm');
+    const stormStalls = await readSlowlog(control);
     await sleep(CALM_MS);
-    const left = await control.zcard('{rollcall:0}:online');
+    const left = await control.scard('{rollcall:0}:online');
     await timeline.stop();
 
     return {
@@ -254,7 +254,7 @@ export async function runScale(server, { sockets: asked, quick, libraries }, pro
       })),
     };
   } finally {
-    clearTimeout(alarm);
+    clearTimeout(limit);
     await Promise.all([...processes, reader].map((each) => each.stop()));
     await timeline.stop().catch(() => {});
   }
@@ -271,7 +271,7 @@ const seconds = (/** @type {number} */ value) => `${value.toFixed(1)} s`;
 function rowsOf(outcome) {
   const { sockets, nodes, processes, arrival, memory, rest, kill, storm, lookups } = outcome;
   const stalls = (/** @type {typeof kill.stalls} */ { command, name, event }) =>
-    `slowest command: ${name}, ${ms(command)}; p99 of those over 0.5 ms: ${ms(p99)}; longest anything: ${ms(event)}`;
+    `slowest command: ${name}, ${ms(command)}; p99 of those over 0.5 ms: ${ms(p99)}; longest event: ${ms(event)}`;
   return [
     ['nodes, in processes; sockets', `${nodes}, ${processes}; ${whole(sockets)}, one for each user`],
     ['all of them arrive', `${seconds(arrival.seconds)}, ${whole(arrival.perSecond)} a second`],
@@ -283,14 +283,14 @@ function rowsOf(outcome) {
     ],
     [
       `a node with ${whole(kill.sockets)} sockets killed`,
-      `taken for dead after ${seconds(kill.detection)}, reaped ${seconds(kill.reaping)} later, everybody offline ${seconds(kill.offline)} after the kill`,
+      `detected after ${seconds(kill.detection)}, reaped ${seconds(kill.reaping)} later, all users offline ${seconds(kill.offline)} after the kill`,
     ],
-    ['… and Redis meanwhile', stalls(kill.stalls)],
+    ['… and Redis during that time', stalls(kill.stalls)],
     [
       `a storm of ${whole(storm.reconnects)} reconnects`,
       `done after ${seconds(storm.seconds)}; setPresence p50 ${ms(storm.p50)}, p99 ${ms(storm.p99)}; ${storm.failed} failed, ${storm.lost} users lost`,
     ],
-    ['… and Redis meanwhile', stalls(storm.stalls)],
+    ['… and Redis during that time', stalls(storm.stalls)],
     ...Object.entries(lookups).map(([phase, { count, p50, p99 }]) => [
       `lookups of 1,000 users, ${phase}`,
       `p50 ${ms(p50)}, p99 ${ms(p99)} (${count} lookups)`,
@@ -347,6 +347,6 @@ export function writeScale(outcome, about, docs) {
     return `![${title}, ${unit}, over the time of the run](${writePlot(file, lines({ ...chart, marks }))})`;
   });
   const asked =
-    outcome.asked > outcome.sockets ? ` Memory sufficed for these, not for ${whole(outcome.asked)}.` : '';
+    outcome.asked > outcome.sockets ? ` The memory was not sufficient for ${whole(outcome.asked)}.` : '';
   writeSection('scale', `${about}${asked}\n\n${table(['', ''], rows)}\n\n${images.join('\n\n')}`);
 }

@@ -1,48 +1,49 @@
 // @ts-check
+
+import { pubsubLibraryNames } from './support/competitors.js';
 import { sumOf } from './support/messages.js';
-import { pubsubPeers } from './support/peers.js';
 
 /**
  * @typedef {import('./support/clients.js').Library} Library
  *
- * What is wanted of rollcall's CPU time on one side, as a share of another contender's.
+ * The target for rollcall's CPU time on one side, relative to another competitor.
  *
  * @typedef {object} Target
  * @property {'client' | 'redis'} side
- * @property {string} against a contender, or `fastest peer`
+ * @property {string} against a competitor, or `fastest library`
  * @property {number} atMost
- * @property {Library} [library] where it holds for one client only
+ * @property {Library} [library] set if the target is for one client only
  *
  * @typedef {object} Workload
  * @property {string} name
  * @property {string} title
  * @property {string} unit what one operation is
- * @property {string} subject the module in subjects/
- * @property {(library: Library) => string[]} rivals contenders beside `rollcall`
+ * @property {string} comparison the module in comparisons/
+ * @property {(library: Library) => string[]} competitors those beside `rollcall`
  * @property {Record<string, unknown>} setting
  * @property {number} count operations per round
  * @property {number} quickCount the same with --quick
- * @property {Library} quickLibrary with --quick, the only client: the one that more can be compared on
- * @property {boolean} [apart] contenders have channels of their own
- * @property {boolean} [flooded] messages are sent to the contender from outside
- * @property {boolean} [watch] what the contender publishes is counted
+ * @property {Library} quickLibrary the only client with --quick: the one with more competitors
+ * @property {boolean} [ownChannels] every competitor uses channels of its own
+ * @property {boolean} [publishLoad] messages are published to the competitor by bench/support/publish-load.js
+ * @property {boolean} [watch] the messages that the competitor publishes are counted
  * @property {string[]} [notInRound] commands that check the outcome and must not run while Redis's CPU time is measured
- * @property {(count: number, contender: string) => Record<string, number>} expected what has to be
- *   found after a round
+ * @property {(count: number, competitor: string) => Record<string, number>} expected the facts
+ *   that must hold after a round
  * @property {Target[]} targets
  */
 
 const USERS = 10_000;
 
-/** What contenders are called in reports. */
-export const contenderNames = {
+/** Names of competitors in reports. */
+export const competitorNames = {
   rollcall: 'rollcall',
   client: 'the raw client',
   tuned: 'the raw client, tuned',
   together: 'the raw client, all at once',
-  recipe: 'written by hand',
-  tunedRecipe: 'written by hand, tuned',
-  scriptRecipe: 'written by hand, one script',
+  handwritten: 'written by hand',
+  handwrittenTuned: 'written by hand, tuned',
+  handwrittenScript: 'written by hand, one script',
   mget: 'MGET + JSON.parse',
   graphql: 'graphql-redis-subscriptions',
   yoga: '@graphql-yoga/redis-event-target',
@@ -51,8 +52,8 @@ export const contenderNames = {
   socketio: '@socket.io/redis-adapter',
 };
 
-/** The contenders that are libraries of others. */
-export const peerNames = new Set(['graphql', 'yoga', 'mqemitter', 'colyseus', 'socketio']);
+/** The competitors that are published libraries. */
+export const libraryNames = new Set(['graphql', 'yoga', 'mqemitter', 'colyseus', 'socketio']);
 
 /**
  * @param {{ name: string, title: string, handlers?: number, channels?: number, count: number,
@@ -74,16 +75,16 @@ function receive({
     name,
     title,
     unit: 'message',
-    subject: 'receive',
+    comparison: 'receive',
     quickLibrary: 'ioredis',
-    rivals: (library) => ['client', ...pubsubPeers[library]],
+    competitors: (library) => ['client', ...pubsubLibraryNames[library]],
     setting: { handlers, channels, raw, bytes, channel: name },
-    apart: true,
-    flooded: true,
-    expected: (messages, contender) => ({
+    ownChannels: true,
+    publishLoad: true,
+    expected: (messages, competitor) => ({
       calls: messages * handlers,
-      // Peers know no undecoded messages: theirs are decoded.
-      sum: (raw && !peerNames.has(contender) ? messages * bytes : sumOf(messages)) * handlers,
+      // The libraries always decode messages.
+      sum: (raw && !libraryNames.has(competitor) ? messages * bytes : sumOf(messages)) * handlers,
     }),
     targets,
   };
@@ -99,19 +100,19 @@ function presence({ name, title, what, callers, quickCount, left, listener = tru
     name,
     title,
     unit: 'call',
-    subject: 'presence',
+    comparison: 'presence',
     quickLibrary: 'node-redis',
-    rivals: (library) => [
-      'recipe',
-      'tunedRecipe',
-      'scriptRecipe',
+    competitors: (library) => [
+      'handwritten',
+      'handwrittenTuned',
+      'handwrittenScript',
       ...(library === 'ioredis' && listener ? ['colyseus'] : []),
     ],
     setting: { what, callers, users: USERS },
     count: USERS,
     quickCount,
     watch: listener,
-    notInRound: ['keys', 'hget', 'zcard', 'scan'],
+    notInRound: ['keys', 'hget', 'scard', 'scan'],
     expected: (calls) => ({ online: left(calls), ...(listener ? { seen: calls } : {}) }),
     targets,
   };
@@ -126,17 +127,18 @@ function lookup(users) {
     name: `lookup-${users}`,
     title: `getMultiplePresence of ${users.toLocaleString('en')} users`,
     unit: 'user',
-    subject: 'lookup',
+    comparison: 'lookup',
     quickLibrary: 'node-redis',
-    rivals: (library) => (library === 'ioredis' ? ['recipe', 'mget', 'colyseus'] : ['recipe', 'mget']),
+    competitors: (library) =>
+      library === 'ioredis' ? ['handwritten', 'mget', 'colyseus'] : ['handwritten', 'mget'],
     setting: { users },
     count: 100_000,
     quickCount: 20_000,
     expected: (looked) => ({ online: looked }),
     targets: [
-      { side: 'client', against: 'recipe', atMost: 0.25 },
+      { side: 'client', against: 'handwritten', atMost: 0.25 },
       { side: 'client', against: 'mget', atMost: 1.5 },
-      { side: 'redis', against: 'recipe', atMost: 0.25 },
+      { side: 'redis', against: 'handwritten', atMost: 0.25 },
     ],
   };
 }
@@ -176,15 +178,15 @@ export const workloads = [
     raw: true,
     count: 30_000,
     quickCount: 10_000,
-    targets: [{ side: 'client', against: 'fastest peer', atMost: 0.2 }],
+    targets: [{ side: 'client', against: 'fastest library', atMost: 0.2 }],
   }),
   {
     name: 'publish',
     title: 'publish 150 B of JSON, 100 in flight',
     unit: 'message',
-    subject: 'publish',
+    comparison: 'publish',
     quickLibrary: 'ioredis',
-    rivals: (library) => ['client', 'tuned', ...pubsubPeers[library]],
+    competitors: (library) => ['client', 'tuned', ...pubsubLibraryNames[library]],
     setting: { callers: 100, bytes: 150, channel: 'bench' },
     count: 30_000,
     quickCount: 10_000,
@@ -192,23 +194,23 @@ export const workloads = [
     expected: (messages) => ({ seen: messages }),
     targets: [
       { side: 'client', against: 'client', atMost: 0.35, library: 'node-redis' },
-      { side: 'client', against: 'fastest peer', atMost: 0.8 },
+      { side: 'client', against: 'fastest library', atMost: 0.8 },
     ],
   },
   {
     name: 'subscribe',
     title: '1,000 subscribes at once (and unsubscribes)',
     unit: 'subscription',
-    subject: 'subscribe',
+    comparison: 'subscribe',
     quickLibrary: 'ioredis',
-    rivals: (library) => [
+    competitors: (library) => [
       'client',
       'together',
-      // Rooms of this one are no subscriptions.
-      ...pubsubPeers[library].filter((peer) => peer !== 'socketio'),
+      // A room of Socket.IO's adapter is not a subscription in Redis.
+      ...pubsubLibraryNames[library].filter((name) => name !== 'socketio'),
     ],
     setting: { channels: 1_000, channel: 'subscribe' },
-    apart: true,
+    ownChannels: true,
     count: 10_000,
     quickCount: 3_000,
     expected: () => ({ subscribed: 1_000 }),
@@ -222,8 +224,8 @@ export const workloads = [
     quickCount: USERS / 2,
     left: () => USERS,
     targets: [
-      { side: 'client', against: 'recipe', atMost: 0.3 },
-      { side: 'redis', against: 'recipe', atMost: 2 },
+      { side: 'client', against: 'handwritten', atMost: 0.3 },
+      { side: 'redis', against: 'handwritten', atMost: 2 },
     ],
   }),
   presence({
@@ -235,8 +237,8 @@ export const workloads = [
     left: () => USERS,
     listener: false,
     targets: [
-      { side: 'redis', against: 'recipe', atMost: 1.4 },
-      { side: 'client', against: 'tunedRecipe', atMost: 0.45 },
+      { side: 'redis', against: 'handwritten', atMost: 1.4 },
+      { side: 'client', against: 'handwrittenTuned', atMost: 0.45 },
     ],
   }),
   presence({
@@ -248,8 +250,8 @@ export const workloads = [
     left: () => USERS,
     listener: false,
     targets: [
-      { side: 'redis', against: 'recipe', atMost: 2.2 },
-      { side: 'client', against: 'tunedRecipe', atMost: 0.25 },
+      { side: 'redis', against: 'handwritten', atMost: 2.2 },
+      { side: 'client', against: 'handwrittenTuned', atMost: 0.25 },
     ],
   }),
   presence({
@@ -260,8 +262,8 @@ export const workloads = [
     quickCount: USERS,
     left: () => USERS,
     targets: [
-      { side: 'client', against: 'recipe', atMost: 0.15 },
-      { side: 'redis', against: 'recipe', atMost: 1.75 },
+      { side: 'client', against: 'handwritten', atMost: 0.15 },
+      { side: 'redis', against: 'handwritten', atMost: 1.75 },
     ],
   }),
   presence({

@@ -1,32 +1,32 @@
 // @ts-check
-import { Contender } from './contender-process.js';
-import { flood, PER_BLOCK, record } from './flood.js';
-import { CHANGES } from './recipe.js';
+import { Competitor } from './competitor-process.js';
+import { CHANGES } from './handwritten-presence.js';
+import { PER_BLOCK, publishAtFullSpeed, recordBlocks } from './publish-load.js';
 import { commandsRun, redisCpu } from './redis-server.js';
-import { spread } from './spread.js';
+import { statisticsOf } from './statistics.js';
 
 /** @typedef {import('../workloads.js').Workload} Workload */
 /** @typedef {import('./clients.js').Library} Library */
 /** @typedef {import('./redis-server.js').Server} Server */
-/** @typedef {import('./spread.js').Spread} Spread */
+/** @typedef {import('./statistics.js').Statistics} Statistics */
 
 /**
- * What one contender needed, in µs of CPU per operation, and rollcall's share of it.
+ * The cost of one competitor, in µs of CPU per operation, and rollcall's cost relative to it.
  *
- * @typedef {object} Standing
- * @property {string} contender
- * @property {{ client: Spread, redis: Spread }} cost
- * @property {{ client: Spread, redis: Spread }} ratio rollcall's cost divided by its own
+ * @typedef {object} CompetitorResult
+ * @property {string} competitor
+ * @property {{ client: Statistics, redis: Statistics }} cost
+ * @property {{ client: Statistics, redis: Statistics }} ratio rollcall's cost divided by the competitor's cost
  */
 
 const EVENTS = '{rollcall:0}:events';
 
 /**
- * Counts what contenders publish.
+ * Counts the messages that competitors publish.
  *
  * @param {Server} server
  */
-async function watcher(server) {
+async function countPublished(server) {
   const connection = server.control.duplicate();
   let seen = 0;
   connection.on('message', (channel, payload) => {
@@ -34,8 +34,8 @@ async function watcher(server) {
   });
   await connection.subscribe('bench', 'socket.io#/#bench#', EVENTS, CHANGES);
   return {
-    /** How many since the last call, all that was published so far counted. */
-    async take() {
+    /** The number of messages since the last call, including everything published so far. */
+    async takeCount() {
       await connection.ping();
       const count = seen;
       seen = 0;
@@ -46,85 +46,87 @@ async function watcher(server) {
 }
 
 /**
- * Measures all contenders of a workload, in turns.
+ * Measures all competitors of a workload, round by round in alternation.
  *
  * @param {Server} server
  * @param {Workload} workload
  * @param {Library} library
  * @param {{ rounds: number, warmUps: number, count: number }} extent
- * @returns {Promise<Standing[]>}
+ * @returns {Promise<CompetitorResult[]>}
  */
 export async function compare(server, workload, library, { rounds, warmUps, count }) {
   await server.control.flushall();
-  const contenders = ['rollcall', ...workload.rivals(library)].map((name) => new Contender(name));
-  const watching = workload.watch ? await watcher(server) : undefined;
+  const competitors = ['rollcall', ...workload.competitors(library)].map((name) => new Competitor(name));
+  const watching = workload.watch ? await countPublished(server) : undefined;
   try {
-    /** @type {Map<Contender, Buffer[]>} */
-    const floods = new Map();
-    for (const contender of contenders) {
-      const own = workload.apart ? { channel: `${workload.setting['channel']}-${contender.name}` } : {};
+    /** @type {Map<Competitor, Buffer[]>} */
+    const loads = new Map();
+    for (const competitor of competitors) {
+      const own = workload.ownChannels
+        ? { channel: `${workload.setting['channel']}-${competitor.name}` }
+        : {};
       const setting = { ...workload.setting, ...own, library, port: server.port };
-      await contender.start(workload.subject, setting);
-      if (workload.flooded) {
-        const sample = () => contender.call('sample');
-        floods.set(contender, await record(server.control, own.channel ?? '', sample));
+      await competitor.start(workload.comparison, setting);
+      if (workload.publishLoad) {
+        const sample = () => competitor.call('sample');
+        loads.set(competitor, await recordBlocks(server.control, own.channel ?? '', sample));
       }
     }
     for (let round = -warmUps; round < rounds; round++) {
-      // Whoever comes first in one round comes last in the next.
-      const order = round % 2 === 0 ? contenders : [...contenders].reverse();
-      for (const contender of order) {
-        const blocks = floods.get(contender);
-        const armed = blocks && (() => flood(server.port, blocks, PER_BLOCK, count));
-        const figures = await runOnce(server, workload, contender, count, armed, watching);
-        if (round >= 0) contender.rounds.push(figures);
+      // The order alternates: the first of one round is the last of the next.
+      const order = round % 2 === 0 ? competitors : [...competitors].reverse();
+      for (const competitor of order) {
+        const blocks = loads.get(competitor);
+        const onReady = blocks && (() => publishAtFullSpeed(server.port, blocks, PER_BLOCK, count));
+        const figures = await runOnce(server, workload, competitor, count, onReady, watching);
+        if (round >= 0) competitor.rounds.push(figures);
       }
     }
-    return standings(contenders);
+    return resultsOf(competitors);
   } finally {
     watching?.stop();
-    await Promise.all(contenders.map((contender) => contender.stop()));
+    await Promise.all(competitors.map((competitor) => competitor.stop()));
   }
 }
 
 /**
  * @param {Server} server
  * @param {Workload} workload
- * @param {Contender} contender
+ * @param {Competitor} competitor
  * @param {number} count
- * @param {() => Promise<void>} [armed]
- * @param {Awaited<ReturnType<typeof watcher>>} [watching]
+ * @param {() => Promise<void>} [onReady]
+ * @param {Awaited<ReturnType<typeof countPublished>>} [watching]
  */
-async function runOnce(server, workload, contender, count, armed, watching) {
-  await contender.call('reset');
-  await watching?.take();
-  const { cpu, facts, redis, commands } = await measured(server, contender, count, armed);
+async function runOnce(server, workload, competitor, count, onReady, watching) {
+  await competitor.call('reset');
+  await watching?.takeCount();
+  const { cpu, facts, redis, commands } = await measured(server, competitor, count, onReady);
   const foreign = (workload.notInRound ?? []).filter((command) => commands.has(command));
   if (foreign.length > 0) {
-    throw new Error(`${workload.name}: a round of ${contender.name} includes ${foreign.join(', ')}`);
+    throw new Error(`${workload.name}: a round of ${competitor.name} includes ${foreign.join(', ')}`);
   }
-  Object.assign(facts, await contender.call('after'));
-  if (watching !== undefined) facts['seen'] = await watching.take();
-  for (const [fact, value] of Object.entries(workload.expected(count, contender.name))) {
+  Object.assign(facts, await competitor.call('after'));
+  if (watching !== undefined) facts['seen'] = await watching.takeCount();
+  for (const [fact, value] of Object.entries(workload.expected(count, competitor.name))) {
     if (facts[fact] === value) continue;
-    throw new Error(`${workload.name}: ${contender.name} has ${fact} ${facts[fact]} instead of ${value}`);
+    throw new Error(`${workload.name}: ${competitor.name} has ${fact} ${facts[fact]} instead of ${value}`);
   }
   return { client: cpu / count, redis: redis / count };
 }
 
 /**
- * One round, with what Redis did between its start and its end: nothing else may run in this window, or it would be counted as
- * the contender's cost.
+ * One round, and what Redis did between its start and its end. Nothing else may run in this window: it would be counted as
+ * the cost of the competitor.
  *
  * @param {Server} server
- * @param {Contender} contender
+ * @param {Competitor} competitor
  * @param {number} count
- * @param {() => Promise<void>} [armed]
+ * @param {() => Promise<void>} [onReady]
  */
-async function measured(server, contender, count, armed) {
+async function measured(server, competitor, count, onReady) {
   const commandsBefore = await commandsRun(server.control);
   const cpuBefore = await redisCpu(server.control);
-  const { cpu, facts } = await contender.round(count, armed);
+  const { cpu, facts } = await competitor.round(count, onReady);
   const redis = (await redisCpu(server.control)) - cpuBefore;
   const commands = new Set();
   for (const [name, calls] of await commandsRun(server.control)) {
@@ -133,18 +135,18 @@ async function measured(server, contender, count, armed) {
   return { cpu, facts, redis, commands };
 }
 
-/** @param {Contender[]} contenders */
-function standings(contenders) {
-  const own = contenders[0]?.rounds ?? [];
-  return contenders.map(({ name, rounds }) => {
+/** @param {Competitor[]} competitors */
+function resultsOf(competitors) {
+  const own = competitors[0]?.rounds ?? [];
+  return competitors.map(({ name, rounds }) => {
     /** @param {'client' | 'redis'} side */
-    const cost = (side) => spread(rounds.map((round) => round[side]));
+    const cost = (side) => statisticsOf(rounds.map((round) => round[side]));
     /** @param {'client' | 'redis'} side */
     const ratio = (side) =>
-      // Round by round: what slows the machine down slows neighbours down alike.
-      spread(rounds.map((round, at) => (own[at]?.[side] ?? Number.NaN) / round[side]));
+      // Round by round: a slow phase of the machine slows neighbouring rounds by the same factor.
+      statisticsOf(rounds.map((round, at) => (own[at]?.[side] ?? Number.NaN) / round[side]));
     return {
-      contender: name,
+      competitor: name,
       cost: { client: cost('client'), redis: cost('redis') },
       ratio: { client: ratio('client'), redis: ratio('redis') },
     };

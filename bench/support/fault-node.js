@@ -1,5 +1,5 @@
-// One server process with a presence service, which `bench/faults.js` starts, and then kills, freezes
-// or closes. It does what it is told over IPC.
+// A process with a presence service, which `bench/faults.js` starts, kills, freezes or closes, and
+// controls over IPC.
 import process from 'node:process';
 import { Redis } from 'ioredis';
 import { PresenceService } from 'rollcall';

@@ -1,8 +1,7 @@
 // @ts-check
 
 /**
- * Makes calls 0 to `count - 1`, by `callers` callers of whom each waits for its call's end before the
- * next.
+ * Makes calls 0 to `count - 1` with `callers` concurrent callers; each waits for its call before the next.
  *
  * @param {number} callers
  * @param {number} count

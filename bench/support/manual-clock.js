@@ -1,7 +1,7 @@
 // @ts-check
 
 /**
- * A clock that stands still until it is told to move, so that no timer gets into what is counted.
+ * A clock that moves only in `advance`, so that no timer fires during a count.
  */
 export class ManualClock {
   #now = 0;
@@ -44,7 +44,7 @@ export class ManualClock {
   }
 
   /**
-   * Resolves when a timer of `ms` is set: what one has set off is over, and it is set again.
+   * Resolves when a timer of `ms` is set: the task of the last one has ended and scheduled the next.
    *
    * @param {number} ms
    */

@@ -1,6 +1,6 @@
 // @ts-check
 
-/** From here on a message is a list of things. */
+/** Messages of this size in bytes or more carry a list of objects. */
 const LARGE = 1_000;
 
 /**
@@ -12,13 +12,13 @@ const LARGE = 1_000;
  */
 export function message(n, bytes) {
   const text = { n: n + 1_000, room: 'room-42', user: 'user-0001234', sentAt: 1_780_000_000_000, text: '' };
-  const whole = bytes < LARGE ? text : { ...text, moved: things(bytes - 300) };
+  const whole = bytes < LARGE ? text : { ...text, moved: objects(bytes - 300) };
   whole.text = 'lorem ipsum '.repeat(bytes / 12 + 1).slice(0, bytes - JSON.stringify(whole).length);
   return whole;
 }
 
 /** @param {number} bytes about */
-function things(bytes) {
+function objects(bytes) {
   const list = [];
   for (let id = 100; JSON.stringify(list).length < bytes; id++) {
     list.push({ id, kind: 'piece', x: id * 3.5, y: 720.25 - id, angle: 90, by: `user-${id}`, visible: true });
@@ -26,7 +26,7 @@ function things(bytes) {
   return list;
 }
 
-/** How many different messages there are; floods repeat them. */
+/** Number of different messages; publish-load.js repeats them. */
 export const VARIETY = 1_000;
 
 /**

@@ -1,11 +1,11 @@
 // @ts-check
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { contenderNames, workloads } from '../workloads.js';
+import { competitorNames, workloads } from '../workloads.js';
 import { bars } from './plot.js';
 import { judge, nameOf, targetTable, workloadTable } from './report.js';
 
 /** @typedef {import('./report.js').Result} Result */
-/** @typedef {import('../measures/measure.js').Finding} Finding */
+/** @typedef {import('../measurements/measurement.js').Finding} Finding */
 
 const PAGE = new URL('../../docs/benchmarks.md', import.meta.url);
 const PLOTS = new URL('../../docs/benchmarks/', import.meta.url);
@@ -21,7 +21,7 @@ export function writeSection(section, text) {
   const page = readFileSync(PAGE, 'utf8');
   const from = page.indexOf(begin);
   const to = page.indexOf(end);
-  if (from < 0 || to < from) throw new Error(`docs/benchmarks.md has lost the markers of ${section}`);
+  if (from < 0 || to < from) throw new Error(`docs/benchmarks.md lacks the markers of ${section}`);
   writeFileSync(PAGE, `${page.slice(0, from + begin.length)}\n\n${text}\n\n${page.slice(to)}`);
 }
 
@@ -46,17 +46,17 @@ export function writeResults({ about, results, findings }) {
   const parts = measured.map(({ name, title, unit }) => {
     const groups = results
       .filter(({ workload }) => workload === name)
-      .map(({ library, standings }) => ({
+      .map(({ library, competitors }) => ({
         name: `with ${library === 'node-redis' ? 'redis' : library}`,
-        bars: standings.map(({ contender, cost }) => ({
-          name: nameOf(contender),
-          own: contender === 'rollcall',
+        bars: competitors.map(({ competitor, cost }) => ({
+          name: nameOf(competitor),
+          own: competitor === 'rollcall',
           client: cost.client.median,
           redis: cost.redis.median,
         })),
       }));
     const plot = writePlot(name, bars({ title: title.replaceAll('`', ''), unit, groups }));
-    const alt = `${contenderNames.rollcall} and others: ${title.replaceAll('`', '')}`;
+    const alt = `${competitorNames.rollcall} and others: ${title.replaceAll('`', '')}`;
     return `### ${title[0]?.toUpperCase()}${title.slice(1)}\n\n![${alt}](${plot})\n\n${workloadTable(results, name)}`;
   });
   writeSection('results', parts.join('\n\n'));

@@ -9,10 +9,10 @@ import { Redis } from 'ioredis';
 const START_MS = 10_000;
 
 /**
- * The shell ends the server when its standard input closes: also when this process is killed, so
- * that no server is ever left behind.
+ * The shell ends the server when its standard input closes, also if this process is killed: no
+ * server outlives the benchmark.
  */
-const KEEPER = '"$@" & read -r _; kill -9 $! 2>/dev/null; wait';
+const WATCHDOG = '"$@" & read -r _; kill -9 $! 2>/dev/null; wait';
 
 /** @typedef {Awaited<ReturnType<typeof startRedis>>} Server */
 
@@ -22,17 +22,19 @@ export async function startRedis() {
   // biome-ignore format: one option a line reads better
   const args = [
     '--bind', '127.0.0.1', '--port', String(port), '--dir', tmpdir(), '--save', '', '--appendonly', 'no',
-    // A flood must slow its reader down, not cut it off.
+    // A publishAtFullSpeed must slow its reader down, not cut it off.
     '--client-output-buffer-limit', 'pubsub 0 0 0',
   ];
   const program = process.env['REDIS_SERVER'] ?? 'redis-server';
-  const keeper = spawn('sh', ['-c', KEEPER, 'sh', program, ...args], { stdio: ['pipe', 'ignore', 'ignore'] });
-  const gone = once(keeper, 'exit');
+  const watchdog = spawn('sh', ['-c', WATCHDOG, 'sh', program, ...args], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+  });
+  const gone = once(watchdog, 'exit');
   const control = new Redis({ host: '127.0.0.1', port, retryStrategy: () => 50, maxRetriesPerRequest: null });
   control.on('error', () => {});
   const stop = async () => {
     control.disconnect();
-    keeper.stdin.end();
+    watchdog.stdin.end();
     await gone;
   };
   const late = new Promise((_, reject) => {
@@ -70,7 +72,7 @@ export async function redisCpu(control) {
 }
 
 /**
- * How often Redis has run each command, those of scripts included. `INFO` itself is left out.
+ * Calls of each command, including those in scripts, without `INFO` itself.
  *
  * @param {Redis} control
  * @returns {Promise<Map<string, number>>}

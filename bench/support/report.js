@@ -1,25 +1,26 @@
 // @ts-check
-import { contenderNames, peerNames, workloads } from '../workloads.js';
+import { competitorNames, libraryNames, workloads } from '../workloads.js';
 
-/** @typedef {import('./compare.js').Standing} Standing */
-/** @typedef {import('./spread.js').Spread} Spread */
-/** @typedef {import('../measures/measure.js').Finding} Finding */
+/** @typedef {import('./compare.js').CompetitorResult} CompetitorResult */
+/** @typedef {import('./statistics.js').Statistics} Statistics */
+/** @typedef {import('../measurements/measurement.js').Finding} Finding */
 
 /**
  * @typedef {object} Result of one workload with one client
  * @property {string} workload
  * @property {string} library
- * @property {Standing[]} standings
+ * @property {CompetitorResult[]} competitors
  */
 
-/** @param {string} contender */
-export const nameOf = (contender) => contenderNames[/** @type {keyof typeof contenderNames} */ (contender)];
+/** @param {string} competitor */
+export const nameOf = (competitor) =>
+  competitorNames[/** @type {keyof typeof competitorNames} */ (competitor)];
 
 /** @param {number} value */
 const digits = (value) =>
   value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
 
-/** @param {Spread} spread */
+/** @param {Statistics} statistics */
 const ranged = ({ median, min, max }) => `${digits(median)} (${digits(min)}–${digits(max)})`;
 
 /** @param {string} library */
@@ -42,20 +43,20 @@ function resultsOf(results, name) {
  * @returns {Finding[]}
  */
 export function judge(results) {
-  return results.flatMap(({ workload: name, library, standings }) => {
+  return results.flatMap(({ workload: name, library, competitors }) => {
     const { workload } = resultsOf(results, name);
     return workload.targets.flatMap(({ side, against, atMost, library: only }) => {
       if (only !== undefined && only !== library) return [];
-      const rival =
-        against === 'fastest peer'
-          ? standings
-              .filter(({ contender }) => peerNames.has(contender))
+      const other =
+        against === 'fastest library'
+          ? competitors
+              .filter(({ competitor }) => libraryNames.has(competitor))
               .sort((a, b) => a.cost[side].median - b.cost[side].median)[0]
-          : standings.find(({ contender }) => contender === against);
-      if (rival === undefined) return [];
-      const ratio = rival.ratio[side];
+          : competitors.find(({ competitor }) => competitor === against);
+      if (other === undefined) return [];
+      const ratio = other.ratio[side];
       const whose =
-        against === 'fastest peer' ? `the fastest peer, ${nameOf(rival.contender)}` : nameOf(against);
+        against === 'fastest library' ? `the fastest library, ${nameOf(other.competitor)}` : nameOf(against);
       return [
         {
           what: `${workload.title}: ${side === 'redis' ? 'Redis' : 'process'}`,
@@ -85,25 +86,25 @@ export function targetTable(findings) {
 }
 
 /**
- * The contenders of one workload.
+ * The competitors of one workload.
  *
  * @param {Result[]} results
  * @param {string} name
  */
 export function workloadTable(results, name) {
   const { workload, own } = resultsOf(results, name);
-  const rows = own.flatMap(({ library, standings }) =>
-    standings.map(({ contender, cost, ratio }) => [
-      contender === 'rollcall' ? '**rollcall**' : nameOf(contender),
+  const rows = own.flatMap(({ library, competitors }) =>
+    competitors.map(({ competitor, cost, ratio }) => [
+      competitor === 'rollcall' ? '**rollcall**' : nameOf(competitor),
       clientName(library),
       ranged(cost.client),
-      contender === 'rollcall' ? '' : `${ranged(ratio.client)} ×`,
+      competitor === 'rollcall' ? '' : `${ranged(ratio.client)} ×`,
       ranged(cost.redis),
-      contender === 'rollcall' ? '' : `${ranged(ratio.redis)} ×`,
+      competitor === 'rollcall' ? '' : `${ranged(ratio.redis)} ×`,
     ]),
   );
   const head = [
-    'contender',
+    'competitor',
     'client',
     `process, µs per ${workload.unit}`,
     'rollcall needs',

@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 
 // Redis's CPU time is read before and after a round of a benchmark. A command that checks the outcome inside that window would
-// be counted as the cost of the contender that needs it.
+// be counted as the cost of the competitor that sends it.
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -40,7 +40,7 @@ async function run(change: string): Promise<string> {
   return stdout.trim();
 }
 
-test('no contender sends a command inside the measured window that its round does not need', async () => {
+test('no competitor sends a command inside the measured window that its round does not need', async () => {
   expect(await run('() => {}')).toBe('');
 }, 120_000);
 

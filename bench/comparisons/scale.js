@@ -4,7 +4,7 @@ import { PresenceService } from 'rollcall';
 import { connect } from '../support/clients.js';
 import { inFlight } from '../support/in-flight.js';
 import { socketOf, userOf } from '../support/names.js';
-import { quantile } from '../support/spread.js';
+import { quantile } from '../support/statistics.js';
 
 /**
  * @typedef {object} Setting
@@ -13,13 +13,13 @@ import { quantile } from '../support/spread.js';
  * @property {number} grace
  * @property {number} sockets of all nodes together
  * @property {number} first the first node of this process
- * @property {number} nodes how many nodes this process stands for
+ * @property {number} nodes the number of nodes in this process
  * @property {number} perNode sockets of each node, one for each user
  */
 
-/** Between two steps of what is spread over a time. */
+/** Milliseconds between two batches of reconnects in a storm. */
 const STEP_MS = 50;
-/** Between two lookups. */
+/** Milliseconds between two lookups. */
 const PAUSE_MS = 20;
 const LOOKUP = 1_000;
 
@@ -46,7 +46,7 @@ async function rollcall(setting) {
     ),
   );
   const node = (/** @type {number} */ at) => /** @type {PresenceService} */ (all[at % nodes]);
-  /** Users who have come back since: there are no two storms. */
+  /** Number of users that have reconnected in a storm; each user reconnects once. */
   let moved = 0;
   return {
     fill: () =>
@@ -60,7 +60,7 @@ async function rollcall(setting) {
       ).then(() => undefined),
 
     /**
-     * Users lose their socket and come back on the next node, `count` of them spread over `ms`.
+     * `count` users, spread over `ms`, lose their socket and reconnect to the next node.
      *
      * @param {{ count: number, ms: number }} extent
      */
@@ -104,30 +104,30 @@ async function rollcall(setting) {
   };
 }
 
-/** Somebody who looks up a thousand users again and again.
+/** A process that looks up a thousand users repeatedly.
  *
  * @param {Setting} setting
  */
 async function reader(setting) {
   const presence = await makeNode(setting, 'reader');
   /** @type {number[]} */
-  let taken = [];
-  const look = async () => {
+  let durations = [];
+  const lookUp = async () => {
     for (;;) {
       const ids = new Set();
       while (ids.size < LOOKUP) ids.add(userOf(Math.floor(Math.random() * setting.sockets)));
       const since = performance.now();
       await presence.getMultiplePresence(ids).catch(() => {});
-      taken.push(performance.now() - since);
+      durations.push(performance.now() - since);
       await sleep(PAUSE_MS);
     }
   };
-  void look();
+  void lookUp();
   return {
-    /** The lookups since the last time, in ms each. */
-    take() {
-      const all = taken;
-      taken = [];
+    /** The durations of the lookups since the last call, in ms. */
+    takeDurations() {
+      const all = durations;
+      durations = [];
       return all;
     },
   };

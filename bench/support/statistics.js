@@ -18,8 +18,8 @@ export function quantile(values, share) {
 }
 
 /** @param {number[]} values */
-export function spread(values) {
+export function statisticsOf(values) {
   return { median: median(values), min: Math.min(...values), max: Math.max(...values) };
 }
 
-/** @typedef {ReturnType<typeof spread>} Spread */
+/** @typedef {ReturnType<typeof spread>} Statistics */

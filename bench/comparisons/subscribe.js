@@ -1,46 +1,46 @@
 // @ts-check
 import { PubSubService } from 'rollcall';
 import { connect, ioredis, nodeRedis } from '../support/clients.js';
-import { peers } from '../support/peers.js';
+import { pubsubLibraries } from '../support/competitors.js';
 
 /**
  * @typedef {object} Setting
  * @property {import('../support/clients.js').Library} library
  * @property {number} port
- * @property {string} channel what the names of its channels begin with
+ * @property {string} channel prefix of the names of its channels
  * @property {number} channels
  *
  * @typedef {() => unknown} Unsubscribe
  */
 
 /**
- * Subscribes to all channels again and again; those of the time before are left first, so that one
+ * Subscribes to all channels repeatedly. Each repetition first unsubscribes from all of them, so that one
  * operation is a subscribe and an unsubscribe.
  *
  * @param {Setting} setting
  * @param {(channel: string, handler: () => void) => Promise<Unsubscribe>} subscribe
  * @param {boolean} [oneByOne]
  */
-async function subject({ channel, channels, port }, subscribe, oneByOne = false) {
+async function createRunner({ channel, channels, port }, subscribe, oneByOne = false) {
   const names = Array.from({ length: channels }, (_, n) => `${channel}-${n}`);
   const control = await ioredis(port);
   const handler = () => {};
   /** @type {Unsubscribe[]} */
-  let joined = [];
-  const turn = async () => {
+  let subscribed = [];
+  const resubscribeAll = async () => {
     if (oneByOne) {
-      for (const unsubscribe of joined) await unsubscribe();
-      joined = [];
-      for (const name of names) joined.push(await subscribe(name, handler));
+      for (const unsubscribe of subscribed) await unsubscribe();
+      subscribed = [];
+      for (const name of names) subscribed.push(await subscribe(name, handler));
       return;
     }
-    await Promise.all(joined.map((unsubscribe) => unsubscribe()));
-    joined = await Promise.all(names.map((name) => subscribe(name, handler)));
+    await Promise.all(subscribed.map((unsubscribe) => unsubscribe()));
+    subscribed = await Promise.all(names.map((name) => subscribe(name, handler)));
   };
   return {
     /** @param {number} count a multiple of the channels */
     async round(count) {
-      for (let done = 0; done < count; done += channels) await turn();
+      for (let done = 0; done < count; done += channels) await resubscribeAll();
       return {};
     },
     after: async () => ({ subscribed: (await control.pubsub('CHANNELS', `${channel}-*`)).length }),
@@ -64,22 +64,22 @@ async function byHand({ library, port }) {
 }
 
 /** @type {Record<string, (setting: Setting) => Promise<unknown>>} */
-const contenders = {
+const competitors = {
   async rollcall(setting) {
     const redis = /** @type {any} */ (await connect(setting.library, setting.port));
     const pubsub = new PubSubService({ redis });
-    return subject(setting, async (channel, handler) => {
+    return createRunner(setting, async (channel, handler) => {
       const { unsubscribe } = await pubsub.subscribe(channel, handler);
       return unsubscribe;
     });
   },
 
-  client: async (setting) => subject(setting, await byHand(setting), true),
-  together: async (setting) => subject(setting, await byHand(setting)),
+  client: async (setting) => createRunner(setting, await byHand(setting), true),
+  together: async (setting) => createRunner(setting, await byHand(setting)),
 };
 
-for (const [name, connectPeer] of Object.entries(peers)) {
-  contenders[name] = async (setting) => subject(setting, (await connectPeer(setting)).subscribe);
+for (const [name, connectLibrary] of Object.entries(pubsubLibraries)) {
+  competitors[name] = async (setting) => createRunner(setting, (await connectLibrary(setting)).subscribe);
 }
 
-export default contenders;
+export default competitors;

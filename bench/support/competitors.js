@@ -7,26 +7,26 @@ import makeEmitter from 'mqemitter-redis';
 import { connect, disconnect, ioredis, nodeRedis } from './clients.js';
 
 /**
- * A peer's publish/subscribe, as its documentation has it used. Where a peer does not say when Redis
- * has answered, the client given to it does.
+ * Publish/subscribe of a library, used as its documentation shows. If the library does not report when Redis
+ * has replied, the client that is passed to it does.
  *
  * @typedef {object} Bus
  * @property {(channel: string, message: object) => Promise<unknown>} publish
  * @property {(channel: string, handler: (message: any) => void) => Promise<() => unknown>} subscribe
- *   resolves with what unsubscribes
+ *   resolves with the function that unsubscribes
  * @property {() => void} close
  *
  * @typedef {{ library: import('./clients.js').Library, port: number }} Where
  */
 
-/** Peers that work with ioredis only, and those that take either client. */
-export const pubsubPeers = {
+/** The libraries for each client; most work with ioredis only. */
+export const pubsubLibraryNames = {
   ioredis: ['graphql', 'yoga', 'mqemitter', 'colyseus', 'socketio'],
   'node-redis': ['socketio'],
 };
 
 /** @type {Record<string, (where: Where) => Promise<Bus>>} */
-export const peers = {
+export const pubsubLibraries = {
   async graphql({ port }) {
     const [publisher, subscriber] = [await ioredis(port), await ioredis(port)];
     const pubsub = new RedisPubSub({ publisher, subscriber });
@@ -43,35 +43,35 @@ export const peers = {
   async yoga({ port }) {
     const [publisher, subscriber] = [await ioredis(port), await ioredis(port)];
     /** @type {Promise<unknown> | undefined} */
-    let answered;
+    let lastReply;
     /** @param {Promise<unknown>} reply */
-    const noting = (reply) => {
-      answered = reply;
+    const track = (reply) => {
+      lastReply = reply;
       return reply;
     };
     const target = createRedisEventTarget({
       publishClient: /** @type {any} */ ({
         publish: (/** @type {string} */ channel, /** @type {string} */ text) =>
-          noting(publisher.publish(channel, text)),
+          track(publisher.publish(channel, text)),
       }),
       subscribeClient: /** @type {any} */ ({
         on: subscriber.on.bind(subscriber),
-        subscribe: (/** @type {string} */ channel) => noting(subscriber.subscribe(channel)),
-        unsubscribe: (/** @type {string} */ channel) => noting(subscriber.unsubscribe(channel)),
+        subscribe: (/** @type {string} */ channel) => track(subscriber.subscribe(channel)),
+        unsubscribe: (/** @type {string} */ channel) => track(subscriber.unsubscribe(channel)),
       }),
     });
     return {
       publish(channel, message) {
         target.dispatchEvent(/** @type {any} */ (new CustomEvent(channel, { detail: message })));
-        return /** @type {Promise<unknown>} */ (answered);
+        return /** @type {Promise<unknown>} */ (lastReply);
       },
       async subscribe(channel, handler) {
         const listener = (/** @type {any} */ event) => handler(event.detail);
         target.addEventListener(channel, listener);
-        await answered;
+        await lastReply;
         return () => {
           target.removeEventListener(channel, listener);
-          return answered;
+          return lastReply;
         };
       },
       close: () => disconnect(publisher, subscriber),
@@ -79,7 +79,7 @@ export const peers = {
   },
 
   async mqemitter({ port }) {
-    // It drops ids it has seen lately, and floods repeat theirs: let it forget them in time.
+    // mqemitter drops ids that it has seen recently, and the load repeats ids: keep its cache small.
     const emitter = makeEmitter(/** @type {any} */ ({ host: '127.0.0.1', port, maxLRUCache: 500 }));
     return {
       publish: (channel, message) =>
@@ -115,18 +115,18 @@ export const peers = {
     };
   },
 
-  /** Rooms for channels, one local socket for each handler; what sockets would be sent is not encoded. */
+  /** A room for each channel, a local socket for each handler; packets for sockets are not encoded. */
   async socketio({ library, port }) {
     const publisher = /** @type {any} */ (await connect(library, port));
     const subscriber = /** @type {any} */ (
       library === 'ioredis' ? await ioredis(port) : await nodeRedis(port)
     );
     /** @type {Promise<unknown> | undefined} */
-    let answered;
+    let lastReply;
     const publishing = {
       publish(/** @type {string} */ channel, /** @type {Buffer} */ payload) {
-        answered = publisher.publish(channel, payload);
-        return answered;
+        lastReply = publisher.publish(channel, payload);
+        return lastReply;
       },
       on: () => {},
       listenerCount: () => 2,
@@ -144,7 +144,7 @@ export const peers = {
       publish(channel, message) {
         const to = { rooms: new Set([channel]), except: new Set(), flags: {} };
         adapter.broadcast({ type: 2, data: ['message', message] }, to);
-        return /** @type {Promise<unknown>} */ (answered);
+        return /** @type {Promise<unknown>} */ (lastReply);
       },
       async subscribe(channel, handler) {
         const id = `socket-${sockets++}`;

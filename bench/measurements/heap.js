@@ -1,9 +1,9 @@
 // @ts-check
-import { Contender } from '../support/contender-process.js';
+import { Competitor } from '../support/competitor-process.js';
 
-/** @typedef {import('./measure.js').Measure} Measure */
+/** @typedef {import('./measurement.js').Measurement} Measurement */
 
-/** @type {Measure} */
+/** @type {Measurement} */
 export const heap = {
   name: 'heap',
   title: 'heap of the process',
@@ -15,14 +15,14 @@ export const heap = {
      */
     const bytesOf = async (name, library) => {
       await server.control.flushall();
-      const contender = new Contender(name, ['--expose-gc']);
+      const competitor = new Competitor(name, ['--expose-gc']);
       try {
-        await contender.start('heap', { library, port: server.port });
-        const { facts } = await contender.round(count);
+        await competitor.start('heap', { library, port: server.port });
+        const { facts } = await competitor.round(count);
         if (facts['kept'] !== count + 1_000) throw new Error(`heap: ${name} has ${facts['kept']}`);
         return /** @type {number} */ (facts['bytes']);
       } finally {
-        await contender.stop();
+        await competitor.stop();
       }
     };
     const findings = [];

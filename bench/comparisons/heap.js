@@ -26,7 +26,7 @@ async function heap() {
  * @param {(n: number) => string[]} namesOf
  * @param {(...names: string[]) => Promise<unknown>} add resolves with what its caller keeps
  */
-function subject(namesOf, add) {
+function createRunner(namesOf, add) {
   return {
     /** @param {number} count */
     async round(count) {
@@ -58,19 +58,19 @@ export default {
   async rollcall({ library, port }) {
     const redis = /** @type {any} */ (await connect(library, port));
     const pubsub = new PubSubService({ redis, timeout: TIMEOUT });
-    return subject(channelOf, (channel = '') => pubsub.subscribe(channel, handler));
+    return createRunner(channelOf, (channel = '') => pubsub.subscribe(channel, handler));
   },
 
   async client({ library, port }) {
     if (library === 'node-redis') {
       const client = await nodeRedis(port);
-      return subject(channelOf, async (channel = '') => {
+      return createRunner(channelOf, async (channel = '') => {
         await client.subscribe(channel, handler);
         return true;
       });
     }
     const client = await ioredis(port);
-    return subject(channelOf, async (channel = '') => {
+    return createRunner(channelOf, async (channel = '') => {
       await client.subscribe(channel);
       return true;
     });
@@ -80,7 +80,7 @@ export default {
     const redis = /** @type {any} */ (await connect(library, port));
     const presence = new PresenceService({ redis, nodeName: 'a-server', timeout: TIMEOUT });
     await presence.connect();
-    return subject(socketNames, async (user = '', socket = '') => {
+    return createRunner(socketNames, async (user = '', socket = '') => {
       await presence.setPresence(user, socket);
       return true;
     });

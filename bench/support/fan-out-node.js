@@ -1,5 +1,5 @@
 // @ts-check
-// One server of the crowd run, of the kind in argv: told by its parent what to do.
+// One server of the fan-out run, of the kind in argv; its parent sends requests.
 import { createServer } from 'node:http';
 import { createAdapter } from '@socket.io/redis-adapter';
 import { Redis } from 'ioredis';
@@ -9,23 +9,23 @@ import { Server } from 'socket.io';
 import { WebSocketServer } from 'ws';
 
 const [kind, redisPort] = process.argv.slice(2);
-const ROOM = 'crowd';
+const ROOM = 'fan-out';
 /** @param {number} size */
 const dataOf = (size) => ({ text: 'x'.repeat(size) });
 
 const connect = () => new Redis({ host: '127.0.0.1', port: Number(redisPort) });
 
-/** @typedef {{ broadcast(size: number): unknown, stats(): object }} Crowd */
+/** @typedef {{ broadcast(size: number): unknown, stats(): object }} FanOutServer */
 
 /**
- * A room served by rollcall; `history`: what is said is kept, and every message has its place in the chain.
+ * A room served by rollcall, with or without history.
  *
  * @param {import('node:http').Server} server
  * @param {boolean} history
- * @returns {Crowd}
+ * @returns {FanOutServer}
  */
-function ours(server, history) {
-  // Without presence, for the others have none.
+function rollcallServer(server, history) {
+  // Without presence, because the competitors have none.
   const pubsub = new PubSubService({ redis: connect() });
   const rooms = new RoomService({ pubsub, ...(history ? {} : { history: false }) });
   const wss = new WebSocketServer({ server, perMessageDeflate: false });
@@ -41,21 +41,21 @@ function ours(server, history) {
  * The same with Socket.IO and its Redis adapter.
  *
  * @param {import('node:http').Server} server
- * @returns {Crowd}
+ * @returns {FanOutServer}
  */
-function theirs(server) {
+function socketIoServer(server) {
   const io = new Server(server, { transports: ['websocket'], adapter: createAdapter(connect(), connect()) });
   io.on('connection', (socket) => void socket.join(ROOM));
   return { broadcast: (size) => io.to(ROOM).emit('message', dataOf(size)), stats: () => ({}) };
 }
 
 /**
- * The least that can be done: what comes from Redis goes to every WebSocket, as it is.
+ * The minimum: every message from Redis is sent to every WebSocket unchanged.
  *
  * @param {import('node:http').Server} server
- * @returns {Crowd}
+ * @returns {FanOutServer}
  */
-function bare(server) {
+function bareServer(server) {
   const wss = new WebSocketServer({ server, perMessageDeflate: false });
   const [publisher, subscriber] = [connect(), connect()];
   subscriber.on('message', (_, payload) => {
@@ -74,15 +74,19 @@ function bare(server) {
 }
 
 const server = createServer();
-const crowd =
-  kind === 'socket.io' ? theirs(server) : kind === 'bare' ? bare(server) : ours(server, kind === 'history');
+const fanOut =
+  kind === 'socket.io'
+    ? socketIoServer(server)
+    : kind === 'bare'
+      ? bareServer(server)
+      : rollcallServer(server, kind === 'history');
 
 process.on('message', async (/** @type {{ do: string, size?: number }} */ { do: what, size = 150 }) => {
-  if (what === 'broadcast') await crowd.broadcast(size);
+  if (what === 'broadcast') await fanOut.broadcast(size);
   if (what === 'measure') globalThis.gc?.();
   const { user, system } = process.cpuUsage();
   const { rss, heapUsed, external } = process.memoryUsage();
-  process.send?.({ cpu: user + system, rss, heap: heapUsed + external, stats: crowd.stats() });
+  process.send?.({ cpu: user + system, rss, heap: heapUsed + external, stats: fanOut.stats() });
 });
 process.on('disconnect', () => process.exit());
 server.listen(0, '127.0.0.1', 4_096, () => {

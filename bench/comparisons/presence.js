@@ -2,9 +2,14 @@
 import { RedisPresence } from '@colyseus/redis-presence';
 import { PresenceService } from 'rollcall';
 import { connect, ioredis, nodeRedis, tunedClient } from '../support/clients.js';
+import {
+  colyseusPresence,
+  countOnline,
+  handwritten,
+  handwrittenScript,
+} from '../support/handwritten-presence.js';
 import { inFlight } from '../support/in-flight.js';
 import { socketOf, userOf } from '../support/names.js';
-import { colyseusRecipe, countOnline, recipe, scriptRecipe } from '../support/recipe.js';
 
 /**
  * @typedef {object} Setting
@@ -101,34 +106,34 @@ export default {
     });
   },
 
-  async recipe(setting) {
+  async handwritten(setting) {
     const { library, port } = setting;
     const control = await ioredis(port);
     const client = /** @type {any} */ (library === 'ioredis' ? await ioredis(port) : await nodeRedis(port));
-    const own = recipe[library](client);
+    const own = handwritten[library](client);
     return kinds[setting.what](setting, { ...own, online: () => countOnline(control) });
   },
 
-  async tunedRecipe(setting) {
+  async handwrittenTuned(setting) {
     const { library, port } = setting;
     const control = await ioredis(port);
     const client = await tunedClient(library, port);
-    const own = recipe[library](client);
+    const own = handwritten[library](client);
     return kinds[setting.what](setting, { ...own, online: () => countOnline(control) });
   },
 
-  async scriptRecipe(setting) {
+  async handwrittenScript(setting) {
     const { library, port } = setting;
     const control = await ioredis(port);
     const client = await tunedClient(library, port);
-    const own = await scriptRecipe[library](client);
+    const own = await handwrittenScript[library](client);
     return kinds[setting.what](setting, { ...own, online: () => countOnline(control) });
   },
 
   async colyseus(setting) {
     const { port } = setting;
     const control = await ioredis(port);
-    const own = colyseusRecipe(new RedisPresence({ host: '127.0.0.1', port }));
+    const own = colyseusPresence(new RedisPresence({ host: '127.0.0.1', port }));
     return kinds[setting.what](setting, { ...own, online: () => countOnline(control) });
   },
 };

@@ -1,16 +1,16 @@
 // @ts-check
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Contender } from '../support/contender-process.js';
-import { median } from '../support/spread.js';
-import { readStalls, watchStalls } from '../support/stalls.js';
+import { Competitor } from '../support/competitor-process.js';
+import { readSlowlog, startSlowlog } from '../support/slowlog.js';
+import { median } from '../support/statistics.js';
 
-/** @typedef {import('./measure.js').Measure} Measure */
+/** @typedef {import('./measurement.js').Measurement} Measurement */
 
 const NODES = '{rollcall:0}:nodes';
 const LEASE = 3_000;
 const LIMIT_MS = 60_000;
 
-/** @type {Measure} */
+/** @type {Measurement} */
 export const reap = {
   name: 'reap',
   title: 'reaping a dead node',
@@ -24,7 +24,7 @@ export const reap = {
         times.push(await reapOnce(server, library, sockets));
       }
       const seconds = median(times.map(({ ms }) => ms)) / 1_000;
-      // The best run: others' work on the machine lengthens what Redis sees, never shortens it.
+      // The best run: other work on the machine only lengthens the times.
       const [best] = times
         .map(({ stalls }) => stalls)
         .sort((a, b) => Math.max(a.command, a.event) - Math.max(b.command, b.event));
@@ -39,7 +39,7 @@ export const reap = {
         figures: { times },
       });
       findings.push({
-        what: 'the longest Redis was busy with one thing meanwhile',
+        what: 'longest stall of Redis during that time',
         library,
         target: '≤ 5 ms',
         measured: `${stall.toFixed(1)} ms (slowest command: ${best.name}, ${best.command.toFixed(1)} ms; p99 of those over 0.5 ms: ${best.p99.toFixed(1)} ms)`,
@@ -58,26 +58,26 @@ export const reap = {
  */
 async function reapOnce({ control, port }, library, sockets) {
   await control.flushall();
-  const victim = new Contender('rollcall');
-  const survivor = new Contender('rollcall');
+  const victim = new Competitor('rollcall');
+  const survivor = new Competitor('rollcall');
   try {
     await victim.start('node', { library, port, sockets, lease: LEASE });
     await survivor.start('node', { library, port, sockets: 1, lease: LEASE });
     const { nodeId } = await victim.call('stats');
-    // A survivor judges nobody before it has seen a whole lease.
+    // A node reports no other node as dead before it has observed a whole lease.
     await sleep(LEASE + 500);
-    await watchStalls(control);
+    await startSlowlog(control);
     await victim.stop();
     let detected = 0;
     for (const since = performance.now(); performance.now() - since < LIMIT_MS; await sleep(2)) {
       const score = await control.zscore(NODES, nodeId);
-      // A negative score is a claim on its remains.
+      // A negative score means that a node has claimed the dead node's sockets.
       if (detected === 0 && (score === null || Number(score) < 0)) detected = performance.now();
       if (score !== null) continue;
       const ms = performance.now() - detected;
       const { reapedSockets } = await survivor.call('stats');
       if (reapedSockets !== sockets) throw new Error(`reap: ${reapedSockets} of ${sockets} sockets`);
-      return { ms, stalls: await readStalls(control) };
+      return { ms, stalls: await readSlowlog(control) };
     }
     throw new Error(`reap: not done after ${LIMIT_MS} ms`);
   } finally {

@@ -1,5 +1,5 @@
 // @ts-check
-// What `bench/faults.js` is made of: servers, a proxy and processes that can be harmed.
+// Servers, a proxy and processes for `bench/faults.js`, with methods to freeze, kill and restart them.
 import { fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -12,8 +12,8 @@ import { sparePort } from './redis-server.js';
 
 const START_MS = 20_000;
 
-/** Ends with this process, however that goes: the shell notices that its standard input closes. */
-const KEEPER = 'while read -r _; do :; done; kill -9 "$0" 2>/dev/null';
+/** Ends the server when this process is gone, also after SIGKILL: the standard input of the shell closes. */
+const WATCHDOG = 'while read -r _; do :; done; kill -9 "$0" 2>/dev/null';
 
 /** @param {number} ms */
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -40,7 +40,7 @@ export class FaultServer {
   /** @type {import('node:child_process').ChildProcess | undefined} */
   #child;
   /** @type {import('node:child_process').ChildProcess | undefined} */
-  #keeper;
+  #watchdog;
   #dir = mkdtempSync(join(tmpdir(), 'rollcall-faults-'));
   port = 0;
   /** @type {Redis} */
@@ -73,7 +73,9 @@ export class FaultServer {
     ];
     const child = spawn(process.env['REDIS_SERVER'] ?? 'redis-server', args, { stdio: 'ignore' });
     this.#child = child;
-    this.#keeper = spawn('sh', ['-c', KEEPER, String(child.pid)], { stdio: ['pipe', 'ignore', 'ignore'] });
+    this.#watchdog = spawn('sh', ['-c', WATCHDOG, String(child.pid)], {
+      stdio: ['pipe', 'ignore', 'ignore'],
+    });
     await until(() => answers(this.port), 'redis-server to answer', START_MS);
   }
 
@@ -85,7 +87,7 @@ export class FaultServer {
     this.#child?.kill('SIGCONT');
   }
 
-  /** Ends the server and starts another on the same port, with nothing in it. */
+  /** Ends the server and starts another on the same port, without data. */
   async restart() {
     await this.#end();
     await this.launch();
@@ -98,8 +100,8 @@ export class FaultServer {
   }
 
   async #end() {
-    // First the keeper: it must never act on a pid that may belong to another process by then.
-    this.#keeper?.kill('SIGKILL');
+    // The watchdog first: it must never act on a pid that may belong to another process by then.
+    this.#watchdog?.kill('SIGKILL');
     const child = this.#child;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const gone = once(child, 'exit');
@@ -123,10 +125,10 @@ async function answers(port) {
   }
 }
 
-/** A TCP proxy that can be led to another port: the address that clients keep over a failover. */
+/** A TCP proxy whose target can be switched: clients keep its address over a failover. */
 export class FaultProxy {
   /** @type {Set<import('node:net').Socket>} */
-  #wires = new Set();
+  #sockets = new Set();
   #server = createServer({ noDelay: true }, (near) => this.#connect(near));
   port = 0;
 
@@ -145,12 +147,12 @@ export class FaultProxy {
   /** @param {number} target */
   switchTo(target) {
     this.target = target;
-    for (const wire of this.#wires) wire.destroy();
+    for (const socket of this.#sockets) socket.destroy();
   }
 
   stop() {
     this.#server.close();
-    for (const wire of this.#wires) wire.destroy();
+    for (const socket of this.#sockets) socket.destroy();
   }
 
   /** @param {import('node:net').Socket} near */
@@ -160,10 +162,10 @@ export class FaultProxy {
       [near, far],
       [far, near],
     ]) {
-      this.#wires.add(one);
+      this.#sockets.add(one);
       one.on('error', () => {});
       one.on('close', () => {
-        this.#wires.delete(one);
+        this.#sockets.delete(one);
         other.destroy();
       });
       one.pipe(other);
@@ -190,7 +192,7 @@ class FaultNode {
       },
     );
     this.gone = once(this.child, 'exit').then(() => {
-      for (const { reject } of this.#asked.values()) reject(new Error('the process is gone'));
+      for (const { reject } of this.#asked.values()) reject(new Error('the process has ended'));
     });
     this.child.on('error', () => {});
     this.child.on('message', (/** @type {{ id: number, value?: unknown, error?: string }} */ answer) => {
@@ -246,7 +248,7 @@ class FaultNode {
   }
 }
 
-/** Processes that share a prefix, and what is published under it. */
+/** Processes that share a prefix, and the changes published under it. */
 export class FaultGroup {
   /** @type {{ at: number, user: string, status: string }[]} */
   changes = [];
@@ -257,7 +259,7 @@ export class FaultGroup {
    * @param {FaultServer} server
    * @param {string} prefix
    * @param {number} lease
-   * @param {number} [port] where the processes connect, if not to the server itself
+   * @param {number} [port] port that the processes connect to, if not the server's
    */
   constructor(server, prefix, lease, port = server.port) {
     this.server = server;
@@ -280,7 +282,7 @@ export class FaultGroup {
     subscriber.subscribe(`${this.base}:events`).catch(() => {});
     subscriber.on('message', (_, text) => {
       const at = performance.now();
-      // What restores a record after a loss changes nothing.
+      // An event that restores a lost record is not a change.
       for (const [user, status, previous] of JSON.parse(text)) {
         if (status !== previous) this.changes.push({ at, user, status });
       }
@@ -300,7 +302,7 @@ export class FaultGroup {
     return started;
   }
 
-  /** Until every process has been up for a lease, and so judges at once. */
+  /** Waits until every process has run for a lease: from then on it may report others as dead at once. */
   settle() {
     return pause(this.lease + this.lease / 2);
   }
@@ -311,7 +313,7 @@ export class FaultGroup {
   }
 
   /**
-   * When the last of `count` users was announced with that status.
+   * Time at which the last of `count` users was announced with that status.
    *
    * @param {string} prefix
    * @param {string} status
@@ -330,7 +332,7 @@ export class FaultGroup {
   }
 
   online(control = this.server.control) {
-    return control.zcard(`${this.base}:online`);
+    return control.scard(`${this.base}:online`);
   }
 
   async stop() {

@@ -1,9 +1,9 @@
 // @ts-check
 import { PubSubService } from 'rollcall';
 import { connect, tunedClient } from '../support/clients.js';
+import { pubsubLibraries } from '../support/competitors.js';
 import { inFlight } from '../support/in-flight.js';
 import { message, VARIETY } from '../support/messages.js';
-import { peers } from '../support/peers.js';
 
 /**
  * @typedef {object} Setting
@@ -29,7 +29,7 @@ function publisher({ channel, callers, bytes }, publish) {
 }
 
 /** @type {Record<string, (setting: Setting) => Promise<{ round: Function }>>} */
-const contenders = {
+const competitors = {
   async rollcall(setting) {
     const redis = /** @type {any} */ (await connect(setting.library, setting.port));
     const pubsub = new PubSubService({ redis });
@@ -48,11 +48,11 @@ const contenders = {
   },
 };
 
-for (const [name, connectPeer] of Object.entries(peers)) {
-  contenders[name] = async (setting) => {
-    const { publish } = await connectPeer(setting);
+for (const [name, connectLibrary] of Object.entries(pubsubLibraries)) {
+  competitors[name] = async (setting) => {
+    const { publish } = await connectLibrary(setting);
     return publisher(setting, publish);
   };
 }
 
-export default contenders;
+export default competitors;

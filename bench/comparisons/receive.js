@@ -1,15 +1,15 @@
 // @ts-check
 import { PubSubService } from 'rollcall';
 import { connect, disconnect, ioredis, nodeRedis } from '../support/clients.js';
+import { pubsubLibraries } from '../support/competitors.js';
 import { inFlight } from '../support/in-flight.js';
 import { message, VARIETY } from '../support/messages.js';
-import { peers } from '../support/peers.js';
 
 /**
  * @typedef {object} Setting
  * @property {import('../support/clients.js').Library} library
  * @property {number} port
- * @property {string} channel what the names of all its channels begin with
+ * @property {string} channel prefix of the names of all its channels
  * @property {number} channels
  * @property {number} handlers for each channel
  * @property {number} bytes
@@ -19,7 +19,7 @@ import { peers } from '../support/peers.js';
  */
 
 /**
- * Handlers that do the least that can be checked: they count, and add up what they get.
+ * Handlers that do the minimum that can be checked: they count the messages and add up one number of each.
  *
  * @param {Setting} setting
  * @param {boolean} raw
@@ -44,15 +44,15 @@ function makeHandlers({ channel, channels, handlers }, raw) {
   }
   /**
    * @param {number} count messages
-   * @param {() => unknown} armed
+   * @param {() => unknown} onReady
    */
-  const round = async (count, armed) => {
+  const round = async (count, onReady) => {
     tally.calls = 0;
     tally.sum = 0;
     tally.expected = count * handlers;
     await new Promise((resolve) => {
       tally.done = () => resolve(undefined);
-      armed();
+      onReady();
     });
     return { calls: tally.calls, sum: tally.sum };
   };
@@ -61,23 +61,23 @@ function makeHandlers({ channel, channels, handlers }, raw) {
 
 /**
  * @param {Setting} setting
- * @param {boolean} raw whether handlers get what was sent undecoded
+ * @param {boolean} raw whether handlers get undecoded payloads
  * @param {(byChannel: Map<string, Handler[]>) => Promise<unknown>} subscribe
- * @param {() => Promise<{ publish: (channel: string, message: object) => unknown, close: () => void }>} sender
+ * @param {() => Promise<{ publish: (channel: string, message: object) => unknown, close: () => void }>} createSender
  */
-async function subject(setting, raw, subscribe, sender) {
+async function createRunner(setting, raw, subscribe, createSender) {
   const { byChannel, round } = makeHandlers(setting, raw);
   await subscribe(byChannel);
   return {
     round,
-    /** Publishes every message there is once, for the bytes that this contender sends. */
+    /** Publishes every message once, to record the bytes that this competitor sends. */
     async sample() {
-      const { publish, close } = await sender();
+      const { publish, close } = await createSender();
       const { channel, channels, bytes } = setting;
       const count = Math.max(VARIETY, channels);
       /** @type {Promise<unknown> | undefined} */
       let published;
-      // All of it has to be out of the way before anything is measured.
+      // All messages must have arrived before the measurement starts.
       await round(count, () => {
         published = inFlight(100, count, async (n) =>
           publish(`${channel}-${n % channels}`, message(n % VARIETY, bytes)),
@@ -101,11 +101,11 @@ async function plainSender({ library, port }) {
 }
 
 /** @type {Record<string, (setting: Setting) => Promise<unknown>>} */
-const contenders = {
+const competitors = {
   async rollcall(setting) {
     const redis = /** @type {any} */ (await connect(setting.library, setting.port));
     const pubsub = new PubSubService({ redis });
-    return subject(
+    return createRunner(
       setting,
       setting.raw,
       async (byChannel) => {
@@ -131,7 +131,7 @@ const contenders = {
           const message = JSON.parse(payload);
           for (const handler of list) handler(message);
         };
-    return subject(
+    return createRunner(
       setting,
       setting.raw,
       async (byChannel) => {
@@ -154,19 +154,19 @@ const contenders = {
   },
 };
 
-for (const [name, connectPeer] of Object.entries(peers)) {
-  contenders[name] = (setting) =>
-    subject(
+for (const [name, connectLibrary] of Object.entries(pubsubLibraries)) {
+  competitors[name] = (setting) =>
+    createRunner(
       setting,
       false,
       async (byChannel) => {
-        const bus = await connectPeer(setting);
+        const bus = await connectLibrary(setting);
         for (const [channel, list] of byChannel) {
           await Promise.all(list.map((handler) => bus.subscribe(channel, handler)));
         }
       },
-      () => connectPeer(setting),
+      () => connectLibrary(setting),
     );
 }
 
-export default contenders;
+export default competitors;

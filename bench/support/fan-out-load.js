@@ -1,8 +1,8 @@
 // @ts-check
-// The other end of the crowd run: many plain WebSockets in one process, which only count what they get.
+// The clients of the fan-out run: many plain WebSockets in one process, which only count messages.
 import { WebSocket } from 'ws';
 
-/** Connections under way at once. */
+/** Connections that are opened concurrently. */
 const AT_ONCE = 100;
 
 /** @type {WebSocket[]} */
@@ -18,12 +18,12 @@ const count = () => {
 };
 
 /**
- * Connects one, until it is in the room.
+ * Opens a connection and joins the room.
  *
  * @param {string} kind
  * @param {number} port
  */
-function enter(kind, port) {
+function join(kind, port) {
   const socketIo = kind === 'socket.io';
   const path = socketIo ? 'socket.io/?EIO=4&transport=websocket' : '';
   const socket = new WebSocket(`ws://127.0.0.1:${port}/${path}`, { perMessageDeflate: false });
@@ -37,32 +37,32 @@ function enter(kind, port) {
       if (begin.startsWith('0')) socket.send('40');
       else if (begin.startsWith('40') || begin === '{"type":"ok"') resolve(socket);
       else if (begin === '2') socket.send('3');
-      else if (begin === '{"type":"wel') socket.send('{"type":"join","id":1,"room":"crowd"}');
+      else if (begin === '{"type":"wel') socket.send('{"type":"join","id":1,"room":"fan-out"}');
     });
   });
 }
 
-/** @typedef {{ do: 'enter', kind: string, ports: number[], count: number } | { do: 'expect', count: number } | { do: 'stall', count: number } | { do: 'open' }} Order */
+/** @typedef {{ do: 'join', kind: string, ports: number[], count: number } | { do: 'expect', count: number } | { do: 'stall', count: number } | { do: 'open' }} LoadRequest */
 
-process.on('message', async (/** @type {Order} */ order) => {
-  if (order.do === 'enter') {
-    let begun = 0;
+process.on('message', async (/** @type {LoadRequest} */ request) => {
+  if (request.do === 'join') {
+    let started = 0;
     const worker = async () => {
-      while (begun < order.count) {
-        const port = order.ports[begun++ % order.ports.length];
-        await enter(order.kind, /** @type {number} */ (port));
+      while (started < request.count) {
+        const port = request.ports[started++ % request.ports.length];
+        await join(request.kind, /** @type {number} */ (port));
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, worker));
-    process.send?.({ entered: sockets.length });
-  } else if (order.do === 'expect') {
+    process.send?.({ joined: sockets.length });
+  } else if (request.do === 'expect') {
     received = 0;
-    expected = order.count;
+    expected = request.count;
     process.send?.({ ready: true });
-  } else if (order.do === 'stall') {
-    // They stop reading, and their servers' buffers fill.
-    for (const socket of sockets.slice(0, order.count)) socket.pause();
-    process.send?.({ stalled: order.count });
+  } else if (request.do === 'stall') {
+    // The sockets stop reading, so that the buffers of their servers fill.
+    for (const socket of sockets.slice(0, request.count)) socket.pause();
+    process.send?.({ stalled: request.count });
   } else process.send?.({ open: sockets.filter(({ readyState }) => readyState === WebSocket.OPEN).length });
 });
 process.on('disconnect', () => process.exit());

@@ -2,9 +2,9 @@
 import { RedisPresence } from '@colyseus/redis-presence';
 import { PresenceService } from 'rollcall';
 import { connect, ioredis, nodeRedis } from '../support/clients.js';
+import { colyseusPresence, handwritten } from '../support/handwritten-presence.js';
 import { inFlight } from '../support/in-flight.js';
 import { socketOf, userOf } from '../support/names.js';
-import { colyseusRecipe, recipe } from '../support/recipe.js';
 
 /**
  * @typedef {object} Setting
@@ -16,9 +16,9 @@ import { colyseusRecipe, recipe } from '../support/recipe.js';
 /**
  * @param {Setting} setting
  * @param {(user: string, socket: string) => Promise<unknown>} write
- * @param {(users: string[]) => Promise<number>} read resolves with how many were found online
+ * @param {(users: string[]) => Promise<number>} read resolves with the number of online users
  */
-async function subject({ users }, write, read) {
+async function createRunner({ users }, write, read) {
   const ids = Array.from({ length: users }, (_, n) => userOf(n));
   await inFlight(1_000, users, (n) => write(userOf(n), socketOf(n)));
   /** @param {number} count users, a multiple of those of one lookup */
@@ -57,19 +57,19 @@ export default {
     const redis = /** @type {any} */ (await connect(setting.library, setting.port));
     const presence = new PresenceService({ redis, nodeName: 'a-server' });
     await presence.connect();
-    return subject(
+    return createRunner(
       setting,
       (user, socket) => presence.setPresence(user, socket),
       async (users) => countOnline(await presence.getMultiplePresence(users)),
     );
   },
 
-  async recipe(setting) {
+  async handwritten(setting) {
     const { library, port } = setting;
-    const { set, get } = recipe[library](
+    const { set, get } = handwritten[library](
       /** @type {any} */ (library === 'ioredis' ? await ioredis(port) : await nodeRedis(port)),
     );
-    return subject(
+    return createRunner(
       setting,
       (user, socket) => set(user, socket, 'online'),
       async (users) => countOnline(await get(users)),
@@ -78,8 +78,8 @@ export default {
 
   async colyseus(setting) {
     const own = new RedisPresence({ host: '127.0.0.1', port: setting.port });
-    const { set, get } = colyseusRecipe(own);
-    return subject(
+    const { set, get } = colyseusPresence(own);
+    return createRunner(
       setting,
       (user, socket) => set(user, socket, 'online'),
       async (users) => countOnline(await get(users)),
@@ -89,7 +89,7 @@ export default {
   async mget(setting) {
     const client = /** @type {any} */ (await connect(setting.library, setting.port));
     const mget = setting.library === 'ioredis' ? 'mget' : 'mGet';
-    return subject(
+    return createRunner(
       setting,
       (user, socket) => client.set(`record:${user}`, record(socket)),
       async (users) => {

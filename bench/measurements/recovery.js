@@ -3,9 +3,9 @@ import { PubSubService } from 'rollcall';
 import { createChaosDriver } from 'rollcall/testing';
 import { connect, disconnect } from '../support/clients.js';
 import { info } from '../support/redis-server.js';
-import { median } from '../support/spread.js';
+import { median } from '../support/statistics.js';
 
-/** @typedef {import('./measure.js').Measure} Measure */
+/** @typedef {import('./measurement.js').Measurement} Measurement */
 
 const CHANNELS = 1_000;
 const MISSED = 10;
@@ -13,10 +13,10 @@ const MAX_ROUND_TRIPS = 20;
 const history = { size: 100, ttl: 600_000 };
 const names = Array.from({ length: CHANNELS }, (_, at) => `recovery:${at}`);
 
-/** @type {Measure} */
+/** @type {Measurement} */
 export const recovery = {
   name: 'recovery',
-  title: 'recovering what was missed',
+  title: 'recovery of missed messages',
   async run({ server, libraries, quick, progress }) {
     const runs = quick ? 1 : 5;
     const findings = [];
@@ -39,8 +39,8 @@ export const recovery = {
       findings.push({
         what: `${CHANNELS.toLocaleString('en')} subscriptions after a lost connection, each having missed ${MISSED}`,
         library,
-        target: 'everything once, in order',
-        measured: `${back.toFixed(0)} ms until all had all; ${commands}`,
+        target: 'every message once, in order',
+        measured: `${back.toFixed(0)} ms until all had received everything; ${commands}`,
         met: true,
         figures: { times },
       });
@@ -56,7 +56,7 @@ export const recovery = {
 async function once({ control, port }, library) {
   await control.flushall();
   const [reader, writer] = [await connect(library, port), await connect(library, port)];
-  // Each batch is sent when the answer to the one before has come.
+  // The driver sends a batch when the reply to the one before has arrived.
   const driver = createChaosDriver(reader);
   const execute = driver.execute.bind(driver);
   let batches = 0;
@@ -87,7 +87,7 @@ async function once({ control, port }, library) {
     if (unrecovered.length > 0) throw new Error(`recovery: ${unrecovered.length} channels unrecovered`);
     for (const { messages } of found.values()) {
       if (messages.map(({ message }) => message).join() !== '0,1,2,3,4,5,6,7,8,9') {
-        throw new Error('recovery: other messages than were published');
+        throw new Error('recovery: the messages are not those published');
       }
     }
 
@@ -119,7 +119,7 @@ async function once({ control, port }, library) {
     const backMs = performance.now() - lost;
     for (const each of got) {
       if (each.join() !== '100,101,102,103,104,105,106,107,108,109') {
-        throw new Error('recovery: something is lost, doubled or out of order');
+        throw new Error('recovery: messages are lost, duplicated or out of order');
       }
     }
     const calls = await info(control, 'commandstats');

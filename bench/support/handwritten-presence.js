@@ -1,6 +1,6 @@
 // @ts-check
 
-/** Where the recipe tells of changes. */
+/** Channel on which the handwritten presence publishes changes. */
 export const CHANGES = 'presence:changes';
 
 const TTL = 3_600;
@@ -26,11 +26,11 @@ function found(userId, hash, socketIds) {
 }
 
 /**
- * What many write by hand: a hash and a set per user. It is what rollcall is compared with, not
- * what it does: a process that dies leaves its users online for ever, two tabs overwrite each
- * other's status, and the change is published apart from the write.
+ * Presence as it is often written by hand: a hash and a set per user. It guarantees less than rollcall:
+ * a process that dies leaves its users online forever, two tabs overwrite each other's status, and the
+ * change is not published atomically with the write.
  */
-export const recipe = {
+export const handwritten = {
   /** @param {import('redis').RedisClientType} client */
   'node-redis': (client) => ({
     /**
@@ -112,14 +112,14 @@ export const recipe = {
   }),
 };
 
-/** What a user's only hash holds: a status and when it was set. KEYS hash; ARGV TTL in s, status, time in ms, message. */
+/** One hash per user: a status and when it was set. KEYS hash; ARGV TTL in s, status, time in ms, message. */
 const SET_SCRIPT = `
 redis.call('HSET', KEYS[1], 'status', ARGV[2], 'lastSeen', ARGV[3])
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 return redis.call('PUBLISH', '${CHANGES}', ARGV[4])`;
 
 /**
- * The least that a script can do: one hash per user, without sockets. Two tabs are one, and nobody notices a process that dies.
+ * The minimum that a script can do: one hash per user, without sockets. Two tabs count as one, and the death of a process is not noticed.
  *
  * @param {(key: string, args: string[]) => Promise<unknown>} run
  */
@@ -142,7 +142,7 @@ function oneHash(run) {
   };
 }
 
-export const scriptRecipe = {
+export const handwrittenScript = {
   /** @param {any} client */
   async 'node-redis'(client) {
     const sha = await client.scriptLoad(SET_SCRIPT);
@@ -156,11 +156,11 @@ export const scriptRecipe = {
 };
 
 /**
- * The same through `@colyseus/redis-presence`, which offers the commands one by one: nothing is atomic.
+ * The same with `@colyseus/redis-presence`, which sends single commands: nothing is atomic.
  *
  * @param {any} presence
  */
-export const colyseusRecipe = (presence) => ({
+export const colyseusPresence = (presence) => ({
   /**
    * @param {string} user
    * @param {string} socket
@@ -203,7 +203,7 @@ export const colyseusRecipe = (presence) => ({
 });
 
 /**
- * How many users the recipe has online.
+ * Number of users that the handwritten presence shows as online.
  *
  * @param {import('ioredis').Redis} control
  */

@@ -3,18 +3,18 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
-/** No step takes longer than this, whatever hangs. */
+/** Milliseconds after which a step is aborted: the child process is killed. */
 const STEP_MS = 60_000;
 
-/** A child process with one contender. */
-export class Contender {
+/** A child process with one competitor. */
+export class Competitor {
   /**
    * @param {string} name
    * @param {string[]} [execArgv]
    */
   constructor(name, execArgv = []) {
     this.name = name;
-    this.child = fork(fileURLToPath(new URL('../contender.js', import.meta.url)), {
+    this.child = fork(fileURLToPath(new URL('../competitor.js', import.meta.url)), {
       stdio: 'inherit',
       execArgv,
     });
@@ -23,40 +23,40 @@ export class Contender {
   }
 
   /**
-   * @param {string} subject a module in subjects/
+   * @param {string} comparison a module in comparisons/
    * @param {object} setting
    * @param {number} [limit] ms
    */
-  start(subject, setting, limit) {
-    return this.#ask({ do: 'start', subject, contender: this.name, setting }, undefined, limit);
+  start(comparison, setting, limit) {
+    return this.#request({ do: 'start', comparison, competitor: this.name, setting }, undefined, limit);
   }
 
   /**
-   * @param {string} method of the subject; nothing happens if it has none
+   * @param {string} method of the competitor's runner; without such a method nothing happens
    * @param {unknown} [argument]
    * @param {number} [limit] ms
    * @returns {Promise<any>}
    */
   async call(method, argument, limit) {
-    return (await this.#ask({ do: 'call', method, argument }, undefined, limit)).facts;
+    return (await this.#request({ do: 'call', method, argument }, undefined, limit)).facts;
   }
 
   /**
    * @param {number} count operations
-   * @param {() => Promise<void>} [armed] called when the contender waits for messages
+   * @param {() => Promise<void>} [onReady] called when the competitor is ready to receive messages
    * @returns {Promise<{ cpu: number, facts: Record<string, any> }>} `cpu` in µs
    */
-  round(count, armed) {
-    return this.#ask({ do: 'round', count }, armed);
+  round(count, onReady) {
+    return this.#request({ do: 'round', count }, onReady);
   }
 
   /**
-   * @param {object} order
-   * @param {() => Promise<void>} [armed]
+   * @param {object} request
+   * @param {() => Promise<void>} [onReady]
    * @param {number} [limit]
    * @returns {Promise<any>}
    */
-  async #ask(order, armed, limit = STEP_MS) {
+  async #request(request, onReady, limit = STEP_MS) {
     const timer = setTimeout(() => this.child.kill('SIGKILL'), limit);
     /** @type {((message: any) => void) | undefined} */
     let listener;
@@ -66,14 +66,14 @@ export class Contender {
       return await new Promise((resolve, reject) => {
         ended = () => reject(new Error(`${this.name} ended, or took longer than ${limit} ms`));
         listener = (message) => {
-          if (message.type === 'armed') armed?.().catch(reject);
+          if (message.type === 'ready') onReady?.().catch(reject);
           else if (message.type === 'done') resolve(message);
           else reject(new Error(`${this.name}: ${message.message}`));
         };
         this.child.on('message', listener);
         this.child.once('exit', ended);
         // A child that has just ended makes the message fail, and `ended` has not been called yet.
-        this.child.send(order, (error) => error && reject(error));
+        this.child.send(request, (error) => error && reject(error));
       });
     } finally {
       clearTimeout(timer);
@@ -82,7 +82,7 @@ export class Contender {
     }
   }
 
-  /** Ends the process as a crash would. */
+  /** Ends the process with SIGKILL, as a crash would. */
   async stop() {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return;
     const gone = once(this.child, 'exit');

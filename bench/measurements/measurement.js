@@ -1,9 +1,9 @@
 // @ts-check
 
 /**
- * Something that is measured by itself, not against contenders.
+ * A measurement of rollcall alone, without competitors.
  *
- * @typedef {object} Measure
+ * @typedef {object} Measurement
  * @property {string} name
  * @property {string} title
  * @property {(context: Context) => Promise<Finding[]>} run

@@ -1,14 +1,14 @@
 // @ts-check
-import { quantile } from './spread.js';
+import { quantile } from './statistics.js';
 
 /** @typedef {import('ioredis').Redis} Redis */
 
 /**
- * Has Redis note what takes long from now on.
+ * Starts SLOWLOG and the latency monitor of Redis with empty logs.
  *
  * @param {Redis} control
  */
-export async function watchStalls(control) {
+export async function startSlowlog(control) {
   await control.config('SET', 'slowlog-log-slower-than', '500');
   await control.config('SET', 'slowlog-max-len', '10000');
   await control.config('SET', 'latency-monitor-threshold', '1');
@@ -17,18 +17,18 @@ export async function watchStalls(control) {
 }
 
 /**
- * What took longest since {@link watchStalls}: one command as SLOWLOG has it, and whatever kept Redis
- * from everything else (a whole transaction, an expiry cycle) as LATENCY has it. In ms.
+ * The longest operations since {@link startSlowlog}, in ms: the slowest command of SLOWLOG, and the longest
+ * event of LATENCY (a whole transaction, an expiry cycle).
  *
  * @param {Redis} control
  */
-export async function readStalls(control) {
+export async function readSlowlog(control) {
   const log = /** @type {[number, number, number, string[]][]} */ (await control.slowlog('GET', 10_000));
   const slowest = log.reduce((most, entry) => (entry[2] > (most?.[2] ?? 0) ? entry : most), log[0]);
   const events = /** @type {[string, number, number, number][]} */ (await control.call('LATENCY', 'LATEST'));
   return {
     command: slowest === undefined ? 0 : slowest[2] / 1_000,
-    // Of those over half a millisecond. The slowest may have been kept waiting by other processes.
+    // Of commands over half a millisecond. The maximum may include time in which Redis waited for a processor.
     p99:
       log.length === 0
         ? 0

@@ -1,30 +1,30 @@
 // @ts-check
-import { Contender } from '../support/contender-process.js';
+import { Competitor } from '../support/competitor-process.js';
 import { monitor } from '../support/monitor.js';
 import { info, startRedis } from '../support/redis-server.js';
 
-/** @typedef {import('./measure.js').Measure} Measure */
+/** @typedef {import('./measurement.js').Measurement} Measurement */
 
 const FEW = 100;
 const MANY = 100_000;
 
-/** @type {Measure} */
+/** @type {Measurement} */
 export const rest = {
   name: 'rest',
   title: 'commands per second at rest',
   async run({ server, libraries, quick, progress }) {
-    // A second server: both processes are watched during the same time.
+    // A second server, so that both processes are measured during the same time.
     const other = await startRedis();
     const settings = quick ? { lease: 3_000, seconds: 8 } : { lease: 30_000, seconds: 60 };
-    const contenders = [new Contender('rollcall'), new Contender('rollcall')];
+    const competitors = [new Competitor('rollcall'), new Competitor('rollcall')];
     try {
       await server.control.flushall();
       const library = libraries[0];
       const [few, many] = await Promise.all(
         [FEW, MANY].map(async (sockets, at) => {
-          const contender = /** @type {Contender} */ (contenders[at]);
+          const competitor = /** @type {Competitor} */ (competitors[at]);
           const { port, control } = at === 0 ? server : other;
-          await contender.start('node', { library, port, sockets, lease: settings.lease });
+          await competitor.start('node', { library, port, sockets, lease: settings.lease });
           progress(`${sockets} sockets, at rest for ${settings.seconds} s`);
           const watching = await monitor(port, ['INFO']);
           const before = await netBytes(control);
@@ -45,13 +45,13 @@ export const rest = {
           what: `commands per second at rest, ${FEW} and ${MANY.toLocaleString('en')} sockets of one process`,
           target: 'the same',
           measured: `${few.sent.toFixed(2)} and ${many.sent.toFixed(2)} sent (${few.inScripts.toFixed(1)} and ${many.inScripts.toFixed(1)} inside scripts; ${few.bytes.toFixed(0)} and ${many.bytes.toFixed(0)} B/s received by Redis)`,
-          // One or two may fall on this or that side of an end.
+          // The difference may be up to two commands: a timer fires just inside or outside the window.
           met: (many.sent - few.sent) * settings.seconds <= 2,
           figures: { few, many },
         },
       ];
     } finally {
-      await Promise.all(contenders.map((contender) => contender.stop()));
+      await Promise.all(competitors.map((competitor) => competitor.stop()));
       await other.stop();
     }
   },

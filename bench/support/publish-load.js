@@ -3,15 +3,15 @@ import { once } from 'node:events';
 import { createConnection } from 'node:net';
 
 /**
- * Publishes `count` messages as fast as Redis takes them, from ready-made bytes: the sender must not
- * be slower than the receiver that is being measured.
+ * Publishes `count` messages as fast as Redis accepts them, from prepared bytes: the sender must not
+ * be slower than the receiver that is measured.
  *
  * @param {number} port
- * @param {Buffer[]} blocks PUBLISH commands, sent in turn and again and again
+ * @param {Buffer[]} blocks PUBLISH commands, sent in turn, repeatedly
  * @param {number} perBlock commands in each of them
  * @param {number} count a multiple of `perBlock`
  */
-export async function flood(port, blocks, perBlock, count) {
+export async function publishAtFullSpeed(port, blocks, perBlock, count) {
   const socket = createConnection(port, '127.0.0.1');
   let replies = 0;
   const done = new Promise((resolve, reject) => {
@@ -30,18 +30,18 @@ export async function flood(port, blocks, perBlock, count) {
   socket.destroy();
 }
 
-/** How many commands go into one block. */
+/** Commands per block. */
 export const PER_BLOCK = 1_000;
 
 /**
- * Listens to what a contender publishes, and makes blocks for {@link flood} of it: whatever it sends,
- * in its own format, is what it will receive.
+ * Records the messages that a competitor publishes, and makes blocks for {@link publishAtFullSpeed} from them: each
+ * competitor receives the bytes that it sends itself.
  *
  * @param {import('ioredis').Redis} control
- * @param {string} channel a part of its channels' names
- * @param {() => Promise<{ count: number }>} sample has it publish
+ * @param {string} channel a part of the names of its channels
+ * @param {() => Promise<{ count: number }>} sample makes the competitor publish
  */
-export async function record(control, channel, sample) {
+export async function recordBlocks(control, channel, sample) {
   const connection = control.duplicate();
   /** @type {Buffer[]} */
   const commands = [];

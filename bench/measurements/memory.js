@@ -1,13 +1,13 @@
 // @ts-check
-import { Contender } from '../support/contender-process.js';
+import { Competitor } from '../support/competitor-process.js';
 import { info } from '../support/redis-server.js';
 
-/** @typedef {import('./measure.js').Measure} Measure */
+/** @typedef {import('./measurement.js').Measurement} Measurement */
 
 const USERS = 10_000;
 const TARGET = 750;
 
-/** @type {Measure} */
+/** @type {Measurement} */
 export const memory = {
   name: 'memory',
   title: 'Redis memory per user with one socket',
@@ -15,7 +15,7 @@ export const memory = {
     /** @param {string} name */
     const bytesOf = async (name) => {
       await server.control.flushall();
-      const contender = new Contender(name);
+      const competitor = new Competitor(name);
       try {
         const setting = {
           what: 'storm',
@@ -24,30 +24,30 @@ export const memory = {
           library: libraries[0],
           port: server.port,
         };
-        await contender.start('presence', setting);
+        await competitor.start('presence', setting);
         const before = await settledMemory(server);
-        const { facts } = await contender.round(USERS);
+        const { facts } = await competitor.round(USERS);
         if (facts['online'] !== USERS) throw new Error(`memory: ${name} has ${facts['online']} users`);
         return ((await settledMemory(server)) - before) / USERS;
       } finally {
-        await contender.stop();
+        await competitor.stop();
       }
     };
-    const [rollcall, recipe] = [await bytesOf('rollcall'), await bytesOf('recipe')];
+    const [rollcall, handwritten] = [await bytesOf('rollcall'), await bytesOf('handwritten')];
     return [
       {
         what: 'Redis memory per user with one socket, no meta, all keys and indexes',
         target: `≤ ${TARGET} B`,
-        measured: `${rollcall.toFixed(0)} B (written by hand: ${recipe.toFixed(0)} B)`,
+        measured: `${rollcall.toFixed(0)} B (written by hand: ${handwritten.toFixed(0)} B)`,
         met: rollcall <= TARGET,
-        figures: { rollcall, recipe },
+        figures: { rollcall, handwritten },
       },
     ];
   },
 };
 
 /**
- * Memory in use once tables have stopped being rehashed, without what Redis keeps for connections.
+ * Used memory after hash tables have been rehashed, without the buffers of connections.
  *
  * @param {import('../support/redis-server.js').Server} server
  */
