@@ -59,7 +59,7 @@ function post(path: string, body: object, headers: Record<string, string> = {}) 
 }
 
 describe('the page', () => {
-  test('a reload comes back as the same person, and shows the room as it is', async () => {
+  test('after a reload the user is signed in as before, and the room is shown', async () => {
     const page = await tabs.enter('uma', 'node-1');
     await say(page, 'before the reload');
     await hears(page, 'before the reload');
@@ -68,7 +68,7 @@ describe('the page', () => {
     await hears(page, 'before the reload');
   });
 
-  test('whoever joins gets the last messages, and older ones as he scrolls up', async () => {
+  test('a new member sees the last messages, and older ones after scrolling up', async () => {
     const url = await admit('vera');
     const client = connect({ url, WebSocket: WebSocket as never });
     const workshop = client.join('workshop');
@@ -87,7 +87,7 @@ describe('the page', () => {
     await page.getByRole('button', { name: 'Older messages' }).waitFor({ state: 'hidden' });
   });
 
-  test('what people write is shown as text, whatever it looks like', async () => {
+  test('messages are shown as text, also when they contain markup', async () => {
     const page = await tabs.enter('xena', 'node-1');
     const nasty = `<img src=x onerror="document.title='broken'"><b>bold</b>`;
     await say(page, nasty);
@@ -95,7 +95,7 @@ describe('the page', () => {
     expect(await page.getByRole('log').locator('img, b:not(.head b)').count()).toBe(0);
   });
 
-  test('by keyboard alone: in, a message, another room, a notification', async () => {
+  test('the keyboard suffices to sign in, send a message, change the room and open a notification', async () => {
     const other = await tabs.enter('yara', 'node-1');
     const page = await tabs.open();
     const { keyboard } = page;
@@ -120,7 +120,7 @@ describe('the page', () => {
     expect(await focused()).toBe('Messages in lobby');
   });
 
-  test('a refused name is told beside the field, which has the focus again', async () => {
+  test('a rejected name shows an error beside the field, which has the focus', async () => {
     const page = await tabs.open();
     await page.getByLabel('Your name').fill('no spaces please');
     await press(page, 'Join the chat');
@@ -130,7 +130,7 @@ describe('the page', () => {
     expect(tabs.problems.splice(0)).toEqual([expect.stringContaining('status of 400')]);
   });
 
-  test.each([320, 360, 390, 800])('at %i px nothing is wider than the screen', async (width) => {
+  test.each([320, 360, 390, 800])('at a width of %i px the page does not scroll sideways', async (width) => {
     const page = await tabs.open({ viewport: { width, height: 700 } });
     const overflow = () =>
       page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
@@ -153,7 +153,7 @@ describe('the page', () => {
     }
   });
 
-  test('every control has a name, for whoever cannot see it', async () => {
+  test('every control has an accessible name', async () => {
     const page = await tabs.open();
     expect(await nameless(page)).toEqual([]);
     await page.getByLabel('Your name').fill('amy');
@@ -188,7 +188,7 @@ describe('the page', () => {
   });
 });
 
-describe('a stranger', () => {
+describe('an unauthenticated client', () => {
   const refusals = [
     { what: 'nobody', path: '/presence', says: 'user' },
     { what: 'an empty name', path: '/presence?user=', says: 'userId' },
@@ -206,14 +206,14 @@ describe('a stranger', () => {
   });
 
   test.each([undefined, 7, '', ' ', 'a b', '-x', 'x'.repeat(25), '<b>', '\ud800', { a: 1 }])(
-    'is not let in as %j',
+    'is rejected with the name %j',
     async (name) => {
       const response = await post('/connect', { name });
       expect(response.status).toBe(400);
     },
   );
 
-  test('who sends nonsense is told, and sent away in the end', async () => {
+  test('that sends malformed frames gets errors, and is disconnected in the end', async () => {
     const socket = new WebSocket(await admit('mallory'));
     const frames: { type: string; code?: string }[] = [];
     socket.on('message', (data) => frames.push(JSON.parse(String(data))));
@@ -241,7 +241,7 @@ describe('a stranger', () => {
     expect(code).toBe(4400);
   });
 
-  test('a frame too long ends the connection', async () => {
+  test('that sends a frame over the limit is disconnected', async () => {
     const socket = new WebSocket(await admit('mallory'));
     await withDeadline(once(socket, 'message'), 5_000, 'the welcome');
     socket.send('x'.repeat(10_000));
@@ -261,7 +261,7 @@ describe('a stranger', () => {
     expect(code).toBe(4401);
   });
 
-  test('another site that is open in the browser can do nothing', async () => {
+  test('on another origin cannot connect', async () => {
     const foreign = new WebSocket(await admit('mallory'), { origin: 'http://example.com' });
     const [error] = await withDeadline(once(foreign, 'error'), 5_000, 'the refusal');
     expect(String(error)).toContain('403');

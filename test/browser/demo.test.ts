@@ -79,25 +79,25 @@ const topologies = {
     return { url: `redis-cluster://${hosts}`, shown: `redis-cluster://${hosts}`, stop: () => cluster.stop() };
   },
   'a Redis under Sentinel': async () => {
-    const world = await startRedisSentinel({ replicas: 1 });
-    const shown = `redis-sentinel://${world.sentinels.map((port) => `127.0.0.1:${port}`).join(',')}`;
-    return { url: `${shown}/${world.name}`, shown, stop: () => world.stop() };
+    const fixture = await startRedisSentinel({ replicas: 1 });
+    const shown = `redis-sentinel://${fixture.sentinels.map((port) => `127.0.0.1:${port}`).join(',')}`;
+    return { url: `${shown}/${fixture.name}`, shown, stop: () => fixture.stop() };
   },
 };
 
 describe.each(redisServer ? Object.entries(topologies) : [])('the demo on %s', (_, start) => {
-  test('two people on two nodes talk, and see each other come and go', async () => {
-    const world = await start();
+  test('two users on two nodes exchange messages, and see each other join and leave', async () => {
+    const fixture = await start();
     try {
-      const demo = await startDemo({ REDIS_URL: world.url });
-      expect(demo.runsOn).toBe(world.shown);
+      const demo = await startDemo({ REDIS_URL: fixture.url });
+      expect(demo.runsOn).toBe(fixture.shown);
       const tabs = new Tabs(browser, demo.url);
       await talkAndGo(tabs, demo.url);
       await tabs.close();
       await demo.stop();
       expect(tabs.problems).toEqual([]);
     } finally {
-      await world.stop();
+      await fixture.stop();
     }
   });
 });
@@ -134,15 +134,15 @@ describe.each([
     expect(tabs.problems.filter((problem) => expected?.test(problem) !== true)).toEqual([]);
   });
 
-  test('says what it runs on, without the password', () => {
+  test('the start message names the backend, without its password', () => {
     expect(demo.runsOn).toBe(redis ? `redis://127.0.0.1:${redis.port}` : 'embedded Redis');
   });
 
-  test('two people on two nodes talk, and see each other come and go', async () => {
+  test('two users on two nodes exchange messages, and see each other join and leave', async () => {
     await talkAndGo(tabs, demo.url);
   });
 
-  test('one person on two devices: both get everything, the busier one is his status', async () => {
+  test('one user on two devices: both receive everything, and the higher-ranking status is shown', async () => {
     const laptop = await tabs.enter('carol', 'node-1');
     const phone = await tabs.enter('carol', 'node-2', { userAgent: 'Mozilla/5.0 (Linux; Android) Mobile' });
     await sees(laptop, 'carol', '2 devices', 'computer on node-1', 'phone on node-2');
@@ -156,7 +156,7 @@ describe.each([
     await sees(laptop, 'carol', 'online', 'computer on node-1');
   });
 
-  test('a node is killed in mid-conversation: both tabs end with all of it, each message once', async () => {
+  test('a node is killed during a conversation: both tabs end with every message, once', async () => {
     // The node may die between the choice of it and the handshake.
     expected = SERVER_GONE;
     const dave = await tabs.enter('dave', 'node-1');
@@ -204,7 +204,7 @@ describe.each([
     expect(await daveLost()).toEqual([]);
   });
 
-  test('a node is restarted as for a deploy: its people move, and nobody sees them go', async () => {
+  test('a node restarts as in a deploy: its users reconnect elsewhere and are never shown offline', async () => {
     expected = SERVER_GONE;
     const gina = await tabs.enter('gina', 'node-1');
     const hugo = await tabs.enter('hugo', 'node-2');
@@ -219,7 +219,7 @@ describe.each([
     expect(await lost()).toEqual([]);
   });
 
-  test('a dropped connection comes back, with what was said meanwhile', async () => {
+  test('after a lost connection the client receives the messages that it missed', async () => {
     const ida = await tabs.enter('ida', 'node-1');
     const jack = await tabs.enter('jack', 'node-2');
     await sees(jack, 'ida', 'node-1');
@@ -249,7 +249,7 @@ describe.each([
     ]);
   });
 
-  test('whoever is mentioned while he is away finds it when he is back, and reads it once for all devices', async () => {
+  test('a user who is mentioned while offline finds the notification later, and reads it once for all devices', async () => {
     const kim = await tabs.enter('kim', 'node-1');
     const liam = await tabs.enter('liam', 'node-2');
     await liam.close();
@@ -275,7 +275,7 @@ describe.each([
     }
   });
 
-  test('other rooms: who is there, what is unread; left and joined again', async () => {
+  test('other rooms show their members and unread messages, and can be left and joined again', async () => {
     const mia = await tabs.enter('mia', 'node-1');
     const noah = await tabs.enter('noah', 'node-2');
     await press(mia, /^kitchen, /);
@@ -313,7 +313,7 @@ describe.each([
     );
   });
 
-  test('with all nodes killed the front says who is offline; started again, everybody is back', async () => {
+  test('with all nodes killed the page shows that users are offline; after a restart they are online', async () => {
     expected = SERVER_GONE;
     const rosa = await tabs.enter('rosa', 'node-1');
     for (const node of ['node-1', 'node-2']) {
@@ -345,7 +345,7 @@ describe.each([
     ? [{ kind: 'started by itself and frozen', button: 'Freeze Redis for 5 s', args: ['--real'] }]
     : []),
 ])('the demo, its Redis $kind for longer than a lease', ({ button, args }) => {
-  test('what is said meanwhile waits, arrives once, and nobody goes offline', async () => {
+  test('while Redis is away messages wait, arrive once afterwards, and no user goes offline', async () => {
     const demo = await startDemo({}, args);
     const tabs = new Tabs(browser, demo.url);
     const sara = await tabs.enter('sara', 'node-1');
@@ -371,7 +371,7 @@ describe.each([
   });
 });
 
-describe('what cannot work gets one line and exit code 1', () => {
+describe('a start that cannot work prints one line and exits with code 1', () => {
   async function failure(env: Record<string, string>, args?: string[]) {
     const { child, output, closed } = spawnDemo(env, args);
     await withDeadline(closed, 20_000, 'the demo to give up');

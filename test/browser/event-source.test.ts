@@ -135,7 +135,7 @@ test.each(['node:http', 'Hono'] as const)(
   },
 );
 
-test('an event of nothing but an id counts; 204 is the end', async () => {
+test('an event that has only an id sets the last event id; 204 ends reconnecting', async () => {
   const ids: unknown[] = [];
   const url = await serve((request, response) => {
     ids.push(request.headers['last-event-id']);
@@ -150,7 +150,7 @@ test('an event of nothing but an id counts; 204 is the end', async () => {
   expect(await seen()).toEqual({ events: [], errors: [0, 0, 2] });
 });
 
-test('any other answer than 200 is the end, also on return: hence 200 while Redis is away', async () => {
+test('any status but 200 ends reconnecting, also on a reconnect: a stream starts with 200 while Redis is away', async () => {
   for (const status of [503, 502, 401]) {
     let requests = 0;
     const url = await serve((_request, response) => {
@@ -166,7 +166,7 @@ test('any other answer than 200 is the end, also on return: hence 200 while Redi
   }
 });
 
-test('who is sent away is told, and may close', async () => {
+test('a client that is disconnected receives $close, and may close', async () => {
   const pubsub = new PubSubService({ redis: redis.client });
   const rooms = new RoomService({ pubsub });
   undo.push(() => rooms.close().then(() => pubsub.close()));
@@ -185,7 +185,7 @@ test('who is sent away is told, and may close', async () => {
   expect((await seen()).events[1]).toEqual(['$close', JSON.stringify(close)]);
 });
 
-test('examples/sse-fastify: two people chat over a restart', async () => {
+test('examples/sse-fastify: two users chat during a restart', async () => {
   interface App {
     listen(options: { port: number; host: string }): Promise<string>;
     close(): Promise<void>;

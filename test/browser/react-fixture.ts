@@ -52,7 +52,7 @@ export async function startFixture(): Promise<ReactFixture> {
   const [script, redis] = await Promise.all([bundle(), createEmbeddedRedis()]);
   const rollcall = createRollcall({ redis: redis.client, rooms: { history: { size: 100, ttl: 600_000 } } });
   const server = createServer((request, response) => {
-    if (request.url?.startsWith('/x')) world.answer(request, response);
+    if (request.url?.startsWith('/x')) fixture.answer(request, response);
     else if (request.url === '/app.js') response.setHeader('content-type', 'text/javascript').end(script);
     else response.setHeader('content-type', 'text/html').end(HTML);
   });
@@ -62,7 +62,7 @@ export async function startFixture(): Promise<ReactFixture> {
   const serving = serveWebSocket(sockets, {
     rooms: rollcall.rooms,
     authenticate: async ({ url = '' }) => {
-      await world.gate;
+      await fixture.gate;
       return new URL(url, 'http://host').searchParams.get('user');
     },
     requests: { ...notifications.requestHandlers() },
@@ -81,7 +81,7 @@ export async function startFixture(): Promise<ReactFixture> {
       '--disable-quic',
     ],
   });
-  const world: ReactFixture = {
+  const fixture: ReactFixture = {
     ...rollcall,
     notifications,
     browser,
@@ -100,7 +100,7 @@ export async function startFixture(): Promise<ReactFixture> {
       await redis.close();
     },
   };
-  return world;
+  return fixture;
 }
 
 /** A tab with the page. */

@@ -76,11 +76,11 @@ describe('renderToString', () => {
     errors.mockRestore();
   });
 
-  test('without a provider the hooks say what is missing', () => {
+  test('without a provider the hooks throw an error that names the provider', () => {
     expect(() => renderToString(createElement(Chat))).toThrow('RollcallProvider');
   });
 
-  test('useRollcall says that there is no client', () => {
+  test('useRollcall throws an error that says that there is no client', () => {
     expect(() => render(null, Needy)).toThrow('is null here');
   });
 

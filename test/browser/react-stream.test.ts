@@ -12,17 +12,17 @@ interface Stream {
   closed: boolean;
 }
 
-let world: ReactFixture;
+let fixture: ReactFixture;
 let tab: ReactTab;
 let streams: Stream[];
 
 beforeAll(async () => {
-  world = await startFixture();
+  fixture = await startFixture();
 });
-afterAll(() => world?.end());
+afterAll(() => fixture?.end());
 beforeEach(async () => {
   streams = [];
-  world.answer = (request, response) => {
+  fixture.answer = (request, response) => {
     const stream = { request, response, closed: false };
     response.on('close', () => {
       stream.closed = true;
@@ -30,7 +30,7 @@ beforeEach(async () => {
     response.writeHead(200, { 'content-type': 'text/event-stream' }).write('retry: 20\n\n');
     streams.push(stream);
   };
-  tab = await ReactTab.open(world, 'alice');
+  tab = await ReactTab.open(fixture, 'alice');
 });
 afterEach(async () => {
   await tab.tab.close();
@@ -55,7 +55,7 @@ const shows = (state: string, numbers: string) =>
 
 const connected = (count: number) => waitFor(() => streams.length === count, { message: `${count} streams` });
 
-test('lists the events asked for, resumes by itself, and ends with the component', async () => {
+test('lists the requested events, resumes automatically, and closes when the component unmounts', async () => {
   await tab.show({
     id: 's',
     hook: 'stream',
@@ -103,7 +103,7 @@ test('lists the events asked for, resumes by itself, and ends with the component
   await waitFor(() => streams[3]?.closed);
 });
 
-test('a $close that says not to come back is heeded, another one is not', async () => {
+test('a $close without a reconnect ends the stream, another $close does not', async () => {
   await tab.show({ id: 's', hook: 'stream', url: '/x' });
   const close = (at: number, code: number) =>
     streams[at]?.response.end(`event: $close\ndata: {"code":${code},"reason":"","again":true}\n\n`);
@@ -119,8 +119,8 @@ test('a $close that says not to come back is heeded, another one is not', async 
   expect(streams[2]?.request.url).toBe('/x4');
 });
 
-test('an answer that is no stream is the end', async () => {
-  world.answer = (_, response) => void response.writeHead(204).end();
+test('a response that is no event stream ends the stream', async () => {
+  fixture.answer = (_, response) => void response.writeHead(204).end();
   await tab.show({ id: 's', hook: 'stream', url: '/x' });
   await shows('closed', '');
 });

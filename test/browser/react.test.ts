@@ -9,20 +9,20 @@ import { type ReactFixture, ReactTab, startFixture } from './react-fixture.js';
 
 type Presences = ReadonlyMap<string, { readonly status: string }>;
 
-let world: ReactFixture;
+let fixture: ReactFixture;
 let alice: ReactTab;
 let room: string;
 let bobs: Client[];
 let serial = 0;
 
 beforeAll(async () => {
-  world = await startFixture();
+  fixture = await startFixture();
 });
-afterAll(() => world?.end());
+afterAll(() => fixture?.end());
 beforeEach(async () => {
   room = `room-${++serial}`;
   bobs = [];
-  alice = await ReactTab.open(world, 'alice');
+  alice = await ReactTab.open(fixture, 'alice');
 });
 afterEach(async () => {
   for (const bob of bobs) bob.close();
@@ -32,14 +32,14 @@ afterEach(async () => {
 
 /** Somebody without a browser. */
 function bobby(): Client {
-  const url = `${world.url}/?user=bob`;
+  const url = `${fixture.url}/?user=bob`;
   const bob = connect({ url, WebSocket });
   bobs.push(bob);
   return bob;
 }
 
 async function say(from: number, to: number, where = room, event = 'message'): Promise<void> {
-  for (let n = from; n < to; n++) await world.rooms.broadcast(where, event, n);
+  for (let n = from; n < to; n++) await fixture.rooms.broadcast(where, event, n);
 }
 
 /** Waits until the component lists these numbers. */
@@ -66,20 +66,20 @@ const numbers = (from: number, to: number) => Array.from({ length: to - from }, 
 /** What others see of a room: who has come, changed or gone. */
 async function watching(name: string): Promise<string[]> {
   const seen: string[] = [];
-  await world.presence.watchRoom(name, ({ type, userId }) => void seen.push(`${userId} ${type}`));
+  await fixture.presence.watchRoom(name, ({ type, userId }) => void seen.push(`${userId} ${type}`));
   return seen;
 }
 
 const emptied = (name: string) =>
-  waitFor(async () => (await world.presence.getRoomMembers(name)).length === 0, {
+  waitFor(async () => (await fixture.presence.getRoomMembers(name)).length === 0, {
     message: `nobody in ${name}`,
   });
 
 /** Cuts all connections, and lets nobody back before `meanwhile` has ended. */
 async function cut(meanwhile: () => Promise<void>): Promise<void> {
   const opened = deferred();
-  world.gate = opened.promise;
-  for (const socket of world.sockets.clients) socket.terminate();
+  fixture.gate = opened.promise;
+  for (const socket of fixture.sockets.clients) socket.terminate();
   await alice.until('the connection to break', (page) => page.client.state !== 'open');
   await meanwhile();
   opened.resolve();
@@ -87,7 +87,7 @@ async function cut(meanwhile: () => Promise<void>): Promise<void> {
 }
 
 describe('useRoom', () => {
-  test('lists what was said, once and in order, also what the component says itself', async () => {
+  test('lists messages once and in order, including those that the component sends', async () => {
     await say(0, 3);
     await alice.show({ id: 'a', hook: 'room', room, options: { last: 2 } });
     await lists('a', [1, 2]);
@@ -100,7 +100,7 @@ describe('useRoom', () => {
     expect(new Set(events.map(({ key }) => key)).size).toBe(5);
   });
 
-  test('strict mode: others see one joining, and after the component one leaving', async () => {
+  test('in strict mode other members see one join, and one leave when the component unmounts', async () => {
     const seen = await watching(room);
     await alice.show({ id: 'a', hook: 'room', room });
     await stateOf('a', 'joined');
@@ -110,7 +110,7 @@ describe('useRoom', () => {
     await emptied(room);
   });
 
-  test('components in one room share it; the last one out leaves; whoever takes over does not flicker', async () => {
+  test('components of one room share a membership, and the room is left when the last one unmounts', async () => {
     const seen = await watching(room);
     const others = `${room}.others`;
     await alice.show({ id: 'a', hook: 'room', room }, { id: 'b', hook: 'room', room });
@@ -122,7 +122,7 @@ describe('useRoom', () => {
         ({ views }) => (views.get('a') as RoomView).events === (views.get('b') as RoomView).events,
       ),
     ).toBe(true);
-    const [member] = await world.presence.getRoomMembers(room);
+    const [member] = await fixture.presence.getRoomMembers(room);
     expect(member).toMatchObject({ userId: 'alice', sockets: 1 });
 
     await alice.show({ id: 'b', hook: 'room', room });
@@ -140,7 +140,7 @@ describe('useRoom', () => {
     expect(seen).toEqual(['alice join', 'alice leave']);
   });
 
-  test('a child that wants less does not keep its parent from what it wants', async () => {
+  test('a child with narrower options does not limit its parent', async () => {
     await say(0, 5);
     await alice.show({
       id: 'a',
@@ -154,12 +154,12 @@ describe('useRoom', () => {
     });
     await lists('a', [2, 3, 4]);
     await alice.until('the members', ({ views }) => (views.get('c') as RoomView).members.has('alice'));
-    const [member] = await world.presence.getRoomMembers(room);
+    const [member] = await fixture.presence.getRoomMembers(room);
     expect(member).toMatchObject({ info: { name: 'Alice' }, sockets: 1 });
     expect(await alice.see(({ views }) => (views.get('a') as RoomView).members.size)).toBe(0);
   });
 
-  test('another name: the one is left, the other joined, and nothing is mixed', async () => {
+  test('after a change of the name the old room is left, the new one joined, and their events are not mixed', async () => {
     const other = `${room}.other`;
     await say(0, 2);
     await say(10, 12, other);
@@ -189,7 +189,7 @@ describe('useRoom', () => {
     await emptied(other);
   });
 
-  test('a broken connection: what was said meanwhile comes, and members are the same object', async () => {
+  test('after a lost connection the missed messages arrive, and unchanged members are the same object', async () => {
     await alice.show(
       { id: 'a', hook: 'room', room, options: { members: true } },
       { id: 'connection', hook: 'connection' },
@@ -219,7 +219,7 @@ describe('useRoom', () => {
     expect(connection.lost).toBeUndefined();
   });
 
-  test('what can not be recovered is a discontinuity at its place', async () => {
+  test('messages that cannot be recovered are shown as a discontinuity in their place', async () => {
     await alice.show({ id: 'a', hook: 'room', room, options: { limit: 500 } });
     await stateOf('a', 'joined');
     await say(0, 2);
@@ -230,7 +230,7 @@ describe('useRoom', () => {
     expect(discontinuities).toMatchObject([{ recovered: false, after: events[1]?.key }]);
   });
 
-  test('older events, beyond the limit, until there are no more', async () => {
+  test('older events are loaded beyond the limit, until there are no more', async () => {
     await say(0, 60);
     await alice.show({ id: 'a', hook: 'room', room, options: { last: 10, limit: 15 } });
     await lists('a', numbers(50, 60));
@@ -255,7 +255,7 @@ describe('useRoom', () => {
     await lists('a', numbers(0, 67));
   });
 
-  test('older events of a room in which nothing was heard yet', async () => {
+  test('older events are loaded in a room without new events', async () => {
     await say(0, 3);
     await alice.show({ id: 'a', hook: 'room', room });
     await stateOf('a', 'joined');
@@ -270,11 +270,11 @@ describe('useRoom', () => {
     await lists('a', [0, 1, 2, 3]);
   });
 
-  test('a component that comes later gets its last events too, and only the names it asked for', async () => {
+  test('a component that mounts later also gets its last events, and only the requested names', async () => {
     await say(0, 6);
     await say(100, 101, room, 'noise');
     await alice.show({ id: 'typing', hook: 'typing', room });
-    await waitFor(async () => (await world.presence.getRoomMembers(room)).length === 1);
+    await waitFor(async () => (await fixture.presence.getRoomMembers(room)).length === 1);
     const typing = { id: 'typing', hook: 'typing', room } as const;
     const options = { last: 4, events: ['message', 'other'] };
     await alice.show(typing, { id: 'a', hook: 'room', room, options });
@@ -289,15 +289,15 @@ describe('useRoom', () => {
     await lists('b', [2, 3, 4, 5, 6, 7, 8]);
   });
 
-  test('a refused room says why, and can be asked for again', async () => {
-    world.forbidden.add(room);
+  test('a rejected room shows the reason, and can be retried', async () => {
+    fixture.forbidden.add(room);
     await alice.show({ id: 'a', hook: 'room', room });
     await stateOf('a', 'refused');
     expect(await alice.see(({ views }) => (views.get('a') as RoomView).error?.code)).toBe('FORBIDDEN');
     expect(
       await alice.see(({ views }) => (views.get('a') as RoomView).send('message', 1).catch((e) => e.code)),
     ).toBe('FORBIDDEN');
-    world.forbidden.delete(room);
+    fixture.forbidden.delete(room);
     await alice.see(({ views }) => (views.get('a') as RoomView).retry());
     await stateOf('a', 'joined');
     expect(await alice.see(({ views }) => (views.get('a') as RoomView).error === undefined)).toBe(true);
@@ -306,15 +306,15 @@ describe('useRoom', () => {
     expect((await alice.see(({ errors }) => errors)).length).toBe(1);
   });
 
-  test('a room that is refused on its return goes on where its list ends after retry', async () => {
+  test('a room that is rejected on a reconnect continues after a retry where its list ended', async () => {
     await alice.show({ id: 'a', hook: 'room', room });
     await stateOf('a', 'joined');
     await say(0, 1);
     await lists('a', [0]);
-    world.forbidden.add(room);
+    fixture.forbidden.add(room);
     await cut(() => say(1, 2));
     await stateOf('a', 'refused');
-    world.forbidden.delete(room);
+    fixture.forbidden.delete(room);
     await alice.see(({ views }) => (views.get('a') as RoomView).retry());
     await say(2, 3);
     await lists('a', [0, 1, 2]);
@@ -341,17 +341,17 @@ describe('useRoom', () => {
     });
     expect(result).toBe('sent');
     await emptied(room);
-    const { messages } = await world.rooms.history(room, { limit: 1 });
+    const { messages } = await fixture.rooms.history(room, { limit: 1 });
     expect(messages).toMatchObject([{ message: { data: 7 } }]);
   });
 
-  test('a list that counts in an empty room has nothing older', async () => {
+  test('a list with a limit in an empty room has no older events', async () => {
     await alice.show({ id: 'a', hook: 'room', room, options: { last: 5 } });
     await stateOf('a', 'joined');
     await alice.until('the end of the history', ({ views }) => !(views.get('a') as RoomView).hasOlder);
   });
 
-  test('a view is the same until something changes, whatever else is rendered', async () => {
+  test('the result of useRoom keeps its identity until something changes', async () => {
     const part = { id: 'a', hook: 'room', room, options: { events: ['message'], info: {} } } as const;
     await alice.show(part);
     await stateOf('a', 'joined');
@@ -374,10 +374,10 @@ describe('useRoom', () => {
       });
     });
     expect(stable).toBe(true);
-    expect((await world.presence.getRoomMembers(room))[0]?.info).toEqual({ status: 'here' });
+    expect((await fixture.presence.getRoomMembers(room))[0]?.info).toEqual({ status: 'here' });
   });
 
-  test('a client that is closed leaves the room, and what is wrong ends the rendering', async () => {
+  test('a closed client leaves the room, and invalid options end the rendering', async () => {
     await alice.show({ id: 'a', hook: 'room', room }, { id: 'connection', hook: 'connection' });
     await stateOf('a', 'joined');
     await alice.see(({ client }) => client.close());
@@ -395,7 +395,7 @@ describe('useRoom', () => {
 });
 
 describe('handlers', () => {
-  test('those of the latest render are called, without joining again', async () => {
+  test('handlers of the latest render are called, without another join', async () => {
     const seen = await watching(room);
     const show = (mark: string) =>
       alice.show(
@@ -415,16 +415,16 @@ describe('handlers', () => {
     await show('two');
     await say(1, 2);
     await heard(2);
-    await world.rooms.sendToUser('alice', 'note', 2);
+    await fixture.rooms.sendToUser('alice', 'note', 2);
     await heard(3);
     await alice.show();
     await emptied(room);
-    await world.rooms.sendToUser('alice', 'note', 3);
-    await world.rooms.sendToUser('alice', 'last', 4);
+    await fixture.rooms.sendToUser('alice', 'note', 3);
+    await fixture.rooms.sendToUser('alice', 'last', 4);
     await alice.see(
       ({ heard, client }) => void client.events.on('*', (data) => void heard.push(['all', data])),
     );
-    await world.rooms.sendToUser('alice', 'last', 5);
+    await fixture.rooms.sendToUser('alice', 'last', 5);
     await alice.until('the last', (page) => page.heard.some(([, data]) => data === 5));
     expect(await alice.see((page) => page.heard.filter(([mark]) => mark !== 'all'))).toEqual([
       ['one', 0],
@@ -448,9 +448,9 @@ describe('usePresence', () => {
       { id, statuses },
     );
 
-  test('shows how users are, the same Map for the same list, and keeps what it knows when the list grows', async () => {
+  test('shows the statuses of users, the same Map for the same list, and keeps known statuses when the list grows', async () => {
     const [ann, ben] = [`${room}.ann`, `${room}.ben`];
-    await world.presence.setPresence(ann, `${ann}.1`);
+    await fixture.presence.setPresence(ann, `${ann}.1`);
     await alice.show({ id: 'p', hook: 'presence', users: [ann] });
     await becomes('p', `${ann} online`);
     const changes = await alice.see((page) => page.changes.get('p'));
@@ -479,7 +479,7 @@ describe('usePresence', () => {
       [ben, ann],
     );
     expect(flashes.filter((size) => size === 0)).toEqual([]);
-    await world.presence.setPresence(ann, `${ann}.1`, 'away');
+    await fixture.presence.setPresence(ann, `${ann}.1`, 'away');
     await becomes('p', `${ann} away,${ben} offline`);
     await alice.show();
     await alice.show({ id: 'p', hook: 'presence', users: [ben] });
@@ -489,8 +489,8 @@ describe('usePresence', () => {
 
 describe('useNotifications', () => {
   test('lists and counts what was sent before and after, and marks on all devices', async () => {
-    await world.notifications.notify('alice', 'first');
-    const other = await ReactTab.open(world, 'alice');
+    await fixture.notifications.notify('alice', 'first');
+    const other = await ReactTab.open(fixture, 'alice');
     const shows = (tab: ReactTab, shown: string, unread: number) =>
       tab.until(
         `${shown}, ${unread} unread`,
@@ -504,12 +504,12 @@ describe('useNotifications', () => {
     await other.show({ id: 'n', hook: 'notifications' });
     await shows(alice, 'first', 1);
     await shows(other, 'first', 1);
-    await world.notifications.notify('alice', 'second');
+    await fixture.notifications.notify('alice', 'second');
     await shows(alice, 'second,first', 2);
     await alice.see(({ views }) => (views.get('n') as NotificationsView).markRead());
     await shows(alice, 'second,first', 0);
     await shows(other, 'second,first', 0);
-    await cut(async () => void (await world.notifications.notify('alice', 'third')));
+    await cut(async () => void (await fixture.notifications.notify('alice', 'third')));
     await shows(alice, 'third,second,first', 1);
     await other.tab.close();
     expect(other.problems).toEqual([]);
@@ -517,7 +517,7 @@ describe('useNotifications', () => {
 });
 
 describe('useTyping', () => {
-  test('shows who types, and says that the user does until he stops or the component goes', async () => {
+  test('shows typing users, and reports the own user as typing until they stop or the component unmounts', async () => {
     const bob = bobby().join(room);
     await bob.ready;
     await alice.show({ id: 'a', hook: 'room', room }, { id: 't', hook: 'typing', room });

@@ -167,7 +167,7 @@ async function settledIn(): Promise<void> {
 }
 
 describe('a process that is killed', () => {
-  test('its users go offline, once each, within its lease and 2 s', async () => {
+  test('its users are reported offline once, within the lease and 2 s', async () => {
     const [victim, ...others] = (await several(3)) as [NodeProcess, NodeProcess, NodeProcess];
     expect(await victim.register('victim-', 1_000)).toEqual(all(1_000));
     for (const [index, other] of others.entries()) {
@@ -194,7 +194,7 @@ describe('a process that is killed', () => {
     for (const other of others) expect(await other.errors()).toEqual([]);
   });
 
-  test('while another of the same name lives on: only the dead one is reaped', async () => {
+  test('with another process of the same name alive: only the dead one is reaped', async () => {
     const twins = (await several(2, { nodeName: 'twin' })) as [NodeProcess, NodeProcess];
     const ids = (await Promise.all(twins.map((twin) => twin.stats()))).map(({ nodeId }) => nodeId);
     expect(new Set(ids).size).toBe(2);
@@ -214,19 +214,19 @@ describe('a process that is killed', () => {
     expect(await wire.online('lives-')).toBe(50);
   });
 
-  test('in the middle of reaping another: the rest is finished, each user announced once', async () => {
+  test('while it reaps another process: a third one finishes, and each user is reported offline once', async () => {
     const victim = await node();
     const reaper = await node({ sweepInterval: 20 });
-    const heir = await node({ sweepInterval: 100 });
+    const successor = await node({ sweepInterval: 100 });
     expect(await victim.register('victim-', 5_000)).toEqual(all(5_000));
     await settledIn();
-    // The heir looks away until the reaper is dead, so that it is clear who began.
+    // The successor looks away until the reaper is dead, so that it is clear who began.
     await victim.kill();
-    heir.freeze();
+    successor.freeze();
     const killed = performance.now();
     await waitFor(() => wire.offline('victim-').length > 0, { timeout: LEASE + 2_000 + SLACK, interval: 1 });
     const half = reaper.kill();
-    heir.thaw();
+    successor.thaw();
     await half;
     const done = wire.offline('victim-').length;
     const gone = await wire.untilOffline('victim-', 5_000, 2 * LEASE + 5_000);
@@ -236,13 +236,13 @@ describe('a process that is killed', () => {
       message: 'the dead node to be struck off',
     });
     await wire.expectGone('victim-', 5_000);
-    const { reapedSockets, reapedNodes } = await heir.stats();
+    const { reapedSockets, reapedNodes } = await successor.stats();
     expect(reapedNodes).toBeGreaterThanOrEqual(1);
     expect(reapedSockets).toBeGreaterThan(0);
     expect(reapedSockets).toBeLessThan(5_000);
   });
 
-  test('and all others but one with it: self-preservation waits for a further lease at most, then all go', async () => {
+  test('together with all others but one: self-preservation delays the reports by at most one more lease', async () => {
     const started = await several(5);
     const survivor = started.pop() as NodeProcess;
     await Promise.all(started.map((each, index) => each.register(`victim${index}-`, 100)));
@@ -257,7 +257,7 @@ describe('a process that is killed', () => {
     await waitFor(async () => (await survivor.stats()).suspectNodes.length === 0);
   });
 
-  test('with all others: whoever starts later sees them offline', async () => {
+  test('together with all others: a process that starts later reports their users offline', async () => {
     const started = await several(3);
     await Promise.all(started.map((each, index) => each.register(`victim${index}-`, 50)));
     await Promise.all(started.map((each) => each.kill()));
@@ -272,7 +272,7 @@ describe('a process that is killed', () => {
 });
 
 describe('a process that is frozen for longer than its lease', () => {
-  test('takes a new incarnation, and brings its users back; nothing of the old one is left', async () => {
+  test('takes a new incarnation and registers its users again, without remains of the old one', async () => {
     const [sleeper, other] = (await several(2)) as [NodeProcess, NodeProcess];
     expect(await sleeper.register('sleeper-', 300)).toEqual(all(300));
     expect(await other.register('other-', 10)).toEqual(all(10));
@@ -314,7 +314,7 @@ describe('a process that is frozen for longer than its lease', () => {
 });
 
 describe('Redis', () => {
-  test('frozen for longer than a lease: nobody goes offline', async () => {
+  test('frozen for longer than a lease: no user is reported offline', async () => {
     const started = await several(6, { timeout: 20_000 });
     await Promise.all(started.map((each, index) => each.register(`n${index}-`, 50)));
     await settledIn();
@@ -330,7 +330,7 @@ describe('Redis', () => {
     for (const each of started) expect((await each.stats()).reapedNodes).toBe(0);
   });
 
-  test('wiped under load: all are back within a renewal and the time to write them, nobody went offline', async () => {
+  test('wiped under load: all users are restored within a renewal, and none is reported offline', async () => {
     const started = await several(3);
     for (const [index, each] of started.entries()) {
       expect(await each.register(`n${index}-`, 1_000)).toEqual(all(1_000));
@@ -356,7 +356,7 @@ describe('Redis', () => {
     for (const each of started) expect(await each.errors()).toEqual([]);
   });
 
-  test('restarted with nothing in it: all are back, nobody went offline', async () => {
+  test('restarted without data: all users are restored, and none is reported offline', async () => {
     const started = await several(3);
     for (const [index, each] of started.entries()) {
       expect(await each.register(`n${index}-`, 500)).toEqual(all(500));

@@ -103,7 +103,7 @@ const told = (changes: readonly PresenceChange[]) =>
   changes.map(({ userId, previous, status }) => `${userId}: ${previous} -> ${status}`).sort();
 
 describe('a deploy', () => {
-  test('process by process with close({ handoff: true }): nobody who reconnects is seen offline', async () => {
+  test('process by process with close({ handoff: true }): no user who reconnects is reported offline', async () => {
     const old = await several(3);
     const everybody = old.map((_, index) => users(`n${index}-`, 100));
     for (const [index, each] of old.entries()) await each.register(`n${index}-`, 100);
@@ -145,7 +145,7 @@ describe('a deploy', () => {
     for (const user of watch.current().values()) expect(user.status).toBe('online');
   });
 
-  test('with a plain close(): everybody is announced offline at once, and once', async () => {
+  test('with close() without options: every user is reported offline at once, and once', async () => {
     const [closing, other] = (await several(2)) as [NodeProcess, NodeProcess];
     await closing.register('goes-', 200);
     await closing.register('both-', 10);
@@ -169,10 +169,10 @@ describe('a deploy', () => {
   });
 });
 
-describe('a grace', () => {
+describe('a grace period', () => {
   const GRACE = 4_000;
 
-  test('survives the process it began on, and ends on time, once', async () => {
+  test('outlives the process that started it, and ends in time, once', async () => {
     const [victim, survivor] = (await several(2, { grace: GRACE })) as [NodeProcess, NodeProcess];
     await victim.register('leaves-', 50);
     await victim.register('returns-', 50);
@@ -254,7 +254,7 @@ describe('a replica promoted without the last writes', () => {
     );
   }
 
-  test('everybody is back, and no ghost: whoever did not leave is never offline, watchers end with the truth', async () => {
+  test('all records become right again: no user who stayed is reported offline, and watchers end with the right state', async () => {
     const [a, b, c] = (await several(3, {}, proxy.port)) as [NodeProcess, NodeProcess, NodeProcess];
     await Promise.all([a.register('a-', 200), b.register('b-', 200), c.register('c-', 200)]);
     const onlooker = observer(proxy.port);
@@ -307,7 +307,7 @@ describe('a replica promoted without the last writes', () => {
     for (const each of [a, b, c, late]) expect((await each.stats()).reapedNodes).toBe(0);
   });
 
-  test('and behind for longer than a lease: all leases in it are over, yet nobody alive is taken for dead', async () => {
+  test('with all leases in it expired: no live process is treated as dead', async () => {
     // Two or three nodes: too few for self-preservation to forgive a mistake.
     const [a, b] = (await several(2, { sweepInterval: 50 }, proxy.port)) as [NodeProcess, NodeProcess];
     await Promise.all([a.register('a-', 100), b.register('b-', 100)]);
@@ -320,7 +320,7 @@ describe('a replica promoted without the last writes', () => {
     for (const each of [a, b]) expect((await each.stats()).reapedNodes).toBe(0);
   });
 
-  test('users who moved to another process in the lost stretch are where they are now', async () => {
+  test('users whose move to another process was lost are registered on their new process', async () => {
     const [a, b] = (await several(2, { grace: 3_000 }, proxy.port)) as [NodeProcess, NodeProcess];
     await connectTo(a, users('moved-', 100), 'old');
     await b.register('b-', 10);
@@ -340,7 +340,7 @@ describe('a replica promoted without the last writes', () => {
     expect(await after.waitedFor()).toBe(0);
   });
 
-  test('a socket that another process removed in the lost stretch does not come back', async () => {
+  test('a socket whose removal by another process was lost stays removed', async () => {
     const [owner, other] = (await several(2, {}, proxy.port)) as [NodeProcess, NodeProcess];
     await connectTo(owner, users('kicked-', 20), 'socket');
     await owner.register('stays-', 10);
@@ -354,7 +354,7 @@ describe('a replica promoted without the last writes', () => {
     expect(await after.withFacts()).toEqual([...truth.keys()].sort());
   });
 
-  test('watchers unlearn what only the old master knew', async () => {
+  test('watchers are corrected about changes that only the old master had', async () => {
     const [lives, dies] = (await several(2, {}, proxy.port)) as [NodeProcess, NodeProcess];
     await lives.register('lives-', 10);
     await dies.register('lost-', 20);
@@ -390,7 +390,7 @@ describe('a replica promoted without the last writes', () => {
 });
 
 describe('a wall clock that steps', () => {
-  test('by hours, in either direction: nobody goes offline, no ghosts, versions go on growing', async () => {
+  test('by hours, in either direction: no user is reported offline or stays online wrongly, and versions grow', async () => {
     const [stepping, steady] = (await several(2)) as [NodeProcess, NodeProcess];
     await stepping.register('step-', 100);
     await steady.register('steady-', 100);
@@ -450,7 +450,7 @@ describe('a wall clock that steps', () => {
 describe('a process of 50,000 sockets that is killed', () => {
   const COUNT = 50_000;
 
-  test('is reaped completely, in few messages, and without blocking Redis', async () => {
+  test('is reaped completely, in few messages, without blocking Redis', async () => {
     const [victim, survivor] = (await several(2)) as [NodeProcess, NodeProcess];
     for (let part = 0; part < 50; part++) {
       expect(await victim.register(`big${part}-`, COUNT / 50)).toEqual({ done: COUNT / 50 });
@@ -501,7 +501,7 @@ describe('a process of 50,000 sockets that is killed', () => {
 });
 
 describe("a watcher's connection", () => {
-  test('cut for longer than a lease while users come and go: it is told the differences, and ends with the truth', async () => {
+  test('cut for longer than a lease while users connect and leave: the watcher gets the differences and ends with the right state', async () => {
     const proxy = await startFaultyProxy(server.port);
     undo.push(() => proxy.stop());
     const [owner, dies] = (await several(2)) as [NodeProcess, NodeProcess];
@@ -564,7 +564,7 @@ describe("a watcher's connection", () => {
 });
 
 describe('rooms of a process that is killed', () => {
-  test('are left by its users, once each; who is there on another process too stays', async () => {
+  test('are left by its users, once each; users with a socket on another process stay', async () => {
     const [victim, survivor] = (await several(2)) as [NodeProcess, NodeProcess];
     const join = (target: NodeProcess, room: string, some: readonly string[], socket: string) =>
       Promise.all(

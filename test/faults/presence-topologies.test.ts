@@ -22,7 +22,7 @@ const USERS = Array.from({ length: 40 }, (_, at) => `user-${at}`);
 const STATUSES = ['online', 'away', 'busy'];
 const host = '127.0.0.1';
 
-interface World {
+interface TopologyFixture {
   readonly clients: Readonly<Record<string, () => { client: RedisClient; end: () => unknown }>>;
   /** One after the other, each until all is well again. */
   readonly faults: Readonly<Record<string, () => Promise<unknown>>>;
@@ -35,7 +35,7 @@ async function awhile(ms: number): Promise<void> {
   await waitFor(() => performance.now() > end, { timeout: ms + 5_000 });
 }
 
-async function onCluster(): Promise<World & { readonly cluster: RedisCluster }> {
+async function onCluster(): Promise<TopologyFixture & { readonly cluster: RedisCluster }> {
   const cluster = await startRedisCluster({ masters: 3, replicas: 1 });
   const some = async () => (await cluster.masters())[0] as number;
   const rootNodes = cluster.ports.map((port) => ({ socket: { host, port } }));
@@ -86,39 +86,39 @@ async function onCluster(): Promise<World & { readonly cluster: RedisCluster }> 
   };
 }
 
-async function underSentinel(): Promise<World> {
-  const world = await startRedisSentinel({ replicas: 2, sentinels: 3 });
-  const sentinels = world.sentinels.map((port) => ({ host, port }));
+async function underSentinel(): Promise<TopologyFixture> {
+  const fixture = await startRedisSentinel({ replicas: 2, sentinels: 3 });
+  const sentinels = fixture.sentinels.map((port) => ({ host, port }));
   return {
     clients: {
       'node-redis': () => {
-        const client = createSentinel({ name: world.name, sentinelRootNodes: sentinels });
+        const client = createSentinel({ name: fixture.name, sentinelRootNodes: sentinels });
         return { client, end: () => client.destroy() };
       },
       ioredis: () => {
-        const client = new Ioredis({ sentinels, name: world.name, failoverDetector: true });
+        const client = new Ioredis({ sentinels, name: fixture.name, failoverDetector: true });
         return { client, end: () => client.disconnect() };
       },
     },
     faults: {
       'the master is killed': async () => {
-        const port = await world.master();
-        await world.kill(port);
-        await world.waitForMaster(port, 20_000);
+        const port = await fixture.master();
+        await fixture.kill(port);
+        await fixture.waitForMaster(port, 20_000);
         await awhile(1_000);
-        await world.restart(port);
-        await world.waitUntilOk();
+        await fixture.restart(port);
+        await fixture.waitUntilOk();
       },
       'the master is frozen': async () => {
-        const port = await world.master();
-        world.freeze(port);
-        await world.waitForMaster(port, 20_000);
+        const port = await fixture.master();
+        fixture.freeze(port);
+        await fixture.waitForMaster(port, 20_000);
         await awhile(1_000);
-        world.resume(port);
-        await world.waitUntilOk();
+        fixture.resume(port);
+        await fixture.waitUntilOk();
       },
     },
-    stop: () => world.stop(),
+    stop: () => fixture.stop(),
   };
 }
 
@@ -228,10 +228,12 @@ test.each([
   'on %s, through every fault: readers, watchers and the model agree',
   { timeout: timeLimit(180_000) },
   async (_, start) => {
-    const world = await start();
+    const fixture = await start();
     const ends: (() => unknown)[] = [];
     const serve = (library: string): PresenceService => {
-      const { client, end } = (world.clients[library] as () => { client: RedisClient; end: () => unknown })();
+      const { client, end } = (
+        fixture.clients[library] as () => { client: RedisClient; end: () => unknown }
+      )();
       // After rollcall has let go of a client, its errors are its owner's business again.
       (client as unknown as EventEmitter).on('error', () => {});
       ends.push(end);
@@ -248,7 +250,7 @@ test.each([
       );
       for (const churn of churns) churn.start();
       await awhile(1_000);
-      for (const [what, fault] of Object.entries(world.faults)) {
+      for (const [what, fault] of Object.entries(fixture.faults)) {
         const before = churns.reduce((sum, { calls }) => sum + calls, 0);
         await fault();
         await awhile(500);
@@ -269,19 +271,19 @@ test.each([
         [...churns.map(({ service }) => service), ...observers].map((service) => service.close()),
       );
       for (const end of ends) await end();
-      await world.stop();
+      await fixture.stop();
     }
   },
 );
 
-test('what a frozen master announces when it wakes is unlearnt, by watches of users and of rooms', {
+test('watches of users and rooms are corrected after a frozen master publishes outdated changes', {
   timeout: timeLimit(120_000),
 }, async () => {
-  const world = await onCluster();
-  const { cluster } = world;
+  const fixture = await onCluster();
+  const { cluster } = fixture;
   const ends: (() => unknown)[] = [];
   const serve = (library: string): PresenceService => {
-    const { client, end } = (world.clients[library] as () => { client: RedisClient; end: () => unknown })();
+    const { client, end } = (fixture.clients[library] as () => { client: RedisClient; end: () => unknown })();
     (client as unknown as EventEmitter).on('error', () => {});
     ends.push(end);
     return new PresenceService({ redis: client, prefix: 'zombie', lease: LEASE });
@@ -331,6 +333,6 @@ test('what a frozen master announces when it wakes is unlearnt, by watches of us
   } finally {
     await Promise.all([owner, ...observers].map((service) => service.close()));
     for (const end of ends) await end();
-    await world.stop();
+    await fixture.stop();
   }
 });

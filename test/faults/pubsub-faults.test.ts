@@ -331,7 +331,7 @@ const subscribers: [string, Maker][] = [
 describe.each(subscribers)('%s', (name, make) => {
   const on = ({ port }: { port: number }) => ({ publisher: port, subscriber: port });
 
-  test('an undisturbed run: nothing is told', async () => {
+  test('a run without faults reports no discontinuity', async () => {
     const server = await redis();
     const run = await Run.begin(make, on(server), { probeInterval: 50 });
     await run.heard(400);
@@ -340,7 +340,7 @@ describe.each(subscribers)('%s', (name, make) => {
     expect(losses(numbersOf(run.hearing.plain), run.numbering.acknowledged)).toEqual([]);
   });
 
-  test('subscriber connections killed again and again', async () => {
+  test('subscriber connections killed repeatedly', async () => {
     const server = await redis();
     const run = await Run.begin(make, on(server));
     const rounds = 60;
@@ -354,7 +354,7 @@ describe.each(subscribers)('%s', (name, make) => {
     run.expectRecovered(Array.from({ length: rounds }, () => 'reconnected'));
   });
 
-  test('connections of sharded channels killed again and again', async () => {
+  test('connections of sharded channels killed repeatedly', async () => {
     const server = await redis();
     const run = await Run.begin(make, on(server), {}, true);
     for (let round = 1; round <= 20; round++) {
@@ -367,7 +367,7 @@ describe.each(subscribers)('%s', (name, make) => {
     run.expectRecovered(Array.from({ length: 20 }, () => 'reconnected'));
   });
 
-  test('killed while it is subscribing anew and reading history', async () => {
+  test('connections killed during resubscription and while history is read', async () => {
     const server = await redis();
     const run = await Run.begin(make, on(server));
     for (let round = 1; round <= 10; round++) {
@@ -420,7 +420,7 @@ describe.each(subscribers)('%s', (name, make) => {
     expect(gaps.map(({ reason, recovered }) => [reason, recovered])).toEqual([['reconnected', false]]);
   });
 
-  test('Redis killed and started again, with its data on disk', async () => {
+  test('Redis killed and restarted with its data', async () => {
     const server = await redis('--appendonly', 'yes', '--appendfsync', 'always');
     const run = await Run.begin(make, on(server));
     for (let round = 1; round <= 4; round++) {
@@ -435,7 +435,7 @@ describe.each(subscribers)('%s', (name, make) => {
     expectAll(run.hearing.looped);
   });
 
-  test('Redis killed and started again, with nothing left', async () => {
+  test('Redis killed and restarted without data', async () => {
     const server = await redis();
     const run = await Run.begin(make, on(server));
     for (let round = 1; round <= 4; round++) {
@@ -465,7 +465,7 @@ describe.each(subscribers)('%s', (name, make) => {
     expect(losses(numbersOf(run.hearing.plain), run.numbering.acknowledged)).toEqual([]);
   });
 
-  test('an output buffer that runs over', async () => {
+  test('an output buffer that overflows', async () => {
     const server = await redis('--client-output-buffer-limit', 'pubsub 1mb 0 0');
     const proxy = await startNumbProxy(server.port);
     cleanUps.push(() => proxy.stop());
@@ -495,7 +495,7 @@ describe.each(subscribers)('%s', (name, make) => {
     expect(losses(numbersOf(run.hearing.plain), run.numbering.acknowledged)).not.toEqual([]);
   });
 
-  test('a connection that is dead without a word: the probe finds it', async () => {
+  test('a connection that dies without closing is found by the probe', async () => {
     const server = await redis();
     const proxy = await startNumbProxy(server.port);
     cleanUps.push(() => proxy.stop());
@@ -517,7 +517,7 @@ describe.each(subscribers)('%s', (name, make) => {
     expect(losses(numbersOf(run.hearing.plain), run.numbering.acknowledged)).not.toEqual([]);
   });
 
-  test('all data deleted under way', async () => {
+  test('all data deleted during the run', async () => {
     const server = await redis();
     const run = await Run.begin(make, on(server));
     for (let round = 1; round <= 10; round++) {
@@ -535,7 +535,7 @@ describe.each(subscribers)('%s', (name, make) => {
     expect(gapsOf(run.hearing.plain)).toHaveLength(5);
   });
 
-  test('failovers to a replica that has not got what was acknowledged last', async () => {
+  test('failovers to a replica that lacks the last acknowledged writes', async () => {
     let [master, replica] = [await redis(), await redis()];
     const publishing = await startFaultyProxy(master.port);
     const subscribing = await startFaultyProxy(master.port);
@@ -597,7 +597,7 @@ async function caughtUp(replica: RedisServer, master: RedisServer): Promise<void
   });
 }
 
-describe('naive ways fail where rollcall does not', () => {
+describe('simpler implementations fail where rollcall does not', () => {
   /** Publishes `from` to `to`, and waits until they are heard, as far as they ever will be. */
   async function publish(system: System, from: number, to: number): Promise<void> {
     for (let number = from; number <= to; number++) await system.publish(number);
@@ -637,7 +637,7 @@ describe('naive ways fail where rollcall does not', () => {
     return system;
   }
 
-  test('a counter kept in Redis: after a failover it counts other messages by the same numbers', async () => {
+  test('a counter in Redis numbers other messages with the same numbers after a failover', async () => {
     const naive = lostUnnoticed((await failover(counterInRedis)).seen);
     report(`a counter in Redis lost ${naive.length} of 120 messages unnoticed`);
     expect(naive).not.toEqual([]);

@@ -8,11 +8,11 @@ import { waitFor } from '../support/wait.js';
 // Frames as WebSocket clients receive them: every length of header, with and without compression.
 
 let redis: EmbeddedRedis;
-let world: WsFixture;
+let fixture: WsFixture;
 beforeAll(async () => {
   redis = await createEmbeddedRedis();
 });
-afterEach(() => world.end());
+afterEach(() => fixture.end());
 afterAll(() => redis.close());
 
 /** A server, and a client of it in the room "lobby". */
@@ -21,13 +21,13 @@ async function join(
   offer: boolean | PerMessageDeflateOptions,
   prepare?: (node: WsNode['wss']) => void,
 ) {
-  world = new WsFixture(() => ({ client: () => redis.client, end: async () => {} }));
-  const node = await world.node({
+  fixture = new WsFixture(() => ({ client: () => redis.client, end: async () => {} }));
+  const node = await fixture.node({
     ws: { perMessageDeflate },
     rooms: { maxBufferedBytes: 4_000_000 },
     ...(prepare === undefined ? {} : { prepare }),
   });
-  const client = world.open(`${node.url}/?user=ann`, undefined, { perMessageDeflate: offer });
+  const client = fixture.open(`${node.url}/?user=ann`, undefined, { perMessageDeflate: offer });
   await client.welcome();
   await client.get({ type: 'join', room: 'lobby' });
   return { node, client };
@@ -71,10 +71,10 @@ test.each([
 });
 
 test('with compression, healthy readers survive a burst that exceeds the limit uncompressed', async () => {
-  world = new WsFixture(() => ({ client: () => redis.client, end: async () => {} }));
-  const node = await world.node({ ws: { perMessageDeflate: true }, rooms: { maxBufferedBytes: 200_000 } });
+  fixture = new WsFixture(() => ({ client: () => redis.client, end: async () => {} }));
+  const node = await fixture.node({ ws: { perMessageDeflate: true }, rooms: { maxBufferedBytes: 200_000 } });
   const clients = Array.from({ length: 20 }, (_, at) =>
-    world.open(`${node.url}/?user=u${at}`, undefined, { perMessageDeflate: true }),
+    fixture.open(`${node.url}/?user=u${at}`, undefined, { perMessageDeflate: true }),
   );
   for (const client of clients) {
     await client.welcome();

@@ -11,14 +11,14 @@ afterEach(() => void process.off('unhandledRejection', failed));
 
 test('whatever clients send, the server answers or closes as the protocol says, and keeps serving', async () => {
   await using redis = await createEmbeddedRedis();
-  const world = new WsFixture(() => ({ client: () => redis.connect(), end: async () => {} }));
-  const node = await world.node({ serve: { requests: { echo: (_, data) => data } } });
+  const fixture = new WsFixture(() => ({ client: () => redis.connect(), end: async () => {} }));
+  const node = await fixture.node({ serve: { requests: { echo: (_, data) => data } } });
   const own = Object.getOwnPropertyNames(Object.prototype);
-  const bob = await world.client(node, 'bob');
+  const bob = await fixture.client(node, 'bob');
   await bob.get({ type: 'join', room: 'den' });
   await fc.assert(
     fc.asyncProperty(fc.array(anyFrame, { minLength: 1, maxLength: 30 }), async (frames) => {
-      const eve = await world.client(node, 'eve');
+      const eve = await fixture.client(node, 'eve');
       await eve.get({ type: 'join', room: 'lobby' });
       for (const frame of frames) eve.write(frame);
       // Lone surrogates become U+FFFD on the way, so every text is good UTF-8.
@@ -43,5 +43,5 @@ test('whatever clients send, the server answers or closes as the protocol says, 
   expect(node.errors).toEqual([]);
   expect(failures).toEqual([]);
   expect(Object.getOwnPropertyNames(Object.prototype)).toEqual(own);
-  await world.end();
+  await fixture.end();
 });

@@ -13,7 +13,7 @@ import {
   type Rollcall,
 } from '../../src/index.js';
 import { createChaosDriver } from '../../src/testing/index.js';
-import { period } from '../support/machine.js';
+import { period, timeLimit } from '../support/machine.js';
 import { startRedisCluster } from '../support/redis-cluster.js';
 import { startRedisSentinel } from '../support/redis-sentinel.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
@@ -88,7 +88,7 @@ function made(make: Maker, port: number): { client: RedisClient; end: () => void
 }
 
 /** What a flow works with: services as in two processes of an application, and a third that dies. */
-interface Stage {
+interface AclFixture {
   readonly one: Rollcall;
   readonly two: Rollcall;
   /** A presence service, and how to cut it off from Redis. */
@@ -100,7 +100,7 @@ interface Stage {
 const KEPT = { history: { size: 10, ttl: 60_000 } };
 
 /** One flow per set of commands. Together they use every command of the rules. */
-const flows: Readonly<Record<string, (stage: Stage) => Promise<void>>> = {
+const flows: Readonly<Record<string, (stage: AclFixture) => Promise<void>>> = {
   'pub/sub, classic, sharded and by pattern, with probes': async ({ one, two, run }) => {
     const got: unknown[] = [];
     const handler = (message: unknown) => void got.push(message);
@@ -191,7 +191,7 @@ const flows: Readonly<Record<string, (stage: Stage) => Promise<void>>> = {
 
 describe.each(Object.entries(makers))('under the rules, with %s', (_name, make) => {
   let server: RedisServer;
-  let stage: Stage;
+  let stage: AclFixture;
   let errors: string[] = [];
   const ends: (() => unknown)[] = [];
   const run: Run = (...command) => server.cli(...command);
@@ -214,7 +214,7 @@ describe.each(Object.entries(makers))('under the rules, with %s', (_name, make) 
     };
     const { client, end } = made(make, server.port);
     const chaos = createChaosDriver(client);
-    const options = { ...presence, timeout: 200, onError: () => {} };
+    const options = { ...presence, timeout: timeLimit(600), onError: () => {} };
     const doomed = new PresenceService({ redis: chaos, ...options });
     ends.push(async () => {
       await doomed.close();
@@ -305,21 +305,21 @@ async function visit(
   expect(errors).toEqual([]);
 }
 
-interface Place {
+interface AclServer {
   readonly ports: readonly number[];
   cli(port: number, ...args: string[]): Promise<string>;
 }
 
 /** Visits under the rule and `more`; what was refused meanwhile, on any server, or not needed of `more`. */
 async function visited(
-  place: Place,
+  aclServer: AclServer,
   more: readonly Rule[],
   make: () => { client: RedisClient; end: () => unknown },
 ): Promise<string[]> {
-  const runs = place.ports.map(
+  const runs = aclServer.ports.map(
     (port): Run =>
       (...command) =>
-        place.cli(port, ...command),
+        aclServer.cli(port, ...command),
   );
   for (const run of runs) {
     await allow(run, [...single, ...more]);
@@ -332,7 +332,7 @@ async function visited(
   return [...(await Promise.all(runs.map(refused))).flat(), ...unused.map((name) => `unused ${name}`)];
 }
 
-describe('the rule as it stands', () => {
+describe('the documented rule', () => {
   let server: RedisServer;
   const run: Run = (...command) => server.cli(...command);
   beforeAll(async () => {
@@ -432,26 +432,26 @@ describe('on a cluster', () => {
 });
 
 describe('with sentinels', () => {
-  const world = startLater(() => startRedisSentinel({ replicas: 1 }));
-  const sentinels = () => world().sentinels.map((port) => ({ host, port }));
+  const fixture = startLater(() => startRedisSentinel({ replicas: 1 }));
+  const sentinels = () => fixture().sentinels.map((port) => ({ host, port }));
 
   const clients: Readonly<Record<string, () => { client: RedisClient; end: () => unknown }>> = {
     'node-redis 6': () => {
       const client = createSentinel({
-        name: world().name,
+        name: fixture().name,
         sentinelRootNodes: sentinels(),
         nodeClientOptions: login,
       });
       return { client, end: () => client.destroy() };
     },
     'ioredis 5': () => {
-      const client = new Redis({ ...login, sentinels: sentinels(), name: world().name });
+      const client = new Redis({ ...login, sentinels: sentinels(), name: fixture().name });
       return { client, end: () => client.disconnect() };
     },
   };
   test.each(Object.entries(clients))('%s works under the longer rule', async (name, make) => {
     const more = name.startsWith('node-redis') ? ofNodeRedisSentinel : [];
-    expect(await visited(world(), more, make)).toEqual([]);
+    expect(await visited(fixture(), more, make)).toEqual([]);
   });
 });
 

@@ -53,7 +53,7 @@ describe.each(Object.entries(allClients))('%s', (_name, make) => {
     },
   );
 
-  test('calls after the owner has closed the client reject at once and say so, until it is connected again', async () => {
+  test('calls reject at once with the reason after the owner has closed the client, until it is connected again', async () => {
     const server = await startRedis();
     const { client, end } = make(server.port);
     const given = client as unknown as Closable;

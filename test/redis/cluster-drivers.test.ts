@@ -74,35 +74,35 @@ describe('on a cluster', () => {
 });
 
 describe('with sentinels', () => {
-  let world: RedisSentinel;
+  let fixture: RedisSentinel;
   beforeAll(async () => {
-    world = await startRedisSentinel({ replicas: 1 });
+    fixture = await startRedisSentinel({ replicas: 1 });
   });
-  afterAll(() => world.stop());
+  afterAll(() => fixture.stop());
 
-  const sentinels = () => world.sentinels.map((port) => ({ host, port }));
+  const sentinels = () => fixture.sentinels.map((port) => ({ host, port }));
   const makers: Record<string, Maker> = {
     'node-redis 6': () => {
-      const client = createSentinel({ name: world.name, sentinelRootNodes: sentinels() });
+      const client = createSentinel({ name: fixture.name, sentinelRootNodes: sentinels() });
       return { client, end: () => client.destroy() };
     },
     'node-redis 5': () => {
-      const client = createSentinelFive({ name: world.name, sentinelRootNodes: sentinels() });
+      const client = createSentinelFive({ name: fixture.name, sentinelRootNodes: sentinels() });
       return { client, end: () => client.destroy() };
     },
     'ioredis 5': () => {
-      const client = new IoredisFive({ sentinels: sentinels(), name: world.name, retryStrategy: () => 50 });
+      const client = new IoredisFive({ sentinels: sentinels(), name: fixture.name, retryStrategy: () => 50 });
       return { client, end: () => client.disconnect() };
     },
     'ioredis 6': () => {
-      const client = new IoredisSix({ sentinels: sentinels(), name: world.name, retryStrategy: () => 50 });
+      const client = new IoredisSix({ sentinels: sentinels(), name: fixture.name, retryStrategy: () => 50 });
       return { client, end: () => client.disconnect() };
     },
   };
 
   describe.each(Object.entries(makers))('the driver for %s', (_name, maker) => {
     it.each(driverConformanceCases)('$name', (driverCase) =>
-      driverCase.run(async () => make(maker, [await world.master()], world.cli.bind(world))),
+      driverCase.run(async () => make(maker, [await fixture.master()], fixture.cli.bind(fixture))),
     );
   });
 });

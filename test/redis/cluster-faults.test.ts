@@ -238,8 +238,8 @@ class PresenceFixture {
   }
 }
 
-let scene: PresenceFixture;
-afterEach(() => scene.end());
+let fixture: PresenceFixture;
+afterEach(() => fixture.end());
 
 describe.each(Object.entries(clusterMakers))('on a cluster, messages through %s', (_name, maker) => {
   let tag: string;
@@ -250,23 +250,23 @@ describe.each(Object.entries(clusterMakers))('on a cluster, messages through %s'
     await cluster.waitUntilOk();
     [victim] = (await cluster.masters()) as [number];
     tag = await tagAt(victim);
-    scene = new PresenceFixture(maker, tag);
-    await scene.start();
+    fixture = new PresenceFixture(maker, tag);
+    await fixture.start();
   });
 
   it('survive the death of a master', async () => {
     await cluster.kill(victim);
-    await scene.flowing();
+    await fixture.flowing();
     await cluster.restart(victim);
     await cluster.waitUntilOk();
-    await scene.verify();
+    await fixture.verify();
   });
 
   it('survive a planned failover', async () => {
     const [replica] = (await cluster.replicas(victim)) as [number];
     await cluster.failover(replica);
-    await scene.flowing();
-    await scene.verify();
+    await fixture.flowing();
+    await fixture.verify();
   });
 
   it('follow a moved slot', async () => {
@@ -274,18 +274,18 @@ describe.each(Object.entries(clusterMakers))('on a cluster, messages through %s'
     const slot = cluster.slotOf(tag);
     const move = await cluster.startMove([slot], victim, other);
     await move.finish();
-    await scene.flowing();
-    await scene.verify();
+    await fixture.flowing();
+    await fixture.verify();
     await cluster.moveSlots([slot], other, victim);
   });
 
   it('survive an unresponsive master', async () => {
     cluster.freeze(victim);
-    await scene.flowing();
+    await fixture.flowing();
     cluster.resume(victim);
     await cluster.waitUntilOk();
-    await scene.flowing();
-    await scene.verify();
+    await fixture.flowing();
+    await fixture.verify();
   });
 });
 
@@ -295,33 +295,33 @@ describe.each(Object.entries(sentinelMakers))('with sentinels, messages through 
   beforeEach(async () => {
     await sentinel.waitUntilOk();
     master = await sentinel.master();
-    scene = new PresenceFixture(maker, 'sentinel');
-    await scene.start();
+    fixture = new PresenceFixture(maker, 'sentinel');
+    await fixture.start();
   });
 
   it('survive the death of a master', async () => {
     await sentinel.kill(master);
-    await scene.flowing();
+    await fixture.flowing();
     await sentinel.restart(master);
     await sentinel.waitUntilOk();
-    await scene.verify();
+    await fixture.verify();
   });
 
   it('survive a failover by command', async () => {
     await sentinel.failover();
     await sentinel.waitUntilOk();
-    await scene.flowing();
-    await scene.verify();
+    await fixture.flowing();
+    await fixture.verify();
   });
 
   // An ioredis client stays with a master that is frozen until that is resumed, and demoted.
   it.skipIf(name.startsWith('ioredis'))('survive an unresponsive master', async () => {
     sentinel.freeze(master);
-    await scene.flowing();
+    await fixture.flowing();
     sentinel.resume(master);
     await sentinel.waitUntilOk();
-    await scene.flowing();
-    await scene.verify();
+    await fixture.flowing();
+    await fixture.verify();
   });
 });
 

@@ -140,7 +140,7 @@ function serviceOn(port = server.port): PubSubService {
 }
 
 describe('append', () => {
-  test('answers, stores and publishes; nothing it leaves is there for ever', async () => {
+  test('replies, stores and publishes, and every key has a TTL', async () => {
     const before = await redisMicros();
     const [one, two] = await append(['a', { payload: 'b', key: 'k' }]);
     const after = await redisMicros();
@@ -172,7 +172,7 @@ describe('append', () => {
     ]);
   });
 
-  test('keeps no more than its size, and drops what is older than its ttl', async () => {
+  test('keeps at most `size` messages, and drops messages older than `ttl`', async () => {
     await append(numbers(0, 10), { size: 4 });
     expect(await run('XLEN', log)).toBe(4);
     expect(payloads(await read())).toEqual(['6', '7', '8', '9']);
@@ -185,7 +185,7 @@ describe('append', () => {
     expect((await read()).messages[0]?.previous).toBe(newest?.position);
   });
 
-  test('a known idempotency key: the position of then, and nothing changes', async () => {
+  test('with a known idempotency key returns the first position, and changes nothing', async () => {
     const [first] = await append([{ payload: 'a', key: 'k' }]);
     await append(['b']);
     await fenced();
@@ -210,7 +210,7 @@ describe('append', () => {
     expect(payloads(await read())).toEqual(['a', 'b', 'c', 'd']);
   });
 
-  test('positions grow while the clock stands still, and when it is behind', async () => {
+  test('positions grow while the clock is stopped, and when it is behind', async () => {
     const future = `${(await redisMicros()) + HOUR}-7`;
     await run('SET', last, future);
     const outcomes = [...(await append(['a', 'b'])), ...(await append(['c']))];
@@ -230,7 +230,7 @@ describe('append', () => {
     }
   });
 
-  test('a clock behind the last id of an empty stream', async () => {
+  test('a clock behind the last id of an empty stream gives a greater position', async () => {
     const future = (await redisMicros()) + HOUR;
     await run('XADD', log, `${future}-0`, 'n', '1', 'p', '0-0', 'm', 'x');
     await run('XTRIM', log, 'MAXLEN', '0');
@@ -239,7 +239,7 @@ describe('append', () => {
     expect((await read()).messages.map(({ previous }) => previous)).toEqual(['0-0', outcomes[0]?.position]);
   });
 
-  test('the last position evicted alone: the newest message knows it, also of the future', async () => {
+  test('after an eviction of the last position it is taken from the newest message, also if that is in the future', async () => {
     await run('SET', last, `${(await redisMicros()) + HOUR}-7`);
     const [one] = await append(['a']);
     await run('DEL', last);
@@ -250,7 +250,7 @@ describe('append', () => {
     expect(await run('GET', last)).toBe(two?.position);
   });
 
-  test('the messages evicted alone: the chain goes on', async () => {
+  test('after an eviction of the messages the chain continues', async () => {
     const [one] = await append(['a']);
     await run('DEL', log);
     expect(await read()).toEqual({ last: one?.position, more: 0, messages: [] });
@@ -263,7 +263,7 @@ describe('append', () => {
     expect((await read()).messages[0]?.previous).toBe('0-0');
   });
 
-  test('a replica refuses it, and publishes nothing', async () => {
+  test('on a replica is rejected, and publishes nothing', async () => {
     const replica = await startRedis({ args: ['--replicaof', '127.0.0.1', String(server.port)] });
     cleanUps.push(() => replica.stop());
     await append([{ payload: 'before', key: 'before' }]);
@@ -289,7 +289,7 @@ describe('append', () => {
     expect(payloads(await read({ on }))).toEqual(['before']);
   });
 
-  test('a full server refuses it: nothing is published, nothing stored', async () => {
+  test('on a full server is rejected: nothing is published or stored', async () => {
     const service = serviceOn();
     await service.connect();
     await append(['before']);
@@ -309,7 +309,7 @@ describe('append', () => {
     expect((await read()).messages.at(-1)?.previous).toBe(stored.last);
   });
 
-  test('whoever may not publish to the channel stores nothing either', async () => {
+  test('a client without permission to publish stores nothing', async () => {
     await append(['before']);
     const stored = await read();
     await run('ACL', 'SETUSER', 'mute', 'on', '>p', '~*', '+@all', 'resetchannels');
@@ -325,7 +325,7 @@ describe('append', () => {
     expect((await read()).messages.at(-1)?.previous).toBe(stored.last);
   });
 
-  test('scripts forgotten under load: messages keep the order of the calls', async () => {
+  test('after SCRIPT FLUSH under load messages keep the order of the calls', async () => {
     const service = serviceOn();
     const history = { size: 1_000, ttl: 60_000 };
     const sent: Promise<unknown>[] = [];
@@ -339,7 +339,7 @@ describe('append', () => {
     expect(payloads(await read({ limit: 1_000 }))).toEqual(numbers(0, 600));
   });
 
-  test('scripts forgotten by the server are sent again, and each message is one', async () => {
+  test('scripts are sent again after SCRIPT FLUSH, and each message is stored once', async () => {
     const service = serviceOn();
     const history = { size: 1_000, ttl: 60_000 };
     const sent: Promise<unknown>[] = [];
@@ -387,7 +387,7 @@ describe('append', () => {
 });
 
 describe('read', () => {
-  test('answers the last position, whether there is more, and the messages', async () => {
+  test('replies with the last position, whether there is more, and the messages', async () => {
     expect(await read()).toEqual({ last: '0-0', more: 0, messages: [] });
     const [one, two] = await append(['a', 'b']);
     expect(await read()).toEqual({
@@ -400,7 +400,7 @@ describe('read', () => {
     });
   });
 
-  test('stops at its limit, wherever that lies', async () => {
+  test('stops at its limit, at any position', async () => {
     const outcomes = await append(numbers(0, 70));
     for (const limit of [0, 1, 31, 32, 33, 63, 64, 65, 69, 70, 71, 1_000]) {
       const forward = await read({ limit });
@@ -453,7 +453,7 @@ describe('read', () => {
     expect((await read({ originTtl: 60_000 })).last).toBe('0-0');
   });
 
-  test('before the first position, and after one in the future, there is nothing', async () => {
+  test('before the first position and after a future one there are no messages', async () => {
     const [one] = await append(['a']);
     for (const reverse of ['0', '1']) {
       for (const range of [{ before: '0' }, { before: '1' }, { after: '9999999999999999' }]) {
@@ -502,10 +502,10 @@ test('a master that was replaced and is master again is reported as a failover',
   expect(got).toEqual([1, 2]);
 });
 
-describe('what is gone from the server', () => {
+describe('after a loss on the server', () => {
   const history = { size: 100, ttl: 60_000 };
 
-  async function scene() {
+  async function fixture() {
     const service = serviceOn();
     const got: unknown[] = [];
     const gaps: Discontinuity[] = [];
@@ -528,8 +528,8 @@ describe('what is gone from the server', () => {
     return { got, gaps, publish, recover };
   }
 
-  test('the last position alone: nobody notices', async () => {
-    const { got, gaps, publish, recover } = await scene();
+  test('of the last position alone subscribers receive everything', async () => {
+    const { got, gaps, publish, recover } = await fixture();
     await run('DEL', last);
     expect(await recover()).toEqual([[2, 3], true, undefined]);
     await publish(4);
@@ -537,8 +537,8 @@ describe('what is gone from the server', () => {
     expect([got, gaps]).toEqual([[1, 2, 3, 4], []]);
   });
 
-  test('the messages alone: recovery says "trimmed", whoever listens notices nothing', async () => {
-    const { got, gaps, publish, recover } = await scene();
+  test('of the messages alone recovery reports "trimmed", and subscribers receive everything', async () => {
+    const { got, gaps, publish, recover } = await fixture();
     await run('DEL', log);
     expect(await recover()).toEqual([[], false, 'trimmed']);
     await publish(4);
@@ -546,8 +546,8 @@ describe('what is gone from the server', () => {
     expect([got, gaps]).toEqual([[1, 2, 3, 4], []]);
   });
 
-  test('both: "wiped" for everybody, once', async () => {
-    const { got, gaps, publish, recover } = await scene();
+  test('of both every subscriber gets "wiped", once', async () => {
+    const { got, gaps, publish, recover } = await fixture();
     await run('DEL', log, last);
     expect(await recover()).toEqual([[], false, 'wiped']);
     await publish(4);

@@ -8,6 +8,7 @@ import {
   type ServerOptions,
 } from '../shared/notifications-behaviour.js';
 import { backendOn, ioredis, type Maker, nodeRedis } from '../shared/redis-clients.js';
+import { timeLimit } from '../support/machine.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 
@@ -19,12 +20,12 @@ const makers: [string, Maker][] = [
 for (const [name, make] of makers) {
   notificationsBehaviour(`notifications on ${name}`, async () => {
     const server = await startRedis();
-    const world = backendOn(server, make);
+    const fixture = backendOn(server, make);
     const end = async () => {
-      await world.end();
+      await fixture.end();
       await server.stop();
     };
-    return { ...world, end };
+    return { ...fixture, end };
   });
 }
 
@@ -91,7 +92,7 @@ test.each(makers)(
   '%s: while Redis is unreachable every error says whether the call may have happened',
   async (_, make) => {
     const server = await redis('--appendonly', 'yes', '--appendfsync', 'always');
-    const { notifications, rooms } = open(server, make, { timeout: 500 });
+    const { notifications, rooms } = open(server, make, { timeout: timeLimit(600) });
     const phone = await device({ rooms }, 'ann');
     const { id } = await notifications.notify('ann', 1);
     await waitFor(() => phone.told.length === 1);

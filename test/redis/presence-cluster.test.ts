@@ -36,7 +36,7 @@ async function everywhere(...command: string[]): Promise<string[]> {
   return Promise.all(cluster.ports.map((port) => cluster.cli(port, ...command)));
 }
 
-function world(make: () => { client: RedisClient; end: () => unknown }): PresenceBackend {
+function fixture(make: () => { client: RedisClient; end: () => unknown }): PresenceBackend {
   const ends: (() => unknown)[] = [];
   return {
     client: () => {
@@ -57,7 +57,7 @@ describe.each(Object.entries(clients))('presence on a cluster with %s', (_name, 
   presenceBehaviour(
     async () => {
       await everywhere('FLUSHALL');
-      return world(make);
+      return fixture(make);
     },
     { partitions: 64 },
   );
@@ -66,7 +66,7 @@ describe.each(Object.entries(clients))('presence on a cluster with %s', (_name, 
 describe.each(Object.entries(clients))('the layout on a cluster with %s', (_name, make) => {
   test('users are spread over 64 partitions and all nodes, and found again', async () => {
     await everywhere('FLUSHALL');
-    const place = world(make);
+    const place = fixture(make);
     const service = new PresenceService({ redis: place.client() });
     try {
       const users = Array.from({ length: 300 }, (_, at) => `user-${at}`);
@@ -86,9 +86,9 @@ describe.each(Object.entries(clients))('the layout on a cluster with %s', (_name
     }
   });
 
-  test('another number of partitions is refused, with what to do', async () => {
+  test('another number of partitions is rejected with an error that says what to do', async () => {
     await everywhere('FLUSHALL');
-    const place = world(make);
+    const place = fixture(make);
     const first = new PresenceService({ redis: place.client() });
     const second = new PresenceService({ redis: place.client(), partitions: 16 });
     const apart = new PresenceService({ redis: place.client(), partitions: 16, prefix: 'other' });

@@ -270,21 +270,23 @@ class Model {
   }
 }
 
-test('readers, watchers and the model agree after any day', { timeout: 600_000 }, async () => {
+test('readers, watchers and the model agree after any sequence of commands', {
+  timeout: 600_000,
+}, async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.constantFrom(0, 0, 250),
       fc.constantFrom(1, 1, 3),
       fc.array(step, { minLength: 4, maxLength: 16 }),
       async (grace, partitions, steps) => {
-        const world = new Model(grace, partitions);
-        await world.begin();
+        const fixture = new Model(grace, partitions);
+        await fixture.begin();
         try {
-          for (const one of steps) await world.take(one);
-          await world.agreed();
-          world.expectChain();
+          for (const one of steps) await fixture.take(one);
+          await fixture.agreed();
+          fixture.expectChain();
         } finally {
-          await world.end();
+          await fixture.end();
         }
       },
     ),

@@ -4,16 +4,17 @@ import { LimitError, type PresenceService, type RedisClient } from '../../src/in
 import { createChaosDriver } from '../../src/testing/index.js';
 import { PresenceFixture } from '../shared/presence-fixture.js';
 import { backendOn, nodeRedis } from '../shared/redis-clients.js';
+import { period, timeLimit } from '../support/machine.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 
 // What owners of sockets do about lost entries, removals by others, and a Redis that refuses writes.
 
-const LEASE = 900;
-const options = { lease: LEASE, sweepInterval: 50, timeout: 2_000, keyTtl: 4_000 };
+const LEASE = period(900);
+const options = { lease: LEASE, sweepInterval: 50, timeout: 2_000, keyTtl: period(4_000) };
 
 let server: RedisServer;
-let scene: PresenceFixture;
+let fixture: PresenceFixture;
 let base: string;
 
 beforeAll(async () => {
@@ -24,11 +25,11 @@ afterAll(() => server.stop());
 
 beforeEach(async () => {
   await server.cli('FLUSHALL');
-  scene = new PresenceFixture(backendOn(server, nodeRedis));
-  base = `{${scene.prefix}:0}`;
+  fixture = new PresenceFixture(backendOn(server, nodeRedis));
+  base = `{${fixture.prefix}:0}`;
 });
 
-afterEach(() => scene.end());
+afterEach(() => fixture.end());
 
 async function redisNow(): Promise<number> {
   const [seconds, micros] = (await server.cli('TIME')).split('\n');
@@ -41,10 +42,16 @@ async function redisTime(ms: number): Promise<void> {
 }
 
 /** A service that owns sockets and can be cut off, as if its process had died. */
-function mortal(more: object = {}): { service: PresenceService; die: () => void } {
-  const chaos = createChaosDriver(scene.client());
-  const service = scene.service({ ...options, ...more, redis: chaos, timeout: 200, onError: () => {} });
-  return { service, die: () => chaos.cut() };
+function createDisposableNode(more: object = {}): { service: PresenceService; disconnect: () => void } {
+  const chaos = createChaosDriver(fixture.client());
+  const service = fixture.service({
+    ...options,
+    ...more,
+    redis: chaos,
+    timeout: timeLimit(600),
+    onError: () => {},
+  });
+  return { service, disconnect: () => chaos.cut() };
 }
 
 async function onlineUsers(service: PresenceService): Promise<string[]> {
@@ -56,8 +63,8 @@ async function onlineUsers(service: PresenceService): Promise<string[]> {
 test.each([1, 16])(
   'writes refused for four leases, %i partitions: no user goes offline, also with a process that only reads',
   async (partitions) => {
-    const [reader, changes] = await scene.observer({ ...options, partitions });
-    const owners = [0, 1, 2, 3].map(() => scene.service({ ...options, partitions }));
+    const [reader, changes] = await fixture.observer({ ...options, partitions });
+    const owners = [0, 1, 2, 3].map(() => fixture.service({ ...options, partitions }));
     const users = owners.flatMap((_, index) => [0, 1, 2].map((at) => `u${index}-${at}`));
     await Promise.all(users.map((user, at) => (owners[at % 4] as PresenceService).setPresence(user, 's')));
     await server.cli('CONFIG', 'SET', 'min-replicas-to-write', '1');
@@ -67,16 +74,16 @@ test.each([1, 16])(
     for (const user of users) expect(changes.of(user), user).toEqual(['offline > online']);
     expect(await reader.getOnlineCount()).toBe(users.length);
     // Refused renewals and sweeps were reported.
-    expect(scene.errors.filter((error) => !error.includes('NOREPLICAS'))).toEqual([]);
-    scene.errors.length = 0;
+    expect(fixture.errors.filter((error) => !error.includes('NOREPLICAS'))).toEqual([]);
+    fixture.errors.length = 0;
   },
   60_000,
 );
 
 test('a removal by another process whose notification was missed is final, also after a lost lease', async () => {
-  const chaos = createChaosDriver(scene.client());
-  const owner = scene.service({ ...options, redis: chaos, onError: () => {} });
-  const admin = scene.service(options);
+  const chaos = createChaosDriver(fixture.client());
+  const owner = fixture.service({ ...options, redis: chaos, onError: () => {} });
+  const admin = fixture.service(options);
   await owner.setPresence('ann', 'kicked');
   await owner.setPresence('ann', 'stays');
   chaos.cut();
@@ -91,8 +98,8 @@ test('a removal by another process whose notification was missed is final, also 
   expect(owner.stats().sockets).toBe(1);
 }, 60_000);
 
-test('a removal by another process leaves a later registration of the same socket alone', async () => {
-  const [owner, admin] = [scene.service(options), scene.service(options)];
+test('a removal by another process does not affect a later registration of the same socket', async () => {
+  const [owner, admin] = [fixture.service(options), fixture.service(options)];
   const first = await owner.setPresence('ann', 's');
   const since = first.sockets[0]?.connectedAt.getTime() ?? 0;
   await server.cli(
@@ -106,8 +113,8 @@ test('a removal by another process leaves a later registration of the same socke
 }, 30_000);
 
 test('after an eviction each process restores its own entries of a room, a user and the index', async () => {
-  const [a, changes] = await scene.observer(options);
-  const b = scene.service(options);
+  const [a, changes] = await fixture.observer(options);
+  const b = fixture.service(options);
   for (const [service, name] of [
     [a, 'a'],
     [b, 'b'],
@@ -131,29 +138,29 @@ test('after an eviction each process restores its own entries of a room, a user 
   expect(changes.of('ann')).toEqual(['offline > online']);
 }, 60_000);
 
-test('the owner set of a node that lost members leads the reaper to all of its sockets again', async () => {
-  const [survivor, changes] = await scene.observer(options);
-  const { service, die } = mortal();
+test('the owner set of a node that lost members lists all of its sockets again for the reaper', async () => {
+  const [survivor, changes] = await fixture.observer(options);
+  const { service, disconnect } = createDisposableNode();
   await service.setPresence('ann', 's');
   await server.cli('DEL', `${base}:node:${service.stats().nodeId}`);
   await service.setPresence('bob', 's');
   await waitFor(async () => (await server.cli('SCARD', `${base}:node:${service.stats().nodeId}`)) === '2', {
     timeout: 20_000,
   });
-  die();
+  disconnect();
   await changes.until('ann', 'offline', 20_000);
   await changes.until('bob', 'offline', 20_000);
   expect(await survivor.getOnlineCount()).toBe(0);
 }, 60_000);
 
-test('all processes die, and the next one starts after keyTtl: nobody is left in the index and in rooms', async () => {
-  const { service, die } = mortal();
+test('all processes disconnect, and the next one starts after keyTtl: no user is left in the index and in rooms', async () => {
+  const { service, disconnect } = createDisposableNode();
   await service.setPresence('ann', 's');
   await service.join('lobby', 'ann', 's');
   const alive = await redisNow();
-  die();
+  disconnect();
   await redisTime(options.keyTtl + 1_000);
-  const [late, changes] = await scene.observer(options);
+  const [late, changes] = await fixture.observer(options);
   await late.setPresence('zoe', 's');
   await late.join('lobby', 'zoe', 's');
   await changes.until('ann', 'offline', 20_000);
@@ -165,24 +172,24 @@ test('all processes die, and the next one starts after keyTtl: nobody is left in
 
 test('a member of the index without a record is removed from it', async () => {
   await server.cli('SADD', `${base}:online`, 'ghost');
-  const presence = scene.service(options);
+  const presence = fixture.service(options);
   await presence.setPresence('ann', 's');
   await waitFor(async () => (await onlineUsers(presence)).length === 1, { timeout: 20_000 });
   expect(await onlineUsers(presence)).toEqual(['ann']);
 }, 30_000);
 
 test('a death is found although Redis’s clock stepped back by an hour', async () => {
-  const [, changes] = await scene.observer(options);
-  const { service, die } = mortal();
+  const [, changes] = await fixture.observer(options);
+  const { service, disconnect } = createDisposableNode();
   await service.setPresence('ann', 's');
-  die();
+  disconnect();
   // What a step back by an hour makes of the lease: it ends an hour too late.
   await server.cli('ZADD', `${base}:nodes`, String((await redisNow()) + 3_600_000), service.stats().nodeId);
   await changes.until('ann', 'offline', 20_000);
 }, 40_000);
 
 test('a running grace ends although Redis’s clock stepped back by an hour', async () => {
-  const first = scene.service({ ...options, grace: 300 });
+  const first = fixture.service({ ...options, grace: 300 });
   await first.setPresence('ann', 's');
   await first.removeSocket('ann', 's');
   await first.close();
@@ -190,28 +197,28 @@ test('a running grace ends although Redis’s clock stepped back by an hour', as
   await server.cli('HSET', `${base}:sockets:ann`, '"grace', `${due}"300`);
   await server.cli('ZADD', `${base}:due`, String(due), 'ann');
   await server.cli('SET', `${base}:user:ann`, '2online"5"4');
-  const [, changes] = await scene.observer({ ...options, grace: 300 });
+  const [, changes] = await fixture.observer({ ...options, grace: 300 });
   await changes.until('ann', 'offline', 20_000);
 }, 40_000);
 
 test('a client that its owner closes before the service is reported at once, and shown in stats', async () => {
   const redis = createClient({ url: `redis://127.0.0.1:${server.port}` });
   redis.on('error', () => {});
-  const presence = scene.service({ ...options, redis: redis as unknown as RedisClient });
+  const presence = fixture.service({ ...options, redis: redis as unknown as RedisClient });
   await presence.setPresence('ann', 's');
   expect(presence.stats().renewing).toBe(true);
   redis.destroy();
-  await waitFor(() => scene.errors.some((error) => error.startsWith('renew: the Redis client was closed')));
+  await waitFor(() => fixture.errors.some((error) => error.startsWith('renew: the Redis client was closed')));
   expect(presence.stats().renewing).toBe(false);
   await redisTime(2 * LEASE);
-  expect(scene.errors.filter((error) => error.includes('was closed'))).toHaveLength(1);
-  scene.errors.length = 0;
+  expect(fixture.errors.filter((error) => error.includes('was closed'))).toHaveLength(1);
+  fixture.errors.length = 0;
 }, 30_000);
 
-test('a socket too many is refused for good among own sockets, and for a lease among those of other processes', async () => {
+test('a socket over the limit is rejected: permanently for own sockets, for a lease for those of other processes', async () => {
   const limited = { ...options, maxSocketsPerUser: 2 };
-  const presence = scene.service(limited);
-  const { service, die } = mortal(limited);
+  const presence = fixture.service(limited);
+  const { service, disconnect } = createDisposableNode(limited);
   await presence.setPresence('bob', 's1');
   await presence.setPresence('bob', 's2');
   const forGood = await presence.setPresence('bob', 's3').catch((error: unknown) => error);
@@ -220,7 +227,7 @@ test('a socket too many is refused for good among own sockets, and for a lease a
 
   await service.setPresence('ann', 's1');
   await service.setPresence('ann', 's2');
-  die();
+  disconnect();
   await expect(presence.setPresence('ann', 's3')).rejects.toMatchObject({
     name: 'LimitError',
     retryAfter: LEASE,
@@ -230,9 +237,9 @@ test('a socket too many is refused for good among own sockets, and for a lease a
   await waitFor(admitted, { timeout: 20_000, interval: 50 });
 }, 40_000);
 
-test('a process of another format refuses to start, and says what to do', async () => {
+test('a process of another format does not start, and its error says what to do', async () => {
   await server.cli('SET', `${base}:layout`, '1 kJ3x_9aQ');
-  const presence = scene.service(options);
+  const presence = fixture.service(options);
   await expect(presence.connect()).rejects.toMatchObject({ name: 'ConfigurationError' });
   await expect(presence.connect()).rejects.toThrow(/format 1.*format 2.*another prefix/);
   expect(await server.cli('KEYS', '*')).toBe(`${base}:layout`);
@@ -240,12 +247,12 @@ test('a process of another format refuses to start, and says what to do', async 
   await expect(presence.connect()).rejects.toThrow(/format 3/);
 });
 
-test('a reconnect is no activity: an idle user stays away', async () => {
-  const [presence, changes] = await scene.observer({
+test('a reconnect does not count as activity: an idle user stays away', async () => {
+  const [presence, changes] = await fixture.observer({
     ...options,
     idleAfter: 400,
     grace: 1_000,
-    keyTtl: 10_000,
+    keyTtl: period(10_000),
   });
   await presence.setPresence('ann', 's1');
   await changes.until('ann', 'away', 10_000);

@@ -3,17 +3,18 @@ import type { PresenceService } from '../../src/index.js';
 import { createChaosDriver } from '../../src/testing/index.js';
 import { type Changes, PresenceFixture } from '../shared/presence-fixture.js';
 import { backendOn, nodeRedis } from '../shared/redis-clients.js';
+import { period, timeLimit } from '../support/machine.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 
 // A key that somebody else put in one user's place stays there. It may fail that user for ever, but
 // nobody else: leases, sweeps, reaping, restoring and closing must get past it.
 
-const LEASE = 900;
+const LEASE = period(900);
 const options = { lease: LEASE, sweepInterval: 50, timeout: 2_000 };
 
 let server: RedisServer;
-let scene: PresenceFixture;
+let fixture: PresenceFixture;
 let base: string;
 
 beforeAll(async () => {
@@ -24,16 +25,16 @@ afterAll(() => server.stop());
 
 beforeEach(async () => {
   await server.cli('FLUSHALL');
-  scene = new PresenceFixture(backendOn(server, nodeRedis));
-  base = `{${scene.prefix}:0}`;
+  fixture = new PresenceFixture(backendOn(server, nodeRedis));
+  base = `{${fixture.prefix}:0}`;
 });
 
 afterEach(async () => {
   await server.cli('DEL', `${base}:sockets:odd`);
   // What cannot be done about the odd one is reported, and nothing else is.
-  const others = scene.errors.filter((error) => !error.includes('WRONGTYPE'));
-  scene.errors.length = 0;
-  await scene.end();
+  const others = fixture.errors.filter((error) => !error.includes('WRONGTYPE'));
+  fixture.errors.length = 0;
+  await fixture.end();
   expect(others).toEqual([]);
 });
 
@@ -44,8 +45,8 @@ async function poison(): Promise<void> {
 
 /** A node that owns users `prefix0` … and can be cut off, as if its process had died. */
 async function doomed(prefix: string, users: string[] = []): Promise<() => void> {
-  const chaos = createChaosDriver(scene.client());
-  const service = scene.service({ ...options, redis: chaos, timeout: 200, onError: () => {} });
+  const chaos = createChaosDriver(fixture.client());
+  const service = fixture.service({ ...options, redis: chaos, timeout: timeLimit(600), onError: () => {} });
   const all = [...Array.from({ length: 20 }, (_, index) => `${prefix}${index}`), ...users];
   await Promise.all(all.map((user) => service.setPresence(user, 's')));
   return () => chaos.cut();
@@ -59,8 +60,8 @@ async function untilGone(survivor: PresenceService, changes: Changes, prefix: st
   }
 }
 
-test('a dead node owned it: the others on that node, and other dead nodes, are reaped', async () => {
-  const [survivor, changes] = await scene.observer(options);
+test('of a dead node: the other users of that node, and other dead nodes, are reaped', async () => {
+  const [survivor, changes] = await fixture.observer(options);
   const cutFirst = await doomed('first-', ['odd']);
   const cutSecond = await doomed('second-');
   await poison();
@@ -70,8 +71,8 @@ test('a dead node owned it: the others on that node, and other dead nodes, are r
   await untilGone(survivor, changes, 'second-');
 });
 
-test('its grace is over: other graces end, and dead nodes are reaped', async () => {
-  const [survivor, changes] = await scene.observer({ ...options, grace: 150 });
+test('when the grace of its user ends: other graces end, and dead nodes are reaped', async () => {
+  const [survivor, changes] = await fixture.observer({ ...options, grace: 150 });
   const cut = await doomed('dead-');
   await survivor.setPresence('odd', 's');
   await survivor.removeSocket('odd', 's');
@@ -83,8 +84,8 @@ test('its grace is over: other graces end, and dead nodes are reaped', async () 
   await untilGone(survivor, changes, 'dead-');
 });
 
-test('a call for it failed: dead nodes are reaped all the same', async () => {
-  const [survivor, changes] = await scene.observer(options);
+test('after a failed call for its user: dead nodes are reaped', async () => {
+  const [survivor, changes] = await fixture.observer(options);
   const cut = await doomed('dead-');
   await poison();
   await expect(survivor.setPresence('odd', 's')).rejects.toThrow(/WRONGTYPE/);
@@ -92,8 +93,8 @@ test('a call for it failed: dead nodes are reaped all the same', async () => {
   await untilGone(survivor, changes, 'dead-');
 });
 
-test('its owner restores everybody else after a loss of all data', async () => {
-  const owner = scene.service(options);
+test('after a loss of all data: the owner restores all other users', async () => {
+  const owner = fixture.service(options);
   const users = Array.from({ length: 2_500 }, (_, index) => (index === 500 ? 'odd' : `u${index}`));
   await Promise.all(users.map((user) => owner.setPresence(user, 's')));
   await server.cli('FLUSHALL');
@@ -104,9 +105,9 @@ test('its owner restores everybody else after a loss of all data', async () => {
   });
 });
 
-test('its owner closes: everybody else goes at once', async () => {
-  const [observer, changes] = await scene.observer(options);
-  const leaving = scene.service(options);
+test('when its owner closes: all other users are reported offline at once', async () => {
+  const [observer, changes] = await fixture.observer(options);
+  const leaving = fixture.service(options);
   const users = Array.from({ length: 300 }, (_, index) => (index === 150 ? 'odd' : `u${index}`));
   await Promise.all(users.map((user) => leaving.setPresence(user, 's')));
   await poison();

@@ -109,8 +109,8 @@ async function heard(server: RedisServer, name: string, got: unknown[], message:
 }
 
 describe.each(clients)('%s', (_, make) => {
-  describe('on the wire', () => {
-    test('a thousand handlers are one SUBSCRIBE, and the last to leave is one UNSUBSCRIBE', async () => {
+  describe('commands', () => {
+    test('a thousand handlers cost one SUBSCRIBE, and the last to unsubscribe one UNSUBSCRIBE', async () => {
       const server = await redis();
       const service = serviceOn(make(server.port));
       await service.connect();
@@ -129,7 +129,7 @@ describe.each(clients)('%s', (_, make) => {
       ]);
     });
 
-    test('a thousand names of one tick are few commands', async () => {
+    test('a thousand names in one tick cost few commands', async () => {
       const server = await redis();
       const service = serviceOn(make(server.port));
       await service.subscribe('first', () => {});
@@ -162,7 +162,7 @@ describe.each(clients)('%s', (_, make) => {
       await until('no subscriber', async () => (await subscribers(server)).length === 0);
     });
 
-    test('names that another client may not have do not harm those it may', async () => {
+    test('names that an ACL forbids do not affect those that it allows', async () => {
       const server = await redis();
       await server.cli('ACL', 'SETUSER', 'limited', 'on', '>secret', '~*', '+@all', 'resetchannels', '&ok*');
       const service = serviceOn(make(server.port, { username: 'limited', password: 'secret' }));
@@ -187,7 +187,7 @@ describe.each(clients)('%s', (_, make) => {
       expect(service.stats()).toMatchObject({ channels: 2, patterns: 1, handlers: 3 });
     });
 
-    test('escapePattern means to Redis what it says', async () => {
+    test('a pattern escaped by escapePattern matches only its text in Redis', async () => {
       const server = await redis();
       const service = serviceOn(make(server.port), { prefix: 'a-b.' });
       const one = keeping();
@@ -201,7 +201,7 @@ describe.each(clients)('%s', (_, make) => {
   });
 
   describe('when the connection breaks', () => {
-    test('handlers hear again, and are told of the gap once', async () => {
+    test('handlers receive messages again, and get one discontinuity', async () => {
       const server = await redis();
       const service = serviceOn(make(server.port));
       const [channel, pattern] = [keeping(), keeping()];
@@ -222,7 +222,7 @@ describe.each(clients)('%s', (_, make) => {
       expect(await subscribers(server)).toHaveLength(1);
     });
 
-    test('sharded channels too', async () => {
+    test('handlers of sharded channels receive messages again', async () => {
       const server = await redis();
       const service = serviceOn(make(server.port));
       const one = keeping();
@@ -234,7 +234,7 @@ describe.each(clients)('%s', (_, make) => {
       expect(one.gaps).toHaveLength(1);
     });
 
-    test('a server that starts anew is subscribed to all names again', async () => {
+    test('all names are subscribed again at a restarted server', async () => {
       const server = await redis();
       const service = serviceOn(make(server.port));
       const one = keeping();
@@ -248,7 +248,7 @@ describe.each(clients)('%s', (_, make) => {
       expect(one.gaps).toHaveLength(names.length);
     });
 
-    test('what is unsubscribed during an outage does not come back, and does not wait for its end', async () => {
+    test('a name unsubscribed during an outage is not resubscribed, and the call does not wait', async () => {
       const server = await redis();
       const service = serviceOn(make(server.port), { timeout: 1_000 });
       const [gone, stays] = [keeping(), keeping()];
@@ -272,9 +272,9 @@ describe.each(clients)('%s', (_, make) => {
       expect(gone.got).toEqual([]);
     });
 
-    test('what is unsubscribed in a long outage does not fail', async () => {
+    test('unsubscribing does not fail during a long outage', async () => {
       const server = await redis();
-      const service = serviceOn(make(server.port), { timeout: 300 });
+      const service = serviceOn(make(server.port), { timeout: timeLimit(500) });
       const stays = keeping();
       const { unsubscribe } = await service.subscribe('gone', () => {});
       await service.subscribe('stays', stays.handler, stays.options);
@@ -287,7 +287,7 @@ describe.each(clients)('%s', (_, make) => {
       expect(await channels(server)).toEqual(['stays']);
     });
 
-    test('what is subscribed during an outage works once Redis is back', async () => {
+    test('a name subscribed during an outage works when Redis is back', async () => {
       const server = await redis();
       const service = serviceOn(make(server.port), { timeout: 20_000 });
       const [first, second, pattern] = [keeping(), keeping(), keeping()];
@@ -305,9 +305,9 @@ describe.each(clients)('%s', (_, make) => {
       expect([second.got, pattern.got]).toEqual([[1], [1]]);
     });
 
-    test('what is subscribed in an outage that outlasts the deadline is not subscribed later', async () => {
+    test('a subscription whose deadline passes during an outage is not made later', async () => {
       const server = await redis();
-      const service = serviceOn(make(server.port), { timeout: 300 });
+      const service = serviceOn(make(server.port), { timeout: timeLimit(500) });
       const stays = keeping();
       await service.subscribe('stays', stays.handler);
       await server.kill();
@@ -318,7 +318,7 @@ describe.each(clients)('%s', (_, make) => {
       expect(service.stats()).toMatchObject({ channels: 1, handlers: 1 });
     });
 
-    test('publishing waits for Redis', async () => {
+    test('publish waits for Redis during an outage', async () => {
       const server = await redis();
       const service = serviceOn(make(server.port), { timeout: 20_000 });
       await service.publish('x', 0);
@@ -336,9 +336,9 @@ describe.each(clients)('%s', (_, make) => {
       expect(await published).toEqual({ receivers: 0 });
     });
 
-    test('… until its deadline: then it has failed, and is never delivered', async () => {
+    test('publish fails at its deadline during an outage, and the message is never delivered', async () => {
       const server = await redis();
-      const service = serviceOn(make(server.port), { timeout: 300 });
+      const service = serviceOn(make(server.port), { timeout: timeLimit(500) });
       await service.publish('x', 0);
       await server.kill();
       const failed: string[] = [];
@@ -362,7 +362,7 @@ describe.each(clients)('%s', (_, make) => {
       for (const text of failed) expect(published).not.toContain(text);
     });
 
-    test('close in an outage is quick, and leaves nothing running', async () => {
+    test('close is quick during an outage, and leaves nothing running', async () => {
       const server = await redis();
       const client = make(server.port);
       const service = serviceOn(client, { timeout: 5_000 });
@@ -382,7 +382,7 @@ describe.each(clients)('%s', (_, make) => {
   });
 });
 
-describe('a server that is not there', () => {
+describe('a server that does not exist', () => {
   const lazy: [string, Make][] = [
     ...clients,
     [
@@ -401,13 +401,13 @@ describe('a server that is not there', () => {
     ],
   ];
 
-  test.each(lazy)('%s: connect says so in time, with the cause, and works later', async (_, make) => {
+  test.each(lazy)('%s: connect rejects in time with the cause, and works later', async (_, make) => {
     const server = await redis();
     await server.kill();
     const unhandled = vi.fn();
     process.on('unhandledRejection', unhandled);
     cleanUps.push(() => process.off('unhandledRejection', unhandled));
-    const service = serviceOn(make(server.port), { timeout: 500 });
+    const service = serviceOn(make(server.port), { timeout: timeLimit(500) });
     const started = performance.now();
     const error = await service.connect().catch((reason) => reason);
     expect(performance.now() - started).toBeLessThan(timeLimit(1_500));
@@ -491,7 +491,7 @@ describe('processes', () => {
     expect(out).toBe('closed\n');
   });
 
-  test('one with node-redis and one with ioredis understand each other', async () => {
+  test('with node-redis and with ioredis exchange messages', async () => {
     const body = (me: string, other: string) => `
       const heard = new Set();
       const done = new Promise((resolve) => {

@@ -33,7 +33,7 @@ const clients: [string, () => { redis: RedisClient; end: () => void }][] = [
 ];
 
 describe.each(clients)('%s that does not reconnect', (_name, make) => {
-  test('its subscriptions are taken up again on a new connection, and the gap is told', async () => {
+  test('has its subscriptions restored on a new connection, with a discontinuity', async () => {
     const { redis, end } = make();
     (redis as unknown as EventEmitter).on('error', () => {});
     const pubsub = new PubSubService({ redis });

@@ -110,7 +110,7 @@ test('a thousand peers that recover from one position cost one read', async () =
 });
 
 test.each(['close', 'detach'])(
-  'thousands of sockets that end by %s block nothing, time out nowhere and are all offline',
+  'thousands of sockets that end by %s block neither Redis nor the process, cause no timeout and are all offline',
   { timeout: 60_000 },
   async (how) => {
     const { client, end } = nodeRedis(redis.port);

@@ -2,6 +2,7 @@ import { CommandError, PubSubService, RoomService, TimeoutError } from 'rollcall
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { ioredis, type Maker, nodeRedis } from '../shared/redis-clients.js';
 import { type Frame, numbers, RoomsFixture, TestPeer, type TestServer } from '../shared/rooms-fixture.js';
+import { timeLimit } from '../support/machine.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 
 // Rooms on two servers through broken connections, a frozen Redis, and refusals.
@@ -9,7 +10,7 @@ import { type RedisServer, startRedis } from '../support/redis-server.js';
 let redis: RedisServer;
 let make: Maker;
 const ends: (() => void)[] = [];
-const scene = new RoomsFixture(() => ({
+const fixture = new RoomsFixture(() => ({
   client: () => {
     const { client, end } = make(redis.port);
     ends.push(end);
@@ -22,7 +23,7 @@ beforeAll(async () => {
   redis = await startRedis();
 });
 afterEach(async () => {
-  await scene.end();
+  await fixture.end();
   for (const end of ends.splice(0)) end();
 });
 afterAll(() => redis.stop());
@@ -36,12 +37,14 @@ const PATIENCE = 15_000;
 
 /** Peers of a room on two servers. */
 async function crowd(options: Parameters<RoomsFixture['server']>[0] = {}) {
-  const servers: [TestServer, TestServer] = [scene.server(options), scene.server(options)];
-  const room = scene.fresh('room');
+  const servers: [TestServer, TestServer] = [fixture.server(options), fixture.server(options)];
+  const room = fixture.fresh('room');
   const peers: TestPeer[] = [];
   for (const at of numbers(0, 6)) {
     const peer = new TestPeer();
-    const socket = await (servers[at % 2] as TestServer).rooms.attach(peer, { userId: scene.fresh('user') });
+    const socket = await (servers[at % 2] as TestServer).rooms.attach(peer, {
+      userId: fixture.fresh('user'),
+    });
     await socket.join(room);
     peers.push(peer);
   }
@@ -83,16 +86,16 @@ describe.each([
     const { servers, room, peers } = await crowd(KEPT);
     // Before the first message nobody can tell whether there was one.
     await servers[0].rooms.broadcast(room, 'first');
-    await scene.fence(servers[0], room, ...peers);
+    await fixture.fence(servers[0], room, ...peers);
     // What passes anyway is no loss: gaps are made up for all the same.
     await servers[1].rooms.broadcastTyping(room, 'somebody', { ttl: 1_000 });
     await servers[0].rooms.broadcast(room, 'passing', null, { transient: true });
-    await scene.until('what passes', () =>
+    await fixture.until('what passes', () =>
       peers.every((peer) => peer.of('event').some(({ event }) => event === 'passing')),
     );
     await sayThroughKills(servers, room);
-    await scene.until('all', () => peers.every((peer) => peer.said(room).length >= 203), PATIENCE);
-    await scene.fence(servers[0], room, ...peers);
+    await fixture.until('all', () => peers.every((peer) => peer.said(room).length >= 203), PATIENCE);
+    await fixture.fence(servers[0], room, ...peers);
     for (const peer of peers) {
       expect(peer.said(room)).toEqual([null, { ttl: 1_000 }, null, ...numbers(0, 200)]);
       const gaps = peer.of(GAP, room);
@@ -105,7 +108,7 @@ describe.each([
     const { servers, room, peers } = await crowd({ rooms: { history: false } });
     await sayThroughKills(servers, room);
     const back = () => peers.every((peer) => peer.of('event').some(({ event }) => event === 'last'));
-    await scene.until(
+    await fixture.until(
       'everybody is back',
       async () => {
         await servers[0].rooms.broadcast(room, 'last');
@@ -125,7 +128,7 @@ describe.each([
     const { servers, room, peers } = await crowd(KEPT);
     const [one, two] = servers;
     await one.rooms.broadcast(room, 'said', -1);
-    await scene.fence(one, room, ...peers);
+    await fixture.fence(one, room, ...peers);
     const since = (peers[0] as TestPeer).position(room) as string;
     const saying = sayThroughKills(servers, room);
     const back = numbers(0, 3).map(() => new TestPeer());
@@ -135,8 +138,8 @@ describe.each([
       await socket.join(room, { since });
     }
     await saying;
-    await scene.until('all', () => back.every((peer) => peer.said(room).length >= 200), PATIENCE);
-    await scene.fence(one, room, ...back);
+    await fixture.until('all', () => back.every((peer) => peer.said(room).length >= 200), PATIENCE);
+    await fixture.fence(one, room, ...back);
     for (const peer of back) {
       expect(peer.said(room)).toEqual(numbers(0, 200));
       expect(peer.of(GAP, room).filter(({ recovered }) => recovered !== true)).toEqual([]);
@@ -144,15 +147,15 @@ describe.each([
   });
 
   test('disconnectUser during a broken subscription takes effect when it is restored', async () => {
-    const [one, two] = [scene.server(), scene.server()];
+    const [one, two] = [fixture.server(), fixture.server()];
     let receivers = -1;
     // Once the server may be back before the message; not five times.
     for (let attempt = 0; attempt < 5 && receivers !== 0; attempt++) {
       const peer = new TestPeer();
-      const userId = scene.fresh('user');
+      const userId = fixture.fresh('user');
       const socket = await one.rooms.attach(peer, { userId });
       await two.rooms.sendToUser(userId, 'note', 0);
-      await scene.fenceUser(two, userId, peer);
+      await fixture.fenceUser(two, userId, peer);
       await killSubscribers();
       // On one connection, one behind the other.
       const [sent] = await Promise.all([
@@ -160,7 +163,7 @@ describe.each([
         two.rooms.disconnectUser(userId, 'gone'),
       ]);
       receivers = sent.receivers;
-      await scene.until('the end', () => !socket.attached);
+      await fixture.until('the end', () => !socket.attached);
       expect(peer.closed).toEqual({ code: 4403, reason: 'gone' });
       expect(one.rooms.stats()).toMatchObject({ sockets: 0, users: 0 });
     }
@@ -168,7 +171,7 @@ describe.each([
   });
 
   test('calls fail while Redis is frozen, and no wrong state remains', async () => {
-    const options = { timeout: 500, presence: { lease: 2_000 } };
+    const options = { timeout: timeLimit(600), presence: { lease: 2_000 } };
     const { servers, room, peers } = await crowd(options);
     const [one, two] = servers;
     const leaver = new TestPeer();
@@ -180,7 +183,7 @@ describe.each([
       const calls = [
         one.rooms.broadcast(room, 'said', 1),
         one.rooms.attach(new TestPeer(), { userId: 'late' }),
-        leaving.join(scene.fresh('room')),
+        leaving.join(fixture.fresh('room')),
         leaving.watch(['x']),
       ];
       for (const outcome of await Promise.allSettled(calls)) {
@@ -195,7 +198,7 @@ describe.each([
     } finally {
       redis.thaw();
     }
-    await scene.until('the leaver is gone', async () => {
+    await fixture.until('the leaver is gone', async () => {
       const [presence, members] = [
         await two.presence.getPresence('leaver'),
         await two.presence.getRoomMembers(room),
@@ -204,12 +207,12 @@ describe.each([
     });
     const late = await two.presence.getPresence('late');
     expect(late?.socketIds ?? []).toEqual([]);
-    await scene.fence(two, room, ...peers);
+    await fixture.fence(two, room, ...peers);
     expect(leaver.of('event')).toEqual([]);
   });
 
   test('close ends while Redis is frozen', async () => {
-    const { servers } = await crowd({ timeout: 500 });
+    const { servers } = await crowd({ timeout: timeLimit(600) });
     redis.freeze();
     try {
       await Promise.all(servers.map((server) => server.close()));
@@ -242,7 +245,7 @@ test('a room that Redis rejects is not joined, and can be joined later', async (
   await redis.cli('ACL', 'SETUSER', 'limited', '&room:*');
   await socket.join('shut');
   await rooms.broadcast('shut', 'said', 1);
-  await scene.until('the message', () => peer.said('shut').length === 1);
+  await fixture.until('the message', () => peer.said('shut').length === 1);
   await rooms.close();
   await pubsub.close();
   client.end();

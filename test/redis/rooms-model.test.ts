@@ -14,7 +14,7 @@ const ROOMS = 2;
 let redis: RedisServer;
 const ends: (() => void)[] = [];
 let makers = 0;
-const scene = new RoomsFixture(() => ({
+const fixture = new RoomsFixture(() => ({
   client: () => {
     const { client, end } = (makers++ % 2 === 0 ? nodeRedis : ioredis)(redis.port);
     ends.push(end);
@@ -26,7 +26,7 @@ beforeAll(async () => {
   redis = await startRedis();
 });
 afterEach(async () => {
-  await scene.end();
+  await fixture.end();
   for (const end of ends.splice(0)) end();
 });
 afterAll(() => redis.stop());
@@ -133,7 +133,7 @@ class Person {
 
 class Day {
   readonly servers: readonly TestServer[];
-  readonly rooms = numbers(0, ROOMS).map(() => scene.fresh('{room}'));
+  readonly rooms = numbers(0, ROOMS).map(() => fixture.fresh('{room}'));
   // Two of them are one user.
   readonly people = numbers(0, PEOPLE).map((at) => new Person(`user ${at % (PEOPLE - 1)}`));
   readonly said = new Map<string, Said[]>();
@@ -141,7 +141,7 @@ class Day {
 
   constructor() {
     const options = { rooms: { history: { size: 1_000, ttl: 60_000 } } };
-    this.servers = [scene.server(options), scene.server(options)];
+    this.servers = [fixture.server(options), fixture.server(options)];
   }
 
   async begin(): Promise<void> {
@@ -276,7 +276,7 @@ class Day {
     const last = this.inOrder(room).at(-1) as Said;
     const there = this.people.filter((who) => who.rooms.has(room));
     const done = () => there.every((who) => who.peer.said(room).includes(last.number));
-    await scene.until(`the end of ${room}`, done, 15_000);
+    await fixture.until(`the end of ${room}`, done, 15_000);
   }
 
   async check(): Promise<void> {
@@ -311,7 +311,7 @@ class Day {
       expect(await (this.servers[1] as TestServer).presence.getRoomMembers(room)).toEqual([]);
     }
     expect(await (this.servers[1] as TestServer).presence.getOnlineCount()).toBe(0);
-    await scene.end();
+    await fixture.end();
     for (const end of ends.splice(0)) end();
   }
 }

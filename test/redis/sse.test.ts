@@ -111,7 +111,7 @@ function open(node: Node): TestEventSource {
 describe.each(Object.entries(sseServers))(
   '%s: EventSource resumes over restarts of the server',
   (_name, start) => {
-    test('channels lose nothing', async () => {
+    test('channels lose no message', async () => {
       const outside = services();
       undo.push(outside.close);
       const name = `${_name}-restart`;
@@ -146,7 +146,7 @@ describe.each(Object.entries(sseServers))(
       expect(source.connections).toBeGreaterThanOrEqual(4);
     });
 
-    test('rooms and messages to the user lose nothing', async () => {
+    test('rooms and messages to the user are complete', async () => {
       const outside = services();
       undo.push(outside.close);
       const userId = `${_name}-ann`;

@@ -2,29 +2,29 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { startRedisCluster } from '../support/redis-cluster.js';
 import { startRedisSentinel } from '../support/redis-sentinel.js';
 
-interface World {
+interface Topology {
   readonly ports: readonly number[];
   pid(port: number): number;
   stop(): Promise<void>;
 }
 
-const worlds: World[] = [];
+const topologies: Topology[] = [];
 
 afterEach(async () => {
-  for (const world of worlds.splice(0)) await world.stop();
+  for (const topology of topologies.splice(0)) await topology.stop();
 });
 
-function kept<T extends World>(world: T): T {
-  worlds.push(world);
-  return world;
+function kept<T extends Topology>(topology: T): T {
+  topologies.push(topology);
+  return topology;
 }
 
-/** Ends a world, and expects that none of its processes is left. */
-async function expectStopped(world: World, ports: readonly number[]): Promise<void> {
-  const pids = ports.map((port) => world.pid(port));
+/** Ends a topology, and expects that none of its processes is left. */
+async function expectStopped(topology: Topology, ports: readonly number[]): Promise<void> {
+  const pids = ports.map((port) => topology.pid(port));
   expect(pids.every(runs)).toBe(true);
-  await world.stop();
-  await world.stop();
+  await topology.stop();
+  await topology.stop();
   expect(pids.filter(runs)).toEqual([]);
 }
 
@@ -37,7 +37,7 @@ function runs(pid: number): boolean {
 }
 
 describe('a Redis Cluster', () => {
-  it('keeps its keys during a slot move, a failover, and the death of a master', async () => {
+  it('keeps its keys through a slot move, a failover and the death of a master', async () => {
     const cluster = kept(await startRedisCluster());
     const masters = await cluster.masters();
     expect(masters).toEqual(cluster.ports.slice(0, 3));
@@ -78,35 +78,35 @@ describe('a Redis Cluster', () => {
 });
 
 describe('a master, replicas and sentinels', () => {
-  it('keep a key during a failover and a frozen master that returns as a master', async () => {
-    const world = kept(await startRedisSentinel());
-    const first = await world.master();
-    expect(first).toBe(world.ports[0]);
-    expect(await world.replicas()).toHaveLength(2);
+  it('keep a key through a failover and the return of a frozen master', async () => {
+    const topology = kept(await startRedisSentinel());
+    const first = await topology.master();
+    expect(first).toBe(topology.ports[0]);
+    expect(await topology.replicas()).toHaveLength(2);
 
-    await world.cli(first, 'SET', 'key', 'kept');
-    await world.waitUntilOk();
-    const second = await world.failover();
-    await world.waitUntilOk();
-    expect(await world.cli(second, 'GET', 'key')).toBe('kept');
+    await topology.cli(first, 'SET', 'key', 'kept');
+    await topology.waitUntilOk();
+    const second = await topology.failover();
+    await topology.waitUntilOk();
+    expect(await topology.cli(second, 'GET', 'key')).toBe('kept');
 
-    world.freeze(second);
-    const third = await world.waitForMaster(second);
-    expect(await world.cli(third, 'GET', 'key')).toBe('kept');
-    world.resume(second);
-    expect(await world.cli(second, 'ROLE')).toMatch(/^master/);
-    await world.waitUntilOk();
-    expect(await world.cli(second, 'ROLE')).toMatch(/^slave/);
+    topology.freeze(second);
+    const third = await topology.waitForMaster(second);
+    expect(await topology.cli(third, 'GET', 'key')).toBe('kept');
+    topology.resume(second);
+    expect(await topology.cli(second, 'ROLE')).toMatch(/^master/);
+    await topology.waitUntilOk();
+    expect(await topology.cli(second, 'ROLE')).toMatch(/^slave/);
 
-    const [sentinel] = world.sentinels as [number];
-    await world.kill(sentinel);
-    await world.restart(sentinel);
-    await world.kill(third);
-    expect(await world.waitForMaster(third)).not.toBe(third);
-    await world.restart(third);
-    await world.waitUntilOk();
+    const [sentinel] = topology.sentinels as [number];
+    await topology.kill(sentinel);
+    await topology.restart(sentinel);
+    await topology.kill(third);
+    expect(await topology.waitForMaster(third)).not.toBe(third);
+    await topology.restart(third);
+    await topology.waitUntilOk();
 
-    world.freeze(sentinel);
-    await expectStopped(world, [...world.ports, ...world.sentinels]);
+    topology.freeze(sentinel);
+    await expectStopped(topology, [...topology.ports, ...topology.sentinels]);
   });
 });

@@ -87,14 +87,14 @@ export function historyBehaviour(
   },
 ): void {
   describe(name, () => {
-    let world: HistoryBackend;
+    let fixture: HistoryBackend;
     let opened: PubSubService[] = [];
     let errors: [RollcallError, ErrorContext][] = [];
 
     beforeAll(async () => {
-      world = await start();
+      fixture = await start();
     });
-    afterAll(() => world.end());
+    afterAll(() => fixture.end());
     afterEach(async () => {
       await Promise.all(opened.map((service) => service.close()));
       opened = [];
@@ -103,7 +103,7 @@ export function historyBehaviour(
 
     function open(options: Partial<PubSubOptions> = {}): PubSubService {
       const service = new PubSubService({
-        redis: world.client(),
+        redis: fixture.client(),
         onError: (error, context) => errors.push([error, context]),
         ...options,
       });
@@ -152,10 +152,10 @@ export function historyBehaviour(
     /** Puts a message into the history that nobody is sent, as if it had been lost on its way. */
     async function loseOne(channel: string, payload: string): Promise<Position> {
       const keys = historyKeys(channel);
-      const last = String(await world.run('GET', keys.lastPosition));
+      const last = String(await fixture.run('GET', keys.lastPosition));
       const id = String(timeOf(last) + 1);
-      await world.run('XADD', keys.stream, id, 'n', '7', 'p', last, 'm', payload);
-      await world.run('SET', keys.lastPosition, `${id}-7`);
+      await fixture.run('XADD', keys.stream, id, 'n', '7', 'p', last, 'm', payload);
+      await fixture.run('SET', keys.lastPosition, `${id}-7`);
       return `${id}-7`;
     }
 
@@ -189,7 +189,7 @@ export function historyBehaviour(
         const service = open();
         const channel = fresh();
         const seen: string[] = [];
-        await world.listen(channel, (payload) => seen.push(payload));
+        await fixture.listen(channel, (payload) => seen.push(payload));
         const [one, two] = await publish(service, channel, [{ text: 'héllo 😀\n' }, 'two']);
         await until('both', () => seen.length === 2);
         expect(seen).toEqual([
@@ -414,7 +414,7 @@ export function historyBehaviour(
           false,
           'forked',
         ]);
-        await world.run('DEL', historyKeys(channel).stream, historyKeys(channel).lastPosition);
+        await fixture.run('DEL', historyKeys(channel).stream, historyKeys(channel).lastPosition);
         expect(await of(channel, two)).toEqual([[], false, 'wiped']);
         await publish(service, channel, [3]);
         expect(await of(channel, two)).toEqual([[3], false, 'wiped']);
@@ -635,10 +635,10 @@ export function historyBehaviour(
         await until('both', () => one.got.length === 2);
         // History is ahead of what is on its way: the reading that a late copy sets off finds more.
         const third = await loseOne(channel, '3');
-        await world.run('PUBLISH', channel, `rc1:${first}:${NEVER}\n1`);
+        await fixture.run('PUBLISH', channel, `rc1:${first}:${NEVER}\n1`);
         await until('the third', () => one.got.length === 3);
-        await world.run('PUBLISH', channel, `rc1:${second}:${first}\n2`);
-        await world.run('PUBLISH', channel, `rc1:${third}:${second}\n3`);
+        await fixture.run('PUBLISH', channel, `rc1:${second}:${first}\n2`);
+        await fixture.run('PUBLISH', channel, `rc1:${third}:${second}\n3`);
         await publish(service, channel, [4]);
         await fenced(service, channel);
         await until('the fence', () => one.got.includes('fence'));
@@ -657,16 +657,16 @@ export function historyBehaviour(
         await publish(service, channel, [1, 2]);
         await until('both', () => order.length === 2);
         const keys = historyKeys(channel);
-        await world.run('DEL', keys.stream, keys.lastPosition);
+        await fixture.run('DEL', keys.stream, keys.lastPosition);
         await publish(service, channel, [3]);
         await publish(service, channel, [4]);
         await until('all', () => order.length === 5);
         expect(order).toEqual([1, 2, ['wiped', false], 3, 4]);
         // The stream alone: nothing was missed live, so there is nothing to tell.
-        await world.run('DEL', keys.stream);
+        await fixture.run('DEL', keys.stream);
         await publish(service, channel, [5]);
         // The last position alone: the newest message knows it.
-        await world.run('DEL', keys.lastPosition);
+        await fixture.run('DEL', keys.lastPosition);
         await publish(service, channel, [6]);
         await until('all', () => order.includes(6));
         expect(order.slice(5)).toEqual([5, 6]);
@@ -883,7 +883,7 @@ export function historyBehaviour(
       }
 
       test.skipIf(embedded)('as bytes and as text, for two handlers of one channel', async () => {
-        const redis = world.client();
+        const redis = fixture.client();
         const [binary, text] = [open({ redis, codec: bufferCodec }), open({ redis })];
         const channel = fresh();
         await publish(text, channel, [{ n: 1 }]);
@@ -967,7 +967,7 @@ export function historyBehaviour(
         await take(3);
         expect(items).toEqual(['trimmed', 3, 4]);
         const keys = historyKeys(channel);
-        await world.run('DEL', keys.stream, keys.lastPosition);
+        await fixture.run('DEL', keys.stream, keys.lastPosition);
         await publish(service, channel, [5]);
         await publish(service, channel, [6]);
         await take(6);
@@ -996,8 +996,8 @@ export function historyBehaviour(
         const back = (await publish(service, name('back'), numbers(0, 3))) as Position[];
         const streamless = (await publish(service, name('streamless'), numbers(0, 3))) as Position[];
         const keys = (text: string) => historyKeys(name(text));
-        await world.run('DEL', keys('lost').stream, keys('lost').lastPosition);
-        await world.run('DEL', keys('streamless').stream);
+        await fixture.run('DEL', keys('lost').stream, keys('lost').lastPosition);
+        await fixture.run('DEL', keys('streamless').stream);
         const fork = `${timeOf(back[2]!) + 60_000_000}-3`;
         const { channels, unrecovered } = await service.recover({
           limit: 10,
@@ -1186,7 +1186,7 @@ export function historyBehaviour(
         await service.publish(channel, 'before');
         await service.subscribe(channel, defined.handler, defined.options);
         await open().subscribe(channel.name, named.handler, named.options);
-        await world.run('CLIENT', 'KILL', 'TYPE', 'pubsub');
+        await fixture.run('CLIENT', 'KILL', 'TYPE', 'pubsub');
         await until('both to be told', () => defined.gaps.length > 0 && named.gaps.length > 0);
         // Whoever has no place in the history, as in another process, cannot know.
         expect([defined.gaps, named.gaps].map((gaps) => gaps.map(({ recovered }) => recovered))).toEqual([

@@ -103,14 +103,14 @@ const ODD_NAMES = [
 /** What notifications do, whatever server they are on. */
 export function notificationsBehaviour(name: string, start: () => Promise<PresenceBackend>): void {
   describe(name, () => {
-    let world: PresenceBackend;
+    let fixture: PresenceBackend;
     let opened: NotificationServer[] = [];
     let expected: string[] = [];
 
     beforeAll(async () => {
-      world = await start();
+      fixture = await start();
     });
-    afterAll(() => world.end());
+    afterAll(() => fixture.end());
     afterEach(async () => {
       const errors = opened.flatMap((server) => server.errors.map(([error]) => error.name));
       await Promise.all(opened.map((server) => server.close()));
@@ -120,7 +120,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
     });
 
     function open(options?: ServerOptions): NotificationServer {
-      const server = openServer(world.client(), options);
+      const server = openServer(fixture.client(), options);
       opened.push(server);
       return server;
     }
@@ -451,7 +451,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       const user = fresh();
       const { id: lost } = await notifications.notify(user, 1);
       await notifications.acknowledge(user, lost);
-      await world.flush();
+      await fixture.flush();
       expect(await notifications.list(user)).toEqual({
         notifications: [],
         more: false,

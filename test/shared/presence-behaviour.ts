@@ -11,25 +11,26 @@ import {
 import { driverFor } from '../../src/redis/detect.js';
 import { createChaosDriver } from '../../src/testing/index.js';
 import { turn } from '../support/fake-clock.js';
+import { timeLimit } from '../support/machine.js';
 import { waitFor } from '../support/wait.js';
 import { Changes, counting, type PresenceBackend, PresenceFixture, weirdIds } from './presence-fixture.js';
 
-/** What presence does on any Redis and with any client; `make` gives each test a world of its own. */
+/** What presence does on any Redis and with any client; `make` gives each test a backend of its own. */
 export function presenceBehaviour(
   make: () => PresenceBackend | Promise<PresenceBackend>,
   { partitions = 1 }: { partitions?: number } = {},
 ): void {
-  let scene: PresenceFixture;
+  let fixture: PresenceFixture;
 
   beforeEach(async () => {
-    scene = new PresenceFixture(await make());
+    fixture = new PresenceFixture(await make());
   });
 
-  afterEach(() => scene.end());
+  afterEach(() => fixture.end());
 
   describe('one user', () => {
     test('comes, changes and goes', async () => {
-      const [presence, changes] = await scene.observer();
+      const [presence, changes] = await fixture.observer();
       expect(await presence.getPresence('ann')).toBeNull();
 
       const before = Date.now();
@@ -100,8 +101,8 @@ export function presenceBehaviour(
     });
 
     test('has the status that ranks highest among his sockets, whichever node they are on', async () => {
-      const [one, changes] = await scene.observer();
-      const two = scene.service();
+      const [one, changes] = await fixture.observer();
+      const two = fixture.service();
       const status = async () => (await two.getPresence('ann'))?.status;
       await one.setPresence('ann', 'a', 'away');
       expect(await status()).toBe('away');
@@ -129,7 +130,7 @@ export function presenceBehaviour(
     });
 
     test('with statuses of the app: they rank last, in alphabetical order', async () => {
-      const presence = scene.service();
+      const presence = fixture.service();
       const steps: [socket: string, status: string, expected: string][] = [
         ['a', 'zoning.out', 'zoning.out'],
         ['b', 'in-game', 'in-game'],
@@ -146,7 +147,7 @@ export function presenceBehaviour(
     });
 
     test('with an order of statuses of the app', async () => {
-      const presence = scene.service({ statusPriority: ['dnd', 'away', 'busy'] });
+      const presence = fixture.service({ statusPriority: ['dnd', 'away', 'busy'] });
       expect((await presence.setPresence('ann', 'a', 'online')).status).toBe('online');
       expect((await presence.setPresence('ann', 'b', 'busy')).status).toBe('busy');
       expect((await presence.setPresence('ann', 'c', 'away')).status).toBe('away');
@@ -154,7 +155,7 @@ export function presenceBehaviour(
     });
 
     test('an update keeps when the socket connected, and replaces its meta', async () => {
-      const presence = scene.service();
+      const presence = fixture.service();
       const first = await presence.setPresence('ann', 's1', 'online', { device: 'phone' });
       await waitFor(() => Date.now() > (first.sockets[0]?.connectedAt.getTime() ?? 0) + 1);
       await presence.setPresence('ann', 's2', 'online');
@@ -183,8 +184,8 @@ export function presenceBehaviour(
       ['nesting', { a: [1, { b: null }, []], '': {}, 'k"': 'v' }],
       ['an own __proto__', JSON.parse('{"__proto__":{"x":1}}') as Json],
     ])('meta comes back as it was given: %s', async (_, meta) => {
-      const presence = scene.service();
-      const other = scene.service();
+      const presence = fixture.service();
+      const other = fixture.service();
       const written = await presence.setPresence('ann', 's1', 'online', meta);
       expect(JSON.stringify(written.sockets[0]?.meta)).toBe(JSON.stringify(meta));
       const read = await other.getPresence('ann');
@@ -192,7 +193,7 @@ export function presenceBehaviour(
     });
 
     test('a call that changes nothing changes nothing', async () => {
-      const [presence, changes] = await scene.observer();
+      const [presence, changes] = await fixture.observer();
       const first = await presence.setPresence('ann', 's1', 'online', { a: 1 });
       expect(await presence.setPresence('ann', 's1', 'online', { a: 1 })).toEqual(first);
       expect(await presence.removeSocket('ann', 'unknown')).toEqual(first);
@@ -207,7 +208,7 @@ export function presenceBehaviour(
     });
 
     test('sockets that come and go beside others are no change of status', async () => {
-      const [presence, changes] = await scene.observer();
+      const [presence, changes] = await fixture.observer();
       const versions: number[] = [];
       versions.push((await presence.setPresence('ann', 's1')).version);
       versions.push((await presence.setPresence('ann', 's2')).version);
@@ -219,12 +220,12 @@ export function presenceBehaviour(
     });
 
     test('versions grow, also when the record was forgotten or lost', async () => {
-      const presence = scene.service({ lastSeenTtl: 40, lease: 60_000 });
+      const presence = fixture.service({ lastSeenTtl: 40, lease: 60_000 });
       const versions = [(await presence.setPresence('ann', 's1')).version];
       versions.push((await presence.removeSocket('ann', 's1'))?.version ?? 0);
       await waitFor(async () => (await presence.getPresence('ann')) === null);
       versions.push((await presence.setPresence('ann', 's1')).version);
-      await scene.flush();
+      await fixture.flush();
       versions.push((await presence.setPresence('ann', 's2')).version);
       expect(versions).toEqual([...new Set(versions)].sort((a, b) => a - b));
       expect(versions).toHaveLength(4);
@@ -233,7 +234,7 @@ export function presenceBehaviour(
 
   describe('calls at once', () => {
     test('for one socket take effect in their order', async () => {
-      const [presence, changes] = await scene.observer();
+      const [presence, changes] = await fixture.observer();
       const calls: Promise<unknown>[] = [];
       for (let count = 0; count < 40; count++) {
         calls.push(presence.setPresence('ann', 's1', ['online', 'away', 'busy'][count % 3]));
@@ -252,8 +253,8 @@ export function presenceBehaviour(
     });
 
     test('of two nodes for the same users are announced once each, in the right order', async () => {
-      const [observer, changes] = await scene.observer();
-      const nodes = [scene.service(), scene.service()];
+      const [observer, changes] = await fixture.observer();
+      const nodes = [fixture.service(), fixture.service()];
       const users = ['ann', 'bob', 'cleo', 'dan'];
       const statuses = ['online', 'away', 'busy'];
       for (let round = 0; round < 12; round++) {
@@ -283,7 +284,7 @@ export function presenceBehaviour(
     });
 
     test('travel together', async () => {
-      const presence = scene.service();
+      const presence = fixture.service();
       await presence.connect();
       const before = presence.stats();
       const users = Array.from({ length: 300 }, (_, index) => `u${index}`);
@@ -299,8 +300,8 @@ export function presenceBehaviour(
 
   describe('one socket id on two nodes', () => {
     test('counts once, and each node removes its own registration only', async () => {
-      const [one, changes] = await scene.observer();
-      const two = scene.service();
+      const [one, changes] = await fixture.observer();
+      const two = fixture.service();
       await one.setPresence('ann', 's1', 'online', 'first');
       const since = (await one.getPresence('ann'))?.sockets[0]?.connectedAt.getTime() ?? 0;
       await waitFor(() => Date.now() > since + 1);
@@ -321,8 +322,8 @@ export function presenceBehaviour(
 
     test('is removed everywhere by a process that owns neither, and does not come back', async () => {
       const options = { lease: 1_200, sweepInterval: 50 };
-      const [third, changes] = await scene.observer(options);
-      const owners = [scene.service(options), scene.service(options)];
+      const [third, changes] = await fixture.observer(options);
+      const owners = [fixture.service(options), fixture.service(options)];
       for (const owner of owners) {
         await owner.setPresence('ann', 's1');
         await owner.setPresence('bob', `of ${owner.stats().nodeId}`);
@@ -332,7 +333,7 @@ export function presenceBehaviour(
         await waitFor(() => owner.stats().sockets === 1, { message: 'the owner to drop the socket' });
       }
       // What heals itself after a loss of all data is what the owners still own.
-      await scene.flush();
+      await fixture.flush();
       await waitFor(async () => (await third.getPresence('bob'))?.sockets.length === 2, {
         message: 'the owners to restore what they own',
       });
@@ -342,9 +343,9 @@ export function presenceBehaviour(
     });
 
     test('is removed for good when only the other one is left', async () => {
-      const one = scene.service();
-      const two = scene.service();
-      const third = scene.service();
+      const one = fixture.service();
+      const two = fixture.service();
+      const third = fixture.service();
       await one.setPresence('ann', 's1');
       await two.setPresence('ann', 's1');
       await one.close();
@@ -356,8 +357,8 @@ export function presenceBehaviour(
 
   describe('ids', () => {
     test('of any kind work as user and as socket', async () => {
-      const [presence, changes] = await scene.observer();
-      const other = scene.service();
+      const [presence, changes] = await fixture.observer();
+      const other = fixture.service();
       await Promise.all(
         weirdIds.map(async (id) => {
           const record = await presence.setPresence(id, id, 'online', { id });
@@ -393,7 +394,7 @@ export function presenceBehaviour(
     });
 
     test('that look alike are different', async () => {
-      const presence = scene.service();
+      const presence = fixture.service();
       const pairs: [string, string][] = [
         ['a', 'b"c'],
         ['a"b', 'c'],
@@ -416,9 +417,9 @@ export function presenceBehaviour(
     });
 
     test('of any kind are restored after a loss of all data', async () => {
-      const presence = scene.service({ lease: 900, sweepInterval: 50 });
+      const presence = fixture.service({ lease: 900, sweepInterval: 50 });
       await Promise.all(weirdIds.map((id) => presence.setPresence(id, id)));
-      await scene.flush();
+      await fixture.flush();
       await waitFor(async () => (await presence.getOnlineCount()) === weirdIds.length);
       for (const [id, record] of await presence.getMultiplePresence(weirdIds)) {
         expect(record.socketIds).toEqual([id]);
@@ -428,9 +429,14 @@ export function presenceBehaviour(
 
     test('of any kind are reaped when their process is cut off', async () => {
       const options = { lease: 900, sweepInterval: 50 };
-      const [survivor, changes] = await scene.observer(options);
-      const chaos = createChaosDriver(scene.client());
-      const doomed = scene.service({ ...options, redis: chaos, timeout: 200, onError: () => {} });
+      const [survivor, changes] = await fixture.observer(options);
+      const chaos = createChaosDriver(fixture.client());
+      const doomed = fixture.service({
+        ...options,
+        redis: chaos,
+        timeout: timeLimit(600),
+        onError: () => {},
+      });
       await Promise.all(weirdIds.map((id) => doomed.setPresence(id, id)));
       chaos.cut();
       await waitFor(async () => (await survivor.getOnlineCount()) === 0, { timeout: 8_000 });
@@ -445,13 +451,13 @@ export function presenceBehaviour(
 
   describe('getMultiplePresence', () => {
     test('nobody', async () => {
-      const presence = scene.service();
+      const presence = fixture.service();
       expect(await presence.getMultiplePresence([])).toEqual(new Map());
       expect(await presence.getMultiplePresence(['nobody', 'no one'])).toEqual(new Map());
     });
 
     test('keeps the requested order, contains each user once, and leaves out unknown users', async () => {
-      const presence = scene.service();
+      const presence = fixture.service();
       await Promise.all(['ann', 'bob', 'cleo'].map((user) => presence.setPresence(user, `${user}'s`)));
       await presence.removeSocket('bob', "bob's");
       function* asked() {
@@ -469,28 +475,28 @@ export function presenceBehaviour(
       ['a truncated record', '["online",17958819'],
     ])('with %s in place of one record', (_, text) => {
       const spoil = async (user: string) => {
-        const { record } = scene.keysOf(user, partitions);
-        await scene.execute(['SET', record, text], record);
+        const { record } = fixture.keysOf(user, partitions);
+        await fixture.execute(['SET', record, text], record);
       };
 
       test('returns all other users and reports the unreadable record once', async () => {
-        const presence = scene.service();
+        const presence = fixture.service();
         const users = Array.from({ length: 30 }, (_, index) => `u${index}`);
         await Promise.all(users.map((user) => presence.setPresence(user, 's')));
         await spoil('u7');
         const found = await presence.getMultiplePresence(users);
         expect([...found.keys()]).toEqual(users.filter((user) => user !== 'u7'));
-        expect(scene.errors.splice(0)).toEqual([expect.stringMatching(/^decode: .*"u7"/)]);
+        expect(fixture.errors.splice(0)).toEqual([expect.stringMatching(/^decode: .*"u7"/)]);
         expect(await presence.getPresence('u7')).toBeNull();
-        expect(scene.errors.splice(0)).toEqual([expect.stringMatching(/^decode: .*"u7"/)]);
+        expect(fixture.errors.splice(0)).toEqual([expect.stringMatching(/^decode: .*"u7"/)]);
       });
 
       test('publishes no false change when the user connects, and the offline when they leave', async () => {
-        const [presence, changes] = await scene.observer();
+        const [presence, changes] = await fixture.observer();
         await presence.setPresence('ann', 's1');
         await spoil('ann');
         const watch = await presence.watch(['ann'], () => {});
-        expect(scene.errors.splice(0)).toHaveLength(1);
+        expect(fixture.errors.splice(0)).toHaveLength(1);
         expect((await presence.setPresence('ann', 's2')).socketIds.sort()).toEqual(['s1', 's2']);
         await waitFor(() => watch.get('ann')?.status === 'online', { message: 'the watch to know ann' });
         expect(await presence.getOnlineCount()).toBe(1);
@@ -504,19 +510,19 @@ export function presenceBehaviour(
       });
 
       test('publishes nothing when an offline user is looked at', async () => {
-        const [presence, changes] = await scene.observer();
+        const [presence, changes] = await fixture.observer();
         await presence.setPresence('ann', 's1');
         await presence.removeSocket('ann', 's1');
         await spoil('ann');
         await presence.removeSocket('ann', 's1', { immediate: true });
         await changes.settled();
         expect(changes.of('ann')).toEqual(['offline > online', 'online > offline']);
-        scene.errors.length = 0;
+        fixture.errors.length = 0;
       });
     });
 
     test('reads 2,500 users in one call', async () => {
-      const presence = scene.service({ timeout: 60_000 });
+      const presence = fixture.service({ timeout: 60_000 });
       const users = Array.from({ length: 2_500 }, (_, index) => `user ${index}`);
       await Promise.all(users.filter((_, at) => at % 5 !== 0).map((user) => presence.setPresence(user, 's')));
       const found = await presence.getMultiplePresence(users);
@@ -531,7 +537,7 @@ export function presenceBehaviour(
 
   describe('listOnlineUsers', () => {
     test('lists each online user once, with any page size', async () => {
-      const presence = scene.service();
+      const presence = fixture.service();
       const users = Array.from({ length: 50 }, (_, index) => `u${index}`);
       await Promise.all(users.map((user) => presence.setPresence(user, 's')));
       await presence.removeSocket('u7', 's');
@@ -543,7 +549,7 @@ export function presenceBehaviour(
     });
 
     test('lists users who stay exactly once while others come and go', async () => {
-      const presence = scene.service();
+      const presence = fixture.service();
       const staying = Array.from({ length: 30 }, (_, index) => `stays ${index}`);
       const leaving = Array.from({ length: 30 }, (_, index) => `leaves ${index}`);
       await Promise.all([...staying, ...leaving].map((user) => presence.setPresence(user, 's')));
@@ -561,7 +567,7 @@ export function presenceBehaviour(
     });
 
     test('ends on break, and throws the reason when its signal aborts', async () => {
-      const presence = scene.service();
+      const presence = fixture.service();
       await Promise.all(['a', 'b', 'c'].map((user) => presence.setPresence(user, 's')));
       for await (const user of presence.listOnlineUsers({ pageSize: 1 })) {
         expect(['a', 'b', 'c']).toContain(user);
@@ -584,9 +590,9 @@ export function presenceBehaviour(
 
   describe('subscribe', () => {
     test('every handler of every process receives each change once', async () => {
-      const [one, first] = await scene.observer();
+      const [one, first] = await fixture.observer();
       const second = await Changes.of(one);
-      const [two, third] = await scene.observer();
+      const [two, third] = await fixture.observer();
       await one.setPresence('ann', 's1');
       await two.setPresence('ann', 's2', 'busy');
       await Promise.all([first.settled(), second.settled(), third.settled()]);
@@ -597,7 +603,7 @@ export function presenceBehaviour(
     });
 
     test('a handler is not called after unsubscribing, also within a batch', async () => {
-      const [presence, changes] = await scene.observer();
+      const [presence, changes] = await fixture.observer();
       const received: string[] = [];
       const subscription: Subscription = await presence.subscribe(({ userId }) => {
         received.push(userId);
@@ -608,7 +614,7 @@ export function presenceBehaviour(
       expect(received).toHaveLength(1);
       await changes.unsubscribe();
       await changes.unsubscribe();
-      const [, fresh] = await scene.observer();
+      const [, fresh] = await fixture.observer();
       await presence.setPresence('late', 's');
       await fresh.settled();
       expect(changes.of('late')).toEqual([]);
@@ -617,7 +623,7 @@ export function presenceBehaviour(
 
     test('a handler that throws is reported, and other handlers are still called', async () => {
       const errors: unknown[] = [];
-      const presence = scene.service({ onError: (error, { stage }) => errors.push([stage, error]) });
+      const presence = fixture.service({ onError: (error, { stage }) => errors.push([stage, error]) });
       await presence.subscribe(() => {
         throw new Error('broken listener');
       });
@@ -631,7 +637,7 @@ export function presenceBehaviour(
     });
 
     test('all changes of a batch of 700 arrive', async () => {
-      const [presence, changes] = await scene.observer();
+      const [presence, changes] = await fixture.observer();
       const users = Array.from({ length: 700 }, (_, index) => `u${index}`);
       await Promise.all(users.map((user) => presence.setPresence(user, 's')));
       await changes.settled();
@@ -643,8 +649,8 @@ export function presenceBehaviour(
     const options = { grace: 250, sweepInterval: 20 };
 
     test('a user whose last socket went stays as he was until it ends, then is offline, once', async () => {
-      const [presence, changes] = await scene.observer(options);
-      const [, others] = await scene.observer(options);
+      const [presence, changes] = await fixture.observer(options);
+      const [, others] = await fixture.observer(options);
       await presence.setPresence('ann', 's1', 'busy');
       const gone = await presence.removeSocket('ann', 's1');
       expect(gone).toMatchObject({ status: 'busy', socketIds: [], sockets: [] });
@@ -665,8 +671,8 @@ export function presenceBehaviour(
     });
 
     test('whoever comes back within it was never away', async () => {
-      const [presence, changes] = await scene.observer(options);
-      const other = scene.service(options);
+      const [presence, changes] = await fixture.observer(options);
+      const other = fixture.service(options);
       await presence.setPresence('ann', 's1');
       await presence.setPresence('bob', 's1');
       await presence.removeSocket('ann', 's1');
@@ -680,7 +686,7 @@ export function presenceBehaviour(
     });
 
     test('comes back with another status: one change', async () => {
-      const [presence, changes] = await scene.observer(options);
+      const [presence, changes] = await fixture.observer(options);
       await presence.setPresence('ann', 's1', 'busy');
       await presence.removeSocket('ann', 's1');
       await presence.setPresence('ann', 's2', 'away');
@@ -689,14 +695,14 @@ export function presenceBehaviour(
     });
 
     test('is not for sockets beside others', async () => {
-      const presence = scene.service(options);
+      const presence = fixture.service(options);
       await presence.setPresence('ann', 's1', 'busy');
       await presence.setPresence('ann', 's2', 'away');
       expect(await presence.removeSocket('ann', 's1')).toMatchObject({ status: 'away', socketIds: ['s2'] });
     });
 
     test('a second goodbye does not prolong it', async () => {
-      const [presence, changes] = await scene.observer(options);
+      const [presence, changes] = await fixture.observer(options);
       await presence.setPresence('ann', 's1');
       await presence.setPresence('bob', 's1');
       await presence.removeSocket('ann', 's1');
@@ -716,7 +722,7 @@ export function presenceBehaviour(
     });
 
     test('is not waited for with immediate', async () => {
-      const [presence, changes] = await scene.observer({ ...options, grace: 60_000 });
+      const [presence, changes] = await fixture.observer({ ...options, grace: 60_000 });
       await presence.setPresence('ann', 's1');
       expect(await presence.removeSocket('ann', 's1', { immediate: true })).toMatchObject({
         status: 'offline',
@@ -726,8 +732,8 @@ export function presenceBehaviour(
     });
 
     test('ends although the process that granted it is gone', async () => {
-      const [, changes] = await scene.observer(options);
-      const leaving = scene.service(options);
+      const [, changes] = await fixture.observer(options);
+      const leaving = fixture.service(options);
       await leaving.setPresence('ann', 's1');
       await leaving.removeSocket('ann', 's1');
       await leaving.close();
@@ -737,9 +743,9 @@ export function presenceBehaviour(
 
   describe('close', () => {
     test("removes this process's sockets at once, and nobody else's", async () => {
-      const [observer, changes] = await scene.observer();
-      const leaving = scene.service({ grace: 60_000 });
-      const staying = scene.service();
+      const [observer, changes] = await fixture.observer();
+      const leaving = fixture.service({ grace: 60_000 });
+      const staying = fixture.service();
       await leaving.setPresence('ann', 's1');
       await leaving.setPresence('bob', 's1', 'busy');
       await staying.setPresence('bob', 's2');
@@ -752,8 +758,8 @@ export function presenceBehaviour(
     });
 
     test('with handoff leaves them as they are, for another process to take over', async () => {
-      const [observer, changes] = await scene.observer({ sweepInterval: 20 });
-      const leaving = scene.service();
+      const [observer, changes] = await fixture.observer({ sweepInterval: 20 });
+      const leaving = fixture.service();
       const users = Array.from({ length: 20 }, (_, index) => `u${index}`);
       await Promise.all(users.map((user) => leaving.setPresence(user, 'old', 'away')));
       await leaving.close({ handoff: true });
@@ -761,14 +767,14 @@ export function presenceBehaviour(
       for (const record of (await observer.getMultiplePresence(users)).values()) {
         expect(record).toMatchObject({ status: 'away', socketIds: [] });
       }
-      const next = scene.service();
+      const next = fixture.service();
       await Promise.all(users.map((user) => next.setPresence(user, 'new', 'away')));
       await changes.settled();
       for (const user of users) expect(changes.of(user)).toEqual(['offline > away']);
     });
 
     test('is idempotent, and everything after it fails', async () => {
-      const presence = scene.service();
+      const presence = fixture.service();
       await presence.setPresence('ann', 's1');
       const closing = presence.close();
       expect(presence.close({ handoff: true })).toBe(closing);
@@ -788,20 +794,20 @@ export function presenceBehaviour(
     });
 
     test('of a service that was never used', async () => {
-      await scene.service().close();
-      const connected = scene.service();
+      await fixture.service().close();
+      const connected = fixture.service();
       await connected.connect();
       await connected.close();
     });
 
     test('takes back a registration that was still under way', async () => {
-      const observer = scene.service();
+      const observer = fixture.service();
       await observer.connect();
-      const client = scene.client();
-      await scene.service({ redis: client }).connect();
+      const client = fixture.client();
+      await fixture.service({ redis: client }).connect();
       // A service that is connected, one whose client is not connected yet, one whose client is.
       for (const how of ['connected', 'fresh', 'on a connected client']) {
-        const presence = scene.service(how === 'on a connected client' ? { redis: client } : {});
+        const presence = fixture.service(how === 'on a connected client' ? { redis: client } : {});
         if (how === 'connected') await presence.connect();
         const call = presence.setPresence('ann', 's1').catch((error: unknown) => error);
         await presence.close();
@@ -813,9 +819,9 @@ export function presenceBehaviour(
     });
 
     test('of one service leaves another on the same client alone', async () => {
-      const client = scene.client();
-      const one = scene.service({ redis: client });
-      const [two, changes] = await scene.observer({ redis: client });
+      const client = fixture.client();
+      const one = fixture.service({ redis: client });
+      const [two, changes] = await fixture.observer({ redis: client });
       await one.setPresence('ann', 's1');
       await two.setPresence('ann', 's1');
       await one.close();
@@ -827,8 +833,8 @@ export function presenceBehaviour(
 
   describe('limits', () => {
     test('a socket too many is refused and leaves no trace', async () => {
-      const [presence, changes] = await scene.observer({ maxSocketsPerUser: 2 });
-      const other = scene.service({ maxSocketsPerUser: 2 });
+      const [presence, changes] = await fixture.observer({ maxSocketsPerUser: 2 });
+      const other = fixture.service({ maxSocketsPerUser: 2 });
       await presence.setPresence('ann', 's1');
       await other.setPresence('ann', 's2');
       for (const service of [presence, other]) {
@@ -848,8 +854,8 @@ export function presenceBehaviour(
     });
 
     test('services with different prefixes do not see each other', async () => {
-      const [one, first] = await scene.observer({ prefix: `${scene.prefix}.a` });
-      const [two, second] = await scene.observer({ prefix: `${scene.prefix}.b` });
+      const [one, first] = await fixture.observer({ prefix: `${fixture.prefix}.a` });
+      const [two, second] = await fixture.observer({ prefix: `${fixture.prefix}.b` });
       await one.setPresence('ann', 's1');
       await two.setPresence('bob', 's1');
       expect(await one.getPresence('bob')).toBeNull();
@@ -964,9 +970,9 @@ export function presenceBehaviour(
     ];
 
     test('is refused by the name of the argument, and nothing of it reaches Redis', async () => {
-      const { driver, calls: sent } = counting(driverFor(scene.client()));
+      const { driver, calls: sent } = counting(driverFor(fixture.client()));
       // No sweep comes in between.
-      const presence = scene.service({ redis: driver, sweepInterval: 15_000 });
+      const presence = fixture.service({ redis: driver, sweepInterval: 15_000 });
       await presence.connect();
       sent.length = 0;
       for (const [call, argument, run, values] of calls) {
@@ -991,7 +997,7 @@ export function presenceBehaviour(
     });
 
     test('up to the limits is fine', async () => {
-      const presence = scene.service();
+      const presence = fixture.service();
       await presence.setPresence('é'.repeat(256), 'x'.repeat(512), 'x'.repeat(64), 'é'.repeat(2_047));
       expect((await presence.getPresence('é'.repeat(256)))?.socketIds).toEqual(['x'.repeat(512)]);
     });

@@ -83,13 +83,13 @@ export class PresenceFixture {
   /** What services reported, as "stage: message"; a test that expects some takes it out. */
   readonly errors: string[] = [];
   readonly prefix: string;
-  readonly #world: PresenceBackend;
+  readonly #backend: PresenceBackend;
   readonly #services: PresenceService[] = [];
   static #count = 0;
 
-  constructor(world: PresenceBackend) {
-    this.#world = world;
-    this.prefix = `scene-${++PresenceFixture.#count}`;
+  constructor(backend: PresenceBackend) {
+    this.#backend = backend;
+    this.prefix = `fixture-${++PresenceFixture.#count}`;
   }
 
   /** A service on a client of its own, as if in a process of its own. */
@@ -108,11 +108,11 @@ export class PresenceFixture {
   }
 
   client(): RedisClient {
-    return this.#world.client();
+    return this.#backend.client();
   }
 
   flush(): Promise<void> {
-    return this.#world.flush();
+    return this.#backend.flush();
   }
 
   /** Runs a command past the services, as an operator or another release would. `key` must be one of its keys. */
@@ -138,7 +138,7 @@ export class PresenceFixture {
 
   async end(): Promise<void> {
     await Promise.all(this.#services.map((service) => service.close()));
-    await this.#world.end();
+    await this.#backend.end();
     expect(this.errors, 'reported errors').toEqual([]);
   }
 }

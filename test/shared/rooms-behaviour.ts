@@ -36,23 +36,23 @@ export function roomsBehaviour(
   { embedded }: { embedded: boolean },
 ): void {
   describe(name, () => {
-    let world: RoomsBackend;
-    const scene = new RoomsFixture(() => world);
-    const { until } = { until: scene.until.bind(scene) };
+    let backend: RoomsBackend;
+    const fixture = new RoomsFixture(() => backend);
+    const { until } = { until: fixture.until.bind(fixture) };
 
     beforeAll(async () => {
-      world = await start();
+      backend = await start();
     });
-    afterAll(() => world.end());
-    afterEach(() => scene.end());
+    afterAll(() => backend.end());
+    afterEach(() => fixture.end());
 
     /** A room on two servers, with a peer on each. */
     async function pair(options: Parameters<RoomsFixture['server']>[0] = {}) {
-      const one = scene.server(options);
-      const two = scene.server(options);
-      const room = scene.fresh('room');
+      const one = fixture.server(options);
+      const two = fixture.server(options);
+      const room = fixture.fresh('room');
       const [ann, bob] = [new TestPeer(), new TestPeer()];
-      const [annId, bobId] = [scene.fresh('ann'), scene.fresh('bob')];
+      const [annId, bobId] = [fixture.fresh('ann'), fixture.fresh('bob')];
       const annSocket = await one.rooms.attach(ann, { userId: annId });
       const bobSocket = await two.rooms.attach(bob, { userId: bobId });
       return { one, two, room, ann, bob, annId, bobId, annSocket, bobSocket };
@@ -66,7 +66,7 @@ export function roomsBehaviour(
         await bobSocket.join(room);
         const first = await one.rooms.broadcast(room, 'said', 0, { from: annId });
         for (const number of numbers(1, 20)) await one.rooms.broadcast(room, 'said', number);
-        await scene.fence(two, room, ann, bob);
+        await fixture.fence(two, room, ann, bob);
         expect(ann.said(room)).toEqual(numbers(0, 20));
         expect(bob.said(room)).toEqual(numbers(0, 20));
         expect(bob.of('event')[0]).toEqual({
@@ -83,10 +83,10 @@ export function roomsBehaviour(
 
       test('do not reach other rooms, nor peers without a room', async () => {
         const { one, room, ann, bob, annSocket } = await pair();
-        const other = scene.fresh('room');
+        const other = fixture.fresh('room');
         await annSocket.join(room);
         await one.rooms.broadcast(other, 'said', 'elsewhere');
-        await scene.fence(one, room, ann);
+        await fixture.fence(one, room, ann);
         expect(ann.said(other)).toEqual([]);
         expect(bob.frames).toEqual([]);
       });
@@ -96,7 +96,7 @@ export function roomsBehaviour(
         await annSocket.join(room);
         await bobSocket.join(room);
         const { position } = await one.rooms.broadcast(room, 'said', 'x', { except: annSocket.id });
-        await scene.fence(one, room, ann, bob);
+        await fixture.fence(one, room, ann, bob);
         expect(ann.said(room)).toEqual([]);
         expect(ann.of('position')).toEqual([{ type: 'position', room, position }]);
         expect(bob.said(room)).toEqual(['x']);
@@ -108,12 +108,12 @@ export function roomsBehaviour(
         await annSocket.join(room);
         await one.rooms.broadcast(room, 'said', 'passing', { transient: true });
         await one.rooms.broadcastTyping(room, 'bob', { ttl: 3_000 });
-        await scene.fence(one, room, ann);
+        await fixture.fence(one, room, ann);
         const [passing, typing] = ann.of('event');
         expect(passing).toEqual({ type: 'event', room, event: 'said', data: 'passing' });
         expect(typing).toEqual({ type: 'event', room, event: '$typing', from: 'bob', data: { ttl: 3_000 } });
         await bobSocket.join(room, { last: 10 });
-        await scene.fence(one, room, bob);
+        await fixture.fence(one, room, bob);
         expect(bob.said(room)).toEqual([]);
       });
 
@@ -122,7 +122,7 @@ export function roomsBehaviour(
         await annSocket.join(room);
         const first = await one.rooms.broadcast(room, 'said', 1, { idempotencyKey: 'k' });
         const second = await two.rooms.broadcast(room, 'said', 1, { idempotencyKey: 'k' });
-        await scene.fence(one, room, ann);
+        await fixture.fence(one, room, ann);
         expect(second).toMatchObject({ duplicate: true, position: first.position });
         expect(ann.said(room)).toEqual([1]);
       });
@@ -132,8 +132,8 @@ export function roomsBehaviour(
         const more = new TestPeer();
         await two.rooms.attach(more, { userId: annId });
         await two.rooms.sendToUser(annId, 'note', { n: 1 });
-        await scene.fenceUser(one, annId, ann, more);
-        await scene.fenceUser(one, bobId, bob);
+        await fixture.fenceUser(one, annId, ann, more);
+        await fixture.fenceUser(one, bobId, bob);
         expect(ann.said()).toEqual([{ n: 1 }]);
         expect(more.said()).toEqual([{ n: 1 }]);
         expect(bob.said()).toEqual([]);
@@ -141,7 +141,7 @@ export function roomsBehaviour(
       });
 
       test.each(ODD_NAMES)('can have any name: %j', async (odd) => {
-        const { one, two } = { one: scene.server(), two: scene.server() };
+        const { one, two } = { one: fixture.server(), two: fixture.server() };
         const [peer, other] = [new TestPeer(), new TestPeer()];
         const socket = await one.rooms.attach(peer, { userId: odd, socketId: odd, meta: { odd } });
         const elsewhere = await two.rooms.attach(other, { userId: `${odd}x` });
@@ -150,8 +150,8 @@ export function roomsBehaviour(
         await two.rooms.broadcast(odd, odd, odd, { from: odd });
         await two.rooms.broadcast(odd, odd, odd, { except: odd });
         await two.rooms.sendToUser(odd, odd, odd);
-        await scene.fence(two, odd, peer);
-        await scene.fenceUser(two, odd, peer);
+        await fixture.fence(two, odd, peer);
+        await fixture.fenceUser(two, odd, peer);
         expect(peer.said(odd)).toEqual([odd]);
         expect(peer.said()).toEqual([odd]);
         await until('the list', () => peer.of('members', odd).length > 0);
@@ -176,7 +176,7 @@ export function roomsBehaviour(
         await one.pubsub.publish(channel, null);
         await one.pubsub.publish(channel, 'text');
         await one.pubsub.publish(channel, { data: 2, event: 'foreign', except: bobSocket.id });
-        await scene.fence(one, room, ann, bob, more);
+        await fixture.fence(one, room, ann, bob, more);
         for (const peer of [ann, bob, more]) {
           const expected = peer === bob ? ['before', 1] : ['before', 1, 2];
           expect(peer.said(room)).toEqual(expected);
@@ -195,14 +195,14 @@ export function roomsBehaviour(
         await annSocket.join(room);
         const other = new TestPeer();
         await (await one.rooms.attach(other, { userId: annId })).join(room);
-        const bare = new PubSubService({ redis: world.client(), codec: raw });
+        const bare = new PubSubService({ redis: backend.client(), codec: raw });
         const { name: channel } = one.rooms.channel(room);
         await one.rooms.broadcast(room, 'said', 'before');
         // A line break is not allowed in JSON's strings.
         await bare.publish(channel, '{"except":"a\nb","event":"x","data":1}');
         await bare.publish(channel, '{"event":"$disconnect","data":{"reason":"in a room"}}');
         await bare.publish(`user:${encodeURIComponent(annId)}`, '{"event":"$disconnect"');
-        await scene.fence(one, room, ann, other);
+        await fixture.fence(one, room, ann, other);
         await bare.close();
         expect(ann.said(room)).toEqual(['before']);
         expect(other.said(room)).toEqual(['before']);
@@ -216,14 +216,14 @@ export function roomsBehaviour(
         await annSocket.join(room);
         await bobSocket.join(room);
         await one.rooms.broadcast(room, 'said', { text: 'x' });
-        await scene.fence(one, room, ann, bob);
-        await scene.fenceUser(one, annId, ann);
+        await fixture.fence(one, room, ann, bob);
+        await fixture.fenceUser(one, annId, ann);
         expect(bob.said(room)).toEqual([{ text: 'x' }]);
       });
 
       test('are encoded once per encoder, however many peers there are', async () => {
-        const one = scene.server();
-        const room = scene.fresh('room');
+        const one = fixture.server();
+        const room = fixture.fresh('room');
         const calls = [0, 0];
         const formats = calls.map((_, at): FrameEncoder => {
           return {
@@ -254,10 +254,10 @@ export function roomsBehaviour(
         await one.rooms.broadcast(room, 'said', 'before');
         const { position } = await annSocket.join(room);
         await one.rooms.broadcast(room, 'said', 'after');
-        await scene.fence(one, room, ann);
+        await fixture.fence(one, room, ann);
         expect(ann.said(room)).toEqual(['after']);
         await bobSocket.join(room, { since: position as string });
-        await scene.fence(one, room, bob);
+        await fixture.fence(one, room, bob);
         expect(bob.said(room)).toEqual(['after']);
         expect(bob.of('discontinuity')).toEqual([]);
       });
@@ -271,7 +271,7 @@ export function roomsBehaviour(
         const joining = bobSocket.join(room, { since: positions[9] as string });
         for (const number of numbers(30, 40)) await two.rooms.broadcast(room, 'said', number);
         await joining;
-        await scene.fence(one, room, bob);
+        await fixture.fence(one, room, bob);
         expect(bob.said(room)).toEqual(numbers(10, 40));
         expect(
           bob
@@ -287,7 +287,7 @@ export function roomsBehaviour(
         await annSocket.join(room, { last: 3 });
         await bobSocket.join(room, { since: 'earliest' });
         await one.rooms.broadcast(room, 'said', 10);
-        await scene.fence(one, room, ann, bob);
+        await fixture.fence(one, room, ann, bob);
         expect(ann.said(room)).toEqual(numbers(7, 11));
         expect(bob.said(room)).toEqual(numbers(0, 11));
         expect(ann.of('event')[0]).toHaveProperty('position');
@@ -298,7 +298,7 @@ export function roomsBehaviour(
         const data = 'x'.repeat(150_000);
         for (const number of numbers(0, 16)) await one.rooms.broadcast(room, 'said', `${number} ${data}`);
         await annSocket.join(room, { last: 15 });
-        await scene.fence(one, room, ann);
+        await fixture.fence(one, room, ann);
         expect(ann.said(room).map((said) => Number.parseInt(String(said), 10))).toEqual(numbers(1, 16));
       });
 
@@ -309,7 +309,7 @@ export function roomsBehaviour(
         await annSocket.leave(room);
         for (const number of numbers(0, 4)) await one.rooms.broadcast(room, 'said', number);
         await annSocket.join(room, { last: 1_000 });
-        await scene.fence(one, room, ann);
+        await fixture.fence(one, room, ann);
         expect(ann.said(room)).toEqual(numbers(0, 4));
       });
 
@@ -318,7 +318,7 @@ export function roomsBehaviour(
         const { position } = await one.rooms.broadcast(room, 'said', 0);
         for (const number of numbers(1, 400)) await one.rooms.broadcast(room, 'said', number);
         await annSocket.join(room, { since: position as string });
-        await scene.fence(one, room, ann);
+        await fixture.fence(one, room, ann);
         const [gap, ...more] = ann.of('discontinuity');
         expect(gap).toMatchObject({ room, reason: 'trimmed', recovered: false });
         expect(more).toEqual([]);
@@ -331,7 +331,7 @@ export function roomsBehaviour(
         await Promise.all([annSocket.join(room, { info: 1 }), annSocket.join(room, { info: 2, last: 5 })]);
         await annSocket.join(room);
         await one.rooms.broadcast(room, 'said', 'x');
-        await scene.fence(one, room, ann);
+        await fixture.fence(one, room, ann);
         expect(ann.said(room)).toEqual(['x']);
         expect(await two.presence.getRoomMembers(room)).toMatchObject([
           { userId: annId, info: 2, sockets: 1 },
@@ -356,7 +356,7 @@ export function roomsBehaviour(
         expect(annSocket.rooms).toEqual([room]);
         expect((await one.presence.getRoomMembers(room)).length).toBe(1);
         await one.rooms.broadcast(room, 'said', 'x');
-        await scene.fence(one, room, ann);
+        await fixture.fence(one, room, ann);
         expect(ann.said(room)).toEqual(['x']);
         await Promise.all([annSocket.leave(room), annSocket.leave(room)]);
         expect(one.rooms.stats().rooms).toBe(0);
@@ -371,7 +371,7 @@ export function roomsBehaviour(
         await bobHere.join(room);
         await annSocket.leave(room);
         await one.rooms.broadcast(room, 'said', 'x');
-        await scene.fence(one, room, bob);
+        await fixture.fence(one, room, bob);
         expect(ann.frames).toEqual([]);
         expect(one.rooms.stats().rooms).toBe(1);
       });
@@ -471,7 +471,7 @@ export function roomsBehaviour(
       test('leaves nothing behind', async () => {
         const { one, two, room, ann, annId, bobId, annSocket, bobSocket } = await pair();
         await annSocket.join(room, { members: true });
-        await annSocket.join(scene.fresh('room'), { last: 5 });
+        await annSocket.join(fixture.fresh('room'), { last: 5 });
         await annSocket.watch([bobId]);
         await bobSocket.join(room);
         await Promise.all([annSocket.detach(), annSocket.detach({ immediate: true })]);
@@ -481,7 +481,7 @@ export function roomsBehaviour(
         const frames = ann.frames.length;
         await two.rooms.broadcast(room, 'said', 'x');
         await two.rooms.sendToUser(annId, 'note');
-        await scene.fence(one, room, (await attachTo(two, room)).peer);
+        await fixture.fence(one, room, (await attachTo(two, room)).peer);
         expect(ann.frames).toHaveLength(frames);
         expect(ann.closed).toBeUndefined();
         expect(one.errors).toEqual([]);
@@ -494,14 +494,14 @@ export function roomsBehaviour(
 
       async function attachTo({ rooms }: ReturnType<RoomsFixture['server']>, room: string) {
         const peer = new TestPeer();
-        const socket = await rooms.attach(peer, { userId: scene.fresh('user') });
+        const socket = await rooms.attach(peer, { userId: fixture.fresh('user') });
         await socket.join(room);
         return { peer, socket };
       }
 
       test('during attach leaves nothing behind', async () => {
-        const one = scene.server();
-        const userId = scene.fresh('user');
+        const one = fixture.server();
+        const userId = fixture.fresh('user');
         const attaching = one.rooms.attach(new TestPeer(), { userId });
         const [early] = one.rooms.socketsOf(userId);
         await early?.detach();
@@ -532,8 +532,8 @@ export function roomsBehaviour(
       });
 
       test('during the dispatch of a message takes effect for the peers that come later', async () => {
-        const one = scene.server();
-        const room = scene.fresh('room');
+        const one = fixture.server();
+        const room = fixture.fresh('room');
         const peers = numbers(0, 5).map(() => new TestPeer());
         const sockets = await Promise.all(
           peers.map((peer, at) => one.rooms.attach(peer, { userId: `u${at}` })),
@@ -547,7 +547,7 @@ export function roomsBehaviour(
         };
         await one.rooms.broadcast(room, 'said', 1);
         await one.rooms.broadcast(room, 'said', 2);
-        await scene.fence(one, room, peers[2] as TestPeer, peers[4] as TestPeer);
+        await fixture.fence(one, room, peers[2] as TestPeer, peers[4] as TestPeer);
         expect(peers.map((peer) => peer.said(room))).toEqual([[1], [1], [1, 2], [], [1, 2]]);
         expect(one.rooms.stats().sockets).toBe(2);
       });
@@ -563,7 +563,7 @@ export function roomsBehaviour(
         await annSocket.join(room);
         await one.rooms.broadcast(room, 'said', 1);
         await one.rooms.broadcast(room, 'said', 2);
-        await scene.fence(one, room, ann);
+        await fixture.fence(one, room, ann);
         expect(ann.said(room)).toEqual([1, 2]);
         expect(bad.closed?.code).toBe(CloseCode.UNAVAILABLE);
         expect(badSocket.attached).toBe(false);
@@ -594,7 +594,7 @@ export function roomsBehaviour(
         // He may come back where the application lets him, and what sent him away is not sent again.
         const back = new TestPeer();
         const returned = await one.rooms.attach(back, { userId: annId, since: '0-0' });
-        await scene.fenceUser(one, annId, back);
+        await fixture.fenceUser(one, annId, back);
         expect(returned.attached).toBe(true);
         expect(back.of('event').map(({ event }) => event)).toEqual(['fence']);
       });
@@ -626,8 +626,8 @@ export function roomsBehaviour(
 
     describe('a slow peer', () => {
       const slow = async (slowPeers: 'close' | 'drop') => {
-        const one = scene.server({ rooms: { slowPeers, maxBufferedBytes: 1_000 } });
-        const [room, other] = [scene.fresh('room'), scene.fresh('other')];
+        const one = fixture.server({ rooms: { slowPeers, maxBufferedBytes: 1_000 } });
+        const [room, other] = [fixture.fresh('room'), fixture.fresh('other')];
         const [ann, bob] = [new TestPeer(), new TestPeer()];
         const annSocket = await one.rooms.attach(ann, { userId: 'ann' });
         const bobSocket = await one.rooms.attach(bob, { userId: 'bob' });
@@ -641,11 +641,11 @@ export function roomsBehaviour(
       test('is closed with 4508, and recovers missed messages when it reconnects', async () => {
         const { one, room, ann, bob, annSocket } = await slow('close');
         await one.rooms.broadcast(room, 'said', 1);
-        await scene.fence(one, room, ann, bob);
+        await fixture.fence(one, room, ann, bob);
         ann.bufferedAmount = 1_001;
         await one.rooms.broadcast(room, 'said', 2);
         await one.rooms.broadcast(room, 'said', 3);
-        await scene.fence(one, room, bob);
+        await fixture.fence(one, room, bob);
         expect(bob.said(room)).toEqual([1, 2, 3]);
         expect(ann.said(room)).toEqual([1]);
         expect(ann.closed?.code).toBe(CloseCode.SLOW_CONSUMER);
@@ -654,7 +654,7 @@ export function roomsBehaviour(
         const back = new TestPeer();
         const socket = await one.rooms.attach(back, { userId: 'ann' });
         await socket.join(room, { since: ann.position(room) as string });
-        await scene.fence(one, room, back);
+        await fixture.fence(one, room, back);
         expect(back.said(room)).toEqual([2, 3]);
       });
 
@@ -666,13 +666,13 @@ export function roomsBehaviour(
           await one.rooms.broadcast(other, 'said', number);
           await one.rooms.broadcast(room, 'said', 'not for ann', { except: annSocket.id });
         }
-        await scene.fence(one, room, bob);
-        await scene.fence(one, other, bob);
+        await fixture.fence(one, room, bob);
+        await fixture.fence(one, other, bob);
         expect(ann.frames).toEqual([]);
         ann.bufferedAmount = 0;
         await one.rooms.broadcast(room, 'said', 3);
-        await scene.fence(one, room, ann, bob);
-        await scene.fence(one, other, ann);
+        await fixture.fence(one, room, ann, bob);
+        await fixture.fence(one, other, ann);
         const gap = {
           type: 'discontinuity',
           reason: 'overflow',
@@ -767,7 +767,7 @@ export function roomsBehaviour(
         expect(one.pubsub.stats().handlers).toBe(2);
         expect((await one.presence.getPresence(annId))?.socketIds).toHaveLength(1);
         await one.rooms.sendToUser(annId, 'note', 1);
-        await scene.fenceUser(one, annId, ann);
+        await fixture.fenceUser(one, annId, ann);
         expect(ann.said()).toEqual([1]);
       });
     });
@@ -776,14 +776,14 @@ export function roomsBehaviour(
       test('are recovered by a client that reconnects with its last position', async () => {
         const { one, two, ann, annId, annSocket } = await pair();
         await one.rooms.sendToUser(annId, 'note', 1);
-        await scene.fenceUser(one, annId, ann);
+        await fixture.fenceUser(one, annId, ann);
         expect(annSocket.position).toBe(ann.position());
         await annSocket.detach();
         await one.rooms.sendToUser(annId, 'note', 2);
         await one.rooms.sendToUser(annId, 'note', 3);
         const back = new TestPeer();
         await two.rooms.attach(back, { userId: annId, since: ann.position() as string });
-        await scene.fenceUser(one, annId, back);
+        await fixture.fenceUser(one, annId, back);
         expect(back.said()).toEqual([2, 3]);
       });
     });
@@ -797,8 +797,8 @@ export function roomsBehaviour(
         await bobSocket.join(room);
         await two.rooms.broadcast(room, 'said', 1, { except: bobSocket.id });
         await two.rooms.broadcast(room, 'said', 2);
-        await scene.fence(one, room, ann, bob);
-        await scene.fenceUser(two, annId, ann);
+        await fixture.fence(one, room, ann, bob);
+        await fixture.fenceUser(two, annId, ann);
         expect(ann.said(room)).toEqual([1, 2]);
         expect(bob.said(room)).toEqual([2]);
         expect([...ann.frames, ...bob.frames].some((frame) => 'position' in frame)).toBe(false);
@@ -808,7 +808,7 @@ export function roomsBehaviour(
       });
 
       test('presence, rooms carry messages', async () => {
-        const pubsub = new PubSubService({ redis: world.client() });
+        const pubsub = new PubSubService({ redis: backend.client() });
         const rooms = new RoomService({ pubsub });
         const peer = new TestPeer();
         const socket = await rooms.attach(peer, { userId: 'x' });
@@ -840,7 +840,7 @@ export function roomsBehaviour(
       await one.rooms.broadcast(room, 'said', 1);
       await bobSocket.join(room, { last: 1 });
       await two.rooms.broadcast(room, 'said', 2);
-      await scene.fence(one, room, ann, bob);
+      await fixture.fence(one, room, ann, bob);
       expect(ann.said(room)).toEqual([1, 2]);
       expect(bob.said(room)).toEqual([1, 2]);
       expect(one.pubsub.stats()).toMatchObject({ sharded: 2 });

@@ -75,12 +75,12 @@ export interface TestServer extends Rollcall {
 
 /** Servers on one Redis, and peers. */
 export class RoomsFixture {
-  readonly #world: () => RoomsBackend;
+  readonly #fixture: () => RoomsBackend;
   #servers: TestServer[] = [];
   #serial = 0;
 
-  constructor(world: () => RoomsBackend) {
-    this.#world = world;
+  constructor(fixture: () => RoomsBackend) {
+    this.#fixture = fixture;
   }
 
   /** A name nobody has used. */
@@ -90,7 +90,7 @@ export class RoomsFixture {
 
   server(options: Partial<RollcallOptions> = {}): TestServer {
     const errors: TestServer['errors'] = [];
-    const redis = this.#world().client();
+    const redis = this.#fixture().client();
     const onError = (error: RollcallError, context: ErrorContext) => void errors.push([error, context]);
     const server = Object.assign(createRollcall({ redis, onError, ...options }), { errors });
     this.#servers.push(server);

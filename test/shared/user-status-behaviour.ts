@@ -1,13 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { InvalidArgumentError, type PresenceWatch, type RoomChange } from '../../src/index.js';
 import { createChaosDriver } from '../../src/testing/chaos-driver.js';
+import { timeLimit } from '../support/machine.js';
 import { waitFor } from '../support/wait.js';
 import { type PresenceBackend, PresenceFixture, weirdIds } from './presence-fixture.js';
 
 /** Persons' own statuses, activity, watches and rooms: the same on every client and on the embedded Redis. */
-export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { crowd = 3_000 } = {}): void {
-  const scene = (body: (scene: PresenceFixture) => Promise<void>) => async () => {
-    const one = new PresenceFixture(await world());
+export function userStatusBehaviour(backend: () => Promise<PresenceBackend>, { crowd = 3_000 } = {}): void {
+  const fixture = (body: (fixture: PresenceFixture) => Promise<void>) => async () => {
+    const one = new PresenceFixture(await backend());
     try {
       await body(one);
     } finally {
@@ -18,8 +19,8 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
   describe('the status of setStatus', () => {
     it(
       'overrides the statuses of all sockets until it is removed',
-      scene(async (scene) => {
-        const [service, changes] = await scene.observer();
+      fixture(async (fixture) => {
+        const [service, changes] = await fixture.observer();
         await service.setPresence('ann', 's1', 'away');
         const busy = await service.setStatus('ann', 'busy');
         expect(busy?.status).toBe('busy');
@@ -35,8 +36,8 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       'ends by itself at `until`, also after the process that set it has gone',
-      scene(async (scene) => {
-        const [service, changes] = await scene.observer({ sweepInterval: 30 });
+      fixture(async (fixture) => {
+        const [service, changes] = await fixture.observer({ sweepInterval: 30 });
         await service.setPresence('ann', 's1');
         await service.setStatus('ann', 'busy', { until: new Date(Date.now() + 400) });
         await changes.until('ann', 'busy');
@@ -47,8 +48,8 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       'survives the last socket, and does not make the user online by itself',
-      scene(async (scene) => {
-        const [service] = await scene.observer();
+      fixture(async (fixture) => {
+        const [service] = await fixture.observer();
         expect(await service.setStatus('nobody', 'busy')).toBeNull();
         expect(await service.getPresence('nobody')).toBeNull();
         await service.setPresence('ann', 's1');
@@ -60,8 +61,8 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       'of an invisible user is offline, except in reads with reveal',
-      scene(async (scene) => {
-        const [service, changes] = await scene.observer();
+      fixture(async (fixture) => {
+        const [service, changes] = await fixture.observer();
         const seen: string[] = [];
         const watch = await service.watch(['ann'], ({ status }) => seen.push(status));
         await service.setPresence('ann', 's1');
@@ -87,8 +88,8 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       'invisible takes the user out of rooms, on all processes, and puts them back when it is removed',
-      scene(async (scene) => {
-        const [here, there, other] = [scene.service(), scene.service(), scene.service()];
+      fixture(async (fixture) => {
+        const [here, there, other] = [fixture.service(), fixture.service(), fixture.service()];
         const heard: string[] = [];
         await other.watchRoom('lobby', ({ type, userId, info }) =>
           heard.push(`${type} ${userId} ${String(info)}`),
@@ -141,8 +142,8 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       'invisible hides a user from the first moment, also if they join before they are registered',
-      scene(async (scene) => {
-        const [service, other] = [scene.service({ sweepInterval: 30 }), scene.service()];
+      fixture(async (fixture) => {
+        const [service, other] = [fixture.service({ sweepInterval: 30 }), fixture.service()];
         const heard: string[] = [];
         await other.watchRoom('lobby', ({ type, userId }) => heard.push(`${type} ${userId}`));
         await other.setStatus('ann', 'invisible');
@@ -164,8 +165,8 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       'is not removed by removeSocket',
-      scene(async (scene) => {
-        const service = scene.service({ grace: 60_000 });
+      fixture(async (fixture) => {
+        const service = fixture.service({ grace: 60_000 });
         await service.setPresence('ann', 's1');
         await service.setStatus('ann', 'invisible');
         await service.removeSocket('ann', 'status');
@@ -177,8 +178,8 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       'is rejected with invalid arguments',
-      scene(async (scene) => {
-        const service = scene.service();
+      fixture(async (fixture) => {
+        const service = fixture.service();
         for (const status of ['offline', '', 'two words']) {
           await expect(service.setStatus('ann', status)).rejects.toBeInstanceOf(InvalidArgumentError);
         }
@@ -193,8 +194,8 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
   describe('a socket removed twice', () => {
     it(
       'is removed once, because another process may own the socket by then',
-      scene(async (scene) => {
-        const [first, second] = [scene.service(), scene.service()];
+      fixture(async (fixture) => {
+        const [first, second] = [fixture.service(), fixture.service()];
         await first.setPresence('ann', 's1');
         await first.removeSocket('ann', 's1');
         // The connection was resumed elsewhere before the first server had seen the last of its events.
@@ -204,15 +205,15 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
         // Its own again, it is removed again; and a third process removes what it never had.
         await first.setPresence('ann', 's1');
         expect((await first.removeSocket('ann', 's1'))?.socketIds).toEqual(['s1']);
-        expect((await scene.service().removeSocket('ann', 's1'))?.status).toBe('offline');
+        expect((await fixture.service().removeSocket('ann', 's1'))?.status).toBe('offline');
         await waitFor(() => second.stats().sockets === 0);
       }),
     );
 
     it(
       'with immediate ends the grace: the user logged out',
-      scene(async (scene) => {
-        const service = scene.service({ grace: 60_000 });
+      fixture(async (fixture) => {
+        const service = fixture.service({ grace: 60_000 });
         await service.setPresence('ann', 's1');
         expect((await service.removeSocket('ann', 's1'))?.status).toBe('online');
         expect((await service.removeSocket('ann', 's1', { immediate: true }))?.status).toBe('offline');
@@ -223,10 +224,10 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
   describe('while Redis is away', () => {
     it(
       'a call that times out does not take effect when Redis is back',
-      scene(async (scene) => {
-        const driver = createChaosDriver(scene.client());
-        const service = scene.service({ redis: driver, timeout: 200, lease: 900 });
-        const other = scene.service();
+      fixture(async (fixture) => {
+        const driver = createChaosDriver(fixture.client());
+        const service = fixture.service({ redis: driver, timeout: timeLimit(600), lease: 900 });
+        const other = fixture.service();
         await service.setPresence('ann', 's1');
         driver.cut();
         const late = await service.setPresence('bob', 's1').catch((error: unknown) => error);
@@ -239,16 +240,16 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
         expect(service.stats().sockets).toBe(1);
         // What is asked after the gap in what others say may still be on its way.
         await waitFor(() => service.stats().queued === 0);
-        scene.errors.length = 0;
+        fixture.errors.length = 0;
       }),
     );
 
     it(
       'a socket removed during the outage goes, and one added within the deadline comes',
-      scene(async (scene) => {
-        const driver = createChaosDriver(scene.client());
-        const service = scene.service({ redis: driver, timeout: 200, lease: 900 });
-        const other = scene.service();
+      fixture(async (fixture) => {
+        const driver = createChaosDriver(fixture.client());
+        const service = fixture.service({ redis: driver, timeout: timeLimit(600), lease: 900 });
+        const other = fixture.service();
         await service.setPresence('ann', 's1');
         await service.setPresence('bob', 's1');
         driver.cut();
@@ -261,16 +262,16 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
           message: 'the removal to be made up for',
         });
         expect((await other.getPresence('bob'))?.status).toBe('online');
-        scene.errors.length = 0;
+        fixture.errors.length = 0;
       }),
     );
 
     it(
       'a failed call leaves sockets and room memberships unchanged',
-      scene(async (scene) => {
-        const driver = createChaosDriver(scene.client());
-        const service = scene.service({ redis: driver, timeout: 200, lease: 900 });
-        const other = scene.service();
+      fixture(async (fixture) => {
+        const driver = createChaosDriver(fixture.client());
+        const service = fixture.service({ redis: driver, timeout: timeLimit(600), lease: 900 });
+        const other = fixture.service();
         await service.setPresence('ann', 's1');
         await service.join('lobby', 'ann', 's1', 'first');
         driver.cut();
@@ -291,16 +292,16 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
         ]);
         expect((await other.getPresence('bob'))?.socketIds ?? []).toEqual([]);
         expect(service.stats().sockets).toBe(1);
-        scene.errors.length = 0;
+        fixture.errors.length = 0;
       }),
     );
 
     it(
       'a socket that another process removed during the outage stays removed',
-      scene(async (scene) => {
-        const driver = createChaosDriver(scene.client());
-        const service = scene.service({ redis: driver, lease: 900 });
-        const other = scene.service();
+      fixture(async (fixture) => {
+        const driver = createChaosDriver(fixture.client());
+        const service = fixture.service({ redis: driver, lease: 900 });
+        const other = fixture.service();
         await service.setPresence('ann', 's1');
         await service.setPresence('bob', 's1');
         driver.cut();
@@ -309,16 +310,16 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
         await waitFor(() => service.stats().sockets === 1, { message: 'the owner to find out' });
         expect((await other.getPresence('ann'))?.status).toBe('offline');
         expect((await other.getPresence('bob'))?.status).toBe('online');
-        scene.errors.length = 0;
+        fixture.errors.length = 0;
       }),
     );
 
     it(
       'the later of two calls for one socket wins, also after a lost reply',
-      scene(async (scene) => {
-        const driver = createChaosDriver(scene.client());
-        const service = scene.service({ redis: driver });
-        const other = scene.service();
+      fixture(async (fixture) => {
+        const driver = createChaosDriver(fixture.client());
+        const service = fixture.service({ redis: driver });
+        const other = fixture.service();
         for (let round = 0; round < 10; round++) {
           driver.failNext(round % 2 === 0 ? 'reply-lost' : 'request-lost');
           const calls = [
@@ -338,8 +339,8 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
   describe('activity', () => {
     it(
       'an idle socket becomes away, and online again with the next touch',
-      scene(async (scene) => {
-        const [service, changes] = await scene.observer({ idleAfter: 300 });
+      fixture(async (fixture) => {
+        const [service, changes] = await fixture.observer({ idleAfter: 300 });
         await service.setPresence('ann', 's1');
         await service.setPresence('bob', 's1', 'busy');
         await changes.until('ann', 'away');
@@ -354,15 +355,15 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       'is written at most once per touchInterval',
-      scene(async (scene) => {
-        const service = scene.service({ touchInterval: 600_000 });
+      fixture(async (fixture) => {
+        const service = fixture.service({ touchInterval: 600_000 });
         const { lastSeen } = await service.setPresence('ann', 's1');
         await service.touch('ann', 's1');
         const { changes } = service.stats();
         for (let count = 0; count < 100; count++) await service.touch('ann', 's1');
         expect(service.stats().changes).toBe(changes);
 
-        const eager = scene.service({ touchInterval: 0 });
+        const eager = fixture.service({ touchInterval: 0 });
         await eager.setPresence('bob', 's1');
         await waitFor(async () => {
           await eager.touch('bob', 's1');
@@ -374,8 +375,8 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       'of an unknown socket changes nothing',
-      scene(async (scene) => {
-        const service = scene.service({ touchInterval: 0 });
+      fixture(async (fixture) => {
+        const service = fixture.service({ touchInterval: 0 });
         expect(await service.touch('nobody', 's1')).toBe(false);
         expect(await service.getPresence('nobody')).toBeNull();
       }),
@@ -385,9 +386,9 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
   describe('a watch', () => {
     it(
       'has a snapshot at once, then receives every change of its users only',
-      scene(async (scene) => {
-        const [service] = await scene.observer();
-        const other = scene.service();
+      fixture(async (fixture) => {
+        const [service] = await fixture.observer();
+        const other = fixture.service();
         await other.setPresence('ann', 's1', 'away');
         const heard: string[] = [];
         const watch = await service.watch(['ann', 'bob'], (it) => {
@@ -419,8 +420,8 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       'shares one subscription with all other watches, and ends when its signal aborts',
-      scene(async (scene) => {
-        const [service, changes] = await scene.observer();
+      fixture(async (fixture) => {
+        const [service, changes] = await fixture.observer();
         const controller = new AbortController();
         const users = Array.from({ length: 500 }, (_, at) => `user-${at}`);
         const heard: string[] = [];
@@ -440,10 +441,10 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       'is right again after a lost connection',
-      scene(async (scene) => {
-        const driver = createChaosDriver(scene.client());
-        const service = scene.service({ redis: driver });
-        const other = scene.service();
+      fixture(async (fixture) => {
+        const driver = createChaosDriver(fixture.client());
+        const service = fixture.service({ redis: driver });
+        const other = fixture.service();
         await other.setPresence('ann', 's1');
         await other.setPresence('bob', 's1');
         const heard: string[] = [];
@@ -471,9 +472,9 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       'misses no change between its snapshot and its subscription',
-      scene(async (scene) => {
-        const service = scene.service();
-        const other = scene.service();
+      fixture(async (fixture) => {
+        const service = fixture.service();
+        const other = fixture.service();
         const writing = (async () => {
           for (let round = 0; round < 40; round++) {
             await other.setPresence('ann', 's1', round % 2 === 0 ? 'away' : 'online');
@@ -500,8 +501,8 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
   });
 
   describe('a room', () => {
-    const watched = async (scene: PresenceFixture, room: string) => {
-      const service = scene.service();
+    const watched = async (fixture: PresenceFixture, room: string) => {
+      const service = fixture.service();
       const heard: RoomChange[] = [];
       const watch = await service.watchRoom(room, (change) => heard.push(change));
       const lines = () =>
@@ -511,9 +512,9 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       "is joined with a user's first socket and left with their last",
-      scene(async (scene) => {
-        const [a, b] = [scene.service(), scene.service()];
-        const { watch, lines } = await watched(scene, 'lobby');
+      fixture(async (fixture) => {
+        const [a, b] = [fixture.service(), fixture.service()];
+        const { watch, lines } = await watched(fixture, 'lobby');
         await a.join('lobby', 'ann', 's1', { color: 'red' });
         await a.join('lobby', 'ann', 's1', { color: 'red' });
         await b.join('lobby', 'ann', 's2', { color: 'blue' });
@@ -547,9 +548,9 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       'is left when the socket is removed by its owner or another process, and when its owner closes',
-      scene(async (scene) => {
-        const [a, b] = [scene.service(), scene.service()];
-        const { lines } = await watched(scene, 'lobby');
+      fixture(async (fixture) => {
+        const [a, b] = [fixture.service(), fixture.service()];
+        const { lines } = await watched(fixture, 'lobby');
         for (const user of ['ann', 'bob', 'cat']) {
           await a.setPresence(user, 's');
           await a.join('lobby', user, 's');
@@ -572,32 +573,32 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       'is left by the users of a dead process',
-      scene(async (scene) => {
+      fixture(async (fixture) => {
         const times = { lease: 600, sweepInterval: 50 };
-        const driver = createChaosDriver(scene.client());
-        const dying = scene.service({ ...times, redis: driver });
-        const survivor = scene.service(times);
+        const driver = createChaosDriver(fixture.client());
+        const dying = fixture.service({ ...times, redis: driver });
+        const survivor = fixture.service(times);
         await survivor.setPresence('bob', 's');
         await survivor.join('lobby', 'bob', 's');
         await dying.setPresence('ann', 's');
         await dying.join('lobby', 'ann', 's', 'hello');
-        const { lines } = await watched(scene, 'lobby');
+        const { lines } = await watched(fixture, 'lobby');
         driver.cut();
         await waitFor(() => lines().length === 1, { timeout: 8_000 });
         expect(lines()).toEqual(['leave ann "hello" 0']);
         await dying.close();
-        scene.errors.length = 0;
+        fixture.errors.length = 0;
       }),
     );
 
     it(
       'is restored after a wipe without reporting a change to watches',
-      scene(async (scene) => {
-        const service = scene.service({ lease: 600 });
+      fixture(async (fixture) => {
+        const service = fixture.service({ lease: 600 });
         await service.setPresence('ann', 's');
         await service.join('lobby', 'ann', 's', [1, 2]);
-        const { lines, watch } = await watched(scene, 'lobby');
-        await scene.flush();
+        const { lines, watch } = await watched(fixture, 'lobby');
+        await fixture.flush();
         await waitFor(async () => (await service.getRoomCounts(['lobby'])).get('lobby') === 1);
         await waitFor(async () => (await service.getPresence('ann'))?.status === 'online');
         await service.join('lobby', 'bob', 's');
@@ -609,12 +610,12 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       'is read again when a watch lost its connection',
-      scene(async (scene) => {
-        const service = scene.service();
+      fixture(async (fixture) => {
+        const service = fixture.service();
         await service.join('lobby', 'ann', 's');
         await service.join('lobby', 'bob', 's');
-        const driver = createChaosDriver(scene.client());
-        const watcher = scene.service({ redis: driver });
+        const driver = createChaosDriver(fixture.client());
+        const watcher = fixture.service({ redis: driver });
         const heard: string[] = [];
         const watch = await watcher.watchRoom('lobby', ({ type, userId }) => heard.push(`${type} ${userId}`));
         driver.cut();
@@ -629,8 +630,8 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       'works with any room name and any user id',
-      scene(async (scene) => {
-        const service = scene.service();
+      fixture(async (fixture) => {
+        const service = fixture.service();
         for (const room of weirdIds) await service.join(room, room, room, { room });
         for (const room of weirdIds) {
           expect(await service.getRoomMembers(room)).toMatchObject([
@@ -648,8 +649,8 @@ export function userStatusBehaviour(world: () => Promise<PresenceBackend>, { cro
 
     it(
       'of thousands is listed in pages, each member once, and counted in one round trip',
-      scene(async (scene) => {
-        const service = scene.service();
+      fixture(async (fixture) => {
+        const service = fixture.service();
         const users = Array.from({ length: crowd }, (_, at) => `user-${at}`);
         await Promise.all(users.map((user) => service.join('stadium', user, 's', 1)));
         const listed: string[] = [];

@@ -13,15 +13,15 @@ import { userOf, type WsBackend, type WsClient, WsFixture } from './ws-fixture.j
 export function wsConnections(name: string, start: () => Promise<WsBackend>): void {
   describe(`connections: ${name}`, () => {
     let backend: WsBackend;
-    let world: WsFixture;
+    let fixture: WsFixture;
     beforeAll(async () => {
       backend = await start();
     });
     afterAll(() => backend.end());
     beforeEach(() => {
-      world = new WsFixture(() => backend);
+      fixture = new WsFixture(() => backend);
     });
-    afterEach(() => world.end());
+    afterEach(() => fixture.end());
 
     /** The status of a handshake that was refused. */
     async function refusal(client: WsClient): Promise<number | undefined> {
@@ -36,32 +36,32 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
 
     describe('the handshake', () => {
       test('selects our subprotocol among all offered ones', async () => {
-        const node = await world.node();
+        const node = await fixture.node();
         for (const [offered, chosen] of [
           [['rollcall.1'], 'rollcall.1'],
           [['token.abc', 'rollcall.1'], 'rollcall.1'],
           [['rollcall.2', 'rollcall.1', 'soap'], 'rollcall.1'],
           [[], ''],
         ] as const) {
-          const client = world.open(`${node.url}/?user=ann`, [...offered]);
+          const client = fixture.open(`${node.url}/?user=ann`, [...offered]);
           await client.welcome();
           expect(client.socket.protocol).toBe(chosen);
         }
         // A client of `ws` gives up by itself when none is chosen.
-        const other = world.open(`${node.url}/?user=ann`, ['rollcall.2']);
+        const other = fixture.open(`${node.url}/?user=ann`, ['rollcall.2']);
         expect((await other.closed).code).toBe(1006);
       });
 
       test('leaves the selection of other subprotocols to the server', async () => {
-        const node = await world.node({ ws: { handleProtocols: () => 'soap' } });
-        const client = world.open(`${node.url}/?user=ann`, ['soap']);
+        const node = await fixture.node({ ws: { handleProtocols: () => 'soap' } });
+        const client = fixture.open(`${node.url}/?user=ann`, ['soap']);
         await client.welcome();
         expect(client.socket.protocol).toBe('soap');
       });
 
       test('announces the effective maximum frame size', async () => {
-        const node = await world.node({ ws: { maxPayload: 1_000 } });
-        expect(await (await world.client(node, 'ann')).welcome()).toMatchObject({
+        const node = await fixture.node({ ws: { maxPayload: 1_000 } });
+        expect(await (await fixture.client(node, 'ann')).welcome()).toMatchObject({
           version: 1,
           user: 'ann',
           maxBytes: 1_000,
@@ -70,34 +70,34 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
       });
 
       test('accepts connections that the application upgrades itself', async () => {
-        const node = await world.node({
+        const node = await fixture.node({
           ws: { noServer: true },
           prepare: (wss, http) =>
             http.on('upgrade', (request, socket: Duplex, head) =>
               wss.handleUpgrade(request, socket, head, (each) => wss.emit('connection', each, request)),
             ),
         });
-        const ann = await world.client(node, 'ann');
+        const ann = await fixture.client(node, 'ann');
         expect(await ann.get({ type: 'join', room: 'lobby' })).toHaveProperty('position');
       });
 
       test('closes a connection that is emitted without a request', async () => {
-        const node = await world.node({
+        const node = await fixture.node({
           ws: { noServer: true },
           prepare: (wss, http) =>
             http.on('upgrade', (request, socket: Duplex, head) =>
               wss.handleUpgrade(request, socket, head, (each) => wss.emit('connection', each)),
             ),
         });
-        expect((await world.open(`${node.url}/?user=ann`).closed).code).toBe(4500);
+        expect((await fixture.open(`${node.url}/?user=ann`).closed).code).toBe(4500);
         expect(node.errors).toHaveLength(1);
       });
     });
 
     describe('an unauthenticated client', () => {
       test('is closed with 4401, and is never online', async () => {
-        const node = await world.node();
-        const client = world.open(node.url);
+        const node = await fixture.node();
+        const client = fixture.open(node.url);
         client.socket.on('open', () => client.write({ type: 'join', room: 'lobby' }));
         expect(await client.closed).toEqual({ code: 4401, reason: 'not authenticated' });
         expect(client.frames).toEqual([]);
@@ -119,7 +119,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
             : check;
         };
         for (const async of [false, true]) {
-          const node = await world.node({
+          const node = await fixture.node({
             ws: { verifyClient: own(async) as never },
             serve: {
               refuseWith: 'status',
@@ -129,9 +129,9 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
               },
             },
           });
-          expect(await refusal(world.open(`${node.url}/`))).toBe(401);
-          expect(await refusal(world.open(`${node.url}/?user=ann&origin=evil`))).toBe(async ? 418 : 401);
-          await world.client(node, 'ann');
+          expect(await refusal(fixture.open(`${node.url}/`))).toBe(401);
+          expect(await refusal(fixture.open(`${node.url}/?user=ann&origin=evil`))).toBe(async ? 418 : 401);
+          await fixture.client(node, 'ann');
           expect(seen.splice(0)).toEqual([
             'own /',
             'ours /',
@@ -144,10 +144,10 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
 
       test('is closed with 4500 when authenticate fails', async () => {
         const authenticate = () => Promise.reject(new ConnectionError('no database'));
-        const node = await world.node({ serve: { authenticate } });
-        expect((await world.open(node.url).closed).code).toBe(4500);
-        const other = await world.node({ serve: { authenticate, refuseWith: 'status' } });
-        expect(await refusal(world.open(other.url))).toBe(503);
+        const node = await fixture.node({ serve: { authenticate } });
+        expect((await fixture.open(node.url).closed).code).toBe(4500);
+        const other = await fixture.node({ serve: { authenticate, refuseWith: 'status' } });
+        expect(await refusal(fixture.open(other.url))).toBe(503);
         expect([...node.errors, ...other.errors]).toEqual(Array(2).fill('ConnectionError: no database'));
       });
 
@@ -174,36 +174,36 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         },
       };
       test.each(Object.keys(bad))('is who is identified as %s, which is reported', async (key) => {
-        const node = await world.node({ serve: { authenticate: () => bad[key] as never } });
-        expect((await world.open(node.url).closed).code).toBe(4500);
+        const node = await fixture.node({ serve: { authenticate: () => bad[key] as never } });
+        expect((await fixture.open(node.url).closed).code).toBe(4500);
         expect(node.errors).toHaveLength(1);
         await waitFor(() => node.rooms.stats().sockets === 0);
       });
 
       test('is answered with 503 when authenticate fails before the upgrade', async () => {
         const authenticate = () => ({ name: 'ann' }) as never;
-        const node = await world.node({ serve: { refuseWith: 'status', authenticate } });
-        expect(await refusal(world.open(node.url))).toBe(503);
+        const node = await fixture.node({ serve: { refuseWith: 'status', authenticate } });
+        expect(await refusal(fixture.open(node.url))).toBe(503);
         expect(node.errors).toHaveLength(1);
       });
 
       test('is closed with 4500 when rateLimitKey throws', async () => {
-        const node = await world.node({
+        const node = await fixture.node({
           serve: {
             rateLimitKey: () => {
               throw new Error('no key');
             },
           },
         });
-        expect((await world.open(`${node.url}/?user=ann`).closed).code).toBe(4500);
+        expect((await fixture.open(`${node.url}/?user=ann`).closed).code).toBe(4500);
         expect(node.errors).toEqual(["HandlerError: a connection's handler failed: no key"]);
       });
     });
 
     test('frames sent during authenticate are handled afterwards, in order', async () => {
       const known = deferred<string>();
-      const node = await world.node({ serve: { authenticate: () => known.promise } });
-      const ann = world.open(node.url);
+      const node = await fixture.node({ serve: { authenticate: () => known.promise } });
+      const ann = fixture.open(node.url);
       await once(ann.socket, 'open');
       const joined = ann.get({ type: 'join', room: 'lobby' });
       const sent = ann.get({ type: 'send', room: 'lobby', event: 'said', data: 1 });
@@ -218,26 +218,26 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
 
     test('a client that disconnects during authenticate never comes online', async () => {
       const known = deferred<string>();
-      const node = await world.node({ serve: { authenticate: () => known.promise } });
+      const node = await fixture.node({ serve: { authenticate: () => known.promise } });
       const attached: unknown[] = [];
       const attach = node.rooms.attach.bind(node.rooms);
       node.rooms.attach = (...given) => {
         attached.push(given[1].userId);
         return attach(...given);
       };
-      const gone = world.open(node.url);
+      const gone = fixture.open(node.url);
       await once(gone.socket, 'open');
       gone.socket.terminate();
       await waitFor(() => node.serving.stats().connections === 0);
       known.resolve('ann');
-      const ann = world.open(node.url);
+      const ann = fixture.open(node.url);
       await ann.welcome();
       expect(attached).toEqual(['ann']);
       expect(node.serving.stats().refused).toBe(1);
     });
 
     test('a client that disconnects during attach leaves nothing behind', async () => {
-      const node = await world.node();
+      const node = await fixture.node();
       const attach = node.rooms.attach.bind(node.rooms);
       const [begun, go] = [deferred(), deferred()];
       node.rooms.attach = async (...given) => {
@@ -246,7 +246,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         await go.promise;
         return socket;
       };
-      const ann = world.open(`${node.url}/?user=ann`);
+      const ann = fixture.open(`${node.url}/?user=ann`);
       await begun.promise;
       ann.socket.terminate();
       await waitFor(() => node.serving.stats().connections === 0);
@@ -257,19 +257,19 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
     });
 
     test('a user has at most maxSocketsPerUser sockets', async () => {
-      const node = await world.node({ presence: { maxSocketsPerUser: 2 } });
-      await world.client(node, 'ann');
-      const second = await world.client(node, 'ann');
-      expect((await world.open(`${node.url}/?user=ann`).closed).code).toBe(4409);
+      const node = await fixture.node({ presence: { maxSocketsPerUser: 2 } });
+      await fixture.client(node, 'ann');
+      const second = await fixture.client(node, 'ann');
+      expect((await fixture.open(`${node.url}/?user=ann`).closed).code).toBe(4409);
       await second.end();
       await waitFor(() => node.rooms.stats().sockets === 1);
-      await world.client(node, 'ann');
+      await fixture.client(node, 'ann');
       expect(node.errors).toEqual([]);
     });
 
     test('a user who reconnects with a position receives missed messages once', async () => {
-      const [one, two] = [await world.node(), await world.node()];
-      const ann = await world.client(one, 'ann');
+      const [one, two] = [await fixture.node(), await fixture.node()];
+      const ann = await fixture.client(one, 'ann');
       await two.rooms.sendToUser('ann', 'note', 1);
       await ann.until(() => ann.said().length === 1, 'the first note');
       const since = ann.of('event')[0]?.position as string;
@@ -283,22 +283,22 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         await waitFor(() => socket.position !== since);
         return socket;
       };
-      const again = await world.client(two, 'ann', { since });
+      const again = await fixture.client(two, 'ann', { since });
       await one.rooms.sendToUser('ann', 'note', 4);
       await again.until(() => again.said().length === 3, 'three notes');
       expect(again.said()).toEqual([2, 3, 4]);
       // Whoever loses the connection right after welcome must ask for all of it again.
       expect(again.of('welcome')[0]?.position).toBe(since);
       for (const odd of ['', 'yesterday', '1-1-1', `${'9'.repeat(40)}-1`]) {
-        expect((await world.client(one, 'ann', { since: odd })).said()).toEqual([]);
+        expect((await fixture.client(one, 'ann', { since: odd })).said()).toEqual([]);
       }
       expect(one.errors).toEqual([]);
     });
 
     test('disconnectUser closes with 4403 on every server', async () => {
-      const [one, two] = [await world.node(), await world.node()];
-      const [here, there] = [await world.client(one, 'ann'), await world.client(two, 'ann')];
-      const bob = await world.client(one, 'bob');
+      const [one, two] = [await fixture.node(), await fixture.node()];
+      const [here, there] = [await fixture.client(one, 'ann'), await fixture.client(two, 'ann')];
+      const bob = await fixture.client(one, 'bob');
       await two.rooms.disconnectUser('ann', 'ü'.repeat(1_000));
       expect(await here.closed).toEqual({ code: 4403, reason: 'ü'.repeat(61) });
       expect((await there.closed).code).toBe(4403);
@@ -306,8 +306,8 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
     });
 
     test('a socket that the application detaches is closed with a code to reconnect', async () => {
-      const node = await world.node({ serve: { requests: { off: (socket) => socket.detach() } } });
-      const ann = await world.client(node, 'ann');
+      const node = await fixture.node({ serve: { requests: { off: (socket) => socket.detach() } } });
+      const ann = await fixture.client(node, 'ann');
       ann.write({ type: 'request', method: 'off' });
       await waitFor(() => node.rooms.stats().sockets === 0);
       ann.write({ type: 'ping' });
@@ -318,7 +318,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
       /** A server whose time stands still, with somebody on it. */
       async function still(serve: object = {}) {
         const clock = new FakeClock();
-        const node = await world.node({
+        const node = await fixture.node({
           serve: { clock, heartbeatInterval: 1_000, pongTimeout: 400, ...serve },
         });
         return { clock, node };
@@ -326,8 +326,8 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
 
       test('a client that answers pings stays, and one that does not is cut', async () => {
         const { clock, node } = await still();
-        const ann = await world.client(node, 'ann');
-        const bob = world.open(`${node.url}/?user=bob`, ['rollcall.1'], { autoPong: false });
+        const ann = await fixture.client(node, 'ann');
+        const bob = fixture.open(`${node.url}/?user=bob`, ['rollcall.1'], { autoPong: false });
         await bob.welcome();
         const pings: string[] = [];
         ann.socket.on('ping', () => pings.push('ann'));
@@ -348,7 +348,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
 
       test('a ping of the client, of either kind, shows that it is alive', async () => {
         const { clock, node } = await still();
-        const ann = world.open(`${node.url}/?user=ann`, ['rollcall.1'], { autoPong: false });
+        const ann = fixture.open(`${node.url}/?user=ann`, ['rollcall.1'], { autoPong: false });
         await ann.welcome();
         for (let round = 0; round < 3; round++) {
           clock.advance(1_150);
@@ -367,7 +367,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
           const { clock, node } = await still({
             authenticate: () => ({ userId: 'ann', expiresAt: form === 'a Date' ? new Date(end) : end }),
           });
-          const ann = world.open(node.url);
+          const ann = fixture.open(node.url);
           await ann.welcome();
           clock.advance(899);
           await ann.settled();
@@ -378,20 +378,20 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
 
       test('credentials that have expired already are rejected: no welcome, and never online', async () => {
         const expired = { userId: 'ann', expiresAt: 1 };
-        const node = await world.node({ serve: { authenticate: () => expired } });
+        const node = await fixture.node({ serve: { authenticate: () => expired } });
         const changes: unknown[] = [];
         await node.presence.subscribe((change) => changes.push(change));
-        const client = world.open(node.url);
+        const client = fixture.open(node.url);
         expect((await client.closed).code).toBe(4501);
         expect(client.frames).toEqual([]);
         expect(changes).toEqual([]);
         expect(node.serving.stats().refused).toBe(1);
-        const other = await world.node({ serve: { authenticate: () => expired, refuseWith: 'status' } });
-        expect(await refusal(world.open(other.url))).toBe(401);
+        const other = await fixture.node({ serve: { authenticate: () => expired, refuseWith: 'status' } });
+        expect(await refusal(fixture.open(other.url))).toBe(401);
       });
 
       test('a server is served once at a time', async () => {
-        const node = await world.node();
+        const node = await fixture.node();
         const again = () =>
           serveWebSocket(node.wss, { rooms: node.rooms, authenticate: userOf, authorize: () => true });
         expect(again).toThrow(/server.*served already/);
@@ -405,12 +405,12 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         });
         const before = clock.timers;
         for (let at = 0; at < 5; at++) {
-          const ann = await world.client(node, 'ann');
+          const ann = await fixture.client(node, 'ann');
           await ann.get({ type: 'join', room: 'closed' });
           if (at % 2) ann.socket.terminate();
           else await ann.end();
         }
-        const bob = await world.client(node, 'bob');
+        const bob = await fixture.client(node, 'bob');
         node.rooms.socketsOf('bob')[0]?.close(4000, '');
         await bob.closed;
         await waitFor(() => node.serving.stats().connections === 0);
@@ -421,7 +421,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
 
       test('a client that does not complete the closing handshake is cut', async () => {
         const { clock, node } = await still();
-        const ann = await world.client(node, 'ann');
+        const ann = await fixture.client(node, 'ann');
         ann.socket.pause();
         const closing = node.serving.close();
         await turn();
@@ -435,13 +435,13 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
     describe('draining', () => {
       test('closes all connections with 1012, spread over drainPeriod, and accepts no new ones', async () => {
         const clock = new FakeClock();
-        const node = await world.node({ serve: { clock } });
-        const ann = await world.client(node, 'ann');
-        const bob = await world.client(node, 'bob');
+        const node = await fixture.node({ serve: { clock } });
+        const ann = await fixture.client(node, 'ann');
+        const bob = await fixture.client(node, 'bob');
         const chances = [0.2, 0.8];
         clock.random = () => chances.shift() ?? 0.5;
         const closing = node.serving.close({ drainPeriod: 10_000 });
-        expect((await world.open(`${node.url}/?user=cat`).closed).code).toBe(1012);
+        expect((await fixture.open(`${node.url}/?user=cat`).closed).code).toBe(1012);
         await ann.settled();
         clock.advance(2_000);
         expect(await ann.closed).toEqual({ code: 1012, reason: 'service restart' });
@@ -454,8 +454,8 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
       });
 
       test('does not wait for connections in authenticate', async () => {
-        const node = await world.node({ serve: { authenticate: () => new Promise<never>(() => {}) } });
-        const ann = world.open(node.url);
+        const node = await fixture.node({ serve: { authenticate: () => new Promise<never>(() => {}) } });
+        const ann = fixture.open(node.url);
         await once(ann.socket, 'open');
         await withDeadline(node.serving.close(), 4_000, 'the end of serving');
         expect((await ann.closed).code).toBe(1012);
@@ -463,25 +463,25 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
 
       test('answers handshakes with 503 if so configured', async () => {
         const clock = new FakeClock();
-        const node = await world.node({ serve: { clock, refuseWith: 'status' } });
-        await world.client(node, 'ann');
+        const node = await fixture.node({ serve: { clock, refuseWith: 'status' } });
+        await fixture.client(node, 'ann');
         const closing = node.serving.close({ drainPeriod: 1_000 });
-        expect(await refusal(world.open(`${node.url}/?user=bob`))).toBe(503);
+        expect(await refusal(fixture.open(`${node.url}/?user=bob`))).toBe(503);
         clock.advance(1_000);
         await closing;
       });
 
       test('with an invalid option closes nothing', async () => {
-        const node = await world.node();
-        const ann = await world.client(node, 'ann');
+        const node = await fixture.node();
+        const ann = await fixture.client(node, 'ann');
         await expect(node.serving.close({ drainPeriod: -1 })).rejects.toThrow(/drain/);
         await ann.settled();
-        await world.client(node, 'bob');
+        await fixture.client(node, 'bob');
       });
 
       test('restores the options of the server', async () => {
         const check = () => true;
-        const node = await world.node({ ws: { verifyClient: check }, serve: { refuseWith: 'status' } });
+        const node = await fixture.node({ ws: { verifyClient: check }, serve: { refuseWith: 'status' } });
         await Promise.all([node.serving.close(), node.serving.close()]);
         expect(node.wss.options).toMatchObject({ verifyClient: check, maxPayload: 104_857_600 });
         expect(node.wss.options.handleProtocols).toBeNull();
@@ -490,8 +490,8 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
 
       test('with a handoff shows no user as offline, and no client misses a message', async () => {
         const options = { presence: { grace: 0 } };
-        const [one, two] = [await world.node(options), await world.node(options)];
-        const bob = await world.client(two, 'bob');
+        const [one, two] = [await fixture.node(options), await fixture.node(options)];
+        const bob = await fixture.client(two, 'bob');
         await bob.get({ type: 'watch', users: ['ann'] });
         await bob.get({ type: 'join', room: 'lobby' });
         let port = one.port;
@@ -500,7 +500,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
           WebSocket: WebSocket as never,
           backoff: { first: 50, max: 200 },
         });
-        world.before(() => client.close());
+        fixture.before(() => client.close());
         const heard: unknown[] = [];
         const room = client.join<{ said: number }>('lobby');
         room.on('said', (data) => void heard.push(data));

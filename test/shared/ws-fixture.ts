@@ -14,7 +14,7 @@ import { type ServerOptions, WebSocket, WebSocketServer } from 'ws';
 import type { ErrorFrame, OkFrame, ServerFrame, WelcomeFrame } from '../../src/protocol/frames.js';
 import { deferred, waitFor, withDeadline } from '../support/wait.js';
 
-/** Where the services of a world keep what they know. */
+/** Where the services of a fixture keep what they know. */
 export interface WsBackend {
   client(): RedisClient;
   end(): Promise<void>;

@@ -12,20 +12,20 @@ const deep = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
 export function wsRequests(name: string, start: () => Promise<WsBackend>): void {
   describe(`requests: ${name}`, () => {
     let backend: WsBackend;
-    let world: WsFixture;
+    let fixture: WsFixture;
     beforeAll(async () => {
       backend = await start();
     });
     afterAll(() => backend.end());
     beforeEach(() => {
-      world = new WsFixture(() => backend);
+      fixture = new WsFixture(() => backend);
     });
-    afterEach(() => world.end());
+    afterEach(() => fixture.end());
 
     /** Two who are in one room, on one server each. */
     async function pair(room = 'lobby'): Promise<{ one: WsNode; two: WsNode; ann: WsClient; bob: WsClient }> {
-      const [one, two] = [await world.node(), await world.node()];
-      const [ann, bob] = [await world.client(one, 'ann'), await world.client(two, 'bob')];
+      const [one, two] = [await fixture.node(), await fixture.node()];
+      const [ann, bob] = [await fixture.client(one, 'ann'), await fixture.client(two, 'bob')];
       await ann.get({ type: 'join', room });
       await bob.get({ type: 'join', room });
       return { one, two, ann, bob };
@@ -89,7 +89,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         const { one, ann, bob } = await pair();
         const first = (await ann.get(send(1, { key: 'same' }))) as SendResult;
         expect(await ann.get(send(1, { key: 'same' }))).toEqual({ ...first, duplicate: true });
-        const again = await world.client(one, 'ann');
+        const again = await fixture.client(one, 'ann');
         await again.get({ type: 'join', room: 'lobby' });
         expect(await again.get(send(1, { key: 'same' }))).toEqual({ ...first, duplicate: true });
         expect(await bob.get(send(2, { key: 'same' }))).not.toHaveProperty('duplicate');
@@ -116,10 +116,10 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
       });
 
       test('may directly follow its join', async () => {
-        const node = await world.node({
+        const node = await fixture.node({
           serve: { authorize: (_, { action }) => Promise.resolve(action !== 'status') },
         });
-        const ann = await world.client(node, 'ann');
+        const ann = await fixture.client(node, 'ann');
         const joined = ann.ask({ type: 'join', room: 'lobby' });
         const sent = numbers(1, 5).map((number) => ann.get(send(number)));
         expect((await joined).type).toBe('ok');
@@ -134,9 +134,9 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         const { one, ann } = await pair();
         const sent: SendResult[] = [];
         for (const number of numbers(1, 6)) sent.push((await ann.get(send(number))) as SendResult);
-        const cat = await world.client(one, 'cat');
+        const cat = await fixture.client(one, 'cat');
         await cat.get({ type: 'join', room: 'lobby', last: 2 });
-        const dan = await world.client(one, 'dan');
+        const dan = await fixture.client(one, 'dan');
         await dan.get({ type: 'join', room: 'lobby', since: sent[2]?.position });
         await ann.get(send(7));
         await cat.until(() => cat.said('lobby').at(-1) === 7, 'the seventh');
@@ -153,7 +153,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         expect(ann.of('members')).toEqual([
           { type: 'members', room: 'den', reset: true, members: [expect.objectContaining({ user: 'ann' })] },
         ]);
-        const cat = await world.client(one, 'cat');
+        const cat = await fixture.client(one, 'cat');
         await cat.get({ type: 'join', room: 'den', info: 'tall' });
         const seen = () =>
           ann
@@ -176,7 +176,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         const { one, ann } = await pair();
         await ann.get({ type: 'join', room: 'den', members: 'count' });
         await ann.until(() => ann.of('members').length > 0, 'the number');
-        const cat = await world.client(one, 'cat');
+        const cat = await fixture.client(one, 'cat');
         await cat.get({ type: 'join', room: 'den' });
         await ann.until(() => ann.of('members').length > 1, 'the next number');
         expect(ann.of('members')).toEqual([
@@ -188,13 +188,13 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
 
       test('is rejected beyond maxRooms, without calling authorize', async () => {
         const asked: string[] = [];
-        const node = await world.node({
+        const node = await fixture.node({
           serve: {
             maxRooms: 2,
             authorize: (_, request) => asked.push('room' in request ? request.room : request.action) > 0,
           },
         });
-        const ann = await world.client(node, 'ann');
+        const ann = await fixture.client(node, 'ann');
         const answers = await Promise.all(
           ['a', 'b', 'c', 'a'].map((room) => ann.ask({ type: 'join', room })),
         );
@@ -210,7 +210,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
       const { one, ann } = await pair();
       for (const number of numbers(1, 5)) await ann.get(send(number));
       await ann.until(() => ann.said('lobby').length === 5, 'all five');
-      const cat = await world.client(one, 'cat');
+      const cat = await fixture.client(one, 'cat');
       const pages: unknown[][] = [];
       let before: string | undefined;
       for (let more = true; more; ) {
@@ -233,8 +233,8 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
     });
 
     test('history before any position is a page or INVALID, never UNAVAILABLE', async () => {
-      const node = await world.node();
-      const ann = await world.client(node, 'ann');
+      const node = await fixture.node();
+      const ann = await fixture.client(node, 'ann');
       await ann.get({ type: 'join', room: 'paged' });
       await ann.get({ type: 'send', room: 'paged', event: 'said', data: 1 });
       const page = (before: string) => ann.get({ type: 'history', room: 'paged', before });
@@ -273,14 +273,14 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
             .flatMap(({ users }) => users)
             .filter((each) => each.user === user)
             .map(({ status }) => status);
-        const cat = await world.client(two, 'cat');
+        const cat = await fixture.client(two, 'cat');
         await ann.until(() => told('cat').at(-1) === 'online', 'cat');
         expect(await cat.get({ type: 'status', status: 'busy' })).toBeUndefined();
         await ann.until(() => told('cat').at(-1) === 'busy', 'a busy cat');
         await ann.get({ type: 'unwatch', users: ['cat'] });
         await ann.get({ type: 'watch', users: ['dan'] });
         await cat.end();
-        const dan = await world.client(two, 'dan');
+        const dan = await fixture.client(two, 'dan');
         await ann.until(() => told('dan').at(-1) === 'online', 'dan');
         await dan.end();
         await ann.until(() => told('dan').at(-1) === 'offline', 'no dan');
@@ -288,8 +288,8 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
       });
 
       test('watching has a limit, to which users watched already do not count again', async () => {
-        const node = await world.node({ serve: { maxWatched: 3 } });
-        const ann = await world.client(node, 'ann');
+        const node = await fixture.node({ serve: { maxWatched: 3 } });
+        const ann = await fixture.client(node, 'ann');
         const watch = (...users: string[]) => ann.get({ type: 'watch', users });
         expect(await watch('a', 'b', 'a', 'a')).toBeUndefined();
         expect(await watch('a', 'b', 'c')).toBeUndefined();
@@ -299,16 +299,16 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
       });
 
       test('without a presence service it is rejected', async () => {
-        const node = await world.node({ presence: false });
-        const ann = await world.client(node, 'ann');
+        const node = await fixture.node({ presence: false });
+        const ann = await fixture.client(node, 'ann');
         expect(await ann.get({ type: 'watch', users: ['a'] })).toBe('INVALID');
         expect(await ann.get({ type: 'status', status: 'busy' })).toBe('INVALID');
         expect(node.errors).toEqual([]);
       });
 
       test('an invalid status is answered with INVALID', async () => {
-        const node = await world.node();
-        const ann = await world.client(node, 'ann');
+        const node = await fixture.node();
+        const ann = await fixture.client(node, 'ann');
         for (const status of ['offline', 'invisible', 'a b', 'x'.repeat(65)]) {
           expect(await ann.get({ type: 'status', status })).toBe('INVALID');
         }
@@ -354,14 +354,14 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
     describe('authorization', () => {
       test('is requested for each action with its subject', async () => {
         const asked: unknown[] = [];
-        const node = await world.node({
+        const node = await fixture.node({
           serve: {
             authenticate: () => ({ userId: 'ann', role: 'guest' }),
             authorize: (...given: unknown[]) => asked.push(given) > 0,
             requests: { hello: () => 1 },
           },
         });
-        const ann = await world.client(node, 'ann');
+        const ann = await fixture.client(node, 'ann');
         await ann.get({ type: 'join', room: 'lobby' });
         await ann.get(send(1));
         await ann.get({ type: 'update', room: 'lobby', info: 1 });
@@ -388,13 +388,13 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
       test.each([false, undefined, 1, 'yes', {}, null])(
         'is only what is true: %j is none',
         async (answer) => {
-          const node = await world.node({
+          const node = await fixture.node({
             serve: {
               authorize: ((_: unknown, { action }: { action: string }) =>
                 action === 'join' ? answer : Promise.resolve(answer)) as never,
             },
           });
-          const ann = await world.client(node, 'ann');
+          const ann = await fixture.client(node, 'ann');
           expect(await ann.get({ type: 'join', room: 'lobby' })).toBe('FORBIDDEN');
           expect(await ann.get({ type: 'history', room: 'lobby' })).toBe('FORBIDDEN');
           expect(node.rooms.stats().rooms).toBe(0);
@@ -403,8 +403,8 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
 
       test('that is withdrawn counts from the next frame on', async () => {
         let banned = false;
-        const node = await world.node({ serve: { authorize: () => !banned } });
-        const ann = await world.client(node, 'ann');
+        const node = await fixture.node({ serve: { authorize: () => !banned } });
+        const ann = await fixture.client(node, 'ann');
         await ann.get({ type: 'join', room: 'lobby' });
         banned = true;
         expect(await ann.get(send(1))).toBe('FORBIDDEN');
@@ -414,7 +414,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
 
       test('that fails denies the request: the error is reported, and not sent to the client', async () => {
         const secret = 'postgres://admin:hunter2@db';
-        const node = await world.node({
+        const node = await fixture.node({
           serve: {
             authorize: (_, request) => {
               const { action } = request;
@@ -424,7 +424,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
             },
           },
         });
-        const ann = await world.client(node, 'ann');
+        const ann = await fixture.client(node, 'ann');
         expect(await ann.ask({ type: 'join', room: 'one' })).toMatchObject({
           code: 'INTERNAL',
           message: 'the server failed',
@@ -444,7 +444,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
 
     describe('requests of the application', () => {
       test('are answered with the results of their handlers', async () => {
-        const node = await world.node({
+        const node = await fixture.node({
           serve: {
             requests: {
               sum: (_, data) => (data as number[]).reduce((a, b) => a + b),
@@ -454,7 +454,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
             },
           },
         });
-        const ann = await world.client(node, 'ann');
+        const ann = await fixture.client(node, 'ann');
         const ask = (method: string, data?: unknown) => ann.get({ type: 'request', method, data });
         expect(await ask('sum', [1, 2, 3])).toBe(6);
         expect(await ask('later')).toEqual({ socket: ann.of('welcome')[0]?.socket, user: 'ann' });
@@ -471,7 +471,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
       test('fail without further effect, whatever is thrown or cannot be encoded', async () => {
         const circle: { self?: unknown } = {};
         circle.self = circle;
-        const node = await world.node({
+        const node = await fixture.node({
           serve: {
             requests: {
               throws: () => {
@@ -491,7 +491,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
             },
           },
         });
-        const ann = await world.client(node, 'ann');
+        const ann = await fixture.client(node, 'ann');
         const ask = (method: string) => ann.get({ type: 'request', method });
         for (const method of ['throws', 'rejects', 'big', 'circle', 'misuses']) {
           expect(await ask(method)).toBe('INTERNAL');
@@ -509,8 +509,8 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
 
     describe('malformed frames', () => {
       test('that are readable are answered with their id, and never end the connection', async () => {
-        const node = await world.node();
-        const ann = await world.client(node, 'ann');
+        const node = await fixture.node();
+        const ann = await fixture.client(node, 'ann');
         await ann.get({ type: 'join', room: 'lobby' });
         const wrong: object[] = [
           { type: 'join' },
@@ -557,8 +557,8 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
       });
 
       test('that are unreadable are answered without an id, and the tenth ends the connection', async () => {
-        const node = await world.node();
-        const ann = await world.client(node, 'ann');
+        const node = await fixture.node();
+        const ann = await fixture.client(node, 'ann');
         const wrong = [
           '',
           'x',
@@ -593,11 +593,11 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
 
     describe('rate limits', () => {
       test('count all sockets of a user, and answer with retryAfter', async () => {
-        const node = await world.node({
+        const node = await fixture.node({
           serve: { rateLimit: new RateLimiterMemory({ points: 5, duration: 1_000 }) },
         });
-        const [one, two] = [await world.client(node, 'ann'), await world.client(node, 'ann')];
-        const bob = await world.client(node, 'bob');
+        const [one, two] = [await fixture.client(node, 'ann'), await fixture.client(node, 'ann')];
+        const bob = await fixture.client(node, 'bob');
         for (const client of [one, two, one, two, one]) {
           await client.get({ type: 'join', room: 'lobby' });
         }
@@ -615,13 +615,13 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
 
       test('count by a custom key', async () => {
         const keys: string[] = [];
-        const node = await world.node({
+        const node = await fixture.node({
           serve: {
             rateLimit: { consume: async (key) => keys.push(key) },
             rateLimitKey: ({ userId }, request) => `${userId}@${request.socket.remoteAddress}`,
           },
         });
-        await (await world.client(node, 'ann')).settled();
+        await (await fixture.client(node, 'ann')).settled();
         expect(keys).toEqual(['ann@127.0.0.1']);
       });
 
@@ -634,8 +634,8 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         ],
         ['rejects', () => Promise.reject(new Error('no store'))],
       ])('let frames pass when the limiter %s', async (_, consume) => {
-        const node = await world.node({ serve: { rateLimit: { consume } } });
-        const ann = await world.client(node, 'ann');
+        const node = await fixture.node({ serve: { rateLimit: { consume } } });
+        const ann = await fixture.client(node, 'ann');
         expect(await ann.get({ type: 'join', room: 'lobby' })).toHaveProperty('position');
         expect(node.errors).toEqual(["HandlerError: a connection's handler failed: no store"]);
       });
@@ -647,8 +647,8 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         { msBeforeNext: Number.NaN },
         { msBeforeNext: Number.POSITIVE_INFINITY },
       ])('answer with one second when the limiter rejects with %j', async (refusal) => {
-        const node = await world.node({ serve: { rateLimit: { consume: () => Promise.reject(refusal) } } });
-        const ann = await world.client(node, 'ann');
+        const node = await fixture.node({ serve: { rateLimit: { consume: () => Promise.reject(refusal) } } });
+        const ann = await fixture.client(node, 'ann');
         expect(await ann.ask({ type: 'join', room: 'lobby' })).toMatchObject({
           code: 'RATE_LIMITED',
           retryAfter: 1_000,

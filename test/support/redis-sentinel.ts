@@ -70,7 +70,7 @@ export async function startRedisSentinel(options: RedisSentinelOptions = {}): Pr
   const args = ['--repl-diskless-sync', 'no', '--shutdown-timeout', '1', ...(options.args ?? [])];
   const servers: RedisServer[] = [];
   const watchers: Sentinel[] = [];
-  const world = new SentinelTopology('main', servers, watchers);
+  const topology = new SentinelTopology('main', servers, watchers);
   try {
     const started = Array.from({ length: 1 + replicas }, () => startRedis({ args }));
     for (const one of await Promise.allSettled(started)) {
@@ -90,10 +90,10 @@ export async function startRedisSentinel(options: RedisSentinelOptions = {}): Pr
       if (one.status === 'fulfilled') watchers.push(one.value);
     }
     await Promise.all(watching);
-    await world.form();
-    return world;
+    await topology.form();
+    return topology;
   } catch (error) {
-    await world.stop();
+    await topology.stop();
     throw error;
   }
 }
@@ -107,7 +107,7 @@ class Sentinel {
   readonly #dir: string;
   #child: ChildProcess;
   #gone: Promise<void>;
-  #keeper: ChildProcess;
+  #watchdog: ChildProcess;
 
   private constructor(port: number, dir: string) {
     this.port = port;
@@ -122,13 +122,13 @@ class Sentinel {
     });
     // Ends the sentinel when this process is gone, however it went: as for the servers.
     const script = 'while read -r _; do :; done; kill -9 "$0"; rm -rf "$1"';
-    this.#keeper = spawn('sh', ['-c', script, String(child.pid), dir], {
+    this.#watchdog = spawn('sh', ['-c', script, String(child.pid), dir], {
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,
     });
-    this.#keeper.on('error', () => {});
-    this.#keeper.unref();
-    (this.#keeper.stdin as unknown as { unref?: () => void } | null)?.unref?.();
+    this.#watchdog.on('error', () => {});
+    this.#watchdog.unref();
+    (this.#watchdog.stdin as unknown as { unref?: () => void } | null)?.unref?.();
   }
 
   static async start(rules: readonly string[]): Promise<Sentinel> {
@@ -168,8 +168,8 @@ class Sentinel {
 
   async kill(): Promise<void> {
     this.#child.ref();
-    // First the keeper: it must never act on a pid that the system may have given to another process.
-    this.#keeper.kill('SIGKILL');
+    // First the watchdog: it must never act on a pid that the system may have given to another process.
+    this.#watchdog.kill('SIGKILL');
     if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill('SIGKILL');
     await withDeadline(this.#gone, START_MS, `ending the sentinel on ${this.port}`);
   }
@@ -179,7 +179,7 @@ class Sentinel {
     const next = new Sentinel(this.port, this.#dir);
     this.#child = next.#child;
     this.#gone = next.#gone;
-    this.#keeper = next.#keeper;
+    this.#watchdog = next.#watchdog;
     await this.#up();
   }
 

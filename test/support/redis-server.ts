@@ -95,7 +95,7 @@ interface Running {
   pid: number;
   /** Resolves once the process is gone. */
   gone: Promise<void>;
-  keeper: ChildProcess;
+  watchdog: ChildProcess;
 }
 
 async function launch(program: string, dir: string, port: number, extra: string[] = []): Promise<Running> {
@@ -124,7 +124,7 @@ async function launch(program: string, dir: string, port: number, extra: string[
     const [error] = (await once(child, 'error')) as [Error];
     throw new Error(`redis-server did not start: ${error.message}`);
   }
-  const running: Running = { child, pid, gone, keeper: startKeeper(pid, dir) };
+  const running: Running = { child, pid, gone, watchdog: startWatchdog(pid, dir) };
   try {
     const failed = gone.then(() => {
       throw new Error(`redis-server ended while starting:\n${readFileSync(log, 'utf8')}`);
@@ -135,7 +135,7 @@ async function launch(program: string, dir: string, port: number, extra: string[
     await end(running, 'SIGKILL');
     throw error;
   }
-  // A caller that forgets to stop the server must still be able to exit; the keeper ends it then.
+  // A caller that forgets to stop the server must still be able to exit; the watchdog ends it then.
   child.unref();
   return running;
 }
@@ -144,17 +144,17 @@ async function launch(program: string, dir: string, port: number, extra: string[
  * Ends the server and removes its folder when this process is gone, however it went: a handler in
  * this process would not run after a SIGKILL. The shell waits for its standard input to close.
  */
-function startKeeper(pid: number, dir: string): ChildProcess {
+function startWatchdog(pid: number, dir: string): ChildProcess {
   const script = 'while read -r _; do :; done; kill -9 "$0"; rm -rf "$1"';
-  const keeper = spawn('sh', ['-c', script, String(pid), dir], {
+  const watchdog = spawn('sh', ['-c', script, String(pid), dir], {
     stdio: ['pipe', 'ignore', 'ignore'],
     // Out of reach of a Ctrl-C, which goes to the whole process group.
     detached: true,
   });
-  keeper.on('error', () => {});
-  keeper.unref();
-  (keeper.stdin as unknown as { unref?: () => void } | null)?.unref?.();
-  return keeper;
+  watchdog.on('error', () => {});
+  watchdog.unref();
+  (watchdog.stdin as unknown as { unref?: () => void } | null)?.unref?.();
+  return watchdog;
 }
 
 /** Whether the server on `port` answers, and is the process that we started. */
@@ -171,10 +171,10 @@ async function isUp(port: number, pid: number): Promise<boolean> {
 }
 
 async function end(running: Running, signal: NodeJS.Signals): Promise<void> {
-  const { child, pid, gone, keeper } = running;
+  const { child, pid, gone, watchdog } = running;
   child.ref();
-  // First the keeper: it must never act on a pid that the system may have given to another process.
-  if (keeper.exitCode === null && keeper.signalCode === null) keeper.kill('SIGKILL');
+  // First the watchdog: it must never act on a pid that the system may have given to another process.
+  if (watchdog.exitCode === null && watchdog.signalCode === null) watchdog.kill('SIGKILL');
   if (child.exitCode === null && child.signalCode === null) child.kill(signal);
   await withDeadline(gone, STOP_MS, `ending redis-server (pid ${pid}) with ${signal}`);
 }

@@ -7,7 +7,15 @@ import { WebSocketServer } from 'ws';
 import { PresenceService, PubSubService, RoomService } from '../../dist/index.js';
 import { serveWebSocket } from '../../dist/ws.js';
 
-const { port, prefix, serve = {}, rooms: roomOptions = {}, ws = {}, rate } = JSON.parse(process.argv[2]);
+const {
+  port,
+  prefix,
+  timeout = 5_000,
+  serve = {},
+  rooms: roomOptions = {},
+  ws = {},
+  rate,
+} = JSON.parse(process.argv[2]);
 
 const errors = [];
 const onError = (error) => errors.push(`${error.name}: ${error.message}`);
@@ -18,8 +26,8 @@ const redis = createClient({ url: `redis://127.0.0.1:${port}`, socket: { reconne
 redis.on('error', () => {});
 await redis.connect();
 
-const pubsub = new PubSubService({ redis, prefix, onError });
-const presence = new PresenceService({ redis, prefix, onError });
+const pubsub = new PubSubService({ redis, prefix, timeout, onError });
+const presence = new PresenceService({ redis, prefix, timeout, onError });
 const rooms = new RoomService({ pubsub, presence, onError, ...roomOptions });
 const http = createServer();
 const wss = new WebSocketServer({ server: http, ...ws });

@@ -13,6 +13,8 @@ export interface WsServerOptions {
   /** Of Redis. */
   port: number;
   prefix: string;
+  /** Deadline of calls to Redis, in ms (5000). */
+  timeout?: number;
   serve?: Partial<Pick<ServeOptions, 'heartbeatInterval' | 'pongTimeout' | 'maxRooms' | 'maxFrameBytes'>>;
   rooms?: Pick<RoomServiceOptions, 'maxBufferedBytes' | 'history'>;
   ws?: object;

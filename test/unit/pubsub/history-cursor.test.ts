@@ -95,7 +95,7 @@ interface SceneOptions {
   onMessage?: () => void;
 }
 
-function scene({ size = 1_000, start, backpressure, onMessage }: SceneOptions = {}) {
+function fixture({ size = 1_000, start, backpressure, onMessage }: SceneOptions = {}) {
   const server = new Server(size);
   const reads = new Reads(server);
   const got: number[] = [];
@@ -160,7 +160,7 @@ function scene({ size = 1_000, start, backpressure, onMessage }: SceneOptions = 
 
 describe('a handler without a start position', () => {
   test('receives live messages, and reads no history', () => {
-    const { cursor, live, got, reads } = scene();
+    const { cursor, live, got, reads } = fixture();
     cursor.subscribed();
     live();
     live();
@@ -169,7 +169,7 @@ describe('a handler without a start position', () => {
   });
 
   test('is notified of a gap before its first message with history, because nothing can be recovered', () => {
-    const { cursor, gaps } = scene();
+    const { cursor, gaps } = fixture();
     cursor.subscribed();
     cursor.dropped();
     cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
@@ -180,7 +180,7 @@ describe('a handler without a start position', () => {
     [true, 'does not count'],
     [false, 'might be missing'],
   ])('a message without a place in the chain, transient: %s, %s in a gap', async (transient) => {
-    const { cursor, receiveUnchained, server, live, read, got, gaps } = scene();
+    const { cursor, receiveUnchained, server, live, read, got, gaps } = fixture();
     cursor.subscribed();
     live();
     await turn();
@@ -194,7 +194,7 @@ describe('a handler without a start position', () => {
   });
 
   test('recovers missed messages once it has received a message with history', async () => {
-    const { cursor, server, live, read, got, gaps } = scene();
+    const { cursor, server, live, read, got, gaps } = fixture();
     cursor.subscribed();
     live();
     await turn();
@@ -210,7 +210,7 @@ describe('a handler without a start position', () => {
   });
 
   test('is notified of an unrecovered gap if other messages came without history', async () => {
-    const { cursor, receiveUnchained, live, read, gaps } = scene();
+    const { cursor, receiveUnchained, live, read, gaps } = fixture();
     cursor.subscribed();
     live();
     receiveUnchained('"plain"');
@@ -221,7 +221,7 @@ describe('a handler without a start position', () => {
   });
 
   test('reads messages that a later message shows to be missing', async () => {
-    const { cursor, server, live, read, got, gaps } = scene();
+    const { cursor, server, live, read, got, gaps } = fixture();
     cursor.subscribed();
     live();
     const since = new Date(positionTime(server.last) / 1_000);
@@ -234,7 +234,7 @@ describe('a handler without a start position', () => {
   });
 
   test('duplicates cause no gap', async () => {
-    const { cursor, server, receive, read, got, gaps } = scene();
+    const { cursor, server, receive, read, got, gaps } = fixture();
     cursor.subscribed();
     const [one, two] = [server.append(), server.append()];
     for (const each of [one, two, one, two]) receive(each);
@@ -244,7 +244,7 @@ describe('a handler without a start position', () => {
   });
 
   test('messages without history do not wait for those with history', async () => {
-    const { cursor, receiveUnchained, server, live, read, got } = scene();
+    const { cursor, receiveUnchained, server, live, read, got } = fixture();
     cursor.subscribed();
     live();
     server.append();
@@ -258,9 +258,9 @@ describe('a handler without a start position', () => {
 
 describe('a start position', () => {
   test('a position: all messages after it, then live messages', async () => {
-    const { server } = scene();
+    const { server } = fixture();
     const [first] = [server.append(), server.append()];
-    const it = scene({ start: { after: first.position } });
+    const it = fixture({ start: { after: first.position } });
     it.server.append();
     it.server.append();
     it.cursor.subscribed();
@@ -272,7 +272,7 @@ describe('a start position', () => {
   });
 
   test('latest: messages published after the subscription', async () => {
-    const { server, cursor, live, read, got, gaps } = scene({ start: 'latest' });
+    const { server, cursor, live, read, got, gaps } = fixture({ start: 'latest' });
     server.append();
     cursor.subscribed();
     let begun = false;
@@ -290,7 +290,7 @@ describe('a start position', () => {
   });
 
   test('latest on an empty channel: nothing is missing after a gap without messages', async () => {
-    const { cursor, live, read, got, gaps } = scene({ start: 'latest' });
+    const { cursor, live, read, got, gaps } = fixture({ start: 'latest' });
     cursor.subscribed();
     await read();
     cursor.dropped();
@@ -302,7 +302,7 @@ describe('a start position', () => {
   });
 
   test('latest on an empty channel: the first messages are recovered after a gap', async () => {
-    const { cursor, server, live, read, got, gaps } = scene({ start: 'latest' });
+    const { cursor, server, live, read, got, gaps } = fixture({ start: 'latest' });
     cursor.subscribed();
     await read();
     cursor.dropped();
@@ -317,7 +317,7 @@ describe('a start position', () => {
   test.each([false, true])(
     'latest on an empty channel: a wipe in a gap is announced, another reader since: %s',
     async (another) => {
-      const { cursor, server, live, read, got, gaps } = scene({ start: 'latest' });
+      const { cursor, server, live, read, got, gaps } = fixture({ start: 'latest' });
       cursor.subscribed();
       await read();
       cursor.dropped();
@@ -334,7 +334,7 @@ describe('a start position', () => {
   );
 
   test('latest on an empty channel whose server refuses writes: a wipe would leave no trace', async () => {
-    const { cursor, server, live, read, got, gaps } = scene({ start: 'latest' });
+    const { cursor, server, live, read, got, gaps } = fixture({ start: 'latest' });
     server.refusesWrites = true;
     cursor.subscribed();
     await read();
@@ -348,7 +348,7 @@ describe('a start position', () => {
   });
 
   test('a position that the server has not reached: live messages are delivered without reads', async () => {
-    const { cursor, server, live, read, got, gaps, reads } = scene({
+    const { cursor, server, live, read, got, gaps, reads } = fixture({
       start: { after: '9999999999999999-9' },
     });
     server.append();
@@ -362,7 +362,7 @@ describe('a start position', () => {
   });
 
   test('earliest: all messages that are kept, without a gap for those that are not', async () => {
-    const { cursor, server, read, got, gaps } = scene({ start: 'earliest', size: 2 });
+    const { cursor, server, read, got, gaps } = fixture({ start: 'earliest', size: 2 });
     for (let n = 0; n < 5; n++) server.append();
     cursor.subscribed();
     await read();
@@ -371,7 +371,7 @@ describe('a start position', () => {
   });
 
   test('messages lost after the start position are announced at their place', async () => {
-    const { cursor, server, story, read } = scene({ start: { after: '1001-1' }, size: 2 });
+    const { cursor, server, story, read } = fixture({ start: { after: '1001-1' }, size: 2 });
     for (let n = 0; n < 5; n++) server.append();
     cursor.subscribed();
     await read();
@@ -380,7 +380,7 @@ describe('a start position', () => {
   });
 
   test('a connection lost before the start position is known causes no gap', async () => {
-    const { cursor, server, live, read, gaps, got } = scene({ start: 'latest' });
+    const { cursor, server, live, read, gaps, got } = fixture({ start: 'latest' });
     cursor.subscribed();
     cursor.dropped();
     server.append();
@@ -394,7 +394,7 @@ describe('a start position', () => {
 
 describe('what cannot be recovered', () => {
   test('messages that another server may have lost without a trace are announced at their place', async () => {
-    const { cursor, server, live, read, story } = scene();
+    const { cursor, server, live, read, story } = fixture();
     cursor.subscribed();
     live();
     await turn();
@@ -408,7 +408,7 @@ describe('what cannot be recovered', () => {
   });
 
   test('if history cannot be read, that is announced, and live messages are delivered', async () => {
-    const { cursor, server, reads, live, story, reports } = scene();
+    const { cursor, server, reads, live, story, reports } = fixture();
     cursor.subscribed();
     live();
     server.append();
@@ -424,7 +424,7 @@ describe('what cannot be recovered', () => {
   });
 
   test('history is read again after a subscription is lost during a read', async () => {
-    const { cursor, server, reads, live, read, got, gaps } = scene();
+    const { cursor, server, reads, live, read, got, gaps } = fixture();
     cursor.subscribed();
     live();
     await turn();
@@ -445,7 +445,7 @@ describe('what cannot be recovered', () => {
   });
 
   test('live messages beyond the buffer limit are read from history', async () => {
-    const { cursor, server, live, read, got } = scene({ size: 10_000 });
+    const { cursor, server, live, read, got } = fixture({ size: 10_000 });
     cursor.subscribed();
     live();
     server.append();
@@ -467,7 +467,7 @@ test('messages for a full queue stay in the history, without a gap', async () =>
         drained = resolve;
       }),
   };
-  const { cursor, server, live, read, got, gaps } = scene({
+  const { cursor, server, live, read, got, gaps } = fixture({
     start: { after: ORIGIN },
     backpressure,
     onMessage: () => {
@@ -488,7 +488,7 @@ test('messages for a full queue stay in the history, without a gap', async () =>
 });
 
 test('a handler that leaves during a read receives nothing', async () => {
-  const { handlers, handler, cursor, server, live, read, got } = scene();
+  const { handlers, handler, cursor, server, live, read, got } = fixture();
   cursor.subscribed();
   live();
   server.append();
@@ -530,7 +530,7 @@ const runs = Number(process.env['MODEL_RUNS'] ?? 300);
 
 /** Lets `events` happen to a handler, then calm; what it was told. */
 async function played(events: readonly Event[], size: number) {
-  const it = scene({ size });
+  const it = fixture({ size });
   const { server, cursor, receive, reads, read } = it;
   const late: StoredMessage[] = [];
   let up = true;

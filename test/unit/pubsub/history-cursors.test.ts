@@ -44,7 +44,7 @@ class History implements RetryingReader {
 const at = (count: number): string => (count === 0 ? ORIGIN : `${count}-1`);
 const past = (count: number): StartPosition => ({ after: at(count) });
 
-function scene(kind: SubscriptionKind = 'channel') {
+function fixture(kind: SubscriptionKind = 'channel') {
   const clock = new FakeClock();
   const history = new History();
   const service = new ServiceContext(new ErrorReporter(undefined));
@@ -85,7 +85,7 @@ function scene(kind: SubscriptionKind = 'channel') {
 
 describe('the position of a handler', () => {
   test('is known from its first message with history on', async () => {
-    const { entry, join, confirm, say } = scene();
+    const { entry, join, confirm, say } = fixture();
     const { member } = join();
     confirm();
     expect(entry.positionOf(member)).toBeUndefined();
@@ -98,7 +98,7 @@ describe('the position of a handler', () => {
   });
 
   test('is its start position at first', async () => {
-    const { entry, history, join, confirm, quiet } = scene();
+    const { entry, history, join, confirm, quiet } = fixture();
     for (let count = 0; count < 3; count++) history.append();
     const [given, latest, earliest] = [join(past(1)), join('latest'), join('earliest')];
     expect(entry.positionOf(given.member)).toBe(at(1));
@@ -110,7 +110,7 @@ describe('the position of a handler', () => {
   });
 
   test('is undefined after unsubscribing, and for a handler that never subscribed', async () => {
-    const { entry, join, confirm, say } = scene();
+    const { entry, join, confirm, say } = fixture();
     const [one, two] = [join('latest'), join('latest')];
     confirm();
     say();
@@ -118,11 +118,11 @@ describe('the position of a handler', () => {
     expect(entry.positionOf(one.member)).toBeUndefined();
     entry.remove(two.member);
     expect(entry.positionOf(two.member)).toBeUndefined();
-    expect(scene().entry.positionOf(one.member)).toBeUndefined();
+    expect(fixture().entry.positionOf(one.member)).toBeUndefined();
   });
 
   test('is undefined for a pattern', () => {
-    const { entry, join, confirm, say } = scene('pattern');
+    const { entry, join, confirm, say } = fixture('pattern');
     const { member, got } = join();
     confirm();
     say();
@@ -133,7 +133,7 @@ describe('the position of a handler', () => {
 
 describe('a handler that begins at the position of others', () => {
   test('costs no read, and receives live messages', async () => {
-    const { entry, history, join, confirm, say, quiet } = scene();
+    const { entry, history, join, confirm, say, quiet } = fixture();
     const first = join('latest');
     confirm();
     await quiet();
@@ -150,7 +150,7 @@ describe('a handler that begins at the position of others', () => {
   });
 
   test('shares one read with the others, also if it subscribes during the read', async () => {
-    const { history, join, confirm, say, quiet } = scene();
+    const { history, join, confirm, say, quiet } = fixture();
     join('latest');
     confirm();
     await quiet();
@@ -169,7 +169,7 @@ describe('a handler that begins at the position of others', () => {
   });
 
   test('is not notified of a gap that began before it subscribed', async () => {
-    const { history, join, confirm, drop, say, quiet } = scene();
+    const { history, join, confirm, drop, say, quiet } = fixture();
     const first = join('latest');
     confirm();
     await quiet();
@@ -185,7 +185,7 @@ describe('a handler that begins at the position of others', () => {
   });
 
   test('does not wait for a handler with backpressure', async () => {
-    const { history, join, confirm, say, quiet } = scene();
+    const { history, join, confirm, say, quiet } = fixture();
     const full = true;
     const slow = join(past(0), { full, drained: () => new Promise(() => {}) });
     confirm();
@@ -209,7 +209,7 @@ test('every handler receives all messages after its position, once and in order'
   );
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
-      const { entry, history, join, confirm, drop, say, quiet } = scene();
+      const { entry, history, join, confirm, drop, say, quiet } = fixture();
       // Before the first message nobody can tell whether there was one; and somebody is always there.
       history.append();
       const people = [{ ...join(past(1)), from: 1 }];

@@ -38,7 +38,7 @@ class History implements RetryingReader {
   }
 }
 
-function scene(kind: SubscriptionKind = 'channel') {
+function fixture(kind: SubscriptionKind = 'channel') {
   const clock = new FakeClock();
   const history = new History();
   const service = new ServiceContext(new ErrorReporter(undefined));
@@ -69,7 +69,7 @@ function scene(kind: SubscriptionKind = 'channel') {
 
 describe('handlers', () => {
   test('any number of handlers receive messages in the order in which they subscribed', () => {
-    const { entry, person, confirm } = scene();
+    const { entry, person, confirm } = fixture();
     const order: string[] = [];
     const [a, b, c] = ['a', 'b', 'c'].map((name) => person(() => order.push(name))) as [
       ReturnType<typeof person>,
@@ -101,7 +101,7 @@ describe('handlers', () => {
   });
 
   test('a handler added by the only handler during a message receives the next one', () => {
-    const { entry, person, confirm } = scene();
+    const { entry, person, confirm } = fixture();
     const late = person();
     const early = person((message) => {
       if (message !== 1) return;
@@ -118,7 +118,7 @@ describe('handlers', () => {
 
 describe('a gap', () => {
   test.each([1, 2])('is announced once to all of %i handlers when it is over', (count) => {
-    const { clock, entry, person, confirm } = scene();
+    const { clock, entry, person, confirm } = fixture();
     const people = Array.from({ length: count }, () => person());
     for (const { member } of people) entry.add(member);
     clock.advance(1_234);
@@ -135,7 +135,7 @@ describe('a gap', () => {
   });
 
   test('does not resolve the unsubscription of a handler that leaves when notified', async () => {
-    const { entry, person, confirm } = scene();
+    const { entry, person, confirm } = fixture();
     const { member } = person();
     let left = false;
     const leaver = new HandlerSubscription(member.service, () => {}, {
@@ -161,7 +161,7 @@ describe('a gap', () => {
 
 describe('history', () => {
   test.each([1, 2])('is followed from its first message on, by all of %i handlers', async (count) => {
-    const { history, entry, person, confirm } = scene();
+    const { history, entry, person, confirm } = fixture();
     const people = Array.from({ length: count }, () => person());
     for (const { member } of people) entry.add(member);
     confirm();
@@ -174,7 +174,7 @@ describe('history', () => {
   });
 
   test('a handler with a start position does not move the others, which follow the history too', async () => {
-    const { history, entry, person, confirm } = scene();
+    const { history, entry, person, confirm } = fixture();
     const [plain, since] = [person(), person()];
     entry.add(plain.member);
     confirm();
@@ -194,7 +194,7 @@ describe('history', () => {
   });
 
   test('handlers are called in the order of subscription, also after one has caught up', async () => {
-    const { history, entry, person, confirm } = scene();
+    const { history, entry, person, confirm } = fixture();
     const order: string[] = [];
     const add = (name: string, start?: StartPosition) => {
       const { member, got } = person((message) => order.push(`${name}${message}`));
@@ -216,7 +216,7 @@ describe('history', () => {
   });
 
   test('after messages without history no gap is announced as recovered', async () => {
-    const { history, entry, person, confirm } = scene();
+    const { history, entry, person, confirm } = fixture();
     const { member, gaps } = person();
     entry.add(member);
     confirm();
@@ -230,7 +230,7 @@ describe('history', () => {
   });
 
   test('a handler removed during a message, in which another one begins with history, is not called', () => {
-    const { entry, person, confirm } = scene();
+    const { entry, person, confirm } = fixture();
     const [late, gone] = [person(), person()];
     const first = person(() => {
       entry.add(late.member, 'latest');
@@ -244,7 +244,7 @@ describe('history', () => {
   });
 
   test('is not followed for patterns', () => {
-    const { entry, person, confirm } = scene('pattern');
+    const { entry, person, confirm } = fixture('pattern');
     const { member, got, gaps } = person();
     entry.add(member);
     confirm();

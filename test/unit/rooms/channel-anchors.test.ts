@@ -6,7 +6,7 @@ import { FakeDriver } from '../../support/fake-driver.js';
 
 const channel = defineChannel<RoomEvent>()('room:{room}')({ room: 'a' });
 
-function scene() {
+function fixture() {
   const driver = new FakeDriver();
   const pubsub = new PubSubService({ redis: driver });
   const heard: string[] = [];
@@ -21,7 +21,7 @@ function scene() {
 
 describe('a channel that peers listen to', () => {
   test('is subscribed once for all peers, until the last of them is released', async () => {
-    const { driver, anchors, heard, ack } = scene();
+    const { driver, anchors, heard, ack } = fixture();
     const held = [anchors.acquire(channel), anchors.acquire(channel), anchors.acquire(channel)];
     await ack();
     await Promise.all(held);
@@ -41,7 +41,7 @@ describe('a channel that peers listen to', () => {
   });
 
   test('a refused subscription counts no peer, and the next peer tries again', async () => {
-    const { driver, anchors, ack } = scene();
+    const { driver, anchors, ack } = fixture();
     const held = Promise.allSettled([anchors.acquire(channel), anchors.acquire(channel)]);
     await turn();
     driver.only.refuse();
@@ -54,7 +54,7 @@ describe('a channel that peers listen to', () => {
   });
 
   test('a refusal that arrives after a new attempt does not affect that attempt', async () => {
-    const { driver, anchors, ack } = scene();
+    const { driver, anchors, ack } = fixture();
     const first = anchors.acquire(channel);
     let second: Promise<unknown> = Promise.resolve();
     const refused = first.catch(() => {
@@ -71,7 +71,7 @@ describe('a channel that peers listen to', () => {
   });
 
   test('can be released and acquired again while UNSUBSCRIBE is in flight', async () => {
-    const { driver, anchors, heard, ack } = scene();
+    const { driver, anchors, heard, ack } = fixture();
     const held = anchors.acquire(channel);
     await ack();
     await held;

@@ -3,7 +3,7 @@ import { MemberFeeds } from '../../../src/rooms/member-feeds.js';
 import { turn } from '../../support/fake-clock.js';
 import { type FakeRoomWatch, presenceFixture } from './presence-fixture.js';
 
-function scene() {
+function fixture() {
   const { presence, clock, rooms, writer } = presenceFixture();
   const memberFeeds = new MemberFeeds(presence, clock);
   return { memberFeeds, clock, rooms, writer, first: () => rooms[0] as FakeRoomWatch };
@@ -15,7 +15,7 @@ const changes = (...members: unknown[]) => ({ type: 'members', room: 'a', member
 
 describe('a member feed', () => {
   test('has one watch for all its peers, until the last one unsubscribes', async () => {
-    const { memberFeeds, clock, rooms, writer, first } = scene();
+    const { memberFeeds, clock, rooms, writer, first } = fixture();
     const [one, two] = [writer(), writer()];
     const joining = [memberFeeds.subscribe('a', one.writer), memberFeeds.subscribe('a', two.writer)];
     first().members.set('ann', { userId: 'ann', info: null, sockets: 2, version: 1 });
@@ -35,7 +35,7 @@ describe('a member feed', () => {
   });
 
   test('collects changes: one frame, each user once and in the latest state', async () => {
-    const { memberFeeds, clock, writer, first } = scene();
+    const { memberFeeds, clock, writer, first } = fixture();
     const one = writer();
     const joining = memberFeeds.subscribe('a', one.writer);
     first().ready();
@@ -56,7 +56,7 @@ describe('a member feed', () => {
   });
 
   test('sends a new peer all members, then only the changes', async () => {
-    const { memberFeeds, clock, writer, first } = scene();
+    const { memberFeeds, clock, writer, first } = fixture();
     const [one, two] = [writer(), writer()];
     const joining = memberFeeds.subscribe('a', one.writer);
     first().ready();
@@ -70,7 +70,7 @@ describe('a member feed', () => {
   });
 
   test('a failed watch rejects all its peers, and the next peer tries again', async () => {
-    const { memberFeeds, clock, rooms, writer, first } = scene();
+    const { memberFeeds, clock, rooms, writer, first } = fixture();
     const [one, two] = [writer(), writer()];
     const joining = Promise.allSettled([
       memberFeeds.subscribe('a', one.writer),
@@ -89,7 +89,7 @@ describe('a member feed', () => {
   });
 
   test('sends nothing to a peer that unsubscribed during the read', async () => {
-    const { memberFeeds, clock, writer, first } = scene();
+    const { memberFeeds, clock, writer, first } = fixture();
     const [one, two] = [writer(), writer()];
     const joining = [memberFeeds.subscribe('a', one.writer), memberFeeds.subscribe('a', two.writer)];
     const leaving = memberFeeds.unsubscribe('a', one.writer);
@@ -123,7 +123,7 @@ describe('a member feed', () => {
     }
 
     async function largeRoom(size: number, info: unknown = null) {
-      const all = scene();
+      const all = fixture();
       const one = all.writer();
       const joining = all.memberFeeds.subscribe('a', one.writer);
       for (let at = 0; at < size; at++) {

@@ -30,7 +30,7 @@ class FakePeer implements Peer {
   }
 }
 
-function scene(slowPeers: 'close' | 'drop' = 'drop', peer = new FakePeer()) {
+function fixture(slowPeers: 'close' | 'drop' = 'drop', peer = new FakePeer()) {
   const clock = new FakeClock();
   const errors: [RollcallError, ErrorContext][] = [];
   const counters = { delivered: 0, dropped: 0, closedSlow: 0 };
@@ -51,7 +51,7 @@ const members = EncodedFrame.notice({ type: 'members', room: 'm', members: [] })
 
 describe('a peer that keeps up', () => {
   test('receives everything, up to the limit', () => {
-    const { writer, peer, say, counters, clock } = scene();
+    const { writer, peer, say, counters, clock } = fixture();
     say('a');
     peer.bufferedAmount = MAX;
     say();
@@ -65,7 +65,7 @@ describe('a peer that keeps up', () => {
 
 describe('a slow peer that is closed', () => {
   test('is closed once, and receives nothing more', () => {
-    const { peer, say, counters, gone, writer } = scene('close');
+    const { peer, say, counters, gone, writer } = fixture('close');
     peer.bufferedAmount = MAX + 1;
     say('a');
     say('a');
@@ -80,7 +80,7 @@ describe('a slow peer that is closed', () => {
 
 describe('a slow peer whose messages are dropped', () => {
   test('receives nothing until half of its buffer has drained, then one discontinuity per room, then new messages', () => {
-    const { peer, say, counters } = scene();
+    const { peer, say, counters } = fixture();
     peer.bufferedAmount = MAX + 1;
     say('a');
     say('b');
@@ -97,7 +97,7 @@ describe('a slow peer whose messages are dropped', () => {
   });
 
   test('receives one discontinuity even if its rooms are quiet', () => {
-    const { clock, peer, say } = scene();
+    const { clock, peer, say } = fixture();
     peer.bufferedAmount = MAX + 1;
     say('a');
     clock.advance(10_000);
@@ -111,7 +111,7 @@ describe('a slow peer whose messages are dropped', () => {
   });
 
   test('has one timer, however often messages are dropped', () => {
-    const { clock, peer, say, writer } = scene();
+    const { clock, peer, say, writer } = fixture();
     for (let turn = 0; turn < 50; turn++) {
       peer.bufferedAmount = MAX + 1;
       say('a');
@@ -127,7 +127,7 @@ describe('a slow peer whose messages are dropped', () => {
   });
 
   test('receives no positions of a room with dropped messages, but those of other rooms', () => {
-    const { peer, say, writer } = scene();
+    const { peer, say, writer } = fixture();
     peer.bufferedAmount = MAX + 1;
     say('a');
     writer.sendPosition('a', '5-1');
@@ -139,7 +139,7 @@ describe('a slow peer whose messages are dropped', () => {
   });
 
   test('receives no discontinuity of a room it has left', () => {
-    const { clock, peer, say, writer } = scene();
+    const { clock, peer, say, writer } = fixture();
     peer.bufferedAmount = MAX + 1;
     say('a');
     say('b');
@@ -155,7 +155,7 @@ describe('a slow peer whose messages are dropped', () => {
   });
 
   test('is closed once more than four times the limit waits, at a message', () => {
-    const { peer, say, counters, gone, clock } = scene();
+    const { peer, say, counters, gone, clock } = fixture();
     peer.bufferedAmount = 4 * MAX;
     say('a');
     expect(peer.log).toEqual([]);
@@ -168,7 +168,7 @@ describe('a slow peer whose messages are dropped', () => {
   });
 
   test('is closed once more than four times the limit waits, also in quiet rooms', () => {
-    const { peer, say, clock } = scene();
+    const { peer, say, clock } = fixture();
     peer.bufferedAmount = MAX + 1;
     say('a');
     peer.bufferedAmount = 1_000 * MAX;
@@ -178,7 +178,7 @@ describe('a slow peer whose messages are dropped', () => {
   });
 
   test('still receives notices, until four times the limit waits', () => {
-    const { peer, writer, counters } = scene();
+    const { peer, writer, counters } = fixture();
     peer.bufferedAmount = 4 * MAX;
     writer.sendNotice(members);
     peer.bufferedAmount++;
@@ -190,7 +190,7 @@ describe('a slow peer whose messages are dropped', () => {
 
 describe('a peer that fails', () => {
   test('is closed, and the failure is reported once', () => {
-    const { peer, say, errors, gone } = scene();
+    const { peer, say, errors, gone } = fixture();
     peer.fails = true;
     say('a');
     say('a');
@@ -202,7 +202,7 @@ describe('a peer that fails', () => {
   });
 
   test('receives no further notice of a batch in which it failed', () => {
-    const { peer, say, errors } = scene();
+    const { peer, say, errors } = fixture();
     peer.bufferedAmount = MAX + 1;
     say('a');
     say('b');
@@ -221,7 +221,7 @@ describe('a peer that fails', () => {
       },
     });
     for (const act of ['message', 'notice', 'position'] as const) {
-      const { writer, say, errors, counters } = scene('close', peer);
+      const { writer, say, errors, counters } = fixture('close', peer);
       if (act === 'message') say('a');
       else if (act === 'notice') writer.sendNotice(members);
       else writer.sendPosition('a', '1-1');
@@ -232,7 +232,7 @@ describe('a peer that fails', () => {
   });
 
   test('is detached even if closing it throws, which is reported', () => {
-    const { peer, writer, errors, gone } = scene();
+    const { peer, writer, errors, gone } = fixture();
     peer.close = () => {
       throw new Error('closed already');
     };
@@ -242,7 +242,7 @@ describe('a peer that fails', () => {
   });
 
   test('is not closed for a frame that cannot be encoded', () => {
-    const { peer, writer, say, errors } = scene();
+    const { peer, writer, say, errors } = fixture();
     const torn = new RoomMessage('a', undefined, '{"event":"x"', undefined);
     writer.sendMessage('a', EncodedFrame.message(torn));
     say('a');

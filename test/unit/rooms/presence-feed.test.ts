@@ -3,7 +3,7 @@ import { PresenceFeed } from '../../../src/rooms/presence-feed.js';
 import { turn } from '../../support/fake-clock.js';
 import { type FakeWatch, presenceFixture } from './presence-fixture.js';
 
-function scene() {
+function fixture() {
   const { presence, watches, writer, refuse } = presenceFixture();
   const users = new PresenceFeed(presence);
   const watch = () => watches[0] as FakeWatch;
@@ -25,7 +25,7 @@ const shown = (user: string, status = 'offline', lastSeen = 0) => ({
 
 describe('watched users', () => {
   test('share one watch for all peers', async () => {
-    const { users, watches, writer, watch, read } = scene();
+    const { users, watches, writer, watch, read } = fixture();
     const [one, two] = [writer(), writer()];
     const adding = [users.add(one.writer, ['ann']), users.add(two.writer, ['ann', 'bob'])];
     await read();
@@ -48,7 +48,7 @@ describe('watched users', () => {
   });
 
   test('removed during the read are unwatched afterwards', async () => {
-    const { users, writer, watch, read } = scene();
+    const { users, writer, watch, read } = fixture();
     const one = writer();
     const adding = users.add(one.writer, ['ann']);
     users.remove(one.writer, ['ann']);
@@ -60,7 +60,7 @@ describe('watched users', () => {
   });
 
   test('removed during the read stay watched if another peer has added them', async () => {
-    const { users, writer, watch, read } = scene();
+    const { users, writer, watch, read } = fixture();
     const [one, two] = [writer(), writer()];
     const first = users.add(one.writer, ['ann']);
     await turn();
@@ -74,7 +74,7 @@ describe('watched users', () => {
   });
 
   test('a failed addition does not fail the other additions', async () => {
-    const { users, writer, watch, read } = scene();
+    const { users, writer, watch, read } = fixture();
     const [one, two] = [writer(), writer()];
     const first = users.add(one.writer, ['ann']).catch((error: Error) => error.message);
     await turn();
@@ -87,7 +87,7 @@ describe('watched users', () => {
   });
 
   test('can be added again after the watch could not start', async () => {
-    const { users, watches, writer, refuse, read } = scene();
+    const { users, watches, writer, refuse, read } = fixture();
     const one = writer();
     refuse(new Error('no'));
     await expect(users.add(one.writer, ['ann'])).rejects.toThrow('no');

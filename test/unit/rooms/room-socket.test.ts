@@ -15,7 +15,7 @@ import { deferred } from '../../support/wait.js';
 
 type Call = 'setPresence' | 'removeSocket' | 'join' | 'leave' | 'watchRoom' | 'watch';
 
-function scene() {
+function fixture() {
   const driver = new FakeDriver();
   driver.onCall = (call) => queueMicrotask(() => call.ack());
   const pubsub = new PubSubService({ redis: driver });
@@ -47,7 +47,7 @@ const nothing = { sockets: 0, users: 0, rooms: 0 };
 
 describe('a socket that presence rejects', () => {
   test('is not attached, and not removed from presence either', async () => {
-    const { rooms, peer, pubsub, calls, refuse } = scene();
+    const { rooms, peer, pubsub, calls, refuse } = fixture();
     refuse('setPresence');
     await expect(rooms.attach(peer, { userId: 'ann' })).rejects.toThrow('setPresence refused');
     expect(rooms.stats()).toMatchObject(nothing);
@@ -56,7 +56,7 @@ describe('a socket that presence rejects', () => {
   });
 
   test('leaves nothing behind when it is detached before the rejection', async () => {
-    const { rooms, peer, pubsub, instead } = scene();
+    const { rooms, peer, pubsub, instead } = fixture();
     const answer = deferred();
     instead.set('setPresence', () => answer.promise);
     const attaching = rooms.attach(peer, { userId: 'ann' });
@@ -70,7 +70,7 @@ describe('a socket that presence rejects', () => {
   });
 
   test('detached while presence adds it, is removed once, after the addition', async () => {
-    const { rooms, peer, pubsub, calls, instead } = scene();
+    const { rooms, peer, pubsub, calls, instead } = fixture();
     const answer = deferred();
     instead.set('setPresence', () => answer.promise);
     const attaching = rooms.attach(peer, { userId: 'ann' });
@@ -84,7 +84,7 @@ describe('a socket that presence rejects', () => {
   });
 
   test('detached with handoff, is not removed', async () => {
-    const { rooms, peer, calls } = scene();
+    const { rooms, peer, calls } = fixture();
     const attaching = rooms.attach(peer, { userId: 'ann' });
     const detached = rooms.socketsOf('ann')[0]?.detach({ handoff: true });
     await Promise.all([attaching, detached]);
@@ -94,7 +94,7 @@ describe('a socket that presence rejects', () => {
 
 describe('a room that presence rejects', () => {
   test('is not joined, and not left either', async () => {
-    const { rooms, peer, calls, refuse, instead } = scene();
+    const { rooms, peer, calls, refuse, instead } = fixture();
     const socket = await rooms.attach(peer, { userId: 'ann' });
     refuse('join');
     await expect(socket.join('a')).rejects.toThrow('join refused');
@@ -108,7 +108,7 @@ describe('a room that presence rejects', () => {
   });
 
   test('members can be requested again after a failure', async () => {
-    const { rooms, peer, calls, refuse, instead } = scene();
+    const { rooms, peer, calls, refuse, instead } = fixture();
     const socket = await rooms.attach(peer, { userId: 'ann' });
     await socket.join('a');
     refuse('watchRoom');
@@ -122,7 +122,7 @@ describe('a room that presence rejects', () => {
 });
 
 test('a service closes even if its watch cannot be closed, which is reported', async () => {
-  const { rooms, peer, errors, closing } = scene();
+  const { rooms, peer, errors, closing } = fixture();
   const socket = await rooms.attach(peer, { userId: 'ann' });
   await socket.watch(['bob']);
   closing.fails = true;

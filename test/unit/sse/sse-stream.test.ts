@@ -36,7 +36,7 @@ class FakePubSub {
   }
 }
 
-function scene(more: Partial<ChannelStreamOptions> = {}) {
+function fixture(more: Partial<ChannelStreamOptions> = {}) {
   const pubsub = new FakePubSub();
   const clock = new FakeClock();
   const errors: RollcallError[] = [];
@@ -69,7 +69,7 @@ function reading(response: Response) {
 
 describe('a stream', () => {
   test('sends headers, retry and a comment at once', async () => {
-    const { options, clock } = scene({ headers: { 'Access-Control-Allow-Origin': '*', 'x-a': undefined } });
+    const { options, clock } = fixture({ headers: { 'Access-Control-Allow-Origin': '*', 'x-a': undefined } });
     const response = eventStream(request(), options);
     expect(response.status).toBe(200);
     expect(Object.fromEntries(response.headers)).toEqual({
@@ -90,7 +90,7 @@ describe('a stream', () => {
       [0, 1_000],
       [0.999, 2_998],
     ] as const) {
-      const { options, clock } = scene();
+      const { options, clock } = fixture();
       clock.chance = chance;
       const response = eventStream(request(), options);
       const { parser } = reading(response);
@@ -101,7 +101,7 @@ describe('a stream', () => {
   });
 
   test('sends $ready, and from then on ids with the positions', async () => {
-    const { options, pubsub } = scene();
+    const { options, pubsub } = fixture();
     const response = eventStream(request(), options);
     const { parser } = reading(response);
     await turn();
@@ -118,7 +118,7 @@ describe('a stream', () => {
   });
 
   test('a comment is sent during silence only', async () => {
-    const { options, pubsub, clock } = scene({ keepAliveInterval: 1_000 });
+    const { options, pubsub, clock } = fixture({ keepAliveInterval: 1_000 });
     const response = eventStream(request(), options);
     const { parser } = reading(response);
     await turn();
@@ -143,7 +143,7 @@ describe('a stream', () => {
   });
 
   test('HEAD is answered with headers and subscribes to nothing', async () => {
-    const { options, pubsub } = scene();
+    const { options, pubsub } = fixture();
     const response = eventStream(request(undefined, {}, { method: 'HEAD' }), options);
     expect([response.body, response.headers.get('content-type')]).toEqual([
       null,
@@ -157,7 +157,7 @@ describe('a stream', () => {
 describe('the end of a stream', () => {
   test('on shutdown, clients are told to reconnect after different delays', async () => {
     const shutdown = new AbortController();
-    const { options, pubsub, clock } = scene({ signal: shutdown.signal });
+    const { options, pubsub, clock } = fixture({ signal: shutdown.signal });
     clock.chance = 0.75;
     const response = eventStream(request(), options);
     const { parser, done } = reading(response);
@@ -180,7 +180,7 @@ describe('the end of a stream', () => {
   });
 
   test('a final close code asks the client not to reconnect', async () => {
-    const { options } = scene();
+    const { options } = fixture();
     const response = eventStream(request(), options);
     const { parser, done } = reading(response);
     await turn();
@@ -196,7 +196,7 @@ describe('the end of a stream', () => {
   });
 
   test('a disconnected client leaves no subscription', async () => {
-    const { options, pubsub, clock } = scene();
+    const { options, pubsub, clock } = fixture();
     const gone = new AbortController();
     const response = eventStream(request(undefined, {}, { signal: gone.signal }), options);
     const { done } = reading(response);
@@ -210,7 +210,7 @@ describe('the end of a stream', () => {
   });
 
   test('a client that disconnects before or during the start leaves no subscription', async () => {
-    const { options, pubsub, clock } = scene();
+    const { options, pubsub, clock } = fixture();
     const before = eventStream(request(undefined, {}, { signal: AbortSignal.abort() }), options);
     expect((await before.events.closed).code).toBe(1006);
     expect(pubsub.subscribed).toBe(0);
@@ -235,7 +235,7 @@ describe('the end of a stream', () => {
   });
 
   test('without Redis the response is 200 and the stream ends with a code to reconnect', async () => {
-    const { options, pubsub, errors } = scene();
+    const { options, pubsub, errors } = fixture();
     pubsub.failing = new TimeoutError('subscribe did not finish');
     const response = eventStream(request(), options);
     expect(response.status).toBe(200);
@@ -248,7 +248,7 @@ describe('the end of a stream', () => {
 
 describe('backpressure', () => {
   test('a slow consumer gets its buffered events, then $close, and recovers the rest later', async () => {
-    const { options, pubsub, clock } = scene({ maxBufferedBytes: 1_000 });
+    const { options, pubsub, clock } = fixture({ maxBufferedBytes: 1_000 });
     const response = eventStream(request(), options);
     await turn();
     const sent = Array.from({ length: 20 }, (_, at) => JSON.stringify('x'.repeat(100) + at));
@@ -268,7 +268,7 @@ describe('backpressure', () => {
   });
 
   test('a slow consumer gets history page by page, at its own speed', async () => {
-    const { options, pubsub } = scene({ channels: [{ channel: 'news', since: 'earliest' }] });
+    const { options, pubsub } = fixture({ channels: [{ channel: 'news', since: 'earliest' }] });
     let pages = 0;
     const history = async () => {
       const position = `${++pages}-1`;
@@ -286,7 +286,7 @@ describe('backpressure', () => {
   });
 
   test('a response whose body nothing reads ends', async () => {
-    const { options, pubsub, clock } = scene({ keepAliveInterval: 86_400_000 });
+    const { options, pubsub, clock } = fixture({ keepAliveInterval: 86_400_000 });
     const unread = eventStream(request(), options);
     const { parser } = reading(eventStream(request(), options));
     await turn();
@@ -297,7 +297,7 @@ describe('backpressure', () => {
   });
 
   test('a client that never reads is cut', async () => {
-    const { options, pubsub, clock } = scene({ maxBufferedBytes: 1 });
+    const { options, pubsub, clock } = fixture({ maxBufferedBytes: 1 });
     const response = eventStream(request(), options);
     await turn();
     pubsub.publish('1');
@@ -344,13 +344,13 @@ describe("Node's responses", () => {
       [2, undefined],
     ] as const) {
       const response = new FakeResponse();
-      void pipeEventStream({ ...get, httpVersionMajor }, response, scene().options).close();
+      void pipeEventStream({ ...get, httpVersionMajor }, response, fixture().options).close();
       expect([response.status, response.headers.get('connection')]).toEqual([200, connection]);
     }
   });
 
   test('an ended response is cut after the flush timeout', async () => {
-    const { options, clock } = scene();
+    const { options, clock } = fixture();
     const response = new FakeResponse();
     await pipeEventStream(get, response, options).close();
     expect([response.ended, response.destroyed, clock.timers]).toEqual([true, false, 1]);
@@ -359,7 +359,7 @@ describe("Node's responses", () => {
   });
 
   test('a response that was destroyed before ends at once', async () => {
-    const { options, pubsub, clock } = scene();
+    const { options, pubsub, clock } = fixture();
     const response = new FakeResponse();
     response.destroyed = true;
     expect((await pipeEventStream(get, response, options).closed).code).toBe(1006);
@@ -367,7 +367,7 @@ describe("Node's responses", () => {
   });
 
   test('a response of HTTP/2 whose stream was closed before ends at once', async () => {
-    const { options, pubsub, clock } = scene();
+    const { options, pubsub, clock } = fixture();
     const response = Object.assign(new FakeResponse(), { destroyed: undefined, stream: { destroyed: true } });
     expect((await pipeEventStream({ ...get, httpVersionMajor: 2 }, response, options).closed).code).toBe(
       1006,
@@ -376,7 +376,7 @@ describe("Node's responses", () => {
   });
 
   test('a queued response ends with its connection, and leaves no listener there', async () => {
-    const { options, pubsub, clock } = scene();
+    const { options, pubsub, clock } = fixture();
     const socket = Object.assign(new EventEmitter(), { destroyed: false });
     const queued = pipeEventStream(
       { ...get, socket },
@@ -395,7 +395,7 @@ describe("Node's responses", () => {
   });
 
   test('HEAD is answered with headers; a response whose headers were sent is rejected', async () => {
-    const { options, pubsub } = scene();
+    const { options, pubsub } = fixture();
     const response = new FakeResponse();
     await pipeEventStream({ ...get, method: 'HEAD' }, response, options).closed;
     expect([response.status, response.ended, pubsub.subscribed]).toEqual([200, true, 0]);
@@ -448,7 +448,7 @@ describe('invalid options throw', () => {
   });
 
   test('an invalid request throws', () => {
-    const { options } = scene();
+    const { options } = fixture();
     expect(() => eventStream({} as never, options)).toThrow(/request: must be a Request/);
     expect(() => pipeEventStream({} as never, {} as never, options)).toThrow(/request/);
     expect(() => pipeEventStream({ headers: {} } as never, {} as never, options)).toThrow(/response/);

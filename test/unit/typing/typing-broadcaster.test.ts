@@ -12,12 +12,12 @@ import { TypingFixture } from './typing-fixture.js';
 
 // What a process says of those who type on it.
 
-let world: TypingFixture;
+let fixture: TypingFixture;
 let typing: TypingService;
 
 beforeEach(() => {
-  world = new TypingFixture();
-  typing = world.open();
+  fixture = new TypingFixture();
+  typing = fixture.open();
 });
 
 /** What `promise` rejects with. */
@@ -29,26 +29,26 @@ const failure = (promise: Promise<unknown>) =>
 
 test('a keystroke is published at once, many keystrokes once in half a ttl', async () => {
   await typing.start('lobby', 'ann');
-  expect(world.take()).toEqual(['0 ann 6000']);
+  expect(fixture.take()).toEqual(['0 ann 6000']);
   for (let strokes = 0; strokes < 95; strokes++) {
-    await world.pass(100);
+    await fixture.pass(100);
     await typing.start('lobby', 'ann');
   }
-  expect(world.take()).toEqual(['3000 ann 5900', '6000 ann 5900', '9000 ann 5900']);
+  expect(fixture.take()).toEqual(['3000 ann 5900', '6000 ann 5900', '9000 ann 5900']);
 });
 
 test('the last keystroke counts for a whole ttl, although it was published later', async () => {
   await typing.start('lobby', 'ann');
-  await world.pass(1_000);
+  await fixture.pass(1_000);
   await typing.start('lobby', 'ann');
-  await world.pass(20_000);
-  expect(world.take()).toEqual(['0 ann 6000', '3000 ann 4000']);
+  await fixture.pass(20_000);
+  expect(fixture.take()).toEqual(['0 ann 6000', '3000 ann 4000']);
 });
 
 test('one keystroke is published once', async () => {
   await typing.start('lobby', 'ann');
-  await world.pass(20_000);
-  expect(world.take()).toEqual(['0 ann 6000']);
+  await fixture.pass(20_000);
+  expect(fixture.take()).toEqual(['0 ann 6000']);
 });
 
 test('a stop is published once, and only after a start was published', async () => {
@@ -56,24 +56,24 @@ test('a stop is published once, and only after a start was published', async () 
   await typing.start('lobby', 'ann');
   await typing.stop('lobby', 'ann');
   await typing.stop('lobby', 'ann');
-  expect(world.take()).toEqual(['0 ann 6000', '0 ann 0']);
+  expect(fixture.take()).toEqual(['0 ann 6000', '0 ann 0']);
 });
 
 test('a stop after the ttl publishes nothing, because the indicator has expired', async () => {
   await typing.start('lobby', 'ann');
-  await world.pass(6_000);
+  await fixture.pass(6_000);
   await typing.stop('lobby', 'ann');
-  expect(world.take()).toEqual(['0 ann 6000']);
+  expect(fixture.take()).toEqual(['0 ann 6000']);
 });
 
 test('a user who continues soon after a stop is published as soon as the rate allows', async () => {
   await typing.start('lobby', 'ann');
   await typing.stop('lobby', 'ann');
-  await world.pass(1_000);
+  await fixture.pass(1_000);
   await typing.start('lobby', 'ann');
-  expect(world.take()).toEqual(['0 ann 6000', '0 ann 0']);
-  await world.pass(20_000);
-  expect(world.take()).toEqual(['3000 ann 4000']);
+  expect(fixture.take()).toEqual(['0 ann 6000', '0 ann 0']);
+  await fixture.pass(20_000);
+  expect(fixture.take()).toEqual(['3000 ann 4000']);
 });
 
 test('a user who continues and stops again before the rate allows it is not published', async () => {
@@ -81,23 +81,25 @@ test('a user who continues and stops again before the rate allows it is not publ
     await typing.start('lobby', 'ann');
     await typing.stop('lobby', 'ann');
   }
-  await world.pass(20_000);
-  expect(world.take()).toEqual(['0 ann 6000', '0 ann 0']);
+  await fixture.pass(20_000);
+  expect(fixture.take()).toEqual(['0 ann 6000', '0 ann 0']);
 });
 
 test('rooms and users are independent, whatever their names are', async () => {
   const names = ['__proto__', 'constructor', '{a}b', 'a:b', 'a b', '😀'];
   for (const room of names) for (const user of names) await typing.start(room, user);
-  expect(world.said).toHaveLength(36);
-  expect(new Set(world.said.map(({ room, from }) => `${room} ${from}`)).size).toBe(36);
+  expect(fixture.said).toHaveLength(36);
+  expect(new Set(fixture.said.map(({ room, from }) => `${room} ${from}`)).size).toBe(36);
   for (const room of names) await typing.stop(room, '__proto__');
-  expect(world.said.slice(36).map(({ from, ttl }) => [from, ttl])).toEqual(names.map(() => ['__proto__', 0]));
+  expect(fixture.said.slice(36).map(({ from, ttl }) => [from, ttl])).toEqual(
+    names.map(() => ['__proto__', 0]),
+  );
 });
 
 test('the excepted socket is passed on', async () => {
   await typing.start('lobby', 'ann', { except: 's1' });
   await typing.stop('lobby', 'ann', { except: 's2' });
-  expect(world.said.map(({ except }) => except)).toEqual(['s1', 's2']);
+  expect(fixture.said.map(({ except }) => except)).toEqual(['s1', 's2']);
 });
 
 test('stopAll publishes in all rooms where the user types, and in no other', async () => {
@@ -106,35 +108,35 @@ test('stopAll publishes in all rooms where the user types, and in no other', asy
   await typing.start('c', 'ann');
   await typing.start('a', 'bob');
   await typing.stop('b', 'ann');
-  world.said.length = 0;
+  fixture.said.length = 0;
   await typing.stopAll('ann', { except: 's1' });
   await typing.stopAll('ann');
   await typing.stopAll('nobody');
-  expect(world.said.map(({ room, from, ttl }) => [room, from, ttl])).toEqual([
+  expect(fixture.said.map(({ room, from, ttl }) => [room, from, ttl])).toEqual([
     ['a', 'ann', 0],
     ['c', 'ann', 0],
   ]);
 });
 
 test('after expiry no state and no timer is left', async () => {
-  const before = world.clock.timers;
+  const before = fixture.clock.timers;
   for (let user = 0; user < 50; user++) await typing.start('lobby', `user${user}`);
   await typing.stop('lobby', 'user7');
-  expect(world.clock.timers).toBeGreaterThanOrEqual(before + 50);
-  await world.pass(6_000);
-  expect(world.clock.timers).toBe(before);
+  expect(fixture.clock.timers).toBeGreaterThanOrEqual(before + 50);
+  await fixture.pass(6_000);
+  expect(fixture.clock.timers).toBe(before);
   await typing.start('lobby', 'user7');
-  expect(world.said).toHaveLength(52);
+  expect(fixture.said).toHaveLength(52);
 });
 
 describe('with a slow Redis', () => {
   let pending: FakeCall[];
   beforeEach(() => {
     pending = [];
-    world.onPublish = (call) => void pending.push(call);
+    fixture.onPublish = (call) => void pending.push(call);
   });
   const answer = async () => {
-    world.publish(pending.shift() as FakeCall);
+    fixture.publish(pending.shift() as FakeCall);
     await turn();
   };
 
@@ -159,7 +161,7 @@ describe('with a slow Redis', () => {
     expect([pending.length, stopped]).toEqual([1, false]);
     await answer();
     await Promise.all([started, stopping]);
-    expect(world.take()).toEqual(['0 ann 6000', '0 ann 0']);
+    expect(fixture.take()).toEqual(['0 ann 6000', '0 ann 0']);
   });
 
   test('only the final state of many starts and stops is published', async () => {
@@ -171,13 +173,13 @@ describe('with a slow Redis', () => {
     await answer();
     await Promise.all(calls);
     expect(pending).toEqual([]);
-    expect(world.take()).toEqual(['0 ann 6000']);
+    expect(fixture.take()).toEqual(['0 ann 6000']);
   });
 
   test('nothing is published while the first message is in flight', async () => {
     const started = typing.start('lobby', 'ann');
     for (let times = 0; times < 40; times++) {
-      await world.pass(100);
+      await fixture.pass(100);
       typing.start('lobby', 'ann').catch(() => {});
     }
     expect(pending).toHaveLength(1);
@@ -186,63 +188,63 @@ describe('with a slow Redis', () => {
     expect(pending).toHaveLength(1);
     await answer();
     await started;
-    expect(world.take()).toEqual(['4000 ann 6000', '4000 ann 6000']);
+    expect(fixture.take()).toEqual(['4000 ann 6000', '4000 ann 6000']);
   });
 });
 
 test('state is kept while a message is in flight', async () => {
-  typing = world.open(1_000);
+  typing = fixture.open(1_000);
   const pending: FakeCall[] = [];
-  world.onPublish = (call) => void pending.push(call);
+  fixture.onPublish = (call) => void pending.push(call);
   const calls = [typing.start('lobby', 'ann')];
-  await world.pass(2_000);
+  await fixture.pass(2_000);
   calls.push(typing.start('lobby', 'ann'));
   await turn();
   expect(pending).toHaveLength(1);
-  world.onPublish = undefined;
-  world.publish(pending[0] as FakeCall);
+  fixture.onPublish = undefined;
+  fixture.publish(pending[0] as FakeCall);
   await Promise.all(calls);
-  expect(world.take()).toEqual(['2000 ann 1000', '2000 ann 1000']);
+  expect(fixture.take()).toEqual(['2000 ann 1000', '2000 ann 1000']);
 });
 
 describe('with a Redis that rejects', () => {
   beforeEach(() => {
-    world.onPublish = (call) => call.refuse();
+    fixture.onPublish = (call) => call.refuse();
   });
 
   test('the call rejects, and the next keystroke tries again', async () => {
     expect(await failure(typing.start('lobby', 'ann'))).toBeInstanceOf(CommandError);
-    world.onPublish = undefined;
+    fixture.onPublish = undefined;
     await typing.start('lobby', 'ann');
-    expect(world.take()).toEqual(['0 ann 6000']);
-    expect(world.errors).toEqual([]);
+    expect(fixture.take()).toEqual(['0 ann 6000']);
+    expect(fixture.errors).toEqual([]);
   });
 
   test('no state is left', async () => {
-    const before = world.clock.timers;
+    const before = fixture.clock.timers;
     await failure(typing.start('lobby', 'ann'));
-    await world.pass(6_000);
-    expect(world.clock.timers).toBe(before);
+    await fixture.pass(6_000);
+    expect(fixture.clock.timers).toBe(before);
     await typing.stop('lobby', 'ann');
-    expect(world.take()).toEqual([]);
+    expect(fixture.take()).toEqual([]);
   });
 
   test('a failure of a delayed message goes to onError', async () => {
-    world.onPublish = undefined;
+    fixture.onPublish = undefined;
     await typing.start('lobby', 'ann');
     await typing.start('lobby', 'ann');
-    world.onPublish = (call) => call.interrupt();
-    await world.pass(3_000);
-    expect(world.errors).toHaveLength(1);
-    expect(world.errors[0]?.[0]).toBeInstanceOf(ConnectionError);
-    expect(world.errors[0]?.[1]).toEqual({ stage: 'peer' });
+    fixture.onPublish = (call) => call.interrupt();
+    await fixture.pass(3_000);
+    expect(fixture.errors).toHaveLength(1);
+    expect(fixture.errors[0]?.[0]).toBeInstanceOf(ConnectionError);
+    expect(fixture.errors[0]?.[1]).toEqual({ stage: 'peer' });
   });
 
   test('stopAll tries all rooms, and rejects with the first failure', async () => {
-    world.onPublish = undefined;
+    fixture.onPublish = undefined;
     for (const room of ['a', 'b', 'c']) await typing.start(room, 'ann');
     let tried = 0;
-    world.onPublish = (call) => {
+    fixture.onPublish = (call) => {
       tried += call.commands.length;
       call.refuse();
     };
@@ -283,8 +285,8 @@ describe('bad input', () => {
       expect(error).toBeInstanceOf(InvalidArgumentError);
       expect(error).toMatchObject({ argument });
     }
-    expect(world.driver.calls).toEqual([]);
-    expect(world.clock.timers).toBe(0);
+    expect(fixture.driver.calls).toEqual([]);
+    expect(fixture.clock.timers).toBe(0);
   });
 
   test.each([
@@ -298,13 +300,13 @@ describe('bad input', () => {
 test('a closed service publishes nothing and rejects calls', async () => {
   await typing.start('lobby', 'ann');
   await typing.start('lobby', 'ann');
-  const { timers } = world.clock;
+  const { timers } = fixture.clock;
   const closed = Promise.all([typing.close(), typing.close(), typing[Symbol.asyncDispose]()]);
-  expect(world.clock.timers).toBe(timers - 1);
+  expect(fixture.clock.timers).toBe(timers - 1);
   await closed;
-  await world.pass(20_000);
-  expect(world.take()).toEqual(['0 ann 6000']);
-  expect(world.clock.timers).toBe(0);
+  await fixture.pass(20_000);
+  expect(fixture.take()).toEqual(['0 ann 6000']);
+  expect(fixture.clock.timers).toBe(0);
   for (const call of [typing.start('a', 'b'), typing.stop('a', 'b'), typing.stopAll('b')]) {
     expect(await failure(call)).toBeInstanceOf(ClosedError);
   }

@@ -39,12 +39,12 @@ test('few messages are published, and every watcher sees the users who type', {
 }, async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 60 }), async (steps) => {
-      const world = new TypingFixture();
-      const servers = [world.open(), world.open()];
+      const fixture = new TypingFixture();
+      const servers = [fixture.open(), fixture.open()];
       const watches = await Promise.all(servers.map((server) => server.watch('lobby', () => {})));
       const never = Number.NEGATIVE_INFINITY;
       const people: Doings[] = USERS.map(() => ({ on: false, struck: never, stopped: never }));
-      const now = () => world.clock.monotonic();
+      const now = () => fixture.clock.monotonic();
       const types = ({ on, struck }: Doings) => on && now() < struck + TTL;
 
       const check = () => {
@@ -62,7 +62,7 @@ test('few messages are published, and every watcher sees the users who type', {
       for (const each of [...steps, { do: 'wait', ms: WINDOW } as const, { do: 'wait', ms: TTL } as const]) {
         if (each.do === 'wait') {
           for (let left = each.ms; left > 0; left -= 100) {
-            await world.pass(100);
+            await fixture.pass(100);
             check();
           }
           continue;
@@ -84,7 +84,7 @@ test('few messages are published, and every watcher sees the users who type', {
       }
 
       for (const name of USERS) {
-        const said = world.said.filter(({ from }) => from === name);
+        const said = fixture.said.filter(({ from }) => from === name);
         const starts = said.filter(({ ttl }) => ttl > 0);
         expect(starts.length).toBeLessThanOrEqual(Math.floor(now() / WINDOW) + 1);
         expect(said.length - starts.length).toBeLessThanOrEqual(starts.length);
@@ -94,8 +94,8 @@ test('few messages are published, and every watcher sees the users who type', {
       }
       // Nobody has typed for a ttl.
       expect(watches.flatMap((watch) => watch.current())).toEqual([]);
-      expect(world.clock.timers).toBe(0);
-      expect(world.errors).toEqual([]);
+      expect(fixture.clock.timers).toBe(0);
+      expect(fixture.errors).toEqual([]);
     }),
     { numRuns: 150 },
   );

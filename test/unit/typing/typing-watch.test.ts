@@ -11,19 +11,19 @@ import { TypingFixture } from './typing-fixture.js';
 
 // Who types, as servers hear of it.
 
-let world: TypingFixture;
+let fixture: TypingFixture;
 let typing: TypingService;
 let heard: string[][];
 const hear = (typingUsers: string[]) => void heard.push(typingUsers);
 
 beforeEach(() => {
-  world = new TypingFixture();
-  typing = world.open();
+  fixture = new TypingFixture();
+  typing = fixture.open();
   heard = [];
 });
 
 const say = (payload: unknown) =>
-  world.driver.message(
+  fixture.driver.message(
     'channel',
     'room:lobby',
     typeof payload === 'string' ? payload : JSON.stringify(payload),
@@ -35,7 +35,7 @@ test('the handler receives all users who type, only on changes', async () => {
   await typing.start('lobby', 'bob');
   await typing.start('lobby', 'ann', { except: 's1' });
   for (let times = 0; times < 40; times++) {
-    await world.pass(100);
+    await fixture.pass(100);
     await typing.start('lobby', 'bob');
   }
   expect(heard).toEqual([['bob'], ['bob', 'ann']]);
@@ -46,25 +46,25 @@ test('the handler receives all users who type, only on changes', async () => {
 
 test('a user is removed after the ttl of the last message', async () => {
   const watch = await typing.watch('lobby', hear);
-  await world.rooms.broadcastTyping('lobby', 'ann', { ttl: 500 });
-  await world.rooms.broadcastTyping('lobby', 'bob', { ttl: 1_000 });
-  await world.pass(499, 499);
+  await fixture.rooms.broadcastTyping('lobby', 'ann', { ttl: 500 });
+  await fixture.rooms.broadcastTyping('lobby', 'bob', { ttl: 1_000 });
+  await fixture.pass(499, 499);
   expect(watch.current()).toEqual(['ann', 'bob']);
-  await world.pass(1);
+  await fixture.pass(1);
   expect(heard).toEqual([['ann'], ['ann', 'bob'], ['bob']]);
-  await world.pass(500);
+  await fixture.pass(500);
   expect(watch.current()).toEqual([]);
   expect(heard).toHaveLength(4);
 });
 
 test('other events of the room are ignored', async () => {
   await typing.watch('lobby', hear);
-  await world.rooms.broadcast('lobby', 'message', { text: '"event":"$typing"' }, { from: 'ann' });
-  await world.rooms.broadcastTyping('other', 'ann', { ttl: 1_000 });
+  await fixture.rooms.broadcast('lobby', 'message', { text: '"event":"$typing"' }, { from: 'ann' });
+  await fixture.rooms.broadcastTyping('other', 'ann', { ttl: 1_000 });
   say('no room event at all');
   say({ event: '$typin', from: 'ann', data: { ttl: 1 } });
   expect(heard).toEqual([]);
-  expect(world.errors).toEqual([]);
+  expect(fixture.errors).toEqual([]);
 });
 
 test('typing events of other programs count', async () => {
@@ -84,15 +84,15 @@ test.each([
   const watch = await typing.watch('lobby', hear);
   say(payload);
   expect(watch.current()).toEqual([]);
-  expect(world.errors).toHaveLength(1);
-  expect(world.errors[0]?.[0]).toBeInstanceOf(DecodeError);
-  expect(world.errors[0]?.[1]).toEqual({ stage: 'decode', channel: 'room:lobby' });
+  expect(fixture.errors).toHaveLength(1);
+  expect(fixture.errors[0]?.[0]).toBeInstanceOf(DecodeError);
+  expect(fixture.errors[0]?.[1]).toEqual({ stage: 'decode', channel: 'room:lobby' });
 });
 
 test('a user types for an hour at most, whatever ttl the event has', async () => {
   const watch = await typing.watch('lobby', hear);
   say({ event: '$typing', from: 'ann', data: { ttl: 1e300 } });
-  await world.pass(3_600_000, 3_600_000);
+  await fixture.pass(3_600_000, 3_600_000);
   expect(watch.current()).toEqual([]);
 });
 
@@ -104,10 +104,10 @@ test('a handler that throws is reported, and the other handlers run', async () =
   await typing.watch('lobby', hear);
   await typing.start('lobby', 'ann');
   await turn();
-  await world.pass(6_000);
+  await fixture.pass(6_000);
   expect(heard).toEqual([['ann'], []]);
-  expect(world.errors).toHaveLength(4);
-  for (const [error, context] of world.errors) {
+  expect(fixture.errors).toHaveLength(4);
+  for (const [error, context] of fixture.errors) {
     expect(error).toBeInstanceOf(HandlerError);
     expect(context).toEqual({ stage: 'handler', channel: 'room:lobby' });
   }
@@ -119,10 +119,10 @@ describe('a watch that has ended', () => {
     await typing.start('lobby', 'ann');
     await Promise.all([watch.close(), watch.close(), watch[Symbol.asyncDispose]()]);
     expect(watch.current()).toEqual([]);
-    expect([...world.driver.known]).toEqual([]);
-    await world.pass(6_000);
+    expect([...fixture.driver.known]).toEqual([]);
+    await fixture.pass(6_000);
     expect(heard).toEqual([['ann']]);
-    expect(world.clock.timers).toBe(0);
+    expect(fixture.clock.timers).toBe(0);
   });
 
   test('receives nothing after the call of close', async () => {
@@ -140,19 +140,19 @@ describe('a watch that has ended', () => {
     controller.abort();
     await turn();
     expect(watch.current()).toEqual([]);
-    expect([...world.driver.known]).toEqual([]);
+    expect([...fixture.driver.known]).toEqual([]);
     await watch.close();
   });
 
   test('ends with the service', async () => {
     const watch = await typing.watch('lobby', hear);
-    await world.rooms.broadcastTyping('lobby', 'ann', { ttl: 3_600_000 });
+    await fixture.rooms.broadcastTyping('lobby', 'ann', { ttl: 3_600_000 });
     await typing.close();
-    expect([...world.driver.known]).toEqual([]);
+    expect([...fixture.driver.known]).toEqual([]);
     expect(watch.current()).toEqual([]);
     // The deadline of the call that unsubscribed.
-    await world.pass(10_000, 10_000);
-    expect(world.clock.timers).toBe(0);
+    await fixture.pass(10_000, 10_000);
+    expect(fixture.clock.timers).toBe(0);
     await expect(typing.watch('lobby', hear)).rejects.toBeInstanceOf(ClosedError);
   });
 
@@ -162,13 +162,13 @@ describe('a watch that has ended', () => {
     await typing.close();
     await refused;
     await turn();
-    expect([...world.driver.known]).toEqual([]);
+    expect([...fixture.driver.known]).toEqual([]);
   });
 
   test('does not start when Redis rejects', async () => {
-    world.driver.onCall = (call) => call.refuse();
+    fixture.driver.onCall = (call) => call.refuse();
     await expect(typing.watch('lobby', hear)).rejects.toMatchObject({ code: 'ERR_COMMAND' });
-    expect(world.pubsub.stats().handlers).toBe(0);
+    expect(fixture.pubsub.stats().handlers).toBe(0);
     await typing.close();
   });
 });
@@ -182,11 +182,11 @@ test.each([
   const watching = typing.watch(room, handler as never, options as never);
   await expect(watching).rejects.toBeInstanceOf(InvalidArgumentError);
   await expect(watching).rejects.toMatchObject({ argument });
-  expect(world.driver.calls).toEqual([]);
+  expect(fixture.driver.calls).toEqual([]);
 });
 
 test('an aborted signal rejects with its reason', async () => {
   const reason = new Error('mine');
   await expect(typing.watch('lobby', hear, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
-  expect(world.driver.calls).toEqual([]);
+  expect(fixture.driver.calls).toEqual([]);
 });

@@ -42,7 +42,7 @@ type Given = Partial<ServeOptions> & {
   admit?: (key: string) => Promise<number | undefined>;
 };
 
-function scene({ expiresAt, admit, ...options }: Given = {}) {
+function fixture({ expiresAt, admit, ...options }: Given = {}) {
   const clock = new FakeClock();
   const socket = new FakeSocket();
   const peer = new WebSocketPeer(socket, clock);
@@ -90,7 +90,7 @@ const request = (id: number, method = 'go') => ({ type: 'request', id, method })
 test('requests start in order, however long authorize takes for each', async () => {
   const begun: unknown[] = [];
   const leaves = [deferred<boolean>(), deferred<boolean>(), deferred<boolean>()];
-  const { receive, begin } = scene({
+  const { receive, begin } = fixture({
     authorize: (_, request) =>
       leaves[Number(request.action === 'request' && request.method.slice(1))]?.promise ?? true,
     requests: Object.fromEntries(
@@ -109,7 +109,7 @@ test('requests start in order, however long authorize takes for each', async () 
 });
 
 test('a frame that arrives as the queue empties is handled', async () => {
-  const { receive, begin, socket } = scene();
+  const { receive, begin, socket } = fixture();
   begin();
   // At every microtask of the way.
   for (let at = 0; at < 20; at++) {
@@ -122,7 +122,7 @@ test('a frame that arrives as the queue empties is handled', async () => {
 
 test('reading pauses while the queue is full, and resumes afterwards', async () => {
   const go = deferred<boolean>();
-  const { receive, begin, socket } = scene({ authorize: () => go.promise, requests: { go: () => 1 } });
+  const { receive, begin, socket } = fixture({ authorize: () => go.promise, requests: { go: () => 1 } });
   begin();
   for (let id = 0; id < 66; id++) receive(request(id));
   expect(socket.paused).toBe(true);
@@ -133,7 +133,7 @@ test('reading pauses while the queue is full, and resumes afterwards', async () 
 });
 
 test('long frames pause reading sooner, and a flood of them closes the connection', () => {
-  const { receive, socket } = scene();
+  const { receive, socket } = fixture();
   const long = { type: 'ping', pad: 'ü'.repeat(60_000) };
   for (let at = 0; at < 4; at++) receive(long);
   expect(socket.paused).toBe(false);
@@ -145,7 +145,7 @@ test('long frames pause reading sooner, and a flood of them closes the connectio
 });
 
 test('a handled frame no longer counts as waiting', async () => {
-  const { receive, begin, socket } = scene();
+  const { receive, begin, socket } = fixture();
   begin();
   for (let at = 0; at < 100; at++) {
     receive({ type: 'ping', pad: '😀ü'.repeat(10_000) });
@@ -157,7 +157,7 @@ test('a handled frame no longer counts as waiting', async () => {
 
 test('at most 64 requests run at once', async () => {
   const running: (() => void)[] = [];
-  const { receive, begin, socket } = scene({
+  const { receive, begin, socket } = fixture({
     requests: { go: () => new Promise<void>((resolve) => running.push(resolve)) },
   });
   begin();
@@ -173,7 +173,7 @@ test('at most 64 requests run at once', async () => {
 test('frames that wait or arrive at the close are not handled', async () => {
   const called: unknown[] = [];
   const go = deferred<boolean>();
-  const { receive, begin, connection, socket, counters } = scene({
+  const { receive, begin, connection, socket, counters } = fixture({
     authorize: () => go.promise,
     requests: { go: () => called.push(1) },
   });
@@ -187,7 +187,7 @@ test('frames that wait or arrive at the close are not handled', async () => {
 });
 
 test('a client that does not read its replies is closed', async () => {
-  const { receive, begin, socket } = scene();
+  const { receive, begin, socket } = fixture();
   begin();
   socket.bufferedAmount = 5 * 1_048_576;
   receive({ type: 'ping' });
@@ -197,7 +197,7 @@ test('a client that does not read its replies is closed', async () => {
 
 test('credentials that outlast the longest timer expire on time', async () => {
   const days = 86_400_000;
-  const { clock, begin, socket } = scene({ expiresAt: new FakeClock().now() + 60 * days });
+  const { clock, begin, socket } = fixture({ expiresAt: new FakeClock().now() + 60 * days });
   begin();
   clock.advance(60 * days - 1);
   expect(socket.done).toEqual([]);
@@ -207,7 +207,7 @@ test('credentials that outlast the longest timer expire on time', async () => {
 
 test('an authorize that never settles closes the connection with 4500, and is reported', async () => {
   for (const known of [false, true]) {
-    const { clock, connection, begin, receive, socket, reported } = scene({
+    const { clock, connection, begin, receive, socket, reported } = fixture({
       authorize: () => new Promise<never>(() => {}),
       requests: { go: () => 1 },
     });
@@ -224,7 +224,7 @@ test('an authorize that never settles closes the connection with 4500, and is re
 });
 
 test('a limiter that throws synchronously lets frames pass', async () => {
-  const { receive, begin, socket, reported } = scene({ admit: () => Promise.reject(new Error('odd')) });
+  const { receive, begin, socket, reported } = fixture({ admit: () => Promise.reject(new Error('odd')) });
   begin();
   receive({ type: 'ping' });
   await turn();

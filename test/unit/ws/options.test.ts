@@ -16,7 +16,7 @@ test.each<[string, object]>([
   ['rateLimit.consume', { rateLimit: null }],
   ['rateLimitKey', { rateLimitKey: 'ip' }],
   ['requests', { requests: 7 }],
-  ['requests.hello', { requests: { hello: 'world' } }],
+  ['requests.hello', { requests: { hello: 'fixture' } }],
   ['typing.start', { typing: {} }],
   ['typing.stop', { typing: { start: () => {} } }],
   ['maxFrameBytes', { maxFrameBytes: 0 }],
