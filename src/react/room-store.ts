@@ -1,9 +1,11 @@
+import { toJson } from '../client/client-error.js';
 import {
   ClientError,
   type MemberInfo,
   type Room,
   type RoomState,
   type SendOptions,
+  type SendResult,
 } from '../client/index.js';
 import type { ClientRegistry } from './registry.js';
 import type { RoomTimeline } from './room-timeline.js';
@@ -43,8 +45,9 @@ export class RoomStore {
       members: NO_MEMBERS,
       hasOlder: false,
       error: undefined,
-      send: (event: string, data: unknown, options?: SendOptions) =>
-        this.#call((room) => room.send(event, data, options)),
+      send: (event: string, data: unknown, options: SendOptions = {}) => this.#send(event, data, options),
+      resend: (key) => this.#ignore(this.#call(async (room, { sends }) => sends.resend(room, key))),
+      discard: (key) => this.#shared?.sends.discard(key),
       update: (info) => this.#call((room) => room.update(info)),
       loadOlder: (limit) =>
         this.#call(async (room) => (await this.#shared?.log(log.key)?.loadOlder(room, limit)) ?? false),
@@ -77,7 +80,7 @@ export class RoomStore {
     const state: RoomState = room?.state ?? 'joining';
     return {
       state,
-      events: log?.events ?? NO_EVENTS,
+      events: log?.listed ?? NO_EVENTS,
       discontinuities: log?.discontinuities ?? NO_GAPS,
       members: this.#wish.members ? shared.members : NO_MEMBERS,
       hasOlder: !!room && (state === 'joined' || state === 'joining') && !!log?.hasOlder(room),
@@ -89,21 +92,50 @@ export class RoomStore {
     return this.#name === null ? undefined : this.#registry?.known(this.#name);
   }
 
+  #send(event: string, data: unknown, options: SendOptions): Promise<SendResult> {
+    if (options.echo === false) return this.#call((room) => room.send(event, data, options));
+    // Not listed, and rejected as any other promise: what cannot be sent at all.
+    const isSendable = this.#isUsable && event && event[0] !== '$' && isJson(data);
+    const sent = this.#call((room, { sends }) =>
+      isSendable ? sends.send(room, event, data, options) : room.send(event, data, options),
+    );
+    return isSendable ? this.#ignore(sent) : sent;
+  }
+
+  /** The list shows the failure. */
+  #ignore<T>(call: Promise<T>): Promise<T> {
+    call.catch(() => {});
+    return call;
+  }
+
+  get #isUsable(): boolean {
+    const hasUnmounted = this.#subscribed && !this.#shared;
+    return this.#name !== null && this.#registry !== undefined && !hasUnmounted;
+  }
+
   /**
    * The room stays joined until the call settles, because the component may unmount first ("send and close"). A child's
    * effects run before the component subscribes: their calls open the room and wait for it.
    */
-  async #call<T>(call: (room: Room) => Promise<T>): Promise<T> {
-    const hasUnmounted = this.#subscribed && !this.#shared;
-    if (this.#name === null || !this.#registry || hasUnmounted) {
+  async #call<T>(call: (room: Room, shared: SharedRoom) => Promise<T>): Promise<T> {
+    if (!this.#isUsable || this.#name === null || !this.#registry) {
       throw new ClientError('CLOSED', 'the component is not in a room');
     }
     const shared = this.#registry.room(this.#name);
     const release = shared.acquire(this.#wish, () => {});
     try {
-      return await call(await shared.whenOpen());
+      return await call(await shared.whenOpen(), shared);
     } finally {
       release();
     }
+  }
+}
+
+function isJson(data: unknown): boolean {
+  try {
+    toJson(data, 'data');
+    return true;
+  } catch {
+    return false;
   }
 }

@@ -1,4 +1,5 @@
 import type { ClientDiscontinuity, ClientError, EventContext, Room } from '../client/index.js';
+import type { PendingSends } from './pending-sends.js';
 import type { RoomDiscontinuity, TimelineEvent } from './types.js';
 
 const NONE: readonly never[] = [];
@@ -17,7 +18,7 @@ type TimelineInput = Pick<EventContext, 'event' | 'data'> & {
 
 /** The collected events of a room: bounded, in order, each event once. */
 export class RoomTimeline {
-  /** The same array until it changes. */
+  /** The events of the room: the same array until it changes. */
   events: readonly TimelineEvent[] = NONE;
   /** The same array until it changes. */
   discontinuities: readonly RoomDiscontinuity[] = NONE;
@@ -26,6 +27,10 @@ export class RoomTimeline {
 
   readonly #names: ReadonlySet<string> | undefined;
   readonly #changed: () => void;
+  readonly #sends: PendingSends;
+  #listed:
+    | { readonly events: unknown; readonly sent: unknown; readonly all: readonly TimelineEvent[] }
+    | undefined;
   readonly #positions = new Set<string>();
   #limit = 0;
   /** The list begins with so many past events. */
@@ -43,9 +48,21 @@ export class RoomTimeline {
   #loading: Promise<boolean> | undefined;
 
   /** `names`: undefined for all events. */
-  constructor(names: readonly string[] | undefined, changed: () => void) {
+  constructor(names: readonly string[] | undefined, sends: PendingSends, changed: () => void) {
+    this.#sends = sends;
     this.#names = names && new Set(names);
     this.#changed = changed;
+  }
+
+  /** The events of the room, then those that are being sent: the same array until it changes. */
+  get listed(): readonly TimelineEvent[] {
+    const { events } = this;
+    const { entries } = this.#sends;
+    if (this.#listed?.events !== events || this.#listed.sent !== entries) {
+      const sent = entries.filter(({ event }) => this.#names?.has(event) ?? true);
+      this.#listed = { events, sent: entries, all: sent.length === 0 ? events : [...events, ...sent] };
+    }
+    return this.#listed.all;
   }
 
   /** Raises the limit and the number of initial events. Without `room`, they are loaded when one is attached. */
@@ -157,9 +174,11 @@ export class RoomTimeline {
     return position === undefined || !this.#positions.has(position);
   }
 
-  #entry({ event, data, from, position, at }: TimelineInput): TimelineEvent {
+  #entry(input: TimelineInput): TimelineEvent {
+    const { event, data, from, position, at } = input;
     if (position !== undefined) this.#positions.add(position);
-    return { key: position ?? this.#key(), event, data, from, position, at };
+    const key = this.#sends.keyOf(input) ?? position ?? this.#key();
+    return { key, event, data, from, position, at, status: 'received', error: undefined };
   }
 
   #key(): string {

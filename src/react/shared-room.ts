@@ -1,5 +1,6 @@
 import { type Client, ClientError, type MemberInfo, type Room } from '../client/index.js';
 import { Listeners } from './listeners.js';
+import { PendingSends } from './pending-sends.js';
 import { RefCounted } from './ref-counted.js';
 import { RoomTimeline } from './room-timeline.js';
 import { shareMembers } from './share-members.js';
@@ -32,6 +33,7 @@ export class SharedRoom {
   readonly #attachments = new Set<Attachment>();
   readonly #logs = new Map<string, RoomTimeline>();
   readonly #waiters: { resolve: (room: Room) => void; reject: (error: unknown) => void }[] = [];
+  readonly sends: PendingSends;
   /** The same Map until it changes. */
   members: ReadonlyMap<string, MemberInfo> = new Map();
   /** Undefined until all effects of the first render have run. */
@@ -51,6 +53,10 @@ export class SharedRoom {
       },
       linger: () => this.#wish.linger ?? 0,
     });
+    this.sends = new PendingSends(
+      () => client.user,
+      () => this.#changedSoon(),
+    );
     this.attach((room) => {
       const changed = () => this.#listeners.notify();
       const count = () => {
@@ -60,6 +66,9 @@ export class SharedRoom {
       const stops = [
         room.onState(changed),
         room.onTypingUsers(changed),
+        // Attached first, so that the lists find out which events end a pending one.
+        room.on('*', (_, context) => this.sends.onEvent(context)),
+        room.onDiscontinuity(({ recovered }) => recovered || this.sends.onGap()),
         room.onMembers(() => {
           count();
           this.#changedSoon();
@@ -104,7 +113,7 @@ export class SharedRoom {
 
   /** Collects events until the last release of the room, so that a component that mounts again finds them. */
   addTimeline({ key, names, limit }: TimelineRequest, last: number): void {
-    const log = this.#logs.get(key) ?? new RoomTimeline(names, () => this.#changedSoon());
+    const log = this.#logs.get(key) ?? new RoomTimeline(names, this.sends, () => this.#changedSoon());
     log.require(limit, last, this.room);
     if (this.#logs.has(key)) return;
     this.#logs.set(key, log);

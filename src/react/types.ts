@@ -11,7 +11,7 @@ import type {
 /** One event of a room, as {@link useRoom} lists it. */
 export type TimelineEvent<E extends object = EventMap> = {
   [K in EventName<E>]: {
-    /** Unique in the list, for React's `key`: the position, if there is one. */
+    /** Unique in the list, for React's `key`. The same before and after a pending event arrives. */
     readonly key: string;
     /** Name of the event. */
     readonly event: K;
@@ -23,6 +23,13 @@ export type TimelineEvent<E extends object = EventMap> = {
     readonly position: string | undefined;
     /** Time of publishing by Redis's clock, in ms since the epoch; undefined without a position. */
     readonly at: number | undefined;
+    /**
+     * `received`: from the room. `pending`: sent by this client, and not yet received back; at the end of the list, and not
+     * counted by `limit`. `failed`: `error` says why, and {@link RoomView.resend} sends it again.
+     */
+    readonly status: 'received' | 'pending' | 'failed';
+    /** Why a failed event was not sent, or with the outcome `unknown` may not have been. */
+    readonly error: ClientError | undefined;
   };
 }[EventName<E>];
 
@@ -71,11 +78,17 @@ export interface RoomView<E extends object = EventMap> {
   /** Why the server refused the room, or why older events could not be loaded. */
   readonly error: ClientError | undefined;
   /**
-   * Publishes an event in the room, as `Room.send` of the client does. The same function until the name changes.
+   * Publishes an event in the room, as `Room.send` of the client does. The event is listed as `pending` at once, unless
+   * `echo` is false, and as `failed` if it fails; the promise then need not be handled. The same function until the name
+   * changes.
    *
    * @throws {ClientError} (rejects) As `Room.send`; `CLOSED` while there is no room.
    */
   readonly send: Room<E>['send'];
+  /** Sends a failed event again, with the same idempotency key. Does nothing for any other key. */
+  readonly resend: (key: string) => void;
+  /** Removes a failed event from the list. Does nothing for any other key. */
+  readonly discard: (key: string) => void;
   /**
    * Shows another `info` to the other members.
    *

@@ -96,7 +96,9 @@ describe('useRoom', () => {
     await lists('a', [1, 2, 3, 4, 5]);
     const events = await alice.see((page) => (page.views.get('a') as RoomView).events);
     expect(events.map(({ from }) => from ?? null)).toEqual([null, null, 'alice', null, null]);
-    expect(events.every(({ event, key, position }) => event === 'message' && key === position)).toBe(true);
+    expect(
+      events.every(({ event, position, status }) => event === 'message' && position && status === 'received'),
+    ).toBe(true);
     expect(new Set(events.map(({ key }) => key)).size).toBe(5);
   });
 
@@ -302,7 +304,15 @@ describe('useRoom', () => {
     await stateOf('a', 'joined');
     expect(await alice.see(({ views }) => (views.get('a') as RoomView).error === undefined)).toBe(true);
     await say(0, 1);
-    await lists('a', [0]);
+    // The send that was refused is still listed.
+    await lists('a', [0, 1]);
+    await alice.see(({ views }) => {
+      const { events, resend } = views.get('a') as RoomView;
+      resend(events.at(-1)?.key ?? '');
+    });
+    await alice.until('both to be received', ({ views }) =>
+      (views.get('a') as RoomView).events.every(({ status }) => status === 'received'),
+    );
     expect((await alice.see(({ errors }) => errors)).length).toBe(1);
   });
 

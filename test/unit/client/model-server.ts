@@ -4,6 +4,8 @@ interface Kept {
   readonly position: string;
   readonly event: string;
   readonly data: unknown;
+  /** The user who sent it; missing for events of the server. */
+  readonly from?: string | undefined;
 }
 
 interface Subscriber {
@@ -22,10 +24,10 @@ class ModelRoom {
   readonly #keys = new Map<string, string>();
 
   /** Appends, unless the key is known. */
-  append(event: string, data: unknown, key: string): { kept: Kept; duplicate: boolean } {
+  append(event: string, data: unknown, key: string, from?: string): { kept: Kept; duplicate: boolean } {
     const known = this.history.find(({ position }) => position === this.#keys.get(key));
     if (known) return { kept: known, duplicate: true };
-    const kept = { position: `p${this.history.length + 1}`, event, data };
+    const kept = { position: `p${this.history.length + 1}`, event, data, from };
     this.history.push(kept);
     this.#keys.set(key, kept.position);
     return { kept, duplicate: false };
@@ -67,9 +69,9 @@ export class ModelServer {
     this.#tell(name, kept);
   }
 
-  #tell(name: string, { event, data, position }: Kept): void {
+  #tell(name: string, kept: Kept): void {
     for (const { room, connection } of this.#subscribers) {
-      if (room === name) connection.queue({ type: 'event', room: name, event, data, position });
+      if (room === name) connection.queue({ type: 'event', room: name, ...kept });
     }
   }
 
@@ -117,7 +119,12 @@ export class ModelServer {
       if (!this.isIn(name, connection)) {
         return connection.queue({ type: 'error', id, code: 'NOT_JOINED', message: 'no' });
       }
-      const { kept, duplicate } = this.room(name).append('message', frame.data, frame['key'] as string);
+      const { kept, duplicate } = this.room(name).append(
+        'message',
+        frame.data,
+        frame['key'] as string,
+        'alice',
+      );
       if (!duplicate) this.#tell(name, kept);
       ok({ position: kept.position, ...(duplicate ? { duplicate } : {}) });
     } else ok();

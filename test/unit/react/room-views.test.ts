@@ -43,6 +43,7 @@ const operation = fc.oneof(
     arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.integer({ min: 1, max: 600 }) }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('retry' as const), component }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('send' as const), component }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('cut' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('renew token' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('load older' as const), component }) },
@@ -82,14 +83,18 @@ function check(
   isFinal: boolean,
 ): void {
   const { history } = server.room(ROOM);
+  const received = view.events.filter(({ status }) => status === 'received');
+  expect(view.events.slice(0, received.length)).toEqual(received);
   const wanted = history.filter(({ event }) => names === undefined || names.includes(event));
-  const indexes = view.events.map(({ key }) => wanted.findIndex(({ position }) => position === key));
+  const indexes = received.map((event) => wanted.findIndex(({ position }) => position === event.position));
   expect(indexes).not.toContain(-1);
+  const numbers = view.events.map(({ data }) => data);
+  expect(numbers).toEqual([...new Set(numbers)]);
   expect(indexes).toEqual([...new Set(indexes)].sort((a, b) => a - b));
   const told = new Set(view.discontinuities.map(({ after }) => after));
   for (const [at, index] of indexes.entries()) {
     const next = indexes[at + 1] ?? (isFinal ? wanted.length : index + 1);
-    if (next !== index + 1) expect(told).toContain(view.events[at]?.key);
+    if (next !== index + 1) expect(told).toContain(received[at]?.key);
   }
 }
 
@@ -136,6 +141,8 @@ test('whatever is mounted, refused, cut and retried: each view lists every event
         else if (each.do === 'step') connections.at(-1)?.step(each.requests, each.frames);
         else if (each.do === 'wait') harness.clock.advance(each.ms);
         else if (each.do === 'retry') mounted.get(each.component)?.store.snapshot().retry();
+        else if (each.do === 'send')
+          void mounted.get(each.component)?.store.snapshot().send('message', ++count);
         else if (each.do === 'cut') connections.at(-1)?.end();
         else if (each.do === 'renew token') harness.client.reconnect();
         else if (each.do === 'trim') {
@@ -167,6 +174,8 @@ test('whatever is mounted, refused, cut and retried: each view lists every event
         expect(view.state).toBe('joined');
         if (server.room(ROOM).trimmed === 0) expect(view.discontinuities).toEqual([]);
         const { history, trimmed } = server.room(ROOM);
+        // Every send has ended: it was received, or it failed and is listed.
+        expect(view.events.filter(({ status }) => status === 'pending')).toEqual([]);
         const available = history
           .slice(trimmed)
           .filter(({ event }) => events === undefined || events.includes(event)).length;
