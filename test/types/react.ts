@@ -63,6 +63,8 @@ export function useAll() {
           readonly from: string | undefined;
           readonly position: string | undefined;
           readonly at: number | undefined;
+          readonly status: 'received' | 'pending' | 'failed';
+          readonly error: ClientError | undefined;
         }
       >();
   }
