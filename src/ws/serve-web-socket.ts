@@ -20,9 +20,12 @@ import {
 } from './identity.js';
 import { SERVE_CLOSE_OPTION_NAMES, SERVE_OPTION_NAMES } from './option-names.js';
 import type { ServeCloseOptions, ServeOptions, ServeStats, WebSocketIdentity } from './options.js';
-import { createRateLimit } from './rate-limit.js';
 import { stopTyping } from './request-context.js';
-import { WebSocketConnection, type WebSocketConnectionSettings } from './web-socket-connection.js';
+import {
+  createRateLimit,
+  WebSocketConnection,
+  type WebSocketConnectionSettings,
+} from './web-socket-connection.js';
 import { WebSocketPeer } from './web-socket-peer.js';
 import type { ServerWebSocketLike, WebSocketServerLike } from './ws-types.js';
 
