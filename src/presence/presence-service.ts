@@ -34,13 +34,13 @@ import type {
   WatchOptions,
 } from './options.js';
 import type { PresenceWatch } from './presence-watches.js';
-import type { WriteCallbacks } from './presence-writer.js';
-import { decodeChange, decodeRecord, encodeOwnStatus } from './record.js';
+import { decodeChange, encodeOwnStatus } from './record.js';
 import type { RoomWatch } from './room-presence.js';
 import type { RoomChangeHandler } from './room-watch-state.js';
+import { SetPresenceCall } from './set-presence-call.js';
 import { type PresenceSettings, resolveSettings } from './settings.js';
 import { subscribeToChanges } from './subscribe-to-changes.js';
-import type { PresenceData, RoomMember, SocketPresence, Status } from './types.js';
+import type { PresenceData, RoomMember, Status } from './types.js';
 import type { PresenceChangeHandler } from './user-watch-state.js';
 import { assertStatus } from './validate.js';
 
@@ -432,66 +432,6 @@ export class PresenceService {
   }
 }
 
-/** A call of `setPresence` in progress. */
-class SetPresenceCall implements WriteCallbacks {
-  constructor(
-    readonly userId: string,
-    readonly socketId: string,
-    readonly ref: SocketRef,
-    /** How many sockets the user may have, this one included. */
-    readonly limit: number,
-    readonly parts: Pick<PresenceComponents, 'local' | 'nodeLease' | 'reaper' | 'lease'>,
-    /** Pending while the inbox is being subscribed to. */
-    readonly subscribing: Promise<void> | undefined,
-    readonly resolve: (presence: PresenceData | Promise<PresenceData>) => void,
-    readonly onFailed: (error: unknown) => void,
-  ) {}
-
-  onCommitted(record: string | null): void {
-    const { subscribing } = this;
-    try {
-      // From now on other processes may remove the socket, and their notifications must be received.
-      this.resolve(
-        subscribing === undefined ? this.#outcome(record) : subscribing.then(() => this.#outcome(record)),
-      );
-    } catch (error) {
-      this.onFailed(error);
-    }
-  }
-
-  #outcome(record: string | null): PresenceData | Promise<PresenceData> {
-    if (record === null) return offlinePresence(this.userId);
-    const data = decodeRecord(this.userId, record, true);
-    const { limit, socketId } = this;
-    const { sockets } = data;
-    if (sockets.length <= limit) return data;
-    // Sockets of a process whose lease has expired are most likely gone.
-    const { suspectNodes } = this.parts.reaper.stats;
-    const living = sockets.filter(({ nodeId }) => !suspectNodes.includes(nodeId));
-    // The record is the one of this call's transaction, so other processes' sockets in it came first, whatever
-    // their times are: the processes' estimates of Redis's clock differ by some ms. Own sockets may share the
-    // transaction; the list is in the order of their times.
-    const own = living.findIndex((one) => one.socketId === socketId);
-    const earlier = living.filter((one, index) => index < own || (index > own && !this.#isOwn(one)));
-    return own === -1 || earlier.length < limit ? data : this.#refuse(living);
-  }
-
-  #isOwn({ nodeId }: SocketPresence): boolean {
-    return instanceIdOf(nodeId) === this.parts.nodeLease.instanceId;
-  }
-
-  async #refuse(living: readonly SocketPresence[]): Promise<never> {
-    const { local, lease } = this.parts;
-    await local.remove(this.ref, 0);
-    const user = JSON.stringify(this.userId);
-    // Any other process may have died within the last lease.
-    const mayBeGone = living.some((one) => !this.#isOwn(one));
-    throw new LimitError(`user ${user} has ${this.limit} sockets already (maxSocketsPerUser)`, {
-      retryAfter: mayBeGone ? lease : undefined,
-    });
-  }
-}
-
 function toIdSet(argument: string, element: string, values: Iterable<string>): Set<string> {
   if (typeof values === 'string' || typeof values?.[Symbol.iterator] !== 'function') {
     throw new InvalidArgumentError(argument, 'must be an iterable of strings');
@@ -528,6 +468,3 @@ function closeOnAbort(watch: PresenceWatch, signal: AbortSignal | undefined): Pr
 }
 
 /** Presence of a user whose socket was removed again before the reply arrived. */
-function offlinePresence(userId: string): PresenceData {
-  return { userId, status: 'offline', lastSeen: new Date(0), socketIds: [], sockets: [], version: 0 };
-}
