@@ -61,7 +61,7 @@ export class EventStreamStore {
   readonly #url: string;
   readonly #settings: StreamSettings;
   readonly #listeners = new Listeners();
-  readonly #lease: RefCounted;
+  readonly #refCount: RefCounted;
   #source: EventSourceLike | undefined;
   #view = CONNECTING;
   #serial = 0;
@@ -69,7 +69,7 @@ export class EventStreamStore {
   constructor(url: string, settings: StreamSettings) {
     this.#url = url;
     this.#settings = settings;
-    this.#lease = new RefCounted({
+    this.#refCount = new RefCounted({
       open: () => this.#open(),
       close: () => {
         this.#source?.close();
@@ -81,7 +81,7 @@ export class EventStreamStore {
 
   readonly subscribe = (listener: () => void): (() => void) => {
     const forget = this.#listeners.add(listener);
-    const release = this.#lease.acquire();
+    const release = this.#refCount.acquire();
     return () => {
       forget();
       release();
@@ -104,10 +104,10 @@ export class EventStreamStore {
       source.close();
       this.#show('closed');
     });
-    for (const name of names) source.addEventListener(name, (message) => this.#hear(name, message));
+    for (const name of names) source.addEventListener(name, (message) => this.#onMessage(name, message));
   }
 
-  #hear(event: string, { data: text, lastEventId: id }: StreamMessage): void {
+  #onMessage(event: string, { data: text, lastEventId: id }: StreamMessage): void {
     const { limit, parse } = this.#settings;
     // The browser reports an error of `parse`, like that of any listener; other events are still listed.
     const data = parse(text, event);

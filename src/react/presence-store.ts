@@ -3,7 +3,7 @@ import { Listeners } from './listeners.js';
 import { RefCounted } from './ref-counted.js';
 
 interface PresenceEntry {
-  readonly lease: RefCounted;
+  readonly refCount: RefCounted;
   readonly listeners: Listeners;
   presence: UserPresence | undefined;
 }
@@ -11,7 +11,7 @@ interface PresenceEntry {
 /** The presence of the users that components show: one watch for all. */
 export class PresenceStore {
   readonly #client: Client;
-  readonly #people = new Map<string, PresenceEntry>();
+  readonly #entries = new Map<string, PresenceEntry>();
   #watch: ClientPresenceWatch | undefined;
   /** Users to add to the watch once all effects of this render have run. */
   readonly #pending: string[] = [];
@@ -22,29 +22,29 @@ export class PresenceStore {
 
   /** Undefined until the server has reported it. */
   presence(user: string): UserPresence | undefined {
-    return this.#people.get(user)?.presence;
+    return this.#entries.get(user)?.presence;
   }
 
   subscribe(users: readonly string[], listener: () => void): () => void {
     const stops = users.flatMap((user) => {
-      const { lease, listeners } = this.#person(user);
-      return [listeners.add(listener), lease.acquire()];
+      const { refCount, listeners } = this.#entry(user);
+      return [listeners.add(listener), refCount.acquire()];
     });
     return () => {
       for (const stop of stops) stop();
     };
   }
 
-  #person(user: string): PresenceEntry {
-    const known = this.#people.get(user);
+  #entry(user: string): PresenceEntry {
+    const known = this.#entries.get(user);
     if (known) return known;
-    const lease = new RefCounted({
+    const refCount = new RefCounted({
       open: () => this.#add(user),
       close: () => this.#remove(user),
     });
-    const person: PresenceEntry = { lease, listeners: new Listeners(), presence: undefined };
-    this.#people.set(user, person);
-    return person;
+    const entry: PresenceEntry = { refCount, listeners: new Listeners(), presence: undefined };
+    this.#entries.set(user, entry);
+    return entry;
   }
 
   #add(user: string): void {
@@ -64,17 +64,17 @@ export class PresenceStore {
   }
 
   #remove(user: string): void {
-    this.#people.delete(user);
+    this.#entries.delete(user);
     this.#watch?.remove([user]);
-    if (this.#people.size > 0) return;
+    if (this.#entries.size > 0) return;
     this.#watch?.close();
     this.#watch = undefined;
   }
 
   #heard(presence: UserPresence): void {
-    const person = this.#people.get(presence.user);
-    if (!person) return;
-    person.presence = presence;
-    person.listeners.notify();
+    const entry = this.#entries.get(presence.user);
+    if (!entry) return;
+    entry.presence = presence;
+    entry.listeners.notify();
   }
 }

@@ -13,13 +13,13 @@ export interface Resource {
  * changes, and when one page replaces another.
  */
 export class RefCounted {
-  readonly #leased: Resource;
+  readonly #resource: Resource;
   #holders = 0;
   #open = false;
   #closing: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(leased: Resource) {
-    this.#leased = leased;
+  constructor(resource: Resource) {
+    this.#resource = resource;
   }
 
   get inUse(): boolean {
@@ -33,18 +33,18 @@ export class RefCounted {
     queueMicrotask(() => {
       if (this.#open || this.#holders === 0) return;
       this.#open = true;
-      this.#leased.open();
+      this.#resource.open();
     });
     let held = true;
     return () => {
       if (held && --this.#holders === 0)
-        this.#closing = setTimeout(() => this.#close(), this.#leased.linger?.());
+        this.#closing = setTimeout(() => this.#close(), this.#resource.linger?.());
       held = false;
     };
   }
 
   #close(): void {
     this.#open = false;
-    this.#leased.close();
+    this.#resource.close();
   }
 }

@@ -9,14 +9,14 @@ const registries = new WeakMap<Client, ClientRegistry>();
 /** State that all components of one client share. */
 export class ClientRegistry {
   readonly client: Client;
-  readonly people: PresenceStore;
+  readonly presences: PresenceStore;
   readonly connection: ConnectionStore;
   readonly notifications: NotificationStore;
   readonly #rooms = new Map<string, SharedRoom>();
 
   private constructor(client: Client) {
     this.client = client;
-    this.people = new PresenceStore(client);
+    this.presences = new PresenceStore(client);
     this.connection = new ConnectionStore(client);
     this.notifications = new NotificationStore(client);
   }

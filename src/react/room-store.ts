@@ -22,7 +22,7 @@ const NO_MEMBERS: ReadonlyMap<string, MemberInfo> = new Map();
 export class RoomStore {
   readonly #registry: ClientRegistry | undefined;
   readonly #name: string | null;
-  readonly #wish: RoomRequest;
+  readonly #request: RoomRequest;
   readonly #log: TimelineRequest;
   readonly #first: RoomView;
   #view: RoomView;
@@ -31,12 +31,12 @@ export class RoomStore {
   constructor(
     registry: ClientRegistry | undefined,
     name: string | null,
-    wish: RoomRequest,
+    request: RoomRequest,
     log: TimelineRequest,
   ) {
     this.#registry = registry;
     this.#name = name;
-    this.#wish = wish;
+    this.#request = request;
     this.#log = log;
     this.#first = {
       state: name === null ? 'idle' : 'joining',
@@ -59,8 +59,8 @@ export class RoomStore {
   readonly subscribe = (listener: () => void): (() => void) => {
     if (this.#name === null || !this.#registry) return () => {};
     const shared = this.#registry.room(this.#name);
-    shared.addTimeline(this.#log, this.#wish.last ?? 0);
-    const release = shared.acquire(this.#wish, listener);
+    shared.addTimeline(this.#log, this.#request.last ?? 0);
+    const release = shared.acquire(this.#request, listener);
     this.#subscribed = true;
     return release;
   };
@@ -82,7 +82,7 @@ export class RoomStore {
       state,
       events: log?.listed ?? NO_EVENTS,
       discontinuities: log?.discontinuities ?? NO_GAPS,
-      members: this.#wish.members ? shared.members : NO_MEMBERS,
+      members: this.#request.members ? shared.members : NO_MEMBERS,
       hasOlder: !!room && (state === 'joined' || state === 'joining') && !!log?.hasOlder(room),
       error: shared.error ?? log?.error,
     };
@@ -122,7 +122,7 @@ export class RoomStore {
       throw new ClientError('CLOSED', 'the component is not in a room');
     }
     const shared = this.#registry.room(this.#name);
-    const release = shared.acquire(this.#wish, () => {});
+    const release = shared.acquire(this.#request, () => {});
     try {
       return await call(await shared.whenOpen(), shared);
     } finally {

@@ -28,7 +28,7 @@ interface Attachment {
 export class SharedRoom {
   readonly #client: Client;
   readonly #name: string;
-  readonly #lease: RefCounted;
+  readonly #refCount: RefCounted;
   readonly #listeners = new Listeners();
   readonly #attachments = new Set<Attachment>();
   readonly #logs = new Map<string, RoomTimeline>();
@@ -38,20 +38,20 @@ export class SharedRoom {
   members: ReadonlyMap<string, MemberInfo> = new Map();
   /** Undefined until all effects of the first render have run. */
   room: Room | undefined;
-  #wish: RoomRequest = {};
+  #request: RoomRequest = {};
   /** Calls of `join`, each of which needs a `leave`. */
   #joins = 0;
 
   constructor(client: Client, name: string, closed: () => void) {
     this.#client = client;
     this.#name = name;
-    this.#lease = new RefCounted({
+    this.#refCount = new RefCounted({
       open: () => this.#open(),
       close: () => {
         this.#leave();
         closed();
       },
-      linger: () => this.#wish.linger ?? 0,
+      linger: () => this.#request.linger ?? 0,
     });
     this.sends = new PendingSends(
       () => client.user,
@@ -81,10 +81,10 @@ export class SharedRoom {
   }
 
   /** Returns the release function. `listener` is called after every change. */
-  acquire(wish: RoomRequest, listener: () => void): () => void {
-    this.#merge(wish);
+  acquire(request: RoomRequest, listener: () => void): () => void {
+    this.#merge(request);
     const forget = this.#listeners.add(listener);
-    const release = this.#lease.acquire();
+    const release = this.#refCount.acquire();
     return () => {
       forget();
       release();
@@ -140,9 +140,9 @@ export class SharedRoom {
   /** The first `info` counts until the last release; the largest `last` and `linger`; members if any component asks for them. */
   #merge({ last, info, members, linger }: RoomRequest): void {
     const { room } = this;
-    const old = this.#wish;
-    const mine = old.info === undefined || (info !== undefined && !this.#lease.inUse);
-    this.#wish = {
+    const old = this.#request;
+    const mine = old.info === undefined || (info !== undefined && !this.#refCount.inUse);
+    this.#request = {
       last: Math.max(last ?? 0, old.last ?? 0),
       info: mine ? info : old.info,
       members: old.members || members,
@@ -150,7 +150,7 @@ export class SharedRoom {
     };
     if (room?.state !== 'joining' && room?.state !== 'joined') return;
     const news = {
-      info: this.#wish.info === old.info ? undefined : this.#wish.info,
+      info: this.#request.info === old.info ? undefined : this.#request.info,
       members: !old.members && members,
     };
     if (news.info !== undefined || news.members) this.#join(news);
@@ -159,7 +159,7 @@ export class SharedRoom {
   #open(): void {
     let room: Room;
     try {
-      room = this.#join(this.#wish);
+      room = this.#join(this.#request);
     } catch (error) {
       for (const { reject } of this.#waiters.splice(0)) reject(error);
       throw error;

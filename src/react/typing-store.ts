@@ -10,7 +10,7 @@ export interface TypingView {
   readonly stopTyping: () => void;
 }
 
-const NOBODY: readonly string[] = [];
+const NO_USERS: readonly string[] = [];
 
 /** One component's view of the typing users. It has no effect before `subscribe`. */
 export class TypingStore {
@@ -25,7 +25,7 @@ export class TypingStore {
     this.#registry = registry;
     this.#name = name;
     this.#first = {
-      typingUsers: NOBODY,
+      typingUsers: NO_USERS,
       startTyping: () => this.#setTyping(true),
       stopTyping: () => this.#setTyping(false),
     };
@@ -43,7 +43,7 @@ export class TypingStore {
   };
 
   readonly snapshot = (): TypingView => {
-    const typingUsers = this.#shared?.room?.typingUsers ?? NOBODY;
+    const typingUsers = this.#shared?.room?.typingUsers ?? NO_USERS;
     const same =
       typingUsers === this.#view.typingUsers ||
       (typingUsers.length === 0 && this.#view.typingUsers.length === 0);

@@ -6,7 +6,7 @@ import { parseNamesKey, toNamesKey } from './validate.js';
 
 type Presences = ReadonlyMap<string, UserPresence>;
 
-const NOBODY: Presences = new Map();
+const NO_PRESENCES: Presences = new Map();
 
 /**
  * The presence of users, as far as the server has reported it: the same Map until something in it changes. `userIds`
@@ -25,15 +25,15 @@ export function usePresence(userIds: Iterable<string>): ReadonlyMap<string, User
   return useSyncExternalStore(subscribe, snapshot, getServerSnapshot);
 }
 
-const getServerSnapshot = (): Presences => NOBODY;
+const getServerSnapshot = (): Presences => NO_PRESENCES;
 
 /** One component's view of some users. It has no effect before `subscribe`. */
 function presenceStore(registry: ClientRegistry | undefined, users: readonly string[]) {
-  let view = NOBODY;
+  let view = NO_PRESENCES;
   return {
-    subscribe: (listener: () => void) => registry?.people.subscribe(users, listener) ?? (() => {}),
+    subscribe: (listener: () => void) => registry?.presences.subscribe(users, listener) ?? (() => {}),
     snapshot: (): Presences => {
-      const known = users.flatMap((user) => registry?.people.presence(user) ?? []);
+      const known = users.flatMap((user) => registry?.presences.presence(user) ?? []);
       const same = known.length === view.size && known.every((each) => view.get(each.user) === each);
       if (!same) view = new Map(known.map((each) => [each.user, each]));
       return view;
