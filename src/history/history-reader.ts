@@ -229,6 +229,8 @@ function toScriptCall(request: ReadRequest, identify: boolean): ScriptCall {
 }
 
 function parseReply(reply: Reply | undefined, identified: boolean): Page<StoredMessage> | Error {
+  // One node of a Cluster was unreachable; the others replied.
+  if (reply instanceof ConnectionError) return reply;
   if (reply instanceof Error) {
     return new CommandError(`history: Redis refused: ${reply.message}`, { cause: reply });
   }

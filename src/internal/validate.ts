@@ -123,12 +123,12 @@ export function numberOption(
 }
 
 /** Throws unless the result is one of `choices`. */
-export function choiceOption<T extends string>(
+export function choiceOption<T extends string, F extends T | undefined>(
   argument: string,
   value: unknown,
-  fallback: T,
+  fallback: F,
   choices: readonly T[],
-): T {
+): T | F {
   if (value === undefined) return fallback;
   if (!choices.includes(value as T)) {
     throw new InvalidArgumentError(

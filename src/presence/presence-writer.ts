@@ -10,7 +10,7 @@ import type { NodeLease } from './node-lease.js';
 import type { PartitionLayout } from './partition-layout.js';
 import type { Startup } from './startup.js';
 import { Transaction } from './transaction.js';
-import { isRestoring, type PresenceWrite } from './writes.js';
+import { isBackgroundWrite, isRestoring, type PresenceWrite } from './writes.js';
 
 /** Options of {@link PresenceWriter}. Durations in ms. */
 export interface PresenceWriterOptions {
@@ -331,6 +331,7 @@ class PartitionWriter {
       client.send(transaction.commands, {
         atomic: transaction.commands.length > 1,
         key: this.keys.nodes,
+        background: writes.every(isBackgroundWrite),
       }),
     );
     assertNoErrorReply('presence', replies);

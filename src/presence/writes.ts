@@ -65,3 +65,10 @@ export function isRestoring(write: PresenceWrite): boolean {
 export function isLocalWrite(write: PresenceWrite): boolean {
   return (write.kind === 'socket' || write.kind === 'room') && write.owner === undefined;
 }
+
+/** True for a write that no caller asked for: a repair, a deadline, or the removal of a dead node's entries. */
+export function isBackgroundWrite(write: PresenceWrite): boolean {
+  if (isRestoring(write)) return true;
+  if (write.kind === 'look') return write.reason === 'time' || write.reason === 'lost';
+  return write.kind === 'socket' && write.lastAlive !== undefined;
+}

@@ -118,7 +118,7 @@ export class Prober {
         });
       }
       const arrived = probe.nextMessage();
-      const [reply] = await this.#client.execute([[command, name, '""']]);
+      const [reply] = await this.#client.execute([[command, name, '""']], { background: true });
       published = true;
       if (reply instanceof Error) throw new CommandError(`probe: ${reply.message}`, { cause: reply });
       await arrived;

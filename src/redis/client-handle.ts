@@ -172,6 +172,9 @@ export function sharedClientFor(client: RedisClient): SharedClient {
   return shared;
 }
 
+/** Operations that no caller waits for, by the names in their error texts. */
+const BACKGROUND = new Set(['connect', 'renew', 'sweep', 'restore', 'close']);
+
 /** Delay before undelivered commands are sent again, in ms. */
 export const RETRY_DELAY = 20;
 
@@ -311,10 +314,14 @@ export class ClientHandle {
           if (settled) return;
           if (error !== undefined) return reject(error);
           sent = true;
-          this.shared.execute(commands, options).then(resolve, (cause: unknown) => {
-            if (settled || !(cause instanceof ConnectionError)) return reject(cause as Error);
-            this.clock.after(RETRY_DELAY, () => attempt().then(resolve, reject));
-          });
+          const background = BACKGROUND.has(what);
+          this.shared
+            .execute(commands, background ? { ...options, background } : options)
+            .then(throwConnectionError)
+            .then(resolve, (cause: unknown) => {
+              if (settled || !(cause instanceof ConnectionError)) return reject(cause as Error);
+              this.clock.after(RETRY_DELAY, () => attempt().then(resolve, reject));
+            });
         });
       });
     try {
@@ -333,6 +340,12 @@ export class ClientHandle {
     for (const reject of [...this.#rejectOpenCalls]) reject();
     await this.shared.release();
   }
+}
+
+/** One node of a Cluster may have been unreachable while others replied. */
+function throwConnectionError(replies: Reply[]): Reply[] {
+  for (const reply of replies) if (reply instanceof ConnectionError) throw reply;
+  return replies;
 }
 
 export function assertNoErrorReply(what: string, replies: readonly Reply[]): void {

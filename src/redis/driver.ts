@@ -43,6 +43,8 @@ export interface ExecuteOptions {
   readonly key?: string;
   /** Strings in replies are returned as Buffers, byte for byte; not together with `atomic`. Default `false`. */
   readonly buffers?: boolean;
+  /** Sent by rollcall's own timers, not for a call. Drivers may ignore it. Default `false`. */
+  readonly background?: boolean;
 }
 
 /** Options of {@link Driver.subscribe}. */

@@ -83,9 +83,10 @@ const TIME_SHIM = [
   "redis.call = function(name, ...) if name == 'TIME' then return { seconds, micros } end return call(name, ...) end ",
 ].join(' ');
 
+/** By `Date`, as the mock's expiry, so that a test which moves `Date` moves both. */
 function redisTime(): [seconds: string, micros: string] {
-  const micros = Math.floor((performance.timeOrigin + performance.now()) * 1_000);
-  return [String(Math.floor(micros / 1_000_000)), String(micros % 1_000_000)];
+  const now = Date.now();
+  return [String(Math.floor(now / 1_000)), String((now % 1_000) * 1_000)];
 }
 
 /** The embedded Redis of unit tests and first steps. */
@@ -98,6 +99,8 @@ export class IoredisMockDriver implements Driver {
   #subscriber: IoredisMockLike | undefined;
   #listener: DriverListener | undefined;
   #closed = false;
+  /** Messages to pass on in the next turn of the event loop. */
+  #received: (() => void)[] = [];
   /** True: payloads as bytes. */
   readonly #confirmed: Record<SubscriptionKind, Map<string, boolean>> = {
     channel: new Map(),
@@ -160,6 +163,7 @@ export class IoredisMockDriver implements Driver {
     const lowered = commands.map(([name, ...args]) => [name.toLowerCase() + mode, ...args]);
     const outcomes = await this.#given.multi(lowered).exec();
     return outcomes.map(([error, reply], at) => {
+      if (commands[at]?.[0] === 'TIME') return redisTime();
       // For several members of a missing set, Redis replies with an empty list.
       if (reply === null && commands[at]?.[0] === 'SRANDMEMBER' && commands[at]?.length === 3) return [];
       return error ?? reply;
@@ -200,6 +204,8 @@ export class IoredisMockDriver implements Driver {
   }
 
   async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
+    // A server sends them before the reply. A later subscription of the name must not receive them.
+    this.#deliverReceived();
     // The mock may emit messages after an unsubscribe; messages of unconfirmed names are dropped.
     for (const name of names) this.#confirmed[kind].delete(name);
     const subscriber = this.#subscriber;
@@ -220,6 +226,12 @@ export class IoredisMockDriver implements Driver {
     this.#subscriber?.disconnect();
   }
 
+  #deliverReceived(): void {
+    const received = this.#received;
+    this.#received = [];
+    for (const deliver of received) deliver();
+  }
+
   #open(): IoredisMockLike {
     if (this.#subscriber !== undefined) return this.#subscriber;
     const subscriber = this.#given.duplicate();
@@ -228,8 +240,13 @@ export class IoredisMockDriver implements Driver {
       const binary = this.#confirmed[kind].get(name);
       if (binary === undefined) return;
       const converted = binary ? Buffer.from(payload as Buffer) : payload.toString();
-      // The mock emits within the call of the publisher.
-      runWithoutAsyncContext(() => listener.message(kind, name, channel.toString(), converted));
+      const pass = () => {
+        if (this.#confirmed[kind].has(name)) listener.message(kind, name, channel.toString(), converted);
+      };
+      if (this.#received.push(pass) > 1) return;
+      // The mock emits within the call of the publisher. A server answers PUBLISH on another connection, so that
+      // handlers often run after `publish` has resolved.
+      runWithoutAsyncContext(() => setImmediate(() => this.#deliverReceived()));
     };
     // The mock emits one event for published text and another for published bytes.
     for (const event of ['message', 'messageBuffer']) {

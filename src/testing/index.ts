@@ -1,4 +1,4 @@
-export type { ChaosDriver, Fault } from './chaos-driver.js';
+export type { ChaosDriver, CommandKind, Fault } from './chaos-driver.js';
 export { createChaosDriver } from './chaos-driver.js';
 export type { DriverCase, DriverUnderTest } from './driver-conformance.js';
 export { driverConformanceCases } from './driver-conformance.js';

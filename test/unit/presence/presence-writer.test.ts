@@ -133,7 +133,7 @@ describe('one change', () => {
     await turn();
     const call = driver.only;
     // Alone it is atomic without MULTI.
-    expect(call.options).toEqual({ atomic: false, key: '{unit:0}:nodes' });
+    expect(call.options).toMatchObject({ atomic: false, key: '{unit:0}:nodes' });
     expect(call.commands).toHaveLength(1);
     expect(settleOf(call)).toMatchObject({
       keys: [
