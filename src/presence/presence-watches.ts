@@ -36,6 +36,9 @@ export interface WatchRegistryOptions extends ChangeSource {
 /** After how many ms a failed read of watched users is repeated. */
 const RETRY_INTERVAL = 1_000;
 
+/** For how long, in ms, gaps are collected into one read: a master of a Cluster that is lost ends many channels. */
+const GAP_WINDOW = 50;
+
 /**
  * All watches of a service. They share one subscription per partition, and a change costs one map lookup,
  * however many watches and users there are.
@@ -48,6 +51,8 @@ export class WatchRegistry {
   readonly #watches = new Set<UserWatchState>();
   readonly #watchesByUser = new Map<string, Set<UserWatchState>>();
   #subscription: Promise<Subscription> | undefined;
+  /** A gap has occurred, and is read after {@link GAP_WINDOW}. */
+  #gap = false;
 
   constructor(options: WatchRegistryOptions) {
     this.#options = options;
@@ -132,7 +137,7 @@ export class WatchRegistry {
       // Not among the service's disposables: it ends with the last watch, and all watches are closed there.
       const subscription = subscribeToChanges(this.#options, new DisposableStore(), this.#options.channels, {
         onChange: (encoded) => this.#onChange(encoded),
-        onGap: () => this.#rereadAll(false),
+        onGap: () => this.#onGap(),
       });
       this.#subscription = subscription;
       subscription.catch(() => {
@@ -154,6 +159,16 @@ export class WatchRegistry {
     if (watches === undefined) return;
     const change = decodeChange(encoded);
     for (const watch of [...watches]) watch.applyChange(change);
+  }
+
+  #onGap(): void {
+    if (this.#gap) return;
+    this.#gap = true;
+    const read = () => {
+      this.#gap = false;
+      this.#rereadAll(false);
+    };
+    this.#options.client.clock.after(GAP_WINDOW, read, { keepAlive: false });
   }
 
   #rereadAll(missingIsOffline: boolean): void {

@@ -1,3 +1,4 @@
+import type { Clock } from '../internal/clock.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import { SharedWatch } from '../presence/shared-watch.js';
 import type { WatchedPresence } from '../presence/types.js';
@@ -5,18 +6,21 @@ import type { UserPresence } from '../protocol/frames.js';
 import type { PeerWriter } from './peer-writer.js';
 import { EncodedFrame } from './room-message.js';
 
+/** For how long changes are collected into one frame per peer, in ms: many users go with a process. */
+const BATCH_WINDOW = 50;
+/** Users per frame, at most. */
+const PAGE_SIZE = 250;
+
 /** One presence watch for all users that local peers watch. */
 export class PresenceFeed {
   readonly #watch: SharedWatch<PeerWriter>;
+  readonly #clock: Clock;
+  /** Peers that are sent changes at the end of the batch, and whose. */
+  readonly #changed = new Map<PeerWriter, Set<string>>();
 
-  constructor(presence: Pick<PresenceService, 'watch'>) {
-    this.#watch = new SharedWatch(presence, (writers, change) => {
-      const frame = EncodedFrame.notice({
-        type: 'presence',
-        users: [toUserPresence(change.userId, change)],
-      });
-      for (const writer of writers) writer.sendNotice(frame);
-    });
+  constructor(presence: Pick<PresenceService, 'watch'>, clock: Clock) {
+    this.#clock = clock;
+    this.#watch = new SharedWatch(presence, (writers, { userId }) => this.#onChange(writers, userId));
   }
 
   /** Sends the presence of `userIds`, then their changes. Call `remove` also when it rejects. */
@@ -29,11 +33,53 @@ export class PresenceFeed {
   }
 
   remove(writer: PeerWriter, userIds: Iterable<string>): void {
-    this.#watch.remove(writer, userIds);
+    const removed = [...userIds];
+    this.#watch.remove(writer, removed);
+    const changed = this.#changed.get(writer);
+    for (const userId of removed) changed?.delete(userId);
   }
 
   close(): Promise<void> {
+    this.#changed.clear();
     return this.#watch.close();
+  }
+
+  #onChange(writers: readonly PeerWriter[], userId: string): void {
+    if (this.#changed.size === 0) {
+      this.#clock.after(BATCH_WINDOW, () => this.#sendChanges(), { keepAlive: false });
+    }
+    for (const writer of writers) {
+      const changed = this.#changed.get(writer);
+      if (changed === undefined) this.#changed.set(writer, new Set([userId]));
+      else changed.add(userId);
+    }
+  }
+
+  /** What is sent is the state now. Peers with the same changes share the frames. */
+  #sendChanges(): void {
+    const batch = [...this.#changed];
+    this.#changed.clear();
+    const frames = new Map<string, EncodedFrame[]>();
+    for (const [writer, userIds] of batch) {
+      const key = JSON.stringify([...userIds]);
+      let pages = frames.get(key);
+      if (pages === undefined) {
+        pages = this.#pagesOf([...userIds]);
+        frames.set(key, pages);
+      }
+      for (const page of pages) writer.sendNotice(page);
+    }
+  }
+
+  #pagesOf(userIds: readonly string[]): EncodedFrame[] {
+    const pages: EncodedFrame[] = [];
+    for (let at = 0; at < userIds.length; at += PAGE_SIZE) {
+      const users = userIds
+        .slice(at, at + PAGE_SIZE)
+        .map((userId) => toUserPresence(userId, this.#watch.get(userId)));
+      pages.push(EncodedFrame.notice({ type: 'presence', users }));
+    }
+    return pages;
   }
 }
 

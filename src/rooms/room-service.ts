@@ -96,7 +96,7 @@ export class RoomService {
         this.#handleUserMessage(payload, channel),
       ),
       memberFeeds: presence && new MemberFeeds(presence, clock),
-      presenceFeed: presence && new PresenceFeed(presence),
+      presenceFeed: presence && new PresenceFeed(presence, clock),
       roomChannel: (room) => this.#channels.room(room),
       userChannel: (userId) => this.#channels.user(userId),
       onDetached: (socket) => this.#onDetached(socket),

@@ -17,24 +17,28 @@ function recordOf(userId: string, status: string, version: number): PresenceData
   return { userId, status, version, lastSeen: new Date(0), socketIds: [], sockets: [] };
 }
 
-async function watching(userId: string, status: string, version: number) {
+async function watching(userId: string, status: string, version: number, channels = ['events']) {
   const driver = new FakeDriver({ cluster: true });
   driver.onCall = (call) => call.ack();
   const clock = new FakeClock();
   const session = new SharedClient(driver, () => {});
   const stored = new Map([[userId, recordOf(userId, status, version)]]);
   const unreadable = new Set<string>();
+  const lookups: number[] = [];
   const reporter = new ErrorReporter(undefined);
   const watches = new WatchRegistry({
     client: new ClientHandle('PresenceService', session, 500, clock),
     subscriptions: new SubscriptionManager(session, clock),
-    channels: ['events'],
+    channels,
     layout: { channels: 'sharded' } as PartitionLayout,
     disposables: new DisposableStore(),
     context: new ServiceContext(reporter),
     reporter,
     reader: {
-      lookup: async () => ({ records: new Map(stored), unreadable: new Set(unreadable) }),
+      lookup: async () => {
+        lookups.push(clock.monotonic());
+        return { records: new Map(stored), unreadable: new Set(unreadable) };
+      },
     } as unknown as PresenceReader,
     lease: LEASE,
   });
@@ -44,7 +48,7 @@ async function watching(userId: string, status: string, version: number) {
   );
   const announce = (news: string, at: number) =>
     driver.message('sharded', 'events', JSON.stringify([[userId, news, status, 0, at, 1]]));
-  return { watches, watch, clock, stored, unreadable, reported, announce };
+  return { watches, watch, clock, stored, unreadable, reported, announce, driver, lookups };
 }
 
 test('a change that only a replaced master published is taken back a lease after its return', async () => {
@@ -84,4 +88,18 @@ test('a user whose record becomes unreadable keeps the status that the watch kno
   await turn();
   expect(watch.get('ann')).toMatchObject({ status: 'busy', version: 10 });
   expect(reported).toEqual([]);
+});
+
+test('the loss of many channels at once is one read of the watched users', async () => {
+  const channels = Array.from({ length: 21 }, (_, at) => `events-${at}`);
+  const { clock, stored, reported, driver, lookups } = await watching('ann', 'busy', 10, channels);
+  expect(lookups).toHaveLength(1);
+  stored.set('ann', recordOf('ann', 'online', 30));
+  driver.drop(undefined, 'sharded');
+  for (let at = 0; at < 10; at++) {
+    await turn();
+    clock.advance(100);
+  }
+  expect(reported).toEqual(['busy online']);
+  expect(lookups).toHaveLength(2);
 });

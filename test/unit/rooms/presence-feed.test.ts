@@ -4,8 +4,8 @@ import { turn } from '../../support/fake-clock.js';
 import { type FakeWatch, presenceFixture } from './presence-fixture.js';
 
 function fixture() {
-  const { presence, watches, writer, refuse } = presenceFixture();
-  const users = new PresenceFeed(presence);
+  const { presence, watches, writer, refuse, clock } = presenceFixture();
+  const users = new PresenceFeed(presence, clock);
   const watch = () => watches[0] as FakeWatch;
   /** Answers additions until there are none. */
   const read = async () => {
@@ -15,7 +15,7 @@ function fixture() {
       await turn();
     }
   };
-  return { users, watches, writer, refuse, watch, read };
+  return { users, watches, writer, refuse, watch, read, clock };
 }
 
 const shown = (user: string, status = 'offline', lastSeen = 0) => ({
@@ -25,14 +25,16 @@ const shown = (user: string, status = 'offline', lastSeen = 0) => ({
 
 describe('watched users', () => {
   test('share one watch for all peers', async () => {
-    const { users, watches, writer, watch, read } = fixture();
+    const { users, watches, writer, watch, read, clock } = fixture();
     const [one, two] = [writer(), writer()];
     const adding = [users.add(one.writer, ['ann']), users.add(two.writer, ['ann', 'bob'])];
     await read();
     await Promise.all(adding);
     expect(watches).toHaveLength(1);
     watch().change('ann', 'online');
+    clock.advance(50);
     watch().change('bob', 'busy');
+    clock.advance(50);
     expect(one.got).toEqual([shown('ann'), shown('ann', 'online', 5)]);
     expect(two.got.slice(1)).toEqual([shown('ann', 'online', 5), shown('bob', 'busy', 5)]);
     users.remove(one.writer, ['ann', 'nobody']);
@@ -42,9 +44,41 @@ describe('watched users', () => {
     await read();
     expect(watch().watched).toEqual(new Set());
     watch().change('ann', 'offline');
+    clock.advance(50);
     expect([one.got.length, two.got.length]).toEqual([2, 3]);
     await users.close();
     expect(watch().closed).toBe(1);
+  });
+
+  test('that change at once go to each peer in one frame, in their latest state', async () => {
+    const { users, writer, watch, read, clock } = fixture();
+    const names = Array.from({ length: 300 }, (_, at) => `u${at}`);
+    const [all, two, none] = [writer(), writer(), writer()];
+    const adding = [
+      users.add(all.writer, names),
+      users.add(two.writer, ['u0', 'u1']),
+      users.add(none.writer, ['u0']),
+    ];
+    await read();
+    await Promise.all(adding);
+    for (const name of names) watch().change(name, 'offline');
+    watch().change('u1', 'busy');
+    watch().change('u0', 'online');
+    users.remove(none.writer, ['u0']);
+    users.remove(two.writer, ['u1']);
+    clock.advance(50);
+    const sizes = all.got.slice(1).map((frame) => (frame as { users: unknown[] }).users.length);
+    expect(sizes).toEqual([250, 50]);
+    expect(all.got[1]).toMatchObject({
+      users: expect.arrayContaining([
+        { user: 'u0', status: 'online', lastSeen: 5 },
+        { user: 'u1', status: 'busy', lastSeen: 5 },
+      ]) as unknown,
+    });
+    expect(two.got.slice(1)).toEqual([shown('u0', 'online', 5)]);
+    expect(none.got).toHaveLength(1);
+    clock.advance(500);
+    expect(all.got).toHaveLength(3);
   });
 
   test('removed during the read are unwatched afterwards', async () => {
