@@ -1,5 +1,5 @@
 // @ts-check
-// node bench/faults.js [--runs N] [--docs] [name ...]
+// node bench/faults.js [--runs N] [--parallel N] [--docs] [name ...]
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
@@ -11,8 +11,10 @@ const LEASE = 2_000;
 const RENEW = LEASE / 3;
 const SWEEP = LEASE / 4;
 /** Number of concurrent runs of faults that affect a process only. */
-const CONCURRENT_RUNS = 4;
-const LIMIT_MS = 15 * 60_000;
+let CONCURRENT_RUNS = 4;
+const LIMIT_MS = 60 * 60_000;
+/** Short, so that evicted keys are noticed soon. */
+const KEY_TTL = 3 * LEASE;
 
 /**
  * The result of one run: its duration in ms, and the number of users that were wrongly announced
@@ -33,6 +35,16 @@ const LIMIT_MS = 15 * 60_000;
 
 const FAILOVER = 'presence-failover-faults';
 const CRASH = 'presence-crash-faults';
+const OWNERS = 'presence-owners';
+
+/**
+ * @template T
+ * @param {T | undefined} value
+ */
+function must(value) {
+  if (value === undefined) throw new Error('there is no such process');
+  return value;
+}
 
 /** A moment anywhere between two renewals. */
 const anyMoment = () => pause(Math.random() * RENEW);
@@ -367,7 +379,281 @@ const scenarios = [
     test: `${FAILOVER}: a replica promoted without the last writes`,
     run: promoted,
   },
+  {
+    name: 'refused',
+    fault: 'writes refused for 3 leases (NOREPLICAS), 6 processes of 300 users, and one that only reads',
+    measured: '`offline` events in it and in the 3 leases after',
+    promise: 'none',
+    usual: 'none',
+    test: `${OWNERS}: writes refused for four leases`,
+    run: (runs, tick) => refused(runs, tick, () => FaultServer.start()),
+  },
+  {
+    name: 'refused-cluster',
+    fault: 'the same on a Cluster of 3 masters, 64 partitions',
+    measured: '`offline` events in it and in the 3 leases after',
+    promise: 'none',
+    usual: 'none',
+    test: `${OWNERS}: writes refused for four leases, 16 partitions`,
+    run: (runs, tick) => refused(runs, tick, () => FaultServer.startCluster()),
+  },
+  {
+    name: 'kick',
+    fault:
+      'kick (`removeSocket` by another process) while the owner’s connections stall; then they are cut, and Redis is wiped',
+    measured: 'kicked sockets that return, others that do not',
+    promise: 'none',
+    usual: 'none',
+    test: `${OWNERS}: a removal by another process whose notification was missed is final`,
+    run: kick,
+  },
+  {
+    name: 'evicted',
+    fault: 'half of all keys evicted, and some written again, 3 processes, 300 users in a room',
+    measured: 'to all users and members back',
+    promise: 'half of `keyTtl`, + a renewal and a tenth of it, + the time to write',
+    bound: KEY_TTL / 2 + RENEW * 1.1 + 500,
+    usual: '31 min',
+    test: `${OWNERS}: after an eviction each process restores its own entries`,
+    run: evicted,
+  },
+  {
+    name: 'clock',
+    fault: 'Redis’s clock steps back by an hour (leases rewritten), and a process of 100 users is SIGKILLed',
+    measured: 'kill to the last `offline`',
+    promise: '2 leases + 2 s',
+    bound: 2 * LEASE + 2_000,
+    usual: '62 s',
+    test: `${OWNERS}: a death is found although Redis’s clock stepped back by an hour`,
+    run: (runs, tick) =>
+      inParallel(
+        runs,
+        tick,
+        CONCURRENT_RUNS,
+        (server, lane) => survivors(server, `clock-${lane}`, 2),
+        async (group, _, turn) => {
+          const [victim] = await group.start(1);
+          await victim?.register(users(`v${turn}-`, 100));
+          await pause(SWEEP * 1.2);
+          await anyMoment();
+          const killed = performance.now();
+          await victim?.kill();
+          const leases = await group.server.control.zrange(`${group.base}:nodes`, 0, -1, 'WITHSCORES');
+          for (let at = 0; at < leases.length; at += 2) {
+            const score = Number(leases[at + 1]);
+            if (score > 0)
+              await group.server.control.zadd(
+                `${group.base}:nodes`,
+                'XX',
+                score + 3_600_000,
+                String(leases[at]),
+              );
+          }
+          const gone = await group.last(`v${turn}-`, 'offline', 100);
+          await onlyLeases(group, 2);
+          return { ms: gone - killed, wrong: wrongOf(group, `v${turn}-`, 100) };
+        },
+      ),
+  },
+  {
+    name: 'outage',
+    fault: 'all 3 processes SIGKILLed, 300 users in a room; the next starts after `keyTtl`',
+    measured: 'its start to nobody left in counts and rooms',
+    promise: 'lease + 2 s',
+    bound: LEASE + 2_000,
+    usual: '32 s',
+    test: `${OWNERS}: all processes die, and the next one starts after keyTtl`,
+    run: (runs, tick) =>
+      inParallel(
+        runs,
+        tick,
+        CONCURRENT_RUNS,
+        async (server, lane) => ({
+          group: new FaultGroup(server, `outage-${lane}`, LEASE),
+          setting: undefined,
+        }),
+        async (group, _, turn) => {
+          const options = { keyTtl: KEY_TTL, lastSeenTtl: 60_000 };
+          const nodes = await group.start(3, options);
+          const room = `room-${turn}`;
+          await Promise.all(
+            nodes.map(async (node, at) => {
+              const some = users(`v${turn}-${at}-`, 100);
+              await node.register(some);
+              await node.ask('join', { users: some, room });
+            }),
+          );
+          await Promise.all(nodes.map((node) => node.kill()));
+          await pause(KEY_TTL + 500);
+          const start = performance.now();
+          const [next] = await group.start(1, options);
+          const left = async () => {
+            const { online, rooms } = await must(next).ask('state', { rooms: [room] });
+            return online + rooms[room];
+          };
+          await until(async () => (await left()) === 0, 'the dead to be gone', 30_000, 20);
+          const ms = performance.now() - start;
+          const wrong = (await group.server.control.scard(`${group.base}:online`)) + (await left());
+          await next?.kill();
+          await group.server.control.flushall();
+          return { ms, wrong };
+        },
+      ),
+  },
+  {
+    name: 'client',
+    fault: 'the Redis client closed by its owner, before the presence service',
+    measured: 'close to the report (`stage: renew`)',
+    promise: 'at once',
+    bound: 500,
+    usual: 'at once',
+    test: `${OWNERS}: a client that its owner closes before the service`,
+    run: (runs, tick) =>
+      inParallel(
+        runs,
+        tick,
+        CONCURRENT_RUNS,
+        (server, lane) => survivors(server, `client-${lane}`, 1),
+        async (group, _, turn) => {
+          const [node] = await group.start(1);
+          await node?.register(users(`v${turn}-`, 10));
+          await anyMoment();
+          const start = performance.now();
+          await node?.ask('endClient');
+          await until(async () => (await must(node).ask('reported')).includes('renew'), 'the report');
+          const ms = performance.now() - start;
+          const { renewing } = await must(node).ask('stats');
+          const count = (await must(node).ask('reported')).filter(
+            (/** @type {string} */ one) => one === 'renew',
+          ).length;
+          await node?.kill();
+          await group.last(`v${turn}-`, 'offline', 10);
+          return { ms, wrong: (renewing ? 1 : 0) + count - 1 + wrongOf(group, `v${turn}-`, 10) };
+        },
+      ),
+  },
 ];
+
+/**
+ * Every process and every user stays while Redis refuses writes.
+ *
+ * @param {number} runs
+ * @param {() => void} tick
+ * @param {() => Promise<FaultServer>} start
+ */
+async function refused(runs, tick, start) {
+  const server = await start();
+  const groups = Array.from(
+    { length: Math.min(CONCURRENT_RUNS, runs) },
+    (_, at) => new FaultGroup(server, `refused-${at}`, LEASE),
+  );
+  /** @type {Outcome[]} */
+  const outcomes = [];
+  try {
+    for (const group of groups) {
+      const nodes = await group.start(6);
+      await group.start(1);
+      await Promise.all(nodes.map((node, at) => node.register(users(`n${at}-`, 50))));
+    }
+    while (outcomes.length < runs) {
+      await pause(2 * LEASE);
+      await anyMoment();
+      await server.configure('min-replicas-to-write', '1');
+      await pause(3 * LEASE);
+      await server.configure('min-replicas-to-write', '0');
+      await pause(3 * LEASE);
+      for (const group of groups) {
+        if (outcomes.length >= runs) break;
+        const { online } = await must(group.nodes[6]).ask('state', {});
+        outcomes.push({ ms: 0, wrong: group.offline().length + 300 - online });
+        tick();
+      }
+    }
+  } finally {
+    await Promise.all(groups.map((group) => group.stop()));
+    await server.stop();
+  }
+  return outcomes;
+}
+
+/** @param {number} runs @param {() => void} tick */
+async function kick(runs, tick) {
+  const server = await FaultServer.start();
+  const proxy = await new FaultProxy(server.port).start();
+  const group = new FaultGroup(server, 'kick', LEASE, proxy.port);
+  const direct = new FaultGroup(server, 'kick', LEASE);
+  /** @type {Outcome[]} */
+  const outcomes = [];
+  try {
+    const [owner] = await group.start(1, { timeout: 1_000 });
+    const [admin] = await direct.start(1);
+    await owner?.register(users('stays-', 20));
+    for (let turn = 0; turn < runs; turn++) {
+      const kicked = users(`v${turn}-`, 10);
+      await owner?.register(kicked);
+      await anyMoment();
+      proxy.stall();
+      await pause(Math.random() * 100);
+      await admin?.ask('remove', { users: kicked });
+      await pause(LEASE * (0.2 + Math.random()));
+      proxy.cut();
+      await pause(RENEW);
+      await server.control.flushall();
+      await until(async () => (await group.online()) >= 20, 'the others to be back');
+      await pause(2 * LEASE);
+      const back = (await group.online()) - 20;
+      const { sockets } = await must(owner).ask('stats');
+      outcomes.push({ ms: 0, wrong: Math.abs(back) + Math.abs(sockets - 20) });
+      tick();
+    }
+  } finally {
+    await Promise.all([group.stop(), direct.stop()]);
+    proxy.stop();
+    await server.stop();
+  }
+  return outcomes;
+}
+
+/** @param {number} runs @param {() => void} tick */
+async function evicted(runs, tick) {
+  const server = await FaultServer.start();
+  const group = new FaultGroup(server, 'evicted', LEASE);
+  /** @type {Outcome[]} */
+  const outcomes = [];
+  try {
+    const nodes = await group.start(3, { keyTtl: KEY_TTL });
+    const join = (/** @type {number} */ at, /** @type {string[]} */ some) =>
+      nodes[at]?.register(some).then(() => nodes[at]?.ask('join', { users: some, room: 'room' }));
+    await Promise.all(nodes.map((_, at) => join(at, users(`n${at}-`, 100))));
+    for (let turn = 0; turn < runs; turn++) {
+      await pause(LEASE);
+      await anyMoment();
+      const start = performance.now();
+      for (const key of await server.control.keys('*')) {
+        // A lost layout or lease shows a wipe, which has a row of its own.
+        if (/:(layout|nodes)$/.test(key) || Math.random() < 0.5) continue;
+        await server.control.del(key);
+      }
+      // Others write some of these keys again: they are there, and lack what was lost.
+      await Promise.all(nodes.map((_, at) => join(at, users(`n${at}-`, 3, Math.floor(Math.random() * 97)))));
+      const complete = async () => {
+        const { online, rooms } = await must(nodes[0]).ask('state', { rooms: ['room'] });
+        if (online !== 300 || rooms['room'] !== 300) return false;
+        const all = nodes.flatMap((_, at) => users(`n${at}-`, 100));
+        return (await server.control.mget(all.map((user) => `${group.base}:user:${user}`))).every(Boolean);
+      };
+      await until(complete, 'everybody to be back', 30_000, 20);
+      const ms = performance.now() - start;
+      await pause(RENEW);
+      outcomes.push({ ms, wrong: group.offline().length + ((await complete()) ? 0 : 1) });
+      tick();
+    }
+  } finally {
+    await group.stop();
+    await server.stop();
+  }
+  return outcomes;
+}
 
 /**
  * 3 processes of 1,000 users each; `fault` makes Redis lose them.
@@ -517,10 +803,15 @@ function rowsOf(/** @type {Scenario} */ scenario) {
 }
 
 const { values, positionals } = parseArgs({
-  options: { runs: { type: 'string', default: '20' }, docs: { type: 'boolean', default: false } },
+  options: {
+    runs: { type: 'string', default: '20' },
+    parallel: { type: 'string', default: '4' },
+    docs: { type: 'boolean', default: false },
+  },
   allowPositionals: true,
 });
 const runs = Number(values.runs);
+CONCURRENT_RUNS = Number(values.parallel);
 const chosen = scenarios.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
 const limit = setTimeout(() => {
   console.error(`took longer than ${LIMIT_MS / 60_000} minutes`);
@@ -544,18 +835,28 @@ async function runAll(/** @type {Scenario[]} */ track) {
 }
 
 // Faults of a server run on servers of their own, beside the other faults.
-const ofServers = new Set(['wiped', 'restarted', 'promoted']);
-await Promise.all([
-  runAll(chosen.filter(({ name }) => !ofServers.has(name))),
-  runAll(chosen.filter(({ name }) => ofServers.has(name))),
+const ofServers = new Set([
+  'wiped',
+  'restarted',
+  'promoted',
+  'refused',
+  'refused-cluster',
+  'kick',
+  'evicted',
 ]);
+const tracks = [
+  chosen.filter(({ name }) => !ofServers.has(name)),
+  chosen.filter(({ name }) => ofServers.has(name)),
+];
+if (CONCURRENT_RUNS > 1) await Promise.all(tracks.map(runAll));
+else for (const track of tracks) await runAll(track);
 clearTimeout(limit);
 
 const table = [
   '| fault | measured | promise | median | worst | wrong | with the defaults |',
   '| --- | --- | --- | --: | --: | --: | --- |',
 ];
-const tests = ['| fault | test in `test/faults/` |', '| --- | --- |'];
+const tests = ['| fault | test in `test/faults/`, or `test/redis/` (presence-owners) |', '| --- | --- |'];
 let broken = 0;
 for (const scenario of chosen) {
   const found = results.get(scenario.name) ?? [];
@@ -575,10 +876,12 @@ for (const scenario of chosen) {
 const versionOf = (/** @type {string} */ name) =>
   createRequire(import.meta.url)(`${name}/package.json`).version;
 const probe = await FaultServer.start();
-const redis = /redis_version:(\S+)/.exec(await probe.control.info('server'))?.[1];
+const info = await probe.control.info('server');
+const valkey = /valkey_version:(\S+)/.exec(info)?.[1];
+const redis = valkey === undefined ? `redis ${/redis_version:(\S+)/.exec(info)?.[1]}` : `valkey ${valkey}`;
 await probe.stop();
 const [cpu] = cpus();
-const measured = `Measured ${new Date().toISOString().slice(0, 10)}: cpu ${cpus().length} × ${cpu?.model.replace(/ \d.*| Processor.*/, '')}, node ${process.versions.node}, redis ${redis}, ioredis ${versionOf('ioredis')}, rollcall ${versionOf('rollcall')}; ${runs} runs; lease ${LEASE / 1_000} s, renewed every ${seconds(RENEW)}, swept every ${seconds(SWEEP)}, grace 0.`;
+const measured = `Measured ${new Date().toISOString().slice(0, 10)}: cpu ${cpus().length} × ${cpu?.model.replace(/ \d.*| Processor.*/, '')}, node ${process.versions.node}, ${redis}, ioredis ${versionOf('ioredis')}, rollcall ${versionOf('rollcall')}; ${runs} runs; lease ${LEASE / 1_000} s, renewed every ${seconds(RENEW)}, swept every ${seconds(SWEEP)}, grace 0.`;
 console.log(`\n${measured}\n\n${table.join('\n')}\n\n${seconds(performance.now() - started)} in all`);
 if (values.docs) {
   const file = new URL('../docs/faults.md', import.meta.url);
@@ -587,7 +890,10 @@ if (values.docs) {
     new RegExp(`(<!-- ${name} -->\\n)[^]*?(\\n<!-- /${name} -->)`),
     `$1\n${content}\n$2`,
   ];
-  const [first, firstText] = section('results', `${measured}\n\n${table.join('\n')}`);
+  const [first, firstText] = section(
+    valkey === undefined ? 'results' : 'results-valkey',
+    `${measured}\n\n${table.join('\n')}`,
+  );
   const [second, secondText] = section('tests', tests.join('\n'));
   writeFileSync(
     file,

@@ -1,13 +1,21 @@
 // A process with a presence service, which `bench/faults.js` starts, kills, freezes or closes, and
 // controls over IPC.
 import process from 'node:process';
-import { Redis } from 'ioredis';
+import { Cluster, Redis } from 'ioredis';
 import { PresenceService } from 'rollcall';
 
-const { port, options } = JSON.parse(/** @type {string} */ (process.argv[2]));
-const redis = new Redis({ host: '127.0.0.1', port, retryStrategy: () => 50, maxRetriesPerRequest: null });
+const { port, cluster, options } = JSON.parse(/** @type {string} */ (process.argv[2]));
+const redis = cluster
+  ? new Cluster([{ host: '127.0.0.1', port }])
+  : new Redis({ host: '127.0.0.1', port, retryStrategy: () => 50, maxRetriesPerRequest: null });
 redis.on('error', () => {});
-const presence = new PresenceService({ ...options, redis, onError: () => {} });
+/** @type {string[]} Stages of the reported errors. */
+const reported = [];
+const presence = new PresenceService({
+  ...options,
+  redis,
+  onError: (_error, { stage }) => reported.push(stage),
+});
 
 /** @type {Record<string, (args: any) => unknown>} */
 const actions = {
@@ -19,6 +27,17 @@ const actions = {
     Promise.all(
       users.map((/** @type {string} */ user) => presence.removeSocket(user, `${socket}-${user}`)),
     ).then(() => undefined),
+  join: ({ users, room, socket = 'socket' }) =>
+    Promise.all(
+      users.map((/** @type {string} */ user) => presence.join(room, user, `${socket}-${user}`)),
+    ).then(() => undefined),
+  // What this process reads; a process that owns no socket judges others, too.
+  state: async ({ rooms = [] }) => ({
+    online: await presence.getOnlineCount(),
+    rooms: Object.fromEntries(await presence.getRoomCounts(rooms)),
+  }),
+  endClient: () => redis.disconnect(),
+  reported: () => reported,
   stats: () => presence.stats(),
   close: (closing) => presence.close(closing),
 };

@@ -7,7 +7,8 @@ import { createConnection, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Redis } from 'ioredis';
+import { Cluster, Redis } from 'ioredis';
+import { PresenceService } from 'rollcall';
 import { sparePort } from './redis-server.js';
 
 const START_MS = 20_000;
@@ -45,10 +46,18 @@ export class FaultServer {
   port = 0;
   /** @type {Redis} */
   control;
+  /** Other servers of the same Cluster. @type {FaultServer[]} */
+  peers = [];
+  /** @type {string[]} */
+  #settings;
 
-  /** @param {number} port */
-  constructor(port) {
+  /**
+   * @param {number} port
+   * @param {string[]} [settings]
+   */
+  constructor(port, settings = []) {
     this.port = port;
+    this.#settings = settings;
     this.control = new Redis({
       host: '127.0.0.1',
       port,
@@ -59,17 +68,57 @@ export class FaultServer {
     this.control.on('error', () => {});
   }
 
-  static async start() {
-    const server = new FaultServer(await sparePort());
+  /** @param {string[]} [settings] */
+  static async start(settings = []) {
+    const server = new FaultServer(await sparePort(), settings);
     await server.launch();
     return server;
+  }
+
+  /** Three masters, in one Cluster; resolves with the first. */
+  static async startCluster() {
+    const servers = [];
+    for (let at = 0; at < 3; at++) {
+      const bus = await sparePort();
+      servers.push(await FaultServer.start(['--cluster-enabled', 'yes', '--cluster-port', String(bus)]));
+    }
+    const [first, ...peers] = /** @type {[FaultServer, ...FaultServer[]]} */ (servers);
+    const share = 16_384 / servers.length;
+    for (const [at, { control }] of servers.entries()) {
+      const [from, to] = [Math.ceil(at * share), Math.ceil((at + 1) * share) - 1];
+      await control.call('CLUSTER', 'ADDSLOTSRANGE', from, to);
+    }
+    for (const peer of peers) {
+      const bus = await peer.control.config('GET', 'cluster-port');
+      await first.control.call(
+        'CLUSTER',
+        'MEET',
+        '127.0.0.1',
+        peer.port,
+        String(/** @type {any} */ (bus)[1]),
+      );
+    }
+    for (const { control } of servers) {
+      const formed = async () => {
+        const info = String(await control.call('CLUSTER', 'INFO'));
+        return info.includes('cluster_state:ok') && info.includes('cluster_known_nodes:3');
+      };
+      await until(formed, 'the cluster to form', START_MS, 50);
+    }
+    first.peers = peers;
+    return first;
+  }
+
+  /** Sets a configuration on this server and its peers. @param {string} name @param {string} value */
+  async configure(name, value) {
+    for (const { control } of [this, ...this.peers]) await control.config('SET', name, value);
   }
 
   async launch() {
     // biome-ignore format: one option a line reads better
     const args = [
       '--bind', '127.0.0.1', '--port', String(this.port), '--dir', this.#dir, '--save', '', '--appendonly', 'no',
-      '--repl-diskless-sync-delay', '0',
+      '--repl-diskless-sync-delay', '0', ...this.#settings,
     ];
     const child = spawn(process.env['REDIS_SERVER'] ?? 'redis-server', args, { stdio: 'ignore' });
     this.#child = child;
@@ -94,6 +143,7 @@ export class FaultServer {
   }
 
   async stop() {
+    await Promise.all(this.peers.map((peer) => peer.stop()));
     this.control.disconnect();
     await this.#end();
     rmSync(this.#dir, { recursive: true, force: true });
@@ -150,6 +200,16 @@ export class FaultProxy {
     for (const socket of this.#sockets) socket.destroy();
   }
 
+  /** Nothing passes on the present connections any more; they stay open. */
+  stall() {
+    for (const socket of this.#sockets) socket.unpipe().pause();
+  }
+
+  /** Cuts the present connections. */
+  cut() {
+    this.switchTo(this.target);
+  }
+
   stop() {
     this.#server.close();
     for (const socket of this.#sockets) socket.destroy();
@@ -182,11 +242,12 @@ class FaultNode {
   /**
    * @param {number} port
    * @param {object} options of the service
+   * @param {boolean} [cluster]
    */
-  constructor(port, options) {
+  constructor(port, options, cluster = false) {
     this.child = fork(
       fileURLToPath(new URL('./fault-node.js', import.meta.url)),
-      [JSON.stringify({ port, options })],
+      [JSON.stringify({ port, cluster, options })],
       {
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       },
@@ -267,7 +328,26 @@ export class FaultGroup {
     this.lease = lease;
     this.port = port;
     this.base = `{${prefix}:0}`;
-    this.subscriber = this.listen(server);
+    this.subscriber = server.peers.length > 0 ? this.#listenToCluster() : this.listen(server);
+  }
+
+  /** On a Cluster the changes are on many sharded channels: a service that owns no socket receives them. */
+  #listenToCluster() {
+    const redis = new Cluster([{ host: '127.0.0.1', port: this.server.port }]);
+    redis.on('error', () => {});
+    const { prefix, lease } = this;
+    const presence = new PresenceService({ redis, prefix, lease, onError: () => {} });
+    this.listening = presence.subscribe(({ userId, status }) => {
+      this.changes.push({ at: performance.now(), user: userId, status });
+    });
+    return {
+      disconnect: () => {
+        presence
+          .close()
+          .catch(() => {})
+          .finally(() => redis.disconnect());
+      },
+    };
   }
 
   /** @param {FaultServer} server */
@@ -296,7 +376,9 @@ export class FaultGroup {
    */
   async start(count, options = {}) {
     const settings = { prefix: this.prefix, lease: this.lease, ...options };
-    const started = Array.from({ length: count }, () => new FaultNode(this.port, settings));
+    const cluster = this.server.peers.length > 0;
+    await this.listening;
+    const started = Array.from({ length: count }, () => new FaultNode(this.port, settings, cluster));
     this.nodes.push(...started);
     await Promise.all(started.map((node) => node.ready));
     return started;
