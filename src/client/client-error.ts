@@ -1,6 +1,6 @@
 import type { ProtocolErrorCode } from '../protocol/frames.js';
 
-/** Why a call failed: a code of the protocol, or one of the client. */
+/** Why a call failed. */
 export type ClientErrorCode =
   | ProtocolErrorCode
   /** No reply in time. */
@@ -18,7 +18,7 @@ export type ClientErrorCode =
 export interface ClientErrorOptions {
   /** Whether the call may have taken effect. @default 'failed' */
   readonly outcome?: 'failed' | 'unknown' | undefined;
-  /** Retry after so many ms. */
+  /** Wait before a retry, in ms. */
   readonly retryAfter?: number | undefined;
   /** The error that led to this one. */
   readonly cause?: unknown;
@@ -26,14 +26,14 @@ export interface ClientErrorOptions {
 
 /** The error that calls of the client reject with. A call with an aborted `signal` rejects with the signal's reason. */
 export class ClientError extends Error {
-  // `declare`: the constructor assigns these, so that no code is generated for a first value.
-  /** Literal, so that minifiers do not change it. */
+  // `declare`: the constructor assigns these, so no initial value is generated.
+  /** A literal, because minifiers rename classes. */
   override readonly name = 'ClientError';
   /** Stable, unlike `message`. */
   declare readonly code: ClientErrorCode;
-  /** `failed`: the call did not and will not take effect. `unknown`: the server may have processed it. */
+  /** `failed`: the call has no effect. `unknown`: the server may have processed it. */
   declare readonly outcome: 'failed' | 'unknown';
-  /** Retry after so many ms, if the server named it. */
+  /** Wait before a retry, in ms, if the server named it. */
   declare readonly retryAfter: number | undefined;
 
   constructor(code: ClientErrorCode, message: string, options: ClientErrorOptions = {}) {
@@ -52,11 +52,7 @@ export function assertValid(valid: unknown, message: string): asserts valid {
   if (!valid) throw new ClientError('INVALID', message);
 }
 
-/**
- * The JSON of `value`.
- *
- * @throws {ClientError} `INVALID` for a value that JSON cannot represent, or would silently replace.
- */
+/** @throws {ClientError} `INVALID` for a value that JSON cannot represent, or would silently replace. */
 export function toJson(value: unknown, name: string): string {
   let json: string | undefined;
   let cause: unknown;

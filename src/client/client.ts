@@ -9,8 +9,8 @@ import { createRoomRegistry } from './room-registry.js';
 import type { Client, EventMap, EventSubscriber } from './types.js';
 
 /**
- * Connects to a server of `rollcall/ws`, and reconnects until {@link Client.close} or a close code that forbids it.
- * Returns at once. `E`: the events sent to the user, by name.
+ * Connects to a server of `rollcall/ws`; returns at once. Reconnects until {@link Client.close} or a close code
+ * that forbids it. `E`: the events sent to the user, by name.
  *
  * @throws {ClientError} `INVALID` for invalid options.
  */

@@ -10,7 +10,7 @@ export function createEmitter(report: (error: unknown, name: string) => void) {
   const handlersByName = new Map<string, Set<{ readonly call: Handler }>>();
 
   const emit = (name: string, ...args: unknown[]): void => {
-    // Handlers added during the loop wait for the next event; handlers removed during the loop are not called.
+    // Handlers added during the loop wait for the next event; removed ones are skipped.
     for (const handler of [...(handlersByName.get(name) ?? [])]) {
       if (!handlersByName.get(name)?.has(handler)) continue;
       try {
@@ -24,14 +24,14 @@ export function createEmitter(report: (error: unknown, name: string) => void) {
 
   return {
     on(name: string, call: Handler): Unsubscribe {
-      // A new object per call, so that the same function given twice is two handlers.
+      // A new object, so that the same function given twice is two handlers.
       const handler = { call };
       const handlers = handlersByName.get(name) ?? new Set();
       handlersByName.set(name, handlers.add(handler));
       return () => void handlers.delete(handler);
     },
     emit,
-    /** Emits an event of the application, for `*` too. Names with `$` belong to the protocol and are not emitted. */
+    /** For `*` too. Names with `$` belong to the protocol and are not emitted. */
     emitEvent(frame: EventFrame): void {
       const { event, data } = frame;
       if (event[0] === '$') return;

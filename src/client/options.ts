@@ -5,8 +5,8 @@ import type { TimerSettings } from './timer.js';
 /** Options of {@link connect}. */
 export interface ConnectOptions {
   /**
-   * The server's address: `wss://…` or `https://…`, or a path in a page. A function is called for each attempt, for
-   * example to fetch a fresh token. If it throws or rejects, the attempt fails.
+   * The server's address: `wss://…` or `https://…`, or a path in a page. A function is called for each attempt,
+   * for example to fetch a fresh token; if it fails, the attempt fails.
    */
   readonly url: string | (() => string | Promise<string>);
   /** The WebSocket class. Node before version 22 needs the one of the package `ws`. @default globalThis.WebSocket */
@@ -22,18 +22,18 @@ export interface ConnectOptions {
     | undefined;
   /** How long a call waits for its reply, in ms, including the time without a connection. @default 10_000 */
   readonly timeout?: number | undefined;
-  /** Calls that wait for a connection, for a room, or because the server asked to retry later. */
+  /** Calls that wait for a connection, for a room, or for the end of a rate limit. */
   readonly queue?:
     | {
-        /** How many calls may wait. @default 100 */
+        /** Maximum number of waiting calls. @default 100 */
         readonly size?: number | undefined;
-        /** The call that fails with `QUEUE_FULL` when the queue is full. @default 'reject', the new one */
+        /** The call that fails with `QUEUE_FULL`. @default 'reject', the new one */
         readonly overflow?: 'reject' | 'drop-oldest' | undefined;
       }
     | undefined;
   /** Returns a number in [0, 1), for the delays. @default Math.random */
   readonly random?: (() => number) | undefined;
-  /** Source of time, for tests. @internal */
+  /** For tests. @internal */
   readonly clock?: ClientClock | undefined;
 }
 

@@ -1,4 +1,4 @@
-/** A WebSocket of a browser, of Node, or of the package `ws`. The client calls its `addEventListener`, too. */
+/** A WebSocket of a browser, of Node, or of the package `ws`; `addEventListener` is used, too. */
 export interface WebSocketLike {
   /** Sends one text message. */
   send(text: string): void;
@@ -6,7 +6,7 @@ export interface WebSocketLike {
   close(code?: number, reason?: string): void;
 }
 
-/** The members that the declarations of browsers and of `ws` type differently. */
+/** The declarations of browsers and of `ws` type these differently. */
 export interface WebSocketWithEvents extends WebSocketLike {
   addEventListener(type: 'message' | 'error' | 'close', listener: (event: never) => void): void;
 }
@@ -62,19 +62,19 @@ export function onPageEvent(task: (event: { readonly type: string }) => void): (
   return () => each('removeEventListener');
 }
 
-/** `address` as an absolute URL. React Native's URL has no setters and rewrites paths, so that only paths are resolved. */
+/** React Native's URL has no setters and rewrites paths, so only paths are resolved. */
 export function resolveUrl(address: string): string {
   // A `srcdoc` frame has its parent's base; a worker, also one made from a blob, has the origin.
   const base = platform.document?.baseURI ?? platform.origin;
   return (/^\w+:/.test(address) ? address : new URL(address, base).href).replace(/^http/, 'ws');
 }
 
-/** Unique, but not secret: the server keeps the keys of different users apart. */
+/** Not secret: the server keeps the keys of different users apart. */
 export function uniqueId(): string {
   return String(Math.random()).slice(2) + Date.now();
 }
 
-/** Length of a JSON text in UTF-8, in bytes. */
+/** In UTF-8. */
 export function byteLength(json: string): number {
   // Throws for lone surrogates, which JSON.stringify escapes.
   return encodeURI(json).replace(/%../g, '_').length;

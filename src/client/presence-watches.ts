@@ -5,7 +5,7 @@ import { createReconciler } from './reconciler.js';
 import type { ReconnectingSocket } from './reconnecting-socket.js';
 import type { ClientPresenceWatch } from './types.js';
 
-/** Users per frame: even with the longest ids the frame stays below the limit of any server. */
+/** Even with the longest ids, a frame stays below the limit of any server. */
 const BATCH_SIZE = 100;
 
 interface Watch {
@@ -16,7 +16,7 @@ interface Watch {
 /** The server is asked once per user, however many watches include the user. */
 export function createPresenceWatches(socket: ReconnectingSocket) {
   const watches = new Set<Watch>();
-  /** Users that the server was asked to watch on this connection. */
+  /** On this connection. */
   const subscribed = new Set<string>();
   let batchSize = BATCH_SIZE;
   const presences = new Map<string, UserPresence>();
@@ -33,11 +33,11 @@ export function createPresenceWatches(socket: ReconnectingSocket) {
       frame: { type: unwatch ? 'unwatch' : 'watch', users },
       onReply(error) {
         if (error && users.length > 1) {
-          // One user who may not be watched must not keep the others from being watched.
+          // A user who may not be watched must not prevent the others.
           batchSize = 1;
           return;
         }
-        // Users that the server refuses are not asked for again on this connection.
+        // Refused users are not requested again on this connection.
         for (const user of users) subscribed[unwatch ? 'delete' : 'add'](user);
         if (error) socket.report(error);
       },
@@ -87,7 +87,7 @@ export function createPresenceWatches(socket: ReconnectingSocket) {
       for (const presence of users) {
         const { user, status, lastSeen } = presence;
         const known = presences.get(user);
-        // After a reconnect the server repeats what is known.
+        // After a reconnect the server repeats the known state.
         if (known?.status === status && known.lastSeen === lastSeen) continue;
         for (const watch of watches) {
           if (!watch.users.has(user)) continue;

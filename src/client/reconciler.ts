@@ -5,17 +5,17 @@ import { createTimer } from './timer.js';
 
 export interface ReconcileRequest {
   readonly frame: ClientFrame;
-  /** The server has carried it out or, with an error, refused it. */
+  /** The server has processed or, with an error, refused it. */
   onReply(error: ClientError | undefined, data?: unknown): void;
-  /** The server fails or asks to retry later, which the reconciler does. */
+  /** The reconciler repeats the request. */
   onRetryLater?(): void;
 }
 
 export type Reconciler = ReturnType<typeof createReconciler>;
 
 /**
- * Brings the server's state to the desired one with one request at a time. Each request is decided when it is written,
- * so that only the latest desired state counts. Requests are repeated while the server fails or asks to retry later.
+ * Brings the server's state to the desired one, with one request at a time. A request is created when it is
+ * written, so that only the latest desired state counts.
  */
 export function createReconciler(
   socket: ReconnectingSocket,
@@ -24,7 +24,7 @@ export function createReconciler(
   const retryTimer = createTimer(socket.settings);
   let pending = false;
 
-  /** To be called whenever the desired state may have changed. */
+  /** Call it whenever the desired state may have changed. */
   const reconcile = (): void => {
     if (pending || retryTimer.isActive() || !socket.isOpen()) return;
     const next = nextRequest();
@@ -32,7 +32,7 @@ export function createReconciler(
     pending = true;
     socket.request(JSON.stringify(next.frame), (error, data) => {
       pending = false;
-      // INTERNAL is a passing failure, for example of the database that `authorize` asks.
+      // INTERNAL is temporary: a failure of the database behind `authorize`, for example.
       const isInternal = error?.code === 'INTERNAL';
       if (isInternal) socket.report(error);
       if (isInternal || isRetryLater(error)) {
@@ -48,7 +48,7 @@ export function createReconciler(
 
   return {
     reconcile,
-    /** To be called when the connection is lost: the request in flight gets no reply, and no timer is left. */
+    /** The connection is lost: the request in flight gets no reply. */
     reset(): void {
       pending = false;
       retryTimer.clear();

@@ -13,16 +13,16 @@ import type { Recovery } from './recovery.js';
 import { createTimer } from './timer.js';
 import type { ClientEvents, ClientState, CloseInfo } from './types.js';
 
-/** Time limit of an attempt until `welcome`, including the URL function, in ms. */
+/** From the call of the URL function until `welcome`, in ms. */
 const WELCOME_TIMEOUT = 10_000;
-/** After a connection has lasted so long, in ms, the back-off starts again from `first`. */
+/** After a connection of this length, in ms, the back-off starts again from `first`. */
 const MIN_UPTIME = 5_000;
-/** Time limit for the reply to `ping`, in ms. */
+/** In ms. */
 const PONG_TIMEOUT = 5_000;
-/** A request without reply for so long makes the client ping; the time limit of a ping that an event of the page causes. */
+/** In ms. After this time without a reply, the client pings; also the limit of a ping that a page event causes. */
 const DOUBT_TIMEOUT = 2_000;
 
-/** Called once with the reply to a request; never when the connection is lost first. */
+/** Not called when the connection is lost first. */
 export type ReplyCallback = (error: ClientError | undefined, data?: unknown) => void;
 
 export type EmitClientEvent = <K extends keyof ClientEvents>(name: K, info: ClientEvents[K]) => void;
@@ -31,7 +31,7 @@ export interface ReconnectingSocketListener {
   onOpen(welcome: WelcomeFrame, reconnected: boolean): void;
   /** A frame that is neither `welcome` nor a reply. */
   receive(frame: ServerFrame): void;
-  /** An open connection is lost: the last frame arrived at `lostAt`. */
+  /** `lostAt`: arrival of the last frame. */
   onConnectionLost(code: number, lostAt: number): void;
   /** The client will not reconnect. */
   onClosed(info: CloseInfo): void;
@@ -39,7 +39,7 @@ export interface ReconnectingSocketListener {
 
 export type ReconnectingSocket = ReturnType<typeof createReconnectingSocket>;
 
-/** The connection to the server: one WebSocket after another, as long as the close codes allow. */
+/** One WebSocket after another, as long as the close codes allow. */
 export function createReconnectingSocket(
   settings: ClientSettings,
   emit: EmitClientEvent,
@@ -48,18 +48,18 @@ export function createReconnectingSocket(
 ) {
   const { WebSocket, clock } = settings;
   const replies = new Map<number | undefined, ReplyCallback>();
-  /** Ends the attempt, the uptime period or the delay before the next attempt: only one of them runs at a time. */
+  /** Limits the attempt, the uptime period or the delay before the next attempt: one at a time. */
   const timer = createTimer(settings);
-  /** Runs until the next ping or, after a ping, until its reply is overdue. */
+  /** Until the next ping or the limit of its reply. */
   const heartbeatTimer = createTimer(settings);
   let state: ClientState = 'waiting';
   let webSocket: WebSocketWithEvents | undefined;
   let welcome: WelcomeFrame | undefined;
-  /** Counts attempts, so that late events of an older WebSocket are ignored. */
+  /** Events of an older WebSocket are ignored. */
   let attemptId = 0;
   let requestId = 0;
   let lastReceivedAt = 0;
-  /** Why the last connection or attempt ended. */
+  /** Of the last connection or attempt. */
   let lastReason = '';
 
   const isOpen = (): boolean => state === 'open';
@@ -68,7 +68,7 @@ export function createReconnectingSocket(
     state = next;
     emit('state', next);
   };
-  /** Wraps `task` so that it does nothing once the present attempt or connection has ended. */
+  /** The returned function does nothing after the present attempt or connection. */
   const duringAttempt = <A extends unknown[]>(task: (...args: A) => void) => {
     const id = attemptId;
     return (...args: A): void => {
@@ -106,7 +106,7 @@ export function createReconnectingSocket(
       'error',
       duringAttempt(({ message, error }: { message?: string; error?: { code?: string } }) => {
         lastErrorMessage = message || error?.code || '';
-        // Node 22's own WebSocket reports a failed handshake by `error` alone.
+        // Node 22's WebSocket reports a failed handshake by `error` alone.
         if (!isOpen()) disconnect(1006, lastErrorMessage);
       }),
     );
@@ -151,7 +151,7 @@ export function createReconnectingSocket(
     heartbeatTimer.set(replies.size ? DOUBT_TIMEOUT : (welcome as WelcomeFrame).heartbeat, ping);
   };
 
-  /** Without a reply the connection counts as lost. */
+  /** Without a reply the connection is lost. */
   const ping = (timeout = PONG_TIMEOUT): void => {
     heartbeatTimer.set(timeout, () => disconnect(1006, 'no reply to ping'));
     send({ type: 'ping' });
@@ -166,7 +166,7 @@ export function createReconnectingSocket(
     }
   };
 
-  /** Sends a frame that needs no reply, if the connection is open. */
+  /** Without a connection the frame is dropped. */
   const send = (frame: ClientFrame): void => {
     if (isOpen()) write(JSON.stringify(frame));
   };
@@ -179,7 +179,7 @@ export function createReconnectingSocket(
       try {
         lost?.close(code);
       } catch {
-        // Its events are ignored from now on, in whichever state it is.
+        // Its later events are ignored.
       }
     };
     ++attemptId;
@@ -213,7 +213,7 @@ export function createReconnectingSocket(
       timer.clear();
     } else if (type === 'visibilitychange' && platform.document?.hidden) return;
     else if (state === 'waiting') connect();
-    // After the device has slept or changed its network, the connection may be dead although no event reported it.
+    // The device has slept or changed its network: the connection may be dead without an event.
     else if (isOpen()) ping(DOUBT_TIMEOUT);
   });
   connect();
@@ -221,13 +221,13 @@ export function createReconnectingSocket(
   return {
     settings,
     emit,
-    /** Reports an error that no caller awaits. */
+    /** For errors that no caller awaits. */
     report,
     state: () => state,
     isOpen,
     welcome: () => welcome,
     send,
-    /** Sends a request on the open connection: the JSON of a frame without `id`. May call `reply` at once. */
+    /** `body`: the JSON of a frame without `id`. May call `reply` at once. */
     request(body: string, reply: ReplyCallback): void {
       const id = ++requestId;
       const text = `{"id":${id},${body.slice(1)}`;
@@ -237,14 +237,14 @@ export function createReconnectingSocket(
       if (replies.size === 1) heartbeatTimer.set(DOUBT_TIMEOUT, ping);
       write(text);
     },
-    /** Drops the connection or the attempt and reconnects after a back-off; while waiting, connects at once. */
+    /** After a back-off; while waiting, at once. */
     reconnect(): void {
       if (state === 'waiting') connect();
       else disconnect(1006, 'reconnect');
     },
     close: () => disconnect(1000, 'close'),
     lastReason: () => lastReason,
-    /** The error of calls on a closed client or, while the client is not closed, on a room that was left. */
+    /** Also for calls on a room that was left. */
     closedError: () =>
       new ClientError(
         'CLOSED',
@@ -253,13 +253,16 @@ export function createReconnectingSocket(
   };
 }
 
-/** @throws {ClientError} `INVALID` for anything but a frame. The server is trusted with the types of other members. */
+/**
+ * The server is trusted with the types of other members. @throws {ClientError} `INVALID` for anything but a
+ * frame.
+ */
 function parseFrame(data: unknown): ServerFrame {
   try {
     const frame: ServerFrame = JSON.parse(data as string);
     if (typeof frame.type === 'string') return frame;
   } catch {
-    // Neither JSON nor an object: malformed, too.
+    // Malformed too.
   }
   throw new ClientError('INVALID', 'malformed frame');
 }

@@ -4,20 +4,20 @@ import type { ClientDiscontinuity } from './types.js';
 export type Recovery = ReturnType<typeof createRecovery>;
 
 /**
- * The position of one stream of events (the user's own, or a room's), and the gap that a lost connection may have left
- * in it. A stream resumes after its position. Where it cannot, the gap is reported before any newer event.
+ * Position of one stream of events (the user's own, or a room's), and the gap of a lost connection. A gap that
+ * cannot be recovered is reported before any newer event.
  */
 export function createRecovery(
   emitDiscontinuity: (discontinuity: ClientDiscontinuity) => void,
   position?: string,
 ) {
-  /** Events may have been received, so that the next lost connection leaves a gap. */
+  /** Events may have been received: the next lost connection leaves a gap. */
   let started = false;
-  /** Events after this time may be missing, in ms since the epoch; undefined while none is. */
+  /** In ms since the epoch; undefined without a gap. */
   let gapSince: number | undefined;
-  /** The position to resume after; undefined if the stream began, or had no history. */
+  /** The position to resume after, if the server has one. */
   let since: string | undefined;
-  /** An event arrived after `resume`; its position is newer than the one of the reply. */
+  /** An event arrived after `resume`: its position is newer than that of the reply. */
   let advanced = false;
 
   const reportGap = (): void => {
@@ -27,26 +27,26 @@ export function createRecovery(
   };
 
   return {
-    /** Position of the last event; undefined without history. */
+    /** Undefined without history. */
     position: () => position,
-    /** The connection that was last heard from at `lostAt` is lost. */
+    /** `lostAt`: arrival of the last frame. */
     onConnectionLost(lostAt: number): void {
       if (started) gapSince ??= lostAt;
     },
-    /** The position to ask the server for: events after it are missing here. */
+    /** The position to send to the server. */
     resume(): string | undefined {
       advanced = false;
       since = position;
       return since;
     },
-    /** The server has accepted, and the stream continues at `at`. */
+    /** The stream continues at `at`. */
     onResumed(at: string | undefined): void {
       if (!advanced) position = at;
       if (!position || !since) reportGap();
       gapSince = undefined;
       started = true;
     },
-    /** To be called before the event of the frame is emitted. */
+    /** Call it before the event is emitted. */
     receive(frame: ServerFrame): void {
       if (frame.type === 'event' && !position) reportGap();
       if ('position' in frame) {

@@ -3,24 +3,24 @@ import type { ReconnectingSocket } from './reconnecting-socket.js';
 import { createTimer } from './timer.js';
 import type { CallOptions } from './types.js';
 
-/** The room that must be joined before the call can be written. */
+/** The call is written only while this room is joined. */
 export interface JoinGate {
   joined(): boolean;
 }
 
 interface PendingRequest {
-  /** The JSON of the frame, without `id`. Called for each repetition, so that it carries the latest desired value. */
+  /** The frame's JSON without `id`; called again for each repetition, to carry the latest desired value. */
   body(): string;
   readonly room: JoinGate | undefined;
   /** The server may process it twice without a second effect. */
   isIdempotent(): boolean;
-  /** Waiting for the reply on this connection. */
+  /** On this connection. */
   written?: boolean;
   /** The server may have processed it. */
   maybeProcessed?: boolean;
-  /** The latest reply that asked to retry later. */
+  /** The latest error that asked for a retry. */
   cause?: ClientError;
-  /** Settles the call and removes it from the queue. */
+  /** Also removes it from the queue. */
   settle(error: unknown, data?: unknown): void;
 }
 
@@ -28,11 +28,11 @@ export const NO_TIMEOUT: CallOptions = { timeout: Infinity };
 
 export type RequestQueue = ReturnType<typeof createRequestQueue>;
 
-/** Calls without a reply, in the order in which they were made: both written and waiting ones. */
+/** Calls without a reply, waiting or written, in order. */
 export function createRequestQueue(socket: ReconnectingSocket) {
   const { settings } = socket;
   const calls = new Set<PendingRequest>();
-  /** Rate-limit back-off: active until the server's `retryAfter` has passed. */
+  /** Active until the server's `retryAfter` has passed. */
   const retryTimer = createTimer(settings);
 
   const isReady = ({ room }: PendingRequest): boolean =>
@@ -54,11 +54,10 @@ export function createRequestQueue(socket: ReconnectingSocket) {
     });
   };
 
-  /** Writes every waiting call that can be written now. */
   const flush = (): void => {
     for (const call of calls) {
       if (call.written || !isReady(call)) continue;
-      // The room may have lost its history in the meantime, and with it the recognition of repetitions.
+      // The room may have lost its history, which recognizes repetitions.
       if (call.maybeProcessed && !call.isIdempotent()) failLost(call);
       else write(call);
     }
@@ -67,8 +66,8 @@ export function createRequestQueue(socket: ReconnectingSocket) {
   return {
     flush,
     /**
-     * Writes a call as soon as the connection is open and `room`, if given, is joined. After a lost connection an
-     * idempotent call is written again; any other one rejects as `unknown`.
+     * Writes the call once the connection is open and `room` is joined. After a lost connection an idempotent
+     * call is repeated; any other rejects as `unknown`.
      */
     request: (
       body: () => string,
@@ -109,18 +108,18 @@ export function createRequestQueue(socket: ReconnectingSocket) {
         }
       }),
     onConnectionLost(code: number): void {
-      // The rate limit was one of this connection.
+      // The rate limit belongs to the connection.
       retryTimer.clear();
       for (const call of calls) {
         if (!call.written) continue;
         call.written = false;
         call.maybeProcessed = true;
-        // 1009: one of the frames was too large, and would be again.
+        // 1009: a frame was too large, and would be again.
         if (code === 1009) fail(call, 'TOO_LARGE', 'too long');
         else if (!call.isIdempotent()) failLost(call);
       }
     },
-    /** Rejects all calls, or those of one room. */
+    /** Without `room`: all calls. */
     failAll({ code, message }: ClientError, room?: JoinGate): void {
       if (!room) retryTimer.clear();
       for (const call of calls) if (!room || call.room === room) fail(call, code, message);

@@ -5,21 +5,19 @@ import type { RequestQueue } from './request-queue.js';
 import { type ClientRoom, createRoom } from './room.js';
 import type { JoinOptions, Room } from './types.js';
 
-/** The desired and the actual state of one room name. */
 interface RoomSlot {
   readonly reconciler: Reconciler;
-  /** The room that should be joined. */
   desired?: ClientRoom | undefined;
-  /** The room for which a join was sent on this connection, and no leave yet. */
+  /** A join was sent on this connection, and no leave since. */
   actual?: ClientRoom | undefined;
-  /** The join on this connection asked for members. */
+  /** The join asked for members. */
   members?: boolean | undefined;
   readonly leaveWaiters: (() => void)[];
 }
 
 /**
- * The rooms by name. Each name has at most one request in flight, so that a quick leave and join cannot overtake each
- * other. Events between them belong to neither room.
+ * Each name has at most one request in flight, so that a quick leave and join keep their order. Events between
+ * them belong to neither room.
  */
 export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQueue) {
   const slots = new Map<string, RoomSlot>();
@@ -129,7 +127,7 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
     },
     receive(name: string, frame: ServerFrame): void {
       const slot = slots.get(name);
-      // While a leave is in flight, frames are for the room that was left.
+      // While a leave is in flight, frames belong to the room that was left.
       if (slot?.desired === slot?.actual) slot?.desired?.receive(frame);
     },
     onConnectionLost(lostAt: number): void {

@@ -17,10 +17,10 @@ import { type JoinGate, NO_TIMEOUT, type RequestQueue } from './request-queue.js
 import type { JoinOptions, Room, RoomState } from './types.js';
 import { createTypingSender, createTypingUsers } from './typing.js';
 
-/** A room with the methods that only `RoomRegistry` calls. */
+/** With the methods that only the registry calls. */
 export interface ClientRoom extends JoinGate {
   readonly room: Room;
-  /** Calls of `join` minus calls of `leave`. */
+  /** Calls of `join` minus those of `leave`. */
   joins: number;
   readonly members: boolean | undefined;
   rejoin(options: JoinOptions): void;
@@ -28,12 +28,12 @@ export interface ClientRoom extends JoinGate {
   onJoined(reply: JoinReply | undefined): void;
   onConnectionLost(lostAt: number): void;
   onRetry(): void;
-  /** The room is left or, with an error, refused by the server. */
+  /** Left or, with an error, refused. */
   onClosed(refusal?: ClientError): void;
   receive(frame: ServerFrame): void;
 }
 
-/** One room, from the first `join` to the last `leave`. `RoomRegistry` decides when it is joined. */
+/** From the first `join` to the last `leave`. */
 export function createRoom(
   name: string,
   { last, since, info, members: wantsMembers }: JoinOptions,
@@ -44,7 +44,7 @@ export function createRoom(
   if (info !== undefined) toJson(info, 'info');
   const { settings } = socket;
   const events = createEmitter(socket.report);
-  /** Events of the client, kept apart from those of the application because their names may be equal. */
+  /** Separate from the application's events, because names may be equal. */
   const { on, emit, clear } = createEmitter(socket.report);
   const recovery = createRecovery((discontinuity) => emit('discontinuity', discontinuity), since);
   const typing = createTypingSender(settings, (on) => socket.send({ type: 'typing', room: name, on }));
@@ -62,7 +62,7 @@ export function createRoom(
       resolveReady = resolve;
       rejectReady = reject;
     });
-    // `ready` need not be awaited.
+    // Need not be awaited.
     ready.catch(() => {});
   };
   begin();

@@ -11,12 +11,12 @@ export interface TimerSettings {
 
 export type ResettableTimer = ReturnType<typeof createTimer>;
 
-/** One timer that can be set again, and that counts retries for an exponential back-off with full jitter. */
+/** A timer that also counts retries, for exponential back-off with full jitter. */
 export function createTimer({ clock, random, first, max }: TimerSettings) {
   let timer: ClientTimer | undefined;
   let retries = 0;
 
-  /** Calls `task` in `ms`, instead of the task set before. */
+  /** Replaces the present task. */
   const set = (ms: number, task: () => void): void => {
     timer?.cancel();
     timer = clock.after(ms, () => {
@@ -28,13 +28,13 @@ export function createTimer({ clock, random, first, max }: TimerSettings) {
   return {
     isActive: () => !!timer,
     set,
-    /** Calls `task` after the delay that the server named, or else after the next back-off. */
+    /** After the server's `retryAfter`, or the next back-off. */
     retry(task: () => void, retryAfter?: number) {
       const delay = retryAfter ?? random() * Math.min(max, first * 2 ** retries++);
       set(delay, task);
       return { attempt: retries, delay };
     },
-    /** Cancels the task, and starts the back-off again from `first`. */
+    /** Also resets the back-off. */
     clear(): void {
       timer?.cancel();
       timer = undefined;

@@ -20,13 +20,13 @@ export interface EventContext {
   readonly at?: number;
   /** Missing for events sent to the user. */
   readonly room?: string;
-  /** The first argument of the handler. */
+  /** First argument of the handler. */
   readonly data: unknown;
 }
 
 /**
- * Receives events one at a time, in the order of arrival. What it throws, or what a returned promise rejects with, is
- * emitted as `error` of the client.
+ * Receives events one at a time, in order of arrival. Its error or rejection is emitted as `error` of the
+ * client.
  */
 export type EventHandler<T> = (data: T, context: EventContext) => unknown;
 
@@ -39,8 +39,8 @@ export interface EventSubscriber<E extends object> {
 }
 
 /**
- * Whether the client is connected. `connecting`: an attempt is in progress. `waiting`: for the next attempt.
- * `closed`: permanently, by `close()` or by a close code that forbids to reconnect.
+ * Whether the client is connected. `waiting`: for the next attempt. `closed`: permanently, by `close()` or by a
+ * close code that forbids to reconnect.
  */
 export type ClientState = 'connecting' | 'open' | 'waiting' | 'closed';
 
@@ -56,7 +56,7 @@ export interface OpenEvent {
 
 /** How a connection ended. */
 export interface CloseInfo {
-  /** The close code; 1006 if the connection was lost without one. */
+  /** 1006 if the connection was lost without a close code. */
   readonly code: number;
   /** For developers. */
   readonly reason: string;
@@ -76,11 +76,14 @@ export interface ClientEvents {
   state: ClientState;
   /** The client is connected. */
   open: OpenEvent;
-  /** The connection was lost or an attempt failed, and the client will reconnect. */
+  /** The connection was lost or an attempt failed; the client will reconnect. */
   reconnecting: Reconnecting;
-  /** The client will not reconnect, because of `close()` or a close code that forbids it. The last event. */
+  /** The client will not reconnect. The last event. */
   closed: CloseInfo;
-  /** An error that no caller awaits: of a handler, a malformed frame, a refused room or watch, the URL function. */
+  /**
+   * An error that no caller awaits: of a handler or the URL function, a malformed frame, a refused room or
+   * watch.
+   */
   error: unknown;
   /** Events sent to the user may be missing. */
   discontinuity: ClientDiscontinuity;
@@ -89,21 +92,21 @@ export interface ClientEvents {
 /** Events before this point may be missing. */
 export interface ClientDiscontinuity {
   /**
-   * `reconnected` is reported by the client, where no history can fill the gap. The server reports `trimmed`, `wiped`,
-   * `forked`, …
+   * `reconnected`: reported by the client, without a history to fill the gap. The server's reasons are
+   * `trimmed`, `wiped`, `forked`, …
    */
   readonly reason: string;
-  /** Events after this time may be missing, in ms since the epoch. */
+  /** In ms since the epoch. */
   readonly since: number;
-  /** No event is missing: the missed events were delivered in their place. */
+  /** The missed events were delivered; none is missing. */
   readonly recovered: boolean;
 }
 
 /** Options of every call. */
 export interface CallOptions {
-  /** How long to wait for the reply, in ms. @default the client's `timeout` */
+  /** Limit for the reply, in ms. @default the client's `timeout` */
   readonly timeout?: number | undefined;
-  /** Ends the wait; the call rejects with the signal's reason. A written frame is not taken back. */
+  /** Ends the wait; the call rejects with the signal's reason. A written frame may still take effect. */
   readonly signal?: AbortSignalLike | undefined;
 }
 
@@ -121,9 +124,9 @@ export interface AbortSignalLike {
 
 /** Options of {@link Client.join}. */
 export interface JoinOptions {
-  /** Begin with so many of the latest events, 0 to 1,000. @default 0 */
+  /** Number of latest events to begin with, 0 to 1,000. @default 0 */
   readonly last?: number | undefined;
-  /** Begin after this position, an earlier {@link Room.position}; `last` is then ignored. */
+  /** Begin after this {@link Room.position}; `last` is then ignored. */
   readonly since?: string | undefined;
   /** Shown to the other members. JSON. */
   readonly info?: unknown;
@@ -135,9 +138,12 @@ export interface JoinOptions {
 export interface SendOptions extends CallOptions {
   /** False: this connection does not receive its own event. @default true */
   readonly echo?: boolean | undefined;
-  /** Do not store the event in the room's history, and do not repeat it after a lost connection. @default false */
+  /** Not stored in the history, nor repeated after a lost connection. @default false */
   readonly transient?: boolean | undefined;
-  /** Idempotency key, 1 to 64 characters: sends with the same key, also of another client, are one event. @default a random one */
+  /**
+   * Idempotency key, 1 to 64 characters: sends with the same key, also of other clients, are one event.
+   * @default a random one
+   */
   readonly key?: string | undefined;
 }
 
@@ -145,27 +151,27 @@ export interface SendOptions extends CallOptions {
 export interface HistoryReadOptions extends CallOptions {
   /** Only events before this position. */
   readonly before?: string | undefined;
-  /** At most so many events, 1 to 1,000. @default 50 */
+  /** Maximum number of events, 1 to 1,000. @default 50 */
   readonly limit?: number | undefined;
 }
 
 /**
- * Whether the room is joined. `joining`: also after a lost connection. `refused`: by the server, which is not asked
- * again until `retry()`. `left`: by `leave()`, or because the client is closed.
+ * Whether the room is joined. `joining`: also after a lost connection. `refused`: by the server, until
+ * `retry()`. `left`: by `leave()`, or the client is closed.
  */
 export type RoomState = 'joining' | 'joined' | 'refused' | 'left';
 
-/** A room of the user. The client joins it again after each lost connection. */
+/** A room, joined again after each lost connection. */
 export interface Room<E extends object = EventMap> extends EventSubscriber<E> {
   /** The name of the room. */
   readonly name: string;
   /** Whether the room is joined. */
   readonly state: RoomState;
-  /** Why the server refused the room; undefined in every other state. */
+  /** Why the server refused the room. */
   readonly error: ClientError | undefined;
   /**
-   * Resolves when the room is joined for the first time; rejects if it is refused or left first. Need not be awaited.
-   * After `retry()` it is a new promise.
+   * Resolves at the first join; rejects if the room is refused or left first. Need not be awaited. `retry()`
+   * creates a new promise.
    */
   readonly ready: Promise<void>;
   /** Position of the last event; undefined without history. */
@@ -185,19 +191,20 @@ export interface Room<E extends object = EventMap> extends EventSubscriber<E> {
   onState(handler: (state: RoomState) => unknown): Unsubscribe;
 
   /**
-   * Publishes an event in the room. Waits for the connection and the room. In a room with history it is repeated after a
-   * lost connection, until `timeout`, and is one event nevertheless.
+   * Publishes an event, once the room is joined. In a room with history it is repeated after a lost connection,
+   * until `timeout`, and still is one event.
    *
-   * @throws {ClientError} (rejects) Without history, `CONNECTION_LOST` with the outcome `unknown` when the connection is
-   * lost after the event was written; `TIMEOUT`, `QUEUE_FULL`, `TOO_LARGE`, `CLOSED`, or the error of the server.
+   * @throws {ClientError} (rejects) Without history, `CONNECTION_LOST` with the outcome `unknown` when the
+   * connection is lost after the event was written; `TIMEOUT`, `QUEUE_FULL`, `TOO_LARGE`, `CLOSED`, or the
+   * error of the server.
    */
   send<K extends EventName<E>>(event: K, data: E[K], options?: SendOptions): Promise<SendResult>;
-  /** To be called on every keystroke. Typing stops by itself after 3 s. The client sends at most one frame in 2 s. */
+  /** Call it on every keystroke; at most one frame in 2 s is sent. Typing ends by itself after 3 s. */
   startTyping(): void;
-  /** To be called when the text is sent or discarded. */
+  /** Call it when the text is sent or discarded. */
   stopTyping(): void;
   /**
-   * Shows another `info` to the other members, also after a reconnect. Resolves when the server has this one or a later.
+   * Replaces `info`, also for reconnects. Resolves when the server has this value or a later one.
    *
    * @throws {ClientError} (rejects) With the error of the server, or if the room is left first.
    */
@@ -209,20 +216,20 @@ export interface Room<E extends object = EventMap> extends EventSubscriber<E> {
    */
   history(options?: HistoryReadOptions): Promise<HistoryResult>;
   /**
-   * Asks again for a refused room, and resumes after its last position. Does nothing in any other state, and after
-   * another `join` has taken the place of this room.
+   * Joins a refused room again, after its last position. No effect in other states, or after another `join` of
+   * this name.
    */
   retry(): void;
   /**
-   * Leaves the room, if called as often as `join` for this room; afterwards no handler is called. Resolves when the
-   * server has carried it out or the connection is lost; never rejects.
+   * Leaves the room, after as many calls as of `join`; then no handler is called. Resolves when the server has
+   * processed it or the connection is lost; never rejects.
    */
   leave(): Promise<void>;
 }
 
 /** A watch of users, from {@link Client.watch}. */
 export interface ClientPresenceWatch {
-  /** The presence of the users, as far as the server has reported it: the same Map until it changes. */
+  /** The presence reported so far: the same Map until it changes. */
   current(): ReadonlyMap<string, UserPresence>;
   /** Watches these users, too. */
   add(users: Iterable<string>): void;
@@ -233,38 +240,37 @@ export interface ClientPresenceWatch {
 }
 
 /**
- * A connection to a server of `rollcall/ws` that reconnects by itself. `E`: the events sent to the user, by name.
- * Created by {@link connect}.
+ * A connection to a server of `rollcall/ws` that reconnects. `E`: the events sent to the user, by name. Created
+ * by {@link connect}.
  */
 export interface Client<E extends object = EventMap> {
   /** Whether the client is connected. */
   readonly state: ClientState;
-  /** The user, as authenticated by the server; undefined before the first connection. */
+  /** As authenticated by the server; undefined before the first connection. */
   readonly user: string | undefined;
   /** The server's id of the latest connection; undefined before the first. */
   readonly socket: string | undefined;
-  /** Events that servers send to the user, independent of rooms. */
+  /** Events sent to the user, independent of rooms. */
   readonly events: EventSubscriber<E>;
 
-  /** Calls `handler` for an event of the client itself. Events of the application are in `events`. */
+  /** Calls `handler` for an event of the client itself. */
   on<K extends keyof ClientEvents>(event: K, handler: (info: ClientEvents[K]) => unknown): Unsubscribe;
   /**
-   * Joins a room, and joins it again after each lost connection. Returns at once, so that handlers attached in the same
-   * tick miss nothing. While the room is joined, another `join` returns the same Room, which then must be left as often.
+   * Joins a room; returns at once, so that handlers attached in the same tick miss nothing. A repeated `join`
+   * returns the same Room, which then must be left as often.
    *
    * @throws {ClientError} `INVALID` when `name` is not a string, or empty.
    */
   join<R extends object = EventMap>(name: string, options?: JoinOptions): Room<R>;
   /**
-   * Watches the presence of users. `handler` receives each change of `current()`. Users that another watch already
-   * watches are in `current()` at once. The server is asked once per user.
+   * Watches users. `handler` receives each change of `current()`. The server is asked once per user.
    *
    * @throws {ClientError} `INVALID` when `users` is a string.
    */
   watch(users: Iterable<string>, handler?: (presence: UserPresence) => unknown): ClientPresenceWatch;
   /**
-   * Sets the status of this connection and of those after it. Resolves when the server has this status or a later one,
-   * however long that takes.
+   * Sets the status of this connection and later ones. Resolves when the server has this status or a later one,
+   * without a time limit.
    *
    * @throws {ClientError} (rejects) With the error of the server, or `CLOSED`.
    */
@@ -276,8 +282,8 @@ export interface Client<E extends object = EventMap> {
    * request was written; `TIMEOUT`, `QUEUE_FULL`, `TOO_LARGE`, `CLOSED`, or the error of the server.
    */
   request(method: string, data?: unknown, options?: CallOptions): Promise<unknown>;
-  /** Drops the connection and reconnects after a back-off, as after a lost connection; while waiting, connects at once. */
+  /** Reconnects after a back-off; while waiting, at once. */
   reconnect(): void;
-  /** Closes the client permanently. Pending calls reject with `CLOSED`; after the event `closed` no handler is called. */
+  /** Permanently. Pending calls reject with `CLOSED`; after the event `closed` no handler is called. */
   close(): void;
 }

@@ -1,23 +1,23 @@
 import { createTimer, type ResettableTimer, type TimerSettings } from './timer.js';
 
-/** The user is reported as typing at most once in so many ms. */
+/** Minimum interval between two frames, in ms. */
 const SEND_INTERVAL = 2_000;
-/** Without a keystroke for so many ms, the user has stopped typing. */
+/** In ms without a keystroke. */
 const IDLE_TIMEOUT = 3_000;
 
-/** Turns keystrokes into as few calls of `send` as possible. */
+/** Sends as few frames as possible. */
 export function createTypingSender(settings: TimerSettings, send: (on: boolean) => void) {
   const idleTimer = createTimer(settings);
   const intervalTimer = createTimer(settings);
   let typing = false;
-  /** The last frame sent had `on: true`. */
+  /** The last frame had `on: true`. */
   let sent = false;
 
   const start = (): void => {
     sent = true;
     send(true);
     intervalTimer.set(SEND_INTERVAL, () => {
-      // Typing has stopped and started again within the interval.
+      // Stopped and started again within the interval.
       if (typing && !sent) start();
     });
   };
@@ -44,12 +44,12 @@ export function createTypingSender(settings: TimerSettings, send: (on: boolean) 
   };
 }
 
-/** The other users who are typing. `onChange` is called after `list` has changed. */
+/** `onChange` is called after a change of `list`. */
 export function createTypingUsers(settings: TimerSettings, onChange: () => void) {
   const timers = new Map<string, ResettableTimer>();
   let list: readonly string[] = [];
 
-  /** `user` types for `ttl` ms, or has stopped if `ttl` is 0. */
+  /** `ttl` in ms; 0: stopped. */
   const update = (user: string, ttl: number): void => {
     const known = timers.get(user);
     known?.clear();
