@@ -1,12 +1,12 @@
 /**
- * Why a server closes a connection. The code determines whether the client reconnects: not after 4400 to 4499, because
- * the same would happen again; after a back-off for 4500 to 4599 and for the registered codes 1001 (going away), 1012
- * (service restart) and 1013 (try again later).
+ * Why a server closes a connection. Clients do not reconnect after 4400 to 4499, because the same would happen
+ * again. They reconnect after a back-off for 4500 to 4599, 1001 (going away), 1012 (service restart) and 1013
+ * (try again later).
  */
 export const CloseCode = {
   /** Too many malformed frames. */
   PROTOCOL_ERROR: 4400,
-  /** Unauthenticated: the credentials are missing or invalid. */
+  /** The credentials are missing or invalid. */
   UNAUTHENTICATED: 4401,
   /** The server called `disconnectUser`. */
   DISCONNECTED: 4403,
@@ -14,9 +14,9 @@ export const CloseCode = {
   TOO_MANY_SOCKETS: 4409,
   /** The server failed, or Redis is unavailable. */
   UNAVAILABLE: 4500,
-  /** The credentials have expired: reconnect with new ones. */
+  /** Reconnect with new credentials. */
   EXPIRED: 4501,
-  /** The client read too slowly. After the reconnect it catches up. */
+  /** The client read too slowly; it catches up after the reconnect. */
   SLOW_CONSUMER: 4508,
   /** The client sent too much. */
   RATE_LIMITED: 4529,
@@ -24,9 +24,9 @@ export const CloseCode = {
   SERVICE_RESTART: 1012,
 } as const;
 
-/** Whether a client should reconnect after its connection was closed with `code`. */
+/** Whether a client should reconnect after this close code. */
 export function shouldReconnect(code: number): boolean {
   if (code >= 4000) return code < 4400 || code >= 4500;
-  // 1000: normal closure. 1002, 1003, 1007, 1008, 1010: an error of the client, which would happen again.
+  // 1000: normal closure. The others: an error of the client, which would happen again.
   return ![1000, 1002, 1003, 1007, 1008, 1010].includes(code);
 }

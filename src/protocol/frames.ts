@@ -1,6 +1,6 @@
 /**
- * The frames between a rollcall server and its clients: JSON objects, one per WebSocket text message. Clients ignore
- * types, and both sides ignore members, that they do not know. A change that breaks older peers needs another version.
+ * Frames between a rollcall server and its clients: JSON objects, one per WebSocket text message. Both sides
+ * ignore unknown members, clients also unknown types. A breaking change needs another version.
  */
 
 /** Value of `Sec-WebSocket-Protocol`. */
@@ -12,30 +12,33 @@ export const PROTOCOL_VERSION = 1;
 /** Event name of typing indicators; `data` is {@link TypingData}. */
 export const TYPING_EVENT = '$typing';
 
-/** Event between servers to close a user's sockets; never sent to clients. */
+/** Between servers, to close a user's sockets; never sent to clients. */
 export const DISCONNECT_EVENT = '$disconnect';
 
 /** Data of {@link TYPING_EVENT}. */
 export interface TypingData {
-  /** The user types for so many ms, unless the event is repeated; 0: the user has stopped. */
+  /** In ms, unless the event is repeated; 0: stopped. */
   readonly ttl: number;
 }
 
 interface RequestFields {
-  /** Chosen by the client, unique per connection; repeated in `ok` or `error`. Without it the server sends errors only. */
+  /**
+   * Chosen by the client, unique per connection; repeated in `ok` or `error`. Without it only errors are
+   * answered.
+   */
   readonly id?: number;
 }
 
 export interface JoinFrame extends RequestFields {
   readonly type: 'join';
   readonly room: string;
-  /** Begin after this position: missed events are sent first. @default the next event */
+  /** Missed events after this position are sent first. @default the next event */
   readonly since?: string;
-  /** Begin with so many of the latest events, 0 to 1,000; not together with `since`. @default 0 */
+  /** Number of latest events to begin with, 0 to 1,000; not together with `since`. @default 0 */
   readonly last?: number;
   /** Shown to the other members. */
   readonly info?: unknown;
-  /** Send `members` frames; `'count'`: with the number of members only. @default false */
+  /** `'count'`: only the number of members. @default false */
   readonly members?: boolean | 'count';
 }
 
@@ -58,7 +61,7 @@ export interface SendFrame extends RequestFields {
   /** Does not begin with `$`. */
   readonly event: string;
   readonly data?: unknown;
-  /** Idempotency key, 1 to 64 characters: in a room with history, sends with the same key are one event. */
+  /** Idempotency key, 1 to 64 characters; only effective in a room with history. */
   readonly key?: string;
   /** False: not to this socket. @default true */
   readonly echo?: boolean;
@@ -66,7 +69,7 @@ export interface SendFrame extends RequestFields {
   readonly keep?: boolean;
 }
 
-/** The user types, or has stopped. */
+/** Started or stopped typing. */
 export interface TypingFrame extends RequestFields {
   readonly type: 'typing';
   readonly room: string;
@@ -79,13 +82,13 @@ export interface StatusFrame extends RequestFields {
   readonly status: string;
 }
 
-/** Starts or stops `presence` frames for these users. */
+/** Starts or stops `presence` frames for users. */
 export interface WatchFrame extends RequestFields {
   readonly type: 'watch' | 'unwatch';
   readonly users: readonly string[];
 }
 
-/** Reads a page of a room's history, newest first; the room need not be joined. */
+/** Reads a page of history, newest first; the room need not be joined. */
 export interface HistoryFrame extends RequestFields {
   readonly type: 'history';
   readonly room: string;
@@ -125,11 +128,11 @@ export interface WelcomeFrame {
   /** The server's id of this socket. */
   readonly socket: string;
   readonly user: string;
-  /** Position of the events for the user: the next connection passes the latest one as `since` in its URL. */
+  /** Position of the user's events; the next connection sends the latest one as `since` in its URL. */
   readonly position?: string;
-  /** The client sends `ping` after so many ms without a frame. */
+  /** In ms without a frame, after which the client sends `ping`. */
   readonly heartbeat: number;
-  /** The largest frame that the server accepts, in bytes. */
+  /** Limit of a client's frame, in bytes. */
   readonly maxBytes: number;
 }
 
@@ -137,12 +140,12 @@ export interface WelcomeFrame {
 export interface OkFrame {
   readonly type: 'ok';
   readonly id: number;
-  /** {@link JoinReply} for `join`, {@link SendResult} for `send`, {@link HistoryResult} for `history`. */
+  /** {@link JoinReply}, {@link SendResult} or {@link HistoryResult} for their requests. */
   readonly data?: unknown;
 }
 
 export interface JoinReply {
-  /** The stream continues after this position; missing without history. */
+  /** The stream continues after it; missing without history. */
   readonly position?: string;
 }
 
@@ -150,7 +153,7 @@ export interface JoinReply {
 export interface SendResult {
   /** Position in the room's history, if it has one. */
   readonly position?: string;
-  /** An event with this key had been sent before. */
+  /** The key was known: an earlier event. */
   readonly duplicate?: boolean;
 }
 
@@ -168,7 +171,7 @@ export interface HistoryEvent {
   readonly event: string;
   /** The user who sent it; missing for events of a server. */
   readonly from?: string;
-  /** What was sent with the event. */
+  /** Data of the event. */
   readonly data: unknown;
   /** Position in the history; a value for `before`. */
   readonly position: string;
@@ -195,19 +198,19 @@ export type ProtocolErrorCode =
   /** The server failed. */
   | 'INTERNAL';
 
-/** Reply to a request that failed, or to a malformed frame. */
+/** Reply to a failed request or a malformed frame. */
 export interface ErrorFrame {
   readonly type: 'error';
-  /** Missing if the request had none, or it could not be read. */
+  /** Missing if the request had none, or it was unreadable. */
   readonly id?: number;
   readonly code: ProtocolErrorCode;
   /** For developers. */
   readonly message: string;
-  /** Retry after so many ms. */
+  /** Wait before a retry, in ms. */
   readonly retryAfter?: number;
 }
 
-/** An event of a room or, without `room`, an event for the user. */
+/** Without `room`: an event for the user. */
 export interface EventFrame {
   readonly type: 'event';
   readonly room?: string;
@@ -221,7 +224,7 @@ export interface EventFrame {
   readonly data: unknown;
 }
 
-/** An event at this position was not meant for this socket. The client stores the position as received. */
+/** The event at this position was not for this socket. The client stores the position. */
 export interface PositionFrame {
   /** Marks the frame. */
   readonly type: 'position';
@@ -239,9 +242,9 @@ export interface DiscontinuityFrame {
   readonly room?: string;
   /** One of the reasons of `Discontinuity`. */
   readonly reason: string;
-  /** Events after this time may be missing, in ms since the epoch. */
+  /** In ms since the epoch. */
   readonly since: number;
-  /** No event is missing: the missed events were sent in their place. */
+  /** The missed events were sent; none is missing. */
   readonly recovered: boolean;
 }
 
@@ -251,13 +254,13 @@ export interface MembersFrame {
   readonly type: 'members';
   /** The room that the members are in. */
   readonly room: string;
-  /** Discard the earlier list: a complete list begins with this frame. Frames without `reset` add to it. */
+  /** A complete list begins with this frame and replaces the earlier one. */
   readonly reset?: boolean;
   /** More frames of the same list follow. */
   readonly more?: boolean;
-  /** The number of members, if the join asked for it only; `members` is empty then. */
+  /** Number of members, if the join asked for it only; `members` is then empty. */
   readonly count?: number;
-  /** The members, or those that changed. */
+  /** All members, or those that changed. */
   readonly members: readonly MemberInfo[];
 }
 
@@ -267,7 +270,7 @@ export interface MemberInfo {
   readonly user: string;
   /** The `info` of the user's latest socket in the room. */
   readonly info: unknown;
-  /** Number of the user's sockets in the room; 0: the user has left. */
+  /** Number of the user's sockets in the room; 0: the user left. */
   readonly sockets: number;
 }
 
@@ -275,7 +278,7 @@ export interface MemberInfo {
 export interface PresenceFrame {
   /** Marks the frame. */
   readonly type: 'presence';
-  /** The watched users that changed, or all of them at first. */
+  /** All watched users at first, then those that changed. */
   readonly users: readonly UserPresence[];
 }
 
