@@ -5,11 +5,11 @@ import { Listeners } from './listeners.js';
 export interface ConnectionView {
   /** `connecting` where there is no client. */
   readonly state: ClientState;
-  /** The user, as authenticated by the server; undefined before the first connection. */
+  /** As authenticated by the server; undefined before the first connection. */
   readonly user: string | undefined;
   /** The server's id of the latest connection; undefined before the first. */
   readonly socket: string | undefined;
-  /** How the last connection or attempt ended, and when the next attempt starts; undefined while connected. */
+  /** How the last connection or attempt ended; undefined while connected. */
   readonly lost: CloseInfo | Reconnecting | undefined;
 }
 
@@ -45,7 +45,7 @@ export class ConnectionStore {
     return this.#view;
   };
 
-  /** Listens for the client's lifetime, so that components that mount later know why the connection was lost. */
+  /** For the client's lifetime, so that components that mount later know why the connection was lost. */
   #listen(): void {
     if (this.#listening) return;
     this.#listening = true;

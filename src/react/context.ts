@@ -19,7 +19,7 @@ export type AnyClient = Omit<Client, 'events'>;
 
 /** Props of {@link RollcallProvider}. */
 export interface RollcallProviderProps {
-  /** From `connect`. The application closes it. Null on the server: the hooks return their initial state. */
+  /** The application closes it. Null on the server: the hooks return their initial state. */
   readonly client: AnyClient | null;
   /** The components that use the client. */
   readonly children?: ReactNode;

@@ -8,15 +8,15 @@ export interface StreamEvent<T = unknown> {
   readonly key: number;
   /** Name of the event. */
   readonly event: string;
-  /** Data of the event, as returned by `parse`. */
+  /** Result of `parse`. */
   readonly data: T;
   /** `lastEventId` of the event; empty if the server sends none. */
   readonly id: string;
 }
 
 /**
- * `connecting`: also before a reconnect. `closed`: permanently, because the server forbids to reconnect or sent a
- * response after which browsers do not reconnect, or because there is no EventSource. `idle`: the URL is null.
+ * `connecting`: also before a reconnect. `closed`: permanently, by the server or because there is no
+ * EventSource. `idle`: the URL is null.
  */
 export type StreamState = 'connecting' | 'open' | 'closed' | 'idle';
 
@@ -109,7 +109,7 @@ export class EventStreamStore {
 
   #onMessage(event: string, { data: text, lastEventId: id }: StreamMessage): void {
     const { limit, parse } = this.#settings;
-    // The browser reports an error of `parse`, like that of any listener; other events are still listed.
+    // The browser reports an error of `parse`; later events are listed.
     const data = parse(text, event);
     const heard = { key: ++this.#serial, event, data, id };
     this.#view = { ...this.#view, events: [...this.#view.events, heard].slice(-limit) };

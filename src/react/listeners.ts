@@ -1,6 +1,6 @@
-/** A burst of changes ends after so many ms without a change. */
+/** Quiet time that ends a burst of changes, in ms. */
 const BURST_GAP = 8;
-/** A burst that lasts longer than so many ms also notifies in between. */
+/** A longer burst also notifies in between, in ms. */
 const MAX_DELAY = 200;
 
 export class Listeners {
@@ -10,13 +10,13 @@ export class Listeners {
   readonly #calls = new Set<{ readonly call: () => void }>();
 
   add(call: () => void): () => void {
-    // A new object per call, so that the same function given twice is two listeners.
+    // A new object, so that the same function given twice is two listeners.
     const listener = { call };
     this.#calls.add(listener);
     return () => void this.#calls.delete(listener);
   }
 
-  /** Notifies once for a burst of changes, such as the events of a catch-up, each of which arrives in its own task. */
+  /** Once for a burst of changes: each event of a catch-up arrives in its own task. */
   notifySoon(): void {
     this.#changedAt = Date.now();
     if (this.#timer !== undefined) return;

@@ -3,19 +3,18 @@ import { uniqueId } from '../client/platform.js';
 import type { TimelineEvent } from './types.js';
 
 interface PendingSend {
-  /** What the lists show. */
   entry: TimelineEvent;
-  /** The data as JSON, by which the event is recognized: frames of events carry no idempotency key. */
+  /** Data as JSON, which identifies the event: event frames carry no idempotency key. */
   readonly json: string;
   readonly options: SendOptions;
 }
 
-/** The events that this client sends in a room, from the call until the room's own event arrives. */
+/** Events of this client, from the call until the room's own event arrives. */
 export class PendingSends {
   /** In the order of the calls: the same array until it changes. */
   entries: readonly TimelineEvent[] = [];
   readonly #sends = new Map<string, PendingSend>();
-  /** The keys of the events that ended a pending send: React keeps their elements. */
+  /** Of the events that ended a pending send: React keeps their elements. */
   readonly #keys = new WeakMap<object, string>();
   readonly #user: () => string | undefined;
   readonly #changed: () => void;
@@ -38,7 +37,7 @@ export class PendingSends {
       status: 'pending',
       error: undefined,
     };
-    // The same idempotency key when it is sent again.
+    // With the same idempotency key.
     const send = {
       entry,
       json: JSON.stringify(data),
@@ -49,7 +48,7 @@ export class PendingSends {
     return this.#run(room, send);
   }
 
-  /** Sends a failed entry again; undefined if there is none with this key. */
+  /** Undefined without a failed entry of this key. */
   resend(room: Room, key: string): Promise<SendResult> | undefined {
     const send = this.#sends.get(key);
     if (send?.entry.status !== 'failed') return;
@@ -57,12 +56,11 @@ export class PendingSends {
     return this.#run(room, send);
   }
 
-  /** Removes a failed entry. */
   discard(key: string): void {
     if (this.#sends.get(key)?.entry.status === 'failed' && this.#sends.delete(key)) this.#update();
   }
 
-  /** To be called before the lists append the event. */
+  /** Call it before the lists append the event. */
   onEvent(context: EventContext): void {
     if (this.#sends.size === 0 || context.from === undefined || context.from !== this.#user()) return;
     const json = JSON.stringify(context.data);
@@ -80,7 +78,7 @@ export class PendingSends {
     return this.#keys.get(context);
   }
 
-  /** Events were missed, so those of acknowledged sends do not arrive any more. */
+  /** Events were missed: those of acknowledged sends do not arrive. */
   onGap(): void {
     for (const [key, { entry }] of this.#sends) if (entry.position !== undefined) this.#sends.delete(key);
     this.#update();
@@ -90,7 +88,7 @@ export class PendingSends {
     const { entry, options } = send;
     try {
       const result = await room.send(entry.event, entry.data, options);
-      // A repetition: the lists have the event already, under the key of an earlier call or of another client.
+      // The lists already have the event, under an earlier key.
       if (result.duplicate) this.#remove(send);
       else this.#show(send, { position: result.position });
       return result;

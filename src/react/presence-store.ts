@@ -8,12 +8,12 @@ interface PresenceEntry {
   presence: UserPresence | undefined;
 }
 
-/** The presence of the users that components show: one watch for all. */
+/** One watch for all components. */
 export class PresenceStore {
   readonly #client: Client;
   readonly #entries = new Map<string, PresenceEntry>();
   #watch: ClientPresenceWatch | undefined;
-  /** Users to add to the watch once all effects of this render have run. */
+  /** Users to watch once all effects of this render have run. */
   readonly #pending: string[] = [];
 
   constructor(client: Client) {
@@ -48,7 +48,7 @@ export class PresenceStore {
   }
 
   #add(user: string): void {
-    // One request for all users of this render.
+    // One request per render.
     if (this.#pending.push(user) === 1) queueMicrotask(() => this.#follow(this.#pending.splice(0)));
   }
 
@@ -57,7 +57,7 @@ export class PresenceStore {
     this.#watch.add(users);
     const known = this.#watch.current();
     for (const user of users) {
-      // The client already knows the presence of users whom the application watches, too.
+      // The application may watch the user, too.
       const presence = known.get(user);
       if (presence) this.#heard(presence);
     }

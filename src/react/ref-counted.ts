@@ -8,9 +8,9 @@ export interface Resource {
 }
 
 /**
- * A reference count. The resource opens when all effects of a render have run, so that their requests can be merged. It
- * closes one macrotask after the last release, because the next `acquire` follows at once in strict mode, when a key
- * changes, and when one page replaces another.
+ * Opens the resource when all effects of a render have run, so that requests can be merged. Closes it one
+ * macrotask after the last release, because the next `acquire` follows at once in strict mode, after a change
+ * of key, and when one page replaces another.
  */
 export class RefCounted {
   readonly #resource: Resource;
@@ -26,7 +26,7 @@ export class RefCounted {
     return this.#holders > 0;
   }
 
-  /** Returns the release function, which may be called more than once. */
+  /** The returned release function may be called more than once. */
   acquire(): () => void {
     clearTimeout(this.#closing);
     this.#holders++;

@@ -6,7 +6,7 @@ import { SharedRoom } from './shared-room.js';
 
 const registries = new WeakMap<Client, ClientRegistry>();
 
-/** State that all components of one client share. */
+/** Shared by all components of one client. */
 export class ClientRegistry {
   readonly client: Client;
   readonly presences: PresenceStore;
@@ -21,14 +21,14 @@ export class ClientRegistry {
     this.notifications = new NotificationStore(client);
   }
 
-  /** The registry of `client`. Creating it has no effect on the client, so that it may happen while rendering. */
+  /** Without effect on the client, so it may be called while rendering. */
   static of(client: Client): ClientRegistry {
     const registry = registries.get(client) ?? new ClientRegistry(client);
     registries.set(client, registry);
     return registry;
   }
 
-  /** The caller must acquire the room; it is removed after the last release. */
+  /** Removed after the last release. */
   room(name: string): SharedRoom {
     const known = this.#rooms.get(name);
     if (known) return known;

@@ -18,7 +18,7 @@ const NO_EVENTS: readonly TimelineEvent[] = [];
 const NO_GAPS: readonly RoomDiscontinuity[] = [];
 const NO_MEMBERS: ReadonlyMap<string, MemberInfo> = new Map();
 
-/** One component's view of a room. It has no effect before `subscribe` or a call. */
+/** One component's view. No effect before `subscribe` or a call. */
 export class RoomStore {
   readonly #registry: ClientRegistry | undefined;
   readonly #name: string | null;
@@ -94,7 +94,7 @@ export class RoomStore {
 
   #send(event: string, data: unknown, options: SendOptions): Promise<SendResult> {
     if (options.echo === false) return this.#call((room) => room.send(event, data, options));
-    // Not listed, and rejected as any other promise: what cannot be sent at all.
+    // An event that cannot be sent at all is not listed.
     const isSendable = this.#isUsable && event && event[0] !== '$' && isJson(data);
     const sent = this.#call((room, { sends }) =>
       isSendable ? sends.send(room, event, data, options) : room.send(event, data, options),
@@ -114,8 +114,8 @@ export class RoomStore {
   }
 
   /**
-   * The room stays joined until the call settles, because the component may unmount first ("send and close"). A child's
-   * effects run before the component subscribes: their calls open the room and wait for it.
+   * The room stays joined until the call settles, because the component may unmount first ("send and close").
+   * Effects of a child run before this component subscribes: their calls open the room.
    */
   async #call<T>(call: (room: Room, shared: SharedRoom) => Promise<T>): Promise<T> {
     if (!this.#isUsable || this.#name === null || !this.#registry) {

@@ -4,9 +4,9 @@ import type { RoomDiscontinuity, TimelineEvent } from './types.js';
 
 const NONE: readonly never[] = [];
 const PAGE = 50;
-/** The largest page that the server sends. */
+/** Limit of the server. */
 const MAX_PAGE = 1_000;
-/** Wait before the initial events are read again after a failure, in ms: doubled each time, up to the maximum. */
+/** In ms; doubled each time, up to the maximum. */
 const FIRST_RETRY = 1_000;
 const MAX_RETRY = 30_000;
 
@@ -16,13 +16,13 @@ type TimelineInput = Pick<EventContext, 'event' | 'data'> & {
   readonly at?: number;
 };
 
-/** The collected events of a room: bounded, in order, each event once. */
+/** Bounded, in order, each event once. */
 export class RoomTimeline {
-  /** The events of the room: the same array until it changes. */
+  /** The same array until it changes. */
   events: readonly TimelineEvent[] = NONE;
   /** The same array until it changes. */
   discontinuities: readonly RoomDiscontinuity[] = NONE;
-  /** Why the last read of older events failed. */
+  /** Of the last read of older events. */
   error: ClientError | undefined;
 
   readonly #names: ReadonlySet<string> | undefined;
@@ -33,28 +33,28 @@ export class RoomTimeline {
     | undefined;
   readonly #positions = new Set<string>();
   #limit = 0;
-  /** The list begins with so many past events. */
+  /** Number of past events to begin with. */
   #last = 0;
-  /** The list has begun with `#last` events, or with all there were. */
+  /** The list has begun with `#last` events, or all there were. */
   #filled = false;
   #retryDelay = FIRST_RETRY;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
-  /** Number of older events that were loaded; they do not count towards the limit. */
+  /** Older events that were loaded; not counted towards the limit. */
   #fetched = 0;
   #serial = 0;
-  /** Events before this position can be loaded; undefined until an event with a position was received. */
+  /** Older events can be loaded before this position. */
   #oldest: string | undefined;
   #exhausted = false;
   #loading: Promise<boolean> | undefined;
 
-  /** `names`: undefined for all events. */
+  /** Without `names`: all events. */
   constructor(names: readonly string[] | undefined, sends: PendingSends, changed: () => void) {
     this.#sends = sends;
     this.#names = names && new Set(names);
     this.#changed = changed;
   }
 
-  /** The events of the room, then those that are being sent: the same array until it changes. */
+  /** The room's events, then pending ones: the same array until it changes. */
   get listed(): readonly TimelineEvent[] {
     const { events } = this;
     const { entries } = this.#sends;
@@ -65,7 +65,7 @@ export class RoomTimeline {
     return this.#listed.all;
   }
 
-  /** Raises the limit and the number of initial events. Without `room`, they are loaded when one is attached. */
+  /** Raises the limit and the number of initial events, which load when a room is attached. */
   require(limit: number, last: number, room: Room | undefined): void {
     this.#limit = Math.max(this.#limit, limit);
     if (last <= this.#last) return;
@@ -74,7 +74,7 @@ export class RoomTimeline {
     if (room) void this.#fill(room);
   }
 
-  /** Whether there may be older events. */
+  /** Older events may exist. */
   hasOlder({ position }: Room): boolean {
     return position !== undefined && !this.#exhausted;
   }
@@ -82,7 +82,7 @@ export class RoomTimeline {
   attach(room: Room): () => void {
     void this.#fill(room);
     const stops = [
-      // A room that was refused at first is joined by `retry`.
+      // A refused room is joined by `retry`.
       room.onState((state) => state === 'joined' && void this.#fill(room)),
       room.on('*', (_, context) => this.#append(context)),
       room.onDiscontinuity((discontinuity) => this.#gap(discontinuity)),
@@ -94,8 +94,8 @@ export class RoomTimeline {
   }
 
   /**
-   * Reads older events until the list has `#last`. The room itself begins with fewer when it was joined for another
-   * component, or when some of its events are not listed.
+   * Reads older events until the list has `#last`. The room begins with fewer if it was joined for another
+   * component, or if some of its events are not listed.
    */
   async #fill(room: Room): Promise<void> {
     if (this.#last === 0 || this.#filled) return;
@@ -109,7 +109,7 @@ export class RoomTimeline {
       this.#filled = true;
       this.#retryDelay = FIRST_RETRY;
     } catch (error) {
-      // The state already shows that the room was refused or left.
+      // The state already shows it.
       if (room.state === 'refused' || room.state === 'left') return;
       this.error = error as ClientError;
       this.#changed();
@@ -119,7 +119,7 @@ export class RoomTimeline {
     }
   }
 
-  /** Adds a page before the other events. Resolves with whether older events may exist. */
+  /** Resolves with whether older events may exist. */
   loadOlder(room: Room, limit = PAGE): Promise<boolean> {
     if (!this.hasOlder(room)) return Promise.resolve(false);
     this.#loading ??= this.#load(room, limit).finally(() => {
@@ -131,7 +131,7 @@ export class RoomTimeline {
 
   async #load(room: Room, limit: number): Promise<boolean> {
     let missing = limit;
-    // A page may contain events that are not listed: `limit` counts listed events only.
+    // `limit` counts listed events only.
     while (missing > 0 && !this.#exhausted) {
       const before = this.#oldest;
       const pageSize = this.#names ? MAX_PAGE : missing;
@@ -141,13 +141,13 @@ export class RoomTimeline {
       });
       const listed = events.filter((event) => this.#shouldInclude(event));
       const older = listed.slice(0, missing);
-      // The next call reads again the listed events of this page beyond `limit`.
+      // The next call reads the events of this page beyond `limit` again.
       const oldest = (listed.length > older.length ? older : events).at(-1)?.position;
       if (oldest !== undefined) this.#oldest = oldest;
       this.#exhausted = !more && listed.length === older.length;
       this.#fetched += older.length;
       missing -= older.length;
-      // Without `before` the page may overlap with events that arrived during the read; `#shouldInclude` drops those.
+      // Without `before` the page may overlap with new events; `#shouldInclude` drops those.
       this.events = [...older.reverse().map((event) => this.#entry(event)), ...this.events];
     }
     this.error = undefined;
@@ -185,11 +185,11 @@ export class RoomTimeline {
     return `#${++this.#serial}`;
   }
 
-  /** Removes the oldest events above the limit. Waits while a page is loading. Returns whether it removed any. */
+  /** Removes the oldest events above the limit, but not while a page is loading. Returns whether it removed any. */
   #trim(): boolean {
     const surplus = this.#loading ? 0 : this.events.length - this.#limit - this.#fetched;
     if (surplus <= 0) return false;
-    // `undefined`: a gap before the first event is removed, too.
+    // `undefined`: a gap before the first event.
     const gone = new Set<string | undefined>([undefined]);
     for (const { key, position } of this.events.slice(0, surplus)) {
       gone.add(key);

@@ -4,8 +4,8 @@ const isSameMember = (one: MemberInfo, other: MemberInfo): boolean =>
   one === other || (one.sockets === other.sockets && JSON.stringify(one.info) === JSON.stringify(other.info));
 
 /**
- * `next`, with the objects of `before` for unchanged members, and `before` itself if nothing has changed: after a
- * reconnect the server repeats the whole list.
+ * Keeps the objects of unchanged members, and `before` itself if nothing changed: after a reconnect the server
+ * repeats the list.
  */
 export function shareMembers(
   before: ReadonlyMap<string, MemberInfo>,

@@ -24,7 +24,7 @@ interface Attachment {
   detach?: (() => void) | undefined;
 }
 
-/** One room of a client, shared by all components that use it: left after the last release. */
+/** Shared by all components that use the room: left after the last release. */
 export class SharedRoom {
   readonly #client: Client;
   readonly #name: string;
@@ -39,7 +39,7 @@ export class SharedRoom {
   /** Undefined until all effects of the first render have run. */
   room: Room | undefined;
   #request: RoomRequest = {};
-  /** Calls of `join`, each of which needs a `leave`. */
+  /** Each `join` needs a `leave`. */
   #joins = 0;
 
   constructor(client: Client, name: string, closed: () => void) {
@@ -66,7 +66,7 @@ export class SharedRoom {
       const stops = [
         room.onState(changed),
         room.onTypingUsers(changed),
-        // Attached first, so that the lists find out which events end a pending one.
+        // First, so that the lists know which events end a pending one.
         room.on('*', (_, context) => this.sends.onEvent(context)),
         room.onDiscontinuity(({ recovered }) => recovered || this.sends.onGap()),
         room.onMembers(() => {
@@ -80,7 +80,7 @@ export class SharedRoom {
     });
   }
 
-  /** Returns the release function. `listener` is called after every change. */
+  /** `listener` is called after every change. */
   acquire(request: RoomRequest, listener: () => void): () => void {
     this.#merge(request);
     const forget = this.#listeners.add(listener);
@@ -92,15 +92,15 @@ export class SharedRoom {
   }
 
   /**
-   * Resolves with the room when it opens: in a microtask after `acquire`, with the requests of all components of a render.
-   * Rejects when the room cannot be joined, or is released before.
+   * Resolves in a microtask after `acquire`, with the merged requests of all components. Rejects when the room
+   * cannot be joined, or is released first.
    */
   whenOpen(): Promise<Room> {
     if (this.room) return Promise.resolve(this.room);
     return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
   }
 
-  /** Calls `attach` with the current room and with every later one. Returns a function that detaches. */
+  /** Calls `attach` with the current and every later room. The returned function detaches. */
   attach(attach: (room: Room) => () => void): () => void {
     const attachment: Attachment = { attach };
     this.#attachments.add(attachment);
@@ -111,7 +111,7 @@ export class SharedRoom {
     };
   }
 
-  /** Collects events until the last release of the room, so that a component that mounts again finds them. */
+  /** Until the last release, so that a component that mounts again finds the events. */
   addTimeline({ key, names, limit }: TimelineRequest, last: number): void {
     const log = this.#logs.get(key) ?? new RoomTimeline(names, this.sends, () => this.#changedSoon());
     log.require(limit, last, this.room);
@@ -120,7 +120,7 @@ export class SharedRoom {
     this.attach((each) => log.attach(each));
   }
 
-  /** One render for a burst of changes; none while the room is being joined, because its next state notifies anyway. */
+  /** One render per burst; none while joining, because the next state notifies. */
   #changedSoon(): void {
     if (this.room?.state !== 'joining') this.#listeners.notifySoon();
   }
@@ -137,7 +137,7 @@ export class SharedRoom {
     return this.room?.error;
   }
 
-  /** The first `info` counts until the last release; the largest `last` and `linger`; members if any component asks for them. */
+  /** The first `info` counts; the largest `last` and `linger`; members if any component needs them. */
   #merge({ last, info, members, linger }: RoomRequest): void {
     const { room } = this;
     const old = this.#request;
@@ -167,7 +167,7 @@ export class SharedRoom {
     this.room = room;
     for (const { resolve } of this.#waiters.splice(0)) resolve(room);
     for (const each of this.#attachments) each.detach = each.attach(room);
-    // A closed client returns a room that is already `left` and emits no state.
+    // A closed client returns a room that is already `left`, without an event.
     this.#listeners.notify();
   }
 

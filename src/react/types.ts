@@ -24,11 +24,11 @@ export type TimelineEvent<E extends object = EventMap> = {
     /** Time of publishing by Redis's clock, in ms since the epoch; undefined without a position. */
     readonly at: number | undefined;
     /**
-     * `received`: from the room. `pending`: sent by this client, and not yet received back; at the end of the list, and not
-     * counted by `limit`. `failed`: `error` says why, and {@link RoomView.resend} sends it again.
+     * `received`: from the room. `pending`: sent by this client, not yet received back; listed last, and not
+     * counted by `limit`. `failed`: see `error`; {@link RoomView.resend} repeats it.
      */
     readonly status: 'received' | 'pending' | 'failed';
-    /** Why a failed event was not sent, or with the outcome `unknown` may not have been. */
+    /** Why sending failed; with the outcome `unknown` the event may have been sent. */
     readonly error: ClientError | undefined;
   };
 }[EventName<E>];
@@ -41,9 +41,9 @@ export interface RoomDiscontinuity extends ClientDiscontinuity {
   readonly after: string | undefined;
 }
 
-/** Options of {@link useRoom}. `last` and `info` are used when the room is joined; later values have no effect. */
+/** Options of {@link useRoom}. Only the first `last` and `info` have an effect. */
 export interface UseRoomOptions {
-  /** Begin with so many of the latest events, 0 to 1,000. @default 0 */
+  /** Number of latest events to begin with, 0 to 1,000. @default 0 */
   readonly last?: number | undefined;
   /** Shown to the other members; `update` replaces it. JSON. @default nothing */
   readonly info?: unknown;
@@ -54,12 +54,11 @@ export interface UseRoomOptions {
   /** False: do not join, as with the name null. @default true */
   readonly enabled?: boolean | undefined;
   /**
-   * How long the user stays in the room after its last component has unmounted, in ms, up to an hour, so that going to
-   * another page and back is no leave and join. The list is kept as long. The largest value of a room's components counts.
-   * @default 0
+   * How long the user stays in the room, and the list is kept, after the last component has unmounted: in ms,
+   * up to an hour. Bridges a change of pages. The largest value of a room's components counts. @default 0
    */
   readonly linger?: number | undefined;
-  /** How many events to list, at least 1, besides older ones that were loaded. @default 200, or `last` if larger */
+  /** Number of events to list, at least 1, besides loaded older ones. @default 200, or `last` if larger */
   readonly limit?: number | undefined;
 }
 
@@ -71,37 +70,36 @@ export interface RoomView<E extends object = EventMap> {
   readonly events: readonly TimelineEvent<E>[];
   /** Where events may be missing from `events`: the same array until it changes. */
   readonly discontinuities: readonly RoomDiscontinuity[];
-  /** The room's members, if `members` is set: the same Map until it changes. Unchanged members keep their objects. */
+  /** The members, if `members` is set: the same Map until it changes. Unchanged members keep their objects. */
   readonly members: ReadonlyMap<string, MemberInfo>;
   /** `loadOlder` may find older events. False in rooms without history, and until the room is joined. */
   readonly hasOlder: boolean;
-  /** Why the server refused the room, or why older events could not be loaded. */
+  /** Why the server refused the room, or older events could not be loaded. */
   readonly error: ClientError | undefined;
   /**
-   * Publishes an event in the room, as `Room.send` of the client does. The event is listed as `pending` at once, unless
-   * `echo` is false, and as `failed` if it fails; the promise then need not be handled. The same function until the name
-   * changes.
+   * As `Room.send` of the client. The event is listed as `pending` at once, unless `echo` is false, and as
+   * `failed` if it fails; the promise then need not be handled. The same function until the name changes.
    *
    * @throws {ClientError} (rejects) As `Room.send`; `CLOSED` while there is no room.
    */
   readonly send: Room<E>['send'];
-  /** Sends a failed event again, with the same idempotency key. Does nothing for any other key. */
+  /** Sends a failed event again, with the same idempotency key. No effect for other keys. */
   readonly resend: (key: string) => void;
-  /** Removes a failed event from the list. Does nothing for any other key. */
+  /** Removes a failed event from the list. No effect for other keys. */
   readonly discard: (key: string) => void;
   /**
-   * Shows another `info` to the other members.
+   * As `Room.update` of the client.
    *
    * @throws {ClientError} (rejects) As `Room.update`; `CLOSED` while there is no room.
    */
   readonly update: (info: unknown) => Promise<void>;
   /**
-   * Adds up to `limit` older events (1 to 1,000, by default 50) before the others. Resolves with whether older events
-   * may exist. A call during another one returns the result of that one.
+   * Adds up to `limit` older events (1 to 1,000, by default 50). Resolves with whether older events may exist.
+   * A call during another returns its result.
    *
    * @throws {ClientError} (rejects) As `Room.history`; `CLOSED` while there is no room.
    */
   readonly loadOlder: (limit?: number) => Promise<boolean>;
-  /** Asks again for a refused room, and resumes after the last event. Does nothing in any other state. */
+  /** Joins a refused room again, after the last event. No effect in other states. */
   readonly retry: () => void;
 }

@@ -1,25 +1,24 @@
 import type { ClientRegistry } from './registry.js';
 
-/** The users who are typing in a room, from {@link useTyping}: the same object until that changes. */
+/** The typing users of a room, from {@link useTyping}: the same object until it changes. */
 export interface TypingView {
   /** The other users who are typing: the same array until it changes. */
   readonly typingUsers: readonly string[];
-  /** To be called on every keystroke. Typing stops by itself after 3 s. The same function until the room changes. */
+  /** Call it on every keystroke; typing ends by itself after 3 s. The same function until the room changes. */
   readonly startTyping: () => void;
-  /** To be called when the text is sent or discarded. The same function until the room changes. */
+  /** Call it when the text is sent or discarded. The same function until the room changes. */
   readonly stopTyping: () => void;
 }
 
 const NO_USERS: readonly string[] = [];
 
-/** One component's view of the typing users. It has no effect before `subscribe`. */
+/** One component's view. No effect before `subscribe`. */
 export class TypingStore {
   readonly #registry: ClientRegistry | undefined;
   readonly #name: string | null;
   readonly #first: TypingView;
   #view: TypingView;
-  /** The last call of this component was `startTyping`. */
-  #said = false;
+  #typing = false;
 
   constructor(registry: ClientRegistry | undefined, name: string | null) {
     this.#registry = registry;
@@ -36,8 +35,8 @@ export class TypingStore {
     if (this.#name === null || !this.#registry) return () => {};
     const release = this.#registry.room(this.#name).acquire({}, listener);
     return () => {
-      // Other components may keep the room joined, but the user can no longer type in this one.
-      if (this.#said) this.#setTyping(false);
+      // Other components may keep the room joined, but the user cannot type in this one.
+      if (this.#typing) this.#setTyping(false);
       release();
     };
   };
@@ -54,7 +53,7 @@ export class TypingStore {
   readonly serverSnapshot = (): TypingView => this.#first;
 
   #setTyping(on: boolean): void {
-    this.#said = on;
+    this.#typing = on;
     const room = this.#shared?.room;
     if (on) room?.startTyping();
     else room?.stopTyping();

@@ -6,8 +6,8 @@ import { assertLimit, parseNamesKey, toNamesKey } from './validate.js';
 /** Options of {@link useEventStream}. */
 export interface UseEventStreamOptions {
   /**
-   * The names of the events to list. An EventSource has no way to receive all. Names with `$`, such as
-   * `$discontinuity`, are the server's own. @default ['message']
+   * Names of the events to list; an EventSource cannot receive all. Names with `$`, such as `$discontinuity`,
+   * are the server's own. @default ['message']
    */
   readonly events?: readonly string[] | undefined;
   /** How many events to list, at least 1. @default 200 */

@@ -1,6 +1,6 @@
 import { useCallback, useInsertionEffect, useRef } from 'react';
 
-/** A stable function that calls the one of the latest render. Must not be called while rendering. */
+/** A stable function that calls the latest render's one. Not to be called while rendering. */
 export function useLatest<A extends readonly unknown[], R>(latest: (...args: A) => R): (...args: A) => R {
   const ref = useRef(latest);
   // Insertion effects run before all others, and cause no warning on the server.

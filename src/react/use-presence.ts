@@ -9,8 +9,8 @@ type Presences = ReadonlyMap<string, UserPresence>;
 const NO_PRESENCES: Presences = new Map();
 
 /**
- * The presence of users, as far as the server has reported it: the same Map until something in it changes. `userIds`
- * may be a new array in each render. The server is asked once per user, however many components watch the user.
+ * The presence of users reported so far: the same Map until it changes. `userIds` may be a new array in each
+ * render. The server is asked once per user, however many components watch the user.
  *
  * @throws {ClientError} `INVALID` when `userIds` is a string.
  * @throws {Error} Without a {@link RollcallProvider}.
@@ -27,7 +27,7 @@ export function usePresence(userIds: Iterable<string>): ReadonlyMap<string, User
 
 const getServerSnapshot = (): Presences => NO_PRESENCES;
 
-/** One component's view of some users. It has no effect before `subscribe`. */
+/** One component's view. No effect before `subscribe`. */
 function presenceStore(registry: ClientRegistry | undefined, users: readonly string[]) {
   let view = NO_PRESENCES;
   return {

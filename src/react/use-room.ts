@@ -76,7 +76,7 @@ export function useMember(room: string | null, userId: string): MemberInfo | und
 const NONE: readonly string[] = [];
 const countMembers = ({ members }: RoomView): number => members.size;
 
-/** Selects once per view, so that the result is the same until the view changes. */
+/** Once per view, so that the result is the same until the view changes. */
 function selectFrom<S>(
   getView: () => RoomView,
   select: ((view: RoomView) => S) | undefined,

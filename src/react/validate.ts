@@ -19,7 +19,7 @@ export function assertLinger(linger: number): void {
   assertValid(linger >= 0 && linger <= MAX_LINGER, `linger: no number of ms from 0 to ${MAX_LINGER}`);
 }
 
-/** The same text for the same names in any order, so that a new array in each render changes nothing. */
+/** Independent of order, so that a new array in each render changes nothing. */
 export function toNamesKey(names: Iterable<string> | undefined, what: string): string {
   if (names === undefined) return '*';
   assertValid(typeof names !== 'string', `${what}: no list`);
