@@ -3,20 +3,20 @@ import { constants, deflateRawSync, type ZlibOptions } from 'node:zlib';
 import { type FrameEncoder, jsonEncoder } from '../rooms/room-message.js';
 import type { ServerWebSocketLike, WebSocketServerLike } from './ws-types.js';
 
-/** First byte of a frame (RFC 6455, section 5.2): FIN and opcode text. RSV1 marks compression (RFC 7692). */
+/** RFC 6455, section 5.2: FIN and opcode text. RSV1 marks compression (RFC 7692). */
 const TEXT = 0x81;
 const COMPRESSED_TEXT = TEXT | 0x40;
 const MAX_HEADER = 10;
-/** A sync flush ends with the bytes 00 00 ff ff, which are left out (RFC 7692, section 7.2.1). */
+/** 00 00 ff ff at the end of a sync flush is left out (RFC 7692, section 7.2.1). */
 const FLUSH_TAIL = 4;
-/** Longer messages stay uncompressed: compressing them would block the event loop. */
+/** Compressing longer messages would block the event loop. */
 const MAX_COMPRESSED_BYTES = 1_048_576;
-/** Default threshold of `ws`, and the windows that raw deflate supports. */
+/** Default of `ws`, and the windows that raw deflate supports. */
 const DEFAULT_THRESHOLD = 1_024;
 const MIN_WINDOW_BITS = 9;
 const MAX_WINDOW_BITS = 15;
 
-/** Settings of permessage-deflate for one window size. */
+/** Of permessage-deflate, for one window size. */
 export interface DeflateSettings {
   /** In bytes; shorter messages are sent uncompressed. */
   readonly threshold: number;
@@ -24,8 +24,8 @@ export interface DeflateSettings {
 }
 
 /**
- * Encodes whole frames, header included: a message to many peers is encoded and compressed once, and each peer
- * costs one write. Compression uses no context of earlier messages, which every receiver accepts.
+ * Encodes whole frames, header included: a message to many peers is compressed once, and each peer costs one
+ * write. Compression without the context of earlier messages is valid for every receiver.
  */
 export class WebSocketFrameEncoder implements FrameEncoder {
   readonly #deflate: DeflateSettings | undefined;
@@ -78,7 +78,7 @@ function encodeFrame(firstByte: number, payload: Buffer): Buffer {
 
 const plainEncoder = new WebSocketFrameEncoder();
 
-/** Connections of one server with equal parameters share an encoder. */
+/** Connections with equal parameters share an encoder. */
 export class FrameEncoders {
   readonly #server: WebSocketServerLike;
   readonly #byWindow = new Map<number, WebSocketFrameEncoder>();
@@ -106,7 +106,7 @@ export class FrameEncoders {
   }
 }
 
-/** The smallest window that client or server requests: a smaller one than negotiated is always valid. */
+/** The smallest that either side requests: a smaller window than negotiated is always valid. */
 function readWindowBits(request: IncomingMessage, serverMaxWindowBits: unknown): number {
   const offers = String(request?.headers['sec-websocket-extensions'] ?? '');
   let bits = typeof serverMaxWindowBits === 'number' ? serverMaxWindowBits : MAX_WINDOW_BITS;

@@ -3,17 +3,17 @@ import type { Duplex } from 'node:stream';
 import type { WebSocketFrameEncoder } from './frame-encoder.js';
 import type { ServerWebSocketLike } from './ws-types.js';
 
-/** The `readyState` of an open WebSocket. */
+/** `readyState` of an open WebSocket. */
 export const OPEN = 1;
-/** In bytes; frames of one tick up to this size are copied into one buffer, larger ones are not copied. */
+/** In bytes. Frames of one tick up to this size are copied into one buffer. */
 const MAX_COPIED_BYTES = 65_536;
 
-/** Writers with frames of the current tick. */
+/** With frames of the current tick. */
 let dirty: FrameWriter[] = [];
 
 /**
- * Writes the frames of one tick to a WebSocket's TCP socket in one write. `ws` writes its own frames (ping,
- * pong, close) to the same socket, each as a whole, so frames never interleave.
+ * Writes the frames of one tick to the TCP socket in one write. `ws` writes its own frames (ping, pong, close)
+ * there as a whole, so frames never interleave.
  */
 export class FrameWriter {
   readonly encoder: WebSocketFrameEncoder;
@@ -29,8 +29,8 @@ export class FrameWriter {
   }
 
   /**
-   * Returns `undefined` unless the WebSocket writes to `request.socket`: frames then go through `send`. `ws` has
-   * no documented way to compare them, so its private field is read for the comparison only.
+   * `undefined` unless the WebSocket writes to `request.socket`: frames then go through `send`. `ws` has no
+   * documented way to compare them; its private field is only read.
    */
   static create(
     socket: ServerWebSocketLike,
@@ -58,7 +58,7 @@ export class FrameWriter {
     this.#bytes += frame.length;
   }
 
-  /** Writes the frames of this tick now, for example before a close frame. */
+  /** For example before a close frame. */
   flush(): void {
     const frames = this.#frames;
     const bytes = this.#bytes;

@@ -13,12 +13,12 @@ type VerifyCallback = (ok: boolean, status?: number, text?: string, headers?: Re
 
 export interface HandshakeSettings {
   readonly maxFrameBytes: number;
-  /** Runs before the upgrade, with `refuseWith: 'status'`; resolves with a rejection. Must not reject itself. */
+  /** Before the upgrade, with `refuseWith: 'status'`. Must not reject. */
   readonly verify: ((request: IncomingMessage) => Promise<HandshakeRejection | undefined>) | undefined;
   readonly report: (error: unknown) => void;
 }
 
-/** Sets the options of a `WebSocketServer` while it is served. */
+/** Sets options of a `WebSocketServer` while it is served. */
 export class HandshakeHooks {
   readonly #server: WebSocketServerLike;
   readonly #settings: HandshakeSettings;

@@ -2,19 +2,19 @@ import { type Clock, jitter, type Timer } from '../internal/clock.js';
 import type { WebSocketIdentity } from './options.js';
 import type { WebSocketConnection } from './web-socket-connection.js';
 
-/** Interval of the checks, as a share of the shorter limit. */
+/** Interval of checks, as a share of the shorter limit. */
 const CHECK_FRACTION = 1 / 4;
 
 export interface HeartbeatSettings {
   readonly clock: Clock;
-  /** Silence in ms after which a client is pinged. */
+  /** In ms without a frame before a ping. */
   readonly heartbeatInterval: number;
-  /** Time in ms in which the client must answer. */
+  /** In ms. */
   readonly pongTimeout: number;
   readonly counters: { silent: number };
 }
 
-/** Pings silent clients and cuts those that do not answer, with one timer for all connections. */
+/** One timer for all connections. */
 export class HeartbeatMonitor<User extends WebSocketIdentity> {
   readonly #settings: HeartbeatSettings;
   readonly #connections: Iterable<WebSocketConnection<User>>;
@@ -46,7 +46,7 @@ export class HeartbeatMonitor<User extends WebSocketIdentity> {
   #checkAll(): void {
     const { clock, heartbeatInterval, pongTimeout, counters } = this.#settings;
     const now = clock.monotonic();
-    // A frozen process has received nothing: that is not silence of the clients.
+    // A frozen process has received nothing; the clients were not silent.
     const frozen = now - this.#lastCheck > 2 * this.#checkInterval;
     this.#lastCheck = now;
     for (const connection of this.#connections) {

@@ -7,9 +7,9 @@ import type { Status } from '../presence/types.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type { ServeOptions, WebSocketIdentity } from './options.js';
 
-/** An authenticated user; the result of `authenticate` is validated here only. */
+/** The validated result of `authenticate`. */
 export interface AuthenticatedUser<User> {
-  /** The result of `authenticate`, for `authorize`. */
+  /** For `authorize`. */
   readonly user: User;
   readonly userId: string;
   readonly status: Status | undefined;
@@ -24,7 +24,7 @@ export interface ConnectionRejection {
   readonly reason: string;
 }
 
-/** Never rejects: a failure is reported, and the connection is rejected as unavailable. */
+/** Never rejects: a failure is reported, and the connection rejected as unavailable. */
 export async function authenticateRequest<User extends WebSocketIdentity>(
   request: IncomingMessage,
   { authenticate, rateLimitKey }: Pick<ServeOptions<User>, 'authenticate' | 'rateLimitKey'>,
@@ -51,7 +51,7 @@ export async function authenticateRequest<User extends WebSocketIdentity>(
   }
 }
 
-/** The client's last position in the messages to its user, from the URL; an invalid one is ignored. */
+/** From the URL; an invalid position is ignored. */
 export function readResumePosition(request: IncomingMessage | undefined): string | undefined {
   const url = request?.url ?? '';
   const since = new URLSearchParams(url.slice(url.indexOf('?') + 1)).get('since');

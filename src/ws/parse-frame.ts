@@ -2,13 +2,12 @@ import type { ClientFrame } from '../protocol/frames.js';
 
 export interface InvalidFrame {
   readonly problem: string;
-  /** True for the protocol's form with an unknown type or a wrong member. */
+  /** The protocol's form, but an unknown type or a wrong member. */
   readonly readable: boolean;
-  /** Id of the request, if readable. */
   readonly id: number | undefined;
 }
 
-/** Returns the problem with a member, if any. */
+/** Returns the problem, if any. */
 type Check = (value: unknown) => string | undefined;
 
 const KEY = /^[\w.:-]{1,64}$/;
@@ -17,7 +16,7 @@ const MAX_NAME_BYTES = 512;
 const MAX_EVENT_BYTES = 128;
 const MAX_POSITION_BYTES = 64;
 const MAX_USERS = 1_000;
-/** Deepest nesting of a frame: stringifying deeper JSON could overflow the stack, even if it can be parsed. */
+/** Deeper JSON can be parsed, but stringifying it could overflow the stack. */
 const MAX_DEPTH = 100;
 
 const isBoolean: Check = (value) => (typeof value === 'boolean' ? undefined : 'must be true or false');
@@ -57,7 +56,7 @@ function text(value: unknown, maxBytes: number): string | undefined {
 
 type FrameSchema = readonly (readonly [member: string, check: Check])[];
 
-/** Checked members by type of frame; others are ignored. */
+/** By type of frame; other members are ignored. */
 const FRAME_SCHEMAS = new Map<string, FrameSchema>(
   Object.entries({
     join: [
@@ -110,7 +109,7 @@ export function parseClientFrame(text: string | undefined): ClientFrame | Invali
   if (rawId !== undefined && id === undefined) return unreadable('id must be a whole number');
   if (typeof type !== 'string') return unreadable('type must be text', id);
   const schema = FRAME_SCHEMAS.get(type);
-  // Readable, because a later version may have this type.
+  // A later version may have this type.
   if (schema === undefined) return { problem: 'type is unknown', readable: true, id };
   for (const [member, check] of schema) {
     const problem = check(frame[member]);

@@ -11,16 +11,15 @@ export interface RequestContext<User extends WebSocketIdentity> extends RequestO
   readonly maxRooms: number;
   readonly maxWatched: number;
   readonly slots: RequestSlots;
-  /** Joins in progress by room. */
+  /** In progress, by room. */
   readonly joining: Map<string, Promise<unknown>>;
   readonly watched: Set<string>;
-  /** Rooms that show this user as typing. */
+  /** Rooms that show the user as typing. */
   readonly typing: Set<string>;
-  /** Pages of history are read one after the other, because together they could fill the memory. */
+  /** Pages are read one after the other: together they could fill the memory. */
   lastHistoryRead: Promise<unknown>;
 }
 
-/** The connection, which sends the replies. */
 export interface RequestOutput {
   /** False once replies cannot be sent. */
   isOpen(): boolean;
@@ -30,7 +29,7 @@ export interface RequestOutput {
   report(error: unknown): void;
 }
 
-/** Limits the requests of one connection that run at once. Only one caller waits at a time. */
+/** Limits concurrent requests of one connection. Only one caller waits at a time. */
 export class RequestSlots {
   readonly #size: number;
   #used = 0;
@@ -60,7 +59,7 @@ export class RequestSlots {
     });
   }
 
-  /** Ends a wait when the connection ends. */
+  /** The connection has ended. */
   wake(): void {
     this.#onFree?.();
     this.#onFree = undefined;

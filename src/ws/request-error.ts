@@ -18,12 +18,12 @@ export class RequestError extends Error {
   }
 }
 
-/** Wait in ms for clients while Redis is unavailable. */
+/** In ms, while Redis is unavailable. */
 const UNAVAILABLE_RETRY_AFTER = 1_000;
 
 /**
- * An error of the application's own code is reported, and the client receives only `INTERNAL`, so that no
- * detail leaks.
+ * The client receives only `INTERNAL` for an error of the application's code, which is reported: no detail
+ * leaks.
  */
 export function toErrorFrame(
   error: unknown,

@@ -21,13 +21,12 @@ import type { ClientRequest, WebSocketIdentity } from './options.js';
 import type { RequestContext } from './request-context.js';
 import { RequestError } from './request-error.js';
 
-/** Default number of events in a page of history. */
+/** Default page of history, in events. */
 const PAGE = 50;
 
 /**
  * Checks limits, calls `authorize`, waits for a free slot and runs the request, which sends its own reply.
- * Resolves when the request has started, so that the requests of a connection start in order and run
- * concurrently.
+ * Resolves when the request has started: the requests of a connection start in order and run concurrently.
  *
  * @throws the answer for the client, if the request was not started.
  */
@@ -36,10 +35,10 @@ export async function handleFrame<User extends WebSocketIdentity>(
   frame: ClientFrame,
 ): Promise<void> {
   if (frame.type === 'ping') return context.send({ type: 'pong' });
-  // Before `authorize`, so that a client that repeats a hopeless request costs the application nothing.
+  // Before `authorize`, so that repeating a hopeless request costs the application nothing.
   assertWithinLimits(context, frame);
   const allowed = authorizeFrame(context, frame);
-  // Awaited only if it is a promise: two frames with synchronous authorization start in the same turn.
+  // A synchronous authorization lets two frames start in the same turn.
   if (!(typeof allowed === 'boolean' ? allowed : await allowed)) {
     throw new RequestError('FORBIDDEN', `${frame.type} is not allowed there`);
   }
@@ -106,14 +105,14 @@ function authorizeFrame<User extends WebSocketIdentity>(
     } catch (error) {
       answer = Promise.reject(error);
     }
-    // Only `true` allows it, because an untyped function may return anything.
+    // An untyped function may return anything.
     answers.push(isThenable(answer) ? answer : answer === true);
   }
   if (answers.every((answer) => typeof answer === 'boolean')) return !answers.includes(false);
   return Promise.all(answers).then((all) => all.every((answer) => answer === true), rethrowAsHandlerError);
 }
 
-/** Requests that `authorize` must allow: one per watched user; none for frames that only give something up. */
+/** One per watched user; none for frames that only give something up. */
 function requestsOf(frame: ClientFrame): ClientRequest[] {
   switch (frame.type) {
     case 'join':
@@ -123,7 +122,7 @@ function requestsOf(frame: ClientFrame): ClientRequest[] {
     case 'send':
       return [{ action: 'send', room: frame.room, event: frame.event, data: (frame.data ?? null) as Json }];
     case 'update':
-      // A user who may not join must not change their `info` in the room either.
+      // A user who may not join must not change their `info` either.
       return [{ action: 'join', room: frame.room }];
     case 'watch':
       return [...new Set(frame.users)].map((userId) => ({ action: 'watch', userId }));
@@ -138,7 +137,7 @@ function requestsOf(frame: ClientFrame): ClientRequest[] {
   }
 }
 
-/** Resolves with the data of the reply. */
+/** Resolves with the reply's data. */
 async function executeFrame<User extends WebSocketIdentity>(
   context: RequestContext<User>,
   frame: ClientFrame,
@@ -225,7 +224,7 @@ async function handleWatch<User extends WebSocketIdentity>(
   }
 }
 
-/** The ids of `users` that are not in `known`, without repetitions. */
+/** Without repetitions. */
 function notYetIn(users: readonly string[], known: ReadonlySet<string>): string[] {
   return [...new Set(users)].filter((userId) => !known.has(userId));
 }
@@ -250,7 +249,7 @@ async function handleSend<User extends WebSocketIdentity>(
   };
 }
 
-/** Scopes a key to one user: another user's key must not suppress a message. */
+/** Another user's key must not suppress a message. */
 function scopeIdempotencyKey(userId: string, key: string): string {
   return createHash('sha256').update(`${key}\n${userId}`).digest('base64url');
 }
@@ -291,14 +290,14 @@ async function handleApplicationRequest<User extends WebSocketIdentity>(
   }
 }
 
-/** Hides errors about arguments of the application, which the client cannot correct. */
+/** The client cannot correct arguments of the application. */
 function rethrowAsHandlerError(error: unknown): never {
   const own =
     isRollcallError(error) && (error.code === 'ERR_INVALID_ARGUMENT' || error.code === 'ERR_SCHEMA');
   throw own ? new HandlerError(messageOf(error), { cause: error }) : error;
 }
 
-/** Waits for a join in progress: otherwise the socket would not receive its own message. */
+/** Otherwise the socket would not receive its own message. */
 async function waitForJoin<User extends WebSocketIdentity>(
   { socket, joining }: RequestContext<User>,
   room: string,

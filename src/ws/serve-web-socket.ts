@@ -97,7 +97,7 @@ export function serveWebSocket<User extends WebSocketIdentity = WebSocketIdentit
 const SERVED = Symbol.for('rollcall.servedWebSocketServers');
 const registry = globalThis as { [SERVED]?: WeakSet<object> };
 registry[SERVED] ??= new WeakSet();
-/** Servers with a handle: a second handler would answer every frame twice. */
+/** A second handler would answer every frame twice. */
 const served = registry[SERVED];
 
 class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle {
@@ -111,7 +111,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
   readonly #encoders: FrameEncoders;
   readonly #heartbeats: HeartbeatMonitor<User>;
   readonly #connections = new Set<WebSocketConnection<User>>();
-  /** Users authenticated before the upgrade. */
+  /** Before the upgrade. */
   readonly #authenticated = new WeakMap<IncomingMessage, AuthenticatedUser<User>>();
   readonly #counters = { refused: 0, frames: 0, malformed: 0, limited: 0, silent: 0 };
   #handoff = false;
@@ -184,7 +184,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     await this.#ownTyping?.close();
   }
 
-  /** Runs before the upgrade, with `refuseWith: 'status'`. */
+  /** With `refuseWith: 'status'`. */
   readonly #verify = async (request: IncomingMessage): Promise<HandshakeRejection | undefined> => {
     const result = this.#closing === undefined ? await this.#authenticate(request) : undefined;
     if (result !== undefined && 'userId' in result) {
@@ -198,10 +198,10 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
   };
 
   readonly #onConnection = (socket: ServerWebSocketLike, request: IncomingMessage): void => {
-    // `ws` emits `error` when the client breaks the WebSocket protocol; `close` follows.
+    // `ws` emits `error` when the client breaks the protocol; `close` follows.
     let connection: WebSocketConnection<User> | undefined;
     socket.on('error', () => connection?.fail());
-    // A late `connection` event may be for a connection that has ended: `close` would not follow.
+    // The connection may have ended: `close` would not follow.
     if (socket.readyState !== OPEN) return;
     const writer = FrameWriter.create(socket, request, this.#encoders.for(socket, request));
     const peer = new WebSocketPeer(socket, this.#settings.clock, writer);
@@ -220,7 +220,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     socket.on('pong', markAlive);
     socket.on('ping', markAlive);
     const served = this.#attach(request, created, peer, ended)
-      // In its own callback, so that `request` can be collected while the connection lasts.
+      // A callback of its own, so that `request` can be collected.
       .then((client) => client && this.#serveUntilClosed(created, peer, client, ended))
       .catch((error: unknown) => {
         this.#report(error);
@@ -229,7 +229,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     created.done = Promise.all([served, ended]);
   };
 
-  /** Resolves with `undefined` if the connection was rejected. */
+  /** `undefined`: rejected. */
   async #attach(
     request: IncomingMessage,
     connection: WebSocketConnection<User>,
@@ -261,7 +261,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
       });
     } catch (error) {
       if (error instanceof LimitError) {
-        // With a `retryAfter` some of the sockets may belong to a process that has died: the client must try again.
+        // With `retryAfter`, some sockets may belong to a dead process: the client must try again.
         const code = error.retryAfter === undefined ? CloseCode.TOO_MANY_SOCKETS : CloseCode.UNAVAILABLE;
         return reject({ code, reason: 'too many sockets' });
       }
@@ -293,7 +293,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     { known, socket, since }: AttachedClient<User>,
     ended: Promise<undefined>,
   ): Promise<void> {
-    // Messages held for `welcome` are not received yet: the client may disconnect in between.
+    // Held messages may not be received: the client may disconnect first.
     const position = peer.hasHeldFrames ? since : socket.position;
     const { maxRooms, maxWatched, heartbeatInterval } = this.#limits;
     peer.welcome({
@@ -317,7 +317,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
       lastHistoryRead: Promise.resolve(),
     });
     await ended;
-    // Not awaited: if it fails, typing expires after its `ttl`.
+    // Not awaited: on failure, typing expires after its `ttl`.
     stopTyping(context).catch((error: unknown) => this.#report(error));
   }
 
@@ -341,6 +341,6 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
 interface AttachedClient<User extends WebSocketIdentity> {
   readonly known: AuthenticatedUser<User>;
   readonly socket: RoomSocket;
-  /** The client's last position, if it has reconnected. */
+  /** Of a client that has reconnected. */
   readonly since: string | undefined;
 }

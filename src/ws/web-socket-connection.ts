@@ -11,47 +11,47 @@ import { handleFrame } from './request-handlers.js';
 import type { WebSocketPeer } from './web-socket-peer.js';
 import type { ServerWebSocketLike } from './ws-types.js';
 
-/** State that the connections of one server share. */
+/** Shared by all connections of a server. */
 export interface WebSocketConnectionSettings {
   readonly clock: Clock;
-  /** Consumes one point of `key`; resolves with the wait in ms if none was left. */
+  /** Resolves with the wait in ms if no point was left. */
   readonly consumeRate: ((key: string) => Promise<number | undefined>) | undefined;
   readonly report: (error: unknown) => void;
   readonly counters: { frames: number; malformed: number; limited: number };
 }
 
-/** The part of a {@link RequestContext} known when the socket is attached. */
+/** Known when the socket is attached. */
 export type AttachedContext<User extends WebSocketIdentity> = Omit<
   RequestContext<User>,
   keyof RequestOutput | 'slots'
 >;
 
-/** Frames, and characters of frames, that may wait before reading pauses. */
+/** Waiting frames, and their characters, before reading pauses. */
 const MAX_WAITING = 64;
 const MAX_WAITING_LENGTH = 262_144;
-/** More than can be in flight at the pause, unless compressed: closes the connection as a flood. */
+/** More than can be in flight at the pause, unless compressed: a flood, which closes the connection. */
 const MAX_FRAMES = 32_768;
 const MAX_LENGTH = 2 * 1_048_576;
-/** Requests that run at once; the next one waits. */
+/** Concurrent requests. */
 const MAX_RUNNING = 64;
-/** Unreadable frames before the connection is closed. */
+/** Then the connection is closed. */
 const MAX_UNREADABLE = 10;
-/** Consecutive frames over the rate limit before the connection is closed. */
+/** Consecutive frames over the rate limit; then the connection is closed. */
 const MAX_LIMITED = 100;
-/** Bytes of replies that may wait for a client that sends, but does not read. */
+/** Bytes of replies for a client that sends, but does not read. */
 const MAX_UNREAD = 4 * 1_048_576;
-/** The longest delay of a timer, in ms. */
+/** Of a timer, in ms. */
 const MAX_DELAY = 2 ** 31 - 1;
 
 /**
- * Incoming side of one connection: a bounded queue of frames, which pass the rate limit and `authorize` one
- * after the other, then run concurrently. Memory is bounded, whatever the client sends.
+ * Incoming side of one connection: a bounded queue of frames, which are authorized one after the other, then
+ * run concurrently. Memory is bounded, whatever the client sends.
  */
 export class WebSocketConnection<User extends WebSocketIdentity> {
   readonly #socket: ServerWebSocketLike;
   readonly #peer: WebSocketPeer;
   readonly #settings: WebSocketConnectionSettings;
-  /** Unparsed, because a parsed frame may take many times the memory; `undefined` for a binary frame. */
+  /** Unparsed, because a parsed frame may take many times the memory; `undefined`: a binary frame. */
   readonly #queue: (string | undefined)[] = [];
   #queueLength = 0;
   readonly #slots = new RequestSlots(MAX_RUNNING);
@@ -62,13 +62,13 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
   #limited = 0;
   #expiry: Timer | undefined;
   #ended = false;
-  /** When the last message or pong arrived, by the clock's `monotonic`. */
+  /** Arrival of the last message or pong, by the clock's `monotonic`. */
   #lastReceived: number;
-  /** When the unanswered ping was sent. */
+  /** Time of the unanswered ping. */
   #pinged: number | undefined;
-  /** Start of the time without handling frames: before `start`, or while reading is paused. */
+  /** Start of a time without handling frames: before `start`, or while paused. */
   #stalledSince: number;
-  /** Resolves when the connection has ended and its socket is detached. */
+  /** The connection has ended and its socket is detached. */
   done: Promise<unknown> = Promise.resolve();
 
   constructor(socket: ServerWebSocketLike, peer: WebSocketPeer, settings: WebSocketConnectionSettings) {
@@ -135,7 +135,7 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
     this.#peer.close(code, reason);
   }
 
-  /** Cuts the connection without a closing handshake. */
+  /** Without a closing handshake. */
   terminate(): void {
     this.#clearQueue();
     this.#peer.end();
@@ -150,18 +150,18 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
     this.#slots.wake();
   }
 
-  /** The process was frozen until `now`, so earlier silence does not count. */
+  /** The process was frozen until `now`: earlier silence does not count. */
   resetHeartbeat(now: number): void {
     if (this.#pinged !== undefined) this.#pinged = now;
     this.#stalledSince = now;
   }
 
-  /** Pings after `heartbeatInterval` ms of silence; false if a ping had no answer for `pongTimeout` ms. */
+  /** False if a ping had no answer for `pongTimeout` ms. */
   checkAlive(now: number, heartbeatInterval: number, pongTimeout: number): boolean {
-    // A closed connection has the deadline of its closing handshake.
+    // Its closing handshake has a deadline.
     if (!this.open || this.#closeIfDetached()) return true;
     if (this.#context === undefined || this.#paused) {
-      // While reading is paused, neither pongs nor the end of the connection can be seen.
+      // While paused, neither pongs nor the end can be seen.
       if (now - this.#stalledSince >= heartbeatInterval + pongTimeout) this.#closeStalled();
       return true;
     }
@@ -182,7 +182,7 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
     this.close(CloseCode.UNAVAILABLE, 'not available now');
   }
 
-  /** The application has detached the socket: the client can reconnect. */
+  /** Detached by the application: the client can reconnect. */
   #closeIfDetached(): boolean {
     if (this.#context === undefined || this.#context.socket.attached) return false;
     this.close(CloseCode.SERVICE_RESTART, 'detached');
@@ -227,18 +227,18 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
         this.#socket.resume();
       }
     }
-    // In the turn of the last check, so that a later frame starts a new drain.
+    // In the turn of the last check: a later frame starts a new drain.
     this.#processing = false;
   }
 
-  /** Applies the rate limit, answers parse errors, then runs the request. Never rejects. */
+  /** Never rejects. */
   async #handleText(context: RequestContext<User>, text: string | undefined): Promise<void> {
     const { consumeRate, counters } = this.#settings;
     const frame = parseClientFrame(text);
     const invalid = 'problem' in frame;
     if (invalid) counters.malformed++;
     try {
-      // Before the answer to a parse error, so that a flood of malformed frames is limited too.
+      // Before the answer to a parse error, so that malformed frames are limited too.
       const wait = await consumeRate?.(context.known.rateKey);
       if (wait !== undefined) {
         counters.limited++;
@@ -273,12 +273,12 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
   }
 }
 
-/** Wait in ms if a limiter rejects without `msBeforeNext`. */
+/** In ms, if a limiter rejects without `msBeforeNext`. */
 const DEFAULT_RETRY_AFTER = 1_000;
 
 /**
- * Resolves with the wait in ms, or `undefined` if the frame may pass. A limiter that fails lets every frame
- * pass, so that an outage of its store does not stop the chat.
+ * Resolves with the wait in ms; `undefined`: the frame may pass. If the limiter fails, every frame passes, so
+ * that an outage of its store does not stop the chat.
  */
 export function createRateLimit(
   limiter: RateLimiter,

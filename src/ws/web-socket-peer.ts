@@ -5,14 +5,14 @@ import { type FrameEncoder, jsonEncoder } from '../rooms/room-message.js';
 import { type FrameWriter, OPEN } from './frame-writer.js';
 import type { ServerWebSocketLike } from './ws-types.js';
 
-/** Compressed messages would wait for zlib inside `ws`, where they count as not read by the peer. */
+/** Compressed messages would wait for zlib inside `ws`, where they count as unread. */
 const TEXT_FRAME = { binary: false, compress: false };
-/** Bytes of text that fit into a close frame (RFC 6455, section 5.5). */
+/** RFC 6455, section 5.5. */
 const MAX_REASON_BYTES = 123;
-/** How long the closing handshake may take, in ms: bounds how long a slow peer's buffers are kept. */
+/** In ms: bounds how long a slow peer's buffers are kept. */
 const CLOSE_TIMEOUT = 5_000;
 
-/** A WebSocket as a peer. Frames sent before `welcome` are held and follow it. */
+/** Frames sent before `welcome` are held and follow it. */
 export class WebSocketPeer implements Peer {
   readonly #socket: ServerWebSocketLike;
   readonly #clock: Clock;
@@ -21,11 +21,11 @@ export class WebSocketPeer implements Peer {
   #heldBytes = 0;
   #closed = false;
   #closeDeadline: Timer | undefined;
-  /** Callbacks of `confirm` by the number in their ping, in order. */
+  /** By the number in their ping, in order. */
   readonly #unconfirmed = new Map<number, () => void>();
   #pings = 0;
 
-  /** Without `writer` frames are sent by the `send` of `ws`. */
+  /** Without `writer`, `ws` sends the frames. */
   constructor(socket: ServerWebSocketLike, clock: Clock, writer?: FrameWriter) {
     this.#socket = socket;
     this.#clock = clock;
@@ -46,7 +46,7 @@ export class WebSocketPeer implements Peer {
     return this.#heldBytes > 0;
   }
 
-  /** True from `close` on: nothing is sent, and incoming messages are ignored. */
+  /** From `close` on, nothing is sent, and incoming messages are ignored. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -60,20 +60,20 @@ export class WebSocketPeer implements Peer {
 
   confirm(done: () => void): void {
     if (this.#closed || this.#socket.readyState !== OPEN) return;
-    // `ws` writes the ping at once; the frames before it must not wait for the end of the tick.
+    // `ws` writes the ping at once; earlier frames must not wait for the end of the tick.
     this.#writer?.flush();
     this.#unconfirmed.set(++this.#pings, done);
     this.#socket.ping(String(this.#pings));
   }
 
-  /** Sends a frame to this connection only. */
+  /** To this connection only. */
   sendFrame(frame: ServerFrame): void {
     if (this.#socket.readyState !== OPEN) return;
     const text = JSON.stringify(frame);
     this.send(this.#writer === undefined ? text : this.#writer.encoder.encode(text));
   }
 
-  /** Sends the first frame, then the held ones. */
+  /** Before the held frames. */
   welcome(frame: ServerFrame): void {
     const held = this.#held ?? [];
     this.#held = undefined;
@@ -83,7 +83,7 @@ export class WebSocketPeer implements Peer {
   }
 
   #onPong(data: string): void {
-    // A client may answer only the latest of several pings (RFC 6455, section 5.5.3), which may be a heartbeat's.
+    // A client may answer only the latest ping (RFC 6455, section 5.5.3), which may be a heartbeat's.
     const latest = data === '' ? this.#pings : Number(data);
     for (const [ping, done] of this.#unconfirmed) {
       if (!(ping <= latest)) return;
@@ -98,7 +98,7 @@ export class WebSocketPeer implements Peer {
     this.#unconfirmed.clear();
     this.#held = undefined;
     this.#heldBytes = 0;
-    // A client that does not complete the closing handshake is cut off, and its buffers are freed.
+    // A client that does not complete the handshake is cut off, and its buffers are freed.
     const onDeadline = () => this.#socket.terminate();
     this.#closeDeadline = this.#clock.after(CLOSE_TIMEOUT, onDeadline, { keepAlive: false });
     this.#writer?.flush();
@@ -109,7 +109,7 @@ export class WebSocketPeer implements Peer {
       this.#socket.terminate();
       throw error;
     }
-    // While reading is paused, the client's close frame would never be read.
+    // While paused, the client's close frame would never be read.
     this.#socket.resume();
   }
 
@@ -118,7 +118,6 @@ export class WebSocketPeer implements Peer {
     this.#writer.write(frame as Buffer);
   }
 
-  /** The connection has ended. */
   end(): void {
     this.#closed = true;
     this.#held = undefined;
