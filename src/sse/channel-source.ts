@@ -20,24 +20,22 @@ import { STREAM_CHANNEL_NAMES } from './option-names.js';
 import type { ChannelStreamOptions, StreamChannel } from './options.js';
 import { type StreamSink, type StreamSource, sendDiscontinuity } from './stream-source.js';
 
-/** One channel of a stream, its options resolved. */
 interface StreamedChannel {
   readonly channel: StreamChannel['channel'];
   readonly name: string;
   readonly event: string;
   readonly tracked: TrackedPosition;
   readonly resume: ResumePoint;
-  /** Whether its messages have history. Only a channel's definition is certain. */
+  /** `perhaps`: only a channel's definition is certain. */
   readonly history: 'always' | 'perhaps' | 'never';
   readonly since: StreamChannel['since'];
   readonly last: number;
   readonly sharded: boolean | undefined;
 }
 
-/** Encoded events by message: streams that use the same event name share one encoding. */
+/** By message: streams with the same event name share one encoding. */
 const encodedEvents = new WeakMap<MessageContext, { readonly event: string; readonly bytes: Buffer }>();
 
-/** Streams channels directly from pub/sub. */
 export class ChannelSource implements StreamSource {
   readonly positions: StreamPositions;
   readonly isResumed: boolean;
@@ -76,7 +74,7 @@ export class ChannelSource implements StreamSource {
 
   async #startChannel(each: StreamedChannel, sink: StreamSink): Promise<void> {
     const { channel, name, tracked, resume, history, sharded } = each;
-    // An empty history proves nothing if the channel's messages may be published without history.
+    // An empty history proves nothing if messages may be published without history.
     const unknown = resume.since !== undefined && isOrigin(resume.since) && history !== 'always';
     if (resume.lost || unknown) sendDiscontinuity(sink, { channel: name }, 'reconnected', tracked);
     const since = await this.#catchUp(each, sink);
@@ -94,14 +92,11 @@ export class ChannelSource implements StreamSource {
       },
     );
     this.#subscriptions.push(subscription);
-    // Without history there is no position; keep the one that messages may have set already.
+    // Without history there is no position; messages may have set one already.
     tracked.position = subscription.position ?? tracked.position;
   }
 
-  /**
-   * Sends missed messages page by page, and waits for the client to read each page. Resolves with the position
-   * from which to continue live.
-   */
+  /** Waits for the client to read each page. Resolves with the position to continue from. */
   async #catchUp(each: StreamedChannel, sink: StreamSink): Promise<Position | 'latest' | undefined> {
     const { channel, name, tracked, resume, history, last } = each;
     if (resume.since === undefined && last > 0) {
@@ -153,7 +148,7 @@ export class ChannelSource implements StreamSource {
   }
 }
 
-/** An event stream is text, so bytes are sent as base64. */
+/** An event stream is text: bytes are sent as base64. */
 function encodeEvent(event: string, payload: string | Buffer): Buffer {
   return Buffer.from(formatEvent(event, typeof payload === 'string' ? payload : payload.toString('base64')));
 }

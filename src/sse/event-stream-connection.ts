@@ -10,12 +10,12 @@ import type { ResponseWriter } from './response-writer.js';
 import type { EventStreamSettings } from './settings.js';
 import type { StreamSink } from './stream-source.js';
 
-/** RFC 6455: the connection closed without a close frame. */
+/** RFC 6455: closed without a close frame. */
 const ABNORMAL_CLOSURE = 1006;
-/** A client whose stream the server ends waits up to this many times `retry`. */
+/** Times `retry`: the longest wait of a client whose stream the server ends. */
 const MAX_RETRY_FACTOR = 5;
 
-/** One client's stream, from its first byte to its last. */
+/** From the first byte to the last. */
 export class EventStreamConnection implements StreamSink, EventStreamHandle {
   readonly closed: Promise<EventStreamEnd>;
   readonly #writer: ResponseWriter;
@@ -25,7 +25,7 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
   #resolve!: (end: EventStreamEnd) => void;
   #starting: Promise<void> = Promise.resolve();
   #open = true;
-  /** When something was last sent, by the clock's `monotonic`. */
+  /** By the clock's `monotonic`. */
   #lastSent = 0;
   #timer: Timer | undefined;
 
@@ -38,7 +38,7 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
     const restart = () => void this.close();
     this.#removeAbortListener = onAbort(settings.signal, restart);
     const { clock, retry } = settings;
-    // Some proxies hold the headers back until the body begins.
+    // Some proxies hold headers back until the body begins.
     this.#write(formatRetry(jitter(clock, retry, 0.5)) + KEEP_ALIVE_COMMENT);
     writer.onClose(() => this.#end({ code: ABNORMAL_CLOSURE, reason: 'the client has disconnected' }));
     if (settings.signal?.aborted === true) restart();
@@ -78,7 +78,7 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
     if (!this.#open) return this.closed;
     const again = shouldReconnect(code);
     const { clock, retry } = this.#settings;
-    // A shutdown closes all streams at once; their clients must not reconnect at once.
+    // After a shutdown the clients must not reconnect all at once.
     const delay = again ? formatRetry(retry * (1 + (MAX_RETRY_FACTOR - 1) * clock.random())) : '';
     this.#write(delay + formatEvent('$close', JSON.stringify({ code, reason, again })));
     this.#end({ code, reason });
@@ -109,7 +109,7 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
     this.#writer.write(Buffer.from(text));
   }
 
-  /** Sends a comment after `keepAliveInterval` of silence. */
+  /** After `keepAliveInterval` of silence. */
   #scheduleKeepAlive(delay: number): void {
     const { clock, keepAliveInterval, source } = this.#settings;
     const check = () => {
@@ -127,7 +127,7 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
     this.#removeAbortListener();
     this.#timer?.cancel();
     this.#abort.abort();
-    // Stop twice: now, and again for subscriptions of a start in progress.
+    // Now, and again for subscriptions of a start in progress.
     const { source } = this.#settings;
     void Promise.all([source.stop(), this.#starting.then(() => source.stop())]).then(() =>
       this.#resolve(end),

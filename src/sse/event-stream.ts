@@ -113,7 +113,7 @@ function createResponse(
   return Object.assign(new Response(body, { headers }), { events });
 }
 
-/** The header takes precedence: EventSource sends the newest id there, while its URL stays the same. */
+/** The header wins: EventSource sends the newest id there; its URL stays the same. */
 function readLastEventId(header: string | null | undefined, url: string | undefined): string | undefined {
   if (typeof header === 'string' && header !== '') return header;
   const query = url?.indexOf('?') ?? -1;

@@ -1,27 +1,27 @@
 import { createHash } from 'node:crypto';
 import { isPosition, type Position } from '../history/position.js';
 
-/** Channels that one event id can name: a longer id may exceed a proxy's header limit. */
+/** Of one event id: a longer one may exceed a proxy's header limit. */
 export const MAX_CHANNELS = 100;
-/** Length of the longest id that {@link StreamPositions} writes, rounded up. */
+/** Longest id, rounded up. */
 const MAX_ID = MAX_CHANNELS * 48;
 
 const KEY = /^[\w-]{8}$/;
 
-/** The hash is short for any name, and the id does not reveal the name. */
+/** Short for any name, and does not reveal it. */
 export function toChannelKey(name: string): string {
   return createHash('sha256').update(name).digest('base64url').slice(0, 8);
 }
 
 export interface TrackedPosition {
   readonly key: string;
-  /** Last position sent to the client. */
+  /** Last sent to the client. */
   position: Position | undefined;
 }
 
 /**
- * The client's positions in all channels of its stream. A client reconnects with its last id only, so every id
- * holds all positions. Ids need no escaping in headers and URLs.
+ * Positions in all channels of a stream: a client reconnects with its last id only, so every id holds all. Ids
+ * need no escaping in headers and URLs.
  */
 export class StreamPositions {
   readonly #channels: readonly TrackedPosition[];
@@ -30,7 +30,7 @@ export class StreamPositions {
     this.#channels = [...channels];
   }
 
-  /** `key.position` of each channel, or its key alone without a position. */
+  /** `key.position` of each channel, or only its key. */
   get id(): string {
     let id = '';
     for (const { key, position } of this.#channels) {
@@ -41,18 +41,17 @@ export class StreamPositions {
   }
 }
 
-/** Where a client that connects resumes one channel. */
+/** Of one channel. */
 export interface ResumePoint {
-  /** Resume after this position; `undefined` if the client has none. */
+  /** `undefined`: the client has no position. */
   readonly since: Position | undefined;
-  /** A returning client without a known position: messages may be missing. */
+  /** A returning client without a position: messages may be missing. */
   readonly lost: boolean;
 }
 
-/** A client's `Last-Event-ID`, parsed. */
 export class LastEventId {
   readonly #positions: Map<string, Position | undefined> | undefined;
-  /** False for a client that connects for the first time. */
+  /** False for a first connection. */
   readonly isPresent: boolean;
 
   constructor(text: string | undefined) {
@@ -65,12 +64,12 @@ export class LastEventId {
     // An unreadable id, for example of another server, holds no positions.
     if (this.#positions === undefined) return { since: undefined, lost: true };
     const since = this.#positions.get(key);
-    // The id does not name the channel, which is new in this stream: the client has missed nothing of it.
+    // A channel missing in the id is new in this stream: nothing of it was missed.
     return { since, lost: since === undefined && this.#positions.has(key) };
   }
 }
 
-/** `undefined` for text that {@link StreamPositions} did not write. */
+/** `undefined`: not written by {@link StreamPositions}. */
 function parseLastEventId(text: string): Map<string, Position | undefined> | undefined {
   if (text.length > MAX_ID) return undefined;
   const positions = new Map<string, Position | undefined>();

@@ -59,13 +59,13 @@ export class NodeResponseWriter implements ResponseWriter {
     };
     this.#response.once('close', onClose);
     socket?.once('close', onClose);
-    // The client may have disconnected before this call; `close` is not emitted again.
+    // It may be closed already; `close` is not emitted again.
     if (isClosed(this.#request, this.#response)) onClose();
   }
 
   /**
-   * The connection on which this response to a pipelined HTTP/1 request waits for earlier ones. Such a response
-   * does not emit `close` when its connection closes.
+   * The connection on which a response to a pipelined HTTP/1 request waits for earlier ones. Such a response
+   * does not emit `close` with its connection.
    */
   #queuedOn(): NodeSocket | undefined {
     const { httpVersionMajor, socket } = this.#request;

@@ -1,14 +1,14 @@
-/** Time in ms for an ended stream to send its buffered bytes before the connection is cut. */
+/** Time in ms to send buffered bytes before the connection is cut. */
 export const FLUSH_TIMEOUT = 30_000;
 
 export interface ResponseWriter {
-  /** Bytes that the client has not taken yet. */
+  /** Not yet taken by the client. */
   readonly buffered: number;
   write(bytes: Uint8Array): void;
-  /** Ends the response after the buffered bytes; cuts it after {@link FLUSH_TIMEOUT}. */
+  /** After the buffered bytes; cuts the connection after {@link FLUSH_TIMEOUT}. */
   end(): void;
-  /** Resolves when the buffer has drained, or the connection has closed. */
+  /** The buffer has drained, or the connection has closed. */
   drained(): Promise<void>;
-  /** Calls `listener` once the connection closes, at once if it is closed already. */
+  /** At once if it is closed already. */
   onClose(listener: () => void): void;
 }

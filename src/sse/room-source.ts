@@ -19,13 +19,13 @@ import type { RoomStreamOptions, StreamRoom, StreamUser } from './options.js';
 import { positionUpdateOf, sseEncoder } from './sse-encoder.js';
 import { type StreamSink, type StreamSource, sendDiscontinuity } from './stream-source.js';
 
-/** The client's cursor in one room, or in the messages to its user. */
+/** In one room, or in the user's messages. */
 interface RoomCursor {
   readonly tracked: TrackedPosition;
   readonly resume: ResumePoint;
 }
 
-/** Streams rooms, with the reader as their member, and messages to the user. */
+/** Rooms with the reader as member, and messages to the user. */
 export class RoomSource implements StreamSource {
   readonly positions: StreamPositions;
   readonly isResumed: boolean;
@@ -33,7 +33,7 @@ export class RoomSource implements StreamSource {
   readonly #user: StreamUser;
   readonly #watch: readonly string[];
   readonly #joins: readonly StreamRoom[];
-  /** By room; `undefined` for messages to the user. */
+  /** `undefined`: messages to the user. */
   readonly #cursors = new Map<string | undefined, RoomCursor>();
   #socket: RoomSocket | undefined;
 
@@ -69,7 +69,7 @@ export class RoomSource implements StreamSource {
 
   async start(sink: StreamSink): Promise<Record<string, Json>> {
     for (const [room, { tracked, resume }] of this.#cursors) {
-      // Without history, the position of an empty room says nothing about messages since.
+      // Without history, the position of an empty room proves nothing about messages since.
       const unknown = resume.since !== undefined && isOrigin(resume.since) && !this.#rooms.hasHistory;
       if (resume.lost || unknown)
         sendDiscontinuity(sink, room === undefined ? {} : { room }, 'reconnected', tracked);
@@ -97,7 +97,7 @@ export class RoomSource implements StreamSource {
   }
 
   async #join(socket: RoomSocket, { room, since, last, ...rest }: StreamRoom): Promise<void> {
-    // A position that the client has replaces the beginning for new clients.
+    // The client's position replaces the start for new clients.
     const resumeAt = this.#cursors.get(room)?.resume.since;
     const begin = resumeAt === undefined ? { since, last } : { since: resumeAt, last: undefined };
     const { position } = await socket.join(room, {
@@ -125,7 +125,7 @@ export class RoomSource implements StreamSource {
     };
   }
 
-  /** Sets where the client begins, unless a message has moved it already. */
+  /** Unless a message has moved it already. */
   #setInitialPosition(room: string | undefined, position: string | undefined): void {
     const tracked = this.#cursors.get(room)?.tracked;
     if (tracked !== undefined) tracked.position ??= position;

@@ -2,7 +2,6 @@ import type { Position } from '../history/position.js';
 import type { FrameEncoder } from '../rooms/room-message.js';
 import { escapeEventName, formatEvent } from './event-stream-format.js';
 
-/** The reader's position after a frame. */
 export interface PositionUpdate {
   /** `undefined` for messages to the user. */
   readonly room: string | undefined;
@@ -10,8 +9,8 @@ export interface PositionUpdate {
 }
 
 /**
- * Positions by frame. All members of a room share a frame, but each client has its own positions in other
- * rooms, so the event id is written per client, before the shared frame.
+ * By frame. Members of a room share a frame, but each client has its own positions, so the event id is written
+ * per client, before the shared frame.
  */
 const positionUpdates = new WeakMap<Buffer, PositionUpdate>();
 
@@ -19,7 +18,7 @@ export function positionUpdateOf(frame: Buffer): PositionUpdate | undefined {
   return positionUpdates.get(frame);
 }
 
-/** The first member of a payload becomes the event's name, so the data omits it. */
+/** The first member becomes the event's name; the data omits it. */
 const EVENT_NAME = /^\{"event":("[^"\\]*(?:\\.[^"\\]*)*"),/;
 
 /** Published JSON is copied; only the event's name is parsed. */
@@ -27,7 +26,7 @@ export const sseEncoder: FrameEncoder = {
   message({ room, position, at, json }) {
     const [head, name] = EVENT_NAME.exec(json) ?? [];
     let frame: Buffer;
-    // Another program wrote the payload; only its position counts.
+    // A payload of another program: only its position counts.
     if (head === undefined || name === undefined) frame = Buffer.from('\n');
     else {
       let start = '{';
@@ -41,7 +40,7 @@ export const sseEncoder: FrameEncoder = {
   },
   notice(notice) {
     const { type, ...rest } = notice;
-    // An id without data dispatches no event, but the client stores it.
+    // An id without data dispatches no event, but is stored.
     const frame = Buffer.from(type === 'position' ? '\n' : formatEvent(`$${type}`, JSON.stringify(rest)));
     if (notice.type === 'position')
       positionUpdates.set(frame, { room: notice.room, position: notice.position });

@@ -11,12 +11,12 @@ export class WebResponseWriter implements ResponseWriter {
   #drainWaiters: (() => void)[] = [];
   #ending = false;
   #flushTimer: Timer | undefined;
-  /** Runs until the first read, because a server that drops a response neither reads nor cancels its body. */
+  /** Until the first read: a server that drops a response neither reads nor cancels its body. */
   #unreadTimer: Timer | undefined;
   #closed = false;
   #onClose: (() => void) | undefined;
 
-  /** `signal` is the request's: it aborts when the client disconnects. */
+  /** `signal`: the client disconnects. */
   constructor(clock: Clock, signal?: AbortSignal) {
     this.#clock = clock;
     this.body = new ReadableStream<Uint8Array>(
@@ -24,14 +24,14 @@ export class WebResponseWriter implements ResponseWriter {
         start: (controller) => {
           this.#controller = controller;
         },
-        // Called whenever the queue is empty.
+        // Called when the queue is empty.
         pull: () => this.#onDrained(),
         cancel: () => this.#onClientGone(),
       },
       { highWaterMark: 1, size: (bytes) => bytes.byteLength },
     );
     const onAborted = () => {
-      // Closed, not errored, because servers log an errored body.
+      // Not errored, because servers log an errored body.
       this.#controller?.close();
       this.#onClientGone();
     };
@@ -52,7 +52,7 @@ export class WebResponseWriter implements ResponseWriter {
     if (this.#closed || this.#ending) return;
     this.#ending = true;
     this.#unreadTimer?.cancel();
-    // Close only an empty stream: a closed one does not call `pull` once its queue was read.
+    // A closed stream does not call `pull` once its queue was read.
     if (this.buffered === 0) return this.#close();
     this.#flushTimer = this.#clock.after(FLUSH_TIMEOUT, () => this.#fail(), { keepAlive: false });
   }
@@ -79,7 +79,7 @@ export class WebResponseWriter implements ResponseWriter {
     this.#controller = undefined;
   }
 
-  /** An error discards the stream's queue. */
+  /** Discards the stream's queue. */
   #fail(): void {
     this.#finish();
     this.#controller?.error(new Error('the client reads too slowly'));
