@@ -15,7 +15,7 @@ import type {
 import type { BroadcastLike, NamespaceBase } from './socket-io-types.js';
 import type { TrackedSocket } from './tracked-socket.js';
 
-/** Reserved by Socket.IO and Node; `emit` throws for them. */
+/** By Socket.IO and Node; `emit` throws for them. */
 const RESERVED: ReadonlySet<string> = new Set([
   'connect',
   'connect_error',
@@ -25,7 +25,7 @@ const RESERVED: ReadonlySet<string> = new Set([
   'removeListener',
 ]);
 
-/** Returned to a socket that disconnected while subscribing. */
+/** For a socket that disconnected while subscribing. */
 const CLOSED_SUBSCRIPTION: Subscription = {
   position: undefined,
   unsubscribe: async () => {},
@@ -33,8 +33,8 @@ const CLOSED_SUBSCRIPTION: Subscription = {
 };
 
 /**
- * Sends messages of channels to `local` sockets only: every process subscribes by itself, so a broadcast
- * through a cluster adapter would reach each client once per process.
+ * Sends to `local` sockets only: every process subscribes, so a broadcast through a cluster adapter would reach
+ * each client once per process.
  */
 export class ChannelRelay {
   readonly #pubsub: RelayedPubSub | undefined;
@@ -64,7 +64,7 @@ export class ChannelRelay {
     const subscribe = this.#prepare(channel, options, (emit) => {
       if (tracked.connected) emit(socket.nsp.local.to(socket.id));
     });
-    // Counts towards the limit while SUBSCRIBE is in progress.
+    // Counts towards the limit during SUBSCRIBE.
     const pending = { unsubscribe: async () => {} };
     subscriptions.add(pending);
     let subscription: Subscription;
@@ -135,7 +135,6 @@ export class ChannelRelay {
   }
 }
 
-/** Keeps the subscription in `all` until it is unsubscribed. */
 function trackSubscription(
   subscription: Subscription,
   all: Set<Subscription> | Set<Pick<Subscription, 'unsubscribe'>>,

@@ -4,7 +4,7 @@ import { assertStatus } from '../presence/validate.js';
 import type { SocketIdentity } from './options.js';
 import type { SocketLike } from './socket-io-types.js';
 
-/** Reads the user id from `socket.data.user`. */
+/** From `socket.data.user`. */
 export function defaultIdentify({ data }: SocketLike): string | undefined {
   const user: unknown = (data as { user?: unknown } | null | undefined)?.user;
   if (user === undefined || user === null) return undefined;
@@ -13,11 +13,7 @@ export function defaultIdentify({ data }: SocketLike): string | undefined {
   return typeof id === 'number' ? String(id) : (id as string | undefined);
 }
 
-/**
- * Returns `undefined` for an anonymous socket.
- *
- * @throws {@link InvalidArgumentError} for an invalid id or status, or a promise.
- */
+/** `undefined`: anonymous. @throws {@link InvalidArgumentError} for an invalid id or status, or a promise. */
 export function parseIdentity(given: unknown): SocketIdentity | undefined {
   if (given === undefined || given === null) return undefined;
   if (typeof given !== 'object') {

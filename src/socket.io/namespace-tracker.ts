@@ -22,14 +22,14 @@ import type { NamespaceBase, NamespaceLike, SocketLike } from './socket-io-types
 import { SocketRegistration } from './socket-registration.js';
 import { TrackedSocket } from './tracked-socket.js';
 
-/** A disconnected socket that may be recovered under the same id. */
+/** Disconnected; may be recovered under the same id. */
 interface RecoverableSocket {
   readonly namespace: NamespaceBase;
   readonly registration: SocketRegistration;
   readonly timer: Timer;
 }
 
-/** Tracks the sockets of a namespace from `connection` until they can no longer be recovered. */
+/** Tracks sockets from `connection` until they can no longer be recovered. */
 export class NamespaceTracker<S extends SocketLike> {
   readonly channels: ChannelRelay;
   readonly #namespace: NamespaceLike<S>;
@@ -37,7 +37,7 @@ export class NamespaceTracker<S extends SocketLike> {
   readonly #sockets = new Map<string, TrackedSocket<S>>();
   readonly #recovering = new Map<string, RecoverableSocket>();
   readonly #notifier = new RecoveryNotifier((socketId) => this.#abandonRecovery(socketId));
-  /** Distinguishes sessions of this tracker from those of other servers. */
+  /** Distinguishes sessions of this tracker from other servers'. */
   readonly #id = randomUUID();
   readonly #watches: SocketWatches<S>;
   readonly #mirror: RoomMirror<S> | undefined;
@@ -65,7 +65,7 @@ export class NamespaceTracker<S extends SocketLike> {
     ]);
   }
 
-  /** Tracks the connected sockets, and those that connect later. */
+  /** Also sockets that are connected already. */
   start(): void {
     // Before the application's own handlers, so that they can watch and subscribe.
     this.#namespace.prependListener('connection', this.#onConnection);
@@ -108,7 +108,7 @@ export class NamespaceTracker<S extends SocketLike> {
 
   async setStatus(tracked: TrackedSocket<S>, status: string): Promise<void> {
     assertStatus('status', status);
-    // Queued, because the socket is identified after the handlers of `connection`.
+    // The socket is identified after the handlers of `connection`.
     await tracked.runExclusive(async () => {
       if (tracked.registration === undefined) {
         throw new InvalidArgumentError('socket', 'is anonymous, so it has no status');
@@ -174,7 +174,7 @@ export class NamespaceTracker<S extends SocketLike> {
         this.#notifier.notify(socket.nsp, socket.id);
       };
     }
-    // Queued before all requests, so that handlers of `connection` can set `socket.data.user` first.
+    // Before all requests, so that handlers of `connection` can set `socket.data.user` first.
     void tracked.runExclusive(() => this.#identify(tracked, restored));
     if (restored.watching.length > 0) this.#watches.restore(tracked, restored.watching);
   };
@@ -205,7 +205,7 @@ export class NamespaceTracker<S extends SocketLike> {
       return;
     }
     tracked.registration = registration;
-    // Notify last: the removal elsewhere must not leave the user without a registration or a room.
+    // Last: the removal elsewhere must not leave the user without a registration or a room.
     registration.onRegistered = () => {
       const joined = this.#mirror?.addSocket(tracked) ?? Promise.resolve();
       void joined.then(() => {
@@ -215,7 +215,7 @@ export class NamespaceTracker<S extends SocketLike> {
     registration.begin(meta);
   }
 
-  /** Runs before Socket.IO stores the session, so that the state is stored with it. */
+  /** Before Socket.IO stores the session, which then contains the state. */
   #onDisconnecting(tracked: TrackedSocket<S>, reason: string): void {
     tracked.connected = false;
     const { socket, registration, watching, restoring = [] } = tracked;
@@ -239,7 +239,7 @@ export class NamespaceTracker<S extends SocketLike> {
     this.#notifier.acquire(socket.nsp);
   }
 
-  /** Ends the wait for a recovery; `undefined` if the socket is not waiting. */
+  /** `undefined`: the socket does not wait for a recovery. */
   #takeRecoverable(socketId: string): RecoverableSocket | undefined {
     const recoverable = this.#recovering.get(socketId);
     if (recoverable === undefined) return undefined;
@@ -249,7 +249,7 @@ export class NamespaceTracker<S extends SocketLike> {
     return recoverable;
   }
 
-  /** Removes the registration of a socket that this server will not recover. */
+  /** This server will not recover the socket. */
   #abandonRecovery(socketId: string): void {
     const recoverable = this.#takeRecoverable(socketId);
     if (recoverable !== undefined) this.#remove(recoverable.registration);
@@ -312,7 +312,7 @@ export class NamespaceTracker<S extends SocketLike> {
   }
 
   #report(error: unknown, stage: 'repair' | 'unsubscribe' | 'close'): void {
-    // A service closed earlier has removed its sockets and subscriptions itself.
+    // The service has removed its sockets and subscriptions itself.
     if (error instanceof ClosedError) return;
     this.#settings.reporter.report(toRollcallError(error), { stage });
   }

@@ -9,7 +9,7 @@ import type { TrackedSocket } from './tracked-socket.js';
 
 const CHANGED_EVENT = 'presence:changed';
 
-/** The users that each socket watches, up to `maxWatched`. All sockets share one watch per user. */
+/** Up to `maxWatched` per socket. All sockets share one watch per user. */
 export class SocketWatches<S extends SocketLike> {
   readonly #settings: TrackerSettings<S>;
   readonly #watch: SharedWatch<TrackedSocket<S>>;
@@ -23,9 +23,9 @@ export class SocketWatches<S extends SocketLike> {
     return this.#watch.size;
   }
 
-  /** Resolves with the current presence of `userIds`. */
+  /** Resolves with their current presence. */
   async add(tracked: TrackedSocket<S>, userIds: ReadonlySet<string>): Promise<PresencePayload[]> {
-    // The watches of a socket that disconnected while its request was queued would never be removed.
+    // Watches of a socket that disconnected while queued would never be removed.
     if (!tracked.connected) throw new ClosedError('the socket is disconnected');
     const added = tracked.reserve(userIds, this.#settings.maxWatched);
     try {
@@ -45,14 +45,14 @@ export class SocketWatches<S extends SocketLike> {
   }
 
   /**
-   * Watches the users of a recovered socket again, and sends all their states: it may have missed changes. The
-   * client keeps the greatest `version`.
+   * For a recovered socket: sends all states, because changes may be missed. The client keeps the greatest
+   * `version`.
    */
   restore(tracked: TrackedSocket<S>, userIds: readonly string[]): void {
     const restoring = new Set(userIds.slice(0, this.#settings.maxWatched));
     tracked.restoring = restoring;
     const { removeListeners } = tracked;
-    // A recovered client does not send `presence:watch` again, so this code retries failures.
+    // A recovered client does not repeat `presence:watch`.
     const retry = new Retry(this.#settings, async () => {
       const users = await tracked.runExclusive(() => this.add(tracked, restoring));
       tracked.restoring = undefined;
@@ -71,7 +71,7 @@ export class SocketWatches<S extends SocketLike> {
   }
 }
 
-/** Socket.IO encodes the change once per namespace. */
+/** Encoded once per namespace. */
 function emitChange<S extends SocketLike>(
   watchers: readonly TrackedSocket<S>[],
   presence: WatchedPresence,
@@ -84,7 +84,7 @@ function emitChange<S extends SocketLike>(
     if (ids === undefined) byNamespace.set(socket.nsp, [socket.id]);
     else ids.push(socket.id);
   }
-  // `local`, because every process has its own watch.
+  // Every process has its own watch.
   for (const [namespace, ids] of byNamespace) namespace.local.to(ids).emit(CHANGED_EVENT, payload);
 }
 

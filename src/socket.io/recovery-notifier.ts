@@ -1,14 +1,14 @@
 import type { Listener, NamespaceBase } from './socket-io-types.js';
 
-/** Event between servers: the sender has recovered the session of the socket with this id. */
+/** Between servers: the sender has recovered the session of this socket. */
 const RECOVERED_EVENT = 'rollcall:recovered';
 
 /**
- * Notifies the other servers of a namespace that this one has recovered a session, so that they remove their
- * registrations of the socket at once. Without such an event, they remove them when the recovery grace is over.
+ * Without this event, other servers remove their registrations of a recovered socket only when the recovery
+ * grace is over.
  */
 export class RecoveryNotifier {
-  /** Sockets that may be recovered elsewhere, by namespace. */
+  /** Sockets that may be recovered elsewhere. */
   readonly #counts = new Map<NamespaceBase, number>();
   readonly #listener: Listener;
 

@@ -1,9 +1,6 @@
 import type { NamespaceBase } from './socket-io-types.js';
 
-/**
- * Reasons of `disconnect` after which Socket.IO keeps a session for recovery. Others, such as `disconnect()` by
- * either side, end the session.
- */
+/** Socket.IO keeps a session for recovery after these reasons of `disconnect` only. */
 const RECOVERABLE: ReadonlySet<string> = new Set([
   'transport error',
   'transport close',
@@ -13,20 +10,20 @@ const RECOVERABLE: ReadonlySet<string> = new Set([
   'forced server close',
 ]);
 
-/** Property of `socket.data` that carries the state to the process that recovers the session. */
+/** Carries the state in `socket.data` to the recovering process. */
 const KEY = '$rollcall';
 
-/** State that survives a recovery. */
+/** Survives a recovery. */
 export interface RecoverableState {
   readonly status: string | undefined;
   readonly watching: readonly string[];
   readonly trackerId: string | undefined;
 }
 
-/** The state of a socket that was not recovered. */
+/** Of a socket that was not recovered. */
 export const NO_STATE: RecoverableState = { status: undefined, watching: [], trackerId: undefined };
 
-/** Time in ms for the recovery of a socket that disconnected for `reason`; 0 if it cannot recover. */
+/** In ms; 0: cannot recover. */
 export function recoveryWindow(namespace: NamespaceBase, reason: string): number {
   if (!RECOVERABLE.has(reason)) return 0;
   const { server } = namespace as NamespaceBase & { server?: { opts?: unknown; _opts?: unknown } };
@@ -39,13 +36,13 @@ export function recoveryWindow(namespace: NamespaceBase, reason: string): number
   return typeof duration === 'number' && duration > 0 ? duration : 0;
 }
 
-/** Must run before Socket.IO stores the session. */
+/** Before Socket.IO stores the session. */
 export function saveState(data: unknown, state: RecoverableState): void {
   if (typeof data !== 'object' || data === null || !Object.isExtensible(data)) return;
   (data as Record<string, unknown>)[KEY] = { ...state, watching: [...state.watching] };
 }
 
-/** Removes the state from the session and checks it, because it comes from the adapter's store. */
+/** Checked, because it comes from the adapter's store. */
 export function restoreState(data: unknown): RecoverableState {
   if (typeof data !== 'object' || data === null || !Object.hasOwn(data, KEY)) return NO_STATE;
   const record = data as Record<string, unknown>;

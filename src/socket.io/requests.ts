@@ -21,13 +21,13 @@ export interface ErrorAck {
   };
 }
 
-/** Sent instead of the error's message, which may contain host names and Redis keys. */
+/** Error messages may contain host names and Redis keys. */
 const MESSAGES: ReadonlyMap<ProtocolErrorCode, string> = new Map([
   ['UNAVAILABLE', 'not available now'],
   ['INTERNAL', 'the server failed'],
 ]);
 
-/** Requests of one socket that may be queued or in progress. */
+/** Per socket, queued or in progress. */
 const MAX_WAITING = 100;
 
 export class RejectedRequest extends Error {
@@ -39,13 +39,13 @@ export class RejectedRequest extends Error {
   }
 }
 
-/** Resolves with the acknowledgement of a client's event. */
+/** Resolves with the acknowledgement. */
 export type RequestAction<S extends SocketLike> = (
   tracked: TrackedSocket<S>,
   payload: unknown,
 ) => Promise<object>;
 
-/** Returns a function that removes the listeners. */
+/** The returned function removes the listeners. */
 export function handleRequests<S extends SocketLike>(
   tracked: TrackedSocket<S>,
   actions: ReadonlyMap<string, RequestAction<S>>,
@@ -55,7 +55,7 @@ export function handleRequests<S extends SocketLike>(
   const listeners = [...actions].map(([event, action]) => {
     const listener = (...args: unknown[]): void => {
       const last = args.at(-1);
-      // The acknowledgement callback is optional.
+      // Optional.
       const ack = typeof last === 'function' ? (last as (response: object) => void) : undefined;
       const payload = args[0] === ack ? undefined : args[0];
       void runRequest(tracked, () => action(tracked, payload), reporter).then((response) =>

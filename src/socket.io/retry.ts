@@ -3,7 +3,7 @@ import type { ErrorReporter } from '../internal/diagnostics.js';
 import { CommandError, ConnectionError, type RollcallError, TimeoutError } from '../internal/errors.js';
 import { toRollcallError } from '../redis/replies.js';
 
-/** Delay in ms after the first failure, and the longest delay. */
+/** In ms. */
 const FIRST_DELAY = 500;
 const MAX_DELAY = 30_000;
 
@@ -13,8 +13,8 @@ export interface RetryOptions {
 }
 
 /**
- * Repeats an operation with backoff until it succeeds or is stopped. Reports only the first failure, because
- * thousands of sockets retry in an outage.
+ * Repeats an operation with back-off. Reports only the first failure, because thousands of sockets retry in an
+ * outage.
  */
 export class Retry {
   readonly #options: RetryOptions;
@@ -35,7 +35,7 @@ export class Retry {
     return this.#attempt(this.#run);
   }
 
-  /** Also silences a failure of the attempt in progress. */
+  /** Also silences the attempt in progress. */
   stop(): void {
     this.#run++;
     this.#timer?.cancel();

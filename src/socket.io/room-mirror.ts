@@ -7,11 +7,11 @@ import type { TrackedSocket } from './tracked-socket.js';
 export interface RoomMirrorOptions<S extends SocketLike> extends RetryOptions {
   readonly presence: TrackedPresence;
   readonly find: (socketId: string) => TrackedSocket<S> | undefined;
-  /** `undefined` if the room is not tracked. */
+  /** `undefined`: not tracked. */
   readonly nameOf: (room: string, socket: S) => string | undefined;
 }
 
-/** Listeners on one adapter, with the number of tracked sockets that use it. */
+/** On one adapter, for some tracked sockets. */
 interface AdapterListeners {
   sockets: number;
   readonly onJoin: (room: string, socketId: string) => void;
@@ -19,8 +19,8 @@ interface AdapterListeners {
 }
 
 /**
- * Joins and leaves presence rooms with the Socket.IO rooms of a socket. Leaves after a disconnection are
- * ignored, because the socket may be recovered; its removal from presence removes it from its rooms.
+ * Joins and leaves presence rooms with the Socket.IO rooms. Leaves after a disconnection are ignored, because
+ * the socket may be recovered; its removal from presence removes it from its rooms.
  */
 export class RoomMirror<S extends SocketLike> {
   readonly #options: RoomMirrorOptions<S>;
@@ -34,7 +34,7 @@ export class RoomMirror<S extends SocketLike> {
     this.#options = options;
   }
 
-  /** Joins the presence rooms of a registered socket. Resolves after the first attempt of each. */
+  /** Resolves after the first attempt of each join. */
   async addSocket(tracked: TrackedSocket<S>): Promise<void> {
     if (!tracked.connected) return;
     if (!this.#rooms.has(tracked)) {
@@ -44,7 +44,7 @@ export class RoomMirror<S extends SocketLike> {
     await Promise.all(Array.from(tracked.socket.rooms, (room) => this.#join(tracked, room)));
   }
 
-  /** For a socket that disconnects. */
+  /** The socket disconnects. */
   removeSocket(tracked: TrackedSocket<S>): void {
     const rooms = this.#rooms.get(tracked);
     if (rooms === undefined) return;
@@ -99,7 +99,7 @@ export class RoomMirror<S extends SocketLike> {
   #leave(tracked: TrackedSocket<S>, room: string): void {
     const rooms = this.#rooms.get(tracked);
     const joined = rooms?.get(room);
-    // Socket.IO also leaves the rooms of a socket that disconnects.
+    // Socket.IO also leaves the rooms of a disconnected socket.
     if (joined === undefined || tracked.registration === undefined || !tracked.connected) return;
     rooms?.delete(room);
     joined.retry.stop();
@@ -107,7 +107,7 @@ export class RoomMirror<S extends SocketLike> {
     if ([...(rooms?.values() ?? [])].some(({ name }) => name === joined.name)) return;
     const { presence, reporter } = this.#options;
     presence.leave(joined.name, tracked.registration.userId, tracked.id).catch((error: unknown) => {
-      // The presence service repeats the removal.
+      // The service repeats the removal.
       reporter.report(toRollcallError(error), { stage: 'repair' });
     });
   }

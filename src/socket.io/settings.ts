@@ -15,7 +15,7 @@ export interface TrackerSettings<S extends SocketLike> {
   readonly pubsub: RelayedPubSub | undefined;
   readonly identify: (socket: S) => unknown;
   readonly authorize: NonNullable<TrackPresenceOptions<S>['authorize']> | undefined;
-  /** `undefined` if rooms are not tracked. */
+  /** `undefined`: rooms are not tracked. */
   readonly roomOf: ((room: string, socket: S) => string | undefined) | undefined;
   readonly touch: boolean;
   readonly recoveryGrace: number;

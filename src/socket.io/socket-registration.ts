@@ -7,14 +7,14 @@ export interface SocketRegistrationOptions extends RetryOptions {
   readonly presence: TrackedPresence;
 }
 
-/** Keeps one socket registered with the presence service, through outages and recoveries. */
+/** Keeps one socket registered, through outages and recoveries. */
 export class SocketRegistration {
   readonly #presence: TrackedPresence;
   readonly #retry: Retry;
   #status: Status;
   #meta: Json | undefined;
   #registered = false;
-  /** `onRegistered` has run since the last `begin`. */
+  /** Since the last `begin`. */
   #notified = false;
   #pendingWrites = 0;
 
@@ -29,20 +29,19 @@ export class SocketRegistration {
     this.#retry = new Retry(options, () => this.#write(this.#status));
   }
 
-  /** True while the presence service has the socket. */
   get registered(): boolean {
     return this.#registered;
   }
 
-  /** The last written status, or the first one to write. */
+  /** The last written, or the first to write. */
   get status(): Status {
     return this.#status;
   }
 
-  /** Runs once per `begin`, after the registration. */
+  /** Once per `begin`. */
   onRegistered: () => void = () => {};
 
-  /** Registers the socket, with retries. Call it again for a recovered socket. */
+  /** With retries. Called again for a recovered socket. */
   begin(meta: Json | undefined): void {
     this.#meta = meta;
     this.#notified = false;
@@ -52,7 +51,7 @@ export class SocketRegistration {
   /** After a failure the former status remains. */
   async setStatus(status: Status): Promise<void> {
     await this.#write(status);
-    // This write has registered the socket, so a retry is not needed.
+    // Registered by this write.
     this.#retry.stop();
   }
 
@@ -64,7 +63,7 @@ export class SocketRegistration {
   /** The presence service repeats a failed removal. */
   async remove(): Promise<void> {
     this.stop();
-    // Otherwise this process would remove the registration of a process that has recovered the socket.
+    // Otherwise the registration of a process that recovered the socket would be removed.
     if (!this.#registered && this.#pendingWrites === 0) return;
     this.#registered = false;
     await this.#presence.removeSocket(this.userId, this.socketId);

@@ -3,19 +3,18 @@ import type { Subscription } from '../pubsub/subscribe.js';
 import type { SocketLike } from './socket-io-types.js';
 import type { SocketRegistration } from './socket-registration.js';
 
-/** A connected socket, with all state that ends with its connection. */
+/** State that ends with the connection. */
 export class TrackedSocket<S extends SocketLike = SocketLike> {
-  /** `undefined` while the socket is anonymous. */
+  /** `undefined`: anonymous. */
   registration: SocketRegistration | undefined;
   /** False from `disconnecting` on. */
   connected = true;
   readonly watching = new Set<string>();
-  /** Users it watched before a recovery, until they are watched again. */
+  /** Watched before a recovery, until watched again. */
   restoring: ReadonlySet<string> | undefined;
-  /** Notifies the other servers of the recovery; `undefined` once done, or not needed. */
+  /** `undefined`: done, or not needed. */
   notifyRecovery: (() => void) | undefined;
   readonly subscriptions = new Set<Pick<Subscription, 'unsubscribe'>>();
-  /** Removes rollcall's listeners from the socket. */
   removeListeners: () => void = () => {};
   #last: Promise<unknown> = Promise.resolve();
   #waiting = 0;
@@ -26,12 +25,12 @@ export class TrackedSocket<S extends SocketLike = SocketLike> {
     return this.socket.id;
   }
 
-  /** Requests that are queued or in progress. */
+  /** Queued or in progress. */
   get waiting(): number {
     return this.#waiting;
   }
 
-  /** Runs `task` after earlier ones, because `watch` and `unwatch` must not overtake each other. */
+  /** In order: `watch` and `unwatch` must not overtake each other. */
   runExclusive<T>(task: () => T | Promise<T>): Promise<T> {
     this.#waiting++;
     const done = this.#last.then(task).finally(() => {
@@ -41,7 +40,7 @@ export class TrackedSocket<S extends SocketLike = SocketLike> {
     return done;
   }
 
-  /** Returns those of `userIds` that are new in `watching`. @throws {@link LimitError} */
+  /** Returns the new ones. @throws {@link LimitError} */
   reserve(userIds: ReadonlySet<string>, limit: number): Set<string> {
     const added = new Set<string>();
     for (const userId of userIds) if (!this.watching.has(userId)) added.add(userId);
