@@ -7,6 +7,7 @@ import { PartitionKeys, partitionOf } from '../../src/presence/keys.js';
 import { presenceBehaviour } from '../shared/presence-behaviour.js';
 import type { PresenceBackend } from '../shared/presence-fixture.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
+import { waitFor } from '../support/wait.js';
 
 // Presence on a Redis Cluster: the same behaviour, over 64 partitions.
 
@@ -105,3 +106,51 @@ describe.each(Object.entries(clients))('the layout on a cluster with %s', (_name
     }
   });
 });
+
+test.each([
+  ['NOREPLICAS', 'min-replicas-to-write', '1', '0'],
+  ['OOM', 'maxmemory', '1', '0'],
+])(
+  'writes refused by all masters for four leases (%s): no user goes offline',
+  async (cause, setting, refuse, accept) => {
+    await everywhere('FLUSHALL');
+    const LEASE = 1_500;
+    const errors: string[] = [];
+    const backends = Object.values(clients).map(fixture);
+    // Users in few of the partitions: in most of them a process owns nothing, and it judges there too.
+    const services = [0, 1, 2, 3].map((at) => {
+      const redis = (backends[at % backends.length] as PresenceBackend).client();
+      return new PresenceService({
+        redis,
+        lease: LEASE,
+        prefix: `refused-${cause}`,
+        onError: (error) => errors.push(error.message),
+      });
+    });
+    const [reader, ...owners] = services as [PresenceService, ...PresenceService[]];
+    const users = owners.flatMap((_, index) => [0, 1, 2, 3].map((at) => `u${index}-${at}`));
+    const offline: string[] = [];
+    await reader.subscribe(({ userId, status }) => {
+      if (status === 'offline') offline.push(userId);
+    });
+    await Promise.all(users.map((user, at) => (owners[at % 3] as PresenceService).setPresence(user, 's')));
+    const pass = async (ms: number) => {
+      const end = performance.now() + ms;
+      await waitFor(() => performance.now() >= end, { timeout: ms + 10_000, interval: 50 });
+    };
+    try {
+      await everywhere('CONFIG', 'SET', setting, refuse);
+      await pass(4 * LEASE);
+    } finally {
+      await everywhere('CONFIG', 'SET', setting, accept);
+    }
+    await pass(4 * LEASE);
+    expect(offline).toEqual([]);
+    expect(await reader.getOnlineCount()).toBe(users.length);
+    expect(errors.length).toBeGreaterThan(0);
+    expect(errors.filter((error) => !error.includes(cause))).toEqual([]);
+    await Promise.all(services.map((service) => service.close()));
+    for (const backend of backends) await backend.end();
+  },
+  60_000,
+);
