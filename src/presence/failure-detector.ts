@@ -53,8 +53,8 @@ export interface FailureDetectorOptions {
  * clocks of different hosts are never compared: a lease expires by Redis's clock, with which it was written.
  *
  * A node is dead when all of these hold:
- * - Its lease has expired, or ends further in the future than a lease can. An earlier snapshot contained the same lease. A node seen for the first time is not
- *   dead, and one that was frozen together with Redis gets the time to renew.
+ * - Its lease has expired, or ends further in the future than a lease can. An earlier snapshot contained the same lease. A
+ *   node seen for the first time is not dead, and one that was frozen together with Redis gets the time to renew.
  * - Snapshots and own renewals have succeeded without interruption for a whole lease. After a start, or after a freeze
  *   of Redis, of the network or of this process, all nodes look dead at first.
  * - Not too many nodes have died within a lease (self-preservation, as in Netflix Eureka), or they have been expired
@@ -122,12 +122,19 @@ export class FailureDetector {
     return { dead: [...claimable, ...expired], suspect };
   }
 
-  /** A lease went back, or Redis's clock stepped, as when a replica is promoted: leases prove nothing then. */
+  /**
+   * A lease went back, or Redis's clock stepped, as when a replica is promoted: leases prove nothing then. A lease that
+   * jumped too far ahead also shows a step, of a clock that has stepped back since.
+   */
   #looksLikeOtherServer({ now, leases }: LeaseSnapshot, monotonic: number): boolean {
+    const { lease } = this.#options;
     const step = now - this.#lastNow - (monotonic - this.#lastMonotonic);
-    if (Math.abs(step) > this.#options.lease / 2) return true;
+    if (Math.abs(step) > lease / 2) return true;
     for (const [nodeId, score] of leases) {
-      if (score > 0 && (this.#previous.get(nodeId) ?? 0) > score) return true;
+      const previous = this.#previous.get(nodeId) ?? 0;
+      if (score > 0 && (previous > score || (previous !== score && score - now > farthestLease(lease)))) {
+        return true;
+      }
     }
     return false;
   }

@@ -472,3 +472,19 @@ test('those who die one after the other, within a lease, are counted together', 
   expect(verdicts.at(-1)?.suppressed).toBe('self-preservation');
   expect(new Set(judged(court.run(LEASE + SWEEP, ['survivor'])))).toEqual(new Set(['c', 'd']));
 });
+
+test('leases written while the clock was an hour ahead for a moment prove nothing: the living renew, the dead are found', () => {
+  const court = new Court();
+  court.renew('a', 'b', 'c', 'dead');
+  court.run(2 * LEASE, ['a', 'b', 'c', 'dead']);
+  // Between two surveys: the detector never sees the clock itself step.
+  court.step = 3_600_000;
+  court.renew('a', 'dead');
+  court.step = 0;
+  // The others renew late.
+  const early = court.run(SWEEP * 2, ['b']).flatMap(dead);
+  expect(early).toEqual([]);
+  const { after } = court.untilDead('dead', ['a', 'b', 'c']);
+  expect(after).toBeLessThanOrEqual(LEASE + 2_000);
+  expect(court.run(2 * LEASE, ['a', 'b', 'c']).flatMap(dead)).not.toContain('a');
+});
