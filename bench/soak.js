@@ -85,11 +85,8 @@ class FaultyNetwork {
       from.on('close', () => to.destroy());
       let before = Promise.resolve();
       const later = (/** @type {() => void} */ task) => {
-        if (!this.rough && !silent && from.listenerCount('later') === 0) {
-          before = before.then(() => (silent ? undefined : task()));
-          return;
-        }
-        before = before.then(() => pause(Math.random() * DELAY)).then(() => (silent ? undefined : task()));
+        const delay = this.rough ? Math.random() * DELAY : 0;
+        before = before.then(() => pause(delay)).then(() => (silent ? undefined : task()));
       };
       from.on('data', (chunk) => later(() => to.write(chunk)));
       from.on('end', () => later(() => to.end()));
@@ -289,8 +286,8 @@ while (minutes() < MINUTES) {
     minute: minutes(),
     bytes: seen.map(({ bytes }) => bytes),
     descriptors: seen.map(({ descriptors }) => descriptors),
-    // Records of users who have gone are kept for `lastSeenTtl`; they are counted apart.
-    keys: (await redis.control.dbsize()) - (serial - users.size),
+    // Without the records of users who have gone, kept for `lastSeenTtl`, and the keys of sends, for an hour.
+    keys: (await redis.control.keys('*')).filter((key) => !/:(user|once):/.test(key)).length,
     memory: Number(/used_memory:(\d+)/.exec(await redis.control.info('memory'))?.[1]),
   });
   console.log(
@@ -342,7 +339,10 @@ await pause(HISTORY.ttl + 1_000);
 /** @type {Map<string, { count: number, unlimited: number }>} */
 const left = new Map();
 for (const key of await redis.control.keys('*')) {
-  const kind = key.replace(/user-\d+|room-\d+/g, '<id>').replace(/#[\w-]+/g, '#<id>');
+  const kind = key
+    .replace(/user-\d+|room-\d+/g, '<id>')
+    .replace(/#[\w-]+/g, '#<id>')
+    .replace(/(once:.*:)[\w-]{43}$/, '$1<hash>');
   const entry = left.get(kind) ?? { count: 0, unlimited: 0 };
   entry.count++;
   if ((await redis.control.pttl(key)) === -1) entry.unlimited++;
