@@ -2,7 +2,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { build } from 'esbuild';
 import { defineConfig } from 'tsup';
 
-const subpaths = ['client', 'msgpack', 'react', 'socket.io', 'sse', 'testing', 'ws'];
+const subpaths = ['client', 'glide', 'msgpack', 'react', 'socket.io', 'sse', 'testing', 'ws'];
 
 /** tsup puts helpers before the directive, where bundlers no longer see it. */
 async function putDirectiveFirst(): Promise<void> {
@@ -57,7 +57,7 @@ export default defineConfig({
   // Keep `node:` on built-in modules, so that they can't be mistaken for packages.
   removeNodeProtocol: false,
   // Optional peers are never bundled, whatever imports them.
-  external: ['redis', 'ioredis', 'ioredis-mock', 'msgpackr', 'react'],
+  external: ['@valkey/valkey-glide', 'redis', 'ioredis', 'ioredis-mock', 'msgpackr', 'react'],
   async onSuccess() {
     await putDirectiveFirst();
     await Promise.all([writeStubFolders(), writeMinifiedClient()]);

@@ -95,7 +95,7 @@ export default defineConfig({
     alias: [
       { find: /^rollcall$/, replacement: here('src/index.ts') },
       {
-        find: /^rollcall\/(client|msgpack|react|socket\.io|sse|testing|ws)$/,
+        find: /^rollcall\/(client|glide|msgpack|react|socket\.io|sse|testing|ws)$/,
         replacement: here('src/$1/index.ts'),
       },
     ],

@@ -65,7 +65,9 @@ function describeUnsuitable(value: unknown): string {
   if (has('slots', 'masters', 'nodeClient')) return 'is a cluster client of redis 4';
   if (has('isOpen', 'sendCommand')) return 'is a client of redis 4';
   if (has('send', 'connected', 'onclose'))
-    return "is Bun's RedisClient, which loses subscriptions when it reconnects";
+    return "is Bun's RedisClient, which loses subscriptions when it reconnects, and says nothing; redis and ioredis work on Bun";
+  if (has('customCommand', 'exec', 'subscribeLazy'))
+    return 'is a client of @valkey/valkey-glide: pass createGlideDriver(client, configuration) of rollcall/glide';
   if (has('url') || has('host') || has('socket')) return 'is an object of options, not a client';
   const name = value.constructor?.name;
   return name === undefined || name === 'Object' || name === ''
@@ -77,7 +79,7 @@ function describeUnsuitable(value: unknown): string {
 export function looksLikeClient(value: unknown): boolean {
   if (typeof value !== 'object' || value === null || 'redis' in value) return false;
   const client = value as Record<string, unknown>;
-  return ['subscribe', 'sendCommand', 'call', 'nodes', 'acquire', 'execute'].some(
+  return ['subscribe', 'sendCommand', 'call', 'nodes', 'acquire', 'execute', 'customCommand'].some(
     (name) => typeof client[name] === 'function',
   );
 }

@@ -23,6 +23,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   ws: ['history', 'internal', 'presence', 'protocol', 'pubsub', 'rooms', 'typing'],
   sse: ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis', 'rooms'],
   'socket.io': ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis'],
+  glide: ['internal', 'redis'],
   msgpack: ['internal'],
   testing: ['internal', 'redis'],
   'rollcall.ts': ['internal', 'presence', 'pubsub', 'redis', 'rooms'],
@@ -188,6 +189,14 @@ test('what runs in a browser imports nothing that does not', () => {
 test('only src/msgpack imports msgpackr', () => {
   const importing = sources.filter(
     ({ file, names }) => folderOf(file) !== 'msgpack' && names.some((name) => named(name, 'msgpackr')),
+  );
+  expect(importing.map(({ file }) => file)).toEqual([]);
+});
+
+test('only src/glide imports GLIDE', () => {
+  const importing = sources.filter(
+    ({ file, names }) =>
+      folderOf(file) !== 'glide' && names.some((name) => named(name, '@valkey/valkey-glide')),
   );
   expect(importing.map(({ file }) => file)).toEqual([]);
 });

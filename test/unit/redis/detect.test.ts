@@ -118,6 +118,13 @@ describe('an unsuitable client is refused at once', () => {
     duplicate: nothing,
     close: nothing,
   };
+  const glide = {
+    customCommand: nothing,
+    exec: nothing,
+    subscribeLazy: nothing,
+    publish: nothing,
+    close: nothing,
+  };
   const promise = Promise.resolve();
   test.each<[unknown, string]>([
     [undefined, 'is missing'],
@@ -137,6 +144,7 @@ describe('an unsuitable client is refused at once', () => {
     [redis4, 'is a client of redis 4'],
     [redis4cluster, 'is a cluster client of redis 4'],
     [bun, "is Bun's RedisClient"],
+    [glide, 'is a client of @valkey/valkey-glide: pass createGlideDriver(client, configuration)'],
   ])('a value that is not a client (%#), with what fits', (value, text) => {
     const make = () => driverFor(value as unknown as RedisClient);
     expect(make).toThrow(InvalidArgumentError);
