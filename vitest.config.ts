@@ -1,8 +1,10 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type Plugin, type TestProjectInlineConfiguration } from 'vitest/config';
 import { CountReporter } from './test/support/reporter.js';
+import { programOf, serverNames } from './test/support/servers/catalog.js';
 import { findChromium, findRedisServer } from './test/support/tools.js';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
@@ -24,18 +26,38 @@ const processors = Math.max(2, availableParallelism());
 /** For tests that mostly wait for real servers, leases and pages. */
 const waiting = 2 * processors;
 
+/** Run these files only on the servers that SERVERS names: the conformance suite, the wire, scripts, one fault of each kind. */
+const BOUNDED_PART = [
+  'acl.test.ts',
+  'cluster-drivers.test.ts',
+  'drivers.test.ts',
+  'glide.test.ts',
+  'history-scripts.test.ts',
+  'presence-storage.test.ts',
+  'ws.test.ts',
+  'client-faults.test.ts',
+  'presence-crash-faults.test.ts',
+];
+const bounded = process.env['SERVERS_PART'] === 'true';
+
 /** Projects of one group run at the same time, one group after another. */
 function project(
   name: string,
   group: number,
   maxWorkers: number,
   testTimeout: number,
+  server?: string,
 ): TestProjectInlineConfiguration {
+  const folder = `test/${name}`;
   return {
     extends: true,
     test: {
-      name,
-      include: [`test/${name}/**/*.test.ts`],
+      name: server === undefined ? name : `${name}@${server}`,
+      include:
+        server === undefined || !bounded
+          ? [`${folder}/**/*.test.ts`]
+          : BOUNDED_PART.map((file) => `${folder}/${file}`),
+      ...(server === undefined ? {} : { env: { REDIS_SERVER: programOf(server) } }),
       // The time limit of a test is scaled to the machine, for each file, in setup.ts.
       setupFiles: [here('test/support/setup.ts')],
       provide: { testTimeout },
@@ -61,6 +83,22 @@ function needing(program: string | undefined, what: string, projects: TestProjec
   return [];
 }
 
+/** The projects that run on other servers too, named as in `redis@valkey-9.1`. SERVERS names the servers. */
+function onServers(): TestProjectInlineConfiguration[] {
+  const names = serverNames(process.env['SERVERS']);
+  for (const name of names.filter((each) => !existsSync(programOf(each)))) {
+    spawnSync(process.execPath, [here('test/support/servers/fetch.js'), name], { stdio: 'inherit' });
+  }
+  return names.flatMap((name, at) =>
+    needing(
+      existsSync(programOf(name)) ? name : undefined,
+      `${name} could not be fetched: see test/support/servers/fetch.js`,
+      // One server after another.
+      [project('redis', 2 + at, waiting, 60_000, name), project('faults', 2 + at, waiting, 180_000, name)],
+    ),
+  );
+}
+
 /** Projects with tests that start processes, pages or packages from dist/. */
 const needBuild = new Set(['package', 'redis', 'faults', 'browser']);
 
@@ -70,7 +108,9 @@ const requirePrograms: Plugin = {
   configureVitest({ project: { name } }) {
     const what =
       missing.get(name) ??
-      (needBuild.has(name) && !existsSync(here('dist/index.js')) ? 'run npm run build' : undefined);
+      (needBuild.has(name.split('@')[0] as string) && !existsSync(here('dist/index.js'))
+        ? 'run npm run build'
+        : undefined);
     if (what) throw new Error(`can't run the ${name} tests: ${what}`);
   },
 };
@@ -86,6 +126,7 @@ const projects = [
   ...needing(findChromium(), 'chromium not found: install it, or set CHROMIUM to its path', [
     project('browser', 1, waiting, 120_000),
   ]),
+  ...onServers(),
 ];
 
 export default defineConfig({
