@@ -189,8 +189,8 @@ class Flow {
   }
 }
 
-/** What every fault does to: four channels, and what they are published and subscribed through. */
-class PresenceFixture {
+/** Four channels, and the services that publish and subscribe to them during a fault. */
+class FlowFixture {
   readonly flows: Flow[];
   readonly #ends: (() => unknown)[] = [];
   readonly #maker: Maker;
@@ -238,7 +238,7 @@ class PresenceFixture {
   }
 }
 
-let fixture: PresenceFixture;
+let fixture: FlowFixture;
 afterEach(() => fixture.end());
 
 describe.each(Object.entries(clusterMakers))('on a cluster, messages through %s', (_name, maker) => {
@@ -250,7 +250,7 @@ describe.each(Object.entries(clusterMakers))('on a cluster, messages through %s'
     await cluster.waitUntilOk();
     [victim] = (await cluster.masters()) as [number];
     tag = await tagAt(victim);
-    fixture = new PresenceFixture(maker, tag);
+    fixture = new FlowFixture(maker, tag);
     await fixture.start();
   });
 
@@ -295,7 +295,7 @@ describe.each(Object.entries(sentinelMakers))('with sentinels, messages through 
   beforeEach(async () => {
     await sentinel.waitUntilOk();
     master = await sentinel.master();
-    fixture = new PresenceFixture(maker, 'sentinel');
+    fixture = new FlowFixture(maker, 'sentinel');
     await fixture.start();
   });
 

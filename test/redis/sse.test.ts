@@ -2,9 +2,10 @@ import { createClient } from 'redis';
 import { defineChannel, PresenceService, PubSubService, RoomService } from 'rollcall';
 import type { EventStreamOptions } from 'rollcall/sse';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { MATRIX_ALL } from '../shared/redis-clients.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { TestEventSource } from '../support/sse-client.js';
-import { type SseServer, type StartServer, sseServers } from '../support/sse-servers.js';
+import { fullyTested, type SseServer, type StartServer, sseServers } from '../support/sse-servers.js';
 import { waitFor } from '../support/wait.js';
 
 const feed = defineChannel<number>()('feed:{name}', { history: { size: 5_000, ttl: 60_000 } });
@@ -108,7 +109,7 @@ function open(node: Node): TestEventSource {
   return source;
 }
 
-describe.each(Object.entries(sseServers))(
+describe.each(Object.entries(sseServers).filter(([name]) => MATRIX_ALL || fullyTested.has(name)))(
   '%s: EventSource resumes over restarts of the server',
   (_name, start) => {
     test('channels lose no message', async () => {

@@ -1,5 +1,5 @@
 import { inject, vi } from 'vitest';
-import { timeLimit } from './machine.js';
+import { resetSlowness, timeLimit } from './machine.js';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -8,5 +8,6 @@ declare module 'vitest' {
   }
 }
 
+resetSlowness();
 const testTimeout = timeLimit(inject('testTimeout'));
 vi.setConfig({ testTimeout, hookTimeout: testTimeout });

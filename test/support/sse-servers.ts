@@ -76,6 +76,12 @@ interface ExpressApp extends RequestListener {
 
 const base = 'http://host';
 
+/**
+ * Servers with all tests: one writes to Node's response, one returns a web stream. The others use one of these two
+ * paths, so that they have a few tests only, unless MATRIX=all.
+ */
+export const fullyTested: ReadonlySet<string> = new Set(['node:http', 'Hono']);
+
 /** The frameworks that docs/sse.md shows. */
 export const sseServers = {
   'node:http': (answer: Answer, port?: number, prepare?: Prepare) => {

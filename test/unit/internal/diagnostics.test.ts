@@ -1,6 +1,11 @@
-import { describe, expect, test } from 'vitest';
-import { assertErrorListener, ErrorReporter, messageOf } from '../../../src/internal/diagnostics.js';
+import { describe, expect, test, vi } from 'vitest';
 import { DecodeError } from '../../../src/internal/errors.js';
+
+// What has been warned about is remembered in the module, which other test files of this worker have used, too.
+vi.resetModules();
+const { assertErrorListener, ErrorReporter, messageOf } = await import(
+  '../../../src/internal/diagnostics.js'
+);
 
 test('messageOf has a text for any thrown value', () => {
   expect(messageOf(new Error('why'))).toBe('why');

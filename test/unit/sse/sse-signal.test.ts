@@ -1,12 +1,13 @@
 import type { PubSubService } from 'rollcall';
-import { eventStream } from 'rollcall/sse';
-import { expect, test, vi } from 'vitest';
+import { afterAll, expect, test, vi } from 'vitest';
 
 // The signal that ends every stream lives as long as the process, so a stream must not leave listeners on it.
 
-const waiting = vi.hoisted(() => new Map<AbortSignal, number>());
+const waiting = new Map<AbortSignal, number>();
 
-vi.mock('../../../src/internal/abort.js', async (original) => {
+// Test files of a worker share their modules: this file loads its own copies, and forgets them at its end.
+vi.resetModules();
+vi.doMock('../../../src/internal/abort.js', async (original) => {
   const { onAbort } = await original<typeof import('../../../src/internal/abort.js')>();
   const counting: typeof onAbort = (signal, task) => {
     const forget = onAbort(signal, task);
@@ -21,6 +22,12 @@ vi.mock('../../../src/internal/abort.js', async (original) => {
     };
   };
   return { onAbort: counting };
+});
+const { eventStream } = await import('rollcall/sse');
+
+afterAll(() => {
+  vi.doUnmock('../../../src/internal/abort.js');
+  vi.resetModules();
 });
 
 test('a stream that has ended leaves no listener on either signal', async () => {
