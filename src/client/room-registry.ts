@@ -3,7 +3,7 @@ import { createReconciler, type ReconcileRequest, type Reconciler } from './reco
 import type { ReconnectingSocket } from './reconnecting-socket.js';
 import type { RequestQueue } from './request-queue.js';
 import { type ClientRoom, createRoom } from './room.js';
-import type { JoinOptions, Room } from './types.js';
+import type { ClientJoinOptions, Room } from './types.js';
 
 interface RoomSlot {
   readonly reconciler: Reconciler;
@@ -110,7 +110,7 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
   };
 
   return {
-    join(name: string, options: JoinOptions): Room {
+    join(name: string, options: ClientJoinOptions): Room {
       const slot = slotOf(name);
       const known = slot.desired;
       if (known) known.rejoin(options);

@@ -14,7 +14,7 @@ import { uniqueId } from './platform.js';
 import type { ReconnectingSocket } from './reconnecting-socket.js';
 import { createRecovery } from './recovery.js';
 import { type JoinGate, NO_TIMEOUT, type RequestQueue } from './request-queue.js';
-import type { JoinOptions, Room, RoomState } from './types.js';
+import type { ClientJoinOptions, Room, RoomState } from './types.js';
 import { createTypingSender, createTypingUsers } from './typing.js';
 
 /** With the methods that only the registry calls. */
@@ -23,7 +23,7 @@ export interface ClientRoom extends JoinGate {
   /** Calls of `join` minus those of `leave`. */
   joins: number;
   readonly members: boolean | undefined;
-  rejoin(options: JoinOptions): void;
+  rejoin(options: ClientJoinOptions): void;
   createJoinFrame(): JoinFrame;
   onJoined(reply: JoinReply | undefined): void;
   onConnectionLost(lostAt: number): void;
@@ -36,7 +36,7 @@ export interface ClientRoom extends JoinGate {
 /** From the first `join` to the last `leave`. */
 export function createRoom(
   name: string,
-  { last, since, info, members: wantsMembers }: JoinOptions,
+  { last, since, info, members: wantsMembers }: ClientJoinOptions,
   socket: ReconnectingSocket,
   queue: RequestQueue,
   membership: Pick<Room, 'leave' | 'retry'>,

@@ -123,7 +123,7 @@ export interface AbortSignalLike {
 }
 
 /** Options of {@link Client.join}. */
-export interface JoinOptions {
+export interface ClientJoinOptions {
   /** Number of latest events to begin with, 0 to 1,000. @default 0 */
   readonly last?: number | undefined;
   /** Begin after this {@link Room.position}; `last` is then ignored. */
@@ -148,7 +148,7 @@ export interface SendOptions extends CallOptions {
 }
 
 /** Options of {@link Room.history}. */
-export interface HistoryReadOptions extends CallOptions {
+export interface ClientHistoryOptions extends CallOptions {
   /** Only events before this position. */
   readonly before?: string | undefined;
   /** Maximum number of events, 1 to 1,000. @default 50 */
@@ -214,7 +214,7 @@ export interface Room<E extends object = EventMap> extends EventSubscriber<E> {
    *
    * @throws {ClientError} (rejects) As {@link Client.request}.
    */
-  history(options?: HistoryReadOptions): Promise<HistoryResult>;
+  history(options?: ClientHistoryOptions): Promise<HistoryResult>;
   /**
    * Joins a refused room again, after its last position. No effect in other states, or after another `join` of
    * this name.
@@ -261,7 +261,7 @@ export interface Client<E extends object = EventMap> {
    *
    * @throws {ClientError} `INVALID` when `name` is not a string, or empty.
    */
-  join<R extends object = EventMap>(name: string, options?: JoinOptions): Room<R>;
+  join<R extends object = EventMap>(name: string, options?: ClientJoinOptions): Room<R>;
   /**
    * Watches users. `handler` receives each change of `current()`. The server is asked once per user.
    *

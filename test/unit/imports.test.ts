@@ -127,9 +127,6 @@ test('an allow-list names no folder that is not imported', () => {
   expect(unused).toEqual([]);
 });
 
-/** Types of the browser client that mirror those of the core: a file imports from one entry point or the other. */
-const sharedNames = ['ConnectionTarget', 'HistoryReadOptions', 'JoinOptions', 'PubSubConnectionOptions'];
-
 test('an exported type name has one definition', () => {
   const definitions = new Map<string, string[]>();
   for (const { file, text } of sources) {
@@ -139,7 +136,7 @@ test('an exported type name has one definition', () => {
       definitions.set(name, [...(definitions.get(name) ?? []), file]);
     }
   }
-  const twice = [...definitions].filter(([name, files]) => files.length > 1 && !sharedNames.includes(name));
+  const twice = [...definitions].filter(([, files]) => files.length > 1);
   expect(twice).toEqual([]);
 });
 
