@@ -176,3 +176,33 @@ export async function tells(page: Page, what: string | RegExp): Promise<void> {
   const entry = timeline.getByRole('listitem').filter({ hasText: what });
   await entry.first().waitFor({ timeout: UNTIL_BACK });
 }
+
+/** Two users on two nodes exchange messages and see each other, and one leaves. */
+export async function talkAndLeave(tabs: Tabs, url: string): Promise<void> {
+  const alice = await tabs.enter('alice', 'node-1');
+  const bob = await tabs.enter('bob', 'node-2');
+  for (const page of [alice, bob]) {
+    await sees(page, 'alice', 'online', 'computer on node-1');
+    await sees(page, 'bob', 'online', 'computer on node-2');
+  }
+
+  await bob.getByRole('textbox', { name: 'Message' }).pressSequentially('hello alice');
+  await alice.getByText('bob is typing').waitFor();
+  await bob.keyboard.press('Enter');
+  await hears(alice, 'hello alice');
+  await alice.getByText('bob is typing').waitFor({ state: 'detached' });
+  await bob.getByRole('img', { name: 'Read by alice' }).waitFor();
+
+  await bob.getByLabel('Status of this device').selectOption('away');
+  await sees(alice, 'bob', 'away');
+  const looked = await (await fetch(`${url}/presence?user=alice&user=bob&user=nobody`)).json();
+  expect(looked).toMatchObject({
+    alice: { userId: 'alice', status: 'online', sockets: [{ status: 'online', meta: { node: 'node-1' } }] },
+    bob: { userId: 'bob', status: 'away', sockets: [{ status: 'away', meta: { node: 'node-2' } }] },
+    nobody: null,
+  });
+
+  await bob.close();
+  await seesGone(alice, 'bob');
+  await sees(alice, 'alice', 'online');
+}

@@ -1,12 +1,8 @@
-import { once } from 'node:events';
-import { createServer } from 'node:net';
 import type { Browser } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { startRedisCluster } from '../support/redis-cluster.js';
-import { startRedisSentinel } from '../support/redis-sentinel.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { findRedisServer } from '../support/tools.js';
-import { waitFor, withDeadline } from '../support/wait.js';
+import { waitFor } from '../support/wait.js';
 import {
   type Demo,
   hears,
@@ -18,9 +14,9 @@ import {
   say,
   sees,
   seesGone,
-  spawnDemo,
   startDemo,
   Tabs,
+  talkAndLeave,
   tells,
   watchForLoss,
 } from './demo-fixture.js';
@@ -39,68 +35,7 @@ afterAll(async () => {
 /** What Chromium says when a server has gone: part of what is tested, and nobody's mistake. */
 const SERVER_GONE = /WebSocket connection to .* failed|status of 503/;
 
-/** Two people on two nodes talk, see each other, and one leaves. */
-async function talkAndGo(tabs: Tabs, url: string): Promise<void> {
-  const alice = await tabs.enter('alice', 'node-1');
-  const bob = await tabs.enter('bob', 'node-2');
-  for (const page of [alice, bob]) {
-    await sees(page, 'alice', 'online', 'computer on node-1');
-    await sees(page, 'bob', 'online', 'computer on node-2');
-  }
-
-  await bob.getByRole('textbox', { name: 'Message' }).pressSequentially('hello alice');
-  await alice.getByText('bob is typing').waitFor();
-  await bob.keyboard.press('Enter');
-  await hears(alice, 'hello alice');
-  await alice.getByText('bob is typing').waitFor({ state: 'detached' });
-  await bob.getByRole('img', { name: 'Read by alice' }).waitFor();
-
-  await bob.getByLabel('Status of this device').selectOption('away');
-  await sees(alice, 'bob', 'away');
-  const looked = await (await fetch(`${url}/presence?user=alice&user=bob&user=nobody`)).json();
-  expect(looked).toMatchObject({
-    alice: { userId: 'alice', status: 'online', sockets: [{ status: 'online', meta: { node: 'node-1' } }] },
-    bob: { userId: 'bob', status: 'away', sockets: [{ status: 'away', meta: { node: 'node-2' } }] },
-    nobody: null,
-  });
-
-  await bob.close();
-  await seesGone(alice, 'bob');
-  await sees(alice, 'alice', 'online');
-}
-
 const redisServer = findRedisServer();
-
-/** Topologies beside a single Redis; the demo takes their URLs too. */
-const topologies = {
-  'a Redis Cluster': async () => {
-    const cluster = await startRedisCluster({ replicas: 0 });
-    const hosts = cluster.ports.map((port) => `127.0.0.1:${port}`).join(',');
-    return { url: `redis-cluster://${hosts}`, shown: `redis-cluster://${hosts}`, stop: () => cluster.stop() };
-  },
-  'a Redis under Sentinel': async () => {
-    const fixture = await startRedisSentinel({ replicas: 1 });
-    const shown = `redis-sentinel://${fixture.sentinels.map((port) => `127.0.0.1:${port}`).join(',')}`;
-    return { url: `${shown}/${fixture.name}`, shown, stop: () => fixture.stop() };
-  },
-};
-
-describe.each(redisServer ? Object.entries(topologies) : [])('the demo on %s', (_, start) => {
-  test('two users on two nodes exchange messages, and see each other join and leave', async () => {
-    const fixture = await start();
-    try {
-      const demo = await startDemo({ REDIS_URL: fixture.url });
-      expect(demo.runsOn).toBe(fixture.shown);
-      const tabs = new Tabs(browser, demo.url);
-      await talkAndGo(tabs, demo.url);
-      await tabs.close();
-      await demo.stop();
-      expect(tabs.problems).toEqual([]);
-    } finally {
-      await fixture.stop();
-    }
-  });
-});
 
 describe.each([
   { kind: 'on the embedded Redis', real: false },
@@ -139,7 +74,7 @@ describe.each([
   });
 
   test('two users on two nodes exchange messages, and see each other join and leave', async () => {
-    await talkAndGo(tabs, demo.url);
+    await talkAndLeave(tabs, demo.url);
   });
 
   test('one user on two devices: both receive everything, and the higher-ranking status is shown', async () => {
@@ -336,103 +271,5 @@ describe.each([
     }
     await isOn(rosa, /node-/);
     await sees(rosa, 'rosa', 'online');
-  });
-});
-
-describe.each([
-  { kind: 'embedded and cut off', button: 'Cut off Redis for 5 s', args: [] },
-  ...(redisServer
-    ? [{ kind: 'started by itself and frozen', button: 'Freeze Redis for 5 s', args: ['--real'] }]
-    : []),
-])('the demo, its Redis $kind for longer than a lease', ({ button, args }) => {
-  test('while Redis is away messages wait, arrive once afterwards, and no user goes offline', async () => {
-    const demo = await startDemo({}, args);
-    const tabs = new Tabs(browser, demo.url);
-    const sara = await tabs.enter('sara', 'node-1');
-    const tom = await tabs.enter('tom', 'node-2');
-    await sees(sara, 'tom', 'node-2');
-    await say(sara, 'is this on?');
-    await hears(tom, 'is this on?');
-    const lost = await watchForLoss(sara);
-    await press(sara, button);
-    await tells(sara, button);
-    await say(tom, 'said meanwhile');
-    await tells(sara, 'Redis can be reached again');
-    await hears(sara, 'said meanwhile');
-    await say(sara, 'that was cold');
-    await hears(tom, 'that was cold');
-    for (const page of [sara, tom]) {
-      expect(await messages(page)).toEqual(['is this on?', 'said meanwhile', 'that was cold']);
-    }
-    expect(await lost()).toEqual([]);
-    await tabs.close();
-    await demo.stop();
-    expect(tabs.problems).toEqual([]);
-  });
-});
-
-describe('a start that cannot work prints one line and exits with code 1', () => {
-  async function failure(env: Record<string, string>, args?: string[]) {
-    const { child, output, closed } = spawnDemo(env, args);
-    await withDeadline(closed, 20_000, 'the demo to give up');
-    return { code: child.exitCode, ...output };
-  }
-
-  test('a port that is taken', async () => {
-    const other = createServer();
-    await once(other.listen(0, '127.0.0.1'), 'listening');
-    const { port } = other.address() as { port: number };
-    const failed = await failure({ PORT: String(port) });
-    other.close();
-    expect(failed).toEqual({
-      code: 1,
-      stdout: '',
-      stderr: `rollcall demo: port ${port} is in use; choose another with PORT=…\n`,
-    });
-  });
-
-  test.each(['port', '-1', '65536', '3000.5'])('PORT=%s', async (port) => {
-    const failed = await failure({ PORT: port });
-    expect(failed).toMatchObject({ code: 1, stdout: '' });
-    expect(failed.stderr).toMatch(/^rollcall demo: PORT must be .+\n$/);
-  });
-
-  test('a Redis that cannot be reached', async () => {
-    const closed = createServer();
-    await once(closed.listen(0, '127.0.0.1'), 'listening');
-    const { port } = closed.address() as { port: number };
-    closed.close();
-    const failed = await failure({ REDIS_URL: `redis://somebody:a-secret@127.0.0.1:${port}` });
-    expect(failed).toMatchObject({ code: 1, stdout: '' });
-    expect(failed.stderr).toMatch(
-      new RegExp(`^rollcall demo: redis://127.0.0.1:${port}: .*ECONNREFUSED.*\n$`),
-    );
-    expect(failed.stderr).not.toContain('a-secret');
-  });
-
-  test.each(['nonsense', 'http://127.0.0.1:1'])('REDIS_URL=%s', async (url) => {
-    const failed = await failure({ REDIS_URL: url });
-    expect(failed).toMatchObject({ code: 1, stdout: '' });
-    expect(failed.stderr).toMatch(/^rollcall demo: .+\n$/);
-  });
-
-  test('--real where there is no redis-server, or beside REDIS_URL', async () => {
-    const missing = await failure({ REDIS_SERVER: '/nowhere/redis-server' }, ['--real']);
-    expect(missing).toMatchObject({ code: 1, stdout: '' });
-    expect(missing.stderr).toMatch(/^rollcall demo: redis-server not found.+\n$/);
-    const both = await failure({ REDIS_URL: 'redis://127.0.0.1:1' }, ['--real']);
-    expect(both).toMatchObject({ code: 1, stdout: '' });
-    expect(both.stderr).toMatch(/REDIS_URL.+\n$/);
-  });
-
-  test.skipIf(!redisServer)('a wrong password', async () => {
-    const redis = await startRedis({ args: ['--requirepass', 'a-secret'] });
-    try {
-      const failed = await failure({ REDIS_URL: `redis://:wrong@127.0.0.1:${redis.port}` });
-      expect(failed).toMatchObject({ code: 1, stdout: '' });
-      expect(failed.stderr).toMatch(/^rollcall demo: redis:.+WRONGPASS.*\n$/);
-    } finally {
-      await redis.stop();
-    }
   });
 });
