@@ -112,7 +112,7 @@ function presence({ name, title, what, callers, quickCount, left, listener = tru
     count: USERS,
     quickCount,
     watch: listener,
-    notInRound: ['keys', 'hget', 'scard', 'scan'],
+    notInRound: ['keys', 'hget', 'scan'],
     expected: (calls) => ({ online: left(calls), ...(listener ? { seen: calls } : {}) }),
     targets,
   };

@@ -263,7 +263,8 @@ test('flooding beyond the rate limit', async () => {
   await start({ rate: { points: 5_000, duration: 300 } });
   const clients = await Promise.all(crowd(8).map(() => welcome('mallory')));
   for (const client of clients) for (let at = 0; at < 10_000; at++) client.write({ type: 'ping' });
-  for (const client of clients) expect((await client.closed).code).toBe(4529);
+  // The close frame is lost if the client is still sending when the server closes the TCP connection.
+  for (const client of clients) expect([4529, 1006]).toContain((await client.closed).code);
   const { limited } = await server.stats();
   expect(limited).toBeGreaterThanOrEqual(800);
   await good.goOn();

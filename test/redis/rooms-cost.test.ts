@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { jsonEncoder } from '../../src/rooms/room-message.js';
 import { nodeRedis } from '../shared/redis-clients.js';
 import { numbers } from '../shared/rooms-fixture.js';
+import { timeLimit } from '../support/machine.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 
@@ -21,7 +22,7 @@ afterAll(() => redis.stop());
 
 function service() {
   const { client, end } = nodeRedis(redis.port);
-  const pubsub = new PubSubService({ redis: client });
+  const pubsub = new PubSubService({ redis: client, timeout: timeLimit(10_000) });
   const rooms = new RoomService({ pubsub });
   ends.push(async () => {
     await rooms.close();

@@ -11,6 +11,7 @@ import { escapeId } from '../../src/presence/ids.js';
 import { PartitionKeys, partitionOf } from '../../src/presence/keys.js';
 import { driverFor } from '../../src/redis/detect.js';
 import type { Driver, PlainCommand, Reply } from '../../src/redis/driver.js';
+import { timeLimit } from '../support/machine.js';
 import { waitFor } from '../support/wait.js';
 
 /** A Redis with nothing in it, and clients of it. */
@@ -98,6 +99,7 @@ export class PresenceFixture {
       redis: options.redis ?? this.client(),
       prefix: this.prefix,
       nodeName: `node${this.#services.length + 1}`,
+      timeout: timeLimit(5_000),
       onError: (error: RollcallError, { stage }: ErrorContext) => {
         this.errors.push(`${stage}: ${error.message}`);
       },
