@@ -6,13 +6,13 @@ import { backendOn, nodeRedis } from '../shared/redis-clients.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 
-// What others can see of an invisible user while processes die and Redis loses data: nothing.
+// What others can see of an invisible user while processes disconnect and Redis loses data: nothing.
 
 const LEASE = 900;
 const options = { lease: LEASE, sweepInterval: 50, timeout: 2_000, keyTtl: 4_000 };
 
 let server: RedisServer;
-let scene: PresenceFixture;
+let fixture: PresenceFixture;
 let base: string;
 let outsider: PresenceService;
 let changes: Changes;
@@ -26,14 +26,14 @@ afterAll(() => server.stop());
 
 beforeEach(async () => {
   await server.cli('FLUSHALL');
-  scene = new PresenceFixture(backendOn(server, nodeRedis));
-  base = `{${scene.prefix}:0}`;
-  [outsider, changes] = await scene.observer(options);
+  fixture = new PresenceFixture(backendOn(server, nodeRedis));
+  base = `{${fixture.prefix}:0}`;
+  [outsider, changes] = await fixture.observer(options);
   inRoom = [];
   await outsider.watchRoom('lobby', ({ type, userId }) => inRoom.push(`${type} ${userId}`));
 });
 
-afterEach(() => scene.end());
+afterEach(() => fixture.end());
 
 async function redisTime(ms: number): Promise<void> {
   const now = async () => Number((await server.cli('TIME')).split('\n')[0]) * 1_000;
@@ -42,15 +42,15 @@ async function redisTime(ms: number): Promise<void> {
 }
 
 /** A process that can be cut off, as if it had died. */
-function mortal(): { service: PresenceService; die: () => void; restore: () => void } {
-  const chaos = createChaosDriver(scene.client());
-  const service = scene.service({ ...options, redis: chaos, onError: () => {} });
-  return { service, die: () => chaos.cut(), restore: () => chaos.restore() };
+function createDisposableNode(): { service: PresenceService; disconnect: () => void; restore: () => void } {
+  const chaos = createChaosDriver(fixture.client());
+  const service = fixture.service({ ...options, redis: chaos, onError: () => {} });
+  return { service, disconnect: () => chaos.cut(), restore: () => chaos.restore() };
 }
 
 /** Fails if anything shows that ann is there. Bob, who acts after all that, is a fence. */
 async function expectNothingOfAnn(): Promise<void> {
-  const bob = scene.service(options);
+  const bob = fixture.service(options);
   await bob.setPresence('bob', 's');
   await bob.join('lobby', 'bob', 's');
   await changes.until('bob', 'online');
@@ -71,8 +71,8 @@ async function expectNothingOfAnn(): Promise<void> {
 }
 
 /** Two processes, each with a socket of ann, who is invisible, in the lobby. */
-async function hiddenOnTwo(): Promise<[ReturnType<typeof mortal>, PresenceService]> {
-  const [first, second] = [mortal(), scene.service(options)];
+async function hiddenOnTwo(): Promise<[ReturnType<typeof createDisposableNode>, PresenceService]> {
+  const [first, second] = [createDisposableNode(), fixture.service(options)];
   await outsider.setStatus('ann', 'invisible');
   await first.service.setPresence('ann', 's1');
   await second.setPresence('ann', 's2');
@@ -83,7 +83,7 @@ async function hiddenOnTwo(): Promise<[ReturnType<typeof mortal>, PresenceServic
 
 test('one of two processes of an invisible user dies: nothing shows, and the other one shows them later', async () => {
   const [first, second] = await hiddenOnTwo();
-  first.die();
+  first.disconnect();
   const socketsOf = async () => (await outsider.getPresence('ann', { reveal: true }))?.socketIds.join();
   await waitFor(async () => (await socketsOf()) === 's2', { timeout: 20_000 });
   await expectNothingOfAnn();
@@ -123,11 +123,11 @@ test.each([
 );
 
 test('a process that missed that its user became invisible takes them out of rooms when it is back', async () => {
-  const { service, die, restore } = mortal();
+  const { service, disconnect, restore } = createDisposableNode();
   await service.setPresence('ann', 's');
   await service.join('lobby', 'ann', 's');
   await waitFor(() => inRoom.includes('join ann'));
-  die();
+  disconnect();
   await outsider.setStatus('ann', 'invisible');
   restore();
   await waitFor(() => inRoom.includes('leave ann'), { timeout: 20_000 });
@@ -140,7 +140,7 @@ test('a process that missed that its user became invisible takes them out of roo
 
 test('evicted rooms and a lost lease bring no invisible member back', async () => {
   const [first] = await hiddenOnTwo();
-  first.die();
+  first.disconnect();
   await redisTime(2 * LEASE);
   first.restore();
   await server.cli('DEL', `${base}:room:lobby`);
