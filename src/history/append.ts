@@ -40,16 +40,17 @@ export interface AppendResult {
   readonly duplicate: boolean;
 }
 
-/** In ms: longer than any caller retries. */
-const IDEMPOTENCY_KEY_TTL = 600_000;
+/** An idempotency key is known for one to two of these, in ms: longer than any caller retries. */
+const IDEMPOTENCY_PERIOD = 600_000;
 /** Per script call, because a script blocks Redis. */
 const MAX_MESSAGES = 100;
 const MAX_BYTES = 1_048_576;
 
-/** One script call, in order, for one channel. */
+/** One script call. Keeps the order of each channel's messages. */
 export class AppendBatch<T> {
   readonly #first: AppendRequest<T>;
-  readonly #appends: AppendRequest<T>[] = [];
+  readonly #channels = new Map<string, AppendRequest<T>[]>();
+  #count = 0;
   #bytes = 0;
 
   /** `first` sets the options; it must still be added. */
@@ -57,15 +58,20 @@ export class AppendBatch<T> {
     this.#first = first;
   }
 
+  /** In the order of the call's reply. */
   get items(): T[] {
-    return this.#appends.map(({ item }) => item);
+    return this.#inOrder().flatMap((appends) => appends.map(({ item }) => item));
+  }
+
+  get channelCount(): number {
+    return this.#channels.size;
   }
 
   /** Same options, and enough room. */
   accepts({ payload, sharded, history }: AppendRequest<T>): boolean {
     const first = this.#first;
     return (
-      this.#appends.length < MAX_MESSAGES &&
+      this.#count < MAX_MESSAGES &&
       this.#bytes + payload.length <= MAX_BYTES &&
       sharded === first.sharded &&
       history.size === first.history.size &&
@@ -75,8 +81,20 @@ export class AppendBatch<T> {
   }
 
   add(append: AppendRequest<T>): void {
-    this.#appends.push(append);
+    const appends = this.#channels.get(append.channel);
+    if (appends === undefined) this.#channels.set(append.channel, [append]);
+    else appends.push(append);
+    this.#count++;
     this.#bytes += append.payload.length;
+  }
+
+  /** One batch per channel. */
+  split(): AppendBatch<T>[] {
+    return this.#inOrder().map((appends) => {
+      const batch = new AppendBatch(appends[0] as AppendRequest<T>);
+      for (const append of appends) batch.add(append);
+      return batch;
+    });
   }
 
   /**
@@ -84,35 +102,69 @@ export class AppendBatch<T> {
    * databaseSuffix}.
    */
   toScriptCall(random: number, suffix = ''): ScriptCall {
-    const { channel, sharded, history } = this.#first;
-    const names = historyKeys(channel);
-    const keys = [names.stream, names.lastPosition];
+    const { sharded, history } = this.#first;
+    const channels = this.#inOrder();
+    const keys: string[] = [];
     const args: Payload[] = [
-      channel,
       sharded ? 'SPUBLISH' : 'PUBLISH',
       String(history.size),
       String(history.ttl),
       String(history.positionTtl),
-      String(IDEMPOTENCY_KEY_TTL),
+      String(IDEMPOTENCY_PERIOD),
       String(1 + Math.floor(random * 999_999)),
       headerStart(suffix),
+      String(channels.filter(isSingle).length),
     ];
-    for (const { idempotencyKey, payload } of this.#appends) {
-      if (idempotencyKey !== undefined) keys.push(names.idempotencyKey(idempotencyKey));
-      args.push(idempotencyKey === undefined ? '0' : String(keys.length), payload);
+    for (const appends of channels) {
+      const { channel, payload } = appends[0] as AppendRequest<T>;
+      const names = historyKeys(channel);
+      keys.push(names.messages, names.lastPosition);
+      if (isSingle(appends)) {
+        args.push(channel, payload);
+        continue;
+      }
+      const keyed = appends.some(({ idempotencyKey }) => idempotencyKey !== undefined);
+      if (keyed) keys.push(...names.idempotencyKeys);
+      args.push(channel, String(appends.length), keyed ? '1' : '0');
+      for (const { idempotencyKey, payload } of appends) {
+        // With a mark, because the embedded Redis has no field `__proto__`.
+        if (keyed) args.push(idempotencyKey === undefined ? '' : `:${idempotencyKey}`);
+        args.push(payload);
+      }
     }
     return { script: appendScript, keys, args };
   }
+
+  /** For each of {@link items}, its result or the text of an error. */
+  parseReply(reply: readonly Reply[]): (AppendResult | string)[] {
+    const results: (AppendResult | string)[] = [];
+    let at = 0;
+    for (const { length } of this.#inOrder()) {
+      const [time, nonce] = String(reply[at++]).split('-');
+      let appended = 0;
+      for (let message = 0; message < length; message++) {
+        const field = reply[at++];
+        const text = String(field);
+        const dash = text.indexOf('-');
+        if (dash === 0) results.push(text.slice(1));
+        else if (dash > 0) results.push({ position: text, receivers: 0, duplicate: true });
+        else {
+          const position = `${Number(time) + appended++}-${nonce}`;
+          results.push({ position, receivers: Number(text), duplicate: false });
+        }
+      }
+    }
+    return results;
+  }
+
+  /** append.lua takes channels with one message first. */
+  #inOrder(): (readonly AppendRequest<T>[])[] {
+    const channels = [...this.#channels.values()];
+    if (channels.every(isSingle)) return channels;
+    return [...channels.filter(isSingle), ...channels.filter((appends) => !isSingle(appends))];
+  }
 }
 
-export function parseAppendReply(reply: readonly Reply[]): AppendResult[] {
-  const results: AppendResult[] = [];
-  for (let at = 0; at + 2 < reply.length; at += 3) {
-    results.push({
-      position: String(reply[at]),
-      receivers: Number(reply[at + 1]),
-      duplicate: Number(reply[at + 2]) === 1,
-    });
-  }
-  return results;
+function isSingle(appends: readonly AppendRequest<unknown>[]): boolean {
+  return appends.length === 1 && appends[0]?.idempotencyKey === undefined;
 }

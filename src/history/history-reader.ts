@@ -1,13 +1,14 @@
 import { runWithoutAsyncContext } from '../internal/async-context.js';
 import { backoff, type Clock, withTimeout } from '../internal/clock.js';
-import { CommandError, ConnectionError, TimeoutError } from '../internal/errors.js';
+import { CommandError, ConfigurationError, ConnectionError, TimeoutError } from '../internal/errors.js';
 import type { SharedClient } from '../redis/client-handle.js';
-import type { Payload, Reply, ScriptCall } from '../redis/driver.js';
+import type { Command, Payload, Reply, ScriptCall } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
 import { defineScript } from '../redis/script.js';
 import type { ChainLink, Page } from './chain.js';
 import { ClusterMasters } from './cluster-masters.js';
-import { historyKeys } from './keys.js';
+import { unwrapStored } from './envelope.js';
+import { formatErrorText, historyKeys, isFormatError } from './keys.js';
 import { DEFAULT_POSITION_TTL } from './options.js';
 import { type Position, positionTime } from './position.js';
 import readSource from './read.lua';
@@ -52,6 +53,10 @@ interface PendingRead {
 const MAX_PAGE_BYTES = 262_144;
 /** Channels per round trip; all pages must fit in memory. */
 const BATCH = 64;
+/** From this many channels on, their last positions are read first, by one MGET. */
+const MIN_POSITIONS = 8;
+/** Keys per MGET. */
+const MAX_POSITIONS = 1_000;
 /** The server can answer later. */
 const RETRYABLE_ERROR = /^(?:LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|READONLY)\b/;
 const FIRST_RETRY_DELAY = 50;
@@ -74,6 +79,8 @@ export class HistoryReader implements RetryingReader {
   /** A reply from an earlier connection is not valid for this one. */
   #connection = 0;
   readonly #masters: ClusterMasters;
+  /** This user may not use MGET. */
+  #cannotReadPositions = false;
   readonly #queues: Record<'text' | 'binary', PendingRead[]> = { text: [], binary: [] };
   #scheduled = false;
 
@@ -130,7 +137,9 @@ export class HistoryReader implements RetryingReader {
         return await withTimeout(this.#clock, this.#timeout, this.#readAndIdentify(request), onTimeout);
       } catch (cause) {
         const error = toRollcallError(cause);
-        const permanent = error instanceof CommandError && !RETRYABLE_ERROR.test(serverErrorMessage(error));
+        const permanent =
+          error instanceof ConfigurationError ||
+          (error instanceof CommandError && !RETRYABLE_ERROR.test(serverErrorMessage(error)));
         if (error instanceof TimeoutError) unanswered++;
         if (abandoned() || permanent || unanswered === MAX_ATTEMPTS) throw error;
       }
@@ -164,7 +173,8 @@ export class HistoryReader implements RetryingReader {
     });
   }
 
-  async #send(reads: readonly PendingRead[], binary: boolean): Promise<void> {
+  async #send(all: readonly PendingRead[], binary: boolean): Promise<void> {
+    const reads = await this.#completeUnchanged(all, binary);
     for (let at = 0; at < reads.length; at += BATCH) {
       const batch = reads.slice(at, at + BATCH);
       const connection = this.#connection;
@@ -172,12 +182,10 @@ export class HistoryReader implements RetryingReader {
         const identifying = this.#identifyingReads(batch);
         const calls = batch.map((read) => toScriptCall(read.request, identifying.has(read)));
         const replies = await this.#client.execute(calls, { buffers: binary });
-        const pages = batch.map((read, place) => parseReply(replies[place], identifying.has(read)));
-        let server: HistoryServer | undefined;
-        if (!this.#client.capabilities.cluster) {
-          for (const page of pages) if (!(page instanceof Error)) server ??= page.server;
-          if (server !== undefined && connection === this.#connection) this.#server = server;
-        }
+        const pages = batch.map((read, place) =>
+          parseReply(read.request, replies[place], identifying.has(read)),
+        );
+        const server = this.#rememberServer(pages, connection);
         for (const [place, read] of batch.entries()) {
           this.#complete(read, pages[place] as Page<StoredMessage> | Error, server);
         }
@@ -185,6 +193,59 @@ export class HistoryReader implements RetryingReader {
         for (const { reject } of batch) reject(error as Error);
       }
     }
+  }
+
+  /**
+   * After a reconnect most channels have no new messages. Their last positions show that at a fraction of the
+   * cost of a script call each. Returns the reads that are not complete.
+   */
+  async #completeUnchanged(reads: readonly PendingRead[], binary: boolean): Promise<readonly PendingRead[]> {
+    const candidates = reads.filter(({ request }) => isContinuation(request));
+    const { cluster } = this.#client.capabilities;
+    if (cluster || this.#cannotReadPositions || candidates.length < MIN_POSITIONS) return reads;
+    const open = new Set(reads);
+    for (let at = 0; at < candidates.length; at += MAX_POSITIONS) {
+      const batch = candidates.slice(at, at + MAX_POSITIONS);
+      const connection = this.#connection;
+      try {
+        const keys = batch.map(({ request }) => historyKeys(request.channel).lastPosition);
+        const commands: Command[] = [['MGET', ...keys]];
+        const [identifying] = this.#identifyingReads(batch);
+        if (identifying !== undefined) commands.push(toScriptCall(identifying.request, true));
+        const [positions, reply] = await this.#client.execute(commands, { buffers: binary });
+        if (!Array.isArray(positions)) {
+          this.#cannotReadPositions = positions instanceof Error;
+          return [...open];
+        }
+        const page = identifying === undefined ? undefined : parseReply(identifying.request, reply, true);
+        const server = this.#rememberServer(page === undefined ? [] : [page], connection);
+        for (const [place, read] of batch.entries()) {
+          const last = positionOf(positions[place]);
+          if (read === identifying) this.#complete(read, page as Page<StoredMessage> | Error, server);
+          else if (last === read.request.after) this.#complete(read, emptyPage(last as Position), server);
+          else continue;
+          open.delete(read);
+        }
+      } catch (error) {
+        for (const read of batch) {
+          open.delete(read);
+          read.reject(error as Error);
+        }
+      }
+    }
+    return [...open];
+  }
+
+  /** Off a Cluster, all pages of a round trip are from one server. */
+  #rememberServer(
+    pages: readonly (Page<StoredMessage> | Error)[],
+    connection: number,
+  ): HistoryServer | undefined {
+    if (this.#client.capabilities.cluster) return undefined;
+    let server: HistoryServer | undefined;
+    for (const page of pages) if (!(page instanceof Error)) server ??= page.server;
+    if (server !== undefined && connection === this.#connection) this.#server = server;
+    return server;
   }
 
   /** On a Cluster each read, otherwise at most one per round trip. */
@@ -210,12 +271,26 @@ export class HistoryReader implements RetryingReader {
   }
 }
 
+/** Without new messages it returns nothing. */
+function isContinuation({ after, before, reverse }: ReadRequest): boolean {
+  return after !== undefined && before === undefined && reverse !== true;
+}
+
+/** append.lua stores more behind the position. */
+function positionOf(stored: Reply | undefined): Position | undefined {
+  return stored === null || stored === undefined ? undefined : String(stored).split(':', 1)[0];
+}
+
+function emptyPage(last: Position): Page<StoredMessage> {
+  return { last, more: false, server: undefined, messages: [] };
+}
+
 function toScriptCall(request: ReadRequest, identify: boolean): ScriptCall {
   const { channel, after, before, limit, reverse, maxBytes = MAX_PAGE_BYTES, createOrigin } = request;
-  const { stream, lastPosition } = historyKeys(channel);
+  const { messages, lastPosition } = historyKeys(channel);
   return {
     script: readScript,
-    keys: [stream, lastPosition],
+    keys: [messages, lastPosition],
     args: [
       after === undefined ? '-' : String(positionTime(after)),
       before === undefined ? '+' : String(positionTime(before)),
@@ -228,24 +303,32 @@ function toScriptCall(request: ReadRequest, identify: boolean): ScriptCall {
   };
 }
 
-function parseReply(reply: Reply | undefined, identified: boolean): Page<StoredMessage> | Error {
+function parseReply(
+  { channel }: ReadRequest,
+  reply: Reply | undefined,
+  identified: boolean,
+): Page<StoredMessage> | Error {
   // One node of a Cluster was unreachable; the others replied.
   if (reply instanceof ConnectionError) return reply;
   if (reply instanceof Error) {
-    return new CommandError(`history: Redis refused: ${reply.message}`, { cause: reply });
+    return isFormatError(reply.message)
+      ? new ConfigurationError(formatErrorText('history', channel), { cause: reply })
+      : new CommandError(`history: Redis refused: ${reply.message}`, { cause: reply });
   }
   if (!Array.isArray(reply)) return new ConnectionError('history: no reply', { outcome: 'unknown' });
-  const fields = reply as readonly Reply[];
+  const [last, more, server, ...stored] = reply as readonly Reply[];
   const messages: StoredMessage[] = [];
-  for (let at = 3; at + 3 < fields.length; at += 4) {
-    messages.push({
-      position: `${String(fields[at])}-${String(fields[at + 1])}`,
-      previous: String(fields[at + 2]),
-      payload: fields[at + 3] as Payload,
-    });
+  for (const each of stored) {
+    const message = unwrapStored(each as Payload);
+    if (message === undefined) return new ConfigurationError(formatErrorText('history', channel));
+    messages.push(message);
   }
-  const server = identified ? String(fields[2]) : undefined;
-  return { last: String(fields[0]), more: Number(fields[1]) === 1, server, messages };
+  return {
+    last: String(last),
+    more: Number(more) === 1,
+    server: identified ? String(server) : undefined,
+    messages,
+  };
 }
 
 function serverErrorMessage(error: CommandError): string {

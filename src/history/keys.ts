@@ -8,11 +8,11 @@ const PREFIX = 'rollcall';
  */
 export interface HistoryKeys {
   /** The messages. */
-  readonly stream: string;
+  readonly messages: string;
   /** The last position. */
   readonly lastPosition: string;
-  /** The position of the message with this key. */
-  idempotencyKey(idempotencyKey: string): string;
+  /** Positions by idempotency key, for even and odd periods. */
+  readonly idempotencyKeys: readonly [even: string, odd: string];
 }
 
 /**
@@ -21,7 +21,7 @@ export interface HistoryKeys {
  * sharded channels.
  */
 export function historyKeys(channel: string): HistoryKeys {
-  // With its length, no combination of name and idempotency key equals another name.
+  // With its length, no name and suffix equal another name.
   if (hashTagIn(channel) !== undefined) return createKeys(`#${channel.length}:`, channel);
   if (sharesSlot(channel)) return createKeys(':', `{${channel}}`);
   const tag = channel.replaceAll('%', '%25').replaceAll('}', '%7D');
@@ -30,13 +30,29 @@ export function historyKeys(channel: string): HistoryKeys {
 
 function createKeys(mark: string, name: string): HistoryKeys {
   return {
-    stream: `${PREFIX}:log${mark}${name}`,
+    messages: `${PREFIX}:log${mark}${name}`,
     lastPosition: `${PREFIX}:last${mark}${name}`,
-    idempotencyKey: (idempotencyKey) => `${PREFIX}:once${mark}${name}:${idempotencyKey}`,
+    get idempotencyKeys(): readonly [string, string] {
+      const base = `${PREFIX}:once${mark}${name}`;
+      return [`${base}:0`, `${base}:1`];
+    },
   };
 }
 
 /** False: the keys are in another slot than the sharded channel. */
 export function sharesSlot(channel: string): boolean {
   return hashTagFor(channel) !== undefined;
+}
+
+/** Releases before the list layout kept the messages in a stream under the same key. */
+export function isFormatError(message: string): boolean {
+  return message.startsWith('WRONGTYPE');
+}
+
+export function formatErrorText(what: string, channel: string): string {
+  const { messages } = historyKeys(channel);
+  return (
+    `${what}: the history of channel ${JSON.stringify(channel)} has the format of another release of rollcall. ` +
+    `Stop the processes of that release, then delete the key ${JSON.stringify(messages)}, or use another prefix`
+  );
 }

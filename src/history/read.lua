@@ -1,43 +1,36 @@
 -- Reads a page of a channel's history.
 --
--- KEYS  1 stream: the messages; 2 string: the last position
+-- KEYS  1 list: the messages; 2 string: the last position (append.lua)
 -- ARGV  1 only messages after this time of a position, in µs, or '-'; 2 and before this one, or '+';
 --       3 the maximum number of messages; 4 and, from the second on, of bytes; 5 '1': newest first;
 --       6 '1': identify the server; 7 on a channel without a position, create one with this TTL, in
 --       ms, or '0'
 -- Returns the last position, or '0-0'; 1 if there is more, else 0; the server's run id, replication id
--- and previous replication id, joined by ':', or '' if not requested or not permitted; then four per
--- message: its time in µs, its nonce, its predecessor's position, the payload
+-- and previous replication id, joined by ':', or '' if not requested or not permitted; then the messages
+-- as they were published, with their header
 
 local log, lastKey = KEYS[1], KEYS[2]
 local after, before, limit, maxBytes, reverse, identify, originTtl =
   ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1', ARGV[7]
--- Limits the large messages in memory before they are counted.
-local CHUNK = 32
+-- Messages per LRANGE: few at first, so that no more large messages than needed are copied.
+local MAX_CHUNK = 32
+local chunk = 4
 
--- The embedded engine passes nested lists as JavaScript arrays, indexed from 0.
-local function item(list, at)
-  if type(list) == 'table' then return list[at] end
-  return list[at - 1]
-end
-
-local function timeOf(entry) return string.match(item(entry, 1), '^%d+') end
-
-local function shifted(micros, by) return string.format('%.0f', tonumber(micros) * 1.0 + by) end
-
-local function page(count)
-  if reverse then return redis.call('XREVRANGE', log, before, after, 'COUNT', count) end
-  return redis.call('XRANGE', log, after, before, 'COUNT', count)
+local function timeAt(index)
+  local message = redis.call('LINDEX', log, string.format('%.0f', index))
+  return tonumber(string.match(message, '^rc1[^:]*:(%d+)'))
 end
 
 local result = { '0-0', 0, '' }
+local size
 local last = redis.call('GET', lastKey)
 if type(last) == 'string' then
-  result[1] = last
+  result[1] = string.match(last, '^[%d-]+')
+  size = tonumber(string.match(last, '^[^:]*:[^:]*:[^:]*:(%d+)') or '')
 else
-  local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)
-  if #newest > 0 then
-    result[1] = timeOf(newest[1]) .. '-' .. item(item(newest[1], 2), 2)
+  local newest = redis.call('LINDEX', log, '-1')
+  if type(newest) == 'string' then
+    result[1] = string.match(newest, '^rc1[^:]*:([%d-]+)')
   elseif originTtl ~= '0' then
     -- Without a position, an empty channel looks like a wiped one. The nonce 0 marks a position before the
     -- first message. If the server refuses (replica, memory, permission), the channel stays without one.
@@ -65,35 +58,52 @@ if identify then
   end
 end
 
--- No message is before time 0, and XRANGE has no smaller id.
-if before ~= '+' and tonumber(before) == 0 then return { unpack(result) } end
-if after ~= '-' then after = shifted(after, 1) end
-if before ~= '+' then before = shifted(before, -1) end
+local count = redis.call('LLEN', log)
 
-local count, bytes, more = 0, 0, true
-while more do
+-- Index of the first message after `micros`. Readers are mostly near the end, so the search begins there.
+local function firstAfter(micros)
+  local low, high, step = count - 1, count, 1
+  while low >= 0 and timeAt(low) > micros do
+    high = low
+    low = math.max(low - step, -1)
+    step = step * 2
+  end
+  while high - low > 1 do
+    local middle = math.floor((low + high) / 2)
+    if timeAt(middle) > micros then high = middle else low = middle end
+  end
+  return high
+end
+
+-- append.lua trims later. A message beyond the size is not kept.
+local oldest = size and math.max(count - size, 0) or 0
+local from, to = oldest, count - 1
+-- Most readers are at the last position: then no message is looked at.
+if after ~= '-' and result[1] ~= '0-0' and tonumber(string.match(result[1], '^%d+')) <= tonumber(after) then
+  from = count
+elseif after ~= '-' then
+  from = math.max(firstAfter(tonumber(after)), oldest)
+end
+if before ~= '+' then to = firstAfter(tonumber(before) - 1) - 1 end
+
+if limit == 0 and from <= to then result[2] = 1 end
+local found, bytes = 0, 0
+while from <= to and result[2] == 0 do
   -- One message more shows whether there is more.
-  local wanted = math.min(CHUNK, limit - count + 1)
-  local entries = page(wanted)
-  more = #entries == wanted
-  for i = 1, #entries do
-    local entry = entries[i]
-    local fields = item(entry, 2)
-    local payload = item(fields, 6)
-    bytes = bytes + #payload
-    if count == limit or (count > 0 and bytes > maxBytes) then
+  local wanted = math.min(chunk, limit - found + 1, to - from + 1)
+  local start = reverse and to - wanted + 1 or from
+  local messages = redis.call('LRANGE', log, string.format('%.0f', start), string.format('%.0f', start + wanted - 1))
+  for i = 1, wanted do
+    local message = messages[reverse and wanted + 1 - i or i]
+    bytes = bytes + #message - string.find(message, '\n', 1, true)
+    if found == limit or (found > 0 and bytes > maxBytes) then
       result[2] = 1
-      more = false
       break
     end
-    count = count + 1
-    local time = timeOf(entry)
-    local place = #result
-    result[place + 1] = time
-    result[place + 2] = item(fields, 2)
-    result[place + 3] = item(fields, 4)
-    result[place + 4] = payload
-    if reverse then before = shifted(time, -1) else after = shifted(time, 1) end
+    found = found + 1
+    result[#result + 1] = message
   end
+  if reverse then to = to - wanted else from = from + wanted end
+  chunk = math.max(1, math.min(MAX_CHUNK, math.ceil((maxBytes - bytes + 1) * found / (bytes + 1))))
 end
 return { unpack(result) }

@@ -5,7 +5,7 @@ import type { Clock } from '../internal/clock.js';
 import type { RollcallError } from '../internal/errors.js';
 import { telemetry } from '../internal/telemetry.js';
 import type { Payload } from '../redis/driver.js';
-import { Delivery, emitDeliverEvent, type MessageSource } from './delivery.js';
+import { Delivery, deliverToOne, emitDeliverEvent, type MessageSource } from './delivery.js';
 import type { Discontinuity } from './discontinuity.js';
 import type { HandlerSubscription } from './handler-subscription.js';
 import {
@@ -82,6 +82,11 @@ export class HandlerList implements CursorOwner {
     return this.#handlers.get(handler)?.position;
   }
 
+  /** Of the only cursor. The next message most likely follows it. */
+  get lastPosition(): Position | undefined {
+    return this.#cursors.length === 1 ? this.#cursors[0]?.position : undefined;
+  }
+
   /** `unchained`: present handlers have received messages without history. */
   followHistory(unchained: boolean): void {
     this.#followsHistory = true;
@@ -121,6 +126,9 @@ export class HandlerList implements CursorOwner {
   /** Handlers added meanwhile do not receive the message. */
   receive(channel: string, payload: Payload, link: ChainLink | undefined, transient: boolean): void {
     const cursors = this.#cursors;
+    if (link !== undefined && cursors.length === 1 && this.size === 1) {
+      return this.#receiveAlone(cursors[0] as HistoryCursor, channel, payload, link);
+    }
     let ready = cursors;
     if (link !== undefined) ready = this.#acceptedBy(link, payload);
     else if (!transient) for (const cursor of cursors) cursor.onUnchainedMessage();
@@ -128,6 +136,14 @@ export class HandlerList implements CursorOwner {
     const delivery = new Delivery(this.#source, channel, payload, link?.position);
     this.#dispatch(delivery, ready.length === cursors.length ? this.#allRuns() : this.#runsAt(ready));
     if (link !== undefined && cursors.length > 1) this.#mergeCursors();
+  }
+
+  /** Most channels with history have one handler in a process. */
+  #receiveAlone(cursor: HistoryCursor, channel: string, payload: Payload, link: ChainLink): void {
+    if (!cursor.accept(link, payload)) return;
+    for (const handler of this.#handlers.keys()) {
+      return deliverToOne(handler, this.#source, channel, payload, link.position);
+    }
   }
 
   subscribed(gap: Gap | undefined): void {

@@ -197,10 +197,11 @@ export class HistoryCursor {
       this.#buffer(link, payload);
       return false;
     }
-    const ahead = positionTime(link.position) > this.#highWaterMark;
+    const time = positionTime(link.position);
+    const ahead = time > this.#highWaterMark;
     const next = ahead && (this.#position === undefined || follows(this.#position, link.previous));
     if (next && this.#backpressure?.full !== true) {
-      this.#advanceTo(link.position);
+      this.#advanceTo(link.position, time);
       return true;
     }
     this.#catchingUp = true;
@@ -215,9 +216,10 @@ export class HistoryCursor {
     return false;
   }
 
-  #advanceTo(position: Position): void {
+  #advanceTo(position: Position, time: number): void {
     const isFirst = this.#position === undefined;
-    this.#setPosition(position);
+    this.#position = position;
+    this.#highWaterMark = time;
     if (!isFirst || this.#server !== undefined) return;
     // The server must be known before another one can replace it.
     this.#reader.identify(this.#owner.name).then(

@@ -1,7 +1,8 @@
-import { AppendBatch, type AppendResult, type HistoryOptions, parseAppendReply } from '../history/append.js';
+import { AppendBatch, type AppendResult, type HistoryOptions } from '../history/append.js';
+import { formatErrorText, isFormatError } from '../history/keys.js';
 import { runWithoutAsyncContext } from '../internal/async-context.js';
 import type { Deadline } from '../internal/deadlines.js';
-import { CommandError, ConnectionError, type RollcallError } from '../internal/errors.js';
+import { CommandError, ConfigurationError, ConnectionError, type RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import { type ClientHandle, RETRY_DELAY } from '../redis/client-handle.js';
 import { databaseSuffix } from '../redis/database.js';
@@ -73,7 +74,7 @@ class Publication {
   }
 }
 
-/** A message without history, or several with history for one channel. */
+/** A message without history, or several with history. */
 type PublishCommand = Publication | AppendBatch<Publication>;
 
 /**
@@ -91,6 +92,9 @@ export class Publisher {
   #scheduled = false;
   /** A reply to messages with history is pending. */
   #busy = false;
+  /** Messages that wait for that reply, and the channels that they or the pending messages are on. */
+  #waiting: Publication[] = [];
+  readonly #waitingChannels = new Set<string>();
   #closed = false;
 
   constructor(handle: ClientHandle) {
@@ -98,7 +102,7 @@ export class Publisher {
   }
 
   get queued(): number {
-    return this.#queue.length;
+    return this.#queue.length + this.#waiting.length;
   }
 
   publish(request: PublishRequest): Promise<PublisherResult> {
@@ -160,24 +164,46 @@ export class Publisher {
   }
 
   /**
-   * After NOSCRIPT a script call is repeated, and other messages would overtake it. So all others wait while
-   * a reply to messages with history is pending, and messages without history are not sent together with
-   * earlier ones with history on their channel.
+   * After NOSCRIPT a script call is repeated, and other messages of its channels would overtake it. So while a
+   * reply to messages with history is pending, messages with history wait, and so do messages without that
+   * follow one with history on their channel.
    */
   #flush(): void {
-    this.#removeExpired();
-    if (this.#queue.length === 0 || this.#busy) return;
+    if (this.#expiredInQueue > 0) this.#removeExpired();
+    if (this.#queue.length === 0) return;
+    if (this.#busy) return this.#flushIndependent();
     const { batch, rest } = splitAfterAppends(this.#queue);
-    this.#queue = rest;
+    this.#queue = [];
     for (const publication of batch) publication.sent = true;
-    const commands = groupIntoCommands(batch);
-    const hasHistory = commands !== batch;
-    this.#busy = hasHistory;
+    const commands = groupIntoCommands(batch, this.#handle.capabilities.cluster);
+    if (commands === batch) return void this.#send(batch, commands);
+    this.#busy = true;
+    this.#waiting = rest;
+    for (const { request } of batch)
+      if (request.history !== undefined) this.#waitingChannels.add(request.channel);
     void this.#send(batch, commands).finally(() => {
-      if (!hasHistory) return;
       this.#busy = false;
+      this.#waitingChannels.clear();
+      this.#queue = inOrder(this.#waiting, this.#queue);
+      this.#waiting = [];
       if (this.#queue.length > 0) this.#schedule();
     });
+  }
+
+  #flushIndependent(): void {
+    const batch: Publication[] = [];
+    for (const publication of this.#queue) {
+      const { channel, history } = publication.request;
+      if (history === undefined && !this.#waitingChannels.has(channel)) {
+        publication.sent = true;
+        batch.push(publication);
+      } else {
+        this.#waitingChannels.add(channel);
+        this.#waiting.push(publication);
+      }
+    }
+    this.#queue = [];
+    if (batch.length > 0) void this.#send(batch, batch);
   }
 
   async #send(batch: readonly Publication[], commands: readonly PublishCommand[]): Promise<void> {
@@ -186,13 +212,25 @@ export class Publisher {
     const encoded = commands.map((command) =>
       command instanceof Publication ? command.command : command.toScriptCall(random, suffix),
     );
+    const split: AppendBatch<Publication>[] = [];
     try {
       const replies = await this.#handle.send(encoded);
       for (let at = 0; at < commands.length; at++) {
-        this.#settle(commands[at] as PublishCommand, replies[at]);
+        const command = commands[at] as PublishCommand;
+        const reply = replies[at];
+        // Redis refuses the whole call if this user may not use the keys of one of its channels.
+        if (isDenied(reply) && command instanceof AppendBatch && command.channelCount > 1) {
+          split.push(...command.split());
+        } else this.#settle(command, reply);
       }
     } catch (cause) {
       this.#onSendError(batch, toRollcallError(cause));
+    }
+    if (split.length > 0) {
+      await this.#send(
+        split.flatMap(({ items }) => items),
+        split,
+      );
     }
   }
 
@@ -205,9 +243,11 @@ export class Publisher {
       for (const publication of publications) publication.fail(error);
     } else if (command instanceof Publication) command.succeed({ receivers: Number(reply) });
     else {
-      const results = parseAppendReply(reply as readonly Reply[]);
+      const results = command.parseReply(reply as readonly Reply[]);
       publications.forEach((publication, at) => {
-        publication.succeed(results[at] as AppendResult);
+        const result = results[at] as AppendResult | string;
+        if (typeof result === 'string') publication.fail(appendError(publication.request.channel, result));
+        else publication.succeed(result);
       });
     }
   }
@@ -230,7 +270,7 @@ export class Publisher {
     const waiting = batch.filter((publication) => publication.deadline?.expired !== true);
     if (waiting.length === 0) return;
     // Several batches may fail; messages keep the order of the calls.
-    this.#queue = this.#queue.concat(waiting).sort((left, right) => left.order - right.order);
+    this.#queue = inOrder(this.#queue, waiting);
     if (this.#closed) return this.#failQueue(this.#handle.closedError());
     // Prevents a tight loop if a ready driver refuses.
     if (this.#handle.ready) this.#handle.clock.after(RETRY_DELAY, () => this.#schedule());
@@ -239,20 +279,22 @@ export class Publisher {
 
   #onDeadline(publication: Publication): void {
     const preparing = this.#preparing.delete(publication);
-    if (!preparing && !publication.sent && ++this.#expiredInQueue * 2 > this.#queue.length)
-      this.#removeExpired();
+    if (!preparing && !publication.sent && ++this.#expiredInQueue * 2 > this.queued) this.#removeExpired();
     const unknown = publication.sent || publication.maybePublished;
     publication.fail(this.#handle.timeoutError('publish', unknown ? 'unknown' : 'failed'));
   }
 
   #removeExpired(): void {
     this.#expiredInQueue = 0;
-    this.#queue = this.#queue.filter((publication) => publication.deadline?.expired !== true);
+    const pending = (publication: Publication) => publication.deadline?.expired !== true;
+    this.#queue = this.#queue.filter(pending);
+    this.#waiting = this.#waiting.filter(pending);
   }
 
   #failQueue(error: RollcallError): void {
-    const queue = this.#queue;
+    const queue = inOrder(this.#waiting, this.#queue);
     this.#queue = [];
+    this.#waiting = [];
     for (const publication of queue) publication.fail(error);
   }
 }
@@ -273,27 +315,46 @@ function splitAfterAppends(queue: Publication[]): { batch: Publication[]; rest: 
   return { batch: rest.length === 0 ? queue : batch, rest };
 }
 
-/** Keeps each channel's order. Returns `batch` itself if no message has history. */
-function groupIntoCommands(batch: readonly Publication[]): readonly PublishCommand[] {
+/**
+ * Keeps each channel's order: in `batch` no message without history follows one with history on its channel.
+ * Returns `batch` itself if no message has history. `perChannel`: a call has one channel, because a Cluster's
+ * script needs all its keys in one slot.
+ */
+function groupIntoCommands(batch: readonly Publication[], perChannel: boolean): readonly PublishCommand[] {
   if (batch.every(({ request }) => request.history === undefined)) return batch;
-  const commands: PublishCommand[] = [];
-  const openBatches = new Map<string, AppendBatch<Publication>>();
+  const plain: Publication[] = [];
+  const batches: AppendBatch<Publication>[] = [];
+  /** Index of the batch with the channel's latest message: a later message must not be in an earlier batch. */
+  const latest = new Map<string, number>();
   for (const publication of batch) {
     const { payload } = publication;
     const { channel, sharded, history, idempotencyKey } = publication.request;
     if (history === undefined) {
-      openBatches.delete(channel);
-      commands.push(publication);
+      plain.push(publication);
       continue;
     }
     const append = { channel, sharded, payload, history, idempotencyKey, item: publication };
-    let appends = openBatches.get(channel);
-    if (appends?.accepts(append) !== true) {
-      appends = new AppendBatch(append);
-      openBatches.set(channel, appends);
-      commands.push(appends);
-    }
-    appends.add(append);
+    let at = latest.get(channel) ?? (perChannel ? batches.length : 0);
+    while (batches[at]?.accepts(append) === false) at = perChannel ? batches.length : at + 1;
+    batches[at] ??= new AppendBatch(append);
+    batches[at]?.add(append);
+    latest.set(channel, at);
   }
-  return commands;
+  return [...plain, ...batches];
+}
+
+function inOrder(left: readonly Publication[], right: readonly Publication[]): Publication[] {
+  if (left.length === 0) return [...right];
+  return left.concat(right).sort((one, other) => one.order - other.order);
+}
+
+function isDenied(reply: Reply | undefined): boolean {
+  return reply instanceof Error && reply.message.startsWith('NOPERM');
+}
+
+function appendError(channel: string, text: string): RollcallError {
+  const cause = new Error(text);
+  return isFormatError(text)
+    ? new ConfigurationError(formatErrorText('publish', channel), { cause })
+    : new CommandError(`publish: Redis refused: ${text}`, { cause });
 }

@@ -154,7 +154,8 @@ export class RedisSubscription {
       transition.refusals = 0;
       this.subscribed(gap, affectedHandlers);
     }
-    const envelope = unwrap(payload, this.#group.databaseSuffix);
+    const expected = this.#handlers instanceof HandlerList ? this.#handlers.lastPosition : undefined;
+    const envelope = unwrap(payload, this.#group.databaseSuffix, expected);
     if (envelope === OF_OTHER_DATABASE) return;
     const link = envelope?.link;
     // The messages of a pattern belong to many chains.

@@ -1,6 +1,7 @@
-import { CommandError, type Discontinuity, type Position, PubSubService } from 'rollcall';
+import { CommandError, ConfigurationError, type Discontinuity, type Position, PubSubService } from 'rollcall';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { appendScript } from '../../src/history/append.js';
+import { AppendBatch } from '../../src/history/append.js';
+import { unwrapStored } from '../../src/history/envelope.js';
 import { readScript } from '../../src/history/history-reader.js';
 import { historyKeys } from '../../src/history/keys.js';
 import { driverFor } from '../../src/redis/detect.js';
@@ -13,7 +14,7 @@ import { waitFor } from '../support/wait.js';
 
 const COMMAND_MS = 5_000;
 const CHANNEL = 'news';
-const { stream: log, lastPosition: last, idempotencyKey: once } = historyKeys(CHANNEL);
+const { messages: log, lastPosition: last, idempotencyKeys: once } = historyKeys(CHANNEL);
 const HOUR = 3_600_000_000;
 
 let server: RedisServer;
@@ -46,27 +47,52 @@ interface Message {
   key?: string;
 }
 
-/** Calls append.lua as the publisher does. */
+interface Outcome {
+  position: string;
+  receivers: number;
+  known: number;
+}
+
+/** Calls append.lua as the publisher does, for one channel. */
 async function append(messages: (string | Message)[], options: Record<string, unknown> = {}) {
-  const { size = 100, ttl = 60_000, lastTtl = 600_000, onceTtl = 5_000, nonce = 42, on } = options;
-  const keys = [log, last];
-  const args: string[] = [];
-  for (const message of messages) {
-    const { payload, key } = typeof message === 'string' ? { payload: message } : message;
-    if (key !== undefined) keys.push(once(key));
-    args.push(key === undefined ? '0' : String(keys.length), payload);
-  }
-  const call = ['EVAL', appendScript.source, keys.length, ...keys, CHANNEL, 'PUBLISH'];
-  const all = [...call, size, ttl, lastTtl, onceTtl, nonce, 'rc1:', ...args].map(String);
+  return (await appendTo([[CHANNEL, messages]], options)).map((outcome) => {
+    if (typeof outcome === 'string') throw new Error(outcome);
+    return outcome;
+  });
+}
+
+/** Calls append.lua as the publisher does. Returns the outcome of each message, or the text of an error. */
+async function appendTo(
+  channels: [channel: string, messages: (string | Message)[]][],
+  options: Record<string, unknown> = {},
+): Promise<(Outcome | string)[]> {
+  const { size = 100, ttl = 60_000, lastTtl = 600_000, period = 5_000, random = 41 / 999_999, on } = options;
+  const history = { size: size as number, ttl: ttl as number, positionTtl: lastTtl as number };
+  const requests = channels.flatMap(([channel, messages]) =>
+    messages.map((message) => {
+      const { payload, key } = typeof message === 'string' ? { payload: message } : message;
+      return { channel, sharded: false, payload, history, idempotencyKey: key, item: undefined };
+    }),
+  );
+  const batch = new AppendBatch(requests[0]!);
+  for (const request of requests) batch.add(request);
+  const { script, keys, args } = batch.toScriptCall(random as number);
+  const argv = args.with(4, String(period));
+  const all = ['EVAL', script.source, String(keys.length), ...keys, ...argv.map(String)];
   const reply = await ((on as RespConnection | undefined) ?? commands).send(all, COMMAND_MS);
   if (reply instanceof Error) throw reply;
-  const flat = reply as [string, number, number];
-  const outcomes: { position: string; receivers: number; known: number }[] = [];
-  for (let at = 0; at < flat.length; at += 3) {
-    const [position, receivers, known] = flat.slice(at, at + 3) as [string, number, number];
-    outcomes.push({ position, receivers, known });
-  }
-  return outcomes;
+  return batch.parseReply(reply as Reply[]).map((result) => {
+    if (typeof result === 'string') return result;
+    const { position, receivers, duplicate } = result;
+    return { position, receivers, known: duplicate ? 1 : 0 };
+  });
+}
+
+/** The last position as stored, and what is stored behind it, in s. */
+async function storedPosition() {
+  const stored = (await run('GET', last)) as string | null;
+  const [position, oldest, expiry] = stored?.split(':') ?? [];
+  return { position, oldest: Number(oldest), expiry: Number(expiry) };
 }
 
 interface Read {
@@ -108,12 +134,11 @@ async function read(options: Record<string, unknown> = {}): Promise<Read> {
       expect(info).toContain(line);
     }
   }
-  const messages: Read['messages'] = [];
-  for (let at = 0; at < flat.length; at += 4) {
-    const [time, nonce, previous, payload] = flat.slice(at, at + 4) as [string, string, string, string];
-    messages.push({ position: `${time}-${nonce}`, previous, payload });
-  }
-  return { last: newest, more, messages };
+  return {
+    last: newest,
+    more,
+    messages: flat.map((message) => unwrapStored(message) as Read['messages'][0]),
+  };
 }
 
 const payloads = ({ messages }: Read) => messages.map(({ payload }) => payload);
@@ -132,6 +157,13 @@ async function fenced(): Promise<string[]> {
   return published.splice(0).filter((payload) => payload !== 'fence');
 }
 
+/** So that what follows is within one period, of idempotency keys. */
+async function awayFromPeriodEnd(period = 5_000): Promise<void> {
+  await waitFor(async () => ((await redisMicros()) / 1_000) % period < period - 2_500, {
+    message: 'the next period',
+  });
+}
+
 function serviceOn(port = server.port): PubSubService {
   const { client, end } = nodeRedis(port);
   const service = new PubSubService({ redis: client });
@@ -141,6 +173,7 @@ function serviceOn(port = server.port): PubSubService {
 
 describe('append', () => {
   test('replies, stores and publishes, and every key has a TTL', async () => {
+    await awayFromPeriodEnd();
     const before = await redisMicros();
     const [one, two] = await append(['a', { payload: 'b', key: 'k' }]);
     const after = await redisMicros();
@@ -150,22 +183,29 @@ describe('append', () => {
     ]);
     expect(timeOf(one!.position)).toBeGreaterThanOrEqual(before);
     expect(timeOf(two!.position)).toBeLessThanOrEqual(after + 1);
-    expect(await run('XRANGE', log, '-', '+')).toEqual([
-      [`${timeOf(one!.position)}-0`, ['n', '42', 'p', '0-0', 'm', 'a']],
-      [`${timeOf(two!.position)}-0`, ['n', '42', 'p', one!.position, 'm', 'b']],
+    expect(await run('LRANGE', log, 0, -1)).toEqual([
+      `rc1:${one!.position}:0-0\na`,
+      `rc1:${two!.position}:${one!.position}\nb`,
     ]);
-    expect(await run('GET', last)).toBe(two!.position);
-    expect(await run('GET', once('k'))).toBe(two!.position);
-    expect(((await run('KEYS', '*')) as string[]).sort()).toEqual([last, log, once('k')].sort());
-    for (const [key, ttl] of [
-      [log, 60_000],
-      [last, 600_000],
-      [once('k'), 5_000],
+    const stored = await storedPosition();
+    expect(stored.position).toBe(two!.position);
+    expect(stored.oldest * 1_000_000).toBeLessThanOrEqual(timeOf(one!.position));
+    expect(stored.oldest * 1_000_000).toBeGreaterThan(timeOf(one!.position) - 1_000_000);
+    const current = once[Math.floor(timeOf(one!.position) / 5_000_000) % 2]!;
+    expect(await run('HGETALL', current)).toEqual([':k', two!.position]);
+    expect(((await run('KEYS', '*')) as string[]).sort()).toEqual([last, log, current].sort());
+    for (const [key, least, most] of [
+      [log, 60_000, 67_500],
+      [last, 600_000, 600_000],
+      [current, 5_000, 10_000],
     ] as const) {
       const left = (await run('PTTL', key)) as number;
-      expect(left).toBeLessThanOrEqual(ttl);
-      expect(left).toBeGreaterThan(ttl - 3_000);
+      expect(left).toBeLessThanOrEqual(most);
+      expect(left).toBeGreaterThan(least - 3_000);
     }
+    // The list never expires before the time that is stored.
+    const expires = ((await redisMicros()) / 1_000 + ((await run('PTTL', log)) as number)) / 1_000;
+    expect(stored.expiry).toBeLessThanOrEqual(expires + 0.01);
     expect(await fenced()).toEqual([
       `rc1:${one!.position}:0-0\na`,
       `rc1:${two!.position}:${one!.position}\nb`,
@@ -174,7 +214,7 @@ describe('append', () => {
 
   test('keeps at most `size` messages, and drops messages older than `ttl`', async () => {
     await append(numbers(0, 10), { size: 4 });
-    expect(await run('XLEN', log)).toBe(4);
+    expect(await run('LLEN', log)).toBe(4);
     expect(payloads(await read())).toEqual(['6', '7', '8', '9']);
     const [newest] = (await read({ reverse: '1', limit: 1 })).messages;
     await waitFor(async () => (await redisMicros()) > timeOf(newest!.position) + 2_000_000, {
@@ -185,29 +225,145 @@ describe('append', () => {
     expect((await read()).messages[0]?.previous).toBe(newest?.position);
   });
 
+  test('keeps at most a sixteenth more than its size, which nobody reads', async () => {
+    let most = 0;
+    for (let at = 0; at < 100; at++) {
+      await append([String(at)], { size: 32 });
+      const length = (await run('LLEN', log)) as number;
+      if (at >= 32) expect(length).toBeGreaterThanOrEqual(32);
+      most = Math.max(most, length);
+    }
+    expect(most).toBe(34);
+    expect(await run('LLEN', log)).toBe(34);
+    for (const options of [{}, { after: '1' }, { reverse: '1' }, { before: '9999999999999999' }]) {
+      const page = await read(options);
+      expect(payloads(page).sort()).toEqual(numbers(68, 100).sort());
+      expect(page.more).toBe(0);
+    }
+    // Trimmed messages are not in the way of the position.
+    expect((await read()).messages[0]?.previous).toBe(
+      unwrapStored((await run('LINDEX', log, 1)) as string)?.position,
+    );
+  });
+
+  test('drops exactly what is older than its ttl, whatever its length', async () => {
+    for (const old of [1, 2, 3, 7, 31, 64]) {
+      await run('FLUSHALL');
+      const start = await redisMicros();
+      const positions = [
+        '0-0',
+        ...numbers(0, old + 5).map((at) => `${start - (old + 5 - Number(at)) * 1_000_000}-7`),
+      ];
+      for (let at = 1; at < positions.length; at++) {
+        await run('RPUSH', log, `rc1:${positions[at]}:${positions[at - 1]}\n${at - 1}`);
+      }
+      await run('SET', last, positions.at(-1)!);
+      // Between the ages of two messages, so that a slow machine does not matter: 5.5 s, or up to a second more.
+      const age = (await redisMicros()) - timeOf(positions[old + 1]!);
+      await append(['new'], { ttl: Math.floor(age / 1_000) + 400 });
+      expect([old, payloads(await read())]).toEqual([old, [...numbers(old, old + 5), 'new']]);
+    }
+  });
+
+  test('the list lives as long as its messages must, though its expiry is not renewed by each', async () => {
+    await append(['a'], { ttl: 600_000 });
+    const [first, expiry] = [await run('PEXPIRETIME', log), (await storedPosition()).expiry];
+    expect(first as number).toBeGreaterThan((await redisMicros()) / 1_000 + 600_000);
+    await append(['b'], { ttl: 600_000 });
+    expect(await run('PEXPIRETIME', log)).toBe(first);
+    expect((await storedPosition()).expiry).toBe(expiry);
+    // A longer ttl needs a later expiry; a shorter one does not shorten it.
+    await append(['c'], { ttl: 6_000_000 });
+    const second = (await run('PEXPIRETIME', log)) as number;
+    expect(second).toBeGreaterThan(first as number);
+    await append(['d'], { ttl: 20_000 });
+    expect(await run('PEXPIRETIME', log)).toBe(second);
+    // Evicted and written again, it has an expiry of its own.
+    await run('DEL', log);
+    await append(['e'], { ttl: 20_000 });
+    expect((await run('PTTL', log)) as number).toBeLessThanOrEqual(22_500);
+    expect((await run('PTTL', log)) as number).toBeGreaterThan(15_000);
+  });
+
   test('with a known idempotency key returns the first position, and changes nothing', async () => {
-    const [first] = await append([{ payload: 'a', key: 'k' }]);
-    await append(['b']);
+    const period = 600_000;
+    await awayFromPeriodEnd(period);
+    const [first] = await append([{ payload: 'a', key: 'k' }], { period });
+    await append(['b'], { period });
     await fenced();
-    const [stored, newest, left] = [await read(), await run('GET', last), await run('PTTL', once('k'))];
-    expect(await append([{ payload: 'a', key: 'k' }], { onceTtl: 90_000 })).toEqual([
+    const stored = [await read(), await run('GET', last)];
+    expect(await append([{ payload: 'a', key: 'k' }], { period })).toEqual([
       { position: first!.position, receivers: 0, known: 1 },
     ]);
-    expect([await read(), await run('GET', last)]).toEqual([stored, newest]);
-    // Whoever repeats for ever does not keep it for ever.
-    expect(await run('PTTL', once('k'))).toBeLessThanOrEqual(left as number);
+    expect([await read(), await run('GET', last)]).toEqual(stored);
     expect(await fenced()).toEqual([]);
     // Among others, and twice in one call.
-    const mixed = await append([
-      'c',
-      { payload: 'a', key: 'k' },
-      { payload: 'd', key: 'l' },
-      { payload: 'd', key: 'l' },
-    ]);
+    const mixed = await append(
+      ['c', { payload: 'a', key: 'k' }, { payload: 'd', key: 'l' }, { payload: 'd', key: 'l' }],
+      { period },
+    );
     expect(mixed.map(({ known }) => known)).toEqual([0, 1, 0, 1]);
     expect(mixed[3]?.position).toBe(mixed[2]?.position);
+    expect(timeOf(mixed[2]!.position)).toBe(timeOf(mixed[0]!.position) + 1);
     expect(await fenced()).toHaveLength(2);
     expect(payloads(await read())).toEqual(['a', 'b', 'c', 'd']);
+    // One key for all of them, also when their messages are trimmed.
+    await append(numbers(0, 4), { size: 2, period });
+    expect(await append([{ payload: 'a', key: 'k' }], { period })).toMatchObject([{ known: 1 }]);
+    expect(await run('DBSIZE')).toBe(3);
+  });
+
+  test('an idempotency key is known in its period and the next one', async () => {
+    const period = 1_500;
+    const periodOf = async () => Math.floor((await redisMicros()) / 1_000 / period);
+    const [first] = await append([{ payload: 'a', key: 'k' }], { period });
+    const began = Math.floor(timeOf(first!.position) / 1_000 / period);
+    await waitFor(async () => (await periodOf()) > began, { message: 'the next period' });
+    const [again] = await append([{ payload: 'a', key: 'k' }], { period });
+    // Unless this machine slept through the next period.
+    if ((await periodOf()) === began + 1)
+      expect(again).toMatchObject({ known: 1, position: first!.position });
+    await waitFor(async () => (await periodOf()) > began + 1, { message: 'the one after' });
+    expect(await append([{ payload: 'a', key: 'k' }], { period })).toMatchObject([{ known: 0 }]);
+  });
+
+  test('many channels in one call: each has its own chain, keys and errors', async () => {
+    await run('SET', historyKeys('wrong').messages, 'a string');
+    const messages: [string, (string | Message)[]][] = [
+      ['one', ['a']],
+      ['two', ['b', 'c']],
+      ['wrong', ['d', 'e']],
+      ['three', ['f', { payload: 'g', key: 'k' }, { payload: 'g', key: 'k' }]],
+      ['four', ['h']],
+    ];
+    const outcomes = await appendTo(messages);
+    // Channels with one message come first.
+    const wrong = expect.stringContaining('WRONGTYPE');
+    expect(outcomes.map((outcome) => (typeof outcome === 'string' ? outcome : outcome.known))).toEqual([
+      0,
+      0,
+      0,
+      0,
+      wrong,
+      wrong,
+      0,
+      0,
+      1,
+    ]);
+    for (const [channel, payloads] of [
+      ['one', ['a']],
+      ['two', ['b', 'c']],
+      ['three', ['f', 'g']],
+      ['four', ['h']],
+    ] as const) {
+      const stored = (await run('LRANGE', historyKeys(channel).messages, 0, -1)) as string[];
+      const links = stored.map((message) => unwrapStored(message)!);
+      expect(links.map(({ payload }) => payload)).toEqual(payloads);
+      expect(links.map(({ previous }) => previous)).toEqual(
+        ['0-0', links[0]?.position].slice(0, links.length),
+      );
+    }
+    expect(await run('EXISTS', historyKeys('wrong').lastPosition)).toBe(0);
   });
 
   test('positions grow while the clock is stopped, and when it is behind', async () => {
@@ -230,15 +386,6 @@ describe('append', () => {
     }
   });
 
-  test('a clock behind the last id of an empty stream gives a greater position', async () => {
-    const future = (await redisMicros()) + HOUR;
-    await run('XADD', log, `${future}-0`, 'n', '1', 'p', '0-0', 'm', 'x');
-    await run('XTRIM', log, 'MAXLEN', '0');
-    const outcomes = await append(['a', 'b']);
-    expect(outcomes.map(({ position }) => timeOf(position))).toEqual([future + 1, future + 2]);
-    expect((await read()).messages.map(({ previous }) => previous)).toEqual(['0-0', outcomes[0]?.position]);
-  });
-
   test('after an eviction of the last position it is taken from the newest message, also if that is in the future', async () => {
     await run('SET', last, `${(await redisMicros()) + HOUR}-7`);
     const [one] = await append(['a']);
@@ -247,7 +394,7 @@ describe('append', () => {
     const [two] = await append(['b']);
     expect(two?.position).toBe(`${timeOf(one!.position) + 1}-42`);
     expect((await read()).messages[1]?.previous).toBe(one?.position);
-    expect(await run('GET', last)).toBe(two?.position);
+    expect((await storedPosition()).position).toBe(two?.position);
   });
 
   test('after an eviction of the messages the chain continues', async () => {
@@ -369,10 +516,11 @@ describe('append', () => {
     await driver.connect();
     await driver.subscribe('channel', [CHANNEL], { binary: true });
     const bytes = Buffer.from(Array.from({ length: 512 }, (_, at) => at % 256));
-    const args = [CHANNEL, 'PUBLISH', '10', '60000', '60000', '60000', '1', 'rc1:', '0', bytes];
-    const [reply] = await driver.execute([{ script: appendScript, keys: [log, last], args }], {
-      buffers: true,
-    });
+    const history = { size: 10, ttl: 60_000, positionTtl: 60_000 };
+    const request = { channel: CHANNEL, sharded: false, payload: bytes, history, item: undefined };
+    const batch = new AppendBatch(request);
+    batch.add(request);
+    const [reply] = await driver.execute([batch.toScriptCall(0)], { buffers: true });
     const [position] = reply as [Buffer];
     const reading = {
       script: readScript,
@@ -380,7 +528,7 @@ describe('append', () => {
       args: ['-', '+', '10', '100000', '0', '0', '0'],
     };
     const [page] = await driver.execute([reading], { buffers: true });
-    expect((page as Buffer[]).at(-1)).toEqual(bytes);
+    expect(unwrapStored((page as Buffer[]).at(-1)!)?.payload).toEqual(bytes);
     await waitFor(() => heard.length === 1, { message: 'the message' });
     expect(heard[0]).toEqual(Buffer.concat([Buffer.from(`rc1:${position}:0-0\n`), bytes]));
   });
@@ -555,5 +703,60 @@ describe('after a loss on the server', () => {
     expect(await recover()).toEqual([[4, 5], false, 'wiped']);
     expect(got).toEqual([1, 2, 3, 4, 5]);
     expect(gaps.map(({ reason, recovered }) => [reason, recovered])).toEqual([['wiped', false]]);
+  });
+});
+
+describe('a history in the format of an earlier release, a stream', () => {
+  const history = { size: 100, ttl: 60_000 };
+
+  test('is refused with an error that says what to do, and other channels go on', async () => {
+    await run('XADD', log, '1795319308000409-0', 'n', '42', 'p', '0-0', 'm', '"old"');
+    await run('SET', last, '1795319308000409-42');
+    const service = serviceOn();
+    const [refused, other] = await Promise.allSettled([
+      service.publish(CHANNEL, 'new', { history }),
+      service.publish('other', 'new', { history }),
+    ]);
+    expect(other.status).toBe('fulfilled');
+    expect(refused).toMatchObject({ reason: { name: 'ConfigurationError', outcome: 'failed' } });
+    const errors = [refused.status === 'rejected' && refused.reason];
+    errors.push(await service.history(CHANNEL).catch((error) => error));
+    errors.push(
+      await service.recover({ channels: { [CHANNEL]: '1795319308000409-42' } }).catch((error) => error),
+    );
+    for (const error of errors) {
+      expect(error).toBeInstanceOf(ConfigurationError);
+      expect(error.message).toContain(`delete the key "${log}"`);
+    }
+    // Nothing was written.
+    expect(await run('XLEN', log)).toBe(1);
+    expect(await run('GET', last)).toBe('1795319308000409-42');
+  });
+
+  test('a subscriber is told, and receives what is published live', async () => {
+    await run('XADD', log, '1795319308000409-0', 'n', '42', 'p', '0-0', 'm', '"old"');
+    await run('SET', last, '1795319308000409-42');
+    const errors: unknown[] = [];
+    const { client, end } = nodeRedis(server.port);
+    const service = new PubSubService({ redis: client, onError: (error) => errors.push(error) });
+    cleanUps.push(end, () => service.close());
+    const got: unknown[] = [];
+    await service.subscribe(CHANNEL, (message) => got.push(message), {
+      since: 'earliest',
+      onDiscontinuity: ({ reason, recovered }) => got.push([reason, recovered]),
+    });
+    await waitFor(() => got.length === 1, { message: 'the discontinuity' });
+    // A process of the earlier release publishes.
+    await run('PUBLISH', CHANNEL, 'rc1:1795319308000410-43:1795319308000409-42\n"live"');
+    await waitFor(() => got.length === 2, { message: 'the message' });
+    expect(got).toEqual([['unavailable', false], 'live']);
+    expect(errors).toEqual([expect.any(ConfigurationError)]);
+  });
+
+  test('an earlier release cannot append to a list', async () => {
+    await append(['a']);
+    expect(await run('XADD', log, '*', 'n', '1', 'p', '0-0', 'm', 'x')).toMatchObject({
+      message: expect.stringContaining('WRONGTYPE'),
+    });
   });
 });

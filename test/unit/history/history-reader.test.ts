@@ -1,7 +1,8 @@
-import { beforeEach, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { HistoryReader } from '../../../src/history/history-reader.js';
+import { ConfigurationError } from '../../../src/internal/errors.js';
 import { SharedClient } from '../../../src/redis/client-handle.js';
-import type { ScriptCall } from '../../../src/redis/driver.js';
+import { isScriptCall, type Reply, type ScriptCall } from '../../../src/redis/driver.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 
@@ -69,4 +70,90 @@ test('on a Cluster every read asks its own node', async () => {
   const pages = Promise.all([read('a', 'cached'), read('b', 'now'), read('c')]);
   expect(count(await answer('one'))).toBe(2);
   expect((await pages).map(({ server }) => server)).toEqual(['one', 'one', undefined]);
+});
+
+describe('many channels after a gap', () => {
+  const names = Array.from({ length: 20 }, (_, at) => `c${at}`);
+  const readAfter = (channel: string, identify?: 'now') =>
+    reader.readWithRetry(
+      { channel, limit: 10, after: '5-1', ...(identify === undefined ? {} : { identify }) },
+      () => false,
+    );
+  const shown = () =>
+    driver.only.commands.map((command) =>
+      isScriptCall(command) ? command.keys[0] : `${command[0]} ${command.length - 1}`,
+    );
+
+  test('their last positions are read at once; only channels with new messages are read', async () => {
+    const pages = Promise.all(names.map((name) => readAfter(name)));
+    await turn();
+    expect(shown()).toEqual(['MGET 20']);
+    const positions: Reply[] = names.map(() => '5-1:0:9');
+    positions[3] = null;
+    positions[7] = '6-1:0:9';
+    positions[8] = '5-1';
+    driver.only.ack([positions]);
+    await turn();
+    expect(shown()).toEqual(['rollcall:log:{c3}', 'rollcall:log:{c7}']);
+    driver.only.ack([
+      ['7-0', 0, ''],
+      ['6-1', 0, '', 'rc1:6-1:5-1\nx'],
+    ]);
+    const found = await pages;
+    expect(found[0]).toEqual({ last: '5-1', more: false, server: undefined, messages: [] });
+    expect(found[8]).toEqual(found[0]);
+    expect(found[3]).toMatchObject({ last: '7-0', messages: [] });
+    expect(found[7]).toMatchObject({
+      last: '6-1',
+      messages: [{ position: '6-1', previous: '5-1', payload: 'x' }],
+    });
+  });
+
+  test('the server is identified in the same round trip, by the read of one of them', async () => {
+    const pages = Promise.all(names.map((name) => readAfter(name, 'now')));
+    await turn();
+    expect(shown()).toEqual(['MGET 20', expect.stringContaining('rollcall:log:')]);
+    driver.only.ack([names.map(() => '5-1'), ['5-1', 0, 'one']]);
+    expect((await pages).map(({ server }) => server)).toEqual(names.map(() => 'one'));
+    expect(driver.pending).toEqual([]);
+  });
+
+  test('without permission for MGET each is read, and MGET is not tried again', async () => {
+    for (const expected of [['MGET 20'], []]) {
+      const pages = Promise.all(names.map((name) => readAfter(name)));
+      await turn();
+      if (expected.length > 0) {
+        expect(shown()).toEqual(expected);
+        driver.only.ack([new Error('NOPERM no permission')]);
+        await turn();
+      }
+      expect(shown()).toHaveLength(20);
+      driver.only.ack(names.map(() => ['5-1', 0, '']));
+      expect(await pages).toHaveLength(20);
+    }
+  });
+
+  test('few channels, pages of a user, and a Cluster are read by script at once', async () => {
+    void Promise.all(names.slice(0, 7).map((name) => readAfter(name)));
+    await turn();
+    expect(shown()).toHaveLength(7);
+    driver.only.ack(names.slice(0, 7).map(() => ['5-1', 0, '']));
+    void Promise.all(names.map((name) => read(name)));
+    await turn();
+    expect(shown()).toHaveLength(20);
+    set({ cluster: true });
+    void Promise.all(names.map((name) => readAfter(name)));
+    await turn();
+    expect(shown()).toHaveLength(20);
+  });
+});
+
+test('data of another format is an error that says what to do', async () => {
+  for (const reply of [new Error('WRONGTYPE Operation against a key'), ['6-1', 0, '', 'rc2:6-1\nx']]) {
+    const page = read('a');
+    await turn();
+    driver.only.ack([reply]);
+    await expect(page).rejects.toThrow(ConfigurationError);
+    await expect(page).rejects.toThrow('delete the key "rollcall:log:{a}"');
+  }
 });

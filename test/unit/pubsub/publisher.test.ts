@@ -1,7 +1,13 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { appendScript } from '../../../src/history/append.js';
 import { historyKeys } from '../../../src/history/keys.js';
-import { ClosedError, CommandError, ConnectionError, TimeoutError } from '../../../src/internal/errors.js';
+import {
+  ClosedError,
+  CommandError,
+  ConfigurationError,
+  ConnectionError,
+  TimeoutError,
+} from '../../../src/internal/errors.js';
 import { Publisher, type PublisherResult, type PublishRequest } from '../../../src/pubsub/publisher.js';
 import { ClientHandle, SharedClient } from '../../../src/redis/client-handle.js';
 import { type Command, isScriptCall, type PlainCommand, type ScriptCall } from '../../../src/redis/driver.js';
@@ -15,12 +21,13 @@ let clock: FakeClock;
 let link: ClientHandle;
 let publisher: Publisher;
 
-beforeEach(() => {
-  driver = new FakeDriver();
+function set(capabilities?: ConstructorParameters<typeof FakeDriver>[0]): void {
+  driver = new FakeDriver(capabilities);
   clock = new FakeClock();
   link = new ClientHandle('PubSubService', new SharedClient(driver, () => {}), TIMEOUT, clock);
   publisher = new Publisher(link);
-});
+}
+beforeEach(() => set());
 
 /** Publishes, and keeps how it ended. */
 function publish(payload: string, more: Partial<PublishRequest> = {}) {
@@ -242,22 +249,34 @@ describe('with history', () => {
   const append = (payload: string, more: Partial<PublishRequest> = {}) =>
     publish(payload, { history, ...more });
 
-  /** What a command carries: the channel and its payloads, with marks for history and keys. */
+  /** What a command carries: for each channel its name and payloads, with marks for history and keys. */
   function shown(command: Command): string {
     if (!isScriptCall(command)) return `${command[1]} ${command[2]}`;
     expect(command.script).toBe(appendScript);
-    const [channel, , , , , , , , ...messages] = command.args;
-    const payloads = messages.flatMap((each, at) =>
-      at % 2 === 0 ? [] : [messages[at - 1] === '0' ? each : `${each}*`],
-    );
-    return `${channel} [${payloads.join(' ')}]`;
+    const args = command.args.map(String);
+    const channels: string[] = [];
+    for (let at = 8, channel = 0; at < args.length; channel++) {
+      const name = args[at++];
+      const single = channel < Number(args[7]);
+      const count = single ? 1 : Number(args[at++]);
+      const keyed = single ? false : args[at++] === '1';
+      const payloads: string[] = [];
+      for (let message = 0; message < count; message++) {
+        const key = keyed ? args[at++] : '';
+        payloads.push(`${args[at++]}${key === '' ? '' : '*'}`);
+      }
+      channels.push(`${name} [${payloads.join(' ')}]`);
+    }
+    return channels.join(' + ');
   }
   const batches = () =>
     driver.calls.filter(({ method }) => method === 'execute').map(({ commands }) => commands.map(shown));
 
-  /** What append.lua answers for `count` messages. */
-  const appended = (first: number, count: number, duplicate = 0) =>
-    Array.from({ length: count }, (_, at) => [`${first + at}-1`, 2, duplicate]).flat();
+  /** What append.lua answers for `count` messages of one channel. */
+  const appended = (first: number, count: number) => [
+    `${first}-1`,
+    ...Array.from({ length: count }, () => 2),
+  ];
 
   test('messages of one channel are sent in one call, in order, each with its own result', async () => {
     const all = ['a', 'b', 'c'].map((payload) => append(payload));
@@ -271,29 +290,39 @@ describe('with history', () => {
   test('the call has the keys and arguments of the script', async () => {
     append('a', { idempotencyKey: 'k' });
     append('b', { sharded: false });
+    append('c', { channel: 'y' });
     await turn();
-    const { stream: log, lastPosition: last, idempotencyKey: once } = historyKeys('x');
+    const [x, y] = [historyKeys('x'), historyKeys('y')];
+    const options = ['PUBLISH', '10', '1000', '60000', '600000', '500000', 'rc1:'];
     expect(driver.only.commands).toEqual([
       {
         script: appendScript,
-        keys: [log, last, once('k')],
-        args: ['x', 'PUBLISH', '10', '1000', '60000', '600000', '500000', 'rc1:', '3', 'a', '0', 'b'],
+        keys: [y.messages, y.lastPosition, x.messages, x.lastPosition, ...x.idempotencyKeys],
+        args: [...options, '1', 'y', 'c', 'x', '2', '1', ':k', 'a', '', 'b'],
       },
     ]);
   });
 
-  test('each channel keeps its order, whatever is published in between', async () => {
-    for (const [payload, channel] of [
+  test('many channels share a call; each keeps its order', async () => {
+    const all = [
       ['a', 'x'],
       ['b', 'y'],
       ['c', 'x'],
       ['d', 'z'],
       ['e', 'y'],
-    ] as const) {
-      append(payload, { channel });
-    }
+    ].map(([payload = '', channel = '']) => append(payload, { channel }));
     await turn();
-    expect(batches()).toEqual([['x [a c]', 'y [b e]', 'z [d]']]);
+    expect(batches()).toEqual([['z [d] + x [a c] + y [b e]']]);
+    driver.only.ack([[...appended(9, 1), ...appended(1, 2), ...appended(5, 2)]]);
+    await turn();
+    expect(all.map(({ position }) => position)).toEqual(['1-1', '5-1', '2-1', '9-1', '6-1']);
+  });
+
+  test('on a Cluster each channel has a call of its own', async () => {
+    set({ cluster: true });
+    for (const channel of ['x', 'y', 'x']) append('m', { channel });
+    await turn();
+    expect(batches()).toEqual([['x [m m]', 'y [m]']]);
   });
 
   test('a message without history waits for earlier ones of its channel that have one, and for no other', async () => {
@@ -303,15 +332,13 @@ describe('with history', () => {
       publish('c'),
       append('d'),
       append('e', { channel: 'y' }),
+      publish('f', { channel: 'z' }),
     ];
     await turn();
-    expect(batches()).toEqual([['x [a]', 'y [b e]']]);
-    driver.only.ack([appended(1, 1), appended(10, 2)]);
+    expect(batches()).toEqual([['z f', 'x [a] + y [b e]']]);
+    driver.only.ack([8, [...appended(1, 1), ...appended(10, 2)]]);
     await turn();
-    expect(batches()).toEqual([
-      ['x [a]', 'y [b e]'],
-      ['x c', 'x [d]'],
-    ]);
+    expect(batches().slice(1)).toEqual([['x c', 'x [d]']]);
     driver.only.ack([7, appended(2, 1)]);
     await turn();
     expect(all.map(({ position, receivers }) => position ?? receivers)).toEqual([
@@ -320,6 +347,7 @@ describe('with history', () => {
       7,
       '2-1',
       '11-1',
+      8,
     ]);
   });
 
@@ -332,7 +360,18 @@ describe('with history', () => {
     append('f', { sharded: true, history: { ...history, positionTtl: 11 } });
     await turn();
     expect(batches()).toEqual([['x [a b]', 'x [c]', 'x [d]', 'x [e]', 'x [f]']]);
-    expect((driver.only.commands[4] as ScriptCall).args[1]).toBe('SPUBLISH');
+    expect((driver.only.commands[4] as ScriptCall).args[0]).toBe('SPUBLISH');
+  });
+
+  test('no message gets into a call before that of an earlier message of its channel', async () => {
+    const other = { ...history, size: 11 };
+    append('a', { channel: 'y', history: other });
+    append('b');
+    append('c', { history: other });
+    append('d');
+    append('e', { channel: 'y' });
+    await turn();
+    expect(batches()).toEqual([['y [a]', 'x [b] + y [e]', 'x [c]', 'x [d]']]);
   });
 
   test('a call is bounded in messages and in bytes', async () => {
@@ -340,51 +379,111 @@ describe('with history', () => {
     const big = 'b'.repeat(600_000);
     for (let at = 0; at < 3; at++) append(big, { channel: 'y' });
     await turn();
-    const counts = driver.only.commands.map((command) => ((command as ScriptCall).args.length - 8) / 2);
-    expect(counts).toEqual([100, 100, 50, 1, 1, 1]);
+    const counts = batches()[0]?.map((call) => call.replaceAll(big, 'b').match(/\b[mb]\b/g)?.length);
+    // There is room for one large message behind the 50.
+    expect(counts).toEqual([100, 100, 51, 1, 1]);
   });
 
-  test('a refusal concerns only the messages of that call', async () => {
-    const [a, b, c] = [append('a'), append('b'), append('c', { channel: 'y' })];
+  test('an error in the reply concerns the messages of its channel', async () => {
+    const [a, b, c, d] = [
+      append('a'),
+      append('b'),
+      append('c', { channel: 'y' }),
+      append('d', { channel: 'z' }),
+    ];
     await turn();
-    driver.only.ack([new Error('OOM no memory'), appended(1, 1)]);
+    expect(batches()).toEqual([['y [c] + z [d] + x [a b]']]);
+    driver.only.ack([['', '-NOPERM no permission', ...appended(1, 1), '', '-WRONGTYPE x', '-WRONGTYPE x']]);
     await turn();
     for (const one of [a, b]) {
-      expect(one.error).toBeInstanceOf(CommandError);
+      expect(one.error).toBeInstanceOf(ConfigurationError);
       expect(one.error).toMatchObject({ outcome: 'failed' });
+      expect((one.error as Error).message).toContain('"rollcall:log:{x}"');
     }
-    expect(c.position).toBe('1-1');
+    expect(c.error).toBeInstanceOf(CommandError);
+    expect(c.error).toMatchObject({ outcome: 'failed' });
+    expect(d.position).toBe('1-1');
   });
 
-  test('while messages are in flight, later ones wait for the reply', async () => {
-    append('a');
+  test('a refused call fails its messages', async () => {
+    const all = [append('a'), append('b'), append('c', { channel: 'y' })];
     await turn();
-    const plain = publish('plain');
-    append('b');
+    driver.only.ack([new Error('OOM no memory')]);
     await turn();
-    expect(batches()).toEqual([['x [a]']]);
-    expect(publisher.queued).toBe(2);
+    for (const one of all) expect(one.error).toMatchObject({ name: 'CommandError', outcome: 'failed' });
+  });
+
+  test('if the keys of one channel are forbidden, the others are sent without it, before later messages', async () => {
+    const [a, b] = [append('a'), append('b', { channel: 'y' })];
+    await turn();
+    driver.only.ack([new Error('NOPERM no permission to access a key')]);
+    const later = append('c', { channel: 'y' });
+    await turn();
+    expect(batches().slice(1)).toEqual([['x [a]', 'y [b]']]);
+    driver.only.ack([new Error('NOPERM no permission to access a key'), appended(1, 1)]);
+    await turn();
+    expect(a.error).toMatchObject({ name: 'CommandError', outcome: 'failed' });
+    expect(b.position).toBe('1-1');
+    expect(batches().slice(2)).toEqual([['y [c]']]);
+    driver.only.ack([appended(2, 1)]);
+    await turn();
+    expect(later.position).toBe('2-1');
+  });
+
+  test('while messages with history are in flight, those that must not overtake them wait', async () => {
+    const all = [append('a')];
+    await turn();
+    const waiting = [publish('b'), append('c', { channel: 'y' }), publish('d', { channel: 'y' })];
+    const free = publish('e', { channel: 'z' });
+    await turn();
+    expect(batches()).toEqual([['x [a]'], ['z e']]);
+    expect(publisher.queued).toBe(3);
+    driver.pending.at(-1)!.ack([4]);
+    await turn();
+    expect(free).toEqual({ receivers: 4 });
+    // Also in later ticks: a message without history must not overtake one that waits.
+    waiting.push(publish('f', { channel: 'y' }), publish('g'));
+    await turn();
+    expect(publisher.queued).toBe(5);
     driver.only.ack([appended(1, 1)]);
     await turn();
-    expect(batches()).toHaveLength(2);
-    driver.only.ack([4, appended(2, 1)]);
+    expect(all[0]?.position).toBe('1-1');
+    expect(batches().slice(2)).toEqual([['x b', 'x g', 'y [c]']]);
+    driver.only.ack([1, 2, appended(2, 1)]);
     await turn();
-    expect(plain).toEqual({ receivers: 4 });
-    // Plain ones alone wait for nothing.
-    publish('c');
+    expect(batches().slice(3)).toEqual([['y d', 'y f']]);
+    driver.only.ack([1, 2]);
     await turn();
-    publish('d');
+    expect(
+      waiting.every(({ receivers, position }) => receivers !== undefined || position !== undefined),
+    ).toBe(true);
+  });
+
+  test('messages that wait expire, and fail at close', async () => {
+    append('a');
     await turn();
-    expect(driver.pending).toHaveLength(2);
+    const waiting = publish('b');
+    await turn();
+    clock.advance(TIMEOUT * 1.2);
+    await turn();
+    expect(waiting.error).toMatchObject({ name: 'TimeoutError', outcome: 'failed' });
+    const closed = publish('c');
+    await turn();
+    publisher.close();
+    await turn();
+    expect(closed.error).toBeInstanceOf(ClosedError);
+    driver.only.ack([appended(1, 1)]);
+    await turn();
+    expect(batches()).toEqual([['x [a]']]);
   });
 
   test('a known idempotency key returns the earlier message', async () => {
     const one = append('a', { idempotencyKey: 'k' });
     await turn();
     expect(batches()).toEqual([['x [a*]']]);
-    driver.only.ack([appended(3, 1, 1)]);
+    driver.only.ack([['', '3-1']]);
     await turn();
-    expect(one).toEqual({ position: '3-1', receivers: 2, duplicate: true });
+    expect(one).toEqual({ position: '3-1', receivers: 0, duplicate: true });
   });
 
   describe('when the connection breaks under it', () => {
@@ -409,9 +508,9 @@ describe('with history', () => {
       driver.connection('ready');
       await turn();
       expect(batches()).toEqual([['x [a b*]'], ['x [b* c]']]);
-      driver.pending.at(-1)!.ack([[...appended(1, 1, 1), ...appended(2, 1)]]);
+      driver.pending.at(-1)!.ack([['2-1', '1-1', 2]]);
       await turn();
-      expect(keyed).toEqual({ position: '1-1', receivers: 2, duplicate: true });
+      expect(keyed).toEqual({ position: '1-1', receivers: 0, duplicate: true });
     });
 
     test('a message with a key is retried until its deadline', async () => {
