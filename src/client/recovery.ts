@@ -15,7 +15,7 @@ export function createRecovery(
   let started = false;
   /** In ms since the epoch; undefined without a gap. */
   let gapSince: number | undefined;
-  /** The position to resume after, if the server has one. */
+  /** The position to resume after; undefined if the stream began, or had no history. */
   let since: string | undefined;
   /** An event arrived after `resume`: its position is newer than that of the reply. */
   let advanced = false;
