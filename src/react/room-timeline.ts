@@ -65,7 +65,7 @@ export class RoomTimeline {
     return this.#listed.all;
   }
 
-  /** Raises the limit and the number of initial events, which load when a room is attached. */
+  /** Raises the limit and the number of initial events. Without `room`, they load when one is attached. */
   require(limit: number, last: number, room: Room | undefined): void {
     this.#limit = Math.max(this.#limit, limit);
     if (last <= this.#last) return;
