@@ -11,15 +11,15 @@ class ChannelAnchor {
 }
 
 /**
- * Holds one subscription per channel with local peers. It knows the end of the history from the first peer on,
- * so later peers start there without a read in Redis.
+ * One subscription per channel with local peers. It knows the end of the history from the first peer on, so
+ * later peers need no read in Redis.
  */
 export class ChannelAnchors {
   readonly #pubsub: PubSubService;
   readonly #onPayload: (payload: string, channel: string) => void;
   readonly #anchors = new Map<string, ChannelAnchor>();
 
-  /** `onPayload` runs before the peers receive the payload, so it must be fast. */
+  /** `onPayload` runs before the peers receive the payload: it must be fast. */
   constructor(pubsub: PubSubService, onPayload: (payload: string, channel: string) => void) {
     this.#pubsub = pubsub;
     this.#onPayload = onPayload;
@@ -29,10 +29,7 @@ export class ChannelAnchors {
     return this.#anchors.size;
   }
 
-  /**
-   * Counts one more peer of the channel. Resolves with the end of its history, `undefined` without one. If it
-   * rejects, the peer is not counted.
-   */
+  /** Resolves with the end of the history, if there is one. After a rejection the peer is not counted. */
   async acquire(channel: ChannelRef<RoomEvent>): Promise<Position | undefined> {
     const { name } = channel;
     let anchor = this.#anchors.get(name);
@@ -48,7 +45,7 @@ export class ChannelAnchors {
     try {
       return (await anchor.subscription).position;
     } catch (error) {
-      // Every waiting peer receives the error; the next peer subscribes again.
+      // Every waiting peer receives the error; the next one subscribes again.
       if (this.#anchors.get(name) === anchor) this.#anchors.delete(name);
       throw error;
     }

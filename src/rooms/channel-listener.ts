@@ -10,8 +10,8 @@ import type { MemberSocket, RoomContext } from './room-context.js';
 import { EncodedFrame, parseRoomMessage, type RoomEvent } from './room-message.js';
 
 /**
- * One socket's subscription of a room's channel or, without a room, of its user's. Every socket has its own
- * handler because each may be at another position; handlers at one position share the work.
+ * One socket's subscription of a room's channel or, without a room, of its user's. Each socket has its own
+ * handler, because it may be at another position; handlers at one position share the work.
  */
 export class ChannelListener {
   readonly #context: RoomContext;
@@ -38,7 +38,7 @@ export class ChannelListener {
     return this.#subscription?.position;
   }
 
-  /** Starts after `since`; without it, after the last stored messages, of which `last` are sent first. */
+  /** After `since` or, without it, after the last stored messages, of which `last` are sent. */
   async start(since: SubscribeOptions['since'] | undefined, last = 0): Promise<void> {
     const end = await this.#anchors.acquire(this.#channel);
     this.#anchored = true;
@@ -80,7 +80,7 @@ export class ChannelListener {
     const { writer, id } = this.#socket;
     const { message, frame } = parsed;
     if (message.except !== id && !message.internal) return writer.sendMessage(this.#room, frame);
-    // Without the position, the peer would request the message when it recovers.
+    // Otherwise the peer would request the message when it recovers.
     if (context.position !== undefined) writer.sendPosition(this.#room, context.position);
   }
 

@@ -9,31 +9,30 @@ import { MemberSubscriber } from './member-subscriber.js';
 import type { PeerWriter } from './peer-writer.js';
 import { EncodedFrame } from './room-message.js';
 
-/** For how long changes of a room's members are collected into one frame, in ms: many join at once. */
+/** Time in ms in which changes of members are collected into one frame: many join at once. */
 const BATCH_WINDOW = 50;
-/** The list of a large room is made anew when more than this share of its members has changed. */
+/** A large room's list is renewed when a larger share of its members has changed. */
 const MAX_CHANGED_SHARE = 0.05;
 
-/** A list of all members, and what has changed since it was made. */
+/** All members, and the changes since. */
 interface MemberList {
   readonly pages: MemberPages;
   readonly size: number;
   readonly changed: Map<string, MemberInfo>;
 }
 
-/** The members of one room, for the local peers that receive them. */
+/** The members of one room, for its local peers. */
 class MemberFeed {
-  /** Peers that receive the members. */
   readonly subscribers = new Map<PeerWriter, MemberSubscriber>();
-  /** Peers that receive only their number. */
+  /** Receive only the number of members. */
   readonly counters = new Set<PeerWriter>();
-  /** Changes of the current batch. */
+  /** Of the current batch. */
   readonly changed = new Map<string, MemberInfo>();
   watch: Promise<RoomWatch> | undefined;
   /** Set when `watch` has resolved. */
   current: RoomWatch | undefined;
   list: MemberList | undefined;
-  /** The number that `counters` know. */
+  /** Last sent to `counters`. */
   count = -1;
 
   get size(): number {
@@ -41,7 +40,7 @@ class MemberFeed {
   }
 }
 
-/** One watch per room for all local peers that receive its members. */
+/** One watch per room for all local peers. */
 export class MemberFeeds {
   readonly #presence: PresenceService;
   readonly #clock: Clock;
@@ -53,8 +52,8 @@ export class MemberFeeds {
   }
 
   /**
-   * Sends the members of `room`, in pages as fast as the peer takes them, then their changes, until `unsubscribe`.
-   * `count`: sends only their number. Resolves when the members are known; the first frame follows.
+   * Sends the members of `room`, in pages as fast as the peer takes them, then changes. `count`: only their
+   * number. Resolves when the members are known; the first frame follows.
    */
   async subscribe(room: string, writer: PeerWriter, count = false): Promise<void> {
     const feed = this.#feeds.get(room) ?? this.#open(room);
@@ -80,7 +79,7 @@ export class MemberFeeds {
     }
   }
 
-  /** Stops sending the members of `room`; the last peer ends the watch. */
+  /** The last peer ends the watch. */
   async unsubscribe(room: string, writer: PeerWriter): Promise<void> {
     const feed = this.#feeds.get(room);
     if (feed === undefined) return;
@@ -105,8 +104,8 @@ export class MemberFeeds {
   }
 
   /**
-   * The list for a new subscriber. While people join a large room one by one, they share one list, each with the
-   * changes since; a list of its own for each would cost the whole room for each.
+   * New subscribers share one list, each with the changes since: while many join a large room one by one, a
+   * list for each would cost the whole room each time.
    */
   #listOf(room: string, feed: MemberFeed, watch: RoomWatch): MemberList {
     const { list } = feed;

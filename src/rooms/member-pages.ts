@@ -2,19 +2,19 @@ import type { RoomMember } from '../presence/types.js';
 import type { MemberInfo, MembersFrame } from '../protocol/frames.js';
 import { EncodedFrame } from './room-message.js';
 
-/** Members per frame, at most. */
+/** In members. */
 const PAGE_SIZE = 250;
-/** Characters of `info` per frame, roughly: a page must not fill the buffer of a slow peer. */
+/** Approximate characters of `info` per frame: a page must not fill a slow peer's buffer. */
 const PAGE_CHARACTERS = 32_768;
 
-/** Members of a room as frames of bounded size. Peers share the frames, which are encoded when the first peer needs them. */
+/** Members as frames of bounded size. Peers share the frames, which are encoded on demand. */
 export class MemberPages {
   readonly #room: string;
   readonly #members: readonly MemberInfo[];
-  /** The pages are a complete list; otherwise they are changes. */
+  /** A complete list, not changes. */
   readonly #reset: boolean;
   readonly #frames: EncodedFrame[] = [];
-  /** How many members the frames contain. */
+  /** Members in the frames made so far. */
   #cut = 0;
 
   constructor(room: string, members: readonly MemberInfo[], reset: boolean) {
@@ -23,13 +23,13 @@ export class MemberPages {
     this.#reset = reset;
   }
 
-  /** True if one frame contains all members. */
+  /** One frame contains all members. */
   get single(): boolean {
     this.at(0);
     return this.#frames.length <= 1 && this.#cut === this.#members.length;
   }
 
-  /** Page number `index`; `undefined` after the last one. A complete list has at least one page. */
+  /** `undefined` after the last page. A complete list has at least one. */
   at(index: number): EncodedFrame | undefined {
     while (this.#frames.length <= index && this.#hasMore) this.#frames.push(this.#cutPage());
     return this.#frames[index];

@@ -3,27 +3,27 @@ import type { MemberInfo } from '../protocol/frames.js';
 import { MemberPages } from './member-pages.js';
 import type { PeerWriter } from './peer-writer.js';
 
-/** While more bytes than this wait for a peer, the next page waits too, so that messages of rooms pass in between. */
+/** With more bytes waiting, the next page waits too, so that messages pass in between. */
 const MAX_WAITING_BYTES = 65_536;
-/** How often a peer's buffer is checked while a page waits for it, in ms. */
+/** In ms, while a page waits. */
 const DRAIN_CHECK_INTERVAL = 50;
-/** Pages on their way to a peer that it has not confirmed; it may be the network that is slow. */
+/** Pages that the peer has not confirmed; the network may be slow. */
 const MAX_UNCONFIRMED = 4;
-/** Pages sent in one turn of the event loop; more would block it for milliseconds. */
+/** More would block the event loop for milliseconds. */
 const PAGES_PER_TURN = 8;
 
 /**
- * Sends one peer the members of one room, as fast as the peer takes them: the complete list, then changes. Changes
- * that come before the peer has taken the pages before them are merged by user, so what waits is bounded.
+ * Sends a room's members to one peer, as fast as it takes them: the complete list, then changes. Changes behind
+ * unsent pages are merged by user, so the wait is bounded.
  */
 export class MemberSubscriber {
   readonly #room: string;
   readonly #writer: PeerWriter;
   readonly #clock: Clock;
-  /** The pages that are being sent, and the next of them. */
+  /** In progress, with the index of the next page. */
   #pages: MemberPages | undefined;
   #next = 0;
-  /** Changes to send after `#pages`. `undefined` until the complete list is known, which contains them. */
+  /** To send after `#pages`. `undefined` until the list, which contains them, is known. */
   #changes: Map<string, MemberInfo> | undefined;
   #unconfirmed = 0;
   #timer: Timer | undefined;
@@ -34,7 +34,7 @@ export class MemberSubscriber {
     this.#clock = clock;
   }
 
-  /** Sends a complete list, and `changes` since it was made. The first page follows in a later turn: a join is answered first. */
+  /** The first page follows in a later turn: the join is answered first. */
   start(list: MemberPages, changes: ReadonlyMap<string, MemberInfo>): void {
     this.#pages = list;
     this.#next = 0;
@@ -42,7 +42,7 @@ export class MemberSubscriber {
     this.#schedule(0);
   }
 
-  /** Sends changes: `pages` if the peer has taken all pages before, otherwise merged with those that wait. */
+  /** `pages` if the peer has taken all earlier ones; otherwise merged. */
   send(pages: MemberPages, changes: ReadonlyMap<string, MemberInfo>): void {
     if (this.#changes === undefined) return;
     if (this.#pages === undefined && this.#changes.size === 0) {
@@ -71,9 +71,9 @@ export class MemberSubscriber {
       }
       this.#next++;
       this.#writer.sendNotice(frame);
-      // Nothing waits behind the only page of a small room, or of a few changes.
+      // The only page of a small room needs no pacing.
       if (this.#pages?.single === false) this.#awaitConfirmation();
-      // Known at once, so that the next change is sent without a merge.
+      // At once, so that the next change needs no merge.
       if (this.#pages?.at(this.#next) === undefined) this.#takeChanges();
       if (this.#pages === undefined) return;
     }
@@ -86,12 +86,11 @@ export class MemberSubscriber {
     this.#writer.confirm(() => {
       if (confirmed) return;
       confirmed = true;
-      // A peer that cannot confirm does so here, within the loop.
+      // A peer without `confirm` calls back within the loop.
       if (this.#unconfirmed-- === MAX_UNCONFIRMED && this.#pages !== undefined) this.#schedule(0);
     });
   }
 
-  /** Makes pages of the changes that wait, if there are any. */
   #takeChanges(): void {
     const changes = this.#changes;
     this.#pages = undefined;

@@ -7,7 +7,7 @@ import type { PresenceService } from '../presence/presence-service.js';
 import type { Status } from '../presence/types.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 
-/** What happens to a slow consumer: a peer that reads more slowly than messages arrive for it. */
+/** Policy for a slow consumer: a peer that reads more slowly than messages arrive. */
 export type SlowPeerPolicy = 'close' | 'drop';
 
 /** Options of a room service. */
@@ -17,19 +17,17 @@ export interface RoomServiceOptions {
   /** Tracks users and room members. Without it rooms carry messages only. @default none */
   presence?: PresenceService;
   /**
-   * How many messages of each room and user are stored, and for how long, so that a client that reconnects
-   * receives those it missed; `false` stores none.
-   * @default the last 100 for an hour
+   * Stored messages of each room and user, for clients that reconnect; `false` stores none. @default the last
+   * 100 for an hour
    */
   history?: HistoryOptions | false;
-  /** Use sharded channels (Redis 7), which are spread over the nodes of a Cluster. @default false */
+  /** Use sharded channels (Redis 7). @default false */
   sharded?: boolean;
-  /** Bytes that may wait for a peer before it counts as slow. @default 1_048_576 */
+  /** Bytes that may wait for a peer before it is slow. @default 1_048_576 */
   maxBufferedBytes?: number;
   /**
-   * Policy for slow peers. `close` ends the connection with 4508, on which clients reconnect and receive the
-   * messages they missed. `drop` drops messages, and sends the peer a discontinuity once it has caught up.
-   * @default 'close'
+   * Policy for slow peers. `close` ends the connection with 4508: clients reconnect and recover. `drop` drops
+   * messages, and sends a discontinuity once the peer has caught up. @default 'close'
    */
   slowPeers?: SlowPeerPolicy;
   /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
@@ -42,13 +40,13 @@ export interface RoomServiceOptions {
 export interface AttachOptions {
   /** Id of the user. */
   userId: string;
-  /** Id of the connection; must be unique. @default a random one */
+  /** Id of the connection; unique. @default a random one */
   socketId?: string;
   /** First status of the socket. @default 'online' */
   status?: Status;
   /** Shown with the socket in `PresenceData.sockets`. @default nothing */
   meta?: Json;
-  /** First send the messages to the user after this position. @default only new messages */
+  /** First send the user's messages after this position. @default only new messages */
   since?: Position;
 }
 
@@ -56,18 +54,18 @@ export interface AttachOptions {
 export interface JoinOptions {
   /** First send the messages after this position, or every stored one. @default only new messages */
   since?: Position | 'earliest';
-  /** First send this many of the last messages, up to 1,000; cannot be combined with `since`. @default 0 */
+  /** First send this many of the last messages, up to 1,000; not together with `since`. @default 0 */
   last?: number;
   /** Shown to the other members of the room. @default null */
   info?: Json;
   /**
-   * Send the peer the room's members, in frames of up to 250, and their changes. `'count'`: send only how many members
-   * there are, whenever it changes. @default false
+   * Send the room's members, in frames of up to 250, and their changes. `'count'`: only the number of members,
+   * at every change. @default false
    */
   members?: boolean | 'count';
 }
 
-/** What `join` resolves with. */
+/** Result of `join`. */
 export interface JoinResult {
   /**
    * Position in the room's history when `join` resolves: messages sent to the peer in the meantime are
@@ -83,28 +81,26 @@ export interface BroadcastOptions {
   /** Id of the user who sends it. @default none: the server sends it */
   from?: string;
   /**
-   * Do not store the message in the history: a peer that is disconnected never receives it, and its loss is not
-   * reported as a discontinuity.
-   * @default false
+   * Do not store the message: a disconnected peer never receives it, and its loss is no discontinuity. @default
+   * false
    */
   transient?: boolean;
-  /** Publishes repeated calls once; only with history. See `PublishOptions`. @default none */
+  /** Publishes repeated calls once; see `PublishOptions`. Only with history. @default none */
   idempotencyKey?: string;
 }
 
 /** Options of `detach`. */
 export interface DetachOptions {
-  /** Skip the grace period: the user has logged out. @default false */
+  /** Skip the grace period, because the user has logged out. @default false */
   immediate?: boolean;
   /**
-   * Leave the socket to `PresenceService.close({ handoff: true })`: this process ends, and the client
-   * reconnects to another one.
+   * Leave the socket to `PresenceService.close({ handoff: true })`: the client reconnects to another process.
    * @default false
    */
   handoff?: boolean;
 }
 
-/** Counters since the service was created, and gauges of the current state. */
+/** Counters since the start, and current gauges. */
 export interface RoomServiceStats {
   /** Attached peers. */
   sockets: number;

@@ -7,34 +7,34 @@ import { CloseCode } from '../protocol/close-codes.js';
 import type { DetachOptions, SlowPeerPolicy } from './options.js';
 import { EncodedFrame, type FrameEncoder, jsonEncoder } from './room-message.js';
 
-/** One connection to a user on any transport: a WebSocket, an event stream, a test's array. */
+/** A connection to a user on any transport: a WebSocket, an event stream, a test's array. */
 export interface Peer {
-  /** Sends a frame, encoded by `format`. Called for every message: it must neither wait nor parse. */
+  /** Called for every message with a frame of `format`: it must neither wait nor parse. */
   send(frame: string | Buffer): void;
-  /** Ends the connection; `code` is one of the protocol's close codes. */
+  /** `code`: one of the protocol's close codes. */
   close(code: number, reason: string): void;
-  /** Bytes that wait to be sent. A slow consumer is detected by them. */
+  /** Bytes that wait to be sent; a slow consumer is detected by them. */
   readonly bufferedAmount: number;
   /**
-   * Calls `done` when the peer has received all frames that were sent before. Lists of members are paced by it; without
-   * it they are paced by `bufferedAmount`, which does not contain what waits in the network. @default none
+   * Calls `done` when the peer has received all earlier frames. Paces lists of members; without it
+   * `bufferedAmount` does, which does not include the network. @default none
    */
   confirm?(done: () => void): void;
   /** Encoder of the frames for this peer. @default the JSON of docs/protocol.md, as Buffers */
   readonly format?: FrameEncoder;
 }
 
-/** Settings that all writers of one service share. */
+/** Shared by all writers of a service. */
 export interface PeerWriterSettings {
   readonly clock: Clock;
   readonly reporter: ErrorReporter;
-  /** Bytes that may wait for a peer before it counts as slow. */
+  /** More make a peer slow. */
   readonly maxBufferedBytes: number;
   readonly slowPeers: SlowPeerPolicy;
   readonly counters: PeerWriterCounters;
 }
 
-/** Counters that all writers of one service share. */
+/** Shared by all writers of a service. */
 export interface PeerWriterCounters {
   /** Messages sent to peers. */
   delivered: number;
@@ -44,25 +44,25 @@ export interface PeerWriterCounters {
   closedSlow: number;
 }
 
-/** How often a slow peer's buffer is checked, in ms. */
+/** In ms, of a slow peer. */
 const DRAIN_CHECK_INTERVAL = 250;
-/** A peer with this many times `maxBufferedBytes` waiting does not read at all: it is closed under either policy. */
+/** Times `maxBufferedBytes`: such a peer does not read at all, and is closed under either policy. */
 const MAX_BUFFER_FACTOR = 4;
 
-/** Sends frames to one peer, and applies the slow-peer policy, so that a slow peer does not delay the others. */
+/** Sends frames to one peer; a slow peer does not delay the others. */
 export class PeerWriter {
   readonly #peer: Peer;
   readonly #encoder: FrameEncoder;
   readonly #settings: PeerWriterSettings;
   readonly #onClose: (options: DetachOptions) => void;
-  /** Messages need it not: their subscription runs in that context. */
+  /** For notices: a message's subscription runs in that context. */
   readonly #runInContext = captureAsyncContext();
   #open = true;
-  /** Time of the first dropped message by room; `undefined` while none are dropped. */
+  /** First dropped message by room; `undefined` while none are dropped. */
   #droppedSince: Map<string | undefined, number> | undefined;
   #timer: Timer | undefined;
 
-  /** `onClose` is called once, when the writer closes the peer. */
+  /** `onClose` is called once. */
   constructor(peer: Peer, settings: PeerWriterSettings, onClose: (options: DetachOptions) => void) {
     this.#peer = peer;
     this.#encoder = peer.format ?? jsonEncoder;
@@ -70,17 +70,17 @@ export class PeerWriter {
     this.#onClose = onClose;
   }
 
-  /** False after `end` or `close`: nothing is sent. */
+  /** False after `end` or `close`. */
   get open(): boolean {
     return this.#open;
   }
 
-  /** Bytes that wait for the peer. Infinity for a peer whose `bufferedAmount` throws, which is closed. */
+  /** Infinity if `bufferedAmount` throws, which closes the peer. */
   get bufferedBytes(): number {
     return this.#bufferedBytes();
   }
 
-  /** Calls `done` when the peer has received everything that was sent; at once for a peer that cannot tell. */
+  /** At once for a peer without `confirm`. */
   confirm(done: () => void): void {
     if (!this.#open) return;
     if (this.#peer.confirm === undefined) return done();
@@ -91,7 +91,7 @@ export class PeerWriter {
     }
   }
 
-  /** Sends a message of `room`, or of the user without one. A slow peer may not receive it. */
+  /** Without `room`: a message to the user. A slow peer may miss it. */
   sendMessage(room: string | undefined, frame: EncodedFrame): void {
     if (!this.#open) return;
     const { maxBufferedBytes, slowPeers, counters } = this.#settings;
@@ -107,8 +107,8 @@ export class PeerWriter {
   }
 
   /**
-   * Sends the position of a message that the peer does not receive. While messages before it are dropped,
-   * nothing is sent: the peer would skip them when it recovers.
+   * For a message that the peer does not receive. Not sent while messages are dropped: the peer would skip
+   * those when it recovers.
    */
   sendPosition(room: string | undefined, position: Position): void {
     if (this.#droppedSince !== undefined) this.#checkDrained();
@@ -117,29 +117,28 @@ export class PeerWriter {
     this.sendNotice(EncodedFrame.notice({ type: 'position', ...roomField, position }));
   }
 
-  /** Sends a frame that must not be dropped; a peer that does not read at all is closed instead. */
+  /** Never dropped; a peer that does not read at all is closed instead. */
   sendNotice(frame: EncodedFrame): void {
     if (!this.#open) return;
     if (this.#bufferedBytes() > MAX_BUFFER_FACTOR * this.#settings.maxBufferedBytes) return this.#closeSlow();
     this.#runInContext(() => this.#send(frame));
   }
 
-  /** Forgets dropped messages of a room that the peer has left. */
+  /** The peer has left the room. */
   clearDropped(room: string | undefined): void {
     if (this.#droppedSince?.delete(room) === true && this.#droppedSince.size === 0) this.#stopDropping();
   }
 
-  /** Stops sending; the connection stays open. */
+  /** The connection stays open. */
   end(): void {
     this.#open = false;
     this.#stopDropping();
   }
 
-  /** Stops sending and ends the connection. */
   close(code: number, reason: string, options: DetachOptions = {}): void {
     if (!this.#open) return;
     this.end();
-    // Before `peer.close`, which may report the end synchronously and so detach without these options.
+    // `peer.close` may detach synchronously, without these options.
     this.#onClose(options);
     try {
       this.#runInContext(() => this.#peer.close(code, reason));
@@ -154,7 +153,7 @@ export class PeerWriter {
     try {
       frame = encoded.encode(this.#encoder);
     } catch (error) {
-      // The payload is at fault, not the peer: keep it open.
+      // The payload is at fault, not the peer.
       return this.#report('a frame cannot be encoded', error);
     }
     if (frame === undefined) return;
@@ -195,7 +194,7 @@ export class PeerWriter {
     if (!this.#droppedSince.has(room)) this.#droppedSince.set(room, clock.now());
   }
 
-  /** Without a timer, a peer in quiet rooms would never be notified of the gap. */
+  /** Without a timer, a peer in quiet rooms would not learn of the gap. */
   #scheduleDrainCheck(): void {
     const check = () => {
       this.#checkDrained();
@@ -204,7 +203,7 @@ export class PeerWriter {
     this.#timer = this.#settings.clock.after(DRAIN_CHECK_INTERVAL, check, { keepAlive: false });
   }
 
-  /** Once half of the buffer has drained, sends a discontinuity for every room with dropped messages. */
+  /** Once half of the buffer has drained: a discontinuity for every room with dropped messages. */
   #checkDrained(): void {
     const { maxBufferedBytes } = this.#settings;
     const dropped = this.#droppedSince;

@@ -18,7 +18,7 @@ export interface MemberSocket extends SocketIdentifiers {
   readonly writer: PeerWriter;
 }
 
-/** State that the sockets of one service share. */
+/** Shared by the sockets of a service. */
 export interface RoomContext {
   readonly pubsub: PubSubService;
   readonly presence: PresenceService | undefined;

@@ -7,20 +7,20 @@ import { JOIN_OPTION_NAMES } from './option-names.js';
 import type { JoinOptions } from './options.js';
 import type { MemberSocket, RoomContext } from './room-context.js';
 
-/** One socket in one room. Its operations run one after the other. */
+/** One socket in one room. Its operations run in order. */
 export class RoomMembership {
-  /** Desired state, from the call of `join` to the call of `leave`. */
+  /** Between the calls of `join` and `leave`. */
   desired = true;
   readonly #context: RoomContext;
   readonly #socket: MemberSocket;
   readonly #room: string;
   readonly #listener: ChannelListener;
-  /** The user is in the presence room through this socket. */
+  /** In the presence room through this socket. */
   #present = false;
   #receivesMembers: boolean | 'count' = false;
   #tail: Promise<unknown>;
 
-  /** Operations wait for those of `previous`, the socket's former membership of the room. */
+  /** `previous`: the socket's former membership, whose operations come first. */
   constructor(context: RoomContext, socket: MemberSocket, room: string, previous?: RoomMembership) {
     this.#tail = previous === undefined ? Promise.resolve() : previous.#tail;
     this.#context = context;
@@ -39,7 +39,7 @@ export class RoomMembership {
     return done;
   }
 
-  /** A socket that has joined already only changes its `info`. */
+  /** If joined already, it only changes `info`. */
   async join({ since, last, info, members = false }: JoinOptions): Promise<void> {
     const { presence, memberFeeds } = this.#context;
     const { id, userId, writer } = this.#socket;
@@ -57,13 +57,13 @@ export class RoomMembership {
     this.#receivesMembers = members;
   }
 
-  /** `present`: also remove the user from the room's presence. */
+  /** `present`: also remove the user from the presence room. */
   async leave(present: boolean): Promise<void> {
     const { presence, memberFeeds } = this.#context;
     const { id, userId, writer } = this.#socket;
     const receivesMembers = this.#receivesMembers;
     this.#receivesMembers = false;
-    // The presence service undoes a presence join that failed.
+    // The presence service undoes a failed join.
     const leavesPresence = present && this.#present;
     this.#present = false;
     await allOrFirstError([
@@ -74,7 +74,7 @@ export class RoomMembership {
   }
 }
 
-/** `prefix` precedes the option's name in the error. */
+/** `prefix`: of the option in the error. */
 export function assertJoinOptions(options: JoinOptions, prefix = ''): void {
   assertOptions('options', options, JOIN_OPTION_NAMES);
   const { since, last, members = false } = options;

@@ -12,40 +12,40 @@ import type { MessageContext } from '../pubsub/message-context.js';
 // Payloads of rooms and users become frames: parsed once per process, encoded once per frame format.
 
 /**
- * The payload on a room's or user's channel. rollcall writes the members in this order. JSON of other programs
- * may have another order; each process then parses it once instead of relaying it.
+ * Payload on a room's or user's channel. rollcall writes the members in this order; payloads of other programs
+ * are parsed once per process instead of relayed.
  */
 export interface RoomEvent {
-  /** Id of the socket that must not receive it. First, so that it is found without parsing. */
+  /** Id of a socket that must not receive it. First, so that it is found without parsing. */
   readonly except?: string;
   /** Name of the event. */
   readonly event: string;
-  /** Id of the user who sent it; missing if a server did. */
+  /** Id of the sender; missing if a server sent it. */
   readonly from?: string;
   /** Data of the event. */
   readonly data: Json;
 }
 
-/** A parsed event on its way to peers. */
+/** An event for peers, parsed on demand. */
 export class RoomMessage {
-  /** True for an event between servers: peers receive only its position. */
+  /** An event between servers: peers receive only its position. */
   readonly internal: boolean;
   #parsed: RoomEvent | undefined;
 
   constructor(
-    /** The room; `undefined` for a message to one user. */
+    /** `undefined` for a message to one user. */
     readonly room: string | undefined,
-    /** Position in the history; `undefined` if the message is not stored. */
+    /** `undefined` if the message is not stored. */
     readonly position: Position | undefined,
     /** The event as JSON: begins with `{"event":` and has no `except`. */
     readonly json: string,
-    /** Id of the socket that must not receive it. */
+    /** Id of a socket that must not receive it. */
     readonly except: string | undefined,
   ) {
     this.internal = isEvent(json, DISCONNECT_EVENT);
   }
 
-  /** Redis's time of the publish, in ms since the epoch; only with a position. */
+  /** Time of publishing by Redis's clock, in ms since the epoch; only with a position. */
   get at(): number | undefined {
     return this.position === undefined ? undefined : publishedAt(this.position);
   }
@@ -55,7 +55,7 @@ export class RoomMessage {
     return this.#parse().event;
   }
 
-  /** Id of the user who sent it. */
+  /** Id of the sender. */
   get from(): string | undefined {
     return this.#parse().from;
   }
@@ -72,13 +72,13 @@ export class RoomMessage {
 }
 
 const EVENT_PREFIX = '{"event":"';
-/** After the prefix, it is part of the data or written by another program: only parsing shows which. */
+/** May be data, or written by another program: only parsing shows which. */
 const LATE_EXCEPT = '"except"';
 const EXCEPT_PREFIX = /^\{"except":("(?:[^"\\]|\\.)*"),(?="event":")/;
 
 /**
- * Reads rollcall's own payloads without parsing; `undefined` for a payload that is no event. A payload that
- * only begins like an event is relayed unchanged: clients ignore text they cannot parse.
+ * `undefined` for a payload that is no event. rollcall's own payloads are not parsed; one that only begins like
+ * an event is relayed unchanged, and clients ignore it.
  */
 export function parseRoomMessage(
   room: string | undefined,
@@ -98,7 +98,7 @@ export function parseRoomMessage(
   return parseForeignMessage(room, position, payload);
 }
 
-/** Compares with the form that rollcall writes. */
+/** In rollcall's own form. */
 export function isEvent(payload: string, event: string): boolean {
   return payload.startsWith(`${EVENT_PREFIX}${event}"`);
 }
@@ -120,7 +120,7 @@ function parseForeignMessage(
   return new RoomMessage(room, position, json, typeof except === 'string' ? except : undefined);
 }
 
-/** `undefined` for text that matched the pattern of a string, but is not valid JSON. */
+/** The text matched a pattern, but may not be valid JSON. */
 function parseJsonString(json: string): string | undefined {
   try {
     return JSON.parse(json) as string;
@@ -129,14 +129,14 @@ function parseJsonString(json: string): string | undefined {
   }
 }
 
-/** Frames that a peer receives besides messages. */
+/** Frames besides messages. */
 export type Notice = DiscontinuityFrame | MembersFrame | PositionFrame | PresenceFrame;
 
-/** Encodes frames. Peers that share one encoder object share the encoded frames. */
+/** Encodes frames. Peers with the same encoder object share encoded frames. */
 export interface FrameEncoder {
   /** Encodes a message. */
   message(message: RoomMessage): string | Buffer;
-  /** Encodes a notice; `undefined` if peers of this format do not receive it. */
+  /** `undefined` if peers of this format do not receive it. */
   notice(notice: Notice): string | Buffer | undefined;
 }
 
@@ -151,10 +151,10 @@ export const jsonEncoder: FrameEncoder = {
   notice: (notice) => Buffer.from(JSON.stringify(notice)),
 };
 
-/** A message or notice for many peers, encoded once per encoder. */
+/** For many peers; encoded once per encoder. */
 export class EncodedFrame {
   readonly #encode: (encoder: FrameEncoder) => string | Buffer | undefined;
-  /** The first encoder has its own fields, because nearly always all peers share it. */
+  /** Nearly always the only encoder, so without a Map. */
   #encoder: FrameEncoder | undefined;
   #frame: string | Buffer | undefined;
   #others: Map<FrameEncoder, string | Buffer | undefined> | undefined;
@@ -171,7 +171,7 @@ export class EncodedFrame {
     return new EncodedFrame((encoder) => encoder.notice(notice));
   }
 
-  /** If the encoder throws, only the first call throws; later calls return `undefined`. */
+  /** If the encoder throws, only the first call throws; later ones return `undefined`. */
   encode(encoder: FrameEncoder): string | Buffer | undefined {
     if (this.#encoder === encoder) return this.#frame;
     if (this.#encoder === undefined) {
@@ -193,10 +193,7 @@ export interface ParsedMessage {
   readonly frame: EncodedFrame;
 }
 
-/**
- * Parses each message once for all peers. Their handlers of one message run one after the other with the same
- * context object, so it is enough to remember the last context.
- */
+/** Parses each message once for all peers: their handlers run one after the other with the same context object. */
 export class MessageParser {
   readonly #onUndecodable: (channel: string) => void;
   #context: MessageContext | undefined;
@@ -206,7 +203,7 @@ export class MessageParser {
     this.#onUndecodable = onUndecodable;
   }
 
-  /** `undefined` for a payload that is no event, which is reported once per message. */
+  /** `undefined` for a payload that is no event; reported once per message. */
   parse(room: string | undefined, payload: string, context: MessageContext): ParsedMessage | undefined {
     if (context === this.#context) return this.#parsed;
     this.#context = context;

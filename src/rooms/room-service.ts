@@ -48,7 +48,7 @@ const DEFAULT_HISTORY = { size: 100, ttl: 3_600_000 };
 export class RoomService {
   /** Carries the messages. */
   readonly pubsub: PubSubService;
-  /** Tracks users and room members; `undefined` without the option. */
+  /** Tracks users and members; `undefined` without the option. */
   readonly presence: PresenceService | undefined;
   readonly #context: RoomContext;
   readonly #channels: RoomChannels;
@@ -145,8 +145,8 @@ export class RoomService {
   }
 
   /**
-   * Sends an event to every peer in a room, from any process. At-least-once with history for clients that
-   * reconnect, at-most-once without.
+   * Sends an event to every peer in a room on all processes. With history at-least-once for clients that
+   * reconnect, otherwise at-most-once.
    *
    * @throws {@link InvalidArgumentError} for a bad name, data that is not JSON, or an event that begins with
    * `$`; all errors of `PubSubService.publish`.
@@ -163,10 +163,8 @@ export class RoomService {
   }
 
   /**
-   * Sends an event to all sockets of a user on all processes. With history, a client that reconnects with its
-   * last position receives it too.
-   *
-   * @throws the errors of {@link RoomService.broadcast}.
+   * Sends an event to all sockets of a user on all processes. Guarantees and errors as {@link
+   * RoomService.broadcast}.
    */
   async sendToUser(
     userId: string,
@@ -180,9 +178,9 @@ export class RoomService {
   }
 
   /**
-   * Publishes that a user types for the next `ttl` ms, or with 0 has stopped. Nothing is stored. Prefer
-   * `TypingService`, which limits the rate. Publishes nothing for an `invisible` user; for a user without sockets on
-   * this process, their presence is read to find out.
+   * Publishes that a user types for the next `ttl` ms, or with 0 has stopped; not stored. Prefer
+   * `TypingService`, which limits the rate. Publishes nothing for an `invisible` user; the presence of a user
+   * without sockets here is read for that.
    */
   async broadcastTyping(
     room: string,
@@ -208,7 +206,7 @@ export class RoomService {
 
   /**
    * Closes all connections of a user on all processes with 4403, without grace period; clients do not
-   * reconnect. To keep the user out, `authenticate` must also reject them.
+   * reconnect. `authenticate` must reject the user, too, to exclude them.
    */
   async disconnectUser(userId: string, reason = ''): Promise<void> {
     assertName('userId', userId);
@@ -216,18 +214,18 @@ export class RoomService {
     await this.pubsub.publish(this.#channels.user(userId), { event: DISCONNECT_EVENT, data: { reason } });
   }
 
-  /** Reads a page of a room's history. See `PubSubService.history`. */
+  /** Reads a page of history; see `PubSubService.history`. */
   async history(room: string, options?: HistoryReadOptions): Promise<HistoryPage<RoomEvent>> {
     assertName('room', room);
     return this.pubsub.history<RoomEvent>(this.#channels.room(room), options);
   }
 
-  /** True if messages without `transient` are stored. */
+  /** True if messages are stored. */
   get hasHistory(): boolean {
     return this.#channels.hasHistory;
   }
 
-  /** The channel of a room, for calls of the pub/sub service. */
+  /** The channel of a room. */
   channel(room: string): ChannelRef<RoomEvent> {
     assertName('room', room);
     return this.#channels.room(room);
@@ -250,8 +248,8 @@ export class RoomService {
   }
 
   /**
-   * Detaches all sockets, some hundred at a time; their transport ends the connections. `handoff` leaves the
-   * sockets to `PresenceService.close({ handoff: true })`. Repeated calls return the same promise.
+   * Detaches all sockets in batches; their transport ends the connections. `handoff` leaves the sockets to
+   * `PresenceService.close({ handoff: true })`. Idempotent.
    */
   close({ handoff = false }: Pick<DetachOptions, 'handoff'> = {}): Promise<void> {
     this.#closing ??= this.#close(handoff);
@@ -269,7 +267,7 @@ export class RoomService {
     try {
       await presenceFeed?.close();
     } catch (error) {
-      // Without Redis the watch cannot unsubscribe; the subscription ends with the connection.
+      // The subscription ends with the connection.
       reporter.report(toRollcallError(error), { stage: 'close' });
     }
   }
@@ -288,7 +286,7 @@ export class RoomService {
         'must not begin with "$", which rollcall uses for its own events',
       );
     if (from !== undefined) assertName('from', from);
-    // JSON.stringify rejects other bad values, but silently omits these.
+    // JSON.stringify silently omits these.
     if (typeof data === 'function' || typeof data === 'symbol') {
       throw new InvalidArgumentError('data', `must be JSON, not a ${typeof data}`);
     }
@@ -358,9 +356,9 @@ class RoomChannels {
 
 type Definitions = ReturnType<typeof defineChannels>;
 
-/** `suffix` comes from {@link databaseSuffix}, because channels belong to the server, not to a database. */
+/** `suffix`: {@link databaseSuffix}. */
 function defineChannels(suffix: string, options: ChannelOptions<undefined>) {
-  // JSON whatever codec the pub/sub service has, because payloads are relayed to peers unchanged.
+  // Whatever the codec of the pub/sub service is, payloads are relayed to peers unchanged.
   const json = { ...options, codec: jsonCodec };
   return {
     room: defineChannel<RoomEvent>()(`room${suffix}:{room}`, json),

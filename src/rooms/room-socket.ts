@@ -13,7 +13,7 @@ import { type Peer, PeerWriter } from './peer-writer.js';
 import type { RoomContext } from './room-context.js';
 import { assertJoinOptions, RoomMembership } from './room-membership.js';
 
-/** An attached peer: one connection of a user, and the rooms it has joined. */
+/** An attached peer: one connection of a user, and its rooms. */
 export class RoomSocket {
   /** Id of the connection. */
   readonly id: string;
@@ -40,12 +40,12 @@ export class RoomSocket {
     this.#userListener = new ChannelListener(context, this.#memberSocket);
   }
 
-  /** False after `detach`, also if the server, a slow peer or `disconnectUser` caused it. */
+  /** False after `detach`, also by the server, a slow peer or `disconnectUser`. */
   get attached(): boolean {
     return this.#detaching === undefined;
   }
 
-  /** Rooms that it has joined or is joining. */
+  /** Rooms joined, or being joined. */
   get rooms(): string[] {
     return [...this.#memberships].filter(([, { desired }]) => desired).map(([room]) => room);
   }
@@ -55,12 +55,12 @@ export class RoomSocket {
     return this.#watched.size;
   }
 
-  /** Position in the messages to its user; `undefined` without history. */
+  /** Position in the user's messages; `undefined` without history. */
   get position(): Position | undefined {
     return this.#userListener.position;
   }
 
-  /** True for a room that it has joined or is joining. */
+  /** True for a room joined, or being joined. */
   isIn(room: string): boolean {
     return this.#memberships.get(room)?.desired === true;
   }
@@ -83,12 +83,12 @@ export class RoomSocket {
   }
 
   /**
-   * Joins a room: the peer receives its messages, and the user becomes a member. In a joined room, it only
-   * changes `info`.
+   * Joins a room: the peer receives its messages, and the user becomes a member. In a joined room, only changes
+   * `info`.
    *
-   * @throws {@link InvalidArgumentError} for a bad name or option; {@link ClosedError} when the socket is
-   * detached; {@link TimeoutError}, {@link ConnectionError}, {@link CommandError} from Redis. After an error
-   * the socket is not in the room.
+   * @throws {@link InvalidArgumentError} for a bad name or option; {@link ClosedError} when detached; {@link
+   * TimeoutError}, {@link ConnectionError}, {@link CommandError} from Redis. After an error the socket is not
+   * in the room.
    */
   async join(room: string, options: JoinOptions = {}): Promise<JoinResult> {
     assertName('room', room);
@@ -118,7 +118,7 @@ export class RoomSocket {
   }
 
   /**
-   * Changes the `info` that a joined room shows of the user.
+   * Changes the user's `info` in a joined room.
    *
    * @throws {@link InvalidArgumentError} for a room that is not joined, or a too large `info`.
    */
@@ -132,7 +132,7 @@ export class RoomSocket {
     });
   }
 
-  /** Leaves a room. Does nothing in a room that is not joined. */
+  /** Leaves a room, if joined. */
   async leave(room: string): Promise<void> {
     assertName('room', room);
     const membership = this.#memberships.get(room);
@@ -176,7 +176,7 @@ export class RoomSocket {
     await presence.setPresence(this.userId, this.id, status, this.#meta);
   }
 
-  /** Reports activity of the user. See `PresenceService.touch`. */
+  /** Reports activity; see `PresenceService.touch`. */
   async touch(): Promise<void> {
     if (this.attached) await this.#context.presence?.touch(this.userId, this.id);
   }
@@ -187,9 +187,8 @@ export class RoomSocket {
   }
 
   /**
-   * Leaves all rooms, presence and subscriptions; the peer receives nothing more. Never rejects: errors of
-   * Redis go to `onError`, and the failure detector removes the socket later. Repeated calls return the same
-   * promise.
+   * Leaves all rooms, presence and subscriptions. Never rejects: errors go to `onError`, and the failure
+   * detector removes the socket later. Idempotent.
    */
   detach(options: DetachOptions = {}): Promise<void> {
     this.#detaching ??= this.#detach(options);
@@ -203,7 +202,7 @@ export class RoomSocket {
   async #leave(room: string, membership: RoomMembership): Promise<void> {
     membership.desired = false;
     try {
-      // Presence removes a detached socket from all its rooms at once.
+      // Removing the socket from presence removes it from all rooms.
       await membership.leave(this.attached);
     } catch (error) {
       this.#report(error);
@@ -219,7 +218,7 @@ export class RoomSocket {
 
   async #release({ immediate = false, handoff = false }: DetachOptions): Promise<void> {
     this.unwatch(this.#watched);
-    // Otherwise `start` would subscribe and add the socket after its removal.
+    // Otherwise `start` would add the socket after its removal.
     if (this.#starting !== undefined) await this.#starting.catch(() => {});
     const memberships = [...this.#memberships];
     this.#memberships.clear();

@@ -2,24 +2,24 @@ import { runWithoutAsyncContext } from '../internal/async-context.js';
 import type { Clock, Timer } from '../internal/clock.js';
 import { allOrFirstError } from '../internal/promises.js';
 
-/** Tasks that run at once: they share few pipelines, and their deadlines start with the call. */
+/** Tasks share few pipelines, and their deadlines start with the call. */
 const CONCURRENCY = 250;
-/** Tasks started before other work of the process runs: their synchronous part takes a few ms. */
+/** The synchronous part of a slice takes a few ms. */
 const SLICE = 50;
 /**
- * After this many ms without a start, running tasks no longer count, because without Redis each takes its full
+ * After this time in ms without a start, running tasks do not count: without Redis each takes its full
  * deadline.
  */
 const STALL_TIMEOUT = 250;
 
 /**
- * Runs tasks in the order of the calls, with bounded concurrency and in slices, so that releasing thousands of
- * sockets neither blocks the event loop nor times out in the queue.
+ * Runs tasks in order, with bounded concurrency and in slices, so that releasing thousands of sockets neither
+ * blocks the event loop nor times out in the queue.
  */
 export class TaskQueue {
   readonly #clock: Clock;
   #waiting: (() => void)[] = [];
-  /** Index of the first waiting task, because `shift` would copy a long array for every task. */
+  /** Of the first waiting task: `shift` would copy a long array. */
   #next = 0;
   #running = 0;
   /** Incremented when running tasks stop counting. */
@@ -84,7 +84,7 @@ export class TaskQueue {
   }
 }
 
-/** Items handled before other work of the process runs. */
+/** Then other work of the process runs. */
 const ITEMS_PER_SLICE = 250;
 
 /** Lets other work run in between. Rejects with the first failure after all tasks have settled. */
@@ -97,7 +97,7 @@ export async function runInSlices<T>(
     if (start > 0) await new Promise<void>((resolve) => setImmediate(resolve));
     for (const item of items.slice(start, start + ITEMS_PER_SLICE)) {
       const running = task(item);
-      // A task that fails before the last slice starts would otherwise be an unhandled rejection, which ends the process.
+      // A failure before the last slice starts would be an unhandled rejection, which ends the process.
       running.catch(() => {});
       done.push(running);
     }
