@@ -31,10 +31,9 @@ import { createRequestHandlers, type NotificationRequestHandlers } from './reque
 
 const DAY = 86_400_000;
 const YEAR = 365 * DAY;
-/** Counting reads the unread notifications, so it stops at this number. */
+/** Counting reads the notifications, so it is limited. */
 const MAX_COUNT = 100;
 
-/** Events that a user's sockets receive. */
 const NOTIFICATION = 'notification';
 const READ = 'notification:read';
 
@@ -66,7 +65,7 @@ export class NotificationService {
     assertErrorListener(onError);
     const { size, ttl } = resolveHistoryOptions(history);
     const markTtl = Math.max(YEAR, ttl);
-    // Longer than any read marker: a marker at an unknown position would make `unread` look incomplete.
+    // Longer than any read marker, whose position would otherwise be unknown: `unread` would look incomplete.
     const positionTtl = history.positionTtl ?? markTtl + ttl;
     this.#rooms = rooms;
     this.#reporter = new ErrorReporter(onError);
@@ -90,7 +89,7 @@ export class NotificationService {
     assertOptions('options', options, NOTIFY_OPTION_NAMES);
     const { idempotencyKey, live = true } = options;
     if (typeof live !== 'boolean') throw new InvalidArgumentError('live', 'must be true or false');
-    // Here, so that the error names this argument, not that of `publish`.
+    // The error names this argument, not that of `publish`.
     encodeJson('notification', notification);
     const publishing = idempotencyKey === undefined ? {} : { idempotencyKey };
     const { position, duplicate = false } = await this.#rooms.pubsub.publish(
@@ -157,7 +156,7 @@ export class NotificationService {
     assertOptions('options', options, ACKNOWLEDGE_OPTION_NAMES);
     const { except } = options;
     if (except !== undefined) assertName('except', except);
-    // Ids come from clients, so only positions of stored notifications are marked.
+    // Ids come from clients: only positions of stored notifications are marked.
     const { messages } = await this.#rooms.pubsub.history(channel, {
       reverse: true,
       before: positionAfter(id),
@@ -191,11 +190,11 @@ export class NotificationService {
       limit: MAX_COUNT,
     });
     const count = messages.length;
-    // A history of MAX_COUNT messages trims further unread notifications, which then cannot be counted.
+    // A history of MAX_COUNT messages trims further unread notifications: they cannot be counted.
     return { count, capped: more || (count >= MAX_COUNT && !complete), complete };
   }
 
-  /** If rooms store messages, a repeated `notify` sends only messages not sent before. */
+  /** If rooms store messages, a repeated `notify` sends only the missing ones. */
   #idempotencyOption(id: Position): BroadcastOptions {
     return this.#rooms.hasHistory ? { idempotencyKey: `${NOTIFICATION}:${id}` } : {};
   }

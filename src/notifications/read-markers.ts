@@ -6,26 +6,26 @@ import advanceMarkerSource from './advance-marker.lua';
 
 const advanceMarkerScript = defineScript('advance-marker', advanceMarkerSource);
 
-/** A user's read marker after an acknowledgement. */
+/** After an acknowledgement. */
 export interface ReadMarker {
   /** Id of the last read notification. */
   readonly readUpTo: Position;
-  /** False if it was at this notification or a later one. */
+  /** False if it was there already, or later. */
   readonly moved: boolean;
 }
 
-/** One key per user with the last read notification, which a script moves forward atomically. */
+/** One key per user, moved forward atomically by a script. */
 export class ReadMarkers {
   readonly #pubsub: PubSubService;
   readonly #ttl: string;
 
-  /** Markers expire after `ttl` ms without an acknowledgement. */
+  /** In ms, without an acknowledgement. */
   constructor(pubsub: PubSubService, ttl: number) {
     this.#pubsub = pubsub;
     this.#ttl = String(ttl);
   }
 
-  /** {@link ORIGIN} if no notification is read. */
+  /** {@link ORIGIN} if nothing is read. */
   async get(userId: string): Promise<Position> {
     const [marker] = await this.#pubsub.execute('unread', [['GET', this.#key(userId)]]);
     return toPosition(marker);
