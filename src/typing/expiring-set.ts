@@ -1,12 +1,12 @@
 import type { Clock, Timer } from '../internal/clock.js';
 
-/** A set whose keys expire unless they are set again. */
+/** Keys expire unless set again. */
 export class ExpiringSet<K> {
   readonly #clock: Clock;
   readonly #onChange: () => void;
   readonly #timers = new Map<K, Timer>();
 
-  /** `onChange` runs after a key was added, removed or has expired, not when it is extended. */
+  /** `onChange`: a key was added, removed or has expired, but not extended. */
   constructor(clock: Clock, onChange: () => void) {
     this.#clock = clock;
     this.#onChange = onChange;
@@ -16,7 +16,7 @@ export class ExpiringSet<K> {
     return [...this.#timers.keys()];
   }
 
-  /** 0 ms removes the key. */
+  /** 0 ms: removed. */
   set(key: K, ms: number): void {
     const previous = this.#timers.get(key);
     previous?.cancel();

@@ -6,26 +6,23 @@ export interface TypingBroadcasterOptions {
   readonly clock: Clock;
   /** How long a keystroke counts, in ms. */
   readonly ttl: number;
-  /** Publishes that the user types for the next `ttl` ms, or with 0 has stopped. */
+  /** `ttl` in ms; 0: stopped. */
   send(ttl: number, except: string | undefined): Promise<void>;
-  /** Called when the broadcaster has no state left. */
+  /** No state is left. */
   onIdle(): void;
   report(error: RollcallError): void;
 }
 
-/**
- * Turns the keystrokes of one user in one room into as few messages as possible. Only one message is in flight
- * at a time, so that they arrive in order.
- */
+/** Sends as few messages as possible for one user in one room, and one at a time, so that they arrive in order. */
 export class TypingBroadcaster {
   readonly #options: TypingBroadcasterOptions;
   #on = false;
   #lastKeystroke = 0;
-  /** A keystroke after the last message. */
+  /** Since the last message. */
   #unsentKeystroke = false;
-  /** Others may show the user as typing. */
+  /** Other users may see the user as typing. */
   #sent = false;
-  /** Earliest time of the next message that the user types. */
+  /** Earliest time of the next message. */
   #nextSend = Number.NEGATIVE_INFINITY;
   #except: string | undefined;
   #sending: Promise<void> | undefined;
@@ -35,7 +32,7 @@ export class TypingBroadcaster {
     this.#options = options;
   }
 
-  /** Resolves when the message that is due now, if any, is published. */
+  /** Resolves when the message that must be sent now, if any, is published. */
   start(except: string | undefined): Promise<void> {
     this.#on = this.#unsentKeystroke = true;
     this.#lastKeystroke = this.#options.clock.monotonic();
@@ -55,7 +52,7 @@ export class TypingBroadcaster {
   }
 
   #sendDue(): Promise<void> {
-    // While a message is in flight, the running loop sends the next one.
+    // The running loop sends the next message.
     if (this.#sending === undefined && this.#dueTtl() !== undefined) this.#sending = this.#sendAll();
     return this.#sending ?? Promise.resolve();
   }
@@ -73,7 +70,7 @@ export class TypingBroadcaster {
         await this.#options.send(ttl, this.#except);
       }
     } catch (error) {
-      // The next keystroke tries again. If the message was published after all, it expires by its `ttl`.
+      // The next keystroke tries again. A published message expires by its `ttl`.
       this.#on = this.#sent = false;
       this.#nextSend = Number.NEGATIVE_INFINITY;
       throw error;
@@ -82,7 +79,7 @@ export class TypingBroadcaster {
     }
   }
 
-  /** `undefined` if no message is due now. */
+  /** `undefined`: no message must be sent now. */
   #dueTtl(): number | undefined {
     if (!this.#on) return this.#sent ? 0 : undefined;
     const now = this.#options.clock.monotonic();

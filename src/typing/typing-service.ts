@@ -187,7 +187,7 @@ export class TypingService {
   /** Returns `except`. */
   #validate(room: string | undefined, userId: string, options: TypingUpdateOptions): string | undefined {
     this.#assertOpen();
-    // Also rejects a name that makes the room's channel name too long.
+    // Also rejects a name that makes the channel name too long.
     if (room !== undefined) this.#rooms.channel(room);
     assertName('userId', userId);
     assertOptions('options', options, { except: true });

@@ -30,14 +30,14 @@ export interface RoomTypingWatchOptions {
   readonly channel: ChannelRef<RoomEvent>;
   readonly handler: TypingHandler;
   readonly signal: AbortSignal | undefined;
-  /** Runs once when the watch has ended. */
+  /** Called once. */
   readonly onEnd: (watch: RoomTypingWatch) => void;
 }
 
-/** Longest accepted `ttl`, in ms: the maximum of `broadcastTyping`. */
+/** In ms, as in `broadcastTyping`. */
 const MAX_TTL = 3_600_000;
 
-/** The users who type in one room, from the messages that this process has received. */
+/** In one room, from the messages that this process has received. */
 export class RoomTypingWatch implements TypingWatch {
   readonly #options: RoomTypingWatchOptions;
   readonly #typingUsers: ExpiringSet<string>;
