@@ -1,10 +1,7 @@
 /** One event listener per signal. */
 const tasksBySignal = new WeakMap<AbortSignal, Set<(reason: unknown) => void>>();
 
-/**
- * The returned function removes `task`. One signal may end a thousand subscriptions, and Node warns of a leak
- * above ten listeners.
- */
+/** One signal may end a thousand subscriptions, and Node warns of a leak above ten listeners. */
 export function onAbort(signal: AbortSignal | undefined, task: (reason: unknown) => void): () => void {
   if (signal === undefined) return () => {};
   let tasks = tasksBySignal.get(signal);

@@ -6,7 +6,7 @@ export interface Timer {
   cancel(): void;
 }
 
-/** Source of time and randomness: the `clock` option of services, so that tests need not wait. */
+/** Source of time and randomness: the `clock` option of services, for tests. */
 export interface Clock {
   /** Wall-clock ms since the epoch, for display. */
   now(): number;
@@ -30,7 +30,7 @@ export const systemClock: Clock = {
   },
 };
 
-/** `ms` changed at random by up to `spread`, so that processes do not act together. */
+/** Random by up to `spread`, so that processes do not act together. */
 export function jitter(clock: Clock, ms: number, spread = 0.1): number {
   return ms * (1 + spread * (2 * clock.random() - 1));
 }

@@ -34,7 +34,7 @@ export interface BinaryCodec {
 /** Converts messages to payloads and back. */
 export type Codec = TextCodec | BinaryCodec;
 
-/** Throws {@link InvalidArgumentError}. */
+/** @throws {@link InvalidArgumentError} */
 export function assertCodec(argument: string, value: unknown): asserts value is Codec {
   const { encode, decode, binary } = (value ?? {}) as Partial<Codec>;
   if (typeof encode !== 'function' || typeof decode !== 'function') {
@@ -73,19 +73,19 @@ export const bufferCodec: BinaryCodec = {
         'must be a Buffer, a typed array, a DataView or an ArrayBuffer for bufferCodec',
       );
     }
-    // A copy, because the caller may reuse the memory while the payload waits for a connection.
+    // The caller may reuse the memory while the payload waits for a connection.
     return Buffer.from(bytes);
   },
   decode: (payload) => payload,
 };
 
-/** Shares the memory; undefined if `value` is not bytes. */
+/** Shares the memory; undefined: not bytes. */
 function bytesOf(value: unknown): Buffer | undefined {
   if (ArrayBuffer.isView(value)) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   return isAnyArrayBuffer(value) ? Buffer.from(value) : undefined;
 }
 
-/** Throws {@link InvalidArgumentError} if JSON cannot represent `value`. */
+/** @throws {@link InvalidArgumentError} if JSON cannot represent `value`. */
 export function encodeJson(argument: string, value: unknown): string {
   let text: string | undefined;
   try {
@@ -102,7 +102,7 @@ export function encodeJson(argument: string, value: unknown): string {
 
 const EMPTY_IN_JSON = /^\[object (Map|Set|WeakMap|WeakSet|Promise|RegExp|Error)\]$/;
 
-/** The kind of `value`, if `text` has lost it. Does not test nested values. */
+/** Undefined if nothing is lost. Does not test nested values. */
 function lostInJson(value: unknown, text: string | undefined): string | undefined {
   if (text === undefined) return value === undefined ? 'undefined' : `a ${typeof value}`;
   if (text === 'null') return typeof value === 'number' ? String(value) : undefined;

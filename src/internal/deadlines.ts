@@ -1,9 +1,8 @@
 import type { Clock, Timer } from './clock.js';
 
 export interface Deadline {
-  /** `expire` was called. */
   readonly expired: boolean;
-  /** The call has settled; `expire` will not be called. */
+  /** The call has settled. */
   done(): void;
 }
 
@@ -26,9 +25,9 @@ class PendingDeadline implements Deadline {
 const noop = (): void => {};
 
 /**
- * Deadlines with one timeout: the oldest is always first, so one coarse timer suffices. A timer per call
- * costs more than the call (the AbortSignal of node-redis takes about 11 µs). `expire` is called at the
- * deadline, or up to an eighth of the timeout later.
+ * With one timeout the oldest deadline is always first, so one coarse timer suffices. A timer per call costs
+ * more than the call (the AbortSignal of node-redis takes about 11 µs). `expire` is called up to an eighth of
+ * the timeout late.
  */
 export class DeadlineQueue {
   readonly timeout: number;
@@ -42,7 +41,6 @@ export class DeadlineQueue {
     this.timeout = timeout;
   }
 
-  /** Calls `expire` once after the timeout, unless `done()` is called first. */
   start(expire: () => void): Deadline {
     const entry = new PendingDeadline(this.#clock.monotonic() + this.timeout, expire);
     this.#entries.push(entry);
@@ -67,7 +65,7 @@ export class DeadlineQueue {
       entry.expire();
     }
     this.#head = head;
-    // `expire` may start new deadlines: read the length again.
+    // `expire` may start new deadlines.
     if (head >= this.#entries.length) {
       this.#entries = [];
       this.#head = 0;

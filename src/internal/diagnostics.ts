@@ -40,7 +40,7 @@ export function assertErrorListener(value: unknown): void {
 /** Per stage and code, in ms. */
 const WARNING_INTERVAL = 60_000;
 
-/** Last warning by kind, on the monotonic clock, and warnings omitted since. */
+/** By kind, on the monotonic clock, with the number of omitted warnings. */
 const warned = new Map<string, { at: number; omitted: number }>();
 
 /** Once per stage and code in a minute. */
@@ -63,10 +63,7 @@ function warn(error: RollcallError, { stage, channel, pattern }: ErrorContext): 
   process.emitWarning(message, { type: 'RollcallWarning', code: error.code, ...(detail && { detail }) });
 }
 
-/**
- * Keeps errors of `onError` out of a client library's read loop. Without a listener it warns; with `null` it
- * is silent.
- */
+/** Keeps errors of `onError` out of a client library's read loop. Warns without a listener. */
 export class ErrorReporter {
   readonly #listener: ErrorListener | null | undefined;
 
@@ -86,7 +83,7 @@ export class ErrorReporter {
     }
   }
 
-  /** Reports immediate and later errors. */
+  /** Also reports a later rejection. */
   runHandler(call: () => unknown, where: Omit<ErrorContext, 'stage'>): void {
     try {
       const result = call();

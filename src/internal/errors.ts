@@ -1,6 +1,6 @@
 /**
- * Whether a failed call took effect. `failed`: it did not and will not. `unknown`: Redis may have executed
- * it before the connection broke or the deadline passed.
+ * Whether a failed call took effect. `failed`: it has no effect. `unknown`: Redis may have executed it before
+ * the connection broke or the deadline passed.
  */
 export type Outcome = 'failed' | 'unknown';
 
@@ -20,8 +20,8 @@ export type RollcallErrorCode =
   | 'ERR_HANDLER';
 
 /**
- * The base class of all rollcall errors. An aborted `signal` is an exception: the call rejects with the
- * signal's reason, like platform functions.
+ * Base class of all rollcall errors. An aborted `signal` is an exception: the call rejects with its reason,
+ * like platform functions.
  */
 export abstract class RollcallError extends Error {
   /** A literal, so that minified code keeps it. */
@@ -104,8 +104,8 @@ export class LimitError extends RollcallError {
   override readonly name = 'LimitError';
   readonly code = 'ERR_LIMIT';
   /**
-   * After how many ms it is worth trying again: what was counted may include sockets of a process that has died and is not
-   * known to be dead yet. Undefined when trying again changes nothing.
+   * Wait in ms before a retry can succeed: the count may include sockets of a dead process. Undefined when
+   * retrying changes nothing.
    */
   readonly retryAfter: number | undefined;
 
@@ -170,8 +170,8 @@ const names = new Map<unknown, string>([
   [HandlerError, 'HandlerError'],
 ]);
 
-// `instanceof` is also true for an error of another copy of the package (the CommonJS build beside the ES
-// modules): it compares the literal names.
+// `instanceof` compares literal names, to be true also for another copy of the package (the CommonJS build
+// beside the ES modules).
 Object.defineProperty(RollcallError, Symbol.hasInstance, {
   value(this: unknown, value: unknown): boolean {
     if (Function.prototype[Symbol.hasInstance].call(this as () => void, value)) return true;
@@ -188,7 +188,7 @@ function hasErrorShape(error: unknown): error is RollcallError {
   );
 }
 
-/** True for every {@link RollcallError}, also one of another copy of the package. */
+/** True for every {@link RollcallError}, also of another copy of the package. */
 export function isRollcallError(error: unknown): error is RollcallError {
   return error instanceof RollcallError;
 }

@@ -1,4 +1,4 @@
-/** Waits until all tasks have settled, then throws the first error. */
+/** After all tasks have settled. */
 export async function allOrFirstError(tasks: readonly (Promise<unknown> | undefined)[]): Promise<void> {
   const failed = (await Promise.allSettled(tasks)).find(({ status }) => status === 'rejected');
   if (failed !== undefined) throw (failed as PromiseRejectedResult).reason;

@@ -93,7 +93,7 @@ export interface RollcallEvents {
   };
 }
 
-/** Without subscribers it costs one boolean test. */
+/** Costs one boolean test without subscribers. */
 class TelemetryChannel<Name extends keyof RollcallEvents> {
   readonly #channel: Channel;
 
@@ -105,12 +105,12 @@ class TelemetryChannel<Name extends keyof RollcallEvents> {
     return this.#channel.hasSubscribers;
   }
 
-  /** Outside of any async context, because an operation may serve several callers. */
+  /** Outside of any async context: an operation may serve several callers. */
   emit(event: RollcallEvents[Name]): void {
     runWithoutAsyncContext(() => this.#channel.publish(event));
   }
 
-  /** Returns a function that emits in the async context of this call; `undefined` without subscribers. */
+  /** Emits in the async context of this call; `undefined` without subscribers. */
   emitterForCaller(): ((event: RollcallEvents[Name]) => void) | undefined {
     if (!this.hasSubscribers) return undefined;
     const run = captureAsyncContext();
@@ -128,7 +128,7 @@ export const telemetry = {
   reap: new TelemetryChannel('rollcall:reap'),
 };
 
-/** Created only if the channel has a subscriber at the start. */
+/** Created only if the channel has a subscriber. */
 export class Stopwatch {
   readonly startedAt = Date.now();
   readonly #began = performance.now();
@@ -139,7 +139,7 @@ export class Stopwatch {
   }
 }
 
-/** Omits `cause`, because clients attach the command, and so the payload, to their errors. */
+/** Omits `cause`, because clients attach the command, and so the payload, to errors. */
 function redactError({ name, message, stack, ...more }: Error & { code?: unknown }): Error {
   const redacted = new Error(message);
   return Object.assign(redacted, { name, stack }, 'code' in more ? { code: more.code } : {});

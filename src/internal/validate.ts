@@ -49,7 +49,7 @@ export function assertFunction(argument: string, value: unknown): void {
   }
 }
 
-/** The compiler checks that no option is missing. */
+/** Complete by the compiler. */
 export type OptionNames<T> = { readonly [Name in keyof T]-?: true };
 
 /** With `known`, other options are refused, because a misspelt option would have no effect. */
@@ -74,7 +74,7 @@ function unknownOption(argument: string, name: string, known: readonly string[])
   return new InvalidArgumentError(argument, `has an unknown option ${describeValue(name)}; ${hint}`);
 }
 
-/** Undefined if no name is close enough for a typo. */
+/** Undefined if none is close enough for a typo. */
 function nearestName(name: string, known: readonly string[]): string | undefined {
   let nearest: string | undefined;
   let least = Math.floor(name.length / 3) + 1;
@@ -104,7 +104,7 @@ function editDistance(one: string, other: string): number {
   return row[other.length] as number;
 }
 
-/** Throws unless the result is a finite number in [min, max]. */
+/** A finite number in [min, max]. */
 export function numberOption(
   argument: string,
   value: unknown,
@@ -122,7 +122,6 @@ export function numberOption(
   return value;
 }
 
-/** Throws unless the result is one of `choices`. */
 export function choiceOption<T extends string, F extends T | undefined>(
   argument: string,
   value: unknown,
@@ -155,7 +154,7 @@ export function assertSignal(signal: unknown): void {
 
 const PREFIX = /^[A-Za-z0-9_.:-]{1,64}$/;
 
-/** Throws unless the result fits in a Redis hash tag and a pattern. */
+/** Must fit in a Redis hash tag and a pattern. */
 export function prefixOption(argument: string, value: unknown, fallback: string): string {
   if (value === undefined) return fallback;
   if (typeof value !== 'string' || !PREFIX.test(value)) {
