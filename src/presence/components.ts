@@ -29,7 +29,7 @@ import { Startup } from './startup.js';
 
 /** The parts of a presence service. */
 export interface PresenceComponents {
-  /** Duration of a lease in ms. */
+  /** In ms. */
   readonly lease: number;
   readonly client: ClientHandle;
   readonly subscriptions: SubscriptionManager;
@@ -52,7 +52,7 @@ export interface PresenceComponents {
   readonly rooms: RoomPresence;
 }
 
-/** Creates the parts. Each one knows only those created before it. */
+/** Each part knows only those created before it. */
 export function createComponents(options: PresenceOptions, settings: PresenceSettings): PresenceComponents {
   const { onError, clock = systemClock } = options;
   const reporter = new ErrorReporter(onError);

@@ -1,37 +1,37 @@
-/** The leases of a partition at one time. */
+/** Leases of a partition at one time. */
 export interface LeaseSnapshot {
-  /** Time of Redis, in ms. */
+  /** By Redis's clock, in ms. */
   readonly now: number;
   /**
-   * Node id → score in the `nodes` set. Positive: the lease expires then. Negative: the node is dead, and a reaper's
+   * Node id → score in the `nodes` set. Positive: end of the lease. Negative: the node is dead; a reaper's
    * claim on its entries ends at minus the score.
    */
   readonly leases: ReadonlyMap<string, number>;
 }
 
-/** A dead node, and the score from which that was concluded. */
+/** With the score from which its death was concluded. */
 export interface DeadNode {
   readonly nodeId: string;
   readonly score: number;
 }
 
-/** Why no node was found dead although leases have expired. */
+/** Why expired nodes are not taken for dead. */
 export type SuppressionReason = 'quarantine' | 'self-preservation';
 
 /** Result of {@link FailureDetector.detect}. */
 export interface DetectionResult {
-  /** Nodes whose entries must be removed. */
+  /** Their entries must be removed. */
   readonly dead: readonly DeadNode[];
-  /** Nodes whose lease has expired, dead or not. */
+  /** Their lease has expired, dead or not. */
   readonly suspect: readonly string[];
-  /** Set when suspect nodes were not taken for dead. */
+  /** Some suspect nodes were not taken for dead. */
   readonly suppressed?: SuppressionReason;
 }
 
 /**
- * How far in the future, in ms, the end of a lease or claim can be. If it is further, Redis's clock stepped back after it
- * was written, and it is treated as expired; its node has until then to renew it. Twice the lease leaves room for
- * processes with another `lease`, as in a rolling deploy that changes it.
+ * Limit in ms for the end of a lease or claim, from now. A later one means that Redis's clock stepped back
+ * after it was written: it counts as expired; its node has until then to renew it. Twice the lease allows for
+ * processes with another `lease`, as in a rolling deploy.
  */
 export function farthestLease(lease: number): number {
   return 2 * Math.max(lease, 1_000);
@@ -39,28 +39,29 @@ export function farthestLease(lease: number): number {
 
 /** Options of {@link FailureDetector}. All durations in ms. */
 export interface FailureDetectorOptions {
-  /** Duration of a lease, and of the uninterrupted view of Redis that detection requires. */
+  /** Also the uninterrupted view of Redis that detection requires. */
   readonly lease: number;
   /**
-   * The largest share of nodes that may die at once. If more nodes, and more than two, have expired, a fault of Redis
-   * or of the network is more likely, so detection waits for another lease.
+   * Maximum share of nodes that may die at once. If more nodes, and more than two, have expired, a fault of
+   * Redis or the network is more likely: detection waits for another lease.
    */
   readonly maxFailureRatio: number;
 }
 
 /**
- * Decides which nodes are dead, from snapshots of the leases and a monotonic clock; it has no I/O and no timers. Wall
- * clocks of different hosts are never compared: a lease expires by Redis's clock, with which it was written.
+ * Decides which nodes are dead, from snapshots of the leases and a monotonic clock; without I/O and timers. A
+ * lease is written and expires by Redis's clock; wall clocks of hosts are never compared.
  *
  * A node is dead when all of these hold:
- * - Its lease has expired, or ends further in the future than a lease can. An earlier snapshot contained the same lease. A
- *   node seen for the first time is not dead, and one that was frozen together with Redis gets the time to renew.
- * - Snapshots and own renewals have succeeded without interruption for a whole lease. After a start, or after a freeze
- *   of Redis, of the network or of this process, all nodes look dead at first.
- * - Not too many nodes have died within a lease (self-preservation, as in Netflix Eureka), or they have been expired
- *   for another lease.
+ * - Its lease has expired, or ends further in the future than a lease can. An earlier snapshot contained the
+ *   same lease: a node seen for the first time is not dead, and one frozen together with Redis gets time to
+ *   renew.
+ * - Snapshots and own renewals have succeeded for a whole lease. After a start, or a freeze of Redis, the
+ *   network or this process, all nodes look dead.
+ * - Not too many nodes have died within a lease (self-preservation, as in Netflix Eureka), or they have been
+ *   expired for another lease.
  *
- * A node claimed by a reaper that did not finish is known to be dead; it can be claimed when that claim has ended.
+ * A node whose reaper did not finish can be claimed again when the claim has ended.
  */
 export class FailureDetector {
   readonly #options: FailureDetectorOptions;
@@ -69,26 +70,26 @@ export class FailureDetector {
   #lastNow = 0;
   #otherServer = false;
   #massFailureSince: number | undefined;
-  /** Leases in the previous snapshot. */
+  /** In the previous snapshot. */
   #previous = new Map<string, number>();
-  /** Node found dead → when: in one large fault leases still expire one after the other. */
+  /** Node found dead → when. In one large fault, leases expire one after the other. */
   readonly #foundDead = new Map<string, number>();
 
   constructor(options: FailureDetectorOptions) {
     this.#options = options;
   }
 
-  /** The last snapshot was the first one, or Redis's clock or data had gone back: deadlines in Redis prove nothing. */
+  /** The last snapshot was the first, or Redis's clock or data had gone back: deadlines in Redis prove nothing. */
   get otherServer(): boolean {
     return this.#otherServer;
   }
 
-  /** A renewal failed or a lease was lost: snapshots prove nothing until a lease has passed without interruption. */
+  /** A renewal failed or a lease was lost: snapshots prove nothing for a lease. */
   reset(): void {
     this.#unbrokenSince = undefined;
   }
 
-  /** Evaluates `snapshot`, taken at `monotonic` ms by this process's clock. */
+  /** `monotonic`: when `snapshot` was taken, in ms. */
   detect(snapshot: LeaseSnapshot, monotonic: number): DetectionResult {
     this.#otherServer = this.#looksLikeOtherServer(snapshot, monotonic);
     if (this.#otherServer) this.reset();
@@ -123,8 +124,8 @@ export class FailureDetector {
   }
 
   /**
-   * A lease went back, or Redis's clock stepped, as when a replica is promoted: leases prove nothing then. A lease that
-   * jumped too far ahead also shows a step, of a clock that has stepped back since.
+   * A lease went back, or Redis's clock stepped, as after the promotion of a replica. A lease that jumped too far
+   * ahead also shows a step, of a clock that has stepped back since.
    */
   #looksLikeOtherServer({ now, leases }: LeaseSnapshot, monotonic: number): boolean {
     const { lease } = this.#options;
@@ -142,7 +143,7 @@ export class FailureDetector {
   #unbrokenFor(monotonic: number): number {
     const gap = monotonic - this.#lastMonotonic;
     this.#lastMonotonic = monotonic;
-    // There are many snapshots per lease; a gap this long means that something was frozen.
+    // A gap of several snapshots means that something was frozen.
     if (this.#unbrokenSince === undefined || gap > this.#options.lease / 2) this.#unbrokenSince = monotonic;
     return monotonic - this.#unbrokenSince;
   }

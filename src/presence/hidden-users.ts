@@ -8,22 +8,21 @@ export interface HiddenUsersOptions {
   readonly nodeLease: Pick<NodeLease, 'instanceId'>;
 }
 
-/** Receives what {@link HiddenUsers} finds. Users are escaped. */
+/** Users are escaped. */
 export interface HiddenUsersListener {
-  /** A user of this process has become invisible. */
+  /** A user of this process. */
   onHidden(user: string): void;
-  /** They are visible again. */
   onShown(user: string): void;
 }
 
 /**
- * The users of this process who are invisible, learned from the records that writes return; so it costs visible users no
- * command. Nothing of an invisible user is written to rooms. If Redis loses the status, the next write of one of their
+ * Invisible users of this process, known from the records that writes return: visible users cost no command.
+ * Nothing of an invisible user is written to rooms. If Redis loses the status, the next write of one of their
  * sockets restores it.
  */
 export class HiddenUsers {
   readonly #options: HiddenUsersOptions;
-  /** User → when the status ends, in ms by Redis's clock; 0: never. */
+  /** User → end of the status, in ms by Redis's clock; 0: none. */
   readonly #untils = new Map<string, number>();
   #listener: HiddenUsersListener | undefined;
 
@@ -35,12 +34,12 @@ export class HiddenUsers {
     this.#listener = listener;
   }
 
-  /** When the status `invisible` of a user of this process ends; 0: never. `undefined` for a visible user. */
+  /** End of the status `invisible`; 0: none. `undefined`: a visible user. */
   until(user: string): number | undefined {
     return this.#untils.get(user);
   }
 
-  /** Notes a user's record after a write. No record says nothing: Redis may have lost it. */
+  /** After a write. A missing record proves nothing: Redis may have lost it. */
   observe(user: string, record: string | null): void {
     if (record === null) return;
     const until = hiddenUntil(record);

@@ -5,26 +5,26 @@ import type { LocalSocket, LocalSockets, SocketRef } from './local-sockets.js';
 export interface IdleMonitorOptions {
   readonly clock: Clock;
   readonly localSockets: LocalSockets;
-  /** After how long without activity an online socket is idle; 0 for never. */
+  /** Time without activity until an online socket is idle; 0: never. */
   readonly idleAfter: number;
-  /** Shortest time between two writes of activity. */
+  /** Minimum interval of writes. */
   readonly touchInterval: number;
 }
 
-/** Times of a socket's last activity and of its last write to Redis, on the monotonic clock. */
+/** Last activity and last write to Redis, on the monotonic clock. */
 interface Activity {
   at: number;
   written: number;
 }
 
-/** Activity of a user on all local sockets. It outlives them for a while, because reconnecting is no activity. */
+/** On all local sockets. Outlives them for a while, because reconnecting is no activity. */
 interface UserActivity {
   at: number;
   sockets: number;
   leftAt: number;
 }
 
-/** Knows when each socket was last active, and finds the ones that have become idle. */
+/** Finds sockets without activity. */
 export class IdleMonitor {
   readonly #options: IdleMonitorOptions;
   readonly #activity = new Map<string, Activity>();
@@ -36,18 +36,17 @@ export class IdleMonitor {
     this.#options = options;
   }
 
-  /** Calls `onIdle` with every socket that becomes idle, unless `idleAfter` is 0. */
+  /** `onIdle`: for every socket that becomes idle. No effect if `idleAfter` is 0. */
   start(onIdle: (socket: LocalSocket) => void): void {
     if (this.#options.idleAfter > 0) this.#schedule(onIdle);
   }
 
-  /** Stops the timer. */
   stop(): void {
     this.#stopped = true;
     this.#timer?.cancel();
   }
 
-  /** `setPresence` counts as activity, unless it registers a socket of a user who was here before. Returns true if they are idle. */
+  /** Counts as activity, unless it registers a socket of a user who was here before. True: they are idle. */
   onSet({ key, user }: SocketRef): boolean {
     const { idleAfter, clock } = this.#options;
     if (idleAfter === 0) return false;
@@ -64,7 +63,7 @@ export class IdleMonitor {
     return known.at <= now - idleAfter;
   }
 
-  /** Notes activity of a socket. Returns true when it must be written to Redis: if `force`, or once per `touchInterval`. */
+  /** True: write it to Redis, because of `force` or once per `touchInterval`. */
   onTouch({ key, user }: SocketRef, force: boolean): boolean {
     const activity = this.#touch(key);
     const known = this.#users.get(user);
@@ -74,7 +73,6 @@ export class IdleMonitor {
     return true;
   }
 
-  /** Forgets a removed socket. */
   forget({ key, user }: SocketRef): void {
     const known = this.#users.get(user);
     if (!this.#activity.delete(key) || known === undefined) return;

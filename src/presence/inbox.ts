@@ -22,13 +22,12 @@ export interface InboxOptions {
   readonly local: LocalPresence;
 }
 
-/** Pause, in ms, before missed notifications are asked for again after an error. */
+/** In ms, after a failed read of missed notifications. */
 const RETRY_INTERVAL = 1_000;
 
 /**
- * Receives notifications that another node removed sockets of this process, and that users of it became invisible or
- * visible. Each is also stored, in the transaction that made the change, so that it takes effect although its notification
- * was missed.
+ * Notifications that another node removed sockets of this process, or that its users became invisible or
+ * visible. They are also stored, in the transaction of the change, because one may be missed.
  */
 export class Inbox {
   readonly #options: InboxOptions;
@@ -39,14 +38,14 @@ export class Inbox {
     this.#options = options;
   }
 
-  /** Subscribes once. Returns a promise until the subscription is confirmed; it never rejects. */
+  /** Subscribes once. `undefined` once confirmed; the promise never rejects. */
   open(): Promise<void> | undefined {
     if (this.#subscribed) return undefined;
     this.#subscribing ??= this.#subscribe();
     return this.#subscribing;
   }
 
-  /** Applies the stored removals of a partition. Call it before entries of the partition are restored. */
+  /** Before entries of the partition are restored. */
   async readStored(partition: number): Promise<void> {
     const { client, nodeLease } = this.#options;
     const keys = this.#options.keys[partition] as PartitionKeys;
@@ -82,7 +81,7 @@ export class Inbox {
     }
   }
 
-  /** Notifications may have been missed. Asks until every partition has answered. */
+  /** Notifications may be missed. Repeated until every partition has replied. */
   async #readAllStored(partitions = this.#options.nodeLease.partitions): Promise<void> {
     const { client, reporter } = this.#options;
     const failed: number[] = [];
@@ -100,7 +99,7 @@ export class Inbox {
     client.clock.after(RETRY_INTERVAL, () => void this.#readAllStored(failed), { keepAlive: false });
   }
 
-  /** Each is a removal, of user, socket and registration, joined; or a user whose own status changed. */
+  /** A removal (user, socket and registration, joined) or a user whose own status changed. */
   #apply(notifications: readonly string[]): void {
     for (const notification of notifications) {
       const [user, rest = ''] = splitIds(notification);

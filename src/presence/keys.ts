@@ -1,34 +1,34 @@
 import { databaseSuffix } from '../redis/database.js';
 
 /**
- * Keys and channels of one presence partition. All contain the hash tag `{<prefix>:<k>}`, so that one
- * transaction can write to any of them, on a Cluster too. Ids are escaped (`escapeId`): keys are printable.
+ * Keys and channels of one partition. All contain the hash tag `{<prefix>:<k>}`, so that one transaction can
+ * write any of them, on a Cluster too. Ids are escaped (`escapeId`): keys are printable.
  */
 export class PartitionKeys {
-  /** Common beginning of all of them. */
+  /** Start of all keys. */
   readonly base: string;
-  /** Sorted set: node id → when its lease expires, or minus the end of a reaper's claim (failure-detector.ts). */
+  /** Sorted set: node id → end of its lease, or minus the end of a reaper's claim (failure-detector.ts). */
   readonly nodes: string;
   /** Set: the users online. */
   readonly online: string;
-  /** Sorted set: user → when their grace or their own status ends. */
+  /** Sorted set: user → end of their grace or own status. */
   readonly due: string;
   /** Channel of status changes, one message per transaction. */
   readonly events: string;
   /** String: the number of partitions, written by the first service. */
   readonly layout: string;
-  /** Common beginning of {@link sockets}. */
+  /** Start of {@link sockets}. */
   readonly socketsPrefix: string;
-  /** Common beginning of {@link user}. */
+  /** Start of {@link user}. */
   readonly userPrefix: string;
-  /** Common beginning of {@link room}. */
+  /** Start of {@link room}. */
   readonly roomPrefix: string;
-  /** Common beginning of {@link roomEvents}. */
+  /** Start of {@link roomEvents}. */
   readonly roomEventsPrefix: string;
 
   readonly #suffix: string;
 
-  /** `database`: the logical one. Keys belong to it, channels to the server: they carry its number. */
+  /** `database`: the logical one. Channels carry its number, because they belong to the server. */
   constructor(prefix: string, partition: number, database = 0) {
     this.#suffix = databaseSuffix(database);
     this.base = `{${prefix}:${partition}}`;
@@ -43,12 +43,12 @@ export class PartitionKeys {
     this.roomEventsPrefix = `${this.base}:room-events${this.#suffix}:`;
   }
 
-  /** Hash: the members of a room and their sockets. */
+  /** Hash: members and their sockets. */
   room(room: string): string {
     return this.roomPrefix + room;
   }
 
-  /** Channel of a room's joins, updates and leaves. */
+  /** Channel of joins, updates and leaves. */
   roomEvents(room: string): string {
     return this.roomEventsPrefix + room;
   }
@@ -63,42 +63,38 @@ export class PartitionKeys {
     return this.userPrefix + user;
   }
 
-  /** Set: the sockets of a node, as user"socket, and the rooms that some of them are in, as "room. */
+  /** Set: the node's sockets, as user"socket, and rooms that some of them are in, as "room. */
   node(nodeId: string): string {
     return `${this.base}:node:${nodeId}`;
   }
 
-  /**
-   * Channel on which a node is notified of removals of its sockets by other nodes; and a set of the same removals, for
-   * when a notification was missed.
-   */
+  /** Channel for notifications to the node, and set of the same notifications, for when one is missed. */
   inbox(nodeId: string): string {
     return `${this.base}:inbox${this.#suffix}:${nodeId}`;
   }
 }
 
-/** Separates two escaped ids; no escaped id contains it. */
+/** No escaped id contains it. */
 const SEPARATOR = '"';
 
-/** `left` and `right`, both escaped, as one string. */
+/** Both escaped. */
 export function joinIds(left: string, right: string): string {
   return left + SEPARATOR + right;
 }
 
-/** The member of a node's owner set for a room. */
+/** Member of a node's owner set. */
 export function roomMember(room: string): string {
   return joinIds('', room);
 }
 
-/** Splits what {@link joinIds} joined at the first separator; `right` is undefined without one. */
+/** At the first separator; `right` is undefined without one. */
 export function splitIds(text: string): [left: string, right: string | undefined] {
   const at = text.indexOf(SEPARATOR);
   return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)];
 }
 
 /**
- * The partition of `userId`: FNV-1a over its UTF-16 units, modulo `partitions`. Computed unsigned,
- * because a negative remainder is the index of no partition.
+ * FNV-1a over the UTF-16 units, modulo `partitions`; unsigned, because a negative remainder is no index.
  * Source: http://www.isthe.com/chongo/tech/comp/fnv/
  */
 export function partitionOf(userId: string, partitions: number): number {

@@ -31,13 +31,13 @@ export interface LeaseRenewerOptions {
   readonly local: LocalPresence;
 }
 
-/** Most items of one call: it takes Redis a few ms. */
+/** Per call: takes Redis a few ms. */
 const ITEMS_PER_CALL = 2_000;
 
-/** Longest pause, in ms, between a failed renewal and the next attempt. */
+/** In ms, after a failed renewal. */
 const RETRY_INTERVAL = 1_000;
 
-/** Renews the node's lease in every partition, and with it the TTLs of the keys that this process's sockets live in. */
+/** Renews the node's lease in every partition, and the TTLs of keys with entries of this process. */
 export class LeaseRenewer {
   readonly #options: LeaseRenewerOptions;
   readonly #clock: Clock;
@@ -45,7 +45,7 @@ export class LeaseRenewer {
   #timer: Timer | undefined;
   #stopped = false;
   #unlisten = (): void => {};
-  /** The client ended, and that has been reported. */
+  /** The client has ended, which was reported. */
   #clientEnded = false;
 
   constructor(options: LeaseRenewerOptions) {
@@ -54,12 +54,11 @@ export class LeaseRenewer {
     this.#refresher = new TtlRefresher(options);
   }
 
-  /** False while the client is closed or does not reconnect, so that the leases run out. */
+  /** False while the client is closed or does not reconnect: the leases expire. */
   get renewing(): boolean {
     return !this.#options.client.ended;
   }
 
-  /** Starts renewing. */
   start(): void {
     this.#unlisten = this.#options.client.listen({
       connection: (state) => {
@@ -70,14 +69,13 @@ export class LeaseRenewer {
     this.#schedule(this.#options.renewInterval);
   }
 
-  /** Stops renewing. */
   stop(): void {
     this.#stopped = true;
     this.#timer?.cancel();
     this.#unlisten();
   }
 
-  /** Removes the node from every partition. Call it once all sockets are removed. */
+  /** Removes the node from every partition, once all sockets are removed. */
   async release(): Promise<void> {
     this.stop();
     const { nodeLease, client } = this.#options;
@@ -95,7 +93,7 @@ export class LeaseRenewer {
     if (this.#stopped) return;
     const { client, nodeLease, renewInterval } = this.#options;
     const renew = () => {
-      // A timer must not reopen a client that its owner closed, or that has stopped reconnecting.
+      // A timer must not reopen a client that was closed, or has stopped reconnecting.
       if (client.ended) {
         this.#onClientEnded();
         nodeLease.onRenewalFailed();
@@ -105,7 +103,7 @@ export class LeaseRenewer {
         () => this.#schedule(renewInterval),
         (error: unknown) => {
           this.#report(error);
-          // The lease is running out: renew soon after Redis is back.
+          // The lease is expiring: renew soon after Redis is back.
           this.#schedule(Math.min(renewInterval, RETRY_INTERVAL));
         },
       );
@@ -113,7 +111,7 @@ export class LeaseRenewer {
     this.#timer = this.#clock.after(jitter(this.#clock, delay), renew, { keepAlive: false });
   }
 
-  /** Reports once that the leases run out. Without sockets, there is no lease. */
+  /** Reports once that the leases expire. Without sockets there is no lease. */
   #onClientEnded(): void {
     const { client, nodeLease } = this.#options;
     if (this.#clientEnded || client.closed || nodeLease.partitions.length === 0) return;
@@ -127,7 +125,7 @@ export class LeaseRenewer {
     const { nodeLease, localSockets, restorer, local } = this.#options;
     const slice = this.#nextSlice();
     const oldest = localSockets.oldestOf(nodeLease.partitions);
-    // In parallel: an unreachable partition must not cost the node its lease in the others.
+    // In parallel: an unreachable partition must not cost the leases of the others.
     const renewed = await Promise.allSettled(
       nodeLease.partitions.map(async (partition) => {
         try {
@@ -143,7 +141,7 @@ export class LeaseRenewer {
     await local.repair();
   }
 
-  /** The items to refresh with this renewal. A round that is too slow is reported, and must not keep leases from being renewed. */
+  /** A slow round is reported, but leases are renewed. */
   #nextSlice(): Map<number, RefreshItem[]> {
     try {
       return this.#refresher.next(this.#clock.monotonic());
@@ -153,7 +151,7 @@ export class LeaseRenewer {
     }
   }
 
-  /** Renews the lease, in as many calls as the items need: one call must not block Redis for long. */
+  /** In several calls, because one must not block Redis for long. */
   async #renewIn(
     partition: number,
     items: readonly RefreshItem[],
@@ -167,7 +165,7 @@ export class LeaseRenewer {
     } while (at < items.length);
   }
 
-  /** Returns false when the lease is lost or shows a loss. Then nothing was refreshed, and everything is restored. */
+  /** False: the lease is lost or shows a loss. Then nothing was refreshed, and everything is restored. */
   async #renewWith(
     partition: number,
     items: readonly RefreshItem[],
@@ -182,7 +180,7 @@ export class LeaseRenewer {
       ...items.filter(({ kind }) => kind === 'room'),
     ];
     const users = sorted.filter(({ kind }) => kind === 'user').length;
-    // A socket whose first write is not confirmed may be missing.
+    // A socket whose first write is unconfirmed may be missing.
     const probe = oldest?.known === true ? oldest : undefined;
     const names = [keys.nodes, keys.node(id), keys.online, keys.user(probe?.user ?? '')];
     const longest = String(Math.max(keyTtl, lastSeenTtl));
@@ -205,11 +203,10 @@ export class LeaseRenewer {
     return true;
   }
 
-  /** Writes missing entries again. */
   async #rewrite(partition: number, items: readonly RefreshItem[]): Promise<void> {
     const { writer, restorer, inbox } = this.#options;
     if (items.length === 0) return;
-    // Missing because another node removed it, perhaps.
+    // Another node may have removed it.
     await inbox.readStored(partition);
     const writes = items.flatMap((item) => item.rewrite());
     await Promise.all(writes.map((write) => writer.apply(partition, write)));

@@ -2,7 +2,7 @@ import { ConfigurationError } from '../internal/errors.js';
 import type { PresenceComponents } from './components.js';
 import type { PresenceSettings } from './settings.js';
 
-/** Shortest grace, in ms, of users whose sockets are handed over to another process. */
+/** Minimum in ms for users whose sockets are handed over to another process. */
 const HANDOFF_GRACE = 10_000;
 
 /** Starts and closes a presence service. */
@@ -18,17 +18,16 @@ export class Lifecycle {
     parts.startup.onStarted((layouts) => this.#onStarted(layouts));
   }
 
-  /** Throws once the service is closed or closing. */
   assertOpen(): void {
     if (this.#closing !== undefined) throw this.#parts.client.closedError();
   }
 
-  /** Connects, checks what is stored, and starts the timers. Repeated calls share one attempt unless it failed. */
+  /** Connects, checks the layout, and starts the timers. Calls share one attempt unless it failed. */
   start(): Promise<void> {
     return this.#parts.startup.run();
   }
 
-  /** Removes this node's sockets from Redis and stops all timers and subscriptions. Repeated calls return the same promise. */
+  /** Idempotent: repeated calls return the same promise. */
   close(handoff: boolean): Promise<void> {
     this.#closing ??= this.#close(handoff);
     return this.#closing;
@@ -50,7 +49,7 @@ export class Lifecycle {
   }
 
   /**
-   * Redis was wiped. Nodes notice by their leases and restore their entries. After a lease, users who are still missing
+   * Nodes notice a wipe by their leases and restore their entries. After a lease, users who are still missing
    * are gone without an event, so all watches are read again.
    */
   #onWipe(): void {
@@ -63,7 +62,7 @@ export class Lifecycle {
     client.clock.after(this.#settings.lease, reread, { keepAlive: false });
   }
 
-  /** Reports an eviction policy: it evicts presence keys first, because they have TTLs, and their users vanish from reads. */
+  /** Eviction removes presence keys first, because they have TTLs; their users vanish from reads. */
   async #checkEviction(): Promise<void> {
     const { client, reporter } = this.#parts;
     let policy: unknown;
@@ -73,7 +72,7 @@ export class Lifecycle {
         ? reply[1]
         : (reply as { 'maxmemory-policy'?: unknown } | null)?.['maxmemory-policy'];
     } catch {
-      // CONFIG is not allowed or does not exist: the policy stays unknown.
+      // CONFIG is refused or missing: the policy is unknown.
       return;
     }
     if (typeof policy !== 'string' || policy === 'noeviction') return;
@@ -89,7 +88,7 @@ export class Lifecycle {
       await local.removeAll(grace);
       await leaseRenewer.release();
     };
-    // Without a connection nothing can be removed; the other nodes see the lease run out.
+    // Without a connection the lease expires, and other nodes remove the entries.
     if ((startup.begun || local.size > 0) && client.ready) {
       await client
         .withDeadline('close', removeAll)

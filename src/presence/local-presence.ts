@@ -36,14 +36,14 @@ export interface LocalPresenceOptions {
   readonly touchInterval: number;
 }
 
-/** How many removed sockets are remembered. */
+/** Oldest are forgotten. */
 const MAX_RECENTLY_REMOVED = 10_000;
 
-/** What was there before a failed write. That may be a failed write, too. */
+/** States before failed writes, which may be states of failed writes, too. */
 class RollbackHistory<T extends object> {
   readonly #before = new WeakMap<T, { before: T | undefined }>();
 
-  /** Notes that `failed` failed, and returns the last state whose write did not fail. */
+  /** Returns the last state whose write did not fail. */
   lastGood(failed: T, before: T | undefined): T | undefined {
     this.#before.set(failed, { before });
     let last: T | undefined = failed;
@@ -55,7 +55,6 @@ class RollbackHistory<T extends object> {
   }
 }
 
-/** A call of {@link LocalPresence.set} in progress. */
 class PendingSet implements WriteCallbacks {
   constructor(
     readonly local: LocalPresence,
@@ -76,19 +75,19 @@ class PendingSet implements WriteCallbacks {
 }
 
 /**
- * The sockets of this process: calls change the local state first and then write it to Redis. A failed call may have
- * happened, so its entries are dirty until they have been written again.
+ * The sockets of this process: calls change the local state first, then write it. The entries of a failed call
+ * are dirty until written again, because the call may have taken effect.
  */
 export class LocalPresence {
   readonly #options: LocalPresenceOptions;
   readonly #localSockets: LocalSockets;
   readonly #writer: PresenceWriter;
   readonly #idle: IdleMonitor;
-  /** Key of an entry that may differ from Redis → its partition and how to compute the write. */
+  /** Entries that may differ from Redis: key → partition, and the write at the time of sending. */
   readonly #dirty = new Map<string, { partition: number; toWrite: () => PresenceWrite }>();
   readonly #failedSockets = new RollbackHistory<LocalSocket>();
   readonly #failedMemberships = new RollbackHistory<LocalMembership>();
-  /** Sockets that this process removed lately; applications often remove one from both `error` and `close` handlers. */
+  /** Applications often remove a socket from both `error` and `close` handlers. */
   readonly #recentlyRemoved = new Set<string>();
   #stopped = false;
 
@@ -103,38 +102,36 @@ export class LocalPresence {
     });
   }
 
-  /** How many sockets this process owns. */
+  /** Owned sockets. */
   get size(): number {
     return this.#localSockets.sockets.size;
   }
 
-  /** Starts to look for idle sockets, if there is an `idleAfter`. */
   start(): void {
     this.#idle.start((socket) => this.#setIdle(socket));
   }
 
-  /** Stops all timers. */
   stop(): void {
     this.#stopped = true;
     this.#idle.stop();
   }
 
-  /** True when this process registered the socket. */
+  /** Registered by this process. */
   hasSocket({ key }: SocketRef): boolean {
     return this.#localSockets.sockets.has(key);
   }
 
-  /** True when this process registered the socket or put it into a room. */
+  /** Registered or put into a room by this process. */
   owns({ key }: SocketRef): boolean {
     return this.#localSockets.answersFor(key);
   }
 
-  /** True when this process has removed the socket lately, and not registered it since. */
+  /** And not registered since. */
   wasRecentlyRemoved({ key }: SocketRef): boolean {
     return this.#recentlyRemoved.has(key);
   }
 
-  /** Registers or updates a socket; `callbacks` receive the user's record. */
+  /** `callbacks` receive the user's record. */
   set(ref: SocketRef, status: string, meta: string | undefined, callbacks: WriteCallbacks): void {
     const { user, socket, key, partition } = ref;
     const before = this.#localSockets.sockets.get(key);
@@ -149,7 +146,7 @@ export class LocalPresence {
     this.#writer.submit(partition, toSocketWrite(local, this.#options.grace), pending);
   }
 
-  /** The write of `socket` failed or its outcome is unknown: restores the state before it, unless a later call changed it. */
+  /** After a failed write: restores the state before it, unless a later call changed it. */
   rollBack(socket: LocalSocket, before: LocalSocket | undefined): void {
     const { key, partition } = socket;
     const { sockets } = this.#localSockets;
@@ -161,7 +158,7 @@ export class LocalPresence {
     this.#markDirty(key, partition, () => this.#toSocketWrite(socket));
   }
 
-  /** Removes a socket of this process, from its rooms too; resolves with the user's record. */
+  /** Also from its rooms; resolves with the user's record. */
   async remove(ref: SocketRef, grace: number): Promise<string | null> {
     const { user, socket, key, partition } = ref;
     const known = this.#localSockets.sockets.get(key)?.known === true;
@@ -174,14 +171,14 @@ export class LocalPresence {
       if (record !== null || !known) return record;
       return await this.#writer.apply(partition, { kind: 'look', user, reason: 'lost' });
     } catch (error) {
-      // The connection closes only once, so the removal is repeated here until it succeeds.
+      // The connection closes only once, so a failed removal is repeated.
       this.#recentlyRemoved.delete(key);
       this.#markDirty(key, partition, () => this.#toSocketWrite(ref, grace));
       throw error;
     }
   }
 
-  /** Puts a socket into a room, or changes its info there. Those of invisible users are kept here until they are visible. */
+  /** Memberships of invisible users stay local until they are visible. */
   async join(membership: LocalMembership): Promise<void> {
     const { user, socket, room, partition } = membership;
     const { hidden } = this.#options;
@@ -194,7 +191,7 @@ export class LocalPresence {
     this.#localSockets.join(membership, !undecided && hidden.until(user) === undefined);
     try {
       if (undecided) {
-        // The reply to the registration shows whether the user is invisible.
+        // The record shows whether the user is invisible.
         await this.#writer.apply(registered.partition, { kind: 'look', user, reason: 'time' });
         // Left or changed in the meantime.
         if (memberships.get(key) !== membership) return;
@@ -214,32 +211,27 @@ export class LocalPresence {
     }
   }
 
-  /** Takes a socket out of a room. */
   async leave(membership: Omit<LocalMembership, 'info'>): Promise<void> {
     this.#localSockets.leave(joinIds(membership.user, membership.socket), membership.room);
     await this.#writeLeave(membership);
   }
 
-  /** Removes all sockets and memberships. */
   async removeAll(grace: number): Promise<void> {
     const { sockets, memberships } = this.#localSockets;
-    // Failed removals become dirty; `repair` tries them once more and reports.
+    // Failed removals become dirty; `repair` repeats them and reports.
     await Promise.allSettled([...sockets.values()].map((socket) => this.remove(socket, grace)));
     await Promise.allSettled([...memberships.values()].map((membership) => this.leave(membership)));
     await this.repair();
   }
 
-  /**
-   * Another node removed a socket: forgets it, for good, and leaves its rooms. A later `registration` of the same
-   * socket stays.
-   */
+  /** A later `registration` of the same socket stays. */
   onRemovedElsewhere(key: string, registration: string): void {
     const socket = this.#localSockets.sockets.get(key);
     if (socket === undefined || encodeRegistration(socket.connectedAt) !== registration) return;
     const { user, partition } = socket;
     this.#forget(socket);
-    // Removed again under our own lease: an update of the socket may have been written after its removal, and if a
-    // failover loses the removal, the lease shows it.
+    // Removed again under this node's lease: an update may have been written after the removal, and a failover
+    // that loses the removal shows in the lease.
     const write: SocketWrite = { kind: 'socket', user, socket: socket.socket, grace: this.#options.grace };
     this.#applyToAllIds(partition, write).catch((error: unknown) => {
       this.#markDirty(key, partition, () => this.#toSocketWrite(socket));
@@ -250,7 +242,7 @@ export class LocalPresence {
     }
   }
 
-  /** Another process has changed a user's own status, to `invisible` or from it: the record shows which. */
+  /** Another process changed the user's own status, to or from `invisible`: the record shows which. */
   onStatusChangedElsewhere(user: string): void {
     const partition = partitionOf(unescapeId(user), this.#options.keys.length);
     const look: Reevaluation = { kind: 'look', user, reason: 'time' };
@@ -260,7 +252,7 @@ export class LocalPresence {
     });
   }
 
-  /** Notes activity of a socket. Resolves with false when this process does not own it. */
+  /** False: not owned by this process. */
   async touch(ref: SocketRef): Promise<boolean> {
     const { key, partition, user } = ref;
     const socket = this.#localSockets.sockets.get(key);
@@ -281,7 +273,6 @@ export class LocalPresence {
     return true;
   }
 
-  /** Writes all dirty entries again. */
   async repair(): Promise<void> {
     const dirty = [...this.#dirty];
     await Promise.all(
@@ -291,7 +282,7 @@ export class LocalPresence {
           await this.#applyToAllIds(entry.partition, entry.toWrite());
         } catch (error) {
           if (!this.#dirty.has(key)) this.#dirty.set(key, entry);
-          // A refusal concerns the entry, not the connection: it says nothing about the lease.
+          // A refusal concerns the entry, not the connection or the lease.
           if (!(error instanceof CommandError)) throw error;
           this.#report(error);
         }
@@ -309,7 +300,7 @@ export class LocalPresence {
     }
   }
 
-  /** A removal also removes the entries that this process wrote under earlier ids. */
+  /** A removal also removes entries of earlier node ids. */
   async #applyToAllIds(partition: number, write: PresenceWrite): Promise<string | null> {
     const removes =
       (write.kind === 'socket' && write.value === undefined) ||
@@ -322,7 +313,7 @@ export class LocalPresence {
     return record;
   }
 
-  /** The write that brings a socket's entry into line with the local state at the time of the call. */
+  /** From the local state at the time of the call. */
   #toSocketWrite(
     { user, socket, key }: Omit<SocketRef, 'partition'>,
     grace = this.#options.grace,
@@ -331,7 +322,7 @@ export class LocalPresence {
     return local === undefined ? { kind: 'socket', user, socket, grace } : toSocketWrite(local, grace);
   }
 
-  /** The write that brings a membership into line with the local state at the time of the call. */
+  /** From the local state at the time of the call. */
   #toRoomWrite({ user, socket, room }: Omit<LocalMembership, 'info'>): RoomWrite {
     const localSockets = this.#localSockets;
     const key = joinIds(joinIds(user, socket), room);
@@ -342,14 +333,14 @@ export class LocalPresence {
       room,
       user,
       socket,
-      // Evaluated when the write is sent: others may have joined by then.
+      // When the write is sent: others may have joined by then.
       get isLast() {
         return !localSockets.isInRoom(room);
       },
     };
   }
 
-  /** A user has become invisible: their sockets leave all rooms, and stay in them here. */
+  /** The user's sockets leave all rooms in Redis, but stay in them locally. */
   #hide(user: string): void {
     for (const membership of this.#localSockets.membershipsOf(user)) {
       this.#localSockets.setWritten(membership, false);
@@ -357,7 +348,7 @@ export class LocalPresence {
     }
   }
 
-  /** A user is visible again: their sockets join the rooms that they are in here. */
+  /** The user's sockets join their local rooms in Redis. */
   #show(user: string): void {
     for (const membership of this.#localSockets.membershipsOf(user)) {
       const { socket, room, partition } = membership;

@@ -2,28 +2,28 @@ import { joinIds, splitIds } from './keys.js';
 import { encodeEntry } from './record.js';
 import type { RoomWrite, SocketWrite } from './writes.js';
 
-/** Identifies a socket of a user. All ids in this file are escaped. */
+/** All ids in this file are escaped. */
 export interface SocketRef {
   readonly user: string;
   readonly socket: string;
-  /** User and socket, joined as in the node's owner set. */
+  /** Joined, as in the node's owner set. */
   readonly key: string;
-  /** Partition of the user's keys. */
+  /** Of the user's keys. */
   readonly partition: number;
 }
 
-/** A socket that this process owns. `meta` is JSON text. */
+/** Owned by this process. `meta`: JSON text. */
 export interface LocalSocket extends SocketRef {
   readonly connectedAt: number;
   readonly status: string;
   readonly meta: string | undefined;
-  /** True once Redis has confirmed the socket. */
+  /** Confirmed by Redis. */
   known: boolean;
-  /** The socket is away because it was idle, not because the application set that status. */
+  /** The status is `away` because of idleness, not by the application. */
   readonly idle?: boolean;
 }
 
-/** Write of a local socket's entry. Its text is created on sending, because many writes may be queued. */
+/** Its text is created on sending, because many writes may be queued. */
 class LocalSocketWrite implements SocketWrite {
   readonly kind = 'socket';
   readonly user: string;
@@ -44,48 +44,50 @@ class LocalSocketWrite implements SocketWrite {
   }
 }
 
-/** The write that brings the socket's entry in Redis to what `local` is. */
+/** Brings the entry in Redis to `local`. */
 export function toSocketWrite(local: LocalSocket, grace: number, restoring = false): SocketWrite {
   return new LocalSocketWrite(local, grace, restoring);
 }
 
-/** A socket of this process in a room. `info` is JSON text. */
+/** `info`: JSON text. */
 export interface LocalMembership {
   readonly user: string;
   readonly socket: string;
   readonly room: string;
-  /** Partition of the room's keys. */
+  /** Of the room's keys. */
   readonly partition: number;
   readonly info: string;
 }
 
-/** The write that brings the room's entry in Redis to what `membership` is. */
+/** Brings the entry in Redis to `membership`. */
 export function toRoomWrite(membership: LocalMembership, restoring = false): RoomWrite {
   const { room, user, socket, info } = membership;
   return { kind: 'room', room, user, socket, info, restoring };
 }
 
 /**
- * The sockets of this process and the rooms they are in: the desired state, which writes bring Redis into line with.
- * Map keys are escaped ids, joined as in the node's owner set.
+ * Sockets of this process and their rooms: the state that Redis should have. Map keys are escaped ids, joined
+ * as in the node's owner set.
  */
 export class LocalSockets {
   /** The least recently written first. */
   readonly sockets = new Map<string, LocalSocket>();
   readonly memberships = new Map<string, LocalMembership>();
-  /** User → key of a socket → keys of its memberships. Users and sockets without rooms have no entry. */
+  /** User → socket key → membership keys. Only users and sockets with rooms. */
   readonly #membershipsByUser = new Map<string, Map<string, Set<string>>>();
-  /** Room → its memberships by key, the least recently written first. Those of invisible users are not written. */
+  /**
+   * Room → memberships, the least recently written first. Without those of invisible users, which are not
+   * written.
+   */
   readonly #membershipsByRoom = new Map<string, Map<string, LocalMembership>>();
 
-  /** Adds or updates a socket. */
   put(socket: LocalSocket): void {
-    // Deleted first, so that it becomes the last in order.
+    // Becomes the last in order.
     this.sockets.delete(socket.key);
     this.sockets.set(socket.key, socket);
   }
 
-  /** The least recently written socket of each of `partitions` that has one. */
+  /** The least recently written socket in each partition that has one. */
   oldestOf(partitions: readonly number[]): Map<number, LocalSocket> {
     const oldest = new Map<number, LocalSocket>();
     for (const socket of this.sockets.values()) {
@@ -97,23 +99,22 @@ export class LocalSockets {
     return oldest;
   }
 
-  /** The rooms that sockets of this process are in. */
+  /** Rooms with sockets of this process. */
   get rooms(): string[] {
     return [...this.#membershipsByRoom.keys()];
   }
 
-  /** The written memberships of this process in a room, the least recently written first. */
+  /** Written memberships, the least recently written first. */
   membershipsIn(room: string): LocalMembership[] {
     return [...(this.#membershipsByRoom.get(room)?.values() ?? [])];
   }
 
-  /** The least recently written one of them. */
   oldestIn(room: string): LocalMembership | undefined {
     for (const membership of this.#membershipsByRoom.get(room)?.values() ?? []) return membership;
     return undefined;
   }
 
-  /** Adds or updates a membership. Unless it is `written`, it is not in Redis and must not be. */
+  /** Unless `written`, it must not be in Redis. */
   join(membership: LocalMembership, written = true): void {
     const { user, room } = membership;
     const socket = joinIds(user, membership.socket);
@@ -130,7 +131,7 @@ export class LocalSockets {
     else keys.add(key);
   }
 
-  /** Notes whether a membership is, or is about to be, in Redis. */
+  /** Whether it is, or will be, in Redis. */
   setWritten(membership: LocalMembership, written: boolean): void {
     const { user, socket, room } = membership;
     const key = joinIds(joinIds(user, socket), room);
@@ -138,18 +139,18 @@ export class LocalSockets {
     if (!written) this.#leaveRoom(room, key);
     else if (members === undefined) this.#membershipsByRoom.set(room, new Map([[key, membership]]));
     else {
-      // Deleted first, so that it becomes the last in order.
+      // Becomes the last in order.
       members.delete(key);
       members.set(key, membership);
     }
   }
 
-  /** True for a membership that is, or is about to be, in Redis. */
+  /** It is, or will be, in Redis. */
   isWritten(key: string, room: string): boolean {
     return this.#membershipsByRoom.get(room)?.has(key) === true;
   }
 
-  /** The memberships of a user, written or not. */
+  /** Written or not. */
   membershipsOf(user: string): LocalMembership[] {
     const sockets = this.#membershipsByUser.get(user)?.values() ?? [];
     return [...sockets].flatMap((keys) =>
@@ -157,12 +158,11 @@ export class LocalSockets {
     );
   }
 
-  /** True if a socket of the user is in a room. */
   hasMemberships(user: string): boolean {
     return this.#membershipsByUser.has(user);
   }
 
-  /** Removes a membership. `socket` is the key of the socket. */
+  /** `socket`: its key. */
   leave(socket: string, room: string): void {
     const key = joinIds(socket, room);
     this.memberships.delete(key);
@@ -172,7 +172,7 @@ export class LocalSockets {
     if (keys?.size === 0) this.#deleteKeysOf(socket);
   }
 
-  /** Removes all memberships of a socket and returns them. */
+  /** Returns the removed memberships. */
   leaveAll(socket: string): LocalMembership[] {
     const removed: LocalMembership[] = [];
     for (const key of this.#keysOf(socket) ?? []) {
@@ -186,17 +186,16 @@ export class LocalSockets {
     return removed;
   }
 
-  /** True when this process registered the socket or put it into a room. */
+  /** Registered or put into a room by this process. */
   answersFor(socket: string): boolean {
     return this.sockets.has(socket) || this.#keysOf(socket) !== undefined;
   }
 
-  /** True when a written membership of this process is in the room. */
+  /** A written membership of this process. */
   isInRoom(room: string): boolean {
     return this.#membershipsByRoom.has(room);
   }
 
-  /** Keys of a socket's memberships. */
   #keysOf(socket: string): Set<string> | undefined {
     return this.#membershipsByUser.get(splitIds(socket)[0])?.get(socket);
   }

@@ -9,21 +9,20 @@ export interface OwnedEntriesRequest {
   readonly writer: PresenceWriter;
   readonly keys: PartitionKeys;
   readonly partition: number;
-  /** The node that owns them. */
   readonly owner: string;
   readonly grace: number;
-  /** When the owner was last known to be alive, in ms; for the users' `lastSeen`. */
+  /** Last sign of life of the owner, in ms; becomes the users' `lastSeen`. */
   readonly lastAlive?: number | undefined;
-  /** True for entries of a room to be left alone. Keys are user, socket and room, joined. */
+  /** Entries of a room that stay. Keys are user, socket and room, joined. */
   readonly keep?: (key: string, room: string) => boolean;
 }
 
-/** Fields per HSCAN. */
+/** Per HSCAN. */
 const PAGE_SIZE = 500;
 
 /**
- * Removes the entries that a member of a node's owner set stands for: a socket, or all of the node's sockets in a room.
- * Resolves with how many sockets of users were removed.
+ * Removes the entries behind a member of a node's owner set: a socket, or all of the node's sockets in a room.
+ * Resolves with the number of removed sockets of users.
  */
 export async function removeOwned(request: OwnedEntriesRequest, member: string): Promise<number> {
   const [user, rest = ''] = splitIds(member);
@@ -62,7 +61,7 @@ async function leaveRoom(request: OwnedEntriesRequest, room: string): Promise<vo
   await client.execute('sweep', [['SREM', keys.node(owner), joinIds('', room)]], { key: keys.nodes });
 }
 
-/** The sockets of `owner` in a member of a room, see update-rooms.lua. */
+/** In the value of a room's member, see update-rooms.lua. */
 function socketsOf(value: string, owner: string): string[] {
   const sockets: string[] = [];
   for (const line of value.split('\n').slice(1)) {

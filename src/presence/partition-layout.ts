@@ -6,7 +6,7 @@ import type { PartitionKeys } from './keys.js';
 import { FORMAT } from './record.js';
 import type { RedisClock } from './redis-clock.js';
 
-/** Partitions on a Cluster: enough to spread the load over its masters, few enough to sweep each of them. */
+/** Enough to spread the load over the masters, few enough to sweep all. */
 const CLUSTER_PARTITIONS = 64;
 
 /** Default of `partitions`. */
@@ -14,16 +14,16 @@ export function defaultPartitions(cluster: boolean): number {
   return cluster ? CLUSTER_PARTITIONS : 1;
 }
 
-/** Format, number of partitions, `s` for sharded channels, and a random part. Releases before format 2 wrote no format. */
+/** Format, number of partitions, `s` for sharded channels, and a random part. Format 1 had no format mark. */
 const STORED_LAYOUT = /^(?:f(\d+) )?(\d+)(s?) \S+$/;
 
 /**
- * Settings that all services under one prefix share. The first service writes them to every partition: the format, the
- * number of partitions, and whether changes are published on sharded channels. A random part shows that a partition was wiped
- * and written again.
+ * Settings that all services under one prefix share, written to every partition by the first one: format,
+ * number of partitions, and sharded channels or not. A random part shows that a partition was wiped and written
+ * again.
  */
 export class PartitionLayout {
-  /** Kind of channel on which changes are published. On a Cluster, classic channels load every node. */
+  /** On a Cluster, changes on classic channels would load every node. */
   channels: Exclude<SubscriptionKind, 'pattern'> = 'channel';
   readonly #client: ClientHandle;
   readonly #prefix: string;
@@ -37,13 +37,12 @@ export class PartitionLayout {
     this.#redisClock = redisClock;
   }
 
-  /** Command that publishes changes. */
   get publishCommand(): 'PUBLISH' | 'SPUBLISH' {
     return this.channels === 'sharded' ? 'SPUBLISH' : 'PUBLISH';
   }
 
   /**
-   * Writes the layout to partitions that have none. Resolves with the stored layout of each partition.
+   * Writes the layout where there is none. Resolves with the stored layouts.
    *
    * @throws {@link ConfigurationError} when a stored layout differs.
    */

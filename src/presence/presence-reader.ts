@@ -7,25 +7,24 @@ import { type PartitionKeys, partitionOf, splitIds } from './keys.js';
 import { decodeRecord, registrationOf } from './record.js';
 import type { PresenceData } from './types.js';
 
-/** Keys per MGET. More would share the cost of a command further, but block Redis for longer (1,000: under 1 ms). */
+/** Blocks Redis for under 1 ms. */
 const KEYS_PER_MGET = 1_000;
 
 /** What a lookup found. */
 export interface LookupResult {
   /** In the order of the lookup, without unknown users. */
   readonly records: Map<string, PresenceData>;
-  /** Users whose record is there and cannot be read: they are neither known nor gone. */
+  /** Their record cannot be read: they are neither known nor gone. */
   readonly unreadable: ReadonlySet<string>;
 }
 
-/** A node that registered a socket. */
 export interface SocketOwner {
   readonly nodeId: string;
   /** Identifies the registration. */
   readonly registration: string;
 }
 
-/** Reads records and the online index. Socket entries are only read to find a socket's owners. */
+/** Reads records and the online index; socket entries only to find owners. */
 export class PresenceReader {
   readonly #client: ClientHandle;
   readonly #keys: readonly PartitionKeys[];
@@ -38,7 +37,7 @@ export class PresenceReader {
     this.#reporter = reporter;
   }
 
-  /** Reads the records of `userIds`. Reports unreadable ones together, as one error. */
+  /** Reports unreadable records together, as one error. */
   async lookup(userIds: ReadonlySet<string>, reveal = false): Promise<LookupResult> {
     const ids = [...userIds];
     const texts = new Map<string, string>();
@@ -63,7 +62,7 @@ export class PresenceReader {
     return { records, unreadable };
   }
 
-  /** The presence that a record describes, hidden sockets included; `null` if the record cannot be read, which is reported. */
+  /** Hidden sockets included; `null`: unreadable, which is reported. */
   decode(userId: string, text: string): PresenceData | null {
     try {
       return decodeRecord(userId, text, true);
@@ -73,7 +72,6 @@ export class PresenceReader {
     }
   }
 
-  /** The number of online users. */
   async count(): Promise<number> {
     const counts = await Promise.all(
       this.#keys.map((keys) =>
@@ -83,13 +81,10 @@ export class PresenceReader {
     return counts.reduce((sum, [count]) => sum + Number(count), 0);
   }
 
-  /**
-   * The online users, page by page, in no order. A user who stays online throughout is listed exactly once, however many
-   * others come and go in the meantime.
-   */
+  /** In no order. A user who stays online throughout is listed exactly once. */
   async *online(pageSize: number, signal: AbortSignal | undefined): AsyncGenerator<string, void, undefined> {
     for (const keys of this.#keys) {
-      // SSCAN may return a member twice.
+      // SSCAN may repeat a member.
       const seen = new Set<string>();
       let cursor = '0';
       do {
@@ -108,7 +103,7 @@ export class PresenceReader {
     }
   }
 
-  /** The nodes that registered this socket, and their registrations of it. All ids are escaped. */
+  /** Nodes that registered a socket, with their registrations. Ids are escaped. */
   async owners(partition: number, user: string, socket: string): Promise<SocketOwner[]> {
     const keys = this.#keys[partition] as PartitionKeys;
     const key = keys.sockets(user);
@@ -124,13 +119,13 @@ export class PresenceReader {
     ];
     return fields.flatMap((field, at) => {
       const [nodeId, name] = splitIds(field);
-      // Fields without a node are the user's own: their status and their grace.
+      // Fields without a node are the user's own status and grace.
       if (nodeId === '' || name !== socket) return [];
       return [{ nodeId, registration: registrationOf(values[at] as string) }];
     });
   }
 
-  /** The text of a user's record. `user` is escaped. */
+  /** `user` is escaped. */
   async record(partition: number, user: string): Promise<string | null> {
     const keys = this.#keys[partition] as PartitionKeys;
     const [text] = await this.#client.execute('getPresence', [['GET', keys.user(user)]], { key: keys.nodes });

@@ -98,7 +98,7 @@ export class PresenceService {
     status: Status = 'online',
     meta?: Json,
   ): Promise<PresenceData> {
-    // Not `async`: in a storm of calls, the frames and promises of `async` functions are most of the cost.
+    // In a storm of calls, `async` functions are most of the cost.
     return new Promise((resolve, reject) => {
       const ref = this.#ref(userId, socketId);
       assertStatus('status', status);
@@ -248,7 +248,7 @@ export class PresenceService {
     return subscribeToChanges(this.#parts, disposables, channels, {
       onChange: (encoded, channel) => {
         const change = decodeChange(encoded);
-        // Published when an owner restores a user: only watches that knew another status need it.
+        // From an owner that restores a user, for watches that knew another status.
         if (change.status === change.previous) return;
         reporter.runHandler(() => bound(change), { channel });
       },
@@ -384,7 +384,7 @@ export class PresenceService {
     return { user, socket, room: escapeId(room), partition: this.#parts.rooms.partition(room) };
   }
 
-  /** Removes a socket of other processes. A socket removed `recently` here may have reconnected to another process since. */
+  /** A socket removed `recently` here may have reconnected to another process. */
   async #removeRemoteSocket(
     { partition, user, socket }: SocketRef,
     grace: number,
@@ -441,10 +441,10 @@ function toIdSet(argument: string, element: string, values: Iterable<string>): S
   return ids;
 }
 
-/** The latest time a Date can hold, in ms since the epoch. */
+/** Limit of a Date, in ms since the epoch. */
 const MAX_DATE = 8.64e15;
 
-/** When a status ends, in ms since the epoch; 0: never. */
+/** In ms since the epoch; 0: never. */
 function parseExpiry(until: Date | number | undefined): number {
   if (until === undefined) return 0;
   const time = until instanceof Date ? until.getTime() : until;
@@ -454,7 +454,6 @@ function parseExpiry(until: Date | number | undefined): number {
   return Math.ceil(time);
 }
 
-/** `watch`, also closed when `signal` aborts. */
 function closeOnAbort(watch: PresenceWatch, signal: AbortSignal | undefined): PresenceWatch {
   if (signal === undefined) return watch;
   const close = (): Promise<void> => {

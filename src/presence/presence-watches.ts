@@ -29,22 +29,19 @@ export interface WatchRegistryOptions extends ChangeSource {
   readonly disposables: DisposableStore;
   readonly reporter: ErrorReporter;
   readonly reader: PresenceReader;
-  /** A record that is missing for this long, in ms, means that the user is offline. */
+  /** In ms: a record missing for this long means that the user is offline. */
   readonly lease: number;
 }
 
-/** After how many ms a failed read of watched users is repeated. */
+/** In ms, after a failed read. */
 const RETRY_INTERVAL = 1_000;
 
 /** For how long, in ms, gaps are collected into one read: a master of a Cluster that is lost ends many channels. */
 const GAP_WINDOW = 50;
 
 /**
- * All watches of a service. They share one subscription per partition, and a change costs one map lookup,
- * however many watches and users there are.
- *
- * A watch subscribes first and reads its snapshot second, so that no change is missed in between. After
- * every gap the snapshot is read again.
+ * All watches of a service share one subscription per partition; a change costs one map lookup. A watch
+ * subscribes before it reads its snapshot, so no change is missed; after a gap the snapshot is read again.
  */
 export class WatchRegistry {
   readonly #options: WatchRegistryOptions;
@@ -58,7 +55,7 @@ export class WatchRegistry {
     this.#options = options;
   }
 
-  /** Watches `userIds`; resolves when their snapshot is read. */
+  /** Resolves when the snapshot is read. */
   async watch(userIds: Iterable<string>, handler: PresenceChangeHandler): Promise<PresenceWatch> {
     const { reporter, disposables } = this.#options;
     const watch = new UserWatchState(handler, reporter);
@@ -89,15 +86,12 @@ export class WatchRegistry {
     };
   }
 
-  /** Reads all watched users again. Called a lease after a wipe, so a missing record means offline. */
+  /** A lease after a wipe, a missing record means offline. */
   onWipe(): void {
     this.#rereadAll(true);
   }
 
-  /**
-   * Reads all watched users again. A replaced master may have published changes of its own, which are
-   * untrue however new their versions are.
-   */
+  /** A replaced master may have published changes that no other server has, with newer versions. */
   onNodeReturned(): void {
     this.#rereadAll(false);
   }
@@ -134,7 +128,7 @@ export class WatchRegistry {
 
   #subscribe(): Promise<Subscription> {
     if (this.#subscription === undefined) {
-      // Not among the service's disposables: it ends with the last watch, and all watches are closed there.
+      // Ends with the last watch, not with the service's disposables; `close` ends all watches.
       const subscription = subscribeToChanges(this.#options, new DisposableStore(), this.#options.channels, {
         onChange: (encoded) => this.#onChange(encoded),
         onGap: () => this.#onGap(),
@@ -154,7 +148,7 @@ export class WatchRegistry {
   }
 
   #onChange(encoded: unknown): void {
-    // Most changes are of users that no watch of this process is for: do not decode those.
+    // Most changes are of users without a watch here: those are not decoded.
     const watches = this.#watchesByUser.get((encoded as readonly [userId: string] | null)?.[0] ?? '');
     if (watches === undefined) return;
     const change = decodeChange(encoded);
@@ -176,11 +170,10 @@ export class WatchRegistry {
   }
 
   /**
-   * Reads some users again after a gap and reports the differences. Two findings are checked once more after
-   * a lease, because by then every owner has restored its sockets: a missing record (a wipe), and a record
-   * older than what is known (a failover lost the newer one, or only a replaced master had it).
-   *
-   * `disputed`: the versions known a lease ago that were newer than the record.
+   * Reads users after a gap, and reports differences. Two results are checked again after a lease, because by
+   * then every owner has restored its sockets: a missing record (a wipe), and a record older than the known one
+   * (lost in a failover, or never on this server). `disputed`: known versions that were newer than the record a
+   * lease ago.
    */
   async #reread(
     userIds: readonly string[],
@@ -196,7 +189,7 @@ export class WatchRegistry {
       const missing: string[] = [];
       const older = new Map<string, number>();
       for (const userId of userIds) {
-        // Not missing: the watch keeps what it knows.
+        // Not missing: the known state stays.
         if (unreadable.has(userId)) continue;
         const watches = [...(this.#watchesByUser.get(userId) ?? [])];
         const record = records.get(userId);
@@ -218,7 +211,7 @@ export class WatchRegistry {
   }
 }
 
-/** Merges `record` into `watches`; returns the newest known version if one is newer than the record, otherwise 0. */
+/** Returns the newest known version, if newer than the record; otherwise 0. */
 function applyToAll(
   watches: readonly UserWatchState[],
   record: PresenceData,

@@ -23,41 +23,41 @@ export interface PresenceWriterOptions {
   readonly layout: Pick<PartitionLayout, 'publishCommand'>;
   /** Completed before the first write. */
   readonly startup: Pick<Startup, 'run'>;
-  /** Owns the entries, and checks the lease that every transaction returns. */
+  /** Owns the entries; every transaction returns its lease. */
   readonly nodeLease: Pick<NodeLease, 'id' | 'knownLease' | 'onLeaseSeen'>;
-  /** Receives every record that a transaction returns. */
+  /** Receives every returned record. */
   readonly hidden: Pick<HiddenUsers, 'until' | 'observe'>;
 }
 
 /** Counters of a {@link PresenceWriter}. */
 export interface PresenceWriterStats {
-  /** Writes requested. */
+  /** Requested writes. */
   changes: number;
-  /** Transactions sent. */
+  /** Sent transactions. */
   transactions: number;
-  /** Writes waiting to be sent. */
+  /** Waiting writes. */
   queued: number;
 }
 
-/** Writes per transaction: enough to share its cost, few enough to block Redis for a few ms only. */
+/** Shares the cost of a transaction, but blocks Redis for a few ms only. */
 const WRITES_PER_TRANSACTION = 256;
 
-/** True for a refusal because one key has another type. It says nothing about other keys. */
+/** One key has another type, which concerns no other key. */
 export function isWrongType(error: unknown): boolean {
   return error instanceof CommandError && error.message.includes('WRONGTYPE');
 }
 
-/** Receive the result of a write. One of them is called, once. */
+/** One of them is called, once. */
 export interface WriteCallbacks {
-  /** The user's record after the write, `null` if there is none. */
+  /** `null`: no record. */
   onCommitted(record: string | null): void;
   onFailed(error: RollcallError): void;
 }
 
-/** A write that is queued or sent. */
+/** Queued or sent. */
 class PendingWrite {
   sent = false;
-  /** One of the callbacks has been called. */
+  /** A callback was called. */
   settled = false;
 
   constructor(
@@ -82,10 +82,10 @@ class PendingWrite {
   }
 }
 
-/** How long, in ms, a group accepts writes. */
+/** In ms. */
 const DEADLINE_GROUP_WINDOW = 1;
 
-/** Writes requested at the same time. They share a deadline, because one for each would cost more than the write. */
+/** Writes requested at the same time share a deadline, because one for each would cost more than the write. */
 class DeadlineGroup {
   readonly writes: PendingWrite[] = [];
   readonly #since: number;
@@ -97,7 +97,7 @@ class DeadlineGroup {
     this.#deadline = deadlines.start(() => expire(this.writes));
   }
 
-  /** False once the deadline has ended, or the writes fill a transaction. */
+  /** False after the deadline, or once the writes fill a transaction. */
   accepts(now: number): boolean {
     return (
       this.#unsettled > 0 &&
@@ -119,9 +119,8 @@ class DeadlineGroup {
 }
 
 /**
- * Writes presence by group commit: each process has at most one transaction in progress per partition, and writes
- * requested in the meantime share the next one. Transactions are idempotent, so one whose outcome is unknown is sent
- * again.
+ * Group commit: at most one transaction per partition is in progress; writes requested meanwhile share the next
+ * one. Transactions are idempotent: one with an unknown outcome is sent again.
  */
 export class PresenceWriter {
   readonly stats: PresenceWriterStats = { changes: 0, transactions: 0, queued: 0 };
@@ -133,26 +132,26 @@ export class PresenceWriter {
     );
   }
 
-  /** Writes; resolves with the user's record after it, `null` if there is none. */
+  /** Resolves with the user's record; `null`: none. */
   apply(partition: number, write: PresenceWrite): Promise<string | null> {
     return new Promise((resolve, reject) =>
       this.submit(partition, write, { onCommitted: resolve, onFailed: reject }),
     );
   }
 
-  /** Same as {@link apply} without a promise, which costs too much in a storm of calls. */
+  /** As {@link apply}, without a promise, which costs too much in a storm of calls. */
   submit(partition: number, write: PresenceWrite, callbacks: WriteCallbacks): void {
     (this.#partitions[partition] as PartitionWriter).submit(write, callbacks);
   }
 
-  /** Fails queued writes and sends no more. */
+  /** Fails queued writes. */
   close(error: RollcallError): void {
     for (const partition of this.#partitions) partition.close(error);
   }
 }
 
 class PartitionWriter {
-  /** Oldest first. Entries before `#head` have left the queue. */
+  /** Oldest first, from `#head` on. */
   #queue: PendingWrite[] = [];
   #head = 0;
   #deadlineGroup: DeadlineGroup | undefined;
@@ -199,14 +198,13 @@ class PartitionWriter {
     });
   }
 
-  /** Removes expired writes, which would accumulate in a long outage. The oldest expire first. */
+  /** Expired writes would accumulate in a long outage. The oldest expire first. */
   #dropExpired(): void {
     let head = this.#head;
     while (this.#queue[head]?.settled === true) head++;
     this.#advanceHead(head);
   }
 
-  /** Removes everything before `head` from the queue. */
   #advanceHead(head: number): void {
     this.stats.queued -= head - this.#head;
     this.#head = head;
@@ -218,7 +216,7 @@ class PartitionWriter {
   #schedule(): void {
     if (this.#scheduled || this.#busy) return;
     this.#scheduled = true;
-    // After the microtasks, so that all writes requested because of one reply share a transaction.
+    // After the microtasks: writes requested because of one reply share a transaction.
     const flush = () => {
       this.options.startup.run().then(
         () => this.#whenReady(),
@@ -250,7 +248,7 @@ class PartitionWriter {
     });
   }
 
-  /** The oldest writes that fit into one transaction, without expired ones. */
+  /** Without expired writes. */
   #nextBatch(): PendingWrite[] {
     const batch: PendingWrite[] = [];
     let at = this.#head;
@@ -269,7 +267,7 @@ class PartitionWriter {
     const writes = batch.filter((pending) => !pending.settled);
     if (writes.length === 0) return;
     if (this.#closed !== undefined) {
-      // An earlier attempt whose connection broke may have happened.
+      // An earlier attempt may have taken effect.
       const closed = this.options.client.closedError('unknown');
       for (const pending of writes) pending.fail(closed);
       return;
@@ -281,7 +279,7 @@ class PartitionWriter {
       const error = toRollcallError(cause);
       if (error instanceof ConnectionError) return this.#retry(writes);
       if (writes.length > 1 && isWrongType(error)) {
-        // One user's key of another type must not fail the writes of other users.
+        // One user's key of another type must not fail the writes of others.
         const half = writes.length >> 1;
         await this.#send(writes.slice(0, half));
         return this.#send(writes.slice(half));

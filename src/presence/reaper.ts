@@ -18,7 +18,7 @@ export interface ReaperOptions {
   readonly client: ClientHandle;
   readonly keys: readonly PartitionKeys[];
   readonly writer: PresenceWriter;
-  /** This process's node, which the reaper never finds dead. */
+  /** Never found dead here. */
   readonly nodeLease: NodeLease;
   readonly redisClock: RedisClock;
   readonly keyTtl: number;
@@ -30,28 +30,28 @@ export interface ReaperOptions {
   readonly reporter: ErrorReporter;
 }
 
-/** Counters of a {@link Reaper}, and its last observation. */
+/** Counters, and the last observation. */
 export interface ReaperStats {
-  /** Dead nodes whose entries this process removed. */
+  /** By this process. */
   reapedNodes: number;
-  /** Sockets among those entries. */
+  /** Of these nodes. */
   reapedSockets: number;
-  /** Nodes whose lease has expired and that have not been found dead yet. */
+  /** Lease expired, but not found dead yet. */
   suspectNodes: string[];
 }
 
-/** Entries removed, or users updated, per transaction: few enough not to block Redis for other clients. */
+/** Entries or users per transaction: few enough not to block Redis. */
 const BATCH = 128;
-/** Up to this many nodes sweep in every interval; more of them take turns. */
+/** Up to this number, every node sweeps in every interval; more nodes take turns. */
 const SWEEPERS = 8;
-/** How many reaped nodes are remembered, so that each is counted once. */
+/** Each reaped node is counted once. */
 const MAX_REMEMBERED = 1_000;
-/** Members of the online index looked at per lease: a fraction of a millisecond. */
+/** Members of the online index per lease: a fraction of a millisecond. */
 const INDEX_PAGE = 1_000;
-/** Batches of due users per sweep. */
+/** Batches of users per sweep whose grace or status has ended. */
 const MAX_ROUNDS = 100;
 
-/** What read-leases.lua returns of a partition. */
+/** Reply of read-leases.lua. */
 interface PartitionState extends LeaseSnapshot {
   readonly leases: Map<string, number>;
   /** Users whose grace or own status has ended. */
@@ -59,8 +59,8 @@ interface PartitionState extends LeaseSnapshot {
 }
 
 /**
- * Removes the entries of dead nodes and ends graces. Every process sweeps; a claim in Redis makes sure that only one of
- * them reaps a node.
+ * Removes the entries of dead nodes and ends graces. Every process sweeps; a claim in Redis gives each dead
+ * node to one of them.
  */
 export class Reaper {
   readonly stats: ReaperStats = { reapedNodes: 0, reapedSockets: 0, suspectNodes: [] };
@@ -71,15 +71,15 @@ export class Reaper {
   #timer: Timer | undefined;
   #stopped = false;
   #sweeping: Promise<void> | undefined;
-  /** Layout key of each partition; its random part is new after every wipe. */
+  /** By partition; the random part is new after every wipe. */
   #layouts: string[] = [];
   #onWipe = (): void => {};
-  /** The sweep in progress found a wiped partition. */
+  /** Found by the sweep in progress. */
   #wiped = false;
-  /** When each partition is swept next, by the monotonic clock. */
+  /** Next sweep of each partition, by the monotonic clock. */
   readonly #dueAt: number[] = [];
   readonly #suspects: (readonly string[])[] = [];
-  /** Of each partition: where the next page of the online index begins, and when it is read. */
+  /** Next page of the online index of each partition. */
   readonly #indexPages: { cursor: string; dueAt: number }[] = [];
 
   constructor(options: ReaperOptions) {
@@ -88,21 +88,21 @@ export class Reaper {
     options.nodeLease.listen({ onDoubt: (partition) => this.#resetDetectors(partition) });
   }
 
-  /** Starts sweeping. `layouts` are the layout keys of the partitions; `onWipe` is called when Redis was wiped. */
+  /** `layouts`: of the partitions. `onWipe`: Redis was wiped. */
   start(layouts: readonly string[], onWipe: () => void): void {
     this.#layouts = [...layouts];
     this.#onWipe = onWipe;
     this.#schedule();
   }
 
-  /** Stops sweeping. Resolves when the sweep in progress has ended. */
+  /** Resolves when the sweep in progress has ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
     await this.#sweeping;
   }
 
-  /** Suspends failure detection for a lease, in one partition or in all. */
+  /** For a lease, in one partition or all. */
   #resetDetectors(partition?: number): void {
     if (partition === undefined) for (const detector of this.#detectors) detector.reset();
     else this.#detectors[partition]?.reset();
@@ -121,7 +121,7 @@ export class Reaper {
     );
   }
 
-  /** Sweeps all due partitions in parallel, so that an unreachable one does not delay the others. */
+  /** In parallel: an unreachable partition does not delay the others. */
   async #sweep(): Promise<void> {
     const now = this.#options.client.clock.monotonic();
     const due = [...this.#detectors.keys()].filter((partition) => (this.#dueAt[partition] ?? 0) <= now);
@@ -135,7 +135,7 @@ export class Reaper {
         }
       }),
     );
-    // Called once, because a wipe of a server wipes many partitions.
+    // Once, although a wiped server wipes many partitions.
     if (this.#wiped) this.#onWipe();
     this.#wiped = false;
     for (const outcome of swept) {
@@ -144,7 +144,7 @@ export class Reaper {
     this.stats.suspectNodes = [...new Set(this.#suspects.flat())];
   }
 
-  /** With many nodes, each of them sweeps only as often as its detector needs; otherwise the load would grow with N². */
+  /** Many nodes sweep only as often as their detectors need; otherwise the load would grow with N². */
   #scheduleNext(partition: number, nodes: number): void {
     const { client, sweepInterval, lease } = this.#options;
     const turn = Math.min(lease / 6, (sweepInterval * nodes) / SWEEPERS);
@@ -160,7 +160,8 @@ export class Reaper {
   async #sweepPartition(partition: number): Promise<readonly string[]> {
     const { client, nodeLease } = this.#options;
     let state = await this.#readLeases(partition);
-    // After the death of a large process many users are due. Users that cannot be updated must not end the loop late.
+    // After the death of a large process there are many such users. Users that cannot be updated must not
+    // prolong the loop.
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const updated = await this.#processDueUsers(partition, state.due);
       if (state.due.length < BATCH || updated === 0 || this.#stopped) break;
@@ -173,7 +174,7 @@ export class Reaper {
     if (detector.otherServer) await this.#checkDeadlines(partition);
     await this.#keepOwnerSets(partition, suspect);
     for (const node of dead) {
-      // A node that cannot be reaped must not keep the others from being reaped.
+      // A node that cannot be reaped must not block the others.
       await this.#reap(partition, node, state.now).catch((error: unknown) =>
         this.#onWriteFailed(partition, error),
       );
@@ -182,7 +183,7 @@ export class Reaper {
     return suspect;
   }
 
-  /** Redis's clock may have stepped back, and graces would last longer than they can: recomputes the users in question. */
+  /** After Redis's clock stepped back, graces would last too long: recomputes their users. */
   async #checkDeadlines(partition: number): Promise<void> {
     const keys = this.#options.keys[partition] as PartitionKeys;
     for (let offset = 0; !this.#stopped; offset += BATCH) {
@@ -193,7 +194,10 @@ export class Reaper {
     }
   }
 
-  /** The owner set of a suspect node leads to its entries, and nothing else renews its TTL. Extended once, when first seen. */
+  /**
+   * The owner set of a suspect node leads to its entries, but its TTL is not renewed. Extended once, when first
+   * seen.
+   */
   async #keepOwnerSets(partition: number, suspect: readonly string[]): Promise<void> {
     const { keys: all, keyTtl, lastSeenTtl } = this.#options;
     const keys = all[partition] as PartitionKeys;
@@ -204,7 +208,7 @@ export class Reaper {
     }
   }
 
-  /** Removes members of the online index that have no record: one page per lease. */
+  /** Members without a record are removed: one page per lease. */
   async #sweepIndex(partition: number): Promise<void> {
     const { client, lease } = this.#options;
     const keys = this.#options.keys[partition] as PartitionKeys;
@@ -232,7 +236,7 @@ export class Reaper {
     return { now: Number(now), leases, due };
   }
 
-  /** Updates users whose grace or own status has ended. Returns how many succeeded. */
+  /** Their grace or own status has ended. Returns the number of successes. */
   async #processDueUsers(partition: number, due: readonly string[]): Promise<number> {
     let updated = 0;
     await Promise.all(
@@ -241,7 +245,7 @@ export class Reaper {
           await this.#options.writer.apply(partition, { kind: 'look', user, reason: 'time' });
           updated++;
         } catch (error) {
-          // A user that cannot be updated must not keep the others from being updated.
+          // A user that cannot be updated must not block the others.
           if (!(error instanceof CommandError)) throw error;
           this.#onWriteFailed(partition, error);
         }
@@ -251,21 +255,21 @@ export class Reaper {
   }
 
   /**
-   * A write that was refused, timed out or has an unknown outcome may have failed for other nodes too, and so their
-   * renewals. A key of another type concerns one user only.
+   * A write that was refused or timed out may have failed for other nodes too, and so their renewals. A key of
+   * another type concerns one user only.
    */
   #onWriteFailed(partition: number, error: unknown): void {
     if (!isWrongType(error)) this.#resetDetectors(partition);
     this.#report(error);
   }
 
-  /** Removes the entries of a dead node in batches, and extends the claim on it before each of them. */
+  /** In batches; extends the claim before each. */
   async #reap(partition: number, { nodeId, score }: DeadNode, now: number): Promise<void> {
     const { client, writer, grace, lease } = this.#options;
     const keys = this.#options.keys[partition] as PartitionKeys;
     const watch = telemetry.reap.hasSubscribers ? new Stopwatch() : undefined;
     const readBatch = ['SRANDMEMBER', keys.node(nodeId), String(BATCH)] as const;
-    // The last renewal. A claim no longer shows it.
+    // The last renewal, unless a claim has replaced it.
     const lastAlive = score > 0 && score - lease <= now ? Math.round(score - lease) : undefined;
     const request = { client, writer, keys, partition, owner: nodeId, grace, lastAlive };
     let sockets = 0;
@@ -273,7 +277,7 @@ export class Reaper {
     while (claim !== null && !this.#stopped) {
       const members = (await this.#run(readBatch, keys)) as readonly string[];
       if (members.length === 0) {
-        // Not its inbox: if it was only frozen, it must not restore what others have removed.
+        // Not its inbox: a node that was only frozen must not restore what others removed.
         const names = [keys.nodes, keys.node(nodeId)];
         await this.#run({ script: removeNodeScript, keys: names, args: [nodeId] }, keys);
         this.#count(nodeId);
@@ -288,7 +292,7 @@ export class Reaper {
     }
   }
 
-  /** Counts a reaped node once, although it has entries in many partitions. */
+  /** Once, although a node has entries in many partitions. */
   #count(nodeId: string): void {
     if (this.#reaped.has(nodeId)) return;
     this.#reaped.add(nodeId);
@@ -297,7 +301,7 @@ export class Reaper {
     if (this.#reaped.size > MAX_REMEMBERED) this.#reaped.delete(oldest as string);
   }
 
-  /** Returns the new score of a claimed node, or null when another process has claimed or renewed it. */
+  /** Returns the new score; null: claimed or renewed by another process. */
   async #claim(keys: PartitionKeys, nodeId: string, score: string, extend: boolean): Promise<string | null> {
     const { lease } = this.#options;
     const duration = Math.max(1_000, lease / 3);

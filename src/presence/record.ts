@@ -16,10 +16,10 @@ type EncodedChange = [
   sockets: number,
 ];
 
-/** Stored status of a socket that is away because it was idle. */
+/** Stored status of an idle socket. */
 const IDLE = '~';
 
-/** A socket's entry, which update-users.lua copies into the record. `meta` is JSON text. */
+/** update-users.lua copies it into the record. `meta`: JSON text. */
 export function encodeEntry(
   status: string,
   connectedAt: number,
@@ -32,18 +32,17 @@ export function encodeEntry(
   return word === '' ? since : `${since}"${word}`;
 }
 
-/** When a socket was registered, as it is stored; it identifies the registration. */
+/** The stored time of registration, which identifies the registration. */
 export function encodeRegistration(connectedAt: number): string {
   return connectedAt.toString(36);
 }
 
-/** The registration in an entry. */
 export function registrationOf(entry: string): string {
   const at = entry.indexOf('"');
   return at < 0 ? entry : entry.slice(0, at);
 }
 
-/** The entry of a user's own status. `until` is 0 for a status without an end. */
+/** `until`: 0 without an end. */
 export function encodeOwnStatus(status: string, until: number): string {
   return `${status}"${until}`;
 }
@@ -51,8 +50,8 @@ export function encodeOwnStatus(status: string, until: number): string {
 const HEADER = /^2([^"]*)"(\d+)"(\d*)(?:"h(\d*))?$/;
 
 /**
- * Until when, in ms, the user of this record is invisible; 0: without an end. `undefined`: the user is visible.
- * Everybody's writes pass through here, so it looks at the beginning first.
+ * End of invisibility in ms; 0: none. `undefined`: a visible user. On the path of every write, so it checks the
+ * beginning first.
  */
 export function hiddenUntil(record: string): number | undefined {
   if (!record.startsWith('2offline"')) return undefined;
@@ -61,7 +60,7 @@ export function hiddenUntil(record: string): number | undefined {
   return until === undefined ? undefined : Number(until);
 }
 
-/** True if the record lists a socket of a node for which `isOwn` is true. */
+/** Of a node for which `isOwn` is true. */
 export function listsSocketOf(record: string, isOwn: (nodeId: string) => boolean): boolean {
   return record
     .split('\n')
@@ -70,9 +69,9 @@ export function listsSocketOf(record: string, isOwn: (nodeId: string) => boolean
 }
 
 /**
- * Decodes a record that update-users.lua wrote; with `reveal`, also what an invisible user hides.
+ * `reveal`: also the sockets and status of an invisible user.
  *
- * @throws {@link DecodeError} for any other text: it is damaged, or of another release.
+ * @throws {@link DecodeError} for text that update-users.lua of this release does not write.
  */
 export function decodeRecord(userId: string, text: string, reveal = false): PresenceData {
   const [header, ...lines] = text.split('\n') as [string, ...string[]];
@@ -144,11 +143,7 @@ function idOf(socket: SocketPresence): string {
   return socket.socketId;
 }
 
-/**
- * One change of a published batch.
- *
- * @throws {@link DecodeError} for anything that update-users.lua of this release does not publish.
- */
+/** @throws {@link DecodeError} for anything that update-users.lua of this release does not publish. */
 export function decodeChange(encoded: unknown): PresenceChange {
   if (!isChange(encoded)) {
     throw new DecodeError(

@@ -1,12 +1,12 @@
 import type { Clock } from '../internal/clock.js';
 
-/** By how much, in ms, the clock may seem to go back without having stepped. */
+/** In ms: a larger correction means that the clock stepped back. */
 const MAX_CORRECTION = 10_000;
 
-/** Redis's clock, as seen from here: clocks of different hosts cannot be compared with each other. */
+/** Clocks of hosts cannot be compared, so times in Redis are by Redis's clock. */
 export class RedisClock {
   readonly #clock: Clock;
-  /** Partition → how far Redis is ahead of this host, in ms. The partitions of a Cluster are on several hosts. */
+  /** Lead of Redis over this host, in ms. A Cluster has several hosts. */
   readonly #offsets: number[] = [];
   readonly #last: number[] = [];
 
@@ -14,13 +14,13 @@ export class RedisClock {
     this.#clock = clock;
   }
 
-  /** Notes the time of Redis, in ms, from a reply that has just arrived. */
+  /** `now`: time of Redis in ms, from a reply that has just arrived. */
   observe(partition: number, now: number): void {
     if (Number.isFinite(now) && now > 0) this.#offsets[partition] = now - this.#clock.now();
   }
 
   /**
-   * The time in ms; this host's until Redis's was observed. It does not go back when the offset is measured a little
+   * In ms; this host's time until Redis's was observed. Does not go back when the offset is measured slightly
    * smaller, so that sockets of this process stay in order.
    */
   now(partition: number): number {

@@ -22,16 +22,15 @@ export interface RestorerOptions {
   readonly inbox: Inbox;
 }
 
-/** How many entries are restored at a time. */
+/** Per batch. */
 const RESTORE_BATCH = 1_000;
 
 /** Writes all entries of this process again whenever Redis may have lost some. */
 export class Restorer {
-  /** Entries written again after Redis lost them. */
   restored = 0;
   readonly #options: RestorerOptions;
   #running = false;
-  /** A restoration was requested since the last one began, or the last one failed. */
+  /** Requested since the last restoration began, or that one failed. */
   #needed = false;
   #stopped = false;
 
@@ -40,22 +39,22 @@ export class Restorer {
     options.nodeLease.listen({ onEntriesLost: () => this.#request() });
   }
 
-  /** True while entries may be missing from Redis that no node removed. */
+  /** Entries may be missing that no node removed. */
   get active(): boolean {
     return this.#running || this.#needed;
   }
 
-  /** Restores all entries; a request during a restoration starts another one. */
+  /** A request during a restoration starts another one. */
   request(): void {
     this.#request();
   }
 
-  /** Tries again what failed. */
+  /** Repeats a failed restoration. */
   resume(): void {
     if (this.#needed) this.#request();
   }
 
-  /** Stops after the batch in progress. */
+  /** After the batch in progress. */
   stop(): void {
     this.#stopped = true;
   }
@@ -74,11 +73,11 @@ export class Restorer {
       });
   }
 
-  /** Writes all local entries in batches, then removes entries of this node that are not local. */
+  /** Then removes entries of this node that are not local. */
   async #restoreAll(): Promise<void> {
     this.#needed = false;
     const { localSockets, writer, nodeLease, grace, keys, inbox } = this.#options;
-    // Sockets that another node removed while this one was away must not be restored.
+    // Sockets that another node removed in the meantime must not be restored.
     await Promise.all(this.#partitions().map((partition) => inbox.readStored(partition)));
     await this.#inBatches([...localSockets.sockets.keys()], (key) => {
       const socket = localSockets.sockets.get(key);
@@ -110,7 +109,7 @@ export class Restorer {
             await written;
             if (written !== undefined) this.restored++;
           } catch (error) {
-            // One refused entry must not keep the others from being restored.
+            // A refused entry must not block the others.
             if (!(error instanceof CommandError)) throw error;
             refused ??= error;
           }
@@ -121,7 +120,7 @@ export class Restorer {
     if (refused !== undefined) throw refused;
   }
 
-  /** Leaves room for other processes, which restore at the same time. */
+  /** Other processes restore at the same time. */
   #pause(): Promise<void> {
     const { clock } = this.#options.client;
     return new Promise((resolve) => {
@@ -129,7 +128,7 @@ export class Restorer {
     });
   }
 
-  /** Removes entries that Redis lists for `nodeId`, an id of this process, and that are not local. */
+  /** `nodeId`: an id of this process. */
   async #removeOrphans(partition: number, nodeId: string): Promise<void> {
     const { client, grace, localSockets, nodeLease, writer } = this.#options;
     const keys = this.#options.keys[partition] as PartitionKeys;
@@ -153,7 +152,7 @@ export class Restorer {
     } while (cursor !== '0');
   }
 
-  /** Partitions with local sockets. */
+  /** With local sockets. */
   #partitions(): number[] {
     return [...new Set([...this.#options.localSockets.sockets.values()].map(({ partition }) => partition))];
   }

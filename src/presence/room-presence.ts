@@ -30,13 +30,12 @@ export interface RoomPresenceOptions extends ChangeSource {
   readonly reporter: ErrorReporter;
 }
 
-/** COUNT of an HSCAN: roughly how many members a page has. */
+/** COUNT of HSCAN, roughly the size of a page. */
 const PAGE_SIZE = 1_000;
 
-/** After how many ms a failed read of a watched room is repeated. */
+/** In ms, after a failed read. */
 const RETRY_INTERVAL = 1_000;
 
-/** A watch, and the read of its snapshot. */
 interface ActiveWatch {
   readonly state: RoomWatchState;
   /** Settles with the latest read. */
@@ -52,17 +51,15 @@ export class RoomPresence {
     this.#options = options;
   }
 
-  /** Reads all watched rooms again. */
   rereadAll(): void {
     for (const watch of this.#watches) void this.#reread(watch);
   }
 
-  /** The partition of a room. */
   partition(room: string): number {
     return partitionOf(room, this.#options.keys.length);
   }
 
-  /** How many users are in each of `rooms`, in the order of `rooms`. */
+  /** In the order of `rooms`. */
   async counts(rooms: ReadonlySet<string>): Promise<Map<string, number>> {
     const { client, keys } = this.#options;
     const byPartition = keys.map((): string[] => []);
@@ -83,13 +80,13 @@ export class RoomPresence {
   }
 
   /**
-   * The members of `room`, page by page. A user who stays throughout is listed exactly once. A user who joins
-   * or leaves in the meantime may be listed or not.
+   * Page by page. A user who stays throughout is listed exactly once; one who joins or leaves meanwhile,
+   * perhaps.
    */
   async *members(room: string): AsyncGenerator<RoomMember, void, undefined> {
     const { client } = this.#options;
     const keys = this.#options.keys[this.partition(room)] as PartitionKeys;
-    // HSCAN may return a field twice.
+    // HSCAN may repeat a field.
     const seen = new Set<string>();
     const unreadable = new Set<string>();
     let cursor = '0';
@@ -114,7 +111,7 @@ export class RoomPresence {
     }
   }
 
-  /** Watches a room. Subscribes first and reads the snapshot second, so that no change is missed in between. */
+  /** Subscribes before it reads the snapshot, so no change is missed. */
   async watch(room: string, handler: RoomChangeHandler, signal: AbortSignal | undefined): Promise<RoomWatch> {
     const { keys, disposables, reporter } = this.#options;
     const channel = (keys[this.partition(room)] as PartitionKeys).roomEvents(escapeId(room));
@@ -149,7 +146,7 @@ export class RoomPresence {
     };
   }
 
-  /** Reads run one after another. Of two at once, the one that started first might finish last and be stale. */
+  /** One after another: of two concurrent reads, the older one might finish last. */
   #readSnapshot(watch: ActiveWatch): Promise<void> {
     const reading = watch.reading.then(async () => {
       const { state } = watch;
@@ -175,8 +172,8 @@ export class RoomPresence {
 }
 
 /**
- * A member as update-rooms.lua writes it: the version, then a line per socket, the latest socket last.
- * `undefined` for any other text.
+ * Written by update-rooms.lua: the version, then a line per socket, the latest last. `undefined` for other
+ * text.
  */
 function decodeMember(user: string, text: string): RoomMember | undefined {
   const [version, ...sockets] = text.split('\n');
@@ -188,7 +185,7 @@ function decodeMember(user: string, text: string): RoomMember | undefined {
       userId: unescapeId(user),
       info: JSON.parse(info) as Json,
       sockets: sockets.length,
-      // Behind the version mark.
+      // After the version mark.
       version: Number((version as string).slice(1)),
     };
   } catch {

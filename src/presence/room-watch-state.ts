@@ -4,10 +4,10 @@ import type { ErrorReporter } from '../internal/diagnostics.js';
 import { DecodeError } from '../internal/errors.js';
 import type { RoomChange, RoomMember } from './types.js';
 
-/** Gets a change of a watched room. */
+/** Receives a change of a watched room. */
 export type RoomChangeHandler = (change: RoomChange) => unknown;
 
-/** A change as update-rooms.lua publishes it. */
+/** As update-rooms.lua publishes it. */
 export type EncodedRoomChange = [
   type: RoomChange['type'],
   userId: string,
@@ -32,16 +32,16 @@ export function decodeRoomChange(encoded: unknown): EncodedRoomChange {
   throw new DecodeError('a published room change cannot be read: another release may have published it');
 }
 
-/** What one watch knows of its room. Snapshots and published changes are merged here and nowhere else. */
+/** Known members of one watch. The only place that merges snapshots and published changes. */
 export class RoomWatchState {
   closed = false;
   readonly room: string;
   readonly #members = new Map<string, RoomMember>();
   readonly #handler: RoomChangeHandler;
   readonly #reporter: ErrorReporter;
-  /** Changes that arrived while a snapshot is being read; applied after it. */
+  /** During a read of the snapshot; applied after it. */
   #buffer: EncodedRoomChange[] | undefined;
-  /** The first snapshot is the starting point: its members are not reported as joins. */
+  /** Members of the first snapshot are not reported as joins. */
   #loaded = false;
 
   constructor(room: string, handler: RoomChangeHandler, reporter: ErrorReporter) {
@@ -54,23 +54,22 @@ export class RoomWatchState {
     return this.#members.size;
   }
 
-  /** A copy of what is known now, by user id. */
   current(): Map<string, RoomMember> {
     return new Map([...this.#members].map(([userId, member]) => [userId, { ...member }]));
   }
 
-  /** From now on changes wait for `applySnapshot`. */
+  /** Later changes wait for `applySnapshot`. */
   startSnapshot(): void {
     this.#buffer ??= [];
   }
 
-  /** Applies a published change, or keeps it until the snapshot is there. */
+  /** Or keeps it until the snapshot is read. */
   applyChange(change: EncodedRoomChange): void {
     if (this.#buffer !== undefined) this.#buffer.push(change);
     else this.#applyChange(change);
   }
 
-  /** Replaces what is known by a snapshot, and reports the differences. */
+  /** Reports the differences. */
   applySnapshot(members: readonly RoomMember[]): void {
     const buffered = this.#buffer ?? [];
     this.#buffer = undefined;
@@ -102,9 +101,9 @@ export class RoomWatchState {
       return;
     }
     this.#members.set(userId, member);
-    // The owner restored a member that Redis had lost and this watch had not.
+    // The owner restored a member that this watch still had.
     if (isSameMember(before, member)) return;
-    // The published type may be wrong for this watch, whose snapshot may contain the user already.
+    // For this watch, whose snapshot may contain the user, the published type may be wrong.
     this.#notify(before === undefined ? 'join' : 'update', member);
   }
 

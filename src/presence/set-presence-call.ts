@@ -6,13 +6,12 @@ import type { WriteCallbacks } from './presence-writer.js';
 import { decodeRecord } from './record.js';
 import type { PresenceData, SocketPresence } from './types.js';
 
-/** A call of `setPresence` in progress. */
 export class SetPresenceCall implements WriteCallbacks {
   constructor(
     readonly userId: string,
     readonly socketId: string,
     readonly ref: SocketRef,
-    /** How many sockets the user may have, this one included. */
+    /** Including this socket. */
     readonly limit: number,
     readonly parts: Pick<PresenceComponents, 'local' | 'nodeLease' | 'reaper' | 'lease'>,
     /** Pending while the inbox is being subscribed to. */
@@ -39,12 +38,12 @@ export class SetPresenceCall implements WriteCallbacks {
     const { limit, socketId } = this;
     const { sockets } = data;
     if (sockets.length <= limit) return data;
-    // Sockets of a process whose lease has expired are most likely gone.
+    // Sockets of an expired process are most likely gone.
     const { suspectNodes } = this.parts.reaper.stats;
     const living = sockets.filter(({ nodeId }) => !suspectNodes.includes(nodeId));
-    // The record is the one of this call's transaction, so other processes' sockets in it came first, whatever
-    // their times are: the processes' estimates of Redis's clock differ by some ms. Own sockets may share the
-    // transaction; the list is in the order of their times.
+    // The record is of this call's transaction, so other processes' sockets in it came first, whatever their
+    // times are: estimates of Redis's clock differ by some ms. Own sockets may share the transaction; they are
+    // in the order of their times.
     const own = living.findIndex((one) => one.socketId === socketId);
     const earlier = living.filter((one, index) => index < own || (index > own && !this.#isOwn(one)));
     return own === -1 || earlier.length < limit ? data : this.#refuse(living);

@@ -6,7 +6,7 @@ import { PRESENCE_OPTION_NAMES } from './option-names.js';
 import type { PresenceOptions } from './options.js';
 import { assertStatus } from './validate.js';
 
-/** Validated options of a presence service with defaults filled in. Durations in ms. */
+/** Validated options with defaults. Durations in ms. */
 export interface PresenceSettings {
   readonly prefix: string;
   /** Undefined: the default of the topology. */
@@ -29,7 +29,7 @@ export interface PresenceSettings {
 
 const DAY = 86_400_000;
 
-/** Renewals per lease: two may fail before the lease expires. */
+/** Two may fail before the lease expires. */
 const RENEWALS_PER_LEASE = 3;
 
 /** @throws {@link InvalidArgumentError} with the option, its value and the rule. */

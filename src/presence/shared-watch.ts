@@ -4,23 +4,23 @@ import type { PresenceService } from './presence-service.js';
 import type { PresenceWatch } from './presence-watches.js';
 import type { WatchedPresence } from './types.js';
 
-/** A user with at least one watcher, or whose snapshot is being read. */
+/** With at least one watcher, or a snapshot in progress. */
 interface SharedUser<W> {
   readonly watchers: Set<W>;
-  /** Resolves when the first snapshot is read; `undefined` afterwards. */
+  /** The first snapshot; `undefined` once read. */
   ready: Promise<void> | undefined;
 }
 
-/** Users whose snapshots are read together. */
+/** Read together. */
 interface SnapshotBatch {
   readonly userIds: Set<string>;
   readonly done: Promise<void>;
 }
 
 /**
- * One watch shared by many watchers (connections, for example), each of which watches some users. Counts
- * references, so that the presence service watches each user once. New users are read in batches: those that are
- * added during a read form the next batch. What is known of a user is in the watch itself.
+ * One watch for many watchers (connections, for example), each with its own users: counts references, so that
+ * each user is watched once. Users added during a read form the next batch. The watch itself holds the known
+ * presence.
  */
 export class SharedWatch<W> {
   readonly #presence: Pick<PresenceService, 'watch'>;
@@ -40,12 +40,11 @@ export class SharedWatch<W> {
     this.#onChange = onChange;
   }
 
-  /** How many users are watched. */
   get size(): number {
     return this.#users.size;
   }
 
-  /** Resolves when all of `userIds` are known. If it rejects, `remove` must still be called. */
+  /** Resolves when all are known. After a rejection `remove` must still be called. */
   async add(watcher: W, userIds: Iterable<string>): Promise<void> {
     const pending = new Set<Promise<void>>();
     for (const userId of userIds) {
@@ -60,13 +59,12 @@ export class SharedWatch<W> {
     await Promise.all(pending);
   }
 
-  /** Stops watching `userIds` for this watcher. */
   remove(watcher: W, userIds: Iterable<string>): void {
     const unwatched: string[] = [];
     for (const userId of userIds) {
       const user = this.#users.get(userId);
       if (user === undefined || !user.watchers.delete(watcher)) continue;
-      // While a snapshot is being read, keep the entry; the read removes it on completion.
+      // The read removes the entry on completion.
       if (user.watchers.size > 0 || user.ready !== undefined) continue;
       this.#users.delete(userId);
       unwatched.push(userId);
@@ -74,17 +72,16 @@ export class SharedWatch<W> {
     if (unwatched.length > 0) this.#watch?.remove(unwatched);
   }
 
-  /** True while `watcher` watches `userId`. */
   has(watcher: W, userId: string): boolean {
     return this.#users.get(userId)?.watchers.has(watcher) === true;
   }
 
-  /** What is known of a watched user; `undefined` for a user who was never seen. */
+  /** `undefined` for a user who was never seen. */
   get(userId: string): WatchedPresence | undefined {
     return this.#watch?.get(userId);
   }
 
-  /** Ends the watch: `onChange` is not called again. */
+  /** Then `onChange` is not called again. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#users.clear();

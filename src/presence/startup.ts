@@ -2,7 +2,7 @@ import { runWithoutAsyncContext } from '../internal/async-context.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { PartitionLayout } from './partition-layout.js';
 
-/** Connects the client and checks the layout, once, before anything is read or written. */
+/** Connects and checks the layout, once, before the first read or write. */
 export class Startup {
   readonly #client: ClientHandle;
   readonly #layout: PartitionLayout;
@@ -14,17 +14,17 @@ export class Startup {
     this.#layout = layout;
   }
 
-  /** True while starting, and once started. */
+  /** Also while starting. */
   get begun(): boolean {
     return this.#started !== undefined;
   }
 
-  /** Calls `listener` once started, with the layout of each partition as stored. */
+  /** Called with the stored layout of each partition. */
   onStarted(listener: (layouts: readonly string[]) => void): void {
     this.#listeners.push(listener);
   }
 
-  /** Resolves once started. All calls share one attempt; a call after a failed attempt tries again. */
+  /** Calls share one attempt; after a failure the next call tries again. */
   run(): Promise<void> {
     // Its timers and subscriptions outlive the call.
     this.#started ??= runWithoutAsyncContext(() => this.#run()).catch((error: unknown) => {

@@ -7,7 +7,6 @@ import type { SubscriptionManager } from '../pubsub/subscription-manager.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { PartitionLayout } from './partition-layout.js';
 
-/** The parts of a presence service that a subscription to changes needs. */
 export interface ChangeSource {
   readonly client: ClientHandle;
   readonly subscriptions: SubscriptionManager;
@@ -15,17 +14,17 @@ export interface ChangeSource {
   readonly context: ServiceContext;
 }
 
-/** A subscriber of the channels on which the update scripts publish changes. */
+/** Of channels on which update scripts publish. */
 export interface ChangeSubscriber {
-  /** Gets each change, still encoded. A `DecodeError` thrown here costs that change only. */
+  /** Each change, still encoded. A `DecodeError` costs that change only. */
   readonly onChange: (encoded: unknown, channel: string) => void;
-  /** Changes may have been missed. */
+  /** Changes may be missed. */
   readonly onGap?: () => void;
 }
 
 /**
- * Subscribes to `channels`, sharded or not as the layout says; resolves when Redis has confirmed.
- * When the service closes it unsubscribes all of `disposables`.
+ * Sharded or not, as the layout determines; resolves when Redis has confirmed. `disposables`: unsubscribed when
+ * the service closes.
  */
 export function subscribeToChanges(
   { client, subscriptions, layout, context }: ChangeSource,
@@ -34,11 +33,11 @@ export function subscribeToChanges(
   { onChange, onGap }: ChangeSubscriber,
 ): Promise<Subscription> {
   const { reporter } = context;
-  /** `batch`: the changes of one transaction. */
+  /** `batch`: of one transaction. */
   const dispatch = (batch: unknown, channel: string): void => {
     let first: DecodeError | undefined;
     for (const encoded of Array.isArray(batch) ? batch : [batch]) {
-      // The handler may unsubscribe in the middle of a batch.
+      // The handler may unsubscribe during a batch.
       if (!handler.active) break;
       try {
         onChange(encoded, channel);

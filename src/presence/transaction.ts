@@ -9,9 +9,9 @@ import { isLocalWrite, isRestoring, type PresenceWrite, type RoomWrite, type Soc
 /** Settings of a {@link Transaction}. Durations in ms. */
 export interface TransactionSettings {
   readonly keys: PartitionKeys;
-  /** This node's id, which owns entries without an `owner`. */
+  /** Owns entries without an `owner`. */
   readonly nodeId: string;
-  /** This node's lease as last seen; 0 for none. */
+  /** As last seen; 0: none. */
   readonly knownLease: number;
   readonly lease: number;
   readonly keyTtl: number;
@@ -19,44 +19,44 @@ export interface TransactionSettings {
   readonly statusPriority: readonly string[];
   readonly hidden: Pick<HiddenUsers, 'until'>;
   readonly layout: Pick<PartitionLayout, 'publishCommand'>;
-  /** Channel of an instance's inbox; all of them are in one partition. */
+  /** All inboxes are in one partition. */
   readonly inboxChannel: (instanceId: string) => string;
 }
 
 /** Result of a {@link Transaction}. */
 export interface TransactionResult {
-  /** The record of a user, `null` if there is none. */
+  /** `null`: no record. */
   recordOf(user: string): string | null;
-  /** The records of all users of the transaction. */
+  /** By user. */
   readonly records: ReadonlyMap<string, string | null>;
-  /** The node's lease before and after each script that renewed it; 0 for none. */
+  /** Before and after each script that renewed it; 0: none. */
   readonly leases: readonly { before: number; after: number }[];
 }
 
-/** A user whose record update-users.lua computes. */
+/** update-users.lua computes the user's record. */
 interface UserUpdate {
-  /** Reason code of update-users.lua. */
+  /** Code of update-users.lua. */
   reason: number;
-  /** A socket was registered and removed again within this transaction. */
+  /** A socket was registered and removed within this transaction. */
   visited: boolean;
-  /** Their own status was set or removed. */
+  /** The user's own status was written. */
   stated: boolean;
-  /** When the node that had the user's sockets was last alive, in ms; 0 if it did not die. */
+  /** Last sign of life of the node that had the sockets, in ms; 0: it did not die. */
   lastAlive: number;
-  /** Socket entries of this node that it writes or deletes. */
+  /** Of this node, written or deleted. */
   readonly entries: SocketWrite[];
 }
 
 /**
- * The Redis commands for some writes: one call of update-users.lua, which writes this node's socket entries and
- * derives the records. Plain commands before it write all other entries. Of several writes of one entry, only the
- * last one counts.
+ * Redis commands for some writes. One call of update-users.lua writes this node's socket entries and derives
+ * the records; plain commands before it write all other entries. Of several writes of an entry, the last
+ * counts.
  */
 export class Transaction {
   readonly commands: Command[] = [];
   readonly #settings: TransactionSettings;
   readonly #users = new Map<string, UserUpdate>();
-  /** Positions of the script calls in `commands`. */
+  /** In `commands`. */
   readonly #scripts: number[] = [];
 
   constructor(settings: TransactionSettings, writes: readonly PresenceWrite[]) {
@@ -69,7 +69,7 @@ export class Transaction {
       }
       if (write.kind !== 'room') this.#addUser(write);
       const key = this.#entryKey(write);
-      // Deleted first, so that the last write of an entry is also the last in order.
+      // Becomes the last in order.
       others.delete(key);
       others.set(key, write);
     }
@@ -78,7 +78,7 @@ export class Transaction {
     if (this.#users.size > 0) this.#call(this.#updateUsers(renewsLease, writes.some(isRestoring)));
   }
 
-  /** @throws {@link CommandError} when the replies are not those of the scripts. */
+  /** @throws {@link CommandError} for replies that the scripts do not send. */
   parseReplies(replies: readonly Reply[]): TransactionResult {
     const results = this.#scripts.map((at) => replies[at]);
     const leases: { before: number; after: number }[] = [];
@@ -111,7 +111,7 @@ export class Transaction {
     }
   }
 
-  /** Adds the user of a write. Of several reasons to update one user, the strongest counts. */
+  /** Of several reasons to update a user, the strongest counts. */
   #addUser(write: Exclude<PresenceWrite, RoomWrite>): UserUpdate {
     const reason = toReasonCode(write);
     const lastAlive = (write.kind !== 'status' && write.lastAlive) || 0;
@@ -131,7 +131,7 @@ export class Transaction {
     return update;
   }
 
-  /** Of several writes of one entry, the last one counts. */
+  /** The last write of an entry counts. */
   #addEntry(update: UserUpdate, write: SocketWrite): void {
     const { entries } = update;
     const at = entries.findIndex(({ socket }) => socket === write.socket);
@@ -143,7 +143,7 @@ export class Transaction {
     entries[at] = write;
   }
 
-  /** Writes users' own statuses, entries of other nodes, and rooms. */
+  /** Users' own statuses, entries of other nodes, and rooms. */
   #writeOthers(writes: readonly PresenceWrite[], renewsLease: boolean): void {
     const { keys, nodeId } = this.#settings;
     const removed = new Map<string, string[]>();
@@ -182,7 +182,7 @@ export class Transaction {
     if (left.size > 0) this.commands.push(['SREM', keys.node(nodeId), ...left]);
   }
 
-  /** Notifies an owner of removals, and stores them for when the notification is missed. */
+  /** Also stored, because a notification may be missed. */
   #notify(instanceId: string, removals: readonly string[]): void {
     const { keys, keyTtl, lastSeenTtl, inboxChannel } = this.#settings;
     const key = keys.inbox(instanceId);
@@ -269,7 +269,7 @@ export class Transaction {
 
 const REASONS = { gone: 0, time: -1, active: -2, lost: -3 } as const;
 
-/** Reason code of update-users.lua for a write. */
+/** Of update-users.lua. */
 function toReasonCode(write: Exclude<PresenceWrite, RoomWrite>): number {
   if (write.kind === 'socket') return Math.round(write.grace);
   return write.kind === 'look' ? REASONS[write.reason] : REASONS.time;

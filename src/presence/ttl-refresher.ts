@@ -3,15 +3,14 @@ import { joinIds, type PartitionKeys } from './keys.js';
 import { type LocalSockets, toRoomWrite, toSocketWrite } from './local-sockets.js';
 import type { PresenceWrite } from './writes.js';
 
-/** Keys with TTLs that contain entries of this process. */
+/** Keys that contain entries of this process. */
 export interface RefreshItem {
   readonly partition: number;
   readonly kind: 'user' | 'room';
-  /** Keys whose TTL starts again. */
   readonly keys: readonly string[];
-  /** Identifies the entry that must be there, see renew-lease.lua. `nodeId` is this node. */
+  /** The entry that must be present, see renew-lease.lua. `nodeId`: this node. */
   entry(nodeId: string): readonly [string, string];
-  /** The writes to send if the entry is missing; none when it is no longer local. */
+  /** Restores a missing entry; nothing if it is no longer local. */
   rewrite(): PresenceWrite[];
 }
 
@@ -24,23 +23,22 @@ export interface TtlRefresherOptions {
   readonly grace: number;
 }
 
-/** Fewest items that one renewal includes. */
+/** Per renewal. */
 const MIN_BATCH = 64;
 
 /**
- * Divides the local sockets and their rooms into slices, one per renewal, so that each key is refreshed at least twice
- * per `keyTtl`. A room is one item however many of its members are local: if it lost members, it lost the least recently
- * written one among them.
+ * Divides local sockets and rooms into slices, one per renewal, so that each key is refreshed at least twice
+ * per `keyTtl`. A room is one item: if it lost members, it lost the least recently written one.
  */
 export class TtlRefresher {
   readonly #options: TtlRefresherOptions;
-  /** Renewals in a third of `keyTtl`, within which everything is refreshed once. */
+  /** A round is a third of `keyTtl`. */
   readonly #renewalsPerRound: number;
-  /** When the rounds in progress began, by the monotonic clock. */
+  /** By the monotonic clock. */
   #roundBegan = 0;
   #renewals = 0;
   #remaining: Iterator<RefreshItem> | undefined;
-  /** Items per slice of the round in progress. */
+  /** Of the round in progress. */
   #size = MIN_BATCH;
 
   constructor(options: TtlRefresherOptions) {
@@ -49,9 +47,10 @@ export class TtlRefresher {
   }
 
   /**
-   * The next slice, by partition. `now` is the time by the monotonic clock.
+   * By partition. `now`: by the monotonic clock.
    *
-   * @throws {@link TimeoutError} when the round has taken so long that keys may have expired; the next call begins anew.
+   * @throws {@link TimeoutError} when the round was so slow that keys may have expired; the next call starts a
+   * new one.
    */
   next(now: number): Map<number, RefreshItem[]> {
     const slice = new Map<number, RefreshItem[]>();
@@ -89,7 +88,7 @@ export class TtlRefresher {
 
   *#all(): Generator<RefreshItem, void, undefined> {
     const { localSockets, keys, grace } = this.#options;
-    // Copies: an iterator of the live map also visits entries added during the iteration, and may never end.
+    // An iterator of the live map visits added entries, too, and may never end.
     for (const [key, { user, socket, partition }] of [...localSockets.sockets]) {
       if (!localSockets.sockets.has(key)) continue;
       const names = keys[partition] as PartitionKeys;

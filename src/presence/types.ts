@@ -1,8 +1,8 @@
 import type { Json } from '../internal/codec.js';
 
 /**
- * The status of a user or of one socket: one of these, or a word of the application. `offline`: a user without
- * sockets. `invisible`: a user who appears offline by choice; only reads with `reveal` show it.
+ * Status of a user or a socket: one of these, or a word of the application. `offline`: a user without sockets.
+ * `invisible`: appears offline by choice, except to reads with `reveal`.
  */
 export type Status = 'online' | 'away' | 'busy' | 'offline' | 'invisible' | (string & {});
 
@@ -14,7 +14,7 @@ export interface SocketPresence {
   nodeId: string;
   /** The socket's status. The user's status is derived from those of all their sockets. */
   status: Status;
-  /** When the socket was first registered, by its owner's clock. */
+  /** When the socket was first registered, by Redis's clock as its owner estimates it. */
   connectedAt: Date;
   /** As given to `setPresence`; missing if none was given. */
   meta?: Json;
@@ -32,7 +32,7 @@ export interface PresenceData {
   socketIds: string[];
   /** The user's sockets, oldest first. Empty while a grace is running. */
   sockets: SocketPresence[];
-  /** Grows with every change, also across expiry and loss of data: the greater version is the newer one. */
+  /** Grows with every change, also across expiry and loss of data. */
   version: number;
 }
 
@@ -62,7 +62,7 @@ export interface WatchedPresence {
   lastSeen: Date;
   /** As in {@link PresenceData}. */
   version: number;
-  /** The number of the user's sockets when their status last changed. */
+  /** The number of the user's sockets at their last change of status. */
   sockets: number;
 }
 

@@ -1,18 +1,18 @@
 import type { ErrorReporter } from '../internal/diagnostics.js';
 import type { PresenceChange, PresenceData, WatchedPresence } from './types.js';
 
-/** Gets a change of a watched user; `previous` is what the watch knew before. */
+/** Receives a change of a watched user; `previous` is the status that the watch knew. */
 export type PresenceChangeHandler = (change: PresenceChange) => unknown;
 
 /**
- * What one watch knows of its users. Snapshots and published changes are merged here, by version, and nowhere
- * else: whichever arrives second is recognized as known and not reported again.
+ * Known users of one watch. The only place that merges snapshots and published changes, by version: the second
+ * of two equal ones is not reported.
  */
 export class UserWatchState {
   closed = false;
-  /** `null`: watched, and never seen. */
+  /** `null`: never seen. */
   readonly #users = new Map<string, WatchedPresence | null>();
-  /** Users whose first snapshot is being read. Changes that arrive before it become part of it. */
+  /** Their first snapshot is being read; earlier changes become part of it. */
   readonly #loading = new Set<string>();
   readonly #handler: PresenceChangeHandler;
   readonly #reporter: ErrorReporter;
@@ -26,7 +26,7 @@ export class UserWatchState {
     return this.#users.keys();
   }
 
-  /** Starts to watch a user, whose first snapshot `finishLoading` completes. False if already watched. */
+  /** `finishLoading` must follow. False: already watched. */
   startLoading(userId: string): boolean {
     if (this.closed || this.#users.has(userId)) return false;
     this.#users.set(userId, null);
@@ -47,7 +47,7 @@ export class UserWatchState {
     return known === null || known === undefined ? undefined : { ...known };
   }
 
-  /** A copy of what is known, without users who were never seen. */
+  /** Without users who were never seen. */
   current(): Map<string, WatchedPresence> {
     const current = new Map<string, WatchedPresence>();
     for (const [userId, known] of this.#users) if (known !== null) current.set(userId, { ...known });
@@ -59,14 +59,14 @@ export class UserWatchState {
     return known !== undefined && known !== null && known.status !== 'offline';
   }
 
-  /** Merges a change that a script published. */
+  /** Published by a script. */
   applyChange({ previous: _, ...news }: PresenceChange): void {
     if (!this.closed) this.#merge(news, 0);
   }
 
   /**
-   * Merges a record that was read. A record older than what is known replaces it only if what is known is
-   * no newer than `disputed`: the version that the record failed to reach within a lease.
+   * An older record replaces the known state only if that is no newer than `disputed`: the version that the
+   * record did not reach within a lease.
    *
    * @returns the known version if it is newer than the record, otherwise 0.
    */
@@ -76,7 +76,7 @@ export class UserWatchState {
     return known > version ? known : 0;
   }
 
-  /** The record is gone for good: the user went offline, and no change said so. */
+  /** The record is gone: the user went offline without a published change. */
   applyMissing(userId: string): void {
     const known = this.#users.get(userId);
     if (known === undefined || known === null || known.status === 'offline') return;

@@ -3,7 +3,7 @@ import { describeValue } from '../internal/validate.js';
 
 const STATUS = /^[A-Za-z0-9_.:-]{1,64}$/;
 
-/** Throws unless `value` can be a socket's status: a short word that is not `offline`. */
+/** A short word other than `offline`. */
 export function assertStatus(argument: string, value: unknown): asserts value is string {
   if (typeof value !== 'string' || !STATUS.test(value)) {
     throw new InvalidArgumentError(
