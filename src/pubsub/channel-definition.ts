@@ -21,11 +21,10 @@ export interface ChannelOptions<Schema extends StandardSchema | undefined = Stan
   schema?: Schema;
   /**
    * In both cases handlers receive the schema's output, applied once:
-   *
-   * - `'publish'`: `publish` sends the output, and receivers trust it. The codec must preserve it: JSON has
-   *   no Date, for example.
+   * - `'publish'`: `publish` sends the output, and receivers trust it. The codec must preserve it: JSON has no
+   *   Date, for example.
    * - `'both'`: `publish` validates the message and sends it unchanged; each receiving process applies the
-   *   schema again. For channels that other programs publish to, and schemas that transform.
+   *   schema again. For channels of other programs, and schemas that transform.
    *
    * @default 'publish'
    */
@@ -54,13 +53,13 @@ export interface ResolvedChannelOptions {
   readonly sharded: boolean;
 }
 
-/** A channel of a definition. Accepted wherever a channel name is, and typed with its messages. */
+/** A channel of a definition: accepted wherever a channel name is, and typed with its messages. */
 export interface ChannelRef<Input = unknown, Output = Input, History extends boolean = boolean> {
   /** The channel's name, without the service's prefix. */
   readonly name: string;
   /** The definition of the channel. */
   readonly definition: ResolvedChannelOptions;
-  /** Never set at run time: carries the types of messages. */
+  /** Never set at run time: carries types. */
   readonly types?:
     | {
         /** A function, so that wider types are rejected. */
@@ -73,27 +72,27 @@ export interface ChannelRef<Input = unknown, Output = Input, History extends boo
     | undefined;
 }
 
-/** The channels of one template. Call it with params to get one of them. */
+/** The channels of one template; a call with params returns one of them. */
 export interface ChannelDefinition<Params, Input = unknown, Output = Input, History extends boolean = boolean>
   extends ResolvedChannelOptions {
   /**
-   * Returns the channel with these params. In its name, ASCII letters, digits, `_`, `-` and all non-ASCII
-   * characters are kept, everything else is percent-encoded: no param can become a pattern, a hash tag or
-   * the name of another channel.
+   * Returns the channel with these params. Its name keeps ASCII letters, digits, `_`, `-` and non-ASCII
+   * characters of params; all else is percent-encoded: no param can become a pattern, a hash tag or the name of
+   * another channel.
    *
-   * @throws {@link InvalidArgumentError}, with the param's name in `argument`, if one is missing, unknown,
-   * not a string, empty or not well-formed, or makes the name longer than 512 bytes.
+   * @throws {@link InvalidArgumentError}, with the param's name in `argument`, if one is missing, unknown, not
+   * a string, empty or not well-formed, or makes the name longer than 512 bytes.
    */
   (...params: keyof Params extends never ? [] : [params: Params]): ChannelRef<Input, Output, History>;
   /**
-   * Returns the params of the channel `name`, or `undefined` if this definition does not build that name:
-   * also for other spellings of the same params. Never throws.
+   * Returns the params of the channel `name`; `undefined` if this definition does not build that name, also for
+   * other spellings. Never throws.
    */
   parse(name: string): Params | undefined;
   /**
-   * Returns a pattern for `psubscribe`: all channels with these params, whatever the other params are. A
-   * glob cannot limit `*` to one param, so that the pattern of `room:{id}` also matches
-   * `room:{id}:typing`: ignore messages for which `parse(context.channel)` is `undefined`.
+   * Returns a pattern for `psubscribe`: all channels with these params. A glob cannot limit `*` to one param,
+   * so the pattern of `room:{id}` also matches `room:{id}:typing`: ignore messages for which
+   * `parse(context.channel)` is `undefined`.
    *
    * @throws {@link InvalidArgumentError} for an invalid param as above, and for sharded channels, for which
    * Redis has no patterns.

@@ -65,7 +65,7 @@ export class ChannelTemplate {
     }
   }
 
-  /** The error names the longest param, because shortening it helps most. */
+  /** The error names the longest param. */
   #assertLength(name: string, params: Params): void {
     const bytes = Buffer.byteLength(name);
     if (bytes <= MAX_NAME_BYTES) return;
@@ -120,7 +120,7 @@ function encodeParam(param: string, id: unknown): string {
 
 /** Percent-encodes every ASCII character that has a meaning in a name, a pattern or a URL. */
 function encodeId(id: string): string {
-  // The replaced characters are ASCII, so each is one byte in UTF-8.
+  // Each replaced character is one byte in UTF-8.
   return id.replace(/[^A-Za-z0-9_\-\u0080-\uffff]/g, (char) => {
     return `%${char.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`;
   });

@@ -17,7 +17,7 @@ export interface MessageSource {
 interface DecodeResult {
   readonly codec: Codec;
   readonly value: unknown;
-  /** Services that already have the report of a failure. */
+  /** Services that have a report of the failure. */
   readonly reportedTo: ServiceContext[];
 }
 
@@ -30,7 +30,7 @@ interface CachedContext {
 
 /** Decoded at most once per codec. */
 export class Delivery {
-  // The latest entry is first, because consecutive runs nearly always share it.
+  // The latest entry is first: consecutive runs nearly always share it.
   readonly #decoded: DecodeResult[] = [];
   readonly #contexts: CachedContext[] = [];
 
@@ -43,7 +43,7 @@ export class Delivery {
 
   /**
    * Never throws, because it runs inside a client's read loop. With 1,000 handlers this loop dominates, so it
-   * checks nothing per handler; the handler list replaces the callback of a handler that leaves.
+   * checks nothing per handler: the handler list replaces the callback of a handler that leaves.
    */
   callAll({ service, codec, raw }: PayloadFormat, callbacks: readonly RawHandler[]): void {
     const context = this.#contextFor(service, codec);

@@ -37,9 +37,9 @@ export interface Discontinuity {
   /** The last time at which no message was missing. */
   readonly since: Date;
   /**
-   * True if every missed message has been delivered since; only with history. A recovered period is
-   * reported after its messages, any other one at its place among the messages. A failover is reported
-   * before the messages that are recovered, because they cannot show where others are missing.
+   * True if every missed message was delivered; only with history. A recovered period is reported after its
+   * messages, any other at its place among the messages. A failover is reported before the recovered messages,
+   * because they cannot show where others are missing.
    */
   readonly recovered: boolean;
 }

@@ -10,20 +10,20 @@ export interface ReceivedMessage<T> extends MessageContext {
   readonly message: T;
 }
 
-/** Marks the place in a {@link MessageStream} where messages may be missing; only with the option `discontinuities`. */
+/** Place in a {@link MessageStream} where messages may be missing; only with the option `discontinuities`. */
 export interface ReceivedDiscontinuity {
   /** Why messages may be missing, since when, and whether they were recovered. */
   readonly discontinuity: Discontinuity;
 }
 
 /**
- * The messages of a channel or pattern as an async iterator with a bounded queue. `Item` is
- * {@link ReceivedMessage}, or also {@link ReceivedDiscontinuity} with the option `discontinuities`.
+ * Messages of a channel or pattern as an async iterator with a bounded queue. `Item` is {@link
+ * ReceivedMessage}, or also {@link ReceivedDiscontinuity} with the option `discontinuities`.
  */
 export interface MessageStream<T, Item = ReceivedMessage<T>> extends AsyncIterableIterator<Item> {
-  /** Resolves when Redis has confirmed the subscription; messages published later are received. */
+  /** Resolves when Redis has confirmed the subscription: later messages are received. */
   readonly ready: Promise<void>;
-  /** Number of messages dropped because the queue was full. */
+  /** Messages dropped because the queue was full. */
   readonly dropped: number;
   /** Unsubscribes, ends the iteration and discards the queue. */
   return(): Promise<IteratorResult<Item>>;
@@ -83,7 +83,7 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
   }
 
   get full(): boolean {
-    // An ended stream takes no messages, so waiting is useless.
+    // An ended stream takes no messages.
     return !this.#ended && this.#queue.size >= this.#options.capacity;
   }
 
@@ -203,7 +203,7 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
   }
 
   #unsubscribe(): Promise<void> {
-    // `return` rejects if UNSUBSCRIBE fails; `end` has no caller that awaits it.
+    // `return` rejects if UNSUBSCRIBE fails; no caller awaits `end`.
     this.#unsubscribed ??= this.#options.unsubscribe();
     this.#unsubscribed.catch(() => {});
     return this.#unsubscribed;
@@ -214,8 +214,8 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
 const collected = new FinalizationRegistry<QueuedStream<unknown>>((queue) => queue.end());
 
 /**
- * The stream that `messages()` returns. The subscription references its queue, so only a separate object can
- * be collected and end a subscription that is never iterated.
+ * Returned by `messages()`. The subscription references the queue, so only a separate object can be collected
+ * and end a subscription that is never iterated.
  */
 export class CollectableStream<T> implements MessageStream<T, Item<T>> {
   readonly #queue: QueuedStream<T>;
@@ -248,7 +248,7 @@ export class CollectableStream<T> implements MessageStream<T, Item<T>> {
   }
 }
 
-/** Merges adjacent discontinuities. */
+/** Adjacent ones. */
 function mergeDiscontinuities(
   earlier: Discontinuity | undefined,
   later: Discontinuity | undefined,

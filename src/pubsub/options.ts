@@ -18,19 +18,19 @@ export interface PubSubOptions {
   prefix?: string;
   /** Encodes and decodes messages. @default JSON */
   codec?: Codec;
-  /** The longest payload that `publish` sends, in bytes of UTF-8. @default 1_048_576 */
+  /** Limit of an encoded message, in bytes. @default 1_048_576 */
   maxMessageBytes?: number;
   /** Limit in ms for every call to settle as done, failed or unknown. @default 5_000 */
   timeout?: number;
   /**
-   * Milliseconds that a Redis subscription outlives its last handler; subscribing again meanwhile needs no
+   * How long a Redis subscription outlives its last handler, in ms; subscribing again in that time needs no
    * round trip. @default 0
    */
   unsubscribeDelay?: number;
   /**
-   * Milliseconds of silence before the subscriber connection is probed by a message, and replaced if that
-   * does not arrive within 5 s; 0 for never. Services on one client share the connection and the shortest
-   * interval; a presence service sets 30 s. @default 30_000
+   * Silence in ms after which the subscriber connection is probed by a message, and replaced if that does not
+   * arrive within 5 s; 0 for never. The shortest interval of all services on the client counts; a presence
+   * service sets 30 s. @default 30_000
    */
   probeInterval?: number;
   /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
@@ -46,15 +46,15 @@ export interface PublishOptions {
   /** Keep the message in Redis, so that it can be recovered. @default no history */
   history?: HistoryOptions;
   /**
-   * For ephemeral messages on channels with history: a gap that may have lost only such messages is reported
-   * with `recovered: true` to handlers that follow the history. Other Redis clients see a line `rc1:~` before
-   * the payload. @default false
+   * For ephemeral messages on channels with history: a gap that may have lost only such messages is reported as
+   * recovered to handlers that follow the history. Other Redis clients see a line `rc1:~` before the payload.
+   * @default false
    */
   transient?: boolean;
   /**
-   * Deduplicates calls: a message with the same key within 10 minutes is neither stored nor sent again. With
-   * a key, `publish` retries within its deadline when a lost connection left the outcome unknown. At most 512
-   * bytes; only with history. @default none
+   * Deduplicates calls: a message with a known key is neither stored nor sent again for 10 minutes. With a key,
+   * `publish` retries within its deadline when a lost connection left the outcome unknown. At most 512 bytes;
+   * only with history. @default none
    */
   idempotencyKey?: string;
 }
@@ -62,13 +62,13 @@ export interface PublishOptions {
 /** Result of `publish`. */
 export interface PublishResult {
   /**
-   * Redis subscriptions that the message was sent to: a connection counts once for the channel and once for
-   * each matching pattern. On a Cluster only those of one node.
+   * Redis subscriptions that received the message: a connection counts once for the channel and once for each
+   * matching pattern. On a Cluster only those of one node.
    */
   receivers: number;
   /** The message's position in the channel's history; only with history. */
   position?: Position;
-  /** The idempotency key was known: nothing was sent, and `position` is that of the earlier message. */
+  /** The idempotency key was known: nothing was sent; `position` is that of the earlier message. */
   duplicate?: boolean;
 }
 
@@ -90,10 +90,10 @@ export interface SubscribeOptions {
   /** The name is a sharded channel (Redis 7 SSUBSCRIBE). @default false */
   sharded?: boolean;
   /**
-   * Begin after this position, with the next message (`'latest'`) or the oldest one kept (`'earliest'`).
-   * Every later message is delivered once and in order, also after a lost connection, or a discontinuity
-   * reports why not. Only for channels with history. Without it a handler recovers missed messages once it
-   * has received a message with history. @default 'latest' for a defined channel with history; otherwise none
+   * Begin after this position, with the next message (`'latest'`) or the oldest one kept (`'earliest'`). Every
+   * later message is delivered once and in order, also after a lost connection, unless a discontinuity is
+   * reported. Only for channels with history. Without it a handler recovers missed messages after its first
+   * message with history. @default 'latest' for a defined channel with history; otherwise none
    */
   since?: Position | 'latest' | 'earliest';
   /** Called whenever messages may have been missed. */
@@ -107,8 +107,8 @@ export interface MessagesOptions extends SubscribeOptions {
   /** The maximum number of queued messages. @default 1_000 */
   capacity?: number;
   /**
-   * Policy of a full queue. With `since`, messages with history are never dropped: they stay in the history
-   * until there is room. @default 'drop-oldest'
+   * Policy of a full queue. With `since`, messages with history are never dropped: they wait in the history.
+   * @default 'drop-oldest'
    */
   overflow?: OverflowPolicy;
   /** Yield discontinuities as `{ discontinuity }`, at their place among the messages. @default false */
@@ -121,7 +121,7 @@ export interface HistoryReadOptions {
   since?: Position;
   /** Only messages before this position. */
   before?: Position;
-  /** The maximum number of messages, 1 to 1,000; large messages make a page shorter. @default 100 */
+  /** Maximum number of messages, 1 to 1,000; large messages make a page shorter. @default 100 */
   limit?: number;
   /** Newest first. @default false */
   reverse?: boolean;
@@ -144,13 +144,13 @@ export interface HistoryPage<T> {
   /** The messages, oldest first unless `reverse` is set. */
   readonly messages: HistoryMessage<T>[];
   /**
-   * End of the page: continue with `since: position`, or in reverse with `before: position`. For an empty
-   * page, the position of the last message ever published, or one before the first.
+   * End of the page: continue with `since: position`, or in reverse with `before: position`. For an empty page,
+   * the position of the last message ever, or one before the first.
    */
   readonly position: Position;
   /** There are more messages after this page. */
   readonly more: boolean;
-  /** False if messages between `since` and the page are missing; `reason` says why. */
+  /** False if messages between `since` and the page are missing; see `reason`. */
   readonly complete: boolean;
   /** Why the page is not complete. */
   readonly reason?: UnrecoverableReason;
@@ -164,7 +164,7 @@ export interface ChannelRecoverResult<T> {
   readonly position: Position;
   /** No message is missing. */
   readonly recovered: boolean;
-  /** Why messages are missing; `limit` if there are more than `limit`, or more than `maxMessageBytes` bytes. */
+  /** Why messages are missing; `limit` if there are more than `limit`, or than `maxMessageBytes` bytes. */
   readonly reason?: UnrecoverableReason | 'limit';
 }
 
@@ -174,7 +174,7 @@ export interface RecoverRequest {
   channels:
     | Readonly<Record<string, Position>>
     | Iterable<readonly [channel: ChannelLike<never, unknown>, since: Position]>;
-  /** The maximum number of messages per channel, 1 to 1,000; large messages make it fewer. @default 100 */
+  /** Maximum number of messages per channel, 1 to 1,000; fewer if they are large. @default 100 */
   limit?: number;
 }
 
@@ -182,17 +182,17 @@ export interface RecoverRequest {
 export interface RecoverResult<T = unknown> {
   /** The missed messages of each channel, by name. */
   readonly channels: Map<string, ChannelRecoverResult<T>>;
-  /** The channels with missing messages; `channels` says why, and has the rest of their messages. */
+  /** Channels with missing messages; see `channels`. */
   readonly unrecovered: string[];
 }
 
 /** Counters of a pub/sub service since its creation, and current gauges. */
 export interface PubSubStats {
-  /** Subscribed by this process, over all services on the client. */
+  /** Subscribed channels of this process, over all services on the client. */
   channels: number;
-  /** Subscribed by this process, over all services on the client. */
+  /** Subscribed patterns of this process, over all services on the client. */
   patterns: number;
-  /** Subscribed by this process, over all services on the client. */
+  /** Subscribed sharded channels of this process, over all services on the client. */
   sharded: number;
   /** Handlers of this service. */
   handlers: number;

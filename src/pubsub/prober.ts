@@ -27,8 +27,8 @@ const PROBE_PREFIX = 'rollcall:probe:';
 const PROBE_TIMEOUT = 5_000;
 
 /**
- * After a period of silence, publishes a message to itself, and closes a connection that does not deliver it.
- * Not PING, because a connection to a former master still answers that.
+ * After silence, publishes a message to itself, and closes a connection that does not deliver it. Not PING,
+ * which a connection to a former master still answers.
  */
 export class Prober {
   readonly #client: SharedClient;
@@ -90,7 +90,7 @@ export class Prober {
     return silence >= this.#interval * 0.9 ? [this.#single[connection]] : [];
   }
 
-  /** Ends probes of other names, because their connections are closed. */
+  /** Ends probes of other names, whose connections are closed. */
   #shardProbes(names: ReadonlySet<string>): Probe[] {
     for (const [name, probe] of this.#shards) {
       if (names.has(name)) continue;

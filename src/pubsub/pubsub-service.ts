@@ -61,8 +61,8 @@ const NOT_SHARDED = 'Redis has no patterns for sharded channels';
 const NO_PATTERN_HISTORY = 'cannot be used with a pattern: only channels have history';
 
 /**
- * Typed publish / subscribe. There is one Redis subscription per channel or pattern, regardless of the
- * number of handlers, and one subscriber connection for all services built on the same client.
+ * Typed publish / subscribe. One Redis subscription per channel or pattern serves all its handlers, and one
+ * subscriber connection all services on the client.
  *
  * @example
  * ```ts
@@ -108,33 +108,31 @@ export class PubSubService {
     this.#defaults = { prefix, codec, client, capabilities };
   }
 
-  /** The logical database of the client. Channels belong to the whole server; rollcall keeps its own channels apart by it. */
+  /** Logical database of the client. Channels belong to the whole server, so rollcall's own channels carry it. */
   get database(): number {
     return this.#handle.database;
   }
 
   /**
-   * Connects the client unless it is connected. Idempotent, and optional: the first call of any other
-   * method connects as well.
+   * Connects the client unless it is connected. Idempotent, and optional: the first call of another method
+   * connects as well.
    *
-   * @throws {@link ConnectionError} if the client stops trying, or if there is no connection within
-   * `timeout`. In the second case the client continues to try, and later calls may succeed.
+   * @throws {@link ConnectionError} if the client stops trying, or without a connection within `timeout`; the
+   * client then continues to try, and later calls may succeed.
    */
   connect(): Promise<void> {
     return this.#handle.connect();
   }
 
   /**
-   * Publishes `message`. Without a connection the call waits for one until its deadline. The message is
-   * never sent after the deadline, and never twice, unless `idempotencyKey` makes both one message.
-   * Messages of one service on one channel are delivered in the order of the calls. Without history
-   * delivery is at-most-once.
+   * Publishes `message`. Without a connection the call waits for one until its deadline. The message is never
+   * sent after the deadline, and never twice, unless `idempotencyKey` makes both one message. Messages of one
+   * service on one channel keep the order of the calls. Without history delivery is at-most-once.
    *
-   * @throws {@link InvalidArgumentError} for an invalid channel, a message that the codec cannot encode or
-   * that is longer than `maxMessageBytes`; {@link SchemaError} if the channel's schema rejects it;
-   * {@link TimeoutError} or {@link ConnectionError}, whose `outcome` says whether the message may have been
-   * published; {@link CommandError} if Redis refuses; {@link UnsupportedError} for what the client or
-   * server does not support.
+   * @throws {@link InvalidArgumentError} for an invalid channel or option, or a message that cannot be encoded
+   * or exceeds `maxMessageBytes`; {@link SchemaError} if the channel's schema rejects it; {@link TimeoutError}
+   * or {@link ConnectionError}, whose `outcome` says whether the message may have been published; {@link
+   * CommandError} if Redis refuses; {@link UnsupportedError} for what the client or server does not support.
    */
   async publish<T>(
     channel: ChannelRef<T, unknown, true>,
@@ -192,14 +190,14 @@ export class PubSubService {
 
   /**
    * Calls `handler` with every message on `channel`; resolves when Redis has confirmed the subscription.
-   * Handlers are called in the order in which they subscribed. Those of one channel share the decoded
-   * message: treat it as read-only.
+   * Handlers are called in the order in which they subscribed. They share the decoded message: treat it as
+   * read-only.
    *
    * @throws {@link InvalidArgumentError} for an invalid channel, handler or option; {@link CommandError} if
-   * Redis refuses (an ACL rule, for example); {@link TimeoutError} if Redis did not answer in time;
-   * {@link ConnectionError} if the client stops trying to connect; {@link UnsupportedError} for what the
-   * client or server does not support; {@link ClosedError} after `close`; the signal's reason if it
-   * aborts first. After an error the handler is not subscribed.
+   * Redis refuses (an ACL rule, for example); {@link TimeoutError} without a reply in time; {@link
+   * ConnectionError} if the client stops trying to connect; {@link UnsupportedError} for what the client or
+   * server does not support; {@link ClosedError} after `close`; the signal's reason if it aborts first. After
+   * an error the handler is not subscribed.
    */
   async subscribe(
     channel: ChannelLike<never, unknown>,
@@ -223,8 +221,7 @@ export class PubSubService {
    * Calls `handler` with every message on a channel that matches `pattern` (glob rules of Redis: `*`, `?`,
    * `[a-z]`, `\\`).
    *
-   * @throws as `subscribe` does, and {@link InvalidArgumentError} for `since` and `sharded`: patterns have
-   * neither history nor sharded channels.
+   * @throws as `subscribe` does, and {@link InvalidArgumentError} for `since` and `sharded`.
    */
   async psubscribe<T>(
     pattern: string,
@@ -235,9 +232,8 @@ export class PubSubService {
   }
 
   /**
-   * Returns the messages as an async iterator. The subscription starts at once; `ready` resolves when
-   * Redis has confirmed it. Leaving the loop, `return()` and the signal unsubscribe. A stream that is never
-   * iterated fills its queue; it unsubscribes when it is garbage collected.
+   * Returns the messages as an async iterator. The subscription starts at once; `ready` resolves when Redis has
+   * confirmed it. Leaving the loop, `return()`, the signal and garbage collection unsubscribe.
    *
    * @throws {@link InvalidArgumentError} synchronously; later errors reject `ready` and `next()`.
    */
@@ -283,7 +279,7 @@ export class PubSubService {
       pattern === true
         ? this.#subscribePattern(name, push, streamOptions)
         : this.#subscribeChannel(given, push, streamOptions, stream);
-    // If subscribing failed, `ready` and `next()` report the error.
+    // `ready` and `next()` report a failure to subscribe.
     unsubscribe = () =>
       subscribed.then(
         (subscription) => subscription.unsubscribe(),
@@ -298,8 +294,8 @@ export class PubSubService {
    * Reads a page of the channel's history, without subscribing.
    *
    * @throws {@link InvalidArgumentError} for an invalid channel, position or option; {@link CommandError},
-   * {@link TimeoutError} or {@link ConnectionError} if it cannot be read; {@link UnsupportedError} for what
-   * the client or server does not support; {@link ClosedError} after `close`.
+   * {@link TimeoutError} or {@link ConnectionError} if it cannot be read; {@link UnsupportedError}; {@link
+   * ClosedError} after `close`.
    */
   async history<T>(
     channel: ChannelLike<never, T>,
@@ -312,13 +308,10 @@ export class PubSubService {
   }
 
   /**
-   * Reads what was published on some channels after their last known positions, in as few round trips as
-   * possible; for a server whose client reconnects. Subscribe first, then recover: a message that
-   * arrives twice has the same position.
+   * Reads messages of some channels after known positions, in as few round trips as possible; for a server
+   * whose client reconnects. Subscribe first, then recover: a message that arrives twice has the same position.
    *
-   * @throws {@link InvalidArgumentError} for an invalid channel, position or option; {@link CommandError},
-   * {@link TimeoutError} or {@link ConnectionError} if it cannot be read; {@link UnsupportedError} for what
-   * the client or server does not support; {@link ClosedError} after `close`.
+   * @throws as `history` does.
    */
   async recover<T = unknown>(request: RecoverRequest): Promise<RecoverResult<T>> {
     this.#assertOpen();
@@ -356,9 +349,9 @@ export class PubSubService {
   }
 
   /**
-   * Unsubscribes all handlers, ends the streams, waits for asynchronous handlers that are still running (at
-   * most `timeout`) and closes the connection that rollcall opened. Idempotent; pending calls reject with
-   * {@link ClosedError}.
+   * Unsubscribes all handlers, ends the streams, waits (at most `timeout`) for asynchronous handlers in
+   * progress, and closes the connection that rollcall opened. Idempotent; pending calls reject with {@link
+   * ClosedError}.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();

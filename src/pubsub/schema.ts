@@ -2,8 +2,8 @@ import { isThenable, messageOf } from '../internal/diagnostics.js';
 import { InvalidArgumentError, SchemaError, type SchemaIssue } from '../internal/errors.js';
 
 /**
- * A validator that implements Standard Schema, version 1 (https://standardschema.dev), as zod, valibot
- * and arktype do. Only the parts that rollcall uses are typed here.
+ * A validator that implements Standard Schema, version 1 (https://standardschema.dev), as zod, valibot and
+ * arktype do. Only the used parts are typed.
  */
 export interface StandardSchema<Input = unknown, Output = Input> {
   /** The members the standard defines. */
@@ -41,7 +41,7 @@ export type StandardResult<Output> =
 
 /** One issue found in a value. */
 export interface StandardIssue {
-  /** A description for people. */
+  /** Text for developers. */
   readonly message: string;
   /** Path to the part of the value at fault: keys, or objects that hold one. */
   readonly path?: readonly (PropertyKey | StandardPathSegment)[] | undefined;

@@ -16,9 +16,8 @@ export interface Subscription {
    */
   readonly position: Position | undefined;
   /**
-   * Removes the handler, which is not called again from this moment on. For the last handler it resolves
-   * when Redis has confirmed UNSUBSCRIBE, or at once with `unsubscribeDelay`. Idempotent; works detached
-   * from the object.
+   * Removes the handler, which is not called again. For the last handler it resolves when Redis has confirmed
+   * UNSUBSCRIBE, or at once with `unsubscribeDelay`. Idempotent; works detached.
    */
   unsubscribe(): Promise<void>;
   /** Calls `unsubscribe`; for `await using`. */
