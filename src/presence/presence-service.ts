@@ -42,7 +42,7 @@ import { type PresenceSettings, resolveSettings } from './settings.js';
 import { subscribeToChanges } from './subscribe-to-changes.js';
 import type { PresenceData, RoomMember, Status } from './types.js';
 import type { PresenceChangeHandler } from './user-watch-state.js';
-import { assertStatus } from './validate.js';
+import { assertStatus, parseExpiry, toIdSet } from './validate.js';
 
 /**
  * Which users are online, on which sockets and with which status, across all processes on one Redis.
@@ -432,28 +432,6 @@ export class PresenceService {
   }
 }
 
-function toIdSet(argument: string, element: string, values: Iterable<string>): Set<string> {
-  if (typeof values === 'string' || typeof values?.[Symbol.iterator] !== 'function') {
-    throw new InvalidArgumentError(argument, 'must be an iterable of strings');
-  }
-  const ids = new Set(values);
-  for (const id of ids) assertName(element, id);
-  return ids;
-}
-
-/** Limit of a Date, in ms since the epoch. */
-const MAX_DATE = 8.64e15;
-
-/** In ms since the epoch; 0: never. */
-function parseExpiry(until: Date | number | undefined): number {
-  if (until === undefined) return 0;
-  const time = until instanceof Date ? until.getTime() : until;
-  if (typeof time !== 'number' || !(time > 0 && time <= MAX_DATE)) {
-    throw new InvalidArgumentError('until', 'must be a Date, or a number of milliseconds since the epoch');
-  }
-  return Math.ceil(time);
-}
-
 function closeOnAbort(watch: PresenceWatch, signal: AbortSignal | undefined): PresenceWatch {
   if (signal === undefined) return watch;
   const close = (): Promise<void> => {
@@ -465,5 +443,3 @@ function closeOnAbort(watch: PresenceWatch, signal: AbortSignal | undefined): Pr
   if (signal.aborted) onAborted();
   return { ...watch, close, [Symbol.asyncDispose]: close };
 }
-
-/** Presence of a user whose socket was removed again before the reply arrived. */

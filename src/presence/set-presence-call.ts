@@ -65,6 +65,7 @@ export class SetPresenceCall implements WriteCallbacks {
   }
 }
 
+/** Of a user whose socket was removed again before the reply arrived. */
 function offlinePresence(userId: string): PresenceData {
   return { userId, status: 'offline', lastSeen: new Date(0), socketIds: [], sockets: [], version: 0 };
 }
