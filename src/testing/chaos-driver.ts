@@ -54,7 +54,7 @@ export interface ChaosDriver extends Driver {
    *
    * @param count - @default 1
    * @param kind - @default every kind but `background`
-   * @throws {@link InvalidArgumentError} for an unknown fault or kind, and a count that is no whole number
+   * @throws `InvalidArgumentError` for an unknown fault or kind, and a count that is no whole number
    * of at least 1.
    */
   failNext(fault: Fault, count?: number, kind?: CommandKind): void;
