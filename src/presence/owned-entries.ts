@@ -3,7 +3,6 @@ import { joinIds, type PartitionKeys, splitIds } from './keys.js';
 import type { PresenceWriter } from './presence-writer.js';
 import type { RoomWrite } from './writes.js';
 
-/** Which entries {@link removeOwned} removes. */
 export interface OwnedEntriesRequest {
   readonly client: ClientHandle;
   readonly writer: PresenceWriter;

@@ -10,7 +10,6 @@ import type { PresenceData } from './types.js';
 /** Blocks Redis for under 1 ms. */
 const KEYS_PER_MGET = 1_000;
 
-/** What a lookup found. */
 export interface LookupResult {
   /** In the order of the lookup, without unknown users. */
   readonly records: Map<string, PresenceData>;

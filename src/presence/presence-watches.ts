@@ -11,7 +11,7 @@ import { type PresenceChangeHandler, UserWatchState } from './user-watch-state.j
 export interface PresenceWatch {
   /** A copy of what is known now. Users who were never seen are missing. */
   current(): Map<string, WatchedPresence>;
-  /** What is known now of one watched user. */
+  /** Known presence of one watched user. */
   get(userId: string): WatchedPresence | undefined;
   /** Watches more users; resolves when they are in `current()`. */
   add(userIds: Iterable<string>): Promise<void>;

@@ -15,7 +15,7 @@ import type { RoomMember } from './types.js';
 export interface RoomWatch {
   /** A copy of the room's members now, by user id. */
   current(): Map<string, RoomMember>;
-  /** How many members the room has now. */
+  /** Number of members now. */
   readonly size: number;
   /** Ends the watch: the handler is not called again. Idempotent; works detached. */
   close(): Promise<void>;

@@ -12,11 +12,11 @@ export interface SocketPresence {
   socketId: string;
   /** The process that owns the socket. */
   nodeId: string;
-  /** The socket's status. The user's status is derived from those of all their sockets. */
+  /** The user's status is derived from those of all their sockets. */
   status: Status;
   /** When the socket was first registered, by Redis's clock as its owner estimates it. */
   connectedAt: Date;
-  /** As given to `setPresence`; missing if none was given. */
+  /** As given to `setPresence`. */
   meta?: Json;
 }
 
@@ -26,7 +26,7 @@ export interface PresenceData {
   userId: string;
   /** `offline` if the user has no socket and no grace is running. */
   status: Status;
-  /** When the record last changed. For an offline user: when their last socket was removed. */
+  /** Last change of the record. For an offline user: removal of their last socket. */
   lastSeen: Date;
   /** The ids of `sockets`. */
   socketIds: string[];
@@ -48,15 +48,15 @@ export interface PresenceChange {
   lastSeen: Date;
   /** The version of the record after the change. */
   version: number;
-  /** The number of the user's sockets after the change. */
+  /** Number of the user's sockets after the change. */
   sockets: number;
 }
 
-/** What a watch knows of a user. */
+/** Known presence of a watched user. */
 export interface WatchedPresence {
   /** The user. */
   userId: string;
-  /** The last status that the watch has read or received. */
+  /** The last status read or received. */
   status: Status;
   /** As in {@link PresenceData}. */
   lastSeen: Date;
@@ -72,7 +72,7 @@ export interface RoomMember {
   userId: string;
   /** The `info` of the user's latest socket in the room. */
   info: Json;
-  /** How many sockets the user has in the room. */
+  /** Number of the user's sockets in the room. */
   sockets: number;
   /** Grows with every change of this member. */
   version: number;
@@ -80,7 +80,7 @@ export interface RoomMember {
 
 /** A user joined a room with their first socket, left with their last, or changed their info or sockets. */
 export interface RoomChange extends RoomMember {
-  /** What happened. */
+  /** The kind of change. */
   type: 'join' | 'leave' | 'update';
   /** The room. */
   room: string;

@@ -149,7 +149,7 @@ if #added > 0 then
 end
 local mine = node .. '"'
 
--- A user has become invisible, or is no longer: tells the nodes that own their sockets, which keep invisible users out of
+-- A user has become invisible, or visible: notifies the nodes that own their sockets, which keep invisible users out of
 -- rooms. The names of the inboxes are those of PartitionKeys.inbox; they are not in KEYS, because only the hash names them.
 local function notifyOwners(entriesKey, user)
   local base = sub(KEYS[1], 1, -#':nodes' - 1)
@@ -167,7 +167,7 @@ local function notifyOwners(entriesKey, user)
   end
 end
 
--- Users of whom an entry was deleted; other nodes' entries are deleted before this script.
+-- Users with a deleted entry; other nodes' entries are deleted before this script.
 local touched = {}
 for k = 1, n do touched[k] = written[k] == 0 and tonumber(reasons[k]) ~= 0 end
 for at = 1, last, 3 do
@@ -228,7 +228,7 @@ for k = 1, n do
   local lost = count == 0 and ((reason == -3 and not record) or (unreadable and (deadline or (reason >= 0 and touched[k]))))
   if lost then before = 'online' end
 
-  -- Nobody has removed the status `invisible`, so Redis has lost it: it is written back before anything is published.
+  -- The status `invisible` was not removed, so Redis has lost it: it is written back before anything is published.
   local hiddenBefore = sub(rest, 1, 2) == '"h' and match(rest, '^"h%d*') or nil
   if not own and not stated and (hiddenBefore or (knownHidden and (missing or restoring))) then
     local ends = tonumber(hiddenBefore and sub(hiddenBefore, 3) or knownHidden) or 0
