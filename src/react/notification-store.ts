@@ -8,7 +8,7 @@ export interface ClientNotification<T = unknown> {
   readonly id: string;
   /** When it was sent, in ms since the epoch, by Redis's clock. */
   readonly at: number;
-  /** What the server passed to `notify`. */
+  /** Data passed to `notify`. */
   readonly data: T;
   /** It was marked as read, on this device or on another. */
   readonly read: boolean;
@@ -20,7 +20,7 @@ export interface NotificationsView<T = unknown> {
   readonly state: 'loading' | 'ready';
   /** Newest first: the same array until it changes. */
   readonly notifications: readonly ClientNotification<T>[];
-  /** How many are unread, on all pages; counted up to 100. */
+  /** Number of unread ones on all pages; counted up to 100. */
   readonly unread: number;
   /** More than `unread` are unread. */
   readonly capped: boolean;
@@ -197,7 +197,7 @@ export class NotificationStore {
     const before = this.#view.notifications.at(-1)?.id;
     if (before === undefined || !this.#view.hasOlder) return false;
     const { notifications, more } = await this.#read({ before, limit });
-    // The list was read anew in the meantime: the page may not follow it.
+    // The list was read again in the meantime: the page may not follow it.
     if (this.#view.notifications.at(-1)?.id !== before) return this.#view.hasOlder;
     this.#update({ notifications: [...this.#view.notifications, ...notifications], hasOlder: more });
     return more;

@@ -68,7 +68,7 @@ export interface RoomView<E extends object = EventMap> {
   readonly state: RoomState | 'idle';
   /** The events, oldest first: the same array until it changes. */
   readonly events: readonly TimelineEvent<E>[];
-  /** Where events may be missing from `events`: the same array until it changes. */
+  /** Places in `events` where events may be missing: the same array until it changes. */
   readonly discontinuities: readonly RoomDiscontinuity[];
   /** The members, if `members` is set: the same Map until it changes. Unchanged members keep their objects. */
   readonly members: ReadonlyMap<string, MemberInfo>;

@@ -10,7 +10,7 @@ export interface UseEventStreamOptions {
    * are the server's own. @default ['message']
    */
   readonly events?: readonly string[] | undefined;
-  /** How many events to list, at least 1. @default 200 */
+  /** Number of events to list, at least 1. @default 200 */
   readonly limit?: number | undefined;
   /** Send cookies to other origins too. @default false */
   readonly withCredentials?: boolean | undefined;
