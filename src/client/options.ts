@@ -20,7 +20,7 @@ export interface ConnectOptions {
         readonly max?: number | undefined;
       }
     | undefined;
-  /** How long a call waits for its reply, in ms, including the time without a connection. @default 10_000 */
+  /** Limit for the reply to a call, in ms, including the time without a connection. @default 10_000 */
   readonly timeout?: number | undefined;
   /** Calls that wait for a connection, for a room, or for the end of a rate limit. */
   readonly queue?:
