@@ -40,8 +40,8 @@ export interface StreamChannel {
    */
   event?: string;
   /**
-   * Where a client without `Last-Event-ID` begins: after this position, with the next message, or with the
-   * oldest stored one. @default 'latest'
+   * Start for a client without `Last-Event-ID`: after this position, with the next message, or with the oldest
+   * stored one. @default 'latest'
    */
   since?: Position | 'latest' | 'earliest';
   /**
@@ -102,7 +102,7 @@ export interface RoomStreamOptions extends StreamOptions {
 /** Options of {@link eventStream} and {@link pipeEventStream}. */
 export type EventStreamOptions = ChannelStreamOptions | RoomStreamOptions;
 
-/** How a stream ended. */
+/** The end of a stream. */
 export interface EventStreamEnd {
   /** One of the protocol's close codes; 1006 if the client disconnected. */
   readonly code: number;
