@@ -38,7 +38,7 @@ export type ClientRequest =
       readonly room: string;
       /** The name of the event. */
       readonly event: string;
-      /** What the client sent, without validation. */
+      /** Data of the event, without validation. */
       readonly data: Json;
     }
   /** Show in a room that the user types. */
@@ -75,7 +75,7 @@ export type ClientRequest =
       readonly action: 'request';
       /** The name of the request. */
       readonly method: string;
-      /** What the client sent, without validation. */
+      /** Data of the request, without validation. */
       readonly data: Json;
     };
 
