@@ -9,8 +9,8 @@ export interface NotificationServiceOptions {
   /** Room service for the users' sockets; its pub/sub and presence services are used too. */
   rooms: RoomService;
   /**
-   * How many notifications of each user are stored, and for how long. All services on one Redis need the same
-   * value, because each call applies its own. @default the last 100 for 30 days
+   * Number of stored notifications per user, and their TTL. All services on one Redis need the same value,
+   * because each call applies its own. @default the last 100 for 30 days
    */
   history?: HistoryOptions;
   /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
