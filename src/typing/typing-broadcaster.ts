@@ -4,7 +4,7 @@ import { toRollcallError } from '../redis/replies.js';
 
 export interface TypingBroadcasterOptions {
   readonly clock: Clock;
-  /** How long a keystroke counts, in ms. */
+  /** Duration of a keystroke, in ms. */
   readonly ttl: number;
   /** `ttl` in ms; 0: stopped. */
   send(ttl: number, except: string | undefined): Promise<void>;

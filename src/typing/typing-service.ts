@@ -20,8 +20,8 @@ export interface TypingServiceOptions {
   /** Room service that carries the messages. */
   rooms: RoomService;
   /**
-   * How long a keystroke counts, in ms: without another one, the user has stopped. From 100 to 600_000; at
-   * least 4_000 with `rollcall/client`, which reports keystrokes every 2 s. @default 6_000
+   * Duration of a keystroke, in ms, from 100 to 600_000: without another one, the user has stopped. At least
+   * 4_000 with `rollcall/client`, which reports keystrokes every 2 s. @default 6_000
    */
   ttl?: number;
   /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
