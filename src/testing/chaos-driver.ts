@@ -14,7 +14,7 @@ import {
   type SubscriptionKind,
 } from '../redis/driver.js';
 
-/** How the next calls of a {@link ChaosDriver} fail. */
+/** Failure of the next calls of a {@link ChaosDriver}. */
 export type Fault =
   /** The connection breaks before the commands are sent: they do not run. */
   | 'request-lost'
@@ -23,7 +23,7 @@ export type Fault =
 
 const FAULTS: readonly Fault[] = ['request-lost', 'reply-lost'];
 
-/** What a command does. */
+/** Kind of a command. */
 export type CommandKind =
   /** Publishes a message. */
   | 'publish'

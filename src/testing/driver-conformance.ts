@@ -32,7 +32,7 @@ interface DriverHarness {
   readonly states: string[];
   /** Names reported by `dropped`. */
   readonly dropped: string[];
-  /** Resolves when `done` is true; rejects after {@link DEADLINE} ms. */
+  /** Rejects after {@link DEADLINE} ms. */
   until(what: string, done: () => boolean): Promise<void>;
   /** Runs one command. */
   command(name: string, ...args: Payload[]): Promise<Reply | undefined>;
@@ -541,7 +541,7 @@ export const driverConformanceCases: readonly DriverCase[] = [
         await until('the return', () => driver.ready);
         [reply] = await driver.execute([['PING']]).catch(() => []);
       }
-      // Whatever had waited somewhere would have been sent before this.
+      // A command held back anywhere would have been sent before this.
       const members = (await command('SMEMBERS', key)) as readonly string[];
       assert.deepEqual(
         members.filter((member) => refused.has(member)),
