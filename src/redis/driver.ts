@@ -1,9 +1,9 @@
-/** The kind of a subscription in Redis: a classic channel, a glob pattern, or a sharded channel. */
+/** A classic channel, a glob pattern, or a sharded channel. */
 export type SubscriptionKind = 'channel' | 'pattern' | 'sharded';
 
 export const SUBSCRIPTION_KINDS = ['channel', 'pattern', 'sharded'] as const;
 
-/** The payload of a message: text, or bytes if the subscription asked for bytes. */
+/** Text, or bytes if the subscription asked for bytes. */
 export type Payload = string | Buffer;
 
 /** A command's name, then its arguments. */
@@ -19,11 +19,11 @@ export interface Script {
   readonly sha: string;
 }
 
-/** A call of a script. The driver makes sure that the server has the script. */
+/** The driver makes sure that the server has the script. */
 export interface ScriptCall {
   /** The script to run. */
   readonly script: Script;
-  /** All keys that the script uses (KEYS); on a Cluster the first one picks the node. */
+  /** All keys of the script (KEYS); on a Cluster the first one picks the node. */
   readonly keys: readonly string[];
   /** The other arguments (ARGV). */
   readonly args: readonly Payload[];
@@ -41,7 +41,7 @@ export interface ExecuteOptions {
   readonly atomic?: boolean;
   /** A key in the slot of all commands; on a Cluster it picks the node. */
   readonly key?: string;
-  /** Strings in replies are returned as Buffers, byte for byte; not together with `atomic`. Default `false`. */
+  /** Strings in replies as Buffers, byte for byte; not together with `atomic`. Default `false`. */
   readonly buffers?: boolean;
   /** Sent by rollcall's own timers, not for a call. Drivers may ignore it. Default `false`. */
   readonly background?: boolean;
@@ -49,16 +49,16 @@ export interface ExecuteOptions {
 
 /** Options of {@link Driver.subscribe}. */
 export interface DriverSubscribeOptions {
-  /** Payloads are delivered as Buffers, byte for byte. Default `false`: as text. */
+  /** Payloads as Buffers, byte for byte. Default `false`: as text. */
   readonly binary?: boolean;
 }
 
 /**
- * Capabilities of a client and its server. rollcall uses the next best way without one, or refuses the call
+ * Capabilities of a client and its server. Without one, rollcall uses the next best way, or rejects the call
  * with an `UnsupportedError`.
  */
 export interface Capabilities {
-  /** Scripts can run inside MULTI. Otherwise they are sent after the transaction, one by one. */
+  /** Scripts can run inside MULTI. Otherwise they follow the transaction, one by one. */
   readonly scriptsInTransactions: boolean;
   /** Commands with a wrong key type or wrong arguments are refused. */
   readonly strict: boolean;
@@ -68,13 +68,13 @@ export interface Capabilities {
   readonly patterns: boolean;
   /** Keys are spread over slots, so one transaction must stay in one slot. */
   readonly cluster: boolean;
-  /** The connection can break and reconnect; that of the embedded Redis cannot. */
+  /** The connection can break and reconnect. */
   readonly reconnects: boolean;
-  /** Scripts keep bytes that are not UTF-8 as they are. */
+  /** Scripts keep bytes that are not UTF-8. */
   readonly binaryScripts: boolean;
 }
 
-/** The capabilities of a client of a single server, with nothing missing. */
+/** Of a client of a single server: all. */
 export const ALL_CAPABILITIES: Capabilities = {
   scriptsInTransactions: true,
   strict: true,
@@ -90,48 +90,48 @@ export interface DriverListener {
   /** `name` is the subscribed name: the channel, or the pattern that it matched. */
   message(kind: SubscriptionKind, name: string, channel: string, payload: Payload): void;
   /**
-   * The connection for commands. `ready`: commands are sent at once. `lost`: the client is reconnecting.
-   * `ended`: the client does not reconnect, or its owner has closed it.
+   * State of the connection for commands. `ready`: commands are sent at once. `lost`: the client is
+   * reconnecting. `ended`: it does not reconnect, or its owner has closed it.
    */
   connection(state: 'ready' | 'lost' | 'ended', cause?: Error): void;
   /**
-   * These names lost their subscription without an `unsubscribe`: the connection broke, or their slot moved.
-   * Excludes names whose first SUBSCRIBE is in progress: that call rejects, unless the driver retries it at
+   * Names that lost their subscription without an `unsubscribe`: the connection broke, or their slot moved.
+   * Without names whose first SUBSCRIBE is in progress: that call rejects, unless the driver retries it at
    * another node.
    */
   dropped(kind: SubscriptionKind, names: readonly string[], cause: Error): void;
   /**
-   * A node has joined the Cluster or returned to it. A node that was replaced while frozen or partitioned may
-   * have run commands that waited in its socket. Its messages on sharded channels did not reach the
-   * subscribers at its successor.
+   * A node has joined the Cluster or returned to it. One that was replaced while frozen or partitioned may have
+   * run commands that waited in its socket, and its messages on sharded channels did not reach the subscribers
+   * at its successor.
    */
   nodeReturned?(): void;
 }
 
 /**
- * The port between rollcall and a Redis client. To support another client, implement these and run
- * the conformance suite of `rollcall/testing` against it.
+ * The port between rollcall and a Redis client. For another client, implement it and run the conformance suite
+ * of `rollcall/testing`.
  */
 export interface Driver {
   /** The client's name, for error texts: `node-redis`, `ioredis`, … */
   readonly client: string;
-  /** What this client and topology can do. */
+  /** Capabilities of this client and topology. */
   readonly capabilities: Capabilities;
   /**
-   * The logical database (SELECT) of the connection. MUST NOT change. rollcall's own channels carry it unless
-   * it is 0, because channels belong to the server, not to a database. @default 0
+   * Logical database (SELECT) of the connection. MUST NOT change. rollcall's own channels carry it unless it is
+   * 0, because channels belong to the server. @default 0
    */
   readonly database?: number;
   /** True while a command would be sent at once. */
   readonly ready: boolean;
 
-  /** MUST be called once, before anything else; `listener` receives the events from then on. */
+  /** MUST be called once, before anything else; `listener` receives events from then on. */
   attach(listener: DriverListener): void;
 
   /**
-   * Connects the connection for commands, unless its owner has done so. MUST resolve only when commands can
-   * be sent, wait while the client retries by its own policy, and reject when the client stops retrying. MUST
-   * be callable again after a rejection.
+   * Connects the connection for commands, unless its owner has done so. MUST resolve only when commands can be
+   * sent, wait while the client retries by its own policy, and reject when the client stops retrying. MUST be
+   * callable again after a rejection.
    */
   connect(): Promise<void>;
 
@@ -172,14 +172,14 @@ export interface Driver {
 
   /**
    * Closes the connection that carries subscriptions of `kind`; of several, the one that carries `name`. It is
-   * dead, even if the client has not noticed.
-   * MUST report all its names by `dropped` at once; MUST NOT wait for the peer.
+   * dead, even if the client has not noticed. MUST report all its names by `dropped` at once; MUST NOT wait for
+   * the peer.
    */
   resetSubscriptions(kind: SubscriptionKind, cause: Error, name: string): void;
 
   /**
-   * Channel names that begin with `base`, one per connection with sharded subscriptions: a message published
-   * to a name arrives by that connection. MAY be left out with one connection only.
+   * Channel names that begin with `base`, one per connection with sharded subscriptions: a message published to
+   * a name arrives by that connection. MAY be missing with one connection only.
    */
   probeChannels?(base: string): readonly string[];
 
