@@ -24,7 +24,7 @@ export interface RollcallEvents {
     readonly size: number;
     /** It was published with history. */
     readonly history: boolean;
-    /** How many subscribed connections received it, if known. */
+    /** Subscribed connections that received it, if known. */
     readonly receivers?: number;
     /** Its position in the history. */
     readonly position?: string;
