@@ -6,16 +6,16 @@ import type { UserPresence } from '../protocol/frames.js';
 import type { PeerWriter } from './peer-writer.js';
 import { EncodedFrame } from './room-message.js';
 
-/** For how long changes are collected into one frame per peer, in ms: many users go with a process. */
+/** Time in ms in which changes are collected into one frame per peer: many users leave with a process. */
 const BATCH_WINDOW = 50;
-/** Users per frame, at most. */
+/** Per frame. */
 const PAGE_SIZE = 250;
 
-/** One presence watch for all users that local peers watch. */
+/** For all users that local peers watch. */
 export class PresenceFeed {
   readonly #watch: SharedWatch<PeerWriter>;
   readonly #clock: Clock;
-  /** Peers that are sent changes at the end of the batch, and whose. */
+  /** Changed users by peer, in the current batch. */
   readonly #changed = new Map<PeerWriter, Set<string>>();
 
   constructor(presence: Pick<PresenceService, 'watch'>, clock: Clock) {
@@ -23,7 +23,7 @@ export class PresenceFeed {
     this.#watch = new SharedWatch(presence, (writers, { userId }) => this.#onChange(writers, userId));
   }
 
-  /** Sends the presence of `userIds`, then their changes. Call `remove` also when it rejects. */
+  /** The presence of `userIds`, then changes. Call `remove` also after a rejection. */
   async add(writer: PeerWriter, userIds: readonly string[]): Promise<void> {
     await this.#watch.add(writer, userIds);
     const users = userIds
@@ -55,7 +55,7 @@ export class PresenceFeed {
     }
   }
 
-  /** What is sent is the state now. Peers with the same changes share the frames. */
+  /** The state at the time of sending. Peers with the same changes share frames. */
   #sendChanges(): void {
     const batch = [...this.#changed];
     this.#changed.clear();
