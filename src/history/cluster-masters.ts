@@ -15,7 +15,7 @@ interface Master {
 }
 
 /**
- * Tells a moved slot, which loses nothing, from a failover: after a move, old and new owner are the same
+ * Distinguishes a moved slot, which loses nothing, from a failover: after a move, old and new owner are the same
  * masters as before.
  */
 export class ClusterMasters {

@@ -149,7 +149,7 @@ export class HistoryReader implements RetryingReader {
     }
   }
 
-  /** On a Cluster, also tells a moved slot from a failover. */
+  /** On a Cluster, also distinguishes a moved slot from a failover. */
   async #readAndIdentify(request: ReadRequest): Promise<Page<StoredMessage>> {
     const { identify, previous } = request;
     if (identify === undefined || !this.#client.capabilities.cluster) return this.#read(request);
