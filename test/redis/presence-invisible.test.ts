@@ -6,7 +6,7 @@ import { backendOn, nodeRedis } from '../shared/redis-clients.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 
-// What others can see of an invisible user while processes disconnect and Redis loses data: nothing.
+// What others can see of an invisible user while processes die and Redis loses data: nothing.
 
 const LEASE = 900;
 const options = { lease: LEASE, sweepInterval: 50, timeout: 2_000, keyTtl: 4_000 };

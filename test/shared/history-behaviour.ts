@@ -178,7 +178,7 @@ export function historyBehaviour(
         for (const position of positions) expect(encodeURIComponent(position)).toBe(position);
       });
 
-      test('tells how many receivers there are', async () => {
+      test('returns the number of receivers', async () => {
         const service = open();
         const channel = fresh();
         await service.subscribe(channel, () => {});
@@ -335,7 +335,7 @@ export function historyBehaviour(
         ]);
       });
 
-      test('of more than Redis hands over at once', async () => {
+      test('of more messages than one read returns', async () => {
         const service = open();
         const channel = fresh();
         await publish(service, channel, numbers(0, 150));
@@ -344,7 +344,7 @@ export function historyBehaviour(
         expect(messagesOf(await service.history(channel, { limit: 1, reverse: true }))).toEqual([149]);
       });
 
-      test('keeps as many messages as were asked for, and says what is trimmed', async () => {
+      test('keeps `size` messages, and reports trimmed ones', async () => {
         const service = open();
         const channel = fresh();
         const history = { size: 3, ttl: 60_000 };
@@ -361,7 +361,7 @@ export function historyBehaviour(
         expect(await since(positions[4]!)).toEqual([[5], true, undefined]);
       });
 
-      test('keeps messages for as long as was asked for; the last position outlives them', async () => {
+      test('keeps messages for `ttl`, and the last position for longer', async () => {
         const service = open();
         const channel = fresh();
         const history = { size: 100, ttl: 200 };
@@ -385,7 +385,7 @@ export function historyBehaviour(
         expect([messagesOf(page), page.complete]).toEqual([[3], true]);
       });
 
-      test('drops what is too old while newer messages come', async () => {
+      test('drops messages older than `ttl` while newer ones arrive', async () => {
         const service = open();
         const channel = fresh();
         await publish(service, channel, ['old']);
@@ -395,7 +395,7 @@ export function historyBehaviour(
         expect(messagesOf(await service.history(channel))).toEqual(['new']);
       });
 
-      test('says what is wiped, and what is forked', async () => {
+      test('reports wiped and forked histories', async () => {
         const service = open();
         const [channel, other] = [fresh(), fresh()];
         const [one, two] = (await publish(service, channel, [1, 2])) as [Position, Position];
@@ -420,7 +420,7 @@ export function historyBehaviour(
         expect(await of(channel, two)).toEqual([[3], false, 'wiped']);
       });
 
-      test('leaves out what cannot be decoded, and reports it', async () => {
+      test('leaves out messages that cannot be decoded, and reports them', async () => {
         const [service, plain] = [open(), open({ codec: textCodec })];
         const channel = fresh();
         await publish(plain, channel, ['1', '{oops', '2']);
@@ -430,7 +430,7 @@ export function historyBehaviour(
     });
 
     describe('names', () => {
-      test('odd as they are, every channel has its own history', async () => {
+      test('of any kind have a history each', async () => {
         const service = open();
         for (const odd of ODD_NAMES) {
           await publish(service, odd, [`${odd}/1`]);
@@ -496,7 +496,7 @@ export function historyBehaviour(
     });
 
     describe('subscribing', () => {
-      test('since a position, earliest or latest: what comes after it, then what is new', async () => {
+      test('since a position, earliest or latest, delivers the messages after it, then new ones', async () => {
         const service = open();
         const channel = fresh();
         const positions = await publish(service, channel, numbers(0, 5));
@@ -533,7 +533,7 @@ export function historyBehaviour(
         }
       });
 
-      test('since a position that is trimmed, wiped or forked: told of first, then what there is', async () => {
+      test('since a trimmed, wiped or forked position reports a discontinuity, then delivers what is stored', async () => {
         const service = open();
         const channel = fresh();
         const positions = await publish(service, channel, numbers(0, 6), {
@@ -558,7 +558,7 @@ export function historyBehaviour(
         expect(await told(other, ahead, 1)).toEqual([['forked', false], 'fence']);
       });
 
-      test('while somebody publishes at full speed: everything once and in order', async () => {
+      test('during publications at full speed delivers every message once and in order', async () => {
         const [sender, receiver] = [open(), open()];
         const channel = fresh();
         const total = embedded ? 600 : 3_000;
@@ -603,7 +603,7 @@ export function historyBehaviour(
         expect(receiver.stats()).toMatchObject({ channels: 1, handlers: kept.length });
       });
 
-      test('a message that was lost on its way is fetched before the next, and told of', async () => {
+      test('a message lost in transit is read before the next, and reported', async () => {
         const service = open();
         const channel = fresh();
         const [since, plain, stream] = [keeping(), keeping(), service.messages(channel, { since: 'latest' })];
@@ -626,7 +626,7 @@ export function historyBehaviour(
         await stream.return();
       });
 
-      test('a copy that comes after history has been read further is no hole', async () => {
+      test('a late copy of a message that was read from history is no gap', async () => {
         const service = open();
         const channel = fresh();
         const one = keeping();
@@ -646,7 +646,7 @@ export function historyBehaviour(
         expect(one.gaps).toEqual([]);
       });
 
-      test('a history that is gone under way is told of, and what comes then is delivered', async () => {
+      test('a history that is lost during a subscription is reported, and later messages are delivered', async () => {
         const service = open();
         const channel = fresh();
         const order: unknown[] = [];
@@ -741,7 +741,7 @@ export function historyBehaviour(
         expect(two.got).toEqual([]);
       });
 
-      test('one handler takes out another, in the middle of a message', async () => {
+      test('a handler can unsubscribe another during the dispatch of a message', async () => {
         const service = open();
         const channel = fresh();
         const controller = new AbortController();
@@ -761,7 +761,7 @@ export function historyBehaviour(
         expect([one.got, two.got]).toEqual([[1, 2, 3, 'fence'], [1]]);
       });
 
-      test('a subscription outlives its last handler for a while; who comes back misses nothing', async () => {
+      test('a subscription outlives its last handler for a while, and a handler added then misses nothing', async () => {
         const service = open({ unsubscribeDelay: 60_000 });
         const channel = fresh();
         const [before, after] = [keeping(), keeping()];
@@ -777,7 +777,7 @@ export function historyBehaviour(
         expect([before.got, after.got, after.gaps]).toEqual([[1], [2, 3, 4, 5], []]);
       });
 
-      test('patterns get what has a place in a history unwrapped, and its position', async () => {
+      test('patterns receive messages with history decoded, and their position', async () => {
         const service = open();
         const base = fresh();
         const one = keeping();
@@ -900,7 +900,7 @@ export function historyBehaviour(
     });
 
     describe('messages()', () => {
-      test('since a position, with next to no room, lose nothing: the rest waits in the history', async () => {
+      test('since a position with a small queue lose nothing: the rest waits in the history', async () => {
         const service = open();
         const channel = fresh();
         const gaps: Discontinuity[] = [];
@@ -983,7 +983,7 @@ export function historyBehaviour(
     });
 
     describe('recover()', () => {
-      test('returns what was missed of many channels, and says what cannot be had', async () => {
+      test('returns missed messages of many channels, and reports those it cannot recover', async () => {
         const service = open();
         const base = fresh();
         const name = (text: string) => `${base}:${text}`;
@@ -1059,7 +1059,7 @@ export function historyBehaviour(
       });
     });
 
-    describe('what cannot be', () => {
+    describe('invalid calls', () => {
       test('bad positions, limits and histories are refused before anything reaches Redis', async () => {
         const service = open();
         const channel = fresh();
@@ -1130,7 +1130,7 @@ export function historyBehaviour(
         expect((await service.history(channel)).position).toBe(NEVER);
       });
 
-      test('sharded channels have histories too, or are refused with the reason', async () => {
+      test('sharded channels have histories, or are rejected with the reason', async () => {
         const service = open();
         const channel = fresh('{tag}');
         const one = keeping();

@@ -29,7 +29,7 @@ export function presenceBehaviour(
   afterEach(() => fixture.end());
 
   describe('one user', () => {
-    test('comes, changes and goes', async () => {
+    test('connects, changes status and leaves', async () => {
       const [presence, changes] = await fixture.observer();
       expect(await presence.getPresence('ann')).toBeNull();
 
@@ -100,7 +100,7 @@ export function presenceBehaviour(
       ]);
     });
 
-    test('has the status that ranks highest among his sockets, whichever node they are on', async () => {
+    test('has the highest-ranking status of their sockets on all nodes', async () => {
       const [one, changes] = await fixture.observer();
       const two = fixture.service();
       const status = async () => (await two.getPresence('ann'))?.status;
@@ -283,7 +283,7 @@ export function presenceBehaviour(
       expect(new Set(changes.list.map(({ userId }) => userId)).size).toBeGreaterThan(users.length);
     });
 
-    test('travel together', async () => {
+    test('are sent in one transaction', async () => {
       const presence = fixture.service();
       await presence.connect();
       const before = presence.stats();
@@ -393,7 +393,7 @@ export function presenceBehaviour(
       await waitFor(() => presence.stats().sockets === 0);
     });
 
-    test('that look alike are different', async () => {
+    test('that look similar are different', async () => {
       const presence = fixture.service();
       const pairs: [string, string][] = [
         ['a', 'b"c'],
@@ -450,7 +450,7 @@ export function presenceBehaviour(
   });
 
   describe('getMultiplePresence', () => {
-    test('nobody', async () => {
+    test('without known users is empty', async () => {
       const presence = fixture.service();
       expect(await presence.getMultiplePresence([])).toEqual(new Map());
       expect(await presence.getMultiplePresence(['nobody', 'no one'])).toEqual(new Map());
@@ -648,7 +648,7 @@ export function presenceBehaviour(
   describe('grace', () => {
     const options = { grace: 250, sweepInterval: 20 };
 
-    test('a user whose last socket went stays as he was until it ends, then is offline, once', async () => {
+    test('a user whose last socket is removed keeps their status until it ends, and is then reported offline once', async () => {
       const [presence, changes] = await fixture.observer(options);
       const [, others] = await fixture.observer(options);
       await presence.setPresence('ann', 's1', 'busy');
@@ -670,7 +670,7 @@ export function presenceBehaviour(
       expect(others.of('ann')).toEqual(['offline > busy', 'busy > offline']);
     });
 
-    test('whoever comes back within it was never away', async () => {
+    test('a user who reconnects within the grace period is never reported offline', async () => {
       const [presence, changes] = await fixture.observer(options);
       const other = fixture.service(options);
       await presence.setPresence('ann', 's1');
@@ -685,7 +685,7 @@ export function presenceBehaviour(
       expect(await presence.getPresence('ann')).toMatchObject({ status: 'online', socketIds: ['s2'] });
     });
 
-    test('comes back with another status: one change', async () => {
+    test('a user who reconnects with another status is reported once', async () => {
       const [presence, changes] = await fixture.observer(options);
       await presence.setPresence('ann', 's1', 'busy');
       await presence.removeSocket('ann', 's1');
@@ -694,14 +694,14 @@ export function presenceBehaviour(
       expect(changes.of('ann')).toEqual(['offline > busy', 'busy > away']);
     });
 
-    test('is not for sockets beside others', async () => {
+    test('does not start while the user has other sockets', async () => {
       const presence = fixture.service(options);
       await presence.setPresence('ann', 's1', 'busy');
       await presence.setPresence('ann', 's2', 'away');
       expect(await presence.removeSocket('ann', 's1')).toMatchObject({ status: 'away', socketIds: ['s2'] });
     });
 
-    test('a second goodbye does not prolong it', async () => {
+    test('a second removal does not prolong it', async () => {
       const [presence, changes] = await fixture.observer(options);
       await presence.setPresence('ann', 's1');
       await presence.setPresence('bob', 's1');
@@ -721,7 +721,7 @@ export function presenceBehaviour(
       await repeated;
     });
 
-    test('is not waited for with immediate', async () => {
+    test('is skipped with immediate', async () => {
       const [presence, changes] = await fixture.observer({ ...options, grace: 60_000 });
       await presence.setPresence('ann', 's1');
       expect(await presence.removeSocket('ann', 's1', { immediate: true })).toMatchObject({
@@ -731,7 +731,7 @@ export function presenceBehaviour(
       expect(changes.of('ann')).toEqual(['offline > online', 'online > offline']);
     });
 
-    test('ends although the process that granted it is gone', async () => {
+    test('ends although the process that started it has died', async () => {
       const [, changes] = await fixture.observer(options);
       const leaving = fixture.service(options);
       await leaving.setPresence('ann', 's1');
@@ -800,7 +800,7 @@ export function presenceBehaviour(
       await connected.close();
     });
 
-    test('takes back a registration that was still under way', async () => {
+    test('undoes a registration in progress', async () => {
       const observer = fixture.service();
       await observer.connect();
       const client = fixture.client();
@@ -832,7 +832,7 @@ export function presenceBehaviour(
   });
 
   describe('limits', () => {
-    test('a socket too many is refused and leaves no trace', async () => {
+    test('a socket over the limit is rejected and leaves nothing behind', async () => {
       const [presence, changes] = await fixture.observer({ maxSocketsPerUser: 2 });
       const other = fixture.service({ maxSocketsPerUser: 2 });
       await presence.setPresence('ann', 's1');

@@ -139,7 +139,7 @@ export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rul
     }
 
     describe('messages', () => {
-      test('go from process to process, as they were', async () => {
+      test('go from process to process unchanged', async () => {
         const [sender, receiver] = [open(), open()];
         const name = fresh();
         const one = keeping();
@@ -164,7 +164,7 @@ export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rul
         expect(one.got).toEqual(numbers);
       });
 
-      test('nobody there is no receiver', async () => {
+      test('without subscribers there are no receivers', async () => {
         expect(await open().publish(fresh(), 1)).toEqual({ receivers: 0 });
       });
 
@@ -316,7 +316,7 @@ export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rul
         expect(seen.sort()).toEqual([`${base}:a {"text":"héllo 😀"}`, '{"text":"héllo 😀"}']);
       });
 
-      test('are heard', async () => {
+      test('are received', async () => {
         const service = open();
         const raw = await rawClient();
         const base = fresh();
@@ -328,7 +328,7 @@ export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rul
         expect([channel.got, pattern.got]).toEqual([[{ n: 1 }], [{ n: 1 }]]);
       });
 
-      test('that publish what is no JSON are reported with the channel, and everything goes on', async () => {
+      test('that publish invalid JSON are reported with the channel, and later messages arrive', async () => {
         const service = open();
         const raw = await rawClient();
         const name = fresh();
@@ -348,7 +348,7 @@ export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rul
       });
     });
 
-    describe('what cannot be', () => {
+    describe('invalid calls', () => {
       const cycle: Record<string, unknown> = {};
       cycle['self'] = cycle;
       test.each([
@@ -360,7 +360,7 @@ export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rul
         await expect(open().publish(fresh(), message)).rejects.toBeInstanceOf(InvalidArgumentError);
       });
 
-      test('over-long messages and names', async () => {
+      test('messages and names over the limits are rejected', async () => {
         const service = open({ maxMessageBytes: 100 });
         const name = fresh();
         await service.publish(name, 'a'.repeat(98));
@@ -427,7 +427,7 @@ export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rul
     });
 
     describe('handlers', () => {
-      test('that throw or reject are reported, and nobody else notices', async () => {
+      test('that throw or reject are reported, and other handlers are not affected', async () => {
         const service = open();
         const name = fresh();
         const cause = new Error('mine');
@@ -489,7 +489,7 @@ export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rul
         expect(one.got).toEqual([]);
       });
 
-      test('nothing comes after it was called, not even what is on its way', async () => {
+      test('no message is delivered after the call, not even one in flight', async () => {
         const service = open();
         const name = fresh();
         const one = keeping();
@@ -500,7 +500,7 @@ export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rul
         expect(one.got).toEqual([]);
       });
 
-      test('in a storm on one name, Redis ends up with what is wanted', async () => {
+      test('after many concurrent calls for one name the subscription in Redis is right', async () => {
         const service = open();
         const name = fresh();
         const one = keeping();
@@ -531,7 +531,7 @@ export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rul
         expect(service.stats()).toMatchObject({ handlers: 0, channels: 0, patterns: 0 });
       });
 
-      test('aborted meanwhile: rejects with its reason, and nothing is left', async () => {
+      test('aborted during the call: rejects with its reason, and nothing is left', async () => {
         const service = open();
         await service.connect();
         const name = fresh();
@@ -546,7 +546,7 @@ export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rul
         await nothingKnown(name);
       });
 
-      test('aborted after: from that moment nothing comes', async () => {
+      test('aborted afterwards: no message is delivered from then on', async () => {
         const service = open();
         const name = fresh();
         const controller = new AbortController();
@@ -596,7 +596,7 @@ export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rul
         await stream.return();
       });
 
-      test('a full queue loses what its policy says, counted and told', async () => {
+      test('a full queue drops messages by its policy, counts them and reports a discontinuity', async () => {
         const service = open();
         const name = fresh();
         const gaps: Discontinuity[] = [];
@@ -654,7 +654,7 @@ export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rul
     });
 
     describe('close', () => {
-      test('leaves nothing behind, calls nobody any more, and is idempotent', async () => {
+      test('leaves nothing behind, calls no handler afterwards, and is idempotent', async () => {
         const redis = client();
         const before = await backend.connections();
         const sender = open();
@@ -704,7 +704,7 @@ export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rul
         }
       });
 
-      test('what was published before is sent; what was being subscribed is closed or done', async () => {
+      test('sends what was published before, and completes or closes subscriptions in progress', async () => {
         const [service, receiver] = [open(), open()];
         await service.connect();
         const name = fresh();
@@ -738,7 +738,7 @@ export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rul
         expect(await closing).toBe(true);
       });
 
-      test('leaves the client to its owner, who may build anew on it', async () => {
+      test('leaves the client to its owner, who can create another service on it', async () => {
         const redis = client();
         const first = open({ redis });
         const name = fresh();
