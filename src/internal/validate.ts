@@ -49,7 +49,7 @@ export function assertFunction(argument: string, value: unknown): void {
   }
 }
 
-/** Complete by the compiler. */
+/** The compiler checks that no option is missing. */
 export type OptionNames<T> = { readonly [Name in keyof T]-?: true };
 
 /** With `known`, other options are refused, because a misspelt option would have no effect. */
@@ -104,7 +104,7 @@ function editDistance(one: string, other: string): number {
   return row[other.length] as number;
 }
 
-/** A finite number in [min, max]. */
+/** Throws unless the result is a finite number in [min, max]. */
 export function numberOption(
   argument: string,
   value: unknown,
@@ -154,7 +154,7 @@ export function assertSignal(signal: unknown): void {
 
 const PREFIX = /^[A-Za-z0-9_.:-]{1,64}$/;
 
-/** Must fit in a Redis hash tag and a pattern. */
+/** Throws unless the result fits in a Redis hash tag and a pattern. */
 export function prefixOption(argument: string, value: unknown, fallback: string): string {
   if (value === undefined) return fallback;
   if (typeof value !== 'string' || !PREFIX.test(value)) {

@@ -6,7 +6,7 @@ import advanceMarkerSource from './advance-marker.lua';
 
 const advanceMarkerScript = defineScript('advance-marker', advanceMarkerSource);
 
-/** After an acknowledgement. */
+/** A marker after an acknowledgement. */
 export interface ReadMarker {
   /** Id of the last read notification. */
   readonly readUpTo: Position;
@@ -19,7 +19,7 @@ export class ReadMarkers {
   readonly #pubsub: PubSubService;
   readonly #ttl: string;
 
-  /** In ms, without an acknowledgement. */
+  /** Markers expire after `ttl` ms without an acknowledgement. */
   constructor(pubsub: PubSubService, ttl: number) {
     this.#pubsub = pubsub;
     this.#ttl = String(ttl);

@@ -70,7 +70,7 @@ export class FailureDetector {
   #lastNow = 0;
   #otherServer = false;
   #massFailureSince: number | undefined;
-  /** In the previous snapshot. */
+  /** Leases in the previous snapshot. */
   #previous = new Map<string, number>();
   /** Node found dead → when. In one large fault, leases expire one after the other. */
   readonly #foundDead = new Map<string, number>();

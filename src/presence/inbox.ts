@@ -45,7 +45,7 @@ export class Inbox {
     return this.#subscribing;
   }
 
-  /** Before entries of the partition are restored. */
+  /** Call it before entries of the partition are restored. */
   async readStored(partition: number): Promise<void> {
     const { client, nodeLease } = this.#options;
     const keys = this.#options.keys[partition] as PartitionKeys;

@@ -36,7 +36,7 @@ export interface LocalPresenceOptions {
   readonly touchInterval: number;
 }
 
-/** Oldest are forgotten. */
+/** The oldest entries are forgotten. */
 const MAX_RECENTLY_REMOVED = 10_000;
 
 /** States before failed writes, which may be states of failed writes, too. */
@@ -126,7 +126,7 @@ export class LocalPresence {
     return this.#localSockets.answersFor(key);
   }
 
-  /** And not registered since. */
+  /** Removed by this process lately, and not registered since. */
   wasRecentlyRemoved({ key }: SocketRef): boolean {
     return this.#recentlyRemoved.has(key);
   }
@@ -252,7 +252,7 @@ export class LocalPresence {
     });
   }
 
-  /** False: not owned by this process. */
+  /** Resolves with false for a socket of another process. */
   async touch(ref: SocketRef): Promise<boolean> {
     const { key, partition, user } = ref;
     const socket = this.#localSockets.sockets.get(key);

@@ -6,9 +6,9 @@ import type { RoomWrite, SocketWrite } from './writes.js';
 export interface SocketRef {
   readonly user: string;
   readonly socket: string;
-  /** Joined, as in the node's owner set. */
+  /** User and socket, joined as in the node's owner set. */
   readonly key: string;
-  /** Of the user's keys. */
+  /** Partition of the user's keys. */
   readonly partition: number;
 }
 
@@ -54,7 +54,7 @@ export interface LocalMembership {
   readonly user: string;
   readonly socket: string;
   readonly room: string;
-  /** Of the room's keys. */
+  /** Partition of the room's keys. */
   readonly partition: number;
   readonly info: string;
 }

@@ -58,7 +58,7 @@ export class NodeLease {
     return this.#previousIds;
   }
 
-  /** With a lease of this node. */
+  /** Partitions in which this node has a lease. */
   get partitions(): number[] {
     return [...this.#expiries.keys()];
   }
@@ -85,7 +85,7 @@ export class NodeLease {
     else if (before < known) this.#notifyEntriesLost();
   }
 
-  /** Or there is no connection. */
+  /** Also called without a connection. */
   onRenewalFailed(partition?: number): void {
     for (const { onDoubt } of this.#listeners) onDoubt?.(partition);
   }

@@ -144,7 +144,7 @@ export class PresenceWriter {
     (this.#partitions[partition] as PartitionWriter).submit(write, callbacks);
   }
 
-  /** Fails queued writes. */
+  /** Fails queued writes and sends no more. */
   close(error: RollcallError): void {
     for (const partition of this.#partitions) partition.close(error);
   }
@@ -248,7 +248,7 @@ class PartitionWriter {
     });
   }
 
-  /** Without expired writes. */
+  /** The oldest writes that fit into one transaction, without expired ones. */
   #nextBatch(): PendingWrite[] {
     const batch: PendingWrite[] = [];
     let at = this.#head;

@@ -18,7 +18,7 @@ export interface ReaperOptions {
   readonly client: ClientHandle;
   readonly keys: readonly PartitionKeys[];
   readonly writer: PresenceWriter;
-  /** Never found dead here. */
+  /** This process's node, which is never found dead here. */
   readonly nodeLease: NodeLease;
   readonly redisClock: RedisClock;
   readonly keyTtl: number;
@@ -32,9 +32,9 @@ export interface ReaperOptions {
 
 /** Counters, and the last observation. */
 export interface ReaperStats {
-  /** By this process. */
+  /** Dead nodes whose entries this process removed. */
   reapedNodes: number;
-  /** Of these nodes. */
+  /** Sockets among those entries. */
   reapedSockets: number;
   /** Lease expired, but not found dead yet. */
   suspectNodes: string[];
@@ -102,7 +102,7 @@ export class Reaper {
     await this.#sweeping;
   }
 
-  /** For a lease, in one partition or all. */
+  /** Detection waits for a lease, in one partition or all. */
   #resetDetectors(partition?: number): void {
     if (partition === undefined) for (const detector of this.#detectors) detector.reset();
     else this.#detectors[partition]?.reset();

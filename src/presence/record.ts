@@ -60,7 +60,7 @@ export function hiddenUntil(record: string): number | undefined {
   return until === undefined ? undefined : Number(until);
 }
 
-/** Of a node for which `isOwn` is true. */
+/** True if the record lists a socket of a node for which `isOwn` is true. */
 export function listsSocketOf(record: string, isOwn: (nodeId: string) => boolean): boolean {
   return record
     .split('\n')

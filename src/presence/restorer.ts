@@ -54,7 +54,7 @@ export class Restorer {
     if (this.#needed) this.#request();
   }
 
-  /** After the batch in progress. */
+  /** Stops after the batch in progress. */
   stop(): void {
     this.#stopped = true;
   }
@@ -152,7 +152,7 @@ export class Restorer {
     } while (cursor !== '0');
   }
 
-  /** With local sockets. */
+  /** Partitions with local sockets. */
   #partitions(): number[] {
     return [...new Set([...this.#options.localSockets.sockets.values()].map(({ partition }) => partition))];
   }

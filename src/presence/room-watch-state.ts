@@ -63,7 +63,7 @@ export class RoomWatchState {
     this.#buffer ??= [];
   }
 
-  /** Or keeps it until the snapshot is read. */
+  /** Keeps the change while a snapshot is being read. */
   applyChange(change: EncodedRoomChange): void {
     if (this.#buffer !== undefined) this.#buffer.push(change);
     else this.#applyChange(change);

@@ -11,7 +11,7 @@ interface SharedUser<W> {
   ready: Promise<void> | undefined;
 }
 
-/** Read together. */
+/** Users whose snapshots are read together. */
 interface SnapshotBatch {
   readonly userIds: Set<string>;
   readonly done: Promise<void>;

@@ -14,7 +14,7 @@ export class Startup {
     this.#layout = layout;
   }
 
-  /** Also while starting. */
+  /** True while starting, and once started. */
   get begun(): boolean {
     return this.#started !== undefined;
   }

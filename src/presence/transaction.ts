@@ -43,7 +43,7 @@ interface UserUpdate {
   stated: boolean;
   /** Last sign of life of the node that had the sockets, in ms; 0: it did not die. */
   lastAlive: number;
-  /** Of this node, written or deleted. */
+  /** Entries of this node that are written or deleted. */
   readonly entries: SocketWrite[];
 }
 
@@ -56,7 +56,7 @@ export class Transaction {
   readonly commands: Command[] = [];
   readonly #settings: TransactionSettings;
   readonly #users = new Map<string, UserUpdate>();
-  /** In `commands`. */
+  /** Positions in `commands`. */
   readonly #scripts: number[] = [];
 
   constructor(settings: TransactionSettings, writes: readonly PresenceWrite[]) {
@@ -269,7 +269,7 @@ export class Transaction {
 
 const REASONS = { gone: 0, time: -1, active: -2, lost: -3 } as const;
 
-/** Of update-users.lua. */
+/** Reason code of update-users.lua. */
 function toReasonCode(write: Exclude<PresenceWrite, RoomWrite>): number {
   if (write.kind === 'socket') return Math.round(write.grace);
   return write.kind === 'look' ? REASONS[write.reason] : REASONS.time;

@@ -38,7 +38,7 @@ export class TtlRefresher {
   #roundBegan = 0;
   #renewals = 0;
   #remaining: Iterator<RefreshItem> | undefined;
-  /** Of the round in progress. */
+  /** Items per slice of the round in progress. */
   #size = MIN_BATCH;
 
   constructor(options: TtlRefresherOptions) {

@@ -28,7 +28,7 @@ export class ClientRegistry {
     return registry;
   }
 
-  /** Removed after the last release. */
+  /** The room is removed after the last release. */
   room(name: string): SharedRoom {
     const known = this.#rooms.get(name);
     if (known) return known;

@@ -22,7 +22,7 @@ export class RoomTimeline {
   events: readonly TimelineEvent[] = NONE;
   /** The same array until it changes. */
   discontinuities: readonly RoomDiscontinuity[] = NONE;
-  /** Of the last read of older events. */
+  /** Error of the last read of older events. */
   error: ClientError | undefined;
 
   readonly #names: ReadonlySet<string> | undefined;

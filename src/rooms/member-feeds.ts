@@ -26,7 +26,7 @@ class MemberFeed {
   readonly subscribers = new Map<PeerWriter, MemberSubscriber>();
   /** Receive only the number of members. */
   readonly counters = new Set<PeerWriter>();
-  /** Of the current batch. */
+  /** Changes of the current batch. */
   readonly changed = new Map<string, MemberInfo>();
   watch: Promise<RoomWatch> | undefined;
   /** Set when `watch` has resolved. */

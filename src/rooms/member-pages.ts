@@ -2,7 +2,7 @@ import type { RoomMember } from '../presence/types.js';
 import type { MemberInfo, MembersFrame } from '../protocol/frames.js';
 import { EncodedFrame } from './room-message.js';
 
-/** In members. */
+/** Members per frame. */
 const PAGE_SIZE = 250;
 /** Approximate characters of `info` per frame: a page must not fill a slow peer's buffer. */
 const PAGE_CHARACTERS = 32_768;

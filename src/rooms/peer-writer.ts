@@ -28,7 +28,7 @@ export interface Peer {
 export interface PeerWriterSettings {
   readonly clock: Clock;
   readonly reporter: ErrorReporter;
-  /** More make a peer slow. */
+  /** A peer with more waiting bytes is slow. */
   readonly maxBufferedBytes: number;
   readonly slowPeers: SlowPeerPolicy;
   readonly counters: PeerWriterCounters;
@@ -44,7 +44,7 @@ export interface PeerWriterCounters {
   closedSlow: number;
 }
 
-/** In ms, of a slow peer. */
+/** Interval in ms of checks of a slow peer's buffer. */
 const DRAIN_CHECK_INTERVAL = 250;
 /** Times `maxBufferedBytes`: such a peer does not read at all, and is closed under either policy. */
 const MAX_BUFFER_FACTOR = 4;

@@ -74,7 +74,7 @@ export class RoomMembership {
   }
 }
 
-/** `prefix`: of the option in the error. */
+/** `prefix` precedes the option's name in the error. */
 export function assertJoinOptions(options: JoinOptions, prefix = ''): void {
   assertOptions('options', options, JOIN_OPTION_NAMES);
   const { since, last, members = false } = options;

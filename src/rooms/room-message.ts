@@ -98,7 +98,7 @@ export function parseRoomMessage(
   return parseForeignMessage(room, position, payload);
 }
 
-/** In rollcall's own form. */
+/** Compares with the form that rollcall writes. */
 export function isEvent(payload: string, event: string): boolean {
   return payload.startsWith(`${EVENT_PREFIX}${event}"`);
 }

@@ -84,7 +84,7 @@ export class TaskQueue {
   }
 }
 
-/** Then other work of the process runs. */
+/** Items handled before other work of the process runs. */
 const ITEMS_PER_SLICE = 250;
 
 /** Lets other work run in between. Rejects with the first failure after all tasks have settled. */

@@ -13,17 +13,17 @@ const RECOVERABLE: ReadonlySet<string> = new Set([
 /** Carries the state in `socket.data` to the recovering process. */
 const KEY = '$rollcall';
 
-/** Survives a recovery. */
+/** State that survives a recovery. */
 export interface RecoverableState {
   readonly status: string | undefined;
   readonly watching: readonly string[];
   readonly trackerId: string | undefined;
 }
 
-/** Of a socket that was not recovered. */
+/** The state of a socket that was not recovered. */
 export const NO_STATE: RecoverableState = { status: undefined, watching: [], trackerId: undefined };
 
-/** In ms; 0: cannot recover. */
+/** Time in ms for a recovery; 0: the socket cannot recover. */
 export function recoveryWindow(namespace: NamespaceBase, reason: string): number {
   if (!RECOVERABLE.has(reason)) return 0;
   const { server } = namespace as NamespaceBase & { server?: { opts?: unknown; _opts?: unknown } };
@@ -36,7 +36,7 @@ export function recoveryWindow(namespace: NamespaceBase, reason: string): number
   return typeof duration === 'number' && duration > 0 ? duration : 0;
 }
 
-/** Before Socket.IO stores the session. */
+/** Call it before Socket.IO stores the session. */
 export function saveState(data: unknown, state: RecoverableState): void {
   if (typeof data !== 'object' || data === null || !Object.isExtensible(data)) return;
   (data as Record<string, unknown>)[KEY] = { ...state, watching: [...state.watching] };

@@ -55,7 +55,7 @@ export function handleRequests<S extends SocketLike>(
   const listeners = [...actions].map(([event, action]) => {
     const listener = (...args: unknown[]): void => {
       const last = args.at(-1);
-      // Optional.
+      // The callback is optional.
       const ack = typeof last === 'function' ? (last as (response: object) => void) : undefined;
       const payload = args[0] === ack ? undefined : args[0];
       void runRequest(tracked, () => action(tracked, payload), reporter).then((response) =>

@@ -11,7 +11,7 @@ export interface RoomMirrorOptions<S extends SocketLike> extends RetryOptions {
   readonly nameOf: (room: string, socket: S) => string | undefined;
 }
 
-/** On one adapter, for some tracked sockets. */
+/** Listeners on one adapter, with the number of sockets that use it. */
 interface AdapterListeners {
   sockets: number;
   readonly onJoin: (room: string, socketId: string) => void;
@@ -44,7 +44,7 @@ export class RoomMirror<S extends SocketLike> {
     await Promise.all(Array.from(tracked.socket.rooms, (room) => this.#join(tracked, room)));
   }
 
-  /** The socket disconnects. */
+  /** Call it when the socket disconnects. */
   removeSocket(tracked: TrackedSocket<S>): void {
     const rooms = this.#rooms.get(tracked);
     if (rooms === undefined) return;

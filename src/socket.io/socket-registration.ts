@@ -14,7 +14,7 @@ export class SocketRegistration {
   #status: Status;
   #meta: Json | undefined;
   #registered = false;
-  /** Since the last `begin`. */
+  /** `onRegistered` has run since the last `begin`. */
   #notified = false;
   #pendingWrites = 0;
 
@@ -33,12 +33,12 @@ export class SocketRegistration {
     return this.#registered;
   }
 
-  /** The last written, or the first to write. */
+  /** The last written status, or the first to write. */
   get status(): Status {
     return this.#status;
   }
 
-  /** Once per `begin`. */
+  /** Called once per `begin`. */
   onRegistered: () => void = () => {};
 
   /** With retries. Called again for a recovered socket. */

@@ -8,7 +8,7 @@ const MAX_ID = MAX_CHANNELS * 48;
 
 const KEY = /^[\w-]{8}$/;
 
-/** Short for any name, and does not reveal it. */
+/** The key is short for any name, and does not reveal it. */
 export function toChannelKey(name: string): string {
   return createHash('sha256').update(name).digest('base64url').slice(0, 8);
 }
@@ -41,7 +41,7 @@ export class StreamPositions {
   }
 }
 
-/** Of one channel. */
+/** Start of a client in one channel. */
 export interface ResumePoint {
   /** `undefined`: the client has no position. */
   readonly since: Position | undefined;

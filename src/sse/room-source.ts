@@ -19,7 +19,7 @@ import type { RoomStreamOptions, StreamRoom, StreamUser } from './options.js';
 import { positionUpdateOf, sseEncoder } from './sse-encoder.js';
 import { type StreamSink, type StreamSource, sendDiscontinuity } from './stream-source.js';
 
-/** In one room, or in the user's messages. */
+/** The client's cursor in one room, or in the user's messages. */
 interface RoomCursor {
   readonly tracked: TrackedPosition;
   readonly resume: ResumePoint;
@@ -125,7 +125,7 @@ export class RoomSource implements StreamSource {
     };
   }
 
-  /** Unless a message has moved it already. */
+  /** Sets the start, unless a message has moved it already. */
   #setInitialPosition(room: string | undefined, position: string | undefined): void {
     const tracked = this.#cursors.get(room)?.tracked;
     if (tracked !== undefined) tracked.position ??= position;

@@ -18,7 +18,7 @@ export interface StreamSink {
 }
 
 export interface StreamSource {
-  /** In each channel or room. */
+  /** The client's position in each channel or room. */
   readonly positions: StreamPositions;
   /** The client sent a last event id. */
   readonly isResumed: boolean;

@@ -79,7 +79,7 @@ export class WebResponseWriter implements ResponseWriter {
     this.#controller = undefined;
   }
 
-  /** Discards the stream's queue. */
+  /** An error discards the stream's queue. */
   #fail(): void {
     this.#finish();
     this.#controller?.error(new Error('the client reads too slowly'));

@@ -16,7 +16,7 @@ export class ExpiringSet<K> {
     return [...this.#timers.keys()];
   }
 
-  /** 0 ms: removed. */
+  /** 0 ms removes the key. */
   set(key: K, ms: number): void {
     const previous = this.#timers.get(key);
     previous?.cancel();

@@ -6,9 +6,9 @@ export interface TypingBroadcasterOptions {
   readonly clock: Clock;
   /** Duration of a keystroke, in ms. */
   readonly ttl: number;
-  /** `ttl` in ms; 0: stopped. */
+  /** Publishes that the user types for `ttl` ms; 0: has stopped. */
   send(ttl: number, except: string | undefined): Promise<void>;
-  /** No state is left. */
+  /** Called when no state is left. */
   onIdle(): void;
   report(error: RollcallError): void;
 }
@@ -18,7 +18,7 @@ export class TypingBroadcaster {
   readonly #options: TypingBroadcasterOptions;
   #on = false;
   #lastKeystroke = 0;
-  /** Since the last message. */
+  /** A keystroke since the last message. */
   #unsentKeystroke = false;
   /** Other users may see the user as typing. */
   #sent = false;

@@ -7,14 +7,14 @@ const CHECK_FRACTION = 1 / 4;
 
 export interface HeartbeatSettings {
   readonly clock: Clock;
-  /** In ms without a frame before a ping. */
+  /** Silence in ms before a ping. */
   readonly heartbeatInterval: number;
   /** In ms. */
   readonly pongTimeout: number;
   readonly counters: { silent: number };
 }
 
-/** One timer for all connections. */
+/** Pings silent clients and cuts those without an answer, with one timer for all connections. */
 export class HeartbeatMonitor<User extends WebSocketIdentity> {
   readonly #settings: HeartbeatSettings;
   readonly #connections: Iterable<WebSocketConnection<User>>;

@@ -51,7 +51,7 @@ export async function authenticateRequest<User extends WebSocketIdentity>(
   }
 }
 
-/** From the URL; an invalid position is ignored. */
+/** The client's last position, from the URL; an invalid one is ignored. */
 export function readResumePosition(request: IncomingMessage | undefined): string | undefined {
   const url = request?.url ?? '';
   const since = new URLSearchParams(url.slice(url.indexOf('?') + 1)).get('since');

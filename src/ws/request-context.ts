@@ -11,7 +11,7 @@ export interface RequestContext<User extends WebSocketIdentity> extends RequestO
   readonly maxRooms: number;
   readonly maxWatched: number;
   readonly slots: RequestSlots;
-  /** In progress, by room. */
+  /** Joins in progress, by room. */
   readonly joining: Map<string, Promise<unknown>>;
   readonly watched: Set<string>;
   /** Rooms that show the user as typing. */

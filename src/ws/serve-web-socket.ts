@@ -111,7 +111,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
   readonly #encoders: FrameEncoders;
   readonly #heartbeats: HeartbeatMonitor<User>;
   readonly #connections = new Set<WebSocketConnection<User>>();
-  /** Before the upgrade. */
+  /** Users authenticated before the upgrade. */
   readonly #authenticated = new WeakMap<IncomingMessage, AuthenticatedUser<User>>();
   readonly #counters = { refused: 0, frames: 0, malformed: 0, limited: 0, silent: 0 };
   #handoff = false;
@@ -184,7 +184,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     await this.#ownTyping?.close();
   }
 
-  /** With `refuseWith: 'status'`. */
+  /** Runs before the upgrade, with `refuseWith: 'status'`. */
   readonly #verify = async (request: IncomingMessage): Promise<HandshakeRejection | undefined> => {
     const result = this.#closing === undefined ? await this.#authenticate(request) : undefined;
     if (result !== undefined && 'userId' in result) {
@@ -229,7 +229,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     created.done = Promise.all([served, ended]);
   };
 
-  /** `undefined`: rejected. */
+  /** Resolves with `undefined` if the connection was rejected. */
   async #attach(
     request: IncomingMessage,
     connection: WebSocketConnection<User>,
@@ -341,6 +341,6 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
 interface AttachedClient<User extends WebSocketIdentity> {
   readonly known: AuthenticatedUser<User>;
   readonly socket: RoomSocket;
-  /** Of a client that has reconnected. */
+  /** The last position of a client that has reconnected. */
   readonly since: string | undefined;
 }

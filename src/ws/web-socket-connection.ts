@@ -40,7 +40,7 @@ const MAX_UNREADABLE = 10;
 const MAX_LIMITED = 100;
 /** Bytes of replies for a client that sends, but does not read. */
 const MAX_UNREAD = 4 * 1_048_576;
-/** Of a timer, in ms. */
+/** The longest delay of a timer, in ms. */
 const MAX_DELAY = 2 ** 31 - 1;
 
 /**

@@ -21,7 +21,7 @@ export class WebSocketPeer implements Peer {
   #heldBytes = 0;
   #closed = false;
   #closeDeadline: Timer | undefined;
-  /** By the number in their ping, in order. */
+  /** Callbacks of `confirm`, by the number in their ping. */
   readonly #unconfirmed = new Map<number, () => void>();
   #pings = 0;
 
@@ -66,14 +66,14 @@ export class WebSocketPeer implements Peer {
     this.#socket.ping(String(this.#pings));
   }
 
-  /** To this connection only. */
+  /** Sends a frame to this connection only. */
   sendFrame(frame: ServerFrame): void {
     if (this.#socket.readyState !== OPEN) return;
     const text = JSON.stringify(frame);
     this.send(this.#writer === undefined ? text : this.#writer.encoder.encode(text));
   }
 
-  /** Before the held frames. */
+  /** Sends the first frame, then the held ones. */
   welcome(frame: ServerFrame): void {
     const held = this.#held ?? [];
     this.#held = undefined;
