@@ -148,6 +148,7 @@ export type {
   DetachOptions,
   JoinOptions,
   JoinResult,
+  LeaveOptions,
   RoomServiceOptions,
   RoomServiceStats,
   SlowPeerPolicy,

@@ -80,6 +80,7 @@ export function createRollcall(options: RollcallOptions): Rollcall {
     throw error;
   }
   const close = async (closing?: { handoff?: boolean }): Promise<void> => {
+    assertOptions('options', closing, { handoff: true });
     await rooms.close(closing);
     await Promise.all([presence.close(closing), pubsub.close()]);
   };

@@ -56,10 +56,11 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
       recovery.receive(frame);
       if (frame.type === 'event') events.emitEvent(frame);
     },
-    onConnectionLost(code, lostAt) {
-      recovery.onConnectionLost(lostAt);
-      queue.onConnectionLost(code);
-      rooms.onConnectionLost(lostAt);
+    onError: (error, room) => rooms.onError(error, room),
+    onLost(code, lostAt) {
+      recovery.onLost(lostAt);
+      queue.onLost(code);
+      rooms.onLost(lostAt);
     },
     onClosed(info) {
       queue.failAll(socket.closedError());

@@ -42,7 +42,7 @@ export interface ClientSettings extends TimerSettings {
   readonly WebSocket: WebSocketConstructor;
   readonly timeout: number;
   readonly size: number;
-  readonly dropOldest: boolean;
+  readonly overflow: 'reject' | 'drop-oldest' | undefined;
 }
 
 export function resolveSettings(options: ConnectOptions): ClientSettings {
@@ -64,7 +64,7 @@ export function resolveSettings(options: ConnectOptions): ClientSettings {
     random,
     timeout,
     size,
-    dropOldest: overflow === 'drop-oldest',
+    overflow,
     clock,
   };
 }

@@ -25,14 +25,14 @@ export function createPresenceWatches(socket: ReconnectingSocket) {
     const desired = new Set([...watches].flatMap((watch) => [...watch.users]));
     for (const user of presences.keys()) if (!desired.has(user)) presences.delete(user);
     const removed = [...subscribed].filter((user) => !desired.has(user));
-    const unwatch = removed.length > 0;
+    const unwatch = !!removed[0];
     const added = [...desired].filter((user) => !subscribed.has(user));
     const users = (unwatch ? removed : added).slice(0, batchSize);
-    if (users.length === 0) return;
+    if (!users[0]) return;
     return {
       frame: { type: unwatch ? 'unwatch' : 'watch', users },
       onReply(error) {
-        if (error && users.length > 1) {
+        if (error && users[1]) {
           // A user who may not be watched must not prevent the others.
           batchSize = 1;
           return;

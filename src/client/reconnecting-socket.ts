@@ -6,9 +6,16 @@ import {
   SUBPROTOCOL,
   type WelcomeFrame,
 } from '../protocol/frames.js';
-import { ClientError } from './client-error.js';
+import { assertValid, ClientError } from './client-error.js';
 import type { ClientSettings } from './options.js';
-import { byteLength, onPageEvent, platform, resolveUrl, type WebSocketWithEvents } from './platform.js';
+import {
+  byteLength,
+  onPageEvent,
+  platform,
+  resolveUrl,
+  uniqueId,
+  type WebSocketWithEvents,
+} from './platform.js';
 import type { Recovery } from './recovery.js';
 import { createTimer } from './timer.js';
 import type { ClientEvents, ClientState, CloseInfo } from './types.js';
@@ -31,8 +38,10 @@ export interface ReconnectingSocketListener {
   onOpen(welcome: WelcomeFrame, reconnected: boolean): void;
   /** A frame that is neither `welcome` nor a reply. */
   receive(frame: ServerFrame): void;
+  /** An error that is no reply; with `room` the server has put this socket out of the room. */
+  onError(error: ClientError, room?: string): void;
   /** `lostAt`: arrival of the last frame. */
-  onConnectionLost(code: number, lostAt: number): void;
+  onLost(code: number, lostAt: number): void;
   /** The client will not reconnect. */
   onClosed(info: CloseInfo): void;
 }
@@ -47,6 +56,8 @@ export function createReconnectingSocket(
   listener: ReconnectingSocketListener,
 ) {
   const { WebSocket, clock } = settings;
+  /** The same on each connection. */
+  const clientId = uniqueId();
   const replies = new Map<number | undefined, ReplyCallback>();
   /** Limits the attempt, the uptime period or the delay before the next attempt: one at a time. */
   const timer = createTimer(settings);
@@ -95,8 +106,7 @@ export function createReconnectingSocket(
 
   const open = (address: string): void => {
     let url = resolveUrl(address);
-    const since = recovery.resume();
-    if (since) url += `${url.includes('?') ? '&' : '?'}since=${encodeURIComponent(since)}`;
+    url += `${url.includes('?') ? '&' : '?'}client=${clientId}&since=${recovery.resume() ?? ''}`;
     webSocket = new WebSocket(url, [SUBPROTOCOL]) as WebSocketWithEvents;
     lastReceivedAt = clock.now();
     let lastErrorMessage = '';
@@ -140,11 +150,11 @@ export function createReconnectingSocket(
   const dispatch = (frame: ServerFrame): void => {
     const error = frame.type === 'error' ? toClientError(frame) : undefined;
     if (!error && frame.type !== 'ok') return listener.receive(frame);
-    const { id, data } = frame as { id?: number; data?: unknown };
+    const { id, data, room } = frame as { id?: number; data?: unknown; room?: string };
     const reply = replies.get(id);
     replies.delete(id);
     if (reply) reply(error, data);
-    else if (error) report(error);
+    else if (error) listener.onError(error, room);
   };
 
   const scheduleHeartbeat = (): void => {
@@ -199,7 +209,7 @@ export function createReconnectingSocket(
     // Each of these calls handlers, which may reconnect or close the client.
     const setWaiting = duringAttempt(setState);
     const emitReconnecting = duringAttempt(emit);
-    if (wasOpen) listener.onConnectionLost(code, lastReceivedAt);
+    if (wasOpen) listener.onLost(code, lastReceivedAt);
     // No code that the server takes for a logout.
     close(4000);
     setWaiting('waiting');
@@ -258,13 +268,14 @@ export function createReconnectingSocket(
  * frame.
  */
 function parseFrame(data: unknown): ServerFrame {
+  let frame: ServerFrame | undefined;
   try {
-    const frame: ServerFrame = JSON.parse(data as string);
-    if (typeof frame.type === 'string') return frame;
+    frame = JSON.parse(data as string);
   } catch {
     // Malformed too.
   }
-  throw new ClientError('INVALID', 'malformed frame');
+  assertValid(typeof frame?.type === 'string', 'malformed frame');
+  return frame as ServerFrame;
 }
 
 function toClientError({ code, message, retryAfter }: ErrorFrame): ClientError {

@@ -7,10 +7,7 @@ export type Recovery = ReturnType<typeof createRecovery>;
  * Position of one stream of events (the user's own, or a room's), and the gap of a lost connection. A gap that
  * cannot be recovered is reported before any newer event.
  */
-export function createRecovery(
-  emitDiscontinuity: (discontinuity: ClientDiscontinuity) => void,
-  position?: string,
-) {
+export function createRecovery(emitGap: (discontinuity: ClientDiscontinuity) => void, position?: string) {
   /** Events may have been received: the next lost connection leaves a gap. */
   let started = false;
   /** In ms since the epoch; undefined without a gap. */
@@ -23,14 +20,14 @@ export function createRecovery(
   const reportGap = (): void => {
     const since = gapSince;
     gapSince = undefined;
-    if (since) emitDiscontinuity({ reason: 'reconnected', since, recovered: false });
+    if (since) emitGap({ reason: 'reconnected', since, recovered: false });
   };
 
   return {
     /** Undefined without history. */
     position: () => position,
     /** `lostAt`: arrival of the last frame. */
-    onConnectionLost(lostAt: number): void {
+    onLost(lostAt: number): void {
       if (started) gapSince ??= lostAt;
     },
     /** The position to send to the server. */
@@ -57,7 +54,7 @@ export function createRecovery(
       if (frame.type !== 'discontinuity') return;
       // The server's report replaces the client's own.
       gapSince = undefined;
-      emitDiscontinuity(frame);
+      emitGap(frame);
     },
   };
 }

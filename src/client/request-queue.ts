@@ -13,11 +13,11 @@ interface PendingRequest {
   body(): string;
   readonly room: JoinGate | undefined;
   /** The server may process it twice without a second effect. */
-  isIdempotent(): boolean;
+  repeatable(): boolean;
   /** On this connection. */
   written?: boolean;
   /** The server may have processed it. */
-  maybeProcessed?: boolean;
+  unsure?: boolean;
   /** The latest error that asked for a retry. */
   cause?: ClientError;
   /** Also removes it from the queue. */
@@ -42,9 +42,9 @@ export function createRequestQueue(socket: ReconnectingSocket) {
     call.written = true;
     socket.request(call.body(), (error, data) => {
       if (!calls.has(call)) return;
-      if (isRetryLater(error) && (call.isIdempotent() || (call.room && error.outcome === 'failed'))) {
+      if (isRetryLater(error) && (call.repeatable() || (call.room && error.outcome === 'failed'))) {
         call.written = false;
-        call.maybeProcessed ||= error.outcome === 'unknown';
+        call.unsure ||= error.outcome === 'unknown';
         call.cause = error;
         retryTimer.retry(flush, error.retryAfter);
       } else {
@@ -58,7 +58,7 @@ export function createRequestQueue(socket: ReconnectingSocket) {
     for (const call of calls) {
       if (call.written || !isReady(call)) continue;
       // The room may have lost its history, which recognizes repetitions.
-      if (call.maybeProcessed && !call.isIdempotent()) failLost(call);
+      if (call.unsure && !call.repeatable()) failLost(call);
       else write(call);
     }
   };
@@ -73,7 +73,7 @@ export function createRequestQueue(socket: ReconnectingSocket) {
       body: () => string,
       { timeout = settings.timeout, signal }: CallOptions,
       room?: JoinGate,
-      isIdempotent: () => boolean = () => true,
+      repeatable: () => boolean = () => true,
     ): Promise<unknown> =>
       new Promise((resolve, reject) => {
         if (signal?.aborted) throw signal.reason;
@@ -83,7 +83,7 @@ export function createRequestQueue(socket: ReconnectingSocket) {
         const call: PendingRequest = {
           body,
           room,
-          isIdempotent,
+          repeatable,
           settle(error, data) {
             if (!calls.delete(call)) return;
             timer.clear();
@@ -104,19 +104,23 @@ export function createRequestQueue(socket: ReconnectingSocket) {
         if (isReady(call)) return write(call);
         const waiting = [...calls].filter(({ written }) => !written);
         if (waiting.length > settings.size) {
-          fail((settings.dropOldest && waiting[0]) || call, 'QUEUE_FULL', 'the queue is full');
+          fail(
+            (settings.overflow === 'drop-oldest' && waiting[0]) || call,
+            'QUEUE_FULL',
+            'the queue is full',
+          );
         }
       }),
-    onConnectionLost(code: number): void {
+    onLost(code: number): void {
       // The rate limit belongs to the connection.
       retryTimer.clear();
       for (const call of calls) {
         if (!call.written) continue;
         call.written = false;
-        call.maybeProcessed = true;
+        call.unsure = true;
         // 1009: a frame was too large, and would be again.
         if (code === 1009) fail(call, 'TOO_LARGE', 'too long');
-        else if (!call.isIdempotent()) failLost(call);
+        else if (!call.repeatable()) failLost(call);
       }
     },
     /** Without `room`: all calls. */
@@ -128,7 +132,7 @@ export function createRequestQueue(socket: ReconnectingSocket) {
 }
 
 function fail(call: PendingRequest, code: ClientErrorCode, message: string): void {
-  const outcome = call.written || call.maybeProcessed ? 'unknown' : 'failed';
+  const outcome = call.written || call.unsure ? 'unknown' : 'failed';
   call.settle(new ClientError(code, message, { outcome, cause: call.cause }));
 }
 

@@ -1,4 +1,5 @@
 import type { JoinReply, ServerFrame } from '../protocol/frames.js';
+import type { ClientError } from './client-error.js';
 import { createReconciler, type ReconcileRequest, type Reconciler } from './reconciler.js';
 import type { ReconnectingSocket } from './reconnecting-socket.js';
 import type { RequestQueue } from './request-queue.js';
@@ -12,7 +13,7 @@ interface RoomSlot {
   actual?: ClientRoom | undefined;
   /** The join asked for members. */
   members?: boolean | undefined;
-  readonly leaveWaiters: (() => void)[];
+  readonly leaving: (() => void)[];
 }
 
 /**
@@ -27,7 +28,7 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
     if (known) return known;
     const slot: RoomSlot = {
       reconciler: createReconciler(socket, () => nextRequest(name, slot)),
-      leaveWaiters: [],
+      leaving: [],
     };
     slots.set(name, slot);
     return slot;
@@ -42,7 +43,7 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
     }
     return new Promise((resolve) => {
       if (slot.desired === room || slot.actual !== room) resolve();
-      else slot.leaveWaiters.push(resolve);
+      else slot.leaving.push(resolve);
     });
   };
 
@@ -78,24 +79,30 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
     slot.actual = desired;
     slot.members = members;
     return {
-      frame: desired.createJoinFrame(),
+      frame: desired.joinFrame(),
       onRetryLater() {
         slot.actual = undefined;
       },
       onReply(error, reply) {
-        if (error) slot.actual = undefined;
-        if (slot.desired !== desired) return;
-        if (!error) return desired.onJoined(reply as JoinReply | undefined);
-        slot.desired = undefined;
-        desired.onClosed(error);
-        socket.report(error);
+        if (error) refuse(slot, error);
+        else if (slot.desired === desired) desired.onJoined(reply as JoinReply | undefined);
       },
     };
   };
 
+  /** The server does not let this socket in, or has put it out. */
+  const refuse = (slot: RoomSlot, error: ClientError): void => {
+    const { desired, actual } = slot;
+    slot.actual = undefined;
+    if (desired !== actual) return;
+    slot.desired = undefined;
+    desired?.onClosed(error);
+    socket.report(error);
+  };
+
   const markLeft = (slot: RoomSlot): void => {
     slot.actual = undefined;
-    for (const resolve of slot.leaveWaiters.splice(0)) resolve();
+    for (const resolve of slot.leaving.splice(0)) resolve();
   };
 
   const close = (): void => {
@@ -130,11 +137,15 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
       // While a leave is in flight, frames belong to the room that was left.
       if (slot?.desired === slot?.actual) slot?.desired?.receive(frame);
     },
-    onConnectionLost(lostAt: number): void {
+    /** An error that is no reply: with `name`, the server has put this socket out of the room. */
+    onError(error: ClientError, name = ''): void {
+      refuse(slotOf(name), error);
+    },
+    onLost(lostAt: number): void {
       for (const [name, slot] of slots) {
         slot.reconciler.reset();
         markLeft(slot);
-        if (slot.desired) slot.desired.onConnectionLost(lostAt);
+        if (slot.desired) slot.desired.onLost(lostAt);
         else slots.delete(name);
       }
     },

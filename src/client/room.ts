@@ -24,9 +24,9 @@ export interface ClientRoom extends JoinGate {
   joins: number;
   readonly members: boolean | undefined;
   rejoin(options: ClientJoinOptions): void;
-  createJoinFrame(): JoinFrame;
+  joinFrame(): JoinFrame;
   onJoined(reply: JoinReply | undefined): void;
-  onConnectionLost(lostAt: number): void;
+  onLost(lostAt: number): void;
   onRetry(): void;
   /** Left or, with an error, refused. */
   onClosed(refusal?: ClientError): void;
@@ -109,7 +109,7 @@ export function createRoom(
       assertValid(event && event[0] !== '$', 'event: empty, or begins with $');
       assertUsable();
       // Only a history recognizes a repeated key.
-      const isIdempotent = () => !transient && !!recovery.position();
+      const repeatable = () => !transient && !!recovery.position();
       toJson(data, 'data');
       const body = JSON.stringify({
         type: 'send',
@@ -120,7 +120,7 @@ export function createRoom(
         echo,
         keep: !transient && undefined,
       });
-      return queue.request(() => body, options, self, isIdempotent) as Promise<SendResult>;
+      return queue.request(() => body, options, self, repeatable) as Promise<SendResult>;
     },
     startTyping() {
       if (joined()) typing.set(true);
@@ -153,7 +153,7 @@ export function createRoom(
       if (info !== undefined) room.update(info).catch(() => {});
       wantsMembers ||= members;
     },
-    createJoinFrame() {
+    joinFrame() {
       const since = recovery.resume();
       return {
         type: 'join',
@@ -161,7 +161,7 @@ export function createRoom(
         since,
         last: since ? undefined : last,
         info,
-        members: wantsMembers || undefined,
+        members: wantsMembers,
       } as JoinFrame;
     },
     onRetry() {
@@ -174,9 +174,9 @@ export function createRoom(
       setState('joined');
       if (joined()) queue.flush();
     },
-    onConnectionLost(lostAt) {
+    onLost(lostAt) {
       typing.reset();
-      recovery.onConnectionLost(lostAt);
+      recovery.onLost(lostAt);
       if (joined()) setState('joining');
     },
     onClosed(refusal) {

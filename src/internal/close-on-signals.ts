@@ -33,7 +33,7 @@ export function closeOnSignals(
   options: CloseOnSignalsOptions = {},
 ): () => void {
   assertFunction('close', close);
-  assertOptions('options', options);
+  assertOptions('options', options, { signals: true, exit: true });
   const { signals = ['SIGTERM', 'SIGINT'], exit = (code?: number) => process.exit(code) } = options;
   assertFunction('exit', exit);
   let received = 0;

@@ -1,5 +1,6 @@
 import type { OptionNames } from '../internal/validate.js';
 import type {
+  ClosePresenceOptions,
   OnlineUsersOptions,
   PresenceOptions,
   ReadOptions,
@@ -50,4 +51,8 @@ export const WATCH_OPTION_NAMES: OptionNames<WatchOptions> = {
 export const ONLINE_USERS_OPTION_NAMES: OptionNames<OnlineUsersOptions> = {
   pageSize: true,
   signal: true,
+};
+
+export const CLOSE_OPTION_NAMES: OptionNames<ClosePresenceOptions> = {
+  handoff: true,
 };

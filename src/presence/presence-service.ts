@@ -17,6 +17,7 @@ import { Lifecycle } from './lifecycle.js';
 import type { LocalMembership, SocketRef } from './local-sockets.js';
 import { instanceIdOf } from './node-lease.js';
 import {
+  CLOSE_OPTION_NAMES,
   ONLINE_USERS_OPTION_NAMES,
   READ_OPTION_NAMES,
   REMOVE_SOCKET_OPTION_NAMES,
@@ -357,6 +358,11 @@ export class PresenceService {
    * cannot be reached it ends after `timeout`; the other processes then see the lease expire. Idempotent.
    */
   close(options?: ClosePresenceOptions): Promise<void> {
+    try {
+      assertOptions('options', options, CLOSE_OPTION_NAMES);
+    } catch (error) {
+      return Promise.reject(error);
+    }
     return this.#lifecycle.close(options?.handoff === true);
   }
 

@@ -187,6 +187,8 @@ export type ProtocolErrorCode =
   | 'FORBIDDEN'
   /** The room must be joined first. */
   | 'NOT_JOINED'
+  /** The server has removed this socket from the room. */
+  | 'REMOVED'
   /** No such method. */
   | 'UNKNOWN_METHOD'
   /** Too many rooms or watched users, or too large. */
@@ -198,11 +200,13 @@ export type ProtocolErrorCode =
   /** The server failed. */
   | 'INTERNAL';
 
-/** Reply to a failed request or a malformed frame. */
+/** Reply to a failed request or a malformed frame; with `room`, the end of a membership. */
 export interface ErrorFrame {
   readonly type: 'error';
   /** Missing if the request had none, or it was unreadable. */
   readonly id?: number;
+  /** The room from which the server has removed this socket. */
+  readonly room?: string;
   readonly code: ProtocolErrorCode;
   /** For developers. */
   readonly message: string;

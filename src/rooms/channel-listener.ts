@@ -77,9 +77,11 @@ export class ChannelListener {
   #onMessage(payload: string, context: MessageContext): void {
     const parsed = this.#context.parser.parse(this.#room, payload, context);
     if (parsed === undefined) return;
-    const { writer, id } = this.#socket;
+    const { writer, id, clientId } = this.#socket;
     const { message, frame } = parsed;
-    if (message.except !== id && !message.internal) return writer.sendMessage(this.#room, frame);
+    const { except } = message;
+    if (except !== id && except !== clientId && !message.internal)
+      return writer.sendMessage(this.#room, frame);
     // Otherwise the peer would request the message when it recovers.
     if (context.position !== undefined) writer.sendPosition(this.#room, context.position);
   }

@@ -1,5 +1,12 @@
 import type { OptionNames } from '../internal/validate.js';
-import type { AttachOptions, BroadcastOptions, JoinOptions, RoomServiceOptions } from './options.js';
+import type {
+  AttachOptions,
+  BroadcastOptions,
+  DetachOptions,
+  JoinOptions,
+  LeaveOptions,
+  RoomServiceOptions,
+} from './options.js';
 
 // The compiler keeps these names complete, so that a misspelt option is rejected.
 
@@ -17,9 +24,19 @@ export const ROOM_SERVICE_OPTION_NAMES: OptionNames<RoomServiceOptions> = {
 export const ATTACH_OPTION_NAMES: OptionNames<AttachOptions> = {
   userId: true,
   socketId: true,
+  clientId: true,
   status: true,
   meta: true,
   since: true,
+};
+
+export const DETACH_OPTION_NAMES: OptionNames<DetachOptions> = {
+  immediate: true,
+  handoff: true,
+};
+
+export const LEAVE_OPTION_NAMES: OptionNames<LeaveOptions> = {
+  notify: true,
 };
 
 export const JOIN_OPTION_NAMES: OptionNames<JoinOptions> = {

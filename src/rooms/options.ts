@@ -42,6 +42,11 @@ export interface AttachOptions {
   userId: string;
   /** Id of the connection; unique. @default a random one */
   socketId?: string;
+  /**
+   * Id of the client, the same on each of its connections: an event with `except` of an earlier connection is not sent
+   * to a later one. Known to the client only. @default the socket's id
+   */
+  clientId?: string;
   /** First status of the socket. @default 'online' */
   status?: Status;
   /** Shown with the socket in `PresenceData.sockets`. @default nothing */
@@ -76,7 +81,7 @@ export interface JoinResult {
 
 /** Options of `broadcast` and `sendToUser`. */
 export interface BroadcastOptions {
-  /** Id of a socket that must not receive the message. @default none */
+  /** Id of a socket or client that must not receive the message, also after it has reconnected. @default none */
   except?: string;
   /** Id of the user who sends it. @default none: the server sends it */
   from?: string;
@@ -87,6 +92,12 @@ export interface BroadcastOptions {
   transient?: boolean;
   /** Publishes repeated calls once; see `PublishOptions`. Only with history. @default none */
   idempotencyKey?: string;
+}
+
+/** Options of `leave`. */
+export interface LeaveOptions {
+  /** Tell the peer; `false` if it has asked for it. @default true */
+  notify?: boolean;
 }
 
 /** Options of `detach`. */

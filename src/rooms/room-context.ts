@@ -15,6 +15,8 @@ export interface SocketIdentifiers {
 }
 
 export interface MemberSocket extends SocketIdentifiers {
+  /** The same on each connection of the client. */
+  readonly clientId: string;
   readonly writer: PeerWriter;
 }
 

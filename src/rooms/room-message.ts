@@ -3,6 +3,7 @@ import type { Json } from '../internal/codec.js';
 import {
   DISCONNECT_EVENT,
   type DiscontinuityFrame,
+  type ErrorFrame,
   type MembersFrame,
   type PositionFrame,
   type PresenceFrame,
@@ -129,8 +130,8 @@ function parseJsonString(json: string): string | undefined {
   }
 }
 
-/** Frames besides messages. */
-export type Notice = DiscontinuityFrame | MembersFrame | PositionFrame | PresenceFrame;
+/** Frames besides messages. An error with a room: the server has removed the socket from it. */
+export type Notice = DiscontinuityFrame | ErrorFrame | MembersFrame | PositionFrame | PresenceFrame;
 
 /** Encodes frames. Peers with the same encoder object share encoded frames. */
 export interface FrameEncoder {

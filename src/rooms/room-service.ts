@@ -127,6 +127,7 @@ export class RoomService {
     assertOptions('options', options, ATTACH_OPTION_NAMES);
     assertName('userId', options?.userId);
     if (options.socketId !== undefined) assertName('socketId', options.socketId);
+    if (options.clientId !== undefined) assertName('clientId', options.clientId);
     if (options.since !== undefined) assertPosition('since', options.since);
     const socket = new RoomSocket(this.#context, peer, options);
     if (this.#sockets.has(socket.id))
@@ -251,7 +252,13 @@ export class RoomService {
    * Detaches all sockets in batches; their transport ends the connections. `handoff` leaves the sockets to
    * `PresenceService.close({ handoff: true })`. Idempotent.
    */
-  close({ handoff = false }: Pick<DetachOptions, 'handoff'> = {}): Promise<void> {
+  close(options: Pick<DetachOptions, 'handoff'> = {}): Promise<void> {
+    try {
+      assertOptions('options', options, { handoff: true });
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const { handoff = false } = options;
     this.#closing ??= this.#close(handoff);
     return this.#closing;
   }
@@ -291,7 +298,8 @@ export class RoomService {
       throw new InvalidArgumentError('data', `must be JSON, not a ${typeof data}`);
     }
     const message: RoomEvent = {
-      ...toExceptField(except),
+      // The socket's client may receive the message on a later connection.
+      ...toExceptField(this.#sockets.get(except ?? '')?.clientId ?? except),
       event,
       ...(from === undefined ? {} : { from }),
       data,

@@ -3,15 +3,17 @@ import type { Position } from '../history/position.js';
 import type { Json } from '../internal/codec.js';
 import { ClosedError, InvalidArgumentError, UnsupportedError } from '../internal/errors.js';
 import { allOrFirstError } from '../internal/promises.js';
-import { assertName } from '../internal/validate.js';
+import { assertName, assertOptions } from '../internal/validate.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import type { Status } from '../presence/types.js';
 import { toRollcallError } from '../redis/replies.js';
 import { ChannelListener } from './channel-listener.js';
-import type { AttachOptions, DetachOptions, JoinOptions, JoinResult } from './options.js';
+import { DETACH_OPTION_NAMES, LEAVE_OPTION_NAMES } from './option-names.js';
+import type { AttachOptions, DetachOptions, JoinOptions, JoinResult, LeaveOptions } from './options.js';
 import { type Peer, PeerWriter } from './peer-writer.js';
 import type { RoomContext } from './room-context.js';
 import { assertJoinOptions, RoomMembership } from './room-membership.js';
+import { EncodedFrame } from './room-message.js';
 
 /** An attached peer: one connection of a user, and its rooms. */
 export class RoomSocket {
@@ -19,6 +21,8 @@ export class RoomSocket {
   readonly id: string;
   /** Id of the user. */
   readonly userId: string;
+  /** Id of the client over its connections; of its first socket, unless `attach` was given another. */
+  readonly clientId: string;
   readonly #context: RoomContext;
   readonly #writer: PeerWriter;
   readonly #userListener: ChannelListener;
@@ -31,8 +35,10 @@ export class RoomSocket {
   #detaching: Promise<void> | undefined;
 
   /** @internal */
-  constructor(context: RoomContext, peer: Peer, { userId, socketId = randomUUID(), meta }: AttachOptions) {
+  constructor(context: RoomContext, peer: Peer, options: AttachOptions) {
+    const { userId, socketId = randomUUID(), clientId = socketId, meta } = options;
     this.id = socketId;
+    this.clientId = clientId;
     this.userId = userId;
     this.#meta = meta;
     this.#context = context;
@@ -132,13 +138,24 @@ export class RoomSocket {
     });
   }
 
-  /** Leaves a room, if joined. */
-  async leave(room: string): Promise<void> {
+  /**
+   * Leaves a room, and tells the peer: its client has the room in the state `refused`. Does nothing in a room that is not
+   * joined.
+   *
+   * @throws {@link InvalidArgumentError} for a bad name or option.
+   */
+  async leave(room: string, options: LeaveOptions = {}): Promise<void> {
     assertName('room', room);
+    assertOptions('options', options, LEAVE_OPTION_NAMES);
     const membership = this.#memberships.get(room);
     if (membership === undefined || !this.attached) return;
+    const notify = membership.desired && options.notify !== false;
     membership.desired = false;
     await membership.enqueue(() => this.#leave(room, membership));
+    // The peer may have joined again.
+    if (!notify || this.isIn(room)) return;
+    const message = 'the server has removed this socket from the room';
+    this.#writer.sendNotice(EncodedFrame.notice({ type: 'error', room, code: 'REMOVED', message }));
   }
 
   /**
@@ -183,6 +200,7 @@ export class RoomSocket {
 
   /** Ends the connection with a close code, and detaches the socket. */
   close(code: number, reason: string, options: DetachOptions = {}): void {
+    assertOptions('options', options, DETACH_OPTION_NAMES);
     this.#writer.close(code, reason, options);
   }
 
@@ -191,12 +209,17 @@ export class RoomSocket {
    * detector removes the socket later. Idempotent.
    */
   detach(options: DetachOptions = {}): Promise<void> {
+    try {
+      assertOptions('options', options, DETACH_OPTION_NAMES);
+    } catch (error) {
+      return Promise.reject(error);
+    }
     this.#detaching ??= this.#detach(options);
     return this.#detaching;
   }
 
   get #memberSocket() {
-    return { id: this.id, userId: this.userId, writer: this.#writer };
+    return { id: this.id, userId: this.userId, clientId: this.clientId, writer: this.#writer };
   }
 
   async #leave(room: string, membership: RoomMembership): Promise<void> {

@@ -64,7 +64,14 @@ export function trackPresence<S extends SocketLike>(
   const namespace = namespaceOf(io);
   const tracker = new NamespaceTracker<S>(namespace, resolveSettings(options));
   tracker.start();
-  const close = (options?: { handoff?: boolean }): Promise<void> => tracker.close(options?.handoff === true);
+  const close = (options?: { handoff?: boolean }): Promise<void> => {
+    try {
+      assertOptions('options', options, { handoff: true });
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return tracker.close(options?.handoff === true);
+  };
   return {
     watch: async (socket, userIds) => tracker.watch(tracker.find(socket), toUserIds(userIds)),
     unwatch: async (socket, userIds) => tracker.unwatch(tracker.find(socket), toUserIds(userIds)),

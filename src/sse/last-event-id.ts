@@ -7,6 +7,7 @@ export const MAX_CHANNELS = 100;
 const MAX_ID = MAX_CHANNELS * 48;
 
 const KEY = /^[\w-]{8}$/;
+const CLIENT = /^!([\w-]{1,64})$/;
 
 /** The key is short for any name, and does not reveal it. */
 export function toChannelKey(name: string): string {
@@ -25,19 +26,21 @@ export interface TrackedPosition {
  */
 export class StreamPositions {
   readonly #channels: readonly TrackedPosition[];
+  readonly #clientId: string | undefined;
 
-  constructor(channels: Iterable<TrackedPosition>) {
+  constructor(channels: Iterable<TrackedPosition>, clientId?: string) {
     this.#channels = [...channels];
+    this.#clientId = clientId;
   }
 
-  /** `key.position` of each channel, or only its key. */
+  /** `key.position` of each channel, or only its key; then `!` and the id of the client. */
   get id(): string {
     let id = '';
     for (const { key, position } of this.#channels) {
       if (id !== '') id += '~';
       id += position === undefined ? key : `${key}.${position}`;
     }
-    return id;
+    return this.#clientId === undefined ? id : `${id}~!${this.#clientId}`;
   }
 }
 
@@ -53,10 +56,16 @@ export class LastEventId {
   readonly #positions: Map<string, Position | undefined> | undefined;
   /** False for a first connection. */
   readonly isPresent: boolean;
+  /** Written by an earlier connection of the client. */
+  readonly clientId: string | undefined;
 
   constructor(text: string | undefined) {
     this.isPresent = text !== undefined && text !== '';
-    this.#positions = this.isPresent ? parseLastEventId(text as string) : undefined;
+    const parts = this.isPresent && (text as string).length <= MAX_ID ? (text as string).split('~') : [];
+    const client = CLIENT.exec(parts.at(-1) ?? '');
+    this.clientId = client?.[1];
+    if (client !== null) parts.pop();
+    this.#positions = parts.length > 0 ? parsePositions(parts) : undefined;
   }
 
   resumePoint(key: string): ResumePoint {
@@ -70,10 +79,9 @@ export class LastEventId {
 }
 
 /** `undefined`: not written by {@link StreamPositions}. */
-function parseLastEventId(text: string): Map<string, Position | undefined> | undefined {
-  if (text.length > MAX_ID) return undefined;
+function parsePositions(parts: readonly string[]): Map<string, Position | undefined> | undefined {
   const positions = new Map<string, Position | undefined>();
-  for (const part of text.split('~')) {
+  for (const part of parts) {
     const [key = '', position, ...rest] = part.split('.');
     if (!KEY.test(key) || rest.length > 0 || positions.has(key)) return undefined;
     if (position !== undefined && !isPosition(position)) return undefined;

@@ -1,5 +1,11 @@
 import type { OptionNames } from '../internal/validate.js';
-import type { ChannelStreamOptions, RoomStreamOptions, StreamChannel, StreamRoom } from './options.js';
+import type {
+  ChannelStreamOptions,
+  RoomStreamOptions,
+  StreamChannel,
+  StreamRoom,
+  StreamUser,
+} from './options.js';
 
 // The compiler keeps these names complete, so that a misspelt option is rejected.
 
@@ -43,4 +49,10 @@ export const STREAM_ROOM_NAMES: OptionNames<StreamRoom> = {
   info: true,
   members: true,
   room: true,
+};
+
+export const STREAM_USER_NAMES: OptionNames<StreamUser> = {
+  userId: true,
+  status: true,
+  meta: true,
 };

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { isOrigin } from '../history/position.js';
 import type { Json } from '../internal/codec.js';
 import { InvalidArgumentError } from '../internal/errors.js';
@@ -14,7 +15,7 @@ import {
   type TrackedPosition,
   toChannelKey,
 } from './last-event-id.js';
-import { STREAM_ROOM_NAMES } from './option-names.js';
+import { STREAM_ROOM_NAMES, STREAM_USER_NAMES } from './option-names.js';
 import type { RoomStreamOptions, StreamRoom, StreamUser } from './options.js';
 import { positionUpdateOf, sseEncoder } from './sse-encoder.js';
 import { type StreamSink, type StreamSource, sendDiscontinuity } from './stream-source.js';
@@ -35,6 +36,7 @@ export class RoomSource implements StreamSource {
   readonly #joins: readonly StreamRoom[];
   /** `undefined`: messages to the user. */
   readonly #cursors = new Map<string | undefined, RoomCursor>();
+  readonly #clientId: string;
   #socket: RoomSocket | undefined;
 
   constructor({ rooms, user, join = [], watch = [], ...rest }: RoomStreamOptions, lastEventId?: string) {
@@ -44,7 +46,7 @@ export class RoomSource implements StreamSource {
         'maxBufferedBytes',
         'is an option of the RoomService, not of a stream of rooms',
       );
-    assertOptions('user', user ?? null);
+    assertOptions('user', user ?? null, STREAM_USER_NAMES);
     assertName('user.userId', user.userId);
     if (!Array.isArray(join) || join.length >= MAX_CHANNELS) {
       throw new InvalidArgumentError('join', `must be a list of at most ${MAX_CHANNELS - 1} rooms`);
@@ -56,11 +58,15 @@ export class RoomSource implements StreamSource {
     this.#joins = join.map((given, at) => toStreamRoom(given, `join[${at}]`));
     const parsed = new LastEventId(lastEventId);
     this.isResumed = parsed.isPresent;
+    this.#clientId = parsed.clientId ?? randomUUID();
     this.#addCursor(undefined, toChannelKey(`user:${user.userId}`), parsed);
     for (const { room } of this.#joins) this.#addCursor(room, toChannelKey(`room:${room}`), parsed);
     if (this.#cursors.size <= join.length)
       throw new InvalidArgumentError('join', 'must not name a room twice');
-    this.positions = new StreamPositions(Array.from(this.#cursors.values(), ({ tracked }) => tracked));
+    this.positions = new StreamPositions(
+      Array.from(this.#cursors.values(), ({ tracked }) => tracked),
+      this.#clientId,
+    );
   }
 
   get ended(): boolean {
@@ -78,6 +84,7 @@ export class RoomSource implements StreamSource {
     const since = this.#cursors.get(undefined)?.resume.since;
     const socket = await this.#rooms.attach(this.#peerOf(sink), {
       userId,
+      clientId: this.#clientId,
       ...(status === undefined ? {} : { status }),
       ...(meta === undefined ? {} : { meta }),
       ...(since === undefined ? {} : { since }),
@@ -89,7 +96,7 @@ export class RoomSource implements StreamSource {
       ...this.#joins.map((join) => this.#join(socket, join)),
       this.#watch.length > 0 ? socket.watch(this.#watch) : undefined,
     ]);
-    return { socket: socket.id };
+    return { socket: socket.id, client: socket.clientId };
   }
 
   async stop(): Promise<void> {

@@ -53,9 +53,19 @@ export async function authenticateRequest<User extends WebSocketIdentity>(
 
 /** The client's last position, from the URL; an invalid one is ignored. */
 export function readResumePosition(request: IncomingMessage | undefined): string | undefined {
-  const url = request?.url ?? '';
-  const since = new URLSearchParams(url.slice(url.indexOf('?') + 1)).get('since');
+  const since = readParameter(request, 'since');
   return isPosition(since) ? since : undefined;
+}
+
+/** The client's id, the same on each of its connections, from the URL; an invalid one is ignored. */
+export function readClientId(request: IncomingMessage | undefined): string | undefined {
+  const id = readParameter(request, 'client') ?? '';
+  return /^[\w-]{1,64}$/.test(id) ? id : undefined;
+}
+
+function readParameter(request: IncomingMessage | undefined, name: string): string | null {
+  const url = request?.url ?? '';
+  return new URLSearchParams(url.slice(url.indexOf('?') + 1)).get(name);
 }
 
 function toExpiryTime(expiresAt: unknown): number | undefined {

@@ -195,7 +195,7 @@ async function handleLeave<User extends WebSocketIdentity>(
   room: string,
 ): Promise<void> {
   const { socket, options, typing } = context;
-  const left = socket.leave(room);
+  const left = socket.leave(room, { notify: false });
   if (typing.delete(room)) await options.typing?.stop(room, socket.userId, { except: socket.id });
   await left;
 }
@@ -240,7 +240,7 @@ async function handleSend<User extends WebSocketIdentity>(
   const { position, duplicate } = await rooms.broadcast(room, event, data as Json, {
     from: socket.userId,
     transient: !keep,
-    ...(echo ? {} : { except: socket.id }),
+    ...(echo ? {} : { except: socket.clientId }),
     ...(keyed ? { idempotencyKey: scopeIdempotencyKey(socket.userId, key) } : {}),
   });
   return {

@@ -16,6 +16,7 @@ import {
   type AuthenticatedUser,
   authenticateRequest,
   type ConnectionRejection,
+  readClientId,
   readResumePosition,
 } from './identity.js';
 import { SERVE_CLOSE_OPTION_NAMES, SERVE_OPTION_NAMES } from './option-names.js';
@@ -251,6 +252,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
     const { rooms } = this.#options;
     const { userId, status, meta } = known;
     const since = readResumePosition(request);
+    const clientId = readClientId(request);
     let socket: RoomSocket;
     try {
       socket = await rooms.attach(peer, {
@@ -258,6 +260,7 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
         ...(status === undefined ? {} : { status }),
         ...(meta === undefined ? {} : { meta }),
         ...(since === undefined ? {} : { since }),
+        ...(clientId === undefined ? {} : { clientId }),
       });
     } catch (error) {
       if (error instanceof LimitError) {

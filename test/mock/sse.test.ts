@@ -209,8 +209,8 @@ describe.each(Object.entries(sseServers))('%s', (name, start) => {
       await rooms.broadcast('lobby', 'said', 3);
       const source = open();
       await source.until('$ready');
-      const [ready] = source.of<{ returned: boolean; socket: string }>('$ready');
-      expect(ready).toEqual({ returned: false, socket: expect.any(String) });
+      const [ready] = source.of<{ returned: boolean; socket: string; client: string }>('$ready');
+      expect(ready).toEqual({ returned: false, socket: expect.any(String), client: expect.any(String) });
       const user = await presence.getPresence('ann');
       expect(user).toMatchObject({ status: 'online', socketIds: [ready?.socket] });
       expect(user?.sockets[0]?.meta).toEqual({ by: 'sse' });
@@ -266,6 +266,33 @@ describe.each(Object.entries(sseServers))('%s', (name, start) => {
         expect(second.of('$discontinuity')).toEqual([]);
       },
     );
+
+    testInFull('events with except of an earlier connection are not sent to a later one', async () => {
+      const source = open();
+      await source.until('$ready');
+      const [ready] = source.of<{ socket: string; client: string }>('$ready');
+      await rooms.broadcast('lobby', 'said', 1, { except: ready?.socket as string });
+      await rooms.broadcast('lobby', 'said', 2);
+      await source.until('said');
+      await source.close();
+      await rooms.broadcast('lobby', 'said', 3, { except: ready?.client as string });
+      const later = open('', source.lastEventId);
+      await later.until('$ready');
+      expect(later.of<{ client: string }>('$ready')[0]?.client).toBe(ready?.client);
+      await rooms.broadcast('lobby', 'said', 4, { except: ready?.client as string });
+      await rooms.broadcast('lobby', 'said', 5);
+      await later.until('said');
+      expect([...source.of('said'), ...later.of('said')]).toMatchObject([{ data: 2 }, { data: 5 }]);
+    });
+
+    testInFull('a reader that the server takes out of a room is told', async () => {
+      const source = open();
+      await source.until('$ready');
+      const [socket] = rooms.socketsOf('ann');
+      await socket?.leave('lobby');
+      await source.until('$error');
+      expect(source.of('$error')).toMatchObject([{ room: 'lobby', code: 'REMOVED' }]);
+    });
 
     testInFull("another user's event id recovers nothing", async () => {
       const ann = open('?user=ann');

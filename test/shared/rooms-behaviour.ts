@@ -369,7 +369,7 @@ export function roomsBehaviour(
         const bobHere = await one.rooms.attach(bob, { userId: 'bob here' });
         await annSocket.join(room);
         await bobHere.join(room);
-        await annSocket.leave(room);
+        await annSocket.leave(room, { notify: false });
         await one.rooms.broadcast(room, 'said', 'x');
         await fixture.fence(one, room, bob);
         expect(ann.frames).toEqual([]);

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
-import { createRollcall, type RedisClient } from '../../src/index.js';
+import { closeOnSignals, createRollcall, type RedisClient } from '../../src/index.js';
+import { RoomSocket } from '../../src/rooms/room-socket.js';
+import { eventStream } from '../../src/sse/index.js';
 import { FakeDriver } from '../support/fake-driver.js';
 
 // A misspelt option has no effect, so it is refused: by every service, and by createRollcall.
@@ -37,5 +39,23 @@ test('methods refuse unknown options', async () => {
   await expect(presence.getMultiplePresence(['a'], wrong)).rejects.toThrow('sinze');
   await expect(rooms.broadcast('a', 'e', 1, wrong)).rejects.toThrow('sinze');
   await expect(rooms.sendToUser('a', 'e', 1, wrong)).rejects.toThrow('sinze');
+  const misspelt = { handof: true } as never;
+  const meant = 'did you mean "handoff"?';
+  await expect(presence.close(misspelt)).rejects.toThrow(meant);
+  await expect(rooms.close(misspelt)).rejects.toThrow(meant);
+  await expect(close(misspelt)).rejects.toThrow(meant);
+  const peer = { send() {}, close() {}, bufferedAmount: 0 };
+  const socket = new RoomSocket({ userChannel: () => ({}) } as never, peer, { userId: 'ann' });
+  await expect(socket.detach({ imediate: true } as never)).rejects.toThrow('did you mean "immediate"?');
+  expect(() => socket.close(4400, '', { imediate: true } as never)).toThrow('did you mean "immediate"?');
+  await expect(socket.leave('a', { notfy: false } as never)).rejects.toThrow('did you mean "notify"?');
   await close();
+});
+
+test('closeOnSignals and event streams refuse unknown options', () => {
+  expect(() => closeOnSignals(() => {}, { signal: ['SIGTERM'] } as never)).toThrow('did you mean "signals"?');
+  const user = { userId: 'ann', stauts: 'busy' } as never;
+  expect(() =>
+    eventStream(new Request('http://localhost'), { rooms: { attach() {} } as never, user }),
+  ).toThrow('user: has an unknown option "stauts"; did you mean "status"?');
 });

@@ -253,9 +253,9 @@ describe('coming back', () => {
     );
     vi.stubGlobal('origin', 'https://chat.test');
     for (const [url, opened] of [
-      ['wss://chat.test/ws?token=a', 'wss://chat.test/ws?token=a&since=p%2F1'],
-      ['https://chat.test/ws', 'wss://chat.test/ws?since=p%2F1'],
-      ['/ws', 'wss://chat.test/ws?since=p%2F1'],
+      ['wss://chat.test/ws?token=a', 'wss://chat.test/ws?token=a&since=p/1'],
+      ['https://chat.test/ws', 'wss://chat.test/ws?since=p/1'],
+      ['/ws', 'wss://chat.test/ws?since=p/1'],
     ] as const) {
       const all = new Harness({ url });
       await all.open({ position: 'p/1' });
@@ -457,4 +457,14 @@ test('an event without data is refused, a request without data is not', async ()
   void all.client.request('sum').catch(() => {});
   await turn();
   expect(socket.sent).toMatchObject([{ type: 'request' }]);
+});
+
+test('every connection of a client has the same client id in its URL, and another client has another', async () => {
+  const [one, two] = [new Harness(), new Harness()];
+  const first = await one.open();
+  const next = await one.comeBack();
+  const other = await two.open();
+  expect(first.clientId).toMatch(/^\d{10,}$/);
+  expect(next.clientId).toBe(first.clientId);
+  expect(other.clientId).not.toBe(first.clientId);
 });

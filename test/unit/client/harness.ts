@@ -9,12 +9,20 @@ export class FakeSocket implements WebSocketLike {
   readonly sent: Frame[] = [];
   /** The code the client has closed it with. */
   closed: number | undefined;
+  /** Without the parameters `client`, and `since` if that is empty. */
+  readonly url: string;
+  readonly clientId: string | undefined;
   readonly #listeners = new Map<string, ((event: never) => void)[]>();
 
   constructor(
-    readonly url: string,
+    url: string,
     readonly protocols: string[],
-  ) {}
+  ) {
+    const [, base = url, separator, clientId, since = ''] =
+      /^(.*)([?&])client=(\w+)&since=(.*)$/.exec(url) ?? [];
+    this.url = since === '' ? base : `${base}${separator}since=${since}`;
+    this.clientId = clientId;
+  }
 
   addEventListener(type: string, listener: (event: never) => void): void {
     this.#listeners.set(type, [...(this.#listeners.get(type) ?? []), listener]);

@@ -25,6 +25,30 @@ describe('joining', () => {
     ]);
   });
 
+  test('a room that the server has removed the socket from is refused, and can be joined again', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby');
+    const errors: unknown[] = [];
+    all.client.on('error', (error) => errors.push((error as { code: string }).code));
+    socket.answer('join', { position: 'p1' });
+    await room.ready;
+    const sent = failure(room.send('message', 'hello'));
+    socket.say({ type: 'error', room: 'lobby', code: 'REMOVED', message: 'removed' });
+    expect(room).toMatchObject({ state: 'refused', error: { code: 'REMOVED' } });
+    expect(errors).toEqual(['REMOVED']);
+    expect(await sent).toMatchObject({ code: 'REMOVED', outcome: 'unknown' });
+    expect(await failure(room.send('message', 'again'))).toMatchObject({ code: 'REMOVED' });
+    const next = await all.comeBack();
+    expect(next.take('join')).toEqual([]);
+    room.retry();
+    expect(next.answer('join', { position: 'p1' })).toMatchObject({ since: 'p1' });
+    expect(room.state).toBe('joined');
+    // Of a room that is not joined: an error of the client only.
+    next.say({ type: 'error', room: 'other', code: 'REMOVED', message: 'removed' });
+    expect(errors).toEqual(['REMOVED', 'REMOVED']);
+  });
+
   test('comes back after the last position, or as at first where there was none', async () => {
     const all = new Harness();
     const socket = await all.open();
