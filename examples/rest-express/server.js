@@ -1,6 +1,6 @@
 // @ts-check
 import { createClient } from 'redis';
-import { PresenceService } from 'rollcall';
+import { closeOnSignals, PresenceService } from 'rollcall';
 import { createApp } from './app.js';
 
 const redis = createClient({ url: process.env['REDIS_URL'] ?? 'redis://127.0.0.1:6379' });
@@ -17,8 +17,9 @@ const server = createApp(presence).listen(Number(process.env['PORT'] ?? 3000), '
   console.log('listening', server.address());
 });
 
-process.once('SIGTERM', async () => {
-  server.close();
+closeOnSignals(async () => {
+  // Requests in progress are answered first.
+  await new Promise((resolve) => server.close(resolve));
   await presence.close();
   redis.destroy();
 });

@@ -1,6 +1,6 @@
 // @ts-check
 import { createClient } from 'redis';
-import { PresenceService } from 'rollcall';
+import { closeOnSignals, PresenceService } from 'rollcall';
 import { createApp } from './app.js';
 
 const redis = createClient({ url: process.env['REDIS_URL'] ?? 'redis://127.0.0.1:6379' });
@@ -16,7 +16,7 @@ const presence = new PresenceService({
 const app = createApp(presence);
 console.log('listening', await app.listen({ port: Number(process.env['PORT'] ?? 3000), host: '127.0.0.1' }));
 
-process.once('SIGTERM', async () => {
+closeOnSignals(async () => {
   await app.close();
   await presence.close();
   redis.destroy();

@@ -1,4 +1,5 @@
 // @ts-check
+import { closeOnSignals } from 'rollcall';
 import { createChat } from './chat.js';
 
 /** @type {import('rollcall').ErrorListener} */
@@ -24,9 +25,7 @@ chat.server.listen(Number(process.env['PORT'] ?? 3000), '127.0.0.1', () => {
   console.log('listening', chat.server.address());
 });
 
-for (const signal of ['SIGINT', 'SIGTERM']) {
-  process.once(signal, async () => {
-    await chat.close();
-    await end();
-  });
-}
+closeOnSignals(async () => {
+  await chat.close();
+  await end();
+});

@@ -2,7 +2,7 @@
 // A chat over server-sent events: `npm run build && node examples/sse-fastify/server.js`, then open the address
 // it prints in two tabs. Environment: PORT (3000), REDIS_URL (default: an embedded Redis).
 import { createClient } from 'redis';
-import { createRollcall } from 'rollcall';
+import { closeOnSignals, createRollcall } from 'rollcall';
 import { createApp } from './app.js';
 
 const { PORT = '3000', REDIS_URL: url } = process.env;
@@ -20,14 +20,11 @@ await presence.connect();
 const app = createApp(rooms);
 console.log('listening', await app.listen({ port: Number(PORT), host: '127.0.0.1' }));
 
-const stop = async () => {
+closeOnSignals(async () => {
   await app.close();
   // Users of this process stay online while they reconnect elsewhere.
   await close({ handoff: true });
-  process.exit();
-};
-process.once('SIGTERM', stop);
-process.once('SIGINT', stop);
+});
 
 /** @param {string} url */
 function connectTo(url) {

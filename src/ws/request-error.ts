@@ -1,6 +1,9 @@
 import { isRollcallError, type RollcallError } from '../internal/errors.js';
 import type { ErrorFrame, ProtocolErrorCode } from '../protocol/frames.js';
 
+/** The same in all copies of the package. */
+const BRAND = Symbol.for('rollcall.RequestError');
+
 /** Thrown in `authorize` or a request handler, it answers the client with this code and text. */
 export class RequestError extends Error {
   /** The class's name. */
@@ -15,8 +18,17 @@ export class RequestError extends Error {
     readonly retryAfter?: number,
   ) {
     super(message);
+    Object.defineProperty(this, BRAND, { value: true });
   }
 }
+
+// `instanceof` is also true for an error of another copy of the package (the CommonJS build beside the ES modules).
+Object.defineProperty(RequestError, Symbol.hasInstance, {
+  value(this: unknown, value: unknown): boolean {
+    if (Function.prototype[Symbol.hasInstance].call(this as () => void, value)) return true;
+    return this === RequestError && value instanceof Error && BRAND in value;
+  },
+});
 
 /** In ms, while Redis is unavailable. */
 const UNAVAILABLE_RETRY_AFTER = 1_000;

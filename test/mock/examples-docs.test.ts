@@ -42,3 +42,8 @@ describe.each([...pages])('%s', (page, text) => {
     expect(broken).toEqual([]);
   });
 });
+
+test('guides and examples close on signals with closeOnSignals', () => {
+  const found = [...pages].filter(([, text]) => /process\.(?:on|once)\(\s*(?:'SIG|signal)/.test(text));
+  expect(found.map(([page]) => page)).toEqual([]);
+});
