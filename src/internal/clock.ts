@@ -1,4 +1,5 @@
 import { runWithoutAsyncContext } from './async-context.js';
+import { InvalidArgumentError } from './errors.js';
 
 /** A timer that can be cancelled. */
 export interface Timer {
@@ -29,6 +30,16 @@ export const systemClock: Clock = {
     return { cancel: () => clearTimeout(timeout) };
   },
 };
+
+const CLOCK_METHODS = ['now', 'monotonic', 'random', 'after'] as const;
+
+/** @throws {@link InvalidArgumentError} for an object without the methods of a clock. */
+export function clockOption(clock: Clock | undefined): Clock {
+  if (clock === undefined) return systemClock;
+  const missing = CLOCK_METHODS.filter((method) => typeof clock?.[method] !== 'function');
+  if (missing.length > 0) throw new InvalidArgumentError('clock', `lacks the methods ${missing.join(', ')}`);
+  return clock;
+}
 
 /** Random by up to `spread`, so that processes do not act together. */
 export function jitter(clock: Clock, ms: number, spread = 0.1): number {

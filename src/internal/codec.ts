@@ -95,7 +95,8 @@ export function encodeJson(argument: string, value: unknown): string {
   }
   const lost = lostInJson(value, text);
   if (lost !== undefined || text === undefined) {
-    throw new InvalidArgumentError(argument, `cannot be encoded as JSON: ${lost} has no JSON form`);
+    const cure = value === undefined ? ': pass null' : '';
+    throw new InvalidArgumentError(argument, `cannot be encoded as JSON: ${lost} has no JSON form${cure}`);
   }
   return text;
 }

@@ -7,6 +7,7 @@ export function describeValue(value: unknown): string {
   let text: string;
   if (typeof value === 'string') text = JSON.stringify(value);
   else if (typeof value === 'bigint') text = `${value}n`;
+  else if (typeof value === 'function') text = 'a function';
   else if (typeof value === 'object' && value !== null)
     text = Array.isArray(value) ? 'an array' : 'an object';
   else text = String(value);
@@ -109,14 +110,15 @@ export function numberOption(
   argument: string,
   value: unknown,
   fallback: number,
-  limits: { min: number; max?: number; integer?: boolean },
+  limits: { min: number; max?: number; integer?: boolean; unit?: 'ms' },
 ): number {
   if (value === undefined) return fallback;
-  const { min, max = Number.MAX_SAFE_INTEGER, integer = false } = limits;
+  const { min, max = Number.MAX_SAFE_INTEGER, integer = false, unit } = limits;
   const fits = typeof value === 'number' && Number.isFinite(value) && value >= min && value <= max;
   if (!fits || (integer && !Number.isInteger(value))) {
-    const kind = integer ? 'a whole number' : 'a number';
-    const range = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
+    const kind = `a${integer ? ' whole' : ''} number${unit === undefined ? '' : ` of ${unit}`}`;
+    const atLeast = unit === undefined ? `of at least ${min}` : `, at least ${min}`;
+    const range = max === Number.MAX_SAFE_INTEGER ? atLeast : `from ${min} to ${max}`;
     throw new InvalidArgumentError(argument, `must be ${kind} ${range}, not ${describeValue(value)}`);
   }
   return value;

@@ -58,7 +58,7 @@ export class NotificationService {
   /** @throws {@link InvalidArgumentError} for an option out of range. */
   constructor(options: NotificationServiceOptions) {
     if (typeof options?.rooms?.sendToUser !== 'function') {
-      throw new InvalidArgumentError('rooms', 'must be a RoomService');
+      throw new InvalidArgumentError('rooms', 'must be a RoomService: pass the rooms of createRollcall');
     }
     assertOptions('options', options, NOTIFICATION_SERVICE_OPTION_NAMES);
     const { rooms, history = { size: 100, ttl: 30 * DAY }, onError } = options;

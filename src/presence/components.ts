@@ -1,4 +1,4 @@
-import { systemClock } from '../internal/clock.js';
+import { clockOption } from '../internal/clock.js';
 import { ErrorReporter } from '../internal/diagnostics.js';
 import { ServiceContext } from '../pubsub/service-context.js';
 import { DisposableStore } from '../pubsub/subscribe.js';
@@ -54,7 +54,8 @@ export interface PresenceComponents {
 
 /** Each part knows only those created before it. */
 export function createComponents(options: PresenceOptions, settings: PresenceSettings): PresenceComponents {
-  const { onError, clock = systemClock } = options;
+  const { onError } = options;
+  const clock = clockOption(options.clock);
   const reporter = new ErrorReporter(onError);
   const context = new ServiceContext(reporter);
   const disposables = new DisposableStore();

@@ -102,6 +102,12 @@ export class PresenceService {
     // In a storm of calls, `async` functions are most of the cost.
     return new Promise((resolve, reject) => {
       const ref = this.#ref(userId, socketId);
+      if (typeof status === 'object') {
+        throw new InvalidArgumentError(
+          'status',
+          'must be a string, not an object: meta is the fourth argument',
+        );
+      }
       assertStatus('status', status);
       const text = this.#encode('meta', meta);
       const { local, inbox } = this.#parts;

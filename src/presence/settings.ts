@@ -38,30 +38,39 @@ export function resolveSettings(options: PresenceOptions): PresenceSettings {
     throw new InvalidArgumentError('options', 'must be an object with a redis client');
   assertOptions('options', options, PRESENCE_OPTION_NAMES);
   assertErrorListener(options.onError);
-  const lease = numberOption('lease', options.lease, 30_000, { min: 500, max: DAY });
+  const lease = numberOption('lease', options.lease, 30_000, { unit: 'ms', min: 500, max: DAY });
   const settings: PresenceSettings = {
     prefix: prefixOption('prefix', options.prefix, 'rollcall'),
     partitions: partitionsOption(options.partitions),
     nodeName: prefixOption('nodeName', options.nodeName, defaultNodeName()),
-    grace: numberOption('grace', options.grace, 0, { min: 0, max: DAY }),
+    grace: numberOption('grace', options.grace, 0, { unit: 'ms', min: 0, max: DAY }),
     lease,
     renewInterval: lease / RENEWALS_PER_LEASE,
     sweepInterval: numberOption('sweepInterval', options.sweepInterval, Math.min(1_000, lease / 4), {
+      unit: 'ms',
       min: 10,
       max: DAY,
     }),
     statusPriority: statusPriorityOption(options.statusPriority),
-    idleAfter: numberOption('idleAfter', options.idleAfter, 0, { min: 0, max: DAY }),
-    touchInterval: numberOption('touchInterval', options.touchInterval, 60_000, { min: 0, max: DAY }),
+    idleAfter: numberOption('idleAfter', options.idleAfter, 0, { unit: 'ms', min: 0, max: DAY }),
+    touchInterval: numberOption('touchInterval', options.touchInterval, 60_000, {
+      unit: 'ms',
+      min: 0,
+      max: DAY,
+    }),
     maxSocketsPerUser: numberOption('maxSocketsPerUser', options.maxSocketsPerUser, 100, {
       min: 1,
       integer: true,
     }),
     maxMetaBytes: numberOption('maxMetaBytes', options.maxMetaBytes, 4_096, { min: 2, integer: true }),
-    keyTtl: numberOption('keyTtl', options.keyTtl, 3_600_000, { min: 1_000, integer: true }),
-    lastSeenTtl: numberOption('lastSeenTtl', options.lastSeenTtl, 7 * DAY, { min: 1, integer: true }),
+    keyTtl: numberOption('keyTtl', options.keyTtl, 3_600_000, { unit: 'ms', min: 1_000, integer: true }),
+    lastSeenTtl: numberOption('lastSeenTtl', options.lastSeenTtl, 7 * DAY, {
+      unit: 'ms',
+      min: 1,
+      integer: true,
+    }),
     maxFailureRatio: numberOption('maxFailureRatio', options.maxFailureRatio, 0.5, { min: 0, max: 1 }),
-    timeout: numberOption('timeout', options.timeout, 5_000, { min: 1, max: 600_000 }),
+    timeout: numberOption('timeout', options.timeout, 5_000, { unit: 'ms', min: 1, max: 600_000 }),
   };
   assertAtMost('sweepInterval', settings.sweepInterval, 'half of lease', lease / 2);
   assertAtMost('lease and grace together', lease + settings.grace, 'a third of keyTtl', settings.keyTtl / 3);

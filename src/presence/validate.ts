@@ -24,7 +24,7 @@ export function assertStatus(argument: string, value: unknown): asserts value is
 
 export function toIdSet(argument: string, element: string, values: Iterable<string>): Set<string> {
   if (typeof values === 'string' || typeof values?.[Symbol.iterator] !== 'function') {
-    throw new InvalidArgumentError(argument, 'must be an iterable of strings');
+    throw new InvalidArgumentError(argument, `must be an iterable of strings, not ${describeValue(values)}`);
   }
   const ids = new Set(values);
   for (const id of ids) assertName(element, id);

@@ -52,6 +52,15 @@ export function resolveChannel(
   call: ChannelOverrides,
   defaults: ChannelDefaults,
 ): ResolvedChannel {
+  if (typeof given === 'function') {
+    throw new InvalidArgumentError(
+      'channel',
+      'is a function: a definition is called with its params, as in room({ id }); the channel comes before the handler',
+    );
+  }
+  if (Array.isArray(given)) {
+    throw new InvalidArgumentError('channel', 'must be one channel, not an array: make one call for each');
+  }
   if (typeof given !== 'object' || given === null) {
     assertName('channel', given);
     const history = call.history === undefined ? undefined : resolveHistoryOptions(call.history);

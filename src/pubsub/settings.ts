@@ -1,5 +1,5 @@
-import { assertPosition } from '../history/position.js';
-import { type Clock, systemClock } from '../internal/clock.js';
+import { isPosition } from '../history/position.js';
+import { type Clock, clockOption } from '../internal/clock.js';
 import { assertCodec, type Codec, jsonCodec } from '../internal/codec.js';
 import { assertErrorListener, type ErrorListener } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
@@ -8,6 +8,7 @@ import {
   assertOptions,
   assertSignal,
   choiceOption,
+  describeValue,
   numberOption,
   prefixOption,
 } from '../internal/validate.js';
@@ -36,18 +37,21 @@ export function resolveSettings(options: PubSubOptions): PubSubSettings {
   if (options === undefined)
     throw new InvalidArgumentError('options', 'must be an object with a redis client');
   assertOptions('options', options, PUBSUB_OPTION_NAMES);
-  const { codec = jsonCodec, onError, clock = systemClock } = options;
-  const timeout = numberOption('timeout', options.timeout, 5_000, { min: 1, max: 600_000 });
+  const { codec = jsonCodec, onError } = options;
+  const clock = clockOption(options.clock);
+  const timeout = numberOption('timeout', options.timeout, 5_000, { unit: 'ms', min: 1, max: 600_000 });
   const maxMessageBytes = numberOption('maxMessageBytes', options.maxMessageBytes, DEFAULT_MAX_BYTES, {
     min: 1,
     integer: true,
   });
   const prefix = prefixOption('prefix', options.prefix === '' ? undefined : options.prefix, '');
   const unsubscribeDelay = numberOption('unsubscribeDelay', options.unsubscribeDelay, 0, {
+    unit: 'ms',
     min: 0,
     max: 600_000,
   });
   const probeInterval = numberOption('probeInterval', options.probeInterval, PROBE_INTERVAL, {
+    unit: 'ms',
     min: 0,
     max: 86_400_000,
   });
@@ -79,6 +83,12 @@ export function resolveQueueSettings({
 /** @throws {@link InvalidArgumentError} for an invalid position. */
 export function toStartPosition(since: SubscribeOptions['since']): StartPosition | undefined {
   if (since === undefined || since === 'latest' || since === 'earliest') return since;
-  assertPosition('since', since);
+  if (!isPosition(since)) {
+    const given = describeValue(since);
+    throw new InvalidArgumentError(
+      'since',
+      `must be 'latest', 'earliest' or a position returned by rollcall, not ${given}`,
+    );
+  }
   return { after: since };
 }

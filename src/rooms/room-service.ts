@@ -1,6 +1,6 @@
 import { resolveHistoryOptions } from '../history/options.js';
 import { assertPosition } from '../history/position.js';
-import { systemClock } from '../internal/clock.js';
+import { clockOption } from '../internal/clock.js';
 import { type Json, jsonCodec } from '../internal/codec.js';
 import { assertErrorListener, ErrorReporter } from '../internal/diagnostics.js';
 import { ClosedError, DecodeError, InvalidArgumentError } from '../internal/errors.js';
@@ -59,10 +59,11 @@ export class RoomService {
   /** @throws {@link InvalidArgumentError} for an option out of range. */
   constructor(options: RoomServiceOptions) {
     if (typeof options?.pubsub?.publish !== 'function') {
-      throw new InvalidArgumentError('pubsub', 'must be a PubSubService');
+      throw new InvalidArgumentError('pubsub', 'must be a PubSubService: pass the pubsub of createRollcall');
     }
     assertOptions('options', options, ROOM_SERVICE_OPTION_NAMES);
-    const { pubsub, presence, clock = systemClock, onError } = options;
+    const { pubsub, presence, onError } = options;
+    const clock = clockOption(options.clock);
     assertErrorListener(onError);
     const reporter = new ErrorReporter(onError);
     const maxBufferedBytes = numberOption('maxBufferedBytes', options.maxBufferedBytes, 1_048_576, {
@@ -192,7 +193,7 @@ export class RoomService {
     assertName('userId', userId);
     assertOptions('options', options, { ttl: true, except: true });
     const { ttl, except } = options;
-    numberOption('ttl', ttl, 0, { min: 0, max: 3_600_000 });
+    numberOption('ttl', ttl, 0, { unit: 'ms', min: 0, max: 3_600_000 });
     const { presence } = this;
     if (presence !== undefined) {
       if (presence.isInvisible(userId)) return;

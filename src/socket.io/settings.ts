@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from '../internal/clock.js';
+import { type Clock, clockOption } from '../internal/clock.js';
 import { assertErrorListener, ErrorReporter } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertFunction, assertOptions, numberOption } from '../internal/validate.js';
@@ -54,7 +54,7 @@ export function resolveSettings<S extends SocketLike>(options: TrackPresenceOpti
       integer: true,
     }),
     reporter: new ErrorReporter(onError),
-    clock: options.clock ?? systemClock,
+    clock: clockOption(options.clock),
   };
 }
 

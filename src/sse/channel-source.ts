@@ -47,7 +47,7 @@ export class ChannelSource implements StreamSource {
   constructor(options: ChannelStreamOptions, lastEventId: string | undefined) {
     const { pubsub, channels, maxBufferedBytes } = options;
     if (typeof pubsub?.subscribe !== 'function') {
-      throw new InvalidArgumentError('pubsub', 'must be a PubSubService');
+      throw new InvalidArgumentError('pubsub', 'must be a PubSubService: pass the pubsub of createRollcall');
     }
     if (!Array.isArray(channels) || channels.length === 0 || channels.length > MAX_CHANNELS) {
       throw new InvalidArgumentError('channels', `must be a list of 1 to ${MAX_CHANNELS} channels`);

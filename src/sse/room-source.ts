@@ -40,12 +40,14 @@ export class RoomSource implements StreamSource {
   #socket: RoomSocket | undefined;
 
   constructor({ rooms, user, join = [], watch = [], ...rest }: RoomStreamOptions, lastEventId?: string) {
-    if (typeof rooms?.attach !== 'function') throw new InvalidArgumentError('rooms', 'must be a RoomService');
+    if (typeof rooms?.attach !== 'function')
+      throw new InvalidArgumentError('rooms', 'must be a RoomService: pass the rooms of createRollcall');
     if ('maxBufferedBytes' in rest)
       throw new InvalidArgumentError(
         'maxBufferedBytes',
         'is an option of the RoomService, not of a stream of rooms',
       );
+    if (user === undefined) throw new InvalidArgumentError('user', 'is missing: pass { userId }');
     assertOptions('user', user ?? null, STREAM_USER_NAMES);
     assertName('user.userId', user.userId);
     if (!Array.isArray(join) || join.length >= MAX_CHANNELS) {

@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from '../internal/clock.js';
+import { type Clock, clockOption } from '../internal/clock.js';
 import { assertErrorListener, ErrorReporter } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertOptions, numberOption } from '../internal/validate.js';
@@ -24,14 +24,16 @@ export function resolveSettings(
   lastEventId: string | undefined,
 ): EventStreamSettings {
   assertOptions('options', options ?? null);
-  const { onError, signal, clock = systemClock } = options;
+  const { onError, signal } = options;
+  const clock = clockOption(options.clock);
   assertErrorListener(onError);
   if (signal !== undefined && typeof signal?.addEventListener !== 'function') {
     throw new InvalidArgumentError('signal', 'must be an AbortSignal');
   }
   return {
-    retry: numberOption('retry', options.retry, 2_000, { min: 1, max: 86_400_000 }),
+    retry: numberOption('retry', options.retry, 2_000, { unit: 'ms', min: 1, max: 86_400_000 }),
     keepAliveInterval: numberOption('keepAliveInterval', options.keepAliveInterval, 15_000, {
+      unit: 'ms',
       min: 1,
       max: 86_400_000,
     }),

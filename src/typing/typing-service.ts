@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from '../internal/clock.js';
+import { type Clock, clockOption } from '../internal/clock.js';
 import { assertErrorListener, type ErrorListener, ErrorReporter } from '../internal/diagnostics.js';
 import { ClosedError, InvalidArgumentError } from '../internal/errors.js';
 import { allOrFirstError } from '../internal/promises.js';
@@ -63,12 +63,13 @@ export class TypingService {
   /** @throws {@link InvalidArgumentError} for an option out of range. */
   constructor(options: TypingServiceOptions) {
     if (typeof options?.rooms?.broadcastTyping !== 'function') {
-      throw new InvalidArgumentError('rooms', 'must be a RoomService');
+      throw new InvalidArgumentError('rooms', 'must be a RoomService: pass the rooms of createRollcall');
     }
     assertOptions('options', options, NAMES);
-    const { rooms, ttl, onError, clock = systemClock } = options;
+    const { rooms, ttl, onError } = options;
+    const clock = clockOption(options.clock);
     assertErrorListener(onError);
-    this.#ttl = numberOption('ttl', ttl, 6_000, { min: 100, max: 600_000 });
+    this.#ttl = numberOption('ttl', ttl, 6_000, { unit: 'ms', min: 100, max: 600_000 });
     this.#rooms = rooms;
     this.#clock = clock;
     this.#reporter = new ErrorReporter(onError);

@@ -11,7 +11,7 @@ export interface InvalidFrame {
 type Check = (value: unknown) => string | undefined;
 
 const KEY = /^[\w.:-]{1,64}$/;
-const METHOD = /^[\w.:-]{1,64}$/;
+export const METHOD = /^[\w.:-]{1,64}$/;
 const MAX_NAME_BYTES = 512;
 const MAX_EVENT_BYTES = 128;
 const MAX_POSITION_BYTES = 64;

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { systemClock } from '../internal/clock.js';
+import { clockOption } from '../internal/clock.js';
 import { assertErrorListener, ErrorReporter, messageOf } from '../internal/diagnostics.js';
 import { HandlerError, InvalidArgumentError, isRollcallError, LimitError } from '../internal/errors.js';
 import { assertFunction, assertOptions, choiceOption, numberOption } from '../internal/validate.js';
@@ -21,6 +21,7 @@ import {
 } from './identity.js';
 import { SERVE_CLOSE_OPTION_NAMES, SERVE_OPTION_NAMES } from './option-names.js';
 import type { ServeCloseOptions, ServeOptions, ServeStats, WebSocketIdentity } from './options.js';
+import { METHOD } from './parse-frame.js';
 import { stopTyping } from './request-context.js';
 import {
   createRateLimit,
@@ -69,7 +70,7 @@ export function serveWebSocket<User extends WebSocketIdentity = WebSocketIdentit
   }
   assertOptions('options', options, SERVE_OPTION_NAMES);
   if (typeof options?.rooms?.attach !== 'function') {
-    throw new InvalidArgumentError('rooms', 'must be a RoomService');
+    throw new InvalidArgumentError('rooms', 'must be a RoomService: pass the rooms of createRollcall');
   }
   const { onError, rateLimit, rateLimitKey, requests, typing } = options;
   assertFunction('authenticate', options.authenticate);
@@ -80,6 +81,12 @@ export function serveWebSocket<User extends WebSocketIdentity = WebSocketIdentit
   assertOptions('requests', requests);
   for (const [method, handler] of Object.entries(requests ?? {})) {
     assertFunction(`requests.${method}`, handler);
+    if (!METHOD.test(method)) {
+      throw new InvalidArgumentError(
+        `requests[${JSON.stringify(method)}]`,
+        'is no name that a client can call: use 1 to 64 letters, digits or any of "_ . : -"',
+      );
+    }
   }
   if (typing !== undefined) {
     assertFunction('typing.start', typing?.start);
@@ -119,12 +126,14 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
   #closing: Promise<void> | undefined;
 
   constructor(server: WebSocketServerLike, options: ServeOptions<User>) {
-    const { clock = systemClock, rooms } = options;
+    const { rooms } = options;
+    const clock = clockOption(options.clock);
     const whole = { min: 1, integer: true };
     this.#limits = {
       maxRooms: numberOption('maxRooms', options.maxRooms, 100, whole),
       maxWatched: numberOption('maxWatched', options.maxWatched, 1_000, whole),
       heartbeatInterval: numberOption('heartbeatInterval', options.heartbeatInterval, 25_000, {
+        unit: 'ms',
         min: 10,
         max: 3_600_000,
       }),
@@ -160,7 +169,11 @@ class RoomWebSocketServer<User extends WebSocketIdentity> implements ServeHandle
 
   async close(options: ServeCloseOptions = {}): Promise<void> {
     assertOptions('options', options, SERVE_CLOSE_OPTION_NAMES);
-    const drainPeriod = numberOption('drainPeriod', options?.drainPeriod, 0, { min: 0, max: 3_600_000 });
+    const drainPeriod = numberOption('drainPeriod', options?.drainPeriod, 0, {
+      unit: 'ms',
+      min: 0,
+      max: 3_600_000,
+    });
     this.#closing ??= this.#close(drainPeriod, options?.handoff === true);
     await this.#closing;
   }
