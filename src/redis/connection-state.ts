@@ -1,9 +1,10 @@
 import { ConnectionError } from '../internal/errors.js';
 
+/** Called with each change; see `connection` of {@link DriverListener}. */
 export type StateListener = (state: 'ready' | 'lost' | 'ended', cause?: Error) => void;
 
 /**
- * Kept by a client's adapter. Commands in progress are rejected when the connection breaks: client libraries
+ * The state of a driver's connection for commands. Kept by a client's adapter. Commands in progress are rejected when the connection breaks: client libraries
  * keep them pending, some forever, and some send them again later.
  */
 export class ConnectionState {
@@ -15,10 +16,12 @@ export class ConnectionState {
   #lastError: Error | undefined;
   #closedByOwner = false;
 
+  /** @param client The client's name, for messages. */
   constructor(client: string) {
     this.#client = client;
   }
 
+  /** Commands can be sent at once. */
   get ready(): boolean {
     return this.#state === 'ready';
   }
@@ -38,6 +41,7 @@ export class ConnectionState {
     return this.#lastError;
   }
 
+  /** `listener` receives the changes from then on. */
   attach(listener: StateListener): void {
     this.#listener = listener;
   }
@@ -48,6 +52,7 @@ export class ConnectionState {
     if (this.#state !== 'ready') this.#listener?.('lost', this.#lastError);
   }
 
+  /** The connection is ready. Calls of `whenReady` resolve. */
   up(): void {
     if (this.#state === 'ready') return;
     this.#state = 'ready';
@@ -58,7 +63,7 @@ export class ConnectionState {
     this.#listener?.('ready');
   }
 
-  /** The client is reconnecting. */
+  /** The client is reconnecting. Tracked calls reject. */
   down(): void {
     if (this.#state === 'ended') return;
     const previous = this.#state;
@@ -67,7 +72,7 @@ export class ConnectionState {
     if (previous === 'ready') this.#listener?.('lost', this.#lastError);
   }
 
-  /** The client does not reconnect. */
+  /** The client does not reconnect. Tracked calls and those of `whenReady` reject. */
   end(): void {
     if (this.#state === 'ended') return;
     this.#state = 'ended';
@@ -78,6 +83,7 @@ export class ConnectionState {
     this.#listener?.('ended', this.#lastError);
   }
 
+  /** The owner has closed the client, and only they may connect it again. */
   endByOwner(): void {
     if (this.#state === 'ended') return;
     this.#closedByOwner = true;
@@ -85,13 +91,14 @@ export class ConnectionState {
     this.end();
   }
 
+  /** For calls that were not sent: outcome `failed`. */
   createOfflineError(): ConnectionError {
     const why = this.#state === 'ended' ? 'is closed' : 'is not connected';
     const reason = this.#lastError === undefined ? '' : `: ${this.#lastError.message}`;
     return new ConnectionError(`the ${this.#client} client ${why}${reason}`, { cause: this.#lastError });
   }
 
-  /** Rejects when the client stops reconnecting. */
+  /** Resolves once the connection is ready. Rejects when the client stops reconnecting. */
   whenReady(): Promise<void> {
     if (this.#state === 'ready') return Promise.resolve();
     if (this.#closedByOwner) return Promise.reject(this.createOfflineError());
@@ -99,7 +106,7 @@ export class ConnectionState {
     return new Promise((resolve, reject) => this.#waiting.add({ resolve, reject }));
   }
 
-  /** Rejects with outcome `unknown` as soon as the connection breaks. */
+  /** The result of `work`. Rejects with outcome `unknown` as soon as the connection breaks. */
   track<T>(work: Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       this.#pending.add(reject);

@@ -187,6 +187,7 @@ export interface Driver {
   close(): Promise<void>;
 }
 
+/** Tells the two kinds of commands apart. */
 export function isScriptCall(command: Command): command is ScriptCall {
   return 'script' in command;
 }

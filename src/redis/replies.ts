@@ -8,10 +8,12 @@ import type { Reply } from './driver.js';
  */
 const SERVER_ERROR = /^[A-Z]{2,}[A-Z0-9_]*(?: |$)/;
 
+/** Whether the text begins with a code of Redis. */
 export function isServerError(error: unknown): error is Error {
   return error instanceof Error && SERVER_ERROR.test(error.message);
 }
 
+/** Refusals of Redis become a `CommandError`, other errors a `ConnectionError` with outcome `unknown`. */
 export function toRollcallError(cause: unknown): RollcallError {
   if (isRollcallError(cause)) return cause;
   if (isServerError(cause)) return new CommandError(`Redis refused: ${cause.message}`, { cause });

@@ -23,7 +23,7 @@ export class ScriptRunner {
     this.#cannotLoad = false;
   }
 
-  /** `send` takes plain commands. */
+  /** Resolves with one reply for each command. `send` sends plain commands; `atomic`: as one transaction. */
   async run(
     commands: readonly Command[],
     send: (commands: readonly PlainCommand[]) => Promise<Reply[]>,

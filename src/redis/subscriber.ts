@@ -4,27 +4,33 @@ import { ConnectionState } from './connection-state.js';
 import { type DriverListener, type Payload, SUBSCRIPTION_KINDS, type SubscriptionKind } from './driver.js';
 import { toRollcallError } from './replies.js';
 
-/** Used once: it never reconnects. */
+/** A connection for subscriptions. It is used once and never reconnects. */
 export interface PubSubConnection {
   /** Rejects when the first attempt fails, or when the server is a replica. */
   connect(): Promise<unknown>;
+  /** The server's run id, if known. */
   readonly runId?: string | undefined;
   /** Resolves when Redis has confirmed all names. */
   subscribe(kind: SubscriptionKind, names: readonly string[], binary: boolean): Promise<unknown>;
+  /** Resolves when Redis has confirmed all names. */
   unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<unknown>;
   /** Does not wait for the peer. Later errors are ignored. */
   destroy(): void;
 }
 
+/** Events of a {@link PubSubConnection}. */
 export interface PubSubConnectionListener {
+  /** As `message` of `DriverListener`. */
   message(kind: SubscriptionKind, name: string, channel: string, payload: Payload): void;
-  /** The connection may stay usable. */
+  /** An error; the connection may stay usable. */
   failed(error: unknown): void;
+  /** The connection is gone. */
   ended(): void;
   /** Redis unsubscribed these names because their slot has moved. */
   withdrawn(kind: SubscriptionKind, names: readonly string[]): void;
 }
 
+/** Creates a connection, which connects when told to. */
 export type PubSubConnectionFactory = (listener: PubSubConnectionListener) => PubSubConnection;
 
 /** A node other than the client's own. */
@@ -110,12 +116,18 @@ export class Subscriber {
   #active: ActiveConnection | undefined;
   #closed = false;
 
+  /**
+   * @param client The client's name, for messages.
+   * @param open Creates a connection.
+   * @param listener Receives messages and dropped names.
+   */
   constructor(client: string, open: PubSubConnectionFactory, listener: DriverListener) {
     this.#client = client;
     this.#open = open;
     this.#listener = listener;
   }
 
+  /** As `subscribe` of `Driver`. */
   async subscribe(kind: SubscriptionKind, names: readonly string[], binary = false): Promise<void> {
     if (this.#closed) throw new ConnectionError(`the ${this.#client} subscriber is closed`);
     this.#active ??= runWithoutAsyncContext(
@@ -141,6 +153,7 @@ export class Subscriber {
     for (const name of names) active.confirmed[kind].add(name);
   }
 
+  /** As `unsubscribe` of `Driver`. */
   async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
     const active = this.#active;
     for (const name of names) active?.confirmed[kind].delete(name);
@@ -154,7 +167,7 @@ export class Subscriber {
     }
   }
 
-  /** As if the connection had broken. */
+  /** Drops the connection and its names, as if it had broken. */
   reset(cause: Error): void {
     const active = this.#active;
     if (active === undefined) return;
@@ -169,6 +182,7 @@ export class Subscriber {
     this.reset(new ConnectionError('the subscribing connection led to a server that is not the master'));
   }
 
+  /** Drops the connection without a report. Later calls of `subscribe` reject. */
   close(): void {
     this.#closed = true;
     const active = this.#active;

@@ -23,6 +23,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   ws: ['history', 'internal', 'presence', 'protocol', 'pubsub', 'rooms', 'typing'],
   sse: ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis', 'rooms'],
   'socket.io': ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis'],
+  driver: ['redis'],
   glide: ['internal', 'redis'],
   msgpack: ['internal'],
   testing: ['internal', 'redis'],
