@@ -1,6 +1,7 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type PresenceChange, PresenceService, type PresenceWatch, type RoomWatch } from '../../src/index.js';
+import { PartitionKeys, partitionOf } from '../../src/presence/keys.js';
 import { type ChaosDriver, createChaosDriver } from '../../src/testing/chaos-driver.js';
 import { type Arbitrary, fc } from '../support/property.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
@@ -29,7 +30,13 @@ type Step =
   | { do: 'freeze'; node: number; long: boolean }
   | { do: 'lose reply'; node: number }
   | { do: 'wipe' }
-  | { do: 'wipe part'; partition: number };
+  | { do: 'wipe part'; partition: number }
+  | { do: 'evict'; seed: number }
+  | { do: 'refuse'; node: number; user: number; long: boolean }
+  | { do: 'clock back' }
+  | { do: 'kick'; node: number; by: number; user: number; socket: number }
+  | { do: 'late start'; long: boolean }
+  | { do: 'other format'; user: number };
 
 const node = fc.nat(NODES - 1);
 const user = fc.nat(USERS.length - 1);
@@ -66,6 +73,21 @@ const step: Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('lose reply' as const), node }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('wipe' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('wipe part' as const), partition: fc.nat(2) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('evict' as const), seed: fc.nat(1_000) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant('refuse' as const), node, user, long: fc.boolean() }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('clock back' as const) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('kick' as const), node, by: node, user, socket }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('late start' as const),
+      long: fc.integer({ min: 0, max: 3 }).map((n) => n === 0),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('other format' as const), user }) },
 );
 
 /** A node and its wire, which can be cut. */
@@ -77,7 +99,23 @@ interface Node {
 
 const DELETE_ALL = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end";
 
+/** What a step back by an hour makes of the leases: they end an hour too late. */
+const STEP_BACK = `for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+  local leases = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  for at = 1, #leases, 2 do
+    if tonumber(leases[at + 1]) > 0 then redis.call('ZINCRBY', key, 3600000, leases[at]) end
+  end
+end`;
+
+/** Keys live for this long, in ms; each is looked at twice in that time. */
+const KEY_TTL = 4_500;
+
 let runs = 0;
+
+async function pass(ms: number): Promise<void> {
+  const end = performance.now() + ms;
+  await waitFor(() => performance.now() > end, { timeout: ms + 10_000 });
+}
 
 class Model {
   readonly prefix = `model-${++runs}`;
@@ -94,6 +132,8 @@ class Model {
   roomWatch!: RoomWatch;
   readonly inRoom = new Map<string, string>();
   wiped = false;
+  /** Something has happened by which a living user may rightly have been announced offline. */
+  disturbed = false;
 
   constructor(
     readonly grace: number,
@@ -117,9 +157,17 @@ class Model {
     const redis = new Redis(server.port, { retryStrategy: () => 20 });
     const driver = createChaosDriver(redis);
     const { prefix, partitions, grace } = this;
-    const times = { lease: LEASE, sweepInterval: 40, timeout: 2_000, grace };
+    const times = { lease: LEASE, sweepInterval: 40, timeout: 2_000, grace, keyTtl: KEY_TTL };
     const service = new PresenceService({ redis: driver, prefix, partitions, nodeName: 'node', ...times });
     return { service, driver, redis };
+  }
+
+  #crash(at: number): void {
+    const dying = this.nodes[at] as Node;
+    dying.driver.cut();
+    this.#dead.push(dying);
+    for (const key of [...this.model.keys()]) if (key.startsWith(`${at} `)) this.model.delete(key);
+    for (const key of this.room) if (key.startsWith(`${at} `)) this.room.delete(key);
   }
 
   async take(one: Step): Promise<void> {
@@ -153,20 +201,15 @@ class Model {
       case 'together':
         await Promise.all(one.steps.map((each) => this.take(each)));
         return;
-      case 'crash': {
-        const dying = this.nodes[one.node] as Node;
-        dying.driver.cut();
-        this.#dead.push(dying);
-        for (const key of [...this.model.keys()]) if (key.startsWith(`${one.node} `)) this.model.delete(key);
-        for (const key of this.room) if (key.startsWith(`${one.node} `)) this.room.delete(key);
+      case 'crash':
+        this.#crash(one.node);
         this.nodes[one.node] = this.#node();
         return;
-      }
       case 'freeze': {
         const { driver } = this.nodes[one.node] as Node;
+        this.disturbed = true;
         driver.cut();
-        const end = performance.now() + (one.long ? 2.2 * LEASE : 0.3 * LEASE);
-        await waitFor(() => performance.now() > end);
+        await pass(one.long ? 2.2 * LEASE : 0.3 * LEASE);
         driver.restore();
         return;
       }
@@ -182,6 +225,64 @@ class Model {
         this.wiped = true;
         const all = `{${this.prefix}:${one.partition % this.partitions}}:*`;
         await server.cli('EVAL', DELETE_ALL, '0', all);
+        return;
+      }
+      case 'evict': {
+        this.wiped = true;
+        const keys = (await server.cli('KEYS', `{${this.prefix}:*`)).split('\n').filter(Boolean);
+        // A lost layout or lease shows a wipe.
+        const evicted = keys.filter(
+          (key, at) => !/:(layout|nodes)$/.test(key) && (((at + 1) * (one.seed + 7)) % 5) % 2 === 0,
+        );
+        if (evicted.length > 0) await server.cli('DEL', ...evicted);
+        // An owner set that is lost with its owner leads no reaper to what it listed.
+        await pass(0.6 * LEASE);
+        return;
+      }
+      case 'refuse': {
+        const from = this.changes.length;
+        const online = USERS.filter((_, index) => !this.expected(index).startsWith('offline'));
+        await server.cli('CONFIG', 'SET', 'min-replicas-to-write', '1');
+        try {
+          const { service } = this.nodes[one.node] as Node;
+          const refused = service.setPresence(USERS[one.user] as string, `${one.node}-refused`);
+          await expect(refused).rejects.toThrow();
+          await pass(one.long ? 2.2 * LEASE : 0.3 * LEASE);
+        } finally {
+          await server.cli('CONFIG', 'SET', 'min-replicas-to-write', '0');
+        }
+        if (!one.long || this.disturbed || this.wiped) return;
+        await pass(1.5 * LEASE);
+        const gone = this.changes.slice(from).filter(({ status }) => status === 'offline');
+        expect(gone.filter(({ userId }) => online.includes(userId))).toEqual([]);
+        return;
+      }
+      case 'clock back':
+        await server.cli('EVAL', STEP_BACK, '0', `{${this.prefix}:*:nodes`);
+        return;
+      case 'kick': {
+        const { service } = this.nodes[one.by] as Node;
+        this.model.delete(`${one.node} ${one.user} ${one.socket}`);
+        if (one.by !== one.node) {
+          // A socket that is only in a room is its owner's to remove.
+          await this.take({ do: 'leave', node: one.node, user: one.user, socket: one.socket });
+        }
+        this.room.delete(`${one.node} ${one.user} ${one.socket}`);
+        await service.removeSocket(USERS[one.user] as string, `${one.node}-${one.socket}`);
+        return;
+      }
+      case 'late start':
+        for (let at = 0; at < NODES; at++) this.#crash(at);
+        await pass(one.long ? KEY_TTL + LEASE : 2.5 * LEASE);
+        for (let at = 0; at < NODES; at++) this.nodes[at] = this.#node();
+        return;
+      case 'other format': {
+        // Only of a user who is offline: the owners of the others' records would not look at them.
+        if (!this.expected(one.user).startsWith('offline')) return;
+        this.wiped = true;
+        const name = USERS[one.user] as string;
+        const key = new PartitionKeys(this.prefix, partitionOf(name, this.partitions)).user(name);
+        await server.cli('SET', key, '9|offline|17', 'PX', '60000');
       }
     }
   }
