@@ -41,6 +41,8 @@ interface UserUpdate {
   visited: boolean;
   /** The user's own status was written. */
   stated: boolean;
+  /** An entry of another node was deleted. */
+  deleted: boolean;
   /** Last sign of life of the node that had the sockets, in ms; 0: it did not die. */
   lastAlive: number;
   /** Entries of this node that are written or deleted. */
@@ -116,13 +118,15 @@ export class Transaction {
     const reason = toReasonCode(write);
     const lastAlive = (write.kind !== 'status' && write.lastAlive) || 0;
     const stated = write.kind === 'status';
+    const deleted = write.kind === 'socket' && write.value === undefined && write.owner !== undefined;
     const update = this.#users.get(write.user);
     if (update === undefined) {
-      const first: UserUpdate = { reason, visited: false, stated, lastAlive, entries: [] };
+      const first: UserUpdate = { reason, visited: false, stated, deleted, lastAlive, entries: [] };
       this.#users.set(write.user, first);
       return first;
     }
     update.stated ||= stated;
+    update.deleted ||= deleted;
     update.lastAlive = Math.max(update.lastAlive, lastAlive);
     const before = update.reason;
     if (before === 0 || reason === 0) update.reason = 0;
@@ -216,7 +220,8 @@ export class Transaction {
     let lines = '';
     for (const [user, update] of this.#users) {
       names.push(keys.sockets(user), keys.user(user));
-      let reason = `${update.visited ? 'v' : ''}${update.stated ? 's' : ''}${update.reason}`;
+      const marks = `${update.visited ? 'v' : ''}${update.stated ? 's' : ''}${update.deleted ? 'd' : ''}`;
+      let reason = `${marks}${update.reason}`;
       if (update.lastAlive > 0) reason += `@${update.lastAlive}`;
       const until = update.entries.length > 0 ? hidden.until(user) : undefined;
       if (until !== undefined) reason += `h${until}`;

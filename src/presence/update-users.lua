@@ -13,7 +13,8 @@
 --       11 three lines for each user, and three more for each further entry of theirs:
 --          reason, empty for further entries: 0 or more: an entry changes; grace in ms if it was the last one;
 --            -1 some time has passed; -2 the user was active; -3 the last entry was removed and there was no record.
---            "v" before it: the user came and went within this transaction; "s": their own status was written.
+--            "v" before it: the user came and went within this transaction; "s": their own status was written;
+--            "d": an entry of another node was deleted.
 --            "@" and a time in ms after it: the user was last seen then, because their node died.
 --            "h" and an end after that: the node knows that the user is invisible until then; 0: without an end
 --          socket of the node, or nothing
@@ -169,7 +170,7 @@ end
 
 -- Users with a deleted entry; other nodes' entries are deleted before this script.
 local touched = {}
-for k = 1, n do touched[k] = written[k] == 0 and tonumber(reasons[k]) ~= 0 end
+for k = 1, n do touched[k] = find(reasons[k], 'd', 1, true) ~= nil end
 for at = 1, last, 3 do
   local k, value = lines[at], lines[at + 2]
   if value == '' then
@@ -192,7 +193,7 @@ for k = 1, n do
   local entriesKey, recordKey, user = KEYS[2 * k + 3], recordKeys[k], users[k]
   local reason, visited, stated, lastAlive, knownHidden = tonumber(reasons[k]), false, false, nil, nil
   if reason == nil then
-    local came, set, number, at, hidden = match(reasons[k], '^(v?)(s?)(-?%d+)@?(%d*)h?(%d*)$')
+    local came, set, number, at, hidden = match(reasons[k], '^(v?)(s?)d?(-?%d+)@?(%d*)h?(%d*)$')
     reason, visited, stated = tonumber(number), came == 'v', set == 's'
     if at ~= '' then lastAlive = at end
     if hidden ~= '' then knownHidden = hidden end

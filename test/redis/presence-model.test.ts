@@ -229,6 +229,8 @@ class Model {
       }
       case 'evict': {
         this.wiped = true;
+        // Nobody restores what a dead node owned: its users go offline before.
+        await pass(3 * LEASE);
         const keys = (await server.cli('KEYS', `{${this.prefix}:*`)).split('\n').filter(Boolean);
         // A lost layout or lease shows a wipe.
         const evicted = keys.filter(

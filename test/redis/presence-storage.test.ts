@@ -893,6 +893,14 @@ describe('the scripts', () => {
       expect(await server.cli('GET', record)).toBe('2offline"0"0"h\ns"n"1');
     });
 
+    test('a user whose record cannot be read goes offline with an event when another node removes their last socket', async () => {
+      await server.cli('SET', record, 'not of this format');
+      const [[change]] = (await published(() => settle({ grace: 'd0' }))) as [[unknown[]]];
+      expect(change.slice(0, 3)).toEqual(['ann', 'offline', 'online']);
+      await server.cli('SET', record, 'not of this format');
+      expect(await published(() => settle({ grace: 0 }))).toEqual([]);
+    });
+
     test('the status invisible that Redis lost is written back, unless somebody removed it or it has ended', async () => {
       const now = await redisNow();
       const ends = now + 60_000;
