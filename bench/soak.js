@@ -37,7 +37,7 @@ const wrong = { lost: 0, repeated: 0, disordered: 0, gaps: 0, presence: 0, rooms
 const examples = [];
 const violation = (/** @type {string} */ kind, /** @type {string} */ text) => {
   wrong[kind] = (wrong[kind] ?? 0) + 1;
-  if (examples.length < 20) examples.push(`${kind}: ${text}`);
+  if (Number(wrong[kind]) <= 5) examples.push(`${kind}: ${text}`);
 };
 
 /** A TCP proxy that treats connections badly at random, until `calm`. */
@@ -289,8 +289,8 @@ while (minutes() < MINUTES) {
     minute: minutes(),
     bytes: seen.map(({ bytes }) => bytes),
     descriptors: seen.map(({ descriptors }) => descriptors),
-    // Without the records of users who have gone, kept for `lastSeenTtl`, and the keys of sends, for an hour.
-    keys: (await redis.control.keys('*')).filter((key) => !/:(user|once):/.test(key)).length,
+    // Without those of users who have gone, kept for `lastSeenTtl` and the history's, and of sends, for an hour.
+    keys: (await redis.control.keys('*')).filter((key) => !/:(user|once|last):/.test(key)).length,
     memory: Number(/used_memory:(\d+)/.exec(await redis.control.info('memory'))?.[1]),
   });
   console.log(

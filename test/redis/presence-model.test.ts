@@ -264,7 +264,14 @@ class Model {
         return;
       case 'kick': {
         const { service } = this.nodes[one.by] as Node;
-        this.model.delete(`${one.node} ${one.user} ${one.socket}`);
+        const key = `${one.node} ${one.user} ${one.socket}`;
+        // Nothing is removed, and nobody is told, while an owner that was found dead has not restored the socket yet.
+        const isThere = async () => {
+          const known = await this.observer.service.getPresence(USERS[one.user] as string);
+          return known?.socketIds.includes(`${one.node}-${one.socket}`) === true;
+        };
+        if (this.model.has(key)) await waitFor(isThere, { timeout: 12_000 });
+        this.model.delete(key);
         if (one.by !== one.node) {
           // A socket that is only in a room is its owner's to remove.
           await this.take({ do: 'leave', node: one.node, user: one.user, socket: one.socket });
