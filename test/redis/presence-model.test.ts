@@ -281,6 +281,8 @@ class Model {
         return;
       }
       case 'late start':
+        // Records may expire meanwhile, and with them what their users were.
+        this.wiped = true;
         for (let at = 0; at < NODES; at++) this.#crash(at);
         await pass(one.long ? KEY_TTL + LEASE : 2.5 * LEASE);
         for (let at = 0; at < NODES; at++) this.nodes[at] = this.#node();
