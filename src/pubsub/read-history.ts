@@ -39,7 +39,7 @@ export interface LastMessages<T> {
 const DEFAULT_LIMIT = 100;
 const MAX_LIMIT = 1_000;
 
-export function limitOption(limit: unknown): number {
+function limitOption(limit: unknown): number {
   return numberOption('limit', limit, DEFAULT_LIMIT, { min: 1, max: MAX_LIMIT, integer: true });
 }
 

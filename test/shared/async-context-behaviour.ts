@@ -11,7 +11,7 @@ import type { PresenceBackend } from './presence-fixture.js';
 export const request = new AsyncLocalStorage<string>();
 
 /** A driver that reports each of its calls, in the context of the call. */
-export function recordCalls(driver: Driver, onCall: (method: string) => void): Driver {
+function recordCalls(driver: Driver, onCall: (method: string) => void): Driver {
   return new Proxy(driver, {
     get(target, name) {
       const value: unknown = Reflect.get(target, name);
