@@ -24,7 +24,7 @@ const luaAsText: Plugin = {
 /** For tests that mostly compute, a worker a processor. */
 const processors = Math.max(2, availableParallelism());
 /** For tests that mostly wait for real servers, leases and pages. */
-const waiting = 3 * processors;
+const waiting = 2 * processors;
 
 /** Run these files only on the servers that SERVERS names: the conformance suite, the wire, scripts, one fault of each kind. */
 const BOUNDED_PART = [
