@@ -63,6 +63,9 @@ function describeUnsuitable(value: unknown): string {
   const has = (...names: string[]) => names.every((name) => client[name] !== undefined);
   if (has('send_command', 'psubscribe')) return 'is a client of redis 3 or of a package modelled on it';
   if (has('slots', 'masters', 'nodeClient')) return 'is a cluster client of redis 4';
+  // Its connections come and go: it has no state of one, and cannot be duplicated.
+  if (has('execute', 'totalClients', 'idleClients'))
+    return 'is a pool of clients; rollcall needs one client, which sends all commands of a tick in one pipeline';
   if (has('isOpen', 'sendCommand')) return 'is a client of redis 4';
   if (has('send', 'connected', 'onclose'))
     return "is Bun's RedisClient, which loses subscriptions when it reconnects, and says nothing; redis and ioredis work on Bun";

@@ -142,6 +142,8 @@ describe('an unsuitable client is refused at once', () => {
     [other, 'is no Redis client'],
     [redis3, 'is a client of redis 3'],
     [redis4, 'is a client of redis 4'],
+    [redis6.createClientPool({}), 'is a pool of clients; rollcall needs one client'],
+    [redis5.createClientPool({}), 'is a pool of clients; rollcall needs one client'],
     [redis4cluster, 'is a cluster client of redis 4'],
     [bun, "is Bun's RedisClient"],
     [glide, 'is a client of @valkey/valkey-glide: pass createGlideDriver(client, configuration)'],
