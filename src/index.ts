@@ -46,6 +46,7 @@ export type {
 } from './notifications/request-handlers.js';
 export type {
   ClosePresenceOptions,
+  LookupCacheOptions,
   OnlineUsersOptions,
   PresenceOptions,
   PresenceStats,

@@ -11,6 +11,7 @@ import { socketOf, userOf } from '../support/names.js';
  * @property {import('../support/clients.js').Library} library
  * @property {number} port
  * @property {number} users
+ * @property {boolean} [cached] rollcall has a lookup cache
  */
 
 /**
@@ -52,16 +53,22 @@ const record = (socket) =>
   ]);
 
 /** @type {Record<string, (setting: Setting) => Promise<{ round: Function }>>} */
-export default {
+const competitors = {
   async rollcall(setting) {
     const redis = /** @type {any} */ (await connect(setting.library, setting.port));
-    const presence = new PresenceService({ redis, nodeName: 'a-server' });
+    const cache = setting.cached ? { lookupCache: {} } : {};
+    const presence = new PresenceService({ redis, nodeName: 'a-server', ...cache });
     await presence.connect();
     return createRunner(
       setting,
       (user, socket) => presence.setPresence(user, socket),
       async (users) => countOnline(await presence.getMultiplePresence(users)),
     );
+  },
+
+  /** rollcall without the option that `cached` tests. */
+  async uncached(setting) {
+    return /** @type {any} */ (competitors['rollcall'])({ ...setting, cached: false });
   },
 
   async handwritten(setting) {
@@ -101,3 +108,5 @@ export default {
     );
   },
 };
+
+export default competitors;

@@ -2,6 +2,7 @@
 import { PubSubService } from 'rollcall';
 import { connect, tunedClient } from '../support/clients.js';
 import { pubsubLibraries } from '../support/competitors.js';
+import { appendScript } from '../support/handwritten-history.js';
 import { inFlight } from '../support/in-flight.js';
 import { message, VARIETY } from '../support/messages.js';
 
@@ -12,18 +13,22 @@ import { message, VARIETY } from '../support/messages.js';
  * @property {string} channel
  * @property {number} callers
  * @property {number} bytes
+ * @property {number} [channels] messages take turns on this many channels
+ * @property {{ size: number, ttl: number }} [history]
  */
 
 /**
  * @param {Setting} setting
  * @param {(channel: string, message: object) => Promise<unknown>} publish
  */
-function publisher({ channel, callers, bytes }, publish) {
+function publisher({ channel, channels, callers, bytes }, publish) {
   const messages = Array.from({ length: VARIETY }, (_, n) => message(n, bytes));
   /** @param {number} count */
   const round = async (count) => {
-    await inFlight(callers, count, (n) => publish(channel, /** @type {object} */ (messages[n % VARIETY])));
-    return {};
+    const name =
+      channels === undefined ? () => channel : (/** @type {number} */ n) => `${channel}:${n % channels}`;
+    await inFlight(callers, count, (n) => publish(name(n), /** @type {object} */ (messages[n % VARIETY])));
+    return { published: count };
   };
   return { round };
 }
@@ -34,7 +39,9 @@ const competitors = {
     const redis = /** @type {any} */ (await connect(setting.library, setting.port));
     const pubsub = new PubSubService({ redis });
     await pubsub.connect();
-    return publisher(setting, (channel, message) => pubsub.publish(channel, message));
+    const { history } = setting;
+    const options = history && { history };
+    return publisher(setting, (channel, message) => pubsub.publish(channel, message, options));
   },
 
   async client(setting) {
@@ -45,6 +52,18 @@ const competitors = {
   async tuned(setting) {
     const client = await tunedClient(setting.library, setting.port);
     return publisher(setting, (channel, message) => client.publish(channel, JSON.stringify(message)));
+  },
+
+  async handwrittenScript(setting) {
+    const client = await connect(setting.library, setting.port);
+    const append = await appendScript(setting.library, client, /** @type {any} */ (setting.history));
+    return publisher(setting, (channel, message) => append(channel, JSON.stringify(message)));
+  },
+
+  async handwrittenTuned(setting) {
+    const client = await tunedClient(setting.library, setting.port);
+    const append = await appendScript(setting.library, client, /** @type {any} */ (setting.history));
+    return publisher(setting, (channel, message) => append(channel, JSON.stringify(message)));
   },
 };
 

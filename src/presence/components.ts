@@ -1,5 +1,6 @@
 import { clockOption } from '../internal/clock.js';
 import { ErrorReporter } from '../internal/diagnostics.js';
+import { UnsupportedError } from '../internal/errors.js';
 import { ServiceContext } from '../pubsub/service-context.js';
 import { DisposableStore } from '../pubsub/subscribe.js';
 import {
@@ -14,6 +15,7 @@ import { PartitionKeys } from './keys.js';
 import { LeaseRenewer } from './lease-renewer.js';
 import { LocalPresence } from './local-presence.js';
 import { LocalSockets } from './local-sockets.js';
+import { LookupCache } from './lookup-cache.js';
 import { NodeLease } from './node-lease.js';
 import type { PresenceOptions } from './options.js';
 import { defaultPartitions, PartitionLayout } from './partition-layout.js';
@@ -47,6 +49,7 @@ export interface PresenceComponents {
   readonly leaseRenewer: LeaseRenewer;
   readonly inbox: Inbox;
   readonly reader: PresenceReader;
+  readonly lookupCache: LookupCache | undefined;
   readonly reaper: Reaper;
   readonly watches: WatchRegistry;
   readonly rooms: RoomPresence;
@@ -62,6 +65,10 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
   const client = ClientHandle.open('PresenceService', options.redis, settings.timeout, clock);
   const subscriptions = subscriptionManagerFor(client.shared, clock);
   subscriptions.requestProbeInterval(PROBE_INTERVAL);
+  if (settings.lookupCache !== undefined && client.capabilities.cluster) {
+    void client.close();
+    throw new UnsupportedError('lookupCache cannot be used on a Cluster: leave the option out');
+  }
   const { partitions = defaultPartitions(client.capabilities.cluster), prefix } = settings;
   const keys = Array.from(
     { length: partitions },
@@ -103,6 +110,9 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
 
   const reaper = new Reaper({ ...shared, nodeLease, writer });
   const reader = new PresenceReader(client, keys, reporter);
+  const { lookupCache: cacheSettings } = settings;
+  const lookupCache =
+    cacheSettings === undefined ? undefined : new LookupCache({ client, keys, reader, clock }, cacheSettings);
   const watches = new WatchRegistry({ ...shared, reader, channels: keys.map(({ events }) => events) });
   const rooms = new RoomPresence(shared);
   return {
@@ -123,6 +133,7 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
     leaseRenewer,
     inbox,
     reader,
+    lookupCache,
     reaper,
     watches,
     rooms,

@@ -15,6 +15,8 @@ export class PartitionKeys {
   readonly due: string;
   /** Channel of status changes, one message per transaction. */
   readonly events: string;
+  /** List: the users whose records were written, per transaction; only while a lookup cache reads it. */
+  readonly changes: string;
   /** String: the number of partitions, written by the first service. */
   readonly layout: string;
   /** Start of {@link sockets}. */
@@ -36,6 +38,7 @@ export class PartitionKeys {
     this.online = `${this.base}:online`;
     this.due = `${this.base}:due`;
     this.events = `${this.base}:events${this.#suffix}`;
+    this.changes = `${this.base}:changes`;
     this.layout = `${this.base}:layout`;
     this.socketsPrefix = `${this.base}:sockets:`;
     this.userPrefix = `${this.base}:user:`;

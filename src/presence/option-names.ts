@@ -1,6 +1,7 @@
 import type { OptionNames } from '../internal/validate.js';
 import type {
   ClosePresenceOptions,
+  LookupCacheOptions,
   OnlineUsersOptions,
   PresenceOptions,
   ReadOptions,
@@ -27,9 +28,15 @@ export const PRESENCE_OPTION_NAMES: OptionNames<PresenceOptions> = {
   keyTtl: true,
   lastSeenTtl: true,
   maxFailureRatio: true,
+  lookupCache: true,
   timeout: true,
   onError: true,
   clock: true,
+};
+
+export const LOOKUP_CACHE_OPTION_NAMES: OptionNames<LookupCacheOptions> = {
+  maxUsers: true,
+  maxAge: true,
 };
 
 export const REMOVE_SOCKET_OPTION_NAMES: OptionNames<RemoveSocketOptions> = {

@@ -51,12 +51,28 @@ export interface PresenceOptions {
    * @default 0.5
    */
   maxFailureRatio?: number;
+  /**
+   * Keeps the records that `getPresence` and `getMultiplePresence` have read, for processes that look up the same users
+   * again and again. Each lookup first asks Redis which records were written since the one before, so results are as
+   * current as without it; only a record that Redis removed by itself, by expiry or eviction, may be found for up to `maxAge`
+   * more. Results are frozen, because lookups share them. Not on a Cluster (`UnsupportedError`).
+   * @default no cache
+   */
+  lookupCache?: LookupCacheOptions;
   /** Deadline of every call, in ms; the call then rejects with an `outcome`. @default 5_000 */
   timeout?: number;
   /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
   onError?: ErrorListener | null;
   /** Source of time and randomness, for tests. @default the system's */
   clock?: Clock;
+}
+
+/** What a lookup cache keeps. */
+export interface LookupCacheOptions {
+  /** How many users, at least 1. Beyond it, those cached first are removed. @default 10_000 */
+  maxUsers?: number;
+  /** For how many ms a record is kept, 0 to 86,400,000. @default 60_000 */
+  maxAge?: number;
 }
 
 /** Options of `removeSocket`. */

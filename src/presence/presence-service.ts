@@ -205,7 +205,11 @@ export class PresenceService {
     const ids = toIdSet('userIds', 'userId', userIds);
     await this.#lifecycle.start();
     if (ids.size === 0) return new Map();
-    return (await this.#parts.reader.lookup(ids, options?.reveal === true)).records;
+    const { reader, lookupCache } = this.#parts;
+    const reveal = options?.reveal === true;
+    // The cache holds what everybody may see.
+    if (lookupCache !== undefined && !reveal) return lookupCache.lookup(ids);
+    return (await reader.lookup(ids, reveal)).records;
   }
 
   /**

@@ -1,9 +1,10 @@
 import { assertErrorListener } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertOptions, numberOption, prefixOption } from '../internal/validate.js';
+import type { LookupCacheSettings } from './lookup-cache.js';
 import { defaultNodeName } from './node-lease.js';
-import { PRESENCE_OPTION_NAMES } from './option-names.js';
-import type { PresenceOptions } from './options.js';
+import { LOOKUP_CACHE_OPTION_NAMES, PRESENCE_OPTION_NAMES } from './option-names.js';
+import type { LookupCacheOptions, PresenceOptions } from './options.js';
 import { assertStatus } from './validate.js';
 
 /** Validated options with defaults. Durations in ms. */
@@ -24,6 +25,8 @@ export interface PresenceSettings {
   readonly keyTtl: number;
   readonly lastSeenTtl: number;
   readonly maxFailureRatio: number;
+  /** Undefined: no cache. */
+  readonly lookupCache: LookupCacheSettings | undefined;
   readonly timeout: number;
 }
 
@@ -70,6 +73,7 @@ export function resolveSettings(options: PresenceOptions): PresenceSettings {
       integer: true,
     }),
     maxFailureRatio: numberOption('maxFailureRatio', options.maxFailureRatio, 0.5, { min: 0, max: 1 }),
+    lookupCache: lookupCacheOption(options.lookupCache),
     timeout: numberOption('timeout', options.timeout, 5_000, { unit: 'ms', min: 1, max: 600_000 }),
   };
   assertAtMost('sweepInterval', settings.sweepInterval, 'half of lease', lease / 2);
@@ -80,6 +84,15 @@ export function resolveSettings(options: PresenceOptions): PresenceSettings {
 function assertAtMost(name: string, value: number, limitName: string, limit: number): void {
   if (value > limit)
     throw new InvalidArgumentError(name, `must be at most ${limitName} (${limit}), not ${value}`);
+}
+
+function lookupCacheOption(value: LookupCacheOptions | undefined): LookupCacheSettings | undefined {
+  if (value === undefined) return undefined;
+  assertOptions('lookupCache', value, LOOKUP_CACHE_OPTION_NAMES);
+  return {
+    maxUsers: numberOption('lookupCache.maxUsers', value.maxUsers, 10_000, { min: 1, integer: true }),
+    maxAge: numberOption('lookupCache.maxAge', value.maxAge, 60_000, { unit: 'ms', min: 0, max: DAY }),
+  };
 }
 
 function partitionsOption(value: unknown): number | undefined {

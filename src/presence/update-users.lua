@@ -184,7 +184,7 @@ for at = 1, last, 3 do
 end
 if #removed > 0 then call('SREM', KEYS[4], unpack(removed)) end
 
-local replies, events, arrived, departed = { was, is }, {}, {}, {}
+local replies, events, arrived, departed, rewritten = { was, is }, {}, {}, {}, {}
 
 -- One call for all records, because a call costs more than a read.
 local records = n > 0 and call('MGET', unpack(recordKeys)) or {}
@@ -295,6 +295,7 @@ for k = 1, n do
     if not record and count == 0 and not lost and not visited then
       -- The record has expired or was evicted; the index must not outlive it.
       departed[#departed + 1] = user
+      rewritten[#rewritten + 1] = user
     else
       local text = versionText
       if status == 'offline' and before == 'offline' and not visited and not unreadable then
@@ -317,6 +318,7 @@ for k = 1, n do
       local ttl = keyTtl
       if status == 'offline' then ttl = count > 0 and longest or lastSeenTtl end
       call('SET', recordKey, record, 'PX', ttl)
+      rewritten[#rewritten + 1] = user
       if status == 'offline' and (before ~= 'offline' or unreadable) then departed[#departed + 1] = user end
       if status ~= before then
         -- The record was lost, and now is derived again: no change, but watches that have missed it receive it.
@@ -346,6 +348,12 @@ if #arrived > 0 then
   call('PEXPIRE', KEYS[2], longest)
 end
 if #departed > 0 then call('SREM', KEYS[2], unpack(departed)) end
+-- The list exists only while a process has a lookup cache (read-changes.lua). Its name is that of PartitionKeys.changes.
+if #rewritten > 0 then
+  local changes = sub(KEYS[1], 1, -#'nodes' - 1) .. 'changes'
+  local change = nowMicros .. '"' .. node .. '\n' .. table.concat(rewritten, '\n')
+  if call('RPUSHX', changes, change) > 2000 then call('LTRIM', changes, '-1000', '-1') end
+end
 if #events > 0 then call(ARGV[10], channel, '[' .. table.concat(events, ',') .. ']') end
 -- ioredis-mock returns nothing for a table that has grown.
 return { unpack(replies) }

@@ -138,7 +138,7 @@ const flows: Readonly<Record<string, (stage: AclFixture) => Promise<void>>> = {
     await one.pubsub.publish('news:kept', 26, KEPT);
     await waitFor(() => got.includes(26), { message: () => `the message after the eviction; so far ${got}` });
   },
-  'presence of users, rooms, statuses and watches': async ({ one, two, run }) => {
+  'presence of users, rooms, statuses, watches and a lookup cache': async ({ one, two, run }) => {
     const seen: string[] = [];
     await two.presence.subscribe(({ userId, status }) => void seen.push(`${userId} ${status}`));
     await two.presence.watch(['ann'], ({ status }) => void seen.push(`watched ${status}`));
@@ -151,6 +151,9 @@ const flows: Readonly<Record<string, (stage: AclFixture) => Promise<void>>> = {
     await one.presence.touch('ann', 's1');
     expect((await two.presence.getPresence('ann'))?.socketIds.sort()).toEqual(['s1', 's2']);
     expect((await two.presence.getMultiplePresence(['ann', 'bob'])).size).toBe(1);
+    const many = ['ann', ...Array.from({ length: 10 }, (_, at) => `nobody-${at}`)];
+    for (let round = 0; round < 2; round++)
+      expect((await two.presence.getMultiplePresence(many)).size).toBe(1);
     expect(await two.presence.getOnlineCount()).toBe(1);
     expect((await two.presence.getRoomMembers('lobby')).length).toBe(1);
     expect(await two.presence.getRoomCounts(['lobby'])).toEqual(new Map([['lobby', expect.anything()]]));
@@ -199,7 +202,12 @@ describe.each(Object.entries(makers))('under the rules, with %s', (_name, make) 
       void errors.push(`${stage}: ${error.message}`);
     const open = () => {
       const { client, end } = made(make, server.port);
-      const rollcall = createRollcall({ redis: client, onError, presence, pubsub: { probeInterval: 100 } });
+      const rollcall = createRollcall({
+        redis: client,
+        onError,
+        presence: { ...presence, lookupCache: {} },
+        pubsub: { probeInterval: 100 },
+      });
       ends.push(async () => {
         await rollcall.close();
         end();
