@@ -1,11 +1,11 @@
 import type { Position } from '../history/position.js';
 import { captureAsyncContext } from '../internal/async-context.js';
-import type { Clock, Timer } from '../internal/clock.js';
 import { type ErrorReporter, messageOf } from '../internal/diagnostics.js';
 import { HandlerError } from '../internal/errors.js';
 import { CloseCode } from '../protocol/close-codes.js';
-import type { DetachOptions, SlowPeerPolicy } from './options.js';
+import type { DetachOptions } from './options.js';
 import { EncodedFrame, type FrameEncoder, jsonEncoder } from './room-message.js';
+import { SlowConsumer, type SlowConsumerSettings } from './slow-consumer.js';
 
 /** A connection to a user on any transport: a WebSocket, an event stream, a test's array. */
 export interface Peer {
@@ -25,12 +25,8 @@ export interface Peer {
 }
 
 /** Shared by all writers of a service. */
-export interface PeerWriterSettings {
-  readonly clock: Clock;
+export interface PeerWriterSettings extends SlowConsumerSettings {
   readonly reporter: ErrorReporter;
-  /** A peer with more waiting bytes is slow. */
-  readonly maxBufferedBytes: number;
-  readonly slowPeers: SlowPeerPolicy;
   readonly counters: PeerWriterCounters;
 }
 
@@ -44,11 +40,6 @@ export interface PeerWriterCounters {
   closedSlow: number;
 }
 
-/** Interval in ms of checks of a slow peer's buffer. */
-const DRAIN_CHECK_INTERVAL = 250;
-/** Times `maxBufferedBytes`: such a peer does not read at all, and is closed under either policy. */
-const MAX_BUFFER_FACTOR = 4;
-
 /** Sends frames to one peer; a slow peer does not delay the others. */
 export class PeerWriter {
   readonly #peer: Peer;
@@ -57,10 +48,8 @@ export class PeerWriter {
   readonly #onClose: (options: DetachOptions) => void;
   /** For notices: a message's subscription runs in that context. */
   readonly #runInContext = captureAsyncContext();
+  readonly #slowConsumer: SlowConsumer;
   #open = true;
-  /** First dropped message by room; `undefined` while none are dropped. */
-  #droppedSince: Map<string | undefined, number> | undefined;
-  #timer: Timer | undefined;
 
   /** `onClose` is called once. */
   constructor(peer: Peer, settings: PeerWriterSettings, onClose: (options: DetachOptions) => void) {
@@ -68,6 +57,11 @@ export class PeerWriter {
     this.#encoder = peer.format ?? jsonEncoder;
     this.#settings = settings;
     this.#onClose = onClose;
+    this.#slowConsumer = new SlowConsumer(settings, {
+      bufferedBytes: () => this.#bufferedBytes(),
+      onTooSlow: () => this.#closeSlow(),
+      onRecovered: (room, since) => this.#sendGap(room, since),
+    });
   }
 
   /** False after `end` or `close`. */
@@ -94,14 +88,10 @@ export class PeerWriter {
   /** Without `room`: a message to the user. A slow peer may miss it. */
   sendMessage(room: string | undefined, frame: EncodedFrame): void {
     if (!this.#open) return;
-    const { maxBufferedBytes, slowPeers, counters } = this.#settings;
-    if (this.#droppedSince !== undefined) this.#checkDrained();
-    const buffered = this.#bufferedBytes();
-    if (this.#droppedSince !== undefined || buffered > maxBufferedBytes) {
-      if (!this.#open) return;
-      if (slowPeers === 'close' || buffered > MAX_BUFFER_FACTOR * maxBufferedBytes) return this.#closeSlow();
-      return this.#drop(room);
-    }
+    const { counters } = this.#settings;
+    const decision = this.#slowConsumer.admit(room);
+    if (decision === 'drop') counters.dropped++;
+    if (decision !== 'send') return;
     counters.delivered++;
     this.#send(frame);
   }
@@ -111,28 +101,26 @@ export class PeerWriter {
    * those when it recovers.
    */
   sendPosition(room: string | undefined, position: Position): void {
-    if (this.#droppedSince !== undefined) this.#checkDrained();
-    if (this.#droppedSince?.has(room) === true) return;
+    if (this.#slowConsumer.isDropping(room)) return;
     const roomField = room === undefined ? {} : { room };
     this.sendNotice(EncodedFrame.notice({ type: 'position', ...roomField, position }));
   }
 
   /** Never dropped; a peer that does not read at all is closed instead. */
   sendNotice(frame: EncodedFrame): void {
-    if (!this.#open) return;
-    if (this.#bufferedBytes() > MAX_BUFFER_FACTOR * this.#settings.maxBufferedBytes) return this.#closeSlow();
+    if (!this.#open || !this.#slowConsumer.admitNotice()) return;
     this.#runInContext(() => this.#send(frame));
   }
 
   /** The peer has left the room. */
   clearDropped(room: string | undefined): void {
-    if (this.#droppedSince?.delete(room) === true && this.#droppedSince.size === 0) this.#stopDropping();
+    this.#slowConsumer.clear(room);
   }
 
   /** The connection stays open. */
   end(): void {
     this.#open = false;
-    this.#stopDropping();
+    this.#slowConsumer.stop();
   }
 
   close(code: number, reason: string, options: DetachOptions = {}): void {
@@ -184,46 +172,10 @@ export class PeerWriter {
     this.close(CloseCode.SLOW_CONSUMER, 'reads too slowly');
   }
 
-  #drop(room: string | undefined): void {
-    const { clock, counters } = this.#settings;
-    counters.dropped++;
-    if (this.#droppedSince === undefined) {
-      this.#droppedSince = new Map();
-      this.#scheduleDrainCheck();
-    }
-    if (!this.#droppedSince.has(room)) this.#droppedSince.set(room, clock.now());
-  }
-
-  /** Without a timer, a peer in quiet rooms would not learn of the gap. */
-  #scheduleDrainCheck(): void {
-    const check = () => {
-      this.#checkDrained();
-      if (this.#droppedSince !== undefined) this.#scheduleDrainCheck();
-    };
-    this.#timer = this.#settings.clock.after(DRAIN_CHECK_INTERVAL, check, { keepAlive: false });
-  }
-
-  /** Once half of the buffer has drained: a discontinuity for every room with dropped messages. */
-  #checkDrained(): void {
-    const { maxBufferedBytes } = this.#settings;
-    const dropped = this.#droppedSince;
-    const buffered = this.#bufferedBytes();
-    if (buffered > MAX_BUFFER_FACTOR * maxBufferedBytes) return this.#closeSlow();
-    if (dropped === undefined || buffered > maxBufferedBytes / 2) return;
-    this.#stopDropping();
-    for (const [room, since] of dropped) {
-      const roomField = room === undefined ? {} : { room };
-      const reason = 'overflow';
-      this.#send(
-        EncodedFrame.notice({ type: 'discontinuity', ...roomField, reason, since, recovered: false }),
-      );
-    }
-  }
-
-  #stopDropping(): void {
-    this.#droppedSince = undefined;
-    this.#timer?.cancel();
-    this.#timer = undefined;
+  #sendGap(room: string | undefined, since: number): void {
+    const roomField = room === undefined ? {} : { room };
+    const reason = 'overflow';
+    this.#send(EncodedFrame.notice({ type: 'discontinuity', ...roomField, reason, since, recovered: false }));
   }
 
   #report(problem: string, cause: unknown): void {
