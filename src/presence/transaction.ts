@@ -118,7 +118,9 @@ export class Transaction {
     const reason = toReasonCode(write);
     const lastAlive = (write.kind !== 'status' && write.lastAlive) || 0;
     const stated = write.kind === 'status';
-    const deleted = write.kind === 'socket' && write.value === undefined && write.owner !== undefined;
+    const { nodeId } = this.#settings;
+    const owner = write.kind === 'socket' && write.value === undefined ? write.owner : undefined;
+    const deleted = owner !== undefined && owner !== nodeId;
     const update = this.#users.get(write.user);
     if (update === undefined) {
       const first: UserUpdate = { reason, visited: false, stated, deleted, lastAlive, entries: [] };

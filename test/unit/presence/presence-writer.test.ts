@@ -182,7 +182,7 @@ describe('one change', () => {
     expect(driver.only.options).toMatchObject({ atomic: true });
     expect(driver.only.commands.at(-1)).toBe(settleOf(driver.only));
     expect(settleOf(driver.only).args[1]).toBe('0');
-    expect(turnsOf(driver.only)).toEqual({ ann: { why: '0', facts: [] } });
+    expect(turnsOf(driver.only)).toEqual({ ann: { why: 'd0', facts: [] } });
     await ack(driver.only, ['', '']);
     expect(observed).toEqual([]);
   });
