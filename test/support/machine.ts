@@ -13,6 +13,10 @@ const IDLE_MS = 14;
  * of the suite itself slow each other down about as much.
  */
 const PERIOD_RESERVE = 2;
+/** Longer periods cost more than they help: the start of all workers at once measures as a very slow machine. */
+const MAX_PERIOD_FACTOR = 3;
+/** A thread that ran for less, in ns, says nothing about the machine. */
+const MIN_RUN_NS = 200_000_000;
 
 let slowness = 1;
 let ranBefore = 0;
@@ -35,10 +39,11 @@ function measureRunQueue(): number {
   try {
     const text = readFileSync('/proc/thread-self/schedstat', 'utf8');
     const [ran = 0, waited = 0] = text.split(' ').map(Number);
+    if (ran - ranBefore < MIN_RUN_NS) return 1;
     const ratio = (waited - waitedBefore) / (ran - ranBefore);
     ranBefore = ran;
     waitedBefore = waited;
-    return 1 + (Number.isFinite(ratio) ? ratio : 0);
+    return 1 + ratio;
   } catch {
     return 1;
   }
@@ -66,4 +71,5 @@ export const timeLimit = (ms: number): number => Math.ceil(ms * slowness);
  * A period that a test waits out, like a lease: `ms` milliseconds, unless the machine is so slow
  * that a healthy process could miss it.
  */
-export const period = (ms: number): number => Math.ceil(ms * Math.max(1, slowness / PERIOD_RESERVE));
+export const period = (ms: number): number =>
+  Math.ceil(ms * Math.min(Math.max(1, slowness / PERIOD_RESERVE), MAX_PERIOD_FACTOR));

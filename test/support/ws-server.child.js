@@ -67,10 +67,10 @@ const actions = {
     for (const key in {}) found.push(key);
     return [...found, ...Object.keys(Object.prototype), ...Object.keys(Array.prototype)];
   },
-  close: async (options) => {
-    await serving.close(options);
-    await rooms.close(options);
-    await presence.close(options);
+  close: async ({ handoff, ...drain } = {}) => {
+    await serving.close(drain);
+    await rooms.close({ handoff });
+    await presence.close({ handoff });
   },
 };
 
