@@ -67,8 +67,9 @@ const actions = {
     for (const key in {}) found.push(key);
     return [...found, ...Object.keys(Object.prototype), ...Object.keys(Array.prototype)];
   },
-  close: async ({ handoff, ...drain } = {}) => {
-    await serving.close(drain);
+  close: async (options = {}) => {
+    const { handoff } = options;
+    await serving.close(options);
     await rooms.close({ handoff });
     await presence.close({ handoff });
   },
