@@ -9,19 +9,19 @@ import { fc } from '../../support/property.js';
 const LEASE = 3_000;
 const SWEEP = 500;
 const RENEWAL = 1_000;
-/** Redis's clock and the judge's have nothing to do with each other. */
+/** The clocks of Redis and of the detector are unrelated. */
 const REDIS_EPOCH = 1_700_000_000_000;
 
-/** A judge with a Redis of its own: leases by name, and two clocks that go on together. */
-class Court {
-  readonly judge: FailureDetector;
+/** A detector with a Redis of its own: leases by node id, and two clocks that advance together. */
+class DetectorFixture {
+  readonly detector: FailureDetector;
   readonly leases = new Map<string, number>();
   time = 0;
-  /** By how much Redis's clock was set ahead. */
+  /** How far Redis's clock was set ahead, in ms. */
   step = 0;
 
   constructor(maxFailureRatio = 0.5) {
-    this.judge = new FailureDetector({ lease: LEASE, maxFailureRatio: maxFailureRatio });
+    this.detector = new FailureDetector({ lease: LEASE, maxFailureRatio });
   }
 
   get now(): number {
@@ -33,196 +33,196 @@ class Court {
   }
 
   survey(): DetectionResult {
-    const survey: LeaseSnapshot = { now: this.now, leases: new Map(this.leases) };
-    return this.judge.detect(survey, this.time);
+    const snapshot: LeaseSnapshot = { now: this.now, leases: new Map(this.leases) };
+    return this.detector.detect(snapshot, this.time);
   }
 
-  /** Surveys every SWEEP ms for `ms`, all of `living` renewing in between; returns the verdicts. */
+  /** Surveys every SWEEP ms for `ms`, all of `living` renewing in between; returns the results. */
   run(ms: number, living: string[] = []): DetectionResult[] {
-    const verdicts: DetectionResult[] = [];
+    const results: DetectionResult[] = [];
     for (const end = this.time + ms; this.time < end; ) {
       this.time += SWEEP;
       if (this.time % RENEWAL === 0) this.renew(...living);
-      verdicts.push(this.survey());
+      results.push(this.survey());
     }
-    return verdicts;
+    return results;
   }
 
-  /** Surveys until `node` is judged dead; how long that took, and what was said then. */
+  /** Surveys until `node` is declared dead. Returns how long that took, and the last result. */
   untilDead(
     node: string,
     living: string[] = [],
     limit = 20 * LEASE,
-  ): { after: number; verdict: DetectionResult } {
+  ): { after: number; result: DetectionResult } {
     const start = this.time;
     while (this.time - start < limit) {
-      const [verdict] = this.run(SWEEP, living) as [DetectionResult];
-      if (dead(verdict).includes(node)) return { after: this.time - start, verdict };
+      const [result] = this.run(SWEEP, living) as [DetectionResult];
+      if (dead(result).includes(node)) return { after: this.time - start, result };
     }
-    throw new Error(`${node} was never judged dead`);
+    throw new Error(`${node} was never declared dead`);
   }
 }
 
-function dead(verdict: DetectionResult): string[] {
-  return verdict.dead.map(({ nodeId }) => nodeId);
+function dead(result: DetectionResult): string[] {
+  return result.dead.map(({ nodeId }) => nodeId);
 }
 
-function neverDead(verdicts: DetectionResult[]): void {
-  expect(verdicts.flatMap(dead)).toEqual([]);
+function expectNoneDead(results: DetectionResult[]): void {
+  expect(results.flatMap(dead)).toEqual([]);
 }
 
-describe('a node that falls silent', () => {
-  test('is judged dead at the first survey after its lease ran out', () => {
-    const court = new Court();
-    court.renew('a', 'b');
-    court.run(3 * LEASE, ['a', 'b']);
-    const last = court.leases.get('b');
-    const { after, verdict } = court.untilDead('b', ['a']);
+describe('a node that stops renewing', () => {
+  test('a node is declared dead at the first survey after its lease expired', () => {
+    const fixture = new DetectorFixture();
+    fixture.renew('a', 'b');
+    fixture.run(3 * LEASE, ['a', 'b']);
+    const last = fixture.leases.get('b');
+    const { after, result } = fixture.untilDead('b', ['a']);
     expect(after).toBeGreaterThan(LEASE);
     expect(after).toBeLessThanOrEqual(LEASE + SWEEP);
-    expect(verdict).toEqual({ dead: [{ nodeId: 'b', score: last }], suspect: ['b'] });
+    expect(result).toEqual({ dead: [{ nodeId: 'b', score: last }], suspect: ['b'] });
   });
 
-  test('is not judged at the very ms its lease ends', () => {
-    const court = new Court();
-    court.renew('a');
-    court.run(2 * LEASE, ['a']);
-    court.leases.set('a', court.now + LEASE + SWEEP);
-    court.survey();
-    neverDead(court.run(LEASE + SWEEP));
-    expect(dead(court.run(SWEEP)[0] as DetectionResult)).toEqual(['a']);
+  test('a node is not declared dead in the very ms in which its lease ends', () => {
+    const fixture = new DetectorFixture();
+    fixture.renew('a');
+    fixture.run(2 * LEASE, ['a']);
+    fixture.leases.set('a', fixture.now + LEASE + SWEEP);
+    fixture.survey();
+    expectNoneDead(fixture.run(LEASE + SWEEP));
+    expect(dead(fixture.run(SWEEP)[0] as DetectionResult)).toEqual(['a']);
   });
 
-  test('is spared for a lease when Redis went back to an older state, or its clock stepped', () => {
+  test('a node stays suspect for one more lease after Redis lost writes or its clock stepped', () => {
     for (const forward of [0, 3 * LEASE]) {
-      const court = new Court();
-      court.renew('a');
-      court.run(2 * LEASE, ['a']);
-      court.leases.set('a', court.now - SWEEP);
-      if (forward > 0) court.renew('a');
-      court.step = forward;
-      neverDead(court.run(LEASE));
-      expect(court.untilDead('a').after).toBeLessThanOrEqual(2 * SWEEP);
+      const fixture = new DetectorFixture();
+      fixture.renew('a');
+      fixture.run(2 * LEASE, ['a']);
+      fixture.leases.set('a', fixture.now - SWEEP);
+      if (forward > 0) fixture.renew('a');
+      fixture.step = forward;
+      expectNoneDead(fixture.run(LEASE));
+      expect(fixture.untilDead('a').after).toBeLessThanOrEqual(2 * SWEEP);
     }
   });
 
-  test('is judged anew at every survey for as long as it is listed', () => {
-    const court = new Court();
-    court.renew('a');
-    court.run(2 * LEASE, ['a']);
-    court.untilDead('a');
-    expect(court.run(3 * SWEEP).map(dead)).toEqual([['a'], ['a'], ['a']]);
+  test('a dead node is reported at every survey while it is listed', () => {
+    const fixture = new DetectorFixture();
+    fixture.renew('a');
+    fixture.run(2 * LEASE, ['a']);
+    fixture.untilDead('a');
+    expect(fixture.run(3 * SWEEP).map(dead)).toEqual([['a'], ['a'], ['a']]);
   });
 
-  test('is spared when it renews after all', () => {
-    const court = new Court();
-    court.renew('a');
-    court.run(2 * LEASE, ['a']);
-    court.untilDead('a');
-    court.renew('a');
-    const verdicts = court.run(LEASE);
-    neverDead(verdicts);
-    expect(verdicts[0]).toEqual({ dead: [], suspect: [] });
+  test('a dead node that renews is alive again', () => {
+    const fixture = new DetectorFixture();
+    fixture.renew('a');
+    fixture.run(2 * LEASE, ['a']);
+    fixture.untilDead('a');
+    fixture.renew('a');
+    const results = fixture.run(LEASE);
+    expectNoneDead(results);
+    expect(results[0]).toEqual({ dead: [], suspect: [] });
   });
 });
 
-describe('a judge whose own view was not unbroken for a lease', () => {
-  test('judges nobody after its start', () => {
-    const court = new Court();
-    court.leases.set('a', court.now - 1);
-    court.survey();
-    const start = court.time;
-    const quarantined = court.run(LEASE - SWEEP);
-    neverDead(quarantined);
-    for (const verdict of quarantined) {
-      expect(verdict).toEqual({ dead: [], suspect: ['a'], suppressed: 'quarantine' });
+describe('a detector without a full lease of observation', () => {
+  test('no node is declared dead within a lease of the start', () => {
+    const fixture = new DetectorFixture();
+    fixture.leases.set('a', fixture.now - 1);
+    fixture.survey();
+    const start = fixture.time;
+    const quarantined = fixture.run(LEASE - SWEEP);
+    expectNoneDead(quarantined);
+    for (const result of quarantined) {
+      expect(result).toEqual({ dead: [], suspect: ['a'], suppressed: 'quarantine' });
     }
-    expect(court.untilDead('a').verdict.dead).toHaveLength(1);
-    expect(court.time - start).toBe(LEASE);
+    expect(fixture.untilDead('a').result.dead).toHaveLength(1);
+    expect(fixture.time - start).toBe(LEASE);
   });
 
-  test('judges nobody for a lease after a gap between surveys', () => {
-    const court = new Court();
-    court.renew('a', 'b');
-    court.run(3 * LEASE, ['a', 'b']);
-    // The judge's process stood still; Redis and everybody else did not, but b died.
-    court.time += LEASE;
-    court.renew('a');
-    const resumed = court.time + SWEEP;
-    neverDead(court.run(LEASE, ['a']));
-    court.untilDead('b', ['a']);
-    expect(court.time - resumed).toBe(LEASE);
+  test('no node is declared dead within a lease of a gap between surveys', () => {
+    const fixture = new DetectorFixture();
+    fixture.renew('a', 'b');
+    fixture.run(3 * LEASE, ['a', 'b']);
+    // The process of the detector was frozen; Redis and the other nodes were not, and b died.
+    fixture.time += LEASE;
+    fixture.renew('a');
+    const resumed = fixture.time + SWEEP;
+    expectNoneDead(fixture.run(LEASE, ['a']));
+    fixture.untilDead('b', ['a']);
+    expect(fixture.time - resumed).toBe(LEASE);
   });
 
-  test('takes a gap of up to half a lease for a slow survey', () => {
+  test('a gap of up to half a lease counts as a slow survey', () => {
     for (const [gap, suppressed] of [
       [LEASE / 2, undefined],
       [LEASE / 2 + 1, 'quarantine'],
     ] as const) {
-      const court = new Court();
-      court.renew('a');
-      court.run(2 * LEASE, ['a']);
-      court.run(LEASE - 1);
-      court.time += gap;
-      expect(court.survey().suppressed).toBe(suppressed);
+      const fixture = new DetectorFixture();
+      fixture.renew('a');
+      fixture.run(2 * LEASE, ['a']);
+      fixture.run(LEASE - 1);
+      fixture.time += gap;
+      expect(fixture.survey().suppressed).toBe(suppressed);
     }
   });
 
-  test('judges nobody for a lease after an interruption', () => {
-    const court = new Court();
-    court.renew('a');
-    court.run(2 * LEASE, ['a']);
-    court.untilDead('a');
-    court.judge.reset();
-    const since = court.time + SWEEP;
-    neverDead(court.run(LEASE));
-    court.untilDead('a');
-    expect(court.time - since).toBe(LEASE);
+  test('no node is declared dead within a lease of a reset', () => {
+    const fixture = new DetectorFixture();
+    fixture.renew('a');
+    fixture.run(2 * LEASE, ['a']);
+    fixture.untilDead('a');
+    fixture.detector.reset();
+    const since = fixture.time + SWEEP;
+    expectNoneDead(fixture.run(LEASE));
+    fixture.untilDead('a');
+    expect(fixture.time - since).toBe(LEASE);
   });
 
-  test('judges nobody as long as interruptions go on', () => {
-    const court = new Court();
-    court.leases.set('a', court.now - 1);
+  test('no node is declared dead while resets continue', () => {
+    const fixture = new DetectorFixture();
+    fixture.leases.set('a', fixture.now - 1);
     for (let count = 0; count < 20; count++) {
-      neverDead(court.run(LEASE - SWEEP));
-      court.judge.reset();
+      expectNoneDead(fixture.run(LEASE - SWEEP));
+      fixture.detector.reset();
     }
   });
 });
 
-describe('what a judge has not watched itself', () => {
-  test('a node first seen already expired is not judged at once', () => {
-    const court = new Court();
-    court.run(2 * LEASE);
-    court.leases.set('stranger', court.now - 10 * LEASE);
-    expect(court.survey()).toEqual({ dead: [], suspect: ['stranger'] });
-    expect(dead(court.survey())).toEqual(['stranger']);
+describe('leases that the detector has not observed', () => {
+  test('a node whose lease has expired before the first survey is not declared dead at once', () => {
+    const fixture = new DetectorFixture();
+    fixture.run(2 * LEASE);
+    fixture.leases.set('stranger', fixture.now - 10 * LEASE);
+    expect(fixture.survey()).toEqual({ dead: [], suspect: ['stranger'] });
+    expect(dead(fixture.survey())).toEqual(['stranger']);
   });
 
-  test('a lease that changed between two surveys is not judged, though it has expired', () => {
-    const court = new Court();
-    court.renew('a');
-    court.run(2 * LEASE, ['a']);
-    court.run(LEASE + SWEEP - 1);
-    // Renewed, and already late again, within one sweep: as when Redis was frozen.
+  test('an expired lease that changed between two surveys does not make its node dead', () => {
+    const fixture = new DetectorFixture();
+    fixture.renew('a');
+    fixture.run(2 * LEASE, ['a']);
+    fixture.run(LEASE + SWEEP - 1);
+    // Renewed and expired again within one sweep, as after a freeze of Redis.
     for (let count = 0; count < 5; count++) {
-      court.leases.set('a', court.now - 10 + count);
-      court.time += SWEEP;
-      expect(court.survey()).toEqual({ dead: [], suspect: ['a'] });
+      fixture.leases.set('a', fixture.now - 10 + count);
+      fixture.time += SWEEP;
+      expect(fixture.survey()).toEqual({ dead: [], suspect: ['a'] });
     }
   });
 
-  test('a node that left the list and came back is new', () => {
-    const court = new Court();
-    court.renew('a');
-    court.run(2 * LEASE, ['a']);
-    court.untilDead('a');
-    const score = court.leases.get('a') as number;
-    court.leases.delete('a');
-    court.run(SWEEP);
-    court.leases.set('a', score);
-    expect(dead(court.survey())).toEqual([]);
-    expect(dead(court.survey())).toEqual(['a']);
+  test('a node that left the list and returned is observed from the start', () => {
+    const fixture = new DetectorFixture();
+    fixture.renew('a');
+    fixture.run(2 * LEASE, ['a']);
+    fixture.untilDead('a');
+    const score = fixture.leases.get('a') as number;
+    fixture.leases.delete('a');
+    fixture.run(SWEEP);
+    fixture.leases.set('a', score);
+    expect(dead(fixture.survey())).toEqual([]);
+    expect(dead(fixture.survey())).toEqual(['a']);
   });
 });
 
@@ -231,11 +231,11 @@ describe('self-preservation', () => {
 
   /** All of `all` live for a while; then only the first `living` of them renew. */
   function massDeath(all: number, living: number, maxFailureRatio = 0.5) {
-    const court = new Court(maxFailureRatio);
+    const fixture = new DetectorFixture(maxFailureRatio);
     const names = nodes(all);
-    court.renew(...names);
-    court.run(3 * LEASE, names);
-    return { court, survivors: names.slice(0, living), silent: names.slice(living) };
+    fixture.renew(...names);
+    fixture.run(3 * LEASE, names);
+    return { fixture, survivors: names.slice(0, living), silent: names.slice(living) };
   }
 
   test.each([
@@ -243,166 +243,164 @@ describe('self-preservation', () => {
     ['two of three', 3, 1],
     ['half of eight', 8, 4],
     ['one of one', 1, 0],
-  ])('believes that %s died', (_, all, living) => {
-    const { court, survivors, silent } = massDeath(all, living);
-    const { after, verdict } = court.untilDead(silent[0] as string, survivors);
+  ])('the deaths of %s are reported at once', (_, all, living) => {
+    const { fixture, survivors, silent } = massDeath(all, living);
+    const { after, result } = fixture.untilDead(silent[0] as string, survivors);
     expect(after).toBeLessThanOrEqual(LEASE + SWEEP);
-    expect(dead(verdict)).toEqual(silent);
+    expect(dead(result)).toEqual(silent);
   });
 
   test.each([
     ['three of three', 3, 0],
     ['three of five', 5, 2],
     ['five of eight', 8, 3],
-  ])('does not believe for a further lease that %s died', (_, all, living) => {
-    const { court, survivors, silent } = massDeath(all, living);
-    const spared = court.run(LEASE + SWEEP, survivors).at(-1) as DetectionResult;
+  ])('the deaths of %s are reported one lease later', (_, all, living) => {
+    const { fixture, survivors, silent } = massDeath(all, living);
+    const spared = fixture.run(LEASE + SWEEP, survivors).at(-1) as DetectionResult;
     expect(spared).toEqual({ dead: [], suspect: silent, suppressed: 'self-preservation' });
-    const { after, verdict } = court.untilDead(silent[0] as string, survivors);
+    const { after, result } = fixture.untilDead(silent[0] as string, survivors);
     expect(after).toBe(LEASE);
-    expect(dead(verdict)).toEqual(silent);
+    expect(dead(result)).toEqual(silent);
   });
 
-  test('counts a further lease from the start when they came back meanwhile', () => {
-    const { court, survivors, silent } = massDeath(6, 1);
-    neverDead(court.run(2 * LEASE - SWEEP, survivors));
-    court.renew(...silent);
-    neverDead(court.run(2 * LEASE, survivors));
-    court.untilDead(silent[0] as string, survivors);
+  test('nodes that return in the meantime restart the additional lease', () => {
+    const { fixture, survivors, silent } = massDeath(6, 1);
+    expectNoneDead(fixture.run(2 * LEASE - SWEEP, survivors));
+    fixture.renew(...silent);
+    expectNoneDead(fixture.run(2 * LEASE, survivors));
+    fixture.untilDead(silent[0] as string, survivors);
   });
 
-  test('the share is an option: 0 doubts any three, 1 believes in all', () => {
-    const doubting = massDeath(10, 7, 0);
-    expect(doubting.court.run(LEASE + SWEEP, doubting.survivors).at(-1)?.suppressed).toBe(
-      'self-preservation',
-    );
-    const believing = massDeath(10, 0, 1);
-    expect(dead(believing.court.run(LEASE + SWEEP).at(-1) as DetectionResult)).toEqual(believing.silent);
+  test('maxFailureRatio 0 delays the report of any three deaths, 1 delays none', () => {
+    const strict = massDeath(10, 7, 0);
+    expect(strict.fixture.run(LEASE + SWEEP, strict.survivors).at(-1)?.suppressed).toBe('self-preservation');
+    const lenient = massDeath(10, 0, 1);
+    expect(dead(lenient.fixture.run(LEASE + SWEEP).at(-1) as DetectionResult)).toEqual(lenient.silent);
   });
 });
 
 describe('a claim', () => {
-  test('is left to its reaper until it ends, then taken over at once', () => {
-    const court = new Court();
-    court.leases.set('gone', -(court.now + 1_000));
-    court.survey();
-    expect(court.run(1_000)).toEqual([
+  test('a claimed node is left to its reaper until the claim ends, and is then reported at once', () => {
+    const fixture = new DetectorFixture();
+    fixture.leases.set('gone', -(fixture.now + 1_000));
+    fixture.survey();
+    expect(fixture.run(1_000)).toEqual([
       { dead: [], suspect: [] },
       { dead: [], suspect: [] },
     ]);
-    const score = court.leases.get('gone');
-    court.time += 1;
-    // A judge that has just started knows enough: whoever claimed has judged.
-    expect(court.survey()).toEqual({ dead: [{ nodeId: 'gone', score }], suspect: [] });
+    const score = fixture.leases.get('gone');
+    fixture.time += 1;
+    // No observation is needed, because the node that claimed it had found it dead.
+    expect(fixture.survey()).toEqual({ dead: [{ nodeId: 'gone', score }], suspect: [] });
   });
 
-  test('is taken over even by a judge who sees it for the first time, or was interrupted', () => {
-    const court = new Court();
-    court.leases.set('gone', -(court.now - 1));
-    expect(dead(court.survey())).toEqual(['gone']);
-    court.judge.reset();
-    expect(dead(court.survey())).toEqual(['gone']);
+  test('an expired claim is reported at the first survey, and after a reset', () => {
+    const fixture = new DetectorFixture();
+    fixture.leases.set('gone', -(fixture.now - 1));
+    expect(dead(fixture.survey())).toEqual(['gone']);
+    fixture.detector.reset();
+    expect(dead(fixture.survey())).toEqual(['gone']);
   });
 
-  test('that runs is no lease, however often it is prolonged', () => {
-    const court = new Court();
+  test('a running claim is never reported, however often it is extended', () => {
+    const fixture = new DetectorFixture();
     for (let count = 0; count < 20; count++) {
-      court.leases.set('gone', -(court.now + 1_000));
-      neverDead(court.run(SWEEP));
+      fixture.leases.set('gone', -(fixture.now + 1_000));
+      expectNoneDead(fixture.run(SWEEP));
     }
   });
 
-  test('neither counts as a death nor waits for those who are spared', () => {
-    const court = new Court();
+  test('an expired claim is reported during self-preservation, and does not count as a death', () => {
+    const fixture = new DetectorFixture();
     const names = ['a', 'b', 'c', 'd'];
-    court.renew(...names);
-    court.run(2 * LEASE, names);
-    court.run(LEASE);
-    court.leases.set('gone', -(court.now - 1));
-    const [verdict] = court.run(SWEEP) as [DetectionResult];
-    expect(dead(verdict)).toEqual(['gone']);
-    expect(verdict.suppressed).toBe('self-preservation');
-    expect(verdict.suspect).toEqual(names);
+    fixture.renew(...names);
+    fixture.run(2 * LEASE, names);
+    fixture.run(LEASE);
+    fixture.leases.set('gone', -(fixture.now - 1));
+    const [result] = fixture.run(SWEEP) as [DetectionResult];
+    expect(dead(result)).toEqual(['gone']);
+    expect(result.suppressed).toBe('self-preservation');
+    expect(result.suspect).toEqual(names);
   });
 });
 
-describe('who looks late', () => {
-  test('is everybody whose lease has run out, judged or not', () => {
-    const court = new Court();
-    court.renew('a', 'b', 'c');
-    expect(court.survey().suspect).toEqual([]);
-    court.time += LEASE + 1;
-    court.renew('b');
-    expect(court.survey()).toEqual({ dead: [], suspect: ['a', 'c'], suppressed: 'quarantine' });
+describe('suspects', () => {
+  test('every node with an expired lease is a suspect, also during quarantine', () => {
+    const fixture = new DetectorFixture();
+    fixture.renew('a', 'b', 'c');
+    expect(fixture.survey().suspect).toEqual([]);
+    fixture.time += LEASE + 1;
+    fixture.renew('b');
+    expect(fixture.survey()).toEqual({ dead: [], suspect: ['a', 'c'], suppressed: 'quarantine' });
   });
 });
 
 /**
- * A Redis, nodes that renew, and a judge that surveys, under freezes of Redis and of the judge's
- * process. Everything sent while Redis stands still is answered when it goes on, in any order.
+ * Simulates Redis, nodes that renew, and a detector that surveys, while Redis or the process of the
+ * detector freezes. Redis answers requests sent during its freeze when it resumes, in any order.
  */
 function simulate(plan: {
-  stretches: { what: 'all well' | 'redis frozen' | 'judge frozen'; ms: number }[];
+  stretches: { state: 'normal' | 'redis frozen' | 'detector frozen'; ms: number }[];
   jitter: number[];
   nodes: number;
-  doomedAt: number;
-}): { wronged: string[]; doomed: 'judged' | 'spared'; surveys: number } {
-  const judge = new FailureDetector({ lease: LEASE, maxFailureRatio: 1 });
+  crashAt: number;
+}): { falseDeaths: string[]; crashed: 'dead' | 'alive'; surveys: number } {
+  const detector = new FailureDetector({ lease: LEASE, maxFailureRatio: 1 });
   const leases = new Map<string, number>();
   let chance = 0;
   const random = () => plan.jitter[chance++ % plan.jitter.length] as number;
   const jittered = (ms: number) => Math.round(ms * (0.9 + 0.2 * random()));
   const end = plan.stretches.reduce((sum, { ms }) => sum + ms, 0);
-  const frozen = { redis: [] as [number, number][], judge: [] as [number, number][] };
+  const frozen = { redis: [] as [number, number][], detector: [] as [number, number][] };
   let at = 0;
-  for (const { what, ms } of plan.stretches) {
-    if (what === 'redis frozen') frozen.redis.push([at, at + ms]);
-    if (what === 'judge frozen') frozen.judge.push([at, at + ms]);
+  for (const { state, ms } of plan.stretches) {
+    if (state === 'redis frozen') frozen.redis.push([at, at + ms]);
+    if (state === 'detector frozen') frozen.detector.push([at, at + ms]);
     at += ms;
   }
-  /** When something that is due at `time` happens. */
-  const thawed = (who: 'redis' | 'judge', time: number) => {
-    for (const [from, to] of frozen[who]) if (time >= from && time < to) return to;
+  /** When something that is due at `time` runs. */
+  const afterFreeze = (process: 'redis' | 'detector', time: number) => {
+    for (const [from, to] of frozen[process]) if (time >= from && time < to) return to;
     return time;
   };
 
   type Step = { at: number; rank: number; run: () => void };
   const steps: Step[] = [];
-  const plant = (when: number, run: () => void) => steps.push({ at: when, rank: random(), run });
+  const scheduleStep = (when: number, run: () => void) => steps.push({ at: when, rank: random(), run });
 
-  const wronged: string[] = [];
-  let doomed: 'judged' | 'spared' = 'spared';
+  const falseDeaths: string[] = [];
+  let crashed: 'dead' | 'alive' = 'alive';
   let surveys = 0;
   // A command takes up to 20 ms to Redis, and as long back.
   const trip = () => Math.round(20 * random());
   const renewal = (node: string, sendAt: number) => {
-    const runAt = thawed('redis', sendAt + trip());
-    plant(runAt, () => {
+    const runAt = afterFreeze('redis', sendAt + trip());
+    scheduleStep(runAt, () => {
       leases.set(node, REDIS_EPOCH + runAt + LEASE);
       const next = runAt + trip() + jittered(RENEWAL);
-      if (node !== 'doomed' || next < plan.doomedAt) renewal(node, next);
+      if (node !== 'crashed' || next < plan.crashAt) renewal(node, next);
     });
   };
   const sweep = (due: number) => {
-    const sendAt = thawed('judge', due);
-    const runAt = thawed('redis', sendAt + trip());
-    plant(runAt, () => {
-      const survey: LeaseSnapshot = { now: REDIS_EPOCH + runAt, leases: new Map(leases) };
-      const readAt = thawed('judge', runAt + trip());
-      plant(readAt, () => {
+    const sendAt = afterFreeze('detector', due);
+    const runAt = afterFreeze('redis', sendAt + trip());
+    scheduleStep(runAt, () => {
+      const snapshot: LeaseSnapshot = { now: REDIS_EPOCH + runAt, leases: new Map(leases) };
+      const readAt = afterFreeze('detector', runAt + trip());
+      scheduleStep(readAt, () => {
         surveys++;
-        for (const { nodeId, score } of judge.detect(survey, readAt).dead) {
-          // A verdict binds only while the lease is the one that was judged: the claim checks it.
+        for (const { nodeId, score } of detector.detect(snapshot, readAt).dead) {
+          // A result counts only while the lease has not changed, which the claim checks.
           if (leases.get(nodeId) !== score) continue;
-          if (nodeId === 'doomed') doomed = 'judged';
-          else wronged.push(`${nodeId} at ${readAt}`);
+          if (nodeId === 'crashed') crashed = 'dead';
+          else falseDeaths.push(`${nodeId} at ${readAt}`);
         }
         sweep(readAt + jittered(SWEEP));
       });
     });
   };
   for (let node = 0; node < plan.nodes; node++) renewal(`n${node}`, Math.round(RENEWAL * random()));
-  renewal('doomed', 0);
+  renewal('crashed', 0);
   sweep(0);
   while (steps.length > 0) {
     steps.sort((a, b) => a.at - b.at || a.rank - b.rank);
@@ -410,81 +408,81 @@ function simulate(plan: {
     if (step.at > end) break;
     step.run();
   }
-  return { wronged, doomed, surveys };
+  return { falseDeaths, crashed, surveys };
 }
 
-describe('under freezes of Redis and of the judge', () => {
+describe('under freezes of Redis and of the detector', () => {
   const plan = fc.record({
     stretches: fc.array(
       fc.record({
-        what: fc.constantFrom('all well' as const, 'redis frozen' as const, 'judge frozen' as const),
+        state: fc.constantFrom('normal' as const, 'redis frozen' as const, 'detector frozen' as const),
         ms: fc.oneof(fc.integer({ min: 1, max: 400 }), fc.integer({ min: 400, max: 5 * LEASE })),
       }),
       { minLength: 1, maxLength: 12 },
     ),
     jitter: fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 7, maxLength: 31 }),
     nodes: fc.integer({ min: 1, max: 6 }),
-    doomedAt: fc.integer({ min: 0, max: 10 * LEASE }),
+    crashAt: fc.integer({ min: 0, max: 10 * LEASE }),
   });
 
-  test('a node that renews whenever Redis answers is never judged dead', () => {
+  test('a node that renews whenever Redis answers is never declared dead', () => {
     fc.assert(
       fc.property(plan, (scenario) => {
-        expect(simulate(scenario).wronged).toEqual([]);
+        expect(simulate(scenario).falseDeaths).toEqual([]);
       }),
       { numRuns: 2_000 },
     );
   }, 60_000);
 
-  test('a node that died is judged once all has been well for two leases and some sweeps', () => {
+  test('a crashed node is declared dead after two leases and some sweeps without a freeze', () => {
     fc.assert(
       fc.property(plan, (scenario) => {
-        const calm = { what: 'all well' as const, ms: 2 * LEASE + 4 * SWEEP };
+        const calm = { state: 'normal' as const, ms: 2 * LEASE + 4 * SWEEP };
         const spent = scenario.stretches.reduce((sum, { ms }) => sum + ms, 0);
-        const ending = { ...scenario, doomedAt: Math.min(scenario.doomedAt, spent) };
-        const { doomed, wronged } = simulate({ ...ending, stretches: [...scenario.stretches, calm] });
-        expect(doomed).toBe('judged');
-        expect(wronged).toEqual([]);
+        const ending = { ...scenario, crashAt: Math.min(scenario.crashAt, spent) };
+        const { crashed, falseDeaths } = simulate({ ...ending, stretches: [...scenario.stretches, calm] });
+        expect(crashed).toBe('dead');
+        expect(falseDeaths).toEqual([]);
       }),
       { numRuns: 1_000 },
     );
   }, 60_000);
 });
 
-test('those who die one after the other, within a lease, are counted together', () => {
-  const court = new Court();
+test('nodes that die one after another within a lease are counted together', () => {
+  const fixture = new DetectorFixture();
   const names = ['a', 'b', 'c', 'd'];
-  court.renew(...names, 'survivor');
-  court.run(2 * LEASE, [...names, 'survivor']);
+  fixture.renew(...names, 'survivor');
+  fixture.run(2 * LEASE, [...names, 'survivor']);
   // Their leases end at different times, so that no survey shows more than two of them at once.
-  court.leases.set('a', court.now + LEASE + SWEEP);
-  court.leases.set('b', court.now + LEASE + SWEEP);
-  court.leases.set('c', court.now + LEASE + 3 * SWEEP);
-  court.leases.set('d', court.now + LEASE + 3 * SWEEP);
-  neverDead(court.run(LEASE, ['survivor']));
-  const judged = (verdicts: DetectionResult[]) => {
-    for (const name of verdicts.flatMap(dead)) court.leases.delete(name);
-    return verdicts.flatMap(dead);
+  fixture.leases.set('a', fixture.now + LEASE + SWEEP);
+  fixture.leases.set('b', fixture.now + LEASE + SWEEP);
+  fixture.leases.set('c', fixture.now + LEASE + 3 * SWEEP);
+  fixture.leases.set('d', fixture.now + LEASE + 3 * SWEEP);
+  expectNoneDead(fixture.run(LEASE, ['survivor']));
+  const removeDead = (results: DetectionResult[]) => {
+    for (const name of results.flatMap(dead)) fixture.leases.delete(name);
+    return results.flatMap(dead);
   };
-  expect(judged(court.run(2 * SWEEP, ['survivor'])).sort()).toEqual(['a', 'b']);
-  const verdicts = court.run(3 * SWEEP, ['survivor']);
-  neverDead(verdicts);
-  expect(verdicts.at(-1)?.suppressed).toBe('self-preservation');
-  expect(new Set(judged(court.run(LEASE + SWEEP, ['survivor'])))).toEqual(new Set(['c', 'd']));
+  expect(removeDead(fixture.run(2 * SWEEP, ['survivor'])).sort()).toEqual(['a', 'b']);
+  const results = fixture.run(3 * SWEEP, ['survivor']);
+  expectNoneDead(results);
+  expect(results.at(-1)?.suppressed).toBe('self-preservation');
+  expect(new Set(removeDead(fixture.run(LEASE + SWEEP, ['survivor'])))).toEqual(new Set(['c', 'd']));
 });
 
-test('leases written while the clock was an hour ahead for a moment prove nothing: the living renew, the dead are found', () => {
-  const court = new Court();
-  court.renew('a', 'b', 'c', 'dead');
-  court.run(2 * LEASE, ['a', 'b', 'c', 'dead']);
+test('leases written while the clock was briefly an hour ahead keep no dead node alive, and no living node is declared dead', () => {
+  const fixture = new DetectorFixture();
+  fixture.renew('a', 'b', 'c', 'dead');
+  fixture.run(2 * LEASE, ['a', 'b', 'c', 'dead']);
   // Between two surveys: the detector never sees the clock itself step.
-  court.step = 3_600_000;
-  court.renew('a', 'dead');
-  court.step = 0;
+  fixture.step = 3_600_000;
+  fixture.renew('a', 'dead');
+  fixture.step = 0;
   // The others renew late.
-  const early = court.run(SWEEP * 2, ['b']).flatMap(dead);
+  const early = fixture.run(SWEEP * 2, ['b']).flatMap(dead);
   expect(early).toEqual([]);
-  const { after } = court.untilDead('dead', ['a', 'b', 'c']);
+  const { after } = fixture.untilDead('dead', ['a', 'b', 'c']);
   expect(after).toBeLessThanOrEqual(LEASE + 2_000);
-  expect(court.run(2 * LEASE, ['a', 'b', 'c']).flatMap(dead)).not.toContain('a');
+  expect(fixture.run(2 * LEASE, ['a', 'b', 'c']).flatMap(dead)).not.toContain('a');
 });

@@ -35,15 +35,15 @@ test('a record says whether its user is invisible, until when, and whose sockets
   );
 });
 
-test('users are hidden and shown alternately, only while they have sockets here, and no record changes nothing', () => {
+test('a user is hidden and shown alternately, and only while they have sockets on this node; a missing record changes nothing', () => {
   fc.assert(
     fc.property(fc.array(fc.option(record)), (records) => {
       const hidden = new HiddenUsers({
         localSockets: new LocalSockets(),
         nodeLease: { instanceId: 'me#abc' },
       });
-      const heard: string[] = [];
-      hidden.listen({ onHidden: () => heard.push('hidden'), onShown: () => heard.push('shown') });
+      const events: string[] = [];
+      hidden.listen({ onHidden: () => events.push('hidden'), onShown: () => events.push('shown') });
       let isHidden = false;
       for (const one of records) {
         hidden.observe('ann', one?.text ?? null);
@@ -51,12 +51,12 @@ test('users are hidden and shown alternately, only while they have sockets here,
         else if (one !== null) isHidden = false;
         expect(hidden.until('ann') !== undefined).toBe(isHidden);
       }
-      expect(heard.filter((event, at) => event === heard[at - 1] && event === 'shown')).toEqual([]);
+      expect(events.filter((event, at) => event === events[at - 1] && event === 'shown')).toEqual([]);
     }),
   );
 });
 
-test('memberships are written or not, and found by user, socket and room', () => {
+test('memberships are written or unwritten, and found by user, socket and room', () => {
   const step = fc.record({
     what: fc.constantFrom(
       'join' as const,

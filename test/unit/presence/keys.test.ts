@@ -13,7 +13,7 @@ const anyText = fc.oneof(
   }),
 );
 
-describe('the glob matcher of these tests', () => {
+describe('globMatches, a helper of these tests', () => {
   test.each([
     ['*', '', true],
     ['h?llo', 'hallo', true],
@@ -23,13 +23,13 @@ describe('the glob matcher of these tests', () => {
     ['h[a-b]llo', 'hbllo', true],
     ['a\\*b', 'a*b', true],
     ['a\\*b', 'axb', false],
-  ])('%j and %j: %j', (pattern, text, expected) => {
+  ])('pattern %j and text %j: %j', (pattern, text, expected) => {
     expect(globMatches(pattern, text)).toBe(expected);
   });
 });
 
 describe('escapePattern', () => {
-  test('matches its own text and no other', () => {
+  test('an escaped pattern matches its own text and no other', () => {
     fc.assert(
       fc.property(anyText, anyText, (one, two) => {
         expect(globMatches(escapePattern(one), one)).toBe(true);
@@ -39,20 +39,20 @@ describe('escapePattern', () => {
     );
   });
 
-  test('can stand before a pattern, and inside brackets', () => {
+  test('an escaped text works before a pattern and inside brackets', () => {
     expect(globMatches(`${escapePattern('a*')}*`, 'a*bc')).toBe(true);
     expect(globMatches(`${escapePattern('a*')}*`, 'abc')).toBe(false);
     expect(globMatches(`[${escapePattern('a-c')}]`, 'b')).toBe(false);
     expect(globMatches(`[${escapePattern('^a')}]`, 'a')).toBe(true);
   });
 
-  test('leaves ordinary names alone', () => {
+  test('ordinary names are not changed', () => {
     expect(escapePattern('room:42.{x}')).toBe('room:42.{x}');
   });
 });
 
-describe('pair', () => {
-  test('comes apart as it was joined', () => {
+describe('joinIds', () => {
+  test('splitIds returns the joined ids', () => {
     fc.assert(
       fc.property(anyText, anyText, (left, right) => {
         expect(splitIds(joinIds(escapeId(left), escapeId(right)))).toEqual([escapeId(left), escapeId(right)]);
@@ -60,12 +60,12 @@ describe('pair', () => {
     );
   });
 
-  test('is printable, and differs for different pairs', () => {
+  test('the result is printable, and differs for different pairs', () => {
     fc.assert(
       fc.property(anyText, anyText, anyText, anyText, (a, b, c, d) => {
         const [one, two] = [joinIds(escapeId(a), escapeId(b)), joinIds(escapeId(c), escapeId(d))];
         expect(one === two).toBe(a === c && b === d);
-        // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what must not be there
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: the test rejects control characters
         expect(one).not.toMatch(/[\0-\x1f]/);
       }),
     );
@@ -73,7 +73,7 @@ describe('pair', () => {
 });
 
 describe('partitionOf', () => {
-  test('is a whole number in range, and always the same', () => {
+  test('the partition is an integer in range, and always the same', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), fc.integer({ min: 1, max: 4_096 }), (user, partitions) => {
         const partition = partitionOf(user, partitions);
@@ -85,8 +85,8 @@ describe('partitionOf', () => {
     );
   });
 
-  // A user who moves to another partition is lost with an upgrade. The hashes are FNV-1a's own
-  // published test vectors: 811c9dc5, e40c292c, bf9cf968.
+  // An upgrade that moves a user to another partition loses that user. The hashes are the published
+  // test vectors of FNV-1a: 811c9dc5, e40c292c, bf9cf968.
   test.each([
     ['', 5],
     ['a', 44],
@@ -95,7 +95,7 @@ describe('partitionOf', () => {
     expect(partitionOf(user, 64)).toBe(partition);
   });
 
-  test('spreads users evenly', () => {
+  test('users are spread evenly', () => {
     const counts = new Array<number>(64).fill(0);
     for (let user = 0; user < 64_000; user++) counts[partitionOf(`user:${user}`, 64)]!++;
     expect(Math.min(...counts)).toBeGreaterThan(800);
@@ -103,7 +103,7 @@ describe('partitionOf', () => {
   });
 });
 
-test('all keys of a partition carry one hash tag, and none is another', () => {
+test('all keys of a partition have the same hash tag, and no two keys are equal', () => {
   const keys = new PartitionKeys('app', 3);
   const all = [
     keys.nodes,
@@ -119,6 +119,6 @@ test('all keys of a partition carry one hash tag, and none is another', () => {
   ];
   for (const key of all) expect(key.startsWith('{app:3}:')).toBe(true);
   expect(new Set(all).size).toBe(all.length);
-  // A user may be called anything: his braces come after the tag.
+  // A user id may contain braces: they come after the tag.
   expect(keys.user('{x}').startsWith('{app:3}:')).toBe(true);
 });

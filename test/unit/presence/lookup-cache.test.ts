@@ -11,7 +11,7 @@ const IDS = Array.from({ length: 10 }, (_, at) => `u${at}`);
 
 let driver: FakeDriver;
 let clock: FakeClock;
-/** Lookups that reached Redis: their users, and how to answer. */
+/** Lookups that reached Redis: their users, and a function that answers them. */
 let reads: { users: string[]; answer: (version: number) => void }[];
 
 beforeEach(() => {
@@ -45,7 +45,7 @@ function create(settings: Partial<LookupCacheSettings> = {}): LookupCache {
   return new LookupCache(parts, { maxUsers: 100, maxAge: 1_000, ...settings });
 }
 
-/** Starts a lookup, and answers its question for changes. */
+/** Starts a lookup, and answers its request for the list of changes. */
 async function start(cache: LookupCache, changes: Reply, ids = IDS) {
   const result = cache.lookup(new Set(ids));
   await turn();
@@ -54,7 +54,7 @@ async function start(cache: LookupCache, changes: Reply, ids = IDS) {
   return result.then((found) => [...found.values()].map(({ version }) => version));
 }
 
-/** A lookup that need not wait for records. */
+/** The versions from the cache, or the users that had to be read from Redis. */
 async function cachedVersions(cache: LookupCache, changes: Reply): Promise<number[] | string[]> {
   const before = reads.length;
   const result = start(cache, changes);
@@ -75,13 +75,13 @@ async function filled(settings?: Partial<LookupCacheSettings>): Promise<LookupCa
   return cache;
 }
 
-test('records are kept until a change names them', async () => {
+test('records are cached until a change names them', async () => {
   const cache = await filled();
   expect(await cachedVersions(cache, [1])).toEqual(IDS.map(() => 1));
   expect(await cachedVersions(cache, [1, 'c2\nu3\nu5', 'c3\nu4'])).toEqual(['u3', 'u5', 'u4'].sort());
   const call = driver.calls.at(-1)?.commands[0];
   expect(call).toMatchObject({ args: ['c1', expect.any(String), '600000', expect.any(String)] });
-  // The next question is for what came after.
+  // The next request starts after the last known change.
   reads[1]?.answer(2);
   await turn();
   expect(await cachedVersions(cache, [1])).toHaveLength(10);
@@ -90,7 +90,7 @@ test('records are kept until a change names them', async () => {
   });
 });
 
-test('an unknown change, and a lost connection, empty the cache', async () => {
+test('an unknown change or a lost connection empties the cache', async () => {
   const cache = await filled();
   expect(await cachedVersions(cache, [0, 'c9'])).toEqual(IDS);
   reads[1]?.answer(2);
@@ -108,7 +108,7 @@ test('an unknown change, and a lost connection, empty the cache', async () => {
   expect(reads[before]?.users).toEqual(IDS);
 });
 
-test('a record is not kept if it was written, or the connection lost, while it was read', async () => {
+test('a record is not cached if it was written or the connection was lost during the read', async () => {
   for (const disturb of ['change', 'loss']) {
     reads = [];
     const cache = create();
@@ -135,7 +135,7 @@ test('a record is not kept if it was written, or the connection lost, while it w
   }
 });
 
-test('a record is kept for maxAge, and no more than maxUsers are', async () => {
+test('a record is cached for maxAge, and at most maxUsers records are cached', async () => {
   const cache = await filled();
   clock.advance(1_000);
   expect(await cachedVersions(cache, [1])).toEqual(IDS.map(() => 1));
@@ -146,7 +146,7 @@ test('a record is kept for maxAge, and no more than maxUsers are', async () => {
   expect(await cachedVersions(small, [1])).toEqual(['u0']);
 });
 
-test('without a list of changes nothing is kept', async () => {
+test('nothing is cached without a list of changes', async () => {
   const cache = create();
   for (let round = 0; round < 2; round++) {
     const result = start(cache, [0]);
@@ -158,7 +158,7 @@ test('without a list of changes nothing is kept', async () => {
   }
 });
 
-test('few users are read at once, and are not kept', async () => {
+test('a lookup of few users reads them directly and caches nothing', async () => {
   const cache = create();
   void cache.lookup(new Set(IDS.slice(0, 7)));
   await turn();

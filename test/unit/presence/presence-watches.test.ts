@@ -46,12 +46,12 @@ async function watching(userId: string, status: string, version: number, channel
   const watch = await watches.watch([userId], ({ previous, status }) =>
     reported.push(`${previous} ${status}`),
   );
-  const announce = (news: string, at: number) =>
-    driver.message('sharded', 'events', JSON.stringify([[userId, news, status, 0, at, 1]]));
+  const announce = (newStatus: string, at: number) =>
+    driver.message('sharded', 'events', JSON.stringify([[userId, newStatus, status, 0, at, 1]]));
   return { watches, watch, clock, stored, unreadable, reported, announce, driver, lookups };
 }
 
-test('a change that only a replaced master published is taken back a lease after its return', async () => {
+test('a change that only a replaced master published is reverted one lease after the node returns', async () => {
   const { watches, watch, clock, reported, announce } = await watching('ann', 'busy', 10);
   announce('away', 20);
   expect(reported).toEqual(['busy away']);
@@ -76,7 +76,7 @@ test('a change that the new master publishes as well is kept', async () => {
   expect(reported).toEqual(['busy away', 'away online']);
 });
 
-test('a user whose record becomes unreadable keeps the status that the watch knows', async () => {
+test('a user whose record becomes unreadable keeps the last reported status', async () => {
   const { watches, watch, clock, stored, unreadable, reported } = await watching('ann', 'busy', 10);
   stored.delete('ann');
   unreadable.add('ann');
@@ -90,7 +90,7 @@ test('a user whose record becomes unreadable keeps the status that the watch kno
   expect(reported).toEqual([]);
 });
 
-test('the loss of many channels at once is one read of the watched users', async () => {
+test('the loss of many channels at once causes one read of the watched users', async () => {
   const channels = Array.from({ length: 21 }, (_, at) => `events-${at}`);
   const { clock, stored, reported, driver, lookups } = await watching('ann', 'busy', 10, channels);
   expect(lookups).toHaveLength(1);

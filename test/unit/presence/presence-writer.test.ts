@@ -16,14 +16,14 @@ import { type FakeCall, FakeDriver } from '../../support/fake-driver.js';
 import { deferred } from '../../support/wait.js';
 
 const TIMEOUT = 5_000;
-/** Deadlines are looked at eight times per time-out. */
-const LATEST = TIMEOUT + TIMEOUT / 8;
+/** The writer checks deadlines eight times per timeout, so a write can fail this late. */
+const LATEST_DEADLINE = TIMEOUT + TIMEOUT / 8;
 
 let driver: FakeDriver;
 let clock: FakeClock;
 let client: ClientHandle;
 let writer: PresenceWriter;
-let gate: () => Promise<void>;
+let startup: () => Promise<void>;
 let observed: [partition: number, nodeId: string, known: number, was: number, is: number][];
 const keys = [new PartitionKeys('unit', 0), new PartitionKeys('unit', 1)];
 
@@ -31,7 +31,7 @@ beforeEach(() => {
   driver = new FakeDriver();
   clock = new FakeClock();
   client = new ClientHandle('PresenceService', new SharedClient(driver, () => {}), TIMEOUT, clock);
-  gate = async () => {};
+  startup = async () => {};
   observed = [];
   writer = new PresenceWriter({
     client,
@@ -41,7 +41,7 @@ beforeEach(() => {
     lastSeenTtl: 90_000,
     statusPriority: ['busy', 'online', 'away'],
     layout: { publishCommand: 'PUBLISH' },
-    startup: { run: () => gate() },
+    startup: { run: () => startup() },
     hidden: { until: () => undefined, observe: () => {} },
     nodeLease: { id: 'node#1', knownLease: () => 7, onLeaseSeen: (...seen) => observed.push(seen) },
   });
@@ -57,7 +57,7 @@ function removal(user: string, name = 's', more: Partial<SocketWrite> = {}): Soc
 
 type Outcome = { value?: string | null; error?: Error & { outcome?: string } };
 
-/** Applies `change`; what comes of it appears in the returned object. */
+/** Applies `change`. The returned object receives the record or the error. */
 function apply(change: PresenceWrite, partition = 0): Outcome {
   const outcome: Outcome = {};
   writer.apply(partition, change).then(
@@ -71,44 +71,46 @@ function apply(change: PresenceWrite, partition = 0): Outcome {
   return outcome;
 }
 
-function settleOf(call: FakeCall): ScriptCall {
+function scriptCallOf(call: FakeCall): ScriptCall {
   return call.commands.find(
     (command) => isScriptCall(command) && command.script.name === 'settle',
   ) as ScriptCall;
 }
 
-/** The users that a transaction settles. */
+/** The users whose records a transaction derives. */
 function usersOf(call: FakeCall): string[] {
-  const { keys: names } = settleOf(call);
+  const { keys: names } = scriptCallOf(call);
   return names
     .slice(4)
     .flatMap((name, at) => (at % 2 === 0 ? [name.slice(name.indexOf('}:sockets:') + 10)] : []));
 }
 
-/** What settle is told of each user: why he is looked at, and which facts of his change. */
-function turnsOf(call: FakeCall): Record<string, { why: string; facts: [socket: string, value: string][] }> {
-  const lines = String(settleOf(call).args[10]).split('\n');
+/** What a transaction passes to the script for each user: the reason, and the socket entries that change. */
+function updatesOf(
+  call: FakeCall,
+): Record<string, { reason: string; entries: [socket: string, value: string][] }> {
+  const lines = String(scriptCallOf(call).args[10]).split('\n');
   expect(lines.pop()).toBe('');
   const users = usersOf(call);
-  const turns: Record<string, { why: string; facts: [string, string][] }> = {};
+  const updates: Record<string, { reason: string; entries: [string, string][] }> = {};
   let user = '';
   for (let at = 0; at < lines.length; at += 3) {
-    const [why, socket, value] = lines.slice(at, at + 3) as [string, string, string];
-    if (why !== '') {
+    const [reason, socket, value] = lines.slice(at, at + 3) as [string, string, string];
+    if (reason !== '') {
       user = users.shift() as string;
-      turns[user] = { why, facts: [] };
+      updates[user] = { reason, entries: [] };
     }
-    if (socket !== '') turns[user]?.facts.push([socket, value]);
+    if (socket !== '') updates[user]?.entries.push([socket, value]);
   }
   expect(users).toEqual([]);
-  return turns;
+  return updates;
 }
 
 function plain(call: FakeCall): readonly PlainCommand[] {
   return call.commands.filter((command): command is PlainCommand => !isScriptCall(command));
 }
 
-/** Redis did it: each user's record says whose it is. */
+/** Redis ran the transaction. The record of each user names that user. */
 async function ack(call: FakeCall, lease: [string, string] = ['5', '9']): Promise<void> {
   call.ack(
     call.commands.map(
@@ -119,23 +121,23 @@ async function ack(call: FakeCall, lease: [string, string] = ['5', '9']): Promis
   await turn();
 }
 
-/** Redis did it, but for users whose key has another type. */
-async function ackBut(call: FakeCall, poisoned: (user: string) => boolean): Promise<void> {
-  if (!usersOf(call).some(poisoned)) return ack(call);
+/** Redis ran the transaction. It refuses one that contains a user whose key has another type. */
+async function ackUnlessWrongType(call: FakeCall, hasWrongType: (user: string) => boolean): Promise<void> {
+  if (!usersOf(call).some(hasWrongType)) return ack(call);
   const error = new Error('WRONGTYPE Operation against a key holding the wrong kind of value');
   call.ack(call.commands.map((command) => (isScriptCall(command) ? error : 1)));
   await turn();
 }
 
-describe('one change', () => {
-  test('is one call of settle, told the fact', async () => {
+describe('one write', () => {
+  test('a write is one script call that carries the socket entry', async () => {
     const outcome = apply(socket('ann', '"busy",5', 's1', { grace: 250.4 }));
     await turn();
     const call = driver.only;
-    // Alone it is atomic without MULTI.
+    // A single script call is atomic without MULTI.
     expect(call.options).toMatchObject({ atomic: false, key: '{unit:0}:nodes' });
     expect(call.commands).toHaveLength(1);
-    expect(settleOf(call)).toMatchObject({
+    expect(scriptCallOf(call)).toMatchObject({
       keys: [
         '{unit:0}:nodes',
         '{unit:0}:online',
@@ -162,14 +164,14 @@ describe('one change', () => {
     expect(outcome).toEqual({ value: 'record of ann' });
     expect(observed).toEqual([[0, 'node#1', 7, 5, 9]]);
     expect(writer.stats).toEqual({ changes: 1, transactions: 1, queued: 0 });
-    // Nothing goes on by itself.
+    // No timer is left, and nothing more is sent.
     clock.advance(10 * TIMEOUT);
     await turn();
     expect(driver.calls).toHaveLength(1);
     expect(clock.timers).toBe(0);
   });
 
-  test("of another's fact goes before settle, leaves this node's lease alone, and tells the owner", async () => {
+  test("the removal of another node's entry precedes the script call, leaves this node's lease unchanged and notifies the owner", async () => {
     apply(removal('ann', 's1', { owner: 'other#2', notify: 'other#2', registration: '5' }));
     await turn();
     expect(plain(driver.only)).toEqual([
@@ -180,14 +182,14 @@ describe('one change', () => {
       ['PUBLISH', '{unit:0}:inbox:other#2', '["ann\\"s1\\"5"]'],
     ]);
     expect(driver.only.options).toMatchObject({ atomic: true });
-    expect(driver.only.commands.at(-1)).toBe(settleOf(driver.only));
-    expect(settleOf(driver.only).args[1]).toBe('0');
-    expect(turnsOf(driver.only)).toEqual({ ann: { why: 'd0', facts: [] } });
+    expect(driver.only.commands.at(-1)).toBe(scriptCallOf(driver.only));
+    expect(scriptCallOf(driver.only).args[1]).toBe('0');
+    expect(updatesOf(driver.only)).toEqual({ ann: { reason: 'd0', entries: [] } });
     await ack(driver.only, ['', '']);
     expect(observed).toEqual([]);
   });
 
-  test('of a user without a record resolves with null', async () => {
+  test('a write for a user without a record resolves with null', async () => {
     const outcome = apply(removal('ann'));
     await turn();
     driver.only.ack([['', '', null]]);
@@ -199,7 +201,7 @@ describe('one change', () => {
     ['no array', 'OK'],
     ['too few records', ['', '']],
     ['too many records', ['', '', 'a', 'b']],
-  ])('answered with %s fails', async (_, reply) => {
+  ])('a write whose reply has %s fails', async (_, reply) => {
     const outcome = apply(socket('ann'));
     await turn();
     driver.only.ack([reply]);
@@ -209,7 +211,7 @@ describe('one change', () => {
 });
 
 describe('group commit', () => {
-  test('what is asked for in one turn travels together', async () => {
+  test('writes of one event loop turn share a transaction', async () => {
     const outcomes = ['ann', 'bob', 'cleo'].map((user) => apply(socket(user)));
     await Promise.resolve();
     const late = apply(socket('dan'));
@@ -225,7 +227,7 @@ describe('group commit', () => {
     ]);
   });
 
-  test('one transaction is under way; what arrives meanwhile travels in the next', async () => {
+  test('writes that arrive while a transaction is in flight share the next one', async () => {
     apply(socket('first'));
     await turn();
     const first = driver.only;
@@ -247,7 +249,7 @@ describe('group commit', () => {
     expect(driver.pending.map((call) => call.options?.key)).toEqual(['{unit:0}:nodes', '{unit:1}:nodes']);
   });
 
-  test('a transaction takes 256 users at most, the oldest first', async () => {
+  test('a transaction holds at most 256 users, the oldest writes first', async () => {
     const outcomes = Array.from({ length: 600 }, (_, at) => apply(socket(`u${at}`)));
     const sizes: number[] = [];
     const order: string[] = [];
@@ -263,7 +265,7 @@ describe('group commit', () => {
     expect(outcomes.map(({ value }) => value)).toEqual(outcomes.map((_, at) => `record of u${at}`));
   });
 
-  test('of several changes to one fact the last one counts, and all get the record', async () => {
+  test('of several writes to one entry only the last is sent, and all resolve with the record', async () => {
     const outcomes = [
       apply(socket('ann', '"online",1')),
       apply(removal('ann')),
@@ -273,15 +275,15 @@ describe('group commit', () => {
       apply(socket('ann', '"away",1', 'other')),
     ];
     await turn();
-    expect(turnsOf(driver.only)).toEqual({
+    expect(updatesOf(driver.only)).toEqual({
       ann: {
-        why: '0',
-        facts: [
+        reason: '0',
+        entries: [
           ['s', '"busy",1'],
           ['other', '"away",1'],
         ],
       },
-      bob: { why: 'v0', facts: [['s', '']] },
+      bob: { reason: 'v0', entries: [['s', '']] },
     });
     expect(driver.only.commands).toHaveLength(1);
     await ack(driver.only);
@@ -295,7 +297,7 @@ describe('group commit', () => {
     ]);
   });
 
-  test('a later change never overtakes an earlier one that is under way', async () => {
+  test('a later write waits for an earlier one that is in flight', async () => {
     apply(socket('ann', '"online",1'));
     await turn();
     const first = driver.only;
@@ -303,17 +305,17 @@ describe('group commit', () => {
     await turn();
     expect(driver.pending).toEqual([first]);
     await ack(first);
-    expect(turnsOf(driver.only)).toEqual({ ann: { why: '0', facts: [['s', '']] } });
+    expect(updatesOf(driver.only)).toEqual({ ann: { reason: '0', entries: [['s', '']] } });
   });
 
-  test('what restores travels apart from news, in its order', async () => {
+  test('restoring writes and ordinary writes have separate transactions, in the order of the calls', async () => {
     const kinds = [true, true, false, true].map((restoring, at) =>
       apply(socket(`u${at}`, '"online",1', 's', { restoring })),
     );
     const flags: [string[], Payload | undefined][] = [];
     await turn();
     while (driver.pending.length > 0) {
-      flags.push([usersOf(driver.only), settleOf(driver.only).args[6]]);
+      flags.push([usersOf(driver.only), scriptCallOf(driver.only).args[6]]);
       await ack(driver.only);
     }
     expect(flags).toEqual([
@@ -325,31 +327,31 @@ describe('group commit', () => {
   });
 
   test.each([
-    ['at once wins over a grace', [5_000, 0], '0'],
-    ['at once wins, whichever comes last', [0, 5_000], '0'],
-    ['the longer grace wins', [5_000, 9_000, 7_000], '9000'],
-  ])('what the last socket going means: %s', async (_, graces, expected) => {
+    ['an immediate removal wins over a grace period', [5_000, 0], '0'],
+    ['an immediate removal wins also when a grace period comes last', [0, 5_000], '0'],
+    ['the longest grace period wins', [5_000, 9_000, 7_000], '9000'],
+  ])('several removals for one user: %s', async (_, graces, expected) => {
     for (const [at, grace] of graces.entries()) apply(removal('ann', `s${at}`, { grace }));
     await turn();
-    expect(turnsOf(driver.only)['ann']?.why).toBe(expected);
+    expect(updatesOf(driver.only)['ann']?.reason).toBe(expected);
   });
 });
 
-test("a change named by this node's own id is its own, and the last of several to that fact", async () => {
+test("a removal with this node's own id as owner replaces an earlier write to that entry", async () => {
   apply(socket('ann'));
   apply(removal('ann', 's', { owner: 'node#1' }));
   await turn();
   expect(plain(driver.only)).toEqual([]);
-  expect(turnsOf(driver.only)).toEqual({ ann: { why: 'v0', facts: [['s', '']] } });
+  expect(updatesOf(driver.only)).toEqual({ ann: { reason: 'v0', entries: [['s', '']] } });
 });
 
 describe('deadlines', () => {
-  test('of a thousand calls in one turn: each has its own end', async () => {
+  test('a thousand writes of one turn each have their own outcome at the deadline', async () => {
     const outcomes = Array.from({ length: 1_000 }, (_, at) => apply(socket(`u${at}`)));
     await turn();
     await ack(driver.only);
     expect(outcomes.filter(({ value }) => value !== undefined)).toHaveLength(256);
-    clock.advance(LATEST);
+    clock.advance(LATEST_DEADLINE);
     await turn();
     const ends = outcomes.map(({ error }) => error?.outcome);
     expect(ends).toEqual(outcomes.map((_, at) => (at < 256 ? undefined : at < 512 ? 'unknown' : 'failed')));
@@ -359,27 +361,27 @@ describe('deadlines', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('what comes in the same turn as something that was refused has a deadline all the same', async () => {
+  test('a write in the same turn as an expired one has a deadline too', async () => {
     driver.connection('lost');
     driver.onCall = (call) => {
       if (call.method === 'connect') call.ack();
     };
     const outcomes = [apply(socket('ann'))];
-    clock.advance(LATEST);
+    clock.advance(LATEST_DEADLINE);
     outcomes.push(apply(socket('bob')));
-    clock.advance(LATEST);
+    clock.advance(LATEST_DEADLINE);
     await turn();
     for (const { error } of outcomes) expect(error).toBeInstanceOf(TimeoutError);
   });
 
-  test('what expires before it is sent never is, and fails for certain', async () => {
+  test('a write that expires before it is sent is never sent, and its outcome is "failed"', async () => {
     apply(socket('under way'));
     await turn();
     const first = driver.only;
     const stale = apply(socket('stale'));
     clock.advance(1_000);
     const fresh = apply(socket('fresh'));
-    clock.advance(LATEST - 1_000);
+    clock.advance(LATEST_DEADLINE - 1_000);
     await turn();
     expect(stale.error).toBeInstanceOf(TimeoutError);
     expect(stale.error?.outcome).toBe('failed');
@@ -391,18 +393,18 @@ describe('deadlines', () => {
     expect(writer.stats.queued).toBe(0);
   });
 
-  test('what is under way at its deadline may have happened; a late reply changes nothing', async () => {
+  test('a write in flight at its deadline has the outcome "unknown", and a late reply does not change that', async () => {
     const outcome = apply(socket('ann'));
     await turn();
     const call = driver.only;
     clock.advance(TIMEOUT - 1);
     await turn();
     expect(outcome).toEqual({});
-    clock.advance(LATEST - TIMEOUT + 1);
+    clock.advance(LATEST_DEADLINE - TIMEOUT + 1);
     await turn();
     expect(outcome.error).toBeInstanceOf(TimeoutError);
     expect(outcome.error?.outcome).toBe('unknown');
-    // The next one does not pass it: Redis may still be at it.
+    // The next write waits, because Redis may still run the first.
     const next = apply(socket('bob'));
     await turn();
     expect(driver.pending).toEqual([call]);
@@ -412,14 +414,14 @@ describe('deadlines', () => {
     expect(outcome.error?.outcome).toBe('unknown');
   });
 
-  test('while Redis is away nothing is handed to the driver', async () => {
+  test('without a connection nothing is passed to the driver', async () => {
     driver.connection('lost', new Error('gone'));
     driver.onCall = (call) => {
       if (call.method === 'connect') call.ack();
     };
     const outcome = apply(socket('ann'));
     await turn();
-    clock.advance(LATEST);
+    clock.advance(LATEST_DEADLINE);
     await turn();
     expect(outcome.error).toBeInstanceOf(TimeoutError);
     expect(outcome.error?.outcome).toBe('failed');
@@ -429,7 +431,7 @@ describe('deadlines', () => {
     expect(driver.calls.filter(({ method }) => method === 'execute')).toEqual([]);
   });
 
-  test('whoever is still in time when Redis is back is sent', async () => {
+  test('a write that has not expired is sent when the connection returns', async () => {
     driver.connection('lost');
     driver.onCall = (call) => {
       if (call.method === 'connect') call.ack();
@@ -445,7 +447,7 @@ describe('deadlines', () => {
 });
 
 describe('a broken connection', () => {
-  test('the same batch is sent again, before anything later', async () => {
+  test('the interrupted transaction is sent again before later writes', async () => {
     const outcomes = [apply(socket('ann')), apply(removal('bob'))];
     await turn();
     const first = driver.only;
@@ -465,11 +467,11 @@ describe('a broken connection', () => {
     expect(later.value).toBe('record of cleo');
   });
 
-  test('again and again, until the deadline; then it may have happened', async () => {
+  test('an interrupted transaction is retried until the deadline, and its outcome is then "unknown"', async () => {
     const outcome = apply(socket('ann'));
     await turn();
     let tries = 0;
-    for (let passed = 0; passed < LATEST + 500; passed += 500) {
+    for (let passed = 0; passed < LATEST_DEADLINE + 500; passed += 500) {
       if (driver.pending.length > 0) {
         tries++;
         driver.only.interrupt();
@@ -482,14 +484,14 @@ describe('a broken connection', () => {
     expect(outcome.error).toBeInstanceOf(TimeoutError);
     expect(outcome.error?.outcome).toBe('unknown');
     expect(driver.pending).toEqual([]);
-    // The way is free for others.
+    // Later writes are sent.
     const next = apply(socket('bob'));
     await turn();
     await ack(driver.only);
     expect(next.value).toBe('record of bob');
   });
 
-  test('what expired between two tries is not sent again with the rest', async () => {
+  test('a write that expires between two attempts is not sent again', async () => {
     const old = apply(socket('old'));
     await turn();
     await ack(driver.only);
@@ -498,13 +500,13 @@ describe('a broken connection', () => {
     const call = driver.only;
     clock.advance(1_000);
     call.interrupt();
-    clock.advance(LATEST);
+    clock.advance(LATEST_DEADLINE);
     await turn();
     expect(driver.pending).toEqual([]);
     expect(old.value).toBe('record of old');
   });
 
-  test('a client that gave up fails what waits', async () => {
+  test('queued writes fail when the client stops reconnecting', async () => {
     driver.connection('lost');
     driver.onCall = (call) => {
       if (call.method === 'connect') call.ack();
@@ -518,8 +520,8 @@ describe('a broken connection', () => {
   });
 });
 
-describe('a refusal', () => {
-  test('fails the whole batch, which is not sent again', async () => {
+describe('an error reply', () => {
+  test('an error reply fails the whole transaction, which is not sent again', async () => {
     const outcomes = [apply(socket('ann')), apply(socket('bob'))];
     await turn();
     driver.only.refuse('OOM command not allowed');
@@ -533,7 +535,7 @@ describe('a refusal', () => {
     }
   });
 
-  test('of a key of another type is found by halves, and fails that user alone', async () => {
+  test('a key of the wrong type is found by halving the transaction, and only the writes of that user fail', async () => {
     const users = Array.from({ length: 64 }, (_, at) => `u${at}`);
     const outcomes = new Map(users.map((user) => [user, apply(socket(user))]));
     const later = apply(socket('u7', '"busy",1', 'later'));
@@ -541,7 +543,7 @@ describe('a refusal', () => {
     let transactions = 0;
     while (driver.pending.length > 0) {
       transactions++;
-      await ackBut(driver.only, (user) => user === 'u41');
+      await ackUnlessWrongType(driver.only, (user) => user === 'u41');
     }
     for (const [user, { value, error }] of outcomes) {
       if (user === 'u41') expect(error).toBeInstanceOf(CommandError);
@@ -552,45 +554,45 @@ describe('a refusal', () => {
     expect(transactions).toBeLessThanOrEqual(15);
   });
 
-  test('of all users at once comes to an end', async () => {
+  test('halving ends when the keys of all users have the wrong type', async () => {
     const outcomes = Array.from({ length: 16 }, (_, at) => apply(socket(`u${at}`)));
     await turn();
-    while (driver.pending.length > 0) await ackBut(driver.only, () => true);
+    while (driver.pending.length > 0) await ackUnlessWrongType(driver.only, () => true);
     for (const { error } of outcomes) expect(error).toBeInstanceOf(CommandError);
   });
 });
 
-describe('the gate', () => {
-  test('holds everything back until it opens', async () => {
-    const open = deferred();
-    gate = () => open.promise;
+describe('the startup', () => {
+  test('writes wait until the startup completes', async () => {
+    const started = deferred();
+    startup = () => started.promise;
     const outcomes = [apply(socket('ann'))];
     await turn();
     outcomes.push(apply(socket('bob')));
     await turn();
     expect(driver.calls).toEqual([]);
-    open.resolve();
+    started.resolve();
     await turn();
     expect(usersOf(driver.only)).toEqual(['ann', 'bob']);
     await ack(driver.only);
     expect(outcomes.map(({ value }) => value)).toEqual(['record of ann', 'record of bob']);
   });
 
-  test('that refuses fails what waits, and is asked again next time', async () => {
-    gate = () => Promise.reject(new CommandError('no way'));
+  test('a failed startup fails the waiting writes, and the next write runs it again', async () => {
+    startup = () => Promise.reject(new CommandError('no way'));
     const outcome = apply(socket('ann'));
     await turn();
     expect(outcome.error).toBeInstanceOf(CommandError);
     expect(driver.calls).toEqual([]);
     expect(writer.stats.queued).toBe(0);
-    gate = async () => {};
+    startup = async () => {};
     apply(socket('bob'));
     await turn();
     expect(usersOf(driver.only)).toEqual(['bob']);
   });
 });
 
-test('close fails what has not been sent, and leaves what has', async () => {
+test('close fails queued writes, and writes in flight still resolve', async () => {
   const sent = apply(socket('ann'));
   await turn();
   const waiting = apply(socket('bob'));

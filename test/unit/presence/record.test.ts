@@ -13,13 +13,13 @@ describe('encodeEntry', () => {
     expect(encodeEntry(status, since, meta)).toBe(expected);
   });
 
-  test('an idle socket', () => {
+  test('an idle socket has a marker instead of a status', () => {
     expect(encodeEntry('online', 5, undefined, true)).toBe('5"~');
   });
 });
 
 describe('decodeRecord', () => {
-  test('reads a user without sockets', () => {
+  test('a user without sockets is read', () => {
     expect(decodeRecord('ann', '2offline"12"34')).toEqual({
       userId: 'ann',
       status: 'offline',
@@ -30,7 +30,7 @@ describe('decodeRecord', () => {
     });
   });
 
-  test('sorts sockets by connectedAt, and keeps their meta', () => {
+  test('sockets are sorted by connectedAt and keep their meta', () => {
     const text = '2busy"1700000000000001"34\nb"n#1"u\nc"n#2"a"busy"null\na"n#1"k"away"{"x":[1]}\nd"n#1"z"~';
     const record = decodeRecord('ann', text);
     expect(record).toEqual({
@@ -49,7 +49,7 @@ describe('decodeRecord', () => {
     expect(record.sockets[2]).not.toHaveProperty('meta');
   });
 
-  test('without a lastSeen it is the millisecond of the version', () => {
+  test('a missing lastSeen is the millisecond of the version', () => {
     expect(decodeRecord('ann', '2online"1700000000000001"').lastSeen).toEqual(new Date(1_700_000_000_000));
   });
 
@@ -60,7 +60,7 @@ describe('decodeRecord', () => {
     },
   );
 
-  test('shows the sockets of an invisible user only with reveal', () => {
+  test('the sockets of an invisible user are shown only with reveal', () => {
     const text = '2offline"12"34"h\ns"n#1"u';
     expect(decodeRecord('ann', text)).toMatchObject({ status: 'offline', socketIds: [], sockets: [] });
     expect(decodeRecord('ann', text, true)).toMatchObject({ status: 'invisible', socketIds: ['s'] });
@@ -78,12 +78,12 @@ describe('decodeRecord', () => {
     ['a socket that is no list', '["online",1,2,[null]]'],
     ['hidden sockets that are no list', '["offline",1,2,[],5]'],
     ['null', 'null'],
-  ])('throws DecodeError for %s', (_, text) => {
+  ])('decodeRecord throws a DecodeError for %s', (_, text) => {
     expect(() => decodeRecord('ann', text)).toThrow(DecodeError);
     expect(() => decodeRecord('ann', text)).toThrow('"ann"');
   });
 
-  test('returns any id and meta that was written', () => {
+  test('any id and meta that was written is returned', () => {
     const id = fc.oneof(
       fc.string({ unit: 'grapheme', minLength: 1 }),
       fc.string({ unit: 'binary', minLength: 1 }),

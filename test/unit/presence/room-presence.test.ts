@@ -38,7 +38,7 @@ test('reads of one room run one after another, so that the latest one wins', asy
   rooms.rereadAll();
   rooms.rereadAll();
   await turn();
-  // Were both under way, the first would be answered last.
+  // With both reads in flight, the first could be answered last.
   await answer(2, '2');
   const event = JSON.stringify([['update', 'ann', 3, 3, 1]]);
   driver.message('channel', new PartitionKeys('p', 0).roomEvents('lobby'), event);

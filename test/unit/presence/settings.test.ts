@@ -17,7 +17,7 @@ function refusal(options: unknown): InvalidArgumentError {
   throw new Error(`not refused: ${JSON.stringify(options)}`);
 }
 
-test('the defaults', () => {
+test('settings have defaults', () => {
   expect(read({})).toMatchObject({
     prefix: 'rollcall',
     nodeName: expect.stringMatching(/^[A-Za-z0-9_.:-]{1,32}$/),
@@ -35,7 +35,7 @@ test('the defaults', () => {
   });
 });
 
-test('a short lease brings more sweeps and renewals with it', () => {
+test('a shorter lease shortens the sweep and renew intervals', () => {
   expect(read({ lease: 1_200 })).toMatchObject({ lease: 1_200, renewInterval: 400, sweepInterval: 300 });
 });
 
@@ -46,7 +46,7 @@ test('the list of statuses is a copy', () => {
   expect(settings.statusPriority).toEqual(['dnd', 'online']);
 });
 
-describe('options out of range are refused by name, with the value', () => {
+describe('an option out of range is rejected with its name and value', () => {
   const bounds: [option: string, least: number, most: number | undefined, whole: boolean][] = [
     ['grace', 0, 86_400_000, false],
     ['lease', 500, 86_400_000, false],
@@ -73,7 +73,7 @@ describe('options out of range are refused by name, with the value', () => {
     if (most !== undefined) bad.push(most + 0.001);
     if (whole) bad.push(least + 0.5);
     test.each(bad.map((value) => [typeof value === 'string' ? JSON.stringify(value) : String(value), value]))(
-      `${option}: %s`,
+      `${option} out of range: %s`,
       (_, value) => {
         const error = refusal({ [option]: value });
         expect(error.argument).toBe(option);
@@ -100,17 +100,20 @@ describe('options out of range are refused by name, with the value', () => {
     ['statusPriority', [1]],
     ['onError', 'console'],
     ['onError', 1],
-  ])('%s: %j', (option, value) => {
+  ])('an invalid %s is rejected: %j', (option, value) => {
     expect(refusal({ [option]: value }).argument).toBe(option);
   });
 
-  test.each([[undefined], [null], ['redis://localhost'], [7]])('no options at all: %s', (options) => {
-    expect(refusal(options as never).argument).toBe('options');
-  });
+  test.each([[undefined], [null], ['redis://localhost'], [7]])(
+    'options that are not an object are rejected: %s',
+    (options) => {
+      expect(refusal(options as never).argument).toBe('options');
+    },
+  );
 });
 
-describe('options that do not fit together are refused with both values', () => {
-  test('sweeps that are too rare for the lease', () => {
+describe('options that do not fit together are rejected with both values', () => {
+  test('a sweepInterval that is too long for the lease is rejected', () => {
     expect(read({ lease: 4_000, sweepInterval: 2_000 }).sweepInterval).toBe(2_000);
     const { argument, message } = refusal({ lease: 4_000, sweepInterval: 2_001 });
     expect(argument).toBe('sweepInterval');
@@ -121,14 +124,14 @@ describe('options that do not fit together are refused with both values', () => 
   test.each([
     ['lease', { lease: 20_000, keyTtl: 59_999 }, '20000', '19999.'],
     ['grace', { lease: 10_000, grace: 15_000, keyTtl: 60_000 }, '25000', '20000'],
-  ])('a backstop that is too short for %s', (_, options, value, limit) => {
+  ])('a keyTtl that is too short for %s is rejected', (_, options, value, limit) => {
     const { message } = refusal(options);
     expect(message).toContain('lease and grace together');
     expect(message).toContain(value);
     expect(message).toContain(`a third of keyTtl (${limit}`);
   });
 
-  test('a backstop that is just long enough', () => {
+  test('a keyTtl that is just long enough is accepted', () => {
     expect(read({ lease: 20_000, keyTtl: 60_000 }).keyTtl).toBe(60_000);
   });
 });
