@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { BoundedQueue, type OverflowPolicy } from '../../../src/pubsub/bounded-queue.js';
 import { fc } from '../../support/property.js';
 
-/** The same as a plain array, with no care for cost. */
+/** A reference implementation on a plain array. */
 class Model {
   items: number[] = [];
   dropped = 0;

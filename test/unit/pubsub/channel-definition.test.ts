@@ -6,8 +6,8 @@ import type { StandardSchema } from '../../../src/pubsub/schema.js';
 import { globMatches } from '../../support/fake-glob.js';
 import { fc } from '../../support/property.js';
 
-/** The argument that `act` blames, or undefined when it accepts. */
-function blamed(act: () => unknown): string | undefined {
+/** The argument named by the error of `act`, or undefined without an error. */
+function rejectedArgument(act: () => unknown): string | undefined {
   try {
     act();
     return undefined;
@@ -21,7 +21,7 @@ const anything: StandardSchema = {
   '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
 };
 
-// Short, so that three escaped ones fit into a name; full of what means something somewhere.
+// Short enough for three escaped values in a name, with characters that are special in Redis or templates.
 const anyId = fc.oneof(
   fc.string({ unit: 'binary', minLength: 1, maxLength: 12 }),
   fc.string({
@@ -47,7 +47,7 @@ describe('names', () => {
     ['é😀', 'room:é😀'],
     ['%3A', 'room:%253A'],
     ['__proto__', 'room:__proto__'],
-  ])('%j is %j, and back', (roomId, name) => {
+  ])('param %j gives the name %j, and parse returns the param', (roomId, name) => {
     expect(room({ roomId }).name).toBe(name);
     expect(room.parse(name)).toEqual({ roomId });
   });
@@ -137,7 +137,7 @@ describe('names', () => {
     'room:\ud800',
     'room:a\udc00b',
     `room:${'a'.repeat(508)}`,
-  ])('%j is no channel of the definition', (name) => {
+  ])('parse rejects the name %j', (name) => {
     expect(room.parse(name)).toBeUndefined();
   });
 
@@ -167,37 +167,38 @@ describe('params', () => {
   test.each([undefined, null, 1, 1n, true, {}, ['a'], Symbol('s'), '', '\ud800', 'a\udc00'])(
     'an id is a string, not empty and well-formed (%#)',
     (roomId) => {
-      expect(blamed(() => room({ roomId: roomId as string }))).toBe('roomId');
+      expect(rejectedArgument(() => room({ roomId: roomId as string }))).toBe('roomId');
     },
   );
 
-  test('all of them are required, and no others are accepted', () => {
-    expect(blamed(() => pairOf({ a: 'x' } as never))).toBe('b');
-    expect(blamed(() => pairOf({ a: 'x', b: 'y', c: 'z' } as never))).toBe('c');
-    expect(blamed(() => room(undefined as never))).toBe('roomId');
-    for (const params of [null, 'text', 1]) expect(blamed(() => room(params as never))).toBe('params');
+  test('all params are required, and no others are accepted', () => {
+    expect(rejectedArgument(() => pairOf({ a: 'x' } as never))).toBe('b');
+    expect(rejectedArgument(() => pairOf({ a: 'x', b: 'y', c: 'z' } as never))).toBe('c');
+    expect(rejectedArgument(() => room(undefined as never))).toBe('roomId');
+    for (const params of [null, 'text', 1])
+      expect(rejectedArgument(() => room(params as never))).toBe('params');
   });
 
-  test('only own properties are read, whatever their names', () => {
+  test('only own properties are read, also those named like inherited ones', () => {
     const odd = defineChannel('{__proto__}:{constructor}');
     const params = JSON.parse('{"__proto__": "a", "constructor": "b"}');
     expect(odd(params).name).toBe('a:b');
     const parsed = odd.parse('a:b');
     expect(Object.entries(parsed ?? {})).toEqual(Object.entries(params));
     expect(Object.getPrototypeOf(parsed)).toBe(Object.prototype);
-    expect(blamed(() => odd({} as never))).toBe('__proto__');
-    expect(blamed(() => odd(JSON.parse('{"__proto__": "a"}')))).toBe('constructor');
-    expect(blamed(() => room(Object.create({ roomId: 'a' })))).toBe('roomId');
+    expect(rejectedArgument(() => odd({} as never))).toBe('__proto__');
+    expect(rejectedArgument(() => odd(JSON.parse('{"__proto__": "a"}')))).toBe('constructor');
+    expect(rejectedArgument(() => room(Object.create({ roomId: 'a' })))).toBe('roomId');
     expect(odd.pattern()).toBe('*:*');
   });
 
   test('a name has at most 512 bytes, after encoding', () => {
     expect(room({ roomId: 'a'.repeat(507) }).name).toHaveLength(512);
-    expect(blamed(() => room({ roomId: 'a'.repeat(508) }))).toBe('roomId');
+    expect(rejectedArgument(() => room({ roomId: 'a'.repeat(508) }))).toBe('roomId');
     expect(room({ roomId: ':'.repeat(169) }).name).toHaveLength(512);
-    expect(blamed(() => room({ roomId: ':'.repeat(170) }))).toBe('roomId');
-    expect(blamed(() => pairOf({ a: 'a'.repeat(300), b: 'b'.repeat(301) }))).toBe('b');
-    expect(blamed(() => pairOf({ a: 'a'.repeat(301), b: 'b'.repeat(300) }))).toBe('a');
+    expect(rejectedArgument(() => room({ roomId: ':'.repeat(170) }))).toBe('roomId');
+    expect(rejectedArgument(() => pairOf({ a: 'a'.repeat(300), b: 'b'.repeat(301) }))).toBe('b');
+    expect(rejectedArgument(() => pairOf({ a: 'a'.repeat(301), b: 'b'.repeat(300) }))).toBe('a');
     const { name } = room({ roomId: 'a'.repeat(507) });
     expect(room.parse(name)).toEqual({ roomId: 'a'.repeat(507) });
   });
@@ -236,10 +237,10 @@ describe('pattern', () => {
   });
 
   test('invalid params and sharded channels are rejected', () => {
-    expect(blamed(() => pairOf.pattern({ a: '' }))).toBe('a');
-    expect(blamed(() => pairOf.pattern({ c: 'x' } as never))).toBe('c');
-    expect(blamed(() => pairOf.pattern(null as never))).toBe('params');
-    expect(blamed(() => defineChannel('x:{a}', { sharded: true }).pattern())).toBe('sharded');
+    expect(rejectedArgument(() => pairOf.pattern({ a: '' }))).toBe('a');
+    expect(rejectedArgument(() => pairOf.pattern({ c: 'x' } as never))).toBe('c');
+    expect(rejectedArgument(() => pairOf.pattern(null as never))).toBe('params');
+    expect(rejectedArgument(() => defineChannel('x:{a}', { sharded: true }).pattern())).toBe('sharded');
   });
 });
 
@@ -273,8 +274,8 @@ describe('templates', () => {
     null,
     1,
     ['a'],
-  ])('%j is refused', (template) => {
-    expect(blamed(() => defineChannel(template as string, {}))).toBe('template');
+  ])('template %j is rejected', (template) => {
+    expect(rejectedArgument(() => defineChannel(template as string, {}))).toBe('template');
   });
 
   test.each(['a', ':', '{a}', '{a}:{b}', '{a}.x.{b}', 'a:{b}/c', '{$a_1}', '{a} {A}', 'é:{a}', '*'])(
@@ -290,12 +291,12 @@ describe('templates', () => {
     expect(news.parse('news')).toEqual({});
     expect(news.parse('new')).toBeUndefined();
     expect(news.pattern()).toBe('news');
-    expect(blamed(() => (news as (params: object) => unknown)({ a: 'x' }))).toBe('a');
+    expect(rejectedArgument(() => (news as (params: object) => unknown)({ a: 'x' }))).toBe('a');
   });
 });
 
 describe('definitions', () => {
-  test('the defaults', () => {
+  test('options have defaults', () => {
     expect({ ...room }).toMatchObject({
       template: 'room:{roomId}',
       schema: undefined,
@@ -358,7 +359,7 @@ describe('definitions', () => {
     ['history.positionTtl', { history: { size: 1, ttl: 10, positionTtl: 9 } }],
     ['history.ttl', { history: { size: 1, ttl: 0.5 } }],
     ['history.ttl', { history: { size: 1, ttl: Number.POSITIVE_INFINITY } }],
-  ])('%s is blamed for %j', (argument, options) => {
-    expect(blamed(() => defineChannel('x', options as never))).toBe(argument);
+  ])('an error names %s for %j', (argument, options) => {
+    expect(rejectedArgument(() => defineChannel('x', options as never))).toBe(argument);
   });
 });

@@ -240,7 +240,7 @@ describe('isolation', () => {
   test('an object whose `then` throws is reported', () => {
     const service = serviceOf();
     const hostile = {
-      // biome-ignore lint/suspicious/noThenProperty: that is the point
+      // biome-ignore lint/suspicious/noThenProperty: the test needs a `then` that throws
       get then() {
         throw new Error('hostile');
       },
@@ -280,14 +280,14 @@ describe('isolation', () => {
   test('an error of onDiscontinuity is reported', async () => {
     const gap = { reason: 'reconnected', since: new Date(0), recovered: false } as const;
     const service = serviceOf();
-    const told = vi.fn(() => {
+    const onDiscontinuity = vi.fn(() => {
       throw new Error('mine');
     });
-    service.callDiscontinuityListener(told, gap, 'x');
+    service.callDiscontinuityListener(onDiscontinuity, gap, 'x');
     service.callDiscontinuityListener(undefined, gap, 'x');
     service.callDiscontinuityListener(() => Promise.reject(new Error('mine')), gap, 'y');
     await turn();
-    expect(told).toHaveBeenCalledWith(gap);
+    expect(onDiscontinuity).toHaveBeenCalledWith(gap);
     expect(reports.map(([, context]) => context)).toEqual([
       { stage: 'handler', channel: 'x' },
       { stage: 'handler', channel: 'y' },

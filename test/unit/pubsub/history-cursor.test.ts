@@ -39,7 +39,7 @@ class Server {
     this.last = ORIGIN;
   }
 
-  /** A replica without the last `count` messages takes over. */
+  /** Promotes a replica that lacks the last `count` messages. */
   failover(count: number): void {
     const kept = Math.max(0, this.log.length - count);
     if (kept === this.log.length) return;
@@ -102,7 +102,7 @@ function fixture({ size = 1_000, start, backpressure, onMessage }: SceneOptions 
   const gaps: Discontinuity[] = [];
   /** Numbers of messages, and discontinuities in their places. */
   const story: (number | Discontinuity)[] = [];
-  /** How many messages there were when a failover was told. */
+  /** The number of messages at the last announced failover. */
   let before = 0;
   const reports: [RollcallError, ErrorContext][] = [];
   const service = new ServiceContext(new ErrorReporter((error, context) => reports.push([error, context])));
@@ -392,7 +392,7 @@ describe('a start position', () => {
   });
 });
 
-describe('what cannot be recovered', () => {
+describe('lost messages', () => {
   test('messages that another server may have lost without a trace are announced at their place', async () => {
     const { cursor, server, live, read, story } = fixture();
     cursor.subscribed();
@@ -525,10 +525,10 @@ const harsh = fc.oneof(
   { weight: 1, arbitrary: fc.nat(4).map((count) => ({ type: 'failover', count })) },
 ) as Arbitrary<Event>;
 
-/** More for a soak. */
+/** Runs per property; more for a long run. */
 const runs = Number(process.env['MODEL_RUNS'] ?? 300);
 
-/** Lets `events` happen to a handler, then calm; what it was told. */
+/** Applies `events` to a handler, restores the connection, and returns what the handler received. */
 async function played(events: readonly Event[], size: number) {
   const it = fixture({ size });
   const { server, cursor, receive, reads, read } = it;
@@ -540,11 +540,11 @@ async function played(events: readonly Event[], size: number) {
   for (const event of events) {
     if (event.type === 'publish') {
       const message = server.append();
-      // What is published while nobody is subscribed never comes.
+      // A message that is published without a subscription never arrives.
       if (!up || event.arrives === 'never') continue;
       late.push(message);
       if (event.arrives !== 'later') {
-        // One connection brings everything in order.
+        // One connection delivers messages in order.
         for (const each of late.splice(0)) receive(each);
         if (event.arrives === 'twice') receive(message);
       }
@@ -563,7 +563,7 @@ async function played(events: readonly Event[], size: number) {
       cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
     } else if (event.type === 'wipe') server.wipe();
     else if (event.type === 'failover') {
-      // It takes the connections of the old master with it.
+      // A failover breaks the connections to the old master.
       if (up) cursor.dropped();
       up = false;
       late.length = 0;
@@ -572,13 +572,13 @@ async function played(events: readonly Event[], size: number) {
   }
   if (!up) cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
   await read();
-  // Whatever was missed shows with the next message at the latest.
+  // The next message reveals every loss.
   it.live();
   await read();
   return it;
 }
 
-test('with enough history every message arrives once and in order, whatever pub/sub does', async () => {
+test('with enough history every message is delivered once and in order, also if pub/sub loses, repeats or delays messages', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(gentle, { maxLength: 60, size: 'max' }), async (events) => {
       const { got, gaps, server } = await played(events, 1_000);
@@ -596,20 +596,20 @@ test('with too little history every loss is announced at its place, without dupl
       fc.integer({ min: 1, max: 5 }),
       async (events, size) => {
         const { story, server, failedOver } = await played(events, size);
-        let stood = 0;
-        let told = false;
+        let last = 0;
+        let announced = false;
         for (const each of story) {
           if (typeof each !== 'number') {
-            if (!each.recovered) told = true;
+            if (!each.recovered) announced = true;
             continue;
           }
-          expect(each).toBeGreaterThan(stood);
-          // What a failover lost without a trace is missing somewhere among those from before it.
-          if (each !== stood + 1 && each - 1 > failedOver()) expect(told).toBe(true);
-          stood = each;
-          told = false;
+          expect(each).toBeGreaterThan(last);
+          // Messages that a failover lost without a trace are missing among those before it.
+          if (each !== last + 1 && each - 1 > failedOver()) expect(announced).toBe(true);
+          last = each;
+          announced = false;
         }
-        expect(stood).toBe(server.count);
+        expect(last).toBe(server.count);
       },
     ),
     { numRuns: runs },

@@ -13,7 +13,7 @@ import type { SubscriptionKind } from '../../../src/redis/driver.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { fc } from '../../support/property.js';
 
-// Where handlers stand in a channel's history, and who shares the work of following it.
+// The positions of handlers in a channel's history, and which of them share its reads.
 
 /** A channel's history; message n is at `n-1`. Answers in a later turn. */
 class History implements RetryingReader {
@@ -157,14 +157,14 @@ describe('a handler that begins at the position of others', () => {
     for (let count = 0; count < 5; count++) say();
     await quiet();
     const { readings } = history;
-    const people = Array.from({ length: 500 }, () => join(past(2)));
+    const handlers = Array.from({ length: 500 }, () => join(past(2)));
     await Promise.resolve();
-    people.push(...Array.from({ length: 500 }, () => join(past(2))));
+    handlers.push(...Array.from({ length: 500 }, () => join(past(2))));
     await quiet();
     expect(history.readings).toBe(readings + 1);
-    for (const { got } of people) expect(got).toEqual([3, 4, 5]);
+    for (const { got } of handlers) expect(got).toEqual([3, 4, 5]);
     say();
-    for (const { got } of people) expect(got).toEqual([3, 4, 5, 6]);
+    for (const { got } of handlers) expect(got).toEqual([3, 4, 5, 6]);
     expect(history.readings).toBe(readings + 1);
   });
 
@@ -202,7 +202,7 @@ test('every handler receives all messages after its position, once and in order'
   const step = fc.oneof(
     { weight: 4, arbitrary: fc.constant({ do: 'say' as const }) },
     { weight: 4, arbitrary: fc.record({ do: fc.constant('join' as const), back: fc.nat(3) }) },
-    { weight: 2, arbitrary: fc.record({ do: fc.constant('leave' as const), who: fc.nat(9) }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant('leave' as const), index: fc.nat(9) }) },
     { weight: 1, arbitrary: fc.constant({ do: 'drop' as const }) },
     { weight: 2, arbitrary: fc.constant({ do: 'return' as const }) },
     { weight: 3, arbitrary: fc.constant({ do: 'turn' as const }) },
@@ -210,9 +210,9 @@ test('every handler receives all messages after its position, once and in order'
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
       const { entry, history, join, confirm, drop, say, quiet } = fixture();
-      // Before the first message nobody can tell whether there was one; and somebody is always there.
+      // Before the first message a loss cannot be detected. The first handler never leaves.
       history.append();
-      const people = [{ ...join(past(1)), from: 1 }];
+      const handlers = [{ ...join(past(1)), from: 1 }];
       confirm();
       await turn();
       let there = true;
@@ -222,9 +222,10 @@ test('every handler receives all messages after its position, once and in order'
           else history.append();
         } else if (each.do === 'join') {
           const from = Math.max(1, history.log.length - each.back);
-          people.push({ ...join(past(from)), from });
+          handlers.push({ ...join(past(from)), from });
         } else if (each.do === 'leave') {
-          const left = people.length > 1 ? people.splice(1 + (each.who % (people.length - 1)), 1) : [];
+          const left =
+            handlers.length > 1 ? handlers.splice(1 + (each.index % (handlers.length - 1)), 1) : [];
           for (const { member } of left) entry.remove(member);
         } else if (each.do === 'drop') {
           if (there) drop();
@@ -237,7 +238,7 @@ test('every handler receives all messages after its position, once and in order'
       if (!there) confirm();
       await quiet();
       const end = history.log.length;
-      for (const { got, gaps, from, member } of people) {
+      for (const { got, gaps, from, member } of handlers) {
         expect(got).toEqual(Array.from({ length: end - from }, (_, index) => from + 1 + index));
         expect(entry.positionOf(member)).toBe(at(end));
         expect(gaps.filter(({ recovered }) => !recovered)).toEqual([]);

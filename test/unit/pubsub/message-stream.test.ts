@@ -39,23 +39,23 @@ const push = (stream: QueuedStream<number>, ...numbers: number[]) => {
   for (const number of numbers) stream.push(number, { channel: 'x', raw: String(number) });
 };
 
-/** What the next item says: a message, why one is missing, or that there is no more. */
+/** The next item: a message, the reason of a discontinuity, or "done". */
 async function next(stream: QueuedStream<number>): Promise<number | string> {
-  return said(await stream.next());
+  return describeItem(await stream.next());
 }
 
-function said({ done, value }: Awaited<ReturnType<QueuedStream<number>['next']>>): number | string {
+function describeItem({ done, value }: Awaited<ReturnType<QueuedStream<number>['next']>>): number | string {
   if (done === true) return 'done';
   return 'message' in value ? value.message : value.discontinuity.reason;
 }
 
 async function rest(stream: QueuedStream<number>): Promise<(number | string)[]> {
   const got: (number | string)[] = [];
-  for await (const value of stream) got.push(said({ done: false, value }));
+  for await (const value of stream) got.push(describeItem({ done: false, value }));
   return got;
 }
 
-test('what was pushed first comes first, with its context', async () => {
+test('messages are yielded in the order of their push, with their context', async () => {
   const stream = make();
   stream.push(1, { channel: 'x', pattern: '*', raw: '1' });
   push(stream, 2);
@@ -72,7 +72,7 @@ test('several pulls at once are served in order', async () => {
   push(stream, 1, 2);
   stream.end();
   const results = await Promise.all(pulls);
-  expect(results.map(said)).toEqual([1, 2, 'done']);
+  expect(results.map(describeItem)).toEqual([1, 2, 'done']);
 });
 
 describe('the end', () => {
@@ -199,7 +199,7 @@ describe('a full queue', () => {
     const stream = make(1, 'close');
     const pull = stream.next();
     push(stream, 1, 2);
-    expect(said(await pull)).toBe(1);
+    expect(describeItem(await pull)).toBe(1);
     expect(stream.dropped).toBe(0);
   });
 });
@@ -232,7 +232,7 @@ describe('discontinuities in their places', () => {
     const pulls = [stream.next(), stream.next()];
     stream.pushDiscontinuity(gap('reconnected'));
     push(stream, 1, 2);
-    expect((await Promise.all(pulls)).map(said)).toEqual(['reconnected', 1]);
+    expect((await Promise.all(pulls)).map(describeItem)).toEqual(['reconnected', 1]);
     expect(await next(stream)).toBe(2);
   });
 
@@ -295,7 +295,7 @@ describe('discontinuities in their places', () => {
     expect(stream.dropped).toBe(2);
   });
 
-  test('one before a dropped message stays, with its reason', async () => {
+  test('a discontinuity before a dropped message keeps its reason', async () => {
     const stream = inBand(2);
     stream.pushDiscontinuity(gap('trimmed', 500));
     push(stream, 1, 2);

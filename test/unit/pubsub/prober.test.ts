@@ -12,7 +12,7 @@ import { FakeClock, turn } from '../../support/fake-clock.js';
 import { type FakeCall, FakeDriver } from '../../support/fake-driver.js';
 
 const INTERVAL = 30_000;
-/** Within which a probe has to come through. */
+/** Time limit for the delivery of a probe, in ms. */
 const DEADLINE = 5_000;
 
 let driver: FakeDriver;
@@ -54,12 +54,12 @@ async function pass(ms: number): Promise<void> {
   await turn();
 }
 
-/** What a PUBLISH under way publishes, and where. */
+/** The command of a PUBLISH in flight. */
 const published = (call: FakeCall) => call.commands[0] as PlainCommand;
 /** The commands sent so far, without subscriptions. */
 const executed = () => driver.calls.filter(({ method }) => method === 'execute').map(published);
 
-/** Goes through the silence; the SUBSCRIBE of the first probe is confirmed. Leaves PUBLISH under way. */
+/** Advances to the next probe and confirms its first SUBSCRIBE. Leaves its PUBLISH in flight. */
 async function probed(): Promise<FakeCall> {
   await pass(INTERVAL);
   if (driver.only.method === 'subscribe') {
@@ -70,7 +70,7 @@ async function probed(): Promise<FakeCall> {
   return driver.only;
 }
 
-/** The probe comes through. */
+/** Delivers the probe. */
 async function arrives(call: FakeCall, kind: SubscriptionKind = 'channel'): Promise<void> {
   const [, name, payload] = published(call) as [string, string, string];
   call.ack([1]);
@@ -78,8 +78,8 @@ async function arrives(call: FakeCall, kind: SubscriptionKind = 'channel'): Prom
   await turn();
 }
 
-describe('a probe is sent', () => {
-  test('after silence, on a channel of its own', async () => {
+describe('sending', () => {
+  test('a probe is sent after silence, on a channel of its own', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await pass(INTERVAL - 1);
@@ -93,14 +93,14 @@ describe('a probe is sent', () => {
     expect(published(driver.only).slice(0, 2)).toEqual(['PUBLISH', name]);
   });
 
-  test('for patterns as well', async () => {
+  test('a probe is sent for patterns as well', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('pattern', 'x*');
     await arrives(await probed());
     expect(executed()).toHaveLength(1);
   });
 
-  test('not while messages arrive', async () => {
+  test('no probe is sent while messages arrive', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     for (let round = 0; round < 20; round++) {
@@ -110,7 +110,7 @@ describe('a probe is sent', () => {
     expect(driver.calls).toHaveLength(1);
   });
 
-  test('not without subscriptions, nor for the probe alone', async () => {
+  test('no probe is sent without subscriptions, or for the subscription of the probe alone', async () => {
     hub.requestProbeInterval(INTERVAL);
     await pass(INTERVAL * 3);
     expect(driver.calls).toEqual([]);
@@ -126,7 +126,7 @@ describe('a probe is sent', () => {
     expect(driver.pending).toEqual([]);
   });
 
-  test('not while commands cannot be sent', async () => {
+  test('no probe is sent while commands cannot be sent', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     driver.connection('lost');
@@ -137,7 +137,7 @@ describe('a probe is sent', () => {
     expect(driver.resets).toEqual([]);
   });
 
-  test('not without an interval, nor where a connection cannot be restored', async () => {
+  test('no probe is sent without an interval, or where a connection cannot be restored', async () => {
     hub.requestProbeInterval(0);
     expect(clock.timers).toBe(0);
     set({ reconnects: false });
@@ -145,7 +145,7 @@ describe('a probe is sent', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('after the shortest interval requested', async () => {
+  test('a probe is sent after the shortest requested interval', async () => {
     for (const interval of [INTERVAL * 10, INTERVAL, INTERVAL * 5, 0]) hub.requestProbeInterval(interval);
     expect(clock.timers).toBe(1);
     await joined('channel', 'x');
@@ -154,7 +154,7 @@ describe('a probe is sent', () => {
     expect(executed()).toHaveLength(2);
   });
 
-  test('at times that differ between processes', async () => {
+  test('probes are sent at times that differ between processes', async () => {
     for (const [chance, ms] of [
       [0, 0.9],
       [0.999, 1.0998],
@@ -170,7 +170,7 @@ describe('a probe is sent', () => {
     }
   });
 
-  test('one after the other, also if a shorter interval is requested meanwhile', async () => {
+  test('probes are sent one after another, also if a shorter interval is requested in the meantime', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     const call = await probed();
@@ -179,7 +179,7 @@ describe('a probe is sent', () => {
     expect(clock.timers).toBe(1);
   });
 
-  test('no longer once the client is closed', async () => {
+  test('no probe is sent after the client is closed', async () => {
     hub.requestProbeInterval(INTERVAL);
     session.retain();
     await joined('channel', 'x');
@@ -192,7 +192,7 @@ describe('a probe is sent', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('no longer once the client is closed while its subscription is restored', async () => {
+  test('no probe is sent after the client is closed while its subscription is restored', async () => {
     hub.requestProbeInterval(INTERVAL);
     session.retain();
     const one = await joined('channel', 'x');
@@ -226,16 +226,16 @@ describe('where sharded channels have several connections', () => {
     (driver as Driver).probeChannels = (base: string) => names.map((name) => `${base}:{${name}}`);
   });
 
-  /** Answers everything, but for what is published to a name with `deaf` in it. */
-  const answerAll = (deaf = 'nobody') => {
+  /** Answers every call, but delivers nothing that is published to names that contain `silent`. */
+  const answerAll = (silent = 'no name') => {
     driver.onCall = (call) => {
       call.ack(call.commands.map(() => 1));
       const [verb, name = ''] = call.commands.length === 0 ? [] : (published(call) as [string, string]);
-      if (verb === 'SPUBLISH' && !name.includes(deaf)) driver.message('sharded', name, '""');
+      if (verb === 'SPUBLISH' && !name.includes(silent)) driver.message('sharded', name, '""');
     };
   };
 
-  test('each is probed, regardless of activity on the others', async () => {
+  test('each connection is probed, regardless of activity on the others', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('sharded', 'x');
     answerAll();
@@ -251,7 +251,7 @@ describe('where sharded channels have several connections', () => {
     expect(hub.sizes.sharded).toBe(1);
   });
 
-  test('one without a reply is replaced, though others reply', async () => {
+  test('a connection without a reply is replaced, even if others reply', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('sharded', 'x');
     answerAll('two');
@@ -274,20 +274,20 @@ describe('where sharded channels have several connections', () => {
   });
 });
 
-describe('a connection that delivers the probe', () => {
-  test('is kept, and counts as active', async () => {
+describe('a delivered probe', () => {
+  test('a connection that delivers the probe is kept, and counts as active', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await arrives(await probed());
     await pass(DEADLINE * 2);
     expect(driver.resets).toEqual([]);
     await pass(INTERVAL - DEADLINE * 2);
-    // It is subscribed already: PUBLISH alone.
+    // The probe channel is subscribed already, so only PUBLISH is sent.
     expect(driver.only.method).toBe('execute');
     expect(gaps).toEqual([]);
   });
 
-  test('may deliver it before the reply to PUBLISH, and deliver other messages', async () => {
+  test('a probe can arrive before the reply to PUBLISH and among other messages', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     const call = await probed();
@@ -305,8 +305,8 @@ describe('a connection that delivers the probe', () => {
   });
 });
 
-describe('a connection that does not deliver the probe', () => {
-  test('is replaced after the timeout, with an `unresponsive` gap', async () => {
+describe('an undelivered probe', () => {
+  test('an unresponsive connection is replaced after the timeout, with an `unresponsive` gap', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await joined('channel', 'y');
@@ -333,7 +333,7 @@ describe('a connection that does not deliver the probe', () => {
     await turn();
     const gap = { reason: 'unresponsive', since, recovered: false };
     expect(gaps).toEqual([gap, gap]);
-    // The next one goes through the new connection, and finds it well.
+    // The next probe uses the new connection and is delivered.
     driver.message('sharded', 'x', '1');
     for (let waited = 0; waited < 2 * INTERVAL && driver.pending.length === 0; waited += DEADLINE) {
       await pass(DEADLINE);
@@ -344,7 +344,7 @@ describe('a connection that does not deliver the probe', () => {
     expect(driver.resets).toHaveLength(1);
   });
 
-  test('is replaced as well if Redis does not answer at all', async () => {
+  test('an unresponsive connection is replaced if Redis does not answer at all', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await probed();
@@ -353,7 +353,7 @@ describe('a connection that does not deliver the probe', () => {
     expect(reports).toEqual([]);
   });
 
-  test('is replaced as well if Redis does not answer the SUBSCRIBE of the probe', async () => {
+  test('an unresponsive connection is replaced if Redis does not answer the SUBSCRIBE of the probe', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await pass(INTERVAL);
@@ -366,7 +366,7 @@ describe('a connection that does not deliver the probe', () => {
     expect(gaps).toMatchObject([{ reason: 'unresponsive' }]);
   });
 
-  test('for sharded channels is replaced alone', async () => {
+  test('an unresponsive connection for sharded channels is replaced alone', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await joined('sharded', 'x');
@@ -379,7 +379,7 @@ describe('a connection that does not deliver the probe', () => {
     expect(driver.resets).toEqual(['sharded']);
   });
 
-  test('is probed at the same time as the other one, independently', async () => {
+  test('the two connections are probed at the same time and independently', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await joined('sharded', 'x');
@@ -394,7 +394,7 @@ describe('a connection that does not deliver the probe', () => {
     expect(driver.resets).toEqual(['sharded']);
   });
 
-  test('because it was just replaced, is kept', async () => {
+  test('a connection that was just replaced is kept', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await arrives(await probed());
@@ -412,8 +412,8 @@ describe('a connection that does not deliver the probe', () => {
   });
 });
 
-describe('a probe that fails', () => {
-  test('because PUBLISH is refused is reported once to each service, and the connection is kept', async () => {
+describe('a failed probe', () => {
+  test('a refused PUBLISH is reported once to each service, and the connection is kept', async () => {
     hub.requestProbeInterval(INTERVAL);
     const one = await joined('channel', 'x');
     await hub.subscribe('channel', 'x', new HandlerSubscription(one.service, () => {}, { codec: jsonCodec }));
@@ -429,12 +429,12 @@ describe('a probe that fails', () => {
     }
     await pass(DEADLINE);
     expect(driver.resets).toEqual([]);
-    // It is tried again.
+    // The probe is sent again.
     await pass(INTERVAL - DEADLINE);
     await arrives(driver.only);
   });
 
-  test('because SUBSCRIBE is refused is reported, and retried', async () => {
+  test('a refused SUBSCRIBE is reported and retried', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     for (let round = 1; round <= 2; round++) {
@@ -450,7 +450,7 @@ describe('a probe that fails', () => {
     await arrives(await probed());
   });
 
-  test('because the connection breaks is not reported', async () => {
+  test('a probe interrupted by a broken connection is not reported', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     const call = await probed();

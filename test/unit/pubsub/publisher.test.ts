@@ -29,7 +29,7 @@ function set(capabilities?: ConstructorParameters<typeof FakeDriver>[0]): void {
 }
 beforeEach(() => set());
 
-/** Publishes, and keeps how it ended. */
+/** Publishes. The returned object receives the result or the error. */
 function publish(payload: string, more: Partial<PublishRequest> = {}) {
   const one: Partial<PublisherResult> & { error?: unknown } = {};
   publisher.publish({ channel: 'x', sharded: false, payload, ...more }).then(
@@ -48,7 +48,7 @@ const sent = () =>
     .filter(({ method }) => method === 'execute')
     .map(({ commands }) => commands.map((command) => (command as PlainCommand)[2]));
 
-/** The connection goes away; the client keeps trying. */
+/** Breaks the connection; the client keeps reconnecting. */
 async function offline() {
   driver.connection('lost', new Error('ECONNRESET'));
   await turn();
@@ -363,7 +363,7 @@ describe('with history', () => {
     expect((driver.only.commands[4] as ScriptCall).args[0]).toBe('SPUBLISH');
   });
 
-  test('no message gets into a call before that of an earlier message of its channel', async () => {
+  test('no message is sent in a call before the one of an earlier message of its channel', async () => {
     const other = { ...history, size: 11 };
     append('a', { channel: 'y', history: other });
     append('b');
@@ -380,7 +380,7 @@ describe('with history', () => {
     for (let at = 0; at < 3; at++) append(big, { channel: 'y' });
     await turn();
     const counts = batches()[0]?.map((call) => call.replaceAll(big, 'b').match(/\b[mb]\b/g)?.length);
-    // There is room for one large message behind the 50.
+    // One large message fits after the 50 small ones.
     expect(counts).toEqual([100, 100, 51, 1, 1]);
   });
 

@@ -67,7 +67,7 @@ describe('a stream that is garbage collected', () => {
 });
 
 describe('an asynchronous schema', () => {
-  /** Validates when the test says so. */
+  /** A schema whose validation resolves when the test calls for it. */
   function asyncChannel(mode: 'publish' | 'both' = 'publish', output?: (message: unknown) => unknown) {
     const done = deferred<StandardResult<unknown>>();
     const schema: StandardSchema = {
@@ -81,7 +81,7 @@ describe('an asynchronous schema', () => {
     return { channel, done };
   }
 
-  test('that hangs rejects with a TimeoutError at the deadline, and nothing is sent later', async () => {
+  test('a schema that hangs makes publish reject with a TimeoutError at the deadline, and nothing is sent later', async () => {
     const { channel, done } = asyncChannel();
     const one = watch(service.publish(channel, 'a'));
     clock.advance(TIMEOUT * 1.2);
@@ -93,7 +93,7 @@ describe('an asynchronous schema', () => {
     expect(driver.calls).toEqual([]);
   });
 
-  test('that hangs rejects with a ClosedError when the service closes', async () => {
+  test('a schema that hangs makes publish reject with a ClosedError when the service closes', async () => {
     const { channel, done } = asyncChannel();
     const one = watch(service.publish(channel, 'a'));
     await service.close();
@@ -104,7 +104,7 @@ describe('an asynchronous schema', () => {
     expect(driver.calls).toEqual([]);
   });
 
-  test('shares one deadline with sending', async () => {
+  test('validating and sending share one deadline', async () => {
     const { channel, done } = asyncChannel();
     const one = watch(service.publish(channel, 'a'));
     clock.advance(TIMEOUT * 0.9);
@@ -130,7 +130,7 @@ describe('an asynchronous schema', () => {
     },
   );
 
-  test('whose output is another value sends that', async () => {
+  test('the output of the schema is sent', async () => {
     const { channel, done } = asyncChannel('publish', () => ({ n: 7 }));
     void service.publish(channel, { n: 1 });
     done.resolve({ value: 0 });
@@ -178,7 +178,7 @@ test.each([
 });
 
 describe('subscribing', () => {
-  test('without an answer in time rejects, removes the handler and unsubscribes', async () => {
+  test('a subscription without an answer in time rejects, removes the handler and unsubscribes', async () => {
     const one = watch(service.subscribe('x', () => {}));
     await turn();
     const call = driver.only;
@@ -194,7 +194,7 @@ describe('subscribing', () => {
     expect(service.stats().channels).toBe(0);
   });
 
-  test('that is aborted before its confirmation rejects at once, and unsubscribes later', async () => {
+  test('a subscription that is aborted before its confirmation rejects at once, and unsubscribes later', async () => {
     const controller = new AbortController();
     let called = 0;
     const one = watch(service.subscribe('x', () => void called++, { signal: controller.signal }));
@@ -234,7 +234,7 @@ describe('a custom codec', () => {
       },
     ],
     ['returns no string', () => 42],
-  ])('that %s makes publish reject with our error', async (_, encode) => {
+  ])('a codec that %s makes publish reject with a RollcallError', async (_, encode) => {
     const codec = { encode: encode as unknown as () => string, decode: String };
     const one = new PubSubService({ redis: new FakeDriver(), codec });
     await expect(one.publish('x', 1)).rejects.toBeInstanceOf(InvalidArgumentError);
@@ -283,7 +283,7 @@ describe('close', () => {
     }
     expect(closing.state).toBe('done');
     expect(driver.closed).toBe(1);
-    // Also the one that looks for silent connections.
+    // The probe timer has stopped as well.
     clock.advance(60_000);
     await turn();
     expect(clock.timers).toBe(0);

@@ -3,7 +3,7 @@ import type { HistoryMessage, HistoryPage, HistoryReadOptions } from '../../../s
 import { readLastMessages } from '../../../src/pubsub/read-history.js';
 import { fc } from '../../support/property.js';
 
-/** A history of so many messages, of which a page holds only a few, as where they are large. */
+/** A history of `count` messages with small pages, as with large messages. */
 function historyOf(size: number, perPage: number) {
   const all = Array.from({ length: size }, (_, at) => {
     return { message: at, position: `${at + 1}-1`, publishedAt: new Date(0), raw: String(at) };

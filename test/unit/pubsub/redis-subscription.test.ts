@@ -15,7 +15,7 @@ import { FakeClock, turn } from '../../support/fake-clock.js';
 class History implements RetryingReader {
   log: StoredMessage[] = [];
 
-  /** Publishes one; what comes on the wire. */
+  /** Publishes a message and returns its payload on the wire. */
   append(): string {
     const count = this.log.length + 1;
     const message = { position: `${count}-1`, previous: this.last, payload: String(count) };
@@ -78,26 +78,26 @@ describe('handlers', () => {
     ];
     entry.add(a.member);
     confirm();
-    const hear = () => {
+    const deliver = () => {
       order.length = 0;
       entry.receive('x', '1');
       return [order.join(''), entry.handlerCount];
     };
-    expect(hear()).toEqual(['a', 1]);
+    expect(deliver()).toEqual(['a', 1]);
     entry.add(b.member);
     entry.add(c.member);
-    expect(hear()).toEqual(['abc', 3]);
+    expect(deliver()).toEqual(['abc', 3]);
     expect([a, b, c].map(({ member }) => entry.has(member))).toEqual([true, true, true]);
     entry.remove(a.member);
     entry.remove(c.member);
-    expect(hear()).toEqual(['b', 1]);
+    expect(deliver()).toEqual(['b', 1]);
     entry.remove(a.member);
-    expect(hear()).toEqual(['b', 1]);
+    expect(deliver()).toEqual(['b', 1]);
     entry.remove(b.member);
-    expect(hear()).toEqual(['', 0]);
+    expect(deliver()).toEqual(['', 0]);
     expect([a, b, c].map(({ member }) => entry.has(member))).toEqual([false, false, false]);
     entry.add(c.member);
-    expect(hear()).toEqual(['c', 1]);
+    expect(deliver()).toEqual(['c', 1]);
   });
 
   test('a handler added by the only handler during a message receives the next one', () => {

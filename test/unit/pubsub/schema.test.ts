@@ -137,13 +137,13 @@ describe('assertSchema', () => {
     { '~standard': null },
     { '~standard': { version: 1 } },
     { '~standard': { version: 2, validate: () => {} } },
-  ])('refuses what is none (%#)', (value) => {
+  ])('a value that is not a schema is rejected (%#)', (value) => {
     expect(() => assertSchema('schema', value)).toThrow(InvalidArgumentError);
     expect(() => assertSchema('schema', value)).toThrow(/^schema: must be a Standard Schema/);
   });
 });
 
-// What real libraries make, each saying the same: `at` becomes a number, `tags` has a default.
+// The same schema in three libraries: `at` becomes a number, `tags` has a default.
 const zodSchema = z.object({ at: z.string().transform(Number), tags: z.array(z.string()).default([]) });
 const valibotSchema = valibot.object({
   at: valibot.pipe(valibot.string(), valibot.transform(Number)),

@@ -27,7 +27,7 @@ beforeEach(() => {
   service = new ServiceContext(new ErrorReporter((error, context) => reports.push([error, context])));
 });
 
-/** JSON again, but as bytes. */
+/** JSON, encoded as bytes. */
 const bytesCodec: BinaryCodec = {
   binary: true,
   encode: (message) => Buffer.from(jsonCodec.encode(message) as string),
@@ -38,7 +38,7 @@ function memberFor(handler: RawHandler, onDiscontinuity?: (gap: Discontinuity) =
   return new HandlerSubscription(service, handler, { codec: jsonCodec, onDiscontinuity });
 }
 
-/** A handler that keeps what it gets. */
+/** A handler that records its messages and gaps. */
 function listener({ binary = false, its = service } = {}) {
   const got: unknown[] = [];
   const gaps: Discontinuity[] = [];
@@ -49,7 +49,7 @@ function listener({ binary = false, its = service } = {}) {
   return { member, got, gaps };
 }
 
-/** How `promise` stands. */
+/** The current state of `promise`. */
 function watch(promise: Promise<unknown>): { state: 'pending' | 'done' | 'failed'; error?: unknown } {
   const watched: { state: 'pending' | 'done' | 'failed'; error?: unknown } = { state: 'pending' };
   promise.then(
@@ -87,7 +87,7 @@ describe('subscribing and unsubscribing', () => {
     expect(done.state).toBe('done');
   });
 
-  test('1,000 handlers cost one SUBSCRIBE, and the last to leave one UNSUBSCRIBE', async () => {
+  test('1,000 handlers share one SUBSCRIBE, and the last to unsubscribe sends one UNSUBSCRIBE', async () => {
     const members = Array.from({ length: 1_000 }, () => listener().member);
     const all = Promise.all(members.map((member) => hub.subscribe('channel', 'news', member)));
     await turn();
@@ -96,13 +96,13 @@ describe('subscribing and unsubscribing', () => {
     const last = members.pop()!;
     await Promise.all(members.map((member) => hub.unsubscribe('channel', 'news', member)));
     expect(driver.calls).toHaveLength(1);
-    const left = watch(hub.unsubscribe('channel', 'news', last));
+    const unsubscribed = watch(hub.unsubscribe('channel', 'news', last));
     await turn();
     expect(driver.only).toMatchObject({ method: 'unsubscribe', names: ['news'] });
-    expect(left.state).toBe('pending');
+    expect(unsubscribed.state).toBe('pending');
     driver.only.ack();
     await turn();
-    expect(left.state).toBe('done');
+    expect(unsubscribed.state).toBe('done');
     expect(driver.calls).toHaveLength(2);
     expect(hub.sizes).toEqual(empty);
   });
@@ -160,7 +160,7 @@ describe('subscribing and unsubscribing', () => {
 
   test('subscribing while UNSUBSCRIBE is in flight waits for it, then subscribes again', async () => {
     const first = await joined('channel', 'x');
-    const left = watch(hub.unsubscribe('channel', 'x', first.member));
+    const unsubscribed = watch(hub.unsubscribe('channel', 'x', first.member));
     await turn();
     const unsubscribe = driver.only;
     const second = listener();
@@ -169,7 +169,7 @@ describe('subscribing and unsubscribing', () => {
     expect(driver.pending).toEqual([unsubscribe]);
     unsubscribe.ack();
     await turn();
-    expect(left.state).toBe('done');
+    expect(unsubscribed.state).toBe('done');
     expect(done.state).toBe('pending');
     expect(driver.only.method).toBe('subscribe');
     driver.only.ack();
@@ -183,15 +183,15 @@ describe('subscribing and unsubscribing', () => {
     const { member } = listener();
     void hub.subscribe('channel', 'x', member);
     await turn();
-    const left = watch(hub.unsubscribe('channel', 'x', member));
+    const unsubscribed = watch(hub.unsubscribe('channel', 'x', member));
     expect(driver.only.method).toBe('subscribe');
     driver.only.ack();
     await turn();
-    expect(left.state).toBe('pending');
+    expect(unsubscribed.state).toBe('pending');
     expect(driver.only.method).toBe('unsubscribe');
     driver.only.ack();
     await turn();
-    expect(left.state).toBe('done');
+    expect(unsubscribed.state).toBe('done');
     expect(hub.sizes).toEqual(empty);
   });
 
@@ -221,7 +221,7 @@ describe('refusals', () => {
     expect(hub.sizes).toEqual(empty);
     driver.message('channel', 'x', '1');
     expect([one.got, two.got]).toEqual([[], []]);
-    // The next one starts from nothing.
+    // The next subscription starts without earlier state.
     const third = await joined('channel', 'x');
     driver.message('channel', 'x', '2');
     expect(third.got).toEqual([2]);
@@ -260,11 +260,11 @@ describe('refusals', () => {
 
   test('a refused UNSUBSCRIBE rejects `unsubscribe`, and the handler is not called', async () => {
     const one = await joined('channel', 'x');
-    const left = watch(hub.unsubscribe('channel', 'x', one.member));
+    const unsubscribed = watch(hub.unsubscribe('channel', 'x', one.member));
     await turn();
     driver.only.refuse();
     await turn();
-    expect(left.error).toBeInstanceOf(CommandError);
+    expect(unsubscribed.error).toBeInstanceOf(CommandError);
     driver.message('channel', 'x', '1');
     expect(one.got).toEqual([]);
     expect(hub.sizes).toEqual(empty);
@@ -272,7 +272,7 @@ describe('refusals', () => {
 });
 
 describe('connections', () => {
-  /** The SUBSCRIBE under way fails, `times` in a row, and each time the next one is waited for. */
+  /** Fails the SUBSCRIBE in flight `times` in a row, and waits for the next one each time. */
   async function waits(times: number): Promise<number[]> {
     const waited: number[] = [];
     for (let time = 0; time < times; time++) {
@@ -366,9 +366,9 @@ describe('connections', () => {
     await turn();
     driver.only.interrupt();
     await turn();
-    const left = watch(hub.unsubscribe('channel', 'x', member));
+    const unsubscribed = watch(hub.unsubscribe('channel', 'x', member));
     await turn();
-    expect(left.state).toBe('done');
+    expect(unsubscribed.state).toBe('done');
     expect(hub.sizes).toEqual(empty);
     driver.connection('ready');
     clock.advance(10_000);
@@ -381,12 +381,12 @@ describe('connections', () => {
     const { member } = await joined('channel', 'x');
     driver.drop();
     clock.advance(25);
-    const left = watch(hub.unsubscribe('channel', 'x', member));
+    const unsubscribed = watch(hub.unsubscribe('channel', 'x', member));
     for (let round = 0; round < 3; round++) {
       await turn();
       for (const call of driver.pending) call.ack();
     }
-    expect(left.state).toBe('done');
+    expect(unsubscribed.state).toBe('done');
     expect(driver.known.size).toBe(0);
     expect(hub.sizes).toEqual(empty);
   });
@@ -508,11 +508,11 @@ describe('connections', () => {
 
   test('a connection lost while UNSUBSCRIBE is in flight ends the subscription', async () => {
     const one = await joined('channel', 'x');
-    const left = watch(hub.unsubscribe('channel', 'x', one.member));
+    const unsubscribed = watch(hub.unsubscribe('channel', 'x', one.member));
     await turn();
     driver.drop();
     await turn();
-    expect(left.state).toBe('done');
+    expect(unsubscribed.state).toBe('done');
     expect(hub.sizes).toEqual(empty);
     clock.advance(10_000);
     await turn();
@@ -566,7 +566,7 @@ describe('connections', () => {
 });
 
 describe('a refusal after a gap', () => {
-  /** Refuses all until nobody asks any more. */
+  /** Refuses all pending calls. */
   async function refused(): Promise<void> {
     await turn();
     for (const call of driver.pending) call.refuse();
@@ -679,13 +679,13 @@ describe('a refusal after a gap', () => {
     clock.advance(50);
     await turn();
     expect(driver.only.method).toBe('subscribe');
-    const left = watch(hub.unsubscribe('channel', 'x', one.member));
+    const unsubscribed = watch(hub.unsubscribe('channel', 'x', one.member));
     driver.only.ack();
     await turn();
     expect(driver.only.method).toBe('unsubscribe');
     driver.only.ack();
     await turn();
-    expect(left.state).toBe('done');
+    expect(unsubscribed.state).toBe('done');
     expect(driver.known.size).toBe(0);
     expect(driver.breaches).toEqual([]);
   });
@@ -721,7 +721,7 @@ describe('payloads as bytes', () => {
       [1, 2],
     ]);
     expect([one.gaps, two.gaps]).toEqual([[], []]);
-    // They stay bytes: nothing is asked for again.
+    // The payloads stay bytes, so no further command is sent.
     await hub.subscribe('channel', 'x', listener({ binary: true }).member);
     await hub.subscribe('channel', 'x', listener().member);
     expect(driver.calls).toHaveLength(2);
@@ -864,13 +864,13 @@ describe('a delay before UNSUBSCRIBE', () => {
     const one = listener();
     void hub.subscribe('channel', 'x', one.member);
     await turn();
-    const left = watch(hub.unsubscribe('channel', 'x', one.member, 1_000));
+    const unsubscribed = watch(hub.unsubscribe('channel', 'x', one.member, 1_000));
     driver.only.ack();
     await turn();
     expect(driver.only.method).toBe('unsubscribe');
     driver.only.ack();
     await turn();
-    expect(left.state).toBe('done');
+    expect(unsubscribed.state).toBe('done');
     expect(clock.timers).toBe(0);
   });
 
@@ -942,7 +942,7 @@ describe('many names', () => {
     clock.advance(25);
     await turn();
     expect(sizes()).toEqual(['subscribe 1000', 'subscribe 1000', 'subscribe 500']);
-    // One of them fails, the others do not.
+    // One command fails; the others do not.
     driver.pending[1]!.interrupt();
     for (const call of driver.pending) call.ack();
     await turn();
@@ -952,11 +952,13 @@ describe('many names', () => {
     driver.only.ack();
     await turn();
     expect(driver.known.size).toBe(2_500);
-    const left = Promise.all(members.map(({ name, member }) => hub.unsubscribe('channel', name, member)));
+    const unsubscribed = Promise.all(
+      members.map(({ name, member }) => hub.unsubscribe('channel', name, member)),
+    );
     await turn();
     expect(sizes()).toEqual(['unsubscribe 1000', 'unsubscribe 1000', 'unsubscribe 500']);
     for (const call of driver.pending) call.ack();
-    await left;
+    await unsubscribed;
     expect(hub.sizes).toEqual(empty);
     expect(driver.breaches).toEqual([]);
   });
@@ -1030,11 +1032,11 @@ describe('dispatch', () => {
   });
 });
 
-// Any order of joins, leaves, answers, failures and messages, against what must hold of it.
+// Model: subscribes, unsubscribes, replies, failures and messages in any order, and the invariants that must hold.
 
 type Action =
-  | { do: 'join'; name: number; binary: boolean }
-  | { do: 'leave'; who: number; delay: number }
+  | { do: 'subscribe'; name: number; binary: boolean }
+  | { do: 'unsubscribe'; index: number; delay: number }
   | { do: 'answer'; which: number; how: 'ack' | 'refuse' | 'interrupt' }
   | { do: 'message'; name: number }
   | { do: 'drop'; kinds: SubscriptionKind[] }
@@ -1051,11 +1053,11 @@ const names: [SubscriptionKind, string][] = [
 ];
 
 const index = fc.nat(1_000);
-const act = <T extends Action['do'], R extends object>(what: T, rest: { [K in keyof R]: Arbitrary<R[K]> }) =>
-  fc.record({ do: fc.constant(what), ...rest }) as unknown as Arbitrary<Action>;
+const act = <T extends Action['do'], R extends object>(type: T, rest: { [K in keyof R]: Arbitrary<R[K]> }) =>
+  fc.record({ do: fc.constant(type), ...rest }) as unknown as Arbitrary<Action>;
 const action: Arbitrary<Action> = fc.oneof(
-  { weight: 5, arbitrary: act('join', { name: index, binary: fc.boolean() }) },
-  { weight: 4, arbitrary: act('leave', { who: index, delay: fc.constantFrom(0, 0, 40, 1_000) }) },
+  { weight: 5, arbitrary: act('subscribe', { name: index, binary: fc.boolean() }) },
+  { weight: 4, arbitrary: act('unsubscribe', { index, delay: fc.constantFrom(0, 0, 40, 1_000) }) },
   {
     weight: 7,
     arbitrary: act('answer', {
@@ -1071,101 +1073,111 @@ const action: Arbitrary<Action> = fc.oneof(
   { weight: 1, arbitrary: act('endDelays', {}) },
 );
 
-interface Person {
+interface ModelHandler {
   kind: SubscriptionKind;
   name: string;
   binary: boolean;
   member: HandlerSubscription;
   got: number[];
-  /** Everything that Redis had for it since its join resolved, until it left. */
-  due: number[];
-  /** Something was published while it was here and Redis knew nothing of it; it has yet to be told. */
-  missed: boolean;
+  /** Messages published between its confirmed subscription and its unsubscription. */
+  expected: number[];
+  /** A message was published during a gap that was not announced yet. */
+  missedMessage: boolean;
   gaps: number;
-  state: 'joining' | 'here' | 'left' | 'refused';
-  left?: { state: string; error?: unknown };
+  state: 'subscribing' | 'subscribed' | 'unsubscribed' | 'refused';
+  unsubscribed?: { state: string; error?: unknown };
 }
 
 async function play(actions: Action[]): Promise<void> {
   driver = new FakeDriver();
   clock = new FakeClock();
   hub = new SubscriptionManager(new SharedClient(driver, () => {}), clock);
-  const people: Person[] = [];
+  const handlers: ModelHandler[] = [];
   const drops: Record<SubscriptionKind, number> = { channel: 0, pattern: 0, sharded: 0 };
-  /** What must not be, seen where nobody would see it thrown. */
+  /** Violations found in callbacks, where a thrown error would be lost. */
   const problems: unknown[] = [];
   let published = 0;
 
-  const join = async (at: number, binary: boolean) => {
+  const subscribeHandler = async (at: number, binary: boolean) => {
     const [kind, name] = names[at % names.length]!;
     const got: number[] = [];
     const member: HandlerSubscription = new HandlerSubscription(
       service,
       (message) => {
-        if (person.state === 'left' || person.state === 'refused') problems.push('called who was gone');
+        if (handler.state === 'unsubscribed' || handler.state === 'refused')
+          problems.push('a removed handler was called');
         got.push(message as number);
       },
       {
         codec: binary ? bytesCodec : jsonCodec,
         onDiscontinuity: () => {
-          if (person.state === 'left' || person.state === 'refused') problems.push('told who was gone');
-          person.missed = false;
-          if (++person.gaps > drops[kind]) problems.push('a gap was told twice');
-          if (!driver.known.has(`${kind} ${name}`)) problems.push('a gap was told before it was over');
+          if (handler.state === 'unsubscribed' || handler.state === 'refused')
+            problems.push('a removed handler was notified of a gap');
+          handler.missedMessage = false;
+          if (++handler.gaps > drops[kind]) problems.push('a gap was announced twice');
+          if (!driver.known.has(`${kind} ${name}`)) problems.push('a gap was announced before it was over');
         },
       },
     );
-    const person: Person = {
+    const handler: ModelHandler = {
       kind,
       name,
       binary,
       member,
       got,
-      due: [],
-      missed: false,
+      expected: [],
+      missedMessage: false,
       gaps: 0,
-      state: 'joining',
+      state: 'subscribing',
     };
-    people.push(person);
+    handlers.push(handler);
     hub.subscribe(kind, name, member).then(
       () => {
-        if (person.state !== 'joining') return;
+        if (handler.state !== 'subscribing') return;
         if (!driver.known.has(`${kind} ${name}`)) problems.push(`${kind} ${name} resolved before Redis knew`);
-        person.state = 'here';
+        handler.state = 'subscribed';
       },
       (error) => {
         if (!(error instanceof CommandError)) problems.push(error);
-        if (person.state === 'joining') leave(person, 0, 'refused');
+        if (handler.state === 'subscribing') unsubscribeHandler(handler, 0, 'refused');
       },
     );
-    // What is subscribed already resolves at once: before anything else happens.
+    // A name that is subscribed already resolves before the next action.
     for (let tick = 0; tick < 3; tick++) await Promise.resolve();
   };
-  const leave = (person: Person, delay = 0, state: 'left' | 'refused' = 'left') => {
-    person.state = state;
-    person.left = watch(hub.unsubscribe(person.kind, person.name, person.member, delay));
+  const unsubscribeHandler = (
+    handler: ModelHandler,
+    delay = 0,
+    state: 'unsubscribed' | 'refused' = 'unsubscribed',
+  ) => {
+    handler.state = state;
+    handler.unsubscribed = watch(hub.unsubscribe(handler.kind, handler.name, handler.member, delay));
   };
   const message = (at: number) => {
     const [kind, name] = names[at % names.length]!;
     const number = ++published;
-    const here = people.filter((each) => each.kind === kind && each.name === name && each.state === 'here');
+    const subscribed = handlers.filter(
+      (each) => each.kind === kind && each.name === name && each.state === 'subscribed',
+    );
     if (!driver.known.has(`${kind} ${name}`)) {
-      for (const person of here) person.missed = true;
+      for (const handler of subscribed) handler.missedMessage = true;
       return;
     }
-    const before = new Map(people.map((person) => [person, person.got.length]));
-    for (const person of here) person.due.push(number);
+    const before = new Map(handlers.map((handler) => [handler, handler.got.length]));
+    for (const handler of subscribed) handler.expected.push(number);
     driver.message(kind, name, String(number));
-    for (const person of people) {
-      const news = person.got.length - (before.get(person) ?? 0);
-      if (person.state === 'here') expect(news, 'exactly once').toBe(here.includes(person) ? 1 : 0);
-      if (person.state === 'left' || person.state === 'refused') expect(news, 'never again').toBe(0);
-      expect(news).toBeLessThanOrEqual(1);
+    for (const handler of handlers) {
+      const received = handler.got.length - (before.get(handler) ?? 0);
+      if (handler.state === 'subscribed')
+        expect(received, 'exactly once').toBe(subscribed.includes(handler) ? 1 : 0);
+      if (handler.state === 'unsubscribed' || handler.state === 'refused')
+        expect(received, 'never again').toBe(0);
+      expect(received).toBeLessThanOrEqual(1);
     }
   };
 
   for (const each of actions) {
-    if (each.do === 'join') await join(each.name, each.binary);
+    if (each.do === 'subscribe') await subscribeHandler(each.name, each.binary);
     if (each.do === 'message') message(each.name);
     if (each.do === 'turn') await turn();
     if (each.do === 'wait') clock.advance(each.ms);
@@ -1176,19 +1188,19 @@ async function play(actions: Action[]): Promise<void> {
       for (const kind of kinds) drops[kind]++;
       driver.drop(new ConnectionError('gone'), ...kinds);
     }
-    if (each.do === 'leave') {
-      const here = people.filter(({ state }) => state === 'here' || state === 'joining');
-      if (here.length > 0) leave(here[each.who % here.length]!, each.delay);
+    if (each.do === 'unsubscribe') {
+      const subscribed = handlers.filter(({ state }) => state === 'subscribed' || state === 'subscribing');
+      if (subscribed.length > 0) unsubscribeHandler(subscribed[each.index % subscribed.length]!, each.delay);
     }
     if (each.do === 'answer') {
       const { pending } = driver;
       const call = pending[each.which % pending.length];
-      // UNSUBSCRIBE is not refused here: what Redis knows then has a test of its own.
+      // UNSUBSCRIBE is not refused here, because other tests cover the state of Redis after that.
       if (call === undefined) continue;
-      // Nor is what is subscribed: when a rule changes, Redis cuts the connections that break it.
+      // A subscribed name is not refused either: when an ACL changes, Redis closes connections that violate it.
       const known = call.names.some((name) => driver.known.has(`${call.kind} ${name}`));
       if (each.how === 'refuse' && call.method === 'subscribe' && !known) call.refuse();
-      // A connection that breaks takes all with it, so one call cannot be interrupted alone.
+      // A broken connection interrupts all calls of a kind, so one call cannot be interrupted alone.
       else if (each.how === 'interrupt') {
         drops[call.kind]++;
         driver.drop(new ConnectionError('gone'), call.kind);
@@ -1196,7 +1208,7 @@ async function play(actions: Action[]): Promise<void> {
     }
   }
 
-  const rest = async () => {
+  const untilIdle = async () => {
     for (let round = 0; round < 20; round++) {
       await turn();
       for (const call of driver.pending) call.ack();
@@ -1206,29 +1218,32 @@ async function play(actions: Action[]): Promise<void> {
     expect(driver.pending).toEqual([]);
     expect(clock.timers).toBe(0);
   };
-  const wanting = ([kind, name]: [SubscriptionKind, string]) =>
-    people.filter((person) => person.kind === kind && person.name === name && person.state === 'here');
+  const subscribedTo = ([kind, name]: [SubscriptionKind, string]) =>
+    handlers.filter(
+      (handler) => handler.kind === kind && handler.name === name && handler.state === 'subscribed',
+    );
 
-  await rest();
-  expect(people.filter(({ state }) => state === 'joining')).toEqual([]);
+  await untilIdle();
+  expect(handlers.filter(({ state }) => state === 'subscribing')).toEqual([]);
   for (const each of names) {
     const [kind, name] = each;
-    const here = wanting(each);
-    expect(driver.known.has(each.join(' ')), each.join(' ')).toBe(here.length > 0);
+    const subscribed = subscribedTo(each);
+    expect(driver.known.has(each.join(' ')), each.join(' ')).toBe(subscribed.length > 0);
     const last = driver.calls.findLast(
       (call) => call.method === 'subscribe' && call.kind === kind && call.names.includes(name),
     );
-    if (here.some(({ binary }) => binary)) expect(last?.binary, 'bytes for who wants them').toBe(true);
+    if (subscribed.some(({ binary }) => binary)) expect(last?.binary, 'bytes for binary handlers').toBe(true);
   }
-  for (const { state, missed } of people)
-    if (state === 'here') expect(missed, 'missed in silence').toBe(false);
+  for (const { state, missedMessage } of handlers)
+    if (state === 'subscribed') expect(missedMessage, 'an unannounced gap').toBe(false);
   for (let at = 0; at < names.length; at++) message(at);
-  for (const person of people) {
-    if (person.state === 'here') leave(person);
-    expect(person.got.filter((number) => person.due.includes(number))).toEqual(person.due);
+  for (const handler of handlers) {
+    if (handler.state === 'subscribed') unsubscribeHandler(handler);
+    expect(handler.got.filter((number) => handler.expected.includes(number))).toEqual(handler.expected);
   }
-  await rest();
-  for (const person of people) if (person.left) expect(person.left).toEqual({ state: 'done' });
+  await untilIdle();
+  for (const handler of handlers)
+    if (handler.unsubscribed) expect(handler.unsubscribed).toEqual({ state: 'done' });
   expect(hub.sizes).toEqual(empty);
   expect(driver.known.size).toBe(0);
   expect(driver.breaches).toEqual([]);
@@ -1247,7 +1262,7 @@ describe('in any order', () => {
       fc.asyncProperty(
         fc.scheduler(),
         fc.array(fc.tuple(fc.nat(3), fc.boolean()), { maxLength: 12, size: 'max' }),
-        async (scheduler, people) => {
+        async (scheduler, handlers) => {
           driver = new FakeDriver();
           hub = new SubscriptionManager(new SharedClient(driver, () => {}), new FakeClock());
           driver.onCall = (call) => {
@@ -1256,19 +1271,19 @@ describe('in any order', () => {
               .then(() => call.ack());
           };
           let called = 0;
-          const all = people.map(async ([at, stays]) => {
+          const all = handlers.map(async ([at, stays]) => {
             const [kind, name] = names[at]!;
             const member = memberFor(() => called++);
-            await scheduler.schedule(Promise.resolve(), `join ${kind} ${name}`);
+            await scheduler.schedule(Promise.resolve(), `subscribe ${kind} ${name}`);
             await hub.subscribe(kind, name, member);
             if (stays) return;
-            await scheduler.schedule(Promise.resolve(), `leave ${kind} ${name}`);
+            await scheduler.schedule(Promise.resolve(), `unsubscribe ${kind} ${name}`);
             await hub.unsubscribe(kind, name, member);
           });
           await scheduler.waitFor(Promise.all(all));
           expect(driver.breaches).toEqual([]);
           for (const [at, [kind, name]] of names.entries()) {
-            const wanted = people.filter(([where, stays]) => where === at && stays).length;
+            const wanted = handlers.filter(([where, stays]) => where === at && stays).length;
             called = 0;
             driver.message(kind, name, '1');
             expect(called).toBe(wanted);
@@ -1281,12 +1296,12 @@ describe('in any order', () => {
   });
 });
 
-test('an interrupted UNSUBSCRIBE counts as done, whatever the driver returns', async () => {
+test('an interrupted UNSUBSCRIBE counts as done, even if the driver rejects with an error', async () => {
   const one = await joined('channel', 'x');
-  const left = watch(hub.unsubscribe('channel', 'x', one.member));
+  const unsubscribed = watch(hub.unsubscribe('channel', 'x', one.member));
   await turn();
   driver.only.fail(new ConnectionError('the connection broke'));
   await turn();
-  expect(left.state).toBe('done');
+  expect(unsubscribed.state).toBe('done');
   expect(hub.sizes).toEqual(empty);
 });

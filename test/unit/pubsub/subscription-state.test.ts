@@ -7,7 +7,7 @@ import {
 } from '../../../src/pubsub/subscription-state.js';
 import { fc } from '../../support/property.js';
 
-// Every phase, every event, and whether anybody is there after it.
+// The transition of every state and event, with and without handlers.
 const table: Record<SubscriptionState, Record<SubscriptionEvent, [wanted: string, unwanted: string]>> = {
   idle: {
     changed: ['subscribing subscribe', 'idle none'],
@@ -39,11 +39,11 @@ const table: Record<SubscriptionState, Record<SubscriptionEvent, [wanted: string
   },
 };
 
-describe('step', () => {
+describe('transition', () => {
   for (const [phase, events] of Object.entries(table)) {
     for (const [event, outcomes] of Object.entries(events)) {
       for (const wanted of [true, false]) {
-        test(`${phase}, ${event}, ${wanted ? 'wanted' : 'not wanted'}`, () => {
+        test(`event ${event} in state ${phase}, ${wanted ? 'with' : 'without'} handlers`, () => {
           const { phase: next, effect } = transition(
             phase as SubscriptionState,
             event as SubscriptionEvent,
@@ -55,21 +55,21 @@ describe('step', () => {
     }
   }
 
-  /** Redis and the people at one name, driven by what `step` says. */
-  class Name {
+  /** Redis and the handlers of one name, driven by the effects of `transition`. */
+  class ModelName {
     phase: SubscriptionState = 'idle';
-    people = 0;
+    handlers = 0;
     known = false;
     command: 'subscribe' | 'unsubscribe' | undefined;
     readonly effects: Effect[] = [];
 
-    happens(event: SubscriptionEvent): void {
-      const { phase, effect } = transition(this.phase, event, this.people > 0);
+    apply(event: SubscriptionEvent): void {
+      const { phase, effect } = transition(this.phase, event, this.handlers > 0);
       this.phase = phase;
       this.effects.push(effect);
       if (effect === 'subscribe' || effect === 'unsubscribe') {
-        expect(this.command, 'a second command while one is under way').toBeUndefined();
-        // Only `again` asks for what Redis knows already.
+        expect(this.command, 'a second command while one is in flight').toBeUndefined();
+        // Only `again` subscribes a name that is subscribed already.
         if (event !== 'again') {
           expect(this.known, `${effect} changes something`).toBe(effect === 'unsubscribe');
         }
@@ -77,57 +77,57 @@ describe('step', () => {
       }
       if (effect === 'joined') expect(this.known).toBe(true);
       if (effect === 'released' || effect === 'rejected') expect(this.known).toBe(false);
-      if (effect === 'released') expect(this.people).toBe(0);
-      if (effect === 'rejected') this.people = 0;
+      if (effect === 'released') expect(this.handlers).toBe(0);
+      if (effect === 'rejected') this.handlers = 0;
     }
 
-    answered(how: 'confirmed' | 'refused' | 'interrupted' | 'again'): void {
+    reply(how: 'confirmed' | 'refused' | 'interrupted' | 'again'): void {
       if (how === 'again' && this.command !== 'subscribe') return;
       if (this.command === undefined) return;
-      // A cut connection takes what it had subscribed with it; so does, for simplicity, a refusal.
+      // A broken connection ends its subscriptions. For simplicity, so does a refusal.
       if (how === 'confirmed' || how === 'again') this.known = this.command === 'subscribe';
       else this.known = false;
       this.command = undefined;
-      this.happens(how);
+      this.apply(how);
     }
 
-    /** Between commands: the connection is gone, or payloads are wanted in another form. */
-    between(what: 'dropped' | 'wanted otherwise'): void {
+    /** An event without a command in flight: the connection broke, or handlers need payloads in another form. */
+    whileIdle(event: 'dropped' | 'form changed'): void {
       if (this.phase !== 'active') return;
-      if (what === 'dropped') this.known = false;
-      this.happens(what === 'dropped' ? 'interrupted' : 'again');
+      if (event === 'dropped') this.known = false;
+      this.apply(event === 'dropped' ? 'interrupted' : 'again');
     }
   }
 
   const action = fc.constantFrom(
     ...(['join', 'join', 'leave', 'leave'] as const),
     ...(['confirmed', 'refused', 'interrupted', 'again'] as const),
-    ...(['dropped', 'wanted otherwise'] as const),
+    ...(['dropped', 'form changed'] as const),
   );
 
   test('any events end with a subscription if and only if there is a handler', () => {
     fc.assert(
       fc.property(fc.array(action, { maxLength: 80, size: 'max' }), (actions) => {
-        const name = new Name();
-        for (const what of actions) {
-          if (what === 'join' || what === 'leave') {
-            if (what === 'leave' && name.people === 0) continue;
-            name.people += what === 'join' ? 1 : -1;
-            name.happens('changed');
-          } else if (what === 'dropped' || what === 'wanted otherwise') {
-            name.between(what);
+        const name = new ModelName();
+        for (const event of actions) {
+          if (event === 'join' || event === 'leave') {
+            if (event === 'leave' && name.handlers === 0) continue;
+            name.handlers += event === 'join' ? 1 : -1;
+            name.apply('changed');
+          } else if (event === 'dropped' || event === 'form changed') {
+            name.whileIdle(event);
           } else {
-            name.answered(what);
+            name.reply(event);
           }
-          // Nothing is under way: then what Redis knows is what people want.
-          if (name.command === undefined) expect(name.known).toBe(name.people > 0);
+          // Without a command in flight, Redis has a subscription if and only if there are handlers.
+          if (name.command === undefined) expect(name.known).toBe(name.handlers > 0);
         }
         for (let round = 0; name.command !== undefined; round++) {
           expect(round, 'comes to rest').toBeLessThan(3);
-          name.answered('confirmed');
+          name.reply('confirmed');
         }
-        expect(name.known).toBe(name.people > 0);
-        expect(name.phase).toBe(name.people > 0 ? 'active' : 'idle');
+        expect(name.known).toBe(name.handlers > 0);
+        expect(name.phase).toBe(name.handlers > 0 ? 'active' : 'idle');
       }),
       { numRuns: 2_000 },
     );
