@@ -3,7 +3,7 @@ import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 import { expect, test } from 'vitest';
 
-test('bundled, minified and gzipped, the client has at most 6 kB and needs nothing of Node', async () => {
+test('the client bundle has at most 6 kB minified and gzipped, and imports nothing from Node', async () => {
   const { outputFiles, metafile } = await build({
     entryPoints: [fileURLToPath(new URL('../../../src/client/index.ts', import.meta.url))],
     bundle: true,

@@ -15,7 +15,7 @@ async function inRoom(history: boolean, options = {}) {
 const texts = (frames: Frame[]) => frames.map(({ data }) => data);
 
 describe('send', () => {
-  test('is answered with its position', async () => {
+  test('a send resolves with its position', async () => {
     const { socket, room } = await inRoom(true);
     const sending = room.send('message', { text: 'hi' }, { echo: false });
     const frame = socket.answer('send', { position: 'p2' });
@@ -25,19 +25,19 @@ describe('send', () => {
     expect(await sending).toEqual({ position: 'p2' });
   });
 
-  test('waits for the connection and the room, in order', async () => {
+  test('sends wait for the connection and the room, and keep their order', async () => {
     const all = new Harness();
     const room = all.client.join('lobby');
     const sends = [1, 2, 3].map((n) => room.send('message', n));
     const socket = await all.open();
-    expect(socket.take('send')).toEqual([]);
+    expect(socket.takeSent('send')).toEqual([]);
     socket.answer('join', {});
     expect(texts(socket.sent)).toEqual([1, 2, 3]);
     for (const _ of sends) socket.answer('send', {});
     await Promise.all(sends);
   });
 
-  test('with history, what was in flight is sent again with its key, before what came later', async () => {
+  test('with history, sends in flight are sent again with their key, before later ones', async () => {
     const { all, socket, room, enter } = await inRoom(true);
     const first = room.send('message', 1);
     const keys = socket.sent.map((frame) => frame['key']);
@@ -45,7 +45,7 @@ describe('send', () => {
     const second = room.send('message', 2);
     all.clock.advance(250);
     const next = await all.open();
-    expect(next.take('send')).toEqual([]);
+    expect(next.takeSent('send')).toEqual([]);
     enter(next);
     expect(texts(next.sent)).toEqual([1, 2]);
     expect(next.sent[0]?.['key']).toBe(keys[0]);
@@ -56,7 +56,7 @@ describe('send', () => {
     await second;
   });
 
-  test('without history, what was written is in doubt, and what was not is sent', async () => {
+  test('without history, sends in flight reject as unknown, and unsent ones are sent', async () => {
     const { all, room, enter, socket } = await inRoom(false);
     const first = failure(room.send('message', 1));
     socket.end();
@@ -70,7 +70,7 @@ describe('send', () => {
     await second;
   });
 
-  test('what is not kept, and what was sent to a history that is gone, is not said twice', async () => {
+  test('transient sends, and sends to a room whose history is gone, are not sent again', async () => {
     const { all, room, socket } = await inRoom(true);
     const passing = failure(room.send('wave', 1, { transient: true }));
     const kept = failure(room.send('message', 2));
@@ -83,7 +83,7 @@ describe('send', () => {
     expect(next.sent).toEqual([]);
   });
 
-  test('is repeated when the server asks to wait, in order, until its time is over', async () => {
+  test('a send is retried after retryAfter, in order, until its timeout', async () => {
     const { all, socket, room } = await inRoom(true);
     const first = room.send('message', 1, { timeout: 5_000 });
     socket.refuse('send', 'RATE_LIMITED', { retryAfter: 300 });
@@ -99,21 +99,21 @@ describe('send', () => {
     expect(await late).toMatchObject({ code: 'TIMEOUT', outcome: 'unknown', cause: { code: 'UNAVAILABLE' } });
   });
 
-  test('without history, UNAVAILABLE is an answer', async () => {
+  test('without history, UNAVAILABLE rejects the send', async () => {
     const { socket, room } = await inRoom(false);
     const sending = failure(room.send('message', 1));
     socket.refuse('send', 'UNAVAILABLE');
     expect(await sending).toMatchObject({ code: 'UNAVAILABLE', outcome: 'unknown' });
   });
 
-  test('a refusal is an answer', async () => {
+  test('a refused send rejects', async () => {
     const { socket, room } = await inRoom(true);
     const sending = failure(room.send('message', 1));
     socket.refuse('send', 'FORBIDDEN');
     expect(await sending).toMatchObject({ name: 'ClientError', code: 'FORBIDDEN', outcome: 'failed' });
   });
 
-  test('a signal stops the waiting, before or after it is written', async () => {
+  test('a signal aborts a send, before or after it is sent', async () => {
     const { all, socket, room } = await inRoom(true);
     const controller = new AbortController();
     const { signal } = controller;
@@ -121,13 +121,13 @@ describe('send', () => {
     controller.abort(new Error('no more'));
     expect(await sending).toMatchObject({ message: 'no more' });
     expect(await failure(room.send('message', 2, { signal }))).toMatchObject({ message: 'no more' });
-    expect(texts(socket.take('send'))).toEqual([1]);
-    expect((await all.comeBack()).take('send')).toEqual([]);
+    expect(texts(socket.takeSent('send'))).toEqual([1]);
+    expect((await all.reconnect()).takeSent('send')).toEqual([]);
   });
 });
 
 describe('calls', () => {
-  test('history is read again after a break, requests are not', async () => {
+  test('history reads are sent again after a reconnection, requests are not', async () => {
     const { all, room } = await inRoom(true);
     const page = room.history({ before: 'p9', limit: 10 });
     const sum = failure(all.client.request('sum', [1, 2]));
@@ -143,7 +143,7 @@ describe('calls', () => {
     expect(await later).toBe('done');
   });
 
-  test('time out: failed where nothing was written, else unknown', async () => {
+  test('a call that times out has the outcome "failed" if it was not sent, otherwise "unknown"', async () => {
     const all = new Harness({ timeout: 1_000 });
     const early = failure(all.client.request('sum'));
     all.clock.advance(1_000);
@@ -153,12 +153,12 @@ describe('calls', () => {
     const late = failure(all.client.request('sum', 1, { timeout: 50 }));
     all.clock.advance(50);
     expect(await late).toMatchObject({ code: 'TIMEOUT', outcome: 'unknown' });
-    // The answer that comes after all is nobody's.
+    // A late reply is ignored.
     socket.answer('request', 3);
     expect(all.of('error')).toEqual([]);
   });
 
-  test('a request is not repeated when the server asks to wait; the caller is told for how long', async () => {
+  test('a rate-limited request is not repeated, and its error has retryAfter', async () => {
     const all = new Harness();
     const socket = await all.open();
     const asking = failure(all.client.request('sum'));
@@ -166,7 +166,7 @@ describe('calls', () => {
     expect(await asking).toMatchObject({ code: 'RATE_LIMITED', retryAfter: 5, outcome: 'failed' });
   });
 
-  test('the queue is bounded: the new one is refused, or the oldest', async () => {
+  test('a full queue rejects the new call or the oldest one', async () => {
     for (const overflow of ['reject', 'drop-oldest'] as const) {
       const all = new Harness({ queue: { size: 2, overflow } });
       const calls = ['a', 'b', 'c'].map((method) => all.client.request(method));
@@ -175,13 +175,13 @@ describe('calls', () => {
       const socket = await all.open();
       const written = ['a', 'b', 'c'].filter((_, index) => index !== refused);
       expect(socket.sent.map(({ method }) => method)).toEqual(written);
-      // Nothing that is written counts.
+      // Sent calls do not count.
       for (let i = 0; i < 5; i++) void all.client.request('more').catch(() => {});
       expect(socket.sent).toHaveLength(7);
     }
   });
 
-  test('what is longer than the server takes is not written, by its bytes', async () => {
+  test('a call with more bytes than the server accepts is not sent', async () => {
     const all = new Harness();
     const socket = await all.open({ maxBytes: 300 });
     const tooLong = failure(all.client.request('sum', 'ü'.repeat(130)));
@@ -191,7 +191,7 @@ describe('calls', () => {
     expect(socket.sent).toHaveLength(2);
   });
 
-  test('1009: what was in flight is not sent again', async () => {
+  test('sends in flight are not sent again after close code 1009', async () => {
     const { all, room, socket } = await inRoom(true);
     const sending = failure(room.send('message', 'long'));
     socket.end(1009);
@@ -199,7 +199,7 @@ describe('calls', () => {
     all.client.close();
   });
 
-  test('a WebSocket that throws is one that is lost', async () => {
+  test('a WebSocket whose send throws counts as a lost connection', async () => {
     const { all, socket, room } = await inRoom(true);
     socket.send = () => {
       throw new Error('not open');
@@ -216,7 +216,7 @@ describe('calls', () => {
 });
 
 describe('status', () => {
-  test('the latest is said, until it is known, and again on each connection', async () => {
+  test('the latest status is sent until confirmed, and again on each connection', async () => {
     const all = new Harness();
     const set = [all.client.setStatus('away'), all.client.setStatus('busy')];
     const socket = await all.open();
@@ -226,20 +226,20 @@ describe('status', () => {
     all.clock.advance(5);
     socket.answer('status');
     await Promise.all(set);
-    let next = await all.comeBack();
+    let next = await all.reconnect();
     expect(next.sent).toMatchObject([{ type: 'status', status: 'busy' }]);
-    // Breaks in between do not make it more.
-    next = await all.comeBack();
-    next = await all.comeBack();
-    expect(next.take('status')).toHaveLength(1);
+    // Several reconnections do not add frames.
+    next = await all.reconnect();
+    next = await all.reconnect();
+    expect(next.takeSent('status')).toHaveLength(1);
   });
 
-  test('one that is refused is not said again', async () => {
+  test('a refused status is not sent again', async () => {
     const all = new Harness();
     const socket = await all.open();
     const set = failure(all.client.setStatus('hiding'));
     socket.refuse('status', 'FORBIDDEN');
     expect(await set).toMatchObject({ code: 'FORBIDDEN' });
-    expect((await all.comeBack()).sent).toEqual([]);
+    expect((await all.reconnect()).sent).toEqual([]);
   });
 });

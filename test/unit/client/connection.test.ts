@@ -5,7 +5,7 @@ import { FakeSocket, failure, Harness, WELCOME } from './harness.js';
 
 afterEach(() => vi.unstubAllGlobals());
 
-/** Page and network, as far as the client listens to them. */
+/** Stubs the page and network events that the client listens to. */
 function stubPage() {
   const listeners = new Map<string, (event: { type: string }) => void>();
   const target = {
@@ -22,7 +22,7 @@ function stubPage() {
 }
 
 describe('a connection', () => {
-  test('offers the subprotocol and is open with welcome', async () => {
+  test('a connection offers the subprotocol, and is open after welcome', async () => {
     const all = new Harness();
     expect(all.client.state).toBe('connecting');
     expect(all.client.user).toBeUndefined();
@@ -33,21 +33,21 @@ describe('a connection', () => {
     expect(all.of('open')).toEqual([{ user: 'alice', socket: 's1', reconnected: false }]);
   });
 
-  test('asks for a fresh URL each time, and names the last position in it', async () => {
+  test('each attempt requests a new URL and adds the last position to it', async () => {
     let token = 0;
     const all = new Harness({ url: async () => `https://chat.test/ws?token=${++token}` });
     const socket = await all.open({ position: 'p1' });
-    socket.say({ type: 'event', event: 'invoice', position: 'p2', data: 1 });
-    const second = await all.comeBack({ position: 'p2' });
+    socket.receive({ type: 'event', event: 'invoice', position: 'p2', data: 1 });
+    const second = await all.reconnect({ position: 'p2' });
     expect(second.url).toBe('wss://chat.test/ws?token=2&since=p2');
-    second.say({ type: 'position', position: 'p3' });
+    second.receive({ type: 'position', position: 'p3' });
     second.end();
     all.clock.advance(30_000);
     await turn();
     expect(all.socket.url).toContain('since=p3');
   });
 
-  test('a URL that can not be had is a failed attempt', async () => {
+  test('a `url` function that throws is a failed attempt', async () => {
     let fails = true;
     const all = new Harness({
       url: () => {
@@ -64,14 +64,14 @@ describe('a connection', () => {
     expect(all.client.state).toBe('open');
   });
 
-  test('an attempt without welcome is given up, and nothing late of it is heard', async () => {
+  test('an attempt without welcome times out, and its later events are ignored', async () => {
     const all = new Harness();
     await turn();
     const first = all.socket;
     all.clock.advance(10_000);
     expect(first.closed).toBe(4000);
     expect(all.of('reconnecting')).toMatchObject([{ attempt: 1, code: 1006, reason: 'no welcome' }]);
-    first.say(WELCOME);
+    first.receive(WELCOME);
     first.end(4401);
     expect(all.client.state).toBe('waiting');
     all.clock.advance(250);
@@ -79,7 +79,7 @@ describe('a connection', () => {
     expect(all.sockets).toHaveLength(2);
   });
 
-  test('a URL that comes too late is given up, and not used any more', async () => {
+  test('a URL that resolves too late is not used', async () => {
     const answers: ((url: string) => void)[] = [];
     const all = new Harness({ url: () => new Promise((resolve) => answers.push(resolve)) });
     await turn();
@@ -93,16 +93,16 @@ describe('a connection', () => {
     expect((await all.open()).url).toBe('wss://chat.test/second');
   });
 
-  test('pings after silence, and gives up without an answer', async () => {
+  test('a connection pings after silence, and is closed without an answer', async () => {
     const all = new Harness();
     const socket = await all.open();
     all.clock.advance(24_999);
-    socket.say({ type: 'pong' });
+    socket.receive({ type: 'pong' });
     all.clock.advance(24_999);
     expect(socket.sent).toEqual([]);
     all.clock.advance(1);
-    expect(socket.take('ping')).toHaveLength(1);
-    socket.say({ type: 'pong' });
+    expect(socket.takeSent('ping')).toHaveLength(1);
+    socket.receive({ type: 'pong' });
     all.clock.advance(29_999);
     expect(all.client.state).toBe('open');
     all.clock.advance(1);
@@ -111,8 +111,8 @@ describe('a connection', () => {
   });
 });
 
-describe('coming back', () => {
-  test('waits longer each time, with full jitter, up to the limit', async () => {
+describe('reconnecting', () => {
+  test('the reconnection delay doubles up to its limit, with full jitter', async () => {
     const all = new Harness({ backoff: { first: 100, max: 1_000 }, random: () => 0.5 });
     const delays = [];
     for (let i = 0; i < 6; i++) {
@@ -124,20 +124,20 @@ describe('coming back', () => {
     expect(delays).toEqual([50, 100, 200, 400, 500, 500]);
   });
 
-  test('a server that welcomes and closes at once meets longer waits; one that held does not', async () => {
+  test('the delay is reset only by a connection that stayed open for 5 s', async () => {
     const all = new Harness({ random: () => 0.5 });
     await all.open();
-    await all.comeBack();
-    await all.comeBack();
+    await all.reconnect();
+    await all.reconnect();
     all.clock.advance(4_999);
-    await all.comeBack();
+    await all.reconnect();
     all.clock.advance(5_000);
     all.socket.end();
     const delays = all.of('reconnecting').map((info) => (info as { delay: number }).delay);
     expect(delays).toEqual([250, 500, 1_000, 250]);
   });
 
-  test.each([1000, 1008, 4400, 4401, 4403, 4409, 4499])('%i ends the client', async (code) => {
+  test.each([1000, 1008, 4400, 4401, 4403, 4409, 4499])('close code %i ends the client', async (code) => {
     const all = new Harness();
     const socket = await all.open();
     const pending = failure(all.client.request('sum'));
@@ -157,17 +157,17 @@ describe('coming back', () => {
   });
 
   test.each([1001, 1005, 1006, 1009, 1011, 1012, 1013, 4000, 4500, 4501, 4508, 4529])(
-    '%i is a reason to come back',
+    'the client reconnects after close code %i',
     async (code) => {
       const all = new Harness();
       await all.open();
-      await all.comeBack({}, code);
+      await all.reconnect({}, code);
       expect(all.client.state).toBe('open');
       expect(all.of('open').at(-1)).toMatchObject({ reconnected: true });
     },
   );
 
-  test('the network and the page cut the wait short, and test an open connection', async () => {
+  test('page and network events end the delay, and ping an open connection', async () => {
     const { emit, listeners } = stubPage();
     const all = new Harness();
     await turn();
@@ -180,7 +180,7 @@ describe('coming back', () => {
     }
     const socket = await all.open();
     emit('online');
-    expect(socket.take('ping')).toHaveLength(1);
+    expect(socket.takeSent('ping')).toHaveLength(1);
     all.client.close();
     expect(listeners.size).toBe(0);
   });
@@ -192,7 +192,7 @@ describe('coming back', () => {
       const all = new Harness();
       const socket = await all.open();
       emit(type);
-      expect(socket.take('ping')).toHaveLength(1);
+      expect(socket.takeSent('ping')).toHaveLength(1);
       all.clock.advance(1_999);
       expect(all.client.state).toBe('open');
       all.clock.advance(1);
@@ -200,7 +200,7 @@ describe('coming back', () => {
     },
   );
 
-  test('a page that goes into the back/forward cache closes its connection, and reconnects when it is shown', async () => {
+  test('a page in the back/forward cache closes its connection, and reconnects when it is shown', async () => {
     const { emit, document } = stubPage();
     const all = new Harness();
     const socket = await all.open();
@@ -224,14 +224,14 @@ describe('coming back', () => {
     all.clock.advance(1_000);
     void all.client.request('sum', 2, { timeout: 60_000 }).catch(() => {});
     all.clock.advance(999);
-    expect(socket.take('ping')).toEqual([]);
+    expect(socket.takeSent('ping')).toEqual([]);
     all.clock.advance(1);
-    expect(socket.take('ping')).toHaveLength(1);
+    expect(socket.takeSent('ping')).toHaveLength(1);
     all.clock.advance(5_000);
     expect(await asking).toMatchObject({ code: 'CONNECTION_LOST', outcome: 'unknown' });
   });
 
-  test('a failed handshake that is reported by error alone is a failed attempt, with its reason', async () => {
+  test('a failed handshake with only an error event is a failed attempt with its reason', async () => {
     const all = new Harness();
     await turn();
     all.socket.emit('error', { message: '', error: { code: 'ECONNREFUSED' } });
@@ -259,12 +259,12 @@ describe('coming back', () => {
     ] as const) {
       const all = new Harness({ url });
       await all.open({ position: 'p/1' });
-      expect((await all.comeBack()).url).toBe(opened);
+      expect((await all.reconnect()).url).toBe(opened);
       all.client.close();
     }
   });
 
-  test('reconnect drops the connection, and ends a wait', async () => {
+  test('reconnect closes the connection, and ends a delay', async () => {
     const all = new Harness();
     const socket = await all.open();
     all.client.reconnect();
@@ -276,20 +276,20 @@ describe('coming back', () => {
     expect(all.client.state).toBe('open');
   });
 
-  test('without positions the events of a break may be missing, and that is told', async () => {
+  test('a reconnection without positions reports a discontinuity', async () => {
     const all = new Harness();
     await all.open();
     all.clock.advance(1_000);
     const { now } = all.clock;
-    all.socket.say({ type: 'pong' });
+    all.socket.receive({ type: 'pong' });
     const since = now.call(all.clock);
-    await all.comeBack();
+    await all.reconnect();
     expect(all.of('discontinuity')).toEqual([{ reason: 'reconnected', since, recovered: false }]);
-    await all.comeBack({ position: 'p1' });
+    await all.reconnect({ position: 'p1' });
     expect(all.of('discontinuity')).toHaveLength(2);
-    const socket = await all.comeBack({ position: 'p1' });
+    const socket = await all.reconnect({ position: 'p1' });
     expect(all.of('discontinuity')).toHaveLength(2);
-    socket.say({ type: 'discontinuity', reason: 'trimmed', since: 1, recovered: false });
+    socket.receive({ type: 'discontinuity', reason: 'trimmed', since: 1, recovered: false });
     expect(all.of('discontinuity').at(-1)).toMatchObject({ reason: 'trimmed', since: 1, recovered: false });
   });
 
@@ -304,31 +304,31 @@ describe('coming back', () => {
       all.socket.end();
       await turn();
       expect(all.client.state).toBe('closed');
-      expect(all.told.at(-1)?.[0]).toBe('closed');
+      expect(all.emitted.at(-1)?.[0]).toBe('closed');
       expect(all.clock.timers).toBe(0);
     }
   });
 
-  test('after close nothing is told and nothing runs', async () => {
+  test('after close no event is emitted and no timer runs', async () => {
     const all = new Harness();
     const socket = await all.open();
     const handler = vi.fn();
     all.client.events.on('*', handler);
     all.client.close();
     expect(socket.closed).toBe(1000);
-    const { length } = all.told;
-    expect(all.told.at(-1)).toEqual(['closed', { code: 1000, reason: 'close' }]);
-    socket.say({ type: 'event', event: 'invoice', data: 1 });
+    const { length } = all.emitted;
+    expect(all.emitted.at(-1)).toEqual(['closed', { code: 1000, reason: 'close' }]);
+    socket.receive({ type: 'event', event: 'invoice', data: 1 });
     socket.end();
     all.clock.advance(100_000);
-    expect(all.told).toHaveLength(length);
+    expect(all.emitted).toHaveLength(length);
     expect(handler).not.toHaveBeenCalled();
     expect(all.clock.timers).toBe(0);
   });
 });
 
 describe('frames', () => {
-  test('malformed ones are errors, unknown ones nothing', async () => {
+  test('malformed frames are reported as errors, and unknown frames are ignored', async () => {
     const all = new Harness();
     const socket = await all.open();
     const bad = ['{', 'null', '7', '[]', '{}', '{"type":7}', '{"type":"event"}'];
@@ -340,21 +340,21 @@ describe('frames', () => {
     socket.emit('message', { data: new ArrayBuffer(3) });
     expect(all.of('error')).toHaveLength(bad.length + 1);
     expect(all.of('error')[0]).toMatchObject({ name: 'ClientError', code: 'INVALID' });
-    for (const type of ['hello', '__proto__', 'constructor', 'pong']) socket.say({ type, more: 1 });
+    for (const type of ['hello', '__proto__', 'constructor', 'pong']) socket.receive({ type, more: 1 });
     expect(all.of('error')).toHaveLength(bad.length + 1);
     expect(all.client.state).toBe('open');
     expect(room.state).toBe('joined');
   });
 
-  test('an error without a request is told', async () => {
+  test('an error frame without a request is reported', async () => {
     const all = new Harness();
-    (await all.open()).say({ type: 'error', code: 'INVALID', message: 'what?' });
+    (await all.open()).receive({ type: 'error', code: 'INVALID', message: 'what?' });
     expect(all.of('error')).toMatchObject([{ code: 'INVALID', message: 'what?' }]);
   });
 
-  test('events come to handlers of their name and to *, in order, and one that throws disturbs nobody', async () => {
+  test('events reach the handlers of their name and of * in order, and a handler that throws does not affect others', async () => {
     const all = new Harness();
-    const heard: unknown[] = [];
+    const received: unknown[] = [];
     all.client.events.on('invoice', () => {
       throw new Error('first');
     });
@@ -362,20 +362,20 @@ describe('frames', () => {
       throw new Error('second');
     });
     const off = all.client.events.on('invoice', (data, { position, from }) =>
-      heard.push([data, position, from]),
+      received.push([data, position, from]),
     );
-    all.client.events.on('*', (data, { event }) => heard.push([event, data]));
+    all.client.events.on('*', (data, { event }) => received.push([event, data]));
     all.client.on('error', () => {
       throw new Error('in the handler of errors');
     });
     const socket = await all.open();
-    socket.say({ type: 'event', event: 'invoice', position: 'p1', from: 'bob', data: 1 });
-    socket.say({ type: 'event', event: '__proto__', data: 2 });
-    socket.say({ type: 'event', event: '$later', data: 3 });
+    socket.receive({ type: 'event', event: 'invoice', position: 'p1', from: 'bob', data: 1 });
+    socket.receive({ type: 'event', event: '__proto__', data: 2 });
+    socket.receive({ type: 'event', event: '$later', data: 3 });
     off();
-    socket.say({ type: 'event', event: 'invoice', data: 4 });
+    socket.receive({ type: 'event', event: 'invoice', data: 4 });
     await turn();
-    expect(heard).toEqual([
+    expect(received).toEqual([
       [1, 'p1', 'bob'],
       ['invoice', 1],
       ['__proto__', 2],
@@ -390,7 +390,7 @@ describe('frames', () => {
   });
 });
 
-test('options that can not be are refused at once', () => {
+test('invalid options throw at once', () => {
   const WebSocket = FakeSocket;
   const url = 'wss://chat.test';
   for (const options of [
@@ -406,7 +406,7 @@ test('options that can not be are refused at once', () => {
   expect(() => connect({ WebSocket } as never)).toThrow('url: not a string or function');
 });
 
-test('a call on a client that the server has closed is told the close code and the reason', async () => {
+test('calls on a client closed by the server reject with the close code and the reason', async () => {
   const all = new Harness();
   const socket = await all.open();
   const room = all.client.join('lobby');
@@ -418,7 +418,7 @@ test('a call on a client that the server has closed is told the close code and t
   expect(await failure(room.send('message', 1))).toMatchObject({ code: 'CLOSED', message: text });
 });
 
-test('a call that times out without a connection is told why there is none', async () => {
+test('a call that times out without a connection rejects with the reason of the last failed attempt', async () => {
   const all = new Harness({ timeout: 1_000 });
   const asking = failure(all.client.request('sum'));
   await turn();
@@ -437,7 +437,7 @@ test.each([
   ['NaN', Number.NaN],
   ['a function', () => 1],
   ['a BigInt', 1n],
-])('%s is refused as data, because JSON would change it', async (_, data) => {
+])('%s is rejected as data, because JSON would change it', async (_, data) => {
   const all = new Harness();
   const socket = await all.open();
   const room = all.client.join('lobby');
@@ -448,7 +448,7 @@ test.each([
   expect(socket.sent).toEqual([]);
 });
 
-test('an event without data is refused, a request without data is not', async () => {
+test('an event without data is rejected, a request without data is not', async () => {
   const all = new Harness();
   const socket = await all.open();
   const room = all.client.join('lobby');
@@ -459,10 +459,10 @@ test('an event without data is refused, a request without data is not', async ()
   expect(socket.sent).toMatchObject([{ type: 'request' }]);
 });
 
-test('every connection of a client has the same client id in its URL, and another client has another', async () => {
+test('all connections of a client have the same client id in the URL, and two clients have different ids', async () => {
   const [one, two] = [new Harness(), new Harness()];
   const first = await one.open();
-  const next = await one.comeBack();
+  const next = await one.reconnect();
   const other = await two.open();
   expect(first.clientId).toMatch(/^\d{10,}$/);
   expect(next.clientId).toBe(first.clientId);

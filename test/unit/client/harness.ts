@@ -1,13 +1,13 @@
 import { type Client, type ConnectOptions, connect, type WebSocketLike } from 'rollcall/client';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 
-/** A frame, as a test looks at it. */
+/** A frame with the fields that tests read. */
 export type Frame = Record<string, unknown> & { type: string; id: number; data?: unknown };
 
-/** A WebSocket that does what the test says. */
+/** A WebSocket that a test controls. */
 export class FakeSocket implements WebSocketLike {
   readonly sent: Frame[] = [];
-  /** The code the client has closed it with. */
+  /** The close code that the client passed. */
   closed: number | undefined;
   /** Without the parameters `client`, and `since` if that is empty. */
   readonly url: string;
@@ -36,39 +36,39 @@ export class FakeSocket implements WebSocketLike {
     this.closed = code ?? 1005;
   }
 
-  /** Something happens to it. */
+  /** Emits an event to the client. */
   emit(type: 'message' | 'error' | 'close', event: object): void {
     for (const listener of this.#listeners.get(type) ?? []) listener(event as never);
   }
 
-  /** The server says this. */
-  say(frame: object): void {
+  /** The client receives `frame` from the server. */
+  receive(frame: object): void {
     this.emit('message', { data: JSON.stringify(frame) });
   }
 
-  /** The connection ends. */
+  /** Ends the connection. */
   end(code = 1006, reason = ''): void {
     this.emit('close', { code, reason });
   }
 
-  /** The requests of a type, without what was taken by an earlier call. */
-  take(type: string): Frame[] {
+  /** The requests of a type, without those that an earlier call returned. */
+  takeSent(type: string): Frame[] {
     const taken = this.sent.filter((frame) => frame.type === type);
     for (const frame of taken) this.sent.splice(this.sent.indexOf(frame), 1);
     return taken;
   }
 
-  /** Answers the oldest request of a type that was not answered yet. */
+  /** Sends `ok` for the oldest unanswered request of a type. */
   answer(type: string, data?: unknown): Frame {
     const frame = this.#oldest(type);
-    this.say({ type: 'ok', id: frame.id, data });
+    this.receive({ type: 'ok', id: frame.id, data });
     return frame;
   }
 
-  /** Refuses it. */
+  /** Sends an error for the oldest unanswered request of a type. */
   refuse(type: string, code: string, more: object = {}): Frame {
     const frame = this.#oldest(type);
-    this.say({ type: 'error', id: frame.id, code, message: code, ...more });
+    this.receive({ type: 'error', id: frame.id, code, message: code, ...more });
     return frame;
   }
 
@@ -79,7 +79,7 @@ export class FakeSocket implements WebSocketLike {
   }
 }
 
-/** What `welcome` says unless a test wants something else. */
+/** The `welcome` frame, unless a test overrides fields. */
 export const WELCOME = {
   type: 'welcome',
   version: 1,
@@ -89,11 +89,11 @@ export const WELCOME = {
   maxBytes: 1_000,
 };
 
-/** A client on fake sockets and a fake clock, and what it has told. */
+/** A client on fake sockets and a fake clock, and the events that it emitted. */
 export class Harness {
   readonly clock = new FakeClock();
   readonly sockets: FakeSocket[] = [];
-  readonly told: [string, unknown][] = [];
+  readonly emitted: [string, unknown][] = [];
   readonly client: Client;
 
   constructor(options: Partial<ConnectOptions> = {}) {
@@ -112,7 +112,7 @@ export class Harness {
       ...options,
     });
     for (const name of ['state', 'open', 'reconnecting', 'closed', 'error', 'discontinuity'] as const) {
-      this.client.on(name, (info) => this.told.push([name, info]));
+      this.client.on(name, (info) => this.emitted.push([name, info]));
     }
   }
 
@@ -123,32 +123,32 @@ export class Harness {
     return socket;
   }
 
-  /** What was told under a name. */
+  /** The payloads of the emitted events of a name. */
   of(name: string): unknown[] {
-    return this.told.filter(([each]) => each === name).map(([, info]) => info);
+    return this.emitted.filter(([each]) => each === name).map(([, info]) => info);
   }
 
-  /** Lets the attempt reach `welcome`. */
+  /** Completes the connection attempt with `welcome`. */
   async open(welcome: object = {}): Promise<FakeSocket> {
     await turn();
-    this.socket.say({ ...WELCOME, ...welcome });
+    this.socket.receive({ ...WELCOME, ...welcome });
     return this.socket;
   }
 
-  /** Breaks the connection, waits for the next attempt, and lets it reach `welcome`. */
-  async comeBack(welcome: object = {}, code = 1006): Promise<FakeSocket> {
+  /** Breaks the connection, waits for the next attempt, and completes it with `welcome`. */
+  async reconnect(welcome: object = {}, code = 1006): Promise<FakeSocket> {
     this.socket.end(code);
     this.clock.advance((this.of('reconnecting').at(-1) as { delay: number }).delay);
     return this.open(welcome);
   }
 }
 
-/** What `promise` rejects with. */
+/** The reason that `promise` rejects with. */
 export async function failure(promise: Promise<unknown>): Promise<Record<string, unknown>> {
   try {
     await promise;
   } catch (error) {
     return error as Record<string, unknown>;
   }
-  throw new Error('it did not reject');
+  throw new Error('the promise did not reject');
 }

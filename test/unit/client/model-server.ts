@@ -1,6 +1,6 @@
 import type { FakeSocket, Frame } from './harness.js';
 
-interface Kept {
+interface StoredEvent {
   readonly position: string;
   readonly event: string;
   readonly data: unknown;
@@ -13,32 +13,37 @@ interface Subscriber {
   readonly connection: Connection;
 }
 
-/** How a connection behaves: what it does with each request it receives. */
+/** How a connection handles one request. */
 export type Fate = 'answer' | 'drop-before' | 'drop-after' | 'limit' | 'fail' | 'forbid';
 
-/** A room with history, as the protocol promises it. */
+/** A room with history, with the guarantees of the protocol. */
 class ModelRoom {
-  readonly history: Kept[] = [];
+  readonly history: StoredEvent[] = [];
   /** How many of the oldest events the history has lost. */
   trimmed = 0;
   readonly #keys = new Map<string, string>();
 
   /** Appends, unless the key is known. */
-  append(event: string, data: unknown, key: string, from?: string): { kept: Kept; duplicate: boolean } {
+  append(
+    event: string,
+    data: unknown,
+    key: string,
+    from?: string,
+  ): { stored: StoredEvent; duplicate: boolean } {
     const known = this.history.find(({ position }) => position === this.#keys.get(key));
-    if (known) return { kept: known, duplicate: true };
-    const kept = { position: `p${this.history.length + 1}`, event, data, from };
-    this.history.push(kept);
-    this.#keys.set(key, kept.position);
-    return { kept, duplicate: false };
+    if (known) return { stored: known, duplicate: true };
+    const stored = { position: `p${this.history.length + 1}`, event, data, from };
+    this.history.push(stored);
+    this.#keys.set(key, stored.position);
+    return { stored, duplicate: false };
   }
 
-  after(position: string): Kept[] {
+  after(position: string): StoredEvent[] {
     return this.history.slice(Math.max(this.trimmed, indexAfter(position)));
   }
 
   /** A page of events before a position, newest first. */
-  before(position: string | undefined, limit: number): { events: Kept[]; more: boolean } {
+  before(position: string | undefined, limit: number): { events: StoredEvent[]; more: boolean } {
     const end = position === undefined ? this.history.length : indexAfter(position) - 1;
     const from = Math.max(this.trimmed, end - limit);
     return { events: this.history.slice(from, end).reverse(), more: from > this.trimmed };
@@ -54,7 +59,7 @@ export class ModelServer {
   readonly rooms = new Map<string, ModelRoom>();
   readonly #subscribers = new Set<Subscriber>();
 
-  /** What becomes of the next request of a connection. */
+  /** `fate` returns how the next request of a connection is handled. */
   constructor(readonly fate: () => Fate) {}
 
   room(name: string): ModelRoom {
@@ -63,15 +68,15 @@ export class ModelServer {
     return room;
   }
 
-  /** Somebody else says something. */
-  say(name: string, data: unknown, event = 'message'): void {
-    const { kept } = this.room(name).append(event, data, `server-${this.room(name).history.length}`);
-    this.#tell(name, kept);
+  /** Publishes an event that the client did not send. */
+  publish(name: string, data: unknown, event = 'message'): void {
+    const { stored } = this.room(name).append(event, data, `server-${this.room(name).history.length}`);
+    this.#dispatch(name, stored);
   }
 
-  #tell(name: string, kept: Kept): void {
+  #dispatch(name: string, stored: StoredEvent): void {
     for (const { room, connection } of this.#subscribers) {
-      if (room === name) connection.queue({ type: 'event', room: name, ...kept });
+      if (room === name) connection.queue({ type: 'event', room: name, ...stored });
     }
   }
 
@@ -83,8 +88,8 @@ export class ModelServer {
     return [...this.#subscribers].some((each) => each.room === name && each.connection === connection);
   }
 
-  /** Carries out a request, and queues what the connection hears of it. */
-  take(frame: Frame, connection: Connection): void {
+  /** Runs a request, and queues its reply and events for the connection. */
+  handle(frame: Frame, connection: Connection): void {
     const { type, id } = frame;
     const name = frame['room'] as string;
     const ok = (data?: unknown) => connection.queue({ type: 'ok', id, data });
@@ -103,11 +108,12 @@ export class ModelServer {
       }
       this.#subscribers.add({ room: name, connection });
       const missed = this.room(name).after(since);
-      // Some of it comes before the answer, some after.
+      // Some missed events arrive before the reply, some after it.
       const early = missed.slice(0, missed.length >> 1);
-      for (const kept of early) connection.queue({ type: 'event', room: name, ...kept });
+      for (const stored of early) connection.queue({ type: 'event', room: name, ...stored });
       ok({ position: since });
-      for (const kept of missed.slice(early.length)) connection.queue({ type: 'event', room: name, ...kept });
+      for (const stored of missed.slice(early.length))
+        connection.queue({ type: 'event', room: name, ...stored });
     } else if (type === 'history') {
       ok(this.room(name).before(frame['before'] as string | undefined, (frame['limit'] as number) ?? 50));
     } else if (type === 'leave') {
@@ -119,14 +125,14 @@ export class ModelServer {
       if (!this.isIn(name, connection)) {
         return connection.queue({ type: 'error', id, code: 'NOT_JOINED', message: 'no' });
       }
-      const { kept, duplicate } = this.room(name).append(
+      const { stored, duplicate } = this.room(name).append(
         'message',
         frame.data,
         frame['key'] as string,
         'alice',
       );
-      if (!duplicate) this.#tell(name, kept);
-      ok({ position: kept.position, ...(duplicate ? { duplicate } : {}) });
+      if (!duplicate) this.#dispatch(name, stored);
+      ok({ position: stored.position, ...(duplicate ? { duplicate } : {}) });
     } else ok();
   }
 }
@@ -149,7 +155,7 @@ export class Connection {
     if (this.alive) this.#waiting.push(frame);
   }
 
-  /** Takes up to `requests` requests, then delivers up to `frames` frames. */
+  /** Handles up to `requests` requests, then delivers up to `frames` frames. */
   step(requests: number, frames: number): void {
     for (let i = 0; i < requests && this.alive && this.socket.sent.length > 0; i++) {
       const frame = this.socket.sent.shift() as Frame;
@@ -161,13 +167,13 @@ export class Connection {
         this.queue({ type: 'error', id: frame.id, code: 'FORBIDDEN', message: 'no' });
       } else if (fate === 'limit') {
         this.queue({ type: 'error', id: frame.id, code: 'RATE_LIMITED', message: 'slow', retryAfter: 50 });
-      } else this.server.take(frame, this);
+      } else this.server.handle(frame, this);
       if (fate === 'drop-after') return this.end();
     }
-    for (const frame of this.#waiting.splice(0, frames)) if (this.alive) this.socket.say(frame);
+    for (const frame of this.#waiting.splice(0, frames)) if (this.alive) this.socket.receive(frame);
   }
 
-  /** Breaks; what was queued is lost. */
+  /** Breaks the connection. Queued frames are lost. */
   end(): void {
     if (!this.#alive) return;
     this.#alive = false;

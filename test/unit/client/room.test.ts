@@ -3,23 +3,30 @@ import { turn } from '../../support/fake-clock.js';
 import { failure, Harness } from './harness.js';
 
 describe('joining', () => {
-  test('asks at once, tells when it is in, and hears events before and after the answer', async () => {
+  test('join sends its request at once, resolves with the reply, and delivers events before and after the reply', async () => {
     const all = new Harness();
     const socket = await all.open();
     const room = all.client.join('lobby', { last: 50, info: { name: 'A' }, members: true });
-    const heard: unknown[] = [];
-    room.on('message', (data, { from, position }) => heard.push([data, from, position]));
+    const received: unknown[] = [];
+    room.on('message', (data, { from, position }) => received.push([data, from, position]));
     expect(room.state).toBe('joining');
     expect(socket.sent).toMatchObject([
       { type: 'join', room: 'lobby', last: 50, info: { name: 'A' }, members: true },
     ]);
-    socket.say({ type: 'event', room: 'lobby', event: 'message', from: 'bob', position: 'p2', data: 'x' });
+    socket.receive({
+      type: 'event',
+      room: 'lobby',
+      event: 'message',
+      from: 'bob',
+      position: 'p2',
+      data: 'x',
+    });
     socket.answer('join', { position: 'p1' });
     await room.ready;
     expect(room).toMatchObject({ state: 'joined', position: 'p2' });
-    socket.say({ type: 'event', room: 'other', event: 'message', data: 'not here' });
-    socket.say({ type: 'event', room: 'lobby', event: 'message', data: 'y' });
-    expect(heard).toEqual([
+    socket.receive({ type: 'event', room: 'other', event: 'message', data: 'not here' });
+    socket.receive({ type: 'event', room: 'lobby', event: 'message', data: 'y' });
+    expect(received).toEqual([
       ['x', 'bob', 'p2'],
       ['y', undefined, undefined],
     ]);
@@ -34,22 +41,22 @@ describe('joining', () => {
     socket.answer('join', { position: 'p1' });
     await room.ready;
     const sent = failure(room.send('message', 'hello'));
-    socket.say({ type: 'error', room: 'lobby', code: 'REMOVED', message: 'removed' });
+    socket.receive({ type: 'error', room: 'lobby', code: 'REMOVED', message: 'removed' });
     expect(room).toMatchObject({ state: 'refused', error: { code: 'REMOVED' } });
     expect(errors).toEqual(['REMOVED']);
     expect(await sent).toMatchObject({ code: 'REMOVED', outcome: 'unknown' });
     expect(await failure(room.send('message', 'again'))).toMatchObject({ code: 'REMOVED' });
-    const next = await all.comeBack();
-    expect(next.take('join')).toEqual([]);
+    const next = await all.reconnect();
+    expect(next.takeSent('join')).toEqual([]);
     room.retry();
     expect(next.answer('join', { position: 'p1' })).toMatchObject({ since: 'p1' });
     expect(room.state).toBe('joined');
-    // Of a room that is not joined: an error of the client only.
-    next.say({ type: 'error', room: 'other', code: 'REMOVED', message: 'removed' });
+    // An error for a room that is not joined is reported by the client only.
+    next.receive({ type: 'error', room: 'other', code: 'REMOVED', message: 'removed' });
     expect(errors).toEqual(['REMOVED', 'REMOVED']);
   });
 
-  test('comes back after the last position, or as at first where there was none', async () => {
+  test('a rejoin starts after the last position, or repeats the first join without one', async () => {
     const all = new Harness();
     const socket = await all.open();
     const [known, fresh] = [all.client.join('known', { last: 5 }), all.client.join('fresh', { last: 5 })];
@@ -59,8 +66,8 @@ describe('joining', () => {
     const states: string[] = [];
     known.onState((state) => states.push(state));
     socket.answer('join', { position: 'p1' });
-    socket.say({ type: 'position', room: 'known', position: 'p2' });
-    const next = await all.comeBack();
+    socket.receive({ type: 'position', room: 'known', position: 'p2' });
+    const next = await all.reconnect();
     expect(next.sent).toMatchObject([
       { type: 'join', room: 'known', since: 'p2' },
       { type: 'join', room: 'fresh', last: 5 },
@@ -72,37 +79,41 @@ describe('joining', () => {
     expect(missed).not.toHaveBeenCalled();
   });
 
-  test('without history a break is told before what comes after it, once', async () => {
+  test('without history a reconnection reports one discontinuity before later events', async () => {
     const all = new Harness();
     const socket = await all.open();
     const room = all.client.join('lobby');
-    const told: unknown[] = [];
-    room.onDiscontinuity(({ reason, recovered, since }) => told.push([reason, recovered, since]));
-    room.on('*', (data) => told.push(data));
+    const reported: unknown[] = [];
+    room.onDiscontinuity(({ reason, recovered, since }) => reported.push([reason, recovered, since]));
+    room.on('*', (data) => reported.push(data));
     socket.answer('join', {});
     const since = all.clock.now();
-    const second = await all.comeBack();
-    second.say({ type: 'event', room: 'lobby', event: 'message', data: 'x' });
+    const second = await all.reconnect();
+    second.receive({ type: 'event', room: 'lobby', event: 'message', data: 'x' });
     second.answer('join', {});
-    const third = await all.comeBack();
+    const third = await all.reconnect();
     third.answer('join', {});
-    expect(told).toEqual([['reconnected', false, since], 'x', ['reconnected', false, expect.any(Number)]]);
+    expect(reported).toEqual([
+      ['reconnected', false, since],
+      'x',
+      ['reconnected', false, expect.any(Number)],
+    ]);
   });
 
-  test('what the server says of a gap stands for itself', async () => {
+  test('a discontinuity sent by the server is reported without another one', async () => {
     const all = new Harness();
     const socket = await all.open();
     const room = all.client.join('lobby');
-    const told = vi.fn();
-    room.onDiscontinuity(told);
+    const reported = vi.fn();
+    room.onDiscontinuity(reported);
     socket.answer('join', { position: 'p1' });
-    const next = await all.comeBack();
-    next.say({ type: 'discontinuity', room: 'lobby', reason: 'wiped', since: 3, recovered: false });
+    const next = await all.reconnect();
+    next.receive({ type: 'discontinuity', room: 'lobby', reason: 'wiped', since: 3, recovered: false });
     next.answer('join', { position: 'q1' });
-    expect(told.mock.calls).toMatchObject([[{ reason: 'wiped', since: 3, recovered: false }]]);
+    expect(reported.mock.calls).toMatchObject([[{ reason: 'wiped', since: 3, recovered: false }]]);
   });
 
-  test('a refusal ends it, also on return, and is not asked again', async () => {
+  test('a refused join or rejoin ends the membership and is not retried', async () => {
     const all = new Harness();
     const socket = await all.open();
     const room = all.client.join('lobby');
@@ -117,19 +128,19 @@ describe('joining', () => {
     expect(room.error).toMatchObject({ code: 'FORBIDDEN' });
     expect(states).toEqual(['refused']);
     expect(all.of('error')).toMatchObject([{ code: 'FORBIDDEN' }]);
-    expect((await all.comeBack()).sent).toEqual([]);
+    expect((await all.reconnect()).sent).toEqual([]);
     await room.leave();
 
     const again = all.client.join('lobby');
     expect(again).not.toBe(room);
     all.socket.answer('join', {});
     await again.ready;
-    (await all.comeBack()).refuse('join', 'FORBIDDEN');
+    (await all.reconnect()).refuse('join', 'FORBIDDEN');
     expect(again.state).toBe('refused');
   });
 
   test.each(['RATE_LIMITED', 'UNAVAILABLE'])(
-    '%s is asked again, after the time that was named',
+    'a join refused with %s is retried after retryAfter',
     async (code) => {
       const all = new Harness();
       const socket = await all.open();
@@ -168,7 +179,7 @@ describe('joining', () => {
     const socket = await all.open();
     const room = all.client.join('lobby', { last: 2 });
     socket.answer('join', { position: 'p1' });
-    const next = await all.comeBack();
+    const next = await all.reconnect();
     next.refuse('join', 'INTERNAL');
     all.clock.advance(250);
     expect(next.answer('join', { position: 'p1' })).toMatchObject({ since: 'p1' });
@@ -183,14 +194,14 @@ describe('joining', () => {
     room.on('*', (data) => received.push(data));
     room.retry();
     socket.answer('join', { position: 'p1' });
-    const next = await all.comeBack();
+    const next = await all.reconnect();
     next.refuse('join', 'FORBIDDEN');
     expect(room.state).toBe('refused');
     room.retry();
     expect(room).toMatchObject({ state: 'joining', error: undefined });
     const sending = room.send('message', 'mine');
     expect(next.sent).toMatchObject([{ type: 'join', since: 'p1' }]);
-    next.say({ type: 'event', room: 'lobby', event: 'message', position: 'p2', data: 'missed' });
+    next.receive({ type: 'event', room: 'lobby', event: 'message', position: 'p2', data: 'missed' });
     next.answer('join', { position: 'p1' });
     await room.ready;
     expect(received).toEqual(['missed']);
@@ -205,14 +216,14 @@ describe('joining', () => {
     const gaps = vi.fn();
     room.onDiscontinuity(gaps);
     socket.answer('join', {});
-    const next = await all.comeBack();
+    const next = await all.reconnect();
     next.refuse('join', 'FORBIDDEN');
     room.retry();
     next.answer('join', {});
     expect(gaps.mock.calls).toMatchObject([[{ reason: 'reconnected', recovered: false }]]);
   });
 
-  test('retry does nothing once the room is left, or another join has taken its place', async () => {
+  test('retry does nothing after the room is left or joined anew', async () => {
     const all = new Harness();
     const socket = await all.open();
     const [left, replaced] = [all.client.join('left'), all.client.join('replaced')];
@@ -225,10 +236,10 @@ describe('joining', () => {
     expect(left.state).toBe('left');
     expect(replaced.state).toBe('refused');
     expect(second.state).toBe('joining');
-    expect(socket.take('join')).toHaveLength(1);
+    expect(socket.takeSent('join')).toHaveLength(1);
   });
 
-  test('names and infos that can not be are refused at once', async () => {
+  test('invalid names and infos are rejected at once', async () => {
     const all = new Harness();
     const socket = await all.open();
     expect(() => all.client.join('')).toThrow(expect.objectContaining({ code: 'INVALID' }));
@@ -248,7 +259,7 @@ describe('joining', () => {
 });
 
 describe('leaving', () => {
-  test('nothing is heard after it, and what waits rejects', async () => {
+  test('after leave no handler is called, and pending sends reject', async () => {
     const all = new Harness();
     const socket = await all.open();
     const room = all.client.join('lobby');
@@ -260,17 +271,17 @@ describe('leaving', () => {
     const left = room.leave();
     expect(room.state).toBe('left');
     expect(await sending).toMatchObject({ code: 'CLOSED', outcome: 'unknown' });
-    socket.say({ type: 'event', room: 'lobby', event: 'message', data: 1 });
-    socket.say({ type: 'members', room: 'lobby', members: [{ user: 'bob', info: null, sockets: 1 }] });
+    socket.receive({ type: 'event', room: 'lobby', event: 'message', data: 1 });
+    socket.receive({ type: 'members', room: 'lobby', members: [{ user: 'bob', info: null, sockets: 1 }] });
     socket.answer('leave');
     await left;
     await room.leave();
     expect(handler).not.toHaveBeenCalled();
     expect(await failure(room.send('message', 1))).toMatchObject({ code: 'CLOSED' });
-    expect((await all.comeBack()).sent).toEqual([]);
+    expect((await all.reconnect()).sent).toEqual([]);
   });
 
-  test('a handler that leaves is the last to be called', async () => {
+  test('after a handler leaves the room no further handler is called', async () => {
     const all = new Harness();
     const socket = await all.open();
     const room = all.client.join('lobby');
@@ -279,34 +290,40 @@ describe('leaving', () => {
     room.on('message', later);
     room.on('*', later);
     socket.answer('join', {});
-    socket.say({ type: 'event', room: 'lobby', event: 'message', data: 1 });
+    socket.receive({ type: 'event', room: 'lobby', event: 'message', data: 1 });
     expect(later).not.toHaveBeenCalled();
   });
 
-  test('while the join is under way, it follows the answer; a new join follows that', async () => {
+  test('a leave during a join is sent after its reply, and a new join after the leave', async () => {
     const all = new Harness();
     const socket = await all.open();
     const first = all.client.join('lobby');
     const left = first.leave();
     const second = all.client.join('lobby', { last: 1 });
-    const heard = vi.fn();
-    second.on('*', heard);
+    const received = vi.fn();
+    second.on('*', received);
     expect(second).not.toBe(first);
     expect(await failure(first.ready)).toMatchObject({ code: 'CLOSED' });
     expect(socket.sent.map(({ type }) => type)).toEqual(['join']);
     socket.answer('join', { position: 'p1' });
-    socket.say({ type: 'event', room: 'lobby', event: 'message', position: 'p2', data: 'for the first' });
+    socket.receive({ type: 'event', room: 'lobby', event: 'message', position: 'p2', data: 'for the first' });
     expect(socket.sent.map(({ type }) => type)).toEqual(['leave']);
     socket.answer('leave');
     await left;
     expect(socket.sent).toMatchObject([{ type: 'join', last: 1 }]);
-    socket.say({ type: 'event', room: 'lobby', event: 'message', position: 'p2', data: 'for the second' });
+    socket.receive({
+      type: 'event',
+      room: 'lobby',
+      event: 'message',
+      position: 'p2',
+      data: 'for the second',
+    });
     socket.answer('join', { position: 'p2' });
     await second.ready;
-    expect(heard.mock.calls.map(([data]) => data)).toEqual(['for the second']);
+    expect(received.mock.calls.map(([data]) => data)).toEqual(['for the second']);
   });
 
-  test('without a connection it is done at once, and a leave that is cut off too', async () => {
+  test('a leave without a connection resolves at once, and an interrupted leave resolves', async () => {
     const all = new Harness();
     await all.client.join('early').leave();
     const socket = await all.open();
@@ -320,7 +337,7 @@ describe('leaving', () => {
     expect((await all.open()).sent).toEqual([]);
   });
 
-  test('joined twice is one room, which is left twice', async () => {
+  test('two joins of one room share it, and both must leave', async () => {
     const all = new Harness();
     const socket = await all.open();
     const room = all.client.join('lobby');
@@ -335,47 +352,47 @@ describe('leaving', () => {
     expect(room.state).toBe('left');
   });
 
-  test('the second holder may add members and change the info', async () => {
+  test('a second join can request members and change the info', async () => {
     const all = new Harness();
     const socket = await all.open();
     const room = all.client.join('lobby', { info: 1 });
     socket.answer('join', { position: 'p1' });
     all.client.join('lobby', { info: 2, members: true });
-    expect(socket.take('update')).toMatchObject([{ info: 2 }]);
+    expect(socket.takeSent('update')).toMatchObject([{ info: 2 }]);
     socket.refuse('join', 'RATE_LIMITED', { retryAfter: 10 });
     all.clock.advance(10);
     expect(socket.answer('join', { position: 'p9' })).toMatchObject({ members: true });
     expect(room).toMatchObject({ state: 'joined', position: 'p1' });
     expect(socket.sent).toEqual([]);
-    expect((await all.comeBack()).sent[0]).toMatchObject({ since: 'p1', members: true, info: 2 });
+    expect((await all.reconnect()).sent[0]).toMatchObject({ since: 'p1', members: true, info: 2 });
   });
 });
 
 describe('members, infos and typing', () => {
-  test('members are kept current, and are the same map until they change', async () => {
+  test('members are updated, and are the same map until they change', async () => {
     const all = new Harness();
     const socket = await all.open();
     const room = all.client.join('lobby', { members: true });
-    const told = vi.fn();
-    room.onMembers(told);
+    const reported = vi.fn();
+    room.onMembers(reported);
     socket.answer('join', {});
     const bob = { user: 'bob', info: 1, sockets: 2 };
     const eve = { user: 'eve', info: null, sockets: 1 };
-    socket.say({ type: 'members', room: 'lobby', reset: true, members: [bob] });
+    socket.receive({ type: 'members', room: 'lobby', reset: true, members: [bob] });
     const first = room.members;
     expect(room.members).toBe(first);
-    socket.say({ type: 'members', room: 'lobby', members: [eve, { ...bob, sockets: 1 }] });
+    socket.receive({ type: 'members', room: 'lobby', members: [eve, { ...bob, sockets: 1 }] });
     expect([...room.members.values()]).toEqual([{ ...bob, sockets: 1 }, eve]);
     expect([...first.values()]).toEqual([bob]);
-    socket.say({ type: 'members', room: 'lobby', members: [{ ...bob, sockets: 0 }] });
+    socket.receive({ type: 'members', room: 'lobby', members: [{ ...bob, sockets: 0 }] });
     expect([...room.members.keys()]).toEqual(['eve']);
-    socket.say({ type: 'members', room: 'lobby', reset: true, members: [bob] });
+    socket.receive({ type: 'members', room: 'lobby', reset: true, members: [bob] });
     expect([...room.members.keys()]).toEqual(['bob']);
-    expect(told).toHaveBeenCalledTimes(4);
-    expect(told).toHaveBeenLastCalledWith(room.members);
+    expect(reported).toHaveBeenCalledTimes(4);
+    expect(reported).toHaveBeenLastCalledWith(room.members);
   });
 
-  test('an info is told, again while the server asks to wait, and in every join that follows', async () => {
+  test('an info is sent, retried after retryAfter, and included in later joins', async () => {
     const all = new Harness();
     const socket = await all.open();
     const room = all.client.join('lobby', { info: 1 });
@@ -384,41 +401,41 @@ describe('members, infos and typing', () => {
     socket.refuse('update', 'RATE_LIMITED', { retryAfter: 100 });
     updates.push(room.update(3));
     all.clock.advance(100);
-    const said = socket.take('update');
-    expect(said.map(({ info }) => info)).toEqual([3, 3]);
-    for (const { id } of said) socket.say({ type: 'ok', id });
+    const updateFrames = socket.takeSent('update');
+    expect(updateFrames.map(({ info }) => info)).toEqual([3, 3]);
+    for (const { id } of updateFrames) socket.receive({ type: 'ok', id });
     await Promise.all(updates);
     const cut = room.update(4);
-    const next = await all.comeBack();
+    const next = await all.reconnect();
     expect(next.answer('join', {})).toMatchObject({ info: 4 });
     next.answer('update');
     await cut;
   });
 
-  test('key strokes become few frames, and a stop', async () => {
+  test('keystrokes are sent as few frames, followed by a stop', async () => {
     const all = new Harness();
     const socket = await all.open();
     const room = all.client.join('lobby');
     room.startTyping();
     socket.answer('join', {});
-    const said = () => socket.take('typing').map(({ on }) => on);
+    const sentFrames = () => socket.takeSent('typing').map(({ on }) => on);
     for (let i = 0; i < 40; i++) {
       room.startTyping();
       all.clock.advance(100);
     }
-    expect(said()).toEqual([true, true]);
+    expect(sentFrames()).toEqual([true, true]);
     room.stopTyping();
     room.stopTyping();
-    expect(said()).toEqual([false]);
+    expect(sentFrames()).toEqual([false]);
     room.startTyping();
     room.stopTyping();
     room.startTyping();
     all.clock.advance(1_999);
-    expect(said()).toEqual([true, false]);
+    expect(sentFrames()).toEqual([true, false]);
     all.clock.advance(1);
-    expect(said()).toEqual([true]);
+    expect(sentFrames()).toEqual([true]);
     all.clock.advance(3_000);
-    expect(said()).toEqual([false]);
+    expect(sentFrames()).toEqual([false]);
     room.startTyping();
     all.socket.end();
     const next = await (async () => {
@@ -426,20 +443,20 @@ describe('members, infos and typing', () => {
       return all.open();
     })();
     all.clock.advance(10_000);
-    expect(next.take('typing')).toEqual([]);
+    expect(next.takeSent('typing')).toEqual([]);
   });
 
-  test('typingUsers come, stay while they are said again, and go by themselves', async () => {
+  test('typing users are added, stay while renewed, and expire', async () => {
     const all = new Harness();
     const socket = await all.open();
     const room = all.client.join('lobby');
-    const told: (readonly string[])[] = [];
+    const reported: (readonly string[])[] = [];
     const events = vi.fn();
-    room.onTypingUsers((typingUsers) => told.push(typingUsers));
+    room.onTypingUsers((typingUsers) => reported.push(typingUsers));
     room.on('*', events);
     socket.answer('join', {});
     const types = (from: string, ttl: unknown) =>
-      socket.say({ type: 'event', room: 'lobby', event: '$typing', from, data: { ttl } });
+      socket.receive({ type: 'event', room: 'lobby', event: '$typing', from, data: { ttl } });
     types('bob', 6_000);
     types('alice', 6_000);
     const first = room.typingUsers;
@@ -451,7 +468,7 @@ describe('members, infos and typing', () => {
     all.clock.advance(5_999);
     expect(room.typingUsers).toEqual(['bob']);
     all.clock.advance(1);
-    expect(told).toEqual([['bob'], ['bob', 'eve'], ['bob'], []]);
+    expect(reported).toEqual([['bob'], ['bob', 'eve'], ['bob'], []]);
     expect(events).not.toHaveBeenCalled();
     types('bob', 6_000);
     void room.leave();

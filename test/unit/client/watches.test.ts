@@ -4,47 +4,47 @@ import { Harness } from './harness.js';
 const presence = (user: string, status = 'online') => ({ user, status, lastSeen: 1 });
 
 describe('watch', () => {
-  test('tells each change, and keeps the map until there is one', async () => {
+  test('watch reports each change, and returns the same map until the next one', async () => {
     const all = new Harness();
     const handler = vi.fn();
     const watch = all.client.watch(new Set(['bob', 'eve']), handler);
     const socket = await all.open();
     expect(socket.answer('watch')).toMatchObject({ users: ['bob', 'eve'] });
     expect(watch.current().size).toBe(0);
-    socket.say({ type: 'presence', users: [presence('bob'), presence('stranger')] });
+    socket.receive({ type: 'presence', users: [presence('bob'), presence('stranger')] });
     const first = watch.current();
     expect([...first]).toEqual([['bob', presence('bob')]]);
-    socket.say({ type: 'presence', users: [presence('bob')] });
+    socket.receive({ type: 'presence', users: [presence('bob')] });
     expect(watch.current()).toBe(first);
-    socket.say({ type: 'presence', users: [presence('bob', 'away')] });
+    socket.receive({ type: 'presence', users: [presence('bob', 'away')] });
     expect(watch.current()).not.toBe(first);
     expect(handler.mock.calls).toEqual([[presence('bob')], [presence('bob', 'away')]]);
     watch.remove(['bob']);
     expect(watch.current().size).toBe(0);
   });
 
-  test('one frame per user while anybody watches him, and again on a new connection', async () => {
+  test('watches of one user share a frame, which is sent again on a new connection', async () => {
     const all = new Harness();
     const socket = await all.open();
     const first = all.client.watch(['bob']);
     socket.answer('watch');
-    socket.say({ type: 'presence', users: [presence('bob')] });
+    socket.receive({ type: 'presence', users: [presence('bob')] });
     const second = all.client.watch(['bob', 'eve']);
     expect(second.current().get('bob')).toEqual(presence('bob'));
     expect(socket.answer('watch')).toMatchObject({ users: ['eve'] });
     first.close();
     first.add(['late']);
     expect(socket.sent).toEqual([]);
-    const next = await all.comeBack();
+    const next = await all.reconnect();
     expect(next.answer('watch')).toMatchObject({ users: ['bob', 'eve'] });
     second.remove(['eve']);
     expect(next.answer('unwatch')).toMatchObject({ users: ['eve'] });
     second.close();
     expect(next.answer('unwatch')).toMatchObject({ users: ['bob'] });
-    expect((await all.comeBack()).sent).toEqual([]);
+    expect((await all.reconnect()).sent).toEqual([]);
   });
 
-  test('what changes while a frame is under way is said after it', async () => {
+  test('changes during a request are sent after its reply', async () => {
     const all = new Harness();
     const socket = await all.open();
     const first = all.client.watch(['bob']);
@@ -55,12 +55,12 @@ describe('watch', () => {
     const back = all.client.watch(['bob']);
     expect(socket.answer('unwatch')).toMatchObject({ users: ['bob'] });
     expect(socket.answer('watch')).toMatchObject({ users: ['eve', 'bob'] });
-    socket.say({ type: 'presence', users: [presence('bob')] });
+    socket.receive({ type: 'presence', users: [presence('bob')] });
     expect(back.current().get('bob')).toEqual(presence('bob'));
     expect(socket.sent).toEqual([]);
   });
 
-  test('many users go in several frames', async () => {
+  test('many users are sent in several frames', async () => {
     const all = new Harness();
     const socket = await all.open();
     all.client.watch(Array.from({ length: 250 }, (_, i) => `u${i}`));
@@ -69,7 +69,7 @@ describe('watch', () => {
     expect(socket.sent).toEqual([]);
   });
 
-  test('is asked again later when the server says so, and not when it refuses', async () => {
+  test('a watch is retried after retryAfter, and not after a refusal', async () => {
     const all = new Harness();
     const socket = await all.open();
     all.client.watch(['bob']);
@@ -80,7 +80,7 @@ describe('watch', () => {
     expect(all.of('error')).toMatchObject([{ code: 'LIMIT' }]);
   });
 
-  test('INTERNAL is temporary: the users are asked for again, and the error is reported', async () => {
+  test('INTERNAL is temporary: the users are requested again, and the error is reported', async () => {
     const all = new Harness();
     const socket = await all.open();
     all.client.watch(['bob']);
@@ -90,7 +90,7 @@ describe('watch', () => {
     expect(socket.answer('watch')).toMatchObject({ users: ['bob'] });
   });
 
-  test('a user who may not be watched does not keep the others from being watched', async () => {
+  test('a forbidden user does not affect the watches of others', async () => {
     const all = new Harness();
     const socket = await all.open();
     all.client.watch(['ann', 'bob', 'eve']);
@@ -100,22 +100,22 @@ describe('watch', () => {
     expect(socket.answer('watch')).toMatchObject({ users: ['eve'] });
     expect(all.of('error')).toHaveLength(1);
     expect(socket.sent).toEqual([]);
-    expect((await all.comeBack()).answer('watch')).toMatchObject({ users: ['ann', 'bob', 'eve'] });
+    expect((await all.reconnect()).answer('watch')).toMatchObject({ users: ['ann', 'bob', 'eve'] });
   });
 
-  test('a handler that throws disturbs nobody, and none is called after close', async () => {
+  test('a handler that throws does not affect others, and no handler is called after close', async () => {
     const all = new Harness();
     const socket = await all.open();
-    const heard = vi.fn();
+    const handler = vi.fn();
     all.client.watch(['bob'], () => {
       throw new Error('no');
     });
-    const watch = all.client.watch(['bob'], heard);
-    socket.say({ type: 'presence', users: [presence('bob')] });
+    const watch = all.client.watch(['bob'], handler);
+    socket.receive({ type: 'presence', users: [presence('bob')] });
     expect(all.of('error')).toEqual([new Error('no')]);
     watch.close();
-    socket.say({ type: 'presence', users: [presence('bob', 'away')] });
-    expect(heard).toHaveBeenCalledTimes(1);
+    socket.receive({ type: 'presence', users: [presence('bob', 'away')] });
+    expect(handler).toHaveBeenCalledTimes(1);
     expect(() => all.client.watch('bob' as never)).toThrow(expect.objectContaining({ code: 'INVALID' }));
     all.client.close();
     expect(all.clock.timers).toBe(0);

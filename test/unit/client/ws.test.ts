@@ -22,7 +22,7 @@ async function listen(server: Server): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}/ws`;
 }
 
-test('the WebSocket of `ws` will do, and gets the protocol, requests and the end', async () => {
+test('the WebSocket of `ws` offers the subprotocol, sends requests and closes with 1000', async () => {
   const server = createServer();
   const wss = new WebSocketServer({ server, handleProtocols: (offered) => [...offered][0] ?? false });
   const codes: number[] = [];
@@ -42,7 +42,7 @@ test('the WebSocket of `ws` will do, and gets the protocol, requests and the end
   wss.close();
 });
 
-test('a refused handshake is told with its reason, and one that is broken off harms nobody', async () => {
+test('a refused handshake is reported with its reason, and closing during a handshake throws nothing', async () => {
   const server = createServer();
   server.on('upgrade', (_, socket) => socket.end('HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n'));
   const client = connect({ url: await listen(server), WebSocket });
@@ -56,7 +56,7 @@ test('a refused handshake is told with its reason, and one that is broken off ha
   expect(client.state).toBe('closed');
 });
 
-test('events are typed by what the application declares', () => {
+test('events have the types that the application declares', () => {
   interface Mine {
     invoice: { total: number };
   }
@@ -72,7 +72,7 @@ test('events are typed by what the application declares', () => {
     room.on('*', (data) => expectTypeOf(data).toEqualTypeOf<{ text: string } | string>());
     // @ts-expect-error: no such event
     room.on('other', () => {});
-    // @ts-expect-error: not what the event carries
+    // @ts-expect-error: not the payload of the event
     void room.send('message', 'text');
     void room.send('seen', 'p1');
     void client.join('untyped').send('anything', 7);

@@ -32,16 +32,16 @@ test('a room outlives its last component by the largest linger, with its list', 
   first.unmount();
   second.unmount();
   vi.advanceTimersByTime(1_000);
-  socket.say({ type: 'event', room: 'lobby', event: 'message', data: 1, position: 'p2' });
+  socket.receive({ type: 'event', room: 'lobby', event: 'message', data: 1, position: 'p2' });
   const third = mount();
   await turn();
   expect(socket.sent.filter(({ type }) => type === 'join' || type === 'leave')).toEqual([]);
   expect(third.store.snapshot().events.map(({ data }) => data)).toEqual([1]);
   third.unmount();
   vi.advanceTimersByTime(1_999);
-  expect(socket.take('leave')).toEqual([]);
+  expect(socket.takeSent('leave')).toEqual([]);
   vi.advanceTimersByTime(1);
-  expect(socket.take('leave')).toHaveLength(1);
+  expect(socket.takeSent('leave')).toHaveLength(1);
 });
 
 test('without linger a room is left a macrotask after its last component', async () => {
@@ -49,7 +49,7 @@ test('without linger a room is left a macrotask after its last component', async
   await turn();
   socket.answer('join', { position: 'p1' });
   unmount();
-  expect(socket.take('leave')).toEqual([]);
+  expect(socket.takeSent('leave')).toEqual([]);
   vi.advanceTimersByTime(0);
-  expect(socket.take('leave')).toHaveLength(1);
+  expect(socket.takeSent('leave')).toHaveLength(1);
 });

@@ -22,13 +22,13 @@ const page = (numbers: readonly number[], unread: number, more = false) => ({
 const ids = () => store.snapshot().notifications.map(({ id }) => Number.parseInt(id, 10));
 const unread = () => store.snapshot().unread;
 const receive = (number: number) =>
-  socket.say({
+  socket.receive({
     type: 'event',
     event: 'notification',
     data: { id: `${number}-0`, at: number, data: `n${number}` },
   });
 const receiveRead = (number: number) =>
-  socket.say({ type: 'event', event: 'notification:read', data: { id: `${number}-0` } });
+  socket.receive({ type: 'event', event: 'notification:read', data: { id: `${number}-0` } });
 const methods = () =>
   socket.sent.filter(({ type }) => type === 'request').map((frame: Frame) => frame['method']);
 
@@ -136,9 +136,9 @@ test('a failure is shown, and the list is read again after a growing wait', asyn
 
 test('a gap in the user’s events reads the list again', async () => {
   await answer(page([1], 1));
-  socket.say({ type: 'discontinuity', reason: 'trimmed', since: 0, recovered: true });
+  socket.receive({ type: 'discontinuity', reason: 'trimmed', since: 0, recovered: true });
   expect(methods()).toEqual([]);
-  socket.say({ type: 'discontinuity', reason: 'trimmed', since: 0, recovered: false });
+  socket.receive({ type: 'discontinuity', reason: 'trimmed', since: 0, recovered: false });
   await answer(page([3, 2, 1], 3));
   expect(ids()).toEqual([3, 2, 1]);
 });

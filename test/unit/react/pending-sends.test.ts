@@ -20,7 +20,7 @@ const view = () => store.snapshot();
 const list = () => view().events.map(({ data, status }) => `${data} ${status}`);
 const keys = () => view().events.map(({ key }) => key);
 const receive = (data: unknown, position: string, from = 'alice', event = 'message') =>
-  socket.say({ type: 'event', room: 'lobby', event, from, data, position, at: 1 });
+  socket.receive({ type: 'event', room: 'lobby', event, from, data, position, at: 1 });
 
 async function send(data: unknown, event = 'message'): Promise<void> {
   void view().send(event, data);
@@ -114,7 +114,7 @@ test('during a break a send stays pending, and is received once after it', async
   socket.end();
   await send('hello');
   expect(list()).toEqual(['hello pending']);
-  socket = await harness.comeBack();
+  socket = await harness.reconnect();
   socket.answer('join', { position: 'p1' });
   await turn();
   socket.answer('send', { position: 'p2' });
@@ -139,7 +139,7 @@ test('an acknowledged send whose event was missed leaves the list with the gap',
   await send('hello');
   socket.answer('send', { position: 'p2' });
   await turn();
-  socket.say({ type: 'discontinuity', room: 'lobby', reason: 'trimmed', since: 0, recovered: false });
+  socket.receive({ type: 'discontinuity', room: 'lobby', reason: 'trimmed', since: 0, recovered: false });
   expect(list()).toEqual([]);
 });
 

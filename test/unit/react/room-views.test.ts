@@ -111,7 +111,7 @@ test('whatever is mounted, refused, cut and retried: each view lists every event
         await turn();
         for (const socket of harness.sockets.slice(connections.length)) {
           connections.push(new Connection(server, socket));
-          socket.say(WELCOME);
+          socket.receive(WELCOME);
         }
         await turn();
       };
@@ -137,7 +137,7 @@ test('whatever is mounted, refused, cut and retried: each view lists every event
           mounted.get(each.component)?.unmount();
           mounted.delete(each.component);
           if (mounted.size === 0) await settleTimers();
-        } else if (each.do === 'publish') server.say(ROOM, ++count, each.event);
+        } else if (each.do === 'publish') server.publish(ROOM, ++count, each.event);
         else if (each.do === 'step') connections.at(-1)?.step(each.requests, each.frames);
         else if (each.do === 'wait') harness.clock.advance(each.ms);
         else if (each.do === 'retry') mounted.get(each.component)?.store.snapshot().retry();
