@@ -29,7 +29,7 @@ function watch<T>(promise: Promise<T>) {
   return one;
 }
 
-/** Past the deadline, wherever in its eighth it falls. */
+/** Later than any deadline, which may be late by an eighth. */
 async function expire() {
   clock.advance(TIMEOUT * 1.2);
   await turn();
@@ -37,8 +37,8 @@ async function expire() {
 
 const never = () => new Promise<never>(() => {});
 
-describe('bounded', () => {
-  test('passes results on, and failures as rollcall errors', async () => {
+describe('withDeadline', () => {
+  test('withDeadline passes results on, and failures as rollcall errors', async () => {
     expect(await link.withDeadline('x', async () => 1)).toBe(1);
     const refusal = new CommandError('no');
     await expect(link.withDeadline('x', () => Promise.reject(refusal))).rejects.toBe(refusal);
@@ -53,7 +53,7 @@ describe('bounded', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('rejects at the deadline, as unknown unless the call knows that nothing was sent', async () => {
+  test('withDeadline rejects at the deadline, as unknown unless the call reports that nothing was sent', async () => {
     driver.connection('lost', new Error('ECONNRESET'));
     const unknown = watch(link.withDeadline('one', never));
     const failed = watch(link.withDeadline('two', never, () => false));
@@ -67,7 +67,7 @@ describe('bounded', () => {
     expect(failed.error).toMatchObject({ name: 'TimeoutError', outcome: 'failed' });
   });
 
-  test('close rejects the calls in progress', async () => {
+  test('close rejects pending calls', async () => {
     const open = watch(link.withDeadline('x', never));
     await link.close();
     await turn();
@@ -78,14 +78,14 @@ describe('bounded', () => {
 });
 
 describe('connect', () => {
-  test('resolves when the driver is connected', async () => {
+  test('connect resolves when the driver is connected', async () => {
     const done = watch(link.connect());
     driver.only.ack();
     await turn();
     expect(done).toEqual({ value: undefined });
   });
 
-  test('rejects with a ConnectionError and the reason at the deadline, and works later', async () => {
+  test('connect rejects with a ConnectionError and the reason at the deadline, and a later call succeeds', async () => {
     driver.ready = false;
     const done = watch(link.connect());
     driver.connection('lost', new Error('ECONNREFUSED'));
@@ -98,7 +98,7 @@ describe('connect', () => {
     expect(later).toEqual({ value: undefined });
   });
 
-  test('rejects at once when the client stops reconnecting', async () => {
+  test('connect rejects at once when the client stops reconnecting', async () => {
     const done = watch(link.connect());
     driver.only.fail(new Error('connect ECONNREFUSED'));
     await turn();
@@ -107,7 +107,7 @@ describe('connect', () => {
 });
 
 describe('run', () => {
-  test('sends at once, with its options', async () => {
+  test('run sends its commands at once, with its options', async () => {
     const done = watch(link.execute('get', [['GET', 'a']], { atomic: true }));
     expect(driver.only).toMatchObject({ commands: [['GET', 'a']], options: { atomic: true } });
     driver.only.ack(['1']);
@@ -144,7 +144,7 @@ describe('run', () => {
     },
   );
 
-  test('is not sent again when Redis refused the whole', async () => {
+  test('a batch that Redis refused as a whole is not sent again', async () => {
     const done = watch(link.execute('write', [['SET', 'a', '1']], { atomic: true }));
     driver.only.refuse('EXECABORT');
     await turn();
@@ -177,7 +177,7 @@ describe('run', () => {
 });
 
 describe('close', () => {
-  test('is idempotent, releases the shared client once, and rejects every call', async () => {
+  test('close is idempotent, releases the shared client once, and makes every call reject', async () => {
     const open = watch(link.execute('write', [['SET', 'a', '1']]));
     await Promise.all([link.close(), link.close()]);
     await link.close();

@@ -4,11 +4,11 @@ import type { ClusterClientAdapter } from '../../../src/redis/cluster-node.js';
 import { IoredisCluster } from '../../../src/redis/ioredis-cluster.js';
 import { NodeRedisCluster } from '../../../src/redis/node-redis-cluster.js';
 
-// What real servers on one machine do not show: addresses that are mapped, and whose options are taken over.
+// Covers what real servers on one machine do not show: mapped addresses and inherited options.
 
 type Options = Record<string, unknown> & { socket?: Record<string, unknown> };
 
-/** A client of one node, of either library, that notes how it is duplicated. */
+/** A client of one node, of either library, that records how it is duplicated. */
 class FakeNode extends EventEmitter {
   readonly made: Options[] = [];
   isOpen = true;
@@ -29,10 +29,10 @@ class FakeNode extends EventEmitter {
   disconnect = () => {};
 }
 
-const told: string[] = [];
+const events: string[] = [];
 const listener = {
-  failed: (error: unknown) => void told.push(`failed ${(error as Error).message}`),
-  ended: () => void told.push('ended'),
+  failed: (error: unknown) => void events.push(`failed ${(error as Error).message}`),
+  ended: () => void events.push('ended'),
   message: () => {},
   withdrawn: () => {},
 };
@@ -64,7 +64,7 @@ describe('a node-redis cluster', () => {
   const make = (given: FakeCluster): ClusterClientAdapter =>
     new NodeRedisCluster(given as unknown as ConstructorParameters<typeof NodeRedisCluster>[0]);
 
-  test('our connections have its options', async () => {
+  test('connections of the driver have the options of the cluster client', async () => {
     const given = new FakeCluster();
     const client = make(given);
     await client.connect();
@@ -88,7 +88,7 @@ describe('a node-redis cluster', () => {
       'a function',
       (address: string) => (address === '10.0.0.2:1' ? { host: 'outside', port: 9 } : undefined),
     ],
-  ])('has its address map applied, when it is %s', async (_, nodeAddressMap) => {
+  ])('the address map of the cluster client is applied when it is %s', async (_, nodeAddressMap) => {
     const given = new FakeCluster();
     given._options = { nodeAddressMap };
     const client = make(given);
@@ -99,7 +99,7 @@ describe('a node-redis cluster', () => {
     expect(given.node.made.pop()?.socket).toMatchObject({ host: '10.0.0.3', port: 1 });
   });
 
-  test('that cannot connect reports the reason', async () => {
+  test('a cluster client that cannot connect reports the reason', async () => {
     const given = new FakeCluster();
     given.fails = new Error('RootNodesUnavailable');
     await expect(make(given).connect()).rejects.toThrow('RootNodesUnavailable');
@@ -109,19 +109,19 @@ describe('a node-redis cluster', () => {
     const given = new FakeCluster();
     const client = make(given);
     await client.connect();
-    told.length = 0;
+    events.length = 0;
     client.openPubSub('10.0.0.2:1', listener, true);
     given.node.last?.emit('sharded-channel-moved', 'x', {});
-    expect(told.splice(0)).toEqual(['failed the slot of a sharded channel has moved', 'ended']);
+    expect(events.splice(0)).toEqual(['failed the slot of a sharded channel has moved', 'ended']);
     client.openPubSub('10.0.0.2:1', listener, true);
     given.node.last?.emit('error', new Error('undefined'));
-    expect(told.splice(0)).toEqual(['failed undefined', 'ended']);
+    expect(events.splice(0)).toEqual(['failed undefined', 'ended']);
     client.openPubSub('10.0.0.2:1', listener, false);
     given.node.last?.emit('error', new Error('undefined'));
-    expect(told.splice(0)).toEqual(['failed undefined']);
+    expect(events.splice(0)).toEqual(['failed undefined']);
   });
 
-  test('keeps its own listeners when ours are removed', () => {
+  test('a cluster client keeps its own listeners when those of the driver are removed', () => {
     const given = new FakeCluster();
     const client = make(given);
     expect(given.listenerCount('error')).toBe(1);
@@ -148,7 +148,7 @@ describe('an ioredis cluster', () => {
   const make = (given: FakeCluster): ClusterClientAdapter =>
     new IoredisCluster(given as unknown as ConstructorParameters<typeof IoredisCluster>[0]);
 
-  test('our connections have its options and mapped addresses', async () => {
+  test('connections of the driver have the options and mapped addresses of the cluster client', async () => {
     const given = new FakeCluster();
     given.nat = { '10.0.0.2:1': { host: 'outside', port: 9 } };
     const client = make(given);
@@ -168,7 +168,7 @@ describe('an ioredis cluster', () => {
     expect(given.node.made.pop()).toMatchObject({ host: '10.0.0.3', port: 1, autoResubscribe: false });
   });
 
-  test('that stops reconnecting reports the reason', async () => {
+  test('a cluster client that stops reconnecting reports the reason', async () => {
     const given = new FakeCluster();
     given.fails = new Error('None of startup nodes is available');
     await expect(make(given).connect()).rejects.toThrow('None of startup nodes is available');
@@ -178,12 +178,12 @@ describe('an ioredis cluster', () => {
     const given = new FakeCluster();
     const client = make(given);
     await client.connect();
-    told.length = 0;
+    events.length = 0;
     client.openPubSub('10.0.0.2:1', listener, true);
     given.node.last?.emit('moved');
-    expect(told.splice(0)).toEqual(['failed the slot of a sharded channel has moved', 'ended']);
+    expect(events.splice(0)).toEqual(['failed the slot of a sharded channel has moved', 'ended']);
     client.openPubSub('10.0.0.2:1', listener, true);
     given.node.last?.emit('error', new Error('Command queue state error'));
-    expect(told.splice(0)).toEqual(['failed Command queue state error', 'ended']);
+    expect(events.splice(0)).toEqual(['failed Command queue state error', 'ended']);
   });
 });

@@ -13,7 +13,7 @@ import type { Command, Reply } from '../../../src/redis/driver.js';
 import { defineScript } from '../../../src/redis/script.js';
 
 describe('the slot of a key', () => {
-  // As CLUSTER KEYSLOT of Redis 7 answers.
+  // The replies of CLUSTER KEYSLOT of Redis 7.
   test.each([
     ['', 0],
     ['123456789', 12739],
@@ -35,7 +35,7 @@ describe('the slot of a key', () => {
     expect(slotOf('{{foo}}')).toBe(slotOf('{foo'));
   });
 
-  test('of a Buffer is the slot of its bytes', () => {
+  test('the slot of a Buffer is the slot of its bytes', () => {
     expect(slotOf('{ünï}')).toBe(slotOf(Buffer.from('ünï')));
     expect(slotOf(Buffer.from([0xff, 0x7b, 0xfe, 0x7d]))).toBe(slotOf(Buffer.from([0xfe])));
   });
@@ -45,7 +45,7 @@ describe('the slot of a command', () => {
   const script = defineScript('x', 'return 1');
   test.each<[string, Command, string | undefined]>([
     ['a key comes first', ['GET', 'foo'], 'foo'],
-    ['whatever its case', ['set', 'foo', 'x'], 'foo'],
+    ['in lower case', ['set', 'foo', 'x'], 'foo'],
     ['a sharded channel has a slot', ['SPUBLISH', 'foo', 'x'], 'foo'],
     ['a classic one has none', ['PUBLISH', 'foo', 'x'], undefined],
     ['nor has what concerns no key', ['PING'], undefined],
@@ -66,7 +66,7 @@ describe('the map of slots', () => {
     [200, SLOTS - 1, ['10.0.0.1', 7000]],
   ];
 
-  test('has the owner of each slot, and all nodes', () => {
+  test('the slot map has the owner of each slot, and all nodes', () => {
     const map = SlotMap.from(rows, 'seed:1');
     expect([0, 99, 100, 150, 200, SLOTS - 1].map((slot) => map?.owner(slot))).toEqual([
       '10.0.0.1:7000',
@@ -80,7 +80,7 @@ describe('the map of slots', () => {
     expect(map?.nodes).toEqual(['10.0.0.1:7000', '10.0.0.3:7000', '10.0.0.2:7001']);
   });
 
-  test('a node without a host is the one that replied', () => {
+  test('a node without a host is the node that replied', () => {
     expect(SlotMap.from([[0, 1, [null, 7000]]], 'seed:1')?.owner(0)).toBe('seed:7000');
     expect(SlotMap.from([[0, 1, ['', 7000]]], '::1:1')?.owner(0)).toBe('::1:7000');
     expect(
@@ -95,13 +95,13 @@ describe('the map of slots', () => {
   });
 
   test.each([[[]], [null], ['OK'], [[['x']]], [[[0, 1, []]].slice(1)], [new Error('ERR')]] as [Reply][])(
-    'what is no map (%#)',
+    'a reply that is not a slot map is rejected (%#)',
     (reply) => {
       expect(SlotMap.from(reply, 'seed:1')).toBeUndefined();
     },
   );
 
-  test('equals a map with the same content', () => {
+  test('a slot map equals another with the same content', () => {
     const map = SlotMap.from(rows, 'seed:1') as SlotMap;
     expect(map.equals(SlotMap.from(rows, 'other:2') as SlotMap)).toBe(true);
     const moved = [[0, 98, ['10.0.0.1', 7000], ['10.0.0.2', 7001]], ...(rows as Reply[]).slice(1)];
@@ -115,7 +115,7 @@ test('an IPv6 address is parsed', () => {
   expect(splitAddress(joinAddress('fe80::1', 6379))).toEqual({ host: 'fe80::1', port: 6379 });
 });
 
-describe('a refusal', () => {
+describe('a retryable error', () => {
   test.each([
     'MOVED 1 a:1',
     'ASK 1 a:1',
@@ -124,9 +124,10 @@ describe('a refusal', () => {
     'LOADING x',
     'MASTERDOWN x',
     'READONLY x',
-  ])('%s says that nothing ran', (message) => expect(isRetryableError(new Error(message))).toBe(true));
-  test.each(['ERR MOVED', 'MOVEDX', 'NOPERM x', 'connect ECONNREFUSED'])('%s does not', (message) =>
-    expect(isRetryableError(new Error(message))).toBe(false),
+  ])('%s means that no command ran', (message) => expect(isRetryableError(new Error(message))).toBe(true));
+  test.each(['ERR MOVED', 'MOVEDX', 'NOPERM x', 'connect ECONNREFUSED'])(
+    '%s does not mean that no command ran',
+    (message) => expect(isRetryableError(new Error(message))).toBe(false),
   );
 
   test('parses the address in MOVED', () => {

@@ -17,23 +17,23 @@ import { SLOTS, slotOf } from '../../../src/redis/cluster-slots.js';
 import type { PlainCommand, Reply } from '../../../src/redis/driver.js';
 import type { PubSubConnection, PubSubConnectionListener } from '../../../src/redis/subscriber.js';
 
-// Three masters of our own making, which say and do what a real cluster does only for a moment.
+// Three fake masters reproduce states that a real cluster is in only briefly.
 
 type Answer = (command: PlainCommand) => Reply;
 
 class FakeNode {
-  /** Every command that ran or was refused, without those of the driver's own. */
+  /** Every command that ran or was refused, without the driver's own commands. */
   readonly log: string[] = [];
   readonly connections = new Set<CommandConnectionListener>();
-  readonly wires: FakeWire[] = [];
-  /** How often somebody tried to connect. */
+  readonly pubSubConnections: FakePubSubConnection[] = [];
+  /** Number of connection attempts. */
   attempts = 0;
   asked = 0;
   up = true;
   frozen = false;
-  /** It confirms no subscription. */
+  /** Whether subscriptions stay unconfirmed. */
   stuck = false;
-  /** What the client says when it sends. */
+  /** The error with which the client rejects commands. */
   broken: Error | undefined;
   answer: Answer = ([name]) => name;
   #waiting: (() => void)[] = [];
@@ -45,23 +45,23 @@ class FakeNode {
 
   async connect(): Promise<void> {
     this.attempts++;
-    await this.thawed();
+    await this.whenUnfrozen();
     if (!this.up) throw new Error('connect ECONNREFUSED');
   }
 
-  thawed(): Promise<void> {
+  whenUnfrozen(): Promise<void> {
     return this.frozen ? new Promise((resolve) => this.#waiting.push(resolve)) : Promise.resolve();
   }
 
-  thaw(): void {
+  unfreeze(): void {
     this.frozen = false;
     for (const go of this.#waiting.splice(0)) go();
   }
 
-  /** All connections break. */
+  /** Breaks all connections. */
   cut(): void {
     for (const listener of [...this.connections]) listener.ended();
-    for (const wire of this.wires.splice(0)) wire.listener.ended();
+    for (const connection of this.pubSubConnections.splice(0)) connection.listener.ended();
   }
 
   run(command: PlainCommand): Reply {
@@ -76,7 +76,7 @@ class FakeNode {
   }
 }
 
-class FakeWire implements PubSubConnection {
+class FakePubSubConnection implements PubSubConnection {
   readonly log: string[] = [];
   destroyed = false;
   refuse: Error | undefined;
@@ -126,7 +126,7 @@ class FakeCluster implements ClusterClientAdapter {
     return node;
   }
 
-  /** The slots in three equal parts. */
+  /** Divides the slots into three equal parts. */
   share(...owners: readonly string[]): void {
     const each = Math.ceil(SLOTS / owners.length);
     this.rows = owners.map((owner, at) => {
@@ -150,12 +150,12 @@ class FakeCluster implements ClusterClientAdapter {
       ready: true,
       connect: () => node.connect(),
       pipeline: async (commands) => {
-        await node.thawed();
+        await node.whenUnfrozen();
         if (node.broken !== undefined) throw node.broken;
         return commands.map((command) => node.run(command));
       },
       transaction: async (commands) => {
-        await node.thawed();
+        await node.whenUnfrozen();
         const replies = commands.map((command) => node.run(command));
         for (const reply of replies) if (reply instanceof Error) throw reply;
         return replies;
@@ -166,9 +166,9 @@ class FakeCluster implements ClusterClientAdapter {
 
   openPubSub(address: string, listener: PubSubConnectionListener, sharded: boolean): PubSubConnection {
     const node = this.node(address);
-    const wire = new FakeWire(node, listener, sharded);
-    node.wires.push(wire);
-    return wire;
+    const connection = new FakePubSubConnection(node, listener, sharded);
+    node.pubSubConnections.push(connection);
+    return connection;
   }
 }
 
@@ -200,7 +200,7 @@ afterEach(async () => {
   vi.restoreAllMocks();
 });
 
-/** A key that belongs to the `part`th of three masters. */
+/** A key of the master with index `part`. */
 function keyAt(part: 0 | 1 | 2, number = 0): string {
   for (let n = 0; ; n++) {
     const key = `k${n}`;
@@ -211,7 +211,7 @@ const [ka, kb, kc] = [keyAt(0), keyAt(1), keyAt(2)];
 
 const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
 
-/** What became of `work`, once `ms` have passed. */
+/** The result of `work` after `ms`. */
 async function outcome<T>(ms: number, work: Promise<T>): Promise<T | 'open' | Error> {
   let result: T | 'open' | Error = 'open';
   work.then(
@@ -228,8 +228,8 @@ async function outcome<T>(ms: number, work: Promise<T>): Promise<T | 'open' | Er
 
 const moved = (key: string, to: string) => new Error(`MOVED ${slotOf(key)} ${to}`);
 
-describe('connecting', () => {
-  test('connects the client and reads the slot map', async () => {
+describe('connect', () => {
+  test('connect connects the client and reads the slot map', async () => {
     expect(driver.ready).toBe(false);
     await expect(driver.execute([['PING']])).rejects.toMatchObject({ outcome: 'failed' });
     await driver.connect();
@@ -238,14 +238,14 @@ describe('connecting', () => {
     expect(cluster.connected).toBe(1);
   });
 
-  test('asks the next node when one does not reply', async () => {
+  test('connect asks the next node when one does not reply', async () => {
     a.up = false;
     b.frozen = true;
     expect(await outcome(1_000, driver.connect())).toBeUndefined();
     expect(driver.ready).toBe(true);
   });
 
-  test('keeps asking while no node replies', async () => {
+  test('connect keeps asking while no node replies', async () => {
     for (const node of [a, b, c]) node.up = false;
     const connecting = driver.connect();
     expect(await outcome(5_000, connecting)).toBe('open');
@@ -268,7 +268,7 @@ describe('connecting', () => {
     expect([driver.ready, cluster.connected]).toEqual([true, 1]);
   });
 
-  test('reports that no node is reachable, and when one is again', async () => {
+  test('the driver reports that no node is reachable, and when one is again', async () => {
     await driver.connect();
     for (const node of [a, b, c]) {
       node.up = false;
@@ -287,7 +287,7 @@ describe('connecting', () => {
 describe('a batch', () => {
   beforeEach(() => driver.connect());
 
-  test('is split by node, and its replies keep the order of the commands', async () => {
+  test('a batch is split by node, and its replies keep the order of the commands', async () => {
     for (const node of [a, b, c]) node.answer = ([, key]) => `${String(key)} at ${node.address}`;
     const replies = await driver.execute([
       ['GET', kc],
@@ -305,19 +305,19 @@ describe('a batch', () => {
     ]);
   });
 
-  test('goes to the owner of its key option', async () => {
+  test('a batch is sent to the owner of its key option', async () => {
     await driver.execute([['GET', ka], ['PING']], { key: kb });
     await driver.execute([['PING'], ['GET', kc]], { atomic: true });
     await driver.execute([['GET', ka]], { atomic: true, key: kb });
     expect([a.log, b.log, c.log]).toEqual([[], [`GET ${ka}`, 'PING', `GET ${ka}`], ['PING', `GET ${kc}`]]);
   });
 
-  test('commands without a key always go to the same node', async () => {
+  test('commands without a key are always sent to the same node', async () => {
     for (let at = 0; at < 30; at++) await driver.execute([['PUBLISH', `channel${at}`, 'x']]);
     expect([a, b, c].map(({ log }) => log.length).sort((x, y) => x - y)).toEqual([0, 0, 30]);
   });
 
-  test('refused with MOVED runs at the new owner, once', async () => {
+  test('a batch refused with MOVED runs once at the new owner', async () => {
     cluster.share('b:1', 'b:1', 'c:1');
     a.answer = () => moved(ka, 'b:1');
     const [batch, other] = [driver.execute([['INCR', ka]]), driver.execute([['INCR', ka]], { atomic: true })];
@@ -326,7 +326,7 @@ describe('a batch', () => {
     expect(b.log).toEqual([`INCR ${ka}`, `INCR ${ka}`]);
   });
 
-  test('a thousand refused at the same time cause one refresh', async () => {
+  test('a thousand batches refused at the same time cause one refresh', async () => {
     const before = cluster.asked;
     cluster.share('b:1', 'b:1', 'c:1');
     a.answer = () => moved(ka, 'b:1');
@@ -335,7 +335,7 @@ describe('a batch', () => {
     expect(cluster.asked - before).toBeLessThan(5);
   });
 
-  test('refused forever rejects after two seconds, without a tight loop', async () => {
+  test('a batch that is always refused rejects after two seconds, without a tight loop', async () => {
     const before = cluster.asked;
     a.answer = () => moved(ka, 'a:1');
     const call = driver.execute([['INCR', ka]]);
@@ -372,7 +372,7 @@ describe('a batch', () => {
     expect(a.log).toHaveLength(2);
   });
 
-  test('partly refused has errors for these commands, and nothing runs twice', async () => {
+  test('a partly refused batch has errors for the refused commands, and no command runs twice', async () => {
     a.answer = () => new Error('CLUSTERDOWN x');
     const batch = driver.execute([
       ['INCR', kb],
@@ -385,7 +385,7 @@ describe('a batch', () => {
     expect([b.log, c.log]).toEqual([[`INCR ${kb}`], [`INCR ${kc}`]]);
   });
 
-  test('whose connection breaks rejects as unknown, and is not sent again', async () => {
+  test('a batch whose connection breaks rejects as unknown, and is not sent again', async () => {
     a.frozen = true;
     const batch = driver.execute([
       ['INCR', kb],
@@ -394,13 +394,13 @@ describe('a batch', () => {
     await pass(10);
     a.cut();
     expect(await outcome(0, batch)).toMatchObject({ name: 'ConnectionError', outcome: 'unknown' });
-    a.thaw();
+    a.unfreeze();
     await pass(3_000);
     expect(b.log).toEqual([`INCR ${kb}`]);
     expect(await outcome(0, driver.execute([['INCR', ka]]))).toEqual(['INCR']);
   });
 
-  test('that becomes unknown while parts of it wait for a retry rejects once', async () => {
+  test('a batch that becomes unknown while parts of it wait for a retry rejects once', async () => {
     await driver.execute([['GET', kb]]);
     a.answer = () => new Error('TRYAGAIN x');
     const first = driver.execute([['GET', ka]]);
@@ -453,7 +453,7 @@ describe('a batch', () => {
 describe('a node', () => {
   beforeEach(() => driver.connect());
 
-  test('that is dead is not asked for the slot map; the others are', async () => {
+  test('a dead node is not asked for the slot map; the others are', async () => {
     await driver.execute([['GET', ka]]);
     a.up = false;
     a.cut();
@@ -465,34 +465,34 @@ describe('a node', () => {
     expect(a.attempts).toBeLessThan(30);
   });
 
-  test('that is unresponsive is dropped once another has its slots', async () => {
+  test('an unresponsive node is dropped when another node has its slots', async () => {
     await driver.execute([['GET', ka]]);
     a.frozen = true;
     const stuck = driver.execute([['SET', ka]]);
     expect(await outcome(3_000, stuck)).toBe('open');
-    // Nothing more is sent there meanwhile.
+    // No more commands are sent to that node.
     const later = driver.execute([['SET', ka]]);
     await pass(500);
     cluster.share('b:1', 'b:1', 'c:1');
     expect(await outcome(500, stuck)).toMatchObject({ outcome: 'unknown' });
     expect(await outcome(500, later)).toEqual(['SET']);
-    a.thaw();
+    a.unfreeze();
     await pass(100);
     expect(b.log).toEqual([`SET ${ka}`]);
   });
 
-  test('that is unresponsive and not replaced is waited for', async () => {
+  test('the driver waits for an unresponsive node that is not replaced', async () => {
     await driver.execute([['GET', ka]]);
     a.frozen = true;
     const stuck = driver.execute([['SET', ka]]);
     await pass(20_000);
     expect(await outcome(2_500, driver.execute([['SET', ka]]))).toMatchObject({ outcome: 'failed' });
-    a.thaw();
+    a.unfreeze();
     expect(await outcome(100, stuck)).toEqual(['SET']);
     expect(await outcome(1_000, driver.execute([['SET', ka]]))).toEqual(['SET']);
   });
 
-  test('that does not connect in time receives no command', async () => {
+  test('a node that does not connect in time receives no command', async () => {
     a.cut();
     await pass(100);
     a.frozen = true;
@@ -500,12 +500,12 @@ describe('a node', () => {
     await pass(900);
     cluster.share('b:1', 'b:1', 'c:1');
     expect(await outcome(900, call)).toEqual(['SET']);
-    a.thaw();
+    a.unfreeze();
     await pass(100);
     expect(a.log).toEqual([]);
   });
 
-  test('whose client fails without an event is dropped, without a retry loop', async () => {
+  test('a node whose client fails without an event is dropped, without a retry loop', async () => {
     await driver.execute([['GET', ka]]);
     a.broken = new Error('The client is offline');
     expect(await outcome(0, driver.execute([['SET', ka]]))).toMatchObject({ outcome: 'unknown' });
@@ -514,7 +514,7 @@ describe('a node', () => {
     expect(await outcome(300, driver.execute([['SET', ka]]))).toEqual(['SET']);
   });
 
-  test('that returns is reported; a node that leaves and a moved slot are not', async () => {
+  test('a node that returns is reported; a node that leaves and a moved slot are not', async () => {
     await pass(4_000);
     cluster.share('b:1', 'b:1', 'c:1');
     await pass(4_000);
@@ -527,7 +527,7 @@ describe('a node', () => {
     expect(events).toHaveLength(2);
   });
 
-  test('without slots is disconnected', async () => {
+  test('a node without slots is disconnected', async () => {
     await driver.execute([['GET', ka]]);
     cluster.share('b:1', 'b:1', 'c:1');
     await pass(4_000);
@@ -537,30 +537,30 @@ describe('a node', () => {
 
 describe('classic subscriptions', () => {
   beforeEach(() => driver.connect());
-  const wires = () => [a, b, c].flatMap((node) => node.wires);
+  const pubSubConnections = () => [a, b, c].flatMap((node) => node.pubSubConnections);
 
-  test('are on one node, and not on the node that is published to', async () => {
+  test('classic subscriptions are on one node, which is not the node of publications', async () => {
     await driver.execute([['PUBLISH', 'x', 'x']]);
     await driver.subscribe('channel', ['x']);
     await driver.subscribe('pattern', ['x*']);
-    const [wire, ...others] = wires();
-    expect([wire?.log, wire?.sharded, others]).toEqual([['+x', '+x*'], false, []]);
-    expect(wire?.node.log).toEqual([]);
+    const [connection, ...others] = pubSubConnections();
+    expect([connection?.log, connection?.sharded, others]).toEqual([['+x', '+x*'], false, []]);
+    expect(connection?.node.log).toEqual([]);
   });
 
-  test('move to another node when theirs is dead', async () => {
+  test('classic subscriptions move to another node when their node is dead', async () => {
     await driver.subscribe('channel', ['x']);
-    const [wire] = wires() as [FakeWire];
-    wire.node.up = false;
-    wire.node.cut();
+    const [connection] = pubSubConnections() as [FakePubSubConnection];
+    connection.node.up = false;
+    connection.node.cut();
     expect(events.at(-1)).toMatch(/^channel x: /);
     await driver.subscribe('channel', ['x']);
-    expect(wires()[0]?.node).not.toBe(wire.node);
+    expect(pubSubConnections()[0]?.node).not.toBe(connection.node);
   });
 
-  test('leave a node that is missing from the map and does not reply, but not one that replies', async () => {
+  test('classic subscriptions leave a node that is missing from the slot map only if it does not reply', async () => {
     await driver.subscribe('channel', ['x']);
-    const [{ node }] = wires() as [FakeWire];
+    const [{ node }] = pubSubConnections() as [FakePubSubConnection];
     const others = [a, b, c].filter((each) => each !== node).map(({ address }) => address);
     const original = cluster.rows;
     cluster.share(...others);
@@ -574,41 +574,44 @@ describe('classic subscriptions', () => {
     expect(events.at(-1)).toMatch(/^channel x: /);
   });
 
-  test('try another node after a reset', async () => {
+  test('classic subscriptions try another node after a reset', async () => {
     await driver.subscribe('channel', ['x']);
-    const [{ node }] = wires() as [FakeWire];
+    const [{ node }] = pubSubConnections() as [FakePubSubConnection];
     driver.resetSubscriptions('channel', new Error('no answer'), 'x');
     expect(events.at(-1)).toBe('channel x: no answer');
     await driver.subscribe('channel', ['x']);
-    expect(wires().at(-1)?.node === node && wires().length === 1).toBe(false);
+    expect(pubSubConnections().at(-1)?.node === node && pubSubConnections().length === 1).toBe(false);
   });
 });
 
 describe('sharded subscriptions', () => {
   beforeEach(() => driver.connect());
 
-  test('are at the owners of their slots, with one command per slot', async () => {
+  test('sharded subscriptions are at the owners of their slots, with one command per slot', async () => {
     const tagged = `{${ka}}x`;
     await driver.subscribe('sharded', [ka, kb, tagged, keyAt(0, 1)]);
-    expect(a.wires.map(({ log, sharded }) => [log, sharded])).toEqual([
+    expect(a.pubSubConnections.map(({ log, sharded }) => [log, sharded])).toEqual([
       [[`+${ka} ${tagged}`, `+${keyAt(0, 1)}`], true],
     ]);
-    expect(b.wires.map(({ log }) => log)).toEqual([[`+${kb}`]]);
-    expect(c.wires).toEqual([]);
+    expect(b.pubSubConnections.map(({ log }) => log)).toEqual([[`+${kb}`]]);
+    expect(c.pubSubConnections).toEqual([]);
     await driver.unsubscribe('sharded', [ka, kb, 'unknown']);
-    expect([a.wires[0]?.log.at(-1), b.wires[0]?.log.at(-1)]).toEqual([`-${ka}`, `-${kb}`]);
+    expect([a.pubSubConnections[0]?.log.at(-1), b.pubSubConnections[0]?.log.at(-1)]).toEqual([
+      `-${ka}`,
+      `-${kb}`,
+    ]);
   });
 
-  test('refused with MOVED are subscribed at the new owner', async () => {
+  test('sharded subscriptions refused with MOVED are subscribed at the new owner', async () => {
     await driver.subscribe('sharded', [keyAt(0, 1)]);
-    const [wire] = a.wires as [FakeWire];
-    wire.refuse = moved(ka, 'b:1');
+    const [connection] = a.pubSubConnections as [FakePubSubConnection];
+    connection.refuse = moved(ka, 'b:1');
     const joining = driver.subscribe('sharded', [ka]);
     cluster.share('b:1', 'b:1', 'c:1');
     expect(await outcome(500, joining)).toBeUndefined();
-    expect(b.wires.flatMap(({ log }) => log)).toEqual([`+${ka}`]);
-    // What else that connection carried cannot be known for certain.
-    expect([wire.destroyed, events[1]?.split(':')[0]]).toEqual([true, `sharded ${keyAt(0, 1)}`]);
+    expect(b.pubSubConnections.flatMap(({ log }) => log)).toEqual([`+${ka}`]);
+    // The other subscriptions of that connection are uncertain.
+    expect([connection.destroyed, events[1]?.split(':')[0]]).toEqual([true, `sharded ${keyAt(0, 1)}`]);
   });
 
   test('a connection that breaks before all names are confirmed is a new gap', async () => {
@@ -620,11 +623,11 @@ describe('sharded subscriptions', () => {
       onDiscontinuity: ({ reason }) => gaps.push(reason),
     });
     expect(await outcome(100, hub.subscribe('sharded', ka, member))).toBeUndefined();
-    const [first] = a.wires as [FakeWire];
+    const [first] = a.pubSubConnections as [FakePubSubConnection];
     a.stuck = true;
     first.listener.ended();
     await pass(1_000);
-    const second = a.wires.at(-1) as FakeWire;
+    const second = a.pubSubConnections.at(-1) as FakePubSubConnection;
     expect([second === first, gaps]).toEqual([false, []]);
     second.listener.message('sharded', ka, ka, '1');
     expect(gaps).toEqual(['reconnected']);
@@ -634,16 +637,16 @@ describe('sharded subscriptions', () => {
     expect(gaps).toEqual(['reconnected', 'reconnected']);
   });
 
-  test('whose connection ends or misbehaves are dropped, and the next subscribe refreshes the map first', async () => {
+  test('sharded subscriptions whose connection ends or misbehaves are dropped, and the next subscribe refreshes the slot map first', async () => {
     await driver.subscribe('sharded', [ka, kb]);
     cluster.share('b:1', 'b:1', 'c:1');
-    (a.wires[0] as FakeWire).listener.ended();
+    (a.pubSubConnections[0] as FakePubSubConnection).listener.ended();
     expect(events.at(-1)).toMatch(`sharded ${ka}: `);
     await outcome(100, driver.subscribe('sharded', [ka]));
-    expect(b.wires.flatMap(({ log }) => log)).toEqual([`+${kb}`, `+${ka}`]);
+    expect(b.pubSubConnections.flatMap(({ log }) => log)).toEqual([`+${kb}`, `+${ka}`]);
   });
 
-  test('whose slot has another owner are dropped without an event from Redis', async () => {
+  test('sharded subscriptions whose slot has another owner are dropped without an event from Redis', async () => {
     await driver.subscribe('sharded', [ka, kb]);
     a.frozen = true;
     cluster.share('b:1', 'b:1', 'c:1');
@@ -652,7 +655,7 @@ describe('sharded subscriptions', () => {
     expect(events).toHaveLength(2);
   });
 
-  test('without an owner reject after two seconds', async () => {
+  test('sharded subscriptions without an owner reject after two seconds', async () => {
     cluster.share('a:1', 'b:1', 'c:1');
     (cluster.rows as Reply[]).splice(0, 1);
     await pass(4_000);
@@ -662,21 +665,21 @@ describe('sharded subscriptions', () => {
     });
   });
 
-  test('refused by an ACL rule reject, and the connection stays', async () => {
+  test('sharded subscriptions refused by an ACL rule reject, and the connection is kept', async () => {
     await driver.subscribe('sharded', [keyAt(0, 1)]);
-    const [wire] = a.wires as [FakeWire];
-    wire.refuse = new Error('NOPERM x');
+    const [connection] = a.pubSubConnections as [FakePubSubConnection];
+    connection.refuse = new Error('NOPERM x');
     await expect(driver.subscribe('sharded', [ka])).rejects.toMatchObject({ name: 'CommandError' });
-    expect(wire.destroyed).toBe(false);
+    expect(connection.destroyed).toBe(false);
   });
 
-  test('that are never confirmed end their connection', async () => {
+  test('sharded subscriptions that are never confirmed end their connection', async () => {
     await driver.subscribe('sharded', [keyAt(0, 1)]);
-    const [wire] = a.wires as [FakeWire];
-    wire.stuck = true;
+    const [connection] = a.pubSubConnections as [FakePubSubConnection];
+    connection.stuck = true;
     const joining = driver.subscribe('sharded', [ka]);
     await outcome(3_100, joining);
-    expect(wire.destroyed).toBe(true);
+    expect(connection.destroyed).toBe(true);
   });
 
   test('a reset drops the names at the node of the given name', async () => {
@@ -691,14 +694,14 @@ describe('sharded subscriptions', () => {
     const names = [...driver.probeChannels('probe')].sort();
     expect(names).toEqual([`probe:{${ka}}`, `probe:{${kb}}`].sort());
     await driver.subscribe('sharded', names);
-    // A probe's own subscription leads to no other.
+    // The subscription of a probe is not probed.
     expect([...driver.probeChannels('probe')].sort()).toEqual(names);
     await driver.unsubscribe('sharded', [ka, keyAt(0, 1)]);
     expect(driver.probeChannels('probe')).toEqual([`probe:{${kb}}`]);
   });
 });
 
-test('close ends our connections, and leaves the client open', async () => {
+test('close ends the connections of the driver, and leaves the client open', async () => {
   await driver.connect();
   await driver.subscribe('channel', ['x']);
   await driver.subscribe('sharded', [ka]);
@@ -711,11 +714,13 @@ test('close ends our connections, and leaves the client open', async () => {
   expect(await outcome(100, stuck)).toMatchObject({ name: 'ConnectionError', outcome: 'failed' });
   const nodes = [a, b, c];
   expect(nodes.map(({ connections }) => connections.size)).toEqual([0, 0, 0]);
-  expect(nodes.flatMap(({ wires }) => wires).every(({ destroyed }) => destroyed)).toBe(true);
+  expect(
+    nodes.flatMap(({ pubSubConnections }) => pubSubConnections).every(({ destroyed }) => destroyed),
+  ).toBe(true);
   await expect(driver.execute([['PING']])).rejects.toMatchObject({ outcome: 'failed' });
   await expect(driver.subscribe('sharded', [ka])).rejects.toThrow(ConnectionError);
   await expect(driver.connect()).rejects.toThrow(ConnectionError);
-  b.thaw();
+  b.unfreeze();
   await pass(10_000);
   expect(vi.getTimerCount()).toBe(0);
 });

@@ -24,7 +24,7 @@ test('each change is reported once', () => {
   expect([state.ready, state.ended]).toEqual([false, true]);
 });
 
-test('commands in progress are unknown as soon as the connection breaks, even if the client never settles', async () => {
+test('commands in flight reject as unknown when the connection breaks, even if the promises of the client stay pending', async () => {
   state.up();
   const one = state.track(new Promise(() => {}));
   const two = state.track(Promise.resolve(2));
@@ -35,7 +35,7 @@ test('commands in progress are unknown as soon as the connection breaks, even if
   await expect(state.track(Promise.reject(new Error('ERR no')))).rejects.toThrow('ERR no');
 });
 
-test('a late rejection of such a command is not unhandled', async () => {
+test('a late rejection of an unknown command is not an unhandled rejection', async () => {
   state.up();
   let fail!: (error: Error) => void;
   const work = state.track(new Promise((_, reject) => (fail = reject)));

@@ -9,7 +9,7 @@ import { InvalidArgumentError } from '../../../src/internal/errors.js';
 import { driverFor, type RedisClient } from '../../../src/redis/detect.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 
-// None of these connects: clients are only looked at.
+// No client connects: detection only inspects it.
 const lazy = { lazyConnect: true, host: '127.0.0.1', port: 1 };
 
 describe('a client is recognised by its shape', () => {
@@ -54,7 +54,7 @@ describe('a client is recognised by its shape', () => {
     expect([client, capabilities.cluster]).toEqual([expected, true]);
   });
 
-  test('under any class name', () => {
+  test('a client is recognised under any class name', () => {
     class x extends Redis5 {}
     expect(driverFor(new x(lazy)).client).toBe('ioredis');
     const client = redis6.createClient();
@@ -73,12 +73,12 @@ describe('a client is recognised by its shape', () => {
   });
 });
 
-describe('an unsuitable client is refused at once', () => {
+describe('an unsuitable client is rejected at once', () => {
   test.each([
     ['ioredis 5', () => new Redis5({ ...lazy, keyPrefix: 'app:' })],
     ['ioredis 6', () => new Redis6({ ...lazy, keyPrefix: 'app:' })],
     ['ioredis-mock', () => new RedisMock({ lazyConnect: true, keyPrefix: 'app:' })],
-  ])('a keyPrefix on %s', (_, make) => {
+  ])('a keyPrefix on %s is rejected', (_, make) => {
     expect(() => driverFor(make() as RedisClient)).toThrow(InvalidArgumentError);
     expect(() => driverFor(make() as RedisClient)).toThrow(/keyPrefix "app:".*prefix option/);
   });
@@ -90,7 +90,7 @@ describe('an unsuitable client is refused at once', () => {
   const other = { get() {}, set() {}, publish() {}, subscribe() {}, on() {}, duplicate() {} };
   class Unknown {}
   const nothing = () => {};
-  // The shapes of clients that are not installed here.
+  // The shapes of clients that are not installed in this repository.
   const redis3 = {
     send_command: nothing,
     psubscribe: nothing,
@@ -147,7 +147,7 @@ describe('an unsuitable client is refused at once', () => {
     [redis4cluster, 'is a cluster client of redis 4'],
     [bun, "is Bun's RedisClient"],
     [glide, 'is a client of @valkey/valkey-glide: pass createGlideDriver(client, configuration)'],
-  ])('a value that is not a client (%#), with what fits', (value, text) => {
+  ])('a value that is not a client (%#) is rejected, and the error names suitable clients', (value, text) => {
     const make = () => driverFor(value as unknown as RedisClient);
     expect(make).toThrow(InvalidArgumentError);
     expect(make).toThrow(`redis: ${text}`);
@@ -155,7 +155,7 @@ describe('an unsuitable client is refused at once', () => {
   });
 });
 
-test('createRollcall(client) names the call that works', () => {
+test('createRollcall(client) throws an error with the correct call', () => {
   for (const client of [
     redis6.createClient(),
     redis5.createClient(),

@@ -5,7 +5,7 @@ import { IoredisDriver } from '../../../src/redis/ioredis.js';
 import { turn } from '../../support/fake-clock.js';
 import { type Deferred, deferred } from '../../support/wait.js';
 
-// What a real server is too quick for, or does not show: the order of calls on the client, and its options.
+// Covers what a real server does not show: the order of calls on the client, and its options.
 
 class FakeClient extends EventEmitter {
   status = 'wait';
@@ -21,7 +21,7 @@ class FakeClient extends EventEmitter {
     this.status = 'ready';
     this.emit('ready');
   }
-  /** The connection is cut, and by the options of a duplicate it stays so. */
+  /** Breaks the connection. By the options of a duplicate it does not reconnect. */
   ends() {
     this.status = 'end';
     this.emit('close');
@@ -43,7 +43,7 @@ class FakeClient extends EventEmitter {
     this.calls.push({ line: args.join(' '), answer });
     return answer.promise;
   }
-  /** Answers everything that is open, and tells what it was. */
+  /** Answers all open calls and returns them. */
   answerAll(): string[] {
     const { calls } = this;
     for (const { answer } of calls) answer.resolve('OK');
@@ -130,13 +130,13 @@ test('one command has at most a thousand names', async () => {
   await done;
 });
 
-test('each name gets bytes or text as asked for, and each message once', async () => {
+test('each name receives bytes or text as requested, and each message once', async () => {
   const connection = await subscribed('channel', ['text']);
   connection.emit('message', 'text', 'one');
   expect(messages.splice(0)).toEqual([['channel', 'text', 'text', 'one']]);
   await subscribed('channel', ['bytes'], { binary: true });
   const [name, payload] = [Buffer.from('bytes'), Buffer.from([0xff])];
-  // The client emits both forms, if anybody listens to them.
+  // The client emits both forms if both have listeners.
   connection.emit('message', 'bytes', payload.toString());
   connection.emit('messageBuffer', name, payload);
   connection.emit('message', 'text', 'two');

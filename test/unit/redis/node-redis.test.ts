@@ -5,7 +5,7 @@ import { NodeRedisDriver } from '../../../src/redis/node-redis.js';
 import { turn } from '../../support/fake-clock.js';
 import { type Deferred, deferred } from '../../support/wait.js';
 
-// What a real server is too quick for, or does not show: the order of calls on the client, and its options.
+// Covers what a real server does not show: the order of calls on the client, and its options.
 
 interface Call {
   line: string;
@@ -30,7 +30,7 @@ class FakeClient extends EventEmitter {
     this.isReady = true;
     this.emit('ready');
   }
-  /** The connection is cut, and by the options of a duplicate it stays so. */
+  /** Breaks the connection. By the options of a duplicate it does not reconnect. */
   ends() {
     this.isOpen = false;
     this.isReady = false;
@@ -85,7 +85,7 @@ beforeEach(() => {
   });
 });
 
-/** Answers what `work` asks for, round by round, and tells what that was. */
+/** Answers the calls of `work` round by round, and returns them. */
 async function answered(work: Promise<void>): Promise<Call[]> {
   const all: Call[] = [];
   for (;;) {

@@ -10,7 +10,7 @@ test.each([
   'NOREPLICAS Not enough',
   'EXECABORT x',
   'MISCONF Redis is',
-])('%j came from the server', (message) => {
+])('error %j is recognised as a server error', (message) => {
   const error = new Error(message);
   expect(isServerError(error)).toBe(true);
   const ours = toRollcallError(error);
@@ -24,7 +24,7 @@ test.each([
   'connect ECONNREFUSED 127.0.0.1:1',
   'The client is closed',
   '',
-])('%j came from the client', (message) => {
+])('error %j is recognised as a client error', (message) => {
   const error = new Error(message);
   expect(isServerError(error)).toBe(false);
   const ours = toRollcallError(error);

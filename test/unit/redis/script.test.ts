@@ -6,7 +6,7 @@ const one = defineScript('one', 'return 1');
 const two = defineScript('two', 'return 2');
 const call = (script: typeof one, ...args: string[]): Command => ({ script, keys: ['k'], args });
 
-/** A server that knows scripts, as Redis does: EVAL teaches it, and its neighbours always run. */
+/** A server that caches scripts like Redis: EVAL loads a script, and the other commands of a batch always run. */
 function server() {
   const known = new Set<string>();
   const batches: PlainCommand[][] = [];
@@ -159,7 +159,7 @@ test('in a pipeline scripts are loaded before their first EVAL, so that the serv
   ]);
 });
 
-test('where SCRIPT LOAD is refused, scripts are sent by EVAL alone', async () => {
+test('scripts are sent by EVAL alone if SCRIPT LOAD is refused', async () => {
   const { send, names } = server();
   const refusing: typeof send = async (commands) => {
     const replies = await send(commands);

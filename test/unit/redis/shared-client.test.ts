@@ -14,7 +14,7 @@ beforeEach(() => {
   session = new SharedClient(driver, () => forgotten++);
 });
 
-/** What the callback of `whenReady` was called with, each time. */
+/** The arguments of each call of the `whenReady` callback. */
 function waiting() {
   const calls: (Error | undefined)[] = [];
   session.whenReady((error) => calls.push(error));
@@ -58,12 +58,12 @@ describe('connecting', () => {
 });
 
 describe('whenReady', () => {
-  test('calls back at once while connected', () => {
+  test('whenReady calls back at once while connected', () => {
     expect(waiting()).toEqual([undefined]);
     expect(driver.calls).toEqual([]);
   });
 
-  test('connects the client, and calls back once', async () => {
+  test('whenReady connects the client, and calls back once', async () => {
     driver.ready = false;
     const calls = waiting();
     const call = driver.only;
@@ -74,7 +74,7 @@ describe('whenReady', () => {
     expect(calls).toEqual([undefined]);
   });
 
-  test('waits through an outage', async () => {
+  test('whenReady waits during an outage', async () => {
     const first = session.connect();
     driver.only.ack();
     await first;
@@ -89,7 +89,7 @@ describe('whenReady', () => {
     expect(calls).toEqual([undefined]);
   });
 
-  test('dropped subscriptions do not affect it', async () => {
+  test('dropped subscriptions do not affect whenReady', async () => {
     driver.ready = false;
     const calls = waiting();
     driver.known.add('channel x');
@@ -99,7 +99,7 @@ describe('whenReady', () => {
     expect(session.ended).toBe(false);
   });
 
-  test('fails when the client stops reconnecting or cannot connect', async () => {
+  test('whenReady fails when the client stops reconnecting or cannot connect', async () => {
     driver.ready = false;
     const one = waiting();
     driver.connection('ended', new Error('over'));
@@ -127,7 +127,7 @@ test('lastError is the latest error while there is no connection', () => {
   expect(session.lastError).toBeUndefined();
 });
 
-test('messages and changes go to every listener until it stops', () => {
+test('messages and changes are passed to every listener until it is removed', () => {
   const got: string[] = [];
   const stop = session.listen({
     message: (kind, name, channel, payload) => got.push([kind, name, channel, payload].join()),
@@ -159,12 +159,12 @@ test('the driver is closed when the last service has released it', async () => {
   expect([driver.closed, forgotten]).toEqual([1, 1]);
 });
 
-/** May be attached again, by a session after the first. */
+/** A driver that can be attached again after its first shared client has ended. */
 class IndifferentDriver extends FakeDriver {
   override attach(): void {}
 }
 
-test('one client has one shared client, and a new one after its end', async () => {
+test('a client has one shared client, and a new one after that is closed', async () => {
   const client = new IndifferentDriver();
   const first = sharedClientFor(client);
   expect(sharedClientFor(client)).toBe(first);

@@ -9,8 +9,8 @@ import {
 import { turn } from '../../support/fake-clock.js';
 import { type Deferred, deferred } from '../../support/wait.js';
 
-/** One connection whose every answer and event is the test's to give. */
-class FakeWire implements PubSubConnection {
+/** A connection whose replies and events a test controls. */
+class FakeConnection implements PubSubConnection {
   readonly connecting: Deferred<unknown> = deferred<unknown>();
   readonly calls: { line: string; answer: Deferred<unknown> }[] = [];
   destroyed = 0;
@@ -42,31 +42,31 @@ class FakeWire implements PubSubConnection {
   }
 }
 
-let wires: FakeWire[];
-let told: string[];
+let connections: FakeConnection[];
+let events: string[];
 let causes: Error[];
 let subscriber: Subscriber;
 
 beforeEach(() => {
-  wires = [];
-  told = [];
+  connections = [];
+  events = [];
   causes = [];
   const make = (listener: PubSubConnectionListener) => {
-    const wire = new FakeWire(listener);
-    wires.push(wire);
-    return wire;
+    const connection = new FakeConnection(listener);
+    connections.push(connection);
+    return connection;
   };
   subscriber = new Subscriber('fake', make, {
-    message: (kind, name, channel, payload) => told.push(`${kind} ${name} ${channel}: ${payload}`),
-    connection: (state) => told.push(state),
+    message: (kind, name, channel, payload) => events.push(`${kind} ${name} ${channel}: ${payload}`),
+    connection: (state) => events.push(state),
     dropped: (kind, names, cause) => {
-      told.push(`dropped ${kind} ${names.join(' ')}`);
+      events.push(`dropped ${kind} ${names.join(' ')}`);
       causes.push(cause);
     },
   });
 });
 
-/** How `promise` stands. */
+/** The current state of `promise`. */
 function watch(promise: Promise<unknown>): { state: 'pending' | 'done' | 'failed'; error?: unknown } {
   const watched: { state: 'pending' | 'done' | 'failed'; error?: unknown } = { state: 'pending' };
   promise.then(
@@ -78,197 +78,197 @@ function watch(promise: Promise<unknown>): { state: 'pending' | 'done' | 'failed
   return watched;
 }
 
-async function subscribed(kind: SubscriptionKind, ...names: string[]): Promise<FakeWire> {
+async function subscribed(kind: SubscriptionKind, ...names: string[]): Promise<FakeConnection> {
   const done = subscriber.subscribe(kind, names);
-  const wire = wires.at(-1)!;
-  wire.connecting.resolve('OK');
+  const connection = connections.at(-1)!;
+  connection.connecting.resolve('OK');
   await turn();
-  wire.next().answer.resolve('OK');
+  connection.next().answer.resolve('OK');
   await done;
-  return wire;
+  return connection;
 }
 
 describe('opening', () => {
   test('the first subscribe opens the connection, and waits for it', async () => {
-    expect(wires).toEqual([]);
+    expect(connections).toEqual([]);
     const one = watch(subscriber.subscribe('channel', ['a', 'b']));
     const two = watch(subscriber.subscribe('pattern', ['a*'], true));
     await turn();
-    expect(wires).toHaveLength(1);
-    const wire = wires[0]!;
-    expect(wire.calls).toEqual([]);
-    wire.connecting.resolve('OK');
+    expect(connections).toHaveLength(1);
+    const connection = connections[0]!;
+    expect(connection.calls).toEqual([]);
+    connection.connecting.resolve('OK');
     await turn();
-    expect(wire.calls.map(({ line }) => line)).toEqual([
+    expect(connection.calls.map(({ line }) => line)).toEqual([
       'subscribe channel a b',
       'subscribe pattern a* binary',
     ]);
-    wire.next().answer.resolve('OK');
+    connection.next().answer.resolve('OK');
     await turn();
     expect([one.state, two.state]).toEqual(['done', 'pending']);
-    wire.next().answer.resolve('OK');
+    connection.next().answer.resolve('OK');
     await turn();
     expect(two.state).toBe('done');
-    expect(told).toEqual([]);
+    expect(events).toEqual([]);
   });
 
-  test('that fails rejects all waiting calls with the reason; the next subscribe opens another', async () => {
+  test('a failed connection attempt rejects all waiting calls with the reason, and the next subscribe starts another', async () => {
     const all = [subscriber.subscribe('channel', ['a']), subscriber.subscribe('channel', ['b'])].map(watch);
     await turn();
-    wires[0]!.connecting.reject(new Error('connect ECONNREFUSED'));
+    connections[0]!.connecting.reject(new Error('connect ECONNREFUSED'));
     await turn();
     for (const { error } of all) {
       expect(error).toBeInstanceOf(ConnectionError);
       expect((error as Error).message).toContain('connect ECONNREFUSED');
     }
-    expect(wires[0]!.destroyed).toBe(1);
-    expect(told).toEqual([]);
+    expect(connections[0]!.destroyed).toBe(1);
+    expect(events).toEqual([]);
     await subscribed('channel', 'a');
-    expect(wires).toHaveLength(2);
+    expect(connections).toHaveLength(2);
   });
 
-  test('that ends before it is open rejects, even if the client never settles', async () => {
+  test('a connection that ends before it is open rejects its calls, even if the promises of the client stay pending', async () => {
     const one = watch(subscriber.subscribe('channel', ['a']));
     await turn();
-    wires[0]!.listener.failed(new Error('NOAUTH'));
-    wires[0]!.listener.ended();
+    connections[0]!.listener.failed(new Error('NOAUTH'));
+    connections[0]!.listener.ended();
     await turn();
     expect(one.error).toBeInstanceOf(ConnectionError);
     await subscribed('channel', 'a');
-    expect(wires).toHaveLength(2);
+    expect(connections).toHaveLength(2);
   });
 
-  test('that succeeds after it was discarded is not used', async () => {
+  test('a connection that opens after it was discarded is not used', async () => {
     const one = watch(subscriber.subscribe('channel', ['a']));
     await turn();
     subscriber.reset(new Error('dead'));
-    wires[0]!.connecting.resolve('OK');
+    connections[0]!.connecting.resolve('OK');
     await turn();
     expect(one.error).toBeInstanceOf(ConnectionError);
-    expect(wires[0]!.calls).toEqual([]);
+    expect(connections[0]!.calls).toEqual([]);
     await subscribed('channel', 'a');
-    expect(wires).toHaveLength(2);
+    expect(connections).toHaveLength(2);
   });
 });
 
 describe('subscribing', () => {
-  test('messages are passed on', async () => {
-    const wire = await subscribed('pattern', 'a*');
-    wire.listener.message('pattern', 'a*', 'ab', '1');
-    expect(told).toEqual(['pattern a* ab: 1']);
+  test('messages are delivered', async () => {
+    const connection = await subscribed('pattern', 'a*');
+    connection.listener.message('pattern', 'a*', 'ab', '1');
+    expect(events).toEqual(['pattern a* ab: 1']);
   });
 
-  test('a refused SUBSCRIBE is a CommandError, and the connection stays', async () => {
-    const wire = await subscribed('channel', 'a');
+  test('a refused SUBSCRIBE rejects with a CommandError, and the connection is kept', async () => {
+    const connection = await subscribed('channel', 'a');
     const one = watch(subscriber.subscribe('channel', ['b']));
     await turn();
-    wire.next().answer.reject(new Error('NOPERM no permission'));
+    connection.next().answer.reject(new Error('NOPERM no permission'));
     await turn();
     expect(one.error).toBeInstanceOf(CommandError);
-    expect(wire.destroyed).toBe(0);
-    wire.listener.ended();
-    expect(told).toEqual(['dropped channel a']);
+    expect(connection.destroyed).toBe(0);
+    connection.listener.ended();
+    expect(events).toEqual(['dropped channel a']);
   });
 
-  test('rejects as unknown as soon as the connection breaks, even if the client never settles', async () => {
-    const wire = await subscribed('channel', 'a');
+  test('a SUBSCRIBE in flight rejects as unknown when the connection breaks, even if the promise of the client stays pending', async () => {
+    const connection = await subscribed('channel', 'a');
     const one = watch(subscriber.subscribe('channel', ['b']));
     await turn();
-    const call = wire.next();
-    wire.listener.ended();
+    const call = connection.next();
+    connection.listener.ended();
     await turn();
     expect(one.error).toBeInstanceOf(ConnectionError);
     expect(one.error).toMatchObject({ outcome: 'unknown' });
-    // Names with a SUBSCRIBE under way are not among the dropped: it rejects.
-    expect(told).toEqual(['dropped channel a']);
+    // Names with a SUBSCRIBE in flight are not reported as dropped, because that call rejects.
+    expect(events).toEqual(['dropped channel a']);
     call.answer.resolve('OK');
     await turn();
     await subscribed('channel', 'b');
-    wires[1]!.listener.ended();
-    expect(told).toEqual(['dropped channel a', 'dropped channel b']);
+    connections[1]!.listener.ended();
+    expect(events).toEqual(['dropped channel a', 'dropped channel b']);
   });
 
-  test('a break at the moment of the confirmation rejects or is reported as dropped', async () => {
-    const wire = await subscribed('channel', 'a');
+  test('a connection lost together with the confirmation rejects the call or is reported as dropped', async () => {
+    const connection = await subscribed('channel', 'a');
     const one = watch(subscriber.subscribe('channel', ['b']));
     await turn();
-    wire.next().answer.resolve('OK');
-    wire.listener.ended();
+    connection.next().answer.resolve('OK');
+    connection.listener.ended();
     await turn();
-    const toldOf = told.some((line) => line === 'dropped channel b' || line === 'dropped channel a b');
-    expect(toldOf).toBe(one.state === 'done');
+    const isReported = events.some((line) => line === 'dropped channel b' || line === 'dropped channel a b');
+    expect(isReported).toBe(one.state === 'done');
   });
 
-  test('a break between the confirmation and the result rejects or is reported as dropped', async () => {
+  test('a connection lost between the confirmation and the result rejects the call or is reported as dropped', async () => {
     for (let ticks = 0; ticks < 6; ticks++) {
-      told = [];
-      const wire = await subscribed('channel', 'a');
+      events = [];
+      const connection = await subscribed('channel', 'a');
       const one = watch(subscriber.subscribe('channel', ['b']));
       await turn();
-      wire.next().answer.resolve('OK');
+      connection.next().answer.resolve('OK');
       for (let tick = 0; tick < ticks; tick++) await Promise.resolve();
-      wire.listener.ended();
+      connection.listener.ended();
       await turn();
-      expect(told).toEqual([one.state === 'done' ? 'dropped channel a b' : 'dropped channel a']);
+      expect(events).toEqual([one.state === 'done' ? 'dropped channel a b' : 'dropped channel a']);
     }
   });
 });
 
 describe('unsubscribing', () => {
-  test('resolves on the confirmation of Redis, and when the connection breaks', async () => {
-    const wire = await subscribed('channel', 'a', 'b');
+  test('unsubscribe resolves with the confirmation of Redis, or when the connection breaks', async () => {
+    const connection = await subscribed('channel', 'a', 'b');
     const [one, two] = [['a'], ['b']].map((names) => watch(subscriber.unsubscribe('channel', names)));
     await turn();
-    const call = wire.next();
+    const call = connection.next();
     expect(call.line).toBe('unsubscribe channel a');
     expect(one!.state).toBe('pending');
     call.answer.resolve('OK');
     await turn();
     expect([one!.state, two!.state]).toEqual(['done', 'pending']);
-    wire.listener.ended();
+    connection.listener.ended();
     await turn();
     expect(two!.state).toBe('done');
-    expect(told).toEqual([]);
+    expect(events).toEqual([]);
   });
 
-  test('rejects when Redis refuses', async () => {
-    const wire = await subscribed('channel', 'a');
+  test('unsubscribe rejects when Redis refuses', async () => {
+    const connection = await subscribed('channel', 'a');
     const one = watch(subscriber.unsubscribe('channel', ['a']));
     await turn();
-    wire.next().answer.reject(new Error('ERR no'));
+    connection.next().answer.reject(new Error('ERR no'));
     await turn();
     expect(one.error).toBeInstanceOf(CommandError);
   });
 
-  test('without a connection resolves and opens none', async () => {
+  test('unsubscribe without a connection resolves and opens none', async () => {
     await subscriber.unsubscribe('channel', ['a']);
-    expect(wires).toEqual([]);
-    const wire = await subscribed('channel', 'a');
-    wire.listener.ended();
+    expect(connections).toEqual([]);
+    const connection = await subscribed('channel', 'a');
+    connection.listener.ended();
     await subscriber.unsubscribe('channel', ['a']);
-    expect(wires).toHaveLength(1);
+    expect(connections).toHaveLength(1);
   });
 });
 
-describe('a break', () => {
-  test('drops the confirmed names once per kind with the reason, and destroys the connection', async () => {
-    const wire = await subscribed('channel', 'a', 'b');
+describe('a lost connection', () => {
+  test('a lost connection drops its confirmed names once per kind with the reason, and is destroyed', async () => {
+    const connection = await subscribed('channel', 'a', 'b');
     await subscribed('sharded', 'a');
     await subscribed('pattern', 'a*');
     void subscriber.unsubscribe('channel', ['b']);
     const cause = new Error('read ECONNRESET');
-    wire.listener.failed(cause);
-    expect(told).toEqual([]);
-    wire.listener.ended();
-    wire.listener.ended();
-    expect(told).toEqual(['dropped channel a', 'dropped pattern a*', 'dropped sharded a']);
+    connection.listener.failed(cause);
+    expect(events).toEqual([]);
+    connection.listener.ended();
+    connection.listener.ended();
+    expect(events).toEqual(['dropped channel a', 'dropped pattern a*', 'dropped sharded a']);
     expect(causes).toEqual([cause, cause, cause]);
-    expect(wire.destroyed).toBe(1);
+    expect(connection.destroyed).toBe(1);
   });
 
-  test('without an error has a default reason', async () => {
-    const wire = await subscribed('channel', 'a');
-    wire.listener.ended();
+  test('a lost connection without an error has a default reason', async () => {
+    const connection = await subscribed('channel', 'a');
+    connection.listener.ended();
     expect(causes[0]).toBeInstanceOf(ConnectionError);
   });
 
@@ -276,16 +276,16 @@ describe('a break', () => {
     const old = await subscribed('channel', 'a');
     old.listener.ended();
     await subscribed('channel', 'a');
-    told = [];
+    events = [];
     old.listener.failed(new Error('late'));
     old.listener.ended();
     old.listener.withdrawn('channel', ['a']);
-    expect(told).toEqual([]);
-    expect(wires[1]!.destroyed).toBe(0);
-    // The new one is as it was.
-    wires[1]!.listener.message('channel', 'a', 'a', '1');
-    wires[1]!.listener.ended();
-    expect(told).toEqual(['channel a a: 1', 'dropped channel a']);
+    expect(events).toEqual([]);
+    expect(connections[1]!.destroyed).toBe(0);
+    // The new connection is not affected.
+    connections[1]!.listener.message('channel', 'a', 'a', '1');
+    connections[1]!.listener.ended();
+    expect(events).toEqual(['channel a a: 1', 'dropped channel a']);
     expect(causes.at(-1)!.message).not.toContain('late');
   });
 
@@ -293,75 +293,75 @@ describe('a break', () => {
     const old = await subscribed('channel', 'a');
     old.listener.ended();
     await subscribed('channel', 'a');
-    told = [];
+    events = [];
     old.listener.message('channel', 'a', 'a', 'late');
-    expect(told).toEqual([]);
+    expect(events).toEqual([]);
   });
 });
 
 describe('names that Redis unsubscribes', () => {
-  test('are reported as dropped, and the others stay', async () => {
-    const wire = await subscribed('sharded', 'a', 'b', 'c');
-    wire.listener.withdrawn('sharded', ['a', 'b']);
-    expect(told).toEqual(['dropped sharded a b']);
+  test('names that Redis unsubscribes are reported as dropped, and the others stay', async () => {
+    const connection = await subscribed('sharded', 'a', 'b', 'c');
+    connection.listener.withdrawn('sharded', ['a', 'b']);
+    expect(events).toEqual(['dropped sharded a b']);
     expect(causes[0]).toBeInstanceOf(CommandError);
-    expect(wire.destroyed).toBe(0);
-    wire.listener.ended();
-    expect(told).toEqual(['dropped sharded a b', 'dropped sharded c']);
+    expect(connection.destroyed).toBe(0);
+    connection.listener.ended();
+    expect(events).toEqual(['dropped sharded a b', 'dropped sharded c']);
   });
 
-  test('are not reported when they are no longer subscribed', async () => {
-    const wire = await subscribed('sharded', 'a');
+  test('names that are no longer subscribed are not reported as dropped', async () => {
+    const connection = await subscribed('sharded', 'a');
     void subscriber.unsubscribe('sharded', ['a']);
-    wire.listener.withdrawn('sharded', ['a', 'never']);
-    expect(told).toEqual([]);
+    connection.listener.withdrawn('sharded', ['a', 'never']);
+    expect(events).toEqual([]);
   });
 
-  test('can be subscribed again on the same connection', async () => {
-    const wire = await subscribed('sharded', 'a');
-    wire.listener.withdrawn('sharded', ['a']);
-    expect(await subscribed('sharded', 'a')).toBe(wire);
-    wire.listener.ended();
-    expect(told).toEqual(['dropped sharded a', 'dropped sharded a']);
+  test('dropped names can be subscribed again on the same connection', async () => {
+    const connection = await subscribed('sharded', 'a');
+    connection.listener.withdrawn('sharded', ['a']);
+    expect(await subscribed('sharded', 'a')).toBe(connection);
+    connection.listener.ended();
+    expect(events).toEqual(['dropped sharded a', 'dropped sharded a']);
   });
 });
 
 describe('reset', () => {
-  test('drops all names at once with the given reason', async () => {
-    const wire = await subscribed('channel', 'a');
-    wire.listener.failed(new Error('earlier'));
+  test('reset drops all names at once with the given reason', async () => {
+    const connection = await subscribed('channel', 'a');
+    connection.listener.failed(new Error('earlier'));
     const one = watch(subscriber.subscribe('channel', ['b']));
     await turn();
     const cause = new Error('a probe did not arrive');
     subscriber.reset(cause);
-    expect(told).toEqual(['dropped channel a']);
+    expect(events).toEqual(['dropped channel a']);
     expect(causes).toEqual([cause]);
-    expect(wire.destroyed).toBe(1);
+    expect(connection.destroyed).toBe(1);
     await turn();
     expect(one.error).toBeInstanceOf(ConnectionError);
     expect((one.error as Error).cause).toBe(cause);
-    wire.listener.ended();
-    expect(told).toHaveLength(1);
+    connection.listener.ended();
+    expect(events).toHaveLength(1);
   });
 
-  test('without a connection does nothing', () => {
+  test('reset without a connection does nothing', () => {
     subscriber.reset(new Error('dead'));
-    expect([wires, told]).toEqual([[], []]);
+    expect([connections, events]).toEqual([[], []]);
   });
 
-  test('during connecting rejects the waiting call', async () => {
+  test('reset during a connection attempt rejects the waiting call', async () => {
     const one = watch(subscriber.subscribe('channel', ['a']));
     await turn();
     subscriber.reset(new Error('dead'));
     await turn();
     expect(one.error).toBeInstanceOf(ConnectionError);
-    expect(wires[0]!.destroyed).toBe(1);
+    expect(connections[0]!.destroyed).toBe(1);
   });
 });
 
 describe('close', () => {
-  test('ends the connection without events, and opens no other', async () => {
-    const wire = await subscribed('channel', 'a');
+  test('close ends the connection without events, and opens no other', async () => {
+    const connection = await subscribed('channel', 'a');
     const joining = watch(subscriber.subscribe('channel', ['b']));
     const leaving = watch(subscriber.unsubscribe('channel', ['a']));
     await turn();
@@ -370,31 +370,31 @@ describe('close', () => {
     await turn();
     expect(joining.error).toBeInstanceOf(ConnectionError);
     expect(leaving.state).toBe('done');
-    expect(wire.destroyed).toBe(1);
-    wire.listener.ended();
-    expect(told).toEqual([]);
+    expect(connection.destroyed).toBe(1);
+    connection.listener.ended();
+    expect(events).toEqual([]);
     await expect(subscriber.subscribe('channel', ['c'])).rejects.toBeInstanceOf(ConnectionError);
     await subscriber.unsubscribe('channel', ['c']);
-    expect(wires).toHaveLength(1);
+    expect(connections).toHaveLength(1);
   });
 
-  test('does not wait for a connection in progress', async () => {
+  test('close does not wait for a connection attempt', async () => {
     const one = watch(subscriber.subscribe('channel', ['a']));
     await turn();
     subscriber.close();
     await turn();
     expect(one.error).toBeInstanceOf(ConnectionError);
-    expect(wires[0]!.destroyed).toBe(1);
+    expect(connections[0]!.destroyed).toBe(1);
   });
 
-  test('a connection that opens after it is destroyed', async () => {
+  test('a connection that opens after close is destroyed', async () => {
     void subscriber.subscribe('channel', ['a']).catch(() => {});
     await turn();
     subscriber.close();
-    const before = wires[0]!.destroyed;
-    wires[0]!.connecting.resolve('OK');
+    const before = connections[0]!.destroyed;
+    connections[0]!.connecting.resolve('OK');
     await turn();
-    expect(wires[0]!.destroyed).toBe(before + 1);
-    expect(wires[0]!.calls).toEqual([]);
+    expect(connections[0]!.destroyed).toBe(before + 1);
+    expect(connections[0]!.calls).toEqual([]);
   });
 });
