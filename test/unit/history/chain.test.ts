@@ -22,10 +22,10 @@ function chain(times: readonly number[], from: Position = ORIGIN, nonce = 1): Ch
 
 const page = (messages: readonly ChainLink[], last = messages.at(-1)?.position ?? ORIGIN, more = false) =>
   ({ last, more, server: 's', messages }) satisfies Page<ChainLink>;
-const settled = (link: ChainLink): BufferedMessage<ChainLink> => ({ link, beforeRead: true });
+const beforeRead = (link: ChainLink): BufferedMessage<ChainLink> => ({ link, beforeRead: true });
 const fresh = (link: ChainLink): BufferedMessage<ChainLink> => ({ link, beforeRead: false });
 
-/** The steps in short: positions, and breaks by their reason. */
+/** The steps as short text: positions, and the reasons of breaks. */
 const shown = (result: ReturnType<typeof mergeIntoChain<ChainLink>>) =>
   result.steps.map((step) => (step.type === 'break' ? step.reason : step.message.position));
 
@@ -86,20 +86,24 @@ describe('breaks', () => {
   test('a fork whose clock is behind is followed from its end, without duplicates', () => {
     const [p, q, r] = chain([7, 8, 9], '5-1', 2) as [ChainLink, ChainLink, ChainLink];
     const result = mergeIntoChain(b.position, page([], q.position), [
-      settled(a),
-      settled(p),
-      settled(q),
+      beforeRead(a),
+      beforeRead(p),
+      beforeRead(q),
       fresh(r),
     ]);
     expect(shown(result)).toEqual(['forked']);
-    // Its time says nothing: whether it has come before only another reading can tell.
-    expect(result).toMatchObject({ position: q.position, readAgain: true, buffered: [fresh(r), settled(a)] });
-    const again = mergeIntoChain(q.position, page([r]), [settled(r)], 20);
+    // Its time proves nothing: only another read shows whether it was delivered before.
+    expect(result).toMatchObject({
+      position: q.position,
+      readAgain: true,
+      buffered: [fresh(r), beforeRead(a)],
+    });
+    const again = mergeIntoChain(q.position, page([r]), [beforeRead(r)], 20);
     expect(shown(again)).toEqual([r.position]);
-    expect(shown(mergeIntoChain(q.position, page([], q.position), [settled(r)], 20))).toEqual([]);
+    expect(shown(mergeIntoChain(q.position, page([], q.position), [beforeRead(r)], 20))).toEqual([]);
   });
 
-  test('reasons', () => {
+  test('each kind of break has its reason', () => {
     expect(classifyBreak('10-1', ORIGIN)).toBe('wiped');
     expect(classifyBreak('10-1', '9-1')).toBe('forked');
     expect(classifyBreak('10-1', '10-2')).toBe('forked');
@@ -115,7 +119,7 @@ describe('with live messages', () => {
   });
 
   test('a message trimmed from the history that arrived live is not missing', () => {
-    const result = mergeIntoChain(a.position, page([d, e]), [settled(b), settled(c)]);
+    const result = mergeIntoChain(a.position, page([d, e]), [beforeRead(b), beforeRead(c)]);
     expect(shown(result)).toEqual([b, c, d, e].map(({ position }) => position));
   });
 
@@ -127,41 +131,41 @@ describe('with live messages', () => {
 
   test('a gap before a message that arrived before the read is final: the message belongs to a fork', () => {
     const [, x] = chain([25, 35], a.position, 2) as [ChainLink, ChainLink];
-    const result = mergeIntoChain(b.position, page([], b.position), [settled(x)]);
+    const result = mergeIntoChain(b.position, page([], b.position), [beforeRead(x)]);
     expect(shown(result)).toEqual(['trimmed', x.position]);
   });
 
   test('buffered live messages wait for the rest of the history', () => {
-    const result = mergeIntoChain(a.position, page([b], e.position, true), [settled(d), settled(e)]);
+    const result = mergeIntoChain(a.position, page([b], e.position, true), [beforeRead(d), beforeRead(e)]);
     expect(shown(result)).toEqual([b.position]);
     expect(result.buffered.map(({ link }) => link)).toEqual([d, e]);
   });
 });
 
 /**
- * A server's chain, and a reader who stood somewhere in it; what he gets is split in every way between
- * pages and live messages.
+ * The chain of a server and a reader at some position in it. The messages are divided between pages and
+ * live messages in every way.
  */
-const scenes = fc
+const scenarios = fc
   .record({
     gaps: fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 30, size: 'max' }),
-    stands: fc.nat(29),
+    readerAt: fc.nat(29),
     pageSize: fc.integer({ min: 1, max: 7 }),
     trimmed: fc.nat(29),
     live: fc.array(fc.nat(29), { maxLength: 40, size: 'max' }),
     order: fc.array(fc.nat(), { minLength: 40, maxLength: 40 }),
   })
-  .map(({ gaps, stands, trimmed, ...rest }) => {
+  .map(({ gaps, readerAt, trimmed, ...rest }) => {
     let time = 100;
     const links = chain(gaps.map((gap) => (time += gap)));
-    return { links, stands: stands % links.length, trimmed: trimmed % links.length, ...rest };
+    return { links, readerAt: readerAt % links.length, trimmed: trimmed % links.length, ...rest };
   });
 
 test('any split of a chain between history and live messages yields every message once, in order', () => {
   fc.assert(
-    fc.property(scenes, ({ links, stands, pageSize, live, order }) => {
-      const start = links[stands] as ChainLink;
-      // Any of them, any number of times, in any order: all that pub/sub can do to a hand of messages.
+    fc.property(scenarios, ({ links, readerAt, pageSize, live, order }) => {
+      const start = links[readerAt] as ChainLink;
+      // Pub/sub can deliver any subset of the messages, any number of times and in any order.
       const arrived = live.map((at) => links[at % links.length] as ChainLink);
       const shuffled = arrived.map((link, at) => ({ link, by: order[at] as number }));
       shuffled.sort((left, right) => left.by - right.by);
@@ -186,37 +190,37 @@ test('any split of a chain between history and live messages yields every messag
           if (step.type === 'message') got.push(step.message.position);
         }
         at = result.position;
-        held = result.buffered.map(({ link }) => settled(link));
+        held = result.buffered.map(({ link }) => beforeRead(link));
         if (!result.readAgain) break;
       }
       expect(held).toEqual([]);
-      expect(got).toEqual(links.slice(stands + 1).map(({ position }) => position));
+      expect(got).toEqual(links.slice(readerAt + 1).map(({ position }) => position));
     }),
   );
 });
 
-test('whatever is trimmed, there are no duplicates, no reordering and no unannounced gap', () => {
+test('a trimmed history causes no duplicates, no reordering and no unannounced gap', () => {
   fc.assert(
-    fc.property(scenes, ({ links, stands, trimmed, live }) => {
-      const start = links[stands] as ChainLink;
-      const kept = links.slice(trimmed).filter((_, at) => at + trimmed > stands);
-      const held = live.map((at) => settled(links[at % links.length] as ChainLink));
+    fc.property(scenarios, ({ links, readerAt, trimmed, live }) => {
+      const start = links[readerAt] as ChainLink;
+      const kept = links.slice(trimmed).filter((_, at) => at + trimmed > readerAt);
+      const held = live.map((at) => beforeRead(links[at % links.length] as ChainLink));
       const result = mergeIntoChain(start.position, page(kept, links.at(-1)?.position), held);
-      let stood = start.position;
-      let told = false;
+      let last = start.position;
+      let announced = false;
       for (const step of result.steps) {
         if (step.type === 'break') {
           expect(step.reason).toBe('trimmed');
-          told = true;
+          announced = true;
           continue;
         }
-        // In order, and where the predecessor is missing, that was said just before.
-        expect(told).toBe(step.message.previous !== stood);
-        expect(Number.parseInt(step.message.position, 10)).toBeGreaterThan(Number.parseInt(stood, 10));
-        stood = step.message.position;
-        told = false;
+        // Messages are in order, and a missing predecessor is announced just before.
+        expect(announced).toBe(step.message.previous !== last);
+        expect(Number.parseInt(step.message.position, 10)).toBeGreaterThan(Number.parseInt(last, 10));
+        last = step.message.position;
+        announced = false;
       }
-      expect(told).toBe(stood !== links.at(-1)?.position);
+      expect(announced).toBe(last !== links.at(-1)?.position);
       expect(result.position).toBe(links.at(-1)?.position);
     }),
   );
@@ -225,13 +229,13 @@ test('whatever is trimmed, there are no duplicates, no reordering and no unannou
 test('a fork is announced, and followed to its end', () => {
   fc.assert(
     fc.property(
-      scenes,
+      scenarios,
       fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 10 }),
       fc.boolean(),
-      ({ links, stands, live }, gaps, heardLive) => {
-        const start = links[stands] as ChainLink;
-        // The new master lost the reader's last message, and perhaps more, and went on by its own clock.
-        const common = links.slice(0, Math.floor(stands / 2));
+      ({ links, readerAt, live }, gaps, withLive) => {
+        const start = links[readerAt] as ChainLink;
+        // The new master lost the reader's last message, and perhaps more, and continues with its own clock.
+        const common = links.slice(0, Math.floor(readerAt / 2));
         let time = Number.parseInt(common.at(-1)?.position ?? '0', 10);
         const branch = chain(
           gaps.map((gap) => (time += gap)),
@@ -242,8 +246,8 @@ test('a fork is announced, and followed to its end', () => {
         const beyond = branch.filter(({ position }) => {
           return Number.parseInt(position, 10) > Number.parseInt(start.position, 10);
         });
-        const old = live.slice(0, 5).map((at) => settled(links[at % (stands + 1)] as ChainLink));
-        const held = [...(heardLive ? branch.map(settled) : []), ...old];
+        const old = live.slice(0, 5).map((at) => beforeRead(links[at % (readerAt + 1)] as ChainLink));
+        const held = [...(withLive ? branch.map(beforeRead) : []), ...old];
         const result = mergeIntoChain(start.position, page(beyond, last.position), held);
         expect(result.steps[0]?.type).toBe('break');
         expect(result.position).toBe(last.position);

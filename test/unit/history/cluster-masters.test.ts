@@ -51,7 +51,7 @@ function reply([name, what]: PlainCommand, key = ''): Reply {
   return `# Replication\r\nrole:master\r\nmaster_replid:${replication}\r\nmaster_replid2:${previous}\r\n`;
 }
 
-/** Remembers the masters, lets `change` happen after the slot was last seen at `a`, and asks for a move to `b`. */
+/** Records the masters, applies `change` after the slot was last seen at `a`, and checks for a move to `b`. */
 async function movedAfter(change: () => void): Promise<boolean> {
   const before = identity(nodes[0]);
   await masters.remember();
@@ -88,6 +88,6 @@ test.each<[string, () => void]>([
     'the old owner was promoted again (A, B, A)',
     () => (nodes[0] = node('a', { replication: 'a2', previous: 'd' })),
   ],
-])('no proof of a move: %s', async (_, change) => {
+])('a slot is not reported as moved: %s', async (_, change) => {
   expect(await movedAfter(change)).toBe(false);
 });

@@ -11,7 +11,7 @@ import { fc } from '../../support/property.js';
 const [position, previous] = ['1795319308000409-432766', '1795319307999458-9'];
 
 describe('a message with history', () => {
-  test('is parsed from text', () => {
+  test('an envelope is parsed from text', () => {
     expect(unwrap(`rc1:${position}:${previous}\n{"a":\n1}`)).toEqual({
       payload: '{"a":\n1}',
       link: { position, previous },
@@ -19,7 +19,7 @@ describe('a message with history', () => {
     });
   });
 
-  test('is parsed from bytes', () => {
+  test('an envelope is parsed from bytes', () => {
     const payload = Buffer.from([0x00, 0xff, 0x0a]);
     const unwrapped = unwrap(Buffer.concat([Buffer.from(`rc1:${position}:${previous}\n`), payload]));
     expect(unwrapped).toEqual({ payload, link: { position, previous }, transient: false });
@@ -35,7 +35,7 @@ test.each([
   `rc1:${position}\n`,
   `rc1:${position}:${previous}`,
   'rc1:1-2:3-4:\n',
-])('%j is no envelope', (payload) => {
+])('%j is not an envelope', (payload) => {
   expect(unwrap(payload)).toBeUndefined();
   expect(unwrap(Buffer.from(payload))).toBeUndefined();
 });
@@ -75,7 +75,7 @@ test('JSON is published unchanged', () => {
 describe('a header of a logical database', () => {
   const bodies = ['1-0:0-0\npayload', '~\npayload'];
 
-  test.each(bodies)('is read in that database only: %j', (body) => {
+  test.each(bodies)('a header of a logical database is read in that database only: %j', (body) => {
     for (const [written, read] of [
       ['', ''],
       ['@1', '@1'],

@@ -18,7 +18,7 @@ beforeEach(() => set());
 const read = (channel: string, identify?: 'cached' | 'now') =>
   reader.readWithRetry({ channel, limit: 1, ...(identify === undefined ? {} : { identify }) }, () => false);
 
-/** Answers the read in flight; returns which of its channels asked for the server. */
+/** Answers the read in flight. Returns which of its channels asked for the identity of the server. */
 async function answer(server: string): Promise<boolean[]> {
   await turn();
   const call = driver.only;
@@ -29,7 +29,7 @@ async function answer(server: string): Promise<boolean[]> {
 
 const count = (asked: boolean[]) => asked.filter(Boolean).length;
 
-test('the server is asked once per connection, whatever the number of channels', async () => {
+test('the server is asked for its identity once per connection, for any number of channels', async () => {
   const first = Promise.all(['a', 'b', 'c'].map((channel) => read(channel, 'cached')));
   expect(count(await answer('one'))).toBe(1);
   expect((await first).map(({ server }) => server)).toEqual(['one', 'one', 'one']);
@@ -44,7 +44,7 @@ test('the server is asked once per connection, whatever the number of channels',
   expect((await third).server).toBe('two');
 });
 
-test('after a gap the server is asked again, once per round trip', async () => {
+test('after a gap the server is asked for its identity again, once per round trip', async () => {
   const first = read('a', 'cached');
   await answer('one');
   await first;
@@ -53,7 +53,7 @@ test('after a gap the server is asked again, once per round trip', async () => {
   expect((await second).map(({ server }) => server)).toEqual(['two', 'two', undefined]);
 });
 
-test('a page of a user does not ask for the server', async () => {
+test('a page requested by a user does not ask for the identity of the server', async () => {
   const page = read('a');
   expect(count(await answer(''))).toBe(0);
   expect((await page).server).toBeUndefined();
@@ -84,7 +84,7 @@ describe('many channels after a gap', () => {
       isScriptCall(command) ? command.keys[0] : `${command[0]} ${command.length - 1}`,
     );
 
-  test('their last positions are read at once; only channels with new messages are read', async () => {
+  test('the last positions of many channels are read at once, and only channels with new messages are read', async () => {
     const pages = Promise.all(names.map((name) => readAfter(name)));
     await turn();
     expect(shown()).toEqual(['MGET 20']);
@@ -118,7 +118,7 @@ describe('many channels after a gap', () => {
     expect(driver.pending).toEqual([]);
   });
 
-  test('without permission for MGET each is read, and MGET is not tried again', async () => {
+  test('without permission for MGET each channel is read, and MGET is not tried again', async () => {
     for (const expected of [['MGET 20'], []]) {
       const pages = Promise.all(names.map((name) => readAfter(name)));
       await turn();
@@ -133,7 +133,7 @@ describe('many channels after a gap', () => {
     }
   });
 
-  test('few channels, pages of a user, and a Cluster are read by script at once', async () => {
+  test('few channels, pages requested by a user, and a Cluster are read by script at once', async () => {
     void Promise.all(names.slice(0, 7).map((name) => readAfter(name)));
     await turn();
     expect(shown()).toHaveLength(7);
@@ -148,7 +148,7 @@ describe('many channels after a gap', () => {
   });
 });
 
-test('data of another format is an error that says what to do', async () => {
+test('data of another format is an error that names the remedy', async () => {
   for (const reply of [new Error('WRONGTYPE Operation against a key'), ['6-1', 0, '', 'rc2:6-1\nx']]) {
     const page = read('a');
     await turn();

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { historyKeys, sharesSlot } from '../../../src/history/keys.js';
 import { fc } from '../../support/property.js';
 
-/** What Redis Cluster hashes of a key: what stands in its first braces, unless that is empty. */
+/** The part of a key that Redis Cluster hashes: the content of its first braces, unless that is empty. */
 function hashed(key: string): string {
   const open = key.indexOf('{');
   const close = open < 0 ? -1 : key.indexOf('}', open + 1);
@@ -20,7 +20,7 @@ test.each([
   ['a{b', 'rollcall:log:{a{b}'],
   ['a}b', 'rollcall:log!{a%7Db}'],
   ['{}x', 'rollcall:log!{{%7Dx}'],
-])('%j is kept in %j', (channel, log) => {
+])('the history of %j has the key %j', (channel, log) => {
   expect(historyKeys(channel).messages).toBe(log);
 });
 
@@ -39,7 +39,7 @@ test("the keys of a channel share a slot: the channel's own, unless no hash tag 
   );
 });
 
-test('no two channels share a key, and no key is another one of the same channel', () => {
+test('no two channels share a key, and the keys of one channel differ', () => {
   fc.assert(
     fc.property(channels, channels, (one, two) => {
       const keys = new Set([...keysOf(one), ...keysOf(two)]);

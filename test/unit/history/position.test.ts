@@ -23,7 +23,7 @@ test.each([
   1,
   null,
   {},
-])('%j is none', (value) => {
+])('%j is not a position', (value) => {
   expect(() => assertPosition('since', value)).toThrow(InvalidArgumentError);
 });
 

@@ -3,29 +3,29 @@ import { onAbort } from '../../../src/internal/abort.js';
 
 test('every task is called once with the reason, unless it was removed', () => {
   const abort = new AbortController();
-  const told: string[] = [];
-  onAbort(abort.signal, (reason) => told.push(`one: ${reason}`));
-  const forget = onAbort(abort.signal, () => told.push('two'));
-  onAbort(abort.signal, (reason) => told.push(`three: ${reason}`));
+  const called: string[] = [];
+  onAbort(abort.signal, (reason) => called.push(`one: ${reason}`));
+  const forget = onAbort(abort.signal, () => called.push('two'));
+  onAbort(abort.signal, (reason) => called.push(`three: ${reason}`));
   forget();
   forget();
   abort.abort('enough');
   abort.abort('again');
-  expect(told).toEqual(['one: enough', 'three: enough']);
+  expect(called).toEqual(['one: enough', 'three: enough']);
 });
 
 test('a task can remove later tasks, and itself', () => {
   const abort = new AbortController();
-  const told: string[] = [];
+  const called: string[] = [];
   let forgetTwo = () => {};
   const forgetOne = onAbort(abort.signal, () => {
-    told.push('one');
+    called.push('one');
     forgetOne();
     forgetTwo();
   });
-  forgetTwo = onAbort(abort.signal, () => told.push('two'));
+  forgetTwo = onAbort(abort.signal, () => called.push('two'));
   abort.abort();
-  expect(told).toEqual(['one']);
+  expect(called).toEqual(['one']);
 });
 
 test('all tasks of a signal share one listener', () => {

@@ -3,7 +3,7 @@ import { closeOnSignals } from '../../../src/internal/close-on-signals.js';
 import { turn } from '../../support/fake-clock.js';
 import { deferred } from '../../support/wait.js';
 
-// SIGUSR2 and SIGWINCH stand for the usual signals, which would end the test runner's own handling.
+// SIGUSR2 and SIGWINCH replace the usual signals, which the test runner handles itself.
 const signals = ['SIGUSR2', 'SIGWINCH'] as const;
 let remove: (() => void) | undefined;
 afterEach(() => remove?.());
@@ -20,7 +20,7 @@ function fixture() {
   return { closing, calls, exits };
 }
 
-test('the first signal closes, and the process exits when that is done', async () => {
+test('the first signal calls close, and the process exits when that has finished', async () => {
   const { closing, calls, exits } = fixture();
   process.emit('SIGUSR2', 'SIGUSR2');
   await turn();
@@ -30,7 +30,7 @@ test('the first signal closes, and the process exits when that is done', async (
   expect(exits).toEqual([undefined]);
 });
 
-test('a second signal, of either kind, neither interrupts nor repeats the close; a third exits at once', async () => {
+test('a second signal of either kind does not interrupt or repeat the close, and a third exits at once', async () => {
   const { closing, calls, exits } = fixture();
   process.emit('SIGUSR2', 'SIGUSR2');
   process.emit('SIGWINCH', 'SIGWINCH');
@@ -41,7 +41,7 @@ test('a second signal, of either kind, neither interrupts nor repeats the close;
   closing.resolve();
 });
 
-test('a close that fails is warned about, and the exit code is 1', async () => {
+test('a failed close causes a warning and the exit code 1', async () => {
   const { closing, exits } = fixture();
   const warned = new Promise<Error>((resolve) => process.once('warning', resolve));
   process.emit('SIGUSR2', 'SIGUSR2');

@@ -29,7 +29,7 @@ describe('escapeId', () => {
         expect(escapeId(one) === escapeId(two)).toBe(one === two);
       }),
     );
-    // What an escape looks like is not the same as what it stands for.
+    // The text of an escape sequence is an id of its own.
     expect(escapeId('\n')).not.toBe(escapeId('\\n'));
     expect(escapeId('"')).not.toBe(escapeId('\\"'));
   });
@@ -79,7 +79,7 @@ describe('JSON', () => {
   });
 });
 
-/** The same bytes as everything that holds bytes. */
+/** The same bytes as each type that holds bytes. */
 function kindsOf(bytes: Uint8Array): [string, unknown][] {
   const around = new Uint8Array([9, ...bytes, 9]);
   const shared = new SharedArrayBuffer(bytes.length);
@@ -104,7 +104,7 @@ describe('bytes', () => {
     expect(decoded).toEqual(Buffer.from(someBytes));
   });
 
-  test.each(kindsOf(someBytes))('%s is refused by the JSON codec', (_, message) => {
+  test.each(kindsOf(someBytes))('%s is rejected by the JSON codec', (_, message) => {
     expect(() => jsonCodec.encode(message)).toThrow(InvalidArgumentError);
     expect(() => jsonCodec.encode(message)).toThrow('use bufferCodec');
   });
@@ -165,7 +165,7 @@ test.each([
   ['undefined', undefined],
   ['a function', () => {}],
   ['a symbol', Symbol('x')],
-])('the JSON codec refuses %s as the message itself', (what, message) => {
+])('the JSON codec rejects %s as the message itself', (what, message) => {
   expect(() => jsonCodec.encode(message)).toThrow(
     `message: cannot be encoded as JSON: ${what} has no JSON form`,
   );

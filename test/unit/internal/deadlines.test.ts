@@ -6,34 +6,34 @@ import { fc } from '../../support/property.js';
 test('each call expires once, at its deadline or up to an eighth later', () => {
   const clock = new FakeClock();
   const deadlines = new DeadlineQueue(clock, 800);
-  const told: number[] = [];
+  const expired: number[] = [];
   for (let call = 0; call < 5; call++) {
-    deadlines.start(() => told.push(clock.monotonic() - call * 30));
+    deadlines.start(() => expired.push(clock.monotonic() - call * 30));
     clock.advance(30);
   }
   clock.advance(2_000);
-  expect(told).toHaveLength(5);
-  for (const after of told) {
+  expect(expired).toHaveLength(5);
+  for (const after of expired) {
     expect(after).toBeGreaterThanOrEqual(800);
     expect(after).toBeLessThanOrEqual(900);
   }
 });
 
-test('a settled call does not expire, and no timer stays', () => {
+test('a finished call does not expire, and no timer is left', () => {
   const clock = new FakeClock();
   const deadlines = new DeadlineQueue(clock, 800);
-  let told = 0;
-  const deadline = deadlines.start(() => told++);
+  let expired = 0;
+  const deadline = deadlines.start(() => expired++);
   deadline.done();
   deadline.done();
   expect(deadline.expired).toBe(false);
   clock.advance(100);
   expect(clock.timers).toBe(0);
   clock.advance(2_000);
-  expect(told).toBe(0);
-  deadlines.start(() => told++);
+  expect(expired).toBe(0);
+  deadlines.start(() => expired++);
   clock.advance(2_000);
-  expect(told).toBe(1);
+  expect(expired).toBe(1);
   expect(clock.timers).toBe(0);
 });
 
@@ -44,16 +44,16 @@ test('one timer serves all calls', () => {
   expect(clock.timers).toBe(1);
 });
 
-test('an expiring call can start another', () => {
+test('the callback of an expired call can start another call', () => {
   const clock = new FakeClock();
   const deadlines = new DeadlineQueue(clock, 800);
-  const told: number[] = [];
+  const expired: number[] = [];
   deadlines.start(() => {
-    told.push(clock.monotonic());
-    deadlines.start(() => told.push(clock.monotonic()));
+    expired.push(clock.monotonic());
+    deadlines.start(() => expired.push(clock.monotonic()));
   });
   clock.advance(1_700);
-  expect(told).toEqual([800, 1_600]);
+  expect(expired).toEqual([800, 1_600]);
   expect(clock.timers).toBe(0);
 });
 
@@ -67,14 +67,14 @@ test('any mix of calls, ends and pauses expires each open call once, in time', (
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
       const clock = new FakeClock();
       const deadlines = new DeadlineQueue(clock, 800);
-      const calls: { deadline: Deadline; at: number; told: number[]; done?: number }[] = [];
+      const calls: { deadline: Deadline; at: number; expired: number[]; done?: number }[] = [];
       for (const { do: what, n } of steps) {
         if (what === 'wait') clock.advance(n);
         if (what === 'start') {
           for (let times = 0; times < n; times++) {
-            const told: number[] = [];
-            const deadline = deadlines.start(() => told.push(clock.monotonic()));
-            calls.push({ deadline, at: clock.monotonic(), told });
+            const expired: number[] = [];
+            const deadline = deadlines.start(() => expired.push(clock.monotonic()));
+            calls.push({ deadline, at: clock.monotonic(), expired });
           }
         }
         if (what === 'done' && calls.length > 0) {
@@ -84,11 +84,11 @@ test('any mix of calls, ends and pauses expires each open call once, in time', (
         }
       }
       clock.advance(2_000);
-      for (const { deadline, at, told, done } of calls) {
-        expect(told.length).toBeLessThanOrEqual(1);
-        expect(deadline.expired).toBe(told.length === 1);
-        if (told.length === 0) expect(done! - at).toBeLessThanOrEqual(900);
-        else expect(told[0]! - at).toSatisfy((ms: number) => ms >= 800 && ms <= 900);
+      for (const { deadline, at, expired, done } of calls) {
+        expect(expired.length).toBeLessThanOrEqual(1);
+        expect(deadline.expired).toBe(expired.length === 1);
+        if (expired.length === 0) expect(done! - at).toBeLessThanOrEqual(900);
+        else expect(expired[0]! - at).toSatisfy((ms: number) => ms >= 800 && ms <= 900);
       }
       expect(clock.timers).toBe(0);
     }),

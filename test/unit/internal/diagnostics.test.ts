@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from 'vitest';
 import { DecodeError } from '../../../src/internal/errors.js';
 
-// What has been warned about is remembered in the module, which other test files of this worker have used, too.
+// The module remembers its warnings, and other test files of this worker have used it.
 vi.resetModules();
 const { assertErrorListener, ErrorReporter, messageOf } = await import(
   '../../../src/internal/diagnostics.js'
@@ -39,7 +39,7 @@ describe('an error that no listener receives', () => {
     return warnings;
   }
 
-  test('is warned about, once per stage and code, with the stack of a failed handler', async () => {
+  test('an error without a listener causes one warning per stage and code, with the stack of a failed handler', async () => {
     const bug = new Error('bug in the handler');
     const warnings = await warningsOf(() => {
       const reporter = new ErrorReporter(undefined);
@@ -58,12 +58,12 @@ describe('an error that no listener receives', () => {
     expect(warnings[0]?.detail).toBe(bug.stack);
   });
 
-  test('is silenced by null', async () => {
+  test('onError null silences the warning', async () => {
     const report = () => new ErrorReporter(null).report(new DecodeError('x'), { stage: 'probe' });
     expect(await warningsOf(report)).toEqual([]);
   });
 
-  test('onError is a function, null or left out', () => {
+  test('onError must be a function, null or undefined', () => {
     for (const fine of [undefined, null, () => {}]) assertErrorListener(fine);
     expect(() => assertErrorListener('log')).toThrow('onError');
   });

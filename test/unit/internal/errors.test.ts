@@ -37,8 +37,8 @@ const all: [RollcallError, string, string, 'failed' | 'unknown'][] = [
 describe.each(all.map(([error, name, code, outcome]) => [name, error, code, outcome] as const))(
   '%s',
   (name, error, code, outcome) => {
-    test('has a literal name, a code, an outcome and a cause', () => {
-      // The class's own name is what a minifier changes; the error's must stay.
+    test('the error has a literal name, a code, an outcome and a cause', () => {
+      // A minifier changes the name of the class; the name of the error must stay.
       expect(error.name).toBe(name);
       expect(Object.hasOwn(error, 'name')).toBe(true);
       expect(error).toMatchObject({ code, outcome, cause });
@@ -58,7 +58,7 @@ test('every exported error class is tested here', () => {
   expect(classes.map((each) => each.name).sort()).toEqual(all.map(([, name]) => name).sort());
 });
 
-test('an outcome can be given', () => {
+test('an outcome can be passed', () => {
   expect(new ConnectionError('m', { outcome: 'unknown' }).outcome).toBe('unknown');
   expect(new TimeoutError('m', { outcome: 'failed' }).outcome).toBe('failed');
 });

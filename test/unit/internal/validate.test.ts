@@ -13,8 +13,8 @@ import {
 import { assertStatus } from '../../../src/presence/validate.js';
 import { fc } from '../../support/property.js';
 
-/** The argument that `act` blames, or undefined when it accepts. */
-function blamed(act: () => unknown): string | undefined {
+/** The argument named by the error of `act`, or undefined without an error. */
+function rejectedArgument(act: () => unknown): string | undefined {
   try {
     act();
     return undefined;
@@ -30,20 +30,20 @@ describe('assertName', () => {
   test.each(['x', '__proto__', 'constructor', 'a{b}c', 'a b', 'a\nb', '\0', '😀', ' ', '*?[]^-\\'])(
     'accepts %j',
     (name) => {
-      expect(blamed(() => assertName('channel', name))).toBeUndefined();
+      expect(rejectedArgument(() => assertName('channel', name))).toBeUndefined();
     },
   );
 
-  test.each(strange)('refuses values other than strings (%#)', (value) => {
-    expect(blamed(() => assertName('channel', value))).toBe('channel');
+  test.each(strange)('assertName rejects values other than strings (%#)', (value) => {
+    expect(rejectedArgument(() => assertName('channel', value))).toBe('channel');
   });
 
-  test('refuses the empty string and String objects', () => {
-    expect(blamed(() => assertName('channel', ''))).toBe('channel');
-    expect(blamed(() => assertName('channel', new String('x')))).toBe('channel');
+  test('assertName rejects the empty string and String objects', () => {
+    expect(rejectedArgument(() => assertName('channel', ''))).toBe('channel');
+    expect(rejectedArgument(() => assertName('channel', new String('x')))).toBe('channel');
   });
 
-  test('counts bytes of UTF-8, not characters', () => {
+  test('assertName counts bytes of UTF-8, not characters', () => {
     for (const [unit, bytes] of [
       ['a', 1],
       ['é', 2],
@@ -51,21 +51,21 @@ describe('assertName', () => {
       ['😀', 4],
     ] as const) {
       const fits = unit.repeat(Math.floor(MAX_NAME_BYTES / bytes));
-      expect(blamed(() => assertName('id', fits))).toBeUndefined();
-      expect(blamed(() => assertName('id', fits + unit))).toBe('id');
+      expect(rejectedArgument(() => assertName('id', fits))).toBeUndefined();
+      expect(rejectedArgument(() => assertName('id', fits + unit))).toBe('id');
     }
     expect(() => assertName('id', 'a'.repeat(600))).toThrow('at most 512 bytes long, not 600');
   });
 
-  test('refuses lone surrogates, and only those', () => {
+  test('assertName rejects lone surrogates, and only those', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary', minLength: 1, maxLength: 20 }), fc.nat(19), (text, at) => {
-        expect(blamed(() => assertName('id', text))).toBeUndefined();
+        expect(rejectedArgument(() => assertName('id', text))).toBeUndefined();
         for (const lone of ['\ud800', '\udfff']) {
           const points = [...text];
           const broken = [...points.slice(0, at), lone, 'x', ...points.slice(at)].join('');
           if (Buffer.from(broken).toString() === broken) continue;
-          expect(blamed(() => assertName('id', broken))).toBe('id');
+          expect(rejectedArgument(() => assertName('id', broken))).toBe('id');
         }
       }),
     );
@@ -82,13 +82,13 @@ describe('assertName', () => {
 });
 
 test('assertFunction and assertOptions', () => {
-  expect(blamed(() => assertFunction('handler', () => {}))).toBeUndefined();
-  expect(blamed(() => assertFunction('handler', class {}))).toBeUndefined();
-  expect(blamed(() => assertOptions('options', undefined))).toBeUndefined();
-  expect(blamed(() => assertOptions('options', {}))).toBeUndefined();
+  expect(rejectedArgument(() => assertFunction('handler', () => {}))).toBeUndefined();
+  expect(rejectedArgument(() => assertFunction('handler', class {}))).toBeUndefined();
+  expect(rejectedArgument(() => assertOptions('options', undefined))).toBeUndefined();
+  expect(rejectedArgument(() => assertOptions('options', {}))).toBeUndefined();
   for (const value of [null, 'text', 1, true, Symbol('s')]) {
-    expect(blamed(() => assertFunction('handler', value))).toBe('handler');
-    expect(blamed(() => assertOptions('options', value))).toBe('options');
+    expect(rejectedArgument(() => assertFunction('handler', value))).toBe('handler');
+    expect(rejectedArgument(() => assertOptions('options', value))).toBe('options');
   }
 });
 
@@ -101,9 +101,12 @@ describe('numberOption', () => {
     expect(numberOption('n', value, 5, { min: 1, max: 10 })).toBe(value);
   });
 
-  test.each([0, 10.1, Number.NaN, Number.POSITIVE_INFINITY, '5', null, 5n, {}])('refuses %s', (value) => {
-    expect(blamed(() => numberOption('n', value, 5, { min: 1, max: 10 }))).toBe('n');
-  });
+  test.each([0, 10.1, Number.NaN, Number.POSITIVE_INFINITY, '5', null, 5n, {}])(
+    'numberOption rejects %s',
+    (value) => {
+      expect(rejectedArgument(() => numberOption('n', value, 5, { min: 1, max: 10 }))).toBe('n');
+    },
+  );
 
   test('integer accepts whole numbers only', () => {
     expect(numberOption('n', 2, 5, { min: 1, integer: true })).toBe(2);
@@ -117,7 +120,7 @@ test('choiceOption', () => {
   expect(choiceOption('c', undefined, 'a', ['a', 'b'])).toBe('a');
   expect(choiceOption('c', 'b', 'a', ['a', 'b'])).toBe('b');
   for (const value of ['c', '', null, 1, 'toString']) {
-    expect(blamed(() => choiceOption('c', value, 'a', ['a', 'b']))).toBe('c');
+    expect(rejectedArgument(() => choiceOption('c', value, 'a', ['a', 'b']))).toBe('c');
   }
 });
 
@@ -128,7 +131,7 @@ describe('assertSignal', () => {
   });
 
   test.each([null, {}, { aborted: false }, 'signal', new AbortController()])('refuses %j', (value) => {
-    expect(blamed(() => assertSignal(value))).toBe('signal');
+    expect(rejectedArgument(() => assertSignal(value))).toBe('signal');
   });
 
   test('an aborted signal throws its own reason', () => {
@@ -148,7 +151,7 @@ test('assertStatus', () => {
   for (const status of ['online', 'in-call', 'a.b:c_d', 'Away', '1', 'x'.repeat(64)])
     assertStatus('status', status);
   for (const status of ['', 'offline', 'a b', 'é', 'a\n', 'x'.repeat(65), 1, null, undefined, ['online']]) {
-    expect(blamed(() => assertStatus('status', status))).toBe('status');
+    expect(rejectedArgument(() => assertStatus('status', status))).toBe('status');
   }
 });
 
@@ -156,7 +159,7 @@ test('prefixOption', () => {
   expect(prefixOption('prefix', undefined, 'fallback')).toBe('fallback');
   expect(prefixOption('prefix', 'app-1.a:b_c', '')).toBe('app-1.a:b_c');
   for (const value of ['', 'a b', 'a{b', '*', 'x'.repeat(65), 'a\n', 1, null]) {
-    expect(blamed(() => prefixOption('prefix', value, ''))).toBe('prefix');
+    expect(rejectedArgument(() => prefixOption('prefix', value, ''))).toBe('prefix');
   }
 });
 
@@ -182,7 +185,7 @@ describe('assertOptions with known names', () => {
     expect(textOf(options)).toContain(text);
   });
 
-  test('accepts known names, and what is inherited', () => {
+  test('known names and inherited properties are accepted', () => {
     expect(textOf({ timeout: 1, prefix: undefined })).toBeUndefined();
     expect(textOf(Object.create({ other: 1 }))).toBeUndefined();
   });
