@@ -24,7 +24,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-test('a room outlives its last component by the largest linger, with its list', async () => {
+test('a room and its list are kept for the largest linger after the last component unmounts', async () => {
   const first = mount(500);
   const second = mount(2_000);
   await turn();
@@ -44,7 +44,7 @@ test('a room outlives its last component by the largest linger, with its list', 
   expect(socket.takeSent('leave')).toHaveLength(1);
 });
 
-test('without linger a room is left a macrotask after its last component', async () => {
+test('without linger a room is left one macrotask after the last component unmounts', async () => {
   const { unmount } = mount();
   await turn();
   socket.answer('join', { position: 'p1' });

@@ -52,7 +52,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-test('the first page, then what arrives, each once and in the order of time', async () => {
+test('the list has the first page and later notifications, each once and in the order of time', async () => {
   expect(store.snapshot().state).toBe('loading');
   receive(5);
   receive(4);
@@ -66,7 +66,7 @@ test('the first page, then what arrives, each once and in the order of time', as
   expect(unread()).toBe(4);
 });
 
-test('a mark of another device makes that notification and all older ones read', async () => {
+test('a read mark of another device marks that notification and all older ones as read', async () => {
   await answer(page([5, 4, 3], 3));
   receiveRead(4);
   expect(store.snapshot().notifications.map(({ read }) => read)).toEqual([false, true, true]);
@@ -77,7 +77,7 @@ test('a mark of another device makes that notification and all older ones read',
   expect(store.snapshot().unread).toBe(before.unread);
 });
 
-test('a mark beyond the list, or during a read, reads the list again', async () => {
+test('a read mark beyond the list, or during a read, reads the list again', async () => {
   receiveRead(4);
   expect(methods()).toHaveLength(2);
   await answer(page([4, 3], 2));
@@ -88,7 +88,7 @@ test('a mark beyond the list, or during a read, reads the list again', async () 
   expect(methods()).toEqual(['notifications.list']);
 });
 
-test('markRead marks the newest by default, and what it names otherwise', async () => {
+test('markRead marks the newest notification by default, or the given one', async () => {
   await answer(page([5, 4, 3], 3));
   const { markRead } = store.snapshot();
   const marked = markRead('4-0');
@@ -119,7 +119,7 @@ test('loadOlder adds pages until there are no more', async () => {
   expect(methods()).toEqual([]);
 });
 
-test('a failure is shown, and the list is read again after a growing wait', async () => {
+test('a failure is shown, and the list is read again after a growing delay', async () => {
   socket.refuse('request', 'INTERNAL');
   await turn();
   expect(store.snapshot().error).toMatchObject({ code: 'INTERNAL' });
@@ -149,7 +149,7 @@ test('the count stops at 100', async () => {
   expect(store.snapshot()).toMatchObject({ unread: 100, capped: true });
 });
 
-test('after the last component nothing is received or read', async () => {
+test('after the last component unmounts nothing is received or read', async () => {
   const other = new NotificationStore(harness.client);
   const unsubscribe = other.subscribe(() => {});
   await turn();

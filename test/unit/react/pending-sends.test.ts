@@ -65,7 +65,7 @@ test.each(['event first', 'answer first'])(
   },
 );
 
-test('pending events come last, whatever arrives meanwhile, and do not count towards the limit', async () => {
+test('pending events stay last when other events arrive, and do not count towards the limit', async () => {
   await send('a');
   await send('b');
   receive('x', 'p2', 'bob');
@@ -75,7 +75,7 @@ test('pending events come last, whatever arrives meanwhile, and do not count tow
   expect(list()).toEqual(['a received', 'a received', 'b pending']);
 });
 
-test('two equal events end one pending send each', async () => {
+test('two equal events replace one pending send each', async () => {
   await send('a');
   await send('a');
   receive('a', 'p2');
@@ -110,7 +110,7 @@ test('a pending send cannot be discarded', async () => {
   expect(list()).toEqual(['hello pending']);
 });
 
-test('during a break a send stays pending, and is received once after it', async () => {
+test('without a connection a send stays pending, and it is received once after the reconnection', async () => {
   socket.end();
   await send('hello');
   expect(list()).toEqual(['hello pending']);
@@ -122,7 +122,7 @@ test('during a break a send stays pending, and is received once after it', async
   expect(list()).toEqual(['hello received']);
 });
 
-test('an event that arrives after its send has failed with an unknown outcome ends the failure', async () => {
+test('a send that failed with an unknown outcome is replaced by its event when that arrives', async () => {
   void view().send('message', 'hello', { timeout: 500 });
   await turn();
   harness.clock.advance(500);
@@ -135,7 +135,7 @@ test('an event that arrives after its send has failed with an unknown outcome en
   expect(list()).toEqual(['hello received']);
 });
 
-test('an acknowledged send whose event was missed leaves the list with the gap', async () => {
+test('an acknowledged send whose event was missed is removed from the list by the gap', async () => {
   await send('hello');
   socket.answer('send', { position: 'p2' });
   await turn();
@@ -143,7 +143,7 @@ test('an acknowledged send whose event was missed leaves the list with the gap',
   expect(list()).toEqual([]);
 });
 
-test('a send that the server recognizes as a repetition leaves the list', async () => {
+test('a send that the server recognizes as a duplicate is removed from the list', async () => {
   receive('hello', 'p2');
   await send('hello');
   socket.answer('send', { position: 'p2', duplicate: true });
@@ -164,13 +164,13 @@ test('a list of some events shows only their pending sends; without echo nothing
   expect(messages.snapshot().events).toBe(messages.snapshot().events);
 });
 
-test('what cannot be sent at all rejects, and is not listed', async () => {
+test('an invalid send rejects, and is not listed', async () => {
   expect(await failure(view().send('', 1))).toMatchObject({ code: 'INVALID' });
   expect(await failure(view().send('message', undefined))).toMatchObject({ code: 'INVALID' });
   expect(list()).toEqual([]);
 });
 
-test('an aborted send leaves the list', async () => {
+test('an aborted send is removed from the list', async () => {
   const controller = new AbortController();
   void view().send('message', 'hello', { signal: controller.signal });
   await turn();

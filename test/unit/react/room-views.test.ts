@@ -72,10 +72,10 @@ interface Mounted {
   readonly unmount: () => void;
 }
 
-/** Everything that a component has asked React to do is done: a room is left one macrotask after its last component. */
-const settleTimers = () => new Promise((resolve) => setTimeout(resolve));
+/** Waits a macrotask, because a room is left one macrotask after its last component. */
+const nextMacrotask = () => new Promise((resolve) => setTimeout(resolve));
 
-/** The numbers of the events in a view; each hole must have a gap told where it is. */
+/** Checks the events of a view. Each missing event must be announced by a discontinuity at its place. */
 function check(
   view: RoomView,
   server: ModelServer,
@@ -91,23 +91,23 @@ function check(
   const numbers = view.events.map(({ data }) => data);
   expect(numbers).toEqual([...new Set(numbers)]);
   expect(indexes).toEqual([...new Set(indexes)].sort((a, b) => a - b));
-  const told = new Set(view.discontinuities.map(({ after }) => after));
+  const announced = new Set(view.discontinuities.map(({ after }) => after));
   for (const [at, index] of indexes.entries()) {
     const next = indexes[at + 1] ?? (isFinal ? wanted.length : index + 1);
-    if (next !== index + 1) expect(told).toContain(received[at]?.key);
+    if (next !== index + 1) expect(announced).toContain(received[at]?.key);
   }
 }
 
-test('whatever is mounted, refused, cut and retried: each view lists every event in order, or tells its gap', async () => {
+test('with any sequence of mounts, refusals, lost connections and retries, each view lists every event in order or announces a gap', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(operation, { maxLength: 50 }), fates, async (operations, planned) => {
-      const coming = [...planned];
-      const server = new ModelServer(() => coming.shift() ?? 'answer');
+      const upcoming = [...planned];
+      const server = new ModelServer(() => upcoming.shift() ?? 'answer');
       const harness = new Harness({ timeout: 1e9, backoff: { first: 100, max: 200 } });
       const registry = ClientRegistry.of(harness.client);
       const connections: Connection[] = [];
       const mounted = new Map<number, Mounted>();
-      const settle = async () => {
+      const welcomeNewSockets = async () => {
         await turn();
         for (const socket of harness.sockets.slice(connections.length)) {
           connections.push(new Connection(server, socket));
@@ -122,7 +122,7 @@ test('whatever is mounted, refused, cut and retried: each view lists every event
       };
       let count = 0;
       for (const each of operations) {
-        await settle();
+        await welcomeNewSockets();
         if (each.do === 'mount') {
           if (mounted.has(each.component)) continue;
           const { last, limit, events } = COMPONENTS[each.component]!;
@@ -136,7 +136,7 @@ test('whatever is mounted, refused, cut and retried: each view lists every event
         } else if (each.do === 'unmount') {
           mounted.get(each.component)?.unmount();
           mounted.delete(each.component);
-          if (mounted.size === 0) await settleTimers();
+          if (mounted.size === 0) await nextMacrotask();
         } else if (each.do === 'publish') server.publish(ROOM, ++count, each.event);
         else if (each.do === 'step') connections.at(-1)?.step(each.requests, each.frames);
         else if (each.do === 'wait') harness.clock.advance(each.ms);
@@ -157,16 +157,16 @@ test('whatever is mounted, refused, cut and retried: each view lists every event
         await turn();
         checkAll(false);
       }
-      coming.length = 0;
+      upcoming.length = 0;
       for (let i = 0; i < 40; i++) {
-        await settle();
+        await welcomeNewSockets();
         connections.at(-1)?.step(1_000, 1_000);
         harness.clock.advance(100);
         for (const { store } of mounted.values()) {
           if (store.snapshot().state === 'refused') store.snapshot().retry();
         }
       }
-      await settle();
+      await welcomeNewSockets();
       checkAll(true);
       for (const [index, { store, unmount }] of mounted) {
         const { last, limit, events } = COMPONENTS[index]!;
@@ -179,12 +179,12 @@ test('whatever is mounted, refused, cut and retried: each view lists every event
         const available = history
           .slice(trimmed)
           .filter(({ event }) => events === undefined || events.includes(event)).length;
-        // A failed read of the past is shown, and tried again a second later.
+        // A failed read of older events is shown, and retried a second later.
         if (view.error !== undefined) expect(view.error.code).toBe('INTERNAL');
         else expect(view.events.length).toBeGreaterThanOrEqual(Math.min(last, limit, available));
         unmount();
       }
-      await settleTimers();
+      await nextMacrotask();
       harness.client.close();
       expect(harness.clock.timers).toBe(0);
     }),

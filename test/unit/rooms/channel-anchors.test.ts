@@ -9,25 +9,25 @@ const channel = defineChannel<RoomEvent>()('room:{room}')({ room: 'a' });
 function fixture() {
   const driver = new FakeDriver();
   const pubsub = new PubSubService({ redis: driver });
-  const heard: string[] = [];
-  const anchors = new ChannelAnchors(pubsub, (payload) => void heard.push(payload));
+  const received: string[] = [];
+  const anchors = new ChannelAnchors(pubsub, (payload) => void received.push(payload));
   const ack = async () => {
     await turn();
     for (const call of driver.pending) call.ack();
     await turn();
   };
-  return { driver, anchors, heard, ack };
+  return { driver, anchors, received, ack };
 }
 
 describe('a channel that peers listen to', () => {
-  test('is subscribed once for all peers, until the last of them is released', async () => {
-    const { driver, anchors, heard, ack } = fixture();
+  test('a channel is subscribed once for all peers, until the last of them is released', async () => {
+    const { driver, anchors, received, ack } = fixture();
     const held = [anchors.acquire(channel), anchors.acquire(channel), anchors.acquire(channel)];
     await ack();
     await Promise.all(held);
     expect(anchors.size).toBe(1);
     driver.message('channel', channel.name, 'x');
-    expect(heard).toEqual(['x']);
+    expect(received).toEqual(['x']);
     await anchors.release(channel);
     await anchors.release(channel);
     expect(anchors.size).toBe(1);
@@ -70,8 +70,8 @@ describe('a channel that peers listen to', () => {
     expect(anchors.size).toBe(1);
   });
 
-  test('can be released and acquired again while UNSUBSCRIBE is in flight', async () => {
-    const { driver, anchors, heard, ack } = fixture();
+  test('a channel can be released and acquired again while UNSUBSCRIBE is in flight', async () => {
+    const { driver, anchors, received, ack } = fixture();
     const held = anchors.acquire(channel);
     await ack();
     await held;
@@ -83,6 +83,6 @@ describe('a channel that peers listen to', () => {
     expect(anchors.size).toBe(1);
     expect([...driver.known]).toEqual([`channel ${channel.name}`]);
     driver.message('channel', channel.name, 'x');
-    expect(heard).toEqual(['x']);
+    expect(received).toEqual(['x']);
   });
 });

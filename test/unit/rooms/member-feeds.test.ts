@@ -14,7 +14,7 @@ const all = (...members: unknown[]) => ({ type: 'members', room: 'a', reset: tru
 const changes = (...members: unknown[]) => ({ type: 'members', room: 'a', members });
 
 describe('a member feed', () => {
-  test('has one watch for all its peers, until the last one unsubscribes', async () => {
+  test('a member feed has one watch for all its peers, until the last one unsubscribes', async () => {
     const { memberFeeds, clock, rooms, writer, first } = fixture();
     const [one, two] = [writer(), writer()];
     const joining = [memberFeeds.subscribe('a', one.writer), memberFeeds.subscribe('a', two.writer)];
@@ -34,7 +34,7 @@ describe('a member feed', () => {
     expect(rooms).toHaveLength(2);
   });
 
-  test('collects changes: one frame, each user once and in the latest state', async () => {
+  test('changes are collected in one frame, each user once and in the latest state', async () => {
     const { memberFeeds, clock, writer, first } = fixture();
     const one = writer();
     const joining = memberFeeds.subscribe('a', one.writer);
@@ -55,7 +55,7 @@ describe('a member feed', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('sends a new peer all members, then only the changes', async () => {
+  test('a new peer receives all members, then only the changes', async () => {
     const { memberFeeds, clock, writer, first } = fixture();
     const [one, two] = [writer(), writer()];
     const joining = memberFeeds.subscribe('a', one.writer);
@@ -88,7 +88,7 @@ describe('a member feed', () => {
     expect(one.got).toEqual([all()]);
   });
 
-  test('sends nothing to a peer that unsubscribed during the read', async () => {
+  test('a peer that unsubscribed during the read receives nothing', async () => {
     const { memberFeeds, clock, writer, first } = fixture();
     const [one, two] = [writer(), writer()];
     const joining = [memberFeeds.subscribe('a', one.writer), memberFeeds.subscribe('a', two.writer)];
@@ -109,7 +109,7 @@ describe('a member feed', () => {
       members: { user: string; sockets: number }[];
     }
 
-    /** What a client makes of the frames. */
+    /** The members that a client derives from the frames. */
     function apply(frames: unknown[]): Set<string> {
       const users = new Set<string>();
       for (const { reset, members } of frames as Frame[]) {
@@ -135,7 +135,7 @@ describe('a member feed', () => {
       return { ...all, one, frames, users: () => [...all.first().members.keys()].sort() };
     }
 
-    test('sends pages of up to 250 members, in slices of the event loop', async () => {
+    test('members are sent in pages of up to 250, in slices of the event loop', async () => {
       const { clock, frames, users } = await largeRoom(20_000);
       expect(frames).toEqual([]);
       clock.advance(0);
@@ -147,14 +147,14 @@ describe('a member feed', () => {
       expect(clock.timers).toBe(0);
     });
 
-    test('sends smaller pages of members with much info', async () => {
+    test('pages of members with large infos are smaller', async () => {
       const { clock, frames } = await largeRoom(100, { text: 'x'.repeat(4_000) });
       clock.advance(0);
       expect(frames.length).toBeGreaterThan(8);
       for (const frame of frames) expect(JSON.stringify(frame).length).toBeLessThan(45_000);
     });
 
-    test('waits for a slow peer, which ends with the right members whatever changes meanwhile', async () => {
+    test('the feed waits for a slow peer, which has the right members in the end, also if they change in the meantime', async () => {
       const { clock, one, frames, first, users } = await largeRoom(3_000);
       one.peer.bufferedAmount = 0;
       one.peer.onSend = () => {
@@ -184,7 +184,7 @@ describe('a member feed', () => {
       expect(frames.at(-1)).toEqual(changes(member('late')));
     });
 
-    test('has at most four pages on their way to a peer that confirms them', async () => {
+    test('at most four pages are in flight to a peer that confirms them', async () => {
       const { clock, one, frames, users } = await largeRoom(3_000);
       const confirmations: (() => void)[] = [];
       one.peer.confirm = (done) => void confirmations.push(done);
@@ -199,7 +199,7 @@ describe('a member feed', () => {
       expect([...apply(frames)].sort()).toEqual(users());
     });
 
-    test('shares one list between peers that join while members change', async () => {
+    test('peers that join while members change share one list', async () => {
       const { clock, memberFeeds, writer, first, users } = await largeRoom(2_000);
       clock.advance(0);
       const current = vi.spyOn(first(), 'current');
@@ -214,7 +214,7 @@ describe('a member feed', () => {
       expect(current).not.toHaveBeenCalled();
     });
 
-    test('sends a change of thousands of members in pages', async () => {
+    test('a change of thousands of members is sent in pages', async () => {
       const { clock, frames, first, users } = await largeRoom(10);
       clock.advance(0);
       for (let at = 0; at < 5_000; at++) first().join(`n${at}`);
@@ -223,7 +223,7 @@ describe('a member feed', () => {
       expect([...apply(frames)].sort()).toEqual(users());
     });
 
-    test('stops when the peer unsubscribes or closes', async () => {
+    test('sending pages stops when the peer unsubscribes or closes', async () => {
       const { clock, memberFeeds, one, frames } = await largeRoom(20_000);
       one.peer.onSend = () => {
         one.peer.bufferedAmount = 100_000;
@@ -236,7 +236,7 @@ describe('a member feed', () => {
       expect(clock.timers).toBe(0);
     });
 
-    test('sends only the number of members if asked to', async () => {
+    test('a peer that requests the count receives only the number of members', async () => {
       const { clock, memberFeeds, writer, first, frames } = await largeRoom(20_000);
       const two = writer();
       await memberFeeds.subscribe('a', two.writer, true);
@@ -251,7 +251,7 @@ describe('a member feed', () => {
       first().leave('more');
       clock.advance(50);
       expect(two.got).toHaveLength(2);
-      // The other peer's list is not disturbed.
+      // The list of the other peer is not affected.
       expect(frames.some(({ count }) => count !== undefined)).toBe(false);
       await memberFeeds.subscribe('a', two.writer);
       clock.advance(0);

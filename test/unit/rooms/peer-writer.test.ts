@@ -41,7 +41,7 @@ function fixture(slowPeers: 'close' | 'drop' = 'drop', peer = new FakePeer()) {
   let count = 0;
   /** Sends the next number. */
   const say = (room?: string) => {
-    const json = JSON.stringify({ event: 'said', data: ++count });
+    const json = JSON.stringify({ event: 'message', data: ++count });
     writer.sendMessage(room, EncodedFrame.message(new RoomMessage(room, undefined, json, undefined)));
   };
   return { clock, errors, counters, gone, writer, peer, say };
@@ -50,7 +50,7 @@ function fixture(slowPeers: 'close' | 'drop' = 'drop', peer = new FakePeer()) {
 const members = EncodedFrame.notice({ type: 'members', room: 'm', members: [] });
 
 describe('a peer that keeps up', () => {
-  test('receives everything, up to the limit', () => {
+  test('a peer that keeps up receives all messages, up to the limit', () => {
     const { writer, peer, say, counters, clock } = fixture();
     say('a');
     peer.bufferedAmount = MAX;
@@ -64,7 +64,7 @@ describe('a peer that keeps up', () => {
 });
 
 describe('a slow peer that is closed', () => {
-  test('is closed once, and receives nothing more', () => {
+  test('a slow peer is closed once, and receives nothing more', () => {
     const { peer, say, counters, gone, writer } = fixture('close');
     peer.bufferedAmount = MAX + 1;
     say('a');
@@ -79,7 +79,7 @@ describe('a slow peer that is closed', () => {
 });
 
 describe('a slow peer whose messages are dropped', () => {
-  test('receives nothing until half of its buffer has drained, then one discontinuity per room, then new messages', () => {
+  test('a slow peer receives nothing until half of its buffer has drained, then one discontinuity per room, then new messages', () => {
     const { peer, say, counters } = fixture();
     peer.bufferedAmount = MAX + 1;
     say('a');
@@ -96,7 +96,7 @@ describe('a slow peer whose messages are dropped', () => {
     expect(counters).toEqual({ delivered: 2, dropped: 5, closedSlow: 0 });
   });
 
-  test('receives one discontinuity even if its rooms are quiet', () => {
+  test('a slow peer receives one discontinuity even if its rooms are quiet', () => {
     const { clock, peer, say } = fixture();
     peer.bufferedAmount = MAX + 1;
     say('a');
@@ -110,7 +110,7 @@ describe('a slow peer whose messages are dropped', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('has one timer, however often messages are dropped', () => {
+  test('a slow peer has one timer, however often messages are dropped', () => {
     const { clock, peer, say, writer } = fixture();
     for (let turn = 0; turn < 50; turn++) {
       peer.bufferedAmount = MAX + 1;
@@ -126,7 +126,7 @@ describe('a slow peer whose messages are dropped', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('receives no positions of a room with dropped messages, but those of other rooms', () => {
+  test('a slow peer receives no positions of a room with dropped messages, but those of other rooms', () => {
     const { peer, say, writer } = fixture();
     peer.bufferedAmount = MAX + 1;
     say('a');
@@ -138,7 +138,7 @@ describe('a slow peer whose messages are dropped', () => {
     expect(peer.log).toEqual(['position b', 'discontinuity a', 'position a']);
   });
 
-  test('receives no discontinuity of a room it has left', () => {
+  test('a slow peer receives no discontinuity of a room that it has left', () => {
     const { clock, peer, say, writer } = fixture();
     peer.bufferedAmount = MAX + 1;
     say('a');
@@ -154,7 +154,7 @@ describe('a slow peer whose messages are dropped', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('is closed once more than four times the limit waits, at a message', () => {
+  test('a slow peer is closed by a message when more than four times the limit is buffered', () => {
     const { peer, say, counters, gone, clock } = fixture();
     peer.bufferedAmount = 4 * MAX;
     say('a');
@@ -167,7 +167,7 @@ describe('a slow peer whose messages are dropped', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('is closed once more than four times the limit waits, also in quiet rooms', () => {
+  test('a slow peer is closed when more than four times the limit is buffered, also in quiet rooms', () => {
     const { peer, say, clock } = fixture();
     peer.bufferedAmount = MAX + 1;
     say('a');
@@ -177,7 +177,7 @@ describe('a slow peer whose messages are dropped', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('still receives notices, until four times the limit waits', () => {
+  test('a slow peer receives notices until four times the limit is buffered', () => {
     const { peer, writer, counters } = fixture();
     peer.bufferedAmount = 4 * MAX;
     writer.sendNotice(members);
@@ -189,7 +189,7 @@ describe('a slow peer whose messages are dropped', () => {
 });
 
 describe('a peer that fails', () => {
-  test('is closed, and the failure is reported once', () => {
+  test('a peer that fails is closed, and the failure is reported once', () => {
     const { peer, say, errors, gone } = fixture();
     peer.fails = true;
     say('a');
@@ -201,7 +201,7 @@ describe('a peer that fails', () => {
     expect(gone).toHaveLength(1);
   });
 
-  test('receives no further notice of a batch in which it failed', () => {
+  test('a peer receives no further notice of the batch in which it failed', () => {
     const { peer, say, errors } = fixture();
     peer.bufferedAmount = MAX + 1;
     say('a');
@@ -213,7 +213,7 @@ describe('a peer that fails', () => {
     expect(peer.log).toHaveLength(1);
   });
 
-  test('is closed if reading its bufferedAmount throws', () => {
+  test('a peer is closed if reading its bufferedAmount throws', () => {
     const peer = new FakePeer();
     Object.defineProperty(peer, 'bufferedAmount', {
       get: () => {
@@ -231,7 +231,7 @@ describe('a peer that fails', () => {
     }
   });
 
-  test('is detached even if closing it throws, which is reported', () => {
+  test('a peer is detached even if closing it throws, and the error is reported', () => {
     const { peer, writer, errors, gone } = fixture();
     peer.close = () => {
       throw new Error('closed already');
@@ -241,7 +241,7 @@ describe('a peer that fails', () => {
     expect(errors).toHaveLength(1);
   });
 
-  test('is not closed for a frame that cannot be encoded', () => {
+  test('a peer is not closed because of a frame that cannot be encoded', () => {
     const { peer, writer, say, errors } = fixture();
     const torn = new RoomMessage('a', undefined, '{"event":"x"', undefined);
     writer.sendMessage('a', EncodedFrame.message(torn));
@@ -253,7 +253,7 @@ describe('a peer that fails', () => {
 });
 
 describe('a frame', () => {
-  test('is encoded once per encoder, in any order', () => {
+  test('a frame is encoded once per encoder, in any order', () => {
     const calls: string[] = [];
     const formats = ['x', 'y', 'z'].map(
       (name): FrameEncoder => ({
@@ -275,7 +275,7 @@ describe('a frame', () => {
     expect(members.encode(formats[1] as FrameEncoder)).toBeUndefined();
   });
 
-  test('that cannot be encoded fails once per encoder', () => {
+  test('a frame that cannot be encoded fails once per encoder', () => {
     let calls = 0;
     const bad = (): FrameEncoder => ({
       message: () => {

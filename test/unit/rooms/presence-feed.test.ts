@@ -24,7 +24,7 @@ const shown = (user: string, status = 'offline', lastSeen = 0) => ({
 });
 
 describe('watched users', () => {
-  test('share one watch for all peers', async () => {
+  test('all peers share one watch', async () => {
     const { users, watches, writer, watch, read, clock } = fixture();
     const [one, two] = [writer(), writer()];
     const adding = [users.add(one.writer, ['ann']), users.add(two.writer, ['ann', 'bob'])];
@@ -50,7 +50,7 @@ describe('watched users', () => {
     expect(watch().closed).toBe(1);
   });
 
-  test('that change at once go to each peer in one frame, in their latest state', async () => {
+  test('users that change at the same time are sent to each peer in one frame, in their latest state', async () => {
     const { users, writer, watch, read, clock } = fixture();
     const names = Array.from({ length: 300 }, (_, at) => `u${at}`);
     const [all, two, none] = [writer(), writer(), writer()];
@@ -81,7 +81,7 @@ describe('watched users', () => {
     expect(all.got).toHaveLength(3);
   });
 
-  test('removed during the read are unwatched afterwards', async () => {
+  test('users removed during the read are unwatched afterwards', async () => {
     const { users, writer, watch, read } = fixture();
     const one = writer();
     const adding = users.add(one.writer, ['ann']);
@@ -93,7 +93,7 @@ describe('watched users', () => {
     expect(one.got).toEqual([]);
   });
 
-  test('removed during the read stay watched if another peer has added them', async () => {
+  test('users removed during the read stay watched if another peer has added them', async () => {
     const { users, writer, watch, read } = fixture();
     const [one, two] = [writer(), writer()];
     const first = users.add(one.writer, ['ann']);
@@ -120,7 +120,7 @@ describe('watched users', () => {
     expect(two.got).toEqual([shown('bob')]);
   });
 
-  test('can be added again after the watch could not start', async () => {
+  test('users can be added again after the watch failed to start', async () => {
     const { users, watches, writer, refuse, read } = fixture();
     const one = writer();
     refuse(new Error('no'));

@@ -12,7 +12,7 @@ import { PeerWriter } from '../../../src/rooms/peer-writer.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { type Deferred, deferred } from '../../support/wait.js';
 
-/** A watch that a test answers, and lets things happen in. */
+/** A watch whose replies and changes a test controls. */
 export class FakeRoomWatch implements RoomWatch {
   readonly answer: Deferred<RoomWatch> = deferred();
   readonly members = new Map<string, RoomMember>();
@@ -55,7 +55,7 @@ export class FakeRoomWatch implements RoomWatch {
   }
 }
 
-/** The watch of users: additions are a test's to answer. */
+/** A watch of users whose additions a test answers. */
 export class FakeWatch implements PresenceWatch {
   readonly known = new Map<string, WatchedPresence>();
   readonly watched = new Set<string>();
@@ -93,13 +93,13 @@ export class FakeWatch implements PresenceWatch {
   }
 
   change(userId: string, status: string): void {
-    const news = { userId, status, lastSeen: new Date(5), version: 1, sockets: 1 };
-    this.known.set(userId, news);
-    this.handler({ ...news, previous: 'offline' });
+    const change = { userId, status, lastSeen: new Date(5), version: 1, sockets: 1 };
+    this.known.set(userId, change);
+    this.handler({ ...change, previous: 'offline' });
   }
 }
 
-/** A presence service of which a test holds the other end. */
+/** A presence service that a test controls. */
 export function presenceFixture() {
   const rooms: FakeRoomWatch[] = [];
   const watches: FakeWatch[] = [];

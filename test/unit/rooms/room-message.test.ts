@@ -23,7 +23,7 @@ const name = fc.oneof(
 const optional = <T>(arbitrary: Arbitrary<T>) => fc.option(arbitrary, { nil: undefined });
 const position = fc.constantFrom(undefined, '0-0', '1795331480927394-331170');
 
-/** As RoomService writes it. */
+/** The payload that RoomService publishes. */
 function published({ except, event, from, data }: Partial<RoomEvent>): string {
   const message = {
     ...(except === undefined ? {} : { except }),
@@ -38,7 +38,7 @@ const frameOf = (message: RoomMessage | undefined): unknown =>
   JSON.parse(String(jsonEncoder.message(message as RoomMessage)));
 
 describe('an event', () => {
-  test('has the same content in its frame as when it was published', () => {
+  test('an event has the same content in its frame as in its payload', () => {
     fc.assert(
       fc.property(
         optional(name),
@@ -65,7 +65,7 @@ describe('an event', () => {
     );
   });
 
-  test('of another program is the same, in any order of its members', () => {
+  test('an event of another program is accepted with its members in any order', () => {
     fc.assert(
       fc.property(
         fc.record({ except: name, event: name, from: name, data: fc.jsonValue() }),
@@ -85,7 +85,7 @@ describe('an event', () => {
           expect(message.except).toBe(kept.includes('except') ? event.except : undefined);
           const { data } = frameOf(message) as { data?: unknown };
           const expected = kept.includes('data') ? JSON.parse(JSON.stringify(event.data)) : null;
-          // Only what is written as we write it is passed on as it is.
+          // Only a payload in the form of RoomService is passed on unchanged.
           expect(data ?? null).toEqual(expected);
         },
       ),
@@ -93,7 +93,7 @@ describe('an event', () => {
     );
   });
 
-  test('is relayed without parsing', () => {
+  test('an event is relayed without parsing', () => {
     const payload = '{"event":"x","data":1.0}';
     expect(parseRoomMessage('r', undefined, payload)?.json).toBe(payload);
     expect(String(jsonEncoder.message(parseRoomMessage('r', '5999-1', payload) as RoomMessage))).toBe(
@@ -105,7 +105,7 @@ describe('an event', () => {
   });
 });
 
-describe('a payload that is no event', () => {
+describe('a payload that is not an event', () => {
   test.each([
     '',
     'x',
@@ -118,7 +118,7 @@ describe('a payload that is no event', () => {
     '{"data":{"event":"x"}}',
     '{"except":"a\nb","event":"x"}',
     '{"except":"\\x","event":"x"}',
-  ])('is rejected: %j', (payload) => {
+  ])('an invalid payload is rejected: %j', (payload) => {
     expect(parseRoomMessage('r', undefined, payload)).toBeUndefined();
   });
 
@@ -143,7 +143,7 @@ describe('a payload that is no event', () => {
 describe('parsing for many peers', () => {
   const context = (channel: string): MessageContext => ({ channel, raw: '' });
 
-  test('happens once per message', () => {
+  test('a message is parsed once for all peers', () => {
     const failed: string[] = [];
     const parser = new MessageParser((channel) => failed.push(channel));
     const [one, two] = [context('a'), context('a')];
@@ -155,7 +155,7 @@ describe('parsing for many peers', () => {
     expect(failed).toEqual([]);
   });
 
-  test('gives no peer a message for an invalid payload, and never the previous message', () => {
+  test('no peer receives a message for an invalid payload, or the previous message again', () => {
     const failed: string[] = [];
     const parser = new MessageParser((channel) => failed.push(channel));
     parser.parse('secret', '{"event":"x","data":1}', context('secret'));

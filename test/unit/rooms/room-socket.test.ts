@@ -11,7 +11,7 @@ import { turn } from '../../support/fake-clock.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 import { deferred } from '../../support/wait.js';
 
-// What is undone when presence refuses, or comes too late.
+// What the room service undoes when presence rejects or replies too late.
 
 type Call = 'setPresence' | 'removeSocket' | 'join' | 'leave' | 'watchRoom' | 'watch';
 
@@ -20,7 +20,7 @@ function fixture() {
   driver.onCall = (call) => queueMicrotask(() => call.ack());
   const pubsub = new PubSubService({ redis: driver });
   const calls: string[] = [];
-  /** What a call does instead of nothing. */
+  /** Replaces the default call, which does nothing. */
   const instead = new Map<Call, () => Promise<unknown>>();
   const watch = { current: () => new Map(), get: () => undefined, add: async () => {}, remove: () => {} };
   const closing = { fails: false };
@@ -46,7 +46,7 @@ function fixture() {
 const nothing = { sockets: 0, users: 0, rooms: 0 };
 
 describe('a socket that presence rejects', () => {
-  test('is not attached, and not removed from presence either', async () => {
+  test('a rejected socket is not attached, and not removed from presence', async () => {
     const { rooms, peer, pubsub, calls, refuse } = fixture();
     refuse('setPresence');
     await expect(rooms.attach(peer, { userId: 'ann' })).rejects.toThrow('setPresence refused');
@@ -55,7 +55,7 @@ describe('a socket that presence rejects', () => {
     expect(calls).toEqual(['setPresence']);
   });
 
-  test('leaves nothing behind when it is detached before the rejection', async () => {
+  test('a socket that is detached before its rejection leaves no state', async () => {
     const { rooms, peer, pubsub, instead } = fixture();
     const answer = deferred();
     instead.set('setPresence', () => answer.promise);
@@ -69,7 +69,7 @@ describe('a socket that presence rejects', () => {
     expect(pubsub.stats()).toMatchObject({ handlers: 0, channels: 0 });
   });
 
-  test('detached while presence adds it, is removed once, after the addition', async () => {
+  test('a socket that is detached while presence adds it is removed once, after the addition', async () => {
     const { rooms, peer, pubsub, calls, instead } = fixture();
     const answer = deferred();
     instead.set('setPresence', () => answer.promise);
@@ -83,7 +83,7 @@ describe('a socket that presence rejects', () => {
     expect(pubsub.stats()).toMatchObject({ handlers: 0, channels: 0 });
   });
 
-  test('detached with handoff, is not removed', async () => {
+  test('a socket that is detached with handoff is not removed', async () => {
     const { rooms, peer, calls } = fixture();
     const attaching = rooms.attach(peer, { userId: 'ann' });
     const detached = rooms.socketsOf('ann')[0]?.detach({ handoff: true });
@@ -93,7 +93,7 @@ describe('a socket that presence rejects', () => {
 });
 
 describe('a room that presence rejects', () => {
-  test('is not joined, and not left either', async () => {
+  test('a rejected room is not joined, and not left', async () => {
     const { rooms, peer, calls, refuse, instead } = fixture();
     const socket = await rooms.attach(peer, { userId: 'ann' });
     refuse('join');

@@ -14,15 +14,15 @@ function fixture() {
       return task.promise;
     });
   const startMany = (count: number) => Array.from({ length: count }, start);
-  /** Turns of the event loop until no task starts in one. */
-  const settle = async () => {
+  /** Waits for turns of the event loop until no task starts in one. */
+  const untilIdle = async () => {
     for (let before = -1; before !== running.length; ) {
       before = running.length;
       await new Promise((resolve) => setImmediate(resolve));
       await turn();
     }
   };
-  return { clock, queue, running, start, startMany, settle };
+  return { clock, queue, running, start, startMany, untilIdle };
 }
 
 test('a single task starts in the call', () => {
@@ -32,18 +32,18 @@ test('a single task starts in the call', () => {
 });
 
 test('many tasks start in slices, with turns of the event loop in between', async () => {
-  const { startMany, running, settle } = fixture();
+  const { startMany, running, untilIdle } = fixture();
   void startMany(1_000);
   expect(running).toHaveLength(50);
-  await settle();
+  await untilIdle();
   expect(running).toHaveLength(250);
 });
 
-test('a task that ends makes room for the next one, until none is left', async () => {
-  const { startMany, running, settle, clock } = fixture();
+test('a task that ends starts the next one, until none is left', async () => {
+  const { startMany, running, untilIdle, clock } = fixture();
   const done = startMany(600);
   for (let ended = 0; ended < 600; ) {
-    await settle();
+    await untilIdle();
     const started = running.slice(ended);
     expect(started.length).toBeLessThanOrEqual(250);
     for (const task of started) task.resolve();
@@ -62,24 +62,24 @@ test('a task that fails rejects its caller only', async () => {
   await second;
 });
 
-test('tasks that stall do not hold up the others for longer than a moment', async () => {
-  const { startMany, running, settle, clock } = fixture();
+test('stalled tasks delay the others only briefly', async () => {
+  const { startMany, running, untilIdle, clock } = fixture();
   void startMany(600);
-  await settle();
+  await untilIdle();
   expect(running).toHaveLength(250);
   clock.advance(250);
-  await settle();
+  await untilIdle();
   expect(running).toHaveLength(500);
-  // Their late end must not make room twice.
+  // Their late end must not free a place twice.
   for (const task of running.slice(0, 250)) task.resolve();
-  await settle();
+  await untilIdle();
   expect(running).toHaveLength(500);
   clock.advance(250);
-  await settle();
+  await untilIdle();
   expect(running).toHaveLength(600);
 });
 
-test('slices cover every item, and the first failure is thrown after all have settled', async () => {
+test('slices cover every item, and the first failure is thrown after all items have finished', async () => {
   const seen: number[] = [];
   const items = Array.from({ length: 600 }, (_, index) => index);
   const done = runInSlices(items, async (item) => {
