@@ -3,7 +3,7 @@ import { PubSubService, RoomService } from '../../../src/index.js';
 import { NotificationService } from '../../../src/notifications/notification-service.js';
 import { FakeDriver } from '../../support/fake-driver.js';
 
-// What is refused before anything happens. What notifications do: test/shared/notifications-behaviour.ts.
+// Arguments that are rejected before any command is sent. test/shared/notifications-behaviour.ts tests the behaviour.
 
 const ID = '1790000000000000-1';
 
@@ -17,8 +17,8 @@ beforeEach(() => {
   notifications = new NotificationService({ rooms });
 });
 
-/** That `call` is refused, for this argument, and Redis hears nothing. */
-async function refused(call: Promise<unknown> | undefined, argument: string): Promise<void> {
+/** Checks that `call` rejects because of `argument`, and that no command is sent. */
+async function expectRejected(call: Promise<unknown> | undefined, argument: string): Promise<void> {
   await expect(call).rejects.toMatchObject({ name: 'InvalidArgumentError', argument });
   expect(driver.calls).toEqual([]);
 }
@@ -46,7 +46,7 @@ test.each([
   ['', 1, {}, 'userId'],
   [7, 1, {}, 'userId'],
   ['\ud800', 1, {}, 'userId'],
-  // Makes the name of a channel too long.
+  // This user id makes the name of the channel too long.
   ['x'.repeat(500), 1, {}, 'userId'],
   [':'.repeat(200), 1, {}, 'userId'],
   ['ann', undefined, {}, 'notification'],
@@ -56,8 +56,8 @@ test.each([
   ['ann', 1, { live: 1 }, 'live'],
   ['ann', 1, { idempotencyKey: '' }, 'idempotencyKey'],
   ['ann', 1, { idempotencyKey: 'x'.repeat(513) }, 'idempotencyKey'],
-])('notify %#', (user, notification, options, argument) =>
-  refused(notifications.notify(user as never, notification as never, options as never), argument),
+])('notify rejects invalid arguments (%#)', (user, notification, options, argument) =>
+  expectRejected(notifications.notify(user as never, notification as never, options as never), argument),
 );
 
 test.each([
@@ -68,9 +68,11 @@ test.each([
   ['ann', { limit: 0 }, 'limit'],
   ['ann', { limit: 1_001 }, 'limit'],
   ['ann', { limit: 1.5 }, 'limit'],
-])('list %#', (user, options, argument) => refused(notifications.list(user, options as never), argument));
+])('list rejects invalid arguments (%#)', (user, options, argument) =>
+  expectRejected(notifications.list(user, options as never), argument),
+);
 
-test('unread', () => refused(notifications.unread(''), 'userId'));
+test('unread rejects an empty user id', () => expectRejected(notifications.unread(''), 'userId'));
 
 test.each([
   ['', ID, {}, 'userId'],
@@ -79,8 +81,8 @@ test.each([
   ['ann', `${ID}\n`, {}, 'id'],
   ['ann', ID, 1, 'options'],
   ['ann', ID, { except: '' }, 'except'],
-])('acknowledge %#', (user, id, options, argument) =>
-  refused(notifications.acknowledge(user, id as never, options as never), argument),
+])('acknowledge rejects invalid arguments (%#)', (user, id, options, argument) =>
+  expectRejected(notifications.acknowledge(user, id as never, options as never), argument),
 );
 
 describe('requests', () => {
@@ -91,18 +93,18 @@ describe('requests', () => {
     ['notifications.list', { before: null }, 'before'],
     ['notifications.list', { limit: '5' }, 'limit'],
     ['notifications.list', { limit: -1 }, 'limit'],
-    // A service may ask for more than a client may.
+    // The limit of clients is lower than the limit of the service.
     ['notifications.list', { limit: 101 }, 'limit'],
     ['notifications.acknowledge', undefined, 'data'],
     ['notifications.acknowledge', null, 'data'],
     ['notifications.acknowledge', ID, 'data'],
     ['notifications.acknowledge', {}, 'id'],
     ['notifications.acknowledge', { id: { toString: () => ID } }, 'id'],
-  ])('%s with %j', (method, data, argument) =>
-    refused(notifications.requestHandlers()[method]?.({ userId: 'ann' }, data), argument),
+  ])('the request %s rejects %j', (method, data, argument) =>
+    expectRejected(notifications.requestHandlers()[method]?.({ userId: 'ann' }, data), argument),
   );
 
-  test('are exactly three', () => {
+  test('there are exactly three requests', () => {
     expect(Object.keys(notifications.requestHandlers())).toEqual([
       'notifications.list',
       'notifications.unread',
@@ -110,7 +112,7 @@ describe('requests', () => {
     ]);
   });
 
-  test('acknowledge without an event to the requesting socket', async () => {
+  test('an acknowledge request sends no event to the requesting socket', async () => {
     const calls: unknown[][] = [];
     notifications.acknowledge = async (...args) => {
       calls.push(args);

@@ -10,7 +10,7 @@ import { turn } from '../../support/fake-clock.js';
 import type { FakeCall } from '../../support/fake-driver.js';
 import { TypingFixture } from './typing-fixture.js';
 
-// What a process says of those who type on it.
+// Which typing events a process publishes for its own users.
 
 let fixture: TypingFixture;
 let typing: TypingService;
@@ -20,21 +20,21 @@ beforeEach(() => {
   typing = fixture.open();
 });
 
-/** What `promise` rejects with. */
+/** The reason that `promise` rejects with. */
 const failure = (promise: Promise<unknown>) =>
   promise.then(
     () => undefined,
     (error: unknown) => error,
   );
 
-test('a keystroke is published at once, many keystrokes once in half a ttl', async () => {
+test('the first keystroke is published at once, and many keystrokes once per half ttl', async () => {
   await typing.start('lobby', 'ann');
-  expect(fixture.take()).toEqual(['0 ann 6000']);
+  expect(fixture.takePublished()).toEqual(['0 ann 6000']);
   for (let strokes = 0; strokes < 95; strokes++) {
     await fixture.pass(100);
     await typing.start('lobby', 'ann');
   }
-  expect(fixture.take()).toEqual(['3000 ann 5900', '6000 ann 5900', '9000 ann 5900']);
+  expect(fixture.takePublished()).toEqual(['3000 ann 5900', '6000 ann 5900', '9000 ann 5900']);
 });
 
 test('the last keystroke counts for a whole ttl, although it was published later', async () => {
@@ -42,13 +42,13 @@ test('the last keystroke counts for a whole ttl, although it was published later
   await fixture.pass(1_000);
   await typing.start('lobby', 'ann');
   await fixture.pass(20_000);
-  expect(fixture.take()).toEqual(['0 ann 6000', '3000 ann 4000']);
+  expect(fixture.takePublished()).toEqual(['0 ann 6000', '3000 ann 4000']);
 });
 
 test('one keystroke is published once', async () => {
   await typing.start('lobby', 'ann');
   await fixture.pass(20_000);
-  expect(fixture.take()).toEqual(['0 ann 6000']);
+  expect(fixture.takePublished()).toEqual(['0 ann 6000']);
 });
 
 test('a stop is published once, and only after a start was published', async () => {
@@ -56,14 +56,14 @@ test('a stop is published once, and only after a start was published', async () 
   await typing.start('lobby', 'ann');
   await typing.stop('lobby', 'ann');
   await typing.stop('lobby', 'ann');
-  expect(fixture.take()).toEqual(['0 ann 6000', '0 ann 0']);
+  expect(fixture.takePublished()).toEqual(['0 ann 6000', '0 ann 0']);
 });
 
 test('a stop after the ttl publishes nothing, because the indicator has expired', async () => {
   await typing.start('lobby', 'ann');
   await fixture.pass(6_000);
   await typing.stop('lobby', 'ann');
-  expect(fixture.take()).toEqual(['0 ann 6000']);
+  expect(fixture.takePublished()).toEqual(['0 ann 6000']);
 });
 
 test('a user who continues soon after a stop is published as soon as the rate allows', async () => {
@@ -71,9 +71,9 @@ test('a user who continues soon after a stop is published as soon as the rate al
   await typing.stop('lobby', 'ann');
   await fixture.pass(1_000);
   await typing.start('lobby', 'ann');
-  expect(fixture.take()).toEqual(['0 ann 6000', '0 ann 0']);
+  expect(fixture.takePublished()).toEqual(['0 ann 6000', '0 ann 0']);
   await fixture.pass(20_000);
-  expect(fixture.take()).toEqual(['3000 ann 4000']);
+  expect(fixture.takePublished()).toEqual(['3000 ann 4000']);
 });
 
 test('a user who continues and stops again before the rate allows it is not published', async () => {
@@ -82,24 +82,24 @@ test('a user who continues and stops again before the rate allows it is not publ
     await typing.stop('lobby', 'ann');
   }
   await fixture.pass(20_000);
-  expect(fixture.take()).toEqual(['0 ann 6000', '0 ann 0']);
+  expect(fixture.takePublished()).toEqual(['0 ann 6000', '0 ann 0']);
 });
 
 test('rooms and users are independent, whatever their names are', async () => {
   const names = ['__proto__', 'constructor', '{a}b', 'a:b', 'a b', '😀'];
   for (const room of names) for (const user of names) await typing.start(room, user);
-  expect(fixture.said).toHaveLength(36);
-  expect(new Set(fixture.said.map(({ room, from }) => `${room} ${from}`)).size).toBe(36);
+  expect(fixture.published).toHaveLength(36);
+  expect(new Set(fixture.published.map(({ room, from }) => `${room} ${from}`)).size).toBe(36);
   for (const room of names) await typing.stop(room, '__proto__');
-  expect(fixture.said.slice(36).map(({ from, ttl }) => [from, ttl])).toEqual(
+  expect(fixture.published.slice(36).map(({ from, ttl }) => [from, ttl])).toEqual(
     names.map(() => ['__proto__', 0]),
   );
 });
 
-test('the excepted socket is passed on', async () => {
+test('the `except` socket is included in the event', async () => {
   await typing.start('lobby', 'ann', { except: 's1' });
   await typing.stop('lobby', 'ann', { except: 's2' });
-  expect(fixture.said.map(({ except }) => except)).toEqual(['s1', 's2']);
+  expect(fixture.published.map(({ except }) => except)).toEqual(['s1', 's2']);
 });
 
 test('stopAll publishes in all rooms where the user types, and in no other', async () => {
@@ -108,11 +108,11 @@ test('stopAll publishes in all rooms where the user types, and in no other', asy
   await typing.start('c', 'ann');
   await typing.start('a', 'bob');
   await typing.stop('b', 'ann');
-  fixture.said.length = 0;
+  fixture.published.length = 0;
   await typing.stopAll('ann', { except: 's1' });
   await typing.stopAll('ann');
   await typing.stopAll('nobody');
-  expect(fixture.said.map(({ room, from, ttl }) => [room, from, ttl])).toEqual([
+  expect(fixture.published.map(({ room, from, ttl }) => [room, from, ttl])).toEqual([
     ['a', 'ann', 0],
     ['c', 'ann', 0],
   ]);
@@ -126,7 +126,7 @@ test('after expiry no state and no timer is left', async () => {
   await fixture.pass(6_000);
   expect(fixture.clock.timers).toBe(before);
   await typing.start('lobby', 'user7');
-  expect(fixture.said).toHaveLength(52);
+  expect(fixture.published).toHaveLength(52);
 });
 
 describe('with a slow Redis', () => {
@@ -161,7 +161,7 @@ describe('with a slow Redis', () => {
     expect([pending.length, stopped]).toEqual([1, false]);
     await answer();
     await Promise.all([started, stopping]);
-    expect(fixture.take()).toEqual(['0 ann 6000', '0 ann 0']);
+    expect(fixture.takePublished()).toEqual(['0 ann 6000', '0 ann 0']);
   });
 
   test('only the final state of many starts and stops is published', async () => {
@@ -173,7 +173,7 @@ describe('with a slow Redis', () => {
     await answer();
     await Promise.all(calls);
     expect(pending).toEqual([]);
-    expect(fixture.take()).toEqual(['0 ann 6000']);
+    expect(fixture.takePublished()).toEqual(['0 ann 6000']);
   });
 
   test('nothing is published while the first message is in flight', async () => {
@@ -184,11 +184,11 @@ describe('with a slow Redis', () => {
     }
     expect(pending).toHaveLength(1);
     await answer();
-    // What has come meanwhile is said behind it.
+    // Keystrokes in the meantime are published after it.
     expect(pending).toHaveLength(1);
     await answer();
     await started;
-    expect(fixture.take()).toEqual(['4000 ann 6000', '4000 ann 6000']);
+    expect(fixture.takePublished()).toEqual(['4000 ann 6000', '4000 ann 6000']);
   });
 });
 
@@ -204,7 +204,7 @@ test('state is kept while a message is in flight', async () => {
   fixture.onPublish = undefined;
   fixture.publish(pending[0] as FakeCall);
   await Promise.all(calls);
-  expect(fixture.take()).toEqual(['2000 ann 1000', '2000 ann 1000']);
+  expect(fixture.takePublished()).toEqual(['2000 ann 1000', '2000 ann 1000']);
 });
 
 describe('with a Redis that rejects', () => {
@@ -216,20 +216,20 @@ describe('with a Redis that rejects', () => {
     expect(await failure(typing.start('lobby', 'ann'))).toBeInstanceOf(CommandError);
     fixture.onPublish = undefined;
     await typing.start('lobby', 'ann');
-    expect(fixture.take()).toEqual(['0 ann 6000']);
+    expect(fixture.takePublished()).toEqual(['0 ann 6000']);
     expect(fixture.errors).toEqual([]);
   });
 
-  test('no state is left', async () => {
+  test('no state is left after a rejection', async () => {
     const before = fixture.clock.timers;
     await failure(typing.start('lobby', 'ann'));
     await fixture.pass(6_000);
     expect(fixture.clock.timers).toBe(before);
     await typing.stop('lobby', 'ann');
-    expect(fixture.take()).toEqual([]);
+    expect(fixture.takePublished()).toEqual([]);
   });
 
-  test('a failure of a delayed message goes to onError', async () => {
+  test('a failure of a delayed message is reported to onError', async () => {
     fixture.onPublish = undefined;
     await typing.start('lobby', 'ann');
     await typing.start('lobby', 'ann');
@@ -264,7 +264,7 @@ describe('bad input', () => {
     [{ rooms, ttl: Number.NaN }, 'ttl'],
     [{ rooms, ttl: 600_001 }, 'ttl'],
     [{ rooms, onError: 1 }, 'onError'],
-  ])('options %#', (options, argument) => {
+  ])('invalid options are rejected (%#)', (options, argument) => {
     expect(() => new TypingService(options as never)).toThrow(
       expect.objectContaining({ name: 'InvalidArgumentError', argument }),
     );
@@ -279,7 +279,7 @@ describe('bad input', () => {
     ['lobby', 'ann', 1, 'options'],
     ['lobby', 'ann', { except: '' }, 'except'],
     ['lobby', 'ann', { except: 7 }, 'except'],
-  ])('start and stop %#', async (room, user, options, argument) => {
+  ])('start and stop reject invalid arguments (%#)', async (room, user, options, argument) => {
     for (const method of ['start', 'stop'] as const) {
       const error = await failure(typing[method](room as never, user, options as never));
       expect(error).toBeInstanceOf(InvalidArgumentError);
@@ -292,7 +292,7 @@ describe('bad input', () => {
   test.each([
     ['', undefined, 'userId'],
     ['ann', { except: '' }, 'except'],
-  ])('stopAll %#', async (user, options, argument) => {
+  ])('stopAll rejects invalid arguments (%#)', async (user, options, argument) => {
     expect(await failure(typing.stopAll(user, options))).toMatchObject({ argument });
   });
 });
@@ -305,7 +305,7 @@ test('a closed service publishes nothing and rejects calls', async () => {
   expect(fixture.clock.timers).toBe(timers - 1);
   await closed;
   await fixture.pass(20_000);
-  expect(fixture.take()).toEqual(['0 ann 6000']);
+  expect(fixture.takePublished()).toEqual(['0 ann 6000']);
   expect(fixture.clock.timers).toBe(0);
   for (const call of [typing.start('a', 'b'), typing.stop('a', 'b'), typing.stopAll('b')]) {
     expect(await failure(call)).toBeInstanceOf(ClosedError);

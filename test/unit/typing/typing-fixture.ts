@@ -5,8 +5,8 @@ import { type FakeCall, FakeDriver } from '../../support/fake-driver.js';
 
 export const TTL = 6_000;
 
-/** What was published of somebody's typing. */
-export interface Said {
+/** A published typing event. */
+export interface PublishedTyping {
   at: number;
   room: string;
   from: string;
@@ -14,13 +14,13 @@ export interface Said {
   except?: string;
 }
 
-/** Real services on a Redis of which a test can decide how it answers, and time that stands still. */
+/** Real services on a fake Redis whose replies a test controls, and on a fake clock. */
 export class TypingFixture {
   readonly clock = new FakeClock();
   readonly driver = new FakeDriver();
   readonly errors: [RollcallError, ErrorContext][] = [];
-  readonly said: Said[] = [];
-  /** Set it to answer publications otherwise than at once. */
+  readonly published: PublishedTyping[] = [];
+  /** Replaces the immediate reply to a publication. */
   onPublish: ((call: FakeCall) => void) | undefined;
   readonly pubsub: PubSubService;
   readonly rooms: RoomService;
@@ -42,18 +42,18 @@ export class TypingFixture {
     return new TypingService({ rooms: this.rooms, ttl, clock: this.clock, onError });
   }
 
-  /** Redis carries out what `call` publishes. */
+  /** Publishes the messages of `call`. */
   publish(call: FakeCall): void {
     const replies: number[] = [];
     for (const command of call.commands as unknown as string[][]) {
       const [, channel = '', payload = ''] = command;
-      this.#note(channel, payload);
+      this.#record(channel, payload);
       replies.push(1);
     }
     call.ack(replies);
   }
 
-  /** `ms` later, everything having been done at its own moment. */
+  /** Advances the clock by `ms` in steps, so that every timer runs at its time. */
   async pass(ms: number, step = 100): Promise<void> {
     for (let left = ms; left > 0; left -= step) {
       this.clock.advance(Math.min(step, left));
@@ -61,17 +61,17 @@ export class TypingFixture {
     }
   }
 
-  /** What was said since the last time, without the room. */
-  take(): string[] {
-    return this.said.splice(0).map(({ at, from, ttl }) => `${at} ${from} ${ttl}`);
+  /** The events published since the previous call, without the room. */
+  takePublished(): string[] {
+    return this.published.splice(0).map(({ at, from, ttl }) => `${at} ${from} ${ttl}`);
   }
 
-  #note(channel: string, payload: string): void {
+  #record(channel: string, payload: string): void {
     const { event, from, data, except } = JSON.parse(payload);
     if (event === '$typing') {
       const at = this.clock.monotonic();
       const room = channel.slice('room:'.length);
-      this.said.push({ at, room, from, ttl: data.ttl, ...(except && { except }) });
+      this.published.push({ at, room, from, ttl: data.ttl, ...(except && { except }) });
     }
     if (this.driver.known.has(`channel ${channel}`)) this.driver.message('channel', channel, payload);
   }

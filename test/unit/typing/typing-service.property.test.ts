@@ -3,7 +3,7 @@ import { turn } from '../../support/fake-clock.js';
 import { type Arbitrary, fc } from '../../support/property.js';
 import { TTL, TypingFixture } from './typing-fixture.js';
 
-// Random typing of some users on two servers, against what ought to be seen of it.
+// Model: users type at random on two servers, and watchers must see exactly the users who type.
 
 const USERS = ['ann', 'bob', 'cat'];
 const WINDOW = TTL / 2;
@@ -27,10 +27,10 @@ const step: Arbitrary<Step> = fc.oneof(
   },
 );
 
-/** What one user has really done. */
-interface Doings {
+/** The actual state of one user. */
+interface UserState {
   on: boolean;
-  struck: number;
+  lastKeystroke: number;
   stopped: number;
 }
 
@@ -43,18 +43,18 @@ test('few messages are published, and every watcher sees the users who type', {
       const servers = [fixture.open(), fixture.open()];
       const watches = await Promise.all(servers.map((server) => server.watch('lobby', () => {})));
       const never = Number.NEGATIVE_INFINITY;
-      const people: Doings[] = USERS.map(() => ({ on: false, struck: never, stopped: never }));
+      const states: UserState[] = USERS.map(() => ({ on: false, lastKeystroke: never, stopped: never }));
       const now = () => fixture.clock.monotonic();
-      const types = ({ on, struck }: Doings) => on && now() < struck + TTL;
+      const types = ({ on, lastKeystroke }: UserState) => on && now() < lastKeystroke + TTL;
 
       const check = () => {
         for (const watch of watches) {
           const seen = watch.current();
-          people.forEach((person, at) => {
+          states.forEach((state, at) => {
             const name = USERS[at] as string;
-            if (!types(person)) expect(seen, `${name} at ${now()}`).not.toContain(name);
-            // Who went on soon after he had stopped is seen a little later.
-            else if (now() >= person.stopped + WINDOW) expect(seen, `${name} at ${now()}`).toContain(name);
+            if (!types(state)) expect(seen, `${name} at ${now()}`).not.toContain(name);
+            // A user who continues soon after a stop is seen a little later.
+            else if (now() >= state.stopped + WINDOW) expect(seen, `${name} at ${now()}`).toContain(name);
           });
         }
       };
@@ -68,14 +68,14 @@ test('few messages are published, and every watcher sees the users who type', {
           continue;
         }
         const name = USERS[each.user] as string;
-        const person = people[each.user] as Doings;
-        // Everybody is on a server of his own choice.
+        const state = states[each.user] as UserState;
+        // Each user has one server.
         const server = servers[each.user % 2] as (typeof servers)[0];
         if (each.do === 'start') {
-          Object.assign(person, { on: true, struck: now() });
+          Object.assign(state, { on: true, lastKeystroke: now() });
           await server.start('lobby', name);
         } else {
-          Object.assign(person, { on: false, stopped: now() });
+          Object.assign(state, { on: false, stopped: now() });
           if (each.do === 'stop') await server.stop('lobby', name);
           else await server.stopAll(name);
         }
@@ -84,15 +84,15 @@ test('few messages are published, and every watcher sees the users who type', {
       }
 
       for (const name of USERS) {
-        const said = fixture.said.filter(({ from }) => from === name);
-        const starts = said.filter(({ ttl }) => ttl > 0);
+        const published = fixture.published.filter(({ from }) => from === name);
+        const starts = published.filter(({ ttl }) => ttl > 0);
         expect(starts.length).toBeLessThanOrEqual(Math.floor(now() / WINDOW) + 1);
-        expect(said.length - starts.length).toBeLessThanOrEqual(starts.length);
+        expect(published.length - starts.length).toBeLessThanOrEqual(starts.length);
         starts.slice(1).forEach(({ at }, before) => {
           expect(at - (starts[before]?.at as number)).toBeGreaterThanOrEqual(WINDOW);
         });
       }
-      // Nobody has typed for a ttl.
+      // No user has typed for a ttl.
       expect(watches.flatMap((watch) => watch.current())).toEqual([]);
       expect(fixture.clock.timers).toBe(0);
       expect(fixture.errors).toEqual([]);

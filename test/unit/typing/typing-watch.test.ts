@@ -9,17 +9,17 @@ import type { TypingService } from '../../../src/typing/typing-service.js';
 import { turn } from '../../support/fake-clock.js';
 import { TypingFixture } from './typing-fixture.js';
 
-// Who types, as servers hear of it.
+// The typing users that a server knows from events.
 
 let fixture: TypingFixture;
 let typing: TypingService;
-let heard: string[][];
-const hear = (typingUsers: string[]) => void heard.push(typingUsers);
+let calls: string[][];
+const handler = (typingUsers: string[]) => void calls.push(typingUsers);
 
 beforeEach(() => {
   fixture = new TypingFixture();
   typing = fixture.open();
-  heard = [];
+  calls = [];
 });
 
 const say = (payload: unknown) =>
@@ -29,8 +29,8 @@ const say = (payload: unknown) =>
     typeof payload === 'string' ? payload : JSON.stringify(payload),
   );
 
-test('the handler receives all users who type, only on changes', async () => {
-  const watch = await typing.watch('lobby', hear);
+test('the handler receives all typing users, and is called only on changes', async () => {
+  const watch = await typing.watch('lobby', handler);
   expect(watch.current()).toEqual([]);
   await typing.start('lobby', 'bob');
   await typing.start('lobby', 'ann', { except: 's1' });
@@ -38,37 +38,37 @@ test('the handler receives all users who type, only on changes', async () => {
     await fixture.pass(100);
     await typing.start('lobby', 'bob');
   }
-  expect(heard).toEqual([['bob'], ['bob', 'ann']]);
+  expect(calls).toEqual([['bob'], ['bob', 'ann']]);
   expect(watch.current()).toEqual(['bob', 'ann']);
   await typing.stop('lobby', 'bob', { except: 's1' });
-  expect(heard.splice(0)).toEqual([['bob'], ['bob', 'ann'], ['ann']]);
+  expect(calls.splice(0)).toEqual([['bob'], ['bob', 'ann'], ['ann']]);
 });
 
 test('a user is removed after the ttl of the last message', async () => {
-  const watch = await typing.watch('lobby', hear);
+  const watch = await typing.watch('lobby', handler);
   await fixture.rooms.broadcastTyping('lobby', 'ann', { ttl: 500 });
   await fixture.rooms.broadcastTyping('lobby', 'bob', { ttl: 1_000 });
   await fixture.pass(499, 499);
   expect(watch.current()).toEqual(['ann', 'bob']);
   await fixture.pass(1);
-  expect(heard).toEqual([['ann'], ['ann', 'bob'], ['bob']]);
+  expect(calls).toEqual([['ann'], ['ann', 'bob'], ['bob']]);
   await fixture.pass(500);
   expect(watch.current()).toEqual([]);
-  expect(heard).toHaveLength(4);
+  expect(calls).toHaveLength(4);
 });
 
 test('other events of the room are ignored', async () => {
-  await typing.watch('lobby', hear);
+  await typing.watch('lobby', handler);
   await fixture.rooms.broadcast('lobby', 'message', { text: '"event":"$typing"' }, { from: 'ann' });
   await fixture.rooms.broadcastTyping('other', 'ann', { ttl: 1_000 });
   say('no room event at all');
   say({ event: '$typin', from: 'ann', data: { ttl: 1 } });
-  expect(heard).toEqual([]);
+  expect(calls).toEqual([]);
   expect(fixture.errors).toEqual([]);
 });
 
 test('typing events of other programs count', async () => {
-  const watch = await typing.watch('lobby', hear);
+  const watch = await typing.watch('lobby', handler);
   say({ data: { ttl: 1_000 }, from: '__proto__', event: '$typing' });
   expect(watch.current()).toEqual(['__proto__']);
 });
@@ -80,8 +80,8 @@ test.each([
   [{ event: '$typing', from: 'ann' }],
   [{ event: '$typing', from: 'ann', data: { ttl: '1000' } }],
   [{ event: '$typing', from: 'ann', data: { ttl: -1 } }],
-])('an invalid typing event goes to onError: %j', async (payload) => {
-  const watch = await typing.watch('lobby', hear);
+])('an invalid typing event is reported to onError: %j', async (payload) => {
+  const watch = await typing.watch('lobby', handler);
   say(payload);
   expect(watch.current()).toEqual([]);
   expect(fixture.errors).toHaveLength(1);
@@ -89,8 +89,8 @@ test.each([
   expect(fixture.errors[0]?.[1]).toEqual({ stage: 'decode', channel: 'room:lobby' });
 });
 
-test('a user types for an hour at most, whatever ttl the event has', async () => {
-  const watch = await typing.watch('lobby', hear);
+test('a typing user is removed after an hour at most, also if the event has a larger ttl', async () => {
+  const watch = await typing.watch('lobby', handler);
   say({ event: '$typing', from: 'ann', data: { ttl: 1e300 } });
   await fixture.pass(3_600_000, 3_600_000);
   expect(watch.current()).toEqual([]);
@@ -101,11 +101,11 @@ test('a handler that throws is reported, and the other handlers run', async () =
     throw new Error('mine');
   });
   await typing.watch('lobby', () => Promise.reject(new Error('later')));
-  await typing.watch('lobby', hear);
+  await typing.watch('lobby', handler);
   await typing.start('lobby', 'ann');
   await turn();
   await fixture.pass(6_000);
-  expect(heard).toEqual([['ann'], []]);
+  expect(calls).toEqual([['ann'], []]);
   expect(fixture.errors).toHaveLength(4);
   for (const [error, context] of fixture.errors) {
     expect(error).toBeInstanceOf(HandlerError);
@@ -113,29 +113,29 @@ test('a handler that throws is reported, and the other handlers run', async () =
   }
 });
 
-describe('a watch that has ended', () => {
-  test('receives nothing and leaves nothing behind', async () => {
-    const watch = await typing.watch('lobby', hear);
+describe('the end of a watch', () => {
+  test('a closed watch receives nothing and leaves no state', async () => {
+    const watch = await typing.watch('lobby', handler);
     await typing.start('lobby', 'ann');
     await Promise.all([watch.close(), watch.close(), watch[Symbol.asyncDispose]()]);
     expect(watch.current()).toEqual([]);
     expect([...fixture.driver.known]).toEqual([]);
     await fixture.pass(6_000);
-    expect(heard).toEqual([['ann']]);
+    expect(calls).toEqual([['ann']]);
     expect(fixture.clock.timers).toBe(0);
   });
 
-  test('receives nothing after the call of close', async () => {
-    const watch = await typing.watch('lobby', hear);
+  test('a watch receives nothing from the call of close on', async () => {
+    const watch = await typing.watch('lobby', handler);
     const closing = watch.close();
     say({ event: '$typing', from: 'ann', data: { ttl: 1_000 } });
-    expect([heard, watch.current()]).toEqual([[], []]);
+    expect([calls, watch.current()]).toEqual([[], []]);
     await closing;
   });
 
-  test('can end by an AbortSignal', async () => {
+  test('an AbortSignal ends a watch', async () => {
     const controller = new AbortController();
-    const watch = await typing.watch('lobby', hear, { signal: controller.signal });
+    const watch = await typing.watch('lobby', handler, { signal: controller.signal });
     await typing.start('lobby', 'ann');
     controller.abort();
     await turn();
@@ -144,8 +144,8 @@ describe('a watch that has ended', () => {
     await watch.close();
   });
 
-  test('ends with the service', async () => {
-    const watch = await typing.watch('lobby', hear);
+  test('a watch ends when the service closes', async () => {
+    const watch = await typing.watch('lobby', handler);
     await fixture.rooms.broadcastTyping('lobby', 'ann', { ttl: 3_600_000 });
     await typing.close();
     expect([...fixture.driver.known]).toEqual([]);
@@ -153,11 +153,11 @@ describe('a watch that has ended', () => {
     // The deadline of the call that unsubscribed.
     await fixture.pass(10_000, 10_000);
     expect(fixture.clock.timers).toBe(0);
-    await expect(typing.watch('lobby', hear)).rejects.toBeInstanceOf(ClosedError);
+    await expect(typing.watch('lobby', handler)).rejects.toBeInstanceOf(ClosedError);
   });
 
-  test('does not start when the service is closed first', async () => {
-    const watching = typing.watch('lobby', hear);
+  test('a watch does not start if the service is closed first', async () => {
+    const watching = typing.watch('lobby', handler);
     const refused = expect(watching).rejects.toBeInstanceOf(ClosedError);
     await typing.close();
     await refused;
@@ -165,20 +165,20 @@ describe('a watch that has ended', () => {
     expect([...fixture.driver.known]).toEqual([]);
   });
 
-  test('does not start when Redis rejects', async () => {
+  test('a watch does not start if Redis rejects', async () => {
     fixture.driver.onCall = (call) => call.refuse();
-    await expect(typing.watch('lobby', hear)).rejects.toMatchObject({ code: 'ERR_COMMAND' });
+    await expect(typing.watch('lobby', handler)).rejects.toMatchObject({ code: 'ERR_COMMAND' });
     expect(fixture.pubsub.stats().handlers).toBe(0);
     await typing.close();
   });
 });
 
 test.each([
-  ['', hear, {}, 'room'],
+  ['', handler, {}, 'room'],
   ['lobby', undefined, {}, 'handler'],
-  ['lobby', hear, 1, 'options'],
-  ['lobby', hear, { signal: 1 }, 'signal'],
-])('bad input %#', async (room, handler, options, argument) => {
+  ['lobby', handler, 1, 'options'],
+  ['lobby', handler, { signal: 1 }, 'signal'],
+])('watch rejects invalid arguments (%#)', async (room, handler, options, argument) => {
   const watching = typing.watch(room, handler as never, options as never);
   await expect(watching).rejects.toBeInstanceOf(InvalidArgumentError);
   await expect(watching).rejects.toMatchObject({ argument });
@@ -187,6 +187,6 @@ test.each([
 
 test('an aborted signal rejects with its reason', async () => {
   const reason = new Error('mine');
-  await expect(typing.watch('lobby', hear, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+  await expect(typing.watch('lobby', handler, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
   expect(fixture.driver.calls).toEqual([]);
 });
