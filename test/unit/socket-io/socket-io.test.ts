@@ -100,7 +100,7 @@ class FakeSocket extends EventEmitter {
     this.nsp.adapter.emit('leave-room', room, this.id);
   }
 
-  /** Disconnects in the order of Socket.IO; returns `data` as an adapter's store would hold it. */
+  /** Disconnects in the order of Socket.IO. Returns `data` as an adapter stores it. */
   disconnect(reason: string): object {
     this.emit('disconnecting', reason);
     const stored = JSON.parse(JSON.stringify(this.data)) as object;
@@ -119,9 +119,9 @@ class FakePresence {
   watches = 0;
   failure: Error | undefined;
   /** Delays snapshots until it resolves. */
-  held: Promise<void> | undefined;
+  snapshotDelay: Promise<void> | undefined;
   /** Delays registrations until it resolves. */
-  writing: Promise<void> | undefined;
+  registrationDelay: Promise<void> | undefined;
   #handler: (change: PresenceChange) => unknown = () => {};
 
   #done(call: string): void {
@@ -130,7 +130,7 @@ class FakePresence {
   }
 
   async setPresence(userId: string, socketId: string, status = 'online', meta?: unknown) {
-    await this.writing;
+    await this.registrationDelay;
     this.#done(`set ${userId} ${socketId} ${status}${meta === undefined ? '' : ` ${JSON.stringify(meta)}`}`);
     return {} as PresenceData;
   }
@@ -167,7 +167,7 @@ class FakePresence {
         const ids = [...more];
         this.#done(`add ${ids.join(' ')}`);
         for (const id of ids) this.watched.add(id);
-        await this.held;
+        await this.snapshotDelay;
       },
       remove: (some: Iterable<string>) => {
         for (const id of some) this.watched.delete(id);
@@ -213,8 +213,8 @@ describe('identifying a socket', () => {
     ['an object with an id', { user: { id: 'ann', name: 'Ann' } }, ['set ann s online']],
     ['an object whose id is a number', { user: { id: 7 } }, ['set 7 s online']],
     ['__proto__', { user: '__proto__' }, ['set __proto__ s online']],
-    ['nobody', {}, []],
-  ])('%s in socket.data.user', async (_what, data, calls) => {
+    ['no user', {}, []],
+  ])('a socket is registered by socket.data.user: %s', async (_what, data, calls) => {
     track();
     space.connect('s', data);
     await turn();
@@ -318,14 +318,14 @@ describe('registration', () => {
 
   test('a registration in progress when the socket disconnects is followed by its removal only', async () => {
     track();
-    const gate = deferred();
-    presence.writing = gate.promise;
+    const delay = deferred();
+    presence.registrationDelay = delay.promise;
     const socket = space.connect('s', { user: 'ann' });
     await turn();
     socket.disconnect('transport close');
     expect(presence.calls).toEqual(['remove ann s']);
     presence.failure = new ConnectionError('away');
-    gate.resolve();
+    delay.resolve();
     await turn();
     expect([errors, clock.timers]).toEqual([[], 0]);
   });
@@ -399,12 +399,12 @@ describe('requests of clients', () => {
     ['presence:status', ['x'.repeat(65)]],
     ['presence:status', [{ toString: () => 'busy' }]],
     ['presence:status', [['busy']]],
-  ])('%s with %o is answered by an error', async (event, payload) => {
+  ])('the request %s with %o is answered with an error', async (event, payload) => {
     await connected();
     expect(await socket.ask(event, ...payload)).toEqual({
       error: { code: 'INVALID', message: expect.any(String) },
     });
-    // Without a callback, or with something else in its place.
+    // Without an acknowledgement callback, or with another value in its place.
     socket.receive(event, ...payload);
     socket.receive(event, ...payload, 'no function');
     await turn();
@@ -486,13 +486,13 @@ describe('requests of clients', () => {
     });
     expect(errors).toEqual(['handler: a handler failed: the password is 1234']);
     expect(await socket.ask('presence:watch', ['bob'])).toHaveProperty('users');
-    // Calls of the server are not authorized.
+    // `authorize` is not called for calls of the server.
     await tracker.setStatus(socket, 'busy');
     await tracker.watch(socket, ['secret']);
     expect(asked).toHaveLength(6);
   });
 
-  test('anonymous sockets may do nothing unless authorize allows it', async () => {
+  test('requests of anonymous sockets are rejected unless authorize allows them', async () => {
     tracker = track();
     const anonymous = space.connect('a');
     for (const [event, payload] of [
@@ -541,13 +541,13 @@ describe('watches', () => {
     await turn();
     presence.calls.length = 0;
     presence.setStatusOf('bob', 'busy', 3);
-    const gate = deferred();
-    presence.held = gate.promise;
+    const delay = deferred();
+    presence.snapshotDelay = delay.promise;
     const answers = sockets.map((socket) => tracker.watch(socket, ['bob', socket.id]));
     await turn();
     // Changes arrive while the snapshot is read.
     presence.setStatusOf('bob', 'away', 4);
-    gate.resolve();
+    delay.resolve();
     for (const users of await Promise.all(answers)) {
       expect(users[0]).toEqual({ userId: 'bob', status: 'away', lastSeen: 4, version: 4 });
     }
@@ -555,13 +555,13 @@ describe('watches', () => {
     expect(presence.watches).toBe(1);
     space.sent.length = 0;
     presence.setStatusOf('bob', 'online', 5);
-    const news = { userId: 'bob', status: 'online', lastSeen: 5, version: 5 };
-    expect(space.sent).toEqual([[['a', 'b', 'c'], 'presence:changed', news]]);
+    const change = { userId: 'bob', status: 'online', lastSeen: 5, version: 5 };
+    expect(space.sent).toEqual([[['a', 'b', 'c'], 'presence:changed', change]]);
     await tracker.close();
     expect(presence.watches).toBe(0);
   });
 
-  test('a failed watch leaves no users behind for any waiting socket', async () => {
+  test('after a failed watch no waiting socket watches its users', async () => {
     const tracker = track();
     const sockets = ['a', 'b'].map((id) => space.connect(id, { user: id }));
     await turn();
@@ -581,13 +581,13 @@ describe('watches', () => {
     const tracker = track();
     const [one, two] = ['a', 'b'].map((id) => space.connect(id, { user: id })) as [FakeSocket, FakeSocket];
     await turn();
-    const gate = deferred();
-    presence.held = gate.promise;
+    const delay = deferred();
+    presence.snapshotDelay = delay.promise;
     const answer = tracker.watch(one, ['bob', 'cem']).catch((error: Error) => error.name);
     const kept = tracker.watch(two, ['cem']);
     await turn();
     one.disconnect('client namespace disconnect');
-    gate.resolve();
+    delay.resolve();
     expect(await answer).toBe('ClosedError');
     await kept;
     await turn();
@@ -599,14 +599,14 @@ describe('watches', () => {
     const tracker = track();
     const [one, two] = ['a', 'b'].map((id) => space.connect(id, { user: id })) as [FakeSocket, FakeSocket];
     await turn();
-    const gate = deferred();
-    presence.held = gate.promise;
+    const delay = deferred();
+    presence.snapshotDelay = delay.promise;
     const first = tracker.watch(one, ['bob']);
     await turn();
     const second = tracker.watch(two, ['cem']).catch((error: Error) => error.name);
     await turn();
     two.disconnect('client namespace disconnect');
-    gate.resolve();
+    delay.resolve();
     await first;
     expect(await second).toBe('ClosedError');
     await turn();
@@ -703,7 +703,7 @@ describe('disconnection', () => {
     expect(presence.calls.at(-1)).toBe('remove ann s');
   });
 
-  test('an unfinished registration is retried until the recovery grace is over', async () => {
+  test('an unfinished registration is retried until the recovery grace ends', async () => {
     space.recoverable();
     track();
     presence.failure = new ConnectionError('away');
@@ -741,8 +741,8 @@ describe('recovery', () => {
     expect(presence.calls).toContain('set ann s away true');
     expect(clock.timers).toBe(0);
     await turn();
-    const news = { userId: 'bob', status: 'offline', lastSeen: 2, version: 2 };
-    expect(space.sent).toEqual([['s', 'presence:changed', news]]);
+    const change = { userId: 'bob', status: 'offline', lastSeen: 2, version: 2 };
+    expect(space.sent).toEqual([['s', 'presence:changed', change]]);
     presence.setStatusOf('nobody', 'online', 3);
     expect(space.sent).toHaveLength(2);
     await again.ask('presence:unwatch', ['bob', 'nobody']);
@@ -784,12 +784,12 @@ describe('recovery', () => {
 
     test('the first server removes its registration once the second has registered the socket', async () => {
       const { one, two, recover } = await recoverElsewhere();
-      const gate = deferred();
-      two.presence.writing = gate.promise;
+      const delay = deferred();
+      two.presence.registrationDelay = delay.promise;
       const socket = recover();
       await turn();
       expect(one.presence.calls).not.toContain('remove ann s');
-      gate.resolve();
+      delay.resolve();
       await turn();
       expect(two.presence.calls).toEqual(['set ann s online', 'join den ann s']);
       expect(one.presence.calls.at(-1)).toBe('remove ann s');
@@ -801,7 +801,7 @@ describe('recovery', () => {
 
     test('a final disconnection before that removes the registrations of both servers', async () => {
       const { one, two, recover } = await recoverElsewhere();
-      two.presence.writing = new Promise(() => {});
+      two.presence.registrationDelay = new Promise(() => {});
       const socket = recover();
       await turn();
       socket.disconnect('server namespace disconnect');
@@ -856,7 +856,7 @@ describe('recovery', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('a recovery as another user removes the former user', async () => {
+  test('a recovery as another user removes the previous user', async () => {
     track();
     const socket = space.connect('s', { user: 'ann' });
     await turn();
@@ -906,7 +906,7 @@ describe('rooms', () => {
     expect(presence.calls.at(-1)).toBe('leave project ann s');
     socket.join('lobby');
     socket.disconnect('transport close');
-    // Its removal from presence leaves all rooms.
+    // The removal of the socket from presence leaves all its rooms.
     expect(presence.calls.slice(-2)).toEqual(['join lobby ann s', 'remove ann s']);
     expect(space.adapter.eventNames()).toEqual([]);
   });
@@ -944,7 +944,7 @@ describe('rooms', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('a function that throws does not break socket.join', async () => {
+  test('a `rooms` function that throws does not break socket.join', async () => {
     track({
       rooms: () => {
         throw new Error('broken');
@@ -960,10 +960,10 @@ describe('rooms', () => {
 describe('channels', () => {
   let handlers: ((message: unknown, context: object) => void)[];
   let ended: number;
-  let gate: Promise<void> | undefined;
+  let delay: Promise<void> | undefined;
   const pubsub = {
     subscribe: async (_channel: unknown, handler: (message: unknown, context: object) => void) => {
-      await gate;
+      await delay;
       handlers.push(handler);
       const unsubscribe = async () => {
         ended++;
@@ -975,20 +975,20 @@ describe('channels', () => {
   beforeEach(() => {
     handlers = [];
     ended = 0;
-    gate = undefined;
+    delay = undefined;
   });
 
-  test('a channel reaches the socket until it unsubscribes or disconnects', async () => {
+  test('messages of a channel are sent to the socket until it unsubscribes or disconnects', async () => {
     const tracker = track({ pubsub });
     const socket = space.connect('s', { user: 'ann' });
     const subscription = await tracker.subscribe(socket, 'news');
-    await tracker.subscribe(socket, 'other', { event: 'said' });
+    await tracker.subscribe(socket, 'other', { event: 'message' });
     expect(subscription.position).toBe('1-1');
     handlers[0]?.('hello', { channel: 'news', raw: '"hello"' });
     handlers[1]?.({ n: 1 }, { channel: 'other', raw: '', position: '2-2' });
     expect(space.sent).toEqual([
       ['s', 'news', 'hello', { channel: 'news' }],
-      ['s', 'said', { n: 1 }, { channel: 'other', position: '2-2' }],
+      ['s', 'message', { n: 1 }, { channel: 'other', position: '2-2' }],
     ]);
     await subscription.unsubscribe();
     expect(tracker.stats().subscriptions).toBe(1);
@@ -1000,7 +1000,7 @@ describe('channels', () => {
 
   test('a subscription ends if the socket disconnects before Redis confirms', async () => {
     const opening = deferred();
-    gate = opening.promise;
+    delay = opening.promise;
     const tracker = track({ pubsub });
     const socket = space.connect('s', { user: 'ann' });
     const subscribing = tracker.subscribe(socket, 'news');
@@ -1035,12 +1035,12 @@ describe('channels', () => {
   test('relays end with the tracker', async () => {
     const tracker = track({ pubsub });
     await tracker.relay('a');
-    await tracker.relay('b', { room: 'lobby', event: 'said' });
+    await tracker.relay('b', { room: 'lobby', event: 'message' });
     handlers[0]?.(1, { channel: 'a', raw: '1' });
     handlers[1]?.(2, { channel: 'b', raw: '2' });
     expect(space.sent).toEqual([
       ['*', 'a', 1, { channel: 'a' }],
-      [['lobby'], 'said', 2, { channel: 'b' }],
+      [['lobby'], 'message', 2, { channel: 'b' }],
     ]);
     await tracker.close();
     expect(ended).toBe(2);
@@ -1079,7 +1079,7 @@ describe('close', () => {
     },
   );
 
-  test('a close while Redis is unavailable reports and settles', async () => {
+  test('a close while Redis is unavailable reports the error and resolves', async () => {
     await using tracker = track();
     space.connect('a', { user: 'ann' });
     await turn();

@@ -18,7 +18,7 @@ function parsed(text: string): EventParser {
   return parser;
 }
 
-/** Text that UTF-8 can encode, with many characters that the format gives a meaning. */
+/** Text that UTF-8 can encode, with many characters that are special in the format. */
 const text = fc
   .array(
     fc.oneof(
@@ -79,7 +79,7 @@ describe('the room encoder', () => {
     );
   });
 
-  test('a payload that only begins like an event dispatches none', () => {
+  test('a payload that only begins like an event dispatches no event', () => {
     for (const payload of ['{"event":"', '{"event":"a', '{"event":"a"', '{"event":"a\\']) {
       const message = parseRoomMessage('room', '1-1', payload);
       expect(parsed(String(sseEncoder.message(message as never))).events).toEqual([]);
@@ -104,7 +104,7 @@ describe('the last event id', () => {
     { minLength: 1, maxLength: MAX_CHANNELS, selector: ({ key }) => key },
   );
 
-  test('an id holds the position in every channel', () => {
+  test('an id contains the position in every channel', () => {
     fc.assert(
       fc.property(places, (given) => {
         const { id } = new StreamPositions(given);
@@ -116,13 +116,13 @@ describe('the last event id', () => {
         for (const { key, position } of given) {
           expect(last.resumePoint(key)).toEqual({ since: position, lost: position === undefined });
         }
-        // A channel that is new in the stream.
+        // A channel that was added to the stream.
         expect(last.resumePoint('not-one.')).toEqual({ since: undefined, lost: false });
       }),
     );
   });
 
-  test('a new client has lost nothing', () => {
+  test('a new client has no loss in any channel', () => {
     for (const none of [undefined, '']) {
       const last = new LastEventId(none);
       expect([last.isPresent, last.resumePoint(toChannelKey('a'))]).toEqual([

@@ -1,11 +1,11 @@
 import type { PubSubService } from 'rollcall';
 import { afterAll, expect, test, vi } from 'vitest';
 
-// The signal that ends every stream lives as long as the process, so a stream must not leave listeners on it.
+// The signal that ends every stream exists as long as the process, so a stream must not leave listeners on it.
 
 const waiting = new Map<AbortSignal, number>();
 
-// Test files of a worker share their modules: this file loads its own copies, and forgets them at its end.
+// Test files of a worker share their modules: this file loads its own copies and removes them at its end.
 vi.resetModules();
 vi.doMock('../../../src/internal/abort.js', async (original) => {
   const { onAbort } = await original<typeof import('../../../src/internal/abort.js')>();

@@ -13,26 +13,26 @@ import { FakeClock, turn } from '../../support/fake-clock.js';
 import { EventParser } from '../../support/sse-client.js';
 import { waitFor } from '../../support/wait.js';
 
-type Hear = (payload: string, context: object) => unknown;
+type Handler = (payload: string, context: object) => unknown;
 
 /** A pub/sub service whose handlers the test calls. */
 class FakePubSub {
-  readonly hear = new Set<Hear>();
+  readonly handlers = new Set<Handler>();
   failing: Error | undefined;
   subscribed = 0;
 
-  async subscribe(_channel: unknown, handler: Hear, { signal }: { signal: AbortSignal }) {
+  async subscribe(_channel: unknown, handler: Handler, { signal }: { signal: AbortSignal }) {
     this.subscribed++;
     if (this.failing !== undefined) throw this.failing;
-    this.hear.add(handler);
-    const unsubscribe = async () => void this.hear.delete(handler);
+    this.handlers.add(handler);
+    const unsubscribe = async () => void this.handlers.delete(handler);
     signal.addEventListener('abort', unsubscribe);
     return { position: '5-1', unsubscribe };
   }
 
   publish(data: string, position?: string): void {
     const context = { channel: 'news', raw: data, ...(position === undefined ? {} : { position }) };
-    for (const hear of [...this.hear]) hear(data, context);
+    for (const handler of [...this.handlers]) handler(data, context);
   }
 }
 
@@ -68,7 +68,7 @@ function reading(response: Response) {
 }
 
 describe('a stream', () => {
-  test('sends headers, retry and a comment at once', async () => {
+  test('a stream sends headers, retry and a comment at once', async () => {
     const { options, clock } = fixture({ headers: { 'Access-Control-Allow-Origin': '*', 'x-a': undefined } });
     const response = eventStream(request(), options);
     expect(response.status).toBe(200);
@@ -85,7 +85,7 @@ describe('a stream', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('each connection gets a retry of its own', async () => {
+  test('each connection receives a different retry', async () => {
     for (const [chance, retry] of [
       [0, 1_000],
       [0.999, 2_998],
@@ -100,7 +100,7 @@ describe('a stream', () => {
     }
   });
 
-  test('sends $ready, and from then on ids with the positions', async () => {
+  test('a stream sends $ready, and then ids with the positions', async () => {
     const { options, pubsub } = fixture();
     const response = eventStream(request(), options);
     const { parser } = reading(response);
@@ -129,7 +129,7 @@ describe('a stream', () => {
     clock.advance(1);
     await turn();
     expect(parser.comments).toBe(2);
-    // Silence begins at the last message, wherever in the interval that was.
+    // Silence begins at the last message, at any time within the interval.
     clock.advance(100);
     pubsub.publish('1');
     clock.advance(999);
@@ -155,7 +155,7 @@ describe('a stream', () => {
 });
 
 describe('the end of a stream', () => {
-  test('on shutdown, clients are told to reconnect after different delays', async () => {
+  test('on shutdown, clients are asked to reconnect after different delays', async () => {
     const shutdown = new AbortController();
     const { options, pubsub, clock } = fixture({ signal: shutdown.signal });
     clock.chance = 0.75;
@@ -170,12 +170,12 @@ describe('the end of a stream', () => {
       data: JSON.stringify({ code: CloseCode.SERVICE_RESTART, reason: '', again: true }),
     });
     expect(await response.events.closed).toEqual({ code: CloseCode.SERVICE_RESTART, reason: '' });
-    expect([pubsub.hear.size, clock.timers]).toEqual([0, 0]);
+    expect([pubsub.handlers.size, clock.timers]).toEqual([0, 0]);
 
     const late = eventStream(request(), options);
-    const { parser: told, done: over } = reading(late);
+    const { parser: lateParser, done: over } = reading(late);
     await over;
-    expect(told.events.map(({ type }) => type)).toEqual(['$close']);
+    expect(lateParser.events.map(({ type }) => type)).toEqual(['$close']);
     expect(pubsub.subscribed).toBe(1);
   });
 
@@ -201,11 +201,11 @@ describe('the end of a stream', () => {
     const response = eventStream(request(undefined, {}, { signal: gone.signal }), options);
     const { done } = reading(response);
     await turn();
-    expect(pubsub.hear.size).toBe(1);
+    expect(pubsub.handlers.size).toBe(1);
     gone.abort();
     await done;
     expect((await response.events.closed).code).toBe(1006);
-    expect([pubsub.hear.size, clock.timers]).toEqual([0, 0]);
+    expect([pubsub.handlers.size, clock.timers]).toEqual([0, 0]);
     pubsub.publish('1');
   });
 
@@ -217,7 +217,7 @@ describe('the end of a stream', () => {
     const during = eventStream(request(), options);
     await during.body?.cancel();
     expect((await during.events.closed).code).toBe(1006);
-    expect([pubsub.hear.size, clock.timers]).toEqual([0, 0]);
+    expect([pubsub.handlers.size, clock.timers]).toEqual([0, 0]);
   });
 
   test('a stream ends after its room service is closed', async () => {
@@ -247,15 +247,15 @@ describe('the end of a stream', () => {
 });
 
 describe('backpressure', () => {
-  test('a slow consumer gets its buffered events, then $close, and recovers the rest later', async () => {
+  test('a slow consumer receives its buffered events and $close, and recovers the rest later', async () => {
     const { options, pubsub, clock } = fixture({ maxBufferedBytes: 1_000 });
     const response = eventStream(request(), options);
     await turn();
     const sent = Array.from({ length: 20 }, (_, at) => JSON.stringify('x'.repeat(100) + at));
     sent.forEach((data, at) => void pubsub.publish(data, `${10 + at}-1`));
-    // Its subscription has ended although it has not read yet.
+    // The subscription has ended before the client reads.
     expect((await response.events.closed).code).toBe(CloseCode.SLOW_CONSUMER);
-    expect(pubsub.hear.size).toBe(0);
+    expect(pubsub.handlers.size).toBe(0);
     const { parser, done } = reading(response);
     await done;
     const got = parser.events.filter(({ type }) => type === 'news');
@@ -267,7 +267,7 @@ describe('backpressure', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('a slow consumer gets history page by page, at its own speed', async () => {
+  test('a slow consumer receives history page by page, at its own speed', async () => {
     const { options, pubsub } = fixture({ channels: [{ channel: 'news', since: 'earliest' }] });
     let pages = 0;
     const history = async () => {
@@ -285,7 +285,7 @@ describe('backpressure', () => {
     await response.events.close();
   });
 
-  test('a response whose body nothing reads ends', async () => {
+  test('a response whose body is never read ends', async () => {
     const { options, pubsub, clock } = fixture({ keepAliveInterval: 86_400_000 });
     const unread = eventStream(request(), options);
     const { parser } = reading(eventStream(request(), options));
@@ -293,10 +293,10 @@ describe('backpressure', () => {
     expect(parser.events).toHaveLength(1);
     clock.advance(30_000);
     expect((await unread.events.closed).code).toBe(1006);
-    expect(pubsub.hear.size).toBe(1);
+    expect(pubsub.handlers.size).toBe(1);
   });
 
-  test('a client that never reads is cut', async () => {
+  test('a client that never reads is disconnected', async () => {
     const { options, pubsub, clock } = fixture({ maxBufferedBytes: 1 });
     const response = eventStream(request(), options);
     await turn();
@@ -338,7 +338,7 @@ describe("Node's responses", () => {
   }
   const get = { method: 'GET', url: '/', headers: {}, httpVersionMajor: 1 };
 
-  test('HTTP/1 gets connection: keep-alive, HTTP/2 does not', () => {
+  test('an HTTP/1 response has connection: keep-alive, an HTTP/2 response does not', () => {
     for (const [httpVersionMajor, connection] of [
       [1, 'keep-alive'],
       [2, undefined],
@@ -349,7 +349,7 @@ describe("Node's responses", () => {
     }
   });
 
-  test('an ended response is cut after the flush timeout', async () => {
+  test('the connection of an ended response is destroyed after the flush timeout', async () => {
     const { options, clock } = fixture();
     const response = new FakeResponse();
     await pipeEventStream(get, response, options).close();
@@ -418,7 +418,7 @@ describe('invalid options throw', () => {
     ['no channels', { pubsub }, 'channels'],
     ['an empty list', { pubsub, channels: [] }, 'channels'],
     ['more than an id can hold', { pubsub, channels: many }, 'channels'],
-    ['one twice', { pubsub, channels: ['room:1', room({ id: '1' })] }, 'channels'],
+    ['a channel twice', { pubsub, channels: ['room:1', room({ id: '1' })] }, 'channels'],
     ['an empty name', { pubsub, channels: [''] }, 'channels[0]'],
     ['no channel', { pubsub, channels: [{ channel: { name: 'a' } }] }, 'channels[0]'],
     ['a name with a line end', { pubsub, channels: ['a\nb'] }, 'channels[0].event'],
@@ -441,7 +441,7 @@ describe('invalid options throw', () => {
     ['a room twice', { rooms, user, join: ['a', { room: 'a' }] }, 'join'],
     ['a room without a name', { rooms, user, join: [{}] }, 'join[0].room'],
     ['a bad last', { rooms, user, join: [{ room: 'a', last: -1 }] }, 'join[0].last'],
-    ['nobody to watch', { rooms, user, watch: [''] }, 'watch'],
+    ['an empty user id to watch', { rooms, user, watch: [''] }, 'watch'],
   ])('%s', (_what, options, argument) => {
     const wrong = expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT', argument });
     expect(() => eventStream(request(), options as EventStreamOptions)).toThrow(wrong);

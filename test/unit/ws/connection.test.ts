@@ -7,7 +7,7 @@ import type { ServerWebSocketLike } from '../../../src/ws/ws-types.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { deferred } from '../../support/wait.js';
 
-/** A WebSocket that remembers what is done to it. */
+/** A WebSocket that records the calls on it. */
 class FakeSocket implements ServerWebSocketLike {
   readyState = 1;
   bufferedAmount = 0;
@@ -87,31 +87,31 @@ function fixture({ expiresAt, admit, ...options }: Given = {}) {
 
 const request = (id: number, method = 'go') => ({ type: 'request', id, method });
 
-test('requests start in order, however long authorize takes for each', async () => {
-  const begun: unknown[] = [];
-  const leaves = [deferred<boolean>(), deferred<boolean>(), deferred<boolean>()];
+test('requests start in order, although authorize takes different times', async () => {
+  const started: unknown[] = [];
+  const decisions = [deferred<boolean>(), deferred<boolean>(), deferred<boolean>()];
   const { receive, begin } = fixture({
     authorize: (_, request) =>
-      leaves[Number(request.action === 'request' && request.method.slice(1))]?.promise ?? true,
+      decisions[Number(request.action === 'request' && request.method.slice(1))]?.promise ?? true,
     requests: Object.fromEntries(
-      ['m0', 'm1', 'm2', 'm3'].map((method) => [method, () => void begun.push(method)]),
+      ['m0', 'm1', 'm2', 'm3'].map((method) => [method, () => void started.push(method)]),
     ),
   });
   begin();
   for (const at of [0, 1, 2, 3]) receive(request(at, `m${at}`));
-  leaves[2]?.resolve(true);
-  leaves[1]?.resolve(false);
+  decisions[2]?.resolve(true);
+  decisions[1]?.resolve(false);
   await turn();
-  expect(begun).toEqual([]);
-  leaves[0]?.resolve(true);
+  expect(started).toEqual([]);
+  decisions[0]?.resolve(true);
   await turn();
-  expect(begun).toEqual(['m0', 'm2', 'm3']);
+  expect(started).toEqual(['m0', 'm2', 'm3']);
 });
 
 test('a frame that arrives as the queue empties is handled', async () => {
   const { receive, begin, socket } = fixture();
   begin();
-  // At every microtask of the way.
+  // The frame arrives at each microtask until the queue is empty.
   for (let at = 0; at < 20; at++) {
     receive({ type: 'ping' });
     for (let hop = 0; hop < at; hop++) await Promise.resolve();
@@ -195,7 +195,7 @@ test('a client that does not read its replies is closed', async () => {
   expect(socket.done).toEqual(['close 4508']);
 });
 
-test('credentials that outlast the longest timer expire on time', async () => {
+test('credentials that are valid for longer than the longest timer expire on time', async () => {
   const days = 86_400_000;
   const { clock, begin, socket } = fixture({ expiresAt: new FakeClock().now() + 60 * days });
   begin();

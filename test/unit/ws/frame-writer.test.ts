@@ -30,7 +30,7 @@ function fixture() {
 
 const tick = () => new Promise((resolve) => process.nextTick(resolve));
 
-test('frames of one tick are one write, and wait as buffered bytes until then', async () => {
+test('frames of one tick are sent in one write, and count as buffered bytes until then', async () => {
   const { stream, writer } = fixture();
   for (let count = 0; count < 20; count++) writer.write(Buffer.alloc(100));
   expect(writer.bufferedAmount).toBe(2_000);
@@ -40,7 +40,7 @@ test('frames of one tick are one write, and wait as buffered bytes until then', 
   expect(writer.bufferedAmount).toBe(0);
 });
 
-test('many bytes of one tick are not copied, and still one write', async () => {
+test('many bytes of one tick are sent in one write without a copy', async () => {
   const { stream, writer } = fixture();
   for (let count = 0; count < 5; count++) writer.write(Buffer.alloc(50_000));
   await tick();
@@ -66,7 +66,7 @@ test.each(['a close frame of ws', 'the end of the stream'])('nothing is written 
   expect(stream.writes).toEqual([]);
 });
 
-test('a WebSocket that writes to another stream, or hides it, is written to by its own send', () => {
+test('a WebSocket that writes to another stream or hides its stream is used through its own send', () => {
   const { socket, request, encoder } = fixture();
   const others = [{ ...socket, _socket: new FakeStream() }, { readyState: 1 }];
   for (const other of others) {

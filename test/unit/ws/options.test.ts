@@ -35,7 +35,7 @@ test.each<[string, object]>([
   expect(wss.options).toEqual({});
 });
 
-test('an object that is no WebSocketServer is rejected', () => {
+test('an object that is not a WebSocketServer is rejected', () => {
   for (const wrong of [undefined, null, {}, { on: () => {} }, { on: () => {}, options: null }]) {
     expect(() => serveWebSocket(wrong as never, right)).toThrow(/server/);
   }

@@ -16,7 +16,7 @@ test('a RequestError of another copy of the package answers the client, and othe
     retryAfter: 500,
   });
   expect(report).not.toHaveBeenCalled();
-  // As of the HTTP client got.
+  // The HTTP client `got` has an error class of this name.
   const foreign = Object.assign(new Error('secret'), { name: 'RequestError', code: 'ECONNREFUSED' });
   expect(foreign).not.toBeInstanceOf(RequestError);
   expect(toErrorFrame(foreign, 1, report)).toMatchObject({ code: 'INTERNAL' });
