@@ -90,7 +90,7 @@ function codeOf(text: string): string {
 
 const named = (name: string, pkg: string): boolean => name === pkg || name.startsWith(`${pkg}/`);
 
-test('there is something to check', () => {
+test('src contains files to check', () => {
   expect(sources.length).toBeGreaterThan(0);
 });
 
@@ -141,7 +141,7 @@ test('an exported type name has one definition', () => {
   expect(twice).toEqual([]);
 });
 
-test('no import cycles', () => {
+test('there are no import cycles', () => {
   const graph = new Map(sources.map(({ file, files }) => [file, files]));
   const done = new Set<string>();
   const cycles: string[] = [];
@@ -156,7 +156,7 @@ test('no import cycles', () => {
   expect(cycles).toEqual([]);
 });
 
-test('only src/redis knows the clients', () => {
+test('only src/redis mentions Redis clients', () => {
   const outside = sources.filter(({ file }) => folderOf(file) !== 'redis');
   const importing = outside.flatMap(({ file, names }) =>
     names
@@ -171,7 +171,7 @@ test('only src/redis knows the clients', () => {
   expect(mentioning.map(({ file }) => file)).toEqual([]);
 });
 
-test('what runs in a browser imports nothing that does not', () => {
+test('browser files import only files that run in a browser', () => {
   const within = ['protocol', 'client', 'react'];
   const outward = sources
     .filter(({ file }) => within.includes(folderOf(file)))

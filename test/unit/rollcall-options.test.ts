@@ -4,7 +4,7 @@ import { RoomSocket } from '../../src/rooms/room-socket.js';
 import { eventStream } from '../../src/sse/index.js';
 import { FakeDriver } from '../support/fake-driver.js';
 
-// A misspelt option has no effect, so it is refused: by every service, and by createRollcall.
+// Every service and createRollcall reject unknown options, because a misspelt option would have no effect.
 
 test.each([
   [{ timout: 1 }, 'did you mean "timeout"?'],
@@ -15,12 +15,12 @@ test.each([
   [{ presence: { grase: 1 } }, 'did you mean "grace"?'],
   [{ pubsub: { prefx: 'a' } }, 'did you mean "prefix"?'],
   [{ rooms: { sharde: true } }, 'did you mean "sharded"?'],
-])('createRollcall refuses %j', (options, text) => {
+])('createRollcall rejects %j', (options, text) => {
   const redis = new FakeDriver() as unknown as RedisClient;
   expect(() => createRollcall({ redis, ...options } as never)).toThrow(text);
 });
 
-test('methods refuse unknown options', async () => {
+test('methods reject unknown options', async () => {
   const { pubsub, presence, rooms, close } = createRollcall({
     redis: new FakeDriver() as unknown as RedisClient,
   });
@@ -52,7 +52,7 @@ test('methods refuse unknown options', async () => {
   await close();
 });
 
-test('closeOnSignals and event streams refuse unknown options', () => {
+test('closeOnSignals and event streams reject unknown options', () => {
   expect(() => closeOnSignals(() => {}, { signal: ['SIGTERM'] } as never)).toThrow('did you mean "signals"?');
   const user = { userId: 'ann', stauts: 'busy' } as never;
   expect(() =>

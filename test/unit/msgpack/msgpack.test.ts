@@ -2,17 +2,17 @@ import { pack } from 'msgpackr';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import { fc } from '../../support/property.js';
 
-/** Each major version of the peer that we claim. */
+/** Each supported major version of the peer. */
 const peers = {
   msgpackr: () => vi.importActual('msgpackr'),
   msgpackr1: () => import('msgpackr1'),
 };
 
-/** What is ours, on that version. */
+/** The codecs and error classes, loaded with that version. */
 async function codecsOn(peer: keyof typeof peers) {
   vi.resetModules();
   vi.doMock('msgpackr', peers[peer]);
-  // The errors too: those loaded before are other classes.
+  // Errors are loaded again as well, because the earlier modules have other classes.
   return {
     ...(await import('../../../src/msgpack/index.js')),
     ...(await import('../../../src/internal/errors.js')),
@@ -31,7 +31,7 @@ interface Nested {
 
 const hex = (text: string) => Buffer.from(text.replaceAll(' ', ''), 'hex');
 
-// `-0` is 0 in MessagePack's integers, and msgpackr keeps `__proto__` from being set by renaming it.
+// MessagePack integers encode `-0` as 0, and msgpackr renames the key `__proto__`.
 const anyValue = fc.anything({
   key: fc.string().filter((key) => key !== '__proto__'),
   values: [
@@ -73,7 +73,7 @@ describe.each(['msgpackr', 'msgpackr1'] as const)('on %s', async (peer) => {
     const decoded = msgpackCodec.decode(payload) as typeof message;
     expect(decoded).toEqual(message);
     expect(Object.keys(payload)).toEqual(Object.keys(Buffer.from(packed)));
-    // Bytes within it are a copy: neither keeps the other in memory, nor sees it change.
+    // Bytes in the message are a copy, so that the message does not retain the buffer or change with it.
     around.fill(0);
     expect(decoded.bytes).toEqual(Buffer.from([1, 2, 3]));
   });
@@ -84,7 +84,7 @@ describe.each(['msgpackr', 'msgpackr1'] as const)('on %s', async (peer) => {
       const buffer = Buffer.from(bytes);
       const kinds = [buffer, bytes, new Uint8ClampedArray(bytes), bytes.buffer, new DataView(bytes.buffer)];
       const plain = Buffer.from(msgpackCodec.encode(buffer));
-      // `equals`, for comparing bytes one by one takes seconds.
+      // `equals`, because comparing single bytes takes seconds.
       for (const kind of kinds) expect(plain.equals(msgpackCodec.encode(kind))).toBe(true);
       const nested = through({ a: kinds, b: [{ c: bytes }], d: 'end' }) as Nested;
       expect(nested.a.length).toBe(kinds.length);
@@ -130,7 +130,7 @@ describe.each(['msgpackr', 'msgpackr1'] as const)('on %s', async (peer) => {
   });
 
   test('payloads of other implementations are decoded', () => {
-    // The examples of the specification's own page, and numbers that others write as 64 bits.
+    // The examples of the specification, and numbers that other implementations write as 64 bits.
     expect(msgpackCodec.decode(hex('82 a7 636f6d70616374 c3 a6 736368656d61 00'))).toEqual({
       compact: true,
       schema: 0,
@@ -178,10 +178,10 @@ describe.each(['msgpackr', 'msgpackr1'] as const)('on %s', async (peer) => {
   describe('untrusted payloads', () => {
     test('`__proto__` sets no prototype', () => {
       for (const key of ['a9 5f5f70726f746f5f5f', 'd9 09 5f5f70726f746f5f5f', 'da 0009 5f5f70726f746f5f5f']) {
-        // { __proto__: { admin: true } } in each way to write it.
+        // { __proto__: { admin: true } } in each encoding.
         const inner = '81 a5 61646d696e c3';
         for (const payload of [`81 ${key} ${inner}`, `de 0001 ${key} ${inner}`]) {
-          // Often enough for msgpackr's cache of keys.
+          // Repeated until msgpackr caches the keys.
           for (let n = 0; n < 4; n++) {
             const decoded = msgpackCodec.decode(hex(payload)) as Record<string, unknown>;
             expect(Object.getPrototypeOf(decoded)).toBe(Object.prototype);
@@ -213,18 +213,18 @@ describe.each(['msgpackr', 'msgpackr1'] as const)('on %s', async (peer) => {
       ['an unknown extension', 'c7 01 05 00'],
       ['a timestamp of no known length', 'd4 ff ff'],
       ['the unused token', 'c1'],
-    ])('%s is refused', (_, payload) => {
+    ])('%s is rejected', (_, payload) => {
       expect(() => msgpackCodec.decode(hex(payload))).toThrow();
       expect(() => msgpackCodec.decode(hex(`91 ${payload}`))).toThrow();
     });
 
-    test('a payload that ends early or has trailing bytes is refused', () => {
+    test('a payload that ends early or has trailing bytes is rejected', () => {
       expect(() => msgpackCodec.decode(Buffer.alloc(0))).toThrow('ends within');
       fc.assert(
         fc.property(anyValue, fc.uint8Array({ minLength: 1, maxLength: 4 }), (message, rest) => {
           const payload = Buffer.from(msgpackCodec.encode(message));
           for (let end = 0; end < Math.min(payload.length, 200); end++) {
-            // In a larger buffer, where the rest would be at hand.
+            // In a larger buffer, where the missing bytes follow.
             expect(() => msgpackCodec.decode(payload.subarray(0, end))).toThrow();
           }
           expect(() => msgpackCodec.decode(Buffer.concat([payload, rest]))).toThrow('goes on');

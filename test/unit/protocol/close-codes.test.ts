@@ -18,6 +18,6 @@ test.each([
   ['a violated policy', 1008],
   ['missing credentials', CloseCode.UNAUTHENTICATED],
   ['being disconnected by the server', CloseCode.DISCONNECTED],
-])('a client stays away after %s', (_what, code) => {
+])('a client does not reconnect after %s', (_what, code) => {
   expect(shouldReconnect(code)).toBe(false);
 });
