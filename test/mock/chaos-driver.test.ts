@@ -26,7 +26,7 @@ const outcomeOf = (call: Promise<unknown>) =>
     (error: RollcallError) => error.outcome,
   );
 
-test('after cut() Redis has no subscription of the service, and after restore() it has them again', async () => {
+test('cut() ends all subscriptions of the service in Redis, and they are restored after restore()', async () => {
   const { driver, pubsub } = open();
   const other = open().pubsub;
   const seen: unknown[] = [];
@@ -46,7 +46,7 @@ test('after cut() Redis has no subscription of the service, and after restore() 
   await waitFor(async () => (await other.publish('two', 'closed')).receivers === 0);
 });
 
-test('a subscription that is confirmed during a cut does not stay in Redis', async () => {
+test('a subscription that is confirmed during a cut is removed from Redis', async () => {
   const { driver, pubsub } = open();
   const other = open().pubsub;
   await pubsub.connect();
@@ -78,7 +78,7 @@ test('failNext counts commands, also those of one batch', async () => {
   ]);
 });
 
-test('commands behind a lost request are sent after it, in order', async () => {
+test('commands after a lost request are sent after it, in order', async () => {
   const { driver, pubsub } = open();
   const seen: unknown[] = [];
   await open().pubsub.subscribe('a', (message) => seen.push(message));
@@ -91,7 +91,7 @@ test('commands behind a lost request are sent after it, in order', async () => {
   expect(driver.pendingFaults).toBe(0);
 });
 
-test('a lost reply of a read or of SUBSCRIBE is a command, too, and its caller does not notice', async () => {
+test('a lost reply to a read or SUBSCRIBE counts as a command, and the call succeeds', async () => {
   const { driver, pubsub } = open();
   await pubsub.publish('a', 1, { history: { size: 10, ttl: 60_000 } });
   driver.failNext('reply-lost', 1, 'read');
@@ -105,7 +105,7 @@ test('a lost reply of a read or of SUBSCRIBE is a command, too, and its caller d
   await waitFor(() => seen.includes(2));
 });
 
-test('a fault for one kind of command waits for it', async () => {
+test('a fault for one kind of command waits for such a command', async () => {
   const driver = createChaosDriver(redis.connect());
   const { pubsub, presence, close } = createRollcall({ redis: driver });
   ends.push(() => close());
@@ -122,7 +122,7 @@ test('a fault for one kind of command waits for it', async () => {
   expect(driver.pendingFaults).toBe(0);
 });
 
-test('sweeps and renewals leave faults to the calls of the test, unless they are asked for', async () => {
+test('sweeps and renewals use up no faults, unless the fault names them', async () => {
   const driver = createChaosDriver(redis.connect());
   const stages: string[] = [];
   const { pubsub, presence, close } = createRollcall({
@@ -144,7 +144,7 @@ test('sweeps and renewals leave faults to the calls of the test, unless they are
   expect(await outcomeOf(pubsub.publish('a', 1))).toBe('unknown');
 });
 
-test('wrong arguments are refused', () => {
+test('invalid arguments are rejected', () => {
   const { driver } = open();
   const refuse = (...args: unknown[]) => expect(() => driver.failNext(...(args as ['reply-lost'])));
   refuse('replylost').toThrow('fault: must be one of request-lost, reply-lost, not "replylost"');

@@ -5,7 +5,7 @@ import { WebSocket } from 'ws';
 import { WsFixture } from '../shared/ws-fixture.js';
 import { waitFor } from '../support/wait.js';
 
-// rollcall/client on a real server: what only both together can show.
+// rollcall/client with a real server: behaviour that depends on both.
 
 let redis: EmbeddedRedis;
 const fixture = new WsFixture(() => ({ client: () => redis.connect(), end: async () => {} }));
@@ -19,12 +19,12 @@ afterEach(async () => {
   await redis.close();
 });
 
-/** The frames of the server are lost while `deaf`. */
+/** Drops the frames of the server while `dropsFrames`. */
 function open(url: string, user: string) {
-  const link = { deaf: false };
+  const link = { dropsFrames: false };
   class Cuttable extends WebSocket {
     override emit(event: string | symbol, ...args: unknown[]): boolean {
-      return (link.deaf && event === 'message') || super.emit(event, ...args);
+      return (link.dropsFrames && event === 'message') || super.emit(event, ...args);
     }
   }
   const client = connect({
@@ -47,14 +47,14 @@ test('a client that reconnects does not receive its own events with echo: false,
   bobRoom.on('message', (data) => received.push(['bob', data]));
   const excepted = ann.client.socket as string;
   await annRoom.send('message', 1, { echo: false });
-  ann.link.deaf = true;
+  ann.link.dropsFrames = true;
   const sent = annRoom.send('message', 2, { echo: false });
   await waitFor(() => received.length === 2);
   ann.client.reconnect();
   await node.rooms.broadcast('lobby', 'message', 3, { except: excepted });
-  ann.link.deaf = false;
+  ann.link.dropsFrames = false;
   await sent;
-  // Once more, so that the id must outlive two reconnects.
+  // A second reconnect, so that the id must survive both.
   ann.client.reconnect();
   await waitFor(() => ann.client.state === 'open' && annRoom.state === 'joined');
   expect(ann.client.socket).not.toBe(excepted);
@@ -65,7 +65,7 @@ test('a client that reconnects does not receive its own events with echo: false,
   expect(received.filter(([who]) => who === 'bob').map(([, data]) => data)).toEqual([1, 2, 3, 4, 'end']);
 });
 
-test('another client of the same user receives them', async () => {
+test('events with echo: false reach another client of the same user', async () => {
   const node = await fixture.node();
   const [phone, laptop] = [open(node.url, 'ann').client, open(node.url, 'ann').client];
   const [from, to] = [phone.join('lobby'), laptop.join('lobby')];
@@ -76,7 +76,7 @@ test('another client of the same user receives them', async () => {
   await waitFor(() => received.length === 1);
 });
 
-test('a client that the server takes out of a room is told, and may join again', async () => {
+test('a client that the server removes from a room receives an error, and can join again', async () => {
   const node = await fixture.node();
   const { client } = open(node.url, 'ann');
   const room = client.join('lobby');
@@ -99,7 +99,7 @@ test('a client that the server takes out of a room is told, and may join again',
   expect(states).toEqual(['refused', 'joining', 'joined']);
 });
 
-test('a client that leaves by itself receives no error', async () => {
+test('a client that leaves a room receives no error', async () => {
   const node = await fixture.node();
   const client = await fixture.client(node, 'ann');
   await client.ask({ type: 'join', room: 'lobby' });

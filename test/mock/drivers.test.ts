@@ -9,7 +9,7 @@ import {
 } from '../../src/testing/driver-conformance.js';
 import { createEmbeddedRedis } from '../../src/testing/embedded.js';
 
-/** The cases whose capability `driver` has, and those it does without. */
+/** The cases for which `driver` has the capability, and those for which it lacks it. */
 async function casesFor(driver: (client: RedisClient) => Driver): Promise<[DriverCase[], DriverCase[]]> {
   const embedded = await createEmbeddedRedis();
   const { capabilities } = driver(embedded.client);

@@ -65,7 +65,7 @@ test('keys expire, and TIME runs, by Date of this process', async () => {
   const { position } = await pubsub.publish('x', 1, { history });
   expect(position?.startsWith('1700000000')).toBe(true);
   expect((await pubsub.history('x')).messages).toHaveLength(1);
-  // A history may outlive its `ttl` by an eighth.
+  // A history can exist for an eighth longer than its `ttl`.
   vi.setSystemTime(1_700_000_000_000 + 90_000);
   expect((await pubsub.history('x')).messages).toEqual([]);
   const presence = new PresenceService({ redis: redis.connect() });

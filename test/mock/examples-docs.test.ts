@@ -5,7 +5,7 @@ import { blocksOf, pages, root } from '../support/docs-code.js';
 
 // Checks the sources and links of README and the guides. docs-code.test.ts type-checks their code.
 
-/** The anchors that GitHub makes of headings. */
+/** The anchors that GitHub derives from headings. */
 function anchorsOf(text: string): string[] {
   return [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
     heading

@@ -78,7 +78,7 @@ describe.each(Object.entries(frameworks))('examples/%s', (_name, start) => {
     return [response.status, await response.json()];
   }
 
-  test('1,000 users are answered in the requested order, known or unknown', async () => {
+  test('1,000 users are returned in the requested order, known or unknown', async () => {
     const ids = Array.from({ length: 1_000 }, (_, at) => `user-${at}`);
     await Promise.all(
       ids.filter((_, at) => at % 2 === 0).map((id) => owner.setPresence(id, 'socket', 'busy')),
@@ -92,7 +92,7 @@ describe.each(Object.entries(frameworks))('examples/%s', (_name, start) => {
     expect(new Date(users[0]?.lastSeen as string).getTime()).toBeGreaterThan(0);
   });
 
-  test('ids in the query may be one or many, with any characters', async () => {
+  test('a query has one or many ids, with any characters', async () => {
     await owner.setPresence('__proto__', 'socket');
     await owner.setPresence('ann & bob', 'socket', 'away', { secret: 1 });
     const lastSeen = expect.any(String);
@@ -108,7 +108,7 @@ describe.each(Object.entries(frameworks))('examples/%s', (_name, start) => {
     });
   });
 
-  test('1,000 ids in the query are all answered, also behind other parameters', async () => {
+  test('1,000 ids in the query are all returned, also after other parameters', async () => {
     const query = Array.from({ length: 1_000 }, (_, at) => `id=${at}`).join('&');
     const [status, body] = await get(`/presence?${'x&'.repeat(500)}${query}`);
     expect(status).toBe(200);
@@ -140,13 +140,13 @@ describe.each(Object.entries(frameworks))('examples/%s', (_name, start) => {
     ['too many ids behind other parameters', () => get(`/presence?${'x&'.repeat(500)}${manyInQuery}`)],
     ['no body', () => post('{}')],
     ['a body that is no JSON', () => post('{')],
-  ])('refuses %s with 400', async (_what, ask) => {
+  ])('the server responds 400 to %s', async (_what, ask) => {
     const [status, body] = await ask();
     expect(status).toBe(400);
     expect(body).toMatchObject({ error: expect.stringMatching(/^(BAD_REQUEST|ERR_INVALID_ARGUMENT)$/) });
   });
 
-  test('responds 503 while Redis is unavailable, and recovers', async () => {
+  test('the server responds 503 while Redis is unavailable, and recovers', async () => {
     await owner.setPresence('ann', 'socket');
     expect((await get('/presence?id=ann'))[0]).toBe(200);
     chaos.cut();
@@ -158,7 +158,7 @@ describe.each(Object.entries(frameworks))('examples/%s', (_name, start) => {
     expect((await get('/presence?id=ann'))[0]).toBe(200);
   });
 
-  test('responds 503 after its presence service is closed', async () => {
+  test('the server responds 503 after its presence service is closed', async () => {
     await reader.close();
     const [status, body] = await get('/presence?id=ann');
     expect([status, body]).toEqual([503, { error: 'ERR_CLOSED' }]);

@@ -1,7 +1,7 @@
 import { createEmbeddedRedis } from 'rollcall/testing';
 import { type HistoryBackend, historyBehaviour } from '../shared/history-behaviour.js';
 
-/** What the raw client calls of ioredis-mock. */
+/** The methods of ioredis-mock that the raw client calls. */
 interface MockClient {
   subscribe(channel: string): Promise<unknown>;
   on(event: string, listener: (...args: string[]) => void): void;

@@ -21,13 +21,13 @@ import { expect, test, vi } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import { timeLimit } from '../support/machine.js';
 
-// Ordinary mistakes, as a newcomer or a JavaScript user makes them, and the message of each. A message names the argument, the cause and,
-// where it is not obvious, the cure.
+// Common mistakes of newcomers and JavaScript users, with the error message of each. A message names the argument, the cause
+// and, unless it is obvious, the remedy.
 
 type Untyped = (...args: unknown[]) => unknown;
 const any = (value: unknown) => value as never;
 
-test('every ordinary mistake is refused with its cause', async () => {
+test('every common mistake is rejected with its cause', async () => {
   // As before Node 22.
   vi.stubGlobal('WebSocket', undefined);
   const embedded = await createEmbeddedRedis();

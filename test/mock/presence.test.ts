@@ -2,8 +2,8 @@ import { describe } from 'vitest';
 import { createEmbeddedRedis } from '../../src/testing/index.js';
 import { presenceBehaviour } from '../shared/presence-behaviour.js';
 
-// The whole of it: what ioredis-mock lacks (scripts in transactions, wrong types, sharded channels)
-// presence must not need.
+// Runs the whole suite, because presence must not depend on features that ioredis-mock lacks
+// (scripts in transactions, wrong types, sharded channels).
 describe('presence on the embedded Redis', () => {
   presenceBehaviour(async () => {
     const embedded = await createEmbeddedRedis();

@@ -1,7 +1,7 @@
 import { createEmbeddedRedis } from 'rollcall/testing';
 import { type Backend, pubsubBehaviour } from '../shared/pubsub-behaviour.js';
 
-/** What the raw client calls of ioredis-mock. */
+/** The methods of ioredis-mock that the raw client calls. */
 interface MockClient {
   publish(channel: string, payload: string): Promise<number>;
   subscribe(channel: string): Promise<unknown>;
@@ -37,7 +37,7 @@ async function start(): Promise<Backend> {
         },
       };
     },
-    // The mock has no PUBSUB CHANNELS; that nobody is called any more is tested all the same.
+    // The mock lacks PUBSUB CHANNELS. The suite still checks that removed handlers are not called.
     channels: async () => undefined,
     connections: async () => undefined,
     close: () => redis.close(),

@@ -16,7 +16,7 @@ interface Said {
   readonly data: { readonly text: string };
 }
 
-test('examples/sse-fastify delivers messages, and tells its clients to reconnect on shutdown', async () => {
+test('examples/sse-fastify delivers messages, and asks its clients to reconnect on shutdown', async () => {
   const { createApp } = (await import('../../examples/sse-fastify/app.js' as string)) as {
     createApp(rooms: RoomService): App;
   };
@@ -26,24 +26,24 @@ test('examples/sse-fastify delivers messages, and tells its clients to reconnect
   await using rooms = new RoomService({ pubsub, presence });
   let app = createApp(rooms);
   let url = await app.listen({ port: 0, host: '127.0.0.1' });
-  const say = async (body: object) => {
+  const post = async (body: object) => {
     const headers = { 'content-type': 'application/json' };
     return (await fetch(`${url}/messages`, { method: 'POST', headers, body: JSON.stringify(body) })).status;
   };
   for (const path of ['/', '/page.js']) expect((await fetch(url + path)).status).toBe(200);
   expect((await fetch(`${url}/events`)).status).toBe(400);
-  expect(await say({ user: 'ann' })).toBe(400);
+  expect(await post({ user: 'ann' })).toBe(400);
 
   const first = new TestEventSource(`${url}/events?user=ann`);
   await first.until('$ready');
-  expect(await say({ user: 'bob', text: 'hello' })).toBe(204);
+  expect(await post({ user: 'bob', text: 'hello' })).toBe(204);
   await first.until('message');
   await waitFor(() => JSON.stringify(first.of('$members')).includes('"ann"'));
 
   await app.close();
   await first.until('$close');
   expect(first.of('$close')).toMatchObject([{ code: 1012, again: true }]);
-  // It would reconnect by itself after some seconds.
+  // The client would reconnect after some seconds.
   await first.close();
   await rooms.broadcast('lobby', 'message', { text: 'meanwhile' }, { from: 'bob' });
   app = createApp(rooms);

@@ -24,7 +24,7 @@ const sources: TestEventSource[] = [];
 beforeEach(async () => {
   redis = await createEmbeddedRedis();
   pubsub = new PubSubService({ redis: redis.client });
-  // A client of its own, so that its subscriptions are not counted as those of the streams.
+  // A separate client, so that its subscriptions are not counted as those of the streams.
   presence = new PresenceService({ redis: redis.connect(), grace: 0 });
   rooms = new RoomService({ pubsub, presence });
 });
@@ -114,7 +114,7 @@ describe.each(Object.entries(sseServers))('%s', (name, start) => {
       await first.until('$ready');
       await first.close();
       await pubsub.publish(room({ id: 'a' }), { n: 1 });
-      // Also with the id in the URL.
+      // The same with the id in the URL.
       const second = open(`?lastEventId=${first.lastEventId}`);
       await second.until('room:a');
       expect(second.of('room:a')).toEqual([{ n: 1 }]);
@@ -128,15 +128,15 @@ describe.each(Object.entries(sseServers))('%s', (name, start) => {
         await pubsub.publish(room({ id: 'a' }), { n: 1 });
         await first.until('room:a');
         await first.close();
-        await pubsub.publish('news', 'nobody keeps this');
+        await pubsub.publish('news', 'not stored');
         await redis.flush();
         const second = open('', first.lastEventId);
         await second.until('$ready');
-        const told = { since: expect.any(Number), recovered: false };
+        const unrecovered = { since: expect.any(Number), recovered: false };
         expect(second.of('$discontinuity')).toEqual(
           expect.arrayContaining([
-            { channel: 'news', reason: 'reconnected', ...told },
-            { channel: 'room:a', reason: 'wiped', ...told },
+            { channel: 'news', reason: 'reconnected', ...unrecovered },
+            { channel: 'room:a', reason: 'wiped', ...unrecovered },
           ]),
         );
 
@@ -149,7 +149,7 @@ describe.each(Object.entries(sseServers))('%s', (name, start) => {
       },
     );
 
-    test('a client that disconnects while its stream starts leaves nothing behind', async () => {
+    test('a client that disconnects while its stream starts leaves no subscription or socket', async () => {
       const many = Array.from({ length: 30 }, () => open());
       await Promise.all(many.slice(0, 20).map((source) => source.until('$ready')));
       expect(pubsub.stats().handlers).toBeGreaterThanOrEqual(40);
@@ -243,7 +243,7 @@ describe.each(Object.entries(sseServers))('%s', (name, start) => {
         const [ready] = first.of<{ socket: string }>('$ready');
         await rooms.broadcast('other', 'said', 1);
         await first.until('said');
-        // Excluded from this connection only; the next connection reads it from history.
+        // The event is excluded for this connection only; the next connection reads it from history.
         const except = await rooms.broadcast('other', 'said', 'own', { except: ready?.socket as string });
         await waitFor(() => first.lastEventId.includes(String(except.position)));
         await first.close();
@@ -285,7 +285,7 @@ describe.each(Object.entries(sseServers))('%s', (name, start) => {
       expect([...source.of('said'), ...later.of('said')]).toMatchObject([{ data: 2 }, { data: 5 }]);
     });
 
-    testInFull('a reader that the server takes out of a room is told', async () => {
+    testInFull('a reader that the server removes from a room receives a notice', async () => {
       const source = open();
       await source.until('$ready');
       const [socket] = rooms.socketsOf('ann');
@@ -320,17 +320,20 @@ describe.each(Object.entries(sseServers))('%s', (name, start) => {
       await expectNothingLeft();
     });
 
-    testInFull('a client that disconnects while its stream starts leaves nothing behind', async () => {
-      const many = Array.from({ length: 20 }, (_, at) => open(`?user=user-${at % 7}`));
-      await Promise.all(many.slice(0, 10).map((source) => source.until('$ready')));
-      await Promise.all(many.map((source) => source.close()));
-      await expectNothingLeft();
-      await waitFor(async () => (await presence.getOnlineCount()) === 0);
-    });
+    testInFull(
+      'a client that disconnects while its stream starts leaves no subscription or socket',
+      async () => {
+        const many = Array.from({ length: 20 }, (_, at) => open(`?user=user-${at % 7}`));
+        await Promise.all(many.slice(0, 10).map((source) => source.until('$ready')));
+        await Promise.all(many.map((source) => source.close()));
+        await expectNothingLeft();
+        await waitFor(async () => (await presence.getOnlineCount()) === 0);
+      },
+    );
   });
 });
 
-test('clients that disconnect at any moment leave nothing behind', async () => {
+test('clients that disconnect at any moment leave no subscription or socket', async () => {
   const options = (at: number): EventStreamOptions =>
     at % 2 === 0
       ? { pubsub, channels: ['news', room({ id: String(at % 5) })] }
@@ -355,7 +358,7 @@ test('clients that disconnect at any moment leave nothing behind', async () => {
   await expectNothingLeft();
 });
 
-test('a stream over HTTP/2 without TLS', async () => {
+test('a stream works over HTTP/2 without TLS', async () => {
   answer = () => ({ pubsub, channels: ['news'] });
   const server = await startHttp2((url) => answer(url));
   servers.push(server);
@@ -373,7 +376,7 @@ test('a stream over HTTP/2 without TLS', async () => {
   session.close();
 });
 
-test('a client of HTTP/2 that disconnects before the stream begins leaves nothing behind', async () => {
+test('an HTTP/2 client that disconnects before the stream begins leaves no subscription or socket', async () => {
   answer = (url) => ({ rooms, user: { userId: url.pathname.slice(1) } });
   const arrived: (() => void)[] = [];
   const server = await startHttp2(
@@ -424,7 +427,7 @@ test.each(['while their streams are queued', 'before their streams begin'])(
   },
 );
 
-describe('where a new client begins', () => {
+describe('the start of a new client', () => {
   async function first(options: EventStreamOptions): Promise<EventParser> {
     const response = eventStream(new Request('http://host/'), options);
     const parser = new EventParser();
@@ -437,7 +440,7 @@ describe('where a new client begins', () => {
     return parser;
   }
 
-  test('a new client begins with the next message, the last ones, the oldest, or after a position', async () => {
+  test('a new client starts with the next message, the last messages, the oldest, or after a position', async () => {
     const channel = room({ id: 'a' });
     const positions: string[] = [];
     for (let n = 1; n <= 120; n++) positions.push((await pubsub.publish(channel, { n })).position as string);

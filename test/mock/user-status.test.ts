@@ -2,7 +2,7 @@ import { describe } from 'vitest';
 import { createEmbeddedRedis } from '../../src/testing/index.js';
 import { userStatusBehaviour } from '../shared/user-status-behaviour.js';
 
-describe('presence of people on the embedded Redis', () => {
+describe('user status on the embedded Redis', () => {
   userStatusBehaviour(
     async () => {
       const embedded = await createEmbeddedRedis();
@@ -11,7 +11,7 @@ describe('presence of people on the embedded Redis', () => {
         flush: () => embedded.flush(),
         end: () => embedded.close(),
       };
-      // Its Lua runs in JavaScript, a thousand times slower; a crowd here is for the paging only.
+      // Its Lua runs in JavaScript, a thousand times slower, so the users suffice for paging only.
     },
     { crowd: 300 },
   );

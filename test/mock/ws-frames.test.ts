@@ -5,7 +5,7 @@ import { createEmbeddedRedis, type EmbeddedRedis } from '../../src/testing/embed
 import { WsFixture, type WsNode } from '../shared/ws-fixture.js';
 import { waitFor } from '../support/wait.js';
 
-// Frames as WebSocket clients receive them: every length of header, with and without compression.
+// Frames as WebSocket clients receive them: every header length, with and without compression.
 
 let redis: EmbeddedRedis;
 let fixture: WsFixture;
@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterEach(() => fixture.end());
 afterAll(() => redis.close());
 
-/** A server, and a client of it in the room "lobby". */
+/** A server and a client in the room "lobby". */
 async function join(
   perMessageDeflate: boolean | PerMessageDeflateOptions,
   offer: boolean | PerMessageDeflateOptions,
@@ -62,7 +62,7 @@ test.each([
   for (const text of texts) await node.rooms.broadcast('lobby', 'said', text);
   await waitFor(() => client.said('lobby').length === texts.length, { timeout: 8_000 });
   expect(client.said('lobby')).toEqual(texts);
-  // Replies to one client take the same way.
+  // Replies to one client are sent the same way.
   const history = await client.get({ type: 'history', room: 'lobby', limit: texts.length });
   expect((history as { events: { data: unknown }[] }).events.map(({ data }) => data)).toEqual(
     texts.slice(-(history as { events: unknown[] }).events.length).reverse(),

@@ -9,7 +9,7 @@ const failed = (error: unknown) => void failures.push(error);
 process.on('unhandledRejection', failed);
 afterEach(() => void process.off('unhandledRejection', failed));
 
-test('whatever clients send, the server answers or closes as the protocol says, and keeps serving', async () => {
+test('the server answers any frame or closes as the protocol defines, and continues to serve other clients', async () => {
   await using redis = await createEmbeddedRedis();
   const fixture = new WsFixture(() => ({ client: () => redis.connect(), end: async () => {} }));
   const node = await fixture.node({ serve: { requests: { echo: (_, data) => data } } });
@@ -21,7 +21,7 @@ test('whatever clients send, the server answers or closes as the protocol says, 
       const eve = await fixture.client(node, 'eve');
       await eve.get({ type: 'join', room: 'lobby' });
       for (const frame of frames) eve.write(frame);
-      // Lone surrogates become U+FFFD on the way, so every text is good UTF-8.
+      // Lone surrogates are sent as U+FFFD, so every text is valid UTF-8.
       eve.write({ type: 'ping', last: true });
       const ended = eve.closed.then(({ code }) => code);
       const pings = frames.filter((frame) => /^\{"type":"ping"/.test(frame)).length;
@@ -35,7 +35,7 @@ test('whatever clients send, the server answers or closes as the protocol says, 
         expect(['INVALID', 'NOT_JOINED', 'UNKNOWN_METHOD', 'LIMIT', 'FORBIDDEN']).toContain(error.code);
       }
       expect(eve.of('error').filter(({ id }) => id === undefined).length).toBeLessThanOrEqual(frames.length);
-      // Others notice nothing.
+      // Other clients are not affected.
       await bob.get({ type: 'send', room: 'den', event: 'said', data: 1 });
     }),
     { numRuns: 40 },

@@ -17,7 +17,7 @@ import { promisify } from 'node:util';
 import ts from 'typescript';
 import { afterAll, describe, expect, test } from 'vitest';
 
-// The built package, as its users load it. Needs `npm run build`, which `npm test` runs first.
+// Loads the built package as its users do. Needs `npm run build`, which `npm test` runs first.
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -72,7 +72,7 @@ function problemsOf(code: string, options: ts.CompilerOptions): string[] {
   }
 }
 
-test('subpaths resolve where exports are not read', () => {
+test('subpaths resolve without `exports` support', () => {
   const code = entries
     .map(
       (entry, at) =>
@@ -90,7 +90,7 @@ test('subpaths resolve where exports are not read', () => {
   ).toEqual([]);
 });
 
-test('the types of the client need no types of Node', () => {
+test('the types of the client do not depend on the types of Node', () => {
   const code = `import { connect } from 'rollcall/client'; export const client = connect({ url: 'ws://127.0.0.1' });`;
   expect(
     problemsOf(code, {
@@ -107,7 +107,7 @@ test('"use client" is the first statement of the hooks', () => {
   }
 });
 
-test('no source maps are built, and no file refers to one', () => {
+test('the build has no source maps, and no file refers to one', () => {
   const files = readdirSync(`${root}dist`);
   expect(files.filter((file) => file.endsWith('.map'))).toEqual([]);
   const referring = files
@@ -116,16 +116,16 @@ test('no source maps are built, and no file refers to one', () => {
   expect(referring).toEqual([]);
 });
 
-test('no optional peer is bound to a range: npm would refuse to install beside another major', () => {
+test('optional peers accept any version, because npm refuses to install a range beside another major version', () => {
   expect(Object.entries(manifest.peerDependencies).filter(([, range]) => range !== '*')).toEqual([]);
 });
 
 describe.each(entries.map((entry) => entry.replace(/^\./, 'rollcall')))('%s', (name) => {
-  test('import and require give the same names', async () => {
-    const say = 'console.log(JSON.stringify(Object.keys(all).sort()))';
+  test('import and require export the same names', async () => {
+    const print = 'console.log(JSON.stringify(Object.keys(all).sort()))';
     const [imported, required] = await Promise.all([
-      run('module', `import * as all from '${name}'; ${say}`),
-      run('commonjs', `const all = require('${name}'); ${say}`),
+      run('module', `import * as all from '${name}'; ${print}`),
+      run('commonjs', `const all = require('${name}'); ${print}`),
     ]);
     expect(imported).not.toEqual([]);
     expect(required).toEqual(imported);
@@ -136,12 +136,12 @@ test.each([
   ['module', `import * as a from 'rollcall'; import * as b from 'rollcall/testing';`],
   ['commonjs', `const a = require('rollcall'); const b = require('rollcall/testing');`],
 ] as const)('what both entry points export is the same thing (%s)', async (type, load) => {
-  const say = 'console.log(JSON.stringify(Object.keys(a).filter((key) => key in b && a[key] !== b[key])))';
-  expect(await run(type, `${load} ${say}`)).toEqual([]);
+  const print = 'console.log(JSON.stringify(Object.keys(a).filter((key) => key in b && a[key] !== b[key])))';
+  expect(await run(type, `${load} ${print}`)).toEqual([]);
 });
 
 describe('without a Redis client', () => {
-  // Every client is optional: a user has one of them, and only the tests need ioredis-mock.
+  // Every client is optional: an application installs one of them, and only tests need ioredis-mock.
   const elsewhere = mkdtempSync(join(tmpdir(), 'rollcall-package-'));
   afterAll(() => rmSync(elsewhere, { recursive: true, force: true }));
 
