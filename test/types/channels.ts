@@ -19,7 +19,7 @@ import { createMsgpackCodec, type MsgpackOptions, msgpackCodec } from 'rollcall/
 import * as valibot from 'valibot';
 import { z } from 'zod';
 
-// Compiled, never run: that it type-checks is the test.
+// Only type-checked, never run.
 
 /** True when A and B are the same type; `any` is the same only as itself. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
@@ -38,7 +38,7 @@ interface Received {
   tags: string[];
 }
 
-/** How a service takes a channel. */
+/** The parameter types of a service method that accepts a channel. */
 declare function publish<Message>(channel: ChannelRef<Message, unknown>, message: Message): void;
 declare function subscribe<Message>(
   channel: ChannelRef<never, Message>,
@@ -46,7 +46,7 @@ declare function subscribe<Message>(
 ): void;
 declare const chat: Chat;
 
-// Params come from the template.
+// The template defines the params.
 const room = defineChannel('room:{roomId}');
 same<typeof room, ChannelDefinition<{ readonly roomId: string }>>();
 same<Parameters<typeof room>, [params: { readonly roomId: string }]>();
@@ -56,7 +56,7 @@ room.pattern();
 room.pattern({ roomId: 'a' });
 // @ts-expect-error: no params
 room();
-// @ts-expect-error: one is missing
+// @ts-expect-error: a param is missing
 room({});
 // @ts-expect-error: an id is a string
 room({ roomId: 1 });
@@ -77,7 +77,7 @@ three.pattern({ tenant: 'a', userId: 'b' });
 const news = defineChannel('news');
 same<Parameters<typeof news>, []>();
 news();
-// @ts-expect-error: it has no params
+// @ts-expect-error: the channel has no params
 news({ roomId: 'a' });
 
 declare const anyTemplate: string;
@@ -91,7 +91,7 @@ subscribe(room({ roomId: 'a' }), (message) => {
   same<typeof message, unknown>();
 });
 
-// A named type goes both ways.
+// A named type is both the input and the output type.
 const named = defineChannel<Chat>()('room:{roomId}', { history: { size: 1, ttl: 1 }, codec: jsonCodec });
 same<typeof named, ChannelDefinition<{ readonly roomId: string }, Chat, Chat, true>>();
 publish(named({ roomId: 'a' }), chat);
@@ -104,14 +104,14 @@ subscribe<Chat>(named({ roomId: 'a' }), () => {});
 publish(named({ roomId: 'a' }), { from: 'a' });
 // @ts-expect-error: not a Chat
 publish(named({ roomId: 'a' }), {});
-// @ts-expect-error: not what the channel carries
+// @ts-expect-error: not the message type of the channel
 subscribe(named({ roomId: 'a' }), (_: { other: string }) => {});
-// @ts-expect-error: with a schema, the schema says the type
+// @ts-expect-error: the schema defines the type
 defineChannel<Chat>()('room:{roomId}', { schema: z.string() });
-// @ts-expect-error: a message type is no template
+// @ts-expect-error: a message type is not a template
 defineChannel<Chat>('room:{roomId}');
 
-// A schema's two types: what goes in, and what comes out.
+// A schema has an input type and an output type.
 const byZod = defineChannel('room:{roomId}', {
   schema: z.object({ at: z.string().transform(Number), tags: z.array(z.string()).default([]) }),
   validate: 'both',
@@ -130,9 +130,9 @@ for (const channel of [byZod({ roomId: 'a' }), byValibot({ roomId: 'a' })]) {
   });
 }
 publish(byZod({ roomId: 'a' }), { at: '1', tags: ['a'] });
-// @ts-expect-error: the output is no input
+// @ts-expect-error: the output type is not an input type
 publish(byZod({ roomId: 'a' }), { at: 1, tags: [] });
-// @ts-expect-error: not what the schema takes
+// @ts-expect-error: not the input type of the schema
 publish(byValibot({ roomId: 'a' }), { at: 1 });
 
 declare const schema: StandardSchema<Sent, Received>;
@@ -147,7 +147,7 @@ export const names: readonly string[] = [room({ roomId: 'a' }), news(), own(), b
   (channel: ChannelRef<never, unknown>) => channel.name,
 );
 
-// What is defined can be read, and not changed.
+// Definitions are read-only.
 same<typeof room.history, Required<HistoryOptions> | undefined>();
 same<ReturnType<typeof room>['definition'], ResolvedChannelOptions>();
 // @ts-expect-error
@@ -188,6 +188,6 @@ same<typeof error.name, 'SchemaError'>();
 same<typeof error.code, 'ERR_SCHEMA'>();
 same<typeof error.issues, readonly SchemaIssue[]>();
 
-// The helper itself can tell.
+// The helper rejects different types.
 // @ts-expect-error
 same<string, number>();

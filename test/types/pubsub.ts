@@ -24,7 +24,7 @@ import {
 } from 'rollcall';
 import { createEmbeddedRedis } from 'rollcall/testing';
 
-// Compiled, never run: that it type-checks is the test.
+// Only type-checked, never run.
 
 /** True when A and B are the same type; `any` is the same only as itself. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
@@ -39,7 +39,7 @@ declare const driver: Driver;
 declare const anyClient: RedisClient;
 declare const chat: Chat;
 
-// Every client is taken without a cast.
+// Every client is accepted without a cast.
 export const services: PubSubService[] = [
   new PubSubService({ redis: createClient6() }),
   new PubSubService({ redis: createClient6({ RESP: 2 }) }),
@@ -75,7 +75,7 @@ export const both = [
   createRollcall({ redis: new RedisMock() }),
 ];
 
-// What is no client is not taken.
+// A value that is not a client is an error.
 // @ts-expect-error
 new PubSubService({ redis: 'redis://localhost' });
 // @ts-expect-error
@@ -90,7 +90,7 @@ new PubSubService();
 new PubSubService({ redis: driver, unknown: 1 });
 
 export async function use(pubsub: PubSubService): Promise<void> {
-  // Handlers: the message is what the caller says, and unknown when he says nothing.
+  // Handlers: the message has the type that the caller passes, and is unknown by default.
   const typed = await pubsub.subscribe<Chat>('chat', (message, context) => {
     same<typeof message, Chat>();
     same<typeof context, MessageContext>();
@@ -183,7 +183,7 @@ export const options: PubSubOptions = {
   },
 };
 
-// The helper itself can tell.
+// The helper rejects different types.
 // @ts-expect-error
 same<string, number>();
 // @ts-expect-error

@@ -14,7 +14,7 @@ import {
   useUserEvent,
 } from 'rollcall/react';
 
-// Compiled, never run: that it type-checks is the test.
+// Only type-checked, never run.
 
 /** True when A and B are the same type; `any` is the same only as itself. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
@@ -28,34 +28,34 @@ interface Mine {
   mention: { room: string };
 }
 
-// A client of any events will do, and null.
+// A client with any event types is accepted, and null.
 createElement(RollcallProvider, { client: connect({ url: '/' }) });
 createElement(RollcallProvider, { client: connect<Mine>({ url: '/' }) }, 'text');
 createElement(RollcallProvider, { client: null }, createElement('p'));
 const provider: FunctionComponent<RollcallProviderProps> = RollcallProvider;
 void provider;
-// @ts-expect-error: no client
+// @ts-expect-error: the client is missing
 createElement(RollcallProvider, {});
-// @ts-expect-error: that is none
+// @ts-expect-error: not a client
 createElement(RollcallProvider, { client: 'wss://host' });
 
 export function useAll() {
   same<ReturnType<typeof useRollcall<Mine>>, Client<Mine>>();
   useRollcall<Mine>().events.on('mention', ({ room }) => room.length);
 
-  // Events of a room are told apart by their names.
+  // The name of an event narrows its type.
   const lobby = useRoom<Chat>('lobby', {
     last: 10,
     info: { name: 'Ann' },
     members: true,
     events: ['message'],
   });
-  for (const said of lobby.events) {
-    same<typeof said.position, string | undefined>();
-    if (said.event === 'message') same<typeof said.data, { text: string }>();
+  for (const roomEvent of lobby.events) {
+    same<typeof roomEvent.position, string | undefined>();
+    if (roomEvent.event === 'message') same<typeof roomEvent.data, { text: string }>();
     else
       same<
-        typeof said,
+        typeof roomEvent,
         {
           readonly key: string;
           readonly event: 'read';
@@ -76,19 +76,19 @@ export function useAll() {
   void lobby.send('message', { text: 'hello' }, { echo: false });
   // @ts-expect-error: no such event
   void lobby.send('massage', { text: 'hello' });
-  // @ts-expect-error: not what it carries
+  // @ts-expect-error: not the payload of the event
   void lobby.send('read', { text: 'hello' });
-  // @ts-expect-error: only to be read
+  // @ts-expect-error: read-only
   lobby.events.push();
   // @ts-expect-error: no such option
   useRoom('lobby', { first: 10 });
-  // @ts-expect-error: no name
+  // @ts-expect-error: the name is missing
   useRoom();
 
-  // Without types everything goes.
+  // Without types any event is accepted.
   const any = useRoom(null);
   void any.send('whatever', 1);
-  for (const said of any.events) same<typeof said.data, unknown>();
+  for (const roomEvent of any.events) same<typeof roomEvent.data, unknown>();
 
   useRoomEvent('lobby', 'message', (data, { from, position }) => {
     same<typeof data, unknown>();

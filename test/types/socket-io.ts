@@ -10,7 +10,7 @@ import {
 } from 'rollcall/socket.io';
 import { type Namespace, Server, type Socket } from 'socket.io';
 
-// Compiled, never run: that it type-checks is the test.
+// Only type-checked, never run.
 
 /** True when A and B are the same type; `any` is the same only as itself. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
@@ -19,7 +19,7 @@ function same<A, B>(..._: Same<A, B> extends true ? [] : ['these types differ', 
 declare const presence: PresenceService;
 declare const pubsub: PubSubService;
 
-// Servers and namespaces as they come, and with maps of events.
+// Servers and namespaces, with and without event maps.
 interface FromClients {
   say: (text: string, ack: (position: string) => void) => void;
   'presence:watch': (userIds: string[], ack: (answer: { users: PresencePayload[] }) => void) => void;
@@ -56,7 +56,7 @@ export const byNamespace: PresenceTracker<TypedSocket> = trackPresence(namespace
   },
 });
 
-// What is asked of the application is asked about its own sockets.
+// The functions of the application receive its own socket type.
 const typedTracking = trackPresence(typed, {
   presence,
   identify: (socket) => {
@@ -84,12 +84,12 @@ export async function use(): Promise<void> {
   await close({ handoff: true });
 }
 
-// Doubles for tests need no Socket.IO.
+// Test doubles do not need Socket.IO.
 declare const double: TrackedPresence;
 export const socketOf = (socket: Socket): SocketLike => socket;
 trackPresence(plain, { presence: double });
 
-// @ts-expect-error: it needs a presence service
+// @ts-expect-error: the presence service is required
 trackPresence(plain, {});
 // @ts-expect-error: not a server
 trackPresence(createServer(), { presence });
@@ -97,9 +97,9 @@ trackPresence(createServer(), { presence });
 trackPresence(plain, { presence, unknown: 1 });
 // @ts-expect-error: not a user
 trackPresence(plain, { presence, identify: () => 1 });
-// @ts-expect-error: sockets of others are not taken
+// @ts-expect-error: sockets of another namespace are not accepted
 typedTracking.watch(createServer(), []);
 
-// The helper itself can tell.
+// The helper rejects different types.
 // @ts-expect-error
 same<string, number>();

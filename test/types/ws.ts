@@ -17,7 +17,7 @@ import {
 } from 'rollcall/ws';
 import { WebSocket, WebSocketServer } from 'ws';
 
-// Compiled, never run: that it type-checks is the test.
+// Only type-checked, never run.
 
 /** True when A and B are the same type; `any` is the same only as itself. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
@@ -26,7 +26,7 @@ function same<A, B>(..._: Same<A, B> extends true ? [] : ['these types differ', 
 declare const rooms: RoomService;
 declare const store: object;
 
-// Servers of `ws` as they come, and with a class of one's own.
+// Servers of `ws`, and servers with a custom WebSocket class.
 class OwnSocket extends WebSocket {
   readonly own = true;
 }
@@ -37,7 +37,7 @@ serveWebSocket(new WebSocketServer({ noServer: true, perMessageDeflate: true }),
 serveWebSocket(new WebSocketServer({ port: 0, WebSocket: OwnSocket }), { rooms, ...asked });
 export const socketOf = (socket: WebSocket): ServerWebSocketLike => socket;
 
-// What `authenticate` finds out is what everybody else is asked about.
+// The result of `authenticate` is the type that the other functions receive.
 interface Account extends WebSocketIdentity {
   roles: string[];
 }
@@ -88,9 +88,9 @@ export async function use(): Promise<void> {
 }
 export const options: ServeOptions = { rooms, ...asked, refuseWith: 'status' };
 
-// @ts-expect-error: it has to be asked who comes
+// @ts-expect-error: `authenticate` is required
 serveWebSocket(new WebSocketServer({ server }), { rooms, authorize: () => true });
-// @ts-expect-error: it has to be asked what he may
+// @ts-expect-error: `authorize` is required
 serveWebSocket(new WebSocketServer({ server }), { rooms, authenticate: () => 'ann' });
 // @ts-expect-error: not a WebSocket server
 serveWebSocket(createServer(), { rooms, ...asked });
@@ -101,6 +101,6 @@ serveWebSocket(new WebSocketServer({ server }), { rooms, ...asked, unknown: 1 })
 // @ts-expect-error: no such code
 new RequestError('TEAPOT', 'x');
 
-// The helper itself can tell.
+// The helper rejects different types.
 // @ts-expect-error
 same<string, number>();
