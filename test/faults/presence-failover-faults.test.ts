@@ -294,7 +294,7 @@ describe('a replica promoted without the last writes', () => {
     );
     await after.afterRedisTime(2.5 * LEASE);
     await untilTrue(truth);
-    expect(await after.withFacts()).toEqual([...truth.keys()].sort());
+    expect(await after.usersWithEntries()).toEqual([...truth.keys()].sort());
     expect(await after.online()).toBe(truth.size);
     // Those who had left in the lost stretch leave again, nobody else does.
     expect(after.offline().sort()).toEqual(users('a-', 40).sort());
@@ -351,7 +351,7 @@ describe('a replica promoted without the last writes', () => {
     proxy.switchTo(replica.port);
     const truth = new Map(users('stays-', 10).map((user) => [user, `online socket-${user}`]));
     await untilTrue(truth);
-    expect(await after.withFacts()).toEqual([...truth.keys()].sort());
+    expect(await after.usersWithEntries()).toEqual([...truth.keys()].sort());
   });
 
   test('watchers are corrected about changes that only the old master had', async () => {
@@ -424,7 +424,7 @@ describe('a wall clock that steps', () => {
     expect(version).toBe(5);
     expect(offline).toBe(50);
     expect(await wire.online()).toBe(100 + 100 + 5 * 10 + 1);
-    expect(await wire.withFacts()).toHaveLength(100 + 100 + 5 * 10 + 1);
+    expect(await wire.usersWithEntries()).toHaveLength(100 + 100 + 5 * 10 + 1);
     const stats = await Promise.all([stepping.stats(), steady.stats()]);
     expect(stats[0].nodeId).toBe(nodeId);
     for (const { reapedNodes, restored, suspectNodes } of stats) {
@@ -442,7 +442,7 @@ describe('a wall clock that steps', () => {
     await waitFor(async () => (await wire.leases()).size === 1);
     await look();
     expect(
-      (await wire.withFacts()).filter((user) => !user.startsWith('steady-') && user !== 'resumed'),
+      (await wire.usersWithEntries()).filter((user) => !user.startsWith('steady-') && user !== 'resumed'),
     ).toEqual([]);
   });
 });
@@ -489,7 +489,7 @@ describe('a process of 50,000 sockets that is killed', () => {
     expect(gone).toHaveLength(COUNT);
     expect(new Set(gone).size).toBe(COUNT);
     expect(await wire.online()).toBe(10);
-    expect(await wire.withFacts()).toEqual(users('other-', 10));
+    expect(await wire.usersWithEntries()).toEqual(users('other-', 10));
     expect(Number(await wire.run('EXISTS', `${BASE}:node:${String((await survivor.stats()).nodeId)}`))).toBe(
       1,
     );

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, createConnection, createServer, type Socket } from 'node:net';
 
-/** What a {@link RoughProxy} has done so far. */
+/** Counters of a {@link RoughProxy}. */
 export interface Roughness {
   /** Connections broken off. */
   cuts: number;
@@ -15,18 +15,18 @@ export interface Roughness {
 export interface RoughProxy {
   readonly port: number;
   readonly done: Roughness;
-  /** Connections to come lead to another port. */
+  /** New connections lead to another port. */
   leadTo(port: number): void;
-  /** From now on it behaves. */
+  /** Stops all faults. */
   calm(): void;
   stop(): Promise<void>;
 }
 
-/** How badly, in ms, where not said otherwise. */
+/** Default durations of faults, in ms. */
 export interface RoughOptions {
-  /** A connection lives at most so long. */
+  /** Maximum lifetime of a connection. */
   life: number;
-  /** A chunk is held up at most so long; the order stays. */
+  /** Maximum delay of a chunk. Chunks keep their order. */
   delay: number;
   /** A silent connection is cut after at most so long. */
   silence: number;

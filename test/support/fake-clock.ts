@@ -5,7 +5,7 @@ interface Scheduled {
   readonly task: () => void;
 }
 
-/** A clock that stands still until a test moves it. */
+/** A clock that only a test advances. */
 export class FakeClock implements Clock {
   /** What `random` returns: the middle, so that jitter changes nothing. */
   chance = 0.5;

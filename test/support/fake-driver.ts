@@ -26,21 +26,21 @@ export class FakeCall {
     readonly commands: readonly Command[],
     readonly options: ExecuteOptions | undefined,
     readonly binary: boolean,
-    readonly settle: (call: FakeCall) => void,
+    readonly onAnswered: (call: FakeCall) => void,
   ) {}
 
-  /** Redis did it. */
+  /** Redis replies. */
   ack(replies: Reply[] = []): void {
-    this.settle(this);
+    this.onAnswered(this);
     this.answer.resolve(replies);
   }
 
-  /** Redis refused it. */
+  /** Redis refuses the call. */
   refuse(message = 'NOPERM no permission'): void {
     this.fail(new CommandError(`Redis refused: ${message}`));
   }
 
-  /** The connection broke under it; by the port's rules that does for UNSUBSCRIBE. */
+  /** The connection breaks during the call. By the rules of the port that completes UNSUBSCRIBE. */
   interrupt(outcome: 'failed' | 'unknown' = 'unknown'): void {
     if (this.method === 'unsubscribe') this.ack();
     else this.fail(new ConnectionError('the connection broke', { outcome }));
@@ -48,24 +48,24 @@ export class FakeCall {
 
   fail(error: Error): void {
     this.settled = true;
-    this.settle(this);
+    this.onAnswered(this);
     this.answer.reject(error);
   }
 }
 
-/** A driver whose every answer and event is the test's to give. */
+/** A driver whose replies and events a test controls. */
 export class FakeDriver implements Driver {
   readonly client = 'fake';
   readonly capabilities: Capabilities;
   ready = true;
   closed = 0;
-  /** Answers each call by itself, where the test is not about that. */
+  /** Answers each call automatically, for tests of other things. */
   onCall: ((call: FakeCall) => void) | undefined;
   /** Every call so far, in order. */
   readonly calls: FakeCall[] = [];
-  /** What Redis knows, as `kind name`. */
+  /** The subscriptions in Redis, as `kind name`. */
   readonly known = new Set<string>();
-  /** Breaches of the port's rules by whoever calls the driver. */
+  /** Violations of the rules of the port by the callers of the driver. */
   readonly breaches: string[] = [];
   readonly #busy = new Set<string>();
   readonly #pending = new Set<FakeCall>();
@@ -126,7 +126,7 @@ export class FakeDriver implements Driver {
     this.ready = false;
   }
 
-  /** A message comes in for `name`. */
+  /** Receives a message for `name`. */
   message(kind: SubscriptionKind, name: string, payload: Payload, channel = name): void {
     this.#listener?.message(kind, name, channel, payload);
   }

@@ -58,7 +58,7 @@ export function measureSlowness(): number {
   return slowness;
 }
 
-/** Measures anew: the load of an earlier test file in this process may be over. */
+/** Measures again, because the load of an earlier test file in this process may have ended. */
 export function resetSlowness(): void {
   slowness = 1;
   measureSlowness();

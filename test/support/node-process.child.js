@@ -1,5 +1,5 @@
-// One server process with a presence service, as node-process.ts starts it: it does what it is told
-// over IPC, and says how that went. Plain JavaScript on the built package, as an app would be.
+// A server process with a presence service, started by node-process.ts. It runs the commands that it receives
+// over IPC and returns the results. Plain JavaScript on the built package, like an application.
 import process from 'node:process';
 import { PresenceService } from 'rollcall';
 
@@ -22,8 +22,8 @@ const presence = new PresenceService({
   onError: (error, { stage }) => errors.push(`${stage}: ${error.name}: ${error.message}`),
 });
 
-/** What fails is told as data: an error's class does not survive the way. */
-const settle = async (calls) => {
+/** Errors are returned as data, because IPC does not preserve their class. */
+const runAll = async (calls) => {
   const counts = { done: 0 };
   for (const outcome of await Promise.allSettled(calls)) {
     const key = outcome.status === 'fulfilled' ? 'done' : `${outcome.reason?.name}`;
@@ -39,13 +39,13 @@ const loadCounts = {};
 const actions = {
   /** Registers `count` users `prefix0`, `prefix1`, … on one socket each. */
   register: ({ prefix, count, status }) =>
-    settle(
+    runAll(
       Array.from({ length: count }, (_, at) =>
         presence.setPresence(`${prefix}${at}`, `socket-${prefix}${at}`, status),
       ),
     ),
   remove: ({ prefix, count }) =>
-    settle(
+    runAll(
       Array.from({ length: count }, (_, at) =>
         presence.removeSocket(`${prefix}${at}`, `socket-${prefix}${at}`),
       ),
@@ -59,7 +59,7 @@ const actions = {
           const at = (turn * width + index) % count;
           return presence.setPresence(`${prefix}${at}`, `socket-${prefix}${at}`, 'online', { turn });
         });
-        for (const [key, value] of Object.entries(await settle(calls))) {
+        for (const [key, value] of Object.entries(await runAll(calls))) {
           loadCounts[key] = (loadCounts[key] ?? 0) + value;
         }
       }

@@ -78,12 +78,12 @@ export class NodeProcess {
     return this.#child.pid as number;
   }
 
-  /** Lets the process do something; resolves with what came of it. */
+  /** Runs a command in the process, and resolves with its result. */
   ask<T>(action: string, args?: unknown): Promise<T> {
     if (!this.#child.connected) return Promise.reject(new Error('the process is gone'));
     const id = ++this.#count;
     const answer = deferred<unknown>();
-    // Whoever asks a process that is killed meanwhile may not be waiting any more.
+    // The caller may no longer wait for a process that was killed in the meantime.
     answer.promise.catch(() => {});
     this.#asked.set(id, answer);
     this.#child.send({ id, action, args });
@@ -98,7 +98,7 @@ export class NodeProcess {
     return this.ask('stats');
   }
 
-  /** What was reported to `onError` since the last time, as "stage: name: message". */
+  /** The errors reported to `onError` since the previous call, as "stage: name: message". */
   errors(): Promise<string[]> {
     return this.ask('errors');
   }

@@ -12,7 +12,7 @@ export interface WireChange {
 
 const COMMAND_MS = 10_000;
 
-/** What anybody can see of presence from outside: what is published, and what is in Redis. */
+/** Observes presence from outside: the published messages, and the data in Redis. */
 export class PresenceObserver {
   readonly changes: WireChange[] = [];
   /** Messages published, of any number of changes each. */
@@ -44,14 +44,14 @@ export class PresenceObserver {
     return reply;
   }
 
-  /** Who was announced offline, of the users whose ids begin so. */
+  /** The users reported offline whose ids have the prefix. */
   offline(prefix = ''): string[] {
     return this.of(prefix)
       .filter(({ status }) => status === 'offline')
       .map(({ user }) => user);
   }
 
-  /** Changes of users whose ids begin so; what restores a record after a loss is none. */
+  /** Changes of users whose ids have the prefix. A restored record after a loss is not a change. */
   of(prefix = ''): WireChange[] {
     return this.changes.filter(
       ({ user, status, previous }) => status !== previous && user.startsWith(prefix),
@@ -90,8 +90,8 @@ export class PresenceObserver {
     return seen;
   }
 
-  /** Users of whom any fact is left. */
-  async withFacts(): Promise<string[]> {
+  /** Users with at least one socket entry. */
+  async usersWithEntries(): Promise<string[]> {
     const begin = `${this.#base}:sockets:`.length;
     return (await this.#keys('sockets')).map((key) => key.slice(begin)).sort();
   }

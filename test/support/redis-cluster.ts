@@ -20,12 +20,12 @@ export interface RedisClusterOptions {
 export interface SlotMove {
   /** Moves these keys, or all that the slots hold now. */
   keys(...names: string[]): Promise<void>;
-  /** Moves what is left, and gives the slots to their new owner. */
+  /** Moves the remaining keys, and assigns the slots to their new owner. */
   finish(): Promise<void>;
 }
 
 export interface RedisCluster {
-  /** Every node, the first masters first, whatever their roles are by now. */
+  /** Every node, the initial masters first, regardless of their current roles. */
   readonly ports: readonly number[];
   /** The masters that hold slots, as the nodes that answer see it. */
   masters(): Promise<number[]>;
@@ -38,7 +38,7 @@ export interface RedisCluster {
   cli(port: number, ...args: string[]): Promise<string>;
   pid(port: number): number;
   kill(port: number): Promise<void>;
-  /** Stops the process without closing anything: connections stay open and nobody answers. */
+  /** Freezes the process. Connections stay open and receive no replies. */
   freeze(port: number): void;
   resume(port: number): void;
   /** A new process with the old one's node id, and without its data unless `args` ask for a file. */
@@ -67,9 +67,9 @@ export async function startRedisCluster(options: RedisClusterOptions = {}): Prom
     '--cluster-config-file', 'nodes.conf',
     '--cluster-node-timeout', String(nodeTimeout),
     '--cluster-announce-ip', '127.0.0.1',
-    // A master without slots stays one, and a replica stays with its master: tests say who is what.
+    // A master without slots stays a master, and a replica keeps its master: tests define the roles.
     '--cluster-allow-replica-migration', 'no',
-    // A replica may take over however long ago it last heard from its master.
+    // A replica may be promoted regardless of its last contact with the master.
     '--cluster-replica-validity-factor', '0',
     // A replica that was sent its copy directly hears of later writes only after up to a second.
     '--repl-diskless-sync', 'no',
@@ -127,7 +127,7 @@ function parseNodes(text: string): NodeLine[] {
     });
 }
 
-/** Who holds which slots, and who replicates whom; as text, to compare what two nodes say. */
+/** The owners of the slots and the masters of the replicas as text, to compare the views of two nodes. */
 const mapOf = (nodes: NodeLine[]): string =>
   nodes
     .map((node) => `${node.port} ${node.master} ${node.slots.join(' ')}`)
@@ -194,7 +194,7 @@ class Cluster implements RedisCluster {
     const slot = typeof keyOrSlot === 'string' ? slotOf(keyOrSlot) : keyOrSlot;
     const nodes = await this.#nodes();
     const owner = nodes.find((node) => node.slots.some(([first, last]) => first <= slot && slot <= last));
-    if (owner === undefined) throw new Error(`nobody has slot ${slot}`);
+    if (owner === undefined) throw new Error(`no node has slot ${slot}`);
     return owner.port;
   }
 
@@ -358,11 +358,11 @@ class Cluster implements RedisCluster {
     return waitFor(all, { timeout, interval: 50, message: what });
   }
 
-  /** Waits until all say the same of each other's slots and roles, and `holds` is true of it. */
+  /** Waits until all nodes agree on slots and roles, and `holds` returns true. */
   #agreed(what: string, holds: (nodes: NodeLine[]) => boolean, timeout = SETTLE_MS): Promise<boolean> {
     const agree = async () => {
       const views = await Promise.all(this.#living().map((port) => this.#nodes(port)));
-      // What a node was that is down, nobody can say for certain.
+      // The former role of a node that is down is unknown.
       const living = views.map((nodes) => mapOf(nodes.filter((node) => !this.#down.has(node.port))));
       return new Set(living).size === 1 && views.every(holds);
     };

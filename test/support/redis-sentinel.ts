@@ -10,7 +10,7 @@ import { waitFor, withDeadline } from './wait.js';
 
 const START_MS = 10_000;
 const SETTLE_MS = 30_000;
-/** A failover that has not come about by then was given up. */
+/** Sentinel aborts a failover that has not completed within this time. */
 const GIVEN_UP_MS = 8_000;
 const COMMAND_MS = 5_000;
 
@@ -28,13 +28,13 @@ export interface RedisSentinelOptions {
 }
 
 export interface RedisSentinel {
-  /** What the sentinels call the master. */
+  /** The name of the master in the sentinels. */
   readonly name: string;
   /** The ports of the sentinels. */
   readonly sentinels: readonly number[];
-  /** The ports of the master and the replicas, the first master first, whatever their roles by now. */
+  /** The ports of the master and the replicas, the initial master first, regardless of their current roles. */
   readonly ports: readonly number[];
-  /** The master as all sentinels that answer say; rejects while they do not agree. */
+  /** The master according to all sentinels that reply. Rejects while they disagree. */
   master(): Promise<number>;
   /** The replicas of that master which can be promoted. */
   replicas(): Promise<number[]>;
@@ -42,7 +42,7 @@ export interface RedisSentinel {
   pid(port: number): number;
   /** Ends a server, or a sentinel. */
   kill(port: number): Promise<void>;
-  /** Stops the process without closing anything: connections stay open and nobody answers. */
+  /** Freezes the process. Connections stay open and receive no replies. */
   freeze(port: number): void;
   resume(port: number): void;
   /**
@@ -371,7 +371,7 @@ class SentinelTopology implements RedisSentinel {
     return this.#watchers.filter((one) => !this.#down.has(one.port));
   }
 
-  /** A server's configuration file would tell the next process its role; these have none. */
+  /** A server restores its role from its configuration file; these servers have none. */
   async #remember(port: number): Promise<void> {
     if (this.#down.has(port) || !this.ports.includes(port)) return;
     const [role, , master = ''] = (await this.cli(port, 'ROLE')).split('\n');

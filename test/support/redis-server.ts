@@ -36,7 +36,7 @@ export interface RedisServer {
   stop(): Promise<void>;
   /** Sends a signal that ends the server (SIGKILL), and resolves once it is gone. */
   kill(signal?: NodeJS.Signals): Promise<void>;
-  /** Stops the process without closing anything: connections stay open and nobody answers. */
+  /** Freezes the process. Connections stay open and receive no replies. */
   freeze(): void;
   thaw(): void;
   /** A new process on the same port, after ending the old one if it still runs. Memory is lost. */
@@ -109,7 +109,7 @@ async function launch(program: string, dir: string, port: number, extra: string[
     '--save', '',
     '--appendonly', 'no',
     '--daemonize', 'no',
-    // A master waits 5 s for more replicas before it sends its data, unless told otherwise.
+    // By default a master waits 5 s for more replicas before it sends its data.
     '--repl-diskless-sync-delay', '0',
     ...extra,
   ];

@@ -1,6 +1,6 @@
 import type { Reporter, TestModule } from 'vitest/node';
 
-/** Says what was left out of the run, and ends it with one plain line of counts. */
+/** Reports what the run left out, and ends it with one line of counts. */
 export class CountReporter implements Reporter {
   readonly #leftOut: string[];
 

@@ -6,9 +6,9 @@ export interface NumbProxy {
   readonly port: number;
   /** Connections that have sent SUBSCRIBE and are open now. */
   readonly subscribed: number;
-  /** What goes through the subscribed connections of now is dropped, in both directions; they stay open. */
+  /** Drops all data of the current subscribed connections in both directions. The connections stay open. */
   numb(): void;
-  /** What Redis sends to the subscribed connections of now is not taken from it, until `flow`. */
+  /** Stops reading from Redis for the current subscribed connections, until `flow`. */
   stall(): void;
   flow(): void;
   stop(): Promise<void>;
@@ -41,11 +41,11 @@ export async function startNumbProxy(port: number): Promise<NumbProxy> {
       [near, far],
       [far, near],
     ] as const) {
-      // Its end is told by "close".
+      // The event "close" reports the end of the socket.
       one.on('error', () => {});
       one.on('close', () => {
         wires.delete(wire);
-        // What came before the end is still delivered.
+        // Data received before the end is still delivered.
         if (one === far && !wire.numb) other.end();
         else other.destroy();
       });

@@ -37,7 +37,7 @@ export async function startFaultyProxy(target: number): Promise<FaultyProxy> {
       [far, near],
     ] as const) {
       wires.add(one);
-      // Its end is told by "close".
+      // The event "close" reports the end of the socket.
       one.on('error', () => {});
       one.on('close', () => {
         wires.delete(one);

@@ -1,5 +1,5 @@
-// A server process on which somebody types, as typing-process.ts starts it: says over IPC when his first key
-// stroke was told. Plain JavaScript on the built package, as an app would be.
+// A server process with a typing user, started by typing-process.ts. It reports over IPC when the first keystroke
+// was published. Plain JavaScript on the built package, like an application.
 import process from 'node:process';
 import { createClient } from 'redis';
 import { PubSubService, RoomService, TypingService } from 'rollcall';

@@ -28,7 +28,7 @@ export class TypingProcess {
     this.#child = child;
   }
 
-  /** Resolves when his first key stroke was told. */
+  /** Resolves when the first keystroke was published. */
   static async start(options: TypingProcessOptions): Promise<TypingProcess> {
     if (!existsSync(build)) throw new Error('the package is not built: npm run build');
     const child = fork(fixture, [JSON.stringify(options)], {

@@ -1,4 +1,4 @@
-// A server process of its own, of the built package: what it holds can be measured, and it can be killed.
+// A separate server process on the built package: its memory can be measured, and it can be killed.
 
 import { createServer } from 'node:http';
 import { RateLimiterMemory } from 'rate-limiter-flexible';
@@ -51,7 +51,7 @@ const serving = serveWebSocket(wss, {
 
 const actions = {
   memory: async () => {
-    // What was dropped a moment ago is let go of by the next turns.
+    // Objects that were just dropped are released in the next turns.
     for (let round = 0; round < 3; round++) {
       await new Promise((resolve) => setImmediate(resolve));
       globalThis.gc();
@@ -61,7 +61,7 @@ const actions = {
   },
   stats: () => ({ ...serving.stats(), ...rooms.stats() }),
   errors: () => errors.splice(0),
-  /** What has been added to all objects. */
+  /** The properties added to Object.prototype. */
   pollution: () => {
     const found = [];
     for (const key in {}) found.push(key);

@@ -60,7 +60,7 @@ export class WsServer {
     }
   }
 
-  /** In bytes, after a collection: what is really held. */
+  /** The retained memory in bytes, after a garbage collection. */
   memory(): Promise<number> {
     return this.#ask('memory');
   }
@@ -69,7 +69,7 @@ export class WsServer {
     return this.#ask('stats');
   }
 
-  /** What was reported since the last time, and what should never happen. */
+  /** The errors reported since the previous call, and the violations found. */
   errors(): Promise<string[]> {
     return this.#ask('errors');
   }
@@ -100,7 +100,7 @@ export class WsServer {
     if (!this.#child.connected) return Promise.reject(new Error('the server is gone'));
     const id = ++this.#count;
     const answer = deferred<unknown>();
-    // Whoever asks a server that is killed meanwhile may not be waiting any more.
+    // The caller may no longer wait for a server that was killed in the meantime.
     answer.promise.catch(() => {});
     this.#asked.set(id, answer);
     this.#child.send({ id, action, args });
