@@ -367,7 +367,7 @@ test('slow consumers', async () => {
       for (let at = 0; at < 300; at++) {
         await loud.get({ type: 'send', room: 'noise', event: 'noise', data, echo: false, keep: false });
       }
-      await reader.until(() => reader.said('noise').length === 300, 'all the noise');
+      await reader.until(() => reader.receivedData('noise').length === 300, 'all the noise');
       expect((await server.memory()) - memory).toBeLessThan(20 * MB);
       expect((await server.stats()).closedSlow - before.closedSlow).toBe(10);
       for (const client of slow) {
@@ -425,7 +425,7 @@ test('attempts at prototype pollution', async () => {
     }
     eve.write({ type: 'watch', users: ['__proto__', 'constructor', 'hasOwnProperty'] });
     await eve.settled();
-    await eve.until(() => eve.said('__proto__').length >= poisons.length, 'what was said');
+    await eve.until(() => eve.receivedData('__proto__').length >= poisons.length, 'what was said');
     expect((await server.pollution()).sort()).toEqual(own);
     const proto = await welcome('__proto__');
     expect(proto.of('welcome')[0]?.user).toBe('__proto__');

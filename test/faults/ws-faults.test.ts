@@ -217,7 +217,7 @@ test('while Redis is away requests are answered with UNAVAILABLE, and work again
       (await ann.ask({ type: 'send', room: 'lobby', event: 'said', data: 1, key: 'k' })).type === 'ok',
     PATIENT,
   );
-  await ann.until(() => ann.said('lobby').length === 1, 'what was said, once');
+  await ann.until(() => ann.receivedData('lobby').length === 1, 'what was said, once');
   await ann.settled();
-  expect(ann.said('lobby')).toEqual([1]);
+  expect(ann.receivedData('lobby')).toEqual([1]);
 });

@@ -13,6 +13,6 @@ describe('user status on the embedded Redis', () => {
       };
       // Its Lua runs in JavaScript, a thousand times slower, so the users suffice for paging only.
     },
-    { crowd: 300 },
+    { userCount: 300 },
   );
 });

@@ -60,8 +60,8 @@ test.each([
   const { node, client } = await join(server, offer, prepare);
   expect(client.socket.extensions).toBe(server === false ? '' : 'permessage-deflate');
   for (const text of texts) await node.rooms.broadcast('lobby', 'said', text);
-  await waitFor(() => client.said('lobby').length === texts.length, { timeout: 8_000 });
-  expect(client.said('lobby')).toEqual(texts);
+  await waitFor(() => client.receivedData('lobby').length === texts.length, { timeout: 8_000 });
+  expect(client.receivedData('lobby')).toEqual(texts);
   // Replies to one client are sent the same way.
   const history = await client.get({ type: 'history', room: 'lobby', limit: texts.length });
   expect((history as { events: { data: unknown }[] }).events.map(({ data }) => data)).toEqual(
@@ -82,6 +82,8 @@ test('with compression, healthy readers survive a burst that exceeds the limit u
   }
   const text = randomBytes(10).toString('hex').repeat(750);
   await Promise.all(Array.from({ length: 100 }, (_, at) => node.rooms.broadcast('lobby', 'said', text + at)));
-  await waitFor(() => clients.every((client) => client.said('lobby').length === 100), { timeout: 8_000 });
+  await waitFor(() => clients.every((client) => client.receivedData('lobby').length === 100), {
+    timeout: 8_000,
+  });
   expect(node.rooms.stats()).toMatchObject({ dropped: 0, closedSlow: 0, sockets: 20 });
 });

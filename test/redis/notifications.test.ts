@@ -95,7 +95,7 @@ test.each(makers)(
     const { notifications, rooms } = open(server, make, { timeout: timeLimit(600) });
     const phone = await device({ rooms }, 'ann');
     const { id } = await notifications.notify('ann', 1);
-    await waitFor(() => phone.told.length === 1);
+    await waitFor(() => phone.received.length === 1);
     await server.kill();
     const key = { idempotencyKey: 'k' };
     const failures = await Promise.all(
@@ -119,8 +119,8 @@ test.each(makers)(
     // With the same key it is one notification, whatever became of the first try.
     await sooner(() => notifications.notify('ann', 2, key));
     await notifications.notify('ann', 2, key);
-    await waitFor(() => phone.told.length === 2, { timeout: 15_000 });
-    expect(phone.told.map((each) => each.data)).toEqual([1, 2]);
+    await waitFor(() => phone.received.length === 2, { timeout: 15_000 });
+    expect(phone.received.map((each) => each.data)).toEqual([1, 2]);
     const list = await notifications.list('ann');
     expect(list.notifications.map((each) => each.data)).toEqual([2, 1]);
     expect(list.unread.count).toBe(2);

@@ -94,10 +94,10 @@ describe.each([
       peers.every((peer) => peer.of('event').some(({ event }) => event === 'passing')),
     );
     await sayThroughKills(servers, room);
-    await fixture.until('all', () => peers.every((peer) => peer.said(room).length >= 203), PATIENCE);
+    await fixture.until('all', () => peers.every((peer) => peer.receivedData(room).length >= 203), PATIENCE);
     await fixture.fence(servers[0], room, ...peers);
     for (const peer of peers) {
-      expect(peer.said(room)).toEqual([null, { ttl: 1_000 }, null, ...numbers(0, 200)]);
+      expect(peer.receivedData(room)).toEqual([null, { ttl: 1_000 }, null, ...numbers(0, 200)]);
       const gaps = peer.of(GAP, room);
       expect(gaps.length).toBeGreaterThan(0);
       expect(gaps.filter(({ recovered }) => recovered !== true)).toEqual([]);
@@ -138,10 +138,10 @@ describe.each([
       await socket.join(room, { since });
     }
     await saying;
-    await fixture.until('all', () => back.every((peer) => peer.said(room).length >= 200), PATIENCE);
+    await fixture.until('all', () => back.every((peer) => peer.receivedData(room).length >= 200), PATIENCE);
     await fixture.fence(one, room, ...back);
     for (const peer of back) {
-      expect(peer.said(room)).toEqual(numbers(0, 200));
+      expect(peer.receivedData(room)).toEqual(numbers(0, 200));
       expect(peer.of(GAP, room).filter(({ recovered }) => recovered !== true)).toEqual([]);
     }
   });
@@ -245,7 +245,7 @@ test('a room that Redis rejects is not joined, and can be joined later', async (
   await redis.cli('ACL', 'SETUSER', 'limited', '&room:*');
   await socket.join('shut');
   await rooms.broadcast('shut', 'said', 1);
-  await fixture.until('the message', () => peer.said('shut').length === 1);
+  await fixture.until('the message', () => peer.receivedData('shut').length === 1);
   await rooms.close();
   await pubsub.close();
   client.end();

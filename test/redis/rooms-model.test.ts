@@ -127,7 +127,7 @@ class Person {
 
   /** All that has come of a room so far. */
   all(room: string): number[] {
-    return [...(this.heard.get(room) ?? []), ...(this.peer.said(room) as number[])];
+    return [...(this.heard.get(room) ?? []), ...(this.peer.receivedData(room) as number[])];
   }
 }
 
@@ -275,7 +275,7 @@ class Day {
     await this.say(room, 0, 1);
     const last = this.inOrder(room).at(-1) as Said;
     const there = this.people.filter((who) => who.rooms.has(room));
-    const done = () => there.every((who) => who.peer.said(room).includes(last.number));
+    const done = () => there.every((who) => who.peer.receivedData(room).includes(last.number));
     await fixture.until(`the end of ${room}`, done, 15_000);
   }
 

@@ -24,7 +24,7 @@ function recordCalls(driver: Driver, onCall: (method: string) => void): Driver {
   });
 }
 
-/** In which async context rollcall calls what it was given. */
+/** Tests of the async context in which rollcall calls functions of the application. */
 export function asyncContextBehaviour(name: string, setup: () => Promise<PresenceBackend>): void {
   describe(name, () => {
     let backend: PresenceBackend;
@@ -118,7 +118,7 @@ export function asyncContextBehaviour(name: string, setup: () => Promise<Presenc
       expect(seen).toEqual(Object.fromEntries(expected));
     });
 
-    test('renewals, sweeps, onError and telemetry run in none, whoever was the first', async () => {
+    test('renewals, sweeps, onError and telemetry run in no async context, whichever call started them', async () => {
       const seen = new Map<string, Set<string>>();
       const see = (what: string) => {
         const contexts = seen.get(what) ?? new Set();

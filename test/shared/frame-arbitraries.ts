@@ -1,6 +1,6 @@
 import { type Arbitrary, fc } from '../support/property.js';
 
-/** Names, numbers and texts that have been somebody's undoing. */
+/** Names, numbers and texts that often cause errors. */
 const odd = fc.constantFrom<unknown>(
   '__proto__',
   'constructor',

@@ -70,10 +70,10 @@ let serial = 0;
 const fresh = (text = 'x') => `h${++serial}.${text}`;
 const timeOf = (position: Position) => Number(position.split('-')[0]);
 const numbers = (from: number, to: number) => Array.from({ length: to - from }, (_, at) => from + at);
-/** Text as it is: what a payload looks like is up to the test. */
+/** Text without encoding, so that a test controls the payload. */
 const textCodec: TextCodec = { encode: (message) => String(message), decode: (payload) => payload };
 
-/** What histories do, whatever client and server they are built on. */
+/** Tests of histories, for any client and server. */
 export function historyBehaviour(
   name: string,
   start: () => Promise<HistoryBackend>,
@@ -110,7 +110,7 @@ export function historyBehaviour(
       opened.push(service);
       return service;
     }
-    /** A handler that keeps what it gets, and what it is told. */
+    /** A handler that records its messages and gaps. */
     function keeping<T = unknown>() {
       const got: T[] = [];
       const contexts: MessageContext[] = [];
@@ -149,7 +149,7 @@ export function historyBehaviour(
     }
     const messagesOf = ({ messages }: HistoryPage<unknown>) => messages.map(({ message }) => message);
 
-    /** Puts a message into the history that nobody is sent, as if it had been lost on its way. */
+    /** Appends a message to the history without publishing it, as if pub/sub had lost it. */
     async function loseOne(channel: string, payload: string): Promise<Position> {
       const keys = historyKeys(channel);
       const [last = ''] = String(await fixture.run('GET', keys.lastPosition)).split(':');
@@ -539,7 +539,7 @@ export function historyBehaviour(
         const positions = await publish(service, channel, numbers(0, 6), {
           history: { size: 2, ttl: 60_000 },
         });
-        const told = async (name: string, since: Position, count: number) => {
+        const reported = async (name: string, since: Position, count: number) => {
           const order: unknown[] = [];
           const { unsubscribe } = await service.subscribe(name, (message) => order.push(message), {
             since,
@@ -550,12 +550,12 @@ export function historyBehaviour(
           await unsubscribe();
           return order;
         };
-        expect(await told(channel, positions[1]!, 3)).toEqual([['trimmed', false], 4, 5, 'fence']);
-        expect(await told(fresh(), positions[1]!, 1)).toEqual([['wiped', false], 'fence']);
+        expect(await reported(channel, positions[1]!, 3)).toEqual([['trimmed', false], 4, 5, 'fence']);
+        expect(await reported(fresh(), positions[1]!, 1)).toEqual([['wiped', false], 'fence']);
         const other = fresh();
         const [only] = (await publish(service, other, ['a'])) as [Position];
         const ahead = `${timeOf(only) + 60_000_000}-1`;
-        expect(await told(other, ahead, 1)).toEqual([['forked', false], 'fence']);
+        expect(await reported(other, ahead, 1)).toEqual([['forked', false], 'fence']);
       });
 
       test('during publications at full speed delivers every message once and in order', async () => {
@@ -633,7 +633,7 @@ export function historyBehaviour(
         await service.subscribe(channel, one.handler, { since: 'latest', ...one.options });
         const [first, second] = (await publish(service, channel, [1, 2])) as [Position, Position];
         await until('both', () => one.got.length === 2);
-        // History is ahead of what is on its way: the reading that a late copy sets off finds more.
+        // The history has more than was delivered: the read that a late copy causes finds more.
         const third = await loseOne(channel, '3');
         await fixture.run('PUBLISH', channel, `rc1:${first}:${NEVER}\n1`);
         await until('the third', () => one.got.length === 3);
@@ -662,7 +662,7 @@ export function historyBehaviour(
         await publish(service, channel, [4]);
         await until('all', () => order.length === 5);
         expect(order).toEqual([1, 2, ['wiped', false], 3, 4]);
-        // The messages alone: nothing was missed live, so there is nothing to tell.
+        // Only the messages: none was missed live, so no gap is reported.
         await fixture.run('DEL', keys.messages);
         await publish(service, channel, [5]);
         // The last position alone: the newest message knows it.
@@ -672,7 +672,7 @@ export function historyBehaviour(
         expect(order.slice(5)).toEqual([5, 6]);
       });
 
-      test('handlers come and go while others catch up', async () => {
+      test('handlers subscribe and unsubscribe while others catch up', async () => {
         const service = open();
         const channel = fresh();
         await publish(service, channel, numbers(0, 250));
@@ -707,7 +707,7 @@ export function historyBehaviour(
         await left;
         await publish(service, channel, [1_000]);
         await until('the last', () => [early, late, plain].every(({ got }) => got.includes(1_000)));
-        // From the moment it left, nothing: not even what had been read already.
+        // After it unsubscribed the handler receives nothing, not even messages that were read already.
         expect(leaves.got).toEqual(numbers(0, 121));
         for (const one of [early, late]) expect(one.got).toEqual([...numbers(0, 250), 'fence', 1_000]);
         expect(plain.got.slice(-2)).toEqual(['fence', 1_000]);
@@ -864,7 +864,7 @@ export function historyBehaviour(
           }
           const [stored, live, text] = [keeping(), keeping(), keeping()];
           await publish(service, channel, messages);
-          // Another process that reads the channel as text must not change what this one gets.
+          // Another process that reads the channel as text must not change the payload of this one.
           await open({ codec: textCodec }).subscribe(channel, text.handler, { since: 'earliest' });
           await service.subscribe(channel, stored.handler, { since: 'earliest', ...stored.options });
           await service.psubscribe(`${channel}*`, live.handler);
@@ -942,7 +942,7 @@ export function historyBehaviour(
         }
         expect(got).toEqual(numbers(5_000, 5_000 + live));
         expect([stream.dropped, service.stats().dropped]).toEqual([0, 0]);
-        // Waiting is no loss, and nothing to tell.
+        // Waiting loses nothing, so no gap is reported.
         expect(gaps).toEqual([]);
       });
 
@@ -952,12 +952,12 @@ export function historyBehaviour(
         const [first] = (await publish(service, channel, numbers(0, 5), {
           history: { size: 2, ttl: 60_000 },
         })) as [Position];
-        const told: Discontinuity[] = [];
+        const reported: Discontinuity[] = [];
         const stream = service.messages<number>(channel, {
           since: first,
           discontinuities: true,
           capacity: 2,
-          onDiscontinuity: (gap) => told.push(gap),
+          onDiscontinuity: (gap) => reported.push(gap),
         });
         const items: unknown[] = [];
         const take = async (count: number) => {
@@ -974,7 +974,7 @@ export function historyBehaviour(
         await publish(service, channel, [6]);
         await take(6);
         expect(items.slice(3)).toEqual(['wiped', 5, 6]);
-        expect(told.map(({ reason, recovered }) => [reason, recovered])).toEqual([
+        expect(reported.map(({ reason, recovered }) => [reason, recovered])).toEqual([
           ['trimmed', false],
           ['wiped', false],
         ]);
@@ -1189,7 +1189,7 @@ export function historyBehaviour(
         await service.subscribe(channel, defined.handler, defined.options);
         await open().subscribe(channel.name, named.handler, named.options);
         await fixture.run('CLIENT', 'KILL', 'TYPE', 'pubsub');
-        await until('both to be told', () => defined.gaps.length > 0 && named.gaps.length > 0);
+        await until('both gaps', () => defined.gaps.length > 0 && named.gaps.length > 0);
         // Whoever has no place in the history, as in another process, cannot know.
         expect([defined.gaps, named.gaps].map((gaps) => gaps.map(({ recovered }) => recovered))).toEqual([
           [true],
@@ -1263,7 +1263,7 @@ export function historyBehaviour(
       });
     });
 
-    test('subscriptions are let go of, whatever they were doing', async () => {
+    test('subscriptions are released in every state', async () => {
       const service = open();
       const channel = fresh();
       await publish(service, channel, numbers(0, 120));

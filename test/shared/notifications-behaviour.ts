@@ -52,11 +52,11 @@ export function openServer(
   };
 }
 
-/** A user's device: what it was sent of notifications. */
+/** A user's device and the notifications that it received. */
 export interface Device {
   socket: RoomSocket;
   /** Data of `notification` events. */
-  told: { id: string; at: number; data: unknown }[];
+  received: { id: string; at: number; data: unknown }[];
   /** Ids of `notification:read` events. */
   read: string[];
 }
@@ -66,19 +66,19 @@ export async function device(
   userId: string,
   since?: string,
 ): Promise<Device> {
-  const told: Device['told'] = [];
+  const received: Device['received'] = [];
   const read: string[] = [];
   const peer = {
     bufferedAmount: 0,
     close: () => {},
     send: (frame: string | Buffer) => {
       const { event, data } = JSON.parse(String(frame));
-      if (event === 'notification') told.push(data);
+      if (event === 'notification') received.push(data);
       if (event === 'notification:read') read.push(data.id);
     },
   };
   const socket = await rooms.attach(peer, since === undefined ? { userId } : { userId, since });
-  return { socket, told, read };
+  return { socket, received, read };
 }
 
 let serial = 0;
@@ -100,7 +100,7 @@ const ODD_NAMES = [
   '%',
 ];
 
-/** What notifications do, whatever server they are on. */
+/** Tests of notifications, for any server. */
 export function notificationsBehaviour(name: string, start: () => Promise<PresenceBackend>): void {
   describe(name, () => {
     let fixture: PresenceBackend;
@@ -135,19 +135,19 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       const before = Date.now();
       const { id, ...rest } = await one.notifications.notify(user, { text: 'hello' });
       expect(rest).toEqual({ duplicate: false, delivered: 2, online: true });
-      await waitFor(() => devices.every(({ told }) => told.length === 1), { message: 'all devices' });
-      for (const { told } of devices) {
-        expect(told).toEqual([{ id, at: expect.any(Number), data: { text: 'hello' } }]);
+      await waitFor(() => devices.every(({ received }) => received.length === 1), { message: 'all devices' });
+      for (const { received } of devices) {
+        expect(received).toEqual([{ id, at: expect.any(Number), data: { text: 'hello' } }]);
       }
       // A server's clock and ours, on one machine.
-      expect(Math.abs((devices[0]?.told[0]?.at as number) - before)).toBeLessThan(60_000);
+      expect(Math.abs((devices[0]?.received[0]?.at as number) - before)).toBeLessThan(60_000);
       const { notifications } = await two.notifications.list(user);
       expect(notifications).toEqual([
-        { id, at: new Date(devices[0]?.told[0]?.at as number), data: { text: 'hello' }, read: false },
+        { id, at: new Date(devices[0]?.received[0]?.at as number), data: { text: 'hello' }, read: false },
       ]);
       await two.notifications.notify(user, 'end');
-      await waitFor(() => devices.every(({ told }) => told.length === 2), { message: 'the end' });
-      expect(other.told).toEqual([]);
+      await waitFor(() => devices.every(({ received }) => received.length === 2), { message: 'the end' });
+      expect(other.received).toEqual([]);
     });
 
     test('a user who was offline lists notifications newest first, and acknowledges them', async () => {
@@ -185,13 +185,13 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       const user = fresh();
       const before = await device(server, user);
       await server.notifications.notify(user, 1);
-      await waitFor(() => before.told.length === 1);
+      await waitFor(() => before.received.length === 1);
       const since = before.socket.position as string;
       await before.socket.detach();
       await server.notifications.notify(user, 2);
       const after = await device(server, user, since);
-      await waitFor(() => after.told.length === 1);
-      expect(after.told.map((each) => each.data)).toEqual([2]);
+      await waitFor(() => after.received.length === 1);
+      expect(after.received.map((each) => each.data)).toEqual([2]);
     });
 
     test('an acknowledgement is sent to the other devices', async () => {
@@ -226,7 +226,7 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       }
       await one.notifications.acknowledge(user, ids[7] as string);
       await waitFor(() => watcher.read.includes(ids[7] as string));
-      // Nobody is told what was no news.
+      // An acknowledgement that changes nothing sends no event.
       expect(watcher.read).not.toContain(ids[1]);
       expect(watcher.read).not.toContain(ids[2]);
     });
@@ -326,8 +326,8 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect(new Set(many.map((each) => each?.id)).size).toBe(1);
       expect(many.filter((each) => each?.duplicate === false)).toHaveLength(1);
       await one.notifications.notify(user, 'end');
-      await waitFor(() => phone.told.some((each) => each.data === 'end'));
-      expect(phone.told.map((each) => each.data)).toEqual(['paid', 'sent', 'end']);
+      await waitFor(() => phone.received.some((each) => each.data === 'end'));
+      expect(phone.received.map((each) => each.data)).toEqual(['paid', 'sent', 'end']);
       expect(await data(one, user)).toEqual(['end', 'sent', 'paid']);
     });
 
@@ -342,8 +342,8 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       expect(first).toMatchObject({ duplicate: false, delivered: 0 });
       expect(broken.errors[0]?.[1]).toEqual({ stage: 'peer' });
       expect(await sound.notifications.notify(user, 1, key)).toMatchObject({ duplicate: true, delivered: 1 });
-      await waitFor(() => phone.told.length === 1);
-      expect(phone.told[0]?.id).toBe(first.id);
+      await waitFor(() => phone.received.length === 1);
+      expect(phone.received[0]?.id).toBe(first.id);
     });
 
     test('rooms without history suffice to notify connected users', async () => {
@@ -353,8 +353,8 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       const key = { idempotencyKey: 'k' };
       const { id } = await server.notifications.notify(user, 1, key);
       await server.notifications.notify(user, 1, key);
-      await waitFor(() => phone.told.length === 2);
-      expect(phone.told.map((each) => each.id)).toEqual([id, id]);
+      await waitFor(() => phone.received.length === 2);
+      expect(phone.received.map((each) => each.id)).toEqual([id, id]);
       expect(await data(server, user)).toEqual([1]);
     });
 
@@ -365,8 +365,8 @@ export function notificationsBehaviour(name: string, start: () => Promise<Presen
       const quiet = await server.notifications.notify(user, 'quiet', { live: false });
       expect(quiet).toMatchObject({ delivered: 0, online: true });
       await server.notifications.notify(user, 'loud');
-      await waitFor(() => phone.told.length > 0);
-      expect(phone.told.map((each) => each.data)).toEqual(['loud']);
+      await waitFor(() => phone.received.length > 0);
+      expect(phone.received.map((each) => each.data)).toEqual(['loud']);
       expect(await data(server, user)).toEqual(['loud', 'quiet']);
     });
 

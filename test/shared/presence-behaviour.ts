@@ -163,7 +163,7 @@ export function presenceBehaviour(
       expect(second.sockets[0]).toEqual({ ...first.sockets[0], status: 'away', meta: { device: 'tablet' } });
       const third = await presence.setPresence('ann', 's1', 'away');
       expect(third.sockets[0]).not.toHaveProperty('meta');
-      // Oldest first, whatever they are called.
+      // Oldest first, for any ids.
       await waitFor(() => Date.now() > (third.sockets[1]?.connectedAt.getTime() ?? 0) + 1);
       const fourth = await presence.setPresence('ann', 'a-later-one', 'away');
       expect(fourth.socketIds).toEqual(['s1', 's2', 'a-later-one']);
@@ -183,7 +183,7 @@ export function presenceBehaviour(
       ['any script', 'żółć 日本語 😀'],
       ['nesting', { a: [1, { b: null }, []], '': {}, 'k"': 'v' }],
       ['an own __proto__', JSON.parse('{"__proto__":{"x":1}}') as Json],
-    ])('meta comes back as it was given: %s', async (_, meta) => {
+    ])('meta is returned unchanged: %s', async (_, meta) => {
       const presence = fixture.service();
       const other = fixture.service();
       const written = await presence.setPresence('ann', 's1', 'online', meta);
@@ -207,7 +207,7 @@ export function presenceBehaviour(
       expect(changes.of('ann')).toEqual(['offline > online', 'online > offline']);
     });
 
-    test('sockets that come and go beside others are no change of status', async () => {
+    test('sockets that are added and removed beside others cause no change of status', async () => {
       const [presence, changes] = await fixture.observer();
       const versions: number[] = [];
       versions.push((await presence.setPresence('ann', 's1')).version);
@@ -332,7 +332,7 @@ export function presenceBehaviour(
       for (const owner of owners) {
         await waitFor(() => owner.stats().sockets === 1, { message: 'the owner to drop the socket' });
       }
-      // What heals itself after a loss of all data is what the owners still own.
+      // After a loss of all data, owners restore the sockets that they still own.
       await fixture.flush();
       await waitFor(async () => (await third.getPresence('bob'))?.sockets.length === 2, {
         message: 'the owners to restore what they own',
@@ -377,12 +377,12 @@ export function presenceBehaviour(
         const listed: string[] = [];
         for await (const id of other.listOnlineUsers({ pageSize })) {
           listed.push(id);
-          // A page that does not get ahead would go on for ever.
+          // A page that makes no progress would repeat forever.
           expect(listed.length).toBeLessThanOrEqual(weirdIds.length);
         }
         expect(listed.sort()).toEqual([...weirdIds].sort());
       }
-      // Half by their owner, half by somebody else, who has to find the owner first.
+      // Half are removed by their owner, half by another process, which has to find the owner first.
       await Promise.all(weirdIds.map((id, at) => (at % 2 === 0 ? presence : other).removeSocket(id, id)));
       for (const record of (await other.getMultiplePresence(weirdIds)).values()) {
         expect(record).toMatchObject({ status: 'offline', socketIds: [] });
@@ -548,7 +548,7 @@ export function presenceBehaviour(
       }
     });
 
-    test('lists users who stay exactly once while others come and go', async () => {
+    test('lists users who stay online exactly once while others connect and disconnect', async () => {
       const presence = fixture.service();
       const staying = Array.from({ length: 30 }, (_, index) => `stays ${index}`);
       const leaving = Array.from({ length: 30 }, (_, index) => `leaves ${index}`);
@@ -677,7 +677,7 @@ export function presenceBehaviour(
       await presence.setPresence('bob', 's1');
       await presence.removeSocket('ann', 's1');
       await other.setPresence('ann', 's2');
-      // Bob's grace began later, so ann's would be over when his is.
+      // Bob's grace period began later, so ann's would have ended with it.
       await presence.removeSocket('bob', 's1');
       await changes.until('bob', 'offline');
       await changes.settled();
@@ -742,7 +742,7 @@ export function presenceBehaviour(
   });
 
   describe('close', () => {
-    test("removes this process's sockets at once, and nobody else's", async () => {
+    test('removes the sockets of this process at once, and no others', async () => {
       const [observer, changes] = await fixture.observer();
       const leaving = fixture.service({ grace: 60_000 });
       const staying = fixture.service();
@@ -971,7 +971,7 @@ export function presenceBehaviour(
 
     test('is refused by the name of the argument, and nothing of it reaches Redis', async () => {
       const { driver, calls: sent } = counting(driverFor(fixture.client()));
-      // No sweep comes in between.
+      // No sweep runs in between.
       const presence = fixture.service({ redis: driver, sweepInterval: 15_000 });
       await presence.connect();
       sent.length = 0;

@@ -24,7 +24,7 @@ export interface PresenceBackend {
   end(): Promise<void>;
 }
 
-/** What a service was told of changes, and a way to know that no more is on its way. */
+/** The changes that a service received, and a way to wait until no more are in flight. */
 export class Changes {
   readonly list: PresenceChange[] = [];
   /** Ends the subscription. */
@@ -132,7 +132,7 @@ export class PresenceFixture {
     return { record: keys.user(escapeId(userId)), sockets: keys.sockets(escapeId(userId)) };
   }
 
-  /** A service and what it hears. */
+  /** A service and the changes that it receives. */
   async observer(options: Partial<PresenceOptions> = {}): Promise<[PresenceService, Changes]> {
     const service = this.service(options);
     return [service, await Changes.of(service)];
@@ -145,7 +145,7 @@ export class PresenceFixture {
   }
 }
 
-/** Counts what goes through a driver. */
+/** Counts the calls of a driver. */
 export function counting(driver: Driver): { driver: Driver; calls: string[] } {
   const calls: string[] = [];
   const spy: Driver = {

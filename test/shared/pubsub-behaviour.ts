@@ -18,7 +18,7 @@ import {
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { deferred, waitFor } from '../support/wait.js';
 
-/** Another program's client, as plain as can be: what it sends and sees is what Redis sends and sees. */
+/** A raw client of another program: it sends commands and receives messages without changes. */
 export interface RawClient {
   publish(channel: string, payload: string): Promise<void>;
   /** Resolves when Redis has confirmed. */
@@ -34,7 +34,7 @@ export interface Backend {
   /** Ends a client that `client` made. */
   end(client: RedisClient): void | Promise<void>;
   raw(): Promise<RawClient>;
-  /** The channels somebody is subscribed to; undefined where Redis cannot tell. */
+  /** The channels with subscribers; undefined if the server cannot list them. */
   channels(): Promise<string[] | undefined>;
   /** How many clients are connected; undefined where connections are not a thing. */
   connections(): Promise<number | undefined>;
@@ -70,7 +70,7 @@ const ODD_NAMES = [
 let serial = 0;
 const fresh = (text = 'x') => `t${++serial}.${text}`;
 
-/** What a pub/sub service does, whatever client and server it is built on. */
+/** Tests of a pub/sub service, for any client and server. */
 export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rules: BackendRules): void {
   describe(name, () => {
     let backend: Backend;
@@ -114,7 +114,7 @@ export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rul
       cleanUps.push(() => raw.close());
       return raw;
     }
-    /** A handler that keeps what it gets. */
+    /** A handler that records its messages. */
     function keeping<T = unknown>() {
       const got: T[] = [];
       const contexts: MessageContext[] = [];

@@ -29,7 +29,7 @@ const ODD_NAMES = [
   'quote"\'\\',
 ];
 
-/** What rooms do, whatever client and server they are built on. */
+/** Tests of rooms, for any client and server. */
 export function roomsBehaviour(
   name: string,
   start: () => Promise<RoomsBackend>,
@@ -67,8 +67,8 @@ export function roomsBehaviour(
         const first = await one.rooms.broadcast(room, 'said', 0, { from: annId });
         for (const number of numbers(1, 20)) await one.rooms.broadcast(room, 'said', number);
         await fixture.fence(two, room, ann, bob);
-        expect(ann.said(room)).toEqual(numbers(0, 20));
-        expect(bob.said(room)).toEqual(numbers(0, 20));
+        expect(ann.receivedData(room)).toEqual(numbers(0, 20));
+        expect(bob.receivedData(room)).toEqual(numbers(0, 20));
         expect(bob.of('event')[0]).toEqual({
           type: 'event',
           room,
@@ -87,7 +87,7 @@ export function roomsBehaviour(
         await annSocket.join(room);
         await one.rooms.broadcast(other, 'said', 'elsewhere');
         await fixture.fence(one, room, ann);
-        expect(ann.said(other)).toEqual([]);
+        expect(ann.receivedData(other)).toEqual([]);
         expect(bob.frames).toEqual([]);
       });
 
@@ -97,9 +97,9 @@ export function roomsBehaviour(
         await bobSocket.join(room);
         const { position } = await one.rooms.broadcast(room, 'said', 'x', { except: annSocket.id });
         await fixture.fence(one, room, ann, bob);
-        expect(ann.said(room)).toEqual([]);
+        expect(ann.receivedData(room)).toEqual([]);
         expect(ann.of('position')).toEqual([{ type: 'position', room, position }]);
-        expect(bob.said(room)).toEqual(['x']);
+        expect(bob.receivedData(room)).toEqual(['x']);
         expect(bob.of('position')).toEqual([]);
       });
 
@@ -114,7 +114,7 @@ export function roomsBehaviour(
         expect(typing).toEqual({ type: 'event', room, event: '$typing', from: 'bob', data: { ttl: 3_000 } });
         await bobSocket.join(room, { last: 10 });
         await fixture.fence(one, room, bob);
-        expect(bob.said(room)).toEqual([]);
+        expect(bob.receivedData(room)).toEqual([]);
       });
 
       test('with one idempotency key are published once', async () => {
@@ -124,7 +124,7 @@ export function roomsBehaviour(
         const second = await two.rooms.broadcast(room, 'said', 1, { idempotencyKey: 'k' });
         await fixture.fence(one, room, ann);
         expect(second).toMatchObject({ duplicate: true, position: first.position });
-        expect(ann.said(room)).toEqual([1]);
+        expect(ann.receivedData(room)).toEqual([1]);
       });
 
       test('to a user reach all sockets of the user and no other', async () => {
@@ -134,9 +134,9 @@ export function roomsBehaviour(
         await two.rooms.sendToUser(annId, 'note', { n: 1 });
         await fixture.fenceUser(one, annId, ann, more);
         await fixture.fenceUser(one, bobId, bob);
-        expect(ann.said()).toEqual([{ n: 1 }]);
-        expect(more.said()).toEqual([{ n: 1 }]);
-        expect(bob.said()).toEqual([]);
+        expect(ann.receivedData()).toEqual([{ n: 1 }]);
+        expect(more.receivedData()).toEqual([{ n: 1 }]);
+        expect(bob.receivedData()).toEqual([]);
         expect(ann.of('event')[0]).not.toHaveProperty('room');
       });
 
@@ -152,8 +152,8 @@ export function roomsBehaviour(
         await two.rooms.sendToUser(odd, odd, odd);
         await fixture.fence(two, odd, peer);
         await fixture.fenceUser(two, odd, peer);
-        expect(peer.said(odd)).toEqual([odd]);
-        expect(peer.said()).toEqual([odd]);
+        expect(peer.receivedData(odd)).toEqual([odd]);
+        expect(peer.receivedData()).toEqual([odd]);
         await until('the list', () => peer.of('members', odd).length > 0);
         expect(peer.of('members', odd)[0]).toMatchObject({ members: [{ user: odd, info: { odd } }] });
         expect(other.of('event')).toEqual([]);
@@ -179,7 +179,7 @@ export function roomsBehaviour(
         await fixture.fence(one, room, ann, bob, more);
         for (const peer of [ann, bob, more]) {
           const expected = peer === bob ? ['before', 1] : ['before', 1, 2];
-          expect(peer.said(room)).toEqual(expected);
+          expect(peer.receivedData(room)).toEqual(expected);
         }
         expect(ann.of('event')[1]).toEqual({ type: 'event', room, event: 'foreign', data: 1 });
         for (const { errors } of [one, two]) {
@@ -204,8 +204,8 @@ export function roomsBehaviour(
         await bare.publish(`user:${encodeURIComponent(annId)}`, '{"event":"$disconnect"');
         await fixture.fence(one, room, ann, other);
         await bare.close();
-        expect(ann.said(room)).toEqual(['before']);
-        expect(other.said(room)).toEqual(['before']);
+        expect(ann.receivedData(room)).toEqual(['before']);
+        expect(other.receivedData(room)).toEqual(['before']);
         expect([ann.closed, other.closed]).toEqual([undefined, undefined]);
       });
 
@@ -218,7 +218,7 @@ export function roomsBehaviour(
         await one.rooms.broadcast(room, 'said', { text: 'x' });
         await fixture.fence(one, room, ann, bob);
         await fixture.fenceUser(one, annId, ann);
-        expect(bob.said(room)).toEqual([{ text: 'x' }]);
+        expect(bob.receivedData(room)).toEqual([{ text: 'x' }]);
       });
 
       test('are encoded once per encoder, however many peers there are', async () => {
@@ -240,7 +240,7 @@ export function roomsBehaviour(
         );
         await Promise.all(sockets.map((socket) => socket.join(room)));
         for (const number of numbers(0, 5)) await one.rooms.broadcast(room, 'said', number);
-        await until('all', () => peers.every((peer) => peer.said(room).length === 5));
+        await until('all', () => peers.every((peer) => peer.receivedData(room).length === 5));
         expect(calls).toEqual([5, 5]);
         expect(one.rooms.stats()).toMatchObject({ sockets: 60, users: 7, rooms: 1, delivered: 300 });
         // The room and seven users; presence has channels of its own.
@@ -255,10 +255,10 @@ export function roomsBehaviour(
         const { position } = await annSocket.join(room);
         await one.rooms.broadcast(room, 'said', 'after');
         await fixture.fence(one, room, ann);
-        expect(ann.said(room)).toEqual(['after']);
+        expect(ann.receivedData(room)).toEqual(['after']);
         await bobSocket.join(room, { since: position as string });
         await fixture.fence(one, room, bob);
-        expect(bob.said(room)).toEqual(['after']);
+        expect(bob.receivedData(room)).toEqual(['after']);
         expect(bob.of('discontinuity')).toEqual([]);
       });
 
@@ -272,7 +272,7 @@ export function roomsBehaviour(
         for (const number of numbers(30, 40)) await two.rooms.broadcast(room, 'said', number);
         await joining;
         await fixture.fence(one, room, bob);
-        expect(bob.said(room)).toEqual(numbers(10, 40));
+        expect(bob.receivedData(room)).toEqual(numbers(10, 40));
         expect(
           bob
             .of('event')
@@ -288,8 +288,8 @@ export function roomsBehaviour(
         await bobSocket.join(room, { since: 'earliest' });
         await one.rooms.broadcast(room, 'said', 10);
         await fixture.fence(one, room, ann, bob);
-        expect(ann.said(room)).toEqual(numbers(7, 11));
-        expect(bob.said(room)).toEqual(numbers(0, 11));
+        expect(ann.receivedData(room)).toEqual(numbers(7, 11));
+        expect(bob.receivedData(room)).toEqual(numbers(0, 11));
         expect(ann.of('event')[0]).toHaveProperty('position');
       });
 
@@ -299,7 +299,9 @@ export function roomsBehaviour(
         for (const number of numbers(0, 16)) await one.rooms.broadcast(room, 'said', `${number} ${data}`);
         await annSocket.join(room, { last: 15 });
         await fixture.fence(one, room, ann);
-        expect(ann.said(room).map((said) => Number.parseInt(String(said), 10))).toEqual(numbers(1, 16));
+        expect(ann.receivedData(room).map((said) => Number.parseInt(String(said), 10))).toEqual(
+          numbers(1, 16),
+        );
       });
 
       test('with a `last` beyond the history sends all of it', async () => {
@@ -310,7 +312,7 @@ export function roomsBehaviour(
         for (const number of numbers(0, 4)) await one.rooms.broadcast(room, 'said', number);
         await annSocket.join(room, { last: 1_000 });
         await fixture.fence(one, room, ann);
-        expect(ann.said(room)).toEqual(numbers(0, 4));
+        expect(ann.receivedData(room)).toEqual(numbers(0, 4));
       });
 
       test('reports a discontinuity when messages after `since` are no longer stored', async () => {
@@ -322,7 +324,7 @@ export function roomsBehaviour(
         const [gap, ...more] = ann.of('discontinuity');
         expect(gap).toMatchObject({ room, reason: 'trimmed', recovered: false });
         expect(more).toEqual([]);
-        expect(ann.said(room).at(-1)).toBe(399);
+        expect(ann.receivedData(room).at(-1)).toBe(399);
         expect(ann.frames.indexOf(gap as never)).toBe(0);
       });
 
@@ -332,7 +334,7 @@ export function roomsBehaviour(
         await annSocket.join(room);
         await one.rooms.broadcast(room, 'said', 'x');
         await fixture.fence(one, room, ann);
-        expect(ann.said(room)).toEqual(['x']);
+        expect(ann.receivedData(room)).toEqual(['x']);
         expect(await two.presence.getRoomMembers(room)).toMatchObject([
           { userId: annId, info: 2, sockets: 1 },
         ]);
@@ -351,13 +353,13 @@ export function roomsBehaviour(
           annSocket.leave(room),
           annSocket.join(room),
         ]);
-        // Whoever is told to leave before he has come may be told that he never did.
+        // A peer that leaves before its join has completed may receive an error that it has not joined.
         expect(outcomes.at(-1)).toMatchObject({ status: 'fulfilled' });
         expect(annSocket.rooms).toEqual([room]);
         expect((await one.presence.getRoomMembers(room)).length).toBe(1);
         await one.rooms.broadcast(room, 'said', 'x');
         await fixture.fence(one, room, ann);
-        expect(ann.said(room)).toEqual(['x']);
+        expect(ann.receivedData(room)).toEqual(['x']);
         await Promise.all([annSocket.leave(room), annSocket.leave(room)]);
         expect(one.rooms.stats().rooms).toBe(0);
         expect(annSocket.isIn(room)).toBe(false);
@@ -548,7 +550,7 @@ export function roomsBehaviour(
         await one.rooms.broadcast(room, 'said', 1);
         await one.rooms.broadcast(room, 'said', 2);
         await fixture.fence(one, room, peers[2] as TestPeer, peers[4] as TestPeer);
-        expect(peers.map((peer) => peer.said(room))).toEqual([[1], [1], [1, 2], [], [1, 2]]);
+        expect(peers.map((peer) => peer.receivedData(room))).toEqual([[1], [1], [1, 2], [], [1, 2]]);
         expect(one.rooms.stats().sockets).toBe(2);
       });
 
@@ -564,7 +566,7 @@ export function roomsBehaviour(
         await one.rooms.broadcast(room, 'said', 1);
         await one.rooms.broadcast(room, 'said', 2);
         await fixture.fence(one, room, ann);
-        expect(ann.said(room)).toEqual([1, 2]);
+        expect(ann.receivedData(room)).toEqual([1, 2]);
         expect(bad.closed?.code).toBe(CloseCode.UNAVAILABLE);
         expect(badSocket.attached).toBe(false);
         expect(one.errors.map(([error, { stage }]) => [error.message, stage])).toEqual([
@@ -591,7 +593,7 @@ export function roomsBehaviour(
         expect([...ann.frames, ...bob.frames, ...more.frames]).toEqual([]);
         await watch.close();
         expect(one.errors).toEqual([]);
-        // He may come back where the application lets him, and what sent him away is not sent again.
+        // The user may reconnect if the application allows it, and the disconnection is not sent again.
         const back = new TestPeer();
         const returned = await one.rooms.attach(back, { userId: annId, since: '0-0' });
         await fixture.fenceUser(one, annId, back);
@@ -646,8 +648,8 @@ export function roomsBehaviour(
         await one.rooms.broadcast(room, 'said', 2);
         await one.rooms.broadcast(room, 'said', 3);
         await fixture.fence(one, room, bob);
-        expect(bob.said(room)).toEqual([1, 2, 3]);
-        expect(ann.said(room)).toEqual([1]);
+        expect(bob.receivedData(room)).toEqual([1, 2, 3]);
+        expect(ann.receivedData(room)).toEqual([1]);
         expect(ann.closed?.code).toBe(CloseCode.SLOW_CONSUMER);
         expect(annSocket.attached).toBe(false);
         expect(one.rooms.stats()).toMatchObject({ sockets: 1, closedSlow: 1, dropped: 0 });
@@ -655,7 +657,7 @@ export function roomsBehaviour(
         const socket = await one.rooms.attach(back, { userId: 'ann' });
         await socket.join(room, { since: ann.position(room) as string });
         await fixture.fence(one, room, back);
-        expect(back.said(room)).toEqual([2, 3]);
+        expect(back.receivedData(room)).toEqual([2, 3]);
       });
 
       test('with `drop` loses messages, and receives one discontinuity per room', async () => {
@@ -684,9 +686,9 @@ export function roomsBehaviour(
           { ...gap, room: other },
         ]);
         expect(ann.frames.slice(0, 2).map(({ type }) => type)).toEqual(['discontinuity', 'discontinuity']);
-        expect(ann.said(room)).toEqual([3]);
+        expect(ann.receivedData(room)).toEqual([3]);
         expect(ann.of('position')).toEqual([]);
-        expect(bob.said(room).length).toBe(7);
+        expect(bob.receivedData(room).length).toBe(7);
         expect(ann.closed).toBeUndefined();
         expect(one.rooms.stats()).toMatchObject({ closedSlow: 0, dropped: 8 });
       });
@@ -768,7 +770,7 @@ export function roomsBehaviour(
         expect((await one.presence.getPresence(annId))?.socketIds).toHaveLength(1);
         await one.rooms.sendToUser(annId, 'note', 1);
         await fixture.fenceUser(one, annId, ann);
-        expect(ann.said()).toEqual([1]);
+        expect(ann.receivedData()).toEqual([1]);
       });
     });
 
@@ -784,7 +786,7 @@ export function roomsBehaviour(
         const back = new TestPeer();
         await two.rooms.attach(back, { userId: annId, since: ann.position() as string });
         await fixture.fenceUser(one, annId, back);
-        expect(back.said()).toEqual([2, 3]);
+        expect(back.receivedData()).toEqual([2, 3]);
       });
     });
 
@@ -799,8 +801,8 @@ export function roomsBehaviour(
         await two.rooms.broadcast(room, 'said', 2);
         await fixture.fence(one, room, ann, bob);
         await fixture.fenceUser(two, annId, ann);
-        expect(ann.said(room)).toEqual([1, 2]);
-        expect(bob.said(room)).toEqual([2]);
+        expect(ann.receivedData(room)).toEqual([1, 2]);
+        expect(bob.receivedData(room)).toEqual([2]);
         expect([...ann.frames, ...bob.frames].some((frame) => 'position' in frame)).toBe(false);
         expect(annSocket.position).toBeUndefined();
         await two.rooms.disconnectUser(annId, 'x');
@@ -823,7 +825,7 @@ export function roomsBehaviour(
         }
         await socket.touch();
         await rooms.broadcast('plain', 'said', 1);
-        await until('the message', () => peer.said('plain').length === 1);
+        await until('the message', () => peer.receivedData('plain').length === 1);
         await socket.detach();
         expect(rooms.stats()).toMatchObject(nothing);
         expect(pubsub.stats()).toMatchObject({ handlers: 0, channels: 0 });
@@ -841,8 +843,8 @@ export function roomsBehaviour(
       await bobSocket.join(room, { last: 1 });
       await two.rooms.broadcast(room, 'said', 2);
       await fixture.fence(one, room, ann, bob);
-      expect(ann.said(room)).toEqual([1, 2]);
-      expect(bob.said(room)).toEqual([1, 2]);
+      expect(ann.receivedData(room)).toEqual([1, 2]);
+      expect(bob.receivedData(room)).toEqual([1, 2]);
       expect(one.pubsub.stats()).toMatchObject({ sharded: 2 });
       await two.rooms.disconnectUser(annId);
       await until('the end', () => !annSocket.attached);

@@ -27,7 +27,7 @@ export type Frame = {
   readonly [member: string]: unknown;
 };
 
-/** A connection that keeps what it is sent. */
+/** A connection that records the frames sent to it. */
 export class TestPeer implements Peer {
   bufferedAmount = 0;
   closed: { code: number; reason: string } | undefined;
@@ -55,8 +55,8 @@ export class TestPeer implements Peer {
     return this.frames.filter((frame) => frame.type === type && (room === undefined || frame.room === room));
   }
 
-  /** What was said in `room`, or to the user, without fences. */
-  said(room?: string): unknown[] {
+  /** The data of the events received in `room`, or for the user, without fences. */
+  receivedData(room?: string): unknown[] {
     return this.frames
       .filter((frame) => frame.type === 'event' && frame.room === room && frame.event !== 'fence')
       .map(({ data }) => data);
@@ -68,7 +68,7 @@ export class TestPeer implements Peer {
   }
 }
 
-/** A server process: its services, and what they reported. */
+/** A server process: its services, and the errors that they reported. */
 export interface TestServer extends Rollcall {
   readonly errors: [RollcallError, ErrorContext][];
 }
@@ -83,7 +83,7 @@ export class RoomsFixture {
     this.#fixture = fixture;
   }
 
-  /** A name nobody has used. */
+  /** An unused name. */
   fresh(text = 'x'): string {
     return `${text}.${++this.#serial}`;
   }
@@ -109,7 +109,7 @@ export class RoomsFixture {
     return waitFor(done, { timeout, message: () => `${what}; errors: ${errors().join('; ')}` });
   }
 
-  /** Everything said in `room` before this has come to `peers`, for messages keep their order. */
+  /** Waits until `peers` have received all earlier events of `room`, because messages keep their order. */
   async fence({ rooms }: TestServer, room: string, ...peers: TestPeer[]): Promise<void> {
     const data = this.fresh('fence');
     await rooms.broadcast(room, 'fence', data);
@@ -117,7 +117,7 @@ export class RoomsFixture {
     await this.until(`the fence in ${room}`, () => peers.every(came));
   }
 
-  /** The same for what is sent to a user. */
+  /** The same for events sent to a user. */
   async fenceUser({ rooms }: TestServer, userId: string, ...peers: TestPeer[]): Promise<void> {
     const data = this.fresh('fence');
     await rooms.sendToUser(userId, 'fence', data);

@@ -188,7 +188,7 @@ export function topologyBehaviour(
       return { client, flush, end };
     };
     if (presence) presenceBehaviour(presenceBackend);
-    userStatusBehaviour(presenceBackend, { crowd: 500 });
+    userStatusBehaviour(presenceBackend, { userCount: 500 });
 
     const pubsubBackend = async (): Promise<Backend> => ({
       client,

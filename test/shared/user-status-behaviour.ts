@@ -6,7 +6,10 @@ import { waitFor } from '../support/wait.js';
 import { type PresenceBackend, PresenceFixture, weirdIds } from './presence-fixture.js';
 
 /** Persons' own statuses, activity, watches and rooms: the same on every client and on the embedded Redis. */
-export function userStatusBehaviour(backend: () => Promise<PresenceBackend>, { crowd = 3_000 } = {}): void {
+export function userStatusBehaviour(
+  backend: () => Promise<PresenceBackend>,
+  { userCount = 3_000 } = {},
+): void {
   const fixture = (body: (fixture: PresenceFixture) => Promise<void>) => async () => {
     const one = new PresenceFixture(await backend());
     try {
@@ -90,9 +93,9 @@ export function userStatusBehaviour(backend: () => Promise<PresenceBackend>, { c
       'invisible takes the user out of rooms, on all processes, and puts them back when it is removed',
       fixture(async (fixture) => {
         const [here, there, other] = [fixture.service(), fixture.service(), fixture.service()];
-        const heard: string[] = [];
+        const changes: string[] = [];
         await other.watchRoom('lobby', ({ type, userId, info }) =>
-          heard.push(`${type} ${userId} ${String(info)}`),
+          changes.push(`${type} ${userId} ${String(info)}`),
         );
         await other.setPresence('bob', 's');
         await other.join('lobby', 'bob', 's', 0);
@@ -100,36 +103,36 @@ export function userStatusBehaviour(backend: () => Promise<PresenceBackend>, { c
         await here.join('lobby', 'ann', 's1', 1);
         await there.setPresence('ann', 's2');
         await there.join('lobby', 'ann', 's2', 2);
-        await waitFor(() => heard.includes('update ann 2'));
-        heard.length = 0;
-        // From a process without sockets of hers; the others are told.
+        await waitFor(() => changes.includes('update ann 2'));
+        changes.length = 0;
+        // From a process without sockets of the user; the other processes are notified.
         await other.setStatus('ann', 'invisible');
-        await waitFor(() => heard.some((one) => one.startsWith('leave ann')));
+        await waitFor(() => changes.some((one) => one.startsWith('leave ann')));
         expect([here.isInvisible('ann'), there.isInvisible('ann'), other.isInvisible('ann')]).toEqual([
           true,
           true,
           false,
         ]);
-        heard.length = 0;
-        // While she is hidden she joins, changes her info, leaves and comes with one more socket.
+        changes.length = 0;
+        // While hidden, the user joins, changes their info, leaves and adds one more socket.
         await here.join('lobby', 'ann', 's1', 3);
         await here.join('hall', 'ann', 's1');
         await there.leave('lobby', 'ann', 's2');
         await here.setPresence('ann', 's3');
         await here.join('lobby', 'ann', 's3', 4);
         await other.join('lobby', 'bob', 's', 5);
-        await waitFor(() => heard.length > 0);
-        expect(heard).toEqual(['update bob 5']);
+        await waitFor(() => changes.length > 0);
+        expect(changes).toEqual(['update bob 5']);
         expect(await other.getRoomCounts(['lobby', 'hall'])).toEqual(
           new Map([
             ['lobby', 1],
             ['hall', 0],
           ]),
         );
-        heard.length = 0;
+        changes.length = 0;
         await other.setStatus('ann', null);
-        await waitFor(() => heard.includes('update ann 4'));
-        expect(heard).toEqual(['join ann 3', 'update ann 4']);
+        await waitFor(() => changes.includes('update ann 4'));
+        expect(changes).toEqual(['join ann 3', 'update ann 4']);
         expect(await other.getRoomCounts(['lobby', 'hall'])).toEqual(
           new Map([
             ['lobby', 2],
@@ -144,20 +147,20 @@ export function userStatusBehaviour(backend: () => Promise<PresenceBackend>, { c
       'invisible hides a user from the first moment, also if they join before they are registered',
       fixture(async (fixture) => {
         const [service, other] = [fixture.service({ sweepInterval: 30 }), fixture.service()];
-        const heard: string[] = [];
-        await other.watchRoom('lobby', ({ type, userId }) => heard.push(`${type} ${userId}`));
+        const changes: string[] = [];
+        await other.watchRoom('lobby', ({ type, userId }) => changes.push(`${type} ${userId}`));
         await other.setStatus('ann', 'invisible');
         const registered = service.setPresence('ann', 's');
         const joined = service.join('lobby', 'ann', 's');
         const left = [service.join('hall', 'ann', 's'), service.leave('hall', 'ann', 's')];
         await Promise.all([registered, joined, ...left]);
         await other.join('lobby', 'bob', 's');
-        await waitFor(() => heard.length > 0);
-        expect(heard).toEqual(['join bob']);
+        await waitFor(() => changes.length > 0);
+        expect(changes).toEqual(['join bob']);
         // Now it has an end, and ends by itself.
         await other.setStatus('ann', 'invisible', { until: Date.now() + 200 });
-        await waitFor(() => heard.length > 1);
-        expect(heard).toEqual(['join bob', 'join ann']);
+        await waitFor(() => changes.length > 1);
+        expect(changes).toEqual(['join bob', 'join ann']);
         expect((await other.getPresence('ann'))?.status).toBe('online');
         expect(await other.getRoomMembers('hall')).toEqual([]);
       }),
@@ -202,7 +205,7 @@ export function userStatusBehaviour(backend: () => Promise<PresenceBackend>, { c
         await second.setPresence('ann', 's1');
         expect((await first.removeSocket('ann', 's1'))?.socketIds).toEqual(['s1']);
         expect(second.stats().sockets).toBe(1);
-        // Its own again, it is removed again; and a third process removes what it never had.
+        // The first server registers the socket again and removes it, and a third process removes a socket that it never had.
         await first.setPresence('ann', 's1');
         expect((await first.removeSocket('ann', 's1'))?.socketIds).toEqual(['s1']);
         expect((await fixture.service().removeSocket('ann', 's1'))?.status).toBe('offline');
@@ -233,12 +236,12 @@ export function userStatusBehaviour(backend: () => Promise<PresenceBackend>, { c
         const late = await service.setPresence('bob', 's1').catch((error: unknown) => error);
         expect(late).toMatchObject({ name: 'TimeoutError', outcome: 'failed' });
         driver.restore();
-        // Whatever waited would go before this.
+        // Earlier queued writes would be sent before this one.
         await service.setPresence('ann', 's1', 'busy');
         expect((await other.getPresence('ann'))?.status).toBe('busy');
         expect(await other.getPresence('bob')).toBeNull();
         expect(service.stats().sockets).toBe(1);
-        // What is asked after the gap in what others say may still be on its way.
+        // Writes after the gap may still be queued.
         await waitFor(() => service.stats().queued === 0);
         fixture.errors.length = 0;
       }),
@@ -347,7 +350,7 @@ export function userStatusBehaviour(backend: () => Promise<PresenceBackend>, { c
         expect(await service.touch('ann', 's1')).toBe(true);
         await changes.settled();
         expect(changes.of('ann').slice(0, 3)).toEqual(['offline > online', 'online > away', 'away > online']);
-        // Only who is online goes away.
+        // Only online users become away.
         expect(changes.of('bob')).toEqual(['offline > busy']);
         changes.expectUnbroken();
       }),
@@ -390,31 +393,31 @@ export function userStatusBehaviour(backend: () => Promise<PresenceBackend>, { c
         const [service] = await fixture.observer();
         const other = fixture.service();
         await other.setPresence('ann', 's1', 'away');
-        const heard: string[] = [];
+        const changes: string[] = [];
         const watch = await service.watch(['ann', 'bob'], (it) => {
-          heard.push(`${it.userId} ${it.previous} > ${it.status}`);
+          changes.push(`${it.userId} ${it.previous} > ${it.status}`);
         });
         expect([...watch.current().keys()]).toEqual(['ann']);
         expect(watch.current().get('ann')).toMatchObject({ status: 'away', sockets: 1 });
         await other.setPresence('cat', 's1');
         await other.setPresence('bob', 's1');
         await other.removeSocket('ann', 's1');
-        await waitFor(() => heard.length === 2);
-        expect(heard).toEqual(['bob offline > online', 'ann away > offline']);
+        await waitFor(() => changes.length === 2);
+        expect(changes).toEqual(['bob offline > online', 'ann away > offline']);
 
         watch.remove(['bob']);
         await watch.add(['cat']);
         expect([...watch.current().keys()].sort()).toEqual(['ann', 'cat']);
         await other.removeSocket('bob', 's1');
         await other.removeSocket('cat', 's1');
-        await waitFor(() => heard.length === 3);
-        expect(heard[2]).toBe('cat online > offline');
+        await waitFor(() => changes.length === 3);
+        expect(changes[2]).toBe('cat online > offline');
 
         await watch.close();
         await watch.close();
         await other.setPresence('ann', 's2');
         await other.getPresence('ann');
-        expect(heard).toHaveLength(3);
+        expect(changes).toHaveLength(3);
       }),
     );
 
@@ -424,16 +427,16 @@ export function userStatusBehaviour(backend: () => Promise<PresenceBackend>, { c
         const [service, changes] = await fixture.observer();
         const controller = new AbortController();
         const users = Array.from({ length: 500 }, (_, at) => `user-${at}`);
-        const heard: string[] = [];
+        const reported: string[] = [];
         const aborted: string[] = [];
-        const watch = await service.watch(users, ({ userId }) => heard.push(userId));
+        const watch = await service.watch(users, ({ userId }) => reported.push(userId));
         await service.watch(users, ({ userId }) => aborted.push(userId), { signal: controller.signal });
         await service.setPresence('user-7', 's');
         await changes.settled();
         controller.abort();
         await service.setPresence('user-8', 's');
         await changes.settled();
-        expect(heard).toEqual(['user-7', 'user-8']);
+        expect(reported).toEqual(['user-7', 'user-8']);
         expect(aborted).toEqual(['user-7']);
         await watch.close();
       }),
@@ -447,26 +450,26 @@ export function userStatusBehaviour(backend: () => Promise<PresenceBackend>, { c
         const other = fixture.service();
         await other.setPresence('ann', 's1');
         await other.setPresence('bob', 's1');
-        const heard: string[] = [];
+        const changes: string[] = [];
         const watch = await service.watch(['ann', 'bob', 'cat'], (it) => {
-          heard.push(`${it.userId} ${it.previous} > ${it.status}`);
+          changes.push(`${it.userId} ${it.previous} > ${it.status}`);
         });
         driver.cut();
         await other.removeSocket('ann', 's1');
         await other.setPresence('cat', 's1', 'busy');
-        // There and back again: nothing to tell.
+        // The status changed and changed back, so no change is reported.
         await other.setPresence('bob', 's1', 'away');
         await other.setPresence('bob', 's1', 'online');
         driver.restore();
-        await waitFor(() => heard.length === 2);
-        expect(heard.sort()).toEqual(['ann online > offline', 'cat offline > busy']);
+        await waitFor(() => changes.length === 2);
+        expect(changes.sort()).toEqual(['ann online > offline', 'cat offline > busy']);
         expect([...watch.current().values()].map(({ status }) => status)).toEqual([
           'offline',
           'online',
           'busy',
         ]);
         await other.setPresence('ann', 's2');
-        await waitFor(() => heard.length === 3);
+        await waitFor(() => changes.length === 3);
       }),
     );
 
@@ -503,11 +506,11 @@ export function userStatusBehaviour(backend: () => Promise<PresenceBackend>, { c
   describe('a room', () => {
     const watched = async (fixture: PresenceFixture, room: string) => {
       const service = fixture.service();
-      const heard: RoomChange[] = [];
-      const watch = await service.watchRoom(room, (change) => heard.push(change));
+      const changes: RoomChange[] = [];
+      const watch = await service.watchRoom(room, (change) => changes.push(change));
       const lines = () =>
-        heard.map((it) => `${it.type} ${it.userId} ${JSON.stringify(it.info)} ${it.sockets}`);
-      return { service, watch, heard, lines };
+        changes.map((it) => `${it.type} ${it.userId} ${JSON.stringify(it.info)} ${it.sockets}`);
+      return { service, watch, changes, lines };
     };
 
     it(
@@ -616,14 +619,16 @@ export function userStatusBehaviour(backend: () => Promise<PresenceBackend>, { c
         await service.join('lobby', 'bob', 's');
         const driver = createChaosDriver(fixture.client());
         const watcher = fixture.service({ redis: driver });
-        const heard: string[] = [];
-        const watch = await watcher.watchRoom('lobby', ({ type, userId }) => heard.push(`${type} ${userId}`));
+        const changes: string[] = [];
+        const watch = await watcher.watchRoom('lobby', ({ type, userId }) =>
+          changes.push(`${type} ${userId}`),
+        );
         driver.cut();
         await service.leave('lobby', 'ann', 's');
         await service.join('lobby', 'cat', 's');
         driver.restore();
-        await waitFor(() => heard.length === 2);
-        expect(heard.sort()).toEqual(['join cat', 'leave ann']);
+        await waitFor(() => changes.length === 2);
+        expect(changes.sort()).toEqual(['join cat', 'leave ann']);
         expect([...watch.current().keys()].sort()).toEqual(['bob', 'cat']);
       }),
     );
@@ -651,13 +656,13 @@ export function userStatusBehaviour(backend: () => Promise<PresenceBackend>, { c
       'of thousands is listed in pages, each member once, and counted in one round trip',
       fixture(async (fixture) => {
         const service = fixture.service();
-        const users = Array.from({ length: crowd }, (_, at) => `user-${at}`);
+        const users = Array.from({ length: userCount }, (_, at) => `user-${at}`);
         await Promise.all(users.map((user) => service.join('stadium', user, 's', 1)));
         const listed: string[] = [];
         for await (const { userId } of service.listRoomMembers('stadium')) listed.push(userId);
         expect(listed).toHaveLength(users.length);
         expect(new Set(listed)).toEqual(new Set(users));
-        expect((await service.getRoomCounts(['stadium'])).get('stadium')).toBe(crowd);
+        expect((await service.getRoomCounts(['stadium'])).get('stadium')).toBe(userCount);
       }),
     );
   });

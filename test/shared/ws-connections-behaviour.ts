@@ -9,7 +9,7 @@ import { FakeClock, turn } from '../support/fake-clock.js';
 import { deferred, waitFor, withDeadline } from '../support/wait.js';
 import { userOf, type WsBackend, type WsClient, WsFixture } from './ws-fixture.js';
 
-/** How connections begin, live and end, whatever Redis is behind. */
+/** Tests of the start, life and end of connections, for any Redis. */
 export function wsConnections(name: string, start: () => Promise<WsBackend>): void {
   describe(`connections: ${name}`, () => {
     let backend: WsBackend;
@@ -271,12 +271,12 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
       const [one, two] = [await fixture.node(), await fixture.node()];
       const ann = await fixture.client(one, 'ann');
       await two.rooms.sendToUser('ann', 'note', 1);
-      await ann.until(() => ann.said().length === 1, 'the first note');
+      await ann.until(() => ann.receivedData().length === 1, 'the first note');
       const since = ann.of('event')[0]?.position as string;
       await ann.end();
       await two.rooms.sendToUser('ann', 'note', 2);
       await two.rooms.sendToUser('ann', 'note', 3);
-      // What is recovered comes before `welcome` may be sent.
+      // Recovered events may arrive before `welcome` is sent.
       const attach = two.rooms.attach.bind(two.rooms);
       two.rooms.attach = async (...given) => {
         const socket = await attach(...given);
@@ -285,12 +285,12 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
       };
       const again = await fixture.client(two, 'ann', { since });
       await one.rooms.sendToUser('ann', 'note', 4);
-      await again.until(() => again.said().length === 3, 'three notes');
-      expect(again.said()).toEqual([2, 3, 4]);
+      await again.until(() => again.receivedData().length === 3, 'three notes');
+      expect(again.receivedData()).toEqual([2, 3, 4]);
       // Whoever loses the connection right after welcome must ask for all of it again.
       expect(again.of('welcome')[0]?.position).toBe(since);
       for (const odd of ['', 'yesterday', '1-1-1', `${'9'.repeat(40)}-1`]) {
-        expect((await fixture.client(one, 'ann', { since: odd })).said()).toEqual([]);
+        expect((await fixture.client(one, 'ann', { since: odd })).receivedData()).toEqual([]);
       }
       expect(one.errors).toEqual([]);
     });
@@ -315,7 +315,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
     });
 
     describe('time', () => {
-      /** A server whose time stands still, with somebody on it. */
+      /** A server on a fake clock, with one client. */
       async function still(serve: object = {}) {
         const clock = new FakeClock();
         const node = await fixture.node({
@@ -335,7 +335,7 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         clock.advance(900);
         await Promise.all([ann.settled(), bob.settled()]);
         expect(pings).toEqual([]);
-        // Each was heard at 900.
+        // The server received a frame of each at 900.
         clock.advance(1_150);
         await waitFor(() => pings.length === 2);
         await ann.settled();
@@ -501,9 +501,9 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
           backoff: { first: 50, max: 200 },
         });
         fixture.before(() => client.close());
-        const heard: unknown[] = [];
+        const received: unknown[] = [];
         const room = client.join<{ said: number }>('lobby');
-        room.on('said', (data) => void heard.push(data));
+        room.on('said', (data) => void received.push(data));
         await room.ready;
         const statuses = () =>
           bob
@@ -518,10 +518,10 @@ export function wsConnections(name: string, start: () => Promise<WsBackend>): vo
         await one.rooms.close({ handoff: true });
         await one.presence.close({ handoff: true });
         for (let at = 10; at < 20; at++) bob.write({ type: 'send', room: 'lobby', event: 'said', data: at });
-        await waitFor(() => heard.length >= 20, { timeout: 15_000, message: () => `all: ${heard}` });
-        expect(heard).toEqual(Array.from({ length: 20 }, (_, at) => at));
+        await waitFor(() => received.length >= 20, { timeout: 15_000, message: () => `all: ${received}` });
+        expect(received).toEqual(Array.from({ length: 20 }, (_, at) => at));
         await room.send('said', 20);
-        await waitFor(() => heard.at(-1) === 20);
+        await waitFor(() => received.at(-1) === 20);
         expect(statuses().slice(before)).toEqual([]);
         expect([...one.errors, ...two.errors]).toEqual([]);
       });

@@ -14,7 +14,7 @@ import { type ServerOptions, WebSocket, WebSocketServer } from 'ws';
 import type { ErrorFrame, OkFrame, ServerFrame, WelcomeFrame } from '../../src/protocol/frames.js';
 import { deferred, waitFor, withDeadline } from '../support/wait.js';
 
-/** Where the services of a fixture keep what they know. */
+/** The Redis of the services of a fixture. */
 export interface WsBackend {
   client(): RedisClient;
   end(): Promise<void>;
@@ -45,7 +45,7 @@ export interface WsNode {
 
 const SOON = { timeout: 8_000 };
 
-/** Whose URL says `user=…`, if anybody. */
+/** The user of the parameter `user=…` in the URL, if any. */
 export function userOf({ url = '' }: { url?: string | undefined }): string | null {
   return new URL(url, 'http://localhost').searchParams.get('user');
 }
@@ -67,18 +67,18 @@ export class WsClient {
       this.#asked.get(frame.id ?? 0)?.(frame);
       this.#asked.delete(frame.id ?? 0);
     });
-    // Its end is told by "close".
+    // The event "close" reports the end of the socket.
     socket.on('error', () => {});
     socket.on('close', (code: number, reason: Buffer) => closed.resolve({ code, reason: reason.toString() }));
   }
 
-  /** Frames of one type that have come so far. */
+  /** Frames of one type received so far. */
   of<T extends ServerFrame['type']>(type: T): Extract<ServerFrame, { type: T }>[] {
     return this.frames.filter((frame) => frame.type === type) as Extract<ServerFrame, { type: T }>[];
   }
 
-  /** What was said in a room, or to the user. */
-  said(room?: string): unknown[] {
+  /** The data of the events received in a room, or for the user. */
+  receivedData(room?: string): unknown[] {
     return this.of('event')
       .filter((frame) => frame.room === room)
       .map(({ data }) => data);
@@ -94,7 +94,7 @@ export class WsClient {
     return frame as WelcomeFrame;
   }
 
-  /** Sends whatever it is. */
+  /** Sends any value. */
   write(frame: unknown): void {
     this.socket.send(typeof frame === 'string' || Buffer.isBuffer(frame) ? frame : JSON.stringify(frame));
   }
@@ -114,7 +114,7 @@ export class WsClient {
     return answer.type === 'ok' ? answer.data : answer.code;
   }
 
-  /** Everything that the server had to say to what was sent before has come. */
+  /** Waits until all replies to earlier frames have arrived. */
   async settled(): Promise<void> {
     const pongs = this.of('pong').length;
     this.write({ type: 'ping' });
@@ -192,14 +192,14 @@ export class WsFixture {
     return { http, wss, pubsub, presence, rooms, serving, errors, port, url: `ws://127.0.0.1:${port}` };
   }
 
-  /** A WebSocket that may not come to anything. */
+  /** A WebSocket whose connection may fail. */
   open(url: string, protocols: string[] = ['rollcall.1'], options: object = {}): WsClient {
     const socket = new WebSocket(url, protocols, { perMessageDeflate: false, ...options });
     this.#ends.unshift(() => socket.terminate());
     return new WsClient(socket);
   }
 
-  /** Somebody who is connected and welcome. */
+  /** A client that has received `welcome`. */
   async client(
     { url }: { url: string },
     user: string,

@@ -8,7 +8,7 @@ import { type WsBackend, type WsClient, WsFixture, type WsNode } from './ws-fixt
 const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, at) => from + at);
 const deep = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
 
-/** What is answered to every kind of frame, whatever Redis is behind. */
+/** Tests of the replies to every kind of frame, for any Redis. */
 export function wsRequests(name: string, start: () => Promise<WsBackend>): void {
   describe(`requests: ${name}`, () => {
     let backend: WsBackend;
@@ -22,7 +22,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
     });
     afterEach(() => fixture.end());
 
-    /** Two who are in one room, on one server each. */
+    /** Two clients in one room, on one server each. */
     async function pair(room = 'lobby'): Promise<{ one: WsNode; two: WsNode; ann: WsClient; bob: WsClient }> {
       const [one, two] = [await fixture.node(), await fixture.node()];
       const [ann, bob] = [await fixture.client(one, 'ann'), await fixture.client(two, 'bob')];
@@ -43,10 +43,10 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         const { ann, bob } = await pair();
         const sent = (await ann.get(send(0))) as SendResult;
         for (const number of numbers(1, 20)) ann.write(send(number));
-        await bob.until(() => bob.said('lobby').length === 21, 'all 21');
-        await ann.until(() => ann.said('lobby').length === 21, 'all 21');
-        expect(bob.said('lobby')).toEqual(numbers(0, 20));
-        expect(ann.said('lobby')).toEqual(numbers(0, 20));
+        await bob.until(() => bob.receivedData('lobby').length === 21, 'all 21');
+        await ann.until(() => ann.receivedData('lobby').length === 21, 'all 21');
+        expect(bob.receivedData('lobby')).toEqual(numbers(0, 20));
+        expect(ann.receivedData('lobby')).toEqual(numbers(0, 20));
         expect(sent).toEqual({ position: expect.stringMatching(/^\d+-\d+$/) });
         expect(bob.of('event')[0]).toEqual({
           type: 'event',
@@ -64,23 +64,23 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         const data = ['', 'ü😀\u2028"\\', { a: [{ b: null }] }, [], 1.5, false, null];
         for (const each of data) await ann.get(send(each));
         await ann.get({ type: 'send', room: 'lobby', event: 'said' });
-        await bob.until(() => bob.said('lobby').length === data.length + 1, 'all');
-        expect(bob.said('lobby')).toEqual([...data, null]);
+        await bob.until(() => bob.receivedData('lobby').length === data.length + 1, 'all');
+        expect(bob.receivedData('lobby')).toEqual([...data, null]);
       });
 
       test('with echo: false is not sent to its author, who receives its position', async () => {
         const { ann, bob } = await pair();
         const { position } = (await ann.get(send(1, { echo: false }))) as SendResult;
-        await bob.until(() => bob.said('lobby').length === 1, 'what ann said');
+        await bob.until(() => bob.receivedData('lobby').length === 1, 'the event of ann');
         await ann.until(() => ann.of('position').length === 1, 'its position');
         expect(ann.of('position')).toEqual([{ type: 'position', room: 'lobby', position }]);
-        expect(ann.said('lobby')).toEqual([]);
+        expect(ann.receivedData('lobby')).toEqual([]);
       });
 
       test('with keep: false is not stored', async () => {
         const { ann, bob } = await pair();
         expect(await ann.get(send(1, { keep: false, key: 'k' }))).toEqual({});
-        await bob.until(() => bob.said('lobby').length === 1, 'what ann said');
+        await bob.until(() => bob.receivedData('lobby').length === 1, 'the event of ann');
         expect(bob.of('event')[0]).not.toHaveProperty('position');
         expect(await bob.get({ type: 'history', room: 'lobby' })).toEqual({ events: [], more: false });
       });
@@ -93,14 +93,14 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         await again.get({ type: 'join', room: 'lobby' });
         expect(await again.get(send(1, { key: 'same' }))).toEqual({ ...first, duplicate: true });
         expect(await bob.get(send(2, { key: 'same' }))).not.toHaveProperty('duplicate');
-        await ann.until(() => ann.said('lobby').includes(2), 'what bob said');
-        expect(ann.said('lobby')).toEqual([1, 2]);
+        await ann.until(() => ann.receivedData('lobby').includes(2), 'the event of bob');
+        expect(ann.receivedData('lobby')).toEqual([1, 2]);
       });
 
       test('has the authenticated user as author, whatever the client claims', async () => {
         const { ann, bob } = await pair();
         await ann.get(send(1, { from: 'root', except: 'x', position: '9-9', user: 'root' }));
-        await bob.until(() => bob.said('lobby').length === 1, 'what ann said');
+        await bob.until(() => bob.receivedData('lobby').length === 1, 'the event of ann');
         expect(bob.of('event')[0]).toMatchObject({ from: 'ann', data: 1 });
         expect(bob.of('event')[0]?.position).not.toBe('9-9');
       });
@@ -124,8 +124,8 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         const sent = numbers(1, 5).map((number) => ann.get(send(number)));
         expect((await joined).type).toBe('ok');
         for (const answer of await Promise.all(sent)) expect(answer).toHaveProperty('position');
-        await ann.until(() => ann.said('lobby').length === 5, 'all five');
-        expect(ann.said('lobby')).toEqual(numbers(1, 5));
+        await ann.until(() => ann.receivedData('lobby').length === 5, 'all five');
+        expect(ann.receivedData('lobby')).toEqual(numbers(1, 5));
       });
     });
 
@@ -139,10 +139,10 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         const dan = await fixture.client(one, 'dan');
         await dan.get({ type: 'join', room: 'lobby', since: sent[2]?.position });
         await ann.get(send(7));
-        await cat.until(() => cat.said('lobby').at(-1) === 7, 'the seventh');
-        await dan.until(() => dan.said('lobby').at(-1) === 7, 'the seventh');
-        expect(cat.said('lobby')).toEqual([5, 6, 7]);
-        expect(dan.said('lobby')).toEqual([4, 5, 6, 7]);
+        await cat.until(() => cat.receivedData('lobby').at(-1) === 7, 'the seventh');
+        await dan.until(() => dan.receivedData('lobby').at(-1) === 7, 'the seventh');
+        expect(cat.receivedData('lobby')).toEqual([5, 6, 7]);
+        expect(dan.receivedData('lobby')).toEqual([4, 5, 6, 7]);
         expect(await cat.get({ type: 'join', room: 'x', last: 2, since: '1-1' })).toBe('INVALID');
       });
 
@@ -209,7 +209,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
     test('history is paged back to the beginning, without joining the room', async () => {
       const { one, ann } = await pair();
       for (const number of numbers(1, 5)) await ann.get(send(number));
-      await ann.until(() => ann.said('lobby').length === 5, 'all five');
+      await ann.until(() => ann.receivedData('lobby').length === 5, 'all five');
       const cat = await fixture.client(one, 'cat');
       const pages: unknown[][] = [];
       let before: string | undefined;
@@ -266,7 +266,7 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
           { user: 'bob', status: 'online', lastSeen: expect.any(Number) },
           { user: 'cat', status: 'offline', lastSeen: 0 },
         ]);
-        const told = (user: string) =>
+        const statusesOf = (user: string) =>
           ann
             .of('presence')
             .slice(1)
@@ -274,17 +274,17 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
             .filter((each) => each.user === user)
             .map(({ status }) => status);
         const cat = await fixture.client(two, 'cat');
-        await ann.until(() => told('cat').at(-1) === 'online', 'cat');
+        await ann.until(() => statusesOf('cat').at(-1) === 'online', 'cat');
         expect(await cat.get({ type: 'status', status: 'busy' })).toBeUndefined();
-        await ann.until(() => told('cat').at(-1) === 'busy', 'a busy cat');
+        await ann.until(() => statusesOf('cat').at(-1) === 'busy', 'a busy cat');
         await ann.get({ type: 'unwatch', users: ['cat'] });
         await ann.get({ type: 'watch', users: ['dan'] });
         await cat.end();
         const dan = await fixture.client(two, 'dan');
-        await ann.until(() => told('dan').at(-1) === 'online', 'dan');
+        await ann.until(() => statusesOf('dan').at(-1) === 'online', 'dan');
         await dan.end();
-        await ann.until(() => told('dan').at(-1) === 'offline', 'no dan');
-        expect(told('cat')).toEqual(['online', 'busy']);
+        await ann.until(() => statusesOf('dan').at(-1) === 'offline', 'no dan');
+        expect(statusesOf('cat')).toEqual(['online', 'busy']);
       });
 
       test('watching has a limit, to which users watched already do not count again', async () => {
@@ -584,8 +584,8 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         const { ann, bob } = await pair();
         const data = JSON.parse(deep(99));
         await ann.get(send(data));
-        await bob.until(() => bob.said('lobby').length === 1, 'what ann said');
-        expect(bob.said('lobby')).toEqual([data]);
+        await bob.until(() => bob.receivedData('lobby').length === 1, 'the event of ann');
+        expect(bob.receivedData('lobby')).toEqual([data]);
         const { events } = (await bob.get({ type: 'history', room: 'lobby' })) as HistoryResult;
         expect(events[0]?.data).toEqual(data);
       });
