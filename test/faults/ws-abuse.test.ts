@@ -5,7 +5,7 @@ import { type Client, connect } from 'rollcall/client';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { WsClient } from '../shared/ws-fixture.js';
-import { timeLimit } from '../support/machine.js';
+import { period, timeLimit } from '../support/machine.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 import { WsServer, type WsServerOptions } from '../support/ws-server.js';
@@ -337,7 +337,8 @@ test('unauthorized requests', async () => {
 });
 
 test('half-open and silent connections', async () => {
-  await start({ serve: { heartbeatInterval: 300, pongTimeout: 300 } });
+  const pause = period(300);
+  await start({ serve: { heartbeatInterval: pause, pongTimeout: pause } });
   await endures(async () => {
     const before = await server.stats();
     const deaf = await Promise.all(crowd(20).map((user) => welcome(user)));

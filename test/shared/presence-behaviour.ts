@@ -11,7 +11,7 @@ import {
 import { driverFor } from '../../src/redis/detect.js';
 import { createChaosDriver } from '../../src/testing/index.js';
 import { turn } from '../support/fake-clock.js';
-import { timeLimit } from '../support/machine.js';
+import { period, timeLimit } from '../support/machine.js';
 import { waitFor } from '../support/wait.js';
 import { Changes, counting, type PresenceBackend, PresenceFixture, weirdIds } from './presence-fixture.js';
 
@@ -646,7 +646,7 @@ export function presenceBehaviour(
   });
 
   describe('grace', () => {
-    const options = { grace: 250, sweepInterval: 20 };
+    const options = { grace: period(250), sweepInterval: 20 };
 
     test('a user whose last socket is removed keeps their status until it ends, and is then reported offline once', async () => {
       const [presence, changes] = await fixture.observer(options);
