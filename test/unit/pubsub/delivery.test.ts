@@ -45,7 +45,7 @@ function keeping(service: ServiceContext, raw = false, its = codec) {
 }
 
 describe('decoding', () => {
-  test('happens once for all handlers, also of several services with one codec', () => {
+  test('a message is decoded once for all handlers, also of several services with one codec', () => {
     const members = [serviceOf(), serviceOf()].flatMap((service) => [
       keeping(service),
       keeping(service, true),
@@ -64,7 +64,7 @@ describe('decoding', () => {
     ]);
   });
 
-  test('does not happen when every handler asked for raw', () => {
+  test('a message is not decoded if every handler is raw', () => {
     const service = serviceOf();
     const delivery = new Delivery(channel('x'), 'x', 'not JSON at all');
     for (let at = 0; at < 3; at++) give(delivery, keeping(service, true).member);
@@ -114,25 +114,25 @@ describe('decoding', () => {
 });
 
 describe('context', () => {
-  test('of a channel has the channel only', () => {
+  test('the context of a channel has the channel only', () => {
     const { member, got } = keeping(serviceOf());
     give(new Delivery(channel('x'), 'x', '1'), member);
     expect(got[0]?.[1]).toEqual({ channel: 'x', raw: '1' });
   });
 
-  test('of a pattern has the pattern too', () => {
+  test('the context of a pattern has the pattern too', () => {
     const { member, got } = keeping(serviceOf());
     give(new Delivery(pattern('x*'), 'xy', '1'), member);
     expect(got[0]?.[1]).toEqual({ channel: 'xy', pattern: 'x*', raw: '1' });
   });
 
-  test('of a message with history has its position', () => {
+  test('the context of a message with history has its position', () => {
     const { member, got } = keeping(serviceOf());
     give(new Delivery(channel('x'), 'x', '1', '5-1'), member);
     expect(got[0]?.[1]).toEqual({ channel: 'x', position: '5-1', raw: '1' });
   });
 
-  test('has bytes for a binary codec and text for a text codec, whatever Redis sent', () => {
+  test('the context has bytes for a binary codec and text for a text codec, for either form from Redis', () => {
     const bytes: Codec = { binary: true, encode: () => Buffer.of(), decode: (payload) => payload.length };
     for (const payload of ['"é"', Buffer.from('"é"')]) {
       const service = serviceOf();
@@ -146,7 +146,7 @@ describe('context', () => {
     }
   });
 
-  test('has no prefix, also where it is escaped in a pattern', () => {
+  test('the context has no prefix, also where it is escaped in a pattern', () => {
     const { member, got } = keeping(serviceOf('app-1.'));
     give(new Delivery(channel('app-1.x'), 'app-1.x', '1'), member);
     give(new Delivery(pattern('app\\-1.x*'), 'app-1.xy', '1'), member);

@@ -159,7 +159,7 @@ function fixture({ size = 1_000, start, backpressure, onMessage }: SceneOptions 
 }
 
 describe('a handler without a start position', () => {
-  test('receives live messages, and reads no history', () => {
+  test('a cursor receives live messages, and reads no history', () => {
     const { cursor, live, got, reads } = fixture();
     cursor.subscribed();
     live();
@@ -168,7 +168,7 @@ describe('a handler without a start position', () => {
     expect(reads.open).toEqual([]);
   });
 
-  test('is notified of a gap before its first message with history, because nothing can be recovered', () => {
+  test('a cursor reports a gap before its first message with history, because nothing can be recovered', () => {
     const { cursor, gaps } = fixture();
     cursor.subscribed();
     cursor.dropped();
@@ -193,7 +193,7 @@ describe('a handler without a start position', () => {
     expect(gaps).toEqual([{ reason: 'reconnected', since: new Date(1), recovered: transient }]);
   });
 
-  test('recovers missed messages once it has received a message with history', async () => {
+  test('a cursor recovers missed messages once it has received a message with history', async () => {
     const { cursor, server, live, read, got, gaps } = fixture();
     cursor.subscribed();
     live();
@@ -209,7 +209,7 @@ describe('a handler without a start position', () => {
     expect(gaps).toEqual([{ reason: 'reconnected', since: new Date(1), recovered: true }]);
   });
 
-  test('is notified of an unrecovered gap if other messages came without history', async () => {
+  test('a cursor reports an unrecovered gap if other messages had no history', async () => {
     const { cursor, receiveUnchained, live, read, gaps } = fixture();
     cursor.subscribed();
     live();
@@ -220,7 +220,7 @@ describe('a handler without a start position', () => {
     expect(gaps).toEqual([{ reason: 'reconnected', since: new Date(1), recovered: false }]);
   });
 
-  test('reads messages that a later message shows to be missing', async () => {
+  test('a cursor reads messages that a later message shows to be missing', async () => {
     const { cursor, server, live, read, got, gaps } = fixture();
     cursor.subscribed();
     live();

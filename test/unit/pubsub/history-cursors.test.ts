@@ -84,7 +84,7 @@ function fixture(kind: SubscriptionKind = 'channel') {
 }
 
 describe('the position of a handler', () => {
-  test('is known from its first message with history on', async () => {
+  test('the position of a handler is known from its first message with history on', async () => {
     const { entry, join, confirm, say } = fixture();
     const { member } = join();
     confirm();
@@ -97,7 +97,7 @@ describe('the position of a handler', () => {
     expect(entry.positionOf(member)).toBe(at(2));
   });
 
-  test('is its start position at first', async () => {
+  test('the position of a handler is its start position at first', async () => {
     const { entry, history, join, confirm, quiet } = fixture();
     for (let count = 0; count < 3; count++) history.append();
     const [given, latest, earliest] = [join(past(1)), join('latest'), join('earliest')];
@@ -109,7 +109,7 @@ describe('the position of a handler', () => {
     expect([given.got, latest.got, earliest.got]).toEqual([[2, 3], [], [1, 2, 3]]);
   });
 
-  test('is undefined after unsubscribing, and for a handler that never subscribed', async () => {
+  test('the position is undefined after unsubscribing, and for a handler that never subscribed', async () => {
     const { entry, join, confirm, say } = fixture();
     const [one, two] = [join('latest'), join('latest')];
     confirm();
@@ -121,7 +121,7 @@ describe('the position of a handler', () => {
     expect(fixture().entry.positionOf(one.member)).toBeUndefined();
   });
 
-  test('is undefined for a pattern', () => {
+  test('the position is undefined for a pattern', () => {
     const { entry, join, confirm, say } = fixture('pattern');
     const { member, got } = join();
     confirm();
@@ -132,7 +132,7 @@ describe('the position of a handler', () => {
 });
 
 describe('a handler that begins at the position of others', () => {
-  test('costs no read, and receives live messages', async () => {
+  test('a handler at the position of others costs no read, and receives live messages', async () => {
     const { entry, history, join, confirm, say, quiet } = fixture();
     const first = join('latest');
     confirm();
@@ -149,7 +149,7 @@ describe('a handler that begins at the position of others', () => {
     for (const { got, gaps } of late) expect([got, gaps]).toEqual([[2], []]);
   });
 
-  test('shares one read with the others, also if it subscribes during the read', async () => {
+  test('a handler at the position of others shares their read, also if it subscribes during the read', async () => {
     const { history, join, confirm, say, quiet } = fixture();
     join('latest');
     confirm();
@@ -168,7 +168,7 @@ describe('a handler that begins at the position of others', () => {
     expect(history.readings).toBe(readings + 1);
   });
 
-  test('is not notified of a gap that began before it subscribed', async () => {
+  test('a handler is not notified of a gap that began before it subscribed', async () => {
     const { history, join, confirm, drop, say, quiet } = fixture();
     const first = join('latest');
     confirm();
@@ -184,7 +184,7 @@ describe('a handler that begins at the position of others', () => {
     expect([late.got, late.gaps]).toEqual([[2], []]);
   });
 
-  test('does not wait for a handler with backpressure', async () => {
+  test('a handler does not wait for another one with backpressure', async () => {
     const { history, join, confirm, say, quiet } = fixture();
     const full = true;
     const slow = join(past(0), { full, drained: () => new Promise(() => {}) });

@@ -213,7 +213,7 @@ describe('discontinuities in their places', () => {
   const inBand = (capacity = 10, overflow: OverflowPolicy = 'drop-oldest') =>
     make(capacity, overflow, { inBand: true });
 
-  test('are yielded between the messages they came between, and passed to onDiscontinuity at once', async () => {
+  test('discontinuities are yielded between the messages around them, and passed to onDiscontinuity at once', async () => {
     const stream = inBand();
     const missed = gap('missed');
     push(stream, 1);
@@ -227,7 +227,7 @@ describe('discontinuities in their places', () => {
     expect(await rest(stream)).toEqual([2, 'wiped']);
   });
 
-  test('resolve a pending `next`', async () => {
+  test('a discontinuity resolves a pending `next`', async () => {
     const stream = inBand();
     const pulls = [stream.next(), stream.next()];
     stream.pushDiscontinuity(gap('reconnected'));
@@ -236,7 +236,7 @@ describe('discontinuities in their places', () => {
     expect(await next(stream)).toBe(2);
   });
 
-  test('are not yielded without the option', async () => {
+  test('discontinuities are not yielded without the option', async () => {
     const stream = make(2);
     stream.pushDiscontinuity(gap('reconnected'));
     push(stream, 1, 2, 3);
@@ -245,7 +245,7 @@ describe('discontinuities in their places', () => {
     expect(gaps.map(({ reason }) => reason)).toEqual(['reconnected', 'overflow']);
   });
 
-  test('do not count against the capacity or as dropped', async () => {
+  test('discontinuities do not count against the capacity or as dropped', async () => {
     const stream = inBand(2, 'close');
     stream.pushDiscontinuity(gap('missed'));
     push(stream, 1);
@@ -315,7 +315,7 @@ describe('discontinuities in their places', () => {
     expect(await next(newest)).toBe('done');
   });
 
-  test('without a message between them become one: the first, unless that was recovered', async () => {
+  test('discontinuities without a message between them become one: the first, unless that was recovered', async () => {
     for (const [all, expected] of [
       [[gap('missed', 1, true), gap('missed', 2, true)], gap('missed', 1, true)],
       [[gap('missed', 1, true), gap('wiped', 2)], gap('wiped', 1)],
@@ -345,7 +345,7 @@ describe('discontinuities in their places', () => {
     },
   );
 
-  test('before the end are yielded before it, and discarded by `return`', async () => {
+  test('discontinuities before the end are yielded before it, and discarded by `return`', async () => {
     const stream = inBand();
     stream.pushDiscontinuity(gap('missed'));
     stream.end(new Error('broken'));
@@ -370,7 +370,7 @@ describe('backpressure', () => {
     return one;
   }
 
-  test('is full when another message would be dropped', () => {
+  test('a stream is full when another message would be dropped', () => {
     const stream = make(2);
     expect(stream.full).toBe(false);
     push(stream, 1);
@@ -379,7 +379,7 @@ describe('backpressure', () => {
     expect(stream.full).toBe(true);
   });
 
-  test('is drained when half of it is free', async () => {
+  test('a stream is drained when half of its capacity is free', async () => {
     const stream = make(4);
     push(stream, 1, 2, 3, 4);
     const [one, two] = [waiting(stream), waiting(stream)];
@@ -395,7 +395,7 @@ describe('backpressure', () => {
     expect(three.drained).toBe(true);
   });
 
-  test('with room for one message is drained when it is empty', async () => {
+  test('a stream with a capacity of one is drained when it is empty', async () => {
     const stream = make(1);
     push(stream, 1);
     const one = waiting(stream);

@@ -51,14 +51,14 @@ describe('a stream that is garbage collected', () => {
     return service.stats().handlers === 0;
   };
 
-  test('unsubscribes', async () => {
+  test('a stream that is garbage collected unsubscribes', async () => {
     await (() => service.messages('x').ready)();
     expect(service.stats().handlers).toBe(1);
     await waitFor(collected, { message: 'the stream to be collected' });
     expect([...driver.known]).toEqual([]);
   });
 
-  test('is kept while it is awaited', async () => {
+  test('a stream is not garbage collected while it is awaited', async () => {
     const next = service.messages('x').next();
     for (let round = 0; round < 5; round++) expect(await collected()).toBe(false);
     driver.message('channel', 'x', '7');
@@ -259,7 +259,7 @@ describe('close', () => {
     expect(driver.closed).toBe(1);
   });
 
-  test('does not wait for Redis without a connection', async () => {
+  test('close does not wait for Redis without a connection', async () => {
     driver.onCall = (call) => call.ack();
     const { unsubscribe } = await service.subscribe('x', () => {});
     driver.onCall = undefined;
@@ -269,7 +269,7 @@ describe('close', () => {
     await unsubscribe();
   });
 
-  test('does not wait longer than its deadline for Redis, or for a handler that hangs', async () => {
+  test('close does not wait longer than its deadline for Redis or for a handler that hangs', async () => {
     driver.onCall = (call) => call.ack();
     await service.subscribe('x', () => new Promise(() => {}));
     driver.onCall = undefined;

@@ -134,7 +134,7 @@ describe('a gap', () => {
     );
   });
 
-  test('does not resolve the unsubscription of a handler that leaves when notified', async () => {
+  test('a gap does not resolve the unsubscription of a handler that unsubscribes when notified', async () => {
     const { entry, person, confirm } = fixture();
     const { member } = person();
     let left = false;
@@ -243,7 +243,7 @@ describe('history', () => {
     expect([first.got, gone.got, late.got]).toEqual([[1], [], []]);
   });
 
-  test('is not followed for patterns', () => {
+  test('history is not followed for patterns', () => {
     const { entry, person, confirm } = fixture('pattern');
     const { member, got, gaps } = person();
     entry.add(member);

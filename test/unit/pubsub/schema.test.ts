@@ -154,12 +154,12 @@ describe.each([
   ['zod', zodSchema],
   ['valibot', valibotSchema],
 ] as const)('%s', (vendor, schema) => {
-  test('is a Standard Schema', () => {
+  test('the schema is a Standard Schema', () => {
     assertSchema('schema', schema);
     expect(schema['~standard'].vendor).toBe(vendor);
   });
 
-  test('transforms and fills in', () => {
+  test('the schema transforms values and applies defaults', () => {
     expect(validate(schema, { at: '5' })).toEqual({ at: 5, tags: [] });
   });
 

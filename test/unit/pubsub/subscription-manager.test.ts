@@ -76,7 +76,7 @@ async function joined(kind: SubscriptionKind, name: string, options?: Parameters
 const empty = { channel: 0, pattern: 0, sharded: 0 };
 
 describe('subscribing and unsubscribing', () => {
-  test('resolves only when Redis has confirmed', async () => {
+  test('subscribe resolves only when Redis has confirmed', async () => {
     const { member } = listener();
     const done = watch(hub.subscribe('channel', 'news', member));
     await turn();
@@ -573,7 +573,7 @@ describe('a refusal after a gap', () => {
     await turn();
   }
 
-  test('is reported to every service with a handler, and retried until it succeeds', async () => {
+  test('a refusal after a gap is reported to every service with a handler, and SUBSCRIBE is retried until it succeeds', async () => {
     const others: ErrorContext[] = [];
     const its = new ServiceContext(new ErrorReporter((_, context) => others.push(context)), 'p');
     const one = await joined('pattern', 'px*');
@@ -604,7 +604,7 @@ describe('a refusal after a gap', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('does not affect other names', async () => {
+  test('a refusal after a gap does not affect other names', async () => {
     const all = new Map<string, Awaited<ReturnType<typeof joined>>>();
     for (const name of ['a', 'b', 'c']) all.set(name, await joined('channel', name));
     driver.drop();
@@ -625,7 +625,7 @@ describe('a refusal after a gap', () => {
     expect(hub.sizes).toEqual({ ...empty, channel: 3 });
   });
 
-  test('rejects handlers that subscribe in the meantime', async () => {
+  test('a refusal after a gap rejects handlers that subscribe in the meantime', async () => {
     await joined('channel', 'x');
     driver.drop();
     clock.advance(25);
@@ -644,7 +644,7 @@ describe('a refusal after a gap', () => {
     expect(hub.sizes).toEqual({ ...empty, channel: 1 });
   });
 
-  test('is not retried after the last handler has left', async () => {
+  test('a refused SUBSCRIBE is not retried after the last handler has unsubscribed', async () => {
     const one = await joined('channel', 'x');
     driver.drop();
     clock.advance(25);
@@ -657,7 +657,7 @@ describe('a refusal after a gap', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('resets the retry delay after a success', async () => {
+  test('a success after a refusal resets the retry delay', async () => {
     await joined('channel', 'x');
     for (let round = 0; round < 2; round++) {
       driver.drop();
@@ -692,7 +692,7 @@ describe('a refusal after a gap', () => {
 });
 
 describe('payloads as bytes', () => {
-  test('are requested for the first binary handler, in a command of their own', async () => {
+  test('bytes are requested for the first binary handler, in a separate command', async () => {
     void hub.subscribe('channel', 'text', listener().member);
     void hub.subscribe('channel', 'bytes', listener({ binary: true }).member);
     void hub.subscribe('channel', 'both', listener().member);
@@ -756,7 +756,7 @@ describe('payloads as bytes', () => {
     expect(hub.sizes).toEqual(empty);
   });
 
-  test('are requested again on a new connection', async () => {
+  test('bytes are requested again on a new connection', async () => {
     await joined('channel', 'x', { binary: true });
     driver.drop();
     clock.advance(25);
@@ -813,7 +813,7 @@ describe('payloads as bytes', () => {
 });
 
 describe('a delay before UNSUBSCRIBE', () => {
-  test('a handler that subscribes within it costs no command', async () => {
+  test('a handler that subscribes within the delay costs no command', async () => {
     const one = await joined('channel', 'x');
     await hub.unsubscribe('channel', 'x', one.member, 1_000);
     clock.advance(999);
@@ -828,7 +828,7 @@ describe('a delay before UNSUBSCRIBE', () => {
     expect([one.got, two.got]).toEqual([[], [1]]);
   });
 
-  test('UNSUBSCRIBE is sent after it', async () => {
+  test('UNSUBSCRIBE is sent after the delay', async () => {
     const one = await joined('channel', 'x');
     await hub.unsubscribe('channel', 'x', one.member, 1_000);
     clock.advance(999);
@@ -843,7 +843,7 @@ describe('a delay before UNSUBSCRIBE', () => {
     expect(hub.sizes).toEqual(empty);
   });
 
-  test('begins again with each last handler', async () => {
+  test('the delay begins again with each last handler', async () => {
     for (let round = 0; round < 3; round++) {
       const one = listener();
       const done = hub.subscribe('channel', 'x', one.member);
@@ -860,7 +860,7 @@ describe('a delay before UNSUBSCRIBE', () => {
     expect(driver.only.method).toBe('unsubscribe');
   });
 
-  test('does not keep what is not subscribed', async () => {
+  test('a name that is not subscribed is not kept during the delay', async () => {
     const one = listener();
     void hub.subscribe('channel', 'x', one.member);
     await turn();
@@ -874,7 +874,7 @@ describe('a delay before UNSUBSCRIBE', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('ends with the connection', async () => {
+  test('the delay ends with the connection', async () => {
     const one = await joined('channel', 'x');
     await hub.unsubscribe('channel', 'x', one.member, 1_000);
     driver.drop();
@@ -885,7 +885,7 @@ describe('a delay before UNSUBSCRIBE', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('flushDelayedUnsubscribes ends it at once, resolves with the confirmation, and does not affect other services', async () => {
+  test('flushDelayedUnsubscribes ends the delay at once, resolves with the confirmation, and does not affect other services', async () => {
     const [one, two] = [await joined('channel', 'x'), await joined('pattern', 'x')];
     await joined('channel', 'y');
     await hub.unsubscribe('channel', 'x', one.member, 1_000);
@@ -906,7 +906,7 @@ describe('a delay before UNSUBSCRIBE', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('a handler that subscribed within it is kept if Redis refuses later', async () => {
+  test('a handler that subscribed within the delay is kept if Redis refuses later', async () => {
     const one = await joined('channel', 'x');
     await hub.unsubscribe('channel', 'x', one.member, 1_000);
     const two = listener();
@@ -931,7 +931,7 @@ describe('many names', () => {
   const all = Array.from({ length: 2_500 }, (_, at) => `n${at}`);
   const sizes = () => driver.pending.map(({ method, names: { length } }) => `${method} ${length}`);
 
-  test('are sent 1,000 per command, each way, and after a lost connection', async () => {
+  test('names are sent 1,000 per command, for SUBSCRIBE, UNSUBSCRIBE and after a lost connection', async () => {
     const members = all.map((name) => ({ name, member: listener().member }));
     const done = Promise.all(members.map(({ name, member }) => hub.subscribe('channel', name, member)));
     await turn();

@@ -101,7 +101,7 @@ describe('a member feed', () => {
     expect(first().closed).toBe(0);
   });
 
-  describe('of a large room', () => {
+  describe('a member feed of a large room', () => {
     interface Frame {
       reset?: boolean;
       more?: boolean;
