@@ -431,13 +431,13 @@ export function presenceBehaviour(
       const options = { lease: 900, sweepInterval: 50 };
       const [survivor, changes] = await fixture.observer(options);
       const chaos = createChaosDriver(fixture.client());
-      const doomed = fixture.service({
+      const dying = fixture.service({
         ...options,
         redis: chaos,
         timeout: timeLimit(600),
         onError: () => {},
       });
-      await Promise.all(weirdIds.map((id) => doomed.setPresence(id, id)));
+      await Promise.all(weirdIds.map((id) => dying.setPresence(id, id)));
       chaos.cut();
       await waitFor(async () => (await survivor.getOnlineCount()) === 0, { timeout: 8_000 });
       for (const [id, record] of await survivor.getMultiplePresence(weirdIds)) {
