@@ -1,16 +1,16 @@
 import { defineScript } from '../redis/script.js';
-import claimSource from './claim-node.lua';
-import surveySource from './read-leases.lua';
-import retireSource from './remove-node.lua';
-import renewSource from './renew-lease.lua';
+import claimNodeSource from './claim-node.lua';
+import readLeasesSource from './read-leases.lua';
+import removeNodeSource from './remove-node.lua';
+import renewLeaseSource from './renew-lease.lua';
 import sweepOnlineSource from './sweep-online.lua';
-import roomSource from './update-rooms.lua';
-import settleSource from './update-users.lua';
+import updateRoomsSource from './update-rooms.lua';
+import updateUsersSource from './update-users.lua';
 
-export const updateUsersScript = defineScript('settle', settleSource);
-export const updateRoomsScript = defineScript('room', roomSource);
-export const renewLeaseScript = defineScript('renew', renewSource);
-export const readLeasesScript = defineScript('survey', surveySource);
-export const claimNodeScript = defineScript('claim', claimSource);
-export const removeNodeScript = defineScript('retire', retireSource);
+export const updateUsersScript = defineScript('update-users', updateUsersSource);
+export const updateRoomsScript = defineScript('update-rooms', updateRoomsSource);
+export const renewLeaseScript = defineScript('renew-lease', renewLeaseSource);
+export const readLeasesScript = defineScript('read-leases', readLeasesSource);
+export const claimNodeScript = defineScript('claim-node', claimNodeSource);
+export const removeNodeScript = defineScript('remove-node', removeNodeSource);
 export const sweepOnlineScript = defineScript('sweep-online', sweepOnlineSource);

@@ -451,7 +451,7 @@ describe('the scripts', () => {
     return call(renewLeaseScript, names, ['n', 9_000, 60_000, 90_000, known, users, ...probe, ...entries]);
   }
 
-  describe('renew', () => {
+  describe('renew-lease.lua', () => {
     test('does not restore a lease that is gone', async () => {
       await server.cli('SADD', `${B}:node:n`, '1');
       expect(await renew()).toEqual(['', '']);
@@ -528,7 +528,7 @@ describe('the scripts', () => {
     });
   });
 
-  describe('claim', () => {
+  describe('claim-node.lua', () => {
     test('takes a lease that is unchanged since it was found expired, and makes it negative', async () => {
       await server.cli('ZADD', keys.nodes, '1000', 'n');
       const now = await redisNow();
@@ -573,7 +573,7 @@ describe('the scripts', () => {
     });
   });
 
-  describe('retire', () => {
+  describe('remove-node.lua', () => {
     test('removes a node that owns nothing, and only such a node', async () => {
       await server.cli('ZADD', keys.nodes, '1000', 'n', '1000', 'other');
       await server.cli('SADD', `${B}:node:n`, 'ann"s1');
@@ -586,7 +586,7 @@ describe('the scripts', () => {
     });
   });
 
-  describe('survey', () => {
+  describe('read-leases.lua', () => {
     test('returns the time, all leases, and the users whose grace is over', async () => {
       const now = await redisNow();
       await server.cli('SET', `${B}:layout`, '1 abc');
@@ -612,7 +612,7 @@ describe('the scripts', () => {
     });
   });
 
-  describe('settle', () => {
+  describe('update-users.lua', () => {
     const facts = `${B}:sockets:ann`;
     const record = `${B}:user:ann`;
 

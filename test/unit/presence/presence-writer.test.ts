@@ -73,7 +73,7 @@ function apply(change: PresenceWrite, partition = 0): Outcome {
 
 function scriptCallOf(call: FakeCall): ScriptCall {
   return call.commands.find(
-    (command) => isScriptCall(command) && command.script.name === 'settle',
+    (command) => isScriptCall(command) && command.script.name === 'update-users',
   ) as ScriptCall;
 }
 
