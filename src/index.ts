@@ -72,6 +72,7 @@ export type { PresenceChangeHandler } from './presence/user-watch-state.js';
 export { CloseCode, shouldReconnect } from './protocol/close-codes.js';
 export type {
   DiscontinuityFrame,
+  ErrorFrame,
   MemberInfo,
   MembersFrame,
   PositionFrame,

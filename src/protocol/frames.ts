@@ -202,11 +202,13 @@ export type ProtocolErrorCode =
 
 /** Reply to a failed request or a malformed frame; with `room`, the end of a membership. */
 export interface ErrorFrame {
+  /** Tells frames apart. */
   readonly type: 'error';
   /** Missing if the request had none, or it was unreadable. */
   readonly id?: number;
   /** The room from which the server has removed this socket. */
   readonly room?: string;
+  /** Why the request was refused. */
   readonly code: ProtocolErrorCode;
   /** For developers. */
   readonly message: string;
