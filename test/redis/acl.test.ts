@@ -312,6 +312,9 @@ interface AclServer {
   cli(port: number, ...args: string[]): Promise<string>;
 }
 
+/** PING is for nodes that are in doubt. ioredis sends READONLY when a replica has answered, which may be too late here. */
+const SOMETIMES = ['ping', 'readonly'];
+
 /** Visits under the rule and `more`; what was refused meanwhile, on any server, or not needed of `more`. */
 async function visited(
   aclServer: AclServer,
@@ -330,7 +333,7 @@ async function visited(
   }
   await visit(make, runs);
   const called = new Set((await Promise.all(runs.map(callsOf))).flatMap((calls) => [...calls.keys()]));
-  const unused = commandsOf(more).filter((name) => name !== 'ping' && !called.has(name));
+  const unused = commandsOf(more).filter((name) => !SOMETIMES.includes(name) && !called.has(name));
   return [...(await Promise.all(runs.map(refused))).flat(), ...unused.map((name) => `unused ${name}`)];
 }
 
@@ -427,7 +430,6 @@ describe('on a cluster', () => {
     },
   };
   test.each(Object.entries(clients))('%s works under the longer rule', async (name, make) => {
-    // PING is for nodes that are in doubt.
     const more = name.startsWith('ioredis') ? [...onCluster, ...ofIoredisCluster] : onCluster;
     expect(await visited(cluster(), more, make)).toEqual([]);
   });
