@@ -869,8 +869,9 @@ export function historyBehaviour(
           await service.subscribe(channel, stored.handler, { since: 'earliest', ...stored.options });
           await service.psubscribe(`${channel}*`, live.handler);
           await publish(service, channel, messages);
-          await until('all', () => stored.got.length === 8 && live.got.length === 4 && text.got.length === 8);
-          expect([stored.got, live.got]).toEqual([[...messages, ...messages], messages]);
+          // On a Cluster the pattern may also receive messages that were published on another node just before it.
+          await until('all', () => stored.got.length === 8 && live.got.length >= 4 && text.got.length === 8);
+          expect([stored.got, live.got.slice(-4)]).toEqual([[...messages, ...messages], messages]);
           expect(messagesOf(await service.history(channel))).toEqual([...messages, ...messages]);
           const { channels } = await service.recover({ channels: { [channel]: '1-1' } });
           expect(channels.get(channel)?.messages.map(({ message }) => message)).toEqual([
