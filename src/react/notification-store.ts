@@ -1,6 +1,7 @@
 import type { Client, ClientError } from '../client/index.js';
 import { Listeners } from './listeners.js';
 import { RefCounted } from './ref-counted.js';
+import { RetryTimer } from './retry-timer.js';
 
 /** One notification of the user, as {@link useNotifications} lists it. */
 export interface ClientNotification<T = unknown> {
@@ -51,9 +52,6 @@ interface Page {
 const PAGE = 50;
 /** The service counts no further. */
 const MAX_UNREAD = 100;
-/** Wait before the list is read again after a failure, in ms: doubled each time, up to the maximum. */
-const FIRST_RETRY = 1_000;
-const MAX_RETRY = 30_000;
 
 const refuse = () => Promise.reject(new Error('rollcall/react: there is no client'));
 
@@ -79,8 +77,7 @@ export class NotificationStore {
   #arrived: ClientNotification[] = [];
   #reading = 0;
   #isReading = false;
-  #retryDelay = FIRST_RETRY;
-  #retryTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #retryTimer = new RetryTimer();
   #loadingOlder: Promise<boolean> | undefined;
 
   constructor(client: Client) {
@@ -118,13 +115,13 @@ export class NotificationStore {
   /** The list is kept for the next component, which reads it again. */
   #close(): void {
     for (const stop of this.#stops.splice(0)) stop();
-    clearTimeout(this.#retryTimer);
+    this.#retryTimer.cancel();
     this.#reading++;
   }
 
   /** Reads the first page. A later call replaces an earlier one that is under way. */
   async #reload(): Promise<void> {
-    clearTimeout(this.#retryTimer);
+    this.#retryTimer.cancel();
     const number = ++this.#reading;
     this.#arrived = [];
     this.#isReading = true;
@@ -133,7 +130,7 @@ export class NotificationStore {
       if (number !== this.#reading) return;
       const known = new Set(page.notifications.map(({ id }) => id));
       const newer = this.#arrived.filter(({ id }) => !known.has(id));
-      this.#retryDelay = FIRST_RETRY;
+      this.#retryTimer.reset();
       this.#update({
         state: 'ready',
         notifications: [...newer, ...page.notifications],
@@ -145,8 +142,7 @@ export class NotificationStore {
       if (number !== this.#reading) return;
       this.#update({ error: error as ClientError });
       if (this.#client.state === 'closed') return;
-      this.#retryTimer = setTimeout(() => void this.#reload(), this.#retryDelay);
-      this.#retryDelay = Math.min(this.#retryDelay * 2, MAX_RETRY);
+      this.#retryTimer.schedule(() => void this.#reload());
     } finally {
       if (number === this.#reading) this.#isReading = false;
     }

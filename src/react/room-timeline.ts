@@ -1,14 +1,12 @@
 import type { ClientDiscontinuity, ClientError, EventContext, Room } from '../client/index.js';
 import type { PendingSends } from './pending-sends.js';
+import { RetryTimer } from './retry-timer.js';
 import type { RoomDiscontinuity, TimelineEvent } from './types.js';
 
 const NONE: readonly never[] = [];
 const PAGE = 50;
 /** Limit of the server. */
 const MAX_PAGE = 1_000;
-/** In ms; doubled each time, up to the maximum. */
-const FIRST_RETRY = 1_000;
-const MAX_RETRY = 30_000;
 
 type TimelineInput = Pick<EventContext, 'event' | 'data'> & {
   readonly from?: string;
@@ -37,8 +35,7 @@ export class RoomTimeline {
   #last = 0;
   /** The list has begun with `#last` events, or all there were. */
   #filled = false;
-  #retryDelay = FIRST_RETRY;
-  #retryTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #retryTimer = new RetryTimer();
   /** Older events that were loaded; not counted towards the limit. */
   #fetched = 0;
   #serial = 0;
@@ -88,7 +85,7 @@ export class RoomTimeline {
       room.onDiscontinuity((discontinuity) => this.#gap(discontinuity)),
     ];
     return () => {
-      clearTimeout(this.#retryTimer);
+      this.#retryTimer.cancel();
       for (const stop of stops) stop();
     };
   }
@@ -99,7 +96,7 @@ export class RoomTimeline {
    */
   async #fill(room: Room): Promise<void> {
     if (this.#last === 0 || this.#filled) return;
-    clearTimeout(this.#retryTimer);
+    this.#retryTimer.cancel();
     try {
       await room.ready;
       while (
@@ -107,15 +104,13 @@ export class RoomTimeline {
         (await this.loadOlder(room, this.#last - this.events.length))
       );
       this.#filled = true;
-      this.#retryDelay = FIRST_RETRY;
+      this.#retryTimer.reset();
     } catch (error) {
       // The state already shows it.
       if (room.state === 'refused' || room.state === 'left') return;
       this.error = error as ClientError;
       this.#changed();
-      clearTimeout(this.#retryTimer);
-      this.#retryTimer = setTimeout(() => void this.#fill(room), this.#retryDelay);
-      this.#retryDelay = Math.min(this.#retryDelay * 2, MAX_RETRY);
+      this.#retryTimer.schedule(() => void this.#fill(room));
     }
   }
 
