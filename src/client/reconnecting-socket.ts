@@ -61,7 +61,7 @@ export function createReconnectingSocket(
   const replies = new Map<number | undefined, ReplyCallback>();
   /** Limits the attempt, the uptime period or the delay before the next attempt: one at a time. */
   const timer = createTimer(settings);
-  /** Until the next ping or the limit of its reply. */
+  /** Runs until the next ping, or until the limit of its reply. */
   const heartbeatTimer = createTimer(settings);
   let state: ClientState = 'waiting';
   let webSocket: WebSocketWithEvents | undefined;

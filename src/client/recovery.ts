@@ -26,7 +26,6 @@ export function createRecovery(emitGap: (discontinuity: ClientDiscontinuity) => 
   return {
     /** Undefined without history. */
     position: () => position,
-    /** `lostAt`: arrival of the last frame. */
     onLost(lostAt: number): void {
       if (started) gapSince ??= lostAt;
     },

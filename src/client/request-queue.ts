@@ -20,7 +20,7 @@ interface PendingRequest {
   unsure?: boolean;
   /** The latest error that asked for a retry. */
   cause?: ClientError;
-  /** Also removes it from the queue. */
+  /** Also removes the call from the queue. */
   settle(error: unknown, data?: unknown): void;
 }
 

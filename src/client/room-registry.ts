@@ -137,7 +137,6 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
       // While a leave is in flight, frames belong to the room that was left.
       if (slot?.desired === slot?.actual) slot?.desired?.receive(frame);
     },
-    /** An error that is no reply: with `name`, the server has put this socket out of the room. */
     onError(error: ClientError, name = ''): void {
       refuse(slotOf(name), error);
     },

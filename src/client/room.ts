@@ -33,7 +33,7 @@ export interface ClientRoom extends JoinGate {
   receive(frame: ServerFrame): void;
 }
 
-/** From the first `join` to the last `leave`. */
+/** Lives from the first `join` to the last `leave`. */
 export function createRoom(
   name: string,
   { last, since, info, members: wantsMembers }: ClientJoinOptions,

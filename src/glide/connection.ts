@@ -26,7 +26,6 @@ export function toKnownError(error: unknown): Error {
   return toRollcallError((error instanceof Error ? toServerError(error) : undefined) ?? error);
 }
 
-/** The owner has closed the client. */
 export function isClosingError(error: unknown): boolean {
   return error instanceof Error && error.name === 'ClosingError';
 }

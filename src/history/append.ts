@@ -28,7 +28,6 @@ export interface AppendRequest<T> {
   readonly sharded: boolean;
   readonly payload: Payload;
   readonly history: Required<HistoryOptions>;
-  /** A message with a known key is not published again. */
   readonly idempotencyKey?: string | undefined;
   readonly item: T;
 }
@@ -53,7 +52,7 @@ export class AppendBatch<T> {
   #count = 0;
   #bytes = 0;
 
-  /** `first` sets the options; it must still be added. */
+  /** `first` sets the options; `add` it as well. */
   constructor(first: AppendRequest<T>) {
     this.#first = first;
   }

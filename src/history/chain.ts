@@ -52,7 +52,6 @@ export type ChainStep<T extends ChainLink> =
   | { readonly type: 'break'; readonly reason: UnrecoverableReason };
 
 export interface ChainResult<T extends ChainLink> {
-  /** In this order. */
   readonly steps: readonly ChainStep<T>[];
   /** After all steps. */
   readonly position: Position | undefined;
@@ -63,14 +62,14 @@ export interface ChainResult<T extends ChainLink> {
 }
 
 /**
- * Merges a page with the live messages buffered meanwhile, from `position` (undefined: from the first). A
- * message is next if its predecessor was delivered last; otherwise there is a gap. Pure; split, duplicates
- * and order do not matter.
+ * Merges a page with the live messages buffered meanwhile, from `position` (undefined: from the first). A message is
+ * next if its predecessor was delivered last; otherwise there is a gap. Duplicates, order and page size do not change
+ * the result.
  *
- * A gap before a message of the page is final, because the page begins at the reader's position. A gap before
- * a live message is final only if it arrived before the read began; otherwise history is read again.
- * `highWaterMark`: time of the latest message ever delivered, after a fork not the last one. A message that
- * is not later and not next is a duplicate.
+ * A gap before a message of the page is final, because the page begins at the reader's position. A gap before a live
+ * message is final only if it arrived before the read began; otherwise history is read again. `highWaterMark`: time
+ * of the latest message ever delivered, after a fork not the last one. A message that is neither later nor next is a
+ * duplicate.
  */
 export function mergeIntoChain<T extends ChainLink>(
   position: Position | undefined,

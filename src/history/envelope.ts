@@ -30,7 +30,7 @@ export interface Envelope {
   readonly transient: boolean;
 }
 
-/** Every message of another logical database. */
+/** Stands for every message of another logical database. */
 export const OF_OTHER_DATABASE: Envelope = { payload: '', link: undefined, transient: true };
 
 /** In the logical database with this {@link databaseSuffix}. */

@@ -28,11 +28,11 @@ export interface ReadRequest {
   readonly before?: Position | undefined;
   /** In messages. */
   readonly limit: number;
-  /** From the second message on. */
+  /** In bytes; the first message is returned at any size. */
   readonly maxBytes?: number;
   readonly reverse?: boolean;
   readonly binary?: boolean;
-  /** `cached`: as known of the connection; `now`: as it is. @default not at all */
+  /** `cached`: by what is known of the connection; `now`: by asking the server. @default not at all */
   readonly identify?: 'cached' | 'now';
   /**
    * Server of the last page, and time (ms) of the last message or the gap. On a Cluster it reveals a moved
@@ -271,7 +271,7 @@ export class HistoryReader implements RetryingReader {
   }
 }
 
-/** Without new messages it returns nothing. */
+/** Such a read returns nothing if the last position is unchanged. */
 function isContinuation({ after, before, reverse }: ReadRequest): boolean {
   return after !== undefined && before === undefined && reverse !== true;
 }

@@ -7,9 +7,7 @@ const PREFIX = 'rollcall';
  * application can change between them.
  */
 export interface HistoryKeys {
-  /** The messages. */
   readonly messages: string;
-  /** The last position. */
   readonly lastPosition: string;
   /** Positions by idempotency key, for even and odd periods. */
   readonly idempotencyKeys: readonly [even: string, odd: string];

@@ -21,7 +21,7 @@ export function bindAsyncContext<Arguments extends unknown[], Result>(
 const runOutside: <Result>(callback: () => Result) => Result = AsyncLocalStorage.snapshot();
 
 /**
- * For what outlives the call or serves several callers (timers, connections, batches of commands), which would
+ * For work that outlives the call or serves several callers (timers, connections, batches of commands), and would
  * otherwise stay in the context of the first caller.
  */
 export function runWithoutAsyncContext<Result>(callback: () => Result): Result {

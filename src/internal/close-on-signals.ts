@@ -14,9 +14,8 @@ export interface CloseOnSignalsOptions {
 const FORCING_SIGNAL = 3;
 
 /**
- * Ends the process in order: the first signal calls `close` once and exits when it has settled. A second signal does
- * not interrupt it; a third one exits at once with 128 + the signal's number. If `close` rejects, a warning is emitted
- * and the exit code is 1.
+ * Ends the process in order: the first signal calls `close` and exits when it has settled, with code 1 and a warning
+ * if it rejects. A second signal does not interrupt it; a third one exits at once with 128 + the signal's number.
  *
  * @example
  * ```ts

@@ -103,7 +103,7 @@ export function encodeJson(argument: string, value: unknown): string {
 
 const EMPTY_IN_JSON = /^\[object (Map|Set|WeakMap|WeakSet|Promise|RegExp|Error)\]$/;
 
-/** Undefined if nothing is lost. Does not test nested values. */
+/** Returns what would be lost; undefined if nothing. Does not test nested values. */
 function lostInJson(value: unknown, text: string | undefined): string | undefined {
   if (text === undefined) return value === undefined ? 'undefined' : `a ${typeof value}`;
   if (text === 'null') return typeof value === 'number' ? String(value) : undefined;

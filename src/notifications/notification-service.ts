@@ -38,8 +38,8 @@ const NOTIFICATION = 'notification';
 const READ = 'notification:read';
 
 /**
- * Notifications for users: sent to all their sockets now, and stored to be listed, counted and acknowledged
- * later. There is nothing to close: the service has no connection or timer of its own.
+ * Notifications for users: sent to all their sockets now, and stored to be listed, counted and acknowledged later.
+ * The service has no connection or timer, so nothing to close.
  *
  * @example
  * ```ts
@@ -178,7 +178,7 @@ export class NotificationService {
     return createRequestHandlers(this);
   }
 
-  /** Throws for an invalid id, also one that makes a channel name too long. */
+  /** Throws also for an id that makes the channel name too long. */
   #channelOf(userId: string): ChannelRef<Json> {
     assertName('userId', userId);
     return this.#channel({ userId });

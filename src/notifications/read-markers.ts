@@ -6,7 +6,6 @@ import advanceMarkerSource from './advance-marker.lua';
 
 const advanceMarkerScript = defineScript('advance-marker', advanceMarkerSource);
 
-/** A marker after an acknowledgement. */
 export interface ReadMarker {
   /** Id of the last read notification. */
   readonly readUpTo: Position;

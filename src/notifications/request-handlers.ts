@@ -32,7 +32,6 @@ export interface NotificationRequestHandlers {
   readonly [method: string]: NotificationRequestHandler;
 }
 
-/** The part of the service that clients may call. */
 interface NotificationQueries {
   list(userId: string, options?: NotificationListOptions): Promise<NotificationList>;
   unread(userId: string): Promise<UnreadNotifications>;

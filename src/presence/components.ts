@@ -29,7 +29,6 @@ import { RoomPresence } from './room-presence.js';
 import type { PresenceSettings } from './settings.js';
 import { Startup } from './startup.js';
 
-/** The parts of a presence service. */
 export interface PresenceComponents {
   /** In ms. */
   readonly lease: number;

@@ -18,7 +18,6 @@ export interface DeadNode {
 /** Why expired nodes are not taken for dead. */
 export type SuppressionReason = 'quarantine' | 'self-preservation';
 
-/** Result of {@link FailureDetector.detect}. */
 export interface DetectionResult {
   /** Their entries must be removed. */
   readonly dead: readonly DeadNode[];
@@ -29,15 +28,14 @@ export interface DetectionResult {
 }
 
 /**
- * Limit in ms for the end of a lease or claim, from now. A later one means that Redis's clock stepped back
- * after it was written: it counts as expired; its node has until then to renew it. Twice the lease allows for
- * processes with another `lease`, as in a rolling deploy.
+ * Latest possible end of a lease or claim, in ms from now. A later end was written before Redis's clock stepped back,
+ * and counts as expired. Twice the lease allows for processes with another `lease`, as in a rolling deploy.
  */
 export function farthestLease(lease: number): number {
   return 2 * Math.max(lease, 1_000);
 }
 
-/** Options of {@link FailureDetector}. All durations in ms. */
+/** All durations in ms. */
 export interface FailureDetectorOptions {
   /** Also the uninterrupted view of Redis that detection requires. */
   readonly lease: number;

@@ -2,7 +2,6 @@ import type { LocalSockets } from './local-sockets.js';
 import { instanceIdOf, type NodeLease } from './node-lease.js';
 import { hiddenUntil, listsSocketOf } from './record.js';
 
-/** Options of {@link HiddenUsers}. */
 export interface HiddenUsersOptions {
   readonly localSockets: LocalSockets;
   readonly nodeLease: Pick<NodeLease, 'instanceId'>;

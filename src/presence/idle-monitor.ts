@@ -1,7 +1,7 @@
 import { type Clock, jitter, type Timer } from '../internal/clock.js';
 import type { LocalSocket, LocalSockets, SocketRef } from './local-sockets.js';
 
-/** Options of {@link IdleMonitor}. Durations in ms. */
+/** Durations in ms. */
 export interface IdleMonitorOptions {
   readonly clock: Clock;
   readonly localSockets: LocalSockets;
@@ -17,14 +17,13 @@ interface Activity {
   written: number;
 }
 
-/** On all local sockets. Outlives them for a while, because reconnecting is no activity. */
+/** Of all local sockets of a user. Kept for a while after the last one, because reconnecting is no activity. */
 interface UserActivity {
   at: number;
   sockets: number;
   leftAt: number;
 }
 
-/** Finds sockets without activity. */
 export class IdleMonitor {
   readonly #options: IdleMonitorOptions;
   readonly #activity = new Map<string, Activity>();

@@ -10,7 +10,6 @@ import { joinIds, type PartitionKeys, splitIds } from './keys.js';
 import type { LocalPresence } from './local-presence.js';
 import type { NodeLease } from './node-lease.js';
 
-/** Options of {@link Inbox}. */
 export interface InboxOptions {
   readonly client: ClientHandle;
   readonly subscriptions: SubscriptionManager;

@@ -5,7 +5,6 @@ import { databaseSuffix } from '../redis/database.js';
  * write any of them, on a Cluster too. Ids are escaped (`escapeId`): keys are printable.
  */
 export class PartitionKeys {
-  /** Start of all keys. */
   readonly base: string;
   /** Sorted set: node id → end of its lease, or minus the end of a reaper's claim (failure-detector.ts). */
   readonly nodes: string;
@@ -19,13 +18,9 @@ export class PartitionKeys {
   readonly changes: string;
   /** String: the number of partitions, written by the first service. */
   readonly layout: string;
-  /** Start of {@link sockets}. */
   readonly socketsPrefix: string;
-  /** Start of {@link user}. */
   readonly userPrefix: string;
-  /** Start of {@link room}. */
   readonly roomPrefix: string;
-  /** Start of {@link roomEvents}. */
   readonly roomEventsPrefix: string;
 
   readonly #suffix: string;

@@ -13,7 +13,7 @@ import type { Restorer } from './restorer.js';
 import { removeNodeScript, renewLeaseScript } from './scripts.js';
 import { type RefreshItem, TtlRefresher } from './ttl-refresher.js';
 
-/** Options of {@link LeaseRenewer}. Durations in ms. */
+/** Durations in ms. */
 export interface LeaseRenewerOptions {
   readonly client: ClientHandle;
   readonly keys: readonly PartitionKeys[];
@@ -31,7 +31,7 @@ export interface LeaseRenewerOptions {
   readonly local: LocalPresence;
 }
 
-/** Per call: takes Redis a few ms. */
+/** Items per call, which takes Redis a few ms. */
 const ITEMS_PER_CALL = 2_000;
 
 /** In ms, after a failed renewal. */

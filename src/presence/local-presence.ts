@@ -20,7 +20,7 @@ import { encodeRegistration } from './record.js';
 import type { RedisClock } from './redis-clock.js';
 import type { PresenceWrite, Reevaluation, RoomWrite, SocketWrite } from './writes.js';
 
-/** Options of {@link LocalPresence}. Durations in ms. */
+/** Durations in ms. */
 export interface LocalPresenceOptions {
   readonly clock: Clock;
   readonly redisClock: RedisClock;
@@ -102,7 +102,6 @@ export class LocalPresence {
     });
   }
 
-  /** Owned sockets. */
   get size(): number {
     return this.#localSockets.sockets.size;
   }
@@ -121,7 +120,6 @@ export class LocalPresence {
     return this.#localSockets.sockets.has(key);
   }
 
-  /** Registered or put into a room by this process. */
   owns({ key }: SocketRef): boolean {
     return this.#localSockets.answersFor(key);
   }
@@ -131,7 +129,6 @@ export class LocalPresence {
     return this.#recentlyRemoved.has(key);
   }
 
-  /** `callbacks` receive the user's record. */
   set(ref: SocketRef, status: string, meta: string | undefined, callbacks: WriteCallbacks): void {
     const { user, socket, key, partition } = ref;
     const before = this.#localSockets.sockets.get(key);
@@ -322,7 +319,6 @@ export class LocalPresence {
     return local === undefined ? { kind: 'socket', user, socket, grace } : toSocketWrite(local, grace);
   }
 
-  /** From the local state at the time of the call. */
   #toRoomWrite({ user, socket, room }: Omit<LocalMembership, 'info'>): RoomWrite {
     const localSockets = this.#localSockets;
     const key = joinIds(joinIds(user, socket), room);

@@ -145,7 +145,6 @@ export class LocalSockets {
     }
   }
 
-  /** It is, or will be, in Redis. */
   isWritten(key: string, room: string): boolean {
     return this.#membershipsByRoom.get(room)?.has(key) === true;
   }
@@ -172,7 +171,6 @@ export class LocalSockets {
     if (keys?.size === 0) this.#deleteKeysOf(socket);
   }
 
-  /** Returns the removed memberships. */
   leaveAll(socket: string): LocalMembership[] {
     const removed: LocalMembership[] = [];
     for (const key of this.#keysOf(socket) ?? []) {

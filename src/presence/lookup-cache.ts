@@ -37,7 +37,6 @@ interface CachedPartition {
   readonly entries: Map<string, Entry>;
 }
 
-/** The parts of a presence service that a cache needs. */
 export interface LookupCacheParts {
   readonly client: ClientHandle;
   readonly keys: readonly PartitionKeys[];
@@ -162,7 +161,7 @@ export class LookupCache {
         entries.set(id, { presence: freeze(presence), readAt: reserved.readAt });
       }
     } finally {
-      // Whatever is still reserved was not read.
+      // Entries that are still reserved were not read.
       for (const [id, reserved] of pending) {
         const { entries } = this.#partitions[partitionOf(id, count)] as CachedPartition;
         if (entries.get(id) === reserved) entries.delete(id);

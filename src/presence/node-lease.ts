@@ -18,7 +18,6 @@ export function instanceIdOf(nodeId: string): string {
   return nodeId.replace(/(#[\w-]+)\.\d+$/, '$1');
 }
 
-/** Conclusions of {@link NodeLease}. */
 export interface LeaseListener {
   /** Entries may be missing from Redis. */
   readonly onEntriesLost?: () => void;

@@ -52,10 +52,10 @@ export interface PresenceOptions {
    */
   maxFailureRatio?: number;
   /**
-   * Keeps the records that `getPresence` and `getMultiplePresence` have read, for processes that look up the same users
-   * again and again. Each lookup first asks Redis which records were written since the one before, so results are as
-   * current as without it; only a record that Redis removed by itself, by expiry or eviction, may be found for up to `maxAge`
-   * more. Results are frozen, because lookups share them. Not on a Cluster (`UnsupportedError`).
+   * Caches the records that `getPresence` and `getMultiplePresence` have read. Each lookup first asks Redis which
+   * records were written since the one before, so results are as current as without a cache; only a record that
+   * expired or was evicted may be found for up to `maxAge` more. Results are frozen, because lookups share them. Not
+   * on a Cluster (`UnsupportedError`).
    * @default no cache
    */
   lookupCache?: LookupCacheOptions;

@@ -18,9 +18,8 @@ export function defaultPartitions(cluster: boolean): number {
 const STORED_LAYOUT = /^(?:f(\d+) )?(\d+)(s?) \S+$/;
 
 /**
- * Settings that all services under one prefix share, written to every partition by the first one: format,
- * number of partitions, and sharded channels or not. A random part shows that a partition was wiped and written
- * again.
+ * Settings that all services under one prefix share: the first one writes them to every partition. The random part
+ * shows that a partition was wiped and written again.
  */
 export class PartitionLayout {
   /** On a Cluster, changes on classic channels would load every node. */

@@ -80,7 +80,7 @@ export class PresenceReader {
     return counts.reduce((sum, [count]) => sum + Number(count), 0);
   }
 
-  /** In no order. A user who stays online throughout is listed exactly once. */
+  /** In no order, each user once. */
   async *online(pageSize: number, signal: AbortSignal | undefined): AsyncGenerator<string, void, undefined> {
     for (const keys of this.#keys) {
       // SSCAN may repeat a member.

@@ -23,7 +23,6 @@ export interface PresenceWatch {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Options of {@link WatchRegistry}. */
 export interface WatchRegistryOptions extends ChangeSource {
   readonly channels: readonly string[];
   readonly disposables: DisposableStore;

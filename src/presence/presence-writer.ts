@@ -12,7 +12,7 @@ import type { Startup } from './startup.js';
 import { Transaction } from './transaction.js';
 import { isBackgroundWrite, isRestoring, type PresenceWrite } from './writes.js';
 
-/** Options of {@link PresenceWriter}. Durations in ms. */
+/** Durations in ms. */
 export interface PresenceWriterOptions {
   readonly client: ClientHandle;
   readonly keys: readonly PartitionKeys[];
@@ -29,13 +29,9 @@ export interface PresenceWriterOptions {
   readonly hidden: Pick<HiddenUsers, 'until' | 'observe'>;
 }
 
-/** Counters of a {@link PresenceWriter}. */
 export interface PresenceWriterStats {
-  /** Requested writes. */
   changes: number;
-  /** Sent transactions. */
   transactions: number;
-  /** Waiting writes. */
   queued: number;
 }
 

@@ -13,7 +13,7 @@ import { isWrongType, type PresenceWriter } from './presence-writer.js';
 import type { RedisClock } from './redis-clock.js';
 import { claimNodeScript, readLeasesScript, removeNodeScript, sweepOnlineScript } from './scripts.js';
 
-/** Options of {@link Reaper}. Durations in ms. */
+/** Durations in ms. */
 export interface ReaperOptions {
   readonly client: ClientHandle;
   readonly keys: readonly PartitionKeys[];
@@ -30,13 +30,9 @@ export interface ReaperOptions {
   readonly reporter: ErrorReporter;
 }
 
-/** Counters, and the last observation. */
 export interface ReaperStats {
-  /** Dead nodes whose entries this process removed. */
   reapedNodes: number;
-  /** Sockets among those entries. */
   reapedSockets: number;
-  /** Lease expired, but not found dead yet. */
   suspectNodes: string[];
 }
 
@@ -236,7 +232,7 @@ export class Reaper {
     return { now: Number(now), leases, due };
   }
 
-  /** Their grace or own status has ended. Returns the number of successes. */
+  /** Returns the number of updated users. */
   async #processDueUsers(partition: number, due: readonly string[]): Promise<number> {
     let updated = 0;
     await Promise.all(

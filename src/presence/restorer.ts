@@ -10,7 +10,7 @@ import type { NodeLease } from './node-lease.js';
 import { removeOwned } from './owned-entries.js';
 import type { PresenceWriter } from './presence-writer.js';
 
-/** Options of {@link Restorer}. Durations in ms. */
+/** Durations in ms. */
 export interface RestorerOptions {
   readonly client: ClientHandle;
   readonly keys: readonly PartitionKeys[];
@@ -22,7 +22,7 @@ export interface RestorerOptions {
   readonly inbox: Inbox;
 }
 
-/** Per batch. */
+/** Entries per batch. */
 const RESTORE_BATCH = 1_000;
 
 /** Writes all entries of this process again whenever Redis may have lost some. */

@@ -23,7 +23,6 @@ export interface RoomWatch {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Options of {@link RoomPresence}. */
 export interface RoomPresenceOptions extends ChangeSource {
   readonly keys: readonly PartitionKeys[];
   readonly disposables: DisposableStore;
@@ -79,10 +78,7 @@ export class RoomPresence {
     return new Map([...rooms].map((room) => [room, counts.get(room) ?? 0]));
   }
 
-  /**
-   * Page by page. A user who stays throughout is listed exactly once; one who joins or leaves meanwhile,
-   * perhaps.
-   */
+  /** Page by page, each user once. */
   async *members(room: string): AsyncGenerator<RoomMember, void, undefined> {
     const { client } = this.#options;
     const keys = this.#options.keys[this.partition(room)] as PartitionKeys;

@@ -63,7 +63,6 @@ export class RoomWatchState {
     this.#buffer ??= [];
   }
 
-  /** Keeps the change while a snapshot is being read. */
   applyChange(change: EncodedRoomChange): void {
     if (this.#buffer !== undefined) this.#buffer.push(change);
     else this.#applyChange(change);

@@ -7,7 +7,7 @@ import { LOOKUP_CACHE_OPTION_NAMES, PRESENCE_OPTION_NAMES } from './option-names
 import type { LookupCacheOptions, PresenceOptions } from './options.js';
 import { assertStatus } from './validate.js';
 
-/** Validated options with defaults. Durations in ms. */
+/** Durations in ms. */
 export interface PresenceSettings {
   readonly prefix: string;
   /** Undefined: the default of the topology. */

@@ -126,7 +126,6 @@ export class SharedWatch<W> {
 
   #openWatch(): Promise<PresenceWatch> {
     if (this.#closed) return Promise.reject(new ClosedError('the watch is closed'));
-    // Serves all watchers, so it must not stay in the async context of the first.
     this.#opening ??= runWithoutAsyncContext(() => this.#open());
     return this.#opening;
   }

@@ -6,7 +6,7 @@ import type { PartitionLayout } from './partition-layout.js';
 import { updateRoomsScript, updateUsersScript } from './scripts.js';
 import { isLocalWrite, isRestoring, type PresenceWrite, type RoomWrite, type SocketWrite } from './writes.js';
 
-/** Settings of a {@link Transaction}. Durations in ms. */
+/** Durations in ms. */
 export interface TransactionSettings {
   readonly keys: PartitionKeys;
   /** Owns entries without an `owner`. */
@@ -23,7 +23,6 @@ export interface TransactionSettings {
   readonly inboxChannel: (instanceId: string) => string;
 }
 
-/** Result of a {@link Transaction}. */
 export interface TransactionResult {
   /** `null`: no record. */
   recordOf(user: string): string | null;
@@ -137,7 +136,6 @@ export class Transaction {
     return update;
   }
 
-  /** The last write of an entry counts. */
   #addEntry(update: UserUpdate, write: SocketWrite): void {
     const { entries } = update;
     const at = entries.findIndex(({ socket }) => socket === write.socket);

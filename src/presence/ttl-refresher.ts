@@ -14,7 +14,7 @@ export interface RefreshItem {
   rewrite(): PresenceWrite[];
 }
 
-/** Options of {@link TtlRefresher}. Durations in ms. */
+/** Durations in ms. */
 export interface TtlRefresherOptions {
   readonly localSockets: LocalSockets;
   readonly keys: readonly PartitionKeys[];

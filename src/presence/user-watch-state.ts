@@ -59,7 +59,6 @@ export class UserWatchState {
     return known !== undefined && known !== null && known.status !== 'offline';
   }
 
-  /** Published by a script. */
   applyChange({ previous: _, ...news }: PresenceChange): void {
     if (!this.closed) this.#merge(news, 0);
   }

@@ -1,7 +1,6 @@
 /** A full queue drops the oldest message, drops the new one, or ends the stream after the queued messages. */
 export type OverflowPolicy = 'drop-oldest' | 'drop-newest' | 'close';
 
-/** Pure: it neither waits nor notifies. */
 export class BoundedQueue<T> {
   readonly #capacity: number;
   readonly #overflow: OverflowPolicy;

@@ -10,7 +10,6 @@ import { DECODE_FAILED, type PayloadFormat, type ServiceContext } from './servic
 export interface MessageSource {
   readonly kind: SubscriptionKind;
   readonly name: string;
-  /** As bytes. */
   readonly binary: boolean;
 }
 
@@ -21,7 +20,6 @@ interface DecodeResult {
   readonly reportedTo: ServiceContext[];
 }
 
-/** Per service. */
 interface CachedContext {
   readonly service: ServiceContext;
   readonly binary: boolean | undefined;

@@ -5,15 +5,15 @@ import type { UnrecoverableReason } from '../history/chain.js';
  *
  * The subscriber connection:
  * - `reconnected`: it broke (network failure, restart, failover, output buffer limit) and was replaced.
- * - `failover`: the same, and the server is another one or was restarted, so that it may have lost
- *   messages it had acknowledged. Only on channels with history.
+ * - `failover`: the same, and the server is another one or was restarted: it may have lost messages that it had
+ *   acknowledged. Only on channels with history.
  * - `unresponsive`: a probe did not arrive, so the connection was replaced.
  * - `withdrawn`: Redis ended the subscription (the slot of a sharded channel has moved); it is subscribed again.
  *
  * A channel with history:
  * - `missed`: a message arrived whose predecessor had not.
  * - `trimmed`: the messages are no longer kept.
- * - `wiped`: the server has no record of what came before.
+ * - `wiped`: the server has no record of earlier messages.
  * - `forked`: the server has lost messages and continued from before them.
  * - `unavailable`: history could not be read.
  *

@@ -87,7 +87,7 @@ export class HandlerList implements CursorOwner {
     return this.#cursors.length === 1 ? this.#cursors[0]?.position : undefined;
   }
 
-  /** `unchained`: present handlers have received messages without history. */
+  /** `unchained`: the present handlers have received messages without history. */
   followHistory(unchained: boolean): void {
     this.#followsHistory = true;
     if (this.size === 0) return;

@@ -153,7 +153,7 @@ export class HistoryCursor {
     return other !== this && settled(this) && settled(other) && this.#position === other.#position;
   }
 
-  /** No message after the start position is missed. */
+  /** Resolves when no message after the start position can be missed. */
   whenPositioned(): Promise<void> {
     if (this.#start !== 'latest') return Promise.resolve();
     return new Promise((resolve) => this.#positionWaiters.push(resolve));
@@ -425,7 +425,6 @@ export class HistoryCursor {
     this.#announce({ reason, since, recovered: false });
   }
 
-  /** The last time at which no message was missing. */
   #unbrokenUntil(): Date {
     return this.#gap?.since ?? this.#lastDeliveredAt();
   }

@@ -248,7 +248,6 @@ export class CollectableStream<T> implements MessageStream<T, Item<T>> {
   }
 }
 
-/** Adjacent ones. */
 function mergeDiscontinuities(
   earlier: Discontinuity | undefined,
   later: Discontinuity | undefined,

@@ -7,7 +7,7 @@ import { toRollcallError } from '../redis/replies.js';
 import { HandlerSubscription } from './handler-subscription.js';
 import { ServiceContext } from './service-context.js';
 
-/** One connection for channels and patterns, one or more for sharded channels. */
+/** One connection serves channels and patterns; sharded channels have one or more. */
 export type ConnectionKind = 'channel' | 'sharded';
 
 export interface ProbeTarget {

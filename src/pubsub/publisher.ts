@@ -316,9 +316,9 @@ function splitAfterAppends(queue: Publication[]): { batch: Publication[]; rest: 
 }
 
 /**
- * Keeps each channel's order: in `batch` no message without history follows one with history on its channel.
- * Returns `batch` itself if no message has history. `perChannel`: a call has one channel, because a Cluster's
- * script needs all its keys in one slot.
+ * In `batch`, no message without history follows one with history on its channel. Keeps each channel's order. Returns
+ * `batch` itself if no message has history. `perChannel`: a call has one channel, because a Cluster's script needs
+ * all its keys in one slot.
  */
 function groupIntoCommands(batch: readonly Publication[], perChannel: boolean): readonly PublishCommand[] {
   if (batch.every(({ request }) => request.history === undefined)) return batch;

@@ -232,7 +232,7 @@ export class RedisSubscription {
     return new Promise((resolve, reject) => this.ensureTransition()[list].push({ resolve, reject }));
   }
 
-  /** Rejects with `error`, or resolves. */
+  /** Rejects with `error` if given. */
   settleWaiters(list: 'joining' | 'leaving', error?: Error): void {
     if (this.transition === undefined) return;
     const waiters = this.transition[list];

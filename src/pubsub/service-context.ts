@@ -65,7 +65,6 @@ export class ServiceContext {
     }
   }
 
-  /** Reports a rejection. */
   trackHandler(result: PromiseLike<unknown>, origin: MessageOrigin): void {
     this.running++;
     result.then(

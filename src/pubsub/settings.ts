@@ -60,7 +60,6 @@ export function resolveSettings(options: PubSubOptions): PubSubSettings {
   return { prefix, codec, maxMessageBytes, timeout, unsubscribeDelay, probeInterval, onError, clock };
 }
 
-/** Validates the options of `messages`, and returns those of its queue. */
 export function resolveQueueSettings({
   onDiscontinuity,
   since,

@@ -14,7 +14,7 @@ export class PendingSends {
   /** In the order of the calls: the same array until it changes. */
   entries: readonly TimelineEvent[] = [];
   readonly #sends = new Map<string, PendingSend>();
-  /** Of the events that ended a pending send: React keeps their elements. */
+  /** The keys of the events that ended a pending send: React keeps their elements. */
   readonly #keys = new WeakMap<object, string>();
   readonly #user: () => string | undefined;
   readonly #changed: () => void;

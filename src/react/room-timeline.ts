@@ -14,7 +14,7 @@ type TimelineInput = Pick<EventContext, 'event' | 'data'> & {
   readonly at?: number;
 };
 
-/** Bounded, in order, each event once. */
+/** A bounded list in order, each event once. */
 export class RoomTimeline {
   /** The same array until it changes. */
   events: readonly TimelineEvent[] = NONE;

@@ -4,8 +4,8 @@ const isSameMember = (one: MemberInfo, other: MemberInfo): boolean =>
   one === other || (one.sockets === other.sockets && JSON.stringify(one.info) === JSON.stringify(other.info));
 
 /**
- * Keeps the objects of unchanged members, and `before` itself if nothing changed: after a reconnect the server
- * repeats the list.
+ * Keeps the objects of unchanged members, and `before` itself if nothing changed, because the server repeats the list
+ * after a reconnect.
  */
 export function shareMembers(
   before: ReadonlyMap<string, MemberInfo>,

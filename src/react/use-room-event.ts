@@ -5,10 +5,9 @@ import { useLatest } from './use-latest.js';
 import { assertRoomName } from './validate.js';
 
 /**
- * Calls the latest render's `handler` for each event with this name in a room, or with `*` for every event. The
- * room is joined while the component is mounted. The initial events (`last` of {@link useRoom}) are received
- * only if the component mounts together with the first one of the room. An error of `handler` is emitted as
- * `error` of the client.
+ * Calls the latest render's `handler` for each event with this name in a room, or with `*` for every event. The room
+ * is joined while the component is mounted. The initial events (`last` of {@link useRoom}) are received only if the
+ * component mounts together with the room's first one. An error of `handler` is emitted as `error` of the client.
  *
  * @throws {ClientError} `INVALID` for an empty room name.
  * @throws {Error} Without a {@link RollcallProvider}.

@@ -8,8 +8,8 @@ import { assertLimit, assertLinger, assertRoomName, parseNamesKey, toNamesKey } 
 
 /**
  * Joins a room while the component is mounted, and returns its state. Components share the room: the first joins it,
- * the last leaves it. Another name leaves the room and joins the other one; null joins none. `E`: the room's events, by
- * name.
+ * the last leaves it. Another name leaves the room and joins the other one; null joins none. `E`: the room's events,
+ * by name.
  *
  * If the options of components in a room differ, the first `info` counts, the largest `last` of those that mount
  * together, and the largest `limit` of those with the same `events`.
@@ -18,8 +18,8 @@ import { assertLimit, assertLinger, assertRoomName, parseNamesKey, toNamesKey } 
  * ```tsx
  * const { events, send } = useRoom('lobby', { last: 50 });
  * ```
- * @throws {ClientError} `INVALID` for an empty name, for a `limit` below 1, for a `linger` out of bounds, if `events` is a string, and if `info` is not
- * JSON.
+ * @throws {ClientError} `INVALID` for an empty name, a `limit` below 1, a `linger` out of bounds, `events` that is a
+ * string, or `info` that is not JSON.
  * @throws {Error} Without a {@link RollcallProvider}.
  */
 export function useRoom<E extends object = EventMap>(

@@ -162,7 +162,6 @@ function toUnreachableError(cause: unknown): RollcallError {
 
 const sharedClients = new WeakMap<object, SharedClient>();
 
-/** One per client. */
 export function sharedClientFor(client: RedisClient): SharedClient {
   let shared = sharedClients.get(client);
   if (shared === undefined) {
@@ -220,7 +219,7 @@ export class ClientHandle {
     return this.shared.ready;
   }
 
-  /** The client does not reconnect, or its owner has closed it; false again once connected. */
+  /** See {@link SharedClient.ended}. */
   get ended(): boolean {
     return this.shared.ended;
   }

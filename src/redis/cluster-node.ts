@@ -61,7 +61,6 @@ export function sleep(ms: number): Promise<void> {
 }
 
 export interface NodeEvents {
-  /** The node object is of no further use. */
   ended(node: ClusterNode): void;
   /** Repeated while the node is unresponsive. */
   unresponsive(node: ClusterNode): void;

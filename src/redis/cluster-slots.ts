@@ -78,7 +78,6 @@ export class SlotMap {
     return this.#owners[slot];
   }
 
-  /** Same owners, same nodes. */
   equals(other: SlotMap): boolean {
     return (
       this.nodes.length === other.nodes.length &&
@@ -110,7 +109,6 @@ export function splitAddress(address: string): { host: string; port: number } {
 /** Error codes by which a node refuses a command for now or redirects it. The command has not run. */
 const RETRYABLE_ERROR = /^(?:MOVED|ASK|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|LOADING|READONLY)\b/;
 
-/** The same command may be sent again. */
 export function isRetryableError(error: unknown): error is Error {
   return error instanceof Error && RETRYABLE_ERROR.test(error.message);
 }

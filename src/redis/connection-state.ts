@@ -4,8 +4,8 @@ import { ConnectionError } from '../internal/errors.js';
 export type StateListener = (state: 'ready' | 'lost' | 'ended', cause?: Error) => void;
 
 /**
- * The state of a driver's connection for commands. Kept by a client's adapter. Commands in progress are rejected when the connection breaks: client libraries
- * keep them pending, some forever, and some send them again later.
+ * The state of a driver's connection for commands, kept by a client's adapter. Rejects commands in progress when the
+ * connection breaks: client libraries keep them pending, some forever, and some send them again later.
  */
 export class ConnectionState {
   readonly #client: string;

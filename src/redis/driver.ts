@@ -101,9 +101,8 @@ export interface DriverListener {
    */
   dropped(kind: SubscriptionKind, names: readonly string[], cause: Error): void;
   /**
-   * A node has joined the Cluster or returned to it. One that was replaced while frozen or partitioned may have
-   * run commands that waited in its socket, and its messages on sharded channels did not reach the subscribers
-   * at its successor.
+   * A node has joined the Cluster or returned to it. A node that was replaced while frozen or partitioned may have
+   * run commands that waited in its socket, and its sharded messages did not reach the subscribers at its successor.
    */
   nodeReturned?(): void;
 }

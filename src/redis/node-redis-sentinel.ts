@@ -170,7 +170,7 @@ export class NodeRedisSentinelDriver implements Driver {
     this.#node?.destroy(new ConnectionError('the node-redis sentinel driver is closed'));
   }
 
-  /** The old master may be frozen, or not know of the new one yet. */
+  /** The old master may be frozen, or may not know of the new one yet. */
   #handleTopologyChange({ type }: { type?: string }): void {
     if (type !== 'MASTER_CHANGE' || this.#node === undefined) return;
     const cause = new ConnectionError('the sentinels announce another master');

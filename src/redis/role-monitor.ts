@@ -42,10 +42,10 @@ export interface RoleMonitorListener {
 }
 
 /**
- * Keeps the connection for commands at a master. After a planned failover behind a stable address (managed
- * endpoint, virtual IP, proxy) the demoted server keeps its connections and accepts PUBLISH, which no client
- * of the new master receives. So the role is checked regularly, after each reconnect, and on errors like
- * READONLY. A connection to a replica is replaced until it leads to a master.
+ * Keeps the connection for commands at a master. After a planned failover behind a stable address (managed endpoint,
+ * virtual IP, proxy) the demoted server keeps its connections and accepts PUBLISH, which no client of the new master
+ * receives. So the role is checked regularly, after each reconnect, and on errors like READONLY, and a connection to
+ * a replica is replaced.
  */
 export class RoleMonitor {
   readonly #connection: MonitoredConnection;

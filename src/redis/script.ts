@@ -6,11 +6,10 @@ export function defineScript(name: string, source: string): Script {
 }
 
 /**
- * Sends EVALSHA, or EVAL if the server may lack the script. In a pipeline SCRIPT LOAD precedes the first
- * EVAL: Redis 7.4 and Valkey 8 keep only the latest 500 scripts sent by EVAL, but all loaded ones.
- * Inside MULTI a missing script replies NOSCRIPT while the other commands are applied, so the whole batch,
- * which must be idempotent, runs again with EVAL. In a pipeline only the commands that did not run are sent
- * again.
+ * Sends EVALSHA, or EVAL if the server may lack the script. In a pipeline SCRIPT LOAD precedes the first EVAL,
+ * because Redis 7.4 and Valkey 8 keep only the latest 500 scripts sent by EVAL. Inside MULTI a missing script replies
+ * NOSCRIPT while the other commands are applied, so the whole batch, which must be idempotent, runs again with EVAL.
+ * In a pipeline only the commands that did not run are sent again.
  */
 export class ScriptRunner {
   readonly #known = new Set<string>();

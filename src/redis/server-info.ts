@@ -14,7 +14,6 @@ export interface ServerInfo {
 
 export const INFO_SECTIONS = ['server', 'replication'] as const;
 
-/** `sections`: replies to INFO. */
 export function parseServerInfo(sections: readonly Reply[]): ServerInfo {
   const text = sections.map(String).join('\n');
   const field = (name: string) => new RegExp(`^${name}:(\\w+)`, 'm').exec(text)?.[1];

@@ -4,7 +4,7 @@ import { ConnectionState } from './connection-state.js';
 import { type DriverListener, type Payload, SUBSCRIPTION_KINDS, type SubscriptionKind } from './driver.js';
 import { toRollcallError } from './replies.js';
 
-/** A connection for subscriptions. It is used once and never reconnects. */
+/** A connection for subscriptions, used once: it never reconnects. */
 export interface PubSubConnection {
   /** Rejects when the first attempt fails, or when the server is a replica. */
   connect(): Promise<unknown>;

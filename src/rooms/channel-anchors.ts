@@ -34,7 +34,6 @@ export class ChannelAnchors {
     const { name } = channel;
     let anchor = this.#anchors.get(name);
     if (anchor === undefined) {
-      // Serves all peers, so it must not stay in the async context of the first.
       const subscription = runWithoutAsyncContext(() =>
         this.#pubsub.subscribe(channel, (payload) => this.#onPayload(payload as string, name), { raw: true }),
       );

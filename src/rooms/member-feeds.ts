@@ -94,7 +94,6 @@ export class MemberFeeds {
   #open(room: string): MemberFeed {
     const feed = new MemberFeed();
     this.#feeds.set(room, feed);
-    // Serves all peers, so it must not stay in the async context of the first.
     feed.watch = runWithoutAsyncContext(() =>
       this.#presence.watchRoom(room, ({ type, ...member }) => {
         this.#onChange(room, feed, type === 'leave' ? { ...member, sockets: 0 } : member);

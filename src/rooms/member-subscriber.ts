@@ -20,7 +20,7 @@ export class MemberSubscriber {
   readonly #room: string;
   readonly #writer: PeerWriter;
   readonly #clock: Clock;
-  /** In progress, with the index of the next page. */
+  /** The list being sent, with the index of its next page. */
   #pages: MemberPages | undefined;
   #next = 0;
   /** To send after `#pages`. `undefined` until the list, which contains them, is known. */

@@ -30,13 +30,9 @@ export interface PeerWriterSettings extends SlowConsumerSettings {
   readonly counters: PeerWriterCounters;
 }
 
-/** Shared by all writers of a service. */
 export interface PeerWriterCounters {
-  /** Messages sent to peers. */
   delivered: number;
-  /** Messages that slow peers did not receive. */
   dropped: number;
-  /** Peers closed as slow consumers. */
   closedSlow: number;
 }
 
@@ -74,7 +70,7 @@ export class PeerWriter {
     return this.#bufferedBytes();
   }
 
-  /** At once for a peer without `confirm`. */
+  /** Calls `done` at once for a peer without `confirm`. */
   confirm(done: () => void): void {
     if (!this.#open) return;
     if (this.#peer.confirm === undefined) return done();

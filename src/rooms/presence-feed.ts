@@ -8,10 +8,10 @@ import { EncodedFrame } from './room-message.js';
 
 /** Time in ms in which changes are collected into one frame per peer: many users leave with a process. */
 const BATCH_WINDOW = 50;
-/** Per frame. */
+/** Users per frame. */
 const PAGE_SIZE = 250;
 
-/** For all users that local peers watch. */
+/** The presence of all users that local peers watch. */
 export class PresenceFeed {
   readonly #watch: SharedWatch<PeerWriter>;
   readonly #clock: Clock;
@@ -23,7 +23,7 @@ export class PresenceFeed {
     this.#watch = new SharedWatch(presence, (writers, { userId }) => this.#onChange(writers, userId));
   }
 
-  /** The presence of `userIds`, then changes. Call `remove` also after a rejection. */
+  /** Sends the presence of `userIds`, then changes. Call `remove` also after a rejection. */
   async add(writer: PeerWriter, userIds: readonly string[]): Promise<void> {
     await this.#watch.add(writer, userIds);
     const users = userIds

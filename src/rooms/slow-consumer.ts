@@ -11,9 +11,8 @@ export interface SlowConsumerSettings {
 
 /** The peer, as {@link SlowConsumer} sees it. */
 export interface SlowConsumerPeer {
-  /** Bytes that wait to be sent. */
   bufferedBytes(): number;
-  /** The peer was cut off: to be closed. */
+  /** The peer was cut off: close it. */
   onTooSlow(): void;
   /** The peer reads again, and missed messages of this room since this time, in ms. Without `room`: of its user. */
   onRecovered(room: string | undefined, since: number): void;
@@ -21,7 +20,10 @@ export interface SlowConsumerPeer {
 
 /** Interval in ms of checks of a slow peer's buffer. */
 const DRAIN_CHECK_INTERVAL = 250;
-/** Times `maxBufferedBytes`: such a peer does not read at all, and is cut off under either policy. */
+/**
+ * A factor of `maxBufferedBytes`. A peer with more waiting bytes does not read at all, and is cut off under either
+ * policy.
+ */
 const MAX_BUFFER_FACTOR = 4;
 
 /** Decides what happens to a peer that reads too slowly: it misses messages until it has caught up, or it is cut off. */
@@ -62,7 +64,7 @@ export class SlowConsumer {
     return false;
   }
 
-  /** The peer misses messages of this room. */
+  /** True while the peer misses messages of this room. */
   isDropping(room: string | undefined): boolean {
     if (this.#droppedSince !== undefined) this.#checkDrained();
     return this.#droppedSince?.has(room) === true;

@@ -2,7 +2,7 @@ import { runWithoutAsyncContext } from '../internal/async-context.js';
 import type { Clock, Timer } from '../internal/clock.js';
 import { allOrFirstError } from '../internal/promises.js';
 
-/** Tasks share few pipelines, and their deadlines start with the call. */
+/** Enough tasks to share few pipelines. Their deadlines start with the call, so not all run at once. */
 const CONCURRENCY = 250;
 /** The synchronous part of a slice takes a few ms. */
 const SLICE = 50;

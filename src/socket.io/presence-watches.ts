@@ -9,7 +9,7 @@ import type { TrackedSocket } from './tracked-socket.js';
 
 const CHANGED_EVENT = 'presence:changed';
 
-/** Up to `maxWatched` per socket. All sockets share one watch per user. */
+/** Watches of up to `maxWatched` users per socket. All sockets share one watch per user. */
 export class SocketWatches<S extends SocketLike> {
   readonly #settings: TrackerSettings<S>;
   readonly #watch: SharedWatch<TrackedSocket<S>>;

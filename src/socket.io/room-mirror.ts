@@ -19,8 +19,8 @@ interface AdapterListeners {
 }
 
 /**
- * Joins and leaves presence rooms with the Socket.IO rooms. Leaves after a disconnection are ignored, because
- * the socket may be recovered; its removal from presence removes it from its rooms.
+ * Joins and leaves presence rooms with the Socket.IO rooms. Leaves after a disconnection are ignored, because the
+ * socket may be recovered.
  */
 export class RoomMirror<S extends SocketLike> {
   readonly #options: RoomMirrorOptions<S>;

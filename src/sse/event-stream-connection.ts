@@ -12,7 +12,7 @@ import type { StreamSink } from './stream-source.js';
 
 /** RFC 6455: closed without a close frame. */
 const ABNORMAL_CLOSURE = 1006;
-/** Times `retry`: the longest wait of a client whose stream the server ends. */
+/** A factor of `retry`: the longest wait of a client whose stream the server ends. */
 const MAX_RETRY_FACTOR = 5;
 
 /** From the first byte to the last. */

@@ -9,8 +9,8 @@ export interface PositionUpdate {
 }
 
 /**
- * By frame. Members of a room share a frame, but each client has its own positions, so the event id is written
- * per client, before the shared frame.
+ * Members of a room share a frame, but each client has its own positions, so the event id is written per client,
+ * before the shared frame.
  */
 const positionUpdates = new WeakMap<Buffer, PositionUpdate>();
 

@@ -29,9 +29,8 @@ interface MockConstructor {
 }
 
 /**
- * Makes an empty embedded Redis, separate from all others. It runs on the optional peer `ioredis-mock`. It is
- * for tests and first steps: it is slow, its data ends with the process, and a transaction with a script
- * is not atomic (no other process could see that).
+ * Makes an empty embedded Redis, separate from all others, on the optional peer `ioredis-mock`. It is slow, its data
+ * ends with the process, and a transaction with a script is not atomic (no other process could see that).
  *
  * @throws `UnsupportedError` when `ioredis-mock` is not installed.
  */

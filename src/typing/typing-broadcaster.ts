@@ -8,7 +8,6 @@ export interface TypingBroadcasterOptions {
   readonly ttl: number;
   /** Publishes that the user types for `ttl` ms; 0: has stopped. */
   send(ttl: number, except: string | undefined): Promise<void>;
-  /** Called when no state is left. */
   onIdle(): void;
   report(error: RollcallError): void;
 }

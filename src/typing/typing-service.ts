@@ -39,8 +39,8 @@ export interface TypingUpdateOptions {
 }
 
 /**
- * Typing indicators. A user types from a keystroke until `stop`, or until `ttl` ms after the last keystroke,
- * also if the process dies: nothing is stored in Redis. At most one message per half a `ttl` is published.
+ * Typing indicators. A user types from a keystroke until `stop`, or until `ttl` ms after the last keystroke, also if
+ * the process dies: nothing is stored in Redis.
  *
  * @example
  * ```ts
