@@ -2,7 +2,18 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { build } from 'esbuild';
 import { defineConfig } from 'tsup';
 
-const subpaths = ['client', 'driver', 'glide', 'msgpack', 'react', 'socket.io', 'sse', 'testing', 'ws'];
+const subpaths = [
+  'client',
+  'driver',
+  'glide',
+  'msgpack',
+  'react',
+  'server',
+  'socket.io',
+  'sse',
+  'testing',
+  'ws',
+];
 
 /** tsup puts helpers before the directive, where bundlers no longer see it. */
 async function putDirectiveFirst(): Promise<void> {

@@ -19,7 +19,7 @@ export interface Peer {
    * Calls `done` when the peer has received all earlier frames. Paces lists of members; without it
    * `bufferedAmount` does, which does not include the network. @default none
    */
-  confirm?(done: () => void): void;
+  readonly confirm?: ((done: () => void) => void) | undefined;
   /** Encoder of the frames for this peer. @default the JSON of docs/protocol.md, as Buffers */
   readonly format?: FrameEncoder;
 }

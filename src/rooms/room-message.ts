@@ -141,15 +141,21 @@ export interface FrameEncoder {
   notice(notice: Notice): string | Buffer | undefined;
 }
 
-/** The frames of docs/protocol.md. Published JSON is copied without parsing. */
-export const jsonEncoder: FrameEncoder = {
+/** The frames of docs/protocol.md as text. Published JSON is copied without parsing. */
+export const textEncoder: FrameEncoder = {
   message({ room, position, at, json }) {
     let prefix = '{"type":"event",';
     if (room !== undefined) prefix += `"room":${JSON.stringify(room)},`;
     if (position !== undefined) prefix += `"position":"${position}","at":${at},`;
-    return Buffer.from(prefix + json.slice(1));
+    return prefix + json.slice(1);
   },
-  notice: (notice) => Buffer.from(JSON.stringify(notice)),
+  notice: (notice) => JSON.stringify(notice),
+};
+
+/** The frames of {@link textEncoder} as bytes. */
+export const jsonEncoder: FrameEncoder = {
+  message: (message) => Buffer.from(textEncoder.message(message) as string),
+  notice: (notice) => Buffer.from(textEncoder.notice(notice) as string),
 };
 
 /** For many peers; encoded once per encoder. */

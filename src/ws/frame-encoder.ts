@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { constants, deflateRawSync, type ZlibOptions } from 'node:zlib';
 import { type FrameEncoder, jsonEncoder } from '../rooms/room-message.js';
+import type { TransportEncoder } from '../server/peer-adapter.js';
 import type { ServerWebSocketLike, WebSocketServerLike } from './ws-types.js';
 
 /** RFC 6455, section 5.2: FIN and opcode text. RSV1 marks compression (RFC 7692). */
@@ -27,7 +28,7 @@ export interface DeflateSettings {
  * Encodes whole frames, header included: a message to many peers is compressed once, and each peer costs one
  * write. Compression without the context of earlier messages is valid for every receiver.
  */
-export class WebSocketFrameEncoder implements FrameEncoder {
+export class WebSocketFrameEncoder implements TransportEncoder {
   readonly #deflate: DeflateSettings | undefined;
 
   constructor(deflate?: DeflateSettings) {

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
+import type { ConnectionPeer } from '../server/connection-peer.js';
 import type { WebSocketFrameEncoder } from './frame-encoder.js';
 import type { ServerWebSocketLike } from './ws-types.js';
 
@@ -15,7 +16,7 @@ let dirty: FrameWriter[] = [];
  * Writes the frames of one tick to the TCP socket in one write. `ws` writes its own frames (ping, pong, close)
  * there as a whole, so frames never interleave.
  */
-export class FrameWriter {
+export class FrameWriter implements ConnectionPeer {
   readonly encoder: WebSocketFrameEncoder;
   readonly #socket: ServerWebSocketLike;
   readonly #stream: Duplex;
@@ -49,7 +50,8 @@ export class FrameWriter {
     return this.#stream.writableLength + this.#bytes;
   }
 
-  write(frame: Buffer): void {
+  send(encoded: string | Buffer): void {
+    const frame = encoded as Buffer;
     if (this.#frames.length === 0) {
       if (dirty.length === 0) process.nextTick(flushAll);
       dirty.push(this);
@@ -58,7 +60,29 @@ export class FrameWriter {
     this.#bytes += frame.length;
   }
 
-  /** For example before a close frame. */
+  /** `ws` writes the ping at once; earlier frames must not wait for the end of the tick. */
+  ping(data?: string): void {
+    this.flush();
+    this.#socket.ping(data);
+  }
+
+  close(code: number, reason: string): void {
+    this.flush();
+    this.#socket.close(code, reason);
+  }
+
+  terminate(): void {
+    this.#socket.terminate();
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
   flush(): void {
     const frames = this.#frames;
     const bytes = this.#bytes;

@@ -1,18 +1,12 @@
 import type { IncomingMessage } from 'node:http';
 import { SUBPROTOCOL } from '../protocol/frames.js';
+import type { HandshakeRejection } from '../server/handshake.js';
 import type { WebSocketServerLike } from './ws-types.js';
 
-/** HTTP response that rejects a handshake. */
-export interface HandshakeRejection {
-  readonly status: number;
-  readonly text: string;
-  readonly headers?: Record<string, string>;
-}
-
-type VerifyCallback = (ok: boolean, status?: number, text?: string, headers?: Record<string, string>) => void;
+type VerifyCallback = (ok: boolean, status?: number, text?: string, headers?: object) => void;
 
 export interface HandshakeSettings {
-  readonly maxFrameBytes: number;
+  readonly maxBytes: number;
   /** Before the upgrade, with `refuseWith: 'status'`. Must not reject. */
   readonly verify: ((request: IncomingMessage) => Promise<HandshakeRejection | undefined>) | undefined;
   readonly report: (error: unknown) => void;
@@ -23,17 +17,14 @@ export class HandshakeHooks {
   readonly #server: WebSocketServerLike;
   readonly #settings: HandshakeSettings;
   readonly #originalOptions: { maxPayload?: unknown; verifyClient?: unknown; handleProtocols?: unknown };
-  /** The smaller of the server's and the configured limit. */
-  readonly maxBytes: number;
 
   constructor(server: WebSocketServerLike, settings: HandshakeSettings) {
     this.#server = server;
     this.#settings = settings;
     const { maxPayload, verifyClient, handleProtocols } = server.options;
     this.#originalOptions = { maxPayload, verifyClient, handleProtocols };
-    this.maxBytes = Math.min(maxPayload || Number.POSITIVE_INFINITY, settings.maxFrameBytes);
     // `ws` reads the options at every handshake.
-    server.options.maxPayload = this.maxBytes;
+    server.options.maxPayload = settings.maxBytes;
     server.options.handleProtocols = this.#handleProtocols;
     if (settings.verify !== undefined) server.options.verifyClient = this.#verify;
   }

@@ -1,15 +1,17 @@
 export type {
   ClientAction,
   ClientRequest,
+  ConnectionHandlerOptions,
+  ConnectionIdentity,
+  HandshakeRequest,
   RateLimiter,
   RequestHandler,
   ServeCloseOptions,
-  ServeOptions,
   ServeStats,
   TypingNotifier,
-  WebSocketIdentity,
-} from './options.js';
-export { RequestError } from './request-error.js';
-export type { ServeHandle } from './serve-web-socket.js';
+} from '../server/options.js';
+export { RequestError } from '../server/request-error.js';
+export type { ServeHandle } from '../server/serve-handle.js';
+export type { ServeOptions } from './options.js';
 export { serveWebSocket } from './serve-web-socket.js';
 export type { ServerWebSocketLike, WebSocketServerLike } from './ws-types.js';

@@ -9,7 +9,7 @@ import {
   RoomService,
   type RoomServiceOptions,
 } from 'rollcall';
-import { type ServeHandle, type ServeOptions, serveWebSocket, type WebSocketIdentity } from 'rollcall/ws';
+import { type ConnectionIdentity, type ServeHandle, type ServeOptions, serveWebSocket } from 'rollcall/ws';
 import { type ServerOptions, WebSocket, WebSocketServer } from 'ws';
 import type { ErrorFrame, OkFrame, ServerFrame, WelcomeFrame } from '../../src/protocol/frames.js';
 import { deferred, waitFor, withDeadline } from '../support/wait.js';
@@ -21,7 +21,7 @@ export interface WsBackend {
 }
 
 export interface WsNodeOptions {
-  serve?: Partial<ServeOptions<WebSocketIdentity>>;
+  serve?: Partial<ServeOptions<ConnectionIdentity>>;
   ws?: ServerOptions;
   rooms?: Partial<RoomServiceOptions>;
   presence?: Partial<PresenceOptions> | false;

@@ -6,6 +6,7 @@ import { TypingService } from 'rollcall';
 import {
   type ClientAction,
   type ClientRequest,
+  type ConnectionIdentity,
   type RateLimiter,
   RequestError,
   type ServeHandle,
@@ -13,7 +14,6 @@ import {
   type ServerWebSocketLike,
   type ServeStats,
   serveWebSocket,
-  type WebSocketIdentity,
 } from 'rollcall/ws';
 import { WebSocket, WebSocketServer } from 'ws';
 
@@ -38,7 +38,7 @@ serveWebSocket(new WebSocketServer({ port: 0, WebSocket: OwnSocket }), { rooms, 
 export const socketOf = (socket: WebSocket): ServerWebSocketLike => socket;
 
 // The result of `authenticate` is the type that the other functions receive.
-interface Account extends WebSocketIdentity {
+interface Account extends ConnectionIdentity {
   roles: string[];
 }
 const serving = serveWebSocket(new WebSocketServer({ server }), {

@@ -32,7 +32,7 @@ const tick = () => new Promise((resolve) => process.nextTick(resolve));
 
 test('frames of one tick are sent in one write, and count as buffered bytes until then', async () => {
   const { stream, writer } = fixture();
-  for (let count = 0; count < 20; count++) writer.write(Buffer.alloc(100));
+  for (let count = 0; count < 20; count++) writer.send(Buffer.alloc(100));
   expect(writer.bufferedAmount).toBe(2_000);
   expect(stream.writes).toEqual([]);
   await tick();
@@ -42,16 +42,16 @@ test('frames of one tick are sent in one write, and count as buffered bytes unti
 
 test('many bytes of one tick are sent in one write without a copy', async () => {
   const { stream, writer } = fixture();
-  for (let count = 0; count < 5; count++) writer.write(Buffer.alloc(50_000));
+  for (let count = 0; count < 5; count++) writer.send(Buffer.alloc(50_000));
   await tick();
   expect(stream.writes).toEqual([250_000]);
 });
 
 test('flush writes at once, in order', async () => {
   const { stream, writer } = fixture();
-  writer.write(Buffer.alloc(1));
+  writer.send(Buffer.alloc(1));
   writer.flush();
-  writer.write(Buffer.alloc(2));
+  writer.send(Buffer.alloc(2));
   expect(stream.writes).toEqual([1]);
   await tick();
   expect(stream.writes).toEqual([1, 2]);
@@ -59,7 +59,7 @@ test('flush writes at once, in order', async () => {
 
 test.each(['a close frame of ws', 'the end of the stream'])('nothing is written after %s', async (end) => {
   const { stream, socket, writer } = fixture();
-  writer.write(Buffer.alloc(1));
+  writer.send(Buffer.alloc(1));
   if (end === 'the end of the stream') stream.destroy();
   else socket.readyState = 2;
   await tick();

@@ -3,25 +3,28 @@ import { HandlerError } from '../internal/errors.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type { ServerFrame } from '../protocol/frames.js';
 import type { DetachOptions } from '../rooms/options.js';
-import type { RateLimiter, WebSocketIdentity } from './options.js';
+import type { ConnectionPeer } from './connection-peer.js';
+import type { ConnectionIdentity, RateLimiter } from './options.js';
 import { parseClientFrame } from './parse-frame.js';
+import { MESSAGE_TOO_BIG, PeerAdapter, type TransportEncoder } from './peer-adapter.js';
 import { type RequestContext, type RequestOutput, RequestSlots } from './request-context.js';
 import { RequestError, toErrorFrame } from './request-error.js';
 import { handleFrame } from './request-handlers.js';
-import type { WebSocketPeer } from './web-socket-peer.js';
-import type { ServerWebSocketLike } from './ws-types.js';
 
 /** Shared by all connections of a server. */
-export interface WebSocketConnectionSettings {
+export interface ConnectionSettings {
   readonly clock: Clock;
+  /** In bytes. */
+  readonly maxFrameBytes: number;
   /** Resolves with the wait in ms if no point was left. */
   readonly consumeRate: ((key: string) => Promise<number | undefined>) | undefined;
   readonly report: (error: unknown) => void;
   readonly counters: { frames: number; malformed: number; limited: number };
+  readonly onEnded: (connection: object) => void;
 }
 
 /** Known when the socket is attached. */
-export type AttachedContext<User extends WebSocketIdentity> = Omit<
+export type AttachedContext<User extends ConnectionIdentity> = Omit<
   RequestContext<User>,
   keyof RequestOutput | 'slots'
 >;
@@ -40,6 +43,11 @@ const MAX_UNREADABLE = 10;
 const MAX_LIMITED = 100;
 /** Bytes of replies for a client that sends, but does not read. */
 const MAX_UNREAD = 4 * 1_048_576;
+/**
+ * In ms. A browser runs the timers of a hidden page once a minute, so its next ping of the protocol may be that late; it
+ * answers pings of the transport at once.
+ */
+const THROTTLED_TIMER = 60_000;
 /** The longest delay of a timer, in ms. */
 const MAX_DELAY = 2 ** 31 - 1;
 
@@ -47,10 +55,12 @@ const MAX_DELAY = 2 ** 31 - 1;
  * Incoming side of one connection: a bounded queue of frames, which are authorized one after the other, then
  * run concurrently. Memory is bounded, whatever the client sends.
  */
-export class WebSocketConnection<User extends WebSocketIdentity> {
-  readonly #socket: ServerWebSocketLike;
-  readonly #peer: WebSocketPeer;
-  readonly #settings: WebSocketConnectionSettings;
+export class Connection<User extends ConnectionIdentity> {
+  /** Outgoing side. */
+  readonly peer: PeerAdapter;
+  /** Resolves at the end of the connection. */
+  readonly ended: Promise<undefined>;
+  readonly #settings: ConnectionSettings;
   /** Unparsed, because a parsed frame may take many times the memory; `undefined`: a binary frame. */
   readonly #queue: (string | undefined)[] = [];
   #queueLength = 0;
@@ -61,19 +71,23 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
   #unreadable = 0;
   #limited = 0;
   #expiry: Timer | undefined;
-  #ended = false;
+  #resolveEnded: ((ended: undefined) => void) | undefined;
   /** Arrival of the last message or pong, by the clock's `monotonic`. */
   #lastReceived: number;
   /** Time of the unanswered ping. */
   #pinged: number | undefined;
+  /** End of the last freeze of the process. */
+  #resumedAt = 0;
   /** Start of a time without handling frames: before `start`, or while paused. */
   #stalledSince: number;
   /** The connection has ended and its socket is detached. */
   done: Promise<unknown> = Promise.resolve();
 
-  constructor(socket: ServerWebSocketLike, peer: WebSocketPeer, settings: WebSocketConnectionSettings) {
-    this.#socket = socket;
-    this.#peer = peer;
+  constructor(transport: ConnectionPeer, encoder: TransportEncoder, settings: ConnectionSettings) {
+    this.peer = new PeerAdapter(transport, encoder, settings.clock, this);
+    this.ended = new Promise((resolve) => {
+      this.#resolveEnded = resolve;
+    });
     this.#settings = settings;
     this.#lastReceived = settings.clock.monotonic();
     this.#stalledSince = this.#lastReceived;
@@ -81,7 +95,7 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
 
   /** False once closed or ended. */
   get open(): boolean {
-    return !this.#ended && !this.#peer.closed;
+    return this.#resolveEnded !== undefined && !this.peer.closed;
   }
 
   /** A message, ping or pong has arrived. */
@@ -90,17 +104,22 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
     this.#pinged = undefined;
   }
 
-  receive(data: Buffer, isBinary: boolean): void {
+  /** `undefined` for a binary message. */
+  receive(text: string | undefined): void {
     this.markAlive();
     if (!this.open) return;
-    this.#settings.counters.frames++;
-    const text = isBinary ? undefined : data.toString();
+    const { counters, maxFrameBytes } = this.#settings;
+    counters.frames++;
+    if (text !== undefined && exceedsBytes(text, maxFrameBytes)) {
+      counters.malformed++;
+      return this.close(MESSAGE_TOO_BIG, 'the frame is too long');
+    }
     this.#queue.push(text);
     this.#queueLength += text?.length ?? 0;
     if (this.#exceeds(MAX_WAITING, MAX_WAITING_LENGTH) && !this.#paused) {
       this.#paused = true;
       this.#stalledSince = this.#lastReceived;
-      this.#socket.pause();
+      this.peer.pause();
     }
     if (this.#exceeds(MAX_FRAMES, MAX_LENGTH)) return this.close(CloseCode.RATE_LIMITED, 'sent too much');
     this.#processQueue();
@@ -121,7 +140,13 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
     return this.#context;
   }
 
-  /** The client broke the WebSocket protocol; `ws` has sent the close frame. */
+  /** The answer to a ping. */
+  onPong(data: string): void {
+    this.markAlive();
+    this.peer.onPong(data);
+  }
+
+  /** The client broke the protocol of the transport, which may have sent a close frame. */
   fail(): void {
     this.#settings.counters.malformed++;
     this.close(CloseCode.PROTOCOL_ERROR, '');
@@ -132,31 +157,42 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
     this.#clearQueue();
     this.#context?.socket.close(code, reason, options);
     // For a connection without an attached socket.
-    this.#peer.close(code, reason);
+    this.peer.close(code, reason);
   }
 
   /** Without a closing handshake. */
   terminate(): void {
-    this.#clearQueue();
-    this.#peer.end();
-    this.#socket.terminate();
+    this.end();
+    try {
+      this.peer.terminate();
+    } catch (error) {
+      this.#settings.report(error);
+    }
   }
 
   end(): void {
-    this.#ended = true;
-    this.#peer.end();
+    const resolve = this.#resolveEnded;
+    if (resolve === undefined) return;
+    this.#resolveEnded = undefined;
+    this.peer.end();
     this.#clearQueue();
     this.#expiry?.cancel();
     this.#slots.wake();
+    this.#settings.onEnded(this);
+    resolve(undefined);
   }
 
   /** The process was frozen until `now`: earlier silence does not count. */
   resetHeartbeat(now: number): void {
     if (this.#pinged !== undefined) this.#pinged = now;
+    this.#resumedAt = now;
     this.#stalledSince = now;
   }
 
-  /** False if a ping had no answer for `pongTimeout` ms. */
+  /**
+   * False if a ping had no answer for `pongTimeout` ms. On a transport without pings the client must send one itself
+   * after `heartbeatInterval` without a frame.
+   */
   checkAlive(now: number, heartbeatInterval: number, pongTimeout: number): boolean {
     // Its closing handshake has a deadline.
     if (!this.open || this.#closeIfDetached()) return true;
@@ -165,10 +201,14 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
       if (now - this.#stalledSince >= heartbeatInterval + pongTimeout) this.#closeStalled();
       return true;
     }
+    if (!this.peer.canPing) {
+      const silence = now - Math.max(this.#lastReceived, this.peer.lastSent, this.#resumedAt);
+      return silence < heartbeatInterval + pongTimeout + THROTTLED_TIMER;
+    }
     if (this.#pinged !== undefined) return now - this.#pinged < pongTimeout;
     if (now - this.#lastReceived >= heartbeatInterval) {
       this.#pinged = now;
-      this.#socket.ping();
+      this.peer.ping();
     }
     return true;
   }
@@ -224,7 +264,7 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
       if (this.#paused && this.#queue.length === 0) {
         this.#paused = false;
         this.markAlive();
-        this.#socket.resume();
+        this.peer.resume();
       }
     }
     // In the turn of the last check: a later frame starts a new drain.
@@ -267,10 +307,14 @@ export class WebSocketConnection<User extends WebSocketIdentity> {
   }
 
   #send(frame: ServerFrame): void {
-    if (this.#peer.bufferedAmount > MAX_UNREAD)
-      return this.close(CloseCode.SLOW_CONSUMER, 'reads too slowly');
-    this.#peer.sendFrame(frame);
+    if (this.peer.bufferedAmount > MAX_UNREAD) return this.close(CloseCode.SLOW_CONSUMER, 'reads too slowly');
+    this.peer.sendFrame(frame);
   }
+}
+
+function exceedsBytes(text: string, max: number): boolean {
+  // A UTF-16 unit has at most three bytes of UTF-8.
+  return text.length > max || (text.length * 3 > max && Buffer.byteLength(text) > max);
 }
 
 /** In ms, if a limiter rejects without `msBeforeNext`. */

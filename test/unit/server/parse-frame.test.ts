@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parseClientFrame } from '../../../src/ws/parse-frame.js';
+import { parseClientFrame } from '../../../src/server/parse-frame.js';
 import { anyFrame } from '../../shared/frame-arbitraries.js';
 import { fc } from '../../support/property.js';
 

@@ -1,11 +1,17 @@
 import type { ServerFrame } from '../protocol/frames.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
 import type { AuthenticatedUser } from './identity.js';
-import type { ServeOptions, WebSocketIdentity } from './options.js';
+import type { ConnectionHandlerOptions, ConnectionIdentity } from './options.js';
+
+/** The options that requests use. */
+export type RequestOptions<User extends ConnectionIdentity> = Pick<
+  ConnectionHandlerOptions<User>,
+  'authorize' | 'requests' | 'rooms' | 'typing'
+>;
 
 /** Input and state of one connection's requests. */
-export interface RequestContext<User extends WebSocketIdentity> extends RequestOutput {
-  readonly options: ServeOptions<User>;
+export interface RequestContext<User extends ConnectionIdentity> extends RequestOutput {
+  readonly options: RequestOptions<User>;
   readonly known: AuthenticatedUser<User>;
   readonly socket: RoomSocket;
   readonly maxRooms: number;
@@ -66,7 +72,7 @@ export class RequestSlots {
   }
 }
 
-export async function stopTyping<User extends WebSocketIdentity>({
+export async function stopTyping<User extends ConnectionIdentity>({
   options,
   socket,
   typing,

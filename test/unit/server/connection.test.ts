@@ -1,22 +1,22 @@
 import type { RoomService } from 'rollcall';
 import { expect, test } from 'vitest';
-import type { ServeOptions, WebSocketIdentity } from '../../../src/ws/options.js';
-import { type AttachedContext, WebSocketConnection } from '../../../src/ws/web-socket-connection.js';
-import { WebSocketPeer } from '../../../src/ws/web-socket-peer.js';
-import type { ServerWebSocketLike } from '../../../src/ws/ws-types.js';
+import { type AttachedContext, Connection } from '../../../src/server/connection.js';
+import type { ConnectionPeer } from '../../../src/server/connection-peer.js';
+import type { ConnectionHandlerOptions, ConnectionIdentity } from '../../../src/server/options.js';
+import { plainEncoder } from '../../../src/server/peer-adapter.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { deferred } from '../../support/wait.js';
 
 /** A WebSocket that records the calls on it. */
-class FakeSocket implements ServerWebSocketLike {
+class FakeSocket implements ConnectionPeer {
   readyState = 1;
   bufferedAmount = 0;
   paused = false;
   readonly done: string[] = [];
   readonly sent: { type: string; id?: number; code?: string }[] = [];
 
-  send(data: string | Buffer): void {
-    this.sent.push(JSON.parse(data.toString()));
+  send(data: string): void {
+    this.sent.push(JSON.parse(data));
   }
   ping(): void {
     this.done.push('ping');
@@ -34,10 +34,9 @@ class FakeSocket implements ServerWebSocketLike {
   resume(): void {
     this.paused = false;
   }
-  on(): void {}
 }
 
-type Given = Partial<ServeOptions> & {
+type Given = Partial<ConnectionHandlerOptions> & {
   expiresAt?: number;
   admit?: (key: string) => Promise<number | undefined>;
 };
@@ -45,16 +44,18 @@ type Given = Partial<ServeOptions> & {
 function fixture({ expiresAt, admit, ...options }: Given = {}) {
   const clock = new FakeClock();
   const socket = new FakeSocket();
-  const peer = new WebSocketPeer(socket, clock);
   const reported: unknown[] = [];
   const counters = { frames: 0, malformed: 0, limited: 0 };
   const report = (error: unknown) => void reported.push(error);
-  const connection = new WebSocketConnection<WebSocketIdentity>(socket, peer, {
+  const connection = new Connection<ConnectionIdentity>(socket, plainEncoder, {
     clock,
+    maxFrameBytes: 1_048_576,
     consumeRate: admit,
     report,
     counters,
+    onEnded: () => {},
   });
+  const { peer } = connection;
   const room = {
     id: 's1',
     userId: 'ann',
@@ -74,9 +75,9 @@ function fixture({ expiresAt, admit, ...options }: Given = {}) {
     watched: new Set(),
     typing: new Set(),
     lastHistoryRead: Promise.resolve(),
-  } as unknown as AttachedContext<WebSocketIdentity>;
+  } as unknown as AttachedContext<ConnectionIdentity>;
   const receive = (frame: object | string) =>
-    connection.receive(Buffer.from(typeof frame === 'string' ? frame : JSON.stringify(frame)), false);
+    connection.receive(typeof frame === 'string' ? frame : JSON.stringify(frame));
   const begin = () => {
     peer.welcome({ type: 'pong' });
     socket.sent.length = 0;

@@ -1,11 +1,10 @@
-import type { IncomingMessage } from 'node:http';
 import { isPosition } from '../history/position.js';
 import type { Json } from '../internal/codec.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertName } from '../internal/validate.js';
 import type { Status } from '../presence/types.js';
 import { CloseCode } from '../protocol/close-codes.js';
-import type { ServeOptions, WebSocketIdentity } from './options.js';
+import type { ConnectionHandlerOptions, ConnectionIdentity, HandshakeRequest } from './options.js';
 
 /** The validated result of `authenticate`. */
 export interface AuthenticatedUser<User> {
@@ -25,9 +24,9 @@ export interface ConnectionRejection {
 }
 
 /** Never rejects: a failure is reported, and the connection rejected as unavailable. */
-export async function authenticateRequest<User extends WebSocketIdentity>(
-  request: IncomingMessage,
-  { authenticate, rateLimitKey }: Pick<ServeOptions<User>, 'authenticate' | 'rateLimitKey'>,
+export async function authenticateRequest<User extends ConnectionIdentity, R extends HandshakeRequest>(
+  request: R,
+  { authenticate, rateLimitKey }: Pick<ConnectionHandlerOptions<User, R>, 'authenticate' | 'rateLimitKey'>,
   report: (error: unknown) => void,
   now: () => number,
 ): Promise<AuthenticatedUser<User> | ConnectionRejection> {
@@ -52,18 +51,18 @@ export async function authenticateRequest<User extends WebSocketIdentity>(
 }
 
 /** The client's last position, from the URL; an invalid one is ignored. */
-export function readResumePosition(request: IncomingMessage | undefined): string | undefined {
+export function readResumePosition(request: HandshakeRequest | undefined): string | undefined {
   const since = readParameter(request, 'since');
   return isPosition(since) ? since : undefined;
 }
 
 /** The client's id, the same on each of its connections, from the URL; an invalid one is ignored. */
-export function readClientId(request: IncomingMessage | undefined): string | undefined {
+export function readClientId(request: HandshakeRequest | undefined): string | undefined {
   const id = readParameter(request, 'client') ?? '';
   return /^[\w-]{1,64}$/.test(id) ? id : undefined;
 }
 
-function readParameter(request: IncomingMessage | undefined, name: string): string | null {
+function readParameter(request: HandshakeRequest | undefined, name: string): string | null {
   const url = request?.url ?? '';
   return new URLSearchParams(url.slice(url.indexOf('?') + 1)).get(name);
 }

@@ -1,6 +1,6 @@
 import { type Clock, jitter, type Timer } from '../internal/clock.js';
-import type { WebSocketIdentity } from './options.js';
-import type { WebSocketConnection } from './web-socket-connection.js';
+import type { Connection } from './connection.js';
+import type { ConnectionIdentity } from './options.js';
 
 /** Interval of checks, as a share of the shorter limit. */
 const CHECK_FRACTION = 1 / 4;
@@ -15,13 +15,13 @@ export interface HeartbeatSettings {
 }
 
 /** Pings silent clients and cuts those without an answer, with one timer for all connections. */
-export class HeartbeatMonitor<User extends WebSocketIdentity> {
+export class HeartbeatMonitor<User extends ConnectionIdentity> {
   readonly #settings: HeartbeatSettings;
-  readonly #connections: Iterable<WebSocketConnection<User>>;
+  readonly #connections: Iterable<Connection<User>>;
   #lastCheck: number;
   #timer: Timer | undefined;
 
-  constructor(connections: Iterable<WebSocketConnection<User>>, settings: HeartbeatSettings) {
+  constructor(connections: Iterable<Connection<User>>, settings: HeartbeatSettings) {
     this.#connections = connections;
     this.#settings = settings;
     this.#lastCheck = settings.clock.monotonic();

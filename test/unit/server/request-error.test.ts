@@ -1,9 +1,9 @@
 import { expect, test, vi } from 'vitest';
-import { RequestError, toErrorFrame } from '../../../src/ws/request-error.js';
+import { RequestError, toErrorFrame } from '../../../src/server/request-error.js';
 
 test('a RequestError of another copy of the package answers the client, and other errors of that name do not', async () => {
   vi.resetModules();
-  const other = await import('../../../src/ws/request-error.js');
+  const other = await import('../../../src/server/request-error.js');
   const error = new other.RequestError('FORBIDDEN', 'not in this room', 500);
   expect(other.RequestError).not.toBe(RequestError);
   expect(error).toBeInstanceOf(RequestError);

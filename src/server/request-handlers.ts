@@ -17,7 +17,7 @@ import type {
 import type { HistoryMessage } from '../pubsub/options.js';
 import type { RoomEvent } from '../rooms/room-message.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
-import type { ClientRequest, WebSocketIdentity } from './options.js';
+import type { ClientRequest, ConnectionIdentity } from './options.js';
 import type { RequestContext } from './request-context.js';
 import { RequestError } from './request-error.js';
 
@@ -30,7 +30,7 @@ const PAGE = 50;
  *
  * @throws the answer for the client, if the request was not started.
  */
-export async function handleFrame<User extends WebSocketIdentity>(
+export async function handleFrame<User extends ConnectionIdentity>(
   context: RequestContext<User>,
   frame: ClientFrame,
 ): Promise<void> {
@@ -47,7 +47,7 @@ export async function handleFrame<User extends WebSocketIdentity>(
 }
 
 /** Never rejects. */
-async function runRequest<User extends WebSocketIdentity>(
+async function runRequest<User extends ConnectionIdentity>(
   context: RequestContext<User>,
   frame: ClientFrame,
 ): Promise<void> {
@@ -66,7 +66,7 @@ async function runRequest<User extends WebSocketIdentity>(
   }
 }
 
-function assertWithinLimits<User extends WebSocketIdentity>(
+function assertWithinLimits<User extends ConnectionIdentity>(
   { options, socket, maxRooms, maxWatched, watched }: RequestContext<User>,
   frame: ClientFrame,
 ): void {
@@ -93,7 +93,7 @@ function assertWithinLimits<User extends WebSocketIdentity>(
 }
 
 /** Synchronous if every answer of the application is. */
-function authorizeFrame<User extends WebSocketIdentity>(
+function authorizeFrame<User extends ConnectionIdentity>(
   { options, known }: RequestContext<User>,
   frame: ClientFrame,
 ): boolean | Promise<boolean> {
@@ -138,7 +138,7 @@ function requestsOf(frame: ClientFrame): ClientRequest[] {
 }
 
 /** Resolves with the reply's data. */
-async function executeFrame<User extends WebSocketIdentity>(
+async function executeFrame<User extends ConnectionIdentity>(
   context: RequestContext<User>,
   frame: ClientFrame,
 ): Promise<unknown> {
@@ -171,7 +171,7 @@ async function executeFrame<User extends WebSocketIdentity>(
   }
 }
 
-async function handleJoin<User extends WebSocketIdentity>(
+async function handleJoin<User extends ConnectionIdentity>(
   { socket, joining }: RequestContext<User>,
   { room, since, last, info, members }: JoinFrame,
 ): Promise<JoinReply> {
@@ -190,7 +190,7 @@ async function handleJoin<User extends WebSocketIdentity>(
   }
 }
 
-async function handleLeave<User extends WebSocketIdentity>(
+async function handleLeave<User extends ConnectionIdentity>(
   context: RequestContext<User>,
   room: string,
 ): Promise<void> {
@@ -200,7 +200,7 @@ async function handleLeave<User extends WebSocketIdentity>(
   await left;
 }
 
-async function handleTyping<User extends WebSocketIdentity>(
+async function handleTyping<User extends ConnectionIdentity>(
   { socket, options, typing }: RequestContext<User>,
   { room, on }: TypingFrame,
 ): Promise<void> {
@@ -210,7 +210,7 @@ async function handleTyping<User extends WebSocketIdentity>(
   await options.typing?.[on ? 'start' : 'stop'](room, socket.userId, { except: socket.id });
 }
 
-async function handleWatch<User extends WebSocketIdentity>(
+async function handleWatch<User extends ConnectionIdentity>(
   { socket, watched }: RequestContext<User>,
   users: readonly string[],
 ): Promise<void> {
@@ -229,7 +229,7 @@ function notYetIn(users: readonly string[], known: ReadonlySet<string>): string[
   return [...new Set(users)].filter((userId) => !known.has(userId));
 }
 
-async function handleSend<User extends WebSocketIdentity>(
+async function handleSend<User extends ConnectionIdentity>(
   context: RequestContext<User>,
   { room, event, data = null, key, echo = true, keep = true }: SendFrame,
 ): Promise<SendResult> {
@@ -254,7 +254,7 @@ function scopeIdempotencyKey(userId: string, key: string): string {
   return createHash('sha256').update(`${key}\n${userId}`).digest('base64url');
 }
 
-function handleHistory<User extends WebSocketIdentity>(
+function handleHistory<User extends ConnectionIdentity>(
   context: RequestContext<User>,
   { room, before, limit = PAGE }: HistoryFrame,
 ): Promise<HistoryResult> {
@@ -279,7 +279,7 @@ function toHistoryEvent({ message, position, publishedAt }: HistoryMessage<RoomE
   ];
 }
 
-async function handleApplicationRequest<User extends WebSocketIdentity>(
+async function handleApplicationRequest<User extends ConnectionIdentity>(
   { options, socket, known }: RequestContext<User>,
   { method, data = null }: RequestFrame,
 ): Promise<unknown> {
@@ -298,7 +298,7 @@ function rethrowAsHandlerError(error: unknown): never {
 }
 
 /** Otherwise the socket would not receive its own message. */
-async function waitForJoin<User extends WebSocketIdentity>(
+async function waitForJoin<User extends ConnectionIdentity>(
   { socket, joining }: RequestContext<User>,
   room: string,
 ): Promise<void> {

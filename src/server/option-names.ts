@@ -1,9 +1,9 @@
 import type { OptionNames } from '../internal/validate.js';
-import type { ServeCloseOptions, ServeOptions } from './options.js';
+import type { ConnectionHandlerOptions, ServeCloseOptions } from './options.js';
 
 // The compiler keeps these names complete, so that a misspelt option is rejected.
 
-export const SERVE_OPTION_NAMES: OptionNames<ServeOptions> = {
+export const CONNECTION_HANDLER_OPTION_NAMES: OptionNames<ConnectionHandlerOptions> = {
   rooms: true,
   authenticate: true,
   authorize: true,

@@ -1,0 +1,258 @@
+import { clockOption } from '../internal/clock.js';
+import { ErrorReporter, messageOf } from '../internal/diagnostics.js';
+import { HandlerError, isRollcallError, LimitError } from '../internal/errors.js';
+import { assertOptions, choiceOption, numberOption } from '../internal/validate.js';
+import { CloseCode } from '../protocol/close-codes.js';
+import { PROTOCOL_VERSION } from '../protocol/frames.js';
+import type { RoomSocket } from '../rooms/room-socket.js';
+import { runInSlices } from '../rooms/task-queue.js';
+import { TypingService } from '../typing/typing-service.js';
+import { Connection, type ConnectionSettings, createRateLimit } from './connection.js';
+import type { ConnectionPeer } from './connection-peer.js';
+import { type Handshake, type HandshakeRejection, selectSubprotocol } from './handshake.js';
+import { HeartbeatMonitor } from './heartbeat-monitor.js';
+import {
+  type AuthenticatedUser,
+  authenticateRequest,
+  type ConnectionRejection,
+  readClientId,
+  readResumePosition,
+} from './identity.js';
+import { SERVE_CLOSE_OPTION_NAMES } from './option-names.js';
+import type {
+  ConnectionHandlerOptions,
+  ConnectionIdentity,
+  HandshakeRequest,
+  ServeCloseOptions,
+  ServeStats,
+} from './options.js';
+import type { TransportEncoder } from './peer-adapter.js';
+import { stopTyping } from './request-context.js';
+
+/** From handshakes to the end of all connections. The options' functions were checked before. */
+export class ConnectionServer<User extends ConnectionIdentity, R extends HandshakeRequest> {
+  readonly #options: ConnectionHandlerOptions<User, R>;
+  readonly #ownTyping: TypingService | undefined;
+  readonly #reporter: ErrorReporter;
+  readonly #settings: ConnectionSettings;
+  readonly #limits: Readonly<Record<'maxRooms' | 'maxWatched' | 'heartbeatInterval' | 'pongTimeout', number>>;
+  readonly #rejectsWithStatus: boolean;
+  readonly #heartbeats: HeartbeatMonitor<User>;
+  readonly #connections = new Set<Connection<User>>();
+  /** Users authenticated before the upgrade. */
+  readonly #authenticated = new WeakMap<Handshake<R>, AuthenticatedUser<User>>();
+  readonly #counters = { refused: 0, frames: 0, malformed: 0, limited: 0, silent: 0 };
+  #handoff = false;
+  #closing: Promise<void> | undefined;
+
+  /** @throws {@link InvalidArgumentError} for a number or choice out of range. */
+  constructor(options: ConnectionHandlerOptions<User, R>) {
+    const { rooms } = options;
+    const clock = clockOption(options.clock);
+    const whole = { min: 1, integer: true };
+    this.#limits = {
+      maxRooms: numberOption('maxRooms', options.maxRooms, 100, whole),
+      maxWatched: numberOption('maxWatched', options.maxWatched, 1_000, whole),
+      heartbeatInterval: numberOption('heartbeatInterval', options.heartbeatInterval, 25_000, {
+        unit: 'ms',
+        min: 10,
+        max: 3_600_000,
+      }),
+      pongTimeout: numberOption('pongTimeout', options.pongTimeout, 10_000, { min: 10, max: 3_600_000 }),
+    };
+    const maxFrameBytes = numberOption('maxFrameBytes', options.maxFrameBytes, 65_536, whole);
+    this.#rejectsWithStatus =
+      choiceOption('refuseWith', options.refuseWith, 'close', ['close', 'status']) === 'status';
+    this.#reporter = new ErrorReporter(options.onError);
+    const report = (error: unknown) => this.report(error);
+    const { onError } = options;
+    if (options.typing === undefined) {
+      this.#ownTyping = new TypingService({ rooms, clock, ...(onError === undefined ? {} : { onError }) });
+    }
+    this.#options = { ...options, typing: options.typing ?? (this.#ownTyping as TypingService) };
+    const consumeRate = options.rateLimit && createRateLimit(options.rateLimit, report);
+    const onEnded = (connection: object) => void this.#connections.delete(connection as Connection<User>);
+    this.#settings = { clock, maxFrameBytes, consumeRate, report, counters: this.#counters, onEnded };
+    this.#heartbeats = new HeartbeatMonitor(this.#connections, {
+      ...this.#limits,
+      clock,
+      counters: this.#counters,
+    });
+  }
+
+  stats(): ServeStats {
+    return { connections: this.#connections.size, ...this.#counters };
+  }
+
+  /** Never rejects. */
+  async upgrade(request: R): Promise<Handshake<R>> {
+    const protocol = selectSubprotocol(request);
+    const handshake: Handshake<R> = {
+      request,
+      protocol,
+      headers: protocol === undefined ? {} : { 'Sec-WebSocket-Protocol': protocol },
+    };
+    if (!this.#rejectsWithStatus) return handshake;
+    const result = this.#closing === undefined ? await this.#authenticate(request) : undefined;
+    if (result !== undefined && 'userId' in result) {
+      this.#authenticated.set(handshake, result);
+      return handshake;
+    }
+    this.#counters.refused++;
+    return { ...handshake, rejection: toHttpRejection(result) };
+  }
+
+  /** The messages of the connection may arrive at once. The caller ends the connection when its transport does. */
+  open(transport: ConnectionPeer, handshake: Handshake<R>, encoder: TransportEncoder): Connection<User> {
+    const connection = new Connection<User>(transport, encoder, this.#settings);
+    this.#connections.add(connection);
+    const served = this.#attach(handshake, connection)
+      // A callback of its own, so that the handshake can be collected.
+      .then((client) => client && this.#serveUntilClosed(connection, client))
+      .catch((error: unknown) => {
+        this.report(error);
+        connection.close(CloseCode.UNAVAILABLE, 'the server failed');
+      });
+    connection.done = Promise.all([served, connection.ended]);
+    return connection;
+  }
+
+  async close(options: ServeCloseOptions = {}): Promise<void> {
+    assertOptions('options', options, SERVE_CLOSE_OPTION_NAMES);
+    const drainPeriod = numberOption('drainPeriod', options?.drainPeriod, 0, {
+      unit: 'ms',
+      min: 0,
+      max: 3_600_000,
+    });
+    this.#closing ??= this.#close(drainPeriod, options?.handoff === true);
+    await this.#closing;
+  }
+
+  report(error: unknown): void {
+    const reported = isRollcallError(error)
+      ? error
+      : new HandlerError(`a connection's handler failed: ${messageOf(error)}`, { cause: error });
+    this.#reporter.report(reported, { stage: 'peer' });
+  }
+
+  async #close(drainPeriod: number, handoff: boolean): Promise<void> {
+    const { clock } = this.#settings;
+    this.#handoff = handoff;
+    await runInSlices([...this.#connections], async (connection) => {
+      const ms = drainPeriod * clock.random();
+      if (ms > 0) await new Promise<void>((resolve) => clock.after(ms, resolve));
+      connection.close(CloseCode.SERVICE_RESTART, 'service restart', { handoff });
+      await connection.done;
+    });
+    this.#heartbeats.stop();
+    await this.#ownTyping?.close();
+  }
+
+  /** Resolves with `undefined` if the connection was rejected. */
+  async #attach(
+    handshake: Handshake<R>,
+    connection: Connection<User>,
+  ): Promise<AttachedClient<User> | undefined> {
+    const reject = ({ code, reason }: ConnectionRejection) => {
+      this.#counters.refused++;
+      if (connection.open) connection.close(code, reason);
+      return undefined;
+    };
+    const restart = { code: CloseCode.SERVICE_RESTART, reason: 'service restart' };
+    if (this.#closing !== undefined) return reject(restart);
+    const { request } = handshake;
+    // A client that disconnects during `authenticate` never comes online.
+    const known =
+      this.#authenticated.get(handshake) ??
+      (await Promise.race([this.#authenticate(request), connection.ended]));
+    if (known === undefined || !connection.open) return reject(restart);
+    if ('code' in known) return reject(known);
+    const { rooms } = this.#options;
+    const { userId, status, meta } = known;
+    const since = readResumePosition(request);
+    const clientId = readClientId(request);
+    let socket: RoomSocket;
+    try {
+      socket = await rooms.attach(connection.peer, {
+        userId,
+        ...(status === undefined ? {} : { status }),
+        ...(meta === undefined ? {} : { meta }),
+        ...(since === undefined ? {} : { since }),
+        ...(clientId === undefined ? {} : { clientId }),
+      });
+    } catch (error) {
+      if (error instanceof LimitError) {
+        // With `retryAfter`, some sockets may belong to a dead process: the client must try again.
+        const code = error.retryAfter === undefined ? CloseCode.TOO_MANY_SOCKETS : CloseCode.UNAVAILABLE;
+        return reject({ code, reason: 'too many sockets' });
+      }
+      this.report(error);
+      return reject({ code: CloseCode.UNAVAILABLE, reason: 'not available now' });
+    }
+    if (connection.open && this.#closing === undefined) return { known, socket, since };
+    await socket.detach({ handoff: this.#handoff });
+    return reject(restart);
+  }
+
+  async #serveUntilClosed(connection: Connection<User>, client: AttachedClient<User>): Promise<void> {
+    try {
+      await this.#serve(connection, client);
+    } finally {
+      await client.socket.detach({ handoff: this.#handoff });
+    }
+  }
+
+  /** Resolves when the connection has ended. */
+  async #serve(connection: Connection<User>, { known, socket, since }: AttachedClient<User>): Promise<void> {
+    const { peer } = connection;
+    // Held messages may not be received: the client may disconnect first.
+    const position = peer.hasHeldFrames ? since : socket.position;
+    const { maxRooms, maxWatched, heartbeatInterval } = this.#limits;
+    peer.welcome({
+      type: 'welcome',
+      version: PROTOCOL_VERSION,
+      socket: socket.id,
+      user: socket.userId,
+      ...(position === undefined ? {} : { position }),
+      heartbeat: heartbeatInterval,
+      maxBytes: this.#settings.maxFrameBytes,
+    });
+    const context = connection.start({
+      options: this.#options,
+      known,
+      socket,
+      maxRooms,
+      maxWatched,
+      joining: new Map<string, Promise<unknown>>(),
+      watched: new Set<string>(),
+      typing: new Set<string>(),
+      lastHistoryRead: Promise.resolve(),
+    });
+    await connection.ended;
+    // Not awaited: on failure, typing expires after its `ttl`.
+    stopTyping(context).catch((error: unknown) => this.report(error));
+  }
+
+  #authenticate(request: R): Promise<AuthenticatedUser<User> | ConnectionRejection> {
+    return authenticateRequest(
+      request,
+      this.#options,
+      (error) => this.report(error),
+      () => this.#settings.clock.now(),
+    );
+  }
+}
+
+interface AttachedClient<User extends ConnectionIdentity> {
+  readonly known: AuthenticatedUser<User>;
+  readonly socket: RoomSocket;
+  /** The last position of a client that has reconnected. */
+  readonly since: string | undefined;
+}
+
+/** `undefined`: the server closes. */
+function toHttpRejection(rejection: ConnectionRejection | undefined): HandshakeRejection {
+  return rejection?.code === CloseCode.UNAUTHENTICATED || rejection?.code === CloseCode.EXPIRED
+    ? { status: 401, text: 'Unauthorized', headers: {} }
+    : { status: 503, text: 'Service Unavailable', headers: { 'Retry-After': '1' } };
+}
