@@ -26,8 +26,9 @@ export const memory = {
         };
         await competitor.start('presence', setting);
         const before = await settledMemory(server);
-        const { facts } = await competitor.round(USERS);
-        if (facts['online'] !== USERS) throw new Error(`memory: ${name} has ${facts['online']} users`);
+        await competitor.round(USERS);
+        const { online } = await competitor.call('after');
+        if (online !== USERS) throw new Error(`memory: ${name} has ${online} users`);
         return ((await settledMemory(server)) - before) / USERS;
       } finally {
         await competitor.stop();
