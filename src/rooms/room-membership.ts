@@ -39,7 +39,7 @@ export class RoomMembership {
     return done;
   }
 
-  /** If joined already, it only changes `info`. */
+  /** If joined already, it changes `info` and adds `members`. */
   async join({ since, last, info, members = false }: JoinOptions): Promise<void> {
     const { presence, memberFeeds } = this.#context;
     const { id, userId, writer } = this.#socket;

@@ -89,12 +89,12 @@ export class RoomSocket {
   }
 
   /**
-   * Joins a room: the peer receives its messages, and the user becomes a member. In a joined room, only changes
-   * `info`.
+   * Joins a room: the peer receives its messages, and the user becomes a member. In a joined room it changes `info`
+   * and adds `members`; `since` and `last` have no effect.
    *
    * @throws {@link InvalidArgumentError} for a bad name or option; {@link ClosedError} when detached; {@link
    * TimeoutError}, {@link ConnectionError}, {@link CommandError} from Redis. After an error the socket is not
-   * in the room.
+   * in the room, unless it was before.
    */
   async join(room: string, options: JoinOptions = {}): Promise<JoinResult> {
     assertName('room', room);
