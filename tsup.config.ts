@@ -1,19 +1,12 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { build } from 'esbuild';
 import { defineConfig } from 'tsup';
+import manifest from './package.json' with { type: 'json' };
 
-const subpaths = [
-  'client',
-  'driver',
-  'glide',
-  'msgpack',
-  'react',
-  'server',
-  'socket.io',
-  'sse',
-  'testing',
-  'ws',
-];
+/** The entry points below `rollcall/`; the other exports are files. */
+const subpaths = Object.keys(manifest.exports)
+  .map((path) => path.slice(2))
+  .filter((name) => name !== '' && !/\.js(on)?$/.test(name));
 
 /** tsup puts helpers before the directive, where bundlers no longer see it. */
 async function putDirectiveFirst(): Promise<void> {

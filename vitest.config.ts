@@ -138,7 +138,7 @@ export default defineConfig({
     alias: [
       { find: /^rollcall$/, replacement: here('src/index.ts') },
       {
-        find: /^rollcall\/(client|driver|glide|msgpack|react|server|socket\.io|sse|testing|ws)$/,
+        find: /^rollcall\/([a-z.-]+)$/,
         replacement: here('src/$1/index.ts'),
       },
     ],

@@ -47,7 +47,7 @@ export const platform = globalThis as unknown as EventTargetLike & {
   readonly WebSocket?: WebSocketConstructor;
   readonly document?: EventTargetLike & { readonly baseURI?: string; readonly hidden?: boolean };
   readonly origin?: string;
-  readonly navigator?: { readonly connection?: EventTargetLike };
+  readonly navigator?: { readonly connection?: EventTargetLike & { readonly type?: string } };
 };
 
 /** Calls `task` for every event after which the connection may be dead. */

@@ -1,4 +1,10 @@
-import { shouldReconnect } from '../protocol/close-codes.js';
+import {
+  ClientError,
+  connectEventStream,
+  type EventStreamClient,
+  type EventStreamClientOptions,
+  type HeaderMap,
+} from '../event-stream/index.js';
 import { Listeners } from './listeners.js';
 import { RefCounted } from './ref-counted.js';
 
@@ -15,8 +21,7 @@ export interface StreamEvent<T = unknown> {
 }
 
 /**
- * `connecting`: also before a reconnect. `closed`: permanently, by the server or because there is no
- * EventSource. `idle`: the URL is null.
+ * `connecting`: also before a reconnect. `closed`: permanently, by the server. `idle`: the URL is null.
  */
 export type StreamState = 'connecting' | 'open' | 'closed' | 'idle';
 
@@ -26,54 +31,46 @@ export interface EventStreamView<T = unknown> {
   readonly state: StreamState;
   /** The events received, oldest first: the same array until it changes. */
   readonly events: readonly StreamEvent<T>[];
+  /**
+   * The latest error of `url`, `headers` or `parse`, or why the stream is closed, for example `HTTP status 401`.
+   * Undefined again after a connect.
+   */
+  readonly error: unknown;
 }
 
 /** A change of any of these makes a new stream. */
 export interface StreamSettings {
   readonly names: readonly string[];
   readonly limit: number;
-  readonly withCredentials: boolean;
+  readonly credentials: EventStreamClientOptions['credentials'];
+  readonly url: () => string | Promise<string>;
+  readonly headers: () => HeaderMap | Promise<HeaderMap>;
   readonly parse: (text: string, event: string) => unknown;
 }
 
-interface StreamMessage {
-  readonly data: string;
-  readonly lastEventId: string;
-}
-
-interface EventSourceLike {
-  readonly readyState: number;
-  addEventListener(type: string, listener: (event: StreamMessage) => void): void;
-  close(): void;
-}
-
-const platform = globalThis as unknown as {
-  readonly EventSource?: new (url: string, options: { withCredentials: boolean }) => EventSourceLike;
-};
-
-/** `EventSource.CLOSED` */
-const CLOSED = 2;
-
-export const CONNECTING: EventStreamView = { state: 'connecting', events: [] };
+export const CONNECTING: EventStreamView = { state: 'connecting', events: [], error: undefined };
 
 /** One component's stream. It connects after `subscribe`. */
 export class EventStreamStore {
-  readonly #url: string;
   readonly #settings: StreamSettings;
   readonly #listeners = new Listeners();
   readonly #refCount: RefCounted;
-  #source: EventSourceLike | undefined;
+  #stream: EventStreamClient | undefined;
   #view = CONNECTING;
+  /** Received, not yet in the view. */
+  #received: StreamEvent[] = [];
   #serial = 0;
+  #lastEventId = '';
 
-  constructor(url: string, settings: StreamSettings) {
-    this.#url = url;
+  constructor(settings: StreamSettings) {
     this.#settings = settings;
     this.#refCount = new RefCounted({
       open: () => this.#open(),
       close: () => {
-        this.#source?.close();
-        this.#source = undefined;
+        const stream = this.#stream;
+        this.#stream = undefined;
+        this.#lastEventId = stream?.lastEventId ?? '';
+        stream?.close();
         this.#view = { ...this.#view, state: 'connecting' };
       },
     });
@@ -91,34 +88,40 @@ export class EventStreamStore {
   readonly snapshot = (): EventStreamView => this.#view;
 
   #open(): void {
-    const { names, withCredentials } = this.#settings;
-    if (!platform.EventSource) return this.#show('closed');
-    const source = new platform.EventSource(this.#url, { withCredentials });
-    this.#source = source;
-    source.addEventListener('open', () => this.#show('open'));
-    source.addEventListener('error', () =>
-      this.#show(source.readyState === CLOSED ? 'closed' : 'connecting'),
-    );
-    source.addEventListener('$close', ({ data }) => {
-      if (shouldReconnect((JSON.parse(data) as { code: number }).code)) return;
-      source.close();
-      this.#show('closed');
+    const { names, url, headers, credentials, parse } = this.#settings;
+    const stream = connectEventStream({ url, headers, credentials, parse, lastEventId: this.#lastEventId });
+    this.#stream = stream;
+    stream.on('state', (state) => {
+      if (stream === this.#stream) this.#update({ state: state === 'waiting' ? 'connecting' : state });
     });
-    for (const name of names) source.addEventListener(name, (message) => this.#onMessage(name, message));
+    stream.on('error', (error) => this.#update({ error }));
+    stream.on('open', () => this.#update({ error: undefined }));
+    stream.on('closed', ({ reason }) => {
+      if (stream === this.#stream) this.#update({ error: new ClientError('CLOSED', reason) });
+    });
+    for (const name of names) {
+      // The stream reports gaps itself if the server does not.
+      if (name === '$discontinuity') stream.on('discontinuity', (gap) => this.#onEvent(name, gap, ''));
+      else stream.events.on(name, (data, { event, id }) => this.#onEvent(event, data, id));
+    }
   }
 
-  #onMessage(event: string, { data: text, lastEventId: id }: StreamMessage): void {
-    const { limit, parse } = this.#settings;
-    // The browser reports an error of `parse`; later events are listed.
-    const data = parse(text, event);
-    const heard = { key: ++this.#serial, event, data, id };
-    this.#view = { ...this.#view, events: [...this.#view.events, heard].slice(-limit) };
-    this.#listeners.notify();
+  #onEvent(event: string, data: unknown, id: string): void {
+    this.#received.push({ key: ++this.#serial, event, data, id });
+    // All events of one piece of the stream are one render.
+    if (this.#received.length === 1) queueMicrotask(() => this.#showReceived());
   }
 
-  #show(state: StreamState): void {
-    if (state === this.#view.state) return;
-    this.#view = { ...this.#view, state };
+  #showReceived(): void {
+    const events = [...this.#view.events, ...this.#received].slice(-this.#settings.limit);
+    this.#received = [];
+    this.#update({ events });
+  }
+
+  #update(change: Partial<EventStreamView>): void {
+    const names = Object.keys(change) as (keyof EventStreamView)[];
+    if (names.every((name) => change[name] === this.#view[name])) return;
+    this.#view = { ...this.#view, ...change };
     this.#listeners.notify();
   }
 }

@@ -1,4 +1,5 @@
 import { useMemo, useSyncExternalStore } from 'react';
+import type { EventStreamClientOptions } from '../event-stream/index.js';
 import { CONNECTING, EventStreamStore, type EventStreamView } from './event-stream-store.js';
 import { useLatest } from './use-latest.js';
 import { assertLimit, parseNamesKey, toNamesKey } from './validate.js';
@@ -6,27 +7,38 @@ import { assertLimit, parseNamesKey, toNamesKey } from './validate.js';
 /** Options of {@link useEventStream}. */
 export interface UseEventStreamOptions {
   /**
-   * Names of the events to list; an EventSource cannot receive all. Names with `$`, such as `$discontinuity`,
-   * are the server's own. @default ['message']
+   * Names of the events to list; `*` for all but the server's own. Those begin with `$`, such as
+   * `$discontinuity`. @default ['message']
    */
   readonly events?: readonly string[] | undefined;
   /** Number of events to list, at least 1. @default 200 */
   readonly limit?: number | undefined;
-  /** Send cookies to other origins too. @default false */
-  readonly withCredentials?: boolean | undefined;
+  /**
+   * Headers of the request, such as `authorization`. A function is called for each attempt; neither another object
+   * nor another function connects again.
+   */
+  readonly headers?: EventStreamClientOptions['headers'];
+  /** Whether cookies are sent, see `fetch`. @default the default of `fetch`: to the page's own origin */
+  readonly credentials?: EventStreamClientOptions['credentials'];
   /** Converts the text of an event to its `data`. @default JSON.parse */
   readonly parse?: ((text: string, event: string) => unknown) | undefined;
+  /**
+   * Name of the stream. While it is the same, another `url`, for example with a fresh token, applies to the next
+   * attempt, and the list continues. @default the URL; one name for all functions
+   */
+  readonly streamKey?: string | undefined;
 }
 
 const MESSAGE = ['message'];
 const parseJson = (text: string): unknown => JSON.parse(text);
-const IDLE: EventStreamView = { state: 'idle', events: [] };
+const IDLE: EventStreamView = { state: 'idle', events: [], error: undefined };
 const noopSubscribe = () => () => {};
 
 /**
- * Reads an event stream, for example of `rollcall/sse`, with the browser's EventSource while the component is mounted.
- * The browser reconnects and resumes by itself, unless `$close` forbids it. Another URL starts a new list; with null
- * there is no stream. Needs no {@link RollcallProvider}.
+ * Reads an event stream, for example of `rollcall/sse`, while the component is mounted. It reconnects and resumes as
+ * `connectEventStream` of `rollcall/event-stream` does. Another URL starts a new list, unless `streamKey` says that it
+ * is the same stream; with null there is no stream. A function is called for each attempt. Needs no
+ * {@link RollcallProvider}.
  *
  * @example
  * ```tsx
@@ -35,20 +47,24 @@ const noopSubscribe = () => () => {};
  * @throws {ClientError} `INVALID` for a `limit` below 1, and if `events` is a string.
  */
 export function useEventStream<T = unknown>(
-  url: string | null,
+  url: EventStreamClientOptions['url'] | null,
   options: UseEventStreamOptions = {},
 ): EventStreamView<T> {
-  const { events = MESSAGE, limit = 200, withCredentials = false } = options;
+  const { events = MESSAGE, limit = 200, credentials } = options;
   assertLimit(limit);
   const key = toNamesKey(events, 'events');
   const parse = useLatest(options.parse ?? parseJson);
-  const store = useMemo(
-    () =>
-      url === null
-        ? undefined
-        : new EventStreamStore(url, { names: parseNamesKey(key) ?? MESSAGE, limit, withCredentials, parse }),
-    [url, key, limit, withCredentials, parse],
-  );
+  const latestUrl = useLatest(() => (typeof url === 'function' ? url() : (url as string)));
+  const latestHeaders = useLatest(() => {
+    const { headers = {} } = options;
+    return typeof headers === 'function' ? headers() : headers;
+  });
+  const stream = url === null ? null : (options.streamKey ?? (typeof url === 'function' ? '' : url));
+  const store = useMemo(() => {
+    const names = parseNamesKey(key) ?? MESSAGE;
+    const settings = { names, limit, credentials, url: latestUrl, headers: latestHeaders, parse };
+    return stream === null ? undefined : new EventStreamStore(settings);
+  }, [stream, key, limit, credentials, latestUrl, latestHeaders, parse]);
   const first = () => (url === null ? IDLE : CONNECTING);
   const view = useSyncExternalStore(store?.subscribe ?? noopSubscribe, store?.snapshot ?? first, first);
   return view as EventStreamView<T>;

@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest
 import { waitFor } from '../support/wait.js';
 import { type ReactFixture, ReactTab, startFixture } from './react-fixture.js';
 
-// `useEventStream` on the browser's EventSource.
+// `useEventStream` in the browser.
 
 interface Stream {
   readonly request: IncomingMessage;
@@ -123,4 +123,52 @@ test('a response that is no event stream ends the stream', async () => {
   fixture.answer = (_, response) => void response.writeHead(204).end();
   await tab.show({ id: 's', hook: 'stream', url: '/x' });
   await shows('closed', '');
+});
+
+/** Chromium logs each failed request. */
+const expectFailedRequests = (count: number) => {
+  const logged = tab.problems.splice(0);
+  expect(logged.filter((text) => text.startsWith('Failed to load resource')).length).toBe(count);
+  expect(logged.length).toBe(count);
+};
+
+test('resumes after a 502, and after a new token in the URL if streamKey is the same', async () => {
+  const serve = fixture.answer;
+  const options = { streamKey: 'readings' };
+  await tab.show({ id: 's', hook: 'stream', url: '/x?token=1', options });
+  await connected(1);
+  write(0, '', 0, 2);
+  await shows('open', '0,1');
+  let refused = 0;
+  fixture.answer = (_, response) => {
+    refused++;
+    response.writeHead(502).end();
+  };
+  await tab.show({ id: 's', hook: 'stream', url: '/x?token=2', options });
+  streams[0]?.response.destroy();
+  await waitFor(() => refused > 0, { message: 'a 502' });
+  fixture.answer = serve;
+  await connected(2);
+  expect(streams[1]?.request.url).toBe('/x?token=2');
+  expect(streams[1]?.request.headers['last-event-id']).toBe('1');
+  write(1, '', 2, 3);
+  await shows('open', '0,1,2');
+  // The broken response, and each 502.
+  expectFailedRequests(1 + refused);
+});
+
+test('sends headers; a 401 closes the stream and shows why', async () => {
+  const headers: unknown[] = [];
+  fixture.answer = (request, response) => {
+    headers.push(request.headers.authorization);
+    response.writeHead(401).end();
+  };
+  await tab.show({ id: 's', hook: 'stream', url: '/x', options: { headers: { authorization: 'Bearer a' } } });
+  await shows('closed', '');
+  // The token may have expired on its way: the function or prop is asked once more.
+  expect(headers).toEqual(['Bearer a', 'Bearer a']);
+  expect(await tab.see((page) => String((page.views.get('s') as EventStreamView).error))).toContain(
+    'HTTP status 401',
+  );
+  expectFailedRequests(2);
 });

@@ -16,6 +16,8 @@ declare module 'docs/websockets.md' {
 
 declare module 'docs/sse.md' {
   export const pubsub: import('rollcall').PubSubService;
+  export function getToken(): Promise<string>;
+  export function reload(channel: string | undefined, reason: string): void;
 }
 
 declare module 'docs/socket-io.md' {

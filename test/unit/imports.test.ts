@@ -12,7 +12,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   internal: [],
   protocol: [],
   client: ['protocol'],
-  react: ['client', 'protocol'],
+  'event-stream': ['client', 'protocol'],
+  react: ['client', 'event-stream'],
   redis: ['internal'],
   history: ['internal', 'redis'],
   pubsub: ['history', 'internal', 'redis'],
@@ -173,7 +174,7 @@ test('only src/redis mentions Redis clients', () => {
 });
 
 test('browser files import only files that run in a browser', () => {
-  const within = ['protocol', 'client', 'react'];
+  const within = ['protocol', 'client', 'event-stream', 'react'];
   const outward = sources
     .filter(({ file }) => within.includes(folderOf(file)))
     .flatMap(({ file, names, files }) => [

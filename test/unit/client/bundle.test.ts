@@ -3,9 +3,9 @@ import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 import { expect, test } from 'vitest';
 
-test('the client bundle has at most 6 kB minified and gzipped, and imports nothing from Node', async () => {
+async function bundle(folder: string) {
   const { outputFiles, metafile } = await build({
-    entryPoints: [fileURLToPath(new URL('../../../src/client/index.ts', import.meta.url))],
+    entryPoints: [fileURLToPath(new URL(`../../../src/${folder}/index.ts`, import.meta.url))],
     bundle: true,
     minify: true,
     format: 'esm',
@@ -15,9 +15,20 @@ test('the client bundle has at most 6 kB minified and gzipped, and imports nothi
     metafile: true,
   });
   const code = outputFiles[0]!.text;
-  const inputs = Object.keys(metafile.inputs);
+  return { code, size: gzipSync(code, { level: 9 }).length, inputs: Object.keys(metafile.inputs) };
+}
+
+test('the client bundle has at most 6 kB minified and gzipped, and imports nothing from Node', async () => {
+  const { code, size, inputs } = await bundle('client');
   expect(code).toContain('rollcall.1');
   expect(code).not.toMatch(/node:|require\(|process\./);
   expect(inputs.filter((path) => !/src\/(client|protocol)\//.test(path))).toEqual([]);
-  expect(gzipSync(code, { level: 9 }).length).toBeLessThanOrEqual(6_000);
+  expect(size).toBeLessThanOrEqual(6_000);
+});
+
+test('the event stream client has at most 3.2 kB minified and gzipped, and imports nothing from Node', async () => {
+  const { code, size, inputs } = await bundle('event-stream');
+  expect(code).not.toMatch(/node:|require\(|process\./);
+  expect(inputs.filter((path) => !/src\/(client|event-stream|protocol)\//.test(path))).toEqual([]);
+  expect(size).toBeLessThanOrEqual(3_200);
 });
