@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { build } from 'esbuild';
 import { defineConfig } from 'tsup';
 import manifest from './package.json' with { type: 'json' };
@@ -44,6 +44,22 @@ async function writeMinifiedClient(): Promise<void> {
   });
 }
 
+/** The program `rollcall`: one file of its own, so that the library carries nothing of it. */
+async function writeCli(): Promise<void> {
+  await build({
+    entryPoints: ['src/cli/index.ts'],
+    outfile: 'dist/cli.js',
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    loader: { '.lua': 'text' },
+    banner: { js: '#!/usr/bin/env node' },
+    logLevel: 'warning',
+  });
+  await chmod('dist/cli.js', 0o755);
+}
+
 export default defineConfig({
   entry: {
     index: 'src/index.ts',
@@ -64,6 +80,6 @@ export default defineConfig({
   external: ['@valkey/valkey-glide', 'redis', 'ioredis', 'ioredis-mock', 'msgpackr', 'react'],
   async onSuccess() {
     await putDirectiveFirst();
-    await Promise.all([writeStubFolders(), writeMinifiedClient()]);
+    await Promise.all([writeStubFolders(), writeMinifiedClient(), writeCli()]);
   },
 });

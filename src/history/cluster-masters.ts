@@ -1,12 +1,9 @@
 import type { Clock } from '../internal/clock.js';
 import type { SharedClient } from '../redis/client-handle.js';
-import { slotOf } from '../redis/cluster-slots.js';
+import { keysOfMasters } from '../redis/cluster-slots.js';
 import type { Reply } from '../redis/driver.js';
 import { INFO_SECTIONS, parseServerInfo } from '../redis/server-info.js';
 import { type HistoryServer, historyServerOf, isSameServer, wasPromoted } from './server-identity.js';
-
-/** A master with a single slot needs 16,384 tries on average. */
-const MAX_TRIES = 262_144;
 
 interface Master {
   readonly server: HistoryServer;
@@ -51,9 +48,9 @@ export class ClusterMasters {
 
   async #readAll(): Promise<Master[]> {
     const [slots] = await this.#client.execute([['CLUSTER', 'SLOTS']]);
-    const keys = Array.isArray(slots) ? keysOfMasters(slots as readonly Reply[]) : [];
+    const masters = Array.isArray(slots) ? keysOfMasters(slots as readonly Reply[]) : [];
     const replies = await Promise.all(
-      keys.map((key) =>
+      masters.map(({ key }) =>
         this.#client.execute(
           INFO_SECTIONS.map((section) => ['INFO', section] as const),
           { key },
@@ -68,22 +65,4 @@ export class ClusterMasters {
       return { server, startedAt: at - info.uptime * 1_000 };
     });
   }
-}
-
-/** One key in a slot of each master. `slots`: reply to CLUSTER SLOTS. */
-function keysOfMasters(slots: readonly Reply[]): string[] {
-  const owners: (string | undefined)[] = [];
-  const missing = new Set<string>();
-  for (const range of slots as readonly (readonly Reply[])[]) {
-    const master = String(range[2]);
-    missing.add(master);
-    for (let slot = Number(range[0]); slot <= Number(range[1]); slot++) owners[slot] = master;
-  }
-  const keys: string[] = [];
-  for (let at = 0; at < MAX_TRIES && missing.size > 0; at++) {
-    const key = at.toString(36);
-    const owner = owners[slotOf(key)];
-    if (owner !== undefined && missing.delete(owner)) keys.push(key);
-  }
-  return keys;
 }

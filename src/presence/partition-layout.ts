@@ -17,6 +17,21 @@ export function defaultPartitions(cluster: boolean): number {
 /** Format, number of partitions, `s` for sharded channels, and a random part. Format 1 had no format mark. */
 const STORED_LAYOUT = /^(?:f(\d+) )?(\d+)(s?) \S+$/;
 
+export interface StoredLayout {
+  readonly format: number;
+  readonly partitions: number;
+  /** Changes are announced on sharded channels. */
+  readonly sharded: boolean;
+}
+
+/** `undefined` for text that no release has written. */
+export function decodeLayout(text: string): StoredLayout | undefined {
+  const match = STORED_LAYOUT.exec(text);
+  if (match === null) return undefined;
+  const [, format = '1', partitions, sharded] = match;
+  return { format: Number(format), partitions: Number(partitions), sharded: sharded === 's' };
+}
+
 /**
  * Settings that all services under one prefix share: the first one writes them to every partition. The random part
  * shows that a partition was wiped and written again.

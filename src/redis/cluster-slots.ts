@@ -96,12 +96,17 @@ function addressIn(node: Reply, asked: string): string | undefined {
   return joinAddress(host === null || host === '' ? splitAddress(asked).host : String(host), Number(port));
 }
 
+export interface HostAndPort {
+  readonly host: string;
+  readonly port: number;
+}
+
 export function joinAddress(host: string, port: number): string {
   return `${host}:${port}`;
 }
 
 /** The host may be an IPv6 address, which contains colons. */
-export function splitAddress(address: string): { host: string; port: number } {
+export function splitAddress(address: string): HostAndPort {
   const colon = address.lastIndexOf(':');
   return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
 }
@@ -130,4 +135,32 @@ export function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K
     else group.push(item);
   }
   return groups;
+}
+
+/** A master with a single slot needs 16,384 tries on average. */
+const MAX_TRIES = 262_144;
+
+/** For each master, one key in one of its slots. `slots`: reply to CLUSTER SLOTS. */
+export function keysOfMasters(
+  slots: readonly Reply[],
+): { readonly master: HostAndPort; readonly key: string }[] {
+  const owners: (string | undefined)[] = [];
+  const missing = new Map<string, HostAndPort>();
+  for (const range of slots as readonly (readonly Reply[])[]) {
+    const [first, last, node] = range;
+    const id = String(node);
+    const [host, port] = node as readonly Reply[];
+    missing.set(id, { host: String(host ?? ''), port: Number(port) });
+    for (let slot = Number(first); slot <= Number(last); slot++) owners[slot] = id;
+  }
+  const found: { master: HostAndPort; key: string }[] = [];
+  for (let at = 0; at < MAX_TRIES && missing.size > 0; at++) {
+    const key = at.toString(36);
+    const owner = owners[slotOf(key)] ?? '';
+    const master = missing.get(owner);
+    if (master === undefined) continue;
+    missing.delete(owner);
+    found.push({ master, key });
+  }
+  return found;
 }

@@ -25,6 +25,7 @@ type Exports = string | { [condition: string]: Exports };
 const manifest = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
   exports: { [entry: string]: Exports };
   peerDependencies: Record<string, string>;
+  bin: Record<string, string>;
   main: string;
   module: string;
   types: string;
@@ -41,7 +42,13 @@ async function run(type: 'module' | 'commonjs', source: string, cwd = root): Pro
 }
 
 test('every file that package.json names exists', () => {
-  const files = [manifest.main, manifest.module, manifest.types, ...filesOf(manifest.exports)];
+  const files = [
+    ...Object.values(manifest.bin),
+    manifest.main,
+    manifest.module,
+    manifest.types,
+    ...filesOf(manifest.exports),
+  ];
   expect(files.filter((file) => !existsSync(root + file))).toEqual([]);
 });
 
@@ -99,6 +106,28 @@ test('the types of the client do not depend on the types of Node', () => {
       lib: ['lib.es2022.d.ts', 'lib.dom.d.ts', 'lib.dom.iterable.d.ts'],
     }),
   ).toEqual([]);
+});
+
+test('`rollcall` runs outside of the repository, and without a client library says so in one line', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'rollcall-bin-'));
+  try {
+    const installed = join(folder, 'node_modules/rollcall');
+    for (const part of ['package.json', 'dist']) {
+      cpSync(join(root, part), join(installed, part), { recursive: true });
+    }
+    const bin = join(installed, manifest.bin['rollcall'] ?? '');
+    expect(readFileSync(bin, 'utf8')).toMatch(/^#!\/usr\/bin\/env node\n/);
+    const runBin = (...args: string[]) => promisify(execFile)(bin, args, { cwd: folder });
+    const { version } = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as { version: string };
+    expect(await runBin('--version')).toEqual({ stdout: `${version}\n`, stderr: '' });
+    await expect(runBin('doctor')).rejects.toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: expect.stringMatching(/^rollcall: neither redis nor ioredis is installed in .+\n$/),
+    });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });
 
 test('"use client" is the first statement of the hooks', () => {

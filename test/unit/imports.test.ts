@@ -29,6 +29,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   glide: ['internal', 'redis'],
   msgpack: ['internal'],
   testing: ['internal', 'redis'],
+  cli: ['history', 'internal', 'presence', 'redis'],
   'rollcall.ts': ['internal', 'presence', 'pubsub', 'redis', 'rooms'],
   'index.ts': [
     'history',
@@ -167,8 +168,9 @@ test('only src/redis mentions Redis clients', () => {
   );
   expect(importing).toEqual([]);
   // The word "redis" is the name of the server too; "ioredis" and "node-redis" are only clients.
-  // `index` names the adapters' files, and `testing` is built on one of the clients.
-  const elsewhere = outside.filter(({ file }) => file !== 'index.ts' && folderOf(file) !== 'testing');
+  // `index` names the adapters' files, `testing` is built on one of the clients, and `cli` creates clients by URL.
+  const mayMention = ['index.ts', 'testing', 'cli'];
+  const elsewhere = outside.filter(({ file }) => !mayMention.includes(folderOf(file)));
   const mentioning = elsewhere.filter(({ text }) => /\b(ioredis(?!-mock)|node-redis)\b/i.test(codeOf(text)));
   expect(mentioning.map(({ file }) => file)).toEqual([]);
 });
@@ -184,6 +186,13 @@ test('browser files import only files that run in a browser', () => {
         .map((name) => `${file} -> ${name}`),
     ]);
   expect(outward).toEqual([]);
+});
+
+test('the library imports nothing of the command line program', () => {
+  const importing = sources.filter(
+    ({ file, files }) => folderOf(file) !== 'cli' && files.some((target) => folderOf(target) === 'cli'),
+  );
+  expect(importing.map(({ file }) => file)).toEqual([]);
 });
 
 test('only src/msgpack imports msgpackr', () => {

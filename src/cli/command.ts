@@ -1,0 +1,30 @@
+import type { ParseArgsConfig } from 'node:util';
+import type { Connection } from './connection.js';
+import type { Output } from './output.js';
+
+export type OptionConfig = NonNullable<ParseArgsConfig['options']>[string];
+export type OptionValue = string | boolean | (string | boolean)[] | undefined;
+
+/** What a command gets. */
+export interface CommandContext {
+  /** Without the name of the command and the URLs. */
+  readonly args: readonly string[];
+  readonly values: Readonly<Record<string, OptionValue>>;
+  readonly prefix: string;
+  readonly output: Output;
+  /** Connects; the connection is closed when the command ends. */
+  open(): Promise<Connection>;
+  /** Aborted by Ctrl-C. */
+  readonly signal: AbortSignal;
+}
+
+export interface CliCommand {
+  readonly name: string;
+  /** Names of the arguments, all of them required. */
+  readonly args: readonly string[];
+  readonly summary: string;
+  /** Besides those that all commands have; each with its line in the help. */
+  readonly options: Readonly<Record<string, OptionConfig & { readonly help: string }>>;
+  /** Resolves with the exit status: 0, or 1 if something is wrong with Redis or the data. */
+  run(context: CommandContext): Promise<number>;
+}

@@ -1,0 +1,170 @@
+import { systemClock } from '../internal/clock.js';
+import { messageOf } from '../internal/diagnostics.js';
+import { ConnectionError } from '../internal/errors.js';
+import { PartitionKeys } from '../presence/keys.js';
+import { decodeLayout, type StoredLayout } from '../presence/partition-layout.js';
+import { FORMAT } from '../presence/record.js';
+import { ClientHandle } from '../redis/client-handle.js';
+import { keysOfMasters } from '../redis/cluster-slots.js';
+import type { RedisClient } from '../redis/detect.js';
+import type { ExecuteOptions, PlainCommand, Reply } from '../redis/driver.js';
+import { describeAddress, type RedisAddress } from './address.js';
+import { type Library, type OpenedClient, openClient } from './open-client.js';
+import { parseInfo } from './replies.js';
+import { CliError } from './usage-error.js';
+
+export interface ConnectionOptions {
+  readonly address: RedisAddress;
+  /** `prefix` of the presence service. */
+  readonly prefix: string;
+  /** Of every call, in ms. */
+  readonly timeout: number;
+  /** Otherwise the first one that is installed. */
+  readonly library?: Library | undefined;
+}
+
+/** A server that has slots, or the only one. */
+export interface MasterRef {
+  /** `host:port`. */
+  readonly name: string;
+  /** Leads a command to this master. */
+  readonly key: string;
+}
+
+/** The commands of this CLI reach Redis through it. Reads only, and writes nothing by itself. */
+export class Connection {
+  readonly address: RedisAddress;
+  readonly prefix: string;
+  readonly timeout: number;
+  readonly #opened: OpenedClient;
+  readonly #handle: ClientHandle;
+
+  private constructor(options: ConnectionOptions, opened: OpenedClient) {
+    this.address = options.address;
+    this.prefix = options.prefix;
+    this.timeout = options.timeout;
+    this.#opened = opened;
+    this.#handle = ClientHandle.open('connection', opened.client, options.timeout, systemClock);
+  }
+
+  /**
+   * Follows the server: the URL of a Cluster's node opens the Cluster.
+   *
+   * @throws a `RollcallError` when Redis cannot be reached, {@link CliError} for a sentinel without a name.
+   */
+  static async open(options: ConnectionOptions): Promise<Connection> {
+    const connection = await Connection.#connect(options);
+    if (options.address.topology !== 'single') return connection;
+    try {
+      const [reply] = await connection.attempt([['INFO', 'server']]);
+      const mode = reply instanceof Error ? undefined : parseInfo(String(reply)).get('redis_mode');
+      if (mode === 'sentinel') {
+        throw new CliError('this is a sentinel, not a server: name its master with --sentinel NAME');
+      }
+      if (mode !== 'cluster') return connection;
+    } catch (error) {
+      await connection.close();
+      throw error;
+    }
+    await connection.close();
+    return Connection.#connect({ ...options, address: { ...options.address, topology: 'cluster' } });
+  }
+
+  static async #connect(options: ConnectionOptions): Promise<Connection> {
+    const opened = await openClient(options.address, options.library);
+    let connection: Connection | undefined;
+    try {
+      connection = new Connection(options, opened);
+      await connection.#handle.connect();
+      return connection;
+    } catch (error) {
+      if (connection === undefined) opened.close();
+      else await connection.close();
+      if (!(error instanceof ConnectionError)) throw error;
+      const reason = messageOf(error).replace(/the \S+ client is closed: /, '');
+      throw new CliError(reason.replace(/^Redis(?= cannot)/, describeAddress(options.address)));
+    }
+  }
+
+  get client(): RedisClient {
+    return this.#opened.client;
+  }
+
+  /** Name and version of the client library. */
+  get library(): string {
+    return `${this.#opened.library} ${this.#opened.version}`;
+  }
+
+  get cluster(): boolean {
+    return this.#handle.capabilities.cluster;
+  }
+
+  get url(): string {
+    return describeAddress(this.address);
+  }
+
+  /** Rejects when Redis refuses one of the commands. They are sent again after a lost connection. */
+  run(commands: readonly PlainCommand[], options?: ExecuteOptions): Promise<Reply[]> {
+    return this.#handle.execute(commands[0]?.[0] ?? '', commands, options);
+  }
+
+  /** The reply of a refused command is an `Error`. Sent once. */
+  attempt(commands: readonly PlainCommand[], options?: ExecuteOptions): Promise<Reply[]> {
+    const what = commands[0]?.[0] ?? '';
+    return this.#handle.withDeadline(what, () => this.#handle.send(commands, options));
+  }
+
+  /** The keys of all partitions, and their layout; `undefined` without presence data under the prefix. */
+  async presence(): Promise<
+    { readonly keys: readonly PartitionKeys[]; readonly layout: StoredLayout } | undefined
+  > {
+    const { layout: key } = new PartitionKeys(this.prefix, 0);
+    const [text] = await this.run([['GET', key]]);
+    if (typeof text !== 'string') return undefined;
+    const layout = decodeLayout(text);
+    if (layout === undefined) throw new CliError(`the key ${key} holds no layout of rollcall`);
+    if (layout.format !== FORMAT) {
+      throw new CliError(
+        `the presence data under prefix ${JSON.stringify(this.prefix)} has format ${layout.format}, this release reads format ${FORMAT}: use the rollcall command of the application's release`,
+      );
+    }
+    return { layout, keys: this.partitionKeys(layout.partitions) };
+  }
+
+  /** @throws {@link CliError} without presence data under the prefix. */
+  async requirePresence(): Promise<{
+    readonly keys: readonly PartitionKeys[];
+    readonly layout: StoredLayout;
+  }> {
+    const presence = await this.presence();
+    if (presence !== undefined) return presence;
+    throw new CliError(
+      `no presence data under prefix ${JSON.stringify(this.prefix)} in database ${this.address.database}: pass the prefix of your PresenceService with --prefix; rollcall doctor lists those it finds`,
+    );
+  }
+
+  partitionKeys(partitions: number): PartitionKeys[] {
+    const { database } = this.#handle;
+    return Array.from({ length: partitions }, (_, at) => new PartitionKeys(this.prefix, at, database));
+  }
+
+  async masters(): Promise<MasterRef[]> {
+    if (!this.cluster) {
+      const { topology, nodes, masterName } = this.address;
+      const [node] = nodes;
+      return [
+        { name: topology === 'sentinel' ? `master ${masterName}` : `${node?.host}:${node?.port}`, key: '' },
+      ];
+    }
+    const [slots] = await this.run([['CLUSTER', 'SLOTS']]);
+    return keysOfMasters(slots as readonly Reply[]).map(({ master: { host, port }, key }) => ({
+      name: `${host}:${port}`,
+      key,
+    }));
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+    this.#opened.close();
+  }
+}

@@ -1,0 +1,240 @@
+import { messageOf } from '../internal/diagnostics.js';
+import { ConnectionError } from '../internal/errors.js';
+import type { HostAndPort } from '../redis/cluster-slots.js';
+import { splitAddress } from '../redis/cluster-slots.js';
+import { addingRule, applicationNeeds, applicationRules, readOnlyRules } from './acl-rules.js';
+import type { CliCommand, CommandContext } from './command.js';
+import type { Connection } from './connection.js';
+import { type Finding, finding, type Level } from './finding.js';
+import { readLeases } from './node-leases.js';
+import { checkOtherUser, checkOwnUser, type PermissionReport } from './permissions.js';
+import { parseInfo } from './replies.js';
+import { checkSentinels, masterOf, readSentinels } from './sentinel-report.js';
+import { checkClocks, checkServer } from './server-checks.js';
+import { readServer, type ServerReport } from './server-report.js';
+import { checkStoredData, readStoredData } from './stored-data.js';
+import { listOption, numberOption } from './values.js';
+
+/** Rooms and messages to users; only those who use RoomService need them. */
+const ROOM_CHANNELS = ['room:*', 'user:*'];
+
+export const doctor: CliCommand = {
+  name: 'doctor',
+  args: [],
+  summary: 'checks the server, its settings and permissions, and what is stored',
+  options: {
+    user: { type: 'string', help: 'check the permissions of this ACL user instead of the one in the URL' },
+    channels: {
+      type: 'string',
+      multiple: true,
+      help: 'patterns of your channels, for the check of permissions and for --acl (default: room:*,user:*)',
+    },
+    sample: {
+      type: 'string',
+      help: 'how many keys to look at for other prefixes and formats (default: 10000)',
+    },
+    acl: {
+      type: 'boolean',
+      help: 'print the ACL rules of an application and of this command, without connecting',
+    },
+  },
+  async run(context) {
+    return context.values['acl'] === true ? printRules(context) : diagnose(context);
+  },
+};
+
+function printRules({ prefix, values, output }: CommandContext): number {
+  const channels = listOption(values['channels']) ?? ROOM_CHANNELS;
+  const user = typeof values['user'] === 'string' ? values['user'] : 'app';
+  const rules = applicationRules({ user, prefix, channels });
+  const readOnly = readOnlyRules({ user: 'rollcall-read', prefix, channels });
+  output.print({ application: rules, readOnly }, () => [
+    '# Your application. In redis-cli; ACL SAVE or CONFIG REWRITE stores the rules.',
+    ...rules.always,
+    '# On a Cluster also, on every node:',
+    ...rules.onCluster,
+    '# For the Cluster client of ioredis also:',
+    ...rules.ofIoredisCluster,
+    '# For the Sentinel client of redis (node-redis) also:',
+    ...rules.ofNodeRedisSentinel,
+    '# From Redis 7.2 on, and on Valkey, also +client|setinfo. Before Redis 7.0 without the line with +ssubscribe.',
+    '',
+    '# The commands of rollcall that only read, on any topology.',
+    ...readOnly,
+  ]);
+  return 0;
+}
+
+async function diagnose(context: CommandContext): Promise<number> {
+  const { output, values, prefix } = context;
+  const sample = numberOption('sample', values['sample'], 10_000, 1);
+  const connection = await context.open();
+  const findings: Finding[] = [];
+  const masters = await connection.masters();
+  const reports = await Promise.all(masters.map((master) => readServer(connection, master)));
+  const { findings: topology, nodes } = await checkTopology(connection, reports);
+  findings.push(...topology, ...reports.flatMap(checkServer), ...checkClocks(reports));
+  findings.push(
+    ...(await attempt('permissions', () => checkPermissions(context, connection, reports, nodes))),
+    ...(await attempt('format', async () =>
+      checkStoredData(prefix, await readStoredData(connection, masters, sample)),
+    )),
+    ...(await attempt('nodes', () => checkNodes(connection))),
+  );
+  const count = (level: Level) => findings.filter((each) => each.level === level).length;
+  const [errors, warnings] = [count('error'), count('warning')];
+  const ok = errors + warnings === 0;
+  output.print({ ok, url: connection.url, client: connection.library, errors, warnings, findings }, () => [
+    `${connection.url} by ${connection.library}`,
+    '',
+    ...findings.flatMap((each) => linesOf(each, output)),
+    '',
+    ok ? 'no problem found' : `${errors} errors, ${warnings} warnings`,
+  ]);
+  return ok ? 0 : 1;
+}
+
+/** A refused command ends one check. A lost connection ends all of them. */
+async function attempt(check: string, run: () => Promise<Finding[]>): Promise<Finding[]> {
+  try {
+    return await run();
+  } catch (error) {
+    if (error instanceof ConnectionError) throw error;
+    return [finding('unknown', check, `not checked: ${messageOf(error)}`)];
+  }
+}
+
+const STYLE = { ok: 'green', note: 'cyan', unknown: 'magenta', warning: 'yellow', error: 'red' } as const;
+
+function linesOf({ level, check, message, action }: Finding, output: CommandContext['output']): string[] {
+  const line = `${output.paint(STYLE[level], level.padEnd(7))}  ${check.padEnd(17)}  ${message}`;
+  return action === undefined ? [line] : [line, `${' '.repeat(28)}→ ${action}`];
+}
+
+interface TopologyResult {
+  readonly findings: Finding[];
+  /** Where each of the reports' servers is, as far as it is known. */
+  readonly nodes: readonly (HostAndPort | undefined)[];
+}
+
+async function checkTopology(
+  connection: Connection,
+  reports: readonly ServerReport[],
+): Promise<TopologyResult> {
+  const { address, timeout } = connection;
+  const [first] = reports;
+  if (address.topology === 'sentinel') {
+    const views = await readSentinels(address, timeout);
+    const min = first?.config?.get('min-replicas-to-write');
+    return { findings: checkSentinels(address.masterName ?? '', views, min), nodes: [masterOf(views)] };
+  }
+  if (connection.cluster) {
+    const nodes = reports.map(({ name }) => splitAddress(name));
+    return { findings: await checkCluster(connection, reports), nodes };
+  }
+  const replicas = first?.info?.get('connected_slaves') ?? '?';
+  return {
+    findings: [finding('ok', 'topology', `one server, ${replicas} replicas`)],
+    nodes: [address.nodes[0]],
+  };
+}
+
+async function checkCluster(connection: Connection, reports: readonly ServerReport[]): Promise<Finding[]> {
+  const [reply] = await connection.attempt([['CLUSTER', 'INFO']]);
+  const check = 'topology';
+  if (reply instanceof Error) {
+    return [finding('unknown', check, `Cluster: ${reply.message}`, 'allow +cluster|info')];
+  }
+  const info = parseInfo(String(reply));
+  const state = info.get('cluster_state');
+  const known = Number(info.get('cluster_known_nodes'));
+  const text = `Cluster ${state}: ${reports.length} masters, ${known - reports.length} other nodes, ${info.get('cluster_slots_ok')} of 16384 slots served`;
+  const findings =
+    state === 'ok' && info.get('cluster_slots_fail') === '0'
+      ? [finding('ok', check, text)]
+      : [
+          finding(
+            'error',
+            check,
+            text,
+            'redis-cli --cluster check HOST:PORT shows the slots without a master',
+          ),
+        ];
+  for (const { name, info: of } of reports) {
+    if (of?.get('connected_slaves') !== '0') continue;
+    const lost = `${name} has no replica: if it dies, its users and channels are gone until it is back`;
+    findings.push(finding('warning', check, lost, 'add a replica, or restart the one that failed'));
+  }
+  return findings;
+}
+
+async function checkPermissions(
+  { values, prefix }: CommandContext,
+  connection: Connection,
+  reports: readonly ServerReport[],
+  nodes: readonly (HostAndPort | undefined)[],
+): Promise<Finding[]> {
+  const given = listOption(values['channels']);
+  const user = values['user'];
+  const findings: Finding[] = [];
+  for (const [at, report] of reports.entries()) {
+    const version = Number(report.info?.get('redis_version')?.split('.')[0] ?? 7);
+    const server = { cluster: connection.cluster, sharded: version >= 7 };
+    const needs = applicationNeeds({ prefix, channels: given ?? ROOM_CHANNELS }, server);
+    const node = nodes[at];
+    if (node === undefined) continue;
+    const checked =
+      typeof user === 'string'
+        ? await checkOtherUser(connection, report.key, user, needs)
+        : await checkOwnUser(connection.address, node, connection.timeout, needs);
+    findings.push(...describePermissions(report.name, checked, given !== undefined));
+  }
+  return findings;
+}
+
+/** `channelsGiven`: otherwise it is not known which channels the application uses. */
+function describePermissions(
+  server: string,
+  { user, missing }: PermissionReport,
+  channelsGiven: boolean,
+): Finding[] {
+  const check = 'permissions';
+  const isGuess = (rule: string) => !channelsGiven && ROOM_CHANNELS.some((channel) => rule === `&${channel}`);
+  const guessed = missing.filter(({ rule }) => isGuess(rule)).map(({ rule }) => rule);
+  const optional = missing.filter((need) => need.optional).map(({ rule }) => rule);
+  const needed = missing.filter((need) => !need.optional && !isGuess(need.rule)).map(({ rule }) => rule);
+  const findings: Finding[] = [];
+  const add = (level: Level, rules: readonly string[], why: string) => {
+    if (rules.length === 0) return;
+    const text = `${server}: user ${user} lacks ${rules.join(' ')}${why}`;
+    findings.push(finding(level, check, text, addingRule(user, rules)));
+  };
+  add('error', needed, '; if the application connects as another user, name it with --user');
+  add('warning', optional, ', without which rollcall works but notices less');
+  add('note', guessed, ', which RoomService needs');
+  if (findings.length === 0) {
+    findings.push(
+      finding('ok', check, `${server}: user ${user} may use all commands, keys and channels of rollcall`),
+    );
+  }
+  return findings;
+}
+
+async function checkNodes(connection: Connection): Promise<Finding[]> {
+  const presence = await connection.presence().catch(() => undefined);
+  // Another finding names the reason.
+  if (presence === undefined) return [];
+  const leases = await readLeases(connection, presence.keys);
+  const suspects = leases.filter(({ state }) => state !== 'alive');
+  const text = `${leases.length - suspects.length} processes alive`;
+  if (suspects.length === 0) return [finding('ok', 'nodes', text)];
+  const names = suspects.map(({ nodeId }) => nodeId).join(', ');
+  return [
+    finding(
+      'warning',
+      'nodes',
+      `${text}, ${suspects.length} with an expired lease: ${names}`,
+      'living processes remove them within a lease; if they stay, no process runs a PresenceService under this prefix',
+    ),
+  ];
+}
