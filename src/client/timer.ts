@@ -3,9 +3,7 @@ import type { ClientClock, ClientTimer } from './platform.js';
 export interface TimerSettings {
   readonly clock: ClientClock;
   readonly random: () => number;
-  /** The longest first delay, in ms. */
   readonly first: number;
-  /** The longest delay, in ms. */
   readonly max: number;
 }
 

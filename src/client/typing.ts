@@ -5,7 +5,6 @@ const SEND_INTERVAL = 2_000;
 /** In ms without a keystroke. */
 const IDLE_TIMEOUT = 3_000;
 
-/** Sends as few frames as possible. */
 export function createTypingSender(settings: TimerSettings, send: (on: boolean) => void) {
   const idleTimer = createTimer(settings);
   const intervalTimer = createTimer(settings);

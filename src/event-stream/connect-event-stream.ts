@@ -21,8 +21,8 @@ const RETRIED_STATUSES = [408, 425, 429];
  * Reads a stream of server-sent events with `fetch`, for example of `rollcall/sse`; returns at once. Unlike
  * EventSource, it sends headers, and reconnects after every failure that can pass: a lost connection, an orderly end,
  * a 5xx status, 408, 425, 429; if `url` or `headers` is a function, also after a first 401. It resumes with
- * `Last-Event-ID`. It ends for good after {@link EventStreamClient.close}, a `$close` that forbids to reconnect, and any
- * other status below 500. `E`: the events, by name.
+ * `Last-Event-ID`. {@link EventStreamClient.close}, a `$close` that forbids to reconnect, and any other status below
+ * 500 end it. `E`: the events, by name.
  *
  * @throws {ClientError} `INVALID` for invalid options.
  */

@@ -51,7 +51,7 @@ export interface StreamReconnecting extends Reconnecting {
   readonly status?: number;
 }
 
-/** The stream has ended for good. */
+/** The stream has ended permanently. */
 export interface StreamCloseInfo extends CloseInfo {
   /** The HTTP status that forbids to reconnect. */
   readonly status?: number;
@@ -88,6 +88,6 @@ export interface EventStreamClient<E extends object = EventMap> {
   ): Unsubscribe;
   /** Connects again after a back-off, resuming after the last event; while waiting, at once. */
   reconnect(): void;
-  /** Ends the stream for good. */
+  /** Ends the stream permanently. */
   close(): void;
 }

@@ -13,8 +13,8 @@ interface Call {
 type Send = (commands: readonly Command[], options: ExecuteOptions) => Promise<Reply[]>;
 
 /**
- * Sends one batch at a time, because GLIDE does not send in the order of its calls. Calls that come meanwhile wait, and go as one
- * batch if none of them is atomic and all have the same options.
+ * Sends one batch at a time, because GLIDE does not send in the order of its calls. Waiting calls go as one batch if
+ * none is atomic and all have the same options.
  */
 export class CallQueue {
   readonly #send: Send;

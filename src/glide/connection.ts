@@ -31,8 +31,9 @@ export function isClosingError(error: unknown): boolean {
 }
 
 /**
- * A client of GLIDE that carries subscriptions of one sort, sharded or not: its messages do not say which. When its connection
- * was replaced, it counts as ended, although GLIDE has subscribed again: messages may have been lost in between.
+ * A client of GLIDE that carries either sharded subscriptions or the others, because its messages do not contain the
+ * kind. It counts as ended when its connection was replaced, because messages may have been lost before GLIDE
+ * subscribed again.
  */
 export class GlidePubSubConnection implements PubSubConnection {
   readonly #configuration: GlideConfiguration;
@@ -141,7 +142,7 @@ export class GlidePubSubConnection implements PubSubConnection {
   }
 
   /**
-   * GLIDE does not report that Redis refuses a channel: it tries until it is told to stop. The other names keep
+   * GLIDE does not report a channel that Redis refuses, and retries until it is unsubscribed. The other names keep
    * their subscriptions.
    */
   async #forget(client: GlideAnyClient, kind: SubscriptionKind, names: readonly string[]): Promise<void> {

@@ -16,7 +16,7 @@ const CODED = /^([A-Z][A-Z0-9_]+): (.*)$/s;
 
 /**
  * The error as Redis sent it, beginning with its code, or undefined for errors of the client. GLIDE rewrites the
- * code, by which callers tell refusals apart.
+ * code, by which callers distinguish refusals.
  */
 export function toServerError(error: Error): Error | undefined {
   const [, name, text] = NAMED.exec(error.message) ?? CODED.exec(error.message) ?? [];

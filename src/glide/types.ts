@@ -14,8 +14,8 @@ export type GlideConfiguration = GlideClientConfiguration | GlideClusterClientCo
 /** Options of {@link createGlideDriver}. */
 export interface GlideDriverOptions {
   /**
-   * In ms, at least 10. GLIDE reports neither a broken connection nor that it has subscribed again, so the driver asks
-   * for the ids of its connections this often. A gap in the subscriptions is reported up to this much later. @default 1000
+   * Interval in ms, at least 10, at which the driver asks for the ids of its connections, because GLIDE does not
+   * report a broken connection. A gap in the subscriptions is reported up to this much later. @default 1000
    */
   checkInterval?: number;
 }

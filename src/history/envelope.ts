@@ -4,10 +4,10 @@ import type { Position } from './position.js';
 
 /**
  * A message with history has a header line, `rc1:<position>:<previous>`, on the channel and in the history;
- * append.lua writes it. No JSON text begins like that; any other payload that does gets an empty header,
- * `rc1::`, so that every payload arrives unchanged. `rc1:~` marks a transient message: no position, and missing it does not matter.
- * A channel belongs to the server, a history to a logical database. A header of database 1 begins with
- * `rc1@1:`; subscribers in other databases skip the message.
+ * append.lua writes it. No JSON text begins like that; any other payload that does gets an empty header, `rc1::`, and
+ * arrives unchanged. `rc1:~` marks a transient message, which has no position. A channel belongs to the server, a
+ * history to a logical database: a header of database 1 begins with `rc1@1:`, and subscribers in other databases skip
+ * the message.
  */
 const MAGIC = 'rc1';
 const MAGIC_BYTES = Buffer.from(MAGIC);

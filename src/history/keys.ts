@@ -14,9 +14,8 @@ export interface HistoryKeys {
 }
 
 /**
- * A script may publish to a sharded channel only in its slot, so the keys contain the channel's hash tag. A
- * name with a `}` and no tag cannot be a hash tag; its keys share another slot, which works except for
- * sharded channels.
+ * A script may publish to a sharded channel only in its slot, so the keys contain the channel's hash tag. The keys of
+ * a name with a `}` and no tag share another slot, which works except for sharded channels.
  */
 export function historyKeys(channel: string): HistoryKeys {
   // With its length, no name and suffix equal another name.

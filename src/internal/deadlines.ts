@@ -25,9 +25,8 @@ class PendingDeadline implements Deadline {
 const noop = (): void => {};
 
 /**
- * With one timeout the oldest deadline is always first, so one coarse timer suffices. A timer per call costs
- * more than the call (the AbortSignal of node-redis takes about 11 µs). `expire` is called up to an eighth of
- * the timeout late.
+ * With one timeout the oldest deadline is always first, so one coarse timer suffices; a timer per call costs more
+ * than the call (about 11 µs for node-redis's AbortSignal). `expire` is called up to an eighth of the timeout late.
  */
 export class DeadlineQueue {
   readonly timeout: number;

@@ -18,11 +18,11 @@ export interface MsgpackOptions {
 
 /**
  * A MessagePack codec on the optional peer `msgpackr`. It writes and reads only the MessagePack specification
- * (timestamps as Dates), not msgpackr's extensions, so other implementations can read its payloads. Untrusted
- * payloads are safe: decoding can only fail.
+ * (timestamps as Dates), not msgpackr's extensions, so other implementations can read its payloads. Decoding an
+ * untrusted payload can only fail.
  *
- * - Written: Maps, Dates, Buffers, Uint8Arrays, ArrayBuffers, classes with `toJSON`. Refused: Sets, RegExps,
- *   Errors, functions, BigInts over 64 bits, and typed arrays of numbers wider than bytes.
+ * - Written: Maps, Dates, Buffers, Uint8Arrays, ArrayBuffers, classes with `toJSON`. Refused: Sets, RegExps, Errors,
+ *   functions, BigInts over 64 bits, and typed arrays of numbers wider than bytes.
  * - `undefined` is left out of objects, and null elsewhere, as in JSON.
  * - Integers beyond 2^53 are decoded as BigInts, bytes as Buffers with their own memory.
  *

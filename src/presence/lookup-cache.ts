@@ -9,9 +9,9 @@ import type { PresenceData } from './types.js';
 
 const readChangesScript = defineScript('read-changes', readChangesSource);
 
-/** How long the list of changes is kept without a reader, in ms. */
+/** TTL of the list of changes without a reader, in ms. */
 const CHANGES_TTL = 600_000;
-/** How often lookups renew it, in ms. */
+/** Interval in ms at which lookups renew it. */
 const RENEW_INTERVAL = 60_000;
 /** For fewer users of a partition an MGET costs no more than reading the changes. */
 const MIN_USERS = 8;
@@ -46,9 +46,9 @@ export interface LookupCacheParts {
 
 /**
  * Records that lookups have read. Each lookup first asks Redis which records were written since the one before, so a
- * result is never older than the call, as without a cache. Nothing depends on messages that can be missed: whatever the list
- * of changes does not show (a lost connection, a failover, FLUSHALL) empties the cache. Only records that Redis removed
- * by itself, by expiry or eviction, are not in the list: `maxAge` bounds for how long they are still found.
+ * result is never older than the call. Whatever the list of changes does not show (a lost connection, a failover,
+ * FLUSHALL) empties the cache. Only a record that expired or was evicted is not in the list: it is found for up to
+ * `maxAge` more.
  */
 export class LookupCache {
   readonly #parts: LookupCacheParts;

@@ -19,7 +19,6 @@ export function instanceIdOf(nodeId: string): string {
 }
 
 export interface LeaseListener {
-  /** Entries may be missing from Redis. */
   readonly onEntriesLost?: () => void;
   /**
    * In one partition or all, a lease was lost or a renewal failed: for a whole lease, the leases of other nodes

@@ -46,8 +46,8 @@ export interface PresenceOptions {
   /** TTL of an offline user's record (`lastSeen`), in ms. @default 604_800_000, 7 days */
   lastSeenTtl?: number;
   /**
-   * Maximum share of nodes, 0 to 1, that may die at once. With more, a fault of Redis or the network is more
-   * likely: their leases must stay expired for another `lease`. See "Crash detection" in the guide on presence.
+   * Maximum share of nodes, 0 to 1, that may die at once. With more, a fault of Redis or the network is more likely:
+   * their leases must stay expired for another `lease`.
    * @default 0.5
    */
   maxFailureRatio?: number;
@@ -67,11 +67,11 @@ export interface PresenceOptions {
   clock?: Clock;
 }
 
-/** What a lookup cache keeps. */
+/** Limits of a lookup cache. */
 export interface LookupCacheOptions {
-  /** How many users, at least 1. Beyond it, those cached first are removed. @default 10_000 */
+  /** Maximum number of users, at least 1. Beyond it, those cached first are removed. @default 10_000 */
   maxUsers?: number;
-  /** For how many ms a record is kept, 0 to 86,400,000. @default 60_000 */
+  /** Maximum age of a record in ms, 0 to 86,400,000. @default 60_000 */
   maxAge?: number;
 }
 

@@ -123,10 +123,9 @@ export class PresenceService {
   }
 
   /**
-   * Removes a socket; resolves with the user's presence after the removal, or `null` for an unknown user. Removing
-   * an unknown socket is no error. If this process registered the socket, only that registration is removed, and
-   * repeated removals have no further effect. Otherwise the registrations of all processes are removed, and those
-   * processes are notified.
+   * Removes a socket; resolves with the user's presence after the removal, or `null` for an unknown user. Removing an
+   * unknown socket is no error. If this process registered the socket, only that registration is removed, and
+   * repeated removals have no effect; otherwise those of all processes are removed, and the processes are notified.
    *
    * @throws {@link InvalidArgumentError}, {@link TimeoutError}, {@link ConnectionError}, {@link CommandError}. The
    * failed removal of a socket of this process is repeated as soon as Redis is back.
@@ -174,8 +173,8 @@ export class PresenceService {
   }
 
   /**
-   * Notes activity of a socket. Cheap enough for every message of a client: it writes the user's `lastSeen` at most
-   * once per `touchInterval`. A socket that is away because of `idleAfter` becomes online again.
+   * Notes activity of a socket; cheap enough for every message of a client. Writes the user's `lastSeen` at most once
+   * per `touchInterval`. A socket that is away because of `idleAfter` becomes online again.
    *
    * @returns false, without any effect, for a socket that this process did not register.
    */
@@ -207,7 +206,7 @@ export class PresenceService {
     if (ids.size === 0) return new Map();
     const { reader, lookupCache } = this.#parts;
     const reveal = options?.reveal === true;
-    // The cache holds what everybody may see.
+    // The cache has no hidden sockets.
     if (lookupCache !== undefined && !reveal) return lookupCache.lookup(ids);
     return (await reader.lookup(ids, reveal)).records;
   }

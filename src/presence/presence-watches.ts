@@ -39,8 +39,8 @@ const RETRY_INTERVAL = 1_000;
 const GAP_WINDOW = 50;
 
 /**
- * All watches of a service share one subscription per partition; a change costs one map lookup. A watch
- * subscribes before it reads its snapshot, so no change is missed; after a gap the snapshot is read again.
+ * All watches of a service share one subscription per partition; a change costs one map lookup. A watch subscribes
+ * before it reads its snapshot, so no change is missed.
  */
 export class WatchRegistry {
   readonly #options: WatchRegistryOptions;

@@ -50,7 +50,6 @@ export interface WriteCallbacks {
   onFailed(error: RollcallError): void;
 }
 
-/** Queued or sent. */
 class PendingWrite {
   sent = false;
   /** A callback was called. */

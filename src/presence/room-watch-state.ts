@@ -68,7 +68,6 @@ export class RoomWatchState {
     else this.#applyChange(change);
   }
 
-  /** Reports the differences. */
   applySnapshot(members: readonly RoomMember[]): void {
     const buffered = this.#buffer ?? [];
     this.#buffer = undefined;

@@ -41,9 +41,8 @@ export class SetPresenceCall implements WriteCallbacks {
     // Sockets of an expired process are most likely gone.
     const { suspectNodes } = this.parts.reaper.stats;
     const living = sockets.filter(({ nodeId }) => !suspectNodes.includes(nodeId));
-    // The record is of this call's transaction, so other processes' sockets in it came first, whatever their
-    // times are: estimates of Redis's clock differ by some ms. Own sockets may share the transaction; they are
-    // in the order of their times.
+    // Other processes' sockets in the record of this transaction came first, whatever their times are: estimates of
+    // Redis's clock differ by some ms. Own sockets may share the transaction, and are in the order of their times.
     const own = living.findIndex((one) => one.socketId === socketId);
     const earlier = living.filter((one, index) => index < own || (index > own && !this.#isOwn(one)));
     return own === -1 || earlier.length < limit ? data : this.#refuse(living);

@@ -25,7 +25,6 @@ export interface PresenceSettings {
   readonly keyTtl: number;
   readonly lastSeenTtl: number;
   readonly maxFailureRatio: number;
-  /** Undefined: no cache. */
   readonly lookupCache: LookupCacheSettings | undefined;
   readonly timeout: number;
 }

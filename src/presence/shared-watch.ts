@@ -18,9 +18,8 @@ interface SnapshotBatch {
 }
 
 /**
- * One watch for many watchers (connections, for example), each with its own users: counts references, so that
- * each user is watched once. Users added during a read form the next batch. The watch itself holds the known
- * presence.
+ * One watch for many watchers (connections, for example), each with its own users. Each user is watched once. Users
+ * added during a read form the next batch. The watch itself holds the known presence.
  */
 export class SharedWatch<W> {
   readonly #presence: Pick<PresenceService, 'watch'>;

@@ -18,7 +18,6 @@ export interface ChangeSource {
 export interface ChangeSubscriber {
   /** Each change, still encoded. A `DecodeError` costs that change only. */
   readonly onChange: (encoded: unknown, channel: string) => void;
-  /** Changes may be missed. */
   readonly onGap?: () => void;
 }
 

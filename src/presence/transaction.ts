@@ -26,7 +26,6 @@ export interface TransactionSettings {
 export interface TransactionResult {
   /** `null`: no record. */
   recordOf(user: string): string | null;
-  /** By user. */
   readonly records: ReadonlyMap<string, string | null>;
   /** Before and after each script that renewed it; 0: none. */
   readonly leases: readonly { before: number; after: number }[];
@@ -49,9 +48,8 @@ interface UserUpdate {
 }
 
 /**
- * Redis commands for some writes. One call of update-users.lua writes this node's socket entries and derives
- * the records; plain commands before it write all other entries. Of several writes of an entry, the last
- * counts.
+ * Redis commands for some writes. One call of update-users.lua writes this node's socket entries and derives the
+ * records; plain commands before it write all other entries. The last write of an entry counts.
  */
 export class Transaction {
   readonly commands: Command[] = [];
@@ -274,7 +272,6 @@ export class Transaction {
 
 const REASONS = { gone: 0, time: -1, active: -2, lost: -3 } as const;
 
-/** Reason code of update-users.lua. */
 function toReasonCode(write: Exclude<PresenceWrite, RoomWrite>): number {
   if (write.kind === 'socket') return Math.round(write.grace);
   return write.kind === 'look' ? REASONS[write.reason] : REASONS.time;

@@ -202,7 +202,7 @@ export type ProtocolErrorCode =
 
 /** Reply to a failed request or a malformed frame; with `room`, the end of a membership. */
 export interface ErrorFrame {
-  /** Tells frames apart. */
+  /** Marks the frame. */
   readonly type: 'error';
   /** Missing if the request had none, or it was unreadable. */
   readonly id?: number;

@@ -2,7 +2,6 @@ import { InvalidArgumentError } from '../internal/errors.js';
 import { assertName, MAX_NAME_BYTES } from '../internal/validate.js';
 import { escapePattern } from '../redis/pattern.js';
 
-/** By placeholder. */
 export type Params = { readonly [name: string]: string };
 
 /** `build` and `parse` are exact inverses: each name has one spelling and one set of params. */

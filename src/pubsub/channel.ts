@@ -165,7 +165,6 @@ function createValidatingCodec(codec: Codec, schema: StandardSchema): Codec {
 }
 
 export interface EncodeOptions {
-  /** Limit of an encoded message. */
   readonly maxBytes: number;
   readonly transient: boolean;
   /** Of the publisher. */

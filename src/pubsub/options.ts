@@ -23,14 +23,14 @@ export interface PubSubOptions {
   /** Limit in ms for every call to settle as done, failed or unknown. @default 5_000 */
   timeout?: number;
   /**
-   * How long a Redis subscription outlives its last handler, in ms; subscribing again in that time needs no
-   * round trip. @default 0
+   * Time in ms that a Redis subscription outlives its last handler; subscribing again in that time needs no round
+   * trip. @default 0
    */
   unsubscribeDelay?: number;
   /**
-   * Silence in ms after which the subscriber connection is probed by a message, and replaced if that does not
-   * arrive within 5 s; 0 for never. The shortest interval of all services on the client counts; a presence
-   * service sets 30 s. @default 30_000
+   * Silence in ms after which a message probes the subscriber connection, which is replaced if the message does not
+   * arrive within 5 s; 0 for never. The shortest interval of all services on the client counts; a presence service
+   * sets 30 s. @default 30_000
    */
   probeInterval?: number;
   /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
@@ -53,8 +53,8 @@ export interface PublishOptions {
   transient?: boolean;
   /**
    * Deduplicates calls: a message with a known key is neither stored nor sent again for 10 minutes. With a key,
-   * `publish` retries within its deadline when a lost connection left the outcome unknown. At most 512 bytes;
-   * only with history. @default none
+   * `publish` retries within its deadline after a lost connection. At most 512 bytes; only with history. @default
+   * none
    */
   idempotencyKey?: string;
 }
@@ -90,10 +90,10 @@ export interface SubscribeOptions {
   /** The name is a sharded channel (Redis 7 SSUBSCRIBE). @default false */
   sharded?: boolean;
   /**
-   * Begin after this position, with the next message (`'latest'`) or the oldest one kept (`'earliest'`). Every
-   * later message is delivered once and in order, also after a lost connection, unless a discontinuity is
-   * reported. Only for channels with history. Without it a handler recovers missed messages after its first
-   * message with history. @default 'latest' for a defined channel with history; otherwise none
+   * Begin after this position, with the next message (`'latest'`) or the oldest one kept (`'earliest'`). Every later
+   * message is delivered once and in order, or a discontinuity is reported. Only for channels with history. Without
+   * it a handler recovers missed messages after its first message with history. @default 'latest' for a defined
+   * channel with history; otherwise none
    */
   since?: Position | 'latest' | 'earliest';
   /** Called whenever messages may have been missed. */

@@ -14,7 +14,6 @@ export interface PublishRequest {
   readonly sharded: boolean;
   /** A promise during asynchronous validation, which counts towards the deadline. */
   readonly payload: Payload | Promise<Payload>;
-  /** @default nothing */
   readonly history?: Required<HistoryOptions> | undefined;
   /** Only with `history`. */
   readonly idempotencyKey?: string | undefined;

@@ -125,14 +125,14 @@ export class PubSubService {
   }
 
   /**
-   * Publishes `message`. Without a connection the call waits for one until its deadline. The message is never
-   * sent after the deadline, and never twice, unless `idempotencyKey` makes both one message. Messages of one
-   * service on one channel keep the order of the calls. Without history delivery is at-most-once.
+   * Publishes `message`. Without a connection the call waits for one until its deadline. The message is never sent
+   * after the deadline, and never twice, unless `idempotencyKey` makes both one message. Messages of one service on
+   * one channel keep the order of the calls. Without history delivery is at-most-once.
    *
-   * @throws {@link InvalidArgumentError} for an invalid channel or option, or a message that cannot be encoded
-   * or exceeds `maxMessageBytes`; {@link SchemaError} if the channel's schema rejects it; {@link TimeoutError}
-   * or {@link ConnectionError}, whose `outcome` says whether the message may have been published; {@link
-   * CommandError} if Redis refuses; {@link UnsupportedError} for what the client or server does not support.
+   * @throws {@link InvalidArgumentError} for an invalid channel or option, or a message that cannot be encoded or
+   * exceeds `maxMessageBytes`; {@link SchemaError} if the channel's schema rejects it; {@link TimeoutError} or
+   * {@link ConnectionError}, whose `outcome` shows whether the message may have been published; {@link CommandError}
+   * if Redis refuses; {@link UnsupportedError} for what the client or server does not support.
    */
   async publish<T>(
     channel: ChannelRef<T, unknown, true>,

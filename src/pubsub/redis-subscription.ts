@@ -56,7 +56,6 @@ export class RedisSubscription {
   readonly #group: SubscriptionGroup;
   readonly name: string;
   phase: SubscriptionState = 'idle';
-  /** Payloads as bytes. */
   binary = false;
   /** In ms since `#group.began`: small enough to need no heap number. */
   #activeSince: number | undefined = undefined;

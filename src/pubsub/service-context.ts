@@ -98,7 +98,6 @@ export class ServiceContext {
 export interface PayloadFormat {
   readonly service: ServiceContext;
   readonly codec: Codec;
-  /** Undecoded. */
   readonly raw: boolean;
 }
 

@@ -28,9 +28,8 @@ export const PROBE_INTERVAL = 30_000;
 const resolved = Promise.resolve();
 
 /**
- * Time of the last data on a subscriber connection. Reading the clock per message would cost as much as finding
- * its handlers, so it is read at the first message of each turn of the event loop: too early rather than too
- * late.
+ * Time of the last data on a subscriber connection, read from the clock at the first message of each turn of the
+ * event loop: reading it per message would cost as much as finding the handlers.
  */
 export class ActivityTracker {
   /** For display. */

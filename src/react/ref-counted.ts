@@ -3,7 +3,7 @@ export interface Resource {
   open(): void;
   /** Called after the last release, even if `open` was never called. */
   close(): void;
-  /** How long the resource stays open after the last release, in ms. @default 0: one macrotask */
+  /** Time in ms that the resource stays open after the last release. @default 0: one macrotask */
   linger?(): number;
 }
 

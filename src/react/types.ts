@@ -54,8 +54,8 @@ export interface UseRoomOptions {
   /** False: do not join, as with the name null. @default true */
   readonly enabled?: boolean | undefined;
   /**
-   * How long the user stays in the room, and the list is kept, after the last component has unmounted: in ms,
-   * up to an hour. Bridges a change of pages. The largest value of a room's components counts. @default 0
+   * Time in ms, up to an hour, that the user stays in the room, and the list is kept, after the last component has
+   * unmounted. Bridges a change of pages. The largest value of a room's components counts. @default 0
    */
   readonly linger?: number | undefined;
   /** Number of events to list, at least 1, besides loaded older ones. @default 200, or `last` if larger */

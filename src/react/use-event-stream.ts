@@ -36,9 +36,8 @@ const noopSubscribe = () => () => {};
 
 /**
  * Reads an event stream, for example of `rollcall/sse`, while the component is mounted. It reconnects and resumes as
- * `connectEventStream` of `rollcall/event-stream` does. Another URL starts a new list, unless `streamKey` says that it
- * is the same stream; with null there is no stream. A function is called for each attempt. Needs no
- * {@link RollcallProvider}.
+ * `connectEventStream` of `rollcall/event-stream` does. Another URL starts a new list, unless `streamKey` is the
+ * same; with null there is no stream. A function is called for each attempt. Needs no {@link RollcallProvider}.
  *
  * @example
  * ```tsx

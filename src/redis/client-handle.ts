@@ -33,7 +33,6 @@ export class SharedClient {
   #ended = false;
   #closed = false;
 
-  /** `forget` is called after the last `release`. */
   constructor(driver: Driver, forget: () => void) {
     this.driver = driver;
     this.#forget = forget;
@@ -178,9 +177,8 @@ const BACKGROUND = new Set(['connect', 'renew', 'sweep', 'restore', 'close']);
 export const RETRY_DELAY = 20;
 
 /**
- * One service's access to Redis: deadlines, calls in progress, and `close`, which rejects those calls. Every
- * call settles as done, failed or unknown within `timeout`. Services on one client share {@link shared}; its
- * driver is closed with the last handle.
+ * One service's access to Redis: deadlines, calls in progress, and `close`, which rejects those calls. Every call
+ * settles as done, failed or unknown within `timeout`. The last handle on a client closes the driver.
  */
 export class ClientHandle {
   readonly shared: SharedClient;

@@ -186,7 +186,7 @@ export interface Driver {
   close(): Promise<void>;
 }
 
-/** Tells the two kinds of commands apart. */
+/** Whether a command is a call of a script. */
 export function isScriptCall(command: Command): command is ScriptCall {
   return 'script' in command;
 }

@@ -108,10 +108,9 @@ function wouldReconnect({ options }: IoredisLike): boolean {
 }
 
 /**
- * Drives an ioredis client, also with sentinels: each duplicate asks them for the current master.
- * Limits: the user's client stays at a frozen master until that is resumed and demoted, unless created with
- * `failoverDetector: true`. After a failover by command it writes to the old master for about a second, until
- * the sentinels demote it; those writes are acknowledged and lost.
+ * Drives an ioredis client, also with sentinels: each duplicate asks them for the current master. Limits: the user's
+ * client stays at a frozen master until that is resumed and demoted, unless created with `failoverDetector: true`.
+ * After a failover by command, writes to the old master are acknowledged and lost for about a second.
  */
 export class IoredisDriver implements Driver {
   readonly client = 'ioredis';
@@ -291,7 +290,6 @@ function duplicateWithoutReconnect(
   return connection;
 }
 
-/** Never reconnects. */
 export function createCommandConnection(
   client: IoredisLike,
   listener: CommandConnectionListener,

@@ -66,9 +66,9 @@ export function isNodeRedisSentinelClient(value: object): value is NodeRedisSent
 }
 
 /**
- * The client finds the master, and we open our own connections to it, because the client's methods would
- * repeat a command that may have run. No client can prevent this: a failover by command leaves the old master
- * writable for about a second, and those writes are acknowledged and lost.
+ * The client finds the master, and we open our own connections to it, because the client's methods would repeat a
+ * command that may have run. A failover by command leaves the old master writable for about a second: those writes
+ * are acknowledged and lost.
  */
 export class NodeRedisSentinelDriver implements Driver {
   readonly client = 'node-redis';

@@ -308,7 +308,6 @@ function duplicateWithoutReconnect(
   return connection;
 }
 
-/** Never reconnects. */
 export function createCommandConnection(
   client: NodeRedisLike,
   listener: CommandConnectionListener,

@@ -30,7 +30,7 @@ export interface PubSubConnectionListener {
   withdrawn(kind: SubscriptionKind, names: readonly string[]): void;
 }
 
-/** Creates a connection, which connects when told to. */
+/** Creates a connection that is not connected yet. */
 export type PubSubConnectionFactory = (listener: PubSubConnectionListener) => PubSubConnection;
 
 /** A node other than the client's own. */
@@ -105,9 +105,9 @@ class ActiveConnection {
 }
 
 /**
- * The subscribing connection, opened with the first subscription. When it breaks, `dropped` reports its
- * names, and the next `subscribe` opens another. Client libraries differ in how they resubscribe, so the
- * subscription manager does it, in its own order and time.
+ * The subscribing connection, opened with the first subscription. When it breaks, `dropped` reports its names, and
+ * the next `subscribe` opens another. The subscription manager resubscribes, because client libraries differ in how
+ * they do it.
  */
 export class Subscriber {
   readonly #client: string;

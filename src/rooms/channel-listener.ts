@@ -10,8 +10,8 @@ import type { MemberSocket, RoomContext } from './room-context.js';
 import { EncodedFrame, parseRoomMessage, type RoomEvent } from './room-message.js';
 
 /**
- * One socket's subscription of a room's channel or, without a room, of its user's. Each socket has its own
- * handler, because it may be at another position; handlers at one position share the work.
+ * One socket's subscription of a room's channel or, without a room, of its user's. Each socket has its own handler,
+ * because it may be at another position.
  */
 export class ChannelListener {
   readonly #context: RoomContext;

@@ -96,7 +96,7 @@ export interface BroadcastOptions {
 
 /** Options of `leave`. */
 export interface LeaveOptions {
-  /** Tell the peer; `false` if it has asked for it. @default true */
+  /** Notify the peer. @default true */
   notify?: boolean;
 }
 

@@ -105,13 +105,13 @@ export class RoomService {
   }
 
   /**
-   * Attaches a peer: its user is online with one more socket, and the peer receives messages to the user.
-   * Detach the socket when the connection ends. Check `attached` afterwards: `disconnectUser` or `close` may
-   * have detached the socket in the meantime.
+   * Attaches a peer: its user is online with one more socket, and the peer receives messages to the user. Detach the
+   * socket when the connection ends. Check `attached` afterwards: `disconnectUser` or `close` may have detached the
+   * socket in the meantime.
    *
    * @throws {@link InvalidArgumentError} for a bad peer, id or option, and for a socket id in use here;
    * {@link LimitError} when the user has too many sockets; {@link TimeoutError}, {@link ConnectionError},
-   * {@link CommandError} from Redis. After an error the peer stays open without being attached.
+   * {@link CommandError} from Redis. After an error the peer is open and not attached.
    */
   async attach(peer: Peer, options: AttachOptions): Promise<RoomSocket> {
     this.#assertOpen();
@@ -180,9 +180,9 @@ export class RoomService {
   }
 
   /**
-   * Publishes that a user types for the next `ttl` ms, or with 0 has stopped; not stored. Prefer
-   * `TypingService`, which limits the rate. Publishes nothing for an `invisible` user; the presence of a user
-   * without sockets here is read for that.
+   * Publishes that a user types for the next `ttl` ms, or with 0 has stopped; not stored. Prefer `TypingService`,
+   * which limits the rate. Publishes nothing for an `invisible` user, whose presence is read if they have no sockets
+   * here.
    */
   async broadcastTyping(
     room: string,

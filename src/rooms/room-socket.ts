@@ -139,8 +139,8 @@ export class RoomSocket {
   }
 
   /**
-   * Leaves a room, and tells the peer: its client has the room in the state `refused`. Does nothing in a room that is not
-   * joined.
+   * Leaves a room, and notifies the peer: its client has the room in the state `refused`. No effect in a room that is
+   * not joined.
    *
    * @throws {@link InvalidArgumentError} for a bad name or option.
    */

@@ -39,7 +39,7 @@ export class SlowConsumer {
     this.#peer = peer;
   }
 
-  /** What to do with a message: the peer receives it, misses it, or was cut off. */
+  /** Decides about a message: the peer receives it, misses it, or was cut off. */
   admit(room: string | undefined): 'send' | 'drop' | 'closed' {
     const { maxBufferedBytes, slowPeers, clock } = this.#settings;
     if (this.#droppedSince !== undefined) this.#checkDrained();

@@ -38,11 +38,9 @@ export type {
 
 /**
  * Registers the sockets of a Socket.IO namespace (for a server: of `/`) with a presence service while they are
- * connected. Handles and acknowledges their clients' events `presence:watch`, `presence:unwatch` and
- * `presence:status`. Set the server's adapter first.
- *
- * A socket stays registered while Socket.IO may recover its session. Connections do not depend on Redis: failed
- * writes are repeated until they succeed.
+ * connected, or may be recovered. Handles and acknowledges their clients' events `presence:watch`, `presence:unwatch`
+ * and `presence:status`. Set the server's adapter first. Connections do not depend on Redis: failed writes are
+ * repeated.
  *
  * @example
  * ```ts

@@ -4,8 +4,8 @@ import type { Listener, NamespaceBase } from './socket-io-types.js';
 const RECOVERED_EVENT = 'rollcall:recovered';
 
 /**
- * Tells other servers of a recovered session. Without this event they keep their registration of the socket until the
- * recovery grace is over.
+ * Notifies other servers of a recovered session. Without this event they keep their registration of the socket until
+ * the recovery grace is over.
  */
 export class RecoveryNotifier {
   /** Sockets that may be recovered elsewhere. */

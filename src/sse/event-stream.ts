@@ -13,12 +13,12 @@ import { type EventStreamSettings, resolveSettings } from './settings.js';
 import { WebResponseWriter } from './web-response-writer.js';
 
 /**
- * Answers a Web-standard request with an event stream of channels, or of rooms in which the user is present
- * while the stream lasts. A client that reconnects with `Last-Event-ID`, as EventSource does, receives the
- * messages it missed. Authorize the request first.
+ * Answers a Web-standard request with an event stream of channels, or of rooms in which the user is present while the
+ * stream lasts. A client that reconnects with `Last-Event-ID`, as EventSource does, receives the messages it missed.
+ * Authorize the request first.
  *
- * While Redis is unavailable, the response is 200 too, because EventSource does not reconnect after another
- * status. The stream ends with `$close`, and the client reconnects.
+ * While Redis is unavailable, the stream ends with `$close`, and the client reconnects. The response is 200 even
+ * then, because EventSource does not reconnect after another status.
  *
  * @example
  * ```ts

@@ -108,8 +108,8 @@ export class TypingService {
   }
 
   /**
-   * Stops a user in all rooms, for the end of a connection. If the user types on another connection too, the
-   * next keystroke there publishes it again.
+   * Stops a user in all rooms, for the end of a connection. The next keystroke on another connection of the user
+   * publishes it again.
    *
    * @throws the errors of {@link TypingService.stop}, after all rooms were tried.
    */
