@@ -52,7 +52,7 @@ export function connectEventStream<E extends object = EventMap>(
   /** The server's delay before a reconnect, in ms. */
   let serverRetry: number | undefined;
   let lastReceivedAt = 0;
-  /** Arrival of the last byte before the gap, in ms since the epoch: events may be missing, and nobody has reported it. */
+  /** Arrival of the last byte before a gap that is not reported yet, in ms since the epoch. */
   let gapSince: number | undefined;
 
   const setState = (next: ClientState): void => {
@@ -175,7 +175,7 @@ export function connectEventStream<E extends object = EventMap>(
     } catch (error) {
       return report(error);
     }
-    // The server tells by channel or room what it could not recover.
+    // The server reports for each channel or room what it could not recover.
     if (event === '$ready' || event === '$discontinuity') gapSince = undefined;
     else if (event[0] !== '$') reportGap();
     if (event === '$discontinuity') emit('discontinuity', data as StreamDiscontinuity);

@@ -57,7 +57,7 @@ export interface StreamCloseInfo extends CloseInfo {
   readonly status?: number;
 }
 
-/** What happens to the stream itself. */
+/** Events of the stream itself. */
 export interface EventStreamClientEvents {
   /** `stream.state` has changed. */
   state: ClientState;
@@ -81,7 +81,7 @@ export interface EventStreamClient<E extends object = EventMap> {
   readonly lastEventId: string;
   /** The events of the stream. */
   readonly events: StreamEventSubscriber<E>;
-  /** Calls `handler` for what happens to the stream itself. */
+  /** Calls `handler` for an event of the stream itself. */
   on<K extends keyof EventStreamClientEvents>(
     name: K,
     handler: (info: EventStreamClientEvents[K]) => unknown,

@@ -20,8 +20,8 @@ import { plainEncoder } from './peer-adapter.js';
 /** Serves the connections of a transport, which calls these methods as its events occur. */
 export interface ConnectionHandler<R extends HandshakeRequest = Request> {
   /**
-   * What to answer a handshake. With `refuseWith: 'status'` it authenticates the request; otherwise `open` does. Never
-   * rejects.
+   * Resolves with the answer to a handshake. With `refuseWith: 'status'` it authenticates the request; otherwise
+   * `open` does. Never rejects.
    */
   upgrade(request: R): Promise<Handshake<R>>;
   /**
@@ -41,7 +41,7 @@ export interface ConnectionHandler<R extends HandshakeRequest = Request> {
   ping(peer: ConnectionPeer): void;
   /** The client has answered a ping that had this `data`. Required where the peer has `ping`. */
   pong(peer: ConnectionPeer, data?: string | ArrayBuffer | ArrayBufferView): void;
-  /** The buffer of the transport is empty. Only needed for peers that cannot tell their buffered bytes. */
+  /** The buffer of the transport is empty. Only needed for peers without `bufferedAmount`. */
   drain(peer: ConnectionPeer): void;
   /** The client has broken the protocol of the transport: counted as malformed, and closed. */
   error(peer: ConnectionPeer): void;

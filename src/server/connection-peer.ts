@@ -4,15 +4,16 @@
  */
 export interface ConnectionPeer {
   /**
-   * Sends a text message. It must not wait. `false`: the buffer is full, which matters for a peer that cannot tell its
-   * buffered bytes: see `bufferedAmount`. Other results are ignored. After an error the connection is closed.
+   * Sends a text message without waiting. `false`: the buffer is full, which matters for a peer without
+   * `bufferedAmount`. Other results are ignored. After an error the connection is closed.
    */
   send(frame: string): unknown;
   /** Starts the end of the connection, with a code of docs/protocol.md. The reason has at most 123 bytes. */
   close(code: number, reason: string): unknown;
   /**
-   * Bytes that wait to be sent; a slow consumer is detected by them. Without it and `getBufferedAmount`, bytes count as
-   * waiting from a `send` that returns `false` until `drain`; if `send` never does, a slow consumer is not detected.
+   * Bytes that wait to be sent; a slow consumer is detected by them. Without it and `getBufferedAmount`, bytes count
+   * as waiting from a `send` that returns `false` until `drain`; if `send` never does, a slow consumer is not
+   * detected.
    */
   readonly bufferedAmount?: number | undefined;
   /** `bufferedAmount` as a function. */

@@ -37,9 +37,9 @@ const MAX_FRAMES = 32_768;
 const MAX_LENGTH = 2 * 1_048_576;
 /** Concurrent requests. */
 const MAX_RUNNING = 64;
-/** Then the connection is closed. */
+/** Unreadable frames before the connection is closed. */
 const MAX_UNREADABLE = 10;
-/** Consecutive frames over the rate limit; then the connection is closed. */
+/** Consecutive frames over the rate limit before the connection is closed. */
 const MAX_LIMITED = 100;
 /** Bytes of replies for a client that sends, but does not read. */
 const MAX_UNREAD = 4 * 1_048_576;

@@ -23,7 +23,7 @@ export interface Handshake<R extends HandshakeRequest = Request> {
   readonly rejection?: HandshakeRejection | undefined;
 }
 
-/** Of the offered subprotocols, whose names may also carry a token. */
+/** Selects the subprotocol by name, because offered names may also carry a token. */
 export function selectSubprotocol({ headers }: HandshakeRequest): string | undefined {
   const name = 'sec-websocket-protocol';
   const { get } = headers;

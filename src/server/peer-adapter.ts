@@ -29,7 +29,7 @@ const SUBSTITUTES = new Map<number, number>([
   [MESSAGE_TOO_BIG, CloseCode.PROTOCOL_ERROR],
 ]);
 
-/** What the peer of a connection tells it. */
+/** The connection of a peer. */
 export interface PeerOwner {
   /** The closing handshake takes too long. */
   terminate(): void;
@@ -43,7 +43,7 @@ export class PeerAdapter implements Peer {
   readonly #owner: PeerOwner;
   #held: (string | Buffer)[] | undefined = [];
   #heldBytes = 0;
-  /** Of a transport that only tells when its buffer is full. */
+  /** Used for a transport that only reports when its buffer is full. */
   #undrainedBytes = 0;
   /** By the clock's `monotonic`; only without pings. */
   #lastSent = 0;
@@ -165,7 +165,10 @@ export class PeerAdapter implements Peer {
     this.#transport.resume?.();
   }
 
-  /** Without a closing handshake. The connection has ended for rollcall, whenever the transport says so. */
+  /**
+   * Without a closing handshake. For rollcall the connection ends at once, even if the transport reports its end
+   * later.
+   */
   terminate(): void {
     this.end();
     const transport = this.#transport;

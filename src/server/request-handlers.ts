@@ -112,7 +112,7 @@ function authorizeFrame<User extends ConnectionIdentity>(
   return Promise.all(answers).then((all) => all.every((answer) => answer === true), rethrowAsHandlerError);
 }
 
-/** One per watched user; none for frames that only give something up. */
+/** One per watched user; none for `leave`, `unwatch` and `ping`. */
 function requestsOf(frame: ClientFrame): ClientRequest[] {
   switch (frame.type) {
     case 'join':
