@@ -12,7 +12,7 @@ const APPLICATION = [
   'subscribe unsubscribe psubscribe punsubscribe publish',
   'ssubscribe sunsubscribe spublish',
   'eval evalsha script|load time get set del exists',
-  'multi exec setnx mget pexpire hget hgetall hset hdel hkeys hvals hlen hexists hscan',
+  'multi exec setnx mget pexpire hget hgetall hset hdel hlen hexists hscan',
   'sadd srem scard sismember smembers srandmember sscan',
   'zadd zrem zscore zrange zrangebyscore',
   'rpush rpushx rpop lindex llen lpos lrange ltrim pexpireat',

@@ -10,11 +10,12 @@ import {
 } from '../pubsub/subscription-manager.js';
 import { ClientHandle } from '../redis/client-handle.js';
 import { HiddenUsers } from './hidden-users.js';
+import { unescapeId } from './ids.js';
 import { Inbox } from './inbox.js';
 import { PartitionKeys } from './keys.js';
 import { LeaseRenewer } from './lease-renewer.js';
 import { LocalPresence } from './local-presence.js';
-import { LocalSockets } from './local-sockets.js';
+import { LocalSockets, type SocketRef } from './local-sockets.js';
 import { LookupCache } from './lookup-cache.js';
 import { NodeLease } from './node-lease.js';
 import type { PresenceOptions } from './options.js';
@@ -24,10 +25,14 @@ import { WatchRegistry } from './presence-watches.js';
 import { PresenceWriter } from './presence-writer.js';
 import { Reaper } from './reaper.js';
 import { RedisClock } from './redis-clock.js';
+import { RemovalLog } from './removal-log.js';
 import { Restorer } from './restorer.js';
 import { RoomPresence } from './room-presence.js';
 import type { PresenceSettings } from './settings.js';
 import { Startup } from './startup.js';
+
+/** Receive sockets of this process whose users were disconnected. */
+export type DisconnectHandlers = Set<(userId: string, socketId: string, reason: string) => unknown>;
 
 export interface PresenceComponents {
   /** In ms. */
@@ -44,6 +49,8 @@ export interface PresenceComponents {
   readonly writer: PresenceWriter;
   readonly local: LocalPresence;
   readonly hidden: HiddenUsers;
+  readonly removals: RemovalLog;
+  readonly disconnects: DisconnectHandlers;
   readonly restorer: Restorer;
   readonly leaseRenewer: LeaseRenewer;
   readonly inbox: Inbox;
@@ -94,7 +101,13 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
   const nodeLease = new NodeLease(settings.nodeName);
   const hidden = new HiddenUsers({ localSockets, nodeLease });
   const writer = new PresenceWriter({ ...shared, nodeLease, hidden });
-  const local = new LocalPresence({ ...shared, localSockets, nodeLease, writer, hidden });
+  const disconnects: DisconnectHandlers = new Set();
+  const onDisconnected = (socket: SocketRef, reason: string): void => {
+    const [userId, socketId] = [unescapeId(socket.user), unescapeId(socket.socket)];
+    for (const handler of disconnects) reporter.runHandler(() => handler(userId, socketId, reason), {});
+  };
+  const local = new LocalPresence({ ...shared, localSockets, nodeLease, writer, hidden, onDisconnected });
+  const removals = new RemovalLog({ ...shared, nodeLease, writer });
   const inbox = new Inbox({ ...shared, nodeLease, local });
   const restorer = new Restorer({ ...shared, localSockets, nodeLease, writer, inbox });
   const leaseRenewer = new LeaseRenewer({
@@ -128,6 +141,8 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
     writer,
     local,
     hidden,
+    removals,
+    disconnects,
     restorer,
     leaseRenewer,
     inbox,

@@ -98,7 +98,7 @@ export class Inbox {
     client.clock.after(RETRY_INTERVAL, () => void this.#readAllStored(failed), { keepAlive: false });
   }
 
-  /** A removal (user, socket and registration, joined) or a user whose own status changed. */
+  /** A removal (user, socket, registration and perhaps a note, joined) or a user whose own status changed. */
   #apply(notifications: readonly string[]): void {
     for (const notification of notifications) {
       const [user, rest = ''] = splitIds(notification);
@@ -106,8 +106,9 @@ export class Inbox {
         this.#options.local.onStatusChangedElsewhere(user);
         continue;
       }
-      const [socket, registration = ''] = splitIds(rest);
-      this.#options.local.onRemovedElsewhere(joinIds(user, socket), registration);
+      const [socket, tail = ''] = splitIds(rest);
+      const [registration, note] = splitIds(tail);
+      this.#options.local.onRemovedElsewhere(joinIds(user, socket), registration, note);
     }
   }
 }

@@ -35,8 +35,11 @@ export class Lifecycle {
 
   #onStarted(layouts: readonly string[]): void {
     if (this.#closing !== undefined) return;
-    const { client, leaseRenewer, local, reaper, watches, rooms } = this.#parts;
+    const { client, leaseRenewer, local, reaper, watches, rooms, removals } = this.#parts;
     this.#unlisten = client.listen({
+      connection: (state) => {
+        if (state === 'ready') removals.onReconnected();
+      },
       nodeReturned: () => {
         watches.onNodeReturned();
         rooms.rereadAll();
@@ -45,7 +48,11 @@ export class Lifecycle {
     void this.#checkEviction();
     leaseRenewer.start();
     local.start();
-    reaper.start(layouts, () => this.#onWipe());
+    reaper.start(
+      layouts,
+      () => this.#onWipe(),
+      () => removals.onReconnected(),
+    );
   }
 
   /**
@@ -53,7 +60,8 @@ export class Lifecycle {
    * are gone without an event, so all watches are read again.
    */
   #onWipe(): void {
-    const { client, layout, reporter, watches, rooms } = this.#parts;
+    const { client, layout, reporter, watches, rooms, removals } = this.#parts;
+    removals.onLost();
     layout.check().catch((error) => reporter.report(error, { stage: 'configuration' }));
     const reread = () => {
       watches.onWipe();

@@ -34,6 +34,8 @@ export interface LocalPresenceOptions {
   readonly grace: number;
   readonly idleAfter: number;
   readonly touchInterval: number;
+  /** Another process disconnected the user. */
+  readonly onDisconnected: (socket: SocketRef, reason: string) => void;
 }
 
 /** The oldest entries are forgotten. */
@@ -221,12 +223,14 @@ export class LocalPresence {
     await this.repair();
   }
 
-  /** A later `registration` of the same socket stays. */
-  onRemovedElsewhere(key: string, registration: string): void {
+  /** A later `registration` of the same socket stays. `note`, escaped: their connections must be closed. */
+  onRemovedElsewhere(key: string, registration: string, note?: string): void {
     const socket = this.#localSockets.sockets.get(key);
     if (socket === undefined || encodeRegistration(socket.connectedAt) !== registration) return;
     const { user, partition } = socket;
     this.#forget(socket);
+    this.#rememberRemoved(key);
+    if (note !== undefined) this.#options.onDisconnected(socket, unescapeId(note));
     // Removed again under this node's lease: an update may have been written after the removal, and a failover
     // that loses the removal shows in the lease.
     const write: SocketWrite = { kind: 'socket', user, socket: socket.socket, grace: this.#options.grace };

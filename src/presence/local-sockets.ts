@@ -38,6 +38,10 @@ class LocalSocketWrite implements SocketWrite {
     this.socket = local.socket;
   }
 
+  get first(): boolean {
+    return !this.restoring && !this.local.known;
+  }
+
   get value(): string {
     const { idle, status, connectedAt, meta } = this.local;
     return encodeEntry(status, connectedAt, meta, idle);

@@ -3,8 +3,8 @@ import { DecodeError } from '../internal/errors.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { PlainCommand, Reply } from '../redis/driver.js';
 import { escapeId, unescapeId } from './ids.js';
-import { type PartitionKeys, partitionOf, splitIds } from './keys.js';
-import { decodeRecord, registrationOf } from './record.js';
+import { type PartitionKeys, partitionOf } from './keys.js';
+import { decodeRecord } from './record.js';
 import type { PresenceData } from './types.js';
 
 /** Blocks Redis for under 1 ms. */
@@ -17,13 +17,7 @@ export interface LookupResult {
   readonly unreadable: ReadonlySet<string>;
 }
 
-export interface SocketOwner {
-  readonly nodeId: string;
-  /** Identifies the registration. */
-  readonly registration: string;
-}
-
-/** Reads records and the online index; socket entries only to find owners. */
+/** Reads records and the online index. */
 export class PresenceReader {
   readonly #client: ClientHandle;
   readonly #keys: readonly PartitionKeys[];
@@ -100,28 +94,6 @@ export class PresenceReader {
         }
       } while (cursor !== '0');
     }
-  }
-
-  /** Nodes that registered a socket, with their registrations. Ids are escaped. */
-  async owners(partition: number, user: string, socket: string): Promise<SocketOwner[]> {
-    const keys = this.#keys[partition] as PartitionKeys;
-    const key = keys.sockets(user);
-    // HGETALL would reply with a map in RESP3.
-    const commands: PlainCommand[] = [
-      ['HKEYS', key],
-      ['HVALS', key],
-    ];
-    const options = { key: keys.nodes, atomic: true };
-    const [fields, values] = (await this.#client.execute('removeSocket', commands, options)) as [
-      readonly string[],
-      readonly string[],
-    ];
-    return fields.flatMap((field, at) => {
-      const [nodeId, name] = splitIds(field);
-      // Fields without a node are the user's own status and grace.
-      if (nodeId === '' || name !== socket) return [];
-      return [{ nodeId, registration: registrationOf(values[at] as string) }];
-    });
   }
 
   /** `user` is escaped. */

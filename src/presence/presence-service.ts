@@ -15,7 +15,6 @@ import { escapeId } from './ids.js';
 import { joinIds, partitionOf } from './keys.js';
 import { Lifecycle } from './lifecycle.js';
 import type { LocalMembership, SocketRef } from './local-sockets.js';
-import { instanceIdOf } from './node-lease.js';
 import {
   CLOSE_OPTION_NAMES,
   ONLINE_USERS_OPTION_NAMES,
@@ -110,8 +109,9 @@ export class PresenceService {
       }
       assertStatus('status', status);
       const text = this.#encode('meta', meta);
-      const { local, inbox } = this.#parts;
+      const { local, inbox, removals } = this.#parts;
       const subscribing = inbox.open();
+      removals.forget(ref.key);
       const limit = local.hasSocket(ref) ? Number.POSITIVE_INFINITY : this.#settings.maxSocketsPerUser;
       local.set(
         ref,
@@ -126,6 +126,7 @@ export class PresenceService {
    * Removes a socket; resolves with the user's presence after the removal, or `null` for an unknown user. Removing an
    * unknown socket is no error. If this process registered the socket, only that registration is removed, and
    * repeated removals have no effect; otherwise those of all processes are removed, and the processes are notified.
+   * The removal is final, also if one of them is frozen or cut off, or Redis is wiped.
    *
    * @throws {@link InvalidArgumentError}, {@link TimeoutError}, {@link ConnectionError}, {@link CommandError}. The
    * failed removal of a socket of this process is repeated as soon as Redis is back.
@@ -143,6 +144,38 @@ export class PresenceService {
       ? await local.remove(ref, grace)
       : await this.#removeRemoteSocket(ref, grace, local.wasRecentlyRemoved(ref));
     return record === null ? null : this.#parts.reader.decode(userId, record);
+  }
+
+  /**
+   * Removes all sockets of a user, whichever processes registered them, without grace. Those processes call their
+   * `onDisconnected` handlers. The removal is final, as that of `removeSocket`; later registrations stay.
+   *
+   * @returns the user's presence after the removal; `null` for an unknown user.
+   * @throws {@link InvalidArgumentError}, {@link TimeoutError}, {@link ConnectionError}, {@link CommandError}.
+   */
+  async disconnectUser(userId: string, reason = ''): Promise<PresenceData | null> {
+    this.#lifecycle.assertOpen();
+    assertName('userId', userId);
+    if (typeof reason !== 'string') throw new InvalidArgumentError('reason', 'must be a string');
+    await this.#lifecycle.start();
+    const removal = { kind: 'removal', user: escapeId(userId), grace: 0, note: escapeId(reason) } as const;
+    const record = await this.#parts.removals.apply(this.#partition(userId), removal);
+    return record === null ? null : this.#parts.reader.decode(userId, record);
+  }
+
+  /**
+   * Calls `handler` with each socket of this process whose user was disconnected with `disconnectUser`: close its
+   * connection. `RoomService` does it for attached sockets.
+   *
+   * @returns a function that removes the handler.
+   */
+  onDisconnected(handler: (userId: string, socketId: string, reason: string) => unknown): () => void {
+    assertFunction('handler', handler);
+    const bound = bindAsyncContext(handler);
+    // Two registrations of one handler are two.
+    const call: typeof bound = (...args) => bound(...args);
+    this.#parts.disconnects.add(call);
+    return () => void this.#parts.disconnects.delete(call);
   }
 
   /**
@@ -406,23 +439,12 @@ export class PresenceService {
     recently: boolean,
   ): Promise<string | null> {
     await this.#lifecycle.start();
-    const { reader, writer } = this.#parts;
-    const owners = recently ? [] : await reader.owners(partition, user, socket);
-    if (owners.length === 0) {
-      // Nothing to remove, but a user who logs out has no grace.
-      return grace === 0
-        ? writer.apply(partition, { kind: 'look', user, reason: 'gone' })
-        : reader.record(partition, user);
-    }
-    const records = await Promise.all(
-      owners.map((owner) => {
-        const notify = instanceIdOf(owner.nodeId);
-        const { nodeId, registration } = owner;
-        const write = { kind: 'socket', user, socket, owner: nodeId, grace, notify, registration } as const;
-        return writer.apply(partition, write);
-      }),
-    );
-    return records.at(-1) ?? null;
+    const { reader, removals } = this.#parts;
+    if (!recently) return removals.apply(partition, { kind: 'removal', user, socket, grace });
+    // Nothing to remove, but a user who logs out has no grace.
+    return grace === 0
+      ? this.#parts.writer.apply(partition, { kind: 'look', user, reason: 'gone' })
+      : reader.record(partition, user);
   }
 
   async *#members(room: string): AsyncGenerator<RoomMember, void, undefined> {

@@ -314,9 +314,7 @@ class PartitionWriter {
     const nodeId = nodeLease.id;
     const writes = pending.map(({ write }) => write);
     const knownLease = nodeLease.knownLease(this.index);
-    const inboxChannel = (instanceId: string): string =>
-      (this.options.keys[0] as PartitionKeys).inbox(instanceId);
-    const settings = { ...this.options, keys: this.keys, nodeId, knownLease, inboxChannel };
+    const settings = { ...this.options, keys: this.keys, nodeId, knownLease };
     const transaction = new Transaction(settings, writes);
     this.stats.transactions++;
     const replies = await this.#timed(

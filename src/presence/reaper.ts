@@ -70,6 +70,7 @@ export class Reaper {
   /** By partition; the random part is new after every wipe. */
   #layouts: string[] = [];
   #onWipe = (): void => {};
+  #onOtherServer = (): void => {};
   /** Found by the sweep in progress. */
   #wiped = false;
   /** Next sweep of each partition, by the monotonic clock. */
@@ -84,10 +85,11 @@ export class Reaper {
     options.nodeLease.listen({ onDoubt: (partition) => this.#resetDetectors(partition) });
   }
 
-  /** `layouts`: of the partitions. `onWipe`: Redis was wiped. */
-  start(layouts: readonly string[], onWipe: () => void): void {
+  /** `layouts`: of the partitions. `onWipe`: Redis was wiped. `onOtherServer`: its clock or data had gone back. */
+  start(layouts: readonly string[], onWipe: () => void, onOtherServer: () => void): void {
     this.#layouts = [...layouts];
     this.#onWipe = onWipe;
+    this.#onOtherServer = onOtherServer;
     this.#schedule();
   }
 
@@ -167,7 +169,10 @@ export class Reaper {
     state.leases.delete(nodeLease.id);
     const detector = this.#detectors[partition] as FailureDetector;
     const { dead, suspect } = detector.detect(state, client.clock.monotonic());
-    if (detector.otherServer) await this.#checkDeadlines(partition);
+    if (detector.otherServer) {
+      this.#onOtherServer();
+      await this.#checkDeadlines(partition);
+    }
     await this.#keepOwnerSets(partition, suspect);
     for (const node of dead) {
       // A node that cannot be reaped must not block the others.

@@ -37,11 +37,6 @@ export function encodeRegistration(connectedAt: number): string {
   return connectedAt.toString(36);
 }
 
-export function registrationOf(entry: string): string {
-  const at = entry.indexOf('"');
-  return at < 0 ? entry : entry.slice(0, at);
-}
-
 /** `until`: 0 without an end. */
 export function encodeOwnStatus(status: string, until: number): string {
   return `${status}"${until}`;

@@ -3,8 +3,16 @@ import type { Command, Reply, ScriptCall } from '../redis/driver.js';
 import type { HiddenUsers } from './hidden-users.js';
 import { joinIds, type PartitionKeys, roomMember } from './keys.js';
 import type { PartitionLayout } from './partition-layout.js';
+import { encodeOwnStatus } from './record.js';
 import { updateRoomsScript, updateUsersScript } from './scripts.js';
-import { isLocalWrite, isRestoring, type PresenceWrite, type RoomWrite, type SocketWrite } from './writes.js';
+import {
+  isLocalWrite,
+  isRestoring,
+  type PresenceWrite,
+  type Removal,
+  type RoomWrite,
+  type SocketWrite,
+} from './writes.js';
 
 /** Durations in ms. */
 export interface TransactionSettings {
@@ -19,8 +27,6 @@ export interface TransactionSettings {
   readonly statusPriority: readonly string[];
   readonly hidden: Pick<HiddenUsers, 'until'>;
   readonly layout: Pick<PartitionLayout, 'publishCommand'>;
-  /** All inboxes are in one partition. */
-  readonly inboxChannel: (instanceId: string) => string;
 }
 
 export interface TransactionResult {
@@ -45,6 +51,7 @@ interface UserUpdate {
   lastAlive: number;
   /** Entries of this node that are written or deleted. */
   readonly entries: SocketWrite[];
+  readonly removals: Removal[];
 }
 
 /**
@@ -66,7 +73,13 @@ export class Transaction {
         this.#addEntry(this.#addUser(write), write);
         continue;
       }
-      if (write.kind !== 'room') this.#addUser(write);
+      if (write.kind !== 'room') {
+        const update = this.#addUser(write);
+        if (write.kind === 'removal') {
+          update.removals.push(write);
+          continue;
+        }
+      }
       const key = this.#entryKey(write);
       // Becomes the last in order.
       others.delete(key);
@@ -113,14 +126,22 @@ export class Transaction {
   /** Of several reasons to update a user, the strongest counts. */
   #addUser(write: Exclude<PresenceWrite, RoomWrite>): UserUpdate {
     const reason = toReasonCode(write);
-    const lastAlive = (write.kind !== 'status' && write.lastAlive) || 0;
+    const lastAlive = ('lastAlive' in write && write.lastAlive) || 0;
     const stated = write.kind === 'status';
     const { nodeId } = this.#settings;
     const owner = write.kind === 'socket' && write.value === undefined ? write.owner : undefined;
     const deleted = owner !== undefined && owner !== nodeId;
     const update = this.#users.get(write.user);
     if (update === undefined) {
-      const first: UserUpdate = { reason, visited: false, stated, deleted, lastAlive, entries: [] };
+      const first: UserUpdate = {
+        reason,
+        visited: false,
+        stated,
+        deleted,
+        lastAlive,
+        entries: [],
+        removals: [],
+      };
       this.#users.set(write.user, first);
       return first;
     }
@@ -149,14 +170,13 @@ export class Transaction {
   #writeOthers(writes: readonly PresenceWrite[], renewsLease: boolean): void {
     const { keys, nodeId } = this.#settings;
     const removed = new Map<string, string[]>();
-    const notified = new Map<string, string[]>();
     const joined = new Set<string>();
     const left = new Set<string>();
     const rooms: RoomWrite[] = [];
     for (const write of writes) {
       switch (write.kind) {
         case 'status': {
-          this.#writeEntry(write.user, joinIds('', 'status'), write.value);
+          this.#writeEntry(write.user, joinIds('', 'status'), write.value ?? encodeOwnStatus('', 0));
           break;
         }
         case 'socket': {
@@ -164,9 +184,6 @@ export class Transaction {
           const member = joinIds(write.user, write.socket);
           this.#writeEntry(write.user, joinIds(owner, write.socket), write.value);
           append(removed, owner, member);
-          if (write.notify !== undefined) {
-            append(notified, write.notify, joinIds(member, write.registration ?? ''));
-          }
           break;
         }
         case 'room': {
@@ -178,22 +195,9 @@ export class Transaction {
     }
     if (joined.size > 0) this.#addToOwnerSet([...joined]);
     for (const [owner, members] of removed) this.commands.push(['SREM', keys.node(owner), ...members]);
-    for (const [instanceId, removals] of notified) this.#notify(instanceId, removals);
     if (rooms.length > 0) this.#call(this.#updateRooms(rooms, renewsLease));
     // After the script: an entry that could not be removed must stay reapable.
     if (left.size > 0) this.commands.push(['SREM', keys.node(nodeId), ...left]);
-  }
-
-  /** Also stored, because a notification may be missed. */
-  #notify(instanceId: string, removals: readonly string[]): void {
-    const { keys, keyTtl, lastSeenTtl, inboxChannel } = this.#settings;
-    const key = keys.inbox(instanceId);
-    const ttl = Math.max(keyTtl, lastSeenTtl);
-    this.commands.push(
-      ['SADD', key, ...removals],
-      ['PEXPIRE', key, String(ttl)],
-      ['PUBLISH', inboxChannel(instanceId), JSON.stringify(removals)],
-    );
   }
 
   #writeEntry(user: string, field: string, value: string | undefined): void {
@@ -223,11 +227,16 @@ export class Transaction {
       if (update.lastAlive > 0) reason += `@${update.lastAlive}`;
       const until = update.entries.length > 0 ? hidden.until(user) : undefined;
       if (until !== undefined) reason += `h${until}`;
-      for (const { socket, value = '' } of update.entries) {
-        lines += `${reason}\n${socket}\n${value}\n`;
+      for (const { socket = '', before = '', note } of update.removals) {
+        lines += `${reason}\n"${socket}\n${note === undefined ? before : joinIds(before, note)}\n`;
         reason = '';
       }
-      if (update.entries.length === 0) lines += `${reason}\n\n\n`;
+      for (const { socket, value = '', first } of update.entries) {
+        const mark = value === '' || first === true ? '' : '=';
+        lines += `${reason}\n${socket}\n${mark}${value}\n`;
+        reason = '';
+      }
+      if (reason !== '') lines += `${reason}\n\n\n`;
     }
     const args = [
       nodeId,
@@ -273,7 +282,7 @@ export class Transaction {
 const REASONS = { gone: 0, time: -1, active: -2, lost: -3 } as const;
 
 function toReasonCode(write: Exclude<PresenceWrite, RoomWrite>): number {
-  if (write.kind === 'socket') return Math.round(write.grace);
+  if (write.kind === 'socket' || write.kind === 'removal') return Math.round(write.grace);
   return write.kind === 'look' ? REASONS[write.reason] : REASONS.time;
 }
 

@@ -18,13 +18,18 @@
 --            "@" and a time in ms after it: the user was last seen then, because their node died.
 --            "h" and an end after that: the node knows that the user is invisible until then; 0: without an end
 --          socket of the node, or nothing
---          its entry, or nothing to delete it
+--          its entry, or nothing to delete it; "=" before it: not the first write of this registration
+--          or a removal: a double quote and a socket, or only the quote for all of them; then, each if there is one, the time
+--            in base 36 before which they were registered, and a double quote and the note for their owners
 -- Returns { the node's lease before, or ""; its lease after, or ""; for each user the record, or false }
 --
 -- Format 2. Ids are escaped: neither they nor JSON text contain a line feed, and ids no double quote.
 -- Entry:   node"socket = connectedAt ["status ["meta]]   connectedAt in ms, base 36; no status: online; "~": idle
---          "status = status"until                        the user's own status; until 0: without an end
+--          "status = status"until                        the user's own status; until 0: without an end; no status: it
+--                                                        was removed
 --          "grace = deadline"duration                    there is no socket; the user keeps their status until then
+--          "removed"socket = time ["note]                registrations from before the time, in ms, base 36, are removed,
+--                                                        whoever writes them again; no socket: of all sockets
 -- Record:  2status"version"lastSeen ["h until] {LF socket"node"entry}
 --          no lastSeen: it is the version's millisecond. "h: the user is invisible, until then if it is there; the status
 --          is offline, and version and lastSeen are those of the last change that others could see (0 if there was none).
@@ -37,7 +42,8 @@ if tonumber(lastSeenTtl) > tonumber(keyTtl) then longest = lastSeenTtl end
 
 -- Most of the time goes into Lua itself, not into commands: what every user needs is looked up and formatted once.
 local call, find, sub, match, gmatch, format = redis.call, string.find, string.sub, string.match, string.gmatch, string.format
-local tonumber, type = tonumber, type
+local byte, tonumber, type = string.byte, tonumber, type
+local QUOTE, EQUALS = byte('"'), byte('=')
 
 local time = call('TIME')
 -- Floating point throughout, because integers of ioredis-mock have 32 bits.
@@ -85,11 +91,22 @@ local function isLater(a, b)
   return a > b
 end
 
--- Status, lines and number of the sockets, the user's own status and its end, deadline and duration of a grace. A socket
--- registered by two nodes counts once: the later registration is where the client is connected.
+local function toBase36(number)
+  local text = ''
+  repeat
+    local digit = number % 36
+    text = sub('0123456789abcdefghijklmnopqrstuvwxyz', digit + 1, digit + 1) .. text
+    number = (number - digit) / 36
+  until number == 0
+  return text
+end
+
+-- Status, lines and number of the sockets, the user's own status and its end, deadline and duration of a grace; the removals
+-- by socket; whether the user's own status was removed. A socket registered by two nodes counts once: the later
+-- registration is where the client is connected.
 local function read(entries)
   local status, lines, winners = nil, {}, {}
-  local own, till, deadline, duration = nil, 0, nil, nil
+  local own, till, deadline, duration, removals, cleared = nil, 0, nil, nil, nil, false
   for i = 1, #entries, 2 do
     local owner, socket = match(entries[i], '^([^"]*)"(.*)$')
     local value = entries[i + 1]
@@ -97,6 +114,11 @@ local function read(entries)
       local first, second = match(value, '^([^"]*)"(%d+)')
       if socket == 'grace' then
         deadline, duration = tonumber(first), tonumber(second)
+      elseif socket ~= 'status' then
+        removals = removals or {}
+        removals[sub(socket, #'removed"' + 1)] = value
+      elseif first == '' then
+        cleared = true
       else
         own, till = first, tonumber(second)
       end
@@ -114,20 +136,29 @@ local function read(entries)
     lines[#lines + 1] = '\n' .. socket .. '"' .. entry.owner .. '"' .. entry.value
   end
   if #lines > 1 then table.sort(lines) end
-  return status, table.concat(lines), #lines, own, till, deadline, duration
+  return status, table.concat(lines), #lines, own, till, deadline, duration, removals, cleared
 end
 
 local users, reasons, recordKeys, n = {}, {}, {}, 0
 -- Of each user: the number of entries written, the last one's socket and value, and how many fields the hash got.
 local written, lastSocket, lastValue, isNew = {}, {}, {}, {}
 local lines, last, added, removed = {}, 0, {}, {}
+-- By position in `lines`: written before. By user: their removals.
+local isKnown, removing = {}, {}
 for reason, socket, value in gmatch(ARGV[11], '([^\n]*)\n([^\n]*)\n([^\n]*)\n') do
   if reason ~= '' then
     n = n + 1
     users[n], reasons[n], recordKeys[n] = sub(KEYS[2 * n + 3], skip + 1), reason, KEYS[2 * n + 4]
     written[n] = 0
   end
-  if socket ~= '' then
+  if byte(socket) == QUOTE then
+    removing[n] = removing[n] or {}
+    removing[n][#removing[n] + 1] = { sub(socket, 2), value }
+  elseif socket ~= '' then
+    if byte(value) == EQUALS then
+      value = sub(value, 2)
+      isKnown[last + 1] = true
+    end
     lines[last + 1], lines[last + 2], lines[last + 3] = n, socket, value
     last = last + 3
     local owned = value == '' and removed or added
@@ -150,27 +181,107 @@ if #added > 0 then
 end
 local mine = node .. '"'
 
--- A user has become invisible, or visible: notifies the nodes that own their sockets, which keep invisible users out of
--- rooms. The names of the inboxes are those of PartitionKeys.inbox; they are not in KEYS, because only the hash names them.
-local function notifyOwners(entriesKey, user)
-  local base = sub(KEYS[1], 1, -#':nodes' - 1)
-  local inbox = ':inbox' .. sub(channel, #base + #':events' + 1) .. ':'
+-- Stored as well, because a notification may be missed. The names of the inboxes are those of PartitionKeys.inbox; they are
+-- not in KEYS, because only the hash names the owners.
+local base = sub(KEYS[1], 1, -#':nodes' - 1)
+local function notify(owner, notification)
+  local instance = string.gsub(owner, '(#[%w_-]+)%.%d+$', '%1')
+  local inbox = ':inbox' .. sub(channel, #base + #':events' + 1) .. ':' .. instance
   local first = string.gsub(base, ':%d+}$', ':0}')
+  call('SADD', base .. inbox, notification)
+  call('PEXPIRE', base .. inbox, longest)
+  call('PUBLISH', first .. inbox, '["' .. string.gsub(notification, '"', '\\"') .. '"]')
+end
+
+-- A user has become invisible, or visible: the nodes that own their sockets keep invisible users out of rooms.
+local function notifyOwners(entriesKey, user)
   local notified = {}
-  for _, field in ipairs(call('HKEYS', entriesKey)) do
-    local instance = string.gsub(match(field, '^[^"]*'), '(#[%w_-]+)%.%d+$', '%1')
-    if instance ~= '' and not notified[instance] then
-      notified[instance] = true
-      call('SADD', base .. inbox .. instance, user)
-      call('PEXPIRE', base .. inbox .. instance, longest)
-      call('PUBLISH', first .. inbox .. instance, '["' .. user .. '"]')
+  local entries = call('HGETALL', entriesKey)
+  for i = 1, #entries, 2 do
+    local owner = match(entries[i], '^[^"]*')
+    if owner ~= '' and not notified[owner] then
+      notified[owner] = true
+      notify(owner, user)
     end
   end
+end
+
+-- Removes the registrations of a socket ("": of all) from before a time (nil: all), whatever node owns them. Returns their
+-- number.
+local function removeRegistrations(k, removed, before, note)
+  local entriesKey, count = KEYS[2 * k + 3], 0
+  local entries = call('HGETALL', entriesKey)
+  for i = 1, #entries, 2 do
+    local owner, socket = match(entries[i], '^([^"]*)"(.*)$')
+    local since = match(entries[i + 1], '^[^"]*')
+    if owner ~= '' and (removed == '' or socket == removed) and (not before or isLater(before, since)) then
+      call('HDEL', entriesKey, entries[i])
+      call('SREM', base .. ':node:' .. owner, users[k] .. '"' .. socket)
+      notify(owner, users[k] .. '"' .. socket .. '"' .. since .. note)
+      count = count + 1
+    end
+  end
+  sizes[k] = sizes[k] - count
+  return count
+end
+
+-- A removal holds for owners that did not hear of it, because they were taken for dead or Redis was wiped: their entries are
+-- removed again when they write them. The number of removals is limited; the oldest ends first.
+local function rememberRemoval(k, socket, before, note)
+  local entriesKey, field = KEYS[2 * k + 3], '"removed"' .. socket
+  local stored = call('HGET', entriesKey, field)
+  if type(stored) == 'string' and isLater(match(stored, '^[^"]*'), before) then return end
+  sizes[k] = sizes[k] + call('HSET', entriesKey, field, before .. note)
+  local count, oldest, oldestTime = 0, nil, nil
+  local entries = call('HGETALL', entriesKey)
+  for i = 1, #entries, 2 do
+    if sub(entries[i], 1, 9) == '"removed"' then
+      local time = match(entries[i + 1], '^[^"]*')
+      count = count + 1
+      if not oldest or isLater(oldestTime, time) then oldest, oldestTime = entries[i], time end
+    end
+  end
+  if count > 100 then sizes[k] = sizes[k] - call('HDEL', entriesKey, oldest) end
+  if count == #entries / 2 then call('PEXPIRE', entriesKey, longest) end
+end
+
+-- Applies stored removals to what was just written. Returns true if it removed an entry.
+local function applyRemovals(k, removals)
+  local entriesKey, count = KEYS[2 * k + 3], 0
+  for removed, value in pairs(removals) do
+    local before, note = match(value, '^([^"]*)(.*)$')
+    -- The first write of a registration came after the removal, whatever the clocks say.
+    for at = 1, last, 3 do
+      local socket, entry = lines[at + 1], lines[at + 2]
+      if lines[at] == k and entry ~= '' and not isKnown[at] and (removed == '' or removed == socket) then
+        local since = match(entry, '^[^"]*')
+        if isLater(before, since) then
+          before = since
+          call('HSET', entriesKey, '"removed"' .. removed, before .. note)
+        end
+      end
+    end
+    count = count + removeRegistrations(k, removed, before, note)
+    if isLater(toBase36(millis - longest), before) then call('HDEL', entriesKey, '"removed"' .. removed) end
+  end
+  isNew[k] = (isNew[k] or 0) > count and isNew[k] - count or nil
+  return count > 0
 end
 
 -- Users with a deleted entry; other nodes' entries are deleted before this script.
 local touched = {}
 for k = 1, n do touched[k] = find(reasons[k], 'd', 1, true) ~= nil end
+for k, removals in pairs(removing) do
+  for _, removal in ipairs(removals) do
+    local socket, value = removal[1], removal[2]
+    local before, note = match(value, '^([^"]*)(.*)$')
+    if before == '' then before = nil end
+    local count = removeRegistrations(k, socket, before, note)
+    if count > 0 then touched[k] = true end
+    -- The owner of a missing entry was not notified. Of all of a user's entries, any may be missing.
+    if count == 0 or socket == '' then rememberRemoval(k, socket, before or toBase36(millis + 1), note) end
+  end
+end
 for at = 1, last, 3 do
   local k, value = lines[at], lines[at + 2]
   if value == '' then
@@ -189,7 +300,17 @@ local replies, events, arrived, departed, rewritten = { was, is }, {}, {}, {}, {
 -- One call for all records, because a call costs more than a read.
 local records = n > 0 and call('MGET', unpack(recordKeys)) or {}
 
+-- A removal that removed nothing changes nothing: a user whose entries are missing is not offline.
+local updated = {}
 for k = 1, n do
+  if removing[k] and not touched[k] and (tonumber(reasons[k]) or 0) > 0 and written[k] == 0 then
+    replies[k + 2] = type(records[k]) == 'string' and records[k]
+  else
+    updated[#updated + 1] = k
+  end
+end
+
+for _, k in ipairs(updated) do
   local entriesKey, recordKey, user = KEYS[2 * k + 3], recordKeys[k], users[k]
   local reason, visited, stated, lastAlive, knownHidden = tonumber(reasons[k]), false, false, nil, nil
   if reason == nil then
@@ -199,7 +320,7 @@ for k = 1, n do
     if hidden ~= '' then knownHidden = hidden end
   end
 
-  local status, sockets, count, own, till, deadline, duration
+  local status, sockets, count, own, till, deadline, duration, removals, cleared
   if sizes[k] == 0 then
     sockets, count, till = '', 0, 0
   elseif sizes[k] == 1 and written[k] == 1 then
@@ -207,7 +328,10 @@ for k = 1, n do
     local value = lastValue[k]
     status, sockets, count, till = statusOf(value), '\n' .. lastSocket[k] .. '"' .. mine .. value, 1, 0
   else
-    status, sockets, count, own, till, deadline, duration = read(call('HGETALL', entriesKey))
+    status, sockets, count, own, till, deadline, duration, removals, cleared = read(call('HGETALL', entriesKey))
+    if removals and applyRemovals(k, removals) then
+      status, sockets, count, own, till, deadline, duration = read(call('HGETALL', entriesKey))
+    end
   end
 
   -- A missing record is false, and another falsy value on ioredis-mock.
@@ -231,7 +355,7 @@ for k = 1, n do
 
   -- The status `invisible` was not removed, so Redis has lost it: it is written back before anything is published.
   local hiddenBefore = sub(rest, 1, 2) == '"h' and match(rest, '^"h%d*') or nil
-  if not own and not stated and (hiddenBefore or (knownHidden and (missing or restoring))) then
+  if not own and not stated and not cleared and (hiddenBefore or (knownHidden and (missing or restoring))) then
     local ends = tonumber(hiddenBefore and sub(hiddenBefore, 3) or knownHidden) or 0
     if ends == 0 or ends > millis then
       own, till = 'invisible', ends
@@ -337,7 +461,9 @@ for k = 1, n do
     if isNew[k] or restoring or own then call('PEXPIRE', entriesKey, keyTtl) end
   elseif deadline then
     call('PEXPIRE', entriesKey, keyTtl)
-  elseif own then
+  elseif removals then
+    call('PEXPIRE', entriesKey, longest)
+  elseif own or cleared then
     call('PEXPIRE', entriesKey, lastSeenTtl)
   end
   replies[k + 2] = record

@@ -11,18 +11,33 @@ export interface SocketWrite {
   readonly grace: number;
   /** A lost entry is written again: a missing record is no change of status. */
   readonly restoring?: boolean;
-  /** Instance id of the owner to notify of the removal. */
-  readonly notify?: string;
-  /** A later registration of the same socket stays. */
-  readonly registration?: string;
+  /** The first write of a registration, which comes after any removal that Redis knows. */
+  readonly first?: boolean;
   /** `lastSeen` of the user, in ms, if the owner died. @default the time of the removal */
   readonly lastAlive?: number;
+}
+
+/**
+ * Removes a socket, or all sockets of a user, whoever owns them. Owners are notified; one that did not hear of it cannot
+ * restore them.
+ */
+export interface Removal {
+  readonly kind: 'removal';
+  readonly user: string;
+  /** `undefined`: all sockets. */
+  readonly socket?: string;
+  /** In ms; for the user's last socket. */
+  readonly grace: number;
+  /** Later registrations stay (`encodeRegistration`). @default all are removed */
+  readonly before?: string;
+  /** For the owners, escaped: they close the connections. */
+  readonly note?: string;
 }
 
 export interface StatusWrite {
   readonly kind: 'status';
   readonly user: string;
-  /** `undefined` removes the status. */
+  /** `undefined` removes the status, also for owners that know another one. */
   readonly value?: string;
 }
 
@@ -51,7 +66,7 @@ export interface RoomWrite {
   readonly restoring?: boolean;
 }
 
-export type PresenceWrite = SocketWrite | StatusWrite | Reevaluation | RoomWrite;
+export type PresenceWrite = SocketWrite | Removal | StatusWrite | Reevaluation | RoomWrite;
 
 /** Restoring writes never share a transaction with others. */
 export function isRestoring(write: PresenceWrite): boolean {

@@ -54,6 +54,7 @@ export class RoomService {
   readonly #channels: RoomChannels;
   readonly #sockets = new Map<string, RoomSocket>();
   readonly #byUser = new Map<string, Set<RoomSocket>>();
+  readonly #unlisten: (() => void) | undefined;
   #closing: Promise<void> | undefined;
 
   /** @throws {@link InvalidArgumentError} for an option out of range. */
@@ -102,6 +103,9 @@ export class RoomService {
       userChannel: (userId) => this.#channels.user(userId),
       onDetached: (socket) => this.#onDetached(socket),
     };
+    this.#unlisten = presence?.onDisconnected((_, socketId, reason) => {
+      this.#sockets.get(socketId)?.close(CloseCode.DISCONNECTED, reason, { immediate: true });
+    });
   }
 
   /**
@@ -208,12 +212,16 @@ export class RoomService {
 
   /**
    * Closes all connections of a user on all processes with 4403, without grace period; clients do not
-   * reconnect. `authenticate` must reject the user, too, to exclude them.
+   * reconnect. `authenticate` must reject the user, too, to exclude them. With presence this is final, also for a process
+   * that is frozen or cut off; without it, such a process learns of it from the history of messages to the user.
    */
   async disconnectUser(userId: string, reason = ''): Promise<void> {
     assertName('userId', userId);
     if (typeof reason !== 'string') throw new InvalidArgumentError('reason', 'must be a string');
-    await this.pubsub.publish(this.#channels.user(userId), { event: DISCONNECT_EVENT, data: { reason } });
+    await Promise.all([
+      this.pubsub.publish(this.#channels.user(userId), { event: DISCONNECT_EVENT, data: { reason } }),
+      this.presence?.disconnectUser(userId, reason),
+    ]);
   }
 
   /** Reads a page of history; see `PubSubService.history`. */
@@ -270,6 +278,7 @@ export class RoomService {
   }
 
   async #close(handoff: boolean): Promise<void> {
+    this.#unlisten?.();
     await runInSlices([...this.#sockets.values()], (socket) => socket.detach({ handoff }));
     const { presenceFeed, reporter } = this.#context;
     try {

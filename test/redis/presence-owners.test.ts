@@ -139,6 +139,91 @@ test('a removal by another process whose notification was missed is final, also 
   expect(owner.stats().sockets).toBe(1);
 }, 60_000);
 
+test('a removal of a socket that nobody has does not affect its registration, even if a clock lags', async () => {
+  const [owner, admin] = [fixture.service(options), fixture.service(options)];
+  await admin.setPresence('zoe', 's');
+  await admin.removeSocket('ann', 's');
+  await admin.disconnectUser('ann');
+  // Everything before a moment in the future is removed, as it looks to an owner whose clock lags.
+  const ahead = ((await redisNow()) + 60_000).toString(36);
+  await server.cli('HSET', `${base}:sockets:ann`, '"removed"', ahead, '"removed"s', ahead);
+  expect(await owner.setPresence('ann', 's')).toMatchObject({ status: 'online', socketIds: ['s'] });
+  expect(await owner.setPresence('ann', 's', 'busy')).toMatchObject({ status: 'busy', socketIds: ['s'] });
+  expect(await owner.setPresence('ann', 't')).toMatchObject({ status: 'busy', socketIds: ['s', 't'] });
+  const field = `${owner.stats().nodeId}"s`;
+  await server.cli('HDEL', `${base}:sockets:ann`, field);
+  const restored = async () => (await server.cli('HEXISTS', `${base}:sockets:ann`, field)) === '1';
+  await waitFor(restored, { timeout: 20_000 });
+  expect(await admin.getPresence('ann')).toMatchObject({ status: 'busy', socketIds: ['s', 't'] });
+  expect(owner.stats().sockets).toBe(2);
+}, 30_000);
+
+test('a removal while all entries of the user are missing ends only the removed socket', async () => {
+  const admin = fixture.service({ ...options, grace: 300 });
+  const owner = fixture.service({ ...options, grace: 300 });
+  await owner.setPresence('ann', 'kicked');
+  await owner.setPresence('ann', 'stays');
+  await server.cli('DEL', `${base}:sockets:ann`);
+  expect(await admin.removeSocket('ann', 'kicked')).toMatchObject({ status: 'online' });
+  // The owner writes the kicked socket again, not knowing of the removal.
+  await owner.setPresence('ann', 'kicked', 'busy');
+  await waitFor(() => owner.stats().sockets === 1, { timeout: 20_000 });
+  const isBack = async () => (await admin.getPresence('ann'))?.socketIds.join() === 'stays';
+  await waitFor(isBack, { timeout: 20_000 });
+}, 40_000);
+
+test('removals of unknown sockets are kept up to a limit, and end with the TTL of a record', async () => {
+  const presence = fixture.service(options);
+  for (let at = 0; at < 120; at++) await presence.removeSocket('nobody', `s${at}`);
+  expect(await server.cli('HLEN', `${base}:sockets:nobody`)).toBe('100');
+  expect(await server.cli('HEXISTS', `${base}:sockets:nobody`, '"removed"s119')).toBe('1');
+  expect(Number(await server.cli('PTTL', `${base}:sockets:nobody`))).toBeGreaterThan(options.keyTtl);
+  const old = ((await redisNow()) - 8 * 86_400_000).toString(36);
+  await server.cli('HSET', `${base}:sockets:bob`, '"removed"', old);
+  await presence.setPresence('bob', 's');
+  expect(await server.cli('HKEYS', `${base}:sockets:bob`)).toBe(`${presence.stats().nodeId}"s`);
+}, 30_000);
+
+test('disconnectUser removes the sockets of all processes, and calls each one’s handlers with the reason', async () => {
+  const [one, two] = [fixture.service(options), fixture.service(options)];
+  const admin = fixture.service({ ...options, grace: 300 });
+  const closed: string[] = [];
+  const handler = (...args: string[]): void => void closed.push(args.join(' '));
+  const stop = [one, two, two].map((service) => service.onDisconnected(handler));
+  await one.setPresence('ann "a"', 's 1');
+  await two.setPresence('ann "a"', 's2');
+  await two.setPresence('bob', 's3');
+  expect(await admin.disconnectUser('ann "a"', 'the "end"\n')).toMatchObject({ status: 'offline' });
+  await waitFor(() => closed.length === 3);
+  expect(closed.sort()).toEqual([
+    'ann "a" s 1 the "end"\n',
+    'ann "a" s2 the "end"\n',
+    'ann "a" s2 the "end"\n',
+  ]);
+  expect([one.stats().sockets, two.stats().sockets]).toEqual([0, 1]);
+  for (const each of stop) each();
+  await one.disconnectUser('bob');
+  await waitFor(() => two.stats().sockets === 0);
+  expect(closed).toHaveLength(3);
+  await expect(admin.disconnectUser('ann', 5 as never)).rejects.toThrow('reason: must be a string');
+}, 30_000);
+
+test('a removal, then a wipe of Redis, before an owner that was cut off learns of it is final', async () => {
+  const chaos = createChaosDriver(fixture.client());
+  const owner = fixture.service({ ...options, redis: chaos, onError: () => {} });
+  const admin = fixture.service(options);
+  await owner.setPresence('ann', 'kicked');
+  await owner.setPresence('bob', 'stays');
+  chaos.cut();
+  await admin.removeSocket('ann', 'kicked');
+  await server.cli('FLUSHALL');
+  chaos.restore();
+  await waitFor(async () => (await admin.getPresence('bob'))?.status === 'online', { timeout: 20_000 });
+  await waitFor(() => owner.stats().sockets === 1, { timeout: 20_000 });
+  await redisTime(2 * LEASE);
+  expect((await admin.getPresence('ann'))?.status ?? 'offline').toBe('offline');
+}, 40_000);
+
 test('a removal by another process does not affect a later registration of the same socket', async () => {
   const [owner, admin] = [fixture.service(options), fixture.service(options)];
   const first = await owner.setPresence('ann', 's');

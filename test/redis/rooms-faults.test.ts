@@ -1,8 +1,9 @@
 import { CommandError, PubSubService, RoomService, TimeoutError } from 'rollcall';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { createChaosDriver } from '../../src/testing/index.js';
 import { ioredis, type Maker, nodeRedis } from '../shared/redis-clients.js';
 import { type Frame, numbers, RoomsFixture, TestPeer, type TestServer } from '../shared/rooms-fixture.js';
-import { timeLimit } from '../support/machine.js';
+import { period, timeLimit } from '../support/machine.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 
 // Rooms on two servers through broken connections, a frozen Redis, and refusals.
@@ -169,6 +170,43 @@ describe.each([
     }
     expect(receivers).toBe(0);
   });
+
+  test.each([
+    ['with history', {}],
+    ['without history', { history: false }],
+  ] as const)(
+    'disconnectUser, then a wipe of Redis, while a server is cut off closes its connections, %s',
+    async (_, rooms) => {
+      const { client, end } = make(redis.port);
+      ends.push(end);
+      const chaos = createChaosDriver(client);
+      const options = { rooms, presence: { lease: period(1_500) } };
+      const one = fixture.server({ ...options, redis: chaos });
+      const two = fixture.server(options);
+      const [kicked, stays] = [new TestPeer(), new TestPeer()];
+      const userId = fixture.fresh('user');
+      const socket = await one.rooms.attach(kicked, { userId });
+      const other = await one.rooms.attach(stays, { userId: fixture.fresh('user') });
+      await socket.join('lobby');
+      chaos.cut();
+      await two.rooms.disconnectUser(userId, 'gone');
+      await redis.cli('FLUSHALL');
+      chaos.restore();
+      await fixture.until('the end', () => !socket.attached, PATIENCE);
+      expect(kicked.closed).toEqual({ code: 4403, reason: 'gone' });
+      expect(other.attached).toBe(true);
+      const isBack = async () =>
+        (await two.presence.getPresence(other.userId))?.status === 'online' &&
+        (await two.presence.getPresence(userId))?.status !== 'online';
+      await fixture.until('only the other user to be online', isBack, PATIENCE);
+      // They may come back at once: the removal ends earlier registrations only.
+      const again = await one.rooms.attach(new TestPeer(), { userId });
+      expect(await two.presence.getPresence(userId)).toMatchObject({
+        status: 'online',
+        socketIds: [again.id],
+      });
+    },
+  );
 
   test('calls fail while Redis is frozen, and no wrong state remains', async () => {
     const options = { timeout: timeLimit(600), presence: { lease: 2_000 } };

@@ -48,7 +48,8 @@ beforeEach(() => {
 });
 
 function socket(user: string, value: string | undefined = '"online",1', name = 's', more = {}): SocketWrite {
-  return { kind: 'socket', user, socket: name, grace: 0, ...(value === undefined ? {} : { value }), ...more };
+  const registered = value === undefined ? {} : { value, first: true };
+  return { kind: 'socket', user, socket: name, grace: 0, ...registered, ...more };
 }
 
 function removal(user: string, name = 's', more: Partial<SocketWrite> = {}): SocketWrite {
@@ -171,15 +172,12 @@ describe('one write', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test("the removal of another node's entry precedes the script call, leaves this node's lease unchanged and notifies the owner", async () => {
-    apply(removal('ann', 's1', { owner: 'other#2', notify: 'other#2', registration: '5' }));
+  test("the removal of another node's entry precedes the script call, and leaves this node's lease unchanged", async () => {
+    apply(removal('ann', 's1', { owner: 'other#2' }));
     await turn();
     expect(plain(driver.only)).toEqual([
       ['HDEL', '{unit:0}:sockets:ann', 'other#2"s1'],
       ['SREM', '{unit:0}:node:other#2', 'ann"s1'],
-      ['SADD', '{unit:0}:inbox:other#2', 'ann"s1"5'],
-      ['PEXPIRE', '{unit:0}:inbox:other#2', '90000'],
-      ['PUBLISH', '{unit:0}:inbox:other#2', '["ann\\"s1\\"5"]'],
     ]);
     expect(driver.only.options).toMatchObject({ atomic: true });
     expect(driver.only.commands.at(-1)).toBe(scriptCallOf(driver.only));
@@ -187,6 +185,26 @@ describe('one write', () => {
     expect(updatesOf(driver.only)).toEqual({ ann: { reason: 'd0', entries: [] } });
     await ack(driver.only, ['', '']);
     expect(observed).toEqual([]);
+  });
+
+  test('a removal for all owners is an argument of the script, and leaves the lease unchanged', async () => {
+    apply({ kind: 'removal', user: 'ann', socket: 's1', grace: 5 });
+    apply({ kind: 'removal', user: 'ann', grace: 0, before: 'k3', note: 'spam' });
+    apply(socket('ann', '7', 's2', { first: true }));
+    apply({ kind: 'removal', user: 'bob', grace: 0 });
+    await turn();
+    expect(plain(driver.only)).toEqual([]);
+    expect(updatesOf(driver.only)).toEqual({
+      ann: {
+        reason: '0',
+        entries: [
+          ['"s1', ''],
+          ['"', 'k3"spam'],
+          ['s2', '7'],
+        ],
+      },
+      bob: { reason: '0', entries: [['"', '']] },
+    });
   });
 
   test('a write for a user without a record resolves with null', async () => {

@@ -32,9 +32,10 @@ function fixture() {
     return instead.has(name) ? instead.get(name)?.() : { ...watch, close };
   };
   const names: Call[] = ['setPresence', 'removeSocket', 'join', 'leave', 'watchRoom', 'watch'];
-  const presence = Object.fromEntries(
-    names.map((name) => [name, method(name)]),
-  ) as unknown as PresenceService;
+  const presence = {
+    ...Object.fromEntries(names.map((name) => [name, method(name)])),
+    onDisconnected: () => () => {},
+  } as unknown as PresenceService;
   const errors: [RollcallError, ErrorContext][] = [];
   const onError = (error: RollcallError, context: ErrorContext) => void errors.push([error, context]);
   const rooms = new RoomService({ pubsub, presence, history: false, onError });
