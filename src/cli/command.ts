@@ -1,5 +1,5 @@
 import type { ParseArgsConfig } from 'node:util';
-import type { Connection } from './connection.js';
+import type { CliConnection } from './cli-connection.js';
 import type { Output } from './output.js';
 
 export type OptionConfig = NonNullable<ParseArgsConfig['options']>[string];
@@ -13,7 +13,7 @@ export interface CommandContext {
   readonly prefix: string;
   readonly output: Output;
   /** Connects; the connection is closed when the command ends. */
-  open(): Promise<Connection>;
+  open(): Promise<CliConnection>;
   /** Aborted by Ctrl-C. */
   readonly signal: AbortSignal;
 }

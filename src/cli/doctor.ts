@@ -3,8 +3,8 @@ import { ConnectionError } from '../internal/errors.js';
 import type { HostAndPort } from '../redis/cluster-slots.js';
 import { splitAddress } from '../redis/cluster-slots.js';
 import { addingRule, applicationNeeds, applicationRules, readOnlyRules } from './acl-rules.js';
+import type { CliConnection } from './cli-connection.js';
 import type { CliCommand, CommandContext } from './command.js';
-import type { Connection } from './connection.js';
 import { type Finding, finding, type Level } from './finding.js';
 import { readLeases } from './node-leases.js';
 import { checkOtherUser, checkOwnUser, type PermissionReport } from './permissions.js';
@@ -118,7 +118,7 @@ interface TopologyResult {
 }
 
 async function checkTopology(
-  connection: Connection,
+  connection: CliConnection,
   reports: readonly ServerReport[],
 ): Promise<TopologyResult> {
   const { address, timeout } = connection;
@@ -139,7 +139,7 @@ async function checkTopology(
   };
 }
 
-async function checkCluster(connection: Connection, reports: readonly ServerReport[]): Promise<Finding[]> {
+async function checkCluster(connection: CliConnection, reports: readonly ServerReport[]): Promise<Finding[]> {
   const [reply] = await connection.attempt([['CLUSTER', 'INFO']]);
   const check = 'topology';
   if (reply instanceof Error) {
@@ -170,7 +170,7 @@ async function checkCluster(connection: Connection, reports: readonly ServerRepo
 
 async function checkPermissions(
   { values, prefix }: CommandContext,
-  connection: Connection,
+  connection: CliConnection,
   reports: readonly ServerReport[],
   nodes: readonly (HostAndPort | undefined)[],
 ): Promise<Finding[]> {
@@ -220,7 +220,7 @@ function describePermissions(
   return findings;
 }
 
-async function checkNodes(connection: Connection): Promise<Finding[]> {
+async function checkNodes(connection: CliConnection): Promise<Finding[]> {
   const presence = await connection.presence().catch(() => undefined);
   // Another finding names the reason.
   if (presence === undefined) return [];

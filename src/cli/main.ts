@@ -4,16 +4,22 @@ import { messageOf } from '../internal/diagnostics.js';
 import { isRollcallError } from '../internal/errors.js';
 import { prefixOption } from '../internal/validate.js';
 import { looksLikeUrl, parseAddress } from './address.js';
+import { CliConnection } from './cli-connection.js';
 import type { CliCommand, OptionConfig, OptionValue } from './command.js';
-import { Connection } from './connection.js';
 import { doctor } from './doctor.js';
 import { commandHelp, GENERAL_OPTIONS, generalHelp } from './help.js';
+import { memory } from './memory.js';
+import { nodes } from './nodes.js';
 import { LIBRARIES, type Library } from './open-client.js';
 import { Output } from './output.js';
+import { room } from './room.js';
+import { tail } from './tail.js';
+import { top } from './top.js';
 import { CliError, UsageError } from './usage-error.js';
 import { numberOption } from './values.js';
+import { who } from './who.js';
 
-const COMMANDS: readonly CliCommand[] = [doctor];
+const COMMANDS: readonly CliCommand[] = [doctor, nodes, who, room, top, tail, memory];
 
 const DEFAULT_URL = 'redis://127.0.0.1:6379';
 
@@ -58,9 +64,9 @@ async function run(argv: readonly string[], signal: AbortSignal): Promise<number
     cluster: values['cluster'] === true,
     sentinel: values['sentinel'] as string | undefined,
   });
-  const connections: Connection[] = [];
+  const connections: CliConnection[] = [];
   const open = async () => {
-    const connection = await Connection.open({ address, prefix, timeout, library });
+    const connection = await CliConnection.open({ address, prefix, timeout, library });
     connections.push(connection);
     return connection;
   };

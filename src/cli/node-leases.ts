@@ -1,7 +1,7 @@
 import { unescapeId } from '../presence/ids.js';
 import type { PartitionKeys } from '../presence/keys.js';
 import type { PlainCommand, Reply } from '../redis/driver.js';
-import type { Connection } from './connection.js';
+import type { CliConnection } from './cli-connection.js';
 
 /**
  * `alive`: the lease has not ended. `suspect`: it has ended in some partition; another process will remove the
@@ -20,7 +20,7 @@ export interface NodeLeaseInfo {
 
 /** Sorted by node id. */
 export async function readLeases(
-  connection: Connection,
+  connection: CliConnection,
   keys: readonly PartitionKeys[],
 ): Promise<NodeLeaseInfo[]> {
   const found = new Map<string, { state: NodeState; left: number; partitions: PartitionKeys[] }>();

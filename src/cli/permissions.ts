@@ -2,7 +2,7 @@ import type { HostAndPort } from '../redis/cluster-slots.js';
 import type { Reply } from '../redis/driver.js';
 import type { AclNeed } from './acl-rules.js';
 import type { RedisAddress } from './address.js';
-import type { Connection } from './connection.js';
+import type { CliConnection } from './cli-connection.js';
 import { RawConnection } from './raw-connection.js';
 
 /** The needs that the user's ACL rules refuse. */
@@ -20,7 +20,7 @@ type Refused = 'command' | 'channel' | 'key';
  * @throws an `Error` with the server's refusal.
  */
 export async function checkOtherUser(
-  connection: Connection,
+  connection: CliConnection,
   key: string,
   user: string,
   needs: readonly AclNeed[],

@@ -57,8 +57,7 @@ function checkVersion({ name, info }: ServerReport): Finding[] {
   return [finding('ok', 'server', text)];
 }
 
-/** True for a connection to a replica. */
-export function isReplica({ info }: ServerReport): boolean {
+function isReplica({ info }: ServerReport): boolean {
   return info?.get('role') === 'slave';
 }
 

@@ -2,7 +2,7 @@ import { appendScript } from '../history/append.js';
 import { readScript } from '../history/history-reader.js';
 import { updateRoomsScript, updateUsersScript } from '../presence/scripts.js';
 import type { PlainCommand, Reply } from '../redis/driver.js';
-import type { Connection, MasterRef } from './connection.js';
+import type { CliConnection, MasterRef } from './cli-connection.js';
 import { parseInfo, toPairs } from './replies.js';
 
 /** What `doctor` knows about one master. */
@@ -30,7 +30,7 @@ const SETTINGS = ['maxmemory-policy', 'maxmemory', 'client-output-buffer-limit',
 const LATENCY_SAMPLES = 9;
 
 /** Refused commands leave their fields undefined; other failures reject. */
-export async function readServer(connection: Connection, { name, key }: MasterRef): Promise<ServerReport> {
+export async function readServer(connection: CliConnection, { name, key }: MasterRef): Promise<ServerReport> {
   const options = connection.cluster ? { key } : {};
   const [info, exists, ...settings] = await connection.attempt(
     [
@@ -53,7 +53,7 @@ export async function readServer(connection: Connection, { name, key }: MasterRe
 
 type Measured = Pick<ServerReport, 'latency' | 'clockOffset' | 'clockError'>;
 
-async function measure(connection: Connection, options: { key?: string }): Promise<Measured> {
+async function measure(connection: CliConnection, options: { key?: string }): Promise<Measured> {
   const samples: { trip: number; offset: number }[] = [];
   for (let left = LATENCY_SAMPLES; left > 0; left--) {
     const start = performance.now();

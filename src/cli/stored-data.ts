@@ -1,7 +1,7 @@
 import { decodeLayout } from '../presence/partition-layout.js';
 import { FORMAT } from '../presence/record.js';
 import type { PlainCommand } from '../redis/driver.js';
-import type { Connection, MasterRef } from './connection.js';
+import type { CliConnection, MasterRef } from './cli-connection.js';
 import { type Finding, finding } from './finding.js';
 import { formatCount, printable } from './output.js';
 
@@ -24,7 +24,7 @@ const MAX_HISTORIES = 1_000;
 
 /** Looks at about `limit` keys, by SCAN. */
 export async function readStoredData(
-  connection: Connection,
+  connection: CliConnection,
   masters: readonly MasterRef[],
   limit: number,
 ): Promise<StoredData> {

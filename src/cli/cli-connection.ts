@@ -1,4 +1,4 @@
-import { systemClock } from '../internal/clock.js';
+import { systemClock, type Timer } from '../internal/clock.js';
 import { messageOf } from '../internal/diagnostics.js';
 import { ConnectionError } from '../internal/errors.js';
 import { PartitionKeys } from '../presence/keys.js';
@@ -23,6 +23,13 @@ export interface ConnectionOptions {
   readonly library?: Library | undefined;
 }
 
+export interface LossListener {
+  lost(reason: string): void;
+  gone(error: Error): void;
+  /** In ms. */
+  readonly wait: number;
+}
+
 /** A server that has slots, or the only one. */
 export interface MasterRef {
   /** `host:port`. */
@@ -32,7 +39,7 @@ export interface MasterRef {
 }
 
 /** The commands of this CLI reach Redis through it. Reads only, and writes nothing by itself. */
-export class Connection {
+export class CliConnection {
   readonly address: RedisAddress;
   readonly prefix: string;
   readonly timeout: number;
@@ -52,8 +59,8 @@ export class Connection {
    *
    * @throws a `RollcallError` when Redis cannot be reached, {@link CliError} for a sentinel without a name.
    */
-  static async open(options: ConnectionOptions): Promise<Connection> {
-    const connection = await Connection.#connect(options);
+  static async open(options: ConnectionOptions): Promise<CliConnection> {
+    const connection = await CliConnection.#connect(options);
     if (options.address.topology !== 'single') return connection;
     try {
       const [reply] = await connection.attempt([['INFO', 'server']]);
@@ -67,14 +74,14 @@ export class Connection {
       throw error;
     }
     await connection.close();
-    return Connection.#connect({ ...options, address: { ...options.address, topology: 'cluster' } });
+    return CliConnection.#connect({ ...options, address: { ...options.address, topology: 'cluster' } });
   }
 
-  static async #connect(options: ConnectionOptions): Promise<Connection> {
+  static async #connect(options: ConnectionOptions): Promise<CliConnection> {
     const opened = await openClient(options.address, options.library);
-    let connection: Connection | undefined;
+    let connection: CliConnection | undefined;
     try {
-      connection = new Connection(options, opened);
+      connection = new CliConnection(options, opened);
       await connection.#handle.connect();
       return connection;
     } catch (error) {
@@ -161,6 +168,31 @@ export class Connection {
       name: `${host}:${port}`,
       key,
     }));
+  }
+
+  /** Reports the loss of the connection, and when it is not back after `wait` ms. Ends with the returned function. */
+  watchState({ lost, gone, wait }: LossListener): () => void {
+    let timer: Timer | undefined;
+    const cancel = () => {
+      timer?.cancel();
+      timer = undefined;
+    };
+    const unlisten = this.#handle.listen({
+      connection: (state, cause) => {
+        const reason = messageOf(cause ?? 'closed by the server');
+        if (state === 'ready') return cancel();
+        if (state === 'ended') return gone(new CliError(`the connection has ended: ${reason}`));
+        if (timer !== undefined) return;
+        lost(reason);
+        timer = systemClock.after(wait, () =>
+          gone(new CliError(`${this.url} has not answered for ${wait} ms: ${reason}`)),
+        );
+      },
+    });
+    return () => {
+      cancel();
+      unlisten();
+    };
   }
 
   async close(): Promise<void> {
