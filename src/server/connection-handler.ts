@@ -20,23 +20,25 @@ import { plainEncoder } from './peer-adapter.js';
 /** Serves the connections of a transport, which calls these methods as its events occur. */
 export interface ConnectionHandler<R extends HandshakeRequest = Request> {
   /**
-   * Resolves with the answer to a handshake. With `refuseWith: 'status'` it authenticates the request; otherwise
-   * `open` does. Never rejects.
+   * Authenticates the request of a handshake, and resolves with the answer. With `refuseWith: 'close'` the answer
+   * to a user who is not authenticated is the same; `open` then closes the connection. Never rejects.
    */
   upgrade(request: R): Promise<Handshake<R>>;
   /**
-   * The connection is open: authenticates and attaches it, and closes it if it is refused. `handshake`: the result of
-   * `upgrade`, or `{ request }` where the transport answers handshakes by itself.
+   * The connection is open: attaches it, or closes it if its user is not authenticated. `handshake`: the result of
+   * `upgrade`, or `{ request }` where the transport answers handshakes by itself; the request is then authenticated
+   * now.
    *
    * @throws `InvalidArgumentError` for an object that is no peer, and for a peer that was opened before.
    */
   open(peer: ConnectionPeer, handshake: Handshake<R>): void;
   /**
-   * The client has sent a message: a text frame as a string, a binary frame as bytes, which the protocol does not know.
+   * The client has sent a message: a text frame as a string, a binary frame in any form of bytes; the protocol knows
+   * no binary frames.
    *
    * @throws `InvalidArgumentError` for a peer that was not opened; so do the following methods.
    */
-  message(peer: ConnectionPeer, data: string | ArrayBuffer | ArrayBufferView): void;
+  message(peer: ConnectionPeer, data: string | object): void;
   /** The client has sent a ping. Only needed where the transport reports pings. */
   ping(peer: ConnectionPeer): void;
   /** The client has answered a ping that had this `data`. Required where the peer has `ping`. */
@@ -69,9 +71,10 @@ export interface ConnectionHandler<R extends HandshakeRequest = Request> {
  * const handler = createConnectionHandler({ rooms, authenticate, authorize });
  * Bun.serve({
  *   async fetch(request, server) {
- *     const { rejection, headers, ...handshake } = await handler.upgrade(request);
+ *     const handshake = await handler.upgrade(request);
+ *     const { rejection, headers } = handshake;
  *     if (rejection) return new Response(rejection.text, rejection);
- *     server.upgrade(request, { headers, data: handshake });
+ *     if (!server.upgrade(request, { headers, data: handshake })) return new Response('no WebSocket', { status: 426 });
  *   },
  *   websocket: {
  *     open: (peer) => handler.open(peer, peer.data),
@@ -150,7 +153,7 @@ class PeerConnections<User extends ConnectionIdentity, R extends HandshakeReques
     this.#connections.set(peer, this.#server.open(peer, handshake, plainEncoder));
   }
 
-  message(peer: ConnectionPeer, data: string | ArrayBuffer | ArrayBufferView): void {
+  message(peer: ConnectionPeer, data: string | object): void {
     this.#find(peer).receive(typeof data === 'string' ? data : undefined);
   }
 

@@ -24,7 +24,7 @@ export interface ConnectionPeer {
    * Sends a ping; the pong repeats `data`. Without it the client's own pings show that it is alive: see
    * `heartbeatInterval`.
    */
-  ping?(data?: string): unknown;
+  readonly ping?: ((data?: string) => unknown) | undefined;
   /** Cuts the connection at once. @default `close` */
   terminate?(): unknown;
   /**

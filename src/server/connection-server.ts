@@ -1,4 +1,4 @@
-import { clockOption } from '../internal/clock.js';
+import { clockOption, withTimeout } from '../internal/clock.js';
 import { ErrorReporter, messageOf } from '../internal/diagnostics.js';
 import { HandlerError, isRollcallError, LimitError } from '../internal/errors.js';
 import { assertOptions, choiceOption, numberOption } from '../internal/validate.js';
@@ -39,8 +39,8 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
   readonly #rejectsWithStatus: boolean;
   readonly #heartbeats: HeartbeatMonitor<User>;
   readonly #connections = new Set<Connection<User>>();
-  /** Users authenticated before the upgrade. */
-  readonly #authenticated = new WeakMap<Handshake<R>, AuthenticatedUser<User>>();
+  /** Of handshakes that `upgrade` has answered. */
+  readonly #admissions = new WeakMap<Handshake<R>, Admission<User>>();
   readonly #counters = { refused: 0, frames: 0, malformed: 0, limited: 0, silent: 0 };
   #handoff = false;
   #closing: Promise<void> | undefined;
@@ -72,19 +72,16 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     this.#options = { ...options, typing: options.typing ?? (this.#ownTyping as TypingService) };
     const consumeRate = options.rateLimit && createRateLimit(options.rateLimit, report);
     const onEnded = (connection: object) => void this.#connections.delete(connection as Connection<User>);
-    this.#settings = { clock, maxFrameBytes, consumeRate, report, counters: this.#counters, onEnded };
-    this.#heartbeats = new HeartbeatMonitor(this.#connections, {
-      ...this.#limits,
-      clock,
-      counters: this.#counters,
-    });
+    const shared = { clock, report, counters: this.#counters, pongs: { reported: false } };
+    this.#settings = { ...shared, maxFrameBytes, consumeRate, onEnded };
+    this.#heartbeats = new HeartbeatMonitor(this.#connections, { ...this.#limits, ...shared });
   }
 
   stats(): ServeStats {
     return { connections: this.#connections.size, ...this.#counters };
   }
 
-  /** Never rejects. */
+  /** Authenticates now: some servers release the request when they upgrade its connection. Never rejects. */
   async upgrade(request: R): Promise<Handshake<R>> {
     const protocol = selectSubprotocol(request);
     const handshake: Handshake<R> = {
@@ -92,14 +89,13 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
       protocol,
       headers: protocol === undefined ? {} : { 'Sec-WebSocket-Protocol': protocol },
     };
-    if (!this.#rejectsWithStatus) return handshake;
-    const result = this.#closing === undefined ? await this.#authenticate(request) : undefined;
-    if (result !== undefined && 'userId' in result) {
-      this.#authenticated.set(handshake, result);
-      return handshake;
+    const admission = this.#closing === undefined ? await this.#admitInTime(request) : RESTARTING;
+    if (this.#rejectsWithStatus && 'code' in admission.result) {
+      this.#counters.refused++;
+      return { ...handshake, rejection: toHttpRejection(admission.result) };
     }
-    this.#counters.refused++;
-    return { ...handshake, rejection: toHttpRejection(result) };
+    this.#admissions.set(handshake, admission);
+    return handshake;
   }
 
   /** The messages of the connection may arrive at once. The caller ends the connection when its transport does. */
@@ -158,19 +154,16 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
       if (connection.open) connection.close(code, reason);
       return undefined;
     };
-    const restart = { code: CloseCode.SERVICE_RESTART, reason: 'service restart' };
-    if (this.#closing !== undefined) return reject(restart);
-    const { request } = handshake;
+    if (this.#closing !== undefined) return reject(RESTARTING.result);
     // A client that disconnects during `authenticate` never comes online.
-    const known =
-      this.#authenticated.get(handshake) ??
-      (await Promise.race([this.#authenticate(request), connection.ended]));
-    if (known === undefined || !connection.open) return reject(restart);
+    const admission =
+      this.#admissions.get(handshake) ??
+      (await Promise.race([this.#admit(handshake.request), connection.ended]));
+    if (admission === undefined || !connection.open) return reject(RESTARTING.result);
+    const { result: known, since, clientId } = admission;
     if ('code' in known) return reject(known);
     const { rooms } = this.#options;
     const { userId, status, meta } = known;
-    const since = readResumePosition(request);
-    const clientId = readClientId(request);
     let socket: RoomSocket;
     try {
       socket = await rooms.attach(connection.peer, {
@@ -191,7 +184,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     }
     if (connection.open && this.#closing === undefined) return { known, socket, since };
     await socket.detach({ handoff: this.#handoff });
-    return reject(restart);
+    return reject(RESTARTING.result);
   }
 
   async #serveUntilClosed(connection: Connection<User>, client: AttachedClient<User>): Promise<void> {
@@ -233,15 +226,42 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     stopTyping(context).catch((error: unknown) => this.report(error));
   }
 
-  #authenticate(request: R): Promise<AuthenticatedUser<User> | ConnectionRejection> {
-    return authenticateRequest(
-      request,
-      this.#options,
-      (error) => this.report(error),
-      () => this.#settings.clock.now(),
-    );
+  /** An open connection has this time limit by its heartbeat. Never rejects. */
+  async #admitInTime(request: R): Promise<Admission<User>> {
+    const { heartbeatInterval, pongTimeout } = this.#limits;
+    const late = () =>
+      new HandlerError('authenticate has not settled within heartbeatInterval + pongTimeout');
+    try {
+      const admission = this.#admit(request);
+      return await withTimeout(this.#settings.clock, heartbeatInterval + pongTimeout, admission, late, {
+        keepAlive: false,
+      });
+    } catch (error) {
+      this.report(error);
+      return { result: { code: CloseCode.UNAVAILABLE, reason: 'not available now' } };
+    }
+  }
+
+  /** Never rejects. */
+  async #admit(request: R): Promise<Admission<User>> {
+    const since = readResumePosition(request);
+    const clientId = readClientId(request);
+    const { clock } = this.#settings;
+    const report = (error: unknown) => this.report(error);
+    const result = await authenticateRequest(request, this.#options, report, () => clock.now());
+    return { result, since, clientId };
   }
 }
+
+/** What is known of a client before it is attached. */
+interface Admission<User extends ConnectionIdentity> {
+  readonly result: AuthenticatedUser<User> | ConnectionRejection;
+  /** The last position of a client that has reconnected. */
+  readonly since?: string | undefined;
+  readonly clientId?: string | undefined;
+}
+
+const RESTARTING = { result: { code: CloseCode.SERVICE_RESTART, reason: 'service restart' } };
 
 interface AttachedClient<User extends ConnectionIdentity> {
   readonly known: AuthenticatedUser<User>;
@@ -250,9 +270,8 @@ interface AttachedClient<User extends ConnectionIdentity> {
   readonly since: string | undefined;
 }
 
-/** `undefined`: the server closes. */
-function toHttpRejection(rejection: ConnectionRejection | undefined): HandshakeRejection {
-  return rejection?.code === CloseCode.UNAUTHENTICATED || rejection?.code === CloseCode.EXPIRED
+function toHttpRejection({ code }: ConnectionRejection): HandshakeRejection {
+  return code === CloseCode.UNAUTHENTICATED || code === CloseCode.EXPIRED
     ? { status: 401, text: 'Unauthorized', headers: {} }
     : { status: 503, text: 'Service Unavailable', headers: { 'Retry-After': '1' } };
 }

@@ -20,6 +20,8 @@ export interface ConnectionSettings {
   readonly consumeRate: ((key: string) => Promise<number | undefined>) | undefined;
   readonly report: (error: unknown) => void;
   readonly counters: { frames: number; malformed: number; limited: number };
+  /** Set by the first pong that the transport reports. */
+  readonly pongs: { reported: boolean };
   readonly onEnded: (connection: object) => void;
 }
 
@@ -142,6 +144,7 @@ export class Connection<User extends ConnectionIdentity> {
 
   /** The answer to a ping. */
   onPong(data: string): void {
+    this.#settings.pongs.reported = true;
     this.markAlive();
     this.peer.onPong(data);
   }

@@ -1,4 +1,5 @@
 import { type Clock, jitter, type Timer } from '../internal/clock.js';
+import { HandlerError } from '../internal/errors.js';
 import type { Connection } from './connection.js';
 import type { ConnectionIdentity } from './options.js';
 
@@ -12,6 +13,9 @@ export interface HeartbeatSettings {
   /** In ms. */
   readonly pongTimeout: number;
   readonly counters: { silent: number };
+  /** Set by the first pong that the transport reports. */
+  readonly pongs: { reported: boolean };
+  readonly report: (error: unknown) => void;
 }
 
 /** Pings silent clients and cuts those without an answer, with one timer for all connections. */
@@ -20,6 +24,7 @@ export class HeartbeatMonitor<User extends ConnectionIdentity> {
   readonly #connections: Iterable<Connection<User>>;
   #lastCheck: number;
   #timer: Timer | undefined;
+  #warned = false;
 
   constructor(connections: Iterable<Connection<User>>, settings: HeartbeatSettings) {
     this.#connections = connections;
@@ -54,7 +59,21 @@ export class HeartbeatMonitor<User extends ConnectionIdentity> {
       if (connection.checkAlive(now, heartbeatInterval, pongTimeout)) continue;
       counters.silent++;
       connection.terminate();
+      if (connection.peer.canPing) this.#warnWithoutPongs();
     }
     this.#schedule();
+  }
+
+  /** Once: every client would be cut. */
+  #warnWithoutPongs(): void {
+    const { pongs, report } = this.#settings;
+    if (pongs.reported || this.#warned) return;
+    this.#warned = true;
+    report(
+      new HandlerError(
+        'a client has not answered a ping, and no answer of any client was ever reported: ' +
+          'call pong of the handler, or pass peers without ping',
+      ),
+    );
   }
 }

@@ -21,6 +21,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   rooms: ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis'],
   typing: ['internal', 'presence', 'protocol', 'pubsub', 'redis', 'rooms'],
   notifications: ['history', 'internal', 'pubsub', 'redis', 'rooms'],
+  crossws: ['server'],
   server: ['history', 'internal', 'presence', 'protocol', 'pubsub', 'rooms', 'typing'],
   ws: ['internal', 'protocol', 'rooms', 'server'],
   sse: ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis', 'rooms'],

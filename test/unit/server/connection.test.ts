@@ -53,6 +53,7 @@ function fixture({ expiresAt, admit, ...options }: Given = {}) {
     consumeRate: admit,
     report,
     counters,
+    pongs: { reported: false },
     onEnded: () => {},
   });
   const { peer } = connection;

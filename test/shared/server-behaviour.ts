@@ -1,0 +1,310 @@
+import { once } from 'node:events';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { FakeClock, turn } from '../support/fake-clock.js';
+import { deferred, waitFor, withDeadline } from '../support/wait.js';
+import { headerOf, ServerFixture, type ServerNode, type StartServer } from './server-fixture.js';
+import type { WsBackend, WsClient } from './ws-fixture.js';
+
+/** Connections of any transport on Node behave alike. */
+export function serverBehaviour(
+  name: string,
+  start: StartServer,
+  startBackend: () => Promise<WsBackend>,
+): void {
+  describe(name, () => {
+    let backend: WsBackend;
+    let fixture: ServerFixture;
+    beforeAll(async () => {
+      backend = await startBackend();
+    });
+    afterAll(() => backend.end());
+    beforeEach(() => {
+      fixture = new ServerFixture(backend, start);
+    });
+    afterEach(() => fixture.end());
+
+    /** The status of a handshake that was refused. */
+    async function refusal(client: WsClient): Promise<number | undefined> {
+      const [, response] = await withDeadline(once(client.socket, 'unexpected-response'), 5_000, 'an answer');
+      response.resume();
+      return response.statusCode;
+    }
+
+    const noConnections = (node: ServerNode) =>
+      waitFor(() => node.stats().connections === 0 && node.rooms.stats().sockets === 0);
+
+    describe('the handshake', () => {
+      test('authenticates by the URL and the headers, and selects the subprotocol among others', async () => {
+        const node = await fixture.node({
+          authenticate: (request) =>
+            headerOf(request, 'origin') === 'https://chat.test'
+              ? (headerOf(request, 'x-user') ?? null)
+              : null,
+          maxFrameBytes: 2_000,
+          heartbeatInterval: 20_000,
+        });
+        const headers = { origin: 'https://chat.test', 'x-user': 'ann' };
+        const ann = fixture.open(node.url, ['rollcall.1', 'token.abc'], { headers });
+        expect(await ann.welcome()).toMatchObject({ user: 'ann', maxBytes: 2_000, heartbeat: 20_000 });
+        expect(ann.socket.protocol).toBe('rollcall.1');
+        const foreign = fixture.open(node.url, undefined, {
+          headers: { ...headers, origin: 'https://evil.test' },
+        });
+        expect(await foreign.closed).toEqual({ code: 4401, reason: 'not authenticated' });
+        expect(foreign.frames).toEqual([]);
+        await waitFor(() => node.stats().connections === 1);
+        expect(node.stats()).toMatchObject({ refused: 1 });
+        expect(node.errors).toEqual([]);
+      });
+
+      test('closes with 4500 when authenticate fails', async () => {
+        const node = await fixture.node({ authenticate: () => Promise.reject(new Error('no database')) });
+        expect((await fixture.open(node.url).closed).code).toBe(4500);
+        expect(node.errors).toEqual(["HandlerError: a connection's handler failed: no database"]);
+        await noConnections(node);
+      });
+
+      test('handles frames sent during authenticate afterwards, in order', async () => {
+        const known = deferred<string>();
+        const node = await fixture.node({ authenticate: () => known.promise });
+        const ann = fixture.open(node.url);
+        const opened = once(ann.socket, 'open').then(() => {
+          const joined = ann.get({ type: 'join', room: 'lobby' });
+          const sent = ann.get({ type: 'send', room: 'lobby', event: 'said', data: 1 });
+          return Promise.all([joined, sent]);
+        });
+        known.resolve('ann');
+        await ann.welcome();
+        expect(await opened).toMatchObject([
+          { position: expect.anything() },
+          { position: expect.anything() },
+        ]);
+      });
+
+      test('a client that disconnects during attach leaves nothing behind', async () => {
+        const node = await fixture.node();
+        const attach = node.rooms.attach.bind(node.rooms);
+        const [begun, go] = [deferred(), deferred()];
+        node.rooms.attach = async (...given) => {
+          const socket = await attach(...given);
+          begun.resolve();
+          await go.promise;
+          return socket;
+        };
+        const ann = fixture.open(`${node.url}?user=ann`);
+        await begun.promise;
+        ann.socket.terminate();
+        await waitFor(() => node.stats().connections === 0);
+        go.resolve();
+        await noConnections(node);
+        await waitFor(async () => (await node.presence.getPresence('ann'))?.status !== 'online');
+      });
+    });
+
+    describe('requests', () => {
+      test('are authorized and answered, and events reach the members of a room on every server', async () => {
+        const [one, two] = [await fixture.node(), await fixture.node()];
+        const [ann, bob] = [await fixture.client(one, 'ann'), await fixture.client(two, 'bob')];
+        expect(await ann.get({ type: 'join', room: 'closed' })).toBe('FORBIDDEN');
+        for (const client of [ann, bob]) await client.get({ type: 'join', room: 'lobby' });
+        const text = 'ü😀'.repeat(5_000);
+        expect(await ann.get({ type: 'send', room: 'lobby', event: 'said', data: text })).toHaveProperty(
+          'position',
+        );
+        await bob.until(() => bob.of('event').length === 1, 'the event');
+        expect(bob.of('event')[0]).toMatchObject({ room: 'lobby', from: 'ann', data: text });
+        expect([...one.errors, ...two.errors]).toEqual([]);
+      });
+
+      test('for a list of members are answered with pages, as fast as the client reads', async () => {
+        const node = await fixture.node();
+        await Promise.all(
+          Array.from({ length: 300 }, async (_, at) => {
+            await node.presence.setPresence(`user-${at}`, `socket-${at}`, 'online');
+            await node.presence.join('hall', `user-${at}`, `socket-${at}`, null);
+          }),
+        );
+        const ann = await fixture.client(node, 'ann');
+        await ann.get({ type: 'join', room: 'hall', members: true });
+        const members = () => ann.of('members').flatMap((frame) => frame.members);
+        await ann.until(() => members().length >= 301, 'all members');
+      });
+
+      test('end with the connection: 4403 after disconnectUser, and the user is offline', async () => {
+        const [one, two] = [await fixture.node(), await fixture.node()];
+        const ann = await fixture.client(one, 'ann');
+        await two.rooms.disconnectUser('ann', 'ü'.repeat(1_000));
+        expect(await ann.closed).toEqual({ code: 4403, reason: 'ü'.repeat(61) });
+        await noConnections(one);
+        await waitFor(async () => (await two.presence.getPresence('ann'))?.status === 'offline');
+      });
+    });
+
+    describe('limits', () => {
+      test('a frame over maxFrameBytes closes the connection with 1009', async () => {
+        const node = await fixture.node({ maxFrameBytes: 1_000 });
+        const ann = await fixture.client(node, 'ann');
+        ann.write({ type: 'ping', pad: 'x'.repeat(900) });
+        await ann.until(() => ann.of('pong').length === 1, 'an answer to the shorter frame');
+        ann.write({ type: 'ping', pad: 'ü'.repeat(600) });
+        expect((await ann.closed).code).toBe(1009);
+        await noConnections(node);
+      });
+
+      test('frames that cannot be parsed are answered, and the tenth closes the connection with 4400', async () => {
+        const node = await fixture.node();
+        const ann = await fixture.client(node, 'ann');
+        ann.write(Buffer.from('{"type":"ping"}'));
+        await ann.until(() => ann.errors.length === 1, 'an answer to the binary frame');
+        expect(ann.errors).toEqual(['INVALID']);
+        for (let at = 0; at < 9; at++) ann.write('{');
+        expect((await ann.closed).code).toBe(4400);
+        expect(node.stats()).toMatchObject({ malformed: 10 });
+      });
+
+      test('the rate limit answers with retryAfter', async () => {
+        let left = 2;
+        const node = await fixture.node({
+          rateLimit: {
+            consume: () => (left-- > 0 ? Promise.resolve() : Promise.reject({ msBeforeNext: 700 })),
+          },
+        });
+        const ann = await fixture.client(node, 'ann');
+        await ann.get({ type: 'join', room: 'lobby' });
+        await ann.settled();
+        expect(await ann.ask({ type: 'leave', room: 'lobby' })).toMatchObject({
+          code: 'RATE_LIMITED',
+          retryAfter: 700,
+        });
+      });
+
+      test('a client that sends without waiting loses no frame while the application is slow', async () => {
+        const go = deferred<boolean>();
+        let asked = 0;
+        const node = await fixture.node({
+          authorize: () => (asked++ === 0 ? go.promise : true),
+          requests: { go: () => 1 },
+        });
+        const ann = await fixture.client(node, 'ann');
+        const pad = 'x'.repeat(10_000);
+        const answers = Array.from({ length: 100 }, () => ann.get({ type: 'request', method: 'go', pad }));
+        await waitFor(() => node.stats().frames > 26);
+        go.resolve(true);
+        expect(await Promise.all(answers)).toEqual(Array(100).fill(1));
+      });
+    });
+
+    test('a client that answers pings stays, and one that does not is cut', async () => {
+      const clock = new FakeClock();
+      const node = await fixture.node({ clock, heartbeatInterval: 1_000, pongTimeout: 400 });
+      const ann = await fixture.client(node, 'ann');
+      const bob = await fixture.client(node, 'bob', { autoPong: false });
+      const pinged = [ann, bob].map((client) => once(client.socket, 'ping'));
+      clock.advance(1_150);
+      await withDeadline(Promise.all(pinged), 5_000, 'pings');
+      await ann.settled();
+      clock.advance(450);
+      expect((await bob.closed).code).toBe(1006);
+      await ann.settled();
+      expect(node.stats()).toMatchObject({ silent: 1, connections: 1 });
+      expect(node.errors).toEqual([]);
+    });
+
+    test('a client that reads too slowly is closed, and the others receive everything', async () => {
+      const node = await fixture.node({}, { maxBufferedBytes: 200_000 });
+      const [ann, bob] = [await fixture.client(node, 'ann'), await fixture.client(node, 'bob')];
+      for (const client of [ann, bob]) await client.get({ type: 'join', room: 'hall' });
+      ann.socket.pause();
+      let sent = 0;
+      await waitFor(async () => {
+        await node.rooms.broadcast('hall', 'said', 'x'.repeat(100_000));
+        sent++;
+        return node.rooms.stats().closedSlow === 1;
+      });
+      ann.socket.resume();
+      expect((await ann.closed).code).toBe(4508);
+      await bob.until(() => bob.receivedData('hall').length === sent, 'every event');
+      await waitFor(() => node.stats().connections === 1);
+    });
+
+    test('a client that does not complete the closing handshake is cut', async () => {
+      const clock = new FakeClock();
+      const node = await fixture.node({ clock });
+      const ann = await fixture.client(node, 'ann');
+      ann.socket.pause();
+      const closing = node.shutdown();
+      await turn();
+      clock.advance(5_000);
+      await withDeadline(closing, 5_000, 'the end of the shutdown');
+      expect(node.stats().connections).toBe(0);
+      expect(node.rooms.stats().sockets).toBe(0);
+    });
+
+    describe('shutdown', () => {
+      test('closes all connections with 1012, spread over drainPeriod, and accepts no new ones', async () => {
+        const clock = new FakeClock();
+        const node = await fixture.node({ clock });
+        const [ann, bob] = [await fixture.client(node, 'ann'), await fixture.client(node, 'bob')];
+        const chances = [0.2, 0.8];
+        clock.random = () => chances.shift() ?? 0.5;
+        const closing = node.shutdown({ drainPeriod: 10_000 });
+        expect((await fixture.open(`${node.url}?user=cat`).closed).code).toBe(1012);
+        await ann.settled();
+        clock.advance(2_000);
+        expect(await ann.closed).toEqual({ code: 1012, reason: 'service restart' });
+        await bob.settled();
+        clock.advance(6_000);
+        expect((await bob.closed).code).toBe(1012);
+        await closing;
+        expect(node.rooms.stats()).toMatchObject({ sockets: 0, rooms: 0 });
+        expect(node.errors).toEqual([]);
+      });
+
+      test('with an invalid option closes nothing', async () => {
+        const node = await fixture.node();
+        const ann = await fixture.client(node, 'ann');
+        await expect(node.shutdown({ drainPeriod: -1 })).rejects.toThrow(/drain/);
+        await ann.settled();
+      });
+    });
+
+    test('rollcall/client misses nothing through cut connections and a restart of its server', async () => {
+      const [one, two] = [await fixture.node(), await fixture.node()];
+      let { url } = one;
+      const client = fixture.connect(() => `${url}?user=ann`);
+      const received: unknown[] = [];
+      const hall = client.join<{ said: number }>('hall');
+      hall.on('said', (data) => void received.push(data));
+      const gaps: unknown[] = [];
+      hall.onDiscontinuity((gap) => void (gap.recovered || gaps.push(gap)));
+      await hall.ready;
+      for (let at = 0; at < 30; at++) {
+        if (at === 10) for (const socket of one.rooms.socketsOf('ann')) socket.close(4000, 'cut');
+        if (at === 20) {
+          url = two.url;
+          void one.shutdown();
+        }
+        await two.rooms.broadcast('hall', 'said', at);
+      }
+      await waitFor(() => received.length >= 30, { timeout: 15_000, message: () => `all: ${received}` });
+      expect(received).toEqual(Array.from({ length: 30 }, (_, at) => at));
+      await hall.send('said', 30);
+      await waitFor(() => received.at(-1) === 30);
+      expect(gaps).toEqual([]);
+      expect([...one.errors, ...two.errors]).toEqual([]);
+    });
+
+    test('with refuseWith: status the handshake is answered with 401, and with 503 during the shutdown', async () => {
+      const clock = new FakeClock();
+      const node = await fixture.node({ clock, refuseWith: 'status' });
+      expect(await refusal(fixture.open(node.url))).toBe(401);
+      const ann = await fixture.client(node, 'ann');
+      const closing = node.shutdown({ drainPeriod: 1_000 });
+      expect(await refusal(fixture.open(`${node.url}?user=bob`))).toBe(503);
+      clock.advance(1_000);
+      expect((await ann.closed).code).toBe(1012);
+      await closing;
+      expect(node.stats()).toMatchObject({ refused: 2 });
+    });
+  });
+}

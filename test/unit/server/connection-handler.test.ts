@@ -1,0 +1,296 @@
+import { InvalidArgumentError, type RoomService } from 'rollcall';
+import {
+  type ConnectionHandlerOptions,
+  type ConnectionIdentity,
+  type ConnectionPeer,
+  createConnectionHandler,
+  type HandshakeRequest,
+} from 'rollcall/server';
+import { expect, test } from 'vitest';
+import type { Peer } from '../../../src/rooms/peer-writer.js';
+import { FakeClock, turn } from '../../support/fake-clock.js';
+
+type Frame = { type: string; [member: string]: unknown };
+
+/** A connection that records the calls on it: a WebSocket of the web platform, which has no ping. */
+class FakePeer implements ConnectionPeer {
+  readyState = 1;
+  bufferedAmount: number | undefined = 0;
+  accepts: boolean | undefined;
+  readonly frames: Frame[] = [];
+  readonly done: string[] = [];
+
+  send(frame: string): boolean | undefined {
+    this.frames.push(JSON.parse(frame));
+    return this.accepts;
+  }
+  close(code: number, reason: string): void {
+    this.done.push(`close ${code} ${reason}`);
+  }
+}
+
+class PingingPeer extends FakePeer {
+  ping(data = ''): void {
+    this.done.push(`ping ${data}`);
+  }
+  terminate(): void {
+    this.done.push('terminate');
+  }
+}
+
+function fixture(options: Partial<ConnectionHandlerOptions<ConnectionIdentity, HandshakeRequest>> = {}) {
+  const clock = new FakeClock();
+  const errors: string[] = [];
+  const attached: Peer[] = [];
+  const rooms = {
+    attach: async (peer: Peer) => {
+      attached.push(peer);
+      const socket = {
+        id: 's1',
+        userId: 'ann',
+        attached: true,
+        rooms: [],
+        detach: async () => {
+          socket.attached = false;
+        },
+        close: (code: number, reason: string) => peer.close(code, reason),
+      };
+      return socket;
+    },
+    broadcastTyping: () => {},
+  } as unknown as RoomService;
+  const handler = createConnectionHandler<ConnectionIdentity, HandshakeRequest>({
+    rooms,
+    authenticate: () => 'ann',
+    authorize: () => true,
+    heartbeatInterval: 1_000,
+    pongTimeout: 400,
+    clock,
+    onError: ({ message }) => errors.push(message),
+    ...options,
+  });
+  const request: HandshakeRequest = { url: '/?user=ann', headers: {} };
+  const open = async <P extends ConnectionPeer>(peer: P): Promise<P> => {
+    handler.open(peer, { request });
+    await turn();
+    return peer;
+  };
+  /** Lets every check of the heartbeats run. */
+  const pass = (ms: number) => {
+    for (let at = 0; at < ms; at += 100) clock.advance(100);
+  };
+  return { handler, clock, errors, attached, request, open, pass };
+}
+
+test('a peer is served from open to close, and its end is counted once', async () => {
+  const { handler, open } = fixture();
+  const peer = await open(new FakePeer());
+  expect(peer.frames).toMatchObject([{ type: 'welcome', user: 'ann', heartbeat: 1_000 }]);
+  handler.message(peer, '{"type":"ping"}');
+  handler.message(peer, Buffer.from('{"type":"ping"}'));
+  await turn();
+  expect(peer.frames.slice(1)).toMatchObject([{ type: 'pong' }, { type: 'error', code: 'INVALID' }]);
+  expect(handler.stats()).toMatchObject({ connections: 1, frames: 2, malformed: 1 });
+  handler.close(peer);
+  handler.close(peer);
+  // Events that a transport reports late.
+  handler.message(peer, '{"type":"ping"}');
+  handler.error(peer);
+  await turn();
+  expect(peer.frames).toHaveLength(3);
+  expect(handler.stats().connections).toBe(0);
+});
+
+test('a wrong use is an InvalidArgumentError that says what to do', async () => {
+  const { handler, open, request } = fixture();
+  const peer = await open(new FakePeer());
+  const wrong: [() => unknown, RegExp][] = [
+    [() => handler.open({} as never, { request }), /peer: must have the methods send and close/],
+    [() => handler.open(new FakePeer(), undefined as never), /handshake: must be the result of upgrade/],
+    [() => handler.open(peer, { request }), /peer: was opened before/],
+    [() => handler.message(new FakePeer(), ''), /peer: was not opened/],
+    [() => handler.close(undefined as never), /peer: was not opened/],
+  ];
+  for (const [call, message] of wrong) {
+    expect(call).toThrow(InvalidArgumentError);
+    expect(call).toThrow(message);
+  }
+  const options = { rooms: { attach: () => {} }, authenticate: () => null, authorize: () => true };
+  expect(() => createConnectionHandler({ ...options, authentication: 1 } as never)).toThrow(
+    /"authenticate"|unknown option/,
+  );
+  expect(() => createConnectionHandler(undefined as never)).toThrow(/options/);
+});
+
+test('upgrade selects the subprotocol in both forms of headers', async () => {
+  const { handler } = fixture();
+  const name = 'Sec-WebSocket-Protocol';
+  for (const headers of [
+    new Headers({ [name]: 'token.x, rollcall.1' }),
+    { [name.toLowerCase()]: 'rollcall.1' },
+  ]) {
+    expect(await handler.upgrade({ url: '/', headers })).toMatchObject({
+      protocol: 'rollcall.1',
+      headers: { [name]: 'rollcall.1' },
+    });
+  }
+  for (const headers of [new Headers(), {}, new Headers({ [name]: 'rollcall.10' })]) {
+    expect(await handler.upgrade({ url: '/', headers })).toMatchObject({ protocol: undefined, headers: {} });
+  }
+});
+
+test('upgrade reads the request once: a server may release it when it upgrades the connection', async () => {
+  let reads = 0;
+  const { handler, attached } = fixture({ authenticate: () => (reads++ === 0 ? 'ann' : null) });
+  const request = { url: '/', headers: {} };
+  const handshake = await handler.upgrade(request);
+  Object.defineProperty(request, 'url', { get: () => expect.fail('released') });
+  const peer = new FakePeer();
+  handler.open(peer, handshake);
+  await turn();
+  expect([reads, attached.length, peer.frames[0]?.type]).toEqual([1, 1, 'welcome']);
+});
+
+test('an authenticate that never settles rejects the handshake, and is reported', async () => {
+  for (const refuseWith of ['close', 'status'] as const) {
+    const { handler, clock, errors, request } = fixture({
+      authenticate: () => new Promise<never>(() => {}),
+      refuseWith,
+    });
+    const answer = handler.upgrade(request);
+    await turn();
+    clock.advance(1_400);
+    const handshake = await answer;
+    expect(errors).toEqual(['authenticate has not settled within heartbeatInterval + pongTimeout']);
+    if (refuseWith === 'status') {
+      expect(handshake.rejection).toMatchObject({ status: 503, headers: { 'Retry-After': '1' } });
+    } else {
+      const peer = new FakePeer();
+      handler.open(peer, handshake);
+      await turn();
+      expect(peer.done).toEqual(['close 4500 not available now']);
+    }
+  }
+});
+
+test('buffered bytes are read from a property or a function', async () => {
+  const { attached, open } = fixture();
+  const peer = await open(new FakePeer());
+  peer.bufferedAmount = 70;
+  expect(attached[0]?.bufferedAmount).toBe(70);
+  const other = new FakePeer();
+  other.bufferedAmount = undefined;
+  await open(Object.assign(other, { getBufferedAmount: () => 80 }));
+  expect(attached[1]?.bufferedAmount).toBe(80);
+});
+
+test('without buffered bytes they count from a send that returns false until drain', async () => {
+  const { handler, attached, open } = fixture();
+  const peer = new FakePeer();
+  peer.bufferedAmount = undefined;
+  await open(peer);
+  const send = () => attached[0]?.send('"0123456789"');
+  send();
+  expect(attached[0]?.bufferedAmount).toBe(0);
+  peer.accepts = false;
+  send();
+  peer.accepts = true;
+  send();
+  expect(attached[0]?.bufferedAmount).toBe(24);
+  handler.drain(peer);
+  expect(attached[0]?.bufferedAmount).toBe(0);
+  send();
+  expect(attached[0]?.bufferedAmount).toBe(0);
+});
+
+test('a peer with pings is cut if it does not answer; a transport that reports no answers at all is reported', async () => {
+  const { handler, errors, open, pass } = fixture();
+  const [silent, alive] = [await open(new PingingPeer()), await open(new PingingPeer())];
+  pass(1_300);
+  expect([silent.done, alive.done]).toEqual([['ping '], ['ping ']]);
+  pass(600);
+  expect(silent.done.at(-1)).toBe('terminate');
+  expect(errors).toEqual([expect.stringContaining('call pong of the handler')]);
+  expect(handler.stats()).toMatchObject({ silent: 2, connections: 0 });
+  const answering = await open(new PingingPeer());
+  pass(1_300);
+  handler.pong(answering, new Uint8Array());
+  pass(600);
+  expect(answering.done).toEqual(['ping ']);
+  expect(errors).toHaveLength(1);
+});
+
+test('a peer without pings is cut a minute after the client should have sent one, as timers of hidden pages are late', async () => {
+  const { handler, errors, attached, open, pass } = fixture();
+  const peer = await open(new FakePeer());
+  pass(61_000);
+  expect(peer.done).toEqual([]);
+  // A client that receives frames sends no pings.
+  attached[0]?.send('"frame"');
+  pass(61_000);
+  handler.message(peer, '{"type":"ping"}');
+  await turn();
+  pass(61_000);
+  expect(peer.done).toEqual([]);
+  pass(1_000);
+  expect(peer.done).toEqual([expect.stringMatching(/^close 4500/)]);
+  expect(handler.stats()).toMatchObject({ silent: 1, connections: 0 });
+  expect(errors).toEqual([]);
+});
+
+test('lists of members are paced by pings where the transport has them', async () => {
+  const { handler, attached, open } = fixture();
+  const peer = await open(new PingingPeer());
+  const received: number[] = [];
+  attached[0]?.confirm?.(() => received.push(1));
+  attached[0]?.confirm?.(() => received.push(2));
+  expect(peer.done).toEqual(['ping 1', 'ping 2']);
+  handler.pong(peer, Buffer.from('1'));
+  expect(received).toEqual([1]);
+  handler.pong(peer);
+  expect(received).toEqual([1, 2]);
+  await open(new FakePeer());
+  expect(attached[1]?.confirm).toBeUndefined();
+});
+
+test('a WebSocket that cannot send 1012 or 1009 sends codes with the same effect', async () => {
+  class WebPeer extends FakePeer {
+    override close(code: number, reason: string): void {
+      if (code !== 1000 && code < 3000) throw new DOMException('invalid code', 'InvalidAccessError');
+      super.close(code, reason);
+    }
+  }
+  const { handler, errors, open } = fixture({ maxFrameBytes: 100 });
+  const [ann, bob] = [await open(new WebPeer()), await open(new WebPeer())];
+  handler.message(ann, JSON.stringify({ type: 'ping', pad: 'x'.repeat(100) }));
+  expect(ann.done).toEqual(['close 4400 the frame is too long']);
+  const closing = handler.shutdown();
+  await turn();
+  expect(bob.done).toEqual(['close 4500 service restart']);
+  for (const peer of [ann, bob]) handler.close(peer);
+  await closing;
+  expect(errors).toEqual([]);
+});
+
+test('nothing is sent to a WebSocket that is closing', async () => {
+  const { handler, attached, open } = fixture();
+  const peer = await open(new PingingPeer());
+  peer.readyState = 2;
+  attached[0]?.send('"late"');
+  attached[0]?.confirm?.(() => expect.fail('not received'));
+  handler.message(peer, '{"type":"ping"}');
+  await turn();
+  expect([peer.frames.length, peer.done]).toEqual([1, []]);
+});
+
+test('a connection whose transport never reports its end ends by itself', async () => {
+  const { handler, clock, open } = fixture();
+  const peer = await open(new PingingPeer());
+  const closing = handler.shutdown();
+  await turn();
+  clock.advance(5_000);
+  await closing;
+  expect(peer.done).toEqual(['close 1012 service restart', 'terminate']);
+  expect(handler.stats().connections).toBe(0);
+  expect(clock.timers).toBe(0);
+});
