@@ -48,11 +48,20 @@ export class CrosswsConnection implements ConnectionPeer {
   }
 
   pause(): void {
-    this.#socket?.pause?.();
+    this.#callSocket('pause');
   }
 
   resume(): void {
-    this.#socket?.resume?.();
+    this.#callSocket('resume');
+  }
+
+  #callSocket(method: 'pause' | 'resume'): void {
+    try {
+      this.#socket?.[method]?.();
+    } catch {
+      // `websocket` is a proxy, which the methods of Bun refuse. Reading does not pause then: too many frames close the
+      // connection.
+    }
   }
 
   #ping(data?: string): void {

@@ -150,7 +150,9 @@ class PeerConnections<User extends ConnectionIdentity, R extends HandshakeReques
     if (this.#connections.has(peer)) {
       throw new InvalidArgumentError('peer', 'was opened before: use one object for each connection');
     }
-    this.#connections.set(peer, this.#server.open(peer, handshake, plainEncoder));
+    const connection = this.#server.add(peer, plainEncoder);
+    this.#connections.set(peer, connection);
+    this.#server.serve(connection, handshake);
   }
 
   message(peer: ConnectionPeer, data: string | object): void {

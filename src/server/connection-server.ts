@@ -98,10 +98,15 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     return handshake;
   }
 
-  /** The messages of the connection may arrive at once. The caller ends the connection when its transport does. */
-  open(transport: ConnectionPeer, handshake: Handshake<R>, encoder: TransportEncoder): Connection<User> {
+  /** The caller ends the connection when its transport does. */
+  add(transport: ConnectionPeer, encoder: TransportEncoder): Connection<User> {
     const connection = new Connection<User>(transport, encoder, this.#settings);
     this.#connections.add(connection);
+    return connection;
+  }
+
+  /** Some transports report the end of a connection that is refused within this call. */
+  serve(connection: Connection<User>, handshake: Handshake<R>): void {
     const served = this.#attach(handshake, connection)
       // A callback of its own, so that the handshake can be collected.
       .then((client) => client && this.#serveUntilClosed(connection, client))
@@ -110,7 +115,6 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
         connection.close(CloseCode.UNAVAILABLE, 'the server failed');
       });
     connection.done = Promise.all([served, connection.ended]);
-    return connection;
   }
 
   async close(options: ServeCloseOptions = {}): Promise<void> {

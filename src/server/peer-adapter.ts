@@ -23,12 +23,6 @@ const CLOSE_TIMEOUT = 5_000;
 /** "Message too big", RFC 6455, section 7.4.1. */
 export const MESSAGE_TOO_BIG = 1009;
 
-/** The WebSocket of the web platform, as in Deno, sends only 1000 and codes from 3000: other codes with the same effect. */
-const SUBSTITUTES = new Map<number, number>([
-  [CloseCode.SERVICE_RESTART, CloseCode.UNAVAILABLE],
-  [MESSAGE_TOO_BIG, CloseCode.PROTOCOL_ERROR],
-]);
-
 /** The connection of a peer. */
 export interface PeerOwner {
   /** The closing handshake takes too long. */
@@ -155,7 +149,7 @@ export class PeerAdapter implements Peer {
     const onDeadline = () => this.#owner.terminate();
     this.#closeDeadline = this.#clock.after(CLOSE_TIMEOUT, onDeadline, { keepAlive: false });
     try {
-      this.#closeTransport(code, truncateReason(reason));
+      this.#transport.close(code, truncateReason(reason));
     } catch (error) {
       // For example a code that the transport cannot send.
       this.#owner.terminate();
@@ -181,16 +175,6 @@ export class PeerAdapter implements Peer {
     this.#held = undefined;
     this.#unconfirmed.clear();
     this.#closeDeadline?.cancel();
-  }
-
-  #closeTransport(code: number, reason: string): void {
-    try {
-      this.#transport.close(code, reason);
-    } catch (error) {
-      const substitute = SUBSTITUTES.get(code);
-      if (substitute === undefined) throw error;
-      this.#transport.close(substitute, reason);
-    }
   }
 
   #isOpen(): boolean {

@@ -116,9 +116,8 @@ class RoomWebSocketServer<User extends ConnectionIdentity> implements ServeHandl
     // The connection may have ended: `close` would not follow.
     if (socket.readyState !== OPEN) return;
     const writer = FrameWriter.create(socket, request, this.#encoders.for(socket, request));
-    const connection = this.#connections.open(
+    const connection = this.#connections.add(
       writer ?? new SocketPeer(socket),
-      this.#answered.get(request) ?? { request },
       writer?.encoder ?? socketEncoder,
     );
     fail = () => connection.fail();
@@ -128,5 +127,6 @@ class RoomWebSocketServer<User extends ConnectionIdentity> implements ServeHandl
     );
     socket.on('ping', () => connection.markAlive());
     socket.on('pong', (data: Buffer) => connection.onPong(String(data ?? '')));
+    this.#connections.serve(connection, this.#answered.get(request) ?? { request });
   };
 }

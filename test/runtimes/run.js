@@ -1,13 +1,13 @@
 // @ts-check
-// Runs smoke.js on the packed package under Node 20 to 26, Bun and Deno, with both client libraries, and prints a table. Not a part of
+// Runs smoke.js, with both client libraries, and servers.js on the packed package under Node 20 to 26, Bun and Deno, and prints a table. Not a part of
 // the test projects: it downloads the runtimes from npm. Needs `npm run build` and redis-server:
 //   node test/runtimes/run.js [name…]
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -49,7 +49,7 @@ try {
     stdio: 'ignore',
   });
   const tarball = readdirSync(work).find((file) => file.endsWith('.tgz'));
-  const peers = ['redis', 'ioredis', 'ws'].map(
+  const peers = ['redis', 'ioredis', 'ws', 'crossws'].map(
     (name) => `${name}@${manifest.devDependencies[/** @type {'ws'} */ (name)]}`,
   );
   for (const [name, { packages, command }] of Object.entries(RUNTIMES)) {
@@ -62,18 +62,27 @@ try {
       cwd: folder,
       stdio: 'ignore',
     });
-    execFileSync('cp', [fileURLToPath(new URL('smoke.js', import.meta.url)), folder]);
+    const scripts = ['smoke.js', 'servers.js', 'support.js'].map((name) => `test/runtimes/${name}`);
+    const examples = ['bun.js', 'deno.js', 'crossws.js'].map((name) => `examples/servers/${name}`);
+    for (const file of [...scripts, ...examples])
+      copyFileSync(join(root, file), join(folder, basename(file)));
     const [binary, ...args] = /** @type {[string, ...string[]]} */ (command);
     const path = join(folder, 'node_modules/.bin', binary);
     const version = execFileSync(path, ['--version'], { encoding: 'utf8' }).split('\n')[0];
-    for (const library of ['redis', 'ioredis']) {
-      const { status, stdout, stderr } = spawnSync(path, [...args, 'smoke.js', String(port), library], {
+    for (const [script, library] of /** @type {const} */ ([
+      ['smoke.js', 'redis'],
+      ['smoke.js', 'ioredis'],
+      ['servers.js', 'redis'],
+    ])) {
+      const { status, stdout, stderr } = spawnSync(path, [...args, script, String(port), library], {
         cwd: folder,
         encoding: 'utf8',
         timeout: 120_000,
       });
       if (status !== 0) failed = true;
-      console.log(`${name} (${version}), ${library}: ${status === 0 ? 'passed' : `FAILED\n${stderr}`}`);
+      console.log(
+        `${name} (${version}), ${script} with ${library}: ${status === 0 ? 'passed' : `FAILED\n${stderr}`}`,
+      );
       console.log(stdout.replaceAll(/^/gm, '  ').trimEnd());
     }
   }

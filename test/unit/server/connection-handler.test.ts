@@ -253,23 +253,33 @@ test('lists of members are paced by pings where the transport has them', async (
   expect(attached[1]?.confirm).toBeUndefined();
 });
 
-test('a WebSocket that cannot send 1012 or 1009 sends codes with the same effect', async () => {
-  class WebPeer extends FakePeer {
+test('the transport may report the end within close', async () => {
+  const { handler, attached, errors, request } = fixture({ authenticate: () => null });
+  class SynchronousPeer extends FakePeer {
     override close(code: number, reason: string): void {
-      if (code !== 1000 && code < 3000) throw new DOMException('invalid code', 'InvalidAccessError');
       super.close(code, reason);
+      handler.close(this);
     }
   }
-  const { handler, errors, open } = fixture({ maxFrameBytes: 100 });
-  const [ann, bob] = [await open(new WebPeer()), await open(new WebPeer())];
-  handler.message(ann, JSON.stringify({ type: 'ping', pad: 'x'.repeat(100) }));
-  expect(ann.done).toEqual(['close 4400 the frame is too long']);
-  const closing = handler.shutdown();
+  const peers = [new SynchronousPeer(), new SynchronousPeer()] as const;
+  handler.open(peers[0], await handler.upgrade(request));
+  handler.open(peers[1], { request });
   await turn();
-  expect(bob.done).toEqual(['close 4500 service restart']);
-  for (const peer of [ann, bob]) handler.close(peer);
-  await closing;
-  expect(errors).toEqual([]);
+  for (const peer of peers) expect(peer.done).toEqual(['close 4401 not authenticated']);
+  expect([handler.stats().connections, attached, errors]).toEqual([0, [], []]);
+});
+
+test('a code that the transport refuses cuts the connection, and is reported', async () => {
+  class PickyPeer extends PingingPeer {
+    override close(): void {
+      throw new RangeError('no such code');
+    }
+  }
+  const { handler, errors, open } = fixture({ authenticate: () => null });
+  const peer = await open(new PickyPeer());
+  expect(peer.done).toEqual(['terminate']);
+  expect(handler.stats().connections).toBe(0);
+  expect(errors).toEqual([expect.stringContaining('no such code')]);
 });
 
 test('nothing is sent to a WebSocket that is closing', async () => {
