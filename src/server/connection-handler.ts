@@ -2,7 +2,6 @@ import { clockOption } from '../internal/clock.js';
 import { assertErrorListener } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertFunction, assertOptions } from '../internal/validate.js';
-import type { Connection } from './connection.js';
 import type { ConnectionPeer } from './connection-peer.js';
 import { ConnectionServer } from './connection-server.js';
 import type { Handshake } from './handshake.js';
@@ -16,6 +15,7 @@ import type {
 } from './options.js';
 import { METHOD } from './parse-frame.js';
 import { plainEncoder } from './peer-adapter.js';
+import type { ServerConnection } from './server-connection.js';
 
 /** Serves the connections of a transport, which calls these methods as its events occur. */
 export interface ConnectionHandler<R extends HandshakeRequest = Request> {
@@ -130,7 +130,7 @@ class PeerConnections<User extends ConnectionIdentity, R extends HandshakeReques
 {
   readonly #server: ConnectionServer<User, R>;
   /** Also of ended connections, whose last events may be late. */
-  readonly #connections = new WeakMap<ConnectionPeer, Connection<User>>();
+  readonly #connections = new WeakMap<ConnectionPeer, ServerConnection<User>>();
 
   constructor(server: ConnectionServer<User, R>) {
     this.#server = server;
@@ -191,7 +191,7 @@ class PeerConnections<User extends ConnectionIdentity, R extends HandshakeReques
     return this.shutdown();
   }
 
-  #find(peer: ConnectionPeer): Connection<User> {
+  #find(peer: ConnectionPeer): ServerConnection<User> {
     const connection = this.#connections.get(peer);
     if (connection !== undefined) return connection;
     throw new InvalidArgumentError('peer', 'was not opened: pass the object that was passed to open');

@@ -7,7 +7,6 @@ import { PROTOCOL_VERSION } from '../protocol/frames.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
 import { runInSlices } from '../rooms/task-queue.js';
 import { TypingService } from '../typing/typing-service.js';
-import { Connection, type ConnectionSettings, createRateLimit } from './connection.js';
 import type { ConnectionPeer } from './connection-peer.js';
 import { type Handshake, type HandshakeRejection, selectSubprotocol } from './handshake.js';
 import { HeartbeatMonitor } from './heartbeat-monitor.js';
@@ -28,6 +27,7 @@ import type {
 } from './options.js';
 import type { TransportEncoder } from './peer-adapter.js';
 import { stopTyping } from './request-context.js';
+import { type ConnectionSettings, createRateLimit, ServerConnection } from './server-connection.js';
 
 /** From handshakes to the end of all connections. The options' functions were checked before. */
 export class ConnectionServer<User extends ConnectionIdentity, R extends HandshakeRequest> {
@@ -38,7 +38,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
   readonly #limits: Readonly<Record<'maxRooms' | 'maxWatched' | 'heartbeatInterval' | 'pongTimeout', number>>;
   readonly #rejectsWithStatus: boolean;
   readonly #heartbeats: HeartbeatMonitor<User>;
-  readonly #connections = new Set<Connection<User>>();
+  readonly #connections = new Set<ServerConnection<User>>();
   /** Of handshakes that `upgrade` has answered. */
   readonly #admissions = new WeakMap<Handshake<R>, Admission<User>>();
   readonly #counters = { refused: 0, frames: 0, malformed: 0, limited: 0, silent: 0 };
@@ -71,7 +71,8 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     }
     this.#options = { ...options, typing: options.typing ?? (this.#ownTyping as TypingService) };
     const consumeRate = options.rateLimit && createRateLimit(options.rateLimit, report);
-    const onEnded = (connection: object) => void this.#connections.delete(connection as Connection<User>);
+    const onEnded = (connection: object) =>
+      void this.#connections.delete(connection as ServerConnection<User>);
     const shared = { clock, report, counters: this.#counters, pongs: { reported: false } };
     this.#settings = { ...shared, maxFrameBytes, consumeRate, onEnded };
     this.#heartbeats = new HeartbeatMonitor(this.#connections, { ...this.#limits, ...shared });
@@ -99,14 +100,14 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
   }
 
   /** The caller ends the connection when its transport does. */
-  add(transport: ConnectionPeer, encoder: TransportEncoder): Connection<User> {
-    const connection = new Connection<User>(transport, encoder, this.#settings);
+  add(transport: ConnectionPeer, encoder: TransportEncoder): ServerConnection<User> {
+    const connection = new ServerConnection<User>(transport, encoder, this.#settings);
     this.#connections.add(connection);
     return connection;
   }
 
   /** Some transports report the end of a connection that is refused within this call. */
-  serve(connection: Connection<User>, handshake: Handshake<R>): void {
+  serve(connection: ServerConnection<User>, handshake: Handshake<R>): void {
     const served = this.#attach(handshake, connection)
       // A callback of its own, so that the handshake can be collected.
       .then((client) => client && this.#serveUntilClosed(connection, client))
@@ -151,7 +152,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
   /** Resolves with `undefined` if the connection was rejected. */
   async #attach(
     handshake: Handshake<R>,
-    connection: Connection<User>,
+    connection: ServerConnection<User>,
   ): Promise<AttachedClient<User> | undefined> {
     const reject = ({ code, reason }: ConnectionRejection) => {
       this.#counters.refused++;
@@ -191,7 +192,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     return reject(RESTARTING.result);
   }
 
-  async #serveUntilClosed(connection: Connection<User>, client: AttachedClient<User>): Promise<void> {
+  async #serveUntilClosed(connection: ServerConnection<User>, client: AttachedClient<User>): Promise<void> {
     try {
       await this.#serve(connection, client);
     } finally {
@@ -200,7 +201,10 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
   }
 
   /** Resolves when the connection has ended. */
-  async #serve(connection: Connection<User>, { known, socket, since }: AttachedClient<User>): Promise<void> {
+  async #serve(
+    connection: ServerConnection<User>,
+    { known, socket, since }: AttachedClient<User>,
+  ): Promise<void> {
     const { peer } = connection;
     // Held messages may not be received: the client may disconnect first.
     const position = peer.hasHeldFrames ? since : socket.position;

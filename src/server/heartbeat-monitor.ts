@@ -1,7 +1,7 @@
 import { type Clock, jitter, type Timer } from '../internal/clock.js';
 import { HandlerError } from '../internal/errors.js';
-import type { Connection } from './connection.js';
 import type { ConnectionIdentity } from './options.js';
+import type { ServerConnection } from './server-connection.js';
 
 /** Interval of checks, as a share of the shorter limit. */
 const CHECK_FRACTION = 1 / 4;
@@ -21,12 +21,12 @@ export interface HeartbeatSettings {
 /** Pings silent clients and cuts those without an answer, with one timer for all connections. */
 export class HeartbeatMonitor<User extends ConnectionIdentity> {
   readonly #settings: HeartbeatSettings;
-  readonly #connections: Iterable<Connection<User>>;
+  readonly #connections: Iterable<ServerConnection<User>>;
   #lastCheck: number;
   #timer: Timer | undefined;
   #warned = false;
 
-  constructor(connections: Iterable<Connection<User>>, settings: HeartbeatSettings) {
+  constructor(connections: Iterable<ServerConnection<User>>, settings: HeartbeatSettings) {
     this.#connections = connections;
     this.#settings = settings;
     this.#lastCheck = settings.clock.monotonic();

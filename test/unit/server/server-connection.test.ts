@@ -1,9 +1,9 @@
 import type { RoomService } from 'rollcall';
 import { expect, test } from 'vitest';
-import { type AttachedContext, Connection } from '../../../src/server/connection.js';
 import type { ConnectionPeer } from '../../../src/server/connection-peer.js';
 import type { ConnectionHandlerOptions, ConnectionIdentity } from '../../../src/server/options.js';
 import { plainEncoder } from '../../../src/server/peer-adapter.js';
+import { type AttachedContext, ServerConnection } from '../../../src/server/server-connection.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { deferred } from '../../support/wait.js';
 
@@ -47,7 +47,7 @@ function fixture({ expiresAt, admit, ...options }: Given = {}) {
   const reported: unknown[] = [];
   const counters = { frames: 0, malformed: 0, limited: 0 };
   const report = (error: unknown) => void reported.push(error);
-  const connection = new Connection<ConnectionIdentity>(socket, plainEncoder, {
+  const connection = new ServerConnection<ConnectionIdentity>(socket, plainEncoder, {
     clock,
     maxFrameBytes: 1_048_576,
     consumeRate: admit,

@@ -57,7 +57,7 @@ const MAX_DELAY = 2 ** 31 - 1;
  * Incoming side of one connection: a bounded queue of frames, which are authorized one after the other, then
  * run concurrently. Memory is bounded, whatever the client sends.
  */
-export class Connection<User extends ConnectionIdentity> {
+export class ServerConnection<User extends ConnectionIdentity> {
   /** Outgoing side. */
   readonly peer: PeerAdapter;
   /** Resolves at the end of the connection. */
