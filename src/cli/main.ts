@@ -7,7 +7,9 @@ import { looksLikeUrl, parseAddress } from './address.js';
 import { CliConnection } from './cli-connection.js';
 import type { CliCommand, OptionConfig, OptionValue } from './command.js';
 import { doctor } from './doctor.js';
+import { drain } from './drain.js';
 import { commandHelp, GENERAL_OPTIONS, generalHelp } from './help.js';
+import { kick } from './kick.js';
 import { memory } from './memory.js';
 import { nodes } from './nodes.js';
 import { LIBRARIES, type Library } from './open-client.js';
@@ -19,7 +21,7 @@ import { CliError, UsageError } from './usage-error.js';
 import { numberOption } from './values.js';
 import { who } from './who.js';
 
-const COMMANDS: readonly CliCommand[] = [doctor, nodes, who, room, top, tail, memory];
+const COMMANDS: readonly CliCommand[] = [doctor, nodes, who, room, top, tail, memory, kick, drain];
 
 const DEFAULT_URL = 'redis://127.0.0.1:6379';
 

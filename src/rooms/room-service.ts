@@ -323,10 +323,16 @@ export class RoomService {
   #handleUserMessage(payload: string, channel: string): void {
     if (!isEvent(payload, DISCONNECT_EVENT)) return;
     const userId = this.#channels.parseUser(channel);
-    const { data } = JSON.parse(payload) as { data?: { reason?: unknown } };
+    const { data } = JSON.parse(payload) as {
+      data?: { reason?: unknown; nodeId?: unknown; socketId?: unknown };
+    };
     const reason = typeof data?.reason === 'string' ? data.reason : '';
     for (const socket of userId === undefined ? [] : this.socketsOf(userId)) {
-      socket.close(CloseCode.DISCONNECTED, reason, { immediate: true });
+      if (data?.socketId === undefined) socket.close(CloseCode.DISCONNECTED, reason, { immediate: true });
+      // `rollcall drain` moves one socket of one process: its client reconnects, within the grace.
+      else if (data.socketId === socket.id && data.nodeId === this.presence?.stats().nodeId) {
+        socket.close(CloseCode.SERVICE_RESTART, reason);
+      }
     }
   }
 

@@ -267,6 +267,84 @@ describe('on one server', () => {
   });
 });
 
+describe('commands that change something', () => {
+  let server: RedisServer;
+  let application: Awaited<ReturnType<typeof startApplication>>;
+  let client: ReturnType<typeof createClient>;
+
+  beforeEach(async () => {
+    server = await startRedis();
+    client = createClient({ url: server.url });
+    application = await startApplication(client);
+    return async () => {
+      await application.close();
+      client.destroy();
+      await server.stop();
+    };
+  });
+
+  /** A peer of ann that notes how it was closed. */
+  const closablePeer = async () => {
+    const closed: unknown[][] = [];
+    await application.rooms.attach(
+      { ...peer(), close: (...args) => void closed.push(args) },
+      { userId: 'ann' },
+    );
+    return closed;
+  };
+
+  test('kick closes the connections of a user for good, also those without a RoomService', async () => {
+    const closed = await closablePeer();
+    await application.presence.setPresence('ann', 'elsewhere');
+    const result = await runCli(['kick', 'ann', server.url, '--yes', '--reason', 'abuse']);
+    expect(result).toMatchObject({ status: 0, stdout: 'ann: 3 sockets removed, now offline\n', stderr: '' });
+    await waitFor(() => closed.length > 0, { message: 'the close of the peer' });
+    expect(closed[0]?.slice(0, 2)).toEqual([4403, 'abuse']);
+    expect(await application.presence.getPresence('bob')).toMatchObject({ status: 'online' });
+    expect(await runCli(['kick', 'nobody', server.url, '--yes'])).toMatchObject({
+      status: 1,
+      stdout: 'no record of user nobody\n',
+    });
+  });
+
+  test('drain asks the clients of one process to reconnect', async () => {
+    const closed = await closablePeer();
+    const other = createClient({ url: server.url });
+    const second = await startApplication(other);
+    try {
+      const { nodeId } = application.presence.stats();
+      const result = await runJson<{ asked: number; left: number }>(['drain', nodeId, server.url, '--yes']);
+      expect(result).toEqual({ nodeId, asked: 3, left: 0, connectedMeanwhile: 0 });
+      expect(closed[0]?.[0]).toBe(1012);
+      expect(application.rooms.stats().sockets).toBe(0);
+      expect(second.rooms.stats().sockets).toBe(2);
+      expect(await second.presence.getPresence('ann')).toMatchObject({
+        status: 'online',
+        socketIds: ['phone'],
+      });
+    } finally {
+      await second.close();
+      other.destroy();
+    }
+    const { status, stderr } = await runCli(['drain', 'web-9', server.url, '--yes']);
+    expect(stderr).toBe('rollcall: there is no process "web-9": rollcall nodes lists them\n');
+    expect(status).toBe(1);
+  });
+
+  test('without a terminal and --yes nothing is changed', async () => {
+    const { nodeId } = application.presence.stats();
+    for (const args of [
+      ['kick', 'ann'],
+      ['drain', nodeId],
+    ]) {
+      const { status, stderr } = await runCli([...args, server.url], { input: 'y\n' });
+      expect(stderr).toMatch(/^rollcall: [^\n]+ pass --yes\n$/);
+      expect(status).toBe(2);
+    }
+    expect(application.rooms.stats().sockets).toBe(2);
+  });
+});
+
 describe('when things fail', () => {
   let server: RedisServer;
 
@@ -369,50 +447,55 @@ describe('on a Cluster and with sentinels, with a killed master', () => {
     },
   };
 
-  test.each(Object.keys(topologies))('%s: all commands follow', async (name) => {
-    const topology = await (topologies[name] as () => Promise<Topology>)();
-    try {
-      const application = await startApplication(topology.redis);
-      const { urls } = topology;
-      const tails = ['redis', 'ioredis'].map(
-        (client) =>
-          new CliProcess(['tail', 'room:lobby', ...urls, '--since', 'earliest', '--client', client]),
-      );
-      for (const tail of tails) await tail.waitForOutput('"at":2');
-      await topology.killMaster();
-      const broadcast = () =>
-        application.rooms.broadcast('lobby', 'message', { at: 'after' }).catch(() => undefined);
-      await waitFor(broadcast, { timeout: 30_000, message: 'a broadcast after the failover' });
-      for (const tail of tails) {
-        await tail.waitForOutput('"at":"after"', 30_000);
-        // On a Cluster the subscription may have been at another node.
-        if (name === 'Sentinel') expect(tail.stdout).toContain('-- gap (failover)');
-        tail.interrupt();
-        expect((await tail.ended()).status).toBe(0);
-      }
-      for (const client of ['redis', 'ioredis']) {
-        await waitFor(
-          async () => {
-            await expectApplication(urls, client);
-            return true;
-          },
-          { timeout: 20_000 },
+  test.each(Object.keys(topologies))(
+    '%s: all commands follow',
+    async (name) => {
+      const topology = await (topologies[name] as () => Promise<Topology>)();
+      try {
+        const application = await startApplication(topology.redis);
+        const { urls } = topology;
+        const tails = ['redis', 'ioredis'].map(
+          (client) =>
+            new CliProcess(['tail', 'room:lobby', ...urls, '--since', 'earliest', '--client', client]),
         );
-        const args = [...urls, '--client', client];
-        expect(await runCli(['memory', ...args])).toMatchObject({ status: 0, stderr: '' });
-        const top = await runJson<{ usersOnline: number }>([
-          'top',
-          ...args,
-          '--count',
-          '1',
-          '--interval',
-          '100',
-        ]);
-        expect(top.usersOnline).toBe(2);
+        for (const tail of tails) await tail.waitForOutput('"at":2');
+        await topology.killMaster();
+        const broadcast = () =>
+          application.rooms.broadcast('lobby', 'message', { at: 'after' }).catch(() => undefined);
+        await waitFor(broadcast, { timeout: 30_000, message: 'a broadcast after the failover' });
+        for (const tail of tails) {
+          await tail.waitForOutput('"at":"after"', 30_000);
+          // On a Cluster the subscription may have been at another node.
+          if (name === 'Sentinel') expect(tail.stdout).toContain('-- gap (failover)');
+          tail.interrupt();
+          expect((await tail.ended()).status).toBe(0);
+        }
+        for (const client of ['redis', 'ioredis']) {
+          await waitFor(
+            async () => {
+              await expectApplication(urls, client);
+              return true;
+            },
+            { timeout: 20_000 },
+          );
+          const args = [...urls, '--client', client];
+          expect(await runCli(['memory', ...args])).toMatchObject({ status: 0, stderr: '' });
+          const top = await runJson<{ usersOnline: number }>([
+            'top',
+            ...args,
+            '--count',
+            '1',
+            '--interval',
+            '100',
+          ]);
+          expect(top.usersOnline).toBe(2);
+        }
+        await application.close();
+      } finally {
+        await topology.stop();
       }
-      await application.close();
-    } finally {
-      await topology.stop();
-    }
-  });
+      // Two servers' failovers and some twenty processes.
+    },
+    240_000,
+  );
 });

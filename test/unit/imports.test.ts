@@ -30,7 +30,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   glide: ['internal', 'redis'],
   msgpack: ['internal'],
   testing: ['internal', 'redis'],
-  cli: ['history', 'internal', 'presence', 'pubsub', 'redis'],
+  cli: ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis'],
   'rollcall.ts': ['internal', 'presence', 'pubsub', 'redis', 'rooms'],
   'index.ts': [
     'history',
