@@ -13,7 +13,7 @@ export async function createApp(handler) {
       handleProtocols: (protocols) => (protocols.has('rollcall.1') ? 'rollcall.1' : false),
     },
     // Without this, the plugin closes all connections at once when the app closes.
-    preClose: (done) => void handler.shutdown({ drainPeriod: 5_000 }).then(done, done),
+    preClose: (done) => void handler.shutdown({ drainPeriod: 5_000 }).then(() => done(), done),
   });
 
   /** @type {WeakMap<IncomingMessage, import('rollcall/server').Handshake<IncomingMessage>>} */

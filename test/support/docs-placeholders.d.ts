@@ -14,6 +14,17 @@ declare module 'docs/websockets.md' {
   export function saveReceipt(userId: string, room: string, upTo: string): Promise<void>;
 }
 
+declare module 'docs/servers.md' {
+  export function findSession(cookie: string | undefined): Promise<{ user: string; end: Date } | null>;
+  export function isMember(room: string, userId: string): Promise<boolean>;
+}
+
+declare module 'docs/crossws.md' {
+  export const redis: import('rollcall').RedisClient;
+  export function findUser(cookie: string | null): Promise<string | null>;
+  export function isMember(room: string, userId: string): Promise<boolean>;
+}
+
 declare module 'docs/sse.md' {
   export const pubsub: import('rollcall').PubSubService;
   export function getToken(): Promise<string>;
