@@ -17,6 +17,34 @@ export function channelNameOf(given: unknown): string {
   return typeof given === 'object' && given !== null ? (given as ChannelRef).name : (given as string);
 }
 
+/**
+ * Each channel or pattern once.
+ *
+ * @throws {@link InvalidArgumentError} for an invalid name, none, or one name with two definitions.
+ */
+export function toChannelList(
+  argument: 'channel' | 'pattern',
+  given: ChannelLike | readonly ChannelLike[],
+): readonly ChannelLike[] {
+  const all = Array.isArray(given) ? (given as readonly ChannelLike[]) : [given as ChannelLike];
+  if (all.length === 0) throw new InvalidArgumentError(argument, 'must not be an empty list');
+  const byName = new Map<string, ChannelLike>();
+  for (const each of all) {
+    const name = channelNameOf(each);
+    assertName(argument, name);
+    const known = byName.get(name) ?? each;
+    if (definitionOf(known) !== definitionOf(each)) {
+      throw new InvalidArgumentError(argument, `is given twice, with different definitions: ${name}`);
+    }
+    byName.set(name, known);
+  }
+  return [...byName.values()];
+}
+
+function definitionOf(given: ChannelLike): unknown {
+  return typeof given === 'string' ? undefined : given.definition;
+}
+
 /** With the defaults of service and definition. */
 export interface ResolvedChannel {
   /** With prefix. */

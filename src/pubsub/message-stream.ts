@@ -14,10 +14,12 @@ export interface ReceivedMessage<T> extends MessageContext {
 export interface ReceivedDiscontinuity {
   /** Why messages may be missing, since when, and whether they were recovered. */
   readonly discontinuity: Discontinuity;
+  /** The names, as given to `messages`, of the channels or patterns whose messages may be missing. */
+  readonly channels: readonly string[];
 }
 
 /**
- * Messages of a channel or pattern as an async iterator with a bounded queue. `Item` is {@link
+ * Messages of channels or patterns as an async iterator with a bounded queue. `Item` is {@link
  * ReceivedMessage}, or also {@link ReceivedDiscontinuity} with the option `discontinuities`.
  */
 export interface MessageStream<T, Item = ReceivedMessage<T>> extends AsyncIterableIterator<Item> {
@@ -37,7 +39,7 @@ interface MessageStreamOptions {
   readonly capacity: number;
   readonly overflow: OverflowPolicy;
   readonly clock: { now(): number };
-  readonly onDiscontinuity?: ((discontinuity: Discontinuity) => void) | undefined;
+  readonly onDiscontinuity?: ((discontinuity: Discontinuity, name: string) => void) | undefined;
   readonly inBand?: boolean;
   unsubscribe(): Promise<void>;
 }
@@ -53,14 +55,14 @@ type PendingNext<T> = {
 
 interface QueuedMessage<T> {
   readonly received: ReceivedMessage<T>;
-  before: Discontinuity | undefined;
+  before: ReceivedDiscontinuity | undefined;
 }
 
 /** Connects a handler, which pushes, to a `for await` loop, which pulls. */
 export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure {
   readonly #queue: BoundedQueue<QueuedMessage<T>>;
   /** After all queued messages. */
-  #after: Discontinuity | undefined;
+  #after: ReceivedDiscontinuity | undefined;
   readonly #options: MessageStreamOptions;
   #pulls: PendingNext<T>[] = [];
   #drainWaiters: (() => void)[] = [];
@@ -114,13 +116,14 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
     if (dropped !== undefined) this.#onOverflow(dropped);
   }
 
-  #onOverflow({ before }: QueuedMessage<T>): void {
+  #onOverflow({ before, received }: QueuedMessage<T>): void {
     const since = new Date(this.#options.clock.now());
     const discontinuity: Discontinuity = { reason: 'overflow', since, recovered: false };
+    const name = received.pattern ?? received.channel;
     // The discontinuity takes the place of the dropped message.
     const next = this.#options.overflow === 'drop-oldest' ? this.#queue.first : undefined;
     if (this.#options.inBand === true) {
-      const place = mergeDiscontinuities(before, discontinuity);
+      const place = mergeDiscontinuities(before, { discontinuity, channels: [name] });
       if (next === undefined) this.#after = mergeDiscontinuities(this.#after, place);
       else next.before = mergeDiscontinuities(place, next.before);
     }
@@ -131,17 +134,19 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
         ),
       );
     }
-    this.#options.onDiscontinuity?.(discontinuity);
+    this.#options.onDiscontinuity?.(discontinuity, name);
   }
 
-  pushDiscontinuity(discontinuity: Discontinuity): void {
+  /** `name` is that of the channel or pattern. */
+  pushDiscontinuity(discontinuity: Discontinuity, name: string): void {
     if (this.#ended) return;
     if (this.#options.inBand === true) {
       const pull = this.#pulls.shift();
-      if (pull !== undefined) pull.resolve({ done: false, value: { discontinuity } });
-      else this.#after = mergeDiscontinuities(this.#after, discontinuity);
+      const value: ReceivedDiscontinuity = { discontinuity, channels: [name] };
+      if (pull !== undefined) pull.resolve({ done: false, value });
+      else this.#after = mergeDiscontinuities(this.#after, value);
     }
-    this.#options.onDiscontinuity?.(discontinuity);
+    this.#options.onDiscontinuity?.(discontinuity, name);
   }
 
   /** Ends after the queued messages. With `error`, `next` rejects once first. */
@@ -171,7 +176,7 @@ export class QueuedStream<T> implements MessageStream<T, Item<T>>, Backpressure 
     if (discontinuity === undefined) return this.#queue.shift()?.received;
     if (first === undefined) this.#after = undefined;
     else first.before = undefined;
-    return { discontinuity };
+    return discontinuity;
   }
 
   async return(): Promise<IteratorResult<Item<T>>> {
@@ -249,10 +254,15 @@ export class CollectableStream<T> implements MessageStream<T, Item<T>> {
 }
 
 function mergeDiscontinuities(
-  earlier: Discontinuity | undefined,
-  later: Discontinuity | undefined,
-): Discontinuity | undefined {
+  earlier: ReceivedDiscontinuity | undefined,
+  later: ReceivedDiscontinuity | undefined,
+): ReceivedDiscontinuity | undefined {
   if (earlier === undefined || later === undefined) return earlier ?? later;
-  const { reason } = earlier.recovered ? later : earlier;
-  return { reason, since: earlier.since, recovered: earlier.recovered && later.recovered };
+  const [first, second] = [earlier.discontinuity, later.discontinuity];
+  const { reason } = first.recovered ? second : first;
+  const recovered = first.recovered && second.recovered;
+  return {
+    discontinuity: { reason, since: first.since, recovered },
+    channels: [...new Set([...earlier.channels, ...later.channels])],
+  };
 }

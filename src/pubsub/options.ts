@@ -101,9 +101,11 @@ export interface SubscribeOptions {
 }
 
 /** Options of `messages`. */
-export interface MessagesOptions extends SubscribeOptions {
-  /** The name is a pattern. @default false */
+export interface MessagesOptions extends Omit<SubscribeOptions, 'onDiscontinuity'> {
+  /** The names are patterns. @default false */
   pattern?: boolean;
+  /** Called whenever messages of `channel`, a name given to `messages`, may have been missed. */
+  onDiscontinuity?: (discontinuity: Discontinuity, channel: string) => void;
   /** The maximum number of queued messages. @default 1_000 */
   capacity?: number;
   /**

@@ -16,6 +16,7 @@ import {
   channelNameOf,
   type ResolvedChannel,
   resolveChannel,
+  toChannelList,
   toPayload,
 } from './channel.js';
 import type { ChannelRef } from './channel-definition.js';
@@ -232,61 +233,67 @@ export class PubSubService {
   }
 
   /**
-   * Returns the messages as an async iterator. The subscription starts at once; `ready` resolves when Redis has
-   * confirmed it. Leaving the loop, `return()`, the signal and garbage collection unsubscribe.
+   * Returns the messages of a channel, or of several, as an async iterator. The subscription starts at once; `ready`
+   * resolves when Redis has confirmed it. Leaving the loop, `return()`, the signal and garbage collection unsubscribe.
    *
    * @throws {@link InvalidArgumentError} synchronously; later errors reject `ready` and `next()`.
    */
   messages<T>(
-    channel: ChannelLike<never, T>,
+    channels: ChannelLike<never, T> | readonly ChannelLike<never, T>[],
     options?: MessagesOptions & { discontinuities?: false },
   ): MessageStream<T>;
   messages<T>(
-    channel: ChannelLike<never, T>,
+    channels: ChannelLike<never, T> | readonly ChannelLike<never, T>[],
     options: MessagesOptions,
   ): MessageStream<T, ReceivedMessage<T> | ReceivedDiscontinuity>;
-  messages(given: ChannelLike, options: MessagesOptions = {}): unknown {
+  messages(given: ChannelLike | readonly ChannelLike[], options: MessagesOptions = {}): unknown {
     this.#assertOpen();
     assertOptions('options', options, MESSAGES_OPTION_NAMES);
     const { pattern, capacity, overflow, discontinuities, signal, onDiscontinuity, ...subscribing } = options;
-    const name = channelNameOf(given);
-    assertName(pattern === true ? 'pattern' : 'channel', name);
+    const channels = toChannelList(pattern === true ? 'pattern' : 'channel', given);
     if (pattern === true && options.sharded === true) throw new InvalidArgumentError('sharded', NOT_SHARDED);
-    const queue = resolveQueueSettings(options);
+    const queue = resolveQueueSettings(options, channels.length);
     const listener = onDiscontinuity && bindAsyncContext(onDiscontinuity);
-    let unsubscribe = (): Promise<void> => Promise.resolve();
+    let unsubscribe = (): Promise<unknown> => Promise.resolve();
     const stream = new QueuedStream<unknown>({
       ...queue,
       inBand: discontinuities === true,
       clock: this.#handle.clock,
-      onDiscontinuity: (discontinuity) => {
+      onDiscontinuity: (discontinuity, name) => {
         if (discontinuity.reason === 'overflow') this.#dropped++;
-        this.#service.callDiscontinuityListener(listener, discontinuity, name);
+        if (listener === undefined) return;
+        this.#service.callDiscontinuityListener((each) => listener(each, name), discontinuity, name);
       },
-      unsubscribe: () => {
+      unsubscribe: async () => {
         this.#streams.delete(stream);
         removeAbortListener();
-        return unsubscribe();
+        await unsubscribe();
       },
     });
     const removeAbortListener = onAbort(signal, (reason) => stream.end(reason));
     const push = (message: unknown, context: MessageContext) => stream.push(message, context);
-    const streamOptions = {
-      ...subscribing,
-      onDiscontinuity: (discontinuity: Discontinuity) => stream.pushDiscontinuity(discontinuity),
-    };
-    const subscribed =
-      pattern === true
+    const subscribed = channels.map((channel) => {
+      const name = channelNameOf(channel);
+      const streamOptions = {
+        ...subscribing,
+        onDiscontinuity: (discontinuity: Discontinuity) => stream.pushDiscontinuity(discontinuity, name),
+      };
+      return pattern === true
         ? this.#subscribePattern(name, push, streamOptions)
-        : this.#subscribeChannel(given, push, streamOptions, stream);
-    // `ready` and `next()` report a failure to subscribe.
+        : this.#subscribeChannel(channel, push, streamOptions, stream);
+    });
+    // `ready` and `next()` report a failure to subscribe, which ends the other subscriptions.
     unsubscribe = () =>
-      subscribed.then(
-        (subscription) => subscription.unsubscribe(),
-        () => {},
+      Promise.all(
+        subscribed.map((each) =>
+          each.then(
+            (subscription) => subscription.unsubscribe(),
+            () => {},
+          ),
+        ),
       );
     this.#streams.add(stream);
-    stream.setReady(subscribed.then(() => {}));
+    stream.setReady(Promise.all(subscribed).then(() => {}));
     return new CollectableStream(stream);
   }
 

@@ -60,18 +60,22 @@ export function resolveSettings(options: PubSubOptions): PubSubSettings {
   return { prefix, codec, maxMessageBytes, timeout, unsubscribeDelay, probeInterval, onError, clock };
 }
 
-export function resolveQueueSettings({
-  onDiscontinuity,
-  since,
-  signal,
-  capacity,
-  overflow,
-}: MessagesOptions): {
+/** `channels` is the number of channels that share the queue. */
+export function resolveQueueSettings(
+  { onDiscontinuity, since, signal, capacity, overflow }: MessagesOptions,
+  channels: number,
+): {
   readonly capacity: number;
   readonly overflow: OverflowPolicy;
 } {
   if (onDiscontinuity !== undefined) assertFunction('onDiscontinuity', onDiscontinuity);
-  toStartPosition(since);
+  const start = toStartPosition(since);
+  if (channels > 1 && typeof start === 'object') {
+    throw new InvalidArgumentError(
+      'since',
+      'must not be a position, which belongs to one channel of several',
+    );
+  }
   assertSignal(signal);
   return {
     capacity: numberOption('capacity', capacity, 1_000, { min: 1, integer: true }),

@@ -947,6 +947,33 @@ export function historyBehaviour(
         expect(gaps).toEqual([]);
       });
 
+      test('of several channels wait in their histories while the one queue is full', async () => {
+        const service = open();
+        const channels = [fresh(), fresh(), fresh()];
+        const count = embedded ? 20 : 60;
+        const gaps: Discontinuity[] = [];
+        const stream = service.messages<number>(channels, {
+          since: 'latest',
+          capacity: 3,
+          onDiscontinuity: (gap) => gaps.push(gap),
+        });
+        await stream.ready;
+        for (const channel of channels) await publish(service, channel, numbers(0, count));
+        for (const channel of channels) await fenced(service, channel);
+        const got = new Map<string, number[]>(channels.map((channel) => [channel, []]));
+        let left = channels.length;
+        for await (const { message, channel } of stream) {
+          if (typeof message === 'number') got.get(channel)?.push(message);
+          else if (--left === 0) break;
+        }
+        expect([...got.values()]).toEqual(channels.map(() => numbers(0, count)));
+        expect([stream.dropped, gaps]).toEqual([0, []]);
+        const [position] = (await publish(service, channels[0] as string, [1])) as [Position];
+        expect(() => service.messages(channels, { since: position })).toThrow(
+          'since: must not be a position, which belongs to one channel of several',
+        );
+      });
+
       test('yield discontinuities in their place', async () => {
         const service = open();
         const channel = fresh();

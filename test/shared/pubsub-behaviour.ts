@@ -3,6 +3,7 @@ import {
   createRollcall,
   DecodeError,
   type Discontinuity,
+  defineChannel,
   type ErrorContext,
   escapePattern,
   HandlerError,
@@ -594,6 +595,62 @@ export function pubsubBehaviour(name: string, start: () => Promise<Backend>, rul
           raw: '{"a":1}',
         });
         await stream.return();
+      });
+
+      test('takes several channels in one queue, each once, and keeps the order of a publisher', async () => {
+        const service = open();
+        const base = fresh();
+        const [one, two] = [`${base}:1`, `${base}:2`];
+        const channel = defineChannel<number>()(`${base}:{n}`);
+        const stream = service.messages<number>([one, channel({ n: '2' }), one], { capacity: 10 });
+        await stream.ready;
+        expect(service.stats()).toMatchObject({ channels: 2, handlers: 2 });
+        for (const number of [1, 2, 3]) {
+          await service.publish(one, number);
+          await service.publish(two, -number);
+        }
+        const got: [number, string][] = [];
+        for await (const { message, channel } of stream) {
+          got.push([message, channel]);
+          if (message === -3) break;
+        }
+        expect(got.filter(([, name]) => name === one)).toEqual([1, 2, 3].map((number) => [number, one]));
+        expect(got.filter(([, name]) => name === two)).toEqual([-1, -2, -3].map((number) => [number, two]));
+        expect(service.stats()).toMatchObject({ channels: 0, handlers: 0 });
+        await nothingKnown(base);
+      });
+
+      test('takes several patterns, and says which channel or pattern lost a message', async () => {
+        const service = open();
+        const base = fresh();
+        const reported: [string, string][] = [];
+        const stream = service.messages<number>([`${base}:a*`, `${base}:b*`], {
+          pattern: true,
+          capacity: 1,
+          discontinuities: true,
+          onDiscontinuity: ({ reason }, channel) => reported.push([reason, channel]),
+        });
+        await stream.ready;
+        await service.publish(`${base}:a1`, 1);
+        await service.publish(`${base}:b1`, 2);
+        await until('the report', () => reported.length === 1);
+        expect(reported[0]?.[0]).toBe('overflow');
+        const { value } = await stream.next();
+        expect(value).toMatchObject({
+          discontinuity: { reason: 'overflow' },
+          channels: [reported[0]?.[1]],
+        });
+        await stream.return();
+      });
+
+      test('a list of channels must name some, without contradictions', async () => {
+        const service = open();
+        const room = defineChannel<number>()('room:{id}', { history: { size: 1, ttl: 1_000 } });
+        expect(() => service.messages([])).toThrow('channel: must not be an empty list');
+        expect(() => service.messages([], { pattern: true })).toThrow('pattern: must not be an empty list');
+        expect(() => service.messages(['a', 1 as never])).toThrow('channel: must be a string, not 1');
+        expect(() => service.messages([room({ id: 'a' }), 'room:a'])).toThrow('with different definitions');
+        expect(service.stats().handlers).toBe(0);
       });
 
       test('a full queue drops messages by its policy, counts them and reports a discontinuity', async () => {

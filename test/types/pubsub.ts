@@ -163,6 +163,12 @@ export async function use(pubsub: PubSubService): Promise<void> {
     same<typeof received.message, Chat>();
     same<typeof received.channel, string>();
   }
+  same<ReturnType<typeof several>, MessageStream<Chat | { typing: string }>>();
+  function several() {
+    const typingRoom = defineChannel<{ typing: string }>()('typing:{id}');
+    const both = [plainRoom({ id: 'a' }), typingRoom({ id: 'a' }), 'chat'] as const;
+    return pubsub.messages<Chat | { typing: string }>(both);
+  }
   const untyped = pubsub.messages('chat');
   same<typeof untyped, MessageStream<unknown>>();
 

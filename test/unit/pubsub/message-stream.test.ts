@@ -217,12 +217,12 @@ describe('discontinuities in their places', () => {
     const stream = inBand();
     const missed = gap('missed');
     push(stream, 1);
-    stream.pushDiscontinuity(missed);
+    stream.pushDiscontinuity(missed, 'x');
     push(stream, 2);
-    stream.pushDiscontinuity(gap('wiped'));
+    stream.pushDiscontinuity(gap('wiped'), 'x');
     expect(gaps).toHaveLength(2);
     expect(await next(stream)).toBe(1);
-    expect(await stream.next()).toEqual({ done: false, value: { discontinuity: missed } });
+    expect(await stream.next()).toEqual({ done: false, value: { discontinuity: missed, channels: ['x'] } });
     stream.end();
     expect(await rest(stream)).toEqual([2, 'wiped']);
   });
@@ -230,7 +230,7 @@ describe('discontinuities in their places', () => {
   test('a discontinuity resolves a pending `next`', async () => {
     const stream = inBand();
     const pulls = [stream.next(), stream.next()];
-    stream.pushDiscontinuity(gap('reconnected'));
+    stream.pushDiscontinuity(gap('reconnected'), 'x');
     push(stream, 1, 2);
     expect((await Promise.all(pulls)).map(describeItem)).toEqual(['reconnected', 1]);
     expect(await next(stream)).toBe(2);
@@ -238,7 +238,7 @@ describe('discontinuities in their places', () => {
 
   test('discontinuities are not yielded without the option', async () => {
     const stream = make(2);
-    stream.pushDiscontinuity(gap('reconnected'));
+    stream.pushDiscontinuity(gap('reconnected'), 'x');
     push(stream, 1, 2, 3);
     stream.end();
     expect(await rest(stream)).toEqual([2, 3]);
@@ -247,11 +247,11 @@ describe('discontinuities in their places', () => {
 
   test('discontinuities do not count against the capacity or as dropped', async () => {
     const stream = inBand(2, 'close');
-    stream.pushDiscontinuity(gap('missed'));
+    stream.pushDiscontinuity(gap('missed'), 'x');
     push(stream, 1);
-    stream.pushDiscontinuity(gap('missed'));
+    stream.pushDiscontinuity(gap('missed'), 'x');
     push(stream, 2);
-    stream.pushDiscontinuity(gap('missed'));
+    stream.pushDiscontinuity(gap('missed'), 'x');
     expect([stream.queued, stream.dropped]).toEqual([2, 0]);
     stream.end();
     expect(await rest(stream)).toEqual(['missed', 1, 'missed', 2, 'missed']);
@@ -297,9 +297,9 @@ describe('discontinuities in their places', () => {
 
   test('a discontinuity before a dropped message keeps its reason', async () => {
     const stream = inBand(2);
-    stream.pushDiscontinuity(gap('trimmed', 500));
+    stream.pushDiscontinuity(gap('trimmed', 500), 'x');
     push(stream, 1, 2);
-    stream.pushDiscontinuity(gap('forked', 700));
+    stream.pushDiscontinuity(gap('forked', 700), 'x');
     push(stream, 3);
     expect(await stream.next()).toMatchObject({ value: { discontinuity: gap('trimmed', 500) } });
     expect(await next(stream)).toBe(2);
@@ -307,12 +307,26 @@ describe('discontinuities in their places', () => {
     expect(await next(stream)).toBe(3);
     const newest = inBand(1, 'drop-newest');
     push(newest, 1);
-    newest.pushDiscontinuity(gap('wiped', 500));
+    newest.pushDiscontinuity(gap('wiped', 500), 'x');
     push(newest, 2);
     newest.end();
     expect(await next(newest)).toBe(1);
     expect(await newest.next()).toMatchObject({ value: { discontinuity: gap('wiped', 500) } });
     expect(await next(newest)).toBe('done');
+  });
+
+  test('discontinuities name the channels that they concern, also where they became one', async () => {
+    const stream = make(1, 'drop-oldest', { inBand: true });
+    stream.pushDiscontinuity(gap('reconnected'), 'a');
+    stream.pushDiscontinuity(gap('reconnected'), 'b');
+    stream.pushDiscontinuity(gap('reconnected'), 'a');
+    stream.push(1, { channel: 'c', raw: '1' });
+    stream.push(2, { channel: 'd1', pattern: 'd*', raw: '2' });
+    stream.push(3, { channel: 'a', raw: '3' });
+    expect(await stream.next()).toMatchObject({
+      value: { discontinuity: { reason: 'reconnected' }, channels: ['a', 'b', 'c', 'd*'] },
+    });
+    expect(await stream.next()).toMatchObject({ value: { message: 3 } });
   });
 
   test('discontinuities without a message between them become one: the first, unless that was recovered', async () => {
@@ -323,8 +337,11 @@ describe('discontinuities in their places', () => {
       [[gap('trimmed', 1), gap('forked', 2), gap('wiped', 3)], gap('trimmed', 1)],
     ] as const) {
       const stream = inBand();
-      for (const each of all) stream.pushDiscontinuity(each);
-      expect(await stream.next()).toEqual({ done: false, value: { discontinuity: expected } });
+      for (const each of all) stream.pushDiscontinuity(each, 'x');
+      expect(await stream.next()).toEqual({
+        done: false,
+        value: { discontinuity: expected, channels: ['x'] },
+      });
       stream.end();
       expect(await next(stream)).toBe('done');
       expect(gaps.splice(0)).toEqual(all);
@@ -336,9 +353,9 @@ describe('discontinuities in their places', () => {
     async (overflow) => {
       const stream = inBand(3, overflow);
       for (let round = 0; round < 1_000; round++) {
-        stream.pushDiscontinuity(gap('reconnected', round));
+        stream.pushDiscontinuity(gap('reconnected', round), 'x');
         push(stream, round);
-        stream.pushDiscontinuity(gap('missed', round));
+        stream.pushDiscontinuity(gap('missed', round), 'x');
       }
       stream.end();
       expect((await rest(stream)).length).toBeLessThanOrEqual(3 + 4);
@@ -347,14 +364,14 @@ describe('discontinuities in their places', () => {
 
   test('discontinuities before the end are yielded before it, and discarded by `return`', async () => {
     const stream = inBand();
-    stream.pushDiscontinuity(gap('missed'));
+    stream.pushDiscontinuity(gap('missed'), 'x');
     stream.end(new Error('broken'));
-    stream.pushDiscontinuity(gap('wiped'));
+    stream.pushDiscontinuity(gap('wiped'), 'x');
     expect(await next(stream)).toBe('missed');
     await expect(stream.next()).rejects.toThrow('broken');
     const other = inBand();
     push(other, 1);
-    other.pushDiscontinuity(gap('missed'));
+    other.pushDiscontinuity(gap('missed'), 'x');
     await other.return();
     expect(await next(other)).toBe('done');
   });
@@ -408,7 +425,7 @@ describe('backpressure', () => {
 
   test('pulling a discontinuity drains nothing', async () => {
     const stream = make(1, 'drop-oldest', { inBand: true });
-    stream.pushDiscontinuity({ reason: 'missed', since: new Date(0), recovered: false });
+    stream.pushDiscontinuity({ reason: 'missed', since: new Date(0), recovered: false }, 'x');
     push(stream, 1);
     const one = waiting(stream);
     expect(await next(stream)).toBe('missed');
