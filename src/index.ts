@@ -15,6 +15,7 @@ export {
   ConfigurationError,
   ConnectionError,
   DecodeError,
+  DiscontinuityError,
   HandlerError,
   InvalidArgumentError,
   isRollcallError,

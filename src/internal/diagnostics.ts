@@ -6,6 +6,8 @@ import { assertFunction } from './validate.js';
 export type ErrorStage =
   | 'handler'
   | 'decode'
+  | 'discontinuity'
+  | 'publish'
   | 'subscribe'
   | 'unsubscribe'
   | 'recovery'

@@ -15,6 +15,7 @@ export type RollcallErrorCode =
   | 'ERR_CONFIGURATION'
   | 'ERR_LIMIT'
   | 'ERR_OVERFLOW'
+  | 'ERR_DISCONTINUITY'
   | 'ERR_DECODE'
   | 'ERR_SCHEMA'
   | 'ERR_HANDLER';
@@ -121,6 +122,30 @@ export class OverflowError extends RollcallError {
   readonly code = 'ERR_OVERFLOW';
 }
 
+/** Messages may be missing. Ends an iterator of `rollcall/graphql`, unless its `discontinuities` say otherwise. */
+export class DiscontinuityError extends RollcallError {
+  override readonly name = 'DiscontinuityError';
+  readonly code = 'ERR_DISCONTINUITY';
+  /** Why messages may be missing: a `DiscontinuityReason`. */
+  readonly reason: string;
+  /** The last time at which no message was missing. */
+  readonly since: Date;
+  /** The channels or patterns whose messages may be missing. */
+  readonly channels: readonly string[];
+
+  constructor(
+    { reason, since }: { readonly reason: string; readonly since: Date },
+    channels: readonly string[],
+    options?: ErrorOptions,
+  ) {
+    const names = channels.map((channel) => JSON.stringify(channel)).join(', ');
+    super(`messages on ${names} since ${since.toISOString()} may be missing: ${reason}`, options);
+    this.reason = reason;
+    this.since = since;
+    this.channels = channels;
+  }
+}
+
 /** A payload from Redis cannot be decoded by the codec. Only passed to `onError`. */
 export class DecodeError extends RollcallError {
   override readonly name = 'DecodeError';
@@ -165,6 +190,7 @@ const names = new Map<unknown, string>([
   [ConfigurationError, 'ConfigurationError'],
   [LimitError, 'LimitError'],
   [OverflowError, 'OverflowError'],
+  [DiscontinuityError, 'DiscontinuityError'],
   [DecodeError, 'DecodeError'],
   [SchemaError, 'SchemaError'],
   [HandlerError, 'HandlerError'],

@@ -26,6 +26,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   ws: ['internal', 'protocol', 'rooms', 'server'],
   sse: ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis', 'rooms'],
   'socket.io': ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis'],
+  graphql: ['history', 'internal', 'pubsub'],
   driver: ['redis'],
   glide: ['internal', 'redis'],
   msgpack: ['internal'],

@@ -1,0 +1,17 @@
+export { GraphQLPubSub } from './graphql-pubsub.js';
+export type {
+  GraphQLPubSubOptions,
+  PayloadDiscontinuityHandler,
+  PayloadIteratorOptions,
+  TriggerSubscribeOptions,
+} from './options.js';
+export type { PayloadIterator } from './payload-iterator.js';
+export type {
+  YogaEvent,
+  YogaEventListener,
+  YogaEventTarget,
+  YogaEventTargetOptions,
+} from './yoga-event-target.js';
+export { createYogaEventTarget } from './yoga-event-target.js';
+export type { YogaPayload, YogaPubSub, YogaTopics } from './yoga-pubsub.js';
+export { createYogaPubSub } from './yoga-pubsub.js';
