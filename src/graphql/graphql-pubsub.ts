@@ -10,7 +10,7 @@ import { type PayloadIterator, StreamPayloadIterator } from './payload-iterator.
 import { type GraphQLPubSubSettings, resolvePayloadSettings, resolveSettings } from './settings.js';
 
 /**
- * The methods of `PubSubEngine` of graphql-subscriptions on a {@link PubSubService}. A trigger is a channel: its name,
+ * The methods of `PubSubEngine` of graphql-subscriptions on a `PubSubService`. A trigger is a channel: its name,
  * or a channel of a definition.
  *
  * @example
@@ -35,7 +35,7 @@ export class GraphQLPubSub {
   /**
    * Publishes a payload.
    *
-   * @throws as `publish` of {@link PubSubService}.
+   * @throws as `publish` of `PubSubService`.
    */
   async publish<T>(trigger: ChannelLike<T, unknown>, payload: T): Promise<void> {
     const { pubsub, history } = this.#settings;
@@ -50,7 +50,7 @@ export class GraphQLPubSub {
    * Calls `onMessage` with every payload; resolves with the id for `unsubscribe` when Redis has confirmed the
    * subscription.
    *
-   * @throws as `subscribe` of {@link PubSubService}.
+   * @throws as `subscribe` of `PubSubService`.
    */
   async subscribe<T>(
     trigger: ChannelLike<never, T>,

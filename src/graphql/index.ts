@@ -4,13 +4,14 @@ export type {
   PayloadDiscontinuityHandler,
   PayloadIteratorOptions,
   TriggerSubscribeOptions,
+  YogaEventTargetOptions,
 } from './options.js';
 export type { PayloadIterator } from './payload-iterator.js';
 export type {
   YogaEvent,
   YogaEventListener,
+  YogaEventListenerObject,
   YogaEventTarget,
-  YogaEventTargetOptions,
 } from './yoga-event-target.js';
 export { createYogaEventTarget } from './yoga-event-target.js';
 export type { YogaPayload, YogaPubSub, YogaTopics } from './yoga-pubsub.js';

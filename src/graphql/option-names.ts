@@ -1,6 +1,10 @@
 import type { OptionNames } from '../internal/validate.js';
-import type { GraphQLPubSubOptions, PayloadIteratorOptions, TriggerSubscribeOptions } from './options.js';
-import type { YogaEventTargetOptions } from './yoga-event-target.js';
+import type {
+  GraphQLPubSubOptions,
+  PayloadIteratorOptions,
+  TriggerSubscribeOptions,
+  YogaEventTargetOptions,
+} from './options.js';
 
 // The compiler keeps these names complete, so that a misspelt option is rejected.
 

@@ -59,3 +59,13 @@ export interface TriggerSubscribeOptions {
   /** Called whenever payloads may have been missed. @default reports those not recovered to `onError` */
   onDiscontinuity?: (discontinuity: Discontinuity) => void;
 }
+
+/** Options of `createYogaEventTarget`. */
+export interface YogaEventTargetOptions
+  extends Pick<GraphQLPubSubOptions, 'pubsub' | 'history' | 'mapMessage' | 'onError'> {
+  /**
+   * Called whenever payloads of `topic` may have been missed by a listener. @default reports those not recovered to
+   * `onError`
+   */
+  onDiscontinuity?: (discontinuity: Discontinuity, topic: string) => void;
+}

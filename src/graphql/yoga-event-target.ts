@@ -1,21 +1,10 @@
 import { onAbort } from '../internal/abort.js';
 import type { RollcallError } from '../internal/errors.js';
 import { assertFunction, assertOptions, assertSignal } from '../internal/validate.js';
-import type { Discontinuity } from '../pubsub/discontinuity.js';
 import { GraphQLPubSub } from './graphql-pubsub.js';
 import { YOGA_EVENT_TARGET_OPTION_NAMES } from './option-names.js';
-import type { GraphQLPubSubOptions } from './options.js';
+import type { YogaEventTargetOptions } from './options.js';
 import { resolveSettings } from './settings.js';
-
-/** Options of {@link createYogaEventTarget}. */
-export interface YogaEventTargetOptions
-  extends Pick<GraphQLPubSubOptions, 'pubsub' | 'history' | 'mapMessage' | 'onError'> {
-  /**
-   * Called whenever payloads of `topic` may have been missed by a listener. @default reports those not recovered to
-   * `onError`
-   */
-  onDiscontinuity?: (discontinuity: Discontinuity, topic: string) => void;
-}
 
 /** The part of a `CustomEvent` that Yoga uses. */
 export interface YogaEvent {
@@ -25,10 +14,16 @@ export interface YogaEvent {
   readonly detail?: unknown;
 }
 
-/** As for an `EventTarget`. */
-export type YogaEventListener =
+/** As for an `EventTarget`: a function, or an object with the method `handleEvent`. */
+// biome-ignore lint/suspicious/noExplicitAny: listeners have types of their own
+export type YogaEventListener = ((event: any) => void) | YogaEventListenerObject;
+
+/** A listener that is an object. */
+export interface YogaEventListenerObject {
+  /** Called with every event. */
   // biome-ignore lint/suspicious/noExplicitAny: listeners have types of their own
-  ((event: any) => void) | { handleEvent(event: any): void };
+  handleEvent(event: any): void;
+}
 
 /** The methods of an `EventTarget`. */
 export interface YogaEventTarget {
