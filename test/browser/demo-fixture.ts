@@ -1,21 +1,23 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from 'playwright-core';
 import { expect } from 'vitest';
-import { timeLimit } from '../support/machine.js';
+import { measureSlowness, timeLimit } from '../support/machine.js';
 import { findChromium } from '../support/tools.js';
 import { waitFor, withDeadline } from '../support/wait.js';
 
-// The demo as a person meets it: the program started as `npm start` does, and the page in a browser.
+// The demo as a user runs it: the program started as `npm start` does, and the page in a browser.
 // It runs on the built package; `npm test` builds it first.
 
 const program = fileURLToPath(new URL('../../examples/demo/main.js', import.meta.url));
 
-/** Lease and grace of the demo, the sweeps between them, and some patience. */
-const UNTIL_GONE = timeLimit(20_000);
-/** The longest wait of a client before it comes back, and some patience. */
-const UNTIL_BACK = timeLimit(15_000);
+/** Deadline in ms on an idle machine: lease and grace of the demo, the sweeps between them, and a reserve. */
+const UNTIL_GONE = 20_000;
+/** Deadline in ms on an idle machine: the longest reconnect delay of a client, and a reserve. */
+const UNTIL_BACK = 15_000;
+/** Deadline in ms on an idle machine of everything else in a page. */
+const PAGE_TIMEOUT = 20_000;
 
 const children = new Set<ChildProcess>();
 
@@ -77,7 +79,7 @@ export function launchBrowser(): Promise<Browser> {
   });
 }
 
-/** The tabs of one test. Whatever goes wrong in them is in `problems`. */
+/** The tabs of one test, and the errors and warnings of their pages. */
 export class Tabs {
   readonly problems: string[] = [];
   readonly #browser: Browser;
@@ -92,7 +94,8 @@ export class Tabs {
   async open(options: BrowserContextOptions = {}): Promise<Page> {
     const page = await this.#browser.newPage({ viewport: { width: 1300, height: 800 }, ...options });
     this.#pages.push(page);
-    page.setDefaultTimeout(timeLimit(10_000));
+    measureSlowness();
+    page.setDefaultTimeout(timeLimit(PAGE_TIMEOUT));
     page.on('pageerror', (error) => this.problems.push(String(error)));
     page.on('console', (message) => {
       if (['error', 'warning'].includes(message.type())) this.problems.push(message.text());
@@ -116,9 +119,18 @@ export class Tabs {
   }
 }
 
+/** Waits for an element. Unlike Playwright's deadlines, this one grows when the machine becomes slower meanwhile. */
+async function appears(
+  element: Locator,
+  ms: number,
+  state: 'visible' | 'detached' = 'visible',
+): Promise<void> {
+  await withDeadline(element.waitFor({ state, timeout: 0 }), ms, `${element} to be ${state}`);
+}
+
 /** Waits until the tab is connected to `node`. */
 export async function isOn(page: Page, node: string | RegExp): Promise<void> {
-  await page.locator('#connection').filter({ hasText: node }).waitFor({ timeout: UNTIL_BACK });
+  await appears(page.locator('#connection').filter({ hasText: node }), UNTIL_BACK);
 }
 
 export async function say(page: Page, text: string): Promise<void> {
@@ -126,19 +138,19 @@ export async function say(page: Page, text: string): Promise<void> {
   await page.keyboard.press('Enter');
 }
 
-/** Presses a button that may be on a part of the page that is scrolled away. */
+/** Presses a button, which may be outside the visible part of the page. */
 export const press = (page: Page, name: string | RegExp) => page.getByRole('button', { name }).click();
 
 const log = (page: Page) => page.getByRole('log');
 
-/** The messages of the room shown, in order, without what is still on its way. */
+/** The messages of the room shown, in order, without pending ones. */
 export const messages = (page: Page): Promise<string[]> =>
   log(page).locator('.messages:not(.outbox) .text').allTextContents();
 
-/** Waits until a message is there that is not on its way any more. */
-export async function hears(page: Page, text: string): Promise<void> {
-  const heard = log(page).locator('.messages:not(.outbox) .text').filter({ hasText: text });
-  await heard.first().waitFor({ timeout: UNTIL_BACK });
+/** Waits until the page shows a message that is no longer pending. */
+export async function receives(page: Page, text: string): Promise<void> {
+  const received = log(page).locator('.messages:not(.outbox) .text').filter({ hasText: text });
+  await appears(received.first(), UNTIL_BACK);
 }
 
 const row = (page: Page, name: string) =>
@@ -148,14 +160,14 @@ const row = (page: Page, name: string) =>
 export async function sees(page: Page, name: string, ...parts: string[]): Promise<void> {
   let found = row(page, name);
   for (const part of parts) found = found.filter({ hasText: part });
-  await found.waitFor({ timeout: UNTIL_GONE });
+  await appears(found, UNTIL_GONE);
 }
 
 export async function seesGone(page: Page, name: string): Promise<void> {
-  await row(page, name).waitFor({ state: 'detached', timeout: UNTIL_GONE });
+  await appears(row(page, name), UNTIL_GONE, 'detached');
 }
 
-/** Watches the list of people for somebody who is taken off it, or shown as offline; reports who. */
+/** Watches the list of people for users who are removed from it or shown as offline; returns them. */
 export async function watchForLoss(page: Page): Promise<() => Promise<string[]>> {
   await page.evaluate(`{
     const lost = (window.lost = []);
@@ -170,11 +182,11 @@ export async function watchForLoss(page: Page): Promise<() => Promise<string[]>>
   return () => page.evaluate('window.lost') as Promise<string[]>;
 }
 
-/** Waits until the timeline of the tab's connection tells of `what`. */
-export async function tells(page: Page, what: string | RegExp): Promise<void> {
+/** Waits until the timeline of the tab's connection has an entry with `what`. */
+export async function reports(page: Page, what: string | RegExp): Promise<void> {
   const timeline = page.getByRole('region', { name: 'What my connection went through' });
   const entry = timeline.getByRole('listitem').filter({ hasText: what });
-  await entry.first().waitFor({ timeout: UNTIL_BACK });
+  await appears(entry.first(), UNTIL_BACK);
 }
 
 /** Two users on two nodes exchange messages and see each other, and one leaves. */
@@ -189,7 +201,7 @@ export async function talkAndLeave(tabs: Tabs, url: string): Promise<void> {
   await bob.getByRole('textbox', { name: 'Message' }).pressSequentially('hello alice');
   await alice.getByText('bob is typing').waitFor();
   await bob.keyboard.press('Enter');
-  await hears(alice, 'hello alice');
+  await receives(alice, 'hello alice');
   await alice.getByText('bob is typing').waitFor({ state: 'detached' });
   await bob.getByRole('img', { name: 'Read by alice' }).waitFor();
 

@@ -6,12 +6,12 @@ import { WebSocket } from 'ws';
 import { waitFor, withDeadline } from '../support/wait.js';
 import {
   type Demo,
-  hears,
   isOn,
   killLeftovers,
   launchBrowser,
   messages,
   press,
+  receives,
   say,
   startDemo,
   Tabs,
@@ -62,10 +62,10 @@ describe('the page', () => {
   test('after a reload the user is signed in as before, and the room is shown', async () => {
     const page = await tabs.enter('uma', 'node-1');
     await say(page, 'before the reload');
-    await hears(page, 'before the reload');
+    await receives(page, 'before the reload');
     await page.reload();
     await isOn(page, 'node-1');
-    await hears(page, 'before the reload');
+    await receives(page, 'before the reload');
   });
 
   test('a new member sees the last messages, and older ones after scrolling up', async () => {
@@ -79,10 +79,10 @@ describe('the page', () => {
 
     const page = await tabs.enter('will', 'node-2');
     await press(page, /^workshop, /);
-    await hears(page, 'number 70.');
+    await receives(page, 'number 70.');
     expect(await messages(page)).toEqual(numbers(21, 70));
     await page.getByText('number 21.').scrollIntoViewIfNeeded();
-    await hears(page, 'number 1.');
+    await receives(page, 'number 1.');
     expect(await messages(page)).toEqual(numbers(1, 70));
     await page.getByRole('button', { name: 'Older messages' }).waitFor({ state: 'hidden' });
   });
@@ -91,7 +91,7 @@ describe('the page', () => {
     const page = await tabs.enter('xena', 'node-1');
     const nasty = `<img src=x onerror="document.title='broken'"><b>bold</b>`;
     await say(page, nasty);
-    await hears(page, nasty);
+    await receives(page, nasty);
     expect(await page.getByRole('log').locator('img, b:not(.head b)').count()).toBe(0);
   });
 
@@ -106,7 +106,7 @@ describe('the page', () => {
     await isOn(page, /node-/);
     await keyboard.type('typed at once');
     await keyboard.press('Enter');
-    await hears(other, 'typed at once');
+    await receives(other, 'typed at once');
     await say(other, '@zoe hello');
     await page.getByRole('button', { name: 'Notifications, 1 unread' }).focus();
     await keyboard.press('Enter');
@@ -126,7 +126,7 @@ describe('the page', () => {
     await press(page, 'Join the chat');
     await page.getByRole('alert').filter({ hasText: 'A name is 1 to 24 letters' }).waitFor();
     expect(await page.evaluate('document.activeElement.id')).toBe('name');
-    // Chromium itself tells the console of every status above 399.
+    // Chromium itself logs every status above 399.
     expect(tabs.problems.splice(0)).toEqual([expect.stringContaining('status of 400')]);
   });
 
@@ -141,7 +141,7 @@ describe('the page', () => {
     // The longest thing that can stand there.
     await page.evaluate('document.querySelector("#connection").textContent = "reconnecting …"');
     await say(page, `${'wide'.repeat(100)} @abcdefghijklmnopqrstuvwx`);
-    await hears(page, 'wide');
+    await receives(page, 'wide');
     for (const view of await page.getByRole('navigation', { name: 'Views' }).getByRole('button').all()) {
       if (!(await view.isVisible())) continue;
       await view.click();
@@ -161,7 +161,7 @@ describe('the page', () => {
     await isOn(page, /node-/);
     await press(page, /^kitchen, /);
     await say(page, 'hello');
-    await hears(page, 'hello');
+    await receives(page, 'hello');
     await press(page, 'Notifications');
     await page.getByRole('region', { name: 'Notifications' }).waitFor();
     expect(await nameless(page)).toEqual([]);
@@ -175,9 +175,9 @@ describe('the page', () => {
     const other = await tabs.enter(ben, 'node-1', { colorScheme });
     const page = await tabs.enter(cleo, 'node-2', { colorScheme });
     await say(other, `hello @${cleo}`);
-    await hears(page, `hello @${cleo}`);
+    await receives(page, `hello @${cleo}`);
     await say(page, `hello @${ben}`);
-    await hears(page, `hello @${ben}`);
+    await receives(page, `hello @${ben}`);
     await page.getByLabel('Status of this device').selectOption('busy');
     await press(page, /^Notifications, [1-9]/);
     await page.getByRole('region', { name: 'Notifications' }).getByText(`hello @${cleo}`).waitFor();
@@ -253,7 +253,7 @@ describe('an unauthenticated client', () => {
     ['none', () => ''],
     ['a forged one', (ticket: string) => ticket.replace(/\.\w/, '.-')],
     ['half of one', (ticket: string) => ticket.split('.')[0] as string],
-  ])('without a ticket, or with %s, nobody comes in', async (_, change) => {
+  ])('without a ticket, or with %s, no connection is accepted', async (_, change) => {
     const url = new URL(await admit('mallory'));
     url.searchParams.set('ticket', change(url.searchParams.get('ticket') as string));
     const socket = new WebSocket(url);
@@ -285,7 +285,7 @@ describe('an unauthenticated client', () => {
 const numbers = (from: number, to: number) =>
   Array.from({ length: to - from + 1 }, (_, at) => `number ${from + at}.`);
 
-/** The roles of what can be used, but has no name, in what Chromium tells assistive technology. */
+/** The roles of what can be used, but has no name, in the accessibility tree of Chromium. */
 async function nameless(page: Page): Promise<string[]> {
   const session = await page.context().newCDPSession(page);
   const { nodes } = await session.send('Accessibility.getFullAXTree');

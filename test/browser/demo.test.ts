@@ -5,19 +5,19 @@ import { findRedisServer } from '../support/tools.js';
 import { waitFor } from '../support/wait.js';
 import {
   type Demo,
-  hears,
   isOn,
   killLeftovers,
   launchBrowser,
   messages,
   press,
+  receives,
+  reports,
   say,
   sees,
   seesGone,
   startDemo,
   Tabs,
   talkAndLeave,
-  tells,
   watchForLoss,
 } from './demo-fixture.js';
 
@@ -32,8 +32,8 @@ afterAll(async () => {
   killLeftovers();
 });
 
-/** What Chromium says when a server has gone: part of what is tested, and nobody's mistake. */
-const SERVER_GONE = /WebSocket connection to .* failed|status of 503/;
+/** Messages of Chromium when a server has gone, which these tests cause. The page may send before it sees the close. */
+const SERVER_GONE = /WebSocket connection to .* failed|status of 503|already in CLOSING or CLOSED/;
 
 const redisServer = findRedisServer();
 
@@ -82,7 +82,7 @@ describe.each([
     const phone = await tabs.enter('carol', 'node-2', { userAgent: 'Mozilla/5.0 (Linux; Android) Mobile' });
     await sees(laptop, 'carol', '2 devices', 'computer on node-1', 'phone on node-2');
     await say(laptop, 'from the laptop');
-    await hears(phone, 'from the laptop');
+    await receives(phone, 'from the laptop');
 
     await phone.getByLabel('Status of this device').selectOption('busy');
     await sees(laptop, 'carol', 'busy', '2 devices');
@@ -108,11 +108,11 @@ describe.each([
       }
       if (number === 10) await press(dave, 'Kill node-2');
     }
-    await tells(erin, 'Connection to node-2 lost');
+    await reports(erin, 'Connection to node-2 lost');
     await isOn(erin, 'node-1');
 
     for (const page of [dave, erin]) {
-      for (const last of said.slice(-2)) await hears(page, last);
+      for (const last of said.slice(-2)) await receives(page, last);
       await waitFor(async () => (await page.locator('.outbox .message').count()) === 0, {
         message: 'all to be sent',
       });
@@ -121,7 +121,7 @@ describe.each([
     const ofThese = (text: string) => /^(dave|erin) says \d+\.$/.test(text);
     expect(daveHas.filter(ofThese).toSorted()).toEqual(said.toSorted());
     expect(erinHas.filter(ofThese)).toEqual(daveHas.filter(ofThese));
-    // What one person said stays in the order in which he said it.
+    // The messages of one user stay in the order in which they were sent.
     for (const name of ['dave', 'erin']) {
       const own = (texts: string[]) => texts.filter((text) => text.startsWith(`${name} says`));
       expect(own(daveHas)).toEqual(own(said));
@@ -134,7 +134,7 @@ describe.each([
 
     await press(dave, 'Start node-2');
     await dave.getByRole('button', { name: 'Kill node-2' }).waitFor();
-    // Whom the dead node left behind was tidied up by now, and nobody was ever seen to go.
+    // The sockets of the dead node are removed by now, and no user was ever shown as gone.
     await sees(await tabs.enter('frank', 'node-2'), 'erin', 'online');
     expect(await daveLost()).toEqual([]);
   });
@@ -146,10 +146,10 @@ describe.each([
     await sees(gina, 'hugo', 'node-2');
     const lost = await watchForLoss(gina);
     await press(gina, 'Restart node-2');
-    await tells(hugo, '1012');
-    await tells(hugo, 'Back, on');
+    await reports(hugo, '1012');
+    await reports(hugo, 'Back, on');
     await say(gina, 'still with us?');
-    await hears(hugo, 'still with us?');
+    await receives(hugo, 'still with us?');
     await gina.getByRole('button', { name: 'Kill node-2' }).waitFor();
     expect(await lost()).toEqual([]);
   });
@@ -169,12 +169,12 @@ describe.each([
     await press(ida, 'Drop my connection');
     await ida.locator('#connection').filter({ hasText: 'reconnecting' }).waitFor();
     for (const text of ['you missed one', 'and another', 'and a third']) await say(jack, text);
-    await hears(jack, 'and a third');
+    await receives(jack, 'and a third');
     await say(ida, 'said without a connection');
     letGo();
-    await tells(ida, '3 missed messages recovered in lobby');
-    await hears(ida, 'said without a connection');
-    await hears(jack, 'said without a connection');
+    await reports(ida, '3 missed messages recovered in lobby');
+    await receives(ida, 'said without a connection');
+    await receives(jack, 'said without a connection');
     expect(await messages(ida)).toEqual(await messages(jack));
     expect((await messages(ida)).slice(-4)).toEqual([
       'you missed one',
@@ -195,7 +195,7 @@ describe.each([
     const second = await tabs.enter('liam', 'node-1');
     for (const page of [back, second])
       await page.getByRole('button', { name: 'Notifications, 1 unread' }).waitFor();
-    // While he is here he is told at once.
+    // A user who is online gets the notification at once.
     await say(kim, '@liam there you are');
     await back.getByText('kim mentioned you in lobby').waitFor();
     await press(back, 'Notifications, 2 unread');
@@ -219,13 +219,13 @@ describe.each([
     await press(mia, /^lobby, /);
     await say(noah, 'soup is ready');
     await press(mia, /^kitchen, 2 people, 1 unread/);
-    await hears(mia, 'soup is ready');
+    await receives(mia, 'soup is ready');
     await mia.getByRole('button', { name: /^kitchen, 2 people$/ }).waitFor();
 
     await press(mia, 'Leave kitchen');
     await seesGone(noah, 'mia');
     await press(mia, /^kitchen, /);
-    await hears(mia, 'soup is ready');
+    await receives(mia, 'soup is ready');
     await sees(noah, 'mia', 'online');
   });
 
@@ -233,18 +233,37 @@ describe.each([
     const olga = await tabs.enter('olga', 'node-1');
     await tabs.enter('pete', 'node-1');
     const chart = (name: RegExp) => olga.getByRole('img', { name });
+    // The number shows the newest sample, which a slow page may skip. The plot keeps a connect for a minute.
+    const sinceConnect = async () => {
+      const line = await chart(/^Connects per second: /)
+        .locator('.series.s2')
+        .getAttribute('d');
+      const points = [...(line ?? '').matchAll(/[ML]([\d.]+) ([\d.]+)/g)].map(([, x, y]) => [
+        Number(x),
+        Number(y),
+      ]);
+      const bottom = Math.max(...points.map(([, y = 0]) => y));
+      const connect = points.findLast(([, y = 0]) => y < bottom);
+      return (points.at(-1)?.[0] ?? 0) - (connect?.[0] ?? -Infinity);
+    };
     await chart(/^Online users: node-1 2, node-2 0$/).waitFor();
+    await chart(/^Connects per second: node-1 .*, node-2 0$/).waitFor();
+    const before = await sinceConnect();
     await tabs.enter('quin', 'node-2');
-    await chart(/^Connects per second: node-1 0, node-2 [1-9.]+$/).waitFor();
+    await waitFor(async () => (await sinceConnect()) < before, {
+      message: 'the connect at node-2 in the plot',
+    });
     await chart(/^Online users: node-1 2, node-2 1$/).waitFor();
+    await chart(/^Connects per second: node-1 0, node-2 0$/).waitFor();
     // Two of them on one node: each message is delivered there twice.
     let count = 0;
     await waitFor(
       async () => {
         await say(olga, `counting ${++count}`);
-        return chart(/^Messages per second: node-1 [1-9].*, node-2 [1-9].*$/).isVisible();
+        // Below 1 where sending a message takes longer than a second.
+        return chart(/^Messages per second: node-1 (?!0,)[\d.]+, node-2 (?!0$)[\d.]+$/).isVisible();
       },
-      { interval: 200, message: 'messages in the plot' },
+      { interval: 200, timeout: 15_000, message: 'messages in the plot' },
     );
   });
 
