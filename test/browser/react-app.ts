@@ -42,9 +42,9 @@ export interface Page {
   readonly views: Map<string, unknown>;
   /** How often that was another value. */
   readonly changes: Map<string, number>;
-  /** What handlers heard, with the mark they had. */
-  readonly heard: [mark: string, data: unknown][];
-  /** Messages of errors that the client told, or that rendering ended with. */
+  /** What handlers received, with the mark they had. */
+  readonly received: [mark: string, data: unknown][];
+  /** Messages of errors that the client reported, or that rendering ended with. */
   readonly errors: string[];
 }
 
@@ -55,7 +55,7 @@ const page = globalThis as unknown as Page & {
 
 const views = new Map<string, unknown>();
 const changes = new Map<string, number>();
-const heard: [string, unknown][] = [];
+const received: [string, unknown][] = [];
 const errors: string[] = [];
 
 /** As `views`, but also of components that have gone: strict mode lets all go once. */
@@ -77,8 +77,8 @@ const hooks = {
     useSeen(id, useRoom(room, { ...options, events }));
   },
   event: ({ room, event, mark }: Hook<'event'>) =>
-    useRoomEvent(room, event, (data) => void heard.push([mark, data])),
-  user: ({ event, mark }: Hook<'user'>) => useUserEvent(event, (data) => void heard.push([mark, data])),
+    useRoomEvent(room, event, (data) => void received.push([mark, data])),
+  user: ({ event, mark }: Hook<'user'>) => useUserEvent(event, (data) => void received.push([mark, data])),
   typing: ({ id, room }: Hook<'typing'>) => useSeen(id, useTyping(room)),
   presence: ({ id, users }: Hook<'presence'>) => useSeen(id, usePresence([...users])),
   connection: ({ id }: Hook<'connection'>) => useSeen(id, useConnection()),
@@ -107,7 +107,7 @@ function App(): ReactNode {
 const user = new URLSearchParams(page.location.search).get('user');
 const client = connect({ url: `/?user=${user}`, backoff: { first: 50, max: 200 } });
 client.on('error', (error) => errors.push(String(error)));
-Object.assign(page, { client, views, changes, heard, errors });
+Object.assign(page, { client, views, changes, received, errors });
 
 createRoot(page.document.getElementById('root'), {
   onUncaughtError: (error) => errors.push(String(error)),

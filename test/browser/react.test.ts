@@ -229,7 +229,9 @@ describe('useRoom', () => {
     await cut(() => say(2, 130));
     await lists('a', [0, 1, ...numbers(30, 130)]);
     const { events, discontinuities } = await alice.see((page) => page.views.get('a') as RoomView);
-    expect(discontinuities).toMatchObject([{ recovered: false, after: events[1]?.key }]);
+    // A busy page may lose the connection once more, and then recovers all messages.
+    const gaps = discontinuities.filter(({ recovered }) => !recovered);
+    expect(gaps).toMatchObject([{ recovered: false, after: events[1]?.key }]);
   });
 
   test('older events are loaded beyond the limit, until there are no more', async () => {
@@ -414,29 +416,29 @@ describe('handlers', () => {
         { id: 'u', hook: 'user', event: 'note', mark },
         { id: 'client', hook: 'client' },
       );
-    const heard = (count: number) =>
-      alice.until(`${count} events`, (page, count) => page.heard.length === count, count);
+    const received = (count: number) =>
+      alice.until(`${count} events`, (page, count) => page.received.length === count, count);
     await show('one');
     await stateOf('a', 'joined');
     expect(await alice.see(({ views, client }) => views.get('client') === client)).toBe(true);
     await say(0, 1);
     await say(50, 51, room, 'other');
-    await heard(1);
+    await received(1);
     await show('two');
     await say(1, 2);
-    await heard(2);
+    await received(2);
     await fixture.rooms.sendToUser('alice', 'note', 2);
-    await heard(3);
+    await received(3);
     await alice.show();
     await emptied(room);
     await fixture.rooms.sendToUser('alice', 'note', 3);
     await fixture.rooms.sendToUser('alice', 'last', 4);
     await alice.see(
-      ({ heard, client }) => void client.events.on('*', (data) => void heard.push(['all', data])),
+      ({ received, client }) => void client.events.on('*', (data) => void received.push(['all', data])),
     );
     await fixture.rooms.sendToUser('alice', 'last', 5);
-    await alice.until('the last', (page) => page.heard.some(([, data]) => data === 5));
-    expect(await alice.see((page) => page.heard.filter(([mark]) => mark !== 'all'))).toEqual([
+    await alice.until('the last', (page) => page.received.some(([, data]) => data === 5));
+    expect(await alice.see((page) => page.received.filter(([mark]) => mark !== 'all'))).toEqual([
       ['one', 0],
       ['two', 1],
       ['two', 2],
@@ -549,7 +551,7 @@ describe('useTyping', () => {
     // Sooner than it would end by itself.
     await waitFor(() => bob.typingUsers.length === 0, { timeout: 2_000 });
 
-    // In another room, for one is told at most once in 2 s.
+    // In another room, because typing is reported at most once in 2 s.
     const there = bobby().join(`${room}.other`);
     await there.ready;
     const kept = { id: 'b', hook: 'room', room: there.name } as const;

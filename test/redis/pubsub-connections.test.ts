@@ -105,8 +105,13 @@ function keeping() {
 const until = (what: string, done: () => boolean | Promise<boolean>) =>
   waitFor(done, { timeout: 15_000, message: what });
 
-/** Publishes until a message arrives: whoever comes back does so in his own time. */
-async function heard(server: RedisServer, name: string, got: unknown[], message: string): Promise<void> {
+/** Publishes until a message arrives, because each subscriber reconnects at its own time. */
+async function untilReceived(
+  server: RedisServer,
+  name: string,
+  got: unknown[],
+  message: string,
+): Promise<void> {
   await until(`${message} on ${name}`, async () => {
     if (got.includes(message)) return true;
     await server.cli('PUBLISH', name, JSON.stringify(message));
@@ -211,13 +216,13 @@ describe.each(clients)('%s', (_, make) => {
       const server = await redis();
       const service = serviceOn(make(server.port));
       const [channel, pattern] = [keeping(), keeping()];
-      // A gap begins where the connection was last heard, which may be when it was subscribed.
+      // A gap begins at the last sign of the connection, which may be its subscription.
       const before = Date.now();
       await service.subscribe('x', channel.handler, channel.options);
       await service.psubscribe('p:*', pattern.handler, pattern.options);
       expect(Number(await server.cli('CLIENT', 'KILL', 'TYPE', 'pubsub'))).toBe(1);
       await until('the gaps', () => channel.gaps.length > 0 && pattern.gaps.length > 0);
-      // From the moment they are told, nothing is missed.
+      // After the discontinuity is reported, no message is missed.
       await server.cli('PUBLISH', 'x', '"back"');
       await server.cli('PUBLISH', 'p:1', '"back"');
       await until('messages', () => channel.got.length > 0 && pattern.got.length > 0);
@@ -272,7 +277,7 @@ describe.each(clients)('%s', (_, make) => {
       await Promise.all([subscription.unsubscribe(), other.unsubscribe()]);
       await server.restart();
       await until('the gap', () => stays.gaps.length > 0);
-      await heard(server, 'stays', stays.got, 'back');
+      await untilReceived(server, 'stays', stays.got, 'back');
       expect(await channels(server)).toEqual(['stays']);
       expect(await server.cli('PUBSUB', 'NUMPAT')).toBe('0');
       expect(gone.got).toEqual([]);
@@ -289,7 +294,7 @@ describe.each(clients)('%s', (_, make) => {
       await unsubscribe();
       expect(service.stats()).toMatchObject({ channels: 1 });
       await server.restart();
-      await heard(server, 'stays', stays.got, 'back');
+      await untilReceived(server, 'stays', stays.got, 'back');
       expect(await channels(server)).toEqual(['stays']);
     });
 
@@ -307,7 +312,7 @@ describe.each(clients)('%s', (_, make) => {
       await subscribed;
       await server.cli('PUBLISH', 'second', '1');
       await until('both', () => second.got.length === 1 && pattern.got.length === 1);
-      await heard(server, 'first', first.got, 'back');
+      await untilReceived(server, 'first', first.got, 'back');
       expect([second.got, pattern.got]).toEqual([[1], [1]]);
     });
 
@@ -319,7 +324,7 @@ describe.each(clients)('%s', (_, make) => {
       await server.kill();
       await expect(service.subscribe('late', () => {})).rejects.toBeInstanceOf(TimeoutError);
       await server.restart();
-      await heard(server, 'stays', stays.got, 'back');
+      await untilReceived(server, 'stays', stays.got, 'back');
       await until('nothing else', async () => (await channels(server)).join() === 'stays');
       expect(service.stats()).toMatchObject({ channels: 1, handlers: 1 });
     });
@@ -478,7 +483,10 @@ describe('processes', () => {
       ${body}
     `;
     const args = ['--unhandled-rejections=strict', '--input-type=module', '--eval', source];
-    const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: root, timeout: 15_000 });
+    const { stdout } = await promisify(execFile)(process.execPath, args, {
+      cwd: root,
+      timeout: timeLimit(20_000),
+    });
     return stdout;
   }
 
@@ -499,27 +507,22 @@ describe('processes', () => {
 
   test('with node-redis and with ioredis exchange messages', async () => {
     const body = (me: string, other: string) => `
-      const heard = new Set();
-      const done = new Promise((resolve) => {
+      const received = new Set();
+      let answering;
+      await new Promise((resolve) => {
         pubsub.subscribe('to:${me}', (message, { channel }) => {
-          heard.add(channel + ' ' + JSON.stringify(message));
-          if (message.answer) resolve();
-          else pubsub.publish('to:${other}', { answer: message.question });
+          received.add(channel + ' ' + JSON.stringify(message));
+          if (message.question) answering = pubsub.publish('to:${other}', { answer: message.question });
+          if (received.size === 2) resolve();
         }).then(ask);
+        // Until the other process has subscribed.
+        async function ask() {
+          const { receivers } = await pubsub.publish('to:${other}', { question: 'héllo from ${me}' });
+          if (receivers === 0) setTimeout(ask, 20);
+        }
       });
-      // Until somebody is there to hear it.
-      async function ask() {
-        const { receivers } = await pubsub.publish('to:${other}', { question: 'héllo from ${me}' });
-        if (receivers === 0) setTimeout(ask, 20);
-      }
-      await done;
-      // The other may still want an answer: it has one once nobody listens for it.
-      while (true) {
-        const { receivers } = await pubsub.publish('done:${me}', 1);
-        if (receivers > 0 || heard.size === 2) break;
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
-      console.log([...heard].sort().join('\\n'));
+      await answering;
+      console.log([...received].sort().join('\\n'));
       await pubsub.close();
     `;
     const [one, two] = await Promise.all([
