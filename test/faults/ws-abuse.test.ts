@@ -33,7 +33,7 @@ afterEach(async () => {
 
 /** Two clients that exchange messages throughout a test, each message after the reply to the one before. */
 class WellBehavedClients {
-  readonly heard: unknown[] = [];
+  readonly messages: unknown[] = [];
   readonly troubles: unknown[] = [];
   readonly #clients: Client[];
   #said = 0;
@@ -51,14 +51,14 @@ class WellBehavedClients {
       client.on('error', (error) => void this.troubles.push(error));
     }
     const room = bob.join<{ said: number }>('salon');
-    room.on('said', (data) => void this.heard.push(data));
+    room.on('said', (data) => void this.messages.push(data));
     room.onDiscontinuity((gap) => void this.troubles.push(gap));
     this.#talk = this.#talkOn(ann, room.ready);
   }
 
   /** Number of messages that have arrived. */
   get count(): number {
-    return this.heard.length;
+    return this.messages.length;
   }
 
   /** Waits until more messages have arrived. */
@@ -72,9 +72,9 @@ class WellBehavedClients {
   async end(): Promise<void> {
     this.#talking = false;
     await this.#talk;
-    await waitFor(() => this.heard.length >= this.#said, PATIENT);
+    await waitFor(() => this.messages.length >= this.#said, PATIENT);
     expect(this.troubles).toEqual([]);
-    expect(this.heard).toEqual(Array.from({ length: this.#said }, (_, at) => at));
+    expect(this.messages).toEqual(Array.from({ length: this.#said }, (_, at) => at));
     this.close();
   }
 
@@ -129,7 +129,7 @@ async function welcome(user = 'eve', options: object = {}): Promise<WsClient> {
   return client;
 }
 
-const crowd = (size: number) => Array.from({ length: size }, (_, at) => `eve${at}`);
+const userIds = (size: number) => Array.from({ length: size }, (_, at) => `eve${at}`);
 
 /**
  * Misbehaves `rounds` times, the first time as a warm-up. Afterwards the memory of the server is as before, the
@@ -192,7 +192,7 @@ function frame(first: number, payload: Buffer, claimed = payload.length): Buffer
 test('frames over the limit, whole, in fragments or compressed', async () => {
   await start({ ws: { perMessageDeflate: true } });
   const huge = JSON.stringify({ type: 'ping', pad: 'x'.repeat(4 * MB) });
-  await endures(async () => {
+  const attack = async () => {
     const plain = await welcome();
     plain.write(huge);
     expect((await plain.closed).code).toBe(1009);
@@ -209,10 +209,11 @@ test('frames over the limit, whole, in fragments or compressed', async () => {
     // Each within the limit, and together a flood out of a few packets.
     const many = await welcome('eve', { perMessageDeflate: { threshold: 0 } });
     const dense = JSON.stringify({ type: 'ping', pad: 'x'.repeat(60_000) });
-    for (let at = 0; at < 2_000; at++) many.write(dense);
+    for (let at = 0; at < 1_000; at++) many.write(dense);
     many.socket.close(1000);
     await many.closed;
-  });
+  };
+  await endures(attack, { rounds: 3 });
 });
 
 test('malformed handshakes, WebSocket frames and JSON', async () => {
@@ -248,7 +249,7 @@ test('malformed handshakes, WebSocket frames and JSON', async () => {
 test('flooding with requests', async () => {
   await start();
   await endures(async () => {
-    const clients = await Promise.all(crowd(8).map(() => welcome('mallory')));
+    const clients = await Promise.all(userIds(8).map(() => welcome('mallory')));
     for (const client of clients) {
       for (let at = 0; at < 3_000; at++) client.write({ type: 'join', room: `closed${at}` });
     }
@@ -261,7 +262,7 @@ test('flooding with requests', async () => {
 
 test('flooding beyond the rate limit', async () => {
   await start({ rate: { points: 5_000, duration: 300 } });
-  const clients = await Promise.all(crowd(8).map(() => welcome('mallory')));
+  const clients = await Promise.all(userIds(8).map(() => welcome('mallory')));
   for (const client of clients) for (let at = 0; at < 10_000; at++) client.write({ type: 'ping' });
   // The close frame is lost if the client is still sending when the server closes the TCP connection.
   for (const client of clients) expect([4529, 1006]).toContain((await client.closed).code);
@@ -278,7 +279,7 @@ test('flooding without reading the replies', async () => {
   const data = 'x'.repeat(30_000);
   await endures(
     async () => {
-      const clients = await Promise.all(crowd(8).map((user) => welcome(user)));
+      const clients = await Promise.all(userIds(8).map((user) => welcome(user)));
       for (const client of clients) {
         client.socket.pause();
         for (let at = 0; at < 400; at++) client.write({ type: 'request', id: at, method: 'echo', data });
@@ -301,7 +302,7 @@ test('flooding before authentication', async () => {
   await endures(
     async () => {
       const before = await server.memory();
-      const clients = crowd(30).map(() => open('undecided'));
+      const clients = userIds(30).map(() => open('undecided'));
       await Promise.all(clients.map(({ socket }) => once(socket, 'open')));
       for (const client of clients) for (let at = 0; at < 40; at++) client.write(text);
       await good.goOn();
@@ -309,7 +310,7 @@ test('flooding before authentication', async () => {
       expect((await server.memory()) - before).toBeLessThan(30 * MB);
       for (const client of clients) client.socket.terminate();
       await gone();
-      // Nobody reads what they send any more, so nobody hears that they are gone either.
+      // The server no longer reads these connections, so it does not notice that they are gone either.
       expect((await server.errors()).every((error) => error.includes('authenticate has not'))).toBe(true);
     },
     { rounds: 3 },
@@ -319,7 +320,7 @@ test('flooding before authentication', async () => {
 test('unauthorized requests', async () => {
   await start();
   await endures(async () => {
-    const nobody = crowd(50).map(() => open(''));
+    const nobody = userIds(50).map(() => open(''));
     for (const client of nobody) expect((await client.closed).code).toBe(4401);
     const eve = await welcome();
     for (let at = 0; at < 200; at++) {
@@ -341,9 +342,9 @@ test('half-open and silent connections', async () => {
   await start({ serve: { heartbeatInterval: pause, pongTimeout: pause } });
   await endures(async () => {
     const before = await server.stats();
-    const deaf = await Promise.all(crowd(20).map((user) => welcome(user)));
+    const deaf = await Promise.all(userIds(20).map((user) => welcome(user)));
     for (const client of deaf) client.socket.pause();
-    const mute = await Promise.all(crowd(20).map((user) => welcome(user, { autoPong: false })));
+    const mute = await Promise.all(userIds(20).map((user) => welcome(user, { autoPong: false })));
     const silent = async () => (await server.stats()).silent - before.silent === 40;
     await waitFor(silent, { ...PATIENT, message: 'them to be given up' });
     await gone();
@@ -358,7 +359,7 @@ test('slow consumers', async () => {
   await endures(
     async () => {
       const before = await server.stats();
-      const slow = await Promise.all(crowd(10).map((user) => welcome(user)));
+      const slow = await Promise.all(userIds(10).map((user) => welcome(user)));
       const reader = await welcome('reader');
       for (const client of [...slow, reader]) await client.get({ type: 'join', room: 'noise' });
       for (const client of slow) client.socket.pause();
@@ -384,7 +385,7 @@ test('slow consumers', async () => {
 test('joining and leaving rooms rapidly', async () => {
   await start({ serve: { maxRooms: 20 } });
   await endures(async () => {
-    const clients = await Promise.all(crowd(5).map((user) => welcome(user)));
+    const clients = await Promise.all(userIds(5).map((user) => welcome(user)));
     for (const client of clients) {
       for (let at = 0; at < 400; at++) {
         client.write({ type: 'join', room: `hop${at}`, members: at % 2 === 0 });
