@@ -127,7 +127,7 @@ test.each(['node:http', 'Hono'] as const)(
       Array.from({ length: count }, (_, at) => at + 1),
     );
     const { events, errors } = await seen();
-    // Of the feed nothing is missing; of the channel without history nobody can tell.
+    // The feed misses nothing; for the channel without history that is unknown.
     const missing = events.filter(([type]) => type === '$discontinuity').map(([, data]) => JSON.parse(data));
     expect(new Set(missing.map(({ channel }) => channel))).toEqual(new Set(['other']));
     // CONNECTING each time: the page did nothing to come back.

@@ -59,7 +59,7 @@ async function serve(make: Maker, redisPort: number): Promise<number> {
 class Chatter {
   readonly got: { position: string; from: string | undefined; number: number }[] = [];
   readonly gaps: unknown[] = [];
-  readonly told: unknown[] = [];
+  readonly errors: unknown[] = [];
   readonly acknowledged: string[] = [];
   readonly doubtful: string[] = [];
   reconnects = 0;
@@ -82,7 +82,7 @@ class Chatter {
       this.got.push({ position: position as string, from, number: data as number });
     });
     this.room.onDiscontinuity((gap) => this.gaps.push(gap));
-    this.client.on('error', (error) => this.told.push(error));
+    this.client.on('error', (error) => this.errors.push(error));
   }
 
   start(): void {
@@ -94,7 +94,7 @@ class Chatter {
     await this.#done;
   }
 
-  /** Several at once, as people and programs do. */
+  /** Several at once, as users and programs do. */
   async #send(): Promise<void> {
     const under = new Set<Promise<void>>();
     for (let number = 0; this.#going; number++) {
@@ -158,21 +158,21 @@ test.each([
     }
     const acknowledged = chatters.flatMap((chatter) => chatter.acknowledged);
     const doubtful = new Set(chatters.flatMap((chatter) => chatter.doubtful));
-    // Each was carried out once; none that nobody sent.
+    // Each was carried out once, and none that was not sent.
     expect(new Set(said.map(({ says }) => says)).size).toBe(said.length);
     const saidOnce = new Set(said.map(({ says }) => says));
     expect(acknowledged.filter((says) => !saidOnce.has(says))).toEqual([]);
     const known = new Set([...acknowledged, ...doubtful]);
     expect(said.filter(({ says }) => !known.has(says))).toEqual([]);
     for (const chatter of chatters) {
-      const heard = () => chatter.got.map(({ position }) => position);
-      const first = said.findIndex(({ position }) => position === heard()[0]);
+      const positions = () => chatter.got.map(({ position }) => position);
+      const first = said.findIndex(({ position }) => position === positions()[0]);
       const all = said.slice(first).map(({ position }) => position);
-      await waitFor(() => heard().length >= all.length, {
+      await waitFor(() => positions().length >= all.length, {
         timeout: 20_000,
         message: `${chatter.name} to catch up`,
       });
-      expect(heard(), chatter.name).toEqual(all);
+      expect(positions(), chatter.name).toEqual(all);
       expect(chatter.gaps.filter((gap) => !(gap as { recovered: boolean }).recovered)).toEqual([]);
     }
     // The network did its worst, and that was worked against.

@@ -116,7 +116,7 @@ class Wire {
     expect(await this.#left(prefix)).toEqual([]);
   }
 
-  /** Keys of facts of users with `prefix`: what nobody removed. */
+  /** Keys of socket entries of users with `prefix` that were not removed. */
   async #left(prefix: string): Promise<string[]> {
     const keys = await this.#server.cli('KEYS', `${BASE}:sockets:${prefix}*`);
     return keys.split('\n').filter((key) => key !== '');
@@ -161,7 +161,7 @@ function report(what: string, ms: number): void {
   console.log(`  ${what}: ${(ms / 1_000).toFixed(2)} s`);
 }
 
-/** All nodes have been watched for a lease, so that whoever dies from now on is judged at once. */
+/** All nodes have been watched for a lease, so that the death of one from now on is noticed at once. */
 async function settledIn(): Promise<void> {
   await wire.afterRedisTime(LEASE + 700);
 }
@@ -307,7 +307,7 @@ describe('a process that is frozen for longer than its lease', () => {
     expect(await server.cli('EXISTS', `${BASE}:node:${before}`)).toBe('0');
     expect(await server.cli('SCARD', `${BASE}:node:${after}`)).toBe('390');
     expect(wire.offline('other-')).toEqual([]);
-    // Its verdicts about others were stale: nobody else was harmed.
+    // Its view of other nodes was stale: no other node was reaped.
     await wire.afterRedisTime(1.5 * LEASE);
     expect(await wire.online()).toBe(400);
   });
@@ -335,7 +335,7 @@ describe('Redis', () => {
     for (const [index, each] of started.entries()) {
       expect(await each.register(`n${index}-`, 1_000)).toEqual(all(1_000));
     }
-    // The third has nothing to do: only its renewals can tell it.
+    // The third node makes no calls: only its renewals can notice the loss.
     await Promise.all(
       started.slice(0, 2).map((each, index) => each.ask('startLoad', { prefix: `n${index}-`, count: 1_000 })),
     );

@@ -94,12 +94,12 @@ function report(what: string, ms: number): void {
   console.log(`  ${what}: ${(ms / 1_000).toFixed(2)} s`);
 }
 
-/** All nodes have been watched for a lease, so that whoever dies from now on is judged at once. */
+/** All nodes have been watched for a lease, so that the death of one from now on is noticed at once. */
 function settledIn(): Promise<void> {
   return wire.afterRedisTime(LEASE + 700);
 }
 
-const told = (changes: readonly PresenceChange[]) =>
+const summaries = (changes: readonly PresenceChange[]) =>
   changes.map(({ userId, previous, status }) => `${userId}: ${previous} -> ${status}`).sort();
 
 describe('a deploy', () => {
@@ -109,9 +109,9 @@ describe('a deploy', () => {
     for (const [index, each] of old.entries()) await each.register(`n${index}-`, 100);
     const onlooker = observer();
     const changes: PresenceChange[] = [];
-    const heard: PresenceChange[] = [];
+    const received: PresenceChange[] = [];
     await onlooker.subscribe((change) => changes.push(change));
-    const watch = await onlooker.watch(everybody.flat(), (change) => heard.push(change));
+    const watch = await onlooker.watch(everybody.flat(), (change) => received.push(change));
 
     const homes = new Map<NodeProcess, string[]>();
     for (const [index, each] of old.entries()) homes.set(each, everybody[index] as string[]);
@@ -139,8 +139,8 @@ describe('a deploy', () => {
     expect(await wire.waitedFor()).toBe(0);
     expect((await wire.leases()).size).toBe(3);
     expect(await wire.online()).toBe(300);
-    expect(told(changes)).toEqual([]);
-    expect(told(heard)).toEqual([]);
+    expect(summaries(changes)).toEqual([]);
+    expect(summaries(received)).toEqual([]);
     expect(wire.of()).toHaveLength(300);
     for (const user of watch.current().values()) expect(user.status).toBe('online');
   });
@@ -151,14 +151,14 @@ describe('a deploy', () => {
     await closing.register('both-', 10);
     await connectTo(other, users('both-', 10), 'other');
     const onlooker = observer();
-    const heard: PresenceChange[] = [];
-    await onlooker.watch([...users('goes-', 200), ...users('both-', 10)], (change) => heard.push(change));
+    const received: PresenceChange[] = [];
+    await onlooker.watch([...users('goes-', 200), ...users('both-', 10)], (change) => received.push(change));
     const start = performance.now();
     await closing.ask('close');
     const gone = await wire.untilOffline('goes-', 200, SLACK);
     report('close() to the last of 200 offline events', gone - start);
-    await waitFor(() => heard.length >= 200);
-    expect(told(heard)).toEqual(
+    await waitFor(() => received.length >= 200);
+    expect(summaries(received)).toEqual(
       users('goes-', 200)
         .map((user) => `${user}: online -> offline`)
         .sort(),
@@ -263,8 +263,8 @@ describe('a replica promoted without the last writes', () => {
       ...users('new-', 50),
       ...users('late-', 50),
     ];
-    const heard: PresenceChange[] = [];
-    const watch = await onlooker.watch(everybody, (change) => heard.push(change));
+    const received: PresenceChange[] = [];
+    const watch = await onlooker.watch(everybody, (change) => received.push(change));
     await settledIn();
     await partReplica();
     const truth = new Map<string, string>();
@@ -282,8 +282,8 @@ describe('a replica promoted without the last writes', () => {
     for (const user of [...users('new-', 50), ...users('late-', 50)]) {
       truth.set(user, `online socket-${user}`);
     }
-    await waitFor(() => heard.length >= 40 + 40 + 50 + 50);
-    const lost = heard.length;
+    await waitFor(() => received.length >= 40 + 40 + 50 + 50);
+    const lost = received.length;
 
     const promoted = performance.now();
     proxy.switchTo(replica.port);
@@ -296,14 +296,14 @@ describe('a replica promoted without the last writes', () => {
     await untilTrue(truth);
     expect(await after.usersWithEntries()).toEqual([...truth.keys()].sort());
     expect(await after.online()).toBe(truth.size);
-    // Those who had left in the lost stretch leave again, nobody else does.
+    // Users who had left in the lost period leave again, and no others.
     expect(after.offline().sort()).toEqual(users('a-', 40).sort());
     expect((await after.leases()).size).toBe(4);
     for (const [user, { status }] of watch.current()) {
       expect(`${user} ${status}`).toBe(`${user} ${truth.get(user)?.split(' ')[0] ?? 'offline'}`);
     }
     // It had seen all of it before, and nothing of it changed.
-    expect(told(heard.slice(lost))).toEqual([]);
+    expect(summaries(received.slice(lost))).toEqual([]);
     for (const each of [a, b, c, late]) expect((await each.stats()).reapedNodes).toBe(0);
   });
 
@@ -347,7 +347,7 @@ describe('a replica promoted without the last writes', () => {
     await settledIn();
     await partReplica();
     await disconnectFrom(other, users('kicked-', 20), 'socket');
-    await waitFor(async () => (await owner.stats()).sockets === 10, { message: 'the owner to be told' });
+    await waitFor(async () => (await owner.stats()).sockets === 10, { message: 'the owner to remove them' });
     proxy.switchTo(replica.port);
     const truth = new Map(users('stays-', 10).map((user) => [user, `online socket-${user}`]));
     await untilTrue(truth);
@@ -360,24 +360,24 @@ describe('a replica promoted without the last writes', () => {
     await dies.register('lost-', 20);
     await dies.ask('remove', { prefix: 'lost-', count: 20 });
     const onlooker = observer(proxy.port);
-    const heard: PresenceChange[] = [];
+    const received: PresenceChange[] = [];
     const everybody = [...users('lives-', 10), ...users('lost-', 20)];
-    const watch = await onlooker.watch(everybody, (change) => heard.push(change));
+    const watch = await onlooker.watch(everybody, (change) => received.push(change));
     await settledIn();
     await partReplica();
-    // Who comes on a process that goes down together with the master, and a status of a person's own.
+    // Users connect to a process that dies together with the master, and one sets a status.
     await dies.register('lost-', 20);
     await lives.ask('call', { method: 'setStatus', args: ['lives-0', 'busy'] });
-    await waitFor(() => heard.length === 21);
+    await waitFor(() => received.length === 21);
     await dies.kill();
     const promoted = performance.now();
     proxy.switchTo(replica.port);
-    await waitFor(() => heard.length >= 42, {
+    await waitFor(() => received.length >= 42, {
       timeout: 2 * LEASE + SLACK,
-      message: () => `21 changes back; ${heard.length - 21} came`,
+      message: () => `21 changes back; ${received.length - 21} came`,
     });
-    report('promotion to the watchers having unlearned 21 changes', performance.now() - promoted);
-    expect(told(heard.slice(21))).toEqual(
+    report('promotion to the watchers having 21 changes reverted', performance.now() - promoted);
+    expect(summaries(received.slice(21))).toEqual(
       ['lives-0: busy -> online', ...users('lost-', 20).map((user) => `${user}: online -> offline`)].sort(),
     );
     for (const [user, { status }] of watch.current()) {
@@ -385,7 +385,7 @@ describe('a replica promoted without the last writes', () => {
     }
     // And learn on from there.
     await lives.register('lost-', 20);
-    await waitFor(() => heard.length >= 62);
+    await waitFor(() => received.length >= 62);
   });
 });
 
@@ -512,11 +512,11 @@ describe("a watcher's connection", () => {
     await dies.register('dies-', 50);
     await settledIn();
     const onlooker = observer(proxy.port);
-    const heard: PresenceChange[] = [];
+    const received: PresenceChange[] = [];
     const everybody = ['stays-', 'goes-', 'blinks-', 'turns-', 'dies-', 'comes-', 'visits-'].flatMap(
       (prefix) => users(prefix, 50),
     );
-    const watch = await onlooker.watch(everybody, (change) => heard.push(change));
+    const watch = await onlooker.watch(everybody, (change) => received.push(change));
     expect(watch.current().size).toBe(250);
 
     proxy.cut();
@@ -530,21 +530,21 @@ describe("a watcher's connection", () => {
     await dies.kill();
     await wire.untilOffline('dies-', 50, LEASE + 2_000 + SLACK);
     await frozenFor(1_000);
-    expect(heard).toEqual([]);
+    expect(received).toEqual([]);
     const restored = performance.now();
     proxy.restore();
-    await waitFor(() => heard.length >= 200, {
+    await waitFor(() => received.length >= 200, {
       timeout: SLACK + 2_000,
-      message: () => `200 changes; ${heard.length} came`,
+      message: () => `200 changes; ${received.length} came`,
     });
     report(
-      'a watch cut for some seconds: from the connection to 200 differences told',
+      'a watch cut for some seconds: from the connection to 200 differences reported',
       performance.now() - restored,
     );
     // And goes on from there.
     await owner.register('stays-', 1, 'busy');
-    await waitFor(() => heard.length >= 201);
-    expect(told(heard)).toEqual(
+    await waitFor(() => received.length >= 201);
+    expect(summaries(received)).toEqual(
       [
         ...users('goes-', 50).map((user) => `${user}: online -> offline`),
         ...users('dies-', 50).map((user) => `${user}: online -> offline`),
@@ -557,7 +557,7 @@ describe("a watcher's connection", () => {
     for (const user of everybody) {
       expect(watch.current().get(user)?.status ?? 'offline').toBe(seen.get(user)?.split(' ')[0] ?? 'offline');
     }
-    // It was away itself, and took nobody for dead.
+    // It was cut off itself, and took no other node for dead.
     expect((await onlooker.stats()).reapedNodes).toBe(0);
     expect(await wire.online()).toBe(200);
   });

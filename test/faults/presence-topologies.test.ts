@@ -162,7 +162,7 @@ class Churn {
     }
   }
 
-  /** What a fault leaves in doubt is said again: it means the same however often it is said. */
+  /** A call whose outcome a fault leaves unknown is repeated: calls are idempotent. */
   async #until(user: string, socket: string, status: string | undefined): Promise<void> {
     const key = `${user} ${socket}`;
     for (;;) {
@@ -244,9 +244,9 @@ test.each([
     );
     const observers = [serve('ioredis'), serve('node-redis')];
     try {
-      const heard: PresenceChange[] = [];
+      const received: PresenceChange[] = [];
       const watches = await Promise.all(
-        observers.map((observer) => observer.watch(USERS, (change) => void heard.push(change))),
+        observers.map((observer) => observer.watch(USERS, (change) => void received.push(change))),
       );
       for (const churn of churns) churn.start();
       await awhile(1_000);
@@ -264,7 +264,7 @@ test.each([
         churns.reduce((s, c) => s + c.calls, 0),
         churns.reduce((s, c) => s + c.failed, 0),
       ];
-      console.log(`  ${calls} calls, ${failed} of them repeated, ${heard.length} changes heard`);
+      console.log(`  ${calls} calls, ${failed} of them repeated, ${received.length} changes received`);
     } finally {
       await Promise.all(churns.map((churn) => churn.stop().catch(() => {})));
       await Promise.all(
@@ -299,11 +299,11 @@ test('watches of users and rooms are corrected after a frozen master publishes o
     const room = rooms.find((each) => partitionOf(each, 64) === partition) as string;
     await owner.setPresence(user, 's', 'online');
     await owner.join(room, user, 's', 'first');
-    const heard: string[] = [];
+    const received: string[] = [];
     const watches = await Promise.all(
       observers.map(async (observer) => ({
-        users: await observer.watch([user], ({ status }) => void heard.push(status)),
-        room: await observer.watchRoom(room, ({ type }) => void heard.push(type)),
+        users: await observer.watch([user], ({ status }) => void received.push(status)),
+        room: await observer.watchRoom(room, ({ type }) => void received.push(type)),
       })),
     );
     const shown = () =>
@@ -314,19 +314,19 @@ test('watches of users and rooms are corrected after a frozen master publishes o
 
     const master = await cluster.nodeOf(new PartitionKeys('zombie', partition).nodes);
     cluster.freeze(master);
-    // It lies before the frozen master until that wakes; its successor is told it all over again.
+    // It lies before the frozen master until that wakes; it is sent to its successor again.
     await insist(() => Promise.all([owner.setPresence(user, 's', 'away'), owner.leave(room, user, 's')]));
     await owner.setPresence(user, 's', 'busy');
     await owner.join(room, user, 's', 'second');
     const truth = observers.map(() => ['busy', 'second']);
     await waitFor(() => expect(shown()).toEqual(truth) ?? true, { timeout: 20_000 });
-    // Nobody hears the old master any more.
+    // No subscriber is connected to the old master.
     await awhile(4_000);
-    const before = heard.length;
+    const before = received.length;
 
     cluster.resume(master);
-    await waitFor(() => heard.slice(before).includes('away') && heard.slice(before).includes('leave'), {
-      message: () => `the old master said nothing: ${heard.join()}`,
+    await waitFor(() => received.slice(before).includes('away') && received.slice(before).includes('leave'), {
+      message: () => `no message from the old master: ${received.join()}`,
     });
     await cluster.waitUntilOk();
     await waitFor(() => expect(shown()).toEqual(truth) ?? true, { timeout: 2 * LEASE + 5_000 });

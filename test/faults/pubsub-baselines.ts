@@ -10,7 +10,7 @@ import { ioredis, nodeRedis } from '../shared/redis-clients.js';
 /** What a subscriber saw, in this order: a message's number, or that messages may be missing. */
 export type Seen = number | { readonly gap: Pick<Discontinuity, 'reason' | 'recovered'> };
 
-/** Publishes numbers on one connection and hears them on another. */
+/** Publishes numbers on one connection and receives them on another. */
 export interface System {
   readonly seen: Seen[];
   /** Resolves once it is acknowledged. */
@@ -21,7 +21,7 @@ export interface System {
 /** `publisher` and `subscriber` are ports, of proxies perhaps. */
 export type SystemMaker = (publisher: number, subscriber: number) => Promise<System>;
 
-/** Numbers that were published and that nobody was told might be missing. */
+/** Numbers that were published, did not arrive and are in no reported discontinuity. */
 export function lostUnnoticed(seen: readonly Seen[]): number[] {
   const lost: number[] = [];
   let last = 0;
@@ -88,7 +88,7 @@ const COUNTED = `
 
 /**
  * Messages are counted in Redis; a count that skips some is a hole, which is read from the history, and so is
- * what came since the last count when the client is ready again. A count that goes back is told of.
+ * what came since the last count when the client is ready again. A count that goes back is reported.
  */
 export async function counterInRedis(publisher: number, subscriber: number): Promise<System> {
   const [writer, reader] = [connect(publisher), connect(subscriber)];

@@ -16,7 +16,7 @@ import {
 } from './pubsub-baselines.js';
 
 // Numbered messages at a steady rate while real servers are killed, frozen, wiped and cut off. With history
-// nothing may be lost, doubled or reordered; without it every loss must lie where one was told of.
+// nothing may be lost, doubled or reordered; without it every loss must lie in a reported discontinuity.
 
 const HISTORY = { size: 20_000, ttl: 600_000 };
 /** A pause of the publisher between two messages, in ms; the length of a fault. */
@@ -49,15 +49,15 @@ function service(make: Maker, port: number, options: Partial<PubSubOptions> = {}
   return one;
 }
 
-/** A discontinuity, and when it was told. */
+/** A discontinuity, and when it was reported. */
 interface Gap extends Discontinuity {
-  readonly told: number;
+  readonly reported: number;
 }
 
 /** What a handler saw: a number, or a discontinuity. */
 type Event = number | Gap;
 
-const told = (gap: Discontinuity): Gap => ({ ...gap, told: Date.now() });
+const withTime = (gap: Discontinuity): Gap => ({ ...gap, reported: Date.now() });
 
 /** Publishes 1, 2, 3, … to a channel with history, and beside it to one without. */
 class Numbering {
@@ -126,7 +126,7 @@ class Numbering {
 }
 
 /** A subscriber of both channels, and what it saw. */
-class Hearing {
+class Receiver {
   readonly kept: Event[] = [];
   readonly plain: Event[] = [];
   /** With history too, by a loop that has next to no room. */
@@ -144,11 +144,11 @@ class Hearing {
     await this.service.subscribe<number>('kept', (number) => void this.kept.push(number), {
       sharded,
       since: 'latest',
-      onDiscontinuity: (gap) => void this.kept.push(told(gap)),
+      onDiscontinuity: (gap) => void this.kept.push(withTime(gap)),
     });
     await this.service.subscribe<number>('plain', (number) => void this.plain.push(number), {
       sharded,
-      onDiscontinuity: (gap) => void this.plain.push(told(gap)),
+      onDiscontinuity: (gap) => void this.plain.push(withTime(gap)),
     });
     const loop = this.service.messages<number>('kept', {
       sharded,
@@ -159,7 +159,7 @@ class Hearing {
     await loop.ready;
     void (async () => {
       for await (const item of loop) {
-        this.looped.push('message' in item ? item.message : told(item.discontinuity));
+        this.looped.push('message' in item ? item.message : withTime(item.discontinuity));
         await new Promise((resolve) => setImmediate(resolve));
       }
     })();
@@ -171,7 +171,7 @@ const numbersOf = (events: readonly Event[]) => events.filter((event) => typeof 
 const lastOf = (events: readonly Event[]) => numbersOf(events).at(-1) ?? 0;
 
 /**
- * Places where the numbers do not simply go on, though no unrecovered discontinuity says so: one that was told
+ * Places where the numbers do not simply go on, though no unrecovered discontinuity says so: one that was reported
  * right before, or one in whose stretch everything was published that is missing. A server that has
  * taken the place of another cannot say what that one had, only since when there may be something missing.
  */
@@ -179,7 +179,7 @@ function breaches(events: readonly Event[], times?: Numbering['times']): string[
   const stretches = gapsOf(events).filter(({ recovered }) => !recovered);
   const inside = (number: number) => {
     const [sent, acknowledged] = times?.get(number) ?? [0, Number.POSITIVE_INFINITY];
-    return stretches.some(({ since, told }) => sent <= told && acknowledged >= since.getTime());
+    return stretches.some(({ since, reported }) => sent <= reported && acknowledged >= since.getTime());
   };
   const missing = (from: number, to: number) => {
     for (let number = from + 1; number < to; number++) if (!inside(number)) return true;
@@ -202,7 +202,7 @@ function breaches(events: readonly Event[], times?: Numbering['times']): string[
   return found;
 }
 
-/** Everything from the first number to the last was delivered once and in order, whatever was told. */
+/** Everything from the first number to the last was delivered once and in order, whichever discontinuities were reported. */
 function expectAll(events: readonly Event[]): void {
   expect(breaches(numbersOf(events))).toEqual([]);
 }
@@ -230,11 +230,11 @@ function losses(events: readonly Event[], acknowledged: ReadonlySet<number>): st
 /** A publisher and a subscriber on the run; the subscriber by `make`. */
 class Run {
   readonly numbering: Numbering;
-  readonly hearing: Hearing;
+  readonly receiver: Receiver;
 
-  constructor(numbering: Numbering, hearing: Hearing) {
+  constructor(numbering: Numbering, receiver: Receiver) {
     this.numbering = numbering;
-    this.hearing = hearing;
+    this.receiver = receiver;
   }
 
   static async begin(
@@ -245,59 +245,59 @@ class Run {
   ): Promise<Run> {
     const run = new Run(
       new Numbering(service(nodeRedis, ports.publisher, { timeout: 10_000 }), sharded),
-      new Hearing(service(make, ports.subscriber, options), sharded),
+      new Receiver(service(make, ports.subscriber, options), sharded),
     );
-    await run.hearing.begin();
+    await run.receiver.begin();
     run.numbering.begin();
     cleanUps.push(() => run.numbering.end());
-    await run.heard(20);
+    await run.untilReceived(20);
     return run;
   }
 
-  /** `count` numbers more have been published and heard on both channels, as of now. */
-  async heard(count = 1 + random(40)): Promise<void> {
-    const { numbering, hearing } = this;
+  /** Waits until `count` more numbers have been published and received on both channels. */
+  async untilReceived(count = 1 + random(40)): Promise<void> {
+    const { numbering, receiver } = this;
     const [kept, plain] = [numbering.kept + count, numbering.plain + count];
-    await waitFor(() => numbersOf(hearing.kept).length > 0 && lastOf(hearing.kept) >= kept, {
+    await waitFor(() => numbersOf(receiver.kept).length > 0 && lastOf(receiver.kept) >= kept, {
       timeout: 20_000,
       interval: 2,
-      message: () => `number ${kept} with history; the last were ${JSON.stringify(hearing.kept.slice(-5))}`,
+      message: () => `number ${kept} with history; the last were ${JSON.stringify(receiver.kept.slice(-5))}`,
     });
-    await waitFor(() => lastOf(hearing.plain) >= plain, {
+    await waitFor(() => lastOf(receiver.plain) >= plain, {
       timeout: 20_000,
       interval: 2,
-      message: () => `number ${plain}; the last were ${JSON.stringify(hearing.plain.slice(-5))}`,
+      message: () => `number ${plain}; the last were ${JSON.stringify(receiver.plain.slice(-5))}`,
     });
   }
 
-  /** Both handlers have been told of `count` discontinuities. */
-  async told(count: number): Promise<void> {
-    const counts = () => [gapsOf(this.hearing.kept).length, gapsOf(this.hearing.plain).length];
+  /** Waits until `count` discontinuities have been reported to both handlers. */
+  async untilReported(count: number): Promise<void> {
+    const counts = () => [gapsOf(this.receiver.kept).length, gapsOf(this.receiver.plain).length];
     await waitFor(() => counts().every((one) => one >= count), {
       timeout: 20_000,
       interval: 2,
-      message: () => `${count} discontinuities; they were told of ${counts()}`,
+      message: () => `${count} discontinuities; reported were ${counts()}`,
     });
   }
 
-  /** Publishing stops, and everything acknowledged with history has been heard. */
+  /** Publishing stops, and all messages acknowledged with history have been received. */
   async end(): Promise<void> {
-    const { numbering, hearing } = this;
-    await this.heard();
+    const { numbering, receiver } = this;
+    await this.untilReceived();
     await numbering.end();
-    for (const events of [hearing.kept, hearing.looped]) {
+    for (const events of [receiver.kept, receiver.looped]) {
       await waitFor(() => lastOf(events) === numbering.kept, {
         timeout: 20_000,
         message: () => `the last number, ${numbering.kept}; it is ${lastOf(events)}`,
       });
       expect(breaches(events, numbering.times)).toEqual([]);
     }
-    expect(losses(hearing.plain, numbering.acknowledged)).toEqual([]);
+    expect(losses(receiver.plain, numbering.acknowledged)).toEqual([]);
   }
 
-  /** Nothing was lost with history, and what was told is `reasons`, for both handlers. */
+  /** Nothing was lost with history, and the discontinuities of both handlers have these `reasons`. */
   expectRecovered(reasons: string[]): void {
-    const { kept, plain, looped } = this.hearing;
+    const { kept, plain, looped } = this.receiver;
     expectAll(kept);
     expectAll(looped);
     for (const gap of gapsOf(looped)) expect(gap.recovered).toBe(true);
@@ -310,7 +310,7 @@ class Run {
   }
 
   report(what: string): void {
-    const { kept, plain } = this.hearing;
+    const { kept, plain } = this.receiver;
     const [first, last] = [numbersOf(plain)[0] ?? 0, lastOf(plain)];
     const missing = [...this.numbering.acknowledged].filter((number) => number > first && number < last);
     const lost = missing.length - missing.filter((number) => numbersOf(plain).includes(number)).length;
@@ -334,10 +334,10 @@ describe.each(subscribers)('%s', (name, make) => {
   test('a run without faults reports no discontinuity', async () => {
     const server = await redis();
     const run = await Run.begin(make, on(server), { probeInterval: 50 });
-    await run.heard(400);
+    await run.untilReceived(400);
     await run.end();
     run.expectRecovered([]);
-    expect(losses(numbersOf(run.hearing.plain), run.numbering.acknowledged)).toEqual([]);
+    expect(losses(numbersOf(run.receiver.plain), run.numbering.acknowledged)).toEqual([]);
   });
 
   test('subscriber connections killed repeatedly', async () => {
@@ -346,8 +346,8 @@ describe.each(subscribers)('%s', (name, make) => {
     const rounds = 60;
     for (let round = 1; round <= rounds; round++) {
       expect(Number(await server.cli('CLIENT', 'KILL', 'TYPE', 'pubsub'))).toBe(1);
-      await run.told(round);
-      await run.heard();
+      await run.untilReported(round);
+      await run.untilReceived();
     }
     await run.end();
     run.report(`${name}: ${rounds} kills`);
@@ -359,8 +359,8 @@ describe.each(subscribers)('%s', (name, make) => {
     const run = await Run.begin(make, on(server), {}, true);
     for (let round = 1; round <= 20; round++) {
       await server.cli('CLIENT', 'KILL', 'TYPE', 'pubsub');
-      await run.told(round);
-      await run.heard();
+      await run.untilReported(round);
+      await run.untilReceived();
     }
     await run.end();
     run.report(`${name}: 20 kills, sharded`);
@@ -378,15 +378,15 @@ describe.each(subscribers)('%s', (name, make) => {
         // At any moment of what follows.
         await pause(random(70));
       }
-      await run.heard();
+      await run.untilReceived();
     }
     await run.end();
     run.report(`${name}: 100 kills in 10 volleys`);
     // What was left in doubt, the service itself has repeated.
     expect(run.numbering.failures).toBe(0);
-    expectAll(run.hearing.kept);
-    expectAll(run.hearing.looped);
-    for (const { reason, recovered } of gapsOf(run.hearing.kept)) {
+    expectAll(run.receiver.kept);
+    expectAll(run.receiver.looped);
+    for (const { reason, recovered } of gapsOf(run.receiver.kept)) {
       expect([reason, recovered]).toEqual(['reconnected', true]);
     }
   });
@@ -416,7 +416,7 @@ describe.each(subscribers)('%s', (name, make) => {
     proxy.numb();
     proxy.flow();
     await subscribed;
-    await waitFor(() => gaps.length > 0, { message: 'the handler for text to be told' });
+    await waitFor(() => gaps.length > 0, { message: 'a discontinuity for the handler of text' });
     expect(gaps.map(({ reason, recovered }) => [reason, recovered])).toEqual([['reconnected', false]]);
   });
 
@@ -426,13 +426,13 @@ describe.each(subscribers)('%s', (name, make) => {
     for (let round = 1; round <= 4; round++) {
       await server.kill();
       await server.restart();
-      await run.told(round);
-      await run.heard();
+      await run.untilReported(round);
+      await run.untilReceived();
     }
     await run.end();
     run.report(`${name}: 4 restarts with an append-only file`);
-    expectAll(run.hearing.kept);
-    expectAll(run.hearing.looped);
+    expectAll(run.receiver.kept);
+    expectAll(run.receiver.looped);
   });
 
   test('Redis killed and restarted without data', async () => {
@@ -441,9 +441,9 @@ describe.each(subscribers)('%s', (name, make) => {
     for (let round = 1; round <= 4; round++) {
       await server.kill();
       await server.restart();
-      await run.told(round);
-      await run.heard();
-      const last = gapsOf(run.hearing.kept).at(-1);
+      await run.untilReported(round);
+      await run.untilReceived();
+      const last = gapsOf(run.receiver.kept).at(-1);
       expect(last?.recovered).toBe(false);
     }
     await run.end();
@@ -457,12 +457,12 @@ describe.each(subscribers)('%s', (name, make) => {
       server.freeze();
       await pause(1_500 + random(500));
       server.thaw();
-      await run.heard();
+      await run.untilReceived();
     }
     await run.end();
     // Late is not lost.
     run.expectRecovered([]);
-    expect(losses(numbersOf(run.hearing.plain), run.numbering.acknowledged)).toEqual([]);
+    expect(losses(numbersOf(run.receiver.plain), run.numbering.acknowledged)).toEqual([]);
   });
 
   test('an output buffer that overflows', async () => {
@@ -471,7 +471,7 @@ describe.each(subscribers)('%s', (name, make) => {
     cleanUps.push(() => proxy.stop());
     const run = await Run.begin(make, { publisher: server.port, subscriber: proxy.port });
     let filled = 0;
-    await run.hearing.service.subscribe('filler', () => void filled++, { raw: true });
+    await run.receiver.service.subscribe('filler', () => void filled++, { raw: true });
     const filler = 'x'.repeat(50_000);
     for (let round = 1; round <= 3; round++) {
       proxy.stall();
@@ -485,14 +485,14 @@ describe.each(subscribers)('%s', (name, make) => {
       const lost = numbering.plain + 20;
       await waitFor(() => numbering.plain > lost, { message: 'messages in the gap' });
       proxy.flow();
-      await run.told(round);
-      await run.heard();
+      await run.untilReported(round);
+      await run.untilReceived();
     }
     expect(filled).toBeGreaterThan(0);
     await run.end();
     run.report(`${name}: 3 output buffers run over`);
     run.expectRecovered(Array.from({ length: 3 }, () => 'reconnected'));
-    expect(losses(numbersOf(run.hearing.plain), run.numbering.acknowledged)).not.toEqual([]);
+    expect(losses(numbersOf(run.receiver.plain), run.numbering.acknowledged)).not.toEqual([]);
   });
 
   test('a connection that dies without closing is found by the probe', async () => {
@@ -507,32 +507,32 @@ describe.each(subscribers)('%s', (name, make) => {
     for (let round = 1; round <= 2; round++) {
       proxy.numb();
       const began = performance.now();
-      await run.told(round);
+      await run.untilReported(round);
       report(`${name}: dead connection found after ${((performance.now() - began) / 1_000).toFixed(1)} s`);
-      await run.heard();
+      await run.untilReceived();
     }
     await run.end();
     run.report(`${name}: 2 dead connections`);
     run.expectRecovered(['unresponsive', 'unresponsive']);
-    expect(losses(numbersOf(run.hearing.plain), run.numbering.acknowledged)).not.toEqual([]);
+    expect(losses(numbersOf(run.receiver.plain), run.numbering.acknowledged)).not.toEqual([]);
   });
 
   test('all data deleted during the run', async () => {
     const server = await redis();
     const run = await Run.begin(make, on(server));
     for (let round = 1; round <= 10; round++) {
-      // Every other time nobody is listening when it happens.
+      // Every other time no handler is subscribed when it happens.
       if (round % 2 === 0) await server.cli('CLIENT', 'KILL', 'TYPE', 'pubsub');
       await server.cli('FLUSHALL');
-      await run.heard();
-      const wiped = gapsOf(run.hearing.kept).filter(({ recovered }) => !recovered);
+      await run.untilReceived();
+      const wiped = gapsOf(run.receiver.kept).filter(({ recovered }) => !recovered);
       expect(wiped).toHaveLength(round);
       expect(wiped.at(-1)?.reason).toBe('wiped');
     }
     await run.end();
     run.report(`${name}: 10 times FLUSHALL`);
     // Messages without history do not depend on any data.
-    expect(gapsOf(run.hearing.plain)).toHaveLength(5);
+    expect(gapsOf(run.receiver.plain)).toHaveLength(5);
   });
 
   test('failovers to a replica that lacks the last acknowledged writes', async () => {
@@ -544,20 +544,23 @@ describe.each(subscribers)('%s', (name, make) => {
       () => subscribing.stop(),
     );
     const run = await Run.begin(make, { publisher: publishing.port, subscriber: subscribing.port });
-    const { numbering, hearing } = run;
+    const { numbering, receiver } = run;
     for (let round = 1; round <= 6; round++) {
       await follow(replica, master);
-      await run.heard();
+      await run.untilReceived();
       await caughtUp(replica, master);
       await replica.cli('REPLICAOF', 'NO', 'ONE');
       // What comes now is acknowledged, and lost.
       const away = round % 2 === 0;
       if (away) subscribing.cut();
-      const doomed = numbering.kept + 5 + random(20);
-      await waitFor(() => numbering.kept > doomed && (away || lastOf(hearing.kept) > doomed), {
-        message: 'messages that will be lost',
-      });
-      const events = hearing.kept.length;
+      const lastBeforeWipe = numbering.kept + 5 + random(20);
+      await waitFor(
+        () => numbering.kept > lastBeforeWipe && (away || lastOf(receiver.kept) > lastBeforeWipe),
+        {
+          message: 'messages that will be lost',
+        },
+      );
+      const events = receiver.kept.length;
       subscribing.switchTo(replica.port);
       publishing.switchTo(replica.port);
       if (away) {
@@ -566,9 +569,9 @@ describe.each(subscribers)('%s', (name, make) => {
         await waitFor(() => numbering.kept > beyond, { timeout: 20_000, message: 'the new master to go on' });
         subscribing.restore();
       }
-      await run.heard();
-      const told = gapsOf(hearing.kept.slice(events)).filter(({ recovered }) => !recovered);
-      expect(told.length).toBeGreaterThan(0);
+      await run.untilReceived();
+      const gaps = gapsOf(receiver.kept.slice(events)).filter(({ recovered }) => !recovered);
+      expect(gaps.length).toBeGreaterThan(0);
       [master, replica] = [replica, master];
     }
     await run.end();
@@ -598,7 +601,7 @@ async function caughtUp(replica: RedisServer, master: RedisServer): Promise<void
 }
 
 describe('simpler implementations fail where rollcall does not', () => {
-  /** Publishes `from` to `to`, and waits until they are heard, as far as they ever will be. */
+  /** Publishes `from` to `to`, and waits until they are received, except those that were lost. */
   async function publish(system: System, from: number, to: number): Promise<void> {
     for (let number = from; number <= to; number++) await system.publish(number);
   }
@@ -643,7 +646,7 @@ describe('simpler implementations fail where rollcall does not', () => {
     expect(naive).not.toEqual([]);
   });
 
-  test.each(['node-redis', 'ioredis'] as const)('… and rollcall tells of it, with %s', async (library) => {
+  test.each(['node-redis', 'ioredis'] as const)('… and rollcall reports it, with %s', async (library) => {
     const { seen } = await failover((...ports) => rollcallSystem(library, ...ports));
     expect(lostUnnoticed(seen)).toEqual([]);
     expect(seen).toContainEqual({ gap: { reason: expect.any(String), recovered: false } });
@@ -717,7 +720,7 @@ describe.each(subscribers)('a thousand recoverable subscriptions with %s', (name
         events.set(channel, own);
         return receiver.subscribe<number>(channel, (number) => void own.push(number), {
           since: 'latest',
-          onDiscontinuity: (gap) => void own.push(told(gap)),
+          onDiscontinuity: (gap) => void own.push(withTime(gap)),
         });
       }),
     );
@@ -736,7 +739,7 @@ describe.each(subscribers)('a thousand recoverable subscriptions with %s', (name
     const reads = await stat('stats', 'total_reads_processed:');
     const began = performance.now();
     await server.cli('CLIENT', 'KILL', 'TYPE', 'pubsub');
-    await all((own) => gapsOf(own).length === 1, 'every handler to be told');
+    await all((own) => gapsOf(own).length === 1, 'a discontinuity for every handler');
     const took = performance.now() - began;
     const subscribes = await stat('commandstats', 'cmdstat_subscribe:');
     const scripts =
@@ -759,7 +762,7 @@ describe.each(subscribers)('a thousand recoverable subscriptions with %s', (name
     expect(sent).toHaveLength(COUNT);
     await publishAll(3);
     await all((own) => own.includes(3), 'the last message');
-    await all((own) => gapsOf(own).length === 2, 'every handler to be told');
+    await all((own) => gapsOf(own).length === 2, 'a discontinuity for every handler');
     for (const own of events.values()) {
       expect(numbersOf(own)).toEqual([1, 2, 3]);
       expect(gapsOf(own).map(({ reason, recovered }) => [reason, recovered])).toEqual([

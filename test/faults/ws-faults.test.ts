@@ -88,11 +88,11 @@ async function swallowing(url: string): Promise<{ url: string; swallow: () => vo
 test('no client misses a message when a server is killed during a conversation', async () => {
   const [one, two] = [await serve(), await serve()];
   const [ann, bob] = [roaming('ann', one, two), roaming('bob', two, one)];
-  const heard: Record<string, unknown[]> = { ann: [], bob: [] };
+  const received: Record<string, unknown[]> = { ann: [], bob: [] };
   const rooms = Object.entries({ ann, bob }).map(([user, client]) => {
     const room = client.join<{ said: string }>('lobby');
-    room.on('said', (data) => void heard[user]?.push(data));
-    room.onDiscontinuity((gap) => void (gap.recovered || heard[user]?.push(gap)));
+    room.on('said', (data) => void received[user]?.push(data));
+    room.onDiscontinuity((gap) => void (gap.recovered || received[user]?.push(gap)));
     return room;
   });
   await Promise.all(rooms.map(({ ready }) => ready));
@@ -103,13 +103,13 @@ test('no client misses a message when a server is killed during a conversation',
     }
   });
   await Promise.all(talk);
-  await waitFor(() => [heard['ann'], heard['bob']].every((each) => each?.length === 120), {
+  await waitFor(() => [received['ann'], received['bob']].every((each) => each?.length === 120), {
     ...PATIENT,
-    message: () => `120 messages each: ${heard['ann']?.length}, ${heard['bob']?.length}`,
+    message: () => `120 messages each: ${received['ann']?.length}, ${received['bob']?.length}`,
   });
-  expect(heard['ann']).toEqual(heard['bob']);
+  expect(received['ann']).toEqual(received['bob']);
   for (const user of ['ann', 'bob']) {
-    const own = heard['ann']?.filter((each) => String(each).startsWith(user));
+    const own = received['ann']?.filter((each) => String(each).startsWith(user));
     expect(own).toEqual(numbers(60).map((number) => `${user} ${number}`));
   }
   // Who was on the dead server is a member once, of the living.
@@ -125,7 +125,7 @@ test('a server that was frozen for longer than the pong timeout disconnects no c
   await new Promise((resolve) => clients[0]?.socket.once('ping', resolve));
   server.freeze();
   for (const client of clients) client.write({ type: 'ping' });
-  // Nothing else can tell for how long it stands still.
+  // The test cannot see for how long the process is stopped.
   const since = performance.now();
   await waitFor(() => performance.now() - since > 1_500);
   server.thaw();
@@ -165,12 +165,12 @@ test('in a rolling deploy drained clients reconnect elsewhere, miss nothing and 
   await watcher.get({ type: 'join', room: 'lobby' });
   const users = numbers(12).map((at) => `user${at}`);
   await watcher.get({ type: 'watch', users });
-  const heard = new Map<string, unknown[]>(users.map((user) => [user, []]));
+  const received = new Map<string, unknown[]>(users.map((user) => [user, []]));
   const clients = users.map((user) => roaming(user, one, two));
   const ready = clients.map((client, at) => {
     const room = client.join<{ said: number }>('lobby');
-    room.on('said', (data) => void heard.get(users[at] ?? '')?.push(data));
-    room.onDiscontinuity((gap) => void (gap.recovered || heard.get(users[at] ?? '')?.push(gap)));
+    room.on('said', (data) => void received.get(users[at] ?? '')?.push(data));
+    room.onDiscontinuity((gap) => void (gap.recovered || received.get(users[at] ?? '')?.push(gap)));
     return room.ready;
   });
   await Promise.all(ready);
@@ -194,8 +194,8 @@ test('in a rolling deploy drained clients reconnect elsewhere, miss nothing and 
   draining = false;
   await talk;
   const all = numbers(said);
-  await waitFor(() => [...heard.values()].every((each) => each.at(-1) === said - 1), PATIENT);
-  for (const each of heard.values()) expect(each).toEqual(all);
+  await waitFor(() => [...received.values()].every((each) => each.at(-1) === said - 1), PATIENT);
+  for (const each of received.values()) expect(each).toEqual(all);
   expect(statuses().slice(before)).toEqual([]);
   expect(await two.errors()).toEqual([]);
 });

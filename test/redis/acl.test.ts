@@ -92,7 +92,7 @@ interface AclFixture {
   readonly one: Rollcall;
   readonly two: Rollcall;
   /** A presence service, and how to cut it off from Redis. */
-  readonly doomed: { presence: PresenceService; cut: () => void };
+  readonly crashing: { presence: PresenceService; cut: () => void };
   /** A command of the tests themselves. */
   readonly run: Run;
 }
@@ -161,17 +161,17 @@ const flows: Readonly<Record<string, (stage: AclFixture) => Promise<void>>> = {
     for await (const user of two.presence.listOnlineUsers()) expect(user).toBe('ann');
     // A renewal of the lease checks that the entries are still there.
     await waitFor(async () => (await callsOf(run)).has('hexists'), { message: 'a renewal' });
-    // A socket of another process: its owner is told.
+    // A socket of another process: its owner is notified.
     await two.presence.removeSocket('ann', 's2');
     await one.presence.removeSocket('ann', 's1');
     await waitFor(() => seen.includes('ann offline') && seen.includes('room leave'), {
       message: () => `offline; so far ${seen}`,
     });
   },
-  'presence of a dead process, and after a loss of all data': async ({ one, two, doomed, run }) => {
-    await doomed.presence.setPresence('zoe', 's1');
-    await doomed.presence.join('lobby', 'zoe', 's1');
-    doomed.cut();
+  'presence of a dead process, and after a loss of all data': async ({ one, two, crashing, run }) => {
+    await crashing.presence.setPresence('zoe', 's1');
+    await crashing.presence.join('lobby', 'zoe', 's1');
+    crashing.cut();
     const status = async (user: string) => (await two.presence.getPresence(user))?.status;
     await waitFor(async () => (await status('zoe')) === 'offline', {
       timeout: 10_000,
@@ -217,12 +217,12 @@ describe.each(Object.entries(makers))('under the rules, with %s', (_name, make) 
     const { client, end } = made(make, server.port);
     const chaos = createChaosDriver(client);
     const options = { ...presence, timeout: timeLimit(600), onError: () => {} };
-    const doomed = new PresenceService({ redis: chaos, ...options });
+    const crashing = new PresenceService({ redis: chaos, ...options });
     ends.push(async () => {
-      await doomed.close();
+      await crashing.close();
       end();
     });
-    stage = { one: open(), two: open(), doomed: { presence: doomed, cut: () => chaos.cut() }, run };
+    stage = { one: open(), two: open(), crashing: { presence: crashing, cut: () => chaos.cut() }, run };
   });
   afterAll(async () => {
     for (const end of ends) await end();
@@ -267,8 +267,8 @@ async function visit(
   });
   const [one, two] = opened as [(typeof opened)[0], (typeof opened)[0]];
   try {
-    const heard: unknown[] = [];
-    const got = (message: unknown) => void heard.push(message);
+    const received: unknown[] = [];
+    const got = (message: unknown) => void received.push(message);
     await Promise.all([
       two.pubsub.subscribe(classic, got, { since: 'latest' }),
       two.pubsub.subscribe(sharded, got, { sharded: true, since: 'latest' }),
@@ -296,10 +296,10 @@ async function visit(
     }
     await one.presence.removeSocket('ann', 's1');
     const all = ['classic', 'classic', 'sharded', 'ann online', 'join', 'leave', 'ann offline'];
-    await waitFor(() => heard.length >= all.length, {
-      message: () => `all of it; so far ${heard.join(', ')}`,
+    await waitFor(() => received.length >= all.length, {
+      message: () => `all of it; so far ${received.join(', ')}`,
     });
-    expect(heard.map(String).sort()).toEqual(all.sort());
+    expect(received.map(String).sort()).toEqual(all.sort());
   } finally {
     await Promise.all(opened.map((service) => service.close()));
     for (const { end } of opened) await end();
@@ -369,13 +369,13 @@ describe('the documented rule', () => {
     const { client, end } = made(makers['node-redis 6'] as Maker, server.port);
     const pubsub = new PubSubService({ redis: client });
     try {
-      const heard: unknown[] = [];
-      const got = (message: unknown) => void heard.push(message);
+      const received: unknown[] = [];
+      const got = (message: unknown) => void received.push(message);
       await pubsub.subscribe('news:1', got);
       await pubsub.subscribe('news:1', got, { sharded: true });
       const { unsubscribe } = await pubsub.psubscribe('news:*', got);
       await Promise.all([pubsub.publish('news:1', 1), pubsub.publish('news:1', 2, { sharded: true })]);
-      await waitFor(() => heard.length === 3, { message: () => `three messages; so far ${heard}` });
+      await waitFor(() => received.length === 3, { message: () => `three messages; so far ${received}` });
       await unsubscribe();
     } finally {
       await pubsub.close();

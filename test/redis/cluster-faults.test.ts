@@ -9,7 +9,7 @@ import { type RedisSentinel, startRedisSentinel } from '../support/redis-sentine
 import { waitFor } from '../support/wait.js';
 
 // Numbered messages flow while nodes of a real cluster fail. Whoever asked for history gets each of them,
-// once and in order; whoever did not is told of every stretch in which one may be missing.
+// once and in order; a subscriber without one gets a discontinuity for every period in which a message may be missing.
 
 const host = '127.0.0.1';
 const HISTORY = { size: 100_000, ttl: 600_000 };
@@ -144,7 +144,7 @@ class Flow {
   }
 
   /**
-   * Throws if something is missing where nobody was told. With history, also if anything came twice or in
+   * Throws if a message is missing without a discontinuity. With history, also if a message came twice or in
    * another order; what a server has forgotten, or kept apart from the others, may, at a gap.
    */
   verify(): void {
@@ -155,15 +155,15 @@ class Flow {
     const forked = this.discontinuities.some(({ reason }) => reason === 'forked' || reason === 'wiped');
     const wrong: string[] = [];
     let last = -1;
-    let told = false;
+    let reported = false;
     for (const each of this.log) {
       if (typeof each !== 'number') {
-        told ||= each === 'gap' && forked;
+        reported ||= each === 'gap' && forked;
         continue;
       }
-      if (each !== last + 1 && !told) wrong.push(`${each} after ${last}`);
+      if (each !== last + 1 && !reported) wrong.push(`${each} after ${last}`);
       last = each;
-      told = false;
+      reported = false;
     }
     return wrong;
   }
@@ -173,19 +173,19 @@ class Flow {
     const lost = this.published.filter((number) => !this.#received.has(number));
     return lost.flatMap((number) => {
       const after = this.log.findIndex((each) => typeof each === 'number' && each > number);
-      const told = this.log.slice(0, after);
-      const before = told.findLastIndex((each) => typeof each === 'number' && each < number);
-      return told.indexOf('gap', before) === -1 ? [`${number} is missing`] : [];
+      const until = this.log.slice(0, after);
+      const before = until.findLastIndex((each) => typeof each === 'number' && each < number);
+      return until.indexOf('gap', before) === -1 ? [`${number} is missing`] : [];
     });
   }
 
   toString(): string {
-    const told = this.discontinuities.map(
+    const reported = this.discontinuities.map(
       ({ reason, recovered }) => `${reason}${recovered ? ' (recovered)' : ''}`,
     );
     const tail = this.log.slice(-10).join(' ');
     const { channel, published, errors } = this;
-    return `${channel}: ${published.length} published, … ${tail}; told: ${told.join(', ')}; errors: ${errors.join('; ')}`;
+    return `${channel}: ${published.length} published, … ${tail}; reported: ${reported.join(', ')}; errors: ${errors.join('; ')}`;
   }
 }
 

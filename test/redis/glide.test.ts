@@ -105,7 +105,7 @@ describe('on one server', () => {
     client.close();
   });
 
-  test('a gap is told although GLIDE subscribes again by itself, and history fills it', async () => {
+  test('a gap is reported although GLIDE subscribes again by itself, and history fills it', async () => {
     const client = await GlideClient.createClient(configure());
     const { pubsub, presence, close } = createRollcall({
       redis: createGlideDriver(client, configure(), options),

@@ -225,7 +225,7 @@ describe('append', () => {
     expect((await read()).messages[0]?.previous).toBe(newest?.position);
   });
 
-  test('keeps at most a sixteenth more than its size, which nobody reads', async () => {
+  test('keeps at most a sixteenth more than its size, which readers never see', async () => {
     let most = 0;
     for (let at = 0; at < 100; at++) {
       await append([String(at)], { size: 32 });
@@ -414,8 +414,8 @@ describe('append', () => {
     const replica = await startRedis({ args: ['--replicaof', '127.0.0.1', String(server.port)] });
     cleanUps.push(() => replica.stop());
     await append([{ payload: 'before', key: 'before' }]);
-    const heard: Reply[] = [];
-    const listening = await RespConnection.open(replica.port, COMMAND_MS, (reply) => heard.push(reply));
+    const received: Reply[] = [];
+    const listening = await RespConnection.open(replica.port, COMMAND_MS, (reply) => received.push(reply));
     const on = await RespConnection.open(replica.port, COMMAND_MS);
     cleanUps.push(
       () => listening.close(),
@@ -431,8 +431,8 @@ describe('append', () => {
       serviceOn(replica.port).publish(CHANNEL, 1, { history: { size: 1, ttl: 1 } }),
     ).rejects.toThrow('the server is a replica');
     await on.send(['PUBLISH', CHANNEL, 'fence'], COMMAND_MS);
-    await waitFor(() => heard.length > 0, { message: 'the fence' });
-    expect(heard).toEqual([['message', CHANNEL, 'fence']]);
+    await waitFor(() => received.length > 0, { message: 'the fence' });
+    expect(received).toEqual([['message', CHANNEL, 'fence']]);
     expect(payloads(await read({ on }))).toEqual(['before']);
   });
 
@@ -506,9 +506,9 @@ describe('append', () => {
   ])('payloads of any bytes, through %s', async (_, make) => {
     const { client, end } = make(server.port);
     const driver = driverFor(client);
-    const heard: Buffer[] = [];
+    const received: Buffer[] = [];
     driver.attach({
-      message: (_kind, _name, _channel, payload) => void heard.push(payload as Buffer),
+      message: (_kind, _name, _channel, payload) => void received.push(payload as Buffer),
       connection: () => {},
       dropped: () => {},
     });
@@ -529,8 +529,8 @@ describe('append', () => {
     };
     const [page] = await driver.execute([reading], { buffers: true });
     expect(unwrapStored((page as Buffer[]).at(-1)!)?.payload).toEqual(bytes);
-    await waitFor(() => heard.length === 1, { message: 'the message' });
-    expect(heard[0]).toEqual(Buffer.concat([Buffer.from(`rc1:${position}:0-0\n`), bytes]));
+    await waitFor(() => received.length === 1, { message: 'the message' });
+    expect(received[0]).toEqual(Buffer.concat([Buffer.from(`rc1:${position}:0-0\n`), bytes]));
   });
 });
 
@@ -733,7 +733,7 @@ describe('a history in the format of an earlier release, a stream', () => {
     expect(await run('GET', last)).toBe('1795319308000409-42');
   });
 
-  test('a subscriber is told, and receives what is published live', async () => {
+  test('a subscriber gets a discontinuity, and receives live messages', async () => {
     await run('XADD', log, '1795319308000409-0', 'n', '42', 'p', '0-0', 'm', '"old"');
     await run('SET', last, '1795319308000409-42');
     const errors: unknown[] = [];

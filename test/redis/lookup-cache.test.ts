@@ -61,7 +61,7 @@ describe.each([
     return keyspace(after) - keyspace(before);
   };
 
-  test('reads no record again that nobody has written, unknown users included', async () => {
+  test('reads no unchanged record again, unknown users included', async () => {
     await expectSame();
     const mgets = await numberOf('mget');
     const found = await cached.getMultiplePresence(USERS);
@@ -167,7 +167,7 @@ describe.each([
     expect((await cached.getMultiplePresence(USERS)).get('user1')?.status).toBe('offline');
   });
 
-  test('writers keep a list of changes only while somebody reads it, and it is bounded', async () => {
+  test('writers keep a list of changes only while a cache reads it, and the list is bounded', async () => {
     expect(await server.cli('EXISTS', changes)).toBe('0');
     await cached.getMultiplePresence(USERS);
     expect(Number(await server.cli('PTTL', changes))).toBeGreaterThan(0);

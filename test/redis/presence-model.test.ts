@@ -125,7 +125,7 @@ class Model {
   /** node, user and socket: who is in the room. */
   readonly room = new Set<string>();
   readonly changes: PresenceChange[] = [];
-  readonly heard: PresenceChange[] = [];
+  readonly received: PresenceChange[] = [];
   readonly #dead: Node[] = [];
   observer!: Node;
   watch!: PresenceWatch;
@@ -144,7 +144,7 @@ class Model {
     for (let at = 0; at < NODES; at++) this.nodes.push(this.#node());
     this.observer = this.#node();
     await this.observer.service.subscribe((change) => this.changes.push(change));
-    this.watch = await this.observer.service.watch(USERS, (change) => this.heard.push(change));
+    this.watch = await this.observer.service.watch(USERS, (change) => this.received.push(change));
     this.roomWatch = await this.observer.service.watchRoom('lobby', ({ type, userId, sockets }) => {
       if (type === 'join') expect(this.inRoom.has(userId), `${userId} joins`).toBe(false);
       else expect(this.inRoom.has(userId), `${userId}: ${type}`).toBe(true);
@@ -265,7 +265,7 @@ class Model {
       case 'kick': {
         const { service } = this.nodes[one.by] as Node;
         const key = `${one.node} ${one.user} ${one.socket}`;
-        // Nothing is removed, and nobody is told, while an owner that was found dead has not restored the socket yet.
+        // Nothing is removed or reported while an owner that was found dead has not restored the socket yet.
         const isThere = async () => {
           const known = await this.observer.service.getPresence(USERS[one.user] as string);
           return known?.socketIds.includes(`${one.node}-${one.socket}`) === true;
@@ -338,7 +338,7 @@ class Model {
         expect(Object.fromEntries(members)).toEqual(room);
         const seen = [...this.roomWatch.current().values()].map((one) => [one.userId, one.sockets] as const);
         expect(Object.fromEntries(seen), 'the room as watched').toEqual(room);
-        expect([...this.inRoom.keys()].sort(), 'the room as told').toEqual(Object.keys(room).sort());
+        expect([...this.inRoom.keys()].sort(), 'the room as reported').toEqual(Object.keys(room).sort());
         return true;
       },
       {
@@ -366,8 +366,8 @@ class Model {
         if (!this.wiped) expect(change.previous).toBe(status);
         ({ status, version } = change);
       }
-      const told = this.heard.filter(({ userId }) => userId === name);
-      told.reduce((before, change) => {
+      const reported = this.received.filter(({ userId }) => userId === name);
+      reported.reduce((before, change) => {
         expect(change.previous).toBe(before);
         return change.status;
       }, 'offline');

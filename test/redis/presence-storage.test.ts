@@ -57,14 +57,14 @@ async function redisNow(): Promise<number> {
   return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
 }
 
-/** A record's status and sockets as "owner"socket", derived from the facts as a reader of the design would. */
+/** A record's status and sockets as "owner"socket", derived from the socket entries. */
 async function derived(user: string): Promise<{ status: string; sockets: string[] }> {
   const flat = list(await server.cli('HGETALL', `${base}:sockets:${user}`));
   const sockets: string[] = [];
   const statuses: string[] = [];
   for (let at = 0; at < flat.length; at += 2) {
     const [owner, socket] = String(flat[at]).split('"') as [string, string];
-    // Facts of the person, not of a socket, have no owner.
+    // Entries of the user, not of a socket, have no owner.
     if (owner === '') continue;
     sockets.push(socket);
     statuses.push(String(flat[at + 1]).split('"')[1] || 'online');
@@ -173,11 +173,11 @@ describe.each(both)('commands with %s', (_name, make) => {
     expect(flushes).toBeGreaterThan(20);
     const records = await (services[0] as PresenceService).getMultiplePresence(users);
     for (const user of users) {
-      const facts = await derived(user);
+      const expected = await derived(user);
       const record = records.get(user);
       expect({ status: record?.status, sockets: record?.socketIds.sort() }, user).toEqual({
-        status: facts.status,
-        sockets: [...new Set(facts.sockets)],
+        status: expected.status,
+        sockets: [...new Set(expected.sockets)],
       });
     }
     await changes.settled();
@@ -224,7 +224,7 @@ describe.each(both)('commands with %s', (_name, make) => {
       for (const socket of record?.sockets ?? []) expect(socket.meta).toBe(19);
     }
     console.log(`  2,400 calls, ${kills} connections killed`);
-    // A renewal or sweep that met a kill may have said so.
+    // A renewal or sweep that met a kill may have reported it.
     fixture.errors.length = 0;
   });
 
@@ -232,7 +232,7 @@ describe.each(both)('commands with %s', (_name, make) => {
     const [presence, changes] = await fixture.observer(quiet);
     await presence.setPresence('ann', 's1');
     const before = await server.cli('KEYS', '*');
-    const facts = await server.cli('HGETALL', `${base}:sockets:ann`);
+    const entries = await server.cli('HGETALL', `${base}:sockets:ann`);
     await server.cli('CONFIG', 'SET', 'maxmemory-policy', 'noeviction');
     await server.cli('CONFIG', 'SET', 'maxmemory', '1');
     try {
@@ -246,7 +246,7 @@ describe.each(both)('commands with %s', (_name, make) => {
         await expect(call).rejects.toMatchObject({ code: 'ERR_COMMAND', outcome: 'failed' });
       }
       expect(await server.cli('KEYS', '*')).toBe(before);
-      expect(await server.cli('HGETALL', `${base}:sockets:ann`)).toBe(facts);
+      expect(await server.cli('HGETALL', `${base}:sockets:ann`)).toBe(entries);
       expect(await presence.getPresence('ann')).toMatchObject({ status: 'online', socketIds: ['s1'] });
       expect(await presence.getPresence('bob')).toBeNull();
       expect(presence.stats().sockets).toBe(1);
@@ -611,7 +611,7 @@ describe('the scripts', () => {
   });
 
   describe('update-users.lua', () => {
-    const facts = `${B}:sockets:ann`;
+    const socketsKey = `${B}:sockets:ann`;
     const record = `${B}:user:ann`;
 
     function settle(
@@ -692,7 +692,7 @@ describe('the scripts', () => {
     });
 
     test('one user with a key of another type: nothing is written for the others either', async () => {
-      await server.cli('HSET', facts, 'n"s', '1"busy');
+      await server.cli('HSET', socketsKey, 'n"s', '1"busy');
       await server.cli('SET', `${B}:sockets:odd`, 'not a hash');
       await expect(settle({}, ['ann', 'odd'])).rejects.toThrow(/WRONGTYPE/);
       // Were his record there without index and event, the repetition without the odd one would add neither.
@@ -703,7 +703,7 @@ describe('the scripts', () => {
 
     test('writes, indexes and announces a change, and nothing the second time', async () => {
       await server.cli('SET', record, '2offline"5"4');
-      await server.cli('HSET', facts, 'n"s1', '5"away', 'm"s2', '7""{"x":1}');
+      await server.cli('HSET', socketsKey, 'n"s1', '5"away', 'm"s2', '7""{"x":1}');
       const now = await redisNow();
       let reply: Reply = null;
       const messages = await published(async () => {
@@ -723,7 +723,7 @@ describe('the scripts', () => {
       expect(await server.cli('GET', record)).toBe(text);
 
       // Gone: offline, remembered for longer than the backstop.
-      await server.cli('DEL', facts);
+      await server.cli('DEL', socketsKey);
       const [[gone]] = (await published(() => settle())) as [[[...unknown[], number, number]]];
       expect(gone.slice(0, 3)).toEqual(['ann', 'offline', 'online']);
       expect(Number(gone[4])).toBeGreaterThan(version);
@@ -736,9 +736,9 @@ describe('the scripts', () => {
       expect(
         await settle({ node: 'n', written: [['s1', '1"busy"{"a":"\\n"}', '', 's2', '2"away']] }),
       ).toEqual(['', near((await redisNow()) + 9_000), expect.stringMatching(/^2busy"/)]);
-      expect(await server.cli('HGETALL', facts)).toBe('n"s1\n1"busy"{"a":"\\n"}\nn"s2\n2"away');
+      expect(await server.cli('HGETALL', socketsKey)).toBe('n"s1\n1"busy"{"a":"\\n"}\nn"s2\n2"away');
       expect(list(await server.cli('SMEMBERS', mine)).sort()).toEqual(['ann"s1', 'ann"s2']);
-      expect(Number(await server.cli('PTTL', facts))).toEqual(near(60_000));
+      expect(Number(await server.cli('PTTL', socketsKey))).toEqual(near(60_000));
       expect(Number(await server.cli('PTTL', mine))).toEqual(near(90_000));
 
       await server.cli('CONFIG', 'SET', 'maxmemory', '1');
@@ -748,11 +748,11 @@ describe('the scripts', () => {
       } finally {
         await server.cli('CONFIG', 'SET', 'maxmemory', '0');
       }
-      expect(list(await server.cli('HKEYS', facts))).toEqual(['n"s1', 'n"s2']);
+      expect(list(await server.cli('HKEYS', socketsKey))).toEqual(['n"s1', 'n"s2']);
       expect(list(await server.cli('SMEMBERS', mine)).sort()).toEqual(['ann"s1', 'ann"s2']);
 
       await settle({ node: 'n', written: [['s1', '', '', 'unknown', '']] });
-      expect(list(await server.cli('HKEYS', facts))).toEqual(['n"s2']);
+      expect(list(await server.cli('HKEYS', socketsKey))).toEqual(['n"s2']);
       expect(list(await server.cli('SMEMBERS', mine))).toEqual(['ann"s2']);
       expect(await server.cli('GET', record)).toMatch(/^2away"\d+"\ns2"n"2"away$/);
     });
@@ -772,7 +772,7 @@ describe('the scripts', () => {
       expect(events).toEqual([]);
       expect(await server.cli('EXISTS', record, keys.online)).toBe('0');
       expect(list(await server.cli('SMEMBERS', `${B}:node:n`))).toEqual(['cleo"s']);
-      expect(await server.cli('EXISTS', facts)).toBe('0');
+      expect(await server.cli('EXISTS', socketsKey)).toBe('0');
       expect(Object.keys(await scores(keys.nodes))).toEqual(['n']);
     });
 
@@ -787,10 +787,10 @@ describe('the scripts', () => {
     test('a version that is ahead of the clock still grows', async () => {
       const ahead = 4_000_000_000_000_000;
       await server.cli('SET', record, `2online"${ahead}"1\ns"n"1`);
-      await server.cli('HSET', facts, 'n"s', '1"busy');
+      await server.cli('HSET', socketsKey, 'n"s', '1"busy');
       await settle();
       expect(await server.cli('GET', record)).toContain(`2busy"${ahead + 1}"`);
-      await server.cli('HSET', facts, 'n"s', '1"away');
+      await server.cli('HSET', socketsKey, 'n"s', '1"away');
       await settle();
       expect(await server.cli('GET', record)).toContain(`2away"${ahead + 2}"`);
     });
@@ -799,20 +799,20 @@ describe('the scripts', () => {
       'a record that cannot be read, %s, is derived again, which is no change of status',
       async (text) => {
         await server.cli('SET', record, text);
-        await server.cli('HSET', facts, 'n"s', '1"busy');
+        await server.cli('HSET', socketsKey, 'n"s', '1"busy');
         const messages = await published(() => settle());
         expect(messages).toEqual([[['ann', 'busy', 'busy', expect.any(Number), expect.any(Number), 1]]]);
       },
     );
 
     test('while restoring, a missing record is indexed without a change, a different one is a change', async () => {
-      await server.cli('HSET', facts, 'n"s', '1"busy');
+      await server.cli('HSET', socketsKey, 'n"s', '1"busy');
       // A message that says that nothing changed is for those only who knew something else of him.
       expect(await published(() => settle({ restoring: 1 }))).toEqual([
         [['ann', 'busy', 'busy', expect.any(Number), expect.any(Number), 1]],
       ]);
       expect(await server.cli('SMEMBERS', keys.online)).toBe('ann');
-      await server.cli('HSET', facts, 'n"s', '1"away');
+      await server.cli('HSET', socketsKey, 'n"s', '1"away');
       expect(await published(() => settle({ restoring: 1 }))).toEqual([
         [['ann', 'away', 'busy', expect.any(Number), expect.any(Number), 1]],
       ]);
@@ -832,14 +832,14 @@ describe('the scripts', () => {
       await server.cli('SET', record, '2busy"5"1');
       await server.cli('SADD', keys.online, 'ann');
       if (ends !== undefined) {
-        await server.cli('HSET', facts, '"grace', `${now + ends}"60000`);
+        await server.cli('HSET', socketsKey, '"grace', `${now + ends}"60000`);
         await server.cli('ZADD', keys.due, String(now + ends), 'ann');
       }
       await settle({ grace });
       expect(await server.cli('GET', record)).toContain(`2${status}"`);
       expect(await server.cli('SISMEMBER', keys.online, 'ann')).toBe(status === 'offline' ? '0' : '1');
       const score = await server.cli('ZSCORE', keys.due, 'ann');
-      expect((await server.cli('HGET', facts, '"grace')).split('"')[0]).toBe(score);
+      expect((await server.cli('HGET', socketsKey, '"grace')).split('"')[0]).toBe(score);
       if (!due) expect(score).toBe('');
       else expect(Number(score)).toEqual(near(now + (ends ?? grace)));
     });
@@ -847,7 +847,7 @@ describe('the scripts', () => {
     test('a grace that ends later than possible, because the clock stepped back, starts again', async () => {
       const now = await redisNow();
       await server.cli('SET', record, '2busy"5"1');
-      await server.cli('HSET', facts, '"grace', `${now + 3_600_000}"5000`);
+      await server.cli('HSET', socketsKey, '"grace', `${now + 3_600_000}"5000`);
       await server.cli('ZADD', keys.due, String(now + 3_600_000), 'ann');
       await settle({ grace: -1 });
       expect(Number(await server.cli('ZSCORE', keys.due, 'ann'))).toEqual(near(now + 5_000));
@@ -875,18 +875,18 @@ describe('the scripts', () => {
 
     test('activity of an invisible user does not change the version or lastSeen', async () => {
       await server.cli('SET', record, '2offline"5"4');
-      await server.cli('HSET', facts, 'n"s', '1', '"status', 'invisible"0');
-      // The owner of the socket is told to look; nothing goes to the channel of changes.
+      await server.cli('HSET', socketsKey, 'n"s', '1', '"status', 'invisible"0');
+      // The owner of the socket gets a message in its inbox; nothing goes to the channel of changes.
       expect(await published(() => settle())).toEqual([['ann']]);
       expect(await server.cli('GET', record)).toBe('2offline"5"4"h\ns"n"1');
-      await server.cli('HSET', facts, 'n"s', '1"busy');
+      await server.cli('HSET', socketsKey, 'n"s', '1"busy');
       await settle({ grace: -2 });
       expect(await server.cli('GET', record)).toBe('2offline"5"4"h\ns"n"1"busy');
-      await server.cli('HDEL', facts, 'n"s');
+      await server.cli('HDEL', socketsKey, 'n"s');
       await settle();
       expect(await server.cli('GET', record)).toBe('2offline"5"4');
       await server.cli('DEL', record);
-      await server.cli('HSET', facts, 'n"s', '1');
+      await server.cli('HSET', socketsKey, 'n"s', '1');
       await settle();
       expect(await server.cli('GET', record)).toBe('2offline"0"0"h\ns"n"1');
     });
@@ -899,21 +899,21 @@ describe('the scripts', () => {
       expect(await published(() => settle({ grace: 0 }))).toEqual([]);
     });
 
-    test('the status invisible that Redis lost is written back, unless somebody removed it or it has ended', async () => {
+    test('the status invisible that Redis lost is written back, unless it was removed or has ended', async () => {
       const now = await redisNow();
       const ends = now + 60_000;
       await server.cli('SET', record, `2offline"5"4"h${ends}\ns"n"1`);
-      await server.cli('HSET', facts, 'n"s', '1');
+      await server.cli('HSET', socketsKey, 'n"s', '1');
       expect(await published(() => settle({ grace: -1 }))).toEqual([]);
-      expect(await server.cli('HGET', facts, '"status')).toBe(`invisible"${ends}`);
+      expect(await server.cli('HGET', socketsKey, '"status')).toBe(`invisible"${ends}`);
       expect(await server.cli('GET', record)).toBe(`2offline"5"4"h${ends}\ns"n"1`);
       // What the owner knows counts when the record is lost too.
       await server.cli('DEL', record);
-      await server.cli('HDEL', facts, '"status');
+      await server.cli('HDEL', socketsKey, '"status');
       expect(await published(() => settle({ grace: '0h0' }))).toEqual([['ann']]);
-      expect(await server.cli('HGET', facts, '"status')).toBe('invisible"0');
+      expect(await server.cli('HGET', socketsKey, '"status')).toBe('invisible"0');
       // Removed on purpose, ended in the meantime, or visible in a record that is there: visible.
-      await server.cli('HDEL', facts, '"status');
+      await server.cli('HDEL', socketsKey, '"status');
       expect(await published(() => settle({ grace: 's-1' }))).toHaveLength(2);
       await server.cli('SET', record, `2offline"5"4"h${now - 1}\ns"n"1`);
       await settle({ grace: -1 });
@@ -925,10 +925,10 @@ describe('the scripts', () => {
     test('a socket ends the grace', async () => {
       await server.cli('SET', record, '2busy"5"1');
       await server.cli('ZADD', keys.due, '99999999999999', 'ann');
-      await server.cli('HSET', facts, 'n"s', '1"busy', '"grace', '99999999999999"1000');
+      await server.cli('HSET', socketsKey, 'n"s', '1"busy', '"grace', '99999999999999"1000');
       expect(await published(() => settle())).toEqual([]);
       expect(await server.cli('EXISTS', keys.due)).toBe('0');
-      expect(await server.cli('HKEYS', facts)).toBe('n"s');
+      expect(await server.cli('HKEYS', socketsKey)).toBe('n"s');
     });
   });
 });

@@ -7,8 +7,8 @@ import { period, timeLimit } from '../support/machine.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 
-// A key that somebody else put in one user's place stays there. It may fail that user for ever, but
-// nobody else: leases, sweeps, reaping, restoring and closing must get past it.
+// A key of the wrong type in the place of one user's key stays there. Calls for that user may fail forever, but
+// leases, sweeps, reaping, restoring and closing must work for all other users.
 
 const LEASE = period(900);
 const options = { lease: LEASE, sweepInterval: 50, timeout: 2_000 };
@@ -44,7 +44,7 @@ async function poison(): Promise<void> {
 }
 
 /** A node that owns users `prefix0` … and can be cut off, as if its process had died. */
-async function doomed(prefix: string, users: string[] = []): Promise<() => void> {
+async function createDisposableNode(prefix: string, users: string[] = []): Promise<() => void> {
   const chaos = createChaosDriver(fixture.client());
   const service = fixture.service({ ...options, redis: chaos, timeout: timeLimit(600), onError: () => {} });
   const all = [...Array.from({ length: 20 }, (_, index) => `${prefix}${index}`), ...users];
@@ -62,8 +62,8 @@ async function untilGone(survivor: PresenceService, changes: Changes, prefix: st
 
 test('of a dead node: the other users of that node, and other dead nodes, are reaped', async () => {
   const [survivor, changes] = await fixture.observer(options);
-  const cutFirst = await doomed('first-', ['odd']);
-  const cutSecond = await doomed('second-');
+  const cutFirst = await createDisposableNode('first-', ['odd']);
+  const cutSecond = await createDisposableNode('second-');
   await poison();
   cutFirst();
   await untilGone(survivor, changes, 'first-');
@@ -73,7 +73,7 @@ test('of a dead node: the other users of that node, and other dead nodes, are re
 
 test('when the grace of its user ends: other graces end, and dead nodes are reaped', async () => {
   const [survivor, changes] = await fixture.observer({ ...options, grace: 150 });
-  const cut = await doomed('dead-');
+  const cut = await createDisposableNode('dead-');
   await survivor.setPresence('odd', 's');
   await survivor.removeSocket('odd', 's');
   await poison();
@@ -86,7 +86,7 @@ test('when the grace of its user ends: other graces end, and dead nodes are reap
 
 test('after a failed call for its user: dead nodes are reaped', async () => {
   const [survivor, changes] = await fixture.observer(options);
-  const cut = await doomed('dead-');
+  const cut = await createDisposableNode('dead-');
   await poison();
   await expect(survivor.setPresence('odd', 's')).rejects.toThrow(/WRONGTYPE/);
   cut();
@@ -101,7 +101,7 @@ test('after a loss of all data: the owner restores all other users', async () =>
   await poison();
   await waitFor(async () => (await owner.getOnlineCount()) >= 2_499, {
     timeout: 2 * LEASE + 4_000,
-    message: () => `everybody else to be back (${server.port})`,
+    message: () => `all other users to be back (${server.port})`,
   });
 });
 

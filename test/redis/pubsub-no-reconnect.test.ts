@@ -38,18 +38,18 @@ describe.each(clients)('%s that does not reconnect', (_name, make) => {
     (redis as unknown as EventEmitter).on('error', () => {});
     const pubsub = new PubSubService({ redis });
     try {
-      const heard: unknown[] = [];
+      const received: unknown[] = [];
       const gaps: Discontinuity[] = [];
-      await pubsub.subscribe('news', (message) => heard.push(message), {
+      await pubsub.subscribe('news', (message) => received.push(message), {
         onDiscontinuity: (gap) => gaps.push(gap),
       });
-      await pubsub.psubscribe('n*', (message) => heard.push(message));
+      await pubsub.psubscribe('n*', (message) => received.push(message));
       await server.cli('CLIENT', 'KILL', 'TYPE', 'pubsub');
-      await waitFor(() => gaps.length === 1, { message: 'the gap to be told' });
+      await waitFor(() => gaps.length === 1, { message: 'the gap to be reported' });
       expect(gaps[0]).toMatchObject({ reason: 'reconnected', recovered: false });
       await pubsub.publish('news', 'after');
-      await waitFor(() => heard.length === 2);
-      expect(heard).toEqual(['after', 'after']);
+      await waitFor(() => received.length === 2);
+      expect(received).toEqual(['after', 'after']);
       expect(pubsub.stats()).toMatchObject({ channels: 1, patterns: 1 });
     } finally {
       await pubsub.close();

@@ -66,23 +66,23 @@ const subscribers = async (channel: string) =>
 
 test('ten thousand peers in a room cost one subscription per process and one frame per message', async () => {
   const [one, two] = [service(), service()];
-  const crowd = await attach(one.rooms, 10_000);
+  const many = await attach(one.rooms, 10_000);
   const few = await attach(two.rooms, 10);
   const { name } = one.rooms.channel('big');
-  await crowd.sockets[0]?.join('big');
+  await many.sockets[0]?.join('big');
   await one.rooms.broadcast('big', 'said', 0);
-  await waitFor(() => crowd.got() === 1);
+  await waitFor(() => many.got() === 1);
   await redis.cli('CONFIG', 'RESETSTAT');
-  await Promise.all(crowd.sockets.slice(1).map((socket) => socket.join('big')));
+  await Promise.all(many.sockets.slice(1).map((socket) => socket.join('big')));
   expect(await commands()).toEqual({});
   await Promise.all(few.sockets.map((socket) => socket.join('big')));
   expect(await subscribers(name)).toBe(2);
   counts.frames = 0;
   await one.rooms.broadcast('big', 'said', { text: 'x' });
-  await waitFor(() => crowd.got() === 10_001 && few.got() === 10);
+  await waitFor(() => many.got() === 10_001 && few.got() === 10);
   expect(counts.frames).toBe(2);
   await redis.cli('CONFIG', 'RESETSTAT');
-  await Promise.all(crowd.sockets.map((socket) => socket.leave('big')));
+  await Promise.all(many.sockets.map((socket) => socket.leave('big')));
   expect(await commands()).toEqual({ unsubscribe: 1 });
   expect(await subscribers(name)).toBe(1);
   expect(one.rooms.stats().rooms).toBe(0);

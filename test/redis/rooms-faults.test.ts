@@ -31,13 +31,13 @@ afterAll(() => redis.stop());
 
 const killSubscribers = () => redis.cli('CLIENT', 'KILL', 'TYPE', 'pubsub');
 const GAP = 'discontinuity';
-/** More than is said while a server tries to come back. */
+/** More messages than are sent while a server reconnects. */
 const KEPT = { rooms: { history: { size: 1_000, ttl: 60_000 } } };
-/** Who has lost his connection often waits before he tries again, up to 5 s. */
+/** A client that lost its connection often waits up to 5 s before it reconnects. */
 const PATIENCE = 15_000;
 
 /** Peers of a room on two servers. */
-async function crowd(options: Parameters<RoomsFixture['server']>[0] = {}) {
+async function createPeers(options: Parameters<RoomsFixture['server']>[0] = {}) {
   const servers: [TestServer, TestServer] = [fixture.server(options), fixture.server(options)];
   const room = fixture.fresh('room');
   const peers: TestPeer[] = [];
@@ -52,8 +52,8 @@ async function crowd(options: Parameters<RoomsFixture['server']>[0] = {}) {
   return { servers, room, peers };
 }
 
-/** Says 200 numbers from both servers in turn, and breaks the subscribed connections eight times. */
-async function sayThroughKills(servers: readonly TestServer[], room: string): Promise<void> {
+/** Sends 200 numbers from both servers in turn, and breaks the subscribed connections eight times. */
+async function sendThroughKills(servers: readonly TestServer[], room: string): Promise<void> {
   for (const number of numbers(0, 200)) {
     await (servers[number % 2] as TestServer).rooms.broadcast(room, 'said', number);
     if (number % 25 === 12) await killSubscribers();
@@ -64,13 +64,13 @@ async function sayThroughKills(servers: readonly TestServer[], room: string): Pr
 function silentLosses(frames: readonly Frame[]): string[] {
   const losses: string[] = [];
   let last = -1;
-  let told = false;
+  let reported = false;
   for (const { type, event, data } of frames) {
-    if (type === GAP) told = true;
+    if (type === GAP) reported = true;
     if (type !== 'event' || event !== 'said') continue;
-    if (Number(data) !== last + 1 && !told) losses.push(`${last} to ${data}`);
+    if (Number(data) !== last + 1 && !reported) losses.push(`${last} to ${data}`);
     last = Number(data);
-    told = false;
+    reported = false;
   }
   return losses;
 }
@@ -84,8 +84,8 @@ describe.each([
   });
 
   test('with history every peer receives every message once, despite broken connections', async () => {
-    const { servers, room, peers } = await crowd(KEPT);
-    // Before the first message nobody can tell whether there was one.
+    const { servers, room, peers } = await createPeers(KEPT);
+    // Before the first message it is unknown whether there was one.
     await servers[0].rooms.broadcast(room, 'first');
     await fixture.fence(servers[0], room, ...peers);
     // What passes anyway is no loss: gaps are made up for all the same.
@@ -94,7 +94,7 @@ describe.each([
     await fixture.until('what passes', () =>
       peers.every((peer) => peer.of('event').some(({ event }) => event === 'passing')),
     );
-    await sayThroughKills(servers, room);
+    await sendThroughKills(servers, room);
     await fixture.until('all', () => peers.every((peer) => peer.receivedData(room).length >= 203), PATIENCE);
     await fixture.fence(servers[0], room, ...peers);
     for (const peer of peers) {
@@ -106,11 +106,11 @@ describe.each([
   });
 
   test('without history every loss is inside a discontinuity', async () => {
-    const { servers, room, peers } = await crowd({ rooms: { history: false } });
-    await sayThroughKills(servers, room);
+    const { servers, room, peers } = await createPeers({ rooms: { history: false } });
+    await sendThroughKills(servers, room);
     const back = () => peers.every((peer) => peer.of('event').some(({ event }) => event === 'last'));
     await fixture.until(
-      'everybody is back',
+      'all peers to be back',
       async () => {
         await servers[0].rooms.broadcast(room, 'last');
         return back();
@@ -126,12 +126,12 @@ describe.each([
   });
 
   test('a peer that reconnects to the other server in the meantime receives the rest', async () => {
-    const { servers, room, peers } = await crowd(KEPT);
+    const { servers, room, peers } = await createPeers(KEPT);
     const [one, two] = servers;
     await one.rooms.broadcast(room, 'said', -1);
     await fixture.fence(one, room, ...peers);
     const since = (peers[0] as TestPeer).position(room) as string;
-    const saying = sayThroughKills(servers, room);
+    const saying = sendThroughKills(servers, room);
     const back = numbers(0, 3).map(() => new TestPeer());
     for (const [at, peer] of back.entries()) {
       const { rooms } = at % 2 === 0 ? two : one;
@@ -210,7 +210,7 @@ describe.each([
 
   test('calls fail while Redis is frozen, and no wrong state remains', async () => {
     const options = { timeout: timeLimit(600), presence: { lease: 2_000 } };
-    const { servers, room, peers } = await crowd(options);
+    const { servers, room, peers } = await createPeers(options);
     const [one, two] = servers;
     const leaver = new TestPeer();
     const leaving = await one.rooms.attach(leaver, { userId: 'leaver' });
@@ -250,7 +250,7 @@ describe.each([
   });
 
   test('close ends while Redis is frozen', async () => {
-    const { servers } = await crowd({ timeout: timeLimit(600) });
+    const { servers } = await createPeers({ timeout: timeLimit(600) });
     redis.freeze();
     try {
       await Promise.all(servers.map((server) => server.close()));

@@ -77,16 +77,16 @@ const step: Arbitrary<Step> = fc.oneof(
 
 const timeOf = (position: string) => Number(position.split('-')[0]);
 
-/** Something said, and whose socket at the time was not to hear it. */
+/** A message, and the socket at that time that must not receive it. */
 interface Said {
   readonly number: number;
   readonly position: string;
   readonly except: string | undefined;
 }
 
-/** One person's connection now, and what came by it and by those before. */
+/** A user's connection of now, and all messages received on it and on earlier ones. */
 class Person {
-  readonly heard = new Map<string, number[]>();
+  readonly received = new Map<string, number[]>();
   /** From which position on messages of a room are his; up to where they were, when he left. */
   readonly stays = new Map<string, { from: string; to?: string }[]>();
   readonly rooms = new Set<string>();
@@ -105,29 +105,29 @@ class Person {
     for (const { type, room, position, data, event } of this.peer.frames) {
       if (room === undefined) continue;
       if (position !== undefined) this.knows(room, position);
-      if (type === 'event' && event === 'said') this.heardIn(room).push(data as number);
+      if (type === 'event' && event === 'said') this.receivedIn(room).push(data as number);
     }
     this.peer = new TestPeer();
   }
 
-  /** He is that far; the answer to a later join may have told him of more. */
+  /** The user's position of the room, unless the reply to a later join was further. */
   knows(room: string, position: string): void {
     const known = this.positions.get(room);
     if (known === undefined || timeOf(position) > timeOf(known)) this.positions.set(room, position);
   }
 
-  heardIn(room: string): number[] {
-    let heard = this.heard.get(room);
-    if (heard === undefined) {
-      heard = [];
-      this.heard.set(room, heard);
+  receivedIn(room: string): number[] {
+    let received = this.received.get(room);
+    if (received === undefined) {
+      received = [];
+      this.received.set(room, received);
     }
-    return heard;
+    return received;
   }
 
   /** All that has come of a room so far. */
   all(room: string): number[] {
-    return [...(this.heard.get(room) ?? []), ...(this.peer.receivedData(room) as number[])];
+    return [...(this.received.get(room) ?? []), ...(this.peer.receivedData(room) as number[])];
   }
 }
 
@@ -145,7 +145,7 @@ class Day {
   }
 
   async begin(): Promise<void> {
-    // Before the first message nobody can tell whether there was one.
+    // Before the first message it is unknown whether there was one.
     for (const room of this.rooms) await this.say(room, 0, 1);
   }
 

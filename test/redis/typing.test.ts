@@ -51,8 +51,8 @@ describe.each([
 ])('typing on %s', (_, make) => {
   test('is seen on other servers, and by clients, until it is stopped', async () => {
     const [one, two] = [open(make), open(make)];
-    const heard: string[][] = [];
-    const watch = await two.typing.watch(room, (typingUsers) => heard.push(typingUsers));
+    const reported: string[][] = [];
+    const watch = await two.typing.watch(room, (typingUsers) => reported.push(typingUsers));
     const frames: unknown[] = [];
     const send = (frame: string | Buffer) => void frames.push(JSON.parse(String(frame)));
     const peer = { bufferedAmount: 0, close: () => {}, send };
@@ -65,7 +65,7 @@ describe.each([
     await waitFor(() => watch.current().length === 2);
     await one.typing.stopAll('ann', { except: 'own' });
     await waitFor(() => watch.current().length === 1);
-    expect(heard).toEqual([['ann'], ['ann', 'bob'], ['bob']]);
+    expect(reported).toEqual([['ann'], ['ann', 'bob'], ['bob']]);
 
     await one.rooms.broadcast(room, 'end');
     await waitFor(() => (frames.at(-1) as { event: string }).event === 'end');
@@ -106,8 +106,8 @@ describe.each([
 describe('processes', () => {
   test('that die or freeze lose their typing users; those of other processes stay', async () => {
     const { typing } = open(nodeRedis);
-    const heard: string[][] = [];
-    const watch = await typing.watch(room, (typingUsers) => heard.push(typingUsers.sort()));
+    const reported: string[][] = [];
+    const watch = await typing.watch(room, (typingUsers) => reported.push(typingUsers.sort()));
     const [ann, bob] = await Promise.all([child('ann', 3_000), child('bob', 3_000), child('cat', 3_000)]);
     await waitFor(() => watch.current().length === 3);
     await ann.kill();
@@ -117,7 +117,7 @@ describe('processes', () => {
     await waitFor(() => !watch.current().includes('bob'), { timeout: 15_000 });
     expect(watch.current()).toEqual(['cat']);
     // Nobody flickered.
-    expect(heard).toHaveLength(5);
+    expect(reported).toHaveLength(5);
   });
 
   test('publish once in half a ttl, however fast a user types', async () => {
@@ -147,8 +147,8 @@ test('typing of an invisible user is not published, from whichever server', asyn
     return { ...rollcall, typing };
   });
   const [one, two] = servers as [(typeof servers)[0], (typeof servers)[0]];
-  const heard: string[][] = [];
-  const watch = await two.typing.watch(room, (typingUsers) => heard.push(typingUsers));
+  const reported: string[][] = [];
+  const watch = await two.typing.watch(room, (typingUsers) => reported.push(typingUsers));
   const peer = { bufferedAmount: 0, close: () => {}, send: () => {} };
   await one.presence.setStatus('ann', 'invisible');
   const ann = await one.rooms.attach(peer, { userId: 'ann' });
@@ -157,7 +157,7 @@ test('typing of an invisible user is not published, from whichever server', asyn
   await two.typing.start(room, 'ann');
   await one.typing.start(room, 'bob');
   await waitFor(() => watch.current().length > 0);
-  expect(heard).toEqual([['bob']]);
+  expect(reported).toEqual([['bob']]);
   await two.presence.setStatus('ann', null);
   await waitFor(() => !one.presence.isInvisible('ann'));
   const second = await two.typing.watch(`${room} 2`, () => {});
