@@ -1,5 +1,3 @@
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { createClient } from 'redis';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { LimitError, type PresenceService, type RedisClient } from '../../src/index.js';
@@ -10,7 +8,7 @@ import { period, timeLimit } from '../support/machine.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 
-// What owners of sockets do about lost entries, removals by others, and a Redis that refuses writes.
+// What owners of sockets do about lost entries and removals by others.
 
 const LEASE = period(900);
 const options = { lease: LEASE, sweepInterval: 50, timeout: 2_000, keyTtl: period(4_000) };
@@ -61,65 +59,6 @@ async function onlineUsers(service: PresenceService): Promise<string[]> {
   for await (const user of service.listOnlineUsers()) users.push(user);
   return users.sort();
 }
-
-/** Ways in which Redis comes to refuse writes and takes them again. The reports name the cause. */
-const refusals: Record<string, { refuse(): Promise<unknown>; accept(): Promise<unknown> }> = {
-  NOREPLICAS: {
-    refuse: () => server.cli('CONFIG', 'SET', 'min-replicas-to-write', '1'),
-    accept: () => server.cli('CONFIG', 'SET', 'min-replicas-to-write', '0'),
-  },
-  OOM: {
-    refuse: () => server.cli('CONFIG', 'SET', 'maxmemory', '1'),
-    accept: () => server.cli('CONFIG', 'SET', 'maxmemory', '0'),
-  },
-  MISCONF: {
-    // A snapshot fails, because a directory has the name of its file.
-    refuse: async () => {
-      const [, dir] = (await server.cli('CONFIG', 'GET', 'dir')).split('\n');
-      await mkdir(join(dir as string, 'dump.rdb', 'blocked'), { recursive: true });
-      await server.cli('CONFIG', 'SET', 'save', '3600 1');
-      await server.cli('BGSAVE');
-      await waitFor(async () => (await server.cli('INFO', 'persistence')).includes('last_bgsave_status:err'));
-    },
-    accept: () => server.cli('CONFIG', 'SET', 'save', ''),
-  },
-  NOPERM: {
-    refuse: () => server.cli('ACL', 'SETUSER', 'default', '-@write'),
-    accept: () => server.cli('ACL', 'SETUSER', 'default', '+@all'),
-  },
-};
-
-test.each([
-  ['NOREPLICAS', 1],
-  ['NOREPLICAS', 16],
-  ['OOM', 1],
-  ['MISCONF', 1],
-  ['NOPERM', 1],
-] as const)(
-  'writes refused for four leases (%s, %i partitions): no user goes offline, also with a process that only reads',
-  async (cause, partitions) => {
-    const { refuse, accept } = refusals[cause] as (typeof refusals)[string];
-    const [reader, changes] = await fixture.observer({ ...options, partitions });
-    const owners = [0, 1, 2, 3].map(() => fixture.service({ ...options, partitions }));
-    const users = owners.flatMap((_, index) => [0, 1, 2].map((at) => `u${index}-${at}`));
-    await Promise.all(users.map((user, at) => (owners[at % 4] as PresenceService).setPresence(user, 's')));
-    try {
-      await refuse();
-      await redisTime(4 * LEASE);
-    } finally {
-      await accept();
-    }
-    await redisTime(4 * LEASE);
-    for (const user of users) expect(changes.of(user), user).toEqual(['offline > online']);
-    expect(await reader.getOnlineCount()).toBe(users.length);
-    // Refused renewals and sweeps were reported.
-    expect(fixture.errors.length).toBeGreaterThan(0);
-    const text = cause === 'NOPERM' ? /NOPERM|ACL|can't run this command/ : new RegExp(cause);
-    expect(fixture.errors.filter((error) => !text.test(error))).toEqual([]);
-    fixture.errors.length = 0;
-  },
-  60_000,
-);
 
 test('a removal by another process whose notification was missed is final, also after a lost lease', async () => {
   const chaos = createChaosDriver(fixture.client());
