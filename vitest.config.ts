@@ -41,6 +41,15 @@ const BOUNDED_PART = [
 ];
 const bounded = process.env['SERVERS_PART'] === 'true';
 
+/** Files that take longer than their size suggests start first, also where no durations of an earlier run are known. */
+const LONG = [
+  'browser/demo.test.ts',
+  'mock/docs-code.test.ts',
+  'redis/cluster-faults.test.ts',
+  'redis/presence-owners.test.ts',
+  'redis/rooms-faults.test.ts',
+];
+
 /**
  * Orders the files of a group, from which each worker takes the next one. Pages compute and fault tests wait, so that
  * they share the processors best side by side. Projects with short files come last, so that all workers end together.
@@ -50,7 +59,11 @@ class InterleavedSequencer extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     // By project; within a project failed files first, then by duration in the last run, or by size.
     const sorted = await super.sort(files);
-    const of = (name: string) => sorted.filter(({ project }) => project.name === name);
+    const isLong = ({ moduleId }: TestSpecification) => LONG.some((name) => moduleId.endsWith(name));
+    const of = (name: string) => {
+      const files = sorted.filter(({ project }) => project.name === name);
+      return [...files.filter(isLong), ...files.filter((each) => !isLong(each))];
+    };
     const [browser, faults] = [of('browser'), of('faults')];
     const alternating = faults.flatMap((each, at) => [...browser.slice(at, at + 1), each]);
     const first = [...alternating, ...browser.slice(faults.length), ...of('redis'), ...of('mock')];
