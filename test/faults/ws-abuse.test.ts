@@ -297,7 +297,7 @@ test('flooding without reading the replies', async () => {
 });
 
 test('flooding before authentication', async () => {
-  await start({ serve: { heartbeatInterval: 2_000, pongTimeout: 1_000 } });
+  await start({ serve: { heartbeatInterval: period(2_000), pongTimeout: period(1_000) } });
   const text = JSON.stringify({ type: 'send', room: 'x', event: 'x', data: Array(10_000).fill([]) });
   await endures(
     async () => {
