@@ -14,7 +14,7 @@ export interface CommandContext {
   readonly output: Output;
   /** Connects; the connection is closed when the command ends. */
   open(): Promise<CliConnection>;
-  /** Aborted by Ctrl-C. */
+  /** Aborted by Ctrl-C if the command is endless; others are killed by it. */
   readonly signal: AbortSignal;
 }
 
@@ -23,6 +23,8 @@ export interface CliCommand {
   /** Names of the arguments, all of them required. */
   readonly args: readonly string[];
   readonly summary: string;
+  /** Ctrl-C is how it ends: exit status 0. */
+  readonly endless?: true;
   /** Besides those that all commands have; each with its line in the help. */
   readonly options: Readonly<Record<string, OptionConfig & { readonly help: string }>>;
   /** Resolves with the exit status: 0, or 1 if something is wrong with Redis or the data. */

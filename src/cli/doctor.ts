@@ -89,7 +89,7 @@ async function diagnose(context: CommandContext): Promise<number> {
     '',
     ...findings.flatMap((each) => linesOf(each, output)),
     '',
-    ok ? 'no problem found' : `${errors} errors, ${warnings} warnings`,
+    ok ? 'no problem found' : `errors: ${errors}, warnings: ${warnings}`,
   ]);
   return ok ? 0 : 1;
 }

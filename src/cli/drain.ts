@@ -31,7 +31,7 @@ export const drain: CliCommand = {
     yes: { type: 'boolean', help: 'do not ask' },
     ...ROOM_SERVICE_OPTIONS,
   },
-  async run({ open, output, args, values, signal }) {
+  async run({ open, output, args, values }) {
     const [nodeId = ''] = args;
     const rate = numberOption('rate', values['rate'], 500, 1);
     const wait = numberOption('wait', values['wait'], 10_000, 0);
@@ -49,12 +49,12 @@ export const drain: CliCommand = {
     }
     const sockets = await readSockets(connection, nodeId, lease.partitions);
     const question = `Ask the clients of ${formatCount(sockets.length)} sockets of ${printable(nodeId)} to reconnect? Take the process out of the load balancer first.`;
-    await confirm(question, values['yes'] === true, signal);
+    await confirm(question, values['yes'] === true);
     const channel = new UserChannel(connection, values);
     try {
       const batch = Math.ceil(rate / BATCHES_PER_SECOND);
       for (let at = 0; at < sockets.length; at += batch) {
-        if (at > 0) await sleep((1_000 * batch) / rate, undefined, { signal });
+        if (at > 0) await sleep((1_000 * batch) / rate);
         const part = sockets.slice(at, at + batch);
         await Promise.all(
           part.map(({ userId, socketId }) => channel.disconnect(userId, { reason, nodeId, socketId })),
@@ -69,7 +69,7 @@ export const drain: CliCommand = {
     for (;;) {
       remaining = await readSockets(connection, nodeId, lease.partitions);
       if (!remaining.some(({ socketId }) => asked.has(socketId)) || performance.now() >= end) break;
-      await sleep(POLL_INTERVAL, undefined, { signal });
+      await sleep(POLL_INTERVAL);
     }
     const left = remaining.filter(({ socketId }) => asked.has(socketId)).length;
     const result = { nodeId, asked: asked.size, left, connectedMeanwhile: remaining.length - left };

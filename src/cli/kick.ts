@@ -16,10 +16,10 @@ export const kick: CliCommand = {
     yes: { type: 'boolean', help: 'do not ask' },
     ...ROOM_SERVICE_OPTIONS,
   },
-  async run({ open, output, args, values, prefix, signal }) {
+  async run({ open, output, args, values, prefix }) {
     const [userId = ''] = args;
     const reason = String(values['reason'] ?? '');
-    await confirm(`Close all connections of ${printable(userId)}?`, values['yes'] === true, signal);
+    await confirm(`Close all connections of ${printable(userId)}?`, values['yes'] === true);
     const connection = await open();
     const { layout } = await connection.requirePresence();
     const presence = new PresenceService({

@@ -31,19 +31,18 @@ const WRONG_USAGE = 2;
 
 /** Runs a command line, without the names of Node and the script; resolves with the exit status. */
 export async function main(argv: readonly string[]): Promise<number> {
-  const signal = abortOnInterrupt();
+  const interruption = new AbortController();
   try {
-    return await run(argv, signal);
+    return await run(argv, interruption);
   } catch (error) {
-    // Ctrl-C is how an endless command ends.
-    if (signal.aborted) return 0;
+    if (interruption.signal.aborted) return 0;
     process.stderr.write(`rollcall: ${describe(error)}\n`);
     if (process.env['ROLLCALL_DEBUG'] === '1') process.stderr.write(`${(error as Error).stack}\n`);
     return error instanceof UsageError ? WRONG_USAGE : FAILED;
   }
 }
 
-async function run(argv: readonly string[], signal: AbortSignal): Promise<number> {
+async function run(argv: readonly string[], interruption: AbortController): Promise<number> {
   const { values, positionals } = parse(argv);
   const urls = positionals.filter(looksLikeUrl);
   const [name, ...args] = positionals.filter((each) => !looksLikeUrl(each));
@@ -74,6 +73,8 @@ async function run(argv: readonly string[], signal: AbortSignal): Promise<number
   };
   try {
     const output = Output.of(values['json'] === true);
+    if (command.endless === true) abortOnInterrupt(interruption);
+    const { signal } = interruption;
     return await command.run({ args, values, prefix, output, open, signal });
   } finally {
     for (const connection of connections) await connection.close();
@@ -147,10 +148,8 @@ function describe(error: unknown): string {
   return text;
 }
 
-function abortOnInterrupt(): AbortSignal {
-  const controller = new AbortController();
+function abortOnInterrupt(controller: AbortController): void {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => controller.abort());
-  return controller.signal;
 }
 
 function readVersion(): string {

@@ -85,7 +85,7 @@ export function checkStoredData(
       );
     } else {
       const sharded = layout.sharded ? ', changes on sharded channels' : '';
-      const text = `${what}: format ${layout.format}, ${layout.partitions} partitions${sharded}`;
+      const text = `${what}: format ${layout.format}, partitions: ${layout.partitions}${sharded}`;
       if (name === prefix) add('ok', 'format', text);
       else add('note', 'prefix', `also ${text}`, `rollcall … --prefix ${printable(name)}`);
     }

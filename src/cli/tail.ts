@@ -11,6 +11,7 @@ export const tail: CliCommand = {
   name: 'tail',
   args: ['CHANNEL'],
   summary: 'prints the messages of a channel as they arrive, and every gap',
+  endless: true,
   options: {
     since: {
       type: 'string',

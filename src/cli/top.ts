@@ -48,6 +48,7 @@ export const top: CliCommand = {
   name: 'top',
   args: [],
   summary: 'shows live counts and rates: users, connects, messages, discontinuities',
+  endless: true,
   options: {
     interval: { type: 'string', help: 'ms between two samples (default: 2000)' },
     count: { type: 'string', help: 'end after this number of samples' },

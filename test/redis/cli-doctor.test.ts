@@ -53,7 +53,7 @@ describe('on one server', () => {
       expect(stdout).toContain('maxmemory-policy is allkeys-lru');
       expect(stdout).toContain('→ CONFIG SET maxmemory-policy noeviction');
       expect(stdout).toContain('one large message cuts it off');
-      expect(stdout).toContain('0 errors, 2 warnings');
+      expect(stdout).toContain('errors: 0, warnings: 2');
     } finally {
       await server.cli('CONFIG', 'SET', 'maxmemory-policy', 'noeviction');
       await server.cli('CONFIG', 'SET', 'client-output-buffer-limit', 'pubsub 32mb 8mb 60');
