@@ -53,6 +53,7 @@ export type {
   PresenceStats,
   ReadOptions,
   RemoveSocketOptions,
+  SetPresenceOptions,
   SetStatusOptions,
   WatchOptions,
 } from './presence/options.js';

@@ -124,6 +124,12 @@ export function numberOption(
   return value;
 }
 
+export function booleanOption(argument: string, value: unknown, fallback: boolean): boolean {
+  if (value === undefined) return fallback;
+  if (typeof value === 'boolean') return value;
+  throw new InvalidArgumentError(argument, `must be true or false, not ${describeValue(value)}`);
+}
+
 export function choiceOption<T extends string, F extends T | undefined>(
   argument: string,
   value: unknown,

@@ -18,6 +18,7 @@ import { LocalPresence } from './local-presence.js';
 import { LocalSockets, type SocketRef } from './local-sockets.js';
 import { LookupCache } from './lookup-cache.js';
 import { NodeLease } from './node-lease.js';
+import { OnDemandSweep } from './on-demand-sweep.js';
 import type { PresenceOptions } from './options.js';
 import { defaultPartitions, PartitionLayout } from './partition-layout.js';
 import { PresenceReader } from './presence-reader.js';
@@ -30,6 +31,7 @@ import { Restorer } from './restorer.js';
 import { RoomPresence } from './room-presence.js';
 import type { PresenceSettings } from './settings.js';
 import { Startup } from './startup.js';
+import { TtlSockets } from './ttl-sockets.js';
 
 /** Receive sockets of this process whose users were disconnected. */
 export type DisconnectHandlers = Set<(userId: string, socketId: string, reason: string) => unknown>;
@@ -48,6 +50,8 @@ export interface PresenceComponents {
   readonly nodeLease: NodeLease;
   readonly writer: PresenceWriter;
   readonly local: LocalPresence;
+  readonly ttlSockets: TtlSockets;
+  readonly onDemand: OnDemandSweep;
   readonly hidden: HiddenUsers;
   readonly removals: RemovalLog;
   readonly disconnects: DisconnectHandlers;
@@ -70,7 +74,7 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
   const disposables = new DisposableStore();
   const client = ClientHandle.open('PresenceService', options.redis, settings.timeout, clock);
   const subscriptions = subscriptionManagerFor(client.shared, clock);
-  subscriptions.requestProbeInterval(PROBE_INTERVAL);
+  if (settings.background) subscriptions.requestProbeInterval(PROBE_INTERVAL);
   if (settings.lookupCache !== undefined && client.capabilities.cluster) {
     void client.close();
     throw new UnsupportedError('lookupCache cannot be used on a Cluster: leave the option out');
@@ -82,7 +86,7 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
   );
   const redisClock = new RedisClock(clock);
   const layout = new PartitionLayout(client, prefix, keys, redisClock);
-  const startup = new Startup(client, layout);
+  const startup = new Startup(client, layout, settings.background);
   const shared = {
     ...settings,
     clock,
@@ -107,6 +111,7 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
     for (const handler of disconnects) reporter.runHandler(() => handler(userId, socketId, reason), {});
   };
   const local = new LocalPresence({ ...shared, localSockets, nodeLease, writer, hidden, onDisconnected });
+  const ttlSockets = new TtlSockets({ ...settings, writer, local });
   const removals = new RemovalLog({ ...shared, nodeLease, writer });
   const inbox = new Inbox({ ...shared, nodeLease, local });
   const restorer = new Restorer({ ...shared, localSockets, nodeLease, writer, inbox });
@@ -122,6 +127,7 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
 
   const reaper = new Reaper({ ...shared, nodeLease, writer });
   const reader = new PresenceReader(client, keys, reporter);
+  const onDemand = new OnDemandSweep({ client, keys, layout, writer, reporter });
   const { lookupCache: cacheSettings } = settings;
   const lookupCache =
     cacheSettings === undefined ? undefined : new LookupCache({ client, keys, reader, clock }, cacheSettings);
@@ -140,6 +146,8 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
     nodeLease,
     writer,
     local,
+    ttlSockets,
+    onDemand,
     hidden,
     removals,
     disconnects,

@@ -10,7 +10,7 @@ export class PartitionKeys {
   readonly nodes: string;
   /** Set: the users online. */
   readonly online: string;
-  /** Sorted set: user → end of their grace or own status. */
+  /** Sorted set: user → end of their grace, their own status or their first socket without a process. */
   readonly due: string;
   /** Channel of status changes, one message per transaction. */
   readonly events: string;
@@ -71,6 +71,9 @@ export class PartitionKeys {
     return `${this.base}:inbox${this.#suffix}:${nodeId}`;
   }
 }
+
+/** Owner of sockets without a process. No node id is the same: it contains a `#`. */
+export const NO_PROCESS = '*';
 
 /** No escaped id contains it. */
 const SEPARATOR = '"';

@@ -6,6 +6,7 @@ import type {
   PresenceOptions,
   ReadOptions,
   RemoveSocketOptions,
+  SetPresenceOptions,
   SetStatusOptions,
   WatchOptions,
 } from './options.js';
@@ -29,6 +30,8 @@ export const PRESENCE_OPTION_NAMES: OptionNames<PresenceOptions> = {
   lastSeenTtl: true,
   maxFailureRatio: true,
   lookupCache: true,
+  socketTtl: true,
+  background: true,
   timeout: true,
   onError: true,
   clock: true,
@@ -37,6 +40,10 @@ export const PRESENCE_OPTION_NAMES: OptionNames<PresenceOptions> = {
 export const LOOKUP_CACHE_OPTION_NAMES: OptionNames<LookupCacheOptions> = {
   maxUsers: true,
   maxAge: true,
+};
+
+export const SET_PRESENCE_OPTION_NAMES: OptionNames<SetPresenceOptions> = {
+  ttl: true,
 };
 
 export const REMOVE_SOCKET_OPTION_NAMES: OptionNames<RemoveSocketOptions> = {

@@ -59,6 +59,18 @@ export interface PresenceOptions {
    * @default no cache
    */
   lookupCache?: LookupCacheOptions;
+  /**
+   * Sockets belong to no process: each lives for this long after its last `setPresence` or `heartbeat`, from any process; 500 to
+   * 86,400,000 ms. `setPresence` can set another `ttl`. See "Sockets without a process" in the guide on presence.
+   * @default sockets belong to the process that registers them
+   */
+  socketTtl?: number;
+  /**
+   * False: nothing runs between calls, for processes that live for one request. No node, lease, sweep, subscription or
+   * timer; every socket needs a TTL. Calls also end what is overdue in the partitions that they use. `close` is needed on a
+   * Cluster only, where rollcall has connections of its own. @default true
+   */
+  background?: boolean;
   /** Deadline of every call, in ms; the call then rejects with an `outcome`. @default 5_000 */
   timeout?: number;
   /** Receives every failure that no caller awaits; `null` silences them. @default warns with `process.emitWarning` */
@@ -73,6 +85,15 @@ export interface LookupCacheOptions {
   maxUsers?: number;
   /** Maximum age of a record in ms, 0 to 86,400,000. @default 60_000 */
   maxAge?: number;
+}
+
+/** Options of `setPresence`. */
+export interface SetPresenceOptions {
+  /**
+   * The socket belongs to no process, and lives for this long after the last `setPresence` or `heartbeat` from any process;
+   * 500 to 86,400,000 ms. @default the service's `socketTtl`
+   */
+  ttl?: number;
 }
 
 /** Options of `removeSocket`. */

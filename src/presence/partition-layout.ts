@@ -56,12 +56,12 @@ export class PartitionLayout {
   }
 
   /**
-   * Writes the layout where there is none. Resolves with the stored layouts.
+   * Writes the layout where there is none. Resolves with the stored layouts of `partitions`, by default all.
    *
    * @throws {@link ConfigurationError} when a stored layout differs.
    */
-  async check(): Promise<string[]> {
-    const stored = await Promise.all(this.#keys.map((keys, partition) => this.#checkOne(keys, partition)));
+  async check(partitions: readonly number[] = [...this.#keys.keys()]): Promise<string[]> {
+    const stored = await Promise.all(partitions.map((partition) => this.#checkOne(partition)));
     const layouts = stored.map((text) => STORED_LAYOUT.exec(text));
     const formats = new Set(layouts.map((layout) => layout?.[1] ?? '1'));
     for (const format of formats) if (format !== String(FORMAT)) throw this.#formatMismatch(format);
@@ -81,7 +81,8 @@ export class PartitionLayout {
     return stored;
   }
 
-  async #checkOne({ layout }: PartitionKeys, partition: number): Promise<string> {
+  async #checkOne(partition: number): Promise<string> {
+    const { layout } = this.#keys[partition] as PartitionKeys;
     const { cluster, sharded } = this.#client.capabilities;
     const shape = `f${FORMAT} ${this.#keys.length}${cluster && sharded ? 's' : ''}`;
     const value = `${shape} ${randomBytes(6).toString('base64url')}`;

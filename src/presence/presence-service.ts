@@ -1,7 +1,7 @@
 import { onAbort } from '../internal/abort.js';
 import { bindAsyncContext } from '../internal/async-context.js';
 import { encodeJson, type Json } from '../internal/codec.js';
-import { InvalidArgumentError, LimitError } from '../internal/errors.js';
+import { InvalidArgumentError, LimitError, UnsupportedError } from '../internal/errors.js';
 import {
   assertFunction,
   assertName,
@@ -20,6 +20,7 @@ import {
   ONLINE_USERS_OPTION_NAMES,
   READ_OPTION_NAMES,
   REMOVE_SOCKET_OPTION_NAMES,
+  SET_PRESENCE_OPTION_NAMES,
   SET_STATUS_OPTION_NAMES,
   WATCH_OPTION_NAMES,
 } from './option-names.js';
@@ -30,15 +31,16 @@ import type {
   PresenceStats,
   ReadOptions,
   RemoveSocketOptions,
+  SetPresenceOptions,
   SetStatusOptions,
   WatchOptions,
 } from './options.js';
 import type { PresenceWatch } from './presence-watches.js';
-import { decodeChange, encodeOwnStatus } from './record.js';
+import { decodeChange, encodeOwnStatus, encodeTtlEntry } from './record.js';
 import type { RoomWatch } from './room-presence.js';
 import type { RoomChangeHandler } from './room-watch-state.js';
 import { SetPresenceCall } from './set-presence-call.js';
-import { type PresenceSettings, resolveSettings } from './settings.js';
+import { type PresenceSettings, resolveSettings, ttlOption } from './settings.js';
 import { subscribeToChanges } from './subscribe-to-changes.js';
 import type { PresenceData, RoomMember, Status } from './types.js';
 import type { PresenceChangeHandler } from './user-watch-state.js';
@@ -90,16 +92,19 @@ export class PresenceService {
    *
    * @throws {@link InvalidArgumentError} for invalid ids, status or meta; {@link LimitError} when the user has
    * `maxSocketsPerUser` sockets, with `retryAfter` if some of them are of processes that may have died; {@link TimeoutError}, {@link ConnectionError}, {@link CommandError}. After a failed
-   * call the socket is as before; if the write may have happened, it is undone as soon as Redis is back.
+   * call the socket is as before; if the write may have happened, it is undone as soon as Redis is back. A socket with a `ttl`
+   * is not undone: it may be there until its TTL ends.
    */
   setPresence(
     userId: string,
     socketId: string,
     status: Status = 'online',
     meta?: Json,
+    options?: SetPresenceOptions,
   ): Promise<PresenceData> {
     // In a storm of calls, `async` functions are most of the cost.
     return new Promise((resolve, reject) => {
+      const { local, inbox, removals, ttlSockets } = this.#parts;
       const ref = this.#ref(userId, socketId);
       if (typeof status === 'object') {
         throw new InvalidArgumentError(
@@ -109,7 +114,13 @@ export class PresenceService {
       }
       assertStatus('status', status);
       const text = this.#encode('meta', meta);
-      const { local, inbox, removals } = this.#parts;
+      assertOptions('options', options, SET_PRESENCE_OPTION_NAMES);
+      const ttl = ttlOption('ttl', options?.ttl) ?? this.#settings.socketTtl;
+      if (ttl !== undefined) {
+        const set = () => ttlSockets.set(ref, userId, socketId, ttl, encodeTtlEntry(status, text));
+        return resolve(this.#write(ref.partition, set));
+      }
+      this.#assertBackground('setPresence without a ttl');
       const subscribing = inbox.open();
       removals.forget(ref.key);
       const limit = local.hasSocket(ref) ? Number.POSITIVE_INFINITY : this.#settings.maxSocketsPerUser;
@@ -120,6 +131,28 @@ export class PresenceService {
         new SetPresenceCall(userId, socketId, ref, limit, this.#parts, subscribing, resolve, reject),
       );
     });
+  }
+
+  /**
+   * Prolongs a socket without a process by its TTL, from whichever process. Resolves with false if there is no such socket,
+   * because its TTL has ended, it was removed or Redis lost it: then call `setPresence`.
+   *
+   * @throws {@link InvalidArgumentError} for invalid ids, otherwise as `setPresence`.
+   */
+  async heartbeat(userId: string, socketId: string): Promise<boolean> {
+    const ref = this.#ref(userId, socketId);
+    return this.#write(ref.partition, () => this.#parts.ttlSockets.heartbeat(ref));
+  }
+
+  /**
+   * Ends what is overdue in all partitions: sockets without a process, graces, and statuses with an end. Running services
+   * with background work do this by themselves. Where none runs, call it from time to time, from a scheduled function for
+   * example. Resolves with the number of users whose presence was derived again.
+   */
+  async sweep(): Promise<number> {
+    this.#lifecycle.assertOpen();
+    await this.#lifecycle.start();
+    return this.#parts.onDemand.sweep();
   }
 
   /**
@@ -139,10 +172,12 @@ export class PresenceService {
     const ref = this.#ref(userId, socketId);
     assertOptions('options', options, REMOVE_SOCKET_OPTION_NAMES);
     const grace = options?.immediate === true ? 0 : this.#settings.grace;
-    const { local } = this.#parts;
-    const record = local.owns(ref)
-      ? await local.remove(ref, grace)
-      : await this.#removeRemoteSocket(ref, grace, local.wasRecentlyRemoved(ref));
+    const { local, ttlSockets } = this.#parts;
+    const recently = local.wasRecentlyRemoved(ref);
+    let record: string | null;
+    if (local.owns(ref)) record = await local.remove(ref, grace);
+    else if (this.#settings.background) record = await this.#removeRemoteSocket(ref, grace, recently);
+    else record = await this.#write(ref.partition, () => ttlSockets.remove(ref, grace));
     return record === null ? null : this.#parts.reader.decode(userId, record);
   }
 
@@ -197,11 +232,14 @@ export class PresenceService {
     const until = parseExpiry(options?.until);
     if (status !== null && status !== 'invisible') assertStatus('status', status);
     const user = escapeId(userId);
-    const record = await this.#parts.writer.apply(this.#partition(userId), {
-      kind: 'status',
-      user,
-      ...(status === null ? {} : { value: encodeOwnStatus(status, until) }),
-    });
+    const partition = this.#partition(userId);
+    const record = await this.#write(partition, () =>
+      this.#parts.writer.apply(partition, {
+        kind: 'status',
+        user,
+        ...(status === null ? {} : { value: encodeOwnStatus(status, until) }),
+      }),
+    );
     return record === null ? null : this.#parts.reader.decode(userId, record);
   }
 
@@ -238,6 +276,12 @@ export class PresenceService {
     await this.#lifecycle.start();
     if (ids.size === 0) return new Map();
     const { reader, lookupCache } = this.#parts;
+    if (!this.#settings.background) {
+      const partitions = new Set([...ids].map((id) => this.#partition(id)));
+      return this.#read([...partitions], () => reader.lookup(ids, options?.reveal === true)).then(
+        ({ records }) => records,
+      );
+    }
     const reveal = options?.reveal === true;
     // The cache has no hidden sockets.
     if (lookupCache !== undefined && !reveal) return lookupCache.lookup(ids);
@@ -257,7 +301,7 @@ export class PresenceService {
   async getOnlineCount(): Promise<number> {
     this.#lifecycle.assertOpen();
     await this.#lifecycle.start();
-    return this.#parts.reader.count();
+    return this.#read(this.#allPartitions(), () => this.#parts.reader.count());
   }
 
   /**
@@ -282,6 +326,7 @@ export class PresenceService {
    */
   async subscribe(handler: PresenceChangeHandler): Promise<Subscription> {
     this.#lifecycle.assertOpen();
+    this.#assertBackground('subscribe');
     assertFunction('handler', handler);
     const bound = bindAsyncContext(handler);
     await this.#lifecycle.start();
@@ -308,6 +353,7 @@ export class PresenceService {
     options?: WatchOptions,
   ): Promise<PresenceWatch> {
     this.#lifecycle.assertOpen();
+    this.#assertBackground('watch');
     const ids = toIdSet('userIds', 'userId', userIds);
     assertFunction('handler', handler);
     assertOptions('options', options, WATCH_OPTION_NAMES);
@@ -331,6 +377,7 @@ export class PresenceService {
    * when this process ends. The user joins with their first socket and leaves with their last.
    */
   async join(room: string, userId: string, socketId: string, info: Json = null): Promise<void> {
+    this.#assertBackground('join');
     const membership = this.#membership(room, userId, socketId);
     const text = this.#encode('info', info) as string;
     void this.#parts.inbox.open();
@@ -364,12 +411,13 @@ export class PresenceService {
     this.#lifecycle.assertOpen();
     const names = toIdSet('rooms', 'room', rooms);
     await this.#lifecycle.start();
-    return this.#parts.rooms.counts(names);
+    return this.#read(this.#roomPartitions(names), () => this.#parts.rooms.counts(names));
   }
 
   /** Watches a room: its members in `current()`, then joins, leaves and updates to `handler`. */
   async watchRoom(room: string, handler: RoomChangeHandler, options?: WatchOptions): Promise<RoomWatch> {
     this.#lifecycle.assertOpen();
+    this.#assertBackground('watchRoom');
     assertName('room', room);
     assertFunction('handler', handler);
     assertOptions('options', options, WATCH_OPTION_NAMES);
@@ -413,6 +461,30 @@ export class PresenceService {
     return this.close();
   }
 
+  /** Without background work, ends what is overdue in the partitions first. */
+  #read<T>(partitions: readonly number[], work: () => Promise<T>): Promise<T> {
+    return this.#settings.background ? work() : this.#parts.onDemand.run(partitions, work, true);
+  }
+
+  #write<T>(partition: number, work: () => Promise<T>): Promise<T> {
+    return this.#settings.background ? work() : this.#parts.onDemand.run([partition], work);
+  }
+
+  #assertBackground(what: string): void {
+    if (this.#settings.background) return;
+    throw new UnsupportedError(
+      `${what} needs a process that keeps running: it cannot be used with background: false`,
+    );
+  }
+
+  #allPartitions(): number[] {
+    return [...this.#parts.keys.keys()];
+  }
+
+  #roomPartitions(rooms: ReadonlySet<string>): number[] {
+    return [...new Set([...rooms].map((room) => this.#parts.rooms.partition(room)))];
+  }
+
   #partition(userId: string): number {
     return partitionOf(userId, this.#parts.keys.length);
   }
@@ -449,11 +521,13 @@ export class PresenceService {
 
   async *#members(room: string): AsyncGenerator<RoomMember, void, undefined> {
     await this.#lifecycle.start();
+    await this.#read([this.#parts.rooms.partition(room)], async () => {});
     yield* this.#parts.rooms.members(room);
   }
 
   async *#online(pageSize: number, signal: AbortSignal | undefined): AsyncGenerator<string, void, undefined> {
     await this.#lifecycle.start();
+    await this.#read(this.#allPartitions(), async () => {});
     yield* this.#parts.reader.online(pageSize, signal);
   }
 

@@ -50,7 +50,7 @@ const MAX_ROUNDS = 100;
 /** Reply of read-leases.lua. */
 interface PartitionState extends LeaseSnapshot {
   readonly leases: Map<string, number>;
-  /** Users whose grace or own status has ended. */
+  /** Users whose grace, own status or socket without a process has ended. */
   readonly due: readonly string[];
 }
 
@@ -76,6 +76,8 @@ export class Reaper {
   /** Next sweep of each partition, by the monotonic clock. */
   readonly #dueAt: number[] = [];
   readonly #suspects: (readonly string[])[] = [];
+  /** Last successful read of each partition's leases: by Redis's clock, by the monotonic one, and the planned pause after it. */
+  readonly #lastReads: { redis: number; monotonic: number; pause: number }[] = [];
   /** Next page of the online index of each partition. */
   readonly #indexPages: { cursor: string; dueAt: number }[] = [];
 
@@ -148,6 +150,22 @@ export class Reaper {
     const turn = Math.min(lease / 6, (sweepInterval * nodes) / SWEEPERS);
     const pause = turn > sweepInterval ? jitter(client.clock, turn) : 0;
     this.#dueAt[partition] = client.clock.monotonic() + pause;
+    const last = this.#lastReads[partition];
+    if (last !== undefined) last.pause = pause;
+  }
+
+  /**
+   * For how long, in ms, Redis or this process may have been unable to work since the last successful sweep; then heartbeats
+   * may have been impossible too. A step of Redis's clock counts as well.
+   */
+  #outageBefore(partition: number, redis: number): number {
+    const monotonic = this.#options.client.clock.monotonic();
+    const last = this.#lastReads[partition];
+    this.#lastReads[partition] = { redis, monotonic, pause: 0 };
+    if (last === undefined) return 0;
+    const gap = Math.max(monotonic - last.monotonic, redis - last.redis);
+    // A timer is up to a tenth late.
+    return Math.max(0, gap - last.pause - this.#options.sweepInterval * 1.1);
   }
 
   #report(error: unknown): void {
@@ -158,10 +176,11 @@ export class Reaper {
   async #sweepPartition(partition: number): Promise<readonly string[]> {
     const { client, nodeLease } = this.#options;
     let state = await this.#readLeases(partition);
+    const outage = this.#outageBefore(partition, state.now);
     // After the death of a large process there are many such users. Users that cannot be updated must not
     // prolong the loop.
     for (let round = 0; round < MAX_ROUNDS; round++) {
-      const updated = await this.#processDueUsers(partition, state.due);
+      const updated = await this.#processDueUsers(partition, state.due, outage);
       if (state.due.length < BATCH || updated === 0 || this.#stopped) break;
       state = await this.#readLeases(partition);
     }
@@ -237,13 +256,17 @@ export class Reaper {
     return { now: Number(now), leases, due };
   }
 
-  /** Returns the number of updated users. */
-  async #processDueUsers(partition: number, due: readonly string[]): Promise<number> {
+  /**
+   * Something of theirs has ended. `outage`: see {@link Reevaluation}; without it, sockets without a process stay. Returns the
+   * number of successes.
+   */
+  async #processDueUsers(partition: number, due: readonly string[], outage?: number): Promise<number> {
     let updated = 0;
     await Promise.all(
       due.map(async (user) => {
         try {
-          await this.#options.writer.apply(partition, { kind: 'look', user, reason: 'time' });
+          const look = { kind: 'look', user, reason: 'time' } as const;
+          await this.#options.writer.apply(partition, outage === undefined ? look : { ...look, outage });
           updated++;
         } catch (error) {
           // A user that cannot be updated must not block the others.

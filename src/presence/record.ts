@@ -32,6 +32,13 @@ export function encodeEntry(
   return word === '' ? since : `${since}"${word}`;
 }
 
+/** The part of an entry behind the time of registration, which update-users.lua adds. `meta`: JSON text. */
+export function encodeTtlEntry(status: string, meta: string | undefined): string {
+  const word = status === 'online' ? '' : status;
+  if (meta !== undefined) return `"${word}"${meta}`;
+  return word === '' ? '' : `"${word}`;
+}
+
 /** The stored time of registration, which identifies the registration. */
 export function encodeRegistration(connectedAt: number): string {
   return connectedAt.toString(36);
@@ -94,6 +101,11 @@ export function decodeRecord(userId: string, text: string, reveal = false): Pres
     sockets,
     version: Number(version),
   };
+}
+
+/** Of a user whose socket was removed again before the reply arrived. */
+export function offlinePresence(userId: string): PresenceData {
+  return { userId, status: 'offline', lastSeen: new Date(0), socketIds: [], sockets: [], version: 0 };
 }
 
 function unreadable(userId: string, why: string, cause?: unknown): DecodeError {

@@ -3,7 +3,7 @@ import type { PresenceComponents } from './components.js';
 import type { SocketRef } from './local-sockets.js';
 import { instanceIdOf } from './node-lease.js';
 import type { WriteCallbacks } from './presence-writer.js';
-import { decodeRecord } from './record.js';
+import { decodeRecord, offlinePresence } from './record.js';
 import type { PresenceData, SocketPresence } from './types.js';
 
 export class SetPresenceCall implements WriteCallbacks {
@@ -62,9 +62,4 @@ export class SetPresenceCall implements WriteCallbacks {
       retryAfter: mayBeGone ? lease : undefined,
     });
   }
-}
-
-/** Of a user whose socket was removed again before the reply arrived. */
-function offlinePresence(userId: string): PresenceData {
-  return { userId, status: 'offline', lastSeen: new Date(0), socketIds: [], sockets: [], version: 0 };
 }

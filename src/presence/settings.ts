@@ -1,6 +1,6 @@
 import { assertErrorListener } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
-import { assertOptions, numberOption, prefixOption } from '../internal/validate.js';
+import { assertOptions, booleanOption, numberOption, prefixOption } from '../internal/validate.js';
 import type { LookupCacheSettings } from './lookup-cache.js';
 import { defaultNodeName } from './node-lease.js';
 import { LOOKUP_CACHE_OPTION_NAMES, PRESENCE_OPTION_NAMES } from './option-names.js';
@@ -26,6 +26,9 @@ export interface PresenceSettings {
   readonly lastSeenTtl: number;
   readonly maxFailureRatio: number;
   readonly lookupCache: LookupCacheSettings | undefined;
+  /** Undefined: sockets belong to their process. */
+  readonly socketTtl: number | undefined;
+  readonly background: boolean;
   readonly timeout: number;
 }
 
@@ -73,11 +76,19 @@ export function resolveSettings(options: PresenceOptions): PresenceSettings {
     }),
     maxFailureRatio: numberOption('maxFailureRatio', options.maxFailureRatio, 0.5, { min: 0, max: 1 }),
     lookupCache: lookupCacheOption(options.lookupCache),
+    socketTtl: ttlOption('socketTtl', options.socketTtl),
+    background: booleanOption('background', options.background, true),
     timeout: numberOption('timeout', options.timeout, 5_000, { unit: 'ms', min: 1, max: 600_000 }),
   };
   assertAtMost('sweepInterval', settings.sweepInterval, 'half of lease', lease / 2);
   assertAtMost('lease and grace together', lease + settings.grace, 'a third of keyTtl', settings.keyTtl / 3);
   return settings;
+}
+
+/** TTL of a socket without a process, in ms. */
+export function ttlOption(name: string, value: unknown): number | undefined {
+  if (value === undefined) return undefined;
+  return numberOption(name, value, 0, { unit: 'ms', min: 500, max: DAY, integer: true });
 }
 
 function assertAtMost(name: string, value: number, limitName: string, limit: number): void {

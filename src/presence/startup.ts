@@ -2,14 +2,16 @@ import { runWithoutAsyncContext } from '../internal/async-context.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { PartitionLayout } from './partition-layout.js';
 
-/** Connects and checks the layout, once, before the first read or write. */
+/** Connects and, for a service with background work, checks the layout: once, before the first read or write. */
 export class Startup {
   readonly #client: ClientHandle;
   readonly #layout: PartitionLayout;
+  readonly #background: boolean;
   readonly #listeners: ((layouts: readonly string[]) => void)[] = [];
   #started: Promise<void> | undefined;
 
-  constructor(client: ClientHandle, layout: PartitionLayout) {
+  constructor(client: ClientHandle, layout: PartitionLayout, background: boolean) {
+    this.#background = background;
     this.#client = client;
     this.#layout = layout;
   }
@@ -19,7 +21,7 @@ export class Startup {
     return this.#started !== undefined;
   }
 
-  /** Called with the stored layout of each partition. */
+  /** Called with the stored layout of each partition; not without background work. */
   onStarted(listener: (layouts: readonly string[]) => void): void {
     this.#listeners.push(listener);
   }
@@ -36,6 +38,7 @@ export class Startup {
 
   async #run(): Promise<void> {
     await this.#client.connect();
+    if (!this.#background) return;
     const layouts = await this.#layout.check();
     for (const listener of this.#listeners) listener(layouts);
   }

@@ -12,6 +12,7 @@ import {
   type Removal,
   type RoomWrite,
   type SocketWrite,
+  type TtlSocketWrite,
 } from './writes.js';
 
 /** Durations in ms. */
@@ -52,6 +53,10 @@ interface UserUpdate {
   /** Entries of this node that are written or deleted. */
   readonly entries: SocketWrite[];
   readonly removals: Removal[];
+  /** Sockets without a process: socket → value for update-users.lua. */
+  readonly ttlSockets: Map<string, string>;
+  /** Sockets without a process may be removed, as in {@link Reevaluation}. */
+  outage: number | undefined;
 }
 
 /**
@@ -77,6 +82,13 @@ export class Transaction {
         const update = this.#addUser(write);
         if (write.kind === 'removal') {
           update.removals.push(write);
+          // Removals are applied before registrations and heartbeats, and must win over earlier ones.
+          if (write.socket === undefined) update.ttlSockets.clear();
+          else update.ttlSockets.delete(write.socket);
+          continue;
+        }
+        if (write.kind === 'ttl') {
+          addTtlSocket(update, write);
           continue;
         }
       }
@@ -128,6 +140,7 @@ export class Transaction {
     const reason = toReasonCode(write);
     const lastAlive = ('lastAlive' in write && write.lastAlive) || 0;
     const stated = write.kind === 'status';
+    const outage = write.kind === 'look' ? write.outage : undefined;
     const { nodeId } = this.#settings;
     const owner = write.kind === 'socket' && write.value === undefined ? write.owner : undefined;
     const deleted = owner !== undefined && owner !== nodeId;
@@ -141,6 +154,8 @@ export class Transaction {
         lastAlive,
         entries: [],
         removals: [],
+        ttlSockets: new Map(),
+        outage,
       };
       this.#users.set(write.user, first);
       return first;
@@ -148,6 +163,7 @@ export class Transaction {
     update.stated ||= stated;
     update.deleted ||= deleted;
     update.lastAlive = Math.max(update.lastAlive, lastAlive);
+    if (outage !== undefined) update.outage = Math.max(update.outage ?? 0, outage);
     const before = update.reason;
     if (before === 0 || reason === 0) update.reason = 0;
     else if (before < 0 && reason < 0) update.reason = Math.min(before, reason);
@@ -227,6 +243,7 @@ export class Transaction {
       if (update.lastAlive > 0) reason += `@${update.lastAlive}`;
       const until = update.entries.length > 0 ? hidden.until(user) : undefined;
       if (until !== undefined) reason += `h${until}`;
+      if (update.outage !== undefined) reason += `t${Math.round(update.outage)}`;
       for (const { socket = '', before = '', note } of update.removals) {
         lines += `${reason}\n"${socket}\n${note === undefined ? before : joinIds(before, note)}\n`;
         reason = '';
@@ -234,6 +251,10 @@ export class Transaction {
       for (const { socket, value = '', first } of update.entries) {
         const mark = value === '' || first === true ? '' : '=';
         lines += `${reason}\n${socket}\n${mark}${value}\n`;
+        reason = '';
+      }
+      for (const [socket, value] of update.ttlSockets) {
+        lines += `${reason}\n${socket}\n${value}\n`;
         reason = '';
       }
       if (reason !== '') lines += `${reason}\n\n\n`;
@@ -277,6 +298,12 @@ export class Transaction {
     }
     return { script: updateRoomsScript, keys: names, args };
   }
+}
+
+/** A heartbeat does not replace a registration in the same transaction. */
+function addTtlSocket({ ttlSockets }: UserUpdate, { socket, ttl, entry = '' }: TtlSocketWrite): void {
+  if (ttl !== undefined) ttlSockets.set(socket, `*${ttl}${entry}`);
+  else if (!ttlSockets.has(socket)) ttlSockets.set(socket, '*');
 }
 
 const REASONS = { gone: 0, time: -1, active: -2, lost: -3 } as const;

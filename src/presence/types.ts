@@ -10,7 +10,7 @@ export type Status = 'online' | 'away' | 'busy' | 'offline' | 'invisible' | (str
 export interface SocketPresence {
   /** The server's id of the connection. */
   socketId: string;
-  /** The process that owns the socket. */
+  /** The process that owns the socket; `*` for a socket without a process (`ttl`). */
   nodeId: string;
   /** The user's status is derived from those of all their sockets. */
   status: Status;

@@ -17,20 +17,25 @@
 --            "d": an entry of another node was deleted.
 --            "@" and a time in ms after it: the user was last seen then, because their node died.
 --            "h" and an end after that: the node knows that the user is invisible until then; 0: without an end
+--            "t" and a duration in ms after that: sockets without a process that have had no heartbeat are removed, unless
+--            heartbeats may have been impossible for that long
 --          socket of the node, or nothing
---          its entry, or nothing to delete it; "=" before it: not the first write of this registration
+--          its entry, or nothing to delete it; "=" before it: not the first write of this registration. "*" and a TTL before an
+--            entry, which has no connectedAt: a socket without a process. "*" alone: its heartbeat, without effect on a socket
+--            that is not there
 --          or a removal: a double quote and a socket, or only the quote for all of them; then, each if there is one, the time
 --            in base 36 before which they were registered, and a double quote and the note for their owners
 -- Returns { the node's lease before, or ""; its lease after, or ""; for each user the record, or false }
 --
 -- Format 2. Ids are escaped: neither they nor JSON text contain a line feed, and ids no double quote.
 -- Entry:   node"socket = connectedAt ["status ["meta]]   connectedAt in ms, base 36; no status: online; "~": idle
+--          *"socket = deadline"ttl"entry                 a socket without a process: removed at the deadline, in ms
 --          "status = status"until                        the user's own status; until 0: without an end; no status: it
 --                                                        was removed
 --          "grace = deadline"duration                    there is no socket; the user keeps their status until then
 --          "removed"socket = time ["note]                registrations from before the time, in ms, base 36, are removed,
 --                                                        whoever writes them again; no socket: of all sockets
--- Record:  2status"version"lastSeen ["h until] {LF socket"node"entry}
+-- Record:  2status"version"lastSeen ["h until] {LF socket"node"entry}   node: "*" without a process
 --          no lastSeen: it is the version's millisecond. "h: the user is invisible, until then if it is there; the status
 --          is offline, and version and lastSeen are those of the last change that others could see (0 if there was none).
 
@@ -44,6 +49,8 @@ if tonumber(lastSeenTtl) > tonumber(keyTtl) then longest = lastSeenTtl end
 local call, find, sub, match, gmatch, format = redis.call, string.find, string.sub, string.match, string.gmatch, string.format
 local byte, tonumber, type = string.byte, tonumber, type
 local QUOTE, EQUALS = byte('"'), byte('=')
+-- The first character of values of sockets without a process, which is their node.
+local ASTERISK = byte('*')
 
 local time = call('TIME')
 -- Floating point throughout, because integers of ioredis-mock have 32 bits.
@@ -101,12 +108,31 @@ local function toBase36(number)
   return text
 end
 
+-- Writes a socket without a process, or notes its heartbeat. Returns the number of new fields, or nil if there is none.
+local function writeTtlSocket(entriesKey, socket, value)
+  local field = '*"' .. socket
+  local stored = call('HGET', entriesKey, field)
+  local storedTtl, entry
+  if type(stored) == 'string' then storedTtl, entry = match(stored, '^%d+"(%d+)"(.*)$') end
+  local ttl, rest = match(value, '^%*(%d+)(.*)$')
+  if ttl then
+    -- A later call, from whichever process, continues the connection.
+    entry = (entry and match(entry, '^[^"]*') or toBase36(millis)) .. rest
+  else
+    ttl = storedTtl
+    if not ttl then return nil end
+  end
+  return call('HSET', entriesKey, field, format('%.0f', millis + ttl) .. '"' .. ttl .. '"' .. entry)
+end
+
 -- Status, lines and number of the sockets, the user's own status and its end, deadline and duration of a grace; the removals
--- by socket; whether the user's own status was removed. A socket registered by two nodes counts once: the later
--- registration is where the client is connected.
-local function read(entries)
+-- by socket; whether the user's own status was removed; of sockets without a process the first deadline, the longest TTL, and
+-- the last heartbeat of those removed here. A socket registered by two nodes counts once: the later registration is where
+-- the client is connected.
+local function read(entriesKey, entries, outage)
   local status, lines, winners = nil, {}, {}
   local own, till, deadline, duration, removals, cleared = nil, 0, nil, nil, nil, false
+  local nextEnd, longestTtl, lastBeat
   for i = 1, #entries, 2 do
     local owner, socket = match(entries[i], '^([^"]*)"(.*)$')
     local value = entries[i + 1]
@@ -123,10 +149,30 @@ local function read(entries)
         own, till = first, tonumber(second)
       end
     else
-      local since = match(value, '^[^"]*')
-      local other = winners[socket]
-      if other == nil or isLater(since, other.since) or (since == other.since and owner > other.owner) then
-        winners[socket] = { since = since, owner = owner, value = value }
+      if owner == '*' then
+        local ends, ttl, entry = match(value, '^(%d+)"(%d+)"(.*)$')
+        ends, ttl, value = tonumber(ends), tonumber(ttl), entry
+        local overdue = outage and ends <= millis
+        if overdue and outage * 2 <= ttl then
+          call('HDEL', entriesKey, entries[i])
+          if not lastBeat or ends - ttl > lastBeat then lastBeat = ends - ttl end
+          value = nil
+        else
+          -- No heartbeat could be received, or the clock stepped back.
+          if overdue or ends - millis > ttl then
+            ends = millis + ttl
+            call('HSET', entriesKey, entries[i], format('%.0f', ends) .. '"' .. format('%.0f', ttl) .. '"' .. entry)
+          end
+          if not nextEnd or ends < nextEnd then nextEnd = ends end
+          if not longestTtl or ttl > longestTtl then longestTtl = ttl end
+        end
+      end
+      if value then
+        local since = match(value, '^[^"]*')
+        local other = winners[socket]
+        if other == nil or isLater(since, other.since) or (since == other.since and owner > other.owner) then
+          winners[socket] = { since = since, owner = owner, value = value }
+        end
       end
     end
   end
@@ -136,7 +182,7 @@ local function read(entries)
     lines[#lines + 1] = '\n' .. socket .. '"' .. entry.owner .. '"' .. entry.value
   end
   if #lines > 1 then table.sort(lines) end
-  return status, table.concat(lines), #lines, own, till, deadline, duration, removals, cleared
+  return status, table.concat(lines), #lines, own, till, deadline, duration, removals, cleared, nextEnd, longestTtl, lastBeat
 end
 
 local users, reasons, recordKeys, n = {}, {}, {}, 0
@@ -161,10 +207,12 @@ for reason, socket, value in gmatch(ARGV[11], '([^\n]*)\n([^\n]*)\n([^\n]*)\n') 
     end
     lines[last + 1], lines[last + 2], lines[last + 3] = n, socket, value
     last = last + 3
-    local owned = value == '' and removed or added
-    owned[#owned + 1] = users[n] .. '"' .. socket
-    if value ~= '' then
-      written[n], lastSocket[n], lastValue[n] = written[n] + 1, socket, value
+    if byte(value) ~= ASTERISK then
+      local owned = value == '' and removed or added
+      owned[#owned + 1] = users[n] .. '"' .. socket
+      if value ~= '' then
+        written[n], lastSocket[n], lastValue[n] = written[n] + 1, socket, value
+      end
     end
   end
 end
@@ -199,7 +247,7 @@ local function notifyOwners(entriesKey, user)
   local entries = call('HGETALL', entriesKey)
   for i = 1, #entries, 2 do
     local owner = match(entries[i], '^[^"]*')
-    if owner ~= '' and not notified[owner] then
+    if owner ~= '' and owner ~= '*' and not notified[owner] then
       notified[owner] = true
       notify(owner, user)
     end
@@ -213,11 +261,14 @@ local function removeRegistrations(k, removed, before, note)
   local entries = call('HGETALL', entriesKey)
   for i = 1, #entries, 2 do
     local owner, socket = match(entries[i], '^([^"]*)"(.*)$')
-    local since = match(entries[i + 1], '^[^"]*')
+    local value = owner == '*' and match(entries[i + 1], '^%d+"%d+"(.*)$') or entries[i + 1]
+    local since = match(value, '^[^"]*')
     if owner ~= '' and (removed == '' or socket == removed) and (not before or isLater(before, since)) then
       call('HDEL', entriesKey, entries[i])
-      call('SREM', base .. ':node:' .. owner, users[k] .. '"' .. socket)
-      notify(owner, users[k] .. '"' .. socket .. '"' .. since .. note)
+      if owner ~= '*' then
+        call('SREM', base .. ':node:' .. owner, users[k] .. '"' .. socket)
+        notify(owner, users[k] .. '"' .. socket .. '"' .. since .. note)
+      end
       count = count + 1
     end
   end
@@ -255,6 +306,7 @@ local function applyRemovals(k, removals)
       local socket, entry = lines[at + 1], lines[at + 2]
       if lines[at] == k and entry ~= '' and not isKnown[at] and (removed == '' or removed == socket) then
         local since = match(entry, '^[^"]*')
+        if byte(entry) == ASTERISK then since = entry ~= '*' and toBase36(millis) or before end
         if isLater(before, since) then
           before = since
           call('HSET', entriesKey, '"removed"' .. removed, before .. note)
@@ -270,6 +322,8 @@ end
 
 -- Users with a deleted entry; other nodes' entries are deleted before this script.
 local touched = {}
+-- Users with a heartbeat of a socket without a process.
+local beating = {}
 for k = 1, n do touched[k] = find(reasons[k], 'd', 1, true) ~= nil end
 for k, removals in pairs(removing) do
   for _, removal in ipairs(removals) do
@@ -288,6 +342,13 @@ for at = 1, last, 3 do
     local deleted = call('HDEL', KEYS[2 * k + 3], mine .. lines[at + 1])
     sizes[k] = sizes[k] - deleted
     if deleted > 0 then touched[k] = true end
+  elseif byte(value) == ASTERISK then
+    local new = writeTtlSocket(KEYS[2 * k + 3], lines[at + 1], value)
+    if new then beating[k] = true end
+    if new == 1 then
+      isNew[k] = (isNew[k] or 0) + 1
+      sizes[k] = sizes[k] + 1
+    end
   elseif call('HSET', KEYS[2 * k + 3], mine .. lines[at + 1], value) == 1 then
     isNew[k] = (isNew[k] or 0) + 1
     sizes[k] = sizes[k] + 1
@@ -312,15 +373,18 @@ end
 
 for _, k in ipairs(updated) do
   local entriesKey, recordKey, user = KEYS[2 * k + 3], recordKeys[k], users[k]
-  local reason, visited, stated, lastAlive, knownHidden = tonumber(reasons[k]), false, false, nil, nil
+  local reason, visited, stated, lastAlive, knownHidden, outage = tonumber(reasons[k]), false, false, nil, nil, nil
   if reason == nil then
-    local came, set, number, at, hidden = match(reasons[k], '^(v?)(s?)d?(-?%d+)@?(%d*)h?(%d*)$')
+    local came, set, number, at, hidden, impossible =
+      match(reasons[k], '^(v?)(s?)d?(-?%d+)@?(%d*)h?(%d*)t?(%d*)$')
     reason, visited, stated = tonumber(number), came == 'v', set == 's'
     if at ~= '' then lastAlive = at end
     if hidden ~= '' then knownHidden = hidden end
+    outage = tonumber(impossible)
   end
 
-  local status, sockets, count, own, till, deadline, duration, removals, cleared
+  local status, sockets, count, own, till, deadline, duration, removals, cleared, nextEnd, longestTtl, lastBeat
+  local userTtl, longestUserTtl = keyTtl, longest
   if sizes[k] == 0 then
     sockets, count, till = '', 0, 0
   elseif sizes[k] == 1 and written[k] == 1 then
@@ -328,9 +392,17 @@ for _, k in ipairs(updated) do
     local value = lastValue[k]
     status, sockets, count, till = statusOf(value), '\n' .. lastSocket[k] .. '"' .. mine .. value, 1, 0
   else
-    status, sockets, count, own, till, deadline, duration, removals, cleared = read(call('HGETALL', entriesKey))
+    status, sockets, count, own, till, deadline, duration, removals, cleared, nextEnd, longestTtl, lastBeat =
+      read(entriesKey, call('HGETALL', entriesKey), outage)
     if removals and applyRemovals(k, removals) then
-      status, sockets, count, own, till, deadline, duration = read(call('HGETALL', entriesKey))
+      status, sockets, count, own, till, deadline, duration, removals, cleared, nextEnd, longestTtl =
+        read(entriesKey, call('HGETALL', entriesKey), outage)
+    end
+    if longestTtl then
+      userTtl = format('%.0f', keyTtl + longestTtl)
+      if tonumber(userTtl) > tonumber(longest) then longestUserTtl = userTtl end
+    elseif lastBeat and count == 0 and reason == -1 then
+      lastAlive = format('%.0f', lastBeat)
     end
   end
 
@@ -363,7 +435,7 @@ for _, k in ipairs(updated) do
     end
   end
 
-  local watched = reason == -1 or deadline ~= nil or till > 0
+  local watched = reason == -1 or deadline ~= nil or till > 0 or nextEnd ~= nil
   if own and till > 0 and till <= millis then
     call('HDEL', entriesKey, '"status')
     own, till = nil, 0
@@ -390,6 +462,7 @@ for _, k in ipairs(updated) do
   if watched then
     local due = deadline
     if till > 0 and (due == nil or till < due) then due = till end
+    if nextEnd and (due == nil or nextEnd < due) then due = nextEnd end
     if due then
       call('ZADD', KEYS[3], format('%.0f', due), user)
     else
@@ -411,7 +484,7 @@ for _, k in ipairs(updated) do
   -- The node that registers the first sockets finds it in the reply.
   if hiddenNow ~= hiddenBefore and count > (isNew[k] or 0) then notifyOwners(entriesKey, user) end
 
-  if status ~= 'offline' and (restoring or isNew[k] or before == 'offline' or unreadable) then
+  if status ~= 'offline' and (restoring or isNew[k] or beating[k] or before == 'offline' or unreadable) then
     arrived[#arrived + 1] = user
   end
   local changed = status ~= before or tail ~= rest or unreadable or (missing and count == 0)
@@ -439,8 +512,8 @@ for _, k in ipairs(updated) do
       local shown = seen
       if seen == sub(text, 1, -4) then shown = '' end
       record = '2' .. status .. '"' .. text .. '"' .. shown .. tail
-      local ttl = keyTtl
-      if status == 'offline' then ttl = count > 0 and longest or lastSeenTtl end
+      local ttl = userTtl
+      if status == 'offline' then ttl = count > 0 and longestUserTtl or lastSeenTtl end
       call('SET', recordKey, record, 'PX', ttl)
       rewritten[#rewritten + 1] = user
       if status == 'offline' and (before ~= 'offline' or unreadable) then departed[#departed + 1] = user end
@@ -452,13 +525,13 @@ for _, k in ipairs(updated) do
           .. seen .. ',' .. text .. ',' .. (visible == 1 and '1' or format('%.0f', visible)) .. ']'
       end
     end
-  elseif count > 0 and (restoring or isNew[k]) then
-    call('PEXPIRE', recordKey, status == 'offline' and longest or keyTtl)
+  elseif count > 0 and (restoring or isNew[k] or beating[k]) then
+    call('PEXPIRE', recordKey, status == 'offline' and longestUserTtl or userTtl)
   end
 
   if count > 0 then
     -- Renewals refresh the TTL of a hash that exists.
-    if isNew[k] or restoring or own then call('PEXPIRE', entriesKey, keyTtl) end
+    if isNew[k] or restoring or own or nextEnd then call('PEXPIRE', entriesKey, userTtl) end
   elseif deadline then
     call('PEXPIRE', entriesKey, keyTtl)
   elseif removals then

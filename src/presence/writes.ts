@@ -34,6 +34,17 @@ export interface Removal {
   readonly note?: string;
 }
 
+/** A socket without a process: its registration, or a heartbeat that changes nothing else. */
+export interface TtlSocketWrite {
+  readonly kind: 'ttl';
+  readonly user: string;
+  readonly socket: string;
+  /** In ms from now; `undefined`: a heartbeat, without effect unless the socket is there. */
+  readonly ttl?: number;
+  /** Of a registration, without the time (`encodeEntry`). */
+  readonly entry?: string;
+}
+
 export interface StatusWrite {
   readonly kind: 'status';
   readonly user: string;
@@ -49,6 +60,11 @@ export interface Reevaluation {
   readonly kind: 'look';
   readonly user: string;
   readonly reason: 'time' | 'active' | 'gone' | 'lost';
+  /**
+   * With `time`: removes sockets without a process that had no heartbeat within their TTL. For this long, in ms, heartbeats
+   * may have been impossible: sockets with at most twice as long a TTL are kept for another TTL.
+   */
+  readonly outage?: number;
   /** As in {@link SocketWrite}. */
   readonly lastAlive?: number;
 }
@@ -66,7 +82,7 @@ export interface RoomWrite {
   readonly restoring?: boolean;
 }
 
-export type PresenceWrite = SocketWrite | Removal | StatusWrite | Reevaluation | RoomWrite;
+export type PresenceWrite = SocketWrite | Removal | TtlSocketWrite | StatusWrite | Reevaluation | RoomWrite;
 
 /** Restoring writes never share a transaction with others. */
 export function isRestoring(write: PresenceWrite): boolean {

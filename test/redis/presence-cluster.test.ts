@@ -6,6 +6,8 @@ import { ConfigurationError, PresenceService, type RedisClient } from '../../src
 import { PartitionKeys, partitionOf } from '../../src/presence/keys.js';
 import { presenceBehaviour } from '../shared/presence-behaviour.js';
 import type { PresenceBackend } from '../shared/presence-fixture.js';
+import { ttlSocketsBehaviour } from '../shared/ttl-sockets-behaviour.js';
+import { invoke } from '../support/invocation.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
 import { waitFor } from '../support/wait.js';
 
@@ -63,6 +65,47 @@ describe.each(Object.entries(clients))('presence on a cluster with %s', (_name, 
     { partitions: 64 },
   );
 });
+
+describe.each(Object.entries(clients))('sockets without a process on a cluster with %s', (_name, make) => {
+  ttlSocketsBehaviour(async () => {
+    await everywhere('FLUSHALL');
+    return fixture(make);
+  });
+});
+
+test.each(['node-redis', 'ioredis'] as const)(
+  'invocations on a cluster with %s: a dead one leaves nothing that others do not end',
+  async (client) => {
+    await everywhere('FLUSHALL');
+    const options = { ports: cluster.ports, cluster: true, client };
+    const registered = await invoke({
+      ...options,
+      calls: [
+        ['setPresence', 'ann', 's1', 'online', null, { ttl: 500 }],
+        ['setPresence', 'bob', 's1', 'online', null, { ttl: 600_000 }],
+      ],
+    });
+    expect(registered).toMatchObject({ results: [{ status: 'online' }, { status: 'online' }], errors: [] });
+    const ended = await waitFor<unknown[]>(async () => {
+      const { results, errors } = await invoke({
+        ...options,
+        calls: [
+          ['getPresence', 'ann'],
+          ['heartbeat', 'ann', 's1'],
+          ['heartbeat', 'bob', 's1'],
+          ['getOnlineCount'],
+        ],
+      });
+      expect(errors).toEqual([]);
+      return (results[0] as { status: string }).status === 'offline'
+        ? results
+        : Promise.reject(new Error('still online'));
+    });
+    expect(ended.slice(1)).toEqual([false, true, 1]);
+    const keys = (await everywhere('KEYS', '*')).join('\n');
+    expect(keys).not.toMatch(/:nodes$|:node:|:inbox:/m);
+  },
+);
 
 describe.each(Object.entries(clients))('the layout on a cluster with %s', (_name, make) => {
   test('users are spread over 64 partitions and all nodes, and found again', async () => {

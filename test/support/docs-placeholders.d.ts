@@ -59,6 +59,8 @@ declare module 'express' {
 
   interface Request extends IncomingMessage {
     readonly query: Readonly<Record<string, unknown>>;
+    // biome-ignore lint/suspicious/noExplicitAny: Express derives the names from the path
+    readonly params: any;
     // biome-ignore lint/suspicious/noExplicitAny: as in Express
     readonly body: any;
   }
@@ -66,6 +68,9 @@ declare module 'express' {
     status(code: number): this;
     set(name: string, value: string): this;
     json(body: unknown): this;
+    sendStatus(code: number): this;
+    // biome-ignore lint/suspicious/noExplicitAny: as in Express
+    readonly locals: Record<string, any>;
   }
   type Next = (error?: unknown) => void;
   type Handler = (request: Request, response: Response, next: Next) => unknown;
@@ -74,6 +79,8 @@ declare module 'express' {
   interface App extends RequestListener {
     get(path: string, ...handlers: Handler[]): this;
     post(path: string, ...handlers: Handler[]): this;
+    put(path: string, ...handlers: Handler[]): this;
+    delete(path: string, ...handlers: Handler[]): this;
     use(handler: Handler | ErrorHandler): this;
     set(name: string, value: unknown): this;
     listen(port: number, host: string, listener: () => void): Server;
