@@ -119,7 +119,7 @@ export interface HandshakeRequest {
 }
 
 /**
- * Options of {@link createConnectionHandler}. `R` is the type of the requests that the transport passes to
+ * Options of `createConnectionHandler`. `R` is the type of the requests that the transport passes to
  * `upgrade` and `open`.
  */
 export interface ConnectionHandlerOptions<
