@@ -31,11 +31,16 @@ async function writeStubFolders(): Promise<void> {
   }
 }
 
-/** The client as one minified file, for `<script type="module">` without a bundler. */
+/**
+ * The client minified, for `<script type="module">` without a bundler. What it imports when it is needed is a file beside
+ * it.
+ */
 async function writeMinifiedClient(): Promise<void> {
   await build({
-    entryPoints: ['src/client/index.ts'],
-    outfile: 'dist/client.min.js',
+    entryPoints: { 'client.min': 'src/client/index.ts' },
+    outdir: 'dist',
+    chunkNames: '[name].min',
+    splitting: true,
     bundle: true,
     minify: true,
     format: 'esm',

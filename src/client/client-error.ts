@@ -45,7 +45,7 @@ export class ClientError extends Error {
 }
 
 export function isRetryLater(error: ClientError | undefined): error is ClientError {
-  return error?.code === 'RATE_LIMITED' || error?.code === 'UNAVAILABLE';
+  return /^(RATE_LIMITED|UNAVAILABLE)$/.test(error?.code ?? '');
 }
 
 export function assertValid(valid: unknown, message: string): asserts valid {

@@ -22,27 +22,19 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
   const report = (error: unknown): void => emit('error', error);
   const events = createEmitter(report);
   const recovery = createRecovery((discontinuity) => emit('discontinuity', discontinuity));
-  let status: string | undefined;
-  let pendingStatusCalls = 0;
+  let status: string;
+  /** The server has confirmed the latest status; it is sent again on each connection. */
+  let isStatusSet = false;
 
   const sendStatus = async (): Promise<void> => {
-    const sent = status;
-    pendingStatusCalls++;
-    try {
-      await queue.request(() => JSON.stringify({ type: 'status', status }), NO_TIMEOUT);
-    } catch (error) {
-      // A refused status is not sent on the next connection.
-      if (status === sent) status = undefined;
-      throw error;
-    } finally {
-      pendingStatusCalls--;
-    }
+    isStatusSet = false;
+    await queue.request(() => JSON.stringify({ type: 'status', status }), NO_TIMEOUT);
+    isStatusSet = true;
   };
 
   const socket = createReconnectingSocket(settings, emit, recovery, {
     onOpen({ user, socket: id, position }, reconnected) {
-      // A pending call sends the latest status anyway.
-      if (status && !pendingStatusCalls) sendStatus().catch(report);
+      if (isStatusSet) sendStatus().catch(report);
       watches.onOpen();
       rooms.onOpen();
       queue.flush();

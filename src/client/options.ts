@@ -9,7 +9,11 @@ export interface ConnectOptions {
    * for example to fetch a fresh token; if it fails, the attempt fails.
    */
   readonly url: string | (() => string | Promise<string>);
-  /** The WebSocket class. Node before version 22 needs the one of the package `ws`. @default globalThis.WebSocket */
+  /**
+   * The WebSocket class. Node before version 22 needs the one of the package `ws`. Only with the default, the client
+   * falls back to HTTP where WebSockets are blocked: see `createHttpHandler` of `rollcall/server`.
+   * @default globalThis.WebSocket
+   */
   readonly WebSocket?: WebSocketConstructor | undefined;
   /** Delay before the next attempt: a random value from 0 to `first * 2 ** attempt`, at most `max`. */
   readonly backoff?:
@@ -52,10 +56,7 @@ export function resolveSettings(options: ConnectOptions): ClientSettings {
   const { size = 100, overflow } = queue;
   assertValid(url && /^(string|function)$/.test(typeof url), 'url: not a string or function');
   assertValid(WebSocket, 'no global WebSocket: pass `WebSocket` from ws');
-  assertValid(
-    first > 0 && max >= first && timeout > 0 && size >= 0,
-    'backoff, timeout or queue: out of range',
-  );
+  assertValid(first > 0 && max >= first && timeout > 0 && size >= 0, 'options: out of range');
   return {
     url: typeof url === 'string' ? () => url : url,
     WebSocket,

@@ -25,7 +25,7 @@ export function createPresenceWatches(socket: ReconnectingSocket) {
     const desired = new Set([...watches].flatMap((watch) => [...watch.users]));
     for (const user of presences.keys()) if (!desired.has(user)) presences.delete(user);
     const removed = [...subscribed].filter((user) => !desired.has(user));
-    const unwatch = !!removed[0];
+    const unwatch = removed[0];
     const added = [...desired].filter((user) => !subscribed.has(user));
     const users = (unwatch ? removed : added).slice(0, batchSize);
     if (!users[0]) return;

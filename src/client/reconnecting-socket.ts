@@ -14,6 +14,7 @@ import {
   platform,
   resolveUrl,
   uniqueId,
+  type WebSocketConstructor,
   type WebSocketWithEvents,
 } from './platform.js';
 import type { Recovery } from './recovery.js';
@@ -22,8 +23,13 @@ import type { ClientEvents, ClientState, CloseInfo } from './types.js';
 
 /** From the call of the URL function until `welcome`, in ms. */
 const WELCOME_TIMEOUT = 10_000;
-/** After a connection of this length, in ms, the back-off starts again from `first`. */
-const MIN_UPTIME = 5_000;
+/**
+ * After a connection of this length, in ms, the back-off starts again from `first`. Some proxies cut WebSockets after
+ * 10 s.
+ */
+const MIN_UPTIME = 15_000;
+/** Failures in a row, after which the client tries HTTP instead of WebSockets. */
+const MAX_FAILURES = 3;
 /** In ms. */
 const PONG_TIMEOUT = 5_000;
 /** In ms. After this time without a reply, the client pings; also the limit of a ping that a page event causes. */
@@ -55,7 +61,7 @@ export function createReconnectingSocket(
   recovery: Recovery,
   listener: ReconnectingSocketListener,
 ) {
-  const { WebSocket, clock } = settings;
+  const { clock } = settings;
   /** The same on each connection. */
   const clientId = uniqueId();
   const replies = new Map<number | undefined, ReplyCallback>();
@@ -72,6 +78,7 @@ export function createReconnectingSocket(
   let lastReceivedAt = 0;
   /** Of the last connection or attempt. */
   let lastReason = '';
+  let isHttp = false;
 
   const isOpen = (): boolean => state === 'open';
   const report = (error: unknown): void => emit('error', error);
@@ -89,25 +96,27 @@ export function createReconnectingSocket(
 
   const connect = (): void => {
     ++attemptId;
-    timer.set(WELCOME_TIMEOUT, () => disconnect(1006, 'no welcome'));
+    timer.set(WELCOME_TIMEOUT, () => disconnect(1006, 'no reply'));
     setState('connecting');
-    // Asynchronous, so that the application can attach handlers before anything fails.
-    Promise.resolve()
-      .then(settings.url)
-      .then(duringAttempt(open))
-      .catch(
-        duringAttempt((error: unknown) => {
-          const fail = duringAttempt(disconnect);
-          report(error);
-          fail(1006, 'no URL');
-        }),
-      );
+    open(duringAttempt(create)).catch(
+      duringAttempt((error: unknown) => {
+        const fail = duringAttempt(disconnect);
+        report(error);
+        fail(1006, 'no URL');
+      }),
+    );
   };
 
-  const open = (address: string): void => {
+  const open = async (create: (address: string, Socket: WebSocketConstructor) => void): Promise<void> => {
+    // Asynchronous, so that the application can attach handlers before anything fails.
+    await undefined;
+    create(await settings.url(), isHttp ? (await import('./http-socket.js')).HttpSocket : settings.WebSocket);
+  };
+
+  const create = (address: string, Socket: WebSocketConstructor): void => {
     let url = resolveUrl(address);
     url += `${url.includes('?') ? '&' : '?'}client=${clientId}&since=${recovery.resume() ?? ''}`;
-    webSocket = new WebSocket(url, [SUBPROTOCOL]) as WebSocketWithEvents;
+    webSocket = new Socket(url, [SUBPROTOCOL]) as WebSocketWithEvents;
     lastReceivedAt = clock.now();
     let lastErrorMessage = '';
     // The listeners stay: `ws` throws when a socket without `error` listener is closed while it connects.
@@ -131,7 +140,9 @@ export function createReconnectingSocket(
   const handleMessage = ({ data }: { data: unknown }): void => {
     lastReceivedAt = clock.now();
     try {
-      const frame = parseFrame(data);
+      // The server is trusted with the types of the members.
+      const frame = JSON.parse(data as string) as ServerFrame;
+      assertValid(frame?.type, 'malformed frame');
       if (isOpen()) dispatch(frame);
       else if (frame.type === 'welcome' && frame.heartbeat > 0) {
         const reconnected = !!welcome;
@@ -163,7 +174,7 @@ export function createReconnectingSocket(
 
   /** Without a reply the connection is lost. */
   const ping = (timeout = PONG_TIMEOUT): void => {
-    heartbeatTimer.set(timeout, () => disconnect(1006, 'no reply to ping'));
+    heartbeatTimer.set(timeout, () => disconnect(1006, 'no reply'));
     send({ type: 'ping' });
   };
 
@@ -185,33 +196,34 @@ export function createReconnectingSocket(
     if (state === 'closed') return;
     const lost = webSocket;
     const wasOpen = isOpen();
-    const close = (code: number): void => {
-      try {
-        lost?.close(code);
-      } catch {
-        // Its later events are ignored.
-      }
-    };
+    const isFinal = !shouldReconnect(code);
     ++attemptId;
     webSocket = undefined;
     lastReason = `${code} ${reason}`;
     heartbeatTimer.clear();
     replies.clear();
-    if (!shouldReconnect(code)) {
+    try {
+      // A logout only if it is one.
+      lost?.close(isFinal ? 1000 : 4000);
+    } catch {
+      // Its later events are ignored.
+    }
+    if (isFinal) {
       state = 'closed';
       timer.clear();
       removePageListeners();
-      listener.onClosed({ code, reason });
-      return close(1000);
+      return listener.onClosed({ code, reason });
     }
     state = 'waiting';
     const retry = timer.retry(connect);
+    // After a failed attempt over HTTP, WebSockets have their turn again.
+    if (isHttp ? !wasOpen : settings.WebSocket === platform.WebSocket && retry.attempt % MAX_FAILURES === 0) {
+      isHttp = !isHttp;
+    }
     // Each of these calls handlers, which may reconnect or close the client.
     const setWaiting = duringAttempt(setState);
     const emitReconnecting = duringAttempt(emit);
     if (wasOpen) listener.onLost(code, lastReceivedAt);
-    // No code that the server takes for a logout.
-    close(4000);
     setWaiting('waiting');
     emitReconnecting('reconnecting', { ...retry, code, reason });
   };
@@ -263,22 +275,7 @@ export function createReconnectingSocket(
   };
 }
 
-/**
- * The server is trusted with the types of other members. @throws {ClientError} `INVALID` for anything but a
- * frame.
- */
-function parseFrame(data: unknown): ServerFrame {
-  let frame: ServerFrame | undefined;
-  try {
-    frame = JSON.parse(data as string);
-  } catch {
-    // Malformed too.
-  }
-  assertValid(typeof frame?.type === 'string', 'malformed frame');
-  return frame as ServerFrame;
-}
-
 function toClientError({ code, message, retryAfter }: ErrorFrame): ClientError {
-  const outcome = code === 'INTERNAL' || code === 'UNAVAILABLE' ? 'unknown' : 'failed';
+  const outcome = /^(INTERNAL|UNAVAILABLE)$/.test(code) ? 'unknown' : 'failed';
   return new ClientError(code, message, { outcome, retryAfter });
 }

@@ -93,22 +93,14 @@ export function createRequestQueue(socket: ReconnectingSocket) {
           },
         };
         timer.set(timeout, () =>
-          fail(
-            call,
-            'TIMEOUT',
-            socket.isOpen() ? 'no reply in time' : `not connected: ${socket.lastReason()}`,
-          ),
+          fail(call, 'TIMEOUT', socket.isOpen() ? 'no reply' : `not connected: ${socket.lastReason()}`),
         );
         signal?.addEventListener('abort', abort);
         calls.add(call);
         if (isReady(call)) return write(call);
         const waiting = [...calls].filter(({ written }) => !written);
         if (waiting.length > settings.size) {
-          fail(
-            (settings.overflow === 'drop-oldest' && waiting[0]) || call,
-            'QUEUE_FULL',
-            'the queue is full',
-          );
+          fail((settings.overflow === 'drop-oldest' && waiting[0]) || call, 'QUEUE_FULL', 'queue full');
         }
       }),
     onLost(code: number): void {

@@ -1,4 +1,5 @@
-import { createTimer, type ResettableTimer, type TimerSettings } from './timer.js';
+import type { ClientTimer } from './platform.js';
+import { createTimer, type TimerSettings } from './timer.js';
 
 /** Minimum interval between two frames, in ms. */
 const SEND_INTERVAL = 2_000;
@@ -12,24 +13,20 @@ export function createTypingSender(settings: TimerSettings, send: (on: boolean) 
   /** The last frame had `on: true`. */
   let sent = false;
 
-  const start = (): void => {
-    sent = true;
-    send(true);
+  const update = (): void => {
+    sent = typing;
+    send(typing);
+    if (!typing) return;
     intervalTimer.set(SEND_INTERVAL, () => {
       // Stopped and started again within the interval.
-      if (typing && !sent) start();
+      if (typing && !sent) update();
     });
   };
   const set = (on: boolean): void => {
     typing = on;
     idleTimer.clear();
-    if (on) {
-      idleTimer.set(IDLE_TIMEOUT, () => set(false));
-      if (!intervalTimer.isActive()) start();
-    } else if (sent) {
-      sent = false;
-      send(false);
-    }
+    if (on) idleTimer.set(IDLE_TIMEOUT, () => set(false));
+    if (on ? !intervalTimer.isActive() : sent) update();
   };
 
   return {
@@ -44,20 +41,20 @@ export function createTypingSender(settings: TimerSettings, send: (on: boolean) 
 }
 
 /** `onChange` is called after a change of `list`. */
-export function createTypingUsers(settings: TimerSettings, onChange: () => void) {
-  const timers = new Map<string, ResettableTimer>();
+export function createTypingUsers({ clock }: TimerSettings, onChange: () => void) {
+  const timers = new Map<string, ClientTimer>();
   let list: readonly string[] = [];
 
   /** `ttl` in ms; 0: stopped. */
   const update = (user: string, ttl: number): void => {
     const known = timers.get(user);
-    known?.clear();
+    known?.cancel();
     timers.delete(user);
-    if (ttl > 0) {
-      const timer = createTimer(settings);
-      timer.set(ttl, () => update(user, 0));
-      timers.set(user, timer);
-    }
+    if (ttl > 0)
+      timers.set(
+        user,
+        clock.after(ttl, () => update(user, 0)),
+      );
     if (!known === !(ttl > 0)) return;
     list = [...timers.keys()];
     onChange();
@@ -69,7 +66,7 @@ export function createTypingUsers(settings: TimerSettings, onChange: () => void)
     update,
     /** Does not call `onChange`. */
     clear(): void {
-      for (const timer of timers.values()) timer.clear();
+      for (const timer of timers.values()) timer.cancel();
       timers.clear();
       list = [];
     },

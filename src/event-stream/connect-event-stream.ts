@@ -4,7 +4,7 @@ import { onPageEvent, platform } from '../client/platform.js';
 import { createTimer } from '../client/timer.js';
 import type { ClientState, EventMap } from '../client/types.js';
 import { CloseCode, shouldReconnect } from '../protocol/close-codes.js';
-import { createEventParser, type ParsedEvent } from './event-parser.js';
+import { createEventParser, type ParsedEvent } from '../protocol/event-parser.js';
 import { type EventStreamClientOptions, resolveSettings } from './options.js';
 import type { EventStreamClient, EventStreamClientEvents, StreamDiscontinuity } from './types.js';
 

@@ -1,5 +1,5 @@
 import type { OptionNames } from '../internal/validate.js';
-import type { ConnectionHandlerOptions, ServeCloseOptions } from './options.js';
+import type { ConnectionHandlerOptions, HttpHandlerOptions, ServeCloseOptions } from './options.js';
 
 // The compiler keeps these names complete, so that a misspelt option is rejected.
 
@@ -19,6 +19,11 @@ export const CONNECTION_HANDLER_OPTION_NAMES: OptionNames<ConnectionHandlerOptio
   refuseWith: true,
   onError: true,
   clock: true,
+};
+
+export const HTTP_HANDLER_OPTION_NAMES: OptionNames<HttpHandlerOptions> = {
+  ...CONNECTION_HANDLER_OPTION_NAMES,
+  origins: true,
 };
 
 export const SERVE_CLOSE_OPTION_NAMES: OptionNames<ServeCloseOptions> = {

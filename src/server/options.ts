@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import type { Clock } from '../internal/clock.js';
 import type { Json } from '../internal/codec.js';
 import type { ErrorListener } from '../internal/diagnostics.js';
@@ -169,6 +170,18 @@ export interface ConnectionHandlerOptions<
   onError?: ErrorListener | null;
   /** Source of time and randomness; for tests. @default the system's */
   clock?: Clock;
+}
+
+/** Options of {@link createHttpHandler}. */
+export interface HttpHandlerOptions<
+  User extends ConnectionIdentity = ConnectionIdentity,
+  R extends HandshakeRequest = IncomingMessage,
+> extends ConnectionHandlerOptions<User, R> {
+  /**
+   * Other origins whose pages may connect with their cookies, such as `https://app.example`. The browser asks for this
+   * with `fetch`; it does not for a WebSocket, so check the origin in `authenticate` there. @default none
+   */
+  origins?: readonly string[];
 }
 
 /** Options of the call that ends a server's connections. */

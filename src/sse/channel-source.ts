@@ -1,4 +1,5 @@
 import { assertPosition, isOrigin, type Position } from '../history/position.js';
+import { formatEvent } from '../http/event-stream-format.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertName, assertOptions, numberOption } from '../internal/validate.js';
 import { CloseCode } from '../protocol/close-codes.js';
@@ -7,7 +8,6 @@ import type { MessageContext } from '../pubsub/message-context.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import { readLastMessages } from '../pubsub/read-history.js';
 import type { Subscription } from '../pubsub/subscribe.js';
-import { formatEvent } from './event-stream-format.js';
 import {
   LastEventId,
   MAX_CHANNELS,

@@ -1,12 +1,12 @@
+import { formatEvent, formatId, formatRetry, KEEP_ALIVE_COMMENT } from '../http/event-stream-format.js';
+import type { ResponseWriter } from '../http/response-writer.js';
 import { onAbort } from '../internal/abort.js';
 import { jitter, type Timer } from '../internal/clock.js';
 import type { Json } from '../internal/codec.js';
 import { LimitError } from '../internal/errors.js';
 import { CloseCode, shouldReconnect } from '../protocol/close-codes.js';
 import { toRollcallError } from '../redis/replies.js';
-import { formatEvent, formatId, formatRetry, KEEP_ALIVE_COMMENT } from './event-stream-format.js';
 import type { EventStreamEnd, EventStreamHandle } from './options.js';
-import type { ResponseWriter } from './response-writer.js';
 import type { EventStreamSettings } from './settings.js';
 import type { StreamSink } from './stream-source.js';
 

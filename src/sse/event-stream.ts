@@ -1,16 +1,10 @@
+import { isClosed, NodeResponseWriter } from '../http/node-response-writer.js';
+import type { NodeRequest, NodeResponse } from '../http/node-types.js';
+import { WebResponseWriter } from '../http/web-response-writer.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { EventStreamConnection } from './event-stream-connection.js';
-import { isClosed, NodeResponseWriter } from './node-response-writer.js';
-import type {
-  EventStreamHandle,
-  EventStreamOptions,
-  EventStreamResponse,
-  NodeRequest,
-  NodeResponse,
-  WebRequest,
-} from './options.js';
+import type { EventStreamHandle, EventStreamOptions, EventStreamResponse, WebRequest } from './options.js';
 import { type EventStreamSettings, resolveSettings } from './settings.js';
-import { WebResponseWriter } from './web-response-writer.js';
 
 /**
  * Answers a Web-standard request with an event stream of channels, or of rooms in which the user is present while the

@@ -1,3 +1,4 @@
+export type { NodeRequest, NodeResponse, NodeSocket } from '../http/node-types.js';
 export { eventStream, pipeEventStream } from './event-stream.js';
 export type {
   ChannelStreamOptions,
@@ -5,9 +6,6 @@ export type {
   EventStreamHandle,
   EventStreamOptions,
   EventStreamResponse,
-  NodeRequest,
-  NodeResponse,
-  NodeSocket,
   RoomStreamOptions,
   StreamChannel,
   StreamOptions,

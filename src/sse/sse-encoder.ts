@@ -1,6 +1,6 @@
 import type { Position } from '../history/position.js';
+import { escapeEventName, formatEvent } from '../http/event-stream-format.js';
 import type { FrameEncoder } from '../rooms/room-message.js';
-import { escapeEventName, formatEvent } from './event-stream-format.js';
 
 export interface PositionUpdate {
   /** `undefined` for messages to the user. */

@@ -5,6 +5,12 @@ declare module 'docs/rooms.md' {
   export const rooms: import('rollcall').RoomService;
 }
 
+declare module 'docs/client.md' {
+  export const rooms: import('rollcall').RoomService;
+  export const authenticate: import('rollcall/ws').ServeOptions['authenticate'];
+  export const authorize: import('rollcall/ws').ServeOptions['authorize'];
+}
+
 declare module 'docs/websockets.md' {
   export function findSession(
     cookie: string | undefined,

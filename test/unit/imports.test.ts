@@ -10,6 +10,7 @@ const src = fileURLToPath(new URL('../../src', import.meta.url));
 
 const allowed: Readonly<Record<string, readonly string[]>> = {
   internal: [],
+  http: ['internal'],
   protocol: [],
   client: ['protocol'],
   'event-stream': ['client', 'protocol'],
@@ -22,9 +23,9 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   typing: ['internal', 'presence', 'protocol', 'pubsub', 'redis', 'rooms'],
   notifications: ['history', 'internal', 'pubsub', 'redis', 'rooms'],
   crossws: ['server'],
-  server: ['history', 'internal', 'presence', 'protocol', 'pubsub', 'rooms', 'typing'],
+  server: ['history', 'http', 'internal', 'presence', 'protocol', 'pubsub', 'rooms', 'typing'],
   ws: ['internal', 'protocol', 'rooms', 'server'],
-  sse: ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis', 'rooms'],
+  sse: ['history', 'http', 'internal', 'presence', 'protocol', 'pubsub', 'redis', 'rooms'],
   'socket.io': ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis'],
   graphql: ['history', 'internal', 'pubsub'],
   driver: ['redis'],

@@ -11,10 +11,27 @@ async function bundle(folder: string) {
     format: 'esm',
     target: 'es2022',
     platform: 'browser',
+    // What is imported when it is needed is a file of its own.
+    splitting: true,
+    chunkNames: '[name]',
+    outdir: 'out',
     write: false,
     metafile: true,
   });
-  const code = outputFiles[0]!.text;
+  const [entry] = Object.entries(metafile.outputs).find(([, { entryPoint }]) =>
+    entryPoint?.endsWith('index.ts'),
+  )!;
+  const name = entry.slice(entry.lastIndexOf('/'));
+  const needed = new Set([
+    name,
+    ...metafile.outputs[entry]!.imports.filter(({ kind }) => kind === 'import-statement').map(({ path }) =>
+      path.slice(path.lastIndexOf('/')),
+    ),
+  ]);
+  const code = outputFiles
+    .filter(({ path }) => needed.has(path.slice(path.lastIndexOf('/'))))
+    .map(({ text }) => text)
+    .join('\n');
   return { code, size: gzipSync(code, { level: 9 }).length, inputs: Object.keys(metafile.inputs) };
 }
 

@@ -70,7 +70,7 @@ describe('a connection', () => {
     const first = all.socket;
     all.clock.advance(10_000);
     expect(first.closed).toBe(4000);
-    expect(all.of('reconnecting')).toMatchObject([{ attempt: 1, code: 1006, reason: 'no welcome' }]);
+    expect(all.of('reconnecting')).toMatchObject([{ attempt: 1, code: 1006, reason: 'no reply' }]);
     first.receive(WELCOME);
     first.end(4401);
     expect(all.client.state).toBe('waiting');
@@ -124,14 +124,14 @@ describe('reconnecting', () => {
     expect(delays).toEqual([50, 100, 200, 400, 500, 500]);
   });
 
-  test('the delay is reset only by a connection that stayed open for 5 s', async () => {
+  test('the delay is reset only by a connection that stayed open for 15 s', async () => {
     const all = new Harness({ random: () => 0.5 });
     await all.open();
     await all.reconnect();
     await all.reconnect();
-    all.clock.advance(4_999);
+    all.clock.advance(14_999);
     await all.reconnect();
-    all.clock.advance(5_000);
+    all.clock.advance(15_000);
     all.socket.end();
     const delays = all.of('reconnecting').map((info) => (info as { delay: number }).delay);
     expect(delays).toEqual([250, 500, 1_000, 250]);
@@ -331,7 +331,7 @@ describe('frames', () => {
   test('malformed frames are reported as errors, and unknown frames are ignored', async () => {
     const all = new Harness();
     const socket = await all.open();
-    const bad = ['{', 'null', '7', '[]', '{}', '{"type":7}', '{"type":"event"}'];
+    const bad = ['{', 'null', '7', '[]', '{}', '{"type":"event"}'];
     bad.push('{"type":"members","room":"r","members":7}');
     bad.push('{"type":"presence"}', '{"type":"error","id":"x","code":"INTERNAL"}');
     const room = all.client.join('r', { members: true });
@@ -339,7 +339,8 @@ describe('frames', () => {
     for (const data of bad) socket.emit('message', { data });
     socket.emit('message', { data: new ArrayBuffer(3) });
     expect(all.of('error')).toHaveLength(bad.length + 1);
-    expect(all.of('error')[0]).toMatchObject({ name: 'ClientError', code: 'INVALID' });
+    expect(all.of('error')[0]).toBeInstanceOf(SyntaxError);
+    expect(all.of('error')[1]).toMatchObject({ name: 'ClientError', code: 'INVALID' });
     for (const type of ['hello', '__proto__', 'constructor', 'pong']) socket.receive({ type, more: 1 });
     expect(all.of('error')).toHaveLength(bad.length + 1);
     expect(all.client.state).toBe('open');

@@ -1,4 +1,5 @@
 import { describe, expect, test, vi } from 'vitest';
+import { turn } from '../../support/fake-clock.js';
 import { Harness } from './harness.js';
 
 const presence = (user: string, status = 'online') => ({ user, status, lastSeen: 1 });
@@ -112,6 +113,7 @@ describe('watch', () => {
     });
     const watch = all.client.watch(['bob'], handler);
     socket.receive({ type: 'presence', users: [presence('bob')] });
+    await turn();
     expect(all.of('error')).toEqual([new Error('no')]);
     watch.close();
     socket.receive({ type: 'presence', users: [presence('bob', 'away')] });

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { parseRoomMessage } from '../../../src/rooms/room-message.js';
 import {
   escapeEventName,
   formatEvent,
   formatId,
   formatRetry,
   KEEP_ALIVE_COMMENT,
-} from '../../../src/sse/event-stream-format.js';
+} from '../../../src/http/event-stream-format.js';
+import { parseRoomMessage } from '../../../src/rooms/room-message.js';
 import { LastEventId, MAX_CHANNELS, StreamPositions, toChannelKey } from '../../../src/sse/last-event-id.js';
 import { sseEncoder } from '../../../src/sse/sse-encoder.js';
 import { fc } from '../../support/property.js';

@@ -7,6 +7,8 @@ export interface ResponseWriter {
   write(bytes: Uint8Array): void;
   /** After the buffered bytes; cuts the connection after {@link FLUSH_TIMEOUT}. */
   end(): void;
+  /** Cuts the connection; buffered bytes are lost. */
+  destroy(): void;
   /** The buffer has drained, or the connection has closed. */
   drained(): Promise<void>;
   /** At once if it is closed already. */

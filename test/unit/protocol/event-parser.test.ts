@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createEventParser } from '../../../src/event-stream/event-parser.js';
+import { createEventParser } from '../../../src/protocol/event-parser.js';
 import { fc } from '../../support/property.js';
 import { EventParser } from '../../support/sse-client.js';
 

@@ -54,7 +54,14 @@ export class WebResponseWriter implements ResponseWriter {
     this.#unreadTimer?.cancel();
     // A closed stream does not call `pull` once its queue was read.
     if (this.buffered === 0) return this.#close();
-    this.#flushTimer = this.#clock.after(FLUSH_TIMEOUT, () => this.#fail(), { keepAlive: false });
+    this.#flushTimer = this.#clock.after(FLUSH_TIMEOUT, () => this.destroy(), { keepAlive: false });
+  }
+
+  /** An error discards the stream's queue. */
+  destroy(): void {
+    this.#finish();
+    this.#controller?.error(new Error('the client reads too slowly'));
+    this.#controller = undefined;
   }
 
   drained(): Promise<void> {
@@ -76,13 +83,6 @@ export class WebResponseWriter implements ResponseWriter {
   #close(): void {
     this.#finish();
     this.#controller?.close();
-    this.#controller = undefined;
-  }
-
-  /** An error discards the stream's queue. */
-  #fail(): void {
-    this.#finish();
-    this.#controller?.error(new Error('the client reads too slowly'));
     this.#controller = undefined;
   }
 

@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../internal/clock.js';
-import type { NodeRequest, NodeResponse, NodeSocket } from './options.js';
+import type { NodeRequest, NodeResponse, NodeSocket } from './node-types.js';
 import { FLUSH_TIMEOUT, type ResponseWriter } from './response-writer.js';
 
 /**
@@ -40,6 +40,10 @@ export class NodeResponseWriter implements ResponseWriter {
     if (this.#closed) return;
     this.#flushTimer = this.#clock.after(FLUSH_TIMEOUT, () => this.#response.destroy(), { keepAlive: false });
     this.#response.end();
+  }
+
+  destroy(): void {
+    this.#response.destroy();
   }
 
   drained(): Promise<void> {

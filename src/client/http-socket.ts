@@ -1,0 +1,111 @@
+import { createEventParser } from '../protocol/event-parser.js';
+import type { WebSocketWithEvents } from './platform.js';
+
+/** Characters in one request after its first frame. */
+const MAX_BATCH = 131_072;
+const UNAUTHENTICATED = 4401;
+
+type Listener = (event: never) => void;
+
+/**
+ * A WebSocket over HTTP, for servers of `createHttpHandler`: an event stream carries the frames of the server, further
+ * requests those of the client, one request at a time, so that they stay in order.
+ */
+export class HttpSocket implements WebSocketWithEvents {
+  readonly #url: string;
+  readonly #listeners: [string, Listener][] = [];
+  readonly #abort = new AbortController();
+  #frames: string[] = [];
+  #session = '';
+  #isSending = false;
+  #isClosed = false;
+
+  /** `url`: the one for a WebSocket. */
+  constructor(url: string) {
+    this.#url = url.replace(/^ws/, 'http');
+    this.#read().catch((error: unknown) => this.#end(1006, String(error)));
+  }
+
+  addEventListener(type: string, listener: Listener): void {
+    this.#listeners.push([type, listener]);
+  }
+
+  send(text: string): void {
+    this.#frames.push(text);
+    this.#flush();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#abort.abort();
+  }
+
+  async #read(): Promise<void> {
+    const response = await this.#fetch(this.#url);
+    if (response.status === 401) return this.#end(UNAUTHENTICATED, 'HTTP status 401');
+    const type = String(response.headers.get('content-type'));
+    if (!response.body || !/^text\/event-stream\b/.test(type)) throw new Error('no rollcall server here');
+    const decoder = new TextDecoder();
+    const parse = createEventParser({
+      onEvent: ({ event, data }) => this.#onEvent(event, data),
+      onId() {},
+      onRetry() {},
+    });
+    const reader = response.body.getReader();
+    while (!this.#isClosed) {
+      const { done, value } = await reader.read();
+      if (done) return this.#end(1006, 'the response has ended');
+      parse(decoder.decode(value, { stream: true }));
+    }
+  }
+
+  #onEvent(event: string, data: string): void {
+    if (event === 'session') {
+      this.#session = data;
+      this.#flush();
+    } else if (event === 'close') {
+      const { code, reason } = JSON.parse(data) as { code: number; reason: string };
+      this.#end(code, reason);
+    } else this.#emit('message', { data });
+  }
+
+  #flush(): void {
+    if (this.#isSending || !this.#session) return;
+    this.#isSending = true;
+    this.#sendFrames().catch((error: unknown) => this.#end(1006, String(error)));
+  }
+
+  async #sendFrames(): Promise<void> {
+    while (this.#frames.length > 0 && !this.#isClosed) {
+      const batch = [this.#frames.shift()];
+      let length = 0;
+      while (this.#frames[0] !== undefined && length + this.#frames[0].length < MAX_BATCH) {
+        length += this.#frames[0].length;
+        batch.push(this.#frames.shift());
+      }
+      const separator = this.#url.includes('?') ? '&' : '?';
+      // A plain string has a content type for which other origins need no preflight.
+      const url = `${this.#url}${separator}session=${this.#session}`;
+      const { ok, status } = await this.#fetch(url, batch.join('\n'));
+      if (!ok) throw new Error(`HTTP status ${status}`);
+    }
+    this.#isSending = false;
+  }
+
+  #fetch(url: string, body?: string): Promise<Response> {
+    const method = body === undefined ? 'GET' : 'POST';
+    const options = { method, body, cache: 'no-store', credentials: 'include', signal: this.#abort.signal };
+    // The declarations of browsers and of Node differ.
+    return fetch(url, options as RequestInit);
+  }
+
+  #end(code: number, reason: string): void {
+    if (this.#isClosed) return;
+    this.close();
+    this.#emit('close', { code, reason });
+  }
+
+  #emit(type: string, event: object): void {
+    for (const [each, listener] of this.#listeners) if (each === type) listener(event as never);
+  }
+}
