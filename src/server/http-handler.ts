@@ -209,11 +209,13 @@ class HttpConnections<User extends ConnectionIdentity, R extends HandshakeReques
     });
     const session = new HttpSession(`${this.#nodeId}.${randomBytes(16).toString('base64url')}`, writer);
     this.#sessions.set(session.id, session);
-    session.connection = this.#server.open(session, handshake, plainEncoder);
+    const connection = this.#server.add(session, plainEncoder);
+    session.connection = connection;
     writer.onClose(() => {
       this.#sessions.delete(session.id);
       session.end();
     });
+    this.#server.serve(connection, handshake);
   }
 
   async #receive(exchange: Exchange<R>, cors: Readonly<Record<string, string>>): Promise<void> {
