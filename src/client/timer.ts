@@ -7,8 +7,6 @@ export interface TimerSettings {
   readonly max: number;
 }
 
-export type ResettableTimer = ReturnType<typeof createTimer>;
-
 /** A timer that also counts retries, for exponential back-off with full jitter. */
 export function createTimer({ clock, random, first, max }: TimerSettings) {
   let timer: ClientTimer | undefined;
