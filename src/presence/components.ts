@@ -9,6 +9,7 @@ import {
   subscriptionManagerFor,
 } from '../pubsub/subscription-manager.js';
 import { ClientHandle } from '../redis/client-handle.js';
+import type { ChangeVerifier } from './change-verifier.js';
 import { HiddenUsers } from './hidden-users.js';
 import { unescapeId } from './ids.js';
 import { Inbox } from './inbox.js';
@@ -55,6 +56,8 @@ export interface PresenceComponents {
   readonly hidden: HiddenUsers;
   readonly removals: RemovalLog;
   readonly disconnects: DisconnectHandlers;
+  /** Of the subscriptions to all changes. */
+  readonly changeVerifiers: Set<ChangeVerifier>;
   readonly restorer: Restorer;
   readonly leaseRenewer: LeaseRenewer;
   readonly inbox: Inbox;
@@ -112,7 +115,7 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
   };
   const local = new LocalPresence({ ...shared, localSockets, nodeLease, writer, hidden, onDisconnected });
   const ttlSockets = new TtlSockets({ ...settings, writer, local });
-  const removals = new RemovalLog({ ...shared, nodeLease, writer });
+  const removals = new RemovalLog({ ...shared, localSockets, nodeLease, writer });
   const inbox = new Inbox({ ...shared, nodeLease, local });
   const restorer = new Restorer({ ...shared, localSockets, nodeLease, writer, inbox });
   const leaseRenewer = new LeaseRenewer({
@@ -151,6 +154,7 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
     hidden,
     removals,
     disconnects,
+    changeVerifiers: new Set(),
     restorer,
     leaseRenewer,
     inbox,

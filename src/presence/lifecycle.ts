@@ -35,13 +35,14 @@ export class Lifecycle {
 
   #onStarted(layouts: readonly string[]): void {
     if (this.#closing !== undefined) return;
-    const { client, leaseRenewer, local, reaper, watches, rooms, removals } = this.#parts;
+    const { client, leaseRenewer, local, reaper, watches, rooms, removals, changeVerifiers } = this.#parts;
     this.#unlisten = client.listen({
       connection: (state) => {
         if (state === 'ready') removals.onReconnected();
       },
       nodeReturned: () => {
         watches.onNodeReturned();
+        for (const verifier of changeVerifiers) verifier.onNodeReturned();
         rooms.rereadAll();
       },
     });

@@ -10,6 +10,7 @@ import {
   numberOption,
 } from '../internal/validate.js';
 import type { Subscription } from '../pubsub/subscribe.js';
+import { ChangeVerifier } from './change-verifier.js';
 import { createComponents, type PresenceComponents } from './components.js';
 import { escapeId } from './ids.js';
 import { joinIds, partitionOf } from './keys.js';
@@ -104,7 +105,7 @@ export class PresenceService {
   ): Promise<PresenceData> {
     // In a storm of calls, `async` functions are most of the cost.
     return new Promise((resolve, reject) => {
-      const { local, inbox, removals, ttlSockets } = this.#parts;
+      const { local, inbox, ttlSockets } = this.#parts;
       const ref = this.#ref(userId, socketId);
       if (typeof status === 'object') {
         throw new InvalidArgumentError(
@@ -122,7 +123,6 @@ export class PresenceService {
       }
       this.#assertBackground('setPresence without a ttl');
       const subscribing = inbox.open();
-      removals.forget(ref.key);
       const limit = local.hasSocket(ref) ? Number.POSITIVE_INFINITY : this.#settings.maxSocketsPerUser;
       local.set(
         ref,
@@ -192,7 +192,6 @@ export class PresenceService {
     this.#lifecycle.assertOpen();
     assertName('userId', userId);
     if (typeof reason !== 'string') throw new InvalidArgumentError('reason', 'must be a string');
-    await this.#lifecycle.start();
     const removal = { kind: 'removal', user: escapeId(userId), grace: 0, note: escapeId(reason) } as const;
     const record = await this.#parts.removals.apply(this.#partition(userId), removal);
     return record === null ? null : this.#parts.reader.decode(userId, record);
@@ -331,16 +330,34 @@ export class PresenceService {
     const bound = bindAsyncContext(handler);
     await this.#lifecycle.start();
     this.#lifecycle.assertOpen();
-    const { keys, disposables, reporter } = this.#parts;
+    const { keys, disposables, reporter, changeVerifiers } = this.#parts;
     const channels = keys.map(({ events }) => events);
-    return subscribeToChanges(this.#parts, disposables, channels, {
-      onChange: (encoded, channel) => {
-        const change = decodeChange(encoded);
-        // From an owner that restores a user, for watches that knew another status.
-        if (change.status === change.previous) return;
-        reporter.runHandler(() => bound(change), { channel });
-      },
-    });
+    const verifier = new ChangeVerifier(this.#parts, (change, channel) =>
+      reporter.runHandler(() => bound(change), { channel }),
+    );
+    changeVerifiers.add(verifier);
+    const close = (): void => {
+      changeVerifiers.delete(verifier);
+      verifier.close();
+    };
+    try {
+      const subscription = await subscribeToChanges(this.#parts, disposables, channels, {
+        onChange: (encoded, channel) => {
+          const change = decodeChange(encoded);
+          // From an owner that restores a user, for watches that knew another status.
+          if (change.status !== change.previous) verifier.onChange(change, channel);
+        },
+        onGap: () => verifier.onGap(),
+      });
+      const unsubscribe = (): Promise<void> => {
+        close();
+        return subscription.unsubscribe();
+      };
+      return { ...subscription, unsubscribe, [Symbol.asyncDispose]: unsubscribe };
+    } catch (error) {
+      close();
+      throw error;
+    }
   }
 
   /**
@@ -510,9 +527,9 @@ export class PresenceService {
     grace: number,
     recently: boolean,
   ): Promise<string | null> {
-    await this.#lifecycle.start();
     const { reader, removals } = this.#parts;
     if (!recently) return removals.apply(partition, { kind: 'removal', user, socket, grace });
+    await this.#lifecycle.start();
     // Nothing to remove, but a user who logs out has no grace.
     return grace === 0
       ? this.#parts.writer.apply(partition, { kind: 'look', user, reason: 'gone' })

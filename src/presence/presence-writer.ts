@@ -10,7 +10,7 @@ import type { NodeLease } from './node-lease.js';
 import type { PartitionLayout } from './partition-layout.js';
 import type { Startup } from './startup.js';
 import { Transaction } from './transaction.js';
-import { isBackgroundWrite, isRestoring, type PresenceWrite } from './writes.js';
+import { isBackgroundWrite, kindOfTransaction, type PresenceWrite } from './writes.js';
 
 /** Durations in ms. */
 export interface PresenceWriterOptions {
@@ -251,7 +251,7 @@ class PartitionWriter {
       const pending = this.#queue[at] as PendingWrite;
       if (pending.settled) continue;
       const [first] = batch;
-      if (first !== undefined && isRestoring(first.write) !== isRestoring(pending.write)) break;
+      if (first !== undefined && kindOfTransaction(first.write) !== kindOfTransaction(pending.write)) break;
       batch.push(pending);
     }
     this.#advanceHead(at);

@@ -3,6 +3,7 @@ import { CommandError } from '../internal/errors.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import { toRollcallError } from '../redis/replies.js';
 import { joinIds } from './keys.js';
+import type { LocalSockets } from './local-sockets.js';
 import type { NodeLease } from './node-lease.js';
 import type { PresenceWriter } from './presence-writer.js';
 import { encodeRegistration } from './record.js';
@@ -14,6 +15,7 @@ export interface RemovalLogOptions {
   readonly client: ClientHandle;
   readonly writer: PresenceWriter;
   readonly nodeLease: NodeLease;
+  readonly localSockets: LocalSockets;
   readonly redisClock: RedisClock;
   readonly reporter: ErrorReporter;
   readonly keyTtl: number;
@@ -53,9 +55,11 @@ export class RemovalLog {
   /** Resolves with the user's record. */
   async apply(partition: number, removal: Removal): Promise<string | null> {
     const { writer, redisClock, client, keyTtl, lastSeenTtl } = this.#options;
+    const called = redisClock.now(partition);
     const record = await writer.apply(partition, removal);
     const at = client.clock.monotonic();
-    const before = encodeRegistration(redisClock.now(partition) + 1);
+    const next = this.#registeredSince(called, removal) ?? redisClock.now(partition) + 1;
+    const before = encodeRegistration(next);
     const key = joinIds(removal.user, removal.socket ?? '');
     // Becomes the last in order.
     this.#removals.delete(key);
@@ -67,11 +71,6 @@ export class RemovalLog {
     return record;
   }
 
-  /** This process registers the socket again. `socket`: its key. */
-  forget(socket: string): void {
-    if (this.#removals.size > 0) this.#removals.delete(socket);
-  }
-
   /** Redis was wiped or replaced. */
   onLost(): void {
     this.#rewrite(0);
@@ -80,6 +79,16 @@ export class RemovalLog {
   /** Another server may have taken over, without the last writes. */
   onReconnected(): void {
     this.#rewrite(this.#options.client.clock.monotonic() - RECENT);
+  }
+
+  /** When this process registered one of the sockets again, by Redis's clock. */
+  #registeredSince(called: number, { user, socket }: Removal): number | undefined {
+    let first: number | undefined;
+    for (const local of this.#options.localSockets.sockets.values()) {
+      if (local.user !== user || (socket !== undefined && local.socket !== socket)) continue;
+      if (local.connectedAt >= called) first = Math.min(first ?? local.connectedAt, local.connectedAt);
+    }
+    return first;
   }
 
   #rewrite(since: number): void {

@@ -84,7 +84,15 @@ export interface RoomWrite {
 
 export type PresenceWrite = SocketWrite | Removal | TtlSocketWrite | StatusWrite | Reevaluation | RoomWrite;
 
-/** Restoring writes never share a transaction with others. */
+/**
+ * Writes with different results never share a transaction: it either restores or does not, and applies removals before
+ * registrations, whatever their order was.
+ */
+export function kindOfTransaction(write: PresenceWrite): 'removals' | 'restoring' | 'writes' {
+  if (write.kind === 'removal') return 'removals';
+  return isRestoring(write) ? 'restoring' : 'writes';
+}
+
 export function isRestoring(write: PresenceWrite): boolean {
   return (write.kind === 'socket' || write.kind === 'room') && write.restoring === true;
 }

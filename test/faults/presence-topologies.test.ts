@@ -306,6 +306,8 @@ test('watches of users and rooms are corrected after a frozen master publishes o
         room: await observer.watchRoom(room, ({ type }) => void received.push(type)),
       })),
     );
+    const announced: string[] = [];
+    for (const observer of observers) await observer.subscribe(({ status }) => void announced.push(status));
     const shown = () =>
       watches.map((watch) => [
         watch.users.current().get(user)?.status,
@@ -323,6 +325,7 @@ test('watches of users and rooms are corrected after a frozen master publishes o
     // No subscriber is connected to the old master.
     await awhile(4_000);
     const before = received.length;
+    announced.length = 0;
 
     cluster.resume(master);
     await waitFor(() => received.slice(before).includes('away') && received.slice(before).includes('leave'), {
@@ -330,6 +333,10 @@ test('watches of users and rooms are corrected after a frozen master publishes o
     });
     await cluster.waitUntilOk();
     await waitFor(() => expect(shown()).toEqual(truth) ?? true, { timeout: 2 * LEASE + 5_000 });
+    // A subscription to all changes does not announce what the old master published.
+    await owner.setPresence(user, 's', 'online');
+    await waitFor(() => announced.filter((status) => status === 'online').length === observers.length);
+    expect(announced).toEqual(['online', 'online']);
   } finally {
     await Promise.all([owner, ...observers].map((service) => service.close()));
     for (const end of ends) await end();

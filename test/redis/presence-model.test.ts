@@ -230,7 +230,7 @@ class Model {
       case 'evict': {
         this.wiped = true;
         // Nobody restores what a dead node owned: its users go offline before.
-        await pass(3 * LEASE);
+        await this.agreed();
         const keys = (await server.cli('KEYS', `{${this.prefix}:*`)).split('\n').filter(Boolean);
         // A lost layout or lease shows a wipe.
         const evicted = keys.filter(
@@ -238,7 +238,7 @@ class Model {
         );
         if (evicted.length > 0) await server.cli('DEL', ...evicted);
         // An owner set that is lost with its owner leads no reaper to what it listed.
-        await pass(0.6 * LEASE);
+        await pass(1.2 * LEASE);
         return;
       }
       case 'refuse': {

@@ -97,6 +97,31 @@ test('a removal of a socket that nobody has does not affect its registration, ev
   expect(owner.stats().sockets).toBe(2);
 }, 30_000);
 
+test('removals and registrations by one process take effect in the order of the calls', async () => {
+  const [service, other] = [fixture.service(options), fixture.service(options)];
+  for (let round = 0; round < 20; round++) {
+    const user = `u${round}`;
+    const calls = [
+      service.removeSocket(user, 's'),
+      service.setPresence(user, 's'),
+      service.disconnectUser(`${user}-all`),
+      service.setPresence(`${user}-all`, 's'),
+      service.setPresence(`${user}-out`, 's'),
+      service.disconnectUser(`${user}-out`),
+    ];
+    await Promise.all(calls);
+    expect(await other.getPresence(user)).toMatchObject({ status: 'online' });
+    expect(await other.getPresence(`${user}-all`)).toMatchObject({ status: 'online' });
+    expect(await other.getPresence(`${user}-out`)).toMatchObject({ status: 'offline' });
+  }
+  await waitFor(() => service.stats().sockets === 40);
+  // Not even when the removals are written again.
+  await server.cli('FLUSHALL');
+  await waitFor(async () => (await other.getOnlineCount()) === 40, { timeout: 20_000 });
+  await redisTime(2 * LEASE);
+  expect(await other.getOnlineCount()).toBe(40);
+}, 60_000);
+
 test('a removal while all entries of the user are missing ends only the removed socket', async () => {
   const admin = fixture.service({ ...options, grace: 300 });
   const owner = fixture.service({ ...options, grace: 300 });
