@@ -142,6 +142,7 @@ export type { IoredisClusterClient } from './redis/ioredis-cluster.js';
 export type { IoredisMockClient } from './redis/ioredis-mock.js';
 export type { NodeRedisClient } from './redis/node-redis.js';
 export type { NodeRedisClusterClient } from './redis/node-redis-cluster.js';
+export type { NodeRedisPoolClient } from './redis/node-redis-pool.js';
 export type { NodeRedisSentinelClient } from './redis/node-redis-sentinel.js';
 export { escapePattern } from './redis/pattern.js';
 export type { Rollcall, RollcallOptions } from './rollcall.js';

@@ -11,6 +11,7 @@ import {
   NodeRedisCluster,
   type NodeRedisClusterClient,
 } from './node-redis-cluster.js';
+import { isNodeRedisPool, type NodeRedisPoolClient, NodeRedisPoolDriver } from './node-redis-pool.js';
 import {
   isNodeRedisSentinelClient,
   type NodeRedisSentinelClient,
@@ -18,11 +19,12 @@ import {
 } from './node-redis-sentinel.js';
 
 /**
- * Values of the `redis` option: a node-redis client, cluster or sentinel client (`redis` 5 and 6), an
+ * Values of the `redis` option: a node-redis client, pool, cluster or sentinel client (`redis` 5 and 6), an
  * ioredis client or Cluster (5 and 6), an ioredis-mock client, or a {@link Driver} of your own.
  */
 export type RedisClient =
   | NodeRedisClient
+  | NodeRedisPoolClient
   | NodeRedisClusterClient
   | NodeRedisSentinelClient
   | IoredisClient
@@ -39,6 +41,7 @@ export function driverFor(client: RedisClient): Driver {
   if (isNodeRedisClusterClient(client)) return new ClusterDriver(new NodeRedisCluster(client));
   if (isIoredisClusterClient(client)) return new ClusterDriver(new IoredisCluster(client));
   if (isNodeRedisSentinelClient(client)) return new NodeRedisSentinelDriver(client);
+  if (isNodeRedisPool(client)) return new NodeRedisPoolDriver(client);
   if (isNodeRedisClient(client)) return new NodeRedisDriver(client);
   if (isIoredisClient(client)) return new IoredisDriver(client);
   if (isIoredisMockClient(client)) return new IoredisMockDriver(client);
@@ -46,7 +49,7 @@ export function driverFor(client: RedisClient): Driver {
 }
 
 const SUITABLE =
-  'pass a client, cluster or sentinel client of redis 5 or 6 (createClient({ url })), a Redis or Cluster of ioredis 5 or 6 (new Redis(url)), a client of ioredis-mock 8, or a Driver of your own';
+  'pass a client, pool, cluster or sentinel client of redis 5 or 6 (createClient({ url })), a Redis or Cluster of ioredis 5 or 6 (new Redis(url)), a client of ioredis-mock 8, or a Driver of your own';
 
 function unsuitable(value: unknown): InvalidArgumentError {
   return new InvalidArgumentError('redis', `${describeUnsuitable(value)}; ${SUITABLE}`);
@@ -63,9 +66,6 @@ function describeUnsuitable(value: unknown): string {
   const has = (...names: string[]) => names.every((name) => client[name] !== undefined);
   if (has('send_command', 'psubscribe')) return 'is a client of redis 3 or of a package modelled on it';
   if (has('slots', 'masters', 'nodeClient')) return 'is a cluster client of redis 4';
-  // Its connections come and go: it has no state of one, and cannot be duplicated.
-  if (has('execute', 'totalClients', 'idleClients'))
-    return 'is a pool of clients; rollcall needs one client, which sends all commands of a tick in one pipeline';
   if (has('isOpen', 'sendCommand')) return 'is a client of redis 4';
   if (has('send', 'connected', 'onclose'))
     return "is Bun's RedisClient, which loses subscriptions when it reconnects, and says nothing; redis and ioredis work on Bun";

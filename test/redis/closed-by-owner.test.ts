@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { createRollcall } from '../../src/index.js';
-import { allClients } from '../shared/redis-clients.js';
+import { allClients, pools } from '../shared/redis-clients.js';
 import { startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 
@@ -19,7 +19,7 @@ const isClosed = (client: Closable) =>
   client.isOpen === undefined ? client.status === 'end' : !client.isOpen;
 const closeClient = (client: Closable) => (client.isOpen === undefined ? client.quit?.() : client.close?.());
 
-describe.each(Object.entries(allClients))('%s', (_name, make) => {
+describe.each(Object.entries({ ...allClients, ...pools }))('%s', (_name, make) => {
   test.each(['the client first', 'both at once', 'rollcall first'])(
     'closing %s leaves the client closed',
     async (order) => {

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, it } from 'vitest';
 import type { RedisClient } from '../../src/redis/detect.js';
 import { driverFor } from '../../src/redis/detect.js';
 import { type DriverUnderTest, driverConformanceCases } from '../../src/testing/driver-conformance.js';
-import { allClients } from '../shared/redis-clients.js';
+import { allClients, pools } from '../shared/redis-clients.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 
 let server: RedisServer;
@@ -41,22 +41,25 @@ beforeAll(async () => {
 
 afterAll(() => server.stop());
 
-describe.each(Object.entries({ ...allClients, ...optionsOfOwners }))('the driver for %s', (_name, maker) => {
-  const make = async (): Promise<DriverUnderTest> => {
-    const { client, end } = maker(server.port);
-    // After the driver has let go of it, the client's errors are its owner's business again.
-    (client as unknown as EventEmitter).on('error', () => {});
-    return {
-      driver: driverFor(client),
-      breakConnections: async () => {
-        await server.cli('CLIENT', 'KILL', 'TYPE', 'pubsub');
-        await server.cli('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
-      },
-      forgetScripts: async () => {
-        await server.cli('SCRIPT', 'FLUSH', 'SYNC');
-      },
-      dispose: async () => end(),
+describe.each(Object.entries({ ...allClients, ...pools, ...optionsOfOwners }))(
+  'the driver for %s',
+  (_name, maker) => {
+    const make = async (): Promise<DriverUnderTest> => {
+      const { client, end } = maker(server.port);
+      // After the driver has let go of it, the client's errors are its owner's business again.
+      (client as unknown as EventEmitter).on('error', () => {});
+      return {
+        driver: driverFor(client),
+        breakConnections: async () => {
+          await server.cli('CLIENT', 'KILL', 'TYPE', 'pubsub');
+          await server.cli('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+        },
+        forgetScripts: async () => {
+          await server.cli('SCRIPT', 'FLUSH', 'SYNC');
+        },
+        dispose: async () => end(),
+      };
     };
-  };
-  it.each(driverConformanceCases)('$name', (driverCase) => driverCase.run(make));
-});
+    it.each(driverConformanceCases)('$name', (driverCase) => driverCase.run(make));
+  },
+);

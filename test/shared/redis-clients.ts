@@ -1,8 +1,8 @@
 import type { EventEmitter } from 'node:events';
 import { Redis as IoredisFive } from 'ioredis';
 import { Redis as IoredisSix } from 'ioredis6';
-import { createClient } from 'redis';
-import { createClient as createClientFive } from 'redis5';
+import { createClient, createClientPool } from 'redis';
+import { createClient as createClientFive, createClientPool as createClientPoolFive } from 'redis5';
 import type { RedisClient } from '../../src/index.js';
 import type { RedisServer } from '../support/redis-server.js';
 import type { PresenceBackend } from './presence-fixture.js';
@@ -49,6 +49,18 @@ export const allClients: Readonly<Record<string, Maker>> = {
   'ioredis 6': (port) => {
     const client = new IoredisSix(port, { retryStrategy: () => 50 });
     return owned(client, () => client.disconnect());
+  },
+};
+
+/** Pools of clients, which the drivers use for their options. */
+export const pools: Readonly<Record<string, Maker>> = {
+  'a pool of node-redis 6': (port) => {
+    const client = createClientPool({ url: url(port), socket: { reconnectStrategy: 50 } });
+    return owned(client, () => client.destroy());
+  },
+  'a pool of node-redis 5': (port) => {
+    const client = createClientPoolFive({ url: url(port), socket: { reconnectStrategy: 50 } });
+    return owned(client, () => client.destroy());
   },
 };
 
