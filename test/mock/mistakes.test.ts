@@ -556,7 +556,7 @@ test('every common mistake is rejected with its cause', async () => {
       await make();
       messages.push([mistake, 'no error']);
     } catch (error) {
-      messages.push([mistake, (error as Error).message.split('; pass a client, cluster')[0] as string]);
+      messages.push([mistake, (error as Error).message.split('; pass a client, pool')[0] as string]);
     }
   }
   expect(messages).toEqual(mistakes.map(([mistake, , message]) => [mistake, message]));
