@@ -71,6 +71,8 @@ export async function startFixture(): Promise<ReactFixture> {
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const browser = await chromium.launch({
     executablePath: findChromium() as string,
+    // As a visitor's browser: a page that is left is kept, and shown again as it was.
+    ignoreDefaultArgs: ['--disable-back-forward-cache'],
     args: [
       '--no-sandbox',
       '--disable-gpu',

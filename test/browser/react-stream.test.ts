@@ -172,3 +172,46 @@ test('sends headers; a 401 closes the stream and shows why', async () => {
   );
   expectFailedRequests(2);
 });
+
+test('a page in the back/forward cache has no stream, and resumes when it is shown again', async () => {
+  const serve = fixture.answer;
+  fixture.answer = (request, response) => {
+    if (request.url !== '/x-other') return serve(request, response);
+    response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>other</title>');
+  };
+  await tab.show({ id: 's', hook: 'stream', url: '/x' });
+  await connected(1);
+  write(0, '', 0, 2);
+  await shows('open', '0,1');
+  // Only a page that was kept still has it.
+  await tab.tab.evaluate('globalThis.kept = true');
+  await tab.tab.goto(`${fixture.url}/x-other`);
+  await waitFor(() => streams[0]?.closed);
+  // `goBack` would wait for a load, which a kept page does not have.
+  await tab.tab.evaluate('setTimeout(() => history.back())');
+  const isBack = () => tab.tab.evaluate('globalThis.kept === true').catch(() => false);
+  await waitFor(async () => (await isBack()) === true);
+  await connected(2);
+  expect(streams[1]?.request.headers['last-event-id']).toBe('1');
+  write(1, '', 2, 3);
+  await shows('open', '0,1,2');
+});
+
+test('a stream resumes on a new connection as soon as the browser is online again', async () => {
+  await tab.show({ id: 's', hook: 'stream', url: '/x' });
+  await connected(1);
+  // Without the event, the next attempt would be 10 minutes away.
+  streams[0]?.response.write('retry: 600000\n\n');
+  write(0, '', 0, 2);
+  await shows('open', '0,1');
+  await tab.tab.context().setOffline(true);
+  await tab.until('offline', () => !navigator.onLine);
+  await tab.tab.context().setOffline(false);
+  await connected(2);
+  expect(streams[1]?.request.headers['last-event-id']).toBe('1');
+  write(1, '', 2, 3);
+  await shows('open', '0,1,2');
+  await waitFor(() => streams[0]?.closed);
+  // The client of the page may have tried in between.
+  expect(tab.problems.splice(0).filter((text) => !text.includes('ERR_INTERNET_DISCONNECTED'))).toEqual([]);
+});
