@@ -504,6 +504,18 @@ describe('GraphQLPubSub: a connection lost in mid-stream', () => {
     await iterator.return();
   });
 
+  test('several calls of `next` are served in order around a gap that is ignored', async () => {
+    const engine = open({ discontinuities: 'ignore' });
+    const iterator = engine.asyncIterableIterator('x');
+    await iterator.ready;
+    const calls = [iterator.next(), iterator.next(), iterator.next()];
+    await breakConnection();
+    await delivered(engine);
+    for (const number of [1, 2, 3]) await engine.publish('x', number);
+    expect((await Promise.all(calls)).map(({ value }) => value)).toEqual([1, 2, 3]);
+    await iterator.return();
+  });
+
   test('a function yields a payload in the place of the gap, nothing, or throws', async () => {
     const engine = open();
     const seen: [string, readonly string[]][] = [];
