@@ -10,6 +10,7 @@ export { bufferCodec, jsonCodec } from './internal/codec.js';
 export type { ErrorContext, ErrorListener, ErrorStage } from './internal/diagnostics.js';
 export type { Outcome, RollcallErrorCode, SchemaIssue } from './internal/errors.js';
 export {
+  BannedError,
   ClosedError,
   CommandError,
   ConfigurationError,
@@ -153,6 +154,7 @@ export type {
   DetachOptions,
   JoinOptions,
   JoinResult,
+  KickOptions,
   LeaveOptions,
   RoomServiceOptions,
   RoomServiceStats,

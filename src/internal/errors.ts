@@ -14,6 +14,7 @@ export type RollcallErrorCode =
   | 'ERR_UNSUPPORTED'
   | 'ERR_CONFIGURATION'
   | 'ERR_LIMIT'
+  | 'ERR_BANNED'
   | 'ERR_OVERFLOW'
   | 'ERR_DISCONTINUITY'
   | 'ERR_DECODE'
@@ -116,6 +117,12 @@ export class LimitError extends RollcallError {
   }
 }
 
+/** The user was put out of the room with a ban that has not ended. The message is the reason. */
+export class BannedError extends RollcallError {
+  override readonly name = 'BannedError';
+  readonly code = 'ERR_BANNED';
+}
+
 /** A `messages()` queue with `overflow: 'close'` is full. */
 export class OverflowError extends RollcallError {
   override readonly name = 'OverflowError';
@@ -189,6 +196,7 @@ const names = new Map<unknown, string>([
   [UnsupportedError, 'UnsupportedError'],
   [ConfigurationError, 'ConfigurationError'],
   [LimitError, 'LimitError'],
+  [BannedError, 'BannedError'],
   [OverflowError, 'OverflowError'],
   [DiscontinuityError, 'DiscontinuityError'],
   [DecodeError, 'DecodeError'],

@@ -15,6 +15,9 @@ export const TYPING_EVENT = '$typing';
 /** Between servers, to close a user's sockets; never sent to clients. */
 export const DISCONNECT_EVENT = '$disconnect';
 
+/** Between servers, to put a user out of a room; never sent to clients. */
+export const KICK_EVENT = '$kick';
+
 /** Data of {@link TYPING_EVENT}. */
 export interface TypingData {
   /** In ms, unless the event is repeated; 0: stopped. */
@@ -189,6 +192,8 @@ export type ProtocolErrorCode =
   | 'NOT_JOINED'
   /** The server has removed this socket from the room. */
   | 'REMOVED'
+  /** The user was put out of the room; the message is the reason. */
+  | 'KICKED'
   /** No such method. */
   | 'UNKNOWN_METHOD'
   /** Too many rooms or watched users, or too large. */

@@ -4,6 +4,7 @@ import type {
   BroadcastOptions,
   DetachOptions,
   JoinOptions,
+  KickOptions,
   LeaveOptions,
   RoomServiceOptions,
 } from './options.js';
@@ -15,6 +16,7 @@ export const ROOM_SERVICE_OPTION_NAMES: OptionNames<RoomServiceOptions> = {
   presence: true,
   history: true,
   sharded: true,
+  bans: true,
   maxBufferedBytes: true,
   slowPeers: true,
   onError: true,
@@ -44,6 +46,11 @@ export const JOIN_OPTION_NAMES: OptionNames<JoinOptions> = {
   last: true,
   info: true,
   members: true,
+};
+
+export const KICK_OPTION_NAMES: OptionNames<KickOptions> = {
+  reason: true,
+  ban: true,
 };
 
 export const BROADCAST_OPTION_NAMES: OptionNames<BroadcastOptions> = {

@@ -23,6 +23,11 @@ export interface RoomServiceOptions {
   history?: HistoryOptions | false;
   /** Use sharded channels (Redis 7). @default false */
   sharded?: boolean;
+  /**
+   * Users can be kicked with a ban. Each join then asks Redis for a ban, in one more round trip. The same in all processes.
+   * @default false
+   */
+  bans?: boolean;
   /** Bytes that may wait for a peer before it is slow. @default 1_048_576 */
   maxBufferedBytes?: number;
   /**
@@ -98,6 +103,14 @@ export interface BroadcastOptions {
 export interface LeaveOptions {
   /** Notify the peer. @default true */
   notify?: boolean;
+}
+
+/** Options of `kick`. */
+export interface KickOptions {
+  /** For the user: their client shows it. Required with `ban`. @default '' */
+  reason?: string;
+  /** For how many ms the user cannot join again, 1 to 31,536,000,000 (a year). Needs the option `bans`. @default no ban */
+  ban?: number;
 }
 
 /** Options of `detach`. */

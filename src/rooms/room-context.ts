@@ -2,6 +2,7 @@ import type { ErrorReporter } from '../internal/diagnostics.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
+import type { Bans } from './bans.js';
 import type { ChannelAnchors } from './channel-anchors.js';
 import type { MemberFeeds } from './member-feeds.js';
 import type { PeerWriter, PeerWriterSettings } from './peer-writer.js';
@@ -30,9 +31,11 @@ export interface RoomContext {
   /** Releases detached sockets, many at a time. */
   readonly releases: TaskQueue;
   readonly roomAnchors: ChannelAnchors;
-  /** Their listener also handles `disconnectUser`. */
+  /** Their listener also handles `disconnectUser` and `kick`. */
   readonly userAnchors: ChannelAnchors;
   readonly memberFeeds: MemberFeeds | undefined;
+  /** `undefined`: no user is banned. */
+  readonly bans: Bans | undefined;
   readonly presenceFeed: PresenceFeed | undefined;
   roomChannel(room: string): ChannelRef<RoomEvent>;
   userChannel(userId: string): ChannelRef<RoomEvent>;

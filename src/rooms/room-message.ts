@@ -4,6 +4,7 @@ import {
   DISCONNECT_EVENT,
   type DiscontinuityFrame,
   type ErrorFrame,
+  KICK_EVENT,
   type MembersFrame,
   type PositionFrame,
   type PresenceFrame,
@@ -43,7 +44,7 @@ export class RoomMessage {
     /** Id of a socket that must not receive it. */
     readonly except: string | undefined,
   ) {
-    this.internal = isEvent(json, DISCONNECT_EVENT);
+    this.internal = isEvent(json, DISCONNECT_EVENT) || isEvent(json, KICK_EVENT);
   }
 
   /** Time of publishing by Redis's clock, in ms since the epoch; only with a position. */

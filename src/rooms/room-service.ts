@@ -4,22 +4,35 @@ import { clockOption } from '../internal/clock.js';
 import { type Json, jsonCodec } from '../internal/codec.js';
 import { assertErrorListener, ErrorReporter } from '../internal/diagnostics.js';
 import { ClosedError, DecodeError, InvalidArgumentError } from '../internal/errors.js';
-import { assertName, assertOptions, choiceOption, numberOption } from '../internal/validate.js';
+import {
+  assertName,
+  assertOptions,
+  booleanOption,
+  choiceOption,
+  numberOption,
+} from '../internal/validate.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import { CloseCode } from '../protocol/close-codes.js';
-import { DISCONNECT_EVENT, TYPING_EVENT } from '../protocol/frames.js';
+import { DISCONNECT_EVENT, KICK_EVENT, TYPING_EVENT } from '../protocol/frames.js';
 import { type ChannelOptions, type ChannelRef, defineChannel } from '../pubsub/channel-definition.js';
 import type { HistoryPage, HistoryReadOptions, PublishResult } from '../pubsub/options.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import { databaseSuffix } from '../redis/database.js';
 import { toRollcallError } from '../redis/replies.js';
+import { Bans } from './bans.js';
 import { ChannelAnchors } from './channel-anchors.js';
 import { MemberFeeds } from './member-feeds.js';
-import { ATTACH_OPTION_NAMES, BROADCAST_OPTION_NAMES, ROOM_SERVICE_OPTION_NAMES } from './option-names.js';
+import {
+  ATTACH_OPTION_NAMES,
+  BROADCAST_OPTION_NAMES,
+  KICK_OPTION_NAMES,
+  ROOM_SERVICE_OPTION_NAMES,
+} from './option-names.js';
 import type {
   AttachOptions,
   BroadcastOptions,
   DetachOptions,
+  KickOptions,
   RoomServiceOptions,
   RoomServiceStats,
 } from './options.js';
@@ -30,6 +43,7 @@ import { isEvent, MessageParser, type RoomEvent } from './room-message.js';
 import { RoomSocket } from './room-socket.js';
 import { runInSlices, TaskQueue } from './task-queue.js';
 
+const YEAR = 31_536_000_000;
 const DEFAULT_HISTORY = { size: 100, ttl: 3_600_000 };
 
 /**
@@ -97,6 +111,7 @@ export class RoomService {
       userAnchors: new ChannelAnchors(pubsub, (payload, channel) =>
         this.#handleUserMessage(payload, channel),
       ),
+      bans: booleanOption('bans', options.bans, false) ? new Bans(pubsub) : undefined,
       memberFeeds: presence && new MemberFeeds(presence, clock),
       presenceFeed: presence && new PresenceFeed(presence, clock),
       roomChannel: (room) => this.#channels.room(room),
@@ -224,6 +239,39 @@ export class RoomService {
     ]);
   }
 
+  /**
+   * Puts a user out of a room on all processes: their sockets leave it, and their clients have the room in the state
+   * `refused`, with the error `KICKED` and the reason, and do not join again by themselves. With `ban`, joins are refused in
+   * the same way until it ends. Sockets that only `PresenceService.join` has put into the room are not affected.
+   *
+   * @throws {@link InvalidArgumentError} for a bad name or option, a ban without a reason, and a ban without the option
+   * `bans`; all errors of `PubSubService.publish`. After an error the ban may exist. Repeating the call is safe.
+   */
+  async kick(room: string, userId: string, options: KickOptions = {}): Promise<void> {
+    this.#assertOpen();
+    assertName('room', room);
+    assertName('userId', userId);
+    assertOptions('options', options, KICK_OPTION_NAMES);
+    const { reason = '', ban } = options;
+    if (typeof reason !== 'string') throw new InvalidArgumentError('reason', 'must be a string');
+    if (ban !== undefined) {
+      numberOption('ban', ban, 0, { unit: 'ms', min: 1, max: YEAR, integer: true });
+      if (reason === '') throw new InvalidArgumentError('reason', 'must say why, because the user is banned');
+      // Before the message: a socket that has left must not come back in between.
+      await this.#bans().set(room, userId, reason, ban);
+    }
+    const message = { event: KICK_EVENT, data: { room, reason } };
+    await this.pubsub.publish(this.#channels.user(userId), message);
+  }
+
+  /** Ends a ban; resolves with false if there was none. */
+  async unban(room: string, userId: string): Promise<boolean> {
+    this.#assertOpen();
+    assertName('room', room);
+    assertName('userId', userId);
+    return this.#bans().remove(room, userId);
+  }
+
   /** Reads a page of history; see `PubSubService.history`. */
   async history(room: string, options?: HistoryReadOptions): Promise<HistoryPage<RoomEvent>> {
     assertName('room', room);
@@ -241,7 +289,7 @@ export class RoomService {
     return this.#channels.room(room);
   }
 
-  /** The attached sockets of a user on this process. */
+  /** The attached sockets of a user on this process. For all processes: {@link kick}, {@link disconnectUser}. */
   socketsOf(userId: string): RoomSocket[] {
     return [...(this.#byUser.get(userId) ?? [])];
   }
@@ -321,8 +369,9 @@ export class RoomService {
   }
 
   #handleUserMessage(payload: string, channel: string): void {
-    if (!isEvent(payload, DISCONNECT_EVENT)) return;
     const userId = this.#channels.parseUser(channel);
+    if (userId !== undefined && isEvent(payload, KICK_EVENT)) return this.#handleKick(payload, userId);
+    if (!isEvent(payload, DISCONNECT_EVENT)) return;
     const { data } = JSON.parse(payload) as {
       data?: { reason?: unknown; nodeId?: unknown; socketId?: unknown };
     };
@@ -334,6 +383,23 @@ export class RoomService {
         socket.close(CloseCode.SERVICE_RESTART, reason);
       }
     }
+  }
+
+  #handleKick(payload: string, userId: string): void {
+    const { data } = JSON.parse(payload) as { data?: { room?: unknown; reason?: unknown } };
+    if (typeof data?.room !== 'string' || typeof data.reason !== 'string') return;
+    for (const socket of this.socketsOf(userId)) void socket.kick(data.room, data.reason);
+  }
+
+  #bans(): Bans {
+    const { bans } = this.#context;
+    if (bans === undefined) {
+      throw new InvalidArgumentError(
+        'ban',
+        'needs the option bans: true of the RoomService, in all processes',
+      );
+    }
+    return bans;
   }
 
   #onDetached({ id, userId }: SocketIdentifiers): void {

@@ -6,6 +6,7 @@ import { allOrFirstError } from '../internal/promises.js';
 import { assertName, assertOptions } from '../internal/validate.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import type { Status } from '../presence/types.js';
+import type { ProtocolErrorCode } from '../protocol/frames.js';
 import { toRollcallError } from '../redis/replies.js';
 import { ChannelListener } from './channel-listener.js';
 import { DETACH_OPTION_NAMES, LEAVE_OPTION_NAMES } from './option-names.js';
@@ -92,8 +93,8 @@ export class RoomSocket {
    * Joins a room: the peer receives its messages, and the user becomes a member. In a joined room it changes `info`
    * and adds `members`; `since` and `last` have no effect.
    *
-   * @throws {@link InvalidArgumentError} for a bad name or option; {@link ClosedError} when detached; {@link
-   * TimeoutError}, {@link ConnectionError}, {@link CommandError} from Redis. After an error the socket is not
+   * @throws {@link InvalidArgumentError} for a bad name or option; {@link ClosedError} when detached; {@link BannedError} for a
+   * kicked user; {@link TimeoutError}, {@link ConnectionError}, {@link CommandError} from Redis. After an error the socket is not
    * in the room, unless it was before.
    */
   async join(room: string, options: JoinOptions = {}): Promise<JoinResult> {
@@ -113,6 +114,7 @@ export class RoomSocket {
         if (!membership.desired) {
           throw new ClosedError(`the room ${JSON.stringify(room)} was left before it was joined`);
         }
+        if (!joined) await this.#context.bans?.assertNone(room, this.userId);
         await membership.join(options);
         this.#assertAttached();
         return { position: membership.position };
@@ -147,15 +149,27 @@ export class RoomSocket {
   async leave(room: string, options: LeaveOptions = {}): Promise<void> {
     assertName('room', room);
     assertOptions('options', options, LEAVE_OPTION_NAMES);
+    const message = 'the server has removed this socket from the room';
+    await this.#remove(room, options.notify === false ? undefined : { code: 'REMOVED', message });
+  }
+
+  /** @internal Leaves a room, and tells the peer the reason. */
+  kick(room: string, reason: string): Promise<void> {
+    return this.#remove(room, { code: 'KICKED', message: reason });
+  }
+
+  async #remove(
+    room: string,
+    notice: { code: ProtocolErrorCode; message: string } | undefined,
+  ): Promise<void> {
     const membership = this.#memberships.get(room);
     if (membership === undefined || !this.attached) return;
-    const notify = membership.desired && options.notify !== false;
+    const notify = membership.desired && notice !== undefined;
     membership.desired = false;
     await membership.enqueue(() => this.#leave(room, membership));
     // The peer may have joined again.
     if (!notify || this.isIn(room)) return;
-    const message = 'the server has removed this socket from the room';
-    this.#writer.sendNotice(EncodedFrame.notice({ type: 'error', room, code: 'REMOVED', message }));
+    this.#writer.sendNotice(EncodedFrame.notice({ type: 'error', room, ...notice }));
   }
 
   /**

@@ -52,6 +52,8 @@ export function toErrorFrame(
       case 'ERR_INVALID_ARGUMENT':
       case 'ERR_SCHEMA':
         return { type: 'error', ...idField, code: 'INVALID', message: error.message };
+      case 'ERR_BANNED':
+        return { type: 'error', ...idField, code: 'KICKED', message: error.message };
       case 'ERR_LIMIT':
         return { type: 'error', ...idField, code: 'LIMIT', message: error.message };
       case 'ERR_CONNECTION':

@@ -1,6 +1,7 @@
 import { describe, expect, test, vi } from 'vitest';
 import * as errors from '../../../src/internal/errors.js';
 import {
+  BannedError,
   ClosedError,
   CommandError,
   ConfigurationError,
@@ -35,6 +36,7 @@ const all: [RollcallError, string, string, 'failed' | 'unknown'][] = [
   [new HandlerError('m', { cause }), 'HandlerError', 'ERR_HANDLER', 'failed'],
   [new InvalidArgumentError('a', 'm', { cause }), 'InvalidArgumentError', 'ERR_INVALID_ARGUMENT', 'failed'],
   [new LimitError('m', { cause }), 'LimitError', 'ERR_LIMIT', 'failed'],
+  [new BannedError('m', { cause }), 'BannedError', 'ERR_BANNED', 'failed'],
   [new OverflowError('m', { cause }), 'OverflowError', 'ERR_OVERFLOW', 'failed'],
   [new SchemaError('m', [], { cause }), 'SchemaError', 'ERR_SCHEMA', 'failed'],
   [new TimeoutError('m', { cause }), 'TimeoutError', 'ERR_TIMEOUT', 'unknown'],
