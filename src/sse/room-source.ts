@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { isOrigin } from '../history/position.js';
 import type { Json } from '../internal/codec.js';
-import { InvalidArgumentError } from '../internal/errors.js';
+import { BannedError, InvalidArgumentError } from '../internal/errors.js';
 import { assertName, assertOptions } from '../internal/validate.js';
 import type { Peer } from '../rooms/peer-writer.js';
 import { assertJoinOptions } from '../rooms/room-membership.js';
@@ -95,7 +95,7 @@ export class RoomSource implements StreamSource {
     if (!sink.open) return {};
     this.#setInitialPosition(undefined, socket.position);
     await Promise.all([
-      ...this.#joins.map((join) => this.#join(socket, join)),
+      ...this.#joins.map((join) => this.#joinUnlessBanned(sink, socket, join)),
       this.#watch.length > 0 ? socket.watch(this.#watch) : undefined,
     ]);
     return { socket: socket.id, client: socket.clientId };
@@ -103,6 +103,16 @@ export class RoomSource implements StreamSource {
 
   async stop(): Promise<void> {
     await this.#socket?.detach();
+  }
+
+  /** The rest of the stream does not depend on one room. */
+  async #joinUnlessBanned(sink: StreamSink, socket: RoomSocket, join: StreamRoom): Promise<void> {
+    try {
+      await this.#join(socket, join);
+    } catch (error) {
+      if (!(error instanceof BannedError)) throw error;
+      sink.sendControl('$error', { room: join.room, code: 'KICKED', message: error.message });
+    }
   }
 
   async #join(socket: RoomSocket, { room, since, last, ...rest }: StreamRoom): Promise<void> {

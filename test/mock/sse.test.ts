@@ -26,7 +26,7 @@ beforeEach(async () => {
   pubsub = new PubSubService({ redis: redis.client });
   // A separate client, so that its subscriptions are not counted as those of the streams.
   presence = new PresenceService({ redis: redis.connect(), grace: 0 });
-  rooms = new RoomService({ pubsub, presence });
+  rooms = new RoomService({ pubsub, presence, bans: true });
 });
 
 afterEach(async () => {
@@ -293,6 +293,24 @@ describe.each(Object.entries(sseServers))('%s', (name, start) => {
       await source.until('$error');
       expect(source.of('$error')).toMatchObject([{ room: 'lobby', code: 'REMOVED' }]);
     });
+
+    testInFull(
+      'a reader who is kicked receives the reason, and with a ban reads the other rooms only',
+      async () => {
+        const source = open();
+        await source.until('$ready');
+        await rooms.kick('lobby', 'ann', { reason: 'spam', ban: 600_000 });
+        await source.until('$error');
+        const kicked = { room: 'lobby', code: 'KICKED', message: 'spam' };
+        expect(source.of('$error')).toMatchObject([kicked]);
+        await source.close();
+        const later = open('', source.lastEventId);
+        await later.until('$ready');
+        expect(later.of('$error')).toMatchObject([kicked]);
+        await rooms.sendToUser('ann', 'said', 'hello');
+        await later.until('said');
+      },
+    );
 
     testInFull("another user's event id recovers nothing", async () => {
       const ann = open('?user=ann');
