@@ -6,3 +6,5 @@ import { main } from './main.js';
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
 
 process.exitCode = await main(process.argv.slice(2));
+// A connection attempt that was given up may live on for seconds.
+setTimeout(() => process.exit(), 500).unref();

@@ -1,4 +1,4 @@
-import { createConnection, type Socket } from 'node:net';
+import { createConnection, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { systemClock, withTimeout } from '../internal/clock.js';
 import { ConnectionError } from '../internal/errors.js';
@@ -35,7 +35,9 @@ export class RawConnection {
   }
 
   static async open({ host, port, tls, timeout }: RawConnectionOptions): Promise<RawConnection> {
-    const socket = tls ? connectTls({ host, port, servername: host }) : createConnection({ host, port });
+    // An address is no name for SNI.
+    const server = { host, port, ...(isIP(host) === 0 ? { servername: host } : {}) };
+    const socket = tls ? connectTls(server) : createConnection(server);
     const connection = new RawConnection(socket, timeout);
     const connected = new Promise<void>((resolve, reject) => {
       socket.once(tls ? 'secureConnect' : 'connect', resolve);

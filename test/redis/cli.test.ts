@@ -159,6 +159,7 @@ describe('on one server', () => {
     expect(report.histories.map(({ name }) => name)).toContain('room:lobby');
     const { stdout } = await runCli(['memory', server.url, '--sample', '5']);
     expect(stdout).toMatch(/looked at \d+ of \d+ keys/);
+    expect(await server.cli('INFO', 'commandstats')).not.toContain('cmdstat_keys:');
   });
 
   test('top shows counts and rates', async () => {
