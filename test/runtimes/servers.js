@@ -139,7 +139,8 @@ const checksOf = (start) => ({
     const other = await startServer(start, { refuseWith: 'status' });
     // 1006, or 0 in Deno.
     await closeCode(other.url);
-    equal(other.serving.stats().refused, 1, 'refused');
+    // The WebSocket of Node 24 repeats a handshake that was answered with 401.
+    if (other.serving.stats().refused === 0) throw new Error('no handshake was refused');
     await other.end();
     equal([...errors, ...other.errors], [], 'the errors');
   },
