@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { Cluster } from 'ioredis';
 import { BannedError, InvalidArgumentError } from 'rollcall';
 import { type Client, connect } from 'rollcall/client';
@@ -10,6 +11,7 @@ import { period } from '../support/machine.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
+import { WsServer } from '../support/ws-server.js';
 
 // Users who are put out of a room, over two servers with clients.
 
@@ -43,6 +45,39 @@ async function killSubscribers(): Promise<void> {
   await server?.cli('CLIENT', 'KILL', 'TYPE', 'pubsub');
   for (const port of cluster?.ports ?? []) await cluster?.cli(port, 'CLIENT', 'KILL', 'TYPE', 'pubsub');
 }
+
+test('a process that is frozen during a kick applies it when it is back, and the ban outlives the one that kicked', async () => {
+  const options = { port: server?.port as number, prefix: randomUUID(), rooms: { bans: true } };
+  const processes = await Promise.all([WsServer.start(options), WsServer.start(options)]);
+  const [one, other] = processes;
+  const clients: Client[] = [];
+  const join = (url: string) => {
+    const client = connect({
+      url: `${url}/?user=ann`,
+      WebSocket: WebSocket as never,
+      backoff: { first: 10 },
+    });
+    clients.push(client);
+    return client.join('lobby');
+  };
+  try {
+    const room = join(other.url);
+    await room.ready;
+    other.freeze();
+    await one.kick('lobby', 'ann', { reason: 'spam', ban: 600_000 });
+    await one.kill();
+    other.thaw();
+    await waitFor(() => room.state === 'refused', { timeout: 15_000 });
+    expect(room.error).toMatchObject({ code: 'KICKED', message: 'spam' });
+    const again = join(other.url);
+    await waitFor(() => again.state === 'refused');
+    expect(again.error).toMatchObject({ code: 'KICKED', message: 'spam' });
+  } finally {
+    for (const client of clients) client.close();
+    other.thaw();
+    await Promise.all(processes.map((started) => started.kill()));
+  }
+});
 
 describe.each(Object.entries(topologies))('on %s', (_name, client) => {
   const fixture = new WsFixture(() => ({ client, end: async () => {} }));

@@ -61,6 +61,7 @@ const actions = {
   },
   stats: () => ({ ...serving.stats(), ...rooms.stats() }),
   errors: () => errors.splice(0),
+  kick: ({ room, userId, options }) => rooms.kick(room, userId, options),
   /** The properties added to Object.prototype. */
   pollution: () => {
     const found = [];

@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { RoomServiceOptions, RoomServiceStats } from '../../src/index.js';
+import type { KickOptions, RoomServiceOptions, RoomServiceStats } from '../../src/index.js';
 import type { ServeCloseOptions, ServeOptions, ServeStats } from '../../src/ws/index.js';
 import { type Deferred, deferred, withDeadline } from './wait.js';
 
@@ -16,7 +16,7 @@ export interface WsServerOptions {
   /** Deadline of calls to Redis, in ms (5000). */
   timeout?: number;
   serve?: Partial<Pick<ServeOptions, 'heartbeatInterval' | 'pongTimeout' | 'maxRooms' | 'maxFrameBytes'>>;
-  rooms?: Pick<RoomServiceOptions, 'maxBufferedBytes' | 'history'>;
+  rooms?: Pick<RoomServiceOptions, 'maxBufferedBytes' | 'history' | 'bans'>;
   ws?: object;
   rate?: { points: number; duration: number };
 }
@@ -76,6 +76,10 @@ export class WsServer {
 
   pollution(): Promise<string[]> {
     return this.#ask('pollution');
+  }
+
+  kick(room: string, userId: string, options: KickOptions): Promise<void> {
+    return this.#ask('kick', { room, userId, options });
   }
 
   close(options: ServeCloseOptions): Promise<void> {
