@@ -20,6 +20,14 @@ declare module 'docs/websockets.md' {
   export function saveReceipt(userId: string, room: string, upTo: string): Promise<void>;
 }
 
+declare module 'docs/security.md' {
+  export function findSession(
+    cookie: string | undefined,
+  ): Promise<{ user: string; tenant: string; end: Date } | null>;
+  export function isMember(userId: string, tenant: string, room: string): Promise<boolean>;
+  export function areFriends(one: string, other: string): Promise<boolean>;
+}
+
 declare module 'docs/servers.md' {
   export function findSession(cookie: string | undefined): Promise<{ user: string; end: Date } | null>;
   export function isMember(room: string, userId: string): Promise<boolean>;
