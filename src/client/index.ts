@@ -9,10 +9,12 @@ export type {
 export { connect } from './client.js';
 export { ClientError, type ClientErrorCode, type ClientErrorOptions } from './client-error.js';
 export type { Unsubscribe } from './emitter.js';
+export type { Jsonify } from './json-types.js';
 export type { ConnectOptions } from './options.js';
 export type { ClientClock, ClientTimer, WebSocketConstructor, WebSocketLike } from './platform.js';
 export type {
   AbortSignalLike,
+  AnyEventContext,
   CallOptions,
   Client,
   ClientDiscontinuity,
@@ -30,6 +32,7 @@ export type {
   OpenEvent,
   Reconnecting,
   Room,
+  RoomName,
   RoomState,
   SendOptions,
 } from './types.js';

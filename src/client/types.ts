@@ -1,17 +1,29 @@
 import type { HistoryResult, MemberInfo, SendResult, UserPresence } from '../protocol/frames.js';
 import type { ClientError } from './client-error.js';
 import type { Unsubscribe } from './emitter.js';
+import type { Jsonify } from './json-types.js';
 
-/** Events of the application: data type by event name. */
+/** Events of the application: data type by event name, as it is sent. Received data has the type {@link Jsonify} of it. */
 export type EventMap = Record<string, unknown>;
 
 /** The names of the events in `E`. */
 export type EventName<E> = Extract<keyof E, string>;
 
-/** The frame of an event. */
-export interface EventContext {
+declare const roomTypes: unique symbol;
+
+/**
+ * The name of a room with the types of the room: `E`, the data of its events by name, and `I`, the `info` of its
+ * members. `join` and the hooks take the types from the name. A string at run time: `'lobby' as RoomName<Chat>`.
+ */
+export type RoomName<E extends object = EventMap, I = unknown> = string & {
+  /** Only in the type. */
+  readonly [roomTypes]: { readonly events: E; readonly info: I };
+};
+
+/** The frame of an event. `T`: its data. */
+export interface EventContext<K extends string = string, T = unknown> {
   /** The name of the event. */
-  readonly event: string;
+  readonly event: K;
   /** The user who sent it; missing for events of a server. */
   readonly from?: string;
   /** Position in the history, if there is one. */
@@ -21,21 +33,27 @@ export interface EventContext {
   /** Missing for events sent to the user. */
   readonly room?: string;
   /** First argument of the handler. */
-  readonly data: unknown;
+  readonly data: T;
 }
+
+/** The frame of any event in `E`: the name narrows the type of `data`. */
+export type AnyEventContext<E> = { [K in EventName<E>]: EventContext<K, Jsonify<E[K]>> }[EventName<E>];
 
 /**
  * Receives events one at a time, in order of arrival. Its error or rejection is emitted as `error` of the
  * client.
  */
-export type EventHandler<T> = (data: T, context: EventContext) => unknown;
+export type EventHandler<T, K extends string = string> = (data: T, context: EventContext<K, T>) => unknown;
 
 /** Source of the application's events. */
 export interface EventSubscriber<E extends object> {
   /** Calls `handler` for every event. */
-  on(event: '*', handler: EventHandler<E[EventName<E>]>): Unsubscribe;
+  on(
+    event: '*',
+    handler: (data: Jsonify<E[EventName<E>]>, context: AnyEventContext<E>) => unknown,
+  ): Unsubscribe;
   /** Calls `handler` for each event with this name. The same function given twice is two handlers. */
-  on<K extends EventName<E>>(event: K, handler: EventHandler<E[K]>): Unsubscribe;
+  on<K extends EventName<E>>(event: K, handler: EventHandler<Jsonify<E[K]>, K>): Unsubscribe;
 }
 
 /**
@@ -122,14 +140,14 @@ export interface AbortSignalLike {
   removeEventListener(type: 'abort', listener: () => void): void;
 }
 
-/** Options of {@link Client.join}. */
-export interface ClientJoinOptions {
+/** Options of {@link Client.join}. `I`: the type of `info`. */
+export interface ClientJoinOptions<I = unknown> {
   /** Number of latest events to begin with, 0 to 1,000. @default 0 */
   readonly last?: number | undefined;
   /** Begin after this {@link Room.position}; `last` is then ignored. */
   readonly since?: string | undefined;
   /** Shown to the other members. JSON. */
-  readonly info?: unknown;
+  readonly info?: I | undefined;
   /** Keep {@link Room.members} up to date. @default false */
   readonly members?: boolean | undefined;
 }
@@ -161,8 +179,11 @@ export interface ClientHistoryOptions extends CallOptions {
  */
 export type RoomState = 'joining' | 'joined' | 'refused' | 'left';
 
-/** A room, joined again after each lost connection. */
-export interface Room<E extends object = EventMap> extends EventSubscriber<E> {
+/**
+ * A room, joined again after each lost connection. `E`: the data of its events, by name. `I`: the `info` of its
+ * members.
+ */
+export interface Room<E extends object = EventMap, I = unknown> extends EventSubscriber<E> {
   /** The name of the room. */
   readonly name: string;
   /** Whether the room is joined. */
@@ -177,14 +198,14 @@ export interface Room<E extends object = EventMap> extends EventSubscriber<E> {
   /** Position of the last event; undefined without history. */
   readonly position: string | undefined;
   /** The room's members, if joined with `members`: the same Map until it changes. */
-  readonly members: ReadonlyMap<string, MemberInfo>;
+  readonly members: ReadonlyMap<string, MemberInfo<Jsonify<I> | null>>;
   /** The other users who are typing: the same array until it changes. */
   readonly typingUsers: readonly string[];
 
   /** Calls `handler` when events may be missing. */
   onDiscontinuity(handler: (discontinuity: ClientDiscontinuity) => unknown): Unsubscribe;
   /** Calls `handler` after `members` has changed. */
-  onMembers(handler: (members: ReadonlyMap<string, MemberInfo>) => unknown): Unsubscribe;
+  onMembers(handler: (members: ReadonlyMap<string, MemberInfo<Jsonify<I> | null>>) => unknown): Unsubscribe;
   /** Calls `handler` after `typingUsers` has changed. */
   onTypingUsers(handler: (typingUsers: readonly string[]) => unknown): Unsubscribe;
   /** Calls `handler` after `state` has changed. */
@@ -208,7 +229,7 @@ export interface Room<E extends object = EventMap> extends EventSubscriber<E> {
    *
    * @throws {ClientError} (rejects) With the error of the server, or if the room is left first.
    */
-  update(info: unknown): Promise<void>;
+  update(info: I): Promise<void>;
   /**
    * Reads a page of past events, newest first. Repeated after a lost connection, until `timeout`.
    *
@@ -257,11 +278,14 @@ export interface Client<E extends object = EventMap> {
   on<K extends keyof ClientEvents>(event: K, handler: (info: ClientEvents[K]) => unknown): Unsubscribe;
   /**
    * Joins a room; returns at once, so that handlers attached in the same tick miss nothing. A repeated `join`
-   * returns the same Room, which then must be left as often.
+   * returns the same Room, which then must be left as often. A {@link RoomName} brings the types of the room.
    *
    * @throws {ClientError} `INVALID` when `name` is not a string, or empty.
    */
-  join<R extends object = EventMap>(name: string, options?: ClientJoinOptions): Room<R>;
+  join<R extends object = EventMap, I = unknown>(
+    name: RoomName<R, I> | string,
+    options?: ClientJoinOptions<NoInfer<I>>,
+  ): Room<R, I>;
   /**
    * Watches users. `handler` receives each change of `current()`. The server is asked once per user.
    *

@@ -275,12 +275,12 @@ export interface MembersFrame {
   readonly members: readonly MemberInfo[];
 }
 
-/** A user in a room. */
-export interface MemberInfo {
+/** A user in a room. `I`: the type of `info`. */
+export interface MemberInfo<I = unknown> {
   /** The id of the user. */
   readonly user: string;
-  /** The `info` of the user's latest socket in the room. */
-  readonly info: unknown;
+  /** The `info` of the user's latest socket in the room; null if none was given. */
+  readonly info: I;
   /** Number of the user's sockets in the room; 0: the user left. */
   readonly sockets: number;
 }

@@ -27,10 +27,12 @@ export class PendingSends {
 
   send(room: Room, event: string, data: unknown, options: SendOptions): Promise<SendResult> {
     const key = `~${++this.#serial}`;
+    const json = JSON.stringify(data);
     const entry: TimelineEvent = {
       key,
       event,
-      data,
+      // As it will be received: a Date is text before and after.
+      data: JSON.parse(json),
       from: this.#user(),
       position: undefined,
       at: undefined,
@@ -40,7 +42,7 @@ export class PendingSends {
     // With the same idempotency key.
     const send = {
       entry,
-      json: JSON.stringify(data),
+      json,
       options: { ...options, key: options.key ?? uniqueId() },
     };
     this.#sends.set(key, send);

@@ -3,20 +3,21 @@ import type {
   ClientError,
   EventMap,
   EventName,
+  Jsonify,
   MemberInfo,
   Room,
   RoomState,
 } from '../client/index.js';
 
-/** One event of a room, as {@link useRoom} lists it. */
-export type TimelineEvent<E extends object = EventMap> = {
-  [K in EventName<E>]: {
+/** One event of a room, as {@link useRoom} lists it. `N`: the names that are listed. */
+export type TimelineEvent<E extends object = EventMap, N extends EventName<E> = EventName<E>> = {
+  [K in N]: {
     /** Unique in the list, for React's `key`. The same before and after a pending event arrives. */
     readonly key: string;
     /** Name of the event. */
     readonly event: K;
     /** Data of the event. */
-    readonly data: E[K];
+    readonly data: Jsonify<E[K]>;
     /** The user who sent it; undefined for events of a server. */
     readonly from: string | undefined;
     /** Position in the room's history; undefined without history. */
@@ -31,7 +32,7 @@ export type TimelineEvent<E extends object = EventMap> = {
     /** Why sending failed; with the outcome `unknown` the event may have been sent. */
     readonly error: ClientError | undefined;
   };
-}[EventName<E>];
+}[N];
 
 /** Events may be missing from the list. */
 export interface RoomDiscontinuity extends ClientDiscontinuity {
@@ -41,16 +42,16 @@ export interface RoomDiscontinuity extends ClientDiscontinuity {
   readonly after: string | undefined;
 }
 
-/** Options of {@link useRoom}. Only the first `last` and `info` have an effect. */
-export interface UseRoomOptions {
+/** Options of {@link useRoom}. Only the first `last` and `info` have an effect. `N`: names of events; `I`: of `info`. */
+export interface UseRoomOptions<N extends string = string, I = unknown> {
   /** Number of latest events to begin with, 0 to 1,000. @default 0 */
   readonly last?: number | undefined;
   /** Shown to the other members; `update` replaces it. JSON. @default nothing */
-  readonly info?: unknown;
+  readonly info?: I | undefined;
   /** Keep {@link RoomView.members} up to date. @default false */
   readonly members?: boolean | undefined;
   /** The names of the events to list. @default all */
-  readonly events?: readonly string[] | undefined;
+  readonly events?: readonly N[] | undefined;
   /** False: do not join, as with the name null. @default true */
   readonly enabled?: boolean | undefined;
   /**
@@ -62,16 +63,19 @@ export interface UseRoomOptions {
   readonly limit?: number | undefined;
 }
 
-/** A room, from {@link useRoom}: the same object until something in it changes. */
-export interface RoomView<E extends object = EventMap> {
+/**
+ * A room, from {@link useRoom}: the same object until something in it changes. `E`: the data of the room's events, by
+ * name. `N`: the names that are listed. `I`: the `info` of members.
+ */
+export interface RoomView<E extends object = EventMap, N extends EventName<E> = EventName<E>, I = unknown> {
   /** `idle`: the name is null, or `enabled` is false. For the others see {@link RoomState}. */
   readonly state: RoomState | 'idle';
   /** The events, oldest first: the same array until it changes. */
-  readonly events: readonly TimelineEvent<E>[];
+  readonly events: readonly TimelineEvent<E, N>[];
   /** Places in `events` where events may be missing: the same array until it changes. */
   readonly discontinuities: readonly RoomDiscontinuity[];
   /** The members, if `members` is set: the same Map until it changes. Unchanged members keep their objects. */
-  readonly members: ReadonlyMap<string, MemberInfo>;
+  readonly members: ReadonlyMap<string, MemberInfo<Jsonify<I> | null>>;
   /** `loadOlder` may find older events. False in rooms without history, and until the room is joined. */
   readonly hasOlder: boolean;
   /** Why the server refused the room, or older events could not be loaded. */
@@ -92,7 +96,7 @@ export interface RoomView<E extends object = EventMap> {
    *
    * @throws {ClientError} (rejects) As `Room.update`; `CLOSED` while there is no room.
    */
-  readonly update: (info: unknown) => Promise<void>;
+  readonly update: (info: I) => Promise<void>;
   /**
    * Adds up to `limit` older events (1 to 1,000, by default 50). Resolves with whether older events may exist.
    * A call during another returns its result.

@@ -1,6 +1,6 @@
 import { useMemo, useSyncExternalStore } from 'react';
 import { toJson } from '../client/client-error.js';
-import type { EventMap, MemberInfo } from '../client/index.js';
+import type { EventMap, EventName, Jsonify, MemberInfo, RoomName } from '../client/index.js';
 import { useRegistry } from './context.js';
 import { RoomStore } from './room-store.js';
 import type { RoomView, UseRoomOptions } from './types.js';
@@ -8,8 +8,8 @@ import { assertLimit, assertLinger, assertRoomName, parseNamesKey, toNamesKey } 
 
 /**
  * Joins a room while the component is mounted, and returns its state. Components share the room: the first joins it,
- * the last leaves it. Another name leaves the room and joins the other one; null joins none. `E`: the room's events,
- * by name.
+ * the last leaves it. Another name leaves the room and joins the other one; null joins none. A `RoomName` brings the
+ * types: `E`, the data of the room's events by name, and `I`, the `info` of members.
  *
  * If the options of components in a room differ, the first `info` counts, the largest `last` of those that mount
  * together, and the largest `limit` of those with the same `events`.
@@ -22,18 +22,23 @@ import { assertLimit, assertLinger, assertRoomName, parseNamesKey, toNamesKey } 
  * string, or `info` that is not JSON.
  * @throws {Error} Without a {@link RollcallProvider}.
  */
-export function useRoom<E extends object = EventMap>(
-  name: string | null,
-  options?: UseRoomOptions,
-): RoomView<E>;
+export function useRoom<E extends object = EventMap, I = unknown, N extends EventName<E> = EventName<E>>(
+  name: RoomName<E, I> | string | null,
+  options?: UseRoomOptions<N, NoInfer<I>> & { readonly select?: undefined },
+): RoomView<E, N, I>;
 /** As above, but returns the result of `select`: the component renders only when the result has changed. */
-export function useRoom<E extends object = EventMap, S = unknown>(
-  name: string | null,
-  options: UseRoomOptions & { readonly select: (view: RoomView<E>) => S },
+export function useRoom<
+  E extends object = EventMap,
+  S = unknown,
+  I = unknown,
+  N extends EventName<E> = EventName<E>,
+>(
+  name: RoomName<E, I> | string | null,
+  options: UseRoomOptions<N, NoInfer<I>> & { readonly select: (view: RoomView<E, N, I>) => S },
 ): S;
 export function useRoom(
   roomName: string | null,
-  options: UseRoomOptions & { readonly select?: (view: RoomView) => unknown } = {},
+  options: UseRoomOptions & { readonly select?: ((view: never) => unknown) | undefined } = {},
 ): unknown {
   const registry = useRegistry();
   const { last = 0, info, events, linger = 0, limit = Math.max(200, last), enabled = true, select } = options;
@@ -54,8 +59,11 @@ export function useRoom(
       { key, names: parseNamesKey(key), limit },
     );
   }, [registry, name, key, members, limit, linger]);
-  const getSnapshot = useMemo(() => selectFrom(store.snapshot, select), [store, select]);
-  const getServerSnapshot = useMemo(() => selectFrom(store.serverSnapshot, select), [store, select]);
+  const getSnapshot = useMemo(() => selectFrom(store.snapshot, select as Select), [store, select]);
+  const getServerSnapshot = useMemo(
+    () => selectFrom(store.serverSnapshot, select as Select),
+    [store, select],
+  );
   return useSyncExternalStore(store.subscribe, getSnapshot, getServerSnapshot);
 }
 
@@ -65,16 +73,22 @@ export function useRoomCount(room: string | null): number {
 }
 
 /** One member of a room; undefined while the user is not in it. Renders only when it changes. */
-export function useMember(room: string | null, userId: string): MemberInfo | undefined {
-  return useRoom(room, {
+export function useMember<I = unknown>(
+  room: RoomName<object, I> | string | null,
+  userId: string,
+): MemberInfo<Jsonify<I> | null> | undefined {
+  const member = useRoom(room as string | null, {
     members: true,
     events: NONE,
     select: ({ members }: RoomView) => members.get(userId),
   });
+  return member as MemberInfo<Jsonify<I> | null> | undefined;
 }
 
 const NONE: readonly string[] = [];
 const countMembers = ({ members }: RoomView): number => members.size;
+
+type Select = ((view: RoomView) => unknown) | undefined;
 
 /** Once per view, so that the result is the same until the view changes. */
 function selectFrom<S>(

@@ -1,14 +1,24 @@
 import { createElement, type FunctionComponent } from 'react';
-import { type Client, type ClientError, connect, type MemberInfo, type UserPresence } from 'rollcall/client';
+import {
+  type Client,
+  type ClientError,
+  connect,
+  type MemberInfo,
+  type RoomName,
+  type UserPresence,
+} from 'rollcall/client';
 import {
   RollcallProvider,
   type RollcallProviderProps,
   type RoomDiscontinuity,
   type StreamEvent,
+  type TimelineEvent,
   useEventStream,
+  useMember,
   usePresence,
   useRollcall,
   useRoom,
+  useRoomCount,
   useRoomEvent,
   type useTyping,
   useUserEvent,
@@ -24,6 +34,7 @@ interface Chat {
   message: { text: string };
   read: number;
 }
+const chatRoom = (id: string) => `chat:${id}` as RoomName<Chat, { name: string; since: Date }>;
 interface Mine {
   mention: { room: string };
 }
@@ -70,6 +81,8 @@ export function useAll() {
   }
   same<typeof lobby.state, 'idle' | 'joining' | 'joined' | 'refused' | 'left'>();
   same<typeof lobby.members, ReadonlyMap<string, MemberInfo>>();
+  // @ts-expect-error: no such event
+  useRoom<Chat>('lobby', { events: ['massage'] });
   same<typeof lobby.discontinuities, readonly RoomDiscontinuity[]>();
   same<typeof lobby.error, ClientError | undefined>();
   same<ReturnType<typeof lobby.loadOlder>, Promise<boolean>>();
@@ -106,4 +119,37 @@ export function useAll() {
   const stream = useEventStream<{ n: number }>('/events', { events: ['reading'], parse: (text) => text });
   same<typeof stream.events, readonly StreamEvent<{ n: number }>[]>();
   same<typeof stream.state, 'connecting' | 'open' | 'closed' | 'idle'>();
+
+  // A declared name brings the types, and `events` narrows the list.
+  const declared = useRoom(chatRoom('a'), {
+    events: ['message'],
+    members: true,
+    info: { name: 'A', since: new Date() },
+  });
+  same<typeof declared.events, readonly TimelineEvent<Chat, 'message'>[]>();
+  for (const { data } of declared.events) same<typeof data, { text: string }>();
+  same<typeof declared.members, ReadonlyMap<string, MemberInfo<{ name: string; since: string } | null>>>();
+  void declared.send('read', 1);
+  // @ts-expect-error: no such event
+  void declared.send('reed', 1);
+  // @ts-expect-error: no such event
+  useRoom(chatRoom('a'), { events: ['massage'] });
+  // @ts-expect-error: not the info of the room
+  useRoom(chatRoom('a'), { info: 'Ann' });
+  const shown = useRoom(chatRoom('a'), { events: ['read'], select: ({ events }) => events.at(-1)?.data });
+  same<typeof shown, number | undefined>();
+  same<ReturnType<typeof useMember<{ since: Date }>>, MemberInfo<{ since: string } | null> | undefined>();
+  void useMember(chatRoom('a'), 'bob')?.info?.since.length;
+  same<ReturnType<typeof useRoomCount>, number>();
+  useRoomCount(chatRoom('a'));
+  useRoomEvent(chatRoom('a'), 'message', ({ text }, { event, position }) => {
+    same<typeof text, string>();
+    same<typeof event, 'message'>();
+    same<typeof position, string | undefined>();
+  });
+  useRoomEvent(chatRoom('a'), '*', (_, context) => {
+    if (context.event === 'read') same<typeof context.data, number>();
+  });
+  // @ts-expect-error: no such event
+  useRoomEvent(chatRoom('a'), 'massage', () => {});
 }

@@ -75,6 +75,11 @@ test('pending events stay last when other events arrive, and do not count toward
   expect(list()).toEqual(['a received', 'a received', 'b pending']);
 });
 
+test('pending data is listed as it will be received', async () => {
+  await send({ at: new Date(0), none: undefined });
+  expect(view().events[0]?.data).toStrictEqual({ at: '1970-01-01T00:00:00.000Z' });
+});
+
 test('two equal events replace one pending send each', async () => {
   await send('a');
   await send('a');
