@@ -115,7 +115,7 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
   };
   const local = new LocalPresence({ ...shared, localSockets, nodeLease, writer, hidden, onDisconnected });
   const ttlSockets = new TtlSockets({ ...settings, writer, local });
-  const removals = new RemovalLog({ ...shared, localSockets, nodeLease, writer });
+  const removals = new RemovalLog({ ...shared, nodeLease, writer });
   const inbox = new Inbox({ ...shared, nodeLease, local });
   const restorer = new Restorer({ ...shared, localSockets, nodeLease, writer, inbox });
   const leaseRenewer = new LeaseRenewer({

@@ -71,6 +71,8 @@ export class Inbox {
     disposables.add(unsubscribe);
     try {
       await client.withDeadline('subscribe', () => subscriptions.subscribe('channel', channel, handler));
+      // Of sockets that were written, and removed again by other processes, before the subscription was confirmed.
+      await this.#readAllStored();
       this.#subscribed = true;
     } catch (error) {
       if (!client.closed) reporter.report(toRollcallError(error), { stage: 'subscribe', channel });

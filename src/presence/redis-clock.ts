@@ -3,10 +3,15 @@ import type { Clock } from '../internal/clock.js';
 /** In ms: a larger correction means that the clock stepped back. */
 const MAX_CORRECTION = 10_000;
 
+/** Few: the clocks drift apart. */
+const MAX_OBSERVATIONS = 8;
+
 /** Clocks of hosts cannot be compared, so times in Redis are by Redis's clock. */
 export class RedisClock {
   readonly #clock: Clock;
-  /** Lead of Redis over this host, in ms. A Cluster has several hosts. */
+  /** Lead of Redis over this host, in ms: the last observations by partition. A Cluster has several hosts. */
+  readonly #observed: number[][] = [];
+  /** The largest of them: a reply that was handled late makes the lead look smaller. */
   readonly #offsets: number[] = [];
   readonly #last: number[] = [];
 
@@ -16,7 +21,13 @@ export class RedisClock {
 
   /** `now`: time of Redis in ms, from a reply that has just arrived. */
   observe(partition: number, now: number): void {
-    if (Number.isFinite(now) && now > 0) this.#offsets[partition] = now - this.#clock.now();
+    if (!Number.isFinite(now) || now <= 0) return;
+    const offset = now - this.#clock.now();
+    const known = this.#offsets[partition] ?? offset;
+    const previous = known - offset > MAX_CORRECTION ? [] : (this.#observed[partition] ?? []);
+    const observed = [...previous, offset].slice(-MAX_OBSERVATIONS);
+    this.#observed[partition] = observed;
+    this.#offsets[partition] = Math.max(...observed);
   }
 
   /**

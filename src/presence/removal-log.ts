@@ -3,7 +3,6 @@ import { CommandError } from '../internal/errors.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import { toRollcallError } from '../redis/replies.js';
 import { joinIds } from './keys.js';
-import type { LocalSockets } from './local-sockets.js';
 import type { NodeLease } from './node-lease.js';
 import type { PresenceWriter } from './presence-writer.js';
 import { encodeRegistration } from './record.js';
@@ -15,7 +14,6 @@ export interface RemovalLogOptions {
   readonly client: ClientHandle;
   readonly writer: PresenceWriter;
   readonly nodeLease: NodeLease;
-  readonly localSockets: LocalSockets;
   readonly redisClock: RedisClock;
   readonly reporter: ErrorReporter;
   readonly keyTtl: number;
@@ -55,11 +53,11 @@ export class RemovalLog {
   /** Resolves with the user's record. */
   async apply(partition: number, removal: Removal): Promise<string | null> {
     const { writer, redisClock, client, keyTtl, lastSeenTtl } = this.#options;
+    // Registrations by this process from now on are no earlier. Before the first reply that is the time of this host.
     const called = redisClock.now(partition);
     const record = await writer.apply(partition, removal);
+    const before = encodeRegistration(Math.min(called, redisClock.now(partition)));
     const at = client.clock.monotonic();
-    const next = this.#registeredSince(called, removal) ?? redisClock.now(partition) + 1;
-    const before = encodeRegistration(next);
     const key = joinIds(removal.user, removal.socket ?? '');
     // Becomes the last in order.
     this.#removals.delete(key);
@@ -79,16 +77,6 @@ export class RemovalLog {
   /** Another server may have taken over, without the last writes. */
   onReconnected(): void {
     this.#rewrite(this.#options.client.clock.monotonic() - RECENT);
-  }
-
-  /** When this process registered one of the sockets again, by Redis's clock. */
-  #registeredSince(called: number, { user, socket }: Removal): number | undefined {
-    let first: number | undefined;
-    for (const local of this.#options.localSockets.sockets.values()) {
-      if (local.user !== user || (socket !== undefined && local.socket !== socket)) continue;
-      if (local.connectedAt >= called) first = Math.min(first ?? local.connectedAt, local.connectedAt);
-    }
-    return first;
   }
 
   #rewrite(since: number): void {
