@@ -1,6 +1,6 @@
 import type { Json } from '../internal/codec.js';
 import { escapeId } from '../presence/ids.js';
-import { type PartitionKeys, partitionOf, splitIds } from '../presence/keys.js';
+import { joinIds, NO_PROCESS, type PartitionKeys, partitionOf, splitIds } from '../presence/keys.js';
 import { decodeRecord } from '../presence/record.js';
 import type { PresenceData } from '../presence/types.js';
 import type { PlainCommand, Reply } from '../redis/driver.js';
@@ -18,7 +18,7 @@ interface SocketReport {
   readonly status: string;
   readonly connectedAt: Date;
   readonly meta?: Json;
-  /** Of the node; `unlisted`: no process owns the socket. */
+  /** Of the node, or of the socket's own TTL; `unlisted`: the process that owned the socket is gone. */
   readonly state: NodeLeaseInfo['state'] | 'unlisted';
   readonly leaseLeft?: number;
 }
@@ -68,7 +68,14 @@ async function readUser(
   if (typeof text !== 'string' && entries.size === 0) return undefined;
   const record = typeof text === 'string' ? decodeRecord(userId, text, true) : undefined;
   const leases = new Map((await readLeases(connection, allKeys)).map((lease) => [lease.nodeId, lease]));
+  const [seconds, micros] = time as readonly Reply[];
+  const now = Number(seconds) * 1_000 + Number(micros) / 1_000;
   const sockets = (record?.sockets ?? []).map((socket): SocketReport => {
+    if (socket.nodeId === NO_PROCESS) {
+      // Its own TTL takes the place of a lease.
+      const end = Number(splitIds(entries.get(joinIds(NO_PROCESS, escapeId(socket.socketId))) ?? '')[0]);
+      return { ...socket, state: end > now ? 'alive' : 'suspect', leaseLeft: end - now };
+    }
     const lease = leases.get(socket.nodeId);
     if (lease === undefined) return { ...socket, state: 'unlisted' };
     return { ...socket, state: lease.state, leaseLeft: lease.left };
@@ -76,8 +83,6 @@ async function readUser(
   const own = splitIds(entries.get('"status') ?? '');
   const until = Number(own[1] ?? 0);
   const graceEnd = Number(splitIds(entries.get('"grace') ?? '')[0]);
-  const [seconds, micros] = time as readonly Reply[];
-  const now = Number(seconds) * 1_000 + Number(micros) / 1_000;
   return {
     userId,
     status: record?.status ?? 'offline',

@@ -105,6 +105,20 @@ describe('on one server', () => {
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   });
 
+  test('who shows the time left of a socket without a process', async () => {
+    const redis = createClient({ url: server.url });
+    const { presence, close } = createRollcall({ redis, onError: () => {} });
+    try {
+      await presence.setPresence('carl', 'phone', 'online', null, { ttl: 600_000 });
+      const { why, sockets } = await runJson<UserReport>(['who', 'carl', server.url]);
+      expect(why).toBe('highest status of 1 socket');
+      expect(sockets).toMatchObject([{ socketId: 'phone', nodeId: '*', state: 'alive' }]);
+    } finally {
+      await close();
+      redis.destroy();
+    }
+  });
+
   test('who says why: an own status, invisible, a grace, no record', async () => {
     const why = async (user: string) => {
       const { status, why } = await runJson<UserReport>(['who', user, server.url]);
