@@ -30,6 +30,7 @@ interface IoredisClusterLike {
   readonly status: string;
   connect(): Promise<unknown>;
   nodes(role?: string): readonly Node[];
+  readonly options?: { readonly clusterRetryStrategy?: (attempt: number) => unknown };
   natMapper?(node: ConnectionTarget): ConnectionTarget | null | undefined;
   on(event: string, listener: (...args: never[]) => void): void;
   off(event: string, listener: (...args: never[]) => void): void;
@@ -50,6 +51,15 @@ export class IoredisCluster implements ClusterClientAdapter {
   readonly #failed = (error: unknown): void => {
     this.#lastError = error;
   };
+  readonly #ended = (): void => {
+    const policy = this.#given.options?.clusterRetryStrategy;
+    // A client that would reconnect ends only when its owner closes it.
+    this.#closedByOwner = typeof policy === 'function' && typeof policy(1) === 'number';
+  };
+  readonly #connected = (): void => {
+    this.#closedByOwner = false;
+  };
+  #closedByOwner = false;
   #lastError: unknown;
   /** Kept because the client has none while no node is reachable. All have the same options. */
   #templateClient: Node | undefined;
@@ -58,10 +68,14 @@ export class IoredisCluster implements ClusterClientAdapter {
     this.#given = client as unknown as IoredisClusterLike;
     this.database = databaseOf(client);
     this.#given.on('error', this.#failed);
+    this.#given.on('end', this.#ended);
+    this.#given.on('connect', this.#connected);
   }
 
   async connect(): Promise<void> {
     const { status } = this.#given;
+    if (this.#closedByOwner && (status === 'end' || status === 'close'))
+      throw new ConnectionError('the ioredis cluster client is closed: its owner has closed it');
     // A rejection means that the first attempt failed; the status is `end` when the client stops trying.
     const given = ['wait', 'end', 'close'].includes(status)
       ? this.#given.connect().catch(this.#failed)
@@ -99,6 +113,8 @@ export class IoredisCluster implements ClusterClientAdapter {
 
   close(): void {
     this.#given.off('error', this.#failed);
+    this.#given.off('end', this.#ended);
+    this.#given.off('connect', this.#connected);
   }
 
   #requireTemplate(): IoredisLike {

@@ -5,7 +5,7 @@ import {
   type CommandConnectionListener,
   sleep,
 } from './cluster-node.js';
-import { splitAddress } from './cluster-slots.js';
+import { joinAddress, splitAddress } from './cluster-slots.js';
 import { databaseOf } from './database.js';
 import {
   addListeners,
@@ -37,6 +37,7 @@ interface NodeRedisClusterLike {
   readonly masters: readonly NodeRedisClusterNode[];
   readonly nodeByAddress: ReadonlyMap<string, NodeRedisClusterNode>;
   readonly _options?: {
+    rootNodes?: readonly { url?: string; socket?: { host?: string; port?: number } }[];
     nodeAddressMap?: Record<string, ConnectionTarget> | ((address: string) => ConnectionTarget | undefined);
   };
   connect(): Promise<unknown>;
@@ -48,6 +49,20 @@ interface NodeRedisClusterLike {
 
 /** In ms: the client has no event for this. */
 const POLL_INTERVAL = 20;
+
+/** False for a node that announces no host: the client writes `null`, `undefined` or nothing for it. */
+function hasHost(address: string): boolean {
+  return !/^(?:null|undefined|\?)?:\d+$/.test(address);
+}
+
+/** Needed if no node announces a host: they have the host of the node that was asked. */
+function rootAddress({ url, socket }: { url?: string; socket?: { host?: string; port?: number } }): string[] {
+  if (url !== undefined && URL.canParse(url)) {
+    const { hostname, port } = new URL(url);
+    return [joinAddress(hostname.replace(/^\[|\]$/g, '') || '127.0.0.1', Number(port || 6379))];
+  }
+  return [joinAddress(socket?.host ?? '127.0.0.1', socket?.port ?? 6379)];
+}
 
 export function isNodeRedisClusterClient(value: object): value is NodeRedisClusterClient {
   const client = value as Partial<NodeRedisClusterLike> & { slots?: unknown; withCommandOptions?: unknown };
@@ -67,16 +82,24 @@ export class NodeRedisCluster implements ClusterClientAdapter {
   readonly #untrack: () => void;
   /** All node clients have the same options. */
   #templateClient: NodeRedisLike | undefined;
+  #closedByOwner = false;
 
   constructor(client: NodeRedisClusterClient) {
     this.#given = client as unknown as NodeRedisClusterLike;
     this.database = databaseOf(client);
     // Without a listener for `error`, a failure would end the process.
-    this.#untrack = addListeners(this.#given, [['error', () => {}]]);
+    this.#untrack = addListeners(this.#given, [
+      ['error', () => {}],
+      // Emitted by `close` and `destroy` only.
+      ['disconnect', this.#setClosed(true)],
+      ['connect', this.#setClosed(false)],
+    ]);
   }
 
   async connect(): Promise<void> {
     let connecting = !this.#given.isOpen;
+    if (connecting && this.#closedByOwner)
+      throw new ConnectionError('the node-redis cluster client is closed: its owner has closed it');
     let failed: unknown;
     if (connecting) {
       // `connect` waits for every node; one is enough here.
@@ -99,7 +122,8 @@ export class NodeRedisCluster implements ClusterClientAdapter {
   }
 
   addresses(): string[] {
-    return [...this.#given.nodeByAddress.keys()];
+    const announced = [...this.#given.nodeByAddress.keys()].filter(hasHost);
+    return [...announced, ...(this.#given._options?.rootNodes ?? []).flatMap(rootAddress)];
   }
 
   open(address: string, listener: CommandConnectionListener): CommandConnection {
@@ -115,6 +139,12 @@ export class NodeRedisCluster implements ClusterClientAdapter {
 
   close(): void {
     this.#untrack();
+  }
+
+  #setClosed(closed: boolean): () => void {
+    return () => {
+      this.#closedByOwner = closed;
+    };
   }
 
   async #anyClient(): Promise<NodeRedisLike | undefined> {

@@ -82,10 +82,13 @@ export class NodeRedisSentinelDriver implements Driver {
   #node: ClusterNode | undefined;
   #subscriber: Subscriber | undefined;
   #searching: Promise<void> | undefined;
+  /** A client that was open and no longer is was closed by its owner. */
+  #wasOpen: boolean;
   #closed = false;
 
   constructor(client: NodeRedisSentinelClient) {
     this.#given = client as unknown as NodeRedisSentinelLike;
+    this.#wasOpen = this.#given.isOpen;
     if (typeof this.#given._execute !== 'function') {
       throw new UnsupportedError(
         'this version of the node-redis sentinel client does not lead to its master',
@@ -111,8 +114,7 @@ export class NodeRedisSentinelDriver implements Driver {
     if (this.#closed) throw this.#state.createOfflineError();
     if (this.ready) return;
     const ready = this.#state.whenReady();
-    // It was open before: its owner has closed it.
-    if (!this.#given.isOpen && this.#templateClient !== undefined) {
+    if (!this.#given.isOpen && this.#wasOpen) {
       this.#state.endByOwner();
       return ready;
     }
@@ -172,6 +174,7 @@ export class NodeRedisSentinelDriver implements Driver {
 
   /** The old master may be frozen, or may not know of the new one yet. */
   #handleTopologyChange({ type }: { type?: string }): void {
+    this.#wasOpen = true;
     if (type !== 'MASTER_CHANGE' || this.#node === undefined) return;
     const cause = new ConnectionError('the sentinels announce another master');
     this.#node.destroy(cause);
@@ -216,6 +219,7 @@ export class NodeRedisSentinelDriver implements Driver {
     if (this.#given.isReady === false) throw new ConnectionError('the sentinel client is not ready');
     await this.#given._execute?.(false, async (client) => {
       this.#templateClient = client;
+      this.#wasOpen = true;
     });
   }
 
