@@ -1,5 +1,8 @@
 /** Quiet time that ends a burst of changes, in ms. */
 const BURST_GAP = 8;
+/** The same for a burst of more than `BULK` changes: a catch-up arrives in pages, with pauses between them. */
+const BULK_GAP = 50;
+const BULK = 50;
 /** A longer burst also notifies in between, in ms. */
 const MAX_DELAY = 200;
 
@@ -7,6 +10,7 @@ export class Listeners {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #burstBegan = 0;
   #changedAt = 0;
+  #changes = 0;
   readonly #calls = new Set<{ readonly call: () => void }>();
 
   add(call: () => void): () => void {
@@ -19,6 +23,7 @@ export class Listeners {
   /** Once for a burst of changes: each event of a catch-up arrives in its own task. */
   notifySoon(): void {
     this.#changedAt = Date.now();
+    this.#changes++;
     if (this.#timer !== undefined) return;
     this.#burstBegan = this.#changedAt;
     this.#wait(BURST_GAP);
@@ -27,7 +32,7 @@ export class Listeners {
   #wait(ms: number): void {
     this.#timer = setTimeout(() => {
       const now = Date.now();
-      const rest = this.#changedAt + BURST_GAP - now;
+      const rest = this.#changedAt + (this.#changes > BULK ? BULK_GAP : BURST_GAP) - now;
       if (rest > 0 && now - this.#burstBegan < MAX_DELAY) this.#wait(rest);
       else this.notify();
     }, ms);
@@ -36,6 +41,7 @@ export class Listeners {
   notify(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    this.#changes = 0;
     for (const { call } of [...this.#calls]) call();
   }
 }

@@ -1,4 +1,4 @@
-import { createElement, Fragment, type ReactNode, StrictMode, useEffect, useState } from 'react';
+import { createElement, Fragment, type ReactNode, StrictMode, useEffect, useState, version } from 'react';
 import { createRoot } from 'react-dom/client';
 import { type Client, connect } from 'rollcall/client';
 import {
@@ -11,16 +11,18 @@ import {
   usePresence,
   useRollcall,
   useRoom,
+  useRoomCount,
   useRoomEvent,
   useTyping,
   useUserEvent,
 } from 'rollcall/react';
 
-// The page of react.test.ts. The test says which components are there, and looks at what their hooks give.
+// The page of react-suite.ts. The test says which components are there, and looks at what their hooks give.
 
 /** A component with one hook. */
 export type Part = { readonly id: string; readonly inside?: readonly Part[] } & (
   | { readonly hook: 'room'; readonly room: string | null; readonly options?: UseRoomOptions }
+  | { readonly hook: 'count'; readonly room: string }
   | { readonly hook: 'event'; readonly room: string; readonly event: string; readonly mark: string }
   | { readonly hook: 'user'; readonly event: string; readonly mark: string }
   | { readonly hook: 'typing'; readonly room: string }
@@ -42,19 +44,24 @@ export interface Page {
   readonly views: Map<string, unknown>;
   /** How often that was another value. */
   readonly changes: Map<string, number>;
+  /** How often each component has rendered. Strict mode adds one when it mounts. */
+  readonly renders: Map<string, number>;
   /** What handlers received, with the mark they had. */
   readonly received: [mark: string, data: unknown][];
   /** Messages of errors that the client reported, or that rendering ended with. */
   readonly errors: string[];
+  readonly reactVersion: string;
 }
 
 const page = globalThis as unknown as Page & {
   readonly document: { getElementById(id: string): never };
   readonly location: { readonly search: string };
+  addEventListener(type: 'error', listener: (event: { readonly error: unknown }) => void): void;
 };
 
 const views = new Map<string, unknown>();
 const changes = new Map<string, number>();
+const renders = new Map<string, number>();
 const received: [string, unknown][] = [];
 const errors: string[] = [];
 
@@ -63,6 +70,7 @@ const latest = new Map<string, unknown>();
 
 function useSeen(id: string, view: unknown): void {
   useEffect(() => {
+    renders.set(id, (renders.get(id) ?? 0) + 1);
     if (latest.get(id) !== view) changes.set(id, (changes.get(id) ?? 0) + 1);
     latest.set(id, view);
     views.set(id, view);
@@ -76,6 +84,7 @@ const hooks = {
     const events = options?.events && [...options.events];
     useSeen(id, useRoom(room, { ...options, events }));
   },
+  count: ({ id, room }: Hook<'count'>) => useSeen(id, useRoomCount(room)),
   event: ({ room, event, mark }: Hook<'event'>) =>
     useRoomEvent(room, event, (data) => void received.push([mark, data])),
   user: ({ event, mark }: Hook<'user'>) => useUserEvent(event, (data) => void received.push([mark, data])),
@@ -107,8 +116,10 @@ function App(): ReactNode {
 const user = new URLSearchParams(page.location.search).get('user');
 const client = connect({ url: `/?user=${user}`, backoff: { first: 50, max: 200 } });
 client.on('error', (error) => errors.push(String(error)));
-Object.assign(page, { client, views, changes, received, errors });
+Object.assign(page, { client, views, changes, renders, received, errors, reactVersion: version });
 
+// React 18 has no `onUncaughtError`: it throws the error again.
+page.addEventListener('error', ({ error }) => errors.push(String(error)));
 createRoot(page.document.getElementById('root'), {
   onUncaughtError: (error) => errors.push(String(error)),
 }).render(createElement(StrictMode, null, createElement(RollcallProvider, { client }, createElement(App))));

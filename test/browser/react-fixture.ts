@@ -3,11 +3,13 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { Redis } from 'ioredis';
 import { type Browser, chromium, type Page as Tab } from 'playwright-core';
 import { createRollcall, NotificationService, type Rollcall } from 'rollcall';
 import { createEmbeddedRedis } from 'rollcall/testing';
 import { serveWebSocket } from 'rollcall/ws';
 import { WebSocketServer } from 'ws';
+import { startRedis } from '../support/redis-server.js';
 import { findChromium } from '../support/tools.js';
 import { waitFor } from '../support/wait.js';
 import type { Page, Part } from './react-app.js';
@@ -17,11 +19,16 @@ const file = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const HTML = `<!doctype html><html lang="en"><head><title>React</title><link rel="icon" href="data:,"></head>
 <body><div id="root"></div><script src="/app.js"></script></body></html>`;
 
+export type ReactVersion = 18 | 19;
+
+const REACT_18 = { react: 'react-18', 'react-dom': 'react-dom-18' };
+
 /** The script of the page, from the sources. */
-async function bundle(): Promise<string> {
+async function bundle(react: ReactVersion): Promise<string> {
   const { outputFiles } = await build({
     entryPoints: [file('react-app.ts')],
     alias: {
+      ...(react === 18 && REACT_18),
       'rollcall/client': file('../../src/client/index.ts'),
       'rollcall/react': file('../../src/react/index.ts'),
     },
@@ -33,7 +40,17 @@ async function bundle(): Promise<string> {
   return outputFiles[0]?.text ?? '';
 }
 
-/** A server on the embedded Redis, and a browser. */
+async function startRealRedis() {
+  const server = await startRedis();
+  const client = new Redis(server.port, '127.0.0.1');
+  const close = async () => {
+    client.disconnect();
+    await server.stop();
+  };
+  return { client, close };
+}
+
+/** A server on Redis, and a browser. */
 export interface ReactFixture extends Rollcall {
   readonly notifications: NotificationService;
   readonly browser: Browser;
@@ -48,9 +65,19 @@ export interface ReactFixture extends Rollcall {
   end(): Promise<void>;
 }
 
-export async function startFixture(): Promise<ReactFixture> {
-  const [script, redis] = await Promise.all([bundle(), createEmbeddedRedis()]);
-  const rollcall = createRollcall({ redis: redis.client, rooms: { history: { size: 100, ttl: 600_000 } } });
+/** The history of each room has up to 100 messages, or 1,000 on a real server. */
+export async function startFixture(
+  react: ReactVersion = 19,
+  redisType: 'embedded' | 'server' = 'embedded',
+): Promise<ReactFixture> {
+  const [script, redis] = await Promise.all([
+    bundle(react),
+    redisType === 'server' ? startRealRedis() : createEmbeddedRedis(),
+  ]);
+  const rollcall = createRollcall({
+    redis: redis.client,
+    rooms: { history: { size: redisType === 'server' ? 1_000 : 100, ttl: 600_000 } },
+  });
   const server = createServer((request, response) => {
     if (request.url?.startsWith('/x')) fixture.answer(request, response);
     else if (request.url === '/app.js') response.setHeader('content-type', 'text/javascript').end(script);

@@ -1,0 +1,3 @@
+import { testHooks } from './react-suite.js';
+
+testHooks(18);

@@ -1,0 +1,579 @@
+import { type Client, connect } from 'rollcall/client';
+import type { ConnectionView, NotificationsView, RoomView, TypingView } from 'rollcall/react';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
+import { deferred, waitFor } from '../support/wait.js';
+import { type ReactFixture, ReactTab, type ReactVersion, startFixture } from './react-fixture.js';
+
+type Presences = ReadonlyMap<string, { readonly status: string }>;
+
+/** The hooks in a browser, in strict mode, against a server in this process. */
+export function testHooks(react: ReactVersion): void {
+  let fixture: ReactFixture;
+  let alice: ReactTab;
+  let room: string;
+  let bobs: Client[];
+  let serial = 0;
+
+  beforeAll(async () => {
+    fixture = await startFixture(react);
+  });
+  afterAll(() => fixture?.end());
+  beforeEach(async () => {
+    room = `room-${++serial}`;
+    bobs = [];
+    alice = await ReactTab.open(fixture, 'alice');
+  });
+  afterEach(async () => {
+    for (const bob of bobs) bob.close();
+    await alice.tab.close();
+    expect(alice.problems).toEqual([]);
+  });
+
+  /** Somebody without a browser. */
+  function bobby(): Client {
+    const url = `${fixture.url}/?user=bob`;
+    const bob = connect({ url, WebSocket });
+    bobs.push(bob);
+    return bob;
+  }
+
+  async function say(from: number, to: number, where = room, event = 'message'): Promise<void> {
+    for (let n = from; n < to; n++) await fixture.rooms.broadcast(where, event, n);
+  }
+
+  /** Waits until the component lists these numbers. */
+  const lists = (id: string, numbers: readonly number[]) =>
+    alice.until(
+      `${id} to list ${numbers}`,
+      (page, { id, numbers }) => {
+        const { events } = page.views.get(id) as RoomView;
+        return String(events.map(({ data }) => data)) === String(numbers);
+      },
+      { id, numbers },
+    );
+
+  const stateOf = (id: string, state: string) =>
+    alice.until(
+      `${id} ${state}`,
+      (page, { id, state }) => (page.views.get(id) as RoomView | undefined)?.state === state,
+      { id, state },
+    );
+
+  /** The numbers from `from` up to, but not including, `to`. */
+  const numbers = (from: number, to: number) => Array.from({ length: to - from }, (_, at) => from + at);
+
+  /** What others see of a room: who has come, changed or gone. */
+  async function watching(name: string): Promise<string[]> {
+    const seen: string[] = [];
+    await fixture.presence.watchRoom(name, ({ type, userId }) => void seen.push(`${userId} ${type}`));
+    return seen;
+  }
+
+  const emptied = (name: string) =>
+    waitFor(async () => (await fixture.presence.getRoomMembers(name)).length === 0, {
+      message: `nobody in ${name}`,
+    });
+
+  /** Cuts all connections, and lets nobody back before `meanwhile` has ended. */
+  async function cut(meanwhile: () => Promise<void>): Promise<void> {
+    const opened = deferred();
+    fixture.gate = opened.promise;
+    for (const socket of fixture.sockets.clients) socket.terminate();
+    await alice.until('the connection to break', (page) => page.client.state !== 'open');
+    await meanwhile();
+    opened.resolve();
+    await alice.until('the connection', (page) => page.client.state === 'open');
+  }
+
+  describe('useRoom', () => {
+    test('the page runs on the version of React that is tested', async () => {
+      expect(await alice.see((page) => page.reactVersion)).toMatch(`${react}.`);
+    });
+
+    test('lists messages once and in order, including those that the component sends', async () => {
+      await say(0, 3);
+      await alice.show({ id: 'a', hook: 'room', room, options: { last: 2 } });
+      await lists('a', [1, 2]);
+      await alice.see((page) => (page.views.get('a') as RoomView).send('message', 3));
+      await say(4, 6);
+      await lists('a', [1, 2, 3, 4, 5]);
+      const events = await alice.see((page) => (page.views.get('a') as RoomView).events);
+      expect(events.map(({ from }) => from ?? null)).toEqual([null, null, 'alice', null, null]);
+      expect(
+        events.every(
+          ({ event, position, status }) => event === 'message' && position && status === 'received',
+        ),
+      ).toBe(true);
+      expect(new Set(events.map(({ key }) => key)).size).toBe(5);
+    });
+
+    test('in strict mode other members see one join, and one leave when the component unmounts', async () => {
+      const seen = await watching(room);
+      await alice.show({ id: 'a', hook: 'room', room });
+      await stateOf('a', 'joined');
+      await alice.show();
+      await waitFor(() => seen.length >= 2);
+      expect(seen).toEqual(['alice join', 'alice leave']);
+      await emptied(room);
+    });
+
+    test('components of one room share a membership, and the room is left when the last one unmounts', async () => {
+      const seen = await watching(room);
+      const others = `${room}.others`;
+      await alice.show({ id: 'a', hook: 'room', room }, { id: 'b', hook: 'room', room });
+      await stateOf('b', 'joined');
+      await say(0, 1);
+      await lists('a', [0]);
+      expect(
+        await alice.see(
+          ({ views }) => (views.get('a') as RoomView).events === (views.get('b') as RoomView).events,
+        ),
+      ).toBe(true);
+      const [member] = await fixture.presence.getRoomMembers(room);
+      expect(member).toMatchObject({ userId: 'alice', sockets: 1 });
+
+      await alice.show({ id: 'b', hook: 'room', room });
+      // One goes and another comes in the same render.
+      await alice.show({ id: 'c', hook: 'room', room });
+      await say(1, 2);
+      await lists('c', [0, 1]);
+      // Requests are begun in order: a leaving would have been seen before this joining.
+      await alice.show({ id: 'c', hook: 'room', room }, { id: 'd', hook: 'room', room: others });
+      await stateOf('d', 'joined');
+      expect(seen).toEqual(['alice join']);
+      await alice.show();
+      await emptied(room);
+      await waitFor(() => seen.length === 2);
+      expect(seen).toEqual(['alice join', 'alice leave']);
+    });
+
+    test('a child with narrower options does not limit its parent', async () => {
+      await say(0, 5);
+      await alice.show({
+        id: 'a',
+        hook: 'room',
+        room,
+        options: { last: 3, info: { name: 'Alice' } },
+        inside: [
+          { id: 'b', hook: 'typing', room },
+          { id: 'c', hook: 'room', room, options: { last: 1, members: true } },
+        ],
+      });
+      await lists('a', [2, 3, 4]);
+      await alice.until('the members', ({ views }) => (views.get('c') as RoomView).members.has('alice'));
+      const [member] = await fixture.presence.getRoomMembers(room);
+      expect(member).toMatchObject({ info: { name: 'Alice' }, sockets: 1 });
+      expect(await alice.see(({ views }) => (views.get('a') as RoomView).members.size)).toBe(0);
+    });
+
+    test('after a change of the name the old room is left, the new one joined, and their events are not mixed', async () => {
+      const other = `${room}.other`;
+      await say(0, 2);
+      await say(10, 12, other);
+      await alice.show({ id: 'a', hook: 'room', room, options: { last: 9 } });
+      await lists('a', [0, 1]);
+      const mixed = await alice.see(async (page, other) => {
+        const lists: string[] = [];
+        const set = page.views.set.bind(page.views);
+        page.views.set = (id, view) => {
+          lists.push(String((view as RoomView).events.map(({ data }) => data)));
+          return set(id, view);
+        };
+        page.show([{ id: 'a', hook: 'room', room: other, options: { last: 9 } }]);
+        while (
+          (page.views.get('a') as RoomView | undefined)?.events.length !== 2 ||
+          !lists.includes('10,11')
+        ) {
+          await new Promise((resolve) => queueMicrotask(() => setTimeout(resolve)));
+        }
+        return lists;
+      }, other);
+      expect(mixed.filter((list) => list !== '' && !list.startsWith('10'))).toEqual([]);
+      await emptied(room);
+      await say(2, 3);
+      await say(12, 13, other);
+      await lists('a', [10, 11, 12]);
+
+      await alice.show({ id: 'a', hook: 'room', room: null });
+      await stateOf('a', 'idle');
+      await emptied(other);
+    });
+
+    test('after a lost connection the missed messages arrive, and unchanged members are the same object', async () => {
+      await alice.show(
+        { id: 'a', hook: 'room', room, options: { members: true } },
+        { id: 'connection', hook: 'connection' },
+      );
+      await stateOf('a', 'joined');
+      await say(0, 2);
+      await lists('a', [0, 1]);
+      await alice.until('alice herself', ({ views }) => (views.get('a') as RoomView).members.has('alice'));
+      await alice.see((page) => page.views.set('before', (page.views.get('a') as RoomView).members) && 0);
+      await cut(async () => {
+        await alice.until(
+          'the state',
+          ({ views }) => (views.get('connection') as ConnectionView).lost?.code === 1006,
+        );
+        await stateOf('a', 'joining');
+        await say(2, 5);
+      });
+      await stateOf('a', 'joined');
+      await lists('a', numbers(0, 5));
+      const { members, gaps, connection } = await alice.see(({ views }) => ({
+        members: (views.get('a') as RoomView).members === views.get('before'),
+        gaps: (views.get('a') as RoomView).discontinuities.filter(({ recovered }) => !recovered),
+        connection: views.get('connection') as ConnectionView,
+      }));
+      expect({ members, gaps }).toEqual({ members: true, gaps: [] });
+      expect(connection).toMatchObject({ state: 'open', user: 'alice' });
+      expect(connection.lost).toBeUndefined();
+    });
+
+    test('messages that cannot be recovered are shown as a discontinuity in their place', async () => {
+      await alice.show({ id: 'a', hook: 'room', room, options: { limit: 500 } });
+      await stateOf('a', 'joined');
+      await say(0, 2);
+      await lists('a', [0, 1]);
+      await cut(() => say(2, 130));
+      await lists('a', [0, 1, ...numbers(30, 130)]);
+      const { events, discontinuities } = await alice.see((page) => page.views.get('a') as RoomView);
+      // A busy page may lose the connection once more, and then recovers all messages.
+      const gaps = discontinuities.filter(({ recovered }) => !recovered);
+      expect(gaps).toMatchObject([{ recovered: false, after: events[1]?.key }]);
+    });
+
+    test('older events are loaded beyond the limit, until there are no more', async () => {
+      await say(0, 60);
+      await alice.show({ id: 'a', hook: 'room', room, options: { last: 10, limit: 15 } });
+      await lists('a', numbers(50, 60));
+      await say(60, 66);
+      await lists('a', numbers(51, 66));
+      const older = () =>
+        alice.see(async (page) => {
+          const view = page.views.get('a') as RoomView;
+          // Twice at once is once.
+          const both = await Promise.all([view.loadOlder(30), view.loadOlder(30)]);
+          return [view.hasOlder, ...both];
+        });
+      expect(await older()).toEqual([true, true, true]);
+      await lists('a', numbers(21, 66));
+      expect(await older()).toEqual([true, false, false]);
+      await lists('a', numbers(0, 66));
+      expect(await older()).toEqual([false, false, false]);
+      // What is new pushes out what is oldest, which can be fetched again.
+      await say(66, 67);
+      await lists('a', numbers(1, 67));
+      expect(await older()).toEqual([true, false, false]);
+      await lists('a', numbers(0, 67));
+    });
+
+    test('older events are loaded in a room without new events', async () => {
+      await say(0, 3);
+      await alice.show({ id: 'a', hook: 'room', room });
+      await stateOf('a', 'joined');
+      await lists('a', []);
+      const older = await alice.see(async (page) => {
+        const view = page.views.get('a') as RoomView;
+        const first = view.loadOlder();
+        await view.send('message', 3);
+        return first;
+      });
+      expect(older).toBe(false);
+      await lists('a', [0, 1, 2, 3]);
+    });
+
+    test('a component that mounts later also gets its last events, and only the requested names', async () => {
+      await say(0, 6);
+      await say(100, 101, room, 'noise');
+      await alice.show({ id: 'typing', hook: 'typing', room });
+      await waitFor(async () => (await fixture.presence.getRoomMembers(room)).length === 1);
+      const typing = { id: 'typing', hook: 'typing', room } as const;
+      const options = { last: 4, events: ['message', 'other'] };
+      await alice.show(typing, { id: 'a', hook: 'room', room, options });
+      await lists('a', [2, 3, 4, 5]);
+      await say(101, 102, room, 'noise');
+      await say(6, 8);
+      await lists('a', [2, 3, 4, 5, 6, 7]);
+      // The list goes on while nobody looks at it.
+      await alice.show(typing);
+      await say(8, 9);
+      await alice.show(typing, { id: 'b', hook: 'room', room, options });
+      await lists('b', [2, 3, 4, 5, 6, 7, 8]);
+    });
+
+    test('a rejected room shows the reason, and can be retried', async () => {
+      fixture.forbidden.add(room);
+      await alice.show({ id: 'a', hook: 'room', room });
+      await stateOf('a', 'refused');
+      expect(await alice.see(({ views }) => (views.get('a') as RoomView).error?.code)).toBe('FORBIDDEN');
+      expect(
+        await alice.see(({ views }) => (views.get('a') as RoomView).send('message', 1).catch((e) => e.code)),
+      ).toBe('FORBIDDEN');
+      fixture.forbidden.delete(room);
+      await alice.see(({ views }) => (views.get('a') as RoomView).retry());
+      await stateOf('a', 'joined');
+      expect(await alice.see(({ views }) => (views.get('a') as RoomView).error === undefined)).toBe(true);
+      await say(0, 1);
+      // The send that was refused is still listed.
+      await lists('a', [0, 1]);
+      await alice.see(({ views }) => {
+        const { events, resend } = views.get('a') as RoomView;
+        resend(events.at(-1)?.key ?? '');
+      });
+      await alice.until('both to be received', ({ views }) =>
+        (views.get('a') as RoomView).events.every(({ status }) => status === 'received'),
+      );
+      expect((await alice.see(({ errors }) => errors)).length).toBe(1);
+    });
+
+    test('a room that is rejected on a reconnect continues after a retry where its list ended', async () => {
+      await alice.show({ id: 'a', hook: 'room', room });
+      await stateOf('a', 'joined');
+      await say(0, 1);
+      await lists('a', [0]);
+      fixture.forbidden.add(room);
+      await cut(() => say(1, 2));
+      await stateOf('a', 'refused');
+      fixture.forbidden.delete(room);
+      await alice.see(({ views }) => (views.get('a') as RoomView).retry());
+      await say(2, 3);
+      await lists('a', [0, 1, 2]);
+      expect(await alice.see(({ views }) => (views.get('a') as RoomView).discontinuities.length)).toBe(0);
+    });
+
+    test('the last 100 events take at most 3 renders', async () => {
+      await say(0, 100);
+      await alice.show({ id: 'a', hook: 'room', room, options: { last: 100 } });
+      await lists('a', numbers(0, 100));
+      expect(await alice.see(({ changes }) => changes.get('a') ?? 0)).toBeLessThanOrEqual(3);
+    });
+
+    test('a send keeps the room joined when its component unmounts at once', async () => {
+      await alice.show({ id: 'a', hook: 'room', room });
+      await stateOf('a', 'joined');
+      const result = await alice.see(({ views, show }) => {
+        const sending = (views.get('a') as RoomView).send('message', 7);
+        show([]);
+        return sending.then(
+          () => 'sent',
+          (error) => error.code,
+        );
+      });
+      expect(result).toBe('sent');
+      await emptied(room);
+      const { messages } = await fixture.rooms.history(room, { limit: 1 });
+      expect(messages).toMatchObject([{ message: { data: 7 } }]);
+    });
+
+    test('a list with a limit in an empty room has no older events', async () => {
+      await alice.show({ id: 'a', hook: 'room', room, options: { last: 5 } });
+      await stateOf('a', 'joined');
+      await alice.until('the end of the history', ({ views }) => !(views.get('a') as RoomView).hasOlder);
+    });
+
+    test('the result of useRoom keeps its identity until something changes', async () => {
+      const part = { id: 'a', hook: 'room', room, options: { events: ['message'], info: {} } } as const;
+      await alice.show(part);
+      await stateOf('a', 'joined');
+      const before = await alice.see(({ changes }) => changes.get('a'));
+      await alice.show({ ...part, options: { events: ['message'], info: {} } });
+      await alice.show(part, { id: 'b', hook: 'connection' });
+      await alice.until('b', ({ views }) => views.has('b'));
+      expect(await alice.see(({ changes }) => changes.get('a'))).toBe(before);
+      const stable = await alice.see(async ({ views }) => {
+        const { send, update } = views.get('a') as RoomView;
+        await update({ status: 'here' });
+        await send('message', 1);
+        return new Promise((resolve) => {
+          const look = () => {
+            const view = views.get('a') as RoomView;
+            if (view.events.length === 0) setTimeout(look);
+            else resolve(view.send === send && view.update === update);
+          };
+          look();
+        });
+      });
+      expect(stable).toBe(true);
+      expect((await fixture.presence.getRoomMembers(room))[0]?.info).toEqual({ status: 'here' });
+    });
+
+    test('a closed client leaves the room, and invalid options end the rendering', async () => {
+      await alice.show({ id: 'a', hook: 'room', room }, { id: 'connection', hook: 'connection' });
+      await stateOf('a', 'joined');
+      await alice.see(({ client }) => client.close());
+      await stateOf('a', 'left');
+      await alice.until('the end', ({ views }) => {
+        const { state, lost } = views.get('connection') as ConnectionView;
+        return state === 'closed' && lost?.code === 1000;
+      });
+      await alice.show({ id: 'b', hook: 'room', room: `${room}.late` });
+      await stateOf('b', 'left');
+      await alice.show({ id: 'a', hook: 'room', room: '' });
+      await alice.until('the error', ({ errors }) => errors.some((error) => error.includes('room: no name')));
+      expect(
+        alice.problems
+          .splice(0)
+          .every((text) => /room: no name|error occurred in the <One> component/.test(text)),
+      ).toBe(true);
+    });
+  });
+
+  describe('handlers', () => {
+    test('handlers of the latest render are called, without another join', async () => {
+      const seen = await watching(room);
+      const show = (mark: string) =>
+        alice.show(
+          { id: 'a', hook: 'room', room },
+          { id: 'e', hook: 'event', room, event: 'message', mark },
+          { id: 'u', hook: 'user', event: 'note', mark },
+          { id: 'client', hook: 'client' },
+        );
+      const received = (count: number) =>
+        alice.until(`${count} events`, (page, count) => page.received.length === count, count);
+      await show('one');
+      await stateOf('a', 'joined');
+      expect(await alice.see(({ views, client }) => views.get('client') === client)).toBe(true);
+      await say(0, 1);
+      await say(50, 51, room, 'other');
+      await received(1);
+      await show('two');
+      await say(1, 2);
+      await received(2);
+      await fixture.rooms.sendToUser('alice', 'note', 2);
+      await received(3);
+      await alice.show();
+      await emptied(room);
+      await fixture.rooms.sendToUser('alice', 'note', 3);
+      await fixture.rooms.sendToUser('alice', 'last', 4);
+      await alice.see(
+        ({ received, client }) => void client.events.on('*', (data) => void received.push(['all', data])),
+      );
+      await fixture.rooms.sendToUser('alice', 'last', 5);
+      await alice.until('the last', (page) => page.received.some(([, data]) => data === 5));
+      expect(await alice.see((page) => page.received.filter(([mark]) => mark !== 'all'))).toEqual([
+        ['one', 0],
+        ['two', 1],
+        ['two', 2],
+      ]);
+      expect(seen).toEqual(['alice join', 'alice leave']);
+    });
+  });
+
+  describe('usePresence', () => {
+    const becomes = (id: string, statuses: string) =>
+      alice.until(
+        statuses,
+        ({ views }, { id, statuses }) => {
+          const shown = [...((views.get(id) ?? []) as Presences)].map(
+            ([user, { status }]) => `${user} ${status}`,
+          );
+          return String(shown) === statuses || `no, ${shown}`;
+        },
+        { id, statuses },
+      );
+
+    test('shows the statuses of users, the same Map for the same list, and keeps known statuses when the list grows', async () => {
+      const [ann, ben] = [`${room}.ann`, `${room}.ben`];
+      await fixture.presence.setPresence(ann, `${ann}.1`);
+      await alice.show({ id: 'p', hook: 'presence', users: [ann] });
+      await becomes('p', `${ann} online`);
+      const changes = await alice.see((page) => page.changes.get('p'));
+      await alice.show(
+        { id: 'p', hook: 'presence', users: [ann] },
+        { id: 'q', hook: 'presence', users: [ann] },
+      );
+      await becomes('q', `${ann} online`);
+      expect(await alice.see((page) => page.changes.get('p'))).toBe(changes);
+      // Whoever is known is known at the first render.
+      expect(await alice.see((page) => page.changes.get('q'))).toBe(1);
+
+      const flashes = await alice.see(
+        async (page, users) => {
+          const sizes: number[] = [];
+          const set = page.views.set.bind(page.views);
+          page.views.set = (id, view) => {
+            if (id === 'p') sizes.push((view as Presences).size);
+            return set(id, view);
+          };
+          page.show([{ id: 'p', hook: 'presence', users }]);
+          while ((page.views.get('p') as Presences).size < 2)
+            await new Promise((resolve) => setTimeout(resolve));
+          return sizes;
+        },
+        [ben, ann],
+      );
+      expect(flashes.filter((size) => size === 0)).toEqual([]);
+      await fixture.presence.setPresence(ann, `${ann}.1`, 'away');
+      await becomes('p', `${ann} away,${ben} offline`);
+      await alice.show();
+      await alice.show({ id: 'p', hook: 'presence', users: [ben] });
+      await becomes('p', `${ben} offline`);
+    });
+  });
+
+  describe('useNotifications', () => {
+    test('lists and counts what was sent before and after, and marks on all devices', async () => {
+      await fixture.notifications.notify('alice', 'first');
+      const other = await ReactTab.open(fixture, 'alice');
+      const shows = (tab: ReactTab, shown: string, unread: number) =>
+        tab.until(
+          `${shown}, ${unread} unread`,
+          ({ views }, { shown, unread }) => {
+            const view = views.get('n') as NotificationsView | undefined;
+            return String(view?.notifications.map(({ data }) => data)) === shown && view?.unread === unread;
+          },
+          { shown, unread },
+        );
+      await alice.show({ id: 'n', hook: 'notifications' });
+      await other.show({ id: 'n', hook: 'notifications' });
+      await shows(alice, 'first', 1);
+      await shows(other, 'first', 1);
+      await fixture.notifications.notify('alice', 'second');
+      await shows(alice, 'second,first', 2);
+      await alice.see(({ views }) => (views.get('n') as NotificationsView).markRead());
+      await shows(alice, 'second,first', 0);
+      await shows(other, 'second,first', 0);
+      await cut(async () => void (await fixture.notifications.notify('alice', 'third')));
+      await shows(alice, 'third,second,first', 1);
+      await other.tab.close();
+      expect(other.problems).toEqual([]);
+    });
+  });
+
+  describe('useTyping', () => {
+    test('shows typing users, and reports the own user as typing until they stop or the component unmounts', async () => {
+      const bob = bobby().join(room);
+      await bob.ready;
+      await alice.show({ id: 'a', hook: 'room', room }, { id: 't', hook: 'typing', room });
+      await stateOf('a', 'joined');
+      const typingUsers = (names: string) =>
+        alice.until(
+          `typing: ${names}`,
+          ({ views }, names) => String((views.get('t') as TypingView).typingUsers) === names,
+          names,
+        );
+      bob.startTyping();
+      await typingUsers('bob');
+      bob.stopTyping();
+      await typingUsers('');
+
+      await alice.see(({ views }) => (views.get('t') as TypingView).startTyping());
+      await waitFor(() => String(bob.typingUsers) === 'alice');
+      await alice.see(({ views }) => (views.get('t') as TypingView).stopTyping());
+      // Sooner than it would end by itself.
+      await waitFor(() => bob.typingUsers.length === 0, { timeout: 2_000 });
+
+      // In another room, because typing is reported at most once in 2 s.
+      const there = bobby().join(`${room}.other`);
+      await there.ready;
+      const kept = { id: 'b', hook: 'room', room: there.name } as const;
+      await alice.show(kept, { id: 'u', hook: 'typing', room: there.name });
+      await stateOf('b', 'joined');
+      await alice.see(({ views }) => (views.get('u') as TypingView).startTyping());
+      await waitFor(() => String(there.typingUsers) === 'alice');
+      await alice.show(kept);
+      await waitFor(() => there.typingUsers.length === 0, { timeout: 2_000 });
+    });
+  });
+}
