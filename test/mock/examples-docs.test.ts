@@ -43,6 +43,15 @@ describe.each([...pages])('%s', (page, text) => {
   });
 });
 
+test.each(['README.md', 'docs/entry-points.md'])('%s names every entry point', (page) => {
+  const { exports } = JSON.parse(read('package.json')) as { exports: object };
+  const names = Object.keys(exports)
+    .filter((path) => path !== './package.json')
+    .map((path) => path.replace(/^\./, 'rollcall'));
+  expect(names.length).toBeGreaterThan(12);
+  expect(names.filter((name) => !read(page).includes(`\`${name}\``))).toEqual([]);
+});
+
 test('guides and examples close on signals with closeOnSignals', () => {
   const found = [...pages].filter(([, text]) => /process\.(?:on|once)\(\s*(?:'SIG|signal)/.test(text));
   expect(found.map(([page]) => page)).toEqual([]);
