@@ -17,5 +17,5 @@ export { type UseEventStreamOptions, useEventStream } from './use-event-stream.j
 export { useNotifications } from './use-notifications.js';
 export { usePresence } from './use-presence.js';
 export { useMember, useRoom, useRoomCount } from './use-room.js';
-export { useRoomEvent, useUserEvent } from './use-room-event.js';
+export { useErrorListener, useRoomEvent, useUserEvent } from './use-room-event.js';
 export { useTyping } from './use-typing.js';

@@ -57,3 +57,15 @@ export function useUserEvent<T = unknown>(event: string, handler: EventHandler<T
   const call = useLatest(handler);
   useEffect(() => registry?.client.events.on(event, call as EventHandler<unknown>), [registry, event, call]);
 }
+
+/**
+ * Calls the latest render's `handler` for each error that no caller awaits: of handlers, the URL function, refused rooms
+ * and watches, and malformed frames.
+ *
+ * @throws {Error} Without a {@link RollcallProvider}.
+ */
+export function useErrorListener(handler: (error: unknown) => unknown): void {
+  const registry = useRegistry();
+  const call = useLatest(handler);
+  useEffect(() => registry?.client.on('error', call), [registry, call]);
+}

@@ -6,6 +6,7 @@ import {
   type UseEventStreamOptions,
   type UseRoomOptions,
   useConnection,
+  useErrorListener,
   useEventStream,
   useNotifications,
   usePresence,
@@ -25,6 +26,7 @@ export type Part = { readonly id: string; readonly inside?: readonly Part[] } & 
   | { readonly hook: 'count'; readonly room: string }
   | { readonly hook: 'event'; readonly room: string; readonly event: string; readonly mark: string }
   | { readonly hook: 'user'; readonly event: string; readonly mark: string }
+  | { readonly hook: 'error'; readonly mark: string }
   | { readonly hook: 'typing'; readonly room: string }
   | { readonly hook: 'presence'; readonly users: readonly string[] }
   | { readonly hook: 'connection' }
@@ -88,6 +90,7 @@ const hooks = {
   event: ({ room, event, mark }: Hook<'event'>) =>
     useRoomEvent(room, event, (data) => void received.push([mark, data])),
   user: ({ event, mark }: Hook<'user'>) => useUserEvent(event, (data) => void received.push([mark, data])),
+  error: ({ mark }: Hook<'error'>) => useErrorListener((error) => void received.push([mark, String(error)])),
   typing: ({ id, room }: Hook<'typing'>) => useSeen(id, useTyping(room)),
   presence: ({ id, users }: Hook<'presence'>) => useSeen(id, usePresence([...users])),
   connection: ({ id }: Hook<'connection'>) => useSeen(id, useConnection()),

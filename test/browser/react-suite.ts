@@ -458,6 +458,21 @@ export function testHooks(react: ReactVersion): void {
       ]);
       expect(seen).toEqual(['alice join', 'alice leave']);
     });
+
+    test('the error of a refused room is received by the latest error listener, until it unmounts', async () => {
+      fixture.forbidden.add(room);
+      await alice.show({ id: 'e', hook: 'error', mark: 'one' });
+      await alice.show({ id: 'e', hook: 'error', mark: 'two' }, { id: 'a', hook: 'room', room });
+      await stateOf('a', 'refused');
+      await alice.until('the error', ({ received }) => received.length === 1);
+      const other = `${room}.other`;
+      fixture.forbidden.add(other);
+      await alice.show({ id: 'b', hook: 'room', room: other });
+      await stateOf('b', 'refused');
+      await alice.until('both errors', ({ errors }) => errors.length === 2);
+      const received = await alice.see((page) => page.received);
+      expect(received).toEqual([['two', expect.stringContaining('ClientError')]]);
+    });
   });
 
   describe('usePresence', () => {

@@ -13,6 +13,7 @@ import {
   type RoomDiscontinuity,
   type StreamEvent,
   type TimelineEvent,
+  useErrorListener,
   useEventStream,
   useMember,
   usePresence,
@@ -152,4 +153,6 @@ export function useAll() {
   });
   // @ts-expect-error: no such event
   useRoomEvent(chatRoom('a'), 'massage', () => {});
+
+  useErrorListener((error) => same<typeof error, unknown>());
 }
