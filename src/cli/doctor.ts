@@ -7,6 +7,7 @@ import type { CliConnection } from './cli-connection.js';
 import type { CliCommand, CommandContext } from './command.js';
 import { type Finding, finding, type Level } from './finding.js';
 import { readLeases } from './node-leases.js';
+import { countOf } from './output.js';
 import { checkOtherUser, checkOwnUser, type PermissionReport } from './permissions.js';
 import { parseInfo } from './replies.js';
 import { checkSentinels, masterOf, readSentinels } from './sentinel-report.js';
@@ -132,9 +133,9 @@ async function checkTopology(
     const nodes = reports.map(({ name }) => splitAddress(name));
     return { findings: await checkCluster(connection, reports), nodes };
   }
-  const replicas = first?.info?.get('connected_slaves') ?? '?';
+  const replicas = Number(first?.info?.get('connected_slaves') ?? 0);
   return {
-    findings: [finding('ok', 'topology', `one server, ${replicas} replicas`)],
+    findings: [finding('ok', 'topology', `one server, ${countOf(replicas, 'replica')}`)],
     nodes: [address.nodes[0]],
   };
 }
@@ -226,7 +227,7 @@ async function checkNodes(connection: CliConnection): Promise<Finding[]> {
   if (presence === undefined) return [];
   const leases = await readLeases(connection, presence.keys);
   const suspects = leases.filter(({ state }) => state !== 'alive');
-  const text = `${leases.length - suspects.length} processes alive`;
+  const text = `${countOf(leases.length - suspects.length, 'process', 'processes')} alive`;
   if (suspects.length === 0) return [finding('ok', 'nodes', text)];
   const names = suspects.map(({ nodeId }) => nodeId).join(', ');
   return [

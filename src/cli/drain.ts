@@ -5,7 +5,7 @@ import type { CliConnection } from './cli-connection.js';
 import type { CliCommand } from './command.js';
 import { confirm } from './confirm.js';
 import { readLeases } from './node-leases.js';
-import { formatCount, printable } from './output.js';
+import { countOf, formatCount, printable } from './output.js';
 import { CliError } from './usage-error.js';
 import { ROOM_SERVICE_OPTIONS, UserChannel } from './user-channel.js';
 import { numberOption } from './values.js';
@@ -48,7 +48,7 @@ export const drain: CliCommand = {
       );
     }
     const sockets = await readSockets(connection, nodeId, lease.partitions);
-    const question = `Ask the clients of ${formatCount(sockets.length)} sockets of ${printable(nodeId)} to reconnect? Take the process out of the load balancer first.`;
+    const question = `Ask the clients of ${countOf(sockets.length, 'socket')} of ${printable(nodeId)} to reconnect? Take the process out of the load balancer first.`;
     await confirm(question, values['yes'] === true);
     const channel = new UserChannel(connection, values);
     try {

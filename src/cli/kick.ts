@@ -1,7 +1,7 @@
 import { PresenceService } from '../presence/presence-service.js';
 import type { CliCommand } from './command.js';
 import { confirm } from './confirm.js';
-import { printable } from './output.js';
+import { countOf, printable } from './output.js';
 import { ROOM_SERVICE_OPTIONS, UserChannel } from './user-channel.js';
 
 /** In ms: the largest one. This process must not judge others, nor derive statuses by its own options. */
@@ -40,7 +40,7 @@ export const kick: CliCommand = {
       output.print({ userId, sockets, status: after?.status ?? null }, () => [
         after === null
           ? `no record of user ${printable(userId)}`
-          : `${printable(userId)}: ${sockets} sockets removed, now ${after.status}`,
+          : `${printable(userId)}: ${countOf(sockets, 'socket')} removed, now ${after.status}`,
       ]);
       return after === null ? 1 : 0;
     } finally {

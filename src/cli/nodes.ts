@@ -1,7 +1,7 @@
 import { escapeId } from '../presence/ids.js';
 import type { CliCommand } from './command.js';
 import { type NodeLeaseInfo, readLeases } from './node-leases.js';
-import { formatCount, formatDuration, printable, table } from './output.js';
+import { countOf, formatCount, formatDuration, printable, table } from './output.js';
 import { readOwned } from './owned-by-node.js';
 
 export const nodes: CliCommand = {
@@ -32,7 +32,7 @@ export const nodes: CliCommand = {
         ]),
       ),
       '',
-      `${rows.length} processes under prefix ${prefix}, format ${layout.format}, partitions: ${layout.partitions}`,
+      `${countOf(rows.length, 'process', 'processes')} under prefix ${prefix}, format ${layout.format}, partitions: ${layout.partitions}`,
     ]);
     return 0;
   },

@@ -104,3 +104,8 @@ export function printable(text: string): string {
 export function formatCount(count: number): string {
   return count.toLocaleString('en-US');
 }
+
+/** A number with its noun: `1 socket`, `2 sockets`. */
+export function countOf(count: number, noun: string, plural = `${noun}s`): string {
+  return `${formatCount(count)} ${count === 1 ? noun : plural}`;
+}

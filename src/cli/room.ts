@@ -6,7 +6,7 @@ import { defineChannel } from '../pubsub/channel-definition.js';
 import { databaseSuffix } from '../redis/database.js';
 import type { CliConnection } from './cli-connection.js';
 import type { CliCommand } from './command.js';
-import { formatCount, formatDuration, printable, table } from './output.js';
+import { countOf, formatCount, formatDuration, printable, table } from './output.js';
 import { numberOption } from './values.js';
 
 interface MemberReport {
@@ -45,7 +45,7 @@ export const room: CliCommand = {
     const history = await readHistory(connection, channel);
     const shown = members.map((member) => ({ ...member, info: JSON.parse(member.info) as unknown }));
     output.print({ room: name, count, members: shown, history }, () => [
-      `room ${printable(name)}: ${formatCount(count)} members`,
+      `room ${printable(name)}: ${countOf(count, 'member')}`,
       describeHistory(history),
       ...(members.length === 0 ? [] : ['', ...memberTable(members)]),
       ...(count > members.length ? [`… and ${formatCount(count - members.length)} more (--limit)`] : []),
@@ -125,7 +125,7 @@ function describeHistory({
   lastPosition,
   expiresIn,
 }: HistoryReport): string {
-  const what = `history of ${printable(channel)}: ${formatCount(messages)} messages`;
+  const what = `history of ${printable(channel)}: ${countOf(messages, 'message')}`;
   const last =
     lastPosition === undefined ? '' : `, the last ${lastPublishedAt?.toISOString()} at ${lastPosition}`;
   return `${what}${last}${expiresIn === undefined ? '' : `, expires in ${formatDuration(expiresIn)}`}`;

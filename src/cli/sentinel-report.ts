@@ -2,6 +2,7 @@ import { messageOf } from '../internal/diagnostics.js';
 import type { HostAndPort } from '../redis/cluster-slots.js';
 import type { RedisAddress } from './address.js';
 import { type Finding, finding } from './finding.js';
+import { countOf } from './output.js';
 import { RawConnection } from './raw-connection.js';
 import { toPairs } from './replies.js';
 
@@ -61,7 +62,7 @@ export function checkSentinels(
   const sentinels = 1 + Math.max(...known.map((master) => Number(master.get('num-other-sentinels') ?? 0)));
   const replicas = Number(first.get('num-slaves') ?? 0);
   const quorum = Number(first.get('quorum') ?? 0);
-  const text = `master ${masterName} at ${[...addresses][0]}, ${replicas} replicas, ${sentinels} sentinels, quorum ${quorum}`;
+  const text = `master ${masterName} at ${[...addresses][0]}, ${countOf(replicas, 'replica')}, ${countOf(sentinels, 'sentinel')}, quorum ${quorum}`;
   if (down)
     add(
       'error',

@@ -1,5 +1,5 @@
 import { type Finding, finding } from './finding.js';
-import { formatBytes, formatDuration } from './output.js';
+import { countOf, formatBytes, formatDuration } from './output.js';
 import type { ServerReport } from './server-report.js';
 import { SCRIPTS } from './server-report.js';
 
@@ -181,7 +181,7 @@ function checkScripts({ name, info, scripts }: ServerReport): Finding[] {
   }
   const cached = Number(info?.get('number_of_cached_scripts') ?? 0);
   const evicted = Number(info?.get('evicted_scripts') ?? 0);
-  const text = `${name}: ${scripts} of ${SCRIPTS.length} frequent scripts cached, ${cached} scripts in all`;
+  const text = `${name}: ${scripts} of ${SCRIPTS.length} frequent scripts cached, ${countOf(cached, 'script')} in all`;
   if (evicted === 0 && cached <= MANY_SCRIPTS) return [finding('ok', 'scripts', text)];
   return [
     finding(

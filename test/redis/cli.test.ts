@@ -3,7 +3,7 @@ import { createClient, createCluster, createSentinel } from 'redis';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createRollcall, type Peer, type RedisClient, type Rollcall } from '../../src/index.js';
 import { CliProcess, runCli, runJson } from '../support/cli.js';
-import { period } from '../support/machine.js';
+import { period, timeLimit } from '../support/machine.js';
 import { NodeProcess } from '../support/node-process.js';
 import { startRedisCluster } from '../support/redis-cluster.js';
 import { startRedisSentinel } from '../support/redis-sentinel.js';
@@ -511,6 +511,6 @@ describe('on a Cluster and with sentinels, with a killed master', () => {
       }
       // Two servers' failovers and some twenty processes.
     },
-    240_000,
+    timeLimit(240_000),
   );
 });
