@@ -51,6 +51,8 @@ export class RoomStore {
       update: (info) => this.#call((room) => room.update(info)),
       loadOlder: (limit) =>
         this.#call(async (room) => (await this.#shared?.log(log.key)?.loadOlder(room, limit)) ?? false),
+      loadUntil: (position) =>
+        this.#call(async (room) => this.#shared?.log(log.key)?.loadUntil(room, position)),
       retry: () => this.#shared?.retry(),
     };
     this.#view = this.#first;

@@ -5,6 +5,8 @@ import type { RoomDiscontinuity, TimelineEvent } from './types.js';
 
 const NONE: readonly never[] = [];
 const PAGE = 50;
+/** Page of `loadUntil`. */
+const LARGE_PAGE = 200;
 /** Limit of the server. */
 const MAX_PAGE = 1_000;
 
@@ -122,6 +124,16 @@ export class RoomTimeline {
       if (this.#trim()) this.#changed();
     });
     return this.#loading;
+  }
+
+  /** Resolves with the key of the event at `position`; undefined if the list cannot have it. */
+  async loadUntil(room: Room, position: string): Promise<string | undefined> {
+    await room.ready;
+    for (let hasMore = true; ; ) {
+      const found = this.events.find((event) => event.position === position);
+      if (found || !hasMore) return found?.key;
+      hasMore = await this.loadOlder(room, LARGE_PAGE);
+    }
   }
 
   async #load(room: Room, limit: number): Promise<boolean> {

@@ -104,6 +104,13 @@ export interface RoomView<E extends object = EventMap, N extends EventName<E> = 
    * @throws {ClientError} (rejects) As `Room.history`; `CLOSED` while there is no room.
    */
   readonly loadOlder: (limit?: number) => Promise<boolean>;
+  /**
+   * Adds older events until the one at `position` is in the list, for a jump to a message. Resolves with its `key`, or
+   * with undefined if the history or the list does not have it; then all older events are loaded.
+   *
+   * @throws {ClientError} (rejects) As `Room.history`; `CLOSED` while there is no room.
+   */
+  readonly loadUntil: (position: string) => Promise<string | undefined>;
   /** Joins a refused room again, after the last event. No effect in other states. */
   readonly retry: () => void;
 }

@@ -268,6 +268,25 @@ export function testHooks(react: ReactVersion): void {
       await lists('a', numbers(0, 67));
     });
 
+    test('a jump to a message loads all events up to it, and resolves with its key', async () => {
+      await say(0, 60);
+      const { messages } = await fixture.rooms.history(room, { limit: 60 });
+      const wanted = messages.find(({ message }) => message.data === 20)?.position ?? '';
+      await alice.show({ id: 'a', hook: 'room', room, options: { last: 10 } });
+      await lists('a', numbers(50, 60));
+      const key = await alice.see(
+        (page, position) => (page.views.get('a') as RoomView).loadUntil(position as string),
+        wanted,
+      );
+      await lists('a', numbers(0, 60));
+      const { events } = await alice.see((page) => page.views.get('a') as RoomView);
+      expect(events[20]).toMatchObject({ key, position: wanted, data: 20 });
+      const missing = await alice.see(
+        async (page) => `${await (page.views.get('a') as RoomView).loadUntil('unknown')}`,
+      );
+      expect(missing).toBe('undefined');
+    });
+
     test('older events are loaded in a room without new events', async () => {
       await say(0, 3);
       await alice.show({ id: 'a', hook: 'room', room });

@@ -87,6 +87,7 @@ export function useAll() {
   same<typeof lobby.discontinuities, readonly RoomDiscontinuity[]>();
   same<typeof lobby.error, ClientError | undefined>();
   same<ReturnType<typeof lobby.loadOlder>, Promise<boolean>>();
+  same<ReturnType<typeof lobby.loadUntil>, Promise<string | undefined>>();
   void lobby.send('message', { text: 'hello' }, { echo: false });
   // @ts-expect-error: no such event
   void lobby.send('massage', { text: 'hello' });
