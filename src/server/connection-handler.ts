@@ -99,11 +99,14 @@ export function assertHandlerOptions(options: object, names: Readonly<Record<str
   assertOptions('options', options ?? null, names);
   const { rooms, authenticate, authorize, onError, rateLimit, rateLimitKey, requests, typing } =
     options as Partial<ConnectionHandlerOptions>;
+  const { onConnect, onDisconnect } = options as Partial<ConnectionHandlerOptions>;
   if (typeof rooms?.attach !== 'function') {
     throw new InvalidArgumentError('rooms', 'must be a RoomService: pass the rooms of createRollcall');
   }
   assertFunction('authenticate', authenticate);
   assertFunction('authorize', authorize);
+  if (onConnect !== undefined) assertFunction('onConnect', onConnect);
+  if (onDisconnect !== undefined) assertFunction('onDisconnect', onDisconnect);
   assertErrorListener(onError);
   if (rateLimit !== undefined) assertFunction('rateLimit.consume', rateLimit?.consume);
   if (rateLimitKey !== undefined) assertFunction('rateLimitKey', rateLimitKey);

@@ -1,5 +1,5 @@
 import { clockOption, withTimeout } from '../internal/clock.js';
-import { ErrorReporter, messageOf } from '../internal/diagnostics.js';
+import { ErrorReporter, isThenable, messageOf } from '../internal/diagnostics.js';
 import { HandlerError, isRollcallError, LimitError } from '../internal/errors.js';
 import { assertOptions, choiceOption, numberOption } from '../internal/validate.js';
 import { CloseCode } from '../protocol/close-codes.js';
@@ -218,6 +218,8 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
       heartbeat: heartbeatInterval,
       maxBytes: this.#settings.maxFrameBytes,
     });
+    const { onConnect, onDisconnect } = this.#options;
+    this.#callHook(onConnect, socket, known.user);
     const context = connection.start({
       options: this.#options,
       known,
@@ -230,8 +232,23 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
       lastHistoryRead: Promise.resolve(),
     });
     await connection.ended;
+    this.#callHook(onDisconnect, socket, known.user);
     // Not awaited: on failure, typing expires after its `ttl`.
     stopTyping(context).catch((error: unknown) => this.report(error));
+  }
+
+  /** Never throws: the connection does not depend on it. */
+  #callHook(
+    hook: ((socket: RoomSocket, user: User) => unknown) | undefined,
+    socket: RoomSocket,
+    user: User,
+  ): void {
+    try {
+      const result = hook?.(socket, user);
+      if (isThenable(result)) result.then(undefined, (error: unknown) => this.report(error));
+    } catch (error) {
+      this.report(error);
+    }
   }
 
   /** An open connection has this time limit by its heartbeat. Never rejects. */

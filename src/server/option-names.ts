@@ -8,6 +8,8 @@ export const CONNECTION_HANDLER_OPTION_NAMES: OptionNames<ConnectionHandlerOptio
   authenticate: true,
   authorize: true,
   requests: true,
+  onConnect: true,
+  onDisconnect: true,
   typing: true,
   rateLimit: true,
   rateLimitKey: true,

@@ -142,6 +142,13 @@ export interface ConnectionHandlerOptions<
   authorize: (user: User, request: ClientRequest) => boolean | Promise<boolean>;
   /** Handlers of the application's own requests, by method. @default none */
   requests?: Readonly<Record<string, RequestHandler<User>>>;
+  /**
+   * Called when a connection is attached, before its first frame is handled. An error is reported, and the connection
+   * continues.
+   */
+  onConnect?: (socket: RoomSocket, user: User) => unknown;
+  /** Called when a connection of `onConnect` has ended. */
+  onDisconnect?: (socket: RoomSocket, user: User) => unknown;
   /** Typing service to share with other transports, or with another `ttl`. @default its own */
   typing?: TypingNotifier;
   /** Limits the frames of a user, over all their sockets on this server. @default no limit */

@@ -304,3 +304,29 @@ test('a connection whose transport never reports its end ends by itself', async 
   expect(handler.stats().connections).toBe(0);
   expect(clock.timers).toBe(0);
 });
+
+test('onConnect and onDisconnect are called once each; the connection survives their errors', async () => {
+  const calls: string[] = [];
+  const { handler, open, errors } = fixture({
+    onConnect: ({ id }, { userId }) => {
+      calls.push(`+${id} ${userId}`);
+      throw new Error('of onConnect');
+    },
+    onDisconnect: async ({ id }, { userId }) => {
+      calls.push(`-${id} ${userId}`);
+      throw new Error('of onDisconnect');
+    },
+  });
+  const peer = await open(new FakePeer());
+  expect(calls).toEqual(['+s1 ann']);
+  handler.message(peer, '{"type":"ping"}');
+  await turn();
+  expect(peer.frames.map(({ type }) => type)).toEqual(['welcome', 'pong']);
+  handler.close(peer);
+  await turn();
+  expect(calls).toEqual(['+s1 ann', '-s1 ann']);
+  expect(errors).toEqual([
+    expect.stringContaining('of onConnect'),
+    expect.stringContaining('of onDisconnect'),
+  ]);
+});
