@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
 import { defineConfig, type Plugin, type TestProjectInlineConfiguration } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 import { CountReporter } from './test/support/reporter.js';
@@ -19,6 +20,24 @@ const luaAsText: Plugin = {
     return /\.lua(\?|$)/.test(id)
       ? { code: `export default ${JSON.stringify(code)};`, map: null }
       : undefined;
+  },
+};
+
+/** The decorators of Nest need options of TypeScript that vitest's own compiler does not have. */
+const nestDecorators: Plugin = {
+  name: 'nest-decorators',
+  enforce: 'pre',
+  transform(code: string, id: string) {
+    if (!/examples\/nestjs\/.*\.ts$/.test(id)) return undefined;
+    const { outputText } = ts.transpileModule(code, {
+      compilerOptions: {
+        target: ts.ScriptTarget.ES2022,
+        module: ts.ModuleKind.ESNext,
+        experimentalDecorators: true,
+        emitDecoratorMetadata: true,
+      },
+    });
+    return { code: outputText, map: null };
   },
 };
 
@@ -163,7 +182,7 @@ const projects = [
 ];
 
 export default defineConfig({
-  plugins: [luaAsText, requirePrograms],
+  plugins: [luaAsText, nestDecorators, requirePrograms],
   resolve: {
     // Exact names only: `rollcall/testing` must not become `src/index.ts/testing`.
     alias: [

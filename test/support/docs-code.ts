@@ -156,14 +156,25 @@ function readPlaceholders(): Map<string, string[]> {
 }
 
 /**
- * Type-checks the files that pages show and the other examples. A file is checked if it begins with `// @ts-check`.
+ * Type-checks the files that pages show and the other examples. A file is checked if it begins with `// @ts-check`, or is TypeScript.
  */
 export function checkExamples(): string[] {
   const folder = join(root, 'examples');
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.js'))
     .map((name) => join(folder, name));
-  const program = createProgram(new Map(), 'esm', files);
+  // The decorators of Nest.
+  const decorated = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => /\.ts$/.test(name))
+    .map((name) => join(folder, name));
+  return [
+    ...diagnose(files, {}),
+    ...diagnose(decorated, { experimentalDecorators: true, emitDecoratorMetadata: true }),
+  ];
+}
+
+function diagnose(files: readonly string[], extra: ts.CompilerOptions): string[] {
+  const program = createProgram(new Map(), 'esm', files, extra);
   return files.flatMap((file) => {
     const source = program.getSourceFile(file);
     return program.getSemanticDiagnostics(source).map(({ start = 0, messageText }) => {
@@ -177,12 +188,14 @@ function createProgram(
   virtual: ReadonlyMap<string, string>,
   format: ModuleFormat,
   files: readonly string[] = [],
+  extra: ts.CompilerOptions = {},
 ): ts.Program {
   const config = ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile);
   const { options } = ts.parseJsonConfigFileContent({ ...config.config, include: [] }, ts.sys, root);
   options.lib = [...(options.lib ?? []), 'lib.dom.d.ts', 'lib.dom.iterable.d.ts'];
   options.jsx = ts.JsxEmit.ReactJSX;
   options.allowJs = files.length > 0;
+  Object.assign(options, extra);
   if (format === 'commonjs') {
     options.module = ts.ModuleKind.CommonJS;
     options.moduleResolution = ts.ModuleResolutionKind.Bundler;

@@ -28,6 +28,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   sse: ['history', 'http', 'internal', 'presence', 'protocol', 'pubsub', 'redis', 'rooms'],
   'socket.io': ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis'],
   graphql: ['history', 'internal', 'pubsub'],
+  nestjs: ['internal', 'presence', 'protocol', 'pubsub', 'redis', 'rollcall.ts', 'rooms', 'server', 'ws'],
   driver: ['redis'],
   glide: ['internal', 'redis'],
   msgpack: ['internal'],
