@@ -4,7 +4,7 @@ import { ConnectionError } from '../internal/errors.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { Inbox } from './inbox.js';
-import type { PartitionKeys } from './keys.js';
+import { type PartitionKeys, roomMember } from './keys.js';
 import type { LocalPresence } from './local-presence.js';
 import type { LocalSocket, LocalSockets } from './local-sockets.js';
 import type { NodeLease } from './node-lease.js';
@@ -29,6 +29,12 @@ export interface LeaseRenewerOptions {
   readonly inbox: Inbox;
   readonly restorer: Restorer;
   readonly local: LocalPresence;
+}
+
+/** What the node added to its owner set before all else: if the set lost members, it lost these. */
+interface Oldest {
+  readonly socket: LocalSocket | undefined;
+  readonly room: string | undefined;
 }
 
 /** Items per call, which takes Redis a few ms. */
@@ -124,12 +130,14 @@ export class LeaseRenewer {
   async #renew(): Promise<void> {
     const { nodeLease, localSockets, restorer, local } = this.#options;
     const slice = this.#nextSlice();
-    const oldest = localSockets.oldestOf(nodeLease.partitions);
+    const sockets = localSockets.oldestOf(nodeLease.partitions);
+    const rooms = localSockets.oldestRoomOf(nodeLease.partitions);
     // In parallel: an unreachable partition must not cost the leases of the others.
     const renewed = await Promise.allSettled(
       nodeLease.partitions.map(async (partition) => {
         try {
-          await this.#renewIn(partition, slice.get(partition) ?? [], oldest.get(partition));
+          const oldest = { socket: sockets.get(partition), room: rooms.get(partition) };
+          await this.#renewIn(partition, slice.get(partition) ?? [], oldest);
         } catch (error) {
           nodeLease.onRenewalFailed(partition);
           throw error;
@@ -152,11 +160,7 @@ export class LeaseRenewer {
   }
 
   /** In several calls, because one must not block Redis for long. */
-  async #renewIn(
-    partition: number,
-    items: readonly RefreshItem[],
-    oldest: LocalSocket | undefined,
-  ): Promise<void> {
+  async #renewIn(partition: number, items: readonly RefreshItem[], oldest: Oldest): Promise<void> {
     let at = 0;
     do {
       const batch = items.slice(at, at + ITEMS_PER_CALL);
@@ -166,12 +170,8 @@ export class LeaseRenewer {
   }
 
   /** False: the lease is lost or shows a loss. Then nothing was refreshed, and everything is restored. */
-  async #renewWith(
-    partition: number,
-    items: readonly RefreshItem[],
-    oldest: LocalSocket | undefined,
-  ): Promise<boolean> {
-    const { client, lease, keyTtl, lastSeenTtl, nodeLease, restorer } = this.#options;
+  async #renewWith(partition: number, items: readonly RefreshItem[], oldest: Oldest): Promise<boolean> {
+    const { client, lease, keyTtl, lastSeenTtl, nodeLease, restorer, localSockets } = this.#options;
     const keys = this.#options.keys[partition] as PartitionKeys;
     const { id } = nodeLease;
     const known = nodeLease.knownLease(partition);
@@ -180,12 +180,14 @@ export class LeaseRenewer {
       ...items.filter(({ kind }) => kind === 'room'),
     ];
     const users = sorted.filter(({ kind }) => kind === 'user').length;
-    // A socket whose first write is unconfirmed may be missing.
-    const probe = oldest?.known === true ? oldest : undefined;
+    // A socket or room whose first write is unconfirmed may be missing.
+    const probe = oldest.socket?.known === true ? oldest.socket : undefined;
+    const { room } = oldest;
+    const roomProbe = room !== undefined && localSockets.isConfirmed(room) ? roomMember(room) : '';
     const names = [keys.nodes, keys.node(id), keys.online, keys.user(probe?.user ?? '')];
     const longest = String(Math.max(keyTtl, lastSeenTtl));
     const args = [id, String(lease), String(keyTtl), longest, String(known), String(users)];
-    args.push(probe?.key ?? '', probe?.user ?? '');
+    args.push(probe?.key ?? '', probe?.user ?? '', roomProbe);
     for (const item of sorted) {
       names.push(...item.keys);
       args.push(...item.entry(id));

@@ -198,6 +198,7 @@ export class LocalPresence {
       }
       if (this.#localSockets.isWritten(key, room)) {
         await this.#writer.apply(partition, toRoomWrite(membership));
+        this.#localSockets.confirm(room);
       }
     } catch (error) {
       const last = this.#failedMemberships.lastGood(membership, before);
@@ -353,11 +354,14 @@ export class LocalPresence {
     for (const membership of this.#localSockets.membershipsOf(user)) {
       const { socket, room, partition } = membership;
       this.#localSockets.setWritten(membership, true);
-      this.#writer.apply(partition, toRoomWrite(membership)).catch((error: unknown) => {
-        const key = joinIds(joinIds(user, socket), room);
-        this.#markDirty(key, partition, () => this.#toRoomWrite(membership));
-        this.#report(error);
-      });
+      this.#writer.apply(partition, toRoomWrite(membership)).then(
+        () => this.#localSockets.confirm(room),
+        (error: unknown) => {
+          const key = joinIds(joinIds(user, socket), room);
+          this.#markDirty(key, partition, () => this.#toRoomWrite(membership));
+          this.#report(error);
+        },
+      );
     }
   }
 

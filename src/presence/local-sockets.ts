@@ -81,9 +81,11 @@ export class LocalSockets {
   readonly #membershipsByUser = new Map<string, Map<string, Set<string>>>();
   /**
    * Room → memberships, the least recently written first. Without those of invisible users, which are not
-   * written.
+   * written. Rooms in the order of their last writes.
    */
   readonly #membershipsByRoom = new Map<string, Map<string, LocalMembership>>();
+  /** Rooms of `#membershipsByRoom` of which Redis has confirmed a membership. */
+  readonly #confirmedRooms = new Set<string>();
 
   put(socket: LocalSocket): void {
     // Becomes the last in order.
@@ -106,6 +108,29 @@ export class LocalSockets {
   /** Rooms with sockets of this process. */
   get rooms(): string[] {
     return [...this.#membershipsByRoom.keys()];
+  }
+
+  /** The least recently written room in each partition that has one. */
+  oldestRoomOf(partitions: readonly number[]): Map<number, string> {
+    const oldest = new Map<number, string>();
+    for (const [room, members] of this.#membershipsByRoom) {
+      if (oldest.size === partitions.length) break;
+      // The memberships of a room have the same partition.
+      for (const { partition } of members.values()) {
+        if (!oldest.has(partition) && partitions.includes(partition)) oldest.set(partition, room);
+        break;
+      }
+    }
+    return oldest;
+  }
+
+  /** Redis has confirmed a membership in it. */
+  isConfirmed(room: string): boolean {
+    return this.#confirmedRooms.has(room);
+  }
+
+  confirm(room: string): void {
+    if (this.#membershipsByRoom.has(room)) this.#confirmedRooms.add(room);
   }
 
   /** Written memberships, the least recently written first. */
@@ -139,14 +164,16 @@ export class LocalSockets {
   setWritten(membership: LocalMembership, written: boolean): void {
     const { user, socket, room } = membership;
     const key = joinIds(joinIds(user, socket), room);
-    const members = this.#membershipsByRoom.get(room);
-    if (!written) this.#leaveRoom(room, key);
-    else if (members === undefined) this.#membershipsByRoom.set(room, new Map([[key, membership]]));
-    else {
-      // Becomes the last in order.
-      members.delete(key);
-      members.set(key, membership);
+    if (!written) {
+      this.#leaveRoom(room, key);
+      return;
     }
+    const members = this.#membershipsByRoom.get(room) ?? new Map<string, LocalMembership>();
+    // Both become the last in order.
+    members.delete(key);
+    members.set(key, membership);
+    this.#membershipsByRoom.delete(room);
+    this.#membershipsByRoom.set(room, members);
   }
 
   isWritten(key: string, room: string): boolean {
@@ -211,6 +238,8 @@ export class LocalSockets {
   #leaveRoom(room: string, key: string): void {
     const members = this.#membershipsByRoom.get(room);
     members?.delete(key);
-    if (members?.size === 0) this.#membershipsByRoom.delete(room);
+    if (members?.size !== 0) return;
+    this.#membershipsByRoom.delete(room);
+    this.#confirmedRooms.delete(room);
   }
 }

@@ -5,7 +5,8 @@
 --       then for each item: a user's hash and record, or a room
 -- ARGV  1 node   2 lease in ms   3 TTL in ms of users and rooms   4 TTL in ms of the owner set and the index
 --       5 the lease as last seen by the node   6 how many of the items are users; rooms follow
---       7 the member that the node added to its owner set before all others, or ""   8 its user, or ""
+--       7 the socket that the node added to its owner set before all other sockets, or ""   8 its user, or ""
+--       9 the room that it added before all other rooms, as a member of the owner set, or ""
 --       then for each user: field of the node's entry, user; for each room: field of a member, the node's line in it
 -- Returns { the lease before, or "" if the node was not listed; the lease after, or "" if it is lost;
 --           then, unless it is lost or older than the one known: "1" if the owner set or the index has lost members,
@@ -32,13 +33,16 @@ call('PEXPIRE', KEYS[3], ARGV[4])
 
 -- A key that was lost contains what was written since, if anything: whether it was lost shows in its oldest member.
 local lost = ''
-if ARGV[7] ~= '' and call('SISMEMBER', KEYS[2], ARGV[7]) == 0 then lost = '1' end
+-- Of sockets and of rooms: a socket that was written again does not bring back the rooms.
+for i = 7, 9, 2 do
+  if ARGV[i] ~= '' and call('SISMEMBER', KEYS[2], ARGV[i]) == 0 then lost = '1' end
+end
 if ARGV[8] ~= '' and call('SISMEMBER', KEYS[3], ARGV[8]) == 0 then
   local record = call('GET', KEYS[4])
   if record and string.sub(record, 1, 9) ~= '2offline"' then lost = '1' end
 end
 
-local replies, found, key, argument, item = { score, lease, lost }, 3, 5, 9, 0
+local replies, found, key, argument, item = { score, lease, lost }, 3, 5, 10, 0
 while key <= #KEYS do
   item = item + 1
   local complete

@@ -86,7 +86,8 @@ export class Restorer {
     await this.#inBatches([...localSockets.memberships.keys()], (key) => {
       const membership = localSockets.memberships.get(key);
       if (membership === undefined || !localSockets.isWritten(key, membership.room)) return undefined;
-      return writer.apply(membership.partition, toRoomWrite(membership, true));
+      const written = writer.apply(membership.partition, toRoomWrite(membership, true));
+      return written.then(() => localSockets.confirm(membership.room));
     });
     const { previousIds } = nodeLease;
     for (const nodeId of [...previousIds, nodeLease.id]) {

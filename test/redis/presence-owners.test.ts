@@ -243,6 +243,36 @@ test('the owner set of a node that lost members lists all of its sockets again f
   expect(await survivor.getOnlineCount()).toBe(0);
 }, 60_000);
 
+test('the owner set of a node whose sockets are only in rooms is restored after its eviction', async () => {
+  const survivor = fixture.service(options);
+  const { service, disconnect } = createDisposableNode();
+  await service.join('lobby', 'ann', 's');
+  await service.join('hall', 'ann', 's');
+  const set = `${base}:node:${service.stats().nodeId}`;
+  await server.cli('DEL', set);
+  // An entry that is written again does not hide the loss of the others.
+  await service.join('hall', 'bob', 's');
+  await waitFor(async () => (await server.cli('SCARD', set)) === '2', { timeout: 20_000 });
+  disconnect();
+  const members = async () => [...(await survivor.getRoomCounts(['lobby', 'hall'])).values()];
+  await waitFor(async () => (await members()).every((count) => count === 0), { timeout: 20_000 });
+}, 60_000);
+
+test('the owner set of a node lists its rooms again, although its sockets were written after the eviction', async () => {
+  const survivor = fixture.service(options);
+  const { service, disconnect } = createDisposableNode();
+  await service.setPresence('ann', 's');
+  await service.join('lobby', 'ann', 's');
+  const set = `${base}:node:${service.stats().nodeId}`;
+  await server.cli('DEL', set);
+  await service.setPresence('ann', 's', 'away');
+  await waitFor(async () => (await server.cli('SCARD', set)) === '2', { timeout: 20_000 });
+  disconnect();
+  await waitFor(async () => (await survivor.getRoomCounts(['lobby'])).get('lobby') === 0, {
+    timeout: 20_000,
+  });
+}, 60_000);
+
 test('all processes disconnect, and the next one starts after keyTtl: no user is left in the index and in rooms', async () => {
   const { service, disconnect } = createDisposableNode();
   await service.setPresence('ann', 's');

@@ -434,7 +434,7 @@ describe('the scripts', () => {
 
   function renew({
     known = 0,
-    probe = ['', ''],
+    probe = ['', '', ''],
     users = 0,
     items = [],
     entries = [],
@@ -477,7 +477,7 @@ describe('the scripts', () => {
       const now = await redisNow();
       const names = ['ann', 'bob'].flatMap((user) => [`${B}:sockets:${user}`, `${B}:user:${user}`]);
       const reply = await renew({
-        probe: ['ann"s', 'ann'],
+        probe: ['ann"s', 'ann', '"lobby'],
         items: [...names, `${B}:room:lobby`, `${B}:room:yard`],
         users: 2,
         entries: ['n"s', 'ann', 'n"s', 'bob', ':ann', 'n"s"', ':ann', 'n"s"'],
@@ -501,18 +501,30 @@ describe('the scripts', () => {
       await server.cli('SADD', `${B}:node:n`, 'ann"s');
       await server.cli('SADD', keys.online, 'ann');
       await server.cli('SET', `${B}:user:ann`, '2online"5"\ns"n"abc');
-      const lost = async () => ((await renew({ probe: ['ann"s', 'ann'] })) as Reply[])[2];
+      const lost = async () => ((await renew({ probe: ['ann"s', 'ann', ''] })) as Reply[])[2];
       expect(await lost()).toBe('');
       await server.cli('DEL', key);
       await server.cli('SADD', key, 'written since');
       expect(await lost()).toBe('1');
     });
 
+    test('reports that the owner set has lost its oldest room, also if its sockets were written since', async () => {
+      await server.cli('ZADD', keys.nodes, '1000', 'n');
+      await server.cli('SADD', keys.online, 'ann');
+      await server.cli('SADD', `${B}:node:n`, 'ann"s', '"lobby', '"yard');
+      const lost = async (...probe: string[]) => ((await renew({ probe })) as Reply[])[2];
+      expect(await lost('ann"s', 'ann', '"lobby')).toBe('');
+      expect(await lost('', '', '"lobby')).toBe('');
+      await server.cli('SREM', `${B}:node:n`, '"lobby');
+      expect(await lost('ann"s', 'ann', '"lobby')).toBe('1');
+      expect(await lost('', '', '"lobby')).toBe('1');
+    });
+
     test('a user who is offline or invisible is not in the index', async () => {
       await server.cli('ZADD', keys.nodes, '1000', 'n');
       await server.cli('SADD', `${B}:node:n`, 'ann"s');
       await server.cli('SET', `${B}:user:ann`, '2offline"5""h\ns"n"abc');
-      expect(((await renew({ probe: ['ann"s', 'ann'] })) as Reply[])[2]).toBe('');
+      expect(((await renew({ probe: ['ann"s', 'ann', ''] })) as Reply[])[2]).toBe('');
     });
   });
 

@@ -110,3 +110,24 @@ test('memberships are written or unwritten, and found by user, socket and room',
     }),
   );
 });
+
+test('the oldest room of a partition is the one whose last write is the oldest', () => {
+  const local = new LocalSockets();
+  const join = (user: string, room: string, partition: number) =>
+    local.join({ user, socket: 's', room, partition, info: 'null' });
+  join('ann', 'a', 0);
+  join('ann', 'b', 0);
+  join('ann', 'c', 1);
+  const oldest = () => Object.fromEntries(local.oldestRoomOf([0, 1, 2]));
+  expect(oldest()).toEqual({ 0: 'a', 1: 'c' });
+  join('bob', 'a', 0);
+  expect(oldest()).toEqual({ 0: 'b', 1: 'c' });
+  local.leave('ann"s', 'b');
+  expect(oldest()).toEqual({ 0: 'a', 1: 'c' });
+  // A room that is left and joined again waits for its confirmation.
+  local.confirm('c');
+  expect(local.isConfirmed('c')).toBe(true);
+  local.leave('ann"s', 'c');
+  join('ann', 'c', 1);
+  expect(local.isConfirmed('c')).toBe(false);
+});
