@@ -27,13 +27,22 @@ export async function waitFor<T>(
     }
     // One more try at the deadline itself: the condition may have come true during the last pause.
     const last = left <= 0;
+    let settled = false;
+    const attempt = async () => {
+      try {
+        return await fn();
+      } finally {
+        settled = true;
+      }
+    };
     try {
-      cause = undefined;
       // A try that never settles must not outlive the deadline by much.
-      const value = await settledWithin(Promise.resolve(fn()), Math.max(left, interval, 1), 'the last try');
+      const value = await settledWithin(attempt(), Math.max(left, interval, 1), 'the last try');
       if (value) return value;
+      cause = undefined;
     } catch (error) {
-      cause = error;
+      // A last try that is cut short at the deadline must not hide what the tries before it found.
+      if (settled || cause === undefined) cause = error;
     }
     if (last) break;
     const pause = Math.min(interval, Math.max(start + limit - performance.now(), 0));
