@@ -31,7 +31,7 @@ export class RollcallHealthIndicator {
    * ```ts
    * this.health.check([() => this.rollcall.isHealthy('redis')]);
    * ```
-   * @throws {@link InvalidArgumentError} for a bad key or timeout.
+   * @throws `InvalidArgumentError` for a bad key or timeout.
    */
   async isHealthy(key = 'rollcall', options: { timeout?: number } = {}): Promise<RollcallHealthResult> {
     assertName('key', key);

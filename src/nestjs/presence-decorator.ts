@@ -25,7 +25,7 @@ interface ContextLike {
  * @SubscribeMessage('order')
  * order(@MessageBody() order: Order, @Presence() presence: PresenceData | null) {}
  * ```
- * @throws {@link UnsupportedError} if `reflect-metadata` is not loaded.
+ * @throws `UnsupportedError` if `reflect-metadata` is not loaded.
  */
 export function Presence(): (target: object, name: string | symbol | undefined, index: number) => void {
   return (target, name, index) => {

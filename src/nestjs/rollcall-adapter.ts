@@ -6,6 +6,7 @@ import { assertFunction, assertOptions } from '../internal/validate.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
 import type { ConnectionIdentity, RequestHandler, ServeCloseOptions, ServeStats } from '../server/options.js';
+import { METHOD } from '../server/parse-frame.js';
 import type { ServeHandle } from '../server/serve-handle.js';
 import { serveWebSocket } from '../ws/serve-web-socket.js';
 import { GatewayClient, runRequest } from './gateway-client.js';
@@ -101,7 +102,8 @@ export class RollcallAdapter<User extends ConnectionIdentity = ConnectionIdentit
   /**
    * Called by Nest for each client and gateway.
    *
-   * @throws `UnsupportedError` for a handler with `@Ack()`, whose reply is its result.
+   * @throws `UnsupportedError` for a handler with `@Ack()`, whose reply is its result; `InvalidArgumentError` for a name
+   * that clients cannot send.
    */
   bindMessageHandlers(
     client: GatewayClient<User>,
@@ -202,9 +204,15 @@ class GatewayPath<User extends ConnectionIdentity> implements GatewayServer {
   ): void {
     const bound = this.#connections.get(client.socket)?.handlers;
     for (const { message, callback, isAckHandledManually } of handlers) {
-      const name = String(message);
+      const name = typeof message === 'string' ? message : '';
       if (isAckHandledManually === true) {
         throw new UnsupportedError(`the handler of ${name} has @Ack(): return the reply instead`);
+      }
+      if (!METHOD.test(name)) {
+        throw new InvalidArgumentError(
+          '@SubscribeMessage',
+          `${JSON.stringify(message)} is no name that a client can call: use 1 to 64 letters, digits or any of "_ . : -"`,
+        );
       }
       bound?.set(name, (data) => runRequest(() => toLastValue(transform(callback(data)))));
       this.#requests[name] ??= (socket, data) => this.#connections.get(socket)?.handlers.get(name)?.(data);

@@ -35,7 +35,7 @@ export class RollcallModule {
   /**
    * The same, with options that depend on other providers.
    *
-   * @throws {@link InvalidArgumentError} for an unknown option.
+   * @throws `InvalidArgumentError` for an unknown option.
    */
   static forRootAsync(options: RollcallModuleAsyncOptions): NestDynamicModule {
     assertOptions('options', options ?? null, ROLLCALL_MODULE_ASYNC_OPTION_NAMES);

@@ -181,6 +181,18 @@ describe('RollcallModule', () => {
     await expect(pubsub.publish('news', 2)).rejects.toThrow('closed');
   });
 
+  test('with handoff, the users of closed connections stay online for the next process', async () => {
+    const statusAfter = async (handoff: boolean) => {
+      const app = await createApp([Empty], {}, { shutdown: { handoff } });
+      await connectTo(app, `user-${handoff}`);
+      await app.close();
+      const next = await createApp([]);
+      return (await next.get(PresenceService).getPresence(`user-${handoff}`))?.status;
+    };
+    expect(await statusAfter(true)).toBe('online');
+    expect(await statusAfter(false)).not.toBe('online');
+  });
+
   test('leaves a client open that it was given', async () => {
     const given = redis.connect();
     const app = await createApp([], {}, { redis: given });
@@ -326,6 +338,19 @@ describe('RollcallAdapter', () => {
         authorize: () => true,
       });
     expect(create).toThrow('does not import RollcallModule');
+  });
+
+  test('a message that clients cannot send is reported', async () => {
+    class Spaced {
+      on() {}
+    }
+    WebSocketGateway({ path: '/ws' })(Spaced);
+    decorate(Spaced, { on: [SubscribeMessage('a b')] });
+    const errors: string[] = [];
+    const app = await createApp([Spaced], { onError: ({ message }) => errors.push(message) });
+    await connectTo(app, 'ada');
+    await waitFor(() => errors.length > 0);
+    expect(errors[0]).toContain('"a b" is no name that a client can call');
   });
 
   test('a handler with @Ack() is reported', async () => {
