@@ -33,6 +33,7 @@ export { NotificationService } from './notifications/notification-service.js';
 export type {
   AcknowledgeOptions,
   AcknowledgeResult,
+  ForgottenNotifications,
   Notification,
   NotificationList,
   NotificationListOptions,
@@ -48,6 +49,8 @@ export type {
 } from './notifications/request-handlers.js';
 export type {
   ClosePresenceOptions,
+  ForgetOptions,
+  ForgottenPresence,
   LookupCacheOptions,
   OnlineUsersOptions,
   PresenceOptions,
@@ -146,12 +149,13 @@ export type { NodeRedisClusterClient } from './redis/node-redis-cluster.js';
 export type { NodeRedisPoolClient } from './redis/node-redis-pool.js';
 export type { NodeRedisSentinelClient } from './redis/node-redis-sentinel.js';
 export { escapePattern } from './redis/pattern.js';
-export type { Rollcall, RollcallOptions } from './rollcall.js';
+export type { ForgetResult, Rollcall, RollcallOptions } from './rollcall.js';
 export { createRollcall } from './rollcall.js';
 export type {
   AttachOptions,
   BroadcastOptions,
   DetachOptions,
+  ForgottenUser,
   JoinOptions,
   JoinResult,
   KickOptions,

@@ -2,15 +2,17 @@ import type { Clock } from './internal/clock.js';
 import { type ErrorListener, isThenable } from './internal/diagnostics.js';
 import { InvalidArgumentError } from './internal/errors.js';
 import { assertOptions, type OptionNames } from './internal/validate.js';
+import { NotificationService } from './notifications/notification-service.js';
+import type { ForgottenNotifications } from './notifications/options.js';
 import { PRESENCE_OPTION_NAMES } from './presence/option-names.js';
-import type { PresenceOptions } from './presence/options.js';
+import type { ForgetOptions, PresenceOptions } from './presence/options.js';
 import { PresenceService } from './presence/presence-service.js';
 import { PUBSUB_OPTION_NAMES } from './pubsub/option-names.js';
 import type { PubSubOptions } from './pubsub/options.js';
 import { PubSubService } from './pubsub/pubsub-service.js';
 import { looksLikeClient, type RedisClient } from './redis/detect.js';
 import { ROOM_SERVICE_OPTION_NAMES } from './rooms/option-names.js';
-import type { RoomServiceOptions } from './rooms/options.js';
+import type { ForgottenUser, RoomServiceOptions } from './rooms/options.js';
 import { RoomService } from './rooms/room-service.js';
 
 /** Options of {@link createRollcall}; the top-level ones apply to all services. */
@@ -34,6 +36,12 @@ export interface RollcallOptions {
   rooms?: Omit<RoomServiceOptions, 'pubsub' | 'presence'>;
 }
 
+/** Result of {@link Rollcall.forget}. */
+export interface ForgetResult extends ForgottenUser, ForgottenNotifications {
+  /** Nothing remains: all of `remaining` is 0. */
+  readonly complete: boolean;
+}
+
 /** All services on one client. */
 export interface Rollcall {
   /** Publish and subscribe. */
@@ -42,6 +50,16 @@ export interface Rollcall {
   readonly presence: PresenceService;
   /** Rooms for peers on any transport. */
   readonly rooms: RoomService;
+  /**
+   * Removes everything about a user from Redis, in all services: presence, rooms, messages to the user, notifications and the
+   * read marker. Their connections are closed on all processes, unless `keepSockets`. An unknown user is no error.
+   *
+   * Their messages in rooms and their bans stay. So may what `remaining` names, until a later call. Works detached from the
+   * object.
+   *
+   * @throws as `RoomService.forget`. After an error some of it may be removed: call it again.
+   */
+  forget(userId: string, options?: ForgetOptions): Promise<ForgetResult>;
   /** Closes all services. Works detached from the object; idempotent. */
   close(options?: { handoff?: boolean }): Promise<void>;
   /** The same, for `await using`. */
@@ -84,7 +102,17 @@ export function createRollcall(options: RollcallOptions): Rollcall {
     await rooms.close(closing);
     await Promise.all([presence.close(closing), pubsub.close()]);
   };
-  return { pubsub, presence, rooms, close, [Symbol.asyncDispose]: () => close() };
+  const notifications = new NotificationService({ rooms });
+  const forget = async (userId: string, forgetting?: ForgetOptions): Promise<ForgetResult> => {
+    const user = await rooms.forget(userId, forgetting);
+    const { sockets, removals } = user.remaining;
+    return {
+      ...user,
+      ...(await notifications.forget(userId)),
+      complete: sockets === 0 && removals === 0,
+    };
+  };
+  return { pubsub, presence, rooms, forget, close, [Symbol.asyncDispose]: () => close() };
 }
 
 const NAMES: OptionNames<RollcallOptions> = {

@@ -18,6 +18,7 @@ import {
 import type {
   AcknowledgeOptions,
   AcknowledgeResult,
+  ForgottenNotifications,
   Notification,
   NotificationList,
   NotificationListOptions,
@@ -168,6 +169,20 @@ export class NotificationService {
       await this.#sendToUser(userId, READ, { id: readUpTo }, except === undefined ? {} : { except });
     }
     return { readUpTo };
+  }
+
+  /**
+   * Removes a user's notifications and their read marker. An unknown user is no error. `Rollcall.forget` covers all services.
+   *
+   * @throws {@link InvalidArgumentError} for a bad id; all errors of `PubSubService.deleteHistory`. Repeating the call is
+   * safe.
+   */
+  async forget(userId: string): Promise<ForgottenNotifications> {
+    const [notifications, readMarker] = await Promise.all([
+      this.#rooms.pubsub.deleteHistory(this.#channelOf(userId)),
+      this.#readMarkers.remove(userId),
+    ]);
+    return { notifications, readMarker };
   }
 
   /**

@@ -99,3 +99,11 @@ export interface AcknowledgeResult {
   /** Id up to which all is read; never moves back. `0-0` for none. */
   readonly readUpTo: Position;
 }
+
+/** Result of `NotificationService.forget`. */
+export interface ForgottenNotifications {
+  /** There were stored notifications, or their last position. */
+  readonly notifications: boolean;
+  /** There was a read marker. */
+  readonly readMarker: boolean;
+}

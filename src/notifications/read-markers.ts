@@ -37,6 +37,12 @@ export class ReadMarkers {
     return { readUpTo: toPosition(marker), moved: Number(moved) === 1 };
   }
 
+  /** Resolves with false if there was none. */
+  async remove(userId: string): Promise<boolean> {
+    const [removed] = await this.#pubsub.execute('forget', [['DEL', this.#key(userId)]]);
+    return Number(removed) === 1;
+  }
+
   #key(userId: string): string {
     return `rollcall:read:${this.#pubsub.prefix}notifications:${userId}`;
   }

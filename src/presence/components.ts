@@ -33,6 +33,7 @@ import { RoomPresence } from './room-presence.js';
 import type { PresenceSettings } from './settings.js';
 import { Startup } from './startup.js';
 import { TtlSockets } from './ttl-sockets.js';
+import { UserData } from './user-data.js';
 
 /** Receive sockets of this process whose users were disconnected. */
 export type DisconnectHandlers = Set<(userId: string, socketId: string, reason: string) => unknown>;
@@ -55,6 +56,7 @@ export interface PresenceComponents {
   readonly onDemand: OnDemandSweep;
   readonly hidden: HiddenUsers;
   readonly removals: RemovalLog;
+  readonly userData: UserData;
   readonly disconnects: DisconnectHandlers;
   /** Of the subscriptions to all changes. */
   readonly changeVerifiers: Set<ChangeVerifier>;
@@ -116,6 +118,7 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
   const local = new LocalPresence({ ...shared, localSockets, nodeLease, writer, hidden, onDisconnected });
   const ttlSockets = new TtlSockets({ ...settings, writer, local });
   const removals = new RemovalLog({ ...shared, nodeLease, writer });
+  const userData = new UserData({ ...shared, writer, removals });
   const inbox = new Inbox({ ...shared, nodeLease, local });
   const restorer = new Restorer({ ...shared, localSockets, nodeLease, writer, inbox });
   const leaseRenewer = new LeaseRenewer({
@@ -153,6 +156,7 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
     onDemand,
     hidden,
     removals,
+    userData,
     disconnects,
     changeVerifiers: new Set(),
     restorer,

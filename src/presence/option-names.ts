@@ -1,6 +1,7 @@
 import type { OptionNames } from '../internal/validate.js';
 import type {
   ClosePresenceOptions,
+  ForgetOptions,
   LookupCacheOptions,
   OnlineUsersOptions,
   PresenceOptions,
@@ -69,4 +70,9 @@ export const ONLINE_USERS_OPTION_NAMES: OptionNames<OnlineUsersOptions> = {
 
 export const CLOSE_OPTION_NAMES: OptionNames<ClosePresenceOptions> = {
   handoff: true,
+};
+
+export const FORGET_OPTION_NAMES: OptionNames<ForgetOptions> = {
+  keepSockets: true,
+  reason: true,
 };

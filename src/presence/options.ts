@@ -163,3 +163,36 @@ export interface PresenceStats {
   /** Nodes whose lease has expired, but not removed yet. Their users may be gone. */
   suspectNodes: string[];
 }
+
+/** Options of `forget`. */
+export interface ForgetOptions {
+  /**
+   * Leave a connected user connected. Their presence and their rooms stay, because they are derived from the sockets. Call
+   * `forget` again when the sockets are gone. @default false: their sockets are closed
+   */
+  keepSockets?: boolean;
+  /** For the user's clients, whose connections are closed. @default '' */
+  reason?: string;
+}
+
+/** Result of `PresenceService.forget`. */
+export interface ForgottenPresence {
+  /** The call removed a record, with its last-seen time. */
+  readonly record: boolean;
+  /** The call removed a status of their own. */
+  readonly status: boolean;
+  /** Number of sockets that the call removed. */
+  readonly sockets: number;
+  /** Rooms that the user was taken out of. */
+  readonly rooms: readonly string[];
+  /** What is in Redis still; all 0 when presence knows nothing of the user. */
+  readonly remaining: {
+    /** Sockets that were kept, or registered during the call. */
+    readonly sockets: number;
+    /**
+     * Removals of sockets, which keep the sockets removed for a process that did not hear of it. A call after one `lease`
+     * removes them; without one they expire.
+     */
+    readonly removals: number;
+  };
+}

@@ -27,6 +27,8 @@ import {
 } from './option-names.js';
 import type {
   ClosePresenceOptions,
+  ForgetOptions,
+  ForgottenPresence,
   OnlineUsersOptions,
   PresenceOptions,
   PresenceStats,
@@ -45,7 +47,7 @@ import { type PresenceSettings, resolveSettings, ttlOption } from './settings.js
 import { subscribeToChanges } from './subscribe-to-changes.js';
 import type { PresenceData, RoomMember, Status } from './types.js';
 import type { PresenceChangeHandler } from './user-watch-state.js';
-import { assertStatus, parseExpiry, toIdSet } from './validate.js';
+import { assertStatus, parseExpiry, parseForgetOptions, toIdSet } from './validate.js';
 
 /**
  * Which users are online, on which sockets and with which status, across all processes on one Redis.
@@ -195,6 +197,24 @@ export class PresenceService {
     const removal = { kind: 'removal', user: escapeId(userId), grace: 0, note: escapeId(reason) } as const;
     const record = await this.#parts.removals.apply(this.#partition(userId), removal);
     return record === null ? null : this.#parts.reader.decode(userId, record);
+  }
+
+  /**
+   * Removes everything that presence has stored of a user: sockets, record, own status and rooms. Their sockets are closed as
+   * by {@link PresenceService.disconnectUser}, unless `keepSockets`. An unknown user is no error. The
+   * removal of a socket itself stays for one `lease`: see `remaining`. `Rollcall.forget` covers all services.
+   *
+   * Reads the sets of all nodes, in pages: not for frequent use.
+   *
+   * @throws {@link InvalidArgumentError}, {@link TimeoutError}, {@link ConnectionError}, {@link CommandError}. After an error
+   * some of it may be removed: call it again. `timeout` applies to each step.
+   */
+  async forget(userId: string, options: ForgetOptions = {}): Promise<ForgottenPresence> {
+    this.#lifecycle.assertOpen();
+    assertName('userId', userId);
+    const { keepSockets, reason } = parseForgetOptions(options);
+    await this.#lifecycle.start();
+    return this.#parts.userData.forget(userId, keepSockets, reason);
   }
 
   /**

@@ -2,7 +2,7 @@ import type { ErrorReporter } from '../internal/diagnostics.js';
 import { CommandError } from '../internal/errors.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import { toRollcallError } from '../redis/replies.js';
-import { joinIds } from './keys.js';
+import { joinIds, splitIds } from './keys.js';
 import type { NodeLease } from './node-lease.js';
 import type { PresenceWriter } from './presence-writer.js';
 import { encodeRegistration } from './record.js';
@@ -67,6 +67,11 @@ export class RemovalLog {
       this.#removals.delete(oldest);
     }
     return record;
+  }
+
+  /** Its removals of a user's sockets are not written again. `user` is escaped. */
+  forget(user: string): void {
+    for (const key of this.#removals.keys()) if (splitIds(key)[0] === user) this.#removals.delete(key);
   }
 
   /** Redis was wiped or replaced. */

@@ -1,5 +1,6 @@
 import { defineScript } from '../redis/script.js';
 import claimNodeSource from './claim-node.lua';
+import forgetUserSource from './forget-user.lua';
 import readLeasesSource from './read-leases.lua';
 import removeNodeSource from './remove-node.lua';
 import renewLeaseSource from './renew-lease.lua';
@@ -14,3 +15,4 @@ export const readLeasesScript = defineScript('read-leases', readLeasesSource);
 export const claimNodeScript = defineScript('claim-node', claimNodeSource);
 export const removeNodeScript = defineScript('remove-node', removeNodeSource);
 export const sweepOnlineScript = defineScript('sweep-online', sweepOnlineSource);
+export const forgetUserScript = defineScript('forget-user', forgetUserSource);

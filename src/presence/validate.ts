@@ -1,5 +1,7 @@
 import { InvalidArgumentError } from '../internal/errors.js';
-import { assertName, describeValue } from '../internal/validate.js';
+import { assertName, assertOptions, booleanOption, describeValue } from '../internal/validate.js';
+import { FORGET_OPTION_NAMES } from './option-names.js';
+import type { ForgetOptions } from './options.js';
 
 const STATUS = /^[A-Za-z0-9_.:-]{1,64}$/;
 
@@ -42,4 +44,11 @@ export function parseExpiry(until: Date | number | undefined): number {
     throw new InvalidArgumentError('until', 'must be a Date, or a number of milliseconds since the epoch');
   }
   return Math.ceil(time);
+}
+
+export function parseForgetOptions(options: ForgetOptions): Required<ForgetOptions> {
+  assertOptions('options', options, FORGET_OPTION_NAMES);
+  const { reason = '' } = options;
+  if (typeof reason !== 'string') throw new InvalidArgumentError('reason', 'must be a string');
+  return { keepSockets: booleanOption('keepSockets', options.keepSockets, false), reason };
 }

@@ -1,4 +1,5 @@
 import type { HistoryOptions } from '../history/append.js';
+import { historyKeys } from '../history/keys.js';
 import { onAbort } from '../internal/abort.js';
 import { bindAsyncContext } from '../internal/async-context.js';
 import type { Codec } from '../internal/codec.js';
@@ -312,6 +313,22 @@ export class PubSubService {
     const resolved = this.#channel(channel, {});
     assertOptions('options', options, HISTORY_READ_OPTION_NAMES);
     return readHistory<T>(this.#history, resolved, options);
+  }
+
+  /**
+   * Deletes what is stored of a channel: its messages, its last position and its idempotency keys. Subscribers are not
+   * affected, but those that recover later find a discontinuity.
+   *
+   * @returns false if nothing was stored.
+   * @throws {@link InvalidArgumentError} for an invalid channel; {@link CommandError}, {@link TimeoutError}, {@link
+   * ConnectionError}; {@link ClosedError} after `close`. Repeating the call is safe.
+   */
+  async deleteHistory<T>(channel: ChannelLike<never, T>): Promise<boolean> {
+    this.#assertOpen();
+    const { messages, lastPosition, idempotencyKeys } = historyKeys(this.#channel(channel, {}).name);
+    const command = ['DEL', messages, lastPosition, ...idempotencyKeys] as const;
+    const [deleted] = await this.execute('deleteHistory', [command]);
+    return Number(deleted) > 0;
   }
 
   /**

@@ -3,6 +3,7 @@ import type { Position } from '../history/position.js';
 import type { Clock } from '../internal/clock.js';
 import type { Json } from '../internal/codec.js';
 import type { ErrorListener } from '../internal/diagnostics.js';
+import type { ForgottenPresence } from '../presence/options.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import type { Status } from '../presence/types.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
@@ -111,6 +112,12 @@ export interface KickOptions {
   reason?: string;
   /** For how many ms the user cannot join again, 1 to 31,536,000,000 (a year). Needs the option `bans`. @default no ban */
   ban?: number;
+}
+
+/** Result of `RoomService.forget`. */
+export interface ForgottenUser extends ForgottenPresence {
+  /** There were stored messages to the user, or their last position. */
+  readonly messages: boolean;
 }
 
 /** Options of `detach`. */

@@ -11,7 +11,9 @@ import {
   choiceOption,
   numberOption,
 } from '../internal/validate.js';
+import type { ForgetOptions, ForgottenPresence } from '../presence/options.js';
 import type { PresenceService } from '../presence/presence-service.js';
+import { parseForgetOptions } from '../presence/validate.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { DISCONNECT_EVENT, KICK_EVENT, TYPING_EVENT } from '../protocol/frames.js';
 import { type ChannelOptions, type ChannelRef, defineChannel } from '../pubsub/channel-definition.js';
@@ -32,6 +34,7 @@ import type {
   AttachOptions,
   BroadcastOptions,
   DetachOptions,
+  ForgottenUser,
   KickOptions,
   RoomServiceOptions,
   RoomServiceStats,
@@ -44,6 +47,13 @@ import { RoomSocket } from './room-socket.js';
 import { runInSlices, TaskQueue } from './task-queue.js';
 
 const YEAR = 31_536_000_000;
+const NOTHING_FORGOTTEN: ForgottenPresence = {
+  record: false,
+  status: false,
+  sockets: 0,
+  rooms: [],
+  remaining: { sockets: 0, removals: 0 },
+};
 const DEFAULT_HISTORY = { size: 100, ttl: 3_600_000 };
 
 /**
@@ -237,6 +247,30 @@ export class RoomService {
       this.pubsub.publish(this.#channels.user(userId), { event: DISCONNECT_EVENT, data: { reason } }),
       this.presence?.disconnectUser(userId, reason),
     ]);
+  }
+
+  /**
+   * Removes what is stored of a user: messages to them, and everything of `PresenceService.forget`. Their connections are closed
+   * on all processes with 4403, unless `keepSockets`. Their messages in rooms and their bans stay. `Rollcall.forget`
+   * covers notifications, too.
+   *
+   * @throws as `PresenceService.forget` and `PubSubService.deleteHistory`. After an error some of it may be removed: call it
+   * again.
+   */
+  async forget(userId: string, options: ForgetOptions = {}): Promise<ForgottenUser> {
+    this.#assertOpen();
+    assertName('userId', userId);
+    const { keepSockets, reason } = parseForgetOptions(options);
+    const channel = this.#channels.user(userId);
+    if (this.presence === undefined && !keepSockets) {
+      const event = { event: DISCONNECT_EVENT, data: { reason } };
+      // Not stored, because it would be deleted.
+      await this.pubsub.publish(channel, event, { transient: this.hasHistory });
+    }
+    // Presence also notifies the owners of the sockets. Without a second notification no owner removes a socket by itself, and
+    // takes the missing record for lost.
+    const presence = (await this.presence?.forget(userId, options)) ?? NOTHING_FORGOTTEN;
+    return { ...presence, messages: await this.pubsub.deleteHistory(channel) };
   }
 
   /**

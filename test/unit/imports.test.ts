@@ -34,7 +34,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   msgpack: ['internal'],
   testing: ['internal', 'redis'],
   cli: ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis'],
-  'rollcall.ts': ['internal', 'presence', 'pubsub', 'redis', 'rooms'],
+  'rollcall.ts': ['internal', 'notifications', 'presence', 'pubsub', 'redis', 'rooms'],
   'index.ts': [
     'history',
     'internal',
