@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { Timer } from '../internal/clock.js';
 import { ClosedError, InvalidArgumentError, LimitError } from '../internal/errors.js';
-import { assertName } from '../internal/validate.js';
+import { assertName, assertOptions } from '../internal/validate.js';
 import { assertStatus } from '../presence/validate.js';
 import { toRollcallError } from '../redis/replies.js';
 import { ChannelRelay } from './channel-relay.js';
 import { parseIdentity } from './identity.js';
+import { WATCH_REQUEST_OPTION_NAMES } from './option-names.js';
 import type {
   PresencePayload,
   PresenceTrackerRequest,
@@ -53,7 +54,7 @@ export class NamespaceTracker<S extends SocketLike> {
     const find = (socketId: string) => this.#sockets.get(socketId);
     if (roomOf !== undefined) this.#mirror = new RoomMirror<S>({ ...settings, find, nameOf: roomOf });
     this.#actions = new Map<string, RequestAction<S>>([
-      ['presence:watch', (tracked, payload) => this.#handleWatch(tracked, payload)],
+      ['presence:watch', (tracked, payload, options) => this.#handleWatch(tracked, payload, options)],
       [
         'presence:unwatch',
         async (tracked, payload) => {
@@ -176,6 +177,7 @@ export class NamespaceTracker<S extends SocketLike> {
     }
     // Before all requests, so that handlers of `connection` can set `socket.data.user` first.
     void tracked.runExclusive(() => this.#identify(tracked, restored));
+    tracked.batch = restored.batch;
     if (restored.watching.length > 0) this.#watches.restore(tracked, restored.watching);
   };
 
@@ -218,10 +220,11 @@ export class NamespaceTracker<S extends SocketLike> {
   /** Before Socket.IO stores the session, which then contains the state. */
   #onDisconnecting(tracked: TrackedSocket<S>, reason: string): void {
     tracked.connected = false;
-    const { socket, registration, watching, restoring = [] } = tracked;
+    const { socket, registration, watching, batch, restoring = [] } = tracked;
     if (recoveryWindow(socket.nsp, reason) === 0) return;
     const userIds = new Set([...watching, ...restoring]);
-    saveState(socket.data, { status: registration?.status, watching: [...userIds], trackerId: this.#id });
+    const state = { status: registration?.status, watching: [...userIds], batch, trackerId: this.#id };
+    saveState(socket.data, state);
   }
 
   #onDisconnect(tracked: TrackedSocket<S>, reason: string): void {
@@ -271,13 +274,16 @@ export class NamespaceTracker<S extends SocketLike> {
     registration.remove().catch((error: unknown) => this.#report(error, 'repair'));
   }
 
-  async #handleWatch(tracked: TrackedSocket<S>, payload: unknown): Promise<object> {
+  async #handleWatch(tracked: TrackedSocket<S>, payload: unknown, options: unknown): Promise<object> {
     const userIds = this.#parseUserIds(payload);
+    const batch = parseBatch(options);
     await this.#assertAllowed(
       tracked,
       Array.from(userIds, (userId) => ({ action: 'watch' as const, userId })),
     );
-    return { users: await this.#watches.add(tracked, userIds) };
+    const users = await this.#watches.add(tracked, userIds);
+    if (batch !== undefined) tracked.batch = batch;
+    return { users };
   }
 
   async #handleStatus(tracked: TrackedSocket<S>, payload: unknown): Promise<object> {
@@ -316,4 +322,15 @@ export class NamespaceTracker<S extends SocketLike> {
     if (error instanceof ClosedError) return;
     this.#settings.reporter.report(toRollcallError(error), { stage });
   }
+}
+
+/** `undefined`: as before. */
+function parseBatch(options: unknown): boolean | undefined {
+  if (options === undefined || options === null) return undefined;
+  assertOptions('options', options, WATCH_REQUEST_OPTION_NAMES);
+  const { batch } = options as { batch?: unknown };
+  if (batch !== undefined && typeof batch !== 'boolean') {
+    throw new InvalidArgumentError('batch', 'must be true or false');
+  }
+  return batch;
 }

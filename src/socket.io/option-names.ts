@@ -29,3 +29,6 @@ export const RELAY_OPTION_NAMES: OptionNames<RelayOptions> = {
   sharded: true,
   room: true,
 };
+
+/** Second argument of `presence:watch`. */
+export const WATCH_REQUEST_OPTION_NAMES: OptionNames<{ batch?: boolean }> = { batch: true };

@@ -87,7 +87,10 @@ export interface TrackPresenceOptions<S extends SocketLike = SocketLike> {
   clock?: Clock;
 }
 
-/** Presence of a watched user, in the acknowledgement of `presence:watch` and in `presence:changed`. */
+/**
+ * Presence of a watched user, in the acknowledgement of `presence:watch`, in `presence:changed`, and in the lists of
+ * `presence:changes`.
+ */
 export interface PresencePayload {
   /** The user's id. */
   userId: string;
@@ -150,8 +153,8 @@ export interface PresenceTrackerStats {
 /** Result of {@link trackPresence}. */
 export interface PresenceTracker<S extends SocketLike = SocketLike> {
   /**
-   * Sends `presence:changed` to the socket when the presence of these users changes. Resolves with their
-   * current presence. Does not call `authorize`.
+   * Sends `presence:changed` to the socket when the presence of these users changes, or `presence:changes` if its
+   * client has asked for lists. Resolves with their current presence. Does not call `authorize`.
    *
    * @throws `InvalidArgumentError` for invalid ids, or a socket that is not connected here; `LimitError` beyond
    * `maxWatched`; `ConnectionError` or `TimeoutError` while Redis is unavailable.

@@ -1,3 +1,4 @@
+import type { Timer } from '../internal/clock.js';
 import { ClosedError } from '../internal/errors.js';
 import { SharedWatch } from '../presence/shared-watch.js';
 import type { WatchedPresence } from '../presence/types.js';
@@ -8,15 +9,27 @@ import type { NamespaceBase, SocketLike } from './socket-io-types.js';
 import type { TrackedSocket } from './tracked-socket.js';
 
 const CHANGED_EVENT = 'presence:changed';
+/** For sockets that have asked for lists. */
+const CHANGES_EVENT = 'presence:changes';
+
+/** Time in ms in which changes are collected: many users leave with a process. */
+const BATCH_WINDOW = 50;
+/** Users per event. */
+const PAGE_SIZE = 250;
 
 /** Watches of up to `maxWatched` users per socket. All sockets share one watch per user. */
 export class SocketWatches<S extends SocketLike> {
   readonly #settings: TrackerSettings<S>;
   readonly #watch: SharedWatch<TrackedSocket<S>>;
+  /** Changed users by socket, in the current batch. */
+  readonly #changed = new Map<TrackedSocket<S>, Set<string>>();
+  #timer: Timer | undefined;
 
   constructor(settings: TrackerSettings<S>) {
     this.#settings = settings;
-    this.#watch = new SharedWatch(settings.presence, emitChange);
+    this.#watch = new SharedWatch(settings.presence, (watchers, presence) =>
+      this.#onChange(watchers, presence),
+    );
   }
 
   get size(): number {
@@ -42,6 +55,8 @@ export class SocketWatches<S extends SocketLike> {
     const dropped = [...userIds];
     for (const userId of dropped) tracked.watching.delete(userId);
     this.#watch.remove(tracked, dropped);
+    const changed = this.#changed.get(tracked);
+    for (const userId of dropped) changed?.delete(userId);
   }
 
   /**
@@ -57,7 +72,9 @@ export class SocketWatches<S extends SocketLike> {
       const users = await tracked.runExclusive(() => this.add(tracked, restoring));
       tracked.restoring = undefined;
       const target = tracked.socket.nsp.local.to(tracked.id);
-      for (const user of users) if (user.version > 0) target.emit(CHANGED_EVENT, user);
+      const known = users.filter(({ version }) => version > 0);
+      if (tracked.batch) for (const page of toPages(known)) target.emit(CHANGES_EVENT, page);
+      else for (const user of known) target.emit(CHANGED_EVENT, user);
     });
     tracked.removeListeners = () => {
       retry.stop();
@@ -67,16 +84,54 @@ export class SocketWatches<S extends SocketLike> {
   }
 
   close(): Promise<void> {
+    this.#timer?.cancel();
+    this.#changed.clear();
     return this.#watch.close();
+  }
+
+  #onChange(watchers: readonly TrackedSocket<S>[], presence: WatchedPresence): void {
+    const single: TrackedSocket<S>[] = [];
+    for (const tracked of watchers) {
+      if (!tracked.batch) {
+        single.push(tracked);
+        continue;
+      }
+      const changed = this.#changed.get(tracked);
+      if (changed === undefined) this.#changed.set(tracked, new Set([presence.userId]));
+      else changed.add(presence.userId);
+    }
+    if (single.length > 0) emit(single, CHANGED_EVENT, toPayload(presence.userId, presence));
+    if (this.#changed.size > 0) {
+      this.#timer ??= this.#settings.clock.after(BATCH_WINDOW, () => this.#emitBatch(), {
+        keepAlive: false,
+      });
+    }
+  }
+
+  /** The state at the time of sending. Sockets with the same changes share the events. */
+  #emitBatch(): void {
+    this.#timer = undefined;
+    const groups = new Map<string, { userIds: ReadonlySet<string>; watchers: TrackedSocket<S>[] }>();
+    for (const [tracked, userIds] of this.#changed) {
+      const key = JSON.stringify([...userIds]);
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, { userIds, watchers: [tracked] });
+      else group.watchers.push(tracked);
+    }
+    this.#changed.clear();
+    for (const { userIds, watchers } of groups.values()) {
+      const users = [...userIds].map((userId) => toPayload(userId, this.#watch.get(userId)));
+      for (const page of toPages(users)) emit(watchers, CHANGES_EVENT, page);
+    }
   }
 }
 
 /** Encoded once per namespace. */
-function emitChange<S extends SocketLike>(
+function emit<S extends SocketLike>(
   watchers: readonly TrackedSocket<S>[],
-  presence: WatchedPresence,
+  event: string,
+  payload: PresencePayload | readonly PresencePayload[],
 ): void {
-  const payload = toPayload(presence.userId, presence);
   const byNamespace = new Map<NamespaceBase, string[]>();
   for (const { socket, connected } of watchers) {
     if (!connected) continue;
@@ -85,7 +140,13 @@ function emitChange<S extends SocketLike>(
     else ids.push(socket.id);
   }
   // Every process has its own watch.
-  for (const [namespace, ids] of byNamespace) namespace.local.to(ids).emit(CHANGED_EVENT, payload);
+  for (const [namespace, ids] of byNamespace) namespace.local.to(ids).emit(event, payload);
+}
+
+function toPages(users: readonly PresencePayload[]): PresencePayload[][] {
+  const pages: PresencePayload[][] = [];
+  for (let at = 0; at < users.length; at += PAGE_SIZE) pages.push(users.slice(at, at + PAGE_SIZE));
+  return pages;
 }
 
 function toPayload(userId: string, presence: WatchedPresence | undefined): PresencePayload {

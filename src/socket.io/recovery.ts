@@ -17,11 +17,17 @@ const KEY = '$rollcall';
 export interface RecoverableState {
   readonly status: string | undefined;
   readonly watching: readonly string[];
+  readonly batch: boolean;
   readonly trackerId: string | undefined;
 }
 
 /** The state of a socket that was not recovered. */
-export const NO_STATE: RecoverableState = { status: undefined, watching: [], trackerId: undefined };
+export const NO_STATE: RecoverableState = {
+  status: undefined,
+  watching: [],
+  batch: false,
+  trackerId: undefined,
+};
 
 /** Time in ms for a recovery; 0: the socket cannot recover. */
 export function recoveryWindow(namespace: NamespaceBase, reason: string): number {
@@ -46,11 +52,15 @@ export function saveState(data: unknown, state: RecoverableState): void {
 export function restoreState(data: unknown): RecoverableState {
   if (typeof data !== 'object' || data === null || !Object.hasOwn(data, KEY)) return NO_STATE;
   const record = data as Record<string, unknown>;
-  const { status, watching, trackerId } = (record[KEY] ?? {}) as Record<keyof RecoverableState, unknown>;
+  const { status, watching, batch, trackerId } = (record[KEY] ?? {}) as Record<
+    keyof RecoverableState,
+    unknown
+  >;
   if (Object.isExtensible(data)) delete record[KEY];
   return {
     status: typeof status === 'string' ? status : undefined,
     watching: Array.isArray(watching) ? watching.filter((id): id is string => typeof id === 'string') : [],
+    batch: batch === true,
     trackerId: typeof trackerId === 'string' ? trackerId : undefined,
   };
 }

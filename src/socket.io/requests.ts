@@ -43,6 +43,7 @@ export class RejectedRequest extends Error {
 export type RequestAction<S extends SocketLike> = (
   tracked: TrackedSocket<S>,
   payload: unknown,
+  options: unknown,
 ) => Promise<object>;
 
 /** The returned function removes the listeners. */
@@ -57,8 +58,8 @@ export function handleRequests<S extends SocketLike>(
       const last = args.at(-1);
       // The callback is optional.
       const ack = typeof last === 'function' ? (last as (response: object) => void) : undefined;
-      const payload = args[0] === ack ? undefined : args[0];
-      void runRequest(tracked, () => action(tracked, payload), reporter).then((response) =>
+      const [payload, options] = ack === undefined ? args : args.slice(0, -1);
+      void runRequest(tracked, () => action(tracked, payload, options), reporter).then((response) =>
         reporter.runHandler(() => ack?.(response), {}),
       );
     };

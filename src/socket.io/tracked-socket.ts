@@ -10,6 +10,8 @@ export class TrackedSocket<S extends SocketLike = SocketLike> {
   /** False from `disconnecting` on. */
   connected = true;
   readonly watching = new Set<string>();
+  /** Changes of watched users are collected into lists. */
+  batch = false;
   /** Watched before a recovery, until watched again. */
   restoring: ReadonlySet<string> | undefined;
   /** `undefined`: done, or not needed. */

@@ -147,6 +147,25 @@ describe('with the Redis adapter of Socket.IO', () => {
     await waitFor(() => one.tracker.stats().watched === 0 && two.tracker.stats().watched === 0);
   });
 
+  test('a watcher that asks for lists gets many changes in few events', async () => {
+    const users = Array.from({ length: 60 }, (_, at) => `user-${at}`);
+    const watcher = await fixture.client(one, 'ann');
+    await watcher.request('presence:watch', users, { batch: true });
+    const changes = () => watcher.events.filter(([event]) => event === 'presence:changes');
+    const offline = () =>
+      changes()
+        .flatMap(([, list]) => list as { userId: string; status: string }[])
+        .filter(({ status }) => status === 'offline');
+    await Promise.all(users.map((user) => two.presence.setPresence(user, 's')));
+    await waitFor(() => changes().length > 0);
+    await Promise.all(users.map((user) => two.presence.removeSocket(user, 's')));
+    await waitFor(() => new Set(offline().map(({ userId }) => userId)).size === users.length, {
+      timeout: 15_000,
+    });
+    expect(changes().length).toBeLessThan(users.length);
+    expect(watcher.updates).toEqual([]);
+  });
+
   test('channels reach one socket from a position, and all sockets of a room', async () => {
     const news = defineChannel<string>()('news:{id}', { history: { size: 100, ttl: 60_000 } });
     const channel = news({ id: 'a' });

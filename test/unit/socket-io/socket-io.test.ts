@@ -534,6 +534,98 @@ describe('requests of clients', () => {
   });
 });
 
+describe('watches in batches', () => {
+  const ask = (socket: FakeSocket, users: string[], options?: unknown) =>
+    socket.ask('presence:watch', users, ...(options === undefined ? [] : [options]));
+
+  test('the changes of 50 ms are one list per socket, with the last state of each user', async () => {
+    const tracker = track({ authorize: () => true });
+    const sockets = ['a', 'b', 'c'].map((id) => space.connect(id, { user: id }));
+    await turn();
+    for (const socket of sockets) await ask(socket, ['bob', 'cat'], { batch: socket.id !== 'c' });
+    space.sent.length = 0;
+    presence.setStatusOf('bob', 'busy', 3);
+    presence.setStatusOf('cat', 'online', 4);
+    presence.setStatusOf('bob', 'away', 5);
+    expect(space.sent.map(([to, event]) => [to, event])).toEqual(
+      Array.from({ length: 3 }, () => [['c'], 'presence:changed']),
+    );
+    clock.advance(49);
+    expect(space.sent).toHaveLength(3);
+    clock.advance(1);
+    const users = [
+      { userId: 'bob', status: 'away', lastSeen: 5, version: 5 },
+      { userId: 'cat', status: 'online', lastSeen: 4, version: 4 },
+    ];
+    expect(space.sent.slice(3)).toEqual([[['a', 'b'], 'presence:changes', users]]);
+    expect(clock.timers).toBe(0);
+    // An ended watch and an ended connection receive nothing.
+    presence.setStatusOf('bob', 'busy', 6);
+    await sockets[0]?.ask('presence:unwatch', ['bob']);
+    sockets[1]?.disconnect('client namespace disconnect');
+    space.sent.length = 0;
+    clock.advance(50);
+    expect(space.sent).toEqual([]);
+    presence.setStatusOf('cat', 'away', 7);
+    await tracker.close();
+    expect(clock.timers).toBe(0);
+  });
+
+  test('a list has at most 250 users', async () => {
+    track({ authorize: () => true });
+    const socket = space.connect('a', { user: 'a' });
+    const users = Array.from({ length: 600 }, (_, at) => `u${at}`);
+    await ask(socket, users, { batch: true });
+    for (const [at, user] of users.entries()) presence.setStatusOf(user, 'busy', at + 1);
+    clock.advance(50);
+    expect(space.sent.map(([, event, list]) => [event, (list as object[]).length])).toEqual([
+      ['presence:changes', 250],
+      ['presence:changes', 250],
+      ['presence:changes', 100],
+    ]);
+  });
+
+  test('the setting stays until it is changed, and a failed request changes nothing', async () => {
+    track({ authorize: () => true, maxWatched: 2 });
+    const socket = space.connect('a', { user: 'a' });
+    const eventAfter = (version: number) => {
+      space.sent.length = 0;
+      presence.setStatusOf('bob', version % 2 === 0 ? 'busy' : 'away', version);
+      clock.advance(50);
+      return space.sent.map(([, event]) => event);
+    };
+    await ask(socket, ['bob']);
+    expect(await ask(socket, ['a', 'b', 'c'], { batch: true })).toHaveProperty('error.code', 'LIMIT');
+    for (const options of [{ batch: 1 }, { bach: true }, true]) {
+      expect(await ask(socket, ['bob'], options)).toHaveProperty('error.code', 'INVALID');
+    }
+    expect(eventAfter(1)).toEqual(['presence:changed']);
+    await ask(socket, ['bob'], { batch: true });
+    await ask(socket, ['bob']);
+    expect(eventAfter(2)).toEqual(['presence:changes']);
+    await ask(socket, ['bob'], { batch: false });
+    expect(eventAfter(3)).toEqual(['presence:changed']);
+  });
+
+  test('a recovered socket receives its users as a list', async () => {
+    space.recoverable();
+    track({ authorize: () => true });
+    const socket = space.connect('s', { user: 'ann' });
+    await ask(socket, ['bob', 'cat'], { batch: true });
+    const data = socket.disconnect('transport close');
+    presence.setStatusOf('bob', 'busy', 1);
+    presence.setStatusOf('cat', 'away', 2);
+    space.sent.length = 0;
+    space.connect('s', data, { recovered: true });
+    await turn();
+    await turn();
+    expect(space.sent).toMatchObject([['s', 'presence:changes', [{ userId: 'bob' }, { userId: 'cat' }]]]);
+    presence.setStatusOf('bob', 'away', 3);
+    clock.advance(50);
+    expect(space.sent[1]).toMatchObject([['s'], 'presence:changes', [{ userId: 'bob', status: 'away' }]]);
+  });
+});
+
 describe('watches', () => {
   test('all sockets share one watch, and simultaneous requests share a snapshot', async () => {
     const tracker = track();
