@@ -6,7 +6,7 @@ export type Jsonify<T> = unknown extends T
   ? T
   : T extends string | number | boolean | null
     ? T
-    : T extends { toJSON(...args: never[]): infer Json }
+    : T extends WithToJson<infer Json>
       ? Jsonify<Json>
       : T extends Omitted | bigint
         ? never
@@ -15,6 +15,10 @@ export type Jsonify<T> = unknown extends T
           : T extends readonly unknown[]
             ? { [I in keyof T]: JsonifyElement<T[I]> }
             : JsonifyObject<T>;
+
+interface WithToJson<Json> {
+  toJSON(...args: never[]): Json;
+}
 
 /** Left out of objects; `null` in arrays. */
 type Omitted = undefined | symbol | ((...args: never[]) => unknown);

@@ -17,7 +17,12 @@ declare const roomTypes: unique symbol;
  */
 export type RoomName<E extends object = EventMap, I = unknown> = string & {
   /** Only in the type. */
-  readonly [roomTypes]: { readonly events: E; readonly info: I };
+  readonly [roomTypes]: {
+    /** The data of the events by name. */
+    readonly events: E;
+    /** The info of the members. */
+    readonly info: I;
+  };
 };
 
 /** The frame of an event. `T`: its data. */
