@@ -1,6 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { Cluster } from 'ioredis';
-import { type ForgetResult, InvalidArgumentError, NotificationService, type RedisClient } from 'rollcall';
+import {
+  ConnectionError,
+  type ForgetResult,
+  InvalidArgumentError,
+  NotificationService,
+  type RedisClient,
+  type RollcallError,
+} from 'rollcall';
+import { createChaosDriver } from 'rollcall/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { nodeRedis } from '../shared/redis-clients.js';
 import { RoomsFixture, TestPeer, type TestServer } from '../shared/rooms-fixture.js';
@@ -89,8 +97,9 @@ describe.each(Object.entries(topologies))('on %s', (name, { client, masters }) =
     for (const cli of masters()) await cli('FLUSHALL');
   });
 
-  const open = (lease = period(1_000), options = {}): TestServer =>
+  const open = (lease = period(1_000), options = {}, shared = {}): TestServer =>
     fixture.server({
+      ...shared,
       presence: {
         prefix: 'p',
         lease,
@@ -232,6 +241,37 @@ describe.each(Object.entries(topologies))('on %s', (name, { client, masters }) =
     // They may come again.
     expect(await one.presence.setPresence(ann, 's')).toMatchObject({ status: 'online' });
   });
+
+  // Of presence, of the rooms, and of the histories; a failed write is sent again before it counts as failed.
+  test.each([1, 2, 3, 5, 7])(
+    'a call whose commands fail from number %i on is completed by a second one',
+    async (number) => {
+      const ann = `ann-${randomUUID()}`;
+      const driver = createChaosDriver(client());
+      const execute = driver.execute.bind(driver);
+      let left = Number.POSITIVE_INFINITY;
+      driver.execute = async (...args) => {
+        if (--left > 0) return execute(...args);
+        // Redis has run them.
+        await execute(...args);
+        throw new ConnectionError('no reply', { outcome: 'unknown' });
+      };
+      const [one, other] = [open(), open(undefined, {}, { redis: driver, timeout: period(500) })];
+      await live(ann, one, one);
+      await other.presence.connect();
+      left = number;
+      const error = await other.forget(ann).then(
+        () => undefined,
+        (thrown: RollcallError) => thrown,
+      );
+      left = Number.POSITIVE_INFINITY;
+      // The number of commands varies, because writes share transactions.
+      if (number <= 3) expect(error).toBeDefined();
+      if (error !== undefined) expect(['unknown', 'failed']).toContain(error.outcome);
+      await forgetAll(number % 2 === 0 ? one : other, ann);
+      await waitFor(async () => (await keysWith(ann, masters())).length === 0);
+    },
+  );
 
   test('wrong arguments are refused', async () => {
     const one = open();
