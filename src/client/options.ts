@@ -56,7 +56,10 @@ export function resolveSettings(options: ConnectOptions): ClientSettings {
   const { size = 100, overflow } = queue;
   assertValid(url && /^(string|function)$/.test(typeof url), 'url: not a string or function');
   assertValid(WebSocket, 'no global WebSocket: pass `WebSocket` from ws');
-  assertValid(first > 0 && max >= first && timeout > 0 && size >= 0, 'options: out of range');
+  assertValid(
+    first > 0 && max >= first && timeout > 0 && size >= 0,
+    'backoff, timeout or queue: out of range',
+  );
   return {
     url: typeof url === 'string' ? () => url : url,
     WebSocket,

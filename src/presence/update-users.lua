@@ -238,7 +238,8 @@ local function notify(owner, notification)
   local first = string.gsub(base, ':%d+}$', ':0}')
   call('SADD', base .. inbox, notification)
   call('PEXPIRE', base .. inbox, longest)
-  call('PUBLISH', first .. inbox, '["' .. string.gsub(notification, '"', '\\"') .. '"]')
+  -- Ids are JSON text already, whose escapes must reach the owner as they are.
+  call('PUBLISH', first .. inbox, '["' .. string.gsub(notification, '[\\"]', '\\%0') .. '"]')
 end
 
 -- A user has become invisible, or visible: the nodes that own their sockets keep invisible users out of rooms.

@@ -84,6 +84,8 @@ interface Exchange<R extends HandshakeRequest> {
   readonly request: R;
   readonly method: string;
   readonly body: AsyncIterable<Uint8Array> | null;
+  /** False once the response has begun. */
+  canRespond(): boolean;
   respond(status: number, headers: Readonly<Record<string, string>>, text?: string): void;
   /** `respond` for a response that stays open. */
   stream(headers: Readonly<Record<string, string>>): ResponseWriter;
@@ -125,6 +127,7 @@ class HttpConnections<User extends ConnectionIdentity, R extends HandshakeReques
       request,
       method: request.method ?? 'GET',
       body: request,
+      canRespond: () => !response.headersSent,
       respond: (status, headers, text = '') => {
         for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
         response.writeHead(status);
@@ -145,6 +148,7 @@ class HttpConnections<User extends ConnectionIdentity, R extends HandshakeReques
       request,
       method: request.method,
       body: request.body as AsyncIterable<Uint8Array> | null,
+      canRespond: () => response === undefined,
       respond: (status, headers, text) => {
         response = new Response(text ?? null, { status, headers });
       },
@@ -185,7 +189,7 @@ class HttpConnections<User extends ConnectionIdentity, R extends HandshakeReques
       else exchange.respond(405, { ...headers, allow: 'GET, POST, OPTIONS' });
     } catch (error) {
       this.#server.report(error);
-      exchange.respond(503, { ...headers, 'retry-after': '1' });
+      if (exchange.canRespond()) exchange.respond(503, { ...headers, 'retry-after': '1' });
     }
   }
 
@@ -224,6 +228,11 @@ class HttpConnections<User extends ConnectionIdentity, R extends HandshakeReques
     if (nodeId === undefined) return exchange.respond(400, cors);
     const frames = await readBody(exchange.body, this.#maxBody);
     if (frames === undefined) return exchange.respond(413, cors);
+    if (frames === '') {
+      const reason = 'has no body: call handle before anything that reads bodies, such as express.text()';
+      this.#server.report(new InvalidArgumentError('request', reason));
+      return exchange.respond(400, cors);
+    }
     const session = this.#sessions.get(id);
     if (session !== undefined) await session.receive(frames);
     else if (nodeId === this.#nodeId) return exchange.respond(410, cors);

@@ -164,6 +164,14 @@ describe('requests', () => {
     expect((await post(`${'A'.repeat(12)}.${'A'.repeat(22)}`)).status).toBe(204);
   });
 
+  test('a body that was read before is an error, and frames are not taken for sent', async () => {
+    processes.pop()?.rollcall.close();
+    const { id, cancel } = await openSession();
+    expect((await post(id, '')).status).toBe(400);
+    expect(failures.splice(0)).toEqual([expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT' })]);
+    await cancel();
+  });
+
   test('a body that is too long is not read to its end', async () => {
     processes.pop()?.rollcall.close();
     const { id, cancel } = await openSession();

@@ -113,6 +113,7 @@ describe('on one server', () => {
       const { why, sockets } = await runJson<UserReport>(['who', 'carl', server.url]);
       expect(why).toBe('highest status of 1 socket');
       expect(sockets).toMatchObject([{ socketId: 'phone', nodeId: '*', state: 'alive' }]);
+      await presence.removeSocket('carl', 'phone', { immediate: true });
     } finally {
       await close();
       redis.destroy();

@@ -231,7 +231,8 @@ class Model {
         this.wiped = true;
         // Nobody restores what a dead node owned: its users go offline before.
         await this.agreed();
-        const keys = (await server.cli('KEYS', `{${this.prefix}:*`)).split('\n').filter(Boolean);
+        // In an order that a repeated seed meets again.
+        const keys = (await server.cli('KEYS', `{${this.prefix}:*`)).split('\n').filter(Boolean).sort();
         // A lost layout or lease shows a wipe.
         const evicted = keys.filter(
           (key, at) => !/:(layout|nodes)$/.test(key) && (((at + 1) * (one.seed + 7)) % 5) % 2 === 0,

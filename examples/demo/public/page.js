@@ -21,6 +21,8 @@ async function enter(name, node) {
       ticket = undefined;
       return url;
     },
+    // The front forwards WebSockets only, so the client must not try HTTP.
+    WebSocket,
     // Slower than the default, so that a break is visible and misses messages.
     backoff: { first: 2_000, max: 4_000 },
     timeout: 20_000,
