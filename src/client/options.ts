@@ -44,6 +44,8 @@ export interface ConnectOptions {
 export interface ClientSettings extends TimerSettings {
   readonly url: () => string | Promise<string>;
   readonly WebSocket: WebSocketConstructor;
+  /** Falls back to HTTP, because the application has not passed a class. */
+  readonly http: boolean;
   readonly timeout: number;
   readonly size: number;
   readonly overflow: 'reject' | 'drop-oldest' | undefined;
@@ -63,6 +65,7 @@ export function resolveSettings(options: ConnectOptions): ClientSettings {
   return {
     url: typeof url === 'string' ? () => url : url,
     WebSocket,
+    http: !options.WebSocket,
     first,
     max,
     random,

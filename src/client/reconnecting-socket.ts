@@ -217,7 +217,7 @@ export function createReconnectingSocket(
     state = 'waiting';
     const retry = timer.retry(connect);
     // After a failed attempt over HTTP, WebSockets have their turn again.
-    if (isHttp ? !wasOpen : settings.WebSocket === platform.WebSocket && retry.attempt % MAX_FAILURES === 0) {
+    if (isHttp ? !wasOpen : settings.http && retry.attempt % MAX_FAILURES === 0) {
       isHttp = !isHttp;
     }
     // Each of these calls handlers, which may reconnect or close the client.

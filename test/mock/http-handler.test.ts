@@ -22,6 +22,8 @@ let redis: EmbeddedRedis;
 let processes: Process[];
 let server: Server;
 let url: string;
+/** Requests that were no upgrades. */
+let requested: number;
 const clients: Client[] = [];
 const failures: unknown[] = [];
 
@@ -49,7 +51,9 @@ async function startProcess(more: Partial<HttpHandlerOptions> = {}): Promise<Pro
 beforeEach(async () => {
   redis = await createEmbeddedRedis();
   processes = [await startProcess(), await startProcess()];
+  requested = 0;
   server = createServer((request, response) => {
+    requested++;
     const at = request.method === 'GET' ? 0 : -1;
     void processes.at(at)?.http.handle(request, response);
   });
@@ -287,6 +291,15 @@ describe('the fallback of the client', () => {
     await until('8 events', () => received.length === 8);
     expect(received).toEqual(sent);
     await until('HTTP', isHttp);
+  });
+
+  test('an application that passes the class gets no fallback', async () => {
+    clients.push(
+      connect({ url: `${url}?user=ann`, backoff: { first: 5, max: 20 }, WebSocket: globalThis.WebSocket }),
+    );
+    await until('seven attempts', () => upgrades.length >= 7);
+    expect(processes[0]?.http.stats()).toMatchObject({ connections: 0, refused: 0 });
+    expect(requested).toBe(0);
   });
 
   test('with a server that has no HTTP handler, WebSockets are tried again', async () => {

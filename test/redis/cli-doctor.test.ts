@@ -3,6 +3,7 @@ import { runCli, runJson } from '../support/cli.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
 import { type RedisSentinel, startRedisSentinel } from '../support/redis-sentinel.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
+import { waitFor } from '../support/wait.js';
 
 interface Report {
   ok: boolean;
@@ -19,6 +20,16 @@ const problems = ({ findings }: Report): string[] =>
 
 const actions = ({ findings }: Report): (string | undefined)[] =>
   findings.filter(({ level }) => level !== 'ok').map(({ action }) => action);
+
+/** After a failure, servers and sentinels agree about it one after the other. */
+const doctorUntil = (args: readonly string[], check: (report: Report) => void) =>
+  waitFor(
+    async () => {
+      check(await runJson<Report>(['doctor', ...args]));
+      return true;
+    },
+    { timeout: 20_000, interval: 100, message: 'the report' },
+  );
 
 describe('on one server', () => {
   let server: RedisServer;
@@ -223,10 +234,11 @@ describe('on a Cluster', () => {
       await cluster.waitUntilOk();
       for (const client of ['redis', 'ioredis']) {
         const urls = [first, second].map((port) => `redis://127.0.0.1:${port}`);
-        const report = await runJson<Report>(['doctor', ...urls, '--client', client]);
-        expect(problems(report)).toEqual([
-          expect.stringMatching(/^warning topology: 127\.0\.0\.1:\d+ has no replica/),
-        ]);
+        await doctorUntil([...urls, '--client', client], (report) =>
+          expect(problems(report)).toEqual([
+            expect.stringMatching(/^warning topology: 127\.0\.0\.1:\d+ has no replica/),
+          ]),
+        );
       }
     } finally {
       await cluster.restart(first);
@@ -266,9 +278,10 @@ describe('with sentinels', () => {
     try {
       const next = await sentinel.waitForMaster(old);
       for (const client of ['redis', 'ioredis']) {
-        const report = await runJson<Report>(['doctor', url(), '--client', client]);
-        expect(problems(report)).toEqual([]);
-        expect(report.findings[0]?.message).toContain(`at 127.0.0.1:${next}`);
+        await doctorUntil([url(), '--client', client], (report) => {
+          expect(problems(report)).toEqual([]);
+          expect(report.findings[0]?.message).toContain(`at 127.0.0.1:${next}`);
+        });
       }
     } finally {
       await sentinel.restart(old);
@@ -280,9 +293,10 @@ describe('with sentinels', () => {
     const [first] = sentinel.sentinels as [number];
     await sentinel.kill(first);
     try {
-      const report = await runJson<Report>(['doctor', url()]);
-      expect(problems(report)).toEqual([expect.stringContaining(`sentinel 127.0.0.1:${first}: `)]);
-      expect(report.ok).toBe(false);
+      await doctorUntil([url()], (report) => {
+        expect(problems(report)).toEqual([expect.stringContaining(`sentinel 127.0.0.1:${first}: `)]);
+        expect(report.ok).toBe(false);
+      });
     } finally {
       await sentinel.restart(first);
     }
