@@ -2,6 +2,7 @@ import type { EventEmitter } from 'node:events';
 import { createClient, createCluster, createSentinel } from 'redis';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createRollcall, type Peer, type RedisClient, type Rollcall } from '../../src/index.js';
+import { MATRIX_ALL } from '../shared/redis-clients.js';
 import { CliProcess, runCli, runJson } from '../support/cli.js';
 import { period, timeLimit } from '../support/machine.js';
 import { NodeProcess } from '../support/node-process.js';
@@ -415,7 +416,8 @@ describe('when things fail', () => {
   });
 });
 
-describe('on a Cluster and with sentinels, with a killed master', () => {
+// Long, and dependent on the machine's load.
+describe.runIf(MATRIX_ALL)('on a Cluster and with sentinels, with a killed master', () => {
   interface Topology {
     readonly urls: string[];
     readonly redis: RedisClient;
