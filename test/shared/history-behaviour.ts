@@ -512,7 +512,8 @@ export function historyBehaviour(
         expect(after.got).toEqual(numbers(3, 8));
         expect(all.got).toEqual(numbers(0, 8));
         expect(next.got).toEqual(numbers(5, 8));
-        expect(plain.got).toEqual(numbers(5, 8));
+        // On a Cluster its messages may come from another node, which delivers those from just before.
+        expect(plain.got.slice(-3)).toEqual(numbers(5, 8));
         for (const one of [after, all, next, plain]) {
           expect(one.contexts.map(({ position }) => position)).toEqual(
             positions.slice(positions.length - one.got.length),
