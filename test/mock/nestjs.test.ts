@@ -58,7 +58,7 @@ async function createApp(
   const imports = [RollcallModule.forRoot({ redis: redis.connect(), onError: null, ...module })];
   const app = await NestFactory.create(
     { module: AppModule, imports, providers: gateways },
-    { logger: false },
+    { logger: false, abortOnError: false },
   );
   cleanUps.push(() => app.close());
   app.useWebSocketAdapter(
@@ -109,7 +109,7 @@ describe('RollcallModule', () => {
     class AppModule {}
     const app = await NestFactory.createApplicationContext(
       { module: AppModule, imports: [module] },
-      { logger: false },
+      { logger: false, abortOnError: false },
     );
     cleanUps.push(() => app.close());
     expect(app.get(PubSubService).prefix).toBe('mine');
@@ -161,7 +161,7 @@ describe('RollcallModule', () => {
           Empty,
         ],
       },
-      { logger: false },
+      { logger: false, abortOnError: false },
     );
     app.useWebSocketAdapter(
       new RollcallAdapter(app, {
@@ -329,7 +329,7 @@ describe('RollcallAdapter', () => {
     await expect(createApp([Chat], { createServer: () => ({}) as never })).rejects.toThrow('noServer: true');
     await expect(createApp([Chat], { maxRoms: 1 } as never)).rejects.toThrow('did you mean "maxRooms"');
     class AppModule {}
-    const app = await NestFactory.create({ module: AppModule }, { logger: false });
+    const app = await NestFactory.create({ module: AppModule }, { logger: false, abortOnError: false });
     cleanUps.push(() => app.close());
     const create = () =>
       new RollcallAdapter(app, {
