@@ -3,6 +3,7 @@ import type { PlainCommand } from '../redis/driver.js';
 import type { CliConnection } from './cli-connection.js';
 import type { CliCommand } from './command.js';
 import { formatBytes, formatCount, formatDuration, printable, table } from './output.js';
+import { type KeyCounts, scanKeys } from './scan-keys.js';
 import { numberOption } from './values.js';
 
 /** Keys of one kind among those that were looked at. */
@@ -25,9 +26,7 @@ interface LargeKey {
   readonly length: number;
 }
 
-interface Sampled {
-  scanned: number;
-  total: number;
+interface Sampled extends KeyCounts {
   readonly kinds: Map<string, KindReport>;
   readonly rooms: LargeKey[];
   readonly histories: LargeKey[];
@@ -80,27 +79,11 @@ export const memory: CliCommand = {
   },
 };
 
-/** By SCAN, which does not block the server as KEYS does. */
 async function sample(connection: CliConnection, prefix: string, limit: number): Promise<Sampled> {
   const sampled: Sampled = { scanned: 0, total: 0, kinds: new Map(), rooms: [], histories: [] };
   const masters = await connection.masters();
-  for (const { key } of masters) {
-    const options = connection.cluster ? { key } : {};
-    const [size] = await connection.run([['DBSIZE']], options);
-    sampled.total += Number(size);
-    let left = Math.ceil(limit / masters.length);
-    let cursor = '0';
-    do {
-      const [reply] = await connection.run(
-        [['SCAN', cursor, 'COUNT', String(Math.min(PAGE, left))]],
-        options,
-      );
-      const [next, keys] = reply as unknown as [string, readonly string[]];
-      cursor = next;
-      left -= keys.length;
-      sampled.scanned += keys.length;
-      await measure(connection, prefix, keys, options, sampled);
-    } while (cursor !== '0' && left > 0);
+  for await (const { keys, options } of scanKeys(connection, masters, limit, PAGE, sampled)) {
+    await measure(connection, prefix, keys, options, sampled);
   }
   for (const list of [sampled.rooms, sampled.histories]) {
     list.sort((a, b) => b.bytes - a.bytes);

@@ -4,6 +4,7 @@ import type { PlainCommand } from '../redis/driver.js';
 import type { CliConnection, MasterRef } from './cli-connection.js';
 import { type Finding, finding } from './finding.js';
 import { formatCount, printable } from './output.js';
+import { scanKeys } from './scan-keys.js';
 
 /** Layouts of presence, by prefix, and histories of an earlier format. */
 export interface StoredData {
@@ -22,7 +23,7 @@ const HISTORY = /^rollcall:log[:!#]/;
 /** Histories whose type is looked at. */
 const MAX_HISTORIES = 1_000;
 
-/** Looks at about `limit` keys, by SCAN. */
+/** Looks at about `limit` keys. */
 export async function readStoredData(
   connection: CliConnection,
   masters: readonly MasterRef[],
@@ -30,28 +31,12 @@ export async function readStoredData(
 ): Promise<StoredData> {
   const layoutKeys = new Set<string>();
   const histories = new Set<string>();
-  let scanned = 0;
-  let total = 0;
-  for (const { key } of masters) {
-    const options = connection.cluster ? { key } : {};
-    const [size] = await connection.run([['DBSIZE']], options);
-    total += Number(size);
-    let left = Math.ceil(limit / masters.length);
-    let cursor = '0';
-    do {
-      const [reply] = await connection.run(
-        [['SCAN', cursor, 'COUNT', String(Math.min(PAGE, left))]],
-        options,
-      );
-      const [next, keys] = reply as unknown as [string, readonly string[]];
-      cursor = next;
-      left -= keys.length;
-      scanned += keys.length;
-      for (const found of keys) {
-        if (FIRST_LAYOUT.test(found)) layoutKeys.add(found);
-        else if (HISTORY.test(found) && histories.size < MAX_HISTORIES) histories.add(found);
-      }
-    } while (cursor !== '0' && left > 0);
+  const counts = { scanned: 0, total: 0 };
+  for await (const { keys } of scanKeys(connection, masters, limit, PAGE, counts)) {
+    for (const found of keys) {
+      if (FIRST_LAYOUT.test(found)) layoutKeys.add(found);
+      else if (HISTORY.test(found) && histories.size < MAX_HISTORIES) histories.add(found);
+    }
   }
   // The layout of the prefix in question is no matter of luck.
   layoutKeys.add(`{${connection.prefix}:0}:layout`);
@@ -62,7 +47,7 @@ export async function readStoredData(
   }
   const types = await connection.attempt([...histories].map((key): PlainCommand => ['TYPE', key]));
   const oldHistories = [...histories].filter((_, at) => types[at] === 'stream');
-  return { layouts, oldHistories, scanned, total };
+  return { layouts, oldHistories, ...counts };
 }
 
 export function checkStoredData(

@@ -1,5 +1,6 @@
 import { SUBPROTOCOL } from '../protocol/frames.js';
 import type { HandshakeRequest } from './options.js';
+import { readHeader } from './read-request.js';
 
 /** HTTP response that rejects a handshake. `new Response(rejection.text, rejection)` makes a `Response` of it. */
 export interface HandshakeRejection {
@@ -24,11 +25,7 @@ export interface Handshake<R extends HandshakeRequest = Request> {
 }
 
 /** Selects the subprotocol by name, because offered names may also carry a token. */
-export function selectSubprotocol({ headers }: HandshakeRequest): string | undefined {
-  const name = 'sec-websocket-protocol';
-  const { get } = headers;
-  const offered =
-    typeof get === 'function' ? get.call(headers, name) : (headers as Record<string, unknown>)[name];
-  const names = String(offered ?? '').split(',');
+export function selectSubprotocol(request: HandshakeRequest): string | undefined {
+  const names = String(readHeader(request, 'sec-websocket-protocol') ?? '').split(',');
   return names.some((each) => each.trim() === SUBPROTOCOL) ? SUBPROTOCOL : undefined;
 }

@@ -22,6 +22,7 @@ import type {
   ServeStats,
 } from './options.js';
 import { plainEncoder } from './peer-adapter.js';
+import { readHeader, readParameter } from './read-request.js';
 
 /** A request of `node:http` or `node:http2`, whose body is read. */
 export type NodeBodyRequest = NodeRequest & AsyncIterable<Uint8Array>;
@@ -223,7 +224,7 @@ class HttpConnections<User extends ConnectionIdentity, R extends HandshakeReques
   }
 
   async #receive(exchange: Exchange<R>, cors: Readonly<Record<string, string>>): Promise<void> {
-    const id = sessionOf(exchange.request);
+    const id = readParameter(exchange.request, 'session') ?? '';
     const [, nodeId] = SESSION_ID.exec(id) ?? [];
     if (nodeId === undefined) return exchange.respond(400, cors);
     const frames = await readBody(exchange.body, this.#maxBody);
@@ -265,12 +266,8 @@ class HttpConnections<User extends ConnectionIdentity, R extends HandshakeReques
     }
   }
 
-  #corsHeaders({ headers }: HandshakeRequest): Readonly<Record<string, string>> {
-    const { get } = headers;
-    const origin =
-      typeof get === 'function'
-        ? get.call(headers, 'origin')
-        : (headers as Record<string, unknown>)['origin'];
+  #corsHeaders(request: HandshakeRequest): Readonly<Record<string, string>> {
+    const origin = readHeader(request, 'origin');
     if (typeof origin !== 'string' || !this.#origins.includes(origin)) return { vary: 'origin' };
     return {
       vary: 'origin',
@@ -283,10 +280,6 @@ class HttpConnections<User extends ConnectionIdentity, R extends HandshakeReques
 
 /** A channel of one process. */
 const toInbox = (nodeId: string): string => `rollcall:http:${nodeId}`;
-
-function sessionOf({ url = '' }: HandshakeRequest): string {
-  return new URLSearchParams(url.slice(url.indexOf('?') + 1)).get('session') ?? '';
-}
 
 /** `undefined`: longer than `max` bytes. */
 async function readBody(body: AsyncIterable<Uint8Array> | null, max: number): Promise<string | undefined> {

@@ -5,6 +5,7 @@ import { assertName } from '../internal/validate.js';
 import type { Status } from '../presence/types.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type { ConnectionHandlerOptions, ConnectionIdentity, HandshakeRequest } from './options.js';
+import { readParameter } from './read-request.js';
 
 /** The validated result of `authenticate`. */
 export interface AuthenticatedUser<User> {
@@ -60,11 +61,6 @@ export function readResumePosition(request: HandshakeRequest | undefined): strin
 export function readClientId(request: HandshakeRequest | undefined): string | undefined {
   const id = readParameter(request, 'client') ?? '';
   return /^[\w-]{1,64}$/.test(id) ? id : undefined;
-}
-
-function readParameter(request: HandshakeRequest | undefined, name: string): string | null {
-  const url = request?.url ?? '';
-  return new URLSearchParams(url.slice(url.indexOf('?') + 1)).get(name);
 }
 
 function toExpiryTime(expiresAt: unknown): number | undefined {
