@@ -1,5 +1,5 @@
 export type { HistoryOptions } from './history/append.js';
-export type { UnrecoverableReason } from './history/chain.js';
+export type { UnrecoverableReason } from './history/merge-into-chain.js';
 export type { Position } from './history/position.js';
 export type { Clock, Timer } from './internal/clock.js';
 export { systemClock } from './internal/clock.js';

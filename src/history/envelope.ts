@@ -1,5 +1,5 @@
 import type { Payload } from '../redis/driver.js';
-import type { ChainLink } from './chain.js';
+import type { ChainLink } from './merge-into-chain.js';
 import type { Position } from './position.js';
 
 /**

@@ -1,4 +1,4 @@
-import type { UnrecoverableReason } from '../history/chain.js';
+import type { UnrecoverableReason } from '../history/merge-into-chain.js';
 
 /**
  * Why messages may be missing.

@@ -1,20 +1,20 @@
-import type { ChainLink } from '../history/chain.js';
 import type { RetryingReader } from '../history/history-reader.js';
+import type { ChainLink } from '../history/merge-into-chain.js';
 import type { Position } from '../history/position.js';
 import type { Clock } from '../internal/clock.js';
 import type { RollcallError } from '../internal/errors.js';
 import { telemetry } from '../internal/telemetry.js';
 import type { Payload } from '../redis/driver.js';
+import {
+  type Backpressure,
+  CatchUpCursor,
+  type CursorOwner,
+  type Gap,
+  type StartPosition,
+} from './catch-up-cursor.js';
 import { Delivery, deliverToOne, emitDeliverEvent, type MessageSource } from './delivery.js';
 import type { Discontinuity } from './discontinuity.js';
 import type { HandlerSubscription } from './handler-subscription.js';
-import {
-  type Backpressure,
-  type CursorOwner,
-  type Gap,
-  HistoryCursor,
-  type StartPosition,
-} from './history-cursor.js';
 import type { RawHandler } from './message-context.js';
 import type { PayloadFormat, ServiceContext } from './service-context.js';
 
@@ -33,21 +33,21 @@ interface HandlerRun {
 
 /**
  * Handlers of one Redis subscription, called in the order they subscribed. With history each has a {@link
- * HistoryCursor}; handlers at the same position share one, so that catching up costs one read.
+ * CatchUpCursor}; handlers at the same position share one, so that catching up costs one read.
  */
 export class HandlerList implements CursorOwner {
   readonly #source: MessageSource;
   readonly #history: HistorySource;
-  readonly #handlers = new Map<HandlerSubscription, HistoryCursor | undefined>();
+  readonly #handlers = new Map<HandlerSubscription, CatchUpCursor | undefined>();
   #runs: readonly HandlerRun[] | undefined;
   /** Cached, because the next message usually has the same cursors. */
-  #partial: { readonly cursors: readonly HistoryCursor[]; readonly runs: readonly HandlerRun[] } | undefined;
+  #partial: { readonly cursors: readonly CatchUpCursor[]; readonly runs: readonly HandlerRun[] } | undefined;
   /** The innermost dispatch is last. */
   readonly #dispatching: (readonly HandlerRun[])[] = [];
   #followsHistory = false;
-  #cursors: readonly HistoryCursor[] = [];
+  #cursors: readonly CatchUpCursor[] = [];
   /** For handlers that begin with the next message. */
-  #main: HistoryCursor | undefined;
+  #main: CatchUpCursor | undefined;
 
   constructor(source: MessageSource, history: HistorySource) {
     this.#source = source;
@@ -101,8 +101,8 @@ export class HandlerList implements CursorOwner {
     handler: HandlerSubscription,
     start?: StartPosition,
     backpressure?: Backpressure,
-  ): HistoryCursor | undefined {
-    let cursor: HistoryCursor | undefined;
+  ): CatchUpCursor | undefined {
+    let cursor: CatchUpCursor | undefined;
     if (this.#followsHistory) {
       cursor = backpressure === undefined ? this.#findReusableCursor(start) : undefined;
       cursor ??= this.#createCursor({ start, backpressure });
@@ -127,7 +127,7 @@ export class HandlerList implements CursorOwner {
   receive(channel: string, payload: Payload, link: ChainLink | undefined, transient: boolean): void {
     const cursors = this.#cursors;
     if (link !== undefined && cursors.length === 1 && this.size === 1) {
-      return this.#receiveAlone(cursors[0] as HistoryCursor, channel, payload, link);
+      return this.#receiveAlone(cursors[0] as CatchUpCursor, channel, payload, link);
     }
     let ready = cursors;
     if (link !== undefined) ready = this.#acceptedBy(link, payload);
@@ -139,7 +139,7 @@ export class HandlerList implements CursorOwner {
   }
 
   /** Most channels with history have one handler in a process. */
-  #receiveAlone(cursor: HistoryCursor, channel: string, payload: Payload, link: ChainLink): void {
+  #receiveAlone(cursor: CatchUpCursor, channel: string, payload: Payload, link: ChainLink): void {
     if (!cursor.accept(link, payload)) return;
     for (const handler of this.#handlers.keys()) {
       return deliverToOne(handler, this.#source, channel, payload, link.position);
@@ -154,42 +154,42 @@ export class HandlerList implements CursorOwner {
     for (const cursor of this.#cursors) cursor.dropped();
   }
 
-  deliver(cursor: HistoryCursor, payload: Payload, position: Position): void {
+  deliver(cursor: CatchUpCursor, payload: Payload, position: Position): void {
     const delivery = new Delivery(this.#source, this.name, payload, position);
     this.#dispatch(delivery, this.#cursors.length === 1 ? this.#allRuns() : this.#runsAt([cursor]));
   }
 
-  announce(cursor: HistoryCursor, discontinuity: Discontinuity): void {
+  announce(cursor: CatchUpCursor, discontinuity: Discontinuity): void {
     notifyDiscontinuity(this.#handlersAt([cursor]), discontinuity, this.#source);
   }
 
-  report(cursor: HistoryCursor, error: RollcallError): void {
+  report(cursor: CatchUpCursor, error: RollcallError): void {
     const { kind, name } = this.#source;
     for (const service of servicesOf(this.#handlersAt([cursor]))) {
       service.reporter.report(error, { stage: 'recovery', channel: service.stripPrefix(kind, name) });
     }
   }
 
-  onCaughtUp(cursor: HistoryCursor): void {
+  onCaughtUp(cursor: CatchUpCursor): void {
     if (this.#main === undefined && !cursor.hasBackpressure) this.#main = cursor;
     this.#mergeCursors();
   }
 
-  #acceptedBy(link: ChainLink, payload: Payload): readonly HistoryCursor[] {
+  #acceptedBy(link: ChainLink, payload: Payload): readonly CatchUpCursor[] {
     const cursors = this.#cursors;
     const ready = cursors.filter((cursor) => cursor.accept(link, payload));
     return ready.length === cursors.length ? cursors : ready;
   }
 
-  #createCursor(options: ConstructorParameters<typeof HistoryCursor>[3]): HistoryCursor {
+  #createCursor(options: ConstructorParameters<typeof CatchUpCursor>[3]): CatchUpCursor {
     const { reader, clock } = this.#history;
-    const cursor = new HistoryCursor(this, reader, () => clock.now(), options);
+    const cursor = new CatchUpCursor(this, reader, () => clock.now(), options);
     this.#cursors = [...this.#cursors, cursor];
     return cursor;
   }
 
   /** 1,000 handlers that resume after one message cost one read. */
-  #findReusableCursor(start: StartPosition | undefined): HistoryCursor | undefined {
+  #findReusableCursor(start: StartPosition | undefined): CatchUpCursor | undefined {
     if (typeof start === 'object') return this.#cursors.find((cursor) => cursor.isAt(start.after));
     if (start !== undefined || this.#main?.isIncomplete === true) return undefined;
     this.#main ??= this.#createCursor({});
@@ -218,7 +218,7 @@ export class HandlerList implements CursorOwner {
     if (this.#main?.handlerCount === 0) this.#main = undefined;
   }
 
-  #handlersAt(cursors: readonly HistoryCursor[]): HandlerSubscription[] {
+  #handlersAt(cursors: readonly CatchUpCursor[]): HandlerSubscription[] {
     const handlers: HandlerSubscription[] = [];
     for (const [handler, cursor] of this.#handlers) {
       if (cursor !== undefined && cursors.includes(cursor)) handlers.push(handler);
@@ -231,7 +231,7 @@ export class HandlerList implements CursorOwner {
     return this.#runs;
   }
 
-  #runsAt(cursors: readonly HistoryCursor[]): readonly HandlerRun[] {
+  #runsAt(cursors: readonly CatchUpCursor[]): readonly HandlerRun[] {
     const last = this.#partial;
     const same =
       last?.cursors.length === cursors.length && last.cursors.every((cursor, at) => cursor === cursors[at]);

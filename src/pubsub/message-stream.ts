@@ -1,7 +1,7 @@
 import { OverflowError } from '../internal/errors.js';
 import { BoundedQueue, type OverflowPolicy } from './bounded-queue.js';
+import type { Backpressure } from './catch-up-cursor.js';
 import type { Discontinuity } from './discontinuity.js';
-import type { Backpressure } from './history-cursor.js';
 import type { MessageContext } from './message-context.js';
 
 /** A message of a {@link MessageStream}. */

@@ -1,5 +1,5 @@
 import type { HistoryOptions } from '../history/append.js';
-import type { UnrecoverableReason } from '../history/chain.js';
+import type { UnrecoverableReason } from '../history/merge-into-chain.js';
 import type { Position } from '../history/position.js';
 import type { Clock } from '../internal/clock.js';
 import type { Codec } from '../internal/codec.js';

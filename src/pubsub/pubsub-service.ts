@@ -10,6 +10,7 @@ import { ClientHandle } from '../redis/client-handle.js';
 import { databaseSuffix } from '../redis/database.js';
 import type { Command, Payload, Reply, SubscriptionKind } from '../redis/driver.js';
 import { escapePattern } from '../redis/pattern.js';
+import type { Backpressure, StartPosition } from './catch-up-cursor.js';
 import {
   type ChannelDefaults,
   type ChannelLike,
@@ -23,7 +24,6 @@ import {
 import type { ChannelRef } from './channel-definition.js';
 import type { Discontinuity } from './discontinuity.js';
 import { HandlerSubscription } from './handler-subscription.js';
-import type { Backpressure, StartPosition } from './history-cursor.js';
 import type { MessageContext, RawHandler } from './message-context.js';
 import {
   CollectableStream,

@@ -1,5 +1,5 @@
-import { mergeIntoChain, type Page, type UnrecoverableReason } from '../history/chain.js';
 import type { HistoryReader, ReadRequest, StoredMessage } from '../history/history-reader.js';
+import { mergeIntoChain, type Page, type UnrecoverableReason } from '../history/merge-into-chain.js';
 import { assertPosition, type Position, positionTime } from '../history/position.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertOptions, numberOption } from '../internal/validate.js';

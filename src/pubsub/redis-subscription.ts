@@ -3,11 +3,11 @@ import type { Position } from '../history/position.js';
 import type { Timer } from '../internal/clock.js';
 import type { RollcallError } from '../internal/errors.js';
 import type { Payload, SubscriptionKind } from '../redis/driver.js';
+import type { Backpressure, CatchUpCursor, Gap, StartPosition } from './catch-up-cursor.js';
 import { deliverToOne } from './delivery.js';
 import type { DiscontinuityReason } from './discontinuity.js';
 import { HandlerList, type HistorySource, notifyDiscontinuity, servicesOf } from './handler-list.js';
 import { HandlerSubscription } from './handler-subscription.js';
-import type { Backpressure, Gap, HistoryCursor, StartPosition } from './history-cursor.js';
 import type { ServiceContext } from './service-context.js';
 import type { SubscriptionState } from './subscription-state.js';
 
@@ -96,8 +96,8 @@ export class RedisSubscription {
     handler: HandlerSubscription,
     start?: StartPosition,
     backpressure?: Backpressure,
-  ): HistoryCursor | undefined {
-    let cursor: HistoryCursor | undefined;
+  ): CatchUpCursor | undefined {
+    let cursor: CatchUpCursor | undefined;
     if (this.#handlers === undefined && start === undefined) this.#handlers = handler;
     else {
       this.ensureList(start !== undefined);

@@ -13,7 +13,7 @@ import {
   prefixOption,
 } from '../internal/validate.js';
 import type { OverflowPolicy } from './bounded-queue.js';
-import type { StartPosition } from './history-cursor.js';
+import type { StartPosition } from './catch-up-cursor.js';
 import { PUBSUB_OPTION_NAMES } from './option-names.js';
 import type { MessagesOptions, PubSubOptions, SubscribeOptions } from './options.js';
 import { PROBE_INTERVAL } from './subscription-manager.js';

@@ -3,9 +3,9 @@ import type { RetryingReader, StoredMessage } from '../../../src/history/history
 import { ORIGIN } from '../../../src/history/position.js';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { ErrorReporter } from '../../../src/internal/diagnostics.js';
+import type { StartPosition } from '../../../src/pubsub/catch-up-cursor.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
 import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js';
-import type { StartPosition } from '../../../src/pubsub/history-cursor.js';
 import { RedisSubscription } from '../../../src/pubsub/redis-subscription.js';
 import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import type { SubscriptionKind } from '../../../src/redis/driver.js';

@@ -1,15 +1,15 @@
 import { describe, expect, test } from 'vitest';
-import type { Page } from '../../../src/history/chain.js';
 import type { ReadRequest, RetryingReader, StoredMessage } from '../../../src/history/history-reader.js';
+import type { Page } from '../../../src/history/merge-into-chain.js';
 import { ORIGIN, type Position, positionTime } from '../../../src/history/position.js';
 import { systemClock } from '../../../src/internal/clock.js';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { CommandError, type RollcallError } from '../../../src/internal/errors.js';
+import type { Backpressure, CatchUpCursor, StartPosition } from '../../../src/pubsub/catch-up-cursor.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
 import { HandlerList } from '../../../src/pubsub/handler-list.js';
 import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js';
-import type { Backpressure, HistoryCursor, StartPosition } from '../../../src/pubsub/history-cursor.js';
 import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import { turn } from '../../support/fake-clock.js';
 import { type Arbitrary, fc } from '../../support/property.js';
@@ -125,7 +125,7 @@ function fixture({ size = 1_000, start, backpressure, onMessage }: SceneOptions 
     },
   );
   handlers.followHistory(false);
-  const cursor = handlers.add(handler, start, backpressure) as HistoryCursor;
+  const cursor = handlers.add(handler, start, backpressure) as CatchUpCursor;
   const receive = ({ position, previous, payload }: StoredMessage) =>
     handlers.receive('x', payload, { position, previous }, false);
   const receiveUnchained = (payload: string, transient = false) =>

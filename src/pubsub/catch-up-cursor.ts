@@ -1,3 +1,4 @@
+import type { ReadRequest, RetryingReader, StoredMessage } from '../history/history-reader.js';
 import {
   type BufferedMessage,
   type ChainLink,
@@ -5,8 +6,7 @@ import {
   follows,
   mergeIntoChain,
   type Page,
-} from '../history/chain.js';
-import type { ReadRequest, RetryingReader, StoredMessage } from '../history/history-reader.js';
+} from '../history/merge-into-chain.js';
 import { ORIGIN, type Position, positionTime } from '../history/position.js';
 import { type HistoryServer, isSameServer } from '../history/server-identity.js';
 import { runWithoutAsyncContext } from '../internal/async-context.js';
@@ -39,14 +39,14 @@ export interface CursorOwner {
   readonly name: string;
   readonly binary: boolean;
   /** A message read from history, or buffered meanwhile. */
-  deliver(cursor: HistoryCursor, payload: Payload, position: Position): void;
-  announce(cursor: HistoryCursor, discontinuity: Discontinuity): void;
-  report(cursor: HistoryCursor, error: RollcallError): void;
+  deliver(cursor: CatchUpCursor, payload: Payload, position: Position): void;
+  announce(cursor: CatchUpCursor, discontinuity: Discontinuity): void;
+  report(cursor: CatchUpCursor, error: RollcallError): void;
   /** The cursor may now be merged with others at its position. */
-  onCaughtUp(cursor: HistoryCursor): void;
+  onCaughtUp(cursor: CatchUpCursor): void;
 }
 
-export interface HistoryCursorOptions {
+export interface CatchUpCursorOptions {
   readonly start?: StartPosition | undefined;
   /** Only with one handler. While its queue is full, messages stay in the history and are read later. */
   readonly backpressure?: Backpressure | undefined;
@@ -70,7 +70,7 @@ interface RecoveryStats {
  * Position of some handlers in a channel's history. On a gap it reads history, buffers live messages
  * meanwhile, and delivers both in order.
  */
-export class HistoryCursor {
+export class CatchUpCursor {
   readonly #owner: CursorOwner;
   readonly #reader: RetryingReader;
   readonly #now: () => number;
@@ -105,7 +105,7 @@ export class HistoryCursor {
     owner: CursorOwner,
     reader: RetryingReader,
     now: () => number,
-    { start, backpressure, unchained = false }: HistoryCursorOptions = {},
+    { start, backpressure, unchained = false }: CatchUpCursorOptions = {},
   ) {
     this.#owner = owner;
     this.#reader = reader;
@@ -148,8 +148,8 @@ export class HistoryCursor {
     if (--this.#handlerCount === 0) this.#resolvePositioned();
   }
 
-  canMergeInto(other: HistoryCursor): boolean {
-    const settled = (cursor: HistoryCursor) => !cursor.#catchingUp && !cursor.hasBackpressure;
+  canMergeInto(other: CatchUpCursor): boolean {
+    const settled = (cursor: CatchUpCursor) => !cursor.#catchingUp && !cursor.hasBackpressure;
     return other !== this && settled(this) && settled(other) && this.#position === other.#position;
   }
 

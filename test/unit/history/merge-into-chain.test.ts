@@ -5,7 +5,7 @@ import {
   classifyBreak,
   mergeIntoChain,
   type Page,
-} from '../../../src/history/chain.js';
+} from '../../../src/history/merge-into-chain.js';
 import { ORIGIN, type Position } from '../../../src/history/position.js';
 import { fc } from '../../support/property.js';
 
