@@ -108,6 +108,13 @@ export interface RequestFrame extends RequestFields {
   readonly data?: unknown;
 }
 
+/** Replaces the credentials of the connection before they expire. The answer is {@link RefreshReply}. */
+export interface RefreshFrame extends RequestFields {
+  readonly type: 'refresh';
+  /** As for a connection; only its query counts. */
+  readonly url: string;
+}
+
 export interface PingFrame extends RequestFields {
   readonly type: 'ping';
 }
@@ -122,6 +129,7 @@ export type ClientFrame =
   | WatchFrame
   | HistoryFrame
   | RequestFrame
+  | RefreshFrame
   | PingFrame;
 
 /** The first frame of a connection. */
@@ -137,19 +145,26 @@ export interface WelcomeFrame {
   readonly heartbeat: number;
   /** Limit of a client's frame, in bytes. */
   readonly maxBytes: number;
+  /** Time until the credentials expire, in ms; missing if they do not. The client can send `refresh`. */
+  readonly expiresIn?: number;
 }
 
 /** Reply to a request that succeeded. */
 export interface OkFrame {
   readonly type: 'ok';
   readonly id: number;
-  /** {@link JoinReply}, {@link SendResult} or {@link HistoryResult} for their requests. */
+  /** {@link JoinReply}, {@link RefreshReply}, {@link SendResult} or {@link HistoryResult} for their requests. */
   readonly data?: unknown;
 }
 
 export interface JoinReply {
   /** The stream continues after it; missing without history. */
   readonly position?: string;
+}
+
+export interface RefreshReply {
+  /** As in `welcome`, for the new credentials. */
+  readonly expiresIn?: number;
 }
 
 /** Result of `send`. */

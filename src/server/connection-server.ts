@@ -14,6 +14,7 @@ import {
   type AuthenticatedUser,
   authenticateRequest,
   type ConnectionRejection,
+  copyWithQuery,
   readClientId,
   readResumePosition,
 } from './identity.js';
@@ -26,7 +27,7 @@ import type {
   ServeStats,
 } from './options.js';
 import type { TransportEncoder } from './peer-adapter.js';
-import { stopTyping } from './request-context.js';
+import { type RequestContext, stopTyping } from './request-context.js';
 import { type ConnectionSettings, createRateLimit, ServerConnection } from './server-connection.js';
 
 /** From handshakes to the end of all connections. The options' functions were checked before. */
@@ -165,7 +166,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
       this.#admissions.get(handshake) ??
       (await Promise.race([this.#admit(handshake.request), connection.ended]));
     if (admission === undefined || !connection.open) return reject(RESTARTING.result);
-    const { result: known, since, clientId } = admission;
+    const { result: known, since, clientId, authenticateAgain } = admission;
     if ('code' in known) return reject(known);
     const { rooms } = this.#options;
     const { userId, status, meta } = known;
@@ -187,7 +188,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
       this.report(error);
       return reject({ code: CloseCode.UNAVAILABLE, reason: 'not available now' });
     }
-    if (connection.open && this.#closing === undefined) return { known, socket, since };
+    if (connection.open && this.#closing === undefined) return { known, socket, since, authenticateAgain };
     await socket.detach({ handoff: this.#handoff });
     return reject(RESTARTING.result);
   }
@@ -203,7 +204,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
   /** Resolves when the connection has ended. */
   async #serve(
     connection: ServerConnection<User>,
-    { known, socket, since }: AttachedClient<User>,
+    { known, socket, since, authenticateAgain }: AttachedClient<User>,
   ): Promise<void> {
     const { peer } = connection;
     // Held messages may not be received: the client may disconnect first.
@@ -217,12 +218,17 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
       ...(position === undefined ? {} : { position }),
       heartbeat: heartbeatInterval,
       maxBytes: this.#settings.maxFrameBytes,
+      ...(known.expiresAt === undefined
+        ? {}
+        : { expiresIn: Math.max(0, known.expiresAt - this.#settings.clock.now()) }),
     });
     const { onConnect, onDisconnect } = this.#options;
     this.#callHook(onConnect, socket, known.user);
     const context = connection.start({
       options: this.#options,
       known,
+      authenticateAgain,
+      lastRefresh: Promise.resolve(),
       socket,
       maxRooms,
       maxWatched,
@@ -232,7 +238,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
       lastHistoryRead: Promise.resolve(),
     });
     await connection.ended;
-    this.#callHook(onDisconnect, socket, known.user);
+    this.#callHook(onDisconnect, socket, context.known.user);
     // Not awaited: on failure, typing expires after its `ttl`.
     stopTyping(context).catch((error: unknown) => this.report(error));
   }
@@ -273,8 +279,13 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     const clientId = readClientId(request);
     const { clock } = this.#settings;
     const report = (error: unknown) => this.report(error);
-    const result = await authenticateRequest(request, this.#options, report, () => clock.now());
-    return { result, since, clientId };
+    const authenticate = (request: R) =>
+      authenticateRequest(request, this.#options, report, () => clock.now());
+    const result = await authenticate(request);
+    if ('code' in result || result.expiresAt === undefined) return { result, since, clientId };
+    // Only such connections keep their request.
+    const copy = copyWithQuery(request);
+    return { result, since, clientId, authenticateAgain: (url) => authenticate(copy(url)) };
   }
 }
 
@@ -284,6 +295,7 @@ interface Admission<User extends ConnectionIdentity> {
   /** The last position of a client that has reconnected. */
   readonly since?: string | undefined;
   readonly clientId?: string | undefined;
+  readonly authenticateAgain?: RequestContext<User>['authenticateAgain'];
 }
 
 const RESTARTING = { result: { code: CloseCode.SERVICE_RESTART, reason: 'service restart' } };
@@ -293,6 +305,7 @@ interface AttachedClient<User extends ConnectionIdentity> {
   readonly socket: RoomSocket;
   /** The last position of a client that has reconnected. */
   readonly since: string | undefined;
+  readonly authenticateAgain: RequestContext<User>['authenticateAgain'];
 }
 
 function toHttpRejection({ code }: ConnectionRejection): HandshakeRejection {

@@ -51,6 +51,23 @@ export async function authenticateRequest<User extends ConnectionIdentity, R ext
   }
 }
 
+/**
+ * Makes copies of a handshake's request with the query of another URL. Host, path and headers stay those of the
+ * handshake, because `authenticate` may trust them.
+ */
+export function copyWithQuery<R extends HandshakeRequest>(request: R): (url: string) => R {
+  const { headers } = request;
+  const path = (request.url ?? '/').replace(/[?#].*/s, '');
+  // Read now: some servers release the request when they upgrade its connection.
+  const copied = Symbol.iterator in headers ? new Headers(headers as unknown as Headers) : undefined;
+  return (url) => {
+    const changed = path + (/\?[^#]*/.exec(url)?.[0] ?? '');
+    return copied === undefined
+      ? Object.create(request, { url: { value: changed, writable: true, enumerable: true } })
+      : (new Request(new URL(changed, 'http://localhost'), { headers: copied }) as HandshakeRequest as R);
+  };
+}
+
 /** The client's last position, from the URL; an invalid one is ignored. */
 export function readResumePosition(request: HandshakeRequest | undefined): string | undefined {
   const since = readParameter(request, 'since');

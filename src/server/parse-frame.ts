@@ -15,6 +15,7 @@ export const METHOD = /^[\w.:-]{1,64}$/;
 const MAX_NAME_BYTES = 512;
 const MAX_EVENT_BYTES = 128;
 const MAX_POSITION_BYTES = 64;
+const MAX_URL_BYTES = 16_384;
 const MAX_USERS = 1_000;
 /** Deeper JSON can be parsed, but stringifying it could overflow the stack. */
 const MAX_DEPTH = 100;
@@ -87,6 +88,7 @@ const FRAME_SCHEMAS = new Map<string, FrameSchema>(
       ['limit', optional(isIntegerBetween(1, 1_000))],
     ],
     request: [['method', matches(METHOD)]],
+    refresh: [['url', (value) => text(value, MAX_URL_BYTES)]],
     ping: [],
   } satisfies Record<ClientFrame['type'], FrameSchema>),
 );

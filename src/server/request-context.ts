@@ -1,6 +1,6 @@
 import type { ServerFrame } from '../protocol/frames.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
-import type { AuthenticatedUser } from './identity.js';
+import type { AuthenticatedUser, ConnectionRejection } from './identity.js';
 import type { ConnectionHandlerOptions, ConnectionIdentity } from './options.js';
 
 /** The options that requests use. */
@@ -12,7 +12,14 @@ export type RequestOptions<User extends ConnectionIdentity> = Pick<
 /** Input and state of one connection's requests. */
 export interface RequestContext<User extends ConnectionIdentity> extends RequestOutput {
   readonly options: RequestOptions<User>;
-  readonly known: AuthenticatedUser<User>;
+  /** Replaced by `refresh`. */
+  known: AuthenticatedUser<User>;
+  /** With the query of a URL; undefined if the first credentials do not expire. Never rejects. */
+  readonly authenticateAgain:
+    | ((url: string) => Promise<AuthenticatedUser<User> | ConnectionRejection>)
+    | undefined;
+  /** One after the other, so that the latest one counts. */
+  lastRefresh: Promise<unknown>;
   readonly socket: RoomSocket;
   readonly maxRooms: number;
   readonly maxWatched: number;
@@ -30,6 +37,10 @@ export interface RequestOutput {
   /** False once replies cannot be sent. */
   isOpen(): boolean;
   send(frame: ServerFrame): void;
+  /** Later frames are ignored. */
+  close(code: number, reason: string): void;
+  /** Closes the connection at `expiresAt`, in ms since the epoch. Returns the time left, in ms. */
+  setExpiry(expiresAt: number | undefined): number | undefined;
   /** Never throws. */
   sendError(error: unknown, id: number | undefined): void;
   report(error: unknown): void;

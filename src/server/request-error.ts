@@ -31,7 +31,7 @@ Object.defineProperty(RequestError, Symbol.hasInstance, {
 });
 
 /** In ms, while Redis is unavailable. */
-const UNAVAILABLE_RETRY_AFTER = 1_000;
+export const UNAVAILABLE_RETRY_AFTER = 1_000;
 
 /**
  * The client receives only `INTERNAL` for an error of the application's code, which is reported: no detail

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Json } from '../internal/codec.js';
 import { isThenable, messageOf } from '../internal/diagnostics.js';
 import { HandlerError, isRollcallError } from '../internal/errors.js';
+import { CloseCode } from '../protocol/close-codes.js';
 import type {
   ClientFrame,
   HistoryEvent,
@@ -9,6 +10,8 @@ import type {
   HistoryResult,
   JoinFrame,
   JoinReply,
+  RefreshFrame,
+  RefreshReply,
   RequestFrame,
   SendFrame,
   SendResult,
@@ -19,7 +22,7 @@ import type { RoomEvent } from '../rooms/room-message.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
 import type { ClientRequest, ConnectionIdentity } from './options.js';
 import type { RequestContext } from './request-context.js';
-import { RequestError } from './request-error.js';
+import { RequestError, UNAVAILABLE_RETRY_AFTER } from './request-error.js';
 
 /** Default page of history, in events. */
 const PAGE = 50;
@@ -112,7 +115,7 @@ function authorizeFrame<User extends ConnectionIdentity>(
   return Promise.all(answers).then((all) => all.every((answer) => answer === true), rethrowAsHandlerError);
 }
 
-/** One per watched user; none for `leave`, `unwatch` and `ping`. */
+/** One per watched user; none for `leave`, `unwatch`, `refresh` and `ping`. */
 function requestsOf(frame: ClientFrame): ClientRequest[] {
   switch (frame.type) {
     case 'join':
@@ -132,6 +135,7 @@ function requestsOf(frame: ClientFrame): ClientRequest[] {
       return [{ action: 'request', method: frame.method, data: (frame.data ?? null) as Json }];
     case 'leave':
     case 'unwatch':
+    case 'refresh':
     case 'ping':
       return [];
   }
@@ -166,6 +170,8 @@ async function executeFrame<User extends ConnectionIdentity>(
       return handleHistory(context, frame);
     case 'request':
       return handleApplicationRequest(context, frame);
+    case 'refresh':
+      return handleRefresh(context, frame);
     case 'ping':
       return undefined;
   }
@@ -188,6 +194,44 @@ async function handleJoin<User extends ConnectionIdentity>(
   } finally {
     if (joining.get(room) === joined) joining.delete(room);
   }
+}
+
+function handleRefresh<User extends ConnectionIdentity>(
+  context: RequestContext<User>,
+  frame: RefreshFrame,
+): Promise<RefreshReply> {
+  const done = context.lastRefresh.then(() => refresh(context, frame));
+  context.lastRefresh = done.catch(() => {});
+  return done;
+}
+
+/** Until new credentials are accepted, the old ones and their expiry stay. */
+async function refresh<User extends ConnectionIdentity>(
+  context: RequestContext<User>,
+  { id, url }: RefreshFrame,
+): Promise<RefreshReply> {
+  if (context.authenticateAgain === undefined) {
+    throw new RequestError('INVALID', 'the credentials of this connection do not expire');
+  }
+  if (!context.isOpen()) return {};
+  const known = await context.authenticateAgain(url);
+  // It may have expired in the meantime.
+  if (!context.isOpen()) return {};
+  if ('code' in known) {
+    throw known.code === CloseCode.UNAVAILABLE
+      ? new RequestError('UNAVAILABLE', known.reason, UNAVAILABLE_RETRY_AFTER)
+      : new RequestError('FORBIDDEN', known.reason);
+  }
+  if (known.userId !== context.known.userId) {
+    const reason = 'the credentials are of another user';
+    context.sendError(new RequestError('FORBIDDEN', reason), id);
+    // The client reconnects as that user. No reply follows.
+    context.close(CloseCode.EXPIRED, reason);
+    return {};
+  }
+  context.known = known;
+  const expiresIn = context.setExpiry(known.expiresAt);
+  return expiresIn === undefined ? {} : { expiresIn };
 }
 
 async function handleLeave<User extends ConnectionIdentity>(

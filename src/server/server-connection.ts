@@ -135,6 +135,8 @@ export class ServerConnection<User extends ConnectionIdentity> {
       isOpen: () => this.open && attached.socket.attached,
       send: (frame) => this.#send(frame),
       sendError: (error, id) => this.#sendError(error, id),
+      close: (code, reason) => this.close(code, reason),
+      setExpiry: (expiresAt) => this.#expire(expiresAt),
       report: this.#settings.report,
     };
     this.#expire(attached.known.expiresAt);
@@ -241,8 +243,10 @@ export class ServerConnection<User extends ConnectionIdentity> {
     this.#queueLength = 0;
   }
 
-  #expire(expiresAt: number | undefined): void {
-    if (expiresAt === undefined) return;
+  /** Replaces the expiry. Returns the time left, in ms. */
+  #expire(expiresAt: number | undefined): number | undefined {
+    this.#expiry?.cancel();
+    if (expiresAt === undefined) return undefined;
     const { clock } = this.#settings;
     const left = Math.max(0, expiresAt - clock.now());
     const onTimer = () => {
@@ -250,6 +254,7 @@ export class ServerConnection<User extends ConnectionIdentity> {
       else this.close(CloseCode.EXPIRED, 'the credentials have expired');
     };
     this.#expiry = clock.after(Math.min(MAX_DELAY, left), onTimer, { keepAlive: false });
+    return left;
   }
 
   #processQueue(): void {

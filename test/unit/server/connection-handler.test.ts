@@ -330,3 +330,127 @@ test('onConnect and onDisconnect are called once each; the connection survives t
     expect.stringContaining('of onDisconnect'),
   ]);
 });
+
+/** A connection whose token in the URL, `user.life`, expires `life` ms after it is read. */
+async function refreshFixture(peer: FakePeer, headers: HandshakeRequest['headers'] = { cookie: 'a=1' }) {
+  const requests: HandshakeRequest[] = [];
+  const users: unknown[] = [];
+  const setUp = fixture({
+    authenticate: (request) => {
+      requests.push(request);
+      const [userId = '', life = ''] = /token=([^&]*)/.exec(request.url ?? '')?.[1]?.split('.') ?? [];
+      if (userId === 'broken') throw new Error('no database');
+      return userId === '' ? null : { userId, ...(life && { expiresAt: setUp.clock.now() + Number(life) }) };
+    },
+    authorize: (user) => {
+      users.push(user.expiresAt);
+      return true;
+    },
+    requests: { go: () => 1 },
+  });
+  const { handler, clock } = setUp;
+  handler.open(peer, { request: { url: '/chat?token=ann.1000', headers } });
+  await turn();
+  const send = async (frame: object) => {
+    handler.message(peer, JSON.stringify(frame));
+    await turn();
+    return peer.frames.at(-1);
+  };
+  const refresh = (token: string, id = 1) =>
+    send({ type: 'refresh', id, url: `wss://x.test/other?token=${token}` });
+  return { requests, users, handler, clock, send, refresh, errors: setUp.errors };
+}
+
+test('a refresh moves the expiry of a connection, and authorize gets the new user', async () => {
+  const peer = new FakePeer();
+  const { clock, refresh, requests, send, users } = await refreshFixture(peer);
+  expect(peer.frames[0]).toMatchObject({ type: 'welcome', expiresIn: 1_000 });
+  clock.advance(900);
+  expect(await refresh('ann.3000')).toEqual({ type: 'ok', id: 1, data: { expiresIn: 3_000 } });
+  // Host and path are those of the handshake.
+  expect(requests[1]).toMatchObject({ url: '/chat?token=ann.3000', headers: { cookie: 'a=1' } });
+  await send({ type: 'request', id: 2, method: 'go' });
+  expect(users).toEqual([clock.now() + 3_000]);
+  clock.advance(2_900);
+  expect(peer.done).toEqual([]);
+  clock.advance(100);
+  expect(peer.done).toEqual(['close 4501 the credentials have expired']);
+});
+
+test('after a refresh without an expiry the connection stays open', async () => {
+  const peer = new FakePeer();
+  const { clock, refresh } = await refreshFixture(peer);
+  expect(await refresh('ann')).toEqual({ type: 'ok', id: 1, data: {} });
+  clock.advance(1_300);
+  expect(peer.done).toEqual([]);
+});
+
+test('a refused refresh leaves the connection and its expiry', async () => {
+  const peer = new FakePeer();
+  const { clock, refresh, errors } = await refreshFixture(peer);
+  expect(await refresh('')).toMatchObject({
+    type: 'error',
+    id: 1,
+    code: 'FORBIDDEN',
+    message: 'not authenticated',
+  });
+  expect(await refresh('ann.-1')).toMatchObject({
+    code: 'FORBIDDEN',
+    message: 'the credentials have expired',
+  });
+  expect(await refresh('broken')).toMatchObject({ code: 'UNAVAILABLE', retryAfter: 1_000 });
+  expect(errors).toEqual([expect.stringContaining('no database')]);
+  clock.advance(999);
+  expect(peer.done).toEqual([]);
+  clock.advance(1);
+  expect(peer.done).toEqual(['close 4501 the credentials have expired']);
+});
+
+test('credentials of another user are refused, and the connection closes as expired', async () => {
+  const peer = new FakePeer();
+  const { refresh, send } = await refreshFixture(peer);
+  const message = 'the credentials are of another user';
+  expect(await refresh('bob.9000')).toEqual({ type: 'error', id: 1, code: 'FORBIDDEN', message });
+  expect(peer.done).toEqual([`close 4501 ${message}`]);
+  await send({ type: 'ping' });
+  expect(peer.frames).toHaveLength(2);
+});
+
+test('refreshes run one after the other', async () => {
+  const peer = new FakePeer();
+  const { handler, requests } = await refreshFixture(peer);
+  for (const [id, life] of [3_000, 2_000].entries()) {
+    handler.message(peer, JSON.stringify({ type: 'refresh', id, url: `?token=ann.${life}` }));
+  }
+  await turn();
+  expect(requests.map(({ url }) => url)).toEqual([
+    '/chat?token=ann.1000',
+    '/chat?token=ann.3000',
+    '/chat?token=ann.2000',
+  ]);
+  expect(peer.frames.slice(1)).toMatchObject([
+    { data: { expiresIn: 3_000 } },
+    { data: { expiresIn: 2_000 } },
+  ]);
+});
+
+test('a refresh of a web-standard request keeps the headers of the handshake', async () => {
+  const peer = new FakePeer();
+  const { refresh, requests } = await refreshFixture(peer, new Headers({ cookie: 'a=1' }));
+  await refresh('ann.2000');
+  const [, request] = requests as Request[];
+  expect(request?.url).toBe('http://localhost/chat?token=ann.2000');
+  expect(request?.headers.get('cookie')).toBe('a=1');
+});
+
+test('a refresh of credentials that do not expire, and one without a URL, are INVALID', async () => {
+  const { handler, open } = fixture();
+  const peer = await open(new FakePeer());
+  expect(peer.frames[0]).not.toHaveProperty('expiresIn');
+  for (const frame of [{ url: '/' }, { url: '' }, {}]) {
+    handler.message(peer, JSON.stringify({ type: 'refresh', ...frame }));
+    await turn();
+    expect(peer.frames.at(-1)).toMatchObject({ type: 'error', code: 'INVALID' });
+  }
+  expect(peer.done).toEqual([]);
+});
