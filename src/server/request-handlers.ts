@@ -200,9 +200,7 @@ function handleRefresh<User extends ConnectionIdentity>(
   context: RequestContext<User>,
   frame: RefreshFrame,
 ): Promise<RefreshReply> {
-  const done = context.lastRefresh.then(() => refresh(context, frame));
-  context.lastRefresh = done.catch(() => {});
-  return done;
+  return inTurn(context, 'lastRefresh', () => refresh(context, frame));
 }
 
 /** Until new credentials are accepted, the old ones and their expiry stay. */
@@ -309,8 +307,17 @@ function handleHistory<User extends ConnectionIdentity>(
     const { messages, more } = await rooms.history(room, options);
     return { events: messages.flatMap(toHistoryEvent), more };
   };
-  const done = context.lastHistoryRead.then(read);
-  context.lastHistoryRead = done.catch(() => {});
+  return inTurn(context, 'lastHistoryRead', read);
+}
+
+/** Starts `work` when the connection's last one of its kind has ended, with or without an error. */
+function inTurn<User extends ConnectionIdentity, T>(
+  context: RequestContext<User>,
+  kind: 'lastHistoryRead' | 'lastRefresh',
+  work: () => Promise<T>,
+): Promise<T> {
+  const done = context[kind].then(work);
+  context[kind] = done.catch(() => {});
   return done;
 }
 
