@@ -85,6 +85,7 @@ export type {
   PresenceFrame,
   UserPresence,
 } from './protocol/frames.js';
+export type { Backpressure } from './pubsub/backpressure.js';
 export type { OverflowPolicy } from './pubsub/bounded-queue.js';
 export type { ChannelLike } from './pubsub/channel.js';
 export type {

@@ -13,6 +13,7 @@ import { runWithoutAsyncContext } from '../internal/async-context.js';
 import type { RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import type { Payload } from '../redis/driver.js';
+import type { Backpressure } from './backpressure.js';
 import type { Discontinuity, DiscontinuityReason } from './discontinuity.js';
 
 /** The position of a handler's first message. */
@@ -21,13 +22,6 @@ export type StartPosition =
   /** The next message, or the oldest one kept. */
   | 'latest'
   | 'earliest';
-
-/** A handler's bounded queue. */
-export interface Backpressure {
-  readonly full: boolean;
-  /** Also resolves when the reader has stopped. */
-  drained(): Promise<void>;
-}
 
 /** A period without a Redis subscription. */
 export interface Gap {
@@ -41,6 +35,8 @@ export interface CursorOwner {
   /** A message read from history, or buffered meanwhile. */
   deliver(cursor: CatchUpCursor, payload: Payload, position: Position): void;
   announce(cursor: CatchUpCursor, discontinuity: Discontinuity): void;
+  /** Moves handlers whose receivers are full to cursors of their own, before a message is delivered. */
+  splitFull(cursor: CatchUpCursor): void;
   report(cursor: CatchUpCursor, error: RollcallError): void;
   /** The cursor may now be merged with others at its position. */
   onCaughtUp(cursor: CatchUpCursor): void;
@@ -48,7 +44,7 @@ export interface CursorOwner {
 
 export interface CatchUpCursorOptions {
   readonly start?: StartPosition | undefined;
-  /** Only with one handler. While its queue is full, messages stay in the history and are read later. */
+  /** Only with one handler; of live messages, too. While it is full, messages stay in the history. */
   readonly backpressure?: Backpressure | undefined;
   /** Its handlers have received messages without history. */
   readonly unchained?: boolean;
@@ -56,8 +52,9 @@ export interface CatchUpCursorOptions {
 
 /** Messages per read: more than a short network failure loses, few enough not to block the event loop. */
 const PAGE = 100;
-/** Buffered live messages. Those beyond are read from history. */
+/** Buffered live messages, and their size in bytes. Those beyond are read from history. */
 const MAX_BUFFERED = 1_000;
+const MAX_BUFFERED_BYTES = 1_048_576;
 
 interface RecoveryStats {
   pages: number;
@@ -74,7 +71,11 @@ export class CatchUpCursor {
   readonly #owner: CursorOwner;
   readonly #reader: RetryingReader;
   readonly #now: () => number;
-  readonly #backpressure: Backpressure | undefined;
+  #backpressure: Backpressure | undefined;
+  /** `#backpressure` ends with the catch-up. */
+  #paced = false;
+  /** Ends a wait for `#backpressure`. */
+  #stopWaiting: (() => void) | undefined;
   #handlerCount = 0;
 
   /** Undefined before the first message. */
@@ -90,6 +91,8 @@ export class CatchUpCursor {
   #rereadNeeded = false;
   #subscribed = false;
   #liveBuffer: { readonly message: StoredMessage; readonly readCount: number }[] = [];
+  /** About, in bytes. */
+  #liveBytes = 0;
   #gap: Gap | undefined;
   /** A message arrived before its predecessor. */
   #pendingGap: Gap | undefined;
@@ -144,8 +147,37 @@ export class CatchUpCursor {
   }
 
   leave(): void {
+    if (--this.#handlerCount > 0) return;
     // Without handlers, the start position is not needed.
-    if (--this.#handlerCount === 0) this.#resolvePositioned();
+    this.#resolvePositioned();
+    this.#stopWaiting?.();
+  }
+
+  /** Until this cursor, with one handler, has caught up. */
+  pace(backpressure: Backpressure): void {
+    this.#backpressure = backpressure;
+    this.#paced = true;
+  }
+
+  /** Continues the catch-up from this position, for one handler, which must leave this cursor. */
+  split(backpressure: Backpressure): CatchUpCursor {
+    const cursor = new CatchUpCursor(this.#owner, this.#reader, this.#now, {
+      unchained: this.#hasUnchainedMessages,
+    });
+    cursor.pace(backpressure);
+    cursor.#handlerCount = 1;
+    cursor.#position = this.#position;
+    cursor.#highWaterMark = this.#highWaterMark;
+    cursor.#start = this.#start;
+    cursor.#catchingUp = true;
+    cursor.#subscribed = this.#subscribed;
+    cursor.#lost = this.#lost;
+    cursor.#gap = this.#gap;
+    cursor.#pendingGap = this.#pendingGap;
+    cursor.#server = this.#server;
+    cursor.#serverSeenAt = this.#serverSeenAt;
+    cursor.#catchUp();
+    return cursor;
   }
 
   canMergeInto(other: CatchUpCursor): boolean {
@@ -181,7 +213,7 @@ export class CatchUpCursor {
     this.#lost = true;
     // The next server may differ. Buffered messages are in the history; if that server has lost them, they
     // must not pass as the beginning of its own history.
-    this.#liveBuffer = [];
+    this.#clearBuffer();
     this.#rereadNeeded = true;
     if (this.#position !== undefined) this.#catchingUp = true;
   }
@@ -241,11 +273,19 @@ export class CatchUpCursor {
   }
 
   #buffer({ position, previous }: ChainLink, payload: Payload): void {
-    if (this.#liveBuffer.length >= MAX_BUFFERED) {
-      this.#liveBuffer = [];
+    // The next read begins after the wait.
+    if (this.#stopWaiting !== undefined) return;
+    if (this.#liveBuffer.length >= MAX_BUFFERED || this.#liveBytes >= MAX_BUFFERED_BYTES) {
+      this.#clearBuffer();
       this.#rereadNeeded = true;
     }
     this.#liveBuffer.push({ message: { position, previous, payload }, readCount: this.#readCount });
+    this.#liveBytes += payload.length;
+  }
+
+  #clearBuffer(): void {
+    this.#liveBuffer = [];
+    this.#liveBytes = 0;
   }
 
   #catchUp(): void {
@@ -274,8 +314,8 @@ export class CatchUpCursor {
       telemetry.recovery.emit({ channel, pages, messages, recovered, ...stopwatch.stop(error) });
     };
     while (!abandoned()) {
-      if (this.#backpressure?.full === true) {
-        await this.#backpressure.drained();
+      if (this.#isFull()) {
+        await this.#untilDrained();
         continue;
       }
       this.#rereadNeeded = false;
@@ -303,8 +343,30 @@ export class CatchUpCursor {
     if (!abandoned()) this.#finishCatchUp(stats);
   }
 
+  #isFull(): boolean {
+    return this.#backpressure?.full === true;
+  }
+
+  /** Or until the last handler has left. */
+  async #untilDrained(): Promise<void> {
+    // Dropped live messages are read later.
+    this.#clearBuffer();
+    await new Promise<void>((resolve) => {
+      this.#stopWaiting = resolve;
+      void this.#backpressure?.drained().then(resolve);
+    });
+    this.#stopWaiting = undefined;
+  }
+
+  #endPacing(): void {
+    if (!this.#paced) return;
+    this.#paced = false;
+    this.#backpressure = undefined;
+  }
+
   #finishCatchUp({ messages, incomplete }: RecoveryStats): void {
     this.#catchingUp = false;
+    this.#endPacing();
     // Duplicates look like a gap until history is read.
     const gap = this.#gap ?? (messages > 0 && !incomplete ? this.#pendingGap : undefined);
     this.#gap = undefined;
@@ -322,6 +384,7 @@ export class CatchUpCursor {
       after: this.#position,
       // To begin with the next message, only the last position is needed.
       limit: this.#startsAtLatest() ? 0 : PAGE,
+      ...(this.#backpressure?.pageBytes === undefined ? {} : { maxBytes: this.#backpressure.pageBytes }),
       binary,
       // The server may differ after a lost connection.
       identify: this.#gap !== undefined || this.#lost ? 'now' : 'cached',
@@ -358,14 +421,18 @@ export class CatchUpCursor {
       this.#bufferedMessages(),
       this.#highWaterMark,
     );
+    let afterBreak = false;
     for (const step of result.steps) {
-      // Messages that do not fit are read again later.
-      if (this.#backpressure?.full === true) {
-        this.#liveBuffer = [];
-        return false;
+      // Messages that do not fit are read again later, and so is the break before them.
+      if (!afterBreak) {
+        this.#owner.splitFull(this);
+        if (this.#handlerCount === 0 || this.#isFull()) return false;
       }
+      afterBreak = step.type === 'break';
       if (step.type === 'break') {
         stats.incomplete = true;
+        // Counts for handlers that are split off, too.
+        this.#pendingGap = undefined;
         this.#emitUnrecovered(step.reason);
         continue;
       }
@@ -403,6 +470,7 @@ export class CatchUpCursor {
   #keepBuffered({ buffered }: ChainResult<StoredMessage>): void {
     const kept = new Set(buffered.map(({ link }) => link));
     this.#liveBuffer = this.#liveBuffer.filter(({ message }) => kept.has(message));
+    this.#liveBytes = this.#liveBuffer.reduce((bytes, { message }) => bytes + message.payload.length, 0);
   }
 
   /** Live messages are delivered from here on, even with a gap before them. */
@@ -410,8 +478,9 @@ export class CatchUpCursor {
     this.#emitUnrecovered('unavailable');
     this.#position = undefined;
     this.#catchingUp = false;
+    this.#endPacing();
     const buffered = this.#liveBuffer;
-    this.#liveBuffer = [];
+    this.#clearBuffer();
     this.#start = undefined;
     this.#resolvePositioned();
     for (const { message } of buffered) {

@@ -5,13 +5,8 @@ import type { Clock } from '../internal/clock.js';
 import type { RollcallError } from '../internal/errors.js';
 import { telemetry } from '../internal/telemetry.js';
 import type { Payload } from '../redis/driver.js';
-import {
-  type Backpressure,
-  CatchUpCursor,
-  type CursorOwner,
-  type Gap,
-  type StartPosition,
-} from './catch-up-cursor.js';
+import type { Backpressure } from './backpressure.js';
+import { CatchUpCursor, type CursorOwner, type Gap, type StartPosition } from './catch-up-cursor.js';
 import { Delivery, deliverToOne, emitDeliverEvent, type MessageSource } from './delivery.js';
 import type { Discontinuity } from './discontinuity.js';
 import type { HandlerSubscription } from './handler-subscription.js';
@@ -156,7 +151,26 @@ export class HandlerList implements CursorOwner {
 
   deliver(cursor: CatchUpCursor, payload: Payload, position: Position): void {
     const delivery = new Delivery(this.#source, this.name, payload, position);
-    this.#dispatch(delivery, this.#cursors.length === 1 ? this.#allRuns() : this.#runsAt([cursor]));
+    this.#dispatch(delivery, this.#runsOf(cursor));
+  }
+
+  /** A slow receiver does not delay the others: it gets a cursor of its own. */
+  splitFull(cursor: CatchUpCursor): void {
+    const full: HandlerSubscription[] = [];
+    for (const { handlers } of this.#runsOf(cursor)) {
+      for (const handler of handlers) if (handler.backpressure?.full === true) full.push(handler);
+    }
+    if (full.length === 0) return;
+    const [only] = full;
+    if (cursor.handlerCount === 1) return cursor.pace(only?.backpressure as Backpressure);
+    for (const handler of full) {
+      const own = cursor.split(handler.backpressure as Backpressure);
+      this.#cursors = [...this.#cursors, own];
+      this.#handlers.set(handler, own);
+      cursor.leave();
+    }
+    this.#partial = undefined;
+    if (cursor.handlerCount === 0) this.#removeEmptyCursors();
   }
 
   announce(cursor: CatchUpCursor, discontinuity: Discontinuity): void {
@@ -229,6 +243,10 @@ export class HandlerList implements CursorOwner {
   #allRuns(): readonly HandlerRun[] {
     this.#runs ??= groupIntoRuns(this.#handlers.keys());
     return this.#runs;
+  }
+
+  #runsOf(cursor: CatchUpCursor): readonly HandlerRun[] {
+    return this.#cursors.length === 1 ? this.#allRuns() : this.#runsAt([cursor]);
   }
 
   #runsAt(cursors: readonly CatchUpCursor[]): readonly HandlerRun[] {

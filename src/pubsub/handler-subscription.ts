@@ -1,5 +1,6 @@
 import type { Position } from '../history/position.js';
 import type { Codec } from '../internal/codec.js';
+import type { Backpressure } from './backpressure.js';
 import type { Discontinuity } from './discontinuity.js';
 import type { RawHandler } from './message-context.js';
 import type { PayloadFormat, ServiceContext } from './service-context.js';
@@ -20,6 +21,8 @@ export class HandlerSubscription {
   /** False from `unsubscribe` on: the callback is not called. */
   active = true;
   readonly onDiscontinuity: ((discontinuity: Discontinuity) => void) | undefined;
+  /** During a catch-up. */
+  readonly backpressure: Backpressure | undefined;
   #owner: SubscriptionOwner | undefined = undefined;
   #names: ChannelNames = '';
   #removed: Promise<void> | undefined = undefined;
@@ -27,11 +30,12 @@ export class HandlerSubscription {
   constructor(
     service: ServiceContext,
     callback: RawHandler,
-    { codec, raw = false, onDiscontinuity }: HandlerSubscriptionOptions,
+    { codec, raw = false, onDiscontinuity, backpressure }: HandlerSubscriptionOptions,
   ) {
     this.callback = callback;
     this.format = service.formatFor(codec, raw);
     this.onDiscontinuity = onDiscontinuity;
+    this.backpressure = backpressure;
   }
 
   get service(): ServiceContext {
@@ -73,4 +77,5 @@ export interface HandlerSubscriptionOptions {
   /** @default false */
   readonly raw?: boolean | undefined;
   readonly onDiscontinuity?: ((discontinuity: Discontinuity) => void) | undefined;
+  readonly backpressure?: Backpressure | undefined;
 }

@@ -1,6 +1,6 @@
 import { OverflowError } from '../internal/errors.js';
+import type { Backpressure } from './backpressure.js';
 import { BoundedQueue, type OverflowPolicy } from './bounded-queue.js';
-import type { Backpressure } from './catch-up-cursor.js';
 import type { Discontinuity } from './discontinuity.js';
 import type { MessageContext } from './message-context.js';
 

@@ -29,7 +29,7 @@ export const PUBLISH_OPTION_NAMES: OptionNames<PublishOptions> = {
   idempotencyKey: true,
 };
 
-export const SUBSCRIBE_OPTION_NAMES: OptionNames<SubscribeOptions> = {
+const COMMON_SUBSCRIBE_NAMES: OptionNames<Omit<SubscribeOptions, 'backpressure'>> = {
   signal: true,
   raw: true,
   sharded: true,
@@ -37,8 +37,13 @@ export const SUBSCRIBE_OPTION_NAMES: OptionNames<SubscribeOptions> = {
   onDiscontinuity: true,
 };
 
+export const SUBSCRIBE_OPTION_NAMES: OptionNames<SubscribeOptions> = {
+  ...COMMON_SUBSCRIBE_NAMES,
+  backpressure: true,
+};
+
 export const MESSAGES_OPTION_NAMES: OptionNames<MessagesOptions> = {
-  ...SUBSCRIBE_OPTION_NAMES,
+  ...COMMON_SUBSCRIBE_NAMES,
   pattern: true,
   capacity: true,
   overflow: true,

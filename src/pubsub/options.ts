@@ -5,6 +5,7 @@ import type { Clock } from '../internal/clock.js';
 import type { Codec } from '../internal/codec.js';
 import type { ErrorListener } from '../internal/diagnostics.js';
 import type { RedisClient } from '../redis/detect.js';
+import type { Backpressure } from './backpressure.js';
 import type { OverflowPolicy } from './bounded-queue.js';
 import type { ChannelLike } from './channel.js';
 import type { Discontinuity } from './discontinuity.js';
@@ -98,10 +99,15 @@ export interface SubscribeOptions {
   since?: Position | 'latest' | 'earliest';
   /** Called whenever messages may have been missed. */
   onDiscontinuity?: (discontinuity: Discontinuity) => void;
+  /**
+   * Paces missed messages, which are read from the history: while it is `full`, they stay there. Live messages are not
+   * paced. Not for patterns. @default missed messages are delivered as fast as they are read
+   */
+  backpressure?: Backpressure;
 }
 
 /** Options of `messages`. */
-export interface MessagesOptions extends Omit<SubscribeOptions, 'onDiscontinuity'> {
+export interface MessagesOptions extends Omit<SubscribeOptions, 'onDiscontinuity' | 'backpressure'> {
   /** The names are patterns. @default false */
   pattern?: boolean;
   /** Called whenever messages of `channel`, a name given to `messages`, may have been missed. */

@@ -10,7 +10,8 @@ import { ClientHandle } from '../redis/client-handle.js';
 import { databaseSuffix } from '../redis/database.js';
 import type { Command, Payload, Reply, SubscriptionKind } from '../redis/driver.js';
 import { escapePattern } from '../redis/pattern.js';
-import type { Backpressure, StartPosition } from './catch-up-cursor.js';
+import { type Backpressure, GuardedBackpressure } from './backpressure.js';
+import type { StartPosition } from './catch-up-cursor.js';
 import {
   type ChannelDefaults,
   type ChannelLike,
@@ -427,13 +428,13 @@ export class PubSubService {
     given: unknown,
     handler: RawHandler,
     options: SubscribeOptions = {},
-    backpressure?: Backpressure,
+    queue?: Backpressure,
   ): Promise<Subscription> {
     this.#assertOpen();
     assertOptions('options', options, SUBSCRIBE_OPTION_NAMES);
     const { name, kind, codec, history } = this.#channel(given, { sharded: options.sharded });
     const since = options.since === undefined && history !== undefined ? 'latest' : options.since;
-    return this.#subscribe(kind, name, handler, codec, options, toStartPosition(since), backpressure);
+    return this.#subscribe(kind, name, handler, codec, options, toStartPosition(since), queue);
   }
 
   async #subscribePattern(
@@ -445,7 +446,9 @@ export class PubSubService {
     assertName('pattern', pattern);
     assertOptions('options', options, SUBSCRIBE_OPTION_NAMES);
     if (options.sharded === true) throw new InvalidArgumentError('sharded', NOT_SHARDED);
-    if (options.since !== undefined) throw new InvalidArgumentError('since', NO_PATTERN_HISTORY);
+    for (const name of ['since', 'backpressure'] as const) {
+      if (options[name] !== undefined) throw new InvalidArgumentError(name, NO_PATTERN_HISTORY);
+    }
     const { prefix, codec } = this.#defaults;
     return this.#subscribe('pattern', escapePattern(prefix) + pattern, handler, codec, options);
   }
@@ -455,16 +458,18 @@ export class PubSubService {
     name: string,
     handler: RawHandler,
     codec: Codec,
-    { signal, raw, onDiscontinuity }: SubscribeOptions,
+    { signal, raw, onDiscontinuity, backpressure }: SubscribeOptions,
     start?: StartPosition,
-    backpressure?: Backpressure,
+    queue?: Backpressure,
   ): Promise<Subscription> {
     assertFunction('handler', handler);
     if (onDiscontinuity !== undefined) assertFunction('onDiscontinuity', onDiscontinuity);
+    if (backpressure !== undefined) assertFunction('backpressure.drained', backpressure?.drained);
     const subscription = new HandlerSubscription(this.#service, bindAsyncContext(handler), {
       codec,
       raw: raw === true,
       onDiscontinuity: onDiscontinuity && bindAsyncContext(onDiscontinuity),
+      backpressure: backpressure && this.#guard(backpressure, name),
     });
     return subscribe({
       handle: this.#handle,
@@ -474,8 +479,13 @@ export class PubSubService {
       names: name,
       handler: subscription,
       start,
-      backpressure,
+      backpressure: queue,
       signal,
     });
+  }
+
+  #guard(backpressure: Backpressure, name: string): Backpressure {
+    const channel = this.#service.stripPrefix('channel', name);
+    return new GuardedBackpressure(backpressure, this.#service, channel, this.#handle.clock);
   }
 }

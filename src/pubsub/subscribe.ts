@@ -4,7 +4,8 @@ import { ClosedError } from '../internal/errors.js';
 import { assertSignal } from '../internal/validate.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { SubscriptionKind } from '../redis/driver.js';
-import type { Backpressure, StartPosition } from './catch-up-cursor.js';
+import type { Backpressure } from './backpressure.js';
+import type { StartPosition } from './catch-up-cursor.js';
 import type { ChannelNames, HandlerSubscription, SubscriptionOwner } from './handler-subscription.js';
 import type { SubscriptionManager } from './subscription-manager.js';
 

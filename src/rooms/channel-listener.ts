@@ -50,6 +50,7 @@ export class ChannelListener {
       {
         raw: true,
         ...(start === undefined ? {} : { since: start }),
+        backpressure: this.#socket.writer,
         onDiscontinuity: ({ reason, since, recovered }) => {
           const notice = { type: 'discontinuity', reason, since: since.getTime(), recovered } as const;
           this.#socket.writer.sendNotice(EncodedFrame.notice({ ...notice, ...this.#roomField }));

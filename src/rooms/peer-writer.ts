@@ -3,6 +3,8 @@ import { captureAsyncContext } from '../internal/async-context.js';
 import { type ErrorReporter, messageOf } from '../internal/diagnostics.js';
 import { HandlerError } from '../internal/errors.js';
 import { CloseCode } from '../protocol/close-codes.js';
+import type { Backpressure } from '../pubsub/backpressure.js';
+import { CatchUpPacer, type PacedReceiver } from './catch-up-pacer.js';
 import type { DetachOptions } from './options.js';
 import { EncodedFrame, type FrameEncoder, jsonEncoder } from './room-message.js';
 import { SlowConsumer, type SlowConsumerSettings } from './slow-consumer.js';
@@ -16,8 +18,8 @@ export interface Peer {
   /** Bytes that wait to be sent; a slow consumer is detected by them. */
   readonly bufferedAmount: number;
   /**
-   * Calls `done` when the peer has received all earlier frames. Paces lists of members; without it
-   * `bufferedAmount` does, which does not include the network. @default none
+   * Calls `done` when the peer has received all earlier frames. Paces lists of members and missed
+   * messages; without it `bufferedAmount` does, which does not include the network. @default none
    */
   readonly confirm?: ((done: () => void) => void) | undefined;
   /** Encoder of the frames for this peer. @default the JSON of docs/protocol.md, as Buffers */
@@ -36,8 +38,11 @@ export interface PeerWriterCounters {
   closedSlow: number;
 }
 
-/** Sends frames to one peer; a slow peer does not delay the others. */
-export class PeerWriter {
+/**
+ * Sends frames to one peer; a slow peer does not delay the others. Missed messages are paced by what the peer takes, and
+ * live messages are not.
+ */
+export class PeerWriter implements PacedReceiver, Backpressure {
   readonly #peer: Peer;
   readonly #encoder: FrameEncoder;
   readonly #settings: PeerWriterSettings;
@@ -45,7 +50,10 @@ export class PeerWriter {
   /** For notices: a message's subscription runs in that context. */
   readonly #runInContext = captureAsyncContext();
   readonly #slowConsumer: SlowConsumer;
+  /** Of the first catch-up. */
+  #pacer: CatchUpPacer | undefined;
   #open = true;
+  #sentBytes = 0;
 
   /** `onClose` is called once. */
   constructor(peer: Peer, settings: PeerWriterSettings, onClose: (options: DetachOptions) => void) {
@@ -58,6 +66,26 @@ export class PeerWriter {
       onTooSlow: () => this.#closeSlow(),
       onRecovered: (room, since) => this.#sendGap(room, since),
     });
+  }
+
+  get full(): boolean {
+    return this.#catchUpPacer.full;
+  }
+
+  drained(): Promise<void> {
+    return this.#catchUpPacer.drained();
+  }
+
+  get pageBytes(): number {
+    return this.#catchUpPacer.pageBytes;
+  }
+
+  get sentBytes(): number {
+    return this.#sentBytes;
+  }
+
+  onStuck(): void {
+    this.#closeSlow();
   }
 
   /** False after `end` or `close`. */
@@ -117,6 +145,7 @@ export class PeerWriter {
   end(): void {
     this.#open = false;
     this.#slowConsumer.stop();
+    this.#pacer?.stop();
   }
 
   close(code: number, reason: string, options: DetachOptions = {}): void {
@@ -131,6 +160,12 @@ export class PeerWriter {
     }
   }
 
+  get #catchUpPacer(): CatchUpPacer {
+    const { clock, maxBufferedBytes } = this.#settings;
+    this.#pacer ??= new CatchUpPacer(this, clock, maxBufferedBytes);
+    return this.#pacer;
+  }
+
   #send(encoded: EncodedFrame): void {
     if (!this.#open) return;
     let frame: string | Buffer | undefined;
@@ -141,6 +176,7 @@ export class PeerWriter {
       return this.#report('a frame cannot be encoded', error);
     }
     if (frame === undefined) return;
+    this.#sentBytes += frame.length;
     try {
       this.#peer.send(frame);
     } catch (error) {

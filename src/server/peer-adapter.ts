@@ -85,7 +85,7 @@ export class PeerAdapter implements Peer {
     return this.#lastSent;
   }
 
-  /** Without pings `bufferedAmount` paces lists of members. */
+  /** Without pings `bufferedAmount` paces lists of members and missed messages. */
   get confirm(): ((done: () => void) => void) | undefined {
     return this.canPing ? this.#confirm : undefined;
   }

@@ -6,7 +6,8 @@ import { systemClock } from '../../../src/internal/clock.js';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { type ErrorContext, ErrorReporter } from '../../../src/internal/diagnostics.js';
 import { CommandError, type RollcallError } from '../../../src/internal/errors.js';
-import type { Backpressure, CatchUpCursor, StartPosition } from '../../../src/pubsub/catch-up-cursor.js';
+import type { Backpressure } from '../../../src/pubsub/backpressure.js';
+import type { CatchUpCursor, StartPosition } from '../../../src/pubsub/catch-up-cursor.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
 import { HandlerList } from '../../../src/pubsub/handler-list.js';
 import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js';
@@ -98,32 +99,11 @@ interface SceneOptions {
 function fixture({ size = 1_000, start, backpressure, onMessage }: SceneOptions = {}) {
   const server = new Server(size);
   const reads = new Reads(server);
-  const got: number[] = [];
-  const gaps: Discontinuity[] = [];
-  /** Numbers of messages, and discontinuities in their places. */
-  const story: (number | Discontinuity)[] = [];
-  /** The number of messages at the last announced failover. */
-  let before = 0;
   const reports: [RollcallError, ErrorContext][] = [];
   const service = new ServiceContext(new ErrorReporter((error, context) => reports.push([error, context])));
   const source = { kind: 'channel' as const, name: 'x', binary: false };
   const handlers = new HandlerList(source, { reader: reads, clock: { ...systemClock, now: () => 5 } });
-  const handler = new HandlerSubscription(
-    service,
-    (message) => {
-      onMessage?.();
-      got.push(message as number);
-      story.push(message as number);
-    },
-    {
-      codec: jsonCodec,
-      onDiscontinuity: (gap) => {
-        gaps.push(gap);
-        story.push(gap);
-        if (gap.reason === 'failover') before = server.count;
-      },
-    },
-  );
+  const { handler, got, gaps, story, failedOver } = keeping(service, server, { onMessage });
   handlers.followHistory(false);
   const cursor = handlers.add(handler, start, backpressure) as CatchUpCursor;
   const receive = ({ position, previous, payload }: StoredMessage) =>
@@ -154,8 +134,39 @@ function fixture({ size = 1_000, start, backpressure, onMessage }: SceneOptions 
     receiveUnchained,
     live,
     read,
-    failedOver: () => before,
+    failedOver,
+    service,
   };
+}
+
+/** A handler that remembers what it has received. */
+function keeping(
+  service: ServiceContext,
+  server: Server,
+  { onMessage, backpressure }: { onMessage?: (() => void) | undefined; backpressure?: Backpressure } = {},
+) {
+  const got: number[] = [];
+  const gaps: Discontinuity[] = [];
+  /** Numbers of messages, and discontinuities in their places. */
+  const story: (number | Discontinuity)[] = [];
+  /** The number of messages at the last announced failover. */
+  let before = 0;
+  const onNumber = (message: unknown) => {
+    onMessage?.();
+    got.push(message as number);
+    story.push(message as number);
+  };
+  const onDiscontinuity = (gap: Discontinuity) => {
+    gaps.push(gap);
+    story.push(gap);
+    if (gap.reason === 'failover') before = server.count;
+  };
+  const handler = new HandlerSubscription(service, onNumber, {
+    codec: jsonCodec,
+    onDiscontinuity,
+    backpressure,
+  });
+  return { handler, got, gaps, story, failedOver: () => before };
 }
 
 describe('a handler without a start position', () => {
@@ -498,7 +509,28 @@ test('a handler that leaves during a read receives nothing', async () => {
   expect(got).toEqual([1]);
 });
 
+/** A receiver that takes a few messages at a time. */
+class SlowReceiver implements Backpressure {
+  credit = 2;
+  readonly pageBytes = 100;
+  #waiters: (() => void)[] = [];
+
+  get full(): boolean {
+    return this.credit <= 0;
+  }
+
+  drained(): Promise<void> {
+    return new Promise((resolve) => this.#waiters.push(resolve));
+  }
+
+  take(count: number): void {
+    this.credit = count;
+    for (const resolve of this.#waiters.splice(0)) resolve();
+  }
+}
+
 type Event =
+  | { type: 'take' }
   | { type: 'publish'; arrives: 'now' | 'later' | 'never' | 'twice' }
   | { type: 'arrive' }
   | { type: 'read' }
@@ -517,6 +549,7 @@ const gentle = fc.oneof(
   { weight: 3, arbitrary: fc.constant({ type: 'arrive' }) },
   { weight: 4, arbitrary: fc.constant({ type: 'read' }) },
   { weight: 1, arbitrary: fc.constant({ type: 'drop' }) },
+  { weight: 2, arbitrary: fc.constant({ type: 'take' }) },
   { weight: 2, arbitrary: fc.constant({ type: 'back' }) },
 ) as Arbitrary<Event>;
 const harsh = fc.oneof(
@@ -528,13 +561,19 @@ const harsh = fc.oneof(
 /** Runs per property; more for a long run. */
 const runs = Number(process.env['MODEL_RUNS'] ?? 300);
 
-/** Applies `events` to a handler, restores the connection, and returns what the handler received. */
+/**
+ * Applies `events` to two handlers, one with a slow receiver, restores the connection, and returns what the handlers
+ * received.
+ */
 async function played(events: readonly Event[], size: number) {
   const it = fixture({ size });
-  const { server, cursor, receive, reads, read } = it;
+  const { server, handlers: list, receive, reads, read, service } = it;
+  const receiver = new SlowReceiver();
+  const slow = keeping(service, server, { backpressure: receiver, onMessage: () => receiver.credit-- });
+  list.add(slow.handler);
   const late: StoredMessage[] = [];
   let up = true;
-  cursor.subscribed();
+  list.subscribed(undefined);
   it.live();
   await turn();
   for (const event of events) {
@@ -554,36 +593,42 @@ async function played(events: readonly Event[], size: number) {
       const next = reads.open.shift();
       next?.resolve(server.page(next.request));
       await turn();
+    } else if (event.type === 'take') {
+      receiver.take(2);
+      await turn();
     } else if (event.type === 'drop' && up) {
       up = false;
       late.length = 0;
-      cursor.dropped();
+      list.dropped();
     } else if (event.type === 'back' && !up) {
       up = true;
-      cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
+      list.subscribed({ reason: 'reconnected', since: new Date(1) });
     } else if (event.type === 'wipe') server.wipe();
     else if (event.type === 'failover') {
       // A failover breaks the connections to the old master.
-      if (up) cursor.dropped();
+      if (up) list.dropped();
       up = false;
       late.length = 0;
       server.failover(event.count);
     }
   }
-  if (!up) cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
+  if (!up) list.subscribed({ reason: 'reconnected', since: new Date(1) });
+  receiver.take(Number.POSITIVE_INFINITY);
   await read();
   // The next message reveals every loss.
   it.live();
   await read();
-  return it;
+  return { server, fast: it, slow };
 }
 
 test('with enough history every message is delivered once and in order, also if pub/sub loses, repeats or delays messages', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(gentle, { maxLength: 60, size: 'max' }), async (events) => {
-      const { got, gaps, server } = await played(events, 1_000);
-      expect(got).toEqual(Array.from({ length: server.count }, (_, at) => at + 1));
-      expect(gaps.filter(({ recovered }) => !recovered)).toEqual([]);
+      const { fast, slow, server } = await played(events, 1_000);
+      for (const { got, gaps } of [fast, slow]) {
+        expect(got).toEqual(Array.from({ length: server.count }, (_, at) => at + 1));
+        expect(gaps.filter(({ recovered }) => !recovered)).toEqual([]);
+      }
     }),
     { numRuns: runs },
   );
@@ -595,21 +640,23 @@ test('with too little history every loss is announced at its place, without dupl
       fc.array(harsh, { maxLength: 60, size: 'max' }),
       fc.integer({ min: 1, max: 5 }),
       async (events, size) => {
-        const { story, server, failedOver } = await played(events, size);
-        let last = 0;
-        let announced = false;
-        for (const each of story) {
-          if (typeof each !== 'number') {
-            if (!each.recovered) announced = true;
-            continue;
+        const { fast, slow, server } = await played(events, size);
+        for (const { story, failedOver } of [fast, slow]) {
+          let last = 0;
+          let announced = false;
+          for (const each of story) {
+            if (typeof each !== 'number') {
+              if (!each.recovered) announced = true;
+              continue;
+            }
+            expect(each).toBeGreaterThan(last);
+            // Messages that a failover lost without a trace are missing among those before it.
+            if (each !== last + 1 && each - 1 > failedOver()) expect(announced).toBe(true);
+            last = each;
+            announced = false;
           }
-          expect(each).toBeGreaterThan(last);
-          // Messages that a failover lost without a trace are missing among those before it.
-          if (each !== last + 1 && each - 1 > failedOver()) expect(announced).toBe(true);
-          last = each;
-          announced = false;
+          expect(last).toBe(server.count);
         }
-        expect(last).toBe(server.count);
       },
     ),
     { numRuns: runs },

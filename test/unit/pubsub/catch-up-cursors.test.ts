@@ -4,7 +4,8 @@ import type { Page } from '../../../src/history/merge-into-chain.js';
 import { ORIGIN } from '../../../src/history/position.js';
 import { jsonCodec } from '../../../src/internal/codec.js';
 import { ErrorReporter } from '../../../src/internal/diagnostics.js';
-import type { Backpressure, StartPosition } from '../../../src/pubsub/catch-up-cursor.js';
+import type { Backpressure } from '../../../src/pubsub/backpressure.js';
+import type { StartPosition } from '../../../src/pubsub/catch-up-cursor.js';
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
 import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js';
 import { RedisSubscription } from '../../../src/pubsub/redis-subscription.js';
@@ -19,12 +20,18 @@ import { fc } from '../../support/property.js';
 class History implements RetryingReader {
   readonly log: StoredMessage[] = [];
   readings = 0;
+  #trimmed = 0;
 
   append(): string {
     const count = this.log.length + 1;
     const message = { position: at(count), previous: at(count - 1), payload: String(count) };
     this.log.push(message);
     return `rc1:${message.position}:${message.previous}\n${message.payload}`;
+  }
+
+  /** The first `count` messages are no longer kept. */
+  trim(count: number): void {
+    this.#trimmed = count;
   }
 
   async identify(): Promise<string> {
@@ -34,7 +41,7 @@ class History implements RetryingReader {
   async readWithRetry({ after = ORIGIN, limit }: ReadRequest): Promise<Page<StoredMessage>> {
     this.readings++;
     await turn();
-    const from = Number.parseInt(after, 10);
+    const from = Math.max(Number.parseInt(after, 10), this.#trimmed);
     const messages = this.log.slice(from, from + limit);
     const more = this.log.length > from + limit && limit > 0;
     return { last: at(this.log.length), more, server: 's', messages };
@@ -52,7 +59,7 @@ function fixture(kind: SubscriptionKind = 'channel') {
     { kind, reader: history, clock, databaseSuffix: '', began: clock.now() },
     'x',
   );
-  const person = () => {
+  const person = (backpressure?: Backpressure) => {
     const got: number[] = [];
     const gaps: Discontinuity[] = [];
     const onDiscontinuity = (gap: Discontinuity) => void gaps.push(gap);
@@ -60,8 +67,27 @@ function fixture(kind: SubscriptionKind = 'channel') {
     return {
       got,
       gaps,
-      member: new HandlerSubscription(service, handler, { codec: jsonCodec, onDiscontinuity }),
+      member: new HandlerSubscription(service, handler, { codec: jsonCodec, onDiscontinuity, backpressure }),
     };
+  };
+  /** With a receiver that is full after `credit` messages. */
+  const joinSlowly = (start: StartPosition, credit: number) => {
+    let drain = () => {};
+    const one = person({
+      get full() {
+        return one.got.length >= credit;
+      },
+      drained: () =>
+        new Promise((resolve) => {
+          drain = resolve;
+        }),
+    });
+    entry.add(one.member, start);
+    const take = (more: number) => {
+      credit += more;
+      drain();
+    };
+    return { ...one, take };
   };
   const join = (start?: StartPosition, backpressure?: Backpressure) => {
     const one = person();
@@ -80,7 +106,7 @@ function fixture(kind: SubscriptionKind = 'channel') {
   const quiet = async () => {
     for (let turns = 0; turns < 12; turns++) await turn();
   };
-  return { entry, history, join, confirm, drop, say, quiet };
+  return { entry, history, join, joinSlowly, confirm, drop, say, quiet };
 }
 
 describe('the position of a handler', () => {
@@ -246,4 +272,74 @@ test('every handler receives all messages after its position, once and in order'
     }),
     { numRuns: 300 },
   );
+});
+
+describe('a handler with a slow receiver', () => {
+  test('a slow receiver continues by itself, and does not delay handlers at its position', async () => {
+    const { history, join, joinSlowly, confirm, say, quiet } = fixture();
+    for (let count = 0; count < 250; count++) history.append();
+    const slow = joinSlowly(past(1), 20);
+    const [one, two] = [join(past(1)), join(past(1))];
+    confirm();
+    await quiet();
+    const missed = Array.from({ length: 249 }, (_, index) => index + 2);
+    expect([one.got, two.got]).toEqual([missed, missed]);
+    expect(slow.got).toEqual(missed.slice(0, 20));
+    say();
+    expect(one.got.at(-1)).toBe(251);
+    slow.take(230);
+    await quiet();
+    expect(slow.got).toEqual([...missed, 251]);
+    for (const { gaps } of [slow, one, two]) expect(gaps).toEqual([]);
+  });
+
+  test('live messages are not paced, and reach all handlers from one cursor again', async () => {
+    const { history, join, joinSlowly, confirm, say, quiet } = fixture();
+    for (let count = 0; count < 5; count++) history.append();
+    const [slow, one] = [joinSlowly(past(0), 3), join(past(0))];
+    confirm();
+    await quiet();
+    slow.take(2);
+    await quiet();
+    expect(slow.got).toEqual([1, 2, 3, 4, 5]);
+    const { readings } = history;
+    say();
+    say();
+    expect([slow.got, one.got]).toEqual([
+      [1, 2, 3, 4, 5, 6, 7],
+      [1, 2, 3, 4, 5, 6, 7],
+    ]);
+    await quiet();
+    expect(history.readings).toBe(readings);
+  });
+
+  test('a break before the message for which there is no room is reported once', async () => {
+    const { history, joinSlowly, confirm, quiet } = fixture();
+    for (let count = 0; count < 9; count++) history.append();
+    history.trim(6);
+    const [slow, other] = [joinSlowly(past(2), 0), joinSlowly(past(2), 1)];
+    confirm();
+    await quiet();
+    expect([slow.got, slow.gaps, other.got]).toEqual([[], [], [7]]);
+    slow.take(9);
+    other.take(9);
+    await quiet();
+    for (const { got, gaps } of [slow, other]) {
+      expect(got).toEqual([7, 8, 9]);
+      expect(gaps.map(({ reason }) => reason)).toEqual(['trimmed']);
+    }
+  });
+
+  test('a handler that unsubscribes during its wait ends the catch-up', async () => {
+    const { entry, history, joinSlowly, confirm, quiet } = fixture();
+    for (let count = 0; count < 9; count++) history.append();
+    const slow = joinSlowly(past(0), 2);
+    confirm();
+    await quiet();
+    entry.remove(slow.member);
+    const { readings } = history;
+    slow.take(9);
+    await quiet();
+    expect([slow.got, history.readings]).toEqual([[1, 2], readings]);
+  });
 });
