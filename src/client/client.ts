@@ -55,7 +55,7 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
       rooms.onLost(lostAt);
     },
     onClosed(info) {
-      queue.failAll(socket.closedError());
+      queue.close(socket.closedError());
       watches.close();
       rooms.close();
       emit('state', 'closed');
@@ -100,6 +100,7 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
         () => false,
       );
     },
+    wake: socket.wake,
     reconnect: socket.reconnect,
     close: socket.close,
   };

@@ -6,7 +6,8 @@ import type { TimerSettings } from './timer.js';
 export interface ConnectOptions {
   /**
    * The server's address: `wss://…` or `https://…`, or a path in a page. A function is called for each attempt,
-   * for example to fetch a fresh token; if it fails, the attempt fails.
+   * for example to fetch a fresh token; if it fails, the attempt fails. It is also called before the credentials of
+   * the connection expire: the client then sends the query of the new URL, and the connection stays open.
    */
   readonly url: string | (() => string | Promise<string>);
   /**
@@ -44,6 +45,8 @@ export interface ConnectOptions {
 export interface ClientSettings extends TimerSettings {
   readonly url: () => string | Promise<string>;
   readonly WebSocket: WebSocketConstructor;
+  /** `url` is a function: it may return new credentials. */
+  readonly refreshes: boolean;
   /** Falls back to HTTP, because the application has not passed a class. */
   readonly http: boolean;
   readonly timeout: number;
@@ -64,6 +67,7 @@ export function resolveSettings(options: ConnectOptions): ClientSettings {
   );
   return {
     url: typeof url === 'string' ? () => url : url,
+    refreshes: typeof url !== 'string',
     WebSocket,
     http: !options.WebSocket,
     first,

@@ -21,7 +21,7 @@ export function createPresenceWatches(socket: ReconnectingSocket) {
   let batchSize = BATCH_SIZE;
   const presences = new Map<string, UserPresence>();
 
-  const { reconcile, reset } = createReconciler(socket, () => {
+  const { reconcile, clear } = createReconciler(socket, () => {
     const desired = new Set([...watches].flatMap((watch) => [...watch.users]));
     for (const user of presences.keys()) if (!desired.has(user)) presences.delete(user);
     const removed = [...subscribed].filter((user) => !desired.has(user));
@@ -99,11 +99,11 @@ export function createPresenceWatches(socket: ReconnectingSocket) {
     onOpen(): void {
       subscribed.clear();
       batchSize = BATCH_SIZE;
-      reset();
+      clear();
       reconcile();
     },
     close(): void {
-      reset();
+      clear();
       watches.clear();
     },
   };

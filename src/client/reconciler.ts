@@ -8,7 +8,7 @@ export interface ReconcileRequest {
   /** The server has processed or, with an error, refused it. */
   onReply(error: ClientError | undefined, data?: unknown): void;
   /** The reconciler repeats the request. */
-  onRetryLater?(): void;
+  onRetry?(): void;
 }
 
 export type Reconciler = ReturnType<typeof createReconciler>;
@@ -36,7 +36,7 @@ export function createReconciler(
       const isInternal = error?.code === 'INTERNAL';
       if (isInternal) socket.report(error);
       if (isInternal || isRetryLater(error)) {
-        next.onRetryLater?.();
+        next.onRetry?.();
         retryTimer.retry(reconcile, error.retryAfter);
       } else {
         retryTimer.clear();
@@ -49,7 +49,7 @@ export function createReconciler(
   return {
     reconcile,
     /** The connection is lost: the request in flight gets no reply. */
-    reset(): void {
+    clear(): void {
       pending = false;
       retryTimer.clear();
     },

@@ -69,6 +69,7 @@ export function createReconnectingSocket(
   const timer = createTimer(settings);
   /** Runs until the next ping, or until the limit of its reply. */
   const heartbeatTimer = createTimer(settings);
+  const refreshTimer = createTimer(settings);
   let state: ClientState = 'waiting';
   let webSocket: WebSocketWithEvents | undefined;
   let welcome: WelcomeFrame | undefined;
@@ -150,12 +151,21 @@ export function createReconnectingSocket(
         state = 'open';
         // Otherwise a client would reconnect without back-off to a server that accepts and closes at once.
         timer.set(MIN_UPTIME, timer.clear);
+        refreshLater(frame).catch(report);
         listener.onOpen(frame, reconnected);
       }
     } catch (error) {
       report(error);
     }
     if (isOpen()) scheduleHeartbeat();
+  };
+
+  const refreshLater = async ({ expiresIn }: WelcomeFrame): Promise<void> => {
+    if (!expiresIn || !settings.refreshes) return;
+    const start = duringAttempt((load: typeof import('./refresh.js')) =>
+      load.scheduleRefresh(expiresIn, socket, { timer: refreshTimer, during: duringAttempt }),
+    );
+    start(await import('./refresh.js'));
   };
 
   const dispatch = (frame: ServerFrame): void => {
@@ -201,6 +211,7 @@ export function createReconnectingSocket(
     webSocket = undefined;
     lastReason = `${code} ${reason}`;
     heartbeatTimer.clear();
+    refreshTimer.clear();
     replies.clear();
     try {
       // A logout only if it is one.
@@ -228,19 +239,22 @@ export function createReconnectingSocket(
     emitReconnecting('reconnecting', { ...retry, code, reason });
   };
 
+  const wake = (): void => {
+    if (state === 'waiting') connect();
+    // The device has slept or changed its network: the connection may be dead without an event.
+    else if (isOpen()) ping(DOUBT_TIMEOUT);
+  };
+
   const removePageListeners = onPageEvent(({ type }) => {
     if (type === 'pagehide') {
       // The back/forward cache keeps the page, and with it the connection: the user would stay online.
       disconnect(1001, type);
       timer.clear();
-    } else if (type === 'visibilitychange' && platform.document?.hidden) return;
-    else if (state === 'waiting') connect();
-    // The device has slept or changed its network: the connection may be dead without an event.
-    else if (isOpen()) ping(DOUBT_TIMEOUT);
+    } else if (type !== 'visibilitychange' || !platform.document?.hidden) wake();
   });
   connect();
 
-  return {
+  const socket = {
     settings,
     emit,
     /** For errors that no caller awaits. */
@@ -259,6 +273,7 @@ export function createReconnectingSocket(
       if (replies.size === 1) heartbeatTimer.set(DOUBT_TIMEOUT, ping);
       write(text);
     },
+    wake,
     /** After a back-off; while waiting, at once. */
     reconnect(): void {
       if (state === 'waiting') connect();
@@ -273,6 +288,7 @@ export function createReconnectingSocket(
         state === 'closed' ? `the client is closed: ${lastReason}` : 'the room was left',
       ),
   };
+  return socket;
 }
 
 function toClientError({ code, message, retryAfter }: ErrorFrame): ClientError {

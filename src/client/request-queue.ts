@@ -116,7 +116,7 @@ export function createRequestQueue(socket: ReconnectingSocket) {
       }
     },
     /** Without `room`: all calls. */
-    failAll({ code, message }: ClientError, room?: JoinGate): void {
+    close({ code, message }: ClientError, room?: JoinGate): void {
       if (!room) retryTimer.clear();
       for (const call of calls) if (!room || call.room === room) fail(call, code, message);
     },

@@ -80,7 +80,7 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
     slot.members = members;
     return {
       frame: desired.joinFrame(),
-      onRetryLater() {
+      onRetry() {
         slot.actual = undefined;
       },
       onReply(error, reply) {
@@ -109,7 +109,7 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
     for (const slot of slots.values()) {
       const room = slot.desired;
       slot.desired = undefined;
-      slot.reconciler.reset();
+      slot.reconciler.clear();
       markLeft(slot);
       room?.onClosed();
     }
@@ -142,7 +142,7 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
     },
     onLost(lostAt: number): void {
       for (const [name, slot] of slots) {
-        slot.reconciler.reset();
+        slot.reconciler.clear();
         markLeft(slot);
         if (slot.desired) slot.desired.onLost(lostAt);
         else slots.delete(name);

@@ -14,8 +14,9 @@ import { uniqueId } from './platform.js';
 import type { ReconnectingSocket } from './reconnecting-socket.js';
 import { createRecovery } from './recovery.js';
 import { type JoinGate, NO_TIMEOUT, type RequestQueue } from './request-queue.js';
+import { createTimer } from './timer.js';
 import type { ClientJoinOptions, Room, RoomState } from './types.js';
-import { createTypingSender, createTypingUsers } from './typing.js';
+import type { Typing } from './typing.js';
 
 /** With the methods that only the registry calls. */
 export interface ClientRoom extends JoinGate {
@@ -47,10 +48,11 @@ export function createRoom(
   /** Separate from the application's events, because names may be equal. */
   const { on, emit, clear } = createEmitter(socket.report);
   const recovery = createRecovery((discontinuity) => emit('discontinuity', discontinuity), since);
-  const typing = createTypingSender(settings, (on) => socket.send({ type: 'typing', room: name, on }));
-  const typingUsers = createTypingUsers(settings, () => emit('typingUsers', typingUsers.list()));
   const membersByUser = new Map<string, MemberInfo>();
   let members: ReadonlyMap<string, MemberInfo> | undefined;
+  /** Its code is loaded when somebody types; imports of one module complete in the order of their calls. */
+  let typing: Typing | undefined;
+  let typingUsers: readonly string[] = [];
   let state: RoomState = 'joining';
   let error: ClientError | undefined;
   let resolveReady!: () => void;
@@ -72,6 +74,24 @@ export function createRoom(
     state = next;
     emit('state', next);
   };
+  const withTyping = async (task: (typing: Typing) => void): Promise<void> => {
+    try {
+      const { createTyping } = await import('./typing.js');
+      typing ??= createTyping(
+        settings,
+        createTimer,
+        (on) => socket.send({ type: 'typing', room: name, on }),
+        (users) => {
+          typingUsers = users;
+          emit('typingUsers', users);
+        },
+      );
+      if (joined()) task(typing);
+    } catch (error) {
+      socket.report(error);
+    }
+  };
+  const setTyping = (on: boolean) => withTyping((typing) => typing.set(on));
   const assertUsable = (): void => {
     if (error) throw error;
     if (state === 'left') throw socket.closedError();
@@ -97,7 +117,7 @@ export function createRoom(
       return members;
     },
     get typingUsers() {
-      return typingUsers.list();
+      return typingUsers;
     },
     on: events.on,
     onDiscontinuity: (handler) => on('discontinuity', handler),
@@ -123,10 +143,10 @@ export function createRoom(
       return queue.request(() => body, options, self, repeatable) as Promise<SendResult>;
     },
     startTyping() {
-      if (joined()) typing.set(true);
+      setTyping(true);
     },
     stopTyping() {
-      if (joined()) typing.set(false);
+      setTyping(false);
     },
     async update(next) {
       assertUsable();
@@ -175,16 +195,16 @@ export function createRoom(
       if (joined()) queue.flush();
     },
     onLost(lostAt) {
-      typing.reset();
+      typing?.stop();
       recovery.onLost(lostAt);
       if (joined()) setState('joining');
     },
     onClosed(refusal) {
       const reason = refusal ?? socket.closedError();
       error = refusal;
-      typing.reset();
-      typingUsers.clear();
-      queue.failAll(reason, self);
+      typing?.clear();
+      typingUsers = [];
+      queue.close(reason, self);
       rejectReady(reason);
       setState(refusal ? 'refused' : 'left');
       if (refusal) return;
@@ -205,7 +225,7 @@ export function createRoom(
       if (frame.type !== 'event') return;
       const { event, data, from } = frame;
       if (event === TYPING_EVENT && from && from !== socket.welcome()?.user) {
-        typingUsers.update(from, (data as TypingData | null)?.ttl ?? 0);
+        withTyping((typing) => typing.update(from, (data as TypingData | null)?.ttl ?? 0));
       }
       events.emitEvent(frame);
     },

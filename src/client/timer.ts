@@ -7,6 +7,8 @@ export interface TimerSettings {
   readonly max: number;
 }
 
+export type BackoffTimer = ReturnType<typeof createTimer>;
+
 /** A timer that also counts retries, for exponential back-off with full jitter. */
 export function createTimer({ clock, random, first, max }: TimerSettings) {
   let timer: ClientTimer | undefined;

@@ -311,6 +311,12 @@ export interface Client<E extends object = EventMap> {
    * request was written; `TIMEOUT`, `QUEUE_FULL`, `TOO_LARGE`, `CLOSED`, or the error of the server.
    */
   request(method: string, data?: unknown, options?: CallOptions): Promise<unknown>;
+  /**
+   * Checks the connection: while waiting, connects at once; while open, pings, and reconnects without a reply in 2 s.
+   * Pages do so by themselves when they are shown or the network changes. Call it when another kind of application,
+   * for example on a phone, comes to the foreground.
+   */
+  wake(): void;
   /** Reconnects after a back-off; while waiting, at once. */
   reconnect(): void;
   /** Permanently. Pending calls reject with `CLOSED`; after the event `closed` no handler is called. */

@@ -1,74 +1,76 @@
 import type { ClientTimer } from './platform.js';
-import { createTimer, type TimerSettings } from './timer.js';
+import type { createTimer as CreateTimer, TimerSettings } from './timer.js';
 
 /** Minimum interval between two frames, in ms. */
 const SEND_INTERVAL = 2_000;
 /** In ms without a keystroke. */
 const IDLE_TIMEOUT = 3_000;
 
-export function createTypingSender(settings: TimerSettings, send: (on: boolean) => void) {
+export type Typing = ReturnType<typeof createTyping>;
+
+/**
+ * The typing indicators of a room: those of this user are sent with `send`, those of the others are a list.
+ * `onChange` is called with each new list.
+ */
+export function createTyping(
+  settings: TimerSettings,
+  /** Imported by the caller: bundlers would otherwise make a third file of it. */
+  createTimer: typeof CreateTimer,
+  send: (on: boolean) => void,
+  onChange: (users: readonly string[]) => void,
+) {
   const idleTimer = createTimer(settings);
   const intervalTimer = createTimer(settings);
+  const expiryTimers = new Map<string, ClientTimer>();
   let typing = false;
   /** The last frame had `on: true`. */
   let sent = false;
 
-  const update = (): void => {
+  const sendLatest = (): void => {
     sent = typing;
     send(typing);
     if (!typing) return;
     intervalTimer.set(SEND_INTERVAL, () => {
       // Stopped and started again within the interval.
-      if (typing && !sent) update();
+      if (typing && !sent) sendLatest();
     });
   };
   const set = (on: boolean): void => {
     typing = on;
     idleTimer.clear();
     if (on) idleTimer.set(IDLE_TIMEOUT, () => set(false));
-    if (on ? !intervalTimer.isActive() : sent) update();
+    if (on ? !intervalTimer.isActive() : sent) sendLatest();
+  };
+  /** The connection is lost. */
+  const stop = (): void => {
+    idleTimer.clear();
+    intervalTimer.clear();
+    sent = false;
+  };
+
+  /** `ttl` in ms; 0: stopped. */
+  const update = (user: string, ttl: number): void => {
+    const known = expiryTimers.get(user);
+    known?.cancel();
+    expiryTimers.delete(user);
+    if (ttl > 0) {
+      expiryTimers.set(
+        user,
+        settings.clock.after(ttl, () => update(user, 0)),
+      );
+    }
+    if (!known !== !(ttl > 0)) onChange([...expiryTimers.keys()]);
   };
 
   return {
     set,
-    /** The connection is lost or the room is left. */
-    reset(): void {
-      idleTimer.clear();
-      intervalTimer.clear();
-      sent = false;
-    },
-  };
-}
-
-/** `onChange` is called after a change of `list`. */
-export function createTypingUsers({ clock }: TimerSettings, onChange: () => void) {
-  const timers = new Map<string, ClientTimer>();
-  let list: readonly string[] = [];
-
-  /** `ttl` in ms; 0: stopped. */
-  const update = (user: string, ttl: number): void => {
-    const known = timers.get(user);
-    known?.cancel();
-    timers.delete(user);
-    if (ttl > 0)
-      timers.set(
-        user,
-        clock.after(ttl, () => update(user, 0)),
-      );
-    if (!known === !(ttl > 0)) return;
-    list = [...timers.keys()];
-    onChange();
-  };
-
-  return {
-    /** The same array until it changes. */
-    list: () => list,
+    stop,
     update,
-    /** Does not call `onChange`. */
+    /** The room is left. Does not call `onChange`. */
     clear(): void {
-      for (const timer of timers.values()) timer.cancel();
-      timers.clear();
-      list = [];
+      stop();
+      for (const timer of expiryTimers.values()) timer.cancel();
+      expiryTimers.clear();
     },
   };
 }

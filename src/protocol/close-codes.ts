@@ -26,7 +26,6 @@ export const CloseCode = {
 
 /** Whether a client should reconnect after this close code. */
 export function shouldReconnect(code: number): boolean {
-  if (code >= 4000) return code < 4400 || code >= 4500;
-  // 1000: normal closure. The others: an error of the client, which would happen again.
-  return ![1000, 1002, 1003, 1007, 1008, 1010].includes(code);
+  // 44xx: the same would happen again. 1000: normal closure. The others: an error of the client, which would happen again.
+  return !/^(44..|100[02378]|1010)$/.test(String(code));
 }

@@ -198,10 +198,8 @@ class HttpConnections<User extends ConnectionIdentity, R extends HandshakeReques
     const { request } = exchange;
     if (this.#closing) return exchange.respond(503, { ...cors, 'retry-after': '1' });
     // Before the client knows the session: its frames may arrive at another process.
-    const [{ rejection, ...handshake }] = await Promise.all([
-      this.#server.upgrade(request),
-      this.#openInbox(),
-    ]);
+    const [handshake] = await Promise.all([this.#server.upgrade(request), this.#openInbox()]);
+    const { rejection } = handshake;
     if (rejection !== undefined) {
       const headers = { ...cors, ...rejection.headers, 'content-type': 'text/plain' };
       return exchange.respond(rejection.status, headers, rejection.text);
@@ -220,6 +218,7 @@ class HttpConnections<User extends ConnectionIdentity, R extends HandshakeReques
       this.#sessions.delete(session.id);
       session.end();
     });
+    // The same object, whose user is known: a token may be valid once.
     this.#server.serve(connection, handshake);
   }
 

@@ -9,6 +9,7 @@ import { serveWebSocket } from 'rollcall/ws';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import { HttpSocket } from '../../src/client/http-socket.js';
+import { FakeClock } from '../support/fake-clock.js';
 import { waitFor } from '../support/wait.js';
 
 interface Process {
@@ -105,6 +106,34 @@ describe('a client over HTTP', () => {
     expect((await presence.getPresence('ann'))?.status).toBe('online');
     ann.close();
     await until('ann offline', async () => (await presence.getPresence('ann'))?.status === 'offline');
+  });
+
+  test('replaces its credentials on the open stream, before they expire', async () => {
+    // The client waits for real time, at least 1 s. The server's time passes between the refreshes.
+    const clock = new FakeClock();
+    const tokens: string[] = [];
+    for (const [n, process] of processes.entries()) {
+      process.http = createHttpHandler({
+        ...process.options,
+        clock,
+        authenticate({ url = '' }) {
+          const parameters = new URLSearchParams(url.slice(url.indexOf('?')));
+          tokens.push(`${n}: ${parameters.get('token')}`);
+          return { userId: 'ann', expiresAt: clock.now() + 1_000 };
+        },
+      });
+    }
+    let made = 0;
+    const client = open('ann', { url: () => `${url}?token=${++made}` });
+    const opened = vi.fn();
+    client.on('open', opened);
+    for (const count of [2, 3]) {
+      await until(`${count} tokens`, () => tokens.length === count);
+      clock.advance(900);
+    }
+    expect(await client.request('echo', 1)).toBe(1);
+    expect(opened).toHaveBeenCalledTimes(1);
+    expect(tokens).toEqual(['0: 1', '0: 2', '0: 3']);
   });
 
   test('loses nothing when the process of its stream restarts', async () => {

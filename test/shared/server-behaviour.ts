@@ -294,6 +294,34 @@ export function serverBehaviour(
       expect([...one.errors, ...two.errors]).toEqual([]);
     });
 
+    test('rollcall/client replaces its credentials on an open connection, before they expire', async () => {
+      // The client waits for real time, at least 1 s. The server's time passes between the refreshes.
+      const clock = new FakeClock();
+      const tokens: (string | null)[] = [];
+      const node = await fixture.node({
+        clock,
+        authenticate: ({ url = '' }) => {
+          const { searchParams } = new URL(url, 'http://localhost');
+          tokens.push(searchParams.get('token'));
+          return { userId: 'ann', expiresAt: clock.now() + 1_000 };
+        },
+      });
+      let made = 0;
+      const client = fixture.connect(() => `${node.url}?token=${++made}`);
+      const errors: unknown[] = [];
+      client.on('error', (error) => errors.push(error));
+      await client.join('hall').ready;
+      const { socket } = client;
+      for (const count of [2, 3]) {
+        await waitFor(() => tokens.length === count, { timeout: 10_000, message: () => `tokens: ${tokens}` });
+        clock.advance(900);
+      }
+      await client.join('hall').send('said', 1);
+      expect(client.socket).toBe(socket);
+      expect(tokens).toEqual(['1', '2', '3']);
+      expect([...errors, ...node.errors]).toEqual([]);
+    });
+
     test('with refuseWith: status the handshake is answered with 401, and with 503 during the shutdown', async () => {
       const clock = new FakeClock();
       const node = await fixture.node({ clock, refuseWith: 'status' });

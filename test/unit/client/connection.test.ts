@@ -200,6 +200,27 @@ describe('reconnecting', () => {
     },
   );
 
+  test('wake() ends the delay, and checks an open connection within 2 s', async () => {
+    const all = new Harness();
+    all.client.wake();
+    const socket = await all.open();
+    all.client.wake();
+    expect(socket.takeSent('ping')).toHaveLength(1);
+    socket.receive({ type: 'pong' });
+    all.clock.advance(2_000);
+    expect(all.client.state).toBe('open');
+    all.client.wake();
+    all.clock.advance(2_000);
+    expect(all.client.state).toBe('waiting');
+    all.client.wake();
+    expect(all.client.state).toBe('connecting');
+    all.client.close();
+    all.client.wake();
+    await turn();
+    expect(all.client.state).toBe('closed');
+    expect(all.sockets).toHaveLength(1);
+  });
+
   test('a page in the back/forward cache closes its connection, and reconnects when it is shown', async () => {
     const { emit, document } = stubPage();
     const all = new Harness();

@@ -417,19 +417,26 @@ describe('members, infos and typing', () => {
     const socket = await all.open();
     const room = all.client.join('lobby');
     room.startTyping();
+    await vi.dynamicImportSettled();
     socket.answer('join', {});
+    room.startTyping();
+    await vi.dynamicImportSettled();
     const sentFrames = () => socket.takeSent('typing').map(({ on }) => on);
-    for (let i = 0; i < 40; i++) {
-      room.startTyping();
+    for (let i = 1; i < 40; i++) {
       all.clock.advance(100);
+      room.startTyping();
+      await turn();
     }
+    all.clock.advance(100);
     expect(sentFrames()).toEqual([true, true]);
     room.stopTyping();
     room.stopTyping();
+    await turn();
     expect(sentFrames()).toEqual([false]);
     room.startTyping();
     room.stopTyping();
     room.startTyping();
+    await turn();
     all.clock.advance(1_999);
     expect(sentFrames()).toEqual([true, false]);
     all.clock.advance(1);
@@ -455,24 +462,32 @@ describe('members, infos and typing', () => {
     room.onTypingUsers((typingUsers) => reported.push(typingUsers));
     room.on('*', events);
     socket.answer('join', {});
-    const types = (from: string, ttl: unknown) =>
+    const types = async (from: string, ttl: unknown) => {
       socket.receive({ type: 'event', room: 'lobby', event: '$typing', from, data: { ttl } });
-    types('bob', 6_000);
-    types('alice', 6_000);
+      await vi.dynamicImportSettled();
+      await turn();
+    };
+    await types('bob', 6_000);
+    await types('alice', 6_000);
     const first = room.typingUsers;
     all.clock.advance(5_000);
-    types('bob', 6_000);
+    await types('bob', 6_000);
     expect(room.typingUsers).toBe(first);
-    types('eve', 1_000);
-    types('eve', 'x');
+    await types('eve', 1_000);
+    await types('eve', 'x');
     all.clock.advance(5_999);
     expect(room.typingUsers).toEqual(['bob']);
     all.clock.advance(1);
     expect(reported).toEqual([['bob'], ['bob', 'eve'], ['bob'], []]);
     expect(events).not.toHaveBeenCalled();
-    types('bob', 6_000);
+    await types('bob', 6_000);
+    expect(room.typingUsers).toEqual(['bob']);
+    void types('eve', 6_000);
     void room.leave();
     expect(room.typingUsers).toEqual([]);
     await turn();
+    expect(room.typingUsers).toEqual([]);
+    all.client.close();
+    expect(all.clock.timers).toBe(0);
   });
 });

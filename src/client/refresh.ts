@@ -1,0 +1,49 @@
+import type { RefreshReply } from '../protocol/frames.js';
+import type { ClientError } from './client-error.js';
+import type { ClientSettings } from './options.js';
+import type { BackoffTimer } from './timer.js';
+
+/** Share of the life of the credentials after which the client sends new ones. */
+const REFRESH_AFTER = 0.8;
+/** In ms. The URL function may return the same token for a while, with less and less time left. */
+const MIN_DELAY = 1_000;
+
+interface RefreshableConnection {
+  readonly settings: ClientSettings;
+  report(error: unknown): void;
+  /** `body`: the JSON of a frame without `id`. */
+  request(body: string, reply: (error: ClientError | undefined, data?: unknown) => void): void;
+}
+
+interface ConnectionLifetime {
+  /** Cleared when the connection ends. */
+  readonly timer: BackoffTimer;
+  /** The returned function does nothing after the present connection. */
+  during<A extends unknown[]>(task: (...args: A) => void): (...args: A) => void;
+}
+
+/**
+ * Replaces the credentials of an open connection before they expire, with the query of a new URL. After a failure it
+ * tries again, until the server closes the connection with `EXPIRED`.
+ */
+export function scheduleRefresh(
+  expiresIn: number | undefined,
+  { settings, report, request }: RefreshableConnection,
+  { timer, during }: ConnectionLifetime,
+): void {
+  const schedule = (expiresIn = 0): void => {
+    timer.clear();
+    if (expiresIn > 0) timer.set(Math.max(MIN_DELAY, expiresIn * REFRESH_AFTER), refresh);
+  };
+  const onReply = during((error: ClientError | undefined, data?: unknown) => {
+    if (!error) return schedule((data as RefreshReply | undefined)?.expiresIn);
+    report(error);
+    timer.retry(refresh, error.retryAfter);
+  });
+  const send = during((url: string) => request(JSON.stringify({ type: 'refresh', url }), onReply));
+  const refresh = (): void => {
+    const readUrl = async () => settings.url();
+    readUrl().then(send).catch(onReply);
+  };
+  schedule(expiresIn);
+}
