@@ -33,16 +33,17 @@ export class PresenceReader {
   /** Reports unreadable records together, as one error. */
   async lookup(userIds: ReadonlySet<string>, reveal = false): Promise<LookupResult> {
     const ids = [...userIds];
-    const texts = new Map<string, string>();
-    const byPartition = this.#keys.map((): string[] => []);
-    for (const id of ids) (byPartition[partitionOf(id, this.#keys.length)] as string[]).push(id);
-    await Promise.all(byPartition.map((part, partition) => this.#readRecords(partition, part, texts)));
+    // By the place in `ids`.
+    const texts: (string | undefined)[] = new Array(ids.length);
+    const byPartition = this.#keys.map((): number[] => []);
+    for (const [at, id] of ids.entries()) (byPartition[partitionOf(id, this.#keys.length)] as number[]).push(at);
+    await Promise.all(byPartition.map((places, partition) => this.#readRecords(partition, ids, places, texts)));
 
     const records = new Map<string, PresenceData>();
     const unreadable = new Set<string>();
     let firstError: unknown;
-    for (const id of ids) {
-      const text = texts.get(id);
+    for (const [at, id] of ids.entries()) {
+      const text = texts[at];
       if (text === undefined) continue;
       try {
         records.set(id, decodeRecord(id, text, reveal));
@@ -109,20 +110,28 @@ export class PresenceReader {
     this.#reporter.report(new DecodeError(message, { cause: error.cause ?? error }), { stage: 'decode' });
   }
 
-  async #readRecords(partition: number, ids: readonly string[], texts: Map<string, string>): Promise<void> {
-    if (ids.length === 0) return;
+  async #readRecords(
+    partition: number,
+    ids: readonly string[],
+    places: readonly number[],
+    texts: (string | undefined)[],
+  ): Promise<void> {
+    if (places.length === 0) return;
     const keys = this.#keys[partition] as PartitionKeys;
     const commands: PlainCommand[] = [];
-    for (let at = 0; at < ids.length; at += KEYS_PER_MGET) {
-      const page = ids.slice(at, at + KEYS_PER_MGET);
-      commands.push(['MGET', ...page.map((id) => keys.user(escapeId(id)))]);
+    for (let from = 0; from < places.length; from += KEYS_PER_MGET) {
+      const command = ['MGET'];
+      for (const at of places.slice(from, from + KEYS_PER_MGET)) {
+        command.push(keys.user(escapeId(ids[at] as string)));
+      }
+      commands.push(command as unknown as PlainCommand);
     }
     const replies = await this.#client.execute('getMultiplePresence', commands, { key: keys.nodes });
-    let at = 0;
+    let next = 0;
     for (const reply of replies) {
       for (const text of reply as readonly Reply[]) {
-        if (typeof text === 'string') texts.set(ids[at] as string, text);
-        at++;
+        if (typeof text === 'string') texts[places[next] as number] = text;
+        next++;
       }
     }
   }
