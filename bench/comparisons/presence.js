@@ -63,9 +63,14 @@ async function change({ users, callers }, presence) {
  */
 async function storm({ users }, presence) {
   const all = Array.from({ length: users }, (_, n) => n);
+  let online = false;
   return {
-    reset: () => inFlight(MANY, users, (n) => presence.remove(userOf(n), socketOf(n))),
+    async reset() {
+      // The removal of a socket that nobody registered is remembered for a while, which would make the round more expensive.
+      if (online) await inFlight(MANY, users, (n) => presence.remove(userOf(n), socketOf(n)));
+    },
     async round() {
+      online = true;
       await Promise.all(all.map((n) => presence.set(userOf(n), socketOf(n), 'online')));
       return {};
     },

@@ -36,8 +36,11 @@ export class PresenceReader {
     // By the place in `ids`.
     const texts: (string | undefined)[] = new Array(ids.length);
     const byPartition = this.#keys.map((): number[] => []);
-    for (const [at, id] of ids.entries()) (byPartition[partitionOf(id, this.#keys.length)] as number[]).push(at);
-    await Promise.all(byPartition.map((places, partition) => this.#readRecords(partition, ids, places, texts)));
+    for (const [at, id] of ids.entries())
+      (byPartition[partitionOf(id, this.#keys.length)] as number[]).push(at);
+    await Promise.all(
+      byPartition.map((places, partition) => this.#readRecords(partition, ids, places, texts)),
+    );
 
     const records = new Map<string, PresenceData>();
     const unreadable = new Set<string>();
