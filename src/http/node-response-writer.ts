@@ -14,8 +14,6 @@ export class NodeResponseWriter implements ResponseWriter {
   readonly #request: NodeRequest;
   readonly #response: NodeResponse;
   readonly #clock: Clock;
-  #drainWaiters: (() => void)[] = [];
-  #full = false;
   #closed = false;
   #flushTimer: Timer | undefined;
 
@@ -25,7 +23,6 @@ export class NodeResponseWriter implements ResponseWriter {
     this.#clock = clock;
     // `close` follows every error, and handles it.
     response.on('error', () => {});
-    response.on('drain', () => this.#release());
   }
 
   get buffered(): number {
@@ -33,7 +30,7 @@ export class NodeResponseWriter implements ResponseWriter {
   }
 
   write(bytes: Uint8Array): void {
-    if (!this.#response.write(bytes)) this.#full = true;
+    this.#response.write(bytes);
   }
 
   end(): void {
@@ -46,11 +43,6 @@ export class NodeResponseWriter implements ResponseWriter {
     this.#response.destroy();
   }
 
-  drained(): Promise<void> {
-    if (this.#closed || !this.#full) return Promise.resolve();
-    return new Promise((resolve) => this.#drainWaiters.push(resolve));
-  }
-
   onClose(listener: () => void): void {
     const socket = this.#queuedOn();
     const onClose = () => {
@@ -58,7 +50,6 @@ export class NodeResponseWriter implements ResponseWriter {
       this.#closed = true;
       socket?.off('close', onClose);
       this.#flushTimer?.cancel();
-      this.#release();
       listener();
     };
     this.#response.once('close', onClose);
@@ -74,12 +65,5 @@ export class NodeResponseWriter implements ResponseWriter {
   #queuedOn(): NodeSocket | undefined {
     const { httpVersionMajor, socket } = this.#request;
     return httpVersionMajor < 2 && this.#response.socket === null ? (socket ?? undefined) : undefined;
-  }
-
-  #release(): void {
-    this.#full = false;
-    const waiters = this.#drainWaiters;
-    this.#drainWaiters = [];
-    for (const resolve of waiters) resolve();
   }
 }

@@ -9,8 +9,6 @@ export interface ResponseWriter {
   end(): void;
   /** Cuts the connection; buffered bytes are lost. */
   destroy(): void;
-  /** The buffer has drained, or the connection has closed. */
-  drained(): Promise<void>;
   /** At once if it is closed already. */
   onClose(listener: () => void): void;
 }

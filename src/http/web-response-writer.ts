@@ -8,7 +8,6 @@ export class WebResponseWriter implements ResponseWriter {
   readonly #clock: Clock;
   readonly #removeAbortListener: () => void;
   #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
-  #drainWaiters: (() => void)[] = [];
   #ending = false;
   #flushTimer: Timer | undefined;
   /** Until the first read: a server that drops a response neither reads nor cancels its body. */
@@ -64,11 +63,6 @@ export class WebResponseWriter implements ResponseWriter {
     this.#controller = undefined;
   }
 
-  drained(): Promise<void> {
-    if (this.#closed || this.buffered === 0) return Promise.resolve();
-    return new Promise((resolve) => this.#drainWaiters.push(resolve));
-  }
-
   onClose(listener: () => void): void {
     this.#onClose = listener;
     if (this.#closed) listener();
@@ -76,7 +70,6 @@ export class WebResponseWriter implements ResponseWriter {
 
   #onDrained(): void {
     this.#unreadTimer?.cancel();
-    this.#release();
     if (this.#ending) this.#close();
   }
 
@@ -97,12 +90,5 @@ export class WebResponseWriter implements ResponseWriter {
     this.#flushTimer?.cancel();
     this.#unreadTimer?.cancel();
     this.#removeAbortListener();
-    this.#release();
-  }
-
-  #release(): void {
-    const waiters = this.#drainWaiters;
-    this.#drainWaiters = [];
-    for (const resolve of waiters) resolve();
   }
 }

@@ -34,6 +34,8 @@ export interface LastMessages<T> {
   readonly messages: HistoryMessage<T>[];
   /** Continue from here. */
   readonly end: Position;
+  /** Only for messages larger than `maxBytes`, which are not in `messages`: they begin here. */
+  readonly start?: Position | 'earliest';
 }
 
 const DEFAULT_LIMIT = 100;
@@ -64,23 +66,40 @@ export async function readHistory<T>(
   };
 }
 
-/** At least 1; large messages take several pages. */
+/**
+ * `count` is at least 1; large messages take several pages. If the messages are larger than `maxBytes`, only their
+ * beginning is returned, so that memory stays bounded.
+ */
 export async function readLastMessages<T>(
   pubsub: {
     history<T>(channel: ChannelLike<never, T>, options?: HistoryReadOptions): Promise<HistoryPage<T>>;
   },
   channel: ChannelLike<never, T>,
   count: number,
+  maxBytes: number,
 ): Promise<LastMessages<T>> {
-  let page = await pubsub.history(channel, { reverse: true, limit: count });
-  const messages = [...page.messages];
-  const end = messages[0]?.position ?? page.position;
-  while (page.more && page.messages.length > 0 && messages.length < count) {
-    const before = page.position;
-    page = await pubsub.history(channel, { reverse: true, limit: count - messages.length, before });
-    messages.push(...page.messages);
-  }
-  return { messages: messages.reverse(), end };
+  const messages: HistoryMessage<T>[] = [];
+  let end: Position | undefined;
+  let found = 0;
+  let bytes = 0;
+  let page: HistoryPage<T> | undefined;
+  do {
+    // Of large messages, the one before is wanted, too.
+    const limit = Math.min(count - found + (bytes > maxBytes ? 1 : 0), MAX_LIMIT);
+    const options = { reverse: true, limit };
+    page = await pubsub.history(
+      channel,
+      page === undefined ? options : { ...options, before: page.position },
+    );
+    end ??= page.messages[0]?.position ?? page.position;
+    for (const message of page.messages) {
+      if (found++ === count) return { messages: [], end, start: message.position };
+      bytes += message.raw.length;
+      if (bytes > maxBytes) messages.length = 0;
+      else messages.push(message);
+    }
+  } while (page.more && page.messages.length > 0 && (found < count || bytes > maxBytes));
+  return bytes > maxBytes ? { messages: [], end, start: 'earliest' } : { messages: messages.reverse(), end };
 }
 
 /**

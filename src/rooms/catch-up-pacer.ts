@@ -20,12 +20,12 @@ const CONFIRM_BYTES = 65_536;
 const MAX_UNCONFIRMED = 4;
 const MAX_PAGE_BYTES = 131_072;
 /** In ms, while messages wait. */
-const CHECK_INTERVAL = 50;
+const CHECK_INTERVAL = 25;
 /**
  * Checks in a row without progress, 30 s. Checks are counted because a process that was frozen must not close all its
  * connections.
  */
-const MAX_STUCK_CHECKS = 600;
+const MAX_STUCK_CHECKS = 1_200;
 
 /** Paces the catch-up of one connection: missed messages stay in the history until the connection takes them. */
 export class CatchUpPacer implements Backpressure {

@@ -43,15 +43,22 @@ export class ChannelListener {
     const end = await this.#anchors.acquire(this.#channel);
     this.#anchored = true;
     const hasHistory = this.#channel.definition.history !== undefined;
-    const start = since ?? (last > 0 && hasHistory ? await this.#replay(last) : end);
+    const replays = since === undefined && last > 0 && hasHistory;
+    const start = replays ? await this.#replay(last) : (since ?? end);
+    let received = false;
     this.#subscription = await this.#context.pubsub.subscribe(
       this.#channel,
-      (payload, context) => this.#onMessage(payload as string, context),
+      (payload, context) => {
+        received = true;
+        this.#onMessage(payload as string, context);
+      },
       {
         raw: true,
         ...(start === undefined ? {} : { since: start }),
         backpressure: this.#socket.writer,
         onDiscontinuity: ({ reason, since, recovered }) => {
+          // The peer asked for the last messages: those that were trimmed since are no longer among them.
+          if (replays && !received && reason === 'trimmed') return;
           const notice = { type: 'discontinuity', reason, since: since.getTime(), recovered } as const;
           this.#socket.writer.sendNotice(EncodedFrame.notice({ ...notice, ...this.#roomField }));
         },
@@ -87,14 +94,16 @@ export class ChannelListener {
     if (context.position !== undefined) writer.sendPosition(this.#room, context.position);
   }
 
-  /** Resolves with the position of the last message. */
-  async #replay(count: number): Promise<Position> {
-    const { messages, end } = await readLastMessages(this.#context.pubsub, this.#channel, count);
+  /** Resolves with the position of the last message, or with that before messages that must be paced. */
+  async #replay(count: number): Promise<Position | 'earliest'> {
+    const { pubsub } = this.#context;
+    const { pageBytes } = this.#socket.writer;
+    const { messages, start, end } = await readLastMessages(pubsub, this.#channel, count, pageBytes);
     for (const { raw, position } of messages) {
       const message = parseRoomMessage(this.#room, position, raw as string);
       if (message === undefined || message.internal) continue;
       this.#socket.writer.sendMessage(this.#room, EncodedFrame.message(message));
     }
-    return end;
+    return start ?? end;
   }
 }

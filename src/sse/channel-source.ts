@@ -1,5 +1,6 @@
 import { assertPosition, isOrigin, type Position } from '../history/position.js';
 import { formatEvent } from '../http/event-stream-format.js';
+import { onAbort } from '../internal/abort.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertName, assertOptions, numberOption } from '../internal/validate.js';
 import { CloseCode } from '../protocol/close-codes.js';
@@ -8,6 +9,7 @@ import type { MessageContext } from '../pubsub/message-context.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import { readLastMessages } from '../pubsub/read-history.js';
 import type { Subscription } from '../pubsub/subscribe.js';
+import { CatchUpPacer, type PacedReceiver } from '../rooms/catch-up-pacer.js';
 import {
   LastEventId,
   MAX_CHANNELS,
@@ -64,7 +66,9 @@ export class ChannelSource implements StreamSource {
   }
 
   async start(sink: StreamSink): Promise<Record<string, never>> {
-    await Promise.all(this.#channels.map((each) => this.#startChannel(each, sink)));
+    const pacer = new CatchUpPacer(toReceiver(sink), sink.clock, this.#maxBufferedBytes);
+    onAbort(sink.signal, () => pacer.stop());
+    await Promise.all(this.#channels.map((each) => this.#startChannel(each, sink, pacer)));
     return {};
   }
 
@@ -72,12 +76,12 @@ export class ChannelSource implements StreamSource {
     await Promise.allSettled(this.#subscriptions.map(({ unsubscribe }) => unsubscribe()));
   }
 
-  async #startChannel(each: StreamedChannel, sink: StreamSink): Promise<void> {
+  async #startChannel(each: StreamedChannel, sink: StreamSink, pacer: CatchUpPacer): Promise<void> {
     const { channel, name, tracked, resume, history, sharded } = each;
     // An empty history proves nothing if messages may be published without history.
     const unknown = resume.since !== undefined && isOrigin(resume.since) && history !== 'always';
     if (resume.lost || unknown) sendDiscontinuity(sink, { channel: name }, 'reconnected', tracked);
-    const since = await this.#catchUp(each, sink);
+    const since = await this.#catchUp(each, sink, pacer);
     if (!sink.open) return;
     const subscription = await this.#pubsub.subscribe(
       channel,
@@ -87,6 +91,7 @@ export class ChannelSource implements StreamSource {
         signal: sink.signal,
         ...(since === undefined ? {} : { since }),
         ...(sharded === undefined ? {} : { sharded }),
+        backpressure: pacer,
         onDiscontinuity: ({ reason, since, recovered }) =>
           sink.sendControl('$discontinuity', { channel: name, reason, since: since.getTime(), recovered }),
       },
@@ -96,24 +101,35 @@ export class ChannelSource implements StreamSource {
     tracked.position = subscription.position ?? tracked.position;
   }
 
-  /** Waits for the client to read each page. Resolves with the position to continue from. */
-  async #catchUp(each: StreamedChannel, sink: StreamSink): Promise<Position | 'latest' | undefined> {
-    const { channel, name, tracked, resume, history, last } = each;
-    if (resume.since === undefined && last > 0) {
-      const { messages, end } = await readLastMessages(this.#pubsub, channel, last);
-      for (const { raw, position } of messages) this.#sendStored(each, sink, raw, position);
-      return end;
+  /** Waits for the client to read what was sent. Resolves with the position to continue from. */
+  async #catchUp(
+    each: StreamedChannel,
+    sink: StreamSink,
+    pacer: CatchUpPacer,
+  ): Promise<Position | 'latest' | undefined> {
+    const { channel, name, tracked, resume, history } = each;
+    const last = resume.since === undefined && each.last > 0;
+    let from = resume.since ?? each.since;
+    if (last) {
+      const found = await readLastMessages(this.#pubsub, channel, each.last, pacer.pageBytes);
+      for (const { raw, position } of found.messages) this.#sendStored(each, sink, raw, position);
+      if (found.start === undefined) return found.end;
+      from = found.start;
     }
-    const from = resume.since ?? each.since;
     if (from === undefined || from === 'latest') return history === 'never' ? undefined : 'latest';
     let since = from === 'earliest' ? undefined : from;
-    for (;;) {
+    for (let pages = 0; ; pages++) {
       const page = await this.#pubsub.history(channel, since === undefined ? {} : { since });
-      if (page.reason !== undefined) sendDiscontinuity(sink, { channel: name }, page.reason, tracked);
-      for (const { raw, position } of page.messages) this.#sendStored(each, sink, raw, position);
+      // Of the last messages, those that were trimmed since they were counted are no longer wanted.
+      const unwanted = last && pages === 0 && page.reason === 'trimmed';
+      if (page.reason !== undefined && !unwanted)
+        sendDiscontinuity(sink, { channel: name }, page.reason, tracked);
+      for (const { raw, position } of page.messages) {
+        while (sink.open && pacer.full) await untilDrained(pacer, sink.signal);
+        this.#sendStored(each, sink, raw, position);
+      }
       since = page.position;
       if (!page.more || !sink.open) return since;
-      await sink.drained();
     }
   }
 
@@ -146,6 +162,32 @@ export class ChannelSource implements StreamSource {
     }
     sink.send(encoded.bytes, position !== undefined);
   }
+}
+
+/** The transport does not tell what the client has received. */
+function toReceiver(sink: StreamSink): PacedReceiver {
+  return {
+    get open() {
+      return sink.open;
+    },
+    get bufferedBytes() {
+      return sink.buffered;
+    },
+    sentBytes: 0,
+    confirm: (done) => done(),
+    onStuck: () => void sink.close(CloseCode.SLOW_CONSUMER, 'reads too slowly'),
+  };
+}
+
+/** Or until the stream has ended. */
+function untilDrained(pacer: CatchUpPacer, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const removeListener = onAbort(signal, () => resolve());
+    void pacer.drained().then(() => {
+      removeListener();
+      resolve();
+    });
+  });
 }
 
 /** An event stream is text: bytes are sent as base64. */

@@ -1,7 +1,7 @@
 import { formatEvent, formatId, formatRetry, KEEP_ALIVE_COMMENT } from '../http/event-stream-format.js';
 import type { ResponseWriter } from '../http/response-writer.js';
 import { onAbort } from '../internal/abort.js';
-import { jitter, type Timer } from '../internal/clock.js';
+import { type Clock, jitter, type Timer } from '../internal/clock.js';
 import type { Json } from '../internal/codec.js';
 import { LimitError } from '../internal/errors.js';
 import { CloseCode, shouldReconnect } from '../protocol/close-codes.js';
@@ -51,6 +51,10 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
     return this.#open;
   }
 
+  get clock(): Clock {
+    return this.#settings.clock;
+  }
+
   get buffered(): number {
     return this.#writer.buffered;
   }
@@ -68,10 +72,6 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
 
   sendControl(event: string, data: Json): void {
     this.#write(formatEvent(event, JSON.stringify(data)));
-  }
-
-  drained(): Promise<void> {
-    return this.#open ? this.#writer.drained() : Promise.resolve();
   }
 
   close(code: number = CloseCode.SERVICE_RESTART, reason = ''): Promise<EventStreamEnd> {

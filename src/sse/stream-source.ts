@@ -1,9 +1,11 @@
 import { publishedAt } from '../history/position.js';
+import type { Clock } from '../internal/clock.js';
 import type { Json } from '../internal/codec.js';
 import type { StreamPositions, TrackedPosition } from './last-event-id.js';
 
 export interface StreamSink {
   readonly open: boolean;
+  readonly clock: Clock;
   /** Not yet taken by the client. */
   readonly buffered: number;
   /** Aborts when the stream ends. */
@@ -13,8 +15,6 @@ export interface StreamSink {
   /** rollcall's own events, such as `$ready`. */
   sendControl(event: string, data: Json): void;
   close(code: number, reason: string): unknown;
-  /** The buffer has drained, or the stream has ended. */
-  drained(): Promise<void>;
 }
 
 export interface StreamSource {

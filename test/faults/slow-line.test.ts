@@ -1,9 +1,15 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { PubSubService } from 'rollcall';
+import { pipeEventStream } from 'rollcall/sse';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../src/internal/clock.js';
 import { nodeRedis } from '../shared/redis-clients.js';
 import { type WsClient, WsFixture, type WsNode } from '../shared/ws-fixture.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { type SlowLine, startSlowLine } from '../support/slow-line.js';
+import { EventParser } from '../support/sse-client.js';
 import { waitFor } from '../support/wait.js';
 
 // A catch-up that is longer than a peer's buffer, over a line that is slower than the server.
@@ -92,6 +98,70 @@ test('a slow client receives all it missed, in order and on one connection', asy
   await node.rooms.broadcast(ROOM, 'said', { number: -1 });
   await waitFor(() => numbersOf(client).at(-1) === -1, { message: 'a live message' });
   expect(node.errors).toEqual([]);
+});
+
+test('a slow client receives the last messages in order, and live messages after them', async () => {
+  const { node, line } = await start();
+  const client = await connectOver(line);
+  const waiting = observeWaiting(node);
+  expect((await client.ask({ type: 'join', room: ROOM, last: 1_000 })).type).toBe('ok');
+  await node.rooms.broadcast(ROOM, 'said', { number: MESSAGES });
+  await client.until(() => numbersOf(client).at(-1) === MESSAGES, 'the live message');
+  expect(numbersOf(client)).toEqual(Array.from({ length: 1_001 }, (_, at) => MESSAGES - 1_000 + at));
+  expect(client.of('discontinuity')).toEqual([]);
+  expect(waiting()).toBeLessThanOrEqual(MAX_BUFFERED);
+  expect(line.connections).toBe(1);
+});
+
+test.each([
+  ['last', { last: 1_000 }],
+  ['since', { since: 'earliest' as const }],
+])('an event stream sends missed messages as fast as a slow client reads, by %s', async (_, begin) => {
+  const { client: own, end } = nodeRedis(redis.port);
+  const pubsub = new PubSubService({ redis: own, prefix: fixture.prefix });
+  const channel = `news by ${Object.keys(begin)}`;
+  const history = { size: 1_000, ttl: 600_000 };
+  const text = 'x'.repeat(4 * SIZE);
+  await Promise.all(
+    Array.from({ length: 1_000 }, (_, number) => pubsub.publish(channel, { number, text }, { history })),
+  );
+  let waiting = 0;
+  const http = createServer((request, response) => {
+    const channels = [{ channel, event: 'news', ...begin }, 'live'];
+    pipeEventStream(request, response, { pubsub, channels, maxBufferedBytes: MAX_BUFFERED });
+    const timer = setInterval(() => {
+      waiting = Math.max(waiting, response.writableLength);
+    }, 5);
+    response.on('close', () => clearInterval(timer));
+  });
+  http.listen(0, '127.0.0.1');
+  await once(http, 'listening');
+  const line = await startSlowLine((http.address() as AddressInfo).port, RATE / 4);
+  ends.unshift(
+    () => line.stop(),
+    () => pubsub.close(),
+    () => end(),
+    () => void http.close().closeAllConnections(),
+  );
+  const response = await fetch(`http://127.0.0.1:${line.port}/`);
+  const parser = new EventParser();
+  const of = (type: string) => parser.events.filter((event) => event.type === type);
+  const read = async () => {
+    for await (const bytes of response.body ?? []) parser.feed(Buffer.from(bytes).toString('latin1'));
+  };
+  read().catch(() => {});
+  // Live messages find room in the buffer.
+  const talk = setInterval(() => void pubsub.publish('live', 1).catch(() => {}), 10);
+  ends.unshift(() => clearInterval(talk));
+  await waitFor(() => of('$ready').length + of('$close').length > 0 && of('news').length >= 1_000, {
+    timeout: PATIENT,
+    message: () => `${of('news').length} messages, ${JSON.stringify(of('$close'))}`,
+  });
+  expect(of('news').map(({ data }) => JSON.parse(data).number)).toEqual(
+    Array.from({ length: 1_000 }, (_, at) => at),
+  );
+  expect([of('$close'), of('$discontinuity')]).toEqual([[], []]);
+  expect(waiting).toBeLessThanOrEqual(MAX_BUFFERED);
 });
 
 test('a client that takes nothing during a catch-up is closed as a slow consumer, with few bytes waiting', async () => {

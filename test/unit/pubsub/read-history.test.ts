@@ -30,10 +30,31 @@ test('the last messages are returned oldest first, over any number of pages, wit
       fc.integer({ min: 1, max: 7 }),
       fc.integer({ min: 1, max: 40 }),
       async (size, perPage, count) => {
-        const { messages, end } = await readLastMessages<number>(historyOf(size, perPage), 'x', count);
+        const { messages, start, end } = await readLastMessages<number>(
+          historyOf(size, perPage),
+          'x',
+          count,
+          1_000,
+        );
         const all = Array.from({ length: size }, (_, at) => at);
         expect(messages.map(({ message }) => message)).toEqual(all.slice(-count));
         expect(end).toBe(size === 0 ? '0-0' : `${size}-1`);
+        expect(start).toBeUndefined();
+      },
+    ),
+  );
+});
+
+test('of messages that are too large, only the beginning is returned', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: 11, max: 40 }),
+      fc.integer({ min: 1, max: 7 }),
+      fc.integer({ min: 11, max: 40 }),
+      async (size, perPage, count) => {
+        const { messages, start } = await readLastMessages<number>(historyOf(size, perPage), 'x', count, 10);
+        expect(messages).toEqual([]);
+        expect(start).toBe(size > count ? `${size - count}-1` : 'earliest');
       },
     ),
   );

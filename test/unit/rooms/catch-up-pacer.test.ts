@@ -47,9 +47,9 @@ test('a receiver is full above half of its buffer, and drained at a quarter, one
   await pass(1_000);
   expect(drained).toEqual([]);
   receiver.bufferedBytes = MAX / 4;
-  await pass(50);
+  await pass(25);
   expect(drained).toEqual([1]);
-  await pass(50);
+  await pass(25);
   expect(drained).toEqual([1, 2]);
   expect(clock.timers).toBe(0);
 });

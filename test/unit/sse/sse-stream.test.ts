@@ -268,7 +268,8 @@ describe('backpressure', () => {
   });
 
   test('a slow consumer receives history page by page, at its own speed', async () => {
-    const { options, pubsub } = fixture({ channels: [{ channel: 'news', since: 'earliest' }] });
+    const channels = [{ channel: 'news', since: 'earliest' as const }];
+    const { options, pubsub, clock } = fixture({ channels, maxBufferedBytes: 4 });
     let pages = 0;
     const history = async () => {
       const position = `${++pages}-1`;
@@ -276,13 +277,42 @@ describe('backpressure', () => {
     };
     Object.assign(pubsub, { history });
     const response = eventStream(request(), options);
-    await turn();
-    await turn();
+    for (let second = 0; second < 20; second++) {
+      await turn();
+      clock.advance(1_000);
+    }
     expect(pages).toBe(1);
     const { parser } = reading(response);
-    await waitFor(() => parser.events.at(-1)?.type === '$ready');
+    await waitFor(() => {
+      clock.advance(25);
+      return parser.events.at(-1)?.type === '$ready';
+    });
     expect(parser.events.slice(0, -1).map(({ data }) => data)).toEqual(['1', '2', '3', '4', '5']);
     await response.events.close();
+  });
+
+  test.each([
+    ['since', { since: 'earliest' as const }],
+    ['last', { last: 3 }],
+  ])('a client that stops reading during a catch-up by %s is closed after 30 s', async (_, start) => {
+    const channels = [{ channel: 'news', ...start }];
+    const { options, pubsub, clock } = fixture({ channels, maxBufferedBytes: 100 });
+    const history = async () => {
+      const messages = ['1-1', '2-1', '3-1'].map((position) => ({ raw: 'x'.repeat(40), position }));
+      return { messages, position: '3-1', more: false, complete: true };
+    };
+    Object.assign(pubsub, { history });
+    const response = eventStream(request(), options);
+    const reader = response.body?.getReader();
+    // The body counts as read, and the client then stops.
+    await reader?.read();
+    for (let second = 0; second < 31; second++) {
+      await turn();
+      clock.advance(1_000);
+    }
+    expect((await response.events.closed).code).toBe(CloseCode.SLOW_CONSUMER);
+    clock.advance(30_000);
+    expect(clock.timers).toBe(0);
   });
 
   test('a response whose body is never read ends', async () => {
