@@ -50,14 +50,14 @@ export function serveFile(path, response) {
 }
 
 /**
- * A module and the modules it imports from its folder; browsers load them one by one.
+ * A module and the modules it imports from its folder, now or when it needs them; browsers load them one by one.
  *
  * @param {URL} url
  * @returns {(readonly [string, URL])[]}
  */
 function modules(url) {
   const name = url.pathname.slice(url.pathname.lastIndexOf('/') + 1);
-  const imports = [...readFileSync(url, 'utf8').matchAll(/\bfrom\s*"(\.\/[\w.-]+\.js)"/g)];
+  const imports = [...readFileSync(url, 'utf8').matchAll(/\b(?:from\s*|import\()"(\.\/[\w.-]+\.js)"/g)];
   return [
     /** @type {const} */ ([`/rollcall/${name}`, url]),
     ...imports.flatMap(([, path = '']) => modules(new URL(path, url))),
