@@ -413,7 +413,6 @@ export class CatchUpCursor {
       // A start position that the server has not reached must not make every later message look old.
       this.#highWaterMark = Math.min(this.#highWaterMark, positionTime(page.last));
     }
-    this.#checkContinuity(page);
     const live = new Set(this.#liveBuffer.map(({ message }) => message.position));
     const result = mergeIntoChain<StoredMessage>(
       this.#position,
@@ -421,19 +420,19 @@ export class CatchUpCursor {
       this.#bufferedMessages(),
       this.#highWaterMark,
     );
-    let afterBreak = false;
+    const [first] = result.steps;
+    if (first !== undefined && !this.#hasRoom()) return false;
+    const reported = this.#checkContinuity(page);
+    if (reported) stats.incomplete = true;
+    // No message may be left for later between a gap and its report.
+    let checked = true;
     for (const step of result.steps) {
-      // Messages that do not fit are read again later, and so is the break before them.
-      if (!afterBreak) {
-        this.#owner.splitFull(this);
-        if (this.#handlerCount === 0 || this.#isFull()) return false;
-      }
-      afterBreak = step.type === 'break';
+      if (!checked && !this.#hasRoom()) return false;
+      checked = step.type === 'break';
       if (step.type === 'break') {
         stats.incomplete = true;
-        // Counts for handlers that are split off, too.
-        this.#pendingGap = undefined;
-        this.#emitUnrecovered(step.reason);
+        // The gap that a failover has caused is one gap.
+        if (!reported || step !== first) this.#emitUnrecovered(step.reason);
         continue;
       }
       const { position, payload } = step.message;
@@ -446,18 +445,29 @@ export class CatchUpCursor {
     return !result.readAgain;
   }
 
-  /** Losses without a trace in the chain are reported before recovered messages. */
-  #checkContinuity({ server, moved }: Page<StoredMessage>): void {
+  /** Handlers that are full continue by themselves. False: no other is left, and messages are read again later. */
+  #hasRoom(): boolean {
+    this.#owner.splitFull(this);
+    return this.#handlerCount > 0 && !this.#isFull();
+  }
+
+  /**
+   * Losses without a trace in the chain are reported before recovered messages. Returns true if one was
+   * reported.
+   */
+  #checkContinuity({ server, moved }: Page<StoredMessage>): boolean {
     const before = this.#server;
     if (server !== undefined) this.#setServer(server);
     if (before !== undefined && server !== undefined && moved !== true && !isSameServer(before, server)) {
-      return this.#emitUnrecovered('failover');
+      this.#emitUnrecovered('failover');
+      return true;
     }
     const gap = this.#gap;
-    if (gap === undefined) return;
+    if (gap === undefined) return false;
     // Without a position, a wipe leaves the chain as it was.
-    if (before === undefined || this.#hasUnchainedMessages || this.#position === ORIGIN)
-      this.#emitUnrecovered(gap.reason);
+    const doubtful = before === undefined || this.#hasUnchainedMessages || this.#position === ORIGIN;
+    if (doubtful) this.#emitUnrecovered(gap.reason);
+    return doubtful;
   }
 
   #bufferedMessages(): BufferedMessage<StoredMessage>[] {
@@ -491,6 +501,7 @@ export class CatchUpCursor {
   #emitUnrecovered(reason: DiscontinuityReason): void {
     const since = this.#unbrokenUntil();
     this.#gap = undefined;
+    this.#pendingGap = undefined;
     this.#announce({ reason, since, recovered: false });
   }
 

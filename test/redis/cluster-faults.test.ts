@@ -152,7 +152,9 @@ class Flow {
   }
 
   #outOfOrder(): string[] {
-    const forked = this.discontinuities.some(({ reason }) => reason === 'forked' || reason === 'wiped');
+    const forked = this.discontinuities.some(({ reason }) =>
+      ['failover', 'forked', 'wiped'].includes(reason),
+    );
     const wrong: string[] = [];
     let last = -1;
     let reported = false;

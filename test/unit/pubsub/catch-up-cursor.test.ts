@@ -139,6 +139,26 @@ function fixture({ size = 1_000, start, backpressure, onMessage }: SceneOptions 
   };
 }
 
+/** A receiver that takes a few messages at a time. */
+class SlowReceiver implements Backpressure {
+  credit = 2;
+  readonly pageBytes = 100;
+  #waiters: (() => void)[] = [];
+
+  get full(): boolean {
+    return this.credit <= 0;
+  }
+
+  drained(): Promise<void> {
+    return new Promise((resolve) => this.#waiters.push(resolve));
+  }
+
+  take(count: number): void {
+    this.credit = count;
+    for (const resolve of this.#waiters.splice(0)) resolve();
+  }
+}
+
 /** A handler that remembers what it has received. */
 function keeping(
   service: ServiceContext,
@@ -404,6 +424,52 @@ describe('a start position', () => {
 });
 
 describe('lost messages', () => {
+  test.each([
+    ['that had received the messages', 2, 0, []],
+    ['that had not received the last one', 1, 1, []],
+    ['and continues from before them', 2, 0, [4]],
+  ])('a failover to a server %s is one gap with one report', async (_, lost, unseen, later) => {
+    const { cursor, server, live, read, story } = fixture();
+    cursor.subscribed();
+    live();
+    live();
+    await turn();
+    const count = 3 - unseen;
+    if (unseen === 0) live();
+    cursor.dropped();
+    if (unseen > 0) server.append();
+    server.failover(lost);
+    for (const _each of later) server.append();
+    cursor.subscribed({ reason: 'reconnected', since: new Date(1) });
+    await read();
+    live();
+    const messages = Array.from({ length: count }, (_, at) => at + 1);
+    const gap = { reason: 'failover', since: new Date(1), recovered: false };
+    expect(story).toEqual([...messages, gap, ...later, 4 + later.length]);
+  });
+
+  test('a slow receiver reports a failover once, too', async () => {
+    const { handlers, service, server, live, read } = fixture();
+    const receiver = new SlowReceiver();
+    const slow = keeping(service, server, { backpressure: receiver });
+    handlers.add(slow.handler);
+    handlers.subscribed(undefined);
+    live();
+    live();
+    await turn();
+    handlers.dropped();
+    server.failover(1);
+    server.append();
+    receiver.credit = 0;
+    handlers.subscribed({ reason: 'reconnected', since: new Date(1) });
+    await read();
+    expect(slow.story).toEqual([1, 2]);
+    receiver.take(9);
+    await read();
+    live();
+    expect(slow.story).toMatchObject([1, 2, { reason: 'failover', recovered: false }, 3, 4]);
+  });
+
   test('messages that another server may have lost without a trace are announced at their place', async () => {
     const { cursor, server, live, read, story } = fixture();
     cursor.subscribed();
@@ -508,26 +574,6 @@ test('a handler that leaves during a read receives nothing', async () => {
   await read();
   expect(got).toEqual([1]);
 });
-
-/** A receiver that takes a few messages at a time. */
-class SlowReceiver implements Backpressure {
-  credit = 2;
-  readonly pageBytes = 100;
-  #waiters: (() => void)[] = [];
-
-  get full(): boolean {
-    return this.credit <= 0;
-  }
-
-  drained(): Promise<void> {
-    return new Promise((resolve) => this.#waiters.push(resolve));
-  }
-
-  take(count: number): void {
-    this.credit = count;
-    for (const resolve of this.#waiters.splice(0)) resolve();
-  }
-}
 
 type Event =
   | { type: 'take' }
