@@ -1,3 +1,4 @@
+import { systemClock, type Timer } from '../internal/clock.js';
 import { CommandError } from '../internal/errors.js';
 import type { CommandConnection, CommandConnectionListener } from './cluster-node.js';
 import { ConnectionState } from './connection-state.js';
@@ -60,6 +61,8 @@ export interface IoredisLike {
     readonly sentinels?: unknown;
     readonly sentinelRetryStrategy?: ((attempt: number) => unknown) | null;
   };
+  /** Private to ioredis: its owner has called `disconnect` or `quit`. */
+  readonly manuallyClosing?: unknown;
   connect(): Promise<unknown>;
   disconnect(reconnect?: boolean): void;
   duplicate(options: Record<string, unknown>): IoredisLike;
@@ -81,26 +84,59 @@ export function isIoredisClient(value: object): value is IoredisClient {
   );
 }
 
+/** In ms. */
+const REVIVAL_DELAY = 100;
+
 /** Runs until the returned function is called. */
 function trackConnectionState(client: IoredisLike, state: ConnectionState, monitor: RoleMonitor): () => void {
+  let closed = false;
+  let revival: Timer | undefined;
   const lost = (change: () => void) => () => {
     monitor.handleLost();
     change();
   };
+  /**
+   * With sentinels, ioredis gives up for good when it is disconnected while it asks them for the master. Its own
+   * `failoverDetector` does so when the news of a failover arrives then. The policy of such a client is to
+   * reconnect, so it is connected again. A client that its owner has closed emits `close` before `end`, or has the flag.
+   */
+  const gaveUp = () => !closed && client.options?.sentinels && client.manuallyClosing === false;
+  const revive = () => {
+    if (client.status === 'end' && gaveUp()) client.connect().catch(() => {});
+  };
+  const handleEnd = () => {
+    if (!wouldReconnect(client)) return state.end();
+    if (!gaveUp()) return state.endByOwner();
+    state.down();
+    revival = systemClock.after(REVIVAL_DELAY, revive);
+  };
   const listeners: [string, (...args: never[]) => void][] = [
+    [
+      'connecting',
+      () => {
+        closed = false;
+      },
+    ],
     ['ready', () => monitor.handleReady()],
     ['error', (error: never) => state.setError(error)],
-    ['close', lost(() => state.down())],
-    ['end', lost(() => (wouldReconnect(client) ? state.endByOwner() : state.end()))],
+    [
+      'close',
+      lost(() => {
+        closed = true;
+        state.down();
+      }),
+    ],
+    ['end', lost(handleEnd)],
   ];
   for (const [event, listener] of listeners) client.on(event, listener);
   return () => {
+    revival?.cancel();
     for (const [event, listener] of listeners) client.off(event, listener);
   };
 }
 
 /**
- * True if the client's policy is to reconnect. Such a client emits `end` only when its owner has closed it.
+ * True if the client's policy is to reconnect.
  */
 function wouldReconnect({ options }: IoredisLike): boolean {
   const policy = options?.sentinels ? options.sentinelRetryStrategy : options?.retryStrategy;
