@@ -1,11 +1,15 @@
 import { assertValid, toJson } from './client-error.js';
 import { createEmitter } from './emitter.js';
 import { type ConnectOptions, resolveSettings } from './options.js';
-import { createPresenceWatches } from './presence-watches.js';
-import { createReconnectingSocket, type EmitClientEvent } from './reconnecting-socket.js';
-import { createRecovery } from './recovery.js';
-import { createRequestQueue, NO_TIMEOUT } from './request-queue.js';
-import { createRoomRegistry } from './room-registry.js';
+import { createPresenceWatches, type PresenceWatches } from './presence-watches.js';
+import {
+  createReconnectingSocket,
+  type EmitClientEvent,
+  type ReconnectingSocket,
+} from './reconnecting-socket.js';
+import { createRecovery, type Recovery } from './recovery.js';
+import { createRequestQueue, NO_TIMEOUT, type RequestQueue } from './request-queue.js';
+import { createRoomRegistry, type RoomRegistry } from './room-registry.js';
 import type { Client, EventMap, EventSubscriber } from './types.js';
 
 /**
@@ -19,12 +23,19 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
   // An error thrown by an `error` handler cannot be reported.
   const clientEvents = createEmitter((error, name) => name !== 'error' && report(error));
   const emit: EmitClientEvent = clientEvents.emit;
-  const report = (error: unknown): void => emit('error', error);
+  // `closed` is the last event.
+  const report = (error: unknown): void => {
+    if (socket.state() !== 'closed') emit('error', error);
+  };
   const events = createEmitter(report);
-  const recovery = createRecovery((discontinuity) => emit('discontinuity', discontinuity));
+  let recovery: Recovery;
+  let socket: ReconnectingSocket;
+  let queue: RequestQueue;
+  let watches: PresenceWatches;
+  let rooms: RoomRegistry;
   let status: string;
   /** The server has confirmed the latest status; it is sent again on each connection. */
-  let isStatusSet = false;
+  let isStatusSet: boolean;
 
   const sendStatus = async (): Promise<void> => {
     isStatusSet = false;
@@ -32,41 +43,46 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
     isStatusSet = true;
   };
 
-  const socket = createReconnectingSocket(settings, emit, recovery, {
-    onOpen({ user, socket: id, position }, reconnected) {
-      if (isStatusSet) sendStatus().catch(report);
-      watches.onOpen();
-      rooms.onOpen();
-      queue.flush();
-      emit('state', socket.state());
-      emit('open', { user, socket: id, reconnected });
-      recovery.onResumed(position);
-    },
-    receive(frame) {
-      if (frame.type === 'presence') return watches.receive(frame.users);
-      if ('room' in frame && frame.room) return rooms.receive(frame.room, frame);
-      recovery.receive(frame);
-      if (frame.type === 'event') events.emitEvent(frame);
-    },
-    onError: (error, room) => rooms.onError(error, room),
-    onLost(code, lostAt) {
-      recovery.onLost(lostAt);
-      queue.onLost(code);
-      rooms.onLost(lostAt);
-    },
-    onClosed(info) {
-      queue.close(socket.closedError());
-      watches.close();
-      rooms.close();
-      emit('state', 'closed');
-      emit('closed', info);
-      events.clear();
-      clientEvents.clear();
-    },
-  });
-  const queue = createRequestQueue(socket);
-  const watches = createPresenceWatches(socket);
-  const rooms = createRoomRegistry(socket, queue);
+  /** Everything but the handlers begins anew, also after `close`. */
+  const start = (): void => {
+    isStatusSet = false;
+    recovery = createRecovery((discontinuity) => emit('discontinuity', discontinuity));
+    socket = createReconnectingSocket(settings, emit, recovery, {
+      onOpen({ user, socket: id, position }, reconnected) {
+        if (isStatusSet) sendStatus().catch(report);
+        watches.onOpen();
+        rooms.onOpen();
+        queue.flush();
+        emit('state', socket.state());
+        emit('open', { user, socket: id, reconnected });
+        recovery.onResumed(position);
+      },
+      receive(frame) {
+        if (frame.type === 'presence') return watches.receive(frame.users);
+        if ('room' in frame && frame.room) return rooms.receive(frame.room, frame);
+        recovery.receive(frame);
+        if (frame.type === 'event') events.emitEvent(frame);
+      },
+      onError: (error, room) => rooms.onError(error, room),
+      onLost(code, lostAt) {
+        recovery.onLost(lostAt);
+        queue.onLost(code);
+        rooms.onLost(lostAt);
+      },
+      onClosed(info) {
+        queue.close(socket.closedError());
+        watches.close();
+        rooms.close();
+        emit('state', 'closed');
+        emit('closed', info);
+      },
+    });
+    queue = createRequestQueue(socket);
+    watches = createPresenceWatches(socket);
+    rooms = createRoomRegistry(socket, queue);
+    socket.wake();
+  };
+  start();
 
   return {
     get state() {
@@ -84,7 +100,7 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
       assertValid(name && typeof name === 'string', 'room: empty, or not a string');
       return rooms.join(name, options) as never;
     },
-    watch: watches.watch,
+    watch: (users, handler) => watches.watch(users, handler),
     async setStatus(next) {
       assertValid(next && typeof next === 'string', 'status: empty, or not a string');
       status = next;
@@ -100,8 +116,11 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
         () => false,
       );
     },
-    wake: socket.wake,
-    reconnect: socket.reconnect,
-    close: socket.close,
+    wake: () => socket.wake(),
+    reconnect: () => socket.reconnect(),
+    close: () => socket.close(),
+    connect() {
+      if (socket.state() === 'closed') start();
+    },
   };
 }

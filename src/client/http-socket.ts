@@ -16,6 +16,8 @@ export class HttpSocket implements WebSocketWithEvents {
   readonly #listeners: [string, Listener][] = [];
   readonly #abort = new AbortController();
   #frames: string[] = [];
+  /** Characters that the server has not accepted. */
+  bufferedAmount = 0;
   #session = '';
   #isSending = false;
   #isClosed = false;
@@ -32,6 +34,7 @@ export class HttpSocket implements WebSocketWithEvents {
 
   send(text: string): void {
     this.#frames.push(text);
+    this.bufferedAmount += text.length;
     this.#flush();
   }
 
@@ -86,7 +89,10 @@ export class HttpSocket implements WebSocketWithEvents {
       const separator = this.#url.includes('?') ? '&' : '?';
       // A plain string has a content type for which other origins need no preflight.
       const url = `${this.#url}${separator}session=${this.#session}`;
-      const { ok, status } = await this.#fetch(url, batch.join('\n'));
+      const body = batch.join('\n');
+      const { ok, status } = await this.#fetch(url, body);
+      // Without the line breaks.
+      this.bufferedAmount -= body.length - (batch.length - 1);
       if (!ok) throw new Error(`HTTP status ${status}`);
     }
     this.#isSending = false;

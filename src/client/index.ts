@@ -22,6 +22,7 @@ export type {
   ClientHistoryOptions,
   ClientJoinOptions,
   ClientPresenceWatch,
+  ClientSendResult,
   ClientState,
   CloseInfo,
   EventContext,

@@ -8,6 +8,8 @@ export interface WebSocketLike {
 
 /** The declarations of browsers and of `ws` type these differently. */
 export interface WebSocketWithEvents extends WebSocketLike {
+  /** In bytes. */
+  readonly bufferedAmount?: number;
   addEventListener(type: 'message' | 'error' | 'close', listener: (event: never) => void): void;
 }
 

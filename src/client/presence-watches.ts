@@ -4,45 +4,25 @@ import { createEmitter } from './emitter.js';
 import { createReconciler } from './reconciler.js';
 import type { ReconnectingSocket } from './reconnecting-socket.js';
 import type { ClientPresenceWatch } from './types.js';
+import type { Watch, WatchRequests } from './watch-requests.js';
 
-/** Even with the longest ids, a frame stays below the limit of any server. */
-const BATCH_SIZE = 100;
+export type PresenceWatches = ReturnType<typeof createPresenceWatches>;
 
-interface Watch {
-  readonly users: Set<string>;
-  onChange(presence: UserPresence): void;
-}
-
-/** The server is asked once per user, however many watches include the user. */
+/** The code that asks the server is loaded with the first watch. */
 export function createPresenceWatches(socket: ReconnectingSocket) {
   const watches = new Set<Watch>();
-  /** On this connection. */
-  const subscribed = new Set<string>();
-  let batchSize = BATCH_SIZE;
   const presences = new Map<string, UserPresence>();
+  let requests: WatchRequests | undefined;
 
-  const { reconcile, clear } = createReconciler(socket, () => {
-    const desired = new Set([...watches].flatMap((watch) => [...watch.users]));
-    for (const user of presences.keys()) if (!desired.has(user)) presences.delete(user);
-    const removed = [...subscribed].filter((user) => !desired.has(user));
-    const unwatch = removed[0];
-    const added = [...desired].filter((user) => !subscribed.has(user));
-    const users = (unwatch ? removed : added).slice(0, batchSize);
-    if (!users[0]) return;
-    return {
-      frame: { type: unwatch ? 'unwatch' : 'watch', users },
-      onReply(error) {
-        if (error && users[1]) {
-          // A user who may not be watched must not prevent the others.
-          batchSize = 1;
-          return;
-        }
-        // Refused users are not requested again on this connection.
-        for (const user of users) subscribed[unwatch ? 'delete' : 'add'](user);
-        if (error) socket.report(error);
-      },
-    };
-  });
+  const load = async (): Promise<void> => {
+    const { createWatchRequests } = await import('./watch-requests.js');
+    requests ??= createWatchRequests(socket, createReconciler, watches, presences);
+    requests.reconcile();
+  };
+  const reconcile = (): void => {
+    if (requests) requests.reconcile();
+    else load().catch(socket.report);
+  };
 
   return {
     watch(
@@ -84,26 +64,13 @@ export function createPresenceWatches(socket: ReconnectingSocket) {
       };
     },
     receive(users: readonly UserPresence[]): void {
-      for (const presence of users) {
-        const { user, status, lastSeen } = presence;
-        const known = presences.get(user);
-        // After a reconnect the server repeats the known state.
-        if (known?.status === status && known.lastSeen === lastSeen) continue;
-        for (const watch of watches) {
-          if (!watch.users.has(user)) continue;
-          presences.set(user, presence);
-          watch.onChange(presence);
-        }
-      }
+      requests?.receive(users);
     },
     onOpen(): void {
-      subscribed.clear();
-      batchSize = BATCH_SIZE;
-      clear();
-      reconcile();
+      requests?.onOpen();
     },
     close(): void {
-      clear();
+      requests?.clear();
       watches.clear();
     },
   };

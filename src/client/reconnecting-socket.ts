@@ -54,7 +54,7 @@ export interface ReconnectingSocketListener {
 
 export type ReconnectingSocket = ReturnType<typeof createReconnectingSocket>;
 
-/** One WebSocket after another, as long as the close codes allow. */
+/** One WebSocket after another, as long as the close codes allow. The first `wake` connects. */
 export function createReconnectingSocket(
   settings: ClientSettings,
   emit: EmitClientEvent,
@@ -188,7 +188,9 @@ export function createReconnectingSocket(
     send({ type: 'ping' });
   };
 
+  /** @throws {ClientError} `TOO_LARGE` */
   const write = (text: string): void => {
+    if (byteLength(text) > (welcome as WelcomeFrame).maxBytes) throw new ClientError('TOO_LARGE', 'too long');
     try {
       webSocket?.send(text);
     } catch (error) {
@@ -197,7 +199,11 @@ export function createReconnectingSocket(
     }
   };
 
-  /** Without a connection the frame is dropped. */
+  /**
+   * Without a connection the frame is dropped.
+   *
+   * @throws {ClientError} `TOO_LARGE`
+   */
   const send = (frame: ClientFrame): void => {
     if (isOpen()) write(JSON.stringify(frame));
   };
@@ -252,7 +258,6 @@ export function createReconnectingSocket(
       timer.clear();
     } else if (type !== 'visibilitychange' || !platform.document?.hidden) wake();
   });
-  connect();
 
   const socket = {
     settings,
@@ -263,15 +268,18 @@ export function createReconnectingSocket(
     isOpen,
     welcome: () => welcome,
     send,
+    /** Bytes that wait for the network. */
+    buffered: () => webSocket?.bufferedAmount ?? 0,
     /** `body`: the JSON of a frame without `id`. May call `reply` at once. */
     request(body: string, reply: ReplyCallback): void {
       const id = ++requestId;
-      const text = `{"id":${id},${body.slice(1)}`;
-      if (byteLength(text) > (welcome as WelcomeFrame).maxBytes)
-        return reply(new ClientError('TOO_LARGE', 'too long'));
+      try {
+        write(`{"id":${id},${body.slice(1)}`);
+      } catch (error) {
+        return reply(error as ClientError);
+      }
       replies.set(id, reply);
       if (replies.size === 1) heartbeatTimer.set(DOUBT_TIMEOUT, ping);
-      write(text);
     },
     wake,
     /** After a back-off; while waiting, at once. */

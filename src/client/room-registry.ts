@@ -1,4 +1,4 @@
-import type { JoinReply, ServerFrame } from '../protocol/frames.js';
+import type { JoinFrame, JoinReply, ServerFrame } from '../protocol/frames.js';
 import type { ClientError } from './client-error.js';
 import { createReconciler, type ReconcileRequest, type Reconciler } from './reconciler.js';
 import type { ReconnectingSocket } from './reconnecting-socket.js';
@@ -11,10 +11,12 @@ interface RoomSlot {
   desired?: ClientRoom | undefined;
   /** A join was sent on this connection, and no leave since. */
   actual?: ClientRoom | undefined;
-  /** The join asked for members. */
-  members?: boolean | undefined;
+  /** The join asked for members, or for their number. */
+  members?: boolean | 'count' | undefined;
   readonly leaving: (() => void)[];
 }
+
+export type RoomRegistry = ReturnType<typeof createRoomRegistry>;
 
 /**
  * Each name has at most one request in flight, so that a quick leave and join keep their order. Events between
@@ -68,7 +70,7 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
     if (actual && members !== slot.members) {
       // Joining again keeps the position and adds the members.
       return {
-        frame: { type: 'join', room: name, members: true },
+        frame: { type: 'join', room: name, members } as JoinFrame,
         onReply(error) {
           slot.members = members;
           if (error) socket.report(error);

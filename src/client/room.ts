@@ -3,7 +3,7 @@ import {
   type JoinFrame,
   type JoinReply,
   type MemberInfo,
-  type SendResult,
+  type SendFrame,
   type ServerFrame,
   TYPING_EVENT,
   type TypingData,
@@ -15,15 +15,18 @@ import type { ReconnectingSocket } from './reconnecting-socket.js';
 import { createRecovery } from './recovery.js';
 import { type JoinGate, NO_TIMEOUT, type RequestQueue } from './request-queue.js';
 import { createTimer } from './timer.js';
-import type { ClientJoinOptions, Room, RoomState } from './types.js';
+import type { ClientJoinOptions, ClientSendResult, Room, RoomState } from './types.js';
 import type { Typing } from './typing.js';
+
+/** In bytes; with more on the way, a volatile event is dropped. */
+const MAX_BUFFERED = 16_384;
 
 /** With the methods that only the registry calls. */
 export interface ClientRoom extends JoinGate {
   readonly room: Room;
   /** Calls of `join` minus those of `leave`. */
   joins: number;
-  readonly members: boolean | undefined;
+  readonly members: boolean | 'count' | undefined;
   rejoin(options: ClientJoinOptions): void;
   joinFrame(): JoinFrame;
   onJoined(reply: JoinReply | undefined): void;
@@ -50,6 +53,7 @@ export function createRoom(
   const recovery = createRecovery((discontinuity) => emit('discontinuity', discontinuity), since);
   const membersByUser = new Map<string, MemberInfo>();
   let members: ReadonlyMap<string, MemberInfo> | undefined;
+  let count = 0;
   /** Its code is loaded when somebody types; imports of one module complete in the order of their calls. */
   let typing: Typing | undefined;
   let typingUsers: readonly string[] = [];
@@ -116,6 +120,9 @@ export function createRoom(
       members ??= new Map(membersByUser);
       return members;
     },
+    get count() {
+      return count;
+    },
     get typingUsers() {
       return typingUsers;
     },
@@ -125,13 +132,13 @@ export function createRoom(
     onTypingUsers: (handler) => on('typingUsers', handler),
     onState: (handler) => on('state', handler),
     async send(event, data, options = {}) {
-      const { echo, transient, key = uniqueId() } = options;
+      const { echo, volatile, transient = volatile, key = uniqueId() } = options;
       assertValid(event && event[0] !== '$', 'event: empty, or begins with $');
       assertUsable();
       // Only a history recognizes a repeated key.
       const repeatable = () => !transient && !!recovery.position();
       toJson(data, 'data');
-      const body = JSON.stringify({
+      const frame = {
         type: 'send',
         room: name,
         event,
@@ -139,8 +146,14 @@ export function createRoom(
         key,
         echo,
         keep: !transient && undefined,
-      });
-      return queue.request(() => body, options, self, repeatable) as Promise<SendResult>;
+      } as SendFrame;
+      if (volatile) {
+        if (!joined() || socket.buffered() > MAX_BUFFERED) return { dropped: true };
+        socket.send(frame);
+        return {};
+      }
+      const body = JSON.stringify(frame);
+      return queue.request(() => body, options, self, repeatable) as Promise<ClientSendResult>;
     },
     startTyping() {
       setTyping(true);
@@ -171,7 +184,7 @@ export function createRoom(
     rejoin({ info, members }) {
       self.joins++;
       if (info !== undefined) room.update(info).catch(() => {});
-      wantsMembers ||= members;
+      if (wantsMembers !== true) wantsMembers = members || wantsMembers;
     },
     joinFrame() {
       const since = recovery.resume();
@@ -219,6 +232,8 @@ export function createRoom(
           else membersByUser.set(member.user, member);
         }
         members = undefined;
+        // Not the number of one page.
+        if (!frame.more) count = frame.count ?? membersByUser.size;
         return emit('members', room.members);
       }
       recovery.receive(frame);

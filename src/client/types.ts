@@ -101,7 +101,7 @@ export interface ClientEvents {
   open: OpenEvent;
   /** The connection was lost or an attempt failed; the client will reconnect. */
   reconnecting: Reconnecting;
-  /** The client will not reconnect. The last event. */
+  /** The client will not reconnect by itself. The last event, until `connect()`. */
   closed: CloseInfo;
   /**
    * An error that no caller awaits: of a handler or the URL function, a malformed frame, a refused room or
@@ -153,8 +153,14 @@ export interface ClientJoinOptions<I = unknown> {
   readonly since?: string | undefined;
   /** Shown to the other members. JSON. */
   readonly info?: I | undefined;
-  /** Keep {@link Room.members} up to date. @default false */
-  readonly members?: boolean | undefined;
+  /** Keep {@link Room.members} up to date; `'count'`: only {@link Room.count}. @default false */
+  readonly members?: boolean | 'count' | undefined;
+}
+
+/** Result of {@link Room.send}. */
+export interface ClientSendResult extends SendResult {
+  /** The event was `volatile`, and was not sent. */
+  readonly dropped?: boolean;
 }
 
 /** Options of {@link Room.send}. */
@@ -163,6 +169,12 @@ export interface SendOptions extends CallOptions {
   readonly echo?: boolean | undefined;
   /** Not stored in the history, nor repeated after a lost connection. @default false */
   readonly transient?: boolean | undefined;
+  /**
+   * For events that are soon out of date, such as positions of a cursor: sent now or dropped, never queued, and not
+   * stored. Dropped while the room is not joined, or with more than 16 kB on the way. The server sends no reply, so the
+   * result is known at once; its refusal is an `error` of the client. @default false
+   */
+  readonly volatile?: boolean | undefined;
   /**
    * Idempotency key, 1 to 64 characters: sends with the same key, also of other clients, are one event.
    * @default a random one
@@ -204,12 +216,14 @@ export interface Room<E extends object = EventMap, I = unknown> extends EventSub
   readonly position: string | undefined;
   /** The room's members, if joined with `members`: the same Map until it changes. */
   readonly members: ReadonlyMap<string, MemberInfo<Jsonify<I> | null>>;
+  /** The number of members, if joined with `members`; 0 until the server has sent it. */
+  readonly count: number;
   /** The other users who are typing: the same array until it changes. */
   readonly typingUsers: readonly string[];
 
   /** Calls `handler` when events may be missing. */
   onDiscontinuity(handler: (discontinuity: ClientDiscontinuity) => unknown): Unsubscribe;
-  /** Calls `handler` after `members` has changed. */
+  /** Calls `handler` after `members` or `count` has changed. */
   onMembers(handler: (members: ReadonlyMap<string, MemberInfo<Jsonify<I> | null>>) => unknown): Unsubscribe;
   /** Calls `handler` after `typingUsers` has changed. */
   onTypingUsers(handler: (typingUsers: readonly string[]) => unknown): Unsubscribe;
@@ -224,7 +238,7 @@ export interface Room<E extends object = EventMap, I = unknown> extends EventSub
    * connection is lost after the event was written; `TIMEOUT`, `QUEUE_FULL`, `TOO_LARGE`, `CLOSED`, or the
    * error of the server.
    */
-  send<K extends EventName<E>>(event: K, data: E[K], options?: SendOptions): Promise<SendResult>;
+  send<K extends EventName<E>>(event: K, data: E[K], options?: SendOptions): Promise<ClientSendResult>;
   /** Call it on every keystroke; at most one frame in 2 s is sent. Typing ends by itself after 3 s. */
   startTyping(): void;
   /** Call it when the text is sent or discarded. */
@@ -319,6 +333,14 @@ export interface Client<E extends object = EventMap> {
   wake(): void;
   /** Reconnects after a back-off; while waiting, at once. */
   reconnect(): void;
-  /** Permanently. Pending calls reject with `CLOSED`; after the event `closed` no handler is called. */
+  /**
+   * Ends the connection. Rooms are left, watches end, pending calls reject with `CLOSED`; after the event `closed` no
+   * handler is called, unless `connect()` is.
+   */
   close(): void;
+  /**
+   * Connects again after `close()`, or after a close code that forbids to reconnect, for example with new credentials.
+   * Handlers of the client and of `events` stay; rooms, watches and the status begin anew. No effect in other states.
+   */
+  connect(): void;
 }

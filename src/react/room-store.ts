@@ -1,18 +1,21 @@
 import { toJson } from '../client/client-error.js';
 import {
   ClientError,
+  type ClientSendResult,
   type MemberInfo,
   type Room,
   type RoomState,
   type SendOptions,
-  type SendResult,
 } from '../client/index.js';
 import type { ClientRegistry } from './registry.js';
 import type { RoomTimeline } from './room-timeline.js';
 import type { RoomRequest, SharedRoom, TimelineRequest } from './shared-room.js';
 import type { RoomDiscontinuity, RoomView, TimelineEvent } from './types.js';
 
-type RoomSnapshot = Pick<RoomView, 'state' | 'events' | 'discontinuities' | 'members' | 'hasOlder' | 'error'>;
+type RoomSnapshot = Pick<
+  RoomView,
+  'state' | 'events' | 'discontinuities' | 'members' | 'count' | 'hasOlder' | 'error'
+>;
 
 const NO_EVENTS: readonly TimelineEvent[] = [];
 const NO_GAPS: readonly RoomDiscontinuity[] = [];
@@ -43,6 +46,7 @@ export class RoomStore {
       events: NO_EVENTS,
       discontinuities: NO_GAPS,
       members: NO_MEMBERS,
+      count: 0,
       hasOlder: false,
       error: undefined,
       send: (event: string, data: unknown, options: SendOptions = {}) => this.#send(event, data, options),
@@ -84,7 +88,8 @@ export class RoomStore {
       state,
       events: log?.listed ?? NO_EVENTS,
       discontinuities: log?.discontinuities ?? NO_GAPS,
-      members: this.#request.members ? shared.members : NO_MEMBERS,
+      members: this.#request.members === true ? shared.members : NO_MEMBERS,
+      count: this.#request.members ? shared.count : 0,
       hasOlder: !!room && (state === 'joined' || state === 'joining') && !!log?.hasOlder(room),
       error: shared.error ?? log?.error,
     };
@@ -94,8 +99,9 @@ export class RoomStore {
     return this.#name === null ? undefined : this.#registry?.known(this.#name);
   }
 
-  #send(event: string, data: unknown, options: SendOptions): Promise<SendResult> {
-    if (options.echo === false) return this.#call((room) => room.send(event, data, options));
+  #send(event: string, data: unknown, options: SendOptions): Promise<ClientSendResult> {
+    if (options.echo === false || options.volatile)
+      return this.#call((room) => room.send(event, data, options));
     // An event that cannot be sent at all is not listed.
     const isSendable = this.#isUsable && event && event[0] !== '$' && isJson(data);
     const sent = this.#call((room, { sends }) =>

@@ -8,7 +8,7 @@ import { shareMembers } from './share-members.js';
 export interface RoomRequest {
   readonly last?: number | undefined;
   readonly info?: unknown;
-  readonly members?: boolean | undefined;
+  readonly members?: boolean | 'count' | undefined;
   readonly linger?: number | undefined;
 }
 
@@ -36,6 +36,7 @@ export class SharedRoom {
   readonly sends: PendingSends;
   /** The same Map until it changes. */
   members: ReadonlyMap<string, MemberInfo> = new Map();
+  count = 0;
   /** Undefined until all effects of the first render have run. */
   room: Room | undefined;
   #request: RoomRequest = {};
@@ -59,10 +60,11 @@ export class SharedRoom {
     );
     this.attach((room) => {
       const changed = () => this.#listeners.notify();
-      const count = () => {
+      const readMembers = () => {
         this.members = shareMembers(this.members, room.members);
+        this.count = room.count;
       };
-      count();
+      readMembers();
       const stops = [
         room.onState(changed),
         room.onTypingUsers(changed),
@@ -70,7 +72,7 @@ export class SharedRoom {
         room.on('*', (_, context) => this.sends.onEvent(context)),
         room.onDiscontinuity(({ recovered }) => recovered || this.sends.onGap()),
         room.onMembers(() => {
-          count();
+          readMembers();
           this.#changedSoon();
         }),
       ];
@@ -137,7 +139,7 @@ export class SharedRoom {
     return this.room?.error;
   }
 
-  /** The first `info` counts; the largest `last` and `linger`; members if any component needs them. */
+  /** The first `info` counts; the largest `last` and `linger`; the members, or their number, if any component needs them. */
   #merge({ last, info, members, linger }: RoomRequest): void {
     const { room } = this;
     const old = this.#request;
@@ -145,13 +147,13 @@ export class SharedRoom {
     this.#request = {
       last: Math.max(last ?? 0, old.last ?? 0),
       info: mine ? info : old.info,
-      members: old.members || members,
+      members: old.members === true || members === true || old.members || members,
       linger: Math.max(linger ?? 0, old.linger ?? 0),
     };
     if (room?.state !== 'joining' && room?.state !== 'joined') return;
     const news = {
       info: this.#request.info === old.info ? undefined : this.#request.info,
-      members: !old.members && members,
+      members: this.#request.members === old.members ? undefined : members,
     };
     if (news.info !== undefined || news.members) this.#join(news);
   }

@@ -48,8 +48,8 @@ export interface UseRoomOptions<N extends string = string, I = unknown> {
   readonly last?: number | undefined;
   /** Shown to the other members; `update` replaces it. JSON. @default nothing */
   readonly info?: I | undefined;
-  /** Keep {@link RoomView.members} up to date. @default false */
-  readonly members?: boolean | undefined;
+  /** Keep {@link RoomView.members} up to date; `'count'`: only {@link RoomView.count}. @default false */
+  readonly members?: boolean | 'count' | undefined;
   /** The names of the events to list. @default all */
   readonly events?: readonly N[] | undefined;
   /** False: do not join, as with the name null. @default true */
@@ -74,14 +74,16 @@ export interface RoomView<E extends object = EventMap, N extends EventName<E> = 
   readonly events: readonly TimelineEvent<E, N>[];
   /** Places in `events` where events may be missing: the same array until it changes. */
   readonly discontinuities: readonly RoomDiscontinuity[];
-  /** The members, if `members` is set: the same Map until it changes. Unchanged members keep their objects. */
+  /** The members, if `members` is true: the same Map until it changes. Unchanged members keep their objects. */
   readonly members: ReadonlyMap<string, MemberInfo<Jsonify<I> | null>>;
+  /** The number of members, if `members` is set; 0 until the server has sent it. */
+  readonly count: number;
   /** `loadOlder` may find older events. False in rooms without history, and until the room is joined. */
   readonly hasOlder: boolean;
   /** Why the server refused the room, or older events could not be loaded. */
   readonly error: ClientError | undefined;
   /**
-   * As `Room.send` of the client. The event is listed as `pending` at once, unless `echo` is false, and as
+   * As `Room.send` of the client. The event is listed as `pending` at once, unless `echo` is false or it is `volatile`, and as
    * `failed` if it fails; the promise then need not be handled. The same function until the name changes.
    *
    * @throws {ClientError} (rejects) As `Room.send`; `CLOSED` while there is no room.

@@ -43,7 +43,7 @@ export function useRoom(
   const registry = useRegistry();
   const { last = 0, info, events, linger = 0, limit = Math.max(200, last), enabled = true, select } = options;
   const name = enabled ? roomName : null;
-  const members = options.members === true;
+  const members = options.members === 'count' ? 'count' : options.members === true;
   assertRoomName(name);
   assertLimit(limit);
   assertLinger(linger);
@@ -67,9 +67,9 @@ export function useRoom(
   return useSyncExternalStore(store.subscribe, getSnapshot, getServerSnapshot);
 }
 
-/** The number of users in a room. Renders only when it changes. */
+/** The number of users in a room, without the list of them. Renders only when it changes. */
 export function useRoomCount(room: string | null): number {
-  return useRoom(room, { members: true, events: NONE, select: countMembers });
+  return useRoom(room, { members: 'count', events: NONE, select: countMembers });
 }
 
 /** One member of a room; undefined while the user is not in it. Renders only when it changes. */
@@ -86,7 +86,7 @@ export function useMember<I = unknown>(
 }
 
 const NONE: readonly string[] = [];
-const countMembers = ({ members }: RoomView): number => members.size;
+const countMembers = ({ count }: RoomView): number => count;
 
 type Select = ((view: RoomView) => unknown) | undefined;
 

@@ -136,6 +136,31 @@ describe('a client over HTTP', () => {
     expect(tokens).toEqual(['0: 1', '0: 2', '0: 3']);
   });
 
+  test('sends volatile events, and knows how much waits for the network', async () => {
+    const sockets: HttpSocket[] = [];
+    class Spied extends HttpSocket {
+      constructor(address: string) {
+        super(address);
+        sockets.push(this);
+      }
+    }
+    const client = open('ann', { WebSocket: Spied });
+    const room = client.join('lobby');
+    const received: unknown[] = [];
+    room.on('moved', (data) => received.push(data));
+    await room.ready;
+    const results = [];
+    for (let n = 0; n < 30; n++)
+      results.push(await room.send('moved', [n, 'x'.repeat(1_000)], { volatile: true }));
+    const sent = results.flatMap(({ dropped }, n) => (dropped ? [] : [n]));
+    expect(sent.length).toBeLessThan(30);
+    await until('events', () => received.length === sent.length);
+    expect(received.map((data) => (data as unknown[])[0])).toEqual(sent);
+    await until('nothing waits', () => sockets[0]?.bufferedAmount === 0);
+    expect(await room.send('moved', [30], { volatile: true })).toEqual({});
+    expect(await room.history()).toEqual({ events: [], more: false });
+  });
+
   test('loses nothing when the process of its stream restarts', async () => {
     const ann = open('ann');
     const received: unknown[] = [];
@@ -277,6 +302,8 @@ describe('the fallback of the client', () => {
     const serving = serveWebSocket(wss, (processes[0] as Process).options);
     server.on('upgrade', (request, socket: Socket, head) => {
       upgrades.push(socket);
+      // A client that gives up may reset the connection of a refused upgrade.
+      socket.on('error', () => {});
       if (blocked) socket.end('HTTP/1.1 403 Forbidden\r\n\r\n');
       else wss.handleUpgrade(request, socket, head, (each) => wss.emit('connection', each, request));
     });

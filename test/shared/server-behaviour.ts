@@ -294,6 +294,31 @@ export function serverBehaviour(
       expect([...one.errors, ...two.errors]).toEqual([]);
     });
 
+    test('rollcall/client follows the number of members, then their list, and sends volatile events', async () => {
+      const node = await fixture.node();
+      const ann = fixture.connect(() => `${node.url}?user=ann`);
+      const bob = fixture.connect(() => `${node.url}?user=bob`);
+      const room = ann.join('hall', { members: 'count' });
+      await waitFor(() => room.count === 1, { timeout: 8_000, message: () => `count: ${room.count}` });
+      const other = bob.join('hall');
+      const received: unknown[] = [];
+      other.on('moved', (data) => received.push(data));
+      await waitFor(() => room.count === 2, { timeout: 8_000, message: () => `count: ${room.count}` });
+      expect(room.members.size).toBe(0);
+      expect(await room.send('moved', [1, 2], { volatile: true })).toEqual({});
+      await waitFor(() => received.length === 1);
+      ann.join('hall', { members: true });
+      await waitFor(() => room.members.size === 2);
+      await other.leave();
+      await waitFor(() => room.count === 1 && room.members.size === 1);
+      expect(received).toEqual([[1, 2]]);
+      ann.close();
+      await waitFor(() => node.stats().connections === 1);
+      ann.connect();
+      await ann.join('hall').ready;
+      expect(node.errors).toEqual([]);
+    });
+
     test('rollcall/client replaces its credentials on an open connection, before they expire', async () => {
       // The client waits for real time, at least 1 s. The server's time passes between the refreshes.
       const clock = new FakeClock();

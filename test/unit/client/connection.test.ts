@@ -348,9 +348,80 @@ describe('reconnecting', () => {
   });
 });
 
+describe('connect() again', () => {
+  test('after close, handlers stay and everything else begins anew', async () => {
+    let token = 0;
+    const all = new Harness({ url: () => `wss://chat.test/ws?token=${++token}` });
+    const first = await all.open({ position: 'p1' });
+    const received = vi.fn();
+    all.client.events.on('invoice', received);
+    const room = all.client.join('lobby', { members: true });
+    first.answer('join', { position: 'r1' });
+    first.receive({ type: 'members', room: 'lobby', reset: true, members: [] });
+    void all.client.setStatus('away');
+    first.answer('status');
+    await turn();
+    all.client.connect();
+    expect(all.sockets).toHaveLength(1);
+    all.client.close();
+    const states: string[] = [];
+    all.client.on('state', (state) => states.push(`${state} ${all.client.state}`));
+    all.client.connect();
+    expect(all.client.user).toBeUndefined();
+    const second = await all.open({ user: 'bob', socket: 's2', position: 'q1' });
+    expect(second.url).toBe('wss://chat.test/ws?token=2');
+    expect(second.sent).toEqual([]);
+    expect(states).toEqual(['connecting connecting', 'open open']);
+    expect(all.of('open').at(-1)).toEqual({ user: 'bob', socket: 's2', reconnected: false });
+    expect(all.of('discontinuity')).toEqual([]);
+    second.receive({ type: 'event', event: 'invoice', data: 1 });
+    expect(received).toHaveBeenCalledTimes(1);
+    expect(room.state).toBe('left');
+    const again = all.client.join('lobby');
+    expect(again).not.toBe(room);
+    expect(second.answer('join', {})).not.toHaveProperty('since');
+    await again.ready;
+    // The socket and the room of before no longer have an effect.
+    first.receive({ type: 'event', event: 'invoice', data: 2 });
+    first.end();
+    await room.leave();
+    expect(again.state).toBe('joined');
+    expect(received).toHaveBeenCalledTimes(1);
+    expect(all.client.state).toBe('open');
+    all.client.close();
+    expect(all.clock.timers).toBe(0);
+  });
+
+  test('after a close code that forbids to reconnect, also from a handler of `closed`', async () => {
+    const { listeners } = stubPage();
+    const all = new Harness();
+    await all.open();
+    const count = listeners.size;
+    all.client.on('closed', ({ code }) => code === 4401 && all.client.connect());
+    all.socket.end(4401);
+    expect(all.client.state).toBe('connecting');
+    await all.open();
+    expect(all.client.state).toBe('open');
+    expect(listeners.size).toBe(count);
+  });
+
+  test('`closed` is the last event: a status that was being sent again is not reported', async () => {
+    const all = new Harness();
+    await all.open();
+    void all.client.setStatus('away');
+    all.socket.answer('status');
+    await turn();
+    await all.reconnect();
+    all.client.close();
+    await turn();
+    expect(all.emitted.at(-1)?.[0]).toBe('closed');
+  });
+});
+
 describe('frames', () => {
   test('malformed frames are reported as errors, and unknown frames are ignored', async () => {
     const all = new Harness();
+    await all.loadWatches();
     const socket = await all.open();
     const bad = ['{', 'null', '7', '[]', '{}', '{"type":"event"}'];
     bad.push('{"type":"members","room":"r","members":7}');

@@ -1,4 +1,5 @@
 import { type Client, type ConnectOptions, connect, type WebSocketLike } from 'rollcall/client';
+import { vi } from 'vitest';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 
 /** A frame with the fields that tests read. */
@@ -9,6 +10,7 @@ export class FakeSocket implements WebSocketLike {
   readonly sent: Frame[] = [];
   /** The close code that the client passed. */
   closed: number | undefined;
+  bufferedAmount = 0;
   /** Without the parameters `client`, and `since` if that is empty. */
   readonly url: string;
   readonly clientId: string | undefined;
@@ -126,6 +128,13 @@ export class Harness {
   /** The payloads of the emitted events of a name. */
   of(name: string): unknown[] {
     return this.emitted.filter(([each]) => each === name).map(([, info]) => info);
+  }
+
+  /** Loads the code that requests watches; later requests are then sent at once. */
+  async loadWatches(): Promise<void> {
+    this.client.watch([]).close();
+    await vi.dynamicImportSettled();
+    await turn();
   }
 
   /** Completes the connection attempt with `welcome`. */

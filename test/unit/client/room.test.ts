@@ -368,6 +368,46 @@ describe('leaving', () => {
   });
 });
 
+describe('volatile events', () => {
+  test('are sent without an id, and dropped while the room is not joined or the connection is slow', async () => {
+    const all = new Harness();
+    const room = all.client.join('lobby');
+    const move = () => room.send('moved', 1, { volatile: true, echo: false });
+    expect(await move()).toEqual({ dropped: true });
+    const socket = await all.open();
+    expect(await move()).toEqual({ dropped: true });
+    socket.answer('join', { position: 'p1' });
+    expect(await move()).toEqual({});
+    expect(socket.takeSent('send')).toMatchObject([{ event: 'moved', data: 1, keep: false, echo: false }]);
+    expect(socket.sent).toEqual([]);
+    socket.bufferedAmount = 16_384;
+    expect(await move()).toEqual({});
+    expect(socket.takeSent('send')[0]).not.toHaveProperty('id');
+    socket.bufferedAmount = 16_385;
+    expect(await move()).toEqual({ dropped: true });
+    expect(socket.sent).toEqual([]);
+    socket.end();
+    expect(await move()).toEqual({ dropped: true });
+    void room.leave();
+    expect(await failure(move())).toMatchObject({ code: 'CLOSED' });
+  });
+
+  test('reject when they are too large or no JSON, and a refusal of the server is an error of the client', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby');
+    socket.answer('join', {});
+    const send = (data: unknown) => room.send('moved', data, { volatile: true });
+    expect(await failure(send('x'.repeat(1_000)))).toMatchObject({ code: 'TOO_LARGE', outcome: 'failed' });
+    expect(await failure(send(1n))).toMatchObject({ code: 'INVALID' });
+    expect(socket.sent).toEqual([]);
+    await send(1);
+    socket.receive({ type: 'error', code: 'FORBIDDEN', message: 'no' });
+    expect(all.of('error')).toMatchObject([{ code: 'FORBIDDEN' }]);
+    expect(room.state).toBe('joined');
+  });
+});
+
 describe('members, infos and typing', () => {
   test('members are updated, and are the same map until they change', async () => {
     const all = new Harness();
@@ -390,6 +430,39 @@ describe('members, infos and typing', () => {
     expect([...room.members.keys()]).toEqual(['bob']);
     expect(reported).toHaveBeenCalledTimes(4);
     expect(reported).toHaveBeenLastCalledWith(room.members);
+  });
+
+  test('the number of members alone is followed, until another join asks for the list', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby', { members: 'count' });
+    const reported = vi.fn();
+    room.onMembers(() => reported(room.count, room.members.size));
+    expect(socket.answer('join', {})).toMatchObject({ members: 'count' });
+    expect(room.count).toBe(0);
+    socket.receive({ type: 'members', room: 'lobby', count: 3, members: [] });
+    all.client.join('lobby', { members: 'count' });
+    all.client.join('lobby');
+    expect(socket.sent).toEqual([]);
+    all.client.join('lobby', { members: true });
+    expect(socket.answer('join', {})).toMatchObject({ members: true });
+    const member = (user: string) => ({ user, info: null, sockets: 1 });
+    // The number of a page is not shown.
+    socket.receive({
+      type: 'members',
+      room: 'lobby',
+      reset: true,
+      more: true,
+      members: [member('a'), member('b')],
+    });
+    socket.receive({ type: 'members', room: 'lobby', members: [member('c'), member('d')] });
+    expect(reported.mock.calls).toEqual([
+      [3, 0],
+      [3, 2],
+      [4, 4],
+    ]);
+    all.client.join('lobby', { members: 'count' });
+    expect((await all.reconnect()).answer('join', {})).toMatchObject({ members: true });
   });
 
   test('an info is sent, retried after retryAfter, and included in later joins', async () => {

@@ -7,6 +7,7 @@ const presence = (user: string, status = 'online') => ({ user, status, lastSeen:
 describe('watch', () => {
   test('watch reports each change, and returns the same map until the next one', async () => {
     const all = new Harness();
+    await all.loadWatches();
     const handler = vi.fn();
     const watch = all.client.watch(new Set(['bob', 'eve']), handler);
     const socket = await all.open();
@@ -26,6 +27,7 @@ describe('watch', () => {
 
   test('watches of one user share a frame, which is sent again on a new connection', async () => {
     const all = new Harness();
+    await all.loadWatches();
     const socket = await all.open();
     const first = all.client.watch(['bob']);
     socket.answer('watch');
@@ -47,6 +49,7 @@ describe('watch', () => {
 
   test('changes during a request are sent after its reply', async () => {
     const all = new Harness();
+    await all.loadWatches();
     const socket = await all.open();
     const first = all.client.watch(['bob']);
     first.close();
@@ -63,6 +66,7 @@ describe('watch', () => {
 
   test('many users are sent in several frames', async () => {
     const all = new Harness();
+    await all.loadWatches();
     const socket = await all.open();
     all.client.watch(Array.from({ length: 250 }, (_, i) => `u${i}`));
     const sizes = [1, 2, 3].map(() => (socket.answer('watch')['users'] as string[]).length);
@@ -72,6 +76,7 @@ describe('watch', () => {
 
   test('a watch is retried after retryAfter, and not after a refusal', async () => {
     const all = new Harness();
+    await all.loadWatches();
     const socket = await all.open();
     all.client.watch(['bob']);
     socket.refuse('watch', 'RATE_LIMITED', { retryAfter: 100 });
@@ -83,6 +88,7 @@ describe('watch', () => {
 
   test('INTERNAL is temporary: the users are requested again, and the error is reported', async () => {
     const all = new Harness();
+    await all.loadWatches();
     const socket = await all.open();
     all.client.watch(['bob']);
     socket.refuse('watch', 'INTERNAL');
@@ -93,6 +99,7 @@ describe('watch', () => {
 
   test('a forbidden user does not affect the watches of others', async () => {
     const all = new Harness();
+    await all.loadWatches();
     const socket = await all.open();
     all.client.watch(['ann', 'bob', 'eve']);
     socket.refuse('watch', 'FORBIDDEN');
@@ -106,6 +113,7 @@ describe('watch', () => {
 
   test('a handler that throws does not affect others, and no handler is called after close', async () => {
     const all = new Harness();
+    await all.loadWatches();
     const socket = await all.open();
     const handler = vi.fn();
     all.client.watch(['bob'], () => {

@@ -42,6 +42,14 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
+test('a volatile send is not listed, and resolves at once', async () => {
+  expect(await view().send('moved', 1, { volatile: true })).toEqual({});
+  expect(list()).toEqual([]);
+  socket.bufferedAmount = 1_000_000;
+  expect(await view().send('moved', 2, { volatile: true })).toEqual({ dropped: true });
+  expect(socket.takeSent('send')).toHaveLength(1);
+});
+
 test.each(['event first', 'answer first'])(
   'a send is pending until its event arrives, and keeps its key (%s)',
   async (order) => {
