@@ -102,6 +102,8 @@ export class CatchUpCursor {
   /** The server that had the last message. */
   #server: HistoryServer | undefined;
   #serverSeenAt = 0;
+  /** The first read is done, or none is needed. */
+  #positioned: boolean;
   #positionWaiters: (() => void)[] = [];
 
   constructor(
@@ -117,6 +119,7 @@ export class CatchUpCursor {
     this.#hasUnchainedMessages = unchained;
     this.#start = start;
     this.#catchingUp = start !== undefined;
+    this.#positioned = start === undefined;
     if (typeof start === 'object') this.#setPosition(start.after);
   }
 
@@ -185,9 +188,9 @@ export class CatchUpCursor {
     return other !== this && settled(this) && settled(other) && this.#position === other.#position;
   }
 
-  /** Resolves when no message after the start position can be missed. */
+  /** Resolves when no message after the start position can be missed: with the first read. */
   whenPositioned(): Promise<void> {
-    if (this.#start !== 'latest') return Promise.resolve();
+    if (this.#positioned) return Promise.resolve();
     return new Promise((resolve) => this.#positionWaiters.push(resolve));
   }
 
@@ -314,7 +317,8 @@ export class CatchUpCursor {
       telemetry.recovery.emit({ channel, pages, messages, recovered, ...stopwatch.stop(error) });
     };
     while (!abandoned()) {
-      if (this.#isFull()) {
+      // A caller that waits for the start position may be the one that empties the queue.
+      if (this.#positioned && this.#isFull()) {
         await this.#untilDrained();
         continue;
       }
@@ -331,6 +335,12 @@ export class CatchUpCursor {
         return this.#continueWithoutHistory();
       }
       if (abandoned()) return;
+      if (this.#positionWaiters.length > 0 && !this.#startsAtLatest()) {
+        // Callers get their subscriptions before the first message.
+        this.#resolvePositioned();
+        await new Promise<void>((resolve) => setImmediate(resolve));
+        if (abandoned()) return;
+      }
       // A handler with a binary codec joined during the read, and this page is text.
       if (request.binary !== this.#owner.binary) continue;
       stats.pages++;
@@ -383,7 +393,7 @@ export class CatchUpCursor {
       channel: name,
       after: this.#position,
       // To begin with the next message, only the last position is needed.
-      limit: this.#startsAtLatest() ? 0 : PAGE,
+      limit: this.#startsAtLatest() || this.#isFull() ? 0 : PAGE,
       ...(this.#backpressure?.pageBytes === undefined ? {} : { maxBytes: this.#backpressure.pageBytes }),
       binary,
       // The server may differ after a lost connection.
@@ -515,6 +525,7 @@ export class CatchUpCursor {
   }
 
   #resolvePositioned(): void {
+    this.#positioned = true;
     for (const resolve of this.#positionWaiters.splice(0)) resolve();
   }
 

@@ -92,7 +92,8 @@ export interface SubscribeOptions {
   sharded?: boolean;
   /**
    * Begin after this position, with the next message (`'latest'`) or the oldest one kept (`'earliest'`). Every later
-   * message is delivered once and in order, or a discontinuity is reported. Only for channels with history. Without
+   * message is delivered once and in order, or a discontinuity is reported. `subscribe` resolves after the first read of
+   * the history, and before the first message. Only for channels with history. Without
    * it a handler recovers missed messages after its first message with history. @default 'latest' for a defined
    * channel with history; otherwise none
    */

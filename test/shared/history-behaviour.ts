@@ -522,6 +522,41 @@ export function historyBehaviour(
         }
       });
 
+      test('since a position that the server has not reached reports a gap, then delivers new messages', async () => {
+        const service = open();
+        for (const stored of [0, 1]) {
+          const channel = fresh();
+          const [position] = await publish(service, fresh(), numbers(0, 1));
+          await publish(service, channel, numbers(0, stored));
+          const future = String(position).replace(/^\d+/, (micros) => `${BigInt(micros) + 3_600_000_000n}`);
+          const ahead = keeping();
+          await service.subscribe(channel, ahead.handler, { since: future, ...ahead.options });
+          await publish(service, channel, numbers(1, 4));
+          await until('the last', () => ahead.got.includes(3));
+          expect(ahead.got).toEqual([1, 2, 3]);
+          expect(ahead.gaps).toMatchObject([{ reason: stored === 0 ? 'wiped' : 'forked', recovered: false }]);
+        }
+      });
+
+      test('a subscription with since is returned after its first read, and before its first message', async () => {
+        const service = open();
+        const channel = fresh();
+        const [first] = await publish(service, channel, numbers(0, 3));
+        for (const since of [first as string, 'earliest' as const]) {
+          let subscription: Subscription | undefined;
+          let known = true;
+          const got: unknown[] = [];
+          const handler = (message: unknown) => {
+            known &&= subscription !== undefined;
+            got.push(message);
+          };
+          subscription = await service.subscribe(channel, handler, { since });
+          await until('the last', () => got.includes(2));
+          expect(known).toBe(true);
+          await subscription.unsubscribe();
+        }
+      });
+
       test('to a channel without history yet', async () => {
         const service = open();
         for (const since of ['earliest', 'latest', NEVER]) {

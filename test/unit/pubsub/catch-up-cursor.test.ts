@@ -410,6 +410,59 @@ describe('a start position', () => {
     expect(story).toEqual([{ reason: 'trimmed', since, recovered: false }, 4, 5]);
   });
 
+  test.each([
+    ['a position', { after: ORIGIN }],
+    ['the oldest message', 'earliest' as const],
+  ])('with %s, the start is known after the first read, and before the first message', async (_, start) => {
+    const { cursor, server, read, got } = fixture({ start });
+    server.append();
+    cursor.subscribed();
+    const seen: unknown[] = [];
+    void cursor.whenPositioned().then(() => seen.push([...got]));
+    await turn();
+    expect(seen).toEqual([]);
+    await read();
+    await turn();
+    expect(seen).toEqual([[]]);
+    expect(got).toEqual([1]);
+    await cursor.whenPositioned();
+  });
+
+  test('the start is known although the queue is full, and the messages stay in the history', async () => {
+    const receiver = new SlowReceiver();
+    receiver.credit = 0;
+    const { cursor, server, reads, read, got, live } = fixture({
+      start: { after: ORIGIN },
+      backpressure: receiver,
+      onMessage: () => receiver.credit--,
+    });
+    for (let count = 0; count < 3; count++) server.append();
+    cursor.subscribed();
+    const known = cursor.whenPositioned();
+    await turn();
+    expect(reads.open[0]?.request.limit).toBe(0);
+    await read();
+    await known;
+    live();
+    receiver.take(9);
+    await read();
+    expect(got).toEqual([1, 2, 3, 4]);
+  });
+
+  test('a position that the server has not reached is a gap, and new messages follow it', async () => {
+    const { cursor, server, live, read, story } = fixture({ start: { after: '9000-1' } });
+    server.append();
+    cursor.subscribed();
+    const known = cursor.whenPositioned();
+    const begun = read();
+    await known;
+    live();
+    await begun;
+    await turn();
+    live();
+    expect(story).toMatchObject([{ reason: 'forked', recovered: false }, 2, 3]);
+  });
+
   test('a connection lost before the start position is known causes no gap', async () => {
     const { cursor, server, live, read, gaps, got } = fixture({ start: 'latest' });
     cursor.subscribed();
