@@ -1,5 +1,6 @@
 import { InvalidArgumentError, LimitError, UnsupportedError } from '../internal/errors.js';
 import { assertName, assertOptions } from '../internal/validate.js';
+import type { Backpressure } from '../pubsub/backpressure.js';
 import type { ChannelLike } from '../pubsub/channel.js';
 import type { Discontinuity } from '../pubsub/discontinuity.js';
 import type { MessageContext } from '../pubsub/message-context.js';
@@ -12,7 +13,7 @@ import type {
   RelayOptions,
   SocketSubscribeOptions,
 } from './options.js';
-import type { BroadcastLike, NamespaceBase } from './socket-io-types.js';
+import type { BroadcastLike, Listener, NamespaceBase } from './socket-io-types.js';
 import type { TrackedSocket } from './tracked-socket.js';
 
 /** By Socket.IO and Node; `emit` throws for them. */
@@ -24,6 +25,11 @@ const RESERVED: ReadonlySet<string> = new Set([
   'newListener',
   'removeListener',
 ]);
+
+/** In packets: Socket.IO queues without a limit. */
+const MAX_QUEUED = 32;
+/** In bytes, of missed messages that are read at a time. */
+const PAGE_BYTES = 65_536;
 
 /** For a socket that disconnected while subscribing. */
 const CLOSED_SUBSCRIPTION: Subscription = {
@@ -61,9 +67,14 @@ export class ChannelRelay {
       throw new LimitError(`a socket may subscribe to at most ${this.#limit} channels`);
     }
     assertOptions('options', options, SOCKET_SUBSCRIBE_OPTION_NAMES);
-    const subscribe = this.#prepare(channel, options, (emit) => {
-      if (tracked.connected) emit(socket.nsp.local.to(socket.id));
-    });
+    const subscribe = this.#prepare(
+      channel,
+      options,
+      (emit) => {
+        if (tracked.connected) emit(socket.nsp.local.to(socket.id));
+      },
+      socket.conn,
+    );
     // Counts towards the limit during SUBSCRIBE.
     const pending = { unsubscribe: async () => {} };
     subscriptions.add(pending);
@@ -110,6 +121,7 @@ export class ChannelRelay {
     channel: ChannelLike<never, unknown>,
     options: SocketSubscribeOptions,
     send: (emit: (target: BroadcastLike) => void) => void,
+    connection?: unknown,
   ): () => Promise<Subscription> {
     const pubsub = this.#pubsub;
     if (pubsub === undefined) throw new UnsupportedError('channels need the option pubsub of trackPresence');
@@ -130,9 +142,32 @@ export class ChannelRelay {
       onDiscontinuity,
       ...(since === undefined ? {} : { since }),
       ...(sharded === undefined ? {} : { sharded }),
+      ...(isConnection(connection) ? { backpressure: createBackpressure(connection) } : {}),
     };
     return () => pubsub.subscribe(channel, onMessage, subscribeOptions);
   }
+}
+
+/** The declarations of Engine.IO hide `writeBuffer`, which is public at run time. */
+interface Connection {
+  readonly writeBuffer: readonly unknown[];
+  once(event: string, listener: Listener): unknown;
+}
+
+function isConnection(given: unknown): given is Connection {
+  const { writeBuffer, once } = (given ?? {}) as Partial<Connection>;
+  return Array.isArray(writeBuffer) && typeof once === 'function';
+}
+
+function createBackpressure(connection: Connection): Backpressure {
+  return {
+    pageBytes: PAGE_BYTES,
+    get full() {
+      return connection.writeBuffer.length >= MAX_QUEUED;
+    },
+    // A connection that closes ends its subscriptions, and Socket.IO closes one that does not answer its pings.
+    drained: () => new Promise((resolve) => void connection.once('drain', resolve)),
+  };
 }
 
 function trackSubscription(

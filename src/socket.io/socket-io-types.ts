@@ -37,6 +37,8 @@ export interface SocketLike {
   readonly data: unknown;
   /** The socket's namespace. */
   readonly nsp: NamespaceBase;
+  /** The connection of Engine.IO. Without it missed messages are not paced. */
+  readonly conn?: unknown;
   /** Adds a listener. */
   on(event: string, listener: Listener): unknown;
   /** Removes a listener. */

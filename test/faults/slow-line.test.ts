@@ -3,9 +3,11 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { PubSubService } from 'rollcall';
 import { pipeEventStream } from 'rollcall/sse';
+import { io as connectTo } from 'socket.io-client';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../src/internal/clock.js';
 import { nodeRedis } from '../shared/redis-clients.js';
+import { SocketIoFixture } from '../shared/socket-io-fixture.js';
 import { type WsClient, WsFixture, type WsNode } from '../shared/ws-fixture.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { type SlowLine, startSlowLine } from '../support/slow-line.js';
@@ -162,6 +164,41 @@ test.each([
   );
   expect([of('$close'), of('$discontinuity')]).toEqual([[], []]);
   expect(waiting).toBeLessThanOrEqual(MAX_BUFFERED);
+});
+
+test('a slow client of Socket.IO receives all it missed, with few packets waiting', async () => {
+  const sockets = new SocketIoFixture(() => {
+    const { client, end } = nodeRedis(redis.port);
+    ends.push(end);
+    return client;
+  });
+  ends.unshift(() => sockets.end());
+  const node = await sockets.node();
+  const history = { size: 5_000, ttl: 600_000 };
+  const text = 'x'.repeat(4 * SIZE);
+  await Promise.all(
+    Array.from({ length: 5_000 }, (_, number) => node.pubsub.publish('news', { number, text }, { history })),
+  );
+  let waiting = 0;
+  node.io.on('connection', (socket) => {
+    void node.tracker.subscribe(socket, 'news', { since: 'earliest' });
+    const timer = setInterval(() => {
+      waiting = Math.max(waiting, (socket.conn as unknown as { writeBuffer: unknown[] }).writeBuffer.length);
+    }, 5);
+    socket.on('disconnect', () => clearInterval(timer));
+  });
+  const line = await startSlowLine(Number(new URL(node.url).port), RATE);
+  ends.unshift(() => line.stop());
+  const got: number[] = [];
+  const client = connectTo(`http://127.0.0.1:${line.port}`, {
+    transports: ['websocket'],
+    auth: { user: 'ann' },
+  });
+  ends.unshift(() => void client.close());
+  client.on('news', ({ number }: { number: number }) => void got.push(number));
+  await waitFor(() => got.length >= 5_000, { timeout: PATIENT, message: () => `${got.length} messages` });
+  expect(got).toEqual(Array.from({ length: 5_000 }, (_, at) => at));
+  expect(waiting).toBeLessThanOrEqual(33);
 });
 
 test('a client that takes nothing during a catch-up is closed as a slow consumer, with few bytes waiting', async () => {
