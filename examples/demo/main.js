@@ -92,6 +92,7 @@ async function main() {
   const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
   const shown = host.includes(':') ? `[${host}]` : host;
   console.log(`rollcall demo: http://${shown}:${port} on ${backend.redis}`);
+  console.log('Open it in two tabs. Ctrl-C ends it.');
 
   closeOnSignals(async () => {
     if (frozen) backend.freeze?.end();

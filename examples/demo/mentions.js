@@ -25,7 +25,7 @@ export async function notifyMentions({ pubsub, rooms, presence, notifications },
         for (const name of mentionsIn(text)) {
           // An unknown user would never read it.
           if (name === from || (await presence.getPresence(name)) === null) continue;
-          const notification = { room, from: from ?? '', text: text.slice(0, 200) };
+          const notification = { room, position, from: from ?? '', text: text.slice(0, 200) };
           await notifications.notify(name, notification, { idempotencyKey: `${room} ${position}` });
         }
       },

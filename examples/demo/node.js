@@ -18,7 +18,7 @@ import { readTicket } from './tickets.js';
  */
 export async function startNode(name, redis, secret) {
   const started = Date.now();
-  const totals = { connects: 0, reconnects: 0, recovered: 0, lost: 0, failures: 0 };
+  const totals = { connects: 0, reconnects: 0, messages: 0, recovered: 0, lost: 0, failures: 0 };
   const onError = () => void totals.failures++;
 
   const { pubsub, presence, rooms, close } = createRollcall({
@@ -53,8 +53,11 @@ export async function startNode(name, redis, secret) {
         case 'typing':
         case 'history':
           return ROOMS.includes(request.room);
-        case 'send':
-          return ROOMS.includes(request.room) && request.event === 'message';
+        case 'send': {
+          const allowed = ROOMS.includes(request.room) && request.event === 'message';
+          if (allowed) totals.messages++;
+          return allowed;
+        }
         case 'watch':
           return isName(request.userId);
         case 'status':
@@ -85,8 +88,8 @@ export async function startNode(name, redis, secret) {
     if (urlOf(request).searchParams.has('since')) totals.reconnects++;
   });
   const reporter = publishEverySecond(pubsub, () => {
-    const { sockets, users, delivered } = rooms.stats();
-    return { source: name, started, sockets, users, delivered, ...totals };
+    const { sockets, users } = rooms.stats();
+    return { source: name, started, sockets, users, ...totals };
   });
 
   // A free port, for the front only.

@@ -42,12 +42,14 @@ export function spawnDemo(env: Record<string, string>, args: readonly string[] =
 export interface Demo {
   readonly url: string;
   readonly runsOn: string;
+  /** The console. */
+  readonly says: string;
   stop(): Promise<void>;
 }
 
 export async function startDemo(env: Record<string, string> = {}, args?: readonly string[]): Promise<Demo> {
   const { child, output, closed } = spawnDemo(env, args);
-  const started = await waitFor(() => /(http:\S+) on (.+)\n/.exec(output.stdout), {
+  const started = await waitFor(() => /(http:\S+) on (.+)\n.+\n/.exec(output.stdout), {
     timeout: 20_000,
     message: () => `the demo to start: ${output.stderr}`,
   });
@@ -55,6 +57,7 @@ export async function startDemo(env: Record<string, string> = {}, args?: readonl
   return {
     url: url as string,
     runsOn: runsOn as string,
+    says: output.stdout,
     async stop() {
       child.kill('SIGTERM');
       await withDeadline(closed, 15_000, 'stopping the demo');
@@ -187,6 +190,30 @@ export async function reports(page: Page, what: string | RegExp): Promise<void> 
   const timeline = page.getByRole('region', { name: 'What my connection went through' });
   const entry = timeline.getByRole('listitem').filter({ hasText: what });
   await appears(entry.first(), UNTIL_BACK);
+}
+
+/** The totals that `source` publishes next, from the stream of the dashboard. */
+export async function nextStats(url: string, source: string): Promise<{ messages: number }> {
+  const since = Date.now();
+  const controller = new AbortController();
+  const response = await fetch(`${url}/events`, { signal: controller.signal });
+  const decoder = new TextDecoder();
+  let text = '';
+  try {
+    for await (const chunk of response.body as ReadableStream<Uint8Array>) {
+      text += decoder.decode(chunk, { stream: true });
+      const lines = text.split('\n');
+      text = lines.pop() ?? '';
+      for (const line of lines) {
+        if (!line.startsWith('data:')) continue;
+        const sample = JSON.parse(line.slice(5));
+        if (sample.source === source && sample.at > since) return sample;
+      }
+    }
+  } finally {
+    controller.abort();
+  }
+  throw new Error('the stream of the dashboard has ended');
 }
 
 /** Two users on two nodes exchange messages and see each other, and one leaves. */

@@ -1,4 +1,6 @@
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import type { Browser, Page } from 'playwright-core';
 import { connect } from 'rollcall/client';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -107,6 +109,8 @@ describe('the page', () => {
     await keyboard.type('typed at once');
     await keyboard.press('Enter');
     await receives(other, 'typed at once');
+    // In a room that zoe does not see: there the message would be read at once.
+    await press(other, /^kitchen, /);
     await say(other, '@zoe hello');
     await page.getByRole('button', { name: 'Notifications, 1 unread' }).focus();
     await keyboard.press('Enter');
@@ -179,12 +183,161 @@ describe('the page', () => {
     await say(page, `hello @${ben}`);
     await receives(page, `hello @${ben}`);
     await page.getByLabel('Status of this device').selectOption('busy');
-    await press(page, /^Notifications, [1-9]/);
-    await page.getByRole('region', { name: 'Notifications' }).getByText(`hello @${cleo}`).waitFor();
     await page.getByRole('img', { name: `Read by ${ben}` }).waitFor();
+    await press(other, /^kitchen, /);
+    await say(other, `lunch, @${cleo}?`);
+    await press(page, /^Notifications, [1-9]/);
+    await page.getByRole('region', { name: 'Notifications' }).getByText(`lunch, @${cleo}?`).waitFor();
+    // Not sent: the bubble of a message that waits is shown as well.
+    await page.route('**/connect', () => {});
+    await page.evaluate('document.querySelector("#drop").click()');
+    await page.locator('#connection').filter({ hasText: 'reconnecting' }).waitFor();
+    await page.evaluate(`{
+      document.querySelector('#text').value = 'waits';
+      document.querySelector('#composer button').click();
+    }`);
+    await page.locator('.pending').waitFor();
     const { tooFaint, texts } = (await page.evaluate(CONTRASTS)) as { tooFaint: string[]; texts: number };
     expect(tooFaint).toEqual([]);
     expect(texts).toBeGreaterThan(30);
+  });
+
+  test('a mention is read with its message: shown in the room, it is no unread notification', async () => {
+    const ned = await tabs.enter('ned', 'node-1');
+    const ola = await tabs.enter('ola', 'node-2');
+    await press(ned, /^kitchen, /);
+    await say(ned, '@ola are you there?');
+    await ola.getByRole('button', { name: 'Notifications, 1 unread' }).waitFor();
+    await press(ola, /^kitchen, /);
+    await receives(ola, '@ola are you there?');
+    await ola.getByRole('button', { name: 'Notifications', exact: true }).waitFor();
+    // So is one that arrives while the room is in view.
+    await say(ned, '@ola good.');
+    await receives(ola, '@ola good.');
+    await press(ola, /^Notifications/);
+    await ola.getByRole('region', { name: 'Notifications' }).getByText('@ola good.').waitFor();
+    await ola.getByRole('button', { name: 'Notifications', exact: true }).waitFor();
+  });
+
+  test('URLs are links that open in another tab, without the punctuation behind them', async () => {
+    const page = await tabs.enter('pia', 'node-1');
+    await say(page, 'see (https://example.com/a?b=c#d), javascript:alert(1) and http://example.org.');
+    await receives(page, 'see (https');
+    const links = await page.evaluate(
+      `[...document.querySelectorAll('.message .text a')].map(({ textContent, target, rel }) => [textContent, target, rel])`,
+    );
+    expect(links).toEqual([
+      ['https://example.com/a?b=c#d', '_blank', 'noopener noreferrer'],
+      ['http://example.org', '_blank', 'noopener noreferrer'],
+    ]);
+  });
+
+  test('the newest message stays in view while a draft grows and when a keyboard opens', async () => {
+    const page = await tabs.enter('rex', 'node-1', { viewport: { width: 390, height: 700 } });
+    for (let number = 1; number <= 20; number++) await say(page, `line ${number}`);
+    await receives(page, 'line 20');
+    const newest = page.locator('.messages:not(.outbox) .message').last();
+    const isInView = async () => {
+      const [message, log] = [await newest.boundingBox(), await page.getByRole('log').boundingBox()];
+      return message !== null && log !== null && message.y + message.height <= log.y + log.height;
+    };
+    await waitFor(isInView, { message: 'the newest message in view' });
+    const heightOf = async () => (await page.getByRole('log').boundingBox())?.height ?? 0;
+    const before = await heightOf();
+    await page.getByRole('textbox', { name: 'Message' }).fill('a\nb\nc\nd\ne');
+    await waitFor(async () => (await heightOf()) < before - 40, { message: 'the draft to grow' });
+    await waitFor(isInView, { message: 'the newest message in view above the draft' });
+    await page.setViewportSize({ width: 390, height: 420 });
+    await waitFor(isInView, { message: 'the newest message in view above the keyboard' });
+    // A reader of older messages stays there.
+    await page.evaluate('document.querySelector(".log:not([hidden])").scrollTo(0, 0)');
+    await waitFor(async () => !(await isInView()), { message: 'the newest message out of view' });
+    await page.setViewportSize({ width: 390, height: 400 });
+    await page.evaluate(
+      'new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))',
+    );
+    expect(await isInView()).toBe(false);
+  });
+
+  test('at 320 px no word is broken or cut off', async () => {
+    const page = await tabs.enter('sue', 'node-1', { viewport: { width: 320, height: 568 } });
+    const cut = () => page.evaluate(CUT_WORDS) as Promise<string[]>;
+    for (const view of ['Chat', 'People', 'Backstage']) {
+      await page.getByRole('button', { name: view, exact: true }).click();
+      expect(await cut()).toEqual([]);
+    }
+    await page.route('**/connect', () => {});
+    await press(page, 'Drop my connection');
+    await page.locator('#connection').filter({ hasText: 'reconnecting' }).waitFor();
+    expect(await cut()).toEqual([]);
+  });
+
+  test('all charts are in view at 1280 × 800, also with a long timeline', async () => {
+    const page = await tabs.enter('tia', 'node-1', { viewport: { width: 1280, height: 800 } });
+    for (let count = 0; count < 4; count++) {
+      await press(page, 'Drop my connection');
+      await page.locator('#connection').filter({ hasText: 'reconnecting' }).waitFor();
+      await isOn(page, /node-/);
+    }
+    for (const chart of await page.locator('#charts figure').all()) {
+      const { y = 0, height = 0 } = (await chart.boundingBox()) ?? {};
+      expect(height).toBeGreaterThan(40);
+      expect(y + height).toBeLessThanOrEqual(800);
+    }
+  });
+
+  test.each([
+    ['light', 1280, 800],
+    ['dark', 1280, 800],
+    ['light', 390, 844],
+    ['dark', 320, 568],
+  ] as const)('axe finds no violation in the %s scheme at %i × %i px', async (colorScheme, width, height) => {
+    const [one, two] = [`${colorScheme}-${width}`, `other-${colorScheme}-${width}`];
+    // Without motion: a toast that appears is transparent for a moment.
+    const options = { colorScheme, viewport: { width, height }, reducedMotion: 'reduce' } as const;
+    const page = await tabs.open(options);
+    expect(await violations(page)).toEqual([]);
+    await page.getByLabel('Your name').fill(one);
+    await press(page, 'Join the chat');
+    await isOn(page, /node-/);
+    expect(await violations(page)).toEqual([]);
+    const other = await tabs.enter(two, 'node-1');
+    await say(other, `hello @${one}, see https://example.com/`);
+    await receives(page, `hello @${one}`);
+    await press(other, /^kitchen, /);
+    await say(other, `lunch, @${one}?`);
+    await press(page, 'Notifications, 1 unread');
+    await page.getByRole('region', { name: 'Notifications' }).getByText('lunch').waitFor();
+    expect(await violations(page)).toEqual([]);
+    await page.keyboard.press('Escape');
+    for (const view of await page.getByRole('navigation', { name: 'Views' }).getByRole('button').all()) {
+      if (!(await view.isVisible())) continue;
+      await view.click();
+      expect(await violations(page)).toEqual([]);
+    }
+    // The test can see what there is.
+    await page.evaluate('document.querySelector("#leave").ariaLabel = ""');
+    expect(await violations(page)).toEqual([expect.stringContaining('button-name')]);
+  });
+
+  test('an empty room, and a user who is alone, are told to open a second tab', async () => {
+    const fresh = await startDemo();
+    const alone = new Tabs(browser, fresh.url);
+    const page = await alone.enter('uno', 'node-1');
+    await page.getByText('No messages yet. Open a second tab').waitFor();
+    const hint = page.getByRole('region', { name: 'People here' }).getByText('Only you. Open a second tab');
+    await hint.waitFor();
+    const [link] = await page.getByRole('link', { name: 'Open a second tab' }).all();
+    const [opened] = await Promise.all([page.context().waitForEvent('page'), link?.click()]);
+    await opened.getByLabel('Your name').fill('due');
+    await press(opened, 'Join the chat');
+    await hint.waitFor({ state: 'hidden' });
+    await say(opened, 'not alone');
+    await receives(page, 'not alone');
+    await page.getByText('No messages yet').waitFor({ state: 'hidden' });
+    await alone.close();
+    await fresh.stop();
+    expect(alone.problems).toEqual([]);
   });
 });
 
@@ -296,6 +449,37 @@ async function nameless(page: Page): Promise<string[]> {
     .map(({ role }) => String(role?.value));
 }
 
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** What axe finds, by all its rules. */
+async function violations(page: Page): Promise<string[]> {
+  if (!(await page.evaluate('"axe" in window'))) await page.evaluate(axe);
+  return page.evaluate(`axe.run(document).then(({ violations }) =>
+    violations.map(({ id, nodes }) => [id, ...nodes.map(({ target, failureSummary }) => target + ': ' + failureSummary)].join(' '))
+  )`);
+}
+
+/** The visible words that stand on more than one line, or in part outside of an element that cuts them off. */
+const CUT_WORDS = `(() => {
+  const cut = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let text = walker.nextNode(); text; text = walker.nextNode()) {
+    const node = text.parentElement;
+    if (!node.checkVisibility() || node.closest('.hidden, .message, #timeline')) continue;
+    for (const { 0: word, index } of text.data.matchAll(/\\S+/g)) {
+      const range = document.createRange();
+      range.setStart(text, index);
+      range.setEnd(text, index + word.length);
+      const boxes = [...range.getClientRects()];
+      const lines = new Set(boxes.map(({ top }) => Math.round(top)));
+      const { right } = range.getBoundingClientRect();
+      const outside = getComputedStyle(node).overflowX === 'hidden' && right > node.getBoundingClientRect().right + 1;
+      if (lines.size > 1 || outside) cut.push(word);
+    }
+  }
+  return cut;
+})()`;
+
 /** Computes for each text that is shown how much it stands out, by the formula of WCAG 2. */
 const CONTRASTS = `(() => {
   const parse = (color) => {
@@ -323,6 +507,19 @@ const CONTRASTS = `(() => {
     const [one, two] = [light(parse(getComputedStyle(node).color)), light(behind(node))].sort((a, b) => b - a);
     const contrast = (one + 0.05) / (two + 0.05);
     if (contrast < 4.5) tooFaint.push(node.tagName + ' ' + text.data.trim().slice(0, 30) + ' ' + contrast.toFixed(2));
+  }
+  const ratio = (a, b) => (Math.max(light(a), light(b)) + 0.05) / (Math.min(light(a), light(b)) + 0.05);
+  for (const field of document.querySelectorAll('[placeholder]')) {
+    const contrast = ratio(parse(getComputedStyle(field, '::placeholder').color), behind(field));
+    if (contrast < 4.5) tooFaint.push('placeholder ' + contrast.toFixed(2));
+  }
+  // The border of a control must stand out from what is around it.
+  for (const control of document.querySelectorAll('input, textarea, select, button:not(:disabled)')) {
+    const { borderTopColor, borderTopWidth } = getComputedStyle(control);
+    const color = parse(borderTopColor);
+    if (!control.checkVisibility() || borderTopWidth === '0px' || color[3] === 0) continue;
+    const contrast = ratio(color, behind(control.parentElement));
+    if (contrast < 3) tooFaint.push('border of ' + (control.id || control.textContent) + ' ' + contrast.toFixed(2));
   }
   return { tooFaint, texts };
 })()`;

@@ -4,6 +4,18 @@ import { $, clock, dot, element, keyed, plural, post, setText, toast } from './d
 
 const FREEZE = 5_000;
 const MAX_ENTRIES = 30;
+/** Why a connection ended, by its close code. */
+const CLOSED = {
+  1000: 'you left',
+  1006: 'the server or the network went away',
+  1012: 'the server restarts',
+  4401: 'the ticket is not valid',
+  4403: 'you were disconnected',
+  4500: 'the server cannot reach Redis',
+  4501: 'the ticket has expired',
+  4508: 'this page read too slowly',
+  4529: 'this page sent too much',
+};
 
 export class Backstage {
   #charts;
@@ -19,7 +31,7 @@ export class Backstage {
     this.#charts = [
       new Chart('Online users', nodes, 'users'),
       new Chart('Connects per second', nodes, 'connects', { rate: true }),
-      new Chart('Messages per second', nodes, 'delivered', { rate: true }),
+      new Chart('Messages per second', nodes, 'messages', { rate: true }),
       new Chart(
         'Reconnects and gaps',
         [
@@ -34,6 +46,8 @@ export class Backstage {
     $('charts').append(...this.#charts.map(({ root }) => root));
     // EventSource reconnects by itself and sends its last event id, so the plots miss no sample.
     new EventSource('/events').addEventListener('stats', ({ data }) => this.#showSample(JSON.parse(data)));
+    // It scrolls, also by keyboard.
+    $('timeline').tabIndex = 0;
     $('freeze').addEventListener('click', () => this.#freeze());
   }
 
@@ -55,12 +69,14 @@ export class Backstage {
       this.addEntry('good', text);
     });
     client.on('reconnecting', ({ attempt, delay, code, reason }) => {
-      const why = reason ? `${code}, ${reason}` : code;
-      if (this.#brokenAt === undefined) this.addEntry('bad', `Connection to ${this.#node} lost (${why})`);
+      const why = CLOSED[code] ?? (reason || 'the server did not say why');
+      if (this.#brokenAt === undefined) this.addEntry('bad', `Connection to ${this.#node} lost: ${why}`);
       this.#brokenAt ??= Date.now();
-      this.addEntry('wait', `Reconnect attempt ${attempt} in ${Math.round(delay)} ms`);
+      this.addEntry('wait', `Attempt ${attempt} to reconnect in ${seconds(delay)}`);
     });
-    client.on('closed', ({ code, reason }) => this.addEntry('bad', `Closed (${code} ${reason})`));
+    client.on('closed', ({ code, reason }) => {
+      this.addEntry('bad', `Disconnected: ${CLOSED[code] ?? (reason || 'the server did not say why')}`);
+    });
     client.on('discontinuity', ({ recovered }) => {
       if (!recovered) this.addEntry('bad', 'Messages to you may be missing');
     });
@@ -79,7 +95,7 @@ export class Backstage {
   #showState(state) {
     const pill = $('connection');
     pill.dataset.state = state;
-    const text = { open: this.#node, closed: 'disconnected' }[state] ?? 'reconnecting …';
+    const text = { open: this.#node, closed: 'disconnected' }[state] ?? 'reconnecting';
     setText(pill, text);
   }
 

@@ -3,19 +3,24 @@ import { $, clock, element, face, toast } from './dom.js';
 
 export class Bell {
   #client;
-  #newest;
+  #chat;
+  /** Newest first. */
+  #notifications = [];
+  #acknowledged;
 
-  constructor(client) {
+  constructor(client, chat) {
     this.#client = client;
+    this.#chat = chat;
     // After each reconnect too, because the list holds notifications that arrived in the meantime.
     client.on('open', () => this.#refresh());
     client.events.on('notification', ({ data }) => {
-      toast(`${data.from} mentioned you in ${data.room}`);
+      if (!this.#isRead({ data })) toast(`${data.from} mentioned you in ${data.room}`);
       return this.#refresh();
     });
+    document.addEventListener('read', () => this.#acknowledgeRead());
     // Another device of this user has marked them as read.
     client.events.on('notification:read', () => this.#refresh());
-    $('read-all').addEventListener('click', () => this.#acknowledge(this.#newest));
+    $('read-all').addEventListener('click', () => this.#acknowledge(this.#notifications[0]?.id));
     $('notifications').addEventListener('toggle', ({ newState }) => newState === 'open' && this.#refresh());
   }
 
@@ -23,6 +28,20 @@ export class Bell {
     if (id === undefined) return;
     await this.#client.request('notifications.acknowledge', { id }).catch(() => {});
     await this.#refresh();
+  }
+
+  #isRead({ data }) {
+    return this.#chat.hasRead(data.room, data.position);
+  }
+
+  /** A mention is read with its message. Acknowledging one includes the older ones, so it ends before an unread one. */
+  #acknowledgeRead() {
+    const unread = this.#notifications.filter(({ read }) => !read).reverse();
+    const end = unread.findIndex((each) => !this.#isRead(each));
+    const last = (end === -1 ? unread : unread.slice(0, end)).at(-1);
+    if (last === undefined || last.id === this.#acknowledged) return;
+    this.#acknowledged = last.id;
+    void this.#acknowledge(last.id);
   }
 
   async #refresh() {
@@ -34,12 +53,13 @@ export class Bell {
   }
 
   #show({ notifications, unread: { count, capped } }) {
-    this.#newest = notifications[0]?.id;
+    this.#notifications = notifications;
     const badge = $('bell').querySelector('.badge');
     badge.hidden = count === 0;
     badge.textContent = capped ? '99+' : String(count);
     $('bell').ariaLabel = count === 0 ? 'Notifications' : `Notifications, ${badge.textContent} unread`;
     $('read-all').disabled = count === 0;
+    this.#acknowledgeRead();
     const items = notifications.map((each) => element('li', {}, this.#button(each)));
     if (items.length === 0) items.push(element('li', { className: 'hint' }, 'No mentions yet.'));
     $('notifications')

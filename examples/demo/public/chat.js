@@ -95,10 +95,18 @@ export class Chat {
     $('text').value = '';
   }
 
+  /** Whether this user has read the message at `position` of `room`. */
+  hasRead(room, position) {
+    return this.#views.get(room)?.hasRead(position) === true;
+  }
+
   /** Marks visible messages as read. */
   #markRead() {
     const visible = document.visibilityState === 'visible' && $('chat').checkVisibility();
-    if (visible) this.#current.markRead();
+    if (visible) {
+      this.#current.markRead();
+      document.dispatchEvent(new Event('read'));
+    }
     this.#showRooms();
   }
 
@@ -115,7 +123,8 @@ export class Chat {
       badge.hidden = !view?.unread;
       setText(badge, String(view?.unread ?? 0));
       const suffix = view?.unread ? `, ${view.unread} unread` : '';
-      open.ariaLabel = `${name}, ${plural(here, 'person').replace('persons', 'people')}${suffix}`;
+      const label = `${name}, ${plural(here, 'person').replace('persons', 'people')}${suffix}`;
+      setText(item.querySelector('.hidden'), label);
       leave.hidden = view === undefined || name === 'lobby';
       unread += view?.unread ?? 0;
     }
@@ -126,9 +135,11 @@ export class Chat {
     const open = element(
       'button',
       { type: 'button', className: 'room' },
-      element('span', { className: 'name' }, name),
-      element('span', { className: 'badge', hidden: true }),
-      element('span', { className: 'count' }),
+      element('span', { className: 'hash', ariaHidden: 'true' }, '#'),
+      element('span', { className: 'name', ariaHidden: 'true' }, name),
+      element('span', { className: 'hidden' }),
+      element('span', { className: 'badge', hidden: true, ariaHidden: 'true' }),
+      element('span', { className: 'count', ariaHidden: 'true' }),
     );
     open.addEventListener('click', () => {
       this.show(name);

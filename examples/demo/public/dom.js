@@ -46,6 +46,9 @@ export function face(name) {
   return made;
 }
 
+/** A link that opens the demo in another tab, where another user can sign in. */
+export const another = (text) => element('a', { href: '/', target: '_blank', rel: 'noopener' }, text);
+
 export const dot = () => element('span', { className: 'dot', ariaHidden: 'true' });
 
 export const plural = (count, what) => `${count} ${what}${count === 1 ? '' : 's'}`;

@@ -31,8 +31,7 @@ async function enter(name, node) {
   sessionStorage.setItem('who', JSON.stringify({ name, node }));
   $('self').replaceChildren(face(name), element('b', { className: 'wide' }, name));
   backstage.follow(client);
-  new Chat(client, name, backstage);
-  new Bell(client);
+  new Bell(client, new Chat(client, name, backstage));
 
   $('status').addEventListener('change', () => client.setStatus($('status').value));
   $('leave').addEventListener('click', () => {

@@ -1,5 +1,5 @@
 // The members of the shown room, with their status (from `watch`) and their devices.
-import { $, dot, element, face, keepOnly, keyed, plural, setText } from './dom.js';
+import { $, another, dot, element, face, keepOnly, keyed, plural, setText } from './dom.js';
 
 /** Delay in ms before the devices are requested, so that many changes need one request. */
 const REQUEST_DELAY = 200;
@@ -22,6 +22,7 @@ export class People {
     this.#name = name;
     this.#watch = client.watch([], () => this.changed());
     client.on('open', () => this.changed());
+    $('alone').replaceChildren('Only you. ', another('Open a second tab'), ' and sign in as somebody else.');
   }
 
   show(room) {
@@ -76,6 +77,7 @@ export class People {
     const { members } = this.#room;
     const users = [...members.keys(), ...this.#leaving.keys()].sort((a, b) => a.localeCompare(b));
     const rows = $('people').querySelector('ul');
+    $('alone').hidden = users.length > 1;
     keepOnly(rows, new Set(users));
     for (const [at, user] of users.entries()) {
       const row = keyed(rows, user, () =>

@@ -1,11 +1,24 @@
 // One room: live messages, older ones on demand, read receipts, and messages that are being sent.
-import { clock, element, face, list } from './dom.js';
+import { another, clock, element, face, list } from './dom.js';
 
 /** Messages of one user within this many ms are grouped. */
 const GROUP_WITHIN = 180_000;
 /** Read receipts are sent at most once in this many ms. */
 const READ_INTERVAL = 300;
 const PAGE = 50;
+/** Why messages may have been missed, by the reason of a discontinuity. */
+const GAPS = {
+  reconnected: 'the connection was lost',
+  failover: 'another Redis took over',
+  unresponsive: 'Redis did not answer',
+  withdrawn: 'Redis withdrew the subscription',
+  missed: 'a message did not arrive',
+  trimmed: 'they are no longer in the history',
+  wiped: 'Redis has lost the history',
+  forked: 'Redis has lost messages in a failover',
+  unavailable: 'the history cannot be read',
+  overflow: 'this page read too slowly',
+};
 
 export class RoomView {
   /** Number of unread messages. */
@@ -14,6 +27,8 @@ export class RoomView {
   #hooks;
   #items = new Map();
   #sending = new Map();
+  /** The newest message is in view, and stays there when the log becomes smaller. */
+  #following = true;
   #ready = false;
   /** Messages of others received since the connection broke; undefined once caught up. */
   #missed;
@@ -29,7 +44,13 @@ export class RoomView {
     this.outbox = element('ol', { className: 'messages outbox', ariaLabel: 'Sending' });
     this.older = element('button', { type: 'button', className: 'older', hidden: true }, 'Older messages');
     this.root = element('div', { className: 'log', tabIndex: 0, hidden: true });
-    this.root.append(this.older, this.messages, this.outbox);
+    this.empty = element('p', { className: 'empty', hidden: true });
+    this.empty.append(
+      'No messages yet. ',
+      another('Open a second tab'),
+      ', write in both, then kill a node.',
+    );
+    this.root.append(this.older, this.empty, this.messages, this.outbox);
     this.root.role = 'log';
     this.root.ariaLabel = `Messages in ${name}`;
     // Screen readers must not announce history.
@@ -45,6 +66,16 @@ export class RoomView {
     this.room.onState((state) => this.#onState(state));
     this.room.onDiscontinuity((gap) => this.#showGap(gap));
 
+    let top = 0;
+    this.root.addEventListener('scroll', () => {
+      const { scrollTop } = this.root;
+      // Only a user scrolls up. Without that test, a log that shrinks before this event would count as scrolled.
+      if (this.#atEnd()) this.#following = true;
+      else if (scrollTop < top) this.#following = false;
+      top = scrollTop;
+    });
+    // A keyboard that opens, or a draft of several lines, leaves less room for the log.
+    new ResizeObserver(() => this.#following && this.#toEnd()).observe(this.root);
     this.older.addEventListener('click', () => void this.#loadOlder());
     new IntersectionObserver(([entry]) => entry.isIntersecting && this.#ready && this.#loadOlder(), {
       root: this.root,
@@ -68,6 +99,7 @@ export class RoomView {
     item.classList.add('pending');
     this.outbox.append(item);
     this.#sending.set(id, item);
+    this.empty.hidden = true;
     this.room.stopTyping();
     this.#toEnd();
     const attempt = () => {
@@ -82,6 +114,11 @@ export class RoomView {
       });
     };
     attempt();
+  }
+
+  /** Whether this user has read the message at `position`. */
+  hasRead(position) {
+    return this.unread === 0 && this.#readUpTo !== undefined && this.#items.has(position);
   }
 
   markRead() {
@@ -105,6 +142,7 @@ export class RoomView {
     this.#sending.get(id)?.remove();
     if (from === this.#name) this.#sending.delete(id);
     this.messages.append(item);
+    this.empty.hidden = true;
     this.#items.set(position, item);
     group(item);
     if (this.#ready && from !== this.#name) {
@@ -124,6 +162,7 @@ export class RoomView {
     this.#ready = true;
     this.root.ariaLive = 'polite';
     this.older.hidden = this.#items.size < PAGE;
+    this.empty.hidden = this.#items.size + this.#sending.size > 0;
     this.#toEnd();
     this.#hooks.changed();
   }
@@ -147,8 +186,11 @@ export class RoomView {
   #showGap({ reason, recovered }) {
     const { name } = this.room;
     if (recovered)
-      return this.#hooks.addEntry('good', `A gap in ${name} was recovered from history (${reason})`);
-    this.#hooks.addEntry('bad', `Messages in ${name} may be missing (${reason})`);
+      return this.#hooks.addEntry(
+        'good',
+        `A gap in ${name} was filled from history: ${GAPS[reason] ?? reason}`,
+      );
+    this.#hooks.addEntry('bad', `Messages in ${name} may be missing: ${GAPS[reason] ?? reason}`);
     this.messages.append(element('li', { className: 'gap' }, 'Messages may be missing here'));
   }
 
@@ -197,16 +239,18 @@ export class RoomView {
         'div',
         { className: 'body' },
         element('p', { className: 'head' }, element('b', {}, mine ? 'You' : from), ' ', time),
-        element('p', { className: 'text' }, ...this.#withMentions(text)),
+        element('p', { className: 'text' }, ...this.#format(text)),
       ),
       element('span', { className: 'readers' }),
     );
   }
 
-  #withMentions(text) {
-    return text.split(/((?<![\p{L}\p{N}_])@[\p{L}\p{N}][\p{L}\p{N}_-]{0,23})/u).map((part, at) => {
+  /** Links and mentions become elements. */
+  #format(text) {
+    return text.split(LINK_OR_MENTION).map((part, at) => {
       if (at % 2 === 0) return part;
-      return element('mark', { className: part === `@${this.#name}` ? 'me' : '' }, part);
+      if (part[0] === '@') return element('mark', { className: part === `@${this.#name}` ? 'me' : '' }, part);
+      return element('a', { href: part, target: '_blank', rel: 'noopener noreferrer' }, part);
     });
   }
 
@@ -243,9 +287,14 @@ export class RoomView {
   }
 
   #toEnd() {
+    this.#following = true;
     this.root.scrollTop = this.root.scrollHeight;
   }
 }
+
+/** A URL without the punctuation behind it, or a mention. Only http and https: other schemes could run scripts. */
+const LINK_OR_MENTION =
+  /(https?:\/\/[^\s<>"]*[^\s<>"'.,:;!?)\]}]|(?<![\p{L}\p{N}_])@[\p{L}\p{N}][\p{L}\p{N}_-]{0,23})/u;
 
 /** Hides the head of a message that soon follows another one of the same user. */
 function group(item) {
