@@ -583,6 +583,33 @@ describe('lost messages', () => {
     await read();
     expect(got).toEqual(Array.from({ length: 5_002 }, (_, at) => at + 1));
   });
+
+  test.each([
+    ['few bytes', 1_000, 1],
+    ['many bytes', 400_000, 2],
+  ])(
+    'live messages of %s are buffered during a read up to 1 MiB, and the rest is read',
+    async (_, size, count) => {
+      const { cursor, server, handlers, live, reads, got } = fixture();
+      cursor.subscribed();
+      live();
+      server.append();
+      for (let n = 0; n < 10; n++) {
+        const { position, previous, payload } = server.append();
+        // Spaces around a number are valid JSON.
+        handlers.receive('x', String(payload).padEnd(size), { position, previous }, false);
+      }
+      let answered = 0;
+      await turn();
+      for (let next = reads.open.shift(); next !== undefined; next = reads.open.shift()) {
+        answered++;
+        next.resolve(server.page(next.request));
+        await turn();
+      }
+      expect(got).toEqual(Array.from({ length: 12 }, (_, at) => at + 1));
+      expect(answered).toBe(count);
+    },
+  );
 });
 
 test('messages for a full queue stay in the history, without a gap', async () => {
