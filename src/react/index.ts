@@ -12,6 +12,7 @@ export type { EventStreamView, StreamEvent, StreamState } from './event-stream-s
 export type { ClientNotification, NotificationsView } from './notification-store.js';
 export type { RoomDiscontinuity, RoomView, TimelineEvent, UseRoomOptions } from './types.js';
 export type { TypingView } from './typing-store.js';
+export type { UnreadView } from './unread-store.js';
 export { useConnection } from './use-connection.js';
 export { type UseEventStreamOptions, useEventStream } from './use-event-stream.js';
 export { useNotifications } from './use-notifications.js';
@@ -19,3 +20,4 @@ export { usePresence } from './use-presence.js';
 export { useMember, useRoom, useRoomCount } from './use-room.js';
 export { useErrorListener, useRoomEvent, useUserEvent } from './use-room-event.js';
 export { useTyping } from './use-typing.js';
+export { type UseUnreadOptions, useUnread } from './use-unread.js';

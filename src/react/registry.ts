@@ -3,6 +3,7 @@ import { ConnectionStore } from './connection-store.js';
 import { NotificationStore } from './notification-store.js';
 import { PresenceStore } from './presence-store.js';
 import { SharedRoom } from './shared-room.js';
+import { UnreadStore } from './unread-store.js';
 
 const registries = new WeakMap<Client, ClientRegistry>();
 
@@ -13,6 +14,8 @@ export class ClientRegistry {
   readonly connection: ConnectionStore;
   readonly notifications: NotificationStore;
   readonly #rooms = new Map<string, SharedRoom>();
+  /** Kept, because each has the mark of what is read. */
+  readonly #unread = new Map<string, UnreadStore>();
 
   private constructor(client: Client) {
     this.client = client;
@@ -35,6 +38,16 @@ export class ClientRegistry {
     const room = new SharedRoom(this.client, name, () => this.#rooms.delete(name));
     this.#rooms.set(name, room);
     return room;
+  }
+
+  /** `key`: equal for equal `names`. */
+  unread(name: string, key: string, names: readonly string[] | undefined): UnreadStore {
+    const id = `${key} ${name}`;
+    const known = this.#unread.get(id);
+    if (known) return known;
+    const store = new UnreadStore(this.client, () => this.room(name), names);
+    this.#unread.set(id, store);
+    return store;
   }
 
   known(name: string): SharedRoom | undefined {

@@ -8,6 +8,10 @@ export function assertRoomName(name: unknown): void {
   assertValid(name === null || (name && typeof name === 'string'), 'room: no name');
 }
 
+export function assertPositionText(since: unknown): void {
+  assertValid(since === undefined || (since && typeof since === 'string'), 'since: no position');
+}
+
 export function assertLimit(limit: number): void {
   assertValid(Number.isInteger(limit) && limit > 0, 'limit: no number from 1');
 }

@@ -5,6 +5,7 @@ import {
   RollcallProvider,
   type UseEventStreamOptions,
   type UseRoomOptions,
+  type UseUnreadOptions,
   useConnection,
   useErrorListener,
   useEventStream,
@@ -15,6 +16,7 @@ import {
   useRoomCount,
   useRoomEvent,
   useTyping,
+  useUnread,
   useUserEvent,
 } from 'rollcall/react';
 
@@ -24,6 +26,7 @@ import {
 export type Part = { readonly id: string; readonly inside?: readonly Part[] } & (
   | { readonly hook: 'room'; readonly room: string | null; readonly options?: UseRoomOptions }
   | { readonly hook: 'count'; readonly room: string }
+  | { readonly hook: 'unread'; readonly room: string; readonly options?: UseUnreadOptions }
   | { readonly hook: 'event'; readonly room: string; readonly event: string; readonly mark: string }
   | { readonly hook: 'user'; readonly event: string; readonly mark: string }
   | { readonly hook: 'error'; readonly mark: string }
@@ -87,6 +90,8 @@ const hooks = {
     useSeen(id, useRoom(room, { ...options, events }));
   },
   count: ({ id, room }: Hook<'count'>) => useSeen(id, useRoomCount(room)),
+  unread: ({ id, room, options }: Hook<'unread'>) =>
+    useSeen(id, useUnread(room, { ...options, events: ['message'] })),
   event: ({ room, event, mark }: Hook<'event'>) =>
     useRoomEvent(room, event, (data) => void received.push([mark, data])),
   user: ({ event, mark }: Hook<'user'>) => useUserEvent(event, (data) => void received.push([mark, data])),

@@ -1,5 +1,5 @@
 import { type Client, connect } from 'rollcall/client';
-import type { ConnectionView, NotificationsView, RoomView, TypingView } from 'rollcall/react';
+import type { ConnectionView, NotificationsView, RoomView, TypingView, UnreadView } from 'rollcall/react';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { deferred, waitFor } from '../support/wait.js';
@@ -85,6 +85,64 @@ export function testHooks(react: ReactVersion): void {
     opened.resolve();
     await alice.until('the connection', (page) => page.client.state === 'open');
   }
+
+  describe('useUnread', () => {
+    const counts = (id: string, unread: number) =>
+      alice.until(
+        `${id} to count ${unread}`,
+        (page, { id, unread }) => (page.views.get(id) as UnreadView | undefined)?.unread === unread,
+        { id, unread },
+      );
+
+    test('counts what others send, also during a lost connection, until it is marked as read', async () => {
+      const bob = bobby().join(room);
+      await say(0, 3);
+      const { messages } = await fixture.rooms.history(room, { limit: 3 });
+      const since = messages.find(({ message }) => message.data === 0)?.position ?? '';
+      await alice.show(
+        { id: 'since', hook: 'unread', room: room, options: { since } },
+        { id: 'other', hook: 'unread', room: `${room}-other` },
+        { id: 'a', hook: 'room', room, options: { last: 10 } },
+      );
+      await counts('since', 2);
+      await counts('other', 0);
+      await lists('a', numbers(0, 3));
+      await bob.send('message', 3);
+      await bob.send('reaction', 'x');
+      await alice.see((page) => (page.views.get('a') as RoomView).send('message', 4));
+      await counts('since', 3);
+      await cut(async () => void (await fixture.rooms.broadcast(room, 'message', 5)));
+      await counts('since', 4);
+      const marked = await alice.see((page) => (page.views.get('since') as UnreadView).markRead());
+      expect(marked).toMatch(/\d/);
+      await counts('since', 0);
+      await bob.send('message', 6);
+      await counts('since', 1);
+      // The count stays while another page is shown.
+      await alice.show({ id: 'other', hook: 'unread', room: `${room}-other` });
+      await fixture.rooms.broadcast(room, 'message', 7);
+      await alice.show({ id: 'again', hook: 'unread', room });
+      await counts('again', 2);
+    });
+  });
+
+  describe('useRoomCount', () => {
+    test('follows the number of members, and another component gets their list', async () => {
+      const bob = bobby();
+      await alice.show({ id: 'n', hook: 'count', room });
+      await alice.until('alice', (page) => page.views.get('n') === 1 || page.views.get('n'));
+      bob.join(room);
+      await alice.until('bob', (page) => page.views.get('n') === 2 || page.views.get('n'));
+      expect(await alice.see((page, room) => page.client.join(room as string).members.size, room)).toBe(0);
+      await alice.show(
+        { id: 'n', hook: 'count', room },
+        { id: 'a', hook: 'room', room, options: { members: true } },
+      );
+      await alice.until('the list', (page) => (page.views.get('a') as RoomView).members.size === 2);
+      bob.close();
+      await alice.until('bob to leave', (page) => page.views.get('n') === 1 || page.views.get('n'));
+    });
+  });
 
   describe('useRoom', () => {
     test('the page runs on the version of React that is tested', async () => {

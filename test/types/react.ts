@@ -22,6 +22,7 @@ import {
   useRoomCount,
   useRoomEvent,
   type useTyping,
+  useUnread,
   useUserEvent,
 } from 'rollcall/react';
 
@@ -144,6 +145,16 @@ export function useAll() {
   void useMember(chatRoom('a'), 'bob')?.info?.since.length;
   same<ReturnType<typeof useRoomCount>, number>();
   useRoomCount(chatRoom('a'));
+  same<ReturnType<typeof useUnread>['unread'], number>();
+  same<ReturnType<typeof useUnread>['markRead'], () => string | undefined>();
+  useUnread(null);
+  useUnread('lobby', { events: ['anything'], since: 'p1' });
+  useUnread(chatRoom('a'), { events: ['message'] });
+  // @ts-expect-error: no such event
+  useUnread(chatRoom('a'), { events: ['massage'] });
+  useRoom(chatRoom('a'), { members: 'count' }).count.toFixed();
+  // @ts-expect-error: neither true, false nor 'count'
+  useRoom(chatRoom('a'), { members: 'list' });
   useRoomEvent(chatRoom('a'), 'message', ({ text }, { event, position }) => {
     same<typeof text, string>();
     same<typeof event, 'message'>();
