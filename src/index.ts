@@ -51,6 +51,7 @@ export type {
   ClosePresenceOptions,
   ForgetOptions,
   ForgottenPresence,
+  JoinRoomOptions,
   LookupCacheOptions,
   OnlineUsersOptions,
   PresenceOptions,

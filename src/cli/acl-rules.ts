@@ -14,7 +14,7 @@ const APPLICATION = [
   'eval evalsha script|load time get set del exists',
   'multi exec setnx mget pexpire hget hgetall hset hdel hlen hexists hscan',
   'sadd srem scard sismember smembers srandmember sscan',
-  'zadd zrem zscore zrange zrangebyscore',
+  'zadd zrem zscore zrange zrangebyscore zscan',
   'rpush rpushx rpop lindex llen lpos lrange ltrim pexpireat',
   'info config|get',
 ];
@@ -136,6 +136,7 @@ const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
   zscore: ['0'],
   zrange: ['0', '0'],
   zrangebyscore: ['0', '0'],
+  zscan: ['0'],
   rpush: ['0'],
   rpushx: ['0'],
   lindex: ['0'],

@@ -2,6 +2,7 @@ import { historyKeys } from '../history/keys.js';
 import { isOrigin, publishedAt } from '../history/position.js';
 import { escapeId, unescapeId } from '../presence/ids.js';
 import { type PartitionKeys, partitionOf, splitIds } from '../presence/keys.js';
+import { infoOf } from '../presence/record.js';
 import { defineChannel } from '../pubsub/channel-definition.js';
 import { databaseSuffix } from '../redis/database.js';
 import type { CliConnection } from './cli-connection.js';
@@ -82,7 +83,7 @@ async function readMembers(
   return { count: Number(count), members: [...members.values()] };
 }
 
-/** The format of update-rooms.lua: the version, then per socket node"socket"info. */
+/** The format of update-rooms.lua: the version, then per socket node"socket"info. No sockets: the user is in their grace. */
 function decodeMember(userId: string, text: string): MemberReport {
   let info = 'null';
   const sockets = text
@@ -91,9 +92,12 @@ function decodeMember(userId: string, text: string): MemberReport {
     .map((line) => {
       const [nodeId, rest = ''] = splitIds(line);
       const [socketId, json = 'null'] = splitIds(rest);
-      info = json;
+      info = infoOf(json);
+      // During a grace there is no node.
+      if (nodeId === '') return undefined;
       return { socketId: unescapeId(socketId), nodeId: unescapeId(nodeId) };
-    });
+    })
+    .filter((socket) => socket !== undefined);
   return { userId, sockets, info };
 }
 

@@ -10,7 +10,10 @@ export class PartitionKeys {
   readonly nodes: string;
   /** Set: the users online. */
   readonly online: string;
-  /** Sorted set: user → end of their grace, their own status or their first socket without a process. */
+  /**
+   * Sorted set: user → end of their grace, their own status or their first socket without a process; user"room → end of
+   * their grace in the room.
+   */
   readonly due: string;
   /** Channel of status changes, one message per transaction. */
   readonly events: string;

@@ -94,7 +94,7 @@ export class Lifecycle {
       this.#parts;
     const grace = handoff ? Math.max(this.#settings.grace, HANDOFF_GRACE) : 0;
     const removeAll = async () => {
-      await local.removeAll(grace);
+      await local.removeAll(grace, handoff ? HANDOFF_GRACE : undefined);
       await leaseRenewer.release();
     };
     // Without a connection the lease expires, and other nodes remove the entries.

@@ -157,13 +157,18 @@ export class LocalPresence {
     this.#markDirty(key, partition, () => this.#toSocketWrite(socket));
   }
 
-  /** Also from its rooms; resolves with the user's record. */
-  async remove(ref: SocketRef, grace: number): Promise<string | null> {
+  /**
+   * Also from its rooms; resolves with the user's record. `roomGrace`: as in {@link RoomWrite}; `undefined`: the socket leaves
+   * its rooms at once.
+   */
+  async remove(ref: SocketRef, grace: number, roomGrace?: number): Promise<string | null> {
     const { user, socket, key, partition } = ref;
     const known = this.#localSockets.sockets.get(key)?.known === true;
     this.#forget(ref);
     this.#rememberRemoved(key);
-    const left = this.#localSockets.leaveAll(key).map((membership) => this.#writeLeave(membership));
+    const left = this.#localSockets
+      .leaveAll(key)
+      .map((membership) => this.#writeLeave(membership, roomGrace));
     const write: SocketWrite = { kind: 'socket', user, socket, grace };
     try {
       const [record] = await Promise.all([this.#applyToAllIds(partition, write), ...left]);
@@ -211,16 +216,20 @@ export class LocalPresence {
     }
   }
 
-  async leave(membership: Omit<LocalMembership, 'info'>): Promise<void> {
+  /** `grace`: as in {@link RoomWrite}. */
+  async leave(membership: Omit<LocalMembership, 'info'>, grace?: number): Promise<void> {
     this.#localSockets.leave(joinIds(membership.user, membership.socket), membership.room);
-    await this.#writeLeave(membership);
+    await this.#writeLeave(membership, grace);
   }
 
-  async removeAll(grace: number): Promise<void> {
+  /** As {@link remove}. */
+  async removeAll(grace: number, roomGrace?: number): Promise<void> {
     const { sockets, memberships } = this.#localSockets;
     // Failed removals become dirty; `repair` repeats them and reports.
-    await Promise.allSettled([...sockets.values()].map((socket) => this.remove(socket, grace)));
-    await Promise.allSettled([...memberships.values()].map((membership) => this.leave(membership)));
+    await Promise.allSettled([...sockets.values()].map((socket) => this.remove(socket, grace, roomGrace)));
+    await Promise.allSettled(
+      [...memberships.values()].map((membership) => this.leave(membership, roomGrace)),
+    );
     await this.repair();
   }
 
@@ -292,12 +301,13 @@ export class LocalPresence {
     );
   }
 
-  async #writeLeave(membership: Omit<LocalMembership, 'info'>): Promise<void> {
+  async #writeLeave(membership: Omit<LocalMembership, 'info'>, grace?: number): Promise<void> {
     const { room, user, socket, partition } = membership;
     try {
-      await this.#applyToAllIds(partition, this.#toRoomWrite(membership));
+      await this.#applyToAllIds(partition, this.#toRoomWrite(membership, grace));
     } catch (error) {
-      this.#markDirty(joinIds(joinIds(user, socket), room), partition, () => this.#toRoomWrite(membership));
+      const key = joinIds(joinIds(user, socket), room);
+      this.#markDirty(key, partition, () => this.#toRoomWrite(membership, grace));
       throw error;
     }
   }
@@ -324,7 +334,7 @@ export class LocalPresence {
     return local === undefined ? { kind: 'socket', user, socket, grace } : toSocketWrite(local, grace);
   }
 
-  #toRoomWrite({ user, socket, room }: Omit<LocalMembership, 'info'>): RoomWrite {
+  #toRoomWrite({ user, socket, room }: Omit<LocalMembership, 'info'>, grace?: number): RoomWrite {
     const localSockets = this.#localSockets;
     const key = joinIds(joinIds(user, socket), room);
     const membership = localSockets.memberships.get(key);
@@ -334,6 +344,7 @@ export class LocalPresence {
       room,
       user,
       socket,
+      ...(grace === undefined ? {} : { grace }),
       // When the write is sent: others may have joined by then.
       get isLast() {
         return !localSockets.isInRoom(room);

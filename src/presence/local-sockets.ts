@@ -53,7 +53,7 @@ export function toSocketWrite(local: LocalSocket, grace: number, restoring = fal
   return new LocalSocketWrite(local, grace, restoring);
 }
 
-/** `info`: JSON text. */
+/** `info`: text of update-rooms.lua (`encodeMembership`). */
 export interface LocalMembership {
   readonly user: string;
   readonly socket: string;

@@ -3,6 +3,7 @@ import type { ClientHandle } from '../redis/client-handle.js';
 import type { PlainCommand, Reply } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { PartitionKeys } from './keys.js';
+import { toDueWrite } from './owned-entries.js';
 import type { PartitionLayout } from './partition-layout.js';
 import type { PresenceWriter } from './presence-writer.js';
 
@@ -109,7 +110,7 @@ export class OnDemandSweep {
   }
 
   async #endOne(partition: number, user: string): Promise<void> {
-    await this.#options.writer.apply(partition, { kind: 'look', user, reason: 'time', outage: 0 });
+    await this.#options.writer.apply(partition, toDueWrite(user, 0));
   }
 
   #report(error: unknown): void {

@@ -2,6 +2,7 @@ import type { OptionNames } from '../internal/validate.js';
 import type {
   ClosePresenceOptions,
   ForgetOptions,
+  JoinRoomOptions,
   LookupCacheOptions,
   OnlineUsersOptions,
   PresenceOptions,
@@ -45,6 +46,10 @@ export const LOOKUP_CACHE_OPTION_NAMES: OptionNames<LookupCacheOptions> = {
 
 export const SET_PRESENCE_OPTION_NAMES: OptionNames<SetPresenceOptions> = {
   ttl: true,
+};
+
+export const JOIN_ROOM_OPTION_NAMES: OptionNames<JoinRoomOptions> = {
+  grace: true,
 };
 
 export const REMOVE_SOCKET_OPTION_NAMES: OptionNames<RemoveSocketOptions> = {

@@ -96,6 +96,15 @@ export interface SetPresenceOptions {
   ttl?: number;
 }
 
+/** Options of `PresenceService.join`. */
+export interface JoinRoomOptions {
+  /**
+   * Time in ms that the user stays a member after their last socket in the room was removed, also because its process died.
+   * With `lease` at most a third of `keyTtl`. @default 0
+   */
+  grace?: number;
+}
+
 /** Options of `removeSocket`. */
 export interface RemoveSocketOptions {
   /** Skip the grace, because the user logged out. @default false */

@@ -1,7 +1,7 @@
 import type { ClientHandle } from '../redis/client-handle.js';
 import { joinIds, type PartitionKeys, splitIds } from './keys.js';
 import type { PresenceWriter } from './presence-writer.js';
-import type { RoomWrite } from './writes.js';
+import type { PresenceWrite, RoomWrite } from './writes.js';
 
 export interface OwnedEntriesRequest {
   readonly client: ClientHandle;
@@ -14,6 +14,13 @@ export interface OwnedEntriesRequest {
   readonly lastAlive?: number | undefined;
   /** Entries of a room that stay. Keys are user, socket and room, joined. */
   readonly keep?: (key: string, room: string) => boolean;
+}
+
+/** For a member of `PartitionKeys.due`. `outage`: as in `Reevaluation`. */
+export function toDueWrite(member: string, outage?: number): PresenceWrite {
+  const [user, room] = splitIds(member);
+  if (room !== undefined) return { kind: 'room-grace', room, user, when: 'due' };
+  return { kind: 'look', user, reason: 'time', ...(outage === undefined ? {} : { outage }) };
 }
 
 /** Per HSCAN. */
@@ -51,7 +58,7 @@ async function leaveRoom(request: OwnedEntriesRequest, room: string): Promise<vo
       const user = (page[at] as string).slice(1);
       for (const socket of socketsOf(page[at + 1] as string, owner)) {
         if (keep?.(joinIds(joinIds(user, socket), room), room) === true) kept = true;
-        else leaves.push({ kind: 'room', room, user, socket, owner });
+        else leaves.push({ kind: 'room', room, user, socket, owner, grace: 0 });
       }
     }
     await Promise.all(leaves.map((write) => writer.apply(partition, write)));

@@ -18,6 +18,7 @@ import { Lifecycle } from './lifecycle.js';
 import type { LocalMembership, SocketRef } from './local-sockets.js';
 import {
   CLOSE_OPTION_NAMES,
+  JOIN_ROOM_OPTION_NAMES,
   ONLINE_USERS_OPTION_NAMES,
   READ_OPTION_NAMES,
   REMOVE_SOCKET_OPTION_NAMES,
@@ -29,6 +30,7 @@ import type {
   ClosePresenceOptions,
   ForgetOptions,
   ForgottenPresence,
+  JoinRoomOptions,
   OnlineUsersOptions,
   PresenceOptions,
   PresenceStats,
@@ -39,11 +41,11 @@ import type {
   WatchOptions,
 } from './options.js';
 import type { PresenceWatch } from './presence-watches.js';
-import { decodeChange, encodeOwnStatus, encodeTtlEntry } from './record.js';
+import { decodeChange, encodeMembership, encodeOwnStatus, encodeTtlEntry } from './record.js';
 import type { RoomWatch } from './room-presence.js';
 import type { RoomChangeHandler } from './room-watch-state.js';
 import { SetPresenceCall } from './set-presence-call.js';
-import { type PresenceSettings, resolveSettings, ttlOption } from './settings.js';
+import { assertGrace, type PresenceSettings, resolveSettings, ttlOption } from './settings.js';
 import { subscribeToChanges } from './subscribe-to-changes.js';
 import type { PresenceData, RoomMember, Status } from './types.js';
 import type { PresenceChangeHandler } from './user-watch-state.js';
@@ -66,6 +68,8 @@ export class PresenceService {
   readonly #settings: PresenceSettings;
   readonly #parts: PresenceComponents;
   readonly #lifecycle: Lifecycle;
+  /** Of this process, and by its option of others: ending one costs a search for the rooms. */
+  #usesRoomGrace = false;
 
   /** @throws {@link InvalidArgumentError} for an unknown client or an option out of range. */
   constructor(options: PresenceOptions) {
@@ -177,8 +181,10 @@ export class PresenceService {
     const { local, ttlSockets } = this.#parts;
     const recently = local.wasRecentlyRemoved(ref);
     let record: string | null;
-    if (local.owns(ref)) record = await local.remove(ref, grace);
-    else if (this.#settings.background) record = await this.#removeRemoteSocket(ref, grace, recently);
+    const roomGrace = options?.immediate === true ? undefined : 0;
+    if (local.owns(ref)) record = await local.remove(ref, grace, roomGrace);
+    else if (this.#settings.background)
+      record = await this.#removeRemoteSocket(ref, grace, recently, options);
     else record = await this.#write(ref.partition, () => ttlSockets.remove(ref, grace));
     return record === null ? null : this.#parts.reader.decode(userId, record);
   }
@@ -195,7 +201,10 @@ export class PresenceService {
     assertName('userId', userId);
     if (typeof reason !== 'string') throw new InvalidArgumentError('reason', 'must be a string');
     const removal = { kind: 'removal', user: escapeId(userId), grace: 0, note: escapeId(reason) } as const;
-    const record = await this.#parts.removals.apply(this.#partition(userId), removal);
+    const [record] = await Promise.all([
+      this.#parts.removals.apply(this.#partition(userId), removal),
+      this.#endRoomGraces(removal.user),
+    ]);
     return record === null ? null : this.#parts.reader.decode(userId, record);
   }
 
@@ -259,6 +268,7 @@ export class PresenceService {
         ...(status === null ? {} : { value: encodeOwnStatus(status, until) }),
       }),
     );
+    if (status === 'invisible') await this.#endRoomGraces(user);
     return record === null ? null : this.#parts.reader.decode(userId, record);
   }
 
@@ -411,17 +421,50 @@ export class PresenceService {
 
   /**
    * Puts a socket into a room, or changes its `info` there. The socket leaves with `leave`, when it is removed, or
-   * when this process ends. The user joins with their first socket and leaves with their last.
+   * when this process ends. The user joins with their first socket and leaves with their last. With `grace`, they stay a member
+   * for that long after their last socket was removed, unless it left with `leave`.
+   *
+   * @throws {@link InvalidArgumentError} for a bad name, `info` or option, otherwise as `setPresence`.
    */
-  async join(room: string, userId: string, socketId: string, info: Json = null): Promise<void> {
+  async join(
+    room: string,
+    userId: string,
+    socketId: string,
+    info: Json = null,
+    options?: JoinRoomOptions,
+  ): Promise<void> {
     this.#assertBackground('join');
+    assertOptions('options', options, JOIN_ROOM_OPTION_NAMES);
+    const grace = this.roomGraceOption(options?.grace);
     const membership = this.#membership(room, userId, socketId);
     const text = this.#encode('info', info) as string;
     void this.#parts.inbox.open();
-    await this.#parts.local.join({ ...membership, info: text });
+    await this.#parts.local.join({ ...membership, info: encodeMembership(text, grace) });
   }
 
-  /** Takes a socket out of a room that this process put it into. An unknown socket is no error. */
+  /** @internal The grace in rooms in ms, 0 for none. From then on this service also ends graces. */
+  roomGraceOption(value: unknown): number {
+    const grace = numberOption('grace', value, 0, { unit: 'ms', min: 0, max: 86_400_000, integer: true });
+    if (grace === 0) return 0;
+    assertGrace(this.#settings, grace);
+    this.#usesRoomGrace = true;
+    return grace;
+  }
+
+  /** @internal Ends the user's grace in a room at once. Sockets of theirs that are in the room have no grace from then on. */
+  async endRoomGrace(room: string, userId: string): Promise<void> {
+    this.#lifecycle.assertOpen();
+    const { rooms, writer } = this.#parts;
+    const user = escapeId(userId);
+    await writer.apply(rooms.partition(room), {
+      kind: 'room-grace',
+      room: escapeId(room),
+      user,
+      when: 'now',
+    });
+  }
+
+  /** Takes a socket out of a room that this process put it into, without a grace. An unknown socket is no error. */
   async leave(room: string, userId: string, socketId: string): Promise<void> {
     await this.#parts.local.leave(this.#membership(room, userId, socketId));
   }
@@ -535,6 +578,11 @@ export class PresenceService {
     return { user, socket, key: joinIds(user, socket), partition: this.#partition(userId) };
   }
 
+  /** The user must not be shown in any room. */
+  async #endRoomGraces(user: string): Promise<void> {
+    if (this.#usesRoomGrace) await this.#parts.userData.endRoomGraces(user);
+  }
+
   #membership(room: string, userId: string, socketId: string): Omit<LocalMembership, 'info'> {
     const { user, socket } = this.#ref(userId, socketId);
     assertName('room', room);
@@ -546,14 +594,18 @@ export class PresenceService {
     { partition, user, socket }: SocketRef,
     grace: number,
     recently: boolean,
+    options: RemoveSocketOptions | undefined,
   ): Promise<string | null> {
     const { reader, removals } = this.#parts;
     if (!recently) return removals.apply(partition, { kind: 'removal', user, socket, grace });
     await this.#lifecycle.start();
+    if (grace > 0) return reader.record(partition, user);
     // Nothing to remove, but a user who logs out has no grace.
-    return grace === 0
-      ? this.#parts.writer.apply(partition, { kind: 'look', user, reason: 'gone' })
-      : reader.record(partition, user);
+    const [record] = await Promise.all([
+      this.#parts.writer.apply(partition, { kind: 'look', user, reason: 'gone' }),
+      options?.immediate === true ? this.#endRoomGraces(user) : undefined,
+    ]);
+    return record;
   }
 
   async *#members(room: string): AsyncGenerator<RoomMember, void, undefined> {

@@ -8,7 +8,7 @@ import { toRollcallError } from '../redis/replies.js';
 import { type DeadNode, FailureDetector, farthestLease, type LeaseSnapshot } from './failure-detector.js';
 import type { PartitionKeys } from './keys.js';
 import type { NodeLease } from './node-lease.js';
-import { removeOwned } from './owned-entries.js';
+import { removeOwned, toDueWrite } from './owned-entries.js';
 import { isWrongType, type PresenceWriter } from './presence-writer.js';
 import type { RedisClock } from './redis-clock.js';
 import { claimNodeScript, readLeasesScript, removeNodeScript, sweepOnlineScript } from './scripts.js';
@@ -50,7 +50,7 @@ const MAX_ROUNDS = 100;
 /** Reply of read-leases.lua. */
 interface PartitionState extends LeaseSnapshot {
   readonly leases: Map<string, number>;
-  /** Users whose grace, own status or socket without a process has ended. */
+  /** Users whose grace, own status or socket without a process has ended; user and room, joined: whose grace in it has. */
   readonly due: readonly string[];
 }
 
@@ -265,8 +265,7 @@ export class Reaper {
     await Promise.all(
       due.map(async (user) => {
         try {
-          const look = { kind: 'look', user, reason: 'time' } as const;
-          await this.#options.writer.apply(partition, outage === undefined ? look : { ...look, outage });
+          await this.#options.writer.apply(partition, toDueWrite(user, outage));
           updated++;
         } catch (error) {
           // A user that cannot be updated must not block the others.

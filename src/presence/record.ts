@@ -39,6 +39,16 @@ export function encodeTtlEntry(status: string, meta: string | undefined): string
   return word === '' ? '' : `"${word}`;
 }
 
+/** `info`: JSON text. `grace` in ms, 0 for none: the user stays in the room for that long after their last socket. */
+export function encodeMembership(info: string, grace: number): string {
+  return grace === 0 ? info : `~${grace}"${info}`;
+}
+
+/** The JSON text in what {@link encodeMembership} returns. */
+export function infoOf(membership: string): string {
+  return membership.startsWith('~') ? membership.slice(membership.indexOf('"') + 1) : membership;
+}
+
 /** The stored time of registration, which identifies the registration. */
 export function encodeRegistration(connectedAt: number): string {
   return connectedAt.toString(36);

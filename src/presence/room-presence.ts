@@ -7,6 +7,7 @@ import type { Command } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
 import { escapeId, unescapeId } from './ids.js';
 import { type PartitionKeys, partitionOf, splitIds } from './keys.js';
+import { infoOf } from './record.js';
 import { decodeRoomChange, type RoomChangeHandler, RoomWatchState } from './room-watch-state.js';
 import { type ChangeSource, subscribeToChanges } from './subscribe-to-changes.js';
 import type { RoomMember } from './types.js';
@@ -179,7 +180,7 @@ function decodeMember(user: string, text: string): RoomMember | undefined {
   try {
     return {
       userId: unescapeId(user),
-      info: JSON.parse(info) as Json,
+      info: JSON.parse(infoOf(info)) as Json,
       sockets: sockets.length,
       // After the version mark.
       version: Number((version as string).slice(1)),

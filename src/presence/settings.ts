@@ -81,8 +81,13 @@ export function resolveSettings(options: PresenceOptions): PresenceSettings {
     timeout: numberOption('timeout', options.timeout, 5_000, { unit: 'ms', min: 1, max: 600_000 }),
   };
   assertAtMost('sweepInterval', settings.sweepInterval, 'half of lease', lease / 2);
-  assertAtMost('lease and grace together', lease + settings.grace, 'a third of keyTtl', settings.keyTtl / 3);
+  assertGrace(settings, settings.grace);
   return settings;
+}
+
+/** Of users, or in rooms. Keys must not expire during a grace. */
+export function assertGrace({ lease, keyTtl }: PresenceSettings, grace: number): void {
+  assertAtMost('lease and grace together', lease + grace, 'a third of keyTtl', keyTtl / 3);
 }
 
 /** TTL of a socket without a process, in ms. */

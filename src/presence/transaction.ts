@@ -10,6 +10,7 @@ import {
   isRestoring,
   type PresenceWrite,
   type Removal,
+  type RoomGraceEnd,
   type RoomWrite,
   type SocketWrite,
   type TtlSocketWrite,
@@ -78,7 +79,7 @@ export class Transaction {
         this.#addEntry(this.#addUser(write), write);
         continue;
       }
-      if (write.kind !== 'room') {
+      if (write.kind !== 'room' && write.kind !== 'room-grace') {
         const update = this.#addUser(write);
         if (write.kind === 'removal') {
           update.removals.push(write);
@@ -130,13 +131,15 @@ export class Transaction {
         return joinIds(owner, joinIds(write.user, write.socket));
       case 'room':
         return joinIds(owner, joinIds(joinIds(write.user, write.socket), write.room));
+      case 'room-grace':
+        return joinIds(joinIds(write.kind, write.when), joinIds(write.user, write.room));
       default:
         return joinIds(write.kind, write.user);
     }
   }
 
   /** Of several reasons to update a user, the strongest counts. */
-  #addUser(write: Exclude<PresenceWrite, RoomWrite>): UserUpdate {
+  #addUser(write: Exclude<PresenceWrite, RoomWrite | RoomGraceEnd>): UserUpdate {
     const reason = toReasonCode(write);
     const lastAlive = ('lastAlive' in write && write.lastAlive) || 0;
     const stated = write.kind === 'status';
@@ -188,7 +191,7 @@ export class Transaction {
     const removed = new Map<string, string[]>();
     const joined = new Set<string>();
     const left = new Set<string>();
-    const rooms: RoomWrite[] = [];
+    const rooms: (RoomWrite | RoomGraceEnd)[] = [];
     for (const write of writes) {
       switch (write.kind) {
         case 'status': {
@@ -200,6 +203,10 @@ export class Transaction {
           const member = joinIds(write.user, write.socket);
           this.#writeEntry(write.user, joinIds(owner, write.socket), write.value);
           append(removed, owner, member);
+          break;
+        }
+        case 'room-grace': {
+          rooms.push(write);
           break;
         }
         case 'room': {
@@ -275,7 +282,7 @@ export class Transaction {
     return { script: updateUsersScript, keys: names, args };
   }
 
-  #updateRooms(rooms: readonly RoomWrite[], renewsLease: boolean): ScriptCall {
+  #updateRooms(rooms: readonly (RoomWrite | RoomGraceEnd)[], renewsLease: boolean): ScriptCall {
     const { keys, lease, keyTtl, nodeId, knownLease, layout } = this.#settings;
     const numbers = new Map<string, number>();
     const names = [keys.nodes];
@@ -288,13 +295,20 @@ export class Transaction {
       String(knownLease),
       layout.publishCommand,
     ];
-    for (const { room, user, owner = nodeId, socket, info = '' } of rooms) {
+    for (const write of rooms) {
+      const { room, user } = write;
       let number = numbers.get(room);
       if (number === undefined) {
         number = names.push(keys.room(room));
         numbers.set(room, number);
       }
-      args.push(String(number), user, owner, socket, info);
+      if (write.kind === 'room-grace') {
+        args.push(String(number), user, '', write.when === 'now' ? 'end' : 'due', '');
+        continue;
+      }
+      const { owner = nodeId, socket, grace } = write;
+      const leaves = grace === undefined ? '' : `~${Math.round(grace)}`;
+      args.push(String(number), user, owner, socket, write.info ?? leaves);
     }
     return { script: updateRoomsScript, keys: names, args };
   }
@@ -308,7 +322,7 @@ function addTtlSocket({ ttlSockets }: UserUpdate, { socket, ttl, entry = '' }: T
 
 const REASONS = { gone: 0, time: -1, active: -2, lost: -3 } as const;
 
-function toReasonCode(write: Exclude<PresenceWrite, RoomWrite>): number {
+function toReasonCode(write: Exclude<PresenceWrite, RoomWrite | RoomGraceEnd>): number {
   if (write.kind === 'socket' || write.kind === 'removal') return Math.round(write.grace);
   return write.kind === 'look' ? REASONS[write.reason] : REASONS.time;
 }

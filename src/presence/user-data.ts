@@ -91,6 +91,24 @@ export class UserData {
     return { sockets: sockets ?? 0, removals: removals ?? 0, record: record === 1, status: status === 1 };
   }
 
+  /** Ends the graces of a user in all rooms where they have no socket. Returns the rooms. All ids are escaped. */
+  async endRoomGraces(user: string): Promise<string[]> {
+    const rooms: string[] = [];
+    const { keys, writer } = this.#options;
+    await Promise.all(
+      keys.map(async ({ due }, partition) => {
+        for await (const member of this.#members(partition, due, patternOf(user), 'ZSCAN')) {
+          const [found, room] = splitIds(member);
+          // The reply also lists scores, and may repeat a member.
+          if (found !== user || room === undefined || rooms.includes(room)) continue;
+          rooms.push(room);
+          await writer.apply(partition, { kind: 'room-grace', room, user, when: 'now' });
+        }
+      }),
+    );
+    return rooms;
+  }
+
   /** Rooms are found in the sets of what nodes own. Returns those that the user was a member of. */
   async #leaveRooms(user: string): Promise<string[]> {
     const rooms = new Set<string>();
@@ -103,8 +121,8 @@ export class UserData {
         }
       }
     }
-    const left: string[] = [];
-    const names = [...rooms];
+    const left = await this.endRoomGraces(user);
+    const names = [...rooms].filter((room) => !left.includes(room));
     for (let at = 0; at < names.length; at += ROOMS_PER_READ) {
       const page = names.slice(at, at + ROOMS_PER_READ);
       await Promise.all(page.map(async (room) => (await this.#leave(room, user)) && left.push(room)));
@@ -136,8 +154,8 @@ export class UserData {
     for (const instance of instances) {
       const key = keys.inbox(instance);
       const found = [user];
-      for await (const member of this.#members(partition, key, joinIds(escapePattern(user), '*'))) {
-        found.push(member);
+      for await (const member of this.#members(partition, key, patternOf(user))) {
+        if (splitIds(member)[0] === user) found.push(member);
       }
       await this.#execute(partition, [['SREM', key, ...found]]);
     }
@@ -148,10 +166,15 @@ export class UserData {
     return [...(nodes as readonly string[])];
   }
 
-  async *#members(partition: number, key: string, match: string): AsyncGenerator<string, void, undefined> {
+  async *#members(
+    partition: number,
+    key: string,
+    match: string,
+    scan: 'SSCAN' | 'ZSCAN' = 'SSCAN',
+  ): AsyncGenerator<string, void, undefined> {
     let cursor = '0';
     do {
-      const command = ['SSCAN', key, cursor, 'MATCH', match, 'COUNT', String(PAGE_SIZE)] as const;
+      const command = [scan, key, cursor, 'MATCH', match, 'COUNT', String(PAGE_SIZE)] as const;
       const [reply] = await this.#execute(partition, [command]);
       const [next, page] = reply as unknown as [string, readonly string[]];
       cursor = next;
@@ -166,4 +189,13 @@ export class UserData {
   #keysOf(partition: number): PartitionKeys {
     return this.#options.keys[partition] as PartitionKeys;
   }
+}
+
+/**
+ * Matches the user and something else, joined, and other users that are equal up to a backslash: ioredis-mock does not find
+ * escaped ones.
+ */
+function patternOf(user: string): string {
+  const [plain = ''] = user.split('\\', 1);
+  return plain === user ? joinIds(escapePattern(user), '*') : `${escapePattern(plain)}*`;
 }

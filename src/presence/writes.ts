@@ -74,15 +74,35 @@ export interface RoomWrite {
   readonly room: string;
   readonly user: string;
   readonly socket: string;
-  /** JSON text; `undefined`: leave. */
+  /** Text of update-rooms.lua (`encodeMembership`); `undefined`: leave. */
   readonly info?: string;
+  /**
+   * With a leave: the user stays a member for the grace of the membership, if it has one, but at least for this long, in ms.
+   * @default the socket leaves at once
+   */
+  readonly grace?: number;
   /** With a leave: the last socket of this process in the room. */
   readonly isLast?: boolean;
   readonly owner?: string;
   readonly restoring?: boolean;
 }
 
-export type PresenceWrite = SocketWrite | Removal | TtlSocketWrite | StatusWrite | Reevaluation | RoomWrite;
+/** Ends the grace of a user in a room: if its time has come, or now; then sockets in the room lose theirs, too. */
+export interface RoomGraceEnd {
+  readonly kind: 'room-grace';
+  readonly room: string;
+  readonly user: string;
+  readonly when: 'due' | 'now';
+}
+
+export type PresenceWrite =
+  | SocketWrite
+  | Removal
+  | TtlSocketWrite
+  | StatusWrite
+  | Reevaluation
+  | RoomWrite
+  | RoomGraceEnd;
 
 /**
  * Writes with different results never share a transaction: it either restores or does not, and applies removals before
@@ -105,6 +125,7 @@ export function isLocalWrite(write: PresenceWrite): boolean {
 /** True for a write that no caller asked for: a repair, a deadline, or the removal of a dead node's entries. */
 export function isBackgroundWrite(write: PresenceWrite): boolean {
   if (isRestoring(write)) return true;
+  if (write.kind === 'room-grace') return write.when === 'due';
   if (write.kind === 'look') return write.reason === 'time' || write.reason === 'lost';
   return write.kind === 'socket' && write.lastAlive !== undefined;
 }

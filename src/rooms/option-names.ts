@@ -16,6 +16,7 @@ export const ROOM_SERVICE_OPTION_NAMES: OptionNames<RoomServiceOptions> = {
   presence: true,
   history: true,
   sharded: true,
+  grace: true,
   bans: true,
   maxBufferedBytes: true,
   slowPeers: true,

@@ -25,6 +25,12 @@ export interface RoomServiceOptions {
   /** Use sharded channels (Redis 7). @default false */
   sharded?: boolean;
   /**
+   * Time in ms that a user stays a member of a room after their last socket in it has gone, also with its process. If they
+   * join again in that time, other members see nothing. `leave`, `kick`, `disconnectUser`, `forget` and a logout end it at
+   * once. Needs `presence`; the same in all processes. With `lease` at most a third of `keyTtl`. @default 0
+   */
+  grace?: number;
+  /**
    * Users can be kicked with a ban. Each join then asks Redis for a ban, in one more round trip. The same in all processes.
    * @default false
    */

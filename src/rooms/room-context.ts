@@ -34,6 +34,8 @@ export interface RoomContext {
   /** Their listener also handles `disconnectUser` and `kick`. */
   readonly userAnchors: ChannelAnchors;
   readonly memberFeeds: MemberFeeds | undefined;
+  /** Of memberships, in ms; 0: none. */
+  readonly grace: number;
   /** `undefined`: no user is banned. */
   readonly bans: Bans | undefined;
   readonly presenceFeed: PresenceFeed | undefined;

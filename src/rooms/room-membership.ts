@@ -41,11 +41,11 @@ export class RoomMembership {
 
   /** If joined already, it changes `info` and adds `members`. */
   async join({ since, last, info, members = false }: JoinOptions): Promise<void> {
-    const { presence, memberFeeds } = this.#context;
+    const { presence, memberFeeds, grace } = this.#context;
     const { id, userId, writer } = this.#socket;
     const joins = !this.#listener.open;
     const presenceJoin =
-      joins || info !== undefined ? presence?.join(this.#room, userId, id, info) : undefined;
+      joins || info !== undefined ? presence?.join(this.#room, userId, id, info, { grace }) : undefined;
     await allOrFirstError([
       joins ? this.#listener.start(since, last) : undefined,
       presenceJoin?.then(() => {

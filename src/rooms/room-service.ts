@@ -121,6 +121,7 @@ export class RoomService {
       userAnchors: new ChannelAnchors(pubsub, (payload, channel) =>
         this.#handleUserMessage(payload, channel),
       ),
+      grace: graceOption(options),
       bans: booleanOption('bans', options.bans, false) ? new Bans(pubsub) : undefined,
       memberFeeds: presence && new MemberFeeds(presence, clock),
       presenceFeed: presence && new PresenceFeed(presence, clock),
@@ -295,7 +296,10 @@ export class RoomService {
       await this.#bans().set(room, userId, reason, ban);
     }
     const message = { event: KICK_EVENT, data: { room, reason } };
-    await this.pubsub.publish(this.#channels.user(userId), message);
+    await Promise.all([
+      this.pubsub.publish(this.#channels.user(userId), message),
+      this.#context.grace > 0 ? this.presence?.endRoomGrace(room, userId) : undefined,
+    ]);
   }
 
   /** Ends a ban; resolves with false if there was none. */
@@ -476,6 +480,12 @@ class RoomChannels {
   parseUser(channel: string): string | undefined {
     return this.#stored.user.parse(channel)?.user;
   }
+}
+
+function graceOption({ presence, grace }: RoomServiceOptions): number {
+  if (grace === undefined || grace === 0) return 0;
+  if (presence !== undefined) return presence.roomGraceOption(grace);
+  throw new InvalidArgumentError('grace', 'needs the option presence, which knows the members of rooms');
 }
 
 type Definitions = ReturnType<typeof defineChannels>;

@@ -136,7 +136,8 @@ export class RoomSocket {
     const membership = this.#memberships.get(room);
     if (membership?.desired !== true) throw new InvalidArgumentError('room', 'must be joined first');
     await membership.enqueue(async () => {
-      if (membership.desired && this.attached) await presence.join(room, this.userId, this.id, info);
+      if (!membership.desired || !this.attached) return;
+      await presence.join(room, this.userId, this.id, info, { grace: this.#context.grace });
     });
   }
 

@@ -145,7 +145,7 @@ const flows: Readonly<Record<string, (stage: AclFixture) => Promise<void>>> = {
     await two.presence.watchRoom('lobby', ({ type }) => void seen.push(`room ${type}`));
     await one.presence.setPresence('ann', 's1');
     await one.presence.setPresence('ann', 's2');
-    await one.presence.join('lobby', 'ann', 's1');
+    await one.presence.join('lobby', 'ann', 's1', null, { grace: 60_000 });
     await one.presence.setStatus('ann', 'busy');
     await one.presence.setStatus('ann', null);
     await one.presence.touch('ann', 's1');
@@ -164,6 +164,8 @@ const flows: Readonly<Record<string, (stage: AclFixture) => Promise<void>>> = {
     // A socket of another process: its owner is notified.
     await two.presence.removeSocket('ann', 's2');
     await one.presence.removeSocket('ann', 's1');
+    // Ends the grace.
+    await one.presence.disconnectUser('ann');
     await waitFor(() => seen.includes('ann offline') && seen.includes('room leave'), {
       message: () => `offline; so far ${seen}`,
     });
