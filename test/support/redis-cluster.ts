@@ -47,7 +47,11 @@ export interface RedisCluster {
   failover(replica: number, how?: 'FORCE' | 'TAKEOVER'): Promise<void>;
   /** Moves slots with the keys in them, as `redis-cli --cluster reshard` does. */
   moveSlots(slots: Iterable<number>, from: number, to: number): Promise<void>;
-  /** The same in steps, for what happens in between. */
+  /** Whether the servers can move slots by themselves: Valkey 9.0 and later. */
+  canMigrateSlots(): Promise<boolean>;
+  /** Has the servers move slots by CLUSTER MIGRATESLOTS, in one atomic step at its end. */
+  migrateSlots(slots: Iterable<number>, from: number, to: number): Promise<void>;
+  /** The same as `moveSlots` in steps, for what happens in between. */
   startMove(slots: Iterable<number>, from: number, to: number): Promise<SlotMove>;
   /**
    * Resolves once all nodes that are neither killed nor frozen agree that the cluster is well, that
@@ -246,6 +250,18 @@ class Cluster implements RedisCluster {
     await move.finish();
   }
 
+  async canMigrateSlots(): Promise<boolean> {
+    return (await this.cli(this.ports[0] as number, 'CLUSTER', 'HELP')).includes('MIGRATESLOTS');
+  }
+
+  async migrateSlots(slots: Iterable<number>, from: number, to: number): Promise<void> {
+    const moving = [...slots];
+    const { id } = await this.#self(to);
+    const ranges = moving.flatMap((slot) => ['SLOTSRANGE', String(slot), String(slot), 'NODE', id]);
+    await this.cli(from, 'CLUSTER', 'MIGRATESLOTS', ...ranges);
+    await this.#untilOwned(moving, from, to);
+  }
+
   async startMove(slots: Iterable<number>, from: number, to: number): Promise<SlotMove> {
     const moving = [...slots];
     const source = await this.#self(from);
@@ -278,10 +294,7 @@ class Cluster implements RedisCluster {
             await this.cli(port, 'CLUSTER', 'SETSLOT', String(slot), 'NODE', target.id);
           }
         }
-        await this.#agreed(`${to} to have what ${from} had`, (nodes) => {
-          const owned = nodes.find((node) => node.port === to)?.slots ?? [];
-          return moving.every((slot) => owned.some(([first, last]) => first <= slot && slot <= last));
-        });
+        await this.#untilOwned(moving, from, to);
       },
     };
   }
@@ -347,6 +360,13 @@ class Cluster implements RedisCluster {
           field(info, 'master_link_status') === 'up' &&
           Number(field(info, 'slave_repl_offset')) >= (written.get(field(info, 'master_port')) ?? 0),
       );
+  }
+
+  async #untilOwned(slots: readonly number[], from: number, to: number): Promise<void> {
+    await this.#agreed(`${to} to have what ${from} had`, (nodes) => {
+      const owned = nodes.find((node) => node.port === to)?.slots ?? [];
+      return slots.every((slot) => owned.some(([first, last]) => first <= slot && slot <= last));
+    });
   }
 
   #everywhere(

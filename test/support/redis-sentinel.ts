@@ -52,8 +52,13 @@ export interface RedisSentinel {
    * as a master, and takes writes until the sentinels make a replica of it, after about a second.
    */
   restart(port: number): Promise<void>;
-  /** Has the sentinels promote a replica; resolves with its port once all agree on it. */
-  failover(): Promise<number>;
+  /**
+   * Has the sentinels promote a replica; resolves with its port once all agree on it. `COORDINATED`: the master waits
+   * until the replica has every write.
+   */
+  failover(how?: 'COORDINATED'): Promise<number>;
+  /** Whether the sentinels know `COORDINATED`: Valkey 9.1 and later. */
+  canCoordinate(): Promise<boolean>;
   /** Resolves with the new master's port once all sentinels name one that is not `port`, and it is one. */
   waitForMaster(otherThan: number, timeout?: number): Promise<number>;
   /**
@@ -305,14 +310,19 @@ class SentinelTopology implements RedisSentinel {
     this.#down.delete(port);
   }
 
-  async failover(): Promise<number> {
+  async canCoordinate(): Promise<boolean> {
+    return asText((await this.#watching()[0]?.cli('SENTINEL', 'HELP')) as Reply).includes('COORDINATED');
+  }
+
+  async failover(how?: 'COORDINATED'): Promise<number> {
+    const options = how === undefined ? [] : [how];
     const old = await this.master();
     for (let triesLeft = MAX_FAILOVERS; ; triesLeft--) {
       // Refused until the replicas have been seen to be well, or while another failover is under way.
       await waitFor(
         async () =>
           (await this.master()) !== old ||
-          (await this.#watching()[0]?.cli('SENTINEL', 'FAILOVER', this.name)) === 'OK',
+          (await this.#watching()[0]?.cli('SENTINEL', 'FAILOVER', this.name, ...options)) === 'OK',
         { timeout: SETTLE_MS, interval: 100, message: 'a sentinel to begin a failover' },
       );
       try {
