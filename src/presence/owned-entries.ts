@@ -14,6 +14,8 @@ export interface OwnedEntriesRequest {
   readonly lastAlive?: number | undefined;
   /** Entries of a room that stay. Keys are user, socket and room, joined. */
   readonly keep?: (key: string, room: string) => boolean;
+  /** Another process removed the socket, or changed whether the user is visible, and the owner has not carried it out. */
+  readonly isRemoved?: (user: string, socket: string) => Promise<boolean>;
 }
 
 /** For a member of `PartitionKeys.due`. `outage`: as in `Reevaluation`. */
@@ -45,7 +47,7 @@ export async function removeOwned(request: OwnedEntriesRequest, member: string):
 }
 
 async function leaveRoom(request: OwnedEntriesRequest, room: string): Promise<void> {
-  const { client, writer, keys, partition, owner, keep } = request;
+  const { client, writer, keys, partition, owner, keep, isRemoved } = request;
   let kept = false;
   let cursor = '0';
   do {
@@ -58,7 +60,10 @@ async function leaveRoom(request: OwnedEntriesRequest, room: string): Promise<vo
       const user = (page[at] as string).slice(1);
       for (const socket of socketsOf(page[at + 1] as string, owner)) {
         if (keep?.(joinIds(joinIds(user, socket), room), room) === true) kept = true;
-        else leaves.push({ kind: 'room', room, user, socket, owner, grace: 0 });
+        else {
+          const leave = { kind: 'room', room, user, socket, owner } as const;
+          leaves.push((await isRemoved?.(user, socket)) === true ? leave : { ...leave, grace: 0 });
+        }
       }
     }
     await Promise.all(leaves.map((write) => writer.apply(partition, write)));

@@ -6,8 +6,9 @@ import type { ClientHandle } from '../redis/client-handle.js';
 import type { Command, Reply } from '../redis/driver.js';
 import { toRollcallError } from '../redis/replies.js';
 import { type DeadNode, FailureDetector, farthestLease, type LeaseSnapshot } from './failure-detector.js';
-import type { PartitionKeys } from './keys.js';
-import type { NodeLease } from './node-lease.js';
+import { unescapeId } from './ids.js';
+import { joinIds, type PartitionKeys, partitionOf, splitIds } from './keys.js';
+import { instanceIdOf, type NodeLease } from './node-lease.js';
 import { removeOwned, toDueWrite } from './owned-entries.js';
 import { isWrongType, type PresenceWriter } from './presence-writer.js';
 import type { RedisClock } from './redis-clock.js';
@@ -294,7 +295,8 @@ export class Reaper {
     const readBatch = ['SRANDMEMBER', keys.node(nodeId), String(BATCH)] as const;
     // The last renewal, unless a claim has replaced it.
     const lastAlive = score > 0 && score - lease <= now ? Math.round(score - lease) : undefined;
-    const request = { client, writer, keys, partition, owner: nodeId, grace, lastAlive };
+    const isRemoved = this.#undoneRemovals(nodeId);
+    const request = { client, writer, keys, partition, owner: nodeId, grace, lastAlive, isRemoved };
     let sockets = 0;
     let claim = await this.#claim(keys, nodeId, String(score), false);
     while (claim !== null && !this.#stopped) {
@@ -313,6 +315,28 @@ export class Reaper {
       sockets += count;
       claim = await this.#claim(keys, nodeId, claim, true);
     }
+  }
+
+  /** From the inbox of a dead node: users who were disconnected, or became invisible, have no grace in rooms. */
+  #undoneRemovals(nodeId: string): (user: string, socket: string) => Promise<boolean> {
+    const inboxes = new Map<number, Promise<ReadonlySet<string>>>();
+    const read = async (partition: number): Promise<ReadonlySet<string>> => {
+      const keys = this.#options.keys[partition] as PartitionKeys;
+      const stored = await this.#run(['SMEMBERS', keys.inbox(instanceIdOf(nodeId))], keys);
+      const found = new Set<string>();
+      for (const notification of stored as readonly string[]) {
+        const [user, rest = ''] = splitIds(notification);
+        found.add(rest === '' ? user : joinIds(user, splitIds(rest)[0]));
+      }
+      return found;
+    };
+    return async (user, socket) => {
+      const partition = partitionOf(unescapeId(user), this.#options.keys.length);
+      const inbox = inboxes.get(partition) ?? read(partition);
+      inboxes.set(partition, inbox);
+      const found = await inbox;
+      return found.has(joinIds(user, socket)) || found.has(user);
+    };
   }
 
   /** Once, although a node has entries in many partitions. */
