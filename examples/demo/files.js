@@ -20,6 +20,7 @@ const PAGE = [
   'page.js',
   'dom.js',
   'chat.js',
+  'counter.js',
   'room-view.js',
   'people.js',
   'bell.js',

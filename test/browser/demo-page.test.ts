@@ -341,6 +341,36 @@ describe('the page', () => {
   });
 });
 
+describe('the counter of a tab', () => {
+  const counts = async (page: Page) =>
+    ((await page.locator('#counter').textContent()) ?? '').replace(/\s+/g, ' ').trim();
+
+  test('shows a lost message until it arrives, a doubled one, and none that was not sent', async () => {
+    const page = await tabs.enter('abe', 'node-1');
+    const client = connect({ url: await admit('bea'), WebSocket: WebSocket as never });
+    const lobby = client.join('lobby');
+    await lobby.ready;
+    const send = async (n: number, unsent: number[]) => {
+      const text = `${crypto.randomUUID()} `;
+      await lobby.send('message', { text, tab: 'bea', n, unsent });
+      await receives(page, text);
+    };
+    await send(4, []);
+    await send(7, [5]);
+    expect(await counts(page)).toMatch(/ lost 1, doubled 0$/);
+    await send(6, []);
+    expect(await counts(page)).toMatch(/ lost 0, doubled 0$/);
+    await send(6, []);
+    expect(await counts(page)).toMatch(/ lost 0, doubled 1$/);
+    await send(8, []);
+    expect(await counts(page)).toMatch(/ lost 1, doubled 1$/);
+    await say(page, 'one of mine');
+    await receives(page, 'one of mine');
+    expect(await counts(page)).toMatch(/^This tab: sent 1, received \d+, lost 1, doubled 1$/);
+    client.close();
+  });
+});
+
 describe('an unauthenticated client', () => {
   const refusals = [
     { what: 'nobody', path: '/presence', says: 'user' },

@@ -82,6 +82,7 @@ describe.each([
     const lost = await watchForLoss(sara);
     await press(sara, button);
     await reports(sara, button);
+    await sara.getByText('Redis does not answer.').waitFor();
     await say(tom, 'said meanwhile');
     await reports(sara, 'Redis can be reached again');
     await receives(sara, 'said meanwhile');

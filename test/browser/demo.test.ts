@@ -129,6 +129,9 @@ describe.each([
       expect(own(daveHas)).toEqual(own(said));
     }
     for (const page of [dave, erin]) {
+      // The counters of the tabs agree.
+      const counter = ((await page.locator('#counter').textContent()) ?? '').replace(/\s+/g, ' ').trim();
+      expect(counter).toMatch(/^This tab: sent 30, received \d+, lost 0, doubled 0$/);
       expect(await page.evaluate('window.stillHere')).toBe(true);
       await sees(page, 'dave', 'online', 'computer on node-1');
       await sees(page, 'erin', 'online', 'computer on node-1');
@@ -288,6 +291,13 @@ describe.each([
       await rosa.getByRole('button', { name: `Start ${node}` }).waitFor();
     }
     await rosa.locator('#connection').filter({ hasText: 'reconnecting' }).waitFor();
+    // The fault is shown where the chat is, also on a phone, and nothing is claimed about anyone.
+    await rosa.setViewportSize({ width: 390, height: 700 });
+    await rosa.getByRole('button', { name: 'Chat', exact: true }).click();
+    await rosa.getByText('Both servers are down.').waitFor();
+    await rosa.getByRole('button', { name: 'Start a server' }).waitFor();
+    await rosa.setViewportSize({ width: 1300, height: 800 });
+    await sees(rosa, 'rosa', 'unknown');
     await say(rosa, 'is there anybody?');
     const status = async () => {
       const answer = await (await fetch(`${demo.url}/presence?user=rosa`)).json();
@@ -303,5 +313,6 @@ describe.each([
     }
     await isOn(rosa, /node-/);
     await sees(rosa, 'rosa', 'online');
+    await rosa.getByText('Both servers are down.').waitFor({ state: 'detached' });
   });
 });

@@ -4,6 +4,11 @@ import { $, clock, dot, element, keyed, plural, post, setText, toast } from './d
 
 const FREEZE = 5_000;
 const MAX_ENTRIES = 30;
+/** Time in ms without a sample after which Redis counts as away; it brings one every second. */
+const SILENCE = 3_500;
+const BOTH_DOWN = 'Both servers are down. Your messages wait here, and are sent when one is back.';
+const RECONNECTING = 'Reconnecting. Your messages wait here until then.';
+const REDIS_AWAY = 'Redis does not answer. Your messages wait here, and nobody goes offline.';
 /** Why a connection ended, by its close code. */
 const CLOSED = {
   1000: 'you left',
@@ -22,6 +27,9 @@ export class Backstage {
   #onRooms = () => {};
   #node = '';
   #brokenAt;
+  #state;
+  #down = false;
+  #sampleAt = Date.now();
 
   constructor() {
     const nodes = [
@@ -45,7 +53,9 @@ export class Backstage {
     ];
     $('charts').append(...this.#charts.map(({ root }) => root));
     // EventSource reconnects by itself and sends its last event id, so the plots miss no sample.
-    new EventSource('/events').addEventListener('stats', ({ data }) => this.#showSample(JSON.parse(data)));
+    const events = new EventSource('/events');
+    events.addEventListener('stats', ({ data }) => this.#showSample(JSON.parse(data)));
+    setInterval(() => this.#showFault(), 1_000);
     // It scrolls, also by keyboard.
     $('timeline').tabIndex = 0;
     $('freeze').addEventListener('click', () => this.#freeze());
@@ -93,6 +103,8 @@ export class Backstage {
   }
 
   #showState(state) {
+    this.#state = state;
+    this.#showFault();
     const pill = $('connection');
     pill.dataset.state = state;
     const text = { open: this.#node, closed: 'disconnected' }[state] ?? 'reconnecting';
@@ -108,6 +120,9 @@ export class Backstage {
       return;
     }
     this.#onRooms(sample.rooms);
+    this.#sampleAt = Date.now();
+    this.#down = sample.nodes.every(({ up }) => !up);
+    this.#showFault();
     this.#charts[0].heading(`${sample.online}`);
     for (const node of sample.nodes) this.#showNode(node);
     setText($('runs-on'), `The nodes share one ${sample.redis}.`);
@@ -116,6 +131,28 @@ export class Backstage {
     const lease = `A killed node cannot sign off: its users go offline when its lease of ${sample.lease / 1_000} s has expired.`;
     const hint = `${lease} To freeze a real Redis, start the demo with npm start -- --real.`;
     setText($('freeze-hint'), sample.freeze === null ? hint : lease);
+  }
+
+  /** Says above the messages what does not work, and what becomes of them. */
+  #showFault() {
+    if (this.#state === undefined) return;
+    const fault = this.#fault();
+    if (fault === $('fault').dataset.fault) return;
+    $('fault').dataset.fault = fault;
+    $('fault').replaceChildren(...(fault ? [element('span', {}, fault)] : []));
+    if (fault !== BOTH_DOWN) return;
+    const start = element('button', { type: 'button' }, 'Start a server');
+    start.addEventListener('click', () => {
+      post('/nodes/node-1/start').catch((error) => toast(error.message));
+    });
+    $('fault').append(start);
+  }
+
+  #fault() {
+    const silent = Date.now() - this.#sampleAt > SILENCE;
+    if (this.#state === 'closed') return 'Disconnected. Reload the page to come back.';
+    if (this.#state !== 'open') return this.#down ? BOTH_DOWN : RECONNECTING;
+    return silent ? REDIS_AWAY : '';
   }
 
   #showNode({ name, up }) {

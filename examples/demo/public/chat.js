@@ -17,6 +17,8 @@ export class Chat {
   #backstage;
   #people;
   #counts = {};
+  /** Counters of rooms that were left. */
+  #left = [];
 
   constructor(client, name, backstage) {
     this.#client = client;
@@ -66,6 +68,7 @@ export class Chat {
   #join(name) {
     const view = new RoomView(this.#client, name, this.#name, {
       changed: () => (view === this.#current ? this.#markRead() : this.#showRooms()),
+      counted: () => this.#showCounts(),
       typingUsers: () => this.#showTypingUsers(),
       members: () => {
         this.#showRooms();
@@ -81,6 +84,7 @@ export class Chat {
   #leave(name) {
     const view = this.#views.get(name);
     this.#views.delete(name);
+    this.#left.push(view.counter);
     void view.room.leave();
     view.root.remove();
     if (view === this.#current) this.show('lobby');
@@ -129,6 +133,12 @@ export class Chat {
       unread += view?.unread ?? 0;
     }
     document.title = `${unread > 0 ? `(${unread}) ` : ''}${this.#name} · rollcall demo`;
+  }
+
+  #showCounts() {
+    const counters = [...this.#left, ...[...this.#views.values()].map(({ counter }) => counter)];
+    const sum = (what) => counters.reduce((all, counter) => all + counter[what], 0);
+    for (const what of ['sent', 'received', 'lost', 'doubled']) setText($(what), String(sum(what)));
   }
 
   #row(name) {

@@ -22,6 +22,7 @@ export class People {
     this.#name = name;
     this.#watch = client.watch([], () => this.changed());
     client.on('open', () => this.changed());
+    client.on('state', () => this.#show());
     $('alone').replaceChildren('Only you. ', another('Open a second tab'), ' and sign in as somebody else.');
   }
 
@@ -90,7 +91,9 @@ export class People {
         ),
       );
       if (rows.children[at] !== row) rows.insertBefore(row, rows.children[at]);
-      const status = statuses.get(user)?.status ?? 'online';
+      // Without a connection, what was true before may have changed.
+      const known = this.#client.state === 'open';
+      const status = known ? (statuses.get(user)?.status ?? 'online') : 'unknown';
       row.dataset.status = status;
       setText(row.querySelector('b'), user === this.#name ? `${user} (you)` : user);
       setText(row.querySelector('.status'), status);

@@ -1,4 +1,5 @@
 // One room: live messages, older ones on demand, read receipts, and messages that are being sent.
+import { Counter } from './counter.js';
 import { another, clock, element, face, list } from './dom.js';
 
 /** Messages of one user within this many ms are grouped. */
@@ -23,6 +24,7 @@ const GAPS = {
 export class RoomView {
   /** Number of unread messages. */
   unread = 0;
+  counter = new Counter();
   #name;
   #hooks;
   #items = new Map();
@@ -99,13 +101,17 @@ export class RoomView {
     item.classList.add('pending');
     this.outbox.append(item);
     this.#sending.set(id, item);
+    const numbers = this.counter.next();
+    this.#hooks.counted();
     this.empty.hidden = true;
     this.room.stopTyping();
     this.#toEnd();
     const attempt = () => {
       item.querySelector('.retry')?.remove();
       // `send` waits for a connection and repeats after a break; the key keeps the message from being stored twice.
-      this.room.send('message', { text, at: Date.now(), id }, { key: id }).catch((error) => {
+      const message = { text, at: Date.now(), id, ...numbers };
+      const sent = this.room.send('message', message, { key: id }).then(() => this.counter.confirm(numbers));
+      sent.catch((error) => {
         if (!this.#sending.has(id)) return;
         const retry = element('button', { type: 'button', className: 'retry' }, 'Not sent. Try again');
         retry.title = error.message;
@@ -137,6 +143,8 @@ export class RoomView {
     const { text, at, id } = Object(data);
     // Clients can send any data.
     if (typeof text !== 'string' || from === undefined) return;
+    this.counter.receive(data);
+    this.#hooks.counted();
     const item = this.#item({ text, at }, from, position);
     const follow = this.#atEnd();
     this.#sending.get(id)?.remove();
