@@ -5,6 +5,8 @@ export interface AclNames {
   readonly prefix: string;
   /** Channels of the application, as patterns. */
   readonly channels: readonly string[];
+  /** `prefix` of the pub/sub service. `channels` contain it. @default '' */
+  readonly pubsubPrefix?: string;
 }
 
 /** One `ACL SETUSER` line each. */
@@ -28,6 +30,10 @@ const ON_CLUSTER = 'cluster|slots command|info ping';
 const OF_IOREDIS_CLUSTER = 'cluster|info client|setname readonly';
 const OF_NODE_REDIS_SENTINEL = 'role';
 
+/** Channels of parts that not every application has; a prefix of the pub/sub service belongs before them. */
+const NOTIFICATION_CHANNELS = 'notifications:*';
+const HTTP_CHANNELS = 'rollcall:http:*';
+
 /** What the commands of this CLI that only read send. */
 const READ_ONLY = [
   'ping time info config|get command|info script|exists acl|whoami acl|dryrun',
@@ -46,9 +52,13 @@ export interface AclRules {
   readonly ofIoredisCluster: readonly string[];
   /** Also, for the Sentinel client of node-redis. */
   readonly ofNodeRedisSentinel: readonly string[];
+  /** Also, with a notification service. */
+  readonly ofNotifications: readonly string[];
+  /** Also, where clients may fall back to HTTP. */
+  readonly ofHttpFallback: readonly string[];
 }
 
-export function applicationRules({ user, prefix, channels }: AclNames): AclRules {
+export function applicationRules({ user, prefix, channels, pubsubPrefix = '' }: AclNames): AclRules {
   const add = (commands: string) => setUser(user, ...allow(commands));
   const names = [
     `~{${prefix}:*`,
@@ -62,6 +72,8 @@ export function applicationRules({ user, prefix, channels }: AclNames): AclRules
     onCluster: [add(ON_CLUSTER)],
     ofIoredisCluster: [add(OF_IOREDIS_CLUSTER)],
     ofNodeRedisSentinel: [add(OF_NODE_REDIS_SENTINEL)],
+    ofNotifications: [setUser(user, toRule(pubsubPrefix + NOTIFICATION_CHANNELS))],
+    ofHttpFallback: [setUser(user, toRule(pubsubPrefix + HTTP_CHANNELS))],
   };
 }
 

@@ -25,6 +25,8 @@ export interface CliCommand {
   readonly summary: string;
   /** Ctrl-C is how it ends: exit status 0. */
   readonly endless?: true;
+  /** It sends messages or removes data, for which the rules of a reader are too few. */
+  readonly changes?: true;
   /** Besides those that all commands have; each with its line in the help. */
   readonly options: Readonly<Record<string, OptionConfig & { readonly help: string }>>;
   /** Resolves with the exit status: 0, or 1 if something is wrong with Redis or the data. */

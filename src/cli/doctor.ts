@@ -14,10 +14,14 @@ import { checkSentinels, masterOf, readSentinels } from './sentinel-report.js';
 import { checkClocks, checkServer } from './server-checks.js';
 import { readServer, type ServerReport } from './server-report.js';
 import { checkStoredData, readStoredData } from './stored-data.js';
-import { listOption, numberOption } from './values.js';
+import { listOption, numberOption, pubsubPrefix } from './values.js';
 
 /** Rooms and messages to users; only those who use RoomService need them. */
 const ROOM_CHANNELS = ['room:*', 'user:*'];
+
+function roomChannels(values: CommandContext['values']): string[] {
+  return ROOM_CHANNELS.map((channel) => pubsubPrefix(values) + channel);
+}
 
 export const doctor: CliCommand = {
   name: 'doctor',
@@ -29,6 +33,10 @@ export const doctor: CliCommand = {
       type: 'string',
       multiple: true,
       help: 'patterns of your channels, for the check of permissions and for --acl (default: room:*,user:*)',
+    },
+    'pubsub-prefix': {
+      type: 'string',
+      help: 'prefix of your PubSubService (default: none); patterns in --channels contain it already',
     },
     sample: {
       type: 'string',
@@ -45,9 +53,9 @@ export const doctor: CliCommand = {
 };
 
 function printRules({ prefix, values, output }: CommandContext): number {
-  const channels = listOption(values['channels']) ?? ROOM_CHANNELS;
+  const channels = listOption(values['channels']) ?? roomChannels(values);
   const user = typeof values['user'] === 'string' ? values['user'] : 'app';
-  const rules = applicationRules({ user, prefix, channels });
+  const rules = applicationRules({ user, prefix, channels, pubsubPrefix: pubsubPrefix(values) });
   const readOnly = readOnlyRules({ user: 'rollcall-read', prefix, channels });
   output.print({ application: rules, readOnly }, () => [
     '# Your application. In redis-cli; ACL SAVE or CONFIG REWRITE stores the rules.',
@@ -58,6 +66,10 @@ function printRules({ prefix, values, output }: CommandContext): number {
     ...rules.ofIoredisCluster,
     '# For the Sentinel client of redis (node-redis) also:',
     ...rules.ofNodeRedisSentinel,
+    '# With a NotificationService also:',
+    ...rules.ofNotifications,
+    '# Where clients may fall back to HTTP (createHttpHandler) also:',
+    ...rules.ofHttpFallback,
     '# From Redis 7.2 on, and on Valkey, also +client|setinfo. Before Redis 7.0 without the line with +ssubscribe.',
     '',
     '# The commands of rollcall that only read, on any topology.',
@@ -181,26 +193,28 @@ async function checkPermissions(
   for (const [at, report] of reports.entries()) {
     const version = Number(report.info?.get('redis_version')?.split('.')[0] ?? 7);
     const server = { cluster: connection.cluster, sharded: version >= 7 };
-    const needs = applicationNeeds({ prefix, channels: given ?? ROOM_CHANNELS }, server);
+    const needs = applicationNeeds({ prefix, channels: given ?? roomChannels(values) }, server);
     const node = nodes[at];
     if (node === undefined) continue;
     const checked =
       typeof user === 'string'
         ? await checkOtherUser(connection, report.key, user, needs)
         : await checkOwnUser(connection.address, node, connection.timeout, needs);
-    findings.push(...describePermissions(report.name, checked, given !== undefined));
+    findings.push(
+      ...describePermissions(report.name, checked, given === undefined ? roomChannels(values) : []),
+    );
   }
   return findings;
 }
 
-/** `channelsGiven`: otherwise it is not known which channels the application uses. */
+/** `guesses`: channels of which it is not known whether the application uses them. */
 function describePermissions(
   server: string,
   { user, missing }: PermissionReport,
-  channelsGiven: boolean,
+  guesses: readonly string[],
 ): Finding[] {
   const check = 'permissions';
-  const isGuess = (rule: string) => !channelsGiven && ROOM_CHANNELS.some((channel) => rule === `&${channel}`);
+  const isGuess = (rule: string) => guesses.some((channel) => rule === `&${channel}`);
   const guessed = missing.filter(({ rule }) => isGuess(rule)).map(({ rule }) => rule);
   const optional = missing.filter((need) => need.optional).map(({ rule }) => rule);
   const needed = missing.filter((need) => !need.optional && !isGuess(need.rule)).map(({ rule }) => rule);

@@ -24,6 +24,7 @@ export const drain: CliCommand = {
   name: 'drain',
   args: ['NODE'],
   summary: 'asks the clients of a process to reconnect (1012), so that it can be stopped; asks first',
+  changes: true,
   options: {
     rate: { type: 'string', help: 'connections per second (default: 500)' },
     wait: { type: 'string', help: 'for how many ms to wait until the sockets are gone (default: 10000)' },

@@ -8,6 +8,7 @@ import { CliConnection } from './cli-connection.js';
 import type { CliCommand, OptionConfig, OptionValue } from './command.js';
 import { doctor } from './doctor.js';
 import { drain } from './drain.js';
+import { forget } from './forget.js';
 import { commandHelp, GENERAL_OPTIONS, generalHelp } from './help.js';
 import { kick } from './kick.js';
 import { memory } from './memory.js';
@@ -18,10 +19,10 @@ import { room } from './room.js';
 import { tail } from './tail.js';
 import { top } from './top.js';
 import { CliError, UsageError } from './usage-error.js';
-import { numberOption } from './values.js';
+import { asUsage, numberOption } from './values.js';
 import { who } from './who.js';
 
-const COMMANDS: readonly CliCommand[] = [doctor, nodes, who, room, top, tail, memory, kick, drain];
+const COMMANDS: readonly CliCommand[] = [doctor, nodes, who, room, top, tail, memory, kick, drain, forget];
 
 const DEFAULT_URL = 'redis://127.0.0.1:6379';
 
@@ -29,20 +30,26 @@ const DEFAULT_URL = 'redis://127.0.0.1:6379';
 const FAILED = 1;
 const WRONG_USAGE = 2;
 
+interface Invocation {
+  readonly interruption: AbortController;
+  /** Once it is known. */
+  command?: CliCommand;
+}
+
 /** Runs a command line, without the names of Node and the script; resolves with the exit status. */
 export async function main(argv: readonly string[]): Promise<number> {
-  const interruption = new AbortController();
+  const invocation: Invocation = { interruption: new AbortController() };
   try {
-    return await run(argv, interruption);
+    return await run(argv, invocation);
   } catch (error) {
-    if (interruption.signal.aborted) return 0;
-    process.stderr.write(`rollcall: ${describe(error)}\n`);
+    if (invocation.interruption.signal.aborted) return 0;
+    process.stderr.write(`rollcall: ${describe(error, invocation.command)}\n`);
     if (process.env['ROLLCALL_DEBUG'] === '1') process.stderr.write(`${(error as Error).stack}\n`);
     return error instanceof UsageError ? WRONG_USAGE : FAILED;
   }
 }
 
-async function run(argv: readonly string[], interruption: AbortController): Promise<number> {
+async function run(argv: readonly string[], invocation: Invocation): Promise<number> {
   const { values, positionals } = parse(argv);
   const urls = positionals.filter(looksLikeUrl);
   const [name, ...args] = positionals.filter((each) => !looksLikeUrl(each));
@@ -52,13 +59,14 @@ async function run(argv: readonly string[], interruption: AbortController): Prom
   }
   if (name === undefined || name === 'help') return showHelp(name === 'help' ? args[0] : undefined, values);
   const command = findCommand(name);
+  invocation.command = command;
   if (values['help'] === true) return showHelp(name, values);
   assertOptionsOf(command, values);
   if (args.length !== command.args.length) {
     const usage = [command.name, ...command.args].join(' ');
     throw new UsageError(`rollcall ${usage}: ${command.args.length} arguments expected, not ${args.length}`);
   }
-  const prefix = option(() => prefixOption('--prefix', values['prefix'], 'rollcall'));
+  const prefix = asUsage(() => prefixOption('--prefix', values['prefix'], 'rollcall'));
   const timeout = numberOption('timeout', values['timeout'], 5_000, 1);
   const library = libraryOption(values['client']);
   const address = parseAddress(urls.length > 0 ? urls : fromEnvironment(), {
@@ -73,8 +81,8 @@ async function run(argv: readonly string[], interruption: AbortController): Prom
   };
   try {
     const output = Output.of(values['json'] === true);
-    if (command.endless === true) abortOnInterrupt(interruption);
-    const { signal } = interruption;
+    if (command.endless === true) abortOnInterrupt(invocation.interruption);
+    const { signal } = invocation.interruption;
     return await command.run({ args, values, prefix, output, open, signal });
   } finally {
     for (const connection of connections) await connection.close();
@@ -128,22 +136,16 @@ function libraryOption(value: OptionValue): Library | undefined {
   return library;
 }
 
-/** Errors of the library's own rules are errors of usage here. */
-function option<T>(read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    throw new UsageError(messageOf(error));
-  }
-}
-
 /** One line. */
-function describe(error: unknown): string {
+function describe(error: unknown, command: CliCommand | undefined): string {
   const text = messageOf(error).replaceAll(/\s*\n\s*/g, ' ');
   if (error instanceof UsageError || error instanceof CliError) return text;
   if (!isRollcallError(error)) return `unexpected error: ${text}`;
-  if (/NOPERM/.test(text))
-    return `${text}; rollcall doctor --acl prints the rules for a user that may only read`;
+  if (/NOPERM/.test(text)) {
+    const who =
+      command?.changes === true ? `an application, which ${command.name} needs` : 'a user that may only read';
+    return `${text}; rollcall doctor --acl prints the rules of ${who}`;
+  }
   if (/NOAUTH|WRONGPASS/.test(text)) return `${text}; the URL has the form redis://user:password@host:6379`;
   return text;
 }

@@ -7,6 +7,7 @@ import { historyKeys } from '../../src/history/keys.js';
 import {
   CommandError,
   createRollcall,
+  NotificationService,
   PresenceService,
   PubSubService,
   type RedisClient,
@@ -29,9 +30,16 @@ const login = { username: 'app', password: 'password' };
 type Rule = readonly string[];
 
 const page = readFileSync(new URL('../../docs/topologies.md', import.meta.url), 'utf8');
-const [single = [], onCluster = [], ofIoredisCluster = [], ofNodeRedisSentinel = []] = [
-  ...page.matchAll(/```redis\n(ACL [\s\S]*?)\n```/g),
-].map(([, text = '']): Rule[] => text.split('\n').map((line) => line.split(' ')));
+const [
+  single = [],
+  onCluster = [],
+  ofIoredisCluster = [],
+  ofNodeRedisSentinel = [],
+  ofNotifications = [],
+  ofHttpFallback = [],
+] = [...page.matchAll(/```redis\n(ACL [\s\S]*?)\n```/g)].map(([, text = '']): Rule[] =>
+  text.split('\n').map((line) => line.split(' ')),
+);
 
 const optional = commandsOf(single.slice(-1));
 
@@ -386,6 +394,39 @@ describe('the documented rule', () => {
     // The role of the server is asked for, and not again once that was refused.
     expect(await refused(run)).toEqual(['command info']);
   });
+
+  test.each(Object.entries(makers))(
+    '%s: notifications and the HTTP fallback need their lines',
+    async (_name, make) => {
+      await allow(run, single);
+      await run('ACL', 'SETUSER', 'app', '&room:*', '&user:*');
+      await run('ACL', 'LOG', 'RESET');
+      const { client, end } = made(make, server.port);
+      const { pubsub, rooms, close } = createRollcall({ redis: client, rooms: KEPT });
+      const notifications = new NotificationService({ rooms });
+      const use = async () => {
+        await notifications.notify('ann', 'hello');
+        // What createHttpHandler subscribes to.
+        const inbox = await pubsub.subscribe('rollcall:http:node', () => {});
+        await inbox.unsubscribe();
+      };
+      try {
+        await expect(use()).rejects.toThrow('NOPERM');
+        await allow(run, ofNotifications);
+        await expect(use()).rejects.toThrow('NOPERM');
+        await allow(run, ofHttpFallback);
+        await use();
+        expect((await notifications.list('ann')).notifications.length).toBeGreaterThan(0);
+      } finally {
+        await close();
+        end();
+      }
+      expect((await refused(run)).sort()).toEqual([
+        'channel notifications:ann',
+        'channel rollcall:http:node',
+      ]);
+    },
+  );
 
   test.each(Object.entries(makers))('keeps %s from other channels', async (_name, make) => {
     await allow(run, single);

@@ -33,7 +33,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   glide: ['internal', 'redis'],
   msgpack: ['internal'],
   testing: ['internal', 'redis'],
-  cli: ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis'],
+  cli: ['history', 'internal', 'presence', 'protocol', 'pubsub', 'redis', 'rollcall.ts', 'rooms'],
   'rollcall.ts': ['internal', 'notifications', 'presence', 'pubsub', 'redis', 'rooms'],
   'index.ts': [
     'history',
