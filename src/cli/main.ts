@@ -141,7 +141,8 @@ function describe(error: unknown, command: CliCommand | undefined): string {
   const text = messageOf(error).replaceAll(/\s*\n\s*/g, ' ');
   if (error instanceof UsageError || error instanceof CliError) return text;
   if (!isRollcallError(error)) return `unexpected error: ${text}`;
-  if (/NOPERM/.test(text)) {
+  // A command within a script is refused without NOPERM.
+  if (/NOPERM|executing the script can't/.test(text)) {
     const who =
       command?.changes === true ? `an application, which ${command.name} needs` : 'a user that may only read';
     return `${text}; rollcall doctor --acl prints the rules of ${who}`;

@@ -411,7 +411,7 @@ describe('the documented rule', () => {
         await inbox.unsubscribe();
       };
       try {
-        await expect(use()).rejects.toThrow('NOPERM');
+        await expect(use()).rejects.toThrow("can't publish to the channel");
         await allow(run, ofNotifications);
         await expect(use()).rejects.toThrow('NOPERM');
         await allow(run, ofHttpFallback);
