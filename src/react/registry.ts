@@ -5,6 +5,9 @@ import { PresenceStore } from './presence-store.js';
 import { SharedRoom } from './shared-room.js';
 import { UnreadStore } from './unread-store.js';
 
+/** Time in ms that a suspended component has to mount, before what it waited for is released. */
+const MOUNT_TIMEOUT = 5_000;
+
 const registries = new WeakMap<Client, ClientRegistry>();
 
 /** Shared by all components of one client. */
@@ -14,6 +17,8 @@ export class ClientRegistry {
   readonly connection: ConnectionStore;
   readonly notifications: NotificationStore;
   readonly #rooms = new Map<string, SharedRoom>();
+  /** Of suspended components. */
+  readonly #loads = new Map<string, Promise<void>>();
   /** Kept, because each has the mark of what is read. */
   readonly #unread = new Map<string, UnreadStore>();
 
@@ -22,6 +27,32 @@ export class ClientRegistry {
     this.presences = new PresenceStore(client);
     this.connection = new ConnectionStore(client);
     this.notifications = new NotificationStore(client);
+  }
+
+  /**
+   * For a component that suspends: subscribes until `isSettled`, and somewhat longer, because the component has no
+   * effects before it mounts. `id`: the same for the same subscription.
+   */
+  load(id: string, subscribe: (listener: () => void) => () => void, isSettled: () => boolean): Promise<void> {
+    const known = this.#loads.get(id);
+    if (known) return known;
+    const loading = new Promise<void>((resolve) => {
+      let release = (): void => {};
+      let settled = false;
+      const check = () => {
+        if (settled || !isSettled()) return;
+        settled = true;
+        resolve();
+        setTimeout(() => {
+          this.#loads.delete(id);
+          release();
+        }, MOUNT_TIMEOUT);
+      };
+      release = subscribe(check);
+      check();
+    });
+    this.#loads.set(id, loading);
+    return loading;
   }
 
   /** Without effect on the client, so it may be called while rendering. */

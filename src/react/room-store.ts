@@ -79,6 +79,20 @@ export class RoomStore {
     return this.#view;
   };
 
+  /** The room has been joined and the list begun, or will not be by itself. */
+  readonly isSettled = (): boolean => {
+    const shared = this.#shared;
+    const { state } = this.snapshot();
+    if (state !== 'joining' && state !== 'joined') return true;
+    return !!shared?.hasJoined && !!shared.log(this.#log.key)?.isFilled;
+  };
+
+  /** Why the room was refused before it was ever joined. */
+  get refusal(): ClientError | undefined {
+    const shared = this.#shared;
+    return shared?.hasJoined ? undefined : shared?.error;
+  }
+
   readonly serverSnapshot = (): RoomView => this.#first;
 
   #readSnapshot(shared: SharedRoom, log: RoomTimeline | undefined): RoomSnapshot {

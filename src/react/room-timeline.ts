@@ -73,6 +73,11 @@ export class RoomTimeline {
     if (room) void this.#fill(room);
   }
 
+  /** The list has begun with its past events. */
+  get isFilled(): boolean {
+    return this.#filled || this.#last === 0;
+  }
+
   /** Older events may exist. */
   hasOlder({ position }: Room): boolean {
     return position !== undefined && !this.#exhausted;
@@ -107,6 +112,7 @@ export class RoomTimeline {
       );
       this.#filled = true;
       this.#retryTimer.reset();
+      this.#changed();
     } catch (error) {
       // The state already shows it.
       if (room.state === 'refused' || room.state === 'left') return;

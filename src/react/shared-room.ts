@@ -39,6 +39,8 @@ export class SharedRoom {
   count = 0;
   /** Undefined until all effects of the first render have run. */
   room: Room | undefined;
+  /** The room was joined at least once since it was opened. */
+  hasJoined = false;
   #request: RoomRequest = {};
   /** Each `join` needs a `leave`. */
   #joins = 0;
@@ -59,7 +61,11 @@ export class SharedRoom {
       () => this.#changedSoon(),
     );
     this.attach((room) => {
-      const changed = () => this.#listeners.notify();
+      const changed = () => {
+        this.hasJoined ||= room.state === 'joined';
+        this.#listeners.notify();
+      };
+      this.hasJoined = room.state === 'joined';
       const readMembers = () => {
         this.members = shareMembers(this.members, room.members);
         this.count = room.count;

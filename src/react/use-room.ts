@@ -40,8 +40,43 @@ export function useRoom(
   roomName: string | null,
   options: UseRoomOptions & { readonly select?: ((view: never) => unknown) | undefined } = {},
 ): unknown {
+  const { select } = options;
+  const { store } = useRoomStore(roomName, options);
+  const getSnapshot = useMemo(() => selectFrom(store.snapshot, select as Select), [store, select]);
+  const getServerSnapshot = useMemo(
+    () => selectFrom(store.serverSnapshot, select as Select),
+    [store, select],
+  );
+  return useSyncExternalStore(store.subscribe, getSnapshot, getServerSnapshot);
+}
+
+/**
+ * {@link useRoom} for Suspense: suspends until the room is joined and the list has its `last` events, and throws the
+ * error of a room that is refused first, for an error boundary. Later, for example during a lost connection, it returns
+ * the view as `useRoom` does. Never suspends without a name.
+ *
+ * @throws {ClientError} Why the room was refused; `INVALID` as {@link useRoom}.
+ * @throws {Error} Without a {@link RollcallProvider}, or where its client is null, as on the server: React then shows
+ * the fallback, and renders again in the browser.
+ */
+export function useSuspenseRoom<
+  E extends object = EventMap,
+  I = unknown,
+  N extends EventName<E> = EventName<E>,
+>(name: RoomName<E, I> | string | null, options: UseRoomOptions<N, NoInfer<I>> = {}): RoomView<E, N, I> {
+  const { store, id, registry } = useRoomStore(name, options as UseRoomOptions);
+  const view = useSyncExternalStore(store.subscribe, store.snapshot, store.serverSnapshot);
+  if (id !== undefined) {
+    if (!registry) throw new Error('rollcall/react: there is no client here to wait for');
+    if (!store.isSettled()) throw registry.load(id, store.subscribe, store.isSettled);
+    if (store.refusal) throw store.refusal;
+  }
+  return view as unknown as RoomView<E, N, I>;
+}
+
+function useRoomStore(roomName: string | null, options: UseRoomOptions) {
   const registry = useRegistry();
-  const { last = 0, info, events, linger = 0, limit = Math.max(200, last), enabled = true, select } = options;
+  const { last = 0, info, events, linger = 0, limit = Math.max(200, last), enabled = true } = options;
   const name = enabled ? roomName : null;
   const members = options.members === 'count' ? 'count' : options.members === true;
   assertRoomName(name);
@@ -59,12 +94,7 @@ export function useRoom(
       { key, names: parseNamesKey(key), limit },
     );
   }, [registry, name, key, members, limit, linger]);
-  const getSnapshot = useMemo(() => selectFrom(store.snapshot, select as Select), [store, select]);
-  const getServerSnapshot = useMemo(
-    () => selectFrom(store.serverSnapshot, select as Select),
-    [store, select],
-  );
-  return useSyncExternalStore(store.subscribe, getSnapshot, getServerSnapshot);
+  return { store, registry, id: name === null ? undefined : `room ${key} ${members} ${name}` };
 }
 
 /** The number of users in a room, without the list of them. Renders only when it changes. */

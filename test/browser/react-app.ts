@@ -1,4 +1,14 @@
-import { createElement, Fragment, type ReactNode, StrictMode, useEffect, useState, version } from 'react';
+import {
+  Component,
+  createElement,
+  Fragment,
+  type ReactNode,
+  StrictMode,
+  Suspense,
+  useEffect,
+  useState,
+  version,
+} from 'react';
 import { createRoot } from 'react-dom/client';
 import { type Client, connect } from 'rollcall/client';
 import {
@@ -15,6 +25,8 @@ import {
   useRoom,
   useRoomCount,
   useRoomEvent,
+  useSuspenseNotifications,
+  useSuspenseRoom,
   useTyping,
   useUnread,
   useUserEvent,
@@ -26,6 +38,8 @@ import {
 export type Part = { readonly id: string; readonly inside?: readonly Part[] } & (
   | { readonly hook: 'room'; readonly room: string | null; readonly options?: UseRoomOptions }
   | { readonly hook: 'count'; readonly room: string }
+  | { readonly hook: 'suspense'; readonly room: string; readonly options?: UseRoomOptions }
+  | { readonly hook: 'suspense notifications' }
   | { readonly hook: 'unread'; readonly room: string; readonly options?: UseUnreadOptions }
   | { readonly hook: 'event'; readonly room: string; readonly event: string; readonly mark: string }
   | { readonly hook: 'user'; readonly event: string; readonly mark: string }
@@ -90,6 +104,9 @@ const hooks = {
     useSeen(id, useRoom(room, { ...options, events }));
   },
   count: ({ id, room }: Hook<'count'>) => useSeen(id, useRoomCount(room)),
+  suspense: ({ id, room, options }: Hook<'suspense'>) => useSeen(id, useSuspenseRoom(room, options)),
+  'suspense notifications': ({ id }: Hook<'suspense notifications'>) =>
+    useSeen(id, useSuspenseNotifications()),
   unread: ({ id, room, options }: Hook<'unread'>) =>
     useSeen(id, useUnread(room, { ...options, events: ['message'] })),
   event: ({ room, event, mark }: Hook<'event'>) =>
@@ -104,6 +121,33 @@ const hooks = {
   stream: ({ id, url, options }: Hook<'stream'>) => useSeen(id, useEventStream(url, options)),
 };
 
+/** What is shown instead of a component that suspends. */
+function Waiting({ id }: { readonly id: string }): ReactNode {
+  useSeen(id, 'waiting');
+  return null;
+}
+
+/** Shows the message of an error that rendering ended with. */
+class Boundary extends Component<{ readonly id: string; readonly children?: ReactNode }> {
+  override readonly state: { readonly error?: unknown } = {};
+  static getDerivedStateFromError(error: unknown) {
+    return { error };
+  }
+  override render(): ReactNode {
+    const { error } = this.state;
+    if (error === undefined) return this.props.children;
+    // The fallback removes its own view, which may happen later.
+    views.set(`${this.props.id} error`, String(error));
+    return null;
+  }
+}
+
+function Suspended(part: Part): ReactNode {
+  const fallback = createElement(Waiting, { id: part.id });
+  const content = createElement(Suspense, { fallback }, createElement(One, part));
+  return createElement(Boundary, { id: part.id }, content);
+}
+
 function One(part: Part): ReactNode {
   hooks[part.hook](part as never);
   return part.inside?.map((each) => createElement(One, { ...each, key: each.id }));
@@ -117,7 +161,9 @@ function App(): ReactNode {
   return createElement(
     Fragment,
     null,
-    parts.map((each) => createElement(One, { ...each, key: each.id })),
+    parts.map((each) =>
+      createElement(each.hook.startsWith('suspense') ? Suspended : One, { ...each, key: each.id }),
+    ),
   );
 }
 

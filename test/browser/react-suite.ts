@@ -86,6 +86,43 @@ export function testHooks(react: ReactVersion): void {
     await alice.until('the connection', (page) => page.client.state === 'open');
   }
 
+  describe('Suspense', () => {
+    test('a room suspends until it is joined and has its last events, and never again in a lost connection', async () => {
+      const seen = await watching(room);
+      await say(0, 5);
+      await alice.show({ id: 'a', hook: 'suspense', room, options: { last: 3 } });
+      await lists('a', numbers(2, 5));
+      // The first view of the component had them all.
+      expect(await alice.see((page) => page.changes.get('a'))).toBe(2);
+      expect(seen).toEqual(['alice join']);
+      await cut(() => say(5, 6));
+      await lists('a', numbers(2, 6));
+      expect(await alice.see((page) => page.views.get('a'))).not.toBe('waiting');
+      await alice.show();
+      await emptied(room);
+    });
+
+    test('a refused room throws its error', async () => {
+      fixture.forbidden.add(room);
+      await alice.show({ id: 'a', hook: 'suspense', room });
+      await alice.until('the error', (page) => String(page.views.get('a error')).startsWith('ClientError'));
+      const expected = alice.problems.splice(0);
+      expect(expected.filter((text) => !/ClientError|error occurred|Boundary/.test(text))).toEqual([]);
+      await alice.see((page) => void page.errors.splice(0));
+      fixture.forbidden.delete(room);
+    });
+
+    test('notifications suspend until the first page has arrived', async () => {
+      await fixture.notifications.notify('alice', 'hello');
+      await alice.show({ id: 'n', hook: 'suspense notifications' });
+      await alice.until(
+        'the list',
+        (page) => (page.views.get('n') as NotificationsView | undefined)?.state === 'ready',
+      );
+      expect(await alice.see((page) => page.changes.get('n'))).toBe(2);
+    });
+  });
+
   describe('useUnread', () => {
     const counts = (id: string, unread: number) =>
       alice.until(

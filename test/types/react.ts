@@ -21,6 +21,8 @@ import {
   useRoom,
   useRoomCount,
   useRoomEvent,
+  type useSuspenseNotifications,
+  useSuspenseRoom,
   type useTyping,
   useUnread,
   useUserEvent,
@@ -146,6 +148,11 @@ export function useAll() {
   same<ReturnType<typeof useRoomCount>, number>();
   useRoomCount(chatRoom('a'));
   same<ReturnType<typeof useUnread>['unread'], number>();
+  const suspended = useSuspenseRoom(chatRoom('a'), { events: ['message'] });
+  same<typeof suspended.events, readonly TimelineEvent<Chat, 'message'>[]>();
+  // @ts-expect-error: no such event
+  useSuspenseRoom(chatRoom('a'), { events: ['massage'] });
+  same<ReturnType<typeof useSuspenseNotifications<string>>['notifications'][number]['data'], string>();
   same<ReturnType<typeof useUnread>['markRead'], () => string | undefined>();
   useUnread(null);
   useUnread('lobby', { events: ['anything'], since: 'p1' });
