@@ -32,21 +32,27 @@ async function writeStubFolders(): Promise<void> {
 }
 
 /**
- * The client minified, for `<script type="module">` without a bundler. What it imports when it is needed is a file beside
- * it.
+ * The client and the shared worker minified, for `<script type="module">` without a bundler. What the client imports when
+ * it is needed is a file beside it.
  */
-async function writeMinifiedClient(): Promise<void> {
-  await build({
-    entryPoints: { 'client.min': 'src/client/index.ts' },
+async function writeMinified(): Promise<void> {
+  const options = {
     outdir: 'dist',
-    chunkNames: '[name].min',
-    splitting: true,
     bundle: true,
     minify: true,
     format: 'esm',
     target: 'es2022',
     logLevel: 'warning',
-  });
+  } as const;
+  await Promise.all([
+    build({
+      ...options,
+      entryPoints: { 'client.min': 'src/client/index.ts' },
+      chunkNames: '[name].min',
+      splitting: true,
+    }),
+    build({ ...options, entryPoints: { 'shared-worker.min': 'src/shared-worker/index.ts' } }),
+  ]);
 }
 
 /** The program `rollcall`: one file of its own, so that the library carries nothing of it. */
@@ -85,6 +91,6 @@ export default defineConfig({
   external: ['@valkey/valkey-glide', 'redis', 'ioredis', 'ioredis-mock', 'msgpackr', 'react'],
   async onSuccess() {
     await putDirectiveFirst();
-    await Promise.all([writeStubFolders(), writeMinifiedClient(), writeCli()]);
+    await Promise.all([writeStubFolders(), writeMinified(), writeCli()]);
   },
 });

@@ -15,7 +15,7 @@ import type {
 } from './options.js';
 import { METHOD } from './parse-frame.js';
 import { plainEncoder } from './peer-adapter.js';
-import type { ServerConnection } from './server-connection.js';
+import type { TransportConnection } from './shared-connection.js';
 
 /** Serves the connections of a transport, which calls these methods as its events occur. */
 export interface ConnectionHandler<R extends HandshakeRequest = Request> {
@@ -133,7 +133,7 @@ class PeerConnections<User extends ConnectionIdentity, R extends HandshakeReques
 {
   readonly #server: ConnectionServer<User, R>;
   /** Also of ended connections, whose last events may be late. */
-  readonly #connections = new WeakMap<ConnectionPeer, ServerConnection<User>>();
+  readonly #connections = new WeakMap<ConnectionPeer, TransportConnection>();
 
   constructor(server: ConnectionServer<User, R>) {
     this.#server = server;
@@ -153,9 +153,9 @@ class PeerConnections<User extends ConnectionIdentity, R extends HandshakeReques
     if (this.#connections.has(peer)) {
       throw new InvalidArgumentError('peer', 'was opened before: use one object for each connection');
     }
-    const connection = this.#server.add(peer, plainEncoder);
+    const { connection, begin } = this.#server.add(peer, plainEncoder, handshake);
     this.#connections.set(peer, connection);
-    this.#server.serve(connection, handshake);
+    begin();
   }
 
   message(peer: ConnectionPeer, data: string | object): void {
@@ -194,7 +194,7 @@ class PeerConnections<User extends ConnectionIdentity, R extends HandshakeReques
     return this.shutdown();
   }
 
-  #find(peer: ConnectionPeer): ServerConnection<User> {
+  #find(peer: ConnectionPeer): TransportConnection {
     const connection = this.#connections.get(peer);
     if (connection !== undefined) return connection;
     throw new InvalidArgumentError('peer', 'was not opened: pass the object that was passed to open');

@@ -26,9 +26,15 @@ import type {
   ServeCloseOptions,
   ServeStats,
 } from './options.js';
-import type { TransportEncoder } from './peer-adapter.js';
+import { plainEncoder, type TransportEncoder } from './peer-adapter.js';
 import { type RequestContext, stopTyping } from './request-context.js';
 import { type ConnectionSettings, createRateLimit, ServerConnection } from './server-connection.js';
+import {
+  isShared,
+  SharedConnection,
+  TAB_PREFIX_BYTES,
+  type TransportConnection,
+} from './shared-connection.js';
 
 /** From handshakes to the end of all connections. The options' functions were checked before. */
 export class ConnectionServer<User extends ConnectionIdentity, R extends HandshakeRequest> {
@@ -100,15 +106,40 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     return handshake;
   }
 
-  /** The caller ends the connection when its transport does. */
-  add(transport: ConnectionPeer, encoder: TransportEncoder): ServerConnection<User> {
-    const connection = new ServerConnection<User>(transport, encoder, this.#settings);
+  /**
+   * The caller ends the connection when its transport does. `begin`: authenticates and attaches; some transports report
+   * the end of a connection that is refused within this call.
+   */
+  add(transport: ConnectionPeer, encoder: TransportEncoder, handshake: Handshake<R>): AddedConnection {
+    if (isShared(handshake.request)) return this.#addShared(transport, encoder, handshake);
+    const connection = this.#add(transport, encoder, this.#settings);
+    return { connection, begin: () => this.#serve(connection, handshake) };
+  }
+
+  #add(
+    transport: ConnectionPeer,
+    encoder: TransportEncoder,
+    settings: ConnectionSettings,
+  ): ServerConnection<User> {
+    const connection = new ServerConnection<User>(transport, encoder, settings);
     this.#connections.add(connection);
     return connection;
   }
 
-  /** Some transports report the end of a connection that is refused within this call. */
-  serve(connection: ServerConnection<User>, handshake: Handshake<R>): void {
+  #addShared(transport: ConnectionPeer, encoder: TransportEncoder, handshake: Handshake<R>): AddedConnection {
+    const copy = copyWithQuery(handshake.request);
+    const maxFrameBytes = Math.max(1, this.#settings.maxFrameBytes - TAB_PREFIX_BYTES);
+    const settings = { ...this.#settings, maxFrameBytes };
+    const shared = new SharedConnection(transport, encoder, settings, (tab, url, onConnection) => {
+      const connection = this.#add(tab, plainEncoder, settings);
+      onConnection(connection);
+      this.#serve(connection, url === undefined ? handshake : { request: copy(url) });
+      return connection.done;
+    });
+    return { connection: shared, begin: () => shared.start() };
+  }
+
+  #serve(connection: ServerConnection<User>, handshake: Handshake<R>): void {
     const served = this.#attach(handshake, connection)
       // A callback of its own, so that the handshake can be collected.
       .then((client) => client && this.#serveUntilClosed(connection, client))
@@ -195,14 +226,14 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
 
   async #serveUntilClosed(connection: ServerConnection<User>, client: AttachedClient<User>): Promise<void> {
     try {
-      await this.#serve(connection, client);
+      await this.#serveClient(connection, client);
     } finally {
       await client.socket.detach({ handoff: this.#handoff });
     }
   }
 
   /** Resolves when the connection has ended. */
-  async #serve(
+  async #serveClient(
     connection: ServerConnection<User>,
     { known, socket, since, authenticateAgain }: AttachedClient<User>,
   ): Promise<void> {
@@ -217,7 +248,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
       user: socket.userId,
       ...(position === undefined ? {} : { position }),
       heartbeat: heartbeatInterval,
-      maxBytes: this.#settings.maxFrameBytes,
+      maxBytes: connection.maxFrameBytes,
       ...(known.expiresAt === undefined
         ? {}
         : { expiresIn: Math.max(0, known.expiresAt - this.#settings.clock.now()) }),
@@ -287,6 +318,12 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     const copy = copyWithQuery(request);
     return { result, since, clientId, authenticateAgain: (url) => authenticate(copy(url)) };
   }
+}
+
+/** A connection whose transport is connected to it, before `begin`. */
+export interface AddedConnection {
+  readonly connection: TransportConnection;
+  begin(): void;
 }
 
 /** What is known of a client before it is attached. */

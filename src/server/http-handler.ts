@@ -212,14 +212,14 @@ class HttpConnections<User extends ConnectionIdentity, R extends HandshakeReques
     });
     const session = new HttpSession(`${this.#nodeId}.${randomBytes(16).toString('base64url')}`, writer);
     this.#sessions.set(session.id, session);
-    const connection = this.#server.add(session, plainEncoder);
+    // The same object, whose user is known: a token may be valid once.
+    const { connection, begin } = this.#server.add(session, plainEncoder, handshake);
     session.connection = connection;
     writer.onClose(() => {
       this.#sessions.delete(session.id);
       session.end();
     });
-    // The same object, whose user is known: a token may be valid once.
-    this.#server.serve(connection, handshake);
+    begin();
   }
 
   async #receive(exchange: Exchange<R>, cors: Readonly<Record<string, string>>): Promise<void> {

@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../internal/clock.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type { ServerFrame } from '../protocol/frames.js';
+import type { SharedFrame } from '../protocol/shared-connection.js';
 import type { Peer } from '../rooms/peer-writer.js';
 import { type FrameEncoder, textEncoder } from '../rooms/room-message.js';
 import type { ConnectionPeer } from './connection-peer.js';
@@ -98,12 +99,12 @@ export class PeerAdapter implements Peer {
   }
 
   /** Sends a frame to this connection only. */
-  sendFrame(frame: ServerFrame): void {
+  sendFrame(frame: ServerFrame | SharedFrame): void {
     this.send(this.format.encode(JSON.stringify(frame)));
   }
 
   /** Sends the first frame, then the held ones. */
-  welcome(frame: ServerFrame): void {
+  welcome(frame: ServerFrame | SharedFrame): void {
     const held = this.#held ?? [];
     this.#held = undefined;
     this.#heldBytes = 0;

@@ -100,6 +100,11 @@ export class ServerConnection<User extends ConnectionIdentity> {
     return this.#resolveEnded !== undefined && !this.peer.closed;
   }
 
+  /** Longest frame of the client, in bytes. */
+  get maxFrameBytes(): number {
+    return this.#settings.maxFrameBytes;
+  }
+
   /** A message, ping or pong has arrived. */
   markAlive(): void {
     this.#lastReceived = this.#settings.clock.monotonic();

@@ -116,9 +116,10 @@ class RoomWebSocketServer<User extends ConnectionIdentity> implements ServeHandl
     // The connection may have ended: `close` would not follow.
     if (socket.readyState !== OPEN) return;
     const writer = FrameWriter.create(socket, request, this.#encoders.for(socket, request));
-    const connection = this.#connections.add(
+    const { connection, begin } = this.#connections.add(
       writer ?? new SocketPeer(socket),
       writer?.encoder ?? socketEncoder,
+      this.#answered.get(request) ?? { request },
     );
     fail = () => connection.fail();
     socket.on('close', () => connection.end());
@@ -127,6 +128,6 @@ class RoomWebSocketServer<User extends ConnectionIdentity> implements ServeHandl
     );
     socket.on('ping', () => connection.markAlive());
     socket.on('pong', (data: Buffer) => connection.onPong(String(data ?? '')));
-    this.#connections.serve(connection, this.#answered.get(request) ?? { request });
+    begin();
   };
 }

@@ -15,6 +15,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   client: ['protocol'],
   'event-stream': ['client', 'protocol'],
   react: ['client', 'event-stream'],
+  'shared-worker': ['client', 'protocol'],
   redis: ['internal'],
   history: ['internal', 'redis'],
   pubsub: ['history', 'internal', 'redis'],
@@ -180,7 +181,7 @@ test('only src/redis mentions Redis clients', () => {
 });
 
 test('browser files import only files that run in a browser', () => {
-  const within = ['protocol', 'client', 'event-stream', 'react'];
+  const within = ['protocol', 'client', 'event-stream', 'react', 'shared-worker'];
   const outward = sources
     .filter(({ file }) => within.includes(folderOf(file)))
     .flatMap(({ file, names, files }) => [

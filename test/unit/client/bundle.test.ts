@@ -3,9 +3,11 @@ import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 import { expect, test } from 'vitest';
 
+const folderPath = (folder: string) => fileURLToPath(new URL(`../../../src/${folder}`, import.meta.url));
+
 async function bundle(folder: string) {
   const { outputFiles, metafile } = await build({
-    entryPoints: [fileURLToPath(new URL(`../../../src/${folder}/index.ts`, import.meta.url))],
+    entryPoints: [`${folderPath(folder)}/index.ts`],
     bundle: true,
     minify: true,
     format: 'esm',
@@ -48,4 +50,25 @@ test('the event stream client has at most 3.2 kB minified and gzipped, and impor
   expect(code).not.toMatch(/node:|require\(|process\./);
   expect(inputs.filter((path) => !/src\/(client|event-stream|protocol)\//.test(path))).toEqual([]);
   expect(size).toBeLessThanOrEqual(3_200);
+});
+
+test.each([
+  ['page', 1_300, 'sharedWebSocket'],
+  ['worker', 2_700, 'serveTabs'],
+])('the %s of a shared worker needs at most %i bytes minified and gzipped', async (_, limit, name) => {
+  const { outputFiles, metafile } = await build({
+    stdin: { contents: `export { ${name} } from './index.ts'`, resolveDir: folderPath('shared-worker') },
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    target: 'es2022',
+    platform: 'browser',
+    write: false,
+    metafile: true,
+  });
+  const text = outputFiles.map((file) => file.text).join('');
+  expect(text).not.toMatch(/node:|require\(|process\./);
+  const inputs = Object.keys(metafile.inputs).filter((path) => path !== '<stdin>');
+  expect(inputs.filter((path) => !/src\/(client|protocol|shared-worker)\//.test(path))).toEqual([]);
+  expect(gzipSync(text, { level: 9 }).length).toBeLessThanOrEqual(limit);
 });
