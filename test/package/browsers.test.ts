@@ -20,12 +20,16 @@ async function bundle(file: string, target: string[]): Promise<string> {
   return outputFiles[0]?.text ?? '';
 }
 
-test.each(['client.js', 'client.min.js', 'event-stream.js', 'react.js'])(
-  'dist/%s has no syntax that the oldest supported browsers lack',
-  async (file) => {
-    const asBuilt = await bundle(file, ['esnext']);
-    expect(await bundle(file, BASELINE)).toBe(asBuilt);
-    // The comparison finds newer syntax: browsers of 2019 lack some of it.
-    expect(await bundle(file, ['chrome70'])).not.toBe(asBuilt);
-  },
-);
+test.each([
+  'client.js',
+  'client.min.js',
+  'event-stream.js',
+  'react.js',
+  'shared-worker.js',
+  'shared-worker.min.js',
+])('dist/%s has no syntax that the oldest supported browsers lack', async (file) => {
+  const asBuilt = await bundle(file, ['esnext']);
+  expect(await bundle(file, BASELINE)).toBe(asBuilt);
+  // The comparison finds newer syntax: browsers of 2019 lack some of it.
+  expect(await bundle(file, ['chrome70'])).not.toBe(asBuilt);
+});
