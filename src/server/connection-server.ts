@@ -48,6 +48,8 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
   readonly #connections = new Set<ServerConnection<User>>();
   /** Of handshakes that `upgrade` has answered. */
   readonly #admissions = new WeakMap<Handshake<R>, Admission<User>>();
+  /** Of such handshakes that ask for a shared connection: make the requests of later tabs. */
+  readonly #copiesForTabs = new WeakMap<Handshake<R>, (url: string) => R>();
   readonly #counters = { refused: 0, frames: 0, malformed: 0, limited: 0, silent: 0 };
   #handoff = false;
   #closing: Promise<void> | undefined;
@@ -92,6 +94,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
   /** Authenticates now: some servers release the request when they upgrade its connection. Never rejects. */
   async upgrade(request: R): Promise<Handshake<R>> {
     const protocol = selectSubprotocol(request);
+    const copyForTabs = isShared(request) ? copyWithQuery(request) : undefined;
     const handshake: Handshake<R> = {
       request,
       protocol,
@@ -103,6 +106,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
       return { ...handshake, rejection: toHttpRejection(admission.result) };
     }
     this.#admissions.set(handshake, admission);
+    if (copyForTabs !== undefined) this.#copiesForTabs.set(handshake, copyForTabs);
     return handshake;
   }
 
@@ -111,7 +115,11 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
    * the end of a connection that is refused within this call.
    */
   add(transport: ConnectionPeer, encoder: TransportEncoder, handshake: Handshake<R>): AddedConnection {
-    if (isShared(handshake.request)) return this.#addShared(transport, encoder, handshake);
+    // The request may be released after `upgrade`.
+    const copy = this.#admissions.has(handshake)
+      ? this.#copiesForTabs.get(handshake)
+      : isShared(handshake.request) && copyWithQuery(handshake.request);
+    if (copy) return this.#addShared(transport, encoder, handshake, copy);
     const connection = this.#add(transport, encoder, this.#settings);
     return { connection, begin: () => this.#serve(connection, handshake) };
   }
@@ -126,8 +134,12 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     return connection;
   }
 
-  #addShared(transport: ConnectionPeer, encoder: TransportEncoder, handshake: Handshake<R>): AddedConnection {
-    const copy = copyWithQuery(handshake.request);
+  #addShared(
+    transport: ConnectionPeer,
+    encoder: TransportEncoder,
+    handshake: Handshake<R>,
+    copy: (url: string) => R,
+  ): AddedConnection {
     const maxFrameBytes = Math.max(1, this.#settings.maxFrameBytes - TAB_PREFIX_BYTES);
     const settings = { ...this.#settings, maxFrameBytes };
     const shared = new SharedConnection(transport, encoder, settings, (tab, url, onConnection) => {
