@@ -67,6 +67,7 @@ export type { PresenceWatch } from './presence/presence-watches.js';
 export type { RoomWatch } from './presence/room-presence.js';
 export type { RoomChangeHandler } from './presence/room-watch-state.js';
 export type {
+  OwnStatus,
   PresenceChange,
   PresenceData,
   RoomChange,

@@ -1,4 +1,5 @@
 import type { Clock } from './internal/clock.js';
+import type { Json } from './internal/codec.js';
 import { type ErrorListener, isThenable } from './internal/diagnostics.js';
 import { InvalidArgumentError } from './internal/errors.js';
 import { assertOptions, type OptionNames } from './internal/validate.js';
@@ -42,12 +43,16 @@ export interface ForgetResult extends ForgottenUser, ForgottenNotifications {
   readonly complete: boolean;
 }
 
-/** All services on one client. */
-export interface Rollcall {
+/**
+ * All services on one client.
+ *
+ * @typeParam StatusMeta - As of {@link PresenceService}.
+ */
+export interface Rollcall<StatusMeta extends Json = Json> {
   /** Publish and subscribe. */
   readonly pubsub: PubSubService;
   /** Presence of users. */
-  readonly presence: PresenceService;
+  readonly presence: PresenceService<StatusMeta>;
   /** Rooms for peers on any transport. */
   readonly rooms: RoomService;
   /**
@@ -75,7 +80,9 @@ export interface Rollcall {
  * ```
  * @throws {@link InvalidArgumentError} for an unknown client or an option out of range.
  */
-export function createRollcall(options: RollcallOptions): Rollcall {
+export function createRollcall<StatusMeta extends Json = Json>(
+  options: RollcallOptions,
+): Rollcall<StatusMeta> {
   assertRollcallOptions(options);
   const {
     redis,
@@ -85,7 +92,7 @@ export function createRollcall(options: RollcallOptions): Rollcall {
     ...shared
   } = options ?? {};
   // Presence first: it validates more, and if a constructor throws, nothing may stay open.
-  const presence = new PresenceService({ ...shared, ...presenceOptions, redis });
+  const presence = new PresenceService<StatusMeta>({ ...shared, ...presenceOptions, redis });
   let pubsub: PubSubService | undefined;
   let rooms: RoomService;
   try {

@@ -1,8 +1,8 @@
 import type { Json } from '../internal/codec.js';
 import { escapeId } from '../presence/ids.js';
 import { joinIds, NO_PROCESS, type PartitionKeys, partitionOf, splitIds } from '../presence/keys.js';
-import { decodeRecord } from '../presence/record.js';
-import type { PresenceData } from '../presence/types.js';
+import { decodeOwnStatus, decodeRecord } from '../presence/record.js';
+import type { OwnStatus, PresenceData } from '../presence/types.js';
 import type { PlainCommand, Reply } from '../redis/driver.js';
 import type { CliConnection } from './cli-connection.js';
 import type { CliCommand } from './command.js';
@@ -30,7 +30,7 @@ interface UserReport {
   readonly why: string;
   readonly lastSeen?: Date;
   readonly version?: number;
-  readonly ownStatus?: { readonly status: string; readonly until?: Date };
+  readonly ownStatus?: OwnStatus;
   readonly graceUntil?: Date;
   readonly sockets: readonly SocketReport[];
   readonly rooms: readonly string[];
@@ -80,17 +80,15 @@ async function readUser(
     if (lease === undefined) return { ...socket, state: 'unlisted' };
     return { ...socket, state: lease.state, leaseLeft: lease.left };
   });
-  const own = splitIds(entries.get('"status') ?? '');
-  const until = Number(own[1] ?? 0);
+  const layers = entries.get('"status');
+  const ownStatus = layers === undefined ? undefined : decodeOwnStatus(layers, true);
   const graceEnd = Number(splitIds(entries.get('"grace') ?? '')[0]);
   return {
     userId,
     status: record?.status ?? 'offline',
-    why: explain({ record, sockets, own: own[0], until, graceEnd, now }),
+    why: explain({ record, sockets, ownStatus, graceEnd, now }),
     ...(record === undefined ? {} : { lastSeen: record.lastSeen, version: record.version }),
-    ...(own[0] === ''
-      ? {}
-      : { ownStatus: { status: own[0], ...(until > 0 ? { until: new Date(until) } : {}) } }),
+    ...(ownStatus === undefined ? {} : { ownStatus }),
     ...(graceEnd > 0 ? { graceUntil: new Date(graceEnd) } : {}),
     sockets,
     rooms: await readRooms(connection, allKeys, user, entries.keys()),
@@ -100,14 +98,15 @@ async function readUser(
 interface Explained {
   readonly record: PresenceData | undefined;
   readonly sockets: readonly SocketReport[];
-  readonly own: string;
-  readonly until: number;
+  readonly ownStatus: OwnStatus | undefined;
   readonly graceEnd: number;
   readonly now: number;
 }
 
-function explain({ record, sockets, own, until, graceEnd, now }: Explained): string {
+function explain({ record, sockets, ownStatus, graceEnd, now }: Explained): string {
   if (record === undefined) return 'the record has expired or was evicted; the next write brings it back';
+  const own = ownStatus?.status ?? '';
+  const until = ownStatus?.until?.getTime() ?? 0;
   const ends = until > 0 ? ` for another ${formatDuration(Math.max(until - now, 0))}` : '';
   const gone = sockets.filter(({ state }) => state !== 'alive').length;
   const doubt =

@@ -183,5 +183,6 @@ function freeze(presence: PresenceData | null): PresenceData | null {
   for (const socket of presence.sockets) Object.freeze(socket);
   Object.freeze(presence.sockets);
   Object.freeze(presence.socketIds);
+  for (let own = presence.ownStatus; own !== undefined; own = own.next) Object.freeze(own);
   return Object.freeze(presence);
 }

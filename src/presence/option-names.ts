@@ -58,6 +58,7 @@ export const REMOVE_SOCKET_OPTION_NAMES: OptionNames<RemoveSocketOptions> = {
 
 export const SET_STATUS_OPTION_NAMES: OptionNames<SetStatusOptions> = {
   until: true,
+  meta: true,
 };
 
 export const READ_OPTION_NAMES: OptionNames<ReadOptions> = {

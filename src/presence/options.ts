@@ -1,4 +1,5 @@
 import type { Clock } from '../internal/clock.js';
+import type { Json } from '../internal/codec.js';
 import type { ErrorListener } from '../internal/diagnostics.js';
 import type { RedisClient } from '../redis/detect.js';
 
@@ -111,10 +112,16 @@ export interface RemoveSocketOptions {
   immediate?: boolean;
 }
 
-/** Options of `setStatus`. */
-export interface SetStatusOptions {
+/**
+ * Options of `setStatus`.
+ *
+ * @typeParam StatusMeta - Type of `meta`.
+ */
+export interface SetStatusOptions<StatusMeta extends Json = Json> {
   /** When the status ends: a Date, or milliseconds since the epoch. @default never */
   until?: Date | number;
+  /** Text or emoji for the status, for example. Reads show it; JSON, at most `maxMetaBytes`. @default none */
+  meta?: StatusMeta;
 }
 
 /** Options of `getPresence` and `getMultiplePresence`. */

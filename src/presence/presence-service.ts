@@ -54,6 +54,8 @@ import { assertStatus, parseExpiry, parseForgetOptions, toIdSet } from './valida
 /**
  * Which users are online, on which sockets and with which status, across all processes on one Redis.
  *
+ * @typeParam StatusMeta - Type of the `meta` of `setStatus`, as reads return it. It is not checked: whoever writes to this Redis
+ * is trusted.
  * @example
  * ```ts
  * const presence = new PresenceService({ redis, grace: 10_000 });
@@ -64,7 +66,7 @@ import { assertStatus, parseExpiry, parseForgetOptions, toIdSet } from './valida
  * });
  * ```
  */
-export class PresenceService {
+export class PresenceService<StatusMeta extends Json = Json> {
   readonly #settings: PresenceSettings;
   readonly #parts: PresenceComponents;
   readonly #lifecycle: Lifecycle;
@@ -108,9 +110,10 @@ export class PresenceService {
     status: Status = 'online',
     meta?: Json,
     options?: SetPresenceOptions,
-  ): Promise<PresenceData> {
+  ): Promise<PresenceData<StatusMeta>> {
     // In a storm of calls, `async` functions are most of the cost.
-    return new Promise((resolve, reject) => {
+    return new Promise((settle, reject) => {
+      const resolve = settle as (presence: PresenceData | PromiseLike<PresenceData>) => void;
       const { local, inbox, ttlSockets } = this.#parts;
       const ref = this.#ref(userId, socketId);
       if (typeof status === 'object') {
@@ -174,7 +177,7 @@ export class PresenceService {
     userId: string,
     socketId: string,
     options?: RemoveSocketOptions,
-  ): Promise<PresenceData | null> {
+  ): Promise<PresenceData<StatusMeta> | null> {
     const ref = this.#ref(userId, socketId);
     assertOptions('options', options, REMOVE_SOCKET_OPTION_NAMES);
     const grace = options?.immediate === true ? 0 : this.#settings.grace;
@@ -186,7 +189,7 @@ export class PresenceService {
     else if (this.#settings.background)
       record = await this.#removeRemoteSocket(ref, grace, recently, options);
     else record = await this.#write(ref.partition, () => ttlSockets.remove(ref, grace));
-    return record === null ? null : this.#parts.reader.decode(userId, record);
+    return record === null ? null : this.#decode(userId, record);
   }
 
   /**
@@ -196,7 +199,7 @@ export class PresenceService {
    * @returns the user's presence after the removal; `null` for an unknown user.
    * @throws {@link InvalidArgumentError}, {@link TimeoutError}, {@link ConnectionError}, {@link CommandError}.
    */
-  async disconnectUser(userId: string, reason = ''): Promise<PresenceData | null> {
+  async disconnectUser(userId: string, reason = ''): Promise<PresenceData<StatusMeta> | null> {
     this.#lifecycle.assertOpen();
     assertName('userId', userId);
     if (typeof reason !== 'string') throw new InvalidArgumentError('reason', 'must be a string');
@@ -205,7 +208,7 @@ export class PresenceService {
       this.#parts.removals.apply(this.#partition(userId), removal),
       this.#endRoomGraces(removal.user),
     ]);
-    return record === null ? null : this.#parts.reader.decode(userId, record);
+    return record === null ? null : this.#decode(userId, record);
   }
 
   /**
@@ -243,33 +246,39 @@ export class PresenceService {
 
   /**
    * Sets a status of the user, which overrides those of their sockets while they have any: `busy`, for example, or
-   * `invisible`, with which they appear offline to everyone. `null` removes it. The status survives reconnects and
-   * process restarts. Without `until` it expires `lastSeenTtl` after the user's last socket is removed.
+   * `invisible`, with which they appear offline to everyone. The status survives reconnects and process restarts. With
+   * `until` it ends in the one set before it, if that ends later; without, it replaces all others, and expires `lastSeenTtl`
+   * after the user's last socket is removed. `null` removes all; with `meta` it is a text alone, for the status of the sockets.
    *
    * @returns the user's presence after the change, including hidden sockets; `null` for an unknown user.
-   * @throws {@link InvalidArgumentError} for an invalid id, status or time, otherwise as `setPresence`.
+   * @throws {@link InvalidArgumentError} for an invalid id, status, time or meta, otherwise as `setPresence`.
    */
   async setStatus(
     userId: string,
     status: Status | null,
-    options?: SetStatusOptions,
-  ): Promise<PresenceData | null> {
+    options?: SetStatusOptions<StatusMeta>,
+  ): Promise<PresenceData<StatusMeta> | null> {
     this.#lifecycle.assertOpen();
     assertName('userId', userId);
     assertOptions('options', options, SET_STATUS_OPTION_NAMES);
     const until = parseExpiry(options?.until);
+    const meta = this.#encode('meta', options?.meta);
     if (status !== null && status !== 'invisible') assertStatus('status', status);
+    const removes = status === null && meta === undefined;
+    if (removes && until !== 0) {
+      throw new InvalidArgumentError('until', 'needs a status or a meta: null alone removes the status now');
+    }
     const user = escapeId(userId);
     const partition = this.#partition(userId);
     const record = await this.#write(partition, () =>
       this.#parts.writer.apply(partition, {
         kind: 'status',
         user,
-        ...(status === null ? {} : { value: encodeOwnStatus(status, until) }),
+        ...(removes ? {} : { value: encodeOwnStatus(status, until, meta) }),
       }),
     );
     if (status === 'invisible') await this.#endRoomGraces(user);
-    return record === null ? null : this.#parts.reader.decode(userId, record);
+    return record === null ? null : this.#decode(userId, record);
   }
 
   /**
@@ -286,7 +295,7 @@ export class PresenceService {
    * Reads the presence of a user; `null` if they were never seen, or their record has expired (`lastSeenTtl`).
    * Invisible users appear offline, unless `reveal` is set.
    */
-  async getPresence(userId: string, options?: ReadOptions): Promise<PresenceData | null> {
+  async getPresence(userId: string, options?: ReadOptions): Promise<PresenceData<StatusMeta> | null> {
     return (await this.getMultiplePresence([userId], options)).get(userId) ?? null;
   }
 
@@ -298,23 +307,22 @@ export class PresenceService {
   async getMultiplePresence(
     userIds: Iterable<string>,
     options?: ReadOptions,
-  ): Promise<Map<string, PresenceData>> {
+  ): Promise<Map<string, PresenceData<StatusMeta>>> {
     this.#lifecycle.assertOpen();
     assertOptions('options', options, READ_OPTION_NAMES);
     const ids = toIdSet('userIds', 'userId', userIds);
     await this.#lifecycle.start();
     if (ids.size === 0) return new Map();
     const { reader, lookupCache } = this.#parts;
+    const reveal = options?.reveal === true;
+    type Lookup = Map<string, PresenceData<StatusMeta>>;
     if (!this.#settings.background) {
       const partitions = new Set([...ids].map((id) => this.#partition(id)));
-      return this.#read([...partitions], () => reader.lookup(ids, options?.reveal === true)).then(
-        ({ records }) => records,
-      );
+      return (await this.#read([...partitions], () => reader.lookup(ids, reveal))).records as Lookup;
     }
-    const reveal = options?.reveal === true;
     // The cache has no hidden sockets.
-    if (lookupCache !== undefined && !reveal) return lookupCache.lookup(ids);
-    return (await reader.lookup(ids, reveal)).records;
+    if (lookupCache !== undefined && !reveal) return lookupCache.lookup(ids) as Promise<Lookup>;
+    return (await reader.lookup(ids, reveal)).records as Lookup;
   }
 
   /**
@@ -618,6 +626,10 @@ export class PresenceService {
     await this.#lifecycle.start();
     await this.#read(this.#allPartitions(), async () => {});
     yield* this.#parts.reader.online(pageSize, signal);
+  }
+
+  #decode(userId: string, record: string): PresenceData<StatusMeta> | null {
+    return this.#parts.reader.decode(userId, record) as PresenceData<StatusMeta> | null;
   }
 
   #encode(argument: string, value: Json | undefined): string | undefined {

@@ -2,9 +2,12 @@ import type { Json } from '../internal/codec.js';
 import { messageOf } from '../internal/diagnostics.js';
 import { DecodeError } from '../internal/errors.js';
 import { unescapeId } from './ids.js';
-import type { PresenceChange, PresenceData, SocketPresence } from './types.js';
+import type { OwnStatus, PresenceChange, PresenceData, SocketPresence } from './types.js';
 
-/** Version mark of everything stored per user and room; see update-users.lua and update-rooms.lua. */
+/**
+ * Version mark of everything stored per user and room; see update-users.lua and update-rooms.lua. The record of a user with a
+ * status of their own has the mark 3.
+ */
 export const FORMAT = 2;
 
 type EncodedChange = [
@@ -54,21 +57,51 @@ export function encodeRegistration(connectedAt: number): string {
   return connectedAt.toString(36);
 }
 
-/** `until`: 0 without an end. */
-export function encodeOwnStatus(status: string, until: number): string {
-  return `${status}"${until}`;
+/** Stored own status of a user whose sockets decide the status. */
+const OF_SOCKETS = '~';
+
+/** A layer. `null`: the status of the sockets. `until`: 0 without an end. `meta`: JSON text. */
+export function encodeOwnStatus(status: string | null, until: number, meta?: string): string {
+  const layer = `${status ?? OF_SOCKETS}"${until}`;
+  return meta === undefined ? layer : `${layer}"${meta}`;
 }
 
-const HEADER = /^2([^"]*)"(\d+)"(\d*)(?:"h(\d*))?$/;
+const LAYER = /^([^"]*)"(\d+)(?:"(.+))?$/;
+
+/**
+ * The first layer, with those below as `next`; `undefined`: none, or it was removed. Without `reveal`, the status `invisible`
+ * and what follows it are left out.
+ *
+ * @throws TypeError for text that update-users.lua does not write.
+ */
+export function decodeOwnStatus(text: string, reveal: boolean): OwnStatus | undefined {
+  let own: OwnStatus | undefined;
+  for (const layer of text.split('\t').reverse()) {
+    const match = LAYER.exec(layer);
+    if (match === null) throw new TypeError('not a status');
+    const [, status, until, meta] = match as unknown as [string, string, string, string | undefined];
+    if (status === '' || (status === 'invisible' && !reveal)) {
+      own = undefined;
+      continue;
+    }
+    const next = own;
+    own = { status: status === OF_SOCKETS ? null : status };
+    if (until !== '0') own.until = new Date(Number(until));
+    if (meta !== undefined) own.meta = JSON.parse(meta) as Json;
+    if (next !== undefined) own.next = next;
+  }
+  return own;
+}
+
+const HIDDEN = /^[23]offline"\d+"\d*"h(\d*)/;
 
 /**
  * End of invisibility in ms; 0: none. `undefined`: a visible user. On the path of every write, so it checks the
  * beginning first.
  */
 export function hiddenUntil(record: string): number | undefined {
-  if (!record.startsWith('2offline"')) return undefined;
-  const end = record.indexOf('\n');
-  const until = HEADER.exec(end < 0 ? record : record.slice(0, end))?.[4];
+  if (!record.startsWith('offline"', 1)) return undefined;
+  const until = HIDDEN.exec(record)?.[1];
   return until === undefined ? undefined : Number(until);
 }
 
@@ -82,7 +115,7 @@ export function listsSocketOf(record: string, isOwn: (nodeId: string) => boolean
 }
 
 /**
- * `reveal`: also the sockets and status of an invisible user.
+ * `reveal`: also the sockets and status of an invisible user, and the own status of one who is offline.
  *
  * @throws {@link DecodeError} for text that update-users.lua of this release does not write.
  */
@@ -92,32 +125,41 @@ export function decodeRecord(userId: string, text: string, reveal = false): Pres
   const end = lineEnd < 0 ? text.length : lineEnd;
   const statusEnd = text.indexOf('"');
   const versionEnd = text.indexOf('"', statusEnd + 1);
-  if (text[0] !== '2' || statusEnd < 0 || versionEnd < 0 || versionEnd > end)
+  const hasOwnStatus = text[0] === '3';
+  if ((text[0] !== '2' && !hasOwnStatus) || statusEnd < 0 || versionEnd < 0 || versionEnd > end)
     throw unreadable(userId, 'unknown format');
   const quote = text.indexOf('"', versionEnd + 1);
-  const isHidden = quote >= 0 && quote < end;
-  if (isHidden && text[quote + 1] !== 'h') throw unreadable(userId, 'unknown format');
+  const hasMark = quote >= 0 && quote < end;
+  const isHidden = hasMark && text[quote + 1] === 'h';
+  const layersAt = isHidden && hasOwnStatus ? text.indexOf('"', quote + 1) : quote;
+  if (hasOwnStatus ? text[layersAt + 1] !== 's' || layersAt > end : hasMark && !isHidden)
+    throw unreadable(userId, 'unknown format');
   const version = toInteger(text.slice(statusEnd + 1, versionEnd));
-  const lastSeen = text.slice(versionEnd + 1, isHidden ? quote : end);
+  const lastSeen = text.slice(versionEnd + 1, hasMark ? quote : end);
   const lastSeenMs = lastSeen === '' ? Math.trunc(version / 1_000) : toInteger(lastSeen);
   if (Number.isNaN(version) || Number.isNaN(lastSeenMs)) throw unreadable(userId, 'unknown format');
 
+  const status = isHidden && reveal ? 'invisible' : text.slice(1, statusEnd);
   let sockets: SocketPresence[] = [];
-  if (lineEnd >= 0 && (!isHidden || reveal)) {
-    try {
-      sockets = decodeSockets(text, lineEnd + 1);
-    } catch (cause) {
-      throw unreadable(userId, messageOf(cause), cause);
-    }
+  let ownStatus: OwnStatus | undefined;
+  try {
+    if (lineEnd >= 0 && (!isHidden || reveal)) sockets = decodeSockets(text, lineEnd + 1);
+    // Of users who are offline only with `reveal`: an invisible one must look the same.
+    if (hasOwnStatus && (reveal || status !== 'offline'))
+      ownStatus = decodeOwnStatus(text.slice(layersAt + 2, end), reveal);
+  } catch (cause) {
+    throw unreadable(userId, messageOf(cause), cause);
   }
-  return {
+  const presence: PresenceData = {
     userId,
-    status: isHidden && reveal ? 'invisible' : text.slice(1, statusEnd),
+    status,
     lastSeen: new Date(lastSeenMs),
     socketIds: sockets.map(idOf),
     sockets,
     version,
   };
+  if (ownStatus !== undefined) presence.ownStatus = ownStatus;
+  return presence;
 }
 
 /** `NaN` for text that is not made of digits alone. */

@@ -54,6 +54,8 @@ interface UserUpdate {
   /** Entries of this node that are written or deleted. */
   readonly entries: SocketWrite[];
   readonly removals: Removal[];
+  /** Layers of the user's own status, in order. */
+  readonly statuses: string[];
   /** Sockets without a process: socket → value for update-users.lua. */
   readonly ttlSockets: Map<string, string>;
   /** Sockets without a process may be removed, as in {@link Reevaluation}. */
@@ -90,6 +92,10 @@ export class Transaction {
         }
         if (write.kind === 'ttl') {
           addTtlSocket(update, write);
+          continue;
+        }
+        if (write.kind === 'status') {
+          update.statuses.push(write.value ?? NO_STATUS);
           continue;
         }
       }
@@ -157,6 +163,7 @@ export class Transaction {
         lastAlive,
         entries: [],
         removals: [],
+        statuses: [],
         ttlSockets: new Map(),
         outage,
       };
@@ -185,7 +192,7 @@ export class Transaction {
     entries[at] = write;
   }
 
-  /** Users' own statuses, entries of other nodes, and rooms. */
+  /** Entries of other nodes, and rooms. */
   #writeOthers(writes: readonly PresenceWrite[], renewsLease: boolean): void {
     const { keys, nodeId } = this.#settings;
     const removed = new Map<string, string[]>();
@@ -194,10 +201,6 @@ export class Transaction {
     const rooms: (RoomWrite | RoomGraceEnd)[] = [];
     for (const write of writes) {
       switch (write.kind) {
-        case 'status': {
-          this.#writeEntry(write.user, joinIds('', 'status'), write.value ?? encodeOwnStatus('', 0));
-          break;
-        }
         case 'socket': {
           const owner = write.owner as string;
           const member = joinIds(write.user, write.socket);
@@ -260,6 +263,10 @@ export class Transaction {
         lines += `${reason}\n${socket}\n${mark}${value}\n`;
         reason = '';
       }
+      for (const layer of update.statuses) {
+        lines += `${reason}\n\t\n${layer}\n`;
+        reason = '';
+      }
       for (const [socket, value] of update.ttlSockets) {
         lines += `${reason}\n${socket}\n${value}\n`;
         reason = '';
@@ -313,6 +320,9 @@ export class Transaction {
     return { script: updateRoomsScript, keys: names, args };
   }
 }
+
+/** The layer that removes a user's own status. */
+const NO_STATUS = encodeOwnStatus('', 0);
 
 /** A heartbeat does not replace a registration in the same transaction. */
 function addTtlSocket({ ttlSockets }: UserUpdate, { socket, ttl, entry = '' }: TtlSocketWrite): void {

@@ -20,8 +20,28 @@ export interface SocketPresence {
   meta?: Json;
 }
 
-/** The presence of a user. */
-export interface PresenceData {
+/**
+ * A status that a user has set for themselves (`setStatus`).
+ *
+ * @typeParam StatusMeta - Type of `meta`.
+ */
+export interface OwnStatus<StatusMeta extends Json = Json> {
+  /** `null`: the status is that of their sockets. */
+  status: Status | null;
+  /** When it ends. Never, if missing. */
+  until?: Date;
+  /** As given to `setStatus`. */
+  meta?: StatusMeta;
+  /** The status that follows at `until`. If missing, none does: the sockets decide. */
+  next?: OwnStatus<StatusMeta>;
+}
+
+/**
+ * The presence of a user.
+ *
+ * @typeParam StatusMeta - Type of `ownStatus.meta`.
+ */
+export interface PresenceData<StatusMeta extends Json = Json> {
   /** The user. */
   userId: string;
   /** `offline` if the user has no socket and no grace is running. */
@@ -34,6 +54,11 @@ export interface PresenceData {
   sockets: SocketPresence[];
   /** Grows with every change, also across expiry and loss of data. */
   version: number;
+  /**
+   * The status of `setStatus`, until when, and what follows. Missing without one. Of a user who is offline or invisible, and for
+   * `invisible` in `next`: only with `reveal`, and in the results of calls that change the user.
+   */
+  ownStatus?: OwnStatus<StatusMeta>;
 }
 
 /** A change of a user's status. */

@@ -23,6 +23,7 @@
 --          its entry, or nothing to delete it; "=" before it: not the first write of this registration. "*" and a TTL before an
 --            entry, which has no connectedAt: a socket without a process. "*" alone: its heartbeat, without effect on a socket
 --            that is not there
+--          or a tab, and a layer for the user's own status
 --          or a removal: a double quote and a socket, or only the quote for all of them; then, each if there is one, the time
 --            in base 36 before which they were registered, and a double quote and the note for their owners
 -- Returns { the node's lease before, or ""; its lease after, or ""; for each user the record, or false }
@@ -30,12 +31,14 @@
 -- Format 2. Ids are escaped: neither they nor JSON text contain a line feed, and ids no double quote.
 -- Entry:   node"socket = connectedAt ["status ["meta]]   connectedAt in ms, base 36; no status: online; "~": idle
 --          *"socket = deadline"ttl"entry                 a socket without a process: removed at the deadline, in ms
---          "status = status"until                        the user's own status; until 0: without an end; no status: it
---                                                        was removed
+--          "status = layer {tab layer}                   the user's own status, and what follows when it ends, soonest first
+--            layer: status"until["meta]                  until 0: without an end; "~": the status of the sockets; no
+--                                                        status: it was removed. JSON text contains no tab
 --          "grace = deadline"duration                    there is no socket; the user keeps their status until then
 --          "removed"socket = time ["note]                registrations from before the time, in ms, base 36, are removed,
 --                                                        whoever writes them again; no socket: of all sockets
 -- Record:  2status"version"lastSeen ["h until] {LF socket"node"entry}   node: "*" without a process
+--          3status"version"lastSeen ["h until] "s layers {LF ...}       of a user with a status of their own
 --          no lastSeen: it is the version's millisecond. "h: the user is invisible, until then if it is there; the status
 --          is offline, and version and lastSeen are those of the last change that others could see (0 if there was none).
 
@@ -125,7 +128,31 @@ local function writeTtlSocket(entriesKey, socket, value)
   return call('HSET', entriesKey, field, format('%.0f', millis + ttl) .. '"' .. ttl .. '"' .. entry)
 end
 
--- Status, lines and number of the sockets, the user's own status and its end, deadline and duration of a grace; the removals
+-- Writes a layer of the user's own status. One with an end covers those that end later, but gives the current one another end
+-- if it differs in nothing else; without an end it replaces all. Writing it again changes nothing. Returns the number of new
+-- fields.
+local function writeOwnStatus(entriesKey, layer)
+  local till, layers = tonumber(match(layer, '^[^"]*"(%d+)')), { layer }
+  if till > 0 then
+    local stored = call('HGET', entriesKey, '"status')
+    local word, meta = match(layer, '^([^"]*)"%d+(.*)$')
+    local current = true
+    for below in gmatch(type(stored) == 'string' and stored or '', '[^\t]+') do
+      local itsWord, ends, itsMeta = match(below, '^([^"]*)"(%d+)(.*)$')
+      ends = tonumber(ends)
+      if itsWord ~= '' and (ends == 0 or ends > millis) then
+        local same = current and itsWord == word and itsMeta == meta
+        current = false
+        if not same and (ends == 0 or ends > till) then layers[#layers + 1] = below end
+      end
+    end
+    -- The last one has no end, or the latest.
+    if #layers > 8 then table.remove(layers, 8) end
+  end
+  return call('HSET', entriesKey, '"status', table.concat(layers, '\t'))
+end
+
+-- Status, lines and number of the sockets, the layers of the user's own status and the first one's end, deadline and duration of a grace; the removals
 -- by socket; whether the user's own status was removed; of sockets without a process the first deadline, the longest TTL, and
 -- the last heartbeat of those removed here. A socket registered by two nodes counts once: the later registration is where
 -- the client is connected.
@@ -146,7 +173,7 @@ local function read(entriesKey, entries, outage)
       elseif first == '' then
         cleared = true
       else
-        own, till = first, tonumber(second)
+        own, till = value, tonumber(second)
       end
     else
       if owner == '*' then
@@ -189,15 +216,18 @@ local users, reasons, recordKeys, n = {}, {}, {}, 0
 -- Of each user: the number of entries written, the last one's socket and value, and how many fields the hash got.
 local written, lastSocket, lastValue, isNew = {}, {}, {}, {}
 local lines, last, added, removed = {}, 0, {}, {}
--- By position in `lines`: written before. By user: their removals.
-local isKnown, removing = {}, {}
+-- By position in `lines`: written before. By user: their removals, and layers of their own status.
+local isKnown, removing, stating = {}, {}, {}
 for reason, socket, value in gmatch(ARGV[11], '([^\n]*)\n([^\n]*)\n([^\n]*)\n') do
   if reason ~= '' then
     n = n + 1
     users[n], reasons[n], recordKeys[n] = sub(KEYS[2 * n + 3], skip + 1), reason, KEYS[2 * n + 4]
     written[n] = 0
   end
-  if byte(socket) == QUOTE then
+  if socket == '\t' then
+    stating[n] = stating[n] or {}
+    stating[n][#stating[n] + 1] = value
+  elseif byte(socket) == QUOTE then
     removing[n] = removing[n] or {}
     removing[n][#removing[n] + 1] = { sub(socket, 2), value }
   elseif socket ~= '' then
@@ -220,6 +250,9 @@ end
 -- A key of another type ends the script: HLEN finds it before anything is written.
 local sizes = {}
 for k = 1, n do sizes[k] = call('HLEN', KEYS[2 * k + 3]) end
+for k, layers in pairs(stating) do
+  for _, layer in ipairs(layers) do sizes[k] = sizes[k] + writeOwnStatus(KEYS[2 * k + 3], layer) end
+end
 
 -- Still, every entry must be reapable at any time: its member of the owner set is added before it and removed after it.
 -- unpack() has room for some thousand arguments; a transaction stays far below that.
@@ -413,7 +446,7 @@ for _, k in ipairs(updated) do
   local missing = not record
   local before, version, versionText, seen, rest, unreadable = 'offline', 0, '0', now, '', false
   if record then
-    local word, number, seenAt, tail = match(record, '^2([^"\n]*)"(%d+)"(%d*)(.*)$')
+    local word, number, seenAt, tail = match(record, '^[23]([^"\n]*)"(%d+)"(%d*)(.*)$')
     if word then
       before, version, versionText, seen, rest = word, tonumber(number), number, seenAt, tail
       if seen == '' then seen = sub(number, 1, -4) end
@@ -426,20 +459,35 @@ for _, k in ipairs(updated) do
   local lost = count == 0 and ((reason == -3 and not record) or (unreadable and (deadline or (reason >= 0 and touched[k]))))
   if lost then before = 'online' end
 
+  local layers = own
+  if own then own = match(own, '^[^"]*') end
+
   -- The status `invisible` was not removed, so Redis has lost it: it is written back before anything is published.
   local hiddenBefore = sub(rest, 1, 2) == '"h' and match(rest, '^"h%d*') or nil
   if not own and not stated and not cleared and (hiddenBefore or (knownHidden and (missing or restoring))) then
     local ends = tonumber(hiddenBefore and sub(hiddenBefore, 3) or knownHidden) or 0
     if ends == 0 or ends > millis then
       own, till = 'invisible', ends
-      call('HSET', entriesKey, '"status', 'invisible"' .. format('%.0f', ends))
+      layers = 'invisible"' .. format('%.0f', ends)
+      call('HSET', entriesKey, '"status', layers)
     end
   end
 
   local watched = reason == -1 or deadline ~= nil or till > 0 or nextEnd ~= nil
   if own and till > 0 and till <= millis then
-    call('HDEL', entriesKey, '"status')
-    own, till = nil, 0
+    repeat
+      layers = match(layers, '\t(.*)$')
+      own, till = nil, 0
+      if layers then
+        own, till = match(layers, '^([^"]*)"(%d+)')
+        till = tonumber(till)
+      end
+    until till == 0 or till > millis
+    if layers then
+      call('HSET', entriesKey, '"status', layers)
+    else
+      call('HDEL', entriesKey, '"status')
+    end
   end
   local waiting = false
   if count == 0 and before ~= 'offline' and reason ~= 0 then
@@ -471,14 +519,14 @@ for _, k in ipairs(updated) do
     end
   end
 
-  local tail, visible, hiddenNow = sockets, count, nil
+  local tail, visible, hiddenNow = layers and '"s' .. layers .. sockets or sockets, count, nil
   if count == 0 then
     status = 'offline'
     if waiting then status = before end
   elseif own == 'invisible' then
     hiddenNow = till > 0 and '"h' .. format('%.0f', till) or '"h'
-    status, tail, visible = 'offline', hiddenNow .. sockets, 0
-  elseif own then
+    status, tail, visible = 'offline', hiddenNow .. tail, 0
+  elseif own and own ~= '~' then
     status = own
   end
 
@@ -504,7 +552,7 @@ for _, k in ipairs(updated) do
         if version >= micros then text = format('%.0f', version + 1) end
         if status ~= 'offline' and not waiting then
           seen = now
-        elseif visited or unreadable or lost or (before ~= 'offline' and rest ~= '') then
+        elseif visited or unreadable or lost or (before ~= 'offline' and find(rest, '\n', 1, true)) then
           -- The last socket has gone; a grace that ends later changes nothing about that.
           local at = lastAlive or now
           if missing or unreadable or tonumber(at) > tonumber(seen) then seen = at end
@@ -512,7 +560,7 @@ for _, k in ipairs(updated) do
       end
       local shown = seen
       if seen == sub(text, 1, -4) then shown = '' end
-      record = '2' .. status .. '"' .. text .. '"' .. shown .. tail
+      record = (layers and '3' or '2') .. status .. '"' .. text .. '"' .. shown .. tail
       local ttl = userTtl
       if status == 'offline' then ttl = count > 0 and longestUserTtl or lastSeenTtl end
       call('SET', recordKey, record, 'PX', ttl)
