@@ -51,7 +51,7 @@ if tonumber(lastSeenTtl) > tonumber(keyTtl) then longest = lastSeenTtl end
 -- Most of the time goes into Lua itself, not into commands: what every user needs is looked up and formatted once.
 local call, find, sub, match, gmatch, format = redis.call, string.find, string.sub, string.match, string.gmatch, string.format
 local byte, tonumber, type = string.byte, tonumber, type
-local QUOTE, EQUALS = byte('"'), byte('=')
+local QUOTE, EQUALS, TWO = byte('"'), byte('='), byte('2')
 -- The first character of values of sockets without a process, which is their node.
 local ASTERISK = byte('*')
 
@@ -447,7 +447,7 @@ for _, k in ipairs(updated) do
   local before, version, versionText, seen, rest, unreadable = 'offline', 0, '0', now, '', false
   if record then
     local word, number, seenAt, tail = match(record, '^[23]([^"\n]*)"(%d+)"(%d*)(.*)$')
-    if word then
+    if word and (byte(record) == TWO or find(tail, '"s', 1, true)) then
       before, version, versionText, seen, rest = word, tonumber(number), number, seenAt, tail
       if seen == '' then seen = sub(number, 1, -4) end
     else

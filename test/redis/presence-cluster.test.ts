@@ -4,6 +4,7 @@ import { createCluster } from 'redis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ConfigurationError, PresenceService, type RedisClient } from '../../src/index.js';
 import { PartitionKeys, partitionOf } from '../../src/presence/keys.js';
+import { ownStatusBehaviour } from '../shared/own-status-behaviour.js';
 import { presenceBehaviour } from '../shared/presence-behaviour.js';
 import type { PresenceBackend } from '../shared/presence-fixture.js';
 import { ttlSocketsBehaviour } from '../shared/ttl-sockets-behaviour.js';
@@ -64,6 +65,13 @@ describe.each(Object.entries(clients))('presence on a cluster with %s', (_name, 
     },
     { partitions: 64 },
   );
+});
+
+describe.each(Object.entries(clients))('own statuses on a cluster with %s', (_name, make) => {
+  ownStatusBehaviour(async () => {
+    await everywhere('FLUSHALL');
+    return fixture(make);
+  });
 });
 
 describe.each(Object.entries(clients))('sockets without a process on a cluster with %s', (_name, make) => {

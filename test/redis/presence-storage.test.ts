@@ -102,11 +102,11 @@ describe.each(both)('commands with %s', (_name, make) => {
     expect(await sent(() => presence.removeSocket('ann', 's1'))).toEqual(['EVALSHA']);
   });
 
-  test('a status is one transaction with the script call, and the removal of a socket of another process one script call', async () => {
+  test('a status, and the removal of a socket of another process, are one script call each', async () => {
     const [presence, other] = [fixture.service(quiet), fixture.service(quiet)];
     await presence.setPresence('ann', 's1');
     await other.setPresence('warm', 's');
-    expect(await sent(() => other.setStatus('ann', 'busy'))).toEqual(['MULTI', 'HSET', 'EVALSHA', 'EXEC']);
+    expect(await sent(() => other.setStatus('ann', 'busy'))).toEqual(['EVALSHA']);
     // The second one is of the owner, which was notified.
     const commands = await sent(() => other.removeSocket('ann', 's1'));
     expect(commands.slice(0, 2)).toEqual(['EVALSHA', 'EVALSHA']);
@@ -890,17 +890,35 @@ describe('the scripts', () => {
       await server.cli('HSET', socketsKey, 'n"s', '1', '"status', 'invisible"0');
       // The owner of the socket gets a message in its inbox; nothing goes to the channel of changes.
       expect(await published(() => settle())).toEqual([['ann']]);
-      expect(await server.cli('GET', record)).toBe('2offline"5"4"h\ns"n"1');
+      expect(await server.cli('GET', record)).toBe('3offline"5"4"h"sinvisible"0\ns"n"1');
       await server.cli('HSET', socketsKey, 'n"s', '1"busy');
       await settle({ grace: -2 });
-      expect(await server.cli('GET', record)).toBe('2offline"5"4"h\ns"n"1"busy');
+      expect(await server.cli('GET', record)).toBe('3offline"5"4"h"sinvisible"0\ns"n"1"busy');
       await server.cli('HDEL', socketsKey, 'n"s');
       await settle();
-      expect(await server.cli('GET', record)).toBe('2offline"5"4');
+      expect(await server.cli('GET', record)).toBe('3offline"5"4"sinvisible"0');
       await server.cli('DEL', record);
       await server.cli('HSET', socketsKey, 'n"s', '1');
       await settle();
-      expect(await server.cli('GET', record)).toBe('2offline"0"0"h\ns"n"1');
+      expect(await server.cli('GET', record)).toBe('3offline"0"0"h"sinvisible"0\ns"n"1');
+    });
+
+    test('layers of a status that the release before wrote or ended are read, and those that have ended go together', async () => {
+      const now = await redisNow();
+      const later = now + 60_000;
+      await server.cli('SET', record, '2online"5"4\ns"n"1');
+      const layers = `a"${now - 2}\tb"${now - 1}"{"x":"\\t"}\tc"${later}"1\td"0`;
+      await server.cli('HSET', socketsKey, 'n"s', '1', '"status', layers);
+      const [[change]] = (await published(() => settle({ grace: -1 }))) as [[unknown[]]];
+      expect(change.slice(0, 3)).toEqual(['ann', 'c', 'online']);
+      expect(await server.cli('HGET', socketsKey, '"status')).toBe(`c"${later}"1\td"0`);
+      expect(await server.cli('GET', record)).toMatch(new RegExp(`^3c"\\d+""sc"${later}"1\td"0\ns"n"1$`));
+      expect(Number(await server.cli('ZSCORE', keys.due, 'ann'))).toBe(later);
+      // As the release before leaves it: the record without layers, the field without the end.
+      await server.cli('SET', record, '2busy"5"4\ns"n"1');
+      await server.cli('HSET', socketsKey, '"status', 'busy"0');
+      expect(await published(() => settle({ grace: -1 }))).toEqual([]);
+      expect(await server.cli('GET', record)).toMatch(/^3busy"\d+""sbusy"0\ns"n"1$/);
     });
 
     test('a user whose record cannot be read goes offline with an event when another node removes their last socket', async () => {
@@ -918,7 +936,7 @@ describe('the scripts', () => {
       await server.cli('HSET', socketsKey, 'n"s', '1');
       expect(await published(() => settle({ grace: -1 }))).toEqual([]);
       expect(await server.cli('HGET', socketsKey, '"status')).toBe(`invisible"${ends}`);
-      expect(await server.cli('GET', record)).toBe(`2offline"5"4"h${ends}\ns"n"1`);
+      expect(await server.cli('GET', record)).toBe(`3offline"5"4"h${ends}"sinvisible"${ends}\ns"n"1`);
       // What the owner knows counts when the record is lost too.
       await server.cli('DEL', record);
       await server.cli('HDEL', socketsKey, '"status');

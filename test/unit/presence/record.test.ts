@@ -1,7 +1,15 @@
 import { describe, expect, test } from 'vitest';
 import { DecodeError } from '../../../src/internal/errors.js';
 import { escapeId } from '../../../src/presence/ids.js';
-import { decodeChange, decodeRecord, encodeEntry } from '../../../src/presence/record.js';
+import {
+  decodeChange,
+  decodeOwnStatus,
+  decodeRecord,
+  encodeEntry,
+  encodeOwnStatus,
+  hiddenUntil,
+} from '../../../src/presence/record.js';
+import type { OwnStatus } from '../../../src/presence/types.js';
 import { fc } from '../../support/property.js';
 
 describe('encodeEntry', () => {
@@ -15,6 +23,73 @@ describe('encodeEntry', () => {
 
   test('an idle socket has a marker instead of a status', () => {
     expect(encodeEntry('online', 5, undefined, true)).toBe('5"~');
+  });
+});
+
+describe('own status', () => {
+  const words = fc.constantFrom('busy', 'invisible', '-', 'in-call', null);
+  const layers = fc.array(
+    fc.record({ status: words, until: fc.nat(), meta: fc.option(fc.json(), { nil: undefined }) }),
+    { minLength: 1, maxLength: 8 },
+  );
+  const nest = (of: { status: string | null; until: number; meta: string | undefined }[]) =>
+    of.reduceRight<OwnStatus | undefined>(
+      (next, { status, until, meta }) => ({
+        status,
+        ...(until === 0 ? {} : { until: new Date(until) }),
+        ...(meta === undefined ? {} : { meta: JSON.parse(JSON.stringify(JSON.parse(meta))) }),
+        ...(next === undefined ? {} : { next }),
+      }),
+      undefined,
+    );
+  const encode = (of: { status: string | null; until: number; meta: string | undefined }[]) =>
+    of
+      .map(({ status, until, meta }) =>
+        encodeOwnStatus(status, until, meta === undefined ? meta : JSON.stringify(JSON.parse(meta))),
+      )
+      .join('\t');
+
+  test('is read as it was written, whole with reveal, and without it up to `invisible`', () => {
+    fc.assert(
+      fc.property(layers, (some) => {
+        const text = encode(some);
+        expect(decodeOwnStatus(text, true)).toEqual(nest(some));
+        const hidden = some.findIndex(({ status }) => status === 'invisible');
+        expect(decodeOwnStatus(text, false)).toEqual(nest(hidden < 0 ? some : some.slice(0, hidden)));
+      }),
+    );
+  });
+
+  test('of a record is read with everything else, whatever the text', () => {
+    fc.assert(
+      fc.property(layers, fc.boolean(), fc.boolean(), fc.boolean(), (some, reveal, hidden, connected) => {
+        const sockets = connected ? '\ns"n#1"u"busy"{"a":1}' : '';
+        const text = `3${hidden ? 'offline' : 'busy'}"12"34${hidden ? '"h56' : ''}"s${encode(some)}${sockets}`;
+        const record = decodeRecord('ann', text, reveal);
+        expect(record.ownStatus).toEqual(
+          hidden && !reveal ? undefined : decodeOwnStatus(encode(some), reveal),
+        );
+        expect(record).toMatchObject({
+          status: hidden ? (reveal ? 'invisible' : 'offline') : 'busy',
+          lastSeen: new Date(34),
+          version: 12,
+          socketIds: connected && (reveal || !hidden) ? ['s'] : [],
+        });
+        expect(hiddenUntil(text)).toBe(hidden ? 56 : undefined);
+      }),
+    );
+  });
+
+  test.each([
+    '3busy"1"2',
+    '3busy"1"2"h3',
+    '3busy"1"2"s',
+    '3busy"1"2"sbusy',
+    '3busy"1"2"sbusy"0"{',
+    '2busy"1"2"sbusy"0',
+    '3busy"1"2\ns"n"1"s',
+  ])('in %j cannot be read', (text) => {
+    expect(() => decodeRecord('ann', text)).toThrow(DecodeError);
   });
 });
 
