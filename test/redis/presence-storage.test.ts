@@ -107,9 +107,10 @@ describe.each(both)('commands with %s', (_name, make) => {
     await presence.setPresence('ann', 's1');
     await other.setPresence('warm', 's');
     expect(await sent(() => other.setStatus('ann', 'busy'))).toEqual(['EVALSHA']);
-    // The second one is of the owner, which was notified.
+    // The owner is notified and may have sent its own by then.
     const commands = await sent(() => other.removeSocket('ann', 's1'));
-    expect(commands.slice(0, 2)).toEqual(['EVALSHA', 'EVALSHA']);
+    expect(commands[0]).toBe('EVALSHA');
+    expect(new Set(commands)).toEqual(new Set(['EVALSHA']));
   });
 
   test('a thousand concurrent changes are a few script calls', async () => {
