@@ -1,6 +1,6 @@
-import { useSyncExternalStore } from 'react';
 import { type ConnectionView, NO_CONNECTION } from './connection-store.js';
 import { useRegistry } from './context.js';
+import { useSyncExternalStore } from './react-hooks.js';
 
 /**
  * The client's connection: its state, its user, and why it was lost.

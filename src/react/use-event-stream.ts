@@ -1,6 +1,7 @@
-import { useMemo, useSyncExternalStore } from 'react';
+import { useMemo } from 'react';
 import type { EventStreamClientOptions } from '../event-stream/index.js';
 import { CONNECTING, EventStreamStore, type EventStreamView } from './event-stream-store.js';
+import { useSyncExternalStore } from './react-hooks.js';
 import { useLatest } from './use-latest.js';
 import { assertLimit, parseNamesKey, toNamesKey } from './validate.js';
 

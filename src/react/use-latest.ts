@@ -1,4 +1,5 @@
-import { useCallback, useInsertionEffect, useRef } from 'react';
+import { useCallback, useRef } from 'react';
+import { useInsertionEffect } from './react-hooks.js';
 
 /** A stable function that calls the latest render's one. Not to be called while rendering. */
 export function useLatest<A extends readonly unknown[], R>(latest: (...args: A) => R): (...args: A) => R {

@@ -1,6 +1,6 @@
-import { useSyncExternalStore } from 'react';
 import { useRegistry } from './context.js';
 import { NO_NOTIFICATIONS, type NotificationsView } from './notification-store.js';
+import { useSyncExternalStore } from './react-hooks.js';
 
 /**
  * The user's notifications and how many are unread, kept up to date. Needs the request handlers of

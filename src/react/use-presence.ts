@@ -1,6 +1,7 @@
-import { useMemo, useSyncExternalStore } from 'react';
+import { useMemo } from 'react';
 import type { UserPresence } from '../client/index.js';
 import { useRegistry } from './context.js';
+import { useSyncExternalStore } from './react-hooks.js';
 import type { ClientRegistry } from './registry.js';
 import { parseNamesKey, toNamesKey } from './validate.js';
 

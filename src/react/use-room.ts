@@ -1,7 +1,8 @@
-import { useMemo, useSyncExternalStore } from 'react';
+import { useMemo } from 'react';
 import { toJson } from '../client/client-error.js';
 import type { EventMap, EventName, Jsonify, MemberInfo, RoomName } from '../client/index.js';
 import { useRegistry } from './context.js';
+import { useSyncExternalStore } from './react-hooks.js';
 import { RoomStore } from './room-store.js';
 import type { RoomView, UseRoomOptions } from './types.js';
 import { assertLimit, assertLinger, assertRoomName, parseNamesKey, toNamesKey } from './validate.js';

@@ -1,5 +1,6 @@
-import { useMemo, useSyncExternalStore } from 'react';
+import { useMemo } from 'react';
 import { useRegistry } from './context.js';
+import { useSyncExternalStore } from './react-hooks.js';
 import { TypingStore, type TypingView } from './typing-store.js';
 import { assertRoomName } from './validate.js';
 

@@ -136,6 +136,33 @@ test('"use client" is the first statement of the hooks', () => {
   }
 });
 
+test.each([
+  ['module', `await import('rollcall/react').catch(({ message }) => console.log(JSON.stringify(message)))`],
+  [
+    'commonjs',
+    `try { require('rollcall/react') } catch ({ message }) { console.log(JSON.stringify(message)) }`,
+  ],
+] as const)('with React 17, the hooks say which version they need (%s)', async (type, source) => {
+  const folder = mkdtempSync(join(tmpdir(), 'rollcall-react-'));
+  try {
+    const modules = join(folder, 'node_modules');
+    for (const part of ['package.json', 'dist']) {
+      cpSync(join(root, part), join(modules, 'rollcall', part), { recursive: true });
+    }
+    mkdirSync(join(modules, 'react'));
+    writeFileSync(
+      join(modules, 'react/index.js'),
+      `exports.version = '17.0.2'; exports.createElement = exports.useContext = exports.useEffect = exports.useMemo =
+        exports.useCallback = exports.useRef = () => {}; exports.createContext = () => ({});`,
+    );
+    expect(await run(type, source, folder)).toBe(
+      'rollcall/react needs React 18 or later; React 17.0.2 is installed',
+    );
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
 test('the build has no source maps, and no file refers to one', () => {
   const files = readdirSync(`${root}dist`);
   expect(files.filter((file) => file.endsWith('.map'))).toEqual([]);
