@@ -27,7 +27,8 @@ import type { ServerWebSocketLike, WebSocketServerLike } from './ws-types.js';
  *   authorize: (user, request) => !('room' in request) || mayEnter(user, request.room),
  * });
  * ```
- * @throws `InvalidArgumentError` for an option out of range, and for a server that is served already.
+ * @throws `InvalidArgumentError` for an option out of range, for a server that is served already, and for a server of
+ * `ws` older than 8.5.
  */
 export function serveWebSocket<User extends ConnectionIdentity = ConnectionIdentity>(
   server: WebSocketServerLike,
@@ -35,6 +36,10 @@ export function serveWebSocket<User extends ConnectionIdentity = ConnectionIdent
 ): ServeHandle {
   if (typeof server?.on !== 'function' || typeof server.options !== 'object' || server.options === null) {
     throw new InvalidArgumentError('server', 'must be a WebSocketServer of ws');
+  }
+  // Its class of sockets is an option since 8.5; those of older versions cannot be paused.
+  if ('backlog' in server.options && server.options.WebSocket === undefined) {
+    throw new InvalidArgumentError('server', 'is of ws 8.4 or older; rollcall/ws needs ws 8.5 or later');
   }
   assertHandlerOptions(options, CONNECTION_HANDLER_OPTION_NAMES);
   if (served.has(server)) {

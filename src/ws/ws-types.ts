@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 
-/** The part of a `WebSocketServer` of `ws` that is used; by shape, so that every version of `ws` fits. */
+/** The part of a `WebSocketServer` of `ws` that is used; by shape, so that its types fit with every version of `ws`. */
 export interface WebSocketServerLike {
   /** Its options; `ws` reads them at every handshake. */
   // biome-ignore lint/suspicious/noExplicitAny: the types of its functions differ from version to version

@@ -407,6 +407,11 @@ test('every common mistake is rejected with its cause', async () => {
       'server: must be a WebSocketServer of ws',
     ],
     [
+      'serveWebSocket ws 7',
+      () => serveWebSocket({ options: { backlog: null }, on: () => {}, off: () => {} } as never, serve),
+      'server: is of ws 8.4 or older; rollcall/ws needs ws 8.5 or later',
+    ],
+    [
       'serveWebSocket requests',
       () => serveWebSocket(wss, { ...serve, requests: { a: any('x') } }),
       'requests.a: must be a function, not "x"',

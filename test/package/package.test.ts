@@ -97,6 +97,26 @@ test('subpaths resolve without `exports` support', () => {
   ).toEqual([]);
 });
 
+test('without `exports` support, the entry points share their types', () => {
+  const code = `import { createRollcall, type RedisClient } from 'rollcall';
+import { serveWebSocket, type WebSocketServerLike } from 'rollcall/ws';
+import { GraphQLPubSub } from 'rollcall/graphql';
+export const serve = (redis: RedisClient, server: WebSocketServerLike) => {
+  const { rooms, pubsub } = createRollcall({ redis });
+  new GraphQLPubSub({ pubsub });
+  return serveWebSocket(server, { rooms, authenticate: () => null, authorize: () => true });
+};`;
+  expect(
+    problemsOf(code, {
+      module: ts.ModuleKind.CommonJS,
+      moduleResolution: ts.ModuleResolutionKind.Node10,
+      ignoreDeprecations: '6.0',
+      skipLibCheck: true,
+      lib: ['lib.es2023.d.ts', 'lib.esnext.disposable.d.ts', 'lib.dom.d.ts'],
+    }),
+  ).toEqual([]);
+});
+
 test('the types of the client do not depend on the types of Node', () => {
   const code = `import { connect } from 'rollcall/client'; export const client = connect({ url: 'ws://127.0.0.1' });`;
   expect(
