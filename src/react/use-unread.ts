@@ -1,6 +1,7 @@
-import { useCallback, useSyncExternalStore } from 'react';
+import { useCallback } from 'react';
 import type { EventMap, EventName, RoomName } from '../client/index.js';
 import { useRegistry } from './context.js';
+import { useSyncExternalStore } from './react-hooks.js';
 import { NO_UNREAD, type UnreadView } from './unread-store.js';
 import { assertPositionText, assertRoomName, parseNamesKey, toNamesKey } from './validate.js';
 
