@@ -120,6 +120,8 @@ export function testHooks(react: ReactVersion): void {
         (page) => (page.views.get('n') as NotificationsView | undefined)?.state === 'ready',
       );
       expect(await alice.see((page) => page.changes.get('n'))).toBe(2);
+      // Other tests count from nothing.
+      await fixture.notifications.forget('alice');
     });
   });
 

@@ -4,7 +4,7 @@ import { vi } from 'vitest';
 import { createTabServer, type TabServerSettings } from '../../src/shared-worker/serve-tabs.js';
 
 /** Web Locks of one browser. */
-export class FakeLocks {
+class FakeLocks {
   readonly #held = new Map<string, Promise<unknown>>();
 
   /** Those of one tab: `crash` releases its locks. */
