@@ -49,6 +49,7 @@ const waiting = 3 * processors;
 /** Run these files only on the servers that SERVERS names: the conformance suite, the wire, scripts, one fault of each kind. */
 const BOUNDED_PART = [
   'acl.test.ts',
+  'cli-doctor.test.ts',
   'cluster-drivers.test.ts',
   'drivers.test.ts',
   'glide.test.ts',

@@ -64,7 +64,9 @@ export class CliConnection {
     if (options.address.topology !== 'single') return connection;
     try {
       const [reply] = await connection.attempt([['INFO', 'server']]);
-      const mode = reply instanceof Error ? undefined : parseInfo(String(reply)).get('redis_mode');
+      const fields = parseInfo(reply instanceof Error ? '' : String(reply));
+      // Valkey 9 has another name for it.
+      const mode = fields.get('redis_mode') ?? fields.get('server_mode');
       if (mode === 'sentinel') {
         throw new CliError('this is a sentinel, not a server: name its master with --sentinel NAME');
       }
