@@ -329,6 +329,8 @@ describe('the page', () => {
     await hint.waitFor();
     const [link] = await page.getByRole('link', { name: 'Open a second tab' }).all();
     const [opened] = await Promise.all([page.context().waitForEvent('page'), link?.click()]);
+    // Before its scripts have run, the form would be sent to the server.
+    await opened.waitForLoadState();
     await opened.getByLabel('Your name').fill('due');
     await press(opened, 'Join the chat');
     await hint.waitFor({ state: 'hidden' });

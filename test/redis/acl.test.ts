@@ -411,7 +411,8 @@ describe('the documented rule', () => {
         await inbox.unsubscribe();
       };
       try {
-        await expect(use()).rejects.toThrow("can't publish to the channel");
+        // Servers from 8.0 on word it differently within scripts.
+        await expect(use()).rejects.toThrow(/publish to the channel|access a channel/);
         await allow(run, ofNotifications);
         await expect(use()).rejects.toThrow('NOPERM');
         await allow(run, ofHttpFallback);
