@@ -153,7 +153,7 @@ export class SharedRoom {
     this.#request = {
       last: Math.max(last ?? 0, old.last ?? 0),
       info: mine ? info : old.info,
-      members: old.members === true || members === true || old.members || members,
+      members: members === true || old.members || members,
       linger: Math.max(linger ?? 0, old.linger ?? 0),
     };
     if (room?.state !== 'joining' && room?.state !== 'joined') return;
