@@ -2,7 +2,7 @@ import { Cluster } from 'ioredis';
 import { PresenceService } from 'rollcall';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createChaosDriver } from '../../src/testing/index.js';
-import { nodeRedis, serviceClients } from '../shared/redis-clients.js';
+import { nodeRedis, serviceClients, startBackend } from '../shared/redis-clients.js';
 import { roomGraceBehaviour } from '../shared/room-grace-behaviour.js';
 import { period, timeLimit } from '../support/machine.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
@@ -10,21 +10,7 @@ import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 
 for (const [name, make] of serviceClients) {
-  roomGraceBehaviour(`grace in rooms with ${name}`, async () => {
-    const server = await startRedis();
-    const ends: (() => void)[] = [];
-    return {
-      client: () => {
-        const { client, end } = make(server.port);
-        ends.push(end);
-        return client;
-      },
-      end: async () => {
-        for (const end of ends) end();
-        await server.stop();
-      },
-    };
-  });
+  roomGraceBehaviour(`grace in rooms with ${name}`, () => startBackend(make));
 }
 
 roomGraceBehaviour('grace in rooms on a Cluster', async () => {

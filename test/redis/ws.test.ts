@@ -1,24 +1,9 @@
-import { serviceClients } from '../shared/redis-clients.js';
+import { serviceClients, startBackend } from '../shared/redis-clients.js';
 import { wsConnections } from '../shared/ws-connections-behaviour.js';
 import { wsRequests } from '../shared/ws-requests-behaviour.js';
-import { startRedis } from '../support/redis-server.js';
 
 for (const [name, make] of serviceClients) {
-  const start = async () => {
-    const server = await startRedis();
-    const ends: (() => void)[] = [];
-    return {
-      client: () => {
-        const { client, end } = make(server.port);
-        ends.push(end);
-        return client;
-      },
-      end: async () => {
-        for (const end of ends) end();
-        await server.stop();
-      },
-    };
-  };
+  const start = () => startBackend(make);
   wsRequests(name, start);
   wsConnections(name, start);
 }

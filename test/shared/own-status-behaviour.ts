@@ -2,18 +2,11 @@ import { describe, expect, it } from 'vitest';
 import { timeLimit } from '../support/machine.js';
 import { fc } from '../support/property.js';
 import { waitFor } from '../support/wait.js';
-import { type PresenceBackend, PresenceFixture } from './presence-fixture.js';
+import { type PresenceBackend, withFixture } from './presence-fixture.js';
 
 /** A user's own status in reads: until when, its text, and what follows. */
 export function ownStatusBehaviour(backend: () => Promise<PresenceBackend>): void {
-  const fixture = (body: (fixture: PresenceFixture) => Promise<void>) => async () => {
-    const one = new PresenceFixture(await backend());
-    try {
-      await body(one);
-    } finally {
-      await one.end();
-    }
-  };
+  const fixture = withFixture(backend);
 
   describe('a status of setStatus', () => {
     it(

@@ -214,3 +214,15 @@ export const weirdIds: readonly string[] = [
   'é'.repeat(256),
   '\u0001'.repeat(512),
 ];
+
+/** Makes tests that get a fixture of their own on a backend of their own. */
+export function withFixture(backend: () => Promise<PresenceBackend>) {
+  return (body: (fixture: PresenceFixture) => Promise<void>) => async () => {
+    const fixture = new PresenceFixture(await backend());
+    try {
+      await body(fixture);
+    } finally {
+      await fixture.end();
+    }
+  };
+}

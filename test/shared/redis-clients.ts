@@ -4,7 +4,7 @@ import { Redis as IoredisSix } from 'ioredis6';
 import { createClient, createClientPool } from 'redis';
 import { createClient as createClientFive, createClientPool as createClientPoolFive } from 'redis5';
 import type { RedisClient } from '../../src/index.js';
-import type { RedisServer } from '../support/redis-server.js';
+import { type RedisServer, startRedis } from '../support/redis-server.js';
 import type { PresenceBackend } from './presence-fixture.js';
 
 /** A client, and how its owner closes it. */
@@ -80,6 +80,19 @@ export const serviceClients: [name: string, make: Maker][] = MATRIX_ALL
       ['node-redis 6, RESP 3', nodeRedis],
       ['ioredis 5', ioredis],
     ];
+
+/** A server of its own, with clients that `make` makes. */
+export async function startBackend(make: Maker): Promise<PresenceBackend> {
+  const server = await startRedis();
+  const backend = backendOn(server, make);
+  return {
+    ...backend,
+    end: async () => {
+      await backend.end();
+      await server.stop();
+    },
+  };
+}
 
 /** `server` as a backend of presence, with clients that `make` makes. */
 export function backendOn(server: RedisServer, make: Maker): PresenceBackend {

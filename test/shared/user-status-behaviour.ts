@@ -3,21 +3,14 @@ import { InvalidArgumentError, type PresenceWatch, type RoomChange } from '../..
 import { createChaosDriver } from '../../src/testing/chaos-driver.js';
 import { timeLimit } from '../support/machine.js';
 import { waitFor } from '../support/wait.js';
-import { type PresenceBackend, PresenceFixture, weirdIds } from './presence-fixture.js';
+import { type PresenceBackend, type PresenceFixture, weirdIds, withFixture } from './presence-fixture.js';
 
 /** Persons' own statuses, activity, watches and rooms: the same on every client and on the embedded Redis. */
 export function userStatusBehaviour(
   backend: () => Promise<PresenceBackend>,
   { userCount = 3_000 } = {},
 ): void {
-  const fixture = (body: (fixture: PresenceFixture) => Promise<void>) => async () => {
-    const one = new PresenceFixture(await backend());
-    try {
-      await body(one);
-    } finally {
-      await one.end();
-    }
-  };
+  const fixture = withFixture(backend);
 
   describe('the status of setStatus', () => {
     it(
