@@ -5,6 +5,8 @@ import { InvalidArgumentError } from './errors.js';
 export interface Timer {
   /** Prevents the call of the task. */
   cancel(): void;
+  /** Whether the process waits for the task. A clock without it keeps what `after` was told. */
+  keepAlive?(keep: boolean): void;
 }
 
 /** Source of time and randomness: the `clock` option of services, for tests. */
@@ -27,7 +29,10 @@ export const systemClock: Clock = {
   after(ms, task, options) {
     const timeout = runWithoutAsyncContext(() => setTimeout(task, ms));
     if (options?.keepAlive === false) timeout.unref();
-    return { cancel: () => clearTimeout(timeout) };
+    return {
+      cancel: () => clearTimeout(timeout),
+      keepAlive: (keep) => void (keep ? timeout.ref() : timeout.unref()),
+    };
   },
 };
 

@@ -13,10 +13,13 @@ class PendingDeadline implements Deadline {
   constructor(
     readonly at: number,
     public expire: () => void,
+    readonly onDone: () => void,
   ) {}
 
   done(): void {
+    if (this.settled) return;
     this.settled = true;
+    this.onDone();
     // The entry stays until the next sweep; this releases its closure.
     this.expire = noop;
   }
@@ -34,6 +37,13 @@ export class DeadlineQueue {
   #entries: PendingDeadline[] = [];
   #head = 0;
   #timer: Timer | undefined;
+  /** Calls that have not settled. */
+  #pending = 0;
+  readonly #onDone = (): void => {
+    this.#pending--;
+    // A process without calls ends at once: not after the next sweep.
+    if (this.#pending === 0) this.#timer?.keepAlive?.(false);
+  };
 
   constructor(clock: Clock, timeout: number) {
     this.#clock = clock;
@@ -41,14 +51,18 @@ export class DeadlineQueue {
   }
 
   start(expire: () => void): Deadline {
-    const entry = new PendingDeadline(this.#clock.monotonic() + this.timeout, expire);
+    const entry = new PendingDeadline(this.#clock.monotonic() + this.timeout, expire, this.#onDone);
     this.#entries.push(entry);
-    this.#timer ??= this.#arm();
+    this.#pending++;
+    if (this.#timer === undefined) this.#timer = this.#arm();
+    else if (this.#pending === 1) this.#timer.keepAlive?.(true);
     return entry;
   }
 
   #arm(): Timer {
-    return this.#clock.after(Math.max(1, this.timeout / 8), () => this.#sweep());
+    return this.#clock.after(Math.max(1, this.timeout / 8), () => this.#sweep(), {
+      keepAlive: this.#pending > 0,
+    });
   }
 
   #sweep(): void {
@@ -61,6 +75,7 @@ export class DeadlineQueue {
       if (entry.at > now) break;
       entry.settled = true;
       entry.expired = true;
+      this.#pending--;
       entry.expire();
     }
     this.#head = head;

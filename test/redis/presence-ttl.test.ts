@@ -44,7 +44,9 @@ describe.each(['node-redis', 'ioredis'] as const)('an invocation with %s', (clie
   async function counted(...made: InvocationOptions['calls']): Promise<[InvocationResult, RoundTripProxy]> {
     const proxy = await startRoundTripProxy(server.port);
     try {
-      const result = await invoke({ client, ports: [proxy.port], calls: made, options: { timeout: 60_000 } });
+      // A process that waited for the timer of its time limits would live far too long.
+      const options = { timeout: 600_000 };
+      const result = await invoke({ client, ports: [proxy.port], calls: made, options });
       expect(result.errors).toEqual([]);
       return [result, proxy];
     } finally {

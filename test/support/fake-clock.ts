@@ -3,6 +3,7 @@ import type { Clock, Timer } from '../../src/internal/clock.js';
 interface Scheduled {
   readonly at: number;
   readonly task: () => void;
+  keepAlive: boolean;
 }
 
 /** A clock that only a test advances. */
@@ -22,6 +23,11 @@ export class FakeClock implements Clock {
     return this.#scheduled.size;
   }
 
+  /** How many of them a process would wait for. */
+  get keepingAlive(): number {
+    return [...this.#scheduled].filter(({ keepAlive }) => keepAlive).length;
+  }
+
   now(): number {
     return this.#epoch + this.#elapsed;
   }
@@ -34,10 +40,15 @@ export class FakeClock implements Clock {
     return this.chance;
   }
 
-  after(ms: number, task: () => void): Timer {
-    const scheduled: Scheduled = { at: this.#elapsed + ms, task };
+  after(ms: number, task: () => void, { keepAlive = true }: { keepAlive?: boolean } = {}): Timer {
+    const scheduled: Scheduled = { at: this.#elapsed + ms, task, keepAlive };
     this.#scheduled.add(scheduled);
-    return { cancel: () => void this.#scheduled.delete(scheduled) };
+    return {
+      cancel: () => void this.#scheduled.delete(scheduled),
+      keepAlive: (keep) => {
+        scheduled.keepAlive = keep;
+      },
+    };
   }
 
   /** Moves time on by `ms`, running each timer at its own moment, in order. */

@@ -37,6 +37,28 @@ test('a finished call does not expire, and no timer is left', () => {
   expect(clock.timers).toBe(0);
 });
 
+test('a process waits for the timer while a call is under way, and not afterwards', () => {
+  const clock = new FakeClock();
+  const deadlines = new DeadlineQueue(clock, 800);
+  const [first, second] = [deadlines.start(() => {}), deadlines.start(() => {})];
+  first.done();
+  expect(clock.keepingAlive).toBe(1);
+  second.done();
+  expect([clock.timers, clock.keepingAlive]).toEqual([1, 0]);
+  const third = deadlines.start(() => {});
+  expect([clock.timers, clock.keepingAlive]).toEqual([1, 1]);
+  clock.advance(100);
+  expect([clock.timers, clock.keepingAlive]).toEqual([1, 1]);
+  third.done();
+  third.done();
+  expect(clock.keepingAlive).toBe(0);
+  deadlines.start(() => {});
+  clock.advance(1_000);
+  expect([clock.timers, clock.keepingAlive]).toEqual([0, 0]);
+  deadlines.start(() => {});
+  expect(clock.keepingAlive).toBe(1);
+});
+
 test('one timer serves all calls', () => {
   const clock = new FakeClock();
   const deadlines = new DeadlineQueue(clock, 800);
