@@ -30,9 +30,9 @@ const WELCOME_TIMEOUT = 10_000;
 const MIN_UPTIME = 15_000;
 /** Failures in a row, after which the client tries HTTP instead of WebSockets. */
 const MAX_FAILURES = 3;
-/** In ms. */
+/** In ms. The limit of a ping that only the heartbeat causes. */
 const PONG_TIMEOUT = 5_000;
-/** In ms. After this time without a reply, the client pings; also the limit of a ping that a page event causes. */
+/** In ms. After this time without a reply the client pings. Also the limit of that ping, and of one after a page event. */
 const DOUBT_TIMEOUT = 2_000;
 
 /** Not called when the connection is lost first. */
@@ -77,6 +77,8 @@ export function createReconnectingSocket(
   let attemptId = 0;
   let requestId = 0;
   let lastReceivedAt = 0;
+  /** No frame has arrived since the last ping. */
+  let isPinged = false;
   /** Of the last connection or attempt. */
   let lastReason = '';
   let isHttp = false;
@@ -179,11 +181,13 @@ export function createReconnectingSocket(
   };
 
   const scheduleHeartbeat = (): void => {
+    isPinged = false;
     heartbeatTimer.set(replies.size ? DOUBT_TIMEOUT : (welcome as WelcomeFrame).heartbeat, ping);
   };
 
   /** Without a reply the connection is lost. */
-  const ping = (timeout = PONG_TIMEOUT): void => {
+  const ping = (timeout = replies.size ? DOUBT_TIMEOUT : PONG_TIMEOUT): void => {
+    isPinged = true;
     heartbeatTimer.set(timeout, () => disconnect(1006, 'no reply'));
     send({ type: 'ping' });
   };
@@ -279,7 +283,7 @@ export function createReconnectingSocket(
         return reply(error as ClientError);
       }
       replies.set(id, reply);
-      if (replies.size === 1) heartbeatTimer.set(DOUBT_TIMEOUT, ping);
+      if (replies.size === 1 && !isPinged) heartbeatTimer.set(DOUBT_TIMEOUT, ping);
     },
     wake,
     /** After a back-off; while waiting, at once. */
