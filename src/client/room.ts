@@ -167,11 +167,11 @@ export function createRoom(
       toJson(info, 'info');
       await queue.request(() => JSON.stringify({ type: 'update', room: name, info }), NO_TIMEOUT, self);
     },
-    history: ({ before, limit, ...options } = {}) =>
-      queue.request(
-        () => JSON.stringify({ type: 'history', room: name, before, limit }),
-        options,
-      ) as Promise<HistoryResult>,
+    history: ({ timeout, signal, ...page } = {}) =>
+      queue.request(() => JSON.stringify({ ...page, type: 'history', room: name }), {
+        timeout,
+        signal,
+      }) as Promise<HistoryResult>,
   };
 
   const self: ClientRoom = {

@@ -182,10 +182,14 @@ export interface SendOptions extends CallOptions {
   readonly key?: string | undefined;
 }
 
-/** Options of {@link Room.history}. */
+/** Options of {@link Room.history}: at most one of `before`, `since` and `around`. */
 export interface ClientHistoryOptions extends CallOptions {
-  /** Only events before this position. */
+  /** The latest events before this position. @default the latest events of the room */
   readonly before?: string | undefined;
+  /** The first events after this position, oldest first. */
+  readonly since?: string | undefined;
+  /** The event at this position, with about as many before as after it, oldest first. */
+  readonly around?: string | undefined;
   /** Maximum number of events, 1 to 1,000. @default 50 */
   readonly limit?: number | undefined;
 }
@@ -250,9 +254,10 @@ export interface Room<E extends object = EventMap, I = unknown> extends EventSub
    */
   update(info: I): Promise<void>;
   /**
-   * Reads a page of past events, newest first. Repeated after a lost connection, until `timeout`.
+   * Reads a page of past events: by default the latest ones, newest first. Repeated after a lost connection, until
+   * `timeout`.
    *
-   * @throws {ClientError} (rejects) As {@link Client.request}.
+   * @throws {ClientError} (rejects) `INVALID` for a malformed position, or for two of them; as {@link Client.request}.
    */
   history(options?: ClientHistoryOptions): Promise<HistoryResult>;
   /**

@@ -43,6 +43,12 @@ export function positionTime(position: Position): number {
   return time;
 }
 
+/** The smallest position that is greater than `position`; `position` itself if there is none. */
+export function positionAfter(position: Position): Position {
+  const next = `${positionTime(position) + 1}-1`;
+  return isPosition(next) ? next : position;
+}
+
 /** In whole ms since the epoch. */
 export function publishedAt(position: Position): number {
   return Math.floor(positionTime(position) / 1_000);

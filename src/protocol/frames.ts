@@ -91,12 +91,16 @@ export interface WatchFrame extends RequestFields {
   readonly users: readonly string[];
 }
 
-/** Reads a page of history, newest first; the room need not be joined. */
+/** Reads a page of history; the room need not be joined. At most one of `before`, `since` and `around`. */
 export interface HistoryFrame extends RequestFields {
   readonly type: 'history';
   readonly room: string;
-  /** Only events before this position. */
+  /** The latest events before this position. */
   readonly before?: string;
+  /** The first events after this position. */
+  readonly since?: string;
+  /** The event at this position, with about as many before as after it. */
+  readonly around?: string;
   /** 1 to 1,000. @default 50 */
   readonly limit?: number;
 }
@@ -177,10 +181,21 @@ export interface SendResult {
 
 /** Result of `history`. */
 export interface HistoryResult {
-  /** Newest first. */
+  /** Newest first; with `since` or `around` oldest first. */
   readonly events: readonly HistoryEvent[];
-  /** Older events exist. */
+  /** Older events exist; with `since` or `around`, newer ones. */
   readonly more: boolean;
+  /** Older events exist; only with `around`. */
+  readonly older?: boolean;
+  /** Events may be missing after the position of `since`, or the history does not have the event of `around`. */
+  readonly discontinuity?: {
+    /** `trimmed`, `wiped` or `forked`. */
+    readonly reason: string;
+    /** The time of the position, in ms since the epoch. */
+    readonly since: number;
+    /** Always false. */
+    readonly recovered: boolean;
+  };
 }
 
 /** A past event of a room. */
@@ -191,7 +206,7 @@ export interface HistoryEvent {
   readonly from?: string;
   /** Data of the event. */
   readonly data: unknown;
-  /** Position in the history; a value for `before`. */
+  /** Position in the history; a value for `before`, `since` and `around`. */
   readonly position: string;
   /** Time of publishing by Redis's clock, in ms since the epoch. */
   readonly at: number;

@@ -85,6 +85,8 @@ const FRAME_SCHEMAS = new Map<string, FrameSchema>(
     history: [
       ['room', isName],
       ['before', optional(isPositionText)],
+      ['since', optional(isPositionText)],
+      ['around', optional(isPositionText)],
       ['limit', optional(isIntegerBetween(1, 1_000))],
     ],
     request: [['method', matches(METHOD)]],

@@ -5,7 +5,6 @@ import { HandlerError, isRollcallError } from '../internal/errors.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type {
   ClientFrame,
-  HistoryEvent,
   HistoryFrame,
   HistoryResult,
   JoinFrame,
@@ -17,15 +16,11 @@ import type {
   SendResult,
   TypingFrame,
 } from '../protocol/frames.js';
-import type { HistoryMessage } from '../pubsub/options.js';
-import type { RoomEvent } from '../rooms/room-message.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
 import type { ClientRequest, ConnectionIdentity } from './options.js';
+import { readRoomHistory } from './read-room-history.js';
 import type { RequestContext } from './request-context.js';
 import { RequestError, UNAVAILABLE_RETRY_AFTER } from './request-error.js';
-
-/** Default page of history, in events. */
-const PAGE = 50;
 
 /**
  * Checks limits, calls `authorize`, waits for a free slot and runs the request, which sends its own reply.
@@ -298,16 +293,12 @@ function scopeIdempotencyKey(userId: string, key: string): string {
 
 function handleHistory<User extends ConnectionIdentity>(
   context: RequestContext<User>,
-  { room, before, limit = PAGE }: HistoryFrame,
+  frame: HistoryFrame,
 ): Promise<HistoryResult> {
-  const { rooms } = context.options;
-  const read = async () => {
-    if (!context.socket.attached) return { events: [], more: false };
-    const options = { reverse: true, limit, ...(before === undefined ? {} : { before }) };
-    const { messages, more } = await rooms.history(room, options);
-    return { events: messages.flatMap(toHistoryEvent), more };
-  };
-  return inTurn(context, 'lastHistoryRead', read);
+  const { options, socket } = context;
+  return inTurn(context, 'lastHistoryRead', async () =>
+    socket.attached ? readRoomHistory(options.rooms, frame) : { events: [], more: false },
+  );
 }
 
 /** Starts `work` when the connection's last one of its kind has ended, with or without an error. */
@@ -319,15 +310,6 @@ function inTurn<User extends ConnectionIdentity, T>(
   const done = context[kind].then(work);
   context[kind] = done.catch(() => {});
   return done;
-}
-
-/** Empty for payloads of other programs that are no events. */
-function toHistoryEvent({ message, position, publishedAt }: HistoryMessage<RoomEvent>): HistoryEvent[] {
-  const { event, from, data = null } = (message ?? {}) as Partial<RoomEvent>;
-  if (typeof event !== 'string' || event.startsWith('$')) return [];
-  return [
-    { event, ...(typeof from === 'string' ? { from } : {}), data, position, at: publishedAt.getTime() },
-  ];
 }
 
 async function handleApplicationRequest<User extends ConnectionIdentity>(

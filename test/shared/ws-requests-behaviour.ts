@@ -245,6 +245,60 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
       expect(node.errors).toEqual([]);
     });
 
+    test('history is read forward from a position to the end, and tells what is missing', async () => {
+      const node = await fixture.node({ rooms: { history: { size: 16, ttl: 60_000 } } });
+      const ann = await fixture.client(node, 'ann');
+      await ann.get({ type: 'join', room: 'lobby' });
+      const sent: string[] = [];
+      const publish = async (from: number, to: number) => {
+        for (const number of numbers(from, to))
+          sent[number] = ((await ann.get(send(number))) as SendResult).position ?? '';
+      };
+      const page = (more: object) =>
+        ann.get({ type: 'history', room: 'lobby', ...more }) as Promise<HistoryResult>;
+      const dataOf = ({ events }: HistoryResult) => events.map(({ data }) => data);
+      await publish(1, 5);
+      const first = await page({ since: sent[1], limit: 3 });
+      expect(first).toEqual({ events: expect.anything(), more: true });
+      expect(dataOf(first)).toEqual([2, 3, 4]);
+      const rest = await page({ since: first.events[2]?.position, limit: 3 });
+      expect([dataOf(rest), rest.more]).toEqual([[5], false]);
+      expect(await page({ since: sent[5] })).toEqual({ events: [], more: false });
+
+      // Around a message: half before and at it, half after.
+      const middle = await page({ around: sent[3], limit: 4 });
+      expect([dataOf(middle), middle]).toMatchObject([[2, 3, 4, 5], { more: false, older: true }]);
+      const single = await page({ around: sent[3], limit: 1 });
+      expect(single).toMatchObject({ events: [{ data: 3 }], more: true, older: true });
+      const whole = await page({ around: sent[1] });
+      expect([dataOf(whole), whole]).toMatchObject([[1, 2, 3, 4, 5], { more: false, older: false }]);
+      for (const each of [middle, single, whole]) expect(each).not.toHaveProperty('discontinuity');
+
+      // A position that the history does not have.
+      const [time] = (sent[3] ?? '').split('-');
+      const forked = await page({ around: `${time}-1000001`, limit: 4 });
+      expect([dataOf(forked), forked.discontinuity]).toEqual([
+        [2, 3, 4, 5],
+        { reason: 'forked', since: Math.floor(Number(time) / 1_000), recovered: false },
+      ]);
+      await publish(6, 25);
+      for (const request of [{ around: sent[3] }, { since: sent[3] }]) {
+        const trimmed = await page({ ...request, limit: 6 });
+        expect(dataOf(trimmed)).toEqual(numbers(10, 15).slice(0, 'since' in request ? 6 : 3));
+        expect(trimmed).toMatchObject({ more: true, discontinuity: { reason: 'trimmed' } });
+      }
+
+      for (const both of [{ before: sent[9] }, { around: sent[9] }]) {
+        expect(await page({ since: sent[9], ...both })).toBe('INVALID');
+      }
+      for (const invalid of ['yesterday', '', '-1-0', '1-1-1']) {
+        expect(await page({ since: invalid })).toBe('INVALID');
+        expect(await page({ around: invalid })).toBe('INVALID');
+      }
+      expect(await page({ around: '9999999999999999-9999999999', limit: 1 })).toMatchObject({ more: false });
+      expect(node.errors).toEqual([]);
+    });
+
     test('history leaves out payloads of other programs that are no events', async () => {
       const { one, ann } = await pair();
       await ann.get(send(1));

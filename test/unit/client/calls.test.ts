@@ -143,6 +143,18 @@ describe('calls', () => {
     expect(await later).toBe('done');
   });
 
+  test('a page of the history before, after or around a position is requested by that position alone', async () => {
+    const { all, room } = await inRoom(true);
+    const { signal } = new AbortController();
+    const pages = [{ before: 'p1' }, { since: 'p2', limit: 7 }, { around: 'p3' }, {}];
+    for (const page of pages) {
+      const read = room.history({ ...page, signal, timeout: 500 });
+      const { id, ...frame } = all.socket.answer('history', { events: [], more: true, older: true });
+      expect(frame).toEqual({ type: 'history', room: 'lobby', ...page });
+      expect(await read).toEqual({ events: [], more: true, older: true });
+    }
+  });
+
   test('a call that times out has the outcome "failed" if it was not sent, otherwise "unknown"', async () => {
     const all = new Harness({ timeout: 1_000 });
     const early = failure(all.client.request('sum'));
