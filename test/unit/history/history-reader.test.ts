@@ -8,10 +8,12 @@ import { FakeDriver } from '../../support/fake-driver.js';
 
 let driver: FakeDriver;
 let reader: HistoryReader;
+let clock: FakeClock;
 
 function set(capabilities?: ConstructorParameters<typeof FakeDriver>[0]): void {
   driver = new FakeDriver(capabilities);
-  reader = new HistoryReader(new SharedClient(driver, () => {}), new FakeClock());
+  clock = new FakeClock();
+  reader = new HistoryReader(new SharedClient(driver, () => {}), clock);
 }
 beforeEach(() => set());
 
@@ -118,6 +120,23 @@ describe('many channels after a gap', () => {
     expect(driver.pending).toEqual([]);
   });
 
+  test('one MGET reads up to 1,000 positions, and one round trip up to 64 channels', async () => {
+    const all = Array.from({ length: 1_001 }, (_, at) => `c${at}`);
+    const pages = Promise.all(all.map((name) => readAfter(name)));
+    await turn();
+    expect(shown()).toEqual(['MGET 1000']);
+    driver.only.ack([all.slice(1).map((_, at) => (at < 65 ? '6-1:0:9' : '5-1'))]);
+    await turn();
+    expect(shown()).toEqual(['MGET 1']);
+    driver.only.ack([['5-1']]);
+    for (const expected of [64, 1]) {
+      await turn();
+      expect(shown()).toHaveLength(expected);
+      driver.only.ack(shown().map(() => ['6-1', 0, '']));
+    }
+    expect(await pages).toHaveLength(1_001);
+  });
+
   test('without permission for MGET each channel is read, and MGET is not tried again', async () => {
     for (const expected of [['MGET 20'], []]) {
       const pages = Promise.all(names.map((name) => readAfter(name)));
@@ -146,6 +165,31 @@ describe('many channels after a gap', () => {
     await turn();
     expect(shown()).toHaveLength(20);
   });
+});
+
+test('three reads without an answer within 5 s each are an error; lost connections do not count', async () => {
+  let error: unknown;
+  read('a').catch((cause: unknown) => {
+    error = cause;
+  });
+  await turn();
+  for (const kind of ['lost', 'silent', 'lost', 'silent', 'silent']) {
+    expect(error).toBeUndefined();
+    const call = driver.only;
+    if (kind === 'lost') call.interrupt();
+    else {
+      clock.advance(4_999);
+      await turn();
+      expect(driver.only).toBe(call);
+      clock.advance(1);
+      call.ack([]);
+    }
+    await turn();
+    clock.advance(5_000);
+    await turn();
+  }
+  expect(error).toMatchObject({ name: 'TimeoutError' });
+  expect(driver.pending).toEqual([]);
 });
 
 test('data of another format is an error that names the remedy', async () => {
