@@ -1,12 +1,5 @@
 import type { ReadRequest, RetryingReader, StoredMessage } from '../history/history-reader.js';
-import {
-  type BufferedMessage,
-  type ChainLink,
-  type ChainResult,
-  follows,
-  mergeIntoChain,
-  type Page,
-} from '../history/merge-into-chain.js';
+import { type ChainLink, follows, mergeIntoChain, type Page } from '../history/merge-into-chain.js';
 import { ORIGIN, type Position, positionTime } from '../history/position.js';
 import { type HistoryServer, isSameServer } from '../history/server-identity.js';
 import { runWithoutAsyncContext } from '../internal/async-context.js';
@@ -15,6 +8,7 @@ import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import type { Payload } from '../redis/driver.js';
 import type { Backpressure } from './backpressure.js';
 import type { Discontinuity, DiscontinuityReason } from './discontinuity.js';
+import { LiveBuffer } from './live-buffer.js';
 
 /** The position of a handler's first message. */
 export type StartPosition =
@@ -52,9 +46,6 @@ export interface CatchUpCursorOptions {
 
 /** Messages per read: more than a short network failure loses, few enough not to block the event loop. */
 const PAGE = 100;
-/** Buffered live messages, and their size in bytes. Those beyond are read from history. */
-const MAX_BUFFERED = 1_000;
-const MAX_BUFFERED_BYTES = 1_048_576;
 
 interface RecoveryStats {
   pages: number;
@@ -86,13 +77,10 @@ export class CatchUpCursor {
   /** Live messages are buffered. */
   #catchingUp = false;
   #reading = false;
-  #readCount = 0;
   /** The read in progress is out of date. */
   #rereadNeeded = false;
   #subscribed = false;
-  #liveBuffer: { readonly message: StoredMessage; readonly readCount: number }[] = [];
-  /** About, in bytes. */
-  #liveBytes = 0;
+  readonly #live = new LiveBuffer();
   #gap: Gap | undefined;
   /** A message arrived before its predecessor. */
   #pendingGap: Gap | undefined;
@@ -216,7 +204,7 @@ export class CatchUpCursor {
     this.#lost = true;
     // The next server may differ. Buffered messages are in the history; if that server has lost them, they
     // must not pass as the beginning of its own history.
-    this.#clearBuffer();
+    this.#live.take();
     this.#rereadNeeded = true;
     if (this.#position !== undefined) this.#catchingUp = true;
   }
@@ -275,20 +263,10 @@ export class CatchUpCursor {
     this.#highWaterMark = Math.max(this.#highWaterMark, positionTime(position));
   }
 
-  #buffer({ position, previous }: ChainLink, payload: Payload): void {
+  #buffer(link: ChainLink, payload: Payload): void {
     // The next read begins after the wait.
     if (this.#stopWaiting !== undefined) return;
-    if (this.#liveBuffer.length >= MAX_BUFFERED || this.#liveBytes >= MAX_BUFFERED_BYTES) {
-      this.#clearBuffer();
-      this.#rereadNeeded = true;
-    }
-    this.#liveBuffer.push({ message: { position, previous, payload }, readCount: this.#readCount });
-    this.#liveBytes += payload.length;
-  }
-
-  #clearBuffer(): void {
-    this.#liveBuffer = [];
-    this.#liveBytes = 0;
+    if (!this.#live.add(link, payload)) this.#rereadNeeded = true;
   }
 
   #catchUp(): void {
@@ -323,7 +301,7 @@ export class CatchUpCursor {
         continue;
       }
       this.#rereadNeeded = false;
-      this.#readCount++;
+      this.#live.beginRead();
       const request = this.#createRequest();
       let page: Page<StoredMessage>;
       try {
@@ -360,7 +338,7 @@ export class CatchUpCursor {
   /** Or until the last handler has left. */
   async #untilDrained(): Promise<void> {
     // Dropped live messages are read later.
-    this.#clearBuffer();
+    this.#live.take();
     await new Promise<void>((resolve) => {
       this.#stopWaiting = resolve;
       void this.#backpressure?.drained().then(resolve);
@@ -423,11 +401,11 @@ export class CatchUpCursor {
       // A start position that the server has not reached must not make every later message look old.
       this.#highWaterMark = Math.min(this.#highWaterMark, positionTime(page.last));
     }
-    const live = new Set(this.#liveBuffer.map(({ message }) => message.position));
+    const live = this.#live.positions();
     const result = mergeIntoChain<StoredMessage>(
       this.#position,
       usable,
-      this.#bufferedMessages(),
+      this.#live.links(),
       this.#highWaterMark,
     );
     const [first] = result.steps;
@@ -451,7 +429,7 @@ export class CatchUpCursor {
       this.#owner.deliver(this, payload, position);
     }
     this.#position = result.position;
-    this.#keepBuffered(result);
+    this.#live.keep(result.buffered);
     return !result.readAgain;
   }
 
@@ -480,30 +458,16 @@ export class CatchUpCursor {
     return doubtful;
   }
 
-  #bufferedMessages(): BufferedMessage<StoredMessage>[] {
-    return this.#liveBuffer.map(({ message, readCount }) => ({
-      link: message,
-      beforeRead: readCount < this.#readCount,
-    }));
-  }
-
-  #keepBuffered({ buffered }: ChainResult<StoredMessage>): void {
-    const kept = new Set(buffered.map(({ link }) => link));
-    this.#liveBuffer = this.#liveBuffer.filter(({ message }) => kept.has(message));
-    this.#liveBytes = this.#liveBuffer.reduce((bytes, { message }) => bytes + message.payload.length, 0);
-  }
-
   /** Live messages are delivered from here on, even with a gap before them. */
   #continueWithoutHistory(): void {
     this.#emitUnrecovered('unavailable');
     this.#position = undefined;
     this.#catchingUp = false;
     this.#endPacing();
-    const buffered = this.#liveBuffer;
-    this.#clearBuffer();
+    const buffered = this.#live.take();
     this.#start = undefined;
     this.#resolvePositioned();
-    for (const { message } of buffered) {
+    for (const message of buffered) {
       if (this.accept(message, message.payload)) this.#owner.deliver(this, message.payload, message.position);
     }
   }
