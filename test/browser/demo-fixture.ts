@@ -48,11 +48,16 @@ export interface Demo {
 }
 
 export async function startDemo(env: Record<string, string> = {}, args?: readonly string[]): Promise<Demo> {
-  const { child, output, closed } = spawnDemo(env, args);
-  const started = await waitFor(() => /(http:\S+) on (.+)\n.+\n/.exec(output.stdout), {
-    timeout: 20_000,
-    message: () => `the demo to start: ${output.stderr}`,
-  });
+  let attempt = spawnDemo(env, args);
+  const started = await waitFor(
+    () => {
+      // The demo gives up soon, and a busy machine may connect later.
+      if (attempt.child.exitCode !== null) attempt = spawnDemo(env, args);
+      return /(http:\S+) on (.+)\n.+\n/.exec(attempt.output.stdout);
+    },
+    { timeout: 20_000, interval: 100, message: () => `the demo to start: ${attempt.output.stderr}` },
+  );
+  const { child, output, closed } = attempt;
   const [, url, runsOn] = started ?? [];
   return {
     url: url as string,

@@ -136,6 +136,8 @@ export async function startFixture(
 export class ReactTab {
   readonly tab: Tab;
   readonly problems: string[];
+  /** Messages of the console that are no problem, whenever they arrive. */
+  expected: RegExp | undefined;
 
   private constructor(tab: Tab, problems: string[]) {
     this.tab = tab;
@@ -145,12 +147,13 @@ export class ReactTab {
   static async open({ browser, url }: ReactFixture, user: string): Promise<ReactTab> {
     const tab = await browser.newPage();
     const problems: string[] = [];
+    const opened = new ReactTab(tab, problems);
     tab.on('pageerror', (error) => problems.push(String(error)));
     tab.on('console', (message) => {
-      if (message.type() === 'error' || message.type() === 'warning') problems.push(message.text());
+      const isProblem = message.type() === 'error' || message.type() === 'warning';
+      if (isProblem && opened.expected?.test(message.text()) !== true) problems.push(message.text());
     });
     await tab.goto(`${url}/?user=${user}`);
-    const opened = new ReactTab(tab, problems);
     await opened.until('the page', (page) => page.client.state === 'open' && !!page.show);
     return opened;
   }

@@ -5,6 +5,7 @@ import { PresenceService, PubSubService, type RedisClient } from 'rollcall';
 import { type PresenceTracker, type TrackPresenceOptions, trackPresence } from 'rollcall/socket.io';
 import { Server, type ServerOptions, type Socket } from 'socket.io';
 import { type Socket as ClientSocket, io as connectTo, type ManagerOptions } from 'socket.io-client';
+import { timeLimit } from '../support/machine.js';
 import { waitFor } from '../support/wait.js';
 
 /** A user in the acknowledgement of `presence:watch` and in `presence:changed`. */
@@ -105,11 +106,16 @@ export class SocketIoFixture {
       redis,
       prefix: this.prefix,
       lease: 3_000,
-      timeout: 2_000,
+      timeout: timeLimit(2_000),
       grace: options.grace ?? 0,
       onError,
     });
-    const pubsub = new PubSubService({ redis, prefix: `${this.prefix}:`, timeout: 2_000, onError });
+    const pubsub = new PubSubService({
+      redis,
+      prefix: `${this.prefix}:`,
+      timeout: timeLimit(2_000),
+      onError,
+    });
     const http = createServer();
     const io = new Server(http, { transports: ['websocket'], ...options.io });
     options.prepare?.(io);
