@@ -4,9 +4,12 @@ import type { MessageStream, ReceivedDiscontinuity, ReceivedMessage } from '../p
 import type { GraphQLPubSubOptions } from './options.js';
 
 /** The payloads of some triggers, as the source of a GraphQL subscription. */
-export interface PayloadIterator<T> extends AsyncIterableIterator<T, undefined> {
+export interface PayloadIterator<T> extends AsyncIterableIterator<T> {
   /** Resolves when Redis has confirmed the subscriptions: later payloads are received. */
   readonly ready: Promise<void>;
+  // Declares the result of the end here, because `AsyncIterableIterator` has one parameter before TypeScript 5.6.
+  /** Resolves with the next payload, or with `done: true` after the end. Rejects when the iterator ends with an error. */
+  next(): Promise<IteratorResult<T, undefined>>;
   /** Unsubscribes, ends the iteration and discards the payloads that wait. */
   return(): Promise<IteratorResult<T, undefined>>;
   /** Does as `return`, and rejects with `error`. */

@@ -128,6 +128,55 @@ test('the types of the client do not depend on the types of Node', () => {
   ).toEqual([]);
 });
 
+// Type parameters that the standard types of TypeScript 5.4 have. Newer versions have more, and write them where they infer a type.
+const PARAMETERS: Record<string, number> = {
+  Iterable: 1,
+  IterableIterator: 1,
+  Iterator: 3,
+  AsyncIterable: 1,
+  AsyncIterableIterator: 1,
+  AsyncIterator: 3,
+  ArrayBufferView: 0,
+  DataView: 0,
+  Uint8Array: 0,
+  Buffer: 0,
+};
+/** Standard types that TypeScript 5.4 does not have. */
+const UNKNOWN =
+  /^(((Async)?Iterator|Map|Set|Array|RegExpString)Iterator|(Async)?IteratorObject|BuiltinIterator\w*)$/;
+
+/** Uses of types that TypeScript 5.4 refuses. test/installs compiles the declarations with that version. */
+function newerTypes(text: string): string[] {
+  const found: string[] = [];
+  const visit = (node: ts.Node) => {
+    if (ts.isTypeReferenceNode(node) || ts.isExpressionWithTypeArguments(node)) {
+      const name = (ts.isTypeReferenceNode(node) ? node.typeName : node.expression).getText();
+      const limit = Object.hasOwn(PARAMETERS, name) ? PARAMETERS[name] : undefined;
+      if (UNKNOWN.test(name) || (node.typeArguments?.length ?? 0) > (limit ?? Infinity)) {
+        found.push(node.getText());
+      }
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(ts.createSourceFile('index.d.ts', text, ts.ScriptTarget.ES2022, true));
+  return found;
+}
+
+test('the declarations use no type that TypeScript 5.4 lacks', () => {
+  expect(
+    newerTypes(
+      'interface A extends AsyncIterableIterator<1, undefined> { a: MapIterator<1>; b: Uint8Array<ArrayBuffer> }',
+    ),
+  ).toEqual(['AsyncIterableIterator<1, undefined>', 'MapIterator<1>', 'Uint8Array<ArrayBuffer>']);
+  const files = readdirSync(`${root}dist`).filter((file) => /\.d\.c?ts$/.test(file));
+  expect(files).not.toEqual([]);
+  expect(
+    files.flatMap((file) =>
+      newerTypes(readFileSync(`${root}dist/${file}`, 'utf8')).map((type) => [file, type]),
+    ),
+  ).toEqual([]);
+});
+
 test('`rollcall` runs outside of the repository, and without a client library says so in one line', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'rollcall-bin-'));
   try {

@@ -8,9 +8,11 @@ import { ConnectionState } from 'rollcall/driver';
 import { connectEventStream } from 'rollcall/event-stream';
 import { createGlideDriver } from 'rollcall/glide';
 import { GraphQLPubSub } from 'rollcall/graphql';
+import { msgpackCodec } from 'rollcall/msgpack';
 import { RollcallModule } from 'rollcall/nestjs';
 import { useRoom } from 'rollcall/react';
 import { createConnectionHandler } from 'rollcall/server';
+import { sharedWebSocket } from 'rollcall/shared-worker';
 import { trackPresence } from 'rollcall/socket.io';
 import { eventStream } from 'rollcall/sse';
 import { createEmbeddedRedis } from 'rollcall/testing';
@@ -37,9 +39,11 @@ export const all = [
   connectEventStream,
   createGlideDriver,
   GraphQLPubSub,
+  msgpackCodec,
   RollcallModule,
   useRoom,
   createConnectionHandler,
+  sharedWebSocket,
   trackPresence,
   eventStream,
   createEmbeddedRedis,
