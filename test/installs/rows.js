@@ -11,6 +11,7 @@
  * @property {string[][]} [commands] Run after the installation, in its folder; `node_modules/.bin` is on the PATH.
  * @property {Record<string, string>} [files]
  * @property {string} [serve] The folder with the built page; `next` runs a server of its own.
+ * @property {string} [page] A program, instead of `page.js`.
  * @property {[resolution: string, module: string][]} [resolutions]
  */
 
@@ -130,6 +131,9 @@ const types = ['5.4.5', '5.6.3', '5.9.3', '6.0.3', '7.0.2'].map((version) => ({
 const REACT = { react: '19.3.1', 'react-dom': '19.3.1' };
 const HTML = '<!doctype html><title>chat</title><script type="module" src="./page.js"></script>';
 
+const SHARED_HTML =
+  '<!doctype html><title>chat</title><script type="module" src="./shared-page.ts"></script>';
+
 const METRO = {
   node: '22.23.3', // Metro needs it
   metro: '0.87.1',
@@ -214,6 +218,44 @@ export default {
     packages: { parcel: '2.16.4' },
     files: { 'index.html': HTML },
     commands: [['parcel', 'build', 'index.html', '--dist-dir', 'out', '--no-source-maps']],
+  },
+  {
+    name: 'Vite 8.4.0, shared worker',
+    packages: { vite: '8.4.0' },
+    files: { 'index.html': SHARED_HTML },
+    commands: [['vite', 'build', '--outDir', 'out']],
+    page: 'shared-page.ts',
+  },
+  {
+    name: 'webpack 5.113.0, shared worker',
+    packages: { webpack: '5.113.0', 'webpack-cli': '7.3.1', 'ts-loader': '9.6.2', typescript: '5.9.3' },
+    files: {
+      'webpack.config.cjs': `module.exports = {
+  mode: 'production',
+  entry: './shared-page.ts',
+  output: { path: __dirname + '/out', filename: 'page.js' },
+  module: { rules: [{ test: /\\.ts$/, loader: 'ts-loader' }] },
+};`,
+      'tsconfig.json': `{
+  "compilerOptions": {
+    "strict": true,
+    "target": "es2022",
+    "lib": ["es2022", "dom"],
+    "module": "esnext",
+    "moduleResolution": "bundler",
+    "types": []
+  }
+}`,
+    },
+    commands: [['webpack', '--config', 'webpack.config.cjs']],
+    page: 'shared-page.ts',
+  },
+  {
+    name: 'Parcel 2.16.4, shared worker',
+    packages: { parcel: '2.16.4' },
+    files: { 'index.html': SHARED_HTML },
+    commands: [['parcel', 'build', 'index.html', '--dist-dir', 'out', '--no-source-maps']],
+    page: 'shared-page.ts',
   },
   {
     name: 'Metro 0.87.1, for the web',

@@ -61,7 +61,10 @@ async function run([program = '', ...args], cwd, env) {
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (output += data));
   const [code] = await once(child, 'close');
   if (code !== 0)
-    throw new Error(`${program} ${args.slice(0, 3).join(' ')} (exit ${code})\n${output.slice(-3_000)}`);
+    throw Object.assign(
+      new Error(`${program} ${args.slice(0, 3).join(' ')} (exit ${code})\n${output.slice(-3_000)}`),
+      { output },
+    );
   return output;
 }
 
@@ -168,8 +171,9 @@ async function compile({ name, resolutions = [] }, folder) {
       join(folder, 'tsconfig.json'),
       JSON.stringify({ compilerOptions: { ...compilerOptions, skipLibCheck: false }, files }),
     );
+    // The whole output: the end of a long one has only errors of other packages.
     const output = await run(['tsc', '--project', 'tsconfig.json', '--pretty', 'false'], folder).catch(
-      (error) => error.message,
+      (error) => error.output,
     );
     const ours = output
       .split('\n')
@@ -211,8 +215,10 @@ async function openPage(address) {
  * @param {Row} row
  * @param {string} folder
  */
-async function bundle({ name, commands = [], files = {}, serve = 'out' }, folder) {
-  copyFileSync(join(programs, 'page.js'), join(folder, 'page.js'));
+async function bundle({ name, commands = [], files = {}, serve = 'out', page = 'page.js' }, folder) {
+  copyFileSync(join(programs, page), join(folder, page));
+  if (page === 'shared-page.ts')
+    copyFileSync(join(programs, 'tabs-worker.ts'), join(folder, 'tabs-worker.ts'));
   for (const [file, text] of Object.entries(files)) {
     mkdirSync(join(folder, file, '..'), { recursive: true });
     writeFileSync(join(folder, file), text);

@@ -1,0 +1,3 @@
+import { serveTabs } from 'rollcall/shared-worker';
+
+serveTabs();
