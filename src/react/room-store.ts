@@ -14,8 +14,11 @@ import type { RoomDiscontinuity, RoomView, TimelineEvent } from './types.js';
 
 type RoomSnapshot = Pick<
   RoomView,
-  'state' | 'events' | 'discontinuities' | 'members' | 'count' | 'hasOlder' | 'error'
+  'state' | 'events' | 'discontinuities' | 'members' | 'count' | 'hasOlder' | 'hasNewer' | 'error'
 >;
+
+/** Events that a list begins with after a jump to the latest, unless the component asks for another number. */
+const LATEST = 50;
 
 const NO_EVENTS: readonly TimelineEvent[] = [];
 const NO_GAPS: readonly RoomDiscontinuity[] = [];
@@ -26,7 +29,9 @@ export class RoomStore {
   readonly #registry: ClientRegistry | undefined;
   readonly #name: string | null;
   readonly #request: RoomRequest;
-  readonly #log: TimelineRequest;
+  /** Replaced by `jumpToLatest`. */
+  #log: TimelineRequest;
+  #releaseTimeline = (): void => {};
   readonly #first: RoomView;
   #view: RoomView;
   #subscribed = false;
@@ -48,15 +53,19 @@ export class RoomStore {
       members: NO_MEMBERS,
       count: 0,
       hasOlder: false,
+      hasNewer: false,
       error: undefined,
       send: (event: string, data: unknown, options: SendOptions = {}) => this.#send(event, data, options),
       resend: (key) => this.#ignore(this.#call(async (room, { sends }) => sends.resend(room, key))),
       discard: (key) => this.#shared?.sends.discard(key),
       update: (info) => this.#call((room) => room.update(info)),
       loadOlder: (limit) =>
-        this.#call(async (room) => (await this.#shared?.log(log.key)?.loadOlder(room, limit)) ?? false),
+        this.#call(async (room, shared) => (await shared.log(this.#log)?.loadOlder(room, limit)) ?? false),
+      loadNewer: (limit) =>
+        this.#call(async (room, shared) => (await shared.log(this.#log)?.loadNewer(room, limit)) ?? false),
       loadUntil: (position) =>
-        this.#call(async (room) => this.#shared?.log(log.key)?.loadUntil(room, position)),
+        this.#call(async (room, shared) => shared.log(this.#log)?.loadUntil(room, position)),
+      jumpToLatest: () => this.#call((room, shared) => this.#jumpToLatest(room, shared)),
       retry: () => this.#shared?.retry(),
     };
     this.#view = this.#first;
@@ -65,15 +74,18 @@ export class RoomStore {
   readonly subscribe = (listener: () => void): (() => void) => {
     if (this.#name === null || !this.#registry) return () => {};
     const shared = this.#registry.room(this.#name);
-    shared.addTimeline(this.#log, this.#request.last ?? 0);
+    this.#releaseTimeline = shared.addTimeline(this.#log);
     const release = shared.acquire(this.#request, listener);
     this.#subscribed = true;
-    return release;
+    return () => {
+      this.#releaseTimeline();
+      release();
+    };
   };
 
   readonly snapshot = (): RoomView => {
     const shared = this.#shared;
-    const seen = shared ? this.#readSnapshot(shared, shared.log(this.#log.key)) : this.#first;
+    const seen = shared ? this.#readSnapshot(shared, shared.log(this.#log)) : this.#first;
     const names = Object.keys(seen) as (keyof RoomSnapshot)[];
     if (names.some((name) => seen[name] !== this.#view[name])) this.#view = { ...this.#first, ...seen };
     return this.#view;
@@ -84,7 +96,7 @@ export class RoomStore {
     const shared = this.#shared;
     const { state } = this.snapshot();
     if (state !== 'joining' && state !== 'joined') return true;
-    return !!shared?.hasJoined && !!shared.log(this.#log.key)?.isFilled;
+    return !!shared?.hasJoined && !!shared.log(this.#log)?.isFilled;
   };
 
   /** Why the room was refused before it was ever joined. */
@@ -105,6 +117,7 @@ export class RoomStore {
       members: this.#request.members === true ? shared.members : NO_MEMBERS,
       count: this.#request.members ? shared.count : 0,
       hasOlder: !!room && (state === 'joined' || state === 'joining') && !!log?.hasOlder(room),
+      hasNewer: !!log?.hasNewer,
       error: shared.error ?? log?.error,
     };
   }
@@ -118,10 +131,31 @@ export class RoomStore {
       return this.#call((room) => room.send(event, data, options));
     // An event that cannot be sent at all is not listed.
     const isSendable = this.#isUsable && event && event[0] !== '$' && isJson(data);
+    // Otherwise the component would not see what it sends.
+    if (isSendable && this.#shared?.log(this.#log)?.isDetached) this.#ignore(this.#first.jumpToLatest());
     const sent = this.#call((room, { sends }) =>
       isSendable ? sends.send(room, event, data, options) : room.send(event, data, options),
     );
     return isSendable ? this.#ignore(sent) : sent;
+  }
+
+  /** Shows the list that ends with the latest event, once it has its events. */
+  async #jumpToLatest(room: Room, shared: SharedRoom): Promise<void> {
+    const shown = shared.log(this.#log);
+    if (this.#log.around === undefined || shown?.isDetached === false) return;
+    const latest = { ...this.#log, around: undefined, last: this.#log.last || LATEST };
+    shared.addTimeline(latest);
+    try {
+      await shared.log(latest)?.fill(room);
+    } catch (error) {
+      if (shown) shown.error = error as ClientError;
+      shared.notify();
+      throw error;
+    }
+    this.#releaseTimeline();
+    this.#releaseTimeline = () => {};
+    this.#log = latest;
+    shared.notify();
   }
 
   /** The list shows the failure. */

@@ -1,5 +1,6 @@
 import type { ClientDiscontinuity, ClientError, EventContext, Room } from '../client/index.js';
 import type { PendingSends } from './pending-sends.js';
+import { readListed } from './read-listed.js';
 import { RetryTimer } from './retry-timer.js';
 import type { RoomDiscontinuity, TimelineEvent } from './types.js';
 
@@ -7,8 +8,6 @@ const NONE: readonly never[] = [];
 const PAGE = 50;
 /** Page of `loadUntil`. */
 const LARGE_PAGE = 200;
-/** Limit of the server. */
-const MAX_PAGE = 1_000;
 
 type TimelineInput = Pick<EventContext, 'event' | 'data'> & {
   readonly from?: string;
@@ -16,18 +15,22 @@ type TimelineInput = Pick<EventContext, 'event' | 'data'> & {
   readonly at?: number;
 };
 
-/** A bounded list in order, each event once. */
+/**
+ * A list in order, each event once. It ends with the room's latest event, or, if it begins around a position, with an
+ * older one until `loadNewer` has reached the latest.
+ */
 export class RoomTimeline {
   /** The same array until it changes. */
   events: readonly TimelineEvent[] = NONE;
   /** The same array until it changes. */
   discontinuities: readonly RoomDiscontinuity[] = NONE;
-  /** Error of the last read of older events. */
+  /** Error of the last read of the history. */
   error: ClientError | undefined;
 
   readonly #names: ReadonlySet<string> | undefined;
   readonly #changed: () => void;
   readonly #sends: PendingSends;
+  readonly #around: string | undefined;
   #listed:
     | { readonly events: unknown; readonly sent: unknown; readonly all: readonly TimelineEvent[] }
     | undefined;
@@ -37,25 +40,41 @@ export class RoomTimeline {
   #last = 0;
   /** The list has begun with `#last` events, or all there were. */
   #filled = false;
+  #filling: Promise<void> | undefined;
   readonly #retryTimer = new RetryTimer();
-  /** Older events that were loaded; not counted towards the limit. */
+  /** Events that were loaded; not counted towards the limit. */
   #fetched = 0;
   #serial = 0;
   /** Older events can be loaded before this position. */
   #oldest: string | undefined;
   #exhausted = false;
-  #loading: Promise<boolean> | undefined;
+  #loadingOlder: Promise<boolean> | undefined;
+  /** The list ends before the room's latest event, so that live events do not follow its last one. */
+  #detached: boolean;
+  /** Newer events can be loaded after this position. */
+  #newest: string | undefined;
+  #loadingNewer: Promise<boolean> | undefined;
+  /** While a page is read that may reach the latest event: what arrives in the meantime. */
+  #arrived: (() => void)[] | undefined;
 
-  /** Without `names`: all events. */
-  constructor(names: readonly string[] | undefined, sends: PendingSends, changed: () => void) {
+  /** Without `names`: all events. `around`: the position to begin at, instead of the latest event. */
+  constructor(
+    names: readonly string[] | undefined,
+    sends: PendingSends,
+    changed: () => void,
+    around?: string | undefined,
+  ) {
     this.#sends = sends;
     this.#names = names && new Set(names);
     this.#changed = changed;
+    this.#around = around;
+    this.#detached = around !== undefined;
   }
 
-  /** The room's events, then pending ones: the same array until it changes. */
+  /** The room's events, then pending ones, which are the latest: the same array until it changes. */
   get listed(): readonly TimelineEvent[] {
     const { events } = this;
+    if (this.#detached) return events;
     const { entries } = this.#sends;
     if (this.#listed?.events !== events || this.#listed.sent !== entries) {
       const sent = entries.filter(({ event }) => this.#names?.has(event) ?? true);
@@ -70,26 +89,38 @@ export class RoomTimeline {
     if (last <= this.#last) return;
     this.#last = last;
     this.#filled = false;
-    if (room) void this.#fill(room);
+    if (room) void this.#keepFilling(room);
   }
 
   /** The list has begun with its past events. */
   get isFilled(): boolean {
-    return this.#filled || this.#last === 0;
+    return this.#filled || (this.#last === 0 && this.#around === undefined);
+  }
+
+  /** The list does not reach the room's latest event. */
+  get isDetached(): boolean {
+    return this.#detached;
+  }
+
+  /** Newer events may exist. */
+  get hasNewer(): boolean {
+    return this.#detached && this.#filled;
   }
 
   /** Older events may exist. */
   hasOlder({ position }: Room): boolean {
-    return position !== undefined && !this.#exhausted;
+    return !this.#exhausted && (this.#around === undefined ? position !== undefined : this.#filled);
   }
 
   attach(room: Room): () => void {
-    void this.#fill(room);
+    void this.#keepFilling(room);
     const stops = [
       // A refused room is joined by `retry`.
-      room.onState((state) => state === 'joined' && void this.#fill(room)),
-      room.on('*', (_, context) => this.#append(context)),
-      room.onDiscontinuity((discontinuity) => this.#gap(discontinuity)),
+      room.onState((state) => state === 'joined' && void this.#keepFilling(room)),
+      room.on('*', (_, context) => this.#receive(() => this.#append(context))),
+      room.onDiscontinuity((discontinuity) =>
+        this.#receive(() => this.#gap(discontinuity, this.events.at(-1)?.key)),
+      ),
     ];
     return () => {
       this.#retryTimer.cancel();
@@ -97,39 +128,96 @@ export class RoomTimeline {
     };
   }
 
-  /**
-   * Reads older events until the list has `#last`. The room begins with fewer if it was joined for another
-   * component, or if some of its events are not listed.
-   */
-  async #fill(room: Room): Promise<void> {
-    if (this.#last === 0 || this.#filled) return;
+  /** As `fill`; repeats it after an error. */
+  async #keepFilling(room: Room): Promise<void> {
     this.#retryTimer.cancel();
     try {
-      await room.ready;
-      while (
-        this.events.length < this.#last &&
-        (await this.loadOlder(room, this.#last - this.events.length))
-      );
-      this.#filled = true;
+      await this.fill(room);
       this.#retryTimer.reset();
-      this.#changed();
     } catch (error) {
       // The state already shows it.
       if (room.state === 'refused' || room.state === 'left') return;
       this.error = error as ClientError;
+      // A malformed position stays malformed.
+      if (this.error.code === 'INVALID') this.#filled = true;
+      else this.#retryTimer.schedule(() => void this.#keepFilling(room));
       this.#changed();
-      this.#retryTimer.schedule(() => void this.#fill(room));
     }
   }
 
+  /**
+   * Reads past events until the list has `#last`. The room begins with fewer if it was joined for another component, or
+   * if some of its events are not listed.
+   */
+  fill(room: Room): Promise<void> {
+    if (this.isFilled) return Promise.resolve();
+    this.#filling ??= this.#fill(room);
+    return this.#filling;
+  }
+
+  async #fill(room: Room): Promise<void> {
+    try {
+      await room.ready;
+      if (this.#around !== undefined && this.#newest === undefined) await this.#begin(room, this.#around);
+      // A room without a position has no history.
+      let more = !this.#exhausted && room.position !== undefined;
+      while (more && this.events.length < this.#last)
+        more = await this.#loadOlder(room, this.#last - this.events.length);
+      while (this.#detached && this.events.length < this.#last)
+        await this.#loadNewer(room, this.#last - this.events.length);
+      this.#filled = true;
+      this.#changed();
+    } finally {
+      this.#filling = undefined;
+      this.#arrived = undefined;
+    }
+  }
+
+  /** The event at the position, with as many before it as after it. */
+  async #begin(room: Room, around: string): Promise<void> {
+    this.#arrived = [];
+    const page = await room.history({ around, limit: this.#last });
+    this.#oldest = page.events[0]?.position ?? around;
+    this.#newest = page.events.at(-1)?.position ?? around;
+    this.#exhausted = !page.older;
+    const listed = page.events.filter((event) => this.#shouldInclude(event));
+    this.#fetched = listed.length;
+    this.events = listed.map((event) => this.#entry(event));
+    if (page.discontinuity) this.#gap(page.discontinuity, this.#keyBefore(page.discontinuity));
+    this.error = undefined;
+    if (!page.more) return this.#reachLatest();
+    // Near the beginning of the history, or if few events are listed.
+    const missing = this.#last - this.events.length;
+    if (missing > 1) await this.#loadNewer(room, missing >> 1);
+  }
+
   /** Resolves with whether older events may exist. */
-  loadOlder(room: Room, limit = PAGE): Promise<boolean> {
-    if (!this.hasOlder(room)) return Promise.resolve(false);
-    this.#loading ??= this.#load(room, limit).finally(() => {
-      this.#loading = undefined;
+  async loadOlder(room: Room, limit = PAGE): Promise<boolean> {
+    if (this.#around !== undefined) await this.fill(room);
+    return this.hasOlder(room) && this.#loadOlder(room, limit);
+  }
+
+  #loadOlder(room: Room, limit: number): Promise<boolean> {
+    this.#loadingOlder ??= this.#loadPage(room, 'before', limit).finally(() => {
+      this.#loadingOlder = undefined;
       if (this.#trim()) this.#changed();
     });
-    return this.#loading;
+    return this.#loadingOlder;
+  }
+
+  /** Resolves with whether newer events may exist. Without any, live events follow. */
+  async loadNewer(room: Room, limit = PAGE): Promise<boolean> {
+    if (this.#detached) await this.fill(room);
+    return this.#detached && this.#loadNewer(room, limit);
+  }
+
+  #loadNewer(room: Room, limit: number): Promise<boolean> {
+    this.#loadingNewer ??= this.#loadPage(room, 'since', limit).finally(() => {
+      this.#loadingNewer = undefined;
+      this.#arrived = undefined;
+      if (this.#trim()) this.#changed();
+    });
+    return this.#loadingNewer;
   }
 
   /** Resolves with the key of the event at `position`; undefined if the list cannot have it. */
@@ -142,30 +230,46 @@ export class RoomTimeline {
     }
   }
 
-  async #load(room: Room, limit: number): Promise<boolean> {
-    let missing = limit;
-    // `limit` counts listed events only.
-    while (missing > 0 && !this.#exhausted) {
-      const before = this.#oldest;
-      const pageSize = this.#names ? MAX_PAGE : missing;
-      const { events, more } = await room.history({
-        limit: pageSize,
-        ...(before !== undefined && { before }),
-      });
-      const listed = events.filter((event) => this.#shouldInclude(event));
-      const older = listed.slice(0, missing);
-      // The next call reads the events of this page beyond `limit` again.
-      const oldest = (listed.length > older.length ? older : events).at(-1)?.position;
-      if (oldest !== undefined) this.#oldest = oldest;
-      this.#exhausted = !more && listed.length === older.length;
-      this.#fetched += older.length;
-      missing -= older.length;
-      // Without `before` the page may overlap with new events; `#shouldInclude` drops those.
-      this.events = [...older.reverse().map((event) => this.#entry(event)), ...this.events];
+  /** Resolves with whether further events may exist in this direction. */
+  async #loadPage(room: Room, direction: 'before' | 'since', limit: number): Promise<boolean> {
+    const isOlder = direction === 'before';
+    if (!isOlder) this.#arrived = [];
+    const { events, end, more, discontinuity } = await readListed(room, {
+      direction,
+      position: isOlder ? this.#oldest : this.#newest,
+      limit,
+      isSelective: this.#names !== undefined,
+      // Without a position the page may overlap with new events.
+      isListed: (event) => this.#shouldInclude(event),
+    });
+    if (discontinuity) this.#gap(discontinuity, this.#keyBefore(discontinuity));
+    const loaded = events.map((event) => this.#entry(event));
+    this.#fetched += loaded.length;
+    if (isOlder) {
+      this.#oldest = end;
+      this.#exhausted = !more;
+      this.events = [...loaded.reverse(), ...this.events];
+    } else {
+      this.#newest = end;
+      this.events = [...this.events, ...loaded];
+      if (!more) this.#reachLatest();
     }
     this.error = undefined;
     this.#changed();
-    return !this.#exhausted;
+    return more;
+  }
+
+  /** A page has no newer events behind it: what has arrived since it was requested follows, and live events. */
+  #reachLatest(): void {
+    const arrived = this.#arrived ?? [];
+    this.#arrived = undefined;
+    this.#detached = false;
+    for (const apply of arrived) apply();
+  }
+
+  #receive(apply: () => void): void {
+    if (this.#detached) this.#arrived?.push(apply);
+    else apply();
   }
 
   #append(heard: EventContext): void {
@@ -176,10 +280,16 @@ export class RoomTimeline {
     this.#changed();
   }
 
-  #gap({ reason, since, recovered }: ClientDiscontinuity): void {
-    const gap = { key: this.#key(), reason, since, recovered, after: this.events.at(-1)?.key };
+  /** `after`: the key of the event before the gap. */
+  #gap({ reason, since, recovered }: ClientDiscontinuity, after: string | undefined): void {
+    const gap = { key: this.#key(), reason, since, recovered, after };
     this.discontinuities = [...this.discontinuities, gap].slice(-this.#limit);
     this.#changed();
+  }
+
+  /** The key of the last event up to the time of a gap. */
+  #keyBefore({ since }: ClientDiscontinuity): string | undefined {
+    return this.events.filter(({ at }) => at !== undefined && at <= since).at(-1)?.key;
   }
 
   #shouldInclude({ event, position }: TimelineInput): boolean {
@@ -200,7 +310,8 @@ export class RoomTimeline {
 
   /** Removes the oldest events above the limit, but not while a page is loading. Returns whether it removed any. */
   #trim(): boolean {
-    const surplus = this.#loading ? 0 : this.events.length - this.#limit - this.#fetched;
+    if (this.#loadingOlder || this.#loadingNewer) return false;
+    const surplus = this.events.length - this.#limit - this.#fetched;
     if (surplus <= 0) return false;
     // `undefined`: a gap before the first event.
     const gone = new Set<string | undefined>([undefined]);

@@ -17,6 +17,10 @@ export interface TimelineRequest {
   readonly key: string;
   readonly names: readonly string[] | undefined;
   readonly limit: number;
+  /** Number of events to begin with. */
+  readonly last: number;
+  /** Position to begin at, instead of the latest event. */
+  readonly around?: string | undefined;
 }
 
 interface Attachment {
@@ -32,6 +36,8 @@ export class SharedRoom {
   readonly #listeners = new Listeners();
   readonly #attachments = new Set<Attachment>();
   readonly #logs = new Map<string, RoomTimeline>();
+  /** The users of each timeline around a position. */
+  readonly #windows = new Map<string, RefCounted>();
   readonly #waiters: { resolve: (room: Room) => void; reject: (error: unknown) => void }[] = [];
   readonly sends: PendingSends;
   /** The same Map until it changes. */
@@ -119,13 +125,34 @@ export class SharedRoom {
     };
   }
 
-  /** Until the last release, so that a component that mounts again finds the events. */
-  addTimeline({ key, names, limit }: TimelineRequest, last: number): void {
-    const log = this.#logs.get(key) ?? new RoomTimeline(names, this.sends, () => this.#changedSoon());
+  /**
+   * Until the last release of the room, so that a component that mounts again finds the events. One around a position
+   * only until the returned function is called by all of its components: there may be any number of positions.
+   */
+  addTimeline(request: TimelineRequest): () => void {
+    const { names, limit, last, around } = request;
+    const key = timelineKey(request);
+    const known = this.#logs.get(key);
+    const log = known ?? new RoomTimeline(names, this.sends, () => this.#changedSoon(), around);
     log.require(limit, last, this.room);
-    if (this.#logs.has(key)) return;
-    this.#logs.set(key, log);
-    this.attach((each) => log.attach(each));
+    if (!known) {
+      this.#logs.set(key, log);
+      const detach = this.attach((room) => log.attach(room));
+      if (around !== undefined) {
+        const close = () => {
+          this.#logs.delete(key);
+          this.#windows.delete(key);
+          detach();
+        };
+        this.#windows.set(key, new RefCounted({ open() {}, close }));
+      }
+    }
+    return this.#windows.get(key)?.acquire() ?? (() => {});
+  }
+
+  /** A component shows another timeline. */
+  notify(): void {
+    this.#listeners.notify();
   }
 
   /** One render per burst; none while joining, because the next state notifies. */
@@ -133,8 +160,8 @@ export class SharedRoom {
     if (this.room?.state !== 'joining') this.#listeners.notifySoon();
   }
 
-  log(key: string): RoomTimeline | undefined {
-    return this.#logs.get(key);
+  log(request: TimelineRequest): RoomTimeline | undefined {
+    return this.#logs.get(timelineKey(request));
   }
 
   retry(): void {
@@ -195,4 +222,8 @@ export class SharedRoom {
     this.room = undefined;
     for (; this.#joins > 0; this.#joins--) void room?.leave();
   }
+}
+
+function timelineKey({ key, around }: TimelineRequest): string {
+  return around === undefined ? key : `${key} ${around}`;
 }

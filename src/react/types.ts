@@ -42,10 +42,16 @@ export interface RoomDiscontinuity extends ClientDiscontinuity {
   readonly after: string | undefined;
 }
 
-/** Options of {@link useRoom}. Only the first `last` and `info` have an effect. `N`: names of events; `I`: of `info`. */
+/** Options of {@link useRoom}. Changes of `last` and `info` have no effect. `N`: names of events; `I`: of `info`. */
 export interface UseRoomOptions<N extends string = string, I = unknown> {
-  /** Number of latest events to begin with, 0 to 1,000. @default 0 */
+  /** Number of latest events to begin with, 0 to 1,000. @default 0, or 50 with `around` */
   readonly last?: number | undefined;
+  /**
+   * Position to show instead of the latest events: the list begins with `last` events around it, and `loadOlder` and
+   * `loadNewer` continue it. If the history does not have the position, `discontinuities` shows that. Another position
+   * begins another list. @default the latest events
+   */
+  readonly around?: string | undefined;
   /** Shown to the other members; `update` replaces it. JSON. @default nothing */
   readonly info?: I | undefined;
   /** Keep {@link RoomView.members} up to date; `'count'`: only {@link RoomView.count}. @default false */
@@ -80,11 +86,14 @@ export interface RoomView<E extends object = EventMap, N extends EventName<E> = 
   readonly count: number;
   /** `loadOlder` may find older events. False in rooms without history, and until the room is joined. */
   readonly hasOlder: boolean;
-  /** Why the server refused the room, or older events could not be loaded. */
+  /** `loadNewer` may find newer events: the list has begun `around` a position, and does not reach the latest event. */
+  readonly hasNewer: boolean;
+  /** Why the server refused the room, or events could not be loaded. */
   readonly error: ClientError | undefined;
   /**
    * As `Room.send` of the client. The event is listed as `pending` at once, unless `echo` is false or it is `volatile`, and as
-   * `failed` if it fails; the promise then need not be handled. The same function until the name changes.
+   * `failed` if it fails; the promise then need not be handled. From a list that does not reach the latest event, it jumps
+   * to the latest. The same function until the name changes.
    *
    * @throws {ClientError} (rejects) As `Room.send`; `CLOSED` while there is no room.
    */
@@ -106,6 +115,20 @@ export interface RoomView<E extends object = EventMap, N extends EventName<E> = 
    * @throws {ClientError} (rejects) As `Room.history`; `CLOSED` while there is no room.
    */
   readonly loadOlder: (limit?: number) => Promise<boolean>;
+  /**
+   * Adds up to `limit` newer events (1 to 1,000, by default 50). Resolves with whether newer events may exist: if not, the
+   * list has reached the latest event, and live events follow. A call during another returns its result.
+   *
+   * @throws {ClientError} (rejects) As `Room.history`; `CLOSED` while there is no room.
+   */
+  readonly loadNewer: (limit?: number) => Promise<boolean>;
+  /**
+   * Replaces a list `around` a position by that of the latest events, once they have been read; until then the list stays.
+   * No effect if the list reaches the latest event. Another value of `around` begins another list again.
+   *
+   * @throws {ClientError} (rejects) As `Room.history`; `CLOSED` while there is no room.
+   */
+  readonly jumpToLatest: () => Promise<void>;
   /**
    * Adds older events until the one at `position` is in the list, for a jump to a message. Resolves with its `key`, or
    * with undefined if the history or the list does not have it; then all older events are loaded.

@@ -5,7 +5,17 @@ import { useRegistry } from './context.js';
 import { useSyncExternalStore } from './react-hooks.js';
 import { RoomStore } from './room-store.js';
 import type { RoomView, UseRoomOptions } from './types.js';
-import { assertLimit, assertLinger, assertRoomName, parseNamesKey, toNamesKey } from './validate.js';
+import {
+  assertLimit,
+  assertLinger,
+  assertPositionText,
+  assertRoomName,
+  parseNamesKey,
+  toNamesKey,
+} from './validate.js';
+
+/** Number of events to begin with around a position. */
+const AROUND = 50;
 
 /**
  * Joins a room while the component is mounted, and returns its state. Components share the room: the first joins it,
@@ -20,7 +30,7 @@ import { assertLimit, assertLinger, assertRoomName, parseNamesKey, toNamesKey } 
  * const { events, send } = useRoom('lobby', { last: 50 });
  * ```
  * @throws {ClientError} `INVALID` for an empty name, a `limit` below 1, a `linger` out of bounds, `events` that is a
- * string, or `info` that is not JSON.
+ * string, an empty `around`, or `info` that is not JSON.
  * @throws {Error} Without a {@link RollcallProvider}.
  */
 export function useRoom<E extends object = EventMap, I = unknown, N extends EventName<E> = EventName<E>>(
@@ -77,12 +87,21 @@ export function useSuspenseRoom<
 
 function useRoomStore(roomName: string | null, options: UseRoomOptions) {
   const registry = useRegistry();
-  const { last = 0, info, events, linger = 0, limit = Math.max(200, last), enabled = true } = options;
+  const {
+    around,
+    last = around === undefined ? 0 : AROUND,
+    info,
+    events,
+    linger = 0,
+    enabled = true,
+  } = options;
+  const { limit = Math.max(200, last) } = options;
   const name = enabled ? roomName : null;
   const members = options.members === 'count' ? 'count' : options.members === true;
   assertRoomName(name);
   assertLimit(limit);
   assertLinger(linger);
+  assertPositionText(around, 'around');
   const key = toNamesKey(events, 'events');
   // `last` and `info` only matter when the room is joined: a change of them does not join again.
   // biome-ignore lint/correctness/useExhaustiveDependencies: see above
@@ -91,11 +110,13 @@ function useRoomStore(roomName: string | null, options: UseRoomOptions) {
     return new RoomStore(
       registry,
       name,
-      { last, info, members, linger },
-      { key, names: parseNamesKey(key), limit },
+      // Around a position, the latest events are not listed.
+      { last: around === undefined ? last : 0, info, members, linger },
+      { key, names: parseNamesKey(key), limit, last, around },
     );
-  }, [registry, name, key, members, limit, linger]);
-  return { store, registry, id: name === null ? undefined : `room ${key} ${members} ${name}` };
+  }, [registry, name, key, members, limit, linger, around]);
+  const id = `room ${key} ${members} ${around} ${name}`;
+  return { store, registry, id: name === null ? undefined : id };
 }
 
 /** The number of users in a room, without the list of them. Renders only when it changes. */

@@ -29,7 +29,7 @@ export function useUnread<E extends object = EventMap, I = unknown>(
 ): UnreadView {
   const registry = useRegistry();
   assertRoomName(room);
-  assertPositionText(since);
+  assertPositionText(since, 'since');
   const key = toNamesKey(events, 'events');
   const store = room === null ? undefined : registry?.unread(room, key, parseNamesKey(key));
   const subscribe = useCallback(

@@ -8,8 +8,8 @@ export function assertRoomName(name: unknown): void {
   assertValid(name === null || (name && typeof name === 'string'), 'room: no name');
 }
 
-export function assertPositionText(since: unknown): void {
-  assertValid(since === undefined || (since && typeof since === 'string'), 'since: no position');
+export function assertPositionText(position: unknown, what: string): void {
+  assertValid(position === undefined || (position && typeof position === 'string'), `${what}: no position`);
 }
 
 export function assertLimit(limit: number): void {

@@ -3,6 +3,7 @@ import type { ConnectionView, NotificationsView, RoomView, TypingView, UnreadVie
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { deferred, waitFor } from '../support/wait.js';
+import type { Part } from './react-app.js';
 import { type ReactFixture, ReactTab, type ReactVersion, startFixture } from './react-fixture.js';
 
 type Presences = ReadonlyMap<string, { readonly status: string }>;
@@ -49,6 +50,17 @@ export function testHooks(react: ReactVersion): void {
       (page, { id, numbers }) => {
         const { events } = page.views.get(id) as RoomView;
         return String(events.map(({ data }) => data)) === String(numbers);
+      },
+      { id, numbers },
+    );
+
+  /** As `lists`, but the component may list others before them. */
+  const endsWith = (id: string, numbers: readonly number[]) =>
+    alice.until(
+      `${id} to end with ${numbers}`,
+      (page, { id, numbers }) => {
+        const { events } = page.views.get(id) as RoomView;
+        return String(events.slice(-numbers.length).map(({ data }) => data)) === String(numbers);
       },
       { id, numbers },
     );
@@ -382,6 +394,72 @@ export function testHooks(react: ReactVersion): void {
         async (page) => `${await (page.views.get('a') as RoomView).loadUntil('unknown')}`,
       );
       expect(missing).toBe('undefined');
+    });
+
+    test('a list around a message continues in both directions, becomes live at its end, and jumps to the latest', async () => {
+      const positions: string[] = [];
+      const published = async (from: number, to: number) => {
+        for (let n = from; n < to; n++)
+          positions[n] = (await fixture.rooms.broadcast(room, 'message', n)).position ?? '';
+      };
+      await published(0, 60);
+      const show = (around: number, more: readonly Part[] = []) =>
+        alice.show(
+          { id: 'a', hook: 'room', room, options: { around: positions[around], last: 10 } },
+          ...more,
+        );
+      const call = (name: 'loadOlder' | 'loadNewer', limit: number) =>
+        alice.see(
+          (page, { name, limit }) => (page.views.get('a') as RoomView)[name as 'loadNewer'](limit as number),
+          { name, limit },
+        );
+      const ends = () =>
+        alice.see(({ views }) => {
+          const { hasOlder, hasNewer, discontinuities } = views.get('a') as RoomView;
+          return { hasOlder, hasNewer, gaps: discontinuities.length };
+        });
+
+      await show(30, [{ id: 'live', hook: 'room', room, options: { last: 3 } }]);
+      await lists('a', numbers(26, 36));
+      await lists('live', [57, 58, 59]);
+      expect(await ends()).toEqual({ hasOlder: true, hasNewer: true, gaps: 0 });
+      expect(await call('loadOlder', 6)).toBe(true);
+      await lists('a', numbers(20, 36));
+      expect(await call('loadNewer', 10)).toBe(true);
+      // Live events do not follow the list yet, also those missed in a lost connection.
+      await cut(() => published(60, 62));
+      await lists('live', numbers(57, 62));
+      await lists('a', numbers(20, 46));
+      expect(await call('loadNewer', 16)).toBe(false);
+      await published(62, 63);
+      await lists('a', numbers(20, 63));
+      await cut(() => published(63, 64));
+      await lists('a', numbers(20, 64));
+      expect(await ends()).toEqual({ hasOlder: true, hasNewer: false, gaps: 0 });
+
+      // Another position is another list; what the component sends is among the latest events.
+      await show(5);
+      await lists('a', numbers(1, 11));
+      await alice.see((page) => void (page.views.get('a') as RoomView).send('message', 64));
+      await endsWith('a', numbers(55, 65));
+      await show(8);
+      await lists('a', numbers(4, 14));
+      await alice.see((page) => (page.views.get('a') as RoomView).jumpToLatest());
+      await endsWith('a', numbers(55, 65));
+      expect(await ends()).toEqual({ hasOlder: true, hasNewer: false, gaps: 0 });
+
+      // The room keeps 100 events.
+      await published(65, 165);
+      await alice.show();
+      await emptied(room);
+      await show(20);
+      await lists('a', numbers(65, 75));
+      expect(await ends()).toEqual({ hasOlder: false, hasNewer: true, gaps: 1 });
+      const [gap] = await alice.see((page) => (page.views.get('a') as RoomView).discontinuities);
+      expect(gap).toMatchObject({ reason: 'trimmed', recovered: false });
+      // A malformed position is shown as an error, and not read again.
+      await alice.show({ id: 'b', hook: 'room', room, options: { around: 'yesterday' } });
+      await alice.until('the error', ({ views }) => (views.get('b') as RoomView).error?.code === 'INVALID');
     });
 
     test('older events are loaded in a room without new events', async () => {

@@ -10,6 +10,9 @@ const RUNS = Number(process.env['FC_RUNS'] ?? 0);
 /** A property makes as many runs as fit into this many milliseconds, at most its `numRuns`. */
 const BUDGET_MS = 1_000;
 
+/** Time limit of a test of one model, in ms; longer with more runs. */
+export const MODEL_TIMEOUT = Math.max(60_000, 100 * RUNS);
+
 export type { Arbitrary } from 'fast-check';
 
 /** fast-check, with a limit on the time of each property. */

@@ -91,6 +91,12 @@ export function useAll() {
   same<typeof lobby.error, ClientError | undefined>();
   same<ReturnType<typeof lobby.loadOlder>, Promise<boolean>>();
   same<ReturnType<typeof lobby.loadUntil>, Promise<string | undefined>>();
+  same<ReturnType<typeof lobby.loadNewer>, Promise<boolean>>();
+  same<ReturnType<typeof lobby.jumpToLatest>, Promise<void>>();
+  same<typeof lobby.hasNewer, boolean>();
+  useRoom('lobby', { around: 'p1', last: 20 });
+  // @ts-expect-error: not a position
+  useRoom('lobby', { around: 7 });
   void lobby.send('message', { text: 'hello' }, { echo: false });
   // @ts-expect-error: no such event
   void lobby.send('massage', { text: 'hello' });

@@ -2,6 +2,7 @@ import type { FakeSocket, Frame } from './harness.js';
 
 interface StoredEvent {
   readonly position: string;
+  readonly at: number;
   readonly event: string;
   readonly data: unknown;
   /** The user who sent it; missing for events of the server. */
@@ -32,7 +33,8 @@ class ModelRoom {
   ): { stored: StoredEvent; duplicate: boolean } {
     const known = this.history.find(({ position }) => position === this.#keys.get(key));
     if (known) return { stored: known, duplicate: true };
-    const stored = { position: `p${this.history.length + 1}`, event, data, from };
+    const at = this.history.length + 1;
+    const stored = { position: `p${at}`, at, event, data, from };
     this.history.push(stored);
     this.#keys.set(key, stored.position);
     return { stored, duplicate: false };
@@ -48,6 +50,36 @@ class ModelRoom {
     const from = Math.max(this.trimmed, end - limit);
     return { events: this.history.slice(from, end).reverse(), more: from > this.trimmed };
   }
+
+  /** A page of events after a position, oldest first. */
+  since(position: string, limit: number): object {
+    const missed = this.after(position);
+    const isTrimmed = indexAfter(position) < this.trimmed;
+    return {
+      events: missed.slice(0, limit),
+      more: missed.length > limit,
+      ...(isTrimmed && { discontinuity: trimmedAt(position) }),
+    };
+  }
+
+  /** The event at a position, with as many before it as after it, oldest first. */
+  around(position: string, limit: number): object {
+    const place = Math.max(indexAfter(position), this.trimmed);
+    const from = Math.max(this.trimmed, place - Math.ceil(limit / 2));
+    const to = place + Math.floor(limit / 2);
+    const isTrimmed = indexAfter(position) <= this.trimmed;
+    return {
+      events: this.history.slice(from, to),
+      more: to < this.history.length,
+      older: from > this.trimmed,
+      ...(isTrimmed && { discontinuity: trimmedAt(position) }),
+    };
+  }
+}
+
+/** Times of the model are the indexes of its events. */
+function trimmedAt(position: string): object {
+  return { reason: 'trimmed', since: indexAfter(position), recovered: false };
 }
 
 function indexAfter(position: string): number {
@@ -115,7 +147,10 @@ export class ModelServer {
       for (const stored of missed.slice(early.length))
         connection.queue({ type: 'event', room: name, ...stored });
     } else if (type === 'history') {
-      ok(this.room(name).before(frame['before'] as string | undefined, (frame['limit'] as number) ?? 50));
+      const { before, since, around, limit = 50 } = frame as Frame & Partial<Record<string, never>>;
+      const room = this.room(name);
+      if (around) ok(room.around(around, limit));
+      else ok(since ? room.since(since, limit) : room.before(before, limit));
     } else if (type === 'leave') {
       for (const each of this.#subscribers) {
         if (each.room === name && each.connection === connection) this.#subscribers.delete(each);

@@ -9,7 +9,12 @@ let socket: FakeSocket;
 
 function mount(linger?: number): { store: RoomStore; unmount: () => void } {
   const registry = ClientRegistry.of(harness.client);
-  const store = new RoomStore(registry, 'lobby', { linger }, { key: '*', names: undefined, limit: 10 });
+  const store = new RoomStore(
+    registry,
+    'lobby',
+    { linger },
+    { key: '*', names: undefined, limit: 10, last: 0 },
+  );
   return { store, unmount: store.subscribe(() => {}) };
 }
 

@@ -11,7 +11,12 @@ let unmount: () => void;
 
 function mount(names?: readonly string[]): RoomStore {
   const registry = ClientRegistry.of(harness.client);
-  const mounted = new RoomStore(registry, 'lobby', {}, { key: String(names ?? '*'), names, limit: 2 });
+  const mounted = new RoomStore(
+    registry,
+    'lobby',
+    {},
+    { key: String(names ?? '*'), names, limit: 2, last: 0 },
+  );
   unmount = mounted.subscribe(() => {});
   return mounted;
 }

@@ -10,7 +10,7 @@ let harness: Harness;
 
 function mount(members: boolean | 'count'): RoomStore {
   const registry = ClientRegistry.of(harness.client);
-  const store = new RoomStore(registry, 'lobby', { members }, { key: '[]', names: [], limit: 1 });
+  const store = new RoomStore(registry, 'lobby', { members }, { key: '[]', names: [], limit: 1, last: 0 });
   releases.push(store.subscribe(() => {}));
   return store;
 }

@@ -4,19 +4,29 @@ import { RoomStore } from '../../../src/react/room-store.js';
 import type { RoomView } from '../../../src/react/types.js';
 import { toNamesKey } from '../../../src/react/validate.js';
 import { turn } from '../../support/fake-clock.js';
-import { fc } from '../../support/property.js';
+import { fc, MODEL_TIMEOUT } from '../../support/property.js';
 import { Harness, WELCOME } from '../client/harness.js';
 import { Connection, type Fate, ModelServer } from '../client/model-server.js';
 
 const ROOM = 'lobby';
 
-/** The options of a component; two of them list only some events. */
-const COMPONENTS = [
+interface Options {
+  readonly last: number;
+  readonly limit: number;
+  readonly events: readonly string[] | undefined;
+  /** The number of the event to begin around. */
+  readonly around?: number;
+}
+
+/** The options of a component; some of them list only some events. */
+const COMPONENTS: readonly Options[] = [
   { last: 0, limit: 1_000, events: undefined },
   { last: 3, limit: 1_000, events: undefined },
   { last: 4, limit: 6, events: undefined },
   { last: 2, limit: 1_000, events: ['message'] },
   { last: 0, limit: 3, events: ['reaction'] },
+  { last: 2, limit: 1_000, events: undefined, around: 3 },
+  { last: 3, limit: 5, events: ['message'], around: 2 },
 ];
 
 const component = fc.nat({ max: COMPONENTS.length - 1 });
@@ -47,6 +57,8 @@ const operation = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('cut' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('renew token' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('load older' as const), component }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('load newer' as const), component }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('jump to latest' as const), component }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('trim' as const), kept: fc.nat({ max: 3 }) }) },
 );
 const fates = fc.array(
@@ -93,101 +105,129 @@ function check(
   expect(indexes).toEqual([...new Set(indexes)].sort((a, b) => a - b));
   const announced = new Set(view.discontinuities.map(({ after }) => after));
   for (const [at, index] of indexes.entries()) {
-    const next = indexes[at + 1] ?? (isFinal ? wanted.length : index + 1);
+    // A list around a position need not reach the latest event.
+    const next = indexes[at + 1] ?? (isFinal && !view.hasNewer ? wanted.length : index + 1);
     if (next !== index + 1) expect(announced).toContain(received[at]?.key);
   }
 }
 
-test('with any sequence of mounts, refusals, lost connections and retries, each view lists every event in order or announces a gap', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(operation, { maxLength: 50 }), fates, async (operations, planned) => {
-      const upcoming = [...planned];
-      const server = new ModelServer(() => upcoming.shift() ?? 'answer');
-      const harness = new Harness({ timeout: 1e9, backoff: { first: 100, max: 200 } });
-      const registry = ClientRegistry.of(harness.client);
-      const connections: Connection[] = [];
-      const mounted = new Map<number, Mounted>();
-      const welcomeNewSockets = async () => {
-        await turn();
-        for (const socket of harness.sockets.slice(connections.length)) {
-          connections.push(new Connection(server, socket));
-          socket.receive(WELCOME);
+test(
+  'with any sequence of mounts, refusals, lost connections and retries, each view lists every event in order or announces a gap',
+  async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(operation, { maxLength: 50 }), fates, async (operations, planned) => {
+        const upcoming = [...planned];
+        const server = new ModelServer(() => upcoming.shift() ?? 'answer');
+        const harness = new Harness({ timeout: 1e9, backoff: { first: 100, max: 200 } });
+        const registry = ClientRegistry.of(harness.client);
+        const connections: Connection[] = [];
+        const mounted = new Map<number, Mounted>();
+        const welcomeNewSockets = async () => {
+          await turn();
+          for (const socket of harness.sockets.slice(connections.length)) {
+            connections.push(new Connection(server, socket));
+            socket.receive(WELCOME);
+          }
+          await turn();
+        };
+        const checkAll = (isFinal: boolean) => {
+          for (const [index, { store }] of mounted) {
+            check(store.snapshot(), server, COMPONENTS[index]!.events, isFinal);
+          }
+        };
+        let count = 0;
+        // The events around which some lists begin.
+        while (count < 3) server.publish(ROOM, ++count);
+        /** Asked to jump to the latest events, and have done so. */
+        const [left, jumped] = [new Set<RoomStore>(), new Set<RoomStore>()];
+        for (const each of operations) {
+          await welcomeNewSockets();
+          if (each.do === 'mount') {
+            if (mounted.has(each.component)) continue;
+            const { last, limit, events, around } = COMPONENTS[each.component]!;
+            const store = new RoomStore(
+              registry,
+              ROOM,
+              { last: around === undefined ? last : 0 },
+              {
+                key: toNamesKey(events, 'events'),
+                names: events,
+                limit,
+                last,
+                around: around === undefined ? undefined : `p${around}`,
+              },
+            );
+            mounted.set(each.component, { store, unmount: store.subscribe(() => {}) });
+          } else if (each.do === 'unmount') {
+            mounted.get(each.component)?.unmount();
+            mounted.delete(each.component);
+            if (mounted.size === 0) await nextMacrotask();
+          } else if (each.do === 'publish') server.publish(ROOM, ++count, each.event);
+          else if (each.do === 'step') connections.at(-1)?.step(each.requests, each.frames);
+          else if (each.do === 'wait') harness.clock.advance(each.ms);
+          else if (each.do === 'retry') mounted.get(each.component)?.store.snapshot().retry();
+          else if (each.do === 'send') {
+            const store = mounted.get(each.component)?.store;
+            // It jumps to the latest events.
+            if (store) left.add(store);
+            void store?.snapshot().send('message', ++count);
+          } else if (each.do === 'cut') connections.at(-1)?.end();
+          else if (each.do === 'renew token') harness.client.reconnect();
+          else if (each.do === 'trim') {
+            const room = server.room(ROOM);
+            room.trimmed = Math.max(room.trimmed, room.history.length - each.kept);
+          } else {
+            const store = mounted.get(each.component)?.store;
+            const view = store?.snapshot();
+            let call: Promise<unknown> | undefined;
+            if (each.do === 'load older') call = view?.loadOlder(2);
+            else if (each.do === 'load newer') call = view?.loadNewer(2);
+            else if (store) {
+              left.add(store);
+              call = view?.jumpToLatest().then(() => jumped.add(store));
+            }
+            call?.catch(() => {});
+          }
+          await turn();
+          checkAll(false);
         }
-        await turn();
-      };
-      const checkAll = (isFinal: boolean) => {
-        for (const [index, { store }] of mounted) {
-          check(store.snapshot(), server, COMPONENTS[index]!.events, isFinal);
+        upcoming.length = 0;
+        for (let i = 0; i < 40; i++) {
+          await welcomeNewSockets();
+          connections.at(-1)?.step(1_000, 1_000);
+          harness.clock.advance(100);
+          for (const { store } of mounted.values()) {
+            if (store.snapshot().state === 'refused') store.snapshot().retry();
+          }
         }
-      };
-      let count = 0;
-      for (const each of operations) {
         await welcomeNewSockets();
-        if (each.do === 'mount') {
-          if (mounted.has(each.component)) continue;
-          const { last, limit, events } = COMPONENTS[each.component]!;
-          const store = new RoomStore(
-            registry,
-            ROOM,
-            { last },
-            { key: toNamesKey(events, 'events'), names: events, limit },
-          );
-          mounted.set(each.component, { store, unmount: store.subscribe(() => {}) });
-        } else if (each.do === 'unmount') {
-          mounted.get(each.component)?.unmount();
-          mounted.delete(each.component);
-          if (mounted.size === 0) await nextMacrotask();
-        } else if (each.do === 'publish') server.publish(ROOM, ++count, each.event);
-        else if (each.do === 'step') connections.at(-1)?.step(each.requests, each.frames);
-        else if (each.do === 'wait') harness.clock.advance(each.ms);
-        else if (each.do === 'retry') mounted.get(each.component)?.store.snapshot().retry();
-        else if (each.do === 'send')
-          void mounted.get(each.component)?.store.snapshot().send('message', ++count);
-        else if (each.do === 'cut') connections.at(-1)?.end();
-        else if (each.do === 'renew token') harness.client.reconnect();
-        else if (each.do === 'trim') {
-          const room = server.room(ROOM);
-          room.trimmed = Math.max(room.trimmed, room.history.length - each.kept);
-        } else
-          void mounted
-            .get(each.component)
-            ?.store.snapshot()
-            .loadOlder(2)
-            .catch(() => {});
-        await turn();
-        checkAll(false);
-      }
-      upcoming.length = 0;
-      for (let i = 0; i < 40; i++) {
-        await welcomeNewSockets();
-        connections.at(-1)?.step(1_000, 1_000);
-        harness.clock.advance(100);
-        for (const { store } of mounted.values()) {
-          if (store.snapshot().state === 'refused') store.snapshot().retry();
+        checkAll(true);
+        for (const [index, { store, unmount }] of mounted) {
+          const { last, limit, events } = COMPONENTS[index]!;
+          const view = store.snapshot();
+          expect(view.state).toBe('joined');
+          if (server.room(ROOM).trimmed === 0) expect(view.discontinuities).toEqual([]);
+          const { history, trimmed } = server.room(ROOM);
+          // Every send has ended: it was received, or it failed and is listed.
+          expect(view.events.filter(({ status }) => status === 'pending')).toEqual([]);
+          const available = history
+            .slice(trimmed)
+            .filter(({ event }) => events === undefined || events.includes(event)).length;
+          // A failed or refused read of older events is shown, and retried a second later.
+          if (view.error !== undefined) expect(['INTERNAL', 'FORBIDDEN']).toContain(view.error.code);
+          else expect(view.events.length).toBeGreaterThanOrEqual(Math.min(last, limit, available));
+          const { around } = COMPONENTS[index]!;
+          if (around === undefined || jumped.has(store)) expect(view.hasNewer).toBe(false);
+          else if (trimmed === 0 && limit > history.length && !left.has(store) && view.error === undefined)
+            expect(view.events.map(({ position }) => position)).toContain(`p${around}`);
+          unmount();
         }
-      }
-      await welcomeNewSockets();
-      checkAll(true);
-      for (const [index, { store, unmount }] of mounted) {
-        const { last, limit, events } = COMPONENTS[index]!;
-        const view = store.snapshot();
-        expect(view.state).toBe('joined');
-        if (server.room(ROOM).trimmed === 0) expect(view.discontinuities).toEqual([]);
-        const { history, trimmed } = server.room(ROOM);
-        // Every send has ended: it was received, or it failed and is listed.
-        expect(view.events.filter(({ status }) => status === 'pending')).toEqual([]);
-        const available = history
-          .slice(trimmed)
-          .filter(({ event }) => events === undefined || events.includes(event)).length;
-        // A failed or refused read of older events is shown, and retried a second later.
-        if (view.error !== undefined) expect(['INTERNAL', 'FORBIDDEN']).toContain(view.error.code);
-        else expect(view.events.length).toBeGreaterThanOrEqual(Math.min(last, limit, available));
-        unmount();
-      }
-      await nextMacrotask();
-      harness.client.close();
-      expect(harness.clock.timers).toBe(0);
-    }),
-    { numRuns: 300 },
-  );
-}, 60_000);
+        await nextMacrotask();
+        harness.client.close();
+        expect(harness.clock.timers).toBe(0);
+      }),
+      { numRuns: 300 },
+    );
+  },
+  MODEL_TIMEOUT,
+);
