@@ -50,6 +50,7 @@ export async function startNode(name, redis, secret) {
     authorize(_user, request) {
       switch (request.action) {
         case 'join':
+        case 'members':
         case 'typing':
         case 'history':
           return ROOMS.includes(request.room);

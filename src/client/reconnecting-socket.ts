@@ -303,7 +303,9 @@ export function createReconnectingSocket(
   return socket;
 }
 
-function toClientError({ code, message, retryAfter }: ErrorFrame): ClientError {
+export type ErrorReason = Pick<ErrorFrame, 'code' | 'message' | 'retryAfter'>;
+
+export function toClientError({ code, message, retryAfter }: ErrorReason): ClientError {
   const outcome = /^(INTERNAL|UNAVAILABLE)$/.test(code) ? 'unknown' : 'failed';
   return new ClientError(code, message, { outcome, retryAfter });
 }

@@ -11,7 +11,7 @@ import {
 import { assertValid, type ClientError, toJson } from './client-error.js';
 import { createEmitter } from './emitter.js';
 import { uniqueId } from './platform.js';
-import type { ReconnectingSocket } from './reconnecting-socket.js';
+import { type ErrorReason, type ReconnectingSocket, toClientError } from './reconnecting-socket.js';
 import { createRecovery } from './recovery.js';
 import { type JoinGate, NO_TIMEOUT, type RequestQueue } from './request-queue.js';
 import { createTimer } from './timer.js';
@@ -232,6 +232,7 @@ export function createRoom(
           else membersByUser.set(member.user, member);
         }
         members = undefined;
+        if (frame.code) socket.report(toClientError(frame as ErrorReason));
         // Not the number of one page.
         if (!frame.more) count = frame.count ?? membersByUser.size;
         return emit('members', room.members);

@@ -303,6 +303,10 @@ export interface MembersFrame {
   readonly count?: number;
   /** All members, or those that changed. */
   readonly members: readonly MemberInfo[];
+  /** The client may not see the members, or no longer: the empty list is the last frame, until a join asks again. */
+  readonly code?: ProtocolErrorCode;
+  /** For developers; only with `code`. */
+  readonly message?: string;
 }
 
 /** A user in a room. `I`: the type of `info`. */

@@ -6,6 +6,7 @@ import { ChannelListener } from './channel-listener.js';
 import { JOIN_OPTION_NAMES } from './option-names.js';
 import type { JoinOptions } from './options.js';
 import type { MemberSocket, RoomContext } from './room-context.js';
+import { EncodedFrame } from './room-message.js';
 
 /** One socket in one room. Its operations run in order. */
 export class RoomMembership {
@@ -55,6 +56,18 @@ export class RoomMembership {
     if (members === false || this.#receivesMembers === true || this.#receivesMembers === members) return;
     await memberFeeds?.subscribe(this.#room, writer, members === 'count');
     this.#receivesMembers = members;
+  }
+
+  /** No change of a member follows the frame that ends the list. */
+  async endMembers(message: string): Promise<void> {
+    const { memberFeeds } = this.#context;
+    const { writer } = this.#socket;
+    const receivesMembers = this.#receivesMembers;
+    this.#receivesMembers = false;
+    const done = receivesMembers === false ? undefined : memberFeeds?.unsubscribe(this.#room, writer);
+    const end = { type: 'members', room: this.#room, reset: true, members: [] } as const;
+    writer.sendNotice(EncodedFrame.notice({ ...end, code: 'FORBIDDEN', message }));
+    await done;
   }
 
   /** `present`: also remove the user from the presence room. */

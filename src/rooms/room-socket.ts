@@ -159,6 +159,14 @@ export class RoomSocket {
     return this.#remove(room, { code: 'KICKED', message: reason });
   }
 
+  /** @internal Ends the list of members, or their number, and tells the peer that it is not allowed. */
+  async endMembers(room: string, message: string): Promise<void> {
+    const membership = this.#memberships.get(room);
+    await membership?.enqueue(async () => {
+      if (membership.desired && this.attached) await membership.endMembers(message);
+    });
+  }
+
   async #remove(
     room: string,
     notice: { code: ProtocolErrorCode; message: string } | undefined,

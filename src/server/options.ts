@@ -30,6 +30,15 @@ export type ClientRequest =
       /** The room. */
       readonly room: string;
     }
+  /** See the members of a room, or only their number: asked for with a join. A refusal does not refuse the join. */
+  | {
+      /** The kind of request. */
+      readonly action: 'members';
+      /** The room. */
+      readonly room: string;
+      /** True: only the number of members. */
+      readonly count: boolean;
+    }
   /** Send an event to a room. */
   | {
       /** The kind of request. */

@@ -36,18 +36,23 @@ export async function handleFrame<User extends ConnectionIdentity>(
   // Before `authorize`, so that repeating a hopeless request costs the application nothing.
   assertWithinLimits(context, frame);
   const allowed = authorizeFrame(context, frame);
+  const refused = frame.type === 'join' ? refuseMembers(context, frame) : undefined;
   // A synchronous authorization lets two frames start in the same turn.
-  if (!(typeof allowed === 'boolean' ? allowed : await allowed)) {
-    throw new RequestError('FORBIDDEN', `${frame.type} is not allowed there`);
-  }
+  if (!(typeof allowed === 'boolean' ? allowed : await allowed)) throw forbidden(frame.type);
+  const refusal = isThenable(refused) ? await refused : refused;
   if (context.slots.full) await context.slots.waitForSlot();
-  if (context.isOpen()) void runRequest(context, frame);
+  if (context.isOpen()) void runRequest(context, frame, refusal);
+}
+
+function forbidden(subject: string): RequestError {
+  return new RequestError('FORBIDDEN', `${subject} is not allowed there`);
 }
 
 /** Never rejects. */
 async function runRequest<User extends ConnectionIdentity>(
   context: RequestContext<User>,
   frame: ClientFrame,
+  membersRefusal: RequestError | undefined,
 ): Promise<void> {
   const { id, type } = frame;
   context.slots.acquire();
@@ -55,7 +60,7 @@ async function runRequest<User extends ConnectionIdentity>(
     if (type === 'send' || type === 'typing' || type === 'status') {
       context.socket.touch().catch(context.report);
     }
-    const data = await executeFrame(context, frame);
+    const data = await executeFrame(context, frame, membersRefusal);
     if (id !== undefined) context.send({ type: 'ok', id, ...(data === undefined ? {} : { data }) });
   } catch (error) {
     context.sendError(error, id);
@@ -92,25 +97,49 @@ function assertWithinLimits<User extends ConnectionIdentity>(
 
 /** Synchronous if every answer of the application is. */
 function authorizeFrame<User extends ConnectionIdentity>(
-  { options, known }: RequestContext<User>,
+  context: RequestContext<User>,
   frame: ClientFrame,
 ): boolean | Promise<boolean> {
   const answers: (boolean | Promise<boolean>)[] = [];
-  for (const request of requestsOf(frame)) {
-    let answer: boolean | Promise<boolean>;
-    try {
-      answer = options.authorize(known.user, request);
-    } catch (error) {
-      answer = Promise.reject(error);
-    }
-    // An untyped function may return anything.
-    answers.push(isThenable(answer) ? answer : answer === true);
-  }
+  for (const request of requestsOf(frame)) answers.push(ask(context, request));
   if (answers.every((answer) => typeof answer === 'boolean')) return !answers.includes(false);
   return Promise.all(answers).then((all) => all.every((answer) => answer === true), rethrowAsHandlerError);
 }
 
-/** One per watched user; none for `leave`, `unwatch`, `refresh` and `ping`. */
+/**
+ * Why the list of members is refused; the room can be joined without it. Other errors than `FORBIDDEN` refuse the join, because
+ * they may be temporary: the client asks again. A rejection of the promise need not be handled.
+ */
+function refuseMembers<User extends ConnectionIdentity>(
+  context: RequestContext<User>,
+  { room, members = false }: JoinFrame,
+): RequestError | undefined | Promise<RequestError | undefined> {
+  if (members === false) return undefined;
+  const toRefusal = (answer: unknown) => (answer === true ? undefined : forbidden('members'));
+  const answer = ask(context, { action: 'members', room, count: members === 'count' });
+  if (!isThenable(answer)) return toRefusal(answer);
+  const refusal = answer.then(toRefusal, (error: unknown) =>
+    error instanceof RequestError && error.code === 'FORBIDDEN' ? error : rethrowAsHandlerError(error),
+  );
+  refusal.catch(() => {});
+  return refusal;
+}
+
+/** Never throws. */
+function ask<User extends ConnectionIdentity>(
+  { options, known }: RequestContext<User>,
+  request: ClientRequest,
+): boolean | Promise<boolean> {
+  try {
+    const answer = options.authorize(known.user, request);
+    // An untyped function may return anything.
+    return isThenable(answer) ? answer : answer === true;
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/** One per watched user; the members of a `join` are asked for by {@link refuseMembers}. None for `leave`, `unwatch`, `refresh` and `ping`. */
 function requestsOf(frame: ClientFrame): ClientRequest[] {
   switch (frame.type) {
     case 'join':
@@ -140,11 +169,12 @@ function requestsOf(frame: ClientFrame): ClientRequest[] {
 async function executeFrame<User extends ConnectionIdentity>(
   context: RequestContext<User>,
   frame: ClientFrame,
+  membersRefusal: RequestError | undefined,
 ): Promise<unknown> {
   const { socket } = context;
   switch (frame.type) {
     case 'join':
-      return handleJoin(context, frame);
+      return handleJoin(context, frame, membersRefusal);
     case 'update':
       assertJoined(socket, frame.room);
       return socket.update(frame.room, (frame.info ?? null) as Json);
@@ -175,16 +205,18 @@ async function executeFrame<User extends ConnectionIdentity>(
 async function handleJoin<User extends ConnectionIdentity>(
   { socket, joining }: RequestContext<User>,
   { room, since, last, info, members }: JoinFrame,
+  membersRefusal: RequestError | undefined,
 ): Promise<JoinReply> {
   const joined = socket.join(room, {
     ...(since === undefined ? {} : { since }),
     ...(last === undefined ? {} : { last }),
     ...(info === undefined ? {} : { info: info as Json }),
-    ...(members === undefined ? {} : { members }),
+    ...(members === undefined || membersRefusal !== undefined ? {} : { members }),
   });
   joining.set(room, joined);
   try {
     const { position } = await joined;
+    if (membersRefusal !== undefined) await socket.endMembers(room, membersRefusal.message);
     return position === undefined ? {} : { position };
   } finally {
     if (joining.get(room) === joined) joining.delete(room);

@@ -31,6 +31,7 @@ export function createChat(redis) {
     authorize: (_user, request) => {
       switch (request.action) {
         case 'join':
+        case 'members':
         case 'history':
           return ROOMS.includes(request.room);
         case 'send':

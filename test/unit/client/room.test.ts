@@ -465,6 +465,21 @@ describe('members, infos and typing', () => {
     expect((await all.reconnect()).answer('join', {})).toMatchObject({ members: true });
   });
 
+  test('a refused list of members is empty and reported, and the room stays joined', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const reported = vi.fn();
+    all.client.on('error', reported);
+    const room = all.client.join('lobby', { members: true });
+    socket.answer('join', {});
+    socket.receive({ type: 'members', room: 'lobby', members: [{ user: 'bob', info: 1, sockets: 1 }] });
+    const end = { code: 'FORBIDDEN', message: 'no' } as const;
+    socket.receive({ type: 'members', room: 'lobby', reset: true, members: [], ...end });
+    expect(reported.mock.calls).toEqual([[expect.objectContaining(end)]]);
+    expect([room.members.size, room.count, room.state]).toEqual([0, 0, 'joined']);
+    expect(socket.sent).toEqual([]);
+  });
+
   test('an info is sent, retried after retryAfter, and included in later joins', async () => {
     const all = new Harness();
     const socket = await all.open();
