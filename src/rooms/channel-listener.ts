@@ -1,5 +1,6 @@
 import type { Position } from '../history/position.js';
 import { allOrFirstError } from '../internal/promises.js';
+import { TYPING_EVENT } from '../protocol/frames.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
 import type { MessageContext } from '../pubsub/message-context.js';
 import type { SubscribeOptions } from '../pubsub/options.js';
@@ -7,7 +8,7 @@ import { readLastMessages } from '../pubsub/read-history.js';
 import type { Subscription } from '../pubsub/subscribe.js';
 import type { ChannelAnchors } from './channel-anchors.js';
 import type { MemberSocket, RoomContext } from './room-context.js';
-import { EncodedFrame, parseRoomMessage, type RoomEvent } from './room-message.js';
+import { EncodedFrame, isEvent, parseRoomMessage, type RoomEvent, type RoomMessage } from './room-message.js';
 
 /**
  * One socket's subscription of a room's channel or, without a room, of its user's. Each socket has its own handler,
@@ -88,10 +89,17 @@ export class ChannelListener {
     const { writer, id, clientId } = this.#socket;
     const { message, frame } = parsed;
     const { except } = message;
-    if (except !== id && except !== clientId && !message.internal)
+    if (except !== id && except !== clientId && !message.internal && !this.#hides(message))
       return writer.sendMessage(this.#room, frame);
     // Otherwise the peer would request the message when it recovers.
     if (context.position !== undefined) writer.sendPosition(this.#room, context.position);
+  }
+
+  /** Typing of a user whom the peer may not see. */
+  #hides(message: RoomMessage): boolean {
+    const { filter } = this.#socket.writer;
+    if (filter === undefined || !isEvent(message.json, TYPING_EVENT)) return false;
+    return message.from !== undefined && !filter.sees(message.from);
   }
 
   /** Resolves with the position of the last message, or with that before messages that must be paced. */
@@ -101,7 +109,7 @@ export class ChannelListener {
     const { messages, start, end } = await readLastMessages(pubsub, this.#channel, count, pageBytes);
     for (const { raw, position } of messages) {
       const message = parseRoomMessage(this.#room, position, raw as string);
-      if (message === undefined || message.internal) continue;
+      if (message === undefined || message.internal || this.#hides(message)) continue;
       this.#socket.writer.sendMessage(this.#room, EncodedFrame.message(message));
     }
     return start ?? end;

@@ -6,6 +6,7 @@ import type { RoomMember } from '../presence/types.js';
 import type { MemberInfo } from '../protocol/frames.js';
 import { MemberPages, toMemberInfo } from './member-pages.js';
 import { MemberSubscriber } from './member-subscriber.js';
+import { type MemberChanges, MemberView } from './member-view.js';
 import type { PeerWriter } from './peer-writer.js';
 import { EncodedFrame } from './room-message.js';
 
@@ -21,22 +22,44 @@ interface MemberList {
   readonly changed: Map<string, MemberInfo>;
 }
 
+/** A peer that receives only the number of members. */
+interface MemberCounter {
+  /** Without one, the number of all members. */
+  readonly view: MemberView | undefined;
+  /** Last sent to this peer; only with a view. */
+  sent: number;
+}
+
 /** The members of one room, for its local peers. */
 class MemberFeed {
   readonly subscribers = new Map<PeerWriter, MemberSubscriber>();
-  /** Receive only the number of members. */
-  readonly counters = new Set<PeerWriter>();
+  readonly counters = new Map<PeerWriter, MemberCounter>();
   /** Changes of the current batch. */
   readonly changed = new Map<string, MemberInfo>();
+  /** Users of `changed` who were no members before it; only kept with peers that hide users. */
+  readonly newcomers = new Set<string>();
+  /** Number of peers that hide users. */
+  views = 0;
   watch: Promise<RoomWatch> | undefined;
   /** Set when `watch` has resolved. */
   current: RoomWatch | undefined;
   list: MemberList | undefined;
-  /** Last sent to `counters`. */
+  /** Last sent to `counters` without a view. */
   count = -1;
 
   get size(): number {
     return this.subscribers.size + this.counters.size;
+  }
+
+  /** False if the peer was not there. */
+  remove(writer: PeerWriter): boolean {
+    const subscriber = this.subscribers.get(writer);
+    const counter = this.counters.get(writer);
+    subscriber?.stop();
+    this.subscribers.delete(writer);
+    this.counters.delete(writer);
+    if ((subscriber ?? counter)?.view !== undefined) this.views--;
+    return subscriber !== undefined || counter !== undefined;
   }
 }
 
@@ -57,25 +80,30 @@ export class MemberFeeds {
    */
   async subscribe(room: string, writer: PeerWriter, count = false): Promise<void> {
     const feed = this.#feeds.get(room) ?? this.#open(room);
-    const subscriber = new MemberSubscriber(room, writer, this.#clock);
-    feed.subscribers.get(writer)?.stop();
-    feed.subscribers.delete(writer);
-    feed.counters.delete(writer);
-    if (count) feed.counters.add(writer);
+    const view = writer.filter && new MemberView(writer.filter);
+    const subscriber = new MemberSubscriber(room, writer, this.#clock, view);
+    feed.remove(writer);
+    if (view !== undefined) feed.views++;
+    if (count) feed.counters.set(writer, { view, sent: -1 });
     else feed.subscribers.set(writer, subscriber);
     try {
       feed.current = (await feed.watch) as RoomWatch;
     } catch (error) {
-      feed.subscribers.delete(writer);
-      feed.counters.delete(writer);
+      feed.remove(writer);
       if (this.#feeds.get(room) === feed) this.#feeds.delete(room);
       throw error;
     }
     if (feed.counters.has(writer)) {
-      this.#clock.after(0, () => this.#sendCount(room, feed, writer), { keepAlive: false });
+      this.#clock.after(0, () => this.#beginCount(room, feed, writer), { keepAlive: false });
     } else if (feed.subscribers.get(writer) === subscriber) {
-      const { pages, changed } = this.#listOf(room, feed, feed.current);
-      subscriber.start(pages, changed);
+      const list = this.#listOf(room, feed, feed.current);
+      view?.begin(membersOf(list), feed.changed);
+      if (view === undefined || (view.hiddenCount === 0 && view.sees(list.changed.keys()))) {
+        subscriber.start(list.pages, list.changed);
+      } else {
+        const members = [...membersOf(list)].filter(({ user }) => !view.isHidden(user));
+        subscriber.start(new MemberPages(room, members, true), new Map());
+      }
     }
   }
 
@@ -83,10 +111,7 @@ export class MemberFeeds {
   async unsubscribe(room: string, writer: PeerWriter): Promise<void> {
     const feed = this.#feeds.get(room);
     if (feed === undefined) return;
-    feed.subscribers.get(writer)?.stop();
-    const subscribed = feed.subscribers.delete(writer);
-    const counted = feed.counters.delete(writer);
-    if ((!subscribed && !counted) || feed.size > 0) return;
+    if (!feed.remove(writer) || feed.size > 0) return;
     this.#feeds.delete(room);
     await (await feed.watch)?.close();
   }
@@ -96,6 +121,9 @@ export class MemberFeeds {
     this.#feeds.set(room, feed);
     feed.watch = runWithoutAsyncContext(() =>
       this.#presence.watchRoom(room, ({ type, ...member }) => {
+        if (feed.views > 0 && type === 'join' && !feed.changed.has(member.userId)) {
+          feed.newcomers.add(member.userId);
+        }
         this.#onChange(room, feed, type === 'leave' ? { ...member, sockets: 0 } : member);
       }),
     );
@@ -128,19 +156,64 @@ export class MemberFeeds {
 
   #sendChanges(room: string, feed: MemberFeed): void {
     const changed = new Map(feed.changed);
+    const newcomers = new Set(feed.newcomers);
     feed.changed.clear();
+    feed.newcomers.clear();
     const pages = new MemberPages(room, [...changed.values()], false);
-    for (const subscriber of [...feed.subscribers.values()]) subscriber.send(pages, changed);
-    const { current, counters } = feed;
-    if (current === undefined || counters.size === 0 || current.size === feed.count) return;
-    feed.count = current.size;
-    const frame = toCountFrame(room, feed.count);
-    for (const writer of [...counters]) writer.sendNotice(frame);
+    for (const subscriber of [...feed.subscribers.values()]) {
+      const seen = subscriber.view?.apply({ changed, newcomers }) ?? changed;
+      if (seen === changed) subscriber.send(pages, changed);
+      else if (seen.size > 0) subscriber.send(new MemberPages(room, [...seen.values()], false), seen);
+    }
+    this.#sendCounts(room, feed, { changed, newcomers });
   }
 
-  #sendCount(room: string, { counters, current }: MemberFeed, writer: PeerWriter): void {
-    if (current !== undefined && counters.has(writer)) writer.sendNotice(toCountFrame(room, current.size));
+  #sendCounts(room: string, feed: MemberFeed, changes: MemberChanges): void {
+    const { current, counters } = feed;
+    if (current === undefined || counters.size === 0) return;
+    const frame = current.size === feed.count ? undefined : toCountFrame(room, current.size);
+    feed.count = current.size;
+    for (const [writer, counter] of [...counters]) {
+      const { view } = counter;
+      if (view === undefined) {
+        if (frame !== undefined) writer.sendNotice(frame);
+        continue;
+      }
+      view.apply(changes);
+      // Otherwise `#beginCount` follows.
+      if (counter.sent >= 0) this.#sendOwnCount(room, current, writer, counter, view);
+    }
   }
+
+  /** Of the members that the viewer may see. */
+  #sendOwnCount(
+    room: string,
+    current: RoomWatch,
+    writer: PeerWriter,
+    counter: MemberCounter,
+    view: MemberView,
+  ): void {
+    const count = current.size - view.hiddenCount;
+    if (count === counter.sent) return;
+    counter.sent = count;
+    writer.sendNotice(toCountFrame(room, count));
+  }
+
+  #beginCount(room: string, feed: MemberFeed, writer: PeerWriter): void {
+    const { counters, current } = feed;
+    const counter = counters.get(writer);
+    if (current === undefined || counter === undefined) return;
+    const { view } = counter;
+    if (view === undefined) return writer.sendNotice(toCountFrame(room, current.size));
+    view.begin(membersOf(this.#listOf(room, feed, current)), feed.changed);
+    this.#sendOwnCount(room, current, writer, counter, view);
+  }
+}
+
+/** With the changes since the list was made. */
+function* membersOf({ pages, changed }: MemberList): Generator<MemberInfo, void, undefined> {
+  for (const member of pages.members) if (!changed.has(member.user)) yield member;
+  for (const member of changed.values()) if (member.sockets > 0) yield member;
 }
 
 function toCountFrame(room: string, count: number): EncodedFrame {

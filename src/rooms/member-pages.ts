@@ -10,7 +10,7 @@ const PAGE_CHARACTERS = 32_768;
 /** Members as frames of bounded size. Peers share the frames, which are encoded on demand. */
 export class MemberPages {
   readonly #room: string;
-  readonly #members: readonly MemberInfo[];
+  readonly members: readonly MemberInfo[];
   /** A complete list, not changes. */
   readonly #reset: boolean;
   readonly #frames: EncodedFrame[] = [];
@@ -19,14 +19,14 @@ export class MemberPages {
 
   constructor(room: string, members: readonly MemberInfo[], reset: boolean) {
     this.#room = room;
-    this.#members = members;
+    this.members = members;
     this.#reset = reset;
   }
 
   /** One frame contains all members. */
   get single(): boolean {
     this.at(0);
-    return this.#frames.length <= 1 && this.#cut === this.#members.length;
+    return this.#frames.length <= 1 && this.#cut === this.members.length;
   }
 
   /** `undefined` after the last page. A complete list has at least one. */
@@ -36,22 +36,22 @@ export class MemberPages {
   }
 
   get #hasMore(): boolean {
-    return this.#cut < this.#members.length || (this.#reset && this.#frames.length === 0);
+    return this.#cut < this.members.length || (this.#reset && this.#frames.length === 0);
   }
 
   #cutPage(): EncodedFrame {
     const from = this.#cut;
     let characters = 0;
-    while (this.#cut < this.#members.length && this.#cut - from < PAGE_SIZE && characters < PAGE_CHARACTERS) {
-      characters += lengthOf((this.#members[this.#cut] as MemberInfo).info);
+    while (this.#cut < this.members.length && this.#cut - from < PAGE_SIZE && characters < PAGE_CHARACTERS) {
+      characters += lengthOf((this.members[this.#cut] as MemberInfo).info);
       this.#cut++;
     }
     const frame: MembersFrame = {
       type: 'members',
       room: this.#room,
       ...(this.#reset && from === 0 ? { reset: true } : {}),
-      ...(this.#cut < this.#members.length ? { more: true } : {}),
-      members: this.#members.slice(from, this.#cut),
+      ...(this.#cut < this.members.length ? { more: true } : {}),
+      members: this.members.slice(from, this.#cut),
     };
     return EncodedFrame.notice(frame);
   }

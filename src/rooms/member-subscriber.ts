@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../internal/clock.js';
 import type { MemberInfo } from '../protocol/frames.js';
 import { MemberPages } from './member-pages.js';
+import type { MemberView } from './member-view.js';
 import type { PeerWriter } from './peer-writer.js';
 
 /** With more bytes waiting, the next page waits too, so that messages pass in between. */
@@ -20,6 +21,8 @@ export class MemberSubscriber {
   readonly #room: string;
   readonly #writer: PeerWriter;
   readonly #clock: Clock;
+  /** `undefined`: the peer may see all members. */
+  readonly view: MemberView | undefined;
   /** The list being sent, with the index of its next page. */
   #pages: MemberPages | undefined;
   #next = 0;
@@ -28,10 +31,11 @@ export class MemberSubscriber {
   #unconfirmed = 0;
   #timer: Timer | undefined;
 
-  constructor(room: string, writer: PeerWriter, clock: Clock) {
+  constructor(room: string, writer: PeerWriter, clock: Clock, view: MemberView | undefined) {
     this.#room = room;
     this.#writer = writer;
     this.#clock = clock;
+    this.view = view;
   }
 
   /** The first page follows in a later turn: the join is answered first. */

@@ -31,6 +31,7 @@ export const ATTACH_OPTION_NAMES: OptionNames<AttachOptions> = {
   status: true,
   meta: true,
   since: true,
+  visible: true,
 };
 
 export const DETACH_OPTION_NAMES: OptionNames<DetachOptions> = {

@@ -65,6 +65,12 @@ export interface AttachOptions {
   meta?: Json;
   /** First send the user's messages after this position. @default only new messages */
   since?: Position;
+  /**
+   * Whether this peer may see a user, in lists, changes and counts of members, typing indicators and watches: true or
+   * false, at once. It is asked for each frame, so an answer applies from the next frame on. Messages are not filtered. If it
+   * throws, the user is hidden. @default every user
+   */
+  visible?: (userId: string) => boolean;
 }
 
 /** Options of `join`. */

@@ -2,6 +2,7 @@ import type { Position } from '../history/position.js';
 import { captureAsyncContext } from '../internal/async-context.js';
 import { type ErrorReporter, messageOf } from '../internal/diagnostics.js';
 import { HandlerError } from '../internal/errors.js';
+import type { ViewerFilter } from '../internal/viewer-filter.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type { Backpressure } from '../pubsub/backpressure.js';
 import { CatchUpPacer, type PacedReceiver } from './catch-up-pacer.js';
@@ -56,7 +57,13 @@ export class PeerWriter implements PacedReceiver, Backpressure {
   #sentBytes = 0;
 
   /** `onClose` is called once. */
-  constructor(peer: Peer, settings: PeerWriterSettings, onClose: (options: DetachOptions) => void) {
+  constructor(
+    peer: Peer,
+    settings: PeerWriterSettings,
+    onClose: (options: DetachOptions) => void,
+    /** `undefined`: the peer may see every user. */
+    readonly filter?: ViewerFilter,
+  ) {
     this.#peer = peer;
     this.#encoder = peer.format ?? jsonEncoder;
     this.#settings = settings;

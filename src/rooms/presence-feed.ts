@@ -17,6 +17,8 @@ export class PresenceFeed {
   readonly #clock: Clock;
   /** Changed users by peer, in the current batch. */
   readonly #changed = new Map<PeerWriter, Set<string>>();
+  /** Users who are shown as never seen to a peer that may not see them. */
+  readonly #concealed = new Map<PeerWriter, Set<string>>();
 
   constructor(presence: Pick<PresenceService, 'watch'>, clock: Clock) {
     this.#clock = clock;
@@ -28,7 +30,11 @@ export class PresenceFeed {
     await this.#watch.add(writer, userIds);
     const users = userIds
       .filter((userId) => this.#watch.has(writer, userId))
-      .map((userId) => toUserPresence(userId, this.#watch.get(userId)));
+      .map((userId) =>
+        this.#conceals(writer, userId) === undefined
+          ? this.#presenceOf(userId)
+          : toUserPresence(userId, undefined),
+      );
     if (users.length > 0) writer.sendNotice(EncodedFrame.notice({ type: 'presence', users }));
   }
 
@@ -36,11 +42,17 @@ export class PresenceFeed {
     const removed = [...userIds];
     this.#watch.remove(writer, removed);
     const changed = this.#changed.get(writer);
-    for (const userId of removed) changed?.delete(userId);
+    const concealed = this.#concealed.get(writer);
+    for (const userId of removed) {
+      changed?.delete(userId);
+      concealed?.delete(userId);
+    }
+    if (concealed?.size === 0) this.#concealed.delete(writer);
   }
 
   close(): Promise<void> {
     this.#changed.clear();
+    this.#concealed.clear();
     return this.#watch.close();
   }
 
@@ -61,26 +73,58 @@ export class PresenceFeed {
     this.#changed.clear();
     const frames = new Map<string, EncodedFrame[]>();
     for (const [writer, userIds] of batch) {
+      if (writer.filter !== undefined && this.#sendFiltered(writer, userIds)) continue;
       const key = JSON.stringify([...userIds]);
       let pages = frames.get(key);
       if (pages === undefined) {
-        pages = this.#pagesOf([...userIds]);
+        pages = toPages([...userIds].map((userId) => this.#presenceOf(userId)));
         frames.set(key, pages);
       }
       for (const page of pages) writer.sendNotice(page);
     }
   }
 
-  #pagesOf(userIds: readonly string[]): EncodedFrame[] {
-    const pages: EncodedFrame[] = [];
-    for (let at = 0; at < userIds.length; at += PAGE_SIZE) {
-      const users = userIds
-        .slice(at, at + PAGE_SIZE)
-        .map((userId) => toUserPresence(userId, this.#watch.get(userId)));
-      pages.push(EncodedFrame.notice({ type: 'presence', users }));
+  /** False if the peer may see all of them. One who has become hidden is shown as never seen, once. */
+  #sendFiltered(writer: PeerWriter, userIds: ReadonlySet<string>): boolean {
+    const users: UserPresence[] = [];
+    let hides = false;
+    for (const userId of userIds) {
+      const concealed = this.#conceals(writer, userId);
+      if (concealed === undefined) users.push(this.#presenceOf(userId));
+      else {
+        hides = true;
+        if (concealed === 'now') users.push(toUserPresence(userId, undefined));
+      }
     }
-    return pages;
+    if (hides) for (const page of toPages(users)) writer.sendNotice(page);
+    return hides;
   }
+
+  /** `undefined`: the peer may see the user. `already`: their last frame has shown nothing. */
+  #conceals(writer: PeerWriter, userId: string): 'now' | 'already' | undefined {
+    if (writer.filter === undefined) return undefined;
+    const concealed = this.#concealed.get(writer);
+    if (writer.filter.sees(userId)) {
+      concealed?.delete(userId);
+      return undefined;
+    }
+    if (concealed?.has(userId) === true) return 'already';
+    if (concealed === undefined) this.#concealed.set(writer, new Set([userId]));
+    else concealed.add(userId);
+    return 'now';
+  }
+
+  #presenceOf(userId: string): UserPresence {
+    return toUserPresence(userId, this.#watch.get(userId));
+  }
+}
+
+function toPages(users: readonly UserPresence[]): EncodedFrame[] {
+  const pages: EncodedFrame[] = [];
+  for (let at = 0; at < users.length; at += PAGE_SIZE) {
+    pages.push(EncodedFrame.notice({ type: 'presence', users: users.slice(at, at + PAGE_SIZE) }));
+  }
+  return pages;
 }
 
 function toUserPresence(user: string, presence: WatchedPresence | undefined): UserPresence {

@@ -11,6 +11,7 @@ import {
   choiceOption,
   numberOption,
 } from '../internal/validate.js';
+import { assertVisible } from '../internal/viewer-filter.js';
 import type { ForgetOptions, ForgottenPresence } from '../presence/options.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import { parseForgetOptions } from '../presence/validate.js';
@@ -160,6 +161,7 @@ export class RoomService {
     if (options.socketId !== undefined) assertName('socketId', options.socketId);
     if (options.clientId !== undefined) assertName('clientId', options.clientId);
     if (options.since !== undefined) assertPosition('since', options.since);
+    assertVisible(options.visible);
     const socket = new RoomSocket(this.#context, peer, options);
     if (this.#sockets.has(socket.id))
       throw new InvalidArgumentError('socketId', 'is attached already: use another id for every connection');

@@ -4,6 +4,7 @@ import type { Json } from '../internal/codec.js';
 import { ClosedError, InvalidArgumentError, UnsupportedError } from '../internal/errors.js';
 import { allOrFirstError } from '../internal/promises.js';
 import { assertName, assertOptions } from '../internal/validate.js';
+import { ViewerFilter } from '../internal/viewer-filter.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import type { Status } from '../presence/types.js';
 import type { ProtocolErrorCode } from '../protocol/frames.js';
@@ -37,13 +38,15 @@ export class RoomSocket {
 
   /** @internal */
   constructor(context: RoomContext, peer: Peer, options: AttachOptions) {
-    const { userId, socketId = randomUUID(), clientId = socketId, meta } = options;
+    const { userId, socketId = randomUUID(), clientId = socketId, meta, visible } = options;
     this.id = socketId;
     this.clientId = clientId;
     this.userId = userId;
     this.#meta = meta;
     this.#context = context;
-    this.#writer = new PeerWriter(peer, context.writerSettings, (options) => void this.detach(options));
+    const { writerSettings, reporter } = context;
+    const filter = visible && new ViewerFilter(visible, (userId) => userId === this.userId, reporter);
+    this.#writer = new PeerWriter(peer, writerSettings, (options) => void this.detach(options), filter);
     this.#userListener = new ChannelListener(context, this.#memberSocket);
   }
 

@@ -2,6 +2,7 @@ import { clockOption } from '../internal/clock.js';
 import { assertErrorListener } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertFunction, assertOptions } from '../internal/validate.js';
+import { assertVisible } from '../internal/viewer-filter.js';
 import type { ConnectionPeer } from './connection-peer.js';
 import { ConnectionServer } from './connection-server.js';
 import type { Handshake } from './handshake.js';
@@ -99,12 +100,13 @@ export function assertHandlerOptions(options: object, names: Readonly<Record<str
   assertOptions('options', options ?? null, names);
   const { rooms, authenticate, authorize, onError, rateLimit, rateLimitKey, requests, typing } =
     options as Partial<ConnectionHandlerOptions>;
-  const { onConnect, onDisconnect } = options as Partial<ConnectionHandlerOptions>;
+  const { onConnect, onDisconnect, visible } = options as Partial<ConnectionHandlerOptions>;
   if (typeof rooms?.attach !== 'function') {
     throw new InvalidArgumentError('rooms', 'must be a RoomService: pass the rooms of createRollcall');
   }
   assertFunction('authenticate', authenticate);
   assertFunction('authorize', authorize);
+  assertVisible(visible);
   if (onConnect !== undefined) assertFunction('onConnect', onConnect);
   if (onDisconnect !== undefined) assertFunction('onDisconnect', onDisconnect);
   assertErrorListener(onError);

@@ -211,7 +211,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     if (admission === undefined || !connection.open) return reject(RESTARTING.result);
     const { result: known, since, clientId, authenticateAgain } = admission;
     if ('code' in known) return reject(known);
-    const { rooms } = this.#options;
+    const { rooms, visible } = this.#options;
     const { userId, status, meta } = known;
     let socket: RoomSocket;
     try {
@@ -221,6 +221,8 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
         ...(meta === undefined ? {} : { meta }),
         ...(since === undefined ? {} : { since }),
         ...(clientId === undefined ? {} : { clientId }),
+        // The user changes with `refresh`.
+        ...(visible && { visible: (subject) => visible(connection.user ?? known.user, subject) }),
       });
     } catch (error) {
       if (error instanceof LimitError) {

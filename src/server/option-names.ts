@@ -7,6 +7,7 @@ export const CONNECTION_HANDLER_OPTION_NAMES: OptionNames<ConnectionHandlerOptio
   rooms: true,
   authenticate: true,
   authorize: true,
+  visible: true,
   requests: true,
   onConnect: true,
   onDisconnect: true,

@@ -149,6 +149,13 @@ export interface ConnectionHandlerOptions<
    * and so on; leaving a room and unwatching a user need no authorization.
    */
   authorize: (user: User, request: ClientRequest) => boolean | Promise<boolean>;
+  /**
+   * Whether `viewer` may see a user, in lists, changes and counts of members, typing indicators and watches: true or false,
+   * at once, from what `authenticate` has loaded. A hidden user is no member, does not type, and was never seen. Asked for each
+   * frame, so an answer applies from the next frame on. Messages are not filtered. If it throws, the user is hidden.
+   * @default every user
+   */
+  visible?: (viewer: User, userId: string) => boolean;
   /** Handlers of the application's own requests, by method. @default none */
   requests?: Readonly<Record<string, RequestHandler<User>>>;
   /**

@@ -100,6 +100,11 @@ export class ServerConnection<User extends ConnectionIdentity> {
     return this.#resolveEnded !== undefined && !this.peer.closed;
   }
 
+  /** As `authenticate` has returned it last; `undefined` before the connection is attached. */
+  get user(): User | undefined {
+    return this.#context?.known.user;
+  }
+
   /** Longest frame of the client, in bytes. */
   get maxFrameBytes(): number {
     return this.#settings.maxFrameBytes;

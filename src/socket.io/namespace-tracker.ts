@@ -149,7 +149,7 @@ export class NamespaceTracker<S extends SocketLike> {
   readonly #onConnection = (socket: S): void => {
     if (this.#closing !== undefined || this.#sockets.get(socket.id)?.socket === socket) return;
     const { presence, reporter, touch } = this.#settings;
-    const tracked = new TrackedSocket(socket);
+    const tracked = new TrackedSocket(socket, this.#settings);
     this.#sockets.set(socket.id, tracked);
     const onDisconnecting = (reason: string): void => this.#onDisconnecting(tracked, reason);
     const onDisconnect = (reason: string): void => this.#onDisconnect(tracked, reason);

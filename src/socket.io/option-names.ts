@@ -8,6 +8,7 @@ export const TRACK_PRESENCE_OPTION_NAMES: OptionNames<TrackPresenceOptions> = {
   pubsub: true,
   identify: true,
   authorize: true,
+  visible: true,
   rooms: true,
   touch: true,
   recoveryGrace: true,

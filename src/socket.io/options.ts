@@ -64,6 +64,11 @@ export interface TrackPresenceOptions<S extends SocketLike = SocketLike> {
    */
   authorize?: (socket: S, request: PresenceTrackerRequest) => boolean | Promise<boolean>;
   /**
+   * Whether a socket may see a user whom it watches: true or false, at once. A hidden user looks like one who was never seen.
+   * Asked for each event, so an answer applies from the next event on. If it throws, the user is hidden. @default every user
+   */
+  visible?: (socket: S, userId: string) => boolean;
+  /**
    * Mirrors Socket.IO rooms as presence rooms: all rooms, or those for which the function returns true or
    * another name, but never a socket's own room. The namespaces of one presence service share the presence
    * rooms.

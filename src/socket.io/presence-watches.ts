@@ -48,7 +48,11 @@ export class SocketWatches<S extends SocketLike> {
       throw error;
     }
     if (!tracked.connected) throw new ClosedError('the socket is disconnected');
-    return [...userIds].map((userId) => toPayload(userId, this.#watch.get(userId)));
+    return [...userIds].map((userId) =>
+      this.#conceals(tracked, userId) === undefined
+        ? toPayload(userId, this.#watch.get(userId))
+        : toPayload(userId, undefined),
+    );
   }
 
   remove(tracked: TrackedSocket<S>, userIds: Iterable<string>): void {
@@ -56,7 +60,10 @@ export class SocketWatches<S extends SocketLike> {
     for (const userId of dropped) tracked.watching.delete(userId);
     this.#watch.remove(tracked, dropped);
     const changed = this.#changed.get(tracked);
-    for (const userId of dropped) changed?.delete(userId);
+    for (const userId of dropped) {
+      changed?.delete(userId);
+      tracked.concealed.delete(userId);
+    }
   }
 
   /**
@@ -91,9 +98,12 @@ export class SocketWatches<S extends SocketLike> {
 
   #onChange(watchers: readonly TrackedSocket<S>[], presence: WatchedPresence): void {
     const single: TrackedSocket<S>[] = [];
+    const concealing: TrackedSocket<S>[] = [];
     for (const tracked of watchers) {
       if (!tracked.batch) {
-        single.push(tracked);
+        const concealed = this.#conceals(tracked, presence.userId);
+        if (concealed === undefined) single.push(tracked);
+        else if (concealed === 'now') concealing.push(tracked);
         continue;
       }
       const changed = this.#changed.get(tracked);
@@ -101,6 +111,7 @@ export class SocketWatches<S extends SocketLike> {
       else changed.add(presence.userId);
     }
     if (single.length > 0) emit(single, CHANGED_EVENT, toPayload(presence.userId, presence));
+    if (concealing.length > 0) emit(concealing, CHANGED_EVENT, concealedPayload(presence.userId, presence));
     if (this.#changed.size > 0) {
       this.#timer ??= this.#settings.clock.after(BATCH_WINDOW, () => this.#emitBatch(), {
         keepAlive: false,
@@ -113,6 +124,7 @@ export class SocketWatches<S extends SocketLike> {
     this.#timer = undefined;
     const groups = new Map<string, { userIds: ReadonlySet<string>; watchers: TrackedSocket<S>[] }>();
     for (const [tracked, userIds] of this.#changed) {
+      if (tracked.filter !== undefined && this.#emitFiltered(tracked, userIds)) continue;
       const key = JSON.stringify([...userIds]);
       const group = groups.get(key);
       if (group === undefined) groups.set(key, { userIds, watchers: [tracked] });
@@ -124,6 +136,38 @@ export class SocketWatches<S extends SocketLike> {
       for (const page of toPages(users)) emit(watchers, CHANGES_EVENT, page);
     }
   }
+
+  /** False if the socket may see all of them. One who has become hidden is shown as never seen, once. */
+  #emitFiltered(tracked: TrackedSocket<S>, userIds: ReadonlySet<string>): boolean {
+    const users: PresencePayload[] = [];
+    let hides = false;
+    for (const userId of userIds) {
+      const concealed = this.#conceals(tracked, userId);
+      if (concealed !== undefined) hides = true;
+      if (concealed === 'already') continue;
+      const presence = this.#watch.get(userId);
+      users.push(concealed === 'now' ? concealedPayload(userId, presence) : toPayload(userId, presence));
+    }
+    if (hides) for (const page of toPages(users)) emit([tracked], CHANGES_EVENT, page);
+    return hides;
+  }
+
+  /** `undefined`: the socket may see the user. `already`: their last payload has shown nothing. */
+  #conceals({ filter, concealed }: TrackedSocket<S>, userId: string): 'now' | 'already' | undefined {
+    if (filter === undefined) return undefined;
+    if (filter.sees(userId)) {
+      concealed.delete(userId);
+      return undefined;
+    }
+    if (concealed.has(userId)) return 'already';
+    concealed.add(userId);
+    return 'now';
+  }
+}
+
+/** Has the version of the change, because clients keep the payload with the greatest one. */
+function concealedPayload(userId: string, presence: WatchedPresence | undefined): PresencePayload {
+  return { ...toPayload(userId, undefined), version: presence?.version ?? 0 };
 }
 
 /** Encoded once per namespace. */

@@ -2,6 +2,7 @@ import { type Clock, clockOption } from '../internal/clock.js';
 import { assertErrorListener, ErrorReporter } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertFunction, assertOptions, numberOption } from '../internal/validate.js';
+import { assertVisible } from '../internal/viewer-filter.js';
 import { defaultIdentify } from './identity.js';
 import { TRACK_PRESENCE_OPTION_NAMES } from './option-names.js';
 import type { RelayedPubSub, TrackedPresence, TrackPresenceOptions } from './options.js';
@@ -15,6 +16,7 @@ export interface TrackerSettings<S extends SocketLike> {
   readonly pubsub: RelayedPubSub | undefined;
   readonly identify: (socket: S) => unknown;
   readonly authorize: NonNullable<TrackPresenceOptions<S>['authorize']> | undefined;
+  readonly visible: TrackPresenceOptions<S>['visible'];
   /** `undefined`: rooms are not tracked. */
   readonly roomOf: ((room: string, socket: S) => string | undefined) | undefined;
   readonly touch: boolean;
@@ -30,11 +32,21 @@ export function resolveSettings<S extends SocketLike>(options: TrackPresenceOpti
   if (options === undefined)
     throw new InvalidArgumentError('options', 'must be an object with the option presence');
   assertOptions('options', options, TRACK_PRESENCE_OPTION_NAMES);
-  const { presence, pubsub, identify = defaultIdentify, authorize, onError, rooms, touch = true } = options;
+  const {
+    presence,
+    pubsub,
+    identify = defaultIdentify,
+    authorize,
+    visible,
+    onError,
+    rooms,
+    touch = true,
+  } = options;
   assertFunction('presence.setPresence', presence?.setPresence);
   if (pubsub !== undefined) assertFunction('pubsub.subscribe', pubsub?.subscribe);
   assertFunction('identify', identify);
   if (authorize !== undefined) assertFunction('authorize', authorize);
+  assertVisible(visible);
   assertErrorListener(onError);
   if (typeof touch !== 'boolean') throw new InvalidArgumentError('touch', 'must be true or false');
   return {
@@ -42,6 +54,7 @@ export function resolveSettings<S extends SocketLike>(options: TrackPresenceOpti
     pubsub,
     identify,
     authorize,
+    visible,
     roomOf: toRoomMapper(rooms),
     touch,
     recoveryGrace: numberOption('recoveryGrace', options.recoveryGrace, RECOVERY_GRACE, {

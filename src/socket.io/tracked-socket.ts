@@ -1,5 +1,7 @@
 import { LimitError } from '../internal/errors.js';
+import { ViewerFilter } from '../internal/viewer-filter.js';
 import type { Subscription } from '../pubsub/subscribe.js';
+import type { TrackerSettings } from './settings.js';
 import type { SocketLike } from './socket-io-types.js';
 import type { SocketRegistration } from './socket-registration.js';
 
@@ -10,6 +12,10 @@ export class TrackedSocket<S extends SocketLike = SocketLike> {
   /** False from `disconnecting` on. */
   connected = true;
   readonly watching = new Set<string>();
+  /** `undefined`: the socket may see every user. */
+  readonly filter: ViewerFilter | undefined;
+  /** Watched users whose last payload has shown nothing, because the socket may not see them. */
+  readonly concealed = new Set<string>();
   /** Changes of watched users are collected into lists. */
   batch = false;
   /** Watched before a recovery, until watched again. */
@@ -21,7 +27,14 @@ export class TrackedSocket<S extends SocketLike = SocketLike> {
   #last: Promise<unknown> = Promise.resolve();
   #waiting = 0;
 
-  constructor(readonly socket: S) {}
+  constructor(
+    readonly socket: S,
+    { visible, reporter }: Pick<TrackerSettings<S>, 'visible' | 'reporter'>,
+  ) {
+    if (visible === undefined) return;
+    const isViewer = (userId: string) => userId === this.registration?.userId;
+    this.filter = new ViewerFilter((userId) => visible(socket, userId), isViewer, reporter);
+  }
 
   get id(): string {
     return this.socket.id;

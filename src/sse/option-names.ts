@@ -32,6 +32,7 @@ export const ROOM_STREAM_OPTION_NAMES: OptionNames<RoomStreamOptions> = {
   user: true,
   join: true,
   watch: true,
+  visible: true,
 };
 
 export const STREAM_CHANNEL_NAMES: OptionNames<StreamChannel> = {

@@ -97,6 +97,8 @@ export interface RoomStreamOptions extends StreamOptions {
   join?: readonly (string | StreamRoom)[];
   /** Users whose presence the stream reports. @default none */
   watch?: Iterable<string>;
+  /** Whether the reader may see a user; see `AttachOptions.visible`. @default every user */
+  visible?: (userId: string) => boolean;
 }
 
 /** Options of {@link eventStream} and {@link pipeEventStream}. */

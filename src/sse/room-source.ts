@@ -3,6 +3,7 @@ import { isOrigin } from '../history/position.js';
 import type { Json } from '../internal/codec.js';
 import { BannedError, InvalidArgumentError } from '../internal/errors.js';
 import { assertName, assertOptions } from '../internal/validate.js';
+import { assertVisible } from '../internal/viewer-filter.js';
 import type { Peer } from '../rooms/peer-writer.js';
 import { assertJoinOptions } from '../rooms/room-membership.js';
 import type { RoomService } from '../rooms/room-service.js';
@@ -33,13 +34,17 @@ export class RoomSource implements StreamSource {
   readonly #rooms: RoomService;
   readonly #user: StreamUser;
   readonly #watch: readonly string[];
+  readonly #visible: RoomStreamOptions['visible'];
   readonly #joins: readonly StreamRoom[];
   /** `undefined`: messages to the user. */
   readonly #cursors = new Map<string | undefined, RoomCursor>();
   readonly #clientId: string;
   #socket: RoomSocket | undefined;
 
-  constructor({ rooms, user, join = [], watch = [], ...rest }: RoomStreamOptions, lastEventId?: string) {
+  constructor(
+    { rooms, user, join = [], watch = [], visible, ...rest }: RoomStreamOptions,
+    lastEventId?: string,
+  ) {
     if (typeof rooms?.attach !== 'function')
       throw new InvalidArgumentError('rooms', 'must be a RoomService: pass the rooms of createRollcall');
     if ('maxBufferedBytes' in rest)
@@ -55,6 +60,8 @@ export class RoomSource implements StreamSource {
     }
     this.#rooms = rooms;
     this.#user = user;
+    assertVisible(visible);
+    this.#visible = visible;
     this.#watch = [...watch];
     for (const userId of this.#watch) assertName('watch', userId);
     this.#joins = join.map((given, at) => toStreamRoom(given, `join[${at}]`));
@@ -90,6 +97,7 @@ export class RoomSource implements StreamSource {
       ...(status === undefined ? {} : { status }),
       ...(meta === undefined ? {} : { meta }),
       ...(since === undefined ? {} : { since }),
+      ...(this.#visible && { visible: this.#visible }),
     });
     this.#socket = socket;
     if (!sink.open) return {};

@@ -84,5 +84,109 @@ export function visibilityBehaviour(name: string, start: () => Promise<WsBackend
         await ann.until(() => ann.receivedData('lobby').includes(1), 'a message of the room');
       });
     });
+
+    describe('a filter', () => {
+      test('hides a user from one viewer: in lists, changes and counts of members, typing and watches', async () => {
+        const blocked = new Set(['bob']);
+        const one = await fixture.node({
+          serve: { visible: (viewer, userId) => viewer.userId !== 'ann' || !blocked.has(userId) },
+        });
+        const two = await fixture.node();
+        const ann = await fixture.client(one, 'ann');
+        const ben = await fixture.client(one, 'ben');
+        const [bob, carol] = [await fixture.client(two, 'bob'), await fixture.client(two, 'carol')];
+        for (const client of [bob, carol]) await client.get({ type: 'join', room: 'lobby' });
+        // Not joined by the viewers themselves, so that a list is complete at once.
+        for (const room of ['lobby', 'hall']) {
+          const members = room === 'hall' ? 'count' : true;
+          for (const client of [ann, ben]) await client.get({ type: 'join', room, members });
+        }
+        for (const client of [bob, carol]) await client.get({ type: 'join', room: 'hall' });
+        await ann.get({ type: 'watch', users: ['bob', 'carol', 'ann'] });
+        const countOf = (client: WsClient) => client.of('members').findLast((frame) => frame.count)?.count;
+        await ben.until(() => membersOf(ben).length === 4 && countOf(ben) === 4, 'everybody for ben');
+        await ann.until(() => membersOf(ann).length === 3 && countOf(ann) === 3, 'all but bob for ann');
+        expect(membersOf(ann)).toEqual(['ann', 'ben', 'carol']);
+        const statusOf = (user: string) =>
+          ann
+            .of('presence')
+            .flatMap(({ users }) => users)
+            .findLast((presence) => presence.user === user);
+        await ann.until(() => statusOf('ann') && statusOf('carol'), 'presence of the others');
+        expect(statusOf('ann')?.status).toBe('online');
+        expect(statusOf('carol')?.status).toBe('online');
+        expect(statusOf('bob')).toEqual({ user: 'bob', status: 'offline', lastSeen: 0 });
+
+        // What bob does is not shown to ann; what carol does afterwards is.
+        const events = ann.of('members').length;
+        const act = async (client: WsClient, info: number, status = 'busy') => {
+          await client.get({ type: 'typing', room: 'lobby', on: true });
+          await client.get({ type: 'status', status });
+          await client.get({ type: 'update', room: 'lobby', info });
+        };
+        await act(bob, 1);
+        await bob.get({ type: 'leave', room: 'hall' });
+        await ben.until(() => countOf(ben) === 3, 'one less for ben');
+        await act(carol, 2);
+        const infosOf = (client: WsClient) => client.of('members').flatMap((frame) => frame.members);
+        await ann.until(() => infosOf(ann).some(({ info }) => info === 2), "carol's info");
+        await ann.until(() => statusOf('carol')?.status === 'busy', "carol's status");
+        const typingFrom = (client: WsClient) =>
+          client.of('event').flatMap(({ event, from }) => (event === '$typing' ? [from] : []));
+        await ann.until(() => typingFrom(ann).length > 0, 'that carol types');
+        expect(typingFrom(ann)).toEqual(['carol']);
+        expect(typingFrom(ben)).toEqual(['bob', 'carol']);
+        const since = JSON.stringify(
+          ann.frames.slice(ann.frames.indexOf(ann.of('members')[events] as never)),
+        );
+        expect(since).not.toContain('"bob"');
+        expect(infosOf(ann).some(({ user }) => user === 'bob')).toBe(false);
+        expect(countOf(ann)).toBe(3);
+
+        // A change of the filter applies from the next frame on, in both directions.
+        blocked.clear();
+        await act(bob, 3, 'dnd');
+        await ann.until(() => membersOf(ann).includes('bob'), 'bob as a member');
+        await ann.until(() => statusOf('bob')?.status === 'dnd', "bob's status");
+        blocked.add('bob');
+        await bob.get({ type: 'status', status: 'away' });
+        await bob.get({ type: 'update', room: 'lobby', info: 4 });
+        await ann.until(() => !membersOf(ann).includes('bob'), 'that bob is gone');
+        await ann.until(() => statusOf('bob')?.lastSeen === 0, 'that bob was never seen');
+        expect(infosOf(ann).some(({ info }) => info === 4)).toBe(false);
+        await bob.get({ type: 'send', room: 'lobby', event: 'said', data: 'hello' });
+        await ann.until(() => ann.receivedData('lobby').includes('hello'), 'messages are not filtered');
+        expect([...one.errors, ...two.errors]).toEqual([]);
+      });
+
+      test.each([
+        [
+          'throws',
+          () => bad('no database'),
+          'HandlerError: visible failed, so the user is hidden: no database',
+        ],
+        [
+          'rejects',
+          () => Promise.reject(new Error('no')),
+          'must return true or false at once, not a promise',
+        ],
+        ['answers with 1', () => 1, 'must return true or false at once'],
+      ])('that %s hides everybody, and is reported once per connection', async (_, visible, problem) => {
+        const node = await fixture.node({ serve: { visible: visible as never } });
+        const [bob, ann] = [await fixture.client(node, 'bob'), await fixture.client(node, 'ann')];
+        for (const client of [bob, ann]) await client.get({ type: 'join', room: 'lobby', members: true });
+        await ann.get({ type: 'watch', users: ['bob'] });
+        await ann.until(() => membersOf(ann).length > 0, 'a list');
+        await ann.settled();
+        expect(membersOf(ann)).toEqual(['ann']);
+        expect(ann.of('presence')[0]?.users).toEqual([{ user: 'bob', status: 'offline', lastSeen: 0 }]);
+        await bob.until(() => node.errors.length === 2, 'reports');
+        expect(node.errors).toEqual([expect.stringContaining(problem), expect.stringContaining(problem)]);
+      });
+    });
   });
+}
+
+function bad(text: string): never {
+  throw new Error(text);
 }

@@ -3,6 +3,10 @@
 
 declare module 'docs/rooms.md' {
   export const rooms: import('rollcall').RoomService;
+  export const wss: import('ws').WebSocketServer;
+  export function userOf(request: import('node:http').IncomingMessage): Promise<string | null>;
+  export function blockedBy(userId: string): Promise<Set<string>>;
+  export function isMember(room: string, userId: string): Promise<boolean>;
 }
 
 declare module 'docs/client.md' {

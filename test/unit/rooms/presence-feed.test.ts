@@ -133,4 +133,53 @@ describe('watched users', () => {
     expect(watches).toHaveLength(1);
     expect(one.got).toEqual([shown('ann')]);
   });
+
+  test('a user whom a peer may not see looks as if never seen, and their changes are not sent', async () => {
+    const { users, writer, watch, read, clock } = fixture();
+    const hidden = new Set(['ann']);
+    const [one, two] = [writer((userId) => !hidden.has(userId)), writer()];
+    const adding = [users.add(one.writer, ['ann', 'bob']), users.add(two.writer, ['ann', 'bob'])];
+    await read();
+    await Promise.all(adding);
+    const change = (status: string) => {
+      watch().change('ann', status);
+      watch().change('bob', status);
+      clock.advance(50);
+    };
+    change('online');
+    hidden.delete('ann');
+    change('busy');
+    hidden.add('ann');
+    change('away');
+    change('online');
+    const both = (...statuses: string[]) => ({
+      type: 'presence',
+      users: ['ann', 'bob'].map((user, at) => ({
+        user,
+        status: statuses[at] ?? statuses[0],
+        lastSeen: statuses[at] === 'offline' || statuses[0] === 'offline' ? 0 : 5,
+      })),
+    });
+    expect(two.got).toEqual([both('offline'), both('online'), both('busy'), both('away'), both('online')]);
+    expect(one.got).toEqual([
+      both('offline'),
+      shown('bob', 'online', 5),
+      both('busy'),
+      {
+        type: 'presence',
+        users: [
+          { user: 'ann', status: 'offline', lastSeen: 0 },
+          { user: 'bob', status: 'away', lastSeen: 5 },
+        ],
+      },
+      shown('bob', 'online', 5),
+    ]);
+    // Watched again, the state is asked for again.
+    users.remove(one.writer, ['ann', 'bob']);
+    hidden.delete('ann');
+    const again = users.add(one.writer, ['ann']);
+    await read();
+    await again;
+    expect(one.got.at(-1)).toEqual(shown('ann', 'online', 5));
+  });
 });

@@ -8,6 +8,7 @@ import type {
   WatchedPresence,
 } from '../../../src/index.js';
 import { ErrorReporter } from '../../../src/internal/diagnostics.js';
+import { ViewerFilter } from '../../../src/internal/viewer-filter.js';
 import { PeerWriter } from '../../../src/rooms/peer-writer.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { type Deferred, deferred } from '../../support/wait.js';
@@ -45,8 +46,9 @@ export class FakeRoomWatch implements RoomWatch {
 
   join(userId: string, sockets = 1): void {
     const member = { userId, info: null, sockets, version: 1 };
+    const type = this.members.has(userId) ? 'update' : 'join';
     this.members.set(userId, member);
-    this.handler({ ...member, type: 'join', room: this.room });
+    this.handler({ ...member, type, room: this.room });
   }
 
   leave(userId: string): void {
@@ -118,7 +120,7 @@ export function presenceFixture() {
     },
   } as unknown as PresenceService;
   const clock = new FakeClock();
-  const writer = () => {
+  const writer = (visible?: (userId: string) => boolean) => {
     const got: unknown[] = [];
     const peer = {
       bufferedAmount: 0,
@@ -138,7 +140,8 @@ export function presenceFixture() {
       slowPeers: 'close',
       counters,
     } as const;
-    return { got, peer, writer: new PeerWriter(peer, settings, () => {}) };
+    const filter = visible && new ViewerFilter(visible, () => false, settings.reporter);
+    return { got, peer, writer: new PeerWriter(peer, settings, () => {}, filter) };
   };
   return {
     presence,

@@ -492,6 +492,44 @@ describe('requests of clients', () => {
     expect(asked).toHaveLength(6);
   });
 
+  test.each([false, true])(
+    'a user whom a socket may not see looks as if never seen; lists: %s',
+    async (batch) => {
+      presence.setStatusOf('bob', 'busy', 5);
+      const hidden = new Set(['bob']);
+      await connected({ visible: (who, userId) => who !== socket || !hidden.has(userId) });
+      const other = space.connect('o', { user: 'cat' });
+      const never = { userId: 'bob', status: 'offline', lastSeen: 0, version: 0 };
+      expect(await socket.ask('presence:watch', ['bob'], { batch })).toEqual({ users: [never] });
+      expect(await other.ask('presence:watch', ['bob'], { batch })).toEqual({
+        users: [{ userId: 'bob', status: 'busy', lastSeen: 5, version: 5 }],
+      });
+      const change = (status: string, version: number) => {
+        space.sent.length = 0;
+        presence.setStatusOf('bob', status, version);
+        clock.advance(50);
+        return space.sent.map(([to, , payload]) => [[to].flat(), [payload].flat()]);
+      };
+      const [six, seven, eight, nine] = [6, 7, 8, 9].map((version) => {
+        return { userId: 'bob', status: `s${version}`, lastSeen: version, version };
+      });
+      expect(change('s6', 6)).toEqual([[['o'], [six]]]);
+      hidden.clear();
+      expect(change('s7', 7)).toEqual([[['s', 'o'], [seven]]]);
+      hidden.add('bob');
+      const sent = change('s8', 8);
+      expect(sent).toHaveLength(2);
+      expect(sent).toEqual(
+        expect.arrayContaining([
+          [['s'], [{ ...never, version: 8 }]],
+          [['o'], [eight]],
+        ]),
+      );
+      expect(change('s9', 9)).toEqual([[['o'], [nine]]]);
+      expect(errors).toEqual([]);
+    },
+  );
+
   test('requests of anonymous sockets are rejected unless authorize allows them', async () => {
     tracker = track();
     const anonymous = space.connect('a');
@@ -1191,6 +1229,7 @@ test('invalid servers and options are rejected', () => {
     pubsub: {},
     identify: 'ann',
     authorize: true,
+    visible: async () => true,
     rooms: 'lobby',
     touch: 1,
     recoveryGrace: -1,

@@ -11,6 +11,8 @@ test.each<[string, object]>([
   ['rooms', { rooms: {} }],
   ['authenticate', { authenticate: undefined }],
   ['authorize', { authorize: true }],
+  ['visible', { visible: true }],
+  ['visible: must return true or false at once', { visible: async () => true }],
   ['onError', { onError: 1 }],
   ['rateLimit.consume', { rateLimit: {} }],
   ['rateLimit.consume', { rateLimit: null }],
