@@ -3,6 +3,7 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { CloseCode, defineChannel, PresenceService, PubSubService, RoomService } from 'rollcall';
+import { pipeEventStream } from 'rollcall/sse';
 import { createEmbeddedRedis, type EmbeddedRedis } from 'rollcall/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { timeLimit } from '../support/machine.js';
@@ -183,6 +184,81 @@ test('a client that is disconnected receives $close, and may close', async () =>
   await waitFor(async () => (await seen()).errors.includes(2), { timeout: 10_000 });
   const close = { code: CloseCode.DISCONNECTED, reason: 'spam', again: false };
   expect((await seen()).events[1]).toEqual(['$close', JSON.stringify(close)]);
+});
+
+test.each([
+  ['keeps its EventSource open: its user stays online, and receives all when it is shown again', false],
+  ['that closes its EventSource on pagehide is offline, and resumes by the id when it is shown again', true],
+])('a page in the back/forward cache %s', async (_, closes) => {
+  const cached = await chromium.launch({
+    executablePath: findChromium() as string,
+    ignoreDefaultArgs: ['--disable-back-forward-cache'],
+    args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--no-first-run'],
+  });
+  undo.push(() => cached.close());
+  const pubsub = new PubSubService({ redis: redis.client });
+  const presence = new PresenceService({ redis: redis.client, grace: 0 });
+  const rooms = new RoomService({ pubsub, presence });
+  const requests: string[] = [];
+  const url = await serve((request, response) => {
+    const { pathname, search } = new URL(request.url ?? '/', 'http://localhost');
+    if (pathname === '/events') {
+      requests.push(search);
+      pipeEventStream(request, response, { rooms, user: { userId: 'ann' }, join: ['lobby'], retry: 60_000 });
+      return;
+    }
+    response.setHeader('content-type', 'text/html');
+    response.end(`<!doctype html><title>${pathname}</title>`);
+  });
+  undo.push(async () => {
+    await rooms.close();
+    await presence.close();
+    await pubsub.close();
+  });
+  const page = await cached.newPage();
+  page.setDefaultTimeout(timeLimit(10_000));
+  await page.goto(`${url}/first`);
+  // The handlers of pagehide and pageshow are those of docs/sse.md.
+  await page.evaluate(`
+    globalThis.seen = [];
+    let lastId = '';
+    const listen = () => {
+      const events = new EventSource('/events?lastEventId=' + encodeURIComponent(lastId));
+      for (const name of ['$ready', 'message', '$discontinuity']) {
+        events.addEventListener(name, ({ type, data, lastEventId }) => {
+          lastId = lastEventId;
+          seen.push(type === 'message' ? JSON.parse(data).data : type);
+        });
+      }
+      return events;
+    };
+    globalThis.events = listen();
+    if (${closes}) {
+      addEventListener('pagehide', () => events.close());
+      addEventListener('pageshow', ({ persisted }) => {
+        if (persisted) events = listen();
+      });
+    }
+    undefined`);
+  const seen = () =>
+    page.evaluate('globalThis.seen').catch(() => undefined) as Promise<unknown[] | undefined>;
+  await waitFor(async () => (await seen())?.length === 1, { timeout: 10_000 });
+  await rooms.broadcast('lobby', 'message', 1);
+  await waitFor(async () => (await seen())?.length === 2, { timeout: 10_000 });
+
+  await page.goto(`${url}/second`);
+  const status = closes ? 'offline' : 'online';
+  await waitFor(async () => (await presence.getPresence('ann'))?.status === status, { timeout: 10_000 });
+  await rooms.broadcast('lobby', 'message', 2);
+  // `goBack` would wait for a load, which a kept page does not have.
+  await page.evaluate('setTimeout(() => history.back())');
+  await waitFor(async () => (await seen())?.includes(2), { timeout: 10_000 });
+  expect((await presence.getPresence('ann'))?.status).toBe('online');
+  const first = ['$ready', 1];
+  expect((await seen())?.sort()).toEqual((closes ? [...first, '$ready', 2] : [...first, 2]).sort());
+  expect(requests).toEqual(
+    closes ? ['?lastEventId=', expect.stringMatching(/^\?lastEventId=.{10}/)] : ['?lastEventId='],
+  );
 });
 
 test('examples/sse-fastify: two users chat during a restart', async () => {
