@@ -95,7 +95,7 @@ export class UnsupportedError extends RollcallError {
   readonly code = 'ERR_UNSUPPORTED';
 }
 
-/** The data in Redis was written with options that contradict those of this service. */
+/** The options of this service contradict the server, or those with which the data in Redis was written. */
 export class ConfigurationError extends RollcallError {
   override readonly name = 'ConfigurationError';
   readonly code = 'ERR_CONFIGURATION';

@@ -3,6 +3,7 @@ import { type ClusterClientAdapter, withNodeTimeout } from './cluster-node.js';
 import { ClusterRouter } from './cluster-router.js';
 import { ClusterSubscriber } from './cluster-subscriber.js';
 import { ClusterTopology } from './cluster-topology.js';
+import { databaseRefusal } from './database.js';
 import {
   ALL_CAPABILITIES,
   type Capabilities,
@@ -78,8 +79,9 @@ export class ClusterDriver implements Driver {
     if (this.#closed) throw this.#offline();
     if (!this.ready) {
       await this.#given.connect();
-      await this.#topology.discover(() => this.ready);
-      if (!this.ready) throw this.#offline();
+      const refusal = () => databaseRefusal(this.#lastError, this.database);
+      await this.#topology.discover(() => this.ready || refusal() !== undefined);
+      if (!this.ready) throw refusal() ?? this.#offline();
     }
     if (!this.#askedSharded) await this.#askSharded();
   }

@@ -1,23 +1,88 @@
-/** The database in clients and clusters. */
+import { ConfigurationError, InvalidArgumentError } from '../internal/errors.js';
+
+/** The database in clients. */
 interface ClientWithDatabase {
-  options?: { database?: unknown; db?: unknown; redisOptions?: { db?: unknown } };
-  _options?: { defaults?: { database?: unknown } };
+  options?: { database?: unknown; db?: unknown };
+}
+
+/** The database in Cluster clients: where they apply it, and where they ignore it. */
+interface ClusterClientWithDatabase {
+  // ioredis
+  options?: { db?: unknown; redisOptions?: { db?: unknown } };
+  startupNodes?: unknown;
+  // node-redis
+  _options?: {
+    database?: unknown;
+    rootNodes?: readonly unknown[];
+    defaults?: { database?: unknown; url?: unknown };
+  };
 }
 
 /** As configured: a later SELECT is ignored. */
 export function databaseOf(client: object): number {
-  const { options, _options } = client as ClientWithDatabase;
-  const configured = [
-    // node-redis
-    options?.database,
-    // ioredis, ioredis-mock
-    options?.db,
-    // Clusters, whose servers have databases since Valkey 9
-    options?.redisOptions?.db,
-    _options?.defaults?.database,
-  ].find((value) => value !== undefined && value !== null);
-  const database = Number(configured ?? 0);
+  const { options } = client as ClientWithDatabase;
+  // node-redis, then ioredis and ioredis-mock
+  return toDatabase(options?.database ?? options?.db);
+}
+
+/**
+ * Of a Cluster client; the servers have databases since Valkey 9.
+ *
+ * @throws `InvalidArgumentError` for a database that the client ignores: it would use another one.
+ */
+export function databaseOfCluster(client: object): number {
+  const { options, startupNodes, _options } = client as ClusterClientWithDatabase;
+  if (_options !== undefined) {
+    const { defaults, rootNodes = [] } = _options;
+    const used = toDatabase(defaults?.database ?? databaseInUrl(defaults?.url));
+    assertSame('createCluster', 'defaults.database', used, [_options.database, ...rootNodes.map(ofNode)]);
+    return used;
+  }
+  const used = toDatabase(options?.redisOptions?.db);
+  const nodes = Array.isArray(startupNodes) ? startupNodes.map(ofNode) : [];
+  assertSame('Cluster of ioredis', 'redisOptions.db', used, [options?.db, ...nodes]);
+  return used;
+}
+
+function assertSame(client: string, option: string, used: number, ignored: readonly unknown[]): void {
+  const other = ignored.map(toDatabase).find((database) => database !== 0 && database !== used);
+  if (other === undefined) return;
+  throw new InvalidArgumentError(
+    'redis',
+    `has database ${other} where ${client} ignores it, and would use database ${used}: pass it as ${option}`,
+  );
+}
+
+/** In a node's URL or options. */
+function ofNode(node: unknown): unknown {
+  if (typeof node === 'string') return databaseInUrl(node);
+  const { url, database, db } = (node ?? {}) as { url?: unknown; database?: unknown; db?: unknown };
+  return database ?? db ?? databaseInUrl(url);
+}
+
+function databaseInUrl(url: unknown): string | undefined {
+  if (typeof url !== 'string' || !URL.canParse(url)) return undefined;
+  return new URL(url).pathname.slice(1);
+}
+
+function toDatabase(value: unknown): number {
+  const database = Number(value ?? 0);
   return Number.isSafeInteger(database) && database > 0 ? database : 0;
+}
+
+/** The server has no such database. */
+const NO_DATABASE = /^ERR (?:SELECT is not allowed|DB index is out of range)/;
+
+/** Undefined for other errors. */
+export function databaseRefusal(error: Error | undefined, database: number): ConfigurationError | undefined {
+  const refusal = [error, error?.cause].find(
+    (each): each is Error => each instanceof Error && NO_DATABASE.test(each.message),
+  );
+  if (refusal === undefined) return undefined;
+  return new ConfigurationError(
+    `Redis refuses database ${database} (${refusal.message}); on a Cluster only Valkey 9 has several, by the setting cluster-databases`,
+    { cause: refusal },
+  );
 }
 
 /**

@@ -6,7 +6,7 @@ import {
   sleep,
 } from './cluster-node.js';
 import { joinAddress, splitAddress } from './cluster-slots.js';
-import { databaseOf } from './database.js';
+import { databaseOfCluster } from './database.js';
 import { createCommandConnection, createPubSubConnection, type IoredisLike } from './ioredis.js';
 import type { ConnectionTarget, PubSubConnection, PubSubConnectionListener } from './subscriber.js';
 
@@ -66,7 +66,7 @@ export class IoredisCluster implements ClusterClientAdapter {
 
   constructor(client: IoredisClusterClient) {
     this.#given = client as unknown as IoredisClusterLike;
-    this.database = databaseOf(client);
+    this.database = databaseOfCluster(client);
     this.#given.on('error', this.#failed);
     this.#given.on('end', this.#ended);
     this.#given.on('connect', this.#connected);

@@ -57,6 +57,7 @@ export interface IoredisLike {
   readonly serverInfo?: { readonly role?: string; readonly run_id?: string };
   readonly options?: {
     enableAutoPipelining?: boolean;
+    readonly db?: number;
     readonly retryStrategy?: ((attempt: number) => unknown) | null;
     readonly sentinels?: unknown;
     readonly sentinelRetryStrategy?: ((attempt: number) => unknown) | null;
@@ -336,7 +337,12 @@ export function createCommandConnection(
     get ready() {
       return connection.status === 'ready';
     },
-    connect: () => connection.connect(),
+    async connect() {
+      await connection.connect();
+      const { db = 0 } = connection.options ?? {};
+      // Where its own SELECT is refused, the client goes on in database 0.
+      if (db !== 0) await connection.call('SELECT', String(db));
+    },
     pipeline: (commands, buffers) => pipeline(connection, commands, buffers),
     transaction: (commands) => transaction(connection, commands),
     destroy: () => connection.disconnect(),

@@ -6,7 +6,7 @@ import {
   sleep,
 } from './cluster-node.js';
 import { joinAddress, splitAddress } from './cluster-slots.js';
-import { databaseOf } from './database.js';
+import { databaseOfCluster, databaseRefusal } from './database.js';
 import {
   addListeners,
   createCommandConnection,
@@ -83,13 +83,20 @@ export class NodeRedisCluster implements ClusterClientAdapter {
   /** All node clients have the same options. */
   #templateClient: NodeRedisLike | undefined;
   #closedByOwner = false;
+  /** The error of the client's `connect` names no reason. */
+  #lastError: Error | undefined;
 
   constructor(client: NodeRedisClusterClient) {
     this.#given = client as unknown as NodeRedisClusterLike;
-    this.database = databaseOf(client);
+    this.database = databaseOfCluster(client);
     // Without a listener for `error`, a failure would end the process.
     this.#untrack = addListeners(this.#given, [
-      ['error', () => {}],
+      [
+        'error',
+        (error) => {
+          this.#lastError = error as Error;
+        },
+      ],
       // Emitted by `close` and `destroy` only.
       ['disconnect', this.#setClosed(true)],
       ['connect', this.#setClosed(false)],
@@ -113,9 +120,12 @@ export class NodeRedisCluster implements ClusterClientAdapter {
         });
     }
     while (this.#templateClient === undefined) {
-      if (failed !== undefined) throw failed;
+      if (failed !== undefined) throw databaseRefusal(this.#lastError, this.database) ?? failed;
       if (!this.#given.isOpen && !connecting)
-        throw new ConnectionError('the node-redis cluster client is closed');
+        throw (
+          databaseRefusal(this.#lastError, this.database) ??
+          new ConnectionError('the node-redis cluster client is closed')
+        );
       this.#templateClient = await this.#anyClient();
       if (this.#templateClient === undefined) await sleep(POLL_INTERVAL);
     }
