@@ -7,6 +7,8 @@ export interface AclNames {
   readonly channels: readonly string[];
   /** `prefix` of the pub/sub service. `channels` contain it. @default '' */
   readonly pubsubPrefix?: string;
+  /** Logical database. `channels` contain it. @default 0 */
+  readonly database?: number;
 }
 
 /** One `ACL SETUSER` line each. */
@@ -29,6 +31,7 @@ const SHARDED = ['ssubscribe', 'sunsubscribe', 'spublish'];
 const ON_CLUSTER = 'cluster|slots command|info ping';
 const OF_IOREDIS_CLUSTER = 'cluster|info client|setname readonly';
 const OF_NODE_REDIS_SENTINEL = 'role';
+const IN_OTHER_DATABASE = 'select';
 
 /** Channels of parts that not every application has; a prefix of the pub/sub service belongs before them. */
 const NOTIFICATION_CHANNELS = 'notifications:*';
@@ -56,6 +59,8 @@ export interface AclRules {
   readonly ofNotifications: readonly string[];
   /** Also, where clients may fall back to HTTP. */
   readonly ofHttpFallback: readonly string[];
+  /** Also, in a logical database other than 0. */
+  readonly inOtherDatabase: readonly string[];
 }
 
 export function applicationRules({ user, prefix, channels, pubsubPrefix = '' }: AclNames): AclRules {
@@ -74,6 +79,7 @@ export function applicationRules({ user, prefix, channels, pubsubPrefix = '' }: 
     ofNodeRedisSentinel: [add(OF_NODE_REDIS_SENTINEL)],
     ofNotifications: [setUser(user, toRule(pubsubPrefix + NOTIFICATION_CHANNELS))],
     ofHttpFallback: [setUser(user, toRule(pubsubPrefix + HTTP_CHANNELS))],
+    inOtherDatabase: [add(IN_OTHER_DATABASE)],
   };
 }
 
@@ -81,12 +87,14 @@ export function applicationRules({ user, prefix, channels, pubsubPrefix = '' }: 
  * For the commands of this CLI that only read, on any topology. The user may run scripts, but a script may only
  * run the user's own commands, and none of them writes.
  */
-export function readOnlyRules({ user, prefix, channels }: AclNames): readonly string[] {
+export function readOnlyRules({ user, prefix, channels, database = 0 }: AclNames): readonly string[] {
   const names = [`~{${prefix}:*`, '~rollcall:*', `&{${prefix}:*`, ...channels.map(toRule)];
   return [
     setUser(user, 'reset', 'on', '>password'),
     setUser(user, ...names),
-    ...READ_ONLY.map((commands) => setUser(user, ...allow(commands))),
+    ...[...READ_ONLY, ...(database === 0 ? [] : [IN_OTHER_DATABASE])].map((commands) =>
+      setUser(user, ...allow(commands)),
+    ),
   ];
 }
 
@@ -105,7 +113,7 @@ export interface AclNeed {
 
 /** Does not contain `multi` and `exec`, which a check within a transaction cannot queue. */
 export function applicationNeeds(
-  { prefix, channels }: Omit<AclNames, 'user'>,
+  { prefix, channels, database = 0 }: Omit<AclNames, 'user'>,
   server: { readonly cluster: boolean; readonly sharded: boolean },
 ): AclNeed[] {
   const presence = `{${prefix}:0}:doctor`;
@@ -116,6 +124,7 @@ export function applicationNeeds(
     .map((name) => need(`+${name}`, callOf(name, presence, `{${prefix}:0}:events`), OPTIONAL.includes(name)));
   return [
     ...needs,
+    ...(database === 0 ? [] : [need('+select', ['SELECT', String(database)])]),
     need(`~{${prefix}:*`, ['GET', presence]),
     need('~rollcall:*', ['GET', 'rollcall:log:{doctor}']),
     need(`&{${prefix}:*`, ['PUBLISH', `{${prefix}:0}:events`, '']),

@@ -11,6 +11,8 @@ export interface CommandContext {
   readonly args: readonly string[];
   readonly values: Readonly<Record<string, OptionValue>>;
   readonly prefix: string;
+  /** Logical database of the URL. */
+  readonly database: number;
   readonly output: Output;
   /** Connects; the connection is closed when the command ends. */
   open(): Promise<CliConnection>;

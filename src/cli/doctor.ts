@@ -2,6 +2,7 @@ import { messageOf } from '../internal/diagnostics.js';
 import { ConnectionError } from '../internal/errors.js';
 import type { HostAndPort } from '../redis/cluster-slots.js';
 import { splitAddress } from '../redis/cluster-slots.js';
+import { databaseSuffix } from '../redis/database.js';
 import { addingRule, applicationNeeds, applicationRules, readOnlyRules } from './acl-rules.js';
 import type { CliConnection } from './cli-connection.js';
 import type { CliCommand, CommandContext } from './command.js';
@@ -17,10 +18,9 @@ import { checkStoredData, readStoredData } from './stored-data.js';
 import { listOption, numberOption, pubsubPrefix } from './values.js';
 
 /** Rooms and messages to users; only those who use RoomService need them. */
-const ROOM_CHANNELS = ['room:*', 'user:*'];
-
-function roomChannels(values: CommandContext['values']): string[] {
-  return ROOM_CHANNELS.map((channel) => pubsubPrefix(values) + channel);
+function roomChannels({ values, database }: CommandContext): string[] {
+  const suffix = databaseSuffix(database);
+  return ['room', 'user'].map((kind) => `${pubsubPrefix(values)}${kind}${suffix}:*`);
 }
 
 export const doctor: CliCommand = {
@@ -32,7 +32,7 @@ export const doctor: CliCommand = {
     channels: {
       type: 'string',
       multiple: true,
-      help: 'patterns of your channels, for the check of permissions and for --acl (default: room:*,user:*)',
+      help: 'patterns of your channels, for the check of permissions and for --acl (default: room:*,user:*; in database 1 of the URL room@1:*,user@1:*)',
     },
     'pubsub-prefix': {
       type: 'string',
@@ -52,11 +52,12 @@ export const doctor: CliCommand = {
   },
 };
 
-function printRules({ prefix, values, output }: CommandContext): number {
-  const channels = listOption(values['channels']) ?? roomChannels(values);
+function printRules(context: CommandContext): number {
+  const { prefix, values, database, output } = context;
+  const channels = listOption(values['channels']) ?? roomChannels(context);
   const user = typeof values['user'] === 'string' ? values['user'] : 'app';
   const rules = applicationRules({ user, prefix, channels, pubsubPrefix: pubsubPrefix(values) });
-  const readOnly = readOnlyRules({ user: 'rollcall-read', prefix, channels });
+  const readOnly = readOnlyRules({ user: 'rollcall-read', prefix, channels, database });
   output.print({ application: rules, readOnly }, () => [
     '# Your application. In redis-cli; ACL SAVE or CONFIG REWRITE stores the rules.',
     ...rules.always,
@@ -70,6 +71,8 @@ function printRules({ prefix, values, output }: CommandContext): number {
     ...rules.ofNotifications,
     '# Where clients may fall back to HTTP (createHttpHandler) also:',
     ...rules.ofHttpFallback,
+    `# In a logical database other than 0 also; the URL given here names database ${database}:`,
+    ...rules.inOtherDatabase,
     '# From Redis 7.2 on, and on Valkey, also +client|setinfo. Before Redis 7.0 without the line with +ssubscribe.',
     '',
     '# The commands of rollcall that only read, on any topology.',
@@ -182,27 +185,27 @@ async function checkCluster(connection: CliConnection, reports: readonly ServerR
 }
 
 async function checkPermissions(
-  { values, prefix }: CommandContext,
+  context: CommandContext,
   connection: CliConnection,
   reports: readonly ServerReport[],
   nodes: readonly (HostAndPort | undefined)[],
 ): Promise<Finding[]> {
+  const { values, prefix, database } = context;
   const given = listOption(values['channels']);
+  const guesses = given === undefined ? roomChannels(context) : [];
   const user = values['user'];
   const findings: Finding[] = [];
   for (const [at, report] of reports.entries()) {
     const version = Number(report.info?.get('redis_version')?.split('.')[0] ?? 7);
     const server = { cluster: connection.cluster, sharded: version >= 7 };
-    const needs = applicationNeeds({ prefix, channels: given ?? roomChannels(values) }, server);
+    const needs = applicationNeeds({ prefix, channels: given ?? guesses, database }, server);
     const node = nodes[at];
     if (node === undefined) continue;
     const checked =
       typeof user === 'string'
         ? await checkOtherUser(connection, report.key, user, needs)
         : await checkOwnUser(connection.address, node, connection.timeout, needs);
-    findings.push(
-      ...describePermissions(report.name, checked, given === undefined ? roomChannels(values) : []),
-    );
+    findings.push(...describePermissions(report.name, checked, guesses));
   }
   return findings;
 }

@@ -83,7 +83,7 @@ async function run(argv: readonly string[], invocation: Invocation): Promise<num
     const output = Output.of(values['json'] === true);
     if (command.endless === true) abortOnInterrupt(invocation.interruption);
     const { signal } = invocation.interruption;
-    return await command.run({ args, values, prefix, output, open, signal });
+    return await command.run({ args, values, prefix, database: address.database, output, open, signal });
   } finally {
     for (const connection of connections) await connection.close();
   }

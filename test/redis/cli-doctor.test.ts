@@ -1,4 +1,6 @@
+import { createClient } from 'redis';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { createRollcall } from '../../src/index.js';
 import { runCli, runJson } from '../support/cli.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
 import { type RedisSentinel, startRedisSentinel } from '../support/redis-sentinel.js';
@@ -120,6 +122,38 @@ describe('on one server', () => {
       check: 'permissions',
       message: `127.0.0.1:${server.port}: user app may use all commands, keys and channels of rollcall`,
     });
+  });
+
+  test('in a database other than 0, rules and check name its channels and SELECT', async () => {
+    type Printed = { application: { always: string[]; inOtherDatabase: string[] }; readOnly: string[] };
+    const { application, readOnly } = await runJson<Printed>(['doctor', '--acl', `${server.url}/1`]);
+    const rules = [...application.always, ...application.inOtherDatabase, ...readOnly];
+    for (const line of rules) await server.cli(...line.split(' '));
+    await server.cli('ACL', 'SETUSER', 'app', '+client|setinfo').catch(() => {});
+    await server.cli('ACL', 'LOG', 'RESET');
+    const client = createClient({ url: `redis://app:password@127.0.0.1:${server.port}/1` });
+    client.on('error', () => {});
+    const { rooms, close } = createRollcall({ redis: client });
+    const got: string[] = [];
+    const send = (frame: string | Buffer) => void got.push(String(frame));
+    const peer = await rooms.attach({ bufferedAmount: 0, send, close: () => {} }, { userId: 'ann' });
+    await peer.join('lobby');
+    await rooms.broadcast('lobby', 'said', 'hello');
+    await rooms.sendToUser('ann', 'said', 'psst');
+    await waitFor(() => ['hello', 'psst'].every((text) => got.join().includes(text)), {
+      message: 'both messages',
+    });
+    await close();
+    client.destroy();
+    const reader = `redis://rollcall-read:password@127.0.0.1:${server.port}/1`;
+    const report = await runJson<Report>(['doctor', reader, '--user', 'app']);
+    expect(report.findings.filter(({ level }) => level !== 'ok' && level !== 'note')).toEqual([]);
+    expect(await server.cli('ACL', 'LOG')).toBe('');
+    // The rules of database 0 are too few.
+    await server.cli('ACL', 'SETUSER', 'app', '-select', 'resetchannels');
+    await server.cli('ACL', 'SETUSER', 'app', '&{rollcall:*', '&rollcall:probe:*', '&room:*', '&user:*');
+    const lacking = await runJson<Report>(['doctor', `${server.url}/1`, '--user', 'app']);
+    expect(actions(lacking)).toEqual(['ACL SETUSER app +select', 'ACL SETUSER app &room@1:* &user@1:*']);
   });
 
   test('works for a user with the printed read-only rules', async () => {
