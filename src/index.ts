@@ -159,6 +159,8 @@ export type {
   BroadcastOptions,
   DetachOptions,
   ForgottenUser,
+  IdentifyOptions,
+  IdentifyRequest,
   JoinOptions,
   JoinResult,
   KickOptions,

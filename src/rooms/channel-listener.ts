@@ -22,11 +22,14 @@ export class ChannelListener {
   readonly #anchors: ChannelAnchors;
   #anchored = false;
   #subscription: Subscription | undefined;
+  #muted: boolean;
 
-  constructor(context: RoomContext, socket: MemberSocket, room?: string) {
+  /** `muted`: skips messages until `unmute`. */
+  constructor(context: RoomContext, socket: MemberSocket, room?: string, muted = false) {
     this.#context = context;
     this.#socket = socket;
     this.#room = room;
+    this.#muted = muted;
     this.#channel = room === undefined ? context.userChannel(socket.userId) : context.roomChannel(room);
     this.#anchors = room === undefined ? context.userAnchors : context.roomAnchors;
   }
@@ -37,6 +40,17 @@ export class ChannelListener {
 
   get position(): Position | undefined {
     return this.#subscription?.position;
+  }
+
+  /** Skips messages from now on, for good. */
+  mute(): void {
+    this.#muted = true;
+    this.#socket.writer.clearDropped(this.#room);
+  }
+
+  /** Sends messages from now on, without the skipped ones. */
+  unmute(): void {
+    this.#muted = false;
   }
 
   /** After `since` or, without it, after the last stored messages, of which `last` are sent. */
@@ -58,6 +72,7 @@ export class ChannelListener {
         ...(start === undefined ? {} : { since: start }),
         backpressure: this.#socket.writer,
         onDiscontinuity: ({ reason, since, recovered }) => {
+          if (this.#muted) return;
           // The peer asked for the last messages: those that were trimmed since are no longer among them.
           if (replays && !received && reason === 'trimmed') return;
           const notice = { type: 'discontinuity', reason, since: since.getTime(), recovered } as const;
@@ -72,7 +87,8 @@ export class ChannelListener {
     this.#subscription = undefined;
     const anchored = this.#anchored;
     this.#anchored = false;
-    this.#socket.writer.clearDropped(this.#room);
+    // The next listener of this stream may be dropping messages.
+    if (!this.#muted) this.#socket.writer.clearDropped(this.#room);
     await allOrFirstError([
       subscription?.unsubscribe(),
       anchored ? this.#anchors.release(this.#channel) : undefined,
@@ -84,6 +100,7 @@ export class ChannelListener {
   }
 
   #onMessage(payload: string, context: MessageContext): void {
+    if (this.#muted) return;
     const parsed = this.#context.parser.parse(this.#room, payload, context);
     if (parsed === undefined) return;
     const { writer, id, clientId } = this.#socket;

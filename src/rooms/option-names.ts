@@ -3,6 +3,7 @@ import type {
   AttachOptions,
   BroadcastOptions,
   DetachOptions,
+  IdentifyOptions,
   JoinOptions,
   KickOptions,
   LeaveOptions,
@@ -37,6 +38,12 @@ export const ATTACH_OPTION_NAMES: OptionNames<AttachOptions> = {
 export const DETACH_OPTION_NAMES: OptionNames<DetachOptions> = {
   immediate: true,
   handoff: true,
+};
+
+export const IDENTIFY_OPTION_NAMES: OptionNames<IdentifyOptions> = {
+  status: true,
+  meta: true,
+  authorize: true,
 };
 
 export const LEAVE_OPTION_NAMES: OptionNames<LeaveOptions> = {

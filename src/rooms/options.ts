@@ -112,6 +112,37 @@ export interface BroadcastOptions {
   idempotencyKey?: string;
 }
 
+/** What `IdentifyOptions.authorize` is asked for the new user. */
+export type IdentifyRequest =
+  /** Stay in a room. */
+  | {
+      /** The kind of request. */
+      readonly action: 'join';
+      /** The room. */
+      readonly room: string;
+    }
+  /** Go on watching the presence of one user. */
+  | {
+      /** The kind of request. */
+      readonly action: 'watch';
+      /** The watched user. */
+      readonly userId: string;
+    };
+
+/** Options of `identify`. */
+export interface IdentifyOptions {
+  /** Status of the socket for the new user. @default as before */
+  status?: Status;
+  /** Shown with the socket in `PresenceData.sockets`. @default nothing */
+  meta?: Json;
+  /**
+   * Asked once for each room and each watched user; only `true` keeps it. It is asked before anything changes, and must not
+   * call this socket's `identify`. @default the server's `authorize`; everything is kept if no server of rollcall serves the
+   * socket
+   */
+  authorize?: (request: IdentifyRequest) => boolean | Promise<boolean>;
+}
+
 /** Options of `leave`. */
 export interface LeaveOptions {
   /** Notify the peer. @default true */

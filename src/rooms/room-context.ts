@@ -10,12 +10,10 @@ import type { PresenceFeed } from './presence-feed.js';
 import type { MessageParser, RoomEvent } from './room-message.js';
 import type { TaskQueue } from './task-queue.js';
 
-export interface SocketIdentifiers {
+export interface MemberSocket {
   readonly id: string;
+  /** Changes with `identify`. */
   readonly userId: string;
-}
-
-export interface MemberSocket extends SocketIdentifiers {
   /** The same on each connection of the client. */
   readonly clientId: string;
   readonly writer: PeerWriter;
@@ -41,5 +39,8 @@ export interface RoomContext {
   readonly presenceFeed: PresenceFeed | undefined;
   roomChannel(room: string): ChannelRef<RoomEvent>;
   userChannel(userId: string): ChannelRef<RoomEvent>;
-  onDetached(socket: SocketIdentifiers): void;
+  /** Messages to this user that concern their sockets now reach the socket, too. */
+  addUser(socketId: string, userId: string): void;
+  removeUser(socketId: string, userId: string): void;
+  onDetached(socketId: string): void;
 }

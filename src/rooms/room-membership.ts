@@ -1,4 +1,5 @@
 import { assertPosition, type Position } from '../history/position.js';
+import type { Json } from '../internal/codec.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { allOrFirstError } from '../internal/promises.js';
 import { assertOptions, numberOption } from '../internal/validate.js';
@@ -16,8 +17,9 @@ export class RoomMembership {
   readonly #socket: MemberSocket;
   readonly #room: string;
   readonly #listener: ChannelListener;
-  /** In the presence room through this socket. */
-  #present = false;
+  /** In the presence room through this socket: two users while the socket changes from one to the other. */
+  readonly #users = new Set<string>();
+  #info: Json | undefined;
   #receivesMembers: boolean | 'count' = false;
   #tail: Promise<unknown>;
 
@@ -42,16 +44,12 @@ export class RoomMembership {
 
   /** If joined already, it changes `info` and adds `members`. */
   async join({ since, last, info, members = false }: JoinOptions): Promise<void> {
-    const { presence, memberFeeds, grace } = this.#context;
-    const { id, userId, writer } = this.#socket;
+    const { memberFeeds } = this.#context;
+    const { userId, writer } = this.#socket;
     const joins = !this.#listener.open;
-    const presenceJoin =
-      joins || info !== undefined ? presence?.join(this.#room, userId, id, info, { grace }) : undefined;
     await allOrFirstError([
       joins ? this.#listener.start(since, last) : undefined,
-      presenceJoin?.then(() => {
-        this.#present = true;
-      }),
+      joins || info !== undefined ? this.#joinPresence(userId, info) : undefined,
     ]);
     if (members === false || this.#receivesMembers === true || this.#receivesMembers === members) return;
     await memberFeeds?.subscribe(this.#room, writer, members === 'count');
@@ -70,20 +68,48 @@ export class RoomMembership {
     await done;
   }
 
+  /** Replaces the user's `info`. */
+  update(info: Json): Promise<void> {
+    return this.#joinPresence(this.#socket.userId, info);
+  }
+
+  /** Puts another user into the presence room, too, with the same `info`. */
+  async addUser(userId: string): Promise<void> {
+    if (this.#users.size > 0) await this.#joinPresence(userId, this.#info);
+  }
+
+  /** The user's socket was removed from presence, and so from all rooms. */
+  forgetUser(userId: string): void {
+    this.#users.delete(userId);
+  }
+
+  /** The peer receives no more messages. */
+  mute(): void {
+    this.#listener.mute();
+  }
+
   /** `present`: also remove the user from the presence room. */
   async leave(present: boolean): Promise<void> {
     const { presence, memberFeeds } = this.#context;
-    const { id, userId, writer } = this.#socket;
+    const { id, writer } = this.#socket;
     const receivesMembers = this.#receivesMembers;
     this.#receivesMembers = false;
     // The presence service undoes a failed join.
-    const leavesPresence = present && this.#present;
-    this.#present = false;
+    const users = present ? [...this.#users] : [];
+    this.#users.clear();
     await allOrFirstError([
       this.#listener.close(),
       receivesMembers !== false ? memberFeeds?.unsubscribe(this.#room, writer) : undefined,
-      leavesPresence ? presence?.leave(this.#room, userId, id) : undefined,
+      ...users.map((userId) => presence?.leave(this.#room, userId, id)),
     ]);
+  }
+
+  async #joinPresence(userId: string, info: Json | undefined): Promise<void> {
+    const { presence, grace } = this.#context;
+    if (presence === undefined) return;
+    await presence.join(this.#room, userId, this.#socket.id, info, { grace });
+    this.#users.add(userId);
+    this.#info = info;
   }
 }
 

@@ -42,7 +42,7 @@ import type {
 } from './options.js';
 import type { Peer } from './peer-writer.js';
 import { PresenceFeed } from './presence-feed.js';
-import type { RoomContext, SocketIdentifiers } from './room-context.js';
+import type { RoomContext } from './room-context.js';
 import { isEvent, MessageParser, type RoomEvent } from './room-message.js';
 import { RoomSocket } from './room-socket.js';
 import { runInSlices, TaskQueue } from './task-queue.js';
@@ -128,10 +128,16 @@ export class RoomService {
       presenceFeed: presence && new PresenceFeed(presence, clock),
       roomChannel: (room) => this.#channels.room(room),
       userChannel: (userId) => this.#channels.user(userId),
-      onDetached: (socket) => this.#onDetached(socket),
+      addUser: (socketId, userId) => this.#addUser(socketId, userId),
+      removeUser: (socketId, userId) => this.#removeUser(socketId, userId),
+      onDetached: (socketId) => this.#sockets.delete(socketId),
     };
-    this.#unlisten = presence?.onDisconnected((_, socketId, reason) => {
-      this.#sockets.get(socketId)?.close(CloseCode.DISCONNECTED, reason, { immediate: true });
+    this.#unlisten = presence?.onDisconnected((userId, socketId, reason) => {
+      const socket = this.#sockets.get(socketId);
+      // It may have another user by now.
+      if (socket !== undefined && this.#byUser.get(userId)?.has(socket)) {
+        socket.close(CloseCode.DISCONNECTED, reason, { immediate: true });
+      }
     });
   }
 
@@ -166,9 +172,7 @@ export class RoomService {
     if (this.#sockets.has(socket.id))
       throw new InvalidArgumentError('socketId', 'is attached already: use another id for every connection');
     this.#sockets.set(socket.id, socket);
-    const ofUser = this.#byUser.get(socket.userId);
-    if (ofUser === undefined) this.#byUser.set(socket.userId, new Set([socket]));
-    else ofUser.add(socket);
+    this.#addUser(socket.id, socket.userId);
     try {
       await socket.start(options);
     } catch (error) {
@@ -442,12 +446,19 @@ export class RoomService {
     return bans;
   }
 
-  #onDetached({ id, userId }: SocketIdentifiers): void {
-    const socket = this.#sockets.get(id);
+  #addUser(socketId: string, userId: string): void {
+    const socket = this.#sockets.get(socketId);
     if (socket === undefined) return;
-    this.#sockets.delete(id);
     const ofUser = this.#byUser.get(userId);
-    if (ofUser?.delete(socket) === true && ofUser.size === 0) this.#byUser.delete(userId);
+    if (ofUser === undefined) this.#byUser.set(userId, new Set([socket]));
+    else ofUser.add(socket);
+  }
+
+  #removeUser(socketId: string, userId: string): void {
+    const ofUser = this.#byUser.get(userId);
+    const socket = this.#sockets.get(socketId);
+    if (socket === undefined || ofUser?.delete(socket) !== true) return;
+    if (ofUser.size === 0) this.#byUser.delete(userId);
   }
 
   #assertOpen(): void {

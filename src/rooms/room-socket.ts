@@ -10,28 +10,50 @@ import type { Status } from '../presence/types.js';
 import type { ProtocolErrorCode } from '../protocol/frames.js';
 import { toRollcallError } from '../redis/replies.js';
 import { ChannelListener } from './channel-listener.js';
+import { assertIdentifyOptions, type IdentifiedListener, IdentityChange } from './identity-change.js';
 import { DETACH_OPTION_NAMES, LEAVE_OPTION_NAMES } from './option-names.js';
-import type { AttachOptions, DetachOptions, JoinOptions, JoinResult, LeaveOptions } from './options.js';
+import type {
+  AttachOptions,
+  DetachOptions,
+  IdentifyOptions,
+  JoinOptions,
+  JoinResult,
+  LeaveOptions,
+} from './options.js';
 import { type Peer, PeerWriter } from './peer-writer.js';
-import type { RoomContext } from './room-context.js';
+import type { MemberSocket, RoomContext } from './room-context.js';
 import { assertJoinOptions, RoomMembership } from './room-membership.js';
 import { EncodedFrame } from './room-message.js';
+
+/** A server of rollcall that serves the socket: it changes the user between two frames of the client. */
+type IdentifyInServer = (userId: string, options: IdentifyOptions) => Promise<void>;
 
 /** An attached peer: one connection of a user, and its rooms. */
 export class RoomSocket {
   /** Id of the connection. */
   readonly id: string;
-  /** Id of the user. */
-  readonly userId: string;
   /** Id of the client over its connections; of its first socket, unless `attach` was given another. */
   readonly clientId: string;
   readonly #context: RoomContext;
   readonly #writer: PeerWriter;
-  readonly #userListener: ChannelListener;
+  /** Shared with the memberships. */
+  readonly #member: { -readonly [K in keyof MemberSocket]: MemberSocket[K] };
+  #userListener: ChannelListener;
   readonly #memberships = new Map<string, RoomMembership>();
   readonly #watched = new Set<string>();
-  readonly #meta: Json | undefined;
+  #status: Status;
+  #meta: Json | undefined;
   #starting: Promise<void> | undefined;
+  #identifyInServer: IdentifyInServer | undefined;
+  /** Changes of the user run one after the other. */
+  #lastIdentify: Promise<unknown> = Promise.resolve();
+  /** The user to whom the socket is changing; presence may have the socket of both. */
+  #nextUserId: string | undefined;
+  /** While the user changes: calls wait for it. Never rejects. */
+  #identifying: Promise<void> | undefined;
+  /** Calls that began as the present user: a change waits for them. */
+  #underWay = 0;
+  #onNoneUnderWay: (() => void) | undefined;
   /** Presence has this socket. */
   #present = false;
   #detaching: Promise<void> | undefined;
@@ -41,13 +63,19 @@ export class RoomSocket {
     const { userId, socketId = randomUUID(), clientId = socketId, meta, visible } = options;
     this.id = socketId;
     this.clientId = clientId;
-    this.userId = userId;
+    this.#status = options.status ?? 'online';
     this.#meta = meta;
     this.#context = context;
     const { writerSettings, reporter } = context;
     const filter = visible && new ViewerFilter(visible, (userId) => userId === this.userId, reporter);
     this.#writer = new PeerWriter(peer, writerSettings, (options) => void this.detach(options), filter);
-    this.#userListener = new ChannelListener(context, this.#memberSocket);
+    this.#member = { id: socketId, userId, clientId, writer: this.#writer };
+    this.#userListener = new ChannelListener(context, this.#member);
+  }
+
+  /** Id of the user. `identify` changes it. */
+  get userId(): string {
+    return this.#member.userId;
   }
 
   /** False after `detach`, also by the server, a slow peer or `disconnectUser`. */
@@ -76,9 +104,9 @@ export class RoomSocket {
   }
 
   /** @internal */
-  async start({ since, status }: AttachOptions): Promise<void> {
+  async start({ since }: AttachOptions): Promise<void> {
     const { presence } = this.#context;
-    const online = presence?.setPresence(this.userId, this.id, status ?? 'online', this.#meta);
+    const online = presence?.setPresence(this.userId, this.id, this.#status, this.#meta);
     this.#starting = allOrFirstError([
       this.#userListener.start(since),
       online?.then(() => {
@@ -105,11 +133,13 @@ export class RoomSocket {
     assertJoinOptions(options);
     this.#assertAttached();
     if (options.members !== undefined && options.members !== false) this.#presence();
+    return this.#asOneUser(() => this.#join(room, options));
+  }
+
+  #join(room: string, options: JoinOptions): Promise<JoinResult> {
     const previous = this.#memberships.get(room);
     const joined = previous?.desired === true;
-    const membership = joined
-      ? previous
-      : new RoomMembership(this.#context, this.#memberSocket, room, previous);
+    const membership = joined ? previous : new RoomMembership(this.#context, this.#member, room, previous);
     this.#memberships.set(room, membership);
     return membership.enqueue(async () => {
       try {
@@ -134,13 +164,14 @@ export class RoomSocket {
    * @throws {@link InvalidArgumentError} for a room that is not joined, or a too large `info`.
    */
   async update(room: string, info: Json): Promise<void> {
-    const presence = this.#presence();
+    this.#presence();
     this.#assertAttached();
-    const membership = this.#memberships.get(room);
-    if (membership?.desired !== true) throw new InvalidArgumentError('room', 'must be joined first');
-    await membership.enqueue(async () => {
-      if (!membership.desired || !this.attached) return;
-      await presence.join(room, this.userId, this.id, info, { grace: this.#context.grace });
+    await this.#asOneUser(async () => {
+      const membership = this.#memberships.get(room);
+      if (membership?.desired !== true) throw new InvalidArgumentError('room', 'must be joined first');
+      await membership.enqueue(async () => {
+        if (membership.desired && this.attached) await membership.update(info);
+      });
     });
   }
 
@@ -196,6 +227,10 @@ export class RoomSocket {
       throw new InvalidArgumentError('userIds', 'must be an array of ids, not one string');
     const unique = [...new Set(userIds)];
     for (const userId of unique) assertName('userIds', userId);
+    await this.#asOneUser(() => this.#watch(unique));
+  }
+
+  async #watch(unique: readonly string[]): Promise<void> {
     const added = unique.filter((userId) => !this.#watched.has(userId));
     for (const userId of added) this.#watched.add(userId);
     try {
@@ -216,7 +251,46 @@ export class RoomSocket {
   async setStatus(status: Status): Promise<void> {
     const presence = this.#presence();
     this.#assertAttached();
-    await presence.setPresence(this.userId, this.id, status, this.#meta);
+    await this.#asOneUser(async () => {
+      this.#assertAttached();
+      await presence.setPresence(this.userId, this.id, status, this.#meta);
+      this.#status = status;
+    });
+  }
+
+  /**
+   * Changes the user of the open connection: log-in, log-out, another account. The socket keeps its id, its rooms with their
+   * `info`, and its watches, except for those that `authorize` refuses: these rooms are left with the error `FORBIDDEN` (or
+   * `KICKED` if the new user is banned). From then on the peer receives the messages to the new user, none of those to the old
+   * one, and none from before.
+   *
+   * Both users have the socket for a moment, never neither. Calls under way end as the old user first; later ones wait. For
+   * the user that the socket has already it has no effect.
+   *
+   * @throws {@link InvalidArgumentError} for a bad id or option, and if another process has a socket of the new user with this
+   * id; {@link ClosedError} when detached; {@link LimitError} when the new user has too many sockets; {@link HandlerError} when
+   * `authorize` fails; {@link UnsupportedError} for a connection of a server without `identityChange`; {@link TimeoutError},
+   * {@link ConnectionError}, {@link CommandError} from Redis. Afterwards `userId` tells the outcome: the old user, and nothing
+   * has changed; or the new one, and the old one's socket is removed as soon as Redis is back.
+   */
+  async identify(userId: string, options: IdentifyOptions = {}): Promise<void> {
+    assertName('userId', userId);
+    assertIdentifyOptions(options);
+    this.#assertAttached();
+    if (this.#identifyInServer !== undefined) return this.#identifyInServer(userId, options);
+    await this.changeUser(userId, options, () => {});
+  }
+
+  /** @internal The server's way for {@link identify}. */
+  serveIdentify(identify: IdentifyInServer): void {
+    this.#identifyInServer = identify;
+  }
+
+  /** @internal As {@link identify}. */
+  changeUser(userId: string, options: IdentifyOptions, onIdentified: IdentifiedListener): Promise<void> {
+    const done = this.#lastIdentify.then(() => this.#identify(userId, options, onIdentified));
+    this.#lastIdentify = done.catch(() => {});
+    return done;
   }
 
   /** Reports activity; see `PresenceService.touch`. */
@@ -244,8 +318,98 @@ export class RoomSocket {
     return this.#detaching;
   }
 
-  get #memberSocket() {
-    return { id: this.id, userId: this.userId, clientId: this.clientId, writer: this.#writer };
+  /** Runs `call` as one user, from its beginning to its end. */
+  async #asOneUser<T>(call: () => Promise<T>): Promise<T> {
+    while (this.#identifying !== undefined) await this.#identifying;
+    this.#underWay++;
+    try {
+      return await call();
+    } finally {
+      if (--this.#underWay === 0) this.#onNoneUnderWay?.();
+    }
+  }
+
+  async #identify(userId: string, options: IdentifyOptions, onIdentified: IdentifiedListener): Promise<void> {
+    this.#assertAttached();
+    if (userId === this.userId) return;
+    const status = options.status ?? this.#status;
+    const change = new IdentityChange(this.#context, this.#member, userId, status, options);
+    for (;;) {
+      // Calls may go on, also those of `authorize`.
+      await change.authorize(this.rooms, this.#watched);
+      this.#assertAttached();
+      const resume = await this.#pauseCalls();
+      try {
+        // Others may have been joined or watched in the meantime.
+        if (change.isComplete(this.rooms, this.#watched)) {
+          return await this.#changeUser(change, onIdentified);
+        }
+      } finally {
+        resume();
+      }
+    }
+  }
+
+  /** Later calls wait; resolves when there is none under way. */
+  async #pauseCalls(): Promise<() => void> {
+    let resolve = (): void => {};
+    this.#identifying = new Promise<void>((done) => {
+      resolve = done;
+    });
+    if (this.#underWay > 0) {
+      await new Promise<void>((done) => {
+        this.#onNoneUnderWay = done;
+      });
+      this.#onNoneUnderWay = undefined;
+    }
+    return () => {
+      this.#identifying = undefined;
+      resolve();
+    };
+  }
+
+  async #changeUser(change: IdentityChange, onIdentified: IdentifiedListener): Promise<void> {
+    const { presence } = this.#context;
+    const previous = this.userId;
+    const { userId } = change;
+    this.#assertAttached();
+    this.#nextUserId = userId;
+    // From now on a `disconnectUser` of either closes the socket.
+    this.#context.addUser(this.id, userId);
+    let listener: ChannelListener;
+    try {
+      listener = await change.prepare(this.#memberships);
+      this.#assertAttached();
+    } catch (error) {
+      this.#context.removeUser(this.id, userId);
+      await change.undo(this.#memberships).catch((failure: unknown) => this.#report(failure));
+      this.#nextUserId = undefined;
+      throw error;
+    }
+    // In one turn: the socket has one user and one stream of messages at any time.
+    const refused = [...change.refusedRooms].filter(([room]) => this.isIn(room));
+    const former = this.#userListener;
+    former.mute();
+    for (const [room] of refused) this.#memberships.get(room)?.mute();
+    this.#userListener = listener;
+    this.#member.userId = userId;
+    this.#nextUserId = undefined;
+    this.#status = change.status;
+    this.#meta = change.meta;
+    this.#context.removeUser(this.id, previous);
+    const unwatched = [...change.refusedUsers].filter((each) => this.#watched.has(each));
+    this.unwatch(unwatched);
+    onIdentified({ previous, position: listener.position, unwatched });
+    listener.unmute();
+    const [removed, closed] = await Promise.allSettled([
+      presence?.removeSocket(previous, this.id, { immediate: true }),
+      former.close(),
+      ...refused.map(([room, notice]) => this.#remove(room, notice)),
+    ]);
+    // Gone, or removed by the presence service as soon as Redis is back.
+    for (const membership of this.#memberships.values()) membership.forgetUser(previous);
+    if (closed.status === 'rejected') this.#report(closed.reason);
+    if (removed.status === 'rejected') throw removed.reason;
   }
 
   async #leave(room: string, membership: RoomMembership): Promise<void> {
@@ -261,7 +425,9 @@ export class RoomSocket {
 
   #detach(options: DetachOptions): Promise<void> {
     this.#writer.end();
-    this.#context.onDetached(this);
+    this.#context.removeUser(this.id, this.userId);
+    if (this.#nextUserId !== undefined) this.#context.removeUser(this.id, this.#nextUserId);
+    this.#context.onDetached(this.id);
     return this.#context.releases.run(() => this.#release(options));
   }
 
@@ -269,6 +435,8 @@ export class RoomSocket {
     this.unwatch(this.#watched);
     // Otherwise `start` would add the socket after its removal.
     if (this.#starting !== undefined) await this.#starting.catch(() => {});
+    // It undoes a change, or ends it.
+    await this.#identifying;
     const memberships = [...this.#memberships];
     this.#memberships.clear();
     const { presence } = this.#context;
