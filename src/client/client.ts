@@ -49,6 +49,7 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
     recovery = createRecovery((discontinuity) => emit('discontinuity', discontinuity));
     socket = createReconnectingSocket(settings, emit, recovery, {
       onOpen({ user, socket: id, position }, reconnected) {
+        recovery.resume();
         if (isStatusSet) sendStatus().catch(report);
         watches.onOpen();
         rooms.onOpen();
@@ -115,6 +116,10 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
         undefined,
         () => false,
       );
+    },
+    async refresh() {
+      assertValid(settings.refreshes, 'url: not a function');
+      await (await import('./refresh.js')).refreshNow(socket, queue);
     },
     wake: () => socket.wake(),
     reconnect: () => socket.reconnect(),

@@ -146,8 +146,8 @@ export function createReconnectingSocket(
       // The server is trusted with the types of the members.
       const frame = JSON.parse(data as string) as ServerFrame;
       assertValid(frame?.type, 'malformed frame');
-      if (isOpen()) dispatch(frame);
-      else if (frame.type === 'welcome' && frame.heartbeat > 0) {
+      // On an open connection it tells of a new user.
+      if (frame.type === 'welcome' && frame.heartbeat > 0) {
         const reconnected = !!welcome;
         welcome = frame;
         state = 'open';
@@ -155,7 +155,7 @@ export function createReconnectingSocket(
         timer.set(MIN_UPTIME, timer.clear);
         refreshLater(frame).catch(report);
         listener.onOpen(frame, reconnected);
-      }
+      } else if (isOpen()) dispatch(frame);
     } catch (error) {
       report(error);
     }

@@ -15,6 +15,19 @@ interface RefreshableConnection {
   request(body: string, reply: (error: ClientError | undefined, data?: unknown) => void): void;
 }
 
+/** By connection: starts the timer of its credentials again. */
+const schedules = new WeakMap<object, (expiresIn: number | undefined) => void>();
+
+/** Replaces the credentials now. */
+export async function refreshNow(
+  socket: RefreshableConnection,
+  queue: { request(body: () => string, options: object): Promise<unknown> },
+): Promise<void> {
+  const url = await socket.settings.url();
+  const reply = await queue.request(() => JSON.stringify({ type: 'refresh', url }), {});
+  schedules.get(socket)?.((reply as RefreshReply | undefined)?.expiresIn);
+}
+
 interface ConnectionLifetime {
   /** Cleared when the connection ends. */
   readonly timer: BackoffTimer;
@@ -28,9 +41,10 @@ interface ConnectionLifetime {
  */
 export function scheduleRefresh(
   expiresIn: number | undefined,
-  { settings, report, request }: RefreshableConnection,
+  socket: RefreshableConnection,
   { timer, during }: ConnectionLifetime,
 ): void {
+  const { settings, report, request } = socket;
   const schedule = (expiresIn = 0): void => {
     timer.clear();
     if (expiresIn > 0) timer.set(Math.max(MIN_DELAY, expiresIn * REFRESH_AFTER), refresh);
@@ -45,5 +59,6 @@ export function scheduleRefresh(
     const readUrl = async () => settings.url();
     readUrl().then(send).catch(onReply);
   };
+  schedules.set(socket, schedule);
   schedule(expiresIn);
 }

@@ -97,7 +97,7 @@ export interface Reconnecting extends CloseInfo {
 export interface ClientEvents {
   /** `client.state` has changed. */
   state: ClientState;
-  /** The client is connected. */
+  /** The client is connected, or its connection has another user. */
   open: OpenEvent;
   /** The connection was lost or an attempt failed; the client will reconnect. */
   reconnecting: Reconnecting;
@@ -291,7 +291,7 @@ export interface ClientPresenceWatch {
 export interface Client<E extends object = EventMap> {
   /** Whether the client is connected. */
   readonly state: ClientState;
-  /** As authenticated by the server; undefined before the first connection. */
+  /** As authenticated by the server; undefined before the first connection. `refresh` may change it. */
   readonly user: string | undefined;
   /** The server's id of the latest connection; undefined before the first. */
   readonly socket: string | undefined;
@@ -330,6 +330,16 @@ export interface Client<E extends object = EventMap> {
    * request was written; `TIMEOUT`, `QUEUE_FULL`, `TOO_LARGE`, `CLOSED`, or the error of the server.
    */
   request(method: string, data?: unknown, options?: CallOptions): Promise<unknown>;
+  /**
+   * Sends the credentials of a new URL on the open connection, so that `url` must be a function: call it after a log-in or a
+   * log-out. If the user is another one, and the server has `identityChange`, then `user` is that one, and `open` is emitted
+   * again. Waits for a connection. Resolves when the server has accepted the credentials.
+   *
+   * @throws {ClientError} (rejects) `FORBIDDEN` for refused credentials, and, before it reconnects, for those of another user
+   * without `identityChange`; `INVALID` for a `url` that is a string, and from a server that has nothing to refresh: call `reconnect()`; `LIMIT` when the new
+   * user has too many sockets; `TIMEOUT`, `CLOSED`, or the error of the URL function.
+   */
+  refresh(): Promise<void>;
   /**
    * Checks the connection: while waiting, connects at once; while open, pings, and reconnects without a reply in 2 s.
    * Pages do so by themselves when they are shown or the network changes. Call it when another kind of application,

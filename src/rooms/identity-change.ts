@@ -160,7 +160,8 @@ export class IdentityChange {
 
 export function assertIdentifyOptions(options: IdentifyOptions): void {
   assertOptions('options', options, IDENTIFY_OPTION_NAMES);
-  const { status, authorize } = options;
+  const { status, authorize, user } = options;
+  assertOptions('user', user);
   if (status !== undefined) assertStatus('status', status);
   if (authorize !== undefined) assertFunction('authorize', authorize);
 }

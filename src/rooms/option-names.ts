@@ -43,6 +43,7 @@ export const DETACH_OPTION_NAMES: OptionNames<DetachOptions> = {
 export const IDENTIFY_OPTION_NAMES: OptionNames<IdentifyOptions> = {
   status: true,
   meta: true,
+  user: true,
   authorize: true,
 };
 

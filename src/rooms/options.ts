@@ -136,6 +136,11 @@ export interface IdentifyOptions {
   /** Shown with the socket in `PresenceData.sockets`. @default nothing */
   meta?: Json;
   /**
+   * For a socket that a server of rollcall serves: what `authorize`, handlers and hooks receive as the user from now on, as if
+   * `authenticate` had returned it. `status` and `meta` are those of these options. @default an object with only `userId`
+   */
+  user?: object;
+  /**
    * Asked once for each room and each watched user; only `true` keeps it. It is asked before anything changes, and must not
    * call this socket's `identify`. @default the server's `authorize`; everything is kept if no server of rollcall serves the
    * socket

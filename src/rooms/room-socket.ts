@@ -278,6 +278,9 @@ export class RoomSocket {
     assertIdentifyOptions(options);
     this.#assertAttached();
     if (this.#identifyInServer !== undefined) return this.#identifyInServer(userId, options);
+    if (options.user !== undefined) {
+      throw new InvalidArgumentError('user', 'is only for sockets that a server of rollcall serves');
+    }
     await this.changeUser(userId, options, () => {});
   }
 

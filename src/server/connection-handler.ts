@@ -1,7 +1,7 @@
 import { clockOption } from '../internal/clock.js';
 import { assertErrorListener } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
-import { assertFunction, assertOptions } from '../internal/validate.js';
+import { assertFunction, assertOptions, booleanOption } from '../internal/validate.js';
 import { assertVisible } from '../internal/viewer-filter.js';
 import type { ConnectionPeer } from './connection-peer.js';
 import { ConnectionServer } from './connection-server.js';
@@ -109,6 +109,7 @@ export function assertHandlerOptions(options: object, names: Readonly<Record<str
   assertVisible(visible);
   if (onConnect !== undefined) assertFunction('onConnect', onConnect);
   if (onDisconnect !== undefined) assertFunction('onDisconnect', onDisconnect);
+  booleanOption('identityChange', (options as Partial<ConnectionHandlerOptions>).identityChange, false);
   assertErrorListener(onError);
   if (rateLimit !== undefined) assertFunction('rateLimit.consume', rateLimit?.consume);
   if (rateLimitKey !== undefined) assertFunction('rateLimitKey', rateLimitKey);

@@ -3,7 +3,6 @@ import { ErrorReporter, isThenable, messageOf } from '../internal/diagnostics.js
 import { HandlerError, isRollcallError, LimitError } from '../internal/errors.js';
 import { assertOptions, choiceOption, numberOption } from '../internal/validate.js';
 import { CloseCode } from '../protocol/close-codes.js';
-import { PROTOCOL_VERSION } from '../protocol/frames.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
 import { runInSlices } from '../rooms/task-queue.js';
 import { TypingService } from '../typing/typing-service.js';
@@ -18,6 +17,7 @@ import {
   readClientId,
   readResumePosition,
 } from './identity.js';
+import { identify } from './identity-change.js';
 import { SERVE_CLOSE_OPTION_NAMES } from './option-names.js';
 import type {
   ConnectionHandlerOptions,
@@ -27,7 +27,7 @@ import type {
   ServeStats,
 } from './options.js';
 import { plainEncoder, type TransportEncoder } from './peer-adapter.js';
-import { type RequestContext, stopTyping } from './request-context.js';
+import { type Credentials, type RequestContext, stopTyping } from './request-context.js';
 import { type ConnectionSettings, createRateLimit, ServerConnection } from './server-connection.js';
 import {
   isShared,
@@ -83,7 +83,8 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     const onEnded = (connection: object) =>
       void this.#connections.delete(connection as ServerConnection<User>);
     const shared = { clock, report, counters: this.#counters, pongs: { reported: false } };
-    this.#settings = { ...shared, maxFrameBytes, consumeRate, onEnded };
+    const { heartbeatInterval } = this.#limits;
+    this.#settings = { ...shared, maxFrameBytes, heartbeatInterval, consumeRate, onEnded };
     this.#heartbeats = new HeartbeatMonitor(this.#connections, { ...this.#limits, ...shared });
   }
 
@@ -209,7 +210,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
       this.#admissions.get(handshake) ??
       (await Promise.race([this.#admit(handshake.request), connection.ended]));
     if (admission === undefined || !connection.open) return reject(RESTARTING.result);
-    const { result: known, since, clientId, authenticateAgain } = admission;
+    const { result: known, since, clientId, credentials } = admission;
     if ('code' in known) return reject(known);
     const { rooms, visible } = this.#options;
     const { userId, status, meta } = known;
@@ -233,7 +234,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
       this.report(error);
       return reject({ code: CloseCode.UNAVAILABLE, reason: 'not available now' });
     }
-    if (connection.open && this.#closing === undefined) return { known, socket, since, authenticateAgain };
+    if (connection.open && this.#closing === undefined) return { known, socket, since, credentials };
     await socket.detach({ handoff: this.#handoff });
     return reject(RESTARTING.result);
   }
@@ -249,30 +250,26 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
   /** Resolves when the connection has ended. */
   async #serveClient(
     connection: ServerConnection<User>,
-    { known, socket, since, authenticateAgain }: AttachedClient<User>,
+    { known, socket, since, credentials }: AttachedClient<User>,
   ): Promise<void> {
     const { peer } = connection;
     // Held messages may not be received: the client may disconnect first.
     const position = peer.hasHeldFrames ? since : socket.position;
-    const { maxRooms, maxWatched, heartbeatInterval } = this.#limits;
-    peer.welcome({
-      type: 'welcome',
-      version: PROTOCOL_VERSION,
-      socket: socket.id,
-      user: socket.userId,
-      ...(position === undefined ? {} : { position }),
-      heartbeat: heartbeatInterval,
-      maxBytes: connection.maxFrameBytes,
-      ...(known.expiresAt === undefined
-        ? {}
-        : { expiresIn: Math.max(0, known.expiresAt - this.#settings.clock.now()) }),
-    });
+    const { maxRooms, maxWatched } = this.#limits;
+    peer.welcome(connection.welcome(socket, position, known.expiresAt));
     const { onConnect, onDisconnect } = this.#options;
+    let context: RequestContext<User> | undefined;
+    socket.serveIdentify(async (userId, identifyOptions) => {
+      // `onConnect` may call it.
+      await undefined;
+      await identify(context as RequestContext<User>, userId, identifyOptions);
+    });
     this.#callHook(onConnect, socket, known.user);
-    const context = connection.start({
+    context = connection.start({
       options: this.#options,
       known,
-      authenticateAgain,
+      credentials,
+      identityChange: this.#options.identityChange === true,
       lastRefresh: Promise.resolve(),
       socket,
       maxRooms,
@@ -285,7 +282,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     await connection.ended;
     this.#callHook(onDisconnect, socket, context.known.user);
     // Not awaited: on failure, typing expires after its `ttl`.
-    stopTyping(context).catch((error: unknown) => this.report(error));
+    stopTyping(context, socket.userId).catch((error: unknown) => this.report(error));
   }
 
   /** Never throws: the connection does not depend on it. */
@@ -327,10 +324,18 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     const authenticate = (request: R) =>
       authenticateRequest(request, this.#options, report, () => clock.now());
     const result = await authenticate(request);
-    if ('code' in result || result.expiresAt === undefined) return { result, since, clientId };
+    const { identityChange, rateLimitKey } = this.#options;
+    if ('code' in result || (result.expiresAt === undefined && identityChange !== true)) {
+      return { result, since, clientId };
+    }
     // Only such connections keep their request.
     const copy = copyWithQuery(request);
-    return { result, since, clientId, authenticateAgain: (url) => authenticate(copy(url)) };
+    const { url = '/' } = request;
+    const credentials: Credentials<User> = {
+      authenticate: (url) => authenticate(copy(url)),
+      rateKeyOf: (user) => rateLimitKey?.(user, copy(url)) ?? user.userId,
+    };
+    return { result, since, clientId, credentials };
   }
 }
 
@@ -346,7 +351,7 @@ interface Admission<User extends ConnectionIdentity> {
   /** The last position of a client that has reconnected. */
   readonly since?: string | undefined;
   readonly clientId?: string | undefined;
-  readonly authenticateAgain?: RequestContext<User>['authenticateAgain'];
+  readonly credentials?: Credentials<User> | undefined;
 }
 
 const RESTARTING = { result: { code: CloseCode.SERVICE_RESTART, reason: 'service restart' } };
@@ -356,7 +361,7 @@ interface AttachedClient<User extends ConnectionIdentity> {
   readonly socket: RoomSocket;
   /** The last position of a client that has reconnected. */
   readonly since: string | undefined;
-  readonly authenticateAgain: RequestContext<User>['authenticateAgain'];
+  readonly credentials: Credentials<User> | undefined;
 }
 
 function toHttpRejection({ code }: ConnectionRejection): HandshakeRejection {

@@ -37,18 +37,23 @@ export async function authenticateRequest<User extends ConnectionIdentity, R ext
       return { code: CloseCode.UNAUTHENTICATED, reason: 'not authenticated' };
     }
     const user = typeof result === 'string' ? ({ userId: result } as User) : result;
-    const { userId, status, meta, expiresAt } = user;
-    assertName('userId', userId);
-    const expiry = toExpiryTime(expiresAt);
-    if (expiry !== undefined && expiry <= now()) {
-      return { code: CloseCode.EXPIRED, reason: 'the credentials have expired' };
-    }
-    const rateKey = rateLimitKey?.(user, request) ?? userId;
-    return { user, userId, status, meta, expiresAt: expiry, rateKey };
+    const known = toAuthenticatedUser(user, (userId) => rateLimitKey?.(user, request) ?? userId);
+    if (known.expiresAt === undefined || known.expiresAt > now()) return known;
+    return { code: CloseCode.EXPIRED, reason: 'the credentials have expired' };
   } catch (error) {
     report(error);
     return { code: CloseCode.UNAVAILABLE, reason: 'not available now' };
   }
+}
+
+/** @throws {@link InvalidArgumentError} for a bad id or expiry. */
+export function toAuthenticatedUser<User extends ConnectionIdentity>(
+  user: User,
+  rateKeyOf: (userId: string) => string,
+): AuthenticatedUser<User> {
+  const { userId, status, meta, expiresAt } = user;
+  assertName('userId', userId);
+  return { user, userId, status, meta, expiresAt: toExpiryTime(expiresAt), rateKey: rateKeyOf(userId) };
 }
 
 /**

@@ -11,6 +11,7 @@ export const CONNECTION_HANDLER_OPTION_NAMES: OptionNames<ConnectionHandlerOptio
   requests: true,
   onConnect: true,
   onDisconnect: true,
+  identityChange: true,
   typing: true,
   rateLimit: true,
   rateLimitKey: true,

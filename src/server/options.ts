@@ -165,6 +165,12 @@ export interface ConnectionHandlerOptions<
   onConnect?: (socket: RoomSocket, user: User) => unknown;
   /** Called when a connection of `onConnect` has ended. */
   onDisconnect?: (socket: RoomSocket, user: User) => unknown;
+  /**
+   * Lets an open connection change its user: with `refresh` of its client, if `authenticate` then returns another user, and
+   * with `RoomSocket.identify`. Keeps a copy of each handshake's request. Without it credentials of another user close the
+   * connection with 4501. @default false
+   */
+  identityChange?: boolean;
   /** Typing service to share with other transports, or with another `ttl`. @default its own */
   typing?: TypingNotifier;
   /** Limits the frames of a user, over all their sockets on this server. @default no limit */

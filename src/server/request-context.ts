@@ -14,10 +14,9 @@ export interface RequestContext<User extends ConnectionIdentity> extends Request
   readonly options: RequestOptions<User>;
   /** Replaced by `refresh`. */
   known: AuthenticatedUser<User>;
-  /** With the query of a URL; undefined if the first credentials do not expire. Never rejects. */
-  readonly authenticateAgain:
-    | ((url: string) => Promise<AuthenticatedUser<User> | ConnectionRejection>)
-    | undefined;
+  /** Undefined if the first credentials do not expire, and the connection cannot change its user. */
+  readonly credentials: Credentials<User> | undefined;
+  readonly identityChange: boolean;
   /** One after the other, so that the latest one counts. */
   lastRefresh: Promise<unknown>;
   readonly socket: RoomSocket;
@@ -33,7 +32,21 @@ export interface RequestContext<User extends ConnectionIdentity> extends Request
   lastHistoryRead: Promise<unknown>;
 }
 
+/** The request of the handshake. */
+export interface Credentials<User extends ConnectionIdentity> {
+  /** With the query of a URL. Never rejects. */
+  authenticate(url: string): Promise<AuthenticatedUser<User> | ConnectionRejection>;
+  /** For the rate limit. */
+  rateKeyOf(user: User): string;
+}
+
 export interface RequestOutput {
+  /** Runs `change` while no frame is being authorized; later frames wait. Rejects if the connection ends first. */
+  betweenFrames(change: () => Promise<void>): Promise<void>;
+  /** Runs the changes of {@link betweenFrames} that wait for a frame which itself has to wait. */
+  runChanges(): Promise<void>;
+  /** Tells the client its user. `position`: in their messages. */
+  sendWelcome(position: string | undefined): void;
   /** False once replies cannot be sent. */
   isOpen(): boolean;
   send(frame: ServerFrame): void;
@@ -83,11 +96,10 @@ export class RequestSlots {
   }
 }
 
-export async function stopTyping<User extends ConnectionIdentity>({
-  options,
-  socket,
-  typing,
-}: RequestContext<User>): Promise<void> {
-  const stop = (room: string) => options.typing?.stop(room, socket.userId, { except: socket.id });
+export async function stopTyping<User extends ConnectionIdentity>(
+  { options, socket, typing }: RequestContext<User>,
+  userId: string,
+): Promise<void> {
+  const stop = (room: string) => options.typing?.stop(room, userId, { except: socket.id });
   await Promise.all(Array.from(typing, stop));
 }

@@ -17,6 +17,7 @@ import type {
   TypingFrame,
 } from '../protocol/frames.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
+import { changeIdentity } from './identity-change.js';
 import type { ClientRequest, ConnectionIdentity } from './options.js';
 import { readRoomHistory } from './read-room-history.js';
 import type { RequestContext } from './request-context.js';
@@ -33,6 +34,7 @@ export async function handleFrame<User extends ConnectionIdentity>(
   frame: ClientFrame,
 ): Promise<void> {
   if (frame.type === 'ping') return context.send({ type: 'pong' });
+  const { userId } = context.socket;
   // Before `authorize`, so that repeating a hopeless request costs the application nothing.
   assertWithinLimits(context, frame);
   const allowed = authorizeFrame(context, frame);
@@ -40,8 +42,14 @@ export async function handleFrame<User extends ConnectionIdentity>(
   // A synchronous authorization lets two frames start in the same turn.
   if (!(typeof allowed === 'boolean' ? allowed : await allowed)) throw forbidden(frame.type);
   const refusal = isThenable(refused) ? await refused : refused;
-  if (context.slots.full) await context.slots.waitForSlot();
-  if (context.isOpen()) void runRequest(context, frame, refusal);
+  while (context.slots.full && context.isOpen()) {
+    await context.slots.waitForSlot();
+    await context.runChanges();
+  }
+  if (!context.isOpen()) return;
+  // Authorized for the user before.
+  if (context.socket.userId !== userId) return handleFrame(context, frame);
+  void runRequest(context, frame, refusal);
 }
 
 function forbidden(subject: string): RequestError {
@@ -235,11 +243,11 @@ async function refresh<User extends ConnectionIdentity>(
   context: RequestContext<User>,
   { id, url }: RefreshFrame,
 ): Promise<RefreshReply> {
-  if (context.authenticateAgain === undefined) {
+  if (context.credentials === undefined) {
     throw new RequestError('INVALID', 'the credentials of this connection do not expire');
   }
   if (!context.isOpen()) return {};
-  const known = await context.authenticateAgain(url);
+  const known = await context.credentials.authenticate(url);
   // It may have expired in the meantime.
   if (!context.isOpen()) return {};
   if ('code' in known) {
@@ -247,13 +255,17 @@ async function refresh<User extends ConnectionIdentity>(
       ? new RequestError('UNAVAILABLE', known.reason, UNAVAILABLE_RETRY_AFTER)
       : new RequestError('FORBIDDEN', known.reason);
   }
-  if (known.userId !== context.known.userId) {
+  const { socket, identityChange } = context;
+  if (known.userId !== socket.userId && identityChange) await changeIdentity(context, known);
+  else if (known.userId !== socket.userId) {
     const reason = 'the credentials are of another user';
     context.sendError(new RequestError('FORBIDDEN', reason), id);
     // The client reconnects as that user. No reply follows.
     context.close(CloseCode.EXPIRED, reason);
     return {};
   }
+  // The application may have changed it again.
+  if (known.userId !== socket.userId) return {};
   context.known = known;
   const expiresIn = context.setExpiry(known.expiresAt);
   return expiresIn === undefined ? {} : { expiresIn };
@@ -303,14 +315,16 @@ async function handleSend<User extends ConnectionIdentity>(
   { room, event, data = null, key, echo = true, keep = true }: SendFrame,
 ): Promise<SendResult> {
   const { socket, options } = context;
+  // It may be another one after the wait.
+  const { userId } = socket;
   await waitForJoin(context, room);
   const { rooms } = options;
   const keyed = key !== undefined && keep && rooms.hasHistory;
   const { position, duplicate } = await rooms.broadcast(room, event, data as Json, {
-    from: socket.userId,
+    from: userId,
     transient: !keep,
     ...(echo ? {} : { except: socket.clientId }),
-    ...(keyed ? { idempotencyKey: scopeIdempotencyKey(socket.userId, key) } : {}),
+    ...(keyed ? { idempotencyKey: scopeIdempotencyKey(userId, key) } : {}),
   });
   return {
     ...(position === undefined ? {} : { position }),

@@ -1,8 +1,9 @@
 import type { Clock, Timer } from '../internal/clock.js';
-import { HandlerError } from '../internal/errors.js';
+import { ClosedError, HandlerError } from '../internal/errors.js';
 import { CloseCode } from '../protocol/close-codes.js';
-import type { ServerFrame } from '../protocol/frames.js';
+import { PROTOCOL_VERSION, type ServerFrame } from '../protocol/frames.js';
 import type { DetachOptions } from '../rooms/options.js';
+import type { RoomSocket } from '../rooms/room-socket.js';
 import type { ConnectionPeer } from './connection-peer.js';
 import type { ConnectionIdentity, RateLimiter } from './options.js';
 import { parseClientFrame } from './parse-frame.js';
@@ -16,6 +17,8 @@ export interface ConnectionSettings {
   readonly clock: Clock;
   /** In bytes. */
   readonly maxFrameBytes: number;
+  /** In ms; for the client. */
+  readonly heartbeatInterval: number;
   /** Resolves with the wait in ms if no point was left. */
   readonly consumeRate: ((key: string) => Promise<number | undefined>) | undefined;
   readonly report: (error: unknown) => void;
@@ -66,6 +69,8 @@ export class ServerConnection<User extends ConnectionIdentity> {
   /** Unparsed, because a parsed frame may take many times the memory; `undefined`: a binary frame. */
   readonly #queue: (string | undefined)[] = [];
   #queueLength = 0;
+  /** Changes of the user, which go before waiting frames. */
+  readonly #changes: { run(): Promise<void>; cancel(error: ClosedError): void }[] = [];
   readonly #slots = new RequestSlots(MAX_RUNNING);
   #context: RequestContext<User> | undefined;
   #processing = false;
@@ -143,6 +148,9 @@ export class ServerConnection<User extends ConnectionIdentity> {
       ...attached,
       slots: this.#slots,
       isOpen: () => this.open && attached.socket.attached,
+      betweenFrames: (change) => this.#betweenFrames(change),
+      runChanges: () => this.#runChanges(),
+      sendWelcome: (position) => this.#sendWelcome(attached.socket, position),
       send: (frame) => this.#send(frame),
       sendError: (error, id) => this.#sendError(error, id),
       close: (code, reason) => this.close(code, reason),
@@ -251,6 +259,21 @@ export class ServerConnection<User extends ConnectionIdentity> {
   #clearQueue(): void {
     this.#queue.length = 0;
     this.#queueLength = 0;
+    for (const { cancel } of this.#changes.splice(0)) cancel(new ClosedError('the connection has ended'));
+  }
+
+  #betweenFrames(change: () => Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (!this.open) throw new ClosedError('the connection has ended');
+      this.#changes.push({ run: () => change().then(resolve, reject), cancel: reject });
+      // A frame that waits for a slot must not keep the change waiting, whose request may have the last one.
+      this.#slots.wake();
+      this.#processQueue();
+    });
+  }
+
+  async #runChanges(): Promise<void> {
+    for (let next = this.#changes.shift(); next !== undefined; next = this.#changes.shift()) await next.run();
   }
 
   /** Replaces the expiry. Returns the time left, in ms. */
@@ -275,7 +298,11 @@ export class ServerConnection<User extends ConnectionIdentity> {
 
   /** Never rejects. */
   async #drainQueue(context: RequestContext<User>): Promise<void> {
-    while (this.#queue.length > 0 && this.open && !this.#closeIfDetached()) {
+    while (this.#queue.length + this.#changes.length > 0 && this.open && !this.#closeIfDetached()) {
+      if (this.#changes.length > 0) {
+        await this.#runChanges();
+        continue;
+      }
       const text = this.#queue.shift();
       this.#queueLength -= text?.length ?? 0;
       await this.#handleText(context, text);
@@ -322,6 +349,25 @@ export class ServerConnection<User extends ConnectionIdentity> {
     } catch (failure) {
       report(failure);
     }
+  }
+
+  /** The first frame; another one when the user has changed. */
+  welcome(socket: RoomSocket, position: string | undefined, expiresAt: number | undefined): ServerFrame {
+    const { heartbeatInterval, clock } = this.#settings;
+    return {
+      type: 'welcome',
+      version: PROTOCOL_VERSION,
+      socket: socket.id,
+      user: socket.userId,
+      ...(position === undefined ? {} : { position }),
+      heartbeat: heartbeatInterval,
+      maxBytes: this.maxFrameBytes,
+      ...(expiresAt === undefined ? {} : { expiresIn: Math.max(0, expiresAt - clock.now()) }),
+    };
+  }
+
+  #sendWelcome(socket: RoomSocket, position: string | undefined): void {
+    this.#send(this.welcome(socket, position, this.#context?.known.expiresAt));
   }
 
   #send(frame: ServerFrame): void {

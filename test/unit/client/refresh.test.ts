@@ -1,6 +1,6 @@
 import { expect, test, vi } from 'vitest';
 import { turn } from '../../support/fake-clock.js';
-import { Harness } from './harness.js';
+import { Harness, WELCOME } from './harness.js';
 
 /** A client with numbered tokens, connected with the first. */
 async function connected(expiresIn = 60_000, more: object = {}) {
@@ -110,4 +110,69 @@ test('a client with the same URL for ever, and one whose credentials do not expi
   const { socket: other, advance } = await connected(0);
   await advance(100_000);
   expect(other.takeSent('refresh')).toEqual([]);
+});
+
+test('refresh sends the credentials of a new URL at once, and the timer starts again', async () => {
+  const { all, socket, advance } = await connected();
+  const { client } = all;
+  let done = client.refresh();
+  await vi.dynamicImportSettled();
+  await turn();
+  expect(socket.answer('refresh', { expiresIn: 100_000 })).toMatchObject({
+    url: 'wss://chat.test/ws?token=2',
+  });
+  await done;
+  await advance(79_999);
+  expect(socket.takeSent('refresh')).toEqual([]);
+  await advance(1);
+  socket.answer('refresh', {});
+  done = client.refresh();
+  await turn();
+  socket.refuse('refresh', 'FORBIDDEN');
+  await expect(done).rejects.toMatchObject({ code: 'FORBIDDEN', outcome: 'failed' });
+  expect(client.state).toBe('open');
+  const same = new Harness();
+  await expect(same.client.refresh()).rejects.toMatchObject({ code: 'INVALID' });
+});
+
+test('a refresh without a connection is sent on the next one', async () => {
+  const all = new Harness({ url: () => 'wss://chat.test' });
+  const done = all.client.refresh();
+  await vi.dynamicImportSettled();
+  const socket = await all.open();
+  socket.answer('refresh', {});
+  await done;
+  expect(all.of('error')).toEqual([]);
+});
+
+test('a second welcome is another user on the same connection', async () => {
+  const { all, socket, advance } = await connected(60_000);
+  const { client } = all;
+  const room = client.join('lobby');
+  socket.answer('join', { position: '5-1' });
+  socket.receive({ type: 'event', event: 'hi', data: 1, position: '7-1' });
+  void client.setStatus('busy');
+  socket.answer('status');
+  await turn();
+  socket.receive({ ...WELCOME, user: 'bob', position: '3-1', heartbeat: 10_000_000, expiresIn: 10_000 });
+  expect([client.user, client.state, room.state]).toEqual(['bob', 'open', 'joined']);
+  expect(all.of('open')).toMatchObject([
+    { user: 'alice', reconnected: false },
+    { user: 'bob', reconnected: true },
+  ]);
+  expect(all.of('discontinuity')).toEqual([]);
+  // The status of this client is the new user's, too.
+  expect(socket.answer('status')).toMatchObject({ status: 'busy' });
+  expect(socket.takeSent('join')).toEqual([]);
+  socket.receive({ type: 'error', room: 'lobby', code: 'FORBIDDEN', message: 'not you' });
+  expect([room.state, room.error?.code]).toEqual(['refused', 'FORBIDDEN']);
+  await vi.dynamicImportSettled();
+  await turn();
+  await advance(8_000);
+  expect(socket.takeSent('refresh')).toHaveLength(1);
+  // The position is the new user's, although it is an earlier one.
+  socket.end();
+  await advance(1_000);
+  const [, next] = all.sockets;
+  expect(next?.url).toContain('since=3-1');
 });

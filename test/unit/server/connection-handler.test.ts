@@ -1,4 +1,4 @@
-import { InvalidArgumentError, type RoomService } from 'rollcall';
+import { InvalidArgumentError, LimitError, type RoomService } from 'rollcall';
 import {
   type ConnectionHandlerOptions,
   type ConnectionIdentity,
@@ -7,8 +7,10 @@ import {
   type HandshakeRequest,
 } from 'rollcall/server';
 import { expect, test } from 'vitest';
+import type { IdentifiedListener } from '../../../src/rooms/identity-change.js';
 import type { Peer } from '../../../src/rooms/peer-writer.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
+import { deferred } from '../../support/wait.js';
 
 type Frame = { type: string; [member: string]: unknown };
 
@@ -42,6 +44,14 @@ function fixture(options: Partial<ConnectionHandlerOptions<ConnectionIdentity, H
   const clock = new FakeClock();
   const errors: string[] = [];
   const attached: Peer[] = [];
+  /** Changes of the user, which end with `changing`. */
+  const changes: string[] = [];
+  let changing: Promise<void> | undefined;
+  const holdChanges = () => {
+    const held = deferred<void>();
+    changing = held.promise;
+    return held;
+  };
   const rooms = {
     attach: async (peer: Peer) => {
       attached.push(peer);
@@ -54,6 +64,14 @@ function fixture(options: Partial<ConnectionHandlerOptions<ConnectionIdentity, H
           socket.attached = false;
         },
         close: (code: number, reason: string) => peer.close(code, reason),
+        serveIdentify: () => {},
+        changeUser: async (userId: string, _: object, onIdentified: IdentifiedListener) => {
+          const previous = socket.userId;
+          changes.push(`${previous} to ${userId}`);
+          await changing;
+          socket.userId = userId;
+          onIdentified({ previous, position: '9-1', unwatched: [] });
+        },
       };
       return socket;
     },
@@ -79,7 +97,7 @@ function fixture(options: Partial<ConnectionHandlerOptions<ConnectionIdentity, H
   const pass = (ms: number) => {
     for (let at = 0; at < ms; at += 100) clock.advance(100);
   };
-  return { handler, clock, errors, attached, request, open, pass };
+  return { handler, clock, errors, attached, request, open, pass, changes, holdChanges };
 }
 
 test('a peer is served from open to close, and its end is counted once', async () => {
@@ -332,7 +350,11 @@ test('onConnect and onDisconnect are called once each; the connection survives t
 });
 
 /** A connection whose token in the URL, `user.life`, expires `life` ms after it is read. */
-async function refreshFixture(peer: FakePeer, headers: HandshakeRequest['headers'] = { cookie: 'a=1' }) {
+async function refreshFixture(
+  peer: FakePeer,
+  headers: HandshakeRequest['headers'] = { cookie: 'a=1' },
+  options: Partial<ConnectionHandlerOptions<ConnectionIdentity, HandshakeRequest>> = {},
+) {
   const requests: HandshakeRequest[] = [];
   const users: unknown[] = [];
   const setUp = fixture({
@@ -347,8 +369,9 @@ async function refreshFixture(peer: FakePeer, headers: HandshakeRequest['headers
       return true;
     },
     requests: { go: () => 1 },
+    ...options,
   });
-  const { handler, clock } = setUp;
+  const { handler } = setUp;
   handler.open(peer, { request: { url: '/chat?token=ann.1000', headers } });
   await turn();
   const send = async (frame: object) => {
@@ -358,7 +381,7 @@ async function refreshFixture(peer: FakePeer, headers: HandshakeRequest['headers
   };
   const refresh = (token: string, id = 1) =>
     send({ type: 'refresh', id, url: `wss://x.test/other?token=${token}` });
-  return { requests, users, handler, clock, send, refresh, errors: setUp.errors };
+  return { ...setUp, requests, users, send, refresh };
 }
 
 test('a refresh moves the expiry of a connection, and authorize gets the new user', async () => {
@@ -414,6 +437,73 @@ test('credentials of another user are refused, and the connection closes as expi
   expect(peer.done).toEqual([`close 4501 ${message}`]);
   await send({ type: 'ping' });
   expect(peer.frames).toHaveLength(2);
+});
+
+test('with identityChange, credentials of another user change the user, and later frames are theirs', async () => {
+  const peer = new FakePeer();
+  const users: string[] = [];
+  const { clock, refresh, send, changes, holdChanges } = await refreshFixture(peer, undefined, {
+    identityChange: true,
+    authorize: ({ userId }) => users.push(userId) > 0,
+    requests: { who: (_socket, _data, { userId }) => userId },
+  });
+  const change = holdChanges();
+  await refresh('bob.3000');
+  expect(await send({ type: 'request', id: 2, method: 'who' })).toMatchObject({
+    type: 'welcome',
+    user: 'ann',
+  });
+  expect([changes, users]).toEqual([['ann to bob'], []]);
+  change.resolve();
+  await turn();
+  expect(peer.frames.slice(1)).toEqual([
+    { ...peer.frames[0], user: 'bob', position: '9-1', expiresIn: 3_000 },
+    { type: 'ok', id: 1, data: { expiresIn: 3_000 } },
+    { type: 'ok', id: 2, data: 'bob' },
+  ]);
+  expect(users).toEqual(['bob']);
+  clock.advance(2_999);
+  expect(peer.done).toEqual([]);
+  clock.advance(1);
+  expect(peer.done).toEqual(['close 4501 the credentials have expired']);
+});
+
+test('a frame that was authorized before the change, and waits for others, is authorized again', async () => {
+  const peer = new FakePeer();
+  const users: string[] = [];
+  const held = deferred<void>();
+  const { refresh, send } = await refreshFixture(peer, undefined, {
+    identityChange: true,
+    authorize: ({ userId }) => users.push(userId) > 0,
+    requests: { wait: () => held.promise, who: (_socket, _data, { userId }) => userId },
+  });
+  // All but one of the slots. The refresh has the last one.
+  for (let id = 100; id < 163; id++) await send({ type: 'request', id, method: 'wait' });
+  users.length = 0;
+  const authenticated = refresh('bob.3000');
+  await send({ type: 'request', id: 2, method: 'who' });
+  await authenticated;
+  await turn();
+  held.resolve();
+  await turn();
+  expect(peer.frames.find(({ id }) => id === 2)).toEqual({ type: 'ok', id: 2, data: 'bob' });
+  expect(users.at(-1)).toBe('bob');
+});
+
+test('a change that fails leaves the user, their credentials and the connection', async () => {
+  const peer = new FakePeer();
+  const { clock, refresh, holdChanges } = await refreshFixture(peer, undefined, { identityChange: true });
+  holdChanges().reject(new LimitError('too many sockets'));
+  expect(await refresh('bob.3000')).toEqual({
+    type: 'error',
+    id: 1,
+    code: 'LIMIT',
+    message: 'too many sockets',
+  });
+  clock.advance(999);
+  expect(peer.done).toEqual([]);
+  clock.advance(1);
+  expect(peer.done).toEqual(['close 4501 the credentials have expired']);
 });
 
 test('refreshes run one after the other', async () => {

@@ -50,6 +50,7 @@ function fixture({ expiresAt, admit, ...options }: Given = {}) {
   const connection = new ServerConnection<ConnectionIdentity>(socket, plainEncoder, {
     clock,
     maxFrameBytes: 1_048_576,
+    heartbeatInterval: 25_000,
     consumeRate: admit,
     report,
     counters,
