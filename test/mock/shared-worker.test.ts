@@ -228,6 +228,18 @@ describe('tabs with one connection', () => {
     expect(asked.slice(3)).toEqual(expect.arrayContaining(['4', '5', '6']));
   });
 
+  test('a tab that logs in changes its own user, and the others keep theirs', async () => {
+    serve({ identityChange: true });
+    let user = 'guest';
+    const tabs = [browser.open({ url: () => `${url}?user=${user}` }), openTab('guest')];
+    const [one] = await listenAll(tabs);
+    user = 'ann';
+    await tabs[0]?.client.refresh();
+    expect(tabs.map(({ client }) => client.user)).toEqual(['ann', 'guest']);
+    await until('both', () => one?.room.members.size === 2);
+    expect(wss.clients.size).toBe(1);
+  });
+
   test('a refused tab is closed with its code, and the others stay', async () => {
     serve();
     const tabs = openTabs(2);

@@ -347,6 +347,81 @@ export function serverBehaviour(
       expect([...errors, ...node.errors]).toEqual([]);
     });
 
+    test('rollcall/client logs in and out on an open connection', async () => {
+      const limited: string[] = [];
+      const users: unknown[] = [];
+      const node = await fixture.node({
+        identityChange: true,
+        authorize: ({ userId }, request) =>
+          userId === 'ann' ||
+          (request.action !== 'watch' && !('room' in request && request.room === 'guests')),
+        requests: {
+          who: (socket, _data, { userId }) => [socket.userId, userId],
+          become: (socket, data) => socket.identify(String(data), { user: { role: 'member' } }),
+        },
+        rateLimit: { consume: async (key) => limited.push(key) },
+        onDisconnect: (_socket, user) => users.push(user),
+      });
+      let user = 'ann';
+      const client = fixture.connect(() => `${node.url}?user=${user}`);
+      const [hall, guests] = [client.join('hall', { info: 'a seat', members: true }), client.join('guests')];
+      const events: unknown[] = [];
+      client.events.on('said', (data) => events.push(data));
+      hall.on('said', (data, { from }) => events.push([data, from]));
+      await Promise.all([hall.ready, guests.ready]);
+      const { socket } = client;
+      hall.startTyping();
+      const watcher = await fixture.client(node, 'eve');
+      await watcher.get({ type: 'join', room: 'hall' });
+      await watcher.until(() => watcher.of('event').length > 0, 'ann types');
+
+      user = 'bob';
+      await client.refresh();
+      expect([client.user, client.socket, client.state]).toEqual(['bob', socket, 'open']);
+      await waitFor(() => guests.state === 'refused');
+      expect([guests.error?.code, hall.state]).toEqual(['FORBIDDEN', 'joined']);
+      expect(await client.request('who')).toEqual(['bob', 'bob']);
+      expect(limited.at(-1)).toBe('bob');
+      await node.rooms.sendToUser('ann', 'said', 'for ann');
+      await node.rooms.sendToUser('bob', 'said', 'for bob');
+      await hall.send('said', 1);
+      await waitFor(() => events.length >= 2, { message: () => JSON.stringify(events) });
+      expect(events).toEqual(expect.arrayContaining(['for bob', [1, 'bob']]));
+      expect(events).toHaveLength(2);
+      await waitFor(() => hall.members.has('bob') && !hall.members.has('ann'));
+      expect(hall.members.get('bob')).toMatchObject({ info: 'a seat', sockets: 1 });
+      expect((await node.presence.getPresence('ann'))?.status).toBe('offline');
+      const stopped = () =>
+        watcher.of('event').some(({ from, data }) => from === 'ann' && JSON.stringify(data) === '{"ttl":0}');
+      await watcher.until(stopped, 'ann has stopped typing');
+
+      // The application changes it without the client, which hears of it.
+      await client.request('become', 'carol');
+      expect(client.user).toBe('carol');
+      expect(await client.request('who')).toEqual(['carol', 'carol']);
+      await node.rooms.disconnectUser('bob');
+      await client.request('who');
+      const closed = new Promise((resolve) => client.on('closed', ({ code }) => resolve(code)));
+      await node.rooms.disconnectUser('carol');
+      expect(await withDeadline(closed, 5_000, 'the end')).toBe(4403);
+      await waitFor(() => users.length === 1);
+      expect(users).toEqual([{ role: 'member', userId: 'carol' }]);
+      expect(node.errors).toEqual([]);
+    });
+
+    test('without identityChange the user of a connection stays', async () => {
+      const refused: unknown[] = [];
+      const node = await fixture.node({
+        requests: {
+          become: (socket, data) => socket.identify(String(data)).catch((error) => refused.push(error.code)),
+        },
+      });
+      const client = await fixture.client(node, 'ann');
+      await client.get({ type: 'request', method: 'become', data: 'bob' });
+      expect(refused).toEqual(['ERR_UNSUPPORTED']);
+      expect(node.rooms.socketsOf('ann')).toHaveLength(1);
+    });
+
     test('with refuseWith: status the handshake is answered with 401, and with 503 during the shutdown', async () => {
       const clock = new FakeClock();
       const node = await fixture.node({ clock, refuseWith: 'status' });

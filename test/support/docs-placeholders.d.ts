@@ -7,6 +7,8 @@ declare module 'docs/rooms.md' {
   export function userOf(request: import('node:http').IncomingMessage): Promise<string | null>;
   export function blockedBy(userId: string): Promise<Set<string>>;
   export function isMember(room: string, userId: string): Promise<boolean>;
+  export const socket: import('rollcall').RoomSocket;
+  export function areFriends(one: string, other: string): Promise<boolean>;
 }
 
 declare module 'docs/client.md' {
@@ -21,6 +23,9 @@ declare module 'docs/websockets.md' {
   ): Promise<{ user: string; end: Date; device: string } | null>;
   export function isMember(room: string, userId: string): Promise<boolean>;
   export function areFriends(one: string, other: string): Promise<boolean>;
+  export function findUser(token: string | null): Promise<{ userId: string; expiresAt: Date } | null>;
+  export function tokenOf(request: import('node:http').IncomingMessage): string | null;
+  export const authorize: import('rollcall/ws').ServeOptions['authorize'];
   export function saveReceipt(userId: string, room: string, upTo: string): Promise<void>;
 }
 
