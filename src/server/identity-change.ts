@@ -1,5 +1,4 @@
 import { InvalidArgumentError, UnsupportedError } from '../internal/errors.js';
-import { toRollcallError } from '../redis/replies.js';
 import type { IdentifyOptions, IdentifyRequest } from '../rooms/options.js';
 import { type AuthenticatedUser, toAuthenticatedUser } from './identity.js';
 import type { ConnectionIdentity } from './options.js';
@@ -38,7 +37,7 @@ export async function changeIdentity<User extends ConnectionIdentity>(
     await context.betweenFrames(change);
   } catch (error) {
     if (!isChanged) throw error;
-    context.report(toRollcallError(error));
+    context.report(error);
   }
 }
 
