@@ -1,4 +1,6 @@
 import { expect, test } from 'vitest';
+// @ts-expect-error: the site's build is plain JavaScript
+import { toIoredis } from '../../site/code-tabs.js';
 import { blocksOf, checkDocs, checkExamples, pages } from '../support/docs-code.js';
 
 // Type-checks the code of README, the guides and the examples with the options of tsconfig.json.
@@ -35,10 +37,23 @@ test('every kind of mistake in a block is found', { timeout: 120_000 }, () => {
   );
 });
 
-test('all code of README and the guides type-checks as ES modules', { timeout: 120_000 }, () => {
+/** The code that a page has on the site for ioredis, in the place of its code for node-redis. */
+function forIoredis(name: string, text: string): string[] {
+  const blocks = blocksOf(name, text).filter(({ source }) => source === undefined);
+  return blocks.map(({ code }) => toIoredis(code) as string | undefined).filter((code) => code !== undefined);
+}
+
+test('all code of README and the guides type-checks as ES modules, also what the site converts to ioredis', {
+  timeout: 120_000,
+}, () => {
   const blocks = [...pages].flatMap(([name, text]) => blocksOf(name, text));
   expect(blocks.filter(({ language }) => ['js', 'ts', 'tsx'].includes(language)).length).toBeGreaterThan(80);
-  expect(shown(checkDocs(pages))).toEqual([]);
+  const converted = [...pages].flatMap(([name, text]) => forIoredis(name, text));
+  expect(converted.length).toBeGreaterThan(20);
+  const both = new Map(
+    [...pages].map(([name, text]) => [name, `${text}\n${page(...forIoredis(name, text))}`]),
+  );
+  expect(shown(checkDocs(both))).toEqual([]);
 });
 
 test('all code of README and the guides type-checks as CommonJS', { timeout: 120_000 }, () => {

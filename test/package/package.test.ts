@@ -52,6 +52,23 @@ test('every file that package.json names exists', () => {
   expect(files.filter((file) => !existsSync(root + file))).toEqual([]);
 });
 
+test('the tarball holds the build and the guides, but no sources, tests, examples or site', async () => {
+  const args = ['pack', '--dry-run', '--json', '--ignore-scripts'];
+  const { stdout } = await promisify(execFile)('npm', args, { cwd: root, maxBuffer: 16 * 1024 * 1024 });
+  const [{ files }] = JSON.parse(stdout) as [{ files: { path: string }[] }];
+  const entryFolders = Object.keys(manifest.exports).flatMap(
+    (entry) => /^\.\/([\w-]+(\.io)?)$/.exec(entry)?.[1] ?? [],
+  );
+  expect(new Set(files.map(({ path }) => path.split('/')[0]))).toEqual(
+    new Set(['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json', 'dist', 'docs', ...entryFolders]),
+  );
+  expect(
+    files
+      .map(({ path }) => path)
+      .filter((path) => /^docs\/(?!\w[\w-]*\.(md|svg)$|benchmarks\/[\w-]+\.svg$)/.test(path)),
+  ).toEqual([]);
+});
+
 const entries = Object.keys(manifest.exports).filter((entry) => !/\.js(on)?$/.test(entry));
 
 /** Problems that TypeScript finds in a file that uses the package, under the given resolution. */
