@@ -68,7 +68,7 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
     }
     const { members } = desired;
     if (actual && members !== slot.members) {
-      // Joining again keeps the position and adds the members.
+      // Joining again keeps the position.
       return {
         frame: { type: 'join', room: name, members } as JoinFrame,
         onReply(error) {

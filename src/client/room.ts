@@ -184,7 +184,7 @@ export function createRoom(
     rejoin({ info, members }) {
       self.joins++;
       if (info !== undefined) room.update(info).catch(() => {});
-      if (wantsMembers !== true) wantsMembers = members || wantsMembers;
+      if (members === false || (members && wantsMembers !== true)) wantsMembers = members;
     },
     joinFrame() {
       const since = recovery.resume();

@@ -153,7 +153,10 @@ export interface ClientJoinOptions<I = unknown> {
   readonly since?: string | undefined;
   /** Shown to the other members. JSON. */
   readonly info?: I | undefined;
-  /** Keep {@link Room.members} up to date; `'count'`: only {@link Room.count}. @default false */
+  /**
+   * Keep {@link Room.members} up to date; `'count'`: only {@link Room.count}. In a joined room `'count'` does not replace true, and
+   * `false` ends both, also for others who joined with them: the two then stay as they are. @default as before, at first false
+   */
   readonly members?: boolean | 'count' | undefined;
 }
 

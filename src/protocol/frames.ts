@@ -41,7 +41,7 @@ export interface JoinFrame extends RequestFields {
   readonly last?: number;
   /** Shown to the other members. */
   readonly info?: unknown;
-  /** `'count'`: only the number of members. @default false */
+  /** `'count'`: only the number of members. In a joined room, false ends the `members` frames. @default as before, at first false */
   readonly members?: boolean | 'count';
 }
 

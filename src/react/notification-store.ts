@@ -77,6 +77,8 @@ export class NotificationStore {
   #arrived: ClientNotification[] = [];
   #reading = 0;
   #isReading = false;
+  /** The client was closed since the last read began: the list is read again when it connects again. */
+  #wasClosed = false;
   readonly #retryTimer = new RetryTimer();
   #loadingOlder: Promise<boolean> | undefined;
 
@@ -108,6 +110,11 @@ export class NotificationStore {
       events.on('notification', (data) => this.#onNotification(data as Omit<ClientNotification, 'read'>)),
       events.on('notification:read', (data) => this.#onRead((data as { id: string }).id)),
       this.#client.on('discontinuity', ({ recovered }) => recovered || void this.#reload()),
+      this.#client.on('state', (state) => {
+        // A closed client may connect again, also as another user.
+        if (state === 'closed') this.#wasClosed = true;
+        else if (this.#wasClosed) void this.#reload();
+      }),
     );
     void this.#reload();
   }
@@ -123,6 +130,7 @@ export class NotificationStore {
   async #reload(): Promise<void> {
     this.#retryTimer.cancel();
     const number = ++this.#reading;
+    this.#wasClosed = this.#client.state === 'closed';
     this.#arrived = [];
     this.#isReading = true;
     try {

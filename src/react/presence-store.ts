@@ -1,4 +1,4 @@
-import type { Client, ClientPresenceWatch, UserPresence } from '../client/index.js';
+import type { Client, ClientPresenceWatch, ClientState, UserPresence } from '../client/index.js';
 import { Listeners } from './listeners.js';
 import { RefCounted } from './ref-counted.js';
 
@@ -13,6 +13,7 @@ export class PresenceStore {
   readonly #client: Client;
   readonly #entries = new Map<string, PresenceEntry>();
   #watch: ClientPresenceWatch | undefined;
+  #stopListening: (() => void) | undefined;
   /** Users to watch once all effects of this render have run. */
   readonly #pending: string[] = [];
 
@@ -53,6 +54,9 @@ export class PresenceStore {
   }
 
   #follow(users: readonly string[]): void {
+    this.#stopListening ??= this.#client.on('state', (state) => this.#onState(state));
+    // The watch would end with the closed connection.
+    if (this.#client.state === 'closed') return;
     this.#watch ??= this.#client.watch([], (presence) => this.#heard(presence));
     this.#watch.add(users);
     const known = this.#watch.current();
@@ -63,12 +67,20 @@ export class PresenceStore {
     }
   }
 
+  /** Watches end when the client is closed, and begin again when it connects again. */
+  #onState(state: ClientState): void {
+    if (state === 'closed') this.#watch = undefined;
+    else if (!this.#watch && this.#entries.size > 0) this.#follow([...this.#entries.keys()]);
+  }
+
   #remove(user: string): void {
     this.#entries.delete(user);
     this.#watch?.remove([user]);
     if (this.#entries.size > 0) return;
     this.#watch?.close();
     this.#watch = undefined;
+    this.#stopListening?.();
+    this.#stopListening = undefined;
   }
 
   #heard(presence: UserPresence): void {

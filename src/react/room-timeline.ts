@@ -118,9 +118,7 @@ export class RoomTimeline {
       // A refused room is joined by `retry`.
       room.onState((state) => state === 'joined' && void this.#keepFilling(room)),
       room.on('*', (_, context) => this.#receive(() => this.#append(context))),
-      room.onDiscontinuity((discontinuity) =>
-        this.#receive(() => this.#gap(discontinuity, this.events.at(-1)?.key)),
-      ),
+      room.onDiscontinuity((discontinuity) => this.addGap(discontinuity)),
     ];
     return () => {
       this.#retryTimer.cancel();
@@ -137,9 +135,12 @@ export class RoomTimeline {
     } catch (error) {
       // The state already shows it.
       if (room.state === 'refused' || room.state === 'left') return;
+      const { code } = error as ClientError;
+      // It was the read of an earlier room, before the client was closed and connected again.
+      if (code === 'CLOSED') return this.#keepFilling(room);
       this.error = error as ClientError;
       // A malformed position stays malformed.
-      if (this.error.code === 'INVALID') this.#filled = true;
+      if (code === 'INVALID') this.#filled = true;
       else this.#retryTimer.schedule(() => void this.#keepFilling(room));
       this.#changed();
     }
@@ -273,11 +274,18 @@ export class RoomTimeline {
   }
 
   #append(heard: EventContext): void {
+    // The catch-up of a join may still deliver events from before the pages that were loaded; `loadOlder` finds those.
+    if (this.#fetched > 0 && (heard.at ?? Infinity) < (this.events[0]?.at ?? 0)) return;
     this.#oldest ??= heard.position;
     if (!this.#shouldInclude(heard)) return;
     this.events = [...this.events, this.#entry(heard)];
     this.#trim();
     this.#changed();
+  }
+
+  /** Events may be missing behind the latest one. */
+  addGap(discontinuity: ClientDiscontinuity): void {
+    this.#receive(() => this.#gap(discontinuity, this.events.at(-1)?.key));
   }
 
   /** `after`: the key of the event before the gap. */

@@ -48,8 +48,13 @@ export class SharedRoom {
   /** The room was joined at least once since it was opened. */
   hasJoined = false;
   #request: RoomRequest = {};
-  /** Each `join` needs a `leave`. */
-  #joins = 0;
+  /** What each component asks of the members. */
+  readonly #memberRequests = new Set<Pick<RoomRequest, 'members'>>();
+  /** The members that the room's join asks for. */
+  #followed: RoomRequest['members'];
+  /** When the client was closed, in ms since the epoch. */
+  #closedAt = 0;
+  #stopListening = (): void => {};
 
   constructor(client: Client, name: string, closed: () => void) {
     this.#client = client;
@@ -69,9 +74,12 @@ export class SharedRoom {
     this.attach((room) => {
       const changed = () => {
         this.hasJoined ||= room.state === 'joined';
+        if (room.state === 'left') this.#closedAt = Date.now();
+        // A refused room is joined again with what it was first asked for.
+        this.#followMembers();
         this.#listeners.notify();
       };
-      this.hasJoined = room.state === 'joined';
+      this.hasJoined ||= room.state === 'joined';
       const readMembers = () => {
         this.members = shareMembers(this.members, room.members);
         this.count = room.count;
@@ -97,11 +105,16 @@ export class SharedRoom {
   /** `listener` is called after every change. */
   acquire(request: RoomRequest, listener: () => void): () => void {
     this.#merge(request);
+    const memberRequest = { members: request.members };
+    this.#memberRequests.add(memberRequest);
+    this.#followMembers();
     const forget = this.#listeners.add(listener);
     const release = this.#refCount.acquire();
     return () => {
       forget();
       release();
+      // Another component may follow them in the same turn.
+      if (this.#memberRequests.delete(memberRequest)) setTimeout(() => this.#followMembers());
     };
   }
 
@@ -172,55 +185,100 @@ export class SharedRoom {
     return this.room?.error;
   }
 
-  /** The first `info` counts; the largest `last` and `linger`; the members, or their number, if any component needs them. */
-  #merge({ last, info, members, linger }: RoomRequest): void {
-    const { room } = this;
+  /** The first `info` counts, and the largest `last` and `linger`. */
+  #merge({ last, info, linger }: RoomRequest): void {
     const old = this.#request;
     const mine = old.info === undefined || (info !== undefined && !this.#refCount.inUse);
     this.#request = {
       last: Math.max(last ?? 0, old.last ?? 0),
       info: mine ? info : old.info,
-      members: members === true || old.members || members,
       linger: Math.max(linger ?? 0, old.linger ?? 0),
     };
-    if (room?.state !== 'joining' && room?.state !== 'joined') return;
-    const news = {
-      info: this.#request.info === old.info ? undefined : this.#request.info,
-      members: this.#request.members === old.members ? undefined : members,
-    };
-    if (news.info !== undefined || news.members) this.#join(news);
+    // A later join would replace it as well.
+    if (this.#isJoinable && mine && info !== undefined && info !== old.info)
+      this.room?.update(info).catch(() => {});
+  }
+
+  get #isJoinable(): boolean {
+    return this.room?.state === 'joining' || this.room?.state === 'joined';
+  }
+
+  /** The list if any component needs it, or else the number. */
+  get #neededMembers(): RoomRequest['members'] {
+    const needed = [...this.#memberRequests].map(({ members }) => members);
+    return needed.includes(true) || needed.find(Boolean);
+  }
+
+  /** Joins with the members that are needed now. While the room lingers without components, they stay. */
+  #followMembers(): void {
+    const needed = this.#neededMembers;
+    const followed = this.#followed;
+    if (needed === followed || !this.#refCount.inUse || !this.#isJoinable) return;
+    this.#followed = needed;
+    // The number alone does not replace the list.
+    if (followed && needed !== true) this.#rejoin(false);
+    if (needed) this.#rejoin(needed);
+  }
+
+  /** In this order, so that the room is not left. */
+  #rejoin(members: RoomRequest['members']): void {
+    this.#client.join(this.#name, { members });
+    void this.room?.leave();
   }
 
   #open(): void {
-    let room: Room;
     try {
-      room = this.#join(this.#request);
+      this.#join();
     } catch (error) {
       for (const { reject } of this.#waiters.splice(0)) reject(error);
       throw error;
     }
-    this.room = room;
-    for (const { resolve } of this.#waiters.splice(0)) resolve(room);
-    for (const each of this.#attachments) each.detach = each.attach(room);
+    // A room that was refused has ended with the closed client as well.
+    let wasClosed = this.#client.state === 'closed';
+    this.#stopListening = this.#client.on('state', (state) => {
+      const isReopened = wasClosed && state !== 'closed';
+      wasClosed = state === 'closed';
+      if (isReopened && this.room) this.#reopen(this.room);
+    });
     // A closed client returns a room that is already `left`, without an event.
     this.#listeners.notify();
   }
 
-  #join(options: RoomRequest): Room {
-    this.#joins++;
-    return this.#client.join(this.#name, options);
+  /** A client that was closed connects again: the lists go on where they end, or show the gap. */
+  #reopen({ position }: Room): void {
+    this.#detach();
+    if (this.hasJoined && position === undefined) {
+      const gap = { reason: 'reconnected', since: this.#closedAt, recovered: false };
+      for (const log of this.#logs.values()) log.addGap(gap);
+      this.sends.onGap();
+    }
+    this.#join(position);
+    this.#listeners.notify();
+  }
+
+  #join(since?: string): void {
+    const { last, info } = this.#request;
+    this.#followed = this.#neededMembers;
+    const room = this.#client.join(this.#name, { last, info, since, members: this.#followed });
+    this.room = room;
+    for (const { resolve } of this.#waiters.splice(0)) resolve(room);
+    for (const each of this.#attachments) each.detach = each.attach(room);
+  }
+
+  #detach(): void {
+    for (const each of this.#attachments) {
+      each.detach?.();
+      each.detach = undefined;
+    }
   }
 
   #leave(): void {
     for (const { reject } of this.#waiters.splice(0))
       reject(new ClientError('CLOSED', `the room ${this.#name} is not in use any longer`));
-    for (const each of this.#attachments) {
-      each.detach?.();
-      each.detach = undefined;
-    }
-    const { room } = this;
+    this.#stopListening();
+    this.#detach();
+    void this.room?.leave();
     this.room = undefined;
-    for (; this.#joins > 0; this.#joins--) void room?.leave();
   }
 }
 

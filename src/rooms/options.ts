@@ -83,7 +83,7 @@ export interface JoinOptions {
   info?: Json;
   /**
    * Send the room's members, in frames of up to 250, and their changes. `'count'`: only the number of members,
-   * at every change. @default false
+   * at every change. In a joined room it replaces the earlier value, and `false` ends it. @default false
    */
   members?: boolean | 'count';
 }

@@ -42,8 +42,8 @@ export class RoomMembership {
     return done;
   }
 
-  /** If joined already, it changes `info` and adds `members`. */
-  async join({ since, last, info, members = false }: JoinOptions): Promise<void> {
+  /** If joined already, it changes `info` and `members`, where given. */
+  async join({ since, last, info, members }: JoinOptions): Promise<void> {
     const { memberFeeds } = this.#context;
     const { userId, writer } = this.#socket;
     const joins = !this.#listener.open;
@@ -51,8 +51,9 @@ export class RoomMembership {
       joins ? this.#listener.start(since, last) : undefined,
       joins || info !== undefined ? this.#joinPresence(userId, info) : undefined,
     ]);
-    if (members === false || this.#receivesMembers === true || this.#receivesMembers === members) return;
-    await memberFeeds?.subscribe(this.#room, writer, members === 'count');
+    if (members === undefined || members === this.#receivesMembers) return;
+    if (members === false) await memberFeeds?.unsubscribe(this.#room, writer);
+    else await memberFeeds?.subscribe(this.#room, writer, members === 'count');
     this.#receivesMembers = members;
   }
 

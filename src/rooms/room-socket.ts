@@ -122,7 +122,7 @@ export class RoomSocket {
 
   /**
    * Joins a room: the peer receives its messages, and the user becomes a member. In a joined room it changes `info`
-   * and adds `members`; `since` and `last` have no effect.
+   * and `members`, where given; `since` and `last` have no effect.
    *
    * @throws {@link InvalidArgumentError} for a bad name or option; {@link ClosedError} when detached; {@link BannedError} for a
    * kicked user; {@link TimeoutError}, {@link ConnectionError}, {@link CommandError} from Redis. After an error the socket is not

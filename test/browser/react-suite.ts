@@ -592,6 +592,42 @@ export function testHooks(react: ReactVersion): void {
       expect((await fixture.presence.getRoomMembers(room))[0]?.info).toEqual({ status: 'here' });
     });
 
+    test('when a closed client connects again, rooms, presence and notifications of mounted components come back', async () => {
+      const bob = `${room}.bob`;
+      await say(0, 2);
+      await alice.show(
+        { id: 'a', hook: 'room', room, options: { last: 5 } },
+        { id: 'p', hook: 'presence', users: [bob] },
+        { id: 'n', hook: 'notifications' },
+      );
+      const sees = (status: string, notifications: number) =>
+        alice.until(
+          `${bob} ${status}, ${notifications} notifications`,
+          ({ views }, { bob, status, notifications }) =>
+            (views.get('p') as Presences).get(bob)?.status === status &&
+            (views.get('n') as NotificationsView).notifications.length === notifications,
+          { bob, status, notifications },
+        );
+      await lists('a', [0, 1]);
+      await sees('offline', 0);
+      await alice.see(({ client }) => client.close());
+      await stateOf('a', 'left');
+      await emptied(room);
+      await say(2, 4);
+      await fixture.presence.setPresence(bob, `${bob}.1`);
+      await fixture.notifications.notify('alice', 'hello');
+      await alice.see(({ client }) => client.connect());
+      await lists('a', [0, 1, 2, 3]);
+      await sees('online', 1);
+      await alice.see((page) => (page.views.get('a') as RoomView).send('message', 4));
+      await lists('a', [0, 1, 2, 3, 4]);
+      expect(await alice.see((page) => (page.views.get('a') as RoomView).discontinuities.length)).toBe(0);
+      await fixture.presence.setPresence(bob, `${bob}.1`, 'away');
+      await sees('away', 1);
+      // Other tests count from nothing.
+      await fixture.notifications.forget('alice');
+    });
+
     test('a closed client leaves the room, and invalid options end the rendering', async () => {
       await alice.show({ id: 'a', hook: 'room', room }, { id: 'connection', hook: 'connection' });
       await stateOf('a', 'joined');

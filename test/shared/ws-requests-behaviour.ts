@@ -186,6 +186,37 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         expect(await cat.get({ type: 'join', room: 'den', members: 'all' })).toBe('INVALID');
       });
 
+      test('in a joined room replaces members, or leaves them as they are', async () => {
+        const { one, ann, bob } = await pair();
+        const join = (client: WsClient, more: object = {}) =>
+          client.get({ type: 'join', room: 'den', ...more });
+        const usersOf = (client: WsClient) =>
+          client.of('members').flatMap(({ members }) => members.map(({ user }) => user));
+        await join(ann, { members: true });
+        await ann.until(() => usersOf(ann).includes('ann'), 'the list');
+        // Without `members` the list goes on.
+        await join(ann, { info: 1 });
+        await join(bob, { members: true });
+        await ann.until(() => usersOf(ann).includes('bob'), 'bob');
+        const cat = await fixture.client(one, 'cat');
+        const changes = async (user: string, client: WsClient) => {
+          const before = ann.of('members').length;
+          await join(client);
+          await bob.until(() => usersOf(bob).includes(user), user);
+          await ann.settled();
+          return ann.of('members').slice(before);
+        };
+        await join(ann, { members: false });
+        expect(await changes('cat', cat)).toEqual([]);
+        await join(ann, { members: true });
+        await ann.until(() => usersOf(ann).includes('cat'), 'the list again');
+        await join(ann, { members: 'count' });
+        await ann.until(() => ann.of('members').at(-1)?.count === 3, 'the number');
+        await changes('dan', await fixture.client(one, 'dan'));
+        await ann.until(() => ann.of('members').at(-1)?.count === 4, 'the next number');
+        expect(usersOf(ann)).not.toContain('dan');
+      });
+
       test('is rejected beyond maxRooms, without calling authorize', async () => {
         const asked: string[] = [];
         const node = await fixture.node({

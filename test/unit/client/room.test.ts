@@ -480,6 +480,21 @@ describe('members, infos and typing', () => {
     expect(socket.sent).toEqual([]);
   });
 
+  test('a join with members: false ends the members, and keeps the room', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby', { members: true });
+    socket.answer('join', {});
+    for (const members of ['count', undefined] as const) all.client.join('lobby', { members });
+    expect(socket.sent).toEqual([]);
+    all.client.join('lobby', { members: false });
+    expect(socket.answer('join', {})).toMatchObject({ members: false });
+    all.client.join('lobby', { members: false });
+    all.client.join('lobby', { members: 'count' });
+    expect(socket.answer('join', {})).toMatchObject({ members: 'count' });
+    expect(room.state).toBe('joined');
+  });
+
   test('an info is sent, retried after retryAfter, and included in later joins', async () => {
     const all = new Harness();
     const socket = await all.open();

@@ -5,14 +5,16 @@ import { turn } from '../../support/fake-clock.js';
 import { waitFor } from '../../support/wait.js';
 import { Harness } from '../client/harness.js';
 
+const nextMacrotask = () => new Promise((resolve) => setTimeout(resolve));
 const releases: (() => void)[] = [];
 let harness: Harness;
 
-function mount(members: boolean | 'count'): RoomStore {
+function mount(members: boolean | 'count'): RoomStore & { readonly unmount: () => void } {
   const registry = ClientRegistry.of(harness.client);
   const store = new RoomStore(registry, 'lobby', { members }, { key: '[]', names: [], limit: 1, last: 0 });
-  releases.push(store.subscribe(() => {}));
-  return store;
+  const unmount = store.subscribe(() => {});
+  releases.push(unmount);
+  return Object.assign(store, { unmount });
 }
 
 afterEach(() => {
@@ -53,4 +55,33 @@ test('views of the number and of the members that mount together join with the l
   expect(socket.answer('join', {})).toMatchObject({ members: true });
   await turn();
   expect(socket.sent).toEqual([]);
+});
+
+test('members are followed no longer than a component needs them, and a change of pages does not end them', async () => {
+  harness = new Harness();
+  const socket = await harness.open();
+  const kept = mount(false);
+  const number = mount('count');
+  const list = mount(true);
+  await turn();
+  expect(socket.answer('join', {})).toMatchObject({ members: true });
+  // One page replaces another.
+  list.unmount();
+  const next = mount(true);
+  await nextMacrotask();
+  expect(socket.sent).toEqual([]);
+  next.unmount();
+  await nextMacrotask();
+  expect(socket.answer('join', {})).toMatchObject({ members: false });
+  expect(socket.answer('join', {})).toMatchObject({ members: 'count' });
+  number.unmount();
+  await nextMacrotask();
+  expect(socket.answer('join', {})).toMatchObject({ members: false });
+  expect(kept.snapshot().state).toBe('joined');
+  mount(true);
+  await turn();
+  expect(socket.answer('join', {})).toMatchObject({ members: true });
+  for (const release of releases.splice(0)) release();
+  await nextMacrotask();
+  expect(socket.takeSent('leave')).toHaveLength(1);
 });

@@ -56,6 +56,7 @@ const operation = fc.oneof(
   { weight: 3, arbitrary: fc.record({ do: fc.constant('send' as const), component }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('cut' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('renew token' as const) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('close and connect' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('load older' as const), component }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('load newer' as const), component }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('jump to latest' as const), component }) },
@@ -173,7 +174,11 @@ test(
             void store?.snapshot().send('message', ++count);
           } else if (each.do === 'cut') connections.at(-1)?.end();
           else if (each.do === 'renew token') harness.client.reconnect();
-          else if (each.do === 'trim') {
+          else if (each.do === 'close and connect') {
+            connections.at(-1)?.end();
+            harness.client.close();
+            harness.client.connect();
+          } else if (each.do === 'trim') {
             const room = server.room(ROOM);
             room.trimmed = Math.max(room.trimmed, room.history.length - each.kept);
           } else {
