@@ -4,11 +4,22 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { createRollcall, NotificationService } from 'rollcall';
-import { serveWebSocket } from 'rollcall/ws';
+import { RequestError, serveWebSocket } from 'rollcall/ws';
 import { WebSocketServer } from 'ws';
 import { isSameOrigin, urlOf } from './http.js';
 import { notifyMentions } from './mentions.js';
-import { isName, MAX_FRAME_BYTES, options, publishEverySecond, RATE, ROOMS, STATUSES } from './settings.js';
+import {
+  BAN,
+  isName,
+  MAX_FRAME_BYTES,
+  MAX_STATUS,
+  OWN_STATUSES,
+  options,
+  publishEverySecond,
+  RATE,
+  ROOMS,
+  STATUSES,
+} from './settings.js';
 import { readTicket } from './tickets.js';
 
 /**
@@ -69,14 +80,35 @@ export async function startNode(name, redis, secret) {
     },
     requests: {
       ...notifications.requestHandlers(),
-      /** The devices and nodes of users, read in one round trip. */
-      async devices(_socket, data) {
+      /**
+       * The devices and nodes of users and the end of their status, read in one round trip, and the own status of
+       * the user who asks: only they may know that they are invisible.
+       */
+      async people({ userId }, data) {
         const names = Array.isArray(data) ? data.filter(isName).slice(0, 100) : [];
-        const found = names.length > 0 ? await presence.getMultiplePresence(names) : new Map();
-        return [...found.values()].map(({ userId, sockets }) => ({
+        const [found, self] = await Promise.all([
+          names.length > 0 ? presence.getMultiplePresence(names) : new Map(),
+          presence.getPresence(userId, { reveal: true }),
+        ]);
+        const people = [...found.values()].map(({ userId, sockets, ownStatus }) => ({
           user: userId,
-          devices: sockets.map((/** @type {any} */ { status, meta }) => ({ status, ...meta })),
+          until: ownStatus?.until?.getTime(),
+          devices: sockets.map((/** @type {any} */ { meta }) => meta),
         }));
+        return { people, own: self?.ownStatus?.status ?? null };
+      },
+      /** Sets the user's status for all their devices; `duration`, in ms, ends it in the one before. */
+      async status({ userId }, data) {
+        const { status, duration } = /** @type {any} */ (Object(data));
+        const valid = duration === undefined || (duration > 0 && duration <= MAX_STATUS);
+        if (!OWN_STATUSES.includes(status) || !valid) throw new RequestError('INVALID', 'no such status');
+        await presence.setStatus(userId, status, duration ? { until: Date.now() + duration } : {});
+      },
+      /** Puts a user out of a room. A real application would ask whether `userId` may do this. */
+      async kick({ userId }, data) {
+        const { room, user } = /** @type {any} */ (Object(data));
+        if (!ROOMS.includes(room) || !isName(user)) throw new RequestError('INVALID', 'no such room or user');
+        await rooms.kick(room, user, { reason: `${userId} put you out of ${room}`, ban: BAN });
       },
     },
   });
@@ -86,7 +118,7 @@ export async function startNode(name, redis, secret) {
   webSockets.on('connection', (_socket, request) => {
     totals.connects++;
     // A client that reconnects, to any node, sends its position.
-    if (urlOf(request).searchParams.has('since')) totals.reconnects++;
+    if (urlOf(request).searchParams.get('since')) totals.reconnects++;
   });
   const reporter = publishEverySecond(pubsub, () => {
     const { sockets, users } = rooms.stats();

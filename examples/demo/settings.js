@@ -13,12 +13,19 @@ export const options = {
   timeout: 3_000,
   presence,
   pubsub: { prefix: 'rollcall-demo:' },
-  rooms: { history: { size: 1_000, ttl: 3_600_000 } },
+  rooms: { history: { size: 1_000, ttl: 3_600_000 }, bans: true },
 };
 
 export const NODES = ['node-1', 'node-2'];
 export const ROOMS = ['lobby', 'kitchen', 'workshop'];
+/** Statuses of one device. */
 export const STATUSES = ['online', 'away', 'busy'];
+/** Statuses of a user, for all their devices; `null` is that of each device. */
+export const OWN_STATUSES = [null, 'busy', 'invisible'];
+/** The longest duration of a user's status, in ms. */
+export const MAX_STATUS = 3_600_000;
+/** Time in ms for which a user who was put out of a room stays out. */
+export const BAN = 5_000;
 
 /** A chat message is a few hundred bytes. */
 export const MAX_FRAME_BYTES = 8_192;

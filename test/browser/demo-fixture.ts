@@ -237,7 +237,7 @@ export async function talkAndLeave(tabs: Tabs, url: string): Promise<void> {
   await alice.getByText('bob is typing').waitFor({ state: 'detached' });
   await bob.getByRole('img', { name: 'Read by alice' }).waitFor();
 
-  await bob.getByLabel('Status of this device').selectOption('away');
+  await bob.getByLabel('Your status').selectOption('away');
   await sees(alice, 'bob', 'away');
   const looked = await (await fetch(`${url}/presence?user=alice&user=bob&user=nobody`)).json();
   expect(looked).toMatchObject({

@@ -182,7 +182,7 @@ describe('the page', () => {
     await receives(page, `hello @${cleo}`);
     await say(page, `hello @${ben}`);
     await receives(page, `hello @${ben}`);
-    await page.getByLabel('Status of this device').selectOption('busy');
+    await page.getByLabel('Your status').selectOption('busy');
     await page.getByRole('img', { name: `Read by ${ben}` }).waitFor();
     await press(other, /^kitchen, /);
     await say(other, `lunch, @${cleo}?`);

@@ -86,11 +86,64 @@ describe.each([
     await say(laptop, 'from the laptop');
     await receives(phone, 'from the laptop');
 
-    await phone.getByLabel('Status of this device').selectOption('busy');
+    await phone.getByLabel('Your status').selectOption('busy');
     await sees(laptop, 'carol', 'busy', '2 devices');
     await press(phone, 'Leave the chat');
     await phone.getByLabel('Your name').waitFor();
     await sees(laptop, 'carol', 'online', 'computer on node-1');
+  });
+
+  test('a user who is put out of a room sees why, and is in it again after they ask for it', async () => {
+    const mia = await tabs.enter('mia', 'node-1');
+    const noah = await tabs.enter('noah', 'node-2');
+    for (const page of [mia, noah]) await press(page, /^workshop, /);
+    await mia.getByRole('heading', { name: 'People here: 2' }).waitFor();
+    await sees(mia, 'noah', 'online');
+    await press(mia, 'Put out noah');
+    const refusal = noah.getByRole('alert').filter({ hasText: 'mia put you out of workshop' });
+    await refusal.waitFor();
+    await reports(noah, 'mia put you out of workshop');
+    await sees(noah, 'noah (you)', 'online');
+    await mia.getByRole('heading', { name: 'People here: 1' }).waitFor();
+    // Not before the ban has ended.
+    await waitFor(
+      async () => {
+        if (await refusal.isHidden()) return true;
+        // It may be let in, and the button hidden, at this moment.
+        await refusal
+          .getByRole('button')
+          .click({ timeout: 1_000 })
+          .catch(() => {});
+        return false;
+      },
+      { timeout: 20_000, interval: 500, message: 'noah to be let in' },
+    );
+    await sees(mia, 'noah', 'online');
+    await say(noah, 'back again');
+    await receives(mia, 'back again');
+  });
+
+  test('a user is invisible to others, and busy for a minute; their own row is always shown', async () => {
+    const liv = await tabs.enter('liv', 'node-1');
+    const max = await tabs.enter('max', 'node-2');
+    await sees(liv, 'max', 'online');
+    const choose = (status: string) => max.getByLabel('Your status').selectOption(status);
+    await choose('invisible');
+    await seesGone(liv, 'max');
+    await sees(max, 'max (you)', 'invisible');
+    await choose('busy for 1 minute');
+    await sees(liv, 'max', 'busy until');
+    await sees(max, 'max (you)', 'busy until');
+    // Another device shows the status that holds for all of them.
+    const phone = await tabs.enter('max', 'node-1');
+    await sees(phone, 'max (you)', 'busy until');
+    await waitFor(async () => (await phone.getByLabel('Your status').inputValue()) === 'timed', {
+      message: 'the status of all devices',
+    });
+    await choose('away');
+    await phone.close();
+    await sees(liv, 'max', 'away');
+    expect(await max.getByLabel('Your status').inputValue()).toBe('away');
   });
 
   test('a node is killed during a conversation: both tabs end with every message, once', async () => {

@@ -1,6 +1,7 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test } from 'vitest';
 // @ts-expect-error: the site's build is plain JavaScript
 import { checkLinks } from '../../site/check-links.js';
@@ -11,7 +12,16 @@ import { toSitePage } from '../../site/pages.js';
 
 // The steps by which site/build.js makes pages of the guides.
 
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
 const fence = (code: string, info = 'ts'): string => `\`\`\`${info}\n${code}\n\`\`\``;
+
+test('the navigation has a place for every guide', async () => {
+  const config = await readFile(join(root, 'site/.vitepress/config.js'), 'utf8');
+  const guides = (await readdir(join(root, 'docs'))).filter((name) => name.endsWith('.md'));
+  expect(guides.length).toBeGreaterThan(30);
+  expect(guides.filter((name) => !config.includes(`'${name.slice(0, -'.md'.length)}'`))).toEqual([]);
+});
 
 test('links of a guide lead to pages of the site, and links to other files become their text', () => {
   const pages = new Map([

@@ -68,6 +68,7 @@ export class Chat {
   #join(name) {
     const view = new RoomView(this.#client, name, this.#name, {
       changed: () => (view === this.#current ? this.#markRead() : this.#showRooms()),
+      refused: () => view === this.#current && this.#people.changed(),
       counted: () => this.#showCounts(),
       typingUsers: () => this.#showTypingUsers(),
       members: () => {
@@ -121,7 +122,8 @@ export class Chat {
       const item = keyed($('rooms'), name, () => this.#row(name));
       const [open, leave] = item.children;
       open.ariaCurrent = view === this.#current ? 'true' : 'false';
-      const here = view?.room.members.size ?? this.#counts[name] ?? 0;
+      const joined = view?.room.state === 'joined';
+      const here = (joined ? view.room.count : this.#counts[name]) ?? 0;
       setText(item.querySelector('.count'), `${here}`);
       const badge = item.querySelector('.badge');
       badge.hidden = !view?.unread;

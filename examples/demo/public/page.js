@@ -33,7 +33,6 @@ async function enter(name, node) {
   backstage.follow(client);
   new Bell(client, new Chat(client, name, backstage));
 
-  $('status').addEventListener('change', () => client.setStatus($('status').value));
   $('leave').addEventListener('click', () => {
     sessionStorage.clear();
     client.close();

@@ -1,8 +1,10 @@
-// The members of the shown room, with their status (from `watch`) and their devices.
-import { $, another, dot, element, face, keepOnly, keyed, plural, setText } from './dom.js';
+// The members of the shown room, with their status (from `watch`) and their devices, and the user's own status.
+import { $, another, clock, dot, element, face, keepOnly, keyed, plural, setText, toast } from './dom.js';
 
 /** Delay in ms before the devices are requested, so that many changes need one request. */
 const REQUEST_DELAY = 200;
+/** Duration of a timed status in ms. */
+const MINUTE = 60_000;
 /** Time in ms that a user who has left stays in the list, unless they go offline before. */
 const KEEP_LEAVING = 4_000;
 
@@ -14,7 +16,10 @@ export class People {
   /** The members as last shown, and users who have left since, with the time until which they stay listed. */
   #members = new Map();
   #leaving = new Map();
-  #devices = new Map();
+  #details = new Map();
+  /** The status that this user has on all their devices, and that of this device. */
+  #own = null;
+  #device = 'online';
   #timer;
 
   constructor(client, name) {
@@ -23,6 +28,7 @@ export class People {
     this.#watch = client.watch([], () => this.changed());
     client.on('open', () => this.changed());
     client.on('state', () => this.#show());
+    $('status').addEventListener('change', () => void this.#setStatus($('status').value));
     $('alone').replaceChildren('Only you. ', another('Open a second tab'), ' and sign in as somebody else.');
   }
 
@@ -35,12 +41,12 @@ export class People {
 
   changed() {
     this.#keepLeavingUsers();
-    const listed = new Set([...this.#room.members.keys(), ...this.#leaving.keys()]);
+    const listed = new Set([this.#name, ...this.#room.members.keys(), ...this.#leaving.keys()]);
     const watched = [...this.#watch.current().keys()];
     this.#watch.add(listed);
     this.#watch.remove(watched.filter((user) => !listed.has(user)));
     this.#show();
-    this.#timer ??= setTimeout(() => this.#requestDevices(), REQUEST_DELAY);
+    this.#timer ??= setTimeout(() => this.#request(), REQUEST_DELAY);
   }
 
   /**
@@ -62,21 +68,53 @@ export class People {
     this.#members = new Map(members);
   }
 
-  async #requestDevices() {
+  async #request() {
     this.#timer = undefined;
     try {
-      const found = await this.#client.request('devices', [...this.#room.members.keys()]);
-      this.#devices = new Map(found.map(({ user, devices }) => [user, devices]));
+      const { people, own } = await this.#client.request('people', [...this.#room.members.keys()]);
+      this.#details = new Map(people.map((each) => [each.user, each]));
+      this.#own = own;
       this.#show();
     } catch {
       // Requested again with the next change.
     }
   }
 
+  /** A status of this device ends one of all devices. */
+  async #setStatus(value) {
+    const [status, duration] = value === 'timed' ? ['busy', MINUTE] : [value === 'invisible' ? value : null];
+    if (status === null) {
+      this.#device = value;
+      this.#client.setStatus(value);
+    }
+    try {
+      if (status !== this.#own || duration) await this.#client.request('status', { status, duration });
+      this.#own = status;
+    } catch (error) {
+      toast(`Your status was not set: ${error.message}`);
+    }
+    this.changed();
+  }
+
+  async #kick(user) {
+    const room = this.#room.name;
+    try {
+      await this.#client.request('kick', { room, user });
+    } catch (error) {
+      toast(`${user} was not put out: ${error.message}`);
+    }
+  }
+
   #show() {
     const statuses = this.#watch.current();
-    const { members } = this.#room;
-    const users = [...members.keys(), ...this.#leaving.keys()].sort((a, b) => a.localeCompare(b));
+    const isIn = this.#room.state !== 'refused';
+    const members = isIn ? this.#room.members : new Map();
+    // This user always: an invisible one, and one who was put out, is no member.
+    const listed = new Set([this.#name, ...members.keys(), ...this.#leaving.keys()]);
+    const users = [...listed].sort((a, b) => a.localeCompare(b));
+    const shown = { null: this.#device, busy: 'timed' };
+    if (document.activeElement !== $('status')) $('status').value = shown[this.#own] ?? this.#own;
+    setText($('count'), String(isIn ? this.#room.count : 0));
     const rows = $('people').querySelector('ul');
     $('alone').hidden = users.length > 1;
     keepOnly(rows, new Set(users));
@@ -88,24 +126,38 @@ export class People {
           element('span', { className: 'portrait' }, face(user), dot()),
           element('span', { className: 'who' }, element('b'), element('small', { className: 'status' })),
           element('small', { className: 'devices' }),
+          ...(user === this.#name ? [] : [this.#kickButton(user)]),
         ),
       );
       if (rows.children[at] !== row) rows.insertBefore(row, rows.children[at]);
       // Without a connection, what was true before may have changed.
       const known = this.#client.state === 'open';
-      const status = known ? (statuses.get(user)?.status ?? 'online') : 'unknown';
+      const self = user === this.#name;
+      const seen = self && this.#own === 'invisible' ? 'invisible' : (statuses.get(user)?.status ?? 'online');
+      const status = known ? seen : 'unknown';
       row.dataset.status = status;
-      setText(row.querySelector('b'), user === this.#name ? `${user} (you)` : user);
-      setText(row.querySelector('.status'), status);
+      setText(row.querySelector('b'), self ? `${user} (you)` : user);
+      const { until } = this.#details.get(user) ?? {};
+      setText(
+        row.querySelector('.status'),
+        until && status === 'busy' ? `busy until ${clock(until)}` : status,
+      );
+      if (!self) row.querySelector('button').hidden = !members.has(user);
       setText(row.querySelector('.devices'), this.#describe(user, members.get(user)?.sockets ?? 0));
     }
   }
 
+  #kickButton(user) {
+    const button = element('button', { type: 'button', ariaLabel: `Put out ${user}` }, 'Put out');
+    button.addEventListener('click', () => void this.#kick(user));
+    return button;
+  }
+
   /** For example `2 devices: computer on node-1, phone on node-2`. */
   #describe(user, sockets) {
-    const devices = this.#devices.get(user) ?? [];
+    const devices = this.#details.get(user)?.devices ?? [];
     const where = devices.map(({ device, node }) => `${device} on ${node}`).join(', ');
     if (devices.length > 1) return `${plural(devices.length, 'device')}: ${where}`;
-    return where || plural(sockets, 'device');
+    return where || (sockets > 0 ? plural(sockets, 'device') : '');
   }
 }

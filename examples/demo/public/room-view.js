@@ -52,7 +52,8 @@ export class RoomView {
       another('Open a second tab'),
       ', write in both, then kill a node.',
     );
-    this.root.append(this.older, this.empty, this.messages, this.outbox);
+    this.refused = element('p', { className: 'refused', role: 'alert', hidden: true });
+    this.root.append(this.older, this.empty, this.messages, this.outbox, this.refused);
     this.root.role = 'log';
     this.root.ariaLabel = `Messages in ${name}`;
     // Screen readers must not announce history.
@@ -165,7 +166,9 @@ export class RoomView {
 
   #onState(state) {
     if (state === 'joining') this.#missed = 0;
+    if (state === 'refused') return this.#showRefusal(this.room.error.message);
     if (state !== 'joined') return;
+    this.refused.hidden = true;
     if (this.#ready) return void this.#countMissed();
     this.#ready = true;
     this.root.ariaLive = 'polite';
@@ -173,6 +176,18 @@ export class RoomView {
     this.empty.hidden = this.#items.size + this.#sending.size > 0;
     this.#toEnd();
     this.#hooks.changed();
+  }
+
+  /** The client does not come back by itself; the user may, also while they must stay out. */
+  #showRefusal(reason) {
+    const again = element('button', { type: 'button' }, 'Join again');
+    again.addEventListener('click', () => this.room.retry());
+    this.refused.replaceChildren(reason, ' ', again);
+    this.refused.hidden = false;
+    this.#hooks.addEntry('bad', reason);
+    this.#hooks.changed();
+    this.#hooks.refused();
+    this.#toEnd();
   }
 
   /** The client recovers missed messages by itself; this counts them for the timeline. */
