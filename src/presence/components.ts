@@ -29,6 +29,7 @@ import { Reaper } from './reaper.js';
 import { RedisClock } from './redis-clock.js';
 import { RemovalLog } from './removal-log.js';
 import { Restorer } from './restorer.js';
+import { RoomGraces } from './room-graces.js';
 import { RoomPresence } from './room-presence.js';
 import type { PresenceSettings } from './settings.js';
 import { Startup } from './startup.js';
@@ -109,7 +110,8 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
   const localSockets = new LocalSockets();
   const nodeLease = new NodeLease(settings.nodeName);
   const hidden = new HiddenUsers({ localSockets, nodeLease });
-  const writer = new PresenceWriter({ ...shared, nodeLease, hidden });
+  const roomGraces = new RoomGraces(localSockets, keys.length);
+  const writer = new PresenceWriter({ ...shared, nodeLease, hidden, roomGraces });
   const disconnects: DisconnectHandlers = new Set();
   const onDisconnected = (socket: SocketRef, reason: string): void => {
     const [userId, socketId] = [unescapeId(socket.user), unescapeId(socket.socket)];
@@ -131,7 +133,7 @@ export function createComponents(options: PresenceOptions, settings: PresenceSet
     restorer,
   });
 
-  const reaper = new Reaper({ ...shared, nodeLease, writer });
+  const reaper = new Reaper({ ...shared, nodeLease, writer, roomGraces });
   const reader = new PresenceReader(client, keys, reporter);
   const onDemand = new OnDemandSweep({ client, keys, layout, writer, reporter });
   const { lookupCache: cacheSettings } = settings;

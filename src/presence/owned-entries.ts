@@ -58,11 +58,12 @@ async function leaveRoom(request: OwnedEntriesRequest, room: string): Promise<vo
     const leaves: RoomWrite[] = [];
     for (let at = 0; at < page.length; at += 2) {
       const user = (page[at] as string).slice(1);
-      for (const socket of socketsOf(page[at + 1] as string, owner)) {
+      for (const { socket, grace } of socketsOf(page[at + 1] as string, owner)) {
         if (keep?.(joinIds(joinIds(user, socket), room), room) === true) kept = true;
         else {
           const leave = { kind: 'room', room, user, socket, owner } as const;
-          leaves.push((await isRemoved?.(user, socket)) === true ? leave : { ...leave, grace: 0 });
+          const atOnce = !grace || (await isRemoved?.(user, socket)) === true;
+          leaves.push(atOnce ? leave : { ...leave, grace: 0 });
         }
       }
     }
@@ -72,12 +73,14 @@ async function leaveRoom(request: OwnedEntriesRequest, room: string): Promise<vo
   await client.execute('sweep', [['SREM', keys.node(owner), joinIds('', room)]], { key: keys.nodes });
 }
 
-/** In the value of a room's member, see update-rooms.lua. */
-function socketsOf(value: string, owner: string): string[] {
-  const sockets: string[] = [];
+/** In the value of a room's member, see update-rooms.lua. `grace`: the socket has one. */
+function socketsOf(value: string, owner: string): { socket: string; grace: boolean }[] {
+  const sockets: { socket: string; grace: boolean }[] = [];
   for (const line of value.split('\n').slice(1)) {
     const [node, rest = ''] = splitIds(line);
-    if (node === owner) sockets.push(splitIds(rest)[0]);
+    if (node !== owner) continue;
+    const [socket, info = ''] = splitIds(rest);
+    sockets.push({ socket, grace: info.startsWith('~') });
   }
   return sockets;
 }

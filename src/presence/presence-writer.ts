@@ -8,6 +8,7 @@ import type { HiddenUsers } from './hidden-users.js';
 import type { PartitionKeys } from './keys.js';
 import type { NodeLease } from './node-lease.js';
 import type { PartitionLayout } from './partition-layout.js';
+import type { RoomGraces } from './room-graces.js';
 import type { Startup } from './startup.js';
 import { Transaction } from './transaction.js';
 import { isBackgroundWrite, kindOfTransaction, type PresenceWrite } from './writes.js';
@@ -27,6 +28,7 @@ export interface PresenceWriterOptions {
   readonly nodeLease: Pick<NodeLease, 'id' | 'knownLease' | 'onLeaseSeen'>;
   /** Receives every returned record. */
   readonly hidden: Pick<HiddenUsers, 'until' | 'observe'>;
+  readonly roomGraces: Pick<RoomGraces, 'onWrite'>;
 }
 
 export interface PresenceWriterStats {
@@ -163,6 +165,7 @@ class PartitionWriter {
 
   submit(write: PresenceWrite, callbacks: WriteCallbacks): void {
     if (this.#closed !== undefined) return callbacks.onFailed(this.#closed);
+    this.options.roomGraces.onWrite(this.index, write);
     const now = this.options.client.clock.monotonic();
     if (this.#deadlineGroup?.accepts(now) !== true) this.#deadlineGroup = this.#createDeadlineGroup(now);
     this.#queue.push(this.#deadlineGroup.add(write, callbacks));

@@ -12,7 +12,14 @@ import { instanceIdOf, type NodeLease } from './node-lease.js';
 import { removeOwned, toDueWrite } from './owned-entries.js';
 import { isWrongType, type PresenceWriter } from './presence-writer.js';
 import type { RedisClock } from './redis-clock.js';
-import { claimNodeScript, readLeasesScript, removeNodeScript, sweepOnlineScript } from './scripts.js';
+import type { RoomGraces } from './room-graces.js';
+import {
+  claimNodeScript,
+  readLeasesScript,
+  removeNodeScript,
+  sweepOnlineScript,
+  sweepRoomGracesScript,
+} from './scripts.js';
 
 /** Durations in ms. */
 export interface ReaperOptions {
@@ -22,6 +29,7 @@ export interface ReaperOptions {
   /** This process's node, which is never found dead here. */
   readonly nodeLease: NodeLease;
   readonly redisClock: RedisClock;
+  readonly roomGraces: RoomGraces;
   readonly keyTtl: number;
   readonly lastSeenTtl: number;
   readonly sweepInterval: number;
@@ -43,7 +51,7 @@ const BATCH = 128;
 const SWEEPERS = 8;
 /** Each reaped node is counted once. */
 const MAX_REMEMBERED = 1_000;
-/** Members of the online index per lease: a fraction of a millisecond. */
+/** Members of the online index, and of rooms with graces, per lease: about a millisecond. */
 const INDEX_PAGE = 1_000;
 /** Batches of users per sweep whose grace or status has ended. */
 const MAX_ROUNDS = 100;
@@ -229,7 +237,7 @@ export class Reaper {
     }
   }
 
-  /** Members without a record are removed: one page per lease. */
+  /** Finds users without a record, and users and graces whose end Redis has lost: one page per lease. */
   async #sweepIndex(partition: number): Promise<void> {
     const { client, lease } = this.#options;
     const keys = this.#options.keys[partition] as PartitionKeys;
@@ -237,10 +245,30 @@ export class Reaper {
     const page = this.#indexPages[partition] ?? { cursor: '0', dueAt: 0 };
     if (page.dueAt > now) return;
     const args = [page.cursor, String(INDEX_PAGE), keys.userPrefix];
-    const reply = await this.#run({ script: sweepOnlineScript, keys: [keys.online], args }, keys);
+    const reply = await this.#run({ script: sweepOnlineScript, keys: [keys.online, keys.due], args }, keys);
     const [cursor, users] = reply as readonly [string, readonly string[]];
     this.#indexPages[partition] = { cursor, dueAt: now + jitter(client.clock, lease) };
     await this.#processDueUsers(partition, users);
+    await this.#sweepRoomGraces(partition);
+  }
+
+  async #sweepRoomGraces(partition: number): Promise<void> {
+    const { roomGraces } = this.#options;
+    const keys = this.#options.keys[partition] as PartitionKeys;
+    const page = roomGraces.nextPage(partition);
+    if (page === undefined) return;
+    const names = [keys.due, ...page.rooms.map((room) => keys.room(room))];
+    const args = [page.cursor, String(INDEX_PAGE), String(keys.roomPrefix.length)];
+    const reply = await this.#run({ script: sweepRoomGracesScript, keys: names, args }, keys);
+    const [done, cursor, lost, graced] = reply as readonly [
+      number,
+      string,
+      readonly string[],
+      readonly number[],
+    ];
+    const rooms = new Set(graced.map((number) => page.rooms[Number(number) - 1] as string));
+    roomGraces.onPageRead(partition, page, Number(done), cursor, rooms);
+    await this.#processDueUsers(partition, lost);
   }
 
   async #readLeases(partition: number): Promise<PartitionState> {

@@ -5,6 +5,7 @@ import readLeasesSource from './read-leases.lua';
 import removeNodeSource from './remove-node.lua';
 import renewLeaseSource from './renew-lease.lua';
 import sweepOnlineSource from './sweep-online.lua';
+import sweepRoomGracesSource from './sweep-room-graces.lua';
 import updateRoomsSource from './update-rooms.lua';
 import updateUsersSource from './update-users.lua';
 
@@ -15,4 +16,5 @@ export const readLeasesScript = defineScript('read-leases', readLeasesSource);
 export const claimNodeScript = defineScript('claim-node', claimNodeSource);
 export const removeNodeScript = defineScript('remove-node', removeNodeSource);
 export const sweepOnlineScript = defineScript('sweep-online', sweepOnlineSource);
+export const sweepRoomGracesScript = defineScript('sweep-room-graces', sweepRoomGracesSource);
 export const forgetUserScript = defineScript('forget-user', forgetUserSource);

@@ -456,7 +456,7 @@ for _, k in ipairs(updated) do
   end
 
   -- Redis lost the record, or cannot read it: all that is known is that the user was there.
-  local lost = count == 0 and ((reason == -3 and not record) or (unreadable and (deadline or (reason >= 0 and touched[k]))))
+  local lost = count == 0 and ((missing and (reason == -3 or deadline)) or (unreadable and (deadline or (reason >= 0 and touched[k]))))
   if lost then before = 'online' end
 
   local layers = own

@@ -23,7 +23,7 @@ afterAll(() => server.stop());
 type Step =
   | { do: 'set'; node: number; user: number; socket: number; status: string }
   | { do: 'remove'; node: number; user: number; socket: number }
-  | { do: 'join'; node: number; user: number; socket: number; info: number }
+  | { do: 'join'; node: number; user: number; socket: number; info: number; grace: number }
   | { do: 'leave'; node: number; user: number; socket: number }
   | { do: 'together'; steps: Step[] }
   | { do: 'crash'; node: number }
@@ -36,11 +36,15 @@ type Step =
   | { do: 'clock back' }
   | { do: 'kick'; node: number; by: number; user: number; socket: number }
   | { do: 'late start'; long: boolean }
-  | { do: 'other format'; user: number };
+  | { do: 'other format'; user: number }
+  | { do: 'reload'; node: number; other: number; user: number; socket: number; grace: number }
+  | { do: 'lose key'; user: number; key: 'due' | 'record' | 'entries' | 'index' };
 
 const node = fc.nat(NODES - 1);
 const user = fc.nat(USERS.length - 1);
 const socket = fc.nat(1);
+/** Of a membership, in ms. */
+const grace = fc.constantFrom(0, 0, 300, 1_000);
 const call: Arbitrary<Step> = fc.oneof(
   {
     weight: 3,
@@ -55,7 +59,7 @@ const call: Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant('remove' as const), node, user, socket }) },
   {
     weight: 2,
-    arbitrary: fc.record({ do: fc.constant('join' as const), node, user, socket, info: fc.nat(2) }),
+    arbitrary: fc.record({ do: fc.constant('join' as const), node, user, socket, info: fc.nat(2), grace }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('leave' as const), node, user, socket }) },
 );
@@ -88,6 +92,18 @@ const step: Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('other format' as const), user }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant('reload' as const), node, other: node, user, socket, grace }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('lose key' as const),
+      user,
+      key: fc.constantFrom('due', 'due', 'record', 'entries', 'index'),
+    }),
+  },
 );
 
 /** A node and its wire, which can be cut. */
@@ -127,10 +143,13 @@ class Model {
   readonly changes: PresenceChange[] = [];
   readonly received: PresenceChange[] = [];
   readonly #dead: Node[] = [];
+  #fences = 0;
   observer!: Node;
   watch!: PresenceWatch;
   roomWatch!: RoomWatch;
   readonly inRoom = new Map<string, string>();
+  /** Users who have left the room, in the order of the events. */
+  readonly left: string[] = [];
   wiped = false;
   /** Something has happened by which a living user may rightly have been announced offline. */
   disturbed = false;
@@ -148,6 +167,7 @@ class Model {
     this.roomWatch = await this.observer.service.watchRoom('lobby', ({ type, userId, sockets }) => {
       if (type === 'join') expect(this.inRoom.has(userId), `${userId} joins`).toBe(false);
       else expect(this.inRoom.has(userId), `${userId}: ${type}`).toBe(true);
+      if (type === 'leave') this.left.push(userId);
       if (type === 'leave') this.inRoom.delete(userId);
       else this.inRoom.set(userId, String(sockets));
     });
@@ -189,7 +209,8 @@ class Model {
       case 'join': {
         const { service } = this.nodes[one.node] as Node;
         this.room.add(`${one.node} ${one.user} ${one.socket}`);
-        await service.join('lobby', USERS[one.user] as string, `${one.node}-${one.socket}`, one.info);
+        const { info, grace } = one;
+        await service.join('lobby', USERS[one.user] as string, `${one.node}-${one.socket}`, info, { grace });
         return;
       }
       case 'leave': {
@@ -283,6 +304,22 @@ class Model {
         await pass(one.long ? KEY_TTL + LEASE : 2.5 * LEASE);
         for (let at = 0; at < NODES; at++) this.nodes[at] = this.#node();
         return;
+      case 'reload':
+        await this.#reload(one);
+        return;
+      case 'lose key': {
+        this.wiped = true;
+        const name = USERS[one.user] as string;
+        const keys = new PartitionKeys(this.prefix, partitionOf(name, this.partitions));
+        const names = {
+          due: keys.due,
+          record: keys.user(name),
+          entries: keys.sockets(name),
+          index: keys.online,
+        };
+        await server.cli('DEL', names[one.key]);
+        return;
+      }
       case 'other format': {
         // Only of a user who is offline: the owners of the others' records would not look at them.
         if (!this.expected(one.user).startsWith('offline')) return;
@@ -295,6 +332,38 @@ class Model {
         await server.cli('SET', key, '9|offline|17', 'PX', '60000');
       }
     }
+  }
+
+  /** A user leaves and comes back on some node. In time for their graces, nobody was told. */
+  async #reload({ node, other, user, socket, grace }: Extract<Step, { do: 'reload' }>): Promise<void> {
+    const name = USERS[user] as string;
+    const come = async (at: number) => {
+      await this.take({ do: 'set', node: at, user, socket, status: 'online' });
+      await this.take({ do: 'join', node: at, user, socket, info: 1, grace });
+    };
+    await come(node);
+    await this.#fence();
+    const [changed, left] = [this.changes.length, this.left.length];
+    const from = performance.now();
+    await this.take({ do: 'remove', node, user, socket });
+    await come(other);
+    const took = performance.now() - from;
+    await this.#fence();
+    if (this.wiped || this.disturbed) return;
+    if (took < this.grace) {
+      const since = this.changes.slice(changed).filter(({ userId }) => userId === name);
+      expect(since.map(({ status }) => status)).not.toContain('offline');
+    }
+    if (took < grace) expect(this.left.slice(left)).not.toContain(name);
+  }
+
+  /** The observer has received all that was published before. */
+  async #fence(): Promise<void> {
+    const name = `fence-${++this.#fences}`;
+    const { service } = this.observer;
+    await service.setPresence(name, 's');
+    await service.removeSocket(name, 's', { immediate: true });
+    await waitFor(() => this.changes.some(({ userId, status }) => userId === name && status === 'offline'));
   }
 
   /** What ought to be known of a user, as one line. */
@@ -392,7 +461,7 @@ test('readers, watchers and the model agree after any sequence of commands', {
 }, async () => {
   await fc.assert(
     fc.asyncProperty(
-      fc.constantFrom(0, 0, 250),
+      fc.constantFrom(0, 0, 250, 1_000),
       fc.constantFrom(1, 1, 3),
       fc.array(step, { minLength: 4, maxLength: 16 }),
       async (grace, partitions, steps) => {
@@ -407,6 +476,6 @@ test('readers, watchers and the model agree after any sequence of commands', {
         }
       },
     ),
-    { numRuns: Number(process.env['MODEL_RUNS'] ?? 25), endOnFailure: true },
+    { numRuns: 25, endOnFailure: true },
   );
 });

@@ -7,6 +7,8 @@ import original, {
 
 /** Runs of each property, however long they take; without it each has a budget: `FC_RUNS=10000 npx vitest run`. */
 const RUNS = Number(process.env['FC_RUNS'] ?? 0);
+/** Of each property, to repeat a long run. @default chance */
+const SEED = process.env['FC_SEED'];
 /** A property makes as many runs as fit into this many milliseconds, at most its `numRuns`. */
 const BUDGET_MS = 1_000;
 
@@ -23,7 +25,10 @@ function assert<T>(property: IProperty<T>, params?: Parameters<T>): void;
 function assert<T>(property: IRawProperty<T>, params: Parameters<T> = {}): Promise<void> | void {
   // One failure that is run again, from the seed and the path of a report, needs no limit.
   if (params.path !== undefined) return original.assert(property, params);
-  if (RUNS > 0) return original.assert(property, { ...params, numRuns: RUNS });
+  if (RUNS > 0) {
+    const seed = SEED === undefined ? {} : { seed: Number(SEED) };
+    return original.assert(property, { ...seed, ...params, numRuns: RUNS });
+  }
   return original.assert(withBudget(property), params);
 }
 

@@ -43,6 +43,7 @@ beforeEach(() => {
     layout: { publishCommand: 'PUBLISH' },
     startup: { run: () => startup() },
     hidden: { until: () => undefined, observe: () => {} },
+    roomGraces: { onWrite: () => {} },
     nodeLease: { id: 'node#1', knownLease: () => 7, onLeaseSeen: (...seen) => observed.push(seen) },
   });
 });
