@@ -174,6 +174,7 @@ const flows: Readonly<Record<string, (stage: AclFixture) => Promise<void>>> = {
     await one.presence.removeSocket('ann', 's1');
     // Ends the grace.
     await one.presence.disconnectUser('ann');
+    await one.presence.forget('ann');
     await waitFor(() => seen.includes('ann offline') && seen.includes('room leave'), {
       message: () => `offline; so far ${seen}`,
     });
