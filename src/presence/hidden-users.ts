@@ -41,19 +41,23 @@ export class HiddenUsers {
   /** After a write. A missing record proves nothing: Redis may have lost it. */
   observe(user: string, record: string | null): void {
     if (record === null) return;
+    const { nodeLease, localSockets } = this.#options;
     const until = hiddenUntil(record);
     const known = this.#untils.has(user);
     if (until === undefined) {
-      if (!known) return;
+      // Of a user without sockets. If this process has some, Redis has lost them, or others removed them while this process
+      // seemed dead: their next write shows whether the user is invisible.
+      if (!known || (!listsSocketOf(record, () => true) && localSockets.hasSocketsOf(user))) return;
       this.#untils.delete(user);
       this.#listener?.onShown(user);
       return;
     }
-    const { nodeLease, localSockets } = this.#options;
     const isLocal = listsSocketOf(record, (nodeId) => instanceIdOf(nodeId) === nodeLease.instanceId);
     if (isLocal) {
       this.#untils.set(user, until);
       if (!known) this.#listener?.onHidden(user);
-    } else if (known && !localSockets.hasMemberships(user)) this.#untils.delete(user);
+    } else if (known && !localSockets.hasMemberships(user) && !localSockets.hasSocketsOf(user)) {
+      this.#untils.delete(user);
+    }
   }
 }

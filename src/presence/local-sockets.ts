@@ -93,6 +93,12 @@ export class LocalSockets {
     this.sockets.set(socket.key, socket);
   }
 
+  /** Looks at all sockets: only for what is rare. */
+  hasSocketsOf(user: string): boolean {
+    for (const socket of this.sockets.values()) if (socket.user === user) return true;
+    return false;
+  }
+
   /** The least recently written socket in each partition that has one. */
   oldestOf(partitions: readonly number[]): Map<number, LocalSocket> {
     const oldest = new Map<number, LocalSocket>();

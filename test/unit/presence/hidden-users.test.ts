@@ -56,6 +56,27 @@ test('a user is hidden and shown alternately, and only while they have sockets o
   );
 });
 
+test('a user stays hidden when Redis has none of their sockets, although this process has one', () => {
+  const localSockets = new LocalSockets();
+  const hidden = new HiddenUsers({ localSockets, nodeLease: { instanceId: 'me#abc' } });
+  const events: string[] = [];
+  hidden.listen({ onHidden: () => events.push('hidden'), onShown: () => events.push('shown') });
+  const socket = { user: 'ann', socket: 's', key: 'ann"s', partition: 0, connectedAt: 1, known: true };
+  localSockets.put({ ...socket, status: 'online', meta: undefined });
+  hidden.observe('ann', '3offline"5"4"h"sinvisible"0\ns"me#abc"1');
+  hidden.observe('ann', '3offline"6"4"sinvisible"0');
+  hidden.observe('ann', '2offline"6"4');
+  hidden.observe('ann', '3offline"6"4"h"sinvisible"0\nt"other#xyz"1');
+  expect(hidden.until('ann')).toBe(0);
+  expect(events).toEqual(['hidden']);
+  hidden.observe('ann', '2online"7"4\nt"other#xyz"1');
+  expect(events).toEqual(['hidden', 'shown']);
+  localSockets.sockets.clear();
+  hidden.observe('ann', '3offline"8"4"h"sinvisible"0\ns"me#abc"1');
+  hidden.observe('ann', '3offline"9"4"sinvisible"0');
+  expect(hidden.until('ann')).toBeUndefined();
+});
+
 test('memberships are written or unwritten, and found by user, socket and room', () => {
   const step = fc.record({
     what: fc.constantFrom(
