@@ -45,21 +45,33 @@ export class IdleMonitor {
     this.#timer?.cancel();
   }
 
-  /** Counts as activity, unless it registers a socket of a user who was here before. True: they are idle. */
-  onSet({ key, user }: SocketRef): boolean {
+  /**
+   * Counts as activity, unless it registers a socket of a user who was here before. `unknown`: of a user who was not, and
+   * may be idle on other processes.
+   */
+  onSet({ key, user }: SocketRef): 'active' | 'idle' | 'unknown' {
     const { idleAfter, clock } = this.#options;
-    if (idleAfter === 0) return false;
+    if (idleAfter === 0) return 'active';
     const now = clock.monotonic();
     const known = this.#users.get(user);
     if (this.#activity.has(key) || known === undefined) {
       if (known === undefined) this.#users.set(user, { at: now, sockets: 1, leftAt: now });
       else known.at = now;
       this.#activity.set(key, { at: now, written: now });
-      return false;
+      return known === undefined ? 'unknown' : 'active';
     }
     known.sockets++;
     this.#activity.set(key, { at: known.at, written: now });
-    return known.at <= now - idleAfter;
+    return known.at <= now - idleAfter ? 'idle' : 'active';
+  }
+
+  /** After `unknown`. */
+  onIdleElsewhere({ key, user }: SocketRef): void {
+    const at = this.#options.clock.monotonic() - this.#options.idleAfter;
+    const known = this.#users.get(user);
+    if (known !== undefined) known.at = at;
+    const activity = this.#activity.get(key);
+    if (activity !== undefined) activity.at = at;
   }
 
   /** True: write it to Redis, because of `force` or once per `touchInterval`. */

@@ -16,7 +16,7 @@ import {
 } from './local-sockets.js';
 import type { NodeLease } from './node-lease.js';
 import type { PresenceWriter, WriteCallbacks } from './presence-writer.js';
-import { encodeRegistration } from './record.js';
+import { encodeRegistration, listsIdle } from './record.js';
 import type { RedisClock } from './redis-clock.js';
 import type { PresenceWrite, Reevaluation, RoomWrite, SocketWrite } from './writes.js';
 
@@ -67,6 +67,7 @@ class PendingSet implements WriteCallbacks {
 
   onCommitted(record: string | null): void {
     this.socket.known = true;
+    if (this.socket.inherits === true) this.local.onRegistered(this.socket, record);
     this.callbacks.onCommitted(record);
   }
 
@@ -136,13 +137,23 @@ export class LocalPresence {
     const before = this.#localSockets.sockets.get(key);
     const connectedAt = before?.connectedAt ?? this.#options.redisClock.now(partition);
     const known = before?.known ?? false;
-    const wasIdle = this.#idle.onSet(ref) && status === 'online';
-    const socketState = { user, socket, key, partition, connectedAt, status, meta, known };
-    const local: LocalSocket = wasIdle ? { ...socketState, idle: true } : socketState;
+    const activity = this.#idle.onSet(ref);
+    let local: LocalSocket = { user, socket, key, partition, connectedAt, status, meta, known };
+    if (status === 'online' && activity === 'idle') local = { ...local, idle: true };
+    else if (status === 'online' && activity === 'unknown' && !known) local = { ...local, inherits: true };
     this.#localSockets.put(local);
     this.#recentlyRemoved.delete(key);
     const pending = new PendingSet(this, local, before, callbacks);
     this.#writer.submit(partition, toSocketWrite(local, this.#options.grace), pending);
+  }
+
+  /** The user may be idle on other processes; then the new socket is. */
+  onRegistered(socket: LocalSocket, record: string | null): void {
+    if (record === null || !listsIdle(record, socket.socket)) return;
+    if (this.#localSockets.sockets.get(socket.key) !== socket) return;
+    this.#idle.onIdleElsewhere(socket);
+    const { inherits: _, ...registered } = socket;
+    this.#localSockets.put({ ...registered, idle: true });
   }
 
   /** After a failed write: restores the state before it, unless a later call changed it. */

@@ -21,6 +21,8 @@ export interface LocalSocket extends SocketRef {
   known: boolean;
   /** The status is `away` because of idleness, not by the application. */
   readonly idle?: boolean;
+  /** Until it is known: this process does not know whether the user is idle. */
+  readonly inherits?: boolean;
 }
 
 /** Its text is created on sending, because many writes may be queued. */
@@ -43,8 +45,9 @@ class LocalSocketWrite implements SocketWrite {
   }
 
   get value(): string {
-    const { idle, status, connectedAt, meta } = this.local;
-    return encodeEntry(status, connectedAt, meta, idle);
+    const { idle, status, connectedAt, meta, inherits } = this.local;
+    const entry = encodeEntry(status, connectedAt, meta, idle);
+    return inherits === true && this.first ? `?${entry}` : entry;
   }
 }
 

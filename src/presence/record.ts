@@ -35,6 +35,12 @@ export function encodeEntry(
   return word === '' ? since : `${since}"${word}`;
 }
 
+/** True if the record lists the socket as idle. */
+export function listsIdle(record: string, socket: string): boolean {
+  const line = record.split('\n').find((one, at) => at > 0 && one.startsWith(`${socket}"`));
+  return line?.split('"')[3] === IDLE;
+}
+
 /** The part of an entry behind the time of registration, which update-users.lua adds. `meta`: JSON text. */
 export function encodeTtlEntry(status: string, meta: string | undefined): string {
   const word = status === 'online' ? '' : status;

@@ -20,7 +20,8 @@
 --            "t" and a duration in ms after that: sockets without a process that have had no heartbeat are removed, unless
 --            heartbeats may have been impossible for that long
 --          socket of the node, or nothing
---          its entry, or nothing to delete it; "=" before it: not the first write of this registration. "*" and a TTL before an
+--          its entry, or nothing to delete it; "=" before it: not the first write of this registration; "?": it is idle if the user
+--            is, on other nodes or in their grace. "*" and a TTL before an
 --            entry, which has no connectedAt: a socket without a process. "*" alone: its heartbeat, without effect on a socket
 --            that is not there
 --          or a tab, and a layer for the user's own status
@@ -34,7 +35,7 @@
 --          "status = layer {tab layer}                   the user's own status, and what follows when it ends, soonest first
 --            layer: status"until["meta]                  until 0: without an end; "~": the status of the sockets; no
 --                                                        status: it was removed. JSON text contains no tab
---          "grace = deadline"duration                    there is no socket; the user keeps their status until then
+--          "grace = deadline"duration["~]                there is no socket; the user keeps their status until then; "~": idle
 --          "removed"socket = time ["note]                registrations from before the time, in ms, base 36, are removed,
 --                                                        whoever writes them again; no socket: of all sockets
 -- Record:  2status"version"lastSeen ["h until] {LF socket"node"entry}   node: "*" without a process
@@ -51,7 +52,7 @@ if tonumber(lastSeenTtl) > tonumber(keyTtl) then longest = lastSeenTtl end
 -- Most of the time goes into Lua itself, not into commands: what every user needs is looked up and formatted once.
 local call, find, sub, match, gmatch, format = redis.call, string.find, string.sub, string.match, string.gmatch, string.format
 local byte, tonumber, type = string.byte, tonumber, type
-local QUOTE, EQUALS, TWO = byte('"'), byte('='), byte('2')
+local QUOTE, EQUALS, QUESTION, TWO = byte('"'), byte('='), byte('?'), byte('2')
 -- The first character of values of sockets without a process, which is their node.
 local ASTERISK = byte('*')
 
@@ -218,6 +219,8 @@ local written, lastSocket, lastValue, isNew = {}, {}, {}, {}
 local lines, last, added, removed = {}, 0, {}, {}
 -- By position in `lines`: written before. By user: their removals, and layers of their own status.
 local isKnown, removing, stating = {}, {}, {}
+-- By position in `lines`: idle if the user is.
+local inherits = {}
 for reason, socket, value in gmatch(ARGV[11], '([^\n]*)\n([^\n]*)\n([^\n]*)\n') do
   if reason ~= '' then
     n = n + 1
@@ -234,6 +237,9 @@ for reason, socket, value in gmatch(ARGV[11], '([^\n]*)\n([^\n]*)\n([^\n]*)\n') 
     if byte(value) == EQUALS then
       value = sub(value, 2)
       isKnown[last + 1] = true
+    elseif byte(value) == QUESTION then
+      value = sub(value, 2)
+      inherits[last + 1] = true
     end
     lines[last + 1], lines[last + 2], lines[last + 3] = n, socket, value
     last = last + 3
@@ -354,6 +360,29 @@ local function applyRemovals(k, removals)
   return count > 0
 end
 
+-- All sockets are idle, or were when the grace began.
+local function isIdle(entriesKey)
+  local entries, idle = call('HGETALL', entriesKey), false
+  for i = 1, #entries, 2 do
+    local isSocket = byte(entries[i]) ~= QUOTE
+    if isSocket or entries[i] == '"grace' then
+      if not find(entries[i + 1], isSocket and '^[^"]*"~' or '"~$') then return false end
+      idle = true
+    end
+  end
+  return idle
+end
+
+-- The same, of the sockets in a record.
+local function wasIdle(tail)
+  local idle = false
+  for line in gmatch(tail, '\n([^\n]*)') do
+    if not find(line, '^[^"]*"[^"]*"[^"]*"~') then return false end
+    idle = true
+  end
+  return idle
+end
+
 -- Users with a deleted entry; other nodes' entries are deleted before this script.
 local touched = {}
 -- Users with a heartbeat of a socket without a process.
@@ -372,6 +401,11 @@ for k, removals in pairs(removing) do
 end
 for at = 1, last, 3 do
   local k, value = lines[at], lines[at + 2]
+  if inherits[at] and sizes[k] > 0 and isIdle(KEYS[2 * k + 3]) then
+    local since, rest = match(value, '^([^"]*)"?(.*)$')
+    value = since .. '"~' .. rest
+    lines[at + 2], lastValue[k] = value, value
+  end
   if value == '' then
     local deleted = call('HDEL', KEYS[2 * k + 3], mine .. lines[at + 1])
     sizes[k] = sizes[k] - deleted
@@ -495,13 +529,15 @@ for _, k in ipairs(updated) do
       -- Longer than it can be: the clock stepped back.
       if deadline - millis > duration then
         deadline = millis + duration
-        call('HSET', entriesKey, '"grace', format('%.0f', deadline) .. '"' .. format('%.0f', duration))
+        local idle = find(call('HGET', entriesKey, '"grace'), '"~$') and '"~' or ''
+        call('HSET', entriesKey, '"grace', format('%.0f', deadline) .. '"' .. format('%.0f', duration) .. idle)
       end
       waiting = deadline > millis
     elseif reason > 0 then
       waiting, watched = true, true
       deadline = millis + reason
-      call('HSET', entriesKey, '"grace', format('%.0f', deadline) .. '"' .. format('%.0f', reason))
+      local idle = wasIdle(rest) and '"~' or ''
+      call('HSET', entriesKey, '"grace', format('%.0f', deadline) .. '"' .. format('%.0f', reason) .. idle)
     end
   end
   if deadline and not waiting then

@@ -367,6 +367,36 @@ test('a process of another format does not start, and its error says what to do'
   await expect(presence.connect()).rejects.toThrow(/format 3/);
 });
 
+test.each(['while connected', 'in the grace'])(
+  'an idle user who reconnects to another process, %s, stays away',
+  async (when) => {
+    const idle = { ...options, idleAfter: 400, grace: 1_000, keyTtl: period(10_000) };
+    const [one, changes] = await fixture.observer(idle);
+    const other = fixture.service(idle);
+    await one.setPresence('ann', 's1', 'online', { device: 'phone' });
+    await changes.until('ann', 'away', 10_000);
+    if (when === 'in the grace') await one.removeSocket('ann', 's1');
+    expect(await other.setPresence('ann', 's2', 'online', { device: 'tv' })).toMatchObject({
+      status: 'away',
+    });
+    await one.removeSocket('ann', 's1');
+    expect(changes.of('ann')).toEqual(['offline > online', 'online > away']);
+    expect(await other.getPresence('ann')).toMatchObject({
+      status: 'away',
+      sockets: [{ meta: { device: 'tv' } }],
+    });
+    // A wipe: the process writes what it knows.
+    await server.cli('FLUSHALL');
+    await waitFor(async () => (await other.getPresence('ann'))?.status === 'away', { timeout: 10_000 });
+    await other.touch('ann', 's2');
+    await waitFor(() => changes.of('ann').at(-1) === 'away > online', { timeout: 10_000 });
+    // Without sockets elsewhere, or with one that is in use, a new one is online.
+    await one.setPresence('bob', 's1');
+    expect(await other.setPresence('bob', 's2')).toMatchObject({ status: 'online' });
+  },
+  30_000,
+);
+
 test('a reconnect does not count as activity: an idle user stays away', async () => {
   const [presence, changes] = await fixture.observer({
     ...options,
