@@ -135,10 +135,13 @@ export class LocalPresence {
   set(ref: SocketRef, status: string, meta: string | undefined, callbacks: WriteCallbacks): void {
     const { user, socket, key, partition } = ref;
     const before = this.#localSockets.sockets.get(key);
-    const connectedAt = before?.connectedAt ?? this.#options.redisClock.now(partition);
+    const { redisClock } = this.#options;
+    const connectedAt = before?.connectedAt ?? redisClock.now(partition);
+    const unknown = before === undefined && !redisClock.isObserved(partition);
+    const date = unknown ? () => redisClock.now(partition) : before?.date;
     const known = before?.known ?? false;
     const activity = this.#idle.onSet(ref);
-    let local: LocalSocket = { user, socket, key, partition, connectedAt, status, meta, known };
+    let local: LocalSocket = { user, socket, key, partition, connectedAt, date, status, meta, known };
     if (status === 'online' && activity === 'idle') local = { ...local, idle: true };
     else if (status === 'online' && activity === 'unknown' && !known) local = { ...local, inherits: true };
     this.#localSockets.put(local);

@@ -14,7 +14,10 @@ export interface SocketRef {
 
 /** Owned by this process. `meta`: JSON text. */
 export interface LocalSocket extends SocketRef {
-  readonly connectedAt: number;
+  /** By Redis's clock. */
+  connectedAt: number;
+  /** While Redis's clock is unknown: the time of the first sending becomes `connectedAt`. */
+  date?: (() => number) | undefined;
   readonly status: string;
   readonly meta: string | undefined;
   /** Confirmed by Redis. */
@@ -45,6 +48,10 @@ class LocalSocketWrite implements SocketWrite {
   }
 
   get value(): string {
+    if (this.local.date !== undefined) {
+      this.local.connectedAt = this.local.date();
+      this.local.date = undefined;
+    }
     const { idle, status, connectedAt, meta, inherits } = this.local;
     const entry = encodeEntry(status, connectedAt, meta, idle);
     return inherits === true && this.first ? `?${entry}` : entry;

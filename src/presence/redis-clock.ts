@@ -30,6 +30,10 @@ export class RedisClock {
     this.#offsets[partition] = Math.max(...observed);
   }
 
+  isObserved(partition: number): boolean {
+    return this.#offsets[partition] !== undefined;
+  }
+
   /**
    * In ms; this host's time until Redis's was observed. Does not go back when the offset is measured slightly
    * smaller, so that sockets of this process stay in order.

@@ -1,6 +1,7 @@
 import { createClient } from 'redis';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { LimitError, type PresenceService, type RedisClient } from '../../src/index.js';
+import { systemClock } from '../../src/internal/clock.js';
 import { createChaosDriver } from '../../src/testing/index.js';
 import { PresenceFixture } from '../shared/presence-fixture.js';
 import { backendOn, nodeRedis } from '../shared/redis-clients.js';
@@ -365,6 +366,17 @@ test('a process of another format does not start, and its error says what to do'
   expect(await server.cli('KEYS', '*')).toBe(`${base}:layout`);
   await server.cli('SET', `${base}:layout`, 'f3 1 kJ3x_9aQ');
   await expect(presence.connect()).rejects.toThrow(/format 3/);
+});
+
+test('of two processes that register one socket the later counts, although the clock of the other is an hour ahead', async () => {
+  const ahead = { ...systemClock, now: () => systemClock.now() + 3_600_000 };
+  const [one, other] = [fixture.service({ ...options, clock: ahead }), fixture.service(options)];
+  await one.setPresence('ann', 's', 'busy');
+  await waitFor(
+    async () => (await redisNow()) > ((await one.getPresence('ann'))?.lastSeen.getTime() ?? 0) + 5,
+  );
+  expect(await other.setPresence('ann', 's', 'away')).toMatchObject({ status: 'away' });
+  expect(await one.getPresence('ann')).toMatchObject({ status: 'away' });
 });
 
 test.each(['while connected', 'in the grace'])(
