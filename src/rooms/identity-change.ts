@@ -35,12 +35,14 @@ type Memberships = ReadonlyMap<string, RoomMembership>;
 /** One change of a socket's user, up to the moment of the change, or undone. Nothing of the old user is touched. */
 export class IdentityChange {
   readonly refusedRooms = new Map<string, Refusal>();
+  /** Rooms that the new user may be in, without seeing their members. */
+  readonly refusedMembers = new Set<string>();
   readonly refusedUsers = new Set<string>();
   readonly #context: RoomContext;
   readonly #socket: MemberSocket;
   readonly #options: IdentifyOptions;
-  /** Rooms and users that were asked about. */
-  readonly #askedRooms = new Set<string>();
+  /** Rooms that were asked about, with what was sent of their members, and such users. */
+  readonly #askedRooms = new Map<string, boolean | 'count'>();
   readonly #askedUsers = new Set<string>();
   readonly #listener: ChannelListener;
   /** The new user has the socket. */
@@ -64,23 +66,26 @@ export class IdentityChange {
   }
 
   /** `authorize` was asked about all of them. */
-  isComplete(rooms: readonly string[], users: ReadonlySet<string>): boolean {
+  isComplete(memberships: Memberships, users: ReadonlySet<string>): boolean {
     return (
-      rooms.every((room) => this.#askedRooms.has(room)) &&
-      [...users].every((userId) => this.#askedUsers.has(userId))
+      this.#newRooms(memberships).length === 0 && [...users].every((userId) => this.#askedUsers.has(userId))
     );
   }
 
   /** Asks about those that were not asked about before. */
-  async authorize(rooms: readonly string[], users: ReadonlySet<string>): Promise<void> {
-    const newRooms = rooms.filter((room) => !this.#askedRooms.has(room));
+  async authorize(memberships: Memberships, users: ReadonlySet<string>): Promise<void> {
+    const newRooms = this.#newRooms(memberships);
     const newUsers = [...users].filter((userId) => !this.#askedUsers.has(userId));
-    for (const room of newRooms) this.#askedRooms.add(room);
+    for (const [room, { members }] of newRooms) this.#askedRooms.set(room, members);
     for (const userId of newUsers) this.#askedUsers.add(userId);
     const message = 'the new user may not be there';
-    const ofRooms = newRooms.map(async (room) => {
-      if (await this.#ask({ action: 'join', room })) return;
-      this.refusedRooms.set(room, { code: 'FORBIDDEN', message });
+    const ofRooms = newRooms.map(async ([room, { members }]) => {
+      if (!(await this.#ask({ action: 'join', room }))) {
+        this.refusedRooms.set(room, { code: 'FORBIDDEN', message });
+      } else if (members !== false) {
+        const allowed = await this.#ask({ action: 'members', room, count: members === 'count' });
+        if (!allowed) this.refusedMembers.add(room);
+      }
     });
     const ofUsers = newUsers.map(async (userId) => {
       if (!(await this.#ask({ action: 'watch', userId }))) this.refusedUsers.add(userId);
@@ -123,6 +128,12 @@ export class IdentityChange {
         ? this.#context.presence?.removeSocket(this.userId, this.#socket.id, { immediate: true })
         : undefined,
     ]);
+  }
+
+  #newRooms(memberships: Memberships): [string, RoomMembership][] {
+    return [...memberships].filter(
+      ([room, { desired, members }]) => desired && this.#askedRooms.get(room) !== members,
+    );
   }
 
   async #ask(request: IdentifyRequest): Promise<boolean> {

@@ -121,6 +121,15 @@ export type IdentifyRequest =
       /** The room. */
       readonly room: string;
     }
+  /** Go on seeing the members of a room. A refusal does not refuse the room. */
+  | {
+      /** The kind of request. */
+      readonly action: 'members';
+      /** The room. */
+      readonly room: string;
+      /** True: only the number of members. */
+      readonly count: boolean;
+    }
   /** Go on watching the presence of one user. */
   | {
       /** The kind of request. */
@@ -141,7 +150,7 @@ export interface IdentifyOptions {
    */
   user?: object;
   /**
-   * Asked once for each room and each watched user; only `true` keeps it. It is asked before anything changes, and must not
+   * Asked once for each room, each list of members and each watched user; only `true` keeps it. It is asked before anything changes, and must not
    * call this socket's `identify`. @default the server's `authorize`; everything is kept if no server of rollcall serves the
    * socket
    */

@@ -69,6 +69,17 @@ export class RoomMembership {
     await done;
   }
 
+  get members(): boolean | 'count' {
+    return this.#receivesMembers;
+  }
+
+  /** Sends the members again, as another viewer may see them. */
+  async renewMembers(): Promise<void> {
+    const members = this.#receivesMembers;
+    if (members === false || this.#socket.writer.filter === undefined) return;
+    await this.#context.memberFeeds?.subscribe(this.#room, this.#socket.writer, members === 'count');
+  }
+
   /** Replaces the user's `info`. */
   update(info: Json): Promise<void> {
     return this.#joinPresence(this.#socket.userId, info);

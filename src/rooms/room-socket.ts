@@ -339,12 +339,12 @@ export class RoomSocket {
     const change = new IdentityChange(this.#context, this.#member, userId, status, options);
     for (;;) {
       // Calls may go on, also those of `authorize`.
-      await change.authorize(this.rooms, this.#watched);
+      await change.authorize(this.#memberships, this.#watched);
       this.#assertAttached();
       const resume = await this.#pauseCalls();
       try {
         // Others may have been joined or watched in the meantime.
-        if (change.isComplete(this.rooms, this.#watched)) {
+        if (change.isComplete(this.#memberships, this.#watched)) {
           return await this.#changeUser(change, onIdentified);
         }
       } finally {
@@ -404,14 +404,15 @@ export class RoomSocket {
     this.unwatch(unwatched);
     onIdentified({ previous, position: listener.position, unwatched });
     listener.unmute();
-    const [removed, closed] = await Promise.allSettled([
+    const [removed, ...others] = await Promise.allSettled([
       presence?.removeSocket(previous, this.id, { immediate: true }),
       former.close(),
       ...refused.map(([room, notice]) => this.#remove(room, notice)),
+      ...this.rooms.map((room) => this.#showMembers(room, change)),
     ]);
     // Gone, or removed by the presence service as soon as Redis is back.
     for (const membership of this.#memberships.values()) membership.forgetUser(previous);
-    if (closed.status === 'rejected') this.#report(closed.reason);
+    for (const other of others) if (other.status === 'rejected') this.#report(other.reason);
     if (removed.status === 'rejected') throw removed.reason;
   }
 
@@ -424,6 +425,15 @@ export class RoomSocket {
       this.#report(error);
     }
     if (this.#memberships.get(room) === membership) this.#memberships.delete(room);
+  }
+
+  /** To another user. */
+  async #showMembers(room: string, { refusedMembers }: IdentityChange): Promise<void> {
+    const membership = this.#memberships.get(room);
+    if (refusedMembers.has(room)) return this.endMembers(room, 'the new user may not see the members');
+    await membership?.enqueue(async () => {
+      if (membership.desired && this.attached) await membership.renewMembers();
+    });
   }
 
   #detach(options: DetachOptions): Promise<void> {

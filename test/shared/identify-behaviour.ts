@@ -120,20 +120,30 @@ export function identifyBehaviour(name: string, start: () => Promise<RoomsBacken
         fixture.fresh('friend'),
         fixture.fresh('stranger'),
       ];
-      for (const each of [room, closed, banned]) await socket.join(each);
+      const counted = fixture.fresh('counted');
+      for (const each of [room, closed, banned, counted]) {
+        await socket.join(each, { members: each === counted ? 'count' : each === room });
+      }
       await socket.watch([friend, stranger]);
       await other.rooms.kick(banned, ann, { reason: 'spam', ban: 60_000 });
       const asked: IdentifyRequest[] = [];
       const authorize = async (request: IdentifyRequest) => {
         asked.push(request);
-        return request.action === 'join' ? request.room !== closed : request.userId !== stranger;
+        if (request.action === 'watch') return request.userId !== stranger;
+        return request.action === 'join' ? request.room !== closed : request.count;
       };
       await socket.identify(ann, { authorize });
-      expect(asked).toEqual([
-        ...[room, closed, banned].map((each) => ({ action: 'join', room: each })),
+      const questions = [
+        ...[room, closed, banned, counted].map((each) => ({ action: 'join', room: each })),
+        ...[room, counted].map((each) => ({ action: 'members', room: each, count: each === counted })),
         ...[friend, stranger].map((userId) => ({ action: 'watch', userId })),
-      ]);
-      expect([socket.rooms, socket.watching]).toEqual([[room], 1]);
+      ];
+      expect(asked).toHaveLength(questions.length);
+      expect(asked).toEqual(expect.arrayContaining(questions));
+      expect([socket.rooms, socket.watching]).toEqual([[room, counted], 1]);
+      expect(peer.of('members', room).at(-1)).toMatchObject({ reset: true, members: [], code: 'FORBIDDEN' });
+      await fixture.until('the number', () => peer.of('members', counted).length > 0);
+      expect(peer.of('members', counted).filter(({ code }) => code !== undefined)).toEqual([]);
       expect(peer.of('error')).toEqual([
         { type: 'error', room: closed, code: 'FORBIDDEN', message: expect.any(String) },
         { type: 'error', room: banned, code: 'KICKED', message: 'spam' },
