@@ -2,17 +2,15 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
-import { Cluster } from 'ioredis';
 import { PresenceService, type RedisClient } from 'rollcall';
 import { expect, test } from 'vitest';
 import { ioredis } from '../shared/redis-clients.js';
 import { period, timeLimit } from '../support/machine.js';
-import { startRedisCluster } from '../support/redis-cluster.js';
 import { startRedis } from '../support/redis-server.js';
 import { waitFor, withDeadline } from '../support/wait.js';
 
 // Processes that are killed, or stopped for longer than their lease, at any step of a change of a socket's user.
-// test/shared/identify-behaviour.ts has an outage at every step.
+// test/shared/identify-behaviour.ts has an outage at every step, also on a Cluster.
 
 const LEASE = period(1_500);
 const CHILD = fileURLToPath(new URL('../support/identify-process.child.js', import.meta.url));
@@ -99,17 +97,5 @@ test('a process that is killed or stopped during a change leaves no ghost', asyn
   } finally {
     end();
     await server.stop();
-  }
-}, 120_000);
-
-test('a process that is killed or stopped during a change leaves no ghost on a Cluster', async () => {
-  const cluster = await startRedisCluster({ replicas: 0 });
-  const client = new Cluster(cluster.ports.map((port) => ({ host: '127.0.0.1', port })));
-  client.on('error', () => {});
-  try {
-    await afterFaults(cluster.ports, client, 'identify');
-  } finally {
-    client.disconnect();
-    await cluster.stop();
   }
 }, 120_000);
