@@ -74,6 +74,7 @@ export function trackPresence<S extends SocketLike>(
     watch: async (socket, userIds) => tracker.watch(tracker.find(socket), toUserIds(userIds)),
     unwatch: async (socket, userIds) => tracker.unwatch(tracker.find(socket), toUserIds(userIds)),
     setStatus: async (socket, status) => tracker.setStatus(tracker.find(socket), status),
+    identify: async (socket) => tracker.identify(tracker.find(socket)),
     subscribe: async (socket, channel, options) =>
       tracker.channels.subscribe(tracker.find(socket), channel, options),
     relay: async (channel, options) => {

@@ -118,6 +118,11 @@ export class NamespaceTracker<S extends SocketLike> {
     });
   }
 
+  /** Resolves with the users that the socket no longer watches. */
+  identify(tracked: TrackedSocket<S>): Promise<string[]> {
+    return tracked.runExclusive(() => this.#changeUser(tracked));
+  }
+
   close(handoff: boolean): Promise<void> {
     this.#closing ??= this.#close(handoff);
     return this.#closing;
@@ -215,6 +220,44 @@ export class NamespaceTracker<S extends SocketLike> {
       });
     };
     registration.begin(meta);
+  }
+
+  async #changeUser(tracked: TrackedSocket<S>): Promise<string[]> {
+    const { socket, registration: former } = tracked;
+    const identity = parseIdentity(this.#settings.identify(socket));
+    if (identity?.userId === former?.userId) return [];
+    let next: SocketRegistration | undefined;
+    if (identity !== undefined) {
+      const { userId, meta, status = former?.status ?? 'online' } = identity;
+      next = new SocketRegistration(this.#settings, userId, socket.id, status);
+      await next.register(meta);
+      if (!tracked.connected) {
+        await next.remove({ immediate: true });
+        throw new ClosedError('the socket is disconnected');
+      }
+    }
+    tracked.registration = next;
+    // The new user joins the rooms before the old one leaves them. Failed joins are repeated.
+    this.#mirror?.removeSocket(tracked);
+    if (next !== undefined) await this.#mirror?.addSocket(tracked);
+    const refused: string[] = [];
+    for (const userId of tracked.watching) {
+      if (!(await this.#mayWatch(tracked, userId))) refused.push(userId);
+    }
+    this.#watches.remove(tracked, refused);
+    await former?.remove({ immediate: true });
+    return refused;
+  }
+
+  /** False if `authorize` fails. */
+  async #mayWatch(tracked: TrackedSocket<S>, userId: string): Promise<boolean> {
+    try {
+      await this.#assertAllowed(tracked, [{ action: 'watch', userId }]);
+      return true;
+    } catch (error) {
+      if (!(error instanceof RejectedRequest)) this.#settings.reporter.reportHandlerError(error, {});
+      return false;
+    }
   }
 
   /** Before Socket.IO stores the session, which then contains the state. */

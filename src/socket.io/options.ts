@@ -174,6 +174,16 @@ export interface PresenceTracker<S extends SocketLike = SocketLike> {
    */
   setStatus(socket: S, status: Status): Promise<void>;
   /**
+   * Calls the option `identify` again, after your code has changed `socket.data.user` for example: a log-in, a log-out or another
+   * account. The new user gets the socket and its rooms before the old one's is removed, without grace. Watches that `authorize`
+   * refuses for the new user end: resolves with their users. Without effect for the same user. Subscriptions and Socket.IO
+   * rooms are yours: end those that the new user may not have.
+   *
+   * @throws `InvalidArgumentError` for an invalid identity, or a socket that is not connected here; and as `setPresence` does.
+   * If the new user cannot be registered, nothing has changed; if the old one's removal fails, it is repeated.
+   */
+  identify(socket: S): Promise<string[]>;
+  /**
    * Sends each message of a channel to the socket, as `event` with the message and a
    * {@link ChannelEventContext}. Gaps are sent as `<event>:discontinuity`. The subscription ends with the
    * connection: subscribe in the `connection` handler, also for a recovered socket. If the socket disconnects

@@ -48,6 +48,12 @@ export class SocketRegistration {
     this.#retry.start();
   }
 
+  /** Without retries. After a failure the socket is not registered. */
+  async register(meta: Json | undefined): Promise<void> {
+    this.#meta = meta;
+    await this.#write(this.#status);
+  }
+
   /** After a failure the former status remains. */
   async setStatus(status: Status): Promise<void> {
     await this.#write(status);
@@ -61,12 +67,12 @@ export class SocketRegistration {
   }
 
   /** The presence service repeats a failed removal. */
-  async remove(): Promise<void> {
+  async remove(options?: { immediate: boolean }): Promise<void> {
     this.stop();
     // Otherwise the registration of a process that recovered the socket would be removed.
     if (!this.#registered && this.#pendingWrites === 0) return;
     this.#registered = false;
-    await this.#presence.removeSocket(this.userId, this.socketId);
+    await this.#presence.removeSocket(this.userId, this.socketId, options);
   }
 
   async #write(status: Status): Promise<void> {

@@ -135,8 +135,8 @@ class FakePresence {
     return {} as PresenceData;
   }
 
-  async removeSocket(userId: string, socketId: string) {
-    this.#done(`remove ${userId} ${socketId}`);
+  async removeSocket(userId: string, socketId: string, options?: { immediate?: boolean }) {
+    this.#done(`remove ${userId} ${socketId}${options?.immediate === true ? ' at once' : ''}`);
     return null;
   }
 
@@ -252,6 +252,47 @@ describe('identifying a socket', () => {
       expect.stringMatching(/^handler: status/),
       expect.stringMatching(/^handler: identify.*promise/),
     ]);
+  });
+
+  test('a socket whose user logs in, changes and logs out has one user, its rooms and the watches they may have', async () => {
+    const tracker = track({
+      rooms: true,
+      authorize: ({ data }, request) =>
+        request.action === 'watch' && (data as { user?: string }).user === 'ann' && request.userId === 'bob',
+    });
+    const socket = space.connect('s', { user: 'guest' }, { rooms: ['hall'] });
+    await turn();
+    await tracker.watch(socket, ['bob', 'eve']);
+    await tracker.setStatus(socket, 'away');
+    presence.calls.length = 0;
+    const data = socket.data as { user?: unknown };
+    data.user = 'ann';
+    expect(await tracker.identify(socket)).toEqual(['eve']);
+    expect(presence.calls).toEqual(['set ann s away', 'join hall ann s', 'remove guest s at once']);
+    expect([...presence.watched]).toEqual(['bob']);
+    presence.calls.length = 0;
+    expect(await tracker.identify(socket)).toEqual([]);
+    expect(presence.calls).toEqual([]);
+    // Nothing changes without Redis, or with a wrong id.
+    data.user = 'carol';
+    presence.failure = new TimeoutError('too slow');
+    await expect(tracker.identify(socket)).rejects.toThrow('too slow');
+    data.user = true;
+    await expect(tracker.identify(socket)).rejects.toThrow(InvalidArgumentError);
+    presence.failure = undefined;
+    presence.calls.length = 0;
+    data.user = undefined;
+    expect(await tracker.identify(socket)).toEqual(['bob']);
+    socket.join('other');
+    expect(presence.calls).toEqual(['remove ann s at once']);
+    data.user = 'ann';
+    await tracker.identify(socket);
+    presence.calls.length = 0;
+    socket.disconnect('client namespace disconnect');
+    await turn();
+    expect(presence.calls).toEqual(['remove ann s']);
+    expect(errors).toEqual([]);
+    await expect(tracker.identify(socket)).rejects.toThrow(InvalidArgumentError);
   });
 
   test('identify runs after all connection handlers, which can already watch', async () => {
