@@ -42,6 +42,8 @@ export class ClusterTopology {
   #refreshing: Promise<boolean> | undefined;
   #lastRefresh = Number.NEGATIVE_INFINITY;
   #reachable = false;
+  /** Kept while the client knows no node that could be asked. */
+  #lastCause: Error | undefined;
   #timer: Timer | undefined;
   #closed = false;
 
@@ -159,7 +161,7 @@ export class ClusterTopology {
   }
 
   async #fetchSlots(candidates: readonly string[]): Promise<boolean> {
-    let cause: Error = new ConnectionError('the cluster client knows no node');
+    let cause: Error = this.#lastCause ?? new ConnectionError('the cluster client knows no node');
     for (const address of candidates) {
       if (this.#closed) return false;
       try {
@@ -169,6 +171,7 @@ export class ClusterTopology {
         const map = SlotMap.from(reply, address);
         if (map === undefined) throw new ConnectionError(`the node at ${address} knows of no slots`);
         this.#failedAt.delete(address);
+        this.#lastCause = undefined;
         this.#applySlotMap(map);
         return true;
       } catch (error) {
@@ -178,6 +181,7 @@ export class ClusterTopology {
     }
     const was = this.#reachable;
     this.#reachable = false;
+    if (candidates.length > 0) this.#lastCause = cause;
     this.#events.unreachable(cause);
     // Otherwise no caller may notice that the nodes are back.
     if (was && !this.#closed) void this.discover(() => this.#reachable);

@@ -1,3 +1,4 @@
+import { messageOf } from '../internal/diagnostics.js';
 import { ConnectionError } from '../internal/errors.js';
 import {
   type ClusterClientAdapter,
@@ -120,7 +121,7 @@ export class NodeRedisCluster implements ClusterClientAdapter {
         });
     }
     while (this.#templateClient === undefined) {
-      if (failed !== undefined) throw databaseRefusal(this.#lastError, this.database) ?? failed;
+      if (failed !== undefined) throw this.#connectError(failed);
       if (!this.#given.isOpen && !connecting)
         throw (
           databaseRefusal(this.#lastError, this.database) ??
@@ -149,6 +150,13 @@ export class NodeRedisCluster implements ClusterClientAdapter {
 
   close(): void {
     this.#untrack();
+  }
+
+  #connectError(failed: unknown): unknown {
+    const cause = this.#lastError;
+    if (cause === undefined || cause === failed) return failed;
+    const text = `${messageOf(failed)}: ${cause.message}`;
+    return databaseRefusal(cause, this.database) ?? new ConnectionError(text, { cause });
   }
 
   #setClosed(closed: boolean): () => void {

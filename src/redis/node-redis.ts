@@ -1,3 +1,4 @@
+import { messageOf } from '../internal/diagnostics.js';
 import { CommandError } from '../internal/errors.js';
 import type { CommandConnection, CommandConnectionListener } from './cluster-node.js';
 import { ConnectionState } from './connection-state.js';
@@ -117,7 +118,14 @@ function trackConnectionState(
   const listeners: [string, (...args: unknown[]) => void][] = [
     ['ready', () => monitor.handleReady()],
     // Without a listener for `error`, a lost connection would end the process.
-    ['error', (error) => (client.isReady ? undefined : state.setError(error))],
+    [
+      'error',
+      (error) => {
+        // To leave a replica, rollcall closes the connection itself: that the server is a replica stays the reason.
+        const closedByUs = !monitor.usable && messageOf(error) === 'Socket closed unexpectedly';
+        if (!client.isReady && !closedByUs) state.setError(error);
+      },
+    ],
     [
       'reconnecting',
       () => {

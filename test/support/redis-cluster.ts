@@ -12,8 +12,8 @@ export interface RedisClusterOptions {
   replicas?: number;
   /** `cluster-node-timeout` in ms (1500): after about twice that, a dead master is replaced. */
   nodeTimeout?: number;
-  /** More arguments for each redis-server. */
-  args?: string[];
+  /** More arguments for each redis-server; a function is called for each one. */
+  args?: string[] | (() => string[]);
 }
 
 /** Slots on their way from one master to another: reads and writes of them answer ASK and TRYAGAIN. */
@@ -66,7 +66,7 @@ export interface RedisCluster {
 export async function startRedisCluster(options: RedisClusterOptions = {}): Promise<RedisCluster> {
   const { masters = 3, replicas = 1, nodeTimeout = 1_500, args = [] } = options;
   // biome-ignore format: one option a line reads better
-  const nodeArgs = [
+  const nodeArgs = () => [
     '--cluster-enabled', 'yes',
     '--cluster-config-file', 'nodes.conf',
     '--cluster-node-timeout', String(nodeTimeout),
@@ -78,7 +78,7 @@ export async function startRedisCluster(options: RedisClusterOptions = {}): Prom
     // A replica that was sent its copy directly hears of later writes only after up to a second.
     '--repl-diskless-sync', 'no',
     '--shutdown-timeout', '1',
-    ...args,
+    ...(typeof args === 'function' ? args() : args),
   ];
   const starts = Array.from({ length: masters * (1 + replicas) }, () => startNode(nodeArgs));
   const started = await Promise.allSettled(starts);
@@ -95,11 +95,11 @@ export async function startRedisCluster(options: RedisClusterOptions = {}): Prom
 }
 
 /** A node with a spare port for the cluster bus, for the usual one (+ 10000) may be anybody's. */
-async function startNode(args: string[]): Promise<RedisServer> {
+async function startNode(args: () => string[]): Promise<RedisServer> {
   for (let triesLeft = 5; ; triesLeft--) {
     const bus = randomInt(10_000, 20_000);
     try {
-      return await startRedis({ args: [...args, '--cluster-port', String(bus)] });
+      return await startRedis({ args: [...args(), '--cluster-port', String(bus)] });
     } catch (error) {
       if (triesLeft <= 1 || !/in use/i.test(String(error))) throw error;
     }
