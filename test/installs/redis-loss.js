@@ -72,14 +72,15 @@ const openRedis = () =>
  * @returns {(n: number) => Promise<unknown>}
  */
 function createPublisher(contender, redis) {
-  const kept = contender.endsWith('history') ? { history } : {};
   if (contender.startsWith('rollcall/graphql')) {
     const service = new PubSubService({ redis, onError: null });
+    const kept = contender.endsWith('history') ? { history } : {};
     const pubsub = new GraphQLPubSub({ pubsub: service, ...kept });
     return (n) => pubsub.publish('posted', { posted: { n } });
   }
   if (contender.startsWith('rollcall/nestjs')) {
     const pubsub = new PubSubService({ redis, onError: null });
+    const kept = contender.endsWith('without history') ? { history: /** @type {const} */ (false) } : {};
     const rooms = new RoomService({ pubsub, onError: null, ...kept });
     return (n) => rooms.broadcast('posted', 'posted', { n });
   }
@@ -156,7 +157,7 @@ const CONTENDERS = [
   'rollcall/graphql, history',
   'hand-written gateway',
   'rollcall/nestjs',
-  'rollcall/nestjs, history',
+  'rollcall/nestjs, without history',
 ];
 
 /** @param {string[]} told */
