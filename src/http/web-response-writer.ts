@@ -15,8 +15,10 @@ export class WebResponseWriter implements ResponseWriter {
   #closed = false;
   #onClose: (() => void) | undefined;
 
-  /** `signal`: the client disconnects. */
-  constructor(clock: Clock, signal?: AbortSignal) {
+  /** The signal of `request` reports that the client disconnects. */
+  constructor(clock: Clock, request?: { readonly signal?: AbortSignal | null | undefined }) {
+    let kept = request;
+    const signal = kept?.signal ?? undefined;
     this.#clock = clock;
     this.body = new ReadableStream<Uint8Array>(
       {
@@ -34,7 +36,13 @@ export class WebResponseWriter implements ResponseWriter {
       this.#controller?.close();
       this.#onClientGone();
     };
-    this.#removeAbortListener = onAbort(signal, onAborted);
+    const removeAbortListener = onAbort(signal, onAborted);
+    this.#removeAbortListener = () => {
+      removeAbortListener();
+      // Until now the request is kept: Node's Request that was made with another signal does not pass on its abort
+      // once the Request is garbage collected, even while its own signal is in use.
+      kept = undefined;
+    };
     if (signal?.aborted === true) onAborted();
     else this.#unreadTimer = clock.after(FLUSH_TIMEOUT, onAborted, { keepAlive: false });
   }

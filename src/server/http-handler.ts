@@ -154,7 +154,7 @@ class HttpConnections<User extends ConnectionIdentity, R extends HandshakeReques
         response = new Response(text ?? null, { status, headers });
       },
       stream: (headers) => {
-        const writer = new WebResponseWriter(this.#clock, request.signal);
+        const writer = new WebResponseWriter(this.#clock, request);
         response = new Response(writer.body as ReadableStream<Uint8Array>, { headers });
         return writer;
       },

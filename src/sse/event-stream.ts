@@ -36,7 +36,7 @@ export function eventStream(request: WebRequest, options: EventStreamOptions): E
     for (const each of typeof value === 'string' ? [value] : value) headers.append(name, each);
   }
   if (request.method === 'HEAD') return createResponse(null, headers, closedHandle);
-  const writer = new WebResponseWriter(settings.clock, request.signal ?? undefined);
+  const writer = new WebResponseWriter(settings.clock, request);
   return createResponse(
     writer.body as ReadableStream<Uint8Array>,
     headers,
