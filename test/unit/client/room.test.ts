@@ -32,6 +32,14 @@ describe('joining', () => {
     ]);
   });
 
+  test('with since the room begins after that position, and last is ignored', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    all.client.join('lobby', { since: 'p7', last: 50 });
+    expect(socket.sent).toMatchObject([{ type: 'join', room: 'lobby', since: 'p7' }]);
+    expect(socket.sent[0]).not.toHaveProperty('last');
+  });
+
   test('a room that the server has removed the socket from is refused, and can be joined again', async () => {
     const all = new Harness();
     const socket = await all.open();
