@@ -136,7 +136,7 @@ export async function startFixture(
 export class ReactTab {
   readonly tab: Tab;
   readonly problems: string[];
-  /** Messages of the console that are no problem, whenever they arrive. */
+  /** Messages of the console and uncaught errors that are no problem, whenever they arrive. */
   expected: RegExp | undefined;
 
   private constructor(tab: Tab, problems: string[]) {
@@ -148,10 +148,13 @@ export class ReactTab {
     const tab = await browser.newPage();
     const problems: string[] = [];
     const opened = new ReactTab(tab, problems);
-    tab.on('pageerror', (error) => problems.push(String(error)));
+    const add = (problem: string) => {
+      if (opened.expected?.test(problem) !== true) problems.push(problem);
+    };
+    // React 18 throws again what a boundary has caught.
+    tab.on('pageerror', (error) => add(String(error)));
     tab.on('console', (message) => {
-      const isProblem = message.type() === 'error' || message.type() === 'warning';
-      if (isProblem && opened.expected?.test(message.text()) !== true) problems.push(message.text());
+      if (message.type() === 'error' || message.type() === 'warning') add(message.text());
     });
     await tab.goto(`${url}/?user=${user}`);
     await opened.until('the page', (page) => page.client.state === 'open' && !!page.show);
