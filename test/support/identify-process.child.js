@@ -55,7 +55,10 @@ process.on('message', async (action) => {
     () => undefined,
     ({ name }) => name,
   );
-  process.send({ calls, error, userId: socket.userId });
+  const total = calls;
+  // Later calls are not part of the change.
+  calls = Number.NaN;
+  process.send({ calls: total, error, userId: socket.userId });
 });
 // Whoever started this process has ended, however that went.
 process.on('disconnect', () => process.exit());
