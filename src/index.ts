@@ -165,6 +165,7 @@ export type {
   JoinResult,
   KickOptions,
   LeaveOptions,
+  RevokeOptions,
   RoomServiceOptions,
   RoomServiceStats,
   SlowPeerPolicy,

@@ -55,10 +55,10 @@ export function createWatchRequests(
     clear,
     receive(users: readonly UserPresence[]): void {
       for (const presence of users) {
-        const { user, status, lastSeen } = presence;
+        const { user, status, lastSeen, code } = presence;
         const known = presences.get(user);
         // After a reconnect the server repeats the known state.
-        if (known?.status === status && known.lastSeen === lastSeen) continue;
+        if (known?.status === status && known.lastSeen === lastSeen && known.code === code) continue;
         for (const watch of watches) {
           if (!watch.users.has(user)) continue;
           presences.set(user, presence);

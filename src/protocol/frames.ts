@@ -18,6 +18,9 @@ export const DISCONNECT_EVENT = '$disconnect';
 /** Between servers, to put a user out of a room; never sent to clients. */
 export const KICK_EVENT = '$kick';
 
+/** Between servers, to end what a user may no longer see; never sent to clients. */
+export const REVOKE_EVENT = '$revoke';
+
 /** Data of {@link TYPING_EVENT}. */
 export interface TypingData {
   /** In ms, unless the event is repeated; 0: stopped. */
@@ -335,6 +338,8 @@ export interface UserPresence {
   readonly status: string;
   /** In ms since the epoch; 0 for a user who was never seen. */
   readonly lastSeen: number;
+  /** The server has ended the watch of this user: no change follows, until another `watch` asks for them. */
+  readonly code?: ProtocolErrorCode;
 }
 
 /** Reply to `ping`. */

@@ -19,8 +19,6 @@ export type IdentifiedListener = (change: {
   readonly previous: string;
   /** In the messages to the new user; `undefined` without history. */
   readonly position: Position | undefined;
-  /** No longer watched, because the new user may not. */
-  readonly unwatched: readonly string[];
 }) => void;
 
 /** Why the new user may not stay in a room. */

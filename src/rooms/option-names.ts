@@ -7,6 +7,7 @@ import type {
   JoinOptions,
   KickOptions,
   LeaveOptions,
+  RevokeOptions,
   RoomServiceOptions,
 } from './options.js';
 
@@ -61,6 +62,11 @@ export const JOIN_OPTION_NAMES: OptionNames<JoinOptions> = {
 export const KICK_OPTION_NAMES: OptionNames<KickOptions> = {
   reason: true,
   ban: true,
+};
+
+export const REVOKE_OPTION_NAMES: OptionNames<RevokeOptions> = {
+  watch: true,
+  members: true,
 };
 
 export const BROADCAST_OPTION_NAMES: OptionNames<BroadcastOptions> = {

@@ -171,6 +171,14 @@ export interface KickOptions {
   ban?: number;
 }
 
+/** Options of `revoke`: at least one of them. */
+export interface RevokeOptions {
+  /** Users whose presence the user may no longer watch; at most 1,000. @default none */
+  watch?: Iterable<string>;
+  /** Rooms whose members, or their number, the user may no longer see; at most 1,000. @default none */
+  members?: Iterable<string>;
+}
+
 /** Result of `RoomService.forget`. */
 export interface ForgottenUser extends ForgottenPresence {
   /** There were stored messages to the user, or their last position. */

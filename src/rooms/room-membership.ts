@@ -32,6 +32,11 @@ export class RoomMembership {
     this.#listener = new ChannelListener(context, socket, room);
   }
 
+  /** A list of members, or their number. */
+  get receivesMembers(): boolean {
+    return this.#receivesMembers !== false;
+  }
+
   get position(): Position | undefined {
     return this.#listener.position;
   }

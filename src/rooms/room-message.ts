@@ -8,6 +8,7 @@ import {
   type MembersFrame,
   type PositionFrame,
   type PresenceFrame,
+  REVOKE_EVENT,
 } from '../protocol/frames.js';
 import type { MessageContext } from '../pubsub/message-context.js';
 
@@ -44,7 +45,7 @@ export class RoomMessage {
     /** Id of a socket that must not receive it. */
     readonly except: string | undefined,
   ) {
-    this.internal = isEvent(json, DISCONNECT_EVENT) || isEvent(json, KICK_EVENT);
+    this.internal = json.startsWith(OWN_EVENT) && INTERNAL_EVENTS.some((event) => isEvent(json, event));
   }
 
   /** Time of publishing by Redis's clock, in ms since the epoch; only with a position. */
@@ -74,6 +75,8 @@ export class RoomMessage {
 }
 
 const EVENT_PREFIX = '{"event":"';
+const OWN_EVENT = `${EVENT_PREFIX}$`;
+const INTERNAL_EVENTS = [DISCONNECT_EVENT, KICK_EVENT, REVOKE_EVENT];
 /** May be data, or written by another program: only parsing shows which. */
 const LATE_EXCEPT = '"except"';
 const EXCEPT_PREFIX = /^\{"except":("(?:[^"\\]|\\.)*"),(?="event":")/;

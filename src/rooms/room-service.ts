@@ -16,7 +16,7 @@ import type { ForgetOptions, ForgottenPresence } from '../presence/options.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import { parseForgetOptions } from '../presence/validate.js';
 import { CloseCode } from '../protocol/close-codes.js';
-import { DISCONNECT_EVENT, KICK_EVENT, TYPING_EVENT } from '../protocol/frames.js';
+import { DISCONNECT_EVENT, KICK_EVENT, REVOKE_EVENT, TYPING_EVENT } from '../protocol/frames.js';
 import { type ChannelOptions, type ChannelRef, defineChannel } from '../pubsub/channel-definition.js';
 import type { HistoryPage, HistoryReadOptions, PublishResult } from '../pubsub/options.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
@@ -29,6 +29,7 @@ import {
   ATTACH_OPTION_NAMES,
   BROADCAST_OPTION_NAMES,
   KICK_OPTION_NAMES,
+  REVOKE_OPTION_NAMES,
   ROOM_SERVICE_OPTION_NAMES,
 } from './option-names.js';
 import type {
@@ -37,6 +38,7 @@ import type {
   DetachOptions,
   ForgottenUser,
   KickOptions,
+  RevokeOptions,
   RoomServiceOptions,
   RoomServiceStats,
 } from './options.js';
@@ -48,6 +50,8 @@ import { RoomSocket } from './room-socket.js';
 import { runInSlices, TaskQueue } from './task-queue.js';
 
 const YEAR = 31_536_000_000;
+/** Ids in one message. */
+const MAX_REVOKED = 1_000;
 const NOTHING_FORGOTTEN: ForgottenPresence = {
   record: false,
   status: false,
@@ -308,6 +312,27 @@ export class RoomService {
     ]);
   }
 
+  /**
+   * Ends what clients of a user show already and may no longer see, on all processes: watches of users, and lists or numbers
+   * of members. Their frames end with `FORBIDDEN`, and clients do not ask again by themselves on that connection. Change the
+   * answer of `authorize` first: it is asked with the next `watch` or `join`. What the user does not watch, and an unknown user,
+   * is no error. Resolves when the message is published.
+   *
+   * @throws {@link InvalidArgumentError} for a bad id or option, or without one; all errors of `PubSubService.publish`. Repeating
+   * the call is safe.
+   */
+  async revoke(userId: string, options: RevokeOptions): Promise<void> {
+    this.#assertOpen();
+    assertName('userId', userId);
+    assertOptions('options', options ?? null, REVOKE_OPTION_NAMES);
+    const [watch, members] = [toNames('watch', options.watch), toNames('members', options.members)];
+    if (options.watch === undefined && options.members === undefined)
+      throw new InvalidArgumentError('options', 'must name users to watch, or rooms in members');
+    if (watch.length + members.length === 0) return;
+    const message = { event: REVOKE_EVENT, data: { watch, members } };
+    await this.pubsub.publish(this.#channels.user(userId), message);
+  }
+
   /** Ends a ban; resolves with false if there was none. */
   async unban(room: string, userId: string): Promise<boolean> {
     this.#assertOpen();
@@ -415,6 +440,7 @@ export class RoomService {
   #handleUserMessage(payload: string, channel: string): void {
     const userId = this.#channels.parseUser(channel);
     if (userId !== undefined && isEvent(payload, KICK_EVENT)) return this.#handleKick(payload, userId);
+    if (userId !== undefined && isEvent(payload, REVOKE_EVENT)) return this.#handleRevoke(payload, userId);
     if (!isEvent(payload, DISCONNECT_EVENT)) return;
     const { data } = JSON.parse(payload) as {
       data?: { reason?: unknown; nodeId?: unknown; socketId?: unknown };
@@ -433,6 +459,12 @@ export class RoomService {
     const { data } = JSON.parse(payload) as { data?: { room?: unknown; reason?: unknown } };
     if (typeof data?.room !== 'string' || typeof data.reason !== 'string') return;
     for (const socket of this.socketsOf(userId)) void socket.kick(data.room, data.reason);
+  }
+
+  #handleRevoke(payload: string, userId: string): void {
+    const { data } = JSON.parse(payload) as { data?: { watch?: unknown; members?: unknown } };
+    const [watch, members] = [toStrings(data?.watch), toStrings(data?.members)];
+    for (const socket of this.socketsOf(userId)) socket.revoke(watch, members);
   }
 
   #bans(): Bans {
@@ -493,6 +525,23 @@ class RoomChannels {
   parseUser(channel: string): string | undefined {
     return this.#stored.user.parse(channel)?.user;
   }
+}
+
+/** @throws {@link InvalidArgumentError} */
+function toNames(argument: string, names: Iterable<string> | undefined): string[] {
+  if (names === undefined) return [];
+  if (typeof names === 'string' || typeof names?.[Symbol.iterator] !== 'function')
+    throw new InvalidArgumentError(argument, 'must be an array of ids');
+  const unique = [...new Set(names)];
+  if (unique.length > MAX_REVOKED)
+    throw new InvalidArgumentError(argument, `must have at most ${MAX_REVOKED} ids`);
+  for (const name of unique) assertName(argument, name);
+  return unique;
+}
+
+/** Of a message, which another program may have sent. */
+function toStrings(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((each) => typeof each === 'string') : [];
 }
 
 function graceOption({ presence, grace }: RoomServiceOptions): number {

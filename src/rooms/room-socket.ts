@@ -28,6 +28,9 @@ import { EncodedFrame } from './room-message.js';
 /** A server of rollcall that serves the socket: it changes the user between two frames of the client. */
 type IdentifyInServer = (userId: string, options: IdentifyOptions) => Promise<void>;
 
+/** Users per frame. */
+const PAGE_SIZE = 250;
+
 /** An attached peer: one connection of a user, and its rooms. */
 export class RoomSocket {
   /** Id of the connection. */
@@ -43,6 +46,7 @@ export class RoomSocket {
   readonly #watched = new Set<string>();
   #status: Status;
   #meta: Json | undefined;
+  #revocations = 0;
   #starting: Promise<void> | undefined;
   #identifyInServer: IdentifyInServer | undefined;
   /** Changes of the user run one after the other. */
@@ -91,6 +95,16 @@ export class RoomSocket {
   /** Number of watched users. */
   get watching(): number {
     return this.#watched.size;
+  }
+
+  /** True for a user whose presence the peer receives. */
+  isWatching(userId: string): boolean {
+    return this.#watched.has(userId);
+  }
+
+  /** @internal Number of revocations: a permission that was asked for before the last one may be out of date. */
+  get revocations(): number {
+    return this.#revocations;
   }
 
   /** Position in the user's messages; `undefined` without history. */
@@ -198,6 +212,29 @@ export class RoomSocket {
     const membership = this.#memberships.get(room);
     await membership?.enqueue(async () => {
       if (membership.desired && this.attached) await membership.endMembers(message);
+    });
+  }
+
+  /** @internal Ends watches and lists of members, and tells the peer. Others are not affected. */
+  revoke(userIds: readonly string[], rooms: readonly string[]): void {
+    if (!this.attached) return;
+    this.#revocations++;
+    const ended = userIds.filter((userId) => this.#watched.has(userId));
+    this.unwatch(ended);
+    const code = 'FORBIDDEN';
+    const users = ended.map((user) => ({ user, status: 'offline', lastSeen: 0, code }) as const);
+    for (let at = 0; at < users.length; at += PAGE_SIZE) {
+      const page = users.slice(at, at + PAGE_SIZE);
+      this.#writer.sendNotice(EncodedFrame.notice({ type: 'presence', users: page }));
+    }
+    for (const room of rooms) this.#revokeMembers(room).catch((error: unknown) => this.#report(error));
+  }
+
+  async #revokeMembers(room: string): Promise<void> {
+    const membership = this.#memberships.get(room);
+    await membership?.enqueue(async () => {
+      if (!membership.desired || !membership.receivesMembers || !this.attached) return;
+      await membership.endMembers('members is no longer allowed there');
     });
   }
 
@@ -400,9 +437,8 @@ export class RoomSocket {
     this.#status = change.status;
     this.#meta = change.meta;
     this.#context.removeUser(this.id, previous);
-    const unwatched = [...change.refusedUsers].filter((each) => this.#watched.has(each));
-    this.unwatch(unwatched);
-    onIdentified({ previous, position: listener.position, unwatched });
+    this.unwatch(change.refusedUsers);
+    onIdentified({ previous, position: listener.position });
     listener.unmute();
     const [removed, ...others] = await Promise.allSettled([
       presence?.removeSocket(previous, this.id, { immediate: true }),

@@ -275,7 +275,6 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
       maxRooms,
       maxWatched,
       joining: new Map<string, Promise<unknown>>(),
-      watched: new Set<string>(),
       typing: new Set<string>(),
       lastHistoryRead: Promise.resolve(),
     });

@@ -23,12 +23,11 @@ export async function changeIdentity<User extends ConnectionIdentity>(
   };
   let isChanged = false;
   const change = () =>
-    socket.changeUser(userId, options, ({ previous, position, unwatched }) => {
+    socket.changeUser(userId, options, ({ previous, position }) => {
       isChanged = true;
       // Not awaited: on failure, typing expires after its `ttl`.
       stopTyping(context, previous).catch(context.report);
       context.typing.clear();
-      for (const each of unwatched) context.watched.delete(each);
       context.known = known;
       context.setExpiry(known.expiresAt);
       context.sendWelcome(position);

@@ -25,7 +25,6 @@ export interface RequestContext<User extends ConnectionIdentity> extends Request
   readonly slots: RequestSlots;
   /** Joins in progress, by room. */
   readonly joining: Map<string, Promise<unknown>>;
-  readonly watched: Set<string>;
   /** Rooms that show the user as typing. */
   readonly typing: Set<string>;
   /** Pages are read one after the other: together they could fill the memory. */

@@ -34,7 +34,8 @@ export async function handleFrame<User extends ConnectionIdentity>(
   frame: ClientFrame,
 ): Promise<void> {
   if (frame.type === 'ping') return context.send({ type: 'pong' });
-  const { userId } = context.socket;
+  const { socket } = context;
+  const { userId, revocations } = socket;
   // Before `authorize`, so that repeating a hopeless request costs the application nothing.
   assertWithinLimits(context, frame);
   const allowed = authorizeFrame(context, frame);
@@ -47,8 +48,11 @@ export async function handleFrame<User extends ConnectionIdentity>(
     await context.runChanges();
   }
   if (!context.isOpen()) return;
-  // Authorized for the user before.
-  if (context.socket.userId !== userId) return handleFrame(context, frame);
+  // Authorized for the user before, or perhaps before a revocation, which has found nothing to end.
+  const isRevocable = frame.type === 'watch' || frame.type === 'join';
+  if (socket.userId !== userId || (isRevocable && socket.revocations !== revocations)) {
+    return handleFrame(context, frame);
+  }
   void runRequest(context, frame, refusal);
 }
 
@@ -78,7 +82,7 @@ async function runRequest<User extends ConnectionIdentity>(
 }
 
 function assertWithinLimits<User extends ConnectionIdentity>(
-  { options, socket, maxRooms, maxWatched, watched }: RequestContext<User>,
+  { options, socket, maxRooms, maxWatched }: RequestContext<User>,
   frame: ClientFrame,
 ): void {
   switch (frame.type) {
@@ -92,7 +96,7 @@ function assertWithinLimits<User extends ConnectionIdentity>(
     case 'typing':
       return assertJoined(socket, frame.room);
     case 'watch':
-      if (watched.size + notYetIn(frame.users, watched).length > maxWatched) {
+      if (socket.watching + notYetWatched(frame.users, socket) > maxWatched) {
         throw new RequestError('LIMIT', `a socket may watch ${maxWatched} users: unwatch some first`);
       }
       return;
@@ -195,9 +199,8 @@ async function executeFrame<User extends ConnectionIdentity>(
     case 'status':
       return socket.setStatus(frame.status);
     case 'watch':
-      return handleWatch(context, frame.users);
+      return socket.watch(frame.users);
     case 'unwatch':
-      for (const userId of frame.users) context.watched.delete(userId);
       return socket.unwatch(frame.users);
     case 'history':
       return handleHistory(context, frame);
@@ -291,23 +294,10 @@ async function handleTyping<User extends ConnectionIdentity>(
   await options.typing?.[on ? 'start' : 'stop'](room, socket.userId, { except: socket.id });
 }
 
-async function handleWatch<User extends ConnectionIdentity>(
-  { socket, watched }: RequestContext<User>,
-  users: readonly string[],
-): Promise<void> {
-  const added = notYetIn(users, watched);
-  for (const userId of added) watched.add(userId);
-  try {
-    await socket.watch(users);
-  } catch (error) {
-    for (const userId of added) watched.delete(userId);
-    throw error;
-  }
-}
-
-/** Without repetitions. */
-function notYetIn(users: readonly string[], known: ReadonlySet<string>): string[] {
-  return [...new Set(users)].filter((userId) => !known.has(userId));
+function notYetWatched(users: readonly string[], socket: RoomSocket): number {
+  let count = 0;
+  for (const userId of new Set(users)) if (!socket.isWatching(userId)) count++;
+  return count;
 }
 
 async function handleSend<User extends ConnectionIdentity>(

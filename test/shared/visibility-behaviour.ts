@@ -1,5 +1,9 @@
+import { InvalidArgumentError } from 'rollcall';
+import { connect } from 'rollcall/client';
 import { RequestError } from 'rollcall/ws';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
+import { deferred, waitFor } from '../support/wait.js';
 import { type WsBackend, type WsClient, WsFixture } from './ws-fixture.js';
 
 /** Who may see whom, over two servers, for any Redis. */
@@ -184,9 +188,129 @@ export function visibilityBehaviour(name: string, start: () => Promise<WsBackend
         expect(node.errors).toEqual([expect.stringContaining(problem), expect.stringContaining(problem)]);
       });
     });
+
+    describe('a revocation', () => {
+      test('ends watches and lists on every process, and the answer of authorize is asked for again', async () => {
+        const asked: string[] = [];
+        const one = await fixture.node({
+          serve: {
+            maxWatched: 3,
+            authorize: (_, request) => {
+              if (request.action === 'watch') asked.push(request.userId);
+              return true;
+            },
+          },
+        });
+        const two = await fixture.node();
+        const ann = await fixture.client(one, 'ann');
+        const again = await fixture.client(two, 'ann');
+        const [bob, carol] = [await fixture.client(two, 'bob'), await fixture.client(two, 'carol')];
+        await carol.get({ type: 'join', room: 'lobby', members: true });
+        for (const client of [ann, again]) {
+          await client.get({ type: 'watch', users: ['bob', 'carol', 'ghost'] });
+          await client.get({ type: 'join', room: 'lobby', members: true });
+          await client.get({ type: 'join', room: 'hall', members: 'count' });
+          await client.until(() => membersOf(client).length === 2, 'the members');
+        }
+        await two.rooms.revoke('ann', { watch: ['bob', 'ghost', 'nobody'], members: ['lobby', 'elsewhere'] });
+        await two.rooms.revoke('unknown', { watch: ['bob'] });
+        const end = (user: string) => ({ user, status: 'offline', lastSeen: 0, code: 'FORBIDDEN' });
+        const listEnd = { room: 'lobby', reset: true, members: [], code: 'FORBIDDEN' };
+        const ofLobby = (client: WsClient) => client.of('members').filter(({ room }) => room === 'lobby');
+        for (const client of [ann, again]) {
+          await client.until(() => ofLobby(client).at(-1)?.code, 'the end of the list');
+          expect(ofLobby(client).at(-1)).toMatchObject(listEnd);
+          expect(client.of('presence').at(-1)?.users).toEqual([end('bob'), end('ghost')]);
+          expect(client.errors).toEqual([]);
+        }
+
+        // Later changes of others arrive, and none of what has ended.
+        const frames = ann.frames.length;
+        await bob.get({ type: 'status', status: 'busy' });
+        await bob.get({ type: 'join', room: 'lobby' });
+        await carol.until(() => membersOf(carol).includes('bob'), 'bob as a member');
+        await bob.get({ type: 'join', room: 'hall' });
+        await carol.get({ type: 'status', status: 'busy' });
+        const since = () => ann.frames.slice(frames);
+        await ann.until(() => since().some((frame) => frame.type === 'presence'), 'the change of carol');
+        await ann.until(() => ann.of('members').some(({ count }) => count === 2), 'the number in the hall');
+        expect(since().filter((frame) => frame.type === 'presence')).toEqual([
+          { type: 'presence', users: [{ user: 'carol', status: 'busy', lastSeen: expect.any(Number) }] },
+        ]);
+        expect(ofLobby(ann).at(-1)).toMatchObject(listEnd);
+
+        // The places of ended watches are free, and what is asked for again begins again.
+        expect(asked).toEqual(['bob', 'carol', 'ghost']);
+        expect(await ann.get({ type: 'watch', users: ['bob', 'dan'] })).toBeUndefined();
+        expect(await ann.get({ type: 'watch', users: ['eve'] })).toBe('LIMIT');
+        expect(asked.slice(3)).toEqual(['bob', 'dan']);
+        await ann.until(() => ann.of('presence').at(-1)?.users[0]?.status === 'busy', 'bob again');
+        await ann.get({ type: 'join', room: 'lobby', members: true });
+        await ann.until(() => membersOf(ann).length === 3, 'the members again');
+        expect([...one.errors, ...two.errors]).toEqual([]);
+      });
+
+      test('also ends what is allowed by an answer from before it', async () => {
+        const first = deferred<boolean>();
+        let asked = 0;
+        const node = await fixture.node({
+          serve: {
+            authorize: (_, { action }) => {
+              if (action !== 'watch') return true;
+              return asked++ === 0 ? first.promise : false;
+            },
+          },
+        });
+        const ann = await fixture.client(node, 'ann');
+        const answer = ann.get({ type: 'watch', users: ['bob'] });
+        await waitFor(() => asked === 1);
+        await node.rooms.revoke('ann', { watch: ['bob'] });
+        await node.rooms.sendToUser('ann', 'revoked');
+        await ann.until(() => ann.of('event').length === 1, 'the message behind it');
+        first.resolve(true);
+        expect(await answer).toBe('FORBIDDEN');
+        expect(ann.of('presence')).toEqual([]);
+      });
+
+      test('reaches the handler of a client, also for a user who was never seen, and the client does not ask again', async () => {
+        const node = await fixture.node();
+        const asked: string[] = [];
+        const client = connect({ url: `${node.url}/?user=ann`, WebSocket: CountingSocket as never });
+        fixture.before(() => client.close());
+        CountingSocket.onSent = (text) => asked.push((JSON.parse(text) as { type: string }).type);
+        const seen: unknown[] = [];
+        const watch = client.watch(['ghost'], (presence) => seen.push(presence));
+        await waitFor(() => seen.length === 1);
+        await node.rooms.revoke('ann', { watch: ['ghost'] });
+        await waitFor(() => seen.length === 2);
+        const end = { user: 'ghost', status: 'offline', lastSeen: 0, code: 'FORBIDDEN' };
+        expect(seen.at(-1)).toEqual(end);
+        expect(watch.current().get('ghost')).toEqual(end);
+        await client.setStatus('busy');
+        expect(asked.filter((type) => type === 'watch')).toHaveLength(1);
+      });
+
+      test('of nothing is refused', async () => {
+        const { rooms } = await fixture.node();
+        const wrong = [{}, undefined, { watch: 'bob' }, { watch: [''] }, { members: 7 }, { room: 'lobby' }];
+        for (const options of wrong) {
+          await expect(rooms.revoke('ann', options as never)).rejects.toThrow(InvalidArgumentError);
+        }
+        await rooms.revoke('ann', { watch: [] });
+      });
+    });
   });
 }
 
 function bad(text: string): never {
   throw new Error(text);
+}
+
+class CountingSocket extends WebSocket {
+  static onSent: (text: string) => void = () => {};
+
+  override send(data: string): void {
+    CountingSocket.onSent(data);
+    super.send(data);
+  }
 }

@@ -70,7 +70,7 @@ function fixture(options: Partial<ConnectionHandlerOptions<ConnectionIdentity, H
           changes.push(`${previous} to ${userId}`);
           await changing;
           socket.userId = userId;
-          onIdentified({ previous, position: '9-1', unwatched: [] });
+          onIdentified({ previous, position: '9-1' });
         },
       };
       return socket;

@@ -64,6 +64,9 @@ function fixture({ expiresAt, admit, ...options }: Given = {}) {
     attached: true,
     rooms: [],
     isIn: () => true,
+    watching: 0,
+    isWatching: () => false,
+    revocations: 0,
     close: (code: number, reason: string) => peer.close(code, reason),
     touch: async () => {},
   };
@@ -74,7 +77,6 @@ function fixture({ expiresAt, admit, ...options }: Given = {}) {
     maxRooms: 10,
     maxWatched: 10,
     joining: new Map(),
-    watched: new Set(),
     typing: new Set(),
     lastHistoryRead: Promise.resolve(),
   } as unknown as AttachedContext<ConnectionIdentity>;
