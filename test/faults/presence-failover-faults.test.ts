@@ -251,7 +251,11 @@ describe('a replica promoted without the last writes', () => {
         return wrong().length === 0;
       },
       { timeout: LEASE + SLACK, message: () => `the truth; ${wrong().length} wrong: ${wrong().slice(0, 3)}` },
-    );
+    ).catch(async (error: Error) => {
+      const states = nodes.map(async (each) => [await each.stats(), await each.errors()]);
+      const leases = [...(await after.leases())];
+      throw new Error(`${error.message}; leases ${leases}; ${JSON.stringify(await Promise.all(states))}`);
+    });
   }
 
   test('all records become right again: no user who stayed is reported offline, and watchers end with the right state', async () => {
