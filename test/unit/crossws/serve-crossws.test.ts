@@ -49,7 +49,15 @@ function fixture(refuseWith: 'close' | 'status' = 'close') {
     attach: async (peer: Peer) => {
       attached.push(peer);
       const close = (code: number, reason: string) => peer.close(code, reason);
-      return { id: 's1', userId: 'ann', attached: true, rooms: [], detach: async () => {}, close };
+      return {
+        id: 's1',
+        userId: 'ann',
+        attached: true,
+        rooms: [],
+        serveIdentify: () => {},
+        detach: async () => {},
+        close,
+      };
     },
     broadcastTyping: () => {},
   } as unknown as RoomService;
