@@ -3,9 +3,11 @@ import { Cluster as IoredisCluster, Redis } from 'ioredis';
 import { createClient, createCluster } from 'redis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRollcall, type RedisClient } from '../../src/index.js';
+import { timeLimit } from '../support/machine.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
-import { type RedisServer, startRedis } from '../support/redis-server.js';
+import { type RedisServer, sparePort, startRedis } from '../support/redis-server.js';
 import { type Certificates, createCertificates } from '../support/tls.js';
+import { findOpenssl } from '../support/tools.js';
 import { waitFor } from '../support/wait.js';
 
 // The TLS options of the client also apply to rollcall's own connections, with a certificate authority that no system knows.
@@ -19,13 +21,20 @@ let cluster: RedisCluster;
 let port: number;
 let ports: number[];
 
+/** Named in the titles of what is left out. */
+const missing = findOpenssl() === undefined ? ' (needs openssl)' : '';
+
 beforeAll(async () => {
+  if (missing !== '') return;
   certificates = createCertificates();
-  const args = () => ['--tls-port', String(randomInt(20_000, 32_000)), ...certificates.args];
+  const args = (port: number) => ['--tls-port', String(port), ...certificates.args];
   [server, cluster] = await Promise.all([
-    startRedis({ args: args() }),
+    startRedis({ args: args(await sparePort()) }),
     // With `tls-cluster no`, Redis 7.0 announces the ports without TLS.
-    startRedisCluster({ replicas: 0, args: () => [...args(), '--tls-cluster', 'yes'] }),
+    startRedisCluster({
+      replicas: 0,
+      args: () => [...args(randomInt(20_000, 32_000)), '--tls-cluster', 'yes'],
+    }),
   ]);
   const tlsPort = async (cli: RedisServer['cli']) =>
     Number((await cli('CONFIG', 'GET', 'tls-port')).split('\n')[1]);
@@ -92,56 +101,63 @@ const everywhere = (onCluster: boolean, ...command: string[]): Promise<string[]>
     onCluster ? cluster.ports.map((plain) => cluster.cli(plain, ...command)) : [server.cli(...command)],
   );
 
-describe.each([...clients, ...clusterClients])('over TLS, with %s', (name, open) => {
-  const onCluster = name.endsWith('Cluster');
+describe.skipIf(missing !== '').each([...clients, ...clusterClients])(
+  `over TLS, with %s${missing}`,
+  (name, open) => {
+    const onCluster = name.endsWith('Cluster');
 
-  it('messages, histories and presence work, also after all connections were cut', async () => {
-    const { client, end } = open(certificates.ca);
-    const errors: string[] = [];
-    const { pubsub, presence, close } = createRollcall({
-      redis: client,
-      onError: (error) => errors.push(error.message),
+    it('messages, histories and presence work, also after all connections were cut', async () => {
+      const { client, end } = open(certificates.ca);
+      const errors: string[] = [];
+      const { pubsub, presence, close } = createRollcall({
+        redis: client,
+        onError: (error) => errors.push(error.message),
+      });
+      const got: unknown[] = [];
+      const history = { size: 10, ttl: 60_000 };
+      const kept = `kept by ${name}`;
+      await pubsub.subscribe(kept, (message) => void got.push(message), { since: 'latest' });
+      await pubsub.subscribe('{s}harded', (message) => void got.push(message), { sharded: true });
+      await presence.setPresence('ann', 's1');
+      await pubsub.publish(kept, 1, { history });
+      await pubsub.publish('{s}harded', 2, { sharded: true });
+      await waitFor(() => got.length === 2, { message: () => `two messages; so far ${got}` });
+      // Only this connection is not encrypted.
+      const listed = (await everywhere(onCluster, 'CLIENT', 'LIST'))
+        .join('\n')
+        .split('\n')
+        .filter((line) => line !== '');
+      const encrypted = (line: string) =>
+        (onCluster ? ports : [port]).some((each) => line.includes(`laddr=${host}:${each} `));
+      expect(listed.filter((line) => !encrypted(line) && !line.includes('cmd=client'))).toEqual([]);
+      expect(listed.filter(encrypted).length).toBeGreaterThan(1);
+      for (const type of ['pubsub', 'normal']) {
+        await everywhere(onCluster, 'CLIENT', 'KILL', 'TYPE', type, 'SKIPME', 'yes');
+      }
+      await waitFor(
+        async () => {
+          await pubsub.publish(kept, 3, { history, idempotencyKey: 'three' }).catch(() => {});
+          return got.includes(3);
+        },
+        { message: () => `the third message; so far ${got}` },
+      );
+      expect((await presence.getPresence('ann'))?.status).toBe('online');
+      await presence.removeSocket('ann', 's1');
+      expect(errors).toEqual([]);
+      await close();
+      await end();
     });
-    const got: unknown[] = [];
-    const history = { size: 10, ttl: 60_000 };
-    const kept = `kept by ${name}`;
-    await pubsub.subscribe(kept, (message) => void got.push(message), { since: 'latest' });
-    await pubsub.subscribe('{s}harded', (message) => void got.push(message), { sharded: true });
-    await presence.setPresence('ann', 's1');
-    await pubsub.publish(kept, 1, { history });
-    await pubsub.publish('{s}harded', 2, { sharded: true });
-    await waitFor(() => got.length === 2, { message: () => `two messages; so far ${got}` });
-    // Only this connection is not encrypted.
-    const listed = (await everywhere(onCluster, 'CLIENT', 'LIST'))
-      .join('\n')
-      .split('\n')
-      .filter((line) => line !== '');
-    const encrypted = (line: string) =>
-      (onCluster ? ports : [port]).some((each) => line.includes(`laddr=${host}:${each} `));
-    expect(listed.filter((line) => !encrypted(line) && !line.includes('cmd=client'))).toEqual([]);
-    expect(listed.filter(encrypted).length).toBeGreaterThan(1);
-    for (const type of ['pubsub', 'normal']) {
-      await everywhere(onCluster, 'CLIENT', 'KILL', 'TYPE', type, 'SKIPME', 'yes');
-    }
-    await waitFor(
-      async () => {
-        await pubsub.publish(kept, 3, { history, idempotencyKey: 'three' }).catch(() => {});
-        return got.includes(3);
-      },
-      { message: () => `the third message; so far ${got}` },
-    );
-    expect((await presence.getPresence('ann'))?.status).toBe('online');
-    await presence.removeSocket('ann', 's1');
-    expect(errors).toEqual([]);
-    await close();
-    await end();
-  });
 
-  it('a certificate of an unknown authority is named by the first call', async () => {
-    const { client, end } = open(undefined);
-    const { pubsub, close } = createRollcall({ redis: client, onError: null, pubsub: { timeout: 2_000 } });
-    await expect(pubsub.publish('news', 1)).rejects.toThrow(/certificate/);
-    await close();
-    await end();
-  });
-});
+    it('a certificate of an unknown authority is named by the first call', async () => {
+      const { client, end } = open(undefined);
+      const { pubsub, close } = createRollcall({
+        redis: client,
+        onError: null,
+        pubsub: { timeout: timeLimit(2_000) },
+      });
+      await expect(pubsub.publish('news', 1)).rejects.toThrow(/certificate/);
+      await close();
+      await end();
+    });
+  },
+);

@@ -78,7 +78,7 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
  * connections. Within it, a client that reconnects while the server is down can be given the very
  * port it is calling, and so connect to itself.
  */
-async function sparePort(): Promise<number> {
+export async function sparePort(): Promise<number> {
   for (;;) {
     const port = randomInt(20_000, 32_000);
     const probe = createServer();

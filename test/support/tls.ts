@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { findOpenssl } from './tools.js';
 
 /** A certificate authority of its own, and a server's certificate for 127.0.0.1 that it has signed. */
 export interface Certificates {
@@ -16,7 +17,9 @@ export interface Certificates {
 export function createCertificates(): Certificates {
   const dir = mkdtempSync(join(tmpdir(), 'rollcall-tls-'));
   const file = (name: string) => join(dir, name);
-  const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: dir, stdio: 'pipe' });
+  const program = findOpenssl();
+  if (program === undefined) throw new Error('there is no openssl');
+  const openssl = (...args: string[]) => execFileSync(program, args, { cwd: dir, stdio: 'pipe' });
   const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
   openssl(
     'req',

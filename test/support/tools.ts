@@ -22,5 +22,7 @@ function findProgram(variable: string, names: string[]): string | undefined {
 
 export const findRedisServer = (): string | undefined => findProgram('REDIS_SERVER', ['redis-server']);
 
+export const findOpenssl = (): string | undefined => findProgram('OPENSSL', ['openssl']);
+
 export const findChromium = (): string | undefined =>
   findProgram('CHROMIUM', ['chromium', 'chromium-browser', 'google-chrome']);
