@@ -298,7 +298,9 @@ export function testHooks(react: ReactVersion): void {
         }
         return lists;
       }, other);
-      expect(mixed.filter((list) => list !== '' && !list.startsWith('10'))).toEqual([]);
+      // The old room may be rendered once more before the change, as when it has become joined.
+      const afterChange = mixed.slice(mixed.findIndex((list) => list !== '0,1'));
+      expect(afterChange.filter((list) => list !== '' && !list.startsWith('10'))).toEqual([]);
       await emptied(room);
       await say(2, 3);
       await say(12, 13, other);
