@@ -57,7 +57,7 @@ export class Client {
   }
 
   request(event: string, ...payload: unknown[]): Promise<Answer> {
-    return this.socket.timeout(8_000).emitWithAck(event, ...payload) as Promise<Answer>;
+    return this.socket.timeout(timeLimit(8_000)).emitWithAck(event, ...payload) as Promise<Answer>;
   }
 
   async statuses(...userIds: string[]): Promise<string[]> {
