@@ -338,14 +338,15 @@ test('unauthorized requests', async () => {
 });
 
 test('half-open and silent connections', async () => {
-  const pause = period(300);
+  // A client of this process that answers must be in time, also while the machine is busy.
+  const pause = period(600);
   await start({ serve: { heartbeatInterval: pause, pongTimeout: pause } });
   await endures(async () => {
     const before = await server.stats();
     const deaf = await Promise.all(userIds(20).map((user) => welcome(user)));
     for (const client of deaf) client.socket.pause();
     const mute = await Promise.all(userIds(20).map((user) => welcome(user, { autoPong: false })));
-    const silent = async () => (await server.stats()).silent - before.silent === 40;
+    const silent = async () => (await server.stats()).silent - before.silent >= 40;
     await waitFor(silent, { ...PATIENT, message: 'them to be given up' });
     await gone();
     for (const client of mute) expect((await client.closed).code).toBe(1006);
