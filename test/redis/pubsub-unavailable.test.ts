@@ -158,6 +158,13 @@ describe('a publish whose connection breaks before the reply', () => {
     ],
   ];
 
+  function openNodeRedis(port: number) {
+    const client = createClient({ socket: { host: '127.0.0.1', port, reconnectStrategy: 20 } });
+    client.on('error', () => {});
+    ends.push(() => client.isOpen && client.destroy());
+    return client;
+  }
+
   /** Publishes while the server is frozen, breaks the connection, and lets the server continue. */
   async function interrupt(
     server: RedisServer,
@@ -214,9 +221,7 @@ describe('a publish whose connection breaks before the reply', () => {
     const server = await start();
     const proxy = await startProxy(server.port);
     const seen = await watch(server);
-    const client = createClient({ socket: { host: '127.0.0.1', port: proxy.port, reconnectStrategy: 20 } });
-    client.on('error', () => {});
-    ends.push(() => client.isOpen && client.destroy());
+    const client = openNodeRedis(proxy.port);
     await interrupt(server, client, proxy);
     await waitFor(() => seen.at(-1) === 'after');
     expect(seen).toEqual(['before', 'interrupted', 'after']);
@@ -226,9 +231,7 @@ describe('a publish whose connection breaks before the reply', () => {
     const server = await start();
     const proxy = await startProxy(server.port);
     const seen = await watch(server);
-    const client = createClient({ socket: { host: '127.0.0.1', port: proxy.port, reconnectStrategy: 20 } });
-    client.on('error', () => {});
-    ends.push(() => client.isOpen && client.destroy());
+    const client = openNodeRedis(proxy.port);
     const pubsub = open(client);
     await pubsub.publish('x', 'before');
     proxy.hold(true);

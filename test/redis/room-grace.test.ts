@@ -1,11 +1,9 @@
-import { Cluster } from 'ioredis';
 import { PresenceService } from 'rollcall';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createChaosDriver } from '../../src/testing/index.js';
-import { nodeRedis, serviceClients, startBackend } from '../shared/redis-clients.js';
+import { nodeRedis, serviceClients, startBackend, startClusterBackend } from '../shared/redis-clients.js';
 import { roomGraceBehaviour } from '../shared/room-grace-behaviour.js';
 import { period, timeLimit } from '../support/machine.js';
-import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
 
@@ -13,22 +11,7 @@ for (const [name, make] of serviceClients) {
   roomGraceBehaviour(`grace in rooms with ${name}`, () => startBackend(make));
 }
 
-roomGraceBehaviour('grace in rooms on a Cluster', async () => {
-  const cluster: RedisCluster = await startRedisCluster({ replicas: 0 });
-  const clients: Cluster[] = [];
-  return {
-    client: () => {
-      const client = new Cluster(cluster.ports.map((port) => ({ host: '127.0.0.1', port })));
-      client.on('error', () => {});
-      clients.push(client);
-      return client;
-    },
-    end: async () => {
-      for (const client of clients) client.disconnect();
-      await cluster.stop();
-    },
-  };
-});
+roomGraceBehaviour('grace in rooms on a Cluster', startClusterBackend);
 
 describe('a process that dies', () => {
   let server: RedisServer;

@@ -1,9 +1,10 @@
 import type { EventEmitter } from 'node:events';
-import { Redis as IoredisFive } from 'ioredis';
+import { Cluster, Redis as IoredisFive } from 'ioredis';
 import { Redis as IoredisSix } from 'ioredis6';
 import { createClient, createClientPool } from 'redis';
 import { createClient as createClientFive, createClientPool as createClientPoolFive } from 'redis5';
 import type { RedisClient } from '../../src/index.js';
+import { startRedisCluster } from '../support/redis-cluster.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import type { PresenceBackend } from './presence-fixture.js';
 
@@ -90,6 +91,24 @@ export async function startBackend(make: Maker): Promise<PresenceBackend> {
     end: async () => {
       await backend.end();
       await server.stop();
+    },
+  };
+}
+
+/** A Cluster of its own, without replicas, with clients of ioredis. */
+export async function startClusterBackend(): Promise<Omit<PresenceBackend, 'flush'>> {
+  const cluster = await startRedisCluster({ replicas: 0 });
+  const clients: Cluster[] = [];
+  return {
+    client: () => {
+      const client = new Cluster(cluster.ports.map((port) => ({ host: '127.0.0.1', port })));
+      client.on('error', () => {});
+      clients.push(client);
+      return client;
+    },
+    end: async () => {
+      for (const client of clients) client.disconnect();
+      await cluster.stop();
     },
   };
 }
