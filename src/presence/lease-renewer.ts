@@ -1,7 +1,7 @@
 import { type Clock, jitter, type Timer } from '../internal/clock.js';
 import type { ErrorReporter } from '../internal/diagnostics.js';
 import { ConnectionError } from '../internal/errors.js';
-import type { ClientHandle } from '../redis/client-handle.js';
+import { assertNoErrorReply, type ClientHandle } from '../redis/client-handle.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { Inbox } from './inbox.js';
 import { type PartitionKeys, roomMember } from './keys.js';
@@ -171,15 +171,35 @@ export class LeaseRenewer {
 
   /** False: the lease is lost or shows a loss. Then nothing was refreshed, and everything is restored. */
   async #renewWith(partition: number, items: readonly RefreshItem[], oldest: Oldest): Promise<boolean> {
-    const { client, lease, keyTtl, lastSeenTtl, nodeLease, restorer, localSockets } = this.#options;
-    const keys = this.#options.keys[partition] as PartitionKeys;
-    const { id } = nodeLease;
-    const known = nodeLease.knownLease(partition);
+    const { writer, restorer } = this.#options;
     const sorted = [
       ...items.filter(({ kind }) => kind === 'user'),
       ...items.filter(({ kind }) => kind === 'room'),
     ];
-    const users = sorted.filter(({ kind }) => kind === 'user').length;
+    const reply = await writer.runAlone(partition, 'renew', () => this.#send(partition, sorted, oldest));
+    const [, , lost, ...missing] = reply;
+    if (lost === undefined) return false;
+    if (lost !== '') restorer.request();
+    await this.#rewrite(
+      partition,
+      missing.map((number) => sorted[Number(number) - 1] as RefreshItem),
+    );
+    return true;
+  }
+
+  /** Once, with the lease known now. `items`: users first. Resolves with the reply of renew-lease.lua. */
+  async #send(
+    partition: number,
+    items: readonly RefreshItem[],
+    oldest: Oldest,
+  ): Promise<readonly (string | number)[]> {
+    const { client, lease, keyTtl, lastSeenTtl, nodeLease, localSockets } = this.#options;
+    const keys = this.#options.keys[partition] as PartitionKeys;
+    const { id } = nodeLease;
+    const known = nodeLease.knownLease(partition);
+    // Lost while the renewal waited. The next write begins a new one.
+    if (known === 0) return [];
+    const users = items.filter(({ kind }) => kind === 'user').length;
     // A socket or room whose first write is unconfirmed may be missing.
     const probe = oldest.socket?.known === true ? oldest.socket : undefined;
     const { room } = oldest;
@@ -188,21 +208,16 @@ export class LeaseRenewer {
     const longest = String(Math.max(keyTtl, lastSeenTtl));
     const args = [id, String(lease), String(keyTtl), longest, String(known), String(users)];
     args.push(probe?.key ?? '', probe?.user ?? '', roomProbe);
-    for (const item of sorted) {
+    for (const item of items) {
       names.push(...item.keys);
       args.push(...item.entry(id));
     }
     const call = { script: renewLeaseScript, keys: names, args };
-    const [reply] = await client.execute('renew', [call], { key: keys.nodes });
-    const [before, after, lost, ...missing] = reply as readonly (string | number)[];
-    nodeLease.onLeaseSeen(partition, id, known, Number(before), Number(after));
-    if (lost === undefined) return false;
-    if (lost !== '') restorer.request();
-    await this.#rewrite(
-      partition,
-      missing.map((number) => sorted[Number(number) - 1] as RefreshItem),
-    );
-    return true;
+    const replies = await client.send([call], { key: keys.nodes, background: true });
+    assertNoErrorReply('renew', replies);
+    const reply = replies[0] as readonly (string | number)[];
+    nodeLease.onLeaseSeen(partition, id, known, Number(reply[0]), Number(reply[1]));
+    return reply;
   }
 
   async #rewrite(partition: number, items: readonly RefreshItem[]): Promise<void> {

@@ -115,6 +115,15 @@ class DeadlineGroup {
   }
 }
 
+/** A command that takes the place of a transaction. */
+interface Turn {
+  /** The caller no longer waits for it. */
+  readonly abandoned: boolean;
+  /** @throws {@link ConnectionError} to be called again. */
+  run(): Promise<void>;
+  fail(error: RollcallError): void;
+}
+
 /**
  * Group commit: at most one transaction per partition is in progress; writes requested meanwhile share the next
  * one. Transactions are idempotent: one with an unknown outcome is sent again.
@@ -141,6 +150,17 @@ export class PresenceWriter {
     (this.#partitions[partition] as PartitionWriter).submit(write, callbacks);
   }
 
+  /**
+   * Runs `command` between two transactions, before queued writes, and again whenever the connection breaks. No two
+   * commands that renew the lease may be in progress: one that Redis receives again after a failover would carry an
+   * older lease than the reply of the other, and would hide that the other was lost.
+   *
+   * @throws {@link TimeoutError} with `what` at the deadline. Until Redis has settled the command, no other starts.
+   */
+  runAlone<T>(partition: number, what: string, command: () => Promise<T>): Promise<T> {
+    return (this.#partitions[partition] as PartitionWriter).runAlone(what, command);
+  }
+
   /** Fails queued writes and sends no more. */
   close(error: RollcallError): void {
     for (const partition of this.#partitions) partition.close(error);
@@ -151,6 +171,8 @@ class PartitionWriter {
   /** Oldest first, from `#head` on. */
   #queue: PendingWrite[] = [];
   #head = 0;
+  /** Precede the queue. */
+  #turns: Turn[] = [];
   #deadlineGroup: DeadlineGroup | undefined;
   #scheduled = false;
   #busy = false;
@@ -174,12 +196,38 @@ class PartitionWriter {
     this.#schedule();
   }
 
+  async runAlone<T>(what: string, command: () => Promise<T>): Promise<T> {
+    let sent = false;
+    let abandoned = false;
+    const waitForTurn = () =>
+      new Promise<T>((resolve, reject) => {
+        if (this.#closed !== undefined) return reject(this.#closed);
+        this.#turns.push({
+          get abandoned() {
+            return abandoned;
+          },
+          run: async () => {
+            sent = true;
+            resolve(await command());
+          },
+          fail: reject,
+        });
+        this.#schedule();
+      });
+    try {
+      return await this.options.client.withDeadline(what, waitForTurn, () => sent);
+    } finally {
+      abandoned = true;
+    }
+  }
+
   close(error: RollcallError): void {
     this.#closed = error;
     this.failQueued(error);
   }
 
   failQueued(error: RollcallError): void {
+    for (const turn of this.#turns.splice(0)) turn.fail(error);
     const queued = this.#queue.slice(this.#head);
     this.#advanceHead(this.#queue.length);
     for (const pending of queued) pending.fail(error);
@@ -237,12 +285,42 @@ class PartitionWriter {
 
   #flush(): void {
     if (this.#busy) return;
-    const batch = this.#nextBatch();
-    if (batch.length === 0) return;
+    const work = this.#nextTurn() ?? this.#nextTransaction();
+    if (work === undefined) return;
     this.#busy = true;
-    this.#send(batch).finally(() => {
+    work.finally(() => {
       this.#busy = false;
-      if (this.#queue.length > this.#head) this.#schedule();
+      if (this.#turns.length > 0 || this.#queue.length > this.#head) this.#schedule();
+    });
+  }
+
+  #nextTransaction(): Promise<void> | undefined {
+    const batch = this.#nextBatch();
+    return batch.length === 0 ? undefined : this.#send(batch);
+  }
+
+  #nextTurn(): Promise<void> | undefined {
+    this.#turns = this.#turns.filter(({ abandoned }) => !abandoned);
+    const turn = this.#turns.shift();
+    return turn && this.#run(turn);
+  }
+
+  async #run(turn: Turn): Promise<void> {
+    try {
+      await turn.run();
+    } catch (cause) {
+      const error = toRollcallError(cause);
+      if (!(error instanceof ConnectionError)) return turn.fail(error);
+      await this.#retryDelay();
+      if (this.#closed === undefined) this.#turns.unshift(turn);
+      else turn.fail(this.options.client.closedError('unknown'));
+    }
+  }
+
+  #retryDelay(): Promise<void> {
+    const { clock } = this.options.client;
+    return new Promise((resolve) => {
+      clock.after(RETRY_DELAY, resolve);
     });
   }
 

@@ -23,8 +23,7 @@ if tonumber(score) < 0 then return { score, '' } end
 if tonumber(score) < tonumber(ARGV[5]) then return { score, score } end
 
 local time = call('TIME')
-local millis = time[1] * 1000.0 + (time[2] - time[2] % 1000) / 1000
-local lease = string.format('%.0f', millis + tonumber(ARGV[2]))
+local lease = string.format('%.3f', time[1] * 1000.0 + time[2] / 1000 + tonumber(ARGV[2]))
 call('ZADD', KEYS[1], lease, ARGV[1])
 
 local keyTtl, users = ARGV[3], tonumber(ARGV[6])

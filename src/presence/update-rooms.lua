@@ -39,7 +39,7 @@ if node ~= '' then
     is = '1'
     redis.call('ZADD', KEYS[1], is, node)
   elseif was == '' or (tonumber(was) > 0 and tonumber(was) >= known) then
-    is = string.format('%.0f', millis + lease)
+    is = string.format('%.3f', micros / 1000 + lease)
     redis.call('ZADD', KEYS[1], is, node)
   end
 end

@@ -64,7 +64,8 @@ local now, nowMicros = format('%.0f', millis), format('%.0f', micros)
 
 -- A node that writes entries is listed, so that every entry can be reaped. A lease that shows a loss is not renewed, so that
 -- it keeps showing it until the node has received a reply: claimed (negative), older than the known one, or missing. A
--- missing one is replaced by one that expired long ago.
+-- missing one is replaced by one that expired long ago. To the microsecond, because a write in the same millisecond as the one
+-- before would leave the same lease, which shows no loss.
 local was, is = '', ''
 if lease > 0 then
   was = call('ZSCORE', KEYS[1], node) or ''
@@ -73,7 +74,7 @@ if lease > 0 then
     is = '1'
     call('ZADD', KEYS[1], is, node)
   elseif was == '' or (tonumber(was) > 0 and tonumber(was) >= known) then
-    is = format('%.0f', millis + lease)
+    is = format('%.3f', micros / 1000 + lease)
     call('ZADD', KEYS[1], is, node)
   end
 end

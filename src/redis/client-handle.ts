@@ -171,7 +171,7 @@ export function sharedClientFor(client: RedisClient): SharedClient {
 }
 
 /** Operations that no caller waits for, by the names in their error texts. */
-const BACKGROUND = new Set(['connect', 'renew', 'sweep', 'restore', 'close']);
+const BACKGROUND = new Set(['connect', 'sweep', 'restore', 'close']);
 
 /** Delay before undelivered commands are sent again, in ms. */
 export const RETRY_DELAY = 20;

@@ -543,6 +543,123 @@ describe('a broken connection', () => {
   });
 });
 
+describe('a command that runs alone', () => {
+  const PING = [['PING']] as const;
+  const ping = () => client.send(PING, { key: (keys[0] as PartitionKeys).nodes });
+
+  /** Runs `command` alone. The returned object receives the reply or the error. */
+  function runAlone(command: () => Promise<Reply[]> = ping): {
+    value?: Reply[];
+    error?: Error & { outcome?: string };
+  } {
+    const outcome: { value?: Reply[]; error?: Error & { outcome?: string } } = {};
+    writer.runAlone(0, 'renew', command).then(
+      (value) => {
+        outcome.value = value;
+      },
+      (error: Error) => {
+        outcome.error = error;
+      },
+    );
+    return outcome;
+  }
+
+  const isPing = (call: FakeCall) => call.commands === PING;
+
+  test('it waits for the transaction in progress, precedes queued writes, and no transaction starts meanwhile', async () => {
+    apply(socket('first'));
+    await turn();
+    const first = driver.only;
+    apply(socket('queued'));
+    const outcome = runAlone();
+    await turn();
+    expect(driver.pending).toEqual([first]);
+    await ack(first);
+    expect(isPing(driver.only)).toBe(true);
+    apply(socket('later'));
+    await turn();
+    driver.only.ack(['PONG']);
+    await turn();
+    expect(outcome).toEqual({ value: ['PONG'] });
+    expect(usersOf(driver.only)).toEqual(['queued', 'later']);
+  });
+
+  test('after a broken connection it is created again, before writes', async () => {
+    let created = 0;
+    const outcome = runAlone(() => {
+      created++;
+      return ping();
+    });
+    await turn();
+    apply(socket('ann'));
+    driver.only.interrupt();
+    await turn();
+    clock.advance(20);
+    await turn();
+    expect(isPing(driver.only)).toBe(true);
+    driver.only.ack(['PONG']);
+    await turn();
+    expect(outcome).toEqual({ value: ['PONG'] });
+    expect(created).toBe(2);
+    expect(usersOf(driver.only)).toEqual(['ann']);
+  });
+
+  test('at its deadline it fails as unknown, and no transaction starts before Redis has settled it', async () => {
+    const outcome = runAlone();
+    await turn();
+    const sent = driver.only;
+    clock.advance(LATEST_DEADLINE);
+    await turn();
+    expect(outcome.error).toBeInstanceOf(TimeoutError);
+    expect(outcome.error).toMatchObject({ outcome: 'unknown' });
+    apply(socket('ann'));
+    await turn();
+    expect(driver.pending).toEqual([sent]);
+    sent.interrupt();
+    await turn();
+    clock.advance(20);
+    await turn();
+    // Nobody waits for it any more.
+    expect(usersOf(driver.only)).toEqual(['ann']);
+  });
+
+  test('one that never had its turn fails at its deadline as failed, and is never sent', async () => {
+    apply(socket('ann'));
+    await turn();
+    const outcome = runAlone();
+    clock.advance(LATEST_DEADLINE);
+    await turn();
+    expect(outcome.error).toMatchObject({ outcome: 'failed' });
+    await ack(driver.only);
+    expect(driver.pending).toEqual([]);
+  });
+
+  test('a refusal is its result, and the next write is sent', async () => {
+    const outcome = runAlone();
+    apply(socket('ann'));
+    await turn();
+    driver.only.refuse();
+    await turn();
+    expect(outcome.error).toBeInstanceOf(CommandError);
+    expect(usersOf(driver.only)).toEqual(['ann']);
+  });
+
+  test('it fails when the client stops reconnecting, and when the writer is closed', async () => {
+    driver.connection('lost');
+    const unconnected = runAlone();
+    await turn();
+    driver.connection('ended', new Error('no more attempts'));
+    await turn();
+    expect(unconnected.error).toBeInstanceOf(ConnectionError);
+    driver.connection('ready');
+    writer.close(new ClosedError('closed', { outcome: 'failed' }));
+    const late = runAlone();
+    await turn();
+    expect(late.error).toBeInstanceOf(ClosedError);
+    expect(driver.calls.filter(({ method }) => method === 'execute')).toEqual([]);
+  });
+});
+
 describe('an error reply', () => {
   test('an error reply fails the whole transaction, which is not sent again', async () => {
     const outcomes = [apply(socket('ann')), apply(socket('bob'))];
