@@ -16,15 +16,20 @@ const running = new AsyncLocalStorage<RunningRequest>();
 export class GatewayClient<User extends ConnectionIdentity = ConnectionIdentity> {
   /** The attached connection: joins and leaves rooms, ends the connection. */
   readonly socket: RoomSocket;
-  /** The result of `authenticate`. */
-  readonly user: User;
+  readonly #user: User;
   readonly #presence: PresenceService;
 
   /** @internal */
   constructor(socket: RoomSocket, user: User, presence: PresenceService) {
     this.socket = socket;
-    this.user = user;
+    this.#user = user;
     this.#presence = presence;
+  }
+
+  /** The result of `authenticate`; after `refresh` and `identify` that of the present user. */
+  get user(): User {
+    // A socket has one only after the handlers of the connection have run.
+    return (this.socket.servedUser as User | undefined) ?? this.#user;
   }
 
   /** The presence of this client's user over all their connections; `null` once they are offline. */

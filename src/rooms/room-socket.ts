@@ -25,8 +25,13 @@ import type { MemberSocket, RoomContext } from './room-context.js';
 import { assertJoinOptions, RoomMembership } from './room-membership.js';
 import { EncodedFrame } from './room-message.js';
 
-/** A server of rollcall that serves the socket: it changes the user between two frames of the client. */
-type IdentifyInServer = (userId: string, options: IdentifyOptions) => Promise<void>;
+/** The connection of a server of rollcall, which the socket belongs to. */
+interface ServingConnection {
+  /** Changes the user between two frames of the client. */
+  identify(userId: string, options: IdentifyOptions): Promise<void>;
+  /** As `authenticate` has returned it last; `undefined` before the first frame. */
+  readonly user: unknown;
+}
 
 /** Users per frame. */
 const PAGE_SIZE = 250;
@@ -48,7 +53,7 @@ export class RoomSocket {
   #meta: Json | undefined;
   #revocations = 0;
   #starting: Promise<void> | undefined;
-  #identifyInServer: IdentifyInServer | undefined;
+  #connection: ServingConnection | undefined;
   /** Changes of the user run one after the other. */
   #lastIdentify: Promise<unknown> = Promise.resolve();
   /** The user to whom the socket is changing; presence may have the socket of both. */
@@ -314,16 +319,21 @@ export class RoomSocket {
     assertName('userId', userId);
     assertIdentifyOptions(options);
     this.#assertAttached();
-    if (this.#identifyInServer !== undefined) return this.#identifyInServer(userId, options);
+    if (this.#connection !== undefined) return this.#connection.identify(userId, options);
     if (options.user !== undefined) {
       throw new InvalidArgumentError('user', 'is only for sockets that a server of rollcall serves');
     }
     await this.changeUser(userId, options, () => {});
   }
 
-  /** @internal The server's way for {@link identify}. */
-  serveIdentify(identify: IdentifyInServer): void {
-    this.#identifyInServer = identify;
+  /** @internal */
+  serve(connection: ServingConnection): void {
+    this.#connection = connection;
+  }
+
+  /** @internal The result of `authenticate` for the present user; `undefined` for a socket without a server of rollcall. */
+  get servedUser(): unknown {
+    return this.#connection?.user;
   }
 
   /** @internal As {@link identify}. */

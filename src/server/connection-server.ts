@@ -259,10 +259,15 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     peer.welcome(connection.welcome(socket, position, known.expiresAt));
     const { onConnect, onDisconnect } = this.#options;
     let context: RequestContext<User> | undefined;
-    socket.serveIdentify(async (userId, identifyOptions) => {
-      // `onConnect` may call it.
-      await undefined;
-      await identify(context as RequestContext<User>, userId, identifyOptions);
+    socket.serve({
+      identify: async (userId, identifyOptions) => {
+        // `onConnect` may call it.
+        await undefined;
+        await identify(context as RequestContext<User>, userId, identifyOptions);
+      },
+      get user() {
+        return connection.user;
+      },
     });
     this.#callHook(onConnect, socket, known.user);
     context = connection.start({

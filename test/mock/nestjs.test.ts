@@ -247,6 +247,35 @@ describe('RollcallAdapter', () => {
     await expect(client.request('nothing')).rejects.toMatchObject({ code: 'UNKNOWN_METHOD' });
   });
 
+  test('the user of a client is the present one, from handleConnection to handleDisconnect', async () => {
+    const clients: GatewayClient[] = [];
+    class Account extends Chat {
+      override handleConnection(client: GatewayClient) {
+        super.handleConnection(client);
+        clients.push(client);
+      }
+      async login(client: GatewayClient, userId: string) {
+        await client.socket.identify(userId, { user: { userId, role: 'admin' } as never });
+        return client.user;
+      }
+    }
+    WebSocketGateway({ path: '/ws' })(Account);
+    decorate(Account, { login: [SubscribeMessage('login')] });
+    let user = 'guest';
+    const app = await createApp([Account], { identityChange: true });
+    const client = connect({ url: () => `${urlOf(app)}?user=${user}`, WebSocket });
+    cleanUps.push(() => client.close());
+    await waitFor(() => client.state === 'open');
+    expect(clients[0]?.user).toEqual({ userId: 'guest' });
+    user = 'ada';
+    await client.refresh();
+    expect(clients[0]?.user).toEqual({ userId: 'ada' });
+    expect(await client.request('login', 'bob')).toEqual({ userId: 'bob', role: 'admin' });
+    client.close();
+    await waitFor(() => app.get(Account).events.length === 2);
+    expect([clients[0]?.user.userId, ...app.get(Account).events]).toEqual(['bob', '+guest', '-bob']);
+  });
+
   test('exceptions answer the request they belong to', async () => {
     const app = await createApp([Chat]);
     const client = await connectTo(app, 'ada');

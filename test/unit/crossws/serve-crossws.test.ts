@@ -54,7 +54,7 @@ function fixture(refuseWith: 'close' | 'status' = 'close') {
         userId: 'ann',
         attached: true,
         rooms: [],
-        serveIdentify: () => {},
+        serve: () => {},
         detach: async () => {},
         close,
       };

@@ -64,7 +64,7 @@ function fixture(options: Partial<ConnectionHandlerOptions<ConnectionIdentity, H
           socket.attached = false;
         },
         close: (code: number, reason: string) => peer.close(code, reason),
-        serveIdentify: () => {},
+        serve: () => {},
         changeUser: async (userId: string, _: object, onIdentified: IdentifiedListener) => {
           const previous = socket.userId;
           changes.push(`${previous} to ${userId}`);
