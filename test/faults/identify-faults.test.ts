@@ -2,11 +2,10 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
-import { PresenceService, type RedisClient } from 'rollcall';
+import { PresenceService } from 'rollcall';
 import { expect, test } from 'vitest';
-import { ioredis } from '../shared/redis-clients.js';
+import { ioredis, type ServerBackend, startBackend, startClusterBackend } from '../shared/redis-clients.js';
 import { period, timeLimit } from '../support/machine.js';
-import { startRedis } from '../support/redis-server.js';
 import { waitFor, withDeadline } from '../support/wait.js';
 
 // Processes that are killed, or stopped for longer than their lease, at any step of a change of a socket's user.
@@ -14,8 +13,6 @@ import { waitFor, withDeadline } from '../support/wait.js';
 
 const LEASE = period(1_500);
 const CHILD = fileURLToPath(new URL('../support/identify-process.child.js', import.meta.url));
-/** A change with two rooms has fewer calls on a single Redis; with a larger step nothing happens to it. */
-const MAX_STEP = 10;
 
 interface Outcome {
   readonly calls: number;
@@ -23,19 +20,20 @@ interface Outcome {
   readonly userId: string;
 }
 
-const faults = fc.record({
-  step: fc.integer({ min: 1, max: MAX_STEP }),
-  signal: fc.constantFrom('SIGKILL' as const, 'SIGSTOP' as const),
-  when: fc.constantFrom('before' as const, 'after' as const),
-});
+const faultsUpTo = (maxStep: number) =>
+  fc.record({
+    step: fc.integer({ min: 1, max: maxStep }),
+    when: fc.constantFrom('before' as const, 'after' as const),
+  });
 
 /** Starts a process for each fault, at the same time, and checks the end of each. */
-async function afterFaults(ports: readonly number[], client: RedisClient, prefix: string): Promise<void> {
-  const watcher = new PresenceService({ redis: client, prefix, lease: LEASE, sweepInterval: 50 });
+async function afterFaults({ ports, client }: ServerBackend, maxStep: number): Promise<void> {
+  const prefix = 'identify';
+  const watcher = new PresenceService({ redis: client(), prefix, lease: LEASE, sweepInterval: 50 });
   const children: ChildProcess[] = [];
   const seed = Math.trunc(Math.random() * 2 ** 31);
   // Both kinds of signals in each run.
-  const chosen = [...fc.sample(faults, { numRuns: 4, seed })].map((fault, index) => ({
+  const chosen = [...fc.sample(faultsUpTo(maxStep), { numRuns: 4, seed })].map((fault, index) => ({
     ...fault,
     signal: index % 2 === 0 ? ('SIGKILL' as const) : ('SIGSTOP' as const),
   }));
@@ -89,13 +87,20 @@ async function afterFaults(ports: readonly number[], client: RedisClient, prefix
   }
 }
 
-test('a process that is killed or stopped during a change leaves no ghost', async () => {
-  const server = await startRedis();
-  const { client, end } = ioredis(server.port);
-  try {
-    await afterFaults([server.port], client, 'identify');
-  } finally {
-    end();
-    await server.stop();
-  }
-}, 120_000);
+// A change with two rooms has 6 calls on one Redis and 9 on a Cluster, where most pairs of users are in two partitions. With a
+// larger step nothing happens to it.
+test.each([
+  ['one Redis', 7, () => startBackend(ioredis)],
+  ['a Cluster', 10, startClusterBackend],
+])(
+  'a process that is killed or stopped during a change leaves no ghost on %s',
+  async (_name, maxStep, start) => {
+    const backend = await start();
+    try {
+      await afterFaults(backend, maxStep);
+    } finally {
+      await backend.end();
+    }
+  },
+  120_000,
+);

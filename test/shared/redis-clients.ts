@@ -16,6 +16,11 @@ export interface OwnedClient {
 
 export type Maker = (port: number) => OwnedClient;
 
+/** A backend whose servers other processes can use, too. */
+export interface ServerBackend extends Omit<PresenceBackend, 'flush'> {
+  readonly ports: readonly number[];
+}
+
 /** After rollcall has detached from a client, the client's errors are its owner's to handle. */
 function owned(client: RedisClient & object, end: () => void): OwnedClient {
   (client as unknown as EventEmitter).on('error', () => {});
@@ -83,11 +88,12 @@ export const serviceClients: [name: string, make: Maker][] = MATRIX_ALL
     ];
 
 /** A server of its own, with clients that `make` makes. */
-export async function startBackend(make: Maker): Promise<PresenceBackend> {
+export async function startBackend(make: Maker): Promise<PresenceBackend & ServerBackend> {
   const server = await startRedis();
   const backend = backendOn(server, make);
   return {
     ...backend,
+    ports: [server.port],
     end: async () => {
       await backend.end();
       await server.stop();
@@ -96,10 +102,11 @@ export async function startBackend(make: Maker): Promise<PresenceBackend> {
 }
 
 /** A Cluster of its own, without replicas, with clients of ioredis. */
-export async function startClusterBackend(): Promise<Omit<PresenceBackend, 'flush'>> {
+export async function startClusterBackend(): Promise<ServerBackend> {
   const cluster = await startRedisCluster({ replicas: 0 });
   const clients: Cluster[] = [];
   return {
+    ports: cluster.ports,
     client: () => {
       const client = new Cluster(cluster.ports.map((port) => ({ host: '127.0.0.1', port })));
       client.on('error', () => {});
