@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -43,7 +43,11 @@ test('a module that connects, and closes its client in `dispose`, leaves one con
   sockets.on('connection', () => opened++);
 
   const folder = await mkdtemp(join(tmpdir(), 'rollcall-hmr-'));
-  const write = (version: number) => writeFile(join(folder, 'chat.js'), chatModule(url, version));
+  // In one step: a watcher that sees an empty file first replaces the module twice.
+  const write = async (version: number) => {
+    await writeFile(join(folder, 'chat.next'), chatModule(url, version));
+    await rename(join(folder, 'chat.next'), join(folder, 'chat.js'));
+  };
   await write(1);
   await writeFile(join(folder, 'index.html'), '<script type="module" src="/chat.js"></script>');
   const vite = await createViteServer({

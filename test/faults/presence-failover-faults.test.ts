@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type PresenceChange, PresenceService, type RoomChange } from '../../src/index.js';
-import { period, timeLimit } from '../support/machine.js';
+import { period } from '../support/machine.js';
 import { NodeProcess, type NodeProcessOptions } from '../support/node-process.js';
 import { PresenceObserver } from '../support/presence-observer.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
@@ -499,8 +499,9 @@ describe('a process of 50,000 sockets that is killed', () => {
     );
     expect((await survivor.stats()).reapedSockets).toBe(COUNT);
     expect(sent).toBeLessThan(COUNT / 50);
-    // A slow log counts the time in which the server waits for a processor: on a busy machine two commands may have to.
-    expect(times[2] ?? 0).toBeLessThan(timeLimit(50));
+    // In small transactions, 256 users each at most: the times above contain those in which the server waited for a processor.
+    const [, transactions] = /^cmdstat_exec:calls=(\d+)/m.exec(stats) ?? [];
+    expect(Number(transactions)).toBeGreaterThanOrEqual(COUNT / 256);
     expect(await survivor.errors()).toEqual([]);
   });
 });

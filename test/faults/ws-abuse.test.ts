@@ -12,6 +12,14 @@ import { WsServer, type WsServerOptions } from '../support/ws-server.js';
 
 // Whatever clients do, the memory of the server stays bounded, and its other users are not affected.
 
+/** A flood keeps the server busy: on a slow machine it may answer later than a client waits by default. */
+const patientClock = {
+  now: Date.now,
+  after: (ms: number, task: () => void) => {
+    const timer = setTimeout(task, timeLimit(3 * ms));
+    return { cancel: () => clearTimeout(timer) };
+  },
+};
 const MB = 1_048_576;
 const PATIENT = { timeout: 30_000 };
 
@@ -42,7 +50,12 @@ class WellBehavedClients {
 
   constructor(url: string) {
     const [ann, bob] = ['ann', 'bob'].map((user) =>
-      connect({ url: `${url}/?user=${user}`, WebSocket: WebSocket as never, timeout: 30_000 }),
+      connect({
+        url: `${url}/?user=${user}`,
+        WebSocket: WebSocket as never,
+        timeout: 30_000,
+        clock: patientClock,
+      }),
     ) as [Client, Client];
     this.#clients = [ann, bob];
     for (const client of this.#clients) {

@@ -60,6 +60,6 @@ test('all code of README and the guides type-checks as CommonJS', { timeout: 120
   expect(shown(checkDocs(pages, 'commonjs'))).toEqual([]);
 });
 
-test('all examples type-check', { timeout: 120_000 }, () => {
+test('all examples type-check', { timeout: 600_000 }, () => {
   expect(checkExamples()).toEqual([]);
 });

@@ -90,10 +90,15 @@ export class PresenceObserver {
     return seen;
   }
 
-  /** Users with at least one socket entry. */
+  /** Users with at least one socket entry. Their hashes may also remember removed sockets, in fields without an owner. */
   async usersWithEntries(): Promise<string[]> {
     const begin = `${this.#base}:sockets:`.length;
-    return (await this.#keys('sockets')).map((key) => key.slice(begin)).sort();
+    const users: string[] = [];
+    for (const key of await this.#keys('sockets')) {
+      const fields = (await this.run('HKEYS', key)) as string[];
+      if (fields.some((field) => !field.startsWith('"'))) users.push(key.slice(begin));
+    }
+    return users.sort();
   }
 
   /** Node id → score of its lease. */
