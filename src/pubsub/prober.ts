@@ -75,6 +75,13 @@ export class Prober {
     });
   }
 
+  /** Commands can be sent again: repeats probes that could not be published. */
+  handleReconnect(): void {
+    for (const probe of [...Object.values(this.#single), ...this.#shards.values()]) {
+      if (probe.unpublished) void this.#send(probe);
+    }
+  }
+
   async #probeSilent(): Promise<void> {
     const probes = [...this.#probesFor('channel'), ...this.#probesFor('sharded')];
     await Promise.all(probes.map((probe) => this.#send(probe)));
@@ -82,7 +89,12 @@ export class Prober {
   }
 
   #probesFor(connection: ConnectionKind): Probe[] {
-    if (!this.#client.ready || !this.#target.hasSubscriptions(connection)) return [];
+    if (!this.#client.ready) return [];
+    if (!this.#target.hasSubscriptions(connection)) {
+      // Without the probe, the connection can be closed.
+      this.#leave(this.#single[connection]);
+      return [];
+    }
     const names = connection === 'sharded' ? this.#client.driver.probeChannels?.(this.#name) : undefined;
     // Activity on one of several connections proves nothing about the others.
     if (names !== undefined) return this.#shardProbes(new Set(names));
@@ -95,7 +107,7 @@ export class Prober {
     for (const [name, probe] of this.#shards) {
       if (names.has(name)) continue;
       this.#shards.delete(name);
-      if (probe.joined) this.#target.leave('sharded', name, probe.handler).catch(() => {});
+      this.#leave(probe);
     }
     return [...names].map((name) => {
       const probe = this.#shards.get(name) ?? new Probe('sharded', name, true);
@@ -104,10 +116,29 @@ export class Prober {
     });
   }
 
+  #leave(probe: Probe): void {
+    if (!probe.joined || probe.busy) return;
+    // Counted as joined, and not sent, until it has left.
+    probe.busy = true;
+    const left = () => {
+      probe.busy = false;
+      probe.joined = false;
+    };
+    this.#target.leave(probe.connection, probe.name, probe.handler).then(left, left);
+  }
+
   async #send(probe: Probe): Promise<void> {
+    if (probe.busy) return;
+    probe.busy = true;
+    await this.#roundTrip(probe);
+    probe.busy = false;
+  }
+
+  async #roundTrip(probe: Probe): Promise<void> {
     const { connection, name, resubscribes } = probe;
     const command = connection === 'sharded' ? 'SPUBLISH' : 'PUBLISH';
     const activityBefore = this.#target.lastActivity(connection);
+    let publishing = false;
     let published = false;
     const roundTrip = async () => {
       if (!probe.joined) {
@@ -118,6 +149,7 @@ export class Prober {
         });
       }
       const arrived = probe.nextMessage();
+      publishing = true;
       const [reply] = await this.#client.execute([[command, name, '""']], { background: true });
       published = true;
       if (reply instanceof Error) throw new CommandError(`probe: ${reply.message}`, { cause: reply });
@@ -126,6 +158,7 @@ export class Prober {
     try {
       const onTimeout = () => new TimeoutError('no answer');
       await withTimeout(this.#clock, PROBE_TIMEOUT, roundTrip(), onTimeout, { keepAlive: false });
+      probe.unpublished = false;
     } catch (cause) {
       const error = toRollcallError(cause);
       if (this.#client.closed) return;
@@ -135,16 +168,25 @@ export class Prober {
         if (!probe.oneOfSeveral && this.#target.lastActivity(connection) > activityBefore) return;
         // The connection was replaced meanwhile.
         if (probe.resubscribes > resubscribes) return;
+        // Only the connection for commands may be dead, which its driver finds out.
+        const isFirst = publishing && !published && !probe.unpublished;
+        probe.unpublished = isFirst;
+        if (isFirst) return;
         const failure = published ? 'was published and did not arrive' : 'could not be published';
         const timeout = new TimeoutError(`a probe ${failure} within ${PROBE_TIMEOUT} ms`);
         this.#target.reset(connection, timeout, name);
-      } else if (!(error instanceof ConnectionError)) this.#target.report(error);
+      } else if (error instanceof ConnectionError) probe.unpublished = true;
+      else this.#target.report(error);
     }
   }
 }
 
 class Probe {
   joined = false;
+  /** Being sent. */
+  busy = false;
+  /** The last attempt proved nothing, because no command could be sent. */
+  unpublished = false;
   /** Subscriptions restored after a gap. */
   resubscribes = 0;
   readonly handler: HandlerSubscription;

@@ -114,7 +114,9 @@ export class SubscriptionManager {
         subscriptions.get(name)?.receive(channel, payload);
       },
       connection: (state) => {
-        if (state === 'ready' && this.#awaitingRetry.size > 0) this.#retryNow();
+        if (state !== 'ready') return;
+        if (this.#awaitingRetry.size > 0) this.#retryNow();
+        this.#prober.handleReconnect();
       },
       dropped: (kind, names, cause) => this.#onDropped(kind, names, cause),
     });

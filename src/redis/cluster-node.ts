@@ -47,6 +47,32 @@ const UNRESPONSIVE_AFTER = 1_000;
 /** In ms. */
 const UNRESPONSIVE_CHECK_INTERVAL = 250;
 
+/** Time without a reply, in ms, after which the connection may be dead. */
+const DEAD_AFTER = 2_000;
+/** For another connection to answer, in ms. */
+const COMPARE_TIMEOUT = 2_000;
+/** Longest time without a command, in ms. Idle time-outs of services and load balancers are longer. */
+const KEEP_ALIVE_INTERVAL = 10_000;
+
+/** Allowed by the ACL rules of every user, unlike PING. No process subscribes to the channel. */
+export const KEEP_ALIVE: PlainCommand = ['PUBLISH', 'rollcall:probe:idle', ''];
+
+/** Resolves when another connection has answered, even with a refusal. */
+export async function answerOf(
+  open: (listener: CommandConnectionListener) => CommandConnection,
+): Promise<void> {
+  const connection = open({ failed: () => {}, ended: () => {} });
+  const answered = async () => {
+    await connection.connect();
+    await connection.pipeline([KEEP_ALIVE], false);
+  };
+  try {
+    await withNodeTimeout(COMPARE_TIMEOUT, 'another connection', answered());
+  } finally {
+    connection.destroy();
+  }
+}
+
 /** Rejects with a ConnectionError after `ms`. */
 export function withNodeTimeout<T>(ms: number, what: string, work: Promise<T>): Promise<T> {
   const late = () => new ConnectionError(`${what} took longer than ${ms} ms`, { outcome: 'unknown' });
@@ -75,12 +101,15 @@ export class ClusterNode {
   readonly #opened: Promise<void>;
   #resolveOpened = (): void => {};
   readonly #events: NodeEvents;
+  readonly #open: (listener: CommandConnectionListener) => CommandConnection;
   /** On the monotonic clock. */
   lastReplyAt = Number.NEGATIVE_INFINITY;
   #inFlight = 0;
   /** The last reply, or the first command sent after all were answered. */
   #pendingSince = 0;
   #checkTimer: Timer | undefined;
+  #keepAliveTimer: Timer | undefined;
+  #comparing = false;
   /** No longer a master; its end does not make the address suspect. */
   retired = false;
 
@@ -88,9 +117,11 @@ export class ClusterNode {
     address: string,
     open: (listener: CommandConnectionListener) => CommandConnection,
     events: NodeEvents,
+    keepAlive: PlainCommand,
   ) {
     this.address = address;
     this.#events = events;
+    this.#open = open;
     this.#state = new ConnectionState(`Redis (${address})`);
     this.#connection = runWithoutAsyncContext(() =>
       open({ failed: (error) => this.#state.setError(error), ended: () => this.#end() }),
@@ -101,7 +132,10 @@ export class ClusterNode {
     const connected = runWithoutAsyncContext(() => this.#connection.connect());
     withNodeTimeout(CONNECT_DEADLINE, `connecting to ${address}`, connected).then(
       () => {
-        if (!this.#state.ended) this.#state.up();
+        if (!this.#state.ended) {
+          this.#state.up();
+          this.#scheduleKeepAlive(keepAlive);
+        }
         this.#resolveOpened();
       },
       (error: unknown) => {
@@ -167,14 +201,42 @@ export class ClusterNode {
       if (this.#inFlight === 0) return;
       const { unresponsive } = this;
       this.#checkTimer = this.#scheduleCheck(unresponsive ? UNRESPONSIVE_CHECK_INTERVAL : UNRESPONSIVE_AFTER);
-      if (unresponsive) this.#events.unresponsive(this);
+      if (!unresponsive) return;
+      this.#events.unresponsive(this);
+      if (performance.now() - this.#pendingSince >= DEAD_AFTER) void this.#endIfDead();
     };
     return systemClock.after(ms, check, { keepAlive: false });
+  }
+
+  /** If no other connection answers, the node is frozen or cannot be reached, and a new connection is no better. */
+  async #endIfDead(): Promise<void> {
+    if (this.#comparing) return;
+    this.#comparing = true;
+    const since = this.#pendingSince;
+    try {
+      await answerOf(this.#open);
+      if (this.#inFlight > 0 && this.#pendingSince === since)
+        this.destroy(new ConnectionError('the connection does not answer'));
+    } catch {
+      // The next check tries again.
+    } finally {
+      this.#comparing = false;
+    }
+  }
+
+  #scheduleKeepAlive(command: PlainCommand): void {
+    const send = () => {
+      this.#scheduleKeepAlive(command);
+      if (this.#inFlight === 0 && performance.now() - this.lastReplyAt >= KEEP_ALIVE_INTERVAL / 2)
+        this.execute([command]).catch(() => {});
+    };
+    this.#keepAliveTimer = systemClock.after(KEEP_ALIVE_INTERVAL / 2, send, { keepAlive: false });
   }
 
   #end(): void {
     if (this.#state.ended) return;
     this.#checkTimer?.cancel();
+    this.#keepAliveTimer?.cancel();
     this.#state.end();
     this.#resolveOpened();
     this.#connection.destroy();

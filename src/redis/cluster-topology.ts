@@ -1,7 +1,14 @@
 import { backoff, jitter, systemClock, type Timer } from '../internal/clock.js';
 import { messageOf } from '../internal/diagnostics.js';
 import { ConnectionError } from '../internal/errors.js';
-import { type ClusterClientAdapter, ClusterNode, sleep, withNodeTimeout } from './cluster-node.js';
+import {
+  type ClusterClientAdapter,
+  ClusterNode,
+  type CommandConnectionListener,
+  type NodeEvents,
+  sleep,
+  withNodeTimeout,
+} from './cluster-node.js';
 import { SlotMap } from './cluster-slots.js';
 
 /** Time for a reply to CLUSTER SLOTS, in ms, before another node is asked. */
@@ -81,7 +88,7 @@ export class ClusterTopology {
     if (performance.now() - this.#lastFailure(address) < REOPEN_DELAY) {
       throw new ConnectionError(`the node at ${address} could not be reached a moment ago`);
     }
-    const node = new ClusterNode(address, (listener) => this.#client.open(address, listener), {
+    const events: NodeEvents = {
       ended: () => {
         if (this.#nodes.get(address) === node) this.#nodes.delete(address);
         if (!node.retired) this.suspect(address);
@@ -91,7 +98,9 @@ export class ClusterTopology {
         // If a replica has been promoted, `#applySlotMap` retires this connection.
         void this.refresh();
       },
-    });
+    };
+    const open = (listener: CommandConnectionListener) => this.#client.open(address, listener);
+    const node = new ClusterNode(address, open, events, ['PING']);
     this.#nodes.set(address, node);
     return node;
   }

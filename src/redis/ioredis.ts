@@ -1,6 +1,11 @@
 import { systemClock, type Timer } from '../internal/clock.js';
 import { CommandError } from '../internal/errors.js';
-import type { CommandConnection, CommandConnectionListener } from './cluster-node.js';
+import {
+  answerOf,
+  type CommandConnection,
+  type CommandConnectionListener,
+  KEEP_ALIVE,
+} from './cluster-node.js';
 import { ConnectionState } from './connection-state.js';
 import { databaseOf } from './database.js';
 import {
@@ -69,7 +74,7 @@ export interface IoredisLike {
   duplicate(options: Record<string, unknown>): IoredisLike;
   call(name: string, ...args: Payload[]): Promise<Reply>;
   callBuffer(name: string, ...args: Payload[]): Promise<Reply>;
-  readonly stream?: { cork?(): void; uncork?(): void } | null;
+  readonly stream?: { cork?(): void; uncork?(): void; destroy?(): void; readonly bytesRead?: number } | null;
   multi(commands: (readonly Payload[])[]): { exec(): Promise<ExecResult[] | null> };
   on(event: string, listener: (...args: never[]) => void): void;
   off(event: string, listener: (...args: never[]) => void): void;
@@ -171,7 +176,16 @@ export class IoredisDriver implements Driver {
       {
         isReady: () => this.#client.status === 'ready',
         info: (sections) => Promise.all(sections.map((section) => this.#client.call('INFO', section))),
+        keepAlive: () => pipeline(this.#client, [KEEP_ALIVE], false),
+        received: () => this.#client.stream?.bytesRead,
+        compare: () => answerOf((events) => createCommandConnection(this.#client, events)),
         reconnect: () => this.#client.disconnect(true),
+        replace: () => {
+          const { stream } = this.#client;
+          this.#client.disconnect(true);
+          // The client would wait two seconds for the peer.
+          stream?.destroy?.();
+        },
       },
       this.#commands,
       {
@@ -330,7 +344,7 @@ function duplicateWithoutReconnect(
 export function createCommandConnection(
   client: IoredisLike,
   listener: CommandConnectionListener,
-  target: ConnectionTarget,
+  target?: ConnectionTarget,
 ): CommandConnection {
   const connection = duplicateWithoutReconnect(client, listener, target);
   return {

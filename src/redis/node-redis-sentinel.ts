@@ -240,6 +240,7 @@ export class NodeRedisSentinelDriver implements Driver {
         // The sentinels detect a frozen master and announce another.
         unresponsive: () => {},
       },
+      ['ROLE'],
     );
     try {
       await assertMaster(node);

@@ -1,6 +1,11 @@
 import { messageOf } from '../internal/diagnostics.js';
 import { CommandError } from '../internal/errors.js';
-import type { CommandConnection, CommandConnectionListener } from './cluster-node.js';
+import {
+  answerOf,
+  type CommandConnection,
+  type CommandConnectionListener,
+  KEEP_ALIVE,
+} from './cluster-node.js';
 import { ConnectionState } from './connection-state.js';
 import { databaseOf } from './database.js';
 import {
@@ -114,6 +119,8 @@ function trackConnectionState(
   client: NodeRedisLike,
   state: ConnectionState,
   monitor: RoleMonitor,
+  /** Whether rollcall itself ends the connection, to open another. */
+  replacing: () => boolean,
 ): () => void {
   const listeners: [string, (...args: unknown[]) => void][] = [
     ['ready', () => monitor.handleReady()],
@@ -134,7 +141,14 @@ function trackConnectionState(
       },
     ],
     // Emitted by `close` and `destroy` only.
-    ['end', () => state.endByOwner()],
+    [
+      'end',
+      () => {
+        if (!replacing()) return state.endByOwner();
+        monitor.handleLost();
+        state.down();
+      },
+    ],
     [
       'terminated',
       (cause) => {
@@ -175,6 +189,7 @@ export class NodeRedisDriver implements Driver {
   readonly #monitor: RoleMonitor;
   readonly #untrack: () => void;
   #subscriber: Subscriber | undefined;
+  #replacing = false;
   #closed = false;
 
   constructor(client: NodeRedisClient) {
@@ -185,8 +200,11 @@ export class NodeRedisDriver implements Driver {
       {
         isReady: () => this.#given.isReady,
         info: (sections) => readInfo(this.#view, sections),
+        keepAlive: () => pipeline(this.#view, [KEEP_ALIVE], false),
+        compare: () => answerOf((events) => createCommandConnection(this.#given, events)),
         // The client has no method for this. The server answers QUIT by closing the connection.
         reconnect: () => void this.#view.sendCommand(['QUIT']).catch(() => {}),
+        replace: () => this.#replace(),
       },
       this.#commands,
       {
@@ -194,7 +212,7 @@ export class NodeRedisDriver implements Driver {
         master: (runId) => this.#subscriber?.followMaster(runId),
       },
     );
-    this.#untrack = trackConnectionState(this.#given, this.#commands, this.#monitor);
+    this.#untrack = trackConnectionState(this.#given, this.#commands, this.#monitor, () => this.#replacing);
   }
 
   get ready(): boolean {
@@ -216,12 +234,7 @@ export class NodeRedisDriver implements Driver {
   async connect(): Promise<void> {
     if (this.ready) return this.#commands.up();
     const ready = this.#commands.whenReady();
-    if (!this.#given.isOpen && !this.#commands.closedByOwner) {
-      this.#given.connect().catch((error: unknown) => {
-        this.#commands.setError(error);
-        this.#commands.end();
-      });
-    }
+    if (!this.#given.isOpen && !this.#commands.closedByOwner) this.#connectClient();
     await ready;
   }
 
@@ -254,6 +267,21 @@ export class NodeRedisDriver implements Driver {
 
   resetSubscriptions(_kind: SubscriptionKind, cause: Error): void {
     this.#subscriber?.reset(cause);
+  }
+
+  #connectClient(): void {
+    this.#given.connect().catch((error: unknown) => {
+      this.#commands.setError(error);
+      this.#commands.end();
+    });
+  }
+
+  /** The client has no other method that ends a connection without the peer. It keeps its subscriptions. */
+  #replace(): void {
+    this.#replacing = true;
+    this.#given.destroy();
+    this.#replacing = false;
+    this.#connectClient();
   }
 
   async close(): Promise<void> {

@@ -1,4 +1,5 @@
 import { runWithoutAsyncContext } from '../internal/async-context.js';
+import { systemClock, type Timer, withTimeout } from '../internal/clock.js';
 import { CommandError, ConnectionError } from '../internal/errors.js';
 import { ConnectionState } from './connection-state.js';
 import { type DriverListener, type Payload, SUBSCRIPTION_KINDS, type SubscriptionKind } from './driver.js';
@@ -49,6 +50,11 @@ export interface PubSubConnectionOptions {
   readonly sharded?: boolean;
 }
 
+/** Delay before a connection without subscriptions is closed, in ms. */
+const CLOSE_DELAY = 10_000;
+/** Time for the confirmation on a connection that was without subscriptions, in ms. */
+const REUSE_TIMEOUT = 2_000;
+
 class ActiveConnection {
   readonly state: ConnectionState;
   readonly connection: PubSubConnection;
@@ -60,6 +66,8 @@ class ActiveConnection {
     pattern: new Set(),
     sharded: new Set(),
   };
+  /** Calls of `subscribe` that have not settled. */
+  subscribing = 0;
 
   constructor(
     client: string,
@@ -97,6 +105,14 @@ class ActiveConnection {
     this.opened = this.state.track(connected);
   }
 
+  get hasNames(): boolean {
+    return SUBSCRIPTION_KINDS.some((kind) => this.confirmed[kind].size > 0);
+  }
+
+  get idle(): boolean {
+    return !this.hasNames && this.subscribing === 0;
+  }
+
   end(): void {
     this.discarded = true;
     this.state.end();
@@ -107,13 +123,15 @@ class ActiveConnection {
 /**
  * The subscribing connection, opened with the first subscription. When it breaks, `dropped` reports its names, and
  * the next `subscribe` opens another. The subscription manager resubscribes, because client libraries differ in how
- * they do it.
+ * they do it. Without subscriptions it is closed after 10 s, because it would be idle, and a connection that an idle time-out has
+ * dropped in silence would not be noticed.
  */
 export class Subscriber {
   readonly #client: string;
   readonly #open: PubSubConnectionFactory;
   readonly #listener: DriverListener;
   #active: ActiveConnection | undefined;
+  #closeTimer: Timer | undefined;
   #closed = false;
 
   /**
@@ -130,6 +148,7 @@ export class Subscriber {
   /** As `subscribe` of `Driver`. */
   async subscribe(kind: SubscriptionKind, names: readonly string[], binary = false): Promise<void> {
     if (this.#closed) throw new ConnectionError(`the ${this.#client} subscriber is closed`);
+    const isReused = this.#active?.idle === true;
     this.#active ??= runWithoutAsyncContext(
       () =>
         new ActiveConnection(this.#client, this.#open, this.#listener, (ended) =>
@@ -137,6 +156,22 @@ export class Subscriber {
         ),
     );
     const active = this.#active;
+    active.subscribing++;
+    try {
+      const confirmed = this.#subscribe(active, kind, names, binary);
+      await (isReused ? this.#confirmedInTime(active, confirmed) : confirmed);
+    } finally {
+      active.subscribing--;
+      this.#closeLater();
+    }
+  }
+
+  async #subscribe(
+    active: ActiveConnection,
+    kind: SubscriptionKind,
+    names: readonly string[],
+    binary: boolean,
+  ): Promise<void> {
     try {
       await active.opened;
     } catch {
@@ -157,6 +192,7 @@ export class Subscriber {
   async unsubscribe(kind: SubscriptionKind, names: readonly string[]): Promise<void> {
     const active = this.#active;
     for (const name of names) active?.confirmed[kind].delete(name);
+    this.#closeLater();
     if (active?.state.ready !== true) return;
     try {
       await active.state.track(active.connection.unsubscribe(kind, names));
@@ -185,10 +221,33 @@ export class Subscriber {
   /** Drops the connection without a report. Later calls of `subscribe` reject. */
   close(): void {
     this.#closed = true;
+    this.#closeTimer?.cancel();
     const active = this.#active;
     this.#active = undefined;
     if (active === undefined) return;
     active.end();
+  }
+
+  /** The connection may have been dropped in silence while it was idle. Replacing it loses nothing. */
+  async #confirmedInTime(active: ActiveConnection, confirmed: Promise<void>): Promise<void> {
+    const late = () => {
+      const error = new ConnectionError('an idle connection does not answer', { outcome: 'unknown' });
+      if (this.#active === active && !active.hasNames) this.reset(error);
+      return error;
+    };
+    await withTimeout(systemClock, REUSE_TIMEOUT, confirmed, late, { keepAlive: false });
+  }
+
+  #closeLater(): void {
+    const active = this.#active;
+    if (active === undefined || !active.idle) return;
+    this.#closeTimer?.cancel();
+    const close = () => {
+      if (this.#active !== active || !active.idle) return;
+      this.#active = undefined;
+      active.end();
+    };
+    this.#closeTimer = systemClock.after(CLOSE_DELAY, close, { keepAlive: false });
   }
 
   #dropConnection(active: ActiveConnection, cause?: Error): void {

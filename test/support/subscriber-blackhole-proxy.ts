@@ -11,6 +11,13 @@ export interface NumbProxy {
   /** Stops reading from Redis for the current subscribed connections, until `flow`. */
   stall(): void;
   flow(): void;
+  /**
+   * Drops each of the current connections, or those of one kind, once it was idle for `ms`, as a load balancer does: closes it, or drops all
+   * its data from then on.
+   */
+  dropIdle(ms: number, how: 'close' | 'silence', kind?: 'subscribed' | 'other'): void;
+  /** Connections that `dropIdle` has dropped. */
+  readonly dropped: number;
   stop(): Promise<void>;
 }
 
@@ -19,6 +26,7 @@ interface Wire {
   readonly far: Socket;
   subscribed: boolean;
   numb: boolean;
+  idle: { readonly how: 'close' | 'silence'; readonly timer: NodeJS.Timeout } | undefined;
 }
 
 const SUBSCRIBE = /\r\n[ps]?subscribe\r\n/i;
@@ -26,15 +34,23 @@ const SUBSCRIBE = /\r\n[ps]?subscribe\r\n/i;
 /** Starts one for the server on `port`. */
 export async function startNumbProxy(port: number): Promise<NumbProxy> {
   const wires = new Set<Wire>();
+  let dropped = 0;
+  const drop = (wire: Wire) => {
+    dropped++;
+    if (wire.idle?.how === 'silence') wire.numb = true;
+    else wire.near.destroy();
+  };
   const server = createServer({ noDelay: true }, (near) => {
     const far = createConnection({ host: '127.0.0.1', port, noDelay: true });
-    const wire: Wire = { near, far, subscribed: false, numb: false };
+    const wire: Wire = { near, far, subscribed: false, numb: false, idle: undefined };
     wires.add(wire);
     near.on('data', (chunk) => {
       wire.subscribed ||= SUBSCRIBE.test(chunk.toString('latin1'));
+      if (!wire.numb) wire.idle?.timer.refresh();
       if (!wire.numb) far.write(chunk);
     });
     far.on('data', (chunk) => {
+      if (!wire.numb) wire.idle?.timer.refresh();
       if (!wire.numb) near.write(chunk);
     });
     for (const [one, other] of [
@@ -45,6 +61,7 @@ export async function startNumbProxy(port: number): Promise<NumbProxy> {
       one.on('error', () => {});
       one.on('close', () => {
         wires.delete(wire);
+        clearTimeout(wire.idle?.timer);
         // Data received before the end is still delivered.
         if (one === far && !wire.numb) other.end();
         else other.destroy();
@@ -67,6 +84,15 @@ export async function startNumbProxy(port: number): Promise<NumbProxy> {
     },
     flow: () => {
       for (const { far } of wires) far.resume();
+    },
+    dropIdle: (ms, how, kind) => {
+      for (const wire of wires) {
+        if (kind !== undefined && wire.subscribed !== (kind === 'subscribed')) continue;
+        wire.idle = { how, timer: setTimeout(() => drop(wire), ms) };
+      }
+    },
+    get dropped() {
+      return dropped;
     },
     stop: async () => {
       const closed = once(server, 'close');

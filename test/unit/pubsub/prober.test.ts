@@ -110,7 +110,7 @@ describe('sending', () => {
     expect(driver.calls).toHaveLength(1);
   });
 
-  test('no probe is sent without subscriptions, or for the subscription of the probe alone', async () => {
+  test('no probe is sent without subscriptions, and the subscription of the probe ends with the last one', async () => {
     hub.requestProbeInterval(INTERVAL);
     await pass(INTERVAL * 3);
     expect(driver.calls).toEqual([]);
@@ -121,9 +121,14 @@ describe('sending', () => {
     driver.only.ack();
     await turn();
     await pass(INTERVAL);
+    expect(driver.only).toMatchObject({ method: 'unsubscribe' });
+    driver.only.ack();
     await pass(INTERVAL);
+    expect(driver.known.size).toBe(0);
     expect(executed()).toHaveLength(1);
     expect(driver.pending).toEqual([]);
+    await joined('channel', 'x');
+    await arrives(await probed());
   });
 
   test('no probe is sent while commands cannot be sent', async () => {
@@ -344,13 +349,31 @@ describe('an undelivered probe', () => {
     expect(driver.resets).toHaveLength(1);
   });
 
-  test('an unresponsive connection is replaced if Redis does not answer at all', async () => {
+  test('an unresponsive connection is replaced if Redis does not answer two probes', async () => {
     hub.requestProbeInterval(INTERVAL);
     await joined('channel', 'x');
     await probed();
     await pass(DEADLINE);
+    // The connection for commands alone may be dead.
+    expect(driver.resets).toEqual([]);
+    await pass(INTERVAL);
+    await pass(DEADLINE);
     expect(driver.resets).toEqual(['channel']);
     expect(reports).toEqual([]);
+  });
+
+  test('a probe that could not be published is repeated as soon as commands can be sent', async () => {
+    hub.requestProbeInterval(INTERVAL);
+    await joined('channel', 'x');
+    const call = await probed();
+    driver.connection('lost');
+    call.fail(new ConnectionError('gone', { outcome: 'unknown' }));
+    await turn();
+    driver.connection('ready');
+    await turn();
+    driver.only.ack([1]);
+    await pass(DEADLINE);
+    expect(driver.resets).toEqual(['channel']);
   });
 
   test('an unresponsive connection is replaced if Redis does not answer the SUBSCRIBE of the probe', async () => {
