@@ -43,6 +43,7 @@
 --          no lastSeen: it is the version's millisecond. "h: the user is invisible, until then if it is there; the status
 --          is offline, and version and lastSeen are those of the last change that others could see (0 if there was none).
 
+local KEYS, ARGV = KEYS, ARGV
 local node, lease, keyTtl, lastSeenTtl = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local channel, skip, restoring, priorities = ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1', ARGV[8]
 local known = tonumber(ARGV[9])
@@ -52,7 +53,7 @@ if tonumber(lastSeenTtl) > tonumber(keyTtl) then longest = lastSeenTtl end
 -- Most of the time goes into Lua itself, not into commands: what every user needs is looked up and formatted once.
 local call, find, sub, match, gmatch, format = redis.call, string.find, string.sub, string.match, string.gmatch, string.format
 local byte, tonumber, type = string.byte, tonumber, type
-local QUOTE, EQUALS, QUESTION, TWO = byte('"'), byte('='), byte('?'), byte('2')
+local QUOTE, QUESTION, TWO = byte('"'), byte('?'), byte('2')
 -- The first character of values of sockets without a process, which is their node.
 local ASTERISK = byte('*')
 
@@ -214,6 +215,7 @@ local function read(entriesKey, entries, outage)
   return status, table.concat(lines), #lines, own, till, deadline, duration, removals, cleared, nextEnd, longestTtl, lastBeat
 end
 
+-- `reasons`: those that are numbers, as most are, are numbers here.
 local users, reasons, recordKeys, n = {}, {}, {}, 0
 -- Of each user: the number of entries written, the last one's socket and value, and how many fields the hash got.
 local written, lastSocket, lastValue, isNew = {}, {}, {}, {}
@@ -222,21 +224,20 @@ local lines, last, added, removed = {}, 0, {}, {}
 local isKnown, removing, stating = {}, {}, {}
 -- By position in `lines`: idle if the user is.
 local inherits = {}
-for reason, socket, value in gmatch(ARGV[11], '([^\n]*)\n([^\n]*)\n([^\n]*)\n') do
+for reason, socket, mark, value in gmatch(ARGV[11], '([^\n]*)\n([^\n]*)\n(=?)([^\n]*)\n') do
   if reason ~= '' then
     n = n + 1
-    users[n], reasons[n], recordKeys[n] = sub(KEYS[2 * n + 3], skip + 1), reason, KEYS[2 * n + 4]
+    users[n], reasons[n], recordKeys[n] = sub(KEYS[2 * n + 3], skip + 1), tonumber(reason) or reason, KEYS[2 * n + 4]
     written[n] = 0
   end
   if socket == '\t' then
     stating[n] = stating[n] or {}
-    stating[n][#stating[n] + 1] = value
+    stating[n][#stating[n] + 1] = mark .. value
   elseif byte(socket) == QUOTE then
     removing[n] = removing[n] or {}
     removing[n][#removing[n] + 1] = { sub(socket, 2), value }
   elseif socket ~= '' then
-    if byte(value) == EQUALS then
-      value = sub(value, 2)
+    if mark ~= '' then
       isKnown[last + 1] = true
     elseif byte(value) == QUESTION then
       value = sub(value, 2)
@@ -244,12 +245,12 @@ for reason, socket, value in gmatch(ARGV[11], '([^\n]*)\n([^\n]*)\n([^\n]*)\n') 
     end
     lines[last + 1], lines[last + 2], lines[last + 3] = n, socket, value
     last = last + 3
-    if byte(value) ~= ASTERISK then
-      local owned = value == '' and removed or added
-      owned[#owned + 1] = users[n] .. '"' .. socket
-      if value ~= '' then
-        written[n], lastSocket[n], lastValue[n] = written[n] + 1, socket, value
-      end
+    if value == '' then
+      removed[#removed + 1] = users[n] .. '"' .. socket
+    elseif byte(value) ~= ASTERISK then
+      -- An entry that was written before is in the owner set. One of them is added again: it finds a set of another type.
+      if restoring or not isKnown[last - 2] or #added == 0 then added[#added + 1] = users[n] .. '"' .. socket end
+      written[n], lastSocket[n], lastValue[n] = written[n] + 1, socket, value
     end
   end
 end
@@ -388,7 +389,7 @@ end
 local touched = {}
 -- Users with a heartbeat of a socket without a process.
 local beating = {}
-for k = 1, n do touched[k] = find(reasons[k], 'd', 1, true) ~= nil end
+for k = 1, n do touched[k] = type(reasons[k]) == 'string' and find(reasons[k], 'd', 1, true) ~= nil end
 for k, removals in pairs(removing) do
   for _, removal in ipairs(removals) do
     local socket, value = removal[1], removal[2]
@@ -421,6 +422,8 @@ for at = 1, last, 3 do
   elseif call('HSET', KEYS[2 * k + 3], mine .. lines[at + 1], value) == 1 then
     isNew[k] = (isNew[k] or 0) + 1
     sizes[k] = sizes[k] + 1
+    -- Removed or lost since it was written: so may be its member of the owner set.
+    if isKnown[at] then call('SADD', KEYS[4], users[k] .. '"' .. lines[at + 1]) end
   end
 end
 if #removed > 0 then call('SREM', KEYS[4], unpack(removed)) end
@@ -442,10 +445,10 @@ end
 
 for _, k in ipairs(updated) do
   local entriesKey, recordKey, user = KEYS[2 * k + 3], recordKeys[k], users[k]
-  local reason, visited, stated, lastAlive, knownHidden, outage = tonumber(reasons[k]), false, false, nil, nil, nil
-  if reason == nil then
+  local reason, visited, stated, lastAlive, knownHidden, outage = reasons[k], false, false, nil, nil, nil
+  if type(reason) == 'string' then
     local came, set, number, at, hidden, impossible =
-      match(reasons[k], '^(v?)(s?)d?(-?%d+)@?(%d*)h?(%d*)t?(%d*)$')
+      match(reason, '^(v?)(s?)d?(-?%d+)@?(%d*)h?(%d*)t?(%d*)$')
     reason, visited, stated = tonumber(number), came == 'v', set == 's'
     if at ~= '' then lastAlive = at end
     if hidden ~= '' then knownHidden = hidden end
@@ -479,11 +482,13 @@ for _, k in ipairs(updated) do
   local record = records[k]
   if type(record) ~= 'string' then record = false end
   local missing = not record
-  local before, version, versionText, seen, rest, unreadable = 'offline', 0, '0', now, '', false
+  local before, versionText, seen, unreadable = 'offline', '0', now, false
+  -- The rest of the record begins at this position. Long strings cost time to make.
+  local stored, restAt = '', 1
   if record then
-    local word, number, seenAt, tail = match(record, '^[23]([^"\n]*)"(%d+)"(%d*)(.*)$')
-    if word and (byte(record) == TWO or find(tail, '"s', 1, true)) then
-      before, version, versionText, seen, rest = word, tonumber(number), number, seenAt, tail
+    local word, number, seenAt, tailAt = match(record, '^[23]([^"\n]*)"(%d+)"(%d*)()')
+    if word and (byte(record) == TWO or find(record, '"s', tailAt, true)) then
+      before, versionText, seen, stored, restAt = word, number, seenAt, record, tailAt
       if seen == '' then seen = sub(number, 1, -4) end
     else
       unreadable = true
@@ -498,7 +503,7 @@ for _, k in ipairs(updated) do
   if own then own = match(own, '^[^"]*') end
 
   -- The status `invisible` was not removed, so Redis has lost it: it is written back before anything is published.
-  local hiddenBefore = sub(rest, 1, 2) == '"h' and match(rest, '^"h%d*') or nil
+  local hiddenBefore = byte(stored, restAt) == QUOTE and match(stored, '^"h%d*', restAt) or nil
   if not own and not stated and not cleared and (hiddenBefore or (knownHidden and (missing or restoring))) then
     local ends = tonumber(hiddenBefore and sub(hiddenBefore, 3) or knownHidden) or 0
     if ends == 0 or ends > millis then
@@ -537,7 +542,7 @@ for _, k in ipairs(updated) do
     elseif reason > 0 then
       waiting, watched = true, true
       deadline = millis + reason
-      local idle = wasIdle(rest) and '"~' or ''
+      local idle = wasIdle(sub(stored, restAt)) and '"~' or ''
       call('HSET', entriesKey, '"grace', format('%.0f', deadline) .. '"' .. format('%.0f', reason) .. idle)
     end
   end
@@ -573,7 +578,10 @@ for _, k in ipairs(updated) do
   if status ~= 'offline' and (restoring or isNew[k] or beating[k] or before == 'offline' or unreadable) then
     arrived[#arrived + 1] = user
   end
-  local changed = status ~= before or tail ~= rest or unreadable or (missing and count == 0)
+  -- Renewals refresh the TTLs of keys that exist.
+  local renewsTtl = isNew[k] or beating[k] or restoring or own or nextEnd
+  local changed = status ~= before or unreadable or (missing and count == 0)
+    or #stored - restAt + 1 ~= #tail or find(stored, tail, restAt, true) ~= restAt
   if changed or (reason == -2 and visible > 0 and seen ~= now) or (visited and count == 0) then
     if not record and count == 0 and not lost and not visited then
       -- The record has expired or was evicted; the index must not outlive it.
@@ -586,21 +594,27 @@ for _, k in ipairs(updated) do
         if missing then seen = '0' end
       else
         text = nowMicros
-        if version >= micros then text = format('%.0f', version + 1) end
+        if #versionText > #nowMicros or (#versionText == #nowMicros and versionText >= nowMicros) then
+          text = format('%.0f', tonumber(versionText) + 1)
+        end
         if status ~= 'offline' and not waiting then
           seen = now
-        elseif visited or unreadable or lost or (before ~= 'offline' and find(rest, '\n', 1, true)) then
+        elseif visited or unreadable or lost or (before ~= 'offline' and find(stored, '\n', restAt, true)) then
           -- The last socket has gone; a grace that ends later changes nothing about that.
           local at = lastAlive or now
           if missing or unreadable or tonumber(at) > tonumber(seen) then seen = at end
         end
       end
       local shown = seen
-      if seen == sub(text, 1, -4) then shown = '' end
+      if (text == nowMicros and seen == now) or seen == sub(text, 1, -4) then shown = '' end
       record = (layers and '3' or '2') .. status .. '"' .. text .. '"' .. shown .. tail
       local ttl = userTtl
       if status == 'offline' then ttl = count > 0 and longestUserTtl or lastSeenTtl end
-      call('SET', recordKey, record, 'PX', ttl)
+      if count > 0 and status ~= 'offline' and before ~= 'offline' and not renewsTtl then
+        call('SET', recordKey, record, 'KEEPTTL')
+      else
+        call('SET', recordKey, record, 'PX', ttl)
+      end
       rewritten[#rewritten + 1] = user
       if status == 'offline' and (before ~= 'offline' or unreadable) then departed[#departed + 1] = user end
       if status ~= before then
@@ -616,8 +630,7 @@ for _, k in ipairs(updated) do
   end
 
   if count > 0 then
-    -- Renewals refresh the TTL of a hash that exists.
-    if isNew[k] or restoring or own or nextEnd then call('PEXPIRE', entriesKey, userTtl) end
+    if renewsTtl then call('PEXPIRE', entriesKey, userTtl) end
   elseif deadline then
     call('PEXPIRE', entriesKey, keyTtl)
   elseif removals then
@@ -639,6 +652,11 @@ if #rewritten > 0 then
   local change = nowMicros .. '"' .. node .. '\n' .. table.concat(rewritten, '\n')
   if call('RPUSHX', changes, change) > 2000 then call('LTRIM', changes, '-1000', '-1') end
 end
-if #events > 0 then call(ARGV[10], channel, '[' .. table.concat(events, ',') .. ']') end
+if #events > 0 then
+  -- The brackets join short strings, because the whole text would be copied and hashed twice.
+  events[1] = '[' .. events[1]
+  events[#events] = events[#events] .. ']'
+  call(ARGV[10], channel, table.concat(events, ','))
+end
 -- ioredis-mock returns nothing for a table that has grown.
 return { unpack(replies) }

@@ -347,6 +347,27 @@ describe('data in Redis', () => {
     expect(await ttls()).toEqual({ layout: none, 'user:ann': fresh(90 * MINUTE) });
   });
 
+  test('a change leaves TTLs to the renewals, and lists an entry again that was lost with its member of the owner set', async () => {
+    const presence = fixture.service(options);
+    await presence.setPresence('ann', 's1');
+    await presence.setPresence('bob', 's1');
+    const set = `${base}:node:${presence.stats().nodeId}`;
+    for (const key of ['sockets:ann', 'user:ann']) {
+      await server.cli('PEXPIRE', `${base}:${key}`, String(20 * MINUTE));
+    }
+    await server.cli('DEL', `${base}:sockets:bob`, set);
+    // In one transaction, because the first entry of each is listed in any case.
+    await Promise.all(['ann', 'bob'].map((user) => presence.setPresence(user, 's1', 'busy')));
+    expect(list(await server.cli('SMEMBERS', set)).sort()).toEqual(['ann"s1', 'bob"s1']);
+    expect(await ttls()).toMatchObject({
+      [`node:${presence.stats().nodeId}`]: fresh(90 * MINUTE),
+      'sockets:ann': fresh(20 * MINUTE),
+      'user:ann': fresh(20 * MINUTE),
+      'sockets:bob': fresh(30 * MINUTE),
+      'user:bob': fresh(30 * MINUTE),
+    });
+  });
+
   test('has the end of a grace period, and the record during it', async () => {
     const presence = fixture.service({ ...options, grace: 2 * MINUTE });
     await presence.setPresence('ann', 's1', 'busy');
