@@ -1,7 +1,6 @@
 // @ts-check
 // One room, many connections, two servers: what a delivered message costs, and a connection.
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
+import { ForkedProcess } from './support/forked-process.js';
 import { writeSection } from './support/page.js';
 import { aligned, table } from './support/report.js';
 import { median, statisticsOf } from './support/statistics.js';
@@ -16,43 +15,11 @@ const KINDS = [
 ];
 const ROUNDS = 5;
 const MESSAGES = 20;
-const LIMIT_MS = 120_000;
 /** The share of connections that stop reading half-way through. */
 const STALLED = 0.01;
 
 /** The run with slow readers: large messages, so that their buffers fill in a reasonable time. */
 const SLOW = { connections: 500, stalled: 25, size: 16_384, messages: 40 };
-
-/** A process of the run, which handles one request after another. */
-class FanOutProcess {
-  /**
-   * @param {string} file
-   * @param {string[]} args
-   */
-  constructor(file, args) {
-    this.process = fork(new URL(file, import.meta.url), args, { execArgv: ['--expose-gc'] });
-    this.process.on('error', () => {});
-  }
-
-  /** @returns {Promise<any>} */
-  async next() {
-    const [message] = await once(this.process, 'message', { signal: AbortSignal.timeout(LIMIT_MS) });
-    return message;
-  }
-
-  /** @param {object} request */
-  request(request) {
-    const answer = this.next();
-    this.process.send(request);
-    return answer;
-  }
-
-  async stop() {
-    const gone = once(this.process, 'exit');
-    this.process.disconnect();
-    await gone;
-  }
-}
 
 /**
  * @param {Server} server
@@ -62,8 +29,8 @@ class FanOutProcess {
  */
 async function measure(server, kind, connections, progress) {
   await server.control.flushall();
-  const nodes = [0, 1].map(() => new FanOutProcess('./support/fan-out-node.js', [kind, String(server.port)]));
-  const load = new FanOutProcess('./support/fan-out-load.js', []);
+  const nodes = [0, 1].map(() => new ForkedProcess('./fan-out-node.js', [kind, String(server.port)]));
+  const load = new ForkedProcess('./fan-out-load.js', []);
   try {
     const ports = (await Promise.all(nodes.map((node) => node.next()))).map(({ port }) => port);
     const readUsage = () => Promise.all(nodes.map((node) => node.request({ do: 'measure' })));
@@ -104,8 +71,8 @@ async function measure(server, kind, connections, progress) {
 /**
  * Broadcasts one message after another, each when all connections have received the one before.
  *
- * @param {FanOutProcess} load
- * @param {FanOutProcess[]} nodes
+ * @param {ForkedProcess} load
+ * @param {ForkedProcess[]} nodes
  */
 function createBroadcast(load, nodes) {
   return async (/** @type {number} */ messages, /** @type {number} */ each, size = 150) => {
@@ -127,8 +94,8 @@ function createBroadcast(load, nodes) {
  */
 async function measureSlow(server, kind, progress) {
   await server.control.flushall();
-  const nodes = [0, 1].map(() => new FanOutProcess('./support/fan-out-node.js', [kind, String(server.port)]));
-  const load = new FanOutProcess('./support/fan-out-load.js', []);
+  const nodes = [0, 1].map(() => new ForkedProcess('./fan-out-node.js', [kind, String(server.port)]));
+  const load = new ForkedProcess('./fan-out-load.js', []);
   try {
     const ports = (await Promise.all(nodes.map((node) => node.next()))).map(({ port }) => port);
     const { connections, stalled, size, messages } = SLOW;

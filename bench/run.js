@@ -2,10 +2,12 @@
 // npm run bench -- [--quick] [--docs] [--rounds N] [--client node-redis|ioredis] [name ...]
 // npm run bench -- scale [--sockets N] [--docs]
 // npm run bench -- fan-out [--connections N] [--docs]
+// npm run bench -- connections [--rounds N] [--docs]
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { cpus, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
+import { runConnections, writeConnections } from './connections.js';
 import { runFanOut, writeFanOut } from './fan-out.js';
 import { heap } from './measurements/heap.js';
 import { memory } from './measurements/memory.js';
@@ -30,8 +32,9 @@ const measurements = [rest, heap, memory, reap, recovery];
 const RESULTS = new URL('./results/', import.meta.url);
 const SCALE = 'scale';
 const FAN_OUT = 'fan-out';
+const CONNECTIONS = 'connections';
 /** Separate runs, which start only if they are named. */
-const SEPARATE_RUNS = [SCALE, FAN_OUT];
+const SEPARATE_RUNS = [SCALE, FAN_OUT, CONNECTIONS];
 
 /** @param {string} text */
 const progress = (text) => process.stderr.write(`${process.uptime().toFixed(0).padStart(4)} s: ${text} …\n`);
@@ -220,6 +223,11 @@ async function main() {
       const outcome = await runFanOut(server, how, progress);
       writeJson(`${stamp}-fan-out.json`, { machine, ...outcome });
       writeFanOut(outcome, `${aboutOf(machine)}.`, how.docs);
+    }
+    if (how.wanted.includes(CONNECTIONS)) {
+      const outcome = await runConnections(server, how, progress);
+      writeJson(`${stamp}-connections.json`, { machine, ...outcome });
+      writeConnections(outcome, `${aboutOf(machine)}.`, how.docs);
     }
   } finally {
     await server.stop();

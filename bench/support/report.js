@@ -17,11 +17,11 @@ export const nameOf = (competitor) =>
   competitorNames[/** @type {keyof typeof competitorNames} */ (competitor)];
 
 /** @param {number} value */
-const digits = (value) =>
+export const digits = (value) =>
   value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
 
 /** @param {Statistics} statistics */
-const ranged = ({ median, min, max }) => `${digits(median)} (${digits(min)}–${digits(max)})`;
+export const ranged = ({ median, min, max }) => `${digits(median)} (${digits(min)}–${digits(max)})`;
 
 /** @param {string} library */
 const clientName = (library) => (library === 'node-redis' ? '`redis`' : '`ioredis`');
